@@ -122,10 +122,11 @@ pub enum Benchmark {
     /// RewardBench 2: how well a reward tool picks the right completions.
     #[command(after_help = "Example:\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity")]
     RewardbenchV2 {
-        /// JSONL rows in the data set's own columns; several files are joined.
+        /// JSONL rows with `id`, `subset`, `prompt`, `chosen` and `rejected` (lists of texts); several files are
+        /// joined, other columns are ignored.
         #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
         data: Vec<PathBuf>,
-        /// A tool of the library.
+        /// A tool of the library; an unknown name lists those that are there.
         #[arg(long)]
         tool: String,
         /// Folder with tools; rlar's own when absent.

@@ -106,7 +106,11 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
             plan::start_from(config, format!("{}/final", config.run.folder));
         }
     });
-    let plan = plan.and_then(plan::Plan::find_model).map_err(Failure::Request)?;
+    let found = plan.and_then(|p| match chosen.model {
+        Some(_) => p.find_model(),
+        None => p.find_model().context("the run has no final policy: train first, or pass --model"),
+    });
+    let plan = found.map_err(Failure::Request)?;
     let config = plan.config;
     let mut rewards = plan::orchestrator(&config).map_err(Failure::Request)?;
     let path = config.model.path.clone().unwrap_or_default();
@@ -137,7 +141,7 @@ fn rewardbench(files: &[std::path::PathBuf], tool: &str, library: Option<&Path>)
     let rows = || -> Result<Vec<rewardbench2::Row>> {
         let mut rows = Vec::new();
         for file in files {
-            let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+            let text = std::fs::read_to_string(file).with_context(|| format!("--data {}", file.display()))?;
             rows.extend(rewardbench2::read(file, &text)?);
         }
         Ok(rows)

@@ -70,6 +70,7 @@ fn missing_and_broken_models_are_named() {
     let config = smoke(folder.path(), &[]);
     let with = |model: &str| run(folder.path(), &["train", "--config", &config, "--model", model]);
     refused(&with("no-model"), 2, &["no-model", "does not exist"]);
+    refused(&run(folder.path(), &["eval", "--config", &config]), 2, &["train first", "--model"]);
     fs::write(folder.path().join("broken.gguf"), b"GGUF\x03\0\0\0").unwrap();
     refused(&with("broken.gguf"), 1, &["broken.gguf", "truncated"]);
     fs::create_dir(folder.path().join("hollow")).unwrap();

@@ -1,4 +1,4 @@
-use crate::{oracle, run, text};
+use crate::{oracle, refused, run, text};
 
 #[test]
 fn every_command_has_help_with_an_example() {
@@ -55,6 +55,16 @@ fn rewardbench_2_prints_six_subsets_and_marks_absent_ones() {
         assert!(table.contains(subset), "{table}");
     }
     assert_eq!(table.matches("absent").count(), 5, "{table}");
+}
+
+#[test]
+fn a_benchmark_names_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |data: &str, tool: &str| run(folder.path(), &["eval", "rewardbench-v2", "--data", data, "--tool", tool]);
+    refused(&with("nowhere.jsonl", "brevity"), 2, &["--data nowhere.jsonl", "No such file"]);
+    let row = r#"{"id":"1","subset":"Math","prompt":"p","chosen":["a"],"rejected":["b","c","d"]}"#;
+    std::fs::write(folder.path().join("rows.jsonl"), row).unwrap();
+    refused(&with("rows.jsonl", "skywork"), 2, &["`skywork`", "brevity", "last_number"]);
 }
 
 #[test]
