@@ -58,7 +58,11 @@ pub fn read_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, DataError>
         match serde_json::from_str(line) {
             Ok(Value::Object(row)) => rows.push((i + 1, row)),
             Ok(_) => return Err(wrong(i + 1, "a row must be a JSON object".into())),
-            Err(e) => return Err(wrong(i + 1, format!("not JSON: {e}"))),
+            Err(e) => {
+                // A row is a line: what it calls line 1 is this one.
+                let message = e.to_string().replace(" at line 1 column", ", column");
+                return Err(wrong(i + 1, format!("not JSON: {message}")));
+            }
         }
     }
     if rows.is_empty() {

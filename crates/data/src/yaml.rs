@@ -47,7 +47,8 @@ impl<'a> Document<'a> {
     /// Parses a text; the path is for messages.
     pub fn parse(path: &Path, text: &'a str) -> Result<Self, ConfigError> {
         let error = |line, message| ConfigError { path: path.to_owned(), problems: vec![Problem { line, message }] };
-        let mut documents = MarkedYaml::load_from_str(text).map_err(|e| error(1, format!("not YAML: {e}")))?;
+        let mut documents =
+            MarkedYaml::load_from_str(text).map_err(|e| error(e.marker().line(), format!("not YAML: {}", e.info())))?;
         if documents.len() > 1 {
             return Err(error(1, "holds several YAML documents; one is expected".into()));
         }

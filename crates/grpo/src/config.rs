@@ -92,7 +92,7 @@ pub struct ModelChoice {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scratch {
-    /// Tokens of the byte-level BPE, at least 260.
+    /// Most tokens of the byte-level BPE, at least 260; few or short demonstrations make fewer.
     #[schemars(range(min = 260, max = 1_000_000))]
     pub vocab_size: usize,
     /// Width of the residual stream.

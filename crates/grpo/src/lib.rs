@@ -79,12 +79,14 @@ pub enum TrainError {
         step: u64,
     },
     /// The run's config, data or tools are not those it was started with.
-    #[error("{}: the run was started with other inputs (`{key}` differs); change it back or start a new run", path.display())]
+    #[error("{}: the run was started with other inputs: {what}; change it back or start a new run{hint}", path.display())]
     Changed {
         /// The run's folder.
         path: PathBuf,
         /// The first part that differs.
-        key: String,
+        what: String,
+        /// How to keep some of it.
+        hint: String,
     },
     /// Ctrl-C.
     #[error("interrupted after {warmup} warm-up steps and {step} steps; continue with `--resume`")]

@@ -47,27 +47,45 @@ pub fn same_inputs(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
         "demonstrations": hash(&job.demonstrations)?,
         "tools": tools.map(|(name, identity)| json!([name, identity])).collect::<Vec<_>>(),
     });
-    if job.resume {
+    if job.resume && run.checkpoints().any() {
         let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
         let pairs = [
             (resolved(&run.read("config.yaml")?)?, resolved(config.as_bytes())?),
             (serde_json::from_slice(&run.read("inputs.json")?)?, inputs),
         ];
-        for (old, new) in &pairs {
-            let differs = |(key, value): &(&String, &Value)| *key != "run" && old.get(*key) != Some(*value);
-            if let Some((key, _)) = new.as_object().into_iter().flatten().find(differs) {
-                return Err(changed(run, key));
-            }
-        }
-        return Ok(());
+        return match pairs.iter().find_map(|(old, new)| difference(old, new, "")) {
+            Some(difference) => Err(changed(run, &difference)),
+            None => Ok(()),
+        };
     }
     run.write("inputs.json", &serde_json::to_vec_pretty(&inputs)?)?;
     let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
     Ok(run.write("config.yaml", config.as_bytes())?)
 }
 
-fn changed(run: &RunFolder, key: &str) -> TrainError {
-    TrainError::Changed { path: run.path().to_owned(), key: key.to_owned() }
+/// The first thing that differs, and how. Where a run writes and how long it may take are not its inputs.
+fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
+    if ["run", "train.max_minutes"].contains(&path) || old == new {
+        return None;
+    }
+    if let (Some(was), Some(is)) = (old.as_object(), new.as_object()) {
+        let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        let keys = is.keys().chain(was.keys().filter(|k| !is.contains_key(*k)));
+        return keys.into_iter().find_map(|k| difference(&old[k], &new[k], &below(k)));
+    }
+    let shown = |v: &Value| if v.to_string().len() < 60 { format!(" {v}") } else { " something else".into() };
+    Some(format!("`{path}` was{} and is{} now", shown(old), shown(new)))
+}
+
+fn changed(run: &RunFolder, what: &str) -> TrainError {
+    let path = run.path().to_owned();
+    let start = path.join("start");
+    let hint = if start.exists() {
+        format!(", from its warm-up's end with `--model {}`", start.display())
+    } else {
+        String::new()
+    };
+    TrainError::Changed { path, what: what.to_owned(), hint }
 }
 
 /// Chooses the tools of every prompt and writes the choices with their reasons, and the tools themselves.
@@ -98,13 +116,15 @@ pub fn reference(run: &RunFolder, state: &State, config: &Config) -> Result<Poli
 /// Held-out accuracy before the first step, measured once per run.
 pub fn before(run: &RunFolder, start: &Policy, job: &mut Job, state: &mut State) -> Result<Measured, TrainError> {
     match run.read("before.json") {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
-        Err(RunError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+        Ok(bytes) if state.step > 0 => Ok(serde_json::from_slice(&bytes)?),
+        Err(e) if !matches!(&e, RunError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
+            Err(e.into())
+        }
+        _ => {
             let before = measure(start, job, state)?;
             run.write("before.json", &serde_json::to_vec_pretty(&before)?)?;
             Ok(before)
         }
-        Err(e) => Err(e.into()),
     }
 }
 

@@ -20,8 +20,8 @@ use crate::step::{grpo_step, sft_control, warmup_step};
 pub fn train(mut job: Job) -> Result<Report, TrainError> {
     let config = job.config.clone();
     let run = RunFolder::open(Path::new(&config.run.folder), job.resume)?;
-    assign(&run, &mut job)?;
     same_inputs(&run, &job)?;
+    assign(&run, &mut job)?;
     let shown = job.progress;
     let bar = |title: &str, total, done| if shown { Progress::new(title, total, done) } else { Progress::hidden() };
 

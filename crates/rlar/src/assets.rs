@@ -45,13 +45,11 @@ pub fn beside(config: &Path, name: &str) -> Option<PathBuf> {
 }
 
 /// A data file that a config names: on disk, then embedded.
-pub fn data(config: &Path, name: &str) -> Result<Asset> {
+pub fn data(config: &Path, name: &str) -> Result<Option<Asset>> {
     if let Some(path) = beside(config, name) {
-        return read(&path);
+        return read(&path).map(Some);
     }
     let inside = name.strip_prefix("datasets/").unwrap_or(name);
-    if let Some(text) = DATASETS.get_file(inside).and_then(|f| f.contents_utf8()) {
-        return Ok(Asset { path: Path::new("embedded/datasets").join(inside), text: text.into() });
-    }
-    bail!("data file {name} is neither on disk (as given, beside the config, one folder up) nor embedded")
+    let text = DATASETS.get_file(inside).and_then(|f| f.contents_utf8());
+    Ok(text.map(|text| Asset { path: Path::new("embedded/datasets").join(inside), text: text.into() }))
 }

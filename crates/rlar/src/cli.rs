@@ -122,8 +122,8 @@ pub enum Benchmark {
     /// RewardBench 2: how well a reward tool picks the right completions.
     #[command(after_help = "Example:\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity")]
     RewardbenchV2 {
-        /// JSONL rows with `id`, `subset`, `prompt`, `chosen` and `rejected` (lists of texts); several files are
-        /// joined, other columns are ignored.
+        /// JSONL rows with `id`, `subset` (Factuality, Precise IF, Math, Safety, Focus or Ties), `prompt`, `chosen` and
+        /// `rejected` (lists of texts); ids in Ties are `ref:N` and `tied:N`. Several files are joined.
         #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
         data: Vec<PathBuf>,
         /// A tool of the library; an unknown name lists those that are there.

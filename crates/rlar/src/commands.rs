@@ -147,9 +147,18 @@ fn rewardbench(files: &[std::path::PathBuf], tool: &str, library: Option<&Path>)
         Ok(rows)
     };
     let rows = rows().map_err(Failure::Request)?;
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(twice) = rows.iter().find(|r| !seen.insert((&r.subset, &r.id))) {
+        let message = format!("--data: the row `{}` of {} occurs in two of the files", twice.id, twice.subset);
+        return Err(Failure::Request(anyhow::Error::msg(message)));
+    }
     let library = plan::library(library).map_err(Failure::Request)?;
-    let mut orchestrator = rlar_rewards::Orchestrator::new(library, Limits::default(), 2);
+    let mut orchestrator = rlar_rewards::Orchestrator::new(library, Limits::default());
     let tool = orchestrator.open(tool).map_err(|e| Failure::Request(e.into()))?;
+    if tool.card().needs_reference {
+        let message = format!("tool `{}` needs a reference, and the rows of RewardBench 2 have none", tool.card().name);
+        return Err(Failure::Request(anyhow::Error::msg(message)));
+    }
     let scores = rewardbench2::evaluate(&rows, tool).map_err(|e| Failure::Job(e.into()))?;
     let mut table = vec![["subset", "score", "rows", "unscored"].map(str::to_owned).to_vec()];
     for subset in SUBSETS {
@@ -168,7 +177,8 @@ fn rewardbench(files: &[std::path::PathBuf], tool: &str, library: Option<&Path>)
     }
     let overall = if scores.len() == SUBSETS.len() {
         let sum: f64 = scores.values().map(|s| s.score).sum();
-        format!("overall (mean of the six subsets): {:.1}\n", 100.0 * sum / SUBSETS.len() as f64)
+        let bound = if scores.values().any(|s| s.unscored > 0) { "≥ " } else { "" };
+        format!("overall (mean of the six subsets): {bound}{:.1}\n", 100.0 * sum / SUBSETS.len() as f64)
     } else {
         "overall: not given, because subsets are absent\n".into()
     };
@@ -190,6 +200,11 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
 }
 
 fn run_generate(arguments: &cli::Generate) -> Result<(), Failure> {
+    let inside = arguments.model.join("final");
+    if inside.is_dir() && !arguments.model.join("config.json").exists() {
+        let (run, policy) = (arguments.model.display(), inside.display());
+        return Err(Failure::Request(anyhow::anyhow!("{run} is a run; its policy is {policy}")));
+    }
     if !arguments.model.exists() {
         let path = arguments.model.display();
         return Err(Failure::Request(anyhow::anyhow!(

@@ -36,6 +36,12 @@ fn main() -> ExitCode {
     if error.downcast_ref().is_some_and(gone) {
         return ExitCode::SUCCESS;
     }
-    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    // Many errors name their cause themselves.
+    let message = error.chain().fold(String::new(), |said, cause| match cause.to_string() {
+        cause if said.contains(&cause) => said,
+        cause if said.is_empty() => cause,
+        cause => format!("{said}: {cause}"),
+    });
+    let _ = writeln!(std::io::stderr(), "error: {message}");
     ExitCode::from(code)
 }

@@ -37,18 +37,28 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     }
     adjust(&mut config);
     document.reject(config.problems())?;
-    let examples = |name: &str, needs| -> Result<Vec<Example>> {
-        let data = assets::data(&asset.path, name)?;
-        Ok(read_examples(&data.path, &data.text, needs)?)
+    if let Err(e) = rlar_policy::device(&config.device) {
+        document.reject(vec![("device".into(), e.to_string())])?;
+    }
+    let examples = |key: &str, name: &str, needs| -> Result<Vec<Example>> {
+        match assets::data(&asset.path, name)? {
+            Some(data) => Ok(read_examples(&data.path, &data.text, needs)?),
+            None => {
+                let message =
+                    format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
+                document.reject(vec![(format!("data.{key}"), message)])?;
+                Ok(Vec::new())
+            }
+        }
     };
     let imitates = config.warmup.steps > 0 || config.train.method == Method::Sft;
     let demonstrations = match &config.data.demonstrations {
-        Some(name) if imitates => examples(name, Needs::Demonstration)?,
+        Some(name) if imitates => examples("demonstrations", name, Needs::Demonstration)?,
         _ => Vec::new(),
     };
     Ok(Plan {
-        train: examples(&config.data.train, Needs::Reference)?,
-        heldout: examples(&config.data.heldout, Needs::Reference)?,
+        train: examples("train", &config.data.train, Needs::Reference)?,
+        heldout: examples("heldout", &config.data.heldout, Needs::Reference)?,
         demonstrations,
         config_path: asset.path.clone(),
         config,
@@ -86,6 +96,5 @@ pub fn library(folder: Option<&Path>) -> Result<Library> {
 /// The orchestrator that a config describes.
 pub fn orchestrator(config: &Config) -> Result<Orchestrator> {
     let limits = Limits { wall: Duration::from_secs_f64(config.rewards.deadline), ..Limits::default() };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(Orchestrator::new(library(config.rewards.library.as_deref().map(Path::new))?, limits, workers))
+    Ok(Orchestrator::new(library(config.rewards.library.as_deref().map(Path::new))?, limits))
 }

@@ -29,6 +29,11 @@ impl Checkpoints {
         Self { folder }
     }
 
+    /// Whether there are any, damaged ones included.
+    pub fn any(&self) -> bool {
+        self.steps().is_ok_and(|steps| !steps.is_empty())
+    }
+
     /// Writes a checkpoint, then removes all but the newest `keep` up to it, and any damaged one after it. A
     /// whole checkpoint of the same step is kept as it is.
     pub fn save(&self, step: u64, files: &[(&str, Vec<u8>)], keep: usize) -> Result<Checkpoint, RunError> {

@@ -13,10 +13,11 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens a folder that holds no run yet, or one that a run left behind when `resume` is set.
+    /// Opens a folder that holds no run yet, or one that a run left behind when `resume` is set. A run that ended
+    /// before its first checkpoint left nothing to lose: the folder is free.
     pub fn open(path: &Path, resume: bool) -> Result<Self, RunError> {
-        let started = path.join("config.yaml").exists();
-        if !started && resume {
+        let started = Checkpoints::new(path.join("checkpoints")).any();
+        if !started && !path.join("config.yaml").exists() && resume {
             return Err(RunError::state(path, "holds no run to resume; start one without `--resume`"));
         }
         fs::create_dir_all(path).map_err(RunError::io(path, "cannot create the run folder"))?;

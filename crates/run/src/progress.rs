@@ -1,12 +1,18 @@
 //! The live line of a job.
 
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A progress bar on standard error: drawn on a terminal, silent elsewhere.
-#[derive(Clone, Debug)]
-pub struct Progress(ProgressBar);
+/// A progress bar on standard error; where that is no terminal, a line for every tenth of the way.
+#[derive(Debug)]
+pub struct Progress {
+    bar: ProgressBar,
+    /// Title, and the tenths that have been told, where lines are written.
+    lines: Option<(String, AtomicU64)>,
+}
 
 impl Progress {
     /// A bar of `total` steps, `done` of which lie behind.
@@ -20,29 +26,38 @@ impl Progress {
         bar.set_position(done);
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(500));
-        Self(bar)
+        let told = AtomicU64::new(10 * done / total.max(1));
+        let lines = (!std::io::stderr().is_terminal()).then(|| (title.to_owned(), told));
+        Self { bar, lines }
     }
 
     /// A bar that draws nothing.
     pub fn hidden() -> Self {
-        Self(ProgressBar::hidden())
+        Self { bar: ProgressBar::hidden(), lines: None }
     }
 
     /// Moves to a step and shows its figures.
     pub fn step(&self, position: u64, figures: String) {
-        self.0.set_message(figures);
-        self.0.set_position(position);
+        if let Some((title, told)) = &self.lines {
+            let total = self.bar.length().unwrap_or(0).max(1);
+            let tenths = 10 * position / total;
+            if tenths > told.swap(tenths, Ordering::Relaxed) {
+                self.say(&format!("{title} {position}/{total}  {figures}"));
+            }
+        }
+        self.bar.set_message(figures);
+        self.bar.set_position(position);
     }
 
     /// Prints a line above the bar.
     pub fn say(&self, line: &str) {
-        self.0.suspend(|| {
+        self.bar.suspend(|| {
             let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), format!("{line}\n").as_bytes());
         });
     }
 
     /// Removes the bar.
     pub fn finish(&self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }

@@ -26,12 +26,23 @@ fn a_wrong_config_is_refused_whole_with_lines_and_near_names() {
 fn a_config_for_another_version_or_that_is_nowhere_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let config = smoke(folder.path(), &[("version: 1", "version: 2")]);
-    refused(&run(folder.path(), &["train", "--config", &config]), 2, &["job.yaml:2", "this build reads version 1"]);
+    refused(&run(folder.path(), &["train", "--config", &config]), 2, &["job.yaml:3", "this build reads version 1"]);
     refused(
         &run(folder.path(), &["train", "--config", "nowhere.yaml"]),
         2,
         &["nowhere.yaml", "embedded: ", "math.yaml"],
     );
+}
+
+#[test]
+fn yaml_that_cannot_be_read_is_named_by_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = smoke(folder.path(), &[("  folder: runs/smoke", "\tfolder: runs/smoke")]);
+    let text = std::fs::read_to_string(folder.path().join(&config)).unwrap();
+    let line = text.lines().position(|l| l.starts_with('\t')).unwrap() + 1;
+    refused(&run(folder.path(), &["train", "--config", &config]), 2, &[&format!("job.yaml:{line}: not YAML")]);
+    let device = smoke(folder.path(), &[("seed: 0", "seed: 0\ndevice: cuda:0")]);
+    refused(&run(folder.path(), &["train", "--config", &device]), 2, &["job.yaml:5: `device`", "GPU support"]);
 }
 
 #[test]
@@ -61,7 +72,11 @@ fn bad_data_is_named_by_file_and_line() {
     refused(&with("{\"reference\":\"1\"}\n"), 2, &["mine.jsonl:1", "no `prompt`"]);
     refused(&with(""), 2, &["mine.jsonl", "empty"]);
     fs::remove_file(folder.path().join("mine.jsonl")).unwrap();
-    refused(&run(folder.path(), &["train", "--config", &config]), 2, &["mine.jsonl", "neither"]);
+    refused(
+        &run(folder.path(), &["train", "--config", &config]),
+        2,
+        &["job.yaml:", "`data.train`", "mine.jsonl is neither"],
+    );
 }
 
 #[test]

@@ -65,11 +65,14 @@ fn a_benchmark_names_what_is_missing() {
     let row = r#"{"id":"1","subset":"Math","prompt":"p","chosen":["a"],"rejected":["b","c","d"]}"#;
     std::fs::write(folder.path().join("rows.jsonl"), row).unwrap();
     refused(&with("rows.jsonl", "skywork"), 2, &["`skywork`", "brevity", "last_number"]);
+    refused(&with("rows.jsonl", "exact_match"), 2, &["`exact_match` needs a reference"]);
+    let twice = ["eval", "rewardbench-v2", "--tool", "brevity", "--data", "rows.jsonl", "rows.jsonl"];
+    refused(&run(folder.path(), &twice), 2, &["`1` of Math occurs in two"]);
 }
 
 #[test]
 fn the_sandbox_says_what_confines_code() {
     let folder = tempfile::tempdir().unwrap();
     let out = run(folder.path(), &["sandbox", "status"]);
-    assert!(text(&out.stdout).contains("Landlock + seccomp"), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("tier "), "{}", text(&out.stderr));
 }

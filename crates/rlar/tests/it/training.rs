@@ -141,14 +141,19 @@ fn a_verifier_that_never_answers_dies_with_rlar() {
     let config = smoke(folder.path(), &[("warmup:\n  steps: 120", rewards)]);
     let mut child = start(folder.path(), &config, "run");
     let stat = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let parent = child.id().to_string();
+    let parent = |pid: &str| Some(stat(pid).rsplit(") ").next()?.split(' ').nth(1)?.to_owned());
+    let rlar = child.id().to_string();
+    // Fork servers are its children, verifiers theirs.
     let workers = || -> Vec<String> {
         let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().into_string().ok());
-        let ours = |pid: &String| stat(pid).rsplit(") ").next().is_some_and(|s| s.split(' ').nth(1) == Some(&parent));
+        let ours = |pid: &String| {
+            let above = parent(pid);
+            above.as_ref() == Some(&rlar) || above.and_then(|p| parent(&p)).as_ref() == Some(&rlar)
+        };
         pids.filter(|p| p.bytes().all(|b| b.is_ascii_digit())).filter(ours).collect()
     };
     let began = Instant::now();
-    while workers().is_empty() || !folder.path().join("run/start/model.safetensors").exists() {
+    while workers().len() < 3 || !folder.path().join("run/start/model.safetensors").exists() {
         assert!(began.elapsed() < Duration::from_mins(1), "no verifier was started");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -162,6 +167,22 @@ fn a_verifier_that_never_answers_dies_with_rlar() {
         assert!(began.elapsed() < Duration::from_secs(10), "a verifier outlived rlar");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn a_start_that_failed_leaves_the_folder_free() {
+    let folder = tempfile::tempdir().unwrap();
+    let narrow = smoke(folder.path(), &[("positions: 32", "positions: 8")]);
+    refused(
+        &run(folder.path(), &["train", "--config", &narrow, "--run", "run"]),
+        1,
+        &["the model has room for 2 to 8"],
+    );
+    let right = short(folder.path());
+    let out = run(folder.path(), &["train", "--config", &right, "--run", "run"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let told = text(&out.stderr);
+    assert!(told.contains("warm-up 40/40") && told.contains("train 60/60"), "without a terminal, lines: {told}");
 }
 
 #[test]
@@ -179,5 +200,5 @@ fn a_folder_in_use_or_used_is_refused() {
         &["holds an earlier run", "--resume"],
     );
     let other = ["train", "--config", config.as_str(), "--run", "run", "--resume", "--seed", "5"];
-    refused(&run(folder.path(), &other), 1, &["other inputs", "`seed` differs"]);
+    refused(&run(folder.path(), &other), 1, &["other inputs", "`seed` was 0 and is 5 now"]);
 }

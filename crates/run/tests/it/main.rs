@@ -24,7 +24,11 @@ fn one_run_at_a_time_uses_a_folder() {
 fn an_earlier_run_is_neither_overwritten_nor_invented() {
     let folder = tempfile::tempdir().unwrap();
     assert!(open(folder.path(), true).unwrap_err().to_string().contains("no run to resume"));
+    // Without a checkpoint nothing is lost by starting again.
     open(folder.path(), false).unwrap().write("config.yaml", b"x").unwrap();
+    let run = open(folder.path(), false).unwrap();
+    run.checkpoints().save(1, &[("weights", b"x".to_vec())], 1).unwrap();
+    drop(run);
     assert!(open(folder.path(), false).unwrap_err().to_string().contains("--resume"));
     open(folder.path(), true).unwrap();
 }
