@@ -42,7 +42,7 @@ pub fn fetch_rewards(folder: &Path, examples: &[Example], sources: &[String]) ->
         }
     }
     let wanted: BTreeSet<&String> = chosen.keys().collect();
-    let mut orchestrator = Orchestrator::new(library, Limits::default(), 1);
+    let mut orchestrator = Orchestrator::new(library, Limits::default());
     for name in wanted {
         orchestrator.open(name)?;
         write_tool(folder, name, orchestrator.library())?;

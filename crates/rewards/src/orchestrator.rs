@@ -28,20 +28,18 @@ pub struct Orchestrator {
     agent: BuiltinAgent,
     sandbox: Result<Sandbox, SandboxError>,
     limits: Limits,
-    workers: usize,
     tools: BTreeMap<String, Tool>,
     assigned: BTreeMap<String, Assignment>,
 }
 
 impl Orchestrator {
-    /// An orchestrator over a library; verifiers get `workers` processes each.
-    pub fn new(library: Library, limits: Limits, workers: usize) -> Self {
+    /// An orchestrator over a library.
+    pub fn new(library: Library, limits: Limits) -> Self {
         Self {
             library,
             agent: BuiltinAgent,
             sandbox: Sandbox::open(),
             limits,
-            workers,
             tools: BTreeMap::new(),
             assigned: BTreeMap::new(),
         }
@@ -69,7 +67,7 @@ impl Orchestrator {
     /// A tool by name, started where it is not yet.
     pub fn open(&mut self, name: &str) -> Result<&Tool, RewardError> {
         if !self.tools.contains_key(name) {
-            let tool = self.library.open(name, &self.sandbox, self.limits, self.workers)?;
+            let tool = self.library.open(name, &self.sandbox, self.limits)?;
             self.tools.insert(name.to_owned(), tool);
         }
         Ok(&self.tools[name])

@@ -1,25 +1,47 @@
 //! Untrusted Python in, a typed verdict out.
 //!
-//! [`Sandbox::open`] finds an interpreter and what this kernel can enforce, or refuses: nothing untrusted
-//! ever runs unconfined. A [`Verifier`] is one function in long-lived jailed processes; every call gets a
-//! [`Verdict`], and a call that breaks a limit costs its process, not the batch.
+//! [`Sandbox::open`] finds an interpreter and the best confinement that this kernel enforces (a [`Tier`]), or refuses:
+//! nothing untrusted ever runs unconfined. Inside, one fork server per core is warm and becomes a fresh process
+//! within about a millisecond. Two kinds of code run there:
 //!
-//! What confines a process: Landlock (reads below the interpreter's own folder and the system's libraries, no
-//! writes anywhere), a seccomp allow-list (no sockets, no new processes, no exec, no signals to others), resource limits, no
-//! capabilities, an empty environment, no inherited descriptors, and `SIGKILL` at the deadline or when rlar dies. What is not
-//! protected yet: a verifier's reply comes from the process that runs the verifier, so hostile code can
-//! choose its own score.
+//! - a [`Verifier`] is a function that scores. Many calls share a process; [`Verifier::strict`] gives each its own.
+//! - a [`Program`] is judged by tests that it never sees, because they run in another process.
+//!
+//! Every run ends in a closed set of verdicts, [`Measured`] with what it took. A run that breaks a limit costs its
+//! process, not the batch. `docs/sandbox.md` says what protects what.
+
+mod compare;
+mod verdict;
 
 #[cfg(target_os = "linux")]
+mod interpreter;
+#[cfg(target_os = "linux")]
 mod jail;
+#[cfg(target_os = "linux")]
+mod meter;
+#[cfg(target_os = "linux")]
+mod pool;
+#[cfg(target_os = "linux")]
+mod program;
+#[cfg(target_os = "linux")]
 mod verifier;
+#[cfg(target_os = "linux")]
+mod wire;
+#[cfg(target_os = "linux")]
+mod zygote;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-pub use verifier::{Call, Verdict, Verifier};
+pub use compare::Compare;
+#[cfg(target_os = "linux")]
+pub use pool::Sandbox;
+#[cfg(target_os = "linux")]
+pub use program::{End, Judged, Program, Run, Stream, Tests, run};
+pub use verdict::{Measured, TestVerdict, Tier, Usage, Verdict};
+#[cfg(target_os = "linux")]
+pub use verifier::{Call, Verifier};
 
-/// Why untrusted code cannot run, or one verifier cannot.
+/// Why untrusted code cannot run, or one piece of it cannot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SandboxError {
     /// This machine offers no confinement, or no interpreter.
@@ -28,52 +50,34 @@ pub enum SandboxError {
     /// The verifier's source does not load.
     #[error("the verifier does not load: {0}")]
     Load(String),
+    /// The tests, which are trusted, do not load.
+    #[error("the tests themselves do not load: {0}")]
+    Tests(String),
 }
 
-/// Bounds of one verifier process.
+/// Bounds of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest time for one call.
+    /// Longest time for one call or test.
     pub wall: Duration,
+    /// Longest time for all tests of a program; those not begun by then have run out of it.
+    pub total: Duration,
     /// CPU time of a process over all its calls.
     pub cpu: Duration,
     /// Address space, in bytes.
     pub memory: u64,
-    /// Longest reply, in bytes.
+    /// Longest reply or output, in bytes.
     pub output: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { wall: Duration::from_secs(2), cpu: Duration::from_mins(2), memory: 1 << 30, output: 64 << 10 }
-    }
-}
-
-/// What this machine enforces, and the interpreter that is confined.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sandbox {
-    python: PathBuf,
-    /// Folders that a confined process may read.
-    readable: Vec<PathBuf>,
-    /// Version of the interpreter.
-    version: String,
-}
-
-impl Sandbox {
-    /// Probes the kernel and the interpreter `python3`.
-    #[cfg(target_os = "linux")]
-    pub fn open() -> Result<Self, SandboxError> {
-        jail::probe()
-    }
-
-    /// Refuses: only Linux offers the confinement that is needed.
-    #[cfg(not(target_os = "linux"))]
-    pub fn open() -> Result<Self, SandboxError> {
-        Err(SandboxError::Refused("it needs Linux (Landlock and seccomp); tools of kind builtin work here".into()))
-    }
-
-    /// What confines untrusted code here, for people.
-    pub fn describe(&self) -> String {
-        format!("Landlock + seccomp + limits around Python {} ({})", self.version, self.python.display())
+        Self {
+            wall: Duration::from_secs(2),
+            total: Duration::from_secs(20),
+            cpu: Duration::from_mins(2),
+            memory: 1 << 30,
+            output: 64 << 10,
+        }
     }
 }

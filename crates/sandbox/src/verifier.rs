@@ -1,271 +1,295 @@
-//! One untrusted function in long-lived jailed processes.
+//! Scoring functions: many calls each, so each has processes of its own.
 
-use std::io::{self, Read, Write};
-use std::process::Child;
-use std::sync::Mutex;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::{Limits, Sandbox, SandboxError};
+use crate::jail::refused;
+use crate::meter::Meter;
+use crate::pool::Sandbox;
+use crate::verdict::{Measured, Usage, Verdict};
+use crate::wire::{Broken, Wire};
+use crate::zygote::{Process, Role};
+use crate::{Limits, SandboxError};
 
-/// The arguments of one call.
+/// Arguments of one call.
 pub type Call = Vec<String>;
 
-/// How one call ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// A finite score.
-    Score(f64),
-    /// NaN, an infinity or an integer beyond exact floats.
-    NotFinite(String),
-    /// A value of another type than `float` or `int`; its name.
-    NotANumber(String),
-    /// An exception.
-    Raised(String),
-    /// No answer before the deadline; the process was killed.
-    TimeLimit(Duration),
-    /// The memory limit.
-    MemoryLimit,
-    /// A reply longer than the limit; the process was killed.
-    OutputLimit,
-    /// The process ended by itself, or its reply was not one.
-    Crashed(String),
-}
+/// Calls after which a process is replaced.
+const CALLS: usize = 10_000;
+/// Most calls in one message.
+const BATCH: usize = 64;
+/// One call in so many is repeated in a fresh process, after the first few, of which more are.
+const SAMPLED: usize = 1024;
+/// Longest wait for a verifier to load.
+const LOAD: Duration = Duration::from_secs(20);
 
-impl Verdict {
-    fn broke_the_process(&self) -> bool {
-        matches!(self, Self::TimeLimit(_) | Self::MemoryLimit | Self::OutputLimit | Self::Crashed(_))
-    }
-}
-
-/// A function that scores, confined. Up to `workers` processes serve a batch.
+/// A function that scores, confined.
 #[derive(Debug)]
 pub struct Verifier {
     sandbox: Sandbox,
     source: String,
     function: String,
     limits: Limits,
+    strict: bool,
     workers: Vec<Mutex<Option<Worker>>>,
 }
 
 impl Verifier {
-    /// Loads `function` of `source` once, so that one that does not load is refused here.
-    pub fn start(
-        sandbox: &Sandbox,
-        source: &str,
-        function: &str,
-        limits: Limits,
-        workers: usize,
-    ) -> Result<Self, SandboxError> {
+    /// Loads `function` of `source` once, so that one that does not load is refused here. Its processes serve many
+    /// calls; on some of them the call is repeated in a fresh process, and a different answer is
+    /// [`Verdict::Unrepeatable`].
+    pub fn start(sandbox: &Sandbox, source: &str, function: &str, limits: Limits) -> Result<Self, SandboxError> {
         let verifier = Self {
             sandbox: sandbox.clone(),
             source: source.to_owned(),
             function: function.to_owned(),
             limits,
-            workers: (0..workers.max(1)).map(|_| Mutex::new(None)).collect(),
+            strict: false,
+            workers: (0..sandbox.workers()).map(|_| Mutex::new(None)).collect(),
         };
-        let first = verifier.worker()?;
-        *verifier.workers[0].lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(first);
+        let first = verifier.worker(0)?;
+        *verifier.workers[0].lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         Ok(verifier)
     }
 
-    fn worker(&self) -> Result<Worker, SandboxError> {
-        Worker::start(&self.sandbox, &self.source, &self.function, &self.limits)
+    /// The same with a fresh process for every call: nothing can leak from one to the next.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    fn worker(&self, slot: usize) -> Result<Worker, SandboxError> {
+        Worker::start(self, slot)
     }
 
     /// Verdicts in the order of the calls.
-    pub fn score(&self, calls: &[Call]) -> Result<Vec<Verdict>, SandboxError> {
+    pub fn score(&self, calls: &[Call]) -> Result<Vec<Measured<Verdict>>, SandboxError> {
+        if self.strict {
+            return self.sandbox.in_parallel(calls, |slot, call| self.once(slot, call));
+        }
+        // Equal shares, always the same: which process serves a call does not depend on the moment.
         let share = calls.len().div_ceil(self.workers.len()).max(1);
-        let parts: Vec<Result<Vec<Verdict>, SandboxError>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = calls
-                .chunks(share)
-                .zip(&self.workers)
-                .map(|(calls, slot)| scope.spawn(move || self.serve(calls, slot)))
-                .collect();
-            let crashed = |_| Err(SandboxError::Refused("a thread that served a verifier panicked".into()));
-            threads.into_iter().map(|t| t.join().unwrap_or_else(crashed)).collect()
-        });
-        let mut verdicts = Vec::with_capacity(calls.len());
-        for part in parts {
-            verdicts.extend(part?);
+        let shares: Vec<&[Call]> = calls.chunks(share).collect();
+        let served = if let [only] = shares[..] {
+            vec![self.serve(only, 0)?]
+        } else {
+            std::thread::scope(|scope| {
+                let serve = |(slot, calls)| scope.spawn(move || self.serve(calls, slot));
+                let threads: Vec<_> = shares.into_iter().enumerate().map(serve).collect();
+                let panicked = |_| Err(refused("a thread that served a verifier panicked"));
+                threads.into_iter().map(|t| t.join().unwrap_or_else(panicked)).collect::<Result<Vec<_>, _>>()
+            })?
+        };
+        Ok(served.into_iter().flatten().collect())
+    }
+
+    /// One process serves a share of the calls, several at a time while they are quick and orderly.
+    fn serve(&self, calls: &[Call], slot: usize) -> Result<Vec<Measured<Verdict>>, SandboxError> {
+        let mut place = self.workers[slot].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verdicts: Vec<Measured<Verdict>> = Vec::with_capacity(calls.len());
+        // Calls that did not go well in company are done again one by one, from a fresh process on.
+        let mut alone = 0;
+        while verdicts.len() < calls.len() {
+            let mut worker = match place.take() {
+                Some(worker) => worker,
+                None => self.worker(slot)?,
+            };
+            let left = &calls[verdicts.len()..];
+            let together = if verdicts.len() < alone { 1 } else { worker.batch().min(left.len()) };
+            let batch = &left[..together];
+            let mut answers = worker.call(batch, self);
+            if together > 1 && !answers.iter().all(|a| a.0.is_an_answer()) {
+                alone = verdicts.len() + together;
+                continue;
+            }
+            // What earlier calls left behind (memory, CPU time) must not be held against this one, nor the death of its
+            // fork server.
+            let innocent = worker.calls > 1 || worker.process.zygote().is_dead();
+            if matches!(answers[..], [Answer(Verdict::Crashed(_) | Verdict::MemoryLimit, _)]) && innocent {
+                worker = self.worker(slot)?;
+                answers = worker.call(batch, self);
+            }
+            for (Answer(mut verdict, usage), call) in answers.into_iter().zip(batch) {
+                if verdict.is_an_answer() && worker.is_sampled() {
+                    let again = self.once(slot, call)?.verdict;
+                    if !verdict.agrees_with(&again) {
+                        verdict = Verdict::Unrepeatable { first: Box::new(verdict), again: Box::new(again) };
+                    }
+                }
+                verdicts.push(Measured { verdict, usage, tier: self.sandbox.tier() });
+            }
+            if worker.is_fit {
+                *place = Some(worker);
+            }
+        }
+        // Memory is read once per share: the largest so far, of the process that is left.
+        let peak = place.as_ref().and_then(|w| w.meter.peak_memory());
+        for v in &mut verdicts {
+            v.usage.peak_memory = v.usage.peak_memory.or(peak);
         }
         Ok(verdicts)
     }
 
-    fn serve(&self, calls: &[Call], slot: &Mutex<Option<Worker>>) -> Result<Vec<Verdict>, SandboxError> {
-        let mut slot = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut verdicts = Vec::with_capacity(calls.len());
-        for call in calls {
-            let mut worker = match slot.take() {
-                Some(worker) => worker,
-                None => self.worker()?,
+    /// One call in a process of its own.
+    fn once(&self, slot: usize, call: &Call) -> Result<Measured<Verdict>, SandboxError> {
+        let began = Instant::now();
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let mut worker = Worker::fork(self, slot)?;
+            let sent = worker.wire.send(&self.load(true), LOAD);
+            let reply = sent.and_then(|()| worker.wire.exchange(&[call], self.limits.wall, self.limits.output));
+            let mut usage = Usage { wall: began.elapsed(), bytes: worker.wire.bytes(), ..Usage::default() };
+            let Ok(exit) = worker.process.end() else {
+                if attempts < 3 {
+                    continue;
+                }
+                return Err(refused("jailed interpreters keep dying"));
             };
-            let mut verdict = worker.call(call, &self.limits);
-            // What earlier calls left behind (memory, CPU time, state) must not be held against this one.
-            if matches!(verdict, Verdict::Crashed(_) | Verdict::MemoryLimit) && worker.calls > 1 {
-                worker = self.worker()?;
-                verdict = worker.call(call, &self.limits);
-            }
-            // After anything but an orderly answer the process is not trusted with another call.
-            if !verdict.broke_the_process() && worker.calls < CALLS {
-                *slot = Some(worker);
-            }
-            verdicts.push(verdict);
+            usage.cpu = Some(exit.cpu);
+            usage.peak_memory = Some(exit.peak_memory);
+            let verdict = match reply {
+                Ok(reply) if reply.get("load").is_some() => Verdict::Raised(text(&reply, "load")),
+                Ok(reply) => read(&reply[0]),
+                Err(Broken::Closed) => Verdict::Crashed(exit.describe()),
+                Err(broken) => self.broke(broken),
+            };
+            return Ok(Measured { verdict, usage, tier: self.sandbox.tier() });
         }
-        Ok(verdicts)
+    }
+
+    fn load(&self, once: bool) -> Value {
+        json!({ "source": self.source, "function": self.function, "once": once })
+    }
+
+    fn broke(&self, broken: Broken) -> Verdict {
+        match broken {
+            Broken::Deadline => Verdict::TimeLimit(self.limits.wall),
+            Broken::TooLong => Verdict::OutputLimit,
+            Broken::Closed => Verdict::Crashed("its process ended".into()),
+            Broken::Garbled(why) => Verdict::Crashed(why.into()),
+        }
     }
 }
 
-/// A jailed process that waits for calls; killed when dropped.
+/// A verdict and what it took.
+struct Answer(Verdict, Usage);
+
+/// A jailed process that waits for calls.
 #[derive(Debug)]
 struct Worker {
-    process: Child,
+    process: Process,
+    wire: Wire,
+    meter: Meter,
     calls: usize,
+    /// How long a call took, lately, and how long one may take.
+    pace: Option<Duration>,
+    patience: Duration,
+    /// Whether it may serve another call: after anything but an orderly answer a process is not trusted with one.
+    is_fit: bool,
 }
-
-/// Calls after which a process is replaced.
-const CALLS: usize = 10_000;
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-enum Broken {
-    Deadline,
-    TooLong,
-    Closed,
-    Garbled(String),
-}
-
-/// Longest wait for the interpreter to start and load a verifier.
-const START: Duration = Duration::from_secs(20);
 
 impl Worker {
-    #[cfg(target_os = "linux")]
-    fn start(sandbox: &Sandbox, source: &str, function: &str, limits: &Limits) -> Result<Self, SandboxError> {
-        let process = crate::jail::spawn(sandbox, include_str!("host.py"), limits)?;
-        let mut worker = Self { process, calls: 0 };
-        let filter = crate::jail::strict_filter()?;
-        let start = json!({ "filter": filter, "source": source, "function": function });
-        let reply = worker.exchange(&start, START, limits.output);
-        match reply {
-            Ok(reply) if reply["ready"] == true => Ok(worker),
-            Ok(reply) => Err(SandboxError::Load(reply["load"].as_str().unwrap_or("no reason given").to_owned())),
-            Err(Broken::Deadline) => Err(SandboxError::Load(format!("no answer within {} s", START.as_secs()))),
-            Err(Broken::Closed) => match worker.process.wait().ok().and_then(|s| s.code()) {
-                Some(97) => Err(SandboxError::Refused("the kernel did not accept the seccomp filter".into())),
-                _ => Err(SandboxError::Load("its process ended while loading (memory or CPU limit?)".into())),
-            },
-            Err(Broken::TooLong) => Err(SandboxError::Load("it answers with a flood".into())),
-            Err(Broken::Garbled(why)) => Err(SandboxError::Load(why)),
-        }
+    fn fork(verifier: &Verifier, slot: usize) -> Result<Self, SandboxError> {
+        let (mine, theirs) = UnixStream::pair().map_err(refused)?;
+        let process = verifier.sandbox.fork(slot, Role::Verifier, &verifier.limits, &[theirs.as_fd()])?;
+        let meter = Meter::of(&process);
+        let patience = verifier.limits.wall;
+        Ok(Self { process, wire: Wire::new(mine), meter, calls: 0, pace: None, patience, is_fit: true })
     }
 
-    #[cfg(not(target_os = "linux"))]
-    fn start(_: &Sandbox, _: &str, _: &str, _: &Limits) -> Result<Self, SandboxError> {
-        Err(SandboxError::Refused("it needs Linux".into()))
-    }
-
-    fn call(&mut self, call: &Call, limits: &Limits) -> Verdict {
-        self.calls += 1;
-        let reply = match self.exchange(&json!(call), limits.wall, limits.output) {
-            Ok(reply) => reply,
-            Err(Broken::Deadline) => return Verdict::TimeLimit(limits.wall),
-            Err(Broken::TooLong) => return Verdict::OutputLimit,
-            Err(Broken::Garbled(why)) => return Verdict::Crashed(why),
+    fn start(verifier: &Verifier, slot: usize) -> Result<Self, SandboxError> {
+        let mut worker = Self::fork(verifier, slot)?;
+        match worker.wire.exchange(&verifier.load(false), LOAD, verifier.limits.output) {
+            Ok(reply) if reply["ready"] == true => {
+                worker.meter.lap();
+                Ok(worker)
+            }
+            Ok(reply) => Err(SandboxError::Load(text(&reply, "load"))),
+            Err(Broken::Deadline) => Err(SandboxError::Load(format!("no answer within {} s", LOAD.as_secs()))),
             Err(Broken::Closed) => {
-                let _ = self.process.kill();
-                return Verdict::Crashed(
-                    self.process.wait().map_or_else(|e| e.to_string(), |status| status.to_string()),
-                );
+                let how = worker.process.end().map_or_else(|_| "with its fork server".into(), |e| e.describe());
+                Err(SandboxError::Load(format!("its process ended while loading ({how}; memory or CPU limit?)")))
             }
-        };
-        let text = |key: &str| reply[key].as_str().map(str::to_owned);
-        if let Some(score) = reply["score"].as_f64() {
-            Verdict::Score(score)
-        } else if reply["memory"] == true {
-            Verdict::MemoryLimit
-        } else if let Some(error) = text("raised") {
-            Verdict::Raised(error)
-        } else if let Some(value) = text("infinite") {
-            Verdict::NotFinite(value)
-        } else if let Some(kind) = text("type") {
-            Verdict::NotANumber(kind)
-        } else {
-            Verdict::Crashed("its reply was not one".into())
+            Err(Broken::TooLong) => Err(SandboxError::Load("it answers with a flood".into())),
+            Err(Broken::Garbled(why)) => Err(SandboxError::Load(why.into())),
         }
     }
 
-    /// Sends one frame and waits for one, both before the deadline.
-    fn exchange(&mut self, message: &Value, wait: Duration, longest: usize) -> Result<Value, Broken> {
-        let deadline = Instant::now() + wait;
-        let body = message.to_string();
-        let mut frame = (body.len() as u32).to_le_bytes().to_vec();
-        frame.extend_from_slice(body.as_bytes());
-        let (Some(input), Some(output)) = (self.process.stdin.as_mut(), self.process.stdout.as_mut()) else {
-            return Err(Broken::Closed);
-        };
-        let mut sent = 0;
-        while sent < frame.len() {
-            ready(&*input, true, deadline)?;
-            // A pipe that is ready takes at least one page without blocking.
-            let piece = &frame[sent..(sent + 4096).min(frame.len())];
-            sent += input.write(piece).map_err(|_| Broken::Closed)?;
+    /// How many calls to send at once: as many as take a twentieth of the time that one may take, by what they took
+    /// so far. The calls that are repeated in a fresh process travel alone.
+    fn batch(&self) -> usize {
+        if (self.calls + 1).is_power_of_two() || (self.calls + 1).is_multiple_of(SAMPLED) {
+            return 1;
         }
-        let mut reply = Vec::new();
-        let mut buffer = [0; 16 << 10];
-        loop {
-            if let Some(header) = reply.first_chunk::<4>() {
-                let length = u32::from_le_bytes(*header) as usize;
-                if length > longest {
-                    return Err(Broken::TooLong);
-                }
-                if reply.len() > 4 + length {
-                    return Err(Broken::Garbled("it wrote more than its reply".into()));
-                }
-                if reply.len() == 4 + length {
-                    return serde_json::from_slice(&reply[4..])
-                        .map_err(|_| Broken::Garbled("its reply was not JSON".into()));
-                }
+        let next = [(self.calls + 1).next_power_of_two(), (self.calls + 1).next_multiple_of(SAMPLED), CALLS + 1];
+        let room = next.into_iter().min().unwrap_or(1) - self.calls - 1;
+        let quick = self.pace.map_or(1.0, |pace| self.patience.as_secs_f64() / 20.0 / pace.as_secs_f64().max(1e-7));
+        (quick as usize).clamp(1, BATCH).min(room.max(1))
+    }
+
+    /// Early and then ever more rarely, by count: the same calls in every run.
+    fn is_sampled(&self) -> bool {
+        self.calls.is_power_of_two() || self.calls.is_multiple_of(SAMPLED)
+    }
+
+    /// One verdict per call, or one alone that says why there are not as many.
+    fn call(&mut self, calls: &[Call], verifier: &Verifier) -> Vec<Answer> {
+        self.calls += calls.len();
+        let began = Instant::now();
+        let longest = verifier.limits.output;
+        let reply = self.wire.exchange(&calls, verifier.limits.wall, longest);
+        let wall = began.elapsed();
+        let bytes = self.wire.bytes();
+        let reply = match reply {
+            Ok(Value::Array(list)) if list.len() == calls.len() => Ok(list),
+            Ok(_) => Err(Broken::Garbled("its reply does not answer the calls")),
+            Err(broken) => Err(broken),
+        };
+        match reply {
+            Ok(list) => {
+                // Calls that travel together share what they took.
+                let n = calls.len() as u32;
+                let cpu = self.meter.lap().map(|cpu| cpu / n);
+                self.pace = Some(wall / n);
+                let usage = Usage { wall: wall / n, cpu, peak_memory: None, bytes: bytes / u64::from(n) };
+                let answers: Vec<Answer> = list.iter().map(|reply| Answer(read(reply), usage)).collect();
+                self.is_fit &= answers.iter().all(|a| a.0.is_an_answer()) && self.calls < CALLS;
+                answers
             }
-            ready(&*output, false, deadline)?;
-            match output.read(&mut buffer) {
-                Ok(0) => return Err(Broken::Closed),
-                Ok(n) => reply.extend_from_slice(&buffer[..n]),
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(Broken::Closed),
+            Err(broken) => {
+                self.is_fit = false;
+                let exit = self.process.end().ok();
+                let peak_memory = exit.as_ref().map(|e| e.peak_memory);
+                let cpu = exit.as_ref().zip(self.meter.last()).map(|(e, before)| e.cpu.saturating_sub(before));
+                let verdict = match (&broken, exit) {
+                    (Broken::Closed, Some(exit)) => Verdict::Crashed(exit.describe()),
+                    _ => verifier.broke(broken),
+                };
+                vec![Answer(verdict, Usage { wall, cpu, peak_memory, bytes })]
             }
         }
     }
 }
 
-/// Waits until a pipe can be read or written.
-#[cfg(unix)]
-#[allow(unsafe_code)]
-fn ready(pipe: &impl std::os::fd::AsRawFd, write: bool, deadline: Instant) -> Result<(), Broken> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Broken::Deadline);
-        }
-        let events = if write { libc::POLLOUT } else { libc::POLLIN };
-        let mut entry = libc::pollfd { fd: pipe.as_raw_fd(), events, revents: 0 };
-        let wait = left.as_millis().clamp(1, 60_000) as libc::c_int;
-        // SAFETY: one valid entry, for the length of the call.
-        match unsafe { libc::poll(&raw mut entry, 1, wait) } {
-            0 => {}
-            n if n > 0 => return Ok(()),
-            _ if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
-            _ => return Err(Broken::Closed),
-        }
-    }
+fn text(reply: &Value, key: &str) -> String {
+    reply[key].as_str().unwrap_or("no reason given").to_owned()
 }
 
-#[cfg(not(unix))]
-fn ready<T>(_: &T, _: bool, _: Instant) -> Result<(), Broken> {
-    Err(Broken::Closed)
+/// The verdict in a reply.
+fn read(reply: &Value) -> Verdict {
+    let has = |key: &str| reply.get(key).is_some();
+    match reply.as_f64() {
+        Some(score) => Verdict::Score(score),
+        None if reply["memory"] == true => Verdict::MemoryLimit,
+        None if has("raised") => Verdict::Raised(text(reply, "raised")),
+        None if has("infinite") => Verdict::NotFinite(text(reply, "infinite")),
+        None if has("type") => Verdict::NotANumber(text(reply, "type")),
+        None => Verdict::Crashed("its reply was not one".into()),
+    }
 }

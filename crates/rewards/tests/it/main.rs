@@ -18,7 +18,7 @@ fn example(prompt: &str, reference: Option<&str>) -> Example {
 }
 
 fn orchestrator(library: Library) -> Orchestrator {
-    Orchestrator::new(library, Limits { wall: Duration::from_millis(500), ..Limits::default() }, 2)
+    Orchestrator::new(library, Limits { wall: Duration::from_millis(500), ..Limits::default() })
 }
 
 fn curated() -> Orchestrator {

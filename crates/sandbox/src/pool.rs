@@ -1,0 +1,168 @@
+//! The machine's sandbox: one fork server per core, replaced when it dies.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::interpreter::Interpreter;
+use crate::jail::{Jail, refused};
+use crate::verdict::{Tier, Verdict};
+use crate::zygote::{self, Process, Role, Zygote};
+use crate::{Limits, SandboxError, Verifier};
+
+/// What confines untrusted code on this machine, ready to run it. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    interpreter: Interpreter,
+    jail: Jail,
+    slots: Vec<Slot>,
+    /// Why it is not a better tier.
+    why_not_better: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    zygote: Mutex<Option<Arc<Zygote>>>,
+    /// Held by the run that has the scratch folder to itself.
+    turn: Mutex<()>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sandbox {
+    /// The best tier that this machine allows, proven by a harmless call; refuses where there is none.
+    pub fn open() -> Result<Self, SandboxError> {
+        match Self::open_tier(Tier::A) {
+            Ok(sandbox) => Ok(sandbox),
+            Err(why) => Self::open_as(Tier::B, false, Some(why.to_string())),
+        }
+    }
+
+    /// This tier or none.
+    pub fn open_tier(tier: Tier) -> Result<Self, SandboxError> {
+        let root = rustix::process::geteuid().is_root();
+        match Self::open_as(tier, root, None) {
+            // A root without the rights of one, as in a container.
+            Err(_) if root && tier == Tier::A => Self::open_as(tier, false, None),
+            opened => opened,
+        }
+    }
+
+    fn open_as(tier: Tier, as_root: bool, why_not_better: Option<String>) -> Result<Self, SandboxError> {
+        let interpreter = Interpreter::find()?;
+        let jail = Jail::plan(tier, as_root, &interpreter, zygote::CODE, &[])?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let slots = (0..cores).map(|_| Slot::default()).collect();
+        let sandbox = Self { shared: Arc::new(Shared { interpreter, jail, slots, why_not_better }) };
+        // What is prepared here can still be refused by the kernel: one harmless call proves that it is not.
+        let trial = Verifier::start(&sandbox, "def f(x):\n    return 1.0\n", "f", Limits::default());
+        match trial.and_then(|v| v.score(&[vec![String::new()]])) {
+            Ok(scores) if matches!(scores[..], [ref s] if s.verdict == Verdict::Score(1.0)) => Ok(sandbox),
+            Ok(other) => Err(refused(format!("a harmless call in it ended as {other:?}"))),
+            Err(SandboxError::Load(why)) => Err(refused(format!("a harmless verifier does not start in it: {why}"))),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Starts all fork servers now, in parallel, instead of each at its first use.
+    pub fn warm(&self) -> Result<(), SandboxError> {
+        std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..self.workers()).map(|i| scope.spawn(move || self.zygote(i))).collect();
+            starts.into_iter().try_for_each(|start| match start.join() {
+                Ok(started) => started.map(|_| ()),
+                Err(_) => Err(refused("starting a jailed interpreter panicked")),
+            })
+        })
+    }
+
+    /// How many runs go on at once.
+    pub fn workers(&self) -> usize {
+        self.shared.slots.len()
+    }
+
+    /// What confines code here.
+    pub fn tier(&self) -> Tier {
+        self.shared.jail.tier
+    }
+
+    /// What confines code here, for people.
+    pub fn describe(&self) -> String {
+        let Interpreter { python, version, .. } = &self.shared.interpreter;
+        let better = self.shared.why_not_better.iter().map(|why| format!("not tier A: {why}\n"));
+        let lines = [
+            format!("tier {}\n", self.tier()),
+            format!("Python {version} ({})\n", python.display()),
+            format!("{} fork servers, one per core\n", self.workers()),
+        ];
+        lines.into_iter().chain(better).collect()
+    }
+
+    /// The fork server of a slot, started anew where it is missing or dead.
+    pub(crate) fn zygote(&self, slot: usize) -> Result<Arc<Zygote>, SandboxError> {
+        let mut place = lock(&self.shared.slots[slot].zygote);
+        match &*place {
+            Some(zygote) if !zygote.is_dead() => Ok(Arc::clone(zygote)),
+            _ => Ok(Arc::clone(place.insert(Zygote::start(&self.shared.jail)?))),
+        }
+    }
+
+    /// A process from a slot's fork server; a dead one is replaced once.
+    pub(crate) fn fork(
+        &self,
+        slot: usize,
+        role: Role,
+        limits: &Limits,
+        theirs: &[std::os::fd::BorrowedFd],
+    ) -> Result<Process, SandboxError> {
+        for _ in 0..2 {
+            if let Ok(process) = self.zygote(slot)?.fork(role, limits, theirs) {
+                return Ok(process);
+            }
+        }
+        Err(refused("jailed interpreters die as soon as they are asked for a process"))
+    }
+
+    /// The right to a slot's scratch folder.
+    pub(crate) fn turn(&self, slot: usize) -> MutexGuard<'_, ()> {
+        lock(&self.shared.slots[slot].turn)
+    }
+
+    /// Discards a slot's fork server, and its scratch folder with it; what else it serves may finish.
+    pub(crate) fn discard(&self, slot: usize) {
+        *lock(&self.shared.slots[slot].zygote) = None;
+    }
+
+    /// Does `work` for each item, one slot per thread, and keeps the order.
+    pub(crate) fn in_parallel<T: Sync, R: Send>(
+        &self,
+        items: &[T],
+        work: impl Fn(usize, &T) -> Result<R, SandboxError> + Sync,
+    ) -> Result<Vec<R>, SandboxError> {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let serve = |slot: usize| -> Result<Vec<(usize, R)>, SandboxError> {
+            let mut done = Vec::new();
+            loop {
+                let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some(item) = items.get(i) else { return Ok(done) };
+                done.push((i, work(slot, item)?));
+            }
+        };
+        let mut done = Vec::with_capacity(items.len());
+        std::thread::scope(|scope| -> Result<(), SandboxError> {
+            let serve = &serve;
+            let threads: Vec<_> =
+                (0..self.workers().min(items.len())).map(|slot| scope.spawn(move || serve(slot))).collect();
+            for thread in threads {
+                done.extend(thread.join().map_err(|_| refused("a thread of the sandbox panicked"))??);
+            }
+            Ok(())
+        })?;
+        done.sort_by_key(|(i, _)| *i);
+        Ok(done.into_iter().map(|(_, r)| r).collect())
+    }
+}

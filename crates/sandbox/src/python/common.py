@@ -1,0 +1,101 @@
+# What every process in the jail shares: standard modules, frames, confinement. Trusted.
+import sys, os, gc, json, struct, signal, select, resource, ctypes, array, io, fcntl, _socket
+import re, math, cmath, collections, fractions, decimal, statistics, string, itertools, difflib, functools, operator
+import random, heapq, bisect, typing, dataclasses, datetime, copy, ast, textwrap, unicodedata, enum, contextlib
+import traceback, numbers, hashlib, base64, types, inspect, queue, calendar, pprint, warnings, abc, collections.abc
+import builtins, atexit, linecache, _strptime
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
+LANDLOCK_RESTRICT_SELF = 446
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 1, 22, 2
+
+
+class Closed(Exception):
+    "The other end is gone."
+
+
+class Wire:
+    "Frames over a descriptor: a length of four bytes, then JSON."
+
+    def __init__(self, fd, longest=1 << 28):
+        self.fd, self.longest, self.buffer = fd, longest, b""
+
+    def _fill(self, n):
+        buffer = self.buffer
+        while len(buffer) < n:
+            piece = os.read(self.fd, max(65536, n - len(buffer)))
+            if not piece:
+                raise Closed
+            buffer = buffer + piece if buffer else piece
+        self.buffer = buffer
+
+    def receive(self):
+        if len(self.buffer) < 4:
+            self._fill(4)
+        n = int.from_bytes(self.buffer[:4], "little")
+        if n > self.longest:
+            raise OverflowError(n)
+        if len(self.buffer) < 4 + n:
+            self._fill(4 + n)
+        body, self.buffer = self.buffer[4:4 + n], self.buffer[4 + n:]
+        return json.loads(body)
+
+    def send(self, value):
+        body = json.dumps(value).encode()
+        data = len(body).to_bytes(4, "little") + body
+        sent = os.write(self.fd, data)
+        while sent < len(data):
+            data = data[sent:]
+            sent = os.write(self.fd, data)
+
+
+def brief(error):
+    "One line about an exception, which may be somebody else's class."
+    try:
+        return (type(error).__name__ + ": " + str(error))[:300].encode("utf-8", "replace").decode()
+    except BaseException:
+        return "an exception that cannot be shown"
+
+
+def module(name):
+    "The namespace of a new module, findable by its name as dataclasses and the like expect."
+    sys.modules[name] = types.ModuleType(name)
+    return sys.modules[name].__dict__
+
+
+class Program(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+
+
+def seccomp_program(code):
+    buffer = ctypes.create_string_buffer(code, len(code))
+    program = Program(len(code) // 8, ctypes.addressof(buffer))
+    program.keep = buffer
+    return program
+
+
+def limit(what, value):
+    hard = resource.getrlimit(what)[1]
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(what, (value, value))
+
+
+def confine(order, setup):
+    "The last that is trusted in this process: after it, untrusted code may run."
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, None, 0, 0)
+    if os.getppid() != setup["zygote"]:
+        os._exit(98)
+    os.umask(0o077)
+    limit(resource.RLIMIT_AS, order["memory"])
+    limit(resource.RLIMIT_CPU, order["cpu"])
+    limit(resource.RLIMIT_FSIZE, setup["scratch_bytes"] if order["scratch"] else 0)
+    limit(resource.RLIMIT_NOFILE, 64)
+    limit(resource.RLIMIT_STACK, 16 << 20)
+    if not order["scratch"] and LIBC.syscall(LANDLOCK_RESTRICT_SELF, setup["reader"], 0) != 0:
+        os._exit(96)
+    os.close(setup["reader"])
+    program = setup["scratch_filter"] if order["scratch"] else setup["filter"]
+    if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program), 0, 0) != 0:
+        os._exit(97)
+    gc.enable()

@@ -1,0 +1,113 @@
+# Values as tagged plain data: what may cross between tester and candidate. Both sides use it; neither trusts
+# the other's bytes.
+DEEPEST, LONGEST_ITERATOR = 100, 100_000
+
+
+class Unsupported(Exception):
+    "A value that cannot cross."
+
+
+def encode(x, keep, depth=0):
+    """Plain data for a value. `keep(x)` gives the tagged form of what is not plain, or raises `Unsupported`."""
+    if x is None or x is True or x is False:
+        return x
+    if depth > DEEPEST:
+        raise Unsupported("data nested deeper than %d" % DEEPEST)
+    kind = type(x)
+    if kind is str:
+        return x
+    if kind is int:
+        return x if -(2**53) < x < 2**53 else {"int": hex(x)}
+    if kind is float:
+        return {"float": x.hex()}
+    down = lambda v: encode(v, keep, depth + 1)
+    if kind is list:
+        return [down(v) for v in x]
+    if kind is tuple:
+        return {"tuple": [down(v) for v in x]}
+    if kind is dict:
+        return {"dict": [[down(k), down(v)] for k, v in x.items()]}
+    if kind is set:
+        return {"set": [down(v) for v in x]}
+    if kind is frozenset:
+        return {"frozenset": [down(v) for v in x]}
+    if kind is bytes:
+        return {"bytes": x.hex()}
+    if kind is bytearray:
+        return {"bytearray": x.hex()}
+    if kind is complex:
+        return {"complex": [x.real.hex(), x.imag.hex()]}
+    if kind is range:
+        return {"range": [down(x.start), down(x.stop), down(x.step)]}
+    if kind is type and vars(builtins).get(x.__name__) is x:
+        return {"type": x.__name__}
+    if kind is collections.Counter:
+        return {"Counter": [[down(k), down(v)] for k, v in x.items()]}
+    if kind is collections.OrderedDict:
+        return {"OrderedDict": [[down(k), down(v)] for k, v in x.items()]}
+    if kind is collections.defaultdict:
+        return {"dict": [[down(k), down(v)] for k, v in x.items()]}
+    if kind is collections.deque:
+        return {"deque": [down(v) for v in x]}
+    if kind is fractions.Fraction:
+        return {"Fraction": [hex(x.numerator), hex(x.denominator)]}
+    if kind is decimal.Decimal:
+        return {"Decimal": str(x)}
+    # A subclass crosses as the plain value in it: its own comparisons stay behind.
+    if kind.__module__ == "numpy" and getattr(x, "ndim", None) == 0:
+        return encode(x.item(), keep, depth)
+    for base, plain in ((int, int), (float, float), (str, str), (tuple, tuple), (list, list), (dict, dict), (set, set)):
+        if isinstance(x, base):
+            return encode(plain(x), keep, depth)
+    if isinstance(x, (type({}.keys()), type({}.items()))):
+        return {"set": [down(v) for v in x]}
+    return keep(x)
+
+
+def iterator(x, keep):
+    "An iterator crosses as what it yields."
+    items = []
+    for v in x:
+        items.append(encode(v, keep, 1))
+        if len(items) > LONGEST_ITERATOR:
+            raise Unsupported("an iterator of more than %d items" % LONGEST_ITERATOR)
+    return {"iterator": items}
+
+
+def decode(x, remote, depth=0):
+    """The value of plain data. `remote(tag, v)` gives the value of a tag that stands for something kept elsewhere."""
+    if depth > 2 * DEEPEST:
+        raise ValueError("nested too deep")
+    down = lambda v: decode(v, remote, depth + 1)
+    if isinstance(x, list):
+        return [down(v) for v in x]
+    if not isinstance(x, dict):
+        if isinstance(x, float):
+            raise ValueError("an untagged float")
+        return x
+    ((tag, v),) = x.items()
+    if tag == "int":
+        return int(v, 16)
+    if tag == "float":
+        return float.fromhex(v)
+    if tag == "complex":
+        return complex(float.fromhex(v[0]), float.fromhex(v[1]))
+    if tag == "bytes":
+        return bytes.fromhex(v)
+    if tag == "bytearray":
+        return bytearray.fromhex(v)
+    if tag == "Fraction":
+        return fractions.Fraction(int(v[0], 16), int(v[1], 16))
+    if tag == "Decimal":
+        return decimal.Decimal(v)
+    if tag == "type" and isinstance(vars(builtins)[v], type):
+        return vars(builtins)[v]
+    if tag == "range":
+        return range(*[down(i) for i in v])
+    if tag in ("tuple", "set", "frozenset", "deque", "iterator"):
+        make = {"tuple": tuple, "set": set, "frozenset": frozenset, "deque": collections.deque, "iterator": iter}[tag]
+        return make([down(i) for i in v])
+    if tag in ("dict", "Counter", "OrderedDict"):
+        make = {"dict": dict, "Counter": collections.Counter, "OrderedDict": collections.OrderedDict}[tag]
+        return make({down(k): down(w) for k, w in v})
+    return remote(tag, v)

@@ -1,0 +1,74 @@
+# The fork server: trusted, single-threaded, and it never reads what untrusted code wrote.
+ROLES = {"verifier": serve_verifier, "script": serve_script, "candidate": serve_candidate, "tester": serve_tester}
+
+
+CONTROL, RULESET = 3, 4
+
+
+def dirty(setup):
+    return setup["scratch"] and bool(os.listdir("/tmp"))
+
+
+def child(order, fds, setup):
+    # The descriptors of this process, and no other's: 3, 4, … and the ruleset last.
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in fds + [RULESET]]
+    own = [os.dup2(fd, 3 + i) for i, fd in enumerate(high)]
+    os.closerange(3 + len(own), 4096)
+    setup["reader"] = own.pop()
+    ROLES[order["role"]](order, own, setup)
+
+
+def main():
+    control = _socket.socket(fileno=CONTROL)
+    setup = json.loads(control.recv(1 << 18))
+    setup["zygote"] = os.getpid()
+    for name in ("filter", "scratch_filter"):
+        setup[name] = seccomp_program(bytes.fromhex(setup[name]))
+    sys.path[:] = [p for p in sys.path if p] + setup["packages"]
+    poll, children = select.poll(), {}
+    poll.register(CONTROL, select.POLLIN)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    control.send(b"ready")
+    while True:
+        for fd, _ in poll.poll():
+            if fd != CONTROL:
+                poll.unregister(fd)
+                pid, report = children.pop(fd)
+                _, status, used = os.wait4(pid, 0)
+                os.close(fd)
+                cpu = int((used.ru_utime + used.ru_stime) * 1e6)
+                with contextlib.suppress(OSError):
+                    report.send(struct.pack("<iQQB", status, cpu, used.ru_maxrss << 10, dirty(setup)))
+                report.close()
+                continue
+            data, ancillary, _, _ = control.recvmsg(4096, _socket.CMSG_SPACE(8 * 4))
+            if not data:
+                os._exit(0)
+            fds = array.array("i", b"".join(a[2] for a in ancillary)).tolist()
+            try:
+                pid = os.fork()
+            except OSError:
+                pid = None
+            if pid == 0:
+                try:
+                    child(json.loads(data), fds[1:], setup)
+                except BaseException:
+                    pass
+                finally:
+                    os._exit(99)
+            for other in fds[1:]:
+                os.close(other)
+            report = _socket.socket(fileno=fds[0])
+            if pid is None:
+                report.close()
+                continue
+            pidfd = os.pidfd_open(pid)
+            with contextlib.suppress(OSError):
+                report.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [pidfd]))])
+            children[pidfd] = (pid, report)
+            poll.register(pidfd, select.POLLIN)
+
+
+main()

@@ -1,0 +1,253 @@
+use std::time::Duration;
+
+use rlar_sandbox::{Compare, Judged, Limits, Program, Sandbox, Stream, TestVerdict, Tests, Tier, run};
+use serde_json::Value;
+
+use crate::{each_tier, oracle, sandbox};
+
+fn limits() -> Limits {
+    Limits { wall: Duration::from_secs(2), ..Limits::default() }
+}
+
+fn functions(source: &str, tests: &[&str]) -> Program {
+    let tests = tests.iter().map(|t| (*t).to_owned()).collect();
+    Program { source: source.into(), tests: Tests::Functions { setup: String::new(), functions: Vec::new(), tests } }
+}
+
+fn judge(source: &str, tests: &[&str]) -> Vec<TestVerdict> {
+    let judged = functions(source, tests).judge(&sandbox(Tier::A), &limits()).unwrap();
+    judged.0.into_iter().map(|m| m.verdict).collect()
+}
+
+fn stream(source: &str, input: &str, output: &str, compare: Compare) -> TestVerdict {
+    let stream = Stream { input: input.into(), output: output.into(), compare };
+    let program = Program { source: source.into(), tests: Tests::Streams(vec![stream]) };
+    program.judge(&sandbox(Tier::A), &limits()).unwrap().0[0].verdict.clone()
+}
+
+#[test]
+fn every_test_has_its_own_verdict() {
+    let source = "def f(x):\n    if x == 1: raise ValueError('one')\n    if x == 2:\n        while True: pass\n    \
+                  if x == 3: return bytearray(1 << 33)\n    if x == 4: return 'x' * (1 << 20)\n    \
+                  if x == 5:\n        import os; os._exit(3)\n    if x == 6: return f\n    return x\n";
+    let tests: Vec<String> = (0..8).map(|i| format!("assert f({i}) == {i}")).collect();
+    let mut tests: Vec<&str> = tests.iter().map(String::as_str).collect();
+    tests.push("assert f(8) == 9, 'eight'");
+    let verdicts = judge(source, &tests);
+    assert_eq!(verdicts[0], TestVerdict::Passed);
+    assert_eq!(verdicts[1], TestVerdict::RuntimeError("ValueError: one".into()));
+    assert_eq!(verdicts[2], TestVerdict::TimeLimit(Duration::from_secs(2)));
+    assert_eq!(verdicts[3], TestVerdict::MemoryLimit);
+    assert_eq!(verdicts[4], TestVerdict::OutputLimit);
+    assert!(matches!(&verdicts[5], TestVerdict::Crashed(how) if how.contains('3')), "{:?}", verdicts[5]);
+    assert!(matches!(&verdicts[6], TestVerdict::Unsupported(what) if what.contains("function")), "{:?}", verdicts[6]);
+    assert_eq!(verdicts[7], TestVerdict::Passed);
+    assert_eq!(verdicts[8], TestVerdict::WrongAnswer("AssertionError: eight".into()));
+    let judged = functions(source, &tests[..2]).judge(&sandbox(Tier::A), &limits()).unwrap();
+    assert_eq!(judged.fraction(), Some(0.5));
+    let usage = judged.0[0].usage;
+    assert!(usage.cpu.unwrap() > Duration::ZERO && usage.peak_memory.unwrap() > 1 << 20 && usage.bytes > 0);
+    assert_eq!(Judged(Vec::new()).fraction(), None);
+}
+
+#[test]
+fn a_program_or_tests_that_do_not_load_are_named() {
+    assert!(
+        matches!(&judge("def f(:", &["assert f(1)"])[..], [TestVerdict::RuntimeError(e)] if e.contains("SyntaxError"))
+    );
+    assert!(matches!(&judge("while True: pass", &["assert f(1)"])[..], [TestVerdict::TimeLimit(_)]));
+    assert!(matches!(&judge("x = 1", &["assert f(1) == 1"])[..], [TestVerdict::RuntimeError(e)] if e.contains("`f`")));
+    let error = functions("def f(): return 1", &["assert ("]).judge(&sandbox(Tier::A), &limits()).unwrap_err();
+    assert!(error.to_string().contains("tests themselves"), "{error}");
+}
+
+#[test]
+fn plain_data_crosses_unchanged() {
+    let same = "def same(x): return x";
+    for value in [
+        "None",
+        "True",
+        "-7",
+        "2**80",
+        "-(3**500)",
+        "0.1",
+        "float('inf')",
+        "'\\ud800 é'",
+        "b'\\x00\\xff'",
+        "(1, (2, [3]))",
+        "{1: 'a', (2, 3): {4}}",
+        "frozenset({1, 2})",
+        "1 + 2j",
+        "range(0, 10, 3)",
+        "[]",
+        "{}",
+        "set()",
+        "Counter('hello')",
+        "Fraction(1, 3)",
+        "Decimal('1.10')",
+        "deque([1, 2])",
+        "OrderedDict([(1, 2), (0, 1)])",
+        "int",
+        "[str, ValueError]",
+    ] {
+        let tests =
+            [format!("assert same({value}) == {value}"), format!("assert type(same({value})) is type({value})")];
+        assert_eq!(judge(same, &[&tests[0], &tests[1]]), vec![TestVerdict::Passed; 2], "{value}");
+    }
+    assert_eq!(judge(same, &["assert same(float('nan')) != same(float('nan'))"]), [TestVerdict::Passed]);
+    assert_eq!(judge(same, &["assert str(same(-0.0)) == '-0.0'"]), [TestVerdict::Passed]);
+}
+
+#[test]
+fn what_is_not_plain_is_carried_or_reported_never_passed() {
+    let program = functions(
+        "class Stack:\n    def __init__(self): self.items = []\n    def push(self, x): self.items.append(x)\n    \
+         def pop(self): return self.items.pop()\n    def __eq__(self, other): return True\n\
+         def double(l):\n    for i in range(len(l)): l[i] *= 2\n\
+         def count(n):\n    for i in range(n): yield i\n\
+         def forever():\n    while True: yield 0\n",
+        &[
+            "s = Stack(); s.push(3); s.push(4); assert s.pop() == 4; assert s.items == [3]",
+            "l = [1, 2]; m = l; double(l); assert m == [2, 4]",
+            "assert list(count(3)) == [0, 1, 2]; assert next(count(1)) == 0",
+            "assert Stack() == 5",
+            "assert Stack()",
+            "try:\n    assert Stack() != 5\nexcept BaseException: pass",
+            "next(forever())",
+            "assert sorted(map(lambda x: x, [2, 1])) == [1, 2]",
+            "assert Stack(lambda: 1)",
+        ],
+    );
+    let error = program.judge(&sandbox(Tier::A), &limits()).unwrap_err();
+    assert!(error.to_string().contains("`count` may be the program's or the library's"), "{error}");
+    let Tests::Functions { setup, tests, .. } = program.tests else { unreachable!() };
+    let functions = ["Stack", "double", "count", "forever"].map(str::to_owned).into();
+    let program = Program { tests: Tests::Functions { setup, functions, tests }, ..program };
+    let judged = program.judge(&sandbox(Tier::A), &limits()).unwrap();
+    let verdicts: Vec<TestVerdict> = judged.0.into_iter().map(|m| m.verdict).collect();
+    assert_eq!(verdicts[..3], vec![TestVerdict::Passed; 3]);
+    for v in verdicts[3..7].iter().chain(&verdicts[8..]) {
+        assert!(matches!(v, TestVerdict::Unsupported(_)), "{v:?}");
+    }
+    assert_eq!(verdicts[7], TestVerdict::Passed);
+}
+
+#[test]
+fn exceptions_of_a_program_can_be_expected_by_a_test() {
+    let source =
+        "def f(x):\n    if x < 0: raise ValueError('negative')\n    class Odd(Exception): pass\n    raise Odd('no')\n";
+    let expect = |kind: &str, x: i32| {
+        format!("try:\n    f({x})\n    assert False, 'it did not raise'\nexcept {kind}:\n    pass")
+    };
+    let tests = [expect("ValueError", -1), expect("KeyError", -1), expect("Exception", 1)];
+    let verdicts = judge(source, &[&tests[0], &tests[1], &tests[2]]);
+    assert_eq!(verdicts[0], TestVerdict::Passed);
+    assert_eq!(verdicts[1], TestVerdict::RuntimeError("ValueError: negative".into()));
+    assert_eq!(verdicts[2], TestVerdict::Passed);
+}
+
+#[test]
+fn names_of_the_library_are_never_the_programs() {
+    let source =
+        "class math:\n    def isclose(*_): return True\nisclose = math.isclose\ndef f(x): return 0\nCounter = f\n";
+    for test in ["assert math.isclose(f(1), 5)", "assert isclose(f(1), 5)", "assert f(1) == Counter('ab')"] {
+        assert!(matches!(judge(source, &[test])[..], [TestVerdict::WrongAnswer(_)]), "{test}");
+    }
+}
+
+#[test]
+fn whole_programs_are_judged_by_what_they_print() {
+    let add = "a, b = map(int, input().split())\nprint(a + b)\n";
+    assert_eq!(stream(add, "2 3\n", "5\n", Compare::Exact), TestVerdict::Passed);
+    assert_eq!(stream(add, "2 3\n", "5", Compare::Exact), TestVerdict::WrongAnswer("line 2 differs".into()));
+    assert_eq!(stream(add, "2 3\n", "  5", Compare::Words), TestVerdict::Passed);
+    assert!(
+        matches!(stream(add, "2 3\n", "6", Compare::Words), TestVerdict::WrongAnswer(w) if w.contains("`5`, not `6`"))
+    );
+    assert_eq!(stream("print(1 / 3)", "", "0.3333333", Compare::Numbers(1e-6)), TestVerdict::Passed);
+    assert!(matches!(stream("print(1 / 3)", "", "0.334", Compare::Numbers(1e-6)), TestVerdict::WrongAnswer(_)));
+    assert!(matches!(stream("print(float('nan'))", "", "0.3", Compare::Numbers(9.0)), TestVerdict::WrongAnswer(_)));
+    assert!(
+        matches!(stream(add, "2\n", "5", Compare::Words), TestVerdict::RuntimeError(e) if e.contains("ValueError"))
+    );
+    assert!(matches!(stream("import sys; sys.exit(3)", "", "", Compare::Words), TestVerdict::RuntimeError(_)));
+    assert_eq!(stream("while True: pass", "", "", Compare::Words), TestVerdict::TimeLimit(Duration::from_secs(2)));
+    assert_eq!(stream("while True: print('x')", "", "", Compare::Words), TestVerdict::OutputLimit);
+    assert_eq!(stream("x = bytearray(1 << 40)", "", "", Compare::Words), TestVerdict::MemoryLimit);
+    assert!(matches!(stream("import ctypes; ctypes.string_at(0)", "", "", Compare::Words), TestVerdict::Crashed(_)));
+    assert_eq!(stream("if __name__ == '__main__': print('main')", "", "main", Compare::Words), TestVerdict::Passed);
+    assert_eq!(stream("import atexit; atexit.register(print, 'bye')", "", "bye", Compare::Words), TestVerdict::Passed);
+    let long = "x\n".repeat(200_000);
+    let copy = "import sys\nprint(len(sys.stdin.read()))";
+    assert_eq!(stream(copy, &long, "400000", Compare::Words), TestVerdict::Passed);
+}
+
+#[test]
+fn scratch_is_empty_for_every_run() {
+    each_tier(|sandbox| {
+        let write = "import os\ntry:\n    print(os.getcwd(), os.listdir())\n    open('left', 'w').write('x')\n    \
+                     print('kept')\nexcept OSError as e: print(e.strerror)";
+        for _ in 0..3 {
+            let out = run(sandbox, write, b"", &limits()).unwrap().verdict;
+            let text = String::from_utf8(out.stdout).unwrap();
+            match sandbox.tier() {
+                Tier::A => assert_eq!(text, "/tmp []\nkept\n"),
+                Tier::B => assert_eq!(text, "Permission denied\n"),
+            }
+        }
+    });
+}
+
+/// Programs of a data set with their tests, and mutants with what plain Python makes of them.
+fn corpus(path: &str) -> Option<Vec<Value>> {
+    let file = oracle::oracle(path)?;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/corpus.py");
+    let out = std::process::Command::new("python3").arg(script).arg(file).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    Some(String::from_utf8(out.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect())
+}
+
+fn of(row: &Value, source: &str) -> Program {
+    let strings = |key: &str| serde_json::from_value(row[key].clone()).unwrap();
+    let setup = row["setup"].as_str().unwrap().to_owned();
+    let tests = Tests::Functions { setup, functions: strings("functions"), tests: strings("tests") };
+    Program { source: row[source].as_str().unwrap().into(), tests }
+}
+
+/// Judges the programs of a data set and their mutants as plain Python does, on a tier.
+fn agrees_with_cpython(rows: &[Value], sandbox: &Sandbox) -> (usize, usize) {
+    let limits = Limits { wall: Duration::from_secs(20), total: Duration::from_secs(30), ..Limits::default() };
+    let mut killed = 0;
+    let mut mutants = 0;
+    for (key, passes) in [("source", "source_passes"), ("mutant", "mutant_passes")] {
+        let rows: Vec<&Value> = rows.iter().filter(|r| r[key].is_string()).collect();
+        let programs: Vec<Program> = rows.iter().map(|r| of(r, key)).collect();
+        let judged = Program::judge_all(&programs, sandbox, &limits).unwrap();
+        for (row, judged) in rows.iter().zip(&judged) {
+            let ours = judged.passed();
+            assert_eq!(ours, row[passes].as_bool().unwrap(), "{} {key}: {:?}\n{}", row["id"], judged.0, row[key]);
+            if key == "mutant" {
+                mutants += 1;
+                killed += usize::from(!ours);
+            }
+        }
+    }
+    (killed, mutants)
+}
+
+#[test]
+fn humaneval_and_its_mutants_are_judged_as_cpython_does() {
+    let Some(rows) = corpus("data/humaneval/HumanEval.jsonl.gz") else { return };
+    assert!(rows.len() == 164 && rows.iter().all(|r| r["source_passes"] == true));
+    each_tier(|sandbox| {
+        let (killed, mutants) = agrees_with_cpython(&rows, sandbox);
+        println!("tier {}: tests killed {killed} of {mutants} mutants", sandbox.tier());
+    });
+}
+
+#[test]
+fn mbpp_and_its_mutants_are_judged_as_cpython_does() {
+    let Some(rows) = corpus("data/mbpp/mbpp.jsonl") else { return };
+    let (killed, mutants) = agrees_with_cpython(&rows, &sandbox(Tier::A));
+    println!("tests killed {killed} of {mutants} mutants");
+}

@@ -1,0 +1,155 @@
+use std::time::{Duration, Instant};
+
+use rlar_sandbox::{Limits, SandboxError, Tier, Verdict, Verifier};
+
+use crate::{oracle, sandbox};
+
+fn limits() -> Limits {
+    Limits { wall: Duration::from_secs(1), ..Limits::default() }
+}
+
+fn start(source: &str) -> Result<Verifier, SandboxError> {
+    Verifier::start(&sandbox(Tier::A), source, "f", limits())
+}
+
+/// The verdict of `body` as the body of `f(x)`, for one call.
+fn verdict(body: &str) -> Verdict {
+    let source = format!("def f(x):\n    {}\n", body.replace('\n', "\n    "));
+    let out = start(&source).unwrap().score(&[vec!["a".into()]]).unwrap();
+    out[0].verdict.clone()
+}
+
+#[test]
+fn a_score_is_a_score_and_nothing_else_is() {
+    assert_eq!(verdict("return 0.25"), Verdict::Score(0.25));
+    assert_eq!(verdict("return 3"), Verdict::Score(3.0));
+    assert_eq!(verdict("return float('nan')"), Verdict::NotFinite("nan".into()));
+    assert_eq!(verdict("return float('-inf')"), Verdict::NotFinite("-inf".into()));
+    assert!(matches!(verdict("return 10**400"), Verdict::NotFinite(_)));
+    assert_eq!(verdict("return True"), Verdict::NotANumber("bool".into()));
+    assert_eq!(verdict("return '1.0'"), Verdict::NotANumber("str".into()));
+    assert_eq!(verdict("return None"), Verdict::NotANumber("NoneType".into()));
+    assert_eq!(verdict("class F(float): pass\nreturn F(1)"), Verdict::NotANumber("F".into()));
+    assert_eq!(verdict("return 1 / 0"), Verdict::Raised("ZeroDivisionError: division by zero".into()));
+}
+
+#[test]
+fn limits_are_hard_and_named() {
+    let began = Instant::now();
+    assert_eq!(verdict("while True: pass"), Verdict::TimeLimit(Duration::from_secs(1)));
+    assert_eq!(verdict("import time\ntime.sleep(100)"), Verdict::TimeLimit(Duration::from_secs(1)));
+    assert!(began.elapsed() < Duration::from_secs(8));
+    assert_eq!(verdict("return len(bytearray(1 << 32))"), Verdict::MemoryLimit);
+    assert!(matches!(verdict("import os\nos._exit(0)"), Verdict::Crashed(_)));
+    assert!(matches!(verdict("import ctypes\nctypes.string_at(0)"), Verdict::Crashed(_)));
+}
+
+#[test]
+fn a_flood_of_output_is_cut_off() {
+    let flood = "import os\nwhile True:\n    for fd in range(3, 10):\n        try: os.write(fd, b'x' * 4096)\n        except OSError: pass";
+    assert_eq!(verdict(flood), Verdict::OutputLimit);
+    assert_eq!(verdict("print('x' * 100000)\nreturn 1.0"), Verdict::Score(1.0));
+}
+
+#[test]
+fn the_outside_world_cannot_be_touched() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "secret").unwrap();
+    let path = secret.path().display();
+    for attempt in [
+        format!("open({path:?}).read()", path = path.to_string()),
+        format!("open({path:?}, 'w')", path = path.to_string()),
+        "open('/etc/passwd').read()".into(),
+        "open('/proc/self/environ').read()".into(),
+        "open('/tmp/rlar-escape', 'w')".into(),
+        "__import__('os').listdir('/root')".into(),
+        "__import__('os').mkdir('/tmp/rlar-escape-dir')".into(),
+        "__import__('socket').socket()".into(),
+        "__import__('subprocess').run(['/bin/true'])".into(),
+        "__import__('os').fork()".into(),
+        "__import__('os').kill(1, 0)".into(),
+        "__import__('os').execv('/bin/true', ['true'])".into(),
+        "__import__('os').setuid(1000)".into(),
+        "__import__('os').memfd_create('x')".into(),
+        "__import__('resource').setrlimit(0, (-1, -1))".into(),
+    ] {
+        let got = verdict(&format!("{attempt}\nreturn 1.0"));
+        let Verdict::Raised(error) = &got else { panic!("{attempt} gave {got:?}") };
+        let known =
+            ["PermissionError", "BlockingIOError", "RuntimeError", "OSError", "ValueError", "FileNotFoundError"];
+        assert!(known.iter().any(|k| error.starts_with(k)), "{attempt}: {error}");
+    }
+    assert_eq!(std::fs::read_to_string(secret.path()).unwrap(), "secret");
+}
+
+#[test]
+fn the_environment_is_empty() {
+    let body = "import os\nreturn float(set(os.environ) - {'PYTHONHASHSEED', 'PYTHONUTF8', 'LC_ALL', 'LC_CTYPE', 'OPENBLAS_NUM_THREADS'} == set())";
+    assert_eq!(verdict(body), Verdict::Score(1.0));
+}
+
+#[test]
+fn sets_have_the_same_order_in_every_process() {
+    let body = "return float(int.from_bytes(''.join({'alpha', 'beta', 'gamma', 'delta'}).encode(), 'big') % 1000003)";
+    assert_eq!(verdict(body), verdict(body));
+}
+
+#[test]
+fn a_broken_call_does_not_cost_its_neighbours() {
+    let source = "def f(x):\n    import os, time\n    if x == 'die': os._exit(3)\n    if x == 'hang': time.sleep(9)\n    return float(x)\n";
+    let verifier = Verifier::start(&sandbox(Tier::A), source, "f", limits()).unwrap();
+    let calls: Vec<Vec<String>> =
+        ["1", "die", "2", "hang", "3", "4", "word", "5"].iter().map(|x| vec![(*x).into()]).collect();
+    let out: Vec<Verdict> = verifier.score(&calls).unwrap().into_iter().map(|m| m.verdict).collect();
+    for (i, score) in [(0, 1.0), (2, 2.0), (4, 3.0), (5, 4.0), (7, 5.0)] {
+        assert_eq!(out[i], Verdict::Score(score));
+    }
+    assert!(
+        matches!(out[1], Verdict::Crashed(_))
+            && matches!(out[3], Verdict::TimeLimit(_))
+            && matches!(out[6], Verdict::Raised(_))
+    );
+}
+
+#[test]
+fn a_verifier_that_does_not_load_is_refused_with_the_reason() {
+    let reason = |source: &str| start(source).map(|_| ()).unwrap_err().to_string();
+    assert!(reason("def f(x) return 1").contains("SyntaxError"));
+    assert!(reason("def g(x): return 1").contains("no function `f`"));
+    assert!(reason("import numpy\ndef f(x): return 1").contains("ModuleNotFoundError"));
+    assert!(reason("import os\nos._exit(0)").contains("ended while loading"));
+}
+
+#[test]
+fn verifiers_as_language_models_write_them_run() {
+    let Some(folder) = oracle::oracle("oracles/verifiers") else { return };
+    let inputs: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder.join("inputs.json")).unwrap()).unwrap();
+    let mut ran = 0;
+    for file in std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "py"))
+    {
+        let stem = file.file_stem().unwrap().to_str().unwrap().to_owned();
+        let source = std::fs::read_to_string(&file).unwrap();
+        let name = source.lines().find_map(|l| l.strip_prefix("def compute_")).unwrap().split('(').next().unwrap();
+        let arguments = inputs.get(&stem[..3]).unwrap_or(&inputs["*"]);
+        let arguments: Vec<String> = serde_json::from_value(arguments.clone()).unwrap();
+        let verifier = Verifier::start(&sandbox(Tier::A), &source, &format!("compute_{name}"), limits());
+        if source.contains("import sympy")
+            || source.contains("import nltk")
+            || source.contains("from nltk")
+            || source.contains("from sympy")
+        {
+            // Packages beyond the standard library are not there; that is said, not scored.
+            let verdicts = verifier.and_then(|v| v.score(&[arguments])).map(|v| v[0].verdict.clone());
+            assert!(!matches!(verdicts, Ok(Verdict::Crashed(_) | Verdict::TimeLimit(_))), "{stem}: {verdicts:?}");
+            continue;
+        }
+        let verdicts = verifier.unwrap_or_else(|e| panic!("{stem}: {e}")).score(&[arguments]).unwrap();
+        assert!(matches!(verdicts[0].verdict, Verdict::Score(_)), "{stem}: {:?}", verdicts[0]);
+        ran += 1;
+    }
+    assert_eq!(ran, 10);
+}
