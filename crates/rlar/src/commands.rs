@@ -12,10 +12,10 @@ use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, train};
 use rlar_policy::{Policy, Request, Sampling, Turn, device, generate};
 use rlar_rewards::fetch_rewards;
-use rlar_sandbox::{Limits, Sandbox};
+use rlar_sandbox::Limits;
 
-use crate::cli::{self, Benchmark, Command, ConfigCommand, SandboxCommand};
-use crate::{Failure, plan, schema};
+use crate::cli::{self, Benchmark, Command, ConfigCommand};
+use crate::{Failure, plan, sandbox, schema};
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -33,14 +33,11 @@ pub fn run(command: Command) -> Result<(), Failure> {
             let text = if markdown { schema::markdown() } else { format!("{:#}\n", rlar_grpo::Config::schema()) };
             print(&text).map_err(Failure::Job)
         }
-        Command::Sandbox { command: SandboxCommand::Status } => {
-            let sandbox = Sandbox::open().map_err(|e| Failure::Job(e.into()))?;
-            print(&format!("{}\n", sandbox.describe())).map_err(Failure::Job)
-        }
+        Command::Sandbox { command } => sandbox::run(command),
     }
 }
 
-fn print(text: &str) -> Result<()> {
+pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)

@@ -4,6 +4,7 @@ mod assets;
 mod cli;
 mod commands;
 mod plan;
+mod sandbox;
 mod schema;
 
 use std::io::Write;

@@ -41,15 +41,13 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
         document.reject(vec![("device".into(), e.to_string())])?;
     }
     let examples = |key: &str, name: &str, needs| -> Result<Vec<Example>> {
-        match assets::data(&asset.path, name)? {
-            Some(data) => Ok(read_examples(&data.path, &data.text, needs)?),
-            None => {
-                let message =
-                    format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
-                document.reject(vec![(format!("data.{key}"), message)])?;
-                Ok(Vec::new())
-            }
-        }
+        let Some(data) = assets::data(&asset.path, name)? else {
+            let message =
+                format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
+            document.reject(vec![(format!("data.{key}"), message)])?;
+            return Ok(Vec::new());
+        };
+        Ok(read_examples(&data.path, &data.text, needs)?)
     };
     let imitates = config.warmup.steps > 0 || config.train.method == Method::Sft;
     let demonstrations = match &config.data.demonstrations {

@@ -1,9 +1,12 @@
-//! What a verdict costs, in CPU time of all processes that take part: `just bench-sandbox`.
+//! What a verdict costs in CPU time, that of every process that takes part included: `just bench-sandbox`.
+//!
+//! With the path of a file of programs (JSON lines with `source`, `setup`, `functions`, `tests`), these are judged, too.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
-use rlar_sandbox::{Judged, Limits, Measured, Program, Sandbox, Tests, Tier, Verifier};
+use rlar_sandbox::{Judged, Limits, Program, Sandbox, Tests, Tier, Verdict, Verifier};
+use serde_json::Value;
 
 const LAST_NUMBER: &str = "import re
 
@@ -13,65 +16,100 @@ def compute_last_number(prompt, reply, reference):
 ";
 
 fn main() {
+    let programs = std::env::args().nth(1).map(|path| read(&path));
     for tier in [Tier::A, Tier::B] {
-        let began = Instant::now();
-        match Sandbox::open_tier(tier) {
-            Ok(sandbox) => measure(&sandbox, began.elapsed()),
-            Err(e) => println!("tier {tier}: {e}"),
+        if let Err(e) = Sandbox::open_tier(tier) {
+            println!("tier {tier}: {e}");
+            continue;
+        }
+        println!("tier {tier}");
+        let (open, warm): (Vec<_>, Vec<_>) = (0..5).map(|_| start(tier)).unzip();
+        println!("  opening {:?}, then all fork servers {:?} (medians of 5)", median(open), median(warm));
+        let idle = median((0..5).map(|_| cpu_of(tier, |_| ()).0).collect());
+        let report = |what: &str, calls: usize, work: &dyn Fn(&Sandbox)| {
+            let runs: Vec<(Duration, Duration)> = (0..3).map(|_| cpu_of(tier, work)).collect();
+            let per = |d: Duration| d.as_secs_f64() * 1e6 / calls as f64;
+            let cpu = median(runs.iter().map(|r| r.0.saturating_sub(idle)).collect());
+            let wall = median(runs.iter().map(|r| r.1).collect());
+            println!("  {what:<34} {calls:>6} × {:>8.1} µs CPU {:>8.1} µs wall", per(cpu), per(wall));
+        };
+        report("verifier, shared processes", 50_000, &|s| verify(s, 50_000, false));
+        report("verifier, a process per call", 1_000, &|s| verify(s, 1_000, true));
+        report("program, two processes", 500, &|s| judge(s, &vec![trivial(); 500]));
+        if let Some(programs) = &programs {
+            report("programs of the file, two processes", programs.len(), &|s| judge(s, programs));
         }
     }
 }
 
-/// CPU time of this process so far.
-fn own_cpu() -> Duration {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
 }
 
-fn report<V>(what: &str, calls: usize, wall: Duration, own: Duration, all: &[Measured<V>]) {
-    let theirs: Duration = all.iter().filter_map(|m| m.usage.cpu).sum();
-    let per = |d: Duration| d.as_secs_f64() * 1e6 / calls as f64;
-    println!(
-        "{what:<28} {calls:>7} calls  {:>8.1} µs wall  {:>8.1} µs CPU here  {:>8.1} µs CPU there",
-        per(wall),
-        per(own),
-        per(theirs)
-    );
-}
-
-fn measure(sandbox: &Sandbox, opened: Duration) {
-    println!("tier {}\nopened in {opened:?}", sandbox.tier());
+/// How long opening takes, and starting every fork server of an open one.
+fn start(tier: Tier) -> (Duration, Duration) {
     let began = Instant::now();
-    let fresh = Sandbox::open_tier(sandbox.tier()).unwrap();
-    let half = began.elapsed();
-    fresh.warm().unwrap();
-    println!("second opening {half:?}, all fork servers after {:?}", began.elapsed());
+    let sandbox = Sandbox::open_tier(tier).unwrap();
+    let open = began.elapsed();
+    let began = Instant::now();
+    sandbox.restart().unwrap();
+    (open, began.elapsed())
+}
 
+/// CPU time of this process and of all that it waited for, and wall time of the work alone.
+fn cpu_of(tier: Tier, work: impl Fn(&Sandbox)) -> (Duration, Duration) {
+    let before = used();
+    let sandbox = Sandbox::open_tier(tier).unwrap();
+    sandbox.warm().unwrap();
+    let began = Instant::now();
+    work(&sandbox);
+    let wall = began.elapsed();
+    drop(sandbox);
+    (used().saturating_sub(before), wall)
+}
+
+#[allow(unsafe_code)]
+fn used() -> Duration {
+    let of = |who| {
+        // SAFETY: plain data that the call fills.
+        let u = unsafe {
+            let mut u: libc::rusage = std::mem::zeroed();
+            libc::getrusage(who, &raw mut u);
+            u
+        };
+        let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
+        time(u.ru_utime) + time(u.ru_stime)
+    };
+    of(libc::RUSAGE_SELF) + of(libc::RUSAGE_CHILDREN)
+}
+
+fn verify(sandbox: &Sandbox, calls: usize, strict: bool) {
     let call = vec!["What is 6 * 7?".to_owned(), "First 6 * 7 is 42. So the answer is 42".into(), "42".into()];
     let verifier = Verifier::start(sandbox, LAST_NUMBER, "compute_last_number", Limits::default()).unwrap();
-    let calls = vec![call; 20_000];
-    verifier.score(&calls[..100]).unwrap();
-    let (cpu, began) = (own_cpu(), Instant::now());
-    let all = verifier.score(&calls).unwrap();
-    report("verifier, many calls", calls.len(), began.elapsed(), own_cpu() - cpu, &all);
+    let verifier = if strict { verifier.strict() } else { verifier };
+    let verdicts = verifier.score(&vec![call; calls]).unwrap();
+    assert!(verdicts.iter().all(|m| m.verdict == Verdict::Score(1.0)));
+}
 
-    let strict = verifier.strict();
-    let (cpu, began) = (own_cpu(), Instant::now());
-    let all = strict.score(&calls[..1000]).unwrap();
-    report("verifier, strict", 1000, began.elapsed(), own_cpu() - cpu, &all);
+fn judge(sandbox: &Sandbox, programs: &[Program]) {
+    let judged = Program::judge_all(programs, sandbox, &Limits::default()).unwrap();
+    assert!(judged.iter().all(Judged::passed), "{:?}", judged.iter().find(|j| !j.passed()));
+}
 
-    let program = Program {
-        source: "def add(a, b):\n    return a + b\n".into(),
-        tests: Tests::Functions {
-            setup: String::new(),
-            functions: Vec::new(),
-            tests: vec!["assert add(1, 2) == 3\nassert add(2, 2) == 4\nassert add(-1, 1) == 0".into()],
-        },
+fn trivial() -> Program {
+    let tests = vec!["assert add(1, 2) == 3".into(), "assert add(2, 2) == 4".into(), "assert add(-1, 1) == 0".into()];
+    let tests = Tests::Functions { setup: String::new(), functions: Vec::new(), tests };
+    Program { source: "def add(a, b):\n    return a + b\n".into(), tests }
+}
+
+fn read(path: &str) -> Vec<Program> {
+    let program = |line: &str| {
+        let row: Value = serde_json::from_str(line).unwrap();
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        let list = |key: &str| serde_json::from_value(row[key].clone()).unwrap();
+        let tests = Tests::Functions { setup: text("setup"), functions: list("functions"), tests: list("tests") };
+        Program { source: text("source"), tests }
     };
-    let programs = vec![program; 500];
-    let (cpu, began) = (own_cpu(), Instant::now());
-    let all = Program::judge_all(&programs, sandbox, &Limits::default()).unwrap();
-    assert!(all.iter().all(Judged::passed), "{:?}", all.iter().find(|j| !j.passed()));
-    let all: Vec<_> = all.into_iter().flat_map(|j| j.0).collect();
-    report("program, two processes", programs.len(), began.elapsed(), own_cpu() - cpu, &all);
+    std::fs::read_to_string(path).unwrap().lines().map(program).collect()
 }

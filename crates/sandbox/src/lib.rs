@@ -10,6 +10,8 @@
 //! Every run ends in a closed set of verdicts, [`Measured`] with what it took. A run that breaks a limit costs its
 //! process, not the batch. `docs/sandbox.md` says what protects what.
 
+#[cfg(target_os = "linux")]
+pub mod attack;
 mod compare;
 mod verdict;
 

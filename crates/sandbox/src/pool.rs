@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::interpreter::Interpreter;
 use crate::jail::{Jail, refused};
+use crate::program::Tester;
 use crate::verdict::{Tier, Verdict};
 use crate::zygote::{self, Process, Role, Zygote};
 use crate::{Limits, SandboxError, Verifier};
@@ -24,13 +25,15 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Slot {
+pub(crate) struct Slot {
     zygote: Mutex<Option<Arc<Zygote>>>,
     /// Held by the run that has the scratch folder to itself.
     turn: Mutex<()>,
+    /// The process that runs tests, while no program needs it.
+    pub tester: Mutex<Option<Tester>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -80,6 +83,12 @@ impl Sandbox {
         })
     }
 
+    /// Replaces all fork servers by new ones.
+    pub fn restart(&self) -> Result<(), SandboxError> {
+        (0..self.workers()).for_each(|slot| self.discard(slot));
+        self.warm()
+    }
+
     /// How many runs go on at once.
     pub fn workers(&self) -> usize {
         self.shared.slots.len()
@@ -125,6 +134,11 @@ impl Sandbox {
             }
         }
         Err(refused("jailed interpreters die as soon as they are asked for a process"))
+    }
+
+    /// One of the places where runs take place, one at a time.
+    pub(crate) fn slot(&self, slot: usize) -> &Slot {
+        &self.shared.slots[slot]
     }
 
     /// The right to a slot's scratch folder.

@@ -4,7 +4,7 @@
 //! over a wire that carries plain data only; programs are judged by what they print.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::compare::Compare;
 use crate::jail::refused;
 use crate::meter::Meter;
-use crate::pool::Sandbox;
+use crate::pool::{Sandbox, lock};
 use crate::verdict::{Measured, TestVerdict, Usage};
 use crate::wire::{Broken, Wire};
 use crate::zygote::{Exit, Process, Role};
@@ -161,12 +161,33 @@ struct Task<'a> {
     functions: &'a [String],
 }
 
+/// A process that runs tests, which are trusted, of one program after the other.
+#[derive(Debug)]
+pub struct Tester {
+    process: Process,
+    wire: Wire,
+    meter: Meter,
+    programs: usize,
+}
+
+/// Programs after which a tester is replaced.
+const PROGRAMS: usize = 1000;
+
 /// Tester and candidate.
 struct Pair {
-    tester: Process,
+    tester: Tester,
     candidate: Process,
-    wire: Wire,
-    meters: [Meter; 2],
+    meter: Meter,
+}
+
+impl Tester {
+    fn start(sandbox: &Sandbox, slot: usize) -> Result<Self, SandboxError> {
+        let (mine, theirs) = UnixStream::pair().map_err(refused)?;
+        let limits = Limits { cpu: Duration::from_hours(24), ..Limits::default() };
+        let process = sandbox.fork(slot, Role::Tester, &limits, &[theirs.as_fd()])?;
+        let meter = Meter::of(&process);
+        Ok(Self { process, wire: Wire::new(mine), meter, programs: 0 })
+    }
 }
 
 impl Task<'_> {
@@ -198,9 +219,8 @@ impl Task<'_> {
         let began = Instant::now();
         let mut pair = self.pair()?;
         let measure = |pair: &mut Pair, verdict, began: Instant| {
-            let laps = pair.meters.each_mut().map(Meter::lap);
-            let cpu = laps.into_iter().sum::<Option<Duration>>();
-            let usage = Usage { wall: began.elapsed(), cpu, peak_memory: None, bytes: pair.wire.bytes() };
+            let cpu = pair.tester.meter.lap().zip(pair.meter.lap()).map(|(t, c)| t + c);
+            let usage = Usage { wall: began.elapsed(), cpu, peak_memory: None, bytes: pair.tester.wire.bytes() };
             Measured { verdict, usage, tier: self.sandbox.tier() }
         };
         let task = json!({
@@ -212,13 +232,16 @@ impl Task<'_> {
         });
         let wall = self.limits.wall;
         // The first verdicts may come together with the news that the tests have loaded.
-        let sent = pair.wire.send(&task, wall);
-        let first = sent.and_then(|()| pair.wire.next(wall, self.limits.output));
+        let sent = pair.tester.wire.send(&task, wall);
+        let first = sent.and_then(|()| pair.tester.wire.next(wall, self.limits.output));
         let known = verdicts.len();
+        // A tester that has answered all that it was asked may serve the next program.
+        let mut orderly = true;
         let mut broken = match first {
             Ok(reply) if reply["ready"] == true => None,
             Ok(reply) if reply["setup"].is_string() => {
-                return Err(SandboxError::Tests(reply["setup"].as_str().unwrap_or_default().to_owned()));
+                let why = reply["setup"].as_str().unwrap_or_default().to_owned();
+                return Err(SandboxError::Tests(why));
             }
             Ok(reply) => {
                 // A program that does not load fails every test in the same way.
@@ -230,7 +253,7 @@ impl Task<'_> {
         };
         while broken.is_none() && verdicts.len() < known + tests.len() {
             let began = Instant::now();
-            match pair.wire.next(wall, self.limits.output) {
+            match pair.tester.wire.next(wall, self.limits.output) {
                 Ok(reply) => {
                     let Some(verdict) = self.read(&reply, &mut pair) else { return Ok(false) };
                     let fit = matches!(
@@ -239,6 +262,7 @@ impl Task<'_> {
                     );
                     verdicts.push(measure(&mut pair, verdict, began));
                     if !fit {
+                        orderly = false;
                         break;
                     }
                 }
@@ -249,28 +273,41 @@ impl Task<'_> {
             let verdict = match broken {
                 Broken::Deadline => TestVerdict::TimeLimit(wall),
                 Broken::TooLong => TestVerdict::OutputLimit,
-                Broken::Closed if pair.tester.end().is_err() => return Ok(false),
+                Broken::Closed if pair.tester.process.end().is_err() => return Ok(false),
                 // The tester is ours and takes any reply: it ends only by what the program sent.
                 Broken::Closed => TestVerdict::Forged("its replies ended the tester".into()),
                 Broken::Garbled(why) => TestVerdict::Forged(why.into()),
             };
             verdicts.push(measure(&mut pair, verdict, began));
+            orderly = false;
         }
         let exit = pair.candidate.end().ok();
+        pair.tester.programs += 1;
+        if orderly && pair.tester.programs < PROGRAMS {
+            *lock(&self.sandbox.slot(self.slot).tester) = Some(pair.tester);
+        }
         for v in &mut verdicts[known..] {
             v.usage.peak_memory = exit.as_ref().map(|e| e.peak_memory);
         }
         Ok(true)
     }
 
+    /// A fresh candidate, and a tester that has its end of the wire.
     fn pair(&self) -> Result<Pair, SandboxError> {
-        let (mine, tester_end) = UnixStream::pair().map_err(refused)?;
         let (asking, answering) = UnixStream::pair().map_err(refused)?;
-        let fork = |role, fds: &[BorrowedFd]| self.sandbox.fork(self.slot, role, self.limits, fds);
-        let candidate = fork(Role::Candidate, &[answering.as_fd()])?;
-        let tester = fork(Role::Tester, &[tester_end.as_fd(), asking.as_fd()])?;
-        let meters = [Meter::of(&tester), Meter::of(&candidate)];
-        Ok(Pair { tester, candidate, wire: Wire::new(mine), meters })
+        let candidate = self.sandbox.fork(self.slot, Role::Candidate, self.limits, &[answering.as_fd()])?;
+        let meter = Meter::of(&candidate);
+        for _ in 0..3 {
+            let waiting = lock(&self.sandbox.slot(self.slot).tester).take();
+            let mut tester = match waiting {
+                Some(tester) => tester,
+                None => Tester::start(self.sandbox, self.slot)?,
+            };
+            if tester.wire.hand_over(&asking).is_ok() {
+                return Ok(Pair { tester, candidate, meter });
+            }
+        }
+        Err(refused("jailed interpreters keep dying"))
     }
 
     /// The verdict in a tester's reply. `None` when the fork server died.
@@ -293,7 +330,7 @@ impl Task<'_> {
         } else if reply["lost"] == true {
             // The connection can be closed before the end: then it was not an end.
             match pair.candidate.wait(Duration::from_millis(100)) {
-                Ok(Some(exit)) if exit.cpu >= self.limits.cpu => Some(TestVerdict::TimeLimit(self.limits.cpu)),
+                Ok(Some(exit)) if exit.ran_out_of(self.limits.cpu) => Some(TestVerdict::TimeLimit(self.limits.cpu)),
                 Ok(Some(exit)) => Some(TestVerdict::Crashed(exit.describe())),
                 Ok(None) => Some(TestVerdict::Crashed("it closed its connection".into())),
                 Err(_) => None,
@@ -355,7 +392,7 @@ fn ended(exit: &Exit, stderr: &[u8], limits: &Limits) -> End {
             End::MemoryLimit
         }
         Some(code) => End::Exited(code),
-        None if exit.cpu >= limits.cpu => End::TimeLimit(limits.cpu),
+        None if exit.ran_out_of(limits.cpu) => End::TimeLimit(limits.cpu),
         None => End::Crashed(exit.describe()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -24,6 +24,8 @@ const CALLS: usize = 10_000;
 const BATCH: usize = 64;
 /// One call in so many is repeated in a fresh process, after the first few, of which more are.
 const SAMPLED: usize = 1024;
+/// Longest compiled verifier, in bytes.
+const COMPILED: usize = 16 << 20;
 /// Longest wait for a verifier to load.
 const LOAD: Duration = Duration::from_secs(20);
 
@@ -35,6 +37,8 @@ pub struct Verifier {
     function: String,
     limits: Limits,
     strict: bool,
+    /// The source as the interpreter compiled it.
+    compiled: OnceLock<String>,
     workers: Vec<Mutex<Option<Worker>>>,
 }
 
@@ -49,6 +53,7 @@ impl Verifier {
             function: function.to_owned(),
             limits,
             strict: false,
+            compiled: OnceLock::new(),
             workers: (0..sandbox.workers()).map(|_| Mutex::new(None)).collect(),
         };
         let first = verifier.worker(0)?;
@@ -64,7 +69,12 @@ impl Verifier {
     }
 
     fn worker(&self, slot: usize) -> Result<Worker, SandboxError> {
-        Worker::start(self, slot)
+        for _ in 0..3 {
+            if let Some(worker) = Worker::start(self, slot)? {
+                return Ok(worker);
+            }
+        }
+        Err(refused("jailed interpreters keep dying"))
     }
 
     /// Verdicts in the order of the calls.
@@ -141,11 +151,12 @@ impl Verifier {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            let mut worker = Worker::fork(self, slot)?;
-            let sent = worker.wire.send(&self.load(true), LOAD);
-            let reply = sent.and_then(|()| worker.wire.exchange(&[call], self.limits.wall, self.limits.output));
-            let mut usage = Usage { wall: began.elapsed(), bytes: worker.wire.bytes(), ..Usage::default() };
-            let Ok(exit) = worker.process.end() else {
+            let (mut process, mut wire) = self.fork(slot)?;
+            let compiled = self.compiled.get().map_or("", String::as_str);
+            let sent = wire.send(&json!({ "compiled": compiled, "function": self.function }), LOAD);
+            let reply = sent.and_then(|()| wire.exchange(&[call], self.limits.wall, self.limits.output));
+            let mut usage = Usage { wall: began.elapsed(), bytes: wire.bytes(), ..Usage::default() };
+            let Ok(exit) = process.end() else {
                 if attempts < 3 {
                     continue;
                 }
@@ -163,8 +174,11 @@ impl Verifier {
         }
     }
 
-    fn load(&self, once: bool) -> Value {
-        json!({ "source": self.source, "function": self.function, "once": once })
+    /// A process that waits for the verifier, and the wire to it.
+    fn fork(&self, slot: usize) -> Result<(Process, Wire), SandboxError> {
+        let (mine, theirs) = UnixStream::pair().map_err(refused)?;
+        let process = self.sandbox.fork(slot, Role::Verifier, &self.limits, &[theirs.as_fd()])?;
+        Ok((process, Wire::new(mine)))
     }
 
     fn broke(&self, broken: Broken) -> Verdict {
@@ -195,27 +209,25 @@ struct Worker {
 }
 
 impl Worker {
-    fn fork(verifier: &Verifier, slot: usize) -> Result<Self, SandboxError> {
-        let (mine, theirs) = UnixStream::pair().map_err(refused)?;
-        let process = verifier.sandbox.fork(slot, Role::Verifier, &verifier.limits, &[theirs.as_fd()])?;
-        let meter = Meter::of(&process);
-        let patience = verifier.limits.wall;
-        Ok(Self { process, wire: Wire::new(mine), meter, calls: 0, pace: None, patience, is_fit: true })
-    }
-
-    fn start(verifier: &Verifier, slot: usize) -> Result<Self, SandboxError> {
-        let mut worker = Self::fork(verifier, slot)?;
-        match worker.wire.exchange(&verifier.load(false), LOAD, verifier.limits.output) {
-            Ok(reply) if reply["ready"] == true => {
-                worker.meter.lap();
-                Ok(worker)
+    /// Loads the verifier; `None` when the fork server died over it.
+    fn start(verifier: &Verifier, slot: usize) -> Result<Option<Self>, SandboxError> {
+        let (mut process, mut wire) = verifier.fork(slot)?;
+        let load = json!({ "source": verifier.source, "function": verifier.function });
+        match wire.exchange(&load, LOAD, COMPILED) {
+            Ok(reply) if reply["ready"].is_string() => {
+                verifier.compiled.get_or_init(|| text(&reply, "ready"));
+                let (meter, patience) = (Meter::of(&process), verifier.limits.wall);
+                Ok(Some(Self { process, wire, meter, calls: 0, pace: None, patience, is_fit: true }))
             }
             Ok(reply) => Err(SandboxError::Load(text(&reply, "load"))),
             Err(Broken::Deadline) => Err(SandboxError::Load(format!("no answer within {} s", LOAD.as_secs()))),
-            Err(Broken::Closed) => {
-                let how = worker.process.end().map_or_else(|_| "with its fork server".into(), |e| e.describe());
-                Err(SandboxError::Load(format!("its process ended while loading ({how}; memory or CPU limit?)")))
-            }
+            Err(Broken::Closed) => match process.end() {
+                Ok(exit) => {
+                    let how = exit.describe();
+                    Err(SandboxError::Load(format!("its process ended while loading ({how}; memory or CPU limit?)")))
+                }
+                Err(_) => Ok(None),
+            },
             Err(Broken::TooLong) => Err(SandboxError::Load("it answers with a flood".into())),
             Err(Broken::Garbled(why)) => Err(SandboxError::Load(why.into())),
         }

@@ -1,11 +1,13 @@
 //! Frames between rlar and a jailed process: a length of four bytes, then JSON. Every wait has a deadline.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -57,6 +59,16 @@ impl Wire {
         self.send(message, wait)?;
         let reply = self.receive(wait.checked_sub(began.elapsed()).ok_or(Broken::Deadline)?, wait, longest)?;
         if self.came.is_empty() { Ok(reply) } else { Err(Broken::Garbled("it wrote more than its reply")) }
+    }
+
+    /// Hands over a descriptor, with one byte that is no frame.
+    pub fn hand_over(&mut self, descriptor: impl AsFd) -> Result<(), Broken> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [descriptor.as_fd()];
+        ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let sent = sendmsg(&self.stream, &[IoSlice::new(b".")], &mut ancillary, SendFlags::NOSIGNAL);
+        sent.map(|_| ()).map_err(|_| Broken::Closed)
     }
 
     /// Sends one frame.

@@ -45,7 +45,11 @@ pub enum Role {
 }
 
 impl Role {
-    fn name(self) -> &'static str {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Verifier, Self::Script, Self::Candidate, Self::Tester];
+
+    /// Its name in the fork server.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Verifier => "verifier",
             Self::Script => "script",
@@ -69,28 +73,34 @@ pub struct Zygote {
 }
 
 impl Zygote {
-    /// Starts one.
+    /// Starts one. That it is killed while it starts is no reason to give up.
     pub fn start(jail: &Jail) -> Result<Arc<Self>, SandboxError> {
+        for _ in 0..3 {
+            if let Some(zygote) = Self::try_start(jail)? {
+                return Ok(Arc::new(zygote));
+            }
+        }
+        Err(refused("jailed interpreters end at their start"))
+    }
+
+    fn try_start(jail: &Jail) -> Result<Option<Self>, SandboxError> {
         let Started { control, process } = jail.start()?;
         let zygote = Self { control, process, tier: jail.tier, dead: AtomicBool::new(false) };
-        let message = |why| refused(format!("a jailed interpreter does not start: {why}"));
         let sent = rustix::net::send(&zygote.control, jail.setup.as_bytes(), SendFlags::NOSIGNAL);
-        // What was refused inside is the better message.
         let mut first = [0; 256];
-        if !readable(&zygote.control, PATIENCE).map_err(message)? {
+        if !readable(&zygote.control, PATIENCE).map_err(refused)? {
             return Err(refused(format!("a jailed interpreter does not answer within {PATIENCE:?}")));
         }
-        let (_, n) =
-            rustix::net::recv(&zygote.control, &mut first, RecvFlags::empty()).map_err(|e| message(e.into()))?;
+        let Ok((_, n)) = rustix::net::recv(&zygote.control, &mut first, RecvFlags::empty()) else { return Ok(None) };
         match &first[..n] {
-            b"ready" => sent.map(|_| Arc::new(zygote)).map_err(|e| message(e.into())),
+            b"ready" => Ok(sent.is_ok().then_some(zygote)),
             [b'!', error @ ..] if error.len() >= 4 => {
                 let (number, what) = error.split_at(4);
                 let number = i32::from_ne_bytes([number[0], number[1], number[2], number[3]]);
                 let what = String::from_utf8_lossy(what);
                 Err(refused(format!("{what}: {}", io::Error::from_raw_os_error(number))))
             }
-            _ => Err(refused("a jailed interpreter ended at its start")),
+            _ => Ok(None),
         }
     }
 
@@ -165,6 +175,13 @@ pub struct Exit {
 }
 
 impl Exit {
+    /// Whether the kernel ended it for its CPU time, which it counts in ticks.
+    pub fn ran_out_of(&self, cpu: Duration) -> bool {
+        const TICK: Duration = Duration::from_millis(10);
+        let by = ExitStatus::from_raw(self.status).signal();
+        matches!(by, Some(libc::SIGKILL | libc::SIGXCPU)) && self.cpu + 2 * TICK >= cpu
+    }
+
     /// For people.
     pub fn describe(&self) -> String {
         ExitStatus::from_raw(self.status).to_string()

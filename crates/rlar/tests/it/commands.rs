@@ -70,9 +70,23 @@ fn a_benchmark_names_what_is_missing() {
     refused(&run(folder.path(), &twice), 2, &["`1` of Math occurs in two"]);
 }
 
+#[cfg(target_os = "linux")]
 #[test]
-fn the_sandbox_says_what_confines_code() {
+fn the_sandbox_shows_itself() {
     let folder = tempfile::tempdir().unwrap();
     let out = run(folder.path(), &["sandbox", "status"]);
     assert!(text(&out.stdout).contains("tier "), "{}", text(&out.stderr));
+    std::fs::write(folder.path().join("p.py"), "print(int(input()) * 2)").unwrap();
+    std::fs::write(folder.path().join("in.txt"), "21").unwrap();
+    let out = run(folder.path(), &["sandbox", "run", "p.py", "--input", "in.txt"]);
+    assert_eq!((out.status.code(), text(&out.stdout).as_str()), (Some(0), "42\n"), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("exit code 0"));
+    std::fs::write(folder.path().join("p.py"), "while True: pass").unwrap();
+    refused(&run(folder.path(), &["sandbox", "run", "p.py", "--seconds", "0.2"]), 1, &["no end within 200ms"]);
+    refused(&run(folder.path(), &["sandbox", "run", "nowhere.py"]), 2, &["nowhere.py"]);
+    let out = run(folder.path(), &["sandbox", "attack"]);
+    assert!(out.status.success(), "{}", text(&out.stdout));
+    assert!(
+        text(&out.stdout).contains("equal_to_everything") && text(&out.stdout).contains("attacks contained on tier")
+    );
 }

@@ -21,6 +21,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::json;
 
 use crate::interpreter::Interpreter;
+use crate::zygote::Role;
 use crate::{SandboxError, Tier};
 use mounts::Step;
 
@@ -104,10 +105,13 @@ impl Jail {
             }
             Tier::B => None,
         };
+        let filters = Role::ALL.map(|role| {
+            let filter = seccomp::hexadecimal(&seccomp::role(role)?);
+            Ok::<_, SandboxError>((role.name().to_owned(), filter))
+        });
+        let filters = filters.into_iter().collect::<Result<std::collections::BTreeMap<_, _>, _>>()?;
         let setup = json!({
-            "filter": seccomp::hexadecimal(&seccomp::untrusted(false)?),
-            "scratch_filter": seccomp::hexadecimal(&seccomp::untrusted(true)?),
-            "scratch": tier == Tier::A,
+            "filters": filters,
             "scratch_bytes": SCRATCH_BYTES,
             "packages": packages,
         });
@@ -175,9 +179,10 @@ impl Jail {
                 libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
             }
             if let Some(Walls { user: User::Nobody(id), .. }) = &self.walls {
-                check(libc::setgroups(0, std::ptr::null()), "setgroups")?;
-                check(libc::setresgid(*id, *id, *id), "setresgid")?;
-                check(libc::setresuid(*id, *id, *id), "setresuid")?;
+                // Not the C library's functions: they would wait for threads that this process does not have.
+                check_long(libc::syscall(libc::SYS_setgroups, 0, 0), "setgroups")?;
+                check_long(libc::syscall(libc::SYS_setresgid, *id, *id, *id), "setresgid")?;
+                check_long(libc::syscall(libc::SYS_setresuid, *id, *id, *id), "setresuid")?;
             }
             let header = [0x2008_0522u32, 0];
             let none = [0u32; 6];

@@ -8,6 +8,7 @@ use seccompiler::{
 
 use crate::SandboxError;
 use crate::jail::refused;
+use crate::zygote::Role;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
@@ -19,11 +20,14 @@ fn filter(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Res
     filter.try_into().map_err(refused)
 }
 
-/// The allow-list of a process with untrusted code in it; with `scratch`, it may also change files (where Landlock
-/// and the mounts let it).
-pub fn untrusted(scratch: bool) -> Result<BpfProgram, SandboxError> {
-    let allow = SeccompAction::Allow;
-    filter(rules(scratch)?, SeccompAction::Errno(libc::EPERM as u32), allow)
+/// The allow-list of a process that does what `role` says. A script may also change files (where Landlock and the
+/// mounts let it); a tester, which is trusted, may be handed descriptors.
+pub fn role(role: Role) -> Result<BpfProgram, SandboxError> {
+    let mut rules = rules(role == Role::Script)?;
+    if role == Role::Tester {
+        rules.insert(libc::SYS_recvmsg, Vec::new());
+    }
+    filter(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
 }
 
 /// What not even the trusted start of a jailed interpreter may do.

@@ -1,9 +1,11 @@
 # What every process in the jail shares: standard modules, frames, confinement. Trusted.
+# Not among the modules are `threading` and `random`, nor what imports them: what they do after a fork would cost every
+# process more than importing them costs the few that want them.
 import sys, os, gc, json, struct, signal, select, resource, ctypes, array, io, fcntl, _socket
-import re, math, cmath, collections, fractions, decimal, statistics, string, itertools, difflib, functools, operator
-import random, heapq, bisect, typing, dataclasses, datetime, copy, ast, textwrap, unicodedata, enum, contextlib
-import traceback, numbers, hashlib, base64, types, inspect, queue, calendar, pprint, warnings, abc, collections.abc
-import builtins, atexit, linecache, _strptime
+import re, math, cmath, collections, fractions, decimal, string, itertools, difflib, functools, operator
+import heapq, bisect, typing, dataclasses, datetime, copy, ast, textwrap, unicodedata, enum, contextlib
+import traceback, numbers, base64, types, inspect, calendar, pprint, warnings, abc, collections.abc
+import builtins, atexit, linecache, marshal, _strptime
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.prctl.argtypes = [ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong]
@@ -75,8 +77,13 @@ def seccomp_program(code):
     return program
 
 
+LIMITS = {w: resource.getrlimit(w)[1] for w in (
+    resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_STACK
+)}
+
+
 def limit(what, value):
-    hard = resource.getrlimit(what)[1]
+    hard = LIMITS[what]
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(what, (value, value))
 
@@ -95,7 +102,7 @@ def confine(order, setup):
     if not order["scratch"] and LIBC.syscall(LANDLOCK_RESTRICT_SELF, setup["reader"], 0) != 0:
         os._exit(96)
     os.close(setup["reader"])
-    program = setup["scratch_filter"] if order["scratch"] else setup["filter"]
+    program = setup["filters"][order["role"]]
     if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(program), 0, 0) != 0:
         os._exit(97)
     gc.enable()

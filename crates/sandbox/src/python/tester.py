@@ -161,7 +161,7 @@ class Link:
 
 
 # What tests may use without importing it.
-LIBRARY = (math, collections, itertools, functools, operator, fractions, decimal, datetime, re, string, statistics)
+LIBRARY = (math, collections, itertools, functools, operator, fractions, decimal, datetime, re, string)
 
 
 def library(name):
@@ -201,11 +201,8 @@ def meanings(setup, tests, link):
     return found
 
 
-def serve_tester(order, fds, setup):
-    wire = Wire(fds[0])
-    start = wire.receive()
-    confine(order, setup)
-    link = Link(fds[1], start["longest"])
+def judge(start, link, wire):
+    "Runs the tests of one program and sends a verdict for each."
     link.send({"source": start["source"]})
 
     def verdict(work):
@@ -238,3 +235,19 @@ def serve_tester(order, fds, setup):
     wire.send({"ready": True})
     for test in tests:
         wire.send(verdict(lambda: exec(test, space)))
+        if link.event:
+            return
+
+
+def serve_tester(order, fds, setup):
+    "Serves many programs, one after the other: a descriptor to each candidate comes before its tests."
+    wire, socket = Wire(fds[0]), _socket.socket(fileno=fds[0])
+    confine(order, setup)
+    while True:
+        told, ancillary, _, _ = socket.recvmsg(1, _socket.CMSG_SPACE(4))
+        if not told:
+            return
+        link = array.array("i", ancillary[0][2])[0]
+        start = wire.receive()
+        judge(start, Link(link, start["longest"]), wire)
+        os.close(link)

@@ -1,7 +1,7 @@
 # Serves one scoring function: calls in, a score or an object that says why not for each out.
-def load(source, name):
+def load(code, name):
     space = module("__verifier__")
-    exec(compile(source, "<verifier>", "exec"), space)
+    exec(code, space)
     function = space.get(name)
     if not callable(function):
         raise NameError("it defines no function `%s`" % name)
@@ -28,11 +28,17 @@ def serve_verifier(order, fds, setup):
     start = wire.receive()
     confine(order, setup)
     try:
-        function = load(start["source"], start["function"])
+        code, compiled = start.get("compiled"), None
+        if code is None:
+            code = compile(start["source"], "<verifier>", "exec")
+            compiled = base64.b64encode(marshal.dumps(code)).decode()
+        else:
+            code = marshal.loads(base64.b64decode(code))
+        function = load(code, start["function"])
     except BaseException as error:
         wire.send({"load": brief(error)})
         return
-    if not start.get("once"):
-        wire.send({"ready": True})
+    if compiled:
+        wire.send({"ready": compiled})
     while True:
         wire.send([score(function, arguments) for arguments in wire.receive()])

@@ -5,10 +5,6 @@ ROLES = {"verifier": serve_verifier, "script": serve_script, "candidate": serve_
 CONTROL, RULESET = 3, 4
 
 
-def dirty(setup):
-    return setup["scratch"] and bool(os.listdir("/tmp"))
-
-
 def child(order, fds, setup):
     # The descriptors of this process, and no other's: 3, 4, … and the ruleset last.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in fds + [RULESET]]
@@ -22,8 +18,7 @@ def main():
     control = _socket.socket(fileno=CONTROL)
     setup = json.loads(control.recv(1 << 18))
     setup["zygote"] = os.getpid()
-    for name in ("filter", "scratch_filter"):
-        setup[name] = seccomp_program(bytes.fromhex(setup[name]))
+    setup["filters"] = {role: seccomp_program(bytes.fromhex(code)) for role, code in setup["filters"].items()}
     sys.path[:] = [p for p in sys.path if p] + setup["packages"]
     poll, children = select.poll(), {}
     poll.register(CONTROL, select.POLLIN)
@@ -35,25 +30,27 @@ def main():
         for fd, _ in poll.poll():
             if fd != CONTROL:
                 poll.unregister(fd)
-                pid, report = children.pop(fd)
+                pid, report, scratch = children.pop(fd)
                 _, status, used = os.wait4(pid, 0)
                 os.close(fd)
                 cpu = int((used.ru_utime + used.ru_stime) * 1e6)
+                dirty = scratch and bool(os.listdir("/tmp"))
                 with contextlib.suppress(OSError):
-                    report.send(struct.pack("<iQQB", status, cpu, used.ru_maxrss << 10, dirty(setup)))
+                    report.send(struct.pack("<iQQB", status, cpu, used.ru_maxrss << 10, dirty))
                 report.close()
                 continue
             data, ancillary, _, _ = control.recvmsg(4096, _socket.CMSG_SPACE(8 * 4))
             if not data:
                 os._exit(0)
             fds = array.array("i", b"".join(a[2] for a in ancillary)).tolist()
+            order = json.loads(data)
             try:
                 pid = os.fork()
             except OSError:
                 pid = None
             if pid == 0:
                 try:
-                    child(json.loads(data), fds[1:], setup)
+                    child(order, fds[1:], setup)
                 except BaseException:
                     pass
                 finally:
@@ -67,7 +64,7 @@ def main():
             pidfd = os.pidfd_open(pid)
             with contextlib.suppress(OSError):
                 report.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [pidfd]))])
-            children[pidfd] = (pid, report)
+            children[pidfd] = (pid, report, order["scratch"])
             poll.register(pidfd, select.POLLIN)
 
 

@@ -5,6 +5,8 @@
 #[path = "../../../data/tests/it/oracle.rs"]
 mod oracle;
 
+mod attacks;
+mod machine;
 mod programs;
 mod verifiers;
 

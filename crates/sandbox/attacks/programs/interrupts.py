@@ -1,0 +1,4 @@
+# raises what is no ordinary exception
+# runtime error
+def add(a, b):
+    raise KeyboardInterrupt

@@ -1,0 +1,3 @@
+# dies with all its memory on disk
+# its own process
+os.abort()

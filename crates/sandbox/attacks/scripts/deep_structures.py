@@ -1,0 +1,7 @@
+# nests data until the interpreter overflows
+# its own process, memory limit, deadline
+sys.setrecursionlimit(10**8)
+x = []
+for _ in range(10**7):
+    x = [x]
+repr(x)

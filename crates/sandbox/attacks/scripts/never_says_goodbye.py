@@ -1,0 +1,12 @@
+# loops at its end
+# deadline
+import atexit
+class Clings:
+    def __del__(self):
+        while True:
+            pass
+def cling():
+    while True:
+        pass
+atexit.register(cling)
+keep = Clings()

@@ -1,0 +1,4 @@
+# takes all memory
+# memory limit, crashed
+def f(text):
+    return float(len(bytearray(1 << 36)))

@@ -1,0 +1,6 @@
+# gives more with every call
+# unrepeatable
+calls = []
+def f(text):
+    calls.append(text)
+    return float(len(calls))

@@ -1,0 +1,4 @@
+# returns a boolean, which only looks like a number
+# not a number
+def f(text):
+    return True

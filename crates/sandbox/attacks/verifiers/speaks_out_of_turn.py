@@ -1,0 +1,7 @@
+# writes replies that nobody asked for
+# crashed
+import os, struct
+def f(text):
+    body = b"[1337.0]"
+    os.write(3, (struct.pack("<I", len(body)) + body) * 2)
+    return 0.0
