@@ -191,6 +191,8 @@ pub struct RewardsConfig {
     pub agent: Agent,
     /// Addresses of further tool cards for `rlar fetch-rewards`.
     pub sources: Vec<String>,
+    /// Python packages that verifiers may import, as pip writes them (`sympy`, `sympy==1.13.1`); installed at first use.
+    pub packages: Vec<String>,
     /// Longest time for one score, in seconds.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 3600))]
     pub deadline: f64,
@@ -209,7 +211,14 @@ pub enum Agent {
 
 impl Default for RewardsConfig {
     fn default() -> Self {
-        Self { library: None, agent: Agent::Builtin, sources: Vec::new(), deadline: 2.0, failure_limit: 0.2 }
+        Self {
+            library: None,
+            agent: Agent::Builtin,
+            sources: Vec::new(),
+            packages: Vec::new(),
+            deadline: 2.0,
+            failure_limit: 0.2,
+        }
     }
 }
 

@@ -54,6 +54,9 @@ pub struct ToolCard {
     /// Verifiers: the file in the tool's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
+    /// Verifiers: packages that the file imports; `rewards.packages` must allow them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<String>,
     /// Where it comes from.
     pub origin: String,
 }

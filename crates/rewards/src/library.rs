@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rlar_data::{Completion, Example};
 use rlar_run::sha256;
-use rlar_sandbox::{Call, Limits, Sandbox, SandboxError, Verdict, Verifier};
+use rlar_sandbox::{Call, Limits, Packages, Sandbox, SandboxError, Verdict, Verifier};
 
 use crate::builtin::{Builtin, builtin};
 use crate::card::{Kind, ToolCard};
@@ -103,6 +103,7 @@ impl Library {
         &self,
         name: &str,
         sandbox: &Result<Sandbox, SandboxError>,
+        packages: &Packages,
         limits: Limits,
     ) -> Result<Tool, RewardError> {
         let entry = self.entries.get(name).ok_or_else(|| {
@@ -115,8 +116,9 @@ impl Library {
             (Kind::Builtin, None) => return Err(RewardError::tool(name, "rlar has no such builtin")),
             (Kind::Verifier, _) => {
                 let sandbox = sandbox.as_ref().map_err(broken)?;
+                let sandbox = sandbox.with_packages(&entry.card.requires, packages).map_err(|e| broken(&e))?;
                 let function = entry.card.function.as_deref().unwrap_or_default();
-                let verifier = Verifier::start(sandbox, &entry.source, function, limits);
+                let verifier = Verifier::start(&sandbox, &entry.source, function, limits);
                 Engine::Verifier(verifier.map_err(|e| broken(&e))?)
             }
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::{Limits, Sandbox, SandboxError};
+use rlar_sandbox::{Limits, Packages, Sandbox, SandboxError};
 
 use crate::agent::{Assignment, BuiltinAgent};
 use crate::library::{Library, Tool};
@@ -27,6 +27,7 @@ pub struct Orchestrator {
     library: Library,
     agent: BuiltinAgent,
     sandbox: Result<Sandbox, SandboxError>,
+    packages: Packages,
     limits: Limits,
     tools: BTreeMap<String, Tool>,
     assigned: BTreeMap<String, Assignment>,
@@ -39,10 +40,18 @@ impl Orchestrator {
             library,
             agent: BuiltinAgent,
             sandbox: Sandbox::open(),
+            packages: Packages::default(),
             limits,
             tools: BTreeMap::new(),
             assigned: BTreeMap::new(),
         }
+    }
+
+    /// The same with packages that verifiers may import.
+    #[must_use]
+    pub fn allowing(mut self, packages: Packages) -> Self {
+        self.packages = packages;
+        self
     }
 
     /// The library.
@@ -67,7 +76,7 @@ impl Orchestrator {
     /// A tool by name, started where it is not yet.
     pub fn open(&mut self, name: &str) -> Result<&Tool, RewardError> {
         if !self.tools.contains_key(name) {
-            let tool = self.library.open(name, &self.sandbox, self.limits)?;
+            let tool = self.library.open(name, &self.sandbox, &self.packages, self.limits)?;
             self.tools.insert(name.to_owned(), tool);
         }
         Ok(&self.tools[name])

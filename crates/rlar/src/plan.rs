@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use rlar_data::{Document, Example, Needs, read_examples};
 use rlar_grpo::{Config, Method};
 use rlar_rewards::{Library, Orchestrator};
-use rlar_sandbox::Limits;
+use rlar_sandbox::{Limits, Packages};
 
 use crate::assets;
 use crate::cli;
@@ -94,5 +94,6 @@ pub fn library(folder: Option<&Path>) -> Result<Library> {
 /// The orchestrator that a config describes.
 pub fn orchestrator(config: &Config) -> Result<Orchestrator> {
     let limits = Limits { wall: Duration::from_secs_f64(config.rewards.deadline), ..Limits::default() };
-    Ok(Orchestrator::new(library(config.rewards.library.as_deref().map(Path::new))?, limits))
+    let packages = Packages { allowed: config.rewards.packages.clone(), cache: None };
+    Ok(Orchestrator::new(library(config.rewards.library.as_deref().map(Path::new))?, limits).allowing(packages))
 }

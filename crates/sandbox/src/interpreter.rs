@@ -1,6 +1,7 @@
 //! The Python that runs untrusted code: found on the machine, asked what it is made of.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -46,17 +47,20 @@ for line in open('/proc/self/maps'):
 ";
 
 impl Interpreter {
-    /// Asks `python3`.
+    /// Asks the one that `RLAR_PYTHON` names, or `python3`.
     pub fn find() -> Result<Self, SandboxError> {
         let refused = |why: String| SandboxError::Refused(why);
-        let answer = ask().map_err(|e| refused(format!("cannot run `python3`: {e}; install Python 3.9 or newer")))?;
+        let name = std::env::var_os("RLAR_PYTHON").unwrap_or_else(|| "python3".into());
+        let shown = name.to_string_lossy().into_owned();
+        let answer = ask(&name);
+        let answer = answer.map_err(|e| refused(format!("cannot run `{shown}`: {e}; install Python 3.9 or newer")))?;
         let mut lines = answer.lines();
         let (Some(python), Some(version)) = (lines.next(), lines.next()) else {
-            return Err(refused("`python3` did not answer, or was built without ctypes".into()));
+            return Err(refused(format!("`{shown}` did not answer, or was built without ctypes")));
         };
         let mut numbers = version.split('.').filter_map(|n| n.parse().ok());
         if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST {
-            return Err(refused(format!("`python3` is version {version}; 3.9 or newer is needed")));
+            return Err(refused(format!("`{shown}` is version {version}; 3.9 or newer is needed")));
         }
         let mut readable: BTreeSet<PathBuf> = lines.map(PathBuf::from).collect();
         readable.extend([PathBuf::from(python), PathBuf::from("/etc/ld.so.cache")]);
@@ -64,15 +68,15 @@ impl Interpreter {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         if let Some(wide) = readable.iter().find(|p| *p == Path::new("/") || Some(*p) == home.as_ref()) {
             let wide = wide.display();
-            return Err(refused(format!("`python3` needs all of {wide}, which holds more than the interpreter")));
+            return Err(refused(format!("`{shown}` needs all of {wide}, which holds more than the interpreter")));
         }
         Ok(Self { python: python.into(), version: version.into(), readable: readable.into_iter().collect() })
     }
 }
 
 /// The interpreter's answer, within a deadline: the name on `PATH` may be a shim that hangs.
-fn ask() -> std::io::Result<String> {
-    let mut child = Command::new("python3")
+fn ask(name: &OsStr) -> std::io::Result<String> {
+    let mut child = Command::new(name)
         .args(["-I", "-S", "-c", ASK])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

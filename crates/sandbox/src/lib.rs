@@ -22,6 +22,8 @@ mod jail;
 #[cfg(target_os = "linux")]
 mod meter;
 #[cfg(target_os = "linux")]
+mod packages;
+#[cfg(target_os = "linux")]
 mod pool;
 #[cfg(target_os = "linux")]
 mod program;
@@ -35,6 +37,8 @@ mod zygote;
 use std::time::Duration;
 
 pub use compare::Compare;
+#[cfg(target_os = "linux")]
+pub use packages::Packages;
 #[cfg(target_os = "linux")]
 pub use pool::Sandbox;
 #[cfg(target_os = "linux")]
@@ -52,6 +56,9 @@ pub enum SandboxError {
     /// The verifier's source does not load.
     #[error("the verifier does not load: {0}")]
     Load(String),
+    /// Packages are not allowed, or cannot be installed.
+    #[error("packages for verifiers: {0}")]
+    Packages(String),
     /// The tests, which are trusted, do not load.
     #[error("the tests themselves do not load: {0}")]
     Tests(String),

@@ -1,9 +1,12 @@
 //! The machine's sandbox: one fork server per core, replaced when it dies.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::interpreter::Interpreter;
 use crate::jail::{Jail, refused};
+use crate::packages::Packages;
 use crate::program::Tester;
 use crate::verdict::{Tier, Verdict};
 use crate::zygote::{self, Process, Role, Zygote};
@@ -22,6 +25,9 @@ struct Shared {
     slots: Vec<Slot>,
     /// Why it is not a better tier.
     why_not_better: Option<String>,
+    /// The same with packages, by the folder that holds them.
+    with_packages: Mutex<BTreeMap<PathBuf, Sandbox>>,
+    as_root: bool,
 }
 
 #[derive(Debug, Default)]
@@ -57,11 +63,7 @@ impl Sandbox {
     }
 
     fn open_as(tier: Tier, as_root: bool, why_not_better: Option<String>) -> Result<Self, SandboxError> {
-        let interpreter = Interpreter::find()?;
-        let jail = Jail::plan(tier, as_root, &interpreter, zygote::CODE, &[])?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let slots = (0..cores).map(|_| Slot::default()).collect();
-        let sandbox = Self { shared: Arc::new(Shared { interpreter, jail, slots, why_not_better }) };
+        let sandbox = Self::plan(Interpreter::find()?, tier, as_root, None, why_not_better)?;
         // What is prepared here can still be refused by the kernel: one harmless call proves that it is not.
         let trial = Verifier::start(&sandbox, "def f(x):\n    return 1.0\n", "f", Limits::default());
         match trial.and_then(|v| v.score(&[vec![String::new()]])) {
@@ -70,6 +72,36 @@ impl Sandbox {
             Err(SandboxError::Load(why)) => Err(refused(format!("a harmless verifier does not start in it: {why}"))),
             Err(e) => Err(e),
         }
+    }
+
+    fn plan(
+        interpreter: Interpreter,
+        tier: Tier,
+        as_root: bool,
+        packages: Option<&Path>,
+        why_not_better: Option<String>,
+    ) -> Result<Self, SandboxError> {
+        let jail = Jail::plan(tier, as_root, &interpreter, zygote::CODE, packages)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let slots = (0..cores).map(|_| Slot::default()).collect();
+        let with_packages = Mutex::default();
+        Ok(Self { shared: Arc::new(Shared { interpreter, jail, slots, why_not_better, with_packages, as_root }) })
+    }
+
+    /// The same confinement with packages to import, which are installed where they are not yet. Refuses any that
+    /// `packages` does not allow.
+    pub fn with_packages(&self, wanted: &[String], packages: &Packages) -> Result<Self, SandboxError> {
+        if wanted.is_empty() {
+            return Ok(self.clone());
+        }
+        let site = packages.environment(wanted, &self.shared.interpreter)?;
+        let mut known = lock(&self.shared.with_packages);
+        if let Some(sandbox) = known.get(&site) {
+            return Ok(sandbox.clone());
+        }
+        let Shared { interpreter, jail, as_root, .. } = &*self.shared;
+        let sandbox = Self::plan(interpreter.clone(), jail.tier, *as_root, Some(&site), None)?;
+        Ok(known.entry(site).or_insert(sandbox).clone())
     }
 
     /// Starts all fork servers now, in parallel, instead of each at its first use.

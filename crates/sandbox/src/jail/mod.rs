@@ -13,7 +13,7 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ::seccompiler::BpfProgram;
 use libc::c_int;
@@ -86,25 +86,28 @@ impl Jail {
         as_root: bool,
         interpreter: &Interpreter,
         code: &str,
-        packages: &[PathBuf],
+        packages: Option<&Path>,
     ) -> Result<Self, SandboxError> {
         let c = |text: &[u8]| CString::new(text).map_err(|_| refused("a NUL byte in the interpreter's path or code"));
         let python = c(interpreter.python.as_os_str().as_bytes())?;
         // Not `-I`: it would ignore the hash seed. With no other variable and `/` as the current folder, nothing
         // else of the environment reaches the interpreter.
         let arguments = [python.as_bytes(), b"-s", b"-S", b"-B", b"-c", code.as_bytes()];
-        let environment = ["PYTHONHASHSEED=0", "PYTHONUTF8=1", "LC_ALL=C.UTF-8", "OPENBLAS_NUM_THREADS=1"];
-        let readable: Vec<PathBuf> = interpreter.readable.iter().chain(packages).cloned().collect();
+        let environment = ["PYTHONHASHSEED=0", "PYTHONUTF8=1", "LC_ALL=C.UTF-8", "OPENBLAS_NUM_THREADS=1", "HOME=/"];
+        let mut readable = interpreter.readable.clone();
         let walls = match tier {
             Tier::A => {
                 let root = mounts::place(&readable)?;
                 let user = if as_root { User::Nobody(unused_user()) } else { own_user()? };
                 let flags = if as_root { NAMESPACES } else { NAMESPACES | libc::CLONE_NEWUSER };
-                let steps = mounts::steps(&root, &readable)?;
+                let steps = mounts::steps(&root, &readable, packages)?;
                 Some(Walls { flags, root: c(root.as_os_str().as_bytes())?, steps, user })
             }
             Tier::B => None,
         };
+        // Landlock's rules are about the folder, wherever it is seen.
+        readable.extend(packages.map(Path::to_owned));
+        let seen = packages.map(|site| if tier == Tier::A { Path::new(mounts::PACKAGES) } else { site });
         let filters = Role::ALL.map(|role| {
             let filter = seccomp::hexadecimal(&seccomp::role(role)?);
             Ok::<_, SandboxError>((role.name().to_owned(), filter))
@@ -113,7 +116,7 @@ impl Jail {
         let setup = json!({
             "filters": filters,
             "scratch_bytes": SCRATCH_BYTES,
-            "packages": packages,
+            "packages": seen.into_iter().collect::<Vec<_>>(),
         });
         Ok(Self {
             tier,

@@ -43,8 +43,14 @@ pub fn place(readable: &[PathBuf]) -> Result<PathBuf, SandboxError> {
     places.into_iter().find(free).ok_or_else(|| refused("no folder to build a root in (/mnt, /media, /srv, /tmp)"))
 }
 
+/// Where packages are seen.
+pub const PACKAGES: &str = "/packages";
+
 /// The steps from an empty folder to the root of a jail.
-pub fn steps(root: &Path, readable: &[PathBuf]) -> Result<Vec<Step>, SandboxError> {
+pub fn steps(root: &Path, readable: &[PathBuf], packages: Option<&Path>) -> Result<Vec<Step>, SandboxError> {
+    if let Some(hidden) = readable.iter().find(|r| r.starts_with("/tmp")) {
+        return Err(refused(format!("{} lies below /tmp, where the scratch folder goes", hidden.display())));
+    }
     let mut steps = vec![Step::Memory(c(root)?, c("size=1m,mode=755")?)];
     let mut made = BTreeSet::new();
     let inside = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
@@ -68,6 +74,10 @@ pub fn steps(root: &Path, readable: &[PathBuf]) -> Result<Vec<Step>, SandboxErro
             steps.push(Step::File(c(inside(path))?));
         }
         steps.push(Step::Show(c(path)?, c(inside(path))?));
+    }
+    if let Some(site) = packages {
+        folders(Path::new(PACKAGES), &mut steps)?;
+        steps.push(Step::Show(c(site)?, c(inside(Path::new(PACKAGES)))?));
     }
     // `/lib64` and the like, by which the loader is found.
     for name in ["/lib", "/lib64", "/lib32", "/usr/lib64"].map(Path::new) {

@@ -107,6 +107,56 @@ fn an_ordinary_user_has_tier_a_and_the_same_walls() {
     }
 }
 
+/// Interpreters of this machine, by version: what pyenv and the system have.
+fn interpreters() -> Vec<std::path::PathBuf> {
+    let root = std::env::var_os("PYENV_ROOT").map(std::path::PathBuf::from);
+    let root = root.or_else(|| Some(std::path::Path::new(&std::env::var_os("HOME")?).join(".pyenv")));
+    let versions = root.and_then(|r| std::fs::read_dir(r.join("versions")).ok()).into_iter().flatten();
+    let found = versions.map(|v| v.unwrap().path().join("bin/python3"));
+    found.chain([std::path::PathBuf::from("/usr/bin/python3")]).filter(|p| p.exists()).collect()
+}
+
+#[test]
+fn every_python_from_3_9_on_is_confined_alike_and_older_ones_are_refused() {
+    const TEST: &str = "every_python_from_3_9_on_is_confined_alike_and_older_ones_are_refused";
+    if std::env::var("RLAR_TEST_INSIDE").as_deref() != Ok(TEST) {
+        let found = interpreters();
+        println!("{found:?}");
+        for python in found {
+            let exe = std::env::current_exe().unwrap();
+            let mut command = Command::new(exe);
+            command.args(["--exact", &format!("machine::{TEST}"), "--nocapture"]);
+            let out = command.env("RLAR_TEST_INSIDE", TEST).env("RLAR_PYTHON", &python).output().unwrap();
+            let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+            assert!(out.status.success(), "{}: {said}", python.display());
+        }
+        return;
+    }
+    let python = std::env::var("RLAR_PYTHON").unwrap();
+    let ask = "import sys; print(sys.version_info >= (3, 9))";
+    let out = Command::new(&python).args(["-c", ask]).output().unwrap();
+    if out.stdout != b"True\n" {
+        let refusal = Sandbox::open().unwrap_err().to_string();
+        assert!(refusal.contains("3.9 or newer is needed") || refusal.contains("did not answer"), "{refusal}");
+        return;
+    }
+    let source = "from collections import deque\ndef f(x):\n    return deque([x, (x, {x: 1.5})])\n";
+    let tests = vec!["assert f(2) == deque([2, (2, {2: 1.5})])".to_owned(), "assert f(2) == 3".to_owned()];
+    let tests = Tests::Functions { setup: "from collections import deque".into(), functions: vec!["f".into()], tests };
+    for tier in [Tier::A, Tier::B] {
+        let sandbox = Sandbox::open_tier(tier).unwrap();
+        let judged =
+            Program { source: source.into(), tests: tests.clone() }.judge(&sandbox, &Limits::default()).unwrap();
+        assert_eq!(judged.fraction(), Some(0.5), "{judged:?}");
+        // All of them take minutes: `just thorough`.
+        let every = if std::env::var_os("RLAR_THOROUGH").is_some() { 1 } else { 9 };
+        for attack in Attack::all().into_iter().step_by(every) {
+            let report = attack.launch(&sandbox).unwrap();
+            assert!(report.contained(&attack), "{python}, tier {tier}: {}: {report:?}", attack.name);
+        }
+    }
+}
+
 #[test]
 fn a_dead_fork_server_is_replaced_and_no_call_is_lost() {
     if !in_a_process_of_its_own("a_dead_fork_server_is_replaced_and_no_call_is_lost", || Ok(())) {

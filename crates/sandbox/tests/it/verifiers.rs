@@ -1,6 +1,6 @@
 use std::time::{Duration, Instant};
 
-use rlar_sandbox::{Limits, SandboxError, Tier, Verdict, Verifier};
+use rlar_sandbox::{Limits, Packages, SandboxError, Tier, Verdict, Verifier};
 
 use crate::{oracle, sandbox};
 
@@ -10,6 +10,11 @@ fn limits() -> Limits {
 
 fn start(source: &str) -> Result<Verifier, SandboxError> {
     Verifier::start(&sandbox(Tier::A), source, "f", limits())
+}
+
+/// Where packages are kept between runs of the tests.
+fn cache() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages")
 }
 
 /// The verdict of `body` as the body of `f(x)`, for one call.
@@ -84,7 +89,7 @@ fn the_outside_world_cannot_be_touched() {
 
 #[test]
 fn the_environment_is_empty() {
-    let body = "import os\nreturn float(set(os.environ) - {'PYTHONHASHSEED', 'PYTHONUTF8', 'LC_ALL', 'LC_CTYPE', 'OPENBLAS_NUM_THREADS'} == set())";
+    let body = "import os\nreturn float(set(os.environ) - {'PYTHONHASHSEED', 'PYTHONUTF8', 'LC_ALL', 'LC_CTYPE', 'OPENBLAS_NUM_THREADS', 'HOME'} == set())";
     assert_eq!(verdict(body), Verdict::Score(1.0));
 }
 
@@ -137,19 +142,65 @@ fn verifiers_as_language_models_write_them_run() {
         let arguments = inputs.get(&stem[..3]).unwrap_or(&inputs["*"]);
         let arguments: Vec<String> = serde_json::from_value(arguments.clone()).unwrap();
         let verifier = Verifier::start(&sandbox(Tier::A), &source, &format!("compute_{name}"), limits());
-        if source.contains("import sympy")
-            || source.contains("import nltk")
-            || source.contains("from nltk")
-            || source.contains("from sympy")
+        if let Some(package) = ["sympy", "nltk"]
+            .into_iter()
+            .find(|p| source.contains(&format!("import {p}")) || source.contains(&format!("from {p}")))
         {
-            // Packages beyond the standard library are not there; that is said, not scored.
-            let verdicts = verifier.and_then(|v| v.score(&[arguments])).map(|v| v[0].verdict.clone());
-            assert!(!matches!(verdicts, Ok(Verdict::Crashed(_) | Verdict::TimeLimit(_))), "{stem}: {verdicts:?}");
+            // Not there: said when it is imported, at the start or in the call.
+            let without =
+                verifier.and_then(|v| v.score(std::slice::from_ref(&arguments))).map(|v| v[0].verdict.clone());
+            let said = format!("{without:?}");
+            assert!(said.contains("ModuleNotFoundError"), "{stem}: {said}");
+            let allowed = Packages { allowed: vec![package.into()], cache: Some(cache()) };
+            let refusal = sandbox(Tier::A).with_packages(&["numpy".into()], &allowed).unwrap_err().to_string();
+            assert!(refusal.contains("`numpy` is not allowed") && refusal.contains(package), "{refusal}");
+            for tier in [Tier::A, Tier::B] {
+                let with =
+                    sandbox(tier).with_packages(&[package.into()], &allowed).unwrap_or_else(|e| panic!("{stem}: {e}"));
+                let limits = Limits { wall: Duration::from_secs(20), ..Limits::default() };
+                let verifier = Verifier::start(&with, &source, &format!("compute_{name}"), limits).unwrap();
+                let verdict = verifier.score(std::slice::from_ref(&arguments)).unwrap()[0].verdict.clone();
+                assert!(matches!(verdict, Verdict::Score(s) if s > 0.0), "{stem} on tier {tier}: {verdict:?}");
+            }
+            ran += 1;
             continue;
         }
         let verdicts = verifier.unwrap_or_else(|e| panic!("{stem}: {e}")).score(&[arguments]).unwrap();
         assert!(matches!(verdicts[0].verdict, Verdict::Score(_)), "{stem}: {:?}", verdicts[0]);
         ran += 1;
     }
-    assert_eq!(ran, 10);
+    assert_eq!(ran, 12);
+}
+
+#[test]
+fn a_requirement_is_a_package_and_nothing_else() {
+    for odd in ["--index-url=http://evil", "./here", "../up", "git+https://x", "a b", "/etc/passwd", "x; import os"] {
+        let allowed = Packages { allowed: vec![odd.into()], cache: Some(cache()) };
+        let error = sandbox(Tier::A).with_packages(&[odd.into()], &allowed).unwrap_err().to_string();
+        assert!(error.contains("is not a package"), "{odd}: {error}");
+    }
+}
+
+#[test]
+fn state_that_leaks_between_calls_is_found_and_a_fresh_process_has_none() {
+    let source = "seen = []\ndef f(x):\n    seen.append(x)\n    return float(len(seen))\n";
+    let verdicts = |v: Verifier| -> Vec<Verdict> {
+        v.score(&vec![vec!["x".to_owned()]; 40]).unwrap().into_iter().map(|m| m.verdict).collect()
+    };
+    let shared = verdicts(start(source).unwrap());
+    assert!(shared.iter().any(|v| matches!(v, Verdict::Unrepeatable { .. })), "{shared:?}");
+    let strict = verdicts(start(source).unwrap().strict());
+    assert!(strict.iter().all(|v| *v == Verdict::Score(1.0)), "{strict:?}");
+}
+
+#[test]
+fn every_verdict_says_what_it_took() {
+    let source = "def f(x):\n    y = bytearray(50 << 20)\n    return float(sum(i for i in range(200000)) > 0)\n";
+    for verifier in [start(source).unwrap(), start(source).unwrap().strict()] {
+        for m in verifier.score(&vec![vec!["x".to_owned()]; 3]).unwrap() {
+            assert_eq!((m.verdict, m.tier), (Verdict::Score(1.0), Tier::A));
+            assert!(m.usage.cpu.unwrap() > Duration::from_millis(2) && m.usage.wall > Duration::from_millis(2));
+            assert!(m.usage.peak_memory.unwrap() > 50 << 20 && m.usage.bytes > 0);
+        }
+    }
 }
