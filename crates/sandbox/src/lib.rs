@@ -10,11 +10,20 @@
 //! Every run ends in a closed set of verdicts, [`Measured`] with what it took. A run that breaks a limit costs its
 //! process, not the batch. `docs/sandbox.md` says what protects what.
 
-#[cfg(target_os = "linux")]
-pub mod attack;
 mod compare;
 mod verdict;
 
+#[cfg(target_os = "linux")]
+pub mod attack;
+#[cfg(not(target_os = "linux"))]
+mod elsewhere;
+#[cfg(target_os = "linux")]
+mod linux {
+    pub use crate::packages::Packages;
+    pub use crate::pool::Sandbox;
+    pub use crate::program::{End, Judged, Program, Run, Stream, Tests, run};
+    pub use crate::verifier::{Call, Verifier};
+}
 #[cfg(target_os = "linux")]
 mod interpreter;
 #[cfg(target_os = "linux")]
@@ -37,15 +46,11 @@ mod zygote;
 use std::time::Duration;
 
 pub use compare::Compare;
+#[cfg(not(target_os = "linux"))]
+pub use elsewhere::{Call, Packages, Sandbox, Verifier};
 #[cfg(target_os = "linux")]
-pub use packages::Packages;
-#[cfg(target_os = "linux")]
-pub use pool::Sandbox;
-#[cfg(target_os = "linux")]
-pub use program::{End, Judged, Program, Run, Stream, Tests, run};
+pub use linux::{Call, End, Judged, Packages, Program, Run, Sandbox, Stream, Tests, Verifier, run};
 pub use verdict::{Measured, TestVerdict, Tier, Usage, Verdict};
-#[cfg(target_os = "linux")]
-pub use verifier::{Call, Verifier};
 
 /// Why untrusted code cannot run, or one piece of it cannot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
