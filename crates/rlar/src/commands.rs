@@ -15,6 +15,7 @@ use rlar_rewards::fetch_rewards;
 use rlar_sandbox::Limits;
 
 use crate::cli::{self, Benchmark, Command, ConfigCommand};
+use crate::output::print;
 use crate::{Failure, plan, sandbox, schema};
 
 pub fn run(command: Command) -> Result<(), Failure> {
@@ -35,12 +36,6 @@ pub fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Sandbox { command } => sandbox::run(command),
     }
-}
-
-pub fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    Ok(out.flush()?)
 }
 
 /// Set by Ctrl-C.

@@ -3,6 +3,7 @@
 mod assets;
 mod cli;
 mod commands;
+mod output;
 mod plan;
 mod sandbox;
 mod schema;

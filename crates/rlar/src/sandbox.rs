@@ -21,7 +21,7 @@ mod linux {
 
     use crate::Failure;
     use crate::cli::{self, SandboxCommand, SandboxRun};
-    use crate::commands::print;
+    use crate::output::print;
 
     pub fn run(command: SandboxCommand) -> Result<(), Failure> {
         match command {

@@ -21,9 +21,12 @@ mod elsewhere;
 mod linux {
     pub use crate::packages::Packages;
     pub use crate::pool::Sandbox;
-    pub use crate::program::{End, Judged, Program, Run, Stream, Tests, run};
+    pub use crate::program::{Judged, Program, Stream, Tests};
+    pub use crate::script::{End, Run, run};
     pub use crate::verifier::{Call, Verifier};
 }
+#[cfg(target_os = "linux")]
+mod functions;
 #[cfg(target_os = "linux")]
 mod interpreter;
 #[cfg(target_os = "linux")]
@@ -31,11 +34,19 @@ mod jail;
 #[cfg(target_os = "linux")]
 mod meter;
 #[cfg(target_os = "linux")]
+mod open;
+#[cfg(target_os = "linux")]
 mod packages;
 #[cfg(target_os = "linux")]
 mod pool;
 #[cfg(target_os = "linux")]
 mod program;
+#[cfg(target_os = "linux")]
+mod role;
+#[cfg(target_os = "linux")]
+mod script;
+#[cfg(target_os = "linux")]
+mod tester;
 #[cfg(target_os = "linux")]
 mod verifier;
 #[cfg(target_os = "linux")]
@@ -67,6 +78,11 @@ pub enum SandboxError {
     /// The tests, which are trusted, do not load.
     #[error("the tests themselves do not load: {0}")]
     Tests(String),
+}
+
+#[cfg(target_os = "linux")]
+fn refused(why: impl std::fmt::Display) -> SandboxError {
+    SandboxError::Refused(why.to_string())
 }
 
 /// Bounds of one process.

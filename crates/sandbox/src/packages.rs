@@ -81,12 +81,12 @@ fn install(wanted: &[String], interpreter: &Interpreter, home: &Path) -> Result<
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(&wheels).map_err(io)?.map(|e| e.map(|e| e.path())).collect::<Result<_, _>>().map_err(io)?;
     files.sort();
-    let mut record = String::new();
-    for file in &files {
+    let line = |file: &PathBuf| {
         let hash = sha256(&std::fs::read(file).map_err(io)?);
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        record.push_str(&format!("{name} --hash=sha256:{hash}\n"));
-    }
+        Ok(format!("{name} --hash=sha256:{hash}\n"))
+    };
+    let record = files.iter().map(line).collect::<Result<String, SandboxError>>()?;
     // From the very files whose hashes were taken.
     let mut install = vec!["install", "--no-index", "--no-deps", "--target", &site_text];
     let names: Vec<String> = files.iter().map(|f| f.to_string_lossy().into_owned()).collect();

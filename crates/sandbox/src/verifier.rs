@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::jail::refused;
 use crate::meter::Meter;
 use crate::pool::Sandbox;
+use crate::role::Role;
 use crate::verdict::{Measured, Usage, Verdict};
 use crate::wire::{Broken, Wire};
-use crate::zygote::{Process, Role};
-use crate::{Limits, SandboxError};
+use crate::zygote::Process;
+use crate::{Limits, SandboxError, refused};
 
 /// Arguments of one call.
 pub type Call = Vec<String>;

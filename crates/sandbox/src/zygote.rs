@@ -17,9 +17,10 @@ use rustix::net::{
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use serde_json::json;
 
-use crate::jail::{Jail, Started, refused};
+use crate::jail::{Jail, Started};
+use crate::role::Role;
 use crate::wire::readable;
-use crate::{Limits, SandboxError, Tier};
+use crate::{Limits, SandboxError, Tier, refused};
 
 /// Its program.
 pub const CODE: &str = concat!(
@@ -34,30 +35,6 @@ pub const CODE: &str = concat!(
 
 /// Longest wait for the interpreter to start, and for a fork.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What a process is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    Verifier,
-    Script,
-    Candidate,
-    Tester,
-}
-
-impl Role {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Verifier, Self::Script, Self::Candidate, Self::Tester];
-
-    /// Its name in the fork server.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Verifier => "verifier",
-            Self::Script => "script",
-            Self::Candidate => "candidate",
-            Self::Tester => "tester",
-        }
-    }
-}
 
 /// The fork server is gone: whoever asked may ask another.
 #[derive(Debug)]

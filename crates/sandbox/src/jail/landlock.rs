@@ -8,8 +8,7 @@ use landlock::{
     path_beneath_rules,
 };
 
-use crate::SandboxError;
-use crate::jail::refused;
+use crate::{SandboxError, refused};
 
 /// Rights in the scratch folder, as the kernel numbers them (`linux/landlock.h`): read and write files, list and
 /// remove and make them and folders, rename and truncate. No `exec`, no devices, sockets, pipes or links.

@@ -21,15 +21,11 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::json;
 
 use crate::interpreter::Interpreter;
-use crate::zygote::Role;
-use crate::{SandboxError, Tier};
+use crate::role::Role;
+use crate::{SandboxError, Tier, refused};
 use mounts::Step;
 
 pub use mounts::SCRATCH_BYTES;
-
-pub fn refused(why: impl std::fmt::Display) -> SandboxError {
-    SandboxError::Refused(why.to_string())
-}
 
 /// Everything that starting a jailed interpreter needs, worked out once.
 #[derive(Debug)]

@@ -6,9 +6,8 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-use crate::SandboxError;
-use crate::jail::refused;
-use crate::zygote::Role;
+use crate::role::Role;
+use crate::{SandboxError, refused};
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
