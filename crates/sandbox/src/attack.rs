@@ -132,6 +132,7 @@ impl Attack {
             "assert add(2, 3) == 5",
             "assert add(20, 7) == 27",
             "assert len([add(2, 2)]) == 1 and math.isclose(add(2, 4), 6)",
+            "assert all(map(lambda n: add(n, 1) == n + 1, [1, 2, 3]))",
         ];
         let tests = Tests::Functions {
             setup: "import math".into(),
@@ -139,7 +140,8 @@ impl Attack {
             tests: tests.map(str::to_owned).into(),
         };
         let judged = Program { source: self.source.clone(), tests }.judge(sandbox, limits)?;
-        let bites = if judged.passed() { vec!["all tests passed".to_owned()] } else { Vec::new() };
+        let passed = judged.0.iter().filter(|t| t.verdict == TestVerdict::Passed).count();
+        let bites = if passed > 0 { vec![format!("{passed} tests passed")] } else { Vec::new() };
         let name = |v: &TestVerdict| match v {
             TestVerdict::Passed => "passed",
             TestVerdict::WrongAnswer(_) => "wrong answer",

@@ -95,6 +95,9 @@ class Link:
         known = getattr(builtins, name, None)
         if not (isinstance(known, type) and issubclass(known, Exception)):
             known = Exception
+        # `all(map(f, xs))` would take it for the end of `xs`.
+        if issubclass(known, (StopIteration, StopAsyncIteration)):
+            known = RuntimeError
         try:
             error = known(text)
         except Exception:

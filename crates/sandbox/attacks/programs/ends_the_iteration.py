@@ -1,0 +1,4 @@
+# ends the loop of a test that maps it over its cases
+# runtime error
+def add(a, b):
+    raise StopIteration
