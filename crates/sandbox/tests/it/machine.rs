@@ -234,7 +234,9 @@ fn many_verdicts_leave_nothing_behind() {
         "{done} verdicts in {:?}: {descriptors} → {now} descriptors, {processes} → {left} processes, {memory} → {grown} MB",
         began.elapsed()
     );
-    assert!(now <= descriptors + 2 && left <= processes && grown <= memory + 16);
+    // A fork server whose scratch was dirty lives on while a verifier's process or a tester of its slot does.
+    assert!(left <= 3 * sandbox.workers());
+    assert!(now <= descriptors + 2 + 2 * left.saturating_sub(processes) && grown <= memory + 16);
 }
 
 #[test]
