@@ -5,10 +5,9 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use half::f16;
-
 use crate::config::ModelConfig;
 use crate::error::PolicyError;
+use crate::quants::{Format, dequantise};
 
 /// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,52 +36,6 @@ pub struct Gguf {
     metadata: BTreeMap<String, Value>,
     tensors: BTreeMap<String, Entry>,
     data: u64,
-}
-
-/// `(values per block, bytes per block)` of a tensor type, by llama.cpp's number.
-fn block(kind: u32) -> Option<(usize, usize)> {
-    match kind {
-        0 => Some((1, 4)),
-        1 | 30 => Some((1, 2)),
-        2 => Some((32, 18)),
-        3 => Some((32, 20)),
-        8 => Some((32, 34)),
-        _ => None,
-    }
-}
-
-fn dequantise(kind: u32, bytes: &[u8]) -> Vec<f32> {
-    let half = |b: &[u8]| f16::from_le_bytes([b[0], b[1]]).to_f32();
-    // The low nibbles are the block's first half, the high nibbles its second.
-    let nibbles = |b: &[u8], value: &dyn Fn(u8) -> f32| -> Vec<f32> {
-        b.iter().map(|b| value(b & 15)).chain(b.iter().map(|b| value(b >> 4))).collect()
-    };
-    match kind {
-        1 => bytes.chunks_exact(2).map(half).collect(),
-        2 => bytes
-            .chunks_exact(18)
-            .flat_map(|b| {
-                let scale = half(b);
-                nibbles(&b[2..], &|n| scale * (f32::from(n) - 8.0))
-            })
-            .collect(),
-        3 => bytes
-            .chunks_exact(20)
-            .flat_map(|b| {
-                let (scale, min) = (half(b), half(&b[2..]));
-                nibbles(&b[4..], &|n| scale * f32::from(n) + min)
-            })
-            .collect(),
-        8 => bytes
-            .chunks_exact(34)
-            .flat_map(|b| {
-                let scale = half(b);
-                b[2..].iter().map(move |q| scale * f32::from(*q as i8))
-            })
-            .collect(),
-        30 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        _ => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-    }
 }
 
 /// Reads a header front to back, refusing lengths that the file cannot hold.
@@ -202,9 +155,8 @@ impl Gguf {
 
     fn extent(&self, name: &str, entry: &Entry) -> Result<(usize, usize), PolicyError> {
         let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
-        let Some((values, bytes)) = block(entry.kind) else {
-            let known = "F32, F16, BF16, Q4_0, Q4_1, Q8_0";
-            return Err(wrong(format!("has type {}; supported: {known}", entry.kind)));
+        let Some(Format { values, bytes, .. }) = Format::of(entry.kind) else {
+            return Err(wrong(format!("has type {}; supported: {}", entry.kind, Format::names())));
         };
         let n = entry.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
         match n {

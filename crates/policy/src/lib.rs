@@ -17,6 +17,7 @@ pub mod gguf;
 pub mod ops;
 mod optim;
 mod policy;
+mod quants;
 mod sample;
 mod tokenizer;
 pub mod weights;

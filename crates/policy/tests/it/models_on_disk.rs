@@ -148,3 +148,19 @@ fn a_gguf_that_is_not_one_or_is_cut_is_refused() {
     fs::write(&path, b"GGUF\x03\0\0\0\xff\xff\xff\xff\xff\xff\xff\x7f\x05\0\0\0\0\0\0\0").unwrap();
     refused(&path, &["truncated"]);
 }
+
+#[test]
+fn every_gguf_format_is_read_as_the_reference_reads_it() {
+    let folder = std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures"));
+    let gguf = rlar_policy::gguf::Gguf::open(&folder.join("formats.gguf")).unwrap();
+    let text = fs::read_to_string(folder.join("formats.json")).unwrap();
+    let wanted: std::collections::BTreeMap<String, Vec<f32>> = serde_json::from_str(&text).unwrap();
+    assert_eq!(wanted.len(), 6);
+    for (name, wanted) in wanted {
+        let (values, _) = gguf.tensor(&name).unwrap();
+        assert_eq!(values.len(), wanted.len(), "{name}");
+        for (i, (a, b)) in values.iter().zip(&wanted).enumerate() {
+            assert!((a - b).abs() <= 1e-6 * b.abs().max(1.0), "{name}[{i}]: {a}, not {b}");
+        }
+    }
+}
