@@ -97,7 +97,7 @@ pub struct SandboxRun {
     #[arg(long, default_value_t = 2.0)]
     pub seconds: f64,
     /// Address space, in megabytes.
-    #[arg(long, default_value_t = 1024)]
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=1 << 20))]
     pub megabytes: u64,
     /// Use this tier instead of the best that the machine allows.
     #[arg(long)]

@@ -47,6 +47,8 @@ mod linux {
         Failure::Job(error.into())
     }
 
+    const DAY: Duration = Duration::from_hours(24);
+
     fn run_program(arguments: &SandboxRun) -> Result<(), Failure> {
         let read = |path: &std::path::Path| std::fs::read(path).with_context(|| path.display().to_string());
         let source = read(&arguments.file).and_then(|bytes| {
@@ -54,8 +56,8 @@ mod linux {
         });
         let source = source.map_err(Failure::Request)?;
         let input = arguments.input.as_deref().map_or(Ok(Vec::new()), read).map_err(Failure::Request)?;
-        let wall = Duration::try_from_secs_f64(arguments.seconds).ok().filter(|d| !d.is_zero());
-        let wall = wall.context("--seconds must be a time above 0").map_err(Failure::Request)?;
+        let wall = Duration::try_from_secs_f64(arguments.seconds).ok().filter(|d| !d.is_zero() && *d <= DAY);
+        let wall = wall.context("--seconds must be a time above 0, of a day at most").map_err(Failure::Request)?;
         let limits =
             Limits { wall, memory: arguments.megabytes.saturating_mul(1 << 20), output: 16 << 20, ..Limits::default() };
         let sandbox = open(arguments.tier)?;

@@ -36,31 +36,33 @@ impl Task<'_> {
     /// The verdict of each test.
     pub fn judge(&self, tests: &[String]) -> Result<Vec<Measured<TestVerdict>>, SandboxError> {
         let mut verdicts = Vec::with_capacity(tests.len());
-        let began = Instant::now();
+        let deadline = Instant::now() + self.limits.total;
+        let mut attempts = 0;
         // What breaks a pair of processes costs one test; the rest goes on in a fresh pair.
         while verdicts.len() < tests.len() {
-            if began.elapsed() > self.limits.total {
+            if Instant::now() >= deadline {
                 let verdict = TestVerdict::TimeLimit(self.limits.total);
                 let unused = Measured { verdict, usage: Usage::default(), tier: self.sandbox.tier() };
                 verdicts.resize(tests.len(), unused);
                 break;
             }
-            let left = &tests[verdicts.len()..];
-            let mut attempts = 0;
-            while !self.run(left, &mut verdicts)? {
-                attempts += 1;
-                if attempts == 3 {
-                    return Err(refused("jailed interpreters keep dying"));
+            match self.run(&tests[verdicts.len()..], deadline)? {
+                Some(more) => {
+                    verdicts.extend(more);
+                    attempts = 0;
                 }
+                None if attempts == 2 => return Err(refused("jailed interpreters keep dying")),
+                None => attempts += 1,
             }
         }
         Ok(verdicts)
     }
 
-    /// Runs tests in a fresh pair until one breaks it. False when the fork server died under it.
-    fn run(&self, tests: &[String], verdicts: &mut Vec<Measured<TestVerdict>>) -> Result<bool, SandboxError> {
+    /// Runs tests in a fresh pair until one breaks it. `None` when the fork server died under it.
+    fn run(&self, tests: &[String], deadline: Instant) -> Result<Option<Vec<Measured<TestVerdict>>>, SandboxError> {
         let began = Instant::now();
         let mut pair = self.pair()?;
+        let mut verdicts = Vec::new();
         let measure = |pair: &mut Pair, verdict, began: Instant| {
             let cpu = pair.tester.meter.lap().zip(pair.meter.lap()).map(|(t, c)| t + c);
             let usage = Usage { wall: began.elapsed(), cpu, peak_memory: None, bytes: pair.tester.wire.bytes() };
@@ -73,39 +75,38 @@ impl Task<'_> {
             "tests": tests,
             "longest": self.limits.output,
         });
-        let wall = self.limits.wall;
+        let patience = || self.limits.wall.min(deadline.saturating_duration_since(Instant::now()));
         // The first verdicts may come together with the news that the tests have loaded.
-        let sent = pair.tester.wire.send(&task, wall);
-        let first = sent.and_then(|()| pair.tester.wire.next(wall, self.limits.output));
-        let known = verdicts.len();
+        let sent = pair.tester.wire.send(&task, patience());
+        let first = sent.and_then(|()| pair.tester.wire.next(patience(), self.limits.output));
         // A tester that has answered all that it was asked may serve the next program.
         let mut orderly = true;
         let mut broken = match first {
             Ok(reply) if reply["ready"] == true => None,
             Ok(reply) if reply["setup"].is_string() => {
-                let why = reply["setup"].as_str().unwrap_or_default().to_owned();
-                return Err(SandboxError::Tests(why));
+                return Err(SandboxError::Tests(reply["setup"].as_str().unwrap_or_default().to_owned()));
             }
             Ok(reply) => {
                 // A program that does not load fails every test in the same way.
-                let Some(verdict) = self.read(&reply["load"], &mut pair) else { return Ok(false) };
-                verdicts.resize(known + tests.len(), measure(&mut pair, verdict, began));
+                let Some(verdict) = self.read(&reply["load"], &mut pair) else { return Ok(None) };
+                verdicts.resize(tests.len(), measure(&mut pair, verdict, began));
+                orderly = reply["last"] != true;
                 None
             }
             Err(broken) => Some(broken),
         };
-        while broken.is_none() && verdicts.len() < known + tests.len() {
+        while broken.is_none() && verdicts.len() < tests.len() {
             let began = Instant::now();
-            match pair.tester.wire.next(wall, self.limits.output) {
+            match pair.tester.wire.next(patience(), self.limits.output) {
                 Ok(reply) => {
-                    let Some(verdict) = self.read(&reply, &mut pair) else { return Ok(false) };
+                    let Some(verdict) = self.read(&reply, &mut pair) else { return Ok(None) };
                     let fit = matches!(
                         verdict,
                         TestVerdict::Passed | TestVerdict::WrongAnswer(_) | TestVerdict::RuntimeError(_)
                     );
+                    orderly = fit && reply["last"] != true;
                     verdicts.push(measure(&mut pair, verdict, began));
                     if !fit {
-                        orderly = false;
                         break;
                     }
                 }
@@ -114,9 +115,10 @@ impl Task<'_> {
         }
         if let Some(broken) = broken {
             let verdict = match broken {
-                Broken::Deadline => TestVerdict::TimeLimit(wall),
+                Broken::Deadline if Instant::now() >= deadline => TestVerdict::TimeLimit(self.limits.total),
+                Broken::Deadline => TestVerdict::TimeLimit(self.limits.wall),
                 Broken::TooLong => TestVerdict::OutputLimit,
-                Broken::Closed if pair.tester.process.end().is_err() => return Ok(false),
+                Broken::Closed if pair.tester.process.end().is_err() => return Ok(None),
                 // The tester is ours and takes any reply: it ends only by what the program sent.
                 Broken::Closed => TestVerdict::Forged("its replies ended the tester".into()),
                 Broken::Garbled(why) => TestVerdict::Forged(why.into()),
@@ -128,10 +130,10 @@ impl Task<'_> {
         if orderly {
             *lock(&self.sandbox.slot(self.slot).tester) = pair.tester.served();
         }
-        for v in &mut verdicts[known..] {
+        for v in &mut verdicts {
             v.usage.peak_memory = exit.as_ref().map(|e| e.peak_memory);
         }
-        Ok(true)
+        Ok(Some(verdicts))
     }
 
     /// A fresh candidate, and a tester that has its end of the wire.

@@ -3,11 +3,13 @@
 //! The rule that makes verdicts honest: tests and the code under test never share a process. Functions are called
 //! over a wire that carries plain data only; programs are judged by what they print.
 
+use std::time::Instant;
+
 use crate::compare::Compare;
 use crate::functions::Task;
 use crate::pool::Sandbox;
 use crate::script::{End, Run, run_in};
-use crate::verdict::{Measured, TestVerdict};
+use crate::verdict::{Measured, TestVerdict, Usage};
 use crate::{Limits, SandboxError};
 
 /// Untrusted code and the tests that it is to pass.
@@ -70,9 +72,16 @@ impl Program {
         self.judge_in(sandbox, 0, limits)
     }
 
-    /// Judges many, as many at once as there are cores.
-    pub fn judge_all(programs: &[Self], sandbox: &Sandbox, limits: &Limits) -> Result<Vec<Judged>, SandboxError> {
-        sandbox.in_parallel(programs, |slot, program| program.judge_in(sandbox, slot, limits))
+    /// Judges many, as many at once as there are cores. Tests that do not load are the error of their program alone.
+    pub fn judge_all(
+        programs: &[Self],
+        sandbox: &Sandbox,
+        limits: &Limits,
+    ) -> Result<Vec<Result<Judged, SandboxError>>, SandboxError> {
+        sandbox.in_parallel(programs, |slot, program| match program.judge_in(sandbox, slot, limits) {
+            Err(refusal @ SandboxError::Refused(_)) => Err(refusal),
+            judged => Ok(judged),
+        })
     }
 
     fn judge_in(&self, sandbox: &Sandbox, slot: usize, limits: &Limits) -> Result<Judged, SandboxError> {
@@ -82,8 +91,15 @@ impl Program {
                 Ok(Judged(task.judge(tests)?))
             }
             Tests::Streams(streams) => {
+                let deadline = Instant::now() + limits.total;
                 let judge = |s: &Stream| {
-                    let run = run_in(sandbox, slot, &self.source, s.input.as_bytes(), limits)?;
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        let verdict = TestVerdict::TimeLimit(limits.total);
+                        return Ok(Measured { verdict, usage: Usage::default(), tier: sandbox.tier() });
+                    }
+                    let limits = Limits { wall: limits.wall.min(left), ..*limits };
+                    let run = run_in(sandbox, slot, &self.source, s.input.as_bytes(), &limits)?;
                     Ok(Measured { verdict: judge_run(&run.verdict, s), usage: run.usage, tier: run.tier })
                 };
                 Ok(Judged(streams.iter().map(judge).collect::<Result<_, SandboxError>>()?))

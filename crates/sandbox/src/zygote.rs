@@ -119,7 +119,7 @@ impl Zygote {
             _ => None,
         });
         let handle = handle.ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(Process { handle, report, zygote: Arc::clone(self) })
+        Ok(Process { handle, report, zygote: Arc::clone(self), exit: None })
     }
 }
 
@@ -136,6 +136,8 @@ pub struct Process {
     handle: OwnedFd,
     report: UnixStream,
     zygote: Arc<Zygote>,
+    /// How it ended, once that has been heard.
+    exit: Option<Exit>,
 }
 
 /// How a process ended, as its parent saw it.
@@ -152,11 +154,12 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Whether the kernel ended it for its CPU time, which it counts in ticks.
+    /// Whether the kernel ended it for its CPU time, which it counts in coarser steps than
+    /// it reports it.
     pub fn ran_out_of(&self, cpu: Duration) -> bool {
-        const TICK: Duration = Duration::from_millis(10);
         let by = ExitStatus::from_raw(self.status).signal();
-        matches!(by, Some(libc::SIGKILL | libc::SIGXCPU)) && self.cpu + 2 * TICK >= cpu
+        let about = self.cpu.mul_f64(1.1) + Duration::from_millis(50);
+        matches!(by, Some(libc::SIGKILL | libc::SIGXCPU)) && about >= cpu
     }
 
     /// For people.
@@ -189,6 +192,9 @@ impl Process {
 
     /// Waits for its end. An error means that the fork server is gone, and the process with it.
     pub fn wait(&mut self, wait: Duration) -> Result<Option<Exit>, Lost> {
+        if self.exit.is_some() {
+            return Ok(self.exit.clone());
+        }
         if !readable(&self.report, wait).map_err(|_| Lost)? {
             return Ok(None);
         }
@@ -198,12 +204,13 @@ impl Process {
             return Err(Lost);
         }
         let number = |at: usize| bytes[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
-        Ok(Some(Exit {
+        self.exit = Some(Exit {
             status: bytes[..4].try_into().map_or(-1, i32::from_le_bytes),
             cpu: Duration::from_micros(number(4)),
             peak_memory: number(12),
             dirty: bytes[20] != 0,
-        }))
+        });
+        Ok(self.exit.clone())
     }
 
     /// Kills it and waits for its end.

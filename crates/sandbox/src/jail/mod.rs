@@ -165,6 +165,9 @@ impl Jail {
         unsafe {
             fds.arrange()?;
             check(libc::setsid(), "setsid")?;
+            check(libc::chdir(c"/".as_ptr()), "chdir")?;
+            // Where memory runs out, these go before what they serve. Not every container lets them.
+            let _ = write_file(c"/proc/self/oom_score_adj", c"500");
             libc::umask(0o022);
             if let Some(walls) = &self.walls {
                 walls.build()?;
@@ -335,11 +338,11 @@ unsafe fn write_file(path: &CStr, text: &CStr) -> Result<(), &'static str> {
     // SAFETY: as in `enter`.
     unsafe {
         let fd = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-        check(fd, "the user namespace's maps")?;
+        check(fd, "a file of /proc/self")?;
         let n = text.count_bytes();
         let written = libc::write(fd, text.as_ptr().cast(), n);
         libc::close(fd);
-        check_long(written as i64, "the user namespace's maps")
+        check_long(written as i64, "a file of /proc/self")
     }
 }
 

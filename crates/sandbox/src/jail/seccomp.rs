@@ -143,11 +143,14 @@ fn rules(scratch: bool) -> Result<Rules, SandboxError> {
     let equals = |arg, len, value| condition(arg, len, SeccompCmpOp::Eq, value);
     let rule = |conditions| SeccompRule::new(conditions).map_err(refused);
     let dword = || SeccompCmpArgLen::Dword;
-    // Opening for reading must not truncate: an old Landlock knows nothing of truncation.
+    // Landlock asks for rights by what can be read or written then: opening as a mere path, or for neither, must not be
+    // possible, nor truncating what is opened for reading, of which an old Landlock knows nothing.
     let open = |flags: u8| -> Result<Vec<SeccompRule>, SandboxError> {
-        let masked = |mask, value| rule(vec![condition(flags, dword(), SeccompCmpOp::MaskedEq(mask), value)?]);
-        let mode = O_ACCMODE as u64;
-        Ok(vec![masked(O_TRUNC as u64, 0)?, masked(mode, O_WRONLY as u64)?, masked(mode, O_RDWR as u64)?])
+        let masked = |mask: c_int, value: c_int| {
+            rule(vec![condition(flags, dword(), SeccompCmpOp::MaskedEq(mask as u64), value as u64)?])
+        };
+        let mode = O_ACCMODE | O_PATH;
+        Ok(vec![masked(mode | O_TRUNC, O_RDONLY)?, masked(mode, O_WRONLY)?, masked(mode, O_RDWR)?])
     };
     rules.insert(SYS_openat, open(2)?);
     #[cfg(target_arch = "x86_64")]

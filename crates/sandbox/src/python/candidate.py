@@ -1,18 +1,24 @@
 # Holds untrusted functions and answers calls with plain data. It never sees the tests.
-MUTABLE = (list, dict, set, bytearray, collections.deque)
+def holds_iterator(x):
+    "Whether plain data holds what looking at would use up."
+    if type(x) is dict:
+        return "iterator" in x or any(map(holds_iterator, x.values()))
+    return type(x) is list and any(map(holds_iterator, x))
 
 
 def serve_candidate(order, fds, setup):
     wire = Wire(fds[0])
     start = wire.receive()
     confine(order, setup)
-    kept, names = {}, module("__candidate__")
+    kept, numbers_of, names = {}, {}, module("__candidate__")
 
     def keep(x):
         if isinstance(x, collections.abc.Iterator):
             return iterator(x, keep)
-        kept[len(kept)] = x
-        return {"object": [len(kept) - 1, type(x).__name__[:80], callable(x)]}
+        # The same object keeps its number.
+        number = numbers_of.setdefault(id(x), len(kept))
+        kept[number] = x
+        return {"object": [number, type(x).__name__[:80], callable(x)]}
 
     def remote(tag, v):
         if tag != "object":
@@ -28,13 +34,22 @@ def serve_candidate(order, fds, setup):
             for value in question["new"]:
                 return {"value": setattr(function, question["attribute"], decode(value, remote))}
             return {"value": encode(getattr(function, question["attribute"]), keep)}
-        arguments = [decode(a, remote) for a in question["arguments"]]
-        value = function(*arguments, **{k: decode(v, remote) for k, v in question["keywords"].items()})
+        sent = {str(i): a for i, a in enumerate(question["arguments"])}
+        sent.update(("=" + name, a) for name, a in question["keywords"].items())
+        given = {place: decode(a, remote) for place, a in sent.items()}
+        # Containers may be changed in place; what that comes to is found by looking before and after.
+        watched = {p: a for p, a in given.items() if type(sent[p]) in (list, dict) and not holds_iterator(sent[p])}
+        before = {p: encode(a, keep) for p, a in watched.items()}
+        arguments = [given[str(i)] for i in range(len(question["arguments"]))]
+        value = function(*arguments, **{name: given["=" + name] for name in question["keywords"]})
         reply = {"value": encode(value, keep)}
         changed = {}
-        for i, (now, before) in enumerate(zip(arguments, question["arguments"])):
-            if type(now) in MUTABLE and (after := encode(now, keep)) != before:
-                changed[i] = after
+        for place, argument in watched.items():
+            after = encode(argument, keep)
+            if after != before[place]:
+                if type(argument) not in MUTABLE:
+                    raise Unsupported("a change inside an argument of type `%s`" % type(argument).__name__)
+                changed[place] = after
         if changed:
             reply["changed"] = changed
         return reply

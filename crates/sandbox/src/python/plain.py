@@ -1,6 +1,12 @@
 # Values as tagged plain data: what may cross between tester and candidate. Both sides use it; neither trusts
 # the other's bytes.
 DEEPEST, LONGEST_ITERATOR = 100, 100_000
+# Types that cannot be changed.
+TYPES = {n: t for n, t in vars(builtins).items() if isinstance(t, type) and t.__module__ == "builtins" and n[0] != "_"}
+
+
+# What can be changed in place, and is then sent back.
+MUTABLE = (list, dict, set, bytearray, collections.deque, collections.Counter, collections.OrderedDict)
 
 
 class Unsupported(Exception):
@@ -20,6 +26,8 @@ def encode(x, keep, depth=0):
         return x if -(2**53) < x < 2**53 else {"int": hex(x)}
     if kind is float:
         return {"float": x.hex()}
+    if hasattr(kind, "_refuse"):
+        return keep(x)
     down = lambda v: encode(v, keep, depth + 1)
     if kind is list:
         return [down(v) for v in x]
@@ -39,7 +47,7 @@ def encode(x, keep, depth=0):
         return {"complex": [x.real.hex(), x.imag.hex()]}
     if kind is range:
         return {"range": [down(x.start), down(x.stop), down(x.step)]}
-    if kind is type and vars(builtins).get(x.__name__) is x:
+    if kind is type and TYPES.get(x.__name__) is x:
         return {"type": x.__name__}
     if kind is collections.Counter:
         return {"Counter": [[down(k), down(v)] for k, v in x.items()]}
@@ -100,8 +108,8 @@ def decode(x, remote, depth=0):
         return fractions.Fraction(int(v[0], 16), int(v[1], 16))
     if tag == "Decimal":
         return decimal.Decimal(v)
-    if tag == "type" and isinstance(vars(builtins)[v], type):
-        return vars(builtins)[v]
+    if tag == "type":
+        return TYPES[v]
     if tag == "range":
         return range(*[down(i) for i in v])
     if tag in ("tuple", "set", "frozenset", "deque", "iterator"):

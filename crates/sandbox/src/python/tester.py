@@ -5,15 +5,12 @@ class Event(BaseException):
 
 
 class Remote:
-    "Something that stayed in the candidate's process: it can be called, and its attributes read. Nothing else."
+    "Something that stayed in the candidate's process: its attributes can be read and set. Nothing else."
 
     __slots__ = ("_link", "_target", "_kind")
 
     def __init__(self, link, target, kind):
         self._link, self._target, self._kind = link, target, kind
-
-    def __call__(self, *arguments, **keywords):
-        return self._link.call(self._target, arguments, keywords)
 
     def __getattr__(self, name):
         if name.startswith("__"):
@@ -29,10 +26,25 @@ class Remote:
     def _refuse(self, *_):
         self._link.fail("unsupported", "an object of class `%s`" % self._kind)
 
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __len__ = __iter__ = __contains__ = _refuse
-    __getitem__ = __setitem__ = __delitem__ = __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
-    __truediv__ = __rtruediv__ = __neg__ = __abs__ = __int__ = __float__ = __index__ = __str__ = __repr__ = _refuse
-    __format__ = __hash__ = __next__ = __enter__ = __exit__ = __round__ = __mod__ = __pow__ = __and__ = __or__ = _refuse
+    # What `isinstance` asks for.
+    __class__ = property(_refuse)
+
+
+class RemoteFunction(Remote):
+    "A stand-in that can be called."
+
+    __slots__ = ()
+
+    def __call__(self, *arguments, **keywords):
+        return self._link.call(self._target, arguments, keywords)
+
+
+for operator_name in """
+    eq ne lt le gt ge bool len iter contains getitem setitem delitem add radd iadd sub rsub isub mul rmul imul truediv rtruediv
+    floordiv rfloordiv mod rmod divmod rdivmod pow rpow matmul rmatmul lshift rlshift rshift rrshift and rand or ror xor rxor neg
+    pos abs invert int float complex index str repr bytes format hash next reversed enter exit round trunc floor ceil
+""".split():
+    setattr(Remote, "__%s__" % operator_name, Remote._refuse)
 
 
 class Link:
@@ -77,15 +89,16 @@ class Link:
         reply = self.reply()
         if reply.pop("id", None) != self.count:
             self.fail("forged", "its reply answers another question")
-        return self.open(reply)
+        return self.open(reply, "value")
 
-    def open(self, reply):
-        if "value" in reply or "ready" in reply:
+    def open(self, reply, wanted):
+        if wanted in reply:
             return reply
         if "memory" in reply:
             self.fail("memory")
         if "unsupported" in reply:
-            self.fail("unsupported", str(reply["unsupported"])[:300])
+            what = reply["unsupported"]
+            self.fail(*(("unsupported", what[:300]) if type(what) is str else ("forged", "its reason is not a text")))
         try:
             name, text = reply["raised"]
             if type(name) is not str or type(text) is not str:
@@ -108,20 +121,20 @@ class Link:
     def remote(self, tag, v):
         if tag != "object":
             raise ValueError(tag)
-        number, kind, _ = v
+        number, kind, can_be_called = v
         if type(number) is not int or type(kind) is not str:
             raise ValueError(tag)
-        return Remote(self, number, kind[:80])
+        return (RemoteFunction if can_be_called is True else Remote)(self, number, kind[:80])
 
     def value(self, x):
         try:
             return decode(x, self.remote)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, ArithmeticError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError):
             self.fail("forged", "its value is not plain data")
 
     def plain(self, x):
         def keep(x):
-            if type(x) is Remote:
+            if type(x) in (Remote, RemoteFunction):
                 return {"object": x._target}
             if isinstance(x, collections.abc.Iterator):
                 return iterator(x, keep)
@@ -139,22 +152,22 @@ class Link:
         changed = reply.get("changed", {})
         if type(changed) is not dict:
             self.fail("forged", "its changes are not an object")
-        for i, after in changed.items():
-            try:
-                argument = arguments[int(i)]
-            except (ValueError, IndexError):
+        given = {str(i): a for i, a in enumerate(arguments)}
+        given.update(("=" + name, a) for name, a in keywords.items())
+        for place, after in changed.items():
+            if place not in given:
                 self.fail("forged", "it changed an argument that is not there")
-            after = self.value(after)
-            if type(after) is not type(argument):
-                self.fail("forged", "it changed the type of an argument")
+            argument, after = given[place], self.value(after)
+            if type(argument) not in MUTABLE or type(after) is not type(argument):
+                self.fail("forged", "it changed what cannot change")
             if isinstance(argument, (list, bytearray)):
                 argument[:] = after
-            elif isinstance(argument, (dict, set)):
-                argument.clear()
-                argument.update(after)
-            else:
+            elif isinstance(argument, collections.deque):
                 argument.clear()
                 argument.extend(after)
+            else:
+                argument.clear()
+                argument.update(after)
         return self.value(reply["value"])
 
     def attribute(self, target, name, new=()):
@@ -200,8 +213,14 @@ def meanings(setup, tests, link):
         known = None if name in tested else library(name)
         if known is not None and not tested and not inspect.ismodule(known):
             raise NameError("`%s` may be the program's or the library's: import it in the setup or list it" % name)
-        found[name] = Remote(link, name, name) if known is None else known
+        found[name] = RemoteFunction(link, name, name) if known is None else known
     return found
+
+
+# A test that runs texts may run the candidate's: what it leaves behind must not meet another program.
+EVALUATES = re.compile(r"\b(eval|exec|compile|__import__|importlib|pickle|marshal|ctypes|builtins|globals|setattr|modules)\b")
+# Resident memory from which on a tester is not used again, in KiB.
+HEAVY = 200 << 10
 
 
 def judge(start, link, wire):
@@ -221,25 +240,35 @@ def judge(start, link, wire):
         return link.event or verdict
 
     space = module("__tests__")
-    loaded = verdict(lambda: link.open(link.reply()))
+    evaluates = any(EVALUATES.search(text) for text in (start["setup"], *start["tests"]))
+    loaded = verdict(lambda: link.open(link.reply(), "ready"))
     if "passed" not in loaded:
         wire.send({"load": loaded})
         return
     try:
         if not start["functions"]:
             space.update(meanings(start["setup"], start["tests"], link))
-        exec(compile(start["setup"], "<setup>", "exec"), space)
+        setup = compile(start["setup"], "<setup>", "exec")
         tests = [compile(t, "<test>", "exec") for t in start["tests"]]
     except BaseException as error:
-        wire.send({"load": link.event} if link.event else {"setup": brief(error)})
+        wire.send({"setup": brief(error)})
+        return
+    # The set-up may use the candidate, and what goes wrong then is the candidate's.
+    ready = verdict(lambda: exec(setup, space))
+    if "passed" not in ready:
+        wire.send({"setup": ready["wrong"]} if "wrong" in ready else {"load": ready, "last": evaluates})
         return
     for name in start["functions"]:
-        space[name] = Remote(link, name, name)
+        space[name] = RemoteFunction(link, name, name)
     wire.send({"ready": True})
     for test in tests:
-        wire.send(verdict(lambda: exec(test, space)))
+        reply = verdict(lambda: exec(test, space))
+        if evaluates or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > HEAVY:
+            reply["last"] = True
+        wire.send(reply)
         if link.event:
             return
+    space.clear()
 
 
 def serve_tester(order, fds, setup):

@@ -14,7 +14,45 @@ def child(order, fds, setup):
     ROLES[order["role"]](order, own, setup)
 
 
+def reap(pidfd, children):
+    pid, report, scratch = children.pop(pidfd)
+    _, status, used = os.wait4(pid, 0)
+    os.close(pidfd)
+    cpu = int((used.ru_utime + used.ru_stime) * 1e6)
+    dirty = scratch and bool(os.listdir("/tmp"))
+    with contextlib.suppress(OSError):
+        report.send(struct.pack("<iQQB", status, cpu, used.ru_maxrss << 10, dirty))
+    report.close()
+
+
+def launch(order, fds, setup):
+    "Forks; gives the handle of the new process, its number and the socket that is to hear of its end."
+    try:
+        pid = os.fork()
+    except OSError:
+        pid = None
+    if pid == 0:
+        try:
+            child(order, fds[1:], setup)
+        except BaseException:
+            pass
+        finally:
+            os._exit(99)
+    for other in fds[1:]:
+        os.close(other)
+    report = _socket.socket(fileno=fds[0])
+    if pid is None:
+        report.close()
+        return None
+    pidfd = os.pidfd_open(pid)
+    with contextlib.suppress(OSError):
+        report.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [pidfd]))])
+    return pidfd, pid, report
+
+
 def main():
+    # Nobody may look into these processes, and a crash must not hand their memory to a core dump's reader.
+    LIBC.prctl(PR_SET_DUMPABLE, 0, None, 0, 0)
     control = _socket.socket(fileno=CONTROL)
     setup = json.loads(control.recv(1 << 18))
     setup["zygote"] = os.getpid()
@@ -30,42 +68,18 @@ def main():
         for fd, _ in poll.poll():
             if fd != CONTROL:
                 poll.unregister(fd)
-                pid, report, scratch = children.pop(fd)
-                _, status, used = os.wait4(pid, 0)
-                os.close(fd)
-                cpu = int((used.ru_utime + used.ru_stime) * 1e6)
-                dirty = scratch and bool(os.listdir("/tmp"))
-                with contextlib.suppress(OSError):
-                    report.send(struct.pack("<iQQB", status, cpu, used.ru_maxrss << 10, dirty))
-                report.close()
+                reap(fd, children)
                 continue
             data, ancillary, _, _ = control.recvmsg(4096, _socket.CMSG_SPACE(8 * 4))
             if not data:
                 os._exit(0)
             fds = array.array("i", b"".join(a[2] for a in ancillary)).tolist()
             order = json.loads(data)
-            try:
-                pid = os.fork()
-            except OSError:
-                pid = None
-            if pid == 0:
-                try:
-                    child(order, fds[1:], setup)
-                except BaseException:
-                    pass
-                finally:
-                    os._exit(99)
-            for other in fds[1:]:
-                os.close(other)
-            report = _socket.socket(fileno=fds[0])
-            if pid is None:
-                report.close()
-                continue
-            pidfd = os.pidfd_open(pid)
-            with contextlib.suppress(OSError):
-                report.sendmsg([b"."], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [pidfd]))])
-            children[pidfd] = (pid, report, order["scratch"])
-            poll.register(pidfd, select.POLLIN)
+            launched = launch(order, fds, setup)
+            if launched:
+                pidfd, pid, report = launched
+                children[pidfd] = (pid, report, order["scratch"])
+                poll.register(pidfd, select.POLLIN)
 
 
 main()

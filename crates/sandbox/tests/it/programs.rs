@@ -116,6 +116,9 @@ fn what_is_not_plain_is_carried_or_reported_never_passed() {
             "next(forever())",
             "assert sorted(map(lambda x: x, [2, 1])) == [1, 2]",
             "assert Stack(lambda: 1)",
+            "assert callable(Stack())",
+            "assert not isinstance(Stack(), int)",
+            "assert Stack() // 2",
         ],
     );
     let error = program.judge(&sandbox(Tier::A), &limits()).unwrap_err();
@@ -126,7 +129,9 @@ fn what_is_not_plain_is_carried_or_reported_never_passed() {
     let judged = program.judge(&sandbox(Tier::A), &limits()).unwrap();
     let verdicts: Vec<TestVerdict> = judged.0.into_iter().map(|m| m.verdict).collect();
     assert_eq!(verdicts[..3], vec![TestVerdict::Passed; 3]);
-    for v in verdicts[3..7].iter().chain(&verdicts[8..]) {
+    // An object that cannot be called is not callable, and that much is known of it.
+    assert!(matches!(verdicts[9], TestVerdict::WrongAnswer(_)), "{:?}", verdicts[9]);
+    for v in verdicts[3..7].iter().chain(&verdicts[8..9]).chain(&verdicts[10..]) {
         assert!(matches!(v, TestVerdict::Unsupported(_)), "{v:?}");
     }
     assert_eq!(verdicts[7], TestVerdict::Passed);
@@ -224,6 +229,7 @@ fn agrees_with_cpython(rows: &[Value], sandbox: &Sandbox) -> (usize, usize) {
         let programs: Vec<Program> = rows.iter().map(|r| of(r, key)).collect();
         let judged = Program::judge_all(&programs, sandbox, &limits).unwrap();
         for (row, judged) in rows.iter().zip(&judged) {
+            let judged = judged.as_ref().unwrap();
             let ours = judged.passed();
             assert_eq!(ours, row[passes].as_bool().unwrap(), "{} {key}: {:?}\n{}", row["id"], judged.0, row[key]);
             if key == "mutant" {
@@ -250,4 +256,66 @@ fn mbpp_and_its_mutants_are_judged_as_cpython_does() {
     let Some(rows) = corpus("data/mbpp/mbpp.jsonl") else { return };
     let (killed, mutants) = agrees_with_cpython(&rows, &sandbox(Tier::A));
     println!("tests killed {killed} of {mutants} mutants");
+}
+
+#[test]
+fn what_a_program_does_to_the_setup_is_its_own_verdict() {
+    let judge = |source: &str, setup: &str| {
+        let tests = vec!["assert f(node) == 1".to_owned()];
+        let tests = Tests::Functions { setup: setup.into(), functions: Vec::new(), tests };
+        let program = Program { source: source.into(), tests };
+        program.judge(&sandbox(Tier::A), &limits()).map(|j| j.0[0].verdict.clone())
+    };
+    let source = "class Node:\n    def __init__(self, x):\n        if x < 0: raise ValueError('negative')\n        self.x = x\n\
+                  def f(node): return node.x\n";
+    assert_eq!(judge(source, "node = Node(1)").unwrap(), TestVerdict::Passed);
+    assert_eq!(judge(source, "node = Node(-1)").unwrap(), TestVerdict::RuntimeError("ValueError: negative".into()));
+    let swallowed = "try:\n    node = Node(1) == 1\nexcept BaseException:\n    node = Node(1)";
+    assert!(matches!(judge(source, swallowed).unwrap(), TestVerdict::Unsupported(_)));
+    assert!(judge(source, "node = 1 / 0").unwrap_err().to_string().contains("ZeroDivisionError"));
+}
+
+#[test]
+fn changes_of_arguments_travel_back_wherever_they_are() {
+    let source = "from collections import Counter\ndef f(x, y=None):\n    for a in (x, y):\n        if isinstance(a, Counter): a['k'] += 1\n        \
+                  elif isinstance(a, list): a.append(9)\n        elif isinstance(a, tuple): a[0].append(9)\n";
+    let passed = [
+        "l = [1]\nf(0, y=l)\nassert l == [1, 9]",
+        "from collections import Counter\nc = Counter('k')\nf(c)\nassert c['k'] == 2",
+    ];
+    assert_eq!(judge(source, &passed), vec![TestVerdict::Passed; 2]);
+    assert!(matches!(judge(source, &["t = ([1],)\nf(t)\nassert t == ([1],)"])[..], [TestVerdict::Unsupported(_)]));
+    assert_eq!(
+        judge(source, &["f(iter([1, 2]))", "f({3, 4, 5})", "f((frozenset('abc'), [1])[0])"]),
+        vec![TestVerdict::Passed; 3]
+    );
+}
+
+#[test]
+fn a_test_that_runs_the_programs_text_cannot_spoil_the_next_program() {
+    let hack = "Link = __import__('sys').modules['__main__'].Link; Link.value = lambda *_: 1; Link.ask = lambda *_: {'value': 1}";
+    let source = format!("def f(): return {hack:?}\n");
+    let verdicts = judge(&source, &["exec(f())\nassert f() == 1"]);
+    println!("{verdicts:?}");
+    for _ in 0..3 {
+        assert!(matches!(judge("def g(x): return None\n", &["assert g(1) == 1"])[..], [TestVerdict::WrongAnswer(_)]));
+    }
+}
+
+#[test]
+fn the_time_of_a_whole_program_is_bounded() {
+    let slow = "import time\ndef f(x):\n    time.sleep(0.4)\n    return x\n";
+    let limits = Limits { total: Duration::from_secs(1), ..limits() };
+    let tests: Vec<String> = (0..20).map(|i| format!("assert f({i}) == {i}")).collect();
+    let tests: Vec<&str> = tests.iter().map(String::as_str).collect();
+    let began = std::time::Instant::now();
+    let judged = functions(slow, &tests).judge(&sandbox(Tier::A), &limits).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(4));
+    assert_eq!(judged.0.len(), 20);
+    assert_eq!(judged.0[19].verdict, TestVerdict::TimeLimit(Duration::from_secs(1)));
+    let stream = Stream { input: String::new(), output: String::new(), compare: Compare::Words };
+    let program = Program { source: "import time; time.sleep(0.4)".into(), tests: Tests::Streams(vec![stream; 20]) };
+    let judged = program.judge(&sandbox(Tier::A), &limits).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(8));
+    assert_eq!(judged.0[19].verdict, TestVerdict::TimeLimit(Duration::from_secs(1)));
 }
