@@ -28,7 +28,11 @@ bench:
 bench-sandbox PROBLEMS:
     scripts/bench-sandbox.sh {{PROBLEMS}}
 
-# Long checks: many kills; writes the commit that it ran on
+# What the attacks achieve without the sandbox; needs root
+attack-control *FOLDERS:
+    scripts/attack-control.py {{FOLDERS}}
+
+# Long checks: many kills, every Python, 100,000 verdicts; prints the commit that it ran on
 thorough:
     scripts/thorough.sh
 
