@@ -25,5 +25,15 @@ pub fn prompt_tokens(policy: &Policy, example: &Example, format: PromptFormat) -
         }
         PromptFormat::Plain => example.messages.iter().map(|m| m.content.as_str()).collect(),
     };
-    policy.tokenizer.encode(&text)
+    let tokens = policy.tokenizer.encode(&text)?;
+    let (have, room) = (tokens.len(), policy.decoder.config().max_position_embeddings);
+    if tokens.is_empty() || have >= room {
+        let message = format!(
+            "the prompt of example `{}` has {have} tokens; the model has room for 1 to {}",
+            example.id,
+            room - 1
+        );
+        return Err(PolicyError::Request(message));
+    }
+    Ok(tokens)
 }

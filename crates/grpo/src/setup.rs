@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use rlar_eval::{Protocol, accuracy};
+use rlar_eval::{Protocol, accuracy, prompt_tokens};
 use rlar_policy::{Moments, Policy, PolicyError, Tokenizer, device};
 use rlar_run::{RunError, RunFolder, sha256};
 use serde_json::{Value, json};
@@ -30,6 +30,14 @@ pub fn fresh(job: &Job) -> Result<State, TrainError> {
     };
     let moments = Moments::zeros(&policy.decoder);
     Ok(State { warmup: 0, step: 0, policy, moments, seconds: Seconds::default() })
+}
+
+/// Refuses prompts that the policy has no room for, before any work is lost to one.
+pub fn prompts_fit(policy: &Policy, job: &Job) -> Result<(), TrainError> {
+    for example in job.train.iter().chain(&job.heldout) {
+        prompt_tokens(policy, example, job.config.data.format)?;
+    }
+    Ok(())
 }
 
 /// Opens the record of a run's inputs, or compares it on a resume: the resolved config, and hashes of the

@@ -11,7 +11,7 @@ use crate::TrainError;
 use crate::config::Method;
 use crate::job::Job;
 use crate::report::Report;
-use crate::setup::{assign, before, fresh, measure, reference, same_inputs};
+use crate::setup::{assign, before, fresh, measure, prompts_fit, reference, same_inputs};
 use crate::sft::{Demonstration, demonstrations};
 use crate::state::State;
 use crate::step::{grpo_step, sft_control, warmup_step};
@@ -27,6 +27,7 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
 
     let resumed = if job.resume { State::newest(&run, &config, |line| bar("", 0, 0).say(line))? } else { None };
     let mut state = resumed.map_or_else(|| fresh(&job), Ok)?;
+    prompts_fit(&state.policy, &job)?;
     let demonstrations = demonstrations(&state.policy, &job.demonstrations, config.data.format)?;
     let progress = bar("warm-up", config.warmup.steps, state.warmup);
     warm_up(&mut state, &job, &run, &demonstrations, &progress)?;

@@ -74,13 +74,13 @@ fn run_train(arguments: &cli::Train) -> Result<(), Failure> {
     print(&format!("{report}\nThe policy is in {folder}/final, everything else in {folder}\n")).map_err(Failure::Job)
 }
 
-/// Sets a flag at Ctrl-C, so that the step in progress can end; a second Ctrl-C ends the program at once.
+/// Sets a flag at Ctrl-C and at SIGTERM, so that the step in progress can end; the second ends the program at once.
 fn on_interrupt(flag: &'static AtomicBool) -> Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot watch for Ctrl-C")?;
     std::thread::spawn(move || {
         runtime.block_on(async {
-            while tokio::signal::ctrl_c().await.is_ok() {
+            while asked_to_stop().await.is_ok() {
                 if flag.swap(true, Ordering::SeqCst) {
                     std::process::exit(1);
                 }
@@ -89,6 +89,20 @@ fn on_interrupt(flag: &'static AtomicBool) -> Result<()> {
         });
     });
     Ok(())
+}
+
+#[cfg(unix)]
+async fn asked_to_stop() -> std::io::Result<()> {
+    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminated.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn asked_to_stop() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {

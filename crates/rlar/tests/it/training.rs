@@ -109,13 +109,20 @@ fn a_run_that_was_killed_and_resumed_ends_as_an_unbroken_one() {
 
 #[cfg(unix)]
 #[test]
-fn ctrl_c_finishes_the_step_saves_and_can_be_resumed() {
+fn ctrl_c_and_sigterm_finish_the_step_save_and_can_be_resumed() {
+    for signal in ["-INT", "-TERM"] {
+        interrupted_and_resumed(signal);
+    }
+}
+
+#[cfg(unix)]
+fn interrupted_and_resumed(signal: &str) {
     let folder = tempfile::tempdir().unwrap();
     let config = short(folder.path());
     let mut child = start(folder.path(), &config, "run");
     let path = folder.path().join("run");
     wait_for(&mut child, &path, "metrics.jsonl", 3);
-    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let sent = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
     let out = child.wait_with_output().unwrap();
     refused(&out, 1, &["interrupted after 40 warm-up steps", "--resume"]);
@@ -176,7 +183,15 @@ fn a_start_that_failed_leaves_the_folder_free() {
     refused(
         &run(folder.path(), &["train", "--config", &narrow, "--run", "run"]),
         1,
-        &["the model has room for 2 to 8"],
+        &["`train-00`", "room for 1 to 7"],
+    );
+    let long = serde_json::json!({ "id": "far", "prompt": "1 + ".repeat(99), "reference": "1" });
+    fs::write(folder.path().join("long.jsonl"), long.to_string()).unwrap();
+    let long = smoke(folder.path(), &[("train: datasets/digits/train.jsonl", "train: long.jsonl")]);
+    refused(
+        &run(folder.path(), &["train", "--config", &long, "--run", "run"]),
+        1,
+        &["example `far`", "room for 1 to 31"],
     );
     let right = short(folder.path());
     let out = run(folder.path(), &["train", "--config", &right, "--run", "run"]);
