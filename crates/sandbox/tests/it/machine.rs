@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rlar_sandbox::attack::Attack;
 use rlar_sandbox::{Limits, Program, Sandbox, Tests, Tier, Verdict, Verifier, run};
 
+use crate::attacks::recorded_attacks_are_contained;
 use crate::{each_tier, sandbox};
 
 const DOUBLE: &str = "def f(x):\n    return 2.0 * float(x)\n";
@@ -73,6 +74,7 @@ fn where_namespaces_are_forbidden_it_is_tier_b_and_holds() {
     let sandbox = Sandbox::open().unwrap();
     assert_eq!(sandbox.tier(), Tier::B);
     assert!(sandbox.describe().contains("not tier A"), "{}", sandbox.describe());
+    recorded_attacks_are_contained(&sandbox);
     for attack in Attack::all() {
         let report = attack.launch(&sandbox).unwrap();
         assert!(report.contained(&attack), "{}: {report:?}", attack.name);
