@@ -55,13 +55,14 @@ pub fn same_inputs(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
         "demonstrations": hash(&job.demonstrations)?,
         "tools": tools.map(|(name, identity)| json!([name, identity])).collect::<Vec<_>>(),
     });
-    if job.resume && run.checkpoints().any() {
+    if job.resume && run.checkpoints().any()? {
         let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
         let pairs = [
             (resolved(&run.read("config.yaml")?)?, resolved(config.as_bytes())?),
             (serde_json::from_slice(&run.read("inputs.json")?)?, inputs),
         ];
-        return match pairs.iter().find_map(|(old, new)| difference(old, new, "")) {
+        let [(config, now), (inputs, given)] = &pairs;
+        return match difference(config, now, "").or_else(|| difference(inputs, given, "inputs")) {
             Some(difference) => Err(changed(run, &difference)),
             None => Ok(()),
         };
@@ -81,8 +82,12 @@ fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
         let keys = is.keys().chain(was.keys().filter(|k| !is.contains_key(*k)));
         return keys.into_iter().find_map(|k| difference(&old[k], &new[k], &below(k)));
     }
-    let shown = |v: &Value| if v.to_string().len() < 60 { format!(" {v}") } else { " something else".into() };
-    Some(format!("`{path}` was{} and is{} now", shown(old), shown(new)))
+    let (was, is) = (old.to_string(), new.to_string());
+    Some(if was.len().max(is.len()) < 60 {
+        format!("`{path}` was {was} and is {is} now")
+    } else {
+        format!("`{path}` differs")
+    })
 }
 
 fn changed(run: &RunFolder, what: &str) -> TrainError {

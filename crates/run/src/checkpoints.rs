@@ -30,8 +30,8 @@ impl Checkpoints {
     }
 
     /// Whether there are any, damaged ones included.
-    pub fn any(&self) -> bool {
-        self.steps().is_ok_and(|steps| !steps.is_empty())
+    pub fn any(&self) -> Result<bool, RunError> {
+        Ok(!self.steps()?.is_empty())
     }
 
     /// Writes a checkpoint, then removes all but the newest `keep` up to it, and any damaged one after it. A

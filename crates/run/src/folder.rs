@@ -16,8 +16,7 @@ impl RunFolder {
     /// Opens a folder that holds no run yet, or one that a run left behind when `resume` is set. A run that ended
     /// before its first checkpoint left nothing to lose: the folder is free.
     pub fn open(path: &Path, resume: bool) -> Result<Self, RunError> {
-        let started = Checkpoints::new(path.join("checkpoints")).any();
-        if !started && !path.join("config.yaml").exists() && resume {
+        if resume && !path.join("config.yaml").exists() {
             return Err(RunError::state(path, "holds no run to resume; start one without `--resume`"));
         }
         fs::create_dir_all(path).map_err(RunError::io(path, "cannot create the run folder"))?;
@@ -28,7 +27,7 @@ impl RunFolder {
             Err(TryLockError::WouldBlock) => return Err(RunError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(e)) => return Err(RunError::io(&lock_path, "cannot lock")(e)),
         }
-        if started && !resume {
+        if !resume && Checkpoints::new(path.join("checkpoints")).any()? {
             let message = "holds an earlier run; continue it with `--resume`, or choose another `run.folder`";
             return Err(RunError::state(path, message));
         }

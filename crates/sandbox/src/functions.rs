@@ -150,7 +150,7 @@ impl Task<'_> {
                     self.sandbox.fork(self.slot, Role::Tester, &limits, &[wire])
                 })?,
             };
-            if tester.wire.hand_over(&asking).is_ok() {
+            if tester.wire.hand_over(&asking, self.limits.wall).is_ok() {
                 return Ok(Pair { tester, candidate, meter });
             }
         }

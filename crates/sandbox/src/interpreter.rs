@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::SandboxError;
-use crate::wire::readable;
+use crate::command::finish;
 
 /// Oldest version that is accepted.
 const OLDEST: (u32, u32) = (3, 9);
@@ -82,25 +81,9 @@ fn ask(name: &OsStr) -> std::io::Result<String> {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut text = Vec::new();
-    let mut buffer = [0; 4096];
-    let mut finished = false;
-    while let (false, Some(out)) = (finished, child.stdout.as_mut()) {
-        if !readable(out, deadline.saturating_duration_since(Instant::now()))? {
-            break;
-        }
-        let n = out.read(&mut buffer)?;
-        text.extend_from_slice(&buffer[..n]);
-        finished = n == 0;
-    }
-    if !finished {
-        child.kill()?;
-    }
-    child.wait()?;
-    if finished {
-        Ok(String::from_utf8_lossy(&text).into_owned())
-    } else {
-        Err(std::io::Error::other(format!("no answer within {PATIENCE:?}")))
+    let output = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+    match finish(child, output, PATIENCE)? {
+        Some((_, answer)) => Ok(answer),
+        None => Err(std::io::Error::other(format!("no answer within {PATIENCE:?}"))),
     }
 }

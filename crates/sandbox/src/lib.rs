@@ -1,8 +1,8 @@
 //! Untrusted Python in, a typed verdict out.
 //!
 //! [`Sandbox::open`] finds an interpreter and the best confinement that this kernel enforces (a [`Tier`]), or refuses:
-//! nothing untrusted ever runs unconfined. Inside, one fork server per core is warm and becomes a fresh process
-//! within about a millisecond. Two kinds of code run there:
+//! nothing untrusted ever runs unconfined. Inside, one warm fork server per core becomes a fresh process whenever
+//! one is needed. Two kinds of code run there:
 //!
 //! - a [`Verifier`] is a function that scores. Many calls share a process; [`Verifier::strict`] gives each its own.
 //! - a [`Program`] is judged by tests that it never sees, because they run in another process.
@@ -25,6 +25,8 @@ mod linux {
     pub use crate::script::{End, Run, run};
     pub use crate::verifier::{Call, Verifier};
 }
+#[cfg(target_os = "linux")]
+mod command;
 #[cfg(target_os = "linux")]
 mod functions;
 #[cfg(target_os = "linux")]

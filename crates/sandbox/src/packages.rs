@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rlar_run::{sha256, write_atomic};
 
 use crate::SandboxError;
+use crate::command::finish;
 use crate::interpreter::Interpreter;
-use crate::wire::readable;
 
 /// Longest time for `pip`.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -107,25 +107,12 @@ fn pip(interpreter: &Interpreter, arguments: &[&str], list: &str) -> Result<(), 
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| refused(format!("cannot run pip: {e}")))?;
-    let deadline = Instant::now() + PATIENCE;
-    let mut said = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Some(err) = child.stderr.as_mut() {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if !readable(err, left).map_err(refused)? {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(refused(format!("pip did not finish with {list} within {PATIENCE:?}")));
-        }
-        match std::io::Read::read(err, &mut buffer).map_err(refused)? {
-            0 => break,
-            n => said.extend_from_slice(&buffer[..n]),
-        }
-    }
-    if child.wait().map_err(refused)?.success() {
+    let errors = child.stderr.take().ok_or_else(|| refused("pip has no standard error"))?;
+    let ended = finish(child, errors, PATIENCE).map_err(refused)?;
+    let (status, said) = ended.ok_or_else(|| refused(format!("pip did not finish with {list} within {PATIENCE:?}")))?;
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&said);
     let why = said.lines().rfind(|l| l.starts_with("ERROR")).or(said.lines().last()).unwrap_or("no reason given");
     Err(refused(format!("pip cannot install {list}: {why}")))
 }

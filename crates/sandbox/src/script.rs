@@ -68,7 +68,14 @@ pub fn run_in(
         let mut run = Run { end: End::TimeLimit(limits.wall), stdout: Vec::new(), stderr: Vec::new() };
         let cut = match sent {
             Err(Broken::Deadline) => Some(End::TimeLimit(limits.wall)),
-            _ => pipes.carry(input, &mut run, &process, began + limits.wall, limits.output).map_err(refused)?,
+            _ => match pipes.carry(input, &mut run, &process, began + limits.wall, limits.output) {
+                Ok(cut) => cut,
+                Err(e) => {
+                    // Nobody will hear what it left.
+                    sandbox.discard(slot);
+                    return Err(refused(e));
+                }
+            },
         };
         let wall = began.elapsed();
         if cut.is_some() {

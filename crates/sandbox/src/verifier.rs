@@ -153,8 +153,13 @@ impl Verifier {
             attempts += 1;
             let (mut process, mut wire) = self.fork(slot)?;
             let compiled = self.compiled.get().map_or("", String::as_str);
-            let sent = wire.send(&json!({ "compiled": compiled, "function": self.function }), LOAD);
-            let reply = sent.and_then(|()| wire.exchange(&[call], self.limits.wall, self.limits.output));
+            // Loading has a time of its own, as where processes are shared.
+            let load = json!({ "compiled": compiled, "function": self.function });
+            let loaded = wire.exchange(&load, LOAD, self.limits.output);
+            let reply = match loaded {
+                Ok(reply) if reply["ready"].is_string() => wire.exchange(&[call], self.limits.wall, self.limits.output),
+                other => other,
+            };
             let mut usage = Usage { wall: began.elapsed(), bytes: wire.bytes(), ..Usage::default() };
             let Ok(exit) = process.end() else {
                 if attempts < 3 {

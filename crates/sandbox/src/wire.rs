@@ -62,7 +62,8 @@ impl Wire {
     }
 
     /// Hands over a descriptor, with one byte that is no frame.
-    pub fn hand_over(&mut self, descriptor: impl AsFd) -> Result<(), Broken> {
+    pub fn hand_over(&mut self, descriptor: impl AsFd, wait: Duration) -> Result<(), Broken> {
+        self.arm(wait)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let descriptors = [descriptor.as_fd()];
@@ -97,7 +98,8 @@ impl Wire {
         let began = Instant::now();
         let mut buffer = [0; 16 << 10];
         self.bytes = 0;
-        let mut next = wait;
+        // A little less than what the socket has is not worth setting anew.
+        let mut next = if left.saturating_mul(10) < wait.saturating_mul(9) { left } else { wait };
         loop {
             if let Some(header) = self.came.first_chunk::<4>() {
                 let length = u32::from_le_bytes(*header) as usize;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
@@ -63,6 +64,8 @@ impl Zygote {
     fn try_start(jail: &Jail) -> Result<Option<Self>, SandboxError> {
         let Started { control, process } = jail.start()?;
         let zygote = Self { control, process, tier: jail.tier, dead: AtomicBool::new(false) };
+        // It is never long before it takes an order; a stopped one must not stop its clients.
+        set_socket_timeout(&zygote.control, Timeout::Send, Some(PATIENCE)).map_err(refused)?;
         let sent = rustix::net::send(&zygote.control, jail.setup.as_bytes(), SendFlags::NOSIGNAL);
         let mut first = [0; 256];
         if !readable(&zygote.control, PATIENCE).map_err(refused)? {
@@ -154,12 +157,13 @@ pub struct Exit {
 }
 
 impl Exit {
-    /// Whether the kernel ended it for its CPU time, which it counts in coarser steps than
-    /// it reports it.
+    /// Whether the kernel ended it for its CPU time: by the signal that says so, or by the later one, if it ignored that.
     pub fn ran_out_of(&self, cpu: Duration) -> bool {
-        let by = ExitStatus::from_raw(self.status).signal();
-        let about = self.cpu.mul_f64(1.1) + Duration::from_millis(50);
-        matches!(by, Some(libc::SIGKILL | libc::SIGXCPU)) && about >= cpu
+        match ExitStatus::from_raw(self.status).signal() {
+            Some(libc::SIGXCPU) => true,
+            Some(libc::SIGKILL) => self.cpu >= cpu,
+            _ => false,
+        }
     }
 
     /// For people.

@@ -82,10 +82,10 @@ LIMITS = {w: resource.getrlimit(w)[1] for w in (
 )}
 
 
-def limit(what, value):
+def limit(what, value, more=0):
     hard = LIMITS[what]
-    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    resource.setrlimit(what, (value, value))
+    least = lambda n: n if hard == resource.RLIM_INFINITY else min(n, hard)
+    resource.setrlimit(what, (least(value), least(value + more)))
 
 
 def confine(order, setup):
@@ -95,7 +95,8 @@ def confine(order, setup):
         os._exit(98)
     os.umask(0o077)
     limit(resource.RLIMIT_AS, order["memory"])
-    limit(resource.RLIMIT_CPU, order["cpu"])
+    # A signal that says why comes first, and a second later the one that cannot be ignored.
+    limit(resource.RLIMIT_CPU, order["cpu"], 1)
     limit(resource.RLIMIT_FSIZE, setup["scratch_bytes"] if order["scratch"] else 0)
     limit(resource.RLIMIT_NOFILE, 64)
     limit(resource.RLIMIT_STACK, 16 << 20)

@@ -225,7 +225,6 @@ HEAVY = 200 << 10
 
 def judge(start, link, wire):
     "Runs the tests of one program and sends a verdict for each."
-    link.send({"source": start["source"]})
 
     def verdict(work):
         link.raised = link.event = None
@@ -241,7 +240,11 @@ def judge(start, link, wire):
 
     space = module("__tests__")
     evaluates = any(EVALUATES.search(text) for text in (start["setup"], *start["tests"]))
-    loaded = verdict(lambda: link.open(link.reply(), "ready"))
+    def load():
+        link.send({"source": start["source"]})
+        link.open(link.reply(), "ready")
+
+    loaded = verdict(load)
     if "passed" not in loaded:
         wire.send({"load": loaded})
         return
@@ -253,10 +256,11 @@ def judge(start, link, wire):
     except BaseException as error:
         wire.send({"setup": brief(error)})
         return
-    # The set-up may use the candidate, and what goes wrong then is the candidate's.
+    # What goes wrong in a set-up that uses the candidate is the candidate's.
     ready = verdict(lambda: exec(setup, space))
     if "passed" not in ready:
-        wire.send({"setup": ready["wrong"]} if "wrong" in ready else {"load": ready, "last": evaluates})
+        alone = "wrong" in ready and link.count == 0
+        wire.send({"setup": ready["wrong"]} if alone else {"load": ready, "last": evaluates})
         return
     for name in start["functions"]:
         space[name] = RemoteFunction(link, name, name)

@@ -28,7 +28,7 @@ def serve_verifier(order, fds, setup):
     start = wire.receive()
     confine(order, setup)
     try:
-        code, compiled = start.get("compiled"), None
+        code, compiled = start.get("compiled"), ""
         if code is None:
             code = compile(start["source"], "<verifier>", "exec")
             compiled = base64.b64encode(marshal.dumps(code)).decode()
@@ -38,7 +38,6 @@ def serve_verifier(order, fds, setup):
     except BaseException as error:
         wire.send({"load": brief(error)})
         return
-    if compiled:
-        wire.send({"ready": compiled})
+    wire.send({"ready": compiled})
     while True:
         wire.send([score(function, arguments) for arguments in wire.receive()])

@@ -296,7 +296,7 @@ fn a_test_that_runs_the_programs_text_cannot_spoil_the_next_program() {
     let hack = "Link = __import__('sys').modules['__main__'].Link; Link.value = lambda *_: 1; Link.ask = lambda *_: {'value': 1}";
     let source = format!("def f(): return {hack:?}\n");
     let verdicts = judge(&source, &["exec(f())\nassert f() == 1"]);
-    println!("{verdicts:?}");
+    assert_eq!(verdicts, [TestVerdict::Passed], "the text must have its way with the test that runs it");
     for _ in 0..3 {
         assert!(matches!(judge("def g(x): return None\n", &["assert g(1) == 1"])[..], [TestVerdict::WrongAnswer(_)]));
     }
