@@ -1,9 +1,10 @@
 //! The YAML of a job, checked whole before anything runs.
 
 use rlar_eval::{PromptFormat, Protocol};
-use rlar_policy::{ModelConfig, Sampling};
+use rlar_policy::{Lora, ModelConfig, Sampling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::schedule::{Decay, mix};
 
@@ -86,6 +87,46 @@ pub struct ModelChoice {
     /// A new Llama-style model with random weights and a tokenizer trained on the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Scratch>,
+    /// Train a low-rank adaptation of the model at `path` instead of all its weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraConfig>,
+}
+
+/// A low-rank adaptation (LoRA): small matrices beside frozen ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoraConfig {
+    /// Rank of the product that is added.
+    #[schemars(range(min = 1, max = 4096))]
+    pub rank: usize,
+    /// The product is multiplied by `alpha / rank`.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub alpha: f32,
+    /// The adapted matrices, by the last part of their names in the checkpoint.
+    pub targets: Vec<String>,
+    /// Share of the inputs that training drops, from 0 to below 1.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub dropout: f32,
+}
+
+impl Default for LoraConfig {
+    fn default() -> Self {
+        let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+        Self { rank: 16, alpha: 32.0, targets: targets.map(str::to_owned).to_vec(), dropout: 0.0 }
+    }
+}
+
+impl LoraConfig {
+    /// The same in the policy's terms.
+    pub fn lora(&self) -> Lora {
+        Lora {
+            r: self.rank,
+            lora_alpha: self.alpha,
+            target_modules: self.targets.clone(),
+            lora_dropout: self.dropout,
+            use_rslora: false,
+        }
+    }
 }
 
 /// The shape of a new model.
@@ -117,25 +158,20 @@ pub struct Scratch {
 
 impl Scratch {
     /// The model that this shape describes, with `vocab_size` tokens.
-    pub fn model(&self, vocab_size: usize) -> ModelConfig {
-        ModelConfig {
-            model_type: "llama".into(),
-            vocab_size,
-            hidden_size: self.hidden_size,
-            intermediate_size: self.intermediate_size,
-            num_hidden_layers: self.layers,
-            num_attention_heads: self.heads,
-            num_key_value_heads: Some(self.kv_heads),
-            head_dim: None,
-            max_position_embeddings: self.positions,
-            rope_theta: 10_000.0,
-            rope_scaling: serde_json::Value::Null,
-            rms_norm_eps: 1e-5,
-            tie_word_embeddings: true,
-            attention_bias: false,
-            mlp_bias: false,
-            hidden_act: "silu".into(),
-        }
+    pub fn model(&self, vocab_size: usize) -> Result<ModelConfig, String> {
+        ModelConfig::new(json!({
+            "model_type": "llama",
+            "vocab_size": vocab_size,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.kv_heads,
+            "max_position_embeddings": self.positions,
+            "rope_theta": 10_000.0,
+            "rms_norm_eps": 1e-5,
+            "tie_word_embeddings": true,
+        }))
     }
 }
 
@@ -234,6 +270,12 @@ pub struct SamplingConfig {
     pub top_p: f32,
     /// Draw from this many likeliest tokens; 0 is all.
     pub top_k: usize,
+    /// Draw from tokens at least this many times as likely as the likeliest; 0 is all.
+    #[schemars(range(min = 0, max = 1))]
+    pub min_p: f32,
+    /// Logits of tokens that occurred are divided by this when positive, multiplied when negative; 1 leaves them alone.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub repetition_penalty: f32,
     /// Longest reply, in tokens.
     #[schemars(range(min = 1))]
     pub max_tokens: usize,
@@ -246,7 +288,16 @@ pub struct SamplingConfig {
 
 impl Default for SamplingConfig {
     fn default() -> Self {
-        Self { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 64, stop: Vec::new(), batch: 256 }
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            max_tokens: 64,
+            stop: Vec::new(),
+            batch: 256,
+        }
     }
 }
 
@@ -257,8 +308,11 @@ impl SamplingConfig {
             temperature,
             top_p: self.top_p,
             top_k: self.top_k,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
+            stop_tokens: Vec::new(),
         }
     }
 }
@@ -307,6 +361,9 @@ pub struct TrainConfig {
     /// Tokens differentiated at a time; does not change the mathematics.
     #[schemars(range(min = 1))]
     pub micro_batch_tokens: usize,
+    /// Whether the backward pass computes each layer again instead of keeping it: a third more computation, and the
+    /// memory of one layer instead of all. Does not change the mathematics.
+    pub recompute_layers: bool,
 }
 
 impl Default for TrainConfig {
@@ -323,6 +380,7 @@ impl Default for TrainConfig {
             clip_high: 0.2,
             kl: 0.0,
             micro_batch_tokens: 16384,
+            recompute_layers: false,
         }
     }
 }
@@ -422,11 +480,18 @@ impl Config {
         if self.model.path.is_some() == self.model.scratch.is_some() {
             say("model", "needs exactly one of `path` and `scratch`".into());
         }
+        if let Some(lora) = &self.model.lora {
+            if self.model.scratch.is_some() {
+                say("model.lora", "adapts the model at `model.path`; one from scratch has nothing to keep".into());
+            } else if let Err(why) = lora.lora().check() {
+                say("model.lora", why);
+            }
+        }
         if let Some(scratch) = &self.model.scratch {
             if !scratch.hidden_size.is_multiple_of(2 * scratch.heads) {
                 let message = format!("{} is not a multiple of twice the {} heads", scratch.hidden_size, scratch.heads);
                 say("model.scratch.hidden_size", message);
-            } else if let Err(why) = scratch.model(scratch.vocab_size).check() {
+            } else if let Err(why) = scratch.model(scratch.vocab_size) {
                 say("model.scratch", why);
             }
             if self.data.demonstrations.is_none() || self.warmup.steps == 0 {

@@ -18,12 +18,21 @@ pub fn fresh(job: &Job) -> Result<State, TrainError> {
     let config = &job.config;
     let place = device(&config.device)?;
     let policy = match (&config.model.path, &config.model.scratch) {
-        (Some(path), _) => Policy::load(path.as_ref(), &place)?,
+        (Some(path), _) => {
+            let policy = Policy::load(path.as_ref(), &place)?;
+            match &config.model.lora {
+                None => policy,
+                Some(lora) => {
+                    let base = std::path::absolute(path).unwrap_or_else(|_| path.into());
+                    policy.adapt(lora.lora(), schedule::mix(&[config.seed, 1]), base)?
+                }
+            }
+        }
         (None, Some(scratch)) => {
             let texts =
                 job.demonstrations.iter().flat_map(|e| [Some(e.prompt()), e.demonstration.as_deref()]).flatten();
             let tokenizer = Tokenizer::train(texts, scratch.vocab_size)?;
-            let model = scratch.model(tokenizer.vocab_size());
+            let model = scratch.model(tokenizer.vocab_size()).map_err(PolicyError::Request)?;
             Policy::random(model, tokenizer, schedule::mix(&[config.seed, 1]), &place)?
         }
         (None, None) => return Err(PolicyError::Request("`model` names no policy".into()).into()),

@@ -5,7 +5,7 @@ use rlar_eval::{PromptFormat, prompt_tokens};
 use rlar_policy::{AdamW, Moments, Policy, PolicyError, Sequence};
 
 use crate::schedule;
-use crate::update::{items, update};
+use crate::update::{Descent, items, update};
 
 /// A demonstration as tokens.
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ pub struct SftStep {
     pub seed: u64,
     /// Learning rate.
     pub lr: f32,
-    /// Tokens differentiated at a time.
-    pub micro_batch_tokens: usize,
+    /// How it is differentiated.
+    pub descent: Descent,
 }
 
 /// One step; gives the gradient norm and the mean loss per token.
@@ -61,6 +61,7 @@ pub fn sft_step(
     let chosen = schedule::batch(data.len(), step.batch.min(data.len()), step.step, step.seed);
     let sequences = chosen.iter().map(|i| Sequence { prompt: &data[*i].prompt, completion: &data[*i].reply });
     let items = items(sequences);
-    let shape = (1.0, step.micro_batch_tokens);
-    update(&mut policy.decoder, moments, optimizer, step.lr, &items, shape, |scored, _| scored.log_probs.sum().neg())
+    update(&mut policy.decoder, moments, optimizer, step.lr, &items, step.descent, |scored, _| {
+        scored.log_probs.sum().neg()
+    })
 }

@@ -1,6 +1,6 @@
 //! Everything that a step depends on and that is not a function of config and step: the checkpoint.
 
-use rlar_policy::{Moments, Policy, checkpoint, device};
+use rlar_policy::{Moments, Policy, device};
 use rlar_run::{Checkpoint, Checkpoints, RunFolder};
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,6 @@ const FORMAT: u32 = 1;
 impl State {
     /// Writes the state as a checkpoint, numbered by all steps done, which is also a Hugging Face folder.
     pub fn save(&self, checkpoints: &Checkpoints, keep: usize) -> Result<Checkpoint, TrainError> {
-        let config = self.policy.decoder.config();
         let small = Small {
             format: FORMAT,
             warmup: self.warmup,
@@ -68,8 +67,7 @@ impl State {
             seconds: self.seconds,
         };
         let mut files = self.policy.files()?;
-        files.push(("adam_m.safetensors", checkpoint::to_safetensors(&self.moments.m, config)?));
-        files.push(("adam_v.safetensors", checkpoint::to_safetensors(&self.moments.v, config)?));
+        files.extend(self.moments.files()?);
         files.push(("state.json", serde_json::to_vec_pretty(&small)?));
         Ok(checkpoints.save(self.warmup + self.step, &files, keep)?)
     }
@@ -82,13 +80,7 @@ impl State {
             return Err(TrainError::Checkpoint { path: checkpoint.path.clone(), message });
         }
         let policy = Policy::load(&checkpoint.path, &device(&config.device)?)?;
-        let shape = policy.decoder.config();
-        let moments = |name: &str| checkpoint::load_safetensors(&checkpoint.path.join(name), shape);
-        let moments = Moments {
-            m: moments("adam_m.safetensors")?,
-            v: moments("adam_v.safetensors")?,
-            steps: small.optimizer_steps,
-        };
+        let moments = Moments::load(&policy.decoder, &checkpoint.path, small.optimizer_steps)?;
         Ok(Self { warmup: small.warmup, step: small.step, policy, moments, seconds: small.seconds })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rlar_data::Example;
-use rlar_policy::{AdamW, Finish, Policy};
+use rlar_policy::{AdamW, Finish, Keep, Policy, floats};
 use rlar_run::Records;
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::rollout::{self, Rollout};
 use crate::schedule::Decay;
 use crate::sft::{Demonstration, SftStep, sft_step};
 use crate::state::State;
-use crate::update::{floats, items, log_probs, update};
+use crate::update::{Descent, items, log_probs, update};
 use crate::{TrainError, schedule};
 
 /// One step of GRPO: sample, score, compare, descend.
@@ -125,9 +125,9 @@ fn descend(state: &mut State, start: &Policy, rollouts: &[Rollout], config: &Con
             .flat_map(|r| std::iter::repeat_n(r.advantage.unwrap_or(0.0) as f32, r.sample.tokens.len()))
             .collect();
         let reference = (t.kl > 0.0).then(|| log_probs(&start.decoder, &items, temperature, tokens));
-        let shape = (temperature, tokens);
+        let descent = descent_of(config, temperature, state.step);
         let (norm, loss) =
-            update(&mut state.policy.decoder, &mut state.moments, &optimizer, lr, &items, shape, |scored, at| {
+            update(&mut state.policy.decoder, &mut state.moments, &optimizer, lr, &items, descent, |scored, at| {
                 let new = floats(&scored.log_probs);
                 let entropies = floats(&scored.entropies);
                 for (i, (new, entropy)) in new.iter().zip(entropies).enumerate() {
@@ -190,13 +190,20 @@ fn supervised(
     (number, place): (u64, u64),
     lr: f32,
 ) -> Result<Value, TrainError> {
-    let (batch, micro_batch_tokens) = (config.warmup.batch, config.train.micro_batch_tokens);
-    let step = SftStep { step: place, batch, seed: config.seed, lr, micro_batch_tokens };
+    let (batch, descent) = (config.warmup.batch, descent_of(config, 1.0, place));
+    let step = SftStep { step: place, batch, seed: config.seed, lr, descent };
     let (norm, loss) = sft_step(&mut state.policy, &mut state.moments, &optimizer(config), data, step);
     if !norm.is_finite() {
         return Err(TrainError::Diverged { step: number + 1 });
     }
     Ok(json!({ "step": number + 1, "loss": loss, "grad_norm": norm, "learning_rate": lr }))
+}
+
+/// How the step at `place` is differentiated.
+fn descent_of(config: &Config, temperature: f32, place: u64) -> Descent {
+    let keep = if config.train.recompute_layers { Keep::LayerInputs } else { Keep::Everything };
+    let seed = schedule::mix(&[config.seed, 3, place]);
+    Descent { temperature, tokens: config.train.micro_batch_tokens, keep, seed }
 }
 
 /// The optimizer that a config describes.

@@ -54,7 +54,10 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     metrics.sync()?;
     written.sync()?;
     state.save(&run.checkpoints(), config.run.keep_last)?;
-    run.write_folder("final", &state.policy.files()?)?;
+    if state.policy.layout().lora().is_some() {
+        run.write_folder("adapter", &state.policy.files()?)?;
+    }
+    run.write_folder("final", &state.policy.merged()?.files()?)?;
     let report = Report { before, after, steps: state.step, seconds: state.seconds };
     run.write("report.json", &serde_json::to_vec_pretty(&report)?)?;
     run.write("report.txt", report.to_string().as_bytes())?;

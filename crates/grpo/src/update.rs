@@ -1,7 +1,11 @@
 //! One optimizer step over packed micro-batches.
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
-use rlar_policy::{AdamW, Decoder, Gradients, Moments, Scored, Sequence};
+use rlar_policy::{AdamW, Decoder, Gradients, Keep, Moments, Scored, Sequence, floats, micro_batches};
+
+use crate::schedule::mix;
 
 /// What a step optimises: a prompt, its completion, and where the completion's tokens start among all
 /// tokens of the step.
@@ -24,20 +28,21 @@ pub fn items<'a>(sequences: impl IntoIterator<Item = Sequence<'a>>) -> Vec<Item<
     sequences.into_iter().map(item).collect()
 }
 
-/// Cuts a step into pieces of at most `tokens` tokens, prompts included; a longer sequence goes alone.
-fn micro_batches<'s, 'a>(items: &'s [Item<'a>], tokens: usize) -> Vec<&'s [Item<'a>]> {
-    let mut pieces = Vec::new();
-    let (mut start, mut held) = (0, 0);
-    for (i, item) in items.iter().enumerate() {
-        let len = item.sequence.prompt.len() + item.sequence.completion.len();
-        if i > start && held + len > tokens {
-            pieces.push(&items[start..i]);
-            (start, held) = (i, 0);
-        }
-        held += len;
-    }
-    pieces.push(&items[start..]);
-    pieces
+/// How a step is differentiated; none of it changes the mathematics but for `seed`.
+#[derive(Clone, Copy, Debug)]
+pub struct Descent {
+    /// Temperature of the log-probs.
+    pub temperature: f32,
+    /// Tokens differentiated at a time, prompts included.
+    pub tokens: usize,
+    /// What is kept between forward and backward.
+    pub keep: Keep,
+    /// Seed of an adaptation's dropout.
+    pub seed: u64,
+}
+
+fn pieces(items: &[Item], tokens: usize) -> Vec<Range<usize>> {
+    micro_batches(items.iter().map(|i| i.sequence.prompt.len() + i.sequence.completion.len()), tokens)
 }
 
 /// Differentiates `loss(scored, token range)` (a sum over tokens) of every micro-batch, divides by the
@@ -48,35 +53,31 @@ pub fn update(
     optimizer: &AdamW,
     lr: f32,
     items: &[Item],
-    (temperature, tokens): (f32, usize),
-    mut loss: impl FnMut(Scored, std::ops::Range<usize>) -> Tensor<1>,
+    descent: Descent,
+    mut loss: impl FnMut(Scored, Range<usize>) -> Tensor<1> + Send,
 ) -> (f64, f64) {
     let Some(first) = items.first().map(|i| i.offset) else { return (0.0, 0.0) };
     let total: usize = items.iter().map(|i| i.sequence.completion.len()).sum();
     let mut gradients = Gradients::default();
     let mut mean = 0.0;
-    for piece in micro_batches(items, tokens) {
-        let tracked = decoder.tracked();
-        let sequences: Vec<Sequence> = piece.iter().map(|i| i.sequence).collect();
+    for (number, piece) in pieces(items, descent.tokens).into_iter().enumerate() {
+        let sequences: Vec<Sequence> = items[piece.clone()].iter().map(|i| i.sequence).collect();
         let n: usize = sequences.iter().map(|s| s.completion.len()).sum();
-        let start = piece[0].offset - first;
-        let piece_loss = loss(tracked.score(&sequences, temperature), start..start + n) / total as f32;
-        mean += f64::from(piece_loss.clone().into_scalar::<f32>());
-        gradients.accumulate(&tracked, &piece_loss);
+        let start = items[piece.start].offset - first;
+        let dropping = decoder.dropping(mix(&[descent.seed, number as u64]));
+        let piece_loss = gradients.add(&dropping, &sequences, descent.temperature, descent.keep, |scored| {
+            loss(scored, start..start + n) / total as f32
+        });
+        mean += f64::from(piece_loss);
     }
     (optimizer.step(decoder, moments, gradients, lr), mean)
 }
 
 /// Log-probs of completion tokens without gradients, in the same micro-batches.
 pub fn log_probs(decoder: &Decoder, items: &[Item], temperature: f32, tokens: usize) -> Vec<f32> {
-    let score = |piece: &[Item]| {
-        let sequences: Vec<Sequence> = piece.iter().map(|i| i.sequence).collect();
+    let score = |piece: Range<usize>| {
+        let sequences: Vec<Sequence> = items[piece].iter().map(|i| i.sequence).collect();
         floats(&decoder.score(&sequences, temperature).log_probs)
     };
-    micro_batches(items, tokens).into_iter().flat_map(score).collect()
-}
-
-/// The elements of a vector on the host.
-pub fn floats(x: &Tensor<1>) -> Vec<f32> {
-    x.clone().inner().into_data_as::<f32>().as_slice::<f32>().map(<[f32]>::to_vec).unwrap_or_default()
+    pieces(items, tokens).into_iter().flat_map(score).collect()
 }

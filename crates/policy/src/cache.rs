@@ -5,13 +5,13 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, TensorData, activation};
 
 use crate::ops::kernels::{self, Slot};
-use crate::ops::{Heads, Ops, Rope, plain};
+use crate::ops::{Ops, Sight, plain};
 
 /// A batch of sequences, each with what every layer remembers of it.
 #[derive(Clone, Debug)]
 pub struct KvCache {
-    heads: Heads,
-    rope: Arc<Rope>,
+    /// Who sees whom, per layer.
+    sights: Vec<Arc<Sight>>,
     lens: Vec<usize>,
     layers: Layers,
 }
@@ -25,12 +25,13 @@ enum Layers {
 }
 
 impl KvCache {
-    pub(crate) fn new(ops: Ops, layers: usize, heads: Heads, rope: Arc<Rope>) -> Self {
+    pub(crate) fn new(ops: Ops, sights: Vec<Arc<Sight>>) -> Self {
+        let layers = sights.len();
         let layers = match ops {
-            Ops::Fused => Layers::Fused(vec![Vec::new(); layers]),
+            Ops::Fused | Ops::Steady => Layers::Fused(vec![Vec::new(); layers]),
             Ops::Plain => Layers::Plain(vec![None; layers]),
         };
-        Self { heads, rope, lens: Vec::new(), layers }
+        Self { sights, lens: Vec::new(), layers }
     }
 
     /// Tokens seen, per sequence.
@@ -129,12 +130,10 @@ impl KvCache {
                 let (shape, device) = (q.dims(), q.device());
                 let [q, k, v] = [q, k, v].map(values);
                 let mut slots: Vec<&mut Slot> = layers[layer].iter_mut().collect();
-                let out = kernels::attention_cached(q, k, &v, &self.rope, self.heads, new, &mut slots);
+                let out = kernels::attention_cached(q, k, &v, &self.sights[layer], new, &mut slots);
                 Tensor::from_data(TensorData::new(out, shape), &device)
             }
-            Layers::Plain(layers) => {
-                attend_plain(&mut layers[layer], [q, k, v], new, &self.lens, self.heads, &self.rope)
-            }
+            Layers::Plain(layers) => attend_plain(&mut layers[layer], [q, k, v], new, &self.lens, &self.sights[layer]),
         }
     }
 }
@@ -149,14 +148,15 @@ fn attend_plain(
     [q, k, v]: [Tensor<2>; 3],
     new: &[usize],
     seen: &[usize],
-    heads: Heads,
-    rope: &Rope,
+    sight: &Sight,
 ) -> Tensor<2> {
+    let heads = sight.heads;
     let device = q.device();
     let (batch, time) = (new.len(), new.iter().copied().max().unwrap_or(0));
     let positions: Vec<usize> = new.iter().zip(seen).flat_map(|(n, s)| *s..s + n).collect();
     let rows = positions.len();
     let rotate = |x: Tensor<2>, n: usize| -> Tensor<2> {
+        let Some(rope) = &sight.rope else { return x };
         let x = x.reshape([rows, 1, n, heads.dim]).swap_dims(1, 2);
         plain::rotate(x, rope, &positions, 1).swap_dims(1, 2).reshape([rows, n * heads.dim])
     };
@@ -185,8 +185,7 @@ fn attend_plain(
     for i in 0..batch {
         for t in 0..time {
             pad_q.push(if t < new[i] { q_row + t as i64 } else { 0 });
-            let last = (seen[i] + t.min(new[i] - 1)) as i64;
-            mask.extend((0..longest as i64).map(|j| if j <= last { 0f32 } else { -1e30 }));
+            mask.extend(plain::mask(sight, seen[i] + t.min(new[i] - 1), 1, longest));
         }
         unpad.extend((0..new[i]).map(|t| (i * time + t) as i64));
         pad_k.extend((0..longest).map(|j| if j < totals[i] { k_row + j as i64 } else { 0 }));
@@ -200,7 +199,7 @@ fn attend_plain(
     let q = spread(q, pad_q, time, heads.query).reshape([batch, heads.kv, group * time, heads.dim]);
     let k = spread(k, pad_k.clone(), longest, heads.kv);
     let v = spread(v, pad_k, longest, heads.kv);
-    let scores = q.matmul(k.swap_dims(2, 3)) * (1.0 / (heads.dim as f32).sqrt());
+    let scores = q.matmul(k.swap_dims(2, 3)) * sight.scale;
     let mask: Tensor<4> = Tensor::from_data(TensorData::new(mask, [batch, 1, time, longest]), &device);
     let p = activation::softmax(scores.reshape([batch, heads.query, time, longest]) + mask, 3);
     let out = p.reshape([batch, heads.kv, group * time, longest]).matmul(v);

@@ -1,17 +1,17 @@
-//! Weights on disk: Hugging Face folders (safetensors, one file or many) and GGUF.
+//! Weights on disk: safetensors, one file or many, checked against a layout before anything is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorView};
 
-use crate::config::ModelConfig;
 use crate::error::PolicyError;
-use crate::gguf::Gguf;
-use crate::weights::{Weights, layout};
+use crate::layout::{Layout, Spec};
+use crate::weights::{Weights, from_stored, to_stored};
 
 /// The longest header that is read: every known model needs less than a hundredth of it.
 const LONGEST_HEADER: u64 = 100 << 20;
@@ -51,7 +51,7 @@ impl Shard {
         Ok(Self { path: path.to_owned(), metadata, data: header + 8 })
     }
 
-    fn read(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>), PolicyError> {
+    fn read(&self, name: &str) -> Result<Vec<f32>, PolicyError> {
         let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
         let info = self.metadata.info(name).ok_or_else(|| wrong("is missing".into()))?;
         let (start, end) = info.data_offsets;
@@ -59,18 +59,16 @@ impl Shard {
         let mut file = File::open(&self.path).map_err(PolicyError::io(&self.path))?;
         file.seek(SeekFrom::Start(self.data + start as u64)).map_err(PolicyError::io(&self.path))?;
         file.read_exact(&mut bytes).map_err(PolicyError::io(&self.path))?;
-        let values = match info.dtype {
+        Ok(match info.dtype {
             Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
             Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            Dtype::BF16 => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            other => return Err(wrong(format!("has type {other:?}; supported: F32, F16, BF16"))),
-        };
-        Ok((values, info.shape.clone()))
+            _ => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        })
     }
 }
 
-/// The safetensors files of a folder, by tensor.
-fn shards(folder: &Path) -> Result<BTreeMap<String, Shard>, PolicyError> {
+/// The safetensors files of a folder.
+fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
     let index = folder.join("model.safetensors.index.json");
     let mut files = BTreeSet::from(["model.safetensors".to_owned()]);
     if index.exists() {
@@ -83,65 +81,108 @@ fn shards(folder: &Path) -> Result<BTreeMap<String, Shard>, PolicyError> {
         if let Some(bad) = files.iter().find(|f| f.contains(['/', '\\'])) {
             return Err(PolicyError::file(&index, format!("names a file outside its folder: `{bad}`")));
         }
+    } else if !folder.join("model.safetensors").exists() && folder.join("pytorch_model.bin").exists() {
+        let message = "is a pickle, which can run code when it is read; convert the model to safetensors";
+        return Err(PolicyError::file(&folder.join("pytorch_model.bin"), message));
     }
-    files.into_iter().map(|f| Ok((f.clone(), Shard::open(&folder.join(f))?))).collect()
+    files.into_iter().map(|f| Shard::open(&folder.join(f))).collect()
 }
 
-/// Loads the weights of a Hugging Face folder, having checked every name and shape first.
-pub fn load_folder(folder: &Path, config: &ModelConfig) -> Result<Weights<Vec<f32>>, PolicyError> {
-    load(folder, &shards(folder)?, config)
+/// A tensor's name as this crate knows it: older BERT files say `gamma` and `beta`, and GPT-2's own leave
+/// out the first part.
+fn known(name: &str, wanted: &BTreeMap<&str, &Spec>) -> String {
+    let name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
+    let longer = format!("transformer.{name}");
+    if !wanted.contains_key(name.as_str()) && wanted.contains_key(longer.as_str()) { longer } else { name }
 }
 
-/// Loads one safetensors file that holds a tensor per weight of a model.
-pub fn load_safetensors(path: &Path, config: &ModelConfig) -> Result<Weights<Vec<f32>>, PolicyError> {
-    let shard = Shard::open(path)?;
-    load(path, &BTreeMap::from([(String::new(), shard)]), config)
+/// What some versions of `transformers` stored beside the weights: tables that follow from the configuration.
+fn derived(name: &str) -> bool {
+    ["inv_freq", "attn.bias", "attn.masked_bias", "embeddings.position_ids"].iter().any(|end| name.ends_with(end))
 }
 
-fn load(at: &Path, shards: &BTreeMap<String, Shard>, config: &ModelConfig) -> Result<Weights<Vec<f32>>, PolicyError> {
-    let mut home = BTreeMap::new();
-    for shard in shards.values() {
-        for (name, info) in shard.metadata.tensors() {
-            home.insert(name, (shard, info.shape.clone()));
+/// Tensors of an adaptation are not in the files of the model that it adapts.
+fn optional(layout: &Layout, spec: &Spec) -> bool {
+    layout.lora().is_some() && spec.trained
+}
+
+/// Tensors found and checked, none of them read yet.
+pub struct Found {
+    layout: Arc<Layout>,
+    at: PathBuf,
+    shards: Vec<Shard>,
+    /// Shard and name in it, per tensor of the layout.
+    homes: Vec<Option<(usize, String)>>,
+}
+
+/// Finds the weights of a Hugging Face folder, having checked every name, shape and type.
+pub fn find_in_folder(folder: &Path, layout: &Arc<Layout>) -> Result<Found, PolicyError> {
+    find(folder, shards(folder)?, layout)
+}
+
+/// Finds a tensor per weight of a model in one safetensors file.
+pub fn find_in_file(path: &Path, layout: &Arc<Layout>) -> Result<Found, PolicyError> {
+    find(path, vec![Shard::open(path)?], layout)
+}
+
+fn find(at: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<Found, PolicyError> {
+    let wanted: BTreeMap<&str, &Spec> = layout.specs().iter().map(|s| (s.name.as_str(), s)).collect();
+    let mut homes: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    for (i, shard) in shards.iter().enumerate() {
+        for name in shard.metadata.tensors().into_keys() {
+            homes.insert(known(&name, &wanted), (i, name));
         }
     }
-    let shapes = layout(config);
-    let wanted: BTreeMap<String, &[usize; 2]> = shapes.entries().into_iter().collect();
-    for (name, shape) in &wanted {
-        let Some((_, found)) = home.get(name) else {
+    for (name, spec) in &wanted {
+        let Some((shard, stored)) = homes.get(*name) else {
+            if optional(layout, spec) {
+                continue;
+            }
             return Err(PolicyError::tensor(at, name, "is missing from the checkpoint"));
         };
-        check_shape(at, name, **shape, found)?;
+        let Some(info) = shards[*shard].metadata.info(stored) else { continue };
+        if info.shape != spec.stored() {
+            let message = format!("has shape {:?}; the configuration asks for {:?}", info.shape, spec.stored());
+            return Err(PolicyError::tensor(at, name, message));
+        }
+        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            let message = format!("has type {:?}; supported: F32, F16, BF16", info.dtype);
+            return Err(PolicyError::tensor(at, name, message));
+        }
     }
     // A tied head is sometimes stored a second time; anything else unknown means another architecture.
-    let tied = |name: &str| config.tie_word_embeddings && name == "lm_head.weight";
-    if let Some(extra) = home.keys().find(|n| !wanted.contains_key(*n) && !tied(n) && !n.ends_with("inv_freq")) {
+    let tied = |name: &str| name == "lm_head.weight";
+    if let Some(extra) = homes.keys().find(|n| !wanted.contains_key(n.as_str()) && !tied(n) && !derived(n)) {
         return Err(PolicyError::tensor(at, extra, "is not a part of the model that config.json describes"));
     }
-    shapes.try_map(|name, _| {
-        let shard = home[name].0;
-        finite(&shard.path, name, shard.read(name)?.0)
-    })
+    let homes = layout.specs().iter().map(|s| homes.remove(&s.name)).collect();
+    Ok(Found { layout: layout.clone(), at: at.to_owned(), shards, homes })
 }
 
-/// Loads the weights of a GGUF file, having checked every name and shape first.
-pub fn load_gguf(path: &Path, gguf: &Gguf, config: &ModelConfig) -> Result<Weights<Vec<f32>>, PolicyError> {
-    layout(config).try_map(|name, shape| {
-        let (values, found) = gguf.weight(name, config)?;
-        check_shape(path, name, *shape, &found)?;
-        finite(path, name, values)
-    })
-}
-
-fn check_shape(path: &Path, name: &str, want: [usize; 2], found: &[usize]) -> Result<(), PolicyError> {
-    let flat = want[0] == 1 && found == [want[1]];
-    if flat || found == want {
-        return Ok(());
+impl Found {
+    /// Reads tensor by tensor and hands each to `put`; one that files may leave out is made by `make`.
+    pub fn read<T>(
+        self,
+        mut make: impl FnMut(&Spec) -> Vec<f32>,
+        mut put: impl FnMut(&Spec, Vec<f32>) -> T,
+    ) -> Result<Weights<T>, PolicyError> {
+        let mut homes = self.homes.iter();
+        Weights::try_from(&self.layout, |spec| match homes.next() {
+            Some(Some((shard, name))) => {
+                let shard = &self.shards[*shard];
+                let values = from_stored(spec, finite(&shard.path, name, shard.read(name)?)?);
+                Ok(put(spec, values))
+            }
+            _ if optional(&self.layout, spec) => {
+                let values = make(spec);
+                Ok(put(spec, values))
+            }
+            _ => Err(PolicyError::tensor(&self.at, &spec.name, "is missing from the checkpoint")),
+        })
     }
-    Err(PolicyError::tensor(path, name, format!("has shape {found:?}; the configuration asks for {want:?}")))
 }
 
-fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f32>, PolicyError> {
+pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f32>, PolicyError> {
     match values.iter().position(|x| !x.is_finite()) {
         Some(i) => {
             Err(PolicyError::tensor(path, name, format!("element {i} is {}; the checkpoint is damaged", values[i])))
@@ -150,14 +191,20 @@ fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f32>, PolicyE
     }
 }
 
-/// The bytes of a safetensors file with these `f32` tensors, norm weights as vectors.
-pub fn to_safetensors(weights: &Weights<Vec<f32>>, config: &ModelConfig) -> Result<Vec<u8>, PolicyError> {
-    let shapes = layout(config);
-    let entries = weights.entries();
-    let bytes: Vec<Vec<u8>> = entries.iter().map(|(_, v)| v.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
-    let views = entries.iter().zip(&bytes).zip(shapes.entries()).map(|(((name, _), bytes), (_, shape))| {
-        let shape = if name.ends_with("norm.weight") { vec![shape[1]] } else { shape.to_vec() };
-        let view = TensorView::new(Dtype::F32, shape, bytes);
+/// The bytes of a safetensors file with the `f32` tensors that `chosen` accepts, under the names it gives.
+pub fn to_safetensors(
+    weights: &Weights<Vec<f32>>,
+    chosen: impl Fn(&Spec) -> Option<String>,
+) -> Result<Vec<u8>, PolicyError> {
+    let entries: Vec<(String, &Spec, Vec<u8>)> = weights
+        .entries()
+        .filter_map(|(spec, values)| {
+            let name = chosen(spec)?;
+            Some((name, spec, to_stored(spec, values).iter().flat_map(|x| x.to_le_bytes()).collect()))
+        })
+        .collect();
+    let views = entries.iter().map(|(name, spec, bytes)| {
+        let view = TensorView::new(Dtype::F32, spec.stored(), bytes);
         view.map(|v| (name.clone(), v)).map_err(|e| PolicyError::Request(format!("tensor `{name}`: {e}")))
     });
     let views = views.collect::<Result<Vec<_>, _>>()?;

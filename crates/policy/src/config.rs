@@ -1,136 +1,599 @@
-//! The shape of a decoder, in Hugging Face's own field names.
+//! What a `config.json` describes: one table of families, each in Hugging Face's own field names.
+//!
+//! A family differs from its siblings in the few fields of [`DecoderConfig`] or [`EncoderConfig`]; the
+//! computation is written once for each of the two. What a configuration asks for and rlar cannot do is
+//! refused here, before any memory is taken.
 
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-/// `config.json` of a Llama model: the fields that decide the computation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+use crate::ops::{Activation, Heads, RopeConfig, RopeKind};
+
+/// The model types that are known.
+pub const SUPPORTED: &str = "llama, mistral, qwen2, qwen3, gemma3_text, gpt2, bert, roberta, xlm-roberta, deberta-v2";
+
+/// A checked `config.json`.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// Family; only `llama` is known.
-    pub model_type: String,
+    /// The file as it was read; saving writes it back.
+    pub(crate) json: Value,
+    /// What is computed.
+    pub architecture: Architecture,
+    /// Outputs of a `…ForSequenceClassification` model; none for a language model.
+    pub labels: Option<usize>,
+}
+
+/// The two ways of computing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Architecture {
+    /// Causal: language models, and reward models made of them.
+    Decoder(DecoderConfig),
+    /// Both ways: reward models.
+    Encoder(EncoderConfig),
+}
+
+/// How rows are normalised.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum NormKind {
+    /// Root mean square; the weight is added to `offset`.
+    Rms {
+        /// Added under the root.
+        eps: f32,
+        /// 1 for Gemma, whose weights are stored as their distance from 1.
+        offset: f32,
+    },
+    /// Mean and variance, with a bias.
+    Layer {
+        /// Added under the root.
+        eps: f32,
+    },
+}
+
+/// Which names the tensors bear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// `model.layers.0.self_attn.q_proj`.
+    Llama,
+    /// `transformer.h.0.attn.c_attn`: query, key and value in one matrix, matrices stored transposed.
+    Gpt2,
+}
+
+/// One decoder layer's own choices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerConfig {
+    /// Keys seen: the query's own and those before it; all when absent.
+    pub window: Option<usize>,
+    /// Rotary positions; learned ones when absent.
+    pub rope: Option<RopeConfig>,
+}
+
+/// A causal model.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct DecoderConfig {
+    /// Which names the tensors bear.
+    pub naming: Naming,
     /// Rows of the embedding.
     pub vocab_size: usize,
     /// Width of the residual stream.
     pub hidden_size: usize,
     /// Width inside the feed-forward block.
     pub intermediate_size: usize,
-    /// Decoder layers.
-    pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
-    /// Key and value heads; the query heads when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub num_key_value_heads: Option<usize>,
-    /// Elements per head; `hidden_size / num_attention_heads` when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head_dim: Option<usize>,
-    /// Positions that the rotary tables cover.
-    #[serde(default = "default_positions")]
+    /// Positions.
     pub max_position_embeddings: usize,
-    /// Base of the rotary frequencies.
-    #[serde(default = "default_theta")]
-    pub rope_theta: f64,
-    /// Kind and numbers of rotary scaling; only its absence is known.
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
-    pub rope_scaling: serde_json::Value,
-    /// Added under the root of a norm.
-    #[serde(default = "default_eps")]
-    pub rms_norm_eps: f32,
-    /// Whether the embedding is also the output head.
-    #[serde(default)]
-    pub tie_word_embeddings: bool,
-    /// Bias in attention projections; only `false` is known.
-    #[serde(default)]
-    pub attention_bias: bool,
-    /// Bias in feed-forward projections; only `false` is known.
-    #[serde(default)]
+    /// Attention heads.
+    pub heads: Heads,
+    /// Layers from the input up.
+    pub layers: Vec<LayerConfig>,
+    /// Every norm.
+    pub norm: NormKind,
+    /// Of the feed-forward block.
+    pub activation: Activation,
+    /// Whether the feed-forward block has a gate.
+    pub gated: bool,
+    /// Biases of query, key and value.
+    pub qkv_bias: bool,
+    /// Bias of attention's output.
+    pub output_bias: bool,
+    /// Biases of the feed-forward block.
     pub mlp_bias: bool,
-    /// Activation; only `silu` is known.
-    #[serde(default = "default_act")]
-    pub hidden_act: String,
+    /// Whether queries and keys are normalised per head.
+    pub qk_norm: bool,
+    /// Whether blocks are normalised before and after (Gemma).
+    pub sandwich: bool,
+    /// What embeddings are multiplied by.
+    pub embedding_scale: f32,
+    /// What attention scores are multiplied by.
+    pub attention_scale: f32,
+    /// Whether the embedding is also the output head.
+    pub tied: bool,
 }
 
-fn default_positions() -> usize {
-    2048
+/// How an encoder's attention sees positions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Disentangled {
+    /// Not at all: positions are added to the embeddings only.
+    No,
+    /// DeBERTa's (He et al., 2021): content to position and position to content.
+    Yes {
+        /// Half the rows of the table of relative positions.
+        span: usize,
+        /// Buckets of logarithmic width, and the distance where they end; absent when every distance has its
+        /// own row.
+        buckets: Option<(usize, usize)>,
+        /// Content to position.
+        c2p: bool,
+        /// Position to content.
+        p2c: bool,
+        /// Whether positions share the projections of content.
+        shared: bool,
+        /// Whether the table is normalised.
+        normed: bool,
+    },
 }
-fn default_theta() -> f64 {
-    10_000.0
+
+/// How an encoder's first row becomes its outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// `bert.pooler.dense`, tanh, `classifier`.
+    Bert,
+    /// `classifier.dense`, tanh, `classifier.out_proj`.
+    Roberta,
+    /// `pooler.dense`, an activation of its own, `classifier`.
+    Deberta(Activation),
 }
-fn default_eps() -> f32 {
-    1e-6
+
+/// A model that sees both ways, with one output per sequence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EncoderConfig {
+    /// First part of every tensor's name.
+    pub prefix: &'static str,
+    /// Rows of the embedding.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width inside the feed-forward block.
+    pub intermediate_size: usize,
+    /// Layers.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: Heads,
+    /// Rows of the table of learned positions; none when positions are relative only.
+    pub position_rows: Option<usize>,
+    /// The token from whose row on positions are counted (RoBERTa); from 0 when absent.
+    pub padding: Option<u32>,
+    /// Longest sequence.
+    pub max_position_embeddings: usize,
+    /// Kinds of segments; 0 is no table.
+    pub segments: usize,
+    /// Added under every norm's root.
+    pub eps: f32,
+    /// Of the feed-forward block.
+    pub activation: Activation,
+    /// How attention sees positions.
+    pub disentangled: Disentangled,
+    /// Width of the convolution beside the first layer, and its activation.
+    pub convolution: Option<(usize, Activation)>,
+    /// How the outputs are made.
+    pub pooling: Pooling,
 }
-fn default_act() -> String {
-    "silu".into()
+
+/// Reads fields by name; what is wrong is said with the name.
+#[derive(Clone, Copy)]
+struct Fields<'a>(&'a Value);
+
+impl<'a> Fields<'a> {
+    fn get(self, key: &str) -> Option<&'a Value> {
+        self.0.get(key).filter(|v| !v.is_null())
+    }
+
+    fn size(self, key: &str) -> Result<usize, String> {
+        let value = self.get(key).ok_or_else(|| format!("`{key}` is missing"))?;
+        match value.as_u64() {
+            Some(n) if (1..=1 << 24).contains(&n) => Ok(n as usize),
+            _ => Err(format!("`{key}` is {value}; it must lie between 1 and 2^24")),
+        }
+    }
+
+    fn size_or(self, key: &str, default: usize) -> Result<usize, String> {
+        if self.get(key).is_some() { self.size(key) } else { Ok(default) }
+    }
+
+    fn integer_or(self, key: &str, default: i64) -> Result<i64, String> {
+        self.get(key).map_or(Ok(default), |v| v.as_i64().ok_or_else(|| format!("`{key}` is {v}, not a whole number")))
+    }
+
+    fn number(self, key: &str) -> Result<f64, String> {
+        let value = self.get(key).ok_or_else(|| format!("`{key}` is missing"))?;
+        value.as_f64().filter(|x| x.is_finite()).ok_or_else(|| format!("`{key}` is {value}, not a number"))
+    }
+
+    fn number_or(self, key: &str, default: f64) -> Result<f64, String> {
+        if self.get(key).is_some() { self.number(key) } else { Ok(default) }
+    }
+
+    fn flag_or(self, key: &str, default: bool) -> Result<bool, String> {
+        self.get(key).map_or(Ok(default), |v| v.as_bool().ok_or_else(|| format!("`{key}` is {v}, not true or false")))
+    }
+
+    fn text_or(self, key: &str, default: &'a str) -> Result<&'a str, String> {
+        self.get(key).map_or(Ok(default), |v| v.as_str().ok_or_else(|| format!("`{key}` is {v}, not a text")))
+    }
+
+    fn eps(self, key: &str, default: f64) -> Result<f32, String> {
+        let eps = self.number_or(key, default)?;
+        if eps > 0.0 { Ok(eps as f32) } else { Err(format!("`{key}` must be positive")) }
+    }
+
+    /// Refuses a field that asks for something unknown to rlar.
+    fn refuse(self, key: &str, allowed: impl Fn(&Value) -> bool) -> Result<(), String> {
+        match self.get(key) {
+            Some(value) if !allowed(value) => Err(format!("`{key}` {value} is not supported")),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl ModelConfig {
-    /// Reads and checks a `config.json`, in the older form of `transformers` or with `rope_parameters`.
+    /// Reads and checks the text of a `config.json`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = |e: serde_json::Error| format!("not a model configuration: {e}");
-        let mut json: serde_json::Value = serde_json::from_str(text).map_err(wrong)?;
-        let rope = json["rope_parameters"].take();
-        if let Some(theta) = rope.get("rope_theta") {
-            json["rope_theta"] = theta.clone();
-        }
-        if rope.get("rope_type").is_some_and(|kind| kind != "default") {
-            json["rope_scaling"] = rope;
-        }
-        let config: Self = serde_json::from_value(json).map_err(wrong)?;
-        config.check()?;
-        Ok(config)
+        Self::new(serde_json::from_str(text).map_err(|e| format!("not a model configuration: {e}"))?)
     }
 
-    /// Key and value heads.
-    pub fn kv_heads(&self) -> usize {
-        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
-    }
-
-    /// Elements per head.
-    pub fn head_dim(&self) -> usize {
-        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
-    }
-
-    /// Says why this decoder cannot be built, before any memory is taken.
-    pub fn check(&self) -> Result<(), String> {
-        let sizes = [
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("intermediate_size", self.intermediate_size),
-            ("num_hidden_layers", self.num_hidden_layers),
-            ("num_attention_heads", self.num_attention_heads),
-            ("num_key_value_heads", self.kv_heads()),
-            ("head_dim", self.head_dim()),
-            ("max_position_embeddings", self.max_position_embeddings),
-        ];
-        for (name, size) in sizes {
-            if size == 0 || size > 1 << 24 {
-                return Err(format!("`{name}` is {size}; it must lie between 1 and 2^24"));
-            }
-        }
-        if self.model_type != "llama" {
-            return Err(format!("architecture `{}` is not supported; supported: llama", self.model_type));
-        }
-        if !self.num_attention_heads.is_multiple_of(self.kv_heads()) {
+    /// Checks the contents of a `config.json`.
+    pub fn new(json: Value) -> Result<Self, String> {
+        let f = Fields(&json);
+        let family = f.text_or("model_type", "")?;
+        let architecture = match family {
+            "llama" | "mistral" | "qwen2" | "qwen3" => Architecture::Decoder(llama(f, family)?),
+            "gemma3_text" => Architecture::Decoder(gemma3(f)?),
+            "gpt2" => Architecture::Decoder(gpt2(f)?),
+            "bert" => Architecture::Encoder(bert(f, "bert", Pooling::Bert)?),
+            "roberta" | "xlm-roberta" => Architecture::Encoder(bert(f, "roberta", Pooling::Roberta)?),
+            "deberta-v2" => Architecture::Encoder(deberta(f)?),
+            _ => return Err(format!("architecture `{family}` is not supported; supported: {SUPPORTED}")),
+        };
+        let class = json["architectures"][0].as_str().unwrap_or_default();
+        let labels = if class.ends_with("ForSequenceClassification") {
+            let named = f.get("id2label").and_then(Value::as_object).map(serde_json::Map::len);
+            Some(named.map_or_else(|| f.size_or("num_labels", 2), Ok)?)
+        } else {
+            None
+        };
+        if labels.is_none() && matches!(architecture, Architecture::Encoder(_)) {
             return Err(format!(
-                "{} attention heads cannot share {} key-value heads evenly",
-                self.num_attention_heads,
-                self.kv_heads()
+                "`architectures` {class} is not supported; of encoders, …ForSequenceClassification is"
             ));
         }
-        if !self.head_dim().is_multiple_of(2) {
-            return Err(format!("`head_dim` is {}; rotary positions need an even size", self.head_dim()));
+        if labels.is_none() && !class.is_empty() && !class.ends_with("ForCausalLM") && !class.ends_with("LMHeadModel") {
+            return Err(format!(
+                "`architectures` {class} is not supported; supported: …ForCausalLM, …ForSequenceClassification"
+            ));
         }
-        if !self.rope_scaling.is_null() {
-            return Err(format!("`rope_scaling` {} is not supported", self.rope_scaling));
-        }
-        if self.attention_bias || self.mlp_bias {
-            return Err("biases in projections are not supported".into());
-        }
-        if self.hidden_act != "silu" {
-            return Err(format!("activation `{}` is not supported; supported: silu", self.hidden_act));
-        }
-        if !self.rms_norm_eps.is_finite() || self.rms_norm_eps <= 0.0 || !self.rope_theta.is_finite() {
-            return Err("`rms_norm_eps` must be positive and `rope_theta` finite".into());
-        }
-        Ok(())
+        Ok(Self { json, architecture, labels })
     }
+
+    /// Rows of the embedding.
+    pub fn vocab_size(&self) -> usize {
+        match &self.architecture {
+            Architecture::Decoder(d) => d.vocab_size,
+            Architecture::Encoder(e) => e.vocab_size,
+        }
+    }
+
+    /// Longest sequence.
+    pub fn positions(&self) -> usize {
+        match &self.architecture {
+            Architecture::Decoder(d) => d.max_position_embeddings,
+            Architecture::Encoder(e) => e.max_position_embeddings,
+        }
+    }
+}
+
+/// The class of `transformers` that a saved model names.
+pub(crate) fn class(config: &ModelConfig) -> String {
+    let family = match config.json["model_type"].as_str().unwrap_or_default() {
+        "llama" => "Llama",
+        "mistral" => "Mistral",
+        "qwen2" => "Qwen2",
+        "qwen3" => "Qwen3",
+        "gemma3_text" => "Gemma3",
+        "gpt2" => "GPT2",
+        "bert" => "Bert",
+        "roberta" => "Roberta",
+        "xlm-roberta" => "XLMRoberta",
+        _ => "DebertaV2",
+    };
+    match (family, config.labels) {
+        ("GPT2", None) => "GPT2LMHeadModel".into(),
+        ("Gemma3", Some(_)) => "Gemma3TextForSequenceClassification".into(),
+        (_, None) => format!("{family}ForCausalLM"),
+        (_, Some(_)) => format!("{family}ForSequenceClassification"),
+    }
+}
+
+/// The rotary positions of `rope_parameters`, or of `rope_scaling` as older files write it.
+fn rope(f: Fields, parameters: Option<&Value>, theta: f64) -> Result<RopeConfig, String> {
+    let null = Value::Null;
+    let p = Fields(parameters.unwrap_or(&null));
+    let theta = p.number_or("rope_theta", theta)?;
+    if theta <= 1.0 {
+        return Err(format!("`rope_theta` is {theta}; it must be more than 1"));
+    }
+    if p.number_or("partial_rotary_factor", 1.0)? < 1.0 {
+        return Err("`partial_rotary_factor` below 1 is not supported".into());
+    }
+    let kind = match p.text_or("rope_type", p.text_or("type", "default")?)? {
+        // Up to the model's own positions, dynamic scaling changes nothing.
+        "default" | "dynamic" => RopeKind::Default,
+        "linear" => RopeKind::Linear { factor: p.number("factor")? },
+        "llama3" => RopeKind::Llama3 {
+            factor: p.number("factor")?,
+            low: p.number("low_freq_factor")?,
+            high: p.number("high_freq_factor")?,
+            original: p.number("original_max_position_embeddings")?,
+        },
+        "yarn" => {
+            let original = p.number_or("original_max_position_embeddings", f.number("max_position_embeddings")?)?;
+            let factor = p.number("factor")?;
+            let magnitude = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
+            let computed = match (p.number_or("mscale", 0.0)?, p.number_or("mscale_all_dim", 0.0)?) {
+                (a, b) if a != 0.0 && b != 0.0 => magnitude(a) / magnitude(b),
+                _ => magnitude(1.0),
+            };
+            RopeKind::Yarn {
+                factor,
+                attention: p.number_or("attention_factor", computed)?,
+                beta_fast: p.number_or("beta_fast", 32.0)?,
+                beta_slow: p.number_or("beta_slow", 1.0)?,
+                original,
+                truncate: p.flag_or("truncate", true)?,
+            }
+        }
+        other => {
+            return Err(format!(
+                "`rope_scaling` of type `{other}` is not supported; supported: default, dynamic, linear, llama3, yarn"
+            ));
+        }
+    };
+    Ok(RopeConfig { theta, kind })
+}
+
+/// `rope_parameters`, or `rope_scaling` in older files.
+fn rope_parameters(f: Fields<'_>) -> Option<&Value> {
+    f.get("rope_parameters").or_else(|| f.get("rope_scaling"))
+}
+
+fn heads(f: Fields, width: usize, default_dim: Option<usize>) -> Result<Heads, String> {
+    let query = f.size("num_attention_heads")?;
+    let kv = f.size_or("num_key_value_heads", query)?;
+    let dim = f.size_or("head_dim", default_dim.unwrap_or(width / query))?;
+    if !query.is_multiple_of(kv) {
+        return Err(format!("{query} attention heads cannot share {kv} key-value heads evenly"));
+    }
+    if dim == 0 || !dim.is_multiple_of(2) {
+        return Err(format!("`head_dim` is {dim}; rotary positions need an even size"));
+    }
+    Ok(Heads { query, kv, dim })
+}
+
+/// Whether each layer looks at a window only: as `layer_types` lists, else by `otherwise`.
+fn windowed(f: Fields, layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>, String> {
+    let Some(types) = f.get("layer_types").and_then(Value::as_array) else {
+        return Ok((0..layers).map(otherwise).collect());
+    };
+    if types.len() != layers {
+        return Err(format!("`layer_types` has {} entries for {layers} layers", types.len()));
+    }
+    let kind = |t: &Value| match t.as_str() {
+        Some("full_attention") => Ok(false),
+        Some("sliding_attention") => Ok(true),
+        _ => Err(format!("`layer_types` holds {t}; supported: full_attention, sliding_attention")),
+    };
+    types.iter().map(kind).collect()
+}
+
+fn llama(f: Fields, family: &str) -> Result<DecoderConfig, String> {
+    let hidden_size = f.size("hidden_size")?;
+    let heads = heads(f, hidden_size, None)?;
+    let layers = f.size("num_hidden_layers")?;
+    let theta = f.number_or("rope_theta", 10_000.0)?;
+    let rope = rope(f, rope_parameters(f), theta)?;
+    let windows = match family {
+        "mistral" => windowed(f, layers, |_| true)?,
+        "qwen2" | "qwen3" if f.flag_or("use_sliding_window", false)? => {
+            let full = f.integer_or("max_window_layers", 28)?.max(0) as usize;
+            windowed(f, layers, |i| i >= full)?
+        }
+        _ => vec![false; layers],
+    };
+    let window = if windows.contains(&true) && f.get("sliding_window").is_some() {
+        Some(f.size("sliding_window")?)
+    } else {
+        None
+    };
+    let attention_bias = f.flag_or("attention_bias", false)?;
+    Ok(DecoderConfig {
+        naming: Naming::Llama,
+        vocab_size: f.size("vocab_size")?,
+        hidden_size,
+        intermediate_size: f.size("intermediate_size")?,
+        max_position_embeddings: f.size_or("max_position_embeddings", 2048)?,
+        heads,
+        layers: windows
+            .into_iter()
+            .map(|sliding| LayerConfig { window: window.filter(|_| sliding), rope: Some(rope) })
+            .collect(),
+        norm: NormKind::Rms { eps: f.eps("rms_norm_eps", 1e-6)?, offset: 0.0 },
+        activation: Activation::named(f.text_or("hidden_act", "silu")?)?,
+        gated: true,
+        qkv_bias: family == "qwen2" || attention_bias,
+        output_bias: attention_bias && family != "qwen2",
+        mlp_bias: f.flag_or("mlp_bias", false)?,
+        qk_norm: family == "qwen3",
+        sandwich: false,
+        embedding_scale: 1.0,
+        attention_scale: 1.0 / (heads.dim as f32).sqrt(),
+        tied: f.flag_or("tie_word_embeddings", false)?,
+    })
+}
+
+fn gemma3(f: Fields) -> Result<DecoderConfig, String> {
+    let hidden_size = f.size("hidden_size")?;
+    let layers = f.size("num_hidden_layers")?;
+    f.refuse("attn_logit_softcapping", Value::is_null)?;
+    f.refuse("final_logit_softcapping", Value::is_null)?;
+    f.refuse("use_bidirectional_attention", |v| v == false)?;
+    let pattern = f.size_or("sliding_window_pattern", f.size_or("_sliding_window_pattern", 6)?)?;
+    let windows = windowed(f, layers, |i| !(i + 1).is_multiple_of(pattern))?;
+    let window = f.size_or("sliding_window", 4096)?;
+    // Newer files name the positions of each kind of layer; older ones have two bases and one scaling.
+    let by_kind = |key: &str| f.get("rope_parameters").and_then(|p| p.get(key));
+    let local_theta = f.number_or("rope_local_base_freq", 10_000.0)?;
+    let local = rope(f, by_kind("sliding_attention"), local_theta)?;
+    let global_theta = f.number_or("rope_theta", 1_000_000.0)?;
+    let global = rope(f, by_kind("full_attention").or_else(|| f.get("rope_scaling")), global_theta)?;
+    let attention_bias = f.flag_or("attention_bias", false)?;
+    Ok(DecoderConfig {
+        naming: Naming::Llama,
+        vocab_size: f.size("vocab_size")?,
+        hidden_size,
+        intermediate_size: f.size("intermediate_size")?,
+        max_position_embeddings: f.size_or("max_position_embeddings", 131_072)?,
+        heads: heads(f, hidden_size, Some(256))?,
+        layers: windows
+            .into_iter()
+            .map(|sliding| LayerConfig {
+                window: sliding.then_some(window),
+                rope: Some(if sliding { local } else { global }),
+            })
+            .collect(),
+        norm: NormKind::Rms { eps: f.eps("rms_norm_eps", 1e-6)?, offset: 1.0 },
+        activation: Activation::named(f.text_or("hidden_activation", "gelu_pytorch_tanh")?)?,
+        gated: true,
+        qkv_bias: attention_bias,
+        output_bias: attention_bias,
+        mlp_bias: false,
+        qk_norm: true,
+        sandwich: true,
+        embedding_scale: (hidden_size as f32).sqrt(),
+        attention_scale: 1.0 / (f.number_or("query_pre_attn_scalar", 256.0)? as f32).sqrt(),
+        tied: f.flag_or("tie_word_embeddings", true)?,
+    })
+}
+
+fn gpt2(f: Fields) -> Result<DecoderConfig, String> {
+    let hidden_size = f.size("n_embd")?;
+    let query = f.size("n_head")?;
+    if !hidden_size.is_multiple_of(query) {
+        return Err(format!("`n_embd` {hidden_size} is not a multiple of `n_head` {query}"));
+    }
+    let heads = Heads { query, kv: query, dim: hidden_size / query };
+    f.refuse("scale_attn_by_inverse_layer_idx", |v| v == false)?;
+    f.refuse("scale_attn_weights", |v| v == true)?;
+    Ok(DecoderConfig {
+        naming: Naming::Gpt2,
+        vocab_size: f.size("vocab_size")?,
+        hidden_size,
+        intermediate_size: f.size_or("n_inner", 4 * hidden_size)?,
+        max_position_embeddings: f.size_or("n_positions", 1024)?,
+        heads,
+        layers: vec![LayerConfig { window: None, rope: None }; f.size("n_layer")?],
+        norm: NormKind::Layer { eps: f.eps("layer_norm_epsilon", 1e-5)? },
+        activation: Activation::named(f.text_or("activation_function", "gelu_new")?)?,
+        gated: false,
+        qkv_bias: true,
+        output_bias: true,
+        mlp_bias: true,
+        qk_norm: false,
+        sandwich: false,
+        embedding_scale: 1.0,
+        attention_scale: 1.0 / (heads.dim as f32).sqrt(),
+        tied: f.flag_or("tie_word_embeddings", true)?,
+    })
+}
+
+fn bert(f: Fields, prefix: &'static str, pooling: Pooling) -> Result<EncoderConfig, String> {
+    let hidden_size = f.size("hidden_size")?;
+    let query = f.size("num_attention_heads")?;
+    if !hidden_size.is_multiple_of(query) {
+        return Err(format!("`hidden_size` {hidden_size} is not a multiple of {query} attention heads"));
+    }
+    f.refuse("position_embedding_type", |v| v == "absolute")?;
+    f.refuse("is_decoder", |v| v == false)?;
+    let rows = f.size_or("max_position_embeddings", 512)?;
+    let padding = if pooling == Pooling::Roberta { Some(f.integer_or("pad_token_id", 1)?.max(0) as u32) } else { None };
+    let first = padding.map_or(0, |p| p as usize + 1);
+    if first >= rows {
+        return Err(format!("`pad_token_id` leaves no room among {rows} positions"));
+    }
+    Ok(EncoderConfig {
+        prefix,
+        vocab_size: f.size("vocab_size")?,
+        hidden_size,
+        intermediate_size: f.size("intermediate_size")?,
+        layers: f.size("num_hidden_layers")?,
+        heads: Heads { query, kv: query, dim: hidden_size / query },
+        position_rows: Some(rows),
+        padding,
+        max_position_embeddings: rows - first,
+        segments: f.integer_or("type_vocab_size", 2)?.clamp(0, 1 << 16) as usize,
+        eps: f.eps("layer_norm_eps", 1e-12)?,
+        activation: Activation::named(f.text_or("hidden_act", "gelu")?)?,
+        disentangled: Disentangled::No,
+        convolution: None,
+        pooling,
+    })
+}
+
+fn deberta(f: Fields) -> Result<EncoderConfig, String> {
+    let shape = bert(f, "deberta", Pooling::Bert)?;
+    f.refuse("embedding_size", |v| v == shape.hidden_size)?;
+    f.refuse("attention_head_size", |v| v == shape.heads.dim)?;
+    f.refuse("conv_groups", |v| v == 1)?;
+    f.refuse("pooler_hidden_size", |v| v == shape.hidden_size)?;
+    let rows = shape.max_position_embeddings;
+    let biased = f.flag_or("position_biased_input", true)?;
+    let disentangled = if f.flag_or("relative_attention", false)? {
+        let farthest = match f.integer_or("max_relative_positions", -1)? {
+            n if n < 1 => rows,
+            n => n as usize,
+        };
+        let buckets = match f.integer_or("position_buckets", -1)? {
+            n if n < 1 => None,
+            n => Some((n as usize, farthest)),
+        };
+        // Older files write `c2p|p2c`, newer ones a list.
+        let kinds: Vec<&str> = match f.get("pos_att_type") {
+            Some(Value::String(text)) => text.split('|').map(str::trim).collect(),
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        };
+        if let Some(other) = kinds.iter().find(|k| !["c2p", "p2c", ""].contains(k)) {
+            return Err(format!("`pos_att_type` holds `{other}`; supported: c2p, p2c"));
+        }
+        Disentangled::Yes {
+            span: buckets.map_or(farthest, |(n, _)| n),
+            buckets,
+            c2p: kinds.contains(&"c2p"),
+            p2c: kinds.contains(&"p2c"),
+            shared: f.flag_or("share_att_key", false)?,
+            normed: f.text_or("norm_rel_ebd", "none")?.to_lowercase().split('|').any(|k| k.trim() == "layer_norm"),
+        }
+    } else {
+        Disentangled::No
+    };
+    let convolution = match f.integer_or("conv_kernel_size", 0)? {
+        n if n < 1 => None,
+        n if n % 2 == 0 => return Err(format!("`conv_kernel_size` {n} is even; odd ones are supported")),
+        n => Some((n as usize, Activation::named(f.text_or("conv_act", "tanh")?)?)),
+    };
+    Ok(EncoderConfig {
+        position_rows: biased.then_some(rows),
+        segments: f.integer_or("type_vocab_size", 0)?.clamp(0, 1 << 16) as usize,
+        eps: f.eps("layer_norm_eps", 1e-7)?,
+        disentangled,
+        convolution,
+        pooling: Pooling::Deberta(Activation::named(f.text_or("pooler_hidden_act", "gelu")?)?),
+        ..shape
+    })
 }

@@ -5,8 +5,11 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::config::ModelConfig;
+use serde_json::json;
+
+use crate::config::{Architecture, DecoderConfig, ModelConfig};
 use crate::error::PolicyError;
+use crate::layout::{Form, Layout, Spec};
 use crate::quants::{Format, dequantise};
 
 /// A metadata value.
@@ -226,71 +229,147 @@ impl Gguf {
             .collect()
     }
 
-    /// The decoder that the metadata describes.
+    /// The model that the metadata describes, as the `config.json` that would describe it.
     pub fn config(&self) -> Result<ModelConfig, PolicyError> {
-        let family = self.text("general.architecture")?.to_owned();
-        if family != "llama" {
-            let message = format!("architecture `{family}` is not supported; supported: llama");
+        let family = self.text("general.architecture")?;
+        let Some((_, model_type)) = FAMILIES.iter().find(|(gguf, _)| *gguf == family) else {
+            let known: Vec<&str> = FAMILIES.iter().map(|(gguf, _)| *gguf).collect();
+            let message = format!("architecture `{family}` is not supported; supported: {}", known.join(", "));
             return Err(PolicyError::file(&self.path, message));
-        }
-        let heads = self.size("llama.attention.head_count")?;
-        let config = ModelConfig {
-            vocab_size: self.texts("tokenizer.ggml.tokens")?.len(),
-            hidden_size: self.size("llama.embedding_length")?,
-            intermediate_size: self.size("llama.feed_forward_length")?,
-            num_hidden_layers: self.size("llama.block_count")?,
-            num_attention_heads: heads,
-            num_key_value_heads: Some(self.size("llama.attention.head_count_kv").unwrap_or(heads)),
-            head_dim: self.size("llama.attention.key_length").ok(),
-            max_position_embeddings: self.size("llama.context_length")?,
-            rope_theta: self.float("llama.rope.freq_base").unwrap_or(10_000.0),
-            rope_scaling: serde_json::Value::Null,
-            rms_norm_eps: self.float("llama.attention.layer_norm_rms_epsilon")? as f32,
-            tie_word_embeddings: !self.tensors.contains_key("output.weight"),
-            attention_bias: false,
-            mlp_bias: false,
-            hidden_act: "silu".into(),
-            model_type: family,
         };
-        config.check().map_err(|why| PolicyError::file(&self.path, why))?;
-        if let Ok(kind) = self.text("llama.rope.scaling.type")
-            && kind != "none"
-        {
-            return Err(PolicyError::file(&self.path, format!("rotary scaling `{kind}` is not supported")));
-        }
-        let known: BTreeSet<String> =
-            crate::weights::layout(&config).entries().iter().map(|(name, _)| gguf_name(name)).collect();
-        if let Some(extra) = self.names().find(|n| !known.contains(*n)) {
-            return Err(PolicyError::tensor(&self.path, extra, "is not a part of a Llama model that rlar knows"));
-        }
-        Ok(config)
+        let key = |name: &str| format!("{family}.{name}");
+        let size = |name: &str| self.size(&key(name));
+        let float = |name: &str| self.float(&key(name));
+        let heads = size("attention.head_count")?;
+        let hidden = size("embedding_length")?;
+        let vocab = self.texts("tokenizer.ggml.tokens")?.len();
+        let json = if *model_type == "gpt2" {
+            json!({
+                "model_type": model_type, "vocab_size": vocab, "n_embd": hidden, "n_head": heads,
+                "n_inner": size("feed_forward_length")?, "n_layer": size("block_count")?,
+                "n_positions": size("context_length")?,
+                "layer_norm_epsilon": float("attention.layer_norm_epsilon")?,
+                "tie_word_embeddings": !self.tensors.contains_key("output.weight"),
+            })
+        } else {
+            let bias = |tensor: &str| self.tensors.contains_key(tensor);
+            let mut json = json!({
+                "model_type": model_type, "vocab_size": vocab, "hidden_size": hidden,
+                "intermediate_size": size("feed_forward_length")?,
+                "num_hidden_layers": size("block_count")?,
+                "num_attention_heads": heads,
+                "num_key_value_heads": size("attention.head_count_kv").unwrap_or(heads),
+                "head_dim": size("attention.key_length").unwrap_or(hidden / heads.max(1)),
+                "max_position_embeddings": size("context_length")?,
+                "rope_theta": float("rope.freq_base").unwrap_or(10_000.0),
+                "rms_norm_eps": float("attention.layer_norm_rms_epsilon")?,
+                "tie_word_embeddings": !self.tensors.contains_key("output.weight"),
+                "attention_bias": family != "qwen2" && bias("blk.0.attn_q.bias") && bias("blk.0.attn_output.bias"),
+                "mlp_bias": bias("blk.0.ffn_up.bias"),
+            });
+            if let Ok(window) = size("attention.sliding_window") {
+                json["sliding_window"] = window.into();
+            }
+            if family == "gemma3" {
+                // llama.cpp keeps neither in the file: every Gemma 3 but the 27B scales by the head's size.
+                json["query_pre_attn_scalar"] = json["head_dim"].clone();
+                json["hidden_activation"] = "gelu_pytorch_tanh".into();
+            }
+            if let Some(scaling) = self.rope_scaling(family)? {
+                json["rope_scaling"] = scaling;
+            }
+            json
+        };
+        ModelConfig::new(json).map_err(|why| PolicyError::file(&self.path, why))
     }
 
-    /// A weight by its Hugging Face name, in Hugging Face's row order.
-    pub fn weight(&self, name: &str, config: &ModelConfig) -> Result<(Vec<f32>, Vec<usize>), PolicyError> {
-        let (values, shape) = self.tensor(&gguf_name(name))?;
-        let heads = if name.ends_with("q_proj.weight") {
-            config.num_attention_heads
-        } else if name.ends_with("k_proj.weight") {
-            config.kv_heads()
-        } else {
-            return Ok((values, shape));
-        };
-        let whole = shape.len() == 2 && shape[0].is_multiple_of(2 * heads) && values.len() == shape[0] * shape[1];
-        if !whole {
-            return Ok((values, shape));
+    /// Rotary scaling in `config.json`'s terms.
+    fn rope_scaling(&self, family: &str) -> Result<Option<serde_json::Value>, PolicyError> {
+        let key = |name: &str| format!("{family}.rope.scaling.{name}");
+        if self.tensors.contains_key("rope_freqs.weight") {
+            let message = "factors of rotary frequencies in a GGUF (Llama 3.1 and newer) are not supported; \
+                           use the model's Hugging Face folder";
+            return Err(PolicyError::tensor(&self.path, "rope_freqs.weight", message));
         }
+        let factor = || self.float(&key("factor"));
+        Ok(match self.text(&key("type")) {
+            Err(_) | Ok("none") => None,
+            Ok("linear") => Some(json!({ "rope_type": "linear", "factor": factor()? })),
+            Ok("yarn") => Some(json!({
+                "rope_type": "yarn", "factor": factor()?,
+                "original_max_position_embeddings": self.size(&key("original_context_length"))?,
+            })),
+            Ok(other) => {
+                return Err(PolicyError::file(&self.path, format!("rotary scaling `{other}` is not supported")));
+            }
+        })
+    }
+
+    /// What this file calls a tensor.
+    fn own_name(&self, name: &str) -> String {
+        // Only Gemma has a norm after attention as well as one before the feed-forward block.
+        let name = match self.text("general.architecture") {
+            Ok("gemma3") => name.replace("post_attention_layernorm", "post_attention_norm"),
+            _ => name.to_owned(),
+        };
+        gguf_name(&name)
+    }
+
+    /// Checks that the file holds what a layout asks for and nothing else.
+    pub fn check(&self, layout: &Layout) -> Result<(), PolicyError> {
+        let known: BTreeSet<String> = layout.specs().iter().map(|s| self.own_name(&s.name)).collect();
+        if let Some(extra) = self.names().find(|n| !known.contains(*n)) {
+            return Err(PolicyError::tensor(&self.path, extra, "is not a part of this model that rlar knows"));
+        }
+        for spec in layout.specs() {
+            let name = self.own_name(&spec.name);
+            let entry = self.tensors.get(&name);
+            let entry = entry.ok_or_else(|| PolicyError::tensor(&self.path, &name, "is missing from the file"))?;
+            // What Hugging Face stores transposed, GGUF does not.
+            let want = if spec.form == Form::Vector { vec![spec.shape[1]] } else { spec.shape.to_vec() };
+            if entry.shape != want {
+                let message = format!("has shape {:?}; the metadata asks for {want:?}", entry.shape);
+                return Err(PolicyError::tensor(&self.path, &name, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values of a weight in memory's order.
+    pub fn weight(&self, spec: &Spec, config: &ModelConfig) -> Result<Vec<f32>, PolicyError> {
+        let (mut values, _) = self.tensor(&self.own_name(&spec.name))?;
+        let family = self.text("general.architecture")?;
+        // Gemma's norms are stored whole here and as their distance from 1 by Hugging Face.
+        if family == "gemma3" && spec.form == Form::Vector {
+            for x in &mut values {
+                *x -= 1.0;
+            }
+        }
+        let Architecture::Decoder(DecoderConfig { heads, .. }) = &config.architecture else { return Ok(values) };
+        let heads = if family != "llama" {
+            return Ok(values);
+        } else if spec.name.contains("q_proj.") {
+            heads.query
+        } else if spec.name.contains("k_proj.") {
+            heads.kv
+        } else {
+            return Ok(values);
+        };
         // llama.cpp interleaves the two halves that Hugging Face rotates against each other.
-        let (width, dim) = (shape[1], shape[0] / heads);
+        let (rows, width) = if spec.form == Form::Vector { (spec.shape[1], 1) } else { (spec.shape[0], spec.shape[1]) };
+        let dim = rows / heads;
         let half = dim / 2;
         let row = |r: usize| {
             let (head, i) = (r / dim, r % dim);
             head * dim + (i % half) * 2 + i / half
         };
-        let rows = (0..heads * dim).flat_map(|r| values[row(r) * width..(row(r) + 1) * width].iter().copied());
-        Ok((rows.collect(), shape))
+        Ok((0..rows).flat_map(|r| values[row(r) * width..(row(r) + 1) * width].iter().copied()).collect())
     }
 }
+
+/// GGUF's architectures and what `config.json` calls them.
+const FAMILIES: [(&str, &str); 5] =
+    [("llama", "llama"), ("qwen2", "qwen2"), ("qwen3", "qwen3"), ("gemma3", "gemma3_text"), ("gpt2", "gpt2")];
 
 /// `model.layers.3.self_attn.q_proj.weight` → `blk.3.attn_q.weight`.
 fn gguf_name(name: &str) -> String {
@@ -304,10 +383,24 @@ fn gguf_name(name: &str) -> String {
         ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"),
         ("self_attn.o_proj", "attn_output"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
+        ("pre_feedforward_layernorm", "ffn_norm"),
+        ("post_feedforward_layernorm", "post_ffw_norm"),
         ("post_attention_layernorm", "ffn_norm"),
         ("mlp.gate_proj", "ffn_gate"),
         ("mlp.up_proj", "ffn_up"),
         ("mlp.down_proj", "ffn_down"),
+        ("transformer.wte", "token_embd"),
+        ("transformer.wpe", "position_embd"),
+        ("transformer.ln_f", "output_norm"),
+        ("transformer.h", "blk"),
+        ("ln_1", "attn_norm"),
+        ("ln_2", "ffn_norm"),
+        ("attn.c_attn", "attn_qkv"),
+        ("attn.c_proj", "attn_output"),
+        ("mlp.c_fc", "ffn_up"),
+        ("mlp.c_proj", "ffn_down"),
     ];
     pairs.iter().fold(name.to_owned(), |name, (hf, gguf)| name.replace(hf, gguf))
 }

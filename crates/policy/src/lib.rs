@@ -1,33 +1,53 @@
-//! Language models on burn: load what people have, sample from it, differentiate it.
+//! Language models and reward models on burn: load what people have, sample from it, differentiate it, score with it.
 //!
-//! A [`Policy`] is a [`Decoder`] and its [`Tokenizer`], loaded from a Hugging Face folder or a GGUF file
-//! or started from nothing. [`generate`] samples from it over a [`KvCache`]; [`Decoder::hidden`] and
-//! [`Decoder::token_log_probs`] score given tokens, with gradients on a [`Decoder::tracked`] view; [`AdamW`]
-//! takes the step. The [`ops`] underneath are fused on the CPU and plain tensor code elsewhere.
+//! A model is declared once: its [`ModelConfig`] (a `config.json`) gives a [`layout`] of named tensors, and
+//! loading, checking, gradients, moments, LoRA and saving all walk that list. Two architectures compute: the
+//! [`Decoder`] (Llama, Mistral, Qwen, Gemma, GPT-2) and the [`Encoder`] (BERT, RoBERTa, DeBERTa).
+//!
+//! A [`Policy`] is a decoder with its [`Tokenizer`], from a Hugging Face folder or a GGUF file.
+//! [`generate`] samples from it over a [`KvCache`]; [`Decoder::score`] gives log-probs of given tokens,
+//! [`Gradients::add`] the gradient of a loss of them, and [`AdamW`] takes the step. A [`RewardModel`] gives a
+//! conversation its score. The [`ops`] underneath are fused on the CPU and plain tensor code elsewhere.
 //!
 //! This crate takes paths, never addresses, and does not know why it is asked.
 
 mod cache;
-pub mod checkpoint;
-mod config;
+pub mod chat;
+mod checkpoint;
+pub mod config;
 mod decoder;
 mod device;
+mod encoder;
+mod engine;
 mod error;
 pub mod gguf;
+pub mod layout;
+mod model;
 pub mod ops;
 mod optim;
+mod pass;
 mod policy;
 mod quants;
-mod sample;
+pub mod reward;
+mod sampling;
+mod score;
 mod tokenizer;
+mod vocabulary;
 pub mod weights;
 
 pub use cache::KvCache;
+pub use chat::{Conversation, Turn};
 pub use config::ModelConfig;
 pub use decoder::Decoder;
 pub use device::device;
+pub use encoder::Encoder;
+pub use engine::{Engine, Finish, Fresh, MemoryPlan, Next, Request, Sample, generate};
 pub use error::PolicyError;
+pub use layout::Lora;
+pub use model::layout as layout_of;
 pub use optim::{AdamW, Gradients, Moments};
-pub use policy::{Policy, Scored, Sequence};
-pub use sample::{Finish, Request, Sample, Sampling, generate};
-pub use tokenizer::{Tokenizer, Turn};
+pub use policy::Policy;
+pub use reward::RewardModel;
+pub use sampling::{Drawn, Sampling, pick};
+pub use score::{Keep, Scored, Sequence, floats, micro_batches};
+pub use tokenizer::{TextStream, Tokenizer};

@@ -1,11 +1,18 @@
 //! AdamW with clipping by global norm, updating a decoder in place.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use burn::tensor::{Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint;
 use crate::decoder::Decoder;
+use crate::error::PolicyError;
+use crate::layout::{Form, Spec};
+use crate::ops::in_pool;
 use crate::ops::kernels::{self, AdamStep};
-use crate::weights::{Weights, layout};
+use crate::weights::Weights;
 
 /// Constants of AdamW (Loshchilov & Hutter, 2019).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -33,10 +40,33 @@ pub struct Moments {
     pub steps: u64,
 }
 
+/// Where the two moments of a checkpoint lie.
+const FILES: [&str; 2] = ["adam_m.safetensors", "adam_v.safetensors"];
+
 impl Moments {
-    /// Zeros for every weight of a decoder.
+    /// The files that [`Moments::load`] reads: name and contents.
+    pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, PolicyError> {
+        let bytes = |x| checkpoint::to_safetensors(x, |spec| spec.trained.then(|| spec.name.clone()));
+        Ok(vec![(FILES[0], bytes(&self.m)?), (FILES[1], bytes(&self.v)?)])
+    }
+
+    /// Reads the moments of a decoder back from a folder, bit for bit.
+    pub fn load(decoder: &Decoder, folder: &Path, steps: u64) -> Result<Self, PolicyError> {
+        let trained = Arc::new(decoder.layout().trained());
+        let read = |name: &str| -> Result<Weights<Vec<f32>>, PolicyError> {
+            let found = checkpoint::find_in_file(&folder.join(name), &trained)?;
+            let mut values = Vec::new();
+            found.read(|_| Vec::new(), |_, v| values.push(v))?;
+            let mut values = values.into_iter();
+            let mut next = |spec: &Spec| if spec.trained { values.next() } else { None };
+            Ok(Weights::from(decoder.layout(), |spec| next(spec).unwrap_or_default()))
+        };
+        Ok(Self { m: read(FILES[0])?, v: read(FILES[1])?, steps })
+    }
+
+    /// Zeros for every trained weight of a decoder, nothing for a frozen one.
     pub fn zeros(decoder: &Decoder) -> Self {
-        let zeros = layout(decoder.config()).map(|_, shape| vec![0f32; shape.iter().product()]);
+        let zeros = Weights::from(decoder.layout(), |spec| vec![0f32; if spec.trained { spec.elements() } else { 0 }]);
         Self { m: zeros.clone(), v: zeros, steps: 0 }
     }
 }
@@ -46,34 +76,44 @@ impl Moments {
 pub struct Gradients(Option<Weights<Option<TensorData>>>);
 
 impl Gradients {
-    /// Adds the gradients that `loss` `[1]` sends to the weights of a [`Decoder::tracked`] view.
-    pub fn accumulate(&mut self, tracked: &Decoder, loss: &Tensor<1>) {
+    /// Adds the gradients that `loss` `[1]` sends to tracked weights.
+    pub fn accumulate(&mut self, tracked: &Weights<Tensor<2>>, loss: &Tensor<1>) {
         let mut grads = loss.backward();
-        let fresh = tracked.weights().map(|_, w| w.grad_remove(&mut grads).map(Tensor::into_data));
-        self.0 = Some(match self.0.take() {
-            None => fresh,
-            Some(mut sum) => {
-                let mut fresh = fresh;
-                for (sum, fresh) in sum.values_mut().into_iter().zip(fresh.values_mut()) {
-                    match (sum.as_mut(), fresh.take()) {
-                        (Some(sum), Some(fresh)) => {
-                            if let (Ok(sum), Ok(fresh)) = (sum.as_mut_slice::<f32>(), fresh.as_slice::<f32>()) {
-                                kernels::add_assign(sum, fresh);
-                            }
-                        }
-                        (None, Some(fresh)) => *sum = Some(fresh),
-                        (_, None) => {}
+        self.collect(tracked, &mut grads);
+    }
+
+    /// The same, and gives the gradient that arrives at `leaf`.
+    pub(crate) fn accumulate_through(
+        &mut self,
+        tracked: &Weights<Tensor<2>>,
+        loss: &Tensor<1>,
+        leaf: &Tensor<2>,
+    ) -> Tensor<2> {
+        let mut grads = loss.backward();
+        self.collect(tracked, &mut grads);
+        leaf.grad_remove(&mut grads).unwrap_or_else(|| leaf.clone().inner().zeros_like())
+    }
+
+    fn collect(&mut self, tracked: &Weights<Tensor<2>>, grads: &mut burn::tensor::Gradients) {
+        let sums = self.0.get_or_insert_with(|| Weights::from(tracked.layout(), |_| None));
+        for ((spec, w), sum) in tracked.entries().zip(sums.values_mut()) {
+            let Some(fresh) = spec.trained.then(|| w.grad_remove(grads)).flatten() else { continue };
+            let fresh = fresh.into_data();
+            match sum {
+                None => *sum = Some(fresh),
+                Some(sum) => {
+                    if let (Ok(sum), Ok(fresh)) = (sum.as_mut_slice::<f32>(), fresh.as_slice::<f32>()) {
+                        kernels::add_assign(sum, fresh);
                     }
                 }
-                sum
             }
-        });
+        }
     }
 
     /// Euclidean norm over all weights.
     pub fn norm(&self) -> f64 {
         let Some(sum) = &self.0 else { return 0.0 };
-        let squares = sum.entries().into_iter().filter_map(|(_, g)| g.as_ref()?.as_slice::<f32>().ok());
+        let squares = sum.entries().filter_map(|(_, g)| g.as_ref()?.as_slice::<f32>().ok());
         squares.map(kernels::square_sum).sum::<f64>().sqrt()
     }
 
@@ -81,7 +121,7 @@ impl Gradients {
     pub fn to_map(&self) -> std::collections::BTreeMap<String, Vec<f32>> {
         let entries = self.0.iter().flat_map(Weights::entries);
         let values = |g: &Option<TensorData>| g.as_ref().and_then(|g| g.as_slice::<f32>().ok()).map(<[f32]>::to_vec);
-        entries.map(|(name, g)| (name, values(g).unwrap_or_default())).collect()
+        entries.map(|(spec, g)| (spec.name.clone(), values(g).unwrap_or_default())).collect()
     }
 }
 
@@ -89,6 +129,10 @@ impl AdamW {
     /// One step at learning rate `lr`; gives the gradient norm before clipping. Gradients that are not
     /// finite change nothing, and the norm says so.
     pub fn step(&self, decoder: &mut Decoder, moments: &mut Moments, gradients: Gradients, lr: f32) -> f64 {
+        in_pool(|| self.step_here(decoder, moments, gradients, lr))
+    }
+
+    fn step_here(&self, decoder: &mut Decoder, moments: &mut Moments, gradients: Gradients, lr: f32) -> f64 {
         let norm = gradients.norm();
         let Some(gradients) = gradients.0 else { return 0.0 };
         if !norm.is_finite() {
@@ -98,10 +142,10 @@ impl AdamW {
         let t = moments.steps as i32;
         let max_norm = f64::from(self.max_norm);
         let grad_scale = if max_norm > 0.0 && norm > max_norm { (max_norm / norm) as f32 } else { 1.0 };
-        let decays: Vec<bool> = gradients.entries().iter().map(|(name, _)| !name.ends_with("norm.weight")).collect();
+        let decays: Vec<bool> = gradients.entries().map(|(spec, _)| spec.form != Form::Vector).collect();
         let mut gradients = gradients;
-        let parts = decoder.weights_mut().values_mut().into_iter().zip(gradients.values_mut());
-        let parts = parts.zip(moments.m.values_mut().into_iter().zip(moments.v.values_mut())).zip(decays);
+        let parts = decoder.weights_mut().values_mut().iter_mut().zip(gradients.values_mut());
+        let parts = parts.zip(moments.m.values_mut().iter_mut().zip(moments.v.values_mut())).zip(decays);
         for (((weight, gradient), (m, v)), decays) in parts {
             let Some(gradient) = gradient.take() else { continue };
             let step = AdamStep {

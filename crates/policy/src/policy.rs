@@ -1,16 +1,19 @@
-//! A decoder with its tokenizer, and the two things everyone asks of them.
+//! A causal language model with its tokenizer: loaded, adapted, saved.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 
 use crate::checkpoint;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, class};
 use crate::decoder::Decoder;
 use crate::error::PolicyError;
-use crate::gguf::Gguf;
-use crate::ops::{Ops, plain};
+use crate::layout::{Layout, Lora};
+use crate::model::{self, Loaded, Model, PEFT};
+use crate::ops::Ops;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
 
@@ -21,42 +24,22 @@ pub struct Policy {
     pub decoder: Decoder,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
-}
-
-/// A prompt and the completion whose tokens are scored.
-#[derive(Clone, Copy, Debug)]
-pub struct Sequence<'a> {
-    /// Tokens before the completion; at least one.
-    pub prompt: &'a [u32],
-    /// Tokens to score; at least one.
-    pub completion: &'a [u32],
-}
-
-/// Scores of completion tokens, those of all sequences one after the other.
-#[derive(Clone, Debug)]
-pub struct Scored {
-    /// Log-prob of each token, `[n]`.
-    pub log_probs: Tensor<1>,
-    /// Entropy of the distribution that each token was drawn from, `[n]`.
-    pub entropies: Tensor<1>,
+    config: Arc<ModelConfig>,
+    place: (Device, Ops),
+    /// Where the frozen weights under an adaptation came from.
+    base: Option<PathBuf>,
 }
 
 impl Policy {
-    /// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors) or a GGUF file.
-    pub fn load(path: &Path, (device, ops): &(Device, Ops)) -> Result<Self, PolicyError> {
-        if path.is_dir() {
-            let at = path.join("config.json");
-            let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
-            let config = ModelConfig::parse(&text).map_err(|why| PolicyError::file(&at, why))?;
-            let tokenizer = Tokenizer::load(path, config.vocab_size)?;
-            let weights = checkpoint::load_folder(path, &config)?;
-            return Ok(Self { decoder: Decoder::new(config, &weights, device, *ops), tokenizer });
-        }
-        let gguf = Gguf::open(path)?;
-        let config = gguf.config()?;
-        let tokenizer = Tokenizer::from_gguf(path, &gguf)?;
-        let weights = checkpoint::load_gguf(path, &gguf, &config)?;
-        Ok(Self { decoder: Decoder::new(config, &weights, device, *ops), tokenizer })
+    /// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), a folder with a PEFT adapter, or a
+    /// GGUF file.
+    pub fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
+        let Loaded { config, model, tokenizer, base } = model::load(path, place)?;
+        let (Model::Decoder(decoder), None) = (model, config.labels) else {
+            let message = "is a classifier (a reward model), not a language model; `rlar score` runs it";
+            return Err(PolicyError::file(path, message));
+        };
+        Ok(Self { decoder, tokenizer, config, place: place.clone(), base })
     }
 
     /// A model with random weights.
@@ -64,11 +47,70 @@ impl Policy {
         config: ModelConfig,
         tokenizer: Tokenizer,
         seed: u64,
-        (device, ops): &(Device, Ops),
+        place: &(Device, Ops),
     ) -> Result<Self, PolicyError> {
-        config.check().map_err(PolicyError::Request)?;
-        let weights = weights::random(&config, seed);
-        Ok(Self { decoder: Decoder::new(config, &weights, device, *ops), tokenizer })
+        match model::random(&config, seed, place)? {
+            Model::Decoder(decoder) if config.labels.is_none() => {
+                Ok(Self { decoder, tokenizer, config: Arc::new(config), place: place.clone(), base: None })
+            }
+            _ => Err(PolicyError::Request("a policy must be a language model".into())),
+        }
+    }
+
+    /// The `config.json` of this model.
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// This model with its weights frozen and a fresh low-rank adaptation to train, which changes nothing yet.
+    /// `base` is where the frozen weights can be found again.
+    pub fn adapt(self, lora: Lora, seed: u64, base: PathBuf) -> Result<Self, PolicyError> {
+        if self.decoder.layout().lora().is_some() {
+            return Err(PolicyError::Request("this policy carries an adaptation already; merge it first".into()));
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut given = self.decoder.weights().entries();
+        let decoder = self.remade(Some(lora), |spec| {
+            if spec.name.contains(".lora_") {
+                let values = burn::tensor::TensorData::new(weights::start(spec, &mut rng), spec.shape);
+                return Tensor::from_data(values, &self.place.0);
+            }
+            given.next().map_or_else(|| Tensor::zeros(spec.shape, &self.place.0), |(_, w)| w.clone())
+        })?;
+        drop(given);
+        Ok(Self { decoder, base: Some(base), ..self })
+    }
+
+    /// This model with its adaptation folded into its weights.
+    pub fn merged(&self) -> Result<Self, PolicyError> {
+        let Some(scale) = self.decoder.layout().lora().map(Lora::scale) else { return Ok(self.clone()) };
+        let entries: Vec<_> = self.decoder.weights().entries().collect();
+        let named = |name: &str| entries.iter().find(|(spec, _)| spec.name == name).map(|(_, w)| (*w).clone());
+        let decoder = self.remade(None, |spec| {
+            let weight = named(&spec.name).unwrap_or_else(|| Tensor::zeros(spec.shape, &self.place.0));
+            let part = |p: &str| spec.name.strip_suffix(".weight").and_then(|n| named(&format!("{n}.lora_{p}.weight")));
+            match (part("A"), part("B")) {
+                (Some(a), Some(b)) => weight + b.matmul(a) * scale,
+                _ => weight,
+            }
+        })?;
+        Ok(Self { decoder, base: None, ..self.clone() })
+    }
+
+    fn remade(
+        &self,
+        lora: Option<Lora>,
+        weight: impl FnMut(&crate::layout::Spec) -> Tensor<2>,
+    ) -> Result<Decoder, PolicyError> {
+        match model::with(&self.config, lora, &self.place, weight)? {
+            Model::Decoder(decoder) => Ok(decoder),
+            Model::Encoder(_) => Err(PolicyError::Request("a policy must be a language model".into())),
+        }
+    }
+
+    /// What the weights are.
+    pub fn layout(&self) -> &Arc<Layout> {
+        self.decoder.layout()
     }
 
     /// A copy of the weights in the host's memory.
@@ -76,42 +118,44 @@ impl Policy {
         self.decoder.weights().map(|_, w| crate::cache::values(w.clone()))
     }
 
-    /// The files of a Hugging Face folder with this model: name and contents.
+    /// The files of a Hugging Face folder with this model, or of PEFT's folder with its adaptation: name and
+    /// contents.
     pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, PolicyError> {
-        let config = self.decoder.config();
-        let mut json = serde_json::to_value(config).map_err(|e| PolicyError::Request(e.to_string()))?;
-        json["architectures"] = serde_json::json!(["LlamaForCausalLM"]);
+        let mut files = match self.layout().lora() {
+            None => self.whole()?,
+            Some(lora) => self.adapter(lora)?,
+        };
+        files.extend(self.tokenizer.files()?.into_iter().map(|(name, text)| (name, text.into_bytes())));
+        Ok(files)
+    }
+
+    fn whole(&self) -> Result<Vec<(&'static str, Vec<u8>)>, PolicyError> {
+        let mut json = self.config.json.clone();
+        json["architectures"] = serde_json::json!([class(&self.config)]);
         json["dtype"] = "float32".into();
         json["torch_dtype"] = "float32".into();
         json["eos_token_id"] = self.tokenizer.eos().into();
-        let mut files = vec![
-            ("config.json", format!("{json:#}").into_bytes()),
-            ("model.safetensors", checkpoint::to_safetensors(&self.weights(), config)?),
-        ];
-        files.extend(self.tokenizer.files()?.map(|(name, text)| (name, text.into_bytes())));
-        Ok(files)
+        let weights = checkpoint::to_safetensors(&self.weights(), |spec| Some(spec.name.clone()))?;
+        Ok(vec![("config.json", format!("{json:#}").into_bytes()), ("model.safetensors", weights)])
     }
-}
 
-impl Decoder {
-    /// Log-probs and entropies of the completion tokens of packed sequences at a sampling temperature,
-    /// differentiable on a [`Decoder::tracked`] view. Logits exist for completion tokens only.
-    pub fn score(&self, sequences: &[Sequence], temperature: f32) -> Scored {
-        let (mut ids, mut lens, mut rows, mut targets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for s in sequences {
-            let start = ids.len();
-            // The last token predicts nothing that is asked for, so it is not run.
-            ids.extend_from_slice(s.prompt);
-            ids.extend_from_slice(&s.completion[..s.completion.len() - 1]);
-            lens.push(ids.len() - start);
-            rows.extend((0..s.completion.len()).map(|i| (start + s.prompt.len() - 1 + i) as i64));
-            targets.extend_from_slice(s.completion);
+    fn adapter(&self, lora: &Lora) -> Result<Vec<(&'static str, Vec<u8>)>, PolicyError> {
+        let mut json = serde_json::to_value(lora).map_err(|e| PolicyError::Request(e.to_string()))?;
+        let base = self.base.as_ref().map(|b| b.display().to_string()).unwrap_or_default();
+        let gpt2 = self.config.json["model_type"] == "gpt2";
+        let about = [
+            ("peft_type", "LORA".into()),
+            ("task_type", "CAUSAL_LM".into()),
+            ("bias", "none".into()),
+            ("base_model_name_or_path", base.into()),
+            ("fan_in_fan_out", gpt2.into()),
+            ("inference_mode", true.into()),
+        ];
+        for (key, value) in about {
+            json[key] = value;
         }
-        let hidden = self.hidden(&ids, &lens);
-        let index = plain::ints(rows, &hidden.device().without_autodiff());
-        let n = targets.len();
-        let out = self.token_log_probs(hidden.select(0, index), Arc::from(targets), temperature);
-        let column = |i| out.clone().narrow(1, i, 1).reshape([n]);
-        Scored { log_probs: column(0), entropies: column(1) }
+        let weights =
+            checkpoint::to_safetensors(&self.weights(), |spec| spec.trained.then(|| format!("{PEFT}{}", spec.name)))?;
+        Ok(vec![("adapter_config.json", format!("{json:#}").into_bytes()), ("adapter_model.safetensors", weights)])
     }
 }

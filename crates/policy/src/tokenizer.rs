@@ -1,10 +1,8 @@
-//! Text to tokens and back, and chats to text.
+//! Text to tokens and back, and chats to tokens.
 
+use std::ops::Range;
 use std::path::Path;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{Environment, ErrorKind, context};
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -12,8 +10,10 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, Tokenizer as Inner};
 
+use crate::chat::{ChatTemplate, Conversation, Rendered, Turn};
 use crate::error::PolicyError;
-use crate::gguf::{Gguf, Value};
+use crate::gguf::Gguf;
+use crate::vocabulary;
 
 /// The chat template of models that rlar starts from nothing.
 const OWN_TEMPLATE: &str = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}\
@@ -25,17 +25,9 @@ const OWN_SPECIALS: [&str; 4] = ["<|end|>", "<|system|>", "<|user|>", "<|assista
 pub struct Tokenizer {
     inner: Inner,
     eos: Vec<u32>,
-    bos: Option<String>,
-    template: Option<String>,
-}
-
-/// One turn of a chat, as templates read it.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Turn<'a> {
-    /// `system`, `user` or `assistant`.
-    pub role: &'a str,
-    /// What was said.
-    pub content: &'a str,
+    template: Option<ChatTemplate>,
+    /// `bos_token`, `eos_token` and their like, as the model's files name them.
+    tokens: Vec<(String, String)>,
 }
 
 fn wrong(e: impl std::fmt::Display) -> PolicyError {
@@ -43,7 +35,7 @@ fn wrong(e: impl std::fmt::Display) -> PolicyError {
 }
 
 /// Digits one by one, then bytes with GPT-2's splits.
-fn digits_then_bytes() -> PreTokenizerWrapper {
+pub(crate) fn digits_then_bytes() -> PreTokenizerWrapper {
     let bytes = ByteLevel::new(false, true, true);
     PreTokenizerWrapper::Sequence(Sequence::new(vec![
         PreTokenizerWrapper::Digits(Digits::new(true)),
@@ -68,7 +60,8 @@ impl Tokenizer {
         let mut model = tokenizers::models::TrainerWrapper::from(trainer);
         inner.train(&mut model, texts.into_iter()).map_err(wrong)?;
         let eos = inner.token_to_id(OWN_SPECIALS[0]).ok_or_else(|| wrong("training lost the end token"))?;
-        Ok(Self { inner, eos: vec![eos], bos: None, template: Some(OWN_TEMPLATE.into()) })
+        let tokens = vec![("eos_token".to_owned(), OWN_SPECIALS[0].to_owned())];
+        Ok(Self::assemble(inner, vec![eos], Some(OWN_TEMPLATE.into()), tokens))
     }
 
     /// Reads `tokenizer.json` and, where present, `tokenizer_config.json`, `generation_config.json` and
@@ -90,10 +83,14 @@ impl Tokenizer {
                 Err(e) => Err(PolicyError::io(&path)(e)),
             }
         };
-        let (own, generation, model) =
-            (json("tokenizer_config.json")?, json("generation_config.json")?, json("config.json")?);
-        let token = |v: &serde_json::Value| v.as_str().or_else(|| v["content"].as_str()).map(str::to_owned);
-        let mut eos: Vec<u32> = token(&own["eos_token"]).and_then(|t| inner.token_to_id(&t)).into_iter().collect();
+        let (own, map) = (json("tokenizer_config.json")?, json("special_tokens_map.json")?);
+        let (generation, model) = (json("generation_config.json")?, json("config.json")?);
+        let text = |v: &serde_json::Value| v.as_str().or_else(|| v["content"].as_str()).map(str::to_owned);
+        let named = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+        let token = |name: &&str| Some(((*name).to_owned(), text(&own[*name]).or_else(|| text(&map[*name]))?));
+        let tokens: Vec<(String, String)> = named.iter().filter_map(token).collect();
+        let own_end = tokens.iter().find(|(name, _)| name == "eos_token").and_then(|(_, t)| inner.token_to_id(t));
+        let mut eos: Vec<u32> = own_end.into_iter().collect();
         for ids in [&generation["eos_token_id"], &model["eos_token_id"]] {
             let listed = ids.as_array().map_or(std::slice::from_ref(ids), Vec::as_slice);
             eos.extend(listed.iter().filter_map(serde_json::Value::as_u64).map(|id| id as u32));
@@ -102,49 +99,28 @@ impl Tokenizer {
         let mut seen = std::collections::BTreeSet::new();
         eos.retain(|id| seen.insert(*id));
         let template = std::fs::read_to_string(folder.join("chat_template.jinja")).ok();
-        let template = template.or_else(|| own["chat_template"].as_str().map(str::to_owned));
-        let tokenizer = Self { inner, eos, bos: token(&own["bos_token"]), template };
+        // Some models name several templates; the one for plain chats is `default`.
+        let listed = own["chat_template"].as_array().and_then(|list| list.iter().find(|t| t["name"] == "default"));
+        let template = template
+            .or_else(|| own["chat_template"].as_str().map(str::to_owned))
+            .or_else(|| listed.and_then(|t| t["template"].as_str()).map(str::to_owned));
+        let tokenizer = Self::assemble(inner, eos, template, tokens);
         tokenizer.check(&path, vocab_size)?;
         Ok(tokenizer)
     }
 
     /// Rebuilds the tokenizer that a GGUF file's metadata describes.
     pub fn from_gguf(path: &Path, gguf: &Gguf) -> Result<Self, PolicyError> {
-        let model = gguf.text("tokenizer.ggml.model")?;
-        let flavour = gguf.text("tokenizer.ggml.pre").unwrap_or("default");
-        if model != "gpt2" || flavour != "smollm" {
-            let message = format!("tokenizer `{model}` / `{flavour}` is not supported; supported: gpt2 / smollm");
-            return Err(PolicyError::file(path, message));
-        }
-        let tokens = gguf.texts("tokenizer.ggml.tokens")?;
-        let vocab: Vec<(String, u32)> = tokens.iter().enumerate().map(|(i, t)| ((*t).to_owned(), i as u32)).collect();
-        let merges = gguf.texts("tokenizer.ggml.merges")?.into_iter().map(|m| match m.split_once(' ') {
-            Some((a, b)) => Ok((a.to_owned(), b.to_owned())),
-            None => Err(PolicyError::file(path, format!("merge `{m}` is not a pair"))),
-        });
-        let merges = merges.collect::<Result<Vec<_>, _>>()?;
-        let bpe =
-            BPE::builder().vocab_and_merges(vocab.into_iter().collect::<tokenizers::models::bpe::Vocab>(), merges);
-        let bpe = bpe.build().map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
-        let mut inner = Inner::new(ModelWrapper::BPE(bpe));
-        inner.with_pre_tokenizer(Some(digits_then_bytes()));
-        inner.with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevelDecoder::default())));
-        // Type 3 is a control token.
-        if let Some(Value::List(types)) = gguf.get("tokenizer.ggml.token_type") {
-            let control = types.iter().zip(&tokens).filter(|(t, _)| **t == Value::Int(3));
-            let control: Vec<AddedToken> = control.map(|(_, t)| AddedToken::from(*t, true)).collect();
-            inner.add_special_tokens(control).map_err(wrong)?;
-        }
-        let id = |key: &str| match gguf.get(key) {
-            Some(Value::Int(id)) => Some(*id as u32),
-            _ => None,
-        };
-        let eos = id("tokenizer.ggml.eos_token_id").into_iter().collect();
-        let bos = id("tokenizer.ggml.bos_token_id").and_then(|id| inner.id_to_token(id));
+        let vocabulary::Rebuilt { inner, eos, tokens } = vocabulary::rebuild(path, gguf)?;
         let template = gguf.text("tokenizer.chat_template").ok().map(str::to_owned);
-        let tokenizer = Self { inner, eos, bos, template };
-        tokenizer.check(path, tokens.len())?;
+        let tokenizer = Self::assemble(inner, eos, template, tokens);
+        tokenizer.check(path, gguf.texts("tokenizer.ggml.tokens")?.len())?;
         Ok(tokenizer)
+    }
+
+    fn assemble(inner: Inner, eos: Vec<u32>, template: Option<String>, tokens: Vec<(String, String)>) -> Self {
+        let template = template.map(|source| ChatTemplate { source, tokens: tokens.clone() });
+        Self { inner, eos, template, tokens }
     }
 
     fn check(&self, path: &Path, vocab_size: usize) -> Result<(), PolicyError> {
@@ -162,14 +138,31 @@ impl Tokenizer {
         Ok(())
     }
 
+    /// Token ids of a text with the special tokens that the model expects around one, such as BOS.
+    pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
+        Ok(self.inner.encode_fast(text, true).map_err(wrong)?.get_ids().to_vec())
+    }
+
     /// Token ids of a text; special tokens in it are recognised, none are added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
         Ok(self.inner.encode_fast(text, false).map_err(wrong)?.get_ids().to_vec())
     }
 
+    /// Token ids of two texts joined as the tokenizer joins a pair, with the special tokens that it adds, and the
+    /// segment of each.
+    pub fn encode_pair(&self, first: &str, second: &str) -> Result<(Vec<u32>, Vec<u32>), PolicyError> {
+        let encoding = self.inner.encode_fast((first, second), true).map_err(wrong)?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
+    }
+
     /// The text of token ids, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String, PolicyError> {
         self.inner.decode(ids, true).map_err(wrong)
+    }
+
+    /// Changes the tokens that end a reply.
+    pub fn set_eos(&mut self, eos: Vec<u32>) {
+        self.eos = eos;
     }
 
     /// Tokens that end a reply; the first is the one to teach.
@@ -190,35 +183,104 @@ impl Tokenizer {
     /// The text that the model's own chat template makes of a conversation, ready for the model's reply
     /// when `generation` is set.
     pub fn chat(&self, turns: &[Turn], generation: bool) -> Result<String, PolicyError> {
-        let template =
-            self.template.as_deref().ok_or_else(|| wrong("this model has no chat template; use plain prompts"))?;
-        let mut env = Environment::new();
-        // Hugging Face renders with these two, and with Python's string methods.
-        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-        env.set_syntax(syntax.map_err(|e| wrong(format!("chat template: {e:#}")))?);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        env.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, message))
-        });
-        let eos = self.eos.first().and_then(|id| self.inner.id_to_token(*id));
-        let template = env.template_from_str(template).map_err(|e| wrong(format!("chat template: {e:#}")))?;
-        template
-            .render(context! { messages => Serde(turns), add_generation_prompt => generation, bos_token => self.bos.clone(), eos_token => eos })
-            .map_err(|e| wrong(format!("chat template: {e:#}")))
+        Ok(self.render(&Conversation::of(turns, generation))?.text)
+    }
+
+    /// The text of a conversation, and what of it the template marks as the model's own words.
+    pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
+        let template = self.template.as_ref();
+        template.ok_or_else(|| wrong("this model has no chat template; use plain prompts"))?.render(conversation)
+    }
+
+    /// The tokens of a conversation, and which of them are the model's own words: what multi-turn training learns.
+    /// Where the template has no `{% generation %}` marks, a reply is what a conversation up to it adds to the
+    /// conversation before it.
+    pub fn masked(&self, conversation: &Conversation) -> Result<(Vec<u32>, Vec<bool>), PolicyError> {
+        let whole = self.render(conversation)?;
+        let spans = if self.template.as_ref().is_some_and(ChatTemplate::marks_replies) {
+            whole.assistant
+        } else {
+            self.replies(conversation, &whole.text)?
+        };
+        let encoding = self.inner.encode(whole.text.as_str(), false).map_err(wrong)?;
+        let own = |(a, b): &(usize, usize)| spans.iter().any(|s| *a < s.end && *b > s.start);
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().iter().map(own).collect()))
+    }
+
+    fn replies(&self, conversation: &Conversation, whole: &str) -> Result<Vec<Range<usize>>, PolicyError> {
+        let up_to = |n: usize, generation: bool| -> Result<String, PolicyError> {
+            let messages = conversation.messages[..n].to_vec();
+            Ok(self.render(&Conversation { messages, generation, ..conversation.clone() })?.text)
+        };
+        let mut spans = Vec::new();
+        for (i, message) in conversation.messages.iter().enumerate() {
+            if message["role"] != "assistant" {
+                continue;
+            }
+            let (before, after) = (up_to(i, true)?, up_to(i + 1, false)?);
+            if !after.starts_with(&before) || !whole.starts_with(&after) {
+                let message = "the chat template writes earlier turns differently once later ones follow; training on \
+                               several turns needs `{% generation %}` marks in it";
+                return Err(wrong(message));
+            }
+            spans.push(before.len()..after.len());
+        }
+        Ok(spans)
     }
 
     /// `tokenizer.json` and `tokenizer_config.json` as texts.
     pub fn files(&self) -> Result<[(&'static str, String); 2], PolicyError> {
-        let eos = self.eos.first().and_then(|id| self.inner.id_to_token(*id));
-        let own = serde_json::json!({
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": self.bos,
-            "eos_token": eos,
-            "chat_template": self.template,
-        });
+        let mut own = serde_json::json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
+        for (name, token) in &self.tokens {
+            own[name] = token.clone().into();
+        }
+        if let Some(template) = &self.template {
+            own["chat_template"] = template.source.clone().into();
+        }
         Ok([
             ("tokenizer.json", self.inner.to_string(true).map_err(wrong)?),
             ("tokenizer_config.json", format!("{own:#}")),
         ])
+    }
+}
+
+/// Text that grows token by token, in whole characters.
+#[derive(Clone, Debug, Default)]
+pub struct TextStream {
+    tokens: Vec<u32>,
+    /// First token of the window that is decoded again with every new one: some tokenizers write a token
+    /// differently at the start of a text.
+    window: usize,
+    /// First token whose text is not out yet.
+    pending: usize,
+    text: String,
+}
+
+impl TextStream {
+    /// The text so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Takes in a token; its text joins once its last character is whole.
+    pub fn push(&mut self, tokenizer: &Tokenizer, token: u32) -> Result<(), PolicyError> {
+        self.tokens.push(token);
+        self.flush(tokenizer, false)
+    }
+
+    /// Lets out what waits for the rest of a character.
+    pub fn finish(&mut self, tokenizer: &Tokenizer) -> Result<(), PolicyError> {
+        self.flush(tokenizer, true)
+    }
+
+    fn flush(&mut self, tokenizer: &Tokenizer, last: bool) -> Result<(), PolicyError> {
+        let old = tokenizer.decode(&self.tokens[self.window..self.pending])?;
+        let new = tokenizer.decode(&self.tokens[self.window..])?;
+        if new.len() > old.len() && (last || !new.ends_with('\u{fffd}')) {
+            self.text.push_str(new.get(old.len()..).unwrap_or(""));
+            self.window = self.pending;
+            self.pending = self.tokens.len();
+        }
+        Ok(())
     }
 }

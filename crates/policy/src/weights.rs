@@ -1,162 +1,110 @@
-//! The tensors of a decoder as a container over anything: shapes, weights, gradients, moments.
+//! One value per tensor of a model: shapes, weights, gradients, moments.
 
-use std::convert::Infallible;
+use std::ops::Index;
+use std::sync::Arc;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::ModelConfig;
+use crate::layout::{Form, Id, Layout, Spec, Start};
 
-macro_rules! layer {
-    ($($(#[$doc:meta])* $field:ident = $name:literal,)*) => {
-        /// One decoder layer; the fields bear the checkpoint's names.
-        #[derive(Clone, Debug)]
-        pub struct Layer<T> { $($(#[$doc])* pub $field: T,)* }
-
-        impl<T> Layer<T> {
-            fn try_map<U, E>(&self, at: &str, f: &mut impl FnMut(&str, &T) -> Result<U, E>) -> Result<Layer<U>, E> {
-                Ok(Layer { $($field: f(&format!(concat!("{}.", $name, ".weight"), at), &self.$field)?,)* })
-            }
-
-            fn collect<'a>(&'a self, at: &str, out: &mut Vec<(String, &'a T)>) {
-                $(out.push((format!(concat!("{}.", $name, ".weight"), at), &self.$field));)*
-            }
-
-            fn collect_mut<'a>(&'a mut self, out: &mut Vec<&'a mut T>) {
-                $(out.push(&mut self.$field);)*
-            }
-        }
-    };
-}
-
-layer! {
-    /// Norm before attention, `[1, hidden]`.
-    input_layernorm = "input_layernorm",
-    /// `[heads · head_dim, hidden]`.
-    q_proj = "self_attn.q_proj",
-    /// `[kv_heads · head_dim, hidden]`.
-    k_proj = "self_attn.k_proj",
-    /// `[kv_heads · head_dim, hidden]`.
-    v_proj = "self_attn.v_proj",
-    /// `[hidden, heads · head_dim]`.
-    o_proj = "self_attn.o_proj",
-    /// Norm before the feed-forward block, `[1, hidden]`.
-    post_attention_layernorm = "post_attention_layernorm",
-    /// `[intermediate, hidden]`.
-    gate_proj = "mlp.gate_proj",
-    /// `[intermediate, hidden]`.
-    up_proj = "mlp.up_proj",
-    /// `[hidden, intermediate]`.
-    down_proj = "mlp.down_proj",
-}
-
-/// Everything a decoder holds, one `T` per tensor.
+/// One `T` per tensor of a layout.
 #[derive(Clone, Debug)]
 pub struct Weights<T> {
-    /// Token embedding, `[vocab, hidden]`.
-    pub embed_tokens: T,
-    /// Layers from the input up.
-    pub layers: Vec<Layer<T>>,
-    /// Norm before the head, `[1, hidden]`.
-    pub norm: T,
-    /// Output head `[vocab, hidden]`; the embedding serves when absent.
-    pub lm_head: Option<T>,
+    layout: Arc<Layout>,
+    values: Vec<T>,
 }
 
 impl<T> Weights<T> {
-    /// Applies `f` to every tensor with its checkpoint name, in a fixed order.
-    pub fn try_map<U, E>(&self, mut f: impl FnMut(&str, &T) -> Result<U, E>) -> Result<Weights<U>, E> {
-        let embed_tokens = f("model.embed_tokens.weight", &self.embed_tokens)?;
-        let layers = self.layers.iter().enumerate();
-        let layers = layers.map(|(i, l)| l.try_map(&format!("model.layers.{i}"), &mut f)).collect::<Result<_, E>>()?;
-        let norm = f("model.norm.weight", &self.norm)?;
-        let lm_head = self.lm_head.as_ref().map(|t| f("lm_head.weight", t)).transpose()?;
-        Ok(Weights { embed_tokens, layers, norm, lm_head })
+    /// Makes a value for every tensor.
+    pub fn try_from<E>(layout: &Arc<Layout>, make: impl FnMut(&Spec) -> Result<T, E>) -> Result<Self, E> {
+        let values = layout.specs().iter().map(make).collect::<Result<_, E>>()?;
+        Ok(Self { layout: layout.clone(), values })
     }
 
-    /// [`Weights::try_map`] for what cannot fail.
-    pub fn map<U>(&self, mut f: impl FnMut(&str, &T) -> U) -> Weights<U> {
-        match self.try_map(|name, t| Ok::<_, Infallible>(f(name, t))) {
-            Ok(weights) => weights,
-            Err(never) => match never {},
-        }
+    /// [`Weights::try_from`] for what cannot fail.
+    pub fn from(layout: &Arc<Layout>, make: impl FnMut(&Spec) -> T) -> Self {
+        Self { layout: layout.clone(), values: layout.specs().iter().map(make).collect() }
     }
 
-    /// Every tensor with its checkpoint name, in [`Weights::try_map`]'s order.
-    pub fn entries(&self) -> Vec<(String, &T)> {
-        let mut out = vec![("model.embed_tokens.weight".to_owned(), &self.embed_tokens)];
-        for (i, layer) in self.layers.iter().enumerate() {
-            layer.collect(&format!("model.layers.{i}"), &mut out);
-        }
-        out.push(("model.norm.weight".to_owned(), &self.norm));
-        out.extend(self.lm_head.iter().map(|t| ("lm_head.weight".to_owned(), t)));
-        out
+    /// What the values belong to.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
     }
 
-    /// Every tensor for change in place, in the same order.
-    pub fn values_mut(&mut self) -> Vec<&mut T> {
-        let mut out = vec![&mut self.embed_tokens];
-        for layer in &mut self.layers {
-            layer.collect_mut(&mut out);
-        }
-        out.push(&mut self.norm);
-        out.extend(self.lm_head.iter_mut());
-        out
+    /// Every tensor with its description, in the layout's order.
+    pub fn entries(&self) -> impl Iterator<Item = (&Spec, &T)> {
+        self.layout.specs().iter().zip(&self.values)
+    }
+
+    /// The same values for change in place.
+    pub fn values_mut(&mut self) -> &mut [T] {
+        &mut self.values
+    }
+
+    /// Applies `f` to every value.
+    pub fn map<U>(&self, mut f: impl FnMut(&Spec, &T) -> U) -> Weights<U> {
+        let values = self.entries().map(|(spec, value)| f(spec, value)).collect();
+        Weights { layout: self.layout.clone(), values }
+    }
+
+    /// The same, taking the values.
+    pub fn into_map<U>(self, f: impl FnMut(T) -> U) -> Weights<U> {
+        Weights { layout: self.layout, values: self.values.into_iter().map(f).collect() }
     }
 }
 
-/// The shape of every tensor that a configuration asks for. Norm weights are `[1, hidden]` in memory and
-/// `[hidden]` in files.
-pub fn layout(config: &ModelConfig) -> Weights<[usize; 2]> {
-    let (d, inner) = (config.hidden_size, config.intermediate_size);
-    let (q, kv) = (config.num_attention_heads * config.head_dim(), config.kv_heads() * config.head_dim());
-    let layer = Layer {
-        input_layernorm: [1, d],
-        q_proj: [q, d],
-        k_proj: [kv, d],
-        v_proj: [kv, d],
-        o_proj: [d, q],
-        post_attention_layernorm: [1, d],
-        gate_proj: [inner, d],
-        up_proj: [inner, d],
-        down_proj: [d, inner],
-    };
-    Weights {
-        embed_tokens: [config.vocab_size, d],
-        layers: vec![layer; config.num_hidden_layers],
-        norm: [1, d],
-        lm_head: (!config.tie_word_embeddings).then_some([config.vocab_size, d]),
+impl<T> Index<Id> for Weights<T> {
+    type Output = T;
+    fn index(&self, id: Id) -> &T {
+        &self.values[id.0]
     }
 }
 
-/// Number of weights.
-pub fn parameters(config: &ModelConfig) -> usize {
-    layout(config).entries().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()
+/// The values with which a tensor starts. Tensors of one model must be asked for in the layout's order.
+pub fn start(spec: &Spec, rng: &mut impl Rng) -> Vec<f32> {
+    match spec.start {
+        Start::Constant(value) => vec![value; spec.elements()],
+        Start::Normal(deviation) => (0..spec.elements()).map(|_| normal(rng) * deviation).collect(),
+    }
 }
 
 /// Random weights: normal with deviation `1/√fan_in` for matrices (0.02 for embeddings, residual outputs
 /// further divided by `√(2 · layers)` as in GPT-2), ones for norms.
-pub fn random(config: &ModelConfig, seed: u64) -> Weights<Vec<f32>> {
+pub fn random(layout: &Arc<Layout>, seed: u64) -> Weights<Vec<f32>> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let depth = (2.0 * config.num_hidden_layers as f32).sqrt();
-    layout(config).map(|name, shape| {
-        let n = shape.iter().product();
-        if name.ends_with("norm.weight") {
-            return vec![1.0; n];
-        }
-        let residual = name.ends_with("o_proj.weight") || name.ends_with("down_proj.weight");
-        let fan = 1.0 / (shape[1] as f32).sqrt();
-        let deviation = match name {
-            "model.embed_tokens.weight" | "lm_head.weight" => 0.02,
-            _ if residual => fan / depth,
-            _ => fan,
-        };
-        (0..n).map(|_| normal(&mut rng) * deviation).collect()
-    })
+    Weights::from(layout, |spec| start(spec, &mut rng))
 }
 
 /// A standard normal draw (Box–Muller).
 fn normal(rng: &mut impl Rng) -> f32 {
     let (u, v): (f64, f64) = (rng.random(), rng.random());
     ((-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
+}
+
+/// Exchanges the axes of a row-major `[rows, columns]`.
+pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
+    let mut out = vec![0f32; values.len()];
+    for (r, row) in values.chunks_exact(columns.max(1)).enumerate() {
+        for (c, value) in row.iter().enumerate() {
+            out[c * rows + r] = *value;
+        }
+    }
+    out
+}
+
+/// From a file's order to memory's.
+pub(crate) fn from_stored(spec: &Spec, values: Vec<f32>) -> Vec<f32> {
+    match spec.form {
+        Form::Transposed => transposed(&values, spec.shape[1], spec.shape[0]),
+        _ => values,
+    }
+}
+
+/// From memory's order to a file's.
+pub(crate) fn to_stored(spec: &Spec, values: &[f32]) -> Vec<f32> {
+    match spec.form {
+        Form::Transposed => transposed(values, spec.shape[0], spec.shape[1]),
+        _ => values.to_vec(),
+    }
 }

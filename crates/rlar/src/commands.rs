@@ -234,9 +234,8 @@ fn run_generate(arguments: &cli::Generate) -> Result<(), Failure> {
         let sampling = Sampling {
             temperature: arguments.temperature,
             top_p: arguments.top_p,
-            top_k: 0,
             max_tokens: arguments.max_tokens,
-            stop: Vec::new(),
+            ..Sampling::default()
         };
         let out = generate(&policy.decoder, &policy.tokenizer, &[request], &sampling, 1)?;
         let text = out.first().and_then(|s| s.first()).map_or("", |s| &s.text);

@@ -14,15 +14,13 @@ use burn::backend::{Backend, Flex, backend_extension};
 use burn::tensor::TensorData;
 use burn_flex::FlexTensor;
 
-use super::kernels::{self, AttentionSaved, Heads, Rope, View};
+use super::kernels::{self, Activation, AttentionSaved, Sight, View};
 
 /// What an attention call needs beside its tensors.
 #[derive(Clone, Debug)]
 pub struct AttentionPlan {
-    /// Head counts and size.
-    pub heads: Heads,
-    /// Rotary tables.
-    pub rope: Arc<Rope>,
+    /// Who sees whom.
+    pub sight: Arc<Sight>,
     /// Lengths of the packed sequences.
     pub lens: Arc<[usize]>,
 }
@@ -30,13 +28,29 @@ pub struct AttentionPlan {
 /// Forward operations: what the model calls.
 #[backend_extension(Flex, Autodiff)]
 pub trait FusedOps: Backend {
-    /// `x · wᵀ` for `x` `[n, in]`, `w` `[out, in]`.
-    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// `x · wᵀ` for `x` `[n, in]`, `w` `[out, in]`; with `steady`, row by row in the same order whatever `n`.
+    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, steady: bool) -> FloatTensor<Self>;
+    /// `x · wᵀ + b` for `b` `[1, out]`.
+    fn fused_affine(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        steady: bool,
+    ) -> FloatTensor<Self>;
+    /// Layer norm of `x` `[n, d]` by `w` and `b` `[1, d]`.
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self>;
     /// Root-mean-square norm of `x` `[n, d]` by `w` `[1, d]`.
     fn fused_rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
-    /// `silu(gate) · up`.
-    fn fused_swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// Packed causal attention.
+    /// `activation(gate) · up`.
+    fn fused_gated(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
+    /// `activation(x)`.
+    fn fused_activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
+    /// Packed attention.
     fn fused_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -53,6 +67,15 @@ pub trait FusedBackward: FusedOps {
     fn linear_dx(g: &FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
     /// See [`FusedBackward::linear_dx`].
     fn linear_dw(g: &FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Gradient by `b` of [`FusedOps::fused_affine`].
+    fn linear_db(g: &FloatTensor<Self>) -> FloatTensor<Self>;
+    /// Gradients of [`FusedOps::fused_layer_norm`].
+    fn layer_norm_backward(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        eps: f32,
+        g: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 3];
     /// Gradients of [`FusedOps::fused_rms_norm`].
     fn rms_norm_backward(
         x: FloatTensor<Self>,
@@ -60,8 +83,15 @@ pub trait FusedBackward: FusedOps {
         eps: f32,
         g: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2];
-    /// Gradients of [`FusedOps::fused_swiglu`].
-    fn swiglu_backward(gate: FloatTensor<Self>, up: FloatTensor<Self>, g: FloatTensor<Self>) -> [FloatTensor<Self>; 2];
+    /// Gradients of [`FusedOps::fused_gated`].
+    fn gated_backward(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        activation: Activation,
+        g: FloatTensor<Self>,
+    ) -> [FloatTensor<Self>; 2];
+    /// Gradient of [`FusedOps::fused_activate`].
+    fn activate_backward(x: FloatTensor<Self>, activation: Activation, g: FloatTensor<Self>) -> FloatTensor<Self>;
     /// [`FusedOps::fused_attention`] with what its backward needs.
     fn attention_saving(
         q: FloatTensor<Self>,
@@ -118,13 +148,10 @@ impl std::ops::Deref for Dense {
 }
 
 impl FusedOps for Flex {
-    fn fused_linear(x: FlexTensor, w: FlexTensor) -> FlexTensor {
+    fn fused_linear(x: FlexTensor, w: FlexTensor, steady: bool) -> FlexTensor {
         let (x, w) = (Dense::new(&x), Dense::new(&w));
         let ([n, inner], [outer, _]) = (x.shape(), w.shape());
-        let mut y = vec![0f32; n * outer];
-        let (a, b) = (View::rows(&x, inner), View::rows(&w, inner).t());
-        kernels::matmul([n, inner, outer], a, b, &mut y, outer, false, true);
-        tensor(y, [n, outer])
+        tensor(kernels::linear([n, inner, outer], &x, &w, None, steady), [n, outer])
     }
 
     fn fused_rms_norm(x: FlexTensor, w: FlexTensor, eps: f32) -> FlexTensor {
@@ -132,9 +159,25 @@ impl FusedOps for Flex {
         tensor(kernels::rms_norm(&x, &w, eps), x.shape())
     }
 
-    fn fused_swiglu(gate: FlexTensor, up: FlexTensor) -> FlexTensor {
+    fn fused_affine(x: FlexTensor, w: FlexTensor, b: FlexTensor, steady: bool) -> FlexTensor {
+        let (x, w, b) = (Dense::new(&x), Dense::new(&w), Dense::new(&b));
+        let ([n, inner], [outer, _]) = (x.shape(), w.shape());
+        tensor(kernels::linear([n, inner, outer], &x, &w, Some(&b), steady), [n, outer])
+    }
+
+    fn fused_layer_norm(x: FlexTensor, w: FlexTensor, b: FlexTensor, eps: f32) -> FlexTensor {
+        let (x, w, b) = (Dense::new(&x), Dense::new(&w), Dense::new(&b));
+        tensor(kernels::layer_norm(&x, &w, &b, eps), x.shape())
+    }
+
+    fn fused_gated(gate: FlexTensor, up: FlexTensor, activation: Activation) -> FlexTensor {
         let (gate, up) = (Dense::new(&gate), Dense::new(&up));
-        tensor(kernels::swiglu(&gate, &up), gate.shape())
+        tensor(kernels::gated(&gate, &up, activation), gate.shape())
+    }
+
+    fn fused_activate(x: FlexTensor, activation: Activation) -> FlexTensor {
+        let x = Dense::new(&x);
+        tensor(kernels::activate(&x, activation), x.shape())
     }
 
     fn fused_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, plan: AttentionPlan) -> FlexTensor {
@@ -170,10 +213,27 @@ impl FusedBackward for Flex {
         [tensor(dx, x.shape()), tensor(dw, w.shape())]
     }
 
-    fn swiglu_backward(gate: FlexTensor, up: FlexTensor, g: FlexTensor) -> [FlexTensor; 2] {
+    fn linear_db(g: &FlexTensor) -> FlexTensor {
+        let g = Dense::new(g);
+        let outer = g.shape()[1];
+        tensor(kernels::column_sum(&g, outer), [1, outer])
+    }
+
+    fn layer_norm_backward(x: FlexTensor, w: FlexTensor, eps: f32, g: FlexTensor) -> [FlexTensor; 3] {
+        let (x, w, g) = (Dense::new(&x), Dense::new(&w), Dense::new(&g));
+        let [dx, dw, db] = kernels::layer_norm_backward(&x, &w, eps, &g);
+        [tensor(dx, x.shape()), tensor(dw, w.shape()), tensor(db, w.shape())]
+    }
+
+    fn gated_backward(gate: FlexTensor, up: FlexTensor, activation: Activation, g: FlexTensor) -> [FlexTensor; 2] {
         let (gate, up, g) = (Dense::new(&gate), Dense::new(&up), Dense::new(&g));
-        let (dgate, dup) = kernels::swiglu_backward(&gate, &up, &g);
+        let (dgate, dup) = kernels::gated_backward(&gate, &up, &g, activation);
         [tensor(dgate, gate.shape()), tensor(dup, gate.shape())]
+    }
+
+    fn activate_backward(x: FlexTensor, activation: Activation, g: FlexTensor) -> FlexTensor {
+        let (x, g) = (Dense::new(&x), Dense::new(&g));
+        tensor(kernels::activate_backward(&x, &g, activation), x.shape())
     }
 
     fn attention_saving(
@@ -183,7 +243,7 @@ impl FusedBackward for Flex {
         plan: &AttentionPlan,
     ) -> (FlexTensor, AttentionSaved) {
         let (q, k, v) = (Dense::new(&q), Dense::new(&k), Dense::new(&v));
-        let (out, saved) = kernels::attention(&q, &k, &v, &plan.rope, plan.heads, &plan.lens);
+        let (out, saved) = kernels::attention(&q, &k, &v, &plan.sight, &plan.lens);
         (tensor(out, q.shape()), saved)
     }
 
@@ -194,7 +254,7 @@ impl FusedBackward for Flex {
         plan: &AttentionPlan,
     ) -> [FlexTensor; 3] {
         let (v, g) = (Dense::new(&v), Dense::new(&g));
-        let [dq, dk, dv] = kernels::attention_backward(saved, &v, &g, &plan.rope, plan.heads, &plan.lens);
+        let [dq, dk, dv] = kernels::attention_backward(saved, &v, &g, &plan.sight, &plan.lens);
         [tensor(dq, g.shape()), tensor(dk, v.shape()), tensor(dv, v.shape())]
     }
 
@@ -253,14 +313,52 @@ impl<B: FusedBackward> Backward<B, 2> for RmsNorm {
 }
 
 #[derive(Debug)]
-struct Swiglu;
-impl<B: FusedBackward> Backward<B, 2> for Swiglu {
+struct Affine;
+impl<B: FusedBackward> Backward<B, 3> for Affine {
     type State = [NodeId; 2];
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, saved: &mut Checkpointer) {
-        let ([ngate, nup], [gate, up]) = (ops.parents, ops.state);
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, saved: &mut Checkpointer) {
+        let ([nx, nw, nb], [x, w]) = (ops.parents, ops.state);
         let g = grads.consume::<B>(&ops.node);
-        let [dgate, dup] = B::swiglu_backward(saved.retrieve_node_output(gate), saved.retrieve_node_output(up), g);
+        register!(B, grads,
+            nx => B::linear_dx(&g, saved.retrieve_node_output(w)),
+            nw => B::linear_dw(&g, saved.retrieve_node_output(x)),
+            nb => B::linear_db(&g));
+    }
+}
+
+#[derive(Debug)]
+struct LayerNorm;
+impl<B: FusedBackward> Backward<B, 3> for LayerNorm {
+    type State = (NodeId, NodeId, f32);
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, saved: &mut Checkpointer) {
+        let ([nx, nw, nb], (x, w, eps)) = (ops.parents, ops.state);
+        let g = grads.consume::<B>(&ops.node);
+        let [dx, dw, db] = B::layer_norm_backward(saved.retrieve_node_output(x), saved.retrieve_node_output(w), eps, g);
+        register!(B, grads, nx => dx, nw => dw, nb => db);
+    }
+}
+
+#[derive(Debug)]
+struct Gated;
+impl<B: FusedBackward> Backward<B, 2> for Gated {
+    type State = (NodeId, NodeId, Activation);
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, saved: &mut Checkpointer) {
+        let ([ngate, nup], (gate, up, activation)) = (ops.parents, ops.state);
+        let g = grads.consume::<B>(&ops.node);
+        let (gate, up) = (saved.retrieve_node_output(gate), saved.retrieve_node_output(up));
+        let [dgate, dup] = B::gated_backward(gate, up, activation, g);
         register!(B, grads, ngate => dgate, nup => dup);
+    }
+}
+
+#[derive(Debug)]
+struct Activate;
+impl<B: FusedBackward> Backward<B, 1> for Activate {
+    type State = (NodeId, Activation);
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, saved: &mut Checkpointer) {
+        let ([nx], (x, activation)) = (ops.parents, ops.state);
+        let g = grads.consume::<B>(&ops.node);
+        register!(B, grads, nx => B::activate_backward(saved.retrieve_node_output(x), activation, g));
     }
 }
 
@@ -290,13 +388,13 @@ impl<B: FusedBackward> Backward<B, 2> for TokenLogProbs {
 }
 
 impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
-    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, steady: bool) -> FloatTensor<Self> {
         match Linear.prepare::<C>([x.node(), w.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut p) => {
                 let state = [p.checkpoint(&x), p.checkpoint(&w)];
-                p.finish(state, B::fused_linear(x.into_primitive(), w.into_primitive()))
+                p.finish(state, B::fused_linear(x.into_primitive(), w.into_primitive(), steady))
             }
-            OpsKind::UnTracked(p) => p.finish(B::fused_linear(x.into_primitive(), w.into_primitive())),
+            OpsKind::UnTracked(p) => p.finish(B::fused_linear(x.into_primitive(), w.into_primitive(), steady)),
         }
     }
 
@@ -310,13 +408,57 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         }
     }
 
-    fn fused_swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        match Swiglu.prepare::<C>([gate.node(), up.node()]).compute_bound().stateful() {
+    fn fused_affine(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        steady: bool,
+    ) -> FloatTensor<Self> {
+        match Affine.prepare::<C>([x.node(), w.node(), b.node()]).compute_bound().stateful() {
             OpsKind::Tracked(mut p) => {
-                let state = [p.checkpoint(&gate), p.checkpoint(&up)];
-                p.finish(state, B::fused_swiglu(gate.into_primitive(), up.into_primitive()))
+                let state = [p.checkpoint(&x), p.checkpoint(&w)];
+                p.finish(state, B::fused_affine(x.into_primitive(), w.into_primitive(), b.into_primitive(), steady))
             }
-            OpsKind::UnTracked(p) => p.finish(B::fused_swiglu(gate.into_primitive(), up.into_primitive())),
+            OpsKind::UnTracked(p) => {
+                p.finish(B::fused_affine(x.into_primitive(), w.into_primitive(), b.into_primitive(), steady))
+            }
+        }
+    }
+
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        match LayerNorm.prepare::<C>([x.node(), w.node(), b.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut p) => {
+                let state = (p.checkpoint(&x), p.checkpoint(&w), eps);
+                p.finish(state, B::fused_layer_norm(x.into_primitive(), w.into_primitive(), b.into_primitive(), eps))
+            }
+            OpsKind::UnTracked(p) => {
+                p.finish(B::fused_layer_norm(x.into_primitive(), w.into_primitive(), b.into_primitive(), eps))
+            }
+        }
+    }
+
+    fn fused_gated(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        match Gated.prepare::<C>([gate.node(), up.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut p) => {
+                let state = (p.checkpoint(&gate), p.checkpoint(&up), activation);
+                p.finish(state, B::fused_gated(gate.into_primitive(), up.into_primitive(), activation))
+            }
+            OpsKind::UnTracked(p) => p.finish(B::fused_gated(gate.into_primitive(), up.into_primitive(), activation)),
+        }
+    }
+
+    fn fused_activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self> {
+        match Activate.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut p) => {
+                let state = (p.checkpoint(&x), activation);
+                p.finish(state, B::fused_activate(x.into_primitive(), activation))
+            }
+            OpsKind::UnTracked(p) => p.finish(B::fused_activate(x.into_primitive(), activation)),
         }
     }
 

@@ -15,13 +15,21 @@ use burn::tensor::Tensor;
 
 pub use fused::AttentionPlan;
 use fused::FusedOps;
-pub use kernels::{Heads, Rope};
+pub use kernels::{Activation, Heads, Rope, RopeConfig, RopeKind, Sight};
+
+/// Runs `f` on a thread of the pool: there, waiting for parallel work means doing some of it. Outside, every
+/// parallel loop would put the caller to sleep, thousands of times per step.
+pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
 
 /// Which implementation runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ops {
     /// Hand-written CPU kernels with their own backward passes.
     Fused,
+    /// The same, with matrix products whose rows do not depend on the rows beside them.
+    Steady,
     /// Plain tensor code, on any device.
     Plain,
 }
@@ -31,9 +39,11 @@ impl Ops {
     pub fn linear(self, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::linear(x, w),
-            Self::Fused => {
-                Tensor::from_dispatch(<Dispatch as FusedOps>::fused_linear(x.into_dispatch(), w.into_dispatch()))
-            }
+            Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_linear(
+                x.into_dispatch(),
+                w.into_dispatch(),
+                self == Self::Steady,
+            )),
         }
     }
 
@@ -41,28 +51,66 @@ impl Ops {
     pub fn rms_norm(self, x: Tensor<2>, w: Tensor<2>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain => plain::rms_norm(x, w, eps),
-            Self::Fused => {
+            Self::Fused | Self::Steady => {
                 Tensor::from_dispatch(<Dispatch as FusedOps>::fused_rms_norm(x.into_dispatch(), w.into_dispatch(), eps))
             }
         }
     }
 
-    /// `silu(gate) · up` (Shazeer, 2020), both `[n, d]`.
-    pub fn swiglu(self, gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    /// `x · wᵀ + b` for `b` `[1, out]`.
+    pub fn affine(self, x: Tensor<2>, w: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
         match self {
-            Self::Plain => plain::swiglu(gate, up),
-            Self::Fused => {
-                Tensor::from_dispatch(<Dispatch as FusedOps>::fused_swiglu(gate.into_dispatch(), up.into_dispatch()))
+            Self::Plain => plain::linear(x, w) + b,
+            Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_affine(
+                x.into_dispatch(),
+                w.into_dispatch(),
+                b.into_dispatch(),
+                self == Self::Steady,
+            )),
+        }
+    }
+
+    /// Layer norm (Ba et al., 2016) of `x` `[n, d]`, scaled by `w` and shifted by `b`, `[1, d]` each.
+    pub fn layer_norm(self, x: Tensor<2>, w: Tensor<2>, b: Tensor<2>, eps: f32) -> Tensor<2> {
+        match self {
+            Self::Plain => plain::layer_norm(x, w, b, eps),
+            Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_layer_norm(
+                x.into_dispatch(),
+                w.into_dispatch(),
+                b.into_dispatch(),
+                eps,
+            )),
+        }
+    }
+
+    /// `activation(gate) · up` (Shazeer, 2020), both `[n, d]`.
+    pub fn gated(self, gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
+        match self {
+            Self::Plain => plain::activate(gate, activation) * up,
+            Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gated(
+                gate.into_dispatch(),
+                up.into_dispatch(),
+                activation,
+            )),
+        }
+    }
+
+    /// `activation(x)` for `x` `[n, d]`.
+    pub fn activate(self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
+        match self {
+            Self::Plain => plain::activate(x, activation),
+            Self::Fused | Self::Steady => {
+                Tensor::from_dispatch(<Dispatch as FusedOps>::fused_activate(x.into_dispatch(), activation))
             }
         }
     }
 
-    /// Causal grouped-query attention with rotary positions over packed sequences: `q`
-    /// `[n, query · dim]`, `k` and `v` `[n, kv · dim]`; gives `[n, query · dim]`.
+    /// Grouped-query attention over packed sequences: `q` `[n, query · dim]`, `k` and `v` `[n, kv · dim]`;
+    /// gives `[n, query · dim]`.
     pub fn attention(self, q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: AttentionPlan) -> Tensor<2> {
         match self {
             Self::Plain => plain::attention(q, k, v, &plan),
-            Self::Fused => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(
+            Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(
                 q.into_dispatch(),
                 k.into_dispatch(),
                 v.into_dispatch(),
@@ -76,7 +124,7 @@ impl Ops {
     pub fn token_log_probs(self, h: Tensor<2>, e: Tensor<2>, targets: Arc<[u32]>) -> Tensor<2> {
         match self {
             Self::Plain => plain::token_log_probs(h, e, &targets),
-            Self::Fused => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_token_log_probs(
+            Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_token_log_probs(
                 h.into_dispatch(),
                 e.into_dispatch(),
                 targets,

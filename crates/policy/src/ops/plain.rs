@@ -1,8 +1,8 @@
 //! The same operations in plain tensor code: the oracle of the fused ones, and what runs on a GPU.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
-use super::{AttentionPlan, Rope};
+use super::{Activation, AttentionPlan, Rope, Sight};
 
 pub fn linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     x.matmul(w.transpose())
@@ -13,12 +13,27 @@ pub fn rms_norm(x: Tensor<2>, w: Tensor<2>, eps: f32) -> Tensor<2> {
     x * scale * w
 }
 
-pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    activation::silu(gate) * up
+pub fn layer_norm(x: Tensor<2>, w: Tensor<2>, b: Tensor<2>, eps: f32) -> Tensor<2> {
+    let x = x.clone() - x.mean_dim(1);
+    let scale = (x.clone().square().mean_dim(1) + eps).sqrt().recip();
+    x * scale * w + b
+}
+
+pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
+    match activation {
+        Activation::Silu => activation::silu(x),
+        Activation::Gelu => activation::gelu(x),
+        Activation::GeluTanh => {
+            let inner = (x.clone() + x.clone().powi_scalar(3) * 0.044_715) * 0.797_884_6;
+            x * (inner.tanh() + 1.0) * 0.5
+        }
+        Activation::Relu => activation::relu(x),
+        Activation::Tanh => x.tanh(),
+    }
 }
 
 /// Where each of `[batch, longest]` padded places finds its packed row (pads repeat row 0), and back.
-fn padding(lens: &[usize], longest: usize, device: &Device) -> (Tensor<1, Int>, Tensor<1, Int>) {
+pub fn padding(lens: &[usize], longest: usize, device: &Device) -> (Tensor<1, Int>, Tensor<1, Int>) {
     let (mut pad, mut unpad, mut row) = (Vec::new(), Vec::new(), 0i64);
     for (i, &len) in lens.iter().enumerate() {
         for t in 0..longest {
@@ -40,21 +55,31 @@ pub fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
 pub fn rotate(x: Tensor<4>, rope: &Rope, positions: &[usize], time: usize) -> Tensor<4> {
     let [_, _, _, dim] = x.dims();
     let half = dim / 2;
-    let (cos, sin) = rope.tables();
-    let gather = |table: &[f32]| -> Tensor<4> {
-        let rows: Vec<f32> = positions.iter().flat_map(|p| &table[p * half..(p + 1) * half]).copied().collect();
+    let gather = |sine: bool| -> Tensor<4> {
+        let row = |p: &usize| if sine { rope.at(*p).1 } else { rope.at(*p).0 };
+        let rows: Vec<f32> = positions.iter().flat_map(row).copied().collect();
         Tensor::from_data(
             TensorData::new(rows, [positions.len() / time, 1, time, half]),
             &x.device().without_autodiff(),
         )
     };
-    let (cos, sin) = (gather(cos), gather(sin));
+    let (cos, sin) = (gather(false), gather(true));
     let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
     Tensor::cat(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], 3)
 }
 
+/// 0 where a query sees a key and a large negative number where it does not: `[time, total]` for queries that
+/// stand at `start..`.
+pub fn mask(sight: &Sight, start: usize, time: usize, total: usize) -> Vec<f32> {
+    let row = |t: usize| {
+        let (from, to) = sight.range(start + t, total);
+        (0..total).map(move |j| if (from..to).contains(&j) { 0.0 } else { -1e30 })
+    };
+    (0..time).flat_map(row).collect()
+}
+
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan) -> Tensor<2> {
-    let heads = plan.heads;
+    let (sight, heads) = (&plan.sight, plan.sight.heads);
     let (batch, time) = (plan.lens.len(), plan.lens.iter().copied().max().unwrap_or(0));
     let device = q.device().without_autodiff();
     let (pad, unpad) = padding(&plan.lens, time, &device);
@@ -62,15 +87,23 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan)
         x.select(0, pad.clone()).reshape([batch, time, n, heads.dim]).swap_dims(1, 2)
     };
     let positions: Vec<usize> = (0..batch).flat_map(|_| 0..time).collect();
-    let q = rotate(spread(q, heads.query), &plan.rope, &positions, time);
-    let k = rotate(spread(k, heads.kv), &plan.rope, &positions, time);
-    let v = spread(v, heads.kv);
+    let turn = |x: Tensor<4>| match &sight.rope {
+        Some(rope) => rotate(x, rope, &positions, time),
+        None => x,
+    };
+    let (q, k, v) = (turn(spread(q, heads.query)), turn(spread(k, heads.kv)), spread(v, heads.kv));
     let group = heads.query / heads.kv;
     // The group is folded into the query rows, so that keys and values are not copied per query head.
     let q = q.reshape([batch, heads.kv, group * time, heads.dim]);
-    let scores = q.matmul(k.swap_dims(2, 3)) * (1.0 / (heads.dim as f32).sqrt());
-    let hidden: Tensor<2, Bool> = Tensor::<2, Bool>::tril_mask([time, time], 0, &device);
-    let mask = Tensor::<2>::zeros([time, time], &device).mask_fill(hidden, -1e30).unsqueeze::<4>();
+    let scores = q.matmul(k.swap_dims(2, 3)) * sight.scale;
+    let masks: Vec<f32> = if sight.causal {
+        mask(sight, 0, time, time)
+    } else {
+        // Padding lies behind a sequence: only without causality does anything see it.
+        plan.lens.iter().flat_map(|len| (0..time * time).map(|i| if i % time < *len { 0.0 } else { -1e30 })).collect()
+    };
+    let shape = [masks.len() / (time * time).max(1), 1, time, time];
+    let mask: Tensor<4> = Tensor::from_data(TensorData::new(masks, shape), &device);
     let scores = scores.reshape([batch, heads.query, time, time]) + mask;
     let p = activation::softmax(scores, 3).reshape([batch, heads.kv, group * time, time]);
     let out = p.matmul(v).reshape([batch, heads.query, time, heads.dim]).swap_dims(1, 2);

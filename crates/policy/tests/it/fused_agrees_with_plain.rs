@@ -32,7 +32,7 @@ fn gradients_are_the_same_for_every_weight() {
         let tracked = tiny::decoder(ops).tracked();
         let scored = tracked.score(&sequences(), 1.0);
         let mut gradients = Gradients::default();
-        gradients.accumulate(&tracked, &(scored.log_probs.mean() * -1.0 + scored.entropies.mean() * 0.3));
+        gradients.accumulate(tracked.weights(), &(scored.log_probs.mean() * -1.0 + scored.entropies.mean() * 0.3));
         gradients.to_map()
     });
     for (name, plain) in &gradients[1] {
@@ -49,14 +49,16 @@ fn gradients_are_the_same_for_every_weight() {
 fn a_gradient_is_the_slope_that_finite_differences_measure() {
     let tracked = tiny::decoder(Ops::Fused).tracked();
     let mut gradients = Gradients::default();
-    gradients.accumulate(&tracked, &tracked.score(&sequences(), 1.0).log_probs.sum());
+    gradients.accumulate(tracked.weights(), &tracked.score(&sequences(), 1.0).log_probs.sum());
     let gradient = &gradients.to_map()["model.layers.0.self_attn.k_proj.weight"];
-    let config = tiny::config();
     let value = |delta: f32, at: usize| {
-        let mut weights = rlar_policy::weights::random(&config, 7);
-        weights.layers[0].k_proj[at] += delta;
-        let (cpu, _) = rlar_policy::device("cpu").unwrap();
-        let decoder = rlar_policy::Decoder::new(config.clone(), &weights, &cpu, Ops::Fused);
+        let mut decoder = tiny::decoder(Ops::Fused);
+        let name = "model.layers.0.self_attn.k_proj.weight";
+        let place = decoder.layout().specs().iter().position(|s| s.name == name).unwrap();
+        let weight = &mut decoder.weights_mut().values_mut()[place];
+        let mut data = weight.clone().into_data();
+        data.as_mut_slice::<f32>().unwrap()[at] += delta;
+        *weight = burn::tensor::Tensor::from_data(data, &weight.device());
         floats(decoder.score(&sequences(), 1.0).log_probs).iter().map(|x| f64::from(*x)).sum::<f64>()
     };
     for at in [0, 100, 333] {
@@ -81,7 +83,7 @@ fn the_same_step_gives_the_same_bits() {
     let run = || {
         let tracked = tiny::decoder(Ops::Fused).tracked();
         let mut gradients = Gradients::default();
-        gradients.accumulate(&tracked, &tracked.score(&sequences(), 1.0).log_probs.sum());
+        gradients.accumulate(tracked.weights(), &tracked.score(&sequences(), 1.0).log_probs.sum());
         gradients.to_map()
     };
     assert_eq!(run(), run());

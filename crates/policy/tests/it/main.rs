@@ -4,8 +4,11 @@
 #[path = "../../../data/tests/it/oracle.rs"]
 mod oracle;
 
+mod chats;
 mod fused_agrees_with_plain;
+mod ggufs;
 mod models_on_disk;
+mod parity;
 mod sampling;
 mod smollm2;
 mod tiny;

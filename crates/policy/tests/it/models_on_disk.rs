@@ -62,14 +62,39 @@ fn many_safetensors_files_are_one_model() {
 }
 
 #[test]
-fn rope_in_the_newer_form_is_read_and_scaling_is_refused() {
-    let parse = |rope: &str| {
-        let mut json = serde_json::to_value(tiny::config()).unwrap();
-        json["rope_parameters"] = serde_json::from_str(rope).unwrap();
-        rlar_policy::ModelConfig::parse(&json.to_string())
+fn configurations_in_older_and_newer_form_mean_the_same() {
+    let parse = |key: &str, rope: serde_json::Value| {
+        let mut json = tiny::json();
+        json[key] = rope;
+        rlar_policy::ModelConfig::new(json).map(|c| c.architecture)
     };
-    assert!((parse(r#"{"rope_type":"default","rope_theta":5000.0}"#).unwrap().rope_theta - 5000.0).abs() < 1e-9);
-    assert!(parse(r#"{"rope_type":"llama3","rope_theta":5000.0}"#).unwrap_err().contains("`rope_scaling`"));
+    let older = parse("rope_scaling", serde_json::json!({ "type": "linear", "factor": 2.0 })).unwrap();
+    let newer = serde_json::json!({ "rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0 });
+    assert_eq!(older, parse("rope_parameters", newer).unwrap());
+    assert_ne!(older, rlar_policy::ModelConfig::new(tiny::json()).unwrap().architecture);
+}
+
+#[test]
+fn what_a_configuration_asks_for_and_rlar_cannot_do_is_named() {
+    let refused = |key: &str, value: serde_json::Value, words: &[&str]| {
+        let mut json = tiny::json();
+        json[key] = value;
+        let error = rlar_policy::ModelConfig::new(json).unwrap_err();
+        for word in words {
+            assert!(error.contains(word), "`{error}` does not mention `{word}`");
+        }
+    };
+    refused("model_type", "mamba".into(), &["mamba", "supported: llama"]);
+    refused("rope_scaling", serde_json::json!({ "rope_type": "longrope" }), &["longrope", "supported: default"]);
+    refused("rope_scaling", serde_json::json!({ "rope_type": "linear" }), &["`factor`", "missing"]);
+    refused("hidden_act", "softsign".into(), &["softsign", "supported: silu"]);
+    refused("hidden_size", 0.into(), &["`hidden_size`", "between 1"]);
+    refused("hidden_size", (1u64 << 40).into(), &["`hidden_size`", "2^24"]);
+    refused("head_dim", 5.into(), &["`head_dim`", "even"]);
+    refused("num_key_value_heads", 4.into(), &["6 attention heads", "4 key-value heads"]);
+    refused("rms_norm_eps", (-1.0).into(), &["`rms_norm_eps`", "positive"]);
+    refused("tie_word_embeddings", "yes".into(), &["`tie_word_embeddings`", "true or false"]);
+    refused("architectures", serde_json::json!(["LlamaForTokenClassification"]), &["LlamaForTokenClassification"]);
 }
 
 #[test]

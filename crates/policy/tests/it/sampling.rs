@@ -1,10 +1,10 @@
 use rlar_policy::ops::Ops;
-use rlar_policy::{Finish, Policy, Request, Sampling, Sequence, generate};
+use rlar_policy::{Finish, Request, Sampling, Sequence, generate};
 
 use crate::tiny;
 
 fn sampling() -> Sampling {
-    Sampling { temperature: 1.0, top_p: 1.0, top_k: 0, max_tokens: 12, stop: Vec::new() }
+    Sampling { max_tokens: 12, ..Sampling::default() }
 }
 
 fn requests() -> Vec<Request> {
@@ -15,7 +15,7 @@ fn requests() -> Vec<Request> {
 #[test]
 fn log_probs_of_the_sampler_are_those_of_the_scorer() {
     for ops in [Ops::Fused, Ops::Plain] {
-        let policy = Policy { decoder: tiny::decoder(ops), ..tiny::policy() };
+        let policy = tiny::policy_on(ops);
         for temperature in [1.0, 0.5] {
             let sampling = Sampling { temperature, ..sampling() };
             let out = generate(&policy.decoder, &policy.tokenizer, &requests(), &sampling, 4).unwrap();

@@ -34,7 +34,7 @@ fn tensors_tokens_and_log_probs_match_transformers() {
         let prompt = policy.tokenizer.encode(case["prompt"].as_str().unwrap()).unwrap();
         assert_eq!(prompt, ids(&case["prompt_ids"]), "{name}: tokens");
         let hidden = policy.decoder.hidden(&prompt, &[prompt.len()]);
-        let logits = policy.decoder.logits(hidden.narrow(0, prompt.len() - 1, 1)).into_data();
+        let logits = policy.decoder.logits(&hidden.narrow(0, prompt.len() - 1, 1)).into_data();
         let logits = logits.as_slice::<f32>().unwrap();
         for (id, want) in ids(&case["last_top10_ids"]).iter().zip(case["last_top10_logits"].as_array().unwrap()) {
             let off = f64::from(logits[*id as usize]) - want.as_f64().unwrap();
@@ -46,7 +46,7 @@ fn tensors_tokens_and_log_probs_match_transformers() {
         assert!((f64::from(sum) - want).abs() < 1e-3 * prompt.len() as f64, "{name}: {sum} is not {want}");
         let request = [Request { prompt, seeds: vec![0] }];
         let want = ids(&case["greedy_ids"]);
-        let greedy = Sampling { temperature: 0.0, top_p: 1.0, top_k: 0, max_tokens: want.len(), stop: Vec::new() };
+        let greedy = Sampling { temperature: 0.0, max_tokens: want.len(), ..Sampling::default() };
         let out = generate(&policy.decoder, &policy.tokenizer, &request, &greedy, 1).unwrap();
         assert_eq!(out[0][0].tokens, want, "{name}: greedy tokens");
         for (a, b) in out[0][0].log_probs.iter().zip(case["greedy_logprobs"].as_array().unwrap()) {

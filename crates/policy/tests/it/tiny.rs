@@ -1,24 +1,28 @@
 //! A decoder small enough to check exhaustively, with every size odd.
 
 use rlar_policy::ops::Ops;
-use rlar_policy::{Decoder, ModelConfig, Policy, Tokenizer, device, weights};
+use rlar_policy::{Decoder, ModelConfig, Policy, Tokenizer, device};
+use serde_json::{Value, json};
 
-pub fn config() -> ModelConfig {
-    serde_json::from_value(serde_json::json!({
+pub fn json() -> Value {
+    json!({
         "model_type": "llama", "vocab_size": 290, "hidden_size": 24, "intermediate_size": 40,
         "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10,
         "max_position_embeddings": 64, "rope_theta": 10000.0, "rms_norm_eps": 1e-5,
-    }))
-    .unwrap()
+    })
 }
 
-pub fn decoder(ops: Ops) -> Decoder {
+pub fn policy_on(ops: Ops) -> Policy {
     let (cpu, _) = device("cpu").unwrap();
-    Decoder::new(config(), &weights::random(&config(), 7), &cpu, ops)
+    let texts = ["one two three four five", "12 and 34 make 46", "a quick brown fox"];
+    let tokenizer = Tokenizer::train(texts, 290).unwrap();
+    Policy::random(ModelConfig::new(json()).unwrap(), tokenizer, 7, &(cpu, ops)).unwrap()
 }
 
 pub fn policy() -> Policy {
-    let texts = ["one two three four five", "12 and 34 make 46", "a quick brown fox"];
-    let tokenizer = Tokenizer::train(texts, 290).unwrap();
-    Policy { decoder: decoder(Ops::Fused), tokenizer }
+    policy_on(Ops::Fused)
+}
+
+pub fn decoder(ops: Ops) -> Decoder {
+    policy_on(ops).decoder
 }

@@ -1,37 +1,29 @@
-//! Rotary positions and causal grouped-query attention, over packed sequences and over a cache.
+//! Grouped-query attention over packed sequences and over a cache.
 
+use std::sync::Arc;
+
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{View, exp, matmul, max, sum};
+use super::{Rope, View, exp, matmul, max, sum};
 
 simd!(
-/// Rotates every head of one position in place; `sign` −1 undoes it.
-rotate(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
-    let half = cos.len();
-    for head in x.chunks_exact_mut(2 * half) {
-        let (a, b) = head.split_at_mut(half);
-        for i in 0..half {
-            let (p, q, s) = (a[i], b[i], sin[i] * sign);
-            a[i] = p * cos[i] - q * s;
-            b[i] = q * cos[i] + p * s;
-        }
-    }
-});
-
-simd!(
-/// Row `r` of `p` becomes the softmax of its first `start + r + 1` scores, times `scale`; the rest is 0.
-softmax_causal(p: &mut [f32], width: usize, start: usize, scale: f32) {
+/// Row `r` of `p` becomes the softmax of the scores that query `start + r` may see, times `scale`; the rest
+/// is 0.
+softmax_seen(p: &mut [f32], width: usize, start: usize, sight: &Sight) {
     for (r, row) in p.chunks_exact_mut(width).enumerate() {
-        let (seen, rest) = row.split_at_mut((start + r + 1).min(width));
+        let (from, to) = sight.range(start + r, width);
+        row[..from].fill(0.0);
+        row[to..].fill(0.0);
+        let seen = &mut row[from..to];
         let m = max(seen);
         for v in seen.iter_mut() {
-            *v = exp((*v - m) * scale);
+            *v = exp((*v - m) * sight.scale);
         }
         let inv = 1.0 / sum(seen.len(), |i| seen[i]);
         for v in seen.iter_mut() {
             *v *= inv;
         }
-        rest.fill(0.0);
     }
 });
 
@@ -45,28 +37,89 @@ simd!(softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
 });
 
 simd!(
-/// One query head against `len` cached keys and values that lie `width` apart.
-attend(q: &[f32], k: &[f32], v: &[f32], width: usize, scores: &mut [f32], out: &mut [f32]) {
-    let dim = q.len();
-    let scale = 1.0 / (dim as f32).sqrt();
-    for (s, k) in scores.iter_mut().zip(k.chunks(width)) {
-        let k = &k[..dim];
-        *s = sum(dim, |i| q[i] * k[i]) * scale;
-    }
+/// Scores become the numerators of their softmax, and the first of `total` their sum.
+numerators(scores: &mut [f32], total: &mut [f32; 1]) {
     let m = max(scores);
-    let mut total = 0.0;
     for s in scores.iter_mut() {
         *s = exp(*s - m);
-        total += *s;
     }
-    out.fill(0.0);
-    for (s, v) in scores.iter().zip(v.chunks(width)) {
-        let (w, v) = (*s / total, &v[..dim]);
-        for i in 0..dim {
-            out[i] += w * v[i];
+    total[0] = sum(scores.len(), |i| scores[i]);
+});
+
+/// One query head against cached keys and values that lie `width` apart.
+struct Attend<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    width: usize,
+    scale: f32,
+    scores: &'a mut [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { q, k, v, width, scale, scores, out } = self;
+        let dim = q.len();
+        let (head, tail) = S::as_simd_f32s(q);
+        for (s, k) in scores.iter_mut().zip(k.chunks(width)) {
+            let (k, rest) = S::as_simd_f32s(&k[..dim]);
+            let mut sum = simd.splat_f32s(0.0);
+            for (q, k) in head.iter().zip(k) {
+                sum = simd.mul_add_f32s(*q, *k, sum);
+            }
+            let rest: f32 = tail.iter().zip(rest).map(|(q, k)| q * k).sum();
+            *s = (simd.reduce_sum_f32s(sum) + rest) * scale;
+        }
+        let mut total = [0.0];
+        numerators(scores, &mut total);
+        let inverse = 1.0 / total[0];
+        let (vectors, rest) = S::as_mut_simd_f32s(out);
+        // Four vectors of the output stay in registers while the values pass by.
+        let lanes = S::F32_LANES;
+        for (block, out) in vectors.chunks_mut(4).enumerate() {
+            let at = block * 4 * lanes;
+            match out {
+                [a, b, c, d] => mix::<S, 4>(simd, scores, &v[at..], width, inverse, [a, b, c, d]),
+                [a, b, c] => mix::<S, 3>(simd, scores, &v[at..], width, inverse, [a, b, c]),
+                [a, b] => mix::<S, 2>(simd, scores, &v[at..], width, inverse, [a, b]),
+                [a] => mix::<S, 1>(simd, scores, &v[at..], width, inverse, [a]),
+                _ => {}
+            }
+        }
+        let at = dim - rest.len();
+        for (i, out) in rest.iter_mut().enumerate() {
+            *out = scores.iter().zip(v.chunks(width)).map(|(s, v)| s * v[at + i]).sum::<f32>() * inverse;
         }
     }
-});
+}
+
+/// `N` vectors of `Σ weight · value`.
+#[inline(always)]
+fn mix<S: Simd, const N: usize>(
+    simd: S,
+    weights: &[f32],
+    v: &[f32],
+    width: usize,
+    inverse: f32,
+    out: [&mut S::f32s; N],
+) {
+    let mut sums = [simd.splat_f32s(0.0); N];
+    for (weight, v) in weights.iter().zip(v.chunks(width)) {
+        let weight = simd.splat_f32s(*weight);
+        let (v, _) = S::as_simd_f32s(v);
+        for (sum, v) in sums.iter_mut().zip(&v[..N]) {
+            *sum = simd.mul_add_f32s(weight, *v, *sum);
+        }
+    }
+    let inverse = simd.splat_f32s(inverse);
+    for (out, sum) in out.into_iter().zip(sums) {
+        *out = simd.mul_f32s(sum, inverse);
+    }
+}
 
 /// Numbers of heads and the size of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,45 +143,38 @@ impl Heads {
     }
 }
 
-/// Cosines and sines of rotary position embedding (Su et al., 2021), `[positions, dim / 2]` each, for
-/// heads whose halves are rotated against each other (Hugging Face's order).
-#[derive(Clone, Debug, PartialEq)]
-pub struct Rope {
-    cos: Vec<f32>,
-    sin: Vec<f32>,
-    half: usize,
+/// Which keys a query sees, and what its scores are multiplied by.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// Head counts and size.
+    pub heads: Heads,
+    /// Rotary tables; none where positions are learned.
+    pub rope: Option<Arc<Rope>>,
+    /// Whether a query sees no later key.
+    pub causal: bool,
+    /// The query itself and what comes before it, this many in all; everything when absent.
+    pub window: Option<usize>,
+    /// Usually `1/√dim`.
+    pub scale: f32,
 }
 
-impl Rope {
-    /// Tables for `positions` positions.
-    pub fn new(positions: usize, dim: usize, theta: f64) -> Self {
-        let half = dim / 2;
-        let angle = |i: usize| {
-            let frequency = (1.0 / theta.powf(2.0 * (i % half) as f64 / dim as f64)) as f32;
-            (i / half) as f32 * frequency
-        };
-        Self {
-            cos: (0..positions * half).map(|i| angle(i).cos()).collect(),
-            sin: (0..positions * half).map(|i| angle(i).sin()).collect(),
-            half,
+impl Sight {
+    /// The keys (of `total`) that the query at `position` sees.
+    pub fn range(&self, position: usize, total: usize) -> (usize, usize) {
+        let to = if self.causal { (position + 1).min(total) } else { total };
+        let from = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
+        (from.min(to), to)
+    }
+
+    fn rotate(&self, rows: &mut [f32], width: usize, start: usize) {
+        if let Some(rope) = &self.rope {
+            rope.apply(rows, width, start);
         }
     }
 
-    /// Positions covered.
-    pub fn positions(&self) -> usize {
-        self.cos.len() / self.half.max(1)
-    }
-
-    /// The tables as flat slices (cosines, sines), each `[positions, dim / 2]`.
-    pub fn tables(&self) -> (&[f32], &[f32]) {
-        (&self.cos, &self.sin)
-    }
-
-    /// Rotates rows `[t, width]` that stand at positions `start..`.
-    fn apply(&self, rows: &mut [f32], width: usize, start: usize, sign: f32) {
-        for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-            let at = (start + i) * self.half..(start + i + 1) * self.half;
-            rotate(row, &self.cos[at.clone()], &self.sin[at], sign);
+    fn rotate_back(&self, rows: &mut [f32], width: usize, start: usize) {
+        if let Some(rope) = &self.rope {
+            rope.transpose(rows, width, start);
         }
     }
 }
@@ -166,16 +212,10 @@ pub struct AttentionSaved {
     pub p: Vec<Vec<f32>>,
 }
 
-/// Causal self-attention with rotary positions over packed sequences: `q` `[n, query_width]`, `k` and
+/// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and
 /// `v` `[n, kv_width]`, where sequence `i` owns `lens[i]` consecutive rows. Gives `[n, query_width]`.
-pub fn attention(
-    q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    rope: &Rope,
-    heads: Heads,
-    lens: &[usize],
-) -> (Vec<f32>, AttentionSaved) {
+pub fn attention(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, lens: &[usize]) -> (Vec<f32>, AttentionSaved) {
+    let heads = sight.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let (mut q, mut k, mut out) = (q.to_vec(), k.to_vec(), vec![0f32; q.len()]);
     let starts = offsets(lens);
@@ -185,14 +225,14 @@ pub fn attention(
         .zip(split(&mut out, lens, qw))
         .zip(lens.par_iter().zip(&starts))
         .map(|(((q, k), out), (&t, &start))| {
-            rope.apply(q, qw, 0, 1.0);
-            rope.apply(k, kw, 0, 1.0);
+            sight.rotate(q, qw, 0);
+            sight.rotate(k, kw, 0);
             let v = &v[start * kw..(start + t) * kw];
             let mut p = vec![0f32; heads.query * t * t];
             for (h, p) in p.chunks_exact_mut(t * t).enumerate() {
                 let kv = h / group * dim;
                 matmul([t, dim, t], View::rows(&q[h * dim..], qw), View::rows(&k[kv..], kw).t(), p, t, false, false);
-                softmax_causal(p, t, 0, 1.0 / (dim as f32).sqrt());
+                softmax_seen(p, t, 0, sight);
                 matmul([t, t, dim], View::rows(p, t), View::rows(&v[kv..], kw), &mut out[h * dim..], qw, false, false);
             }
             p
@@ -206,10 +246,10 @@ pub fn attention_backward(
     saved: &AttentionSaved,
     v: &[f32],
     g: &[f32],
-    rope: &Rope,
-    heads: Heads,
+    sight: &Sight,
     lens: &[usize],
 ) -> [Vec<f32>; 3] {
+    let heads = sight.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let (mut dq, mut dk, mut dv) = (vec![0f32; saved.q.len()], vec![0f32; saved.k.len()], vec![0f32; v.len()]);
     let starts = offsets(lens);
@@ -229,12 +269,12 @@ pub fn attention_backward(
                 let (at, kv, add) = (h * dim, h / group * dim, h % group > 0);
                 matmul([t, t, dim], View::rows(p, t).t(), View::rows(&g[at..], qw), &mut dv[kv..], kw, add, false);
                 matmul([t, dim, t], View::rows(&g[at..], qw), View::rows(&v[kv..], kw).t(), &mut ds, t, false, false);
-                softmax_backward(p, &mut ds, t, 1.0 / (dim as f32).sqrt());
+                softmax_backward(p, &mut ds, t, sight.scale);
                 matmul([t, t, dim], View::rows(&ds, t), View::rows(&k[kv..], kw), &mut dq[at..], qw, false, false);
                 matmul([t, t, dim], View::rows(&ds, t).t(), View::rows(&q[at..], qw), &mut dk[kv..], kw, add, false);
             }
-            rope.apply(dq, qw, 0, -1.0);
-            rope.apply(dk, kw, 0, -1.0);
+            sight.rotate_back(dq, qw, 0);
+            sight.rotate_back(dk, kw, 0);
         });
     [dq, dk, dv]
 }
@@ -252,14 +292,15 @@ pub fn attention_cached(
     mut q: Vec<f32>,
     mut k: Vec<f32>,
     v: &[f32],
-    rope: &Rope,
-    heads: Heads,
+    sight: &Sight,
     lens: &[usize],
     slots: &mut [&mut Slot],
 ) -> Vec<f32> {
+    let heads = sight.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let mut out = vec![0f32; q.len()];
     let starts = offsets(lens);
+    let arch = Arch::new();
     split(&mut q, lens, qw)
         .into_par_iter()
         .zip(split(&mut k, lens, kw))
@@ -267,8 +308,8 @@ pub fn attention_cached(
         .zip(lens.par_iter().zip(&starts).zip(slots))
         .for_each(|(((q, k), out), ((&t, &start), slot))| {
             let seen = slot.k.len() / kw;
-            rope.apply(q, qw, seen, 1.0);
-            rope.apply(k, kw, seen, 1.0);
+            sight.rotate(q, qw, seen);
+            sight.rotate(k, kw, seen);
             slot.k.extend_from_slice(k);
             slot.v.extend_from_slice(&v[start * kw..(start + t) * kw]);
             let total = seen + t;
@@ -276,12 +317,16 @@ pub fn attention_cached(
             for h in 0..heads.query {
                 let (at, kv) = (h * dim, h / group * dim);
                 if t == 1 {
-                    attend(&q[at..at + dim], &slot.k[kv..], &slot.v[kv..], kw, &mut scores, &mut out[at..at + dim]);
+                    let (from, to) = sight.range(seen, total);
+                    let (keys, values) = (&slot.k[from * kw + kv..], &slot.v[from * kw + kv..]);
+                    let (q, out) = (&q[at..at + dim], &mut out[at..at + dim]);
+                    let (scale, scores) = (sight.scale, &mut scores[..to - from]);
+                    arch.dispatch(Attend { q, k: keys, v: values, width: kw, scale, scores, out });
                     continue;
                 }
                 let (keys, values) = (View::rows(&slot.k[kv..], kw), View::rows(&slot.v[kv..], kw));
                 matmul([t, dim, total], View::rows(&q[at..], qw), keys.t(), &mut scores, total, false, false);
-                softmax_causal(&mut scores, total, seen, 1.0 / (dim as f32).sqrt());
+                softmax_seen(&mut scores, total, seen, sight);
                 matmul([t, total, dim], View::rows(&scores, total), values, &mut out[at..], qw, false, false);
             }
         });

@@ -1,8 +1,8 @@
-//! Norms, gates and the optimizer: one pass over memory each.
+//! Norms, sums and the optimizer: one pass over memory each.
 
 use rayon::prelude::*;
 
-use super::{exp, sum};
+use super::sum;
 
 /// Rows per task: long enough to hide the hand-over, short enough to share between cores.
 const ROWS: usize = 64;
@@ -31,22 +31,42 @@ simd!(rms_norm_backward_rows(x: &[f32], w: &[f32], eps: f32, g: &[f32], dx: &mut
     }
 });
 
-simd!(swiglu_slice(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    let n = y.len();
-    let (gate, up) = (&gate[..n], &up[..n]);
-    for i in 0..n {
-        y[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+simd!(layer_norm_rows(x: &[f32], w: &[f32], b: &[f32], eps: f32, y: &mut [f32]) {
+    let d = w.len();
+    let b = &b[..d];
+    for (x, y) in x.chunks_exact(d).zip(y.chunks_exact_mut(d)) {
+        let mean = sum(d, |i| x[i]) / d as f32;
+        let r = 1.0 / (sum(d, |i| (x[i] - mean) * (x[i] - mean)) / d as f32 + eps).sqrt();
+        for i in 0..d {
+            y[i] = (x[i] - mean) * r * w[i] + b[i];
+        }
     }
 });
 
-simd!(swiglu_backward_slice(gate: &[f32], up: &[f32], g: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
-    let n = dgate.len();
-    let (gate, up, g, dup) = (&gate[..n], &up[..n], &g[..n], &mut dup[..n]);
-    for i in 0..n {
-        let s = 1.0 / (1.0 + exp(-gate[i]));
-        let silu = gate[i] * s;
-        dup[i] = g[i] * silu;
-        dgate[i] = g[i] * up[i] * (s + silu * (1.0 - s));
+simd!(layer_norm_backward_rows(
+    x: &[f32], w: &[f32], eps: f32, g: &[f32], dx: &mut [f32], dw: &mut [f32], db: &mut [f32],
+) {
+    let d = w.len();
+    let (dw, db) = (&mut dw[..d], &mut db[..d]);
+    for ((x, g), dx) in x.chunks_exact(d).zip(g.chunks_exact(d)).zip(dx.chunks_exact_mut(d)) {
+        let mean = sum(d, |i| x[i]) / d as f32;
+        let r = 1.0 / (sum(d, |i| (x[i] - mean) * (x[i] - mean)) / d as f32 + eps).sqrt();
+        let shift = sum(d, |i| g[i] * w[i]) / d as f32;
+        let slope = sum(d, |i| g[i] * w[i] * (x[i] - mean)) * r * r / d as f32;
+        for i in 0..d {
+            dx[i] = r * (g[i] * w[i] - shift - (x[i] - mean) * slope);
+            dw[i] += g[i] * (x[i] - mean) * r;
+            db[i] += g[i];
+        }
+    }
+});
+
+simd!(column_sum_rows(g: &[f32], total: &mut [f32]) {
+    let d = total.len();
+    for g in g.chunks_exact(d) {
+        for i in 0..d {
+            total[i] += g[i];
+        }
     }
 });
 
@@ -140,23 +160,49 @@ pub fn rms_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> (Vec<f32>
     (dx, dw)
 }
 
-/// `silu(gate) · up`, elementwise.
-pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
-    let mut y = vec![0f32; gate.len()];
-    y.par_chunks_mut(ELEMENTS)
-        .zip(gate.par_chunks(ELEMENTS))
-        .zip(up.par_chunks(ELEMENTS))
-        .for_each(|((y, gate), up)| swiglu_slice(gate, up, y));
+/// Layer norm (Ba et al., 2016) of each row of `x` `[n, d]`, scaled by `w` and shifted by `b`, `[d]` each.
+pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32) -> Vec<f32> {
+    let mut y = vec![0f32; x.len()];
+    let rows = w.len() * ROWS;
+    y.par_chunks_mut(rows).zip(x.par_chunks(rows)).for_each(|(y, x)| layer_norm_rows(x, w, b, eps, y));
     y
 }
 
-/// Gradients of [`swiglu`] by `gate` and `up`.
-pub fn swiglu_backward(gate: &[f32], up: &[f32], g: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let (mut dgate, mut dup) = (vec![0f32; g.len()], vec![0f32; g.len()]);
-    dgate
-        .par_chunks_mut(ELEMENTS)
-        .zip(dup.par_chunks_mut(ELEMENTS))
-        .zip(gate.par_chunks(ELEMENTS).zip(up.par_chunks(ELEMENTS)).zip(g.par_chunks(ELEMENTS)))
-        .for_each(|((dgate, dup), ((gate, up), g))| swiglu_backward_slice(gate, up, g, dgate, dup));
-    (dgate, dup)
+/// Gradients of [`layer_norm`] by `x`, `w` and `b`.
+pub fn layer_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> [Vec<f32>; 3] {
+    let mut dx = vec![0f32; x.len()];
+    let rows = w.len() * ROWS;
+    let parts: Vec<[Vec<f32>; 2]> = dx
+        .par_chunks_mut(rows)
+        .zip(x.par_chunks(rows))
+        .zip(g.par_chunks(rows))
+        .map(|((dx, x), g)| {
+            let (mut dw, mut db) = (vec![0f32; w.len()], vec![0f32; w.len()]);
+            layer_norm_backward_rows(x, w, eps, g, dx, &mut dw, &mut db);
+            [dw, db]
+        })
+        .collect();
+    let (mut dw, mut db) = (vec![0f32; w.len()], vec![0f32; w.len()]);
+    for [w, b] in parts {
+        add_assign(&mut dw, &w);
+        add_assign(&mut db, &b);
+    }
+    [dx, dw, db]
+}
+
+/// Sum of the rows of `g` `[n, d]`, in fixed chunks: `[d]`.
+pub fn column_sum(g: &[f32], d: usize) -> Vec<f32> {
+    let parts: Vec<Vec<f32>> = g
+        .par_chunks(d * ROWS)
+        .map(|g| {
+            let mut part = vec![0f32; d];
+            column_sum_rows(g, &mut part);
+            part
+        })
+        .collect();
+    let mut total = vec![0f32; d];
+    for part in parts {
+        add_assign(&mut total, &part);
+    }
+    total
 }

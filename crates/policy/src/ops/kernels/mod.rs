@@ -94,7 +94,12 @@ fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
         }
         i += 16;
     }
-    (whole..n).fold(lanes.iter().sum(), |s, i| s + f(i))
+    for half in [8, 4, 2, 1] {
+        for j in 0..half {
+            lanes[j] += lanes[j + half];
+        }
+    }
+    (whole..n).fold(lanes[0], |s, i| s + f(i))
 }
 
 #[inline(always)]
@@ -142,10 +147,20 @@ macro_rules! simd {
     };
 }
 
+mod activation;
 mod attention;
 mod elementwise;
+mod linear;
 mod log_probs;
+mod rope;
+mod softmax;
 
-pub use attention::{AttentionSaved, Heads, Rope, Slot, attention, attention_backward, attention_cached};
-pub use elementwise::{AdamStep, adamw, add_assign, rms_norm, rms_norm_backward, square_sum, swiglu, swiglu_backward};
+pub use activation::{Activation, activate, activate_backward, gated, gated_backward};
+pub use attention::{AttentionSaved, Heads, Sight, Slot, attention, attention_backward, attention_cached};
+pub use elementwise::{
+    AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,
+};
+pub use linear::linear;
 pub use log_probs::{token_log_probs, token_log_probs_backward};
+pub use rope::{Rope, RopeConfig, RopeKind};
+pub use softmax::weights;

@@ -1,0 +1,255 @@
+//! Chat templates: Hugging Face's Jinja dialect, rendered as `transformers` renders it.
+
+use std::fmt::Write;
+use std::ops::Range;
+
+use chrono::{Local, NaiveDateTime};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Kwargs, Serde, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, Value};
+use serde_json::json;
+
+use crate::error::PolicyError;
+
+/// One turn of a chat, as templates read it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Turn<'a> {
+    /// `system`, `user` or `assistant`.
+    pub role: &'a str,
+    /// What was said.
+    pub content: &'a str,
+}
+
+/// A conversation with everything that a template may ask for.
+#[derive(Clone, Debug, Default)]
+pub struct Conversation {
+    /// Objects with `role`, `content` and whatever the template knows (`tool_calls`, `name` …).
+    pub messages: Vec<serde_json::Value>,
+    /// Descriptions of the tools that the model may call, as JSON Schemas.
+    pub tools: Vec<serde_json::Value>,
+    /// Whether the text ends ready for the model's reply.
+    pub generation: bool,
+    /// Further variables, such as `enable_thinking`.
+    pub variables: serde_json::Map<String, serde_json::Value>,
+    /// What `strftime_now` writes; the present when absent.
+    pub now: Option<NaiveDateTime>,
+}
+
+impl Conversation {
+    /// A conversation of plain turns.
+    pub fn of(turns: &[Turn], generation: bool) -> Self {
+        let messages = turns.iter().map(|t| json!({ "role": t.role, "content": t.content })).collect();
+        Self { messages, generation, ..Self::default() }
+    }
+}
+
+/// A conversation as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The text.
+    pub text: String,
+    /// The bytes that the model is to write: what `{% generation %}` blocks hold.
+    pub assistant: Vec<Range<usize>>,
+}
+
+/// A model's template with the special tokens that it may name.
+#[derive(Clone, Debug, Default)]
+pub struct ChatTemplate {
+    /// Jinja.
+    pub source: String,
+    /// `bos_token`, `eos_token` and their like.
+    pub tokens: Vec<(String, String)>,
+}
+
+/// What stands around the model's own words while a template renders: private characters that no text holds.
+const OPEN: char = '\u{F8E0}';
+const CLOSE: char = '\u{F8E1}';
+
+fn wrong(e: &Error) -> PolicyError {
+    // `raise_exception` speaks for itself; everything else is shown with its place.
+    let message = match e.kind() {
+        ErrorKind::InvalidOperation if e.detail().is_some() => e.detail().unwrap_or_default().to_owned(),
+        _ => format!("{e:#}"),
+    };
+    PolicyError::Tokenizer(format!("chat template: {message}"))
+}
+
+impl ChatTemplate {
+    /// Whether the template marks what the model is to write.
+    pub fn marks_replies(&self) -> bool {
+        self.source.contains("endgeneration")
+    }
+
+    /// Renders a conversation.
+    pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
+        let mut env = Environment::new();
+        // Hugging Face renders with these two, and with Python's string methods.
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        env.set_syntax(syntax.map_err(|e| wrong(&e))?);
+        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        env.set_formatter(|out, _, value| match value.kind() {
+            ValueKind::Undefined => Ok(()),
+            ValueKind::String => out.write_str(value.as_str().unwrap_or_default()).map_err(Error::from),
+            _ => out.write_str(&python(value)).map_err(Error::from),
+        });
+        env.add_function("raise_exception", |message: String| -> Result<String, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        });
+        let now = conversation.now;
+        env.add_function("strftime_now", move |format: &str| -> Result<String, Error> {
+            let now = now.unwrap_or_else(|| Local::now().naive_local());
+            let mut text = String::new();
+            let unknown = |_| Error::new(ErrorKind::InvalidOperation, format!("strftime_now cannot write `{format}`"));
+            write!(text, "{}", now.format(format)).map_err(unknown)?;
+            Ok(text)
+        });
+        env.add_filter("tojson", to_json);
+        env.add_filter("rlar_generation", |text: &str| format!("{OPEN}{text}{CLOSE}"));
+        let source = as_filter(&self.source);
+        let template = env.template_from_str(&source).map_err(|e| wrong(&e))?;
+
+        let mut variables = conversation.variables.clone();
+        variables.insert("messages".into(), conversation.messages.clone().into());
+        let tools = if conversation.tools.is_empty() { json!(null) } else { conversation.tools.clone().into() };
+        variables.insert("tools".into(), tools);
+        variables.insert("documents".into(), json!(null));
+        variables.insert("add_generation_prompt".into(), conversation.generation.into());
+        for (name, token) in &self.tokens {
+            variables.insert(name.clone(), token.clone().into());
+        }
+        let text = template.render(Serde(&variables)).map_err(|e| wrong(&e))?;
+        Ok(unmarked(&text))
+    }
+}
+
+/// `{% generation %}` is a tag of `transformers`; a block whose text passes through a filter does the same.
+fn as_filter(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find("{%") {
+        let Some(end) = rest[start..].find("%}").map(|n| start + n) else { break };
+        let tag = &rest[start + 2..end];
+        let word = tag.trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
+        out.push_str(&rest[..start + 2]);
+        match word {
+            "generation" => out.push_str(&tag.replace("generation", "filter rlar_generation")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endfilter")),
+            _ => out.push_str(tag),
+        }
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Takes the marks out and says where they were.
+fn unmarked(marked: &str) -> Rendered {
+    let (mut text, mut assistant, mut start) = (String::with_capacity(marked.len()), Vec::new(), 0);
+    for c in marked.chars() {
+        match c {
+            OPEN => start = text.len(),
+            CLOSE => assistant.push(start..text.len()),
+            _ => text.push(c),
+        }
+    }
+    Rendered { text, assistant }
+}
+
+/// A value as Python's `str` writes it.
+fn python(value: &Value) -> String {
+    let inside = |value: &Value| match value.as_str() {
+        Some(text) => quoted(text),
+        None => python(value),
+    };
+    match value.kind() {
+        ValueKind::Undefined => String::new(),
+        ValueKind::None => "None".into(),
+        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.into(),
+        ValueKind::Seq | ValueKind::Iterable => {
+            let items = value.try_iter().into_iter().flatten().map(|v| inside(&v)).collect::<Vec<_>>();
+            format!("[{}]", items.join(", "))
+        }
+        ValueKind::Map => {
+            let item = |k: Value| {
+                let v = value.get_item(&k).unwrap_or_default();
+                format!("{}: {}", inside(&k), inside(&v))
+            };
+            format!("{{{}}}", value.try_iter().into_iter().flatten().map(item).collect::<Vec<_>>().join(", "))
+        }
+        _ => value.to_string(),
+    }
+}
+
+/// A text as Python's `repr` writes it.
+fn quoted(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut out = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\\' => out.push_str("\\\\"),
+            c if c == quote => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out.push(quote);
+    out
+}
+
+/// `json.dumps` with `ensure_ascii=False`: Python's spaces, no HTML escapes.
+#[allow(clippy::needless_pass_by_value)] // the signature of a filter
+fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let sorted: Option<bool> = options.get("sort_keys")?;
+    let _: Option<bool> = options.get("ensure_ascii")?;
+    options.assert_all_used()?;
+    let json = serde_json::to_value(value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
+    let mut out = String::new();
+    dump(&json, indent, sorted.unwrap_or(false), 0, &mut out);
+    Ok(Value::from(out))
+}
+
+fn dump(value: &serde_json::Value, indent: Option<usize>, sorted: bool, depth: usize, out: &mut String) {
+    let line = |out: &mut String, depth: usize| {
+        if let Some(n) = indent {
+            out.push('\n');
+            out.push_str(&" ".repeat(n * depth));
+        }
+    };
+    let separator = if indent.is_some() { "," } else { ", " };
+    match value {
+        serde_json::Value::Array(items) if !items.is_empty() => {
+            out.push('[');
+            for (i, item) in items.iter().enumerate() {
+                out.push_str(if i > 0 { separator } else { "" });
+                line(out, depth + 1);
+                dump(item, indent, sorted, depth + 1, out);
+            }
+            line(out, depth);
+            out.push(']');
+        }
+        serde_json::Value::Object(map) if !map.is_empty() => {
+            out.push('{');
+            let mut entries: Vec<_> = map.iter().collect();
+            if sorted {
+                entries.sort_by_key(|(k, _)| *k);
+            }
+            for (i, (key, item)) in entries.into_iter().enumerate() {
+                out.push_str(if i > 0 { separator } else { "" });
+                line(out, depth + 1);
+                let _ = write!(out, "{}: ", json!(key));
+                dump(item, indent, sorted, depth + 1, out);
+            }
+            line(out, depth);
+            out.push('}');
+        }
+        other => {
+            let _ = write!(out, "{other}");
+        }
+    }
+}

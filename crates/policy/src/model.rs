@@ -1,0 +1,206 @@
+//! From a path to a model in memory: what is there, what it asks for, and its weights one by one.
+
+use std::convert::Infallible;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
+
+use crate::checkpoint;
+use crate::config::{Architecture, ModelConfig};
+use crate::decoder::{self, Decoder};
+use crate::encoder::{self, Encoder};
+use crate::error::PolicyError;
+use crate::gguf::Gguf;
+use crate::layout::{Layout, Lora, Spec};
+use crate::ops::Ops;
+use crate::tokenizer::Tokenizer;
+use crate::weights::{self, Weights};
+
+/// A model of either architecture.
+#[derive(Clone, Debug)]
+pub(crate) enum Model {
+    Decoder(Decoder),
+    Encoder(Encoder),
+}
+
+/// A model with what its folder or file says beside the weights.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub config: Arc<ModelConfig>,
+    pub model: Model,
+    pub tokenizer: Tokenizer,
+    /// The folder or file of the frozen weights under an adapter.
+    pub base: Option<PathBuf>,
+}
+
+/// What is left to do once a layout is known.
+enum Parts {
+    Decoder(decoder::DecoderParts),
+    Encoder(Arc<encoder::Parts>),
+}
+
+fn declare(config: &ModelConfig, lora: Option<Lora>) -> Result<(Arc<Layout>, Parts), PolicyError> {
+    let (layout, parts) = match &config.architecture {
+        Architecture::Decoder(d) => {
+            let (layout, parts) = decoder::layout(d, config.labels, lora);
+            (layout, Parts::Decoder(parts))
+        }
+        Architecture::Encoder(e) => {
+            let (layout, parts) = encoder::layout(e, config.labels.unwrap_or(1), lora);
+            (layout, Parts::Encoder(parts))
+        }
+    };
+    layout.check().map_err(PolicyError::Request)?;
+    Ok((Arc::new(layout), parts))
+}
+
+fn assemble(config: &ModelConfig, parts: Parts, weights: Weights<Tensor<2>>, place: &(Device, Ops)) -> Model {
+    match (&config.architecture, parts) {
+        (Architecture::Decoder(d), Parts::Decoder(parts)) => {
+            Model::Decoder(Decoder::new(d.clone(), parts, weights, place))
+        }
+        (Architecture::Encoder(e), Parts::Encoder(parts)) => {
+            Model::Encoder(Encoder::new(e.clone(), parts, weights, place))
+        }
+        _ => unreachable!("parts are declared from the same configuration"),
+    }
+}
+
+fn put(device: &Device) -> impl Fn(&Spec, Vec<f32>) -> Tensor<2> + '_ {
+    move |spec, values| Tensor::from_data(TensorData::new(values, spec.shape), device)
+}
+
+/// The tensors of a configuration's model.
+pub fn layout(config: &ModelConfig) -> Result<Arc<Layout>, PolicyError> {
+    Ok(declare(config, None)?.0)
+}
+
+/// A model with random weights.
+pub(crate) fn random(config: &ModelConfig, seed: u64, place: &(Device, Ops)) -> Result<Model, PolicyError> {
+    let (layout, parts) = declare(config, None)?;
+    let put = put(&place.0);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let weights = Weights::from(&layout, |spec| put(spec, weights::start(spec, &mut rng)));
+    Ok(assemble(config, parts, weights, place))
+}
+
+/// A model with given weights.
+pub(crate) fn with(
+    config: &ModelConfig,
+    lora: Option<Lora>,
+    place: &(Device, Ops),
+    mut weight: impl FnMut(&Spec) -> Tensor<2>,
+) -> Result<Model, PolicyError> {
+    let (layout, parts) = declare(config, lora)?;
+    let Ok(weights) = Weights::try_from(&layout, |spec| Ok::<_, Infallible>(weight(spec)));
+    Ok(assemble(config, parts, weights, place))
+}
+
+/// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), one with a PEFT adapter
+/// (`adapter_config.json`, `adapter_model.safetensors`), or a GGUF file.
+pub(crate) fn load(path: &Path, place: &(Device, Ops)) -> Result<Loaded, PolicyError> {
+    if path.join("adapter_config.json").exists() {
+        return load_adapter(path, place);
+    }
+    load_with(path, place, None, &mut |spec| vec![0.0; spec.elements()])
+}
+
+/// The frozen model with the adaptation that `make` fills.
+fn load_with(
+    path: &Path,
+    place: &(Device, Ops),
+    lora: Option<Lora>,
+    make: &mut dyn FnMut(&Spec) -> Vec<f32>,
+) -> Result<Loaded, PolicyError> {
+    let put = put(&place.0);
+    if path.is_dir() {
+        let at = path.join("config.json");
+        let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
+        let config = ModelConfig::parse(&text).map_err(|why| PolicyError::file(&at, why))?;
+        let tokenizer = Tokenizer::load(path, config.vocab_size())?;
+        let (layout, parts) = declare(&config, lora)?;
+        let weights = checkpoint::find_in_folder(path, &layout)?.read(make, put)?;
+        let model = assemble(&config, parts, weights, place);
+        return Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None });
+    }
+    let gguf = Gguf::open(path)?;
+    let config = gguf.config()?;
+    let tokenizer = Tokenizer::from_gguf(path, &gguf)?;
+    // An adapter's own tensors are not in the file.
+    let (plain, _) = declare(&config, None)?;
+    gguf.check(&plain)?;
+    let (layout, parts) = declare(&config, lora)?;
+    let weights = Weights::try_from(&layout, |spec| {
+        let values = if spec.name.contains(".lora_") { make(spec) } else { gguf.weight(spec, &config)? };
+        checkpoint::finite(path, &spec.name, values).map(|values| put(spec, values))
+    })?;
+    let model = assemble(&config, parts, weights, place);
+    Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None })
+}
+
+/// Prefix of every tensor in PEFT's files.
+pub(crate) const PEFT: &str = "base_model.model.";
+
+/// A model and the adapter in `folder` on top of it.
+fn load_adapter(folder: &Path, place: &(Device, Ops)) -> Result<Loaded, PolicyError> {
+    let at = folder.join("adapter_config.json");
+    let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
+    let wrong = |why: String| PolicyError::file(&at, why);
+    let json: Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;
+    for (key, allowed) in [
+        ("peft_type", Value::from("LORA")),
+        ("bias", "none".into()),
+        ("use_dora", false.into()),
+        ("modules_to_save", Value::Null),
+        ("layers_to_transform", Value::Null),
+        ("rank_pattern", Value::Object(serde_json::Map::new())),
+        ("alpha_pattern", Value::Object(serde_json::Map::new())),
+        ("target_parameters", Value::Null),
+    ] {
+        if json.get(key).is_some_and(|v| !v.is_null() && *v != allowed) {
+            return Err(wrong(format!("`{key}` {} is not supported; supported: {allowed}", json[key])));
+        }
+    }
+    let lora: Lora = serde_json::from_value(json.clone()).map_err(|e| wrong(e.to_string()))?;
+    let base = json["base_model_name_or_path"].as_str().unwrap_or_default();
+    let base = [folder.join(base), PathBuf::from(base)].into_iter().find(|p| !base.is_empty() && p.exists());
+    let base = base.ok_or_else(|| {
+        let named = &json["base_model_name_or_path"];
+        wrong(format!(
+            "`base_model_name_or_path` {named} is not a folder or file here; put the path of the model there"
+        ))
+    })?;
+
+    let config = if base.is_dir() {
+        let at = base.join("config.json");
+        let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
+        ModelConfig::parse(&text).map_err(|why| PolicyError::file(&at, why))?
+    } else {
+        Gguf::open(&base)?.config()?
+    };
+    let (layout, _) = declare(&config, Some(lora.clone()))?;
+    let mut own = Layout::new(None);
+    for spec in layout.specs().iter().filter(|s| s.trained) {
+        own.tensor(format!("{PEFT}{}", spec.name), spec.shape, spec.form, spec.start);
+    }
+    let found = checkpoint::find_in_file(&folder.join("adapter_model.safetensors"), &Arc::new(own))?;
+    let mut held: std::collections::BTreeMap<String, Vec<f32>> = std::collections::BTreeMap::new();
+    found.read(
+        |_| Vec::new(),
+        |spec, values| {
+            held.insert(spec.name[PEFT.len()..].to_owned(), values);
+        },
+    )?;
+    let mut make = |spec: &Spec| held.remove(&spec.name).unwrap_or_else(|| vec![0.0; spec.elements()]);
+    let mut loaded = load_with(&base, place, Some(lora), &mut make)?;
+    // An adapter may come with a tokenizer of its own.
+    if folder.join("tokenizer.json").exists() {
+        loaded.tokenizer = Tokenizer::load(folder, config.vocab_size())?;
+    }
+    loaded.base = Some(base);
+    Ok(loaded)
+}

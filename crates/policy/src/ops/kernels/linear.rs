@@ -1,0 +1,155 @@
+//! `x · wᵀ` for few rows: every weight is read once, and rows are summed alike whatever stands beside them.
+//!
+//! A vector holds the same element of several rows of `x`; each weight is broadcast to it. So no sum crosses
+//! lanes, and what a row gives does not depend on its neighbours.
+
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{View, matmul};
+
+/// Up to this many rows, reading each weight once is faster than packing the weights for `gemm`.
+const FEW: usize = 32;
+/// Rows of `w` at a time: as many sums as registers hold.
+const WIDE: usize = 6;
+/// Products below which handing work to another thread costs more than it saves.
+const ALONE: usize = 1 << 18;
+
+/// Some rows of `x`, turned so that the same element of all of them lies together: `[inner, rows padded to whole
+/// vectors]`.
+struct Turned {
+    values: Vec<f32>,
+    /// Rows that are not padding.
+    rows: usize,
+}
+
+impl Turned {
+    fn new(x: &[f32], inner: usize, lanes: usize) -> Self {
+        let rows = x.len() / inner;
+        let width = rows.next_multiple_of(lanes);
+        let mut values = vec![0f32; inner * width];
+        for (r, row) in x.chunks_exact(inner).enumerate() {
+            for (k, value) in row.iter().enumerate() {
+                values[k * width + r] = *value;
+            }
+        }
+        Self { values, rows }
+    }
+}
+
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// `y[i · stride + o] = x[i] · w[o]` for the rows of `w`.
+struct Products<'a> {
+    x: &'a Turned,
+    w: &'a [f32],
+    inner: usize,
+    y: &'a mut [f32],
+    stride: usize,
+}
+
+impl WithSimd for Products<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { x, w, inner, y, stride } = self;
+        let (vectors, _) = S::as_simd_f32s(&x.values);
+        let outer = w.len() / inner;
+        let mut o = 0;
+        while o < outer {
+            let w = &w[o * inner..];
+            let wide = if outer - o >= WIDE { WIDE } else { 1 };
+            match (vectors.len() / inner, wide) {
+                (1, WIDE) => tile::<S, 1, WIDE>(simd, vectors, w, inner, x.rows, &mut y[o..], stride),
+                (1, _) => tile::<S, 1, 1>(simd, vectors, w, inner, x.rows, &mut y[o..], stride),
+                (_, WIDE) => tile::<S, 2, WIDE>(simd, vectors, w, inner, x.rows, &mut y[o..], stride),
+                _ => tile::<S, 2, 1>(simd, vectors, w, inner, x.rows, &mut y[o..], stride),
+            }
+            o += wide;
+        }
+    }
+}
+
+/// `V` vectors of rows times `O` rows of `w`.
+#[inline(always)]
+fn tile<S: Simd, const V: usize, const O: usize>(
+    simd: S,
+    x: &[S::f32s],
+    w: &[f32],
+    inner: usize,
+    rows: usize,
+    y: &mut [f32],
+    stride: usize,
+) {
+    let weights: [&[f32]; O] = std::array::from_fn(|o| &w[o * inner..(o + 1) * inner]);
+    let mut sums = [[simd.splat_f32s(0.0); V]; O];
+    for (k, x) in x.chunks_exact(V).enumerate().take(inner) {
+        for o in 0..O {
+            let weight = simd.splat_f32s(weights[o][k]);
+            for v in 0..V {
+                sums[o][v] = simd.mul_add_f32s(weight, x[v], sums[o][v]);
+            }
+        }
+    }
+    for (o, sums) in sums.iter().enumerate() {
+        let sums = pulp::bytemuck::cast_slice::<S::f32s, f32>(sums);
+        for (i, sum) in sums.iter().take(rows).enumerate() {
+            y[i * stride + o] = *sum;
+        }
+    }
+}
+
+/// `x · wᵀ + b` for `x` `[n, inner]`, `w` `[outer, inner]` and `b` `[outer]`. With `steady`, a row's result does
+/// not depend on the other rows, bit for bit.
+pub fn linear([n, inner, outer]: [usize; 3], x: &[f32], w: &[f32], b: Option<&[f32]>, steady: bool) -> Vec<f32> {
+    if n > FEW && !steady {
+        let mut y = match b {
+            Some(b) => b.repeat(n),
+            None => vec![0f32; n * outer],
+        };
+        matmul([n, inner, outer], View::rows(x, inner), View::rows(w, inner).t(), &mut y, outer, b.is_some(), true);
+        return y;
+    }
+    let arch = Arch::new();
+    let lanes = arch.dispatch(Lanes);
+    let mut y = vec![0f32; n * outer];
+    // Two vectors of rows at a time.
+    for (x, y) in x.chunks(2 * lanes * inner).zip(y.chunks_mut(2 * lanes * outer.max(1))) {
+        let x = Turned::new(x, inner, lanes);
+        if x.rows * inner * outer < ALONE {
+            arch.dispatch(Products { x: &x, w, inner, y, stride: outer });
+            continue;
+        }
+        // Each task fills a block of columns, then the blocks are laid side by side.
+        let task = outer.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(WIDE);
+        let blocks: Vec<Vec<f32>> = w
+            .par_chunks(task * inner)
+            .map(|w| {
+                let width = w.len() / inner;
+                let mut y = vec![0f32; x.rows * width];
+                arch.dispatch(Products { x: &x, w, inner, y: &mut y, stride: width });
+                y
+            })
+            .collect();
+        for (i, row) in y.chunks_exact_mut(outer).enumerate() {
+            for (block, out) in blocks.iter().zip(row.chunks_mut(task)) {
+                out.copy_from_slice(&block[i * out.len()..(i + 1) * out.len()]);
+            }
+        }
+    }
+    if let Some(b) = b {
+        for row in y.chunks_exact_mut(outer) {
+            row.iter_mut().zip(b).for_each(|(y, b)| *y += b);
+        }
+    }
+    y
+}

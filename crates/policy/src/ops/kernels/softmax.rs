@@ -1,0 +1,18 @@
+//! The numerators of a softmax.
+
+use super::exp;
+
+simd!(weights_of(logits: &[f32], top: f32, scale: f32, out: &mut [f32]) {
+    let n = out.len();
+    let logits = &logits[..n];
+    for i in 0..n {
+        out[i] = exp((logits[i] - top) * scale);
+    }
+});
+
+/// `exp((logit − top) · scale)` of every logit.
+pub fn weights(logits: &[f32], top: f32, scale: f32) -> Vec<f32> {
+    let mut out = vec![0f32; logits.len()];
+    weights_of(logits, top, scale, &mut out);
+    out
+}

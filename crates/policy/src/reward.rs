@@ -1,0 +1,138 @@
+//! Reward models: a classifier with its tokenizer, from conversations to scores.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use burn::tensor::{Device, Tensor};
+
+use crate::cache::values;
+use crate::chat::Turn;
+use crate::config::ModelConfig;
+use crate::decoder::Decoder;
+use crate::error::PolicyError;
+use crate::model::{self, Loaded, Model};
+use crate::ops::{Ops, in_pool};
+use crate::score::micro_batches;
+use crate::tokenizer::Tokenizer;
+use crate::weights::Weights;
+
+/// A `…ForSequenceClassification` model.
+#[derive(Clone, Debug)]
+pub struct RewardModel {
+    model: Model,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    config: Arc<ModelConfig>,
+}
+
+/// Token ids with the segment of each.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Input {
+    /// Token ids, at least one.
+    pub ids: Vec<u32>,
+    /// 0 for the first text of a pair, 1 for the second.
+    pub segments: Vec<u32>,
+}
+
+impl RewardModel {
+    /// Loads a Hugging Face folder.
+    pub fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
+        let Loaded { config, model, tokenizer, .. } = model::load(path, place)?;
+        if config.labels.is_none() {
+            let message = "is a language model, not a classifier; `rlar generate` runs it";
+            return Err(PolicyError::file(path, message));
+        }
+        Ok(Self { model, tokenizer, config })
+    }
+
+    /// Outputs per input.
+    pub fn labels(&self) -> usize {
+        self.config.labels.unwrap_or(1)
+    }
+
+    /// Longest input, in tokens.
+    pub fn positions(&self) -> usize {
+        self.config.positions()
+    }
+
+    /// A conversation as this model reads it: by the chat template where there is one, else question and
+    /// answer as a pair of texts, as the tokenizer joins them.
+    pub fn input(&self, turns: &[Turn]) -> Result<Input, PolicyError> {
+        if self.tokenizer.has_template() {
+            let ids = self.tokenizer.encode(&self.tokenizer.chat(turns, false)?)?;
+            return Ok(Input { segments: vec![0; ids.len()], ids });
+        }
+        let (answer, question) = match turns {
+            [.., answer] => (answer.content, turns[..turns.len() - 1].iter().map(|t| t.content)),
+            [] => return Err(PolicyError::Request("an empty conversation has no score".into())),
+        };
+        let question = question.collect::<Vec<_>>().join("\n");
+        let (ids, segments) = self.tokenizer.encode_pair(&question, answer)?;
+        Ok(Input { ids, segments })
+    }
+
+    /// The outputs of every input, `[labels]` each. Inputs run sorted by length, about `tokens` tokens at a time;
+    /// one that does not fit the model's positions is refused by its place.
+    pub fn outputs(&self, inputs: &[Input], tokens: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
+        let room = self.positions();
+        if let Some(i) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
+            let have = inputs[i].ids.len();
+            return Err(PolicyError::Request(format!("input {i} has {have} tokens; this model reads 1 to {room}")));
+        }
+        let mut order: Vec<usize> = (0..inputs.len()).collect();
+        order.sort_by_key(|i| inputs[*i].ids.len());
+        let mut out = vec![Vec::new(); inputs.len()];
+        for piece in micro_batches(order.iter().map(|i| inputs[*i].ids.len()), tokens) {
+            let piece = &order[piece];
+            let batch: Vec<&Input> = piece.iter().map(|i| &inputs[*i]).collect();
+            let rows = in_pool(|| values(self.forward(&batch)));
+            for (i, row) in piece.iter().zip(rows.chunks_exact(self.labels())) {
+                if let Some(x) = row.iter().find(|x| !x.is_finite()) {
+                    return Err(PolicyError::Request(format!(
+                        "the score of input {i} is {x}: the weights are damaged"
+                    )));
+                }
+                out[*i] = row.to_vec();
+            }
+        }
+        Ok(out)
+    }
+
+    /// Outputs `[inputs, labels]`, differentiable on a [`RewardModel::tracked`] view.
+    pub fn forward(&self, inputs: &[&Input]) -> Tensor<2> {
+        let ids: Vec<u32> = inputs.iter().flat_map(|x| x.ids.iter().copied()).collect();
+        let lens: Vec<usize> = inputs.iter().map(|x| x.ids.len()).collect();
+        match &self.model {
+            Model::Encoder(encoder) => {
+                let segments: Vec<u32> = inputs.iter().flat_map(|x| x.segments.iter().copied()).collect();
+                encoder.outputs(&ids, &segments, &lens)
+            }
+            Model::Decoder(decoder) => {
+                let hidden = decoder.hidden(&ids, &lens);
+                let ends = lens.iter().scan(0i64, |end, n| {
+                    *end += *n as i64;
+                    Some(*end - 1)
+                });
+                decoder.logits(&Decoder::pick(hidden, ends.collect()))
+            }
+        }
+    }
+
+    /// A view whose trained weights record gradients.
+    #[must_use]
+    pub fn tracked(&self) -> Self {
+        let model = match &self.model {
+            Model::Decoder(d) => Model::Decoder(d.tracked()),
+            Model::Encoder(e) => Model::Encoder(e.tracked()),
+        };
+        Self { model, ..self.clone() }
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> &Weights<Tensor<2>> {
+        match &self.model {
+            Model::Decoder(d) => d.weights(),
+            Model::Encoder(e) => e.weights(),
+        }
+    }
+}

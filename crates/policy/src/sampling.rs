@@ -1,0 +1,202 @@
+//! From logits to a token: the distribution that a request asks for, and a draw from it.
+
+use crate::ops::kernels;
+
+/// How tokens are drawn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sampling {
+    /// Divides logits; 0 picks the likeliest token.
+    pub temperature: f32,
+    /// Draw from the smallest set of tokens with this much probability; 1 is all.
+    pub top_p: f32,
+    /// Draw from this many likeliest tokens; 0 is all.
+    pub top_k: usize,
+    /// Draw from tokens at least this many times as likely as the likeliest; 0 is all (Nguyen et al., 2024).
+    pub min_p: f32,
+    /// Logits of tokens that occurred are divided by this when positive and multiplied when negative; 1 leaves
+    /// them alone (Keskar et al., 2019).
+    pub repetition_penalty: f32,
+    /// Longest reply, in tokens.
+    pub max_tokens: usize,
+    /// Texts that end a reply.
+    pub stop: Vec<String>,
+    /// Tokens that end a reply, beside the model's own.
+    pub stop_tokens: Vec<u32>,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 1.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            max_tokens: 256,
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+        }
+    }
+}
+
+impl Sampling {
+    /// Says which value is impossible.
+    pub fn check(&self) -> Result<(), String> {
+        let within = |name: &str, x: f32, ok: bool| if ok { Ok(()) } else { Err(format!("`{name}` cannot be {x}")) };
+        within("temperature", self.temperature, self.temperature >= 0.0 && self.temperature.is_finite())?;
+        within("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0)?;
+        within("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p))?;
+        let penalty = self.repetition_penalty;
+        within("repetition_penalty", penalty, penalty > 0.0 && penalty.is_finite())?;
+        if self.max_tokens == 0 {
+            return Err("`max_tokens` cannot be 0".into());
+        }
+        if self.stop.iter().any(String::is_empty) {
+            return Err("`stop` holds an empty text, which every reply contains".into());
+        }
+        Ok(())
+    }
+
+    fn whole(&self) -> bool {
+        self.top_k == 0 && self.top_p >= 1.0 && self.min_p <= 0.0
+    }
+}
+
+/// A drawn token and its log-prob under three distributions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Drawn {
+    /// The token.
+    pub token: u32,
+    /// Under the softmax of logits divided by the temperature (1 when greedy), over the whole vocabulary and without
+    /// penalty: what a trainer computes again.
+    pub log_prob: f32,
+    /// Under the distribution that it was drawn from: penalty, temperature, top-k, top-p and min-p applied, and
+    /// renormalised. 0 when greedy.
+    pub drawn_log_prob: f32,
+    /// Under temperature 1 over the whole vocabulary and without penalty.
+    pub plain_log_prob: f32,
+}
+
+/// A softmax that is not yet divided by its sum.
+struct Softmax<'a> {
+    logits: &'a [f32],
+    best: usize,
+    scale: f64,
+    /// `exp((logit − top) · scale)`.
+    weights: Vec<f32>,
+    total: f64,
+}
+
+impl<'a> Softmax<'a> {
+    fn new(logits: &'a [f32], scale: f64) -> Self {
+        let first = (0, f32::NEG_INFINITY);
+        let (best, top) =
+            logits.iter().enumerate().fold(first, |best, (i, x)| if *x > best.1 { (i, *x) } else { best });
+        let weights = kernels::weights(logits, top, scale as f32);
+        let finite = top.is_finite() && !logits.iter().any(|x| x.is_nan());
+        let total = if finite { weights.chunks(64).map(chunk_sum).sum() } else { f64::NAN };
+        Self { logits, best, scale, weights, total }
+    }
+
+    fn weight(&self, i: usize) -> f64 {
+        f64::from(self.weights[i])
+    }
+
+    fn log_prob(&self, i: usize) -> f32 {
+        (f64::from(self.logits[i] - self.logits[self.best]) * self.scale - self.total.ln()) as f32
+    }
+
+    /// First index at which the running sum passes `target`.
+    fn select(&self, target: f64) -> usize {
+        let mut before = 0.0;
+        for (c, chunk) in self.weights.chunks(64).enumerate() {
+            let sum = chunk_sum(chunk);
+            if before + sum > target {
+                let inside = select(chunk.iter().map(|w| f64::from(*w)), target - before);
+                return inside.map_or(self.best, |i| c * 64 + i);
+            }
+            before += sum;
+        }
+        self.best
+    }
+}
+
+fn chunk_sum(chunk: &[f32]) -> f64 {
+    chunk.iter().map(|w| f64::from(*w)).sum()
+}
+
+/// The token that the uniform draw `u` in `[0, 1)` selects after the tokens `seen`; nothing when logits are not
+/// finite.
+pub fn pick(logits: &[f32], sampling: &Sampling, seen: impl Iterator<Item = u32>, u: f64) -> Option<Drawn> {
+    let greedy = sampling.temperature == 0.0;
+    let scale = if greedy { 1.0 } else { 1.0 / f64::from(sampling.temperature) };
+    let own = Softmax::new(logits, scale);
+    if !own.total.is_finite() {
+        return None;
+    }
+    let plain_log_prob = |i: usize, own_log_prob: f32| {
+        if (scale - 1.0).abs() < f64::EPSILON { own_log_prob } else { Softmax::new(logits, 1.0).log_prob(i) }
+    };
+    let drawn = |i: usize, drawn_log_prob: f32| {
+        let log_prob = own.log_prob(i);
+        Drawn { token: i as u32, log_prob, drawn_log_prob, plain_log_prob: plain_log_prob(i, log_prob) }
+    };
+    let changed = penalised(logits, sampling.repetition_penalty, seen);
+    let changed = changed.as_deref().map(|z| Softmax::new(z, scale));
+    let from = changed.as_ref().unwrap_or(&own);
+    if greedy {
+        return Some(drawn(from.best, 0.0));
+    }
+    if sampling.whole() {
+        let token = from.select(u * from.total);
+        return Some(drawn(token, from.log_prob(token)));
+    }
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_unstable_by(|a, b| from.logits[*b].total_cmp(&from.logits[*a]).then(a.cmp(b)));
+    if sampling.top_k > 0 {
+        order.truncate(sampling.top_k);
+    }
+    // Each cut works on what the one before has left, as in `transformers`.
+    let left: f64 = order.iter().map(|i| from.weight(*i)).sum();
+    let mut mass = 0.0;
+    let enough = order.iter().position(|i| {
+        mass += from.weight(*i);
+        mass >= f64::from(sampling.top_p) * left
+    });
+    order.truncate(enough.map_or(order.len(), |i| i + 1));
+    let least = f64::from(sampling.min_p);
+    let likely = order.iter().take_while(|i| from.weight(**i) >= least).count();
+    order.truncate(likely.max(1));
+    let kept: f64 = order.iter().map(|i| from.weight(*i)).sum();
+    let token = select(order.iter().map(|i| from.weight(*i)), u * kept).map_or(from.best, |i| order[i]);
+    Some(drawn(token, (from.weight(token) / kept).ln() as f32))
+}
+
+/// Logits with the penalty on the tokens that occurred; nothing where there is no penalty.
+fn penalised(logits: &[f32], penalty: f32, seen: impl Iterator<Item = u32>) -> Option<Vec<f32>> {
+    if (penalty - 1.0).abs() < f32::EPSILON {
+        return None;
+    }
+    let mut changed = logits.to_vec();
+    for token in seen {
+        let (Some(z), Some(from)) = (changed.get_mut(token as usize), logits.get(token as usize)) else { continue };
+        *z = if *from > 0.0 { from / penalty } else { from * penalty };
+    }
+    Some(changed)
+}
+
+/// First index at which a running sum passes `target`, or the last that adds to it.
+fn select(weights: impl Iterator<Item = f64>, target: f64) -> Option<usize> {
+    let mut sum = 0.0;
+    let mut last = None;
+    for (i, w) in weights.enumerate() {
+        sum += w;
+        if w > 0.0 {
+            last = Some(i);
+        }
+        if sum > target {
+            return Some(i);
+        }
+    }
+    last
+}

@@ -1,0 +1,101 @@
+//! Chat templates against `apply_chat_template` (`scripts/oracles/make_chat_fixtures.py`).
+
+use std::fs;
+
+use rlar_policy::chat::ChatTemplate;
+use rlar_policy::{Conversation, Tokenizer};
+use serde_json::{Value, json};
+
+fn cases() -> Vec<Value> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/chats.json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn conversation(case: &Value) -> Conversation {
+    Conversation {
+        messages: case["messages"].as_array().unwrap().clone(),
+        tools: case["tools"].as_array().cloned().unwrap_or_default(),
+        generation: case["add_generation_prompt"].as_bool().unwrap(),
+        variables: case["extra"].as_object().unwrap().clone(),
+        now: "2025-01-02T03:04:05".parse().ok(),
+    }
+}
+
+fn template(source: &str) -> ChatTemplate {
+    let tokens = [("bos_token", "<s>"), ("eos_token", "</s>")];
+    let tokens = tokens.map(|(name, token)| (name.to_owned(), token.to_owned())).to_vec();
+    ChatTemplate { source: source.to_owned(), tokens }
+}
+
+#[test]
+fn every_feature_renders_as_transformers_renders_it() {
+    let cases = cases();
+    assert!(cases.len() > 20);
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let rendered = template(case["template"].as_str().unwrap()).render(&conversation(&case));
+        let Some(text) = case["text"].as_str() else {
+            let error = rendered.unwrap_err().to_string();
+            assert!(error.contains(case["error"].as_str().unwrap()), "{name}: {error}");
+            continue;
+        };
+        let rendered = rendered.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(rendered.text, text, "{name}");
+        let marked: Vec<&str> = rendered.assistant.iter().map(|s| &rendered.text[s.clone()]).collect();
+        let wanted: Vec<&str> = case["assistant"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
+        assert_eq!(marked, wanted, "{name}: what the model writes");
+    }
+}
+
+/// A tokenizer with a chat template, from a folder as a user has it.
+fn tokenizer(source: &str) -> Tokenizer {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in Tokenizer::train(["one two three", "It is 4. Five."], 300).unwrap().files().unwrap() {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    fs::write(folder.path().join("chat_template.jinja"), source).unwrap();
+    Tokenizer::load(folder.path(), 300).unwrap()
+}
+
+fn learned(source: &str) -> Result<Vec<String>, String> {
+    let tokenizer = tokenizer(source);
+    let turns = [("user", "one"), ("assistant", "two three"), ("user", "one two"), ("assistant", "4. Five")];
+    let messages = turns.map(|(role, content)| json!({ "role": role, "content": content })).to_vec();
+    let (ids, own) =
+        tokenizer.masked(&Conversation { messages, ..Conversation::default() }).map_err(|e| e.to_string())?;
+    assert_eq!(ids.len(), own.len());
+    let mut parts: Vec<Vec<u32>> = vec![Vec::new()];
+    for (id, own) in ids.iter().zip(own) {
+        if own {
+            parts.last_mut().unwrap().push(*id);
+        } else if !parts.last().unwrap().is_empty() {
+            parts.push(Vec::new());
+        }
+    }
+    Ok(parts.iter().filter(|p| !p.is_empty()).map(|p| tokenizer.decode(p).unwrap()).collect())
+}
+
+#[test]
+fn the_mask_of_a_conversation_holds_the_replies_marked_or_not() {
+    let marked = "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}{% generation %}{{ m.content }}!\
+                  {% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}";
+    assert_eq!(learned(marked).unwrap(), ["two three!", "4. Five!"]);
+    let unmarked = "{% for m in messages %}[{{ m.role }}]{{ m.content }};{% endfor %}\
+                    {% if add_generation_prompt %}[assistant]{% endif %}";
+    assert_eq!(learned(unmarked).unwrap(), ["two three;", "4. Five;"]);
+}
+
+#[test]
+fn a_template_that_rewrites_earlier_turns_cannot_be_masked_by_guessing() {
+    let rewriting = "{% for m in messages %}{% if loop.last %}[last]{% endif %}{{ m.content }}{% endfor %}\
+                     {% if add_generation_prompt %}[assistant]{% endif %}";
+    assert!(learned(rewriting).unwrap_err().contains("{% generation %}"));
+}
+
+#[test]
+fn a_broken_template_is_an_error_that_names_it() {
+    for (source, word) in [("{% for m in messages %}", "unexpected end"), ("{{ messages.x.y }}", "undefined")] {
+        let error = template(source).render(&Conversation::default()).unwrap_err().to_string();
+        assert!(error.contains("chat template") && error.contains(word), "{error}");
+    }
+}

@@ -1,0 +1,87 @@
+//! GGUF files of the tiny models and of tokenizers (`scripts/oracles/make_gguf_models.py`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rlar_policy::gguf::Gguf;
+use rlar_policy::{Policy, Tokenizer, device};
+use serde_json::Value;
+
+use crate::parity::{Expected, close, folder, host};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gguf")).join(format!("{name}.gguf"))
+}
+
+#[test]
+fn a_gguf_is_the_model_that_it_was_made_from() {
+    let cpu = device("cpu").unwrap();
+    for name in ["llama", "llama_mha_tied", "qwen2", "qwen3", "gpt2"] {
+        let policy = Policy::load(&file(name), &cpu).unwrap();
+        let expected = Expected::of(name);
+        let ids = expected.tokens("ids");
+        let lens: Vec<usize> = ids.iter().map(Vec::len).collect();
+        let logits = host(policy.decoder.logits(&policy.decoder.hidden(&ids.concat(), &lens)));
+        close(&logits, &expected.logits(), &format!("{name}: logits"));
+    }
+    // The metadata of Gemma 3 cannot say the fixture's pattern of layers: here only the weights are compared.
+    let [gguf, hub] = [file("gemma3"), folder("gemma3")].map(|path| Policy::load(&path, &cpu).unwrap().weights());
+    for ((spec, a), (_, b)) in gguf.entries().zip(hub.entries()) {
+        for (a, b) in a.iter().zip(b) {
+            assert!((a - b).abs() < 1e-6, "{}: {a} is not {b}", spec.name);
+        }
+    }
+}
+
+#[test]
+fn what_was_loaded_from_a_gguf_is_saved_as_a_folder() {
+    let cpu = device("cpu").unwrap();
+    let policy = Policy::load(&file("qwen3"), &cpu).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in policy.files().unwrap() {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let again = Policy::load(folder.path(), &cpu).unwrap();
+    for ((spec, a), (_, b)) in policy.weights().entries().zip(again.weights().entries()) {
+        assert!(a == b, "{}", spec.name);
+    }
+}
+
+#[test]
+fn rebuilt_tokenizers_encode_and_decode_like_their_originals() {
+    let text = fs::read_to_string(file("x").with_file_name("tokenizers.json")).unwrap();
+    let cases: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!(cases.len(), 5);
+    for (kind, cases) in cases {
+        let path = file(&format!("tokenizer-{kind}"));
+        let tokenizer = Tokenizer::from_gguf(&path, &Gguf::open(&path).unwrap()).unwrap();
+        for case in cases.as_array().unwrap() {
+            let ids = |key: &str| -> Vec<u32> {
+                case[key].as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as u32).collect()
+            };
+            let text = case["text"].as_str().unwrap();
+            assert_eq!(tokenizer.encode(text).unwrap(), ids("ids"), "{kind}: {text:?}");
+            assert_eq!(tokenizer.encode_whole(text).unwrap(), ids("whole"), "{kind}: {text:?} with BOS");
+            assert_eq!(tokenizer.decode(&ids("ids")).unwrap(), case["back"].as_str().unwrap(), "{kind}: {text:?} back");
+        }
+        assert_eq!(tokenizer.eos(), [if kind.starts_with("sentence") { 2 } else { 0 }]);
+    }
+}
+
+#[test]
+fn a_stream_of_text_is_the_text_however_tokens_cut_it() {
+    for kind in ["sentencepiece", "gpt-2"] {
+        let path = file(&format!("tokenizer-{kind}"));
+        let tokenizer = Tokenizer::from_gguf(&path, &Gguf::open(&path).unwrap()).unwrap();
+        for text in ["naïve café — 日本語 🎉 and more", " two  spaces", "🎉🎉"] {
+            let ids = tokenizer.encode(text).unwrap();
+            let mut stream = rlar_policy::TextStream::default();
+            for id in &ids {
+                stream.push(&tokenizer, *id).unwrap();
+                assert!(tokenizer.decode(&ids).unwrap().starts_with(stream.text()), "{kind}: {:?}", stream.text());
+            }
+            stream.finish(&tokenizer).unwrap();
+            assert_eq!(stream.text(), tokenizer.decode(&ids).unwrap(), "{kind}");
+        }
+    }
+}
