@@ -335,6 +335,10 @@ impl Active {
         }
         let before = self.stream.text().len();
         self.stream.push(tokenizer, token)?;
+        let full = self.sample.tokens.len() >= self.room;
+        if full {
+            self.stream.finish(tokenizer)?;
+        }
         // A stop text ends in the fresh part, and may begin before it.
         let stopped = sampling.stop.iter().any(|s| {
             let mut from = before.saturating_sub(s.len());
@@ -346,7 +350,7 @@ impl Active {
         if stopped {
             return Ok(Some(Finish::Stop));
         }
-        Ok((self.sample.tokens.len() >= self.room).then_some(Finish::Length))
+        Ok(full.then_some(Finish::Length))
     }
 
     /// Lets the caller hear of the last token with the text that has become certain.

@@ -14,6 +14,7 @@ use crate::error::PolicyError;
 use crate::layout::{Layout, Lora};
 use crate::model::{self, Loaded, Model, PEFT};
 use crate::ops::Ops;
+use crate::sampling::Sampling;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
 
@@ -28,6 +29,7 @@ pub struct Policy {
     place: (Device, Ops),
     /// Where the frozen weights under an adaptation came from.
     base: Option<PathBuf>,
+    sampling: Sampling,
 }
 
 impl Policy {
@@ -39,7 +41,8 @@ impl Policy {
             let message = "is a classifier (a reward model), not a language model; `rlar score` runs it";
             return Err(PolicyError::file(path, message));
         };
-        Ok(Self { decoder, tokenizer, config, place: place.clone(), base })
+        let sampling = own_sampling(path)?;
+        Ok(Self { decoder, tokenizer, config, place: place.clone(), base, sampling })
     }
 
     /// A model with random weights.
@@ -51,10 +54,17 @@ impl Policy {
     ) -> Result<Self, PolicyError> {
         match model::random(&config, seed, place)? {
             Model::Decoder(decoder) if config.labels.is_none() => {
-                Ok(Self { decoder, tokenizer, config: Arc::new(config), place: place.clone(), base: None })
+                let (config, sampling) = (Arc::new(config), Sampling::default());
+                Ok(Self { decoder, tokenizer, config, place: place.clone(), base: None, sampling })
             }
             _ => Err(PolicyError::Request("a policy must be a language model".into())),
         }
+    }
+
+    /// How the model's own `generation_config.json` asks to be sampled; the whole distribution at temperature 1 where
+    /// it asks for nothing.
+    pub fn sampling(&self) -> &Sampling {
+        &self.sampling
     }
 
     /// The `config.json` of this model.
@@ -158,4 +168,26 @@ impl Policy {
             checkpoint::to_safetensors(&self.weights(), |spec| spec.trained.then(|| format!("{PEFT}{}", spec.name)))?;
         Ok(vec![("adapter_config.json", format!("{json:#}").into_bytes()), ("adapter_model.safetensors", weights)])
     }
+}
+
+/// The settings of a folder's `generation_config.json`, if it asks for sampling.
+fn own_sampling(folder: &Path) -> Result<Sampling, PolicyError> {
+    let path = folder.join("generation_config.json");
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(Sampling::default()) };
+    let json: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| PolicyError::file(&path, format!("not JSON: {e}")))?;
+    if json["do_sample"] != true {
+        return Ok(Sampling::default());
+    }
+    let number = |key: &str, default: f32| json[key].as_f64().map_or(default, |x| x as f32);
+    let sampling = Sampling {
+        temperature: number("temperature", 1.0),
+        top_p: number("top_p", 1.0),
+        top_k: json["top_k"].as_u64().unwrap_or(0) as usize,
+        min_p: number("min_p", 0.0),
+        repetition_penalty: number("repetition_penalty", 1.0),
+        ..Sampling::default()
+    };
+    sampling.check().map_err(|why| PolicyError::file(&path, why))?;
+    Ok(sampling)
 }

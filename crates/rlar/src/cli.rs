@@ -33,9 +33,14 @@ pub enum Command {
     /// Fill a library folder with the reward tools that a config's data needs.
     #[command(after_help = "Example:\n  rlar fetch-rewards --config math.yaml --library library")]
     FetchRewards(FetchRewards),
-    /// Continue a prompt.
+    /// Score replies with a reward model.
     #[command(
-        after_help = "Examples:\n  rlar generate --model runs/math/final --prompt '12 + 30 ='\n  rlar generate --model model.gguf --prompt '1, 2, 3,' --plain --temperature 0"
+        after_help = "Examples:\n  rlar score --model skywork-reward --prompt '2 + 2?' --response 'It is 4.'\n  rlar score --model skywork-reward --data replies.jsonl"
+    )]
+    Score(Score),
+    /// Continue a prompt, or chat.
+    #[command(
+        after_help = "Examples:\n  rlar generate --model SmolLM2-135M-Instruct.Q4_1.gguf\n  rlar generate --model runs/math/final --prompt '12 + 30 ='\n  rlar generate --model model.gguf --prompt '1, 2, 3,' --plain --temperature 0"
     )]
     Generate(Generate),
     /// About configs.
@@ -180,27 +185,66 @@ pub struct FetchRewards {
 
 #[derive(Args)]
 pub struct Generate {
-    /// A Hugging Face folder or a GGUF file.
+    /// A Hugging Face folder, one with a LoRA adapter, or a GGUF file.
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// What to continue, or to reply to when the model has a chat template.
+    /// What to continue, or to reply to when the model has a chat template. Without it, a chat begins: every line of
+    /// standard input is a turn.
     #[arg(long)]
-    pub prompt: String,
+    pub prompt: Option<String>,
+    /// Standing instructions for a chat.
+    #[arg(long, value_name = "TEXT", conflicts_with = "plain")]
+    pub system: Option<String>,
     /// Continue the text as it is, without the chat template.
-    #[arg(long)]
+    #[arg(long, requires = "prompt")]
     pub plain: bool,
     /// Longest reply, in tokens.
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 256)]
     pub max_tokens: usize,
-    /// 0 takes the likeliest token.
-    #[arg(long, default_value_t = 1.0)]
-    pub temperature: f32,
+    /// 0 takes the likeliest token. Where this and the next four are absent, the model's generation_config.json decides,
+    /// else the whole distribution at temperature 1.
+    #[arg(long)]
+    pub temperature: Option<f32>,
     /// Draw from the smallest set of tokens with this much probability.
-    #[arg(long, default_value_t = 1.0)]
-    pub top_p: f32,
+    #[arg(long)]
+    pub top_p: Option<f32>,
+    /// Draw from this many likeliest tokens; 0 is all.
+    #[arg(long)]
+    pub top_k: Option<usize>,
+    /// Draw from tokens at least this many times as likely as the likeliest.
+    #[arg(long)]
+    pub min_p: Option<f32>,
+    /// More than 1 makes tokens that occurred less likely.
+    #[arg(long)]
+    pub repetition_penalty: Option<f32>,
+    /// A text that ends the reply; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
     /// Seed of the draws.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// `cpu`, `cuda:N` or `auto`.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
+}
+
+#[derive(Args)]
+pub struct Score {
+    /// A Hugging Face folder with a `…ForSequenceClassification` model.
+    #[arg(long, value_name = "FOLDER")]
+    pub model: PathBuf,
+    /// JSONL rows: `prompt` (text or messages) and `response`, or `messages` that end with the reply; `id` is kept.
+    #[arg(long, value_name = "FILE", required_unless_present = "prompt", conflicts_with_all = ["prompt", "response"])]
+    pub data: Option<PathBuf>,
+    /// A question, to score one reply.
+    #[arg(long, requires = "response")]
+    pub prompt: Option<String>,
+    /// The reply to it.
+    #[arg(long, requires = "prompt")]
+    pub response: Option<String>,
+    /// Tokens at a time.
+    #[arg(long, default_value_t = 4096)]
+    pub batch_tokens: usize,
     /// `cpu`, `cuda:N` or `auto`.
     #[arg(long, default_value = "cpu")]
     pub device: String,

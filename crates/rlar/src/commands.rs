@@ -10,13 +10,13 @@ use rlar_eval::rewardbench2::{self, SUBSETS};
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, train};
-use rlar_policy::{Policy, Request, Sampling, Turn, device, generate};
+use rlar_policy::{Policy, device};
 use rlar_rewards::fetch_rewards;
 use rlar_sandbox::Limits;
 
 use crate::cli::{self, Benchmark, Command, ConfigCommand};
 use crate::output::print;
-use crate::{Failure, plan, sandbox, schema};
+use crate::{Failure, generate, plan, sandbox, schema, score};
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -29,7 +29,8 @@ pub fn run(command: Command) -> Result<(), Failure> {
             Err(Failure::Request(anyhow::anyhow!("eval needs --config or a benchmark; see `rlar eval --help`")))
         }
         Command::FetchRewards(arguments) => fetch(&arguments),
-        Command::Generate(arguments) => run_generate(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Score(arguments) => score::run(&arguments),
         Command::Config { command: ConfigCommand::Schema { markdown } } => {
             let text = if markdown { schema::markdown() } else { format!("{:#}\n", rlar_grpo::Config::schema()) };
             print(&text).map_err(Failure::Job)
@@ -203,43 +204,4 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     let reasons: Vec<String> = fetched.iter().map(|f| format!("{}: {}", f.tool, f.why)).collect();
     let reasons = reasons.join("\n");
     print(&format!("{}\n{reasons}\n\nThe library is in {}\n", render(&rows), folder.display())).map_err(Failure::Job)
-}
-
-fn run_generate(arguments: &cli::Generate) -> Result<(), Failure> {
-    let inside = arguments.model.join("final");
-    if inside.is_dir() && !arguments.model.join("config.json").exists() {
-        let (run, policy) = (arguments.model.display(), inside.display());
-        return Err(Failure::Request(anyhow::anyhow!("{run} is a run; its policy is {policy}")));
-    }
-    if !arguments.model.exists() {
-        let path = arguments.model.display();
-        return Err(Failure::Request(anyhow::anyhow!(
-            "model {path} does not exist; a Hugging Face folder or a GGUF file is expected there"
-        )));
-    }
-    if !(arguments.temperature >= 0.0 && arguments.top_p > 0.0 && arguments.max_tokens > 0) {
-        return Err(Failure::Request(anyhow::anyhow!(
-            "--temperature must be at least 0, --top-p more than 0 and --max-tokens at least 1"
-        )));
-    }
-    let device = device(&arguments.device).map_err(|e| Failure::Request(e.into()))?;
-    let job = || -> Result<()> {
-        let policy = Policy::load(&arguments.model, &device)?;
-        let text = if arguments.plain || !policy.tokenizer.has_template() {
-            arguments.prompt.clone()
-        } else {
-            policy.tokenizer.chat(&[Turn { role: "user", content: &arguments.prompt }], true)?
-        };
-        let request = Request { prompt: policy.tokenizer.encode(&text)?, seeds: vec![arguments.seed] };
-        let sampling = Sampling {
-            temperature: arguments.temperature,
-            top_p: arguments.top_p,
-            max_tokens: arguments.max_tokens,
-            ..Sampling::default()
-        };
-        let out = generate(&policy.decoder, &policy.tokenizer, &[request], &sampling, 1)?;
-        let text = out.first().and_then(|s| s.first()).map_or("", |s| &s.text);
-        print(&format!("{text}\n"))
-    };
-    job().map_err(Failure::Job)
 }

@@ -3,10 +3,12 @@
 mod assets;
 mod cli;
 mod commands;
+mod generate;
 mod output;
 mod plan;
 mod sandbox;
 mod schema;
+mod score;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -4,6 +4,7 @@
 #[path = "../../../data/tests/it/oracle.rs"]
 mod oracle;
 
+mod adapters;
 mod chats;
 mod fused_agrees_with_plain;
 mod ggufs;

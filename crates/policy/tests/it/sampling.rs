@@ -1,5 +1,7 @@
+use std::collections::{BTreeMap, BTreeSet};
+
 use rlar_policy::ops::Ops;
-use rlar_policy::{Finish, Request, Sampling, Sequence, generate};
+use rlar_policy::{Engine, Finish, Next, Request, Sampling, Sequence, generate, pick};
 
 use crate::tiny;
 
@@ -89,4 +91,127 @@ fn a_prompt_that_fills_the_positions_is_refused() {
     let long = [Request { prompt: vec![1; 64], seeds: vec![0] }];
     let error = generate(&policy.decoder, &policy.tokenizer, &long, &sampling(), 1).unwrap_err();
     assert!(error.to_string().contains("64 tokens"), "{error}");
+}
+
+#[test]
+fn cuts_and_penalties_do_what_they_say() {
+    let logits = [2.0f32, 1.0, 0.0, -1.0];
+    let p: Vec<f64> = {
+        let weights = logits.map(|z| f64::from(z).exp());
+        weights.iter().map(|w| w / weights.iter().sum::<f64>()).collect()
+    };
+    let seen = |sampling: &Sampling, before: &[u32]| -> BTreeSet<u32> {
+        (0..1000)
+            .map(|u| pick(&logits, sampling, before.iter().copied(), f64::from(u) / 1000.0).unwrap().token)
+            .collect()
+    };
+    let all = Sampling::default();
+    assert_eq!(seen(&all, &[]).len(), 4);
+    assert_eq!(seen(&Sampling { top_k: 2, ..all.clone() }, &[]), [0, 1].into());
+    // The first two make 88 %, the first three 97 %.
+    assert_eq!(seen(&Sampling { top_p: 0.9, ..all.clone() }, &[]), [0, 1, 2].into());
+    // The third is e⁻² times as likely as the first.
+    assert_eq!(seen(&Sampling { min_p: 0.14, ..all.clone() }, &[]), [0, 1].into());
+    assert_eq!(seen(&Sampling { min_p: 0.13, ..all.clone() }, &[]), [0, 1, 2].into());
+    // A penalty halves positive logits of what occurred and doubles negative ones.
+    let greedy = Sampling { temperature: 0.0, repetition_penalty: 4.0, ..all.clone() };
+    assert_eq!(seen(&greedy, &[0]), [1].into());
+    let cut = Sampling { top_k: 2, temperature: 0.5, ..all };
+    let drawn = pick(&logits, &cut, [].into_iter(), 0.0).unwrap();
+    let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-5, "{a} is not {b}");
+    let sharp: Vec<f64> = p.iter().map(|p| p * p).collect();
+    close(drawn.plain_log_prob, p[0].ln());
+    close(drawn.log_prob, (sharp[0] / sharp.iter().sum::<f64>()).ln());
+    close(drawn.drawn_log_prob, (sharp[0] / (sharp[0] + sharp[1])).ln());
+}
+
+#[test]
+fn what_cannot_be_sampled_is_refused_by_name() {
+    let policy = tiny::policy();
+    for (sampling, name) in [
+        (Sampling { temperature: f32::NAN, ..sampling() }, "temperature"),
+        (Sampling { top_p: 0.0, ..sampling() }, "top_p"),
+        (Sampling { min_p: 1.5, ..sampling() }, "min_p"),
+        (Sampling { repetition_penalty: 0.0, ..sampling() }, "repetition_penalty"),
+        (Sampling { max_tokens: 0, ..sampling() }, "max_tokens"),
+        (Sampling { stop: vec![String::new()], ..sampling() }, "stop"),
+    ] {
+        let error = generate(&policy.decoder, &policy.tokenizer, &requests(), &sampling, 4).unwrap_err().to_string();
+        assert!(error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn what_is_heard_is_what_comes_out() {
+    let policy = tiny::policy();
+    let whole = generate(&policy.decoder, &policy.tokenizer, &requests(), &sampling(), 64).unwrap();
+    let stop: String = whole[2][0].text.chars().skip(3).take(2).collect();
+    for stop in [Vec::new(), vec![stop]] {
+        let sampling = Sampling { stop, ..sampling() };
+        let (mut texts, mut tokens) = (BTreeMap::new(), BTreeMap::new());
+        let engine = Engine::new(&policy.decoder, &policy.tokenizer, 2);
+        let out = engine.stream(&requests(), &sampling, &mut |fresh| {
+            texts.entry((fresh.request, fresh.index)).or_insert_with(String::new).push_str(fresh.text);
+            tokens.entry((fresh.request, fresh.index)).or_insert_with(Vec::new).push(fresh.token);
+            Next::Go
+        });
+        for (r, samples) in out.unwrap().iter().enumerate() {
+            for (i, sample) in samples.iter().enumerate() {
+                assert_eq!(texts[&(r, i)], sample.text);
+                assert_eq!(tokens[&(r, i)], sample.tokens);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_sequence_or_all_can_be_cancelled_in_the_middle() {
+    let policy = tiny::policy();
+    let engine = Engine::new(&policy.decoder, &policy.tokenizer, 64);
+    let whole = engine.generate(&requests(), &sampling()).unwrap();
+    let out = engine.stream(&requests(), &sampling(), &mut |fresh| {
+        if (fresh.request, fresh.index) == (0, 1) { Next::EndThis } else { Next::Go }
+    });
+    let out = out.unwrap();
+    assert_eq!((out[0][1].finish, out[0][1].tokens.len()), (Finish::Cancelled, 1));
+    assert_eq!((&out[0][0], &out[0][2], &out[2]), (&whole[0][0], &whole[0][2], &whole[2]));
+    let mut heard = 0;
+    let out = engine.stream(&requests(), &sampling(), &mut |_| {
+        heard += 1;
+        if heard == 9 { Next::EndAll } else { Next::Go }
+    });
+    let out = out.unwrap();
+    assert_eq!(out.iter().map(Vec::len).collect::<Vec<_>>(), [3, 1, 2]);
+    assert!(out.iter().flatten().all(|s| s.tokens.len() <= 2 && s.finish == Finish::Cancelled));
+}
+
+#[test]
+fn deterministic_tokens_and_log_probs_do_not_depend_on_the_batch_at_all() {
+    let policy = tiny::policy();
+    let engine = |batch| Engine::new(&policy.decoder, &policy.tokenizer, batch).deterministic().unwrap();
+    // Enough sequences that the usual path would take another matrix product.
+    let many: Vec<Request> = (0..50)
+        .map(|i| Request { prompt: vec![5 + i as u32 % 7; 1 + i % 9], seeds: vec![i as u64, 1000 + i as u64] })
+        .collect();
+    let together = engine(200).generate(&many, &sampling()).unwrap();
+    for (request, together) in many.iter().zip(&together) {
+        assert_eq!(&engine(1).generate(std::slice::from_ref(request), &sampling()).unwrap()[0], together);
+    }
+    let plain = tiny::policy_on(Ops::Plain);
+    assert!(Engine::new(&plain.decoder, &plain.tokenizer, 1).deterministic().is_err());
+}
+
+#[test]
+fn a_job_that_does_not_fit_the_machine_is_refused_with_its_plan() {
+    let policy = tiny::policy();
+    let engine = Engine::new(&policy.decoder, &policy.tokenizer, usize::MAX);
+    let plan = engine.plan(&requests(), &sampling());
+    let parameters: usize = policy.layout().specs().iter().map(|s| s.shape[0] * s.shape[1]).sum();
+    assert_eq!(plan.weights, 4 * parameters as u64);
+    // 6 sequences of at most 32 tokens, 2 layers, keys and values of 20 numbers.
+    assert_eq!(plan.cache, 4 * 6 * 32 * 2 * 2 * 20);
+    let seeds = (0..200_000_000).collect();
+    let huge = [Request { prompt: vec![1; 40], seeds }];
+    let error = engine.generate(&huge, &sampling()).unwrap_err().to_string();
+    assert!(error.contains("cache") && error.contains("fewer sequences"), "{error}");
 }

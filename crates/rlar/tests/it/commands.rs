@@ -90,3 +90,76 @@ fn the_sandbox_shows_itself() {
         text(&out.stdout).contains("equal_to_everything") && text(&out.stdout).contains("attacks contained on tier")
     );
 }
+
+#[test]
+fn a_reward_model_scores_rows_and_single_replies() {
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/fixtures/models");
+    let folder = tempfile::tempdir().unwrap();
+    let rows = "{\"id\": \"a\", \"prompt\": \"w2 w5 w7\", \"response\": \"w9 w3\"}\n\
+                {\"messages\": [{\"role\": \"user\", \"content\": \"w30\"}, {\"role\": \"assistant\", \"content\": \"w4\"}]}\n";
+    std::fs::write(folder.path().join("rows.jsonl"), rows).unwrap();
+    for name in ["deberta_v3_reward", "qwen3_reward"] {
+        let model = format!("{models}/{name}");
+        let out = run(folder.path(), &["score", "--model", &model, "--data", "rows.jsonl"]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let lines: Vec<serde_json::Value> =
+            text(&out.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!((&lines[0]["id"], &lines[1]["id"]), (&"a".into(), &2.into()));
+        let one = run(folder.path(), &["score", "--model", &model, "--prompt", "w2 w5 w7", "--response", "w9 w3"]);
+        let one: serde_json::Value = serde_json::from_str(&text(&one.stdout)).unwrap();
+        let [a, b] = [&one, &lines[0]].map(|line| line["score"].as_f64().unwrap());
+        assert!((a - b).abs() < 1e-5, "{a} is not {b}");
+    }
+    let bert = format!("{models}/bert");
+    let out = run(folder.path(), &["score", "--model", &bert, "--prompt", "w2", "--response", "w9"]);
+    assert!(text(&out.stdout).contains("\"scores\":["));
+}
+
+#[test]
+fn scoring_says_what_is_wrong_with_a_request() {
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/fixtures/models");
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |row: &str, model: &str, code: i32, words: &[&str]| {
+        std::fs::write(folder.path().join("rows.jsonl"), row).unwrap();
+        let model = format!("{models}/{model}");
+        let out = run(folder.path(), &["score", "--model", &model, "--data", "rows.jsonl"]);
+        assert_eq!(out.status.code(), Some(code), "{}", text(&out.stderr));
+        for word in words {
+            assert!(text(&out.stderr).contains(word), "`{}` does not mention `{word}`", text(&out.stderr));
+        }
+    };
+    refused("{\"prompt\": \"a\"}\n", "bert", 2, &["rows.jsonl:1", "`response`"]);
+    refused("{\"response\": \"a\"}\n", "bert", 2, &["rows.jsonl:1", "`prompt`"]);
+    let good = "{\"prompt\": \"w2\", \"response\": \"w3\"}\n";
+    refused(good, "nowhere", 2, &["nowhere", "does not exist"]);
+    refused(good, "llama", 1, &["language model", "rlar generate"]);
+    let long = format!("{{\"id\": \"long\", \"prompt\": \"{}\", \"response\": \"w3\"}}\n", "w2 ".repeat(60));
+    refused(&long, "bert", 1, &["long", "at most 32"]);
+}
+
+#[test]
+fn a_chat_takes_its_turns_from_standard_input_and_streams_replies() {
+    let models = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/fixtures/models");
+    let folder = tempfile::tempdir().unwrap();
+    let model = format!("{models}/qwen3");
+    let chat = |lines: &str| {
+        use std::io::Write;
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_rlar"))
+            .args(["generate", "--model", &model, "--max-tokens", "4", "--temperature", "0"])
+            .current_dir(folder.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let one = chat("w2 w3\n");
+    assert!(one.status.success(), "{}", text(&one.stderr));
+    assert!(text(&one.stderr).contains("memory: weights"));
+    let two = chat("w2 w3\n\nw4\n");
+    let lines = text(&two.stdout);
+    assert_eq!(lines.lines().count(), 2);
+    assert!(lines.starts_with(&text(&one.stdout)));
+}

@@ -1,0 +1,139 @@
+//! Low-rank adaptations: what they change, what they cost, and that PEFT's files are read and written.
+
+use std::fs;
+
+use rlar_policy::{AdamW, Gradients, Keep, Lora, Moments, Policy, PolicyError, Sequence, device, floats};
+
+use crate::{parity, tiny};
+
+const SEQUENCES: [Sequence<'static>; 2] =
+    [Sequence { prompt: &[5, 9], completion: &[17, 3] }, Sequence { prompt: &[44], completion: &[1, 2, 3] }];
+
+fn lora(dropout: f32) -> Lora {
+    let target_modules = vec!["q_proj".to_owned(), "down_proj".to_owned()];
+    Lora { r: 3, lora_alpha: 6.0, target_modules, lora_dropout: dropout, use_rslora: false }
+}
+
+fn save(policy: &Policy) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in policy.files().unwrap() {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+fn scores(policy: &Policy) -> Vec<f32> {
+    floats(&policy.decoder.score(&SEQUENCES, 1.0).log_probs)
+}
+
+fn adam() -> AdamW {
+    AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, max_norm: 1.0 }
+}
+
+/// A model on disk, and the same with an adaptation that has taken a step.
+fn trained() -> (tempfile::TempDir, Policy, Moments) {
+    let base = save(&tiny::policy());
+    let mut policy = Policy::load(base.path(), &device("cpu").unwrap()).unwrap();
+    policy = policy.adapt(lora(0.0), 1, base.path().to_owned()).unwrap();
+    let mut moments = Moments::zeros(&policy.decoder);
+    for _ in 0..3 {
+        let mut gradients = Gradients::default();
+        gradients.add(&policy.decoder, &SEQUENCES, 1.0, Keep::Everything, |s| s.log_probs.mean().neg());
+        adam().step(&mut policy.decoder, &mut moments, gradients, 0.05);
+    }
+    (base, policy, moments)
+}
+
+#[test]
+fn a_fresh_adaptation_changes_nothing_and_a_step_changes_only_it() {
+    let base = tiny::policy();
+    let (_folder, policy, moments) = trained();
+    let fresh = tiny::policy().adapt(lora(0.0), 1, "base".into()).unwrap();
+    assert_eq!(scores(&base), scores(&fresh));
+    assert!(scores(&policy).iter().sum::<f32>() > scores(&base).iter().sum::<f32>() + 0.1);
+    let (old, new) = (base.weights(), policy.weights());
+    for (spec, after) in new.entries() {
+        match old.entries().find(|(s, _)| s.name == spec.name) {
+            Some((_, before)) => assert!(before == after && !spec.trained, "{} moved", spec.name),
+            None => assert!(spec.name.contains(".lora_") && spec.trained),
+        }
+    }
+    // Frozen weights have no moments.
+    let held: usize = moments.m.entries().map(|(_, m)| m.len()).sum();
+    let own: usize = policy.layout().specs().iter().filter(|s| s.trained).map(|s| s.elements()).sum();
+    assert_eq!(held, own);
+}
+
+#[test]
+fn adapter_and_moments_come_back_from_disk_bit_for_bit_and_merging_keeps_the_scores() {
+    let cpu = device("cpu").unwrap();
+    let (_base, policy, moments) = trained();
+    let folder = save(&policy);
+    for (name, bytes) in moments.files().unwrap() {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    let again = Policy::load(folder.path(), &cpu).unwrap();
+    assert_eq!(scores(&policy), scores(&again));
+    let loaded = Moments::load(&again.decoder, folder.path(), 3).unwrap();
+    for (a, b) in [(&moments.m, &loaded.m), (&moments.v, &loaded.v)] {
+        assert!(a.entries().zip(b.entries()).all(|((_, a), (_, b))| a == b));
+    }
+    let merged = policy.merged().unwrap();
+    assert!(merged.layout().lora().is_none());
+    let whole = Policy::load(save(&merged).path(), &cpu).unwrap();
+    for (a, b) in scores(&policy).iter().zip(scores(&whole)) {
+        assert!((a - b).abs() < 1e-5, "{a} is not {b}");
+    }
+}
+
+#[test]
+fn dropout_is_decided_by_its_seed_and_only_where_it_is_asked_for() {
+    let policy = tiny::policy().adapt(lora(0.5), 1, "base".into()).unwrap();
+    let gradient = |seed: Option<u64>, keep| {
+        let decoder = seed.map_or_else(|| policy.decoder.clone(), |s| policy.decoder.dropping(s));
+        let mut gradients = Gradients::default();
+        gradients.add(&decoder, &SEQUENCES, 1.0, keep, |s| s.log_probs.mean().neg());
+        gradients.to_map()["model.layers.0.self_attn.q_proj.lora_B.weight"].clone()
+    };
+    let one = gradient(Some(1), Keep::Everything);
+    assert_eq!(one, gradient(Some(1), Keep::Everything));
+    assert_ne!(one, gradient(Some(2), Keep::Everything));
+    assert_ne!(one, gradient(None, Keep::Everything));
+    for (a, b) in one.iter().zip(gradient(Some(1), Keep::LayerInputs)) {
+        assert!((a - b).abs() < 1e-5, "computing layers again drops something else: {a}, {b}");
+    }
+}
+
+#[test]
+fn what_an_adapter_asks_for_and_rlar_cannot_do_is_named() {
+    let cpu = device("cpu").unwrap();
+    let refused = |change: &dyn Fn(&mut serde_json::Value), words: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(parity::folder("llama_adapter")).unwrap() {
+            let file = file.unwrap().path();
+            fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+        }
+        let path = folder.path().join("adapter_config.json");
+        let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        json["base_model_name_or_path"] = parity::folder("llama").display().to_string().into();
+        change(&mut json);
+        fs::write(&path, json.to_string()).unwrap();
+        let error = Policy::load(folder.path(), &cpu).unwrap_err().to_string();
+        for word in words {
+            assert!(error.contains(word), "`{error}` does not mention `{word}`");
+        }
+    };
+    refused(&|j| j["use_dora"] = true.into(), &["`use_dora`", "adapter_config.json"]);
+    refused(&|j| j["base_model_name_or_path"] = "org/model".into(), &["`base_model_name_or_path`", "org/model"]);
+    refused(&|j| j["r"] = 4.into(), &["lora_", "shape", "4"]);
+    refused(&|j| j["target_modules"] = serde_json::json!(["c_attn"]), &["`c_attn`", "does not have"]);
+    refused(&|j| j["target_modules"] = serde_json::json!(["q_proj"]), &["not a part"]);
+}
+
+#[test]
+fn an_adapted_policy_cannot_be_adapted_again() {
+    let policy = tiny::policy().adapt(lora(0.0), 1, "base".into()).unwrap();
+    assert!(
+        matches!(policy.adapt(lora(0.0), 1, "base".into()), Err(PolicyError::Request(why)) if why.contains("merge"))
+    );
+}
