@@ -31,6 +31,14 @@ pub enum PolicyError {
         /// What is wrong with it.
         message: String,
     },
+    /// A reward model where a language model was wanted, or the other way round.
+    #[error("{}: {message}", path.display())]
+    WrongHead {
+        /// The model.
+        path: PathBuf,
+        /// What it is and what runs it.
+        message: &'static str,
+    },
     /// Text could not be turned into tokens, or a chat into text.
     #[error("tokenizer: {0}")]
     Tokenizer(String),

@@ -37,6 +37,26 @@ pub(crate) struct Loaded {
     pub base: Option<PathBuf>,
 }
 
+/// What a caller can use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    LanguageModel,
+    Classifier,
+}
+
+impl Head {
+    fn check(self, path: &Path, config: &ModelConfig) -> Result<(), PolicyError> {
+        let message = match (self, config.labels) {
+            (Self::LanguageModel, None) | (Self::Classifier, Some(_)) => return Ok(()),
+            (Self::LanguageModel, Some(_)) => {
+                "is a classifier (a reward model), not a language model; `rlar score` runs it"
+            }
+            (Self::Classifier, None) => "is a language model, not a classifier; `rlar generate` runs it",
+        };
+        Err(PolicyError::WrongHead { path: path.to_owned(), message })
+    }
+}
+
 /// What is left to do once a layout is known.
 enum Parts {
     Decoder(decoder::DecoderParts),
@@ -102,16 +122,17 @@ pub(crate) fn with(
 
 /// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), one with a PEFT adapter
 /// (`adapter_config.json`, `adapter_model.safetensors`), or a GGUF file.
-pub(crate) fn load(path: &Path, place: &(Device, Ops)) -> Result<Loaded, PolicyError> {
+pub(crate) fn load(path: &Path, head: Head, place: &(Device, Ops)) -> Result<Loaded, PolicyError> {
     if path.join("adapter_config.json").exists() {
-        return load_adapter(path, place);
+        return load_adapter(path, head, place);
     }
-    load_with(path, place, None, &mut |spec| vec![0.0; spec.elements()])
+    load_with(path, head, place, None, &mut |spec| vec![0.0; spec.elements()])
 }
 
 /// The frozen model with the adaptation that `make` fills.
 fn load_with(
     path: &Path,
+    head: Head,
     place: &(Device, Ops),
     lora: Option<Lora>,
     make: &mut dyn FnMut(&Spec) -> Vec<f32>,
@@ -121,6 +142,7 @@ fn load_with(
         let at = path.join("config.json");
         let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
         let config = ModelConfig::parse(&text).map_err(|why| PolicyError::file(&at, why))?;
+        head.check(path, &config)?;
         let tokenizer = Tokenizer::load(path, config.vocab_size())?;
         let (layout, parts) = declare(&config, lora)?;
         let weights = checkpoint::find_in_folder(path, &layout)?.read(make, put)?;
@@ -129,6 +151,7 @@ fn load_with(
     }
     let gguf = Gguf::open(path)?;
     let config = gguf.config()?;
+    head.check(path, &config)?;
     let tokenizer = Tokenizer::from_gguf(path, &gguf)?;
     // An adapter's own tensors are not in the file.
     let (plain, _) = declare(&config, None)?;
@@ -146,7 +169,7 @@ fn load_with(
 pub(crate) const PEFT: &str = "base_model.model.";
 
 /// A model and the adapter in `folder` on top of it.
-fn load_adapter(folder: &Path, place: &(Device, Ops)) -> Result<Loaded, PolicyError> {
+fn load_adapter(folder: &Path, head: Head, place: &(Device, Ops)) -> Result<Loaded, PolicyError> {
     let at = folder.join("adapter_config.json");
     let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
     let wrong = |why: String| PolicyError::file(&at, why);
@@ -196,7 +219,7 @@ fn load_adapter(folder: &Path, place: &(Device, Ops)) -> Result<Loaded, PolicyEr
         },
     )?;
     let mut make = |spec: &Spec| held.remove(&spec.name).unwrap_or_else(|| vec![0.0; spec.elements()]);
-    let mut loaded = load_with(&base, place, Some(lora), &mut make)?;
+    let mut loaded = load_with(&base, head, place, Some(lora), &mut make)?;
     // An adapter may come with a tokenizer of its own.
     if folder.join("tokenizer.json").exists() {
         loaded.tokenizer = Tokenizer::load(folder, config.vocab_size())?;

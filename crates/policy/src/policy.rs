@@ -8,13 +8,14 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::checkpoint;
-use crate::config::{ModelConfig, class};
+use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::PolicyError;
 use crate::layout::{Layout, Lora};
-use crate::model::{self, Loaded, Model, PEFT};
+use crate::model::{self, Head, Loaded, Model, PEFT};
 use crate::ops::Ops;
 use crate::sampling::Sampling;
+use crate::save::{self, File};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
 
@@ -36,11 +37,8 @@ impl Policy {
     /// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), a folder with a PEFT adapter, or a
     /// GGUF file.
     pub fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
-        let Loaded { config, model, tokenizer, base } = model::load(path, place)?;
-        let (Model::Decoder(decoder), None) = (model, config.labels) else {
-            let message = "is a classifier (a reward model), not a language model; `rlar score` runs it";
-            return Err(PolicyError::file(path, message));
-        };
+        let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, place)?;
+        let Model::Decoder(decoder) = model else { return Err(not_a_policy()) };
         let sampling = own_sampling(path)?;
         Ok(Self { decoder, tokenizer, config, place: place.clone(), base, sampling })
     }
@@ -57,7 +55,7 @@ impl Policy {
                 let (config, sampling) = (Arc::new(config), Sampling::default());
                 Ok(Self { decoder, tokenizer, config, place: place.clone(), base: None, sampling })
             }
-            _ => Err(PolicyError::Request("a policy must be a language model".into())),
+            _ => Err(not_a_policy()),
         }
     }
 
@@ -114,7 +112,7 @@ impl Policy {
     ) -> Result<Decoder, PolicyError> {
         match model::with(&self.config, lora, &self.place, weight)? {
             Model::Decoder(decoder) => Ok(decoder),
-            Model::Encoder(_) => Err(PolicyError::Request("a policy must be a language model".into())),
+            Model::Encoder(_) => Err(not_a_policy()),
         }
     }
 
@@ -128,28 +126,15 @@ impl Policy {
         self.decoder.weights().map(|_, w| crate::cache::values(w.clone()))
     }
 
-    /// The files of a Hugging Face folder with this model, or of PEFT's folder with its adaptation: name and
-    /// contents.
-    pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, PolicyError> {
-        let mut files = match self.layout().lora() {
-            None => self.whole()?,
-            Some(lora) => self.adapter(lora)?,
-        };
-        files.extend(self.tokenizer.files()?.into_iter().map(|(name, text)| (name, text.into_bytes())));
-        Ok(files)
+    /// The files of a Hugging Face folder with this model, or of PEFT's folder with its adaptation.
+    pub fn files(&self) -> Result<Vec<File>, PolicyError> {
+        match self.layout().lora() {
+            None => save::files(&self.config, self.decoder.weights(), &self.tokenizer),
+            Some(lora) => self.adapter(lora),
+        }
     }
 
-    fn whole(&self) -> Result<Vec<(&'static str, Vec<u8>)>, PolicyError> {
-        let mut json = self.config.json.clone();
-        json["architectures"] = serde_json::json!([class(&self.config)]);
-        json["dtype"] = "float32".into();
-        json["torch_dtype"] = "float32".into();
-        json["eos_token_id"] = self.tokenizer.eos().into();
-        let weights = checkpoint::to_safetensors(&self.weights(), |spec| Some(spec.name.clone()))?;
-        Ok(vec![("config.json", format!("{json:#}").into_bytes()), ("model.safetensors", weights)])
-    }
-
-    fn adapter(&self, lora: &Lora) -> Result<Vec<(&'static str, Vec<u8>)>, PolicyError> {
+    fn adapter(&self, lora: &Lora) -> Result<Vec<File>, PolicyError> {
         let mut json = serde_json::to_value(lora).map_err(|e| PolicyError::Request(e.to_string()))?;
         let base = self.base.as_ref().map(|b| b.display().to_string()).unwrap_or_default();
         let gpt2 = self.config.json["model_type"] == "gpt2";
@@ -166,7 +151,10 @@ impl Policy {
         }
         let weights =
             checkpoint::to_safetensors(&self.weights(), |spec| spec.trained.then(|| format!("{PEFT}{}", spec.name)))?;
-        Ok(vec![("adapter_config.json", format!("{json:#}").into_bytes()), ("adapter_model.safetensors", weights)])
+        let json = format!("{json:#}").into_bytes();
+        let mut files = vec![("adapter_config.json", json), ("adapter_model.safetensors", weights)];
+        files.extend(save::tokenizer_files(&self.tokenizer)?);
+        Ok(files)
     }
 }
 
@@ -190,4 +178,8 @@ fn own_sampling(folder: &Path) -> Result<Sampling, PolicyError> {
     };
     sampling.check().map_err(|why| PolicyError::file(&path, why))?;
     Ok(sampling)
+}
+
+fn not_a_policy() -> PolicyError {
+    PolicyError::Request("a policy must be a language model".into())
 }

@@ -10,8 +10,9 @@ use crate::chat::Turn;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::error::PolicyError;
-use crate::model::{self, Loaded, Model};
+use crate::model::{self, Head, Loaded, Model};
 use crate::ops::{Ops, in_pool};
+use crate::save::{self, File};
 use crate::score::micro_batches;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
@@ -37,12 +38,13 @@ pub struct Input {
 impl RewardModel {
     /// Loads a Hugging Face folder.
     pub fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
-        let Loaded { config, model, tokenizer, .. } = model::load(path, place)?;
-        if config.labels.is_none() {
-            let message = "is a language model, not a classifier; `rlar generate` runs it";
-            return Err(PolicyError::file(path, message));
-        }
+        let Loaded { config, model, tokenizer, .. } = model::load(path, Head::Classifier, place)?;
         Ok(Self { model, tokenizer, config })
+    }
+
+    /// The files of a Hugging Face folder with this model.
+    pub fn files(&self) -> Result<Vec<File>, PolicyError> {
+        save::files(&self.config, self.weights(), &self.tokenizer)
     }
 
     /// Outputs per input.

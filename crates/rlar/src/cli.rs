@@ -38,6 +38,11 @@ pub enum Command {
         after_help = "Examples:\n  rlar score --model skywork-reward --prompt '2 + 2?' --response 'It is 4.'\n  rlar score --model skywork-reward --data replies.jsonl"
     )]
     Score(Score),
+    /// Write a model as a Hugging Face folder: from a GGUF file, or with its LoRA adapter merged.
+    #[command(
+        after_help = "Examples:\n  rlar convert --model model.gguf --output model\n  rlar convert --model runs/lora/adapter --output merged"
+    )]
+    Convert(Convert),
     /// Continue a prompt, or chat.
     #[command(
         after_help = "Examples:\n  rlar generate --model SmolLM2-135M-Instruct.Q4_1.gguf\n  rlar generate --model runs/math/final --prompt '12 + 30 ='\n  rlar generate --model model.gguf --prompt '1, 2, 3,' --plain --temperature 0"
@@ -248,4 +253,14 @@ pub struct Score {
     /// `cpu`, `cuda:N` or `auto`.
     #[arg(long, default_value = "cpu")]
     pub device: String,
+}
+
+#[derive(Args)]
+pub struct Convert {
+    /// A Hugging Face folder (of a language model or a reward model), one with a LoRA adapter, or a GGUF file.
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// The folder to write; it must be new or empty.
+    #[arg(long, value_name = "FOLDER")]
+    pub output: PathBuf,
 }

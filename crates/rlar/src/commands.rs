@@ -10,7 +10,7 @@ use rlar_eval::rewardbench2::{self, SUBSETS};
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, train};
-use rlar_policy::{Policy, device};
+use rlar_policy::{Policy, PolicyError, RewardModel, device};
 use rlar_rewards::fetch_rewards;
 use rlar_sandbox::Limits;
 
@@ -31,6 +31,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::FetchRewards(arguments) => fetch(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
+        Command::Convert(arguments) => convert(&arguments),
         Command::Config { command: ConfigCommand::Schema { markdown } } => {
             let text = if markdown { schema::markdown() } else { format!("{:#}\n", rlar_grpo::Config::schema()) };
             print(&text).map_err(Failure::Job)
@@ -204,4 +205,26 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     let reasons: Vec<String> = fetched.iter().map(|f| format!("{}: {}", f.tool, f.why)).collect();
     let reasons = reasons.join("\n");
     print(&format!("{}\n{reasons}\n\nThe library is in {}\n", render(&rows), folder.display())).map_err(Failure::Job)
+}
+
+fn convert(arguments: &cli::Convert) -> Result<(), Failure> {
+    let out = &arguments.output;
+    if std::fs::read_dir(out).is_ok_and(|mut inside| inside.next().is_some()) {
+        return Err(Failure::Request(anyhow::anyhow!("--output {} holds files already", out.display())));
+    }
+    let job = || -> Result<()> {
+        let place = device("cpu")?;
+        let files = match RewardModel::load(&arguments.model, &place) {
+            Ok(model) => model.files()?,
+            Err(PolicyError::WrongHead { .. }) => Policy::load(&arguments.model, &place)?.merged()?.files()?,
+            Err(e) => return Err(e.into()),
+        };
+        std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+        for (name, bytes) in files {
+            let path = out.join(name);
+            std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+        }
+        print(&format!("{}\n", out.display()))
+    };
+    job().map_err(Failure::Job)
 }

@@ -1,0 +1,38 @@
+//! A model as the files of a Hugging Face folder that `transformers` loads.
+
+use burn::tensor::Tensor;
+
+use crate::cache::values;
+use crate::checkpoint;
+use crate::config::{ModelConfig, class};
+use crate::error::PolicyError;
+use crate::tokenizer::Tokenizer;
+use crate::weights::Weights;
+
+/// Name and contents of a file.
+pub type File = (&'static str, Vec<u8>);
+
+/// Configuration, weights in `f32`, and the tokenizer's files.
+pub(crate) fn files(
+    config: &ModelConfig,
+    weights: &Weights<Tensor<2>>,
+    tokenizer: &Tokenizer,
+) -> Result<Vec<File>, PolicyError> {
+    let mut json = config.json.clone();
+    json["architectures"] = serde_json::json!([class(config)]);
+    json["dtype"] = "float32".into();
+    json["torch_dtype"] = "float32".into();
+    if config.labels.is_none() {
+        json["eos_token_id"] = tokenizer.eos().into();
+    }
+    let weights = weights.map(|_, w| values(w.clone()));
+    let weights = checkpoint::to_safetensors(&weights, |spec| Some(spec.name.clone()))?;
+    let mut files = vec![("config.json", format!("{json:#}").into_bytes()), ("model.safetensors", weights)];
+    files.extend(tokenizer_files(tokenizer)?);
+    Ok(files)
+}
+
+/// The tokenizer's files alone.
+pub(crate) fn tokenizer_files(tokenizer: &Tokenizer) -> Result<Vec<File>, PolicyError> {
+    Ok(tokenizer.files()?.into_iter().map(|(name, text)| (name, text.into_bytes())).collect())
+}
