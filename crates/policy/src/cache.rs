@@ -29,7 +29,7 @@ impl KvCache {
         let layers = sights.len();
         let layers = match ops {
             Ops::Fused | Ops::Steady => Layers::Fused(vec![Vec::new(); layers]),
-            Ops::Plain => Layers::Plain(vec![None; layers]),
+            Ops::Plain | Ops::Half => Layers::Plain(vec![None; layers]),
         };
         Self { sights, lens: Vec::new(), layers }
     }

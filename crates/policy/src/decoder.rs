@@ -153,7 +153,7 @@ impl Decoder {
             Arc::new(Sight { heads, rope, causal: true, window, scale })
         });
         let sights = sights.collect();
-        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None };
+        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false };
         Self { config: Arc::new(config), parts: parts.0, sights, pass }
     }
 
@@ -207,7 +207,7 @@ impl Decoder {
     }
 
     pub(crate) fn on_cpu(&self) -> bool {
-        self.pass.ops != Ops::Plain
+        self.pass.ops.fused()
     }
 
     /// An empty cache for [`Decoder::extend`].

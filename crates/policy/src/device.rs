@@ -5,6 +5,29 @@ use burn::tensor::Device;
 use crate::error::PolicyError;
 use crate::ops::Ops;
 
+/// What matrix products of weights are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// Single precision.
+    #[default]
+    F32,
+    /// bfloat16, on a GPU only; weights, gradients and the optimizer stay in single precision.
+    Bf16,
+}
+
+/// [`device`] with a precision.
+pub fn device_in(name: &str, precision: Precision) -> Result<(Device, Ops), PolicyError> {
+    let (device, ops) = device(name)?;
+    match (precision, ops) {
+        (Precision::F32, _) => Ok((device, ops)),
+        (Precision::Bf16, Ops::Plain | Ops::Half) => Ok((device, Ops::Half)),
+        (Precision::Bf16, Ops::Fused | Ops::Steady) => {
+            Err(PolicyError::Request("precision `bf16` is for GPUs; use `f32` on the CPU".into()))
+        }
+    }
+}
+
 /// The device that a name means, and the operations that run on it: `cpu`, `cuda:N`, or `auto` (the first
 /// GPU whose driver answers, else the CPU).
 pub fn device(name: &str) -> Result<(Device, Ops), PolicyError> {

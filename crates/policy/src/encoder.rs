@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
+use crate::cache::values;
 use crate::config::{Disentangled, EncoderConfig, NormKind, Pooling};
 use crate::layout::{Form, Id, Layout, Linear, Lora, Norm, Start};
-use crate::ops::{Activation, AttentionPlan, Ops, Sight, plain};
+use crate::ops::{Activation, AttentionPlan, Ops, Sight, kernels, plain};
 use crate::pass::Pass;
 use crate::weights::Weights;
 
@@ -115,7 +116,7 @@ impl Encoder {
     ) -> Self {
         let scale = 1.0 / (config.heads.dim as f32).sqrt();
         let sight = Sight { heads: config.heads, rope: None, causal: false, window: None, scale };
-        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None };
+        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false };
         Self { config: Arc::new(config), parts, sight: Arc::new(sight), pass }
     }
 
@@ -210,33 +211,48 @@ impl Encoder {
     ) -> Tensor<2> {
         let Disentangled::Yes { span, buckets, c2p, p2c, .. } = self.config.disentangled else { return v };
         let (heads, dim) = (self.config.heads.query, self.config.heads.dim);
+        let scale = 1.0 / ((1 + usize::from(c2p) + usize::from(p2c)) as f32 * dim as f32).sqrt();
+        let longest = lens.iter().copied().max().unwrap_or(0) as i64;
+        // The row of the table for a key seen from a query, and for a query seen from a key.
+        let row = |bucket: i64| (bucket + span as i64).clamp(0, 2 * span as i64 - 1);
+        let keys = c2p.then(|| self.pass.linear(table, layer.positions[0].as_ref().unwrap_or(&layer.qkv[1])));
+        let queries = p2c.then(|| self.pass.linear(table, layer.positions[1].as_ref().unwrap_or(&layer.qkv[0])));
+        if self.pass.ops.fused() && !self.pass.tracked {
+            let shape = q.dims();
+            let content = [q, k, v].map(values);
+            let positions = [keys, queries].map(|t| t.map(values));
+            let rows = [1, -1].map(|sign| -> Vec<usize> {
+                (1 - longest..longest).map(|d| row(sign * bucket(d, buckets)) as usize).collect()
+            });
+            let kernel = kernels::Disentangled {
+                content: [&content[0], &content[1], &content[2]],
+                positions: [positions[0].as_deref(), positions[1].as_deref()],
+                rows: [&rows[0], &rows[1]],
+            };
+            let out = kernel.attend(self.config.heads, scale, lens);
+            return Tensor::from_data(TensorData::new(out, shape), &self.pass.device);
+        }
         let device = self.pass.device.clone();
         let (batch, time) = (lens.len(), lens.iter().copied().max().unwrap_or(0));
         let (pad, unpad) = plain::padding(lens, time, &device);
         let spread =
             |x: Tensor<2>| -> Tensor<4> { x.select(0, pad.clone()).reshape([batch, time, heads, dim]).swap_dims(1, 2) };
         let (q, k, v) = (spread(q), spread(k), spread(v));
-        let scale = 1.0 / ((1 + usize::from(c2p) + usize::from(p2c)) as f32 * dim as f32).sqrt();
-        // The row of the table for a key seen from a query, and for a query seen from a key.
-        let row = |bucket: i64| (bucket + span as i64).clamp(0, 2 * span as i64 - 1);
         let gather = |along: Tensor<4>, sign: i64| -> Tensor<4> {
             let pairs = (0..time * time).map(|at| (at / time) as i64 - (at % time) as i64);
             let index = pairs.map(|distance| row(sign * bucket(distance, buckets))).collect();
             let index = plain::ints(index, &device).reshape([1, 1, time, time]).repeat(&[batch, heads, 1, 1]);
             along.gather(3, index)
         };
-        let project = |p: &Linear| -> Tensor<4> {
-            let rows = self.pass.linear(table, p);
+        let by_head = |rows: Tensor<2>| -> Tensor<4> {
             rows.reshape([1, 2 * span, heads, dim]).swap_dims(1, 2).repeat(&[batch, 1, 1, 1])
         };
         let mut scores = q.clone().matmul(k.clone().swap_dims(2, 3));
-        if c2p {
-            let keys = project(layer.positions[0].as_ref().unwrap_or(&layer.qkv[1]));
-            scores = scores + gather(q.matmul(keys.swap_dims(2, 3)), 1);
+        if let Some(keys) = keys {
+            scores = scores + gather(q.matmul(by_head(keys).swap_dims(2, 3)), 1);
         }
-        if p2c {
-            let queries = project(layer.positions[1].as_ref().unwrap_or(&layer.qkv[0]));
-            scores = scores + gather(k.matmul(queries.swap_dims(2, 3)), -1).swap_dims(2, 3);
+        if let Some(queries) = queries {
+            scores = scores + gather(k.matmul(by_head(queries).swap_dims(2, 3)), -1).swap_dims(2, 3);
         }
         let mask: Vec<f32> =
             lens.iter().flat_map(|n| (0..time).map(move |j| if j < *n { 0.0 } else { -1e30 })).collect();

@@ -40,7 +40,7 @@ pub use cache::KvCache;
 pub use chat::{Conversation, Turn};
 pub use config::ModelConfig;
 pub use decoder::Decoder;
-pub use device::device;
+pub use device::{Precision, device, device_in};
 pub use encoder::Encoder;
 pub use engine::{Engine, Finish, Fresh, MemoryPlan, Next, Request, Sample, generate};
 pub use error::PolicyError;

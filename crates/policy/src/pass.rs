@@ -20,6 +20,8 @@ pub(crate) struct Pass {
     pub device: Device,
     /// Seed of what an adaptation's dropout leaves out; nothing is left out when absent.
     pub dropout: Option<u64>,
+    /// Whether gradients are recorded.
+    pub tracked: bool,
 }
 
 impl Pass {
@@ -33,7 +35,7 @@ impl Pass {
             let w = w.clone().autodiff();
             if spec.trained { w.require_grad() } else { w }
         };
-        Self { weights: self.weights.map(track), ..self.clone() }
+        Self { weights: self.weights.map(track), tracked: true, ..self.clone() }
     }
 
     pub fn linear(&self, x: &Tensor<2>, l: &Linear) -> Tensor<2> {

@@ -10,7 +10,7 @@ use rlar_eval::rewardbench2::{self, SUBSETS};
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, train};
-use rlar_policy::{Policy, PolicyError, RewardModel, device};
+use rlar_policy::{Policy, PolicyError, RewardModel, device, device_in};
 use rlar_rewards::fetch_rewards;
 use rlar_sandbox::Limits;
 
@@ -123,7 +123,7 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
     let mut rewards = plan::orchestrator(&config).map_err(Failure::Request)?;
     let path = config.model.path.clone().unwrap_or_default();
     let mut job = || -> Result<()> {
-        let policy = Policy::load(Path::new(&path), &device(&config.device)?)?;
+        let policy = Policy::load(Path::new(&path), &device_in(&config.device, config.precision)?)?;
         let examples = &plan.heldout[..config.eval.examples(plan.heldout.len())];
         let [sampled, greedy] = config.protocols();
         let (sampled, _) = accuracy(&policy, examples, &mut rewards, &sampled)?;

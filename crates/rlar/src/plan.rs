@@ -37,7 +37,7 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     }
     adjust(&mut config);
     document.reject(config.problems())?;
-    if let Err(e) = rlar_policy::device(&config.device) {
+    if let Err(e) = rlar_policy::device_in(&config.device, config.precision) {
         document.reject(vec![("device".into(), e.to_string())])?;
     }
     let examples = |key: &str, name: &str, needs| -> Result<Vec<Example>> {

@@ -193,17 +193,14 @@ impl FusedBackward for Flex {
     fn linear_dx(g: &FlexTensor, w: FlexTensor) -> FlexTensor {
         let (g, w) = (Dense::new(g), Dense::new(&w));
         let ([n, outer], [_, inner]) = (g.shape(), w.shape());
-        let mut dx = vec![0f32; n * inner];
-        kernels::matmul([n, outer, inner], View::rows(&g, outer), View::rows(&w, inner), &mut dx, inner, false, true);
+        let dx = kernels::product([n, outer, inner], View::rows(&g, outer), View::rows(&w, inner));
         tensor(dx, [n, inner])
     }
 
     fn linear_dw(g: &FlexTensor, x: FlexTensor) -> FlexTensor {
         let (g, x) = (Dense::new(g), Dense::new(&x));
         let ([n, outer], [_, inner]) = (g.shape(), x.shape());
-        let mut dw = vec![0f32; outer * inner];
-        let (a, b) = (View::rows(&g, outer).t(), View::rows(&x, inner));
-        kernels::matmul([outer, n, inner], a, b, &mut dw, inner, false, true);
+        let dw = kernels::product([outer, n, inner], View::rows(&g, outer).t(), View::rows(&x, inner));
         tensor(dw, [outer, inner])
     }
 

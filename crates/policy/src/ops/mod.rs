@@ -32,13 +32,21 @@ pub enum Ops {
     Steady,
     /// Plain tensor code, on any device.
     Plain,
+    /// The same with matrix products of weights in bf16; everything else, weights and gradients stay `f32`.
+    Half,
 }
 
 impl Ops {
+    /// Whether the hand-written CPU kernels run.
+    pub fn fused(self) -> bool {
+        matches!(self, Self::Fused | Self::Steady)
+    }
+
     /// `x · wᵀ` for `x` `[n, in]` and `w` `[out, in]`: `[n, out]`.
     pub fn linear(self, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::linear(x, w),
+            Self::Half => plain::half_linear(x, w),
             Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_linear(
                 x.into_dispatch(),
                 w.into_dispatch(),
@@ -50,7 +58,7 @@ impl Ops {
     /// Root-mean-square norm (Zhang & Sennrich, 2019) of `x` `[n, d]`, scaled by `w` `[1, d]`.
     pub fn rms_norm(self, x: Tensor<2>, w: Tensor<2>, eps: f32) -> Tensor<2> {
         match self {
-            Self::Plain => plain::rms_norm(x, w, eps),
+            Self::Plain | Self::Half => plain::rms_norm(x, w, eps),
             Self::Fused | Self::Steady => {
                 Tensor::from_dispatch(<Dispatch as FusedOps>::fused_rms_norm(x.into_dispatch(), w.into_dispatch(), eps))
             }
@@ -61,6 +69,7 @@ impl Ops {
     pub fn affine(self, x: Tensor<2>, w: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::linear(x, w) + b,
+            Self::Half => plain::half_linear(x, w) + b,
             Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_affine(
                 x.into_dispatch(),
                 w.into_dispatch(),
@@ -73,7 +82,7 @@ impl Ops {
     /// Layer norm (Ba et al., 2016) of `x` `[n, d]`, scaled by `w` and shifted by `b`, `[1, d]` each.
     pub fn layer_norm(self, x: Tensor<2>, w: Tensor<2>, b: Tensor<2>, eps: f32) -> Tensor<2> {
         match self {
-            Self::Plain => plain::layer_norm(x, w, b, eps),
+            Self::Plain | Self::Half => plain::layer_norm(x, w, b, eps),
             Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_layer_norm(
                 x.into_dispatch(),
                 w.into_dispatch(),
@@ -86,7 +95,7 @@ impl Ops {
     /// `activation(gate) · up` (Shazeer, 2020), both `[n, d]`.
     pub fn gated(self, gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
         match self {
-            Self::Plain => plain::activate(gate, activation) * up,
+            Self::Plain | Self::Half => plain::activate(gate, activation) * up,
             Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gated(
                 gate.into_dispatch(),
                 up.into_dispatch(),
@@ -98,7 +107,7 @@ impl Ops {
     /// `activation(x)` for `x` `[n, d]`.
     pub fn activate(self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         match self {
-            Self::Plain => plain::activate(x, activation),
+            Self::Plain | Self::Half => plain::activate(x, activation),
             Self::Fused | Self::Steady => {
                 Tensor::from_dispatch(<Dispatch as FusedOps>::fused_activate(x.into_dispatch(), activation))
             }
@@ -109,7 +118,7 @@ impl Ops {
     /// gives `[n, query · dim]`.
     pub fn attention(self, q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: AttentionPlan) -> Tensor<2> {
         match self {
-            Self::Plain => plain::attention(q, k, v, &plan),
+            Self::Plain | Self::Half => plain::attention(q, k, v, &plan),
             Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_attention(
                 q.into_dispatch(),
                 k.into_dispatch(),
@@ -123,7 +132,7 @@ impl Ops {
     /// `h · eᵀ` with `h` `[n, d]` and `e` `[vocab, d]`. `[n, vocab]` is never held whole when fused.
     pub fn token_log_probs(self, h: Tensor<2>, e: Tensor<2>, targets: Arc<[u32]>) -> Tensor<2> {
         match self {
-            Self::Plain => plain::token_log_probs(h, e, &targets),
+            Self::Plain | Self::Half => plain::token_log_probs(h, e, &targets),
             Self::Fused | Self::Steady => Tensor::from_dispatch(<Dispatch as FusedOps>::fused_token_log_probs(
                 h.into_dispatch(),
                 e.into_dispatch(),

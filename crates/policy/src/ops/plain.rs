@@ -1,11 +1,15 @@
 //! The same operations in plain tensor code: the oracle of the fused ones, and what runs on a GPU.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
 use super::{Activation, AttentionPlan, Rope, Sight};
 
 pub fn linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     x.matmul(w.transpose())
+}
+
+pub fn half_linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    linear(x.cast(DType::BF16), w.cast(DType::BF16)).cast(DType::F32)
 }
 
 pub fn rms_norm(x: Tensor<2>, w: Tensor<2>, eps: f32) -> Tensor<2> {

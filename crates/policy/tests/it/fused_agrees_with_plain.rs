@@ -1,5 +1,5 @@
 use rlar_policy::ops::Ops;
-use rlar_policy::{Gradients, Sequence};
+use rlar_policy::{Gradients, Keep, Sequence};
 
 use crate::tiny;
 
@@ -87,4 +87,30 @@ fn the_same_step_gives_the_same_bits() {
         gradients.to_map()
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn half_precision_stays_near_and_its_gradients_are_whole() {
+    let norm = |x: &[f32]| x.iter().map(|v| v * v).sum::<f32>().sqrt();
+    let run = |ops| {
+        let decoder = tiny::decoder(ops);
+        let mut gradients = Gradients::default();
+        gradients.add(&decoder, &sequences(), 1.0, Keep::Everything, |s| s.log_probs.mean().neg());
+        (floats(decoder.score(&sequences(), 1.0).log_probs), gradients.to_map())
+    };
+    let ((half, half_gradients), (plain, plain_gradients)) = (run(Ops::Half), run(Ops::Plain));
+    assert_ne!(half, plain);
+    for (a, b) in half.iter().zip(&plain) {
+        assert!((a - b).abs() < 0.05, "{a} is far from {b}");
+    }
+    for (name, plain) in &plain_gradients {
+        let off: Vec<f32> = half_gradients[name].iter().zip(plain).map(|(a, b)| a - b).collect();
+        assert!(norm(&off) < 0.05 * norm(plain), "{name}");
+    }
+}
+
+#[test]
+fn half_precision_on_the_cpu_is_refused() {
+    let error = rlar_policy::device_in("cpu", rlar_policy::Precision::Bf16).unwrap_err().to_string();
+    assert!(error.contains("bf16") && error.contains("f32"), "{error}");
 }

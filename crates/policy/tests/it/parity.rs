@@ -77,9 +77,11 @@ impl Expected {
     }
 }
 
-fn places() -> [(Device, Ops); 2] {
+/// Both ways of computing on the CPU, and the device that `RLAR_TEST_DEVICE` names.
+fn places() -> Vec<(Device, Ops)> {
     let (cpu, fused) = device("cpu").unwrap();
-    [(cpu.clone(), fused), (cpu, Ops::Plain)]
+    let other = std::env::var("RLAR_TEST_DEVICE").ok().map(|name| device(&name).unwrap());
+    [(cpu.clone(), fused), (cpu, Ops::Plain)].into_iter().chain(other).collect()
 }
 
 pub fn close(ours: &[f32], theirs: &[f32], what: &str) {

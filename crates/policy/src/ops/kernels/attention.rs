@@ -10,7 +10,7 @@ use super::{Rope, View, exp, matmul, max, sum};
 simd!(
 /// Row `r` of `p` becomes the softmax of the scores that query `start + r` may see, times `scale`; the rest
 /// is 0.
-softmax_seen(p: &mut [f32], width: usize, start: usize, sight: &Sight) {
+pub(super) softmax_seen(p: &mut [f32], width: usize, start: usize, sight: &Sight) {
     for (r, row) in p.chunks_exact_mut(width).enumerate() {
         let (from, to) = sight.range(start + r, width);
         row[..from].fill(0.0);
@@ -180,7 +180,7 @@ impl Sight {
 }
 
 /// Cuts `buffer` into consecutive pieces of `len * width` elements.
-fn split<'a>(mut buffer: &'a mut [f32], lens: &[usize], width: usize) -> Vec<&'a mut [f32]> {
+pub(super) fn split<'a>(mut buffer: &'a mut [f32], lens: &[usize], width: usize) -> Vec<&'a mut [f32]> {
     lens.iter()
         .map(|len| {
             let (head, rest) = std::mem::take(&mut buffer).split_at_mut(len * width);
@@ -191,7 +191,7 @@ fn split<'a>(mut buffer: &'a mut [f32], lens: &[usize], width: usize) -> Vec<&'a
 }
 
 /// First row of each packed sequence.
-fn offsets(lens: &[usize]) -> Vec<usize> {
+pub(super) fn offsets(lens: &[usize]) -> Vec<usize> {
     lens.iter()
         .scan(0, |at, len| {
             let start = *at;

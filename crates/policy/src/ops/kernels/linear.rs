@@ -6,7 +6,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::{View, matmul};
+use super::{View, matmul, product};
 
 /// Up to this many rows, reading each weight once is faster than packing the weights for `gemm`.
 const FEW: usize = 32;
@@ -112,11 +112,10 @@ fn tile<S: Simd, const V: usize, const O: usize>(
 /// not depend on the other rows, bit for bit.
 pub fn linear([n, inner, outer]: [usize; 3], x: &[f32], w: &[f32], b: Option<&[f32]>, steady: bool) -> Vec<f32> {
     if n > FEW && !steady {
-        let mut y = match b {
-            Some(b) => b.repeat(n),
-            None => vec![0f32; n * outer],
-        };
-        matmul([n, inner, outer], View::rows(x, inner), View::rows(w, inner).t(), &mut y, outer, b.is_some(), true);
+        let (shape, x, w) = ([n, inner, outer], View::rows(x, inner), View::rows(w, inner).t());
+        let Some(b) = b else { return product(shape, x, w) };
+        let mut y = b.repeat(n);
+        matmul(shape, x, w, &mut y, outer, true, true);
         return y;
     }
     let arch = Arch::new();

@@ -69,6 +69,45 @@ pub fn matmul([m, k, n]: [usize; 3], a: View, b: View, out: &mut [f32], width: u
     }
 }
 
+/// `a · b` as a new row-major `[m, n]`, on all threads. Its memory is written once, by the product.
+///
+/// # Panics
+/// When a view is too small for its shape.
+pub fn product([m, k, n]: [usize; 3], a: View, b: View) -> Vec<f32> {
+    assert!(a.holds(m, k) && b.holds(k, n), "product: operand smaller than its shape");
+    if k == 0 {
+        return vec![0.0; m * n];
+    }
+    let mut out: Vec<f32> = Vec::with_capacity(m * n);
+    // SAFETY: the assertion bounds what is read; `m · n` elements are reserved, and `gemm` writes every one of them
+    // without reading it before, since it is told not to and `k` is not 0.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            a.data.as_ptr(),
+            a.col as isize,
+            a.row as isize,
+            b.data.as_ptr(),
+            b.col as isize,
+            b.row as isize,
+            0.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+        out.set_len(m * n);
+    }
+    out
+}
+
 /// `exp` by a degree-6 polynomial after range reduction (Cephes `expf`): 2 ulp, and it vectorises.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
@@ -117,10 +156,10 @@ fn max(row: &[f32]) -> f32 {
 
 /// Defines `fn name(args)` whose body is compiled for the baseline, AVX2 + FMA and AVX-512.
 macro_rules! simd {
-    ($(#[$doc:meta])* $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)]
-        fn $name($($arg: $type),*) {
+        $vis fn $name($($arg: $type),*) {
             #[inline(always)]
             fn body($($arg: $type),*) $body
             #[cfg(target_arch = "x86_64")]
@@ -149,6 +188,7 @@ macro_rules! simd {
 
 mod activation;
 mod attention;
+mod disentangled;
 mod elementwise;
 mod linear;
 mod log_probs;
@@ -157,6 +197,7 @@ mod softmax;
 
 pub use activation::{Activation, activate, activate_backward, gated, gated_backward};
 pub use attention::{AttentionSaved, Heads, Sight, Slot, attention, attention_backward, attention_cached};
+pub use disentangled::Disentangled;
 pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,
 };

@@ -1,0 +1,76 @@
+//! DeBERTa's attention (He et al., 2021) over packed sequences, forward only.
+
+use rayon::prelude::*;
+
+use super::attention::{offsets, softmax_seen, split};
+use super::{Heads, Sight, View, matmul};
+
+/// Content and positions of an attention with relative positions.
+pub struct Disentangled<'a> {
+    /// Queries, keys and values, `[n, heads · dim]` each.
+    pub content: [&'a [f32]; 3],
+    /// The table of positions as keys and as queries, `[rows, heads · dim]` each, where they take part.
+    pub positions: [Option<&'a [f32]>; 2],
+    /// For every distance `d` from `−(longest − 1)` on: the row that a query sees at a key `d` before it, and the row
+    /// that a key sees at a query `d` before it.
+    pub rows: [&'a [usize]; 2],
+}
+
+impl Disentangled<'_> {
+    /// The attended values, `[n, heads · dim]`.
+    pub fn attend(&self, heads: Heads, scale: f32, lens: &[usize]) -> Vec<f32> {
+        let (width, dim) = (heads.query_width(), heads.dim);
+        let longest = lens.iter().copied().max().unwrap_or(0);
+        let sight = Sight { heads, rope: None, causal: false, window: None, scale };
+        let mut out = vec![0f32; self.content[0].len()];
+        let starts = offsets(lens);
+        split(&mut out, lens, width).into_par_iter().zip(lens.par_iter().zip(&starts)).for_each(
+            |(out, (&t, &start))| {
+                let [q, k, v] = self.content.map(|x| &x[start * width..(start + t) * width]);
+                let mut scores = vec![0f32; t * t];
+                // Of each table only the rows that this length reaches.
+                let reached = self.rows.map(|rows| {
+                    let rows = &rows[longest - t..longest + t - 1];
+                    let first = rows.iter().copied().min().unwrap_or(0);
+                    (rows, first, rows.iter().copied().max().unwrap_or(0) + 1 - first)
+                });
+                let mut along = vec![0f32; t * reached[0].2.max(reached[1].2)];
+                for h in 0..heads.query {
+                    let at = h * dim;
+                    matmul(
+                        [t, dim, t],
+                        View::rows(&q[at..], width),
+                        View::rows(&k[at..], width).t(),
+                        &mut scores,
+                        t,
+                        false,
+                        false,
+                    );
+                    for (side, (table, (rows, first, count))) in self.positions.iter().zip(&reached).enumerate() {
+                        let Some(table) = table else { continue };
+                        let x = [q, k][side];
+                        let table = View::rows(&table[first * width + at..], width).t();
+                        matmul([t, dim, *count], View::rows(&x[at..], width), table, &mut along, *count, false, false);
+                        for (i, along) in along.chunks_exact(*count).enumerate().take(t) {
+                            for (j, row) in rows[i..i + t].iter().rev().enumerate() {
+                                let cell = if side == 0 { i * t + j } else { j * t + i };
+                                scores[cell] += along[row - first];
+                            }
+                        }
+                    }
+                    softmax_seen(&mut scores, t, 0, &sight);
+                    matmul(
+                        [t, t, dim],
+                        View::rows(&scores, t),
+                        View::rows(&v[at..], width),
+                        &mut out[at..],
+                        width,
+                        false,
+                        false,
+                    );
+                }
+            },
+        );
+        out
+    }
+}
