@@ -61,9 +61,19 @@ pub struct ChatTemplate {
     pub tokens: Vec<(String, String)>,
 }
 
-/// What stands around the model's own words while a template renders: private characters that no text holds.
-const OPEN: char = '\u{F8E0}';
-const CLOSE: char = '\u{F8E1}';
+/// What stands around the model's own words while a template renders: noncharacters, which no text may hold.
+const OPEN: char = '\u{FDD0}';
+const CLOSE: char = '\u{FDD1}';
+
+/// Steps of a template: thousands of turns take a hundredth of it.
+const FUEL: u64 = 50_000_000;
+/// Longest template. The longest known one has a quarter of it.
+const LONGEST: usize = 1 << 16;
+/// Stack of the thread that renders: the deepest expression that such a template can hold needs less.
+const STACK: usize = 1 << 29;
+/// Deepest value that is written, and the parts that it may have in all.
+const DEEPEST: usize = 64;
+const PARTS: usize = 1 << 20;
 
 fn wrong(e: &Error) -> PolicyError {
     // `raise_exception` speaks for itself; everything else is shown with its place.
@@ -80,9 +90,29 @@ impl ChatTemplate {
         self.source.contains("endgeneration")
     }
 
-    /// Renders a conversation.
+    /// Renders a conversation. What a hostile template could do (loops without end, values within themselves) is
+    /// bounded; how much memory it takes is not.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
+        std::thread::scope(|scope| {
+            let job = || self.render_here(conversation);
+            let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, job);
+            let thread =
+                thread.map_err(|e| PolicyError::Tokenizer(format!("chat template: no thread to render it: {e}")))?;
+            thread.join().unwrap_or_else(|_| Err(PolicyError::Tokenizer("chat template: rendering it failed".into())))
+        })
+    }
+
+    fn render_here(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
+        let refuse = |why: &str| Err(PolicyError::Tokenizer(format!("chat template: {why}")));
+        if self.source.len() > LONGEST {
+            return refuse("longer than 64 KB");
+        }
+        let spoken = serde_json::json!([conversation.messages, conversation.tools, conversation.variables]).to_string();
+        if self.source.contains([OPEN, CLOSE]) || spoken.contains([OPEN, CLOSE]) {
+            return refuse("the conversation holds U+FDD0 or U+FDD1, which are not characters");
+        }
         let mut env = Environment::new();
+        env.set_fuel(Some(FUEL));
         // Hugging Face renders with these two, and with Python's string methods.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|e| wrong(&e))?);
@@ -90,7 +120,10 @@ impl ChatTemplate {
         env.set_formatter(|out, _, value| match value.kind() {
             ValueKind::Undefined => Ok(()),
             ValueKind::String => out.write_str(value.as_str().unwrap_or_default()).map_err(Error::from),
-            _ => out.write_str(&python(value)).map_err(Error::from),
+            _ => {
+                bounded(value, 0, &mut PARTS.clone())?;
+                out.write_str(&python(value)).map_err(Error::from)
+            }
         });
         env.add_function("raise_exception", |message: String| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
@@ -155,6 +188,20 @@ fn unmarked(marked: &str) -> Rendered {
     Rendered { text, assistant }
 }
 
+/// Refuses a value that is too deep or too large to write, such as one that holds itself.
+fn bounded(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
+    if depth > DEEPEST || *left == 0 {
+        let message = format!("a value is nested more than {DEEPEST} deep or has more than {PARTS} parts");
+        return Err(Error::new(ErrorKind::InvalidOperation, message));
+    }
+    *left -= 1;
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => value.try_iter()?.try_for_each(|v| bounded(&v, depth + 1, left)),
+        ValueKind::Map => value.try_iter()?.try_for_each(|k| bounded(&value.get_item(&k)?, depth + 1, left)),
+        _ => Ok(()),
+    }
+}
+
 /// A value as Python's `str` writes it.
 fn python(value: &Value) -> String {
     let inside = |value: &Value| match value.as_str() {
@@ -208,6 +255,10 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let sorted: Option<bool> = options.get("sort_keys")?;
     let _: Option<bool> = options.get("ensure_ascii")?;
     options.assert_all_used()?;
+    if indent.is_some_and(|n| n > 16) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "tojson indents by at most 16"));
+    }
+    bounded(value, 0, &mut PARTS.clone())?;
     let json = serde_json::to_value(value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
     let mut out = String::new();
     dump(&json, indent, sorted.unwrap_or(false), 0, &mut out);

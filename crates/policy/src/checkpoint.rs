@@ -25,6 +25,10 @@ struct Shard {
 
 impl Shard {
     fn open(path: &Path) -> Result<Self, PolicyError> {
+        // Opening a pipe would wait for a writer.
+        if !std::fs::metadata(path).map_err(PolicyError::io(path))?.is_file() {
+            return Err(PolicyError::file(path, "is not a file"));
+        }
         let mut file = File::open(path).map_err(PolicyError::io(path))?;
         let size = file.metadata().map_err(PolicyError::io(path))?.len();
         let truncated = || PolicyError::file(path, format!("truncated: only {size} bytes; fetch or save it again"));
@@ -78,7 +82,7 @@ fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
         let map = json["weight_map"].as_object();
         let map = map.ok_or_else(|| PolicyError::file(&index, "has no `weight_map`"))?;
         files = map.values().filter_map(|v| v.as_str().map(str::to_owned)).collect();
-        if let Some(bad) = files.iter().find(|f| f.contains(['/', '\\'])) {
+        if let Some(bad) = files.iter().find(|f| f.contains(['/', '\\']) || !f.ends_with(".safetensors")) {
             return Err(PolicyError::file(&index, format!("names a file outside its folder: `{bad}`")));
         }
     } else if !folder.join("model.safetensors").exists() && folder.join("pytorch_model.bin").exists() {

@@ -198,6 +198,26 @@ impl<'a> Fields<'a> {
         if self.get(key).is_some() { self.size(key) } else { Ok(default) }
     }
 
+    /// A number of layers: bounded, since each costs memory before a file is looked at.
+    fn depth(self, key: &str) -> Result<usize, String> {
+        match self.size(key)? {
+            n if n <= 4096 => Ok(n),
+            n => Err(format!("`{key}` is {n}; at most 4096 are supported")),
+        }
+    }
+
+    /// A number that divides or multiplies: positive.
+    fn positive(self, key: &str) -> Result<f64, String> {
+        match self.number(key)? {
+            x if x > 0.0 => Ok(x),
+            x => Err(format!("`{key}` is {x}; it must be more than 0")),
+        }
+    }
+
+    fn positive_or(self, key: &str, default: f64) -> Result<f64, String> {
+        if self.get(key).is_some() { self.positive(key) } else { Ok(default) }
+    }
+
     fn integer_or(self, key: &str, default: i64) -> Result<i64, String> {
         self.get(key).map_or(Ok(default), |v| v.as_i64().ok_or_else(|| format!("`{key}` is {v}, not a whole number")))
     }
@@ -242,6 +262,7 @@ impl ModelConfig {
     /// Checks the contents of a `config.json`.
     pub fn new(json: Value) -> Result<Self, String> {
         let f = Fields(&json);
+        f.refuse("quantization_config", Value::is_null)?;
         let family = f.text_or("model_type", "")?;
         let architecture = match family {
             "llama" | "mistral" | "qwen2" | "qwen3" => Architecture::Decoder(llama(f, family)?),
@@ -254,8 +275,15 @@ impl ModelConfig {
         };
         let class = json["architectures"][0].as_str().unwrap_or_default();
         let labels = if class.ends_with("ForSequenceClassification") {
-            let named = f.get("id2label").and_then(Value::as_object).map(serde_json::Map::len);
-            Some(named.map_or_else(|| f.size_or("num_labels", 2), Ok)?)
+            let labels = match f.get("id2label") {
+                Some(Value::Object(names)) => names.len(),
+                Some(other) => return Err(format!("`id2label` is {other}, not a table of names")),
+                None => f.size_or("num_labels", 2)?,
+            };
+            if labels == 0 || labels > 4096 {
+                return Err(format!("`id2label` names {labels} labels; it must name 1 to 4096"));
+            }
+            Some(labels)
         } else {
             None
         };
@@ -270,6 +298,11 @@ impl ModelConfig {
             ));
         }
         Ok(Self { json, architecture, labels })
+    }
+
+    /// The token that fills batches elsewhere.
+    pub(crate) fn padding(&self) -> Option<u32> {
+        self.json.get("pad_token_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok())
     }
 
     /// Rows of the embedding.
@@ -315,6 +348,12 @@ pub(crate) fn class(config: &ModelConfig) -> String {
 fn rope(f: Fields, parameters: Option<&Value>, theta: f64) -> Result<RopeConfig, String> {
     let null = Value::Null;
     let p = Fields(parameters.unwrap_or(&null));
+    if let Some(other) = parameters.filter(|v| !v.is_object()) {
+        return Err(format!("`rope_scaling` is {other}, not a table"));
+    }
+    if f.number_or("partial_rotary_factor", 1.0)? < 1.0 {
+        return Err("`partial_rotary_factor` below 1 is not supported".into());
+    }
     let theta = p.number_or("rope_theta", theta)?;
     if theta <= 1.0 {
         return Err(format!("`rope_theta` is {theta}; it must be more than 1"));
@@ -325,16 +364,16 @@ fn rope(f: Fields, parameters: Option<&Value>, theta: f64) -> Result<RopeConfig,
     let kind = match p.text_or("rope_type", p.text_or("type", "default")?)? {
         // Up to the model's own positions, dynamic scaling changes nothing.
         "default" | "dynamic" => RopeKind::Default,
-        "linear" => RopeKind::Linear { factor: p.number("factor")? },
+        "linear" => RopeKind::Linear { factor: p.positive("factor")? },
         "llama3" => RopeKind::Llama3 {
-            factor: p.number("factor")?,
-            low: p.number("low_freq_factor")?,
-            high: p.number("high_freq_factor")?,
-            original: p.number("original_max_position_embeddings")?,
+            factor: p.positive("factor")?,
+            low: p.positive("low_freq_factor")?,
+            high: p.positive("high_freq_factor")?,
+            original: p.positive("original_max_position_embeddings")?,
         },
         "yarn" => {
-            let original = p.number_or("original_max_position_embeddings", f.number("max_position_embeddings")?)?;
-            let factor = p.number("factor")?;
+            let original = p.positive_or("original_max_position_embeddings", f.number("max_position_embeddings")?)?;
+            let factor = p.positive("factor")?;
             let magnitude = |m: f64| if factor <= 1.0 { 1.0 } else { 0.1 * m * factor.ln() + 1.0 };
             let computed = match (p.number_or("mscale", 0.0)?, p.number_or("mscale_all_dim", 0.0)?) {
                 (a, b) if a != 0.0 && b != 0.0 => magnitude(a) / magnitude(b),
@@ -342,9 +381,9 @@ fn rope(f: Fields, parameters: Option<&Value>, theta: f64) -> Result<RopeConfig,
             };
             RopeKind::Yarn {
                 factor,
-                attention: p.number_or("attention_factor", computed)?,
-                beta_fast: p.number_or("beta_fast", 32.0)?,
-                beta_slow: p.number_or("beta_slow", 1.0)?,
+                attention: p.positive_or("attention_factor", computed)?,
+                beta_fast: p.positive_or("beta_fast", 32.0)?,
+                beta_slow: p.positive_or("beta_slow", 1.0)?,
                 original,
                 truncate: p.flag_or("truncate", true)?,
             }
@@ -356,6 +395,14 @@ fn rope(f: Fields, parameters: Option<&Value>, theta: f64) -> Result<RopeConfig,
         }
     };
     Ok(RopeConfig { theta, kind })
+}
+
+/// The positions that a model serves: YaRN is for going beyond those that it was trained on.
+fn reach(rope: &RopeConfig, positions: usize) -> usize {
+    match rope.kind {
+        RopeKind::Yarn { factor, original, .. } => positions.max((factor * original).min(f64::from(1 << 24)) as usize),
+        _ => positions,
+    }
 }
 
 /// `rope_parameters`, or `rope_scaling` in older files.
@@ -378,8 +425,10 @@ fn heads(f: Fields, width: usize, default_dim: Option<usize>) -> Result<Heads, S
 
 /// Whether each layer looks at a window only: as `layer_types` lists, else by `otherwise`.
 fn windowed(f: Fields, layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>, String> {
-    let Some(types) = f.get("layer_types").and_then(Value::as_array) else {
-        return Ok((0..layers).map(otherwise).collect());
+    let types = match f.get("layer_types") {
+        None => return Ok((0..layers).map(otherwise).collect()),
+        Some(Value::Array(types)) => types,
+        Some(other) => return Err(format!("`layer_types` is {other}, not a list")),
     };
     if types.len() != layers {
         return Err(format!("`layer_types` has {} entries for {layers} layers", types.len()));
@@ -394,8 +443,8 @@ fn windowed(f: Fields, layers: usize, otherwise: impl Fn(usize) -> bool) -> Resu
 
 fn llama(f: Fields, family: &str) -> Result<DecoderConfig, String> {
     let hidden_size = f.size("hidden_size")?;
-    let heads = heads(f, hidden_size, None)?;
-    let layers = f.size("num_hidden_layers")?;
+    let heads = heads(f, hidden_size, (family == "qwen3").then_some(128))?;
+    let layers = f.depth("num_hidden_layers")?;
     let theta = f.number_or("rope_theta", 10_000.0)?;
     let rope = rope(f, rope_parameters(f), theta)?;
     let windows = match family {
@@ -406,10 +455,12 @@ fn llama(f: Fields, family: &str) -> Result<DecoderConfig, String> {
         }
         _ => vec![false; layers],
     };
-    let window = if windows.contains(&true) && f.get("sliding_window").is_some() {
-        Some(f.size("sliding_window")?)
-    } else {
-        None
+    // `null` means no window; a file that says nothing means 4096, as `transformers` has it.
+    let window = match f.0.get("sliding_window") {
+        _ if !windows.contains(&true) => None,
+        Some(Value::Null) => None,
+        Some(_) => Some(f.size("sliding_window")?),
+        None => Some(4096),
     };
     let attention_bias = f.flag_or("attention_bias", false)?;
     Ok(DecoderConfig {
@@ -417,7 +468,7 @@ fn llama(f: Fields, family: &str) -> Result<DecoderConfig, String> {
         vocab_size: f.size("vocab_size")?,
         hidden_size,
         intermediate_size: f.size("intermediate_size")?,
-        max_position_embeddings: f.size_or("max_position_embeddings", 2048)?,
+        max_position_embeddings: reach(&rope, f.size_or("max_position_embeddings", 2048)?),
         heads,
         layers: windows
             .into_iter()
@@ -439,7 +490,7 @@ fn llama(f: Fields, family: &str) -> Result<DecoderConfig, String> {
 
 fn gemma3(f: Fields) -> Result<DecoderConfig, String> {
     let hidden_size = f.size("hidden_size")?;
-    let layers = f.size("num_hidden_layers")?;
+    let layers = f.depth("num_hidden_layers")?;
     f.refuse("attn_logit_softcapping", Value::is_null)?;
     f.refuse("final_logit_softcapping", Value::is_null)?;
     f.refuse("use_bidirectional_attention", |v| v == false)?;
@@ -476,7 +527,7 @@ fn gemma3(f: Fields) -> Result<DecoderConfig, String> {
         qk_norm: true,
         sandwich: true,
         embedding_scale: (hidden_size as f32).sqrt(),
-        attention_scale: 1.0 / (f.number_or("query_pre_attn_scalar", 256.0)? as f32).sqrt(),
+        attention_scale: 1.0 / (f.positive_or("query_pre_attn_scalar", 256.0)? as f32).sqrt(),
         tied: f.flag_or("tie_word_embeddings", true)?,
     })
 }
@@ -497,7 +548,7 @@ fn gpt2(f: Fields) -> Result<DecoderConfig, String> {
         intermediate_size: f.size_or("n_inner", 4 * hidden_size)?,
         max_position_embeddings: f.size_or("n_positions", 1024)?,
         heads,
-        layers: vec![LayerConfig { window: None, rope: None }; f.size("n_layer")?],
+        layers: vec![LayerConfig { window: None, rope: None }; f.depth("n_layer")?],
         norm: NormKind::Layer { eps: f.eps("layer_norm_epsilon", 1e-5)? },
         activation: Activation::named(f.text_or("activation_function", "gelu_new")?)?,
         gated: false,
@@ -512,6 +563,11 @@ fn gpt2(f: Fields) -> Result<DecoderConfig, String> {
     })
 }
 
+fn segments(f: Fields, default: i64) -> Result<usize, String> {
+    let n = f.integer_or("type_vocab_size", default)?;
+    usize::try_from(n).ok().filter(|n| *n <= 1 << 16).ok_or_else(|| format!("`type_vocab_size` cannot be {n}"))
+}
+
 fn bert(f: Fields, prefix: &'static str, pooling: Pooling) -> Result<EncoderConfig, String> {
     let hidden_size = f.size("hidden_size")?;
     let query = f.size("num_attention_heads")?;
@@ -521,7 +577,13 @@ fn bert(f: Fields, prefix: &'static str, pooling: Pooling) -> Result<EncoderConf
     f.refuse("position_embedding_type", |v| v == "absolute")?;
     f.refuse("is_decoder", |v| v == false)?;
     let rows = f.size_or("max_position_embeddings", 512)?;
-    let padding = if pooling == Pooling::Roberta { Some(f.integer_or("pad_token_id", 1)?.max(0) as u32) } else { None };
+    let padding = match pooling {
+        Pooling::Roberta => {
+            let id = f.integer_or("pad_token_id", 1)?;
+            Some(u32::try_from(id).map_err(|_| format!("`pad_token_id` is {id}; it must be a token"))?)
+        }
+        _ => None,
+    };
     let first = padding.map_or(0, |p| p as usize + 1);
     if first >= rows {
         return Err(format!("`pad_token_id` leaves no room among {rows} positions"));
@@ -531,12 +593,12 @@ fn bert(f: Fields, prefix: &'static str, pooling: Pooling) -> Result<EncoderConf
         vocab_size: f.size("vocab_size")?,
         hidden_size,
         intermediate_size: f.size("intermediate_size")?,
-        layers: f.size("num_hidden_layers")?,
+        layers: f.depth("num_hidden_layers")?,
         heads: Heads { query, kv: query, dim: hidden_size / query },
         position_rows: Some(rows),
         padding,
         max_position_embeddings: rows - first,
-        segments: f.integer_or("type_vocab_size", 2)?.clamp(0, 1 << 16) as usize,
+        segments: segments(f, 2)?,
         eps: f.eps("layer_norm_eps", 1e-12)?,
         activation: Activation::named(f.text_or("hidden_act", "gelu")?)?,
         disentangled: Disentangled::No,
@@ -566,7 +628,8 @@ fn deberta(f: Fields) -> Result<EncoderConfig, String> {
         let kinds: Vec<&str> = match f.get("pos_att_type") {
             Some(Value::String(text)) => text.split('|').map(str::trim).collect(),
             Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
+            None => Vec::new(),
+            Some(other) => return Err(format!("`pos_att_type` is {other}, not a list of texts")),
         };
         if let Some(other) = kinds.iter().find(|k| !["c2p", "p2c", ""].contains(k)) {
             return Err(format!("`pos_att_type` holds `{other}`; supported: c2p, p2c"));
@@ -589,7 +652,7 @@ fn deberta(f: Fields) -> Result<EncoderConfig, String> {
     };
     Ok(EncoderConfig {
         position_rows: biased.then_some(rows),
-        segments: f.integer_or("type_vocab_size", 0)?.clamp(0, 1 << 16) as usize,
+        segments: segments(f, 0)?,
         eps: f.eps("layer_norm_eps", 1e-7)?,
         disentangled,
         convolution,

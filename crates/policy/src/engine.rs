@@ -149,19 +149,21 @@ impl<'a> Engine<'a> {
     /// What `requests` take, with this many bytes left on the machine beside the weights.
     pub fn plan(&self, requests: &[Request], sampling: &Sampling) -> MemoryPlan {
         let c = self.decoder.config();
-        let length = |r: &Request| (r.prompt.len() + sampling.max_tokens).min(c.max_position_embeddings);
+        let length = |r: &Request| r.prompt.len().saturating_add(sampling.max_tokens).min(c.max_position_embeddings);
         let longest = requests.iter().map(length).max().unwrap_or(0);
         let group = requests.iter().map(|r| r.seeds.len()).max().unwrap_or(0);
         let sequences = requests.iter().map(|r| r.seeds.len()).sum::<usize>().min(self.batch.max(group));
         let per_token = 2 * c.layers.len() * c.heads.kv_width();
         let prompt = requests.iter().map(|r| r.prompt.len()).max().unwrap_or(0);
         let prefill = prompt * (self.batch / group.max(1)).clamp(1, requests.len().max(1));
+        // Scores of a tile of queries, for as many sequences as run at once.
+        let scores = 256 * prompt * rayon::current_num_threads().min(sequences.max(1));
         let row = 4 * c.hidden_size + 3 * c.intermediate_size + 2 * c.heads.query_width();
         let weights = 4 * self.decoder.layout().parameters() as u64;
         MemoryPlan {
             weights,
             cache: 4 * (sequences * longest * per_token) as u64,
-            activations: 4 * (prefill.max(sequences) * row + 2 * sequences * c.vocab_size) as u64,
+            activations: 4 * (prefill.max(sequences) * row + scores + 2 * sequences * c.vocab_size) as u64,
             available: self.decoder.on_cpu().then(free_memory).flatten().map(|free| free + weights),
         }
     }

@@ -203,9 +203,18 @@ impl Gguf {
         }
     }
 
+    /// A value that may be absent, but not of another type.
+    fn given<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&Self, &str) -> Result<T, PolicyError>,
+    ) -> Result<Option<T>, PolicyError> {
+        self.get(key).map(|_| read(self, key)).transpose()
+    }
+
     fn float(&self, key: &str) -> Result<f64, PolicyError> {
         match self.get(key) {
-            Some(Value::Float(x)) => Ok(*x),
+            Some(Value::Float(x)) if x.is_finite() => Ok(*x),
             _ => Err(self.missing(key)),
         }
     }
@@ -243,6 +252,14 @@ impl Gguf {
         let heads = size("attention.head_count")?;
         let hidden = size("embedding_length")?;
         let vocab = self.texts("tokenizer.ggml.tokens")?.len();
+        for name in ["expert_count", "attention.scale", "logit_scale", "attn_logit_softcapping"] {
+            match self.get(&key(name)) {
+                None | Some(Value::Int(0)) => {}
+                Some(_) => {
+                    return Err(PolicyError::file(&self.path, format!("metadata `{}` is not supported", key(name))));
+                }
+            }
+        }
         let json = if *model_type == "gpt2" {
             json!({
                 "model_type": model_type, "vocab_size": vocab, "n_embd": hidden, "n_head": heads,
@@ -258,21 +275,25 @@ impl Gguf {
                 "intermediate_size": size("feed_forward_length")?,
                 "num_hidden_layers": size("block_count")?,
                 "num_attention_heads": heads,
-                "num_key_value_heads": size("attention.head_count_kv").unwrap_or(heads),
-                "head_dim": size("attention.key_length").unwrap_or(hidden / heads.max(1)),
+                "num_key_value_heads": self.given(&key("attention.head_count_kv"), Self::size)?.unwrap_or(heads),
+                "head_dim": self.given(&key("attention.key_length"), Self::size)?.unwrap_or(hidden / heads.max(1)),
                 "max_position_embeddings": size("context_length")?,
-                "rope_theta": float("rope.freq_base").unwrap_or(10_000.0),
+                "rope_theta": self.given(&key("rope.freq_base"), Self::float)?.unwrap_or(10_000.0),
                 "rms_norm_eps": float("attention.layer_norm_rms_epsilon")?,
                 "tie_word_embeddings": !self.tensors.contains_key("output.weight"),
                 "attention_bias": family != "qwen2" && bias("blk.0.attn_q.bias") && bias("blk.0.attn_output.bias"),
                 "mlp_bias": bias("blk.0.ffn_up.bias"),
             });
-            if let Ok(window) = size("attention.sliding_window") {
-                json["sliding_window"] = window.into();
-            }
+            json["sliding_window"] = self.given(&key("attention.sliding_window"), Self::size)?.into();
             if family == "gemma3" {
-                // llama.cpp keeps neither in the file: every Gemma 3 but the 27B scales by the head's size.
-                json["query_pre_attn_scalar"] = json["head_dim"].clone();
+                // llama.cpp keeps neither in the file: it knows the 27B by its 62 layers, which scales by width over heads;
+                // all others scale by the head's size.
+                let scalar = if json["num_hidden_layers"] == 62 {
+                    (hidden / heads.max(1)).into()
+                } else {
+                    json["head_dim"].clone()
+                };
+                json["query_pre_attn_scalar"] = scalar;
                 json["hidden_activation"] = "gelu_pytorch_tanh".into();
             }
             if let Some(scaling) = self.rope_scaling(family)? {

@@ -168,24 +168,53 @@ fn load_with(
 /// Prefix of every tensor in PEFT's files.
 pub(crate) const PEFT: &str = "base_model.model.";
 
+/// What an `adapter_config.json` may say without changing what is computed, or what is computed here.
+const HARMLESS: [&str; 16] = [
+    "peft_type",
+    "task_type",
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "use_rslora",
+    "target_modules",
+    "fan_in_fan_out",
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "auto_mapping",
+    "peft_version",
+    "megatron_core",
+    "ensure_weight_tying",
+    // Of no effect while `use_qalora` is false, and that is refused when it is not.
+    "qalora_group_size",
+];
+
 /// A model and the adapter in `folder` on top of it.
 fn load_adapter(folder: &Path, head: Head, place: &(Device, Ops)) -> Result<Loaded, PolicyError> {
     let at = folder.join("adapter_config.json");
     let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
     let wrong = |why: String| PolicyError::file(&at, why);
     let json: Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;
-    for (key, allowed) in [
-        ("peft_type", Value::from("LORA")),
-        ("bias", "none".into()),
-        ("use_dora", false.into()),
-        ("modules_to_save", Value::Null),
-        ("layers_to_transform", Value::Null),
-        ("rank_pattern", Value::Object(serde_json::Map::new())),
-        ("alpha_pattern", Value::Object(serde_json::Map::new())),
-        ("target_parameters", Value::Null),
-    ] {
-        if json.get(key).is_some_and(|v| !v.is_null() && *v != allowed) {
-            return Err(wrong(format!("`{key}` {} is not supported; supported: {allowed}", json[key])));
+    if json["peft_type"] != "LORA" {
+        return Err(wrong(format!("`peft_type` {} is not supported; supported: LORA", json["peft_type"])));
+    }
+    for (key, value) in json.as_object().into_iter().flatten() {
+        let empty = value.is_null()
+            || value == false
+            || value.as_array().is_some_and(Vec::is_empty)
+            || value.as_object().is_some_and(serde_json::Map::is_empty);
+        let plain = match key.as_str() {
+            "init_lora_weights" => value == true || value == "gaussian",
+            "bias" => value == "none",
+            "target_modules" if !value.is_array() => {
+                return Err(wrong(format!(
+                    "`target_modules` {value} is not a list of names; name the matrices one by one"
+                )));
+            }
+            _ => HARMLESS.contains(&key.as_str()),
+        };
+        if !empty && !plain {
+            return Err(wrong(format!("`{key}` {value} is not supported")));
         }
     }
     let lora: Lora = serde_json::from_value(json.clone()).map_err(|e| wrong(e.to_string()))?;
@@ -222,7 +251,9 @@ fn load_adapter(folder: &Path, head: Head, place: &(Device, Ops)) -> Result<Load
     let mut loaded = load_with(&base, head, place, Some(lora), &mut make)?;
     // An adapter may come with a tokenizer of its own.
     if folder.join("tokenizer.json").exists() {
+        let ends = loaded.tokenizer.eos().to_vec();
         loaded.tokenizer = Tokenizer::load(folder, config.vocab_size())?;
+        loaded.tokenizer.also_ends(&ends);
     }
     loaded.base = Some(base);
     Ok(loaded)

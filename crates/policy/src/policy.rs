@@ -39,7 +39,7 @@ impl Policy {
     pub fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
         let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, place)?;
         let Model::Decoder(decoder) = model else { return Err(not_a_policy()) };
-        let sampling = own_sampling(path)?;
+        let sampling = own_sampling(base.as_deref().unwrap_or(path))?;
         Ok(Self { decoder, tokenizer, config, place: place.clone(), base, sampling })
     }
 
@@ -158,25 +158,32 @@ impl Policy {
     }
 }
 
-/// The settings of a folder's `generation_config.json`, if it asks for sampling.
+/// The settings of a folder's `generation_config.json`: the whole distribution where it does not say how to draw, the
+/// likeliest token where it says not to.
 fn own_sampling(folder: &Path) -> Result<Sampling, PolicyError> {
     let path = folder.join("generation_config.json");
     let Ok(text) = std::fs::read_to_string(&path) else { return Ok(Sampling::default()) };
-    let json: serde_json::Value =
-        serde_json::from_str(&text).map_err(|e| PolicyError::file(&path, format!("not JSON: {e}")))?;
-    if json["do_sample"] != true {
-        return Ok(Sampling::default());
+    let wrong = |why: String| PolicyError::file(&path, why);
+    let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;
+    let number = |key: &str, default: f64| match json.get(key) {
+        None | Some(serde_json::Value::Null) => Ok(default),
+        Some(value) => value.as_f64().ok_or_else(|| wrong(format!("`{key}` is {value}, not a number"))),
+    };
+    let drawn = json["do_sample"] == true;
+    let own = |key, default| if drawn { number(key, default) } else { Ok(default) };
+    let top_k = own("top_k", 0.0)?;
+    if top_k < 0.0 || top_k.fract() != 0.0 {
+        return Err(wrong(format!("`top_k` cannot be {top_k}")));
     }
-    let number = |key: &str, default: f32| json[key].as_f64().map_or(default, |x| x as f32);
     let sampling = Sampling {
-        temperature: number("temperature", 1.0),
-        top_p: number("top_p", 1.0),
-        top_k: json["top_k"].as_u64().unwrap_or(0) as usize,
-        min_p: number("min_p", 0.0),
-        repetition_penalty: number("repetition_penalty", 1.0),
+        temperature: if json["do_sample"] == false { 0.0 } else { own("temperature", 1.0)? as f32 },
+        top_p: own("top_p", 1.0)? as f32,
+        top_k: top_k as usize,
+        min_p: own("min_p", 0.0)? as f32,
+        repetition_penalty: number("repetition_penalty", 1.0)? as f32,
         ..Sampling::default()
     };
-    sampling.check().map_err(|why| PolicyError::file(&path, why))?;
+    sampling.check().map_err(wrong)?;
     Ok(sampling)
 }
 

@@ -111,9 +111,13 @@ impl RewardModel {
             }
             Model::Decoder(decoder) => {
                 let hidden = decoder.hidden(&ids, &lens);
-                let ends = lens.iter().scan(0i64, |end, n| {
-                    *end += *n as i64;
-                    Some(*end - 1)
+                let padding = self.config.padding();
+                let ends = inputs.iter().scan(0usize, |start, x| {
+                    // As `transformers` finds it: the last token that is not padding, wherever padding stands.
+                    let last = x.ids.iter().rposition(|id| Some(*id) != padding).unwrap_or(0);
+                    let at = *start + last;
+                    *start += x.ids.len();
+                    Some(at as i64)
                 });
                 decoder.logits(&Decoder::pick(hidden, ends.collect()))
             }

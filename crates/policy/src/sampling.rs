@@ -43,7 +43,7 @@ impl Sampling {
     /// Says which value is impossible.
     pub fn check(&self) -> Result<(), String> {
         let within = |name: &str, x: f32, ok: bool| if ok { Ok(()) } else { Err(format!("`{name}` cannot be {x}")) };
-        within("temperature", self.temperature, self.temperature >= 0.0 && self.temperature.is_finite())?;
+        within("temperature", self.temperature, self.temperature == 0.0 || (1e-6..1e6).contains(&self.temperature))?;
         within("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0)?;
         within("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p))?;
         let penalty = self.repetition_penalty;

@@ -28,6 +28,14 @@ pub struct Tokenizer {
     template: Option<ChatTemplate>,
     /// `bos_token`, `eos_token` and their like, as the model's files name them.
     tokens: Vec<(String, String)>,
+    /// Rows of the model's embedding: no text may give an id beyond them.
+    limit: u32,
+}
+
+/// Runs what a tokenizer file decides: a damaged one must not end the program.
+fn guarded<T>(f: impl FnOnce() -> Result<T, PolicyError>) -> Result<T, PolicyError> {
+    let quiet = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    quiet.unwrap_or_else(|_| Err(wrong("its tokenizer.json contradicts itself: fetch the file again")))
 }
 
 fn wrong(e: impl std::fmt::Display) -> PolicyError {
@@ -74,7 +82,12 @@ impl Tokenizer {
                 "is missing; a model folder needs config.json, tokenizer.json and safetensors",
             ));
         }
-        let inner = Inner::from_file(&path).map_err(|e| PolicyError::file(&path, format!("not a tokenizer: {e}")))?;
+        let text = std::fs::read_to_string(&path).map_err(PolicyError::io(&path))?;
+        let parsed = guarded(|| text.parse::<Inner>().map_err(wrong));
+        let mut inner = parsed.map_err(|e| PolicyError::file(&path, format!("not a tokenizer: {e}")))?;
+        // What a file was once cut and padded to is nobody's wish here; `transformers` ignores both, too.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(wrong)?;
         let json = |name: &str| -> Result<serde_json::Value, PolicyError> {
             let path = folder.join(name);
             match std::fs::read_to_string(&path) {
@@ -93,71 +106,93 @@ impl Tokenizer {
         let mut eos: Vec<u32> = own_end.into_iter().collect();
         for ids in [&generation["eos_token_id"], &model["eos_token_id"]] {
             let listed = ids.as_array().map_or(std::slice::from_ref(ids), Vec::as_slice);
-            eos.extend(listed.iter().filter_map(serde_json::Value::as_u64).map(|id| id as u32));
+            eos.extend(listed.iter().filter_map(serde_json::Value::as_u64).filter_map(|id| u32::try_from(id).ok()));
         }
         // The tokenizer's own end token stays first: it is the one that demonstrations end with.
         let mut seen = std::collections::BTreeSet::new();
         eos.retain(|id| seen.insert(*id));
-        let template = std::fs::read_to_string(folder.join("chat_template.jinja")).ok();
+        let file = folder.join("chat_template.jinja");
+        let template = match std::fs::read_to_string(&file) {
+            Ok(text) => Some(text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(PolicyError::io(&file)(e)),
+        };
         // Some models name several templates; the one for plain chats is `default`.
         let listed = own["chat_template"].as_array().and_then(|list| list.iter().find(|t| t["name"] == "default"));
         let template = template
             .or_else(|| own["chat_template"].as_str().map(str::to_owned))
             .or_else(|| listed.and_then(|t| t["template"].as_str()).map(str::to_owned));
-        let tokenizer = Self::assemble(inner, eos, template, tokens);
-        tokenizer.check(&path, vocab_size)?;
-        Ok(tokenizer)
+        Self::assemble(inner, eos, template, tokens).checked(&path, vocab_size)
     }
 
     /// Rebuilds the tokenizer that a GGUF file's metadata describes.
     pub fn from_gguf(path: &Path, gguf: &Gguf) -> Result<Self, PolicyError> {
         let vocabulary::Rebuilt { inner, eos, tokens } = vocabulary::rebuild(path, gguf)?;
         let template = gguf.text("tokenizer.chat_template").ok().map(str::to_owned);
-        let tokenizer = Self::assemble(inner, eos, template, tokens);
-        tokenizer.check(path, gguf.texts("tokenizer.ggml.tokens")?.len())?;
-        Ok(tokenizer)
+        Self::assemble(inner, eos, template, tokens).checked(path, gguf.texts("tokenizer.ggml.tokens")?.len())
     }
 
     fn assemble(inner: Inner, eos: Vec<u32>, template: Option<String>, tokens: Vec<(String, String)>) -> Self {
         let template = template.map(|source| ChatTemplate { source, tokens: tokens.clone() });
-        Self { inner, eos, template, tokens }
+        Self { inner, eos, template, tokens, limit: u32::MAX }
     }
 
-    fn check(&self, path: &Path, vocab_size: usize) -> Result<(), PolicyError> {
-        let largest = self.inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
-        if largest > vocab_size {
+    /// Refuses a tokenizer whose own vocabulary is larger than the model's. Tokens added beyond it are bearable (Gemma 3
+    /// has one for images): a text that gives one is refused.
+    fn checked(mut self, path: &Path, vocab_size: usize) -> Result<Self, PolicyError> {
+        let own = self.inner.get_vocab(false).into_values().max().map_or(0, |id| id as usize + 1);
+        if own > vocab_size {
             let message = format!(
                 "has token ids up to {} but the model's vocabulary holds {vocab_size}; this tokenizer belongs to another model",
-                largest - 1
+                own - 1
             );
             return Err(PolicyError::file(path, message));
         }
         if let Some(id) = self.eos.iter().find(|id| **id as usize >= vocab_size) {
             return Err(PolicyError::file(path, format!("end token {id} lies outside the vocabulary of {vocab_size}")));
         }
-        Ok(())
+        self.limit = u32::try_from(vocab_size).unwrap_or(u32::MAX);
+        Ok(self)
+    }
+
+    fn encoding<'s>(
+        &self,
+        text: impl Into<tokenizers::EncodeInput<'s>> + Send,
+        special: bool,
+    ) -> Result<tokenizers::Encoding, PolicyError> {
+        let encoding = guarded(|| self.inner.encode(text, special).map_err(wrong))?;
+        match encoding.get_ids().iter().find(|id| **id >= self.limit) {
+            Some(id) => Err(wrong(format!("a text holds token {id}, and the model has {} only", self.limit))),
+            None => Ok(encoding),
+        }
     }
 
     /// Token ids of a text with the special tokens that the model expects around one, such as BOS.
     pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
-        Ok(self.inner.encode_fast(text, true).map_err(wrong)?.get_ids().to_vec())
+        Ok(self.encoding(text, true)?.get_ids().to_vec())
     }
 
     /// Token ids of a text; special tokens in it are recognised, none are added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
-        Ok(self.inner.encode_fast(text, false).map_err(wrong)?.get_ids().to_vec())
+        Ok(self.encoding(text, false)?.get_ids().to_vec())
     }
 
     /// Token ids of two texts joined as the tokenizer joins a pair, with the special tokens that it adds, and the
     /// segment of each.
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<(Vec<u32>, Vec<u32>), PolicyError> {
-        let encoding = self.inner.encode_fast((first, second), true).map_err(wrong)?;
+        let encoding = self.encoding((first, second), true)?;
         Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
     }
 
     /// The text of token ids, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String, PolicyError> {
-        self.inner.decode(ids, true).map_err(wrong)
+        guarded(|| self.inner.decode(ids, true).map_err(wrong))
+    }
+
+    /// Adds tokens that end a reply, behind those that are known.
+    pub(crate) fn also_ends(&mut self, more: &[u32]) {
+        let fresh: Vec<u32> = more.iter().copied().filter(|id| !self.eos.contains(id)).collect();
+        self.eos.extend(fresh);
     }
 
     /// Changes the tokens that end a reply.
@@ -202,7 +237,7 @@ impl Tokenizer {
         } else {
             self.replies(conversation, &whole.text)?
         };
-        let encoding = self.inner.encode(whole.text.as_str(), false).map_err(wrong)?;
+        let encoding = self.encoding(whole.text.as_str(), false)?;
         let own = |(a, b): &(usize, usize)| spans.iter().any(|s| *a < s.end && *b > s.start);
         Ok((encoding.get_ids().to_vec(), encoding.get_offsets().iter().map(own).collect()))
     }

@@ -206,7 +206,7 @@ pub struct Generate {
     /// Longest reply, in tokens.
     #[arg(long, default_value_t = 256)]
     pub max_tokens: usize,
-    /// 0 takes the likeliest token. Where this and the next four are absent, the model's generation_config.json decides,
+    /// 0 takes the likeliest token. Where this and the next four are absent, the model's `generation_config.json` decides,
     /// else the whole distribution at temperature 1.
     #[arg(long)]
     pub temperature: Option<f32>,

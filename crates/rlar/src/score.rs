@@ -72,7 +72,7 @@ fn item(mut row: Map<String, Value>, line: usize) -> Result<Item, String> {
     };
     match row.remove("response") {
         Some(Value::String(text)) => {
-            messages.extend(list(json!([{ "role": "assistant", "content": text }]), "response")?)
+            messages.extend(list(json!([{ "role": "assistant", "content": text }]), "response")?);
         }
         Some(other) => return Err(format!("`response` must be text, not {other}")),
         None if messages.last().is_some_and(|m| m.role.as_str() == "assistant") => {}

@@ -123,6 +123,9 @@ fn what_an_adapter_asks_for_and_rlar_cannot_do_is_named() {
             assert!(error.contains(word), "`{error}` does not mention `{word}`");
         }
     };
+    refused(&|j| j["init_lora_weights"] = "pissa".into(), &["`init_lora_weights`", "pissa"]);
+    refused(&|j| j["trainable_token_indices"] = serde_json::json!([1]), &["`trainable_token_indices`"]);
+    refused(&|j| j["target_modules"] = "all-linear".into(), &["`target_modules`", "list"]);
     refused(&|j| j["use_dora"] = true.into(), &["`use_dora`", "adapter_config.json"]);
     refused(&|j| j["base_model_name_or_path"] = "org/model".into(), &["`base_model_name_or_path`", "org/model"]);
     refused(&|j| j["r"] = 4.into(), &["lora_", "shape", "4"]);
@@ -136,4 +139,17 @@ fn an_adapted_policy_cannot_be_adapted_again() {
     assert!(
         matches!(policy.adapt(lora(0.0), 1, "base".into()), Err(PolicyError::Request(why)) if why.contains("merge"))
     );
+}
+
+#[test]
+fn an_adapter_with_its_own_tokenizer_still_ends_where_its_model_ends() {
+    let cpu = device("cpu").unwrap();
+    let (base, policy, _) = trained();
+    let config = base.path().join("config.json");
+    let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();
+    json["eos_token_id"] = serde_json::json!([0, 7]);
+    fs::write(&config, json.to_string()).unwrap();
+    let adapter = save(&policy);
+    assert!(adapter.path().join("tokenizer.json").exists());
+    assert_eq!(Policy::load(adapter.path(), &cpu).unwrap().tokenizer.eos(), [0, 7]);
 }

@@ -99,3 +99,32 @@ fn a_broken_template_is_an_error_that_names_it() {
         assert!(error.contains("chat template") && error.contains(word), "{error}");
     }
 }
+
+#[test]
+fn a_hostile_template_ends_with_an_error() {
+    let deep = format!("{{{{ {}1 }}}}", "-".repeat(60_000));
+    for source in [
+        "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+        "{% set ns = namespace() %}{% set ns.a = ns %}{% set ns.b = ns %}{{ ns }}",
+        "{% set ns = namespace() %}{% set ns.a = ns %}{% set ns.b = ns %}{{ ns | tojson }}",
+        "{{ messages | tojson(indent=10000000000000) }}",
+        &" ".repeat(100_000),
+    ] {
+        let error = template(source).render(&Conversation::default()).unwrap_err().to_string();
+        assert!(error.contains("chat template"), "{error}");
+    }
+    // Whatever it comes to, it comes to an end.
+    let _ = template(&deep).render(&Conversation::default());
+}
+
+#[test]
+fn what_a_user_writes_cannot_pass_for_the_models_words() {
+    let marked = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}";
+    for text in ["a\u{FDD1}b", "a\u{FDD0}b"] {
+        let messages = vec![json!({ "role": "user", "content": text })];
+        assert!(template(marked).render(&Conversation { messages, ..Conversation::default() }).is_err());
+    }
+    let messages = vec![json!({ "role": "user", "content": "Klingon \u{F8E0}\u{F8E1}" })];
+    let rendered = template("{{ messages[0].content }}").render(&Conversation { messages, ..Conversation::default() });
+    assert_eq!(rendered.unwrap().text, "Klingon \u{F8E0}\u{F8E1}");
+}

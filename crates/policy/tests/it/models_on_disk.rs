@@ -189,3 +189,111 @@ fn every_gguf_format_is_read_as_the_reference_reads_it() {
         }
     }
 }
+
+/// A copy of a fixture whose JSON files were changed.
+fn changed(name: &str, file: &str, change: impl Fn(&mut serde_json::Value)) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(crate::parity::folder(name)).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let path = folder.path().join(file);
+    let text = fs::read_to_string(&path).unwrap_or_else(|_| "{}".into());
+    let mut json = serde_json::from_str(&text).unwrap();
+    change(&mut json);
+    fs::write(&path, json.to_string()).unwrap();
+    folder
+}
+
+fn turns<'a>(question: &'a str, answer: &'a str) -> [rlar_policy::Turn<'a>; 2] {
+    [("user", question), ("assistant", answer)].map(|(role, content)| rlar_policy::Turn { role, content })
+}
+
+#[test]
+fn what_a_tokenizer_file_cuts_and_pads_to_is_not_obeyed() {
+    let cut = changed("bert", "tokenizer.json", |j| {
+        j["truncation"] =
+            serde_json::json!({ "direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0 });
+        j["padding"] = serde_json::json!({ "strategy": { "Fixed": 20 }, "direction": "Right", "pad_to_multiple_of": null,
+                                           "pad_id": 0, "pad_type_id": 0, "pad_token": "w0" });
+    });
+    let cpu = device("cpu").unwrap();
+    let [cut, whole] = [cut.path().to_owned(), crate::parity::folder("bert")]
+        .map(|path| rlar_policy::RewardModel::load(&path, &cpu).unwrap());
+    for answer in ["w3 w3 w3 w3 w3 w3 w3 w3 w3 w3 w4", "w3"] {
+        assert_eq!(cut.input(&turns("w2", answer)).unwrap(), whole.input(&turns("w2", answer)).unwrap());
+    }
+}
+
+#[test]
+fn a_decoder_scores_its_last_token_that_is_not_padding() {
+    // The padding token of the fixture is 39.
+    let model =
+        rlar_policy::RewardModel::load(&crate::parity::folder("qwen3_reward"), &device("cpu").unwrap()).unwrap();
+    let score = |ids: &[u32]| {
+        let input = rlar_policy::reward::Input { ids: ids.to_vec(), segments: vec![0; ids.len()] };
+        model.outputs(&[input], 100).unwrap()[0][0]
+    };
+    assert!((score(&[2, 3, 39, 39]) - score(&[2, 3])).abs() < 1e-6);
+    assert!((score(&[2, 39, 3]) - score(&[2, 3])).abs() > 1e-6);
+}
+
+#[test]
+fn a_tokenizer_that_contradicts_itself_is_an_error() {
+    let beyond = changed("llama", "tokenizer.json", |j| {
+        j["added_tokens"] = serde_json::json!([{ "id": 40, "content": "<image>", "single_word": false, "lstrip": false,
+                                                 "rstrip": false, "normalized": false, "special": true }]);
+    });
+    let policy = load(beyond.path()).unwrap();
+    assert!(policy.tokenizer.encode("w2 w3").is_ok());
+    let error = policy.tokenizer.encode("w2 <image>").unwrap_err().to_string();
+    assert!(error.contains("40"), "{error}");
+    let absent = changed("bert", "tokenizer.json", |j| {
+        j["post_processor"]["special_tokens"] = serde_json::json!({});
+    });
+    let model = rlar_policy::RewardModel::load(absent.path(), &device("cpu").unwrap());
+    let outcome = model.map_err(|e| e.to_string()).and_then(|m| m.input(&turns("w2", "w3")).map_err(|e| e.to_string()));
+    assert!(outcome.unwrap_err().contains("tokenizer"));
+}
+
+#[test]
+fn impossible_numbers_are_refused_by_key() {
+    let refused = |name: &str, change: &dyn Fn(&mut serde_json::Value), key: &str| {
+        let folder = changed(name, "config.json", change);
+        let cpu = device("cpu").unwrap();
+        let error = match rlar_policy::RewardModel::load(folder.path(), &cpu) {
+            Err(rlar_policy::PolicyError::WrongHead { .. }) => load(folder.path()).map(|_| ()).unwrap_err(),
+            other => other.map(|_| ()).unwrap_err().to_string(),
+        };
+        assert!(error.contains(key), "`{error}` does not mention `{key}`");
+    };
+    refused("llama", &|j| j["num_hidden_layers"] = (1 << 24).into(), "`num_hidden_layers`");
+    refused("llama", &|j| j["rope_parameters"] = "yarn".into(), "`rope_scaling`");
+    refused("llama", &|j| j["partial_rotary_factor"] = 0.5.into(), "`partial_rotary_factor`");
+    refused("llama", &|j| j["quantization_config"] = serde_json::json!({ "bits": 4 }), "`quantization_config`");
+    refused("llama_linear_biases", &|j| j["rope_parameters"]["factor"] = 0.into(), "`factor`");
+    refused("llama_rope3", &|j| j["rope_parameters"]["low_freq_factor"] = (-1).into(), "`low_freq_factor`");
+    refused("llama_yarn", &|j| j["rope_parameters"]["attention_factor"] = 0.into(), "`attention_factor`");
+    refused("gemma3", &|j| j["query_pre_attn_scalar"] = 0.into(), "`query_pre_attn_scalar`");
+    refused("gemma3", &|j| j["layer_types"] = "full".into(), "`layer_types`");
+    refused("qwen3_reward", &|j| j["id2label"] = serde_json::json!({}), "`id2label`");
+    refused("qwen3_reward", &|j| j["id2label"] = serde_json::json!([]), "`id2label`");
+    refused("deberta_v2", &|j| j["pos_att_type"] = 7.into(), "`pos_att_type`");
+    refused("bert", &|j| j["type_vocab_size"] = (-1).into(), "`type_vocab_size`");
+}
+
+#[test]
+fn a_model_is_sampled_as_its_generation_config_asks() {
+    let with = |json: serde_json::Value| {
+        let folder = changed("llama", "generation_config.json", |j| *j = json.clone());
+        load(folder.path()).map(|p| p.sampling().clone())
+    };
+    let warm = with(serde_json::json!({ "do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95 })).unwrap();
+    assert_eq!((warm.temperature, warm.top_k, warm.top_p), (0.6, 20, 0.95));
+    let greedy = with(serde_json::json!({ "do_sample": false, "temperature": 0.6 })).unwrap();
+    assert!(greedy.temperature.abs() < f32::EPSILON);
+    assert!(
+        with(serde_json::json!({ "do_sample": true, "temperature": "hot" })).unwrap_err().contains("`temperature`")
+    );
+    assert!(with(serde_json::json!({ "do_sample": true, "top_k": -1 })).unwrap_err().contains("`top_k`"));
+}

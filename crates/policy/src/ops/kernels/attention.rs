@@ -241,6 +241,56 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, lens: &[usize])
     (out, AttentionSaved { q, k, p })
 }
 
+/// Query rows whose scores are held at a time where nothing is kept.
+const TILE: usize = 256;
+
+/// One head: queries `[t, dim]` that stand at `seen..` against all keys and values, a tile of queries at a time. Rows of
+/// `q` and `out` lie `qw` apart, those of `k` and `v` `kw` apart.
+fn attend_tiles(
+    [q, k, v]: [&[f32]; 3],
+    (t, seen): (usize, usize),
+    (qw, kw): (usize, usize),
+    sight: &Sight,
+    scores: &mut Vec<f32>,
+    out: &mut [f32],
+) {
+    let dim = sight.heads.dim;
+    for first in (0..t).step_by(TILE) {
+        let rows = TILE.min(t - first);
+        // No query of the tile sees a key behind its last row's.
+        let (_, total) = sight.range(seen + first + rows - 1, seen + t);
+        scores.resize(rows * total, 0.0);
+        let (q, out) = (&q[first * qw..], &mut out[first * qw..]);
+        matmul([rows, dim, total], View::rows(q, qw), View::rows(k, kw).t(), scores, total, false, false);
+        softmax_seen(scores, total, seen + first, sight);
+        matmul([rows, total, dim], View::rows(scores, total), View::rows(v, kw), out, qw, false, false);
+    }
+}
+
+/// [`attention`] where nothing has to be kept for a backward pass.
+pub fn attention_forgetting(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, lens: &[usize]) -> Vec<f32> {
+    let heads = sight.heads;
+    let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
+    let (mut q, mut k, mut out) = (q.to_vec(), k.to_vec(), vec![0f32; q.len()]);
+    let starts = offsets(lens);
+    split(&mut q, lens, qw)
+        .into_par_iter()
+        .zip(split(&mut k, lens, kw))
+        .zip(split(&mut out, lens, qw))
+        .zip(lens.par_iter().zip(&starts))
+        .for_each(|(((q, k), out), (&t, &start))| {
+            sight.rotate(q, qw, 0);
+            sight.rotate(k, kw, 0);
+            let v = &v[start * kw..(start + t) * kw];
+            let mut scores = Vec::new();
+            for h in 0..heads.query {
+                let (at, kv) = (h * dim, h / group * dim);
+                attend_tiles([&q[at..], &k[kv..], &v[kv..]], (t, 0), (qw, kw), sight, &mut scores, &mut out[at..]);
+            }
+        });
+    out
+}
+
 /// Gradients of [`attention`] by `q`, `k` and `v`.
 pub fn attention_backward(
     saved: &AttentionSaved,
@@ -313,21 +363,20 @@ pub fn attention_cached(
             slot.k.extend_from_slice(k);
             slot.v.extend_from_slice(&v[start * kw..(start + t) * kw]);
             let total = seen + t;
-            let mut scores = vec![0f32; t * total];
+            let mut scores = Vec::new();
             for h in 0..heads.query {
                 let (at, kv) = (h * dim, h / group * dim);
-                if t == 1 {
-                    let (from, to) = sight.range(seen, total);
-                    let (keys, values) = (&slot.k[from * kw + kv..], &slot.v[from * kw + kv..]);
-                    let (q, out) = (&q[at..at + dim], &mut out[at..at + dim]);
-                    let (scale, scores) = (sight.scale, &mut scores[..to - from]);
-                    arch.dispatch(Attend { q, k: keys, v: values, width: kw, scale, scores, out });
+                if t > 1 {
+                    let held = [&q[at..], &slot.k[kv..], &slot.v[kv..]];
+                    attend_tiles(held, (t, seen), (qw, kw), sight, &mut scores, &mut out[at..]);
                     continue;
                 }
-                let (keys, values) = (View::rows(&slot.k[kv..], kw), View::rows(&slot.v[kv..], kw));
-                matmul([t, dim, total], View::rows(&q[at..], qw), keys.t(), &mut scores, total, false, false);
-                softmax_seen(&mut scores, total, seen, sight);
-                matmul([t, total, dim], View::rows(&scores, total), values, &mut out[at..], qw, false, false);
+                let (from, to) = sight.range(seen, total);
+                scores.resize(to - from, 0.0);
+                let (keys, values) = (&slot.k[from * kw + kv..], &slot.v[from * kw + kv..]);
+                let (q, out) = (&q[at..at + dim], &mut out[at..at + dim]);
+                let (scale, scores) = (sight.scale, &mut scores);
+                arch.dispatch(Attend { q, k: keys, v: values, width: kw, scale, scores, out });
             }
         });
     out

@@ -196,7 +196,9 @@ mod rope;
 mod softmax;
 
 pub use activation::{Activation, activate, activate_backward, gated, gated_backward};
-pub use attention::{AttentionSaved, Heads, Sight, Slot, attention, attention_backward, attention_cached};
+pub use attention::{
+    AttentionSaved, Heads, Sight, Slot, attention, attention_backward, attention_cached, attention_forgetting,
+};
 pub use disentangled::Disentangled;
 pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,
