@@ -34,9 +34,9 @@ log_prob_backward_rows(z: &mut [f32], vocab: usize, targets: &[u32], saved: &[[f
     }
 });
 
-/// Rows of logits held at once: 64 MiB, at least 16 rows.
+/// Rows of logits held at once: 32 MiB, at least 16 rows.
 fn logit_rows(vocab: usize) -> usize {
-    ((16 << 20) / vocab).max(16)
+    ((8 << 20) / vocab).max(16)
 }
 
 /// Per row of `h` `[n, d]`: the log-prob of `targets[n]` and the entropy under the softmax of
