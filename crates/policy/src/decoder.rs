@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
+use crate::architecture::{DecoderConfig, Naming, NormKind};
 use crate::cache::KvCache;
-use crate::config::{DecoderConfig, Naming, NormKind};
 use crate::error::PolicyError;
 use crate::layout::{Form, Id, Layout, Linear, Lora, Norm};
 use crate::ops::{AttentionPlan, Ops, Rope, Sight, plain};

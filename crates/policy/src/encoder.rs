@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
+use crate::architecture::{Disentangled, EncoderConfig, NormKind, Pooling};
 use crate::cache::values;
-use crate::config::{Disentangled, EncoderConfig, NormKind, Pooling};
 use crate::layout::{Form, Id, Layout, Linear, Lora, Norm, Start};
 use crate::ops::{Activation, AttentionPlan, Ops, Sight, kernels, plain};
 use crate::pass::Pass;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use crate::config::{Architecture, DecoderConfig, ModelConfig};
+use crate::architecture::{Architecture, DecoderConfig};
+use crate::config::ModelConfig;
 use crate::error::PolicyError;
 use crate::layout::{Form, Layout, Spec};
 use crate::quants::{Format, dequantise};

@@ -11,15 +11,18 @@
 //!
 //! This crate takes paths, never addresses, and does not know why it is asked.
 
+pub mod architecture;
 mod cache;
 pub mod chat;
 mod checkpoint;
-pub mod config;
+mod config;
 mod decoder;
 mod device;
 mod encoder;
 mod engine;
 mod error;
+mod families;
+mod fields;
 pub mod gguf;
 pub mod layout;
 mod model;

@@ -9,8 +9,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
+use crate::architecture::Architecture;
 use crate::checkpoint;
-use crate::config::{Architecture, ModelConfig};
+use crate::config::ModelConfig;
 use crate::decoder::{self, Decoder};
 use crate::encoder::{self, Encoder};
 use crate::error::PolicyError;

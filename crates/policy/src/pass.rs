@@ -6,7 +6,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::NormKind;
+use crate::architecture::NormKind;
 use crate::layout::{Layout, Linear, Norm};
 use crate::ops::{Activation, Ops, plain};
 use crate::weights::Weights;

@@ -6,14 +6,12 @@ use std::path::Path;
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, PreTokenizerWrapper, Tokenizer as Inner};
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, Tokenizer as Inner};
 
 use crate::chat::{ChatTemplate, Conversation, Rendered, Turn};
 use crate::error::PolicyError;
 use crate::gguf::Gguf;
-use crate::vocabulary;
+use crate::vocabulary::{self, digits_then_bytes};
 
 /// The chat template of models that rlar starts from nothing.
 const OWN_TEMPLATE: &str = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}\
@@ -40,15 +38,6 @@ fn guarded<T>(f: impl FnOnce() -> Result<T, PolicyError>) -> Result<T, PolicyErr
 
 fn wrong(e: impl std::fmt::Display) -> PolicyError {
     PolicyError::Tokenizer(e.to_string())
-}
-
-/// Digits one by one, then bytes with GPT-2's splits.
-pub(crate) fn digits_then_bytes() -> PreTokenizerWrapper {
-    let bytes = ByteLevel::new(false, true, true);
-    PreTokenizerWrapper::Sequence(Sequence::new(vec![
-        PreTokenizerWrapper::Digits(Digits::new(true)),
-        PreTokenizerWrapper::ByteLevel(bytes),
-    ]))
 }
 
 impl Tokenizer {

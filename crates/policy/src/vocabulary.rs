@@ -11,6 +11,7 @@ use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{NFC, Prepend, Replace, Sequence as Normalizers};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
@@ -21,7 +22,6 @@ use tokenizers::{
 
 use crate::error::PolicyError;
 use crate::gguf::{Gguf, Value};
-use crate::tokenizer::digits_then_bytes;
 
 /// A tokenizer with the special tokens that the file names.
 pub(crate) struct Rebuilt {
@@ -105,6 +105,15 @@ pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<Rebuilt, PolicyError> 
     eos.dedup();
     let tokens = special.into_iter().map(|(name, _, token)| (name.to_owned(), token)).collect();
     Ok(Rebuilt { inner, eos, tokens })
+}
+
+/// Digits one by one, then bytes with GPT-2's splits.
+pub(crate) fn digits_then_bytes() -> PreTokenizerWrapper {
+    let bytes = ByteLevel::new(false, true, true);
+    PreTokenizerWrapper::Sequence(Sequence::new(vec![
+        PreTokenizerWrapper::Digits(Digits::new(true)),
+        PreTokenizerWrapper::ByteLevel(bytes),
+    ]))
 }
 
 fn numbered(tokens: &[&str]) -> Vocab {

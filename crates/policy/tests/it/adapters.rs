@@ -60,7 +60,8 @@ fn a_fresh_adaptation_changes_nothing_and_a_step_changes_only_it() {
     }
     // Frozen weights have no moments.
     let held: usize = moments.m.entries().map(|(_, m)| m.len()).sum();
-    let own: usize = policy.layout().specs().iter().filter(|s| s.trained).map(rlar_policy::layout::Spec::elements).sum();
+    let own: usize =
+        policy.layout().specs().iter().filter(|s| s.trained).map(rlar_policy::layout::Spec::elements).sum();
     assert_eq!(held, own);
 }
 
