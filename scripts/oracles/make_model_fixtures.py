@@ -155,14 +155,15 @@ def classifier(model, sequences, out, decoder):
             close(model(ids, attention_mask=mask, position_ids=positions).logits, scores, "left padding")
 
 
-def tokenizer_of(at, pad, chat):
+def tokenizer_of(at, pad, chat, segments):
     """Words `w0` to `w39`; encoders join pairs with special tokens, decoders have a chat template."""
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(VOCAB)}, unk_token="w38"))
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     if not chat:
         words.post_processor = processors.TemplateProcessing(
             single="w35 $A w36", pair="w35 $A w36 $B:1 w36:1", special_tokens=[("w35", 35), ("w36", 36)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=words, pad_token=f"w{pad}", eos_token="w1")
+    names = ["input_ids", "token_type_ids", "attention_mask"] if segments else ["input_ids", "attention_mask"]
+    fast = PreTrainedTokenizerFast(tokenizer_object=words, pad_token=f"w{pad}", eos_token="w1", model_input_names=names)
     if chat:
         fast.chat_template = CHAT
     fast.save_pretrained(at)
@@ -176,9 +177,7 @@ def pair_scores(model, tokenizer, chat):
             turns = [dict(role="user", content=question), dict(role="assistant", content=answer)]
             inputs = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=True)
         else:
-            # As BERT's and DeBERTa's own tokenizers do; RoBERTa has no segments.
-            segments = model.config.model_type != "roberta"
-            inputs = tokenizer(question, answer, return_tensors="pt", return_token_type_ids=segments)
+            inputs = tokenizer(question, answer, return_tensors="pt")
         with torch.no_grad():
             scores.append(model(**inputs).logits[0])
     return torch.stack(scores)
@@ -209,7 +208,8 @@ def make(folder, name):
     sequences, out = sequences_of(sum(map(ord, name))), {}
     for i, s in enumerate(sequences):
         out[f"ids.{i}"] = torch.tensor(s, dtype=torch.int32)
-    tokenizer = tokenizer_of(at, model.config.pad_token_id, decoder)
+    # As BERT's and DeBERTa's own tokenizers do; RoBERTa has no segments.
+    tokenizer = tokenizer_of(at, model.config.pad_token_id, decoder, kind in ("bert", "deberta-v2"))
     if labels:
         classifier(model, sequences, out, decoder)
         out["pair_scores"] = pair_scores(model, tokenizer, decoder)

@@ -141,6 +141,9 @@ fn load_with(
     let put = put(&place.0);
     if path.is_dir() {
         let at = path.join("config.json");
+        if !at.exists() {
+            return Err(PolicyError::file(path, "holds no config.json: not a model folder"));
+        }
         let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
         let config = ModelConfig::parse(&text).map_err(|why| PolicyError::file(&at, why))?;
         head.check(path, &config)?;

@@ -31,6 +31,8 @@ pub struct Policy {
     /// Where the frozen weights under an adaptation came from.
     base: Option<PathBuf>,
     sampling: Sampling,
+    /// The text of its `generation_config.json`; saving writes it back.
+    generation: Option<String>,
 }
 
 impl Policy {
@@ -39,8 +41,8 @@ impl Policy {
     pub fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
         let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, place)?;
         let Model::Decoder(decoder) = model else { return Err(not_a_policy()) };
-        let sampling = own_sampling(base.as_deref().unwrap_or(path))?;
-        Ok(Self { decoder, tokenizer, config, place: place.clone(), base, sampling })
+        let (sampling, generation) = own_sampling(base.as_deref().unwrap_or(path))?;
+        Ok(Self { decoder, tokenizer, config, place: place.clone(), base, sampling, generation })
     }
 
     /// A model with random weights.
@@ -53,7 +55,7 @@ impl Policy {
         match model::random(&config, seed, place)? {
             Model::Decoder(decoder) if config.labels.is_none() => {
                 let (config, sampling) = (Arc::new(config), Sampling::default());
-                Ok(Self { decoder, tokenizer, config, place: place.clone(), base: None, sampling })
+                Ok(Self { decoder, tokenizer, config, place: place.clone(), base: None, sampling, generation: None })
             }
             _ => Err(not_a_policy()),
         }
@@ -74,7 +76,7 @@ impl Policy {
     /// `base` is where the frozen weights can be found again.
     pub fn adapt(self, lora: Lora, seed: u64, base: PathBuf) -> Result<Self, PolicyError> {
         if self.decoder.layout().lora().is_some() {
-            return Err(PolicyError::Request("this policy carries an adaptation already; merge it first".into()));
+            return Err(PolicyError::Request("this policy carries an adaptation already; merge it first with `rlar convert`, or train on without `model.lora`".into()));
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut given = self.decoder.weights().entries();
@@ -129,7 +131,11 @@ impl Policy {
     /// The files of a Hugging Face folder with this model, or of PEFT's folder with its adaptation.
     pub fn files(&self) -> Result<Vec<File>, PolicyError> {
         match self.layout().lora() {
-            None => save::files(&self.config, self.decoder.weights(), &self.tokenizer),
+            None => {
+                let mut files = save::files(&self.config, self.decoder.weights(), &self.tokenizer)?;
+                files.extend(self.generation.iter().map(|g| ("generation_config.json", g.clone().into_bytes())));
+                Ok(files)
+            }
             Some(lora) => self.adapter(lora),
         }
     }
@@ -160,9 +166,9 @@ impl Policy {
 
 /// The settings of a folder's `generation_config.json`: the whole distribution where it does not say how to draw, the
 /// likeliest token where it says not to.
-fn own_sampling(folder: &Path) -> Result<Sampling, PolicyError> {
+fn own_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError> {
     let path = folder.join("generation_config.json");
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(Sampling::default()) };
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok((Sampling::default(), None)) };
     let wrong = |why: String| PolicyError::file(&path, why);
     let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;
     let number = |key: &str, default: f64| match json.get(key) {
@@ -184,7 +190,7 @@ fn own_sampling(folder: &Path) -> Result<Sampling, PolicyError> {
         ..Sampling::default()
     };
     sampling.check().map_err(wrong)?;
-    Ok(sampling)
+    Ok((sampling, Some(text)))
 }
 
 fn not_a_policy() -> PolicyError {

@@ -28,6 +28,8 @@ pub struct Tokenizer {
     tokens: Vec<(String, String)>,
     /// Rows of the model's embedding: no text may give an id beyond them.
     limit: u32,
+    /// Whether the second text of a pair has another segment than the first.
+    segments: bool,
 }
 
 /// Runs what a tokenizer file decides: a damaged one must not end the program.
@@ -111,7 +113,16 @@ impl Tokenizer {
         let template = template
             .or_else(|| own["chat_template"].as_str().map(str::to_owned))
             .or_else(|| listed.and_then(|t| t["template"].as_str()).map(str::to_owned));
-        Self::assemble(inner, eos, template, tokens).checked(&path, vocab_size)
+        // A tokenizer of BERT's or DeBERTa's own class gives segments, a general one only where it is said to.
+        let general = own["tokenizer_class"]
+            .as_str()
+            .is_some_and(|class| class.starts_with("PreTrainedTokenizer") || class == "TokenizersBackend");
+        let segments = match own["model_input_names"].as_array() {
+            Some(names) => names.iter().any(|name| name == "token_type_ids"),
+            None => !general,
+        };
+        let tokenizer = Self { segments, ..Self::assemble(inner, eos, template, tokens) };
+        tokenizer.checked(&path, vocab_size)
     }
 
     /// Rebuilds the tokenizer that a GGUF file's metadata describes.
@@ -123,7 +134,7 @@ impl Tokenizer {
 
     fn assemble(inner: Inner, eos: Vec<u32>, template: Option<String>, tokens: Vec<(String, String)>) -> Self {
         let template = template.map(|source| ChatTemplate { source, tokens: tokens.clone() });
-        Self { inner, eos, template, tokens, limit: u32::MAX }
+        Self { inner, eos, template, tokens, limit: u32::MAX, segments: false }
     }
 
     /// Refuses a tokenizer whose own vocabulary is larger than the model's. Tokens added beyond it are bearable (Gemma 3
@@ -170,7 +181,8 @@ impl Tokenizer {
     /// segment of each.
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<(Vec<u32>, Vec<u32>), PolicyError> {
         let encoding = self.encoding((first, second), true)?;
-        Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
+        let segments = if self.segments { encoding.get_type_ids().to_vec() } else { vec![0; encoding.len()] };
+        Ok((encoding.get_ids().to_vec(), segments))
     }
 
     /// The text of token ids, special tokens left out.
@@ -257,6 +269,9 @@ impl Tokenizer {
         let mut own = serde_json::json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
         for (name, token) in &self.tokens {
             own[name] = token.clone().into();
+        }
+        if self.segments {
+            own["model_input_names"] = serde_json::json!(["input_ids", "token_type_ids", "attention_mask"]);
         }
         if let Some(template) = &self.template {
             own["chat_template"] = template.source.clone().into();

@@ -208,7 +208,7 @@ pub struct Generate {
     pub max_tokens: usize,
     /// 0 takes the likeliest token. Where this and the next four are absent, the model's `generation_config.json` decides,
     /// else the whole distribution at temperature 1.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub temperature: Option<f32>,
     /// Draw from the smallest set of tokens with this much probability.
     #[arg(long)]
@@ -248,8 +248,8 @@ pub struct Score {
     #[arg(long, requires = "prompt")]
     pub response: Option<String>,
     /// Tokens at a time.
-    #[arg(long, default_value_t = 4096)]
-    pub batch_tokens: usize,
+    #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: u32,
     /// `cpu`, `cuda:N` or `auto`.
     #[arg(long, default_value = "cpu")]
     pub device: String,

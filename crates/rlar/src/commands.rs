@@ -62,6 +62,8 @@ fn run_train(arguments: &cli::Train) -> Result<(), Failure> {
     let rewards = plan::orchestrator(&plan.config).map_err(Failure::Request)?;
     on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
     let folder = plan.config.run.folder.clone();
+    let adapter = plan.config.model.lora.as_ref().map(|_| format!("its adapter alone in {folder}/adapter, "));
+    let adapter = adapter.unwrap_or_default();
     let job = Job {
         config: plan.config,
         train: plan.train,
@@ -73,7 +75,8 @@ fn run_train(arguments: &cli::Train) -> Result<(), Failure> {
         progress: true,
     };
     let report = train(job).map_err(|e| Failure::Job(e.into()))?;
-    print(&format!("{report}\nThe policy is in {folder}/final, everything else in {folder}\n")).map_err(Failure::Job)
+    print(&format!("{report}\nThe policy is in {folder}/final, {adapter}everything else in {folder}\n"))
+        .map_err(Failure::Job)
 }
 
 /// Sets a flag at Ctrl-C and at SIGTERM, so that the step in progress can end; the second ends the program at once.
@@ -209,6 +212,12 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
 
 fn convert(arguments: &cli::Convert) -> Result<(), Failure> {
     let out = &arguments.output;
+    if !arguments.model.exists() {
+        return Err(Failure::Request(anyhow::anyhow!("model {} does not exist", arguments.model.display())));
+    }
+    if out.is_file() {
+        return Err(Failure::Request(anyhow::anyhow!("--output {} is a file; a folder is written", out.display())));
+    }
     if std::fs::read_dir(out).is_ok_and(|mut inside| inside.next().is_some()) {
         return Err(Failure::Request(anyhow::anyhow!("--output {} holds files already", out.display())));
     }

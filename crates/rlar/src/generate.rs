@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use anyhow::{Result, anyhow};
-use rlar_policy::{Conversation, Engine, Next, Policy, Request, Sampling, device};
+use anyhow::{Context, Result, anyhow};
+use rlar_policy::{Conversation, Engine, Finish, Next, Policy, Request, Sampling, device};
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -54,7 +54,7 @@ fn once(policy: &Policy, prompt: &str, arguments: &Generate, sampling: &Sampling
         let messages = opening(arguments).into_iter().chain([json!({ "role": "user", "content": prompt })]).collect();
         chat_tokens(policy, messages)?
     };
-    reply(policy, tokens, arguments.seed, sampling)?;
+    reply(policy, tokens, arguments.seed, sampling, true)?;
     Ok(())
 }
 
@@ -64,15 +64,20 @@ fn chat(policy: &Policy, arguments: &Generate, sampling: &Sampling) -> Result<()
     let asking = std::io::stdin().is_terminal();
     let ask = || if asking { print("> ") } else { Ok(()) };
     ask()?;
-    for (turn, line) in std::io::stdin().lock().lines().enumerate() {
-        let line = line?;
+    for (turn, line) in std::io::stdin().lock().split(b'\n').enumerate() {
+        let line = String::from_utf8_lossy(&line.context("standard input")?).into_owned();
         if line.trim().is_empty() {
             ask()?;
             continue;
         }
         messages.push(json!({ "role": "user", "content": line }));
         let tokens = chat_tokens(policy, messages.clone())?;
-        let text = reply(policy, tokens, arguments.seed.wrapping_add(turn as u64), sampling)?;
+        let room = policy.decoder.config().max_position_embeddings;
+        if tokens.len() >= room {
+            let have = tokens.len();
+            return Err(anyhow!("the conversation has {have} tokens and the model {room} positions: start a new one"));
+        }
+        let text = reply(policy, tokens, arguments.seed.wrapping_add(turn as u64), sampling, messages.len() < 3)?;
         messages.push(json!({ "role": "assistant", "content": text }));
         ask()?;
     }
@@ -88,17 +93,26 @@ fn chat_tokens(policy: &Policy, messages: Vec<Value>) -> Result<Vec<u32>> {
     Ok(policy.tokenizer.encode(&policy.tokenizer.render(&conversation)?.text)?)
 }
 
-/// Writes a reply as it is drawn, and gives it.
-fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling) -> Result<String> {
+/// Writes a reply as it is drawn, and gives it; the first one with what it takes.
+fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling, first: bool) -> Result<String> {
+    let room = policy.decoder.config().max_position_embeddings.saturating_sub(prompt.len());
     let request = [Request { prompt, seeds: vec![seed] }];
     let engine = Engine::new(&policy.decoder, &policy.tokenizer, 1);
-    writeln!(std::io::stderr(), "{}", engine.plan(&request, sampling))?;
+    if first {
+        writeln!(std::io::stderr(), "{}", engine.plan(&request, sampling))?;
+    }
     let mut broken = Ok(());
-    let mut out = engine.stream(&request, sampling, &mut |fresh| {
+    let out = engine.stream(&request, sampling, &mut |fresh| {
         broken = print(fresh.text);
         if broken.is_ok() { Next::Go } else { Next::EndAll }
     })?;
     broken?;
     print("\n")?;
-    Ok(out.pop().and_then(|mut samples| samples.pop()).map(|s| s.text).unwrap_or_default())
+    let Some(sample) = out.into_iter().flatten().next() else { return Ok(String::new()) };
+    if sample.finish == Finish::Length {
+        let why =
+            if room <= sampling.max_tokens { "the model's positions are used up" } else { "--max-tokens is reached" };
+        writeln!(std::io::stderr(), "cut off: {why}")?;
+    }
+    Ok(sample.text)
 }

@@ -38,7 +38,8 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     adjust(&mut config);
     document.reject(config.problems())?;
     if let Err(e) = rlar_policy::device_in(&config.device, config.precision) {
-        document.reject(vec![("device".into(), e.to_string())])?;
+        let key = if rlar_policy::device(&config.device).is_ok() { "precision" } else { "device" };
+        document.reject(vec![(key.into(), e.to_string())])?;
     }
     let examples = |key: &str, name: &str, needs| -> Result<Vec<Example>> {
         let Some(data) = assets::data(&asset.path, name)? else {

@@ -37,7 +37,7 @@ pub fn run(arguments: &Score) -> Result<(), Failure> {
             Ok(input)
         });
         let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let scores = model.outputs(&inputs, arguments.batch_tokens)?;
+        let scores = model.outputs(&inputs, arguments.batch_tokens as usize)?;
         let lines = items.iter().zip(scores).map(|(item, scores)| match scores.as_slice() {
             [score] => format!("{}\n", json!({ "id": item.id, "score": score })),
             _ => format!("{}\n", json!({ "id": item.id, "scores": scores })),

@@ -286,7 +286,11 @@ fn impossible_numbers_are_refused_by_key() {
 fn a_model_is_sampled_as_its_generation_config_asks() {
     let with = |json: serde_json::Value| {
         let folder = changed("llama", "generation_config.json", |j| *j = json.clone());
-        load(folder.path()).map(|p| p.sampling().clone())
+        load(folder.path()).map(|p| {
+            let kept = p.files().unwrap().into_iter().find(|(name, _)| *name == "generation_config.json");
+            assert_eq!(serde_json::from_slice::<serde_json::Value>(&kept.unwrap().1).unwrap(), json);
+            p.sampling().clone()
+        })
     };
     let warm = with(serde_json::json!({ "do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95 })).unwrap();
     assert_eq!((warm.temperature, warm.top_k, warm.top_p), (0.6, 20, 0.95));

@@ -157,7 +157,7 @@ fn a_chat_takes_its_turns_from_standard_input_and_streams_replies() {
     };
     let one = chat("w2 w3\n");
     assert!(one.status.success(), "{}", text(&one.stderr));
-    assert!(text(&one.stderr).contains("memory: weights"));
+    assert!(text(&one.stderr).contains("memory: weights") && text(&one.stderr).contains("cut off: --max-tokens"));
     let two = chat("w2 w3\n\nw4\n");
     let lines = text(&two.stdout);
     assert_eq!(lines.lines().count(), 2);
