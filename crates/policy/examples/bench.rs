@@ -43,7 +43,7 @@ fn shape(name: &str) -> serde_json::Value {
 fn peak() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap_or("0");
-    line.split_whitespace().next().unwrap().parse::<u64>().unwrap_or(0) / 1024
+    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
 fn median(name: &str, tokens: usize, mut run: impl FnMut()) {

@@ -65,11 +65,11 @@ pub struct ChatTemplate {
 const OPEN: char = '\u{FDD0}';
 const CLOSE: char = '\u{FDD1}';
 
-/// Steps of a template: thousands of turns take a hundredth of it.
+/// Steps that a template may take.
 const FUEL: u64 = 50_000_000;
-/// Longest template. The longest known one has a quarter of it.
+/// Longest template, in bytes.
 const LONGEST: usize = 1 << 16;
-/// Stack of the thread that renders: the deepest expression that such a template can hold needs less.
+/// Stack of the thread that renders, for expressions as deep as such a template can nest them.
 const STACK: usize = 1 << 29;
 /// Deepest value that is written, and the parts that it may have in all.
 const DEEPEST: usize = 64;

@@ -314,14 +314,15 @@ impl Gguf {
             return Err(PolicyError::tensor(&self.path, "rope_freqs.weight", message));
         }
         let factor = || self.float(&key("factor"));
-        Ok(match self.text(&key("type")) {
-            Err(_) | Ok("none") => None,
-            Ok("linear") => Some(json!({ "rope_type": "linear", "factor": factor()? })),
-            Ok("yarn") => Some(json!({
+        let kind = if self.get(&key("type")).is_some() { self.text(&key("type"))? } else { "none" };
+        Ok(match kind {
+            "none" => None,
+            "linear" => Some(json!({ "rope_type": "linear", "factor": factor()? })),
+            "yarn" => Some(json!({
                 "rope_type": "yarn", "factor": factor()?,
                 "original_max_position_embeddings": self.size(&key("original_context_length"))?,
             })),
-            Ok(other) => {
+            other => {
                 return Err(PolicyError::file(&self.path, format!("rotary scaling `{other}` is not supported")));
             }
         })

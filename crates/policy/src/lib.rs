@@ -48,7 +48,6 @@ pub use encoder::Encoder;
 pub use engine::{Engine, Finish, Fresh, MemoryPlan, Next, Request, Sample, generate};
 pub use error::PolicyError;
 pub use layout::Lora;
-pub use model::layout as layout_of;
 pub use optim::{AdamW, Gradients, Moments};
 pub use policy::Policy;
 pub use reward::RewardModel;

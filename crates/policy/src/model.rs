@@ -95,11 +95,6 @@ fn put(device: &Device) -> impl Fn(&Spec, Vec<f32>) -> Tensor<2> + '_ {
     move |spec, values| Tensor::from_data(TensorData::new(values, spec.shape), device)
 }
 
-/// The tensors of a configuration's model.
-pub fn layout(config: &ModelConfig) -> Result<Arc<Layout>, PolicyError> {
-    Ok(declare(config, None)?.0)
-}
-
 /// A model with random weights.
 pub(crate) fn random(config: &ModelConfig, seed: u64, place: &(Device, Ops)) -> Result<Model, PolicyError> {
     let (layout, parts) = declare(config, None)?;

@@ -1,5 +1,6 @@
 //! A causal language model with its tokenizer: loaded, adapted, saved.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -168,7 +169,14 @@ impl Policy {
 /// likeliest token where it says not to.
 fn own_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError> {
     let path = folder.join("generation_config.json");
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok((Sampling::default(), None)) };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        // A GGUF file is not a folder, and a folder need not have one.
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok((Sampling::default(), None));
+        }
+        Err(e) => return Err(PolicyError::io(&path)(e)),
+    };
     let wrong = |why: String| PolicyError::file(&path, why);
     let json: serde_json::Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;
     let number = |key: &str, default: f64| match json.get(key) {

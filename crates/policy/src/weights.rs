@@ -3,8 +3,7 @@
 use std::ops::Index;
 use std::sync::Arc;
 
-use rand::{Rng, RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::{Rng, RngExt};
 
 use crate::layout::{Form, Id, Layout, Spec, Start};
 
@@ -61,19 +60,13 @@ impl<T> Index<Id> for Weights<T> {
     }
 }
 
-/// The values with which a tensor starts. Tensors of one model must be asked for in the layout's order.
+/// The values with which a tensor starts: normal with deviation `1/√fan_in` for matrices (0.02 for embeddings, residual
+/// outputs further divided by `√(2 · layers)` as in GPT-2), ones for norms. Tensors of one model must be asked for in the layout's order.
 pub fn start(spec: &Spec, rng: &mut impl Rng) -> Vec<f32> {
     match spec.start {
         Start::Constant(value) => vec![value; spec.elements()],
         Start::Normal(deviation) => (0..spec.elements()).map(|_| normal(rng) * deviation).collect(),
     }
-}
-
-/// Random weights: normal with deviation `1/√fan_in` for matrices (0.02 for embeddings, residual outputs
-/// further divided by `√(2 · layers)` as in GPT-2), ones for norms.
-pub fn random(layout: &Arc<Layout>, seed: u64) -> Weights<Vec<f32>> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    Weights::from(layout, |spec| start(spec, &mut rng))
 }
 
 /// A standard normal draw (Box–Muller).

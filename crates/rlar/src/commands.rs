@@ -12,6 +12,7 @@ use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, train};
 use rlar_policy::{Policy, PolicyError, RewardModel, device, device_in};
 use rlar_rewards::fetch_rewards;
+use rlar_run::write_atomic;
 use rlar_sandbox::Limits;
 
 use crate::cli::{self, Benchmark, Command, ConfigCommand};
@@ -231,7 +232,7 @@ fn convert(arguments: &cli::Convert) -> Result<(), Failure> {
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
         for (name, bytes) in files {
             let path = out.join(name);
-            std::fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+            write_atomic(&path, &bytes)?;
         }
         print(&format!("{}\n", out.display()))
     };

@@ -1,6 +1,6 @@
 //! CPU kernels over plain `f32` slices: the only unsafe code of this crate.
 //!
-//! Two kinds of `unsafe` live here. [`matmul`] hands raw pointers to `gemm` after checking that every
+//! Two kinds of `unsafe` live here. [`matmul`] and [`product`] hand raw pointers to `gemm` after checking that every
 //! element it can touch lies inside its slice. [`simd!`] compiles one body for several instruction
 //! sets and calls the widest that the processor reports at run time, so that one binary runs anywhere
 //! and is still fast. Sums are taken in a fixed order whatever the number of threads: the same input
@@ -44,12 +44,28 @@ pub fn matmul([m, k, n]: [usize; 3], a: View, b: View, out: &mut [f32], width: u
     assert!(n <= width && (m == 0 || (m - 1) * width + n <= out.len()), "matmul: output smaller than its shape");
     let threads = if parallel { gemm::Parallelism::Rayon(0) } else { gemm::Parallelism::None };
     // SAFETY: the assertions above bound every index that `gemm` forms from these sizes and strides.
+    unsafe { gemm_into([m, k, n], a, b, out.as_mut_ptr(), width, add, threads) }
+}
+
+/// # Safety
+/// `a` and `b` hold their shapes, and `out` may be written (with `add`, also read) at `i · width + j` for all `i < m`,
+/// `j < n`.
+unsafe fn gemm_into(
+    [m, k, n]: [usize; 3],
+    a: View,
+    b: View,
+    out: *mut f32,
+    width: usize,
+    add: bool,
+    threads: gemm::Parallelism,
+) {
+    // SAFETY: what the caller promises.
     unsafe {
         gemm::gemm(
             m,
             n,
             k,
-            out.as_mut_ptr(),
+            out,
             1,
             width as isize,
             add,
@@ -82,27 +98,7 @@ pub fn product([m, k, n]: [usize; 3], a: View, b: View) -> Vec<f32> {
     // SAFETY: the assertion bounds what is read; `m · n` elements are reserved, and `gemm` writes every one of them
     // without reading it before, since it is told not to and `k` is not 0.
     unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.data.as_ptr(),
-            a.col as isize,
-            a.row as isize,
-            b.data.as_ptr(),
-            b.col as isize,
-            b.row as isize,
-            0.0f32,
-            1.0f32,
-            false,
-            false,
-            false,
-            gemm::Parallelism::Rayon(0),
-        );
+        gemm_into([m, k, n], a, b, out.as_mut_ptr(), n, false, gemm::Parallelism::Rayon(0));
         out.set_len(m * n);
     }
     out
