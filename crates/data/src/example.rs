@@ -95,3 +95,18 @@ impl Completion {
         self.text.get(self.scored_from..).unwrap_or("")
     }
 }
+
+/// A prompt with a better and a worse reply.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Preference {
+    /// Unique within its file.
+    pub id: String,
+    /// The conversation so far; at least one message.
+    pub messages: Vec<Message>,
+    /// The better reply.
+    pub chosen: String,
+    /// The worse reply.
+    pub rejected: String,
+    /// How much better it is, at least; 0 when nobody said.
+    pub margin: f64,
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::example::{Example, Message, Role};
+use crate::example::{Example, Message, Preference, Role};
 
 /// What can be wrong with a data set.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum Needs {
     Prompt,
     /// A prompt and the right answer.
     Reference,
-    /// A prompt and a reply to imitate.
+    /// A prompt and a reply to imitate, or a conversation that ends with one.
     Demonstration,
 }
 
@@ -82,7 +82,9 @@ pub fn read_examples(path: &Path, text: &str, needs: Needs) -> Result<Vec<Exampl
         let example = example(row, line).map_err(wrong)?;
         let missing = match needs {
             Needs::Reference if example.reference.is_none() => Some("`reference` (or `answer`)"),
-            Needs::Demonstration if example.demonstration.is_none() => Some("`demonstration`"),
+            Needs::Demonstration if example.demonstration.is_none() && !ends_with_reply(&example) => {
+                Some("`demonstration` (or a last message of the role `assistant`)")
+            }
             _ => None,
         };
         if let Some(missing) = missing {
@@ -94,6 +96,47 @@ pub fn read_examples(path: &Path, text: &str, needs: Needs) -> Result<Vec<Exampl
         examples.push(example);
     }
     Ok(examples)
+}
+
+fn ends_with_reply(example: &Example) -> bool {
+    example.messages.len() > 1 && example.messages.last().is_some_and(|m| m.role == Role::Assistant)
+}
+
+/// Preferences of a JSONL text: rows with `prompt` (text or messages), `chosen` and `rejected` (texts, or lists of
+/// messages that end with the reply) and, where known, `margin`. Without `prompt`, `chosen` holds the conversation.
+pub fn read_preferences(path: &Path, text: &str) -> Result<Vec<Preference>, DataError> {
+    let mut preferences = Vec::new();
+    for (line, row) in read_rows(path, text)? {
+        let wrong = |message: String| DataError::Row { path: path.to_owned(), line, message };
+        preferences.push(preference(row, line).map_err(wrong)?);
+    }
+    Ok(preferences)
+}
+
+fn preference(mut row: Map<String, Value>, line: usize) -> Result<Preference, String> {
+    let mut reply = |key: &str| match row.remove(key) {
+        Some(Value::String(text)) => Ok((Vec::new(), text)),
+        Some(list @ Value::Array(_)) => {
+            let mut turns = serde_json::from_value::<Vec<Message>>(list).map_err(|e| format!("`{key}`: {e}"))?;
+            match turns.pop() {
+                Some(last) if last.role == Role::Assistant => Ok((turns, last.content)),
+                _ => Err(format!("`{key}` must end with a message of the role `assistant`")),
+            }
+        }
+        Some(other) => Err(format!("`{key}` must be text or a list of messages, not {}", kind(&other))),
+        None => Err(format!("the row has no `{key}`")),
+    };
+    let (before, chosen) = reply("chosen")?;
+    let (_, rejected) = reply("rejected")?;
+    let margin = match row.remove("margin") {
+        None | Some(Value::Null) => 0.0,
+        Some(margin) => margin.as_f64().ok_or_else(|| format!("`margin` must be a number, not {}", kind(&margin)))?,
+    };
+    if !before.is_empty() && !row.contains_key("prompt") && !row.contains_key("messages") {
+        row.insert("messages".into(), serde_json::to_value(before).map_err(|e| e.to_string())?);
+    }
+    let Example { id, messages, .. } = example(row, line)?;
+    Ok(Preference { id, messages, chosen, rejected, margin })
 }
 
 fn example(mut row: Map<String, Value>, line: usize) -> Result<Example, String> {

@@ -1,32 +1,55 @@
 //! Group relative policy optimisation, from a config to a better policy.
 //!
-//! [`Config`] is the YAML of a job. [`train`] warms the policy up on demonstrations ([`sft`]), then
-//! repeats: draw groups of [`rollout`]s, let reward tools score them, turn scores into [`advantage`]s,
-//! descend the [`loss`]. The [`state`] between two steps is the checkpoint; data order, seeds and learning
-//! rate are functions of the step ([`schedule`]), so a resumed run repeats an unbroken one bit for bit.
+//! [`Config`] is the YAML of a job; [`train`] runs it. A policy is warmed up on demonstrations ([`sft`]), then every step
+//! of [`grpo`] obtains a [`batch`] of [`rollout`]s, turns what the tools said into [`advantage`]s, and [`learn`]s: the
+//! [`objective`] of a reply ([`surrogate`], [`kl`], [`correction`]) gives the slopes that the backward pass follows. The
+//! same loop ([`trainer`]) fine-tunes on demonstrations alone, and trains a [`reward_model`] on [`preference`]s.
+//!
+//! The [`state`] between two steps is the checkpoint; what enters a step from outside is in the run's journal before it is
+//! used; data order, seeds and learning rate are functions of the step ([`schedule`]). So a resumed run repeats an unbroken
+//! one bit for bit.
 
 pub mod advantage;
-mod config;
+pub mod batch;
+pub mod config;
+pub mod correction;
+mod dry_run;
+pub mod grpo;
 mod job;
-pub mod loss;
+pub mod kl;
+pub mod learn;
+mod learner;
+mod log;
+mod memory;
+mod metrics;
+pub mod objective;
+mod policy_run;
+pub mod preference;
 mod report;
+pub mod reward_model;
+mod reward_run;
 pub mod rollout;
 pub mod schedule;
 mod setup;
 pub mod sft;
 pub mod state;
-mod step;
-mod trainer;
+pub mod surrogate;
+pub mod trainer;
 pub mod update;
 
-pub use config::{
-    Agent, Config, DataConfig, EvalConfig, Method, ModelChoice, OptimizerConfig, RewardsConfig, RunConfig,
-    SamplingConfig, Scratch, TrainConfig, VERSION, WarmupConfig,
-};
-pub use job::Job;
+pub use config::{Config, Method};
+pub use dry_run::dry_run;
+pub use job::{Job, train};
 pub use report::{Measured, Report};
 pub use schedule::Decay;
-pub use trainer::train;
+
+use rlar_policy::AdamW;
+
+/// The optimizer that a config describes.
+pub fn optimizer(config: &Config) -> AdamW {
+    let o = &config.optimizer;
+    AdamW { beta1: o.beta1, beta2: o.beta2, eps: o.eps, weight_decay: o.weight_decay, max_norm: o.max_norm }
+}
 
 use std::path::PathBuf;
 
@@ -71,6 +94,22 @@ pub enum TrainError {
         asked: usize,
         /// The last failure.
         last: String,
+    },
+    /// No group tells its replies apart any more.
+    #[error("the rewards taught nothing for {steps} steps in a row (`train.flat_steps`): {why}")]
+    Flat {
+        /// Steps in a row.
+        steps: u64,
+        /// What the rewards look like.
+        why: String,
+    },
+    /// A file of rollouts could not be made.
+    #[error("step {step}: the rollouts cannot be written as Parquet: {message}")]
+    Rollouts {
+        /// The step.
+        step: u64,
+        /// Why.
+        message: String,
     },
     /// Mathematics gone wrong.
     #[error("step {step}: the gradient is not finite; start again with a lower learning rate")]

@@ -20,49 +20,67 @@ pub struct Measured {
 /// The end of a job. Answers without a score count as wrong and are counted as `unscored`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// Before reinforcement learning, after any warm-up.
-    pub before: Measured,
-    /// At the end.
-    pub after: Measured,
+    /// A policy before training, after any warm-up, and at the end; nothing without held-out examples.
+    pub measured: Option<(Measured, Measured)>,
+    /// Share of held-out pairs whose chosen reply a reward model scored higher, before and at the end.
+    pub preferred: Option<(f64, f64)>,
     /// Steps done.
     pub steps: u64,
+    /// Why there were no more.
+    pub ended: String,
+    /// Number of the best checkpoint, and its held-out accuracy.
+    pub best: Option<(u64, f64)>,
     /// Where the time went.
     pub seconds: Seconds,
 }
 
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let head = ["held-out accuracy", "answers", "before", "after", "change", "greedy before", "after", "unscored"];
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
-        let mut kinds: Vec<&String> = self.before.sampled.keys().filter(|k| *k != "all").collect();
-        let all = "all".to_owned();
-        kinds.push(&all);
-        for kind in kinds {
-            let of = |m: &BTreeMap<String, Accuracy>| m.get(kind).copied().unwrap_or_default();
-            let (before, after) = (of(&self.before.sampled), of(&self.after.sampled));
-            let percent = |a: Accuracy| format!("{:.1} %", a.percent());
-            rows.push(vec![
-                kind.clone(),
-                after.answers.to_string(),
-                percent(before),
-                percent(after),
-                format!("{:+.1}", after.percent() - before.percent()),
-                percent(of(&self.before.greedy)),
-                percent(of(&self.after.greedy)),
-                after.unscored.to_string(),
-            ]);
+        if let Some((before, after)) = &self.measured {
+            f.write_str(&table(before, after))?;
         }
-        f.write_str(&render(&rows))?;
+        if let Some((before, after)) = self.preferred {
+            writeln!(f, "held-out pairs ranked right: {:.1} % before, {:.1} % after", 100.0 * before, 100.0 * after)?;
+        }
+        if let Some((number, accuracy)) = self.best {
+            writeln!(f, "\nbest checkpoint: step-{number:06}, held-out accuracy {:.1} %", 100.0 * accuracy)?;
+        }
         let s = self.seconds;
-        let total = s.warmup + s.reinforcement() + s.evaluation;
+        let total = s.warmup + s.counted() + s.evaluation + s.keeping;
         let parts = [
             ("warm-up", s.warmup),
             ("sampling", s.sampling),
             ("scoring", s.scoring),
             ("training", s.training),
             ("evaluation", s.evaluation),
+            ("keeping", s.keeping),
         ];
         let parts: Vec<String> = parts.iter().map(|(name, t)| format!("{name} {t:.1} s")).collect();
-        writeln!(f, "\n{} steps in {total:.0} s: {}", self.steps, parts.join(", "))
+        writeln!(f, "\n{} steps in {total:.0} s: {}; {}", self.steps, parts.join(", "), self.ended)
     }
+}
+
+/// Accuracy by kind, before and after.
+fn table(before: &Measured, after: &Measured) -> String {
+    let head = ["held-out accuracy", "answers", "before", "after", "change", "greedy before", "after", "unscored"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut kinds: Vec<&String> = before.sampled.keys().filter(|k| *k != "all").collect();
+    let all = "all".to_owned();
+    kinds.push(&all);
+    for kind in kinds {
+        let of = |m: &BTreeMap<String, Accuracy>| m.get(kind).copied().unwrap_or_default();
+        let (was, is) = (of(&before.sampled), of(&after.sampled));
+        let percent = |a: Accuracy| format!("{:.1} %", a.percent());
+        rows.push(vec![
+            kind.clone(),
+            is.answers.to_string(),
+            percent(was),
+            percent(is),
+            format!("{:+.1}", is.percent() - was.percent()),
+            percent(of(&before.greedy)),
+            percent(of(&after.greedy)),
+            is.unscored.to_string(),
+        ]);
+    }
+    render(&rows)
 }

@@ -1,96 +1,76 @@
-//! Rollouts: replies of the policy with everything needed to learn from them.
+//! Rollouts: groups of replies to prompts, with everything needed to learn from them.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use rlar_data::{Completion, Example};
-use rlar_eval::{EvalError, PromptFormat, prompt_tokens};
-use rlar_policy::{Policy, Request, Sample, Sequence, generate};
-use rlar_rewards::{Failure, Orchestrator, Outcome, Scores};
+use rlar_policy::{Engine, Finish, Fresh, Next, Policy, PolicyError, Request, Sample};
+use rlar_rewards::{Failure, Outcome, Scores};
+use serde::{Deserialize, Serialize};
 
-use crate::advantage::combined_advantages;
+use crate::advantage;
 use crate::config::SamplingConfig;
-use crate::schedule::mix;
 
-/// A reply to a prompt.
-#[derive(Clone, Debug)]
-pub struct Rollout<'e> {
-    /// The prompt.
-    pub example: &'e Example,
-    /// Its tokens.
-    pub prompt: Arc<[u32]>,
-    /// The reply: tokens, log-probs under the policy that drew it, text, why it ended.
-    pub sample: Sample,
+/// A reply of the policy.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// Its tokens, the end token included.
+    pub tokens: Vec<u32>,
+    /// Their log-probs under the policy that drew them, at the sampling temperature over the whole vocabulary.
+    pub log_probs: Vec<f32>,
+    /// Their log-probs under the distribution that they were drawn from, cuts and penalty included.
+    pub drawn_log_probs: Vec<f32>,
+    /// Its text.
+    pub text: String,
+    /// Why it ended.
+    pub finish: Finish,
     /// What the tools said.
     pub scores: Scores,
-    /// How much better than its group; `None` leaves it out of the loss.
-    pub advantage: Option<f64>,
 }
 
-impl Rollout<'_> {
-    /// Its tokens, for the loss.
-    pub fn sequence(&self) -> Sequence<'_> {
-        Sequence { prompt: &self.prompt, completion: &self.sample.tokens }
-    }
+/// Replies to one prompt.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Group {
+    /// The prompt's place among the examples to train on.
+    pub example: usize,
+    /// The replies.
+    pub replies: Vec<Rollout>,
 }
 
-/// Draws `size` replies to each example. A reply's random numbers depend on seed, step, example and its
-/// place in the group only.
-pub fn sample<'e>(
-    policy: &Policy,
-    examples: &[&'e Example],
-    size: usize,
-    (format, sampling): (PromptFormat, &SamplingConfig),
-    (seed, step): (u64, u64),
-) -> Result<Vec<Rollout<'e>>, EvalError> {
-    let request = |(i, example): (usize, &&Example)| {
-        let seeds = (0..size).map(|s| mix(&[seed, step, i as u64, s as u64])).collect();
-        Ok(Request { prompt: prompt_tokens(policy, example, format)?, seeds })
-    };
-    let requests = examples.iter().enumerate().map(request).collect::<Result<Vec<_>, EvalError>>()?;
-    let drawn = sampling.at(sampling.temperature);
-    let samples = generate(&policy.decoder, &policy.tokenizer, &requests, &drawn, sampling.batch)?;
-    let groups = examples.iter().zip(requests).zip(samples);
-    Ok(groups
-        .flat_map(|((example, request), samples)| {
-            let prompt: Arc<[u32]> = request.prompt.into();
-            let rollout = move |sample| Rollout {
-                example,
-                prompt: prompt.clone(),
-                sample,
-                scores: Scores(Vec::new()),
-                advantage: None,
-            };
-            samples.into_iter().map(rollout)
-        })
-        .collect())
-}
-
-/// Lets the tools score every reply.
-pub fn score(rollouts: &mut [Rollout], rewards: &mut Orchestrator) -> Result<(), EvalError> {
-    let completions: Vec<Completion> = rollouts.iter().map(|r| Completion::whole(r.sample.text.clone())).collect();
-    let items: Vec<(&Example, &Completion)> = rollouts.iter().map(|r| r.example).zip(&completions).collect();
-    let scores = rewards.score(&items)?;
-    for (rollout, scores) in rollouts.iter_mut().zip(scores) {
-        rollout.scores = scores;
-    }
-    Ok(())
-}
-
-/// Computes the advantages of consecutive groups of `size` replies.
-pub fn advantages(rollouts: &mut [Rollout], size: usize, scale_by_std: bool) {
-    for group in rollouts.chunks_mut(size) {
-        let tools = group.first().map_or(0, |r| r.scores.0.len());
-        let scores = |t: usize| group.iter().map(|r| r.scores.0.get(t).and_then(|(_, _, o)| o.score())).collect();
-        let tools: Vec<(f64, Vec<Option<f64>>)> = (0..tools).map(|t| (group[0].scores.0[t].1, scores(t))).collect();
-        for (rollout, advantage) in group.iter_mut().zip(combined_advantages(&tools, scale_by_std)) {
-            rollout.advantage = advantage;
+impl Group {
+    /// The group as advantages see it. All replies were asked of the same tools.
+    pub fn scored(&self) -> advantage::Group {
+        let tools = self.replies.first().map_or(&[][..], |r| &r.scores.0);
+        let scores =
+            |t: usize| self.replies.iter().map(|r| r.scores.0.get(t).and_then(|(_, _, o)| o.score())).collect();
+        advantage::Group {
+            tools: tools.iter().enumerate().map(|(t, (_, weight, _))| (*weight, scores(t))).collect(),
+            lengths: self.replies.iter().map(|r| r.tokens.len()).collect(),
         }
     }
 }
 
+/// Continues every prompt once per seed, and tells of each reply when it is whole: which prompt, which of its replies,
+/// the text.
+pub fn draw(
+    policy: &Policy,
+    requests: &[Request],
+    sampling: &SamplingConfig,
+    tell: &mut (dyn FnMut(usize, usize, String) + Send),
+) -> Result<Vec<Vec<Sample>>, PolicyError> {
+    let mut texts: Vec<Vec<String>> = requests.iter().map(|r| vec![String::new(); r.seeds.len()]).collect();
+    let mut hear = |fresh: Fresh| {
+        let text = &mut texts[fresh.request][fresh.index];
+        text.push_str(fresh.text);
+        if fresh.finish.is_some() {
+            tell(fresh.request, fresh.index, std::mem::take(text));
+        }
+        Next::Go
+    };
+    let engine = Engine::new(&policy.decoder, &policy.tokenizer, sampling.batch);
+    engine.stream(requests, &sampling.at(sampling.temperature), &mut hear)
+}
+
 /// What became of one tool's scores in a step.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ToolStatistics {
     /// Scores asked for.
     pub asked: usize,
@@ -100,19 +80,21 @@ pub struct ToolStatistics {
     pub abstained: usize,
     /// Mean of the scores that came, if any did.
     pub mean: Option<f64>,
+    /// Their standard deviation.
+    pub std: Option<f64>,
     /// The last failure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
 }
 
 /// Statistics by tool.
-pub fn tool_statistics(rollouts: &[Rollout]) -> BTreeMap<String, ToolStatistics> {
-    let mut tools: BTreeMap<String, ToolStatistics> = BTreeMap::new();
-    for (name, _, outcome) in rollouts.iter().flat_map(|r| &r.scores.0) {
-        let t = tools.entry(name.to_string()).or_default();
+pub fn tool_statistics(groups: &[Group]) -> BTreeMap<String, ToolStatistics> {
+    let mut tools: BTreeMap<String, (ToolStatistics, Vec<f64>)> = BTreeMap::new();
+    for (name, _, outcome) in groups.iter().flat_map(|g| &g.replies).flat_map(|r| &r.scores.0) {
+        let (t, scores) = tools.entry(name.to_string()).or_default();
         t.asked += 1;
         match outcome {
-            Outcome::Scored(score) => *t.mean.get_or_insert(0.0) += score,
+            Outcome::Scored(score) => scores.push(*score),
             Outcome::Abstained(_) => t.abstained += 1,
             Outcome::Failed(failure) => {
                 t.failed += 1;
@@ -120,8 +102,12 @@ pub fn tool_statistics(rollouts: &[Rollout]) -> BTreeMap<String, ToolStatistics>
             }
         }
     }
-    for t in tools.values_mut() {
-        t.mean = t.mean.map(|sum| sum / (t.asked - t.failed - t.abstained) as f64);
-    }
-    tools
+    let finished = |(name, (mut t, scores)): (String, (ToolStatistics, Vec<f64>))| {
+        if !scores.is_empty() {
+            let (mean, std) = advantage::moments(&scores);
+            (t.mean, t.std) = (Some(mean), Some(std));
+        }
+        (name, t)
+    };
+    tools.into_iter().map(finished).collect()
 }

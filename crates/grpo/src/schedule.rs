@@ -35,11 +35,16 @@ pub fn learning_rate(peak: f32, step: u64, steps: u64, warmup: u64, decay: Decay
 /// Which of `n` items step `step` takes, `batch` at a time: every item once per epoch, in an order that
 /// only seed and epoch decide.
 pub fn batch(n: usize, batch: usize, step: u64, seed: u64) -> Vec<usize> {
-    let first = step as usize * batch;
+    draw(n, batch, step * batch as u64, seed)
+}
+
+/// The `wanted` items after the first `drawn` in that order.
+pub fn draw(n: usize, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
+    let first = drawn as usize;
     let mut order = Vec::new();
     let mut shuffled_for = None;
-    let mut items = Vec::with_capacity(batch);
-    for at in first..first + batch {
+    let mut items = Vec::with_capacity(wanted);
+    for at in first..first + wanted {
         let epoch = at / n;
         if shuffled_for != Some(epoch) {
             order = (0..n).collect();

@@ -1,52 +1,120 @@
-//! What happens around the loop: the policy it starts from, the tools it is given, how it is measured.
+//! What happens around the loop: the run's inputs, the model it starts from, the tools it is given, how it is measured.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use rlar_eval::{Protocol, accuracy, prompt_tokens};
-use rlar_policy::{Moments, Policy, PolicyError, Tokenizer, device_in};
-use rlar_run::{RunError, RunFolder, sha256};
+use rlar_data::Example;
+use rlar_eval::{Accuracy, Protocol, accuracy, prompt_tokens};
+use rlar_policy::chat::local_seconds;
+use rlar_policy::{Decoder, Moments, Policy, PolicyError, Tokenizer, device_in, free_memory};
+use rlar_rewards::{Assignment, Orchestrator};
+use rlar_run::{Checkpoint, Disk, Progress, RunError, RunFolder, sha256};
 use serde_json::{Value, json};
 
-use crate::config::Config;
+use crate::config::{Config, Method};
 use crate::job::Job;
+use crate::memory::TrainingPlan;
 use crate::report::Measured;
-use crate::state::{Seconds, State};
+use crate::state::{FORMAT, Ledger, Seconds, State};
 use crate::{TrainError, schedule};
 
-/// The state before the first step: a policy loaded, or made with random weights.
-pub fn fresh(job: &Job) -> Result<State, TrainError> {
-    let config = &job.config;
-    let place = device_in(&config.device, config.precision)?;
-    let policy = match (&config.model.path, &config.model.scratch) {
-        (Some(path), _) => {
-            let policy = Policy::load(path.as_ref(), &place)?;
-            match &config.model.lora {
-                None => policy,
-                Some(lora) => {
-                    let base = std::path::absolute(path).unwrap_or_else(|_| path.into());
-                    policy.adapt(lora.lora(), schedule::mix(&[config.seed, 1]), base)?
-                }
-            }
-        }
-        (None, Some(scratch)) => {
-            let texts =
-                job.demonstrations.iter().flat_map(|e| [Some(e.prompt()), e.demonstration.as_deref()]).flatten();
-            let tokenizer = Tokenizer::train(texts, scratch.vocab_size)?;
-            let model = scratch.model(tokenizer.vocab_size()).map_err(PolicyError::Request)?;
-            Policy::random(model, tokenizer, schedule::mix(&[config.seed, 1]), &place)?
-        }
-        (None, None) => return Err(PolicyError::Request("`model` names no policy".into()).into()),
-    };
-    let moments = Moments::zeros(&policy.decoder);
-    Ok(State { warmup: 0, step: 0, policy, moments, seconds: Seconds::default() })
+/// The progress bar of a phase.
+pub fn bar(job: &Job, title: &str, total: u64, done: u64) -> Progress {
+    if job.progress { Progress::new(title, total, done) } else { Progress::hidden() }
 }
 
-/// Refuses prompts that the policy has no room for, before any work is lost to one.
-pub fn prompts_fit(policy: &Policy, job: &Job) -> Result<(), TrainError> {
-    for example in job.train.iter().chain(&job.heldout) {
-        prompt_tokens(policy, example, job.config.data.format)?;
+/// How long a full disk is waited for.
+pub fn disk(config: &Config) -> Disk {
+    Disk { wait: Duration::from_secs_f64(config.run.disk_wait) }
+}
+
+/// Computes with as many threads as the run did before, or as the machine has.
+pub fn threads(checkpoint: Option<&Checkpoint>) -> Result<(), TrainError> {
+    let Some(checkpoint) = checkpoint else { return Ok(()) };
+    let json: Value = serde_json::from_slice(&checkpoint.read("state.json")?)?;
+    let Some(wanted) = json["threads"].as_u64() else { return Ok(()) };
+    // Refused where the pool runs already; then it must have the right size.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(wanted as usize).build_global();
+    let have = rayon::current_num_threads() as u64;
+    if have != wanted {
+        let message = format!("was computed by {wanted} threads and there are {have}; set RAYON_NUM_THREADS={wanted}");
+        return Err(TrainError::Checkpoint { path: checkpoint.path.clone(), message });
     }
     Ok(())
+}
+
+/// The policy before the first step: loaded, or made with random weights.
+pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
+    let config = &job.config;
+    let place = device_in(&config.device, config.precision)?;
+    match (&config.model.path, &config.model.scratch) {
+        (Some(path), _) => {
+            let policy = Policy::load(path.as_ref(), &place)?;
+            let Some(lora) = &config.model.lora else { return Ok(policy) };
+            let base = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            Ok(policy.adapt(lora.lora(), schedule::mix(&[config.seed, 1]), base)?)
+        }
+        (None, Some(scratch)) => {
+            let shown = job.demonstrations.iter().flat_map(|e| {
+                let said = e.messages.iter().map(|m| m.content.as_str());
+                said.chain(e.demonstration.as_deref())
+            });
+            let preferred = job.preferences.iter().flat_map(|p| {
+                let said = p.messages.iter().map(|m| m.content.as_str());
+                said.chain([p.chosen.as_str(), p.rejected.as_str()])
+            });
+            let tokenizer = Tokenizer::train(shown.chain(preferred), scratch.vocab_size)?;
+            let model = scratch.model(tokenizer.vocab_size()).map_err(PolicyError::Request)?;
+            Ok(Policy::random(model, tokenizer, schedule::mix(&[config.seed, 1]), &place)?)
+        }
+        (None, None) => Err(PolicyError::Request("`model` names no policy".into()).into()),
+    }
+}
+
+/// The state before the first step.
+pub fn fresh(job: &Job) -> Result<State, TrainError> {
+    let model = first_policy(job)?;
+    let ledger = first_ledger(&job.config, &model.decoder);
+    let moments = Moments::zeros(&model.decoder);
+    Ok(State { model, moments, ledger })
+}
+
+/// The plan for memory of a model.
+pub fn plan(config: &Config, decoder: &Decoder) -> TrainingPlan {
+    let layout = decoder.layout();
+    let keep = crate::learn::descent(config, 1.0, 0, 0).keep;
+    let (c, on_cpu) = (decoder.config(), !config.device.starts_with("cuda"));
+    let longest = c.max_position_embeddings.min(4096);
+    let trained = layout.trained().parameters();
+    let available = if on_cpu { free_memory() } else { None };
+    TrainingPlan::new(c, (layout.parameters(), trained), longest, keep, config.train.micro_batch_tokens, available)
+}
+
+/// The ledger before the first step.
+pub fn first_ledger(config: &Config, decoder: &Decoder) -> Ledger {
+    Ledger {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").into(),
+        method: config.train.method,
+        warmup: 0,
+        step: 0,
+        optimizer_steps: 0,
+        cursor: 0,
+        reply_tokens: 0,
+        flat_steps: 0,
+        best: Vec::new(),
+        since_best: 0,
+        reference: 0,
+        tokens_at_a_time: plan(config, decoder).tokens,
+        threads: rayon::current_num_threads(),
+        began: local_seconds(),
+        seconds: Seconds::default(),
+    }
+}
+
+/// The tokens of every prompt; one that the policy has no room for is refused before any work is lost to it.
+pub fn prompt_tokens_of(policy: &Policy, examples: &[Example], config: &Config) -> Result<Vec<Vec<u32>>, TrainError> {
+    let tokens = |e| prompt_tokens(policy, e, config.data.format);
+    Ok(examples.iter().map(tokens).collect::<Result<_, _>>()?)
 }
 
 /// Opens the record of a run's inputs, or compares it on a resume: the resolved config, and hashes of the
@@ -57,11 +125,12 @@ pub fn same_inputs(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
         Ok(serde_json::to_value(config)?)
     };
     let tools = job.rewards.library().cards().map(|c| (&c.name, job.rewards.library().identity(&c.name)));
-    let hash = |examples: &[rlar_data::Example]| Ok::<_, TrainError>(sha256(&serde_json::to_vec(examples)?));
+    let hash = |examples: &[Example]| Ok::<_, TrainError>(sha256(&serde_json::to_vec(examples)?));
     let inputs = json!({
         "train": hash(&job.train)?,
         "heldout": hash(&job.heldout)?,
         "demonstrations": hash(&job.demonstrations)?,
+        "preferences": sha256(&serde_json::to_vec(&(&job.preferences, &job.heldout_preferences))?),
         "tools": tools.map(|(name, identity)| json!([name, identity])).collect::<Vec<_>>(),
     });
     if job.resume && run.checkpoints().any()? {
@@ -83,7 +152,7 @@ pub fn same_inputs(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
 
 /// The first thing that differs, and how. Where a run writes and how long it may take are not its inputs.
 fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
-    if ["run", "train.max_minutes"].contains(&path) || old == new {
+    if ["run", "train.max_minutes", "train.max_tokens"].contains(&path) || old == new {
         return None;
     }
     if let (Some(was), Some(is)) = (old.as_object(), new.as_object()) {
@@ -110,8 +179,20 @@ fn changed(run: &RunFolder, what: &str) -> TrainError {
     TrainError::Changed { path, what: what.to_owned(), hint }
 }
 
-/// Chooses the tools of every prompt and writes the choices with their reasons, and the tools themselves.
-pub fn assign(run: &RunFolder, job: &mut Job) -> Result<(), TrainError> {
+/// Chooses the tools of every prompt and writes the choices with their reasons, and the tools themselves. A resumed run
+/// keeps the choices that were made.
+pub fn assign(run: &RunFolder, job: &mut Job, resumed: bool) -> Result<(), TrainError> {
+    if job.config.train.method == Method::RewardModel {
+        return Ok(());
+    }
+    let examples = || job.train.iter().chain(&job.heldout);
+    if resumed {
+        let text = run.read("assignments.jsonl")?;
+        let lines = text.split(|b| *b == b'\n').filter(|l| !l.is_empty());
+        let made = lines.map(serde_json::from_slice::<Assignment>).collect::<Result<Vec<_>, _>>()?;
+        job.rewards.recall(examples().zip(made).collect())?;
+        return Ok(());
+    }
     let mut lines = Vec::new();
     for example in job.train.iter().chain(&job.heldout) {
         serde_json::to_writer(&mut lines, job.rewards.assign(example)?)?;
@@ -125,27 +206,25 @@ pub fn assign(run: &RunFolder, job: &mut Job) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// The frozen reference: the policy as it was before the first step of reinforcement learning, kept in the
-/// run as `start/`.
-pub fn reference(run: &RunFolder, state: &State, config: &Config) -> Result<Policy, TrainError> {
-    if state.step == 0 {
-        run.write_folder("start", &state.policy.files()?)?;
-        return Ok(state.policy.clone());
+/// Held-out accuracy before the first step, measured once per run; nothing without held-out examples.
+pub fn before(
+    run: &RunFolder,
+    start: &Policy,
+    job: &mut Job,
+    state: &mut State,
+) -> Result<Option<Measured>, TrainError> {
+    if job.heldout.is_empty() {
+        return Ok(None);
     }
-    Ok(Policy::load(&run.path().join("start"), &device_in(&config.device, config.precision)?)?)
-}
-
-/// Held-out accuracy before the first step, measured once per run.
-pub fn before(run: &RunFolder, start: &Policy, job: &mut Job, state: &mut State) -> Result<Measured, TrainError> {
     match run.read("before.json") {
-        Ok(bytes) if state.step > 0 => Ok(serde_json::from_slice(&bytes)?),
+        Ok(bytes) if state.ledger.step > 0 => Ok(Some(serde_json::from_slice(&bytes)?)),
         Err(e) if !matches!(&e, RunError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
             Err(e.into())
         }
         _ => {
             let before = measure(start, job, state)?;
             run.write("before.json", &serde_json::to_vec_pretty(&before)?)?;
-            Ok(before)
+            Ok(Some(before))
         }
     }
 }
@@ -158,6 +237,26 @@ pub fn measure(policy: &Policy, job: &mut Job, state: &mut State) -> Result<Meas
     let mut one = |protocol: &Protocol| Ok::<_, TrainError>(accuracy(policy, examples, &mut job.rewards, protocol)?.0);
     let [sampled, greedy] = config.protocols();
     let measured = Measured { sampled: one(&sampled)?, greedy: one(&greedy)? };
-    state.seconds.evaluation += clock.elapsed().as_secs_f64();
+    state.ledger.seconds.evaluation += clock.elapsed().as_secs_f64();
     Ok(measured)
+}
+
+/// The share of right answers to held-out examples, sampled at the training temperature, and the same by kind; nothing
+/// without such examples.
+pub fn share(
+    policy: &Policy,
+    heldout: &[Example],
+    rewards: &mut Orchestrator,
+    config: &Config,
+) -> Result<Option<Value>, TrainError> {
+    if heldout.is_empty() {
+        return Ok(None);
+    }
+    let examples = &heldout[..config.eval.examples(heldout.len())];
+    let [sampled, _] = config.protocols();
+    let (kinds, _) = accuracy(policy, examples, rewards, &sampled)?;
+    let share = |a: &Accuracy| a.percent() / 100.0;
+    let by_kind: Value =
+        kinds.iter().map(|(kind, a)| (kind.clone(), json!(share(a)))).collect::<serde_json::Map<_, _>>().into();
+    Ok(Some(json!({ "accuracy": kinds.get("all").map_or(0.0, share), "kinds": by_kind })))
 }

@@ -1,45 +1,77 @@
-//! Supervised fine-tuning: the mean negative log-prob of demonstrated replies.
+//! Supervised fine-tuning: the mean negative log-prob of the model's own words in demonstrations.
 
 use rlar_data::Example;
 use rlar_eval::{PromptFormat, prompt_tokens};
-use rlar_policy::{AdamW, Moments, Policy, PolicyError, Sequence};
+use rlar_policy::{AdamW, Conversation, Policy, PolicyError, Sequence, Turn};
+use serde_json::{Value, json};
 
-use crate::schedule;
-use crate::update::{Descent, items, update};
+use crate::state::State;
+use crate::update::{Descent, Slopes, gradient};
+use crate::{TrainError, schedule};
 
 /// A demonstration as tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Demonstration {
     prompt: Vec<u32>,
     reply: Vec<u32>,
+    /// Which tokens of the reply are the model's own words.
+    own: Vec<bool>,
 }
 
-/// Tokens of every example that carries a demonstration; the reply ends with the model's end token. One that
-/// is empty or does not fit the model's positions is refused by name.
+impl Demonstration {
+    fn sequence(&self) -> Sequence<'_> {
+        Sequence { prompt: &self.prompt, completion: &self.reply }
+    }
+}
+
+/// Tokens of every demonstration: of a prompt's reply, ended with the model's end token, or of a whole conversation, whose
+/// assistant turns are learned. One that is empty or does not fit the model's positions is refused by name.
 pub fn demonstrations(
     policy: &Policy,
     examples: &[Example],
     format: PromptFormat,
 ) -> Result<Vec<Demonstration>, PolicyError> {
     let tokens = |e: &Example| {
-        let mut reply = policy.tokenizer.encode(e.demonstration.as_deref().unwrap_or_default())?;
-        reply.extend(policy.tokenizer.eos().first());
-        let prompt = prompt_tokens(policy, e, format)?;
-        let (have, room) = (prompt.len() + reply.len(), policy.decoder.config().max_position_embeddings);
-        if prompt.is_empty() || reply.is_empty() || have > room {
+        let demonstration = match &e.demonstration {
+            Some(reply) => {
+                let mut reply = policy.tokenizer.encode(reply)?;
+                reply.extend(policy.tokenizer.eos().first());
+                Demonstration { prompt: prompt_tokens(policy, e, format)?, own: vec![true; reply.len()], reply }
+            }
+            None => conversation(policy, e)?,
+        };
+        let have = demonstration.prompt.len() + demonstration.reply.len();
+        let room = policy.decoder.config().max_position_embeddings;
+        if demonstration.prompt.is_empty() || demonstration.reply.is_empty() || have > room {
             let message = format!("demonstration `{}` has {have} tokens; the model has room for 2 to {room}", e.id);
             return Err(PolicyError::Request(message));
         }
-        Ok(Demonstration { prompt, reply })
+        Ok(demonstration)
     };
     examples.iter().map(tokens).collect()
+}
+
+/// A conversation from its first token that is learned on.
+fn conversation(policy: &Policy, example: &Example) -> Result<Demonstration, PolicyError> {
+    let turns: Vec<Turn> =
+        example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect();
+    let (tokens, own) = policy.tokenizer.masked(&Conversation::of(&turns, false))?;
+    let Some(first) = own.iter().position(|o| *o).filter(|first| *first > 0) else {
+        let message = format!("demonstration `{}` has no assistant turn to learn", example.id);
+        return Err(PolicyError::Request(message));
+    };
+    let last = own.iter().rposition(|o| *o).unwrap_or(first) + 1;
+    let part = |from: usize, to: usize| tokens[from..to].to_vec();
+    Ok(Demonstration { prompt: part(0, first), reply: part(first, last), own: own[first..last].to_vec() })
 }
 
 /// What one supervised step needs beside the model.
 #[derive(Clone, Copy, Debug)]
 pub struct SftStep {
-    /// Which step, from 0: decides the batch.
-    pub step: u64,
+    /// Its number in the record, from 1.
+    pub number: u64,
+    /// Its place in the order of the data, from 0.
+    pub place: u64,
     /// Demonstrations per step.
     pub batch: usize,
     /// Seed of the data order.
@@ -50,18 +82,29 @@ pub struct SftStep {
     pub descent: Descent,
 }
 
-/// One step; gives the gradient norm and the mean loss per token.
-pub fn sft_step(
-    policy: &mut Policy,
-    moments: &mut Moments,
-    optimizer: &AdamW,
-    data: &[Demonstration],
-    step: SftStep,
-) -> (f64, f64) {
-    let chosen = schedule::batch(data.len(), step.batch.min(data.len()), step.step, step.seed);
-    let sequences = chosen.iter().map(|i| Sequence { prompt: &data[*i].prompt, completion: &data[*i].reply });
-    let items = items(sequences);
-    update(&mut policy.decoder, moments, optimizer, step.lr, &items, step.descent, |scored, _| {
-        scored.log_probs.sum().neg()
-    })
+/// One step; gives its record.
+pub fn step(state: &mut State, optimizer: &AdamW, data: &[Demonstration], step: SftStep) -> Result<Value, TrainError> {
+    let chosen = schedule::batch(data.len(), step.batch.min(data.len()), step.place, step.seed);
+    let chosen: Vec<&Demonstration> = chosen.iter().map(|i| &data[*i]).collect();
+    let sequences: Vec<Sequence> = chosen.iter().map(|d| d.sequence()).collect();
+    let tokens = chosen.iter().flat_map(|d| &d.own).filter(|own| **own).count();
+    let slope = -1.0 / tokens.max(1) as f32;
+    let mut loss = 0.0;
+    let gradients = gradient(&state.model.decoder, &sequences, step.descent, |piece, log_probs, _| {
+        let own: Vec<bool> = chosen[piece].iter().flat_map(|d| d.own.iter().copied()).collect();
+        let learned = log_probs.iter().zip(&own).filter(|(_, own)| **own);
+        loss -= learned.map(|(x, _)| f64::from(*x)).sum::<f64>();
+        Slopes { by_log_prob: own.iter().map(|o| if *o { slope } else { 0.0 }).collect(), by_entropy: Vec::new() }
+    });
+    let norm = optimizer.step(&mut state.model.decoder, &mut state.moments, gradients, step.lr);
+    if !norm.is_finite() {
+        return Err(TrainError::Diverged { step: step.number });
+    }
+    Ok(json!({
+        "step": step.number,
+        "loss": loss / tokens.max(1) as f64,
+        "grad_norm": norm,
+        "learning_rate": step.lr,
+        "tokens": tokens,
+    }))
 }

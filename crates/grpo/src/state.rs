@@ -5,7 +5,8 @@ use rlar_run::{Checkpoint, Checkpoints, RunFolder};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-use crate::config::Config;
+use crate::config::{Config, Method};
+use crate::learner::Learner;
 
 /// Seconds spent in each phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,80 +21,117 @@ pub struct Seconds {
     pub training: f64,
     /// Measuring held-out accuracy.
     pub evaluation: f64,
+    /// The rest of the steps: journal, metrics, rollouts, checkpoints.
+    pub keeping: f64,
 }
 
 impl Seconds {
     /// Time that counts against `train.max_minutes`.
-    pub fn reinforcement(&self) -> f64 {
+    pub fn counted(&self) -> f64 {
         self.sampling + self.scoring + self.training
     }
 }
 
 /// The small part of a checkpoint.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Small {
-    format: u32,
-    warmup: u64,
-    step: u64,
-    optimizer_steps: u64,
-    seconds: Seconds,
-}
-
-/// A training run between two steps.
-#[derive(Debug)]
-pub struct State {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Format of the checkpoint.
+    pub format: u32,
+    /// Version of rlar that wrote it.
+    pub version: String,
+    /// What is learned.
+    pub method: Method,
     /// Warm-up steps done.
     pub warmup: u64,
     /// Steps done after the warm-up.
     pub step: u64,
-    /// The policy.
-    pub policy: Policy,
-    /// The optimizer's moments.
-    pub moments: Moments,
+    /// Optimizer steps since the moments were zero.
+    pub optimizer_steps: u64,
+    /// Prompts drawn.
+    pub cursor: u64,
+    /// Reply tokens drawn.
+    pub reply_tokens: u64,
+    /// Steps in a row in which no group had any spread.
+    pub flat_steps: u64,
+    /// Held-out accuracy at the best steps so far, the best first.
+    pub best: Vec<(u64, f64)>,
+    /// Measurements since the best.
+    pub since_best: u64,
+    /// The step after which the reference was taken.
+    pub reference: u64,
+    /// Tokens differentiated at a time.
+    pub tokens_at_a_time: usize,
+    /// Threads that compute.
+    pub threads: usize,
+    /// When the run began, in seconds since 1970 by the local clock: what chat templates write as today's date.
+    pub began: i64,
     /// Time spent.
     pub seconds: Seconds,
 }
 
-const FORMAT: u32 = 1;
+/// A training run between two steps.
+#[derive(Debug)]
+pub struct State<M = Policy> {
+    /// The model.
+    pub model: M,
+    /// The optimizer's moments.
+    pub moments: Moments,
+    /// Everything small.
+    pub ledger: Ledger,
+}
 
-impl State {
-    /// Writes the state as a checkpoint, numbered by all steps done, which is also a Hugging Face folder.
-    pub fn save(&self, checkpoints: &Checkpoints, keep: usize) -> Result<Checkpoint, TrainError> {
-        let small = Small {
-            format: FORMAT,
-            warmup: self.warmup,
-            step: self.step,
-            optimizer_steps: self.moments.steps,
-            seconds: self.seconds,
-        };
-        let mut files = self.policy.files()?;
-        files.extend(self.moments.files()?);
-        files.push(("state.json", serde_json::to_vec_pretty(&small)?));
-        Ok(checkpoints.save(self.warmup + self.step, &files, keep)?)
+/// The format of checkpoints that this build reads and writes.
+pub const FORMAT: u32 = 2;
+
+impl<M: Learner> State<M> {
+    /// Writes the state as a checkpoint, numbered by all steps done, which is also a Hugging Face folder. `more` are
+    /// files of the method.
+    pub fn save(&self, checkpoints: &Checkpoints, more: Vec<(String, Vec<u8>)>) -> Result<Checkpoint, TrainError> {
+        let own = self.model.files()?.into_iter().chain(self.moments.files()?);
+        let mut files: Vec<(String, Vec<u8>)> = own.map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        let ledger = Ledger { optimizer_steps: self.moments.steps, ..self.ledger.clone() };
+        files.push(("state.json".to_owned(), serde_json::to_vec_pretty(&ledger)?));
+        files.extend(more);
+        Ok(checkpoints.save(self.number(), &files)?)
+    }
+
+    /// The number of a checkpoint of this state.
+    pub fn number(&self) -> u64 {
+        self.ledger.warmup + self.ledger.step
     }
 
     /// Reads a checkpoint back, bit for bit.
     pub fn load(checkpoint: &Checkpoint, config: &Config) -> Result<Self, TrainError> {
-        let small: Small = serde_json::from_slice(&checkpoint.read("state.json")?)?;
-        if small.format != FORMAT {
-            let message = format!("has format {}; this build reads {FORMAT}", small.format);
-            return Err(TrainError::Checkpoint { path: checkpoint.path.clone(), message });
+        let wrong = |message: String| TrainError::Checkpoint { path: checkpoint.path.clone(), message };
+        let json: serde_json::Value = serde_json::from_slice(&checkpoint.read("state.json")?)?;
+        if json["format"] != FORMAT {
+            let by = json["version"].as_str().unwrap_or("another version");
+            let message = format!(
+                "was written by rlar {by} in format {}; this build reads format {FORMAT}: resume with that version, or \
+                 start a new run from this folder with `--model`",
+                json["format"]
+            );
+            return Err(wrong(message));
         }
-        let policy = Policy::load(&checkpoint.path, &device_in(&config.device, config.precision)?)?;
-        let moments = Moments::load(&policy.decoder, &checkpoint.path, small.optimizer_steps)?;
-        Ok(Self { warmup: small.warmup, step: small.step, policy, moments, seconds: small.seconds })
+        let ledger: Ledger = serde_json::from_value(json)?;
+        if ledger.method != config.train.method {
+            return Err(wrong("was written by another method; start a new run".into()));
+        }
+        let model = M::load(&checkpoint.path, &device_in(&config.device, config.precision)?)?;
+        let moments = Moments::load(model.decoder()?, &checkpoint.path, ledger.optimizer_steps)?;
+        Ok(Self { model, moments, ledger })
     }
+}
 
-    /// The newest whole checkpoint of a run, with a line about every damaged one.
-    pub fn newest(run: &RunFolder, config: &Config, say: impl Fn(&str)) -> Result<Option<Self>, TrainError> {
-        let (checkpoint, damaged) = run.checkpoints().newest()?;
-        if let (None, Some(last)) = (&checkpoint, damaged.last()) {
-            let message = format!("no checkpoint is whole ({last}); start a new run");
-            return Err(TrainError::Checkpoint { path: run.path().to_owned(), message });
-        }
-        for line in damaged {
-            say(&format!("damaged checkpoint, using the one before: {line}"));
-        }
-        checkpoint.map(|c| Self::load(&c, config)).transpose()
+/// The newest whole checkpoint of a run, with a line about every damaged one.
+pub fn newest(run: &RunFolder, say: impl Fn(&str)) -> Result<Option<Checkpoint>, TrainError> {
+    let (checkpoint, damaged) = run.checkpoints().newest()?;
+    if let (None, Some(last)) = (&checkpoint, damaged.last()) {
+        let message = format!("no checkpoint is whole ({last}); start a new run");
+        return Err(TrainError::Checkpoint { path: run.path().to_owned(), message });
     }
+    for line in damaged {
+        say(&format!("damaged checkpoint, using the one before: {line}"));
+    }
+    Ok(checkpoint)
 }

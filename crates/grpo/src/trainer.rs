@@ -1,125 +1,151 @@
 //! The loop.
 
-use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
-use rlar_policy::Moments;
-use rlar_run::{Progress, Records, RunFolder};
+use rlar_run::{Journal, RunFolder};
 use serde_json::Value;
 
 use crate::TrainError;
-use crate::config::Method;
-use crate::job::Job;
-use crate::report::Report;
-use crate::setup::{assign, before, fresh, measure, prompts_fit, reference, same_inputs};
-use crate::sft::{Demonstration, demonstrations};
+use crate::config::Config;
+use crate::learner::Learner;
+use crate::log::Log;
+use crate::schedule;
 use crate::state::State;
-use crate::step::{grpo_step, sft_control, warmup_step};
 
-/// Runs a job to its end.
-pub fn train(mut job: Job) -> Result<Report, TrainError> {
-    let config = job.config.clone();
-    let run = RunFolder::open(Path::new(&config.run.folder), job.resume)?;
-    same_inputs(&run, &job)?;
-    assign(&run, &mut job)?;
-    let shown = job.progress;
-    let bar = |title: &str, total, done| if shown { Progress::new(title, total, done) } else { Progress::hidden() };
-
-    let resumed = if job.resume { State::newest(&run, &config, |line| bar("", 0, 0).say(line))? } else { None };
-    let mut state = resumed.map_or_else(|| fresh(&job), Ok)?;
-    prompts_fit(&state.policy, &job)?;
-    let demonstrations = demonstrations(&state.policy, &job.demonstrations, config.data.format)?;
-    let progress = bar("warm-up", config.warmup.steps, state.warmup);
-    warm_up(&mut state, &job, &run, &demonstrations, &progress)?;
-    let start = reference(&run, &state, &config)?;
-    let before = before(&run, &start, &mut job, &mut state)?;
-
-    let mut metrics = run.records("metrics.jsonl", state.step)?;
-    let mut written = run.records("rollouts.jsonl", state.step)?;
-    let progress = bar("train", config.train.steps, state.step);
-    let minutes = config.train.max_minutes;
-    while state.step < config.train.steps && (minutes == 0.0 || state.seconds.reinforcement() < minutes * 60.0) {
-        let record = match config.train.method {
-            Method::Grpo => grpo_step(&mut state, &start, &mut job, &mut written)?,
-            Method::Sft => sft_control(&mut state, &config, &demonstrations)?,
-        };
-        state.step += 1;
-        metrics.append(&record)?;
-        progress.step(state.step, figures(&record));
-        let due = state.step.is_multiple_of(config.run.checkpoint_every);
-        save_or_stop(&state, &job, &run, due, &[&metrics, &written], &progress)?;
-    }
-    progress.finish();
-    let after = measure(&state.policy.clone(), &mut job, &mut state)?;
-    metrics.sync()?;
-    written.sync()?;
-    state.save(&run.checkpoints(), config.run.keep_last)?;
-    if state.policy.layout().lora().is_some() {
-        run.write_folder("adapter", &state.policy.files()?)?;
-    }
-    run.write_folder("final", &state.policy.merged()?.files()?)?;
-    let report = Report { before, after, steps: state.step, seconds: state.seconds };
-    run.write("report.json", &serde_json::to_vec_pretty(&report)?)?;
-    run.write("report.txt", report.to_string().as_bytes())?;
-    Ok(report)
+/// What a method does in a run.
+pub trait Course<M> {
+    /// One step at learning rate `lr`; gives its record. What enters it from outside is journalled first.
+    fn step(&mut self, state: &mut State<M>, lr: f32, journal: &mut Journal) -> Result<Value, TrainError>;
+    /// Measures the model on held-out data: an object with `accuracy`, from 0 to 1; nothing without such data.
+    fn measure(&mut self, model: &M) -> Result<Option<Value>, TrainError>;
+    /// What its checkpoints hold beside the state.
+    fn files(&mut self) -> Result<Vec<(String, Vec<u8>)>, TrainError>;
 }
 
-/// Supervised steps up to the start of reinforcement learning, which begins with fresh moments.
-fn warm_up(
-    state: &mut State,
-    job: &Job,
-    run: &RunFolder,
-    data: &[Demonstration],
-    progress: &Progress,
-) -> Result<(), TrainError> {
-    let mut losses = run.records("warmup.jsonl", state.warmup)?;
-    let steps = job.config.warmup.steps;
-    while state.warmup < steps {
-        let record = warmup_step(state, &job.config, data)?;
-        state.warmup += 1;
-        losses.append(&record)?;
-        progress.step(state.warmup, figures(&record));
-        if state.warmup == steps && job.config.train.method == Method::Grpo {
-            state.moments = Moments::zeros(&state.policy.decoder);
+/// Why a loop ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended(pub String);
+
+/// What a loop runs in.
+pub struct Loop<'a> {
+    /// The run's folder.
+    pub run: &'a RunFolder,
+    /// The config.
+    pub config: &'a Config,
+    /// What entered the steps.
+    pub journal: Journal,
+    /// What is left for people.
+    pub log: Log,
+    /// Set from outside to stop after the current step.
+    pub interrupted: &'a AtomicBool,
+}
+
+impl Loop<'_> {
+    /// Steps until the steps, the time, the tokens or the patience are used up.
+    pub fn run<M: Learner>(&mut self, state: &mut State<M>, course: &mut impl Course<M>) -> Result<Ended, TrainError> {
+        let o = &self.config.optimizer;
+        loop {
+            if let Some(why) = self.ended(state)? {
+                return Ok(Ended(why));
+            }
+            let clock = Instant::now();
+            let before = state.ledger.seconds;
+            let steps = self.config.train.steps;
+            let lr = schedule::learning_rate(o.learning_rate, state.ledger.step, steps, o.warmup_steps, o.decay);
+            let mut record = course.step(state, lr, &mut self.journal)?;
+            state.ledger.step += 1;
+            let counted = state.ledger.seconds.counted() - before.counted();
+            let other = clock.elapsed().as_secs_f64() - counted;
+            state.ledger.seconds.keeping += other;
+            record["seconds"]["other"] = other.into();
+            let improved = self.measure(state, course, &mut record)?;
+            let clock = Instant::now();
+            self.log.step(record)?;
+            let stop = self.interrupted.load(Ordering::SeqCst);
+            if stop || improved || state.ledger.step.is_multiple_of(self.config.run.checkpoint_every) {
+                self.checkpoint(state, course)?;
+            }
+            state.ledger.seconds.keeping += clock.elapsed().as_secs_f64();
+            if stop {
+                self.log.finish();
+                return Err(TrainError::Interrupted { warmup: state.ledger.warmup, step: state.ledger.step });
+            }
         }
-        // Warm-up steps are short: ten checkpoints, the last at the end.
-        let due = state.warmup == steps || state.warmup.is_multiple_of(steps.div_ceil(10));
-        save_or_stop(state, job, run, due, &[&losses], progress)?;
     }
-    progress.finish();
-    Ok(())
-}
 
-/// Saves when it is due or when the run is to stop; ends the run in the latter case.
-fn save_or_stop(
-    state: &State,
-    job: &Job,
-    run: &RunFolder,
-    due: bool,
-    records: &[&Records],
-    progress: &Progress,
-) -> Result<(), TrainError> {
-    let stop = job.interrupted.load(Ordering::SeqCst);
-    if stop || due {
-        records.iter().try_for_each(|r| r.sync())?;
-        state.save(&run.checkpoints(), job.config.run.keep_last)?;
+    /// Why there is no next step, if there is none. A reason that depends on a clock is journalled: a resumed run stops
+    /// where the run before it did.
+    fn ended<M>(&mut self, state: &State<M>) -> Result<Option<String>, TrainError> {
+        let (t, ledger) = (&self.config.train, &state.ledger);
+        if ledger.step >= t.steps {
+            return Ok(Some("all steps are done".into()));
+        }
+        if t.max_tokens > 0 && ledger.reply_tokens >= t.max_tokens {
+            return Ok(Some(format!("`train.max_tokens` of {} are drawn", t.max_tokens)));
+        }
+        let patience = self.config.eval.patience;
+        if patience > 0 && ledger.since_best >= patience {
+            return Ok(Some(format!("{patience} measurements in a row were no better than the best")));
+        }
+        if t.max_minutes > 0.0 {
+            // The journal is no longer the run's when it was asked for more time.
+            let spent: Option<f64> = self.journal.recall(ledger.step, "out of time")?;
+            if spent.is_some_and(|minutes| minutes >= t.max_minutes) {
+                return Ok(Some(format!("`train.max_minutes` of {} are spent", t.max_minutes)));
+            }
+            let replayed = self.journal.holds(ledger.step + 1);
+            if !replayed && ledger.seconds.counted() >= t.max_minutes * 60.0 {
+                self.journal.record(ledger.step, "out of time", &t.max_minutes)?;
+                return Ok(Some(format!("`train.max_minutes` of {} are spent", t.max_minutes)));
+            }
+        }
+        Ok(None)
     }
-    if stop {
-        progress.finish();
-        return Err(TrainError::Interrupted { warmup: state.warmup, step: state.step });
-    }
-    Ok(())
-}
 
-fn figures(record: &Value) -> String {
-    let f = |key: &str| record[key].as_f64();
-    let mut parts = Vec::new();
-    parts.extend(f("reward").map(|x| format!("reward {x:.3}")));
-    parts.extend(f("accuracy").map(|x| format!("accuracy {:.1} %", 100.0 * x)));
-    parts.extend(f("kl").map(|x| format!("KL {x:.4}")));
-    if parts.is_empty() {
-        parts.extend(f("loss").map(|x| format!("loss {x:.3}")));
+    /// Measures when it is due; says whether the model was never better. What is measured enters decisions, so it is
+    /// journalled first.
+    fn measure<M: Learner>(
+        &mut self,
+        state: &mut State<M>,
+        course: &mut impl Course<M>,
+        record: &mut Value,
+    ) -> Result<bool, TrainError> {
+        let every = self.config.eval.every;
+        if every == 0 || !state.ledger.step.is_multiple_of(every) {
+            return Ok(false);
+        }
+        let clock = Instant::now();
+        let measured = match self.journal.recall(state.ledger.step, "measured")? {
+            Some(measured) => measured,
+            None => {
+                let Some(measured) = course.measure(&state.model)? else { return Ok(false) };
+                self.journal.record(state.ledger.step, "measured", &measured)?;
+                measured
+            }
+        };
+        let ledger = &mut state.ledger;
+        ledger.seconds.evaluation += clock.elapsed().as_secs_f64();
+        let accuracy = measured["accuracy"].as_f64().unwrap_or(0.0);
+        record["eval"] = measured;
+        let improved = ledger.best.first().is_none_or(|(_, best)| accuracy > *best);
+        ledger.since_best = if improved { 0 } else { ledger.since_best + 1 };
+        let place = ledger.best.iter().position(|(_, best)| accuracy > *best).unwrap_or(ledger.best.len());
+        let number = ledger.warmup + ledger.step;
+        ledger.best.insert(place, (number, accuracy));
+        ledger.best.truncate(self.config.run.keep_best.max(1));
+        Ok(ledger.best.iter().take(self.config.run.keep_best).any(|(step, _)| *step == number))
     }
-    parts.extend(f("tokens_per_second").map(|x| format!("{x:.0} tok/s")));
-    parts.join("  ")
+
+    /// Writes a checkpoint, then lets go of what no kept one needs.
+    pub fn checkpoint<M: Learner>(&mut self, state: &State<M>, course: &mut impl Course<M>) -> Result<(), TrainError> {
+        self.log.sync()?;
+        let checkpoints = self.run.checkpoints();
+        state.save(&checkpoints, course.files()?)?;
+        let best: Vec<u64> = state.ledger.best.iter().take(self.config.run.keep_best).map(|(step, _)| *step).collect();
+        if let Some(oldest) = checkpoints.keep(self.config.run.keep_last, &best)? {
+            self.journal.forget(oldest.saturating_sub(state.ledger.warmup))?;
+        }
+        Ok(())
+    }
 }

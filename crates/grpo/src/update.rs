@@ -2,31 +2,10 @@
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
-use rlar_policy::{AdamW, Decoder, Gradients, Keep, Moments, Scored, Sequence, floats, micro_batches};
+use burn::tensor::{Tensor, TensorData};
+use rlar_policy::{Decoder, Gradients, Keep, Scored, Sequence, floats};
 
 use crate::schedule::mix;
-
-/// What a step optimises: a prompt, its completion, and where the completion's tokens start among all
-/// tokens of the step.
-#[derive(Clone, Copy, Debug)]
-pub struct Item<'a> {
-    /// Tokens.
-    pub sequence: Sequence<'a>,
-    /// First of its tokens in the step's token order.
-    pub offset: usize,
-}
-
-/// Sequences of a step with their token offsets.
-pub fn items<'a>(sequences: impl IntoIterator<Item = Sequence<'a>>) -> Vec<Item<'a>> {
-    let mut offset = 0;
-    let item = |sequence: Sequence<'a>| {
-        let at = offset;
-        offset += sequence.completion.len();
-        Item { sequence, offset: at }
-    };
-    sequences.into_iter().map(item).collect()
-}
 
 /// How a step is differentiated; none of it changes the mathematics but for `seed`.
 #[derive(Clone, Copy, Debug)]
@@ -41,43 +20,53 @@ pub struct Descent {
     pub seed: u64,
 }
 
-fn pieces(items: &[Item], tokens: usize) -> Vec<Range<usize>> {
-    micro_batches(items.iter().map(|i| i.sequence.prompt.len() + i.sequence.completion.len()), tokens)
+/// Slopes of a loss by the log-prob and by the entropy of each token of some sequences, one after the other. Empty
+/// slopes are zeros.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Slopes {
+    /// By log-probs.
+    pub by_log_prob: Vec<f32>,
+    /// By entropies.
+    pub by_entropy: Vec<f32>,
 }
 
-/// Differentiates `loss(scored, token range)` (a sum over tokens) of every micro-batch, divides by the
-/// number of tokens and steps. Gives the gradient norm and the mean loss.
-pub fn update(
-    decoder: &mut Decoder,
-    moments: &mut Moments,
-    optimizer: &AdamW,
-    lr: f32,
-    items: &[Item],
+/// The gradient of a loss that is known by its slopes, summed over micro-batches. `slopes` is given the range of
+/// sequences that a micro-batch holds, and the log-probs and entropies of their tokens.
+pub fn gradient(
+    decoder: &Decoder,
+    sequences: &[Sequence],
     descent: Descent,
-    mut loss: impl FnMut(Scored, Range<usize>) -> Tensor<1> + Send,
-) -> (f64, f64) {
-    let Some(first) = items.first().map(|i| i.offset) else { return (0.0, 0.0) };
-    let total: usize = items.iter().map(|i| i.sequence.completion.len()).sum();
+    mut slopes: impl FnMut(Range<usize>, &[f32], &[f32]) -> Slopes + Send,
+) -> Gradients {
     let mut gradients = Gradients::default();
-    let mut mean = 0.0;
-    for (number, piece) in pieces(items, descent.tokens).into_iter().enumerate() {
-        let sequences: Vec<Sequence> = items[piece.clone()].iter().map(|i| i.sequence).collect();
-        let n: usize = sequences.iter().map(|s| s.completion.len()).sum();
-        let start = items[piece.start].offset - first;
+    for (number, piece) in Sequence::micro_batches(sequences, descent.tokens).into_iter().enumerate() {
         let dropping = decoder.dropping(mix(&[descent.seed, number as u64]));
-        let piece_loss = gradients.add(&dropping, &sequences, descent.temperature, descent.keep, |scored| {
-            loss(scored, start..start + n) / total as f32
-        });
-        mean += f64::from(piece_loss);
+        let linear = |scored: Scored| {
+            let slopes = slopes(piece.clone(), &floats(&scored.log_probs), &floats(&scored.entropies));
+            along(scored.log_probs, slopes.by_log_prob) + along(scored.entropies, slopes.by_entropy)
+        };
+        gradients.add(&dropping, &sequences[piece.clone()], descent.temperature, descent.keep, linear);
     }
-    (optimizer.step(decoder, moments, gradients, lr), mean)
+    gradients
 }
 
-/// Log-probs of completion tokens without gradients, in the same micro-batches.
-pub fn log_probs(decoder: &Decoder, items: &[Item], temperature: f32, tokens: usize) -> Vec<f32> {
-    let score = |piece: Range<usize>| {
-        let sequences: Vec<Sequence> = items[piece].iter().map(|i| i.sequence).collect();
-        floats(&decoder.score(&sequences, temperature).log_probs)
-    };
-    pieces(items, tokens).into_iter().flat_map(score).collect()
+/// The sum of `x` times constant slopes: `[1]`.
+fn along(x: Tensor<1>, slopes: Vec<f32>) -> Tensor<1> {
+    if slopes.iter().all(|s| *s == 0.0) {
+        return (x * 0.0).sum();
+    }
+    let n = slopes.len();
+    let slopes = Tensor::<1>::from_data(TensorData::new(slopes, [n]), &x.device().without_autodiff());
+    (x * slopes).sum()
+}
+
+/// Log-probs and entropies of the tokens of sequences, without gradients, in the same micro-batches.
+pub fn scores(decoder: &Decoder, sequences: &[Sequence], descent: Descent) -> (Vec<f32>, Vec<f32>) {
+    let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
+    for piece in Sequence::micro_batches(sequences, descent.tokens) {
+        let scored = decoder.score(&sequences[piece], descent.temperature);
+        log_probs.extend(floats(&scored.log_probs));
+        entropies.extend(floats(&scored.entropies));
+    }
+    (log_probs, entropies)
 }

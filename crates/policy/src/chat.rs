@@ -59,6 +59,13 @@ pub struct ChatTemplate {
     pub source: String,
     /// `bos_token`, `eos_token` and their like.
     pub tokens: Vec<(String, String)>,
+    /// What `strftime_now` writes where a conversation does not say; the present when absent.
+    pub today: Option<NaiveDateTime>,
+}
+
+/// The local time in seconds since 1970, as if it were UTC.
+pub fn local_seconds() -> i64 {
+    Local::now().naive_local().and_utc().timestamp()
 }
 
 /// What stands around the model's own words while a template renders: noncharacters, which no text may hold.
@@ -128,7 +135,7 @@ impl ChatTemplate {
         env.add_function("raise_exception", |message: String| -> Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
-        let now = conversation.now;
+        let now = conversation.now.or(self.today);
         env.add_function("strftime_now", move |format: &str| -> Result<String, Error> {
             let now = now.unwrap_or_else(|| Local::now().naive_local());
             let mut text = String::new();

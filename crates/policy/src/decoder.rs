@@ -8,7 +8,7 @@ use crate::architecture::{DecoderConfig, Naming, NormKind};
 use crate::cache::KvCache;
 use crate::error::PolicyError;
 use crate::layout::{Form, Id, Layout, Linear, Lora, Norm};
-use crate::ops::{AttentionPlan, Ops, Rope, Sight, plain};
+use crate::ops::{AttentionPlan, Ops, Packing, Rope, Sight, plain};
 use crate::pass::Pass;
 use crate::weights::Weights;
 
@@ -126,8 +126,8 @@ fn declare(l: &mut Layout, c: &DecoderConfig, labels: Option<usize>) -> Parts {
 
 /// What attention sees.
 pub(crate) enum Context<'a> {
-    /// Whole sequences of these lengths, nothing remembered.
-    Packed(Arc<[usize]>),
+    /// Whole sequences, nothing remembered.
+    Packed(Packing),
     /// New rows after what a cache holds.
     Cached(&'a mut KvCache, &'a [usize]),
 }
@@ -153,7 +153,7 @@ impl Decoder {
             Arc::new(Sight { heads, rope, causal: true, window, scale })
         });
         let sights = sights.collect();
-        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false };
+        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false, adapted: true };
         Self { config: Arc::new(config), parts: parts.0, sights, pass }
     }
 
@@ -196,6 +196,14 @@ impl Decoder {
         view
     }
 
+    /// A view of this decoder without its adaptation: the frozen weights alone.
+    #[must_use]
+    pub fn unadapted(&self) -> Self {
+        let mut view = self.clone();
+        view.pass.adapted = false;
+        view
+    }
+
     /// A view of this decoder in which a row of a matrix product does not depend on the rows beside it.
     pub(crate) fn steady(&self) -> Result<Self, PolicyError> {
         if !self.on_cpu() {
@@ -218,7 +226,12 @@ impl Decoder {
     /// Hidden states `[n, hidden]` of packed sequences: `ids` holds them one after the other, `lens[i]`
     /// tokens each.
     pub fn hidden(&self, ids: &[u32], lens: &[usize]) -> Tensor<2> {
-        let mut context = Context::Packed(lens.into());
+        self.hidden_of(ids, Packing::sequences(lens))
+    }
+
+    /// Hidden states `[n, hidden]` of packed trees.
+    pub(crate) fn hidden_of(&self, ids: &[u32], packing: Packing) -> Tensor<2> {
+        let mut context = Context::Packed(packing);
         let mut x = self.embed(ids, &mut context);
         for i in 0..self.depth() {
             x = self.layer(i, x, &mut context);
@@ -260,7 +273,7 @@ impl Decoder {
         }
         let Some(table) = self.parts.positions else { return x };
         let positions: Vec<usize> = match context {
-            Context::Packed(lens) => lens.iter().flat_map(|n| 0..*n).collect(),
+            Context::Packed(packing) => packing.positions(),
             Context::Cached(cache, lens) => cache.lens().iter().zip(*lens).flat_map(|(s, n)| *s..s + n).collect(),
         };
         x + self.pass.rows(table, positions)
@@ -277,8 +290,8 @@ impl Decoder {
 
         let [q, k, v] = self.projections(&norm(&x, &layer.attention_norm), layer);
         let attended = match context {
-            Context::Packed(lens) => {
-                let plan = AttentionPlan { sight: self.sights[index].clone(), lens: lens.clone() };
+            Context::Packed(packing) => {
+                let plan = AttentionPlan { sight: self.sights[index].clone(), packing: packing.clone() };
                 pass.ops.attention(q, k, v, plan)
             }
             Context::Cached(cache, lens) => cache.attend(index, q, k, v, lens),

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 use crate::architecture::{Disentangled, EncoderConfig, NormKind, Pooling};
 use crate::cache::values;
 use crate::layout::{Form, Id, Layout, Linear, Lora, Norm, Start};
-use crate::ops::{Activation, AttentionPlan, Ops, Sight, kernels, plain};
+use crate::ops::{Activation, AttentionPlan, Ops, Packing, Sight, kernels, plain};
 use crate::pass::Pass;
 use crate::weights::Weights;
 
@@ -116,7 +116,7 @@ impl Encoder {
     ) -> Self {
         let scale = 1.0 / (config.heads.dim as f32).sqrt();
         let sight = Sight { heads: config.heads, rope: None, causal: false, window: None, scale };
-        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false };
+        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false, adapted: true };
         Self { config: Arc::new(config), parts, sight: Arc::new(sight), pass }
     }
 
@@ -193,7 +193,12 @@ impl Encoder {
         let [q, k, v] = layer.qkv.map(|p| pass.linear(&x, &p));
         let attended = match relative {
             Some(table) => self.disentangled(layer, [q, k, v], table, lens),
-            None => pass.ops.attention(q, k, v, AttentionPlan { sight: self.sight.clone(), lens: lens.clone() }),
+            None => pass.ops.attention(
+                q,
+                k,
+                v,
+                AttentionPlan { sight: self.sight.clone(), packing: Packing::sequences(lens) },
+            ),
         };
         let x = self.norm(x + pass.linear(&attended, &layer.output), &layer.attention_norm);
         let inner = pass.activate(pass.linear(&x, &layer.up), self.config.activation);

@@ -71,6 +71,8 @@ pub struct Fresh<'a> {
     /// Text that is certain by now and was not before: whole characters, and nothing that may turn out to be part
     /// of a stop text.
     pub text: &'a str,
+    /// Why the continuation ends with this token, if it does.
+    pub finish: Option<Finish>,
 }
 
 /// What becomes of a sequence after a fresh token.
@@ -374,7 +376,7 @@ impl Active {
         };
         let fresh = text.get(self.told..certain).unwrap_or("");
         self.told = self.told.max(certain);
-        Ok(hear(Fresh { request: self.request, index: self.index, token, text: fresh }))
+        Ok(hear(Fresh { request: self.request, index: self.index, token, text: fresh, finish }))
     }
 
     fn end(&mut self, tokenizer: &Tokenizer, sampling: &Sampling, finish: Finish) -> Result<Sample, PolicyError> {
@@ -403,7 +405,7 @@ fn held_back(text: &str, stop: &[String]) -> usize {
 }
 
 /// Bytes that the system can still give without swapping, if it says.
-fn free_memory() -> Option<u64> {
+pub fn free_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kb| kb << 10)

@@ -45,7 +45,7 @@ pub use config::ModelConfig;
 pub use decoder::Decoder;
 pub use device::{Precision, device, device_in};
 pub use encoder::Encoder;
-pub use engine::{Engine, Finish, Fresh, MemoryPlan, Next, Request, Sample, generate};
+pub use engine::{Engine, Finish, Fresh, MemoryPlan, Next, Request, Sample, free_memory, generate};
 pub use error::PolicyError;
 pub use layout::Lora;
 pub use optim::{AdamW, Gradients, Moments};

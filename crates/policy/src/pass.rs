@@ -22,6 +22,8 @@ pub(crate) struct Pass {
     pub dropout: Option<u64>,
     /// Whether gradients are recorded.
     pub tracked: bool,
+    /// Whether an adaptation takes part.
+    pub adapted: bool,
 }
 
 impl Pass {
@@ -44,7 +46,7 @@ impl Pass {
             Some(bias) => self.ops.affine(x.clone(), w, self.weights[bias].clone()),
             None => self.ops.linear(x.clone(), w),
         };
-        let (Some([a, b]), Some(lora)) = (l.lora, self.layout().lora()) else { return y };
+        let (Some([a, b]), Some(lora), true) = (l.lora, self.layout().lora(), self.adapted) else { return y };
         let x = match self.dropout {
             Some(seed) if lora.lora_dropout > 0.0 => self.drop(x.clone(), lora.lora_dropout, seed ^ (a.0 as u64) << 32),
             _ => x.clone(),

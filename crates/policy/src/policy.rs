@@ -9,12 +9,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::checkpoint;
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, class};
 use crate::decoder::Decoder;
 use crate::error::PolicyError;
 use crate::layout::{Layout, Lora};
 use crate::model::{self, Head, Loaded, Model, PEFT};
 use crate::ops::Ops;
+use crate::reward::RewardModel;
 use crate::sampling::Sampling;
 use crate::save::{self, File};
 use crate::tokenizer::Tokenizer;
@@ -117,6 +118,30 @@ impl Policy {
             Model::Decoder(decoder) => Ok(decoder),
             Model::Encoder(_) => Err(not_a_policy()),
         }
+    }
+
+    /// A reward model with these weights and one fresh output in place of the vocabulary.
+    pub fn reward_model(&self, seed: u64) -> Result<RewardModel, PolicyError> {
+        let mut json = self.config.json.clone();
+        let class = class(&ModelConfig { labels: Some(1), ..ModelConfig::clone(&self.config) });
+        json["architectures"] = serde_json::json!([class]);
+        json["id2label"] = serde_json::json!({ "0": "reward" });
+        json["label2id"] = serde_json::json!({ "reward": 0 });
+        if json["pad_token_id"].is_null() {
+            json["pad_token_id"] = self.tokenizer.eos().first().copied().unwrap_or(0).into();
+        }
+        let config = ModelConfig::new(json).map_err(PolicyError::Request)?;
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let merged = self.merged()?;
+        let entries: Vec<_> = merged.decoder.weights().entries().collect();
+        let model = model::with(&config, None, &self.place, |spec| {
+            let own = entries.iter().find(|(own, _)| own.name == spec.name).map(|(_, w)| (*w).clone());
+            own.unwrap_or_else(|| {
+                let values = burn::tensor::TensorData::new(weights::start(spec, &mut rng), spec.shape);
+                Tensor::from_data(values, &self.place.0)
+            })
+        })?;
+        Ok(RewardModel::assemble(model, self.tokenizer.clone(), config))
     }
 
     /// What the weights are.

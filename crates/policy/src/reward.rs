@@ -42,6 +42,26 @@ impl RewardModel {
         Ok(Self { model, tokenizer, config })
     }
 
+    pub(crate) fn assemble(model: Model, tokenizer: Tokenizer, config: ModelConfig) -> Self {
+        Self { model, tokenizer, config: Arc::new(config) }
+    }
+
+    /// The decoder under the head; an encoder has none.
+    pub fn decoder(&self) -> Option<&Decoder> {
+        match &self.model {
+            Model::Decoder(decoder) => Some(decoder),
+            Model::Encoder(_) => None,
+        }
+    }
+
+    /// The same, for change in place.
+    pub fn decoder_mut(&mut self) -> Option<&mut Decoder> {
+        match &mut self.model {
+            Model::Decoder(decoder) => Some(decoder),
+            Model::Encoder(_) => None,
+        }
+    }
+
     /// The files of a Hugging Face folder with this model.
     pub fn files(&self) -> Result<Vec<File>, PolicyError> {
         save::files(&self.config, self.weights(), &self.tokenizer)

@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 
 use crate::cache::values;
 use crate::decoder::{Context, Decoder};
-use crate::ops::in_pool;
+use crate::ops::{Packing, Tree, in_pool};
 use crate::optim::Gradients;
 
 /// A prompt and the completion whose tokens are scored.
@@ -31,25 +31,47 @@ pub struct Scored {
 /// Sequences one after the other, without padding.
 struct Packed {
     ids: Vec<u32>,
-    lens: Arc<[usize]>,
+    packing: Packing,
     /// Rows whose next tokens are asked for.
     rows: Vec<i64>,
     targets: Arc<[u32]>,
 }
 
 impl Packed {
-    fn new(sequences: &[Sequence]) -> Self {
-        let (mut ids, mut lens, mut rows, mut targets) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for s in sequences {
-            let start = ids.len();
-            // The last token predicts nothing that is asked for, so it is not run.
-            ids.extend_from_slice(s.prompt);
-            ids.extend_from_slice(&s.completion[..s.completion.len() - 1]);
-            lens.push(ids.len() - start);
-            rows.extend((0..s.completion.len()).map(|i| (start + s.prompt.len() - 1 + i) as i64));
-            targets.extend_from_slice(s.completion);
+    /// A prompt that follows itself is run once, and its completions are branches of it. Where attention holds all
+    /// scores of a tree (`whole`), only as long as the branches together are no longer than the prompt.
+    fn new(sequences: &[Sequence], whole: bool) -> Self {
+        let mut packed =
+            Self { ids: Vec::new(), packing: Packing::sequences(&[]), rows: Vec::new(), targets: [].into() };
+        let (mut trees, mut targets) = (Vec::new(), Vec::new());
+        for group in sequences.chunk_by(|a, b| a.prompt == b.prompt) {
+            let branches: usize = group.iter().map(|s| s.completion.len() - 1).sum();
+            let together = if whole && branches > group[0].prompt.len() { 1 } else { group.len() };
+            for part in group.chunks(together) {
+                trees.push(packed.push(part));
+                targets.extend(part.iter().flat_map(|s| s.completion));
+            }
         }
-        Self { ids, lens: lens.into(), rows, targets: targets.into() }
+        Self { packing: Packing::new(trees), targets: targets.into(), ..packed }
+    }
+
+    /// Adds the rows of sequences with one prompt.
+    fn push(&mut self, group: &[Sequence]) -> Tree {
+        let end_of_prompt = (self.ids.len() + group[0].prompt.len() - 1) as i64;
+        self.ids.extend_from_slice(group[0].prompt);
+        for s in group {
+            // The prompt's last row predicts the first token; the last token predicts nothing that is asked for, so it
+            // is not run.
+            let (branch, run) = (self.ids.len() as i64, &s.completion[..s.completion.len() - 1]);
+            self.rows.push(end_of_prompt);
+            self.rows.extend((0..run.len()).map(|i| branch + i as i64));
+            self.ids.extend_from_slice(run);
+        }
+        let lens = group.iter().map(|s| s.completion.len() - 1);
+        match group {
+            [one] => Tree { trunk: one.prompt.len() + one.completion.len() - 1, branches: Vec::new() },
+            _ => Tree { trunk: group[0].prompt.len(), branches: lens.collect() },
+        }
     }
 }
 
@@ -58,8 +80,8 @@ impl Decoder {
     /// differentiable on a [`Decoder::tracked`] view. Logits exist for completion tokens only.
     pub fn score(&self, sequences: &[Sequence], temperature: f32) -> Scored {
         in_pool(|| {
-            let packed = Packed::new(sequences);
-            let hidden = self.hidden(&packed.ids, &packed.lens);
+            let packed = Packed::new(sequences, !self.on_cpu());
+            let hidden = self.hidden_of(&packed.ids, packed.packing);
             self.scored(hidden, packed.rows, packed.targets, temperature)
         })
     }
@@ -110,8 +132,8 @@ impl Gradients {
             self.accumulate(tracked.weights(), &loss);
             return loss.into_scalar();
         }
-        let packed = Packed::new(sequences);
-        let context = || Context::Packed(packed.lens.clone());
+        let packed = Packed::new(sequences, !decoder.on_cpu());
+        let context = || Context::Packed(packed.packing.clone());
         let mut inputs = vec![decoder.embed(&packed.ids, &mut context())];
         for i in 0..decoder.depth() {
             let next = decoder.layer(i, inputs[i].clone(), &mut context());
@@ -139,15 +161,34 @@ impl Gradients {
     }
 }
 
-/// Cuts sequences into runs of at most `tokens` tokens, prompts included; a longer one goes alone.
+/// Cuts sequences into runs of at most `tokens` tokens; a longer one goes alone.
 pub fn micro_batches(lens: impl IntoIterator<Item = usize>, tokens: usize) -> Vec<Range<usize>> {
+    cut(lens.into_iter().map(|n| (n, n)), tokens)
+}
+
+impl Sequence<'_> {
+    /// Cuts sequences into runs of at most `tokens` tokens, a prompt that follows itself counted once per run.
+    pub fn micro_batches(sequences: &[Sequence], tokens: usize) -> Vec<Range<usize>> {
+        let sizes = sequences.iter().enumerate().map(|(i, s)| {
+            let whole = s.prompt.len() + s.completion.len();
+            let again = i > 0 && sequences[i - 1].prompt == s.prompt;
+            (whole, if again { s.completion.len() } else { whole })
+        });
+        cut(sizes, tokens)
+    }
+}
+
+/// Runs of items whose sizes, the first alone and the others after one before, come to at most `most`.
+fn cut(sizes: impl Iterator<Item = (usize, usize)>, most: usize) -> Vec<Range<usize>> {
     let (mut pieces, mut start, mut held, mut end) = (Vec::new(), 0, 0, 0);
-    for len in lens {
-        if end > start && held + len > tokens {
+    for (first, after) in sizes {
+        let fresh = end == start;
+        if !fresh && held + after > most {
             pieces.push(start..end);
-            (start, held) = (end, 0);
+            (start, held) = (end, first);
+        } else {
+            held += if fresh { first } else { after };
         }
-        held += len;
         end += 1;
     }
     if end > start {

@@ -133,7 +133,7 @@ impl Tokenizer {
     }
 
     fn assemble(inner: Inner, eos: Vec<u32>, template: Option<String>, tokens: Vec<(String, String)>) -> Self {
-        let template = template.map(|source| ChatTemplate { source, tokens: tokens.clone() });
+        let template = template.map(|source| ChatTemplate { source, tokens: tokens.clone(), today: None });
         Self { inner, eos, template, tokens, limit: u32::MAX, segments: false }
     }
 
@@ -199,6 +199,14 @@ impl Tokenizer {
     /// Changes the tokens that end a reply.
     pub fn set_eos(&mut self, eos: Vec<u32>) {
         self.eos = eos;
+    }
+
+    /// Makes the chat template write this time as the present, in local seconds since 1970: prompts of a run that lasts
+    /// for days stay the same.
+    pub fn pin_today(&mut self, seconds: i64) {
+        if let Some(template) = &mut self.template {
+            template.today = chrono::DateTime::from_timestamp(seconds, 0).map(|t| t.naive_utc());
+        }
     }
 
     /// Tokens that end a reply; the first is the one to teach.

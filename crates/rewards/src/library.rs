@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rlar_data::{Completion, Example};
 use rlar_run::sha256;
-use rlar_sandbox::{Call, Limits, Packages, Sandbox, SandboxError, Verdict, Verifier};
+use rlar_sandbox::{Call, Limits, Over, Packages, Sandbox, SandboxError, Verdict, Verifier};
 
 use crate::builtin::{Builtin, builtin};
 use crate::card::{Kind, ToolCard};
@@ -147,6 +147,11 @@ impl Tool {
 
     /// Outcomes in the order of the items.
     pub fn score(&self, items: &[(&Example, &Completion)]) -> Result<Vec<Outcome>, RewardError> {
+        self.score_until(items, &|| false)
+    }
+
+    /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
+    pub fn score_until(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, RewardError> {
         let applies: Vec<bool> =
             items.iter().map(|(e, _)| !self.card.needs_reference || e.reference.is_some()).collect();
         let asked = items.iter().zip(&applies).filter(|(_, applies)| **applies).map(|(item, _)| item);
@@ -165,7 +170,8 @@ impl Tool {
                 .collect::<Vec<_>>(),
             Engine::Verifier(verifier) => {
                 let calls: Vec<Call> = asked.map(|item| parts(item).into()).collect();
-                let verdicts = verifier.score(&calls).map_err(|e| RewardError::tool(&self.card.name, e.to_string()))?;
+                let verdicts = verifier.score_until(&calls, over);
+                let verdicts = verdicts.map_err(|e| RewardError::tool(&self.card.name, e.to_string()))?;
                 verdicts.into_iter().map(|v| self.outcome(v.verdict)).collect()
             }
         }
@@ -181,6 +187,7 @@ impl Tool {
             Verdict::NotFinite(value) => failed(Failure::Reply(value)),
             Verdict::NotANumber(kind) => failed(Failure::Reply(format!("a value of type {kind}"))),
             Verdict::Raised(error) => failed(Failure::Exception(error)),
+            Verdict::NotAsked => failed(Failure::Limit("the step's time for scoring was over".into())),
             Verdict::TimeLimit(limit) => failed(Failure::Limit(format!("no answer within {limit:?}"))),
             Verdict::MemoryLimit => failed(Failure::Limit("memory".into())),
             Verdict::OutputLimit => failed(Failure::Limit("output".into())),

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::{Limits, Packages, Sandbox, SandboxError};
+use rlar_sandbox::{Limits, Over, Packages, Sandbox, SandboxError};
+
+use serde::{Deserialize, Serialize};
 
 use crate::agent::{Assignment, BuiltinAgent};
 use crate::library::{Library, Tool};
 use crate::{Outcome, RewardError};
 
 /// The outcomes of one completion: tool, weight, outcome.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores(pub Vec<(Arc<str>, f64, Outcome)>);
 
 impl Scores {
@@ -61,8 +63,7 @@ impl Orchestrator {
 
     /// Chooses the tools of an example, once, and opens them.
     pub fn assign(&mut self, example: &Example) -> Result<&Assignment, RewardError> {
-        // Ids are unique within a file only.
-        let key = format!("{}\0{}\0{:?}", example.id, example.prompt(), example.reference);
+        let key = key(example);
         if !self.assigned.contains_key(&key) {
             let assignment = self.agent.assign(example, self.library.cards())?;
             for choice in &assignment.tools {
@@ -71,6 +72,17 @@ impl Orchestrator {
             self.assigned.insert(key.clone(), assignment);
         }
         Ok(&self.assigned[&key])
+    }
+
+    /// Takes over the assignments of an earlier process for these examples, and opens their tools.
+    pub fn recall(&mut self, assigned: Vec<(&Example, Assignment)>) -> Result<(), RewardError> {
+        for (example, assignment) in assigned {
+            for choice in &assignment.tools {
+                self.open(&choice.tool)?;
+            }
+            self.assigned.insert(key(example), assignment);
+        }
+        Ok(())
     }
 
     /// A tool by name, started where it is not yet.
@@ -84,6 +96,11 @@ impl Orchestrator {
 
     /// Scores each completion with the tools of its example; every tool sees its share of the batch at once.
     pub fn score(&mut self, items: &[(&Example, &Completion)]) -> Result<Vec<Scores>, RewardError> {
+        self.score_until(items, &|| false)
+    }
+
+    /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
+    pub fn score_until(&mut self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Scores>, RewardError> {
         let mut shares: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
         let mut scores = Vec::with_capacity(items.len());
         for (i, (example, _)) in items.iter().enumerate() {
@@ -97,10 +114,15 @@ impl Orchestrator {
         }
         for (name, share) in shares {
             let part: Vec<_> = share.iter().map(|(i, _)| items[*i]).collect();
-            for ((i, j), outcome) in share.into_iter().zip(self.tools[&name].score(&part)?) {
+            for ((i, j), outcome) in share.into_iter().zip(self.tools[&name].score_until(&part, over)?) {
                 scores[i].0[j].2 = outcome;
             }
         }
         Ok(scores)
     }
+}
+
+/// What assignments are remembered by: ids are unique within a file only.
+fn key(example: &Example) -> String {
+    format!("{}\0{}\0{:?}", example.id, example.prompt(), example.reference)
 }

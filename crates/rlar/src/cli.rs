@@ -25,6 +25,12 @@ pub enum Command {
         after_help = "Examples:\n  rlar train --config math.yaml\n  rlar train --config math.yaml --seed 1 --run runs/math-1\n  rlar train --config math.yaml --resume"
     )]
     Train(Train),
+    /// Fine-tune a policy on demonstrations.
+    #[command(after_help = "Example:\n  rlar sft --config sft.yaml")]
+    Sft(Train),
+    /// Train a reward model on pairs of replies.
+    #[command(after_help = "Example:\n  rlar train-rm --config reward-model.yaml")]
+    TrainRm(Train),
     /// Measure a policy, or a reward tool on a benchmark.
     #[command(
         after_help = "Examples:\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
@@ -135,18 +141,31 @@ pub struct Chosen {
 pub enum Method {
     Grpo,
     Sft,
+    RewardModel,
+}
+
+/// What `--resume` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Resume {
+    /// Continue the run that the folder holds; an error where it holds none.
+    Always,
+    /// Continue it where there is one, else start.
+    Auto,
 }
 
 #[derive(Args)]
 pub struct Train {
     #[command(flatten)]
     pub chosen: Chosen,
-    /// Continue the run that the folder holds.
-    #[arg(long)]
-    pub resume: bool,
+    /// Continue the run that the folder holds; with `auto`, start one where it holds none.
+    #[arg(long, num_args = 0..=1, default_missing_value = "always", value_name = "WHEN")]
+    pub resume: Option<Resume>,
     /// Use another method than the config's; `sft` is the control of an experiment.
     #[arg(long)]
     pub method: Option<Method>,
+    /// Print what would be done (config, memory, tokens, tools, time) and write nothing.
+    #[arg(long, conflicts_with = "resume")]
+    pub dry_run: bool,
     /// Stop after this much time in sampling, scoring and training.
     #[arg(long)]
     pub minutes: Option<f64>,

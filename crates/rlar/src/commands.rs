@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rlar_eval::rewardbench2::{self, SUBSETS};
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
-use rlar_grpo::{Job, Method, train};
+use rlar_grpo::{Job, Method, dry_run, train};
 use rlar_policy::{Policy, PolicyError, RewardModel, device, device_in};
 use rlar_rewards::fetch_rewards;
 use rlar_run::write_atomic;
@@ -21,7 +21,9 @@ use crate::{Failure, generate, plan, sandbox, schema, score};
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Train(arguments) => run_train(&arguments),
+        Command::Train(arguments) => run_train(&arguments, None),
+        Command::Sft(arguments) => run_train(&arguments, Some(Method::Sft)),
+        Command::TrainRm(arguments) => run_train(&arguments, Some(Method::RewardModel)),
         Command::Eval(cli::Eval { benchmark: Some(Benchmark::RewardbenchV2 { data, tool, library }), .. }) => {
             rewardbench(&data, &tool, library.as_deref())
         }
@@ -44,13 +46,14 @@ pub fn run(command: Command) -> Result<(), Failure> {
 /// Set by Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-fn run_train(arguments: &cli::Train) -> Result<(), Failure> {
+fn run_train(arguments: &cli::Train, method: Option<Method>) -> Result<(), Failure> {
+    let chosen = arguments.method.map(|method| match method {
+        cli::Method::Grpo => Method::Grpo,
+        cli::Method::Sft => Method::Sft,
+        cli::Method::RewardModel => Method::RewardModel,
+    });
     let plan = plan::plan(&arguments.chosen, |config| {
-        match arguments.method {
-            Some(cli::Method::Grpo) => config.train.method = Method::Grpo,
-            Some(cli::Method::Sft) => config.train.method = Method::Sft,
-            None => {}
-        }
+        config.train.method = method.or(chosen).unwrap_or(config.train.method);
         if let Some(minutes) = arguments.minutes {
             config.train.max_minutes = minutes;
         }
@@ -63,6 +66,12 @@ fn run_train(arguments: &cli::Train) -> Result<(), Failure> {
     let rewards = plan::orchestrator(&plan.config).map_err(Failure::Request)?;
     on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
     let folder = plan.config.run.folder.clone();
+    let resume = match arguments.resume {
+        Some(cli::Resume::Always) => true,
+        Some(cli::Resume::Auto) => Path::new(&folder).join("config.yaml").exists(),
+        None => false,
+    };
+    let kind = if plan.config.train.method == Method::RewardModel { "reward model" } else { "policy" };
     let adapter = plan.config.model.lora.as_ref().map(|_| format!("its adapter alone in {folder}/adapter, "));
     let adapter = adapter.unwrap_or_default();
     let job = Job {
@@ -70,13 +79,19 @@ fn run_train(arguments: &cli::Train) -> Result<(), Failure> {
         train: plan.train,
         heldout: plan.heldout,
         demonstrations: plan.demonstrations,
+        preferences: plan.preferences,
+        heldout_preferences: plan.heldout_preferences,
         rewards,
-        resume: arguments.resume,
+        resume,
         interrupted: &INTERRUPTED,
         progress: true,
     };
+    if arguments.dry_run {
+        let said = dry_run(job).map_err(|e| Failure::Job(e.into()))?;
+        return print(&said).map_err(Failure::Job);
+    }
     let report = train(job).map_err(|e| Failure::Job(e.into()))?;
-    print(&format!("{report}\nThe policy is in {folder}/final, {adapter}everything else in {folder}\n"))
+    print(&format!("{report}\nThe {kind} is in {folder}/final, {adapter}everything else in {folder}\n"))
         .map_err(Failure::Job)
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rlar_data::{Document, Example, Needs, read_examples};
+use rlar_data::{Document, Example, Needs, Preference, read_examples, read_preferences};
 use rlar_grpo::{Config, Method};
 use rlar_rewards::{Library, Orchestrator};
 use rlar_sandbox::{Limits, Packages};
@@ -19,6 +19,8 @@ pub struct Plan {
     pub train: Vec<Example>,
     pub heldout: Vec<Example>,
     pub demonstrations: Vec<Example>,
+    pub preferences: Vec<Preference>,
+    pub heldout_preferences: Vec<Preference>,
 }
 
 /// Reads and checks the config, with what the command line changes in it, and all of its data.
@@ -41,27 +43,40 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
         let key = if rlar_policy::device(&config.device).is_ok() { "precision" } else { "device" };
         document.reject(vec![(key.into(), e.to_string())])?;
     }
-    let examples = |key: &str, name: &str, needs| -> Result<Vec<Example>> {
-        let Some(data) = assets::data(&asset.path, name)? else {
+    let find = |key: &str, name: &Option<String>| -> Result<Option<assets::Asset>> {
+        let Some(name) = name else { return Ok(None) };
+        let found = assets::data(&asset.path, name)?;
+        if found.is_none() {
             let message =
                 format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
             document.reject(vec![(format!("data.{key}"), message)])?;
-            return Ok(Vec::new());
-        };
+        }
+        Ok(found)
+    };
+    let examples = |key: &str, name: &Option<String>, needs| -> Result<Vec<Example>> {
+        let Some(data) = find(key, name)? else { return Ok(Vec::new()) };
         Ok(read_examples(&data.path, &data.text, needs)?)
     };
-    let imitates = config.warmup.steps > 0 || config.train.method == Method::Sft;
-    let demonstrations = match &config.data.demonstrations {
-        Some(name) if imitates => examples("demonstrations", name, Needs::Demonstration)?,
-        _ => Vec::new(),
+    let pairs = |key: &str, name: &Option<String>| -> Result<Vec<Preference>> {
+        let Some(data) = find(key, name)? else { return Ok(Vec::new()) };
+        Ok(read_preferences(&data.path, &data.text)?)
     };
-    Ok(Plan {
-        train: examples("train", &config.data.train, Needs::Reference)?,
-        heldout: examples("heldout", &config.data.heldout, Needs::Reference)?,
-        demonstrations,
+    let data = &config.data;
+    let prefers = config.train.method == Method::RewardModel;
+    let imitates = config.warmup.steps > 0 || config.train.method == Method::Sft;
+    let none = None;
+    let only = |wanted: bool, name| if wanted { name } else { &none };
+    let train = if config.train.method == Method::Grpo { &data.train } else { &none };
+    let plan = Plan {
+        train: examples("train", train, Needs::Reference)?,
+        heldout: examples("heldout", only(!prefers, &data.heldout), Needs::Reference)?,
+        demonstrations: examples("demonstrations", only(imitates, &data.demonstrations), Needs::Demonstration)?,
+        preferences: pairs("preferences", only(prefers, &data.preferences))?,
+        heldout_preferences: pairs("heldout", only(prefers, &data.heldout))?,
         config_path: asset.path.clone(),
-        config,
-    })
+        config: config.clone(),
+    };
+    Ok(plan)
 }
 
 /// Makes a config start from a model on disk instead of what it says.

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::atomic::{sync_folder, write_synced};
-use crate::{RunError, sha256};
+use crate::{Disk, RunError, sha256};
 
 /// The checkpoints of a run.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
     folder: PathBuf,
+    disk: Disk,
 }
 
 /// One checkpoint, its hashes verified.
@@ -25,8 +26,8 @@ pub struct Checkpoint {
 const MANIFEST: &str = "sha256.json";
 
 impl Checkpoints {
-    pub(crate) fn new(folder: PathBuf) -> Self {
-        Self { folder }
+    pub(crate) fn new(folder: PathBuf, disk: Disk) -> Self {
+        Self { folder, disk }
     }
 
     /// Whether there are any, damaged ones included.
@@ -34,35 +35,66 @@ impl Checkpoints {
         Ok(!self.steps()?.is_empty())
     }
 
-    /// Writes a checkpoint, then removes all but the newest `keep` up to it, and any damaged one after it. A
-    /// whole checkpoint of the same step is kept as it is.
-    pub fn save(&self, step: u64, files: &[(&str, Vec<u8>)], keep: usize) -> Result<Checkpoint, RunError> {
-        let path = self.folder.join(format!("step-{step:06}"));
-        if verify(&path).is_ok() {
-            return Ok(Checkpoint { step, path });
+    /// Writes a checkpoint; a file's name may have a folder. A whole checkpoint of the same step is kept as it is; a damaged one after it goes.
+    pub fn save(&self, step: u64, files: &[(String, Vec<u8>)]) -> Result<Checkpoint, RunError> {
+        let path = self.path(step);
+        if verify(&path).is_err() {
+            self.disk.write(|| {
+                let written = self.write(&path, files);
+                if written.is_err() {
+                    // What did fit must not keep the next try from fitting.
+                    let _ = fs::remove_dir_all(temporary(&path));
+                }
+                written
+            })?;
         }
-        let temporary = self.folder.join(format!("step-{step:06}.tmp"));
+        for later in self.steps()?.into_iter().filter(|s| *s > step) {
+            self.remove(later)?;
+        }
+        Ok(Checkpoint { step, path })
+    }
+
+    /// Removes all checkpoints but the newest `last` and those of the steps `best`. Gives the oldest of the newest.
+    pub fn keep(&self, last: usize, best: &[u64]) -> Result<Option<u64>, RunError> {
+        let steps = self.steps()?;
+        let (old, newest) = steps.split_at(steps.len().saturating_sub(last.max(1)));
+        old.iter().filter(|s| !best.contains(s)).try_for_each(|s| self.remove(*s))?;
+        Ok(newest.first().copied())
+    }
+
+    fn path(&self, step: u64) -> PathBuf {
+        self.folder.join(format!("step-{step:06}"))
+    }
+
+    fn remove(&self, step: u64) -> Result<(), RunError> {
+        // Renamed first: a kill in the middle must not leave a checkpoint that looks damaged.
+        let (path, gone) = (self.path(step), temporary(&self.path(step)));
+        let _ = fs::remove_dir_all(&gone);
+        fs::rename(&path, &gone).map_err(RunError::io(&path, "cannot remove"))?;
+        fs::remove_dir_all(&gone).map_err(RunError::io(&gone, "cannot remove"))
+    }
+
+    fn write(&self, path: &Path, files: &[(String, Vec<u8>)]) -> Result<(), RunError> {
+        let temporary = temporary(path);
         let _ = fs::remove_dir_all(&temporary);
         fs::create_dir_all(&temporary).map_err(RunError::io(&temporary, "cannot create"))?;
         let mut manifest = BTreeMap::new();
         for (name, bytes) in files {
-            write_synced(&temporary.join(name), bytes)?;
-            manifest.insert(*name, sha256(bytes));
+            let file = temporary.join(name);
+            let folder = file.parent().unwrap_or(&temporary);
+            fs::create_dir_all(folder).map_err(RunError::io(folder, "cannot create"))?;
+            write_synced(&file, bytes)?;
+            sync_folder(folder)?;
+            manifest.insert(name, sha256(bytes));
         }
-        let manifest = serde_json::to_vec_pretty(&manifest).map_err(|e| RunError::state(&path, e.to_string()))?;
+        let manifest = serde_json::to_vec_pretty(&manifest).map_err(|e| RunError::state(path, e.to_string()))?;
         write_synced(&temporary.join(MANIFEST), &manifest)?;
         sync_folder(&temporary)?;
         if path.exists() {
-            fs::remove_dir_all(&path).map_err(RunError::io(&path, "cannot replace"))?;
+            fs::remove_dir_all(path).map_err(RunError::io(path, "cannot replace"))?;
         }
-        fs::rename(&temporary, &path).map_err(RunError::io(&path, "cannot rename into place"))?;
-        sync_folder(&self.folder)?;
-        let (kept, later): (Vec<u64>, Vec<u64>) = self.steps()?.into_iter().partition(|s| *s <= step);
-        for old in kept.into_iter().rev().skip(keep.max(1)).chain(later) {
-            let old = self.folder.join(format!("step-{old:06}"));
-            fs::remove_dir_all(&old).map_err(RunError::io(&old, "cannot remove"))?;
-        }
-        Ok(Checkpoint { step, path })
+        fs::rename(&temporary, path).map_err(RunError::io(path, "cannot rename into place"))?;
+        sync_folder(&self.folder)
     }
 
     /// Steps with a checkpoint, ascending.
@@ -82,7 +114,7 @@ impl Checkpoints {
     pub fn newest(&self) -> Result<(Option<Checkpoint>, Vec<String>), RunError> {
         let mut damaged = Vec::new();
         for step in self.steps()?.into_iter().rev() {
-            let path = self.folder.join(format!("step-{step:06}"));
+            let path = self.path(step);
             match verify(&path) {
                 Ok(()) => return Ok((Some(Checkpoint { step, path }), damaged)),
                 Err(why) => damaged.push(format!("{}: {why}", path.display())),
@@ -90,6 +122,10 @@ impl Checkpoints {
         }
         Ok((None, damaged))
     }
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
 }
 
 fn verify(path: &Path) -> Result<(), String> {

@@ -3,19 +3,20 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use crate::{Checkpoints, Records, RunError, write_atomic};
+use crate::{Checkpoints, Disk, Events, Journal, Records, RunError, write_atomic};
 
 /// A run's folder, locked for as long as this value lives.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    disk: Disk,
     _lock: File,
 }
 
 impl RunFolder {
     /// Opens a folder that holds no run yet, or one that a run left behind when `resume` is set. A run that ended
     /// before its first checkpoint left nothing to lose: the folder is free.
-    pub fn open(path: &Path, resume: bool) -> Result<Self, RunError> {
+    pub fn open(path: &Path, resume: bool, disk: Disk) -> Result<Self, RunError> {
         if resume && !path.join("config.yaml").exists() {
             return Err(RunError::state(path, "holds no run to resume; start one without `--resume`"));
         }
@@ -27,11 +28,11 @@ impl RunFolder {
             Err(TryLockError::WouldBlock) => return Err(RunError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(e)) => return Err(RunError::io(&lock_path, "cannot lock")(e)),
         }
-        if !resume && Checkpoints::new(path.join("checkpoints")).any()? {
+        if !resume && Checkpoints::new(path.join("checkpoints"), disk).any()? {
             let message = "holds an earlier run; continue it with `--resume`, or choose another `run.folder`";
             return Err(RunError::state(path, message));
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), disk, _lock: lock })
     }
 
     /// The folder.
@@ -41,14 +42,16 @@ impl RunFolder {
 
     /// Writes a file of the folder whole.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<(), RunError> {
-        write_atomic(&self.path.join(name), contents)
+        self.disk.write(|| write_atomic(&self.path.join(name), contents))
     }
 
     /// Writes the files of a folder below this one, each whole.
     pub fn write_folder<N: AsRef<str>, C: AsRef<[u8]>>(&self, name: &str, files: &[(N, C)]) -> Result<(), RunError> {
         let folder = self.path.join(name);
-        fs::create_dir_all(&folder).map_err(RunError::io(&folder, "cannot create"))?;
-        files.iter().try_for_each(|(file, contents)| write_atomic(&folder.join(file.as_ref()), contents.as_ref()))
+        self.disk.write(|| {
+            fs::create_dir_all(&folder).map_err(RunError::io(&folder, "cannot create"))?;
+            files.iter().try_for_each(|(file, contents)| write_atomic(&folder.join(file.as_ref()), contents.as_ref()))
+        })
     }
 
     /// Reads a file of the folder.
@@ -59,11 +62,27 @@ impl RunFolder {
 
     /// An append-only JSONL file of the folder, cut back to records of at most `last_step`.
     pub fn records(&self, name: &str, last_step: u64) -> Result<Records, RunError> {
-        Records::open(&self.path.join(name), last_step)
+        Records::open(&self.path.join(name), last_step, self.disk)
+    }
+
+    /// The journal of the folder; an empty one when nothing of an earlier process is `continued`.
+    pub fn journal(&self, continued: bool) -> Result<Journal, RunError> {
+        let path = self.path.join("journal.jsonl");
+        if !continued && path.exists() {
+            fs::remove_file(&path).map_err(RunError::io(&path, "cannot remove"))?;
+        }
+        Journal::open(&path, self.disk)
+    }
+
+    /// A fresh event file for TensorBoard; `time` is in seconds since 1970.
+    pub fn events(&self, time: f64) -> Result<Events, RunError> {
+        let folder = self.path.join("tensorboard");
+        self.disk.write(|| fs::create_dir_all(&folder).map_err(RunError::io(&folder, "cannot create")))?;
+        Events::create(&folder.join("events.out.tfevents.rlar"), time, self.disk)
     }
 
     /// The checkpoints of the folder.
     pub fn checkpoints(&self) -> Checkpoints {
-        Checkpoints::new(self.path.join("checkpoints"))
+        Checkpoints::new(self.path.join("checkpoints"), self.disk)
     }
 }

@@ -1,18 +1,26 @@
 //! A run is a folder, and a kill at any instant loses nothing already in it.
 //!
 //! [`RunFolder`] holds the lock and the paths; [`write_atomic`] writes whole files or nothing;
-//! [`Records`] are append-only JSONL files that a resume cuts back to its checkpoint; [`Checkpoints`] are
-//! folders that appear complete, with a hash of every file; [`Progress`] is the live line for people.
+//! [`Records`] are append-only JSONL files that a resume cuts back to its checkpoint; the [`Journal`] holds what entered a
+//! step before it is used, so that a resume repeats it; [`Checkpoints`] are folders that appear complete, with a hash of
+//! every file; a [`Disk`] that is full is waited for. [`Events`] are what TensorBoard reads, [`Progress`] is the live line
+//! for people.
 
 mod atomic;
 mod checkpoints;
+mod disk;
+mod events;
 mod folder;
+mod journal;
 mod progress;
 mod records;
 
 pub use atomic::write_atomic;
 pub use checkpoints::{Checkpoint, Checkpoints};
+pub use disk::Disk;
+pub use events::Events;
 pub use folder::RunFolder;
+pub use journal::Journal;
 pub use progress::Progress;
 pub use records::Records;
 
@@ -37,6 +45,14 @@ pub enum RunError {
         action: &'static str,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The disk was full for as long as a write may wait.
+    #[error("{}: the disk is full and stayed so for {} s (`run.disk_wait`); make room, then continue with `--resume`", path.display(), waited.as_secs())]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// How long was waited.
+        waited: std::time::Duration,
     },
     /// Another process uses the folder.
     #[error("{} is in use by another run; wait for it or choose another `run.folder`", path.display())]

@@ -1,12 +1,13 @@
 //! Append-only JSONL files whose records carry a `step`.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::disk::Disk;
+use crate::journal::{append, append_whole};
 use crate::{RunError, write_atomic};
 
 /// An open JSONL file.
@@ -14,11 +15,12 @@ use crate::{RunError, write_atomic};
 pub struct Records {
     path: PathBuf,
     file: File,
+    disk: Disk,
 }
 
 impl Records {
     /// Opens or creates a file and drops every record after `last_step`, and a line that a kill cut short.
-    pub fn open(path: &Path, last_step: u64) -> Result<Self, RunError> {
+    pub fn open(path: &Path, last_step: u64, disk: Disk) -> Result<Self, RunError> {
         // A line that a kill cut in the middle of a character is no reason to refuse the rest.
         let text = match fs::read(path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -30,17 +32,23 @@ impl Records {
         };
         let kept: String = text.lines().filter(keep).flat_map(|l| [l, "\n"]).collect();
         if kept != text {
-            write_atomic(path, kept.as_bytes())?;
+            disk.write(|| write_atomic(path, kept.as_bytes()))?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(path);
-        Ok(Self { path: path.to_owned(), file: file.map_err(RunError::io(path, "cannot open"))? })
+        Ok(Self { path: path.to_owned(), file: append(path)?, disk })
+    }
+
+    /// The records that the file holds.
+    pub fn read(&self) -> Result<Vec<Value>, RunError> {
+        let text = fs::read_to_string(&self.path).map_err(RunError::io(&self.path, "cannot read"))?;
+        let record = |line| serde_json::from_str(line).map_err(|e| RunError::state(&self.path, e.to_string()));
+        text.lines().map(record).collect()
     }
 
     /// Appends one record, which must serialise to an object with `step`.
     pub fn append(&mut self, record: &impl Serialize) -> Result<(), RunError> {
         let mut line = serde_json::to_vec(record).map_err(|e| RunError::state(&self.path, e.to_string()))?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(RunError::io(&self.path, "cannot write"))
+        append_whole(&mut self.file, &self.path, self.disk, &line)
     }
 
     /// Makes everything appended so far survive a crash of the machine.

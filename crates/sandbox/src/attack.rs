@@ -165,6 +165,7 @@ impl Attack {
             Verdict::NotFinite(_) => "not finite",
             Verdict::NotANumber(_) => "not a number",
             Verdict::Raised(_) => "raised",
+            Verdict::NotAsked => "not asked",
             Verdict::TimeLimit(_) => "time limit",
             Verdict::MemoryLimit => "memory limit",
             Verdict::OutputLimit => "output limit",

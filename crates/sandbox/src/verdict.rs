@@ -56,6 +56,8 @@ pub enum Verdict {
     NotANumber(String),
     /// An exception: its type and text.
     Raised(String),
+    /// Not asked: the caller wanted no more verdicts by then.
+    NotAsked,
     /// No answer before the deadline.
     TimeLimit(Duration),
     /// Out of memory.

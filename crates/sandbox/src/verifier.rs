@@ -18,6 +18,9 @@ use crate::{Limits, SandboxError, refused};
 /// Arguments of one call.
 pub type Call = Vec<String>;
 
+/// Says when no more verdicts are wanted.
+pub type Over<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Calls after which a process is replaced.
 const CALLS: usize = 10_000;
 /// Most calls in one message.
@@ -79,17 +82,24 @@ impl Verifier {
 
     /// Verdicts in the order of the calls.
     pub fn score(&self, calls: &[Call]) -> Result<Vec<Measured<Verdict>>, SandboxError> {
+        self.score_until(calls, &|| false)
+    }
+
+    /// The same, until `over` says that no more verdicts are wanted: calls that have not begun by then are
+    /// [`Verdict::NotAsked`].
+    pub fn score_until(&self, calls: &[Call], over: Over) -> Result<Vec<Measured<Verdict>>, SandboxError> {
         if self.strict {
-            return self.sandbox.in_parallel(calls, |slot, call| self.once(slot, call));
+            let judge = |slot, call: &Call| if over() { Ok(self.not_asked()) } else { self.once(slot, call) };
+            return self.sandbox.in_parallel(calls, judge);
         }
         // Equal shares, always the same: which process serves a call does not depend on the moment.
         let share = calls.len().div_ceil(self.workers.len()).max(1);
         let shares: Vec<&[Call]> = calls.chunks(share).collect();
         let served = if let [only] = shares[..] {
-            vec![self.serve(only, 0)?]
+            vec![self.serve(only, 0, over)?]
         } else {
             std::thread::scope(|scope| {
-                let serve = |(slot, calls)| scope.spawn(move || self.serve(calls, slot));
+                let serve = |(slot, calls)| scope.spawn(move || self.serve(calls, slot, over));
                 let threads: Vec<_> = shares.into_iter().enumerate().map(serve).collect();
                 let panicked = |_| Err(refused("a thread that served a verifier panicked"));
                 threads.into_iter().map(|t| t.join().unwrap_or_else(panicked)).collect::<Result<Vec<_>, _>>()
@@ -99,12 +109,16 @@ impl Verifier {
     }
 
     /// One process serves a share of the calls, several at a time while they are quick and orderly.
-    fn serve(&self, calls: &[Call], slot: usize) -> Result<Vec<Measured<Verdict>>, SandboxError> {
+    fn serve(&self, calls: &[Call], slot: usize, over: Over) -> Result<Vec<Measured<Verdict>>, SandboxError> {
         let mut place = self.workers[slot].lock().unwrap_or_else(PoisonError::into_inner);
         let mut verdicts: Vec<Measured<Verdict>> = Vec::with_capacity(calls.len());
         // Calls that did not go well in company are done again one by one, from a fresh process on.
         let mut alone = 0;
         while verdicts.len() < calls.len() {
+            if over() {
+                verdicts.resize(calls.len(), self.not_asked());
+                break;
+            }
             let mut worker = match place.take() {
                 Some(worker) => worker,
                 None => self.worker(slot)?,
@@ -143,6 +157,10 @@ impl Verifier {
             v.usage.peak_memory = v.usage.peak_memory.or(peak);
         }
         Ok(verdicts)
+    }
+
+    fn not_asked(&self) -> Measured<Verdict> {
+        Measured { verdict: Verdict::NotAsked, usage: Usage::default(), tier: self.sandbox.tier() }
     }
 
     /// One call in a process of its own.

@@ -14,6 +14,7 @@ use burn::backend::{Backend, Flex, backend_extension};
 use burn::tensor::TensorData;
 use burn_flex::FlexTensor;
 
+use super::Packing;
 use super::kernels::{self, Activation, AttentionSaved, Sight, View};
 
 /// What an attention call needs beside its tensors.
@@ -21,8 +22,8 @@ use super::kernels::{self, Activation, AttentionSaved, Sight, View};
 pub struct AttentionPlan {
     /// Who sees whom.
     pub sight: Arc<Sight>,
-    /// Lengths of the packed sequences.
-    pub lens: Arc<[usize]>,
+    /// How the rows are packed.
+    pub packing: Packing,
 }
 
 /// Forward operations: what the model calls.
@@ -182,7 +183,7 @@ impl FusedOps for Flex {
 
     fn fused_attention(q: FlexTensor, k: FlexTensor, v: FlexTensor, plan: AttentionPlan) -> FlexTensor {
         let (q, k, v) = (Dense::new(&q), Dense::new(&k), Dense::new(&v));
-        tensor(kernels::attention_forgetting(&q, &k, &v, &plan.sight, &plan.lens), q.shape())
+        tensor(kernels::attention_forgetting(&q, &k, &v, &plan.sight, &plan.packing), q.shape())
     }
 
     fn fused_token_log_probs(h: FlexTensor, e: FlexTensor, targets: Arc<[u32]>) -> FlexTensor {
@@ -241,7 +242,7 @@ impl FusedBackward for Flex {
         plan: &AttentionPlan,
     ) -> (FlexTensor, AttentionSaved) {
         let (q, k, v) = (Dense::new(&q), Dense::new(&k), Dense::new(&v));
-        let (out, saved) = kernels::attention(&q, &k, &v, &plan.sight, &plan.lens);
+        let (out, saved) = kernels::attention(&q, &k, &v, &plan.sight, &plan.packing);
         (tensor(out, q.shape()), saved)
     }
 
@@ -252,7 +253,7 @@ impl FusedBackward for Flex {
         plan: &AttentionPlan,
     ) -> [FlexTensor; 3] {
         let (v, g) = (Dense::new(&v), Dense::new(&g));
-        let [dq, dk, dv] = kernels::attention_backward(saved, &v, &g, &plan.sight, &plan.lens);
+        let [dq, dk, dv] = kernels::attention_backward(saved, &v, &g, &plan.sight, &plan.packing);
         [tensor(dq, g.shape()), tensor(dk, v.shape()), tensor(dv, v.shape())]
     }
 

@@ -5,6 +5,7 @@
 
 mod fused;
 pub mod kernels;
+mod packing;
 #[allow(missing_docs)]
 pub(crate) mod plain;
 
@@ -16,6 +17,7 @@ use burn::tensor::Tensor;
 pub use fused::AttentionPlan;
 use fused::FusedOps;
 pub use kernels::{Activation, Heads, Rope, RopeConfig, RopeKind, Sight};
+pub use packing::{Packing, Part, Tree};
 
 /// Runs `f` on a thread of the pool: there, waiting for parallel work means doing some of it. Outside, every
 /// parallel loop would put the caller to sleep, thousands of times per step.

@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
-use super::{Activation, AttentionPlan, Rope, Sight};
+use super::{Activation, AttentionPlan, Rope, Sight, Tree};
 
 pub fn linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     x.matmul(w.transpose())
@@ -82,15 +82,47 @@ pub fn mask(sight: &Sight, start: usize, time: usize, total: usize) -> Vec<f32> 
     (0..time).flat_map(row).collect()
 }
 
+/// The position of each of a tree's rows, padded to `time`.
+fn positions(tree: &Tree, time: usize) -> Vec<usize> {
+    let mut positions: Vec<usize> = tree.parts().flat_map(|p| p.seen..p.seen + p.rows).collect();
+    positions.resize(time, 0);
+    positions
+}
+
+/// [`mask`] of a tree whose branches do not see one another: `[time, time]`.
+fn tree_mask(sight: &Sight, tree: &Tree, time: usize) -> Vec<f32> {
+    let mut mask = vec![-1e30; time * time];
+    for part in tree.parts() {
+        for row in 0..part.rows {
+            let (from, to) = sight.range(part.seen + row, part.seen + part.rows);
+            for position in from..to {
+                let column = if position < part.seen { position } else { part.start + position - part.seen };
+                mask[(part.start + row) * time + column] = 0.0;
+            }
+        }
+    }
+    // A padded query must see something, for its softmax to be finite.
+    for row in tree.rows()..time {
+        mask[row * time] = 0.0;
+    }
+    mask
+}
+
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan) -> Tensor<2> {
     let (sight, heads) = (&plan.sight, plan.sight.heads);
-    let (batch, time) = (plan.lens.len(), plan.lens.iter().copied().max().unwrap_or(0));
+    let (trees, lens) = (plan.packing.trees(), plan.packing.lens());
+    let (batch, time) = (lens.len(), lens.iter().copied().max().unwrap_or(0));
     let device = q.device().without_autodiff();
-    let (pad, unpad) = padding(&plan.lens, time, &device);
+    let (pad, unpad) = padding(&lens, time, &device);
     let spread = |x: Tensor<2>, n: usize| -> Tensor<4> {
         x.select(0, pad.clone()).reshape([batch, time, n, heads.dim]).swap_dims(1, 2)
     };
-    let positions: Vec<usize> = (0..batch).flat_map(|_| 0..time).collect();
+    let shared = trees.iter().any(|t| !t.branches.is_empty());
+    let positions: Vec<usize> = if shared {
+        trees.iter().flat_map(|t| positions(t, time)).collect()
+    } else {
+        (0..batch).flat_map(|_| 0..time).collect()
+    };
     let turn = |x: Tensor<4>| match &sight.rope {
         Some(rope) => rotate(x, rope, &positions, time),
         None => x,
@@ -100,11 +132,13 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan)
     // The group is folded into the query rows, so that keys and values are not copied per query head.
     let q = q.reshape([batch, heads.kv, group * time, heads.dim]);
     let scores = q.matmul(k.swap_dims(2, 3)) * sight.scale;
-    let masks: Vec<f32> = if sight.causal {
+    let masks: Vec<f32> = if shared {
+        trees.iter().flat_map(|t| tree_mask(sight, t, time)).collect()
+    } else if sight.causal {
         mask(sight, 0, time, time)
     } else {
         // Padding lies behind a sequence: only without causality does anything see it.
-        plan.lens.iter().flat_map(|len| (0..time * time).map(|i| if i % time < *len { 0.0 } else { -1e30 })).collect()
+        lens.iter().flat_map(|len| (0..time * time).map(|i| if i % time < *len { 0.0 } else { -1e30 })).collect()
     };
     let shape = [masks.len() / (time * time).max(1), 1, time, time];
     let mask: Tensor<4> = Tensor::from_data(TensorData::new(masks, shape), &device);

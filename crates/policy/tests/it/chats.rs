@@ -24,7 +24,7 @@ fn conversation(case: &Value) -> Conversation {
 fn template(source: &str) -> ChatTemplate {
     let tokens = [("bos_token", "<s>"), ("eos_token", "</s>")];
     let tokens = tokens.map(|(name, token)| (name.to_owned(), token.to_owned())).to_vec();
-    ChatTemplate { source: source.to_owned(), tokens }
+    ChatTemplate { source: source.to_owned(), tokens, today: None }
 }
 
 #[test]

@@ -114,3 +114,43 @@ fn half_precision_on_the_cpu_is_refused() {
     let error = rlar_policy::device_in("cpu", rlar_policy::Precision::Bf16).unwrap_err().to_string();
     assert!(error.contains("bf16") && error.contains("f32"), "{error}");
 }
+
+/// Three replies to one prompt and two to another: `together` side by side, or so that no prompt follows itself.
+fn groups(together: bool) -> Vec<Sequence<'static>> {
+    let long: &[u32] = &[5, 9, 200, 31, 7, 7, 12, 90];
+    let short: &[u32] = &[44, 3];
+    let replies: [(&[u32], &[u32]); 5] =
+        [(long, &[17, 3]), (long, &[8]), (long, &[1, 2, 3, 250]), (short, &[9, 9, 8, 5, 60]), (short, &[4, 4])];
+    let order = if together { [0, 1, 2, 3, 4] } else { [0, 3, 1, 4, 2] };
+    order.map(|i| Sequence { prompt: replies[i].0, completion: replies[i].1 }).to_vec()
+}
+
+#[test]
+fn a_prompt_that_is_run_once_for_its_group_gives_the_same_log_probs_and_gradients() {
+    let both = |ops| {
+        [true, false].map(|together| {
+            let tracked = tiny::decoder(ops).tracked();
+            let scored = tracked.score(&groups(together), 0.8);
+            let mut gradients = Gradients::default();
+            gradients.accumulate(tracked.weights(), &(scored.log_probs.clone().sum() + scored.entropies.sum() * 0.3));
+            let mut log_probs = floats(scored.log_probs.inner());
+            log_probs.sort_by(f32::total_cmp);
+            (log_probs, gradients.to_map())
+        })
+    };
+    for ops in [Ops::Fused, Ops::Plain] {
+        let [together, apart] = both(ops);
+        for (a, b) in together.0.iter().zip(&apart.0) {
+            assert!((a - b).abs() < 2e-5, "{ops:?}: {a} is not {b}");
+        }
+        for (name, apart) in &apart.1 {
+            let off: f32 = together.1[name].iter().zip(apart).map(|(a, b)| (a - b).powi(2)).sum();
+            let whole: f32 = apart.iter().map(|x| x * x).sum();
+            assert!(
+                whole > 0.0 && (off / whole).sqrt() < 1e-4,
+                "{ops:?} {name}: relative error {}",
+                (off / whole).sqrt()
+            );
+        }
+    }
+}

@@ -6,6 +6,9 @@ mod oracle;
 
 mod bad_input;
 mod commands;
+mod kills;
+mod learners;
+mod rewards_gone_wrong;
 mod training;
 
 use std::path::Path;

@@ -20,16 +20,21 @@ fn short(folder: &Path) -> String {
 }
 
 /// Metrics without what a clock decides.
-fn metrics(folder: &Path) -> Vec<Value> {
+pub fn metrics(folder: &Path) -> Vec<Value> {
     let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
-    let strip = |line: &str| {
+    let record = |line: &str| {
         let mut v: Value = serde_json::from_str(line).unwrap();
-        let map = v.as_object_mut().unwrap();
-        map.remove("seconds");
-        map.remove("tokens_per_second");
+        strip(&mut v);
         v
     };
-    text.lines().map(strip).collect()
+    text.lines().map(record).collect()
+}
+
+/// Takes out what a clock decides.
+pub fn strip(record: &mut Value) {
+    for clock in ["seconds", "tokens_per_second", "time", "memory"] {
+        record.as_object_mut().unwrap().remove(clock);
+    }
 }
 
 fn steps(folder: &Path, records: &str) -> usize {
@@ -61,7 +66,7 @@ fn the_smoke_job_learns_and_keeps_what_it_did() {
     assert!(out.status.success(), "{}", text(&out.stderr));
     assert!(text(&out.stdout).contains("held-out accuracy"));
     let path = folder.path().join("smoke");
-    let rewards: Vec<f64> = metrics(&path).iter().map(|m| m["reward"].as_f64().unwrap()).collect();
+    let rewards: Vec<f64> = metrics(&path).iter().map(|m| m["reward"]["mean"].as_f64().unwrap()).collect();
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
     let (early, late) = (mean(&rewards[..20]), mean(&rewards[rewards.len() - 20..]));
     assert!(late > early + 0.2, "reward {early:.3} at first, {late:.3} at the end");
@@ -70,41 +75,12 @@ fn the_smoke_job_learns_and_keeps_what_it_did() {
     }
     let assignments = fs::read_to_string(path.join("assignments.jsonl")).unwrap();
     assert!(assignments.lines().all(|l| l.contains("\"why\"")) && assignments.lines().count() == 100);
-    assert!(fs::read_to_string(path.join("rollouts.jsonl")).unwrap().contains("\"verdicts\""));
+    assert!(path.join("rollouts/step-000001.parquet").exists() && path.join("rollouts/step-000300.parquet").exists());
+    assert!(path.join("tensorboard/events.out.tfevents.rlar").exists());
     let said = run(folder.path(), &["generate", "--model", "smoke/final", "--prompt", "2 + 2 =", "--temperature", "0"]);
     assert!(said.status.success(), "{}", text(&said.stderr));
     let measured = run(folder.path(), &["eval", "--config", "smoke.yaml", "--model", "smoke/final"]);
     assert!(text(&measured.stdout).contains("digits"), "{}", text(&measured.stderr));
-}
-
-#[test]
-fn a_run_that_was_killed_and_resumed_ends_as_an_unbroken_one() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = short(folder.path());
-    let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
-    assert!(whole.status.success(), "{}", text(&whole.stderr));
-    let broken = folder.path().join("broken");
-    let mut child = start(folder.path(), &config, "broken");
-    // Once in the warm-up, twice between checkpoints of the training.
-    for (records, kill_at) in [("warmup.jsonl", 17), ("metrics.jsonl", 11), ("metrics.jsonl", 30)] {
-        wait_for(&mut child, &broken, records, kill_at);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let again = ["train", "--config", config.as_str(), "--run", "broken", "--resume"];
-        child = rlar(folder.path(), &again).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    }
-    let last = child.wait_with_output().unwrap();
-    assert!(last.status.success(), "{}", text(&last.stderr));
-    assert_eq!(metrics(&folder.path().join("whole")), metrics(&broken));
-    let weights = |name: &str| fs::read(folder.path().join(name).join("final/model.safetensors")).unwrap();
-    assert!(weights("whole") == weights("broken"), "the final weights differ");
-    let report = |name: &str| -> Value {
-        let mut v: Value =
-            serde_json::from_slice(&fs::read(folder.path().join(name).join("report.json")).unwrap()).unwrap();
-        v.as_object_mut().unwrap().remove("seconds");
-        v
-    };
-    assert_eq!(report("whole"), report("broken"));
 }
 
 #[cfg(unix)]

@@ -4,11 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use rlar_run::{RunError, RunFolder, write_atomic};
+use rlar_run::{Disk, RunError, RunFolder, write_atomic};
 use serde_json::json;
 
 fn open(path: &Path, resume: bool) -> Result<RunFolder, RunError> {
-    RunFolder::open(path, resume)
+    RunFolder::open(path, resume, Disk::default())
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn an_earlier_run_is_neither_overwritten_nor_invented() {
     // Without a checkpoint nothing is lost by starting again.
     open(folder.path(), false).unwrap().write("config.yaml", b"x").unwrap();
     let run = open(folder.path(), false).unwrap();
-    run.checkpoints().save(1, &[("weights", b"x".to_vec())], 1).unwrap();
+    run.checkpoints().save(1, &[("weights".into(), b"x".to_vec())]).unwrap();
     drop(run);
     assert!(open(folder.path(), false).unwrap_err().to_string().contains("--resume"));
     open(folder.path(), true).unwrap();
@@ -81,7 +81,8 @@ fn old_checkpoints_go_and_a_damaged_one_falls_back() {
     let checkpoints = open(folder.path(), false).unwrap().checkpoints();
     assert!(checkpoints.newest().unwrap().0.is_none());
     for step in 1..=4 {
-        checkpoints.save(step, &[("weights", vec![step as u8; 100])], 2).unwrap();
+        checkpoints.save(step, &[("weights".into(), vec![step as u8; 100])]).unwrap();
+        checkpoints.keep(2, &[]).unwrap();
     }
     let names = |p: &Path| fs::read_dir(p).unwrap().count();
     assert_eq!(names(&folder.path().join("checkpoints")), 2);
@@ -91,4 +92,121 @@ fn old_checkpoints_go_and_a_damaged_one_falls_back() {
     let newest = newest.unwrap();
     assert_eq!((newest.step, newest.read("weights").unwrap()), (3, vec![3; 100]));
     assert!(damaged[0].contains("step-000004") && damaged[0].contains("recorded hash"));
+}
+
+#[test]
+fn the_best_checkpoints_stay_beside_the_newest() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoints = open(folder.path(), false).unwrap().checkpoints();
+    for step in 1..=6 {
+        checkpoints.save(step, &[("a/b".into(), vec![step as u8])]).unwrap();
+        let oldest = checkpoints.keep(2, &[2]).unwrap();
+        assert_eq!(oldest, Some(step.saturating_sub(1).max(1)));
+    }
+    let mut left: Vec<_> =
+        fs::read_dir(folder.path().join("checkpoints")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["step-000002", "step-000005", "step-000006"]);
+    assert_eq!(checkpoints.newest().unwrap().0.unwrap().read("a/b").unwrap(), [6]);
+}
+
+#[test]
+fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = open(folder.path(), false).unwrap();
+    let mut journal = run.journal(false).unwrap();
+    for step in 1..=4u64 {
+        journal.record(step, "batch", &vec![0.1f64 * step as f64; 3]).unwrap();
+    }
+    journal.record(4, "measured", &json!({ "accuracy": 0.5 })).unwrap();
+    drop(journal);
+    let path = folder.path().join("journal.jsonl");
+    // A kill in the middle of a write leaves half an entry, which nobody has used.
+    fs::write(&path, fs::read_to_string(&path).unwrap() + "[5,\"batch\",[0.").unwrap();
+    let mut journal = run.journal(true).unwrap();
+    assert_eq!(journal.recall::<Vec<f64>>(3, "batch").unwrap(), Some(vec![0.1f64 * 3.0; 3]));
+    assert_eq!(journal.recall::<Vec<f64>>(3, "batch").unwrap(), None, "an entry is used once");
+    assert!(journal.holds(4) && !journal.holds(5));
+    journal.forget(3).unwrap();
+    journal.record(5, "batch", &1.5).unwrap();
+    drop(journal);
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
+    let mut journal = run.journal(true).unwrap();
+    assert_eq!(journal.recall::<f64>(5, "batch").unwrap(), Some(1.5));
+    assert_eq!(journal.recall::<serde_json::Value>(4, "measured").unwrap(), Some(json!({ "accuracy": 0.5 })));
+    drop(journal);
+    assert!(!run.journal(false).unwrap().holds(4), "a fresh run has nothing to recall");
+}
+
+/// The events of a file as its format says: length, its checksum, data, its checksum.
+fn events(path: &Path) -> Vec<Vec<u8>> {
+    let bytes = fs::read(path).unwrap();
+    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    // CRC-32C bit by bit, masked as TensorFlow does it.
+    let crc = |data: &[u8]| {
+        let mut crc = !0u32;
+        for b in data {
+            crc ^= u32::from(*b);
+            for _ in 0..8 {
+                crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+            }
+        }
+        (!crc).rotate_right(15).wrapping_add(0xa282_ead8)
+    };
+    let (mut at, mut out) = (0, Vec::new());
+    while at < bytes.len() {
+        let n = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
+        assert_eq!(word(at + 8), crc(&bytes[at..at + 8]));
+        assert_eq!(word(at + 12 + n), crc(&bytes[at + 12..at + 12 + n]));
+        out.push(bytes[at + 12..at + 12 + n].to_vec());
+        at += 16 + n;
+    }
+    out
+}
+
+#[test]
+fn event_files_have_the_format_that_tensorboard_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = open(folder.path(), false).unwrap();
+    let mut file = run.events(1.5).unwrap();
+    file.scalars(300, 2.5, &[("a/b".into(), 0.25)]).unwrap();
+    let events = events(&folder.path().join("tensorboard/events.out.tfevents.rlar"));
+    assert_eq!(events.len(), 2);
+    assert!(events[0].ends_with(b"brain.Event:2"));
+    // wall_time (1), step (2), summary (5) with one value: tag (1), simple_value (2).
+    let mut want = vec![0x09];
+    want.extend(2.5f64.to_le_bytes());
+    want.extend([0x10, 0xac, 0x02, 0x2a, 0x0c, 0x0a, 0x0a, 0x0a, 0x03]);
+    want.extend(b"a/b");
+    want.push(0x15);
+    want.extend(0.25f32.to_le_bytes());
+    assert_eq!(events[1], want);
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_then_named() {
+    if !Path::new("/dev/full").exists() {
+        println!("skipped: this system has no /dev/full");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk { wait: std::time::Duration::from_millis(700) };
+    let run = RunFolder::open(folder.path(), false, disk).unwrap();
+    std::os::unix::fs::symlink("/dev/full", folder.path().join("a.tmp")).unwrap();
+    let began = std::time::Instant::now();
+    let error = run.write("a", b"new").unwrap_err();
+    assert!(matches!(error, RunError::Full { .. }) && error.to_string().contains("`run.disk_wait`"), "{error}");
+    assert!(began.elapsed() >= std::time::Duration::from_millis(500), "it did not wait");
+    // Room comes back while a write waits.
+    let disk = Disk { wait: std::time::Duration::from_mins(1) };
+    drop(run);
+    let run = RunFolder::open(folder.path(), false, disk).unwrap();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| run.write("a", b"new"));
+        std::thread::sleep(std::time::Duration::from_millis(600));
+        assert!(!writing.is_finished());
+        fs::remove_file(folder.path().join("a.tmp")).unwrap();
+        writing.join().unwrap().unwrap();
+    });
+    assert_eq!(fs::read(folder.path().join("a")).unwrap(), b"new");
 }

@@ -6,6 +6,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Rope, View, exp, matmul, max, sum};
+use crate::ops::packing::{Packing, Part};
 
 simd!(
 /// Row `r` of `p` becomes the softmax of the scores that query `start + r` may see, times `scale`; the rest
@@ -208,34 +209,58 @@ pub struct AttentionSaved {
     pub q: Vec<f32>,
     /// Rotated keys `[n, kv_width]`.
     pub k: Vec<f32>,
-    /// Probabilities: per sequence of length `t`, `[query, t, t]`.
+    /// Probabilities: per tree, for each of its parts of `t` rows after `s` rows of the trunk, `[query, t, s + t]`.
     pub p: Vec<Vec<f32>>,
 }
 
-/// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and
-/// `v` `[n, kv_width]`, where sequence `i` owns `lens[i]` consecutive rows. Gives `[n, query_width]`.
-pub fn attention(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, lens: &[usize]) -> (Vec<f32>, AttentionSaved) {
+/// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and `v` `[n, kv_width]`, where tree `i` owns
+/// consecutive rows. Gives `[n, query_width]`.
+pub fn attention(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, packing: &Packing) -> (Vec<f32>, AttentionSaved) {
     let heads = sight.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let (mut q, mut k, mut out) = (q.to_vec(), k.to_vec(), vec![0f32; q.len()]);
-    let starts = offsets(lens);
-    let p = split(&mut q, lens, qw)
+    let lens = packing.lens();
+    let starts = offsets(&lens);
+    let p = split(&mut q, &lens, qw)
         .into_par_iter()
-        .zip(split(&mut k, lens, kw))
-        .zip(split(&mut out, lens, qw))
-        .zip(lens.par_iter().zip(&starts))
-        .map(|(((q, k), out), (&t, &start))| {
-            sight.rotate(q, qw, 0);
-            sight.rotate(k, kw, 0);
-            let v = &v[start * kw..(start + t) * kw];
-            let mut p = vec![0f32; heads.query * t * t];
-            for (h, p) in p.chunks_exact_mut(t * t).enumerate() {
-                let kv = h / group * dim;
-                matmul([t, dim, t], View::rows(&q[h * dim..], qw), View::rows(&k[kv..], kw).t(), p, t, false, false);
-                softmax_seen(p, t, 0, sight);
-                matmul([t, t, dim], View::rows(p, t), View::rows(&v[kv..], kw), &mut out[h * dim..], qw, false, false);
+        .zip(split(&mut k, &lens, kw))
+        .zip(split(&mut out, &lens, qw))
+        .zip(packing.trees().par_iter().zip(&starts))
+        .map(|(((q, k), out), (tree, &start))| {
+            let v = &v[start * kw..(start + tree.rows()) * kw];
+            let size = |part: Part| heads.query * part.rows * (part.seen + part.rows);
+            let mut all = vec![0f32; tree.parts().map(size).sum()];
+            let mut rest = all.as_mut_slice();
+            for part in tree.parts() {
+                let (t, seen, at) = (part.rows, part.seen, part.start);
+                let total = seen + t;
+                sight.rotate(&mut q[at * qw..(at + t) * qw], qw, seen);
+                sight.rotate(&mut k[at * kw..(at + t) * kw], kw, seen);
+                let (here, after) = std::mem::take(&mut rest).split_at_mut(size(part));
+                rest = after;
+                for (h, p) in here.chunks_exact_mut(t * total).enumerate() {
+                    let (kv, at_q, at_kv) = (h / group * dim, at * qw + h * dim, at * kw + h / group * dim);
+                    let (query, out) = (View::rows(&q[at_q..], qw), &mut out[at_q..]);
+                    if seen > 0 {
+                        matmul([t, dim, seen], query, View::rows(&k[kv..], kw).t(), p, total, false, false);
+                    }
+                    matmul([t, dim, t], query, View::rows(&k[at_kv..], kw).t(), &mut p[seen..], total, false, false);
+                    softmax_seen(p, total, seen, sight);
+                    matmul(
+                        [t, t, dim],
+                        View::rows(&p[seen..], total),
+                        View::rows(&v[at_kv..], kw),
+                        out,
+                        qw,
+                        false,
+                        false,
+                    );
+                    if seen > 0 {
+                        matmul([t, seen, dim], View::rows(p, total), View::rows(&v[kv..], kw), out, qw, true, false);
+                    }
+                }
             }
-            p
+            all
         })
         .collect();
     (out, AttentionSaved { q, k, p })
@@ -268,24 +293,33 @@ fn attend_tiles(
 }
 
 /// [`attention`] where nothing has to be kept for a backward pass.
-pub fn attention_forgetting(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, lens: &[usize]) -> Vec<f32> {
+pub fn attention_forgetting(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, packing: &Packing) -> Vec<f32> {
     let heads = sight.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let (mut q, mut k, mut out) = (q.to_vec(), k.to_vec(), vec![0f32; q.len()]);
-    let starts = offsets(lens);
-    split(&mut q, lens, qw)
+    let lens = packing.lens();
+    let starts = offsets(&lens);
+    split(&mut q, &lens, qw)
         .into_par_iter()
-        .zip(split(&mut k, lens, kw))
-        .zip(split(&mut out, lens, qw))
-        .zip(lens.par_iter().zip(&starts))
-        .for_each(|(((q, k), out), (&t, &start))| {
-            sight.rotate(q, qw, 0);
-            sight.rotate(k, kw, 0);
-            let v = &v[start * kw..(start + t) * kw];
+        .zip(split(&mut k, &lens, kw))
+        .zip(split(&mut out, &lens, qw))
+        .zip(packing.trees().par_iter().zip(&starts))
+        .for_each(|(((q, k), out), (tree, &start))| {
+            let v = &v[start * kw..(start + tree.rows()) * kw];
             let mut scores = Vec::new();
-            for h in 0..heads.query {
-                let (at, kv) = (h * dim, h / group * dim);
-                attend_tiles([&q[at..], &k[kv..], &v[kv..]], (t, 0), (qw, kw), sight, &mut scores, &mut out[at..]);
+            for part in tree.parts() {
+                let (t, seen, at) = (part.rows, part.seen, part.start);
+                sight.rotate(&mut q[at * qw..(at + t) * qw], qw, seen);
+                sight.rotate(&mut k[at * kw..(at + t) * kw], kw, seen);
+                // A branch's keys and values follow its trunk's only in a copy.
+                let joined = |x: &[f32]| [&x[..seen * kw], &x[at * kw..(at + t) * kw]].concat();
+                let copies = (seen > 0).then(|| (joined(k), joined(v)));
+                let (k, v) = copies.as_ref().map_or((&k[at * kw..], &v[at * kw..]), |(k, v)| (k, v));
+                for h in 0..heads.query {
+                    let (at, kv) = (at * qw + h * dim, h / group * dim);
+                    let held = [&q[at..], &k[kv..], &v[kv..]];
+                    attend_tiles(held, (t, seen), (qw, kw), sight, &mut scores, &mut out[at..]);
+                }
             }
         });
     out
@@ -297,34 +331,61 @@ pub fn attention_backward(
     v: &[f32],
     g: &[f32],
     sight: &Sight,
-    lens: &[usize],
+    packing: &Packing,
 ) -> [Vec<f32>; 3] {
     let heads = sight.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let (mut dq, mut dk, mut dv) = (vec![0f32; saved.q.len()], vec![0f32; saved.k.len()], vec![0f32; v.len()]);
-    let starts = offsets(lens);
-    split(&mut dq, lens, qw)
+    let lens = packing.lens();
+    let starts = offsets(&lens);
+    split(&mut dq, &lens, qw)
         .into_par_iter()
-        .zip(split(&mut dk, lens, kw))
-        .zip(split(&mut dv, lens, kw))
-        .zip(lens.par_iter().zip(&starts).zip(&saved.p))
-        .for_each(|(((dq, dk), dv), ((&t, &start), p))| {
+        .zip(split(&mut dk, &lens, kw))
+        .zip(split(&mut dv, &lens, kw))
+        .zip(packing.trees().par_iter().zip(&starts).zip(&saved.p))
+        .for_each(|(((dq, dk), dv), ((tree, &start), p))| {
             let rows = |x, w: usize| -> &[f32] {
                 let x: &[f32] = x;
-                &x[start * w..(start + t) * w]
+                &x[start * w..(start + tree.rows()) * w]
             };
             let (q, k, v, g) = (rows(&saved.q, qw), rows(&saved.k, kw), rows(v, kw), rows(g, qw));
-            let mut ds = vec![0f32; t * t];
-            for (h, p) in p.chunks_exact(t * t).enumerate() {
-                let (at, kv, add) = (h * dim, h / group * dim, h % group > 0);
-                matmul([t, t, dim], View::rows(p, t).t(), View::rows(&g[at..], qw), &mut dv[kv..], kw, add, false);
-                matmul([t, dim, t], View::rows(&g[at..], qw), View::rows(&v[kv..], kw).t(), &mut ds, t, false, false);
-                softmax_backward(p, &mut ds, t, sight.scale);
-                matmul([t, t, dim], View::rows(&ds, t), View::rows(&k[kv..], kw), &mut dq[at..], qw, false, false);
-                matmul([t, t, dim], View::rows(&ds, t).t(), View::rows(&q[at..], qw), &mut dk[kv..], kw, add, false);
+            let mut p = p.as_slice();
+            let mut ds = Vec::new();
+            for part in tree.parts() {
+                let (t, seen, at) = (part.rows, part.seen, part.start);
+                let total = seen + t;
+                ds.resize(t * total, 0.0);
+                for h in 0..heads.query {
+                    let (here, rest) = p.split_at(t * total);
+                    p = rest;
+                    // The first head of a key's group writes its gradient, the others add.
+                    let add = h % group > 0;
+                    let (kv, at_q, at_kv) = (h / group * dim, at * qw + h * dim, at * kw + h / group * dim);
+                    let (query, g) = (View::rows(&q[at_q..], qw), View::rows(&g[at_q..], qw));
+                    let own = View::rows(&here[seen..], total);
+                    matmul([t, t, dim], own.t(), g, &mut dv[at_kv..], kw, add, false);
+                    matmul([t, dim, t], g, View::rows(&v[at_kv..], kw).t(), &mut ds[seen..], total, false, false);
+                    if seen > 0 {
+                        let trunk = View::rows(here, total);
+                        matmul([seen, t, dim], trunk.t(), g, &mut dv[kv..], kw, true, false);
+                        matmul([t, dim, seen], g, View::rows(&v[kv..], kw).t(), &mut ds, total, false, false);
+                    }
+                    softmax_backward(here, &mut ds, total, sight.scale);
+                    let own = View::rows(&ds[seen..], total);
+                    matmul([t, t, dim], own, View::rows(&k[at_kv..], kw), &mut dq[at_q..], qw, false, false);
+                    matmul([t, t, dim], own.t(), query, &mut dk[at_kv..], kw, add, false);
+                    if seen > 0 {
+                        let trunk = View::rows(&ds, total);
+                        matmul([t, seen, dim], trunk, View::rows(&k[kv..], kw), &mut dq[at_q..], qw, true, false);
+                        matmul([seen, t, dim], trunk.t(), query, &mut dk[kv..], kw, true, false);
+                    }
+                }
             }
-            sight.rotate_back(dq, qw, 0);
-            sight.rotate_back(dk, kw, 0);
+            for part in tree.parts() {
+                let (from, to) = (part.start, part.start + part.rows);
+                sight.rotate_back(&mut dq[from * qw..to * qw], qw, part.seen);
+                sight.rotate_back(&mut dk[from * kw..to * kw], kw, part.seen);
+            }
         });
     [dq, dk, dv]
 }

@@ -1,0 +1,144 @@
+//! A batch of rollouts: prompts drawn, replies sampled and, while the others are still being written, scored.
+
+use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rlar_data::{Completion, Example};
+use rlar_policy::{Policy, Request};
+use rlar_rewards::{Orchestrator, Outcome, RewardError, Scores};
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+use crate::config::Config;
+use crate::objective::soft_overlong;
+use crate::rollout::{Group, Rollout, draw};
+use crate::schedule::{self, mix};
+
+/// What a step learns from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Batch {
+    /// The groups.
+    pub groups: Vec<Group>,
+    /// Steps of the policy that drew them.
+    pub policy: u64,
+    /// Prompts drawn by the run when the batch was whole.
+    pub cursor: u64,
+    /// Groups without spread that were replaced.
+    pub replaced: usize,
+    /// Seconds of sampling, scoring beside it included.
+    pub sampling: f64,
+    /// Seconds of scoring after the last reply was drawn.
+    pub scoring: f64,
+}
+
+/// Name of the penalty for length, which counts as one more tool.
+pub const SOFT_OVERLONG: &str = "soft_overlong";
+
+/// Where batches come from.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// The config.
+    pub config: &'a Config,
+    /// Prompts to train on.
+    pub examples: &'a [Example],
+    /// Their tokens.
+    pub prompts: &'a [Vec<u32>],
+    /// Reward tools.
+    pub rewards: &'a mut Orchestrator,
+}
+
+impl Source<'_> {
+    /// Draws and scores the batch of step `step` (from 0) with a policy that has `policy_steps` behind it; `cursor`
+    /// prompts were drawn before. A reply's random numbers depend on seed, step and its place in the batch only.
+    pub fn collect(&mut self, policy: &Policy, policy_steps: u64, step: u64, cursor: u64) -> Result<Batch, TrainError> {
+        let (config, t) = (self.config, &self.config.train);
+        let wanted = t.prompts.min(self.examples.len());
+        let rounds = config.algorithm.dynamic_sampling;
+        let mut batch =
+            Batch { groups: Vec::new(), policy: policy_steps, cursor, replaced: 0, sampling: 0.0, scoring: 0.0 };
+        let mut drawn = 0;
+        for _ in 0..=rounds {
+            let missing = wanted - batch.groups.len();
+            let chosen = schedule::draw(self.examples.len(), missing, batch.cursor, config.seed);
+            batch.cursor += missing as u64;
+            let seeds = |i: usize| (0..t.group_size).map(|s| mix(&[config.seed, step, i as u64, s as u64])).collect();
+            let request =
+                |(i, e): (usize, &usize)| Request { prompt: self.prompts[*e].clone(), seeds: seeds(drawn + i) };
+            let requests: Vec<Request> = chosen.iter().enumerate().map(request).collect();
+            drawn += missing;
+            let fresh = self.draw_and_score(policy, &chosen, &requests, &mut batch)?;
+            let (kept, flat): (Vec<Group>, Vec<Group>) =
+                fresh.into_iter().partition(|g| rounds == 0 || g.scored().has_spread());
+            batch.replaced += flat.len();
+            batch.groups.extend(kept);
+            if batch.groups.len() == wanted {
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    fn draw_and_score(
+        &mut self,
+        policy: &Policy,
+        chosen: &[usize],
+        requests: &[Request],
+        batch: &mut Batch,
+    ) -> Result<Vec<Group>, TrainError> {
+        let began = Instant::now();
+        let sampling = &self.config.sampling;
+        let (rewards, examples) = (&mut *self.rewards, self.examples);
+        let patience = Duration::from_secs_f64(self.config.rewards.step_deadline);
+        let deadline = OnceLock::new();
+        let over = &|| deadline.get().is_some_and(|d| Instant::now() >= *d);
+        let (send, replies) = mpsc::channel();
+        let (samples, scores, sampling_took) = std::thread::scope(|scope| {
+            let scorer = scope.spawn(move || {
+                let mut scores: Vec<Vec<Scores>> =
+                    requests.iter().map(|r| vec![Scores::default(); r.seeds.len()]).collect();
+                while let Ok(first) = replies.recv() {
+                    let waiting: Vec<(usize, usize, Completion)> =
+                        std::iter::once(first).chain(replies.try_iter()).collect();
+                    let items: Vec<_> = waiting.iter().map(|(i, _, c)| (&examples[chosen[*i]], c)).collect();
+                    for ((i, index, _), scored) in waiting.iter().zip(rewards.score_until(&items, over)?) {
+                        scores[*i][*index] = scored;
+                    }
+                }
+                Ok::<_, RewardError>(scores)
+            });
+            let mut tell = |i: usize, index: usize, text: String| {
+                // The scorer has gone only when it has an error to give.
+                let _ = send.send((i, index, Completion::whole(text)));
+            };
+            let samples = draw(policy, requests, sampling, &mut tell);
+            let took = began.elapsed();
+            deadline.get_or_init(|| Instant::now() + patience);
+            drop(send);
+            let scores = scorer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (samples, scores, took)
+        });
+        let (samples, scores) = (samples?, scores?);
+        batch.sampling += sampling_took.as_secs_f64();
+        batch.scoring += (began.elapsed() - sampling_took).as_secs_f64();
+        let overlong = &self.config.algorithm.overlong;
+        let group = |((example, samples), scores): ((&usize, Vec<rlar_policy::Sample>), Vec<Scores>)| {
+            let rollout = |(s, mut scores): (rlar_policy::Sample, Scores)| {
+                if overlong.soft_tokens > 0 {
+                    let penalty = soft_overlong(s.tokens.len(), sampling.max_tokens, overlong.soft_tokens);
+                    scores.0.push((SOFT_OVERLONG.into(), overlong.weight, Outcome::Scored(penalty)));
+                }
+                Rollout {
+                    tokens: s.tokens,
+                    log_probs: s.log_probs,
+                    drawn_log_probs: s.drawn_log_probs,
+                    text: s.text,
+                    finish: s.finish,
+                    scores,
+                }
+            };
+            Group { example: *example, replies: samples.into_iter().zip(scores).map(rollout).collect() }
+        };
+        Ok(chosen.iter().zip(samples).zip(scores).map(group).collect())
+    }
+}

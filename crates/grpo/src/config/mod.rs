@@ -1,0 +1,175 @@
+//! The YAML of a job, checked whole before anything runs.
+
+mod algorithm;
+mod model;
+mod surroundings;
+mod training;
+
+use rlar_eval::Protocol;
+use rlar_policy::Precision;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use algorithm::{
+    Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlPlace, Overlong, Surrogate,
+};
+pub use model::{LoraConfig, ModelChoice, Scratch};
+pub use surroundings::{Agent, DataConfig, EvalConfig, RewardsConfig, RunConfig};
+pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupConfig};
+
+use crate::schedule::mix;
+
+/// The format that this build reads.
+pub const VERSION: u32 = 1;
+
+/// A job: what to train, on what, with which rewards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Version of this format: 1.
+    pub version: u32,
+    /// Seed of everything random.
+    #[serde(default)]
+    pub seed: u64,
+    /// Where tensors live: `cpu`, `cuda:0`, `cuda:1` …, or `auto`.
+    #[serde(default = "cpu")]
+    pub device: String,
+    /// What matrix products are computed in: `f32`, or `bf16` on a GPU.
+    #[serde(default)]
+    pub precision: Precision,
+    /// The run's folder and what is kept in it.
+    #[serde(default)]
+    pub run: RunConfig,
+    /// The policy to start from.
+    pub model: ModelChoice,
+    /// The data.
+    pub data: DataConfig,
+    /// Supervised fine-tuning before reinforcement learning; needs `data.demonstrations`.
+    #[serde(default)]
+    pub warmup: WarmupConfig,
+    /// Reward tools.
+    #[serde(default)]
+    pub rewards: RewardsConfig,
+    /// How replies are drawn.
+    #[serde(default)]
+    pub sampling: SamplingConfig,
+    /// Steps, sizes and budgets.
+    #[serde(default)]
+    pub train: TrainConfig,
+    /// How a policy learns from rewards.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// The optimizer.
+    #[serde(default)]
+    pub optimizer: OptimizerConfig,
+    /// Measuring held-out accuracy: before, after, and while training.
+    #[serde(default)]
+    pub eval: EvalConfig,
+}
+
+fn cpu() -> String {
+    "cpu".into()
+}
+
+impl Config {
+    /// How held-out accuracy is measured: sampled at the training temperature, and greedily.
+    pub fn protocols(&self) -> [Protocol; 2] {
+        let protocol = |temperature: f32, samples: usize| Protocol {
+            format: self.data.format,
+            sampling: self.sampling.at(temperature),
+            samples,
+            seed: mix(&[self.seed, 2]),
+            batch: self.sampling.batch,
+        };
+        [protocol(self.sampling.temperature, self.eval.samples), protocol(0.0, 1)]
+    }
+
+    /// The JSON Schema of the YAML.
+    pub fn schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    /// Values that are impossible together: key path and reason.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut say = |key: &str, message: String| found.push((key.to_owned(), message));
+        if self.version != VERSION {
+            say("version", format!("is {}; this build reads version {VERSION}", self.version));
+        }
+        if self.model.path.is_some() == self.model.scratch.is_some() {
+            say("model", "needs exactly one of `path` and `scratch`".into());
+        }
+        if let Some(lora) = &self.model.lora {
+            if self.model.scratch.is_some() {
+                say("model.lora", "adapts the model at `model.path`; one from scratch has nothing to keep".into());
+            } else if let Err(why) = lora.lora().check() {
+                say("model.lora", why);
+            }
+        }
+        if let Some(scratch) = &self.model.scratch {
+            if !scratch.hidden_size.is_multiple_of(2 * scratch.heads) {
+                let message = format!("{} is not a multiple of twice the {} heads", scratch.hidden_size, scratch.heads);
+                say("model.scratch.hidden_size", message);
+            } else if let Err(why) = scratch.model(scratch.vocab_size) {
+                say("model.scratch", why);
+            }
+            let untaught = self.data.demonstrations.is_none() || self.warmup.steps == 0;
+            if untaught && self.train.method == Method::Grpo {
+                say("warmup.steps", "a model from scratch needs `data.demonstrations` and some warm-up steps".into());
+            }
+            if self.sampling.max_tokens >= scratch.positions && self.train.method == Method::Grpo {
+                let message = format!(
+                    "{} leaves no room for a prompt in {} positions",
+                    self.sampling.max_tokens, scratch.positions
+                );
+                say("sampling.max_tokens", message);
+            }
+        }
+        if self.data.demonstrations.is_none() && (self.warmup.steps > 0 || self.train.method == Method::Sft) {
+            say("data", "supervised fine-tuning needs `demonstrations`".into());
+        }
+        if self.train.method == Method::Grpo && self.data.train.is_none() {
+            say("data", "`grpo` needs prompts to train on: `train`".into());
+        }
+        if self.train.method == Method::RewardModel {
+            if self.data.preferences.is_none() {
+                say("data", "`reward_model` needs `preferences`".into());
+            }
+            if self.model.lora.is_some() {
+                say("model.lora", "a reward model is trained whole".into());
+            }
+            if self.warmup.steps > 0 {
+                say(
+                    "warmup.steps",
+                    "a reward model has no warm-up; train the language model first with `rlar sft`".into(),
+                );
+            }
+        }
+        if !self.train.prompts.is_multiple_of(self.train.minibatches) {
+            let message =
+                format!("{} does not divide the {} prompts of a step", self.train.minibatches, self.train.prompts);
+            say("train.minibatches", message);
+        }
+        let measures = self.data.heldout.is_some() && self.eval.every > 0;
+        for (key, asked) in [("run.keep_best", self.run.keep_best > 0), ("eval.patience", self.eval.patience > 0)] {
+            if asked && !measures {
+                say(key, "needs `data.heldout` and `eval.every`".into());
+            }
+        }
+        found.extend(self.algorithm.problems(&self.train, &self.sampling));
+        let mut say = |key: &str, message: String| found.push((key.to_owned(), message));
+        if self.device != "auto"
+            && self.device != "cpu"
+            && self.device.strip_prefix("cuda:").is_none_or(|n| n.parse::<usize>().is_err())
+        {
+            say("device", format!("`{}` is not one of: cpu, cuda:0, cuda:1 …, auto", self.device));
+        }
+        if !(self.train.max_minutes >= 0.0 && self.train.max_minutes.is_finite()) {
+            say("train.max_minutes", format!("{} is not a time; 0 is no limit", self.train.max_minutes));
+        }
+        if self.run.folder.trim().is_empty() {
+            say("run.folder", "is empty".into());
+        }
+        found
+    }
+}

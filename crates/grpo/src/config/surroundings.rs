@@ -1,0 +1,141 @@
+//! What surrounds the training: the run's folder, the data, the reward tools, the measuring.
+
+use rlar_eval::PromptFormat;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The run's folder and what is kept in it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunConfig {
+    /// The folder, relative to the current one.
+    pub folder: String,
+    /// Steps between checkpoints.
+    #[schemars(range(min = 1))]
+    pub checkpoint_every: u64,
+    /// Newest checkpoints that are kept.
+    #[schemars(range(min = 1))]
+    pub keep_last: usize,
+    /// Checkpoints that are kept beside them, those with the best held-out accuracy; needs `eval.every`.
+    pub keep_best: usize,
+    /// Steps between files of rollouts.
+    #[schemars(range(min = 1))]
+    pub rollouts_every: u64,
+    /// Longest wait for room on a full disk, in seconds.
+    #[schemars(range(min = 0, max = 604_800))]
+    pub disk_wait: f64,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            folder: "runs/run".into(),
+            checkpoint_every: 25,
+            keep_last: 2,
+            keep_best: 0,
+            rollouts_every: 1,
+            disk_wait: 600.0,
+        }
+    }
+}
+
+/// The data. A path is looked for as given, then beside the config file and one folder up, then among the
+/// files embedded in the binary.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// JSONL of prompts with references, to train on with `grpo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// JSONL of prompts with references to measure on; with `reward_model`, of pairs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heldout: Option<String>,
+    /// JSONL of prompts with replies to imitate, or of conversations whose assistant turns are imitated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demonstrations: Option<String>,
+    /// JSONL of prompts with a chosen and a rejected reply, for `reward_model`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferences: Option<String>,
+    /// How messages become text.
+    #[serde(default = "chat")]
+    pub format: PromptFormat,
+}
+
+fn chat() -> PromptFormat {
+    PromptFormat::Chat
+}
+
+/// Reward tools.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RewardsConfig {
+    /// Folder with the tools; the curated tools of rlar when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub library: Option<String>,
+    /// Who chooses tools: `builtin`.
+    pub agent: Agent,
+    /// Addresses of further tool cards for `rlar fetch-rewards`.
+    pub sources: Vec<String>,
+    /// Python packages that verifiers may import, as pip writes them (`sympy`, `sympy==1.13.1`); installed at first use.
+    pub packages: Vec<String>,
+    /// Longest time for one score, in seconds.
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 3600))]
+    pub deadline: f64,
+    /// Longest time that scoring may go on after a step's last reply is drawn, in seconds; what has no score then has
+    /// failed.
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 86400))]
+    pub step_deadline: f64,
+    /// Share of failed scores of one tool in one step above which the run stops, from 0 to 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub failure_limit: f64,
+}
+
+/// Who chooses tools.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Agent {
+    /// Features of prompt and reference; offline and deterministic.
+    Builtin,
+}
+
+impl Default for RewardsConfig {
+    fn default() -> Self {
+        Self {
+            library: None,
+            agent: Agent::Builtin,
+            sources: Vec::new(),
+            packages: Vec::new(),
+            deadline: 2.0,
+            step_deadline: 60.0,
+            failure_limit: 0.2,
+        }
+    }
+}
+
+/// Measuring held-out accuracy: before, after, and while training.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvalConfig {
+    /// Sampled answers per example, at the training temperature.
+    #[schemars(range(min = 1))]
+    pub samples: usize,
+    /// Examples used, from the first; 0 is all.
+    pub limit: usize,
+    /// Steps between measurements while training; 0 measures before and after only.
+    pub every: u64,
+    /// The run stops when this many measurements in a row are no better than the best; 0 lets it go on.
+    pub patience: u64,
+}
+
+impl Default for EvalConfig {
+    fn default() -> Self {
+        Self { samples: 2, limit: 0, every: 0, patience: 0 }
+    }
+}
+
+impl EvalConfig {
+    /// How many of `available` examples are used.
+    pub fn examples(&self, available: usize) -> usize {
+        if self.limit == 0 { available } else { self.limit.min(available) }
+    }
+}

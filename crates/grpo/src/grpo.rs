@@ -1,0 +1,127 @@
+//! A step of GRPO: obtain a batch, learn from it, report.
+
+use std::time::Instant;
+
+use rlar_policy::{Decoder, Policy};
+use rlar_run::Journal;
+use serde_json::Value;
+
+use crate::TrainError;
+use crate::batch::{Batch, Source};
+use crate::learn::{Learned, learn};
+use crate::metrics;
+use crate::rollout::tool_statistics;
+use crate::state::State;
+
+/// What a step of GRPO needs beside the state.
+#[derive(Debug)]
+pub struct Grpo<'a> {
+    /// Where batches come from.
+    pub source: Source<'a>,
+    /// The reference of the KL, where there is one.
+    pub reference: Option<Decoder>,
+    /// The batch of the next step, where it is drawn one step ahead.
+    pub pending: Option<Batch>,
+}
+
+/// A step's batch, what became of it, and its record.
+#[derive(Debug)]
+pub struct Stepped {
+    /// What was learned from.
+    pub batch: Batch,
+    /// Advantages, by group and reply.
+    pub advantages: Vec<Vec<Option<f64>>>,
+    /// The record for `metrics.jsonl`.
+    pub record: Value,
+}
+
+impl Grpo<'_> {
+    /// One step.
+    pub fn step(&mut self, state: &mut State, lr: f32, journal: &mut Journal) -> Result<Stepped, TrainError> {
+        let step = state.ledger.step;
+        let config = self.source.config;
+        let batch = match self.pending.take() {
+            Some(batch) => batch,
+            None => obtain(&mut self.source, journal, &state.model.clone(), [step, step, state.ledger.cursor])?,
+        };
+        self.refuse_failing_tools(&batch, step + 1)?;
+        let clock = Instant::now();
+        let learned = if config.train.asynchronous && step + 1 < config.train.steps {
+            // The next batch is drawn by the policy before this step, while the step is taken.
+            let policy = state.model.clone();
+            let (prompts, source, cursor) = (self.source.prompts, &mut self.source, batch.cursor);
+            let (learned, next) = std::thread::scope(|scope| {
+                let ahead = scope.spawn(|| obtain(source, journal, &policy, [step, step + 1, cursor]));
+                let learned = learn(state, self.reference.as_ref(), &batch, prompts, config, lr);
+                let next = ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                (learned, next)
+            });
+            self.pending = Some(next?);
+            learned
+        } else {
+            learn(state, self.reference.as_ref(), &batch, self.source.prompts, config, lr)
+        };
+        let learned: Learned = learned.finite(step + 1)?;
+        let training = clock.elapsed().as_secs_f64();
+
+        let ledger = &mut state.ledger;
+        ledger.cursor = batch.cursor;
+        ledger.reply_tokens += batch.groups.iter().flat_map(|g| &g.replies).map(|r| r.tokens.len() as u64).sum::<u64>();
+        let flat = batch.groups.iter().all(|g| !g.scored().has_spread());
+        ledger.flat_steps = if flat { ledger.flat_steps + 1 } else { 0 };
+        ledger.seconds.sampling += batch.sampling;
+        ledger.seconds.scoring += batch.scoring;
+        ledger.seconds.training += training;
+        let record = metrics::record(&batch, &learned, ledger, config, lr, training);
+        if config.train.flat_steps > 0 && ledger.flat_steps >= config.train.flat_steps {
+            return Err(TrainError::Flat { steps: ledger.flat_steps, why: why_flat(&batch) });
+        }
+        Ok(Stepped { batch, advantages: learned.advantages, record })
+    }
+
+    fn refuse_failing_tools(&self, batch: &Batch, step: u64) -> Result<(), TrainError> {
+        for (tool, s) in tool_statistics(&batch.groups) {
+            if s.failed as f64 > self.source.config.rewards.failure_limit * s.asked as f64 {
+                let last = s.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
+                return Err(TrainError::ToolFails { step, tool, failed: s.failed, asked: s.asked, last });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The batch of a step: what the journal holds of it, or a fresh one, which the journal then holds.
+fn obtain(
+    source: &mut Source,
+    journal: &mut Journal,
+    policy: &Policy,
+    [policy_steps, step, cursor]: [u64; 3],
+) -> Result<Batch, TrainError> {
+    if let Some(batch) = journal.recall(step + 1, "batch")? {
+        return Ok(batch);
+    }
+    let batch = source.collect(policy, policy_steps, step, cursor)?;
+    journal.record(step + 1, "batch", &batch)?;
+    Ok(batch)
+}
+
+/// What the rewards of groups without spread look like.
+fn why_flat(batch: &Batch) -> String {
+    let replies = || batch.groups.iter().flat_map(|g| &g.replies);
+    let unscored = replies().filter(|r| r.scores.total().is_none()).count();
+    let totals: Vec<f64> = replies().filter_map(|r| r.scores.total()).collect();
+    let alike = batch.groups.iter().filter(|g| g.replies.windows(2).all(|w| w[0].text == w[1].text)).count();
+    let [low, high] = totals.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[l, h], x| [l.min(*x), h.max(*x)]);
+    if totals.is_empty() {
+        return format!("no reply of the last step has a score ({unscored} without one); see the tools' failures");
+    }
+    let groups = batch.groups.len();
+    if alike == groups {
+        return "all replies to a prompt are the same text; raise `sampling.temperature`".into();
+    }
+    format!(
+        "the rewards of the last step lie from {low} to {high} and are equal within every one of its {groups} groups: the \
+         task is too hard or too easy for this policy, or the tool tells nothing apart; look at the replies in \
+         `rollouts/`, then change prompts, tool, `train.group_size` or `sampling.temperature`"
+    )
+}

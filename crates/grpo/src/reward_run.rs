@@ -1,0 +1,103 @@
+//! A reward model's run: a language model gets a score in place of its vocabulary, and learns from preferences.
+
+use std::time::Instant;
+
+use rlar_policy::{Moments, RewardModel};
+use rlar_run::{Checkpoint, Journal, RunFolder};
+use serde_json::{Value, json};
+
+use crate::config::Config;
+use crate::job::Job;
+use crate::learner::Learner;
+use crate::log::Log;
+use crate::preference::{Pair, pairs};
+use crate::report::Report;
+use crate::setup::{bar, first_ledger, first_policy};
+use crate::state::State;
+use crate::trainer::{Course, Loop};
+use crate::{TrainError, optimizer, reward_model, schedule};
+
+/// Trains a reward model to the job's end.
+pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) -> Result<Report, TrainError> {
+    let config = &job.config;
+    let mut state: State<RewardModel> = match checkpoint {
+        Some(checkpoint) => State::load(checkpoint, config)?,
+        None => {
+            let policy = first_policy(job)?;
+            let ledger = first_ledger(config, &policy.decoder);
+            let model = policy.reward_model(schedule::mix(&[config.seed, 4]))?;
+            let moments = Moments::zeros(Learner::decoder(&model)?);
+            State { model, moments, ledger }
+        }
+    };
+    state.model.tokenizer.pin_today(state.ledger.began);
+    let data = pairs(&state.model, &job.preferences)?;
+    let heldout = pairs(&state.model, &job.heldout_preferences)?;
+    let tokens = state.ledger.tokens_at_a_time;
+    let mut course = RewardCourse { config, data: &data, heldout: &heldout, tokens };
+    let before = match run.read("before.json") {
+        Ok(bytes) if state.ledger.step > 0 => serde_json::from_slice(&bytes)?,
+        _ => {
+            let before = course.accuracy(&state.model)?;
+            run.write("before.json", &serde_json::to_vec(&before)?)?;
+            before
+        }
+    };
+    let log = Log::open(
+        run,
+        "metrics.jsonl",
+        state.ledger.step,
+        true,
+        bar(job, "train-rm", config.train.steps, state.ledger.step),
+    )?;
+    let mut training =
+        Loop { run, config, journal: run.journal(checkpoint.is_some())?, log, interrupted: job.interrupted };
+    let ended = training.run(&mut state, &mut course)?;
+    training.checkpoint(&state, &mut course)?;
+    training.log.finish();
+    let after = course.accuracy(&state.model)?;
+    run.write_folder("final", &state.model.files()?)?;
+    let ledger = &state.ledger;
+    let best = if config.run.keep_best > 0 { ledger.best.first().copied() } else { None };
+    let preferred = before.zip(after);
+    Ok(Report { measured: None, preferred, steps: ledger.step, ended: ended.0, best, seconds: ledger.seconds })
+}
+
+struct RewardCourse<'a> {
+    config: &'a Config,
+    data: &'a [Pair],
+    heldout: &'a [Pair],
+    tokens: usize,
+}
+
+impl RewardCourse<'_> {
+    fn accuracy(&self, model: &RewardModel) -> Result<Option<f64>, TrainError> {
+        if self.heldout.is_empty() {
+            return Ok(None);
+        }
+        let used = &self.heldout[..self.config.eval.examples(self.heldout.len())];
+        Ok(Some(reward_model::accuracy(model, used, self.tokens)?))
+    }
+}
+
+impl Course<RewardModel> for RewardCourse<'_> {
+    fn step(&mut self, state: &mut State<RewardModel>, lr: f32, _: &mut Journal) -> Result<Value, TrainError> {
+        let clock = Instant::now();
+        let batch = self.config.train.batch.min(self.data.len());
+        let chosen = schedule::batch(self.data.len(), batch, state.ledger.step, self.config.seed);
+        let pairs: Vec<&Pair> = chosen.iter().map(|i| &self.data[*i]).collect();
+        let mut record = reward_model::step(state, &pairs, &optimizer(self.config), lr, self.tokens)?;
+        let training = clock.elapsed().as_secs_f64();
+        record["seconds"] = json!({ "training": training });
+        state.ledger.seconds.training += training;
+        Ok(record)
+    }
+
+    fn measure(&mut self, model: &RewardModel) -> Result<Option<Value>, TrainError> {
+        Ok(self.accuracy(model)?.map(|accuracy| json!({ "accuracy": accuracy })))
+    }
+
+    fn files(&mut self) -> Result<Vec<(String, Vec<u8>)>, TrainError> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,48 @@
+use rlar_grpo::Config;
+use serde_json::{Value, json};
+
+/// The keys that a config is refused for.
+fn refused(yaml: Value) -> Vec<String> {
+    let config: Config = serde_json::from_value(yaml).unwrap();
+    config.problems().into_iter().map(|(key, _)| key).collect()
+}
+
+fn with(section: &str, value: &Value) -> Vec<String> {
+    let mut yaml = json!({ "version": 1, "model": { "path": "m" }, "data": { "train": "a" } });
+    yaml[section] = value.clone();
+    refused(yaml)
+}
+
+#[test]
+fn impossible_configs_are_named_by_key() {
+    let yaml = json!({
+        "version": 2, "device": "gpu", "model": {}, "data": { "train": "a", "heldout": "b" },
+        "warmup": { "steps": 5 }, "train": { "prompts": 2, "minibatches": 3 },
+    });
+    assert_eq!(refused(yaml), ["version", "model", "data", "train.minibatches", "device"]);
+}
+
+#[test]
+fn a_batch_that_does_not_divide_is_refused() {
+    assert_eq!(with("train", &json!({ "prompts": 10, "minibatches": 4 })), ["train.minibatches"]);
+    assert!(with("train", &json!({ "prompts": 12, "minibatches": 4 })).is_empty());
+}
+
+#[test]
+fn parts_of_an_algorithm_that_do_not_fit_are_refused() {
+    let algorithm = |value: Value| with("algorithm", &value);
+    assert!(algorithm(json!({})).is_empty());
+    assert_eq!(algorithm(json!({ "pass_k": 9 })), ["algorithm.pass_k"]);
+    assert_eq!(algorithm(json!({ "surrogate": "cispo", "dual_clip": 3.0 })), ["algorithm.dual_clip"]);
+    assert_eq!(algorithm(json!({ "ratio_max": 1.1 })), ["algorithm.ratio_max"]);
+    assert_eq!(algorithm(json!({ "kl": { "estimator": "k1", "in": "reward" } })), ["algorithm.kl.in"]);
+    assert_eq!(algorithm(json!({ "kl": { "reanchor_every": 5 } })), ["algorithm.kl.reanchor_every"]);
+    assert_eq!(algorithm(json!({ "correction": { "low": 3.0 } })), ["algorithm.correction.low"]);
+    assert_eq!(algorithm(json!({ "overlong": { "soft_tokens": 1000 } })), ["algorithm.overlong.soft_tokens"]);
+}
+
+#[test]
+fn what_needs_measuring_is_refused_without_it() {
+    assert_eq!(with("run", &json!({ "keep_best": 1 })), ["run.keep_best"]);
+    assert_eq!(with("eval", &json!({ "patience": 2, "every": 5 })), ["eval.patience"]);
+}

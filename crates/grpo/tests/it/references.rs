@@ -1,0 +1,247 @@
+//! Losses, gradients, advantages and metrics beside what TRL, verl and OpenRLHF gave for the same numbers
+//! (`scripts/oracles/make_grpo_fixtures.py` recorded them).
+
+use rlar_grpo::advantage::{Group, advantages};
+use rlar_grpo::config::{Algorithm, KlEstimator, Surrogate};
+use rlar_grpo::kl::kl;
+use rlar_grpo::objective::{Batch, Costed, Reply, costed, entropy_floor, soft_overlong};
+use rlar_grpo::preference::bradley_terry;
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Deserialize)]
+struct Fixtures {
+    losses: Vec<Loss>,
+    advantages: Vec<Advantages>,
+    kl: Vec<Estimate>,
+    soft_overlong: Vec<Overlong>,
+    preference: Vec<Preference>,
+}
+
+#[derive(Deserialize)]
+struct Loss {
+    name: String,
+    settings: Algorithm,
+    max_tokens: usize,
+    sequences: Vec<Tokens>,
+    loss: f64,
+    gradient: Vec<Vec<f64>>,
+    entropy_gradient: Option<Vec<Vec<f64>>>,
+    #[serde(default)]
+    metrics: serde_json::Map<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Tokens {
+    log_probs: Vec<f32>,
+    old: Vec<f32>,
+    reference: Option<Vec<f32>>,
+    sampled: Option<Vec<f32>>,
+    entropies: Option<Vec<f32>>,
+    advantage: f64,
+}
+
+#[derive(Deserialize)]
+struct Advantages {
+    name: String,
+    settings: Algorithm,
+    tools: Vec<f64>,
+    groups: Vec<Scored>,
+}
+
+#[derive(Deserialize)]
+struct Scored {
+    scores: Vec<Vec<Option<f64>>>,
+    lengths: Vec<usize>,
+    advantages: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Estimate {
+    estimator: KlEstimator,
+    log_probs: Vec<f64>,
+    reference: Vec<f64>,
+    values: Vec<f64>,
+    gradient: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Overlong {
+    max_tokens: usize,
+    soft_tokens: usize,
+    lengths: Vec<usize>,
+    penalties: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Preference {
+    name: String,
+    margin: Value,
+    chosen: Vec<f64>,
+    rejected: Vec<f64>,
+    loss: f64,
+    gradient_chosen: Vec<f64>,
+    gradient_rejected: Vec<f64>,
+}
+
+fn fixtures() -> Fixtures {
+    serde_json::from_str(include_str!("../fixtures/grpo.json")).unwrap()
+}
+
+/// Equal within 1e-5, relative to numbers beyond 1.
+#[track_caller]
+fn same(got: f64, want: f64, of: &str) {
+    assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{of}: {got}, not {want}");
+}
+
+fn batch(case: &Loss) -> Batch {
+    let entropies: Vec<f32> = case.sequences.iter().flat_map(|s| s.entropies.iter().flatten().copied()).collect();
+    Batch {
+        replies: case.sequences.len(),
+        tokens: case.sequences.iter().map(|s| s.log_probs.len()).sum(),
+        max_tokens: case.max_tokens,
+        entropy_floor: entropy_floor(&entropies, case.settings.top_entropy),
+    }
+}
+
+fn costs(case: &Loss) -> Vec<Costed> {
+    let batch = batch(case);
+    let none = vec![0.0; 4096];
+    let cost = |s: &Tokens| {
+        let reply = Reply {
+            log_probs: &s.log_probs,
+            old: &s.old,
+            reference: s.reference.as_deref().unwrap_or_default(),
+            sampled: s.sampled.as_deref().unwrap_or_default(),
+            entropies: s.entropies.as_deref().unwrap_or(&none[..s.log_probs.len()]),
+            advantage: s.advantage,
+        };
+        costed(&reply, &case.settings, &batch)
+    };
+    case.sequences.iter().map(cost).collect()
+}
+
+#[test]
+fn losses_and_their_gradients_are_those_of_the_references() {
+    let cases = fixtures().losses;
+    assert!(cases.len() > 40, "{} cases", cases.len());
+    for case in &cases {
+        let costs = costs(case);
+        same(costs.iter().map(|c| c.loss).sum(), case.loss, &case.name);
+        for (i, (got, want)) in costs.iter().zip(&case.gradient).enumerate() {
+            for (t, (got, want)) in got.by_log_prob.iter().zip(want).enumerate() {
+                same(f64::from(*got), *want, &format!("{}: gradient of reply {i}, token {t}", case.name));
+            }
+        }
+        for (i, (got, want)) in costs.iter().zip(case.entropy_gradient.iter().flatten()).enumerate() {
+            for (t, (got, want)) in got.by_entropy.iter().zip(want).enumerate() {
+                same(f64::from(*got), *want, &format!("{}: entropy gradient of reply {i}, token {t}", case.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn metrics_are_those_that_the_reference_logs() {
+    let mut seen = 0;
+    for case in &fixtures().losses {
+        let costs = costs(case);
+        let tokens = batch(case).tokens as f64;
+        let ratios: usize = costs.iter().map(|c| c.ratios.len()).sum();
+        let share = |of: &dyn Fn(&Costed) -> usize| costs.iter().map(of).sum::<usize>() as f64 / ratios as f64;
+        let clips = matches!(case.settings.surrogate, Surrogate::Ppo | Surrogate::Gspo);
+        let high_in = |c: &Costed| c.clipped_high as f64 / c.ratios.len() as f64;
+        let low_in = |c: &Costed| c.clipped_low as f64 / c.ratios.len() as f64;
+        // TRL counts clips after its two-sided bound; the bound lies above the clip, so counts agree.
+        for (name, want) in &case.metrics {
+            let Some(want) = want.as_f64() else { continue };
+            let got = match name.as_str() {
+                "kl" => costs.iter().map(|c| c.kl[3]).sum::<f64>() / tokens,
+                "clip_ratio/low_mean" if clips => share(&|c| c.clipped_low),
+                "clip_ratio/high_mean" if clips => share(&|c| c.clipped_high),
+                "clip_ratio/region_mean" if clips => share(&|c| c.clipped_low + c.clipped_high),
+                "clip_ratio/low_min" if clips => costs.iter().map(low_in).fold(f64::INFINITY, f64::min),
+                "clip_ratio/high_max" if clips => costs.iter().map(high_in).fold(0.0, f64::max),
+                "cispo_clip_ratio" if case.settings.surrogate == Surrogate::Cispo => share(&|c| c.clipped_high),
+                "sampling/importance_sampling_ratio/mean" => {
+                    // One weight per reply, or one per token.
+                    let by_reply = case.name.contains("sequence");
+                    let all: Vec<f64> = costs
+                        .iter()
+                        .flat_map(|c| if by_reply { &c.corrections[..1] } else { &c.corrections[..] })
+                        .copied()
+                        .collect();
+                    all.iter().sum::<f64>() / all.len() as f64
+                }
+                "sampling/importance_sampling_ratio/min" => {
+                    costs.iter().flat_map(|c| &c.corrections).copied().fold(f64::INFINITY, f64::min)
+                }
+                "sampling/importance_sampling_ratio/max" => {
+                    costs.iter().flat_map(|c| &c.corrections).copied().fold(0.0, f64::max)
+                }
+                _ => continue,
+            };
+            same(got, want, &format!("{}: {name}", case.name));
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen} metrics");
+}
+
+#[test]
+fn advantages_are_those_of_the_references() {
+    let cases = fixtures().advantages;
+    assert!(cases.len() > 8, "{} cases", cases.len());
+    for case in &cases {
+        let group = |g: &Scored| Group {
+            tools: case.tools.iter().enumerate().map(|(t, w)| (*w, g.scores.iter().map(|s| s[t]).collect())).collect(),
+            lengths: g.lengths.clone(),
+        };
+        let groups: Vec<Group> = case.groups.iter().map(group).collect();
+        for (g, (got, want)) in advantages(&groups, &case.settings).iter().zip(&case.groups).enumerate() {
+            for (i, (got, want)) in got.iter().zip(&want.advantages).enumerate() {
+                // A reply without a score has advantage 0 there and none here.
+                same(got.unwrap_or(0.0), *want, &format!("{}: group {g}, reply {i}", case.name));
+            }
+        }
+    }
+}
+
+#[test]
+fn estimates_of_kl_are_those_of_the_references() {
+    for case in fixtures().kl {
+        for i in 0..case.values.len() {
+            let (value, slope) = kl(case.estimator, case.log_probs[i], case.reference[i]);
+            same(value, case.values[i], &format!("{:?} {i}", case.estimator));
+            same(slope, case.gradient[i], &format!("slope of {:?} {i}", case.estimator));
+        }
+    }
+}
+
+#[test]
+fn penalties_for_length_are_those_of_the_reference() {
+    for case in fixtures().soft_overlong {
+        for (length, want) in case.lengths.iter().zip(&case.penalties) {
+            let got = soft_overlong(*length, case.max_tokens, case.soft_tokens);
+            same(got, *want, &format!("{length} of {} with {}", case.max_tokens, case.soft_tokens));
+        }
+    }
+}
+
+#[test]
+fn the_loss_of_preferences_is_that_of_the_reference() {
+    for case in fixtures().preference {
+        let n = case.chosen.len() as f64;
+        let margin = |i: usize| match &case.margin {
+            Value::Array(margins) => margins[i].as_f64().unwrap(),
+            other => other.as_f64().unwrap_or(0.0),
+        };
+        let pairs: Vec<(f64, f64)> =
+            (0..case.chosen.len()).map(|i| bradley_terry(case.chosen[i], case.rejected[i], margin(i))).collect();
+        same(pairs.iter().map(|(loss, _)| loss).sum::<f64>() / n, case.loss, &case.name);
+        for (i, (_, slope)) in pairs.iter().enumerate() {
+            same(slope / n, case.gradient_chosen[i], &case.name);
+            same(-slope / n, case.gradient_rejected[i], &case.name);
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What is left of a run that is killed, again and again, at any instant.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::training::{metrics, strip};
+use crate::{refused, rlar, run, smoke, text};
+
+/// Kills per test; the long check sets more.
+fn kills() -> usize {
+    std::env::var("RLAR_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+}
+
+/// A job that lasts about half a second per kill, with checkpoints every few steps.
+fn long(folder: &Path, kills: usize, more: &[(&str, &str)]) -> String {
+    let steps = format!("train:\n  steps: {}", 50 * kills);
+    let mut changes = vec![
+        ("warmup:\n  steps: 120", "warmup:\n  steps: 40"),
+        ("train:\n  steps: 300", steps.as_str()),
+        ("checkpoint_every: 10", "checkpoint_every: 4"),
+        ("rollouts_every: 10", "rollouts_every: 1"),
+        ("eval:\n  samples: 8", "eval:\n  samples: 1\n  every: 20"),
+    ];
+    changes.extend_from_slice(more);
+    smoke(folder, &changes)
+}
+
+/// Everything that a run leaves and no clock decides.
+fn left(folder: &Path) -> (Vec<Value>, Vec<u8>, Value, Vec<(String, Vec<u8>)>) {
+    let weights = fs::read(folder.join("final/model.safetensors")).unwrap();
+    let mut report: Value = serde_json::from_slice(&fs::read(folder.join("report.json")).unwrap()).unwrap();
+    strip(&mut report);
+    let mut rollouts: Vec<(String, Vec<u8>)> = fs::read_dir(folder.join("rollouts"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .map(|p| (p.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&p).unwrap()))
+        .collect();
+    rollouts.sort();
+    (metrics(folder), weights, report, rollouts)
+}
+
+/// Runs a job whole, and again with kills at random moments; both must leave the same.
+fn killed(name: &str, more: &[(&str, &str)]) {
+    let kills = kills();
+    let folder = tempfile::tempdir().unwrap();
+    let config = long(folder.path(), kills, more);
+    let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    let again = ["train", "--config", config.as_str(), "--run", "broken", "--resume", "auto"];
+    let broken = folder.path().join("broken");
+    let (mut killed, mut in_checkpoint, mut in_warmup) = (0, 0, 0);
+    let mut random = 0x9e37_79b9_7f4a_7c15u64 ^ name.len() as u64;
+    loop {
+        let mut child = rlar(folder.path(), &again).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        if killed < kills {
+            // Moments are random, from before the first write on; nothing waits for them.
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            std::thread::sleep(Duration::from_millis(20 + (random >> 33) % 500));
+            if child.try_wait().unwrap().is_none() {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                killed += 1;
+                let half = |e: fs::DirEntry| e.path().extension().is_some_and(|x| x == "tmp");
+                let entries = fs::read_dir(broken.join("checkpoints")).into_iter().flatten().flatten();
+                in_checkpoint += usize::from(entries.into_iter().any(half));
+                in_warmup += usize::from(!broken.join("metrics.jsonl").exists());
+                continue;
+            }
+        }
+        let out = child.wait_with_output().unwrap();
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        break;
+    }
+    println!("{name}: {killed} kills, {in_checkpoint} in a checkpoint's write, {in_warmup} before the first step");
+    assert_eq!(killed, kills, "the job ended before it could be killed often enough");
+    let [whole, again] = ["whole", "broken"].map(|name| left(&folder.path().join(name)));
+    assert_eq!(whole.0.len(), again.0.len());
+    for (a, b) in whole.0.iter().zip(&again.0) {
+        assert_eq!(a, b);
+    }
+    assert!(whole.1 == again.1, "the final weights differ");
+    assert_eq!(whole.2, again.2);
+    assert!(whole.3 == again.3, "the rollouts differ");
+}
+
+#[test]
+fn a_run_that_was_killed_again_and_again_ends_as_an_unbroken_one() {
+    killed("synchronous", &[]);
+}
+
+#[test]
+fn so_does_one_whose_next_batch_is_drawn_one_step_ahead() {
+    killed("asynchronous", &[("prompts: 16", "prompts: 16\n  asynchronous: true")]);
+}
+
+#[test]
+fn so_does_one_that_moves_its_reference_and_refills_its_groups() {
+    let more = [
+        ("weight: 0.0005", "weight: 0.0005\n    reanchor_every: 6\n  dynamic_sampling: 2"),
+        ("prompts: 16", "prompts: 8"),
+    ];
+    killed("re-anchored", &more);
+}
+
+#[test]
+fn measuring_while_training_changes_nothing_but_what_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = |every: &str, keep: &str, name: &str| {
+        let eval = format!("eval:\n  samples: 1\n  every: {every}");
+        let kept = format!("rollouts_every: 10\n  keep_last: 1\n  keep_best: {keep}");
+        let changes = [
+            ("warmup:\n  steps: 120", "warmup:\n  steps: 40"),
+            ("train:\n  steps: 300", "train:\n  steps: 30"),
+            ("eval:\n  samples: 8", eval.as_str()),
+            ("rollouts_every: 10", kept.as_str()),
+        ];
+        let config = smoke(folder.path(), &changes);
+        let out = run(folder.path(), &["train", "--config", &config, "--run", name]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        fs::read(folder.path().join(name).join("final/model.safetensors")).unwrap()
+    };
+    assert!(weights("0", "0", "never") == weights("3", "1", "often"), "measuring disturbed the training");
+    let often = folder.path().join("often");
+    let report: Value = serde_json::from_slice(&fs::read(often.join("report.json")).unwrap()).unwrap();
+    let best = report["best"][0].as_u64().unwrap();
+    assert!(often.join(format!("checkpoints/step-{best:06}/model.safetensors")).exists(), "the best is not kept");
+    let measured: Vec<f64> = metrics(&often).iter().filter_map(|m| m["eval"]["accuracy"].as_f64()).collect();
+    assert_eq!(measured.len(), 10);
+    assert_eq!(report["best"][1].as_f64().unwrap(), measured.iter().copied().fold(0.0, f64::max));
+}
+
+#[test]
+fn a_checkpoint_of_another_version_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = smoke(folder.path(), &[("train:\n  steps: 300", "train:\n  steps: 3"), ("steps: 120", "steps: 20")]);
+    assert!(run(folder.path(), &["train", "--config", &config, "--run", "run"]).status.success());
+    let checkpoint = folder.path().join("run/checkpoints/step-000023");
+    let state = fs::read_to_string(checkpoint.join("state.json")).unwrap();
+    let other = state.replace("\"format\": 2", "\"format\": 99").replace("\"version\": \"", "\"version\": \"9.");
+    assert_ne!(state, other);
+    fs::write(checkpoint.join("state.json"), &other).unwrap();
+    let manifest = fs::read_to_string(checkpoint.join("sha256.json")).unwrap();
+    let hash = |text: &str| rlar_run::sha256(text.as_bytes());
+    fs::write(checkpoint.join("sha256.json"), manifest.replace(&hash(&state), &hash(&other))).unwrap();
+    let out = run(folder.path(), &["train", "--config", &config, "--run", "run", "--resume"]);
+    refused(&out, 1, &["step-000023", "rlar 9.", "format 99", "--model"]);
+}
+
+#[test]
+fn a_damaged_checkpoint_falls_back_to_the_one_before_and_ends_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = long(folder.path(), 1, &[]);
+    let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    let copy = folder.path().join("copy");
+    assert!(
+        std::process::Command::new("cp")
+            .args(["-r", "whole", "copy"])
+            .current_dir(folder.path())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let newest = fs::read_dir(copy.join("checkpoints")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
+    fs::write(newest.join("adam_v.safetensors"), b"torn").unwrap();
+    let out = run(folder.path(), &["train", "--config", &config, "--run", "copy", "--resume"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("damaged checkpoint, using the one before"), "{}", text(&out.stderr));
+    assert!(left(&folder.path().join("whole")).1 == left(&copy).1);
+}
+
+/// A library that shifts the wall clock to and fro at every look.
+const CLOCK: &str = r"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+int clock_gettime(clockid_t id, struct timespec *t) {
+    static int (*real)(clockid_t, struct timespec *);
+    static long looks;
+    if (!real) real = dlsym(RTLD_NEXT, __func__);
+    int r = real(id, t);
+    if (id == CLOCK_REALTIME) t->tv_sec += (++looks % 3 - 1) * 86400 * 400;
+    return r;
+}";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clock_that_jumps_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("clock.c"), CLOCK).unwrap();
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o", "clock.so", "clock.c", "-ldl"])
+        .current_dir(folder.path())
+        .status();
+    if !built.is_ok_and(|s| s.success()) {
+        println!("skipped: no C compiler to make a jumping clock with");
+        return;
+    }
+    let changes = [
+        ("warmup:\n  steps: 120", "warmup:\n  steps: 20"),
+        ("train:\n  steps: 300", "train:\n  steps: 10\n  max_minutes: 5"),
+    ];
+    let config = smoke(folder.path(), &changes);
+    let steady = run(folder.path(), &["train", "--config", &config, "--run", "steady"]);
+    assert!(steady.status.success(), "{}", text(&steady.stderr));
+    let mut command = rlar(folder.path(), &["train", "--config", &config, "--run", "jumping"]);
+    let out = command.env("LD_PRELOAD", folder.path().join("clock.so")).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let [a, b] = ["steady", "jumping"].map(|name| metrics(&folder.path().join(name)));
+    assert_eq!(a, b);
+    let seconds = fs::read_to_string(folder.path().join("jumping/metrics.jsonl")).unwrap();
+    for line in seconds.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let other = record["seconds"]["other"].as_f64().unwrap();
+        assert!((0.0..60.0).contains(&other), "a duration of {other} s");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_fills_up_is_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = long(folder.path(), 2, &[("checkpoint_every: 4", "checkpoint_every: 4\n  disk_wait: 60")]);
+    fs::create_dir(folder.path().join("disk")).unwrap();
+    let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    // A disk of 6 MB in a mount namespace of its own. Most of it is taken at first; room comes when the run waits.
+    let script = format!(
+        "mount -t tmpfs -o size=6m tmpfs disk || exit 77
+         head -c 4500000 /dev/zero > disk/ballast
+         {rlar} train --config {config} --run disk/run 2> told & run=$!
+         while ! grep -q 'the disk is full' told; do kill -0 $run 2>/dev/null || break; sleep 0.05; done
+         rm disk/ballast
+         wait $run || exit 1
+         cp -r disk/run left",
+        rlar = env!("CARGO_BIN_EXE_rlar"),
+    );
+    let out = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .current_dir(folder.path())
+        .output();
+    let told = fs::read_to_string(folder.path().join("told")).unwrap_or_default();
+    match out {
+        Ok(out) if out.status.code() == Some(0) => {}
+        Ok(out) if !told.is_empty() => panic!("{told}{}", text(&out.stderr)),
+        other => {
+            println!("skipped: no mount namespace for a small disk: {other:?}");
+            return;
+        }
+    }
+    assert!(told.contains("waiting for room for at most 60 s") && told.contains("going on"), "{told}");
+    assert!(left(&folder.path().join("whole")) == left(&folder.path().join("left")), "something was lost");
+}

@@ -1,0 +1,114 @@
+//! Supervised fine-tuning, reward models, adapters, and what a job would do.
+
+use std::fmt::Write;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::training::metrics;
+use crate::{refused, run, smoke, text};
+
+const SCRATCH: &str = "version: 1\nmodel:\n  scratch: { vocab_size: 270, hidden_size: 64, intermediate_size: 128, layers: 2, heads: 4, kv_heads: 2, positions: 64 }\n";
+
+#[test]
+fn supervised_fine_tuning_learns_the_assistants_turns_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rows = String::new();
+    for i in 0..40 {
+        let (a, b) = (i % 8, i / 8);
+        let turns = serde_json::json!({ "messages": [
+            { "role": "user", "content": format!("{a} + {b} =") }, { "role": "assistant", "content": (a + b).to_string() },
+            { "role": "user", "content": "again" }, { "role": "assistant", "content": (a + b).to_string() },
+        ]});
+        writeln!(rows, "{turns}").unwrap();
+    }
+    fs::write(folder.path().join("turns.jsonl"), rows).unwrap();
+    let config = format!(
+        "{SCRATCH}run: {{ folder: run }}\ndata: {{ demonstrations: turns.jsonl }}\ntrain: {{ steps: 150, batch: 20 }}\n\
+         optimizer: {{ learning_rate: 3.0e-3 }}\n"
+    );
+    fs::write(folder.path().join("sft.yaml"), config).unwrap();
+    let out = run(folder.path(), &["sft", "--config", "sft.yaml"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let records = metrics(&folder.path().join("run"));
+    // Two turns of a digit or two and an end token, for twenty conversations.
+    let tokens = records[0]["tokens"].as_u64().unwrap();
+    assert!((80..=120).contains(&tokens), "{tokens} tokens are learned from");
+    let loss = |r: &Value| r["loss"].as_f64().unwrap();
+    assert!(loss(&records[149]) < 0.3 * loss(&records[0]), "{} to {}", loss(&records[0]), loss(&records[149]));
+    let said = run(folder.path(), &["generate", "--model", "run/final", "--prompt", "3 + 2 =", "--temperature", "0"]);
+    assert_eq!(text(&said.stdout).trim(), "5", "{}", text(&said.stderr));
+}
+
+#[test]
+fn a_reward_model_learns_to_prefer_what_people_prefer_and_scores_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, from, to) in [("train", 0, 160), ("heldout", 160, 200)] {
+        let mut rows = String::new();
+        for i in from..to {
+            let (a, b) = (i * 7 % 10, i * 3 % 10);
+            let row = serde_json::json!({
+                "prompt": format!("{a} or {b}?"), "chosen": "yes, gladly", "rejected": format!("no {}", i % 5), "margin": 0.5,
+            });
+            writeln!(rows, "{row}").unwrap();
+        }
+        fs::write(folder.path().join(format!("{name}.jsonl")), rows).unwrap();
+    }
+    let config = format!(
+        "{SCRATCH}run: {{ folder: run, checkpoint_every: 5 }}\ndata: {{ preferences: train.jsonl, heldout: heldout.jsonl }}\n\
+         train: {{ steps: 40, batch: 16 }}\noptimizer: {{ learning_rate: 1.0e-3 }}\neval: {{ every: 10 }}\n"
+    );
+    fs::write(folder.path().join("rm.yaml"), config).unwrap();
+    let out = run(folder.path(), &["train-rm", "--config", "rm.yaml"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(
+        text(&out.stdout).contains("100.0 % after") && text(&out.stdout).contains("The reward model is in run/final")
+    );
+    let score = |reply: &str| -> f64 {
+        let out = run(folder.path(), &["score", "--model", "run/final", "--prompt", "1 or 2?", "--response", reply]);
+        text(&out.stdout)
+            .split_whitespace()
+            .find_map(|w| w.parse().ok())
+            .unwrap_or_else(|| panic!("{}", text(&out.stdout)))
+    };
+    assert!(score("yes, gladly") > score("no 3") + 0.5);
+    // Taken up again from an earlier checkpoint, it ends with the same weights.
+    let path = folder.path().join("run");
+    let whole = fs::read(path.join("final/model.safetensors")).unwrap();
+    fs::remove_dir_all(path.join("checkpoints/step-000040")).unwrap();
+    let out = run(folder.path(), &["train-rm", "--config", "rm.yaml", "--resume"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(whole == fs::read(path.join("final/model.safetensors")).unwrap());
+    refused(&run(folder.path(), &["generate", "--model", "run/final", "--prompt", "x"]), 1, &["rlar score"]);
+}
+
+#[test]
+fn beside_an_adapter_the_reference_is_the_model_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = smoke(folder.path(), &[("train:\n  steps: 300", "train:\n  steps: 1")]);
+    assert!(run(folder.path(), &["train", "--config", &base, "--run", "base"]).status.success());
+    let scratch = fs::read_to_string(folder.path().join(&base)).unwrap();
+    let (from, to) = (scratch.find("model:").unwrap(), scratch.find("data:").unwrap());
+    let adapter = format!("{}model:\n  path: base/start\n  lora:\n    rank: 4\n{}", &scratch[..from], &scratch[to..]);
+    let adapter = adapter.replace("steps: 1\n", "steps: 12\n").replace("warmup:\n  steps: 120", "warmup:\n  steps: 0");
+    fs::write(folder.path().join("lora.yaml"), adapter).unwrap();
+    let out = run(folder.path(), &["train", "--config", "lora.yaml", "--run", "lora"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let kl: Vec<f64> = metrics(&folder.path().join("lora")).iter().map(|m| m["kl"]["k3"].as_f64().unwrap()).collect();
+    assert!(kl[0].abs() < 1e-6, "a fresh adapter changes nothing: {}", kl[0]);
+    assert!(kl[11] > 1e-5, "an adapter that learns moves away: {kl:?}");
+}
+
+#[test]
+fn a_dry_run_tells_what_would_be_done_and_touches_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = run(folder.path(), &["train", "--config", "smoke.yaml", "--dry-run"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let said = text(&out.stdout);
+    for word in
+        ["estimator: k3", "parameters", "tokens at a time", "81 prompts", "numeric_match for 100 prompts", "minutes"]
+    {
+        assert!(said.contains(word), "`{word}` is not in {said}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+}

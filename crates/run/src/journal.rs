@@ -1,0 +1,100 @@
+//! The journal: what entered a step and cannot be computed again, written down before it is used.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::disk::Disk;
+use crate::{RunError, write_atomic};
+
+/// An append-only file of entries, each with its step and kind; a resumed run takes them back.
+#[derive(Debug)]
+pub struct Journal {
+    path: PathBuf,
+    file: File,
+    disk: Disk,
+    /// Entries of an earlier process, by step and kind.
+    entries: BTreeMap<(u64, String), Value>,
+}
+
+impl Journal {
+    /// Opens or creates the journal. A line that a kill cut short is dropped: what it recorded was not used.
+    pub(crate) fn open(path: &Path, disk: Disk) -> Result<Self, RunError> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(RunError::io(path, "cannot read")(e)),
+        };
+        let mut entries = BTreeMap::new();
+        let mut whole = 0;
+        for line in bytes.split_inclusive(|b| *b == b'\n') {
+            let entry = line.ends_with(b"\n").then(|| serde_json::from_slice::<(u64, String, Value)>(line).ok());
+            let Some((step, kind, value)) = entry.flatten() else { break };
+            whole += line.len();
+            entries.insert((step, kind), value);
+        }
+        if whole < bytes.len() {
+            disk.write(|| write_atomic(path, &bytes[..whole]))?;
+        }
+        Ok(Self { path: path.to_owned(), file: append(path)?, disk, entries })
+    }
+
+    /// What was recorded for a step, if anything was.
+    pub fn recall<T: DeserializeOwned>(&mut self, step: u64, kind: &str) -> Result<Option<T>, RunError> {
+        let Some(value) = self.entries.remove(&(step, kind.to_owned())) else { return Ok(None) };
+        let unclear = |e| RunError::state(&self.path, format!("the entry `{kind}` of step {step} is not clear: {e}"));
+        serde_json::from_value(value).map(Some).map_err(unclear)
+    }
+
+    /// Whether anything was recorded for a step and not yet recalled.
+    pub fn holds(&self, step: u64) -> bool {
+        self.entries.range((step, String::new())..(step + 1, String::new())).next().is_some()
+    }
+
+    /// Records something and makes it survive a crash of the machine.
+    pub fn record(&mut self, step: u64, kind: &str, value: &impl Serialize) -> Result<(), RunError> {
+        let mut line =
+            serde_json::to_vec(&(step, kind, value)).map_err(|e| RunError::state(&self.path, e.to_string()))?;
+        line.push(b'\n');
+        append_whole(&mut self.file, &self.path, self.disk, &line)?;
+        self.file.sync_data().map_err(RunError::io(&self.path, "cannot write"))
+    }
+
+    /// Forgets the entries of steps up to `done`: no checkpoint needs them any more.
+    pub fn forget(&mut self, done: u64) -> Result<(), RunError> {
+        let bytes = fs::read(&self.path).map_err(RunError::io(&self.path, "cannot read"))?;
+        let later = |line: &&[u8]| {
+            let step = line.strip_prefix(b"[").and_then(|l| l.split(|b| *b == b',').next());
+            let step = step.and_then(|s| std::str::from_utf8(s).ok()).and_then(|s| s.parse::<u64>().ok());
+            step.is_none_or(|s| s > done)
+        };
+        let kept: Vec<u8> = bytes.split_inclusive(|b| *b == b'\n').filter(later).flatten().copied().collect();
+        self.entries.retain(|(step, _), _| *step > done);
+        if kept.len() < bytes.len() {
+            self.disk.write(|| write_atomic(&self.path, &kept))?;
+            self.file = append(&self.path)?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn append(path: &Path) -> Result<File, RunError> {
+    OpenOptions::new().create(true).append(true).open(path).map_err(RunError::io(path, "cannot open"))
+}
+
+/// Appends all of a line or nothing of it.
+pub(crate) fn append_whole(file: &mut File, path: &Path, disk: Disk, line: &[u8]) -> Result<(), RunError> {
+    let before = file.metadata().map_err(RunError::io(path, "cannot write"))?.len();
+    disk.write(|| {
+        file.write_all(line).map_err(|e| {
+            // What did fit must not stand before the next try.
+            let _ = file.set_len(before);
+            RunError::io(path, "cannot write")(e)
+        })
+    })
+}

@@ -1,0 +1,385 @@
+#!/usr/bin/env python3
+"""Seconds and peak memory of a GRPO step: rlar's trainer beside TRL's GRPOTrainer, in one run.
+
+    pip install torch transformers trl
+    cargo build --release && cargo build --release --example bench
+    scripts/bench-train.py [--shape s,smollm2] [--rounds 3] [--steps 8] [--pieces 4] [--plain-malloc]
+
+Each round runs both sides in turn, each in a process of its own, from the same random weights, with the same prompts,
+group size, reward and optimizer, two threads, f32, every reply exactly as long, `--pieces` micro-batches to a step. A
+process gives the median of its steps after the first ones, the table the median over rounds. A step lasts from the end of
+one to the end of the next. Memory is the peak of the whole process, loading and saving included (rlar also measures one
+held-out example and writes a checkpoint), and the peak by the last step, before saving. `limit` is the time that the
+floating-point operations which no trainer can leave out take at the machine's measured f32 product: one forward pass to
+sample, three to differentiate, every prompt once per group.
+
+TRL runs as fast as settings make it on a CPU: plain generation without a logits processor, fused AdamW, and a malloc that
+keeps what is freed, as rlar's does, which helps where the vocabulary is large and costs a little memory
+(`--plain-malloc` leaves it alone). Run it on a quiet machine: OpenMP threads wait for each other far longer where others
+want the cores. The share of the cores that others took is printed.
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+THREADS = 2
+NEW_TOKENS, GROUP, LEARNING_RATE = 32, 8, 1e-5
+WARM_UP = 2  # steps that do not count
+PARTS = ("sampling", "scoring", "training", "other")
+# What keeps glibc from giving every large tensor back to the system.
+KEEPING = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 33))
+MEMORY = ("peak", "before_saving")
+SHAPES = {
+    "s": dict(layers=4, hidden=128, inner=384, heads=4, kv=2, vocab=512, prompts=32),
+    "smollm2": dict(layers=30, hidden=576, inner=1536, heads=9, kv=3, vocab=49152, prompts=4),
+}
+PAD = "<pad>"
+
+
+def rlar_config(folder, lengths, steps, pieces):
+    """All that rlar is told. Its tokenizer names no end token, so that nothing but `max_tokens` ends a reply."""
+    tokens = GROUP * sum(length + NEW_TOKENS for length in lengths)
+    return f"""\
+version: 1
+seed: 0
+run:
+  folder: "{folder}/run"
+  checkpoint_every: 1000000
+  keep_last: 1
+  rollouts_every: 1000000
+model:
+  path: "{folder}/model"
+data:
+  train: "{folder}/train.jsonl"
+  heldout: "{folder}/heldout.jsonl"
+  format: plain
+sampling:
+  temperature: 1.0
+  max_tokens: {NEW_TOKENS}
+  batch: {len(lengths) * GROUP}
+train:
+  steps: {steps}
+  prompts: {len(lengths)}
+  group_size: {GROUP}
+  micro_batch_tokens: {tokens // pieces + max(lengths) + NEW_TOKENS}
+optimizer:
+  learning_rate: {LEARNING_RATE:.8f}
+  warmup_steps: 0
+  decay: constant
+  beta1: 0.9
+  beta2: 0.99
+  weight_decay: 0.0
+  max_norm: 1.0
+eval:
+  samples: 1
+  limit: 1
+"""
+
+
+def token_f1(reply, reference):
+    """rlar's builtin `token_f1`."""
+    def words(text):
+        text = "".join(c if c.isalnum() else " " for c in text.lower())
+        return [word for word in text.split() if word not in ("a", "an", "the")]
+    reply, left = words(reply), words(reference)
+    total, shared = len(reply) + len(left), 0
+    for word in reply:
+        if word in left:
+            left.remove(word)
+            shared += 1
+    return 2 * shared / total
+
+
+def word(i):
+    """The text of token `i`. Its first half is one of 16, so that replies of random tokens earn different scores."""
+    return f"c{i % 16}_{i}" if i else PAD
+
+
+def write_data(folder, shape):
+    """Prompts of 16 to 24 tokens; their lengths."""
+    draw, rows, lengths = random.Random(0), [], []
+    for i in range(shape["prompts"]):
+        lengths.append(16 + i * 5 % 9)
+        prompt = " ".join(word(draw.randrange(1, shape["vocab"])) for _ in range(lengths[-1]))
+        wanted = draw.sample(range(16), 8)
+        rows.append(json.dumps(dict(prompt=prompt, reference=" ".join(f"c{c} c{c}" for c in wanted))) + "\n")
+    (folder / "train.jsonl").write_text("".join(rows))
+    (folder / "heldout.jsonl").write_text(rows[0])
+    return lengths
+
+
+def make(name, folder):
+    """A model with random weights and a tokenizer of one word per token, as both sides read them."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    shape = SHAPES[name]
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=shape["vocab"], hidden_size=shape["hidden"], intermediate_size=shape["inner"],
+        num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"], num_key_value_heads=shape["kv"],
+        max_position_embeddings=2048, tie_word_embeddings=True, rms_norm_eps=1e-5,
+        bos_token_id=None, eos_token_id=None, pad_token_id=0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({word(i): i for i in range(shape["vocab"])}, unk_token=PAD))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(tokenizer_object=words, pad_token=PAD).save_pretrained(folder)
+
+
+def matmul():
+    import torch
+
+    torch.set_num_threads(THREADS)
+    a, rates = torch.ones(1024, 1024), []
+    for _ in range(30):
+        clock = time.perf_counter()
+        a @ a
+        rates.append(2 * 1024**3 / (time.perf_counter() - clock) / 1e9)
+    print(json.dumps(dict(gflops=statistics.median(rates))))
+
+
+def trl_side(folder, prompts, steps, pieces):
+    import torch
+    from datasets import Dataset
+    from transformers import AutoTokenizer, TrainerCallback
+    from trl import GRPOConfig, GRPOTrainer
+
+    torch.set_num_threads(THREADS)
+    folder, clock, seconds, done = Path(folder), time.perf_counter, dict.fromkeys(PARTS, 0.0), []
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    # TRL wants an end token: one beyond the model's vocabulary, which is never drawn and costs no logits processor.
+    tokenizer.add_special_tokens(dict(eos_token="<never>"))
+
+    def timed(part, function):
+        def run(*arguments, **named):
+            start = clock()
+            try:
+                return function(*arguments, **named)
+            finally:
+                seconds[part] += clock() - start
+        return run
+
+    def reward(completions, reference, completion_ids, **_):
+        start = clock()
+        assert [len(ids) for ids in completion_ids] == [NEW_TOKENS] * (prompts * GROUP), "a reply of another length"
+        scores = [token_f1(*pair) for pair in zip(completions, reference)]
+        seconds["scoring"] += clock() - start
+        return scores
+
+    class Clock(TrainerCallback):
+        def on_train_begin(self, *_, **__):
+            self.last = clock()
+
+        def on_optimizer_step(self, *_, **__):
+            seconds["training"] = clock() - self.scored
+
+        def on_step_end(self, *_, **__):
+            now = clock()
+            total, self.last = now - self.last, now
+            done.append(dict(seconds, total=total, other=total - sum(seconds.values())))
+            seconds.update(dict.fromkeys(PARTS, 0.0))
+
+    marks = Clock()
+    trainer = GRPOTrainer(
+        model=str(folder / "model"), reward_funcs=reward, processing_class=tokenizer, callbacks=[marks],
+        train_dataset=Dataset.from_list([json.loads(line) for line in (folder / "train.jsonl").open()]),
+        args=GRPOConfig(
+            output_dir=str(folder / "trl"), model_init_kwargs=dict(dtype="float32"), use_cpu=True, bf16=False,
+            gradient_checkpointing=False, per_device_train_batch_size=prompts * GROUP // pieces,
+            gradient_accumulation_steps=pieces, num_generations=GROUP, max_completion_length=NEW_TOKENS, max_steps=steps,
+            temperature=1.0, beta=0.0, loss_type="dapo", learning_rate=LEARNING_RATE, lr_scheduler_type="constant",
+            adam_beta1=0.9, adam_beta2=0.99, weight_decay=0.0, max_grad_norm=1.0, save_strategy="no", seed=0,
+            logging_strategy="no", report_to="none", disable_tqdm=True, dataloader_pin_memory=False))
+    trainer.model.generate = timed("sampling", trainer.model.generate)
+    prepare = trainer._generate_and_score_completions
+
+    def prepared(*arguments):
+        result = prepare(*arguments)
+        marks.scored = clock()
+        return result
+
+    trainer._generate_and_score_completions = prepared
+    trainer.train()
+    before_saving = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    trainer.save_model()
+    print(json.dumps(dict(steps=done, before_saving=before_saving)))
+
+
+def high_water(pid):
+    """Peak memory of a running process so far, in MB."""
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) // 1024
+
+
+def busy():
+    """Seconds that the cores have worked since they started, for anyone."""
+    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def watched(command, environment, records=None):
+    """Runs a process: its output, its peak memory in MB and the share of the cores that others took meanwhile, and when
+    each line of `records` came, with the peak by then."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        start, before = time.perf_counter(), busy()
+        process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err, env=environment)
+        try:
+            size, came, pid = 0, [], 0
+            while not pid:
+                if records and records.exists() and records.stat().st_size > size:
+                    text = records.read_bytes()
+                    size = len(text)
+                    came += [(time.perf_counter(), high_water(process.pid))] * (text.count(b"\n") - len(came))
+                time.sleep(0.001)
+                pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            if process.returncode is None:
+                process.kill()
+        out.seek(0)
+        err.seek(0)
+        if process.returncode != 0:
+            sys.exit(f"{' '.join(map(str, command))}: {(err.read() + out.read())[-3000:]}")
+        others = busy() - before - usage.ru_utime - usage.ru_stime
+        others = max(0, others / (time.perf_counter() - start) / os.cpu_count())
+        return out.read(), dict(peak=usage.ru_maxrss // 1024, others=others), came
+
+
+def result(steps, **more):
+    steps = steps[WARM_UP:]
+    return dict({key: statistics.median(s[key] for s in steps) for key in ("total", *PARTS)}, **more)
+
+
+def rlar_round(rlar, folder, steps, environment):
+    run = folder / "run"
+    shutil.rmtree(run, ignore_errors=True)
+    _, took, came = watched([rlar, "train", "--config", folder / "rlar.yaml"], environment, run / "metrics.jsonl")
+    records = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    assert len(records) == len(came) == steps, f"{len(records)} records, {len(came)} seen, {steps} steps"
+    outside = [now[0] - before[0] for before, now in zip(came, came[1:])]
+    done = []
+    for record, wall in zip(records, [outside[0], *outside]):
+        assert record["reply_tokens"] == NEW_TOKENS and record["unscored"] == 0, record
+        seconds = {part: record["seconds"][part] for part in PARTS[:3]}
+        # Older builds name no total: then the clock outside does.
+        total = record["seconds"].get("total", wall)
+        done.append(dict(seconds, total=total, other=record["seconds"].get("other", total - sum(seconds.values()))))
+    check_scores(run)
+    shutil.rmtree(run)
+    return result(done, before_saving=came[-1][1], outside=statistics.median(outside[WARM_UP - 1:]), **took)
+
+
+def check_scores(run):
+    """rlar's rewards must be what TRL's function gives the same replies, and must differ within a group."""
+    records = [json.loads(line) for line in (run / "rollouts.jsonl").open()]
+    for record in records:
+        assert abs(record["reward"] - token_f1(record["completion"], record["reference"])) < 1e-9, record
+    assert len({record["reward"] for record in records[:GROUP]}) > 1, "a group of equal rewards teaches nothing"
+
+
+def forward(shape, lengths):
+    """Floating-point operations of one forward pass over a step's tokens, every prompt once per group. The last token of
+    a reply is never fed, and one row of logits serves the first token of a whole group."""
+    d, vocab, layers = shape["hidden"], shape["vocab"], shape["layers"]
+    kv = d // shape["heads"] * shape["kv"]
+    matrices = layers * (2 * d * d + 2 * d * kv + 3 * d * shape["inner"])
+    total = 0
+    for p in lengths:
+        fed = p + GROUP * (NEW_TOKENS - 1)
+        pairs = p * (p + 1) // 2 + GROUP * sum(p + j for j in range(1, NEW_TOKENS))
+        total += 2 * fed * matrices + 4 * layers * d * pairs + 2 * (1 + GROUP * (NEW_TOKENS - 1)) * d * vocab
+    return total
+
+
+def table(name, shape, rlar, trl, flops, best):
+    cell = lambda seconds: f"{seconds:.3f}" if abs(seconds) < 10 else f"{seconds:.1f}"
+    row = lambda title, *cells: print(f"| {title} | {' | '.join(cells)} |")
+    sizes = ", ".join(f"{key} {value}" for key, value in shape.items() if key != "prompts")
+    print(f"### {name}: {sizes}; {shape['prompts']} × {GROUP} replies of {NEW_TOKENS} tokens\n")
+    row("", "s/step", *PARTS, "peak MB", "before saving")
+    row("---", *["---"] * 7)
+    for title, side in (("rlar", rlar), ("TRL", trl)):
+        row(title, *(cell(side[part]) for part in ("total", *PARTS)), *(str(side[key]) for key in MEMORY))
+    ratio = lambda key: f"{trl[key] / rlar[key]:.2f}"
+    row("TRL / rlar", *map(ratio, ("total", *PARTS[:3])), "", *map(ratio, MEMORY))
+    forward = flops / 1e9 / best
+    limit = dict(total=4 * forward, sampling=forward, training=3 * forward)
+    row("limit", *(cell(limit[key]) if key in limit else "" for key in ("total", *PARTS, *MEMORY)))
+    for title, side in (("rlar", rlar), ("TRL", trl)):
+        share = lambda key: f"{limit[key] / side[key]:.0%}" if key in limit else ""
+        row(f"limit / {title}", *map(share, ("total", *PARTS, *MEMORY)))
+    print(f"\nrlar outside sampling, scoring and differentiation: {rlar['other'] / rlar['total']:.2%} of a step.\n"
+          f"Its step by a clock outside the process: {cell(rlar['outside'])} s.\n"
+          f"{4 * flops / 1e9:.0f} GFLOP per step at {best:.0f} GFLOP/s.\n"
+          f"Other processes took up to {rlar['others']:.0%} of the cores beside rlar, {trl['others']:.0%} beside TRL.\n",
+          flush=True)
+
+
+def main():
+    root = Path(__file__).resolve().parent.parent
+    options = argparse.ArgumentParser()
+    options.add_argument("--rlar", type=Path, default=root / "target/release/rlar")
+    options.add_argument("--shape", default="s,smollm2")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--steps", type=int, default=8, help=f"steps that count, after {WARM_UP} that do not")
+    options.add_argument("--pieces", type=int, default=4, choices=(1, 2, 4, 8, 16), help="micro-batches per step")
+    options.add_argument("--plain-malloc", action="store_true", help="TRL without its tuned malloc")
+    options = options.parse_args()
+    names, steps = options.shape.split(","), options.steps + WARM_UP
+    bench = options.rlar.parent / "examples/bench"
+    if unknown := [name for name in names if name not in SHAPES]:
+        sys.exit(f"no shape {', '.join(unknown)}; there are {', '.join(SHAPES)}")
+    environment = dict(os.environ, RAYON_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS), HF_HUB_OFFLINE="1")
+    theirs = environment if options.plain_malloc else dict(environment, **KEEPING)
+    own = [sys.executable, __file__, "--side"]
+
+    def one(command):
+        return json.loads(watched(command, environment)[0].strip().splitlines()[-1])
+
+    rates = {"torch": 0.0, **({"rlar": 0.0} if bench.exists() else {})}
+
+    def measure_rates():
+        """The machine's best over the whole run: a limit is what it could do when nothing else was running."""
+        for side, command in (("torch", [*own, "matmul"]), ("rlar", [bench, "matmul"])):
+            if side in rates:
+                rates[side] = max(rates[side], one(command)["gflops"])
+
+    for name in names:
+        shape = SHAPES[name]
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            lengths = write_data(folder, shape)
+            (folder / "rlar.yaml").write_text(rlar_config(folder, lengths, steps, options.pieces))
+            watched([sys.executable, __file__, "--make", name, folder / "model"], environment)
+            rlar, trl = [], []
+            for _ in range(options.rounds):
+                measure_rates()
+                rlar.append(rlar_round(options.rlar, folder, steps, environment))
+                out, took, _ = watched([*own, "trl", folder, shape["prompts"], steps, options.pieces], theirs)
+                trl.append(result(**took, **json.loads(out.strip().splitlines()[-1])))
+        over_rounds = lambda runs: {
+            key: (max if key in (*MEMORY, "others") else statistics.median)(run[key] for run in runs) for key in runs[0]}
+        print("f32 product 1024³: " + ", ".join(f"{side} {rate:.0f}" for side, rate in rates.items())
+              + f" GFLOP/s; {THREADS} threads; {options.rounds} × {options.steps} steps of "
+              + f"{options.pieces} micro-batches\n")
+        table(name, shape, over_rounds(rlar), over_rounds(trl), forward(shape, lengths), max(rates.values()))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--side"]:
+        matmul() if sys.argv[2] == "matmul" else trl_side(sys.argv[3], *map(int, sys.argv[4:7]))
+    elif sys.argv[1:2] == ["--make"]:
+        make(sys.argv[2], sys.argv[3])
+    else:
+        main()
