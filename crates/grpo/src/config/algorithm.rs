@@ -113,6 +113,10 @@ impl Algorithm {
         if self.kl.reanchor_every > 0 && self.kl.estimator == KlEstimator::None {
             say("kl.reanchor_every", "needs a `kl.estimator`".into());
         }
+        let by_reply = matches!(self.correction.mode, CorrectionMode::SequenceTruncate | CorrectionMode::SequenceMask);
+        if by_reply && self.surrogate == Surrogate::Vespo {
+            say("correction.mode", "`vespo` weighs whole replies itself; correct tokens".into());
+        }
         if self.correction.low > self.correction.high {
             say("correction.low", format!("is more than `high`, {}", self.correction.high));
         }

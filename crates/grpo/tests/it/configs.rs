@@ -38,6 +38,8 @@ fn parts_of_an_algorithm_that_do_not_fit_are_refused() {
     assert_eq!(algorithm(json!({ "kl": { "estimator": "k1", "in": "reward" } })), ["algorithm.kl.in"]);
     assert_eq!(algorithm(json!({ "kl": { "reanchor_every": 5 } })), ["algorithm.kl.reanchor_every"]);
     assert_eq!(algorithm(json!({ "correction": { "low": 3.0 } })), ["algorithm.correction.low"]);
+    let twice = json!({ "surrogate": "vespo", "correction": { "mode": "sequence_mask" } });
+    assert_eq!(algorithm(twice), ["algorithm.correction.mode"]);
     assert_eq!(algorithm(json!({ "overlong": { "soft_tokens": 1000 } })), ["algorithm.overlong.soft_tokens"]);
 }
 

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::training::{metrics, strip};
+use crate::training::{metrics, steps, strip};
 use crate::{refused, rlar, run, smoke, text};
 
 /// Kills per test; the long check sets more.
@@ -15,7 +15,7 @@ fn kills() -> usize {
     std::env::var("RLAR_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
 }
 
-/// A job that lasts about half a second per kill, with checkpoints every few steps.
+/// A job of 50 steps per kill, with checkpoints every few steps.
 fn long(folder: &Path, kills: usize, more: &[(&str, &str)]) -> String {
     let steps = format!("train:\n  steps: {}", 50 * kills);
     let mut changes = vec![
@@ -52,31 +52,38 @@ fn killed(name: &str, more: &[(&str, &str)]) {
     assert!(whole.status.success(), "{}", text(&whole.stderr));
     let again = ["train", "--config", config.as_str(), "--run", "broken", "--resume", "auto"];
     let broken = folder.path().join("broken");
-    let (mut killed, mut in_checkpoint, mut in_warmup) = (0, 0, 0);
+    let total = 40 + 50 * kills;
     let mut random = 0x9e37_79b9_7f4a_7c15u64 ^ name.len() as u64;
-    loop {
-        let mut child = rlar(folder.path(), &again).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        if killed < kills {
-            // Moments are random, from before the first write on; nothing waits for them.
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            std::thread::sleep(Duration::from_millis(20 + (random >> 33) % 500));
-            if child.try_wait().unwrap().is_none() {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                killed += 1;
-                let half = |e: fs::DirEntry| e.path().extension().is_some_and(|x| x == "tmp");
-                let entries = fs::read_dir(broken.join("checkpoints")).into_iter().flatten().flatten();
-                in_checkpoint += usize::from(entries.into_iter().any(half));
-                in_warmup += usize::from(!broken.join("metrics.jsonl").exists());
-                continue;
-            }
+    let mut draw = |below: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % below
+    };
+    // How far the run is when it is killed; one kill comes in the warm-up.
+    let mut moments: Vec<usize> = (1..kills).map(|_| 40 + draw(total - 44)).collect();
+    moments.push(draw(40));
+    moments.sort_unstable();
+    let (mut in_checkpoint, mut in_warmup) = (0, 0);
+    for moment in moments {
+        let mut child = rlar(folder.path(), &again).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let began = Instant::now();
+        while steps(&broken, "warmup.jsonl") + steps(&broken, "metrics.jsonl") < moment {
+            assert!(began.elapsed() < Duration::from_mins(5), "the run does not get anywhere");
+            assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+            std::thread::sleep(Duration::from_millis(1));
         }
-        let out = child.wait_with_output().unwrap();
-        assert!(out.status.success(), "{}", text(&out.stderr));
-        break;
+        // Somewhere in what follows: sampling, scoring, the optimizer, a checkpoint.
+        std::thread::sleep(Duration::from_micros(draw(30_000) as u64));
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let half = |e: fs::DirEntry| e.path().extension().is_some_and(|x| x == "tmp");
+        let mut entries = fs::read_dir(broken.join("checkpoints")).into_iter().flatten().flatten();
+        in_checkpoint += usize::from(entries.any(half));
+        in_warmup += usize::from(!broken.join("metrics.jsonl").exists());
     }
-    println!("{name}: {killed} kills, {in_checkpoint} in a checkpoint's write, {in_warmup} before the first step");
-    assert_eq!(killed, kills, "the job ended before it could be killed often enough");
+    let last = run(folder.path(), &again);
+    assert!(last.status.success(), "{}", text(&last.stderr));
+    println!("{name}: {kills} kills, {in_checkpoint} in a checkpoint's write, {in_warmup} before the first step");
     let [whole, again] = ["whole", "broken"].map(|name| left(&folder.path().join(name)));
     assert_eq!(whole.0.len(), again.0.len());
     for (a, b) in whole.0.iter().zip(&again.0) {

@@ -66,10 +66,8 @@ fn a_reward_model_learns_to_prefer_what_people_prefer_and_scores_afterwards() {
     );
     let score = |reply: &str| -> f64 {
         let out = run(folder.path(), &["score", "--model", "run/final", "--prompt", "1 or 2?", "--response", reply]);
-        text(&out.stdout)
-            .split_whitespace()
-            .find_map(|w| w.parse().ok())
-            .unwrap_or_else(|| panic!("{}", text(&out.stdout)))
+        let row: Value = serde_json::from_slice(&out.stdout).unwrap();
+        row["score"].as_f64().unwrap()
     };
     assert!(score("yes, gladly") > score("no 3") + 0.5);
     // Taken up again from an earlier checkpoint, it ends with the same weights.

@@ -37,7 +37,7 @@ pub fn strip(record: &mut Value) {
     }
 }
 
-fn steps(folder: &Path, records: &str) -> usize {
+pub fn steps(folder: &Path, records: &str) -> usize {
     fs::read_to_string(folder.join(records)).map_or(0, |t| t.lines().count())
 }
 
