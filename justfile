@@ -24,12 +24,25 @@ smoke:
 bench-policy *ARGS:
     cargo build --release --example bench && scripts/bench-policy.py {{ARGS}}
 
+# Speed and memory of a GRPO step beside TRL's; needs its packages
+bench-train *ARGS:
+    cargo build --release && cargo build --release --example bench && scripts/bench-train.py {{ARGS}}
+
+# A learning experiment of docs/results.md (math, ablations, smollm2, failures), taken up where it was left
+results NAME *ARGS:
+    cargo build --release && scripts/results.py {{NAME}} {{ARGS}}
+
+# The files of a run, read by tensorboard, pyarrow and transformers; needs their packages
+check-run RUN:
+    scripts/check-run.py {{RUN}}
+
 # What rlar saves, loaded by transformers and peft; needs their packages
 check-saved:
     cargo build --release && scripts/oracles/check_saved_models.py
 
-# The fixtures of the policy crate, made again; needs transformers, peft, gguf and sentencepiece
+# The fixtures of the policy and grpo crates, made again; each script names the packages that it needs
 fixtures:
+    scripts/oracles/make_grpo_fixtures.py crates/grpo/tests/fixtures/grpo.json
     scripts/oracles/make_model_fixtures.py crates/policy/tests/fixtures/models
     scripts/oracles/make_chat_fixtures.py crates/policy/tests/fixtures/chats.json
     scripts/oracles/make_gguf_fixture.py crates/policy/tests/fixtures

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seconds and peak memory of a GRPO step: rlar's trainer beside TRL's GRPOTrainer, in one run.
 
-    pip install torch transformers trl
+    pip install torch transformers trl pyarrow
     cargo build --release && cargo build --release --example bench
     scripts/bench-train.py [--shape s,smollm2] [--rounds 3] [--steps 8] [--pieces 4] [--plain-malloc]
 
@@ -48,7 +48,7 @@ PAD = "<pad>"
 
 def rlar_config(folder, lengths, steps, pieces):
     """All that rlar is told. Its tokenizer names no end token, so that nothing but `max_tokens` ends a reply."""
-    tokens = GROUP * sum(length + NEW_TOKENS for length in lengths)
+    tokens = sum(length + GROUP * NEW_TOKENS for length in lengths)
     return f"""\
 version: 1
 seed: 0
@@ -270,11 +270,9 @@ def rlar_round(rlar, folder, steps, environment):
     outside = [now[0] - before[0] for before, now in zip(came, came[1:])]
     done = []
     for record, wall in zip(records, [outside[0], *outside]):
-        assert record["reply_tokens"] == NEW_TOKENS and record["unscored"] == 0, record
+        assert record["reply_tokens"]["mean"] == NEW_TOKENS and record["unscored"] == 0, record
         seconds = {part: record["seconds"][part] for part in PARTS[:3]}
-        # Older builds name no total: then the clock outside does.
-        total = record["seconds"].get("total", wall)
-        done.append(dict(seconds, total=total, other=record["seconds"].get("other", total - sum(seconds.values()))))
+        done.append(dict(seconds, total=wall, other=wall - sum(seconds.values())))
     check_scores(run)
     shutil.rmtree(run)
     return result(done, before_saving=came[-1][1], outside=statistics.median(outside[WARM_UP - 1:]), **took)
@@ -282,7 +280,9 @@ def rlar_round(rlar, folder, steps, environment):
 
 def check_scores(run):
     """rlar's rewards must be what TRL's function gives the same replies, and must differ within a group."""
-    records = [json.loads(line) for line in (run / "rollouts.jsonl").open()]
+    import pyarrow.parquet
+
+    records = pyarrow.parquet.read_table(run / "rollouts/step-000001.parquet").to_pylist()
     for record in records:
         assert abs(record["reward"] - token_f1(record["completion"], record["reference"])) < 1e-9, record
     assert len({record["reward"] for record in records[:GROUP]}) > 1, "a group of equal rewards teaches nothing"

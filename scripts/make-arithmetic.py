@@ -9,12 +9,13 @@ addition: two-digit addition as plain text after three solved lines, for a pretr
   train.jsonl, heldout.jsonl   likewise disjoint by unordered operand pair
 digits: sums of two digits, for tests that must be fast
   sft.jsonl, train.jsonl, heldout.jsonl   likewise
+  preferences.jsonl, heldout-preferences.jsonl   the right sum, preferred to a wrong one
 
-Usage: scripts/make-arithmetic.py [FOLDER]
+Usage: scripts/make-arithmetic.py [FOLDER] [--heldout N]
 """
+import argparse
 import json
 import random
-import sys
 from pathlib import Path
 
 KINDS = ("add", "sub", "word_add", "word_sub")
@@ -55,7 +56,11 @@ def problem(kind, a, b, rng):
 
 
 def main():
-    datasets = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent.parent / "datasets")
+    options = argparse.ArgumentParser()
+    options.add_argument("folder", type=Path, nargs="?", default=Path(__file__).parent.parent / "datasets")
+    options.add_argument("--heldout", type=int, default=SIZES["heldout"], help="rows of arithmetic/heldout.jsonl")
+    options = options.parse_args()
+    datasets, SIZES["heldout"] = options.folder, options.heldout
     arithmetic(datasets / "arithmetic")
     addition(datasets / "addition")
     digits_only(datasets / "digits")
@@ -90,6 +95,16 @@ def digits_only(folder):
         for row in rows if part == "sft" else ():
             row["demonstration"] = row["reference"]
         (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if part != "sft":
+            name = "preferences" if part == "train" else "heldout-preferences"
+            pairs = [preference(row, off) for row in rows for off in (1, 3, 7)]
+            (folder / f"{name}.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+
+
+def preference(row, off):
+    """A prompt with its right answer and one that is off."""
+    return {"id": f"{row['id']}-{off}", "prompt": row["prompt"], "chosen": row["reference"],
+            "rejected": str((int(row["reference"]) + off) % 19)}
 
 
 def arithmetic(folder):

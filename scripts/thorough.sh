@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Long checks, run by hand, half an hour or so: rounds of the kill-and-resume test and of every other test that depends on
+# Long checks, run by hand, half an hour or so: 50 kills of runs of every kind; rounds of every test that depends on
 # timing; all attacks on every Python of the machine; 100,000 verdicts in a row. Prints the commit that they ran on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "commit $(git rev-parse HEAD)$(git diff --quiet HEAD || echo ' with local changes')"
 for round in $(seq "${1:-10}"); do
   echo "round $round"
-  cargo test --release --workspace --quiet -- killed ctrl_c hard broken_call deadline dead_fork_server
+  cargo test --release --workspace --quiet -- ctrl_c hard broken_call deadline dead_fork_server
 done
+RLAR_KILLS="${RLAR_KILLS:-50}" cargo test --release --package rlar --quiet -- kills --nocapture
 RLAR_THOROUGH=1 cargo test --release --workspace --quiet -- every_python
 RLAR_SOAK=100000 cargo test --release --workspace --quiet -- many_verdicts --nocapture

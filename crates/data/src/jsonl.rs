@@ -105,10 +105,14 @@ fn ends_with_reply(example: &Example) -> bool {
 /// Preferences of a JSONL text: rows with `prompt` (text or messages), `chosen` and `rejected` (texts, or lists of
 /// messages that end with the reply) and, where known, `margin`. Without `prompt`, `chosen` holds the conversation.
 pub fn read_preferences(path: &Path, text: &str) -> Result<Vec<Preference>, DataError> {
-    let mut preferences = Vec::new();
+    let (mut preferences, mut seen) = (Vec::<Preference>::new(), BTreeMap::new());
     for (line, row) in read_rows(path, text)? {
         let wrong = |message: String| DataError::Row { path: path.to_owned(), line, message };
-        preferences.push(preference(row, line).map_err(wrong)?);
+        let preference = preference(row, line).map_err(wrong)?;
+        if let Some(first) = seen.insert(preference.id.clone(), line) {
+            return Err(wrong(format!("id `{}` is that of line {first}, too", preference.id)));
+        }
+        preferences.push(preference);
     }
     Ok(preferences)
 }
@@ -127,15 +131,21 @@ fn preference(mut row: Map<String, Value>, line: usize) -> Result<Preference, St
         None => Err(format!("the row has no `{key}`")),
     };
     let (before, chosen) = reply("chosen")?;
-    let (_, rejected) = reply("rejected")?;
+    let (before_rejected, rejected) = reply("rejected")?;
+    if before != before_rejected {
+        return Err("`chosen` and `rejected` do not reply to the same conversation".into());
+    }
     let margin = match row.remove("margin") {
         None | Some(Value::Null) => 0.0,
         Some(margin) => margin.as_f64().ok_or_else(|| format!("`margin` must be a number, not {}", kind(&margin)))?,
     };
     if !before.is_empty() && !row.contains_key("prompt") && !row.contains_key("messages") {
-        row.insert("messages".into(), serde_json::to_value(before).map_err(|e| e.to_string())?);
+        row.insert("messages".into(), serde_json::to_value(&before).map_err(|e| e.to_string())?);
     }
     let Example { id, messages, .. } = example(row, line)?;
+    if !before.is_empty() && before != messages {
+        return Err("`chosen` replies to another conversation than `prompt`".into());
+    }
     Ok(Preference { id, messages, chosen, rejected, margin })
 }
 

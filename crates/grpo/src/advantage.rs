@@ -74,8 +74,9 @@ pub fn advantages(groups: &[Group], algorithm: &Algorithm) -> Vec<Vec<Option<f64
         // GDPO normalises the sums over the batch once more; one tool's advantages are left as GRPO has them.
         Estimator::Grpo if summed.iter().any(|g| g.tools.len() > 1) => {
             let known: Vec<f64> = advantages.iter().flatten().flatten().copied().collect();
-            let (mean, deviation) = moments(&known);
-            rescale(&mut advantages, mean, deviation + EPSILON);
+            let (_, deviation) = moments(&known);
+            // Every group's sum is 0, so their mean is but rounding.
+            rescale(&mut advantages, 0.0, deviation + EPSILON);
         }
         _ => {}
     }

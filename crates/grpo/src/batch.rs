@@ -24,12 +24,24 @@ pub struct Batch {
     pub policy: u64,
     /// Prompts drawn by the run when the batch was whole.
     pub cursor: u64,
-    /// Groups without spread that were replaced.
-    pub replaced: usize,
+    /// Groups without spread that were replaced: drawn and scored, not learned from.
+    pub replaced: Vec<Group>,
     /// Seconds of sampling, scoring beside it included.
     pub sampling: f64,
     /// Seconds of scoring after the last reply was drawn.
     pub scoring: f64,
+}
+
+impl Batch {
+    /// All groups that were drawn.
+    pub fn drawn(&self) -> impl Iterator<Item = &Group> + Clone {
+        self.groups.iter().chain(&self.replaced)
+    }
+
+    /// Their tokens.
+    pub fn tokens(&self) -> usize {
+        self.drawn().flat_map(|g| &g.replies).map(|r| r.tokens.len()).sum()
+    }
 }
 
 /// Name of the penalty for length, which counts as one more tool.
@@ -55,8 +67,14 @@ impl Source<'_> {
         let (config, t) = (self.config, &self.config.train);
         let wanted = t.prompts.min(self.examples.len());
         let rounds = config.algorithm.dynamic_sampling;
-        let mut batch =
-            Batch { groups: Vec::new(), policy: policy_steps, cursor, replaced: 0, sampling: 0.0, scoring: 0.0 };
+        let mut batch = Batch {
+            groups: Vec::new(),
+            policy: policy_steps,
+            cursor,
+            replaced: Vec::new(),
+            sampling: 0.0,
+            scoring: 0.0,
+        };
         let mut drawn = 0;
         for _ in 0..=rounds {
             let missing = wanted - batch.groups.len();
@@ -70,7 +88,7 @@ impl Source<'_> {
             let fresh = self.draw_and_score(policy, &chosen, &requests, &mut batch)?;
             let (kept, flat): (Vec<Group>, Vec<Group>) =
                 fresh.into_iter().partition(|g| rounds == 0 || g.scored().has_spread());
-            batch.replaced += flat.len();
+            batch.replaced.extend(flat);
             batch.groups.extend(kept);
             if batch.groups.len() == wanted {
                 break;

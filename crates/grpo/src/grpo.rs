@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::TrainError;
 use crate::batch::{Batch, Source};
 use crate::learn::{Learned, learn};
-use crate::metrics;
+use crate::metrics::{self, Spent};
 use crate::rollout::tool_statistics;
 use crate::state::State;
 
@@ -40,11 +40,18 @@ impl Grpo<'_> {
     pub fn step(&mut self, state: &mut State, lr: f32, journal: &mut Journal) -> Result<Stepped, TrainError> {
         let step = state.ledger.step;
         let config = self.source.config;
+        let mut spent = Spent::default();
         let batch = match self.pending.take() {
             Some(batch) => batch,
-            None => obtain(&mut self.source, journal, &state.model.clone(), [step, step, state.ledger.cursor])?,
+            None => {
+                let (batch, fresh) =
+                    obtain(&mut self.source, journal, &state.model, [step, step, state.ledger.cursor])?;
+                if fresh {
+                    (spent.sampling, spent.scoring) = (batch.sampling, batch.scoring);
+                }
+                batch
+            }
         };
-        self.refuse_failing_tools(&batch, step + 1)?;
         let clock = Instant::now();
         let learned = if config.train.asynchronous && step + 1 < config.train.steps {
             // The next batch is drawn by the policy before this step, while the step is taken.
@@ -53,69 +60,69 @@ impl Grpo<'_> {
             let (learned, next) = std::thread::scope(|scope| {
                 let ahead = scope.spawn(|| obtain(source, journal, &policy, [step, step + 1, cursor]));
                 let learned = learn(state, self.reference.as_ref(), &batch, prompts, config, lr);
+                spent.training = clock.elapsed().as_secs_f64();
                 let next = ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 (learned, next)
             });
-            self.pending = Some(next?);
+            spent.sampling += clock.elapsed().as_secs_f64() - spent.training;
+            self.pending = Some(next?.0);
             learned
         } else {
-            learn(state, self.reference.as_ref(), &batch, self.source.prompts, config, lr)
+            let learned = learn(state, self.reference.as_ref(), &batch, self.source.prompts, config, lr);
+            spent.training = clock.elapsed().as_secs_f64();
+            learned
         };
         let learned: Learned = learned.finite(step + 1)?;
-        let training = clock.elapsed().as_secs_f64();
 
         let ledger = &mut state.ledger;
         ledger.cursor = batch.cursor;
-        ledger.reply_tokens += batch.groups.iter().flat_map(|g| &g.replies).map(|r| r.tokens.len() as u64).sum::<u64>();
-        let flat = batch.groups.iter().all(|g| !g.scored().has_spread());
+        ledger.reply_tokens += batch.tokens() as u64;
+        let flat = !batch.groups.iter().any(|g| g.scored().has_spread());
         ledger.flat_steps = if flat { ledger.flat_steps + 1 } else { 0 };
-        ledger.seconds.sampling += batch.sampling;
-        ledger.seconds.scoring += batch.scoring;
-        ledger.seconds.training += training;
-        let record = metrics::record(&batch, &learned, ledger, config, lr, training);
+        ledger.seconds.sampling += spent.sampling;
+        ledger.seconds.scoring += spent.scoring;
+        ledger.seconds.training += spent.training;
+        let record = metrics::record(&batch, &learned, ledger, config, lr, spent);
         if config.train.flat_steps > 0 && ledger.flat_steps >= config.train.flat_steps {
             return Err(TrainError::Flat { steps: ledger.flat_steps, why: why_flat(&batch) });
         }
         Ok(Stepped { batch, advantages: learned.advantages, record })
     }
-
-    fn refuse_failing_tools(&self, batch: &Batch, step: u64) -> Result<(), TrainError> {
-        for (tool, s) in tool_statistics(&batch.groups) {
-            if s.failed as f64 > self.source.config.rewards.failure_limit * s.asked as f64 {
-                let last = s.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
-                return Err(TrainError::ToolFails { step, tool, failed: s.failed, asked: s.asked, last });
-            }
-        }
-        Ok(())
-    }
 }
 
-/// The batch of a step: what the journal holds of it, or a fresh one, which the journal then holds.
+/// The batch of a step: what the journal holds of it, or a fresh one, which the journal then holds. One whose tools fail
+/// too often is refused before it enters the journal, so that the step can be tried again.
 fn obtain(
     source: &mut Source,
     journal: &mut Journal,
     policy: &Policy,
     [policy_steps, step, cursor]: [u64; 3],
-) -> Result<Batch, TrainError> {
+) -> Result<(Batch, bool), TrainError> {
     if let Some(batch) = journal.recall(step + 1, "batch")? {
-        return Ok(batch);
+        return Ok((batch, false));
     }
     let batch = source.collect(policy, policy_steps, step, cursor)?;
+    for (tool, s) in tool_statistics(batch.drawn()) {
+        if s.failed as f64 > source.config.rewards.failure_limit * s.asked as f64 {
+            let last = s.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Err(TrainError::ToolFails { step: step + 1, tool, failed: s.failed, asked: s.asked, last });
+        }
+    }
     journal.record(step + 1, "batch", &batch)?;
-    Ok(batch)
+    Ok((batch, true))
 }
 
 /// What the rewards of groups without spread look like.
 fn why_flat(batch: &Batch) -> String {
-    let replies = || batch.groups.iter().flat_map(|g| &g.replies);
+    let replies = || batch.drawn().flat_map(|g| &g.replies);
     let unscored = replies().filter(|r| r.scores.total().is_none()).count();
     let totals: Vec<f64> = replies().filter_map(|r| r.scores.total()).collect();
-    let alike = batch.groups.iter().filter(|g| g.replies.windows(2).all(|w| w[0].text == w[1].text)).count();
+    let alike = batch.drawn().filter(|g| g.replies.windows(2).all(|w| w[0].text == w[1].text)).count();
     let [low, high] = totals.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[l, h], x| [l.min(*x), h.max(*x)]);
     if totals.is_empty() {
         return format!("no reply of the last step has a score ({unscored} without one); see the tools' failures");
     }
-    let groups = batch.groups.len();
+    let groups = batch.drawn().count();
     if alike == groups {
         return "all replies to a prompt are the same text; raise `sampling.temperature`".into();
     }

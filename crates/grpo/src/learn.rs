@@ -25,10 +25,10 @@ pub struct Learned {
     pub loss: f64,
     /// Sum over steps of the gradient's norm before clipping.
     pub norm: f64,
-    /// Tokens passed in all steps.
+    /// Tokens that went through a backward pass in all steps.
     pub tokens: usize,
-    /// Sum over them of the entropy of the next token.
-    pub entropy: f64,
+    /// Entropies of the next token, of these and of some more.
+    pub entropy: Vec<f32>,
     /// Sums over them of the KL estimates k1, k2, k3.
     pub kl: [f64; 3],
     /// Ratios to the old policy.
@@ -155,9 +155,11 @@ fn step(
         max_tokens: config.sampling.max_tokens,
         entropy_floor,
     };
-    // A reply that nothing pulls at counts in the means and needs no backward pass.
+    // A reply that nothing pulls at counts in the means and needs no backward pass. One in so many of them goes forward
+    // all the same, so that every step knows entropy and gap.
     let pulled = |l: &&&Lesson| l.advantage != 0.0 || charged || a.entropy_bonus > 0.0;
-    let lessons: Vec<&Lesson> = lessons.iter().filter(pulled).copied().collect();
+    let (lessons, silent): (Vec<&Lesson>, Vec<&Lesson>) = lessons.iter().partition(|l| pulled(&l));
+    out.listen(state, &silent, descent, untouched);
     if lessons.is_empty() {
         return;
     }
@@ -180,9 +182,7 @@ fn step(
                 advantage: lesson.advantage,
             };
             if untouched {
-                let pairs = reply.log_probs.iter().zip(&lesson.rollout.log_probs);
-                out.gap.0 += pairs.map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
-                out.gap.1 += lesson.old.len();
+                out.compare(reply.log_probs, &lesson.rollout.log_probs);
             }
             let costed = costed(&reply, a, &batch);
             loss += costed.loss;
@@ -199,10 +199,30 @@ fn step(
     out.norm += norm;
 }
 
+/// One silent reply in so many is listened to.
+const LISTENED: usize = 8;
+
 impl Learned {
+    /// Entropy, and where nothing has been learned yet the gap, of some replies that nothing pulls at.
+    fn listen(&mut self, state: &State, silent: &[&Lesson], descent: Descent, untouched: bool) {
+        let some: Vec<&Lesson> = silent.iter().step_by(LISTENED).copied().collect();
+        let sequences: Vec<Sequence> = some.iter().map(|l| l.sequence).collect();
+        let (log_probs, entropies) = scores(&state.model.decoder, &sequences, descent);
+        self.entropy.extend(&entropies);
+        if untouched {
+            let drawn: Vec<f32> = some.iter().flat_map(|l| &l.rollout.log_probs).copied().collect();
+            self.compare(&log_probs, &drawn);
+        }
+    }
+
+    fn compare(&mut self, trainer: &[f32], sampler: &[f32]) {
+        self.gap.0 += trainer.iter().zip(sampler).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
+        self.gap.1 += sampler.len();
+    }
+
     fn tally(&mut self, costed: &Costed, entropies: &[f32], corrected: bool) {
         self.tokens += entropies.len();
-        self.entropy += entropies.iter().map(|e| f64::from(*e)).sum::<f64>();
+        self.entropy.extend(entropies);
         self.kl.iter_mut().zip(costed.kl).for_each(|(sum, kl)| *sum += kl);
         self.ratios.extend(&costed.ratios);
         self.clipped[0] += costed.clipped_low;

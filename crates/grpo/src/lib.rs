@@ -43,6 +43,8 @@ pub use job::{Job, train};
 pub use report::{Measured, Report};
 pub use schedule::Decay;
 
+use std::path::PathBuf;
+
 use rlar_policy::AdamW;
 
 /// The optimizer that a config describes.
@@ -50,8 +52,6 @@ pub fn optimizer(config: &Config) -> AdamW {
     let o = &config.optimizer;
     AdamW { beta1: o.beta1, beta2: o.beta2, eps: o.eps, weight_decay: o.weight_decay, max_norm: o.max_norm }
 }
-
-use std::path::PathBuf;
 
 /// Why a job ended without a result.
 #[derive(Debug, thiserror::Error)]

@@ -113,7 +113,7 @@ impl Rollouts {
         let step = |path: &PathBuf| path.file_stem()?.to_str()?.strip_prefix("step-")?.parse::<u64>().ok();
         for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            if step(&path).is_none_or(|step| step > done) {
+            if step(&path).is_some_and(|step| step > done) {
                 fs::remove_file(&path).map_err(|source| RunError::Io { path, action: "cannot remove", source })?;
             }
         }
@@ -125,7 +125,7 @@ impl Rollouts {
     pub fn write(
         &mut self,
         step: u64,
-        groups: &[Group],
+        groups: &[&Group],
         advantages: &[Vec<Option<f64>>],
         examples: &[Example],
     ) -> Result<(), TrainError> {
@@ -158,7 +158,7 @@ impl Rollouts {
 
 fn columns(
     step: u64,
-    groups: &[Group],
+    groups: &[&Group],
     advantages: &[Vec<Option<f64>>],
     examples: &[Example],
 ) -> Vec<(String, Column)> {

@@ -9,7 +9,7 @@ const MOST: usize = 16_384;
 /// Bytes that training takes, by an estimate from the model's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingPlan {
-    /// Weights, gradients and the optimizer's moments.
+    /// Weights, gradients, the optimizer's moments and further copies.
     pub model: u64,
     /// Activations of one token.
     pub per_token: u64,
@@ -19,13 +19,24 @@ pub struct TrainingPlan {
     pub tokens: usize,
 }
 
+/// What a plan depends on beside the model's shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Parameters.
+    pub parameters: usize,
+    /// Those of them that are trained.
+    pub trained: usize,
+    /// Further copies of what is trained.
+    pub copies: usize,
+    /// Tokens of the longest sequence.
+    pub longest: usize,
+}
+
 impl TrainingPlan {
-    /// The plan for a model with `parameters`, of which `trained` are trained, whose sequences have at most `longest`
-    /// tokens. `chosen` tokens at a time when given, else as many as three quarters of the memory hold.
+    /// The plan for a model: `chosen` tokens at a time when given, else as many as three quarters of the memory hold.
     pub fn new(
         c: &DecoderConfig,
-        (parameters, trained): (usize, usize),
-        longest: usize,
+        Sizes { parameters, trained, copies, longest }: Sizes,
         keep: Keep,
         chosen: Option<usize>,
         available: Option<u64>,
@@ -39,7 +50,7 @@ impl TrainingPlan {
             Keep::Everything => c.layers.len() * layer,
             Keep::LayerInputs => c.layers.len() * c.hidden_size + 2 * layer,
         };
-        let model = 4 * (parameters + 3 * trained) as u64 + (64 << 20);
+        let model = 4 * (parameters + (3 + copies) * trained) as u64 + (64 << 20);
         let per_token = 4 * (kept + 4 * c.hidden_size) as u64;
         let room = available.map_or(u64::MAX, |a| (a / 4 * 3).saturating_sub(model) / per_token.max(1));
         let tokens =
@@ -47,9 +58,9 @@ impl TrainingPlan {
         Self { model, per_token, available, tokens }
     }
 
-    /// Bytes in all.
-    pub fn needed(&self) -> u64 {
-        self.model + self.per_token * self.tokens as u64
+    /// Whether the machine has too little for it.
+    pub fn is_too_large(&self) -> bool {
+        self.available.is_some_and(|a| self.model + self.per_token * self.tokens as u64 > a)
     }
 }
 
@@ -59,7 +70,7 @@ impl std::fmt::Display for TrainingPlan {
         let (model, rows) = (mb(self.model), mb(self.per_token * self.tokens as u64));
         write!(f, "model and optimizer {model} MB, activations {rows} MB for {} tokens at a time", self.tokens)?;
         match self.available {
-            Some(available) if self.needed() > available => write!(
+            Some(available) if self.is_too_large() => write!(
                 f,
                 "; {} MB available: too little, lower `train.micro_batch_tokens` or set `train.recompute_layers`",
                 mb(available)

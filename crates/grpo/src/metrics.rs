@@ -6,36 +6,55 @@ use rlar_policy::Finish;
 
 use crate::advantage::moments;
 use crate::batch::Batch;
-use crate::config::Config;
+use crate::config::{Config, KlEstimator, Surrogate};
 use crate::learn::Learned;
 use crate::rollout::tool_statistics;
 use crate::state::Ledger;
 
+/// Seconds that a step took, by phase: what it waited for, where phases run side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Spent {
+    /// Sampling, with the scoring beside it.
+    pub sampling: f64,
+    /// Scoring after the last reply.
+    pub scoring: f64,
+    /// Learning.
+    pub training: f64,
+}
+
 /// The record of a step for `metrics.jsonl`. What cannot be known is `null`, not zero.
-pub fn record(batch: &Batch, learned: &Learned, ledger: &Ledger, config: &Config, lr: f32, training: f64) -> Value {
-    let replies: Vec<_> = batch.groups.iter().flat_map(|g| &g.replies).collect();
+pub fn record(batch: &Batch, learned: &Learned, ledger: &Ledger, config: &Config, lr: f32, spent: Spent) -> Value {
+    let replies: Vec<_> = batch.drawn().flat_map(|g| &g.replies).collect();
     let totals: Vec<f64> = replies.iter().filter_map(|r| r.scores.total()).collect();
     let lengths: Vec<f64> = replies.iter().map(|r| r.tokens.len() as f64).collect();
-    let tokens: usize = replies.iter().map(|r| r.tokens.len()).sum();
+    let tokens = batch.tokens();
+    let tools = tool_statistics(batch.drawn()).into_iter().map(|(name, t)| {
+        let failures = json!({ "asked": t.asked, "failed": t.failed, "late": t.late, "abstained": t.abstained, "last_failure": t.last_failure });
+        (name, json!({ "score": distribution(&t.scores), "outcomes": failures }))
+    });
+    let tools: serde_json::Map<String, Value> = tools.collect();
     let share = |n: usize, of: usize| (of > 0).then(|| n as f64 / of as f64);
     let cut_off = replies.iter().filter(|r| r.finish == Finish::Length).count();
-    let flat = batch.groups.iter().filter(|g| !g.scored().has_spread()).count() + batch.replaced;
+    let groups = batch.drawn().count();
+    let flat = batch.drawn().filter(|g| !g.scored().has_spread()).count();
     let advantages: Vec<f64> = learned.advantages.iter().flatten().flatten().copied().collect();
     let ratios: Vec<f64> = learned.ratios.iter().map(|r| f64::from(*r)).collect();
     let per_token = |sum: f64| (learned.tokens > 0).then(|| sum / learned.tokens as f64);
     let per_step = |sum: f64| (learned.steps > 0).then(|| sum / learned.steps as f64);
-    let has_reference = config.algorithm.kl.estimator != crate::config::KlEstimator::None;
+    let has_reference = config.algorithm.kl.estimator != KlEstimator::None;
     let kl = |i: usize| if has_reference { per_token(learned.kl[i]) } else { None };
+    let entropy: f64 = learned.entropy.iter().map(|e| f64::from(*e)).sum();
+    let entropy = (!learned.entropy.is_empty()).then(|| entropy / learned.entropy.len() as f64);
+    let clips = !matches!(config.algorithm.surrogate, Surrogate::Sapo | Surrogate::Vespo);
     let per_second = |n: usize, seconds: f64| (seconds > 0.0).then(|| n as f64 / seconds);
-    let busy = batch.sampling + batch.scoring + training;
     json!({
         "step": ledger.step + 1,
         "reward": distribution(&totals),
         "accuracy": share(totals.iter().filter(|s| **s >= 0.5).count(), totals.len()),
         "unscored": replies.len() - totals.len(),
-        "tools": tool_statistics(&batch.groups),
-        "zero_spread_groups": share(flat, batch.groups.len() + batch.replaced),
-        "replaced_groups": batch.replaced,
+        "tools": tools,
+        "zero_spread_groups": share(flat, groups),
+        "replaced_groups": batch.replaced.len(),
         "advantage": distribution(&advantages),
         "loss": per_step(learned.loss),
         "grad_norm": per_step(learned.norm),
@@ -43,22 +62,22 @@ pub fn record(batch: &Batch, learned: &Learned, ledger: &Ledger, config: &Config
         "optimizer_steps": learned.steps,
         "ratio": distribution(&ratios),
         "clipped": {
-            "low": share(learned.clipped[0], ratios.len()),
-            "high": share(learned.clipped[1], ratios.len()),
+            "low": if clips { share(learned.clipped[0], ratios.len()) } else { None },
+            "high": if clips { share(learned.clipped[1], ratios.len()) } else { None },
         },
         "kl": { "k1": kl(0), "k2": kl(1), "k3": kl(2) },
-        "entropy": per_token(learned.entropy),
+        "entropy": entropy,
         "sampler_trainer_gap": (learned.gap.1 > 0).then(|| learned.gap.0 / learned.gap.1 as f64),
         "correction": distribution(&learned.corrections),
         "staleness": ledger.step - batch.policy,
         "reply_tokens": distribution(&lengths),
         "cut_off": share(cut_off, replies.len()),
         "tokens_drawn": ledger.reply_tokens,
-        "seconds": { "sampling": batch.sampling, "scoring": batch.scoring, "training": training },
+        "seconds": { "sampling": spent.sampling, "scoring": spent.scoring, "training": spent.training },
         "tokens_per_second": {
             "sampling": per_second(tokens, batch.sampling),
-            "training": per_second(tokens * config.train.epochs, training),
-            "step": per_second(tokens, busy),
+            "training": per_second(tokens * config.train.epochs, spent.training),
+            "step": per_second(tokens, spent.sampling + spent.scoring + spent.training),
         },
     })
 }

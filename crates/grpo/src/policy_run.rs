@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rlar_data::Example;
 use rlar_policy::{Moments, Policy, device_in};
-use rlar_run::{Checkpoint, Journal, RunFolder};
+use rlar_run::{Checkpoint, Files, Journal, RunFolder};
 use serde_json::Value;
 
 use crate::batch::{Batch, Source};
@@ -15,7 +15,8 @@ use crate::job::Job;
 use crate::learn::descent;
 use crate::log::{Log, Rollouts};
 use crate::report::Report;
-use crate::setup::{self, bar, before, measure, prompt_tokens_of, share};
+use crate::rollout::Group;
+use crate::setup::{self, bar, measure, once, prompt_tokens_of, share};
 use crate::sft::{self, Demonstration, SftStep, demonstrations};
 use crate::state::State;
 use crate::trainer::{Course, Loop};
@@ -26,17 +27,24 @@ pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) ->
     let config = &job.config.clone();
     let mut state = match checkpoint {
         Some(checkpoint) => State::load(checkpoint, config)?,
-        None => setup::fresh(job)?,
+        None => setup::fresh(setup::first_policy(job)?, config)?,
     };
     state.model.tokenizer.pin_today(state.ledger.began);
     let prompts = prompt_tokens_of(&state.model, &job.train, config)?;
     prompt_tokens_of(&state.model, &job.heldout, config)?;
     let demonstrations = demonstrations(&state.model, &job.demonstrations, config.data.format)?;
+    if checkpoint.is_none() {
+        let longest = setup::longest(&prompts, &demonstrations, config);
+        setup::plan_memory(&mut state.ledger, config, &state.model.decoder, longest);
+    }
     warm_up(&mut state, job, run, &demonstrations)?;
     if state.ledger.step == 0 {
         run.write_folder("start", &state.model.files()?)?;
     }
-    let started = before(run, &state.model.clone(), job, &mut state)?;
+    let started = match job.heldout.is_empty() {
+        true => None,
+        false => Some(once(run, "before.json", state.ledger.step, || measure(job, &mut state))?),
+    };
 
     let log = Log::open(
         run,
@@ -45,38 +53,37 @@ pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) ->
         true,
         bar(job, "train", config.train.steps, state.ledger.step),
     )?;
-    let mut training =
-        Loop { run, config, journal: run.journal(checkpoint.is_some())?, log, interrupted: job.interrupted };
+    let mut training = Loop {
+        run,
+        config,
+        journal: run.journal(checkpoint.map(|_| state.ledger.step))?,
+        log,
+        interrupted: job.interrupted,
+    };
     let source = Source { config, examples: &job.train, prompts: &prompts, rewards: &mut job.rewards };
     let anchor = anchor(run, &state, checkpoint, config)?;
-    let ended = match config.train.method {
-        Method::Grpo => {
-            let reference = anchor.as_ref().map(|p| p.decoder.clone());
-            let lora_base = anchor.is_none() && config.algorithm.kl.estimator != KlEstimator::None;
-            let reference = if lora_base { Some(state.model.decoder.unadapted()) } else { reference };
-            let grpo = Grpo { source, reference, pending: pending(checkpoint)? };
-            let rollouts = Rollouts::open(run, setup::disk(config), state.ledger.step)?;
-            let mut course = GrpoCourse { grpo, heldout: &job.heldout, rollouts, anchor: None };
-            if state.ledger.reference > 0 {
-                course.anchor = anchor;
-            }
-            let ended = training.run(&mut state, &mut course)?;
-            training.checkpoint(&state, &mut course)?;
-            ended
+    let ended = if config.train.method == Method::Grpo {
+        let reference = anchor.as_ref().map(|p| p.decoder.clone());
+        let lora_base = anchor.is_none() && config.algorithm.kl.estimator != KlEstimator::None;
+        let reference = if lora_base { Some(state.model.decoder.unadapted()) } else { reference };
+        let grpo = Grpo { source, reference, pending: pending(checkpoint)? };
+        let rollouts = Rollouts::open(run, setup::disk(config), state.ledger.step)?;
+        let mut course = GrpoCourse { grpo, heldout: &job.heldout, rollouts, anchor: None };
+        if state.ledger.reference > 0 {
+            course.anchor = anchor;
         }
-        Method::Sft | Method::RewardModel => {
-            let mut course = SftCourse { source, heldout: &job.heldout, data: &demonstrations };
-            let ended = training.run(&mut state, &mut course)?;
-            training.checkpoint(&state, &mut course)?;
-            ended
-        }
+        let ended = training.run(&mut state, &mut course)?;
+        training.checkpoint(&state, &mut course)?;
+        ended
+    } else {
+        let mut course = SftCourse { source, heldout: &job.heldout, data: &demonstrations };
+        let ended = training.run(&mut state, &mut course)?;
+        training.checkpoint(&state, &mut course)?;
+        ended
     };
     training.log.finish();
     drop(training);
-    let after = match &started {
-        Some(_) => Some(measure(&state.model.clone(), job, &mut state)?),
-        None => None,
-    };
+    let after = if started.is_some() { Some(measure(job, &mut state)?) } else { None };
     if state.model.layout().lora().is_some() {
         run.write_folder("adapter", &state.model.files()?)?;
     }
@@ -120,7 +127,7 @@ fn warm_up(state: &mut State, job: &Job, run: &RunFolder, data: &[Demonstration]
         // Warm-up steps are short: ten checkpoints, the last at the end.
         if stop || state.ledger.warmup == steps || state.ledger.warmup.is_multiple_of(steps.div_ceil(10)) {
             log.sync()?;
-            state.save(&run.checkpoints(), Vec::new())?;
+            state.save(&run.checkpoints(), &|| Ok(Vec::new()))?;
             run.checkpoints().keep(config.run.keep_last, &[])?;
         }
         if stop {
@@ -177,7 +184,10 @@ impl Course<Policy> for GrpoCourse<'_> {
         let stepped = self.grpo.step(state, lr, journal)?;
         let (config, step) = (self.grpo.source.config, state.ledger.step + 1);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {
-            self.rollouts.write(step, &stepped.batch.groups, &stepped.advantages, self.grpo.source.examples)?;
+            let groups: Vec<&Group> = stepped.batch.drawn().collect();
+            let unlearned = stepped.batch.replaced.iter().map(|g| vec![None; g.replies.len()]);
+            let advantages: Vec<Vec<Option<f64>>> = stepped.advantages.into_iter().chain(unlearned).collect();
+            self.rollouts.write(step, &groups, &advantages, self.grpo.source.examples)?;
         }
         let every = config.algorithm.kl.reanchor_every;
         if every > 0 && step.is_multiple_of(every) && self.grpo.reference.is_some() {
@@ -192,8 +202,11 @@ impl Course<Policy> for GrpoCourse<'_> {
         share(model, self.heldout, self.grpo.source.rewards, self.grpo.source.config)
     }
 
-    fn files(&mut self) -> Result<Vec<(String, Vec<u8>)>, TrainError> {
-        self.rollouts.sync()?;
+    fn sync(&mut self) -> Result<(), TrainError> {
+        self.rollouts.sync()
+    }
+
+    fn files(&self) -> Result<Files, TrainError> {
         let mut files = Vec::new();
         if let Some(batch) = &self.grpo.pending {
             files.push((PENDING.to_owned(), serde_json::to_vec(batch)?));
@@ -231,7 +244,11 @@ impl Course<Policy> for SftCourse<'_> {
         share(model, self.heldout, self.source.rewards, self.source.config)
     }
 
-    fn files(&mut self) -> Result<Vec<(String, Vec<u8>)>, TrainError> {
+    fn sync(&mut self) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn files(&self) -> Result<Files, TrainError> {
         Ok(Vec::new())
     }
 }

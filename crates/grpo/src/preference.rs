@@ -26,6 +26,18 @@ pub struct Pair {
     pub margin: f64,
 }
 
+impl Pair {
+    /// Tokens of both.
+    pub fn len(&self) -> usize {
+        self.chosen.ids.len() + self.rejected.ids.len()
+    }
+
+    /// Whether neither has tokens.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// The tokens of every pair. One that does not fit the model's positions is refused by name.
 pub fn pairs(model: &RewardModel, preferences: &[Preference]) -> Result<Vec<Pair>, PolicyError> {
     let pair = |p: &Preference| {

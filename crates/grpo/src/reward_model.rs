@@ -1,8 +1,7 @@
 //! One step of a reward model down the loss of its preferences, and how often it prefers what people prefer.
 
-use burn::tensor::{Tensor, TensorData};
 use rlar_policy::reward::Input;
-use rlar_policy::{AdamW, Gradients, PolicyError, RewardModel, floats, micro_batches};
+use rlar_policy::{AdamW, Gradients, PolicyError, RewardModel, micro_batches};
 use serde_json::{Value, json};
 
 use crate::TrainError;
@@ -17,30 +16,25 @@ pub fn step(
     lr: f32,
     tokens: usize,
 ) -> Result<Value, TrainError> {
-    let tracked = state.model.tracked();
-    let decoder = tracked.decoder().ok_or_else(|| PolicyError::Request("an encoder cannot be trained".into()))?;
     let mut gradients = Gradients::default();
     let (mut loss, mut right, mut margin) = (0.0, 0, 0.0);
-    let sizes = pairs.iter().map(|p| p.chosen.ids.len() + p.rejected.ids.len());
-    for piece in micro_batches(sizes, tokens) {
+    for piece in micro_batches(pairs.iter().map(|p| p.len()), tokens) {
         let piece = &pairs[piece];
         let inputs: Vec<&Input> = piece.iter().flat_map(|p| [&p.chosen, &p.rejected]).collect();
-        let scores: Tensor<1> = tracked.forward(&inputs).reshape([inputs.len()]);
-        let mut slopes = Vec::with_capacity(inputs.len());
-        for (pair, s) in piece.iter().zip(floats(&scores).chunks_exact(2)) {
-            let (chosen, rejected) = (f64::from(s[0]), f64::from(s[1]));
-            let (value, slope) = bradley_terry(chosen, rejected, pair.margin);
-            loss += value;
-            margin += chosen - rejected;
-            right += usize::from(chosen > rejected);
-            let slope = (slope / pairs.len() as f64) as f32;
-            slopes.extend([slope, -slope]);
-        }
-        let n = slopes.len();
-        let slopes = Tensor::<1>::from_data(TensorData::new(slopes, [n]), &scores.device().without_autodiff());
-        gradients.accumulate(decoder.weights(), &(scores * slopes).sum());
+        state.model.descend(&mut gradients, &inputs, |scores| {
+            let mut slopes = Vec::with_capacity(scores.len());
+            for (pair, s) in piece.iter().zip(scores.chunks_exact(2)) {
+                let (chosen, rejected) = (f64::from(s[0]), f64::from(s[1]));
+                let (value, slope) = bradley_terry(chosen, rejected, pair.margin);
+                loss += value;
+                margin += chosen - rejected;
+                right += usize::from(chosen > rejected);
+                let slope = (slope / pairs.len() as f64) as f32;
+                slopes.extend([slope, -slope]);
+            }
+            slopes
+        });
     }
-    drop(tracked);
     let State { model, moments, ledger } = state;
     let decoder = model.decoder_mut().ok_or_else(|| PolicyError::Request("an encoder cannot be trained".into()))?;
     let norm = optimizer.step(decoder, moments, gradients, lr);

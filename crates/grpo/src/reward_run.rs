@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use rlar_policy::{Moments, RewardModel};
-use rlar_run::{Checkpoint, Journal, RunFolder};
+use rlar_policy::RewardModel;
+use rlar_run::{Checkpoint, Files, Journal, RunFolder};
 use serde_json::{Value, json};
 
 use crate::config::Config;
@@ -12,7 +12,7 @@ use crate::learner::Learner;
 use crate::log::Log;
 use crate::preference::{Pair, pairs};
 use crate::report::Report;
-use crate::setup::{bar, first_ledger, first_policy};
+use crate::setup::{bar, first_policy, fresh, once, plan_memory};
 use crate::state::State;
 use crate::trainer::{Course, Loop};
 use crate::{TrainError, optimizer, reward_model, schedule};
@@ -23,26 +23,20 @@ pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) ->
     let mut state: State<RewardModel> = match checkpoint {
         Some(checkpoint) => State::load(checkpoint, config)?,
         None => {
-            let policy = first_policy(job)?;
-            let ledger = first_ledger(config, &policy.decoder);
-            let model = policy.reward_model(schedule::mix(&[config.seed, 4]))?;
-            let moments = Moments::zeros(Learner::decoder(&model)?);
-            State { model, moments, ledger }
+            let model = first_policy(job)?.reward_model(schedule::mix(&[config.seed, 4]))?;
+            fresh(model, config)?
         }
     };
     state.model.tokenizer.pin_today(state.ledger.began);
     let data = pairs(&state.model, &job.preferences)?;
     let heldout = pairs(&state.model, &job.heldout_preferences)?;
+    if checkpoint.is_none() {
+        let longest = data.iter().map(Pair::len).max().unwrap_or(1);
+        plan_memory(&mut state.ledger, config, Learner::decoder(&state.model)?, longest);
+    }
     let tokens = state.ledger.tokens_at_a_time;
     let mut course = RewardCourse { config, data: &data, heldout: &heldout, tokens };
-    let before = match run.read("before.json") {
-        Ok(bytes) if state.ledger.step > 0 => serde_json::from_slice(&bytes)?,
-        _ => {
-            let before = course.accuracy(&state.model)?;
-            run.write("before.json", &serde_json::to_vec(&before)?)?;
-            before
-        }
-    };
+    let before: Option<f64> = once(run, "before.json", state.ledger.step, || course.accuracy(&state.model))?;
     let log = Log::open(
         run,
         "metrics.jsonl",
@@ -50,8 +44,13 @@ pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) ->
         true,
         bar(job, "train-rm", config.train.steps, state.ledger.step),
     )?;
-    let mut training =
-        Loop { run, config, journal: run.journal(checkpoint.is_some())?, log, interrupted: job.interrupted };
+    let mut training = Loop {
+        run,
+        config,
+        journal: run.journal(checkpoint.map(|_| state.ledger.step))?,
+        log,
+        interrupted: job.interrupted,
+    };
     let ended = training.run(&mut state, &mut course)?;
     training.checkpoint(&state, &mut course)?;
     training.log.finish();
@@ -97,7 +96,11 @@ impl Course<RewardModel> for RewardCourse<'_> {
         Ok(self.accuracy(model)?.map(|accuracy| json!({ "accuracy": accuracy })))
     }
 
-    fn files(&mut self) -> Result<Vec<(String, Vec<u8>)>, TrainError> {
+    fn sync(&mut self) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn files(&self) -> Result<Files, TrainError> {
         Ok(Vec::new())
     }
 }

@@ -70,44 +70,37 @@ pub fn draw(
 }
 
 /// What became of one tool's scores in a step.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ToolStatistics {
     /// Scores asked for.
     pub asked: usize,
     /// Broken tool.
     pub failed: usize,
+    /// Not asked before the step's time for scoring was over.
+    pub late: usize,
     /// Not applicable.
     pub abstained: usize,
-    /// Mean of the scores that came, if any did.
-    pub mean: Option<f64>,
-    /// Their standard deviation.
-    pub std: Option<f64>,
+    /// The scores that came, in no order.
+    pub scores: Vec<f64>,
     /// The last failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<Failure>,
 }
 
 /// Statistics by tool.
-pub fn tool_statistics(groups: &[Group]) -> BTreeMap<String, ToolStatistics> {
-    let mut tools: BTreeMap<String, (ToolStatistics, Vec<f64>)> = BTreeMap::new();
-    for (name, _, outcome) in groups.iter().flat_map(|g| &g.replies).flat_map(|r| &r.scores.0) {
-        let (t, scores) = tools.entry(name.to_string()).or_default();
+pub fn tool_statistics<'a>(groups: impl Iterator<Item = &'a Group>) -> BTreeMap<String, ToolStatistics> {
+    let mut tools: BTreeMap<String, ToolStatistics> = BTreeMap::new();
+    for (name, _, outcome) in groups.flat_map(|g| &g.replies).flat_map(|r| &r.scores.0) {
+        let t = tools.entry(name.to_string()).or_default();
         t.asked += 1;
         match outcome {
-            Outcome::Scored(score) => scores.push(*score),
+            Outcome::Scored(score) => t.scores.push(*score),
             Outcome::Abstained(_) => t.abstained += 1,
+            Outcome::Failed(Failure::Late) => t.late += 1,
             Outcome::Failed(failure) => {
                 t.failed += 1;
                 t.last_failure = Some(failure.clone());
             }
         }
     }
-    let finished = |(name, (mut t, scores)): (String, (ToolStatistics, Vec<f64>))| {
-        if !scores.is_empty() {
-            let (mean, std) = advantage::moments(&scores);
-            (t.mean, t.std) = (Some(mean), Some(std));
-        }
-        (name, t)
-    };
-    tools.into_iter().map(finished).collect()
+    tools
 }

@@ -1,19 +1,26 @@
 //! What happens around the loop: the run's inputs, the model it starts from, the tools it is given, how it is measured.
 
+use std::fs;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rlar_data::Example;
 use rlar_eval::{Accuracy, Protocol, accuracy, prompt_tokens};
 use rlar_policy::chat::local_seconds;
 use rlar_policy::{Decoder, Moments, Policy, PolicyError, Tokenizer, device_in, free_memory};
-use rlar_rewards::{Assignment, Orchestrator};
+use rlar_rewards::{Assignment, Orchestrator, RewardError};
 use rlar_run::{Checkpoint, Disk, Progress, RunError, RunFolder, sha256};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::config::{Config, Method};
+use crate::config::{Config, Estimator, KlEstimator, Method, Metric};
 use crate::job::Job;
-use crate::memory::TrainingPlan;
+use crate::learner::Learner;
+use crate::memory::{Sizes, TrainingPlan};
 use crate::report::Measured;
+use crate::sft::Demonstration;
 use crate::state::{FORMAT, Ledger, Seconds, State};
 use crate::{TrainError, schedule};
 
@@ -70,27 +77,40 @@ pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
     }
 }
 
-/// The state before the first step.
-pub fn fresh(job: &Job) -> Result<State, TrainError> {
-    let model = first_policy(job)?;
-    let ledger = first_ledger(&job.config, &model.decoder);
-    let moments = Moments::zeros(&model.decoder);
-    Ok(State { model, moments, ledger })
+/// The state of a model before its first step.
+pub fn fresh<M: Learner>(model: M, config: &Config) -> Result<State<M>, TrainError> {
+    let moments = Moments::zeros(model.decoder()?);
+    Ok(State { model, moments, ledger: first_ledger(config) })
 }
 
-/// The plan for memory of a model.
-pub fn plan(config: &Config, decoder: &Decoder) -> TrainingPlan {
+/// The plan for memory of a model whose longest sequence has `longest` tokens.
+pub fn plan(config: &Config, decoder: &Decoder, longest: usize) -> TrainingPlan {
     let layout = decoder.layout();
     let keep = crate::learn::descent(config, 1.0, 0, 0).keep;
-    let (c, on_cpu) = (decoder.config(), !config.device.starts_with("cuda"));
-    let longest = c.max_position_embeddings.min(4096);
     let trained = layout.trained().parameters();
-    let available = if on_cpu { free_memory() } else { None };
-    TrainingPlan::new(c, (layout.parameters(), trained), longest, keep, config.train.micro_batch_tokens, available)
+    let kl = &config.algorithm.kl;
+    let (has_reference, adapted) = (kl.estimator != KlEstimator::None, layout.lora().is_some());
+    let grpo = config.train.method == Method::Grpo;
+    // A reference, and the policy of the step before, are further copies of what is trained.
+    let copies = usize::from(grpo && has_reference && !adapted) + usize::from(grpo && config.train.asynchronous);
+    let sizes = Sizes { parameters: layout.parameters(), trained, copies, longest };
+    let available = if config.device.starts_with("cuda") { None } else { free_memory() };
+    // The model is in memory already.
+    let available = available.map(|free| free + 4 * layout.parameters() as u64);
+    TrainingPlan::new(decoder.config(), sizes, keep, config.train.micro_batch_tokens, available)
+}
+
+/// Plans the memory of a run that starts, and warns where there is too little.
+pub fn plan_memory(ledger: &mut Ledger, config: &Config, decoder: &Decoder, longest: usize) {
+    let plan = plan(config, decoder, longest);
+    ledger.tokens_at_a_time = plan.tokens;
+    if plan.is_too_large() {
+        tracing::warn!("memory: {plan}");
+    }
 }
 
 /// The ledger before the first step.
-pub fn first_ledger(config: &Config, decoder: &Decoder) -> Ledger {
+fn first_ledger(config: &Config) -> Ledger {
     Ledger {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
@@ -104,7 +124,7 @@ pub fn first_ledger(config: &Config, decoder: &Decoder) -> Ledger {
         best: Vec::new(),
         since_best: 0,
         reference: 0,
-        tokens_at_a_time: plan(config, decoder).tokens,
+        tokens_at_a_time: 0,
         threads: rayon::current_num_threads(),
         began: local_seconds(),
         seconds: Seconds::default(),
@@ -115,6 +135,12 @@ pub fn first_ledger(config: &Config, decoder: &Decoder) -> Ledger {
 pub fn prompt_tokens_of(policy: &Policy, examples: &[Example], config: &Config) -> Result<Vec<Vec<u32>>, TrainError> {
     let tokens = |e| prompt_tokens(policy, e, config.data.format);
     Ok(examples.iter().map(tokens).collect::<Result<_, _>>()?)
+}
+
+/// Tokens of the longest sequence that is learned from.
+pub fn longest(prompts: &[Vec<u32>], demonstrations: &[Demonstration], config: &Config) -> usize {
+    let drawn = prompts.iter().map(|p| p.len() + config.sampling.max_tokens);
+    drawn.chain(demonstrations.iter().map(Demonstration::len)).max().unwrap_or(1)
 }
 
 /// Opens the record of a run's inputs, or compares it on a resume: the resolved config, and hashes of the
@@ -131,6 +157,7 @@ pub fn same_inputs(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
         "heldout": hash(&job.heldout)?,
         "demonstrations": hash(&job.demonstrations)?,
         "preferences": sha256(&serde_json::to_vec(&(&job.preferences, &job.heldout_preferences))?),
+        "model": job.config.model.path.as_ref().map(|p| fingerprint(Path::new(p))).transpose()?,
         "tools": tools.map(|(name, identity)| json!([name, identity])).collect::<Vec<_>>(),
     });
     if job.resume && run.checkpoints().any()? {
@@ -152,7 +179,7 @@ pub fn same_inputs(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
 
 /// The first thing that differs, and how. Where a run writes and how long it may take are not its inputs.
 fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
-    if ["run", "train.max_minutes", "train.max_tokens"].contains(&path) || old == new {
+    if ["run", "train.max_minutes", "train.max_tokens", "rewards.failure_limit"].contains(&path) || old == new {
         return None;
     }
     if let (Some(was), Some(is)) = (old.as_object(), new.as_object()) {
@@ -201,48 +228,32 @@ pub fn assign(run: &RunFolder, job: &mut Job, resumed: bool) -> Result<(), Train
     run.write("assignments.jsonl", &lines)?;
     let library = job.rewards.library();
     for card in library.cards() {
+        let used = format!("\"{}\"", card.name);
+        let asked = || lines.windows(used.len()).any(|w| w == used.as_bytes());
+        if job.config.algorithm.advantage == Estimator::MaxRl && card.range[0] < 0.0 && asked() {
+            let message = format!("scores from {} on, and `max_rl` needs scores of at least 0", card.range[0]);
+            return Err(RewardError::Tool { tool: card.name.clone(), message }.into());
+        }
         run.write_folder(&format!("library/{}", card.name), &library.files(&card.name))?;
     }
     Ok(())
 }
 
-/// Held-out accuracy before the first step, measured once per run; nothing without held-out examples.
-pub fn before(
-    run: &RunFolder,
-    start: &Policy,
-    job: &mut Job,
-    state: &mut State,
-) -> Result<Option<Measured>, TrainError> {
-    if job.heldout.is_empty() {
-        return Ok(None);
-    }
-    match run.read("before.json") {
-        Ok(bytes) if state.ledger.step > 0 => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(e) if !matches!(&e, RunError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
-            Err(e.into())
-        }
-        _ => {
-            let before = measure(start, job, state)?;
-            run.write("before.json", &serde_json::to_vec_pretty(&before)?)?;
-            Ok(Some(before))
-        }
-    }
-}
-
 /// Held-out accuracy, sampled and greedy.
-pub fn measure(policy: &Policy, job: &mut Job, state: &mut State) -> Result<Measured, TrainError> {
+pub fn measure(job: &mut Job, state: &mut State) -> Result<Measured, TrainError> {
     let clock = Instant::now();
     let config = &job.config;
     let examples = &job.heldout[..config.eval.examples(job.heldout.len())];
-    let mut one = |protocol: &Protocol| Ok::<_, TrainError>(accuracy(policy, examples, &mut job.rewards, protocol)?.0);
+    let mut one =
+        |protocol: &Protocol| Ok::<_, TrainError>(accuracy(&state.model, examples, &mut job.rewards, protocol)?.0);
     let [sampled, greedy] = config.protocols();
     let measured = Measured { sampled: one(&sampled)?, greedy: one(&greedy)? };
     state.ledger.seconds.evaluation += clock.elapsed().as_secs_f64();
     Ok(measured)
 }
 
-/// The share of right answers to held-out examples, sampled at the training temperature, and the same by kind; nothing
-/// without such examples.
+/// The share of right answers to held-out examples by the metric that decides, and the same by kind; nothing without
+/// such examples. Where tools left more answers without a score than `rewards.failure_limit` allows, there is no accuracy.
 pub fn share(
     policy: &Policy,
     heldout: &[Example],
@@ -253,10 +264,60 @@ pub fn share(
         return Ok(None);
     }
     let examples = &heldout[..config.eval.examples(heldout.len())];
-    let [sampled, _] = config.protocols();
-    let (kinds, _) = accuracy(policy, examples, rewards, &sampled)?;
+    let [sampled, greedy] = config.protocols();
+    let protocol = if config.eval.metric == Metric::Sampled { sampled } else { greedy };
+    let (kinds, _) = accuracy(policy, examples, rewards, &protocol)?;
     let share = |a: &Accuracy| a.percent() / 100.0;
-    let by_kind: Value =
-        kinds.iter().map(|(kind, a)| (kind.clone(), json!(share(a)))).collect::<serde_json::Map<_, _>>().into();
-    Ok(Some(json!({ "accuracy": kinds.get("all").map_or(0.0, share), "kinds": by_kind })))
+    let by_kind: serde_json::Map<_, _> = kinds.iter().map(|(kind, a)| (kind.clone(), json!(share(a)))).collect();
+    let all = kinds.get("all").copied().unwrap_or_default();
+    let known = all.unscored as f64 <= config.rewards.failure_limit * all.answers as f64;
+    Ok(Some(json!({ "accuracy": known.then(|| share(&all)), "unscored": all.unscored, "kinds": by_kind })))
+}
+
+/// What is measured before the first step, once per run: kept in a file of the run.
+pub fn once<T: Serialize + DeserializeOwned>(
+    run: &RunFolder,
+    file: &str,
+    step: u64,
+    measure: impl FnOnce() -> Result<T, TrainError>,
+) -> Result<T, TrainError> {
+    match run.read(file) {
+        Ok(bytes) if step > 0 => Ok(serde_json::from_slice(&bytes)?),
+        Err(e) if !matches!(&e, RunError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
+            Err(e.into())
+        }
+        _ => {
+            let measured = measure()?;
+            run.write(file, &serde_json::to_vec_pretty(&measured)?)?;
+            Ok(measured)
+        }
+    }
+}
+
+/// What tells a model on disk from another: names and sizes of its files, and a hash of the first and last megabyte of
+/// each.
+fn fingerprint(path: &Path) -> Result<Value, TrainError> {
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RunError::Io { path, action: "cannot read", source }
+    };
+    let mut files = vec![path.to_owned()];
+    if path.is_dir() {
+        let entries = fs::read_dir(path).map_err(io(path))?.collect::<Result<Vec<_>, _>>().map_err(io(path))?;
+        files = entries.into_iter().map(|e| e.path()).filter(|p| p.is_file()).collect();
+        files.sort();
+    }
+    let print = |file: &PathBuf| {
+        let mut open = fs::File::open(file).map_err(io(file))?;
+        let size = open.metadata().map_err(io(file))?.len();
+        let mut ends = vec![0; size.min(1 << 20) as usize];
+        open.read_exact(&mut ends).map_err(io(file))?;
+        let mut last = Vec::new();
+        open.seek(SeekFrom::Start(size.saturating_sub(1 << 20))).map_err(io(file))?;
+        open.read_to_end(&mut last).map_err(io(file))?;
+        ends.extend(last);
+        let name = file.file_name().map(|n| n.to_string_lossy().into_owned());
+        Ok(json!([name, size, sha256(&ends)]))
+    };
+    files.iter().map(print).collect::<Result<Vec<Value>, TrainError>>().map(Value::Array)
 }

@@ -19,6 +19,16 @@ pub struct Demonstration {
 }
 
 impl Demonstration {
+    /// Its tokens, the prompt's included.
+    pub fn len(&self) -> usize {
+        self.prompt.len() + self.reply.len()
+    }
+
+    /// Whether it has no tokens.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     fn sequence(&self) -> Sequence<'_> {
         Sequence { prompt: &self.prompt, completion: &self.reply }
     }

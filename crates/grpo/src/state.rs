@@ -1,7 +1,7 @@
 //! Everything that a step depends on and that is not a function of config and step: the checkpoint.
 
-use rlar_policy::{Moments, Policy, device_in};
-use rlar_run::{Checkpoint, Checkpoints, RunFolder};
+use rlar_policy::{File, Moments, Policy, device_in};
+use rlar_run::{Checkpoint, Checkpoints, Files, RunFolder};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -86,13 +86,20 @@ pub const FORMAT: u32 = 2;
 impl<M: Learner> State<M> {
     /// Writes the state as a checkpoint, numbered by all steps done, which is also a Hugging Face folder. `more` are
     /// files of the method.
-    pub fn save(&self, checkpoints: &Checkpoints, more: Vec<(String, Vec<u8>)>) -> Result<Checkpoint, TrainError> {
-        let own = self.model.files()?.into_iter().chain(self.moments.files()?);
-        let mut files: Vec<(String, Vec<u8>)> = own.map(|(name, bytes)| (name.to_owned(), bytes)).collect();
-        let ledger = Ledger { optimizer_steps: self.moments.steps, ..self.ledger.clone() };
-        files.push(("state.json".to_owned(), serde_json::to_vec_pretty(&ledger)?));
-        files.extend(more);
-        Ok(checkpoints.save(self.number(), &files)?)
+    pub fn save(
+        &self,
+        checkpoints: &Checkpoints,
+        more: &dyn Fn() -> Result<Files, TrainError>,
+    ) -> Result<Checkpoint, TrainError> {
+        let named = |files: Vec<File>| files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        let model = || Ok(named(self.model.files()?));
+        let first = || Ok(named(vec![self.moments.first_file()?]));
+        let second = || Ok(named(vec![self.moments.second_file()?]));
+        let ledger = || {
+            let ledger = Ledger { optimizer_steps: self.moments.steps, ..self.ledger.clone() };
+            Ok(vec![("state.json".to_owned(), serde_json::to_vec_pretty(&ledger)?)])
+        };
+        checkpoints.save(self.number(), &[&model, &first, &second, &ledger, more])
     }
 
     /// The number of a checkpoint of this state.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use rlar_run::{Journal, RunFolder};
+use rlar_run::{Files, Journal, RunFolder};
 use serde_json::Value;
 
 use crate::TrainError;
@@ -20,7 +20,9 @@ pub trait Course<M> {
     /// Measures the model on held-out data: an object with `accuracy`, from 0 to 1; nothing without such data.
     fn measure(&mut self, model: &M) -> Result<Option<Value>, TrainError>;
     /// What its checkpoints hold beside the state.
-    fn files(&mut self) -> Result<Vec<(String, Vec<u8>)>, TrainError>;
+    fn files(&self) -> Result<Files, TrainError>;
+    /// Makes what it has written itself survive a crash of the machine.
+    fn sync(&mut self) -> Result<(), TrainError>;
 }
 
 /// Why a loop ended.
@@ -126,8 +128,10 @@ impl Loop<'_> {
         };
         let ledger = &mut state.ledger;
         ledger.seconds.evaluation += clock.elapsed().as_secs_f64();
-        let accuracy = measured["accuracy"].as_f64().unwrap_or(0.0);
+        let accuracy = measured["accuracy"].as_f64();
         record["eval"] = measured;
+        // What could not be measured decides nothing.
+        let Some(accuracy) = accuracy else { return Ok(false) };
         let improved = ledger.best.first().is_none_or(|(_, best)| accuracy > *best);
         ledger.since_best = if improved { 0 } else { ledger.since_best + 1 };
         let place = ledger.best.iter().position(|(_, best)| accuracy > *best).unwrap_or(ledger.best.len());
@@ -141,7 +145,8 @@ impl Loop<'_> {
     pub fn checkpoint<M: Learner>(&mut self, state: &State<M>, course: &mut impl Course<M>) -> Result<(), TrainError> {
         self.log.sync()?;
         let checkpoints = self.run.checkpoints();
-        state.save(&checkpoints, course.files()?)?;
+        course.sync()?;
+        state.save(&checkpoints, &|| course.files())?;
         let best: Vec<u64> = state.ledger.best.iter().take(self.config.run.keep_best).map(|(step, _)| *step).collect();
         if let Some(oldest) = checkpoints.keep(self.config.run.keep_last, &best)? {
             self.journal.forget(oldest.saturating_sub(state.ledger.warmup))?;

@@ -39,7 +39,7 @@ pub fn gradient(
     mut slopes: impl FnMut(Range<usize>, &[f32], &[f32]) -> Slopes + Send,
 ) -> Gradients {
     let mut gradients = Gradients::default();
-    for (number, piece) in Sequence::micro_batches(sequences, descent.tokens).into_iter().enumerate() {
+    for (number, piece) in decoder.micro_batches(sequences, descent.tokens).into_iter().enumerate() {
         let dropping = decoder.dropping(mix(&[descent.seed, number as u64]));
         let linear = |scored: Scored| {
             let slopes = slopes(piece.clone(), &floats(&scored.log_probs), &floats(&scored.entropies));
@@ -63,7 +63,7 @@ fn along(x: Tensor<1>, slopes: Vec<f32>) -> Tensor<1> {
 /// Log-probs and entropies of the tokens of sequences, without gradients, in the same micro-batches.
 pub fn scores(decoder: &Decoder, sequences: &[Sequence], descent: Descent) -> (Vec<f32>, Vec<f32>) {
     let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
-    for piece in Sequence::micro_batches(sequences, descent.tokens) {
+    for piece in decoder.micro_batches(sequences, descent.tokens) {
         let scored = decoder.score(&sequences[piece], descent.temperature);
         log_probs.extend(floats(&scored.log_probs));
         entropies.extend(floats(&scored.entropies));

@@ -12,6 +12,7 @@ use crate::error::PolicyError;
 use crate::layout::{Form, Spec};
 use crate::ops::in_pool;
 use crate::ops::kernels::{self, AdamStep};
+use crate::save::File;
 use crate::weights::Weights;
 
 /// Constants of AdamW (Loshchilov & Hutter, 2019).
@@ -44,10 +45,18 @@ pub struct Moments {
 const FILES: [&str; 2] = ["adam_m.safetensors", "adam_v.safetensors"];
 
 impl Moments {
-    /// The files that [`Moments::load`] reads: name and contents.
-    pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>, PolicyError> {
-        let bytes = |x| checkpoint::to_safetensors(x, |spec| spec.trained.then(|| spec.name.clone()));
-        Ok(vec![(FILES[0], bytes(&self.m)?), (FILES[1], bytes(&self.v)?)])
+    /// The first moments as the file that [`Moments::load`] reads.
+    pub fn first_file(&self) -> Result<File, PolicyError> {
+        Ok((FILES[0], Self::bytes(&self.m)?))
+    }
+
+    /// The second moments, likewise.
+    pub fn second_file(&self) -> Result<File, PolicyError> {
+        Ok((FILES[1], Self::bytes(&self.v)?))
+    }
+
+    fn bytes(x: &Weights<Vec<f32>>) -> Result<Vec<u8>, PolicyError> {
+        checkpoint::to_safetensors(x, |spec| spec.trained.then(|| spec.name.clone()))
     }
 
     /// Reads the moments of a decoder back from a folder, bit for bit.

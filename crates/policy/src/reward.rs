@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::cache::values;
 use crate::chat::Turn;
@@ -12,8 +12,9 @@ use crate::decoder::Decoder;
 use crate::error::PolicyError;
 use crate::model::{self, Head, Loaded, Model};
 use crate::ops::{Ops, in_pool};
+use crate::optim::Gradients;
 use crate::save::{self, File};
-use crate::score::micro_batches;
+use crate::score::{floats, micro_batches};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
@@ -142,6 +143,23 @@ impl RewardModel {
                 decoder.logits(&Decoder::pick(hidden, ends.collect()))
             }
         }
+    }
+
+    /// Adds to `gradients` those of a loss that is known by its slopes: `slopes` is given the first output of every
+    /// input and gives the slope by each.
+    pub fn descend(
+        &self,
+        gradients: &mut Gradients,
+        inputs: &[&Input],
+        slopes: impl FnOnce(&[f32]) -> Vec<f32> + Send,
+    ) {
+        in_pool(|| {
+            let tracked = self.tracked();
+            let scores: Tensor<1> = tracked.forward(inputs).narrow(1, 0, 1).reshape([inputs.len()]);
+            let slopes = TensorData::new(slopes(&floats(&scores)), [inputs.len()]);
+            let slopes = Tensor::<1>::from_data(slopes, &scores.device().without_autodiff());
+            gradients.accumulate(tracked.weights(), &(scores * slopes).sum());
+        });
     }
 
     /// A view whose trained weights record gradients.

@@ -166,12 +166,12 @@ pub fn micro_batches(lens: impl IntoIterator<Item = usize>, tokens: usize) -> Ve
     cut(lens.into_iter().map(|n| (n, n)), tokens)
 }
 
-impl Sequence<'_> {
-    /// Cuts sequences into runs of at most `tokens` tokens, a prompt that follows itself counted once per run.
-    pub fn micro_batches(sequences: &[Sequence], tokens: usize) -> Vec<Range<usize>> {
+impl Decoder {
+    /// Cuts sequences into runs of at most `tokens` tokens, a prompt that is run once counted once per run.
+    pub fn micro_batches(&self, sequences: &[Sequence], tokens: usize) -> Vec<Range<usize>> {
         let sizes = sequences.iter().enumerate().map(|(i, s)| {
             let whole = s.prompt.len() + s.completion.len();
-            let again = i > 0 && sequences[i - 1].prompt == s.prompt;
+            let again = self.on_cpu() && i > 0 && sequences[i - 1].prompt == s.prompt;
             (whole, if again { s.completion.len() } else { whole })
         });
         cut(sizes, tokens)

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
@@ -21,7 +22,7 @@ const OWN_SPECIALS: [&str; 4] = ["<|end|>", "<|system|>", "<|user|>", "<|assista
 /// A tokenizer with the conventions of its model.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    inner: Inner,
+    inner: Arc<Inner>,
     eos: Vec<u32>,
     template: Option<ChatTemplate>,
     /// `bos_token`, `eos_token` and their like, as the model's files name them.
@@ -134,7 +135,7 @@ impl Tokenizer {
 
     fn assemble(inner: Inner, eos: Vec<u32>, template: Option<String>, tokens: Vec<(String, String)>) -> Self {
         let template = template.map(|source| ChatTemplate { source, tokens: tokens.clone(), today: None });
-        Self { inner, eos, template, tokens, limit: u32::MAX, segments: false }
+        Self { inner: Arc::new(inner), eos, template, tokens, limit: u32::MAX, segments: false }
     }
 
     /// Refuses a tokenizer whose own vocabulary is larger than the model's. Tokens added beyond it are bearable (Gemma 3

@@ -187,7 +187,7 @@ impl Tool {
             Verdict::NotFinite(value) => failed(Failure::Reply(value)),
             Verdict::NotANumber(kind) => failed(Failure::Reply(format!("a value of type {kind}"))),
             Verdict::Raised(error) => failed(Failure::Exception(error)),
-            Verdict::NotAsked => failed(Failure::Limit("the step's time for scoring was over".into())),
+            Verdict::NotAsked => failed(Failure::Late),
             Verdict::TimeLimit(limit) => failed(Failure::Limit(format!("no answer within {limit:?}"))),
             Verdict::MemoryLimit => failed(Failure::Limit("memory".into())),
             Verdict::OutputLimit => failed(Failure::Limit("output".into())),

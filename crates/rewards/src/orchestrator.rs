@@ -17,8 +17,11 @@ use crate::{Outcome, RewardError};
 pub struct Scores(pub Vec<(Arc<str>, f64, Outcome)>);
 
 impl Scores {
-    /// The weighted sum, or `None` when any tool gave no score.
+    /// The weighted sum, or `None` when any tool gave no score or none was asked.
     pub fn total(&self) -> Option<f64> {
+        if self.0.is_empty() {
+            return None;
+        }
         self.0.iter().map(|(_, weight, outcome)| outcome.score().map(|s| s * weight)).sum()
     }
 }

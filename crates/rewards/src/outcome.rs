@@ -26,6 +26,8 @@ pub enum Failure {
     Reply(String),
     /// Its process ended.
     Crash(String),
+    /// It was not asked: the time for scoring was over. The tool itself did not fail.
+    Late,
 }
 
 impl Outcome {
@@ -45,6 +47,7 @@ impl std::fmt::Display for Failure {
             Self::Limit(what) => write!(f, "broke a limit: {what}"),
             Self::Reply(what) => write!(f, "gave no score: {what}"),
             Self::Crash(what) => write!(f, "crashed: {what}"),
+            Self::Late => f.write_str("was not asked before the time for scoring was over"),
         }
     }
 }

@@ -166,6 +166,9 @@ pub struct Train {
     /// Print what would be done (config, memory, tokens, tools, time) and write nothing.
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
+    /// Take this many steps instead of the config's.
+    #[arg(long)]
+    pub steps: Option<u64>,
     /// Stop after this much time in sampling, scoring and training.
     #[arg(long)]
     pub minutes: Option<f64>,

@@ -57,10 +57,7 @@ fn run_train(arguments: &cli::Train, method: Option<Method>) -> Result<(), Failu
         if let Some(minutes) = arguments.minutes {
             config.train.max_minutes = minutes;
         }
-        // The control is bounded by time alone.
-        if config.train.method == Method::Sft && config.train.max_minutes > 0.0 {
-            config.train.steps = u64::MAX;
-        }
+        config.train.steps = arguments.steps.unwrap_or(config.train.steps);
     });
     let plan = plan.and_then(plan::Plan::find_model).map_err(Failure::Request)?;
     let rewards = plan::orchestrator(&plan.config).map_err(Failure::Request)?;

@@ -23,6 +23,9 @@ pub struct Checkpoint {
     pub path: PathBuf,
 }
 
+/// Names and contents of files.
+pub type Files = Vec<(String, Vec<u8>)>;
+
 const MANIFEST: &str = "sha256.json";
 
 impl Checkpoints {
@@ -35,23 +38,50 @@ impl Checkpoints {
         Ok(!self.steps()?.is_empty())
     }
 
-    /// Writes a checkpoint; a file's name may have a folder. A whole checkpoint of the same step is kept as it is; a damaged one after it goes.
-    pub fn save(&self, step: u64, files: &[(String, Vec<u8>)]) -> Result<Checkpoint, RunError> {
+    /// Writes a checkpoint, one part after the other, so that only one has to be in memory; a file's name may have a
+    /// folder. A whole checkpoint of the same step is kept as it is; a damaged one after it goes.
+    pub fn save<E: From<RunError>>(&self, step: u64, parts: &[&dyn Fn() -> Result<Files, E>]) -> Result<Checkpoint, E> {
         let path = self.path(step);
         if verify(&path).is_err() {
-            self.disk.write(|| {
-                let written = self.write(&path, files);
-                if written.is_err() {
-                    // What did fit must not keep the next try from fitting.
-                    let _ = fs::remove_dir_all(temporary(&path));
-                }
-                written
-            })?;
+            self.sweep();
+            let temporary = temporary(&path);
+            if let Err(e) = self.write(&temporary, parts) {
+                self.sweep();
+                return Err(e);
+            }
+            if path.exists() {
+                fs::remove_dir_all(&path).map_err(RunError::io(&path, "cannot replace"))?;
+            }
+            fs::rename(&temporary, &path).map_err(RunError::io(&path, "cannot rename into place"))?;
+            sync_folder(&self.folder)?;
         }
         for later in self.steps()?.into_iter().filter(|s| *s > step) {
             self.remove(later)?;
         }
         Ok(Checkpoint { step, path })
+    }
+
+    fn write<E: From<RunError>>(&self, folder: &Path, parts: &[&dyn Fn() -> Result<Files, E>]) -> Result<(), E> {
+        let mut manifest = BTreeMap::new();
+        for part in parts {
+            for (name, bytes) in part()? {
+                self.disk.write(|| write(&folder.join(&name), &bytes))?;
+                manifest.insert(name, sha256(&bytes));
+            }
+        }
+        let manifest = serde_json::to_vec_pretty(&manifest).map_err(|e| RunError::state(folder, e.to_string()))?;
+        Ok(self.disk.write(|| write(&folder.join(MANIFEST), &manifest))?)
+    }
+
+    /// Removes what kills left half written or half removed.
+    fn sweep(&self) {
+        for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|n| n.starts_with("step-") && n.ends_with(".tmp")) {
+                let _ = fs::remove_dir_all(path);
+            }
+        }
     }
 
     /// Removes all checkpoints but the newest `last` and those of the steps `best`. Gives the oldest of the newest.
@@ -72,29 +102,6 @@ impl Checkpoints {
         let _ = fs::remove_dir_all(&gone);
         fs::rename(&path, &gone).map_err(RunError::io(&path, "cannot remove"))?;
         fs::remove_dir_all(&gone).map_err(RunError::io(&gone, "cannot remove"))
-    }
-
-    fn write(&self, path: &Path, files: &[(String, Vec<u8>)]) -> Result<(), RunError> {
-        let temporary = temporary(path);
-        let _ = fs::remove_dir_all(&temporary);
-        fs::create_dir_all(&temporary).map_err(RunError::io(&temporary, "cannot create"))?;
-        let mut manifest = BTreeMap::new();
-        for (name, bytes) in files {
-            let file = temporary.join(name);
-            let folder = file.parent().unwrap_or(&temporary);
-            fs::create_dir_all(folder).map_err(RunError::io(folder, "cannot create"))?;
-            write_synced(&file, bytes)?;
-            sync_folder(folder)?;
-            manifest.insert(name, sha256(bytes));
-        }
-        let manifest = serde_json::to_vec_pretty(&manifest).map_err(|e| RunError::state(path, e.to_string()))?;
-        write_synced(&temporary.join(MANIFEST), &manifest)?;
-        sync_folder(&temporary)?;
-        if path.exists() {
-            fs::remove_dir_all(path).map_err(RunError::io(path, "cannot replace"))?;
-        }
-        fs::rename(&temporary, path).map_err(RunError::io(path, "cannot rename into place"))?;
-        sync_folder(&self.folder)
     }
 
     /// Steps with a checkpoint, ascending.
@@ -122,6 +129,14 @@ impl Checkpoints {
         }
         Ok((None, damaged))
     }
+}
+
+/// Writes a file and makes it and its place survive a crash of the machine.
+fn write(file: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(RunError::io(folder, "cannot create"))?;
+    write_synced(file, bytes)?;
+    sync_folder(folder)
 }
 
 fn temporary(path: &Path) -> PathBuf {

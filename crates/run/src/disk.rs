@@ -16,8 +16,8 @@ pub struct Disk {
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Disk {
-    /// Does a write again and again while the disk is full, with a message, for at most the longest wait. The write
-    /// must leave nothing behind when it fails.
+    /// Does a write again and again while the disk is full, with a message, for at most the longest wait. A write
+    /// that failed is begun again from its start.
     pub fn write<T>(self, mut write: impl FnMut() -> Result<T, RunError>) -> Result<T, RunError> {
         let mut began = None;
         loop {

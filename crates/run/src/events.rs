@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::RunError;
 use crate::disk::Disk;
-use crate::journal::append_whole;
+use crate::journal::{append, append_whole};
 
 /// An event file that is being written.
 #[derive(Debug)]
@@ -22,8 +22,9 @@ pub struct Events {
 impl Events {
     /// Creates a file, in place of one that is there. `time` is in seconds since 1970.
     pub(crate) fn create(path: &Path, time: f64, disk: Disk) -> Result<Self, RunError> {
-        let file = File::create(path).map_err(RunError::io(path, "cannot create"))?;
-        let mut events = Self { path: path.to_owned(), file, disk };
+        File::create(path).map_err(RunError::io(path, "cannot create"))?;
+        // Opened to append: what is cut off after a failed write leaves no gap.
+        let mut events = Self { path: path.to_owned(), file: append(path)?, disk };
         events.append(&event(time, 0, &bytes_field(3, b"brain.Event:2")))?;
         Ok(events)
     }

@@ -65,13 +65,13 @@ impl RunFolder {
         Records::open(&self.path.join(name), last_step, self.disk)
     }
 
-    /// The journal of the folder; an empty one when nothing of an earlier process is `continued`.
-    pub fn journal(&self, continued: bool) -> Result<Journal, RunError> {
+    /// The journal of the folder, of a run that continues after `done` steps; an empty one for a fresh run.
+    pub fn journal(&self, done: Option<u64>) -> Result<Journal, RunError> {
         let path = self.path.join("journal.jsonl");
-        if !continued && path.exists() {
+        if done.is_none() && path.exists() {
             fs::remove_file(&path).map_err(RunError::io(&path, "cannot remove"))?;
         }
-        Journal::open(&path, self.disk)
+        Journal::open(&path, done.unwrap_or(0), self.disk)
     }
 
     /// A fresh event file for TensorBoard; `time` is in seconds since 1970.

@@ -23,8 +23,9 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens or creates the journal. A line that a kill cut short is dropped: what it recorded was not used.
-    pub(crate) fn open(path: &Path, disk: Disk) -> Result<Self, RunError> {
+    /// Opens or creates the journal of a run that has `done` steps behind it. A line that a kill cut short is dropped:
+    /// what it recorded was not used. Entries that do not follow on those steps belong to a history that is lost.
+    pub(crate) fn open(path: &Path, done: u64, disk: Disk) -> Result<Self, RunError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -38,8 +39,14 @@ impl Journal {
             whole += line.len();
             entries.insert((step, kind), value);
         }
-        if whole < bytes.len() {
-            disk.write(|| write_atomic(path, &bytes[..whole]))?;
+        entries.retain(|(step, _), _| *step >= done);
+        let next = entries.keys().map(|(step, _)| *step).find(|step| *step > done);
+        if next.is_some_and(|step| step > done + 1) {
+            entries.clear();
+        }
+        if whole < bytes.len() || entries.is_empty() {
+            let kept = if entries.is_empty() { 0 } else { whole };
+            disk.write(|| write_atomic(path, &bytes[..kept]))?;
         }
         Ok(Self { path: path.to_owned(), file: append(path)?, disk, entries })
     }

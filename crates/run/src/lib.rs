@@ -16,7 +16,7 @@ mod progress;
 mod records;
 
 pub use atomic::write_atomic;
-pub use checkpoints::{Checkpoint, Checkpoints};
+pub use checkpoints::{Checkpoint, Checkpoints, Files};
 pub use disk::Disk;
 pub use events::Events;
 pub use folder::RunFolder;

@@ -92,7 +92,7 @@ impl Verifier {
             let judge = |slot, call: &Call| if over() { Ok(self.not_asked()) } else { self.once(slot, call) };
             return self.sandbox.in_parallel(calls, judge);
         }
-        // Equal shares, always the same: which process serves a call does not depend on the moment.
+        // Equal shares: which process serves a call depends on its place among these calls alone.
         let share = calls.len().div_ceil(self.workers.len()).max(1);
         let shares: Vec<&[Call]> = calls.chunks(share).collect();
         let served = if let [only] = shares[..] {
@@ -268,7 +268,7 @@ impl Worker {
         (quick as usize).clamp(1, BATCH).min(room.max(1))
     }
 
-    /// Early and then ever more rarely, by count: the same calls in every run.
+    /// Early and then ever more rarely, by count.
     fn is_sampled(&self) -> bool {
         self.calls.is_power_of_two() || self.calls.is_multiple_of(SAMPLED)
     }

@@ -92,6 +92,12 @@ impl Algorithm {
             let message = format!("is {}; it must be 2 to the group size of {}, or 0", self.pass_k, train.group_size);
             say("pass_k", message);
         }
+        if self.advantage == Estimator::MaxRl && (self.overlong.soft_tokens > 0 || self.kl.place == KlPlace::Reward) {
+            say(
+                "advantage",
+                "`max_rl` needs scores of at least 0: no `overlong.soft_tokens`, no `kl.in: reward`".into(),
+            );
+        }
         let clips = matches!(self.surrogate, Surrogate::Ppo | Surrogate::Gspo);
         for (key, bound) in [("dual_clip", self.dual_clip), ("ratio_max", self.ratio_max)] {
             if bound.is_some() && !clips {

@@ -14,7 +14,7 @@ pub use algorithm::{
     Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlPlace, Overlong, Surrogate,
 };
 pub use model::{LoraConfig, ModelChoice, Scratch};
-pub use surroundings::{Agent, DataConfig, EvalConfig, RewardsConfig, RunConfig};
+pub use surroundings::{Agent, DataConfig, EvalConfig, Metric, RewardsConfig, RunConfig};
 pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupConfig};
 
 use crate::schedule::mix;
@@ -137,6 +137,9 @@ impl Config {
             }
             if self.model.lora.is_some() {
                 say("model.lora", "a reward model is trained whole".into());
+            }
+            if self.train.recompute_layers {
+                say("train.recompute_layers", "is for policies".into());
             }
             if self.warmup.steps > 0 {
                 say(

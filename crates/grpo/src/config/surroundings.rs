@@ -123,13 +123,15 @@ pub struct EvalConfig {
     pub limit: usize,
     /// Steps between measurements while training; 0 measures before and after only.
     pub every: u64,
+    /// What decides which checkpoint is best, and when patience ends.
+    pub metric: Metric,
     /// The run stops when this many measurements in a row are no better than the best; 0 lets it go on.
     pub patience: u64,
 }
 
 impl Default for EvalConfig {
     fn default() -> Self {
-        Self { samples: 2, limit: 0, every: 0, patience: 0 }
+        Self { samples: 2, limit: 0, every: 0, metric: Metric::Sampled, patience: 0 }
     }
 }
 
@@ -138,4 +140,14 @@ impl EvalConfig {
     pub fn examples(&self, available: usize) -> usize {
         if self.limit == 0 { available } else { self.limit.min(available) }
     }
+}
+
+/// What decides which checkpoint is best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Held-out accuracy at the training temperature.
+    Sampled,
+    /// Held-out accuracy of the likeliest tokens.
+    Greedy,
 }

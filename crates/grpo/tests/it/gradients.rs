@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use rlar_grpo::Config;
+use rlar_grpo::batch::Batch;
+use rlar_grpo::learn::learn;
+use rlar_grpo::rollout::{Group, Rollout};
+use rlar_grpo::state::State;
 use rlar_grpo::update::{Descent, Slopes, gradient};
-use rlar_policy::{Keep, ModelConfig, Policy, Sequence, Tokenizer, device};
+use rlar_policy::{Finish, Keep, ModelConfig, Moments, Policy, Sequence, Tokenizer, device};
+use rlar_rewards::{Failure, Outcome, Scores};
 use serde_json::json;
 
 fn policy() -> Policy {
@@ -51,5 +57,81 @@ fn accumulated_over_micro_batches_the_gradient_is_that_of_the_big_batch() {
     for (tokens, keep) in [(1, Keep::Everything), (20, Keep::Everything), (37, Keep::LayerInputs)] {
         let off = relative_error(&big, &weights(tokens, keep));
         assert!(off < 1e-5, "{tokens} tokens at a time: relative error {off}");
+    }
+}
+
+/// A reply with the log-probs that the policy gives it, and what one tool said of it.
+fn rollout(prompt: &[u32], tokens: &[u32], outcome: Outcome) -> Rollout {
+    let scored = policy().decoder.score(&[Sequence { prompt, completion: tokens }], 1.0);
+    let log_probs = rlar_policy::floats(&scored.log_probs);
+    Rollout {
+        tokens: tokens.to_vec(),
+        drawn_log_probs: log_probs.clone(),
+        log_probs,
+        text: String::new(),
+        finish: Finish::Stop,
+        scores: Scores(vec![("tool".into(), 1.0, outcome)]),
+    }
+}
+
+/// The weights after a step of learning from groups of replies to two prompts.
+fn learned(groups: [Vec<Rollout>; 2], settings: serde_json::Value) -> Vec<f32> {
+    let config: Config = serde_json::from_value(json!({
+        "version": 1, "model": { "path": "m" }, "data": { "train": "t" }, "algorithm": settings,
+    }))
+    .unwrap();
+    let ledger = json!({
+        "format": 2, "version": "", "method": "grpo", "warmup": 0, "step": 0, "optimizer_steps": 0, "cursor": 0,
+        "reply_tokens": 0, "flat_steps": 0, "best": [], "since_best": 0, "reference": 0, "tokens_at_a_time": 4096,
+        "threads": 1, "began": 0,
+        "seconds": { "warmup": 0.0, "sampling": 0.0, "scoring": 0.0, "training": 0.0, "evaluation": 0.0, "keeping": 0.0 },
+    });
+    let model = policy();
+    let moments = Moments::zeros(&model.decoder);
+    let mut state = State { model, moments, ledger: serde_json::from_value(ledger).unwrap() };
+    let groups = groups.into_iter().enumerate().map(|(example, replies)| Group { example, replies }).collect();
+    let batch = Batch { groups, policy: 0, cursor: 2, replaced: Vec::new(), sampling: 0.0, scoring: 0.0 };
+    learn(&mut state, None, &batch, &prompts(), &config, 1e-2);
+    state.model.weights().entries().flat_map(|(_, w)| w.clone()).collect()
+}
+
+fn prompts() -> Vec<Vec<u32>> {
+    vec![vec![7, 8, 9], vec![40, 41]]
+}
+
+#[test]
+fn a_failed_reply_moves_no_parameter_whatever_its_group_does() {
+    let prompts = prompts();
+    let group = |example: usize, outcomes: Vec<Outcome>| -> Vec<Rollout> {
+        let reply = |(i, o): (usize, Outcome)| rollout(&prompts[example], &[60 + i as u32, 61, 62 + i as u32], o);
+        outcomes.into_iter().enumerate().map(reply).collect()
+    };
+    let scored = Outcome::Scored;
+    let failed = || Outcome::Failed(Failure::Exception("broken".into()));
+    let abstained = || Outcome::Abstained("not mine".into());
+    for settings in [
+        json!({}),
+        json!({ "entropy_bonus": 0.1 }),
+        json!({ "advantage": "reinforce_plus_plus_baseline", "aggregate": "sequence_mean" }),
+        json!({ "surrogate": "gspo", "aggregate": "sequence_sum" }),
+    ] {
+        let clean = [group(0, vec![scored(1.0), scored(0.0), scored(0.25)]), group(1, vec![scored(0.0), scored(1.0)])];
+        let clean_weights = learned(clean.clone(), settings.clone());
+        let mut with = clean.clone();
+        with[0].extend(group(0, vec![failed(), abstained(), failed()]).into_iter().map(|mut r| {
+            r.tokens.reverse();
+            r
+        }));
+        let with_weights = learned(with, settings.clone());
+        assert!(clean_weights == with_weights, "{settings}: failed replies moved something");
+        let mut as_zero = clean.clone();
+        as_zero[0].extend(group(0, vec![scored(0.0)]));
+        assert!(clean_weights != learned(as_zero, settings.clone()), "{settings}: the check cannot fail");
+        // A group of which one reply is left teaches nothing.
+        let mut lonely = clean.clone();
+        lonely[1] = group(1, vec![failed(), scored(1.0)]);
+        let mut gone = clean;
+        gone[1] = group(1, vec![failed(), failed()]);
+        assert!(learned(lonely, settings.clone()) == learned(gone, settings.clone()), "{settings}");
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::rewards_gone_wrong::with_verifier;
 use crate::training::{metrics, steps, strip};
 use crate::{refused, rlar, run, smoke, text};
 
@@ -43,16 +44,13 @@ fn left(folder: &Path) -> (Vec<Value>, Vec<u8>, Value, Vec<(String, Vec<u8>)>) {
     (metrics(folder), weights, report, rollouts)
 }
 
-/// Runs a job whole, and again with kills at random moments; both must leave the same.
-fn killed(name: &str, more: &[(&str, &str)]) {
+/// Runs a job in `folder/broken`, killed at random moments, to its end. Gives the records that stood in its metrics
+/// before each kill.
+fn broken(folder: &Path, config: &str, name: &str) -> Vec<Value> {
     let kills = kills();
-    let folder = tempfile::tempdir().unwrap();
-    let config = long(folder.path(), kills, more);
-    let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
-    assert!(whole.status.success(), "{}", text(&whole.stderr));
-    let again = ["train", "--config", config.as_str(), "--run", "broken", "--resume", "auto"];
-    let broken = folder.path().join("broken");
     let total = 40 + 50 * kills;
+    let again = ["train", "--config", config, "--run", "broken", "--resume", "auto"];
+    let broken = folder.join("broken");
     let mut random = 0x9e37_79b9_7f4a_7c15u64 ^ name.len() as u64;
     let mut draw = |below: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -62,9 +60,9 @@ fn killed(name: &str, more: &[(&str, &str)]) {
     let mut moments: Vec<usize> = (1..kills).map(|_| 40 + draw(total - 44)).collect();
     moments.push(draw(40));
     moments.sort_unstable();
-    let (mut in_checkpoint, mut in_warmup) = (0, 0);
+    let (mut in_checkpoint, mut in_warmup, mut seen) = (0, 0, Vec::new());
     for moment in moments {
-        let mut child = rlar(folder.path(), &again).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = rlar(folder, &again).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let began = Instant::now();
         while steps(&broken, "warmup.jsonl") + steps(&broken, "metrics.jsonl") < moment {
             assert!(began.elapsed() < Duration::from_mins(5), "the run does not get anywhere");
@@ -80,10 +78,25 @@ fn killed(name: &str, more: &[(&str, &str)]) {
         let mut entries = fs::read_dir(broken.join("checkpoints")).into_iter().flatten().flatten();
         in_checkpoint += usize::from(entries.any(half));
         in_warmup += usize::from(!broken.join("metrics.jsonl").exists());
+        let text = fs::read_to_string(broken.join("metrics.jsonl")).unwrap_or_default();
+        // The last line may be cut short.
+        seen.extend(text.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()));
     }
-    let last = run(folder.path(), &again);
+    let last = run(folder, &again);
     assert!(last.status.success(), "{}", text(&last.stderr));
     println!("{name}: {kills} kills, {in_checkpoint} in a checkpoint's write, {in_warmup} before the first step");
+    assert!(kills < 50 || in_checkpoint > 0, "no kill came in the middle of a checkpoint's write");
+    seen.iter_mut().for_each(strip);
+    seen
+}
+
+/// Runs a job whole, and again with kills at random moments; both must leave the same.
+fn killed(name: &str, more: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = long(folder.path(), kills(), more);
+    let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
+    assert!(whole.status.success(), "{}", text(&whole.stderr));
+    broken(folder.path(), &config, name);
     let [whole, again] = ["whole", "broken"].map(|name| left(&folder.path().join(name)));
     assert_eq!(whole.0.len(), again.0.len());
     for (a, b) in whole.0.iter().zip(&again.0) {
@@ -95,6 +108,29 @@ fn killed(name: &str, more: &[(&str, &str)]) {
 }
 
 #[test]
+fn what_was_scored_once_is_not_scored_again() {
+    let folder = tempfile::tempdir().unwrap();
+    // A verifier that never says the same twice: only the journal can repeat it.
+    let body = "import os\n    return os.urandom(1)[0] / 255";
+    let rewards = with_verifier(folder.path(), body);
+    let steps = format!("train:\n  steps: {}", 50 * kills());
+    let changes = [
+        ("warmup:\n  steps: 120", "warmup:\n  steps: 40"),
+        ("train:\n  steps: 300", steps.as_str()),
+        ("checkpoint_every: 10", "checkpoint_every: 15"),
+        ("sampling:", rewards.as_str()),
+    ];
+    let config = smoke(folder.path(), &changes);
+    let seen = broken(folder.path(), &config, "never the same twice");
+    let last = metrics(&folder.path().join("broken"));
+    assert!(seen.len() > 20, "{} records were seen before kills", seen.len());
+    for record in seen {
+        let step = record["step"].as_u64().unwrap() as usize;
+        assert_eq!(record, last[step - 1], "step {step} was scored again");
+    }
+}
+
+#[test]
 fn a_run_that_was_killed_again_and_again_ends_as_an_unbroken_one() {
     killed("synchronous", &[]);
 }
@@ -102,6 +138,26 @@ fn a_run_that_was_killed_again_and_again_ends_as_an_unbroken_one() {
 #[test]
 fn so_does_one_whose_next_batch_is_drawn_one_step_ahead() {
     killed("asynchronous", &[("prompts: 16", "prompts: 16\n  asynchronous: true")]);
+}
+
+#[test]
+fn no_time_is_counted_twice() {
+    for more in ["", "\n  asynchronous: true"] {
+        let folder = tempfile::tempdir().unwrap();
+        let prompts = format!("prompts: 16{more}");
+        let config = long(folder.path(), 1, &[("prompts: 16", prompts.as_str())]);
+        let began = Instant::now();
+        let out = run(folder.path(), &["train", "--config", &config, "--run", "run"]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let report: Value = serde_json::from_slice(&fs::read(folder.path().join("run/report.json")).unwrap()).unwrap();
+        let parts = report["seconds"].as_object().unwrap().values().map(|s| s.as_f64().unwrap());
+        assert!(parts.clone().all(|s| s >= 0.0), "{report}");
+        assert!(parts.sum::<f64>() <= began.elapsed().as_secs_f64(), "more time than went by: {report}");
+        for line in fs::read_to_string(folder.path().join("run/metrics.jsonl")).unwrap().lines() {
+            let m: Value = serde_json::from_str(line).unwrap();
+            assert!(m["seconds"].as_object().unwrap().values().all(|s| s.as_f64().unwrap() >= 0.0), "{m}");
+        }
+    }
 }
 
 #[test]

@@ -95,6 +95,14 @@ fn beside_an_adapter_the_reference_is_the_model_without_it() {
     let kl: Vec<f64> = metrics(&folder.path().join("lora")).iter().map(|m| m["kl"]["k3"].as_f64().unwrap()).collect();
     assert!(kl[0].abs() < 1e-6, "a fresh adapter changes nothing: {}", kl[0]);
     assert!(kl[11] > 1e-5, "an adapter that learns moves away: {kl:?}");
+    // Other weights under the adapter are another model.
+    let weights = folder.path().join("base/start/model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 0x10;
+    fs::write(&weights, bytes).unwrap();
+    let out = run(folder.path(), &["train", "--config", "lora.yaml", "--run", "lora", "--resume"]);
+    refused(&out, 1, &["other inputs", "`inputs.model` differs"]);
 }
 
 #[test]

@@ -4,11 +4,15 @@
 use std::fs;
 use std::path::Path;
 
-use rlar_run::{Disk, RunError, RunFolder, write_atomic};
+use rlar_run::{Checkpoints, Disk, RunError, RunFolder, write_atomic};
 use serde_json::json;
 
 fn open(path: &Path, resume: bool) -> Result<RunFolder, RunError> {
     RunFolder::open(path, resume, Disk::default())
+}
+
+fn save(checkpoints: &Checkpoints, step: u64, name: &str, bytes: &[u8]) {
+    checkpoints.save(step, &[&|| Ok::<_, RunError>(vec![(name.to_owned(), bytes.to_vec())])]).unwrap();
 }
 
 #[test]
@@ -27,7 +31,7 @@ fn an_earlier_run_is_neither_overwritten_nor_invented() {
     // Without a checkpoint nothing is lost by starting again.
     open(folder.path(), false).unwrap().write("config.yaml", b"x").unwrap();
     let run = open(folder.path(), false).unwrap();
-    run.checkpoints().save(1, &[("weights".into(), b"x".to_vec())]).unwrap();
+    save(&run.checkpoints(), 1, "weights", b"x");
     drop(run);
     assert!(open(folder.path(), false).unwrap_err().to_string().contains("--resume"));
     open(folder.path(), true).unwrap();
@@ -81,7 +85,7 @@ fn old_checkpoints_go_and_a_damaged_one_falls_back() {
     let checkpoints = open(folder.path(), false).unwrap().checkpoints();
     assert!(checkpoints.newest().unwrap().0.is_none());
     for step in 1..=4 {
-        checkpoints.save(step, &[("weights".into(), vec![step as u8; 100])]).unwrap();
+        save(&checkpoints, step, "weights", &[step as u8; 100]);
         checkpoints.keep(2, &[]).unwrap();
     }
     let names = |p: &Path| fs::read_dir(p).unwrap().count();
@@ -99,7 +103,7 @@ fn the_best_checkpoints_stay_beside_the_newest() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoints = open(folder.path(), false).unwrap().checkpoints();
     for step in 1..=6 {
-        checkpoints.save(step, &[("a/b".into(), vec![step as u8])]).unwrap();
+        save(&checkpoints, step, "a/b", &[step as u8]);
         let oldest = checkpoints.keep(2, &[2]).unwrap();
         assert_eq!(oldest, Some(step.saturating_sub(1).max(1)));
     }
@@ -114,7 +118,7 @@ fn the_best_checkpoints_stay_beside_the_newest() {
 fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let run = open(folder.path(), false).unwrap();
-    let mut journal = run.journal(false).unwrap();
+    let mut journal = run.journal(None).unwrap();
     for step in 1..=4u64 {
         journal.record(step, "batch", &vec![0.1f64 * step as f64; 3]).unwrap();
     }
@@ -123,7 +127,7 @@ fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     let path = folder.path().join("journal.jsonl");
     // A kill in the middle of a write leaves half an entry, which nobody has used.
     fs::write(&path, fs::read_to_string(&path).unwrap() + "[5,\"batch\",[0.").unwrap();
-    let mut journal = run.journal(true).unwrap();
+    let mut journal = run.journal(Some(0)).unwrap();
     assert_eq!(journal.recall::<Vec<f64>>(3, "batch").unwrap(), Some(vec![0.1f64 * 3.0; 3]));
     assert_eq!(journal.recall::<Vec<f64>>(3, "batch").unwrap(), None, "an entry is used once");
     assert!(journal.holds(4) && !journal.holds(5));
@@ -131,11 +135,13 @@ fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     journal.record(5, "batch", &1.5).unwrap();
     drop(journal);
     assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
-    let mut journal = run.journal(true).unwrap();
+    let mut journal = run.journal(Some(3)).unwrap();
     assert_eq!(journal.recall::<f64>(5, "batch").unwrap(), Some(1.5));
     assert_eq!(journal.recall::<serde_json::Value>(4, "measured").unwrap(), Some(json!({ "accuracy": 0.5 })));
     drop(journal);
-    assert!(!run.journal(false).unwrap().holds(4), "a fresh run has nothing to recall");
+    // A run that fell back further than the journal reaches cannot use it: steps in between are made anew.
+    assert!(!run.journal(Some(2)).unwrap().holds(4), "entries of a history that is lost");
+    assert!(!run.journal(None).unwrap().holds(4), "a fresh run has nothing to recall");
 }
 
 /// The events of a file as its format says: length, its checksum, data, its checksum.
