@@ -3,6 +3,9 @@
 //! A reply without a score from every tool has no advantage and enters no baseline; a group with fewer than two scored
 //! replies has none at all.
 
+// Scores are the same or they are not: a margin would make a difference of a small one.
+#![allow(clippy::float_cmp)]
+
 use crate::config::{Algorithm, Combine, Estimator};
 
 /// What is added to a standard deviation before dividing by it.

@@ -138,7 +138,7 @@ impl Source<'_> {
         });
         let (samples, scores) = (samples?, scores?);
         batch.sampling += sampling_took.as_secs_f64();
-        batch.scoring += (began.elapsed() - sampling_took).as_secs_f64();
+        batch.scoring += began.elapsed().saturating_sub(sampling_took).as_secs_f64();
         let overlong = &self.config.algorithm.overlong;
         let group = |((example, samples), scores): ((&usize, Vec<rlar_policy::Sample>), Vec<Scores>)| {
             let rollout = |(s, mut scores): (rlar_policy::Sample, Scores)| {

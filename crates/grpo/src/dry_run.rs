@@ -11,7 +11,7 @@ use crate::config::{Config, KlEstimator, Method};
 use crate::job::Job;
 use crate::learn::{descent, learn};
 use crate::preference::{Pair, pairs};
-use crate::sft::{self, Demonstration, SftStep, demonstrations};
+use crate::sft::{Demonstration, SftStep, demonstrations, step_down};
 use crate::state::State;
 use crate::{TrainError, optimizer, reward_model, schedule, setup};
 
@@ -75,7 +75,7 @@ fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainEr
         let clock = Instant::now();
         let descent = descent(config, 1.0, state.ledger.tokens_at_a_time, 0);
         let step = SftStep { number: 1, place: 0, batch, seed: config.seed, lr: 0.0, descent };
-        sft::step(state, &optimizer(config), &data, step)?;
+        step_down(state, &optimizer(config), &data, step)?;
         Ok(clock.elapsed().as_secs_f64())
     };
     let warmup = if config.warmup.steps > 0 { supervised(&mut state, config.warmup.batch)? } else { 0.0 };

@@ -1,56 +1,60 @@
-//! A step of GRPO: obtain a batch, learn from it, report.
+//! GRPO: every step obtains a batch, learns from it, and leaves a record.
 
 use std::time::Instant;
 
-use rlar_policy::{Decoder, Policy};
-use rlar_run::Journal;
+use rlar_data::Example;
+use rlar_policy::Policy;
+use rlar_run::{Checkpoint, Files, Journal};
 use serde_json::Value;
 
 use crate::TrainError;
 use crate::batch::{Batch, Source};
 use crate::learn::{Learned, learn};
+use crate::log::Rollouts;
+use crate::measure::share;
 use crate::metrics::{self, Spent};
+use crate::reference::Reference;
 use crate::rollout::tool_statistics;
 use crate::state::State;
+use crate::trainer::Course;
 
-/// What a step of GRPO needs beside the state.
+/// Reinforcement learning in groups.
 #[derive(Debug)]
 pub struct Grpo<'a> {
     /// Where batches come from.
     pub source: Source<'a>,
-    /// The reference of the KL, where there is one.
-    pub reference: Option<Decoder>,
+    /// Prompts to measure on.
+    pub heldout: &'a [Example],
+    /// What the policy is held to.
+    pub reference: Reference,
+    /// Where rollouts are written.
+    pub rollouts: Rollouts,
     /// The batch of the next step, where it is drawn one step ahead.
     pub pending: Option<Batch>,
 }
 
-/// A step's batch, what became of it, and its record.
-#[derive(Debug)]
-pub struct Stepped {
-    /// What was learned from.
-    pub batch: Batch,
-    /// Advantages, by group and reply.
-    pub advantages: Vec<Vec<Option<f64>>>,
-    /// The record for `metrics.jsonl`.
-    pub record: Value,
+/// Where a checkpoint holds the batch of the next step.
+const PENDING: &str = "pending.json";
+
+/// The batch that a checkpoint holds for the step after it.
+pub fn pending(checkpoint: Option<&Checkpoint>) -> Result<Option<Batch>, TrainError> {
+    let Some(checkpoint) = checkpoint.filter(|c| c.path.join(PENDING).exists()) else { return Ok(None) };
+    Ok(Some(serde_json::from_slice(&checkpoint.read(PENDING)?)?))
 }
 
-impl Grpo<'_> {
-    /// One step.
-    pub fn step(&mut self, state: &mut State, lr: f32, journal: &mut Journal) -> Result<Stepped, TrainError> {
+impl Course<Policy> for Grpo<'_> {
+    fn step(&mut self, state: &mut State, lr: f32, journal: &mut Journal) -> Result<Value, TrainError> {
         let step = state.ledger.step;
         let config = self.source.config;
         let mut spent = Spent::default();
-        let batch = match self.pending.take() {
-            Some(batch) => batch,
-            None => {
-                let (batch, fresh) =
-                    obtain(&mut self.source, journal, &state.model, [step, step, state.ledger.cursor])?;
-                if fresh {
-                    (spent.sampling, spent.scoring) = (batch.sampling, batch.scoring);
-                }
-                batch
+        let batch = if let Some(batch) = self.pending.take() {
+            batch
+        } else {
+            let (batch, fresh) = obtain(&mut self.source, journal, &state.model, [step, step, state.ledger.cursor])?;
+            if fresh {
+                (spent.sampling, spent.scoring) = (batch.sampling, batch.scoring);
             }
+            batch
         };
         let clock = Instant::now();
         let learned = if config.train.asynchronous && step + 1 < config.train.steps {
@@ -59,7 +63,7 @@ impl Grpo<'_> {
             let (prompts, source, cursor) = (self.source.prompts, &mut self.source, batch.cursor);
             let (learned, next) = std::thread::scope(|scope| {
                 let ahead = scope.spawn(|| obtain(source, journal, &policy, [step, step + 1, cursor]));
-                let learned = learn(state, self.reference.as_ref(), &batch, prompts, config, lr);
+                let learned = learn(state, self.reference.decoder(), &batch, prompts, config, lr);
                 spent.training = clock.elapsed().as_secs_f64();
                 let next = ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
                 (learned, next)
@@ -68,7 +72,7 @@ impl Grpo<'_> {
             self.pending = Some(next?.0);
             learned
         } else {
-            let learned = learn(state, self.reference.as_ref(), &batch, self.source.prompts, config, lr);
+            let learned = learn(state, self.reference.decoder(), &batch, self.source.prompts, config, lr);
             spent.training = clock.elapsed().as_secs_f64();
             learned
         };
@@ -86,7 +90,28 @@ impl Grpo<'_> {
         if config.train.flat_steps > 0 && ledger.flat_steps >= config.train.flat_steps {
             return Err(TrainError::Flat { steps: ledger.flat_steps, why: why_flat(&batch) });
         }
-        Ok(Stepped { batch, advantages: learned.advantages, record })
+        let done = step + 1;
+        if done.is_multiple_of(config.run.rollouts_every) || done == 1 {
+            self.rollouts.write(done, &batch, &learned.advantages, self.source.examples)?;
+        }
+        self.reference.reanchor(state, done, config.algorithm.kl.reanchor_every);
+        Ok(record)
+    }
+
+    fn measure(&mut self, model: &Policy) -> Result<Option<Value>, TrainError> {
+        share(model, self.heldout, self.source.rewards, self.source.config)
+    }
+
+    fn sync(&mut self) -> Result<(), TrainError> {
+        self.rollouts.sync()
+    }
+
+    fn files(&self) -> Result<Files, TrainError> {
+        let mut files = self.reference.files()?;
+        if let Some(batch) = &self.pending {
+            files.push((PENDING.to_owned(), serde_json::to_vec(batch)?));
+        }
+        Ok(files)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::config::{Config, CorrectionMode, KlEstimator, KlPlace};
 use crate::kl::kl;
 use crate::objective::{self, Costed, Reply, costed, entropy_floor};
 use crate::optimizer;
-use crate::rollout::Rollout;
+use crate::rollout::{Group, Rollout};
 use crate::schedule::mix;
 use crate::state::State;
 use crate::update::{Descent, Slopes, gradient, scores};
@@ -94,7 +94,7 @@ pub fn learn(
         None => vec![Vec::new(); all.len()],
     };
 
-    let mut groups: Vec<advantage::Group> = batch.groups.iter().map(|g| g.scored()).collect();
+    let mut groups: Vec<advantage::Group> = batch.groups.iter().map(Group::scored).collect();
     if a.kl.place == KlPlace::Reward && a.kl.estimator != KlEstimator::None {
         let mut penalties = old.iter().zip(&reference).map(|(old, reference)| {
             let tokens = old.iter().zip(reference);
@@ -157,8 +157,8 @@ fn step(
     };
     // A reply that nothing pulls at counts in the means and needs no backward pass. One in so many of them goes forward
     // all the same, so that every step knows entropy and gap.
-    let pulled = |l: &&&Lesson| l.advantage != 0.0 || charged || a.entropy_bonus > 0.0;
-    let (lessons, silent): (Vec<&Lesson>, Vec<&Lesson>) = lessons.iter().partition(|l| pulled(&l));
+    let pulled = |l: &&Lesson| l.advantage != 0.0 || charged || a.entropy_bonus > 0.0;
+    let (lessons, silent): (Vec<&Lesson>, Vec<&Lesson>) = lessons.iter().copied().partition(pulled);
     out.listen(state, &silent, descent, untouched);
     if lessons.is_empty() {
         return;

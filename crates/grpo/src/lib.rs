@@ -15,16 +15,19 @@ pub mod config;
 pub mod correction;
 mod dry_run;
 pub mod grpo;
+mod inputs;
 mod job;
 pub mod kl;
 pub mod learn;
 mod learner;
 mod log;
+mod measure;
 mod memory;
 mod metrics;
 pub mod objective;
 mod policy_run;
 pub mod preference;
+pub mod reference;
 mod report;
 pub mod reward_model;
 mod reward_run;
@@ -34,14 +37,17 @@ mod setup;
 pub mod sft;
 pub mod state;
 pub mod surrogate;
+mod train;
 pub mod trainer;
 pub mod update;
+mod warmup;
 
 pub use config::{Config, Method};
 pub use dry_run::dry_run;
-pub use job::{Job, train};
+pub use job::Job;
 pub use report::{Measured, Report};
 pub use schedule::Decay;
+pub use train::train;
 
 use std::path::PathBuf;
 

@@ -10,6 +10,7 @@ use rlar_run::{Disk, Events, Progress, Records, RunError, RunFolder};
 use serde_json::Value;
 
 use crate::TrainError;
+use crate::batch::Batch;
 use crate::metrics::scalars;
 use crate::rollout::Group;
 
@@ -125,11 +126,15 @@ impl Rollouts {
     pub fn write(
         &mut self,
         step: u64,
-        groups: &[&Group],
+        batch: &Batch,
         advantages: &[Vec<Option<f64>>],
         examples: &[Example],
     ) -> Result<(), TrainError> {
-        let bytes = parquet(&columns(step, groups, advantages, examples))
+        let groups: Vec<&Group> = batch.drawn().collect();
+        // What was replaced was not learned from.
+        let replaced = batch.replaced.iter().map(|g| vec![None; g.replies.len()]);
+        let advantages: Vec<Vec<Option<f64>>> = advantages.iter().cloned().chain(replaced).collect();
+        let bytes = parquet(&columns(step, &groups, &advantages, examples))
             .map_err(|e| TrainError::Rollouts { step, message: e.to_string() })?;
         let path = self.folder.join(format!("step-{step:06}.parquet"));
         let temporary = path.with_extension("tmp");

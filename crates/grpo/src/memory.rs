@@ -54,7 +54,7 @@ impl TrainingPlan {
         let per_token = 4 * (kept + 4 * c.hidden_size) as u64;
         let room = available.map_or(u64::MAX, |a| (a / 4 * 3).saturating_sub(model) / per_token.max(1));
         let tokens =
-            chosen.unwrap_or_else(|| usize::try_from(room).unwrap_or(MOST).clamp(longest.min(MOST).max(1), MOST));
+            chosen.unwrap_or_else(|| usize::try_from(room).unwrap_or(MOST).clamp(longest.clamp(1, MOST), MOST));
         Self { model, per_token, available, tokens }
     }
 

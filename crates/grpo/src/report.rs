@@ -6,7 +6,8 @@ use rlar_eval::Accuracy;
 use rlar_eval::table::render;
 use serde::{Deserialize, Serialize};
 
-use crate::state::Seconds;
+use crate::config::Config;
+use crate::state::{Ledger, Seconds};
 
 /// Held-out accuracy per kind of task (`all` has every kind), drawn both ways.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,6 +33,14 @@ pub struct Report {
     pub best: Option<(u64, f64)>,
     /// Where the time went.
     pub seconds: Seconds,
+}
+
+impl Report {
+    /// The report of a run that ended for a reason, without its measurements.
+    pub fn of(ledger: &Ledger, config: &Config, ended: String) -> Self {
+        let best = if config.run.keep_best > 0 { ledger.best.first().copied() } else { None };
+        Self { measured: None, preferred: None, steps: ledger.step, ended, best, seconds: ledger.seconds }
+    }
 }
 
 impl std::fmt::Display for Report {

@@ -10,9 +10,10 @@ use crate::config::Config;
 use crate::job::Job;
 use crate::learner::Learner;
 use crate::log::Log;
+use crate::measure::once;
 use crate::preference::{Pair, pairs};
 use crate::report::Report;
-use crate::setup::{bar, first_policy, fresh, once, plan_memory};
+use crate::setup::{bar, first_policy, fresh, plan_memory};
 use crate::state::State;
 use crate::trainer::{Course, Loop};
 use crate::{TrainError, optimizer, reward_model, schedule};
@@ -20,12 +21,11 @@ use crate::{TrainError, optimizer, reward_model, schedule};
 /// Trains a reward model to the job's end.
 pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) -> Result<Report, TrainError> {
     let config = &job.config;
-    let mut state: State<RewardModel> = match checkpoint {
-        Some(checkpoint) => State::load(checkpoint, config)?,
-        None => {
-            let model = first_policy(job)?.reward_model(schedule::mix(&[config.seed, 4]))?;
-            fresh(model, config)?
-        }
+    let mut state: State<RewardModel> = if let Some(checkpoint) = checkpoint {
+        State::load(checkpoint, config)?
+    } else {
+        let model = first_policy(job)?.reward_model(schedule::mix(&[config.seed, 4]))?;
+        fresh(model, config)?
     };
     state.model.tokenizer.pin_today(state.ledger.began);
     let data = pairs(&state.model, &job.preferences)?;
@@ -37,29 +37,14 @@ pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) ->
     let tokens = state.ledger.tokens_at_a_time;
     let mut course = RewardCourse { config, data: &data, heldout: &heldout, tokens };
     let before: Option<f64> = once(run, "before.json", state.ledger.step, || course.accuracy(&state.model))?;
-    let log = Log::open(
-        run,
-        "metrics.jsonl",
-        state.ledger.step,
-        true,
-        bar(job, "train-rm", config.train.steps, state.ledger.step),
-    )?;
-    let mut training = Loop {
-        run,
-        config,
-        journal: run.journal(checkpoint.map(|_| state.ledger.step))?,
-        log,
-        interrupted: job.interrupted,
-    };
+    let done = state.ledger.step;
+    let log = Log::open(run, "metrics.jsonl", done, true, bar(job, "train-rm", config.train.steps, done))?;
+    let journal = run.journal(checkpoint.map(|_| done))?;
+    let mut training = Loop { run, config, journal, log, interrupted: job.interrupted };
     let ended = training.run(&mut state, &mut course)?;
-    training.checkpoint(&state, &mut course)?;
-    training.log.finish();
     let after = course.accuracy(&state.model)?;
     run.write_folder("final", &state.model.files()?)?;
-    let ledger = &state.ledger;
-    let best = if config.run.keep_best > 0 { ledger.best.first().copied() } else { None };
-    let preferred = before.zip(after);
-    Ok(Report { measured: None, preferred, steps: ledger.step, ended: ended.0, best, seconds: ledger.seconds })
+    Ok(Report { preferred: before.zip(after), ..Report::of(&state.ledger, config, ended) })
 }
 
 struct RewardCourse<'a> {

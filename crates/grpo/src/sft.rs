@@ -1,13 +1,20 @@
 //! Supervised fine-tuning: the mean negative log-prob of the model's own words in demonstrations.
 
+use std::time::Instant;
+
 use rlar_data::Example;
 use rlar_eval::{PromptFormat, prompt_tokens};
 use rlar_policy::{AdamW, Conversation, Policy, PolicyError, Sequence, Turn};
+use rlar_run::{Files, Journal};
 use serde_json::{Value, json};
 
+use crate::batch::Source;
+use crate::learn::descent;
+use crate::measure::share;
 use crate::state::State;
+use crate::trainer::Course;
 use crate::update::{Descent, Slopes, gradient};
-use crate::{TrainError, schedule};
+use crate::{TrainError, optimizer, schedule};
 
 /// A demonstration as tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,8 +99,13 @@ pub struct SftStep {
     pub descent: Descent,
 }
 
-/// One step; gives its record.
-pub fn step(state: &mut State, optimizer: &AdamW, data: &[Demonstration], step: SftStep) -> Result<Value, TrainError> {
+/// One step down the loss; gives its record.
+pub fn step_down(
+    state: &mut State,
+    optimizer: &AdamW,
+    data: &[Demonstration],
+    step: SftStep,
+) -> Result<Value, TrainError> {
     let chosen = schedule::batch(data.len(), step.batch.min(data.len()), step.place, step.seed);
     let chosen: Vec<&Demonstration> = chosen.iter().map(|i| &data[*i]).collect();
     let sequences: Vec<Sequence> = chosen.iter().map(|d| d.sequence()).collect();
@@ -117,4 +129,43 @@ pub fn step(state: &mut State, optimizer: &AdamW, data: &[Demonstration], step: 
         "learning_rate": step.lr,
         "tokens": tokens,
     }))
+}
+
+/// Supervised fine-tuning.
+#[derive(Debug)]
+pub struct Sft<'a> {
+    /// The config, and tools to measure with.
+    pub source: Source<'a>,
+    /// Prompts to measure on.
+    pub heldout: &'a [Example],
+    /// What is imitated.
+    pub data: &'a [Demonstration],
+}
+
+impl Course<Policy> for Sft<'_> {
+    fn step(&mut self, state: &mut State, lr: f32, _: &mut Journal) -> Result<Value, TrainError> {
+        let clock = Instant::now();
+        let (config, ledger) = (self.source.config, &state.ledger);
+        let place = ledger.warmup + ledger.step;
+        let descent = descent(config, 1.0, ledger.tokens_at_a_time, place);
+        let (number, batch) = (ledger.step + 1, config.train.batch);
+        let step = SftStep { number, place, batch, seed: config.seed, lr, descent };
+        let mut record = step_down(state, &optimizer(config), self.data, step)?;
+        let training = clock.elapsed().as_secs_f64();
+        record["seconds"] = json!({ "training": training });
+        state.ledger.seconds.training += training;
+        Ok(record)
+    }
+
+    fn measure(&mut self, model: &Policy) -> Result<Option<Value>, TrainError> {
+        share(model, self.heldout, self.source.rewards, self.source.config)
+    }
+
+    fn sync(&mut self) -> Result<(), TrainError> {
+        Ok(())
+    }
+
+    fn files(&self) -> Result<Files, TrainError> {
+        Ok(Vec::new())
+    }
 }

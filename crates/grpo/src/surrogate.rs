@@ -1,5 +1,8 @@
 //! Surrogates: what a token's ratio `exp(log-prob − old)` and its reply's advantage cost.
 
+// A ratio at its bound is the bound.
+#![allow(clippy::float_cmp)]
+
 use crate::config::{Algorithm, Surrogate};
 
 /// A token's cost and its slopes; the log-ratio is the token's own or its whole reply's.

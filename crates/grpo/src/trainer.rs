@@ -25,10 +25,6 @@ pub trait Course<M> {
     fn sync(&mut self) -> Result<(), TrainError>;
 }
 
-/// Why a loop ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ended(pub String);
-
 /// What a loop runs in.
 pub struct Loop<'a> {
     /// The run's folder.
@@ -44,12 +40,14 @@ pub struct Loop<'a> {
 }
 
 impl Loop<'_> {
-    /// Steps until the steps, the time, the tokens or the patience are used up.
-    pub fn run<M: Learner>(&mut self, state: &mut State<M>, course: &mut impl Course<M>) -> Result<Ended, TrainError> {
+    /// Steps until the steps, the time, the tokens or the patience are used up, saves, and says which it was.
+    pub fn run<M: Learner>(&mut self, state: &mut State<M>, course: &mut impl Course<M>) -> Result<String, TrainError> {
         let o = &self.config.optimizer;
         loop {
             if let Some(why) = self.ended(state)? {
-                return Ok(Ended(why));
+                self.checkpoint(state, course)?;
+                self.log.finish();
+                return Ok(why);
             }
             let clock = Instant::now();
             let before = state.ledger.seconds;
@@ -118,13 +116,13 @@ impl Loop<'_> {
             return Ok(false);
         }
         let clock = Instant::now();
-        let measured = match self.journal.recall(state.ledger.step, "measured")? {
-            Some(measured) => measured,
-            None => {
-                let Some(measured) = course.measure(&state.model)? else { return Ok(false) };
-                self.journal.record(state.ledger.step, "measured", &measured)?;
-                measured
-            }
+        let recalled = self.journal.recall(state.ledger.step, "measured")?;
+        let measured = if let Some(measured) = recalled {
+            measured
+        } else {
+            let Some(measured) = course.measure(&state.model)? else { return Ok(false) };
+            self.journal.record(state.ledger.step, "measured", &measured)?;
+            measured
         };
         let ledger = &mut state.ledger;
         ledger.seconds.evaluation += clock.elapsed().as_secs_f64();
@@ -142,7 +140,7 @@ impl Loop<'_> {
     }
 
     /// Writes a checkpoint, then lets go of what no kept one needs.
-    pub fn checkpoint<M: Learner>(&mut self, state: &State<M>, course: &mut impl Course<M>) -> Result<(), TrainError> {
+    fn checkpoint<M: Learner>(&mut self, state: &State<M>, course: &mut impl Course<M>) -> Result<(), TrainError> {
         self.log.sync()?;
         let checkpoints = self.run.checkpoints();
         course.sync()?;

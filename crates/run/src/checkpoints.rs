@@ -77,8 +77,8 @@ impl Checkpoints {
     fn sweep(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            let name = entry.file_name();
-            if name.to_str().is_some_and(|n| n.starts_with("step-") && n.ends_with(".tmp")) {
+            let half = path.extension().is_some_and(|e| e == "tmp");
+            if half && entry.file_name().to_str().is_some_and(|n| n.starts_with("step-")) {
                 let _ = fs::remove_dir_all(path);
             }
         }

@@ -56,7 +56,9 @@ fn the_order_of_replies_and_of_groups_changes_nothing() {
             g.lengths.reverse();
         }
         let mut back = advantages(&turned, &with(estimator));
-        back.iter_mut().for_each(|g| g.reverse());
+        for g in &mut back {
+            g.reverse();
+        }
         back.reverse();
         assert!(close(&straight, &back), "{estimator:?}");
     }
@@ -80,7 +82,7 @@ fn a_reply_without_a_score_has_no_advantage_and_leaves_those_of_the_others_alone
         let mut without = Group { tools: vec![(1.0, some(&[1.0, 0.0, 4.0]))], lengths: vec![1, 3, 4] };
         let expected = advantages(std::slice::from_ref(&without), &with(estimator));
         assert_eq!(with_gap[0][1], None);
-        let rest: Vec<_> = with_gap[0].iter().copied().filter(Option::is_some).collect();
+        let rest: Vec<_> = with_gap[0].iter().flatten().copied().map(Some).collect();
         assert!(close(&[rest], &expected), "{estimator:?}");
         without.tools[0].1 = vec![Some(1.0), None, None];
         assert_eq!(advantages(&[without], &with(estimator))[0], [None, None, None]);

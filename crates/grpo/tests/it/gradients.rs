@@ -26,7 +26,7 @@ fn policy() -> Policy {
 fn sequences() -> Vec<(Vec<u32>, Vec<u32>)> {
     let token = |a: usize, b: usize| ((a * 31 + b * 17) % 250) as u32;
     let prompt = |p: usize| (0..5 + p).map(|i| token(p, i)).collect::<Vec<_>>();
-    (0..12).map(|i| (prompt(i / 3), (0..1 + i % 5).map(|t| token(i + 40, t)).collect())).collect()
+    (0..12).map(|i| (prompt(i / 3), (0..=i % 5).map(|t| token(i + 40, t)).collect())).collect()
 }
 
 fn weights(tokens: usize, keep: Keep) -> BTreeMap<String, Vec<f32>> {
@@ -75,7 +75,7 @@ fn rollout(prompt: &[u32], tokens: &[u32], outcome: Outcome) -> Rollout {
 }
 
 /// The weights after a step of learning from groups of replies to two prompts.
-fn learned(groups: [Vec<Rollout>; 2], settings: serde_json::Value) -> Vec<f32> {
+fn learned(groups: [Vec<Rollout>; 2], settings: &serde_json::Value) -> Vec<f32> {
     let config: Config = serde_json::from_value(json!({
         "version": 1, "model": { "path": "m" }, "data": { "train": "t" }, "algorithm": settings,
     }))
@@ -116,22 +116,22 @@ fn a_failed_reply_moves_no_parameter_whatever_its_group_does() {
         json!({ "surrogate": "gspo", "aggregate": "sequence_sum" }),
     ] {
         let clean = [group(0, vec![scored(1.0), scored(0.0), scored(0.25)]), group(1, vec![scored(0.0), scored(1.0)])];
-        let clean_weights = learned(clean.clone(), settings.clone());
+        let clean_weights = learned(clean.clone(), &settings);
         let mut with = clean.clone();
         with[0].extend(group(0, vec![failed(), abstained(), failed()]).into_iter().map(|mut r| {
             r.tokens.reverse();
             r
         }));
-        let with_weights = learned(with, settings.clone());
+        let with_weights = learned(with, &settings);
         assert!(clean_weights == with_weights, "{settings}: failed replies moved something");
         let mut as_zero = clean.clone();
         as_zero[0].extend(group(0, vec![scored(0.0)]));
-        assert!(clean_weights != learned(as_zero, settings.clone()), "{settings}: the check cannot fail");
+        assert!(clean_weights != learned(as_zero, &settings), "{settings}: the check cannot fail");
         // A group of which one reply is left teaches nothing.
         let mut lonely = clean.clone();
         lonely[1] = group(1, vec![failed(), scored(1.0)]);
         let mut gone = clean;
         gone[1] = group(1, vec![failed(), failed()]);
-        assert!(learned(lonely, settings.clone()) == learned(gone, settings.clone()), "{settings}");
+        assert!(learned(lonely, &settings) == learned(gone, &settings), "{settings}");
     }
 }

@@ -1,5 +1,6 @@
 //! What the GRPO crate promises: the mathematics.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+// Exact zeros and equal formulas are compared exactly.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_cmp)]
 
 mod advantages;
 mod configs;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Fixtures {
-    losses: Vec<Loss>,
+    losses: Vec<Case>,
     advantages: Vec<Advantages>,
     kl: Vec<Estimate>,
     soft_overlong: Vec<Overlong>,
@@ -19,7 +19,7 @@ struct Fixtures {
 }
 
 #[derive(Deserialize)]
-struct Loss {
+struct Case {
     name: String,
     settings: Algorithm,
     max_tokens: usize,
@@ -94,7 +94,7 @@ fn same(got: f64, want: f64, of: &str) {
     assert!((got - want).abs() <= 1e-5 * want.abs().max(1.0), "{of}: {got}, not {want}");
 }
 
-fn batch(case: &Loss) -> Batch {
+fn batch(case: &Case) -> Batch {
     let entropies: Vec<f32> = case.sequences.iter().flat_map(|s| s.entropies.iter().flatten().copied()).collect();
     Batch {
         replies: case.sequences.len(),
@@ -104,7 +104,7 @@ fn batch(case: &Loss) -> Batch {
     }
 }
 
-fn costs(case: &Loss) -> Vec<Costed> {
+fn costs(case: &Case) -> Vec<Costed> {
     let batch = batch(case);
     let none = vec![0.0; 4096];
     let cost = |s: &Tokens| {
