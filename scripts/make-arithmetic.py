@@ -9,7 +9,7 @@ addition: two-digit addition as plain text after three solved lines, for a pretr
   train.jsonl, heldout.jsonl   likewise disjoint by unordered operand pair
 digits: sums of two digits, for tests that must be fast
   sft.jsonl, train.jsonl, heldout.jsonl   likewise
-  preferences.jsonl, heldout-preferences.jsonl   the right sum, preferred to a wrong one
+  preferences.jsonl, heldout-preferences.jsonl   the right sum, preferred to what tries to pass for an answer
 
 Usage: scripts/make-arithmetic.py [FOLDER] [--heldout N]
 """
@@ -97,14 +97,15 @@ def digits_only(folder):
         (folder / f"{part}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if part != "sft":
             name = "preferences" if part == "train" else "heldout-preferences"
-            pairs = [preference(row, off) for row in rows for off in (1, 3, 7)]
+            pairs = [pair for row in rows for pair in preferences(row)]
             (folder / f"{name}.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
 
 
-def preference(row, off):
-    """A prompt with its right answer and one that is off."""
-    return {"id": f"{row['id']}-{off}", "prompt": row["prompt"], "chosen": row["reference"],
-            "rejected": str((int(row["reference"]) + off) % 19)}
+def preferences(row):
+    """A prompt with its right answer, beside the question again, the answer over and over, and no answer."""
+    answer = row["reference"]
+    for name, rejected in (("echo", row["prompt"]), ("again", " ".join([answer] * 4)), ("none", "I do not know")):
+        yield {"id": f"{row['id']}-{name}", "prompt": row["prompt"], "chosen": answer, "rejected": rejected}
 
 
 def arithmetic(folder):

@@ -142,6 +142,15 @@ fn preference(mut row: Map<String, Value>, line: usize) -> Result<Preference, St
     if !before.is_empty() && !row.contains_key("prompt") && !row.contains_key("messages") {
         row.insert("messages".into(), serde_json::to_value(&before).map_err(|e| e.to_string())?);
     }
+    if chosen == rejected {
+        return Err("`chosen` and `rejected` are the same".into());
+    }
+    if chosen.trim().is_empty() {
+        return Err("`chosen` is empty".into());
+    }
+    if margin < 0.0 {
+        return Err(format!("`margin` is {margin}; it must be at least 0"));
+    }
     let Example { id, messages, .. } = example(row, line)?;
     if !before.is_empty() && before != messages {
         return Err("`chosen` replies to another conversation than `prompt`".into());
@@ -169,10 +178,12 @@ fn example(mut row: Map<String, Value>, line: usize) -> Result<Example, String> 
         return Err("the prompt is empty".into());
     }
     let id = text(&mut row, "id")?.unwrap_or_else(|| line.to_string());
-    let reference = match text(&mut row, "reference")? {
+    let given = match text(&mut row, "reference")? {
         Some(reference) => Some(reference),
         None => text(&mut row, "answer")?,
     };
+    // Nothing is no answer: an empty reply would be right.
+    let reference = given.filter(|r| !r.trim().is_empty());
     let domain = text(&mut row, "domain")?;
     let demonstration = text(&mut row, "demonstration")?;
     Ok(Example { id, messages, reference, domain, demonstration, columns: row })

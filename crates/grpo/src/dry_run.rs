@@ -32,6 +32,9 @@ pub fn dry_run(mut job: Job) -> Result<String, TrainError> {
 }
 
 fn tokens(out: &mut String, name: &str, of: &str, lens: &[usize]) {
+    if lens.is_empty() {
+        return;
+    }
     let (all, longest) = (lens.iter().sum::<usize>(), lens.iter().max().copied().unwrap_or(0));
     let _ = writeln!(out, "{name:9} {} {of}, {all} tokens, the longest {longest}", lens.len());
 }
@@ -50,8 +53,8 @@ fn time(out: &mut String, config: &Config, warmup: f64, step: f64) {
 
 fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainError> {
     let config = &job.config.clone();
-    let prompts = setup::prompt_tokens_of(&policy, &job.train, config)?;
-    let heldout = setup::prompt_tokens_of(&policy, &job.heldout, config)?;
+    let prompts = setup::prompt_tokens_of(&policy, &job.train, config, "data.train")?;
+    let heldout = setup::prompt_tokens_of(&policy, &job.heldout, config, "data.heldout")?;
     let data = demonstrations(&policy, &job.demonstrations, config.data.format)?;
     let longest = setup::longest(&prompts, &data, config);
     let _ = writeln!(out, "memory    {}", setup::plan(config, &policy.decoder, longest));

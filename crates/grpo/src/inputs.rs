@@ -67,7 +67,8 @@ fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
 fn changed(run: &RunFolder, what: &str) -> TrainError {
     let path = run.path().to_owned();
     let start = path.join("start");
-    let hint = if start.exists() {
+    // An adapter cannot be adapted again.
+    let hint = if start.join("config.json").exists() {
         format!(", from its warm-up's end with `--model {}`", start.display())
     } else {
         String::new()

@@ -65,6 +65,14 @@ pub enum TrainError {
     /// The model.
     #[error(transparent)]
     Policy(#[from] rlar_policy::PolicyError),
+    /// Data that the model cannot read.
+    #[error("`{key}`: {source}")]
+    Data {
+        /// The key of the file in the config.
+        key: &'static str,
+        /// Why.
+        source: rlar_policy::PolicyError,
+    },
     /// Rewards.
     #[error(transparent)]
     Reward(#[from] rlar_rewards::RewardError),

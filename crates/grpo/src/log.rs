@@ -86,13 +86,13 @@ fn figures(record: &Value) -> String {
     parts.extend(f("/reward/mean").map(|x| format!("reward {x:.3}")));
     parts.extend(f("/accuracy").map(|x| format!("accuracy {:.1} %", 100.0 * x)));
     parts.extend(f("/kl/k3").map(|x| format!("KL {x:.4}")));
-    if parts.is_empty() {
+    if f("/reward/mean").is_none() {
         parts.extend(f("/loss").map(|x| format!("loss {x:.3}")));
     }
     parts.extend(f("/tokens_per_second/step").map(|x| format!("{x:.0} tok/s")));
     let phases = ["sampling", "scoring", "training"].map(|p| f(&format!("/seconds/{p}")).unwrap_or(0.0));
     let total: f64 = phases.iter().sum();
-    if total > 0.0 {
+    if total > phases[2] {
         let [s, v, t] = phases.map(|p| 100.0 * p / total);
         parts.push(format!("sample {s:.0} % score {v:.0} % train {t:.0} %"));
     }

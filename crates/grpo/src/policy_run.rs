@@ -25,9 +25,10 @@ pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) ->
         None => fresh(first_policy(job)?, config)?,
     };
     state.model.tokenizer.pin_today(state.ledger.began);
-    let prompts = prompt_tokens_of(&state.model, &job.train, config)?;
-    prompt_tokens_of(&state.model, &job.heldout, config)?;
-    let data = demonstrations(&state.model, &job.demonstrations, config.data.format)?;
+    let prompts = prompt_tokens_of(&state.model, &job.train, config, "data.train")?;
+    prompt_tokens_of(&state.model, &job.heldout, config, "data.heldout")?;
+    let data = demonstrations(&state.model, &job.demonstrations, config.data.format)
+        .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
     if checkpoint.is_none() {
         let longest = longest(&prompts, &data, config);
         plan_memory(&mut state.ledger, config, &state.model.decoder, longest);

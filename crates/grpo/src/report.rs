@@ -52,7 +52,11 @@ impl std::fmt::Display for Report {
             writeln!(f, "held-out pairs ranked right: {:.1} % before, {:.1} % after", 100.0 * before, 100.0 * after)?;
         }
         if let Some((number, accuracy)) = self.best {
-            writeln!(f, "\nbest checkpoint: step-{number:06}, held-out accuracy {:.1} %", 100.0 * accuracy)?;
+            writeln!(
+                f,
+                "\nbest checkpoint: checkpoints/step-{number:06} (warm-up steps counted), held-out accuracy {:.1} %",
+                100.0 * accuracy
+            )?;
         }
         let s = self.seconds;
         let total = s.warmup + s.counted() + s.evaluation + s.keeping;

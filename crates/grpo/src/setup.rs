@@ -126,9 +126,26 @@ fn first_ledger(config: &Config) -> Ledger {
 }
 
 /// The tokens of every prompt; one that the policy has no room for is refused before any work is lost to it.
-pub fn prompt_tokens_of(policy: &Policy, examples: &[Example], config: &Config) -> Result<Vec<Vec<u32>>, TrainError> {
+/// `key` names the file in the config.
+pub fn prompt_tokens_of(
+    policy: &Policy,
+    examples: &[Example],
+    config: &Config,
+    key: &'static str,
+) -> Result<Vec<Vec<u32>>, TrainError> {
     let tokens = |e| prompt_tokens(policy, e, config.data.format);
-    Ok(examples.iter().map(tokens).collect::<Result<_, _>>()?)
+    let prompts: Result<Vec<Vec<u32>>, _> = examples.iter().map(tokens).collect();
+    let prompts = prompts.map_err(|source| TrainError::Data { key, source })?;
+    let (longest, room) = (prompts.iter().map(Vec::len).max(), policy.decoder.config().max_position_embeddings);
+    if let Some(longest) = longest.filter(|n| n + config.sampling.max_tokens > room) {
+        let left = room - longest;
+        let most = config.sampling.max_tokens;
+        tracing::warn!(
+            "{key}: a prompt of {longest} tokens leaves {left} of the model's {room} positions for a reply, fewer than \
+             `sampling.max_tokens`, {most}"
+        );
+    }
+    Ok(prompts)
 }
 
 /// Tokens of the longest sequence that is learned from.

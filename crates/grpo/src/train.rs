@@ -17,6 +17,9 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     let run = RunFolder::open(Path::new(&job.config.run.folder), job.resume, disk(&job.config))?;
     same_inputs(&run, &job)?;
     let checkpoint = if job.resume { newest(&run, |line| bar(&job, "", 0, 0).say(line))? } else { None };
+    if job.resume && checkpoint.is_none() {
+        bar(&job, "", 0, 0).say("no checkpoint yet: starting from the beginning");
+    }
     threads(checkpoint.as_ref())?;
     assign(&run, &mut job, checkpoint.is_some())?;
     let report = match job.config.train.method {

@@ -27,10 +27,10 @@ pub enum Command {
     Train(Train),
     /// Fine-tune a policy on demonstrations.
     #[command(after_help = "Example:\n  rlar sft --config sft.yaml")]
-    Sft(Train),
+    Sft(Training),
     /// Train a reward model on pairs of replies.
     #[command(after_help = "Example:\n  rlar train-rm --config reward-model.yaml")]
-    TrainRm(Train),
+    TrainRm(Training),
     /// Measure a policy, or a reward tool on a benchmark.
     #[command(
         after_help = "Examples:\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
@@ -132,7 +132,8 @@ pub struct Chosen {
     /// Use another run folder than the config's.
     #[arg(long, value_name = "FOLDER")]
     pub run: Option<PathBuf>,
-    /// Use another model than the config's: a Hugging Face folder or a GGUF file.
+    /// Use another model than the config's: a Hugging Face folder or a GGUF file. Training starts from it as it is,
+    /// without the config's warm-up.
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
 }
@@ -156,13 +157,19 @@ pub enum Resume {
 #[derive(Args)]
 pub struct Train {
     #[command(flatten)]
+    pub training: Training,
+    /// Use another method than the config's; `sft` is the control of an experiment.
+    #[arg(long)]
+    pub method: Option<Method>,
+}
+
+#[derive(Args)]
+pub struct Training {
+    #[command(flatten)]
     pub chosen: Chosen,
     /// Continue the run that the folder holds; with `auto`, start one where it holds none.
     #[arg(long, num_args = 0..=1, default_missing_value = "always", value_name = "WHEN")]
     pub resume: Option<Resume>,
-    /// Use another method than the config's; `sft` is the control of an experiment.
-    #[arg(long)]
-    pub method: Option<Method>,
     /// Print what would be done (config, memory, tokens, tools, time) and write nothing.
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,

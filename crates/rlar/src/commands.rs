@@ -21,7 +21,14 @@ use crate::{Failure, generate, plan, sandbox, schema, score};
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Train(arguments) => run_train(&arguments, None),
+        Command::Train(arguments) => {
+            let method = arguments.method.map(|method| match method {
+                cli::Method::Grpo => Method::Grpo,
+                cli::Method::Sft => Method::Sft,
+                cli::Method::RewardModel => Method::RewardModel,
+            });
+            run_train(&arguments.training, method)
+        }
         Command::Sft(arguments) => run_train(&arguments, Some(Method::Sft)),
         Command::TrainRm(arguments) => run_train(&arguments, Some(Method::RewardModel)),
         Command::Eval(cli::Eval { benchmark: Some(Benchmark::RewardbenchV2 { data, tool, library }), .. }) => {
@@ -46,14 +53,9 @@ pub fn run(command: Command) -> Result<(), Failure> {
 /// Set by Ctrl-C.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-fn run_train(arguments: &cli::Train, method: Option<Method>) -> Result<(), Failure> {
-    let chosen = arguments.method.map(|method| match method {
-        cli::Method::Grpo => Method::Grpo,
-        cli::Method::Sft => Method::Sft,
-        cli::Method::RewardModel => Method::RewardModel,
-    });
+fn run_train(arguments: &cli::Training, method: Option<Method>) -> Result<(), Failure> {
     let plan = plan::plan(&arguments.chosen, |config| {
-        config.train.method = method.or(chosen).unwrap_or(config.train.method);
+        config.train.method = method.unwrap_or(config.train.method);
         if let Some(minutes) = arguments.minutes {
             config.train.max_minutes = minutes;
         }
@@ -125,6 +127,10 @@ async fn asked_to_stop() -> std::io::Result<()> {
 
 fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
     let plan = plan::plan(chosen, |config| {
+        // Measuring needs nothing that only training does.
+        config.train.method = Method::Grpo;
+        config.warmup.steps = 0;
+        config.data.train.clone_from(&config.data.heldout);
         // Without a model of its own on the command line, a config stands for what its run made.
         if chosen.model.is_none() {
             plan::start_from(config, format!("{}/final", config.run.folder));
@@ -135,6 +141,9 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
         None => p.find_model().context("the run has no final policy: train first, or pass --model"),
     });
     let plan = found.map_err(Failure::Request)?;
+    if plan.heldout.is_empty() {
+        return Err(Failure::Request(anyhow::anyhow!("{}: eval needs `data.heldout`", plan.config_path.display())));
+    }
     let config = plan.config;
     let mut rewards = plan::orchestrator(&config).map_err(Failure::Request)?;
     let path = config.model.path.clone().unwrap_or_default();
@@ -214,8 +223,9 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     let plan = plan::plan(&arguments.chosen, |_| ()).map_err(Failure::Request)?;
     let configured = plan.config.rewards.library.as_ref().map(Into::into);
     let folder = arguments.library.clone().or(configured).unwrap_or_else(|| "library".into());
+    let examples: Vec<_> = plan.train.iter().chain(&plan.heldout).cloned().collect();
     let fetched =
-        fetch_rewards(&folder, &plan.train, &plan.config.rewards.sources).map_err(|e| Failure::Job(e.into()))?;
+        fetch_rewards(&folder, &examples, &plan.config.rewards.sources).map_err(|e| Failure::Job(e.into()))?;
     let mut rows = vec![["tool", "identity", "prompts"].map(str::to_owned).to_vec()];
     rows.extend(fetched.iter().map(|f| vec![f.tool.clone(), f.identity.clone(), f.examples.to_string()]));
     let reasons: Vec<String> = fetched.iter().map(|f| format!("{}: {}", f.tool, f.why)).collect();

@@ -98,6 +98,27 @@ impl Algorithm {
                 "`max_rl` needs scores of at least 0: no `overlong.soft_tokens`, no `kl.in: reward`".into(),
             );
         }
+        let default = Self::default();
+        let kl = Kl { estimator: default.kl.estimator, ..self.kl.clone() };
+        let unused = [
+            ("kl", kl != default.kl && self.kl.estimator == KlEstimator::None, "`kl.estimator`"),
+            ("pass_k", self.pass_k > 0 && self.advantage != Estimator::PassAtK, "`advantage: pass_at_k`"),
+            (
+                "sapo_temperature",
+                self.sapo_temperature != default.sapo_temperature && self.surrogate != Surrogate::Sapo,
+                "`surrogate: sapo`",
+            ),
+            (
+                "correction",
+                self.correction != default.correction && self.correction.mode == CorrectionMode::None,
+                "`correction.mode`",
+            ),
+        ];
+        for (key, is_unused, needed) in unused {
+            if is_unused {
+                say(key, format!("does nothing without {needed}"));
+            }
+        }
         let clips = matches!(self.surrogate, Surrogate::Ppo | Surrogate::Gspo);
         for (key, bound) in [("dual_clip", self.dual_clip), ("ratio_max", self.ratio_max)] {
             if bound.is_some() && !clips {
@@ -115,9 +136,6 @@ impl Algorithm {
             let message =
                 "`reward` needs `combine: sum_then_normalise`: normalised on its own, its weight would be lost";
             say("kl.in", message.into());
-        }
-        if self.kl.reanchor_every > 0 && self.kl.estimator == KlEstimator::None {
-            say("kl.reanchor_every", "needs a `kl.estimator`".into());
         }
         let by_reply = matches!(self.correction.mode, CorrectionMode::SequenceTruncate | CorrectionMode::SequenceMask);
         if by_reply && self.surrogate == Surrogate::Vespo {
@@ -177,7 +195,7 @@ pub enum Surrogate {
     Cispo,
     /// Gated by a sigmoid instead of clipped (Gao et al., 2025).
     Sapo,
-    /// A weight by the reply's whole ratio, shaped like a gamma density (VESPO, 2026).
+    /// A weight by the reply's whole ratio, shaped like a gamma density (VESPO: arXiv 2602.10693, 2026).
     Vespo,
 }
 

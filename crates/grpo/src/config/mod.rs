@@ -159,6 +159,9 @@ impl Config {
                 say(key, "needs `data.heldout` and `eval.every`".into());
             }
         }
+        if self.eval.every > 0 && self.data.heldout.is_none() {
+            say("eval.every", "needs `data.heldout`".into());
+        }
         found.extend(self.algorithm.problems(&self.train, &self.sampling));
         let mut say = |key: &str, message: String| found.push((key.to_owned(), message));
         if self.device != "auto"

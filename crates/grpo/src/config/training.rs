@@ -43,7 +43,7 @@ pub struct TrainConfig {
     /// `grpo`: how often a batch of rollouts is learned from.
     #[schemars(range(min = 1))]
     pub epochs: usize,
-    /// `grpo`: at most this many optimizer steps per epoch, each on its share of the prompts.
+    /// `grpo`: optimizer steps per epoch, each on its share of the prompts; must divide `prompts`.
     #[schemars(range(min = 1))]
     pub minibatches: usize,
     /// `grpo`: whether the next batch is drawn and scored by the policy before the step while the step is taken

@@ -32,19 +32,33 @@ fn a_batch_that_does_not_divide_is_refused() {
 fn parts_of_an_algorithm_that_do_not_fit_are_refused() {
     let algorithm = |value: Value| with("algorithm", &value);
     assert!(algorithm(json!({})).is_empty());
-    assert_eq!(algorithm(json!({ "pass_k": 9 })), ["algorithm.pass_k"]);
+    assert_eq!(algorithm(json!({ "advantage": "pass_at_k", "pass_k": 9 })), ["algorithm.pass_k"]);
     assert_eq!(algorithm(json!({ "surrogate": "cispo", "dual_clip": 3.0 })), ["algorithm.dual_clip"]);
     assert_eq!(algorithm(json!({ "ratio_max": 1.1 })), ["algorithm.ratio_max"]);
     assert_eq!(algorithm(json!({ "kl": { "estimator": "k1", "in": "reward" } })), ["algorithm.kl.in"]);
-    assert_eq!(algorithm(json!({ "kl": { "reanchor_every": 5 } })), ["algorithm.kl.reanchor_every"]);
-    assert_eq!(algorithm(json!({ "correction": { "low": 3.0 } })), ["algorithm.correction.low"]);
+    assert_eq!(algorithm(json!({ "kl": { "reanchor_every": 5 } })), ["algorithm.kl"]);
+    assert_eq!(algorithm(json!({ "correction": { "mode": "token_mask", "low": 3.0 } })), ["algorithm.correction.low"]);
     let twice = json!({ "surrogate": "vespo", "correction": { "mode": "sequence_mask" } });
     assert_eq!(algorithm(twice), ["algorithm.correction.mode"]);
     assert_eq!(algorithm(json!({ "overlong": { "soft_tokens": 1000 } })), ["algorithm.overlong.soft_tokens"]);
 }
 
 #[test]
+fn keys_that_would_do_nothing_are_refused() {
+    for (value, key) in [
+        (json!({ "kl": { "weight": 0.5 } }), "algorithm.kl"),
+        (json!({ "kl": { "unbiased": true } }), "algorithm.kl"),
+        (json!({ "pass_k": 3 }), "algorithm.pass_k"),
+        (json!({ "sapo_temperature": [1.0, 2.0] }), "algorithm.sapo_temperature"),
+        (json!({ "correction": { "high": 5.0 } }), "algorithm.correction"),
+    ] {
+        assert_eq!(with("algorithm", &value), [key], "{value}");
+    }
+    assert_eq!(with("eval", &json!({ "every": 2 })), ["eval.every"]);
+}
+
+#[test]
 fn what_needs_measuring_is_refused_without_it() {
     assert_eq!(with("run", &json!({ "keep_best": 1 })), ["run.keep_best"]);
-    assert_eq!(with("eval", &json!({ "patience": 2, "every": 5 })), ["eval.patience"]);
+    assert_eq!(with("eval", &json!({ "patience": 2 })), ["eval.patience"]);
 }
