@@ -105,7 +105,8 @@ impl Algorithm {
             ("pass_k", self.pass_k > 0 && self.advantage != Estimator::PassAtK, "`advantage: pass_at_k`"),
             (
                 "sapo_temperature",
-                self.sapo_temperature != default.sapo_temperature && self.surrogate != Surrogate::Sapo,
+                self.sapo_temperature.map(f64::to_bits) != default.sapo_temperature.map(f64::to_bits)
+                    && self.surrogate != Surrogate::Sapo,
                 "`surrogate: sapo`",
             ),
             (
