@@ -246,14 +246,24 @@ def bias(size):
         return sum(math.comb(size - 1, k) * p**k * (1 - p) ** (size - 1 - k)
                    * advantage([own] + [1.0] * k + [0.0] * (size - 1 - k), own) for k in range(size))
 
+    def lost(p):
+        """What a right reply is given whose score failed and became 0."""
+        total = 0.0
+        for k in range(size):
+            seen = p * (1 - FAILURE_SHARE)
+            chance = math.comb(size - 1, k) * seen**k * (1 - seen) ** (size - 1 - k)
+            total += chance * advantage([0.0] + [1.0] * k + [0.0] * (size - 1 - k), 0.0)
+        return total
+
     rows = []
     for p in (0.1, 0.3, 0.5, 0.7, 0.9):
         gap = lambda f: f(1.0) - f(0.0)
         true, masked, zeros = (gap(lambda own: clean(own, p)), gap(lambda own: expected(own, p, None)),
                                gap(lambda own: expected(own, p, 0.0)))
-        wrong = expected(0.0, p, 0.0) - expected(0.0, p, None)
-        rows.append([f"{p:.0%}", f"{true:.3f}", f"{masked:.3f} ({masked / true:.0%})", f"{zeros:.3f} ({zeros / true:.0%})", f"{wrong:+.3f}"])
-    table(["right replies", "no failures", "left out", "turned into 0", "a wrong reply gains by the zeros"], rows)
+        rows.append([f"{p:.0%}", f"{true:.3f}", f"{masked:.3f} ({masked / true:.0%})", f"{zeros:.3f} ({zeros / true:.0%})",
+                     "0", f"{lost(p):+.3f}"])
+    table(["right replies", "right less wrong, no failures", "left out", "turned into 0", "a right reply that failed: left out",
+           "turned into 0"], rows)
 
 
 EXPERIMENTS = {"math": (math_job, 3), "ablations": (ablations, 3), "smollm2": (smollm2, 1), "failures": (failures, 5)}
