@@ -87,12 +87,12 @@ impl Course<Policy> for Grpo<'_> {
         ledger.seconds.scoring += spent.scoring;
         ledger.seconds.training += spent.training;
         let record = metrics::record(&batch, &learned, ledger, config, lr, spent);
-        if config.train.flat_steps > 0 && ledger.flat_steps >= config.train.flat_steps {
-            return Err(TrainError::Flat { steps: ledger.flat_steps, why: why_flat(&batch) });
-        }
         let done = step + 1;
         if done.is_multiple_of(config.run.rollouts_every) || done == 1 {
             self.rollouts.write(done, &batch, &learned.advantages, self.source.examples)?;
+        }
+        if config.train.flat_steps > 0 && ledger.flat_steps >= config.train.flat_steps {
+            return Err(TrainError::Flat { steps: ledger.flat_steps, why: why_flat(&batch) });
         }
         self.reference.reanchor(state, done, config.algorithm.kl.reanchor_every);
         Ok(record)

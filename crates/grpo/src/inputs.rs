@@ -48,7 +48,9 @@ pub fn same_inputs(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
 
 /// The first thing that differs, and how. Where a run writes and how long it may take are not its inputs.
 fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
-    if ["run", "train.max_minutes", "train.max_tokens", "rewards.failure_limit"].contains(&path) || old == new {
+    if ["run", "train.max_minutes", "train.max_tokens", "train.flat_steps", "rewards.failure_limit"].contains(&path)
+        || old == new
+    {
         return None;
     }
     if let (Some(was), Some(is)) = (old.as_object(), new.as_object()) {

@@ -6,7 +6,7 @@ use rlar_data::Example;
 use rlar_eval::{Accuracy, Protocol, accuracy};
 use rlar_policy::Policy;
 use rlar_rewards::Orchestrator;
-use rlar_run::{RunError, RunFolder};
+use rlar_run::RunFolder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -59,15 +59,10 @@ pub fn once<T: Serialize + DeserializeOwned>(
     step: u64,
     measure: impl FnOnce() -> Result<T, TrainError>,
 ) -> Result<T, TrainError> {
-    match run.read(file) {
-        Ok(bytes) if step > 0 => Ok(serde_json::from_slice(&bytes)?),
-        Err(e) if !matches!(&e, RunError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound) => {
-            Err(e.into())
-        }
-        _ => {
-            let measured = measure()?;
-            run.write(file, &serde_json::to_vec_pretty(&measured)?)?;
-            Ok(measured)
-        }
+    if step > 0 {
+        return Ok(serde_json::from_slice(&run.read(file)?)?);
     }
+    let measured = measure()?;
+    run.write(file, &serde_json::to_vec_pretty(&measured)?)?;
+    Ok(measured)
 }

@@ -76,7 +76,7 @@ pub fn record(batch: &Batch, learned: &Learned, ledger: &Ledger, config: &Config
         "seconds": { "sampling": spent.sampling, "scoring": spent.scoring, "training": spent.training },
         "tokens_per_second": {
             "sampling": per_second(tokens, batch.sampling),
-            "training": per_second(tokens * config.train.epochs, spent.training),
+            "training": per_second(learned.tokens, spent.training),
             "step": per_second(tokens, spent.sampling + spent.scoring + spent.training),
         },
     })

@@ -94,7 +94,7 @@ impl Loop<'_> {
             if spent.is_some_and(|minutes| minutes >= t.max_minutes) {
                 return Ok(Some(format!("`train.max_minutes` of {} are spent", t.max_minutes)));
             }
-            let replayed = self.journal.holds(ledger.step + 1);
+            let replayed = self.journal.reaches(ledger.step + 1);
             if !replayed && ledger.seconds.counted() >= t.max_minutes * 60.0 {
                 self.journal.record(ledger.step, "out of time", &t.max_minutes)?;
                 return Ok(Some(format!("`train.max_minutes` of {} are spent", t.max_minutes)));

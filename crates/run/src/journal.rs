@@ -58,9 +58,9 @@ impl Journal {
         serde_json::from_value(value).map(Some).map_err(unclear)
     }
 
-    /// Whether anything was recorded for a step and not yet recalled.
-    pub fn holds(&self, step: u64) -> bool {
-        self.entries.range((step, String::new())..(step + 1, String::new())).next().is_some()
+    /// Whether anything was recorded for a step or a later one and not yet recalled.
+    pub fn reaches(&self, step: u64) -> bool {
+        self.entries.range((step, String::new())..).next().is_some()
     }
 
     /// Records something and makes it survive a crash of the machine.

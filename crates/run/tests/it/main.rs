@@ -130,7 +130,7 @@ fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     let mut journal = run.journal(Some(0)).unwrap();
     assert_eq!(journal.recall::<Vec<f64>>(3, "batch").unwrap(), Some(vec![0.1f64 * 3.0; 3]));
     assert_eq!(journal.recall::<Vec<f64>>(3, "batch").unwrap(), None, "an entry is used once");
-    assert!(journal.holds(4) && !journal.holds(5));
+    assert!(journal.reaches(4) && !journal.reaches(5));
     journal.forget(3).unwrap();
     journal.record(5, "batch", &1.5).unwrap();
     drop(journal);
@@ -140,8 +140,8 @@ fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     assert_eq!(journal.recall::<serde_json::Value>(4, "measured").unwrap(), Some(json!({ "accuracy": 0.5 })));
     drop(journal);
     // A run that fell back further than the journal reaches cannot use it: steps in between are made anew.
-    assert!(!run.journal(Some(2)).unwrap().holds(4), "entries of a history that is lost");
-    assert!(!run.journal(None).unwrap().holds(4), "a fresh run has nothing to recall");
+    assert!(!run.journal(Some(2)).unwrap().reaches(4), "entries of a history that is lost");
+    assert!(!run.journal(None).unwrap().reaches(4), "a fresh run has nothing to recall");
 }
 
 /// The events of a file as its format says: length, its checksum, data, its checksum.
