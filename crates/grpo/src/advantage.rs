@@ -104,18 +104,17 @@ fn in_group(scores: &[Option<f64>], algorithm: &Algorithm) -> Vec<Option<f64>> {
     }
     let n = known.len() as f64;
     let (mean, deviation) = moments(&known);
-    let of = |s: f64| match algorithm.advantage {
-        Estimator::Grpo => (s - mean) / (deviation + EPSILON),
-        Estimator::GrpoBatchStd | Estimator::DrGrpo | Estimator::ReinforcePlusPlusBaseline => s - mean,
-        Estimator::Rloo => (s - mean) * n / (n - 1.0),
-        Estimator::MaxRl => (s - mean) / mean,
-        Estimator::PassAtK => unreachable!("handled below"),
-    };
-    if algorithm.advantage == Estimator::PassAtK {
-        let k = if algorithm.pass_k == 0 { scores.len() } else { algorithm.pass_k };
-        return pass_at_k(scores, &known, k.min(known.len()));
+    let each = |of: &dyn Fn(f64) -> f64| scores.iter().map(|s| s.map(of)).collect();
+    match algorithm.advantage {
+        Estimator::Grpo => each(&|s| (s - mean) / (deviation + EPSILON)),
+        Estimator::GrpoBatchStd | Estimator::DrGrpo | Estimator::ReinforcePlusPlusBaseline => each(&|s| s - mean),
+        Estimator::Rloo => each(&|s| (s - mean) * n / (n - 1.0)),
+        Estimator::MaxRl => each(&|s| (s - mean) / mean),
+        Estimator::PassAtK => {
+            let k = if algorithm.pass_k == 0 { scores.len() } else { algorithm.pass_k };
+            pass_at_k(scores, &known, k.min(known.len()))
+        }
     }
-    scores.iter().map(|s| s.map(of)).collect()
 }
 
 /// What a reply adds, on average, to the best of `k` replies of which it is one. Sorted by score, the `j`-th of the

@@ -107,7 +107,8 @@ impl Source<'_> {
         let began = Instant::now();
         let sampling = &self.config.sampling;
         let (rewards, examples) = (&mut *self.rewards, self.examples);
-        let patience = Duration::from_secs_f64(self.config.rewards.step_deadline);
+        // One budget for the step, however often its groups are refilled.
+        let patience = Duration::from_secs_f64((self.config.rewards.step_deadline - batch.scoring).max(0.0));
         let deadline = OnceLock::new();
         let over = &|| deadline.get().is_some_and(|d| Instant::now() >= *d);
         let (send, replies) = mpsc::channel();

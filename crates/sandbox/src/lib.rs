@@ -23,7 +23,7 @@ mod linux {
     pub use crate::pool::Sandbox;
     pub use crate::program::{Judged, Program, Stream, Tests};
     pub use crate::script::{End, Run, run};
-    pub use crate::verifier::{Call, Over, Verifier};
+    pub use crate::verifier::{Call, Verifier};
 }
 #[cfg(target_os = "linux")]
 mod command;
@@ -60,10 +60,10 @@ use std::time::Duration;
 
 pub use compare::Compare;
 #[cfg(not(target_os = "linux"))]
-pub use elsewhere::{Call, Over, Packages, Sandbox, Verifier};
+pub use elsewhere::{Call, Packages, Sandbox, Verifier};
 #[cfg(target_os = "linux")]
-pub use linux::{Call, End, Judged, Over, Packages, Program, Run, Sandbox, Stream, Tests, Verifier, run};
-pub use verdict::{Measured, TestVerdict, Tier, Usage, Verdict};
+pub use linux::{Call, End, Judged, Packages, Program, Run, Sandbox, Stream, Tests, Verifier, run};
+pub use verdict::{Measured, Over, TestVerdict, Tier, Usage, Verdict};
 
 /// Why untrusted code cannot run, or one piece of it cannot.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

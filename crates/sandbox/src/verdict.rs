@@ -3,6 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+/// Says when no more verdicts are wanted.
+pub type Over<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// How untrusted code is confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {

@@ -10,16 +10,13 @@ use serde_json::{Value, json};
 use crate::meter::Meter;
 use crate::pool::Sandbox;
 use crate::role::Role;
-use crate::verdict::{Measured, Usage, Verdict};
+use crate::verdict::{Measured, Over, Usage, Verdict};
 use crate::wire::{Broken, Wire};
 use crate::zygote::Process;
 use crate::{Limits, SandboxError, refused};
 
 /// Arguments of one call.
 pub type Call = Vec<String>;
-
-/// Says when no more verdicts are wanted.
-pub type Over<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// Calls after which a process is replaced.
 const CALLS: usize = 10_000;
