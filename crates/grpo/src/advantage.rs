@@ -38,44 +38,47 @@ impl Group {
         (0..self.lengths.len()).map(total).collect()
     }
 
-    /// Whether its scored replies differ in what they are scored.
-    pub fn has_spread(&self) -> bool {
-        self.whole().tools.iter().any(|(_, scores)| {
+    /// The group with what its advantages are taken of: every tool's scores, or their weighted sums as one tool's.
+    fn combined(&self, combine: Combine) -> Self {
+        let whole = self.whole();
+        match combine {
+            Combine::NormaliseThenSum => whole,
+            Combine::SumThenNormalise => Self { tools: vec![(1.0, whole.totals())], lengths: whole.lengths },
+        }
+    }
+
+    /// Whether its scored replies differ in anything that makes an advantage.
+    pub fn has_spread(&self, combine: Combine) -> bool {
+        self.combined(combine).tools.iter().any(|(weight, scores)| {
             let mut known = scores.iter().flatten();
-            known.next().is_some_and(|first| known.any(|s| s != first))
+            *weight != 0.0 && known.next().is_some_and(|first| known.any(|s| s != first))
         })
     }
 }
 
 /// The advantages of every reply of a batch of groups.
 pub fn advantages(groups: &[Group], algorithm: &Algorithm) -> Vec<Vec<Option<f64>>> {
-    let groups: Vec<Group> = groups.iter().map(Group::whole).collect();
-    let summed: Vec<Group> = match algorithm.combine {
-        Combine::NormaliseThenSum => groups,
-        Combine::SumThenNormalise => {
-            groups.iter().map(|g| Group { tools: vec![(1.0, g.totals())], lengths: g.lengths.clone() }).collect()
-        }
-    };
+    let combined: Vec<Group> = groups.iter().map(|g| g.combined(algorithm.combine)).collect();
     let by_tool = |g: &Group| {
         let tools = g.tools.iter().map(|(weight, scores)| (*weight, in_group(scores, algorithm))).collect();
         Group { tools, lengths: g.lengths.clone() }.totals()
     };
-    let mut advantages: Vec<Vec<Option<f64>>> = summed.iter().map(by_tool).collect();
+    let mut advantages: Vec<Vec<Option<f64>>> = combined.iter().map(by_tool).collect();
     match algorithm.advantage {
         Estimator::GrpoBatchStd => {
-            let totals: Vec<f64> = summed.iter().flat_map(Group::totals).flatten().collect();
+            let totals: Vec<f64> = combined.iter().flat_map(Group::totals).flatten().collect();
             let (_, deviation) = moments(&totals);
             rescale(&mut advantages, 0.0, deviation + EPSILON);
         }
         Estimator::ReinforcePlusPlusBaseline => {
-            let lengths = summed.iter().flat_map(|g| &g.lengths);
+            let lengths = combined.iter().flat_map(|g| &g.lengths);
             let known = advantages.iter().flatten().zip(lengths).filter_map(|(a, n)| a.map(|a| (a, *n)));
             let tokens: Vec<f64> = known.flat_map(|(a, n)| std::iter::repeat_n(a, n)).collect();
             let (mean, deviation) = moments(&tokens);
             rescale(&mut advantages, mean, (deviation.powi(2) + 1e-8).sqrt());
         }
         // GDPO normalises the sums over the batch once more; one tool's advantages are left as GRPO has them.
-        Estimator::Grpo if summed.iter().any(|g| g.tools.len() > 1) => {
+        Estimator::Grpo if combined.iter().any(|g| g.tools.len() > 1) => {
             let known: Vec<f64> = advantages.iter().flatten().flatten().copied().collect();
             let (_, deviation) = moments(&known);
             // Every group's sum is 0, so their mean is but rounding.

@@ -87,7 +87,7 @@ impl Source<'_> {
             drawn += missing;
             let fresh = self.draw_and_score(policy, &chosen, &requests, &mut batch)?;
             let (kept, flat): (Vec<Group>, Vec<Group>) =
-                fresh.into_iter().partition(|g| rounds == 0 || g.scored().has_spread());
+                fresh.into_iter().partition(|g| rounds == 0 || g.scored().has_spread(config.algorithm.combine));
             batch.replaced.extend(flat);
             batch.groups.extend(kept);
             if batch.groups.len() == wanted {

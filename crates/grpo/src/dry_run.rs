@@ -64,15 +64,19 @@ fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainEr
     tokens(out, "imitated", "demonstrations", &data.iter().map(Demonstration::len).collect::<Vec<usize>>());
     let mut tools: BTreeMap<String, usize> = BTreeMap::new();
     for example in job.train.iter().chain(&job.heldout) {
-        for choice in &job.rewards.assign(example)?.tools {
-            *tools.entry(choice.tool.clone()).or_default() += 1;
+        for choice in job.rewards.choose(example)?.tools {
+            *tools.entry(choice.tool).or_default() += 1;
         }
     }
+    let mut missing = Vec::new();
     for (tool, examples) in tools {
-        let _ = writeln!(out, "tool      {tool} for {examples} prompts");
+        let packages = job.rewards.missing_packages(&tool)?;
+        let install = if packages.is_empty() { String::new() } else { format!("; installs {}", packages.join(", ")) };
+        let _ = writeln!(out, "tool      {tool} for {examples} prompts{install}");
+        missing.extend(packages);
     }
 
-    let mut state = setup::fresh(policy, config)?;
+    let mut state = setup::fresh(policy)?;
     setup::plan_memory(&mut state.ledger, config, &state.model.decoder, longest);
     let supervised = |state: &mut State, batch: usize| -> Result<f64, TrainError> {
         let clock = Instant::now();
@@ -85,6 +89,11 @@ fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainEr
     if config.train.method == Method::Sft {
         let step = supervised(&mut state, config.train.batch)?;
         time(out, config, warmup, step);
+        return Ok(());
+    }
+    if !missing.is_empty() {
+        let _ =
+            writeln!(out, "time      not measured: the tools' packages are not installed yet, and a dry run does not");
         return Ok(());
     }
     let clock = Instant::now();
@@ -107,7 +116,7 @@ fn preferring(out: &mut String, job: &Job, policy: &Policy) -> Result<(), TrainE
     let _ = writeln!(out, "memory    {plan}");
     tokens(out, "train", "pairs", &data.iter().map(Pair::len).collect::<Vec<usize>>());
     tokens(out, "heldout", "pairs", &heldout.iter().map(Pair::len).collect::<Vec<usize>>());
-    let mut state = setup::fresh(model, config)?;
+    let mut state = setup::fresh(model)?;
     let clock = Instant::now();
     let chosen = schedule::batch(data.len(), config.train.batch.min(data.len()), 0, config.seed);
     let chosen: Vec<&Pair> = chosen.iter().map(|i| &data[*i]).collect();

@@ -81,7 +81,7 @@ impl Course<Policy> for Grpo<'_> {
         let ledger = &mut state.ledger;
         ledger.cursor = batch.cursor;
         ledger.reply_tokens += batch.tokens() as u64;
-        let flat = !batch.groups.iter().any(|g| g.scored().has_spread());
+        let flat = !batch.groups.iter().any(|g| g.scored().has_spread(config.algorithm.combine));
         ledger.flat_steps = if flat { ledger.flat_steps + 1 } else { 0 };
         ledger.seconds.sampling += spent.sampling;
         ledger.seconds.scoring += spent.scoring;

@@ -14,7 +14,7 @@ use crate::job::Job;
 
 /// Opens the record of a run's inputs, or compares it on a resume: the resolved config, and hashes of the
 /// data and of every tool. Where a run writes may change.
-pub fn same_inputs(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
+pub fn same_inputs(run: &RunFolder, job: &Job, resumed: bool) -> Result<(), TrainError> {
     let resolved = |text: &[u8]| -> Result<Value, TrainError> {
         let config: Config = serde_yaml::from_slice(text).map_err(|e| changed(run, &format!("config.yaml: {e}")))?;
         Ok(serde_json::to_value(config)?)
@@ -29,7 +29,7 @@ pub fn same_inputs(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
         "model": job.config.model.path.as_ref().map(|p| fingerprint(Path::new(p))).transpose()?,
         "tools": tools.map(|(name, identity)| json!([name, identity])).collect::<Vec<_>>(),
     });
-    if job.resume && run.checkpoints().any()? {
+    if resumed {
         let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
         let pairs = [
             (resolved(&run.read("config.yaml")?)?, resolved(config.as_bytes())?),

@@ -159,7 +159,13 @@ fn step(
     // all the same, so that every step knows entropy and gap.
     let pulled = |l: &&Lesson| l.advantage != 0.0 || charged || a.entropy_bonus > 0.0;
     let (lessons, silent): (Vec<&Lesson>, Vec<&Lesson>) = lessons.iter().copied().partition(pulled);
-    out.listen(state, &silent, descent, untouched);
+    let heard = out.listen(state, &silent, descent, untouched);
+    out.entropy.extend(heard);
+    // What dropout leaves out of the trainer's log-probs is no difference between sampler and trainer.
+    let drops = state.model.layout().lora().is_some_and(|lora| lora.lora_dropout > 0.0);
+    if drops && untouched {
+        out.listen(state, &lessons, descent, untouched);
+    }
     if lessons.is_empty() {
         return;
     }
@@ -181,7 +187,7 @@ fn step(
                 entropies: &entropies[tokens],
                 advantage: lesson.advantage,
             };
-            if untouched {
+            if untouched && !drops {
                 out.compare(reply.log_probs, &lesson.rollout.log_probs);
             }
             let costed = costed(&reply, a, &batch);
@@ -199,20 +205,20 @@ fn step(
     out.norm += norm;
 }
 
-/// One silent reply in so many is listened to.
+/// One reply in so many is listened to.
 const LISTENED: usize = 8;
 
 impl Learned {
-    /// Entropy, and where nothing has been learned yet the gap, of some replies that nothing pulls at.
-    fn listen(&mut self, state: &State, silent: &[&Lesson], descent: Descent, untouched: bool) {
-        let some: Vec<&Lesson> = silent.iter().step_by(LISTENED).copied().collect();
+    /// The entropies of some replies without a backward pass; where nothing has been learned yet, their gap counts.
+    fn listen(&mut self, state: &State, replies: &[&Lesson], descent: Descent, untouched: bool) -> Vec<f32> {
+        let some: Vec<&Lesson> = replies.iter().step_by(LISTENED).copied().collect();
         let sequences: Vec<Sequence> = some.iter().map(|l| l.sequence).collect();
         let (log_probs, entropies) = scores(&state.model.decoder, &sequences, descent);
-        self.entropy.extend(&entropies);
         if untouched {
             let drawn: Vec<f32> = some.iter().flat_map(|l| &l.rollout.log_probs).copied().collect();
             self.compare(&log_probs, &drawn);
         }
+        entropies
     }
 
     fn compare(&mut self, trainer: &[f32], sampler: &[f32]) {

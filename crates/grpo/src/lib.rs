@@ -11,6 +11,7 @@
 
 pub mod advantage;
 pub mod batch;
+mod begin;
 pub mod config;
 pub mod correction;
 mod dry_run;

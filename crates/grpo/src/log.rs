@@ -153,9 +153,10 @@ impl Rollouts {
 
     /// Makes everything written so far survive a crash of the machine.
     pub fn sync(&mut self) -> Result<(), TrainError> {
-        for path in self.unsynced.drain(..) {
-            let synced = fs::File::open(&path).and_then(|f| f.sync_all());
-            synced.map_err(|source| RunError::Io { path, action: "cannot write", source })?;
+        while let Some(path) = self.unsynced.last() {
+            let io = |source| RunError::Io { path: path.clone(), action: "cannot write", source };
+            self.disk.write(|| fs::File::open(path).and_then(|f| f.sync_all()).map_err(io))?;
+            self.unsynced.pop();
         }
         Ok(())
     }

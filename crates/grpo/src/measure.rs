@@ -52,14 +52,15 @@ pub fn share(
     Ok(Some(json!({ "accuracy": known.then(|| share(&all)), "unscored": all.unscored, "kinds": by_kind })))
 }
 
-/// What is measured before the first step, once per run: kept in a file of the run.
+/// What is measured before the first step, once per run: kept in a file of the run, without which later steps cannot be
+/// reported.
 pub fn once<T: Serialize + DeserializeOwned>(
     run: &RunFolder,
     file: &str,
     step: u64,
     measure: impl FnOnce() -> Result<T, TrainError>,
 ) -> Result<T, TrainError> {
-    if step > 0 {
+    if step > 0 || run.has(file) {
         return Ok(serde_json::from_slice(&run.read(file)?)?);
     }
     let measured = measure()?;

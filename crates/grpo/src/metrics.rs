@@ -36,7 +36,7 @@ pub fn record(batch: &Batch, learned: &Learned, ledger: &Ledger, config: &Config
     let share = |n: usize, of: usize| (of > 0).then(|| n as f64 / of as f64);
     let cut_off = replies.iter().filter(|r| r.finish == Finish::Length).count();
     let groups = batch.drawn().count();
-    let flat = batch.drawn().filter(|g| !g.scored().has_spread()).count();
+    let flat = batch.drawn().filter(|g| !g.scored().has_spread(config.algorithm.combine)).count();
     let advantages: Vec<f64> = learned.advantages.iter().flatten().flatten().copied().collect();
     let ratios: Vec<f64> = learned.ratios.iter().map(|r| f64::from(*r)).collect();
     let per_token = |sum: f64| (learned.tokens > 0).then(|| sum / learned.tokens as f64);

@@ -1,9 +1,10 @@
 //! A policy's run: warm-up, then GRPO or more supervised fine-tuning, measured before and after.
 
-use rlar_run::{Checkpoint, RunFolder};
+use rlar_run::RunFolder;
 
 use crate::TrainError;
 use crate::batch::Source;
+use crate::begin::Begin;
 use crate::config::Method;
 use crate::grpo::{Grpo, pending};
 use crate::job::Job;
@@ -11,28 +12,21 @@ use crate::log::{Log, Rollouts};
 use crate::measure::{measure, once};
 use crate::reference::Reference;
 use crate::report::Report;
-use crate::setup::{bar, disk, first_policy, fresh, longest, plan_memory, prompt_tokens_of};
+use crate::setup::{bar, disk, first_policy, longest, prompt_tokens_of};
 use crate::sft::{Sft, demonstrations};
-use crate::state::State;
 use crate::trainer::Loop;
 use crate::warmup::warm_up;
 
 /// Trains a policy to the job's end.
-pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) -> Result<Report, TrainError> {
+pub fn train(job: &mut Job, run: &RunFolder, mut begin: Begin) -> Result<Report, TrainError> {
     let config = &job.config.clone();
-    let mut state = match checkpoint {
-        Some(checkpoint) => State::load(checkpoint, config)?,
-        None => fresh(first_policy(job)?, config)?,
-    };
+    let mut state = begin.state(config, || first_policy(job))?;
     state.model.tokenizer.pin_today(state.ledger.began);
     let prompts = prompt_tokens_of(&state.model, &job.train, config, "data.train")?;
     prompt_tokens_of(&state.model, &job.heldout, config, "data.heldout")?;
     let data = demonstrations(&state.model, &job.demonstrations, config.data.format)
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
-    if checkpoint.is_none() {
-        let longest = longest(&prompts, &data, config);
-        plan_memory(&mut state.ledger, config, &state.model.decoder, longest);
-    }
+    begin.start(&mut state, config, longest(&prompts, &data, config))?;
     warm_up(&mut state, job, run, &data)?;
     let done = state.ledger.step;
     if done == 0 {
@@ -42,8 +36,8 @@ pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) ->
         if job.heldout.is_empty() { None } else { Some(once(run, "before.json", done, || measure(job, &mut state))?) };
 
     let log = Log::open(run, "metrics.jsonl", done, true, bar(job, "train", config.train.steps, done))?;
-    let journal = run.journal(checkpoint.map(|_| done))?;
-    let mut training = Loop { run, config, journal, log, interrupted: job.interrupted };
+    let checkpoint = begin.checkpoint.as_ref();
+    let mut training = Loop { run, config, journal: begin.journal, log, interrupted: job.interrupted };
     let heldout = &job.heldout;
     let source = Source { config, examples: &job.train, prompts: &prompts, rewards: &mut job.rewards };
     let ended = if config.train.method == Method::Grpo {

@@ -3,44 +3,36 @@
 use std::time::Instant;
 
 use rlar_policy::RewardModel;
-use rlar_run::{Checkpoint, Files, Journal, RunFolder};
+use rlar_run::{Files, Journal, RunFolder};
 use serde_json::{Value, json};
 
+use crate::begin::Begin;
 use crate::config::Config;
 use crate::job::Job;
-use crate::learner::Learner;
 use crate::log::Log;
 use crate::measure::once;
 use crate::preference::{Pair, pairs};
 use crate::report::Report;
-use crate::setup::{bar, first_policy, fresh, plan_memory};
+use crate::setup::{bar, first_policy};
 use crate::state::State;
 use crate::trainer::{Course, Loop};
 use crate::{TrainError, optimizer, reward_model, schedule};
 
 /// Trains a reward model to the job's end.
-pub fn train(job: &mut Job, run: &RunFolder, checkpoint: Option<&Checkpoint>) -> Result<Report, TrainError> {
+pub fn train(job: &mut Job, run: &RunFolder, mut begin: Begin) -> Result<Report, TrainError> {
     let config = &job.config;
-    let mut state: State<RewardModel> = if let Some(checkpoint) = checkpoint {
-        State::load(checkpoint, config)?
-    } else {
-        let model = first_policy(job)?.reward_model(schedule::mix(&[config.seed, 4]))?;
-        fresh(model, config)?
-    };
+    let first = || Ok(first_policy(job)?.reward_model(schedule::mix(&[config.seed, 4]))?);
+    let mut state: State<RewardModel> = begin.state(config, first)?;
     state.model.tokenizer.pin_today(state.ledger.began);
     let data = pairs(&state.model, &job.preferences)?;
     let heldout = pairs(&state.model, &job.heldout_preferences)?;
-    if checkpoint.is_none() {
-        let longest = data.iter().map(Pair::len).max().unwrap_or(1);
-        plan_memory(&mut state.ledger, config, Learner::decoder(&state.model)?, longest);
-    }
+    begin.start(&mut state, config, data.iter().map(Pair::len).max().unwrap_or(1))?;
     let tokens = state.ledger.tokens_at_a_time;
     let mut course = RewardCourse { config, data: &data, heldout: &heldout, tokens };
     let before: Option<f64> = once(run, "before.json", state.ledger.step, || course.accuracy(&state.model))?;
     let done = state.ledger.step;
     let log = Log::open(run, "metrics.jsonl", done, true, bar(job, "train-rm", config.train.steps, done))?;
-    let journal = run.journal(checkpoint.map(|_| done))?;
-    let mut training = Loop { run, config, journal, log, interrupted: job.interrupted };
+    let mut training = Loop { run, config, journal: begin.journal, log, interrupted: job.interrupted };
     let ended = training.run(&mut state, &mut course)?;
     let after = course.accuracy(&state.model)?;
     run.write_folder("final", &state.model.files()?)?;

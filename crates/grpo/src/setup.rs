@@ -7,8 +7,7 @@ use rlar_eval::prompt_tokens;
 use rlar_policy::chat::local_seconds;
 use rlar_policy::{Decoder, Moments, Policy, PolicyError, Tokenizer, device_in, free_memory};
 use rlar_rewards::{Assignment, RewardError};
-use rlar_run::{Checkpoint, Disk, Progress, RunFolder};
-use serde_json::Value;
+use rlar_run::{Disk, Progress, RunFolder};
 
 use crate::config::{Config, Estimator, KlEstimator, Method};
 use crate::job::Job;
@@ -29,16 +28,14 @@ pub fn disk(config: &Config) -> Disk {
 }
 
 /// Computes with as many threads as the run did before, or as the machine has.
-pub fn threads(checkpoint: Option<&Checkpoint>) -> Result<(), TrainError> {
-    let Some(checkpoint) = checkpoint else { return Ok(()) };
-    let json: Value = serde_json::from_slice(&checkpoint.read("state.json")?)?;
-    let Some(wanted) = json["threads"].as_u64() else { return Ok(()) };
+pub fn threads(run: &RunFolder, ledger: Option<&Ledger>) -> Result<(), TrainError> {
+    let Some(wanted) = ledger.map(|l| l.threads) else { return Ok(()) };
     // Refused where the pool runs already; then it must have the right size.
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(wanted as usize).build_global();
-    let have = rayon::current_num_threads() as u64;
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(wanted).build_global();
+    let have = rayon::current_num_threads();
     if have != wanted {
         let message = format!("was computed by {wanted} threads and there are {have}; set RAYON_NUM_THREADS={wanted}");
-        return Err(TrainError::Checkpoint { path: checkpoint.path.clone(), message });
+        return Err(TrainError::Checkpoint { path: run.path().to_owned(), message });
     }
     Ok(())
 }
@@ -72,9 +69,9 @@ pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
 }
 
 /// The state of a model before its first step.
-pub fn fresh<M: Learner>(model: M, config: &Config) -> Result<State<M>, TrainError> {
+pub fn fresh<M: Learner>(model: M) -> Result<State<M>, TrainError> {
     let moments = Moments::zeros(model.decoder()?);
-    Ok(State { model, moments, ledger: first_ledger(config) })
+    Ok(State { model, moments, ledger: first_ledger() })
 }
 
 /// The plan for memory of a model whose longest sequence has `longest` tokens.
@@ -104,11 +101,10 @@ pub fn plan_memory(ledger: &mut Ledger, config: &Config, decoder: &Decoder, long
 }
 
 /// The ledger before the first step.
-fn first_ledger(config: &Config) -> Ledger {
+fn first_ledger() -> Ledger {
     Ledger {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").into(),
-        method: config.train.method,
         warmup: 0,
         step: 0,
         optimizer_steps: 0,

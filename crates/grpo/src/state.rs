@@ -1,11 +1,13 @@
 //! Everything that a step depends on and that is not a function of config and step: the checkpoint.
 
+use std::path::Path;
+
 use rlar_policy::{File, Moments, Policy, device_in};
 use rlar_run::{Checkpoint, Checkpoints, Files, RunFolder};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
-use crate::config::{Config, Method};
+use crate::config::Config;
 use crate::learner::Learner;
 
 /// Seconds spent in each phase.
@@ -39,8 +41,6 @@ pub struct Ledger {
     pub format: u32,
     /// Version of rlar that wrote it.
     pub version: String,
-    /// What is learned.
-    pub method: Method,
     /// Warm-up steps done.
     pub warmup: u64,
     /// Steps done after the warm-up.
@@ -108,9 +108,17 @@ impl<M: Learner> State<M> {
     }
 
     /// Reads a checkpoint back, bit for bit.
-    pub fn load(checkpoint: &Checkpoint, config: &Config) -> Result<Self, TrainError> {
-        let wrong = |message: String| TrainError::Checkpoint { path: checkpoint.path.clone(), message };
-        let json: serde_json::Value = serde_json::from_slice(&checkpoint.read("state.json")?)?;
+    pub fn load(checkpoint: &Checkpoint, ledger: Ledger, config: &Config) -> Result<Self, TrainError> {
+        let model = M::load(&checkpoint.path, &device_in(&config.device, config.precision)?)?;
+        let moments = Moments::load(model.decoder()?, &checkpoint.path, ledger.optimizer_steps)?;
+        Ok(Self { model, moments, ledger })
+    }
+}
+
+impl Ledger {
+    /// Reads a ledger that a run left at `path`.
+    pub fn read(json: &[u8], path: &Path) -> Result<Self, TrainError> {
+        let json: serde_json::Value = serde_json::from_slice(json)?;
         if json["format"] != FORMAT {
             let by = json["version"].as_str().unwrap_or("another version");
             let message = format!(
@@ -118,15 +126,9 @@ impl<M: Learner> State<M> {
                  start a new run from this folder with `--model`",
                 json["format"]
             );
-            return Err(wrong(message));
+            return Err(TrainError::Checkpoint { path: path.to_owned(), message });
         }
-        let ledger: Ledger = serde_json::from_value(json)?;
-        if ledger.method != config.train.method {
-            return Err(wrong("was written by another method; start a new run".into()));
-        }
-        let model = M::load(&checkpoint.path, &device_in(&config.device, config.precision)?)?;
-        let moments = Moments::load(model.decoder()?, &checkpoint.path, ledger.optimizer_steps)?;
-        Ok(Self { model, moments, ledger })
+        Ok(serde_json::from_value(json)?)
     }
 }
 

@@ -43,30 +43,33 @@ impl Loop<'_> {
     /// Steps until the steps, the time, the tokens or the patience are used up, saves, and says which it was.
     pub fn run<M: Learner>(&mut self, state: &mut State<M>, course: &mut impl Course<M>) -> Result<String, TrainError> {
         let o = &self.config.optimizer;
+        let mut recorded = Instant::now();
         loop {
             if let Some(why) = self.ended(state)? {
                 self.checkpoint(state, course)?;
+                state.ledger.seconds.keeping += recorded.elapsed().as_secs_f64();
                 self.log.finish();
                 return Ok(why);
             }
-            let clock = Instant::now();
             let before = state.ledger.seconds;
             let steps = self.config.train.steps;
             let lr = schedule::learning_rate(o.learning_rate, state.ledger.step, steps, o.warmup_steps, o.decay);
             let mut record = course.step(state, lr, &mut self.journal)?;
             state.ledger.step += 1;
-            let counted = state.ledger.seconds.counted() - before.counted();
-            let other = clock.elapsed().as_secs_f64() - counted;
-            state.ledger.seconds.keeping += other;
-            record["seconds"]["other"] = other.into();
             let improved = self.measure(state, course, &mut record)?;
-            let clock = Instant::now();
+            let seconds = &mut state.ledger.seconds;
+            let evaluation = seconds.evaluation - before.evaluation;
+            // What follows the record of a step is in the next one's.
+            let other = recorded.elapsed().as_secs_f64() - (seconds.counted() - before.counted()) - evaluation;
+            recorded = Instant::now();
+            seconds.keeping += other;
+            record["seconds"]["evaluation"] = evaluation.into();
+            record["seconds"]["other"] = other.into();
             self.log.step(record)?;
             let stop = self.interrupted.load(Ordering::SeqCst);
             if stop || improved || state.ledger.step.is_multiple_of(self.config.run.checkpoint_every) {
                 self.checkpoint(state, course)?;
             }
-            state.ledger.seconds.keeping += clock.elapsed().as_secs_f64();
             if stop {
                 self.log.finish();
                 return Err(TrainError::Interrupted { warmup: state.ledger.warmup, step: state.ledger.step });

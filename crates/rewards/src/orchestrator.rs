@@ -64,11 +64,25 @@ impl Orchestrator {
         &self.library
     }
 
+    /// Chooses the tools of an example without opening them.
+    pub fn choose(&self, example: &Example) -> Result<Assignment, RewardError> {
+        self.agent.assign(example, self.library.cards())
+    }
+
+    /// The packages that opening a tool would install.
+    pub fn missing_packages(&self, tool: &str) -> Result<Vec<String>, RewardError> {
+        let required = self.library.cards().find(|c| c.name == tool).map_or(&[][..], |c| &c.requires);
+        let Ok(sandbox) = &self.sandbox else { return Ok(Vec::new()) };
+        let has = sandbox.has_packages(required, &self.packages);
+        let has = has.map_err(|e| RewardError::tool(tool, e.to_string()))?;
+        Ok(if has { Vec::new() } else { required.to_vec() })
+    }
+
     /// Chooses the tools of an example, once, and opens them.
     pub fn assign(&mut self, example: &Example) -> Result<&Assignment, RewardError> {
         let key = key(example);
         if !self.assigned.contains_key(&key) {
-            let assignment = self.agent.assign(example, self.library.cards())?;
+            let assignment = self.choose(example)?;
             for choice in &assignment.tools {
                 self.open(&choice.tool)?;
             }

@@ -52,8 +52,9 @@ impl Checkpoints {
             if path.exists() {
                 fs::remove_dir_all(&path).map_err(RunError::io(&path, "cannot replace"))?;
             }
-            fs::rename(&temporary, &path).map_err(RunError::io(&path, "cannot rename into place"))?;
-            sync_folder(&self.folder)?;
+            self.disk
+                .write(|| fs::rename(&temporary, &path).map_err(RunError::io(&path, "cannot rename into place")))?;
+            self.disk.write(|| sync_folder(&self.folder))?;
         }
         for later in self.steps()?.into_iter().filter(|s| *s > step) {
             self.remove(later)?;

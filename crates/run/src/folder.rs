@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{Checkpoints, Disk, Events, Journal, Records, RunError, write_atomic};
 
+/// The name of the journal's file.
+pub const JOURNAL: &str = "journal.jsonl";
+
 /// A run's folder, locked for as long as this value lives.
 #[derive(Debug)]
 pub struct RunFolder {
@@ -65,13 +68,29 @@ impl RunFolder {
         Records::open(&self.path.join(name), last_step, self.disk)
     }
 
-    /// The journal of the folder, of a run that continues after `done` steps; an empty one for a fresh run.
-    pub fn journal(&self, done: Option<u64>) -> Result<Journal, RunError> {
-        let path = self.path.join("journal.jsonl");
-        if done.is_none() && path.exists() {
-            fs::remove_file(&path).map_err(RunError::io(&path, "cannot remove"))?;
+    /// Whether the folder has a file of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.path.join(name).exists()
+    }
+
+    /// Removes what an earlier run left behind under these names, folders whole.
+    pub fn clear(&self, names: &[&str]) -> Result<(), RunError> {
+        for name in names {
+            let path = self.path.join(name);
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(RunError::io(&path, "cannot remove")(e));
+                }
+                _ => {}
+            }
         }
-        Journal::open(&path, done.unwrap_or(0), self.disk)
+        Ok(())
+    }
+
+    /// The journal of the folder, of a run that continues after `done` steps.
+    pub fn journal(&self, done: u64) -> Result<Journal, RunError> {
+        Journal::open(&self.path.join(JOURNAL), done, self.disk)
     }
 
     /// A fresh event file for TensorBoard; `time` is in seconds since 1970.

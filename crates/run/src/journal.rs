@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -22,31 +22,35 @@ pub struct Journal {
     entries: BTreeMap<(u64, String), Value>,
 }
 
+/// The kind of the entry that says up to which step entries were forgotten.
+const FORGOTTEN: &str = "forgotten";
+
 impl Journal {
     /// Opens or creates the journal of a run that has `done` steps behind it. A line that a kill cut short is dropped:
-    /// what it recorded was not used. Entries that do not follow on those steps belong to a history that is lost.
+    /// what it recorded was not used. Where steps after `done` were forgotten, the others belong to a history that is
+    /// lost, and go.
     pub(crate) fn open(path: &Path, done: u64, disk: Disk) -> Result<Self, RunError> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(RunError::io(path, "cannot read")(e)),
         };
-        let mut entries = BTreeMap::new();
-        let mut whole = 0;
+        let (mut entries, mut forgotten, mut whole) = (BTreeMap::new(), 0, 0);
         for line in bytes.split_inclusive(|b| *b == b'\n') {
             let entry = line.ends_with(b"\n").then(|| serde_json::from_slice::<(u64, String, Value)>(line).ok());
             let Some((step, kind, value)) = entry.flatten() else { break };
             whole += line.len();
-            entries.insert((step, kind), value);
+            if kind == FORGOTTEN {
+                forgotten = step;
+            } else if step >= done {
+                entries.insert((step, kind), value);
+            }
         }
-        entries.retain(|(step, _), _| *step >= done);
-        let next = entries.keys().map(|(step, _)| *step).find(|step| *step > done);
-        if next.is_some_and(|step| step > done + 1) {
+        if forgotten > done {
             entries.clear();
-        }
-        if whole < bytes.len() || entries.is_empty() {
-            let kept = if entries.is_empty() { 0 } else { whole };
-            disk.write(|| write_atomic(path, &bytes[..kept]))?;
+            disk.write(|| write_atomic(path, &remark(done)))?;
+        } else if whole < bytes.len() {
+            disk.write(|| write_atomic(path, &bytes[..whole]))?;
         }
         Ok(Self { path: path.to_owned(), file: append(path)?, disk, entries })
     }
@@ -68,8 +72,7 @@ impl Journal {
         let mut line =
             serde_json::to_vec(&(step, kind, value)).map_err(|e| RunError::state(&self.path, e.to_string()))?;
         line.push(b'\n');
-        append_whole(&mut self.file, &self.path, self.disk, &line)?;
-        self.file.sync_data().map_err(RunError::io(&self.path, "cannot write"))
+        append_then(&mut self.file, &self.path, self.disk, &line, File::sync_data)
     }
 
     /// Forgets the entries of steps up to `done`: no checkpoint needs them any more.
@@ -80,14 +83,20 @@ impl Journal {
             let step = step.and_then(|s| std::str::from_utf8(s).ok()).and_then(|s| s.parse::<u64>().ok());
             step.is_none_or(|s| s > done)
         };
-        let kept: Vec<u8> = bytes.split_inclusive(|b| *b == b'\n').filter(later).flatten().copied().collect();
+        let mut kept = remark(done);
+        kept.extend(bytes.split_inclusive(|b| *b == b'\n').filter(later).flatten());
         self.entries.retain(|(step, _), _| *step > done);
-        if kept.len() < bytes.len() {
+        if kept != bytes {
             self.disk.write(|| write_atomic(&self.path, &kept))?;
             self.file = append(&self.path)?;
         }
         Ok(())
     }
+}
+
+/// The line that says up to which step entries were forgotten.
+fn remark(done: u64) -> Vec<u8> {
+    format!("[{done},\"{FORGOTTEN}\",null]\n").into_bytes()
 }
 
 pub(crate) fn append(path: &Path) -> Result<File, RunError> {
@@ -96,9 +105,20 @@ pub(crate) fn append(path: &Path) -> Result<File, RunError> {
 
 /// Appends all of a line or nothing of it.
 pub(crate) fn append_whole(file: &mut File, path: &Path, disk: Disk, line: &[u8]) -> Result<(), RunError> {
+    append_then(file, path, disk, line, |_| Ok(()))
+}
+
+/// The same, and `then` something that is part of it: some systems notice a full disk only when they sync.
+fn append_then(
+    file: &mut File,
+    path: &Path,
+    disk: Disk,
+    line: &[u8],
+    then: fn(&File) -> io::Result<()>,
+) -> Result<(), RunError> {
     let before = file.metadata().map_err(RunError::io(path, "cannot write"))?.len();
     disk.write(|| {
-        file.write_all(line).map_err(|e| {
+        file.write_all(line).and_then(|()| then(file)).map_err(|e| {
             // What did fit must not stand before the next try.
             let _ = file.set_len(before);
             RunError::io(path, "cannot write")(e)

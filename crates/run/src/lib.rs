@@ -19,7 +19,7 @@ pub use atomic::write_atomic;
 pub use checkpoints::{Checkpoint, Checkpoints, Files};
 pub use disk::Disk;
 pub use events::Events;
-pub use folder::RunFolder;
+pub use folder::{JOURNAL, RunFolder};
 pub use journal::Journal;
 pub use progress::Progress;
 pub use records::Records;

@@ -53,6 +53,6 @@ impl Records {
 
     /// Makes everything appended so far survive a crash of the machine.
     pub fn sync(&self) -> Result<(), RunError> {
-        self.file.sync_all().map_err(RunError::io(&self.path, "cannot write"))
+        self.disk.write(|| self.file.sync_all().map_err(RunError::io(&self.path, "cannot write")))
     }
 }

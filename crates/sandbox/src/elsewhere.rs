@@ -29,6 +29,11 @@ impl Sandbox {
     }
 
     /// Never called.
+    pub fn has_packages(&self, _: &[String], _: &Packages) -> Result<bool, SandboxError> {
+        match self.0 {}
+    }
+
+    /// Never called.
     pub fn with_packages(&self, _: &[String], _: &Packages) -> Result<Self, SandboxError> {
         match self.0 {}
     }

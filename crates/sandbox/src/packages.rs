@@ -30,6 +30,21 @@ impl Packages {
     /// The folder with all of `wanted`, named by the hash of the list and the interpreter's version. Installed at the
     /// first use: wheels only, their hashes in `packages.lock` beside it.
     pub(crate) fn environment(&self, wanted: &[String], interpreter: &Interpreter) -> Result<PathBuf, SandboxError> {
+        let (wanted, home) = self.home(wanted, interpreter)?;
+        let site = home.join("site");
+        if !is_whole(&home) {
+            install(&wanted, interpreter, &home)?;
+        }
+        site.canonicalize().map_err(|e| refused(format!("{}: {e}", site.display())))
+    }
+
+    /// Whether all of `wanted` are installed already.
+    pub(crate) fn has(&self, wanted: &[String], interpreter: &Interpreter) -> Result<bool, SandboxError> {
+        Ok(is_whole(&self.home(wanted, interpreter)?.1))
+    }
+
+    /// What is wanted, in order, and the folder for it. Refuses what is not allowed.
+    fn home(&self, wanted: &[String], interpreter: &Interpreter) -> Result<(Vec<String>, PathBuf), SandboxError> {
         if let Some(other) = wanted.iter().find(|w| !self.allowed.contains(w)) {
             let allowed = if self.allowed.is_empty() { "none".into() } else { self.allowed.join(", ") };
             return Err(refused(format!("`{other}` is not allowed; allowed packages: {allowed}")));
@@ -45,13 +60,13 @@ impl Packages {
         let mut key = sha256(format!("{} {}", interpreter.version, wanted.join("\n")).as_bytes());
         key.truncate(16);
         let cache = self.cache.clone().or_else(user_cache).ok_or_else(|| refused("no cache folder; set RLAR_CACHE"))?;
-        let home = cache.join("packages").join(key);
-        let site = home.join("site");
-        if !home.join("packages.lock").exists() {
-            install(&wanted, interpreter, &home)?;
-        }
-        site.canonicalize().map_err(|e| refused(format!("{}: {e}", site.display())))
+        Ok((wanted, cache.join("packages").join(key)))
     }
+}
+
+/// Whether an installation there was finished.
+fn is_whole(home: &Path) -> bool {
+    home.join("packages.lock").exists()
 }
 
 fn user_cache() -> Option<PathBuf> {
@@ -66,7 +81,7 @@ fn install(wanted: &[String], interpreter: &Interpreter, home: &Path) -> Result<
     std::fs::create_dir_all(home).map_err(io)?;
     let lock = std::fs::File::create(home.join("lock")).map_err(io)?;
     lock.lock().map_err(io)?;
-    if home.join("packages.lock").exists() {
+    if is_whole(home) {
         return Ok(());
     }
     let (wheels, site) = (home.join("wheels"), home.join("site"));

@@ -60,6 +60,11 @@ impl Sandbox {
         Ok(Self { shared: Arc::new(Shared { interpreter, jail, slots, why_not_better, with_packages, as_root }) })
     }
 
+    /// Whether packages are installed already. Refuses any that `packages` does not allow.
+    pub fn has_packages(&self, wanted: &[String], packages: &Packages) -> Result<bool, SandboxError> {
+        Ok(wanted.is_empty() || packages.has(wanted, &self.shared.interpreter)?)
+    }
+
     /// The same confinement with packages to import, which are installed where they are not yet. Refuses any that
     /// `packages` does not allow.
     pub fn with_packages(&self, wanted: &[String], packages: &Packages) -> Result<Self, SandboxError> {

@@ -138,6 +138,11 @@ impl Algorithm {
                 "`reward` needs `combine: sum_then_normalise`: normalised on its own, its weight would be lost";
             say("kl.in", message.into());
         }
+        if self.overlong.soft_tokens > 0 && self.combine == Combine::NormaliseThenSum {
+            let message = "needs `combine: sum_then_normalise`: normalised on its own, a penalty of a hundredth would \
+                           count as much as one of 1";
+            say("overlong.soft_tokens", message.into());
+        }
         let by_reply = matches!(self.correction.mode, CorrectionMode::SequenceTruncate | CorrectionMode::SequenceMask);
         if by_reply && self.surrogate == Surrogate::Vespo {
             say("correction.mode", "`vespo` weighs whole replies itself; correct tokens".into());

@@ -148,3 +148,28 @@ fn maximum_likelihood_weighs_rare_success_by_its_rarity() {
     let common = advantages(&[one_tool(&some(&[1.0, 1.0, 1.0, 0.0]))], &with(Estimator::MaxRl));
     assert!((common[0][0].unwrap() - 1.0 / 3.0).abs() < 1e-12 && common[0][3] == Some(-1.0));
 }
+
+#[test]
+fn a_group_has_spread_where_its_advantages_have() {
+    let two = |a: [f64; 3], b: [f64; 3], weight: f64| Group {
+        tools: vec![(1.0, some(&a)), (weight, some(&b))],
+        lengths: vec![1, 2, 3],
+    };
+    for combine in [Combine::NormaliseThenSum, Combine::SumThenNormalise] {
+        for (group, spread) in [
+            (two([1.0, 1.0, 1.0], [2.0, 2.0, 2.0], 1.0), [false, false]),
+            (two([1.0, 0.0, 1.0], [2.0, 2.0, 2.0], 1.0), [true, true]),
+            // A tool that counts for nothing makes no difference.
+            (two([1.0, 1.0, 1.0], [2.0, 3.0, 4.0], 0.0), [false, false]),
+            // Scores that differ and sums that do not.
+            (two([1.0, 2.0, 3.0], [3.0, 2.0, 1.0], 1.0), [true, false]),
+        ] {
+            let algorithm = Algorithm { combine, advantage: Estimator::DrGrpo, ..Algorithm::default() };
+            let spread = spread[usize::from(combine == Combine::SumThenNormalise)];
+            assert_eq!(group.has_spread(combine), spread, "{group:?}");
+            // Opposite tools of equal weight cancel after their normalisation, too: no advantage without spread.
+            let pulled = advantages(std::slice::from_ref(&group), &algorithm)[0].iter().flatten().any(|a| *a != 0.0);
+            assert!(spread || !pulled, "{group:?}");
+        }
+    }
+}

@@ -40,7 +40,10 @@ fn parts_of_an_algorithm_that_do_not_fit_are_refused() {
     assert_eq!(algorithm(json!({ "correction": { "mode": "token_mask", "low": 3.0 } })), ["algorithm.correction.low"]);
     let twice = json!({ "surrogate": "vespo", "correction": { "mode": "sequence_mask" } });
     assert_eq!(algorithm(twice), ["algorithm.correction.mode"]);
-    assert_eq!(algorithm(json!({ "overlong": { "soft_tokens": 1000 } })), ["algorithm.overlong.soft_tokens"]);
+    let overlong = |soft: usize, combine: &str| json!({ "overlong": { "soft_tokens": soft }, "combine": combine });
+    assert_eq!(algorithm(overlong(1000, "sum_then_normalise")), ["algorithm.overlong.soft_tokens"]);
+    assert_eq!(algorithm(overlong(16, "normalise_then_sum")), ["algorithm.overlong.soft_tokens"]);
+    assert!(algorithm(overlong(16, "sum_then_normalise")).is_empty());
 }
 
 #[test]

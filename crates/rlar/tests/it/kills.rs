@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::rewards_gone_wrong::with_verifier;
 use crate::training::{metrics, steps, strip};
-use crate::{refused, rlar, run, smoke, text};
+use crate::{refused, rlar, run, smoke, starting_from, text, trained};
 
 /// Kills per test; the long check sets more.
 fn kills() -> usize {
@@ -55,9 +55,9 @@ fn left(folder: &Path) -> Left {
 
 /// Runs a job in `folder/broken`, killed at random moments, to its end. Gives the records that stood in its metrics
 /// before each kill.
-fn broken(folder: &Path, config: &str, name: &str) -> Vec<Value> {
+fn broken(folder: &Path, config: &str, name: &str, warmup: usize) -> Vec<Value> {
     let kills = kills();
-    let total = 40 + 50 * kills;
+    let total = warmup + 50 * kills;
     let again = ["train", "--config", config, "--run", "broken", "--resume", "auto"];
     let broken = folder.join("broken");
     let mut random = 0x9e37_79b9_7f4a_7c15u64 ^ name.len() as u64;
@@ -65,9 +65,9 @@ fn broken(folder: &Path, config: &str, name: &str) -> Vec<Value> {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as usize % below
     };
-    // How far the run is when it is killed; one kill comes in the warm-up.
-    let mut moments: Vec<usize> = (1..kills).map(|_| 40 + draw(total - 44)).collect();
-    moments.push(draw(40));
+    // How far the run is when it is killed; one kill comes in the warm-up, where there is one.
+    let mut moments: Vec<usize> = (1..kills).map(|_| warmup + draw(total - warmup - 4)).collect();
+    moments.push(draw(warmup.max(1)));
     moments.sort_unstable();
     let (mut in_checkpoint, mut in_warmup, mut seen) = (0, 0, Vec::new());
     for moment in moments {
@@ -94,7 +94,6 @@ fn broken(folder: &Path, config: &str, name: &str) -> Vec<Value> {
     let last = run(folder, &again);
     assert!(last.status.success(), "{}", text(&last.stderr));
     println!("{name}: {kills} kills, {in_checkpoint} in a checkpoint's write, {in_warmup} before the first step");
-    assert!(kills < 50 || in_checkpoint > 0, "no kill came in the middle of a checkpoint's write");
     seen.iter_mut().for_each(strip);
     seen
 }
@@ -105,7 +104,7 @@ fn killed(name: &str, more: &[(&str, &str)]) {
     let config = long(folder.path(), kills(), more);
     let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
     assert!(whole.status.success(), "{}", text(&whole.stderr));
-    broken(folder.path(), &config, name);
+    broken(folder.path(), &config, name, 40);
     let [whole, again] = ["whole", "broken"].map(|name| left(&folder.path().join(name)));
     assert_eq!(whole.metrics.len(), again.metrics.len());
     for (a, b) in whole.metrics.iter().zip(&again.metrics) {
@@ -116,12 +115,24 @@ fn killed(name: &str, more: &[(&str, &str)]) {
     assert!(whole.rollouts == again.rollouts, "the rollouts differ");
 }
 
+/// Runs a job whose verifier never says the same twice, so that only the journal can repeat it: what stood in its records
+/// before a kill must stand there at the end.
+fn scored_once(folder: &Path, config: &str, name: &str, warmup: usize) {
+    let seen = broken(folder, config, name, warmup);
+    let last = metrics(&folder.join("broken"));
+    assert!(seen.len() > 20, "{} records were seen before kills", seen.len());
+    for record in seen {
+        let step = record["step"].as_u64().unwrap() as usize;
+        assert_eq!(record, last[step - 1], "step {step} was scored again");
+    }
+}
+
+const NEVER_THE_SAME: &str = "import os\n    return os.urandom(1)[0] / 255";
+
 #[test]
 fn what_was_scored_once_is_not_scored_again() {
     let folder = tempfile::tempdir().unwrap();
-    // A verifier that never says the same twice: only the journal can repeat it.
-    let body = "import os\n    return os.urandom(1)[0] / 255";
-    let rewards = with_verifier(folder.path(), body);
+    let rewards = with_verifier(folder.path(), NEVER_THE_SAME);
     let steps = format!("train:\n  steps: {}", 50 * kills());
     let changes = [
         ("warmup:\n  steps: 120", "warmup:\n  steps: 40"),
@@ -130,13 +141,34 @@ fn what_was_scored_once_is_not_scored_again() {
         ("sampling:", rewards.as_str()),
     ];
     let config = smoke(folder.path(), &changes);
-    let seen = broken(folder.path(), &config, "never the same twice");
-    let last = metrics(&folder.path().join("broken"));
-    assert!(seen.len() > 20, "{} records were seen before kills", seen.len());
-    for record in seen {
-        let step = record["step"].as_u64().unwrap() as usize;
-        assert_eq!(record, last[step - 1], "step {step} was scored again");
+    scored_once(folder.path(), &config, "never the same twice", 40);
+}
+
+#[test]
+fn nor_is_what_was_scored_before_the_first_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let base = trained(folder.path());
+    let rewards = with_verifier(folder.path(), NEVER_THE_SAME);
+    let wanted = format!("train:\n  steps: {}", 50 * kills());
+    let changes = [
+        ("warmup:\n  steps: 120", "warmup:\n  steps: 0"),
+        ("train:\n  steps: 300", wanted.as_str()),
+        ("checkpoint_every: 10", "checkpoint_every: 100000"),
+        ("sampling:", rewards.as_str()),
+    ];
+    let config = starting_from(folder.path(), &base, &changes);
+    scored_once(folder.path(), &config, "before the first checkpoint", 0);
+    // Nor can such a run go on with other inputs.
+    let mut child = rlar(folder.path(), &["train", "--config", &config, "--run", "short"]).spawn().unwrap();
+    let began = Instant::now();
+    while steps(&folder.path().join("short"), "metrics.jsonl") < 2 {
+        assert!(began.elapsed() < Duration::from_mins(2), "the run does not get anywhere");
+        std::thread::sleep(Duration::from_millis(5));
     }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let out = run(folder.path(), &["train", "--config", &config, "--run", "short", "--resume", "auto", "--seed", "5"]);
+    refused(&out, 1, &["other inputs", "`seed` was 0 and is 5 now"]);
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::fs;
 
 use serde_json::Value;
 
+use crate::rewards_gone_wrong::with_verifier;
 use crate::training::metrics;
-use crate::{refused, run, smoke, text};
+use crate::{refused, rlar, run, smoke, starting_from, text, trained};
 
 const SCRATCH: &str = "version: 1\nmodel:\n  scratch: { vocab_size: 270, hidden_size: 64, intermediate_size: 128, layers: 2, heads: 4, kv_heads: 2, positions: 64 }\n";
 
@@ -83,15 +84,16 @@ fn a_reward_model_learns_to_prefer_what_people_prefer_and_scores_afterwards() {
 #[test]
 fn beside_an_adapter_the_reference_is_the_model_without_it() {
     let folder = tempfile::tempdir().unwrap();
-    let base = smoke(folder.path(), &[("train:\n  steps: 300", "train:\n  steps: 1")]);
-    assert!(run(folder.path(), &["train", "--config", &base, "--run", "base"]).status.success());
-    let scratch = fs::read_to_string(folder.path().join(&base)).unwrap();
-    let (from, to) = (scratch.find("model:").unwrap(), scratch.find("data:").unwrap());
-    let adapter = format!("{}model:\n  path: base/start\n  lora:\n    rank: 4\n{}", &scratch[..from], &scratch[to..]);
-    let adapter = adapter.replace("steps: 1\n", "steps: 12\n").replace("warmup:\n  steps: 120", "warmup:\n  steps: 0");
-    fs::write(folder.path().join("lora.yaml"), adapter).unwrap();
+    let base = trained(folder.path());
+    let changes = [("train:\n  steps: 300", "train:\n  steps: 12"), ("steps: 120", "steps: 0")];
+    let config = starting_from(folder.path(), &format!("{base}\n  lora:\n    rank: 4\n    dropout: 0.5"), &changes);
+    fs::rename(folder.path().join(config), folder.path().join("lora.yaml")).unwrap();
     let out = run(folder.path(), &["train", "--config", "lora.yaml", "--run", "lora"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
+    for m in metrics(&folder.path().join("lora")) {
+        let gap = m["sampler_trainer_gap"].as_f64().unwrap();
+        assert!(gap < 1e-4, "what dropout leaves out passes for a difference between sampler and trainer: {m}");
+    }
     let kl: Vec<f64> = metrics(&folder.path().join("lora")).iter().map(|m| m["kl"]["k3"].as_f64().unwrap()).collect();
     assert!(kl[0].abs() < 1e-6, "a fresh adapter changes nothing: {}", kl[0]);
     assert!(kl[11] > 1e-5, "an adapter that learns moves away: {kl:?}");
@@ -117,4 +119,22 @@ fn a_dry_run_tells_what_would_be_done_and_touches_nothing() {
         assert!(said.contains(word), "`{word}` is not in {said}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+}
+
+#[test]
+fn a_dry_run_installs_no_packages() {
+    let folder = tempfile::tempdir().unwrap();
+    let rewards = with_verifier(folder.path(), "return 1.0");
+    let card = folder.path().join("tools/own/tool.yaml");
+    let text_of = fs::read_to_string(&card).unwrap();
+    fs::write(&card, format!("{text_of}requires: [sympy]\n")).unwrap();
+    let rewards = rewards.replace("  library:", "  packages: [sympy]\n  library:");
+    let config = smoke(folder.path(), &[("sampling:", rewards.as_str())]);
+    let cache = folder.path().join("cache");
+    let mut command = rlar(folder.path(), &["train", "--config", &config, "--dry-run"]);
+    let out = command.env("RLAR_CACHE", &cache).output().unwrap();
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let said = text(&out.stdout);
+    assert!(said.contains("own for 100 prompts; installs sympy") && said.contains("not measured"), "{said}");
+    assert!(!cache.exists() && !folder.path().join("runs").exists(), "something was written");
 }

@@ -9,6 +9,7 @@ mod commands;
 mod kills;
 mod learners;
 mod rewards_gone_wrong;
+mod stops;
 mod training;
 
 use std::path::Path;
@@ -49,4 +50,21 @@ fn smoke(folder: &Path, changes: &[(&str, &str)]) -> String {
     }
     std::fs::write(folder.join("job.yaml"), yaml).unwrap();
     "job.yaml".into()
+}
+
+/// The folder of a policy that has seen a few demonstrations.
+fn trained(folder: &Path) -> String {
+    let config = smoke(folder, &[("train:\n  steps: 300", "train:\n  steps: 1"), ("  steps: 120", "  steps: 60")]);
+    let out = run(folder, &["train", "--config", &config, "--run", "base"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    "base/start".into()
+}
+
+/// The smoke config with changes, for a policy on disk.
+fn starting_from(folder: &Path, model: &str, changes: &[(&str, &str)]) -> String {
+    let config = smoke(folder, changes);
+    let yaml = std::fs::read_to_string(folder.join(&config)).unwrap();
+    let (from, to) = (yaml.find("model:").unwrap(), yaml.find("data:").unwrap());
+    std::fs::write(folder.join(&config), format!("{}model:\n  path: {model}\n{}", &yaml[..from], &yaml[to..])).unwrap();
+    config
 }

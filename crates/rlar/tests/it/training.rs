@@ -83,6 +83,50 @@ fn the_smoke_job_learns_and_keeps_what_it_did() {
     assert!(text(&measured.stdout).contains("digits"), "{}", text(&measured.stderr));
 }
 
+#[test]
+fn several_epochs_and_minibatches_learn_from_a_batch_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = |more: &str, name: &str| {
+        let prompts = format!("prompts: 16{more}");
+        let changes = [
+            ("steps: 120", "steps: 40"),
+            ("train:\n  steps: 300", "train:\n  steps: 4"),
+            ("prompts: 16", prompts.as_str()),
+        ];
+        let config = smoke(folder.path(), &changes);
+        let out = run(folder.path(), &["train", "--config", &config, "--run", name]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        metrics(&folder.path().join(name))
+    };
+    let (once, often) = (records("", "once"), records("\n  epochs: 3\n  minibatches: 2", "often"));
+    let spread = |m: &Value| m["ratio"]["max"].as_f64().unwrap() - m["ratio"]["min"].as_f64().unwrap();
+    for m in &once {
+        assert_eq!(m["optimizer_steps"], 1);
+        assert!(spread(m) < 1e-3, "one step at the policy that drew the batch has ratios of 1: {m}");
+    }
+    for m in &often {
+        assert_eq!(m["optimizer_steps"], 6);
+        assert!(spread(m) > 1e-2, "later steps are taken from a policy that has moved: {m}");
+        assert!(m["sampler_trainer_gap"].as_f64().unwrap() < 1e-4, "only the first step tells the gap: {m}");
+    }
+}
+
+#[test]
+fn a_batch_drawn_ahead_is_one_step_old_and_no_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = [
+        ("steps: 120", "steps: 40"),
+        ("train:\n  steps: 300", "train:\n  steps: 8"),
+        ("prompts: 16", "prompts: 16\n  asynchronous: true"),
+    ];
+    let config = smoke(folder.path(), &changes);
+    let out = run(folder.path(), &["train", "--config", &config, "--run", "run"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let staleness: Vec<u64> =
+        metrics(&folder.path().join("run")).iter().map(|m| m["staleness"].as_u64().unwrap()).collect();
+    assert_eq!(staleness, [0, 1, 1, 1, 1, 1, 1, 1]);
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_and_sigterm_finish_the_step_save_and_can_be_resumed() {

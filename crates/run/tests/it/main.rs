@@ -118,7 +118,7 @@ fn the_best_checkpoints_stay_beside_the_newest() {
 fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     let folder = tempfile::tempdir().unwrap();
     let run = open(folder.path(), false).unwrap();
-    let mut journal = run.journal(None).unwrap();
+    let mut journal = run.journal(0).unwrap();
     for step in 1..=4u64 {
         journal.record(step, "batch", &vec![0.1f64 * step as f64; 3]).unwrap();
     }
@@ -127,21 +127,25 @@ fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     let path = folder.path().join("journal.jsonl");
     // A kill in the middle of a write leaves half an entry, which nobody has used.
     fs::write(&path, fs::read_to_string(&path).unwrap() + "[5,\"batch\",[0.").unwrap();
-    let mut journal = run.journal(Some(0)).unwrap();
+    let mut journal = run.journal(0).unwrap();
     assert_eq!(journal.recall::<Vec<f64>>(3, "batch").unwrap(), Some(vec![0.1f64 * 3.0; 3]));
     assert_eq!(journal.recall::<Vec<f64>>(3, "batch").unwrap(), None, "an entry is used once");
     assert!(journal.reaches(4) && !journal.reaches(5));
     journal.forget(3).unwrap();
     journal.record(5, "batch", &1.5).unwrap();
     drop(journal);
-    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 3);
-    let mut journal = run.journal(Some(3)).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap().lines().count(), 4);
+    let mut journal = run.journal(3).unwrap();
     assert_eq!(journal.recall::<f64>(5, "batch").unwrap(), Some(1.5));
     assert_eq!(journal.recall::<serde_json::Value>(4, "measured").unwrap(), Some(json!({ "accuracy": 0.5 })));
     drop(journal);
     // A run that fell back further than the journal reaches cannot use it: steps in between are made anew.
-    assert!(!run.journal(Some(2)).unwrap().reaches(4), "entries of a history that is lost");
-    assert!(!run.journal(None).unwrap().reaches(4), "a fresh run has nothing to recall");
+    assert!(!run.journal(2).unwrap().reaches(4), "entries of a history that is lost");
+    // From there on it is whole again, gaps and all: not every step has an entry.
+    run.journal(2).unwrap().record(9, "measured", &1.0).unwrap();
+    assert_eq!(run.journal(2).unwrap().recall::<f64>(9, "measured").unwrap(), Some(1.0));
+    run.clear(&["journal.jsonl", "nothing"]).unwrap();
+    assert!(!run.journal(0).unwrap().reaches(4), "a fresh run has nothing to recall");
 }
 
 /// The events of a file as its format says: length, its checksum, data, its checksum.
