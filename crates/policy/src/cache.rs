@@ -140,7 +140,7 @@ impl KvCache {
 
 /// The elements of a tensor in row order.
 pub(crate) fn values(t: Tensor<2>) -> Vec<f32> {
-    t.into_data_as::<f32>().as_slice::<f32>().map(<[f32]>::to_vec).unwrap_or_default()
+    t.into_data_as::<f32>().try_into_vec::<f32>().unwrap_or_default()
 }
 
 fn attend_plain(

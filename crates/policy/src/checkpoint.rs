@@ -1,14 +1,17 @@
 //! Weights on disk: safetensors, one file or many, checked against a layout before anything is read.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use burn::tensor::Tensor;
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, Metadata, TensorView};
+use safetensors::tensor::{Dtype, Metadata, View};
 
+use crate::cache::values;
 use crate::error::PolicyError;
 use crate::layout::{Layout, Spec};
 use crate::weights::{Weights, from_stored, to_stored};
@@ -195,23 +198,52 @@ pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f3
     }
 }
 
+/// Values that can be had in the host's memory.
+pub trait Floats {
+    /// The elements in row order.
+    fn floats(&self) -> Cow<'_, [f32]>;
+}
+
+impl Floats for Vec<f32> {
+    fn floats(&self) -> Cow<'_, [f32]> {
+        self.into()
+    }
+}
+
+impl Floats for Tensor<2> {
+    fn floats(&self) -> Cow<'_, [f32]> {
+        values(self.clone()).into()
+    }
+}
+
+/// A tensor whose bytes are made when it is written, so that no second copy of the model is in memory.
+struct Lazy<'a, T>(&'a Spec, Vec<usize>, &'a T);
+
+impl<T: Floats> View for Lazy<'_, T> {
+    fn dtype(&self) -> Dtype {
+        Dtype::F32
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.1
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let values = to_stored(self.0, self.2.floats());
+        values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into()
+    }
+
+    fn data_len(&self) -> usize {
+        4 * self.0.elements()
+    }
+}
+
 /// The bytes of a safetensors file with the `f32` tensors that `chosen` accepts, under the names it gives.
-pub fn to_safetensors(
-    weights: &Weights<Vec<f32>>,
+pub fn to_safetensors<T: Floats>(
+    weights: &Weights<T>,
     chosen: impl Fn(&Spec) -> Option<String>,
 ) -> Result<Vec<u8>, PolicyError> {
-    let entries: Vec<(String, &Spec, Vec<u8>)> = weights
-        .entries()
-        .filter_map(|(spec, values)| {
-            let name = chosen(spec)?;
-            Some((name, spec, to_stored(spec, values).iter().flat_map(|x| x.to_le_bytes()).collect()))
-        })
-        .collect();
-    let views = entries.iter().map(|(name, spec, bytes)| {
-        let view = TensorView::new(Dtype::F32, spec.stored(), bytes);
-        view.map(|v| (name.clone(), v)).map_err(|e| PolicyError::Request(format!("tensor `{name}`: {e}")))
-    });
-    let views = views.collect::<Result<Vec<_>, _>>()?;
+    let views = weights.entries().filter_map(|(spec, values)| Some((chosen(spec)?, Lazy(spec, spec.stored(), values))));
     // `format: pt` is what transformers asks of every file.
     let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     safetensors::serialize(views, Some(about)).map_err(|e| PolicyError::Request(format!("safetensors: {e}")))

@@ -181,8 +181,9 @@ impl Policy {
         for (key, value) in about {
             json[key] = value;
         }
-        let weights =
-            checkpoint::to_safetensors(&self.weights(), |spec| spec.trained.then(|| format!("{PEFT}{}", spec.name)))?;
+        let weights = checkpoint::to_safetensors(self.decoder.weights(), |spec| {
+            spec.trained.then(|| format!("{PEFT}{}", spec.name))
+        })?;
         let json = format!("{json:#}").into_bytes();
         let mut files = vec![("adapter_config.json", json), ("adapter_model.safetensors", weights)];
         files.extend(save::tokenizer_files(&self.tokenizer)?);

@@ -2,7 +2,6 @@
 
 use burn::tensor::Tensor;
 
-use crate::cache::values;
 use crate::checkpoint;
 use crate::config::{ModelConfig, class};
 use crate::error::PolicyError;
@@ -25,8 +24,7 @@ pub(crate) fn files(
     if config.labels.is_none() {
         json["eos_token_id"] = tokenizer.eos().into();
     }
-    let weights = weights.map(|_, w| values(w.clone()));
-    let weights = checkpoint::to_safetensors(&weights, |spec| Some(spec.name.clone()))?;
+    let weights = checkpoint::to_safetensors(weights, |spec| Some(spec.name.clone()))?;
     let mut files = vec![("config.json", format!("{json:#}").into_bytes()), ("model.safetensors", weights)];
     files.extend(tokenizer_files(tokenizer)?);
     Ok(files)

@@ -1,5 +1,6 @@
 //! One value per tensor of a model: shapes, weights, gradients, moments.
 
+use std::borrow::Cow;
 use std::ops::Index;
 use std::sync::Arc;
 
@@ -95,9 +96,9 @@ pub(crate) fn from_stored(spec: &Spec, values: Vec<f32>) -> Vec<f32> {
 }
 
 /// From memory's order to a file's.
-pub(crate) fn to_stored(spec: &Spec, values: &[f32]) -> Vec<f32> {
+pub(crate) fn to_stored<'v>(spec: &Spec, values: Cow<'v, [f32]>) -> Cow<'v, [f32]> {
     match spec.form {
-        Form::Transposed => transposed(values, spec.shape[0], spec.shape[1]),
-        _ => values.to_vec(),
+        Form::Transposed => transposed(&values, spec.shape[0], spec.shape[1]).into(),
+        _ => values,
     }
 }

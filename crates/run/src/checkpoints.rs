@@ -66,8 +66,13 @@ impl Checkpoints {
         let mut manifest = BTreeMap::new();
         for part in parts {
             for (name, bytes) in part()? {
-                self.disk.write(|| write(&folder.join(&name), &bytes))?;
-                manifest.insert(name, sha256(&bytes));
+                let (written, hash) = std::thread::scope(|scope| {
+                    let hash = scope.spawn(|| sha256(&bytes));
+                    let written = self.disk.write(|| write(&folder.join(&name), &bytes));
+                    (written, hash.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                });
+                written?;
+                manifest.insert(name, hash);
             }
         }
         let manifest = serde_json::to_vec_pretty(&manifest).map_err(|e| RunError::state(folder, e.to_string()))?;
