@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Long checks, run by hand, half an hour or so: 50 kills of runs of every kind; rounds of every test that depends on
+# Long checks, run by hand, half an hour or so: 50 kills of runs of every kind (10 of one without checkpoints); rounds of every test that depends on
 # timing; all attacks on every Python of the machine; 100,000 verdicts in a row. Prints the commit that they ran on.
 set -euo pipefail
 cd "$(dirname "$0")/.."

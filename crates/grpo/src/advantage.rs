@@ -51,7 +51,7 @@ impl Group {
     pub fn has_spread(&self, combine: Combine) -> bool {
         self.combined(combine).tools.iter().any(|(weight, scores)| {
             let mut known = scores.iter().flatten();
-            *weight != 0.0 && known.next().is_some_and(|first| known.any(|s| s != first))
+            *weight != 0.0 && known.next().is_some_and(|first| known.any(|s| !alike(*s, *first)))
         })
     }
 }
@@ -95,6 +95,11 @@ fn rescale(advantages: &mut [Vec<Option<f64>>], mean: f64, divisor: f64) {
     }
 }
 
+/// Whether two scores are the same but for rounding in their sums.
+fn alike(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
+}
+
 /// What can be said of scores from their own group.
 fn in_group(scores: &[Option<f64>], algorithm: &Algorithm) -> Vec<Option<f64>> {
     let known: Vec<f64> = scores.iter().flatten().copied().collect();
@@ -102,7 +107,7 @@ fn in_group(scores: &[Option<f64>], algorithm: &Algorithm) -> Vec<Option<f64>> {
         return vec![None; scores.len()];
     }
     // Rounding in the mean must not pass for a difference.
-    if known.iter().all(|s| *s == known[0]) {
+    if known.iter().all(|s| alike(*s, known[0])) {
         return scores.iter().map(|s| s.map(|_| 0.0)).collect();
     }
     let n = known.len() as f64;

@@ -6,48 +6,59 @@ use crate::TrainError;
 use crate::config::Config;
 use crate::job::Job;
 use crate::learner::Learner;
-use crate::setup::{bar, fresh, plan_memory};
-use crate::state::{Ledger, State, newest};
+use crate::setup::{fresh, plan_memory};
+use crate::state::{Ledger, State};
 
 /// What a run goes on from.
 #[derive(Debug)]
 pub struct Begin {
     /// The newest whole checkpoint, where there is one.
     pub checkpoint: Option<Checkpoint>,
-    /// The ledger to go on with; none for a run that starts afresh.
-    pub ledger: Option<Ledger>,
-    /// What entered the steps after that.
-    pub journal: Journal,
+    /// The ledger to go on with, and what entered the steps after it; none for a run that starts afresh.
+    resumed: Option<(Ledger, Journal)>,
 }
 
 /// The kind of the journal's entry for step 0: the ledger before the first step.
 const START: &str = "start";
 
 impl Begin {
-    /// What a job goes on from. Where it starts afresh, what an earlier start left in the folder goes.
-    pub fn of(run: &RunFolder, job: &Job) -> Result<Self, TrainError> {
-        let say = |line: &str| bar(job, "", 0, 0).say(line);
-        if job.resume {
-            if let Some(checkpoint) = newest(run, say)? {
-                let ledger = Ledger::read(&checkpoint.read("state.json")?, &checkpoint.path)?;
-                let journal = run.journal(ledger.step)?;
-                return Ok(Self { checkpoint: Some(checkpoint), ledger: Some(ledger), journal });
-            }
-            let mut journal = run.journal(0)?;
-            if let Some(ledger) = journal.recall::<serde_json::Value>(0, START)? {
-                let ledger = Ledger::read(ledger.to_string().as_bytes(), &run.path().join(JOURNAL))?;
-                say("no checkpoint yet: taking the first steps again, as the journal has them");
-                return Ok(Self { checkpoint: None, ledger: Some(ledger), journal });
-            }
-            say("no step was taken yet: starting from the beginning");
+    /// What a job goes on from, and what there is to say about it.
+    pub fn of(run: &RunFolder, job: &Job) -> Result<(Self, Vec<String>), TrainError> {
+        let fresh = Self { checkpoint: None, resumed: None };
+        if !job.resume {
+            return Ok((fresh, Vec::new()));
         }
-        run.clear(&[JOURNAL, "start", "before.json"])?;
-        Ok(Self { checkpoint: None, ledger: None, journal: run.journal(0)? })
+        let (checkpoint, damaged) = run.checkpoints().newest()?;
+        let mut notes: Vec<String> =
+            damaged.iter().map(|line| format!("damaged checkpoint, using what was before: {line}")).collect();
+        if let Some(checkpoint) = checkpoint {
+            let ledger = Ledger::read(&checkpoint.read("state.json")?, &checkpoint.path)?;
+            let journal = run.journal(ledger.step)?;
+            return Ok((Self { checkpoint: Some(checkpoint), resumed: Some((ledger, journal)) }, notes));
+        }
+        if run.needs_checkpoint() {
+            let why = damaged.last().map_or("its checkpoints are gone", String::as_str);
+            let message = format!("no checkpoint is whole ({why}); start a new run in another `run.folder`");
+            return Err(TrainError::Checkpoint { path: run.path().to_owned(), message });
+        }
+        let mut journal = run.journal(0)?;
+        let Some(ledger) = journal.recall::<serde_json::Value>(0, START)? else {
+            notes.push("no step was taken yet: starting from the beginning".into());
+            return Ok((fresh, notes));
+        };
+        let ledger = Ledger::read(ledger.to_string().as_bytes(), &run.path().join(JOURNAL))?;
+        notes.push("no checkpoint yet: taking the first steps again, as the journal has them".into());
+        Ok((Self { checkpoint: None, resumed: Some((ledger, journal)) }, notes))
+    }
+
+    /// The ledger to go on with; none for a run that starts afresh.
+    pub fn ledger(&self) -> Option<&Ledger> {
+        self.resumed.as_ref().map(|(ledger, _)| ledger)
     }
 
     /// Whether a run is taken up again.
     pub fn is_resumed(&self) -> bool {
-        self.ledger.is_some()
+        self.resumed.is_some()
     }
 
     /// The state to go on with: the checkpoint's, or that of the `first` model.
@@ -56,25 +67,29 @@ impl Begin {
         config: &Config,
         first: impl FnOnce() -> Result<M, TrainError>,
     ) -> Result<State<M>, TrainError> {
-        match (&self.checkpoint, &self.ledger) {
+        match (&self.checkpoint, self.ledger()) {
             (Some(checkpoint), Some(ledger)) => State::load(checkpoint, ledger.clone(), config),
             (_, None) => fresh(first()?),
             (None, Some(ledger)) => Ok(State { ledger: ledger.clone(), ..fresh(first()?)? }),
         }
     }
 
-    /// Where a run starts afresh, plans its memory for sequences of at most `longest` tokens, and journals with what it
-    /// starts.
+    /// The journal to go on with. A run that starts afresh plans its memory for sequences of at most `longest` tokens,
+    /// puts away what an earlier start left in the folder, and journals with what it starts.
     pub fn start<M: Learner>(
-        &mut self,
+        self,
+        run: &RunFolder,
         state: &mut State<M>,
         config: &Config,
         longest: usize,
-    ) -> Result<(), TrainError> {
-        if !self.is_resumed() {
-            plan_memory(&mut state.ledger, config, state.model.decoder()?, longest);
-            self.journal.record(0, START, &state.ledger)?;
+    ) -> Result<Journal, TrainError> {
+        if let Some((_, journal)) = self.resumed {
+            return Ok(journal);
         }
-        Ok(())
+        plan_memory(&mut state.ledger, config, state.model.decoder()?, longest);
+        run.clear(&[JOURNAL, "start", "before.json", "warmup.jsonl", "rollouts"])?;
+        let mut journal = run.journal(0)?;
+        journal.record(0, START, &state.ledger)?;
+        Ok(journal)
     }
 }

@@ -50,10 +50,8 @@ impl Course<Policy> for Grpo<'_> {
         let batch = if let Some(batch) = self.pending.take() {
             batch
         } else {
-            let (batch, fresh) = obtain(&mut self.source, journal, &state.model, [step, step, state.ledger.cursor])?;
-            if fresh {
-                (spent.sampling, spent.scoring) = (batch.sampling, batch.scoring);
-            }
+            let batch = obtain(&mut self.source, journal, &state.model, [step, step, state.ledger.cursor])?;
+            (spent.sampling, spent.scoring) = (batch.sampling, batch.scoring);
             batch
         };
         let clock = Instant::now();
@@ -69,7 +67,7 @@ impl Course<Policy> for Grpo<'_> {
                 (learned, next)
             });
             spent.sampling += clock.elapsed().as_secs_f64() - spent.training;
-            self.pending = Some(next?.0);
+            self.pending = Some(next?);
             learned
         } else {
             let learned = learn(state, self.reference.decoder(), &batch, self.source.prompts, config, lr);
@@ -122,9 +120,9 @@ fn obtain(
     journal: &mut Journal,
     policy: &Policy,
     [policy_steps, step, cursor]: [u64; 3],
-) -> Result<(Batch, bool), TrainError> {
+) -> Result<Batch, TrainError> {
     if let Some(batch) = journal.recall(step + 1, "batch")? {
-        return Ok((batch, false));
+        return Ok(batch);
     }
     let batch = source.collect(policy, policy_steps, step, cursor)?;
     for (tool, s) in tool_statistics(batch.drawn()) {
@@ -134,7 +132,7 @@ fn obtain(
         }
     }
     journal.record(step + 1, "batch", &batch)?;
-    Ok((batch, true))
+    Ok(batch)
 }
 
 /// What the rewards of groups without spread look like.

@@ -60,6 +60,17 @@ pub fn optimizer(config: &Config) -> AdamW {
     AdamW { beta1: o.beta1, beta2: o.beta2, eps: o.eps, weight_decay: o.weight_decay, max_norm: o.max_norm }
 }
 
+impl TrainError {
+    /// Whether the request was wrong, rather than the job failed.
+    pub fn is_request(&self) -> bool {
+        use rlar_run::RunError;
+        matches!(
+            self,
+            Self::Changed { .. } | Self::Data { .. } | Self::Run(RunError::Locked { .. } | RunError::State { .. })
+        )
+    }
+}
+
 /// Why a job ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {

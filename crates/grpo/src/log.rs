@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rlar_data::{Column, Example, parquet};
-use rlar_run::{Disk, Events, Progress, Records, RunError, RunFolder};
+use rlar_run::{Disk, Events, Progress, Records, RunError, RunFolder, sync_or_rewrite};
 use serde_json::Value;
 
 use crate::TrainError;
@@ -154,8 +154,7 @@ impl Rollouts {
     /// Makes everything written so far survive a crash of the machine.
     pub fn sync(&mut self) -> Result<(), TrainError> {
         while let Some(path) = self.unsynced.last() {
-            let io = |source| RunError::Io { path: path.clone(), action: "cannot write", source };
-            self.disk.write(|| fs::File::open(path).and_then(|f| f.sync_all()).map_err(io))?;
+            sync_or_rewrite(path, self.disk)?;
             self.unsynced.pop();
         }
         Ok(())

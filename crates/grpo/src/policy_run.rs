@@ -18,7 +18,7 @@ use crate::trainer::Loop;
 use crate::warmup::warm_up;
 
 /// Trains a policy to the job's end.
-pub fn train(job: &mut Job, run: &RunFolder, mut begin: Begin) -> Result<Report, TrainError> {
+pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, TrainError> {
     let config = &job.config.clone();
     let mut state = begin.state(config, || first_policy(job))?;
     state.model.tokenizer.pin_today(state.ledger.began);
@@ -26,7 +26,8 @@ pub fn train(job: &mut Job, run: &RunFolder, mut begin: Begin) -> Result<Report,
     prompt_tokens_of(&state.model, &job.heldout, config, "data.heldout")?;
     let data = demonstrations(&state.model, &job.demonstrations, config.data.format)
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
-    begin.start(&mut state, config, longest(&prompts, &data, config))?;
+    let checkpoint = begin.checkpoint.clone();
+    let journal = begin.start(run, &mut state, config, longest(&prompts, &data, config))?;
     warm_up(&mut state, job, run, &data)?;
     let done = state.ledger.step;
     if done == 0 {
@@ -36,19 +37,26 @@ pub fn train(job: &mut Job, run: &RunFolder, mut begin: Begin) -> Result<Report,
         if job.heldout.is_empty() { None } else { Some(once(run, "before.json", done, || measure(job, &mut state))?) };
 
     let log = Log::open(run, "metrics.jsonl", done, true, bar(job, "train", config.train.steps, done))?;
-    let checkpoint = begin.checkpoint.as_ref();
-    let mut training = Loop { run, config, journal: begin.journal, log, interrupted: job.interrupted };
+    let mut training = Loop { run, config, journal, log, interrupted: job.interrupted };
     let heldout = &job.heldout;
     let source = Source { config, examples: &job.train, prompts: &prompts, rewards: &mut job.rewards };
     let ended = if config.train.method == Method::Grpo {
-        let reference = Reference::open(run, &state, checkpoint, config)?;
+        let reference = Reference::open(run, &state, checkpoint.as_ref(), config)?;
         let rollouts = Rollouts::open(run, disk(config), done)?;
-        training.run(&mut state, &mut Grpo { source, heldout, reference, rollouts, pending: pending(checkpoint)? })?
+        training.run(
+            &mut state,
+            &mut Grpo { source, heldout, reference, rollouts, pending: pending(checkpoint.as_ref())? },
+        )?
     } else {
         training.run(&mut state, &mut Sft { source, heldout, data: &data })?
     };
 
-    let after = if before.is_some() { Some(measure(job, &mut state)?) } else { None };
+    let after = if before.is_some() {
+        let step = state.ledger.step;
+        Some(training.journal.once(step, "after", || measure(job, &mut state))?)
+    } else {
+        None
+    };
     if state.model.layout().lora().is_some() {
         run.write_folder("adapter", &state.model.files()?)?;
     }

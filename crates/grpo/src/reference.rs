@@ -41,6 +41,10 @@ impl Reference {
                 Self::Anchored(Policy::load(&checkpoint.path.join("reference"), &place)?)
             }
             _ if state.ledger.step == 0 => Self::Start(state.model.clone()),
+            _ if !run.has("start") => {
+                let message = "the run's reference for the KL is gone; start a new run".to_owned();
+                return Err(TrainError::Checkpoint { path: run.path().join("start"), message });
+            }
             _ => Self::Start(Policy::load(&run.path().join("start"), &place)?),
         })
     }

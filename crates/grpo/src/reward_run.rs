@@ -19,20 +19,20 @@ use crate::trainer::{Course, Loop};
 use crate::{TrainError, optimizer, reward_model, schedule};
 
 /// Trains a reward model to the job's end.
-pub fn train(job: &mut Job, run: &RunFolder, mut begin: Begin) -> Result<Report, TrainError> {
+pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, TrainError> {
     let config = &job.config;
     let first = || Ok(first_policy(job)?.reward_model(schedule::mix(&[config.seed, 4]))?);
     let mut state: State<RewardModel> = begin.state(config, first)?;
     state.model.tokenizer.pin_today(state.ledger.began);
     let data = pairs(&state.model, &job.preferences)?;
     let heldout = pairs(&state.model, &job.heldout_preferences)?;
-    begin.start(&mut state, config, data.iter().map(Pair::len).max().unwrap_or(1))?;
+    let journal = begin.start(run, &mut state, config, data.iter().map(Pair::len).max().unwrap_or(1))?;
     let tokens = state.ledger.tokens_at_a_time;
     let mut course = RewardCourse { config, data: &data, heldout: &heldout, tokens };
     let before: Option<f64> = once(run, "before.json", state.ledger.step, || course.accuracy(&state.model))?;
     let done = state.ledger.step;
     let log = Log::open(run, "metrics.jsonl", done, true, bar(job, "train-rm", config.train.steps, done))?;
-    let mut training = Loop { run, config, journal: begin.journal, log, interrupted: job.interrupted };
+    let mut training = Loop { run, config, journal, log, interrupted: job.interrupted };
     let ended = training.run(&mut state, &mut course)?;
     let after = course.accuracy(&state.model)?;
     run.write_folder("final", &state.model.files()?)?;

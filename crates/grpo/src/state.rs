@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rlar_policy::{File, Moments, Policy, device_in};
-use rlar_run::{Checkpoint, Checkpoints, Files, RunFolder};
+use rlar_run::{Checkpoint, Checkpoints, Files};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -81,7 +81,7 @@ pub struct State<M = Policy> {
 }
 
 /// The format of checkpoints that this build reads and writes.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 impl<M: Learner> State<M> {
     /// Writes the state as a checkpoint, numbered by all steps done, which is also a Hugging Face folder. `more` are
@@ -123,24 +123,11 @@ impl Ledger {
             let by = json["version"].as_str().unwrap_or("another version");
             let message = format!(
                 "was written by rlar {by} in format {}; this build reads format {FORMAT}: resume with that version, or \
-                 start a new run from this folder with `--model`",
+                 start a new run (from a checkpoint's folder with `--model`)",
                 json["format"]
             );
             return Err(TrainError::Checkpoint { path: path.to_owned(), message });
         }
         Ok(serde_json::from_value(json)?)
     }
-}
-
-/// The newest whole checkpoint of a run, with a line about every damaged one.
-pub fn newest(run: &RunFolder, say: impl Fn(&str)) -> Result<Option<Checkpoint>, TrainError> {
-    let (checkpoint, damaged) = run.checkpoints().newest()?;
-    if let (None, Some(last)) = (&checkpoint, damaged.last()) {
-        let message = format!("no checkpoint is whole ({last}); start a new run");
-        return Err(TrainError::Checkpoint { path: run.path().to_owned(), message });
-    }
-    for line in damaged {
-        say(&format!("damaged checkpoint, using the one before: {line}"));
-    }
-    Ok(checkpoint)
 }

@@ -9,15 +9,16 @@ use crate::config::Method;
 use crate::inputs::same_inputs;
 use crate::job::Job;
 use crate::report::Report;
-use crate::setup::{assign, disk, threads};
+use crate::setup::{assign, bar, disk, threads};
 use crate::{TrainError, policy_run, reward_run};
 
 /// Runs a job to its end.
 pub fn train(mut job: Job) -> Result<Report, TrainError> {
     let run = RunFolder::open(Path::new(&job.config.run.folder), job.resume, disk(&job.config))?;
-    let begin = Begin::of(&run, &job)?;
+    let (begin, notes) = Begin::of(&run, &job)?;
     same_inputs(&run, &job, begin.is_resumed())?;
-    threads(&run, begin.ledger.as_ref())?;
+    notes.iter().for_each(|note| bar(&job, "", 0, 0).say(note));
+    threads(&run, begin.ledger())?;
     assign(&run, &mut job, begin.is_resumed())?;
     let report = match job.config.train.method {
         Method::Grpo | Method::Sft => policy_run::train(&mut job, &run, begin)?,

@@ -60,7 +60,9 @@ impl Loop<'_> {
             let seconds = &mut state.ledger.seconds;
             let evaluation = seconds.evaluation - before.evaluation;
             // What follows the record of a step is in the next one's.
-            let other = recorded.elapsed().as_secs_f64() - (seconds.counted() - before.counted()) - evaluation;
+            let counted = seconds.counted() - before.counted();
+            // A batch that the journal had was paid for by an earlier process.
+            let other = (recorded.elapsed().as_secs_f64() - counted - evaluation).max(0.0);
             recorded = Instant::now();
             seconds.keeping += other;
             record["seconds"]["evaluation"] = evaluation.into();
@@ -119,14 +121,8 @@ impl Loop<'_> {
             return Ok(false);
         }
         let clock = Instant::now();
-        let recalled = self.journal.recall(state.ledger.step, "measured")?;
-        let measured = if let Some(measured) = recalled {
-            measured
-        } else {
-            let Some(measured) = course.measure(&state.model)? else { return Ok(false) };
-            self.journal.record(state.ledger.step, "measured", &measured)?;
-            measured
-        };
+        let measured = self.journal.once(state.ledger.step, "measured", || course.measure(&state.model))?;
+        let Some(measured): Option<Value> = measured else { return Ok(false) };
         let ledger = &mut state.ledger;
         ledger.seconds.evaluation += clock.elapsed().as_secs_f64();
         let accuracy = measured["accuracy"].as_f64();
@@ -149,6 +145,7 @@ impl Loop<'_> {
         course.sync()?;
         state.save(&checkpoints, &|| course.files())?;
         let best: Vec<u64> = state.ledger.best.iter().take(self.config.run.keep_best).map(|(step, _)| *step).collect();
+        // Before there are as many as are to be kept, the journal can stand in for those that are not.
         if let Some(oldest) = checkpoints.keep(self.config.run.keep_last, &best)? {
             self.journal.forget(oldest.saturating_sub(state.ledger.warmup))?;
         }

@@ -7,7 +7,7 @@ use rlar_policy::{Decoder, Gradients, Keep, Scored, Sequence, floats};
 
 use crate::schedule::mix;
 
-/// How a step is differentiated; none of it changes the mathematics but for `seed`.
+/// How a step is differentiated; none of it changes the mathematics, but `seed` and `tokens` what dropout leaves out.
 #[derive(Clone, Copy, Debug)]
 pub struct Descent {
     /// Temperature of the log-probs.

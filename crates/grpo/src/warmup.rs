@@ -41,9 +41,11 @@ pub fn warm_up(state: &mut State, job: &Job, run: &RunFolder, data: &[Demonstrat
         let stop = job.interrupted.load(Ordering::SeqCst);
         // Warm-up steps are short: ten checkpoints, the last at the end.
         if stop || state.ledger.warmup == steps || state.ledger.warmup.is_multiple_of(steps.div_ceil(10)) {
+            let clock = Instant::now();
             log.sync()?;
             state.save(&run.checkpoints(), &|| Ok(Vec::new()))?;
             run.checkpoints().keep(config.run.keep_last, &[])?;
+            state.ledger.seconds.keeping += clock.elapsed().as_secs_f64();
         }
         if stop {
             log.finish();

@@ -216,7 +216,7 @@ impl Floats for Tensor<2> {
     }
 }
 
-/// A tensor whose bytes are made when it is written, so that no second copy of the model is in memory.
+/// A tensor whose bytes are made when it is written, so that the file's are the only copy of the model in memory.
 struct Lazy<'a, T>(&'a Spec, Vec<usize>, &'a T);
 
 impl<T: Floats> View for Lazy<'_, T> {
@@ -246,5 +246,14 @@ pub fn to_safetensors<T: Floats>(
     let views = weights.entries().filter_map(|(spec, values)| Some((chosen(spec)?, Lazy(spec, spec.stored(), values))));
     // `format: pt` is what transformers asks of every file.
     let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize(views, Some(about)).map_err(|e| PolicyError::Request(format!("safetensors: {e}")))
+    let wrong = |e: &dyn std::fmt::Display| PolicyError::Request(format!("safetensors: {e}"));
+    let views: Vec<_> = views.collect();
+    let data: usize = views.iter().map(|(_, tensor)| tensor.data_len()).sum();
+    let bytes = safetensors::serialize(views, Some(about)).map_err(|e| wrong(&e))?;
+    let header = bytes.first_chunk().map_or(0, |n| u64::from_le_bytes(*n) as usize);
+    if bytes.len() == 8 + header + data {
+        Ok(bytes)
+    } else {
+        Err(wrong(&"a tensor has not as many elements as its shape"))
+    }
 }

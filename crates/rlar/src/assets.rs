@@ -53,3 +53,9 @@ pub fn data(config: &Path, name: &str) -> Result<Option<Asset>> {
     let text = DATASETS.get_file(inside).and_then(|f| f.contents_utf8());
     Ok(text.map(|text| Asset { path: Path::new("embedded/datasets").join(inside), text: text.into() }))
 }
+
+/// The model that a run left, where a folder is a run and not a model.
+pub fn policy_of_run(folder: &Path) -> Option<PathBuf> {
+    let inside = folder.join("final");
+    (inside.is_dir() && !folder.join("config.json").exists()).then_some(inside)
+}

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use rlar_eval::rewardbench2::{self, SUBSETS};
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
-use rlar_grpo::{Job, Method, dry_run, train};
+use rlar_grpo::{Job, Method, TrainError, dry_run, train};
 use rlar_policy::{Policy, PolicyError, RewardModel, device, device_in};
 use rlar_rewards::fetch_rewards;
 use rlar_run::write_atomic;
@@ -89,7 +89,8 @@ fn run_train(arguments: &cli::Training, method: Option<Method>) -> Result<(), Fa
         let said = dry_run(job).map_err(|e| Failure::Job(e.into()))?;
         return print(&said).map_err(Failure::Job);
     }
-    let report = train(job).map_err(|e| Failure::Job(e.into()))?;
+    let failed = |e: TrainError| if e.is_request() { Failure::Request(e.into()) } else { Failure::Job(e.into()) };
+    let report = train(job).map_err(failed)?;
     print(&format!("{report}\nThe {kind} is in {folder}/final, {adapter}everything else in {folder}\n"))
         .map_err(Failure::Job)
 }
@@ -126,7 +127,9 @@ async fn asked_to_stop() -> std::io::Result<()> {
 }
 
 fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
+    let mut prefers = false;
     let plan = plan::plan(chosen, |config| {
+        prefers = config.train.method == Method::RewardModel;
         // Measuring needs nothing that only training does.
         config.train.method = Method::Grpo;
         config.warmup.steps = 0;
@@ -136,6 +139,11 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
             plan::start_from(config, format!("{}/final", config.run.folder));
         }
     });
+    if prefers {
+        let message = "eval measures policies; a reward model's held-out pairs are measured by `rlar train-rm`, single \
+                       replies by `rlar score`";
+        return Err(Failure::Request(anyhow::anyhow!(message)));
+    }
     let found = plan.and_then(|p| match chosen.model {
         Some(_) => p.find_model(),
         None => p.find_model().context("the run has no final policy: train first, or pass --model"),
@@ -221,6 +229,10 @@ fn rewardbench(files: &[std::path::PathBuf], tool: &str, library: Option<&Path>)
 fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     // What rewards need does not depend on the policy: a model that is not there yet is no obstacle.
     let plan = plan::plan(&arguments.chosen, |_| ()).map_err(Failure::Request)?;
+    if plan.train.is_empty() && plan.heldout.is_empty() {
+        let message = format!("{}: names no prompts that need rewards", plan.config_path.display());
+        return Err(Failure::Request(anyhow::anyhow!(message)));
+    }
     let configured = plan.config.rewards.library.as_ref().map(Into::into);
     let folder = arguments.library.clone().or(configured).unwrap_or_else(|| "library".into());
     let examples: Vec<_> = plan.train.iter().chain(&plan.heldout).cloned().collect();

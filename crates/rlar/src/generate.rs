@@ -6,15 +6,14 @@ use anyhow::{Context, Result, anyhow};
 use rlar_policy::{Conversation, Engine, Finish, Next, Policy, Request, Sampling, device};
 use serde_json::{Value, json};
 
-use crate::Failure;
 use crate::cli::Generate;
 use crate::output::print;
+use crate::{Failure, assets};
 
 pub fn run(arguments: &Generate) -> Result<(), Failure> {
-    let inside = arguments.model.join("final");
-    if inside.is_dir() && !arguments.model.join("config.json").exists() {
-        let (run, policy) = (arguments.model.display(), inside.display());
-        return Err(Failure::Request(anyhow!("{run} is a run; its policy is {policy}")));
+    if let Some(policy) = assets::policy_of_run(&arguments.model) {
+        let run = arguments.model.display();
+        return Err(Failure::Request(anyhow!("{run} is a run; its model is {}", policy.display())));
     }
     if !arguments.model.exists() {
         let path = arguments.model.display();

@@ -67,8 +67,14 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     let none = None;
     let only = |wanted: bool, name| if wanted { name } else { &none };
     let train = if config.train.method == Method::Grpo { &data.train } else { &none };
+    let train = examples("train", train, Needs::Reference)?;
+    let t = &config.train;
+    if !train.is_empty() && train.len() < t.prompts && !train.len().is_multiple_of(t.minibatches) {
+        let message = format!("{} does not divide the {} prompts of `data.train`", t.minibatches, train.len());
+        document.reject(vec![("train.minibatches".into(), message)])?;
+    }
     let plan = Plan {
-        train: examples("train", train, Needs::Reference)?,
+        train,
         heldout: examples("heldout", only(!prefers, &data.heldout), Needs::Reference)?,
         demonstrations: examples("demonstrations", only(imitates, &data.demonstrations), Needs::Demonstration)?,
         preferences: pairs("preferences", only(prefers, &data.preferences))?,
@@ -90,6 +96,9 @@ impl Plan {
     /// Finds the model that the config names, where it names one.
     pub fn find_model(mut self) -> Result<Self> {
         if let Some(path) = &mut self.config.model.path {
+            if let Some(policy) = assets::policy_of_run(Path::new(path)) {
+                bail!("{path} is a run; its model is {}", policy.display());
+            }
             match assets::beside(&self.config_path, path) {
                 Some(found) => *path = found.to_string_lossy().into_owned(),
                 None => bail!("model {path} does not exist; a Hugging Face folder or a GGUF file is expected there"),

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use crate::RunError;
+use crate::{Disk, RunError};
 
 /// Writes a file so that a reader or a crash sees the old contents or the new, never a part: temporary
 /// name, sync, rename, sync of the folder.
@@ -15,6 +15,21 @@ pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), RunError> {
     write_synced(&temporary, contents)?;
     fs::rename(&temporary, path).map_err(RunError::io(path, "cannot rename into place"))?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes a file survive a crash of the machine. After a sync that failed for want of room, the system takes what was not
+/// written for written: the file is written anew then.
+pub fn sync_or_rewrite(path: &Path, disk: Disk) -> Result<(), RunError> {
+    let io = |e| RunError::io(path, "cannot write")(e);
+    let mut failed = false;
+    disk.write(|| {
+        if !failed {
+            let synced = File::open(path).and_then(|f| f.sync_all()).map_err(io);
+            failed = synced.is_err();
+            return synced.and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))));
+        }
+        write_atomic(path, &fs::read(path).map_err(io)?)
+    })
 }
 
 pub(crate) fn write_synced(path: &Path, contents: &[u8]) -> Result<(), RunError> {

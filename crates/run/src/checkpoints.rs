@@ -90,12 +90,13 @@ impl Checkpoints {
         }
     }
 
-    /// Removes all checkpoints but the newest `last` and those of the steps `best`. Gives the oldest of the newest.
+    /// Removes all checkpoints but the newest `last` and those of the steps `best`. Gives the oldest of the newest, where
+    /// there are as many.
     pub fn keep(&self, last: usize, best: &[u64]) -> Result<Option<u64>, RunError> {
         let steps = self.steps()?;
         let (old, newest) = steps.split_at(steps.len().saturating_sub(last.max(1)));
         old.iter().filter(|s| !best.contains(s)).try_for_each(|s| self.remove(*s))?;
-        Ok(newest.first().copied())
+        Ok(newest.first().copied().filter(|_| newest.len() >= last))
     }
 
     fn path(&self, step: u64) -> PathBuf {

@@ -3,6 +3,7 @@
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use crate::journal::has_steps;
 use crate::{Checkpoints, Disk, Events, Journal, Records, RunError, write_atomic};
 
 /// The name of the journal's file.
@@ -18,7 +19,7 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Opens a folder that holds no run yet, or one that a run left behind when `resume` is set. A run that ended
-    /// before its first checkpoint left nothing to lose: the folder is free.
+    /// before its first step left nothing to lose: the folder is free.
     pub fn open(path: &Path, resume: bool, disk: Disk) -> Result<Self, RunError> {
         if resume && !path.join("config.yaml").exists() {
             return Err(RunError::state(path, "holds no run to resume; start one without `--resume`"));
@@ -31,7 +32,7 @@ impl RunFolder {
             Err(TryLockError::WouldBlock) => return Err(RunError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(e)) => return Err(RunError::io(&lock_path, "cannot lock")(e)),
         }
-        if !resume && Checkpoints::new(path.join("checkpoints"), disk).any()? {
+        if !resume && (Checkpoints::new(path.join("checkpoints"), disk).any()? || has_steps(&path.join(JOURNAL))) {
             let message = "holds an earlier run; continue it with `--resume`, or choose another `run.folder`";
             return Err(RunError::state(path, message));
         }
@@ -86,6 +87,11 @@ impl RunFolder {
             }
         }
         Ok(())
+    }
+
+    /// Whether the journal needs a checkpoint to go on from: it no longer holds the first steps.
+    pub fn needs_checkpoint(&self) -> bool {
+        Journal::forgot(&self.path.join(JOURNAL))
     }
 
     /// The journal of the folder, of a run that continues after `done` steps.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::disk::Disk;
 use crate::{RunError, write_atomic};
@@ -18,11 +18,11 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     disk: Disk,
-    /// Entries of an earlier process, by step and kind.
-    entries: BTreeMap<(u64, String), Value>,
+    /// Entries of an earlier process, by step and kind, as they were written.
+    entries: BTreeMap<(u64, String), Box<RawValue>>,
 }
 
-/// The kind of the entry that says up to which step entries were forgotten.
+/// The kind of the entry that says before which step entries were forgotten.
 const FORGOTTEN: &str = "forgotten";
 
 impl Journal {
@@ -37,7 +37,8 @@ impl Journal {
         };
         let (mut entries, mut forgotten, mut whole) = (BTreeMap::new(), 0, 0);
         for line in bytes.split_inclusive(|b| *b == b'\n') {
-            let entry = line.ends_with(b"\n").then(|| serde_json::from_slice::<(u64, String, Value)>(line).ok());
+            let entry =
+                line.ends_with(b"\n").then(|| serde_json::from_slice::<(u64, String, Box<RawValue>)>(line).ok());
             let Some((step, kind, value)) = entry.flatten() else { break };
             whole += line.len();
             if kind == FORGOTTEN {
@@ -52,14 +53,21 @@ impl Journal {
         } else if whole < bytes.len() {
             disk.write(|| write_atomic(path, &bytes[..whole]))?;
         }
-        Ok(Self { path: path.to_owned(), file: append(path)?, disk, entries })
+        Ok(Self { path: path.to_owned(), file: disk.write(|| append(path))?, disk, entries })
     }
 
     /// What was recorded for a step, if anything was.
     pub fn recall<T: DeserializeOwned>(&mut self, step: u64, kind: &str) -> Result<Option<T>, RunError> {
         let Some(value) = self.entries.remove(&(step, kind.to_owned())) else { return Ok(None) };
         let unclear = |e| RunError::state(&self.path, format!("the entry `{kind}` of step {step} is not clear: {e}"));
-        serde_json::from_value(value).map(Some).map_err(unclear)
+        serde_json::from_str(value.get()).map(Some).map_err(unclear)
+    }
+
+    /// Whether entries of earlier steps than these were forgotten.
+    pub(crate) fn forgot(path: &Path) -> bool {
+        fs::read(path).is_ok_and(|bytes| {
+            bytes.split_inclusive(|b| *b == b'\n').any(|l| l.ends_with(REMARK) && step_of(l).is_some_and(|s| s > 0))
+        })
     }
 
     /// Whether anything was recorded for a step or a later one and not yet recalled.
@@ -75,17 +83,28 @@ impl Journal {
         append_then(&mut self.file, &self.path, self.disk, &line, File::sync_data)
     }
 
-    /// Forgets the entries of steps up to `done`: no checkpoint needs them any more.
+    /// What was recorded for a step, or what is made now and recorded before it is given.
+    pub fn once<T: Serialize + DeserializeOwned, E: From<RunError>>(
+        &mut self,
+        step: u64,
+        kind: &str,
+        make: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        if let Some(recorded) = self.recall(step, kind)? {
+            return Ok(recorded);
+        }
+        let made = make()?;
+        self.record(step, kind, &made)?;
+        Ok(made)
+    }
+
+    /// Forgets the entries of steps before `done`: no checkpoint needs them any more.
     pub fn forget(&mut self, done: u64) -> Result<(), RunError> {
         let bytes = fs::read(&self.path).map_err(RunError::io(&self.path, "cannot read"))?;
-        let later = |line: &&[u8]| {
-            let step = line.strip_prefix(b"[").and_then(|l| l.split(|b| *b == b',').next());
-            let step = step.and_then(|s| std::str::from_utf8(s).ok()).and_then(|s| s.parse::<u64>().ok());
-            step.is_none_or(|s| s > done)
-        };
         let mut kept = remark(done);
-        kept.extend(bytes.split_inclusive(|b| *b == b'\n').filter(later).flatten());
-        self.entries.retain(|(step, _), _| *step > done);
+        let needed = |line: &&[u8]| step_of(line).is_none_or(|s| s >= done) && !line.ends_with(REMARK);
+        kept.extend(bytes.split_inclusive(|b| *b == b'\n').filter(needed).flatten());
+        self.entries.retain(|(step, _), _| *step >= done);
         if kept != bytes {
             self.disk.write(|| write_atomic(&self.path, &kept))?;
             self.file = append(&self.path)?;
@@ -94,9 +113,22 @@ impl Journal {
     }
 }
 
-/// The line that says up to which step entries were forgotten.
+/// How the line ends that says before which step entries were forgotten.
+const REMARK: &[u8] = b",\"forgotten\",null]\n";
+
 fn remark(done: u64) -> Vec<u8> {
-    format!("[{done},\"{FORGOTTEN}\",null]\n").into_bytes()
+    [format!("[{done}").as_bytes(), REMARK].concat()
+}
+
+/// The step of a line.
+fn step_of(line: &[u8]) -> Option<u64> {
+    let step = line.strip_prefix(b"[")?.split(|b| *b == b',').next()?;
+    std::str::from_utf8(step).ok()?.parse().ok()
+}
+
+/// Whether a journal holds anything of a step that was taken.
+pub(crate) fn has_steps(path: &Path) -> bool {
+    fs::read(path).is_ok_and(|bytes| bytes.split(|b| *b == b'\n').any(|line| step_of(line).is_some_and(|s| s > 0)))
 }
 
 pub(crate) fn append(path: &Path) -> Result<File, RunError> {

@@ -15,7 +15,7 @@ mod journal;
 mod progress;
 mod records;
 
-pub use atomic::write_atomic;
+pub use atomic::{sync_or_rewrite, write_atomic};
 pub use checkpoints::{Checkpoint, Checkpoints, Files};
 pub use disk::Disk;
 pub use events::Events;

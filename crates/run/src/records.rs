@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::disk::Disk;
 use crate::journal::{append, append_whole};
-use crate::{RunError, write_atomic};
+use crate::{RunError, sync_or_rewrite, write_atomic};
 
 /// An open JSONL file.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl Records {
         if kept != text {
             disk.write(|| write_atomic(path, kept.as_bytes()))?;
         }
-        Ok(Self { path: path.to_owned(), file: append(path)?, disk })
+        Ok(Self { path: path.to_owned(), file: disk.write(|| append(path))?, disk })
     }
 
     /// The records that the file holds.
@@ -53,6 +53,6 @@ impl Records {
 
     /// Makes everything appended so far survive a crash of the machine.
     pub fn sync(&self) -> Result<(), RunError> {
-        self.disk.write(|| self.file.sync_all().map_err(RunError::io(&self.path, "cannot write")))
+        sync_or_rewrite(&self.path, self.disk)
     }
 }

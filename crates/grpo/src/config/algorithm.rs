@@ -309,7 +309,8 @@ pub enum CorrectionMode {
 pub struct Overlong {
     /// Whether they are left out of the loss; they stay in the baseline.
     pub filter: bool,
-    /// Length of the zone before `sampling.max_tokens` in which a penalty grows from 0 to −1; 0 is no penalty.
+    /// Length of the zone before `sampling.max_tokens` in which a penalty grows from 0 to −1; 0 is no penalty. Needs
+    /// `combine: sum_then_normalise`.
     pub soft_tokens: usize,
     /// Weight of the penalty, which counts as one more tool.
     #[schemars(range(min = 0))]

@@ -29,7 +29,7 @@ pub struct TrainConfig {
     /// Longest training time, in minutes; 0 is no limit. Sampling, scoring and training count.
     #[schemars(range(min = 0))]
     pub max_minutes: f64,
-    /// Most reply tokens that are drawn in all; 0 is no limit.
+    /// Reply tokens after which no further step begins; 0 is no limit.
     pub max_tokens: u64,
     /// `grpo`: prompts per step.
     #[schemars(range(min = 1))]

@@ -71,6 +71,15 @@ fn bad_data_is_named_by_file_and_line() {
     );
     refused(&with("{\"reference\":\"1\"}\n"), 2, &["mine.jsonl:1", "no `prompt`"]);
     refused(&with(""), 2, &["mine.jsonl", "empty"]);
+    let config = smoke(
+        folder.path(),
+        &[
+            ("train: datasets/digits/train.jsonl", "train: mine.jsonl"),
+            ("prompts: 16", "prompts: 16\n  minibatches: 4"),
+        ],
+    );
+    let uneven = with("{\"prompt\":\"1 + 1 =\",\"reference\":\"2\"}\n{\"prompt\":\"1 + 2 =\",\"reference\":\"3\"}\n");
+    refused(&uneven, 2, &["`train.minibatches`", "4 does not divide the 2 prompts"]);
     fs::remove_file(folder.path().join("mine.jsonl")).unwrap();
     refused(
         &run(folder.path(), &["train", "--config", &config]),

@@ -104,7 +104,7 @@ fn beside_an_adapter_the_reference_is_the_model_without_it() {
     bytes[last] ^= 0x10;
     fs::write(&weights, bytes).unwrap();
     let out = run(folder.path(), &["train", "--config", "lora.yaml", "--run", "lora", "--resume"]);
-    refused(&out, 1, &["other inputs", "`inputs.model` differs"]);
+    refused(&out, 2, &["other inputs", "`inputs.model` differs"]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::rewards_gone_wrong::with_verifier;
 use crate::training::metrics;
-use crate::{refused, run, smoke, text};
+use crate::{refused, run, smoke, starting_from, text, trained};
 
 /// Runs a job whose config is changed, and gives why it ended and after how many steps.
 fn ended(folder: &Path, config: &str, more: &[&str]) -> (String, usize) {
@@ -50,25 +50,54 @@ fn a_budget_of_tokens_ends_a_run_at_the_same_step_again() {
 
 #[test]
 fn a_budget_of_time_ends_a_run_at_the_same_step_again_and_can_be_raised() {
+    for (asynchronous, keep_last) in [(false, 2), (false, 1), (true, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let prompts = format!("prompts: 16\n  max_minutes: 0.02\n  asynchronous: {asynchronous}");
+        let every = format!("checkpoint_every: 4\n  keep_last: {keep_last}");
+        let config = smoke(
+            folder.path(),
+            &[("steps: 120", "steps: 20"), ("prompts: 16", prompts.as_str()), ("checkpoint_every: 10", every.as_str())],
+        );
+        let (why, steps) = ended(folder.path(), &config, &[]);
+        assert!(why.contains("`train.max_minutes` of 0.02"), "{why}");
+        assert!((1..300).contains(&steps));
+        let whole = weights(folder.path());
+        // Whatever the clock says now: the journal has where time was up, however often it is asked.
+        for again in 0..3 {
+            if again == 1 && keep_last == 2 {
+                lose_the_newest(folder.path());
+            }
+            assert_eq!(ended(folder.path(), &config, &["--resume"]), (why.clone(), steps));
+            assert!(whole == weights(folder.path()));
+        }
+        let (_, further) = ended(folder.path(), &config, &["--resume", "--minutes", "0.03"]);
+        assert!(further > steps, "{further} steps with more time, {steps} before");
+    }
+}
+
+#[test]
+fn a_model_in_the_runs_own_folder_and_steps_without_a_checkpoint_are_not_overwritten() {
     let folder = tempfile::tempdir().unwrap();
-    let config = smoke(
-        folder.path(),
-        &[
-            ("steps: 120", "steps: 20"),
-            ("prompts: 16", "prompts: 16\n  max_minutes: 0.02"),
-            ("_every: 10", "_every: 4"),
-        ],
-    );
-    let (why, steps) = ended(folder.path(), &config, &[]);
-    assert!(why.contains("`train.max_minutes` of 0.02"), "{why}");
-    assert!((1..300).contains(&steps));
+    let base = trained(folder.path());
+    let changes = [("steps: 120", "steps: 0"), ("train:\n  steps: 300", "train:\n  steps: 2")];
+    let config = starting_from(folder.path(), &base, &changes);
+    fs::remove_dir_all(folder.path().join("base/checkpoints")).unwrap();
+    fs::remove_file(folder.path().join("base/journal.jsonl")).unwrap();
+    let out = run(folder.path(), &["train", "--config", &config, "--run", "base"]);
+    refused(&out, 1, &["lies in the run's own folder", "--run"]);
+    assert!(folder.path().join(&base).join("model.safetensors").exists());
+    // What the journal has of steps is as good as a checkpoint.
+    assert!(run(folder.path(), &["train", "--config", &config, "--run", "run"]).status.success());
     let whole = weights(folder.path());
-    // Whatever the clock says now: the journal has where time was up.
-    lose_the_newest(folder.path());
-    assert_eq!(ended(folder.path(), &config, &["--resume"]), (why.clone(), steps));
-    assert!(whole == weights(folder.path()));
-    let (_, further) = ended(folder.path(), &config, &["--resume", "--minutes", "0.03"]);
-    assert!(further > steps, "{further} steps with more time, {steps} before");
+    fs::remove_dir_all(folder.path().join("run/checkpoints")).unwrap();
+    refused(
+        &run(folder.path(), &["train", "--config", &config, "--run", "run"]),
+        2,
+        &["holds an earlier run", "--resume"],
+    );
+    let out = run(folder.path(), &["train", "--config", &config, "--run", "run", "--resume"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(whole == weights(folder.path()), "the journal repeats what no checkpoint has");
 }
 
 #[test]

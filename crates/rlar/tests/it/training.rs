@@ -202,7 +202,7 @@ fn a_start_that_failed_leaves_the_folder_free() {
     let narrow = smoke(folder.path(), &[("positions: 32", "positions: 8")]);
     refused(
         &run(folder.path(), &["train", "--config", &narrow, "--run", "run"]),
-        1,
+        2,
         &["`train-00`", "room for 1 to 7"],
     );
     let long = serde_json::json!({ "id": "far", "prompt": "1 + ".repeat(99), "reference": "1" });
@@ -210,7 +210,7 @@ fn a_start_that_failed_leaves_the_folder_free() {
     let long = smoke(folder.path(), &[("train: datasets/digits/train.jsonl", "train: long.jsonl")]);
     refused(
         &run(folder.path(), &["train", "--config", &long, "--run", "run"]),
-        1,
+        2,
         &["example `far`", "room for 1 to 31"],
     );
     let right = short(folder.path());
@@ -226,14 +226,14 @@ fn a_folder_in_use_or_used_is_refused() {
     let config = short(folder.path());
     let mut child = start(folder.path(), &config, "run");
     wait_for(&mut child, &folder.path().join("run"), "metrics.jsonl", 1);
-    refused(&run(folder.path(), &["train", "--config", &config, "--run", "run"]), 1, &["in use by another run"]);
+    refused(&run(folder.path(), &["train", "--config", &config, "--run", "run"]), 2, &["in use by another run"]);
     child.kill().unwrap();
     child.wait().unwrap();
     refused(
         &run(folder.path(), &["train", "--config", &config, "--run", "run"]),
-        1,
+        2,
         &["holds an earlier run", "--resume"],
     );
     let other = ["train", "--config", config.as_str(), "--run", "run", "--resume", "--seed", "5"];
-    refused(&run(folder.path(), &other), 1, &["other inputs", "`seed` was 0 and is 5 now"]);
+    refused(&run(folder.path(), &other), 2, &["other inputs", "`seed` was 0 and is 5 now"]);
 }

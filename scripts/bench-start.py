@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""Seconds from the start of `rlar train` to its first recorded step: the smoke job from random weights, and from a policy on disk.
+
+    cargo build --release
+    scripts/bench-start.py [--rlar PATH] [--rounds 7]
+"""
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def first_record(rlar, folder, config, records):
+    run = folder / "timed"
+    shutil.rmtree(run, ignore_errors=True)
+    began = time.monotonic()
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([rlar, "train", "--config", config, "--run", run], cwd=folder, **quiet)
+    while not ((run / records).exists() and (run / records).stat().st_size):
+        if process.poll() is not None:
+            raise SystemExit(f"{config} ended before its first step")
+        time.sleep(0.002)
+    took = time.monotonic() - began
+    process.kill()
+    process.wait()
+    return took
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--rlar", default=ROOT / "target/release/rlar")
+    arguments.add_argument("--rounds", type=int, default=7)
+    chosen = arguments.parse_args()
+    smoke = (ROOT / "configs/smoke.yaml").read_text()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        subprocess.run([chosen.rlar, "train", "--config", "smoke.yaml", "--run", "base", "--steps", "1"], cwd=folder,
+                       check=True, capture_output=True)
+        head, rest = smoke.split("model:\n")
+        loaded = head + "model:\n  path: base/start\n" + "data:" + rest.split("data:", 1)[1]
+        (folder / "loaded.yaml").write_text(loaded.replace("steps: 120", "steps: 0"))
+        for title, config, records in [("from random weights, to the first warm-up step", "smoke.yaml", "warmup.jsonl"),
+                                       ("from a policy on disk, to the first GRPO step", "loaded.yaml", "metrics.jsonl")]:
+            times = [first_record(chosen.rlar, folder, config, records) for _ in range(chosen.rounds)]
+            print(f"{title}: median {statistics.median(times):.2f} s, {min(times):.2f} to {max(times):.2f}")
+
+
+if __name__ == "__main__":
+    main()
