@@ -10,6 +10,8 @@ mod builtin;
 mod card;
 mod fetch;
 mod library;
+pub mod math;
+pub mod metrics;
 mod orchestrator;
 mod outcome;
 

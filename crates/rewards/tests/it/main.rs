@@ -4,6 +4,9 @@
 #[path = "../../../data/tests/it/oracle.rs"]
 mod oracle;
 
+mod math;
+mod oracles;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

@@ -1,0 +1,428 @@
+//! Whether two answers are the same.
+
+// Rounded values are the same or they are not; bounds are met exactly.
+#![allow(clippy::float_cmp)]
+
+use super::expr::{Complex, Expr, Point, Relation, SAMPLES, Value};
+
+/// How strictly answers are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Decimals to which a number that was written with a decimal point counts.
+    pub places: i32,
+    /// Whether symbols must have the same names.
+    pub strict: bool,
+    /// Whether a relation in the reply may stand for a set in the reference; the other way round it always may.
+    pub sets_for_relations: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { places: 6, strict: true, sets_for_relations: false }
+    }
+}
+
+/// Members of a set and of a tuple that are compared with each other.
+const MOST_MEMBERS: usize = 200;
+
+impl Rules {
+    /// Whether a reply's answer is the reference's.
+    pub fn equal(self, reference: &Expr, reply: &Expr) -> bool {
+        let (reference, reply) = (branches(reference), branches(reply));
+        let renamed = if self.strict { None } else { renamed(&reply, &reference) };
+        self.same(&reference, renamed.as_ref().unwrap_or(&reply))
+    }
+
+    fn same(self, gold: &Expr, reply: &Expr) -> bool {
+        if gold == reply {
+            return true;
+        }
+        let (gold, reply) = (shortened(gold), shortened(reply));
+        let (gold, reply) = match (equation(&gold), equation(&reply)) {
+            (None, Some(sides)) => (gold.clone(), sides[sides.len() - 1].clone()),
+            (Some(sides), None) if only_symbols(&sides[0]) => (sides[sides.len() - 1].clone(), reply.clone()),
+            _ => (gold, reply),
+        };
+        if gold == reply {
+            return true;
+        }
+        match (&gold, &reply) {
+            (Expr::Chain(a, r), Expr::Chain(b, s)) => self.same_relations((a, r), (b, s)),
+            (Expr::Chain(..), other) if is_set(other) => same_members(&gold, other),
+            (other, Expr::Chain(..)) if is_set(other) && self.sets_for_relations => same_members(&reply, other),
+            (Expr::Chain(..), _) | (_, Expr::Chain(..)) => false,
+            (a, b) if is_set(a) || is_set(b) => self.same_sets(a, b),
+            (a, b) => match (text(a), text(b)) {
+                (Some((a, a_is_text)), Some((b, b_is_text))) if a_is_text || b_is_text => a == b,
+                _ => self.same_values(a, b),
+            },
+        }
+    }
+
+    fn same_relations(self, (a, r): (&[Expr], &[Relation]), (b, s): (&[Expr], &[Relation])) -> bool {
+        if r.len() != s.len() {
+            return false;
+        }
+        let n = r.len();
+        let straight = || (0..n).all(|i| self.same_relation((&a[i], r[i], &a[i + 1]), (&b[i], s[i], &b[i + 1])));
+        let turned = || {
+            (0..n).all(|i| {
+                let j = n - 1 - i;
+                self.same_relation((&a[i], r[i], &a[i + 1]), (&b[j + 1], s[j].flipped(), &b[j]))
+            })
+        };
+        straight() || turned()
+    }
+
+    fn same_relation(self, (a, r, b): (&Expr, Relation, &Expr), (c, s, d): (&Expr, Relation, &Expr)) -> bool {
+        if r == s && self.same(a, c) && self.same(b, d) {
+            return true;
+        }
+        // A multiple of one difference is the other; a negative one turns the relation round.
+        let difference = |x: &Expr, y: &Expr, i: u64| {
+            let (x, y) = (x.value(Point::Sample(i))?.scalar()?, y.value(Point::Sample(i))?.scalar()?);
+            Some(x - y).filter(|z| z.is_finite())
+        };
+        let mut factor: Option<Complex> = None;
+        let mut compared = 0;
+        for i in 0..SAMPLES {
+            let (Some(x), Some(y)) = (difference(a, b, i), difference(c, d, i)) else { continue };
+            if x.abs() < 1e-12 || y.abs() < 1e-12 {
+                return false;
+            }
+            let ratio = x / y;
+            if factor.is_some_and(|f| (f - ratio).abs() > 1e-7 * f.abs()) {
+                return false;
+            }
+            factor = Some(ratio);
+            compared += 1;
+        }
+        let has_symbols = !(a.symbols().is_empty() && b.symbols().is_empty());
+        match factor {
+            Some(f) if compared > 1 && has_symbols && f.im.abs() < 1e-9 => match r {
+                Relation::Equal | Relation::NotEqual => r == s,
+                _ => {
+                    if f.re > 0.0 {
+                        r == s
+                    } else {
+                        r == s.flipped()
+                    }
+                }
+            },
+            _ => false,
+        }
+    }
+
+    fn same_sets(self, a: &Expr, b: &Expr) -> bool {
+        match (a, b) {
+            (Expr::Tuple(left, x, right), Expr::Tuple(also_left, y, also_right)) => {
+                let closed_alike = x.len() != 2 || (left == also_left && right == also_right);
+                closed_alike && self.in_order(x, y)
+            }
+            (Expr::Set(x), Expr::Set(y)) => self.in_any_order(x, y),
+            // `{1, 3}` for `(1, 3)`, in the order in which it was written.
+            (Expr::Tuple(false, x, false), Expr::Set(y)) | (Expr::Set(x), Expr::Tuple(false, y, false)) => {
+                (x.len() > 1 && self.in_order(x, y))
+                    || matches!((a, b), (_, Expr::Tuple(..)) if self.in_any_order(x, std::slice::from_ref(b)))
+                    || matches!((a, b), (Expr::Tuple(..), _) if self.in_any_order(std::slice::from_ref(a), y))
+            }
+            (Expr::Union(x), Expr::Union(y)) if self.in_any_order(x, y) => true,
+            (Expr::Union(_), _) | (_, Expr::Union(_)) => same_members(a, b),
+            (Expr::Set(x), other) => !x.is_empty() && x.len() <= MOST_MEMBERS && x.iter().all(|x| self.same(x, other)),
+            (other, Expr::Set(y)) => !y.is_empty() && y.len() <= MOST_MEMBERS && y.iter().all(|y| self.same(other, y)),
+            _ => false,
+        }
+    }
+
+    fn in_order(self, a: &[Expr], b: &[Expr]) -> bool {
+        a.len() == b.len() && a.len() <= MOST_MEMBERS && a.iter().zip(b).all(|(a, b)| self.same(a, b))
+    }
+
+    fn in_any_order(self, a: &[Expr], b: &[Expr]) -> bool {
+        if a.len() > MOST_MEMBERS || b.len() > MOST_MEMBERS {
+            return false;
+        }
+        let distinct = |of: &[Expr]| -> Vec<Expr> {
+            let mut kept: Vec<Expr> = Vec::new();
+            for e in of {
+                if !kept.iter().any(|k| self.same(k, e)) {
+                    kept.push(e.clone());
+                }
+            }
+            kept
+        };
+        let (a, mut b) = (distinct(a), distinct(b));
+        a.len() == b.len()
+            && a.iter().all(|x| match b.iter().position(|y| self.same(x, y)) {
+                Some(at) => {
+                    b.swap_remove(at);
+                    true
+                }
+                None => false,
+            })
+    }
+
+    fn same_values(self, a: &Expr, b: &Expr) -> bool {
+        if let (Some(x), Some(y)) = (whole(a), whole(b)) {
+            return x == y;
+        }
+        if let (Expr::Matrix(x), Expr::Matrix(y)) = (a, b) {
+            let rows = x.len() == y.len() && x.len() <= MOST_MEMBERS;
+            if rows && x.iter().zip(y).all(|(x, y)| self.in_order(x, y)) {
+                return true;
+            }
+        }
+        let (symbols, also) = (a.symbols(), b.symbols());
+        if symbols.is_empty() && also.is_empty() {
+            let at = Point::Sample(0);
+            let (Some(x), Some(y)) = (a.value(at), b.value(at)) else { return false };
+            let rounded = [a, b].into_iter().any(|e| is_number(e) && e.is_rounded());
+            return alike(&x, &y, |x, y| if rounded { self.rounds_alike(x, y) } else { close(x, y, 1e-12) });
+        }
+        let mut compared = 0;
+        for sample in 0..SAMPLES {
+            let (Some(x), Some(y)) = (a.value(Point::Sample(sample)), b.value(Point::Sample(sample))) else {
+                return false;
+            };
+            if !x.0.iter().flatten().chain(y.0.iter().flatten()).all(|z| z.is_finite()) {
+                continue;
+            }
+            if !alike(&x, &y, |x, y| close(x, y, 1e-9)) {
+                return false;
+            }
+            compared += 1;
+        }
+        compared > 1
+    }
+
+    fn rounds_alike(self, x: Complex, y: Complex) -> bool {
+        let scale = 10f64.powi(self.places);
+        let part =
+            |x: f64, y: f64| x == y || (x * scale).round() == (y * scale).round() || (x - y).abs() <= 1e-14 * x.abs();
+        part(x.re, y.re) && part(x.im, y.im)
+    }
+}
+
+fn alike(x: &Value, y: &Value, same: impl Fn(Complex, Complex) -> bool) -> bool {
+    x.0.len() == y.0.len()
+        && x.0.iter().zip(&y.0).all(|(x, y)| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(*x, *y)))
+}
+
+fn close(x: Complex, y: Complex, tolerance: f64) -> bool {
+    let infinite = |x: Complex| x.im == 0.0 && x.re.is_infinite();
+    (infinite(x) && infinite(y) && x.re == y.re) || (x - y).abs() <= tolerance * (1e-3 + x.abs().max(y.abs()))
+}
+
+/// A whole number as its digits, with its sign; of a percentage, those before the sign: `9 %` answers as 9 does.
+fn whole(e: &Expr) -> Option<(bool, &str)> {
+    match e {
+        Expr::Number(n) if !n.digits.contains('.') && !n.rounded => Some((false, &n.digits)),
+        Expr::Negative(inner) => whole(inner).map(|(sign, digits)| (!sign && digits != "0", digits)),
+        Expr::Percent(inner) => whole(inner),
+        _ => None,
+    }
+}
+
+/// A number as it was written, with sign and percent.
+fn is_number(e: &Expr) -> bool {
+    match e {
+        Expr::Number(_) => true,
+        Expr::Negative(inner) | Expr::Percent(inner) => is_number(inner),
+        _ => false,
+    }
+}
+
+fn is_set(e: &Expr) -> bool {
+    matches!(e, Expr::Set(_) | Expr::Tuple(..) | Expr::Union(_))
+}
+
+/// The sides of a chain of equations.
+fn equation(e: &Expr) -> Option<&[Expr]> {
+    match e {
+        Expr::Chain(sides, relations) if relations.iter().all(|r| *r == Relation::Equal) => Some(sides),
+        _ => None,
+    }
+}
+
+/// Whether it consists of symbols alone, so that an equation with it names what the other side is.
+fn only_symbols(e: &Expr) -> bool {
+    match e {
+        Expr::Symbol(_) | Expr::E | Expr::I | Expr::Text(_) => true,
+        Expr::Number(_) | Expr::Negative(_) | Expr::Set(_) => false,
+        other => {
+            let parts = other.parts();
+            !parts.is_empty() && parts.into_iter().all(only_symbols)
+        }
+    }
+}
+
+/// `x = 1 + 1 = 2` is `x = 2`.
+fn shortened(e: &Expr) -> Expr {
+    match equation(e) {
+        Some([first, .., last]) if only_symbols(first) => {
+            Expr::Chain(vec![first.clone(), last.clone()], vec![Relation::Equal])
+        }
+        _ => e.clone(),
+    }
+}
+
+/// An answer with `±` as the set of what it stands for.
+fn branches(e: &Expr) -> Expr {
+    fn has(e: &Expr) -> bool {
+        let mut found = false;
+        e.visit(&mut |part| found |= matches!(part, Expr::PlusMinus(..)));
+        found
+    }
+    fn take(e: &Expr, upper: bool) -> Expr {
+        match e {
+            Expr::PlusMinus(a, b, plus) => {
+                let b = take(b, upper);
+                Expr::Sum(vec![take(a, upper), if *plus == upper { b } else { Expr::Negative(b.into()) }])
+            }
+            other => map(other, &|part| take(part, upper)),
+        }
+    }
+    match e {
+        Expr::Set(members) => {
+            let each = members.iter().flat_map(|m| match branches(m) {
+                Expr::Set(more) if has(m) => more,
+                other => vec![other],
+            });
+            Expr::Set(each.collect())
+        }
+        other if has(other) => Expr::Set(vec![take(other, true), take(other, false)]),
+        other => other.clone(),
+    }
+}
+
+/// The same with each part replaced.
+fn map(e: &Expr, f: &impl Fn(&Expr) -> Expr) -> Expr {
+    let one = |x: &Expr| Box::new(f(x));
+    let many = |x: &[Expr]| x.iter().map(f).collect::<Vec<_>>();
+    match e {
+        Expr::Negative(a) => Expr::Negative(one(a)),
+        Expr::Call(g, a) => Expr::Call(*g, one(a)),
+        Expr::Percent(a) => Expr::Percent(one(a)),
+        Expr::Sum(x) => Expr::Sum(many(x)),
+        Expr::Product(x) => Expr::Product(many(x)),
+        Expr::Set(x) => Expr::Set(many(x)),
+        Expr::Union(x) => Expr::Union(many(x)),
+        Expr::Tuple(l, x, r) => Expr::Tuple(*l, many(x), *r),
+        Expr::Chain(x, r) => Expr::Chain(many(x), r.clone()),
+        Expr::Quotient(a, b) => Expr::Quotient(one(a), one(b)),
+        Expr::Power(a, b) => Expr::Power(one(a), one(b)),
+        Expr::Root(a, b) => Expr::Root(one(a), one(b)),
+        Expr::Log(a, b) => Expr::Log(one(a), one(b)),
+        Expr::Binomial(a, b) => Expr::Binomial(one(a), one(b)),
+        Expr::PlusMinus(a, b, p) => Expr::PlusMinus(one(a), one(b), *p),
+        Expr::Matrix(rows) => Expr::Matrix(rows.iter().map(|row| many(row)).collect()),
+        leaf => leaf.clone(),
+    }
+}
+
+/// A reply with its symbols called as the reference's, by order; nothing where their numbers differ.
+fn renamed(reply: &Expr, reference: &Expr) -> Option<Expr> {
+    fn rename(e: &Expr, from: &[&str], to: &[&str]) -> Expr {
+        match e {
+            Expr::Symbol(name) => match from.iter().position(|f| f == name) {
+                Some(at) => Expr::Symbol(to[at].to_owned()),
+                None => e.clone(),
+            },
+            other => map(other, &|part| rename(part, from, to)),
+        }
+    }
+    let (own, others): (Vec<&str>, Vec<&str>) =
+        (reply.symbols().into_iter().collect(), reference.symbols().into_iter().collect());
+    (own.len() == others.len()).then(|| rename(reply, &own, &others))
+}
+
+/// What an answer of letters says, in lower case, and whether it was written as text.
+fn text(e: &Expr) -> Option<(String, bool)> {
+    let said = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    match e {
+        Expr::Text(t) => Some((said(t), true)),
+        Expr::Opaque(t) => Some((t.clone(), true)),
+        Expr::Symbol(name) => Some((said(name), false)),
+        Expr::E => Some(("e".into(), false)),
+        Expr::I => Some(("i".into(), false)),
+        Expr::Product(factors) => {
+            let parts = factors.iter().map(text).collect::<Option<Vec<_>>>()?;
+            let is_text = parts.iter().any(|(_, is_text)| *is_text);
+            Some((parts.into_iter().map(|(part, _)| part).collect(), is_text))
+        }
+        _ => None,
+    }
+}
+
+/// Whether two sets of real numbers, told by intervals, members or relations of one unknown, have the same members:
+/// decided at and around every bound that either names.
+fn same_members(a: &Expr, b: &Expr) -> bool {
+    let symbols: Vec<String> = a.symbols().into_iter().chain(b.symbols()).map(str::to_owned).collect();
+    if symbols.windows(2).any(|w| w[0] != w[1]) {
+        return false;
+    }
+    let unknown = symbols.first().map_or("", String::as_str);
+    let mut bounds = vec![0.0];
+    for side in [a, b] {
+        side.visit(&mut |part| {
+            let value =
+                part.symbols().is_empty().then(|| part.value(Point::Sample(0))).flatten().and_then(|v| v.scalar());
+            if let Some(v) = value.filter(|v| v.im == 0.0 && v.is_finite() && v.re.abs() < 1e9) {
+                bounds.extend([v.re, -v.re]);
+            }
+        });
+    }
+    bounds.sort_by(f64::total_cmp);
+    bounds.dedup();
+    bounds.truncate(64);
+    let mut points = vec![-1e12, 1e12];
+    for (i, v) in bounds.iter().enumerate() {
+        let near = 1e-6 * (1.0 + v.abs());
+        points.extend([*v, v - near, v + near]);
+        points.extend(bounds.get(i + 1).map(|next| f64::midpoint(*v, *next)));
+    }
+    points
+        .into_iter()
+        .all(|t| matches!((contains(a, unknown, t), contains(b, unknown, t)), (Some(x), Some(y)) if x == y))
+}
+
+fn contains(e: &Expr, unknown: &str, t: f64) -> Option<bool> {
+    let at = |e: &Expr| e.value(Point::One(unknown, t))?.scalar().filter(|z| z.im.abs() < 1e-12).map(|z| z.re);
+    Some(match e {
+        Expr::Tuple(left, ends, right) => {
+            let [from, to] = &ends[..] else { return None };
+            let (from, to) = (at(from)?, at(to)?);
+            (if *left { t >= from } else { t > from }) && (if *right { t <= to } else { t < to })
+        }
+        Expr::Set(members) => {
+            let mut any = false;
+            for m in members {
+                any |= at(m)? == t;
+            }
+            any
+        }
+        Expr::Union(parts) => {
+            let mut any = false;
+            for part in parts {
+                any |= contains(part, unknown, t)?;
+            }
+            any
+        }
+        Expr::Chain(sides, relations) => {
+            let values = sides.iter().map(at).collect::<Option<Vec<f64>>>()?;
+            // Around a bound, differences are smaller than a relation's own tolerance allows.
+            relations.iter().zip(values.windows(2)).all(|(r, v)| {
+                let d = v[0] - v[1];
+                match r {
+                    Relation::Equal => d == 0.0,
+                    Relation::NotEqual => d != 0.0,
+                    Relation::Less => d < 0.0,
+                    Relation::LessEqual => d <= 0.0,
+                    Relation::Greater => d > 0.0,
+                    Relation::GreaterEqual => d >= 0.0,
+                }
+            })
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,407 @@
+//! From LaTeX, or what people write in its place, to tokens.
+
+/// A piece of a formula.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Token {
+    /// Digits with at most one point.
+    Number(String),
+    Letter(char),
+    /// A command's name, or a word that stands for one.
+    Command(String),
+    /// A single character that is an operator or a bracket.
+    Mark(char),
+    /// What stands in `\text{…}`.
+    Text(String),
+    /// The start and the end of an environment.
+    Begin(String),
+    End(String),
+    /// `\\`, the end of a row.
+    Row,
+}
+
+/// Commands for looks, which say nothing.
+const LOOKS: &[&str] = &[
+    "left",
+    "right",
+    "big",
+    "Big",
+    "bigg",
+    "Bigg",
+    "bigl",
+    "bigr",
+    "Bigl",
+    "Bigr",
+    "displaystyle",
+    "textstyle",
+    "limits",
+    "quad",
+    "qquad",
+    "hfill",
+    "hspace",
+    "vspace",
+    "mathstrut",
+    "nolimits",
+    "middle",
+    "phantom",
+    "cr",
+    "hline",
+    "color",
+    "degree",
+    "degrees",
+    "circ",
+    "dots",
+    "ldots",
+    "cdots",
+    "dotsb",
+    "dotsc",
+    "dotsm",
+];
+
+/// Commands whose argument is text.
+const TEXTS: &[&str] =
+    &["text", "textbf", "textit", "textrm", "textnormal", "mbox", "hbox", "textsf", "texttt", "emph"];
+
+/// Commands that say only how their argument looks.
+const STYLES: &[&str] = &[
+    "mathrm",
+    "mathbf",
+    "mathit",
+    "mathsf",
+    "boldsymbol",
+    "bm",
+    "mathcal",
+    "boxed",
+    "fbox",
+    "underline",
+    "overline",
+    "operatorname",
+    "vec",
+    "hat",
+    "bar",
+    "tilde",
+    "widehat",
+    "overrightarrow",
+    "mathbb",
+    "bold",
+    "rm",
+    "bf",
+    "it",
+];
+
+/// Words that are read whole outside of commands.
+const WORDS: &[(&str, &str)] = &[
+    ("percentage", "%"),
+    ("percent", "%"),
+    ("pct", "%"),
+    ("infinity", "infty"),
+    ("infty", "infty"),
+    ("arcsin", "arcsin"),
+    ("arccos", "arccos"),
+    ("arctan", "arctan"),
+    ("sqrt", "sqrt"),
+    ("sinh", "sinh"),
+    ("cosh", "cosh"),
+    ("tanh", "tanh"),
+    ("sin", "sin"),
+    ("cos", "cos"),
+    ("tan", "tan"),
+    ("cot", "cot"),
+    ("sec", "sec"),
+    ("csc", "csc"),
+    ("log", "log"),
+    ("ln", "ln"),
+    ("exp", "exp"),
+    ("and", "and"),
+    ("inf", "infty"),
+    ("pi", "pi"),
+    ("or", "or"),
+];
+
+/// Whether a command's name is known here or in the parser, so that a doubled backslash before it is a slip.
+fn is_known(name: &str) -> bool {
+    const OTHERS: &[&str] = &[
+        "frac", "dfrac", "tfrac", "cfrac", "sqrt", "binom", "pi", "infty", "cdot", "times", "div", "le", "leq", "ge",
+        "geq", "lt", "gt", "ne", "neq", "in", "cup", "cap", "pm", "mp", "sin", "cos", "tan", "log", "ln", "theta",
+        "alpha", "beta", "begin", "end", "approx",
+    ];
+    LOOKS.contains(&name) || TEXTS.contains(&name) || STYLES.contains(&name) || OTHERS.contains(&name)
+}
+
+struct Lexer<'a> {
+    text: &'a [char],
+    at: usize,
+    tokens: Vec<Token>,
+    has_rows: bool,
+}
+
+/// The tokens of a formula.
+pub fn tokens(text: &str) -> Vec<Token> {
+    let chars: Vec<char> = text.chars().collect();
+    let has_rows = text.contains("\\begin");
+    let mut lexer = Lexer { text: &chars, at: 0, tokens: Vec::new(), has_rows };
+    while lexer.at < chars.len() {
+        lexer.next();
+    }
+    lexer.tokens
+}
+
+impl Lexer<'_> {
+    fn peek(&self, ahead: usize) -> Option<char> {
+        self.text.get(self.at + ahead).copied()
+    }
+
+    fn starts(&self, word: &str) -> bool {
+        word.chars().enumerate().all(|(i, c)| self.peek(i) == Some(c))
+    }
+
+    fn mark(&mut self, c: char, width: usize) {
+        self.tokens.push(Token::Mark(c));
+        self.at += width;
+    }
+
+    fn command(&mut self, name: &str, width: usize) {
+        self.tokens.push(Token::Command(name.to_owned()));
+        self.at += width;
+    }
+
+    fn next(&mut self) {
+        let Some(c) = self.peek(0) else { return };
+        match c {
+            '\\' => self.backslash(),
+            _ if c.is_ascii_digit() => self.number(),
+            '.' if self.peek(1).is_some_and(|d| d.is_ascii_digit()) => self.number(),
+            '<' | '>' | '!' if self.peek(1) == Some('=') => {
+                let name = match c {
+                    '<' => "le",
+                    '>' => "ge",
+                    _ => "ne",
+                };
+                self.command(name, 2);
+            }
+            '*' if self.peek(1) == Some('*') => self.mark('^', 2),
+            '+' if self.peek(1) == Some('-') => self.command("pm", 2),
+            '≤' | '⩽' => self.command("le", 1),
+            '≥' | '⩾' => self.command("ge", 1),
+            '≠' => self.command("ne", 1),
+            '≈' => self.command("approx", 1),
+            '∈' => self.command("in", 1),
+            '∪' => self.command("cup", 1),
+            '∩' => self.command("cap", 1),
+            '∞' => self.command("infty", 1),
+            '±' => self.command("pm", 1),
+            '∓' => self.command("mp", 1),
+            '√' => self.command("sqrt", 1),
+            'π' => self.command("pi", 1),
+            '×' | '·' | '∙' | '⋅' => self.mark('*', 1),
+            '÷' => self.mark('/', 1),
+            '−' | '–' => self.mark('-', 1),
+            '²' => self.tokens_of(&[Token::Mark('^'), Token::Number("2".into())], 1),
+            '³' => self.tokens_of(&[Token::Mark('^'), Token::Number("3".into())], 1),
+            '\u{ac}'.. if c.is_alphabetic() => {
+                self.tokens.push(Token::Letter(c));
+                self.at += 1;
+            }
+            _ if c.is_ascii_alphabetic() => self.letters(),
+            '+' | '-' | '*' | '/' | '^' | '_' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '=' | '<' | '>' | ','
+            | ';' | ':' | '!' | '%' | '&' | '\'' => self.mark(c, 1),
+            // Spaces, currency, degrees, full stops and whatever else says nothing.
+            _ => self.at += 1,
+        }
+    }
+
+    fn tokens_of(&mut self, tokens: &[Token], width: usize) {
+        self.tokens.extend_from_slice(tokens);
+        self.at += width;
+    }
+
+    /// Digits with decimals; thousands that are set apart by `{,}`, by `,\!`, or outside of brackets by commas.
+    fn number(&mut self) {
+        let mut digits = String::new();
+        self.digits(&mut digits);
+        let in_brackets = self.depth() > 0;
+        let three = |from: usize| {
+            (0..3).all(|i| self.text.get(from + i).is_some_and(char::is_ascii_digit))
+                && !self.text.get(from + 3).is_some_and(char::is_ascii_digit)
+        };
+        let mut groups = Vec::new();
+        let mut at = self.at;
+        if (1..=3).contains(&digits.len()) {
+            loop {
+                let rest: String = self.text[at..].iter().take(5).collect();
+                let width = if rest.starts_with("{,}") {
+                    3
+                } else if rest.starts_with(",\\!") {
+                    3 + rest.chars().skip(3).take_while(|c| *c == ' ').count()
+                } else if rest.starts_with(',') && !in_brackets && !digits.starts_with('0') {
+                    1
+                } else {
+                    break;
+                };
+                if !three(at + width) {
+                    break;
+                }
+                groups.push(at + width);
+                at += width + 3;
+            }
+        }
+        for from in groups {
+            digits.extend(&self.text[from..from + 3]);
+            self.at = from + 3;
+        }
+        if self.peek(0) == Some('.') && self.peek(1).is_some_and(|d| d.is_ascii_digit()) {
+            digits.push('.');
+            self.at += 1;
+            self.digits(&mut digits);
+        }
+        if digits.starts_with('.') {
+            digits.insert(0, '0');
+        }
+        self.tokens.push(Token::Number(digits));
+    }
+
+    fn digits(&mut self, into: &mut String) {
+        while let Some(d) = self.peek(0).filter(char::is_ascii_digit) {
+            into.push(d);
+            self.at += 1;
+        }
+    }
+
+    /// Brackets that are open.
+    fn depth(&self) -> usize {
+        let open = self.tokens.iter().filter(|t| matches!(t, Token::Mark('(' | '[' | '{')) || is(t, "{")).count();
+        let closed = self.tokens.iter().filter(|t| matches!(t, Token::Mark(')' | ']' | '}')) || is(t, "}")).count();
+        open.saturating_sub(closed)
+    }
+
+    fn letters(&mut self) {
+        for (word, command) in WORDS {
+            // `or` and `and` stand between answers even without spaces; others end where letters end.
+            let ends = |l: &Self| !l.peek(word.len()).is_some_and(|c| c.is_ascii_alphabetic());
+            let begins = |l: &Self| l.at == 0 || !l.text[l.at - 1].is_ascii_alphabetic();
+            if self.starts(word) && ends(self) && begins(self) {
+                match *command {
+                    "%" => self.mark('%', word.len()),
+                    name => self.command(name, word.len()),
+                }
+                return;
+            }
+        }
+        let run: String = self.text[self.at..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
+        // `11or7`, `)or(`: an answer follows directly.
+        if run == "or" || run == "and" {
+            self.command(&run.clone(), run.len());
+            return;
+        }
+        if let Some(c) = self.peek(0) {
+            self.tokens.push(Token::Letter(c));
+            self.at += 1;
+        }
+    }
+
+    fn backslash(&mut self) {
+        let Some(next) = self.peek(1) else {
+            self.at += 1;
+            return;
+        };
+        if next == '\\' {
+            let name: String = self.text[self.at + 2..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
+            if !self.has_rows && is_known(&name) {
+                // A backslash that was escaped once too often.
+                self.at += 1;
+                return;
+            }
+            self.tokens.push(Token::Row);
+            self.at += 2;
+            return;
+        }
+        if !next.is_ascii_alphabetic() {
+            match next {
+                '{' | '}' | '|' => self.command(&next.to_string(), 2),
+                '%' => self.mark('%', 2),
+                // Spaces, currency and brackets of environments.
+                _ => self.at += 2,
+            }
+            return;
+        }
+        let name: String = self.text[self.at + 1..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
+        self.at += 1 + name.len();
+        let name = name.as_str();
+        if LOOKS.contains(&name) {
+            self.empty_script(name);
+        } else if TEXTS.contains(&name) {
+            let text = self.braced();
+            self.text(&text);
+        } else if STYLES.contains(&name) {
+            // The argument in its braces is read as what it is.
+        } else if name == "begin" || name == "end" {
+            let environment = self.braced();
+            if environment == "array" && name == "begin" {
+                self.braced();
+            }
+            self.tokens.push(if name == "begin" { Token::Begin(environment) } else { Token::End(environment) });
+        } else {
+            self.command(name, 0);
+        }
+    }
+
+    /// `^\circ` and `^{\circ}` say nothing once their sign is gone.
+    fn empty_script(&mut self, name: &str) {
+        if !matches!(name, "circ" | "degree" | "degrees") {
+            return;
+        }
+        match &self.tokens[..] {
+            [.., Token::Mark('^')] => {
+                self.tokens.pop();
+            }
+            [.., Token::Mark('^'), Token::Mark('{')] if self.peek(0) == Some('}') => {
+                self.tokens.truncate(self.tokens.len() - 2);
+                self.at += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// What stands in text: a word between answers, a percent sign, a formula's part or a text.
+    fn text(&mut self, text: &str) {
+        let inner = text.trim().trim_matches([',', '.']).trim();
+        match inner.to_lowercase().as_str() {
+            "" => {}
+            "and" | "or" | "y" | "et" => self.command("and", 0),
+            "percent" | "%" | "\\%" | "pct" => self.mark('%', 0),
+            "e" | "i" | "π" if inner.len() == 1 => {
+                self.tokens.push(Token::Letter(inner.chars().next().unwrap_or('e')));
+            }
+            _ => self.tokens.push(Token::Text(inner.to_owned())),
+        }
+    }
+
+    /// The contents of the braces that follow, without them; a single character where there are none.
+    fn braced(&mut self) -> String {
+        while self.peek(0) == Some(' ') {
+            self.at += 1;
+        }
+        if self.peek(0) != Some('{') {
+            let Some(c) = self.peek(0) else { return String::new() };
+            self.at += 1;
+            return c.to_string();
+        }
+        let (mut depth, start) = (0, self.at + 1);
+        while let Some(c) = self.peek(0) {
+            self.at += 1;
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 {
+                return self.text[start..self.at - 1].iter().collect();
+            }
+        }
+        self.text[start.min(self.text.len())..].iter().collect()
+    }
+}
+
+/// Whether a token is the command of this name.
+pub fn is(token: &Token, name: &str) -> bool {
+    matches!(token, Token::Command(n) if n == name)
+}

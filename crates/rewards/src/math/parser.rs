@@ -1,0 +1,646 @@
+//! From tokens to an answer.
+
+use super::expr::{Expr, Function, Number, Relation};
+use super::lexer::{Token, is, tokens};
+
+/// Longest formula that is read, in bytes, and how deep its parts may nest.
+const LONGEST: usize = 4000;
+const DEEPEST: usize = 60;
+
+/// The answer that a formula is; nothing where it is none.
+pub fn parse(text: &str) -> Option<Expr> {
+    if text.len() > LONGEST {
+        return None;
+    }
+    let tokens = tokens(text);
+    let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
+    let answer = parser.answer()?;
+    (parser.at == tokens.len()).then_some(answer)
+}
+
+struct Parser<'a> {
+    tokens: &'a [Token],
+    at: usize,
+    depth: usize,
+}
+
+fn one(mut items: Vec<Expr>, many: impl FnOnce(Vec<Expr>) -> Expr) -> Option<Expr> {
+    match items.len() {
+        0 => None,
+        1 => items.pop(),
+        _ => Some(many(items)),
+    }
+}
+
+/// Members of a set; sets among them are dissolved.
+fn set(items: Vec<Expr>) -> Expr {
+    let mut members = Vec::new();
+    for item in items {
+        match item {
+            Expr::Set(more) => members.extend(more),
+            other => members.push(other),
+        }
+    }
+    Expr::Set(members)
+}
+
+impl Parser<'_> {
+    fn peek(&self) -> Option<&Token> {
+        self.tokens.get(self.at)
+    }
+
+    fn sees(&self, mark: char) -> bool {
+        self.peek() == Some(&Token::Mark(mark))
+    }
+
+    fn takes(&mut self, mark: char) -> bool {
+        let sees = self.sees(mark);
+        self.at += usize::from(sees);
+        sees
+    }
+
+    fn sees_command(&self, names: &[&str]) -> bool {
+        self.peek().is_some_and(|t| names.iter().any(|name| is(t, name)))
+    }
+
+    fn takes_command(&mut self, names: &[&str]) -> bool {
+        let sees = self.sees_command(names);
+        self.at += usize::from(sees);
+        sees
+    }
+
+    /// Deeper by one; nothing when that is too deep.
+    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        if self.depth >= DEEPEST {
+            return None;
+        }
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Groups apart by `;`, whose members are apart by `,`, `and`, `or`.
+    fn answer(&mut self) -> Option<Expr> {
+        let mut groups = vec![self.list()?];
+        while self.takes(';') {
+            if self.peek().is_none() {
+                break;
+            }
+            groups.push(self.list()?);
+        }
+        if groups.len() == 1 {
+            return one(groups.pop()?, set);
+        }
+        let group = |items: Vec<Expr>| one(items, |items| Expr::Tuple(false, items, false));
+        Some(set(groups.into_iter().map(group).collect::<Option<_>>()?))
+    }
+
+    fn list(&mut self) -> Option<Vec<Expr>> {
+        let mut items = Vec::new();
+        loop {
+            while self.takes(',') || self.takes_command(&["and", "or"]) {}
+            if self.ends() {
+                break;
+            }
+            items.push(self.deeper(Self::chain)?);
+            if !(self.sees(',') || self.sees_command(&["and", "or"])) {
+                break;
+            }
+        }
+        Some(items)
+    }
+
+    fn ends(&self) -> bool {
+        match self.peek() {
+            None | Some(Token::Mark(')' | ']' | '}' | ';' | '&') | Token::End(_) | Token::Row) => true,
+            Some(token) => is(token, "}"),
+        }
+    }
+
+    fn relation(&mut self) -> Option<Relation> {
+        let relation = match self.peek()? {
+            Token::Mark('=') => Relation::Equal,
+            Token::Mark('<') => Relation::Less,
+            Token::Mark('>') => Relation::Greater,
+            Token::Command(name) => match name.as_str() {
+                "le" | "leq" | "leqslant" => Relation::LessEqual,
+                "ge" | "geq" | "geqslant" => Relation::GreaterEqual,
+                "lt" => Relation::Less,
+                "gt" => Relation::Greater,
+                "ne" | "neq" => Relation::NotEqual,
+                "approx" | "equiv" | "simeq" => Relation::Equal,
+                _ => return None,
+            },
+            _ => return None,
+        };
+        self.at += 1;
+        // `\not=` was read before.
+        Some(relation)
+    }
+
+    fn chain(&mut self) -> Option<Expr> {
+        let approximated = |p: &Self| p.sees_command(&["approx", "simeq"]);
+        // `= 5`, as in a table of equations.
+        while self.sees('=') || self.sees('&') {
+            self.at += 1;
+        }
+        let mut sides = vec![self.union()?];
+        let mut relations = Vec::new();
+        loop {
+            if self.sees('&') {
+                self.at += 1;
+            }
+            if self.takes_command(&["in"]) {
+                // What is in a set is told by the set.
+                let of = self.union()?;
+                sides = vec![of];
+                relations.clear();
+                continue;
+            }
+            // What follows an approximation says the same with less.
+            if approximated(self) && !relations.is_empty() {
+                self.at += 1;
+                self.union()?;
+                continue;
+            }
+            let Some(relation) = self.relation() else { break };
+            sides.push(self.union()?);
+            relations.push(relation);
+        }
+        if relations.is_empty() { sides.pop() } else { Some(Expr::Chain(sides, relations)) }
+    }
+
+    fn union(&mut self) -> Option<Expr> {
+        let mut parts = vec![self.sum()?];
+        while self.takes_command(&["cup"]) || (is_set(parts.last()) && self.takes_letter('U')) {
+            parts.push(self.sum()?);
+        }
+        one(parts, Expr::Union)
+    }
+
+    fn takes_letter(&mut self, letter: char) -> bool {
+        let sees = self.peek() == Some(&Token::Letter(letter));
+        self.at += usize::from(sees);
+        sees
+    }
+
+    fn sum(&mut self) -> Option<Expr> {
+        let mut terms: Vec<Expr> = Vec::new();
+        loop {
+            let mut negative = false;
+            let mut signed = None;
+            loop {
+                if self.takes('+') {
+                } else if self.takes('-') {
+                    negative = !negative;
+                } else if self.takes_command(&["pm"]) {
+                    signed = Some(true);
+                } else if self.takes_command(&["mp"]) {
+                    signed = Some(false);
+                } else {
+                    break;
+                }
+            }
+            let term = self.product()?;
+            let term = if negative { Expr::Negative(Box::new(term)) } else { term };
+            if let Some(plus) = signed {
+                let before = one(std::mem::take(&mut terms), Expr::Sum).unwrap_or_else(|| zero().clone());
+                terms.push(Expr::PlusMinus(Box::new(before), Box::new(term), plus));
+            } else {
+                terms.push(term);
+            }
+            if !(self.sees('+') || self.sees('-') || self.sees_command(&["pm", "mp"])) {
+                return one(terms, Expr::Sum);
+            }
+        }
+    }
+
+    fn product(&mut self) -> Option<Expr> {
+        let mut factors = vec![self.factor()?];
+        loop {
+            if self.takes('*') || self.takes_command(&["cdot", "times", "ast", "bullet"]) {
+                let factor = self.signed_factor()?;
+                factors.push(factor);
+            } else if self.takes('/') || self.takes(':') || self.takes_command(&["div"]) {
+                let divisor = self.signed_factor()?;
+                let product = one(std::mem::take(&mut factors), Expr::Product)?;
+                factors.push(Expr::Quotient(Box::new(product), Box::new(divisor)));
+            } else if let Some(Token::Text(text)) = self.peek() {
+                // A unit, with its power; not where the text is all there is.
+                let text = text.clone();
+                self.at += 1;
+                if self.takes('^') {
+                    self.factor()?;
+                }
+                if self.takes('/') {
+                    self.factor()?;
+                }
+                if factors.iter().all(|f| matches!(f, Expr::Symbol(_))) {
+                    factors.push(Expr::Text(text));
+                }
+            } else if self.starts_factor() {
+                let mixed = self.mixed(&factors);
+                let factor = self.factor()?;
+                if mixed {
+                    let whole = factors.pop()?;
+                    factors.push(Expr::Sum(vec![whole, factor]));
+                } else {
+                    factors.push(factor);
+                }
+            } else {
+                return one(factors, Expr::Product);
+            }
+        }
+    }
+
+    fn signed_factor(&mut self) -> Option<Expr> {
+        if self.takes('-') {
+            return Some(Expr::Negative(Box::new(self.deeper(Self::signed_factor)?)));
+        }
+        self.takes('+');
+        self.factor()
+    }
+
+    /// Whether a whole number stands before a fraction of digits: a mixed number.
+    fn mixed(&self, factors: &[Expr]) -> bool {
+        let whole = matches!(factors, [Expr::Number(n)] if !n.digits.contains('.'));
+        let fraction = self.sees_command(&["frac", "dfrac", "tfrac", "cfrac"]);
+        let digits = |from: usize| match &self.tokens[self.at + from..] {
+            [Token::Mark('{'), Token::Number(_), Token::Mark('}'), ..] => Some(3),
+            [Token::Number(_), ..] => Some(1),
+            _ => None,
+        };
+        whole && fraction && self.at + 1 < self.tokens.len() && digits(1).is_some_and(|n| digits(1 + n).is_some())
+    }
+
+    fn starts_factor(&self) -> bool {
+        match self.peek() {
+            Some(Token::Number(_) | Token::Letter(_) | Token::Begin(_) | Token::Mark('(' | '[' | '{')) => true,
+            Some(Token::Mark('|')) => self.depth_of_bars() == 0,
+            Some(Token::Command(name)) => !matches!(
+                name.as_str(),
+                "and"
+                    | "or"
+                    | "in"
+                    | "cup"
+                    | "cap"
+                    | "pm"
+                    | "mp"
+                    | "cdot"
+                    | "times"
+                    | "div"
+                    | "le"
+                    | "leq"
+                    | "leqslant"
+                    | "ge"
+                    | "geq"
+                    | "geqslant"
+                    | "lt"
+                    | "gt"
+                    | "ne"
+                    | "neq"
+                    | "approx"
+                    | "equiv"
+                    | "simeq"
+                    | "}"
+                    | "rbrace"
+                    | "rvert"
+                    | "rfloor"
+                    | "rceil"
+                    | "rangle"
+                    | "|"
+            ),
+            _ => false,
+        }
+    }
+
+    /// Bars that are open before here: the next one closes, then.
+    fn depth_of_bars(&self) -> usize {
+        self.tokens[..self.at].iter().filter(|t| **t == Token::Mark('|')).count() % 2
+    }
+
+    fn factor(&mut self) -> Option<Expr> {
+        let mut base = self.deeper(Self::atom)?;
+        loop {
+            if self.takes('^') {
+                let power = self.deeper(Self::script)?;
+                base = Expr::Power(Box::new(base), Box::new(power));
+            } else if self.sees('!') {
+                self.at += 1;
+                base = Expr::Call(Function::Factorial, Box::new(base));
+            } else if self.takes('%') {
+                base = Expr::Percent(Box::new(base));
+            } else if self.takes('_') {
+                let below = self.deeper(Self::script_text)?;
+                base = match base {
+                    Expr::Symbol(name) => Expr::Symbol(format!("{name}_{below}")),
+                    Expr::Number(n) => Expr::Symbol(format!("{}_{below}", n.digits)),
+                    _ => return None,
+                };
+            } else if self.takes('\'') {
+                base = match base {
+                    Expr::Symbol(name) => Expr::Symbol(format!("{name}'")),
+                    other => other,
+                };
+            } else {
+                return Some(base);
+            }
+        }
+    }
+
+    /// An exponent: a braced formula, or one token.
+    fn script(&mut self) -> Option<Expr> {
+        if self.takes('-') {
+            return Some(Expr::Negative(Box::new(self.deeper(Self::script)?)));
+        }
+        self.argument()
+    }
+
+    /// A subscript as it is written.
+    fn script_text(&mut self) -> Option<String> {
+        if !self.takes('{') {
+            self.at += 1;
+            return self.tokens.get(self.at - 1).map(written);
+        }
+        let (mut depth, mut text) = (1, String::new());
+        while let Some(token) = self.tokens.get(self.at) {
+            self.at += 1;
+            depth += i32::from(*token == Token::Mark('{')) - i32::from(*token == Token::Mark('}'));
+            if depth == 0 {
+                return Some(text);
+            }
+            text += &written(token);
+        }
+        None
+    }
+
+    /// The argument of a command: braced, or one token, of a number its first digit.
+    fn argument(&mut self) -> Option<Expr> {
+        if self.sees('{') {
+            return self.deeper(Self::atom);
+        }
+        self.deeper(Self::atom)
+    }
+
+    /// Two arguments as in `\frac12`, where each is a digit.
+    fn two_arguments(&mut self) -> Option<(Expr, Expr)> {
+        if let Some(Token::Number(digits)) = self.peek() {
+            let digits = digits.clone();
+            self.at += 1;
+            let number = |s: &str| Expr::Number(Number::new(s));
+            if digits.len() > 1 && !digits.contains('.') {
+                let (first, second) = digits.split_at(1);
+                let (second, rest) = second.split_at(1);
+                if !rest.is_empty() {
+                    return None;
+                }
+                return Some((number(first), number(second)));
+            }
+            return Some((number(&digits), self.argument()?));
+        }
+        let first = self.argument()?;
+        // `\frac{1}23`: only the first digit belongs to it, which nobody means.
+        Some((first, self.argument()?))
+    }
+
+    fn atom(&mut self) -> Option<Expr> {
+        let token = self.peek()?.clone();
+        self.at += 1;
+        match token {
+            Token::Number(digits) => Some(Expr::Number(Number::new(&digits))),
+            Token::Letter('e') => Some(Expr::E),
+            Token::Letter('i') => Some(Expr::I),
+            Token::Letter(c) => Some(self.letter(c)),
+            Token::Text(text) => {
+                // `\text{Area} = 5`
+                Some(Expr::Text(text))
+            }
+            Token::Mark('(') => self.bracketed(false),
+            Token::Mark('[') => self.bracketed(true),
+            Token::Mark('{') => {
+                let items = self.items()?;
+                self.takes('}').then_some(())?;
+                if items.is_empty() {
+                    // An empty group is nothing; what follows counts.
+                    return if self.starts_factor() { self.atom() } else { None };
+                }
+                one(items, set)
+            }
+            Token::Mark('|') => {
+                let inner = self.sum()?;
+                self.takes('|').then_some(Expr::Call(Function::Abs, Box::new(inner)))
+            }
+            Token::Mark('-') => Some(Expr::Negative(Box::new(self.factor()?))),
+            Token::Mark('+') => self.factor(),
+            Token::Begin(name) => self.environment(&name),
+            Token::Command(name) => self.command(&name),
+            _ => None,
+        }
+    }
+
+    /// A symbol, or a function of a single symbol, which is one too.
+    fn letter(&mut self, c: char) -> Expr {
+        if matches!(c, 'f' | 'g' | 'h' | 'F' | 'G' | 'H' | 'P' | 'Q' | 'W')
+            && let [Token::Mark('('), inner @ (Token::Letter(_) | Token::Number(_)), Token::Mark(')'), ..] =
+                &self.tokens[self.at..]
+        {
+            self.at += 3;
+            return Expr::Symbol(format!("{c}({})", written(inner)));
+        }
+        Expr::Symbol(c.to_string())
+    }
+
+    /// Members between brackets, apart by `,` or `;`.
+    fn items(&mut self) -> Option<Vec<Expr>> {
+        let mut items = self.list()?;
+        while self.takes(';') {
+            items.extend(self.list()?);
+        }
+        Some(items)
+    }
+
+    fn bracketed(&mut self, closed: bool) -> Option<Expr> {
+        let mut items = self.items()?;
+        let closes = if self.takes(')') {
+            false
+        } else if self.takes(']') {
+            true
+        } else {
+            return None;
+        };
+        if items.len() == 1 && closed == closes {
+            items.pop()
+        } else {
+            (!items.is_empty()).then_some(Expr::Tuple(closed, items, closes))
+        }
+    }
+
+    fn environment(&mut self, name: &str) -> Option<Expr> {
+        let mut rows = vec![Vec::new()];
+        loop {
+            if self.sees('&') || self.peek() == Some(&Token::Row) {
+                let ends_row = !self.sees('&');
+                self.at += 1;
+                if ends_row {
+                    rows.push(Vec::new());
+                }
+                continue;
+            }
+            if let Some(Token::End(_)) = self.peek() {
+                self.at += 1;
+                break;
+            }
+            self.peek()?;
+            let cell = one(self.list()?, set)?;
+            rows.last_mut()?.push(cell);
+        }
+        rows.retain(|row| !row.is_empty());
+        match name {
+            "pmatrix" | "bmatrix" | "matrix" | "Bmatrix" | "array" | "smallmatrix" => Some(Expr::Matrix(rows)),
+            "vmatrix" => None,
+            _ => rows.pop()?.pop(),
+        }
+    }
+
+    fn command(&mut self, name: &str) -> Option<Expr> {
+        let function = match name {
+            "sin" => Function::Sin,
+            "cos" => Function::Cos,
+            "tan" | "tg" => Function::Tan,
+            "cot" | "ctg" => Function::Cot,
+            "sec" => Function::Sec,
+            "csc" => Function::Csc,
+            "arcsin" => Function::Arcsin,
+            "arccos" => Function::Arccos,
+            "arctan" | "arctg" => Function::Arctan,
+            "sinh" => Function::Sinh,
+            "cosh" => Function::Cosh,
+            "tanh" => Function::Tanh,
+            "ln" => Function::Ln,
+            _ => return self.other_command(name),
+        };
+        if self.takes('^') {
+            let power = self.deeper(Self::script)?;
+            let value = Expr::Call(function, Box::new(self.function_argument()?));
+            if power == Expr::Negative(Box::new(Expr::Number(Number::new("1")))) {
+                return match function {
+                    Function::Sin => inverse(Function::Arcsin, value),
+                    Function::Cos => inverse(Function::Arccos, value),
+                    Function::Tan => inverse(Function::Arctan, value),
+                    _ => None,
+                };
+            }
+            return Some(Expr::Power(Box::new(value), Box::new(power)));
+        }
+        Some(Expr::Call(function, Box::new(self.function_argument()?)))
+    }
+
+    /// What a function without brackets is applied to: factors up to the next sign or function.
+    fn function_argument(&mut self) -> Option<Expr> {
+        if self.sees('(') || self.sees('{') || self.sees('[') {
+            return self.factor();
+        }
+        let mut factors = vec![self.signed_factor()?];
+        while matches!(self.peek(), Some(Token::Number(_) | Token::Letter(_)))
+            || self.sees_command(&["pi", "frac", "theta"])
+        {
+            factors.push(self.factor()?);
+        }
+        if self.takes('/') {
+            let below = self.factor()?;
+            let above = one(std::mem::take(&mut factors), Expr::Product)?;
+            factors.push(Expr::Quotient(Box::new(above), Box::new(below)));
+        }
+        one(factors, Expr::Product)
+    }
+
+    fn other_command(&mut self, name: &str) -> Option<Expr> {
+        match name {
+            "frac" | "dfrac" | "tfrac" | "cfrac" => {
+                let (above, below) = self.deeper(Self::two_arguments)?;
+                Some(Expr::Quotient(Box::new(above), Box::new(below)))
+            }
+            "binom" | "dbinom" | "tbinom" => {
+                let (above, below) = self.deeper(Self::two_arguments)?;
+                Some(Expr::Binomial(Box::new(above), Box::new(below)))
+            }
+            "sqrt" => {
+                let mut index = Expr::Number(Number::new("2"));
+                if self.takes('[') {
+                    index = self.deeper(Self::sum)?;
+                    self.takes(']').then_some(())?;
+                }
+                let of = self.argument()?;
+                Some(Expr::Root(Box::new(index), Box::new(of)))
+            }
+            "log" | "lg" => {
+                let mut base = Expr::Number(Number::new("10"));
+                if name == "log" && !self.sees('_') {
+                    base = Expr::E;
+                }
+                if self.takes('_') {
+                    base = self.deeper(Self::script)?;
+                }
+                let of = self.function_argument()?;
+                Some(Expr::Log(Box::new(base), Box::new(of)))
+            }
+            "exp" => {
+                let of = self.function_argument()?;
+                Some(Expr::Power(Box::new(Expr::E), Box::new(of)))
+            }
+            "pi" => Some(Expr::Pi),
+            "infty" => Some(Expr::Infinity),
+            "imath" => Some(Expr::I),
+            "{" | "lbrace" => {
+                let items = self.items()?;
+                self.takes_command(&["}", "rbrace"]).then(|| set(items))
+            }
+            "emptyset" | "varnothing" => Some(Expr::Set(Vec::new())),
+            "lvert" | "|" | "vert" => {
+                let inner = self.sum()?;
+                self.takes_command(&["rvert", "|", "vert"]).then_some(Expr::Call(Function::Abs, Box::new(inner)))
+            }
+            "lfloor" => {
+                let inner = self.sum()?;
+                self.takes_command(&["rfloor"]).then_some(Expr::Call(Function::Floor, Box::new(inner)))
+            }
+            "lceil" => {
+                let inner = self.sum()?;
+                self.takes_command(&["rceil"]).then_some(Expr::Call(Function::Ceil, Box::new(inner)))
+            }
+            "langle" => {
+                let items = self.items()?;
+                self.takes_command(&["rangle"]).then_some(Expr::Tuple(false, items, false))
+            }
+            "sum" | "prod" | "int" | "lim" | "max" | "min" | "det" => None,
+            // A Greek letter or a sign of one's own.
+            _ => Some(Expr::Symbol(format!("\\{name}"))),
+        }
+    }
+}
+
+fn inverse(function: Function, value: Expr) -> Option<Expr> {
+    match value {
+        Expr::Call(_, of) => Some(Expr::Call(function, of)),
+        _ => None,
+    }
+}
+
+fn is_set(e: Option<&Expr>) -> bool {
+    matches!(e, Some(Expr::Tuple(..) | Expr::Set(_) | Expr::Union(_)))
+}
+
+fn zero() -> Expr {
+    Expr::Number(Number::new("0"))
+}
+
+fn written(token: &Token) -> String {
+    match token {
+        Token::Number(n) => n.clone(),
+        Token::Letter(c) | Token::Mark(c) => c.to_string(),
+        Token::Command(n) => format!("\\{n}"),
+        Token::Text(t) | Token::Begin(t) | Token::End(t) => t.clone(),
+        Token::Row => String::new(),
+    }
+}

@@ -1,0 +1,26 @@
+//! Published metrics of a text beside references, to the digit of their reference implementations.
+
+pub mod bleu;
+pub mod chrf;
+pub mod rouge;
+pub mod ter;
+mod tokenize;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+pub use tokenize::Tokenizer;
+
+/// How often each run of `n` items occurs.
+fn ngrams<T: Eq + Hash>(items: &[T], n: usize) -> HashMap<&[T], usize> {
+    let mut counts = HashMap::new();
+    for gram in items.windows(n) {
+        *counts.entry(gram).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// How many of the counted are in both.
+fn shared<K: Eq + Hash>(a: &HashMap<K, usize>, b: &HashMap<K, usize>) -> usize {
+    a.iter().map(|(gram, n)| (*n).min(b.get(gram).copied().unwrap_or(0))).sum()
+}

@@ -1,0 +1,88 @@
+//! How BLEU cuts a line into tokens.
+
+/// A tokenizer of sacrebleu.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tokenizer {
+    /// `13a`, that of mteval and WMT.
+    Mteval13a,
+    /// `zh`: every Chinese character is a token, the rest as `13a`.
+    Chinese,
+    /// Every character is a token.
+    Characters,
+    /// What stands between spaces.
+    Spaces,
+}
+
+impl Tokenizer {
+    /// The tokens of a line.
+    pub fn tokens(self, line: &str) -> Vec<String> {
+        let split = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+        let line = line.trim_end();
+        match self {
+            Self::Spaces => split(line),
+            Self::Characters => line.chars().filter(|c| !c.is_whitespace()).map(String::from).collect(),
+            Self::Mteval13a => {
+                let mut line = line.replace("<skipped>", "").replace("-\n", "").replace('\n', " ");
+                if line.contains('&') {
+                    for (name, sign) in [("&quot;", "\""), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")] {
+                        line = line.replace(name, sign);
+                    }
+                }
+                split(&western(&format!(" {line} ")))
+            }
+            Self::Chinese => {
+                let mut spread = String::with_capacity(2 * line.len());
+                for c in line.trim().chars() {
+                    if is_chinese(c) {
+                        spread.extend([' ', c, ' ']);
+                    } else {
+                        spread.push(c);
+                    }
+                }
+                split(&western(&spread))
+            }
+        }
+    }
+}
+
+/// Spaces around punctuation: all of it at first, then full stops and commas that do not stand between digits, then a dash
+/// after a digit.
+fn western(line: &str) -> String {
+    let punctuation = |c: char| matches!(c, '{'..='~' | '['..='`' | ' '..='&' | '('..='+' | ':'..='@' | '/');
+    let mut spread = Vec::with_capacity(2 * line.len());
+    for c in line.chars() {
+        if punctuation(c) { spread.extend([' ', c, ' ']) } else { spread.push(c) }
+    }
+    let stop = |c: char| matches!(c, '.' | ',');
+    let digit = |c: char| c.is_ascii_digit();
+    let line = pairs(&spread, |a, b| (!digit(a) && stop(b)).then_some([a, ' ', b, ' ']));
+    let line = pairs(&line, |a, b| (stop(a) && !digit(b)).then_some([' ', a, ' ', b]));
+    pairs(&line, |a, b| (digit(a) && b == '-').then_some([a, ' ', b, ' '])).into_iter().collect()
+}
+
+/// Replaces pairs of neighbours, from left to right; what was replaced is not looked at again.
+fn pairs(line: &[char], replace: impl Fn(char, char) -> Option<[char; 4]>) -> Vec<char> {
+    let mut out = Vec::with_capacity(2 * line.len());
+    let mut at = 0;
+    while at < line.len() {
+        if let Some(replaced) = line.get(at + 1).and_then(|next| replace(line[at], *next)) {
+            out.extend(replaced);
+            at += 2;
+        } else {
+            out.push(line[at]);
+            at += 1;
+        }
+    }
+    out
+}
+
+/// What sacrebleu takes for Chinese. Two of its ranges are written as strings of two characters, which makes punctuation
+/// from U+2001 on count: so it does here.
+fn is_chinese(c: char) -> bool {
+    matches!(c,
+        '\u{3400}'..='\u{4db5}' | '\u{4e00}'..='\u{9fa5}' | '\u{9fa6}'..='\u{9fbb}' | '\u{f900}'..='\u{fa2d}'
+        | '\u{fa30}'..='\u{fa6a}' | '\u{fa70}'..='\u{fad9}' | '\u{2001}'..='\u{2a6d}' | '\u{2f81}'..='\u{2fa1}'
+        | '\u{ff00}'..='\u{ffef}' | '\u{2e80}'..='\u{2eff}' | '\u{3000}'..='\u{303f}' | '\u{31c0}'..='\u{31ef}'
+        | '\u{2f00}'..='\u{2fdf}' | '\u{2ff0}'..='\u{2fff}' | '\u{3100}'..='\u{312f}' | '\u{31a0}'..='\u{31bf}'
+        | '\u{fe10}'..='\u{fe1f}' | '\u{fe30}'..='\u{fe4f}' | '\u{3200}'..='\u{32ff}' | '\u{3300}'..='\u{33ff}')
+}
