@@ -9,11 +9,13 @@ mod agent;
 mod builtin;
 mod card;
 mod fetch;
+pub mod ifeval;
 mod library;
 pub mod math;
 pub mod metrics;
 mod orchestrator;
 mod outcome;
+mod sentences;
 
 pub use agent::{Assignment, BuiltinAgent, Choice};
 pub use card::{Kind, Role, ToolCard};

@@ -1,8 +1,10 @@
 //! Metrics and mathematical equivalence beside the recorded answers of reference implementations.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
+use rlar_rewards::ifeval;
 use rlar_rewards::math::{Rules, equivalent};
 use rlar_rewards::metrics::chrf::Words;
 use rlar_rewards::metrics::{Tokenizer, bleu, chrf, rouge, ter};
@@ -153,5 +155,32 @@ fn the_answers_of_math_500_are_found_in_its_solutions_and_in_no_other() {
         if !equivalent(other, answer, Rules::default()) {
             assert!(!equivalent(solution, other, Rules::default()), "{other:?} in {solution:?}");
         }
+    }
+}
+
+#[test]
+fn instructions_are_checked_as_recorded() {
+    let Some(prompts) = rows("data/ifeval/input_data.jsonl") else { return };
+    let by_prompt: BTreeMap<&str, &Value> = prompts.iter().map(|r| (r["prompt"].as_str().unwrap(), r)).collect();
+    for mode in ["strict", "loose"] {
+        let file = format!("data/ifeval/m_ifeval_Qwen__Qwen2.5-0.5B-Instruct-GPTQ-Int4__eval_results_{mode}.jsonl");
+        let (mut right, mut all, mut differ) = (0, 0, BTreeMap::<String, usize>::new());
+        for row in rows(&file).unwrap() {
+            // One recorded prompt is not among the published ones.
+            let Some(asked) = by_prompt.get(row["prompt"].as_str().unwrap()) else { continue };
+            for (i, id) in row["instruction_id_list"].as_array().unwrap().iter().enumerate() {
+                let (id, arguments, reply) =
+                    (id.as_str().unwrap(), &asked["kwargs"][i], row["response"].as_str().unwrap());
+                let check = if mode == "loose" { ifeval::follows_loosely } else { ifeval::follows };
+                let got = check(id, arguments, reply).unwrap();
+                all += 1;
+                right += usize::from(Some(got) == row["follow_instruction_list"][i].as_bool());
+                if Some(got) != row["follow_instruction_list"][i].as_bool() {
+                    *differ.entry(id.to_owned()).or_default() += 1;
+                }
+            }
+        }
+        println!("{mode}: {right} of {all}; differing: {differ:?}");
+        assert!(all > 800 && right as f64 >= 0.99 * f64::from(all), "{right} of {all}: {differ:?}");
     }
 }
