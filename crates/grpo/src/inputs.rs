@@ -41,12 +41,12 @@ pub fn same_inputs(run: &RunFolder, job: &Job, resumed: bool) -> Result<(), Trai
             None => Ok(()),
         };
     }
-    if let Some(model) = job.config.model.path.as_ref().and_then(|p| Path::new(p).canonicalize().ok()) {
-        if run.path().canonicalize().is_ok_and(|own| model.starts_with(own)) {
-            let message = "the model to start from lies in the run's own folder, which the run writes anew; choose another \
-                           `run.folder` (`--run`)";
-            return Err(TrainError::Checkpoint { path: model, message: message.into() });
-        }
+    let model = job.config.model.path.as_ref().and_then(|p| Path::new(p).canonicalize().ok());
+    let own = run.path().canonicalize().ok();
+    if let Some(model) = model.filter(|m| own.is_some_and(|own| m.starts_with(own))) {
+        let message = "the model to start from lies in the run's own folder, which the run writes anew; choose another \
+                       `run.folder` (`--run`)";
+        return Err(TrainError::Checkpoint { path: model, message: message.into() });
     }
     run.write("inputs.json", &serde_json::to_vec_pretty(&inputs)?)?;
     let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;

@@ -6,7 +6,7 @@ use rlar_data::Example;
 use rlar_eval::prompt_tokens;
 use rlar_policy::chat::local_seconds;
 use rlar_policy::{Decoder, Moments, Policy, PolicyError, Tokenizer, device_in, free_memory};
-use rlar_rewards::{Assignment, RewardError};
+use rlar_rewards::{Assignment, RewardError, Status};
 use rlar_run::{Disk, Progress, RunFolder};
 
 use crate::config::{Config, Estimator, KlEstimator, Method};
@@ -177,6 +177,12 @@ pub fn assign(run: &RunFolder, job: &mut Job, resumed: bool) -> Result<(), Train
         if job.config.algorithm.advantage == Estimator::MaxRl && card.range[0] < 0.0 && asked() {
             let message = format!("scores from {} on, and `max_rl` needs scores of at least 0", card.range[0]);
             return Err(RewardError::Tool { tool: card.name.clone(), message }.into());
+        }
+        if asked() && library.admission(&card.name).is_none_or(|a| a.status == Status::Refused) {
+            let name = &card.name;
+            tracing::warn!(
+                "tool `{name}` was not admitted: what provokes its failures is not known; see `rlar rewards admit`"
+            );
         }
         run.write_folder(&format!("library/{}", card.name), &library.files(&card.name))?;
     }

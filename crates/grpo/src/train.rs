@@ -17,7 +17,9 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     let run = RunFolder::open(Path::new(&job.config.run.folder), job.resume, disk(&job.config))?;
     let (begin, notes) = Begin::of(&run, &job)?;
     same_inputs(&run, &job, begin.is_resumed())?;
-    notes.iter().for_each(|note| bar(&job, "", 0, 0).say(note));
+    for note in notes {
+        bar(&job, "", 0, 0).say(&note);
+    }
     threads(&run, begin.ledger())?;
     assign(&run, &mut job, begin.is_resumed())?;
     let report = match job.config.train.method {

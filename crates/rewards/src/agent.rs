@@ -33,6 +33,7 @@ pub struct Assignment {
 enum Task {
     Expression,
     WordProblem,
+    Mathematics,
     ShortAnswer,
     Text,
 }
@@ -58,6 +59,8 @@ impl Task {
             (Self::Expression, "the reference is a number and the question an expression".into())
         } else if numeric {
             (Self::WordProblem, "the reference is a number and the question is in words".into())
+        } else if reference.contains(['\\', '^', '$']) {
+            (Self::Mathematics, "the reference is a formula".into())
         } else if reference.split_whitespace().count() <= 5 {
             (Self::ShortAnswer, "the reference is a few words".into())
         } else {
@@ -70,6 +73,7 @@ impl Task {
         match self {
             Self::Expression => &["expressions"],
             Self::WordProblem => &["word problems"],
+            Self::Mathematics => &["mathematics"],
             Self::ShortAnswer => &["short answers"],
             Self::Text => &["question answering", "summarisation", "translation"],
         }
@@ -89,10 +93,9 @@ impl BuiltinAgent {
     ) -> Result<Assignment, RewardError> {
         let unassigned = |message: String| RewardError::Unassigned { example: example.id.clone(), message };
         let (task, feature) = Task::of(example).map_err(unassigned)?;
-        let suits = |card: &&ToolCard| {
-            card.role != Role::Constraint && card.tasks.iter().any(|t| task.names().contains(&t.as_str()))
-        };
-        let card = cards.into_iter().find(suits).ok_or_else(|| {
+        let cards: Vec<&ToolCard> = cards.filter(|c| c.role != Role::Constraint).collect();
+        let suits = |name: &&str| cards.iter().find(|c| c.tasks.iter().any(|t| t == name));
+        let card = task.names().iter().find_map(suits).ok_or_else(|| {
             unassigned(format!("no tool of the library names any of its tasks: {}", task.names().join(", ")))
         })?;
         Ok(Assignment {

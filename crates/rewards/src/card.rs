@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
+use crate::builtin::builtin;
 
 /// How a tool is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -30,6 +31,25 @@ pub enum Role {
     Constraint,
 }
 
+/// A reply made for a tool's admission.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// The reply.
+    pub reply: String,
+    /// Whether it is a good one.
+    pub good: bool,
+    /// The prompt that it answers.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prompt: String,
+    /// The reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Further columns of the example.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub columns: serde_json::Map<String, serde_json::Value>,
+}
+
 /// A tool's card.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -46,6 +66,9 @@ pub struct ToolCard {
     pub tasks: Vec<String>,
     /// Whether it abstains from examples without a reference.
     pub needs_reference: bool,
+    /// Whether a reply must be the answer alone: admission does not put answers into sentences, then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub bare: bool,
     /// Lowest and highest score.
     pub range: [f64; 2],
     /// Verifiers: the Python function `f(prompt, candidate_response, reference_response) -> float`.
@@ -57,11 +80,25 @@ pub struct ToolCard {
     /// Verifiers: packages that the file imports; `rewards.packages` must allow them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<String>,
+    /// Builtins: the part of rlar, where it is not called as the tool is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builtin: Option<String>,
+    /// Builtins: their settings.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Made cases, for admission: replies that the tool must score high, and such that it must score low.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<Case>,
     /// Where it comes from.
     pub origin: String,
 }
 
 impl ToolCard {
+    /// The part of rlar that a card of kind `builtin` names.
+    pub fn builtin(&self) -> &str {
+        self.builtin.as_deref().unwrap_or(&self.name)
+    }
+
     /// Parses and checks a card; the path is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, RewardError> {
         let schema = schemars::schema_for!(Self).to_value();
@@ -82,6 +119,11 @@ impl ToolCard {
                 problems
                     .push(("kind".to_owned(), "a verifier needs `function`, and `file` in its own folder".to_owned()));
             }
+        }
+        if card.kind == Kind::Builtin
+            && let Err(why) = builtin(card.builtin(), &card.settings)
+        {
+            problems.push(("kind".to_owned(), why));
         }
         document.reject(problems)?;
         Ok(card)

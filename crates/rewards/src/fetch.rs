@@ -9,6 +9,7 @@ use rlar_data::Example;
 use rlar_run::write_atomic;
 use rlar_sandbox::Limits;
 
+use crate::admission::{Status, examine};
 use crate::agent::BuiltinAgent;
 use crate::library::Library;
 use crate::{Orchestrator, RewardError};
@@ -44,7 +45,20 @@ pub fn fetch_rewards(folder: &Path, examples: &[Example], sources: &[String]) ->
     let wanted: BTreeSet<&String> = chosen.keys().collect();
     let mut orchestrator = Orchestrator::new(library, Limits::default());
     for name in wanted {
-        orchestrator.open(name)?;
+        let identity = orchestrator.library().identity(name).unwrap_or_default();
+        let known = orchestrator.library().admission(name).is_some();
+        let tool = orchestrator.open(name)?;
+        if !known {
+            let admission = examine(tool, identity, examples)?;
+            if admission.status == Status::Refused {
+                let why: Vec<String> = admission.failed().map(|p| format!("{}: {}", p.name, p.evidence)).collect();
+                return Err(RewardError::tool(
+                    name,
+                    format!("was refused; it does not show that it {}", why.join("; ")),
+                ));
+            }
+            orchestrator.admit(name, admission);
+        }
         write_tool(folder, name, orchestrator.library())?;
     }
     let library = orchestrator.library();
@@ -87,5 +101,5 @@ fn fetch_card(library: &mut Library, address: &str) -> Result<(), RewardError> {
         }
         None => String::new(),
     };
-    library.add(Path::new(address), text, source)
+    library.add(Path::new(address), text, source, None)
 }

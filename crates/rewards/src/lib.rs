@@ -1,26 +1,32 @@
 //! The agent reward orchestrator: which tool scores which prompt, and what it says.
 //!
-//! A [`ToolCard`] describes a tool; a [`Library`] is a folder of them that a person can read. The
+//! A [`ToolCard`] describes a tool; a [`Library`] is a folder of them that a person can read; before a tool is trusted the
+//! court [`examine`]s it. The
 //! [`BuiltinAgent`] chooses tools for an example, with a reason: an [`Assignment`]. The [`Orchestrator`]
 //! assigns and scores; every score is an [`Outcome`], and a failure is never a number.
 //! [`fetch_rewards`] fills a library for the tasks of a data set.
 
+mod admission;
 mod agent;
+mod asks;
 mod builtin;
 mod card;
 mod fetch;
+mod hacks;
 pub mod ifeval;
 mod library;
 pub mod math;
 pub mod metrics;
 mod orchestrator;
 mod outcome;
+mod ranking;
 mod sentences;
 
+pub use admission::{Admission, Probe, Status, examine, probes_for};
 pub use agent::{Assignment, BuiltinAgent, Choice};
-pub use card::{Kind, Role, ToolCard};
+pub use card::{Case, Kind, Role, ToolCard};
 pub use fetch::{Fetched, fetch_rewards};
-pub use library::{Library, Tool};
+pub use library::{ADMISSION, Library, Tool};
 pub use orchestrator::{Orchestrator, Scores};
 pub use outcome::{Failure, Outcome};
 

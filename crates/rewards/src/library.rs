@@ -4,22 +4,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use include_dir::{Dir, include_dir};
 use rlar_data::{Completion, Example};
 use rlar_run::sha256;
 use rlar_sandbox::{Call, Limits, Over, Packages, Sandbox, SandboxError, Verdict, Verifier};
 
+use crate::admission::{Admission, Status};
 use crate::builtin::{Builtin, builtin};
 use crate::card::{Kind, ToolCard};
 use crate::{Failure, Outcome, RewardError};
 
-/// The curated tools: card, and source where there is one.
-const CURATED: [(&str, &str); 5] = [
-    (include_str!("../library/last_number/tool.yaml"), include_str!("../library/last_number/verifier.py")),
-    (include_str!("../library/numeric_match/tool.yaml"), ""),
-    (include_str!("../library/exact_match/tool.yaml"), ""),
-    (include_str!("../library/token_f1/tool.yaml"), ""),
-    (include_str!("../library/brevity/tool.yaml"), ""),
-];
+/// The curated tools.
+static CURATED: Dir = include_dir!("$CARGO_MANIFEST_DIR/library");
+
+/// The file with a tool's admission, in its folder.
+pub const ADMISSION: &str = "admission.json";
 
 /// Tools by name.
 #[derive(Clone, Debug, Default)]
@@ -32,14 +31,20 @@ struct Entry {
     card: ToolCard,
     text: String,
     source: String,
+    admission: Option<Admission>,
 }
 
 impl Library {
     /// The tools that come with rlar.
     pub fn curated() -> Result<Self, RewardError> {
         let mut library = Self::default();
-        for (text, source) in CURATED {
-            library.add(Path::new("curated/tool.yaml"), text.to_owned(), source.to_owned())?;
+        for folder in CURATED.dirs() {
+            let read = |name: &str| CURATED.get_file(folder.path().join(name)).and_then(|f| f.contents_utf8());
+            let path = Path::new("curated").join(folder.path()).join("tool.yaml");
+            let text = read("tool.yaml").unwrap_or_default();
+            let file = ToolCard::parse(&path, text)?.file;
+            let source = file.as_deref().and_then(read).unwrap_or_default();
+            library.add(&path, text.to_owned(), source.to_owned(), read(ADMISSION))?;
         }
         Ok(library)
     }
@@ -60,18 +65,31 @@ impl Library {
                 }
                 None => String::new(),
             };
-            library.add(&path, text, source)?;
+            let admission = match fs::read_to_string(folder.join(ADMISSION)) {
+                Ok(text) => Some(text),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+                Err(e) => return Err(RewardError::io(&folder.join(ADMISSION))(e)),
+            };
+            library.add(&path, text, source, admission.as_deref())?;
         }
         Ok(library)
     }
 
-    pub(crate) fn add(&mut self, path: &Path, text: String, source: String) -> Result<(), RewardError> {
+    pub(crate) fn add(
+        &mut self,
+        path: &Path,
+        text: String,
+        source: String,
+        admission: Option<&str>,
+    ) -> Result<(), RewardError> {
         let card = ToolCard::parse(path, &text)?;
-        if card.kind == Kind::Builtin && builtin(&card.name).is_none() {
-            return Err(RewardError::tool(&card.name, "its card says `builtin`, but rlar has no such builtin"));
-        }
+        let unclear = |e: serde_json::Error| {
+            let message = format!("its {ADMISSION} is not clear ({e}); admit it again: `rlar rewards admit`");
+            RewardError::tool(&card.name, message)
+        };
+        let admission = admission.map(serde_json::from_str::<Admission>).transpose().map_err(unclear)?;
         let name = card.name.clone();
-        if self.entries.insert(name.clone(), Entry { card, text, source }).is_some() {
+        if self.entries.insert(name.clone(), Entry { card, text, source, admission }).is_some() {
             return Err(RewardError::tool(&name, "the library holds two tools of this name"));
         }
         Ok(())
@@ -90,11 +108,26 @@ impl Library {
         Some(digest)
     }
 
+    /// What the court said of a tool as it is now; nothing where it was not asked, or the tool was changed since.
+    pub fn admission(&self, name: &str) -> Option<&Admission> {
+        let admission = self.entries.get(name)?.admission.as_ref()?;
+        (self.identity(name).as_ref() == Some(&admission.identity)).then_some(admission)
+    }
+
+    /// Keeps what the court said of a tool.
+    pub fn set_admission(&mut self, name: &str, admission: Admission) {
+        if let Some(entry) = self.entries.get_mut(name) {
+            entry.admission = Some(admission);
+        }
+    }
+
     /// Files of a tool: name in its folder, and contents.
     pub fn files(&self, name: &str) -> Vec<(String, String)> {
         let Some(entry) = self.entries.get(name) else { return Vec::new() };
         let mut files = vec![("tool.yaml".to_owned(), entry.text.clone())];
         files.extend(entry.card.file.clone().map(|f| (f, entry.source.clone())));
+        let admission = self.admission(name).and_then(|a| serde_json::to_string_pretty(a).ok());
+        files.extend(admission.map(|a| (ADMISSION.to_owned(), a + "\n")));
         files
     }
 
@@ -111,10 +144,12 @@ impl Library {
             RewardError::tool(name, format!("is not in the library; it holds: {}", known.join(", ")))
         })?;
         let broken = |e: &SandboxError| RewardError::tool(name, e.to_string());
-        let engine = match (entry.card.kind, builtin(name)) {
-            (Kind::Builtin, Some(function)) => Engine::Builtin(function),
-            (Kind::Builtin, None) => return Err(RewardError::tool(name, "rlar has no such builtin")),
-            (Kind::Verifier, _) => {
+        let engine = match entry.card.kind {
+            Kind::Builtin => {
+                let function = builtin(entry.card.builtin(), &entry.card.settings);
+                Engine::Builtin(function.map_err(|why| RewardError::tool(name, why))?)
+            }
+            Kind::Verifier => {
                 let sandbox = sandbox.as_ref().map_err(broken)?;
                 let sandbox = sandbox.with_packages(&entry.card.requires, packages).map_err(|e| broken(&e))?;
                 let function = entry.card.function.as_deref().unwrap_or_default();
@@ -122,7 +157,8 @@ impl Library {
                 Engine::Verifier(verifier.map_err(|e| broken(&e))?)
             }
         };
-        Ok(Tool { card: entry.card.clone(), engine })
+        let admitted = self.admission(name).is_some_and(|a| a.status == Status::Admitted);
+        Ok(Tool { card: entry.card.clone(), engine, admitted })
     }
 }
 
@@ -131,6 +167,8 @@ impl Library {
 pub struct Tool {
     card: ToolCard,
     engine: Engine,
+    /// Whether the court saw it answer every text: an exception or a limit is the reply's doing, then.
+    admitted: bool,
 }
 
 #[derive(Debug)]
@@ -160,12 +198,9 @@ impl Tool {
         };
         let mut scored = match &self.engine {
             Engine::Builtin(function) => asked
-                .map(|item| {
-                    let [prompt, reply, reference] = parts(item);
-                    match function(&prompt, &reply, &reference) {
-                        Some(score) => self.in_range(score),
-                        None => Outcome::Abstained("the reference is not of the kind that this tool judges".into()),
-                    }
+                .map(|(example, completion)| match function(&self.card.settings, example, completion.scored()) {
+                    Some(score) => self.in_range(score),
+                    None => Outcome::Abstained("the example is not of the kind that this tool judges".into()),
                 })
                 .collect::<Vec<_>>(),
             Engine::Verifier(verifier) => {
@@ -182,16 +217,17 @@ impl Tool {
 
     fn outcome(&self, verdict: Verdict) -> Outcome {
         let failed = |f| Outcome::Failed(f);
+        let provoked = |f| if self.admitted { Outcome::Scored(self.card.range[0]) } else { failed(f) };
         match verdict {
             Verdict::Score(score) => self.in_range(score),
             Verdict::NotFinite(value) => failed(Failure::Reply(value)),
             Verdict::NotANumber(kind) => failed(Failure::Reply(format!("a value of type {kind}"))),
-            Verdict::Raised(error) => failed(Failure::Exception(error)),
+            Verdict::Raised(error) => provoked(Failure::Exception(error)),
             Verdict::NotAsked => failed(Failure::Late),
-            Verdict::TimeLimit(limit) => failed(Failure::Limit(format!("no answer within {limit:?}"))),
-            Verdict::MemoryLimit => failed(Failure::Limit("memory".into())),
-            Verdict::OutputLimit => failed(Failure::Limit("output".into())),
-            Verdict::Crashed(how) => failed(Failure::Crash(how)),
+            Verdict::TimeLimit(limit) => provoked(Failure::Limit(format!("no answer within {limit:?}"))),
+            Verdict::MemoryLimit => provoked(Failure::Limit("memory".into())),
+            Verdict::OutputLimit => provoked(Failure::Limit("output".into())),
+            Verdict::Crashed(how) => provoked(Failure::Crash(how)),
             Verdict::Unrepeatable { first, again } => {
                 failed(Failure::Reply(format!("{first:?} at first and {again:?} for the same call in a fresh process")))
             }

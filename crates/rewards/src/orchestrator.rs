@@ -8,6 +8,7 @@ use rlar_sandbox::{Limits, Over, Packages, Sandbox, SandboxError};
 
 use serde::{Deserialize, Serialize};
 
+use crate::admission::Admission;
 use crate::agent::{Assignment, BuiltinAgent};
 use crate::library::{Library, Tool};
 use crate::{Outcome, RewardError};
@@ -109,6 +110,12 @@ impl Orchestrator {
             self.tools.insert(name.to_owned(), tool);
         }
         Ok(&self.tools[name])
+    }
+
+    /// Keeps what the court said of a tool, which is opened anew when it is needed.
+    pub fn admit(&mut self, tool: &str, admission: Admission) {
+        self.library.set_admission(tool, admission);
+        self.tools.remove(tool);
     }
 
     /// Scores each completion with the tools of its example; every tool sees its share of the batch at once.

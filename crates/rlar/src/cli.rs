@@ -54,6 +54,14 @@ pub enum Command {
         after_help = "Examples:\n  rlar generate --model SmolLM2-135M-Instruct.Q4_1.gguf\n  rlar generate --model runs/math/final --prompt '12 + 30 ='\n  rlar generate --model model.gguf --prompt '1, 2, 3,' --plain --temperature 0"
     )]
     Generate(Generate),
+    /// Reward tools: what there is, what they say, whether they may be trusted.
+    Rewards {
+        /// A folder with tools; rlar's own when absent.
+        #[arg(long, value_name = "FOLDER", global = true)]
+        library: Option<PathBuf>,
+        #[command(subcommand)]
+        command: RewardsCommand,
+    },
     /// About configs.
     Config {
         #[command(subcommand)]
@@ -63,6 +71,51 @@ pub enum Command {
     Sandbox {
         #[command(subcommand)]
         command: SandboxCommand,
+    },
+}
+
+#[derive(Subcommand)]
+pub enum RewardsCommand {
+    /// List the tools of a library, with what admission said of them.
+    #[command(after_help = "Examples:\n  rlar rewards list\n  rlar rewards list --library library --json")]
+    List {
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a tool's card, its source and its admission.
+    #[command(after_help = "Example:\n  rlar rewards show math_equivalence")]
+    Show {
+        /// The tool.
+        tool: String,
+    },
+    /// Ask a tool about a reply.
+    #[command(
+        after_help = "Example:\n  rlar rewards test math_equivalence --prompt 'What is 1/2 + 1/4?' --reference 3/4 --response 'It is 0.75.'"
+    )]
+    Test {
+        /// The tool.
+        tool: String,
+        /// What was asked.
+        #[arg(long, default_value = "")]
+        prompt: String,
+        /// The reply.
+        #[arg(long)]
+        response: String,
+        /// The right or a good reply.
+        #[arg(long)]
+        reference: Option<String>,
+    },
+    /// Examine tools and keep the reports in their folders. Exits with 1 when any is refused.
+    #[command(
+        after_help = "Examples:\n  rlar rewards admit --library library\n  rlar rewards admit my_tool --library library --data examples.jsonl"
+    )]
+    Admit {
+        /// The tools; all of the library when absent.
+        tools: Vec<String>,
+        /// Examples with references (or demonstrations) to examine on, as JSONL; rlar's own when absent.
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
     },
 }
 

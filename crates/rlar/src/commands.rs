@@ -17,7 +17,7 @@ use rlar_sandbox::Limits;
 
 use crate::cli::{self, Benchmark, Command, ConfigCommand};
 use crate::output::print;
-use crate::{Failure, generate, plan, sandbox, schema, score};
+use crate::{Failure, generate, plan, rewards, sandbox, schema, score};
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -42,6 +42,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
         Command::Convert(arguments) => convert(&arguments),
+        Command::Rewards { library, command } => rewards::run(library.as_deref(), command),
         Command::Config { command: ConfigCommand::Schema { markdown } } => {
             let text = if markdown { schema::markdown() } else { format!("{:#}\n", rlar_grpo::Config::schema()) };
             print(&text).map_err(Failure::Job)

@@ -6,6 +6,7 @@ mod commands;
 mod generate;
 mod output;
 mod plan;
+mod rewards;
 mod sandbox;
 mod schema;
 mod score;

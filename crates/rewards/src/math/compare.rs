@@ -196,6 +196,9 @@ impl Rules {
     }
 
     fn rounds_alike(self, x: Complex, y: Complex) -> bool {
+        if !(x.is_finite() && y.is_finite()) {
+            return false;
+        }
         let scale = 10f64.powi(self.places);
         let part =
             |x: f64, y: f64| x == y || (x * scale).round() == (y * scale).round() || (x - y).abs() <= 1e-14 * x.abs();
@@ -209,8 +212,10 @@ fn alike(x: &Value, y: &Value, same: impl Fn(Complex, Complex) -> bool) -> bool 
 }
 
 fn close(x: Complex, y: Complex, tolerance: f64) -> bool {
-    let infinite = |x: Complex| x.im == 0.0 && x.re.is_infinite();
-    (infinite(x) && infinite(y) && x.re == y.re) || (x - y).abs() <= tolerance * (1e-3 + x.abs().max(y.abs()))
+    if x.is_finite() && y.is_finite() {
+        return (x - y).abs() <= tolerance * (1e-3 + x.abs().max(y.abs()));
+    }
+    x.re.is_infinite() && x == y
 }
 
 /// A whole number as its digits, with its sign; of a percentage, those before the sign: `9 %` answers as 9 does.

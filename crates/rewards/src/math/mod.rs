@@ -29,6 +29,17 @@ pub fn equivalent(reply: &str, reference: &str, rules: Rules) -> bool {
     gold.iter().any(|g| said.iter().any(|s| same(g, s)))
 }
 
+/// Whether a reply is its prompt once more, once or often, or most of it: the prompt of "simplify" or "expand" is the same as
+/// its answer, and says nothing.
+pub fn is_echo(reply: &str, prompt: &str) -> bool {
+    let (reply, prompt) = (tidy(reply), tidy(prompt));
+    if prompt.is_empty() || reply.is_empty() {
+        return false;
+    }
+    let rest = reply.replace(&prompt, "");
+    rest.trim_matches('.').is_empty() || (prompt.contains(&reply) && 10 * reply.len() >= 6 * prompt.len())
+}
+
 /// A text that is a number and nothing else.
 fn lone_number(text: &str) -> Option<String> {
     let text = text.trim();

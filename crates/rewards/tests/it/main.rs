@@ -4,6 +4,7 @@
 #[path = "../../../data/tests/it/oracle.rs"]
 mod oracle;
 
+mod admission;
 mod math;
 mod oracles;
 
@@ -88,7 +89,8 @@ fn the_agent_gives_each_kind_of_prompt_its_tool_and_a_reason() {
         ("Capital of France?", "Paris", "exact_match"),
         ("1 / 0 =", "nan", "exact_match"),
         ("10 ** 5 =", "1e5", "exact_match"),
-        ("Summarise it.", "a long text of many more words than five", "token_f1"),
+        ("Summarise it.", "a long text of many more words than five", "rouge_l"),
+        ("Simplify it.", "\\frac{1}{2}", "math_equivalence"),
     ] {
         let assignment = rewards.assign(&example(prompt, Some(reference))).unwrap();
         assert_eq!(assignment.tools[0].tool, tool, "{prompt}");

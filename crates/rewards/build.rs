@@ -1,0 +1,6 @@
+//! Rebuilds when an embedded tool changes.
+#![allow(clippy::print_stdout)]
+
+fn main() {
+    println!("cargo::rerun-if-changed=library");
+}

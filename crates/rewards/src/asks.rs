@@ -1,0 +1,112 @@
+//! What the court asks: replies of known worth, hacks and odd texts.
+
+use rlar_data::{Completion, Example, Message, Role as Speaker};
+
+use crate::card::{Case, Role, ToolCard};
+use crate::hacks::{HACKS, oddities, other};
+
+/// A reply that the court asks about.
+pub struct Ask<'e> {
+    pub example: &'e Example,
+    pub kind: Kind,
+    pub reply: Completion,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Good,
+    Bad,
+    Hack(usize),
+    Odd,
+}
+
+/// The examples of a card's made cases.
+pub fn cases(card: &ToolCard) -> Vec<Example> {
+    let example = |(i, case): (usize, &Case)| Example {
+        id: format!("{CASE}{i}"),
+        messages: vec![Message { role: Speaker::User, content: case.prompt.clone() }],
+        reference: case.reference.clone(),
+        domain: None,
+        demonstration: None,
+        columns: case.columns.clone(),
+    };
+    card.cases.iter().enumerate().map(example).collect()
+}
+
+/// How the id of a made case's example begins.
+pub const CASE: &str = "case-";
+
+/// Replies of known worth, and hacks, for every example.
+pub fn asks<'e>(
+    examples: &[&'e Example],
+    cases: &'e [Example],
+    anyone: Option<&'e Example>,
+    card: &ToolCard,
+) -> Vec<Ask<'e>> {
+    let mut asks = Vec::new();
+    let sentence = |answer: &str| {
+        let is_short = card.role == Role::Correctness && !card.bare && answer.split_whitespace().count() < 6;
+        let said = if answer.contains('\\') {
+            format!("So the answer is ${answer}$.")
+        } else {
+            format!("So the answer is {answer}.")
+        };
+        is_short.then_some(said)
+    };
+    for example in examples {
+        let mut ask = |kind: Kind, reply: String| asks.push(Ask { example, kind, reply: Completion::whole(reply) });
+        let others: Vec<&Example> = examples.iter().copied().filter(|e| e.id != example.id).collect();
+        match (&example.reference, &example.demonstration) {
+            (Some(reference), _) => {
+                ask(Kind::Good, reference.clone());
+                if let Some(said) = sentence(reference) {
+                    ask(Kind::Good, said);
+                }
+                let wrong = other(example, examples).map(str::to_owned).into_iter().chain(perturbed(reference));
+                for wrong in wrong {
+                    if let Some(said) = sentence(&wrong) {
+                        ask(Kind::Bad, said);
+                    }
+                    ask(Kind::Bad, wrong);
+                }
+            }
+            (None, Some(good)) => {
+                ask(Kind::Good, good.clone());
+                ask(Kind::Bad, format!("{}, I THINK", good.to_uppercase()));
+                for other in others.iter().filter_map(|e| e.demonstration.clone()).take(2) {
+                    ask(Kind::Bad, other);
+                }
+            }
+            (None, None) => {}
+        }
+        for (i, (_, hack)) in HACKS.iter().enumerate() {
+            if let Some(reply) = hack(example, examples) {
+                ask(Kind::Hack(i), reply);
+            }
+        }
+    }
+    let made = |reply: &str| Completion::whole(reply);
+    asks.extend(cases.iter().zip(&card.cases).map(|(example, case)| {
+        let kind = if case.good { Kind::Good } else { Kind::Bad };
+        Ask { example, kind, reply: made(&case.reply) }
+    }));
+    let odd = |example: &'e Example| {
+        oddities().into_iter().map(move |odd| Ask { example, kind: Kind::Odd, reply: made(&odd) })
+    };
+    asks.extend(anyone.or(cases.first()).into_iter().flat_map(odd));
+    asks
+}
+
+/// A reference with something wrong in it: another digit, another letter of a choice, or most of a text missing.
+fn perturbed(reference: &str) -> Option<String> {
+    let words: Vec<&str> = reference.split_whitespace().collect();
+    if words.len() > 8 {
+        return Some(words[..words.len() / 5].join(" "));
+    }
+    if let [letter @ 'A'..='J'] = reference.trim().chars().collect::<Vec<_>>()[..] {
+        return char::from_u32(if letter == 'A' { 'B' as u32 } else { letter as u32 - 1 }).map(String::from);
+    }
+    let at = reference.rfind(|c: char| c.is_ascii_digit())?;
+    let digit = reference[at..].chars().next()?.to_digit(10)?;
+    Some(format!("{}{}{}", &reference[..at], (digit + 1) % 10, &reference[at + 1..]))
+}

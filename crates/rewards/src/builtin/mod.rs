@@ -1,0 +1,63 @@
+//! Tools in Rust: an example and a reply in, a score out.
+//!
+//! A card names its builtin and gives it settings. A builtin answers every reply; it abstains, with `None`, where the
+//! example or the card is not of its kind, and nowhere else.
+
+mod answers;
+mod form;
+mod overlap;
+
+use rlar_data::Example;
+use serde_json::{Map, Value};
+
+/// Settings of a card.
+pub type Settings = Map<String, Value>;
+
+/// A builtin's function: settings, example, reply.
+pub type Builtin = fn(&Settings, &Example, &str) -> Option<f64>;
+
+/// The builtins by name, with the settings that each knows.
+const BUILTINS: &[(&str, Builtin, &[&str])] = &[
+    ("bleu", overlap::bleu, &[]),
+    ("brevity", form::brevity, &[]),
+    ("chrf", overlap::chrf, &[]),
+    ("chrf_plus_plus", overlap::chrf_plus_plus, &[]),
+    ("edit_similarity", answers::edit_similarity, &[]),
+    ("exact_match", answers::exact_match, &[]),
+    ("instructions", form::instructions, &[]),
+    ("json_schema", form::json_schema, &["schema"]),
+    ("language", form::language, &["language"]),
+    ("length", form::length, &["min_words", "max_words"]),
+    ("math_equivalence", answers::math_equivalence, &[]),
+    ("multiple_choice", answers::multiple_choice, &[]),
+    ("numeric_match", answers::numeric_match, &[]),
+    ("numeric_tolerance", answers::numeric_tolerance, &["relative", "absolute"]),
+    ("regex", form::regex, &["pattern", "whole"]),
+    ("repetition", form::repetition, &["n"]),
+    ("rouge_1", overlap::rouge_1, &[]),
+    ("rouge_2", overlap::rouge_2, &[]),
+    ("rouge_l", overlap::rouge_l, &[]),
+    ("rouge_lsum", overlap::rouge_lsum, &[]),
+    ("tags", form::tags, &["tags"]),
+    ("ter", overlap::ter, &[]),
+    ("token_f1", answers::token_f1, &[]),
+];
+
+/// The builtin of a name, or why there is none with these settings.
+pub fn builtin(name: &str, settings: &Settings) -> Result<Builtin, String> {
+    let Some((_, function, known)) = BUILTINS.iter().find(|(n, _, _)| *n == name) else {
+        let names: Vec<&str> = BUILTINS.iter().map(|(n, _, _)| *n).collect();
+        return Err(format!("rlar has no such builtin as `{name}`; it has: {}", names.join(", ")));
+    };
+    match settings.keys().find(|k| !known.contains(&k.as_str())) {
+        Some(other) if known.is_empty() => {
+            Err(format!("the builtin `{name}` has no settings, and the card sets `{other}`"))
+        }
+        Some(other) => Err(format!("the builtin `{name}` has no setting `{other}`; it has: {}", known.join(", "))),
+        None => Ok(*function),
+    }
+}
+
+fn yes(it_is: bool) -> f64 {
+    f64::from(u8::from(it_is))
+}
