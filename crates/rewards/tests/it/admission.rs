@@ -5,8 +5,6 @@ use std::fs;
 use rlar_data::Completion;
 use rlar_rewards::{Admission, Failure, Library, Outcome, Status, examine, probes_for};
 
-use rlar_data::Completion;
-
 use crate::oracle::oracle;
 use crate::orchestrator;
 
