@@ -9,8 +9,9 @@ use rlar_data::Example;
 use rlar_run::write_atomic;
 use rlar_sandbox::Limits;
 
-use crate::admission::{Status, examine};
+use crate::admission::Status;
 use crate::agent::BuiltinAgent;
+use crate::court::examine;
 use crate::library::Library;
 use crate::{Orchestrator, RewardError};
 

@@ -3,7 +3,9 @@
 // Rounded values are the same or they are not; bounds are met exactly.
 #![allow(clippy::float_cmp)]
 
-use super::expr::{Complex, Expr, Point, Relation, SAMPLES, Value};
+use super::expr::{Expr, Point, Relation, SAMPLES};
+use super::members::same_members;
+use super::value::{Complex, Value};
 
 /// How strictly answers are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,77 +359,4 @@ fn text(e: &Expr) -> Option<(String, bool)> {
         }
         _ => None,
     }
-}
-
-/// Whether two sets of real numbers, told by intervals, members or relations of one unknown, have the same members:
-/// decided at and around every bound that either names.
-fn same_members(a: &Expr, b: &Expr) -> bool {
-    let symbols: Vec<String> = a.symbols().into_iter().chain(b.symbols()).map(str::to_owned).collect();
-    if symbols.windows(2).any(|w| w[0] != w[1]) {
-        return false;
-    }
-    let unknown = symbols.first().map_or("", String::as_str);
-    let mut bounds = vec![0.0];
-    for side in [a, b] {
-        side.visit(&mut |part| {
-            let value =
-                part.symbols().is_empty().then(|| part.value(Point::Sample(0))).flatten().and_then(|v| v.scalar());
-            if let Some(v) = value.filter(|v| v.im == 0.0 && v.is_finite() && v.re.abs() < 1e9) {
-                bounds.extend([v.re, -v.re]);
-            }
-        });
-    }
-    bounds.sort_by(f64::total_cmp);
-    bounds.dedup();
-    bounds.truncate(64);
-    let mut points = vec![-1e12, 1e12];
-    for (i, v) in bounds.iter().enumerate() {
-        let near = 1e-6 * (1.0 + v.abs());
-        points.extend([*v, v - near, v + near]);
-        points.extend(bounds.get(i + 1).map(|next| f64::midpoint(*v, *next)));
-    }
-    points
-        .into_iter()
-        .all(|t| matches!((contains(a, unknown, t), contains(b, unknown, t)), (Some(x), Some(y)) if x == y))
-}
-
-fn contains(e: &Expr, unknown: &str, t: f64) -> Option<bool> {
-    let at = |e: &Expr| e.value(Point::One(unknown, t))?.scalar().filter(|z| z.im.abs() < 1e-12).map(|z| z.re);
-    Some(match e {
-        Expr::Tuple(left, ends, right) => {
-            let [from, to] = &ends[..] else { return None };
-            let (from, to) = (at(from)?, at(to)?);
-            (if *left { t >= from } else { t > from }) && (if *right { t <= to } else { t < to })
-        }
-        Expr::Set(members) => {
-            let mut any = false;
-            for m in members {
-                any |= at(m)? == t;
-            }
-            any
-        }
-        Expr::Union(parts) => {
-            let mut any = false;
-            for part in parts {
-                any |= contains(part, unknown, t)?;
-            }
-            any
-        }
-        Expr::Chain(sides, relations) => {
-            let values = sides.iter().map(at).collect::<Option<Vec<f64>>>()?;
-            // Around a bound, differences are smaller than a relation's own tolerance allows.
-            relations.iter().zip(values.windows(2)).all(|(r, v)| {
-                let d = v[0] - v[1];
-                match r {
-                    Relation::Equal => d == 0.0,
-                    Relation::NotEqual => d != 0.0,
-                    Relation::Less => d < 0.0,
-                    Relation::LessEqual => d <= 0.0,
-                    Relation::Greater => d > 0.0,
-                    Relation::GreaterEqual => d >= 0.0,
-                }
-            })
-        }
-        _ => return None,
-    })
 }

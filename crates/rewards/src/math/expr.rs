@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use super::value::{Complex, Value, binomial, call};
+
 /// A number as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Number {
@@ -104,141 +106,6 @@ pub enum Expr {
     Text(String),
     /// What was read without being understood; equal to what was written alike.
     Opaque(String),
-}
-
-/// A complex number.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Complex {
-    pub re: f64,
-    pub im: f64,
-}
-
-impl Complex {
-    pub const fn real(re: f64) -> Self {
-        Self { re, im: 0.0 }
-    }
-
-    pub fn abs(self) -> f64 {
-        self.re.hypot(self.im)
-    }
-
-    pub fn is_finite(self) -> bool {
-        self.re.is_finite() && self.im.is_finite()
-    }
-
-    fn exp(self) -> Self {
-        let r = self.re.exp();
-        Self { re: r * self.im.cos(), im: r * self.im.sin() }
-    }
-
-    fn ln(self) -> Self {
-        Self { re: self.abs().ln(), im: self.im.atan2(self.re) }
-    }
-
-    fn powf(self, power: Self) -> Self {
-        if self.abs() == 0.0 {
-            let zero_to_zero = power.abs() == 0.0;
-            return Self::real(if zero_to_zero {
-                1.0
-            } else if power.re > 0.0 {
-                0.0
-            } else {
-                f64::NAN
-            });
-        }
-        if self.im == 0.0 && power.im == 0.0 && (self.re > 0.0 || power.re.fract() == 0.0) {
-            return Self::real(self.re.powf(power.re));
-        }
-        (power * self.ln()).exp()
-    }
-
-    /// A function of reals; nothing of other numbers.
-    fn on_reals(self, f: impl Fn(f64) -> f64) -> Self {
-        if self.im.abs() < 1e-12 { Self::real(f(self.re)) } else { Self::real(f64::NAN) }
-    }
-}
-
-impl std::ops::Add for Complex {
-    type Output = Self;
-    fn add(self, o: Self) -> Self {
-        Self { re: self.re + o.re, im: self.im + o.im }
-    }
-}
-
-impl std::ops::Sub for Complex {
-    type Output = Self;
-    fn sub(self, o: Self) -> Self {
-        Self { re: self.re - o.re, im: self.im - o.im }
-    }
-}
-
-impl std::ops::Mul for Complex {
-    type Output = Self;
-    fn mul(self, o: Self) -> Self {
-        Self { re: self.re * o.re - self.im * o.im, im: self.re * o.im + self.im * o.re }
-    }
-}
-
-impl std::ops::Div for Complex {
-    type Output = Self;
-    fn div(self, o: Self) -> Self {
-        if o.im == 0.0 {
-            return Self { re: self.re / o.re, im: self.im / o.re };
-        }
-        let d = o.re * o.re + o.im * o.im;
-        Self { re: (self.re * o.re + self.im * o.im) / d, im: (self.im * o.re - self.re * o.im) / d }
-    }
-}
-
-/// A value: a matrix, of one element where it is a number.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Value(pub Vec<Vec<Complex>>);
-
-impl Value {
-    pub fn number(x: Complex) -> Self {
-        Self(vec![vec![x]])
-    }
-
-    /// The number that it is.
-    pub fn scalar(&self) -> Option<Complex> {
-        match &self.0[..] {
-            [row] if row.len() == 1 => Some(row[0]),
-            _ => None,
-        }
-    }
-
-    fn shape(&self) -> (usize, usize) {
-        (self.0.len(), self.0.first().map_or(0, Vec::len))
-    }
-
-    fn zip(&self, other: &Self, f: impl Fn(Complex, Complex) -> Complex) -> Option<Self> {
-        if self.shape() != other.shape() {
-            return None;
-        }
-        let row = |(a, b): (&Vec<Complex>, &Vec<Complex>)| a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect();
-        Some(Self(self.0.iter().zip(&other.0).map(row).collect()))
-    }
-
-    fn map(&self, f: impl Fn(Complex) -> Complex) -> Self {
-        Self(self.0.iter().map(|row| row.iter().map(|x| f(*x)).collect()).collect())
-    }
-
-    fn times(&self, other: &Self) -> Option<Self> {
-        match (self.scalar(), other.scalar()) {
-            (Some(a), _) => Some(other.map(|x| a * x)),
-            (_, Some(b)) => Some(self.map(|x| x * b)),
-            _ => {
-                let ((rows, inner), (also, columns)) = (self.shape(), other.shape());
-                if inner != also || rows * columns * inner > 100_000 {
-                    return None;
-                }
-                let at = |r: usize, c: usize| {
-                    (0..inner).fold(Complex::real(0.0), |sum, k| sum + self.0[r][k] * other.0[k][c])
-                };
-                Some(Self((0..rows).map(|r| (0..columns).map(|c| at(r, c)).collect()).collect()))
-            }
-        }
-    }
 }
 
 /// Values of symbols: a function of their names and of which sample it is.
@@ -391,46 +258,5 @@ impl Expr {
             | Self::Text(_)
             | Self::Opaque(_) => return None,
         })
-    }
-}
-
-fn binomial(n: f64, k: f64) -> f64 {
-    if n.fract() != 0.0 || k.fract() != 0.0 || !(0.0..=1000.0).contains(&k) || n < k {
-        return f64::NAN;
-    }
-    (0..k as u32).fold(1.0, |product, i| product * (n - f64::from(i)) / f64::from(i + 1)).round()
-}
-
-fn call(f: Function, x: Complex) -> Complex {
-    let i = Complex { re: 0.0, im: 1.0 };
-    let (one, two) = (Complex::real(1.0), Complex::real(2.0));
-    let exp_i = |x: Complex| (i * x).exp();
-    let sin = |x: Complex| {
-        if x.im == 0.0 { Complex::real(x.re.sin()) } else { (exp_i(x) - one / exp_i(x)) / (two * i) }
-    };
-    let cos = |x: Complex| if x.im == 0.0 { Complex::real(x.re.cos()) } else { (exp_i(x) + one / exp_i(x)) / two };
-    match f {
-        Function::Sin => sin(x),
-        Function::Cos => cos(x),
-        Function::Tan => sin(x) / cos(x),
-        Function::Cot => cos(x) / sin(x),
-        Function::Sec => one / cos(x),
-        Function::Csc => one / sin(x),
-        Function::Arcsin => x.on_reals(f64::asin),
-        Function::Arccos => x.on_reals(f64::acos),
-        Function::Arctan => x.on_reals(f64::atan),
-        Function::Sinh => (x.exp() - one / x.exp()) / two,
-        Function::Cosh => (x.exp() + one / x.exp()) / two,
-        Function::Tanh => (x.exp() - one / x.exp()) / (x.exp() + one / x.exp()),
-        Function::Ln => x.ln(),
-        Function::Abs => Complex::real(x.abs()),
-        Function::Factorial => x.on_reals(|n| {
-            if n < 0.0 || n.fract() != 0.0 || n > 170.0 {
-                return f64::NAN;
-            }
-            (1..=n as u32).map(f64::from).product()
-        }),
-        Function::Floor => x.on_reals(f64::floor),
-        Function::Ceil => x.on_reals(f64::ceil),
     }
 }

@@ -4,11 +4,14 @@
 //! numbers, sets in any order, expressions and equations by their values at a few points. The conventions are those of
 //! Math-Verify (Kydlíček et al., 2025), without its computer algebra.
 
+mod atoms;
 mod compare;
 mod expr;
 mod extract;
 mod lexer;
+mod members;
 mod parser;
+mod value;
 
 pub use compare::Rules;
 use expr::Expr;

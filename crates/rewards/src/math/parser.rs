@@ -18,13 +18,13 @@ pub fn parse(text: &str) -> Option<Expr> {
     (parser.at == tokens.len()).then_some(answer)
 }
 
-struct Parser<'a> {
-    tokens: &'a [Token],
-    at: usize,
+pub(super) struct Parser<'a> {
+    pub(super) tokens: &'a [Token],
+    pub(super) at: usize,
     depth: usize,
 }
 
-fn one(mut items: Vec<Expr>, many: impl FnOnce(Vec<Expr>) -> Expr) -> Option<Expr> {
+pub(super) fn one(mut items: Vec<Expr>, many: impl FnOnce(Vec<Expr>) -> Expr) -> Option<Expr> {
     match items.len() {
         0 => None,
         1 => items.pop(),
@@ -33,7 +33,7 @@ fn one(mut items: Vec<Expr>, many: impl FnOnce(Vec<Expr>) -> Expr) -> Option<Exp
 }
 
 /// Members of a set; sets among them are dissolved.
-fn set(items: Vec<Expr>) -> Expr {
+pub(super) fn set(items: Vec<Expr>) -> Expr {
     let mut members = Vec::new();
     for item in items {
         match item {
@@ -45,32 +45,32 @@ fn set(items: Vec<Expr>) -> Expr {
 }
 
 impl Parser<'_> {
-    fn peek(&self) -> Option<&Token> {
+    pub(super) fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.at)
     }
 
-    fn sees(&self, mark: char) -> bool {
+    pub(super) fn sees(&self, mark: char) -> bool {
         self.peek() == Some(&Token::Mark(mark))
     }
 
-    fn takes(&mut self, mark: char) -> bool {
+    pub(super) fn takes(&mut self, mark: char) -> bool {
         let sees = self.sees(mark);
         self.at += usize::from(sees);
         sees
     }
 
-    fn sees_command(&self, names: &[&str]) -> bool {
+    pub(super) fn sees_command(&self, names: &[&str]) -> bool {
         self.peek().is_some_and(|t| names.iter().any(|name| is(t, name)))
     }
 
-    fn takes_command(&mut self, names: &[&str]) -> bool {
+    pub(super) fn takes_command(&mut self, names: &[&str]) -> bool {
         let sees = self.sees_command(names);
         self.at += usize::from(sees);
         sees
     }
 
     /// Deeper by one; nothing when that is too deep.
-    fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+    pub(super) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         if self.depth >= DEEPEST {
             return None;
         }
@@ -96,7 +96,7 @@ impl Parser<'_> {
         Some(set(groups.into_iter().map(group).collect::<Option<_>>()?))
     }
 
-    fn list(&mut self) -> Option<Vec<Expr>> {
+    pub(super) fn list(&mut self) -> Option<Vec<Expr>> {
         let mut items = Vec::new();
         loop {
             while self.takes(',') || self.takes_command(&["and", "or"]) {}
@@ -185,7 +185,7 @@ impl Parser<'_> {
         sees
     }
 
-    fn sum(&mut self) -> Option<Expr> {
+    pub(super) fn sum(&mut self) -> Option<Expr> {
         let mut terms: Vec<Expr> = Vec::new();
         loop {
             let mut negative = false;
@@ -254,7 +254,7 @@ impl Parser<'_> {
         }
     }
 
-    fn signed_factor(&mut self) -> Option<Expr> {
+    pub(super) fn signed_factor(&mut self) -> Option<Expr> {
         if self.takes('-') {
             return Some(Expr::Negative(Box::new(self.deeper(Self::signed_factor)?)));
         }
@@ -274,7 +274,7 @@ impl Parser<'_> {
         whole && fraction && self.at + 1 < self.tokens.len() && digits(1).is_some_and(|n| digits(1 + n).is_some())
     }
 
-    fn starts_factor(&self) -> bool {
+    pub(super) fn starts_factor(&self) -> bool {
         match self.peek() {
             Some(Token::Number(_) | Token::Letter(_) | Token::Begin(_) | Token::Mark('(' | '[' | '{')) => true,
             Some(Token::Mark('|')) => self.depth_of_bars() == 0,
@@ -320,7 +320,7 @@ impl Parser<'_> {
         self.tokens[..self.at].iter().filter(|t| **t == Token::Mark('|')).count() % 2
     }
 
-    fn factor(&mut self) -> Option<Expr> {
+    pub(super) fn factor(&mut self) -> Option<Expr> {
         let mut base = self.deeper(Self::atom)?;
         loop {
             if self.takes('^') {
@@ -350,7 +350,7 @@ impl Parser<'_> {
     }
 
     /// An exponent: a braced formula, or one token.
-    fn script(&mut self) -> Option<Expr> {
+    pub(super) fn script(&mut self) -> Option<Expr> {
         if self.takes('-') {
             return Some(Expr::Negative(Box::new(self.deeper(Self::script)?)));
         }
@@ -374,257 +374,6 @@ impl Parser<'_> {
         }
         None
     }
-
-    /// The argument of a command: braced, or one token, of a number its first digit.
-    fn argument(&mut self) -> Option<Expr> {
-        if self.sees('{') {
-            return self.deeper(Self::atom);
-        }
-        self.deeper(Self::atom)
-    }
-
-    /// Two arguments as in `\frac12`, where each is a digit.
-    fn two_arguments(&mut self) -> Option<(Expr, Expr)> {
-        if let Some(Token::Number(digits)) = self.peek() {
-            let digits = digits.clone();
-            self.at += 1;
-            let number = |s: &str| Expr::Number(Number::new(s));
-            if digits.len() > 1 && !digits.contains('.') {
-                let (first, second) = digits.split_at(1);
-                let (second, rest) = second.split_at(1);
-                if !rest.is_empty() {
-                    return None;
-                }
-                return Some((number(first), number(second)));
-            }
-            return Some((number(&digits), self.argument()?));
-        }
-        let first = self.argument()?;
-        // `\frac{1}23`: only the first digit belongs to it, which nobody means.
-        Some((first, self.argument()?))
-    }
-
-    fn atom(&mut self) -> Option<Expr> {
-        let token = self.peek()?.clone();
-        self.at += 1;
-        match token {
-            Token::Number(digits) => Some(Expr::Number(Number::new(&digits))),
-            Token::Letter('e') => Some(Expr::E),
-            Token::Letter('i') => Some(Expr::I),
-            Token::Letter(c) => Some(self.letter(c)),
-            Token::Text(text) => {
-                // `\text{Area} = 5`
-                Some(Expr::Text(text))
-            }
-            Token::Mark('(') => self.bracketed(false),
-            Token::Mark('[') => self.bracketed(true),
-            Token::Mark('{') => {
-                let items = self.items()?;
-                self.takes('}').then_some(())?;
-                if items.is_empty() {
-                    // An empty group is nothing; what follows counts.
-                    return if self.starts_factor() { self.atom() } else { None };
-                }
-                one(items, set)
-            }
-            Token::Mark('|') => {
-                let inner = self.sum()?;
-                self.takes('|').then_some(Expr::Call(Function::Abs, Box::new(inner)))
-            }
-            Token::Mark('-') => Some(Expr::Negative(Box::new(self.factor()?))),
-            Token::Mark('+') => self.factor(),
-            Token::Begin(name) => self.environment(&name),
-            Token::Command(name) => self.command(&name),
-            _ => None,
-        }
-    }
-
-    /// A symbol, or a function of a single symbol, which is one too.
-    fn letter(&mut self, c: char) -> Expr {
-        if matches!(c, 'f' | 'g' | 'h' | 'F' | 'G' | 'H' | 'P' | 'Q' | 'W')
-            && let [Token::Mark('('), inner @ (Token::Letter(_) | Token::Number(_)), Token::Mark(')'), ..] =
-                &self.tokens[self.at..]
-        {
-            self.at += 3;
-            return Expr::Symbol(format!("{c}({})", written(inner)));
-        }
-        Expr::Symbol(c.to_string())
-    }
-
-    /// Members between brackets, apart by `,` or `;`.
-    fn items(&mut self) -> Option<Vec<Expr>> {
-        let mut items = self.list()?;
-        while self.takes(';') {
-            items.extend(self.list()?);
-        }
-        Some(items)
-    }
-
-    fn bracketed(&mut self, closed: bool) -> Option<Expr> {
-        let mut items = self.items()?;
-        let closes = if self.takes(')') {
-            false
-        } else if self.takes(']') {
-            true
-        } else {
-            return None;
-        };
-        if items.len() == 1 && closed == closes {
-            items.pop()
-        } else {
-            (!items.is_empty()).then_some(Expr::Tuple(closed, items, closes))
-        }
-    }
-
-    fn environment(&mut self, name: &str) -> Option<Expr> {
-        let mut rows = vec![Vec::new()];
-        loop {
-            if self.sees('&') || self.peek() == Some(&Token::Row) {
-                let ends_row = !self.sees('&');
-                self.at += 1;
-                if ends_row {
-                    rows.push(Vec::new());
-                }
-                continue;
-            }
-            if let Some(Token::End(_)) = self.peek() {
-                self.at += 1;
-                break;
-            }
-            self.peek()?;
-            let cell = one(self.list()?, set)?;
-            rows.last_mut()?.push(cell);
-        }
-        rows.retain(|row| !row.is_empty());
-        match name {
-            "pmatrix" | "bmatrix" | "matrix" | "Bmatrix" | "array" | "smallmatrix" => Some(Expr::Matrix(rows)),
-            "vmatrix" => None,
-            _ => rows.pop()?.pop(),
-        }
-    }
-
-    fn command(&mut self, name: &str) -> Option<Expr> {
-        let function = match name {
-            "sin" => Function::Sin,
-            "cos" => Function::Cos,
-            "tan" | "tg" => Function::Tan,
-            "cot" | "ctg" => Function::Cot,
-            "sec" => Function::Sec,
-            "csc" => Function::Csc,
-            "arcsin" => Function::Arcsin,
-            "arccos" => Function::Arccos,
-            "arctan" | "arctg" => Function::Arctan,
-            "sinh" => Function::Sinh,
-            "cosh" => Function::Cosh,
-            "tanh" => Function::Tanh,
-            "ln" => Function::Ln,
-            _ => return self.other_command(name),
-        };
-        if self.takes('^') {
-            let power = self.deeper(Self::script)?;
-            let value = Expr::Call(function, Box::new(self.function_argument()?));
-            if power == Expr::Negative(Box::new(Expr::Number(Number::new("1")))) {
-                return match function {
-                    Function::Sin => inverse(Function::Arcsin, value),
-                    Function::Cos => inverse(Function::Arccos, value),
-                    Function::Tan => inverse(Function::Arctan, value),
-                    _ => None,
-                };
-            }
-            return Some(Expr::Power(Box::new(value), Box::new(power)));
-        }
-        Some(Expr::Call(function, Box::new(self.function_argument()?)))
-    }
-
-    /// What a function without brackets is applied to: factors up to the next sign or function.
-    fn function_argument(&mut self) -> Option<Expr> {
-        if self.sees('(') || self.sees('{') || self.sees('[') {
-            return self.factor();
-        }
-        let mut factors = vec![self.signed_factor()?];
-        while matches!(self.peek(), Some(Token::Number(_) | Token::Letter(_)))
-            || self.sees_command(&["pi", "frac", "theta"])
-        {
-            factors.push(self.factor()?);
-        }
-        if self.takes('/') {
-            let below = self.factor()?;
-            let above = one(std::mem::take(&mut factors), Expr::Product)?;
-            factors.push(Expr::Quotient(Box::new(above), Box::new(below)));
-        }
-        one(factors, Expr::Product)
-    }
-
-    fn other_command(&mut self, name: &str) -> Option<Expr> {
-        match name {
-            "frac" | "dfrac" | "tfrac" | "cfrac" => {
-                let (above, below) = self.deeper(Self::two_arguments)?;
-                Some(Expr::Quotient(Box::new(above), Box::new(below)))
-            }
-            "binom" | "dbinom" | "tbinom" => {
-                let (above, below) = self.deeper(Self::two_arguments)?;
-                Some(Expr::Binomial(Box::new(above), Box::new(below)))
-            }
-            "sqrt" => {
-                let mut index = Expr::Number(Number::new("2"));
-                if self.takes('[') {
-                    index = self.deeper(Self::sum)?;
-                    self.takes(']').then_some(())?;
-                }
-                let of = self.argument()?;
-                Some(Expr::Root(Box::new(index), Box::new(of)))
-            }
-            "log" | "lg" => {
-                let mut base = Expr::Number(Number::new("10"));
-                if name == "log" && !self.sees('_') {
-                    base = Expr::E;
-                }
-                if self.takes('_') {
-                    base = self.deeper(Self::script)?;
-                }
-                let of = self.function_argument()?;
-                Some(Expr::Log(Box::new(base), Box::new(of)))
-            }
-            "exp" => {
-                let of = self.function_argument()?;
-                Some(Expr::Power(Box::new(Expr::E), Box::new(of)))
-            }
-            "pi" => Some(Expr::Pi),
-            "infty" => Some(Expr::Infinity),
-            "imath" => Some(Expr::I),
-            "{" | "lbrace" => {
-                let items = self.items()?;
-                self.takes_command(&["}", "rbrace"]).then(|| set(items))
-            }
-            "emptyset" | "varnothing" => Some(Expr::Set(Vec::new())),
-            "lvert" | "|" | "vert" => {
-                let inner = self.sum()?;
-                self.takes_command(&["rvert", "|", "vert"]).then_some(Expr::Call(Function::Abs, Box::new(inner)))
-            }
-            "lfloor" => {
-                let inner = self.sum()?;
-                self.takes_command(&["rfloor"]).then_some(Expr::Call(Function::Floor, Box::new(inner)))
-            }
-            "lceil" => {
-                let inner = self.sum()?;
-                self.takes_command(&["rceil"]).then_some(Expr::Call(Function::Ceil, Box::new(inner)))
-            }
-            "langle" => {
-                let items = self.items()?;
-                self.takes_command(&["rangle"]).then_some(Expr::Tuple(false, items, false))
-            }
-            "sum" | "prod" | "int" | "lim" | "max" | "min" | "det" => None,
-            // A Greek letter or a sign of one's own.
-            _ => Some(Expr::Symbol(format!("\\{name}"))),
-        }
-    }
-}
-
-fn inverse(function: Function, value: Expr) -> Option<Expr> {
-    match value {
-        Expr::Call(_, of) => Some(Expr::Call(function, of)),
-        _ => None,
-    }
 }
 
 fn is_set(e: Option<&Expr>) -> bool {
@@ -635,7 +384,7 @@ fn zero() -> Expr {
     Expr::Number(Number::new("0"))
 }
 
-fn written(token: &Token) -> String {
+pub(super) fn written(token: &Token) -> String {
     match token {
         Token::Number(n) => n.clone(),
         Token::Letter(c) | Token::Mark(c) => c.to_string(),
