@@ -1,8 +1,9 @@
 //! The parts of a formula: numbers, symbols, brackets, commands, environments.
 
-use super::expr::{Expr, Function, Number};
+use super::expr::{Expr, Number};
 use super::lexer::Token;
 use super::parser::{Parser, one, set, written};
+use super::value::Function;
 
 impl Parser<'_> {
     /// The argument of a command: braced, or one token, of a number its first digit.

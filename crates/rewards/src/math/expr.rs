@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::value::{Complex, Value, binomial, call};
+use super::value::{Complex, Function, Value, binomial, call};
 
 /// A number as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,28 +51,6 @@ impl Relation {
             same => same,
         }
     }
-}
-
-/// A function of one argument.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Function {
-    Sin,
-    Cos,
-    Tan,
-    Cot,
-    Sec,
-    Csc,
-    Arcsin,
-    Arccos,
-    Arctan,
-    Sinh,
-    Cosh,
-    Tanh,
-    Ln,
-    Abs,
-    Factorial,
-    Floor,
-    Ceil,
 }
 
 /// An answer or a part of one.

@@ -1,7 +1,8 @@
 //! From tokens to an answer.
 
-use super::expr::{Expr, Function, Number, Relation};
+use super::expr::{Expr, Number, Relation};
 use super::lexer::{Token, is, tokens};
+use super::value::Function;
 
 /// Longest formula that is read, in bytes, and how deep its parts may nest.
 const LONGEST: usize = 4000;

@@ -1,6 +1,26 @@
 //! Complex numbers and matrices of them.
 
-use super::expr::Function;
+/// A function of one argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Function {
+    Sin,
+    Cos,
+    Tan,
+    Cot,
+    Sec,
+    Csc,
+    Arcsin,
+    Arccos,
+    Arctan,
+    Sinh,
+    Cosh,
+    Tanh,
+    Ln,
+    Abs,
+    Factorial,
+    Floor,
+    Ceil,
+}
 
 /// A complex number.
 #[derive(Clone, Copy, Debug, PartialEq)]
