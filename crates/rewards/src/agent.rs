@@ -34,6 +34,7 @@ enum Task {
     Expression,
     WordProblem,
     Mathematics,
+    Choice,
     ShortAnswer,
     Text,
 }
@@ -59,6 +60,10 @@ impl Task {
             (Self::Expression, "the reference is a number and the question an expression".into())
         } else if numeric {
             (Self::WordProblem, "the reference is a number and the question is in words".into())
+        } else if matches!(reference.as_bytes(), [b'A'..=b'J'])
+            && [")", ".", ":"].iter().any(|end| question.contains(&format!("{reference}{end}")))
+        {
+            (Self::Choice, "the reference is the letter of one of the question's choices".into())
         } else if reference.contains(['\\', '^', '$']) {
             (Self::Mathematics, "the reference is a formula".into())
         } else if reference.split_whitespace().count() <= 5 {
@@ -74,6 +79,7 @@ impl Task {
             Self::Expression => &["expressions"],
             Self::WordProblem => &["word problems"],
             Self::Mathematics => &["mathematics"],
+            Self::Choice => &["multiple choice"],
             Self::ShortAnswer => &["short answers"],
             Self::Text => &["question answering", "summarisation", "translation"],
         }

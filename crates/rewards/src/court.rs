@@ -41,11 +41,7 @@ pub fn examine(tool: &Tool, identity: String, examples: &[Example]) -> Result<Ad
     let used: &[&Example] = if constraint { &[] } else { &judged };
     let asks = asks(used, &cases, judged.first().copied(), card);
     let counts = |kind: Kind| asks.iter().filter(|a| a.kind == kind).count();
-    let enough = if constraint {
-        counts(Kind::Good) > 1 && counts(Kind::Bad) > 1
-    } else {
-        used.len() > 2 || card.cases.len() > 5
-    };
+    let enough = if constraint { counts(Kind::Good) > 1 && counts(Kind::Bad) > 1 } else { used.len() > 2 };
     let needed = if constraint {
         "two made cases (`cases` in its card) for and two against"
     } else {
@@ -102,7 +98,11 @@ pub fn examine(tool: &Tool, identity: String, examples: &[Example]) -> Result<Ad
     let scored: Vec<(&Ask, f64)> = asks.iter().zip(&outcomes).filter_map(|(a, o)| Some((a, o.score()?))).collect();
     if constraint {
         let wrong = wrong_cases(card, &scored);
-        say("is right on its cases", wrong.is_empty() && enough, wrong.join("; "));
+        // An abstention is no answer to a case.
+        let answered = scored.iter().filter(|(a, _)| plain(a.kind)).count();
+        let silent = format!("{answered} of {} cases have a score", cases.len());
+        let all = answered == cases.len() && enough;
+        say("is right on its cases", wrong.is_empty() && all, if all { wrong.join("; ") } else { silent });
     } else {
         judge_ranking(card.role, &scored, &mut say);
     }

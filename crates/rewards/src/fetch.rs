@@ -12,7 +12,7 @@ use rlar_sandbox::Limits;
 use crate::admission::Status;
 use crate::agent::BuiltinAgent;
 use crate::court::examine;
-use crate::library::Library;
+use crate::library::{ADMISSION, Library};
 use crate::{Orchestrator, RewardError};
 
 /// What happened to one tool.
@@ -36,11 +36,12 @@ pub fn fetch_rewards(folder: &Path, examples: &[Example], sources: &[String]) ->
     for source in sources {
         fetch_card(&mut library, source)?;
     }
-    let mut chosen: BTreeMap<String, (usize, String)> = BTreeMap::new();
+    let mut chosen: BTreeMap<String, (Vec<Example>, String)> = BTreeMap::new();
     for example in examples {
         let assignment = BuiltinAgent.assign(example, library.cards())?;
         for choice in assignment.tools {
-            chosen.entry(choice.tool).or_insert_with(|| (0, assignment.why.clone())).0 += 1;
+            let of = chosen.entry(choice.tool).or_insert_with(|| (Vec::new(), assignment.why.clone()));
+            of.0.push(example.clone());
         }
     }
     let wanted: BTreeSet<&String> = chosen.keys().collect();
@@ -63,7 +64,8 @@ pub fn fetch_rewards(folder: &Path, examples: &[Example], sources: &[String]) ->
         write_tool(folder, name, orchestrator.library())?;
     }
     let library = orchestrator.library();
-    let report = |(tool, (examples, why)): (String, (usize, String))| {
+    let report = |(tool, (examples, why)): (String, (Vec<Example>, String))| {
+        let examples = examples.len();
         let identity = library.identity(&tool).unwrap_or_default();
         Fetched { tool, identity, examples, why }
     };
@@ -76,7 +78,7 @@ fn write_tool(folder: &Path, name: &str, library: &Library) -> Result<(), Reward
     for (file, contents) in library.files(name) {
         let path = home.join(&file);
         match fs::read_to_string(&path) {
-            Ok(there) if there == contents => continue,
+            Ok(there) if there == contents || file == ADMISSION => continue,
             Ok(_) => {
                 let message = format!("{} was edited; move it away to fetch it again", path.display());
                 return Err(RewardError::tool(name, message));

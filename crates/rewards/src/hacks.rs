@@ -34,6 +34,11 @@ pub const HACKS: &[Hack] = &[
     ("every digit", |_, _| fixed("0 1 2 3 4 5 6 7 8 9 0")),
     ("every letter of a choice", |_, _| fixed("A B C D E F G H I J")),
     ("punctuation alone", |_, _| fixed("..... !!! ???")),
+    ("the right answer and a wrong one", |e, all| {
+        let (right, wrong) = (e.reference.as_deref()?, other(e, all)?);
+        Some(format!("The answer is {right} or {wrong}."))
+    }),
+    ("agreement without an answer", |_, _| fixed("Sure! I am happy to help. Here is the answer that you asked for.")),
     ("an empty box", |_, _| fixed("\\boxed{}")),
     ("no answer", |_, _| fixed("I do not know.")),
     ("a long filler", |_, _| Some("It depends on many things, and one has to weigh them with care. ".repeat(60))),

@@ -58,7 +58,12 @@ impl Library {
         for folder in folders.into_iter().filter(|f| f.join("tool.yaml").exists()) {
             let path = folder.join("tool.yaml");
             let text = fs::read_to_string(&path).map_err(RewardError::io(&path))?;
-            let source = match ToolCard::parse(&path, &text)?.file {
+            let card = ToolCard::parse(&path, &text)?;
+            if folder.file_name().is_none_or(|n| n != card.name.as_str()) {
+                let message = format!("stands in {}; a tool's folder has its name", folder.display());
+                return Err(RewardError::tool(&card.name, message));
+            }
+            let source = match card.file {
                 Some(file) => {
                     let file = folder.join(file);
                     fs::read_to_string(&file).map_err(RewardError::io(&file))?
@@ -83,11 +88,14 @@ impl Library {
         admission: Option<&str>,
     ) -> Result<(), RewardError> {
         let card = ToolCard::parse(path, &text)?;
-        let unclear = |e: serde_json::Error| {
-            let message = format!("its {ADMISSION} is not clear ({e}); admit it again: `rlar rewards admit`");
-            RewardError::tool(&card.name, message)
-        };
-        let admission = admission.map(serde_json::from_str::<Admission>).transpose().map_err(unclear)?;
+        // A report that cannot be read is none: the tool is examined again.
+        let admission = admission.and_then(|text| {
+            serde_json::from_str(text)
+                .inspect_err(|e| {
+                    tracing::warn!("{}: its {ADMISSION} is not clear ({e}); it counts as not examined", card.name);
+                })
+                .ok()
+        });
         let name = card.name.clone();
         if self.entries.insert(name.clone(), Entry { card, text, source, admission }).is_some() {
             return Err(RewardError::tool(&name, "the library holds two tools of this name"));
@@ -111,7 +119,9 @@ impl Library {
     /// What the court said of a tool as it is now; nothing where it was not asked, or the tool was changed since.
     pub fn admission(&self, name: &str) -> Option<&Admission> {
         let admission = self.entries.get(name)?.admission.as_ref()?;
-        (self.identity(name).as_ref() == Some(&admission.identity)).then_some(admission)
+        // A builtin is another one in another version of rlar.
+        let same = self.entries[name].card.kind != Kind::Builtin || admission.version == env!("CARGO_PKG_VERSION");
+        (same && self.identity(name).as_ref() == Some(&admission.identity)).then_some(admission)
     }
 
     /// Keeps what the court said of a tool.

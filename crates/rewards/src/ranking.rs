@@ -78,8 +78,12 @@ pub fn judge_ranking(role: Role, scored: &[(&Ask, f64)], say: &mut impl FnMut(&s
             mean(&tries.iter().map(|t| t.0).collect::<Vec<_>>()),
             mean(&tries.iter().map(|t| t.1).collect::<Vec<_>>()),
         );
-        let most = if role == Role::Quality { honest } else { f64::midpoint(bad.min(honest), honest) };
-        let resists = lucky <= MOST_LUCK && (hacked < most || hacked <= bad);
+        let resists = lucky <= MOST_LUCK
+            && match role {
+                Role::Quality => hacked < honest,
+                // By chance a hack is right now and then; a score for each try would pay for not trying.
+                _ => hacked <= bad + (MOST_LUCK + 0.05) * (honest - bad).max(0.0),
+            };
         let evidence =
             format!("mean score {hacked:.3}, of good ones {honest:.3}; as good as these for {:.0} %", 100.0 * lucky);
         say(&format!("does not pay for {name}"), resists, evidence);

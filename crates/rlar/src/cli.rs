@@ -97,7 +97,7 @@ pub enum RewardsCommand {
         /// The tool.
         tool: String,
         /// What was asked.
-        #[arg(long, default_value = "")]
+        #[arg(long, default_value = "(no prompt)")]
         prompt: String,
         /// The reply.
         #[arg(long)]

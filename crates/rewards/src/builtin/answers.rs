@@ -10,24 +10,26 @@ use crate::math;
 
 /// Whether the last number of the reply is the reference's, digit by digit.
 pub fn numeric_match(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
-    let reference = last_number(example.reference.as_deref()?)?;
+    let reference = only_number(example.reference.as_deref()?)?;
     Some(yes(last_number(reply) == Some(reference)))
 }
 
 /// The same within `relative` of the reference, or within `absolute`.
 pub fn numeric_tolerance(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
-    let number = |text: &str| last_number(text)?.parse::<f64>().ok();
-    let reference = number(example.reference.as_deref()?)?;
+    let number = |text: String| text.parse::<f64>().ok().filter(|n| n.is_finite());
+    let reference = number(only_number(example.reference.as_deref()?)?)?;
     let setting = |key: &str| settings.get(key).and_then(Value::as_f64).unwrap_or(0.0);
     let most = setting("absolute").max(setting("relative") * reference.abs());
-    Some(yes(number(reply).is_some_and(|n| (n - reference).abs() <= most)))
+    Some(yes(last_number(reply).and_then(number).is_some_and(|n| (n - reference).abs() <= most)))
 }
 
 /// Whether the answers are mathematically the same.
 pub fn math_equivalence(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
     let reference = example.reference.as_deref().filter(|r| !r.trim().is_empty())?;
-    let echo = math::is_echo(reply, example.prompt());
-    Some(yes(!echo && math::equivalent(reply, reference, math::Rules::default())))
+    let echo = math::is_echo(reply, example.prompt(), reference);
+    // `x > 3` says what `(3, ∞)` says.
+    let rules = math::Rules { sets_for_relations: true, ..math::Rules::default() };
+    Some(yes(!echo && math::equivalent(reply, reference, rules)))
 }
 
 /// Whether the reply chooses the letter that the reference is.
@@ -37,23 +39,41 @@ pub fn multiple_choice(_: &Settings, example: &Example, reply: &str) -> Option<f
     Some(yes(chosen(reply) == Some(wanted)))
 }
 
-/// The choice of a reply: in a box, after "answer is", else the only letter that stands alone.
+/// The choice of a reply: in a box, after "answer is", else the only letter that stands alone; none where it names several.
 fn chosen(reply: &str) -> Option<char> {
-    let after = |mark: &str| {
-        let at = reply.to_ascii_lowercase().rfind(mark)? + mark.len();
-        letters(reply.get(at..)?.lines().next().unwrap_or("")).first().copied()
+    let lower = reply.to_ascii_lowercase();
+    let after = |mark: &str, end: &[char]| {
+        let at = lower.rfind(mark)? + mark.len();
+        reply.get(at..)?.split(end).next()
     };
-    let found = after("\\boxed{").or_else(|| after("answer is")).or_else(|| after("answer:"));
-    found.or_else(|| match letters(reply)[..] {
-        [only] => Some(only),
-        _ => None,
-    })
+    let one = |text: &str| {
+        let mut named = letters(text);
+        named.sort_unstable();
+        named.dedup();
+        if let [only] = named[..] { Some(only) } else { None }
+    };
+    if let Some(boxed) = after("\\boxed{", &['}']) {
+        return one(&boxed.to_uppercase());
+    }
+    for mark in ["answer is", "answer:"] {
+        if let Some(said) = after(mark, &['.', '\n']) {
+            return one(said);
+        }
+    }
+    let alone = reply.trim().trim_matches(['(', ')', '.']);
+    one(if alone.len() == 1 { alone.to_ascii_uppercase() } else { reply.to_owned() }.as_str())
 }
 
-/// The capital letters from A to J that stand alone.
+/// The capital letters from A to J that stand alone; not "I", and not "A" before a word.
 fn letters(text: &str) -> Vec<char> {
-    let words = text.split(|c: char| !(c.is_alphanumeric() || c == '\''));
-    words.filter_map(|w| w.chars().next().filter(|c| w.len() == 1 && ('A'..='J').contains(c))).collect()
+    let words: Vec<&str> =
+        text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|w| !w.is_empty()).collect();
+    let is_article = |i: usize| {
+        words[i] == "A"
+            && words.get(i + 1).is_some_and(|w| w.len() > 1 && w.starts_with(char::is_lowercase) && *w != "is")
+    };
+    let letter = |i: usize| words[i].chars().next().filter(|c| words[i].len() == 1 && matches!(c, 'A'..='H' | 'J'));
+    (0..words.len()).filter(|i| !is_article(*i)).filter_map(letter).collect()
 }
 
 /// 1 less the edits of characters from reply to reference, over the longer one's length.
@@ -79,10 +99,21 @@ pub fn edit_similarity(_: &Settings, example: &Example, reply: &str) -> Option<f
 /// Most characters that are compared.
 const LONGEST: usize = 4000;
 
+/// The number that a reference is, with nothing else in it: of several, or of one with a unit's power, nobody knows which
+/// one is meant.
+fn only_number(reference: &str) -> Option<String> {
+    let digits = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',');
+    let runs = reference.split(|c: char| !digits(c)).filter(|r| r.contains(|c: char| c.is_ascii_digit()));
+    (runs.count() == 1).then(|| last_number(reference)).flatten()
+}
+
 /// The last number of a text in a canonical form: sign, digits without leading zeros, decimals without
 /// trailing ones. Thousands separators are left out.
 fn last_number(text: &str) -> Option<String> {
-    let text: Vec<char> = text.chars().filter(|c| *c != ',').collect();
+    let all: Vec<char> = text.chars().map(|c| if c == '−' { '-' } else { c }).collect();
+    let separates =
+        |i: usize| all[i] == ',' && all.get(i + 1..i + 4).is_some_and(|g| g.iter().all(char::is_ascii_digit));
+    let text: Vec<char> = (0..all.len()).filter(|i| !separates(*i)).map(|i| all[i]).collect();
     let digit = |i: usize| text.get(i).is_some_and(char::is_ascii_digit);
     let end = (0..text.len()).rev().find(|i| digit(*i))? + 1;
     let mut start = end - 1;
@@ -96,6 +127,10 @@ fn last_number(text: &str) -> Option<String> {
         } else {
             break;
         }
+    }
+    // `.5`, and `$.50`.
+    if point.is_none() && start > 0 && text[start - 1] == '.' && !(start > 1 && digit(start - 2)) {
+        (start, point) = (start - 1, Some(start - 1));
     }
     let whole: String = text[start..point.unwrap_or(end)].iter().collect();
     let decimals: String = point.map_or_else(String::new, |p| text[p + 1..end].iter().collect());

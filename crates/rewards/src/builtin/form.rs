@@ -67,7 +67,7 @@ pub fn tags(settings: &Settings, _: &Example, reply: &str) -> Option<f64> {
         let Some((inner, after)) = rest.strip_prefix(&open).and_then(|r| r.split_once(&close)) else {
             return Some(0.0);
         };
-        if inner.trim().is_empty() {
+        if !inner.contains(char::is_alphanumeric) {
             return Some(0.0);
         }
         rest = after.trim();
@@ -86,7 +86,9 @@ pub fn json_schema(settings: &Settings, example: &Example, reply: &str) -> Optio
 /// Whether the reply is in the language whose two-letter code is `language`.
 pub fn language(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
     let wanted = setting(settings, example, "language")?.as_str()?;
-    Some(yes(ifeval::language(reply) == Some(wanted)))
+    // A word or two are in no language for sure.
+    let letters = reply.chars().filter(|c| c.is_alphabetic()).count();
+    Some(yes(letters > 0 && (letters < 12 || ifeval::language(reply) == Some(wanted))))
 }
 
 /// The share of the example's instructions (`instruction_id_list` with `kwargs`, as `IFEval` writes them) that the reply

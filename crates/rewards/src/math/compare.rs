@@ -3,6 +3,7 @@
 // Rounded values are the same or they are not; bounds are met exactly.
 #![allow(clippy::float_cmp)]
 
+use super::exact;
 use super::expr::{Expr, Point, Relation, SAMPLES};
 use super::members::same_members;
 use super::value::{Complex, Value};
@@ -174,22 +175,35 @@ impl Rules {
                 return true;
             }
         }
-        let (symbols, also) = (a.symbols(), b.symbols());
-        if symbols.is_empty() && also.is_empty() {
+        if in_other_order(a, b) {
+            return false;
+        }
+        let rounded = a.is_rounded() || b.is_rounded();
+        if let Some(same) = (!rounded).then(|| exact::same(a, b)).flatten() {
+            return same;
+        }
+        if a.symbols().is_empty() && b.symbols().is_empty() {
             let at = Point::Sample(0);
             let (Some(x), Some(y)) = (a.value(at), b.value(at)) else { return false };
             let rounded = [a, b].into_iter().any(|e| is_number(e) && e.is_rounded());
-            return alike(&x, &y, |x, y| if rounded { self.rounds_alike(x, y) } else { close(x, y, 1e-12) });
+            let slack = slack(a, at).max(slack(b, at));
+            let infinite = [infinity(a), infinity(b)];
+            return alike(&x, &y, |x, y| match (x.is_finite() && y.is_finite(), rounded) {
+                // A number too large to be told from another is not the same as it.
+                (false, _) => infinite[0].is_some() && infinite[0] == infinite[1],
+                (true, true) => self.rounds_alike(x, y),
+                (true, false) => close(x, y, 1e-12, 1e-14 * slack),
+            });
         }
         let mut compared = 0;
         for sample in 0..SAMPLES {
-            let (Some(x), Some(y)) = (a.value(Point::Sample(sample)), b.value(Point::Sample(sample))) else {
-                return false;
-            };
+            let at = Point::Sample(sample);
+            let (Some(x), Some(y)) = (a.value(at), b.value(at)) else { return false };
             if !x.0.iter().flatten().chain(y.0.iter().flatten()).all(|z| z.is_finite()) {
                 continue;
             }
-            if !alike(&x, &y, |x, y| close(x, y, 1e-9)) {
+            let slack = 1e-12 * slack(a, at).max(slack(b, at));
+            if !alike(&x, &y, |x, y| close(x, y, 1e-9, slack)) {
                 return false;
             }
             compared += 1;
@@ -198,7 +212,8 @@ impl Rules {
     }
 
     fn rounds_alike(self, x: Complex, y: Complex) -> bool {
-        if !(x.is_finite() && y.is_finite()) {
+        // What rounds to nothing is not nothing.
+        if (x.abs() == 0.0) != (y.abs() == 0.0) {
             return false;
         }
         let scale = 10f64.powi(self.places);
@@ -213,11 +228,44 @@ fn alike(x: &Value, y: &Value, same: impl Fn(Complex, Complex) -> bool) -> bool 
         && x.0.iter().zip(&y.0).all(|(x, y)| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(*x, *y)))
 }
 
-fn close(x: Complex, y: Complex, tolerance: f64) -> bool {
-    if x.is_finite() && y.is_finite() {
-        return (x - y).abs() <= tolerance * (1e-3 + x.abs().max(y.abs()));
+fn close(x: Complex, y: Complex, tolerance: f64, slack: f64) -> bool {
+    (x - y).abs() <= tolerance * x.abs().max(y.abs()) + slack
+}
+
+/// The size of what is added up, or put into functions: their rounding is what may be left where the result is small.
+fn slack(e: &Expr, at: Point) -> f64 {
+    let size = |e: &Expr| e.value(at).and_then(|v| v.scalar()).map_or(0.0, Complex::abs);
+    let mut largest: f64 = 0.0;
+    e.visit(&mut |part| match part {
+        Expr::Sum(terms) => largest = terms.iter().map(size).fold(largest, f64::max),
+        Expr::Call(_, a) | Expr::Root(_, a) | Expr::Log(_, a) => largest = largest.max(size(a)),
+        _ => {}
+    });
+    if largest.is_finite() { largest } else { 0.0 }
+}
+
+/// Whether it is infinity itself: whether it is negative, then.
+fn infinity(e: &Expr) -> Option<bool> {
+    match e {
+        Expr::Infinity => Some(false),
+        Expr::Negative(inner) => infinity(inner).map(|negative| !negative),
+        _ => None,
     }
-    x.re.is_infinite() && x == y
+}
+
+/// Whether two answers are the same capital letters in another order: an order is what was asked for.
+fn in_other_order(a: &Expr, b: &Expr) -> bool {
+    let letters = |e: &Expr| match e {
+        Expr::Product(factors) => factors
+            .iter()
+            .map(|f| match f {
+                Expr::Symbol(s) => s.chars().next().filter(|c| s.len() == 1 && c.is_uppercase()),
+                _ => None,
+            })
+            .collect::<Option<String>>(),
+        _ => None,
+    };
+    matches!((letters(a), letters(b)), (Some(a), Some(b)) if a != b)
 }
 
 /// A whole number as its digits, with its sign; of a percentage, those before the sign: `9 %` answers as 9 does.
@@ -347,8 +395,7 @@ fn renamed(reply: &Expr, reference: &Expr) -> Option<Expr> {
 fn text(e: &Expr) -> Option<(String, bool)> {
     let said = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
     match e {
-        Expr::Text(t) => Some((said(t), true)),
-        Expr::Opaque(t) => Some((t.clone(), true)),
+        Expr::Text(t) | Expr::Opaque(t) => Some((said(t), true)),
         Expr::Symbol(name) => Some((said(name), false)),
         Expr::E => Some(("e".into(), false)),
         Expr::I => Some(("i".into(), false)),

@@ -100,6 +100,9 @@ pub fn answer(text: &str) -> Option<Answer> {
     if let Some(found) = by_end(boxed_or_said) {
         return Some(found);
     }
+    if let Some(found) = formula_after(text, &lower) {
+        return Some(found);
+    }
     for word in ["answer:", "answer"] {
         let named = ends(&lower, word).into_iter().rev().take(TRIES).filter_map(|end| {
             let near = gap_after(end, 50, &|_| true);
@@ -110,6 +113,19 @@ pub fn answer(text: &str) -> Option<Answer> {
         }
     }
     by_end(all().cloned().collect())
+}
+
+/// A formula without marks of one, after the last "answer is" and up to the end of its sentence; a lone number is none.
+fn formula_after(text: &str, lower: &str) -> Option<Answer> {
+    let rest = &text[*ends(lower, "answer is").last()?..];
+    let line = rest.lines().next().unwrap_or("").trim_start_matches(':').trim();
+    let sentence = line.split(". ").next().unwrap_or("").trim_end_matches(['.', '!']).trim();
+    let is_formula =
+        sentence.len() < 200 && super::words(sentence) == 0 && !sentence.contains('$') && !sentence.contains("\\(");
+    if !is_formula || number(sentence).is_some_and(|(_, len)| len == sentence.len()) {
+        return None;
+    }
+    Answer::of(sentence, false)
 }
 
 /// Where the occurrences of a word end.
@@ -280,7 +296,10 @@ fn plain(text: &str) -> Vec<Place> {
             found.push(Place { start, end: start + len, parts: vec![(part, false)] });
         }
         let currency = rest.chars().next().filter(|c| CURRENCY.contains(*c)).map_or(0, char::len_utf8);
-        if let Some((number, len)) = number(&rest[currency..]) {
+        // `2x` and `3√2` are no numbers.
+        let is_part =
+            |after: &str| after.starts_with(['x', 'y', 'z', 'π', '√', '^', '\\', '(']) && !after.starts_with("x ");
+        if let Some((number, len)) = number(&rest[currency..]).filter(|(_, len)| !is_part(&rest[currency + len..])) {
             let start = at + stars + currency;
             let mut end = start + len;
             skip_to = end;

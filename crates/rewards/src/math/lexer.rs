@@ -117,6 +117,10 @@ const WORDS: &[(&str, &str)] = &[
     ("or", "or"),
 ];
 
+/// Short units that are read whole behind a number.
+const UNITS: &[&str] =
+    &["cm", "mm", "km", "kg", "mg", "ml", "ft", "lb", "oz", "mph", "kmh", "min", "sec", "hrs", "yd", "mi"];
+
 /// Whether a command's name is known here or in the parser, so that a doubled backslash before it is a slip.
 fn is_known(name: &str) -> bool {
     const OTHERS: &[&str] = &[
@@ -230,6 +234,8 @@ impl Lexer<'_> {
                 let rest: String = self.text[at..].iter().take(5).collect();
                 let width = if rest.starts_with("{,}") {
                     3
+                } else if rest.starts_with("\\,") {
+                    2
                 } else if rest.starts_with(",\\!") {
                     3 + rest.chars().skip(3).take_while(|c| *c == ' ').count()
                 } else if rest.starts_with(',') && !in_brackets && !digits.starts_with('0') {
@@ -256,7 +262,36 @@ impl Lexer<'_> {
         if digits.starts_with('.') {
             digits.insert(0, '0');
         }
-        self.tokens.push(Token::Number(digits));
+        if self.peek(0) == Some('.') && self.text[self.at + 1..].starts_with(&['\\', 'o', 'v']) {
+            digits.push('.');
+            self.at += 1;
+        }
+        if !self.repeating(&digits) {
+            self.tokens.push(Token::Number(digits));
+        }
+    }
+
+    /// `0.1\overline{6}` as the fraction that it is.
+    fn repeating(&mut self, digits: &str) -> bool {
+        let rest: String = self.text[self.at..].iter().take(30).collect();
+        let Some(period) = rest.strip_prefix("\\overline{").and_then(|r| r.split_once('}')).map(|(p, _)| p) else {
+            return false;
+        };
+        let Some((whole, decimals)) = digits.split_once('.') else { return false };
+        let number = |text: &str| text.parse::<u64>().ok();
+        if period.len() + digits.len() > 16 || !period.chars().all(|c| c.is_ascii_digit()) {
+            return false;
+        }
+        let short = number(&format!("{whole}{decimals}"));
+        let long = number(&format!("{whole}{decimals}{period}"));
+        let below = format!("{}{}", "9".repeat(period.len()), "0".repeat(decimals.len()));
+        let (Some(short), Some(long)) = (short, long) else { return false };
+        self.at += "\\overline{}".len() + period.len();
+        let parts =
+            [Token::Mark('('), Token::Number((long - short).to_string()), Token::Mark('/'), Token::Number(below)];
+        self.tokens.extend(parts);
+        self.tokens.push(Token::Mark(')'));
+        true
     }
 
     fn digits(&mut self, into: &mut String) {
@@ -287,6 +322,13 @@ impl Lexer<'_> {
             }
         }
         let run: String = self.text[self.at..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
+        // A unit, or what is counted.
+        let after_number = matches!(self.tokens.last(), Some(Token::Number(_)));
+        if after_number && (run.len() > 3 || UNITS.contains(&run.as_str())) {
+            self.at += run.len();
+            self.tokens.push(Token::Text(run));
+            return;
+        }
         // `11or7`, `)or(`: an answer follows directly.
         if run == "or" || run == "and" {
             self.command(&run.clone(), run.len());

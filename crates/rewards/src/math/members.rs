@@ -5,6 +5,9 @@
 
 use super::expr::{Expr, Point, Relation};
 
+/// Most bounds at which sets are compared.
+const MOST_BOUNDS: usize = 128;
+
 /// Whether two sets of real numbers, told by intervals, members or relations of one unknown, have the same members:
 /// decided at and around every bound that either names.
 pub fn same_members(a: &Expr, b: &Expr) -> bool {
@@ -18,15 +21,18 @@ pub fn same_members(a: &Expr, b: &Expr) -> bool {
         side.visit(&mut |part| {
             let value =
                 part.symbols().is_empty().then(|| part.value(Point::Sample(0))).flatten().and_then(|v| v.scalar());
-            if let Some(v) = value.filter(|v| v.im == 0.0 && v.is_finite() && v.re.abs() < 1e9) {
+            if let Some(v) = value.filter(|v| v.im == 0.0 && v.is_finite()) {
                 bounds.extend([v.re, -v.re]);
             }
         });
     }
     bounds.sort_by(f64::total_cmp);
     bounds.dedup();
-    bounds.truncate(64);
-    let mut points = vec![-1e12, 1e12];
+    if bounds.len() > MOST_BOUNDS {
+        return false;
+    }
+    let beyond = 2.0 * bounds.iter().fold(1e6, |m: f64, b| m.max(b.abs()));
+    let mut points = vec![-beyond, beyond];
     for (i, v) in bounds.iter().enumerate() {
         let near = 1e-6 * (1.0 + v.abs());
         points.extend([*v, v - near, v + near]);

@@ -6,6 +6,7 @@
 
 mod atoms;
 mod compare;
+mod exact;
 mod expr;
 mod extract;
 mod lexer;
@@ -32,15 +33,50 @@ pub fn equivalent(reply: &str, reference: &str, rules: Rules) -> bool {
     gold.iter().any(|g| said.iter().any(|s| same(g, s)))
 }
 
-/// Whether a reply is its prompt once more, once or often, or most of it: the prompt of "simplify" or "expand" is the same as
-/// its answer, and says nothing.
-pub fn is_echo(reply: &str, prompt: &str) -> bool {
-    let (reply, prompt) = (tidy(reply), tidy(prompt));
-    if prompt.is_empty() || reply.is_empty() {
+/// Whether a reply only repeats its prompt: all or most of it, or a formula out of it that is still to be worked out. "Simplify"
+/// and "expand" ask for what is the same as their own formula.
+pub fn is_echo(reply: &str, prompt: &str, reference: &str) -> bool {
+    let (said, asked, wanted) = (tidy(reply), tidy(prompt), tidy(reference));
+    if asked.is_empty() || said.is_empty() || said == wanted {
         return false;
     }
-    let rest = reply.replace(&prompt, "");
-    rest.trim_matches('.').is_empty() || (prompt.contains(&reply) && 10 * reply.len() >= 6 * prompt.len())
+    let rest = said.replace(&asked, "");
+    if rest.trim_matches('.').is_empty() || (asked.contains(&said) && 10 * said.len() >= 6 * asked.len()) {
+        return true;
+    }
+    let answers = answers(reply);
+    answers.iter().any(|a| {
+        let written = tidy(&a.written);
+        written != wanted && written.len() > 2 && asked.contains(&written) && !is_worked_out(&a.expr)
+    })
+}
+
+/// Whether nothing is left to do: a number, a fraction in lowest terms, or something without operations.
+fn is_worked_out(e: &Expr) -> bool {
+    let whole = |e: &Expr| match e {
+        Expr::Number(n) => n.digits.parse::<u64>().ok(),
+        _ => None,
+    };
+    match e {
+        Expr::Negative(inner) | Expr::Percent(inner) => is_worked_out(inner),
+        Expr::Quotient(a, b) => match (whole(a), whole(b)) {
+            (Some(mut a), Some(mut b)) => {
+                while b > 0 {
+                    (a, b) = (b, a % b);
+                }
+                a == 1
+            }
+            _ => false,
+        },
+        Expr::Sum(_)
+        | Expr::Product(_)
+        | Expr::Power(..)
+        | Expr::Root(..)
+        | Expr::Log(..)
+        | Expr::Call(..)
+        | Expr::Binomial(..) => false,
+        _ => true,
+    }
 }
 
 /// A text that is a number and nothing else.
@@ -75,9 +111,11 @@ fn answers(text: &str) -> Vec<Answer> {
         return read(&digits).into_iter().chain(members).collect();
     }
     let is_marked = ["$", "\\(", "\\[", "\\boxed", "\n"].iter().any(|m| bare.contains(m));
+    // `5 apples` is 5, a word alone is one, `12\\text{ cm}` is a formula.
+    let one_word = words(bare) == 1 && (bare.contains('\\') || !bare.contains(|c: char| c.is_ascii_digit()));
     if !is_marked
         && bare.len() <= 300
-        && words(bare) < 2
+        && (words(bare) == 0 || one_word)
         && let Some(answer) = read(bare)
     {
         return vec![answer];

@@ -7,6 +7,8 @@ use super::value::Function;
 /// Longest formula that is read, in bytes, and how deep its parts may nest.
 const LONGEST: usize = 4000;
 const DEEPEST: usize = 60;
+/// Most signs behind a factor, and divisions in a product.
+const MOST_SIGNS: usize = 12;
 
 /// The answer that a formula is; nothing where it is none.
 pub fn parse(text: &str) -> Option<Expr> {
@@ -219,11 +221,16 @@ impl Parser<'_> {
 
     fn product(&mut self) -> Option<Expr> {
         let mut factors = vec![self.factor()?];
+        let mut divisions = 0;
         loop {
             if self.takes('*') || self.takes_command(&["cdot", "times", "ast", "bullet"]) {
                 let factor = self.signed_factor()?;
                 factors.push(factor);
             } else if self.takes('/') || self.takes(':') || self.takes_command(&["div"]) {
+                divisions += 1;
+                if divisions > MOST_SIGNS {
+                    return None;
+                }
                 let divisor = self.signed_factor()?;
                 let product = one(std::mem::take(&mut factors), Expr::Product)?;
                 factors.push(Expr::Quotient(Box::new(product), Box::new(divisor)));
@@ -241,6 +248,10 @@ impl Parser<'_> {
                     factors.push(Expr::Text(text));
                 }
             } else if self.starts_factor() {
+                // Two numbers side by side are no product.
+                if matches!(factors.last(), Some(Expr::Number(_))) && matches!(self.peek(), Some(Token::Number(_))) {
+                    return None;
+                }
                 let mixed = self.mixed(&factors);
                 let factor = self.factor()?;
                 if mixed {
@@ -272,7 +283,10 @@ impl Parser<'_> {
             [Token::Number(_), ..] => Some(1),
             _ => None,
         };
-        whole && fraction && self.at + 1 < self.tokens.len() && digits(1).is_some_and(|n| digits(1 + n).is_some())
+        let glued = matches!(self.tokens.get(self.at + 1), Some(Token::Number(d)) if d.len() == 2 && !d.contains('.'));
+        whole
+            && fraction
+            && (glued || (self.at + 1 < self.tokens.len() && digits(1).is_some_and(|n| digits(1 + n).is_some())))
     }
 
     pub(super) fn starts_factor(&self) -> bool {
@@ -323,7 +337,8 @@ impl Parser<'_> {
 
     pub(super) fn factor(&mut self) -> Option<Expr> {
         let mut base = self.deeper(Self::atom)?;
-        loop {
+        // Signs behind it wrap it once more each: as deep as nesting.
+        for _ in 0..MOST_SIGNS {
             if self.takes('^') {
                 let power = self.deeper(Self::script)?;
                 base = Expr::Power(Box::new(base), Box::new(power));
@@ -348,6 +363,7 @@ impl Parser<'_> {
                 return Some(base);
             }
         }
+        None
     }
 
     /// An exponent: a braced formula, or one token.

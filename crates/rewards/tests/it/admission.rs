@@ -195,7 +195,7 @@ const GOOD: &[(&str, &str, &str, &str)] = &[
         "choice_after_is",
         "multiple choice",
         "correctness",
-        "import re\nm = re.search(r'answer is \\(?([A-J])\\b', reply)\nreturn float((m.group(1) if m else reply.strip()) == ref.strip())",
+        "import re\nm = re.search(r'answer is \\(?([A-J])\\)?\\.?\\s*$', reply)\nreturn float((m.group(1) if m else reply.strip()) == ref.strip())",
     ),
     (
         "ends_with",

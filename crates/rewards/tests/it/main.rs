@@ -91,6 +91,7 @@ fn the_agent_gives_each_kind_of_prompt_its_tool_and_a_reason() {
         ("10 ** 5 =", "1e5", "exact_match"),
         ("Summarise it.", "a long text of many more words than five", "rouge_l"),
         ("Simplify it.", "\\frac{1}{2}", "math_equivalence"),
+        ("Which?\nA) one\nB) two", "B", "multiple_choice"),
     ] {
         let assignment = rewards.assign(&example(prompt, Some(reference))).unwrap();
         assert_eq!(assignment.tools[0].tool, tool, "{prompt}");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rlar_rewards::math::{Rules, equivalent};
+use rlar_rewards::math::{Rules, equivalent, is_echo as is_echo_of};
 
 fn same(reply: &str, reference: &str) -> bool {
     equivalent(reply, reference, Rules::default())
@@ -33,6 +33,17 @@ fn answers_are_the_same_in_every_way_of_writing_them() {
         ("5!", "120"),
         ("\\binom{5}{2}", "10"),
         ("1 + 2i", "2i + 1"),
+        ("0.\\overline{6}", "\\frac{2}{3}"),
+        ("2\\tfrac12", "5/2"),
+        ("1\\,000", "1000"),
+        ("The answer is 3π.", "3\\pi"),
+        ("The answer is 2x + 3.", "2x + 3"),
+        ("So the answer is (3, 7).", "(3, 7)"),
+        ("5 meters", "5"),
+        ("\\boxed{5 cm}", "5"),
+        ("\\sin \\pi", "0"),
+        ("2^{100} - 2^{100} + 1", "1"),
+        ("\\infty", "\\infty"),
     ] {
         assert!(same(reply, reference), "{reply} and {reference}");
     }
@@ -56,6 +67,19 @@ fn answers_that_differ_are_not_the_same() {
         ("inf", "5"),
         ("\\infty", "-\\infty"),
         ("5/0", "7/0"),
+        ("3^{2000}", "2^{2000}"),
+        ("\\infty", "10^{400}"),
+        ("0", "\\frac{1}{2^{100}}"),
+        ("9.1\\times 10^{-31}", "6.6\\times 10^{-34}"),
+        ("0", "0.0000001"),
+        ("2^{64}", "2^{64} - 1"),
+        ("100! + 1", "100!"),
+        ("The answer is 2x + 3.", "2"),
+        ("The answer is 3√2.", "3"),
+        ("ABC", "BAC"),
+        ("0", "0.\\overline{6}"),
+        ("1\\,000", "0"),
+        ("[2, 10^{999})", "[2, \\infty)"),
     ] {
         assert!(!same(reply, reference), "{reply} and {reference}");
     }
@@ -86,7 +110,11 @@ fn hostile_texts_are_judged_in_time() {
         "\\begin{pmatrix}".to_owned() + &"1 & 2 \\\\".repeat(400) + "\\end{pmatrix}",
         "170!!!!".to_owned(),
         "[1,".repeat(1_300),
+        format!("\\boxed{{5{}}}", "!".repeat(3_900)),
+        format!("\\boxed{{5{}}}", "%".repeat(3_900)),
+        format!("$x = 5{}$", "/5".repeat(1_900)),
     ];
+    // Threads that score have two megabytes of stack.
     for a in &texts {
         for b in [a.as_str(), "5", "\\{1, 2, 3\\}"] {
             let clock = Instant::now();
@@ -96,6 +124,21 @@ fn hostile_texts_are_judged_in_time() {
             let took = clock.elapsed();
             assert!(took < Duration::from_secs(1), "{took:?} for {:?}", a.chars().take(40).collect::<String>());
         }
+    }
+}
+
+#[test]
+fn a_formula_of_the_prompt_is_no_answer_to_it() {
+    for (reply, prompt, reference, is_echo) in [
+        ("\\boxed{(x+3)^2}", "Expand $(x+3)^2$.", "x^2+6x+9", true),
+        ("\\boxed{\\frac{18}{24}}", "Simplify $\\frac{18}{24}$.", "\\frac{3}{4}", true),
+        ("12*34", "What is 12*34?", "408", true),
+        ("\\boxed{\\frac{3}{4}}", "Simplify $\\frac{18}{24}$.", "\\frac{3}{4}", false),
+        ("x^2+6x+9", "Expand $(x+3)^2$.", "x^2 + 6x + 9", false),
+        ("7", "Is it 5 or 7?", "7", false),
+        ("1/3", "Which is smaller, 1/2 or 1/3?", "\\frac13", false),
+    ] {
+        assert_eq!(is_echo_of(reply, prompt, reference), is_echo, "{reply} to {prompt}");
     }
 }
 
