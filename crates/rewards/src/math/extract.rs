@@ -5,6 +5,8 @@ use super::parser::parse;
 
 /// How much of a text is looked at, in bytes from its end: an answer stands there.
 const WINDOW: usize = 20_000;
+/// How many boxes are looked into, the last ones.
+const MOST_BOXES: usize = 64;
 /// How many places are tried.
 const TRIES: usize = 24;
 
@@ -136,7 +138,9 @@ fn ends(text: &str, word: &str) -> Vec<usize> {
 /// The contents of the last boxes of a text, those together that hardly anything stands between.
 fn boxed(text: &str) -> Option<Place> {
     let mut found: Vec<(usize, usize, &str)> = Vec::new();
-    for (at, word) in text.match_indices("\\boxed").chain(text.match_indices("\\fbox")) {
+    let mut marks: Vec<(usize, &str)> = text.match_indices("\\boxed").chain(text.match_indices("\\fbox")).collect();
+    marks.sort_unstable();
+    for (at, word) in marks.split_off(marks.len().saturating_sub(MOST_BOXES)) {
         let open = at + word.len();
         let Some(inner) = text[open..].trim_start().strip_prefix('{') else { continue };
         let start = text.len() - inner.len();
@@ -289,7 +293,9 @@ fn plain(text: &str) -> Vec<Place> {
         }
         let stars = if text[at..].starts_with("**") { 2 } else { 0 };
         let rest = &text[at + stars..];
-        if let Some(len) = expression(rest).filter(|_| at >= expression_to) {
+        if at >= expression_to
+            && let Some(len) = expression(rest)
+        {
             let start = at + stars;
             expression_to = start + len;
             let part = rest[..len].replace('\n', " ");
