@@ -36,7 +36,7 @@ impl Begin {
             let journal = run.journal(ledger.step)?;
             return Ok((Self { checkpoint: Some(checkpoint), resumed: Some((ledger, journal)) }, notes));
         }
-        if run.needs_checkpoint() {
+        if run.needs_checkpoint()? {
             let why = damaged.last().map_or("its checkpoints are gone", String::as_str);
             let message = format!("no checkpoint is whole ({why}); start a new run in another `run.folder`");
             return Err(TrainError::Checkpoint { path: run.path().to_owned(), message });

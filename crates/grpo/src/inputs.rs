@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rlar_data::Example;
-use rlar_run::{RunError, RunFolder, sha256};
+use rlar_run::{JOURNAL, RunError, RunFolder, sha256};
 use serde_json::{Value, json};
 
 use crate::TrainError;
@@ -48,6 +48,8 @@ pub fn same_inputs(run: &RunFolder, job: &Job, resumed: bool) -> Result<(), Trai
                        `run.folder` (`--run`)";
         return Err(TrainError::Checkpoint { path: model, message: message.into() });
     }
+    // An earlier start's journal must not be taken for that of these inputs, whenever this one is killed.
+    run.clear(&[JOURNAL])?;
     run.write("inputs.json", &serde_json::to_vec_pretty(&inputs)?)?;
     let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
     Ok(run.write("config.yaml", config.as_bytes())?)

@@ -3,13 +3,14 @@
 
 use std::time::{Duration, Instant};
 
+use rlar_data::{Completion, Example, Needs, read_examples};
+
 use crate::admission::{Admission, Probe, Status};
 use crate::asks::{Ask, Kind, asks, cases};
 use crate::card::{Role, ToolCard};
 use crate::library::Tool;
 use crate::ranking::judge_ranking;
 use crate::{Failure, Outcome, RewardError};
-use rlar_data::{Completion, Example, Needs, read_examples};
 
 /// Most examples that a tool is examined on.
 const MOST_EXAMPLES: usize = 12;
@@ -18,6 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// Replies after which a slow tool is sent away.
 const TRIAL: usize = 4;
 const FAST: &str = "is fast enough";
+
 /// The examples of rlar's own on which tools are examined: those of a card's tasks, or all where it names none of them.
 pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
     let text = include_str!("../probes/probes.jsonl");

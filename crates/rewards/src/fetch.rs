@@ -51,13 +51,12 @@ pub fn fetch_rewards(folder: &Path, examples: &[Example], sources: &[String]) ->
         let known = orchestrator.library().admission(name).is_some();
         let tool = orchestrator.open(name)?;
         if !known {
-            let admission = examine(tool, identity, examples)?;
+            let admission = examine(tool, identity, &chosen[name].0)?;
             if admission.status == Status::Refused {
-                let why: Vec<String> = admission.failed().map(|p| format!("{}: {}", p.name, p.evidence)).collect();
-                return Err(RewardError::tool(
-                    name,
-                    format!("was refused; it does not show that it {}", why.join("; ")),
-                ));
+                let why: Vec<String> =
+                    admission.failed().take(3).map(|p| format!("{}: {}", p.name, p.evidence)).collect();
+                let message = format!("was refused; it does not show that it {}", why.join("; "));
+                return Err(RewardError::tool(name, message));
             }
             orchestrator.admit(name, admission);
         }

@@ -1,5 +1,7 @@
 //! Whether good replies rank above bad ones, and above hacks.
 
+use std::cmp::Ordering;
+
 use crate::asks::{Ask, CASE, Kind};
 use crate::card::Role;
 use crate::hacks::HACKS;
@@ -18,6 +20,15 @@ fn median(mut x: Vec<f64>) -> f64 {
     x.get(x.len() / 2).copied().unwrap_or(0.0)
 }
 
+/// 1 where a good reply's score is above a bad one's, a half where they are the same.
+fn beats(good: f64, bad: f64) -> f64 {
+    match good.partial_cmp(&bad) {
+        Some(Ordering::Greater) => 1.0,
+        Some(Ordering::Less) => 0.0,
+        _ => 0.5,
+    }
+}
+
 /// Whether good replies rank above bad ones, and hacks below good ones.
 pub fn judge_ranking(role: Role, scored: &[(&Ask, f64)], say: &mut impl FnMut(&str, bool, String)) {
     let mut ids: Vec<&str> =
@@ -31,34 +42,14 @@ pub fn judge_ranking(role: Role, scored: &[(&Ask, f64)], say: &mut impl FnMut(&s
     let is_made = |id: &str| id.starts_with(CASE);
     for id in ids.iter().filter(|id| !is_made(id)) {
         let (good, bad) = (of(id, Kind::Good), of(id, Kind::Bad));
-        above.extend(good.iter().flat_map(|g| {
-            bad.iter().map(move |b| {
-                if g > b {
-                    1.0
-                } else if g < b {
-                    0.0
-                } else {
-                    0.5
-                }
-            })
-        }));
+        above.extend(good.iter().flat_map(|g| bad.iter().map(|b| beats(*g, *b))));
         medians.push((*id, median(good)));
     }
     let case = |good: bool| {
         let kind = if good { Kind::Good } else { Kind::Bad };
         scored.iter().filter(move |(a, _)| a.kind == kind && is_made(&a.example.id)).map(|(_, s)| *s)
     };
-    above.extend(case(true).flat_map(|g| {
-        case(false).map(move |b| {
-            if g > b {
-                1.0
-            } else if g < b {
-                0.0
-            } else {
-                0.5
-            }
-        })
-    }));
+    above.extend(case(true).flat_map(|g| case(false).map(move |b| beats(g, b))));
     let (good, bad) = (mean(&made(Kind::Good)), mean(&made(Kind::Bad)));
     let least = LEAST_RANKING[usize::from(role == Role::Quality)];
     let ranking = mean(&above);

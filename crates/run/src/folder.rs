@@ -32,7 +32,7 @@ impl RunFolder {
             Err(TryLockError::WouldBlock) => return Err(RunError::Locked { path: path.to_owned() }),
             Err(TryLockError::Error(e)) => return Err(RunError::io(&lock_path, "cannot lock")(e)),
         }
-        if !resume && (Checkpoints::new(path.join("checkpoints"), disk).any()? || has_steps(&path.join(JOURNAL))) {
+        if !resume && (Checkpoints::new(path.join("checkpoints"), disk).any()? || has_steps(&path.join(JOURNAL))?) {
             let message = "holds an earlier run; continue it with `--resume`, or choose another `run.folder`";
             return Err(RunError::state(path, message));
         }
@@ -90,7 +90,7 @@ impl RunFolder {
     }
 
     /// Whether the journal needs a checkpoint to go on from: it no longer holds the first steps.
-    pub fn needs_checkpoint(&self) -> bool {
+    pub fn needs_checkpoint(&self) -> Result<bool, RunError> {
         Journal::forgot(&self.path.join(JOURNAL))
     }
 

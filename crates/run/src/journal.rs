@@ -30,11 +30,7 @@ impl Journal {
     /// what it recorded was not used. Where steps after `done` were forgotten, the others belong to a history that is
     /// lost, and go.
     pub(crate) fn open(path: &Path, done: u64, disk: Disk) -> Result<Self, RunError> {
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(e) => return Err(RunError::io(path, "cannot read")(e)),
-        };
+        let bytes = read(path)?;
         let (mut entries, mut forgotten, mut whole) = (BTreeMap::new(), 0, 0);
         for line in bytes.split_inclusive(|b| *b == b'\n') {
             let entry =
@@ -64,10 +60,9 @@ impl Journal {
     }
 
     /// Whether entries of earlier steps than these were forgotten.
-    pub(crate) fn forgot(path: &Path) -> bool {
-        fs::read(path).is_ok_and(|bytes| {
-            bytes.split_inclusive(|b| *b == b'\n').any(|l| l.ends_with(REMARK) && step_of(l).is_some_and(|s| s > 0))
-        })
+    pub(crate) fn forgot(path: &Path) -> Result<bool, RunError> {
+        let is_remark = |l: &[u8]| l.ends_with(REMARK) && step_of(l).is_some_and(|s| s > 0);
+        Ok(read(path)?.split_inclusive(|b| *b == b'\n').any(is_remark))
     }
 
     /// Whether anything was recorded for a step or a later one and not yet recalled.
@@ -127,8 +122,16 @@ fn step_of(line: &[u8]) -> Option<u64> {
 }
 
 /// Whether a journal holds anything of a step that was taken.
-pub(crate) fn has_steps(path: &Path) -> bool {
-    fs::read(path).is_ok_and(|bytes| bytes.split(|b| *b == b'\n').any(|line| step_of(line).is_some_and(|s| s > 0)))
+pub(crate) fn has_steps(path: &Path) -> Result<bool, RunError> {
+    Ok(read(path)?.split(|b| *b == b'\n').any(|line| step_of(line).is_some_and(|s| s > 0)))
+}
+
+/// A journal's bytes; none where there is no journal.
+fn read(path: &Path) -> Result<Vec<u8>, RunError> {
+    match fs::read(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        read => read.map_err(RunError::io(path, "cannot read")),
+    }
 }
 
 pub(crate) fn append(path: &Path) -> Result<File, RunError> {
