@@ -1,5 +1,8 @@
 //! One prompt, and one reply to it.
 
+use std::ops::Range;
+
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Who speaks.
@@ -73,26 +76,53 @@ impl Example {
 pub struct Completion {
     /// The whole reply.
     pub text: String,
-    /// First byte of the part that is scored.
-    pub scored_from: usize,
+    /// The bytes of the part that is scored.
+    pub part: Range<usize>,
 }
 
 impl Completion {
     /// A reply that is scored whole.
     pub fn whole(text: impl Into<String>) -> Self {
-        Self { text: text.into(), scored_from: 0 }
-    }
-
-    /// A reply of which only what follows the last `marker` is scored; all of it when the marker is absent.
-    pub fn after(text: impl Into<String>, marker: &str) -> Self {
         let text = text.into();
-        let scored_from = text.rfind(marker).map_or(0, |at| at + marker.len());
-        Self { text, scored_from }
+        Self { part: 0..text.len(), text }
     }
 
     /// The scored part.
     pub fn scored(&self) -> &str {
-        self.text.get(self.scored_from..).unwrap_or("")
+        self.text.get(self.part.clone()).unwrap_or("")
+    }
+}
+
+/// What part of replies is scored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScoredPart {
+    /// What follows the last occurrence of this text, such as `</think>`; nothing of a reply without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+    /// Of that, what stands in the last `<TAG>…</TAG>`, such as `answer`; nothing of a reply without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
+}
+
+impl ScoredPart {
+    /// A reply of which this part is scored.
+    pub fn of(&self, text: impl Into<String>) -> Completion {
+        let text = text.into();
+        let part = self.range(&text).unwrap_or(text.len()..text.len());
+        Completion { text, part }
+    }
+
+    fn range(&self, text: &str) -> Option<Range<usize>> {
+        let start = match &self.after {
+            Some(marker) => text.rfind(marker)? + marker.len(),
+            None => 0,
+        };
+        let Some(tag) = &self.within else { return Some(start..text.len()) };
+        let (open, rest) = (format!("<{tag}>"), &text[start..]);
+        let end = rest.rfind(&format!("</{tag}>"))?;
+        let begin = rest[..end].rfind(&open)? + open.len();
+        Some(start + begin..start + end)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rlar_data::{Completion, Example};
+use rlar_data::{Completion, Example, ScoredPart};
 use rlar_policy::{Policy, Request, Sampling, generate};
 use rlar_rewards::{Orchestrator, Outcome};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub struct Protocol {
     pub seed: u64,
     /// Sequences at a time.
     pub batch: usize,
+    /// What part of an answer is judged.
+    pub scored: ScoredPart,
 }
 
 /// Right answers among those asked for.
@@ -72,7 +74,7 @@ pub fn accuracy<'e>(
     let answers: Vec<(&Example, Completion)> = examples
         .iter()
         .zip(samples)
-        .flat_map(|(e, s)| s.into_iter().map(move |s| (e, Completion::whole(s.text))))
+        .flat_map(|(e, s)| s.into_iter().map(move |s| (e, protocol.scored.of(s.text))))
         .collect();
     let items: Vec<(&Example, &Completion)> = answers.iter().map(|(e, c)| (*e, c)).collect();
     let scores = rewards.score(&items)?;

@@ -32,6 +32,11 @@ impl Group {
         Self { tools: tools.collect(), lengths: self.lengths.clone() }
     }
 
+    /// Tools that add to the sums; gates and vetoes do not.
+    fn terms(&self) -> usize {
+        self.tools.iter().filter(|(weight, _)| *weight != 0.0).count()
+    }
+
     /// The weighted sums of the tools' scores.
     fn totals(&self) -> Vec<Option<f64>> {
         let total = |i: usize| self.tools.iter().map(|(weight, scores)| scores[i].map(|s| s * weight)).sum();
@@ -78,7 +83,7 @@ pub fn advantages(groups: &[Group], algorithm: &Algorithm) -> Vec<Vec<Option<f64
             rescale(&mut advantages, mean, (deviation.powi(2) + 1e-8).sqrt());
         }
         // GDPO normalises the sums over the batch once more; one tool's advantages are left as GRPO has them.
-        Estimator::Grpo if combined.iter().any(|g| g.tools.len() > 1) => {
+        Estimator::Grpo if combined.iter().any(|g| g.terms() > 1) => {
             let known: Vec<f64> = advantages.iter().flatten().flatten().copied().collect();
             let (_, deviation) = moments(&known);
             // Every group's sum is 0, so their mean is but rounding.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::Config;
+use crate::health::Health;
 use crate::objective::soft_overlong;
 use crate::rollout::{Group, Rollout, draw};
 use crate::schedule::{self, mix};
@@ -58,6 +59,8 @@ pub struct Source<'a> {
     pub prompts: &'a [Vec<u32>],
     /// Reward tools.
     pub rewards: &'a mut Orchestrator,
+    /// How they do.
+    pub health: Health,
 }
 
 impl Source<'_> {
@@ -97,6 +100,30 @@ impl Source<'_> {
         Ok(batch)
     }
 
+    /// Uses a tool no more.
+    pub fn suspend(&mut self, tool: String) {
+        self.rewards.suspend(&tool);
+        self.health.suspended.push(tool);
+    }
+
+    /// Scores groups of a batch again with the tools that their examples have now.
+    pub fn score_again(&mut self, batch: &mut Batch, is_meant: impl Fn(&Group) -> bool) -> Result<(), TrainError> {
+        let part = self.config.rewards.scored.clone().unwrap_or_default();
+        let deadline = Instant::now() + Duration::from_secs_f64(self.config.rewards.step_deadline);
+        for group in batch.groups.iter_mut().chain(&mut batch.replaced).filter(|g| is_meant(g)) {
+            let example = &self.examples[group.example];
+            let completions: Vec<Completion> = group.replies.iter().map(|r| part.of(r.text.clone())).collect();
+            let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
+            let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
+            for (reply, mut scores) in group.replies.iter_mut().zip(scores) {
+                let penalty = reply.scores.0.iter().filter(|(name, _, _)| &**name == SOFT_OVERLONG);
+                scores.0.extend(penalty.cloned());
+                reply.scores = scores;
+            }
+        }
+        Ok(())
+    }
+
     fn draw_and_score(
         &mut self,
         policy: &Policy,
@@ -106,6 +133,7 @@ impl Source<'_> {
     ) -> Result<Vec<Group>, TrainError> {
         let began = Instant::now();
         let sampling = &self.config.sampling;
+        let part = self.config.rewards.scored.clone().unwrap_or_default();
         let (rewards, examples) = (&mut *self.rewards, self.examples);
         // One budget for the step, however often its groups are refilled.
         let patience = Duration::from_secs_f64((self.config.rewards.step_deadline - batch.scoring).max(0.0));
@@ -128,7 +156,7 @@ impl Source<'_> {
             });
             let mut tell = |i: usize, index: usize, text: String| {
                 // The scorer has gone only when it has an error to give.
-                let _ = send.send((i, index, Completion::whole(text)));
+                let _ = send.send((i, index, part.of(text)));
             };
             let samples = draw(policy, requests, sampling, &mut tell);
             let took = began.elapsed();

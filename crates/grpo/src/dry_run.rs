@@ -8,6 +8,7 @@ use rlar_policy::Policy;
 
 use crate::batch::Source;
 use crate::config::{Config, KlEstimator, Method};
+use crate::health::Health;
 use crate::job::Job;
 use crate::learn::{descent, learn};
 use crate::preference::{Pair, pairs};
@@ -97,7 +98,13 @@ fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainEr
         return Ok(());
     }
     let clock = Instant::now();
-    let mut source = Source { config, examples: &job.train, prompts: &prompts, rewards: &mut job.rewards };
+    let mut source = Source {
+        config,
+        examples: &job.train,
+        prompts: &prompts,
+        rewards: &mut job.rewards,
+        health: Health::default(),
+    };
     let batch = source.collect(&state.model, 0, 0, 0)?;
     let reference = (config.algorithm.kl.estimator != KlEstimator::None).then(|| state.model.decoder.clone());
     learn(&mut state, reference.as_ref(), &batch, &prompts, config, 0.0);

@@ -9,12 +9,14 @@ use serde_json::Value;
 
 use crate::TrainError;
 use crate::batch::{Batch, Source};
+use crate::health::{Failing, Health};
 use crate::learn::{Learned, learn};
 use crate::log::Rollouts;
 use crate::measure::share;
 use crate::metrics::{self, Spent};
 use crate::reference::Reference;
-use crate::rollout::tool_statistics;
+use crate::rollout::Group;
+use crate::signal::Flat;
 use crate::state::State;
 use crate::trainer::Course;
 
@@ -35,6 +37,15 @@ pub struct Grpo<'a> {
 
 /// Where a checkpoint holds the batch of the next step.
 const PENDING: &str = "pending.json";
+
+/// Where a checkpoint holds how the tools do.
+const HEALTH: &str = "tools.json";
+
+/// How the tools did before a checkpoint; well, without one.
+pub fn health(checkpoint: Option<&Checkpoint>) -> Result<Health, TrainError> {
+    let Some(checkpoint) = checkpoint.filter(|c| c.path.join(HEALTH).exists()) else { return Ok(Health::default()) };
+    Ok(serde_json::from_slice(&checkpoint.read(HEALTH)?)?)
+}
 
 /// The batch that a checkpoint holds for the step after it.
 pub fn pending(checkpoint: Option<&Checkpoint>) -> Result<Option<Batch>, TrainError> {
@@ -79,18 +90,23 @@ impl Course<Policy> for Grpo<'_> {
         let ledger = &mut state.ledger;
         ledger.cursor = batch.cursor;
         ledger.reply_tokens += batch.tokens() as u64;
-        let flat = !batch.groups.iter().any(|g| g.scored().has_spread(config.algorithm.combine));
-        ledger.flat_steps = if flat { ledger.flat_steps + 1 } else { 0 };
+        let teaches = batch.groups.iter().any(|g| g.scored().has_spread(config.algorithm.combine));
+        ledger.flat_steps = if teaches { 0 } else { ledger.flat_steps + 1 };
         ledger.seconds.sampling += spent.sampling;
         ledger.seconds.scoring += spent.scoring;
         ledger.seconds.training += spent.training;
-        let record = metrics::record(&batch, &learned, ledger, config, lr, spent);
+        let library = self.source.rewards.library();
+        let range = |tool: &str| library.card(tool).map_or([-1.0, 0.0], |card| card.range);
+        let advantages = learned.advantages.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
+        let flat = Flat::of(batch.drawn().zip(advantages), config.algorithm.combine, range);
+        let mut record = metrics::record(&batch, &learned, &flat, ledger, config, lr, spent);
+        record["suspended"] = serde_json::json!(self.source.health.suspended);
         let done = step + 1;
         if done.is_multiple_of(config.run.rollouts_every) || done == 1 {
             self.rollouts.write(done, &batch, &learned.advantages, self.source.examples)?;
         }
         if config.train.flat_steps > 0 && ledger.flat_steps >= config.train.flat_steps {
-            return Err(TrainError::Flat { steps: ledger.flat_steps, why: why_flat(&batch) });
+            return Err(TrainError::Flat { steps: ledger.flat_steps, why: why_flat(&batch, &flat) });
         }
         self.reference.reanchor(state, done, config.algorithm.kl.reanchor_every);
         Ok(record)
@@ -106,6 +122,7 @@ impl Course<Policy> for Grpo<'_> {
 
     fn files(&self) -> Result<Files, TrainError> {
         let mut files = self.reference.files()?;
+        files.push((HEALTH.to_owned(), serde_json::to_vec(&self.source.health)?));
         if let Some(batch) = &self.pending {
             files.push((PENDING.to_owned(), serde_json::to_vec(batch)?));
         }
@@ -113,30 +130,61 @@ impl Course<Policy> for Grpo<'_> {
     }
 }
 
-/// The batch of a step: what the journal holds of it, or a fresh one, which the journal then holds. One whose tools fail
-/// too often is refused before it enters the journal, so that the step can be tried again.
+/// The batch of a step: what the journal holds of it, or a fresh one, which the journal then holds. A tool that fails too
+/// often is suspended, and what it should have scored is scored by others; where there are none, the batch is refused before
+/// it enters the journal, so that the step can be tried again.
 fn obtain(
     source: &mut Source,
     journal: &mut Journal,
     policy: &Policy,
     [policy_steps, step, cursor]: [u64; 3],
 ) -> Result<Batch, TrainError> {
+    for tool in journal.recall::<Vec<String>>(step + 1, SUSPENDED)?.unwrap_or_default() {
+        source.suspend(tool);
+    }
+    let config = source.config;
     if let Some(batch) = journal.recall(step + 1, "batch")? {
+        source.health.observe(&batch, config);
         return Ok(batch);
     }
-    let batch = source.collect(policy, policy_steps, step, cursor)?;
-    for (tool, s) in tool_statistics(batch.drawn()) {
-        if s.failed as f64 > source.config.rewards.failure_limit * s.asked as f64 {
-            let last = s.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
-            return Err(TrainError::ToolFails { step: step + 1, tool, failed: s.failed, asked: s.asked, last });
-        }
+    let mut batch = source.collect(policy, policy_steps, step, cursor)?;
+    let mut suspended = Vec::new();
+    while let Some(failing) = source.health.failing(&batch, config) {
+        suspended.push(failing.tool.clone());
+        replace(source, &mut batch, step + 1, failing)?;
     }
+    if !suspended.is_empty() {
+        journal.record(step + 1, SUSPENDED, &suspended)?;
+    }
+    source.health.observe(&batch, config);
     journal.record(step + 1, "batch", &batch)?;
     Ok(batch)
 }
 
+/// The kind of the journal's entries for tools that were suspended.
+const SUSPENDED: &str = "suspended";
+
+/// Suspends a tool and lets others score what it scored in a batch.
+fn replace(source: &mut Source, batch: &mut Batch, step: u64, failing: Failing) -> Result<(), TrainError> {
+    let Failing { tool, failed, asked, last } = failing;
+    source.suspend(tool.clone());
+    let scored = |g: &Group| g.replies.iter().any(|r| r.scores.0.iter().any(|(name, _, _)| **name == *tool));
+    match source.score_again(batch, scored) {
+        Ok(()) => {
+            tracing::warn!(
+                "step {step}: tool `{tool}` failed on {failed} of {asked} replies and is suspended; last: {last}"
+            );
+            Ok(())
+        }
+        Err(TrainError::Reward(e)) => {
+            Err(TrainError::ToolFails { step, tool, failed, asked, last, left: e.to_string() })
+        }
+        Err(e) => Err(e),
+    }
+}
+
 /// What the rewards of groups without spread look like.
-fn why_flat(batch: &Batch) -> String {
+fn why_flat(batch: &Batch, flat: &Flat) -> String {
     let replies = || batch.drawn().flat_map(|g| &g.replies);
     let unscored = replies().filter(|r| r.scores.total().is_none()).count();
     let totals: Vec<f64> = replies().filter_map(|r| r.scores.total()).collect();
@@ -150,8 +198,8 @@ fn why_flat(batch: &Batch) -> String {
         return "all replies to a prompt are the same text; raise `sampling.temperature`".into();
     }
     format!(
-        "the rewards of the last step lie from {low} to {high} and are equal within every one of its {groups} groups: the \
-         task is too hard or too easy for this policy, or the tool tells nothing apart; look at the replies in \
+        "the rewards of the last step lie from {low} to {high} and are equal within every one of its {groups} groups ({flat}): \
+         the task is too hard or too easy for this policy, or the tool tells nothing apart; look at the replies in \
          `rollouts/`, then change prompts, tool, `train.group_size` or `sampling.temperature`"
     )
 }

@@ -1,11 +1,9 @@
 //! What a run was started with: a resume with anything else is refused.
 
-use std::fs;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rlar_data::Example;
-use rlar_run::{JOURNAL, RunError, RunFolder, sha256};
+use rlar_run::{JOURNAL, RunFolder, fingerprint, sha256};
 use serde_json::{Value, json};
 
 use crate::TrainError;
@@ -85,32 +83,4 @@ fn changed(run: &RunFolder, what: &str) -> TrainError {
         String::new()
     };
     TrainError::Changed { path, what: what.to_owned(), hint }
-}
-
-/// What tells a model on disk from another: names and sizes of its files, and a hash of the first and last megabyte of
-/// each.
-fn fingerprint(path: &Path) -> Result<Value, TrainError> {
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| RunError::Io { path, action: "cannot read", source }
-    };
-    let mut files = vec![path.to_owned()];
-    if path.is_dir() {
-        let entries = fs::read_dir(path).map_err(io(path))?.collect::<Result<Vec<_>, _>>().map_err(io(path))?;
-        files = entries.into_iter().map(|e| e.path()).filter(|p| p.is_file()).collect();
-        files.sort();
-    }
-    let print = |file: &PathBuf| {
-        let mut open = fs::File::open(file).map_err(io(file))?;
-        let size = open.metadata().map_err(io(file))?.len();
-        let mut ends = vec![0; size.min(1 << 20) as usize];
-        open.read_exact(&mut ends).map_err(io(file))?;
-        let mut last = Vec::new();
-        open.seek(SeekFrom::Start(size.saturating_sub(1 << 20))).map_err(io(file))?;
-        open.read_to_end(&mut last).map_err(io(file))?;
-        ends.extend(last);
-        let name = file.file_name().map(|n| n.to_string_lossy().into_owned());
-        Ok(json!([name, size, sha256(&ends)]))
-    };
-    files.iter().map(print).collect::<Result<Vec<Value>, TrainError>>().map(Value::Array)
 }

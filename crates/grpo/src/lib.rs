@@ -16,6 +16,7 @@ pub mod config;
 pub mod correction;
 mod dry_run;
 pub mod grpo;
+pub mod health;
 mod inputs;
 mod job;
 pub mod kl;
@@ -36,6 +37,7 @@ pub mod rollout;
 pub mod schedule;
 mod setup;
 pub mod sft;
+pub mod signal;
 pub mod state;
 pub mod surrogate;
 mod train;
@@ -43,7 +45,7 @@ pub mod trainer;
 pub mod update;
 mod warmup;
 
-pub use config::{Config, Method};
+pub use config::{Config, Method, Unadmitted};
 pub use dry_run::dry_run;
 pub use job::Job;
 pub use report::{Measured, Report};
@@ -107,7 +109,8 @@ pub enum TrainError {
     },
     /// A reward tool fails too often to train on.
     #[error(
-        "step {step}: tool `{tool}` failed on {failed} of {asked} replies, more than `rewards.failure_limit` allows; last: {last}"
+        "step {step}: tool `{tool}` failed on {failed} of {asked} replies, more than `rewards.failure_limit` allows; last: \
+         {last}; and nothing can take its place: {left}"
     )]
     ToolFails {
         /// The step.
@@ -120,6 +123,8 @@ pub enum TrainError {
         asked: usize,
         /// The last failure.
         last: String,
+        /// Why no other tool scores its examples.
+        left: String,
     },
     /// No group tells its replies apart any more.
     #[error("the rewards taught nothing for {steps} steps in a row (`train.flat_steps`): {why}")]

@@ -9,6 +9,7 @@ use crate::batch::Batch;
 use crate::config::{Config, KlEstimator, Surrogate};
 use crate::learn::Learned;
 use crate::rollout::tool_statistics;
+use crate::signal::Flat;
 use crate::state::Ledger;
 
 /// Seconds that a step took, by phase: what it waited for, where phases run side by side.
@@ -23,7 +24,15 @@ pub struct Spent {
 }
 
 /// The record of a step for `metrics.jsonl`. What cannot be known is `null`, not zero.
-pub fn record(batch: &Batch, learned: &Learned, ledger: &Ledger, config: &Config, lr: f32, spent: Spent) -> Value {
+pub fn record(
+    batch: &Batch,
+    learned: &Learned,
+    flat: &Flat,
+    ledger: &Ledger,
+    config: &Config,
+    lr: f32,
+    spent: Spent,
+) -> Value {
     let replies: Vec<_> = batch.drawn().flat_map(|g| &g.replies).collect();
     let totals: Vec<f64> = replies.iter().filter_map(|r| r.scores.total()).collect();
     let lengths: Vec<f64> = replies.iter().map(|r| r.tokens.len() as f64).collect();
@@ -36,7 +45,6 @@ pub fn record(batch: &Batch, learned: &Learned, ledger: &Ledger, config: &Config
     let share = |n: usize, of: usize| (of > 0).then(|| n as f64 / of as f64);
     let cut_off = replies.iter().filter(|r| r.finish == Finish::Length).count();
     let groups = batch.drawn().count();
-    let flat = batch.drawn().filter(|g| !g.scored().has_spread(config.algorithm.combine)).count();
     let advantages: Vec<f64> = learned.advantages.iter().flatten().flatten().copied().collect();
     let ratios: Vec<f64> = learned.ratios.iter().map(|r| f64::from(*r)).collect();
     let per_token = |sum: f64| (learned.tokens > 0).then(|| sum / learned.tokens as f64);
@@ -53,7 +61,8 @@ pub fn record(batch: &Batch, learned: &Learned, ledger: &Ledger, config: &Config
         "accuracy": share(totals.iter().filter(|s| **s >= 0.5).count(), totals.len()),
         "unscored": replies.len() - totals.len(),
         "tools": tools,
-        "zero_spread_groups": share(flat, groups),
+        "zero_spread_groups": share(flat.groups, groups),
+        "flat": flat,
         "replaced_groups": batch.replaced.len(),
         "advantage": distribution(&advantages),
         "loss": per_step(learned.loss),

@@ -6,7 +6,7 @@ use crate::TrainError;
 use crate::batch::Source;
 use crate::begin::Begin;
 use crate::config::Method;
-use crate::grpo::{Grpo, pending};
+use crate::grpo::{Grpo, health, pending};
 use crate::job::Job;
 use crate::log::{Log, Rollouts};
 use crate::measure::{measure, once};
@@ -39,7 +39,9 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     let log = Log::open(run, "metrics.jsonl", done, true, bar(job, "train", config.train.steps, done))?;
     let mut training = Loop { run, config, journal, log, interrupted: job.interrupted };
     let heldout = &job.heldout;
-    let source = Source { config, examples: &job.train, prompts: &prompts, rewards: &mut job.rewards };
+    let health = health(checkpoint.as_ref())?;
+    health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
+    let source = Source { config, examples: &job.train, prompts: &prompts, rewards: &mut job.rewards, health };
     let ended = if config.train.method == Method::Grpo {
         let reference = Reference::open(run, &state, checkpoint.as_ref(), config)?;
         let rollouts = Rollouts::open(run, disk(config), done)?;

@@ -6,7 +6,7 @@ use rlar_data::Example;
 use rlar_eval::prompt_tokens;
 use rlar_policy::chat::local_seconds;
 use rlar_policy::{Decoder, Moments, Policy, PolicyError, Tokenizer, device_in, free_memory};
-use rlar_rewards::{Assignment, RewardError, Status};
+use rlar_rewards::{Assignment, RewardError};
 use rlar_run::{Disk, Progress, RunFolder};
 
 use crate::config::{Config, Estimator, KlEstimator, Method};
@@ -178,11 +178,8 @@ pub fn assign(run: &RunFolder, job: &mut Job, resumed: bool) -> Result<(), Train
             let message = format!("scores from {} on, and `max_rl` needs scores of at least 0", card.range[0]);
             return Err(RewardError::Tool { tool: card.name.clone(), message }.into());
         }
-        if asked() && library.admission(&card.name).is_none_or(|a| a.status == Status::Refused) {
-            let name = &card.name;
-            tracing::warn!(
-                "tool `{name}` was not admitted: what provokes its failures is not known; see `rlar rewards admit`"
-            );
+        if asked() && !library.is_admitted(&card.name) {
+            tracing::warn!("tool `{}` was not admitted, and `rewards.unadmitted` lets it score", card.name);
         }
         run.write_folder(&format!("library/{}", card.name), &library.files(&card.name))?;
     }

@@ -1,7 +1,8 @@
 //! From a job to its report.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use rlar_rewards::{CALIBRATION, STORE, Store};
 use rlar_run::RunFolder;
 
 use crate::begin::Begin;
@@ -22,11 +23,30 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     }
     threads(&run, begin.ledger())?;
     assign(&run, &mut job, begin.is_resumed())?;
+    if job.config.train.method != Method::RewardModel {
+        let own = run.path().join(STORE);
+        let store = job.config.rewards.store.as_ref().map_or(own, PathBuf::from);
+        job.rewards.remember(|| Store::open(&store));
+    }
     let report = match job.config.train.method {
         Method::Grpo | Method::Sft => policy_run::train(&mut job, &run, begin)?,
         Method::RewardModel => reward_run::train(&mut job, &run, begin)?,
     };
+    calibrate(&run, &job)?;
     run.write("report.json", &serde_json::to_vec_pretty(&report)?)?;
     run.write("report.txt", report.to_string().as_bytes())?;
     Ok(report)
+}
+
+/// Writes beside the cards of the run's tools how their scores were spread.
+fn calibrate(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
+    let (library, store) = (job.rewards.library(), job.rewards.store());
+    for card in library.cards().filter(|c| run.has(&format!("library/{}", c.name))) {
+        let identity = library.identity(&card.name).unwrap_or_default();
+        let calibration = store.map(|s| s.calibration(&identity)).unwrap_or_default();
+        if !calibration.is_empty() {
+            run.write(&format!("library/{}/{CALIBRATION}", card.name), &serde_json::to_vec_pretty(&calibration)?)?;
+        }
+    }
+    Ok(())
 }

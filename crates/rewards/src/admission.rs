@@ -23,8 +23,12 @@ pub struct Admission {
 pub enum Status {
     /// It may score.
     Admitted,
+    /// It may score with little weight: there was nothing to tell good replies from bad ones by.
+    Provisional,
     /// A probe failed.
     Refused,
+    /// A person took it out of use.
+    Retired,
 }
 
 /// One question of the court.

@@ -5,14 +5,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::card::{Role, ToolCard};
+use crate::code::has_tests;
+use crate::composite::Part;
 
 /// A chosen tool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Choice {
     /// Its name.
     pub tool: String,
-    /// Its weight in the sum of advantages.
+    /// Its weight in the sum of advantages; 0 of gates and vetoes.
     pub weight: f64,
+    /// What it does beside the others.
+    #[serde(default, rename = "as", skip_serializing_if = "Part::is_term")]
+    pub part: Part,
+    /// Gates and vetoes: the least score that lets a reply pass; the middle of the tool's range when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<f64>,
 }
 
 /// The tools of one example, who chose them and why.
@@ -31,6 +39,8 @@ pub struct Assignment {
 /// What kind of task an example is, by its features.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Task {
+    Code,
+    Instructions,
     Expression,
     WordProblem,
     Mathematics,
@@ -49,6 +59,12 @@ fn plain_number(text: &str) -> bool {
 
 impl Task {
     fn of(example: &Example) -> Result<(Self, String), String> {
+        if has_tests(example) {
+            return Ok((Self::Code, "the example has tests for a program".into()));
+        }
+        if example.columns.contains_key("instruction_id_list") {
+            return Ok((Self::Instructions, "the example lists instructions to follow".into()));
+        }
         let Some(reference) = example.reference.as_deref().map(str::trim) else {
             return Err("it has no reference, and no tool of the library can judge it without one".into());
         };
@@ -73,14 +89,16 @@ impl Task {
         })
     }
 
-    /// What cards call it.
+    /// What cards call it, and what they call tasks whose tools will do where it has none.
     fn names(self) -> &'static [&'static str] {
         match self {
-            Self::Expression => &["expressions"],
-            Self::WordProblem => &["word problems"],
-            Self::Mathematics => &["mathematics"],
-            Self::Choice => &["multiple choice"],
-            Self::ShortAnswer => &["short answers"],
+            Self::Code => &["code"],
+            Self::Instructions => &["instructions"],
+            Self::Expression => &["expressions", "word problems", "mathematics"],
+            Self::WordProblem => &["word problems", "mathematics", "short answers"],
+            Self::Mathematics => &["mathematics", "short answers"],
+            Self::Choice => &["multiple choice", "short answers"],
+            Self::ShortAnswer => &["short answers", "question answering"],
             Self::Text => &["question answering", "summarisation", "translation"],
         }
     }
@@ -106,7 +124,7 @@ impl BuiltinAgent {
         })?;
         Ok(Assignment {
             example: example.id.clone(),
-            tools: vec![Choice { tool: card.name.clone(), weight: 1.0 }],
+            tools: vec![Choice { tool: card.name.clone(), weight: 1.0, part: Part::Term, least: None }],
             by: "builtin".into(),
             why: format!("{feature}; `{}` is for {}", card.name, card.tasks.join(", ")),
         })

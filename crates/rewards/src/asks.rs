@@ -1,6 +1,6 @@
 //! What the court asks: replies of known worth, hacks and odd texts.
 
-use rlar_data::{Completion, Example, Message, Role as Speaker};
+use rlar_data::{Completion, Example, Message, Preference, Role as Speaker};
 
 use crate::card::{Case, Role, ToolCard};
 use crate::hacks::{HACKS, oddities, other};
@@ -33,12 +33,26 @@ pub fn cases(card: &ToolCard) -> Vec<Example> {
     card.cases.iter().enumerate().map(example).collect()
 }
 
+/// The examples of pairs of replies, with their pairs.
+pub fn paired(pairs: &[Preference]) -> Vec<(Example, &Preference)> {
+    let example = |i: usize, pair: &Preference| Example {
+        id: format!("pair-{i}"),
+        messages: pair.messages.clone(),
+        reference: None,
+        domain: None,
+        demonstration: None,
+        columns: serde_json::Map::new(),
+    };
+    pairs.iter().enumerate().map(|(i, pair)| (example(i, pair), pair)).collect()
+}
+
 /// How the id of a made case's example begins.
 pub const CASE: &str = "case-";
 
 /// Replies of known worth, and hacks, for every example.
 pub fn asks<'e>(
     examples: &[&'e Example],
+    pairs: &'e [(Example, &'e Preference)],
     cases: &'e [Example],
     anyone: Option<&'e Example>,
     card: &ToolCard,
@@ -79,13 +93,14 @@ pub fn asks<'e>(
             }
             (None, None) => {}
         }
-        for (i, (_, hack)) in HACKS.iter().enumerate() {
-            if let Some(reply) = hack(example, examples) {
-                ask(Kind::Hack(i), reply);
-            }
-        }
+        hacked(example, examples, &mut asks);
     }
     let made = |reply: &str| Completion::whole(reply);
+    for (example, pair) in pairs {
+        asks.push(Ask { example, kind: Kind::Good, reply: made(&pair.chosen) });
+        asks.push(Ask { example, kind: Kind::Bad, reply: made(&pair.rejected) });
+        hacked(example, &[], &mut asks);
+    }
     asks.extend(cases.iter().zip(&card.cases).map(|(example, case)| {
         let kind = if case.good { Kind::Good } else { Kind::Bad };
         Ask { example, kind, reply: made(&case.reply) }
@@ -93,8 +108,18 @@ pub fn asks<'e>(
     let odd = |example: &'e Example| {
         oddities().into_iter().map(move |odd| Ask { example, kind: Kind::Odd, reply: made(&odd) })
     };
-    asks.extend(anyone.or(cases.first()).into_iter().flat_map(odd));
+    let first = anyone.or(pairs.first().map(|(e, _)| e)).or(cases.first());
+    asks.extend(first.into_iter().flat_map(odd));
     asks
+}
+
+/// Adds the hacks of an example among others.
+fn hacked<'e>(example: &'e Example, examples: &[&'e Example], asks: &mut Vec<Ask<'e>>) {
+    for (i, (_, hack)) in HACKS.iter().enumerate() {
+        if let Some(reply) = hack(example, examples) {
+            asks.push(Ask { example, kind: Kind::Hack(i), reply: Completion::whole(reply) });
+        }
+    }
 }
 
 /// A reference with something wrong in it: another digit, another letter of a choice, or most of a text missing.

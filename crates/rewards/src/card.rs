@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::builtin::builtin;
+use crate::composite::{Member, Part};
+use crate::judge::Rubric;
+use crate::reward_model::ModelPointer;
 
 /// How a tool is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +20,12 @@ pub enum Kind {
     Builtin,
     /// Python, run in the sandbox.
     Verifier,
+    /// A reward model, run natively.
+    Model,
+    /// A language model with a rubric.
+    Judge,
+    /// A sum of other tools, with gates and vetoes.
+    Composite,
 }
 
 /// What a score means.
@@ -86,6 +95,15 @@ pub struct ToolCard {
     /// Builtins: their settings.
     #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub settings: serde_json::Map<String, serde_json::Value>,
+    /// Models: where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelPointer>,
+    /// Judges: what they judge by, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<Rubric>,
+    /// Composites: their tools.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Member>,
     /// Made cases, for admission: replies that the tool must score high, and such that it must score low.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
@@ -113,19 +131,31 @@ impl ToolCard {
         if !plain(&card.name) {
             problems.push(("name".to_owned(), "must be letters, digits, `_` and `-`".to_owned()));
         }
-        if card.kind == Kind::Verifier {
-            let file = card.file.as_deref().unwrap_or("");
-            if card.function.is_none() || file.is_empty() || file.contains(['/', '\\']) {
-                problems
-                    .push(("kind".to_owned(), "a verifier needs `function`, and `file` in its own folder".to_owned()));
-            }
-        }
-        if card.kind == Kind::Builtin
-            && let Err(why) = builtin(card.builtin(), &card.settings)
-        {
-            problems.push(("kind".to_owned(), why));
-        }
+        problems.extend(card.kind_problem().map(|why| ("kind".to_owned(), why)));
         document.reject(problems)?;
         Ok(card)
+    }
+
+    /// Why a card of this kind cannot be opened, if so.
+    fn kind_problem(&self) -> Option<String> {
+        match self.kind {
+            Kind::Builtin => builtin(self.builtin(), &self.settings).err(),
+            Kind::Verifier => {
+                let file = self.file.as_deref().unwrap_or("");
+                let whole = self.function.is_some() && !file.is_empty() && !file.contains(['/', '\\']);
+                (!whole).then(|| "a verifier needs `function`, and `file` in its own folder".into())
+            }
+            Kind::Model => self.model.is_none().then(|| "a model needs `model` with its `path`".into()),
+            Kind::Judge => match &self.judge {
+                Some(rubric) => rubric.problem(),
+                None => Some("a judge needs `judge` with its `rubric`".into()),
+            },
+            Kind::Composite => {
+                let terms = self.parts.iter().filter(|m| m.part == Part::Term).count();
+                let finite = self.parts.iter().all(|m| m.weight.is_finite());
+                (terms == 0 || !finite)
+                    .then(|| "a composite needs `parts`, a term among them, with finite weights".into())
+            }
+        }
     }
 }

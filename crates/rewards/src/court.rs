@@ -3,19 +3,45 @@
 
 use std::time::{Duration, Instant};
 
-use rlar_data::{Completion, Example, Needs, read_examples};
+use rlar_data::{Completion, Example, Needs, Preference, read_examples};
 
 use crate::admission::{Admission, Probe, Status};
-use crate::asks::{Ask, Kind, asks, cases};
-use crate::card::{Role, ToolCard};
-use crate::library::Tool;
+use crate::asks::{Ask, Kind, asks, cases, paired};
+use crate::card::{Kind as ToolKind, Role, ToolCard};
 use crate::ranking::judge_ranking;
+use crate::tool::Tool;
 use crate::{Failure, Outcome, RewardError};
 
-/// Most examples that a tool is examined on.
-const MOST_EXAMPLES: usize = 12;
-/// Longest time that a tool may take for a reply, on average.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How much a tool is asked, and how much is forgiven, by its kind.
+struct Effort {
+    /// Most examples, and most pairs.
+    examples: usize,
+    /// Longest time for a reply, on average.
+    patience: Duration,
+    /// Replies that it is asked about a second time.
+    again: usize,
+    /// How far a second score may lie from the first, as a part of the range.
+    apart: f64,
+    /// What part of the second scores may lie further away, and what part of all calls may fail.
+    forgiven: f64,
+}
+
+impl Effort {
+    fn of(kind: ToolKind) -> Self {
+        let exact =
+            Self { examples: 12, patience: Duration::from_millis(100), again: usize::MAX, apart: 0.0, forgiven: 0.0 };
+        match kind {
+            ToolKind::Builtin | ToolKind::Verifier | ToolKind::Composite => exact,
+            // Which replies share a batch may change the last digits.
+            ToolKind::Model => Self { patience: Duration::from_secs(20), apart: 1e-4, ..exact },
+            // A judge costs money, and no server is the same for ever.
+            ToolKind::Judge => {
+                Self { examples: 3, patience: Duration::from_mins(1), again: 24, apart: 0.1, forgiven: 0.05 }
+            }
+        }
+    }
+}
+
 /// Replies after which a slow tool is sent away.
 const TRIAL: usize = 4;
 const FAST: &str = "is fast enough";
@@ -30,43 +56,56 @@ pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
     Ok(if own.is_empty() { all } else { own })
 }
 
-/// Examines a tool on examples with references or demonstrations, and on the made cases of its card.
-pub fn examine(tool: &Tool, identity: String, examples: &[Example]) -> Result<Admission, RewardError> {
+/// Examines a tool on examples with references or demonstrations, on pairs of a better and a worse reply, and on the made
+/// cases of its card. Examples without either show what a tool does, not whether that is good: it is admitted as
+/// provisional, then.
+pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Result<Admission, RewardError> {
     let card = tool.card();
+    let effort = Effort::of(card.kind);
     let cases = cases(card);
+    let pairs = paired(&pairs[..pairs.len().min(effort.examples)]);
     let mut probes = Vec::new();
     let mut say = |name: &str, passed: bool, evidence: String| {
         probes.push(Probe { name: name.to_owned(), passed, evidence });
     };
-    let judged = judged(tool, examples)?;
+    let judged = judged(tool, examples, effort.examples)?;
     let constraint = card.role == Role::Constraint;
-    let used: &[&Example] = if constraint { &[] } else { &judged };
-    let asks = asks(used, &cases, judged.first().copied(), card);
-    let counts = |kind: Kind| asks.iter().filter(|a| a.kind == kind).count();
-    let enough = if constraint { counts(Kind::Good) > 1 && counts(Kind::Bad) > 1 } else { used.len() > 2 };
-    let needed = if constraint {
-        "two made cases (`cases` in its card) for and two against"
+    let blind: Vec<&Example> = if judged.is_empty() && pairs.is_empty() && cases.is_empty() {
+        examples.iter().take(effort.examples).collect()
     } else {
-        "three examples that it judges"
+        Vec::new()
     };
-    say(
-        "has something to be examined on",
-        enough,
-        format!("{} examples, {} cases; needed: {needed}", used.len(), cases.len()),
-    );
+    let used: &[&Example] = if constraint { &[] } else { &[&judged[..], &blind].concat() };
+    let asks = asks(used, &pairs, &cases, judged.first().copied(), card);
+    let counts = |kind: Kind| asks.iter().filter(|a| a.kind == kind).count();
+    let provisional = !constraint && !blind.is_empty() && !card.needs_reference;
+    let (enough, needed) = if constraint {
+        let both = counts(Kind::Good) > 1 && counts(Kind::Bad) > 1;
+        (both, "two made cases (`cases` in its card) for and two against")
+    } else {
+        (used.len() + pairs.len() > 2, "three examples that it judges, or three pairs")
+    };
+    let had = format!("{} examples, {} pairs, {} cases; needed: {needed}", used.len(), pairs.len(), cases.len());
+    say("has something to be examined on", enough, had);
+    let report = |status: Status, probes: Vec<Probe>| Admission {
+        identity: tool.identity().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        status,
+        examples: used.len() + pairs.len() + cases.len(),
+        probes,
+    };
 
     // A tool that takes its time is not asked everything.
     let clock = Instant::now();
     score(tool, &asks[..asks.len().min(TRIAL)])?;
     let each = clock.elapsed() / TRIAL as u32;
-    if each >= PATIENCE {
-        say(FAST, false, format!("{each:?} per reply, more than {PATIENCE:?}"));
-        return Ok(Admission { identity, version: version(), status: Status::Refused, examples: used.len(), probes });
+    if each >= effort.patience {
+        say(FAST, false, format!("{each:?} per reply, more than {:?}", effort.patience));
+        return Ok(report(Status::Refused, probes));
     }
     let clock = Instant::now();
     let outcomes = score(tool, &asks)?;
     let took = clock.elapsed();
-    let again = score(tool, &asks.iter().rev().collect::<Vec<_>>())?;
     let failed = |kinds: &dyn Fn(Kind) -> bool, failures: &dyn Fn(&Failure) -> bool| {
         let of = asks.iter().zip(&outcomes).filter(|(a, _)| kinds(a.kind));
         let failed: Vec<String> = of
@@ -76,10 +115,9 @@ pub fn examine(tool: &Tool, identity: String, examples: &[Example]) -> Result<Ad
                 _ => None,
             })
             .collect();
-        (
-            failed.is_empty(),
-            failed.first().map_or_else(String::new, |f| format!("{} of {}: {f}", failed.len(), of.count())),
-        )
+        let most = effort.forgiven * of.clone().count() as f64;
+        let why = failed.first().map_or_else(String::new, |f| format!("{} of {}: {f}", failed.len(), of.count()));
+        (failed.len() as f64 <= most, why)
     };
     let plain = |kind: Kind| matches!(kind, Kind::Good | Kind::Bad);
     let no_score = |f: &Failure| matches!(f, Failure::Reply(_));
@@ -89,13 +127,16 @@ pub fn examine(tool: &Tool, identity: String, examples: &[Example]) -> Result<Ad
     say("gives finite scores in its range", in_range, why);
     let (total, why) = failed(&|kind| !plain(kind), &|f| !no_score(f));
     say("has a score for every text", total, why);
-    let differs = outcomes.iter().zip(again.iter().rev()).zip(&asks).find(|((a, b), _)| a != b);
-    let differs = differs.map(|((a, b), ask)| format!("{a:?}, then {b:?} for {:?}", short(&ask.reply.text)));
-    say("says the same again, in any order", differs.is_none(), differs.unwrap_or_default());
+    let (same, why) = repeats(tool, &effort, &asks, &outcomes)?;
+    say("says the same again, in any order", same, why);
     let each = took / u32::try_from(asks.len().max(1)).unwrap_or(u32::MAX);
     // The time itself is not kept: the same tool has the same report.
-    let slow = if each < PATIENCE { String::new() } else { format!("{each:?} per reply, more than {PATIENCE:?}") };
-    say(FAST, each < PATIENCE, slow);
+    let slow = if each < effort.patience {
+        String::new()
+    } else {
+        format!("{each:?} per reply, more than {:?}", effort.patience)
+    };
+    say(FAST, each < effort.patience, slow);
 
     let scored: Vec<(&Ask, f64)> = asks.iter().zip(&outcomes).filter_map(|(a, o)| Some((a, o.score()?))).collect();
     if constraint {
@@ -105,19 +146,42 @@ pub fn examine(tool: &Tool, identity: String, examples: &[Example]) -> Result<Ad
         let silent = format!("{answered} of {} cases have a score", cases.len());
         let all = answered == cases.len() && enough;
         say("is right on its cases", wrong.is_empty() && all, if all { wrong.join("; ") } else { silent });
+    } else if provisional {
+        let first = scored.first().map(|(_, s)| *s);
+        let apart = scored.iter().any(|(_, s)| Some(*s) != first);
+        say("tells replies apart", apart, if apart { String::new() } else { format!("{first:?} for all of them") });
     } else {
         judge_ranking(card.role, &scored, &mut say);
     }
-    let status = if probes.iter().all(|p| p.passed) { Status::Admitted } else { Status::Refused };
-    Ok(Admission { identity, version: version(), status, examples: used.len() + cases.len(), probes })
+    let status = match (probes.iter().all(|p| p.passed), provisional) {
+        (true, true) => Status::Provisional,
+        (true, false) => Status::Admitted,
+        (false, _) => Status::Refused,
+    };
+    Ok(report(status, probes))
 }
 
-fn version() -> String {
-    env!("CARGO_PKG_VERSION").to_owned()
+/// Whether a tool gives the same scores when it is asked again, the last reply first.
+fn repeats(tool: &Tool, effort: &Effort, asks: &[Ask], first: &[Outcome]) -> Result<(bool, String), RewardError> {
+    // Of many replies, some from all over them.
+    let stride = asks.len().div_ceil(effort.again.min(asks.len()).max(1)).max(1);
+    let places: Vec<usize> = (0..asks.len()).rev().step_by(stride).collect();
+    let again = score(tool, &places.iter().map(|i| &asks[*i]).collect::<Vec<_>>())?;
+    let [low, high] = tool.card().range;
+    let same = |a: &Outcome, b: &Outcome| match (a.score(), b.score()) {
+        (Some(a), Some(b)) => (a - b).abs() <= effort.apart * (high - low),
+        _ => a == b,
+    };
+    let differs = || places.iter().zip(&again).filter(|(i, b)| !same(&first[**i], b));
+    let shown = differs()
+        .next_back()
+        .map(|(i, b)| format!("{:?}, then {b:?} for {:?}", first[*i], short(&asks[*i].reply.text)));
+    let few = differs().count() as f64 <= effort.forgiven * places.len() as f64;
+    Ok((few, if few { String::new() } else { shown.unwrap_or_default() }))
 }
 
 /// Examples that a tool has something to say about, the first of them.
-fn judged<'e>(tool: &Tool, examples: &'e [Example]) -> Result<Vec<&'e Example>, RewardError> {
+fn judged<'e>(tool: &Tool, examples: &'e [Example], most: usize) -> Result<Vec<&'e Example>, RewardError> {
     let mut found = Vec::new();
     for example in examples {
         let Some(good) = example.demonstration.as_ref().or(example.reference.as_ref()) else { continue };
@@ -125,7 +189,7 @@ fn judged<'e>(tool: &Tool, examples: &'e [Example]) -> Result<Vec<&'e Example>, 
         if !matches!(outcome.first(), Some(Outcome::Abstained(_)) | None) {
             found.push(example);
         }
-        if found.len() == MOST_EXAMPLES {
+        if found.len() == most {
             break;
         }
     }

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use rlar_data::Example;
 use rlar_run::write_atomic;
-use rlar_sandbox::Limits;
 
 use crate::admission::Status;
 use crate::agent::BuiltinAgent;
 use crate::court::examine;
 use crate::library::{ADMISSION, Library};
-use crate::{Orchestrator, RewardError};
+use crate::{Means, Orchestrator, RewardError};
 
 /// What happened to one tool.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +30,12 @@ pub struct Fetched {
 /// Chooses tools for every example, proves that each starts, and writes their folders below `folder`.
 /// Tools with other contents that stand there already are left alone and reported as an error.
 /// `sources` are addresses of further cards (`…/tool.yaml`) to take into account.
-pub fn fetch_rewards(folder: &Path, examples: &[Example], sources: &[String]) -> Result<Vec<Fetched>, RewardError> {
+pub fn fetch_rewards(
+    folder: &Path,
+    examples: &[Example],
+    sources: &[String],
+    means: Means,
+) -> Result<Vec<Fetched>, RewardError> {
     let mut library = Library::curated()?;
     for source in sources {
         fetch_card(&mut library, source)?;
@@ -45,13 +49,12 @@ pub fn fetch_rewards(folder: &Path, examples: &[Example], sources: &[String]) ->
         }
     }
     let wanted: BTreeSet<&String> = chosen.keys().collect();
-    let mut orchestrator = Orchestrator::new(library, Limits::default());
+    let mut orchestrator = Orchestrator::new(library, means);
     for name in wanted {
-        let identity = orchestrator.library().identity(name).unwrap_or_default();
         let known = orchestrator.library().admission(name).is_some();
         let tool = orchestrator.open(name)?;
         if !known {
-            let admission = examine(tool, identity, &chosen[name].0)?;
+            let admission = examine(tool, &chosen[name].0, &[])?;
             if admission.status == Status::Refused {
                 let why: Vec<String> =
                     admission.failed().take(3).map(|p| format!("{}: {}", p.name, p.evidence)).collect();

@@ -10,27 +10,46 @@ mod admission;
 mod agent;
 mod asks;
 mod builtin;
+mod calibration;
 mod card;
+mod code;
+mod composite;
 mod court;
+mod differences;
 mod fetch;
 mod hacks;
 pub mod ifeval;
+mod judge;
 mod library;
+mod llm;
 pub mod math;
+mod memory;
 pub mod metrics;
 mod orchestrator;
 mod outcome;
 mod ranking;
+mod reward_model;
+mod scores;
 mod sentences;
+mod store;
+mod tool;
 
 pub use admission::{Admission, Probe, Status};
 pub use agent::{Assignment, BuiltinAgent, Choice};
+pub use calibration::{CALIBRATION, Calibration, Spread, ToolStatistics, statistics};
 pub use card::{Case, Kind, Role, ToolCard};
+pub use composite::{Member, Part};
 pub use court::{examine, probes_for};
 pub use fetch::{Fetched, fetch_rewards};
-pub use library::{ADMISSION, Library, Tool};
-pub use orchestrator::{Orchestrator, Scores};
+pub use judge::{Criterion, Mode, Rubric};
+pub use library::{ADMISSION, Library};
+pub use llm::LlmConfig;
+pub use orchestrator::Orchestrator;
 pub use outcome::{Failure, Outcome};
+pub use reward_model::ModelPointer;
+pub use scores::Scores;
+pub use store::{STORE, Store};
+pub use tool::{Means, Told, Tool};
 
 use std::path::{Path, PathBuf};
 
@@ -56,6 +75,22 @@ pub enum RewardError {
         /// Why, and what to do.
         message: String,
     },
+    /// A tool may not score: the court did not admit it.
+    #[error("tool `{tool}` {message}")]
+    NotAdmitted {
+        /// The tool.
+        tool: String,
+        /// Why, and what to do.
+        message: String,
+    },
+    /// A file of scores and calls cannot be read.
+    #[error("{}: {message}", path.display())]
+    Store {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        message: String,
+    },
     /// No tool fits an example.
     #[error("example `{example}`: {message}")]
     Unassigned {
@@ -64,6 +99,9 @@ pub enum RewardError {
         /// What was missing.
         message: String,
     },
+    /// A language model cannot be asked.
+    #[error(transparent)]
+    Llm(#[from] rlar_net::llm::LlmError),
     /// A download failed.
     #[error(transparent)]
     Net(#[from] rlar_net::NetError),

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
-use rlar_data::{Completion, Example};
-use rlar_run::sha256;
-use rlar_sandbox::{Call, Limits, Over, Packages, Sandbox, SandboxError, Verdict, Verifier};
+use rlar_run::{fingerprint, sha256};
 
+use crate::RewardError;
 use crate::admission::{Admission, Status};
-use crate::builtin::{Builtin, builtin};
+use crate::calibration::{CALIBRATION, Calibration};
 use crate::card::{Kind, ToolCard};
-use crate::{Failure, Outcome, RewardError};
+use crate::tool::{Means, Tool};
 
 /// The curated tools.
 static CURATED: Dir = include_dir!("$CARGO_MANIFEST_DIR/library");
@@ -29,9 +28,13 @@ pub struct Library {
 #[derive(Clone, Debug)]
 struct Entry {
     card: ToolCard,
+    /// The tool's folder.
+    home: PathBuf,
     text: String,
+    /// A verifier's code; of a model what tells its files from others.
     source: String,
     admission: Option<Admission>,
+    calibration: Option<String>,
 }
 
 impl Library {
@@ -46,6 +49,7 @@ impl Library {
             let source = file.as_deref().and_then(read).unwrap_or_default();
             library.add(&path, text.to_owned(), source.to_owned(), read(ADMISSION))?;
         }
+        library.check_parts()?;
         Ok(library)
     }
 
@@ -63,20 +67,26 @@ impl Library {
                 let message = format!("stands in {}; a tool's folder has its name", folder.display());
                 return Err(RewardError::tool(&card.name, message));
             }
-            let source = match card.file {
-                Some(file) => {
+            let source = match (&card.file, &card.model) {
+                (Some(file), _) => {
                     let file = folder.join(file);
                     fs::read_to_string(&file).map_err(RewardError::io(&file))?
                 }
-                None => String::new(),
+                // A model that is not there is missed when it is opened.
+                (None, Some(model)) => fingerprint(&folder.join(&model.path)).map_or(String::new(), |p| p.to_string()),
+                (None, None) => String::new(),
             };
-            let admission = match fs::read_to_string(folder.join(ADMISSION)) {
-                Ok(text) => Some(text),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-                Err(e) => return Err(RewardError::io(&folder.join(ADMISSION))(e)),
+            let kept = |name: &str| match fs::read_to_string(folder.join(name)) {
+                Ok(text) => Ok(Some(text)),
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+                Err(e) => Err(RewardError::io(&folder.join(name))(e)),
             };
-            library.add(&path, text, source, admission.as_deref())?;
+            library.add(&path, text, source, kept(ADMISSION)?.as_deref())?;
+            if let Some(entry) = library.entries.get_mut(&card.name) {
+                entry.calibration = kept(CALIBRATION)?;
+            }
         }
+        library.check_parts()?;
         Ok(library)
     }
 
@@ -97,10 +107,39 @@ impl Library {
                 .ok()
         });
         let name = card.name.clone();
-        if self.entries.insert(name.clone(), Entry { card, text, source, admission }).is_some() {
+        let home = path.parent().unwrap_or(Path::new("")).to_owned();
+        let entry = Entry { card, home, text, source, admission, calibration: None };
+        if self.entries.insert(name.clone(), entry).is_some() {
             return Err(RewardError::tool(&name, "the library holds two tools of this name"));
         }
         Ok(())
+    }
+
+    /// Refuses composites whose parts are not there, or that contain themselves.
+    pub(crate) fn check_parts(&self) -> Result<(), RewardError> {
+        self.entries.keys().try_for_each(|name| self.check_below(name, &mut Vec::new()))
+    }
+
+    fn check_below<'l>(&'l self, name: &'l str, above: &mut Vec<&'l str>) -> Result<(), RewardError> {
+        above.push(name);
+        for member in self.entries.get(name).map_or(&[][..], |e| &e.card.parts) {
+            let part = member.tool.as_str();
+            if above.contains(&part) {
+                let circle = format!("{} → {part}", above.join(" → "));
+                return Err(RewardError::tool(name, format!("is composed of itself: {circle}")));
+            }
+            if !self.entries.contains_key(part) {
+                return Err(RewardError::tool(name, format!("its part `{part}` is not in the library")));
+            }
+            self.check_below(part, above)?;
+        }
+        above.pop();
+        Ok(())
+    }
+
+    /// A card by its tool's name.
+    pub fn card(&self, name: &str) -> Option<&ToolCard> {
+        self.entries.get(name).map(|e| &e.card)
     }
 
     /// The cards, by name.
@@ -111,7 +150,9 @@ impl Library {
     /// Content hash of a tool: its identity.
     pub fn identity(&self, name: &str) -> Option<String> {
         let entry = self.entries.get(name)?;
-        let mut digest = sha256(format!("{}\0{}", entry.text, entry.source).as_bytes());
+        let parts = entry.card.parts.iter().filter_map(|m| self.identity(&m.tool));
+        let parts: String = parts.flat_map(|p| ["\0".to_owned(), p]).collect();
+        let mut digest = sha256(format!("{}\0{}{parts}", entry.text, entry.source).as_bytes());
         digest.truncate(16);
         Some(digest)
     }
@@ -120,8 +161,23 @@ impl Library {
     pub fn admission(&self, name: &str) -> Option<&Admission> {
         let admission = self.entries.get(name)?.admission.as_ref()?;
         // A builtin is another one in another version of rlar.
-        let same = self.entries[name].card.kind != Kind::Builtin || admission.version == env!("CARGO_PKG_VERSION");
+        let same = !self.has_builtin(name) || admission.version == env!("CARGO_PKG_VERSION");
         (same && self.identity(name).as_ref() == Some(&admission.identity)).then_some(admission)
+    }
+
+    /// Whether rlar itself is what a tool, or a part of it, computes with.
+    fn has_builtin(&self, name: &str) -> bool {
+        self.card(name).is_some_and(|c| c.kind == Kind::Builtin || c.parts.iter().any(|m| self.has_builtin(&m.tool)))
+    }
+
+    /// Whether a tool may score: what the court says of the tool as it is now.
+    pub fn is_admitted(&self, name: &str) -> bool {
+        self.admission(name).is_some_and(|a| matches!(a.status, Status::Admitted | Status::Provisional))
+    }
+
+    /// What was seen of a tool's scores in training.
+    pub fn calibration(&self, name: &str) -> Option<Calibration> {
+        serde_json::from_str(self.entries.get(name)?.calibration.as_deref()?).ok()
     }
 
     /// Keeps what the court said of a tool.
@@ -136,120 +192,21 @@ impl Library {
         let Some(entry) = self.entries.get(name) else { return Vec::new() };
         let mut files = vec![("tool.yaml".to_owned(), entry.text.clone())];
         files.extend(entry.card.file.clone().map(|f| (f, entry.source.clone())));
+        files.extend(entry.calibration.clone().map(|c| (CALIBRATION.to_owned(), c)));
         let admission = self.admission(name).and_then(|a| serde_json::to_string_pretty(a).ok());
         files.extend(admission.map(|a| (ADMISSION.to_owned(), a + "\n")));
         files
     }
 
-    /// Makes a tool ready to score. The sandbox is what `Sandbox::open` said; a verifier cannot do without.
-    pub fn open(
-        &self,
-        name: &str,
-        sandbox: &Result<Sandbox, SandboxError>,
-        packages: &Packages,
-        limits: Limits,
-    ) -> Result<Tool, RewardError> {
+    /// Makes a tool ready to score.
+    pub fn open(&self, name: &str, means: &Means) -> Result<Tool, RewardError> {
         let entry = self.entries.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.entries.keys().map(String::as_str).collect();
             RewardError::tool(name, format!("is not in the library; it holds: {}", known.join(", ")))
         })?;
-        let broken = |e: &SandboxError| RewardError::tool(name, e.to_string());
-        let engine = match entry.card.kind {
-            Kind::Builtin => {
-                let function = builtin(entry.card.builtin(), &entry.card.settings);
-                Engine::Builtin(function.map_err(|why| RewardError::tool(name, why))?)
-            }
-            Kind::Verifier => {
-                let sandbox = sandbox.as_ref().map_err(broken)?;
-                let sandbox = sandbox.with_packages(&entry.card.requires, packages).map_err(|e| broken(&e))?;
-                let function = entry.card.function.as_deref().unwrap_or_default();
-                let verifier = Verifier::start(&sandbox, &entry.source, function, limits);
-                Engine::Verifier(verifier.map_err(|e| broken(&e))?)
-            }
-        };
-        let admitted = self.admission(name).is_some_and(|a| a.status == Status::Admitted);
-        Ok(Tool { card: entry.card.clone(), engine, admitted })
-    }
-}
-
-/// A tool that is ready to score.
-#[derive(Debug)]
-pub struct Tool {
-    card: ToolCard,
-    engine: Engine,
-    /// Whether the court saw it answer every text: an exception or a limit is the reply's doing, then.
-    admitted: bool,
-}
-
-#[derive(Debug)]
-enum Engine {
-    Builtin(Builtin),
-    Verifier(Verifier),
-}
-
-impl Tool {
-    /// The tool's card.
-    pub fn card(&self) -> &ToolCard {
-        &self.card
-    }
-
-    /// Outcomes in the order of the items.
-    pub fn score(&self, items: &[(&Example, &Completion)]) -> Result<Vec<Outcome>, RewardError> {
-        self.score_until(items, &|| false)
-    }
-
-    /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
-    pub fn score_until(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, RewardError> {
-        let applies: Vec<bool> =
-            items.iter().map(|(e, _)| !self.card.needs_reference || e.reference.is_some()).collect();
-        let asked = items.iter().zip(&applies).filter(|(_, applies)| **applies).map(|(item, _)| item);
-        let parts = |(e, c): &(&Example, &Completion)| -> [String; 3] {
-            [e.prompt().to_owned(), c.scored().to_owned(), e.reference.clone().unwrap_or_default()]
-        };
-        let mut scored = match &self.engine {
-            Engine::Builtin(function) => asked
-                .map(|(example, completion)| match function(&self.card.settings, example, completion.scored()) {
-                    Some(score) => self.in_range(score),
-                    None => Outcome::Abstained("the example is not of the kind that this tool judges".into()),
-                })
-                .collect::<Vec<_>>(),
-            Engine::Verifier(verifier) => {
-                let calls: Vec<Call> = asked.map(|item| parts(item).into()).collect();
-                let verdicts = verifier.score_until(&calls, over);
-                let verdicts = verdicts.map_err(|e| RewardError::tool(&self.card.name, e.to_string()))?;
-                verdicts.into_iter().map(|v| self.outcome(v.verdict)).collect()
-            }
-        }
-        .into_iter();
-        let abstained = || Outcome::Abstained("the example has no reference".into());
-        Ok(applies.iter().map(|a| if *a { scored.next().unwrap_or_else(abstained) } else { abstained() }).collect())
-    }
-
-    fn outcome(&self, verdict: Verdict) -> Outcome {
-        let failed = |f| Outcome::Failed(f);
-        let provoked = |f| if self.admitted { Outcome::Scored(self.card.range[0]) } else { failed(f) };
-        match verdict {
-            Verdict::Score(score) => self.in_range(score),
-            Verdict::NotFinite(value) => failed(Failure::Reply(value)),
-            Verdict::NotANumber(kind) => failed(Failure::Reply(format!("a value of type {kind}"))),
-            Verdict::Raised(error) => provoked(Failure::Exception(error)),
-            Verdict::NotAsked => failed(Failure::Late),
-            Verdict::TimeLimit(limit) => provoked(Failure::Limit(format!("no answer within {limit:?}"))),
-            Verdict::MemoryLimit => provoked(Failure::Limit("memory".into())),
-            Verdict::OutputLimit => provoked(Failure::Limit("output".into())),
-            Verdict::Crashed(how) => provoked(Failure::Crash(how)),
-            Verdict::Unrepeatable { first, again } => {
-                failed(Failure::Reply(format!("{first:?} at first and {again:?} for the same call in a fresh process")))
-            }
-        }
-    }
-
-    fn in_range(&self, score: f64) -> Outcome {
-        let [low, high] = self.card.range;
-        if score >= low && score <= high {
-            Outcome::Scored(score)
-        } else {
-            Outcome::Failed(Failure::Reply(format!("{score} lies outside its range of {low} to {high}")))
-        }
+        let parts = entry.card.parts.iter().map(|member| self.open(&member.tool, means));
+        let parts = parts.collect::<Result<Vec<Tool>, RewardError>>()?;
+        let tool = Tool::open(&entry.card, &entry.home, &entry.source, parts, means)?;
+        Ok(tool.known_as(self.identity(name).unwrap_or_default(), self.is_admitted(name)))
     }
 }

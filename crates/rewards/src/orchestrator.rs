@@ -1,63 +1,86 @@
 //! Assigns tools to examples and scores batches with them.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::{Limits, Over, Packages, Sandbox, SandboxError};
+use rlar_sandbox::Over;
 
-use serde::{Deserialize, Serialize};
+use crate::admission::Status;
+use crate::agent::{Assignment, BuiltinAgent, Choice};
+use crate::composite::{Member, Part, Ruling};
+use crate::library::Library;
+use crate::memory::tell_remembering;
+use crate::scores::Scores;
+use crate::store::Store;
+use crate::tool::{Means, Tool};
+use crate::{Admission, Failure, Outcome, RewardError};
 
-use crate::admission::Admission;
-use crate::agent::{Assignment, BuiltinAgent};
-use crate::library::{Library, Tool};
-use crate::{Outcome, RewardError};
-
-/// The outcomes of one completion: tool, weight, outcome.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Scores(pub Vec<(Arc<str>, f64, Outcome)>);
-
-impl Scores {
-    /// The weighted sum, or `None` when any tool gave no score or none was asked.
-    pub fn total(&self) -> Option<f64> {
-        if self.0.is_empty() {
-            return None;
-        }
-        self.0.iter().map(|(_, weight, outcome)| outcome.score().map(|s| s * weight)).sum()
-    }
-}
+/// Largest weight of a tool that was admitted without anything to tell good replies from bad ones by.
+const PROVISIONAL: f64 = 0.25;
 
 /// Chooses, opens and runs reward tools.
 #[derive(Debug)]
 pub struct Orchestrator {
     library: Library,
     agent: BuiltinAgent,
-    sandbox: Result<Sandbox, SandboxError>,
-    packages: Packages,
-    limits: Limits,
+    means: Means,
+    /// Whether tools that the court did not admit may be chosen.
+    trusting: bool,
+    /// Tools that every example has beside those that are chosen for it.
+    always: Vec<Member>,
+    store: Option<Arc<Store>>,
     tools: BTreeMap<String, Tool>,
     assigned: BTreeMap<String, Assignment>,
+    suspended: BTreeSet<String>,
 }
 
 impl Orchestrator {
-    /// An orchestrator over a library.
-    pub fn new(library: Library, limits: Limits) -> Self {
+    /// An orchestrator over a library, which chooses admitted tools only.
+    pub fn new(library: Library, means: Means) -> Self {
         Self {
             library,
             agent: BuiltinAgent,
-            sandbox: Sandbox::open(),
-            packages: Packages::default(),
-            limits,
+            means,
+            trusting: false,
+            always: Vec::new(),
+            store: None,
             tools: BTreeMap::new(),
             assigned: BTreeMap::new(),
+            suspended: BTreeSet::new(),
         }
     }
 
-    /// The same with packages that verifiers may import.
+    /// The same, which also chooses tools that the court did not admit.
     #[must_use]
-    pub fn allowing(mut self, packages: Packages) -> Self {
-        self.packages = packages;
+    pub fn trusting(mut self, trusting: bool) -> Self {
+        self.trusting = trusting;
         self
+    }
+
+    /// The same with tools that every example has beside those that are chosen for it.
+    #[must_use]
+    pub fn always(mut self, members: Vec<Member>) -> Self {
+        self.always = members;
+        self
+    }
+
+    /// The same with a store of scores and calls.
+    #[must_use]
+    pub fn remembering(mut self, store: Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self
+    }
+
+    /// Remembers scores and logs calls from now on, if nothing does yet.
+    pub fn remember(&mut self, store: impl FnOnce() -> Store) {
+        self.store.get_or_insert_with(|| Arc::new(store()));
+    }
+
+    /// The store of scores and calls.
+    pub fn store(&self) -> Option<&Store> {
+        self.store.as_deref()
     }
 
     /// The library.
@@ -65,16 +88,64 @@ impl Orchestrator {
         &self.library
     }
 
-    /// Chooses the tools of an example without opening them.
+    /// What is chosen for an example; opens nothing.
     pub fn choose(&self, example: &Example) -> Result<Assignment, RewardError> {
-        self.agent.assign(example, self.library.cards())
+        let usable = |name: &str| self.trusting || self.library.is_admitted(name);
+        let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
+        let mut assignment = self.agent.assign(example, cards().filter(|c| usable(&c.name))).map_err(|refusal| {
+            // Perhaps a tool would do that nobody examined.
+            match self.agent.assign(example, cards()) {
+                Ok(assignment) => self.not_admitted(&assignment.tools[0].tool),
+                Err(_) => refusal,
+            }
+        })?;
+        for member in &self.always {
+            let card = self.library.card(&member.tool).ok_or_else(|| {
+                RewardError::tool(&member.tool, "`rewards.always` names it, and the library does not hold it")
+            })?;
+            if !usable(&member.tool) {
+                return Err(self.not_admitted(&member.tool));
+            }
+            let chosen = assignment.tools.iter().any(|c| c.tool == member.tool);
+            if chosen || (card.needs_reference && example.reference.is_none()) || self.suspended.contains(&member.tool)
+            {
+                continue;
+            }
+            assignment.tools.push(Choice {
+                tool: member.tool.clone(),
+                weight: if member.part == Part::Term { member.weight } else { 0.0 },
+                part: member.part,
+                least: member.least,
+            });
+        }
+        for choice in &mut assignment.tools {
+            if self.library.admission(&choice.tool).is_some_and(|a| a.status == Status::Provisional) {
+                choice.weight = choice.weight.clamp(-PROVISIONAL, PROVISIONAL);
+            }
+        }
+        Ok(assignment)
     }
 
-    /// The packages that opening a tool would install.
+    fn not_admitted(&self, tool: &str) -> RewardError {
+        let why = match self.library.admission(tool) {
+            Some(admission) => match admission.failed().next() {
+                Some(probe) => format!("was refused: it does not show that it {}: {}", probe.name, probe.evidence),
+                None => "was retired".into(),
+            },
+            None => "was not examined, or was changed since".into(),
+        };
+        let message = format!(
+            "{why}; examine it with `rlar rewards admit {tool} --library FOLDER`, or let tools without admission score \
+             with `rewards.unadmitted: allow`"
+        );
+        RewardError::NotAdmitted { tool: tool.to_owned(), message }
+    }
+
+    /// Packages of a tool that are not installed yet.
     pub fn missing_packages(&self, tool: &str) -> Result<Vec<String>, RewardError> {
-        let required = self.library.cards().find(|c| c.name == tool).map_or(&[][..], |c| &c.requires);
-        let Ok(sandbox) = &self.sandbox else { return Ok(Vec::new()) };
-        let has = sandbox.has_packages(required, &self.packages);
+        let required = self.library.card(tool).map_or(&[][..], |c| &c.requires);
+        let Ok(sandbox) = &self.means.sandbox else { return Ok(Vec::new()) };
+        let has = sandbox.has_packages(required, &self.means.packages);
         let has = has.map_err(|e| RewardError::tool(tool, e.to_string()))?;
         Ok(if has { Vec::new() } else { required.to_vec() })
     }
@@ -103,10 +174,16 @@ impl Orchestrator {
         Ok(())
     }
 
+    /// Uses a tool no more: its examples are assigned anew when they are next scored.
+    pub fn suspend(&mut self, tool: &str) {
+        self.suspended.insert(tool.to_owned());
+        self.assigned.retain(|_, assignment| assignment.tools.iter().all(|c| c.tool != tool));
+    }
+
     /// A tool by name, started where it is not yet.
     pub fn open(&mut self, name: &str) -> Result<&Tool, RewardError> {
         if !self.tools.contains_key(name) {
-            let tool = self.library.open(name, &self.sandbox, &self.packages, self.limits)?;
+            let tool = self.library.open(name, &self.means)?;
             self.tools.insert(name.to_owned(), tool);
         }
         Ok(&self.tools[name])
@@ -118,6 +195,12 @@ impl Orchestrator {
         self.tools.remove(tool);
     }
 
+    /// What one tool says of completions, remembered where it can be.
+    pub fn score_with(&mut self, tool: &str, items: &[(&Example, &Completion)]) -> Result<Vec<Outcome>, RewardError> {
+        self.open(tool)?;
+        tell_remembering(&self.tools[tool], self.store.as_deref(), items, &|| false)
+    }
+
     /// Scores each completion with the tools of its example; every tool sees its share of the batch at once.
     pub fn score(&mut self, items: &[(&Example, &Completion)]) -> Result<Vec<Scores>, RewardError> {
         self.score_until(items, &|| false)
@@ -125,24 +208,89 @@ impl Orchestrator {
 
     /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
     pub fn score_until(&mut self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Scores>, RewardError> {
-        let mut shares: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
+        let mut shares: BTreeMap<Arc<str>, Vec<(usize, usize)>> = BTreeMap::new();
         let mut scores = Vec::with_capacity(items.len());
+        let mut plans: BTreeMap<*const Example, Vec<Choice>> = BTreeMap::new();
         for (i, (example, _)) in items.iter().enumerate() {
-            let assignment = self.assign(example)?;
+            let place = std::ptr::from_ref::<Example>(example);
+            let plan = match plans.entry(place) {
+                Entry::Occupied(plan) => plan.into_mut(),
+                Entry::Vacant(free) => free.insert(self.assign(example)?.tools.clone()),
+            };
             let mut slots = Vec::new();
-            for (j, choice) in assignment.tools.iter().enumerate() {
-                shares.entry(choice.tool.clone()).or_default().push((i, j));
-                slots.push((Arc::from(choice.tool.as_str()), choice.weight, Outcome::Abstained("not asked".into())));
+            for (j, choice) in plan.iter().enumerate() {
+                let name = match shares.get_key_value(choice.tool.as_str()) {
+                    Some((name, _)) => name.clone(),
+                    None => Arc::from(choice.tool.as_str()),
+                };
+                shares.entry(name.clone()).or_default().push((i, j));
+                slots.push((name, choice.weight, Outcome::Abstained("not asked".into())));
             }
             scores.push(Scores(slots));
         }
-        for (name, share) in shares {
-            let part: Vec<_> = share.iter().map(|(i, _)| items[*i]).collect();
-            for ((i, j), outcome) in share.into_iter().zip(self.tools[&name].score_until(&part, over)?) {
+        for (share, outcomes) in self.ask_all(items, shares, over)? {
+            for ((i, j), outcome) in share.into_iter().zip(outcomes) {
                 scores[i].0[j].2 = outcome;
             }
         }
+        for ((example, _), scores) in items.iter().zip(&mut scores) {
+            self.rule(&plans[&std::ptr::from_ref::<Example>(example)], scores);
+        }
         Ok(scores)
+    }
+
+    /// Asks every tool for its share of the items, all tools at once: one that hangs holds up no other.
+    #[allow(clippy::type_complexity)]
+    fn ask_all(
+        &self,
+        items: &[(&Example, &Completion)],
+        shares: BTreeMap<Arc<str>, Vec<(usize, usize)>>,
+        over: Over,
+    ) -> Result<Vec<(Vec<(usize, usize)>, Vec<Outcome>)>, RewardError> {
+        let ask = |name: &str, share: &[(usize, usize)]| {
+            let part: Vec<_> = share.iter().map(|(i, _)| items[*i]).collect();
+            tell_remembering(&self.tools[name], self.store.as_deref(), &part, over)
+        };
+        let ask = &ask;
+        if shares.len() == 1 {
+            let one = shares.into_iter().map(|(name, share)| ask(&name, &share).map(|outcomes| (share, outcomes)));
+            return one.collect();
+        }
+        std::thread::scope(|scope| {
+            let started: Vec<_> = shares
+                .into_iter()
+                .map(|(name, share)| {
+                    let asked = share.clone();
+                    (share, scope.spawn(move || ask(&name, &asked)))
+                })
+                .collect();
+            let ended = started.into_iter().map(|(share, thread)| {
+                let outcomes = match thread.join() {
+                    Ok(outcomes) => outcomes?,
+                    Err(_) => vec![Outcome::Failed(Failure::Crash("the tool panicked".into())); share.len()],
+                };
+                Ok((share, outcomes))
+            });
+            ended.collect()
+        })
+    }
+
+    /// Lets gates and vetoes rule over the other tools' scores.
+    fn rule(&self, choices: &[Choice], scores: &mut Scores) {
+        if choices.iter().all(|c| c.part.is_term()) {
+            return;
+        }
+        let range = |c: &Choice| self.library.card(&c.tool).map_or([0.0, 1.0], |card| card.range);
+        let parts = choices.iter().zip(&scores.0).map(|(c, (_, _, outcome))| {
+            let [low, high] = range(c);
+            (c.part, c.least.unwrap_or_else(|| f64::midpoint(low, high)), outcome)
+        });
+        let ruling = Ruling::of(parts);
+        for (choice, (_, _, outcome)) in choices.iter().zip(&mut scores.0).filter(|(c, _)| c.part.is_term()) {
+            if let Outcome::Scored(score) = outcome {
+                *score = ruling.apply(*score, range(choice));
+            }
+        }
     }
 }
 

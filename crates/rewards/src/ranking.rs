@@ -49,9 +49,13 @@ pub fn judge_ranking(role: Role, scored: &[(&Ask, f64)], say: &mut impl FnMut(&s
         let kind = if good { Kind::Good } else { Kind::Bad };
         scored.iter().filter(move |(a, _)| a.kind == kind && is_made(&a.example.id)).map(|(_, s)| *s)
     };
-    above.extend(case(true).flat_map(|g| case(false).map(move |b| beats(g, b))));
-    let (good, bad) = (mean(&made(Kind::Good)), mean(&made(Kind::Bad)));
     let least = LEAST_RANKING[usize::from(role == Role::Quality)];
+    let cases: Vec<f64> = case(true).flat_map(|g| case(false).map(move |b| beats(g, b))).collect();
+    if !cases.is_empty() {
+        let ranking = mean(&cases);
+        say("ranks its good cases above its bad ones", ranking >= least, format!("AUC {ranking:.3} of {least}"));
+    }
+    let (good, bad) = (mean(&made(Kind::Good)), mean(&made(Kind::Bad)));
     let ranking = mean(&above);
     say(
         "ranks good replies above bad ones",

@@ -39,9 +39,9 @@ pub enum Command {
     /// Fill a library folder with the reward tools that a config's data needs.
     #[command(after_help = "Example:\n  rlar fetch-rewards --config math.yaml --library library")]
     FetchRewards(FetchRewards),
-    /// Score replies with a reward model.
+    /// Score replies with a reward model or with a tool.
     #[command(
-        after_help = "Examples:\n  rlar score --model skywork-reward --prompt '2 + 2?' --response 'It is 4.'\n  rlar score --model skywork-reward --data replies.jsonl"
+        after_help = "Examples:\n  rlar score --model skywork-reward --prompt '2 + 2?' --response 'It is 4.'\n  rlar score --model skywork-reward --data replies.jsonl\n  rlar score --tool math_equivalence --data replies.jsonl --cache scores.sqlite"
     )]
     Score(Score),
     /// Write a model as a Hugging Face folder: from a GGUF file, or with its LoRA adapter merged.
@@ -59,6 +59,8 @@ pub enum Command {
         /// A folder with tools; rlar's own when absent.
         #[arg(long, value_name = "FOLDER", global = true)]
         library: Option<PathBuf>,
+        #[command(flatten)]
+        asked: Asked,
         #[command(subcommand)]
         command: RewardsCommand,
     },
@@ -91,7 +93,7 @@ pub enum RewardsCommand {
     },
     /// Ask a tool about a reply.
     #[command(
-        after_help = "Example:\n  rlar rewards test math_equivalence --prompt 'What is 1/2 + 1/4?' --reference 3/4 --response 'It is 0.75.'"
+        after_help = "Examples:\n  rlar rewards test math_equivalence --prompt 'What is 1/2 + 1/4?' --reference 3/4 --response 'It is 0.75.'\n  rlar rewards test code_tests --prompt 'Add.' --response 'def add(a, b): return a + b' --column 'tests=[\"assert add(1, 2) == 3\"]'"
     )]
     Test {
         /// The tool.
@@ -105,6 +107,9 @@ pub enum RewardsCommand {
         /// The right or a good reply.
         #[arg(long)]
         reference: Option<String>,
+        /// A further column of the example, as JSON or text; may be given several times.
+        #[arg(long, value_name = "NAME=VALUE")]
+        column: Vec<String>,
     },
     /// Examine tools and keep the reports in their folders. Exits with 1 when any is refused.
     #[command(
@@ -116,7 +121,53 @@ pub enum RewardsCommand {
         /// Examples with references (or demonstrations) to examine on, as JSONL; rlar's own when absent.
         #[arg(long, value_name = "FILE")]
         data: Option<PathBuf>,
+        /// Pairs of replies (`prompt`, `chosen`, `rejected`) to examine on, as JSONL.
+        #[arg(long, value_name = "FILE")]
+        preferences: Option<PathBuf>,
     },
+    /// Take a tool out of use: nothing chooses it any more. Admitting it again brings it back.
+    #[command(after_help = "Example:\n  rlar rewards retire old_tool --library library --why 'pays for length'")]
+    Retire {
+        /// The tool.
+        tool: String,
+        /// Why, for those who ask later.
+        #[arg(long, default_value = "no reason given")]
+        why: String,
+    },
+    /// Compare a library with another, such as the snapshot of a run: tools that are in one of them only, and lines that
+    /// differ.
+    #[command(after_help = "Example:\n  rlar rewards diff runs/math/library --library library")]
+    Diff {
+        /// The other folder.
+        other: PathBuf,
+    },
+    /// Statistics of a log of calls: how often each tool was asked, what it said, what it took.
+    #[command(after_help = "Examples:\n  rlar rewards stats runs/math\n  rlar rewards stats scores.sqlite --json")]
+    Stats {
+        /// A run's folder, a library's, or the file itself.
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Whom judges ask.
+#[derive(Args)]
+pub struct Asked {
+    /// An OpenAI-compatible server for judges, such as `http://localhost:8000/v1`; its key is in `OPENAI_API_KEY`.
+    #[arg(long, value_name = "URL", global = true, requires = "llm_model")]
+    pub llm: Option<String>,
+    /// The model's name on that server.
+    #[arg(long, value_name = "NAME", global = true)]
+    pub llm_model: Option<String>,
+    /// Recorded exchanges that answer judges instead.
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "llm")]
+    pub llm_replay: Option<String>,
+    /// Record the exchanges with the server in this file.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub llm_record: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -318,9 +369,21 @@ pub struct Generate {
 #[derive(Args)]
 pub struct Score {
     /// A Hugging Face folder with a `…ForSequenceClassification` model.
-    #[arg(long, value_name = "FOLDER")]
-    pub model: PathBuf,
-    /// JSONL rows: `prompt` (text or messages) and `response`, or `messages` that end with the reply; `id` is kept.
+    #[arg(long, value_name = "FOLDER", required_unless_present = "tool", conflicts_with = "tool")]
+    pub model: Option<PathBuf>,
+    /// A tool of the library; may be given several times.
+    #[arg(long, value_name = "NAME")]
+    pub tool: Vec<String>,
+    /// Folder with tools; rlar's own when absent.
+    #[arg(long, value_name = "FOLDER", requires = "tool")]
+    pub library: Option<PathBuf>,
+    /// With --tool: a file that remembers scores and logs calls; several processes may share it.
+    #[arg(long, value_name = "FILE", requires = "tool")]
+    pub cache: Option<PathBuf>,
+    #[command(flatten)]
+    pub asked: Asked,
+    /// JSONL rows: `prompt` (text or messages) and `response` (or `completion`), or `messages` that end with the reply; `id`
+    /// is kept. Tools also read `reference` and other columns.
     #[arg(long, value_name = "FILE", required_unless_present = "prompt", conflicts_with_all = ["prompt", "response"])]
     pub data: Option<PathBuf>,
     /// A question, to score one reply.
@@ -329,6 +392,9 @@ pub struct Score {
     /// The reply to it.
     #[arg(long, requires = "prompt")]
     pub response: Option<String>,
+    /// With --tool: the right or a good reply.
+    #[arg(long, requires_all = ["prompt", "tool"])]
+    pub reference: Option<String>,
     /// Tokens at a time.
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,

@@ -11,7 +11,7 @@ use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, TrainError, dry_run, train};
 use rlar_policy::{Policy, PolicyError, RewardModel, device, device_in};
-use rlar_rewards::fetch_rewards;
+use rlar_rewards::{Means, fetch_rewards};
 use rlar_run::write_atomic;
 use rlar_sandbox::Limits;
 
@@ -42,7 +42,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
         Command::Convert(arguments) => convert(&arguments),
-        Command::Rewards { library, command } => rewards::run(library.as_deref(), command),
+        Command::Rewards { library, asked, command } => rewards::run(library.as_deref(), &asked, command),
         Command::Config { command: ConfigCommand::Schema { markdown } } => {
             let text = if markdown { schema::markdown() } else { format!("{:#}\n", rlar_grpo::Config::schema()) };
             print(&text).map_err(Failure::Job)
@@ -64,6 +64,7 @@ fn run_train(arguments: &cli::Training, method: Option<Method>) -> Result<(), Fa
     });
     let plan = plan.and_then(plan::Plan::find_model).map_err(Failure::Request)?;
     let rewards = plan::orchestrator(&plan.config).map_err(Failure::Request)?;
+    plan::check_tools(&plan, &rewards).map_err(Failure::Request)?;
     on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
     let folder = plan.config.run.folder.clone();
     let resume = match arguments.resume {
@@ -153,8 +154,9 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
     if plan.heldout.is_empty() {
         return Err(Failure::Request(anyhow::anyhow!("{}: eval needs `data.heldout`", plan.config_path.display())));
     }
+    let mut rewards = plan::orchestrator(&plan.config).map_err(Failure::Request)?;
+    plan::check_tools(&plan, &rewards).map_err(Failure::Request)?;
     let config = plan.config;
-    let mut rewards = plan::orchestrator(&config).map_err(Failure::Request)?;
     let path = config.model.path.clone().unwrap_or_default();
     let mut job = || -> Result<()> {
         let policy = Policy::load(Path::new(&path), &device_in(&config.device, config.precision)?)?;
@@ -195,7 +197,7 @@ fn rewardbench(files: &[std::path::PathBuf], tool: &str, library: Option<&Path>)
         return Err(Failure::Request(anyhow::Error::msg(message)));
     }
     let library = plan::library(library).map_err(Failure::Request)?;
-    let mut orchestrator = rlar_rewards::Orchestrator::new(library, Limits::default());
+    let mut orchestrator = rlar_rewards::Orchestrator::new(library, Means::new(Limits::default()));
     let tool = orchestrator.open(tool).map_err(|e| Failure::Request(e.into()))?;
     if tool.card().needs_reference {
         let message = format!("tool `{}` needs a reference, and the rows of RewardBench 2 have none", tool.card().name);
@@ -237,8 +239,9 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     let configured = plan.config.rewards.library.as_ref().map(Into::into);
     let folder = arguments.library.clone().or(configured).unwrap_or_else(|| "library".into());
     let examples: Vec<_> = plan.train.iter().chain(&plan.heldout).cloned().collect();
+    let means = Means::new(Limits::default());
     let fetched =
-        fetch_rewards(&folder, &examples, &plan.config.rewards.sources).map_err(|e| Failure::Job(e.into()))?;
+        fetch_rewards(&folder, &examples, &plan.config.rewards.sources, means).map_err(|e| Failure::Job(e.into()))?;
     let mut rows = vec![["tool", "identity", "prompts"].map(str::to_owned).to_vec()];
     rows.extend(fetched.iter().map(|f| vec![f.tool.clone(), f.identity.clone(), f.examples.to_string()]));
     let reasons: Vec<String> = fetched.iter().map(|f| format!("{}: {}", f.tool, f.why)).collect();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rlar_data::{Document, Example, Needs, Preference, read_examples, read_preferences};
-use rlar_grpo::{Config, Method};
-use rlar_rewards::{Library, Orchestrator};
+use rlar_grpo::{Config, Method, Unadmitted};
+use rlar_rewards::{Library, LlmConfig, Means, Orchestrator};
 use rlar_sandbox::{Limits, Packages};
 
 use crate::assets;
@@ -67,7 +67,7 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     let none = None;
     let only = |wanted: bool, name| if wanted { name } else { &none };
     let train = if config.train.method == Method::Grpo { &data.train } else { &none };
-    let train = examples("train", train, Needs::Reference)?;
+    let train = examples("train", train, Needs::Prompt)?;
     let t = &config.train;
     if !train.is_empty() && train.len() < t.prompts && !train.len().is_multiple_of(t.minibatches) {
         let message = format!("{} does not divide the {} prompts of `data.train`", t.minibatches, train.len());
@@ -75,7 +75,7 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     }
     let plan = Plan {
         train,
-        heldout: examples("heldout", only(!prefers, &data.heldout), Needs::Reference)?,
+        heldout: examples("heldout", only(!prefers, &data.heldout), Needs::Prompt)?,
         demonstrations: examples("demonstrations", only(imitates, &data.demonstrations), Needs::Demonstration)?,
         preferences: pairs("preferences", only(prefers, &data.preferences))?,
         heldout_preferences: pairs("heldout", only(prefers, &data.heldout))?,
@@ -119,6 +119,24 @@ pub fn library(folder: Option<&Path>) -> Result<Library> {
 /// The orchestrator that a config describes.
 pub fn orchestrator(config: &Config) -> Result<Orchestrator> {
     let limits = Limits { wall: Duration::from_secs_f64(config.rewards.deadline), ..Limits::default() };
-    let packages = Packages { allowed: config.rewards.packages.clone(), cache: None };
-    Ok(Orchestrator::new(library(config.rewards.library.as_deref().map(Path::new))?, limits).allowing(packages))
+    let r = &config.rewards;
+    let means = Means {
+        packages: Packages { allowed: r.packages.clone(), cache: None },
+        device: r.device.clone(),
+        llm: r.llm.as_ref().map(LlmConfig::open).transpose()?,
+        ..Means::new(limits)
+    };
+    let orchestrator = Orchestrator::new(library(r.library.as_deref().map(Path::new))?, means);
+    Ok(orchestrator.trusting(r.unadmitted == Unadmitted::Allow).always(r.always.clone()))
+}
+
+/// Refuses prompts that no tool may score, before any work is lost to them.
+pub fn check_tools(plan: &Plan, rewards: &Orchestrator) -> Result<()> {
+    let data = &plan.config.data;
+    for (file, examples) in [(&data.train, &plan.train), (&data.heldout, &plan.heldout)] {
+        for example in examples {
+            rewards.choose(example).with_context(|| file.clone().unwrap_or_default())?;
+        }
+    }
+    Ok(())
 }

@@ -3,42 +3,59 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use rlar_data::{Completion, Needs, read_examples};
+use rlar_data::{Completion, Example, Needs, Preference, read_examples, read_preferences};
 use rlar_eval::table::render;
-use rlar_rewards::{ADMISSION, Admission, Library, Orchestrator, Outcome, Role, Status, examine, probes_for};
+use rlar_rewards::{
+    ADMISSION, Admission, Library, LlmConfig, Means, Orchestrator, Outcome, Probe, Role, Spread, Status, examine,
+    probes_for, statistics,
+};
 use rlar_run::write_atomic;
 use rlar_sandbox::Limits;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::cli::RewardsCommand;
+use crate::cli::{Asked, RewardsCommand};
 use crate::output::print;
 use crate::{Failure, plan};
 
-pub fn run(folder: Option<&Path>, command: RewardsCommand) -> Result<(), Failure> {
+pub fn run(folder: Option<&Path>, asked: &Asked, command: RewardsCommand) -> Result<(), Failure> {
+    if let RewardsCommand::Stats { path, json } = command {
+        return stats(&path, json).map_err(Failure::Job);
+    }
     let library = plan::library(folder).map_err(Failure::Request)?;
+    let kept = |what: &str| {
+        folder.ok_or_else(|| Failure::Request(anyhow!("{what} changes a library's folder: pass --library FOLDER")))
+    };
     match command {
         RewardsCommand::List { json } => list(&library, json).map_err(Failure::Job),
         RewardsCommand::Show { tool } => {
             known(&library, &tool)?;
             show(&library, &tool).map_err(Failure::Job)
         }
-        RewardsCommand::Test { tool, prompt, response, reference } => {
+        RewardsCommand::Test { tool, prompt, response, reference, column } => {
             known(&library, &tool)?;
-            let row = json!({ "prompt": prompt, "reference": reference });
-            ask(library, &tool, &row.to_string(), response).map_err(Failure::Job)
+            let row = row(&prompt, reference.as_deref(), &column).map_err(Failure::Request)?;
+            let mut rewards = orchestrator(library, asked, "cpu")?;
+            ask(&mut rewards, &tool, &row.to_string(), response).map_err(Failure::Job)
         }
-        RewardsCommand::Admit { tools, data } => {
+        RewardsCommand::Admit { tools, data, preferences } => {
             let names = if tools.is_empty() { library.cards().map(|c| c.name.clone()).collect() } else { tools };
             names.iter().try_for_each(|name| known(&library, name))?;
-            let folder = folder.ok_or_else(|| {
-                Failure::Request(anyhow!("admit keeps its reports in a library's folder: pass --library FOLDER"))
-            })?;
-            admit(library, folder, &names, data.as_deref())
+            let rewards = orchestrator(library, asked, "cpu")?;
+            admit(rewards, kept("admit")?, &names, data.as_deref(), preferences.as_deref())
         }
+        RewardsCommand::Retire { tool, why } => {
+            known(&library, &tool)?;
+            retire(&library, kept("retire")?, &tool, why).map_err(Failure::Job)
+        }
+        RewardsCommand::Diff { other } => {
+            let other = plan::library(Some(&other)).map_err(Failure::Request)?;
+            print(&library.differences(&other)).map_err(Failure::Job)
+        }
+        RewardsCommand::Stats { .. } => Ok(()),
     }
 }
 
-fn known(library: &Library, tool: &str) -> Result<(), Failure> {
+pub fn known(library: &Library, tool: &str) -> Result<(), Failure> {
     let names: Vec<&str> = library.cards().map(|c| c.name.as_str()).collect();
     if names.contains(&tool) {
         return Ok(());
@@ -57,7 +74,9 @@ fn role(role: Role) -> &'static str {
 fn status(admission: Option<&Admission>) -> &'static str {
     match admission.map(|a| a.status) {
         Some(Status::Admitted) => "admitted",
+        Some(Status::Provisional) => "provisional",
         Some(Status::Refused) => "refused",
+        Some(Status::Retired) => "retired",
         None => "not examined",
     }
 }
@@ -98,13 +117,33 @@ fn report(admission: &Admission) -> String {
     admission.probes.iter().map(line).collect()
 }
 
-fn orchestrator(library: Library) -> Orchestrator {
-    Orchestrator::new(library, Limits::default())
+/// What tools run with, as the command line says.
+pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orchestrator, Failure> {
+    let config = LlmConfig {
+        url: asked.llm.clone(),
+        model: asked.llm_model.clone(),
+        replay: asked.llm_replay.clone(),
+        record: asked.llm_record.clone(),
+        ..LlmConfig::default()
+    };
+    let named = config.url.is_some() || config.replay.is_some();
+    let llm = named.then(|| config.open()).transpose().map_err(|e| Failure::Request(e.into()))?;
+    Ok(Orchestrator::new(library, Means { llm, device: device.to_owned(), ..Means::new(Limits::default()) }))
 }
 
-fn ask(library: Library, tool: &str, row: &str, reply: String) -> Result<()> {
+/// A row of the values that were typed.
+fn row(prompt: &str, reference: Option<&str>, columns: &[String]) -> Result<Value> {
+    let mut row = json!({ "prompt": prompt, "reference": reference });
+    for column in columns {
+        let (name, value) =
+            column.split_once('=').with_context(|| format!("--column {column}: NAME=VALUE is expected"))?;
+        row[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    }
+    Ok(row)
+}
+
+fn ask(rewards: &mut Orchestrator, tool: &str, row: &str, reply: String) -> Result<()> {
     let example = read_examples(Path::new("--prompt"), row, Needs::Prompt)?.remove(0);
-    let mut rewards = orchestrator(library);
     let outcome = rewards.open(tool)?.score(&[(&example, &Completion::whole(reply))])?.remove(0);
     print(&match outcome {
         Outcome::Scored(score) => format!("{score}\n"),
@@ -113,32 +152,34 @@ fn ask(library: Library, tool: &str, row: &str, reply: String) -> Result<()> {
     })
 }
 
-fn admit(library: Library, folder: &Path, names: &[String], data: Option<&Path>) -> Result<(), Failure> {
-    let examples = match data {
-        Some(path) => {
-            let read = || -> Result<_> {
-                let text = std::fs::read_to_string(path).with_context(|| format!("--data {}", path.display()))?;
-                Ok(read_examples(path, &text, Needs::Prompt)?)
-            };
-            Some(read().map_err(Failure::Request)?)
-        }
-        None => None,
+fn admit(
+    mut rewards: Orchestrator,
+    folder: &Path,
+    names: &[String],
+    data: Option<&Path>,
+    preferences: Option<&Path>,
+) -> Result<(), Failure> {
+    let read = |option: &str, path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("{option} {}", path.display()))
     };
-    let mut rewards = orchestrator(library);
+    let examples =
+        |path: &Path| -> Result<Vec<Example>> { Ok(read_examples(path, &read("--data", path)?, Needs::Prompt)?) };
+    let pairs = |path: &Path| -> Result<Vec<Preference>> { Ok(read_preferences(path, &read("--preferences", path)?)?) };
+    let examples = data.map(examples).transpose().map_err(Failure::Request)?;
+    let pairs = preferences.map(pairs).transpose().map_err(Failure::Request)?;
     let mut refused = 0;
     let mut job = || -> Result<()> {
         for name in names {
-            let identity = rewards.library().identity(name).unwrap_or_default();
             let tool = rewards.open(name)?;
-            let own = probes_for(tool.card())?;
-            let admission = examine(tool, identity, examples.as_ref().unwrap_or(&own))?;
+            // Pairs alone are enough.
+            let own = if pairs.is_some() { Vec::new() } else { probes_for(tool.card())? };
+            let admission = examine(tool, examples.as_deref().unwrap_or(&own), pairs.as_deref().unwrap_or_default())?;
             print(&format!("{name}: {}\n", status(Some(&admission))))?;
             if admission.status == Status::Refused {
                 refused += 1;
                 print(&report(&Admission { probes: admission.failed().cloned().collect(), ..admission.clone() }))?;
             }
-            let text = serde_json::to_string_pretty(&admission)? + "\n";
-            write_atomic(&folder.join(name).join(ADMISSION), text.as_bytes())?;
+            keep(folder, name, &admission)?;
         }
         Ok(())
     };
@@ -147,4 +188,60 @@ fn admit(library: Library, folder: &Path, names: &[String], data: Option<&Path>)
         return Err(Failure::Job(anyhow!("{refused} of {} tools are refused", names.len())));
     }
     Ok(())
+}
+
+fn keep(folder: &Path, tool: &str, admission: &Admission) -> Result<()> {
+    let text = serde_json::to_string_pretty(admission)? + "\n";
+    Ok(write_atomic(&folder.join(tool).join(ADMISSION), text.as_bytes())?)
+}
+
+fn retire(library: &Library, folder: &Path, tool: &str, why: String) -> Result<()> {
+    let probe = Probe { name: "is in use".into(), passed: false, evidence: why };
+    let admission = Admission {
+        identity: library.identity(tool).unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        status: Status::Retired,
+        examples: 0,
+        probes: vec![probe],
+    };
+    keep(folder, tool, &admission)?;
+    print(&format!("{tool}: retired\n"))
+}
+
+fn stats(path: &Path, as_json: bool) -> Result<()> {
+    let file = if path.is_dir() { path.join(rlar_rewards::STORE) } else { path.to_owned() };
+    let statistics = statistics(&file)?;
+    if as_json {
+        let lines = statistics.iter().map(|s| Ok(format!("{}\n", serde_json::to_string(s)?)));
+        return print(&lines.collect::<Result<String>>()?);
+    }
+    let head =
+        ["tool", "task", "calls", "cached", "abstained", "failed", "mean", "spread", "quartiles", "ms", "tokens"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let quartiles = |s: &Spread| s.quantiles[1..4].iter().map(|q| format!("{q:.2}")).collect::<Vec<_>>().join(" ");
+    for s in &statistics {
+        let counts = [s.calls, s.cached, s.abstained, s.failed].map(|n| n.to_string());
+        let took = [format!("{:.3}", 1000.0 * s.seconds), s.tokens.to_string()];
+        let mut tasks = s.calibration.iter().peekable();
+        let mut first = true;
+        while first || tasks.peek().is_some() {
+            let task = tasks.next();
+            let spread = task.map_or([const { String::new() }; 3], |(_, d)| {
+                [format!("{:.3}", d.mean), format!("{:.3}", d.deviation), quartiles(d)]
+            });
+            let blank = |cells: &[String]| {
+                cells.iter().map(|c| if first { c.clone() } else { String::new() }).collect::<Vec<_>>()
+            };
+            let mut row = blank(std::slice::from_ref(&s.tool));
+            row.push(task.map_or_else(String::new, |(name, _)| name.clone()));
+            row.extend(blank(&counts));
+            row.extend(spread);
+            row.extend(blank(&took));
+            rows.push(row);
+            first = false;
+        }
+    }
+    let failures =
+        statistics.iter().filter_map(|s| Some(format!("{}: last failure: it {}\n", s.tool, s.last_failure.as_ref()?)));
+    print(&format!("{}{}", render(&rows), failures.collect::<String>()))
 }

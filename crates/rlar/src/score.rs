@@ -1,15 +1,17 @@
-//! `rlar score`: what a reward model says of replies.
+//! `rlar score`: what a reward model or a tool says of replies.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rlar_data::{Message, read_rows};
+use rlar_data::{Completion, Example, Message, Needs, read_examples, read_rows};
 use rlar_policy::{RewardModel, Turn, device};
+use rlar_rewards::{Outcome, Store};
 use serde_json::{Map, Value, json};
 
-use crate::Failure;
 use crate::cli::Score;
 use crate::output::print;
+use crate::rewards::{known, orchestrator};
+use crate::{Failure, plan};
 
 /// A conversation that ends with the reply, and what its row is called.
 struct Item {
@@ -18,14 +20,18 @@ struct Item {
 }
 
 pub fn run(arguments: &Score) -> Result<(), Failure> {
+    if !arguments.tool.is_empty() {
+        return with_tools(arguments);
+    }
     let items = items(arguments).map_err(Failure::Request)?;
-    if !arguments.model.exists() {
-        let path = arguments.model.display();
+    let path = arguments.model.as_deref().unwrap_or(Path::new(""));
+    if !path.exists() {
+        let path = path.display();
         return Err(Failure::Request(anyhow!("model {path} does not exist; a Hugging Face folder is expected there")));
     }
     let place = device(&arguments.device).map_err(|e| Failure::Request(e.into()))?;
     let job = || -> Result<()> {
-        let model = RewardModel::load(&arguments.model, &place)?;
+        let model = RewardModel::load(path, &place)?;
         let inputs = items.iter().map(|item| {
             let turns: Vec<Turn> =
                 item.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect();
@@ -45,6 +51,82 @@ pub fn run(arguments: &Score) -> Result<(), Failure> {
         print(&lines.collect::<String>())
     };
     job().map_err(Failure::Job)
+}
+
+/// An example with a reply, and what its row is called.
+struct Asked {
+    id: Value,
+    example: Example,
+    reply: Completion,
+}
+
+fn with_tools(arguments: &Score) -> Result<(), Failure> {
+    let library = plan::library(arguments.library.as_deref()).map_err(Failure::Request)?;
+    arguments.tool.iter().try_for_each(|tool| known(&library, tool))?;
+    let mut rewards = orchestrator(library, &arguments.asked, &arguments.device)?;
+    if let Some(path) = &arguments.cache {
+        rewards.remember(|| Store::open(path));
+    }
+    let asked = asked(arguments).map_err(Failure::Request)?;
+    let items: Vec<(&Example, &Completion)> = asked.iter().map(|a| (&a.example, &a.reply)).collect();
+    let mut job = || -> Result<()> {
+        let mut lines: Vec<Map<String, Value>> =
+            asked.iter().map(|a| Map::from_iter([("id".to_owned(), a.id.clone())])).collect();
+        let one = arguments.tool.len() == 1;
+        for tool in &arguments.tool {
+            for (line, outcome) in lines.iter_mut().zip(rewards.score_with(tool, &items)?) {
+                let (what, said) = match outcome {
+                    Outcome::Scored(score) => ("score", json!(score)),
+                    Outcome::Abstained(why) => ("abstained", json!(why)),
+                    Outcome::Failed(failure) => ("failed", json!(format!("it {failure}"))),
+                };
+                if one {
+                    line.insert(what.into(), said);
+                } else {
+                    line.insert(tool.clone(), json!({ what: said }));
+                }
+            }
+        }
+        let lines: Vec<String> = lines.into_iter().map(|line| Value::Object(line).to_string() + "\n").collect();
+        print(&lines.concat())
+    };
+    job().map_err(Failure::Job)
+}
+
+/// The rows as tools see them.
+fn asked(arguments: &Score) -> Result<Vec<Asked>> {
+    let rows = if let (Some(prompt), Some(response)) = (&arguments.prompt, &arguments.response) {
+        let row = json!({ "prompt": prompt, "response": response, "reference": arguments.reference });
+        vec![(1, row.as_object().cloned().unwrap_or_default())]
+    } else {
+        let path = arguments.data.as_deref().unwrap_or(Path::new(""));
+        let text = std::fs::read_to_string(path).with_context(|| format!("--data {}", path.display()))?;
+        read_rows(path, &text)?
+    };
+    let path = arguments.data.as_deref().unwrap_or(Path::new("--prompt"));
+    let asked = |(line, mut row): (usize, Map<String, Value>)| {
+        let wrong = |why: &str| anyhow!("{}:{line}: {why}", path.display());
+        let id = row.get("id").cloned().unwrap_or_else(|| line.into());
+        let reply = match row.remove("response").or_else(|| row.remove("completion")) {
+            Some(Value::String(text)) => text,
+            Some(_) => return Err(wrong("`response` must be text")),
+            None => match row.get_mut("messages").and_then(Value::as_array_mut).and_then(Vec::pop) {
+                Some(last) if last["role"] == "assistant" => last["content"].as_str().unwrap_or_default().to_owned(),
+                _ => {
+                    return Err(wrong(
+                        "the row has no `response` (or `completion`), nor messages that end with a reply",
+                    ));
+                }
+            },
+        };
+        // Rows of one prompt may share an id.
+        row.insert("id".into(), json!(line.to_string()));
+        let example = read_examples(path, &Value::Object(row).to_string(), Needs::Prompt);
+        let example =
+            example.map_err(|e| wrong(e.to_string().split_once(":1: ").map_or("", |(_, why)| why)))?.remove(0);
+        Ok(Asked { id, example, reply: Completion::whole(reply) })
+    };
+    rows.into_iter().map(asked).collect()
 }
 
 fn items(arguments: &Score) -> Result<Vec<Item>> {
@@ -70,7 +152,7 @@ fn item(mut row: Map<String, Value>, line: usize) -> Result<Item, String> {
         (None, Some(turns @ Value::Array(_))) => list(turns, "messages")?,
         _ => return Err("a row needs `prompt` (text or messages) and `response`, or `messages`".into()),
     };
-    match row.remove("response") {
+    match row.remove("response").or_else(|| row.remove("completion")) {
         Some(Value::String(text)) => {
             messages.extend(list(json!([{ "role": "assistant", "content": text }]), "response")?);
         }

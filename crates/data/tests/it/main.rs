@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rlar_data::{Completion, Document, Needs, read_examples};
+use rlar_data::{Completion, Document, Needs, ScoredPart, read_examples};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -42,8 +42,24 @@ fn a_bad_row_is_named_by_file_and_line() {
 
 #[test]
 fn only_the_part_after_the_marker_is_scored() {
-    assert_eq!(Completion::after("<think>7</think> 8", "</think>").scored(), " 8");
-    assert_eq!(Completion::after("8", "</think>").scored(), "8");
+    assert_eq!(Completion::whole("<think>7</think> 8").scored(), "<think>7</think> 8");
+    let part = |after: Option<&str>, within: Option<&str>| ScoredPart {
+        after: after.map(str::to_owned),
+        within: within.map(str::to_owned),
+    };
+    for (part, reply, scored) in [
+        (part(None, None), "<think>7</think> 8", "<think>7</think> 8"),
+        (part(Some("</think>"), None), "<think>7</think> 8</think> 9", " 9"),
+        (part(Some("</think>"), None), "8, and no thought", ""),
+        (part(None, Some("answer")), "It is <answer>é 8</answer>, or <answer>9</answer>!", "9"),
+        (part(None, Some("answer")), "<answer>8", ""),
+        (part(None, Some("answer")), "8</answer>", ""),
+        (part(Some("</think>"), Some("answer")), "<answer>7</answer></think><answer>8</answer>", "8"),
+        (part(Some("</think>"), Some("answer")), "<answer>7</answer></think> 8", ""),
+    ] {
+        assert_eq!(part.of(reply).scored(), scored, "{reply}");
+        assert_eq!(part.of(reply).text, reply);
+    }
     assert_eq!(Completion::whole("é8").scored(), "é8");
 }
 

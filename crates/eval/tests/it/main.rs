@@ -7,7 +7,7 @@ mod oracle;
 use std::path::Path;
 
 use rlar_eval::rewardbench2::{best_of_n, evaluate, read, ties};
-use rlar_rewards::{Library, Orchestrator};
+use rlar_rewards::{Library, Means, Orchestrator};
 use rlar_sandbox::Limits;
 use serde_json::Value;
 
@@ -41,7 +41,7 @@ fn rewardbench_2_formulas_match_the_reference_implementation() {
 #[test]
 fn real_rows_are_read_and_scored_and_absent_subsets_stay_absent() {
     let Some(folder) = oracle::oracle("data/rewardbench2_sample") else { return };
-    let mut orchestrator = Orchestrator::new(Library::curated().unwrap(), Limits::default());
+    let mut orchestrator = Orchestrator::new(Library::curated().unwrap(), Means::new(Limits::default()));
     let tool = orchestrator.open("brevity").unwrap();
     for (file, subset, rows) in [("ties_30_50.jsonl", "Ties", 41), ("precise_if_619_620.jsonl", "Precise IF", 2)] {
         let path = folder.join(file);
@@ -58,7 +58,7 @@ fn real_rows_are_read_and_scored_and_absent_subsets_stay_absent() {
 fn a_tool_without_a_score_is_counted_and_never_wins() {
     let text = r#"{"id":"1","prompt":"p","chosen":["a"],"rejected":["b","c","d"],"subset":"Math"}"#;
     let rows = read(Path::new("x.jsonl"), text).unwrap();
-    let mut orchestrator = Orchestrator::new(Library::curated().unwrap(), Limits::default());
+    let mut orchestrator = Orchestrator::new(Library::curated().unwrap(), Means::new(Limits::default()));
     let scores = evaluate(&rows, orchestrator.open("token_f1").unwrap()).unwrap();
     assert_eq!((scores["Math"].score, scores["Math"].unscored), (0.0, 1));
 }

@@ -14,7 +14,7 @@ pub use algorithm::{
     Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlPlace, Overlong, Surrogate,
 };
 pub use model::{LoraConfig, ModelChoice, Scratch};
-pub use surroundings::{Agent, DataConfig, EvalConfig, Metric, RewardsConfig, RunConfig};
+pub use surroundings::{Agent, DataConfig, EvalConfig, Metric, RewardsConfig, RunConfig, Unadmitted};
 pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupConfig};
 
 use crate::schedule::mix;
@@ -80,6 +80,7 @@ impl Config {
             samples,
             seed: mix(&[self.seed, 2]),
             batch: self.sampling.batch,
+            scored: self.rewards.scored.clone().unwrap_or_default(),
         };
         [protocol(self.sampling.temperature, self.eval.samples), protocol(0.0, 1)]
     }
@@ -172,6 +173,12 @@ impl Config {
         }
         if !(self.train.max_minutes >= 0.0 && self.train.max_minutes.is_finite()) {
             say("train.max_minutes", format!("{} is not a time; 0 is no limit", self.train.max_minutes));
+        }
+        if let Some(llm) = &self.rewards.llm {
+            let server = llm.url.is_some() && llm.model.is_some();
+            if server == llm.replay.is_some() {
+                say("rewards.llm", "needs `url` and `model`, or `replay` alone".into());
+            }
         }
         if self.run.folder.trim().is_empty() {
             say("run.folder", "is empty".into());

@@ -1,6 +1,8 @@
 //! What surrounds the training: the run's folder, the data, the reward tools, the measuring.
 
+use rlar_data::ScoredPart;
 use rlar_eval::PromptFormat;
+use rlar_rewards::{LlmConfig, Member};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +76,23 @@ pub struct RewardsConfig {
     pub library: Option<String>,
     /// Who chooses tools: `builtin`.
     pub agent: Agent,
+    /// Whether tools may score that admission did not pass.
+    pub unadmitted: Unadmitted,
+    /// Tools that every prompt has beside those that are chosen for it: terms, gates and vetoes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub always: Vec<Member>,
+    /// What part of a reply is scored; all of it when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scored: Option<ScoredPart>,
+    /// Whom judges ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub llm: Option<LlmConfig>,
+    /// Where reward models run: `cpu`, `cuda:N` or `auto`.
+    pub device: String,
+    /// The file with remembered scores and the log of calls; `scores.sqlite` in the run's folder when absent. Several runs may
+    /// share one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<String>,
     /// Addresses of further tool cards for `rlar fetch-rewards`.
     pub sources: Vec<String>,
     /// Python packages that verifiers may import, as pip writes them (`sympy`, `sympy==1.13.1`); installed at first use.
@@ -85,9 +104,23 @@ pub struct RewardsConfig {
     /// failed.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 86400))]
     pub step_deadline: f64,
-    /// Share of failed scores of one tool in one step above which the run stops, from 0 to 1.
+    /// Share of failed scores of one tool in a window of steps above which it is suspended, from 0 to 1. Its prompts get other
+    /// tools; where there are none, the run stops.
     #[schemars(range(min = 0, max = 1))]
     pub failure_limit: f64,
+    /// Steps of that window.
+    #[schemars(range(min = 1))]
+    pub failure_window: usize,
+}
+
+/// Whether tools may score that admission did not pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unadmitted {
+    /// They may not.
+    Refuse,
+    /// They may: for experiments.
+    Allow,
 }
 
 /// Who chooses tools.
@@ -103,11 +136,18 @@ impl Default for RewardsConfig {
         Self {
             library: None,
             agent: Agent::Builtin,
+            unadmitted: Unadmitted::Refuse,
+            always: Vec::new(),
+            scored: None,
+            llm: None,
+            device: "cpu".into(),
+            store: None,
             sources: Vec::new(),
             packages: Vec::new(),
             deadline: 2.0,
             step_deadline: 60.0,
             failure_limit: 0.2,
+            failure_window: 4,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What the network crate promises, against real servers on loopback.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod llm;
+mod recordings;
+mod server;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;

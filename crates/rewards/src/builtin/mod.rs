@@ -10,6 +10,8 @@ mod overlap;
 use rlar_data::Example;
 use serde_json::{Map, Value};
 
+use crate::code::CODE_TESTS;
+
 /// Settings of a card.
 pub type Settings = Map<String, Value>;
 
@@ -22,6 +24,8 @@ const BUILTINS: &[(&str, Builtin, &[&str])] = &[
     ("brevity", form::brevity, &[]),
     ("chrf", overlap::chrf, &[]),
     ("chrf_plus_plus", overlap::chrf_plus_plus, &[]),
+    // Runs in the sandbox, which a function here has not.
+    (CODE_TESTS, |_, _, _| None, &["partial"]),
     ("edit_similarity", answers::edit_similarity, &[]),
     ("exact_match", answers::exact_match, &[]),
     ("instructions", form::instructions, &[]),

@@ -10,10 +10,9 @@ use crate::orchestrator;
 
 /// What the court says of one tool of a library.
 fn court(library: Library, name: &str) -> Admission {
-    let identity = library.identity(name).unwrap();
     let mut rewards = orchestrator(library);
     let tool = rewards.open(name).unwrap();
-    examine(tool, identity, &probes_for(tool.card()).unwrap()).unwrap()
+    examine(tool, &probes_for(tool.card()).unwrap(), &[]).unwrap()
 }
 
 #[test]

@@ -1,19 +1,24 @@
 //! What the reward crate promises.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+// Scores in these tests are the same or they are not.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_cmp)]
 
 #[path = "../../../data/tests/it/oracle.rs"]
 mod oracle;
 
 mod admission;
+mod folders;
+mod kinds;
 mod math;
 mod oracles;
+mod scripted;
+mod store;
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
-use rlar_rewards::{Failure, Library, Orchestrator, Outcome, fetch_rewards};
+use rlar_rewards::{Failure, Library, Means, Orchestrator, Outcome, fetch_rewards};
 use rlar_sandbox::Limits;
 
 fn example(prompt: &str, reference: Option<&str>) -> Example {
@@ -21,8 +26,12 @@ fn example(prompt: &str, reference: Option<&str>) -> Example {
     read_examples(Path::new("x.jsonl"), &row.to_string(), Needs::Prompt).unwrap().remove(0)
 }
 
+fn means() -> Means {
+    Means::new(Limits { wall: Duration::from_millis(500), ..Limits::default() })
+}
+
 fn orchestrator(library: Library) -> Orchestrator {
-    Orchestrator::new(library, Limits { wall: Duration::from_millis(500), ..Limits::default() })
+    Orchestrator::new(library, means()).trusting(true)
 }
 
 fn curated() -> Orchestrator {
@@ -168,15 +177,15 @@ fn a_broken_library_is_refused_with_file_and_line() {
 fn fetching_fills_a_folder_that_loads_and_can_be_fetched_again() {
     let folder = tempfile::tempdir().unwrap();
     let examples = [example("1 + 1 =", Some("2")), example("2 + 1 =", Some("3")), example("How many?", Some("2"))];
-    let fetched = fetch_rewards(folder.path(), &examples, &[]).unwrap();
+    let fetched = fetch_rewards(folder.path(), &examples, &[], means()).unwrap();
     let names: Vec<(&str, usize)> = fetched.iter().map(|f| (f.tool.as_str(), f.examples)).collect();
     assert_eq!(names, [("last_number", 1), ("numeric_match", 2)]);
     let library = Library::load(folder.path()).unwrap();
     for f in &fetched {
         assert_eq!(library.identity(&f.tool).as_ref(), Some(&f.identity));
     }
-    assert_eq!(fetch_rewards(folder.path(), &examples, &[]).unwrap(), fetched);
+    assert_eq!(fetch_rewards(folder.path(), &examples, &[], means()).unwrap(), fetched);
     fs::write(folder.path().join("last_number/verifier.py"), "mine").unwrap();
-    let error = fetch_rewards(folder.path(), &examples, &[]).unwrap_err().to_string();
+    let error = fetch_rewards(folder.path(), &examples, &[], means()).unwrap_err().to_string();
     assert!(error.contains("last_number") && error.contains("was edited"), "{error}");
 }

@@ -67,7 +67,7 @@ fn bad_data_is_named_by_file_and_line() {
     refused(
         &with("{\"prompt\":\"a\",\"reference\":\"1\"}\n{\"prompt\":\"b\"}\n"),
         2,
-        &["mine.jsonl:2", "no `reference`"],
+        &["mine.jsonl", "example `2`", "no reference"],
     );
     refused(&with("{\"reference\":\"1\"}\n"), 2, &["mine.jsonl:1", "no `prompt`"]);
     refused(&with(""), 2, &["mine.jsonl", "empty"]);
@@ -113,7 +113,10 @@ fn an_unwritable_folder_is_named() {
 #[test]
 fn a_tool_that_fails_stops_the_run_with_its_name() {
     let folder = tempfile::tempdir().unwrap();
-    let config = smoke(folder.path(), &[("warmup:\n  steps: 120", "rewards:\n  library: tools\nwarmup:\n  steps: 2")]);
+    let config = smoke(
+        folder.path(),
+        &[("warmup:\n  steps: 120", "rewards:\n  library: tools\n  unadmitted: allow\nwarmup:\n  steps: 2")],
+    );
     let home = folder.path().join("tools/broken");
     fs::create_dir_all(&home).unwrap();
     let card = "name: broken\nkind: verifier\nrole: correctness\nmeasures: m\ntasks: [expressions]\nneeds_reference: true\nrange: [0, 1]\n\

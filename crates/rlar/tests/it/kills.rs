@@ -335,10 +335,10 @@ fn a_disk_that_fills_up_is_waited_for() {
     fs::create_dir(folder.path().join("disk")).unwrap();
     let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
     assert!(whole.status.success(), "{}", text(&whole.stderr));
-    // A disk of 6 MB in a mount namespace of its own. Most of it is taken at first; room comes when the run waits.
+    // A disk of 10 MB in a mount namespace of its own. Most of it is taken at first; room comes when the run waits.
     let script = format!(
-        "mount -t tmpfs -o size=6m tmpfs disk || exit 77
-         head -c 4500000 /dev/zero > disk/ballast
+        "mount -t tmpfs -o size=10m tmpfs disk || exit 77
+         head -c 8500000 /dev/zero > disk/ballast
          {rlar} train --config {config} --run disk/run 2> told & run=$!
          while ! grep -q 'the disk is full' told; do kill -0 $run 2>/dev/null || break; sleep 0.05; done
          rm disk/ballast

@@ -14,7 +14,7 @@ pub fn with_verifier(folder: &Path, body: &str) -> String {
                 range: [0, 1]\nfunction: compute_x\nfile: v.py\norigin: test\n";
     fs::write(home.join("tool.yaml"), card).unwrap();
     fs::write(home.join("v.py"), format!("def compute_x(prompt, reply, reference):\n    {body}\n")).unwrap();
-    "rewards:\n  library: tools\n  deadline: 1\n  failure_limit: 1.0\nsampling:".into()
+    "rewards:\n  library: tools\n  unadmitted: allow\n  deadline: 1\n  failure_limit: 1.0\nsampling:".into()
 }
 
 /// A job of a few steps with one verifier in place of rlar's tools.

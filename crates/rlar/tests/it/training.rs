@@ -164,7 +164,7 @@ fn a_verifier_that_never_answers_dies_with_rlar() {
                 range: [0, 1]\nfunction: compute_x\nfile: v.py\norigin: test\n";
     fs::write(home.join("tool.yaml"), card).unwrap();
     fs::write(home.join("v.py"), "def compute_x(a, b, c):\n    while True: pass\n").unwrap();
-    let rewards = "rewards:\n  library: tools\n  deadline: 3000\nwarmup:\n  steps: 120";
+    let rewards = "rewards:\n  library: tools\n  unadmitted: allow\n  deadline: 3000\nwarmup:\n  steps: 120";
     let config = smoke(folder.path(), &[("warmup:\n  steps: 120", rewards)]);
     let mut child = start(folder.path(), &config, "run");
     let stat = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

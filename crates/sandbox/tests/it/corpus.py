@@ -59,6 +59,7 @@ for line in (gzip.open if sys.argv[1].endswith("gz") else open)(sys.argv[1], "rt
     except SyntaxError:
         other = None
     out = {"id": name, "source": source, "setup": setup, "functions": functions, "tests": tests, "mutant": other}
+    out["row"] = {key: p[key] for key in ("prompt", "test", "entry_point", "test_list", "test_setup_code") if key in p}
     out["source_passes"] = passes(source, setup, tests, 30)
     out["mutant_passes"] = other and passes(other, setup, tests, 2)
     # An endless mutant tells nothing but the limit.

@@ -1,0 +1,290 @@
+//! Chats with servers, good and bad.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::{Duration, Instant};
+
+use rlar_net::llm::{Budget, Limits, Llm, LlmError, OpenAi, Secret, Settings, chat_all};
+use serde_json::{Value, json};
+
+use crate::server::{KEY, answer, ask, client, good, reply, serve, settings};
+
+fn error(of: &OpenAi) -> String {
+    of.chat(&ask("it")).unwrap_err().to_string()
+}
+
+#[test]
+fn a_good_exchange_says_what_the_protocol_says() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let keep = seen.clone();
+    let (url, _) = serve(move |_, head, body, s| {
+        keep.lock().unwrap().push((head.to_owned(), body.to_owned()));
+        good(s, "yes");
+    });
+    let model = client(&format!("{url}/"));
+    let said = model.chat(&ask("it")).unwrap();
+    assert_eq!((said.text.as_str(), said.prompt_tokens, said.completion_tokens), ("yes", 30, 12));
+    assert_eq!((said.finish.as_str(), model.name().as_str()), ("stop", "small"));
+    let mut with_schema = ask("it");
+    with_schema.schema = Some(json!({"type": "object"}));
+    model.chat(&with_schema).unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen[0].0.starts_with("POST /v1/chat/completions HTTP/1.1"), "{}", seen[0].0);
+    assert!(seen[0].0.to_lowercase().contains(&format!("authorization: bearer {KEY}")));
+    let body = |n: usize| serde_json::from_str::<Value>(&seen[n].1).unwrap();
+    let messages = serde_json::to_value(ask("it").messages).unwrap();
+    let plain = json!({"model": "small", "messages": messages, "max_tokens": 64, "temperature": 0.5, "stream": false});
+    assert_eq!(body(0), plain);
+    assert_eq!(body(1)["response_format"]["json_schema"]["schema"], json!({"type": "object"}));
+}
+
+#[test]
+fn a_busy_server_is_asked_again_but_not_for_ever() {
+    let (url, count) = serve(|n, _, _, s| match n {
+        0 => reply(s, "429 Too Many Requests", "retry-after: 0\r\n", ""),
+        1 => drop(s),
+        _ => good(s, "yes"),
+    });
+    assert_eq!(client(&url).chat(&ask("it")).unwrap().text, "yes");
+    assert_eq!(count.load(Ordering::SeqCst), 3);
+    let (url, count) = serve(|_, _, _, s| reply(s, "503 Busy", "", r#"{"error": {"message": "come back"}}"#));
+    let said = error(&client(&url));
+    assert!(said.contains("503") && said.contains("come back") && said.contains("tried 3 times"), "{said}");
+    assert_eq!(count.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn a_wait_past_the_deadline_fails_at_once() {
+    let far = ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"];
+    for when in far {
+        let (url, count) =
+            serve(move |_, _, _, s| reply(s, "429 Too Many Requests", &format!("retry-after: {when}\r\n"), ""));
+        let failed = client(&url).chat(&ask("it")).unwrap_err();
+        assert!(matches!(&failed, LlmError::Deadline { message, .. } if message.contains("past the deadline of 60 s")));
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+    let (url, _) = serve(|n, _, _, s| match n {
+        0 => reply(s, "503 Busy", "retry-after: Sun, 06 Nov 1994 08:49:37 GMT\r\n", ""),
+        _ => good(s, "yes"),
+    });
+    assert_eq!(client(&url).chat(&ask("it")).unwrap().text, "yes");
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_refusal_is_final_and_the_key_never_shows() {
+    let log = Log::default();
+    // A control character in the key's middle, and a message that is cut within the key, must not help.
+    let (begin, end) = KEY.split_at(7);
+    let said = format!("{begin}\u{1}{end}\n{}{KEY}{}", "x".repeat(280), "y".repeat(500));
+    let body = json!({"error": {"message": said}}).to_string();
+    for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found"] {
+        let body = body.clone();
+        let (url, count) = serve(move |n, _, _, s| reply(s, if n == 0 { "500 Oh" } else { status }, "", &body));
+        let model = client(&url.replace("http://", "http://user:password@"));
+        let failed = tracing::subscriber::with_default(subscriber_of(&log), || model.chat(&ask("it")).unwrap_err());
+        let shown = format!("{failed} {failed:?} {model:?} {:?}", settings(&url));
+        assert!(
+            shown.contains(&status[..3]) && shown.contains("tried 2 times") && shown.contains("[secret]"),
+            "{shown}"
+        );
+        assert!(!shown.contains("sk-not") && !shown.contains("password") && !shown.contains('\u{1}'), "{shown}");
+        assert!(failed.to_string().len() < 450, "{failed}");
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+    }
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("500") && !log.contains("sk-not") && !log.contains("password"), "{log}");
+    let key = Secret::new(" k3y\n");
+    assert_eq!(format!("{key} {key:?} {}", serde_json::to_string(&key).unwrap()), r#"[secret] [secret] "[secret]""#);
+}
+
+fn subscriber_of(log: &Log) -> impl tracing::Subscriber + Send + Sync + use<> {
+    let writer = log.clone();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+        .with_writer(move || writer.clone())
+        .finish()
+}
+
+/// Begins an endless answer and gives the stream to go on with.
+fn endless(mut stream: TcpStream) -> TcpStream {
+    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{");
+    stream
+}
+
+#[test]
+fn silence_and_a_trickle_end_at_the_deadline() {
+    let silent = |_: usize, _: &str, _: &str, s: TcpStream| std::mem::forget(s);
+    let trickle = |_: usize, _: &str, _: &str, s: TcpStream| {
+        let mut s = endless(s);
+        while s.write_all(b" ").is_ok() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    for (url, count) in [serve(silent), serve(trickle)] {
+        let model = OpenAi::new(Settings { deadline: Duration::from_millis(600), tries: 2, ..settings(&url) }).unwrap();
+        let began = Instant::now();
+        let failed = model.chat(&ask("it")).unwrap_err();
+        assert!(matches!(&failed, LlmError::Deadline { message, .. } if message.contains("within 0.6 s")), "{failed}");
+        assert!(began.elapsed() < Duration::from_secs(10));
+        assert!(count.load(Ordering::SeqCst) <= 2);
+    }
+}
+
+#[test]
+fn a_try_that_hangs_leaves_room_for_another() {
+    let (url, _) = serve(|n, _, _, s| if n == 0 { std::mem::forget(s) } else { good(s, "yes") });
+    let model = OpenAi::new(Settings { deadline: Duration::from_secs(4), ..settings(&url) }).unwrap();
+    assert_eq!(model.chat(&ask("it")).unwrap().text, "yes");
+}
+
+#[test]
+fn a_flood_ends_at_the_limit() {
+    let (url, count) = serve(|_, _, _, s| {
+        let mut s = endless(s);
+        while s.write_all(&[b' '; 1 << 14]).is_ok() {}
+    });
+    let said = error(&client(&url));
+    assert!(said.contains("longer than 8 MiB"), "{said}");
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_redirect_is_refused_and_its_target_sees_nothing() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    other.set_nonblocking(true).unwrap();
+    let target = other.local_addr().unwrap();
+    for status in ["302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
+        let (url, count) =
+            serve(move |_, _, _, s| reply(s, status, &format!("location: http://u:pw@{target}/v1?token=t\r\n"), ""));
+        let said = error(&client(&url));
+        assert!(said.contains(&format!("points to http://{target}/v1, which is not followed")), "{said}");
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+    assert_eq!(other.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+#[test]
+fn an_answer_against_the_protocol_is_told_and_not_asked_for_again() {
+    let long = r#"{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}"#;
+    let cases = [
+        (r#"{"choices": ["#, "not JSON"),
+        ("{}", "`choices` is not a list"),
+        (r#"{"choices": []}"#, "`choices` is empty"),
+        (r#"{"choices": [{"message": {"content": ["a"]}}]}"#, "is a list, not a text"),
+        (long, r#"is nothing, not a text (`finish_reason` is "length")"#),
+    ];
+    for (body, why) in cases {
+        let (url, count) = serve(move |_, _, _, s| reply(s, "200 OK", "", body));
+        let failed = client(&url).chat(&ask("it")).unwrap_err();
+        assert!(matches!(&failed, LlmError::Reply(said) if said.contains(why)), "{failed}");
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[test]
+fn a_budget_stops_and_is_shared() {
+    let (url, count) = serve(|_, _, _, s| good(s, "yes"));
+    let tokens = Limits { max_tokens: Some(80), ..Limits::default() };
+    let money = Limits { max_cost: Some(0.0001), prompt_price: 1.0, completion_price: 2.0, ..Limits::default() };
+    for (limits, key) in [(tokens, "rewards.llm.max_tokens"), (money, "rewards.llm.max_cost")] {
+        let budget = Budget::new(limits);
+        let with = |budget: &Budget| OpenAi::new(Settings { budget: budget.clone(), ..settings(&url) }).unwrap();
+        let (one, two) = (with(&budget), with(&budget));
+        one.chat(&ask("a")).unwrap();
+        two.chat(&ask("b")).unwrap();
+        let failed = one.clone().chat(&ask("c")).unwrap_err();
+        assert!(matches!(&failed, LlmError::Budget(said) if said.contains(key)), "{failed}");
+        let spent = budget.spent();
+        assert_eq!((spent.prompt_tokens, spent.completion_tokens, spent.requests), (60, 24, 2));
+        assert!((spent.cost - if key.ends_with("cost") { 0.000_108 } else { 0.0 }).abs() < 1e-12, "{spent:?}");
+    }
+    assert_eq!(count.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn tokens_that_a_server_does_not_count_are_estimated() {
+    let (url, _) = serve(|_, _, _, s| reply(s, "200 OK", "", r#"{"choices": [{"message": {"content": "12345"}}]}"#));
+    let said = client(&url).chat(&ask("it")).unwrap();
+    assert_eq!((said.prompt_tokens, said.completion_tokens, said.finish.as_str()), (8, 2, ""));
+}
+
+#[test]
+fn no_more_requests_than_allowed_are_under_way() {
+    const LIMIT: usize = 3;
+    let (now, most, barrier) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)), Barrier::new(LIMIT));
+    let seen = most.clone();
+    let (url, _) = serve(move |_, _, body, s| {
+        seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // Fewer than the limit would wait here until the deadline.
+        barrier.wait();
+        now.fetch_sub(1, Ordering::SeqCst);
+        let body: Value = serde_json::from_str(body).unwrap();
+        good(s, body["messages"][1]["content"].as_str().unwrap());
+    });
+    let model = OpenAi::new(Settings { concurrency: LIMIT, ..settings(&url) }).unwrap();
+    let requests: Vec<_> = (0..4 * LIMIT).map(|n| ask(&n.to_string())).collect();
+    // Two callers at once share the limit.
+    std::thread::scope(|scope| {
+        let (a, b) = requests.split_at(2 * LIMIT);
+        for half in [a, b] {
+            let model = model.clone();
+            scope.spawn(move || {
+                let answers = chat_all(&model, half, &|| false);
+                for (request, answer) in half.iter().zip(answers) {
+                    assert_eq!(answer.unwrap().text, request.messages[1].content);
+                }
+            });
+        }
+    });
+    assert_eq!(most.load(Ordering::SeqCst), LIMIT);
+}
+
+#[test]
+fn what_is_not_wanted_any_more_is_not_asked() {
+    let over = Arc::new(AtomicBool::new(false));
+    let end = over.clone();
+    let (url, count) = serve(move |n, _, _, s| {
+        end.store(n == 1, Ordering::SeqCst);
+        good(s, "yes");
+    });
+    let requests = ["a", "b", "c", "d"].map(ask);
+    let answers = chat_all(&client(&url), &requests, &|| over.load(Ordering::SeqCst));
+    let asked: Vec<bool> = answers.iter().map(|a| !matches!(a, Err(LlmError::NotAsked))).collect();
+    assert_eq!(asked, [true, true, false, false]);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
+    assert!(chat_all(&client(&url), &[], &|| false).is_empty());
+}
+
+#[test]
+fn asynchronous_code_gets_an_error_instead_of_a_panic() {
+    let (url, _) = serve(|_, _, _, s| reply(s, "200 OK", "", &answer("yes")));
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let model = client(&url);
+        assert!(error(&model).contains("it blocks"));
+    });
+}
+
+#[test]
+fn settings_that_cannot_work_are_told() {
+    for (url, key) in [("not an address", "k"), ("ftp://host/v1", "k"), ("http://host/v1", "a\nb")] {
+        let failed = OpenAi::new(Settings { key: Some(Secret::new(key)), ..settings(url) }).unwrap_err();
+        assert!(matches!(failed, LlmError::Request { .. }));
+    }
+}

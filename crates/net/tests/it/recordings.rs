@@ -1,0 +1,134 @@
+//! What was recorded is said again.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Record, Replay};
+use serde_json::json;
+
+use crate::server::{KEY, ask, client, good, serve};
+
+#[test]
+fn what_was_recorded_is_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chats.jsonl");
+    let (url, count) = serve(|n, _, _, s| good(s, &format!("answer {n}\nwith a second line")));
+    let recorded: Vec<ChatReply> = {
+        let record = Record::new(Arc::new(client(&url)), &path).unwrap();
+        assert_eq!((record.name().as_str(), record.concurrency()), ("small", 1));
+        ["a", "b", "a"].map(|task| record.chat(&ask(task)).unwrap()).into()
+    };
+    // The third was asked, but the file keeps the first answer; a second recorder sees what is there.
+    assert_eq!(count.load(Ordering::SeqCst), 3);
+    Record::new(Arc::new(client(&url)), &path).unwrap().chat(&ask("b")).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(!text.contains(KEY) && !text.contains("127.0.0.1"), "{text}");
+    let replay = Replay::load(&path).unwrap();
+    assert_eq!(replay.len(), 2);
+    assert_eq!(replay.chat(&ask("a")).unwrap(), recorded[0]);
+    assert_eq!(replay.chat(&ask("b")).unwrap(), recorded[1]);
+    // White space, bounds, temperature and schema do not matter.
+    let mut other = ChatRequest { max_tokens: 1, temperature: 1.0, schema: Some(json!({})), ..ask("a") };
+    other.messages[1].content = " Is\n a   right?\t".into();
+    assert_eq!(replay.chat(&other).unwrap(), recorded[0]);
+    assert_eq!(count.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn a_recording_that_was_cut_short_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chats.jsonl");
+    let (url, _) = serve(|_, _, _, s| good(s, "yes"));
+    let model = Arc::new(client(&url));
+    let record = Record::new(model.clone(), &path).unwrap();
+    record.chat(&ask("a")).unwrap();
+    let Err(LlmError::Replay { message }) = Record::new(model.clone(), &path) else { panic!("recorded twice at once") };
+    assert!(message.contains("recorded into by another"), "{message}");
+    drop(record);
+    let whole = fs::read_to_string(&path).unwrap();
+    // A line without its end is whole; half a line is not.
+    for (text, lines) in [(whole.trim_end().to_owned(), 2), (format!("{whole}{}", &whole[..40]), 2)] {
+        fs::write(&path, text).unwrap();
+        Record::new(model.clone(), &path).unwrap().chat(&ask("b")).unwrap();
+        assert_eq!(Replay::load(&path).unwrap().len(), lines);
+    }
+    assert!(Record::new(model, &folder.path().join("chats.yaml")).is_err());
+}
+
+fn miss(replay: &Replay, request: &ChatRequest) -> String {
+    let Err(LlmError::Replay { message }) = replay.chat(request) else { panic!("no miss") };
+    message
+}
+
+const CHATS: &str = r#"
+- request: {role: judge, template: judge-1, task: a, messages: [{role: user, content: "Is this one right or wrong?"}]}
+  reply: {text: "yes"}
+- request: {role: judge, template: judge-1, task: b, messages: [{role: user, content: "Is that one right?"}]}
+  reply: {text: "no", finish: length}
+- request: {role: select, template: select-1, task: b, attempt: 1, messages: [{role: user, content: "Which?"}]}
+  reply: {text: "third"}
+"#;
+
+#[test]
+fn a_miss_shows_the_nearest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chats.yaml");
+    fs::write(&path, CHATS).unwrap();
+    let replay = Replay::load(&path).unwrap();
+    let mut request = ask("b");
+    request.messages.remove(0);
+    request.messages[0].content = "Is that one right?".into();
+    assert_eq!(replay.chat(&request).unwrap().finish, "length");
+    request.messages[0].content = "Is that two right?".into();
+    let said = miss(&replay, &request);
+    for part in [r#"role "judge", template "judge-1", task "b", attempt 0"#, "nearest, item 2, differs in message 1"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(said.contains(r#"recorded "user: Is that one right?", asked "user: Is that two right?""#), "{said}");
+    // The role counts most, then the template, then the task, then the messages.
+    request.messages[0].content = "Is this".into();
+    request.task = "c".into();
+    assert!(miss(&replay, &request).contains(r#"nearest, item 1, differs in task (recorded "a"), message 1"#));
+    request.role = "select".into();
+    let said = miss(&replay, &request);
+    assert!(
+        said.contains(r#"item 3, differs in template (recorded "select-1"), task (recorded "b"), attempt"#),
+        "{said}"
+    );
+    fs::write(&path, "[]").unwrap();
+    let empty = Replay::load(&path).unwrap();
+    assert!(miss(&empty, &request).contains("the file is empty"));
+    assert_ne!(empty.name(), replay.name());
+}
+
+fn refused(path: &Path, text: &str) -> String {
+    fs::write(path, text).unwrap();
+    let Err(LlmError::Replay { message }) = Replay::load(path) else { panic!("was not refused") };
+    message
+}
+
+#[test]
+fn recordings_that_are_not_clear_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (jsonl, yaml) = (folder.path().join("chats.jsonl"), folder.path().join("chats.yml"));
+    let line = |content: &str, text: &str| {
+        let messages = json!([{"role": "user", "content": content}]);
+        let request = json!({"role": "judge", "template": "judge-1", "task": "a", "attempt": 0, "messages": messages});
+        json!({"request": request, "reply": {"text": text}}).to_string()
+    };
+    let twice = format!("{}\n\n{}\n", line("a b", "yes"), line("a  b", "no"));
+    let said = refused(&jsonl, &twice);
+    assert!(said.contains("chats.jsonl: line 3") && said.contains("another reply than in line 1"), "{said}");
+    // The same reply twice is clear.
+    fs::write(&jsonl, format!("{}\n{}\n", line("a", "yes"), line("a", "yes"))).unwrap();
+    assert_eq!(Replay::load(&jsonl).unwrap().len(), 1);
+    let broken = format!("{}\n{{\n", line("a", "yes"));
+    assert!(refused(&jsonl, &broken).contains("chats.jsonl: line 2"));
+    assert!(refused(&yaml, &format!("{CHATS}- {{}}")).contains("chats.yml: item 4: missing field `request`"));
+    assert!(refused(&yaml, "a: b").contains("chats.yml: not a list of exchanges"));
+    assert!(refused(&yaml, &CHATS.replacen("task", "taks", 1)).contains("item 1: "));
+    assert!(matches!(Replay::load(&folder.path().join("none.jsonl")), Err(LlmError::Io { .. })));
+}

@@ -1,0 +1,96 @@
+//! A server on loopback whose every connection has a thread of its own, and what chats with it need.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rlar_net::llm::{Budget, ChatMessage, ChatRequest, OpenAi, Secret, Settings};
+use serde_json::json;
+
+pub const KEY: &str = "sk-not-for-your-eyes";
+
+/// Answers each request, its number, head and body given, in a thread of its own. Gives the base address and a count.
+pub fn serve(answer: impl Fn(usize, &str, &str, TcpStream) + Send + Sync + 'static) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/v1", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let (seen, answer) = (count.clone(), Arc::new(answer));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (seen, answer) = (seen.clone(), answer.clone());
+            std::thread::spawn(move || {
+                let (head, body) = request(&mut stream);
+                answer(seen.fetch_add(1, Ordering::SeqCst), &head, &body, stream);
+            });
+        }
+    });
+    (address, count)
+}
+
+/// Reads a request, which may come in pieces.
+fn request(stream: &mut TcpStream) -> (String, String) {
+    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let n = stream.read(&mut piece).unwrap_or(0);
+        text.extend_from_slice(&piece[..n]);
+        let whole = String::from_utf8_lossy(&text).into_owned();
+        let (head, body) = whole.split_once("\r\n\r\n").unwrap_or((&whole, ""));
+        let header = |l: &str| l.to_lowercase().strip_prefix("content-length:").map(|n| n.trim().parse().unwrap());
+        let length: usize = head.lines().find_map(header).unwrap_or(0);
+        if n == 0 || (whole.contains("\r\n\r\n") && body.len() >= length) {
+            return (head.to_owned(), body.to_owned());
+        }
+    }
+}
+
+/// Sends a whole answer; `more` are further header lines.
+pub fn reply(mut stream: TcpStream, status: &str, more: &str, body: &str) {
+    let length = body.len();
+    let text = format!("HTTP/1.1 {status}\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    let _ = stream.write_all(text.as_bytes());
+}
+
+/// A chat's good answer.
+pub fn answer(text: &str) -> String {
+    json!({
+        "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 30, "completion_tokens": 12},
+    })
+    .to_string()
+}
+
+pub fn good(stream: TcpStream, text: &str) {
+    reply(stream, "200 OK", "", &answer(text));
+}
+
+pub fn settings(url: &str) -> Settings {
+    Settings {
+        url: url.into(),
+        model: "small".into(),
+        key: Some(Secret::new(KEY)),
+        deadline: Duration::from_mins(1),
+        tries: 3,
+        concurrency: 1,
+        budget: Budget::default(),
+    }
+}
+
+pub fn client(url: &str) -> OpenAi {
+    OpenAi::new(settings(url)).unwrap()
+}
+
+pub fn ask(task: &str) -> ChatRequest {
+    let say = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
+    ChatRequest {
+        role: "judge".into(),
+        template: "judge-1".into(),
+        task: task.into(),
+        attempt: 0,
+        messages: vec![say("system", "You judge replies."), say("user", &format!("Is {task} right?"))],
+        max_tokens: 64,
+        temperature: 0.5,
+        schema: None,
+    }
+}

@@ -1,0 +1,119 @@
+//! Code tests: a reply is a program, and the example has the tests that it must pass.
+
+use rlar_data::{Completion, Example};
+use rlar_sandbox::{Compare, Limits, Over, Program, Sandbox, SandboxError, Stream, Tests};
+use serde_json::Value;
+
+use crate::{Failure, Outcome};
+
+/// The name of the builtin.
+pub const CODE_TESTS: &str = "code_tests";
+/// Programs that are judged before it is asked again whether their verdicts are still wanted.
+const AT_ONCE: usize = 16;
+
+/// Judges programs by the tests of their examples.
+#[derive(Debug)]
+pub struct CodeTests {
+    pub sandbox: Sandbox,
+    pub limits: Limits,
+    /// Whether the score is the part of the tests that passed; else 1 for all of them and 0 for fewer.
+    pub partial: bool,
+}
+
+impl CodeTests {
+    /// Outcomes in the order of the items.
+    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, SandboxError> {
+        let mut outcomes = Vec::with_capacity(items.len());
+        for piece in items.chunks(AT_ONCE) {
+            if over() {
+                outcomes.extend(piece.iter().map(|_| Outcome::Failed(Failure::Late)));
+                continue;
+            }
+            let programs: Vec<Option<Program>> = piece.iter().map(|(e, c)| program(e, c.scored())).collect();
+            let asked: Vec<Program> = programs.iter().flatten().cloned().collect();
+            let mut judged = Program::judge_all(&asked, &self.sandbox, &self.limits)?.into_iter();
+            outcomes.extend(programs.iter().map(|program| {
+                let Some(judged) = program.as_ref().and_then(|_| judged.next()) else {
+                    return Outcome::Abstained("the example has no tests that this tool knows".into());
+                };
+                match judged {
+                    // Tests are the example's own: one whose tests do not load has nothing to be judged by.
+                    Err(e) => Outcome::Abstained(e.to_string()),
+                    Ok(judged) if self.partial => Outcome::Scored(judged.fraction().unwrap_or(0.0)),
+                    Ok(judged) => Outcome::Scored(f64::from(u8::from(judged.passed()))),
+                }
+            }));
+        }
+        Ok(outcomes)
+    }
+}
+
+/// Whether an example has tests: `test` with `entry_point` (as `HumanEval` writes them), `test_list` with `test_setup_code`
+/// (MBPP), or `tests` with `setup`: Python statements, or objects with `input` and `output`.
+pub fn has_tests(example: &Example) -> bool {
+    tests(example).is_some()
+}
+
+fn text<'e>(example: &'e Example, key: &str) -> Option<&'e str> {
+    example.columns.get(key).and_then(Value::as_str)
+}
+
+fn tests(example: &Example) -> Option<Tests> {
+    if let (Some(test), Some(function)) = (text(example, "test"), text(example, "entry_point")) {
+        // The tests may use what the prompt imports and defines.
+        let shown = example.prompt();
+        let stub = if defines(shown, function) { format!("{shown}    pass\n") } else { String::new() };
+        return Some(Tests::Functions {
+            setup: stub + test,
+            functions: vec![function.to_owned()],
+            tests: vec![format!("check({function})")],
+        });
+    }
+    let (key, setup) = if example.columns.contains_key("test_list") {
+        ("test_list", text(example, "test_setup_code"))
+    } else {
+        ("tests", text(example, "setup"))
+    };
+    let list = example.columns.get(key)?.as_array().filter(|l| !l.is_empty())?;
+    let setup = setup.unwrap_or_default().replace("\r\n", "\n");
+    let statements: Option<Vec<String>> = list.iter().map(|t| t.as_str().map(str::to_owned)).collect();
+    if let Some(tests) = statements {
+        return Some(Tests::Functions { setup, functions: Vec::new(), tests });
+    }
+    let stream = |t: &Value| {
+        let of = |key: &str| t.get(key).and_then(Value::as_str).map(str::to_owned);
+        Some(Stream { input: of("input")?, output: of("output")?, compare: Compare::Words })
+    };
+    list.iter().map(stream).collect::<Option<Vec<Stream>>>().map(Tests::Streams)
+}
+
+fn defines(code: &str, function: &str) -> bool {
+    code.contains(&format!("def {function}("))
+}
+
+/// The program that a reply is: its last fenced block, else all of it. A reply that goes on where the prompt's code stopped
+/// is read behind it.
+fn program(example: &Example, reply: &str) -> Option<Program> {
+    let tests = tests(example)?;
+    let code = last_fence(reply).unwrap_or(reply);
+    let source = match text(example, "entry_point") {
+        Some(function) if defines(example.prompt(), function) => {
+            let between = if defines(code, function) { "    pass\n\n" } else { "" };
+            format!("{}{between}{code}", example.prompt())
+        }
+        _ => code.to_owned(),
+    };
+    Some(Program { source: source.replace("\r\n", "\n"), tests })
+}
+
+/// What stands in the last fenced block of a text; one that nobody closed ends with the text.
+fn last_fence(reply: &str) -> Option<&str> {
+    let mut fences = reply.match_indices("```").map(|(at, _)| at);
+    let mut last = None;
+    while let Some(open) = fences.next() {
+        let body = open + reply[open..].find('\n')? + 1;
+        let close = fences.find(|at| *at >= body).unwrap_or(reply.len());
+        last = Some(&reply[body..close]);
+    }
+    last
+}

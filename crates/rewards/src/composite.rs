@@ -1,0 +1,91 @@
+//! Composition: sums of tools, and tools that overrule the sum.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Outcome;
+
+/// What a tool does beside others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Its score is added, with its weight.
+    #[default]
+    Term,
+    /// A reply that it scores too low gets nothing: 0 (or the lowest score, where 0 is below that).
+    Gate,
+    /// A reply that it scores too low gets the lowest score.
+    Veto,
+}
+
+impl Part {
+    // As serde asks it.
+    #[allow(clippy::trivially_copy_pass_by_ref)]
+    pub(crate) fn is_term(&self) -> bool {
+        *self == Self::Term
+    }
+}
+
+/// One tool of a composition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// A tool of the same library.
+    pub tool: String,
+    /// What a term's score is multiplied by.
+    #[serde(default = "one")]
+    pub weight: f64,
+    /// What it does.
+    #[serde(default, rename = "as", skip_serializing_if = "Part::is_term")]
+    pub part: Part,
+    /// Gates and vetoes: the least score that lets a reply pass; the middle of the tool's range when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub least: Option<f64>,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Member {
+    /// The least score that lets a reply pass, of a tool with this range.
+    pub fn least(&self, [low, high]: [f64; 2]) -> f64 {
+        self.least.unwrap_or_else(|| f64::midpoint(low, high))
+    }
+}
+
+/// What gates and vetoes make of a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// Every one of them lets it pass.
+    Pass,
+    /// A gate does not.
+    Closed,
+    /// A veto does not.
+    Vetoed,
+}
+
+impl Ruling {
+    /// The ruling of parts with their least scores and what they said; of a part without a score none.
+    pub fn of<'o>(parts: impl Iterator<Item = (Part, f64, &'o Outcome)>) -> Self {
+        let mut ruling = Self::Pass;
+        for (part, least, outcome) in parts {
+            let low = outcome.score().is_some_and(|s| s < least);
+            match part {
+                Part::Veto if low => return Self::Vetoed,
+                Part::Gate if low => ruling = Self::Closed,
+                _ => {}
+            }
+        }
+        ruling
+    }
+
+    /// What becomes of a score in a range.
+    pub fn apply(self, score: f64, [low, high]: [f64; 2]) -> f64 {
+        match self {
+            Self::Pass => score,
+            Self::Closed => 0.0_f64.clamp(low, high),
+            Self::Vetoed => low,
+        }
+    }
+}

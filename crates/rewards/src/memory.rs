@@ -1,0 +1,90 @@
+//! Asking a tool only what it was not asked before.
+
+use std::collections::HashMap;
+
+use rlar_data::{Completion, Example};
+use rlar_sandbox::Over;
+use sha2::{Digest, Sha256};
+
+use crate::store::{Call, Key, Store};
+use crate::tool::{Told, Tool};
+use crate::{Outcome, RewardError};
+
+/// A tool's outcomes in the order of the items: remembered ones from the store, and the others asked for, once each, logged
+/// and remembered.
+pub fn tell_remembering(
+    tool: &Tool,
+    store: Option<&Store>,
+    items: &[(&Example, &Completion)],
+    over: Over,
+) -> Result<Vec<Outcome>, RewardError> {
+    let Some(store) = store else { return tool.score_until(items, over) };
+    let Some(name) = tool.cache_name() else {
+        let told = tool.tell(items, over)?;
+        let calls = items.iter().zip(&told).map(|((example, _), told)| call(tool, example, told, None, false));
+        store.keep(&calls.collect::<Vec<_>>());
+        return Ok(told.into_iter().map(|t| t.outcome).collect());
+    };
+    let keys = keys(&name, items);
+    let known = store.recall(&keys);
+    let missing: Vec<usize> = (0..items.len()).filter(|i| known[*i].is_none()).collect();
+    let asked: Vec<(&Example, &Completion)> = missing.iter().map(|i| items[*i]).collect();
+    let mut fresh = if asked.is_empty() { Vec::new() } else { tool.tell(&asked, over)? }.into_iter();
+    let told: Vec<(Told, bool)> = known
+        .into_iter()
+        .map(|known| {
+            let at_once = |outcome| Told { outcome, seconds: 0.0, tokens: 0 };
+            known.map_or_else(
+                || (fresh.next().unwrap_or_else(|| at_once(Outcome::Abstained("not asked".into()))), false),
+                |score| (at_once(Outcome::Scored(score)), true),
+            )
+        })
+        .collect();
+    let calls = items.iter().zip(&told).zip(&keys);
+    let calls: Vec<Call> =
+        calls.map(|(((example, _), (told, cached)), key)| call(tool, example, told, Some(*key), *cached)).collect();
+    store.keep(&calls);
+    Ok(told.into_iter().map(|(t, _)| t.outcome).collect())
+}
+
+fn call<'a>(tool: &'a Tool, example: &'a Example, told: &'a Told, key: Option<Key>, cached: bool) -> Call<'a> {
+    Call {
+        tool: &tool.card().name,
+        identity: tool.identity(),
+        example: &example.id,
+        task: example.kind(),
+        outcome: &told.outcome,
+        seconds: told.seconds,
+        tokens: told.tokens,
+        key,
+        cached,
+    }
+}
+
+/// Hashes of tool, example and reply. An example is hashed once for all of its replies.
+fn keys(name: &str, items: &[(&Example, &Completion)]) -> Vec<Key> {
+    let mut begun: HashMap<*const Example, Sha256> = HashMap::new();
+    let key = |(example, completion): &(&Example, &Completion)| {
+        let begin = || {
+            let mut digest = Sha256::new();
+            let mut add = |text: &str| {
+                digest.update((text.len() as u64).to_le_bytes());
+                digest.update(text);
+            };
+            add(name);
+            example.messages.iter().for_each(|m| {
+                add(m.role.as_str());
+                add(&m.content);
+            });
+            add(example.reference.as_deref().unwrap_or("\0"));
+            add(&serde_json::to_string(&example.columns).unwrap_or_default());
+            digest
+        };
+        let mut digest = begun.entry(std::ptr::from_ref(*example)).or_insert_with(begin).clone();
+        digest.update(completion.scored());
+        let mut key = Key::default();
+        key.copy_from_slice(&digest.finalize()[..16]);
+        key
+    };
+    items.iter().map(key).collect()
+}

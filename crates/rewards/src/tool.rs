@@ -1,0 +1,253 @@
+//! A tool that is ready to score.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rlar_data::{Completion, Example};
+use rlar_net::llm::Llm;
+use rlar_sandbox::{Call, Limits, Over, Packages, Sandbox, SandboxError, Verdict, Verifier};
+use serde_json::Value;
+
+use crate::builtin::{Builtin, builtin};
+use crate::card::{Kind, ToolCard};
+use crate::code::{CODE_TESTS, CodeTests};
+use crate::composite::Ruling;
+use crate::judge::Judge;
+use crate::reward_model::Model;
+use crate::{Failure, Outcome, RewardError};
+
+/// What tools run with.
+#[derive(Clone, Debug)]
+pub struct Means {
+    /// Where untrusted code runs, or why it cannot.
+    pub sandbox: Result<Sandbox, SandboxError>,
+    /// Packages that verifiers may import.
+    pub packages: Packages,
+    /// Bounds of one score.
+    pub limits: Limits,
+    /// Where reward models run: `cpu`, `cuda:N` or `auto`.
+    pub device: String,
+    /// Whom judges ask.
+    pub llm: Option<Arc<dyn Llm>>,
+}
+
+impl Means {
+    /// The best sandbox of this machine, reward models on the CPU, nobody for judges to ask.
+    pub fn new(limits: Limits) -> Self {
+        Self { sandbox: Sandbox::open(), packages: Packages::default(), limits, device: "cpu".into(), llm: None }
+    }
+}
+
+/// An outcome and what it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// What the tool said.
+    pub outcome: Outcome,
+    /// How long that took, in seconds; of tools that answer many at once the mean.
+    pub seconds: f64,
+    /// Tokens of a language model.
+    pub tokens: u64,
+}
+
+/// A tool that is ready to score.
+#[derive(Debug)]
+pub struct Tool {
+    card: ToolCard,
+    engine: Engine,
+    identity: String,
+    /// Whether the court saw it answer every text: an exception or a limit is the reply's doing, then.
+    admitted: bool,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Builtin(Builtin),
+    Code(CodeTests),
+    Verifier(Verifier),
+    Model(Box<Model>),
+    Judge(Judge),
+    Composite(Vec<Tool>),
+}
+
+impl Tool {
+    /// A tool by its card, the folder that it is in, its code, and the tools that it is composed of.
+    pub(crate) fn open(
+        card: &ToolCard,
+        home: &Path,
+        source: &str,
+        parts: Vec<Self>,
+        means: &Means,
+    ) -> Result<Self, RewardError> {
+        let broken = |why: String| RewardError::tool(&card.name, why);
+        let sandbox = || means.sandbox.clone().map_err(|e| broken(e.to_string()));
+        let engine = match card.kind {
+            Kind::Builtin if card.builtin() == CODE_TESTS => {
+                let partial = card.settings.get("partial").and_then(Value::as_bool).unwrap_or(false);
+                Engine::Code(CodeTests { sandbox: sandbox()?, limits: means.limits, partial })
+            }
+            Kind::Builtin => Engine::Builtin(builtin(card.builtin(), &card.settings).map_err(broken)?),
+            Kind::Verifier => {
+                let started = sandbox()?.with_packages(&card.requires, &means.packages).and_then(|sandbox| {
+                    let function = card.function.as_deref().unwrap_or_default();
+                    Verifier::start(&sandbox, source, function, means.limits)
+                });
+                Engine::Verifier(started.map_err(|e| broken(e.to_string()))?)
+            }
+            Kind::Model => {
+                let pointer = card.model.as_ref().ok_or_else(|| broken("its card names no model".into()))?;
+                let model = Model::load(home, pointer, card.range, &means.device);
+                Engine::Model(Box::new(model.map_err(|e| broken(e.to_string()))?))
+            }
+            Kind::Judge => {
+                let rubric = card.judge.clone().ok_or_else(|| broken("its card has no rubric".into()))?;
+                let llm = means.llm.clone().ok_or_else(|| {
+                    broken("is a judge and nobody was named for it to ask: set `rewards.llm`, or pass --llm".into())
+                })?;
+                Engine::Judge(Judge::new(&card.name, llm, rubric, card.range))
+            }
+            Kind::Composite => Engine::Composite(parts),
+        };
+        Ok(Self { card: card.clone(), engine, identity: String::new(), admitted: false })
+    }
+
+    /// The tool with its content hash, and whether the court admitted it.
+    pub(crate) fn known_as(self, identity: String, admitted: bool) -> Self {
+        Self { identity, admitted, ..self }
+    }
+
+    /// The tool's card.
+    pub fn card(&self) -> &ToolCard {
+        &self.card
+    }
+
+    /// Its content hash.
+    pub fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    /// What its scores are remembered by beside example and reply; nothing for what is computed as fast as remembered.
+    pub(crate) fn cache_name(&self) -> Option<String> {
+        let identity = &self.identity;
+        match &self.engine {
+            Engine::Builtin(_) => None,
+            Engine::Judge(judge) => Some(format!("{identity} {}", judge.asked())),
+            Engine::Composite(parts) => {
+                let names: Vec<String> = parts.iter().filter_map(Self::cache_name).collect();
+                (!names.is_empty()).then(|| format!("{identity} {}", names.join(" ")))
+            }
+            Engine::Code(_) | Engine::Verifier(_) | Engine::Model(_) => Some(identity.clone()),
+        }
+    }
+
+    /// Outcomes in the order of the items.
+    pub fn score(&self, items: &[(&Example, &Completion)]) -> Result<Vec<Outcome>, RewardError> {
+        self.score_until(items, &|| false)
+    }
+
+    /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
+    pub fn score_until(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, RewardError> {
+        Ok(self.tell(items, over)?.into_iter().map(|t| t.outcome).collect())
+    }
+
+    /// The same with what each took.
+    pub fn tell(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Told>, RewardError> {
+        let applies = |e: &Example| !self.card.needs_reference || e.reference.is_some();
+        let asked: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
+        let mut told = self.ask(&asked, over)?.into_iter();
+        let silent =
+            || Told { outcome: Outcome::Abstained("the example has no reference".into()), seconds: 0.0, tokens: 0 };
+        let tell = |(e, _): &(&Example, &Completion)| applies(e).then(|| told.next()).flatten().unwrap_or_else(silent);
+        Ok(items.iter().map(tell).collect())
+    }
+
+    fn ask(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Told>, RewardError> {
+        let broken = |why: String| RewardError::tool(&self.card.name, why);
+        let began = Instant::now();
+        let mean = |outcomes: Vec<Outcome>| {
+            let seconds = began.elapsed().as_secs_f64() / outcomes.len().max(1) as f64;
+            outcomes.into_iter().map(|outcome| Told { outcome, seconds, tokens: 0 }).collect()
+        };
+        Ok(match &self.engine {
+            Engine::Builtin(function) => mean(items.iter().map(|(e, c)| self.builtin(*function, e, c, over)).collect()),
+            Engine::Code(tests) => mean(tests.score(items, over).map_err(|e| broken(e.to_string()))?),
+            Engine::Verifier(verifier) => {
+                let call = |(e, c): &(&Example, &Completion)| -> Call {
+                    vec![e.prompt().to_owned(), c.scored().to_owned(), e.reference.clone().unwrap_or_default()]
+                };
+                let calls: Vec<Call> = items.iter().map(call).collect();
+                let verdicts = verifier.score_until(&calls, over).map_err(|e| broken(e.to_string()))?;
+                let told = verdicts.into_iter().map(|v| {
+                    let seconds = v.usage.wall.as_secs_f64();
+                    Told { outcome: self.outcome(v.verdict), seconds, tokens: 0 }
+                });
+                told.collect()
+            }
+            Engine::Model(model) => mean(model.score(items, over).map_err(|e| broken(e.to_string()))?),
+            Engine::Judge(judge) => {
+                let judged = judge.score(items, over);
+                let seconds = began.elapsed().as_secs_f64() / judged.len().max(1) as f64;
+                judged.into_iter().map(|(outcome, tokens)| Told { outcome, seconds, tokens }).collect()
+            }
+            Engine::Composite(parts) => {
+                let told = parts.iter().map(|p| p.tell(items, over)).collect::<Result<Vec<_>, _>>()?;
+                (0..items.len()).map(|i| self.compose(parts, &told, i)).collect()
+            }
+        })
+    }
+
+    fn builtin(&self, function: Builtin, example: &Example, completion: &Completion, over: Over) -> Outcome {
+        if over() {
+            return Outcome::Failed(Failure::Late);
+        }
+        match function(&self.card.settings, example, completion.scored()) {
+            Some(score) => self.in_range(score),
+            None => Outcome::Abstained("the example is not of the kind that this tool judges".into()),
+        }
+    }
+
+    /// What the parts' outcomes for one item come to.
+    fn compose(&self, parts: &[Self], told: &[Vec<Told>], item: usize) -> Told {
+        let of = |p: usize| &told[p][item];
+        let seconds = (0..parts.len()).map(|p| of(p).seconds).sum();
+        let tokens = (0..parts.len()).map(|p| of(p).tokens).sum();
+        let members = || self.card.parts.iter().enumerate();
+        let outcome = if let Some(silent) = (0..parts.len()).find(|p| of(*p).outcome.score().is_none()) {
+            of(silent).outcome.clone()
+        } else {
+            let terms = members().filter(|(_, m)| m.part.is_term());
+            let sum: f64 = terms.filter_map(|(p, m)| of(p).outcome.score().map(|s| s * m.weight)).sum();
+            let rulings = members().map(|(p, m)| (m.part, m.least(parts[p].card.range), &of(p).outcome));
+            self.in_range(Ruling::of(rulings).apply(sum, self.card.range))
+        };
+        Told { outcome, seconds, tokens }
+    }
+
+    fn outcome(&self, verdict: Verdict) -> Outcome {
+        let failed = |f| Outcome::Failed(f);
+        let provoked = |f| if self.admitted { Outcome::Scored(self.card.range[0]) } else { failed(f) };
+        match verdict {
+            Verdict::Score(score) => self.in_range(score),
+            Verdict::NotFinite(value) => failed(Failure::Reply(value)),
+            Verdict::NotANumber(kind) => failed(Failure::Reply(format!("a value of type {kind}"))),
+            Verdict::Raised(error) => provoked(Failure::Exception(error)),
+            Verdict::NotAsked => failed(Failure::Late),
+            Verdict::TimeLimit(limit) => provoked(Failure::Limit(format!("no answer within {limit:?}"))),
+            Verdict::MemoryLimit => provoked(Failure::Limit("memory".into())),
+            Verdict::OutputLimit => provoked(Failure::Limit("output".into())),
+            Verdict::Crashed(how) => provoked(Failure::Crash(how)),
+            Verdict::Unrepeatable { first, again } => {
+                failed(Failure::Reply(format!("{first:?} at first and {again:?} for the same call in a fresh process")))
+            }
+        }
+    }
+
+    fn in_range(&self, score: f64) -> Outcome {
+        let [low, high] = self.card.range;
+        if score >= low && score <= high {
+            Outcome::Scored(score)
+        } else {
+            Outcome::Failed(Failure::Reply(format!("{score} lies outside its range of {low} to {high}")))
+        }
+    }
+}

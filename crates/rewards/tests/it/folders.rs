@@ -1,0 +1,211 @@
+//! Libraries as folders, who may score, and what tools do beside each other.
+
+use std::fs;
+use std::sync::{Arc, Barrier};
+
+use rlar_data::{Completion, Example};
+use rlar_rewards::{
+    ADMISSION, Admission, Failure, Library, Means, Member, Orchestrator, Outcome, Part, Status, examine, probes_for,
+};
+
+use crate::kinds::folder;
+use crate::scripted::scripted;
+use crate::{example, library_of, means, orchestrator};
+
+/// A verifier that is right about last words.
+const RIGHT: &str = "def compute_x(prompt, candidate_response, reference_response):\n    \
+                     w = candidate_response.strip().rstrip('.').split()\n    \
+                     return float(bool(w) and w[-1] == reference_response)\n";
+
+fn refusal(library: &Library, asked: &Example) -> String {
+    Orchestrator::new(library.clone(), means()).choose(asked).unwrap_err().to_string()
+}
+
+#[test]
+fn no_tool_is_chosen_before_the_court_admitted_it_as_it_is() {
+    let folder = library_of(RIGHT);
+    let asked = example("How many?", Some("2"));
+    let library = Library::load(folder.path()).unwrap();
+    let why = refusal(&library, &asked);
+    assert!(why.contains("was not examined") && why.contains("rlar rewards admit tool"), "{why}");
+    let mut rewards = orchestrator(library);
+    let tool = rewards.open("tool").unwrap();
+    let admission = examine(tool, &probes_for(tool.card()).unwrap(), &[]).unwrap();
+    let keep = |admission: &Admission| {
+        fs::write(folder.path().join("tool").join(ADMISSION), serde_json::to_string(admission).unwrap()).unwrap();
+    };
+    keep(&admission);
+    let library = Library::load(folder.path()).unwrap();
+    let chosen = Orchestrator::new(library, means()).choose(&asked).unwrap();
+    assert_eq!(chosen.tools[0].tool, "tool");
+    // Retired, edited, or with a report that cannot be read: each has to be examined anew.
+    keep(&Admission { status: Status::Retired, probes: Vec::new(), ..admission.clone() });
+    assert!(refusal(&Library::load(folder.path()).unwrap(), &asked).contains("was retired"));
+    keep(&admission);
+    fs::write(folder.path().join("tool/v.py"), format!("{RIGHT}\n# edited\n")).unwrap();
+    assert!(refusal(&Library::load(folder.path()).unwrap(), &asked).contains("changed since"));
+    fs::write(folder.path().join("tool").join(ADMISSION), "{").unwrap();
+    assert!(refusal(&Library::load(folder.path()).unwrap(), &asked).contains("was not examined"));
+}
+
+#[test]
+fn a_tool_that_is_seen_without_anything_to_rank_is_provisional_and_weighs_little() {
+    let source =
+        "def compute_x(prompt, candidate_response, reference_response):\n    return len(candidate_response) % 7 / 7\n";
+    let folder = library_of(source);
+    let card = folder.path().join("tool/tool.yaml");
+    let text = fs::read_to_string(&card).unwrap().replace("needs_reference: true", "needs_reference: false");
+    fs::write(&card, text).unwrap();
+    let court = || {
+        let mut rewards = orchestrator(Library::load(folder.path()).unwrap());
+        let blind: Vec<Example> = (0..5).map(|i| example(&format!("Write poem {i}."), None)).collect();
+        examine(rewards.open("tool").unwrap(), &blind, &[]).unwrap()
+    };
+    let admission = court();
+    assert_eq!(admission.status, Status::Provisional, "{:?}", admission.failed().collect::<Vec<_>>());
+    let mut library = Library::load(folder.path()).unwrap();
+    library.set_admission("tool", admission);
+    let assignment = Orchestrator::new(library, means()).choose(&example("How many?", Some("2"))).unwrap();
+    assert_eq!(assignment.tools[0].weight, 0.25);
+    fs::write(folder.path().join("tool/v.py"), "def compute_x(a, b, c): return 0.5").unwrap();
+    let constant = court();
+    assert_eq!(constant.status, Status::Refused);
+    assert!(constant.failed().any(|p| p.name.contains("tells replies apart")));
+}
+
+#[test]
+fn pairs_of_replies_admit_and_refuse() {
+    let pairs: Vec<rlar_data::Preference> = (0..6)
+        .map(|i| rlar_data::Preference {
+            id: i.to_string(),
+            messages: example(&format!("Thank the person number {i}."), None).messages,
+            chosen: format!("Dear {i}, thank you for the kindness that you have shown to us all."),
+            rejected: format!("Go away, number {i}, nobody here is in the mood for you or anybody else."),
+            margin: 0.0,
+        })
+        .collect();
+    let court = |body: &str| {
+        let folder =
+            library_of(&format!("def compute_x(prompt, candidate_response, reference_response):\n    {body}\n"));
+        let card = folder.path().join("tool/tool.yaml");
+        let text = fs::read_to_string(&card).unwrap();
+        let text = text
+            .replace("needs_reference: true", "needs_reference: false")
+            .replace("role: correctness", "role: quality");
+        fs::write(&card, text).unwrap();
+        let mut rewards = orchestrator(Library::load(folder.path()).unwrap());
+        examine(rewards.open("tool").unwrap(), &[], &pairs).unwrap()
+    };
+    let good = court("return float('thank you for' in candidate_response)");
+    assert_eq!(good.status, Status::Admitted, "{:?}", good.failed().collect::<Vec<_>>());
+    let bad = court("return min(1.0, len(candidate_response) / 1000)");
+    assert_eq!(bad.status, Status::Refused);
+    assert!(bad.failed().any(|p| p.name.starts_with("ranks good replies")), "{:?}", bad.failed().collect::<Vec<_>>());
+}
+
+#[test]
+fn a_composition_of_itself_or_of_nothing_is_refused_by_name() {
+    let card = |part: &str| {
+        format!(
+            "kind: composite\nrole: quality\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\nparts: [{{ tool: {part} }}]\n"
+        )
+    };
+    let (a, b, c) = (card("b"), card("c"), card("a"));
+    let error = |cards: &[(&str, &str)]| Library::load(folder(cards).path()).unwrap_err().to_string();
+    let circle = error(&[("a", &a), ("b", &b), ("c", &c)]);
+    assert!(circle.contains("a → b → c → a"), "{circle}");
+    assert!(error(&[("a", &card("a"))]).contains("a → a"));
+    assert!(error(&[("a", &a)]).contains("its part `b` is not in the library"));
+    let empty = "kind: composite\nrole: quality\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\n";
+    assert!(error(&[("a", empty)]).contains("needs `parts`"));
+}
+
+#[test]
+fn a_composite_is_another_one_when_a_part_changes() {
+    let part =
+        "kind: builtin\nbuiltin: length\nrole: constraint\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\n";
+    let whole =
+        "kind: composite\nrole: quality\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\nparts: [{ tool: a }]\n";
+    let identity =
+        |part: &str| Library::load(folder(&[("a", part), ("b", whole)]).path()).unwrap().identity("b").unwrap();
+    assert_eq!(identity(part), identity(part));
+    assert_ne!(identity(part), identity(&format!("{part}settings: {{ max_words: 3 }}\n")));
+}
+
+#[test]
+fn two_libraries_are_compared_by_tool_and_line() {
+    let part =
+        "kind: builtin\nbuiltin: length\nrole: constraint\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\n";
+    let longer = format!("{part}settings: {{ max_words: 3 }}\n");
+    let [one, two] =
+        [folder(&[("a", part), ("b", part), ("c", part)]), folder(&[("a", part), ("b", &longer), ("d", part)])];
+    let [one, two] = [one, two].map(|f| Library::load(f.path()).unwrap());
+    let said = one.differences(&two);
+    let starts = |start: &str| said.lines().any(|l| l.starts_with(start));
+    assert!(starts("~ b: ") && starts("- c") && starts("+ d") && starts("+settings: { max_words: 3 }"), "{said}");
+    assert!(!said.contains("~ a"), "{said}");
+    assert_eq!(one.differences(&one), "");
+}
+
+fn always(tool: &str, part: Part, least: Option<f64>) -> Member {
+    Member { tool: tool.into(), weight: 2.0, part, least }
+}
+
+#[test]
+fn gates_and_vetoes_rule_over_what_is_chosen() {
+    let members = vec![
+        always("concise", Part::Gate, Some(1.0)),
+        always("no_repetition", Part::Veto, None),
+        always("token_f1", Part::Term, None),
+    ];
+    let mut rewards = orchestrator(Library::curated().unwrap()).always(members);
+    let asked = example("Capital of France?", Some("Paris"));
+    let mut scores = |reply: &str| rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0);
+    let fine = scores("Paris");
+    let names: Vec<(&str, f64)> = fine.0.iter().map(|(name, weight, _)| (&**name, *weight)).collect();
+    assert_eq!(names, [("exact_match", 1.0), ("concise", 0.0), ("no_repetition", 0.0), ("token_f1", 2.0)]);
+    assert_eq!(fine.total(), Some(3.0));
+    let long = (0..300).map(|i| format!("w{i}")).collect::<Vec<_>>().join(" ");
+    assert_eq!(scores(&format!("Paris {long}")).total(), Some(0.0));
+    assert_eq!(scores(&"Paris is it. ".repeat(40)).total(), Some(0.0));
+    let missing = orchestrator(Library::curated().unwrap()).always(vec![always("nothing", Part::Gate, None)]);
+    assert!(missing.choose(&asked).unwrap_err().to_string().contains("rewards.always"));
+}
+
+#[test]
+fn a_suspended_tools_examples_get_another_one_while_there_is_one() {
+    let mut rewards = orchestrator(Library::curated().unwrap());
+    let asked = example("How many?", Some("2"));
+    let mut seen = Vec::new();
+    while let Ok(assignment) = rewards.assign(&asked) {
+        seen.push(assignment.tools[0].tool.clone());
+        let tool = seen.last().unwrap().clone();
+        rewards.suspend(&tool);
+    }
+    assert!(seen.len() > 1 && seen[0] == "last_number", "{seen:?}");
+    let error = rewards.assign(&asked).unwrap_err().to_string();
+    assert!(error.contains("no tool of the library"), "{error}");
+}
+
+#[test]
+fn tools_are_asked_at_the_same_time_and_one_that_panics_breaks_no_other() {
+    let judge =
+        "kind: judge\nrole: quality\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\njudge: { rubric: r }\n";
+    let text = judge.replace("tasks: [any]", "tasks: [short answers]");
+    let folder = folder(&[("a", &text), ("b", judge)]);
+    let both = Arc::new(Barrier::new(2));
+    let llm = scripted(move |request| {
+        // Nobody gets past this before both tools have asked.
+        both.wait();
+        assert!(request.task != "b", "b breaks");
+        Ok(r#"{"reason": "", "score": 10}"#.to_owned())
+    });
+    let mut rewards = Orchestrator::new(Library::load(folder.path()).unwrap(), Means { llm: Some(llm), ..means() })
+        .trusting(true)
+        .always(vec![always("b", Part::Term, None)]);
+    let asked = example("Capital of France?", Some("Paris"));
+    let scores = rewards.score(&[(&asked, &Completion::whole("Paris"))]).unwrap().remove(0);
+    assert_eq!(scores.0[0].2, Outcome::Scored(1.0));
+    assert!(matches!(scores.0[1].2, Outcome::Failed(Failure::Crash(_))), "{:?}", scores.0[1]);
+    assert_eq!(scores.total(), None);
+}

@@ -1,0 +1,147 @@
+//! The score cache and the log of calls.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rlar_data::{Completion, Example};
+use rlar_rewards::{Library, Means, Orchestrator, Outcome, STORE, Store, statistics};
+
+use crate::kinds::folder;
+use crate::scripted::{Scripted, fenced, scripted};
+use crate::{example, means};
+
+const JUDGE: &str = "kind: judge\nrole: quality\ntasks: [short answers]\nneeds_reference: false\nrange: [0, 1]\n\
+                     judge: { rubric: r }\n";
+
+/// A judge that gives replies of one character 10, and fails on empty ones.
+fn judge() -> Arc<Scripted> {
+    scripted(|request| {
+        let reply = fenced(request, "reply");
+        let score = if reply.len() == 1 { 10 } else { 1 };
+        Ok(if reply == "none" { "no JSON".into() } else { format!(r#"{{"reason": "", "score": {score}}}"#) })
+    })
+}
+
+fn rewards(library: &Path, store: &Path, llm: &Arc<Scripted>) -> Orchestrator {
+    let means = Means { llm: Some(llm.clone()), ..means() };
+    Orchestrator::new(Library::load(library).unwrap(), means).trusting(true).remembering(Store::open(store))
+}
+
+fn ask(rewards: &mut Orchestrator, reply: &str) -> Outcome {
+    let asked = example("Capital of France?", Some("Paris"));
+    rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap()[0].0[0].2.clone()
+}
+
+#[test]
+fn a_score_is_asked_for_once_and_a_failure_again() {
+    let library = folder(&[("judge", JUDGE)]);
+    let (store, llm) = (library.path().join(STORE), judge());
+    for _ in 0..3 {
+        // Another process would open the file anew, too.
+        let mut rewards = rewards(library.path(), &store, &llm);
+        assert_eq!(ask(&mut rewards, "x"), Outcome::Scored(1.0));
+        assert_eq!(ask(&mut rewards, "xy"), Outcome::Scored(0.0));
+        assert!(matches!(ask(&mut rewards, "none"), Outcome::Failed(_)));
+    }
+    assert_eq!(llm.asked.load(Ordering::SeqCst), 2 + 3);
+    let card = library.path().join("judge/tool.yaml");
+    fs::write(&card, fs::read_to_string(&card).unwrap().replace("rubric: r", "rubric: s")).unwrap();
+    assert_eq!(ask(&mut rewards(library.path(), &store, &llm), "x"), Outcome::Scored(1.0));
+    assert_eq!(llm.asked.load(Ordering::SeqCst), 6, "an edited tool is another one");
+
+    let log = statistics(&store).unwrap();
+    assert_eq!(log.iter().map(|s| s.calls).collect::<Vec<_>>(), [9, 1]);
+    let first = &log[0];
+    assert_eq!((first.cached, first.failed, first.tokens), (4, 3, 5 * 15));
+    assert!(first.last_failure.as_ref().unwrap().contains("no JSON"));
+    let spread = &first.calibration["all"];
+    assert_eq!((spread.scores, spread.mean, spread.deviation), (6, 0.5, 0.5));
+    assert_eq!(spread.quantiles, [0.0, 0.0, 1.0, 1.0, 1.0]);
+}
+
+#[test]
+fn what_makes_an_example_another_one_makes_its_score_another_one() {
+    let library = folder(&[("judge", JUDGE)]);
+    let (store, llm) = (library.path().join(STORE), judge());
+    let mut rewards = rewards(library.path(), &store, &llm);
+    let mut with = |change: &dyn Fn(&mut Example)| {
+        let mut asked = example("Capital of France?", Some("Paris"));
+        change(&mut asked);
+        rewards.score_with("judge", &[(&asked, &Completion::whole("x"))]).unwrap();
+        llm.asked.load(Ordering::SeqCst)
+    };
+    assert_eq!(with(&|_| ()), 1);
+    assert_eq!(with(&|e| e.id = "another".into()), 1, "an id says nothing about a reply");
+    assert_eq!(with(&|e| e.reference = Some("paris".into())), 2);
+    assert_eq!(with(&|e| e.reference = None), 3);
+    assert_eq!(with(&|e| e.messages[0].content += " "), 4);
+    assert_eq!(with(&|e| drop(e.columns.insert("tests".into(), 1.into()))), 5);
+}
+
+#[test]
+fn a_damaged_file_is_moved_away_and_filled_anew() {
+    let library = folder(&[("judge", JUDGE)]);
+    let (store, llm) = (library.path().join(STORE), judge());
+    let damages: [&dyn Fn(Vec<u8>) -> Vec<u8>; 3] = [
+        &|_| b"this is no database, and was one never".repeat(100),
+        &|mut bytes| {
+            // Every page but the first.
+            bytes[4096..].fill(0xa5);
+            bytes
+        },
+        &|bytes| bytes[..bytes.len() / 2].to_vec(),
+    ];
+    for (i, damage) in damages.iter().enumerate() {
+        ask(&mut rewards(library.path(), &store, &llm), "x");
+        let before = llm.asked.load(Ordering::SeqCst);
+        fs::write(&store, damage(fs::read(&store).unwrap())).unwrap();
+        let mut again = rewards(library.path(), &store, &llm);
+        assert_eq!(ask(&mut again, "x"), Outcome::Scored(1.0), "damage {i}");
+        assert_eq!(llm.asked.load(Ordering::SeqCst), before + 1, "damage {i}");
+        drop(again);
+        assert!(library.path().join("scores.sqlite.damaged").exists());
+        assert_eq!(statistics(&store).unwrap()[0].calls, 1, "damage {i}");
+        assert_eq!(ask(&mut rewards(library.path(), &store, &llm), "x"), Outcome::Scored(1.0));
+        assert_eq!(llm.asked.load(Ordering::SeqCst), before + 1, "damage {i}: kept again");
+    }
+}
+
+#[test]
+fn where_nothing_can_be_kept_scores_are_computed() {
+    let library = folder(&[("judge", JUDGE)]);
+    let llm = judge();
+    let nowhere = library.path().join("no/such/folder").join(STORE);
+    let mut lost = rewards(library.path(), &nowhere, &llm);
+    assert_eq!(ask(&mut lost, "x"), Outcome::Scored(1.0));
+    let error = statistics(&nowhere).unwrap_err().to_string();
+    assert!(error.contains("cannot be read"), "{error}");
+    // A file that may only be read is read, at most.
+    let store = library.path().join(STORE);
+    ask(&mut rewards(library.path(), &store, &llm), "x");
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o444)).unwrap();
+    assert_eq!(ask(&mut rewards(library.path(), &store, &llm), "x"), Outcome::Scored(1.0));
+}
+
+#[test]
+fn many_at_once_lose_nothing_and_say_the_same() {
+    let library = folder(&[("judge", JUDGE)]);
+    let (store, llm) = (library.path().join(STORE), judge());
+    let replies: Vec<String> = (0..200).map(|i| "x".repeat(1 + i % 50)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                let mut rewards = rewards(library.path(), &store, &llm);
+                for reply in &replies {
+                    let want = if reply.len() == 1 { 1.0 } else { 0.0 };
+                    assert_eq!(ask(&mut rewards, reply), Outcome::Scored(want));
+                }
+            });
+        }
+    });
+    let log = statistics(&store).unwrap();
+    assert_eq!(log[0].calls, 6 * 200);
+    assert_eq!(log[0].calls - log[0].cached, llm.asked.load(Ordering::SeqCst) as u64);
+}
