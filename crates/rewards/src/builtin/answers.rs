@@ -1,7 +1,9 @@
 //! Answers beside a reference: the same, or how much alike.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use regex::Regex;
 use rlar_data::Example;
 use serde_json::Value;
 
@@ -16,11 +18,34 @@ pub fn numeric_match(_: &Settings, example: &Example, reply: &str) -> Option<f64
 
 /// The same within `relative` of the reference, or within `absolute`.
 pub fn numeric_tolerance(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
-    let number = |text: String| text.parse::<f64>().ok().filter(|n| n.is_finite());
-    let reference = number(only_number(example.reference.as_deref()?)?)?;
+    let numbers = numbers(example.reference.as_deref()?);
+    let [reference] = numbers[..] else { return None };
     let setting = |key: &str| settings.get(key).and_then(Value::as_f64).unwrap_or(0.0);
     let most = setting("absolute").max(setting("relative") * reference.abs());
-    Some(yes(last_number(reply).and_then(number).is_some_and(|n| (n - reference).abs() <= most)))
+    Some(yes(self::numbers(reply).last().is_some_and(|n| (n - reference).abs() <= most)))
+}
+
+/// The finite numbers of a text, thousands separators and exponents understood.
+fn numbers(text: &str) -> Vec<f64> {
+    static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let (whole, power) = (r"(?:\d{1,3}(?:,\d{3})+|\d+)", r"(?:[eE][-+]?\d+|\s*[×xX*]\s*10\^\{?([-+−]?\d+)\}?)");
+        Regex::new(&format!(r"([-−]?)({whole}(?:\.\d+)?|\.\d+){power}?")).ok()
+    });
+    let Some(pattern) = &*NUMBER else { return Vec::new() };
+    let number = |found: regex::Captures| {
+        let all = found.get(0)?;
+        let (digits, tens) = (found.get(2)?, found.get(3));
+        // A minus directly after a digit is an operator: `7-3` ends in 3.
+        let operator = text[..all.start()].ends_with(|c: char| c.is_ascii_digit());
+        let sign = if found[1].is_empty() || operator { "" } else { "-" };
+        let power = match tens {
+            Some(tens) => format!("e{}", tens.as_str().replace('−', "-")),
+            None => text[digits.end()..all.end()].to_owned(),
+        };
+        let read: f64 = format!("{sign}{}{power}", digits.as_str().replace(',', "")).parse().ok()?;
+        read.is_finite().then_some(read)
+    };
+    pattern.captures_iter(text).filter_map(number).collect()
 }
 
 /// Whether the answers are mathematically the same.

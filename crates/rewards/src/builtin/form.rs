@@ -4,13 +4,20 @@
 #![allow(clippy::unnecessary_wraps)]
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
+use jsonschema::Validator;
 use regex::Regex;
 use rlar_data::Example;
 use serde_json::Value;
 
+use super::compiled::Compiled;
+use super::units::words;
 use super::{Settings, yes};
 use crate::ifeval;
+
+static PATTERNS: LazyLock<Compiled<Regex>> = LazyLock::new(Compiled::new);
+static SCHEMAS: LazyLock<Compiled<Validator>> = LazyLock::new(Compiled::new);
 
 /// The example's own value of a setting where it has one, else the card's.
 fn setting<'a>(settings: &'a Settings, example: &'a Example, key: &str) -> Option<&'a Value> {
@@ -19,14 +26,14 @@ fn setting<'a>(settings: &'a Settings, example: &'a Example, key: &str) -> Optio
 
 /// How short the reply is.
 pub fn brevity(_: &Settings, _: &Example, reply: &str) -> Option<f64> {
-    Some(1.0 / (1.0 + reply.split_whitespace().count() as f64 / 100.0))
+    Some(1.0 / (1.0 + words(reply).len() as f64 / 100.0))
 }
 
 /// Whether the reply has from `min_words` to `max_words` words; beyond them the score falls with the distance.
 pub fn length(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
     let bound = |key: &str| setting(settings, example, key).and_then(Value::as_f64);
     let (low, high) = (bound("min_words").unwrap_or(0.0), bound("max_words").unwrap_or(f64::INFINITY));
-    let words = reply.split_whitespace().count() as f64;
+    let words = words(reply).len() as f64;
     let beyond = (low - words).max(words - high).max(0.0);
     let scale = if words < low { low } else { high };
     Some((1.0 - beyond / scale.max(1.0)).max(0.0))
@@ -35,7 +42,7 @@ pub fn length(settings: &Settings, example: &Example, reply: &str) -> Option<f64
 /// 1 less the share of repeated runs of `n` words.
 pub fn repetition(settings: &Settings, _: &Example, reply: &str) -> Option<f64> {
     let n = settings.get("n").and_then(Value::as_u64).unwrap_or(3) as usize;
-    let words: Vec<String> = reply.split_whitespace().map(str::to_lowercase).collect();
+    let words: Vec<String> = words(reply).into_iter().map(str::to_lowercase).collect();
     if words.len() <= n {
         return Some(1.0);
     }
@@ -52,7 +59,7 @@ pub fn regex(settings: &Settings, example: &Example, reply: &str) -> Option<f64>
     let pattern = setting(settings, example, "pattern")?.as_str()?;
     let whole = settings.get("whole").and_then(Value::as_bool).unwrap_or(false);
     let pattern = if whole { format!(r"\A(?s:\s*(?:{pattern})\s*)\z") } else { pattern.to_owned() };
-    Some(yes(Regex::new(&pattern).ok()?.is_match(reply)))
+    Some(yes(PATTERNS.get(&pattern, || Regex::new(&pattern).ok())?.is_match(reply)))
 }
 
 /// Whether the reply consists of the sections `tags`, each once, in their order, filled: `<think>…</think> <answer>…</answer>`.
@@ -78,7 +85,7 @@ pub fn tags(settings: &Settings, _: &Example, reply: &str) -> Option<f64> {
 /// Whether the reply is JSON, in a fence or not, that fits the `schema`.
 pub fn json_schema(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
     let schema = setting(settings, example, "schema")?;
-    let validator = jsonschema::validator_for(schema).ok()?;
+    let validator = SCHEMAS.get(&schema.to_string(), || jsonschema::validator_for(schema).ok())?;
     let value: Option<Value> = serde_json::from_str(ifeval::unfenced(reply)).ok();
     Some(yes(value.is_some_and(|v| validator.is_valid(&v))))
 }

@@ -4,8 +4,10 @@
 //! example or the card is not of its kind, and nowhere else.
 
 mod answers;
+mod compiled;
 mod form;
 mod overlap;
+mod units;
 
 use rlar_data::Example;
 use serde_json::{Map, Value};

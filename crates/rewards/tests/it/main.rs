@@ -73,6 +73,40 @@ fn both_number_tools_agree_on_what_a_last_number_is() {
 }
 
 #[test]
+fn a_number_within_tolerance_is_read_as_people_write_it() {
+    for (reply, reference, want) in [
+        ("about 3.14159", "3.1415926", 1.0),
+        ("3.2", "3.1415926", 0.0),
+        ("6.022e23 per mole", "6.02214e23", 1.0),
+        ("6.022 × 10^{23}", "602214000000000000000000", 1.0),
+        ("6.022 x 10^22", "6.02214e23", 0.0),
+        ("-1.602 * 10^-19 C", "-1.6021e-19", 1.0),
+        ("it is 1,234,567", "1234567.5", 1.0),
+        ("so 7-3", "3", 1.0),
+        ("so −3", "-3", 1.0),
+        (".5", "0.5", 1.0),
+        ("12, 13", "12", 0.0),
+        ("1e999", "5", 0.0),
+        ("", "5", 0.0),
+    ] {
+        let got = score("numeric_tolerance", reply, Some(reference));
+        assert_eq!(got, Outcome::Scored(want), "`{reply}` against {reference}");
+    }
+    for reference in ["no number", "1 or 2", "1e999"] {
+        assert!(matches!(score("numeric_tolerance", "1", Some(reference)), Outcome::Abstained(_)), "{reference}");
+    }
+}
+
+#[test]
+fn words_are_counted_in_scripts_without_spaces_too() {
+    let chinese = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏";
+    assert_eq!(score("concise", &chinese.repeat(4), None), Outcome::Scored(1.0));
+    assert!(score("concise", &chinese.repeat(12), None).score().unwrap() < 1.0);
+    let repetition = score("no_repetition", &chinese.repeat(12), None).score().unwrap();
+    assert!(repetition < 0.5 && score("no_repetition", chinese, None) == Outcome::Scored(1.0), "{repetition}");
+}
+
+#[test]
 fn text_tools_score_what_their_cards_say() {
     assert_eq!(score("exact_match", "  New  york ", Some("New York")), Outcome::Scored(1.0));
     assert_eq!(score("token_f1", "the cat sat", Some("a cat sat down")), Outcome::Scored(0.8));

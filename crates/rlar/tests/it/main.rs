@@ -8,6 +8,7 @@ mod bad_input;
 mod commands;
 mod kills;
 mod learners;
+mod libraries;
 mod rewards_gone_wrong;
 mod stops;
 mod training;
