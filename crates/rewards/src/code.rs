@@ -1,7 +1,7 @@
 //! Code tests: a reply is a program, and the example has the tests that it must pass.
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::{Compare, Limits, Over, Program, Sandbox, SandboxError, Stream, Tests};
+use rlar_sandbox::{Compare, Limits, Measured, Over, Program, Sandbox, SandboxError, Stream, TestVerdict, Tests};
 use serde_json::Value;
 
 use crate::{Failure, Outcome};
@@ -21,12 +21,12 @@ pub struct CodeTests {
 }
 
 impl CodeTests {
-    /// Outcomes in the order of the items.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, SandboxError> {
+    /// Outcomes in the order of the items, each with whether it will be the same again: a limit depends on the moment.
+    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<(Outcome, bool)>, SandboxError> {
         let mut outcomes = Vec::with_capacity(items.len());
         for piece in items.chunks(AT_ONCE) {
             if over() {
-                outcomes.extend(piece.iter().map(|_| Outcome::Failed(Failure::Late)));
+                outcomes.extend(piece.iter().map(|_| (Outcome::Failed(Failure::Late), true)));
                 continue;
             }
             let programs: Vec<Option<Program>> = piece.iter().map(|(e, c)| program(e, c.scored())).collect();
@@ -34,13 +34,17 @@ impl CodeTests {
             let mut judged = Program::judge_all(&asked, &self.sandbox, &self.limits)?.into_iter();
             outcomes.extend(programs.iter().map(|program| {
                 let Some(judged) = program.as_ref().and_then(|_| judged.next()) else {
-                    return Outcome::Abstained("the example has no tests that this tool knows".into());
+                    return (Outcome::Abstained("the example has no tests that this tool knows".into()), true);
                 };
                 match judged {
                     // Tests are the example's own: one whose tests do not load has nothing to be judged by.
-                    Err(e) => Outcome::Abstained(e.to_string()),
-                    Ok(judged) if self.partial => Outcome::Scored(judged.fraction().unwrap_or(0.0)),
-                    Ok(judged) => Outcome::Scored(f64::from(u8::from(judged.passed()))),
+                    Err(e) => (Outcome::Abstained(e.to_string()), true),
+                    Ok(judged) => {
+                        let passed = f64::from(u8::from(judged.passed()));
+                        let score = if self.partial { judged.fraction().unwrap_or(0.0) } else { passed };
+                        let limited = |t: &Measured<TestVerdict>| t.verdict.depends_on_the_moment();
+                        (Outcome::Scored(score), !judged.0.iter().any(limited))
+                    }
                 }
             }));
         }

@@ -10,6 +10,7 @@ use rlar_run::write_atomic;
 
 use crate::admission::Status;
 use crate::agent::BuiltinAgent;
+use crate::composite::Member;
 use crate::court::examine;
 use crate::library::{ADMISSION, Library};
 use crate::{Means, Orchestrator, RewardError};
@@ -29,11 +30,13 @@ pub struct Fetched {
 
 /// Chooses tools for every example, proves that each starts, and writes their folders below `folder`.
 /// Tools with other contents that stand there already are left alone and reported as an error.
-/// `sources` are addresses of further cards (`…/tool.yaml`) to take into account.
+/// `sources` are addresses of further cards (`…/tool.yaml`) to take into account; tools that every example has beside the
+/// chosen ones are written, too.
 pub fn fetch_rewards(
     folder: &Path,
     examples: &[Example],
     sources: &[String],
+    always: &[Member],
     means: Means,
 ) -> Result<Vec<Fetched>, RewardError> {
     let mut library = Library::curated()?;
@@ -48,13 +51,13 @@ pub fn fetch_rewards(
             of.0.push(example.clone());
         }
     }
-    let wanted: BTreeSet<&String> = chosen.keys().collect();
+    let wanted: BTreeSet<&String> = chosen.keys().chain(always.iter().map(|m| &m.tool)).collect();
     let mut orchestrator = Orchestrator::new(library, means);
     for name in wanted {
         let known = orchestrator.library().admission(name).is_some();
         let tool = orchestrator.open(name)?;
         if !known {
-            let admission = examine(tool, &chosen[name].0, &[])?;
+            let admission = examine(tool, chosen.get(name).map_or(examples, |of| &of.0), &[])?;
             if admission.status == Status::Refused {
                 let why: Vec<String> =
                     admission.failed().take(3).map(|p| format!("{}: {}", p.name, p.evidence)).collect();
@@ -63,7 +66,9 @@ pub fn fetch_rewards(
             }
             orchestrator.admit(name, admission);
         }
-        write_tool(folder, name, orchestrator.library())?;
+        for name in orchestrator.library().with_parts(name) {
+            write_tool(folder, &name, orchestrator.library())?;
+        }
     }
     let library = orchestrator.library();
     let report = |(tool, (examples, why)): (String, (Vec<Example>, String))| {

@@ -137,6 +137,12 @@ impl Library {
         Ok(())
     }
 
+    /// A tool's name, and those of the tools that it is composed of.
+    pub(crate) fn with_parts(&self, name: &str) -> Vec<String> {
+        let parts = self.card(name).map_or(&[][..], |c| &c.parts).iter().flat_map(|m| self.with_parts(&m.tool));
+        std::iter::once(name.to_owned()).chain(parts).collect()
+    }
+
     /// A card by its tool's name.
     pub fn card(&self, name: &str) -> Option<&ToolCard> {
         self.entries.get(name).map(|e| &e.card)

@@ -33,16 +33,19 @@ pub fn tell_remembering(
     let told: Vec<(Told, bool)> = known
         .into_iter()
         .map(|known| {
-            let at_once = |outcome| Told { outcome, seconds: 0.0, tokens: 0 };
             known.map_or_else(
-                || (fresh.next().unwrap_or_else(|| at_once(Outcome::Abstained("not asked".into()))), false),
-                |score| (at_once(Outcome::Scored(score)), true),
+                || (fresh.next().unwrap_or_else(|| Told::at_once(Outcome::Abstained("not asked".into()))), false),
+                |score| (Told::at_once(Outcome::Scored(score)), true),
             )
         })
         .collect();
     let calls = items.iter().zip(&told).zip(&keys);
-    let calls: Vec<Call> =
-        calls.map(|(((example, _), (told, cached)), key)| call(tool, example, told, Some(*key), *cached)).collect();
+    let calls: Vec<Call> = calls
+        .map(|(((example, _), (told, cached)), key)| {
+            let key = told.lasting.then_some(*key);
+            call(tool, example, told, key, *cached)
+        })
+        .collect();
     store.keep(&calls);
     Ok(told.into_iter().map(|(t, _)| t.outcome).collect())
 }

@@ -48,6 +48,15 @@ pub struct Told {
     pub seconds: f64,
     /// Tokens of a language model.
     pub tokens: u64,
+    /// Whether it will be said again: what a limit of time or memory decided depends on the moment.
+    pub lasting: bool,
+}
+
+impl Told {
+    /// What took nothing.
+    pub(crate) fn at_once(outcome: Outcome) -> Self {
+        Self { outcome, seconds: 0.0, tokens: 0, lasting: true }
+    }
 }
 
 /// A tool that is ready to score.
@@ -155,8 +164,7 @@ impl Tool {
         let applies = |e: &Example| !self.card.needs_reference || e.reference.is_some();
         let asked: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
         let mut told = self.ask(&asked, over)?.into_iter();
-        let silent =
-            || Told { outcome: Outcome::Abstained("the example has no reference".into()), seconds: 0.0, tokens: 0 };
+        let silent = || Told::at_once(Outcome::Abstained("the example has no reference".into()));
         let tell = |(e, _): &(&Example, &Completion)| applies(e).then(|| told.next()).flatten().unwrap_or_else(silent);
         Ok(items.iter().map(tell).collect())
     }
@@ -164,12 +172,16 @@ impl Tool {
     fn ask(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Told>, RewardError> {
         let broken = |why: String| RewardError::tool(&self.card.name, why);
         let began = Instant::now();
-        let mean = |outcomes: Vec<Outcome>| {
+        let mean = |outcomes: Vec<(Outcome, bool)>| {
             let seconds = began.elapsed().as_secs_f64() / outcomes.len().max(1) as f64;
-            outcomes.into_iter().map(|outcome| Told { outcome, seconds, tokens: 0 }).collect()
+            let told = |(outcome, lasting)| Told { outcome, seconds, tokens: 0, lasting };
+            outcomes.into_iter().map(told).collect()
         };
+        let lasting = |outcomes: Vec<Outcome>| mean(outcomes.into_iter().map(|o| (o, true)).collect());
         Ok(match &self.engine {
-            Engine::Builtin(function) => mean(items.iter().map(|(e, c)| self.builtin(*function, e, c, over)).collect()),
+            Engine::Builtin(function) => {
+                lasting(items.iter().map(|(e, c)| self.builtin(*function, e, c, over)).collect())
+            }
             Engine::Code(tests) => mean(tests.score(items, over).map_err(|e| broken(e.to_string()))?),
             Engine::Verifier(verifier) => {
                 let call = |(e, c): &(&Example, &Completion)| -> Call {
@@ -179,15 +191,16 @@ impl Tool {
                 let verdicts = verifier.score_until(&calls, over).map_err(|e| broken(e.to_string()))?;
                 let told = verdicts.into_iter().map(|v| {
                     let seconds = v.usage.wall.as_secs_f64();
-                    Told { outcome: self.outcome(v.verdict), seconds, tokens: 0 }
+                    let lasting = !v.verdict.depends_on_the_moment();
+                    Told { outcome: self.outcome(v.verdict), seconds, tokens: 0, lasting }
                 });
                 told.collect()
             }
-            Engine::Model(model) => mean(model.score(items, over).map_err(|e| broken(e.to_string()))?),
+            Engine::Model(model) => lasting(model.score(items, over).map_err(|e| broken(e.to_string()))?),
             Engine::Judge(judge) => {
                 let judged = judge.score(items, over);
                 let seconds = began.elapsed().as_secs_f64() / judged.len().max(1) as f64;
-                judged.into_iter().map(|(outcome, tokens)| Told { outcome, seconds, tokens }).collect()
+                judged.into_iter().map(|(outcome, tokens)| Told { outcome, seconds, tokens, lasting: true }).collect()
             }
             Engine::Composite(parts) => {
                 let told = parts.iter().map(|p| p.tell(items, over)).collect::<Result<Vec<_>, _>>()?;
@@ -220,7 +233,8 @@ impl Tool {
             let rulings = members().map(|(p, m)| (m.part, m.least(parts[p].card.range), &of(p).outcome));
             self.in_range(Ruling::of(rulings).apply(sum, self.card.range))
         };
-        Told { outcome, seconds, tokens }
+        let lasting = (0..parts.len()).all(|p| of(p).lasting);
+        Told { outcome, seconds, tokens, lasting }
     }
 
     fn outcome(&self, verdict: Verdict) -> Outcome {

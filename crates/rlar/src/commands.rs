@@ -240,8 +240,9 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     let folder = arguments.library.clone().or(configured).unwrap_or_else(|| "library".into());
     let examples: Vec<_> = plan.train.iter().chain(&plan.heldout).cloned().collect();
     let means = Means::new(Limits::default());
-    let fetched =
-        fetch_rewards(&folder, &examples, &plan.config.rewards.sources, means).map_err(|e| Failure::Job(e.into()))?;
+    let r = &plan.config.rewards;
+    let fetched = fetch_rewards(&folder, &examples, &r.sources, &r.always, means);
+    let fetched = fetched.map_err(|e| Failure::Job(e.into()))?;
     let mut rows = vec![["tool", "identity", "prompts"].map(str::to_owned).to_vec()];
     rows.extend(fetched.iter().map(|f| vec![f.tool.clone(), f.identity.clone(), f.examples.to_string()]));
     let reasons: Vec<String> = fetched.iter().map(|f| format!("{}: {}", f.tool, f.why)).collect();

@@ -93,6 +93,11 @@ impl Verdict {
         }
     }
 
+    /// Whether another moment or another machine might have given another verdict: a limit or a crash.
+    pub fn depends_on_the_moment(&self) -> bool {
+        !self.is_an_answer()
+    }
+
     pub(crate) fn is_an_answer(&self) -> bool {
         matches!(self, Self::Score(_) | Self::NotFinite(_) | Self::NotANumber(_) | Self::Raised(_))
     }
@@ -119,4 +124,11 @@ pub enum TestVerdict {
     Forged(String),
     /// A value cannot cross between program and test as plain data, so there is no verdict: which.
     Unsupported(String),
+}
+
+impl TestVerdict {
+    /// Whether another moment or another machine might have given another verdict: a limit or a crash.
+    pub fn depends_on_the_moment(&self) -> bool {
+        matches!(self, Self::TimeLimit(_) | Self::MemoryLimit | Self::OutputLimit | Self::Crashed(_))
+    }
 }

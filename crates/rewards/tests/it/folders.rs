@@ -209,3 +209,14 @@ fn tools_are_asked_at_the_same_time_and_one_that_panics_breaks_no_other() {
     assert!(matches!(scores.0[1].2, Outcome::Failed(Failure::Crash(_))), "{:?}", scores.0[1]);
     assert_eq!(scores.total(), None);
 }
+
+#[test]
+fn two_tools_of_one_name_are_refused() {
+    let part =
+        "kind: builtin\nbuiltin: length\nrole: constraint\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\n";
+    let twice = folder(&[("a", part), ("b", part)]);
+    let card = twice.path().join("b/tool.yaml");
+    fs::write(&card, fs::read_to_string(&card).unwrap().replace("name: b", "name: a")).unwrap();
+    let error = Library::load(twice.path()).unwrap_err().to_string();
+    assert!(error.contains("tool `a`") && error.contains("a tool's folder has its name"), "{error}");
+}

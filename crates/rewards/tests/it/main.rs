@@ -211,15 +211,15 @@ fn a_broken_library_is_refused_with_file_and_line() {
 fn fetching_fills_a_folder_that_loads_and_can_be_fetched_again() {
     let folder = tempfile::tempdir().unwrap();
     let examples = [example("1 + 1 =", Some("2")), example("2 + 1 =", Some("3")), example("How many?", Some("2"))];
-    let fetched = fetch_rewards(folder.path(), &examples, &[], means()).unwrap();
+    let fetched = fetch_rewards(folder.path(), &examples, &[], &[], means()).unwrap();
     let names: Vec<(&str, usize)> = fetched.iter().map(|f| (f.tool.as_str(), f.examples)).collect();
     assert_eq!(names, [("last_number", 1), ("numeric_match", 2)]);
     let library = Library::load(folder.path()).unwrap();
     for f in &fetched {
         assert_eq!(library.identity(&f.tool).as_ref(), Some(&f.identity));
     }
-    assert_eq!(fetch_rewards(folder.path(), &examples, &[], means()).unwrap(), fetched);
+    assert_eq!(fetch_rewards(folder.path(), &examples, &[], &[], means()).unwrap(), fetched);
     fs::write(folder.path().join("last_number/verifier.py"), "mine").unwrap();
-    let error = fetch_rewards(folder.path(), &examples, &[], means()).unwrap_err().to_string();
+    let error = fetch_rewards(folder.path(), &examples, &[], &[], means()).unwrap_err().to_string();
     assert!(error.contains("last_number") && error.contains("was edited"), "{error}");
 }

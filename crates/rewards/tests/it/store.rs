@@ -145,3 +145,20 @@ fn many_at_once_lose_nothing_and_say_the_same() {
     assert_eq!(log[0].calls, 6 * 200);
     assert_eq!(log[0].calls - log[0].cached, llm.asked.load(Ordering::SeqCst) as u64);
 }
+
+#[test]
+fn what_a_limit_decided_is_asked_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join(STORE);
+    let mut rewards = Orchestrator::new(Library::curated().unwrap(), means()).remembering(Store::open(&store));
+    let mut asked = example("Add.", None);
+    asked.columns.insert("tests".into(), serde_json::json!(["assert add(1, 2) == 3"]));
+    for _ in 0..2 {
+        for (reply, want) in [("def add(a, b): return a + b", 1.0), ("def add(a, b):\n    while True: pass", 0.0)] {
+            let outcome = rewards.score_with("code_tests", &[(&asked, &Completion::whole(reply))]).unwrap().remove(0);
+            assert_eq!(outcome, Outcome::Scored(want), "{reply}");
+        }
+    }
+    let log = statistics(&store).unwrap();
+    assert_eq!((log[0].calls, log[0].cached), (4, 1));
+}

@@ -173,3 +173,70 @@ fn groups_that_teach_nothing_are_explained_by_tool() {
     let record = &metrics(&folder.path().join("run"))[0];
     assert_eq!(record["flat"]["tools"]["own"]["high"], 16);
 }
+
+#[test]
+fn only_the_part_of_a_reply_that_the_config_names_is_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    library(folder.path(), "own", "return 1.0 if reply == '' else 0.0");
+    let job = |scored: &str| {
+        let rewards = format!("rewards:\n  library: tools\n  unadmitted: allow\n  scored: {scored}\nsampling:");
+        smoke(
+            folder.path(),
+            &[
+                ("warmup:\n  steps: 120", "warmup:\n  steps: 20"),
+                ("sampling:", rewards.as_str()),
+                ("train:\n  steps: 300", "train:\n  steps: 1"),
+            ],
+        )
+    };
+    // No reply has the marker.
+    for (scored, name, mean) in [("{ after: \"@@\" }", "none", 1.0), ("{}", "all", 0.0)] {
+        let config = job(scored);
+        let out = run(folder.path(), &["train", "--config", &config, "--run", name]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        let scored = &metrics(&folder.path().join(name))[0]["reward"]["mean"];
+        assert!((scored.as_f64().unwrap() - mean).abs() < 0.2, "{name}: {scored}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_cannot_be_written_costs_the_cache_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    library(folder.path(), "own", RIGHT);
+    fs::create_dir(folder.path().join("disk")).unwrap();
+    let row = "{\"prompt\": \"1 + 1 =\", \"response\": \"2\", \"reference\": \"2\"}\n";
+    fs::write(folder.path().join("rows.jsonl"), row).unwrap();
+    let score = format!(
+        "{} score --tool own --library disk/tools --cache disk/tools/scores.sqlite --data rows.jsonl",
+        env!("CARGO_BIN_EXE_rlar")
+    );
+    // With a cache from better days, and without one.
+    let script = format!(
+        "mount -t tmpfs tmpfs disk || exit 77
+         cp -r tools disk/tools
+         {score} > before || exit 1
+         mount -o remount,ro disk || exit 77
+         {score} > after 2> told || exit 2
+         mount -o remount,rw disk && rm disk/tools/scores.sqlite* && mount -o remount,ro disk || exit 77
+         {score} > without 2>> told || exit 3"
+    );
+    let out = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .current_dir(folder.path())
+        .output();
+    match out {
+        Ok(out) if out.status.code() == Some(0) => {}
+        Ok(out) if matches!(out.status.code(), Some(1..=3)) && folder.path().join("before").exists() => {
+            panic!("{:?}: {}", out.status, fs::read_to_string(folder.path().join("told")).unwrap_or_default())
+        }
+        other => {
+            println!("skipped: no mount namespace for a disk of its own: {other:?}");
+            return;
+        }
+    }
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert_eq!(read("before"), "{\"id\":1,\"score\":1.0}\n");
+    assert_eq!((read("after"), read("without")), (read("before"), read("before")));
+    assert!(read("told").contains("scores.sqlite") && read("told").contains("not kept"), "{}", read("told"));
+}
