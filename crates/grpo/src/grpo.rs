@@ -143,20 +143,20 @@ fn obtain(
         source.suspend(tool);
     }
     let config = source.config;
-    if let Some(batch) = journal.recall(step + 1, "batch")? {
-        source.health.observe(&batch, config);
+    if let Some(batch) = journal.recall::<Batch>(step + 1, "batch")? {
+        source.health.observe(batch.drawn(), config);
         return Ok(batch);
     }
     let mut batch = source.collect(policy, policy_steps, step, cursor)?;
     let mut suspended = Vec::new();
-    while let Some(failing) = source.health.failing(&batch, config) {
+    while let Some(failing) = source.health.failing(batch.drawn(), config) {
         suspended.push(failing.tool.clone());
         replace(source, &mut batch, step + 1, failing)?;
     }
     if !suspended.is_empty() {
         journal.record(step + 1, SUSPENDED, &suspended)?;
     }
-    source.health.observe(&batch, config);
+    source.health.observe(batch.drawn(), config);
     journal.record(step + 1, "batch", &batch)?;
     Ok(batch)
 }

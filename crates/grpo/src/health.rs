@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::batch::Batch;
 use crate::config::Config;
-use crate::rollout::tool_statistics;
+use crate::rollout::{Group, tool_statistics};
 
 /// What tools did in the last steps, and which of them are suspended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -31,10 +30,10 @@ pub struct Failing {
 }
 
 impl Health {
-    /// The tool that fails too often with this batch as the window's last step, if there is one.
-    pub fn failing(&self, batch: &Batch, config: &Config) -> Option<Failing> {
+    /// The tool that fails too often with these groups as the window's last step, if there is one.
+    pub fn failing<'g>(&self, groups: impl Iterator<Item = &'g Group>, config: &Config) -> Option<Failing> {
         let earlier = self.window.len().saturating_sub(config.rewards.failure_window - 1);
-        let mut now = tool_statistics(batch.drawn()).into_iter();
+        let mut now = tool_statistics(groups).into_iter();
         now.find_map(|(tool, s)| {
             let before = self.window.iter().skip(earlier).filter_map(|step| step.get(&tool));
             let [failed, asked] = before.fold([s.failed, s.asked], |[f, a], [g, b]| [f + g, a + b]);
@@ -44,11 +43,10 @@ impl Health {
         })
     }
 
-    /// Takes a step's batch into the window.
-    pub fn observe(&mut self, batch: &Batch, config: &Config) {
-        self.window.push_back(
-            tool_statistics(batch.drawn()).into_iter().map(|(tool, s)| (tool, [s.failed, s.asked])).collect(),
-        );
+    /// Takes a step's groups into the window.
+    pub fn observe<'g>(&mut self, groups: impl Iterator<Item = &'g Group>, config: &Config) {
+        self.window
+            .push_back(tool_statistics(groups).into_iter().map(|(tool, s)| (tool, [s.failed, s.asked])).collect());
         while self.window.len() >= config.rewards.failure_window.max(2) {
             self.window.pop_front();
         }
