@@ -39,10 +39,10 @@ impl Group {
     /// The group as advantages see it. All replies were asked of the same tools.
     pub fn scored(&self) -> advantage::Group {
         let tools = self.replies.first().map_or(&[][..], |r| &r.scores.0);
-        let scores =
-            |t: usize| self.replies.iter().map(|r| r.scores.0.get(t).and_then(|(_, _, o)| o.score())).collect();
+        let score = |r: &Rollout, tool: &str| r.scores.0.iter().find(|(name, _, _)| **name == *tool)?.2.score();
+        let scores = |tool: &str| self.replies.iter().map(|r| score(r, tool)).collect();
         advantage::Group {
-            tools: tools.iter().enumerate().map(|(t, (_, weight, _))| (*weight, scores(t))).collect(),
+            tools: tools.iter().map(|(name, weight, _)| (*weight, scores(name))).collect(),
             lengths: self.replies.iter().map(|r| r.tokens.len()).collect(),
         }
     }

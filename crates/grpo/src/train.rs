@@ -41,11 +41,11 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
 /// Writes beside the cards of the run's tools how their scores were spread.
 fn calibrate(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
     let (library, store) = (job.rewards.library(), job.rewards.store());
-    for card in library.cards().filter(|c| run.has(&format!("library/{}", c.name))) {
-        let identity = library.identity(&card.name).unwrap_or_default();
-        let calibration = store.map(|s| s.calibration(&identity)).unwrap_or_default();
-        if !calibration.is_empty() {
-            run.write(&format!("library/{}/{CALIBRATION}", card.name), &serde_json::to_vec_pretty(&calibration)?)?;
+    let calibrations = store.map(Store::calibrations).unwrap_or_default();
+    for card in library.cards() {
+        let calibration = library.identity(&card.name).and_then(|identity| calibrations.get(&identity));
+        if let Some(calibration) = calibration {
+            run.write(&format!("library/{}/{CALIBRATION}", card.name), &serde_json::to_vec_pretty(calibration)?)?;
         }
     }
     Ok(())

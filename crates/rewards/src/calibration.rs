@@ -80,9 +80,9 @@ pub fn statistics(path: &Path) -> Result<Vec<ToolStatistics>, RewardError> {
 }
 
 impl Store {
-    /// The spread of a tool's scores so far, by task.
-    pub fn calibration(&self, identity: &str) -> Calibration {
-        self.read(|connection| calibration(connection, identity)).unwrap_or_default()
+    /// The spread of every tool's scores so far, by task: content hash of the tool, and its calibration.
+    pub fn calibrations(&self) -> BTreeMap<String, Calibration> {
+        self.read(|connection| calibrations(connection)).unwrap_or_default()
     }
 }
 
@@ -108,23 +108,24 @@ fn read(connection: &mut Connection) -> rusqlite::Result<Vec<ToolStatistics>> {
         })
     })?;
     let mut statistics = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut calibrations = calibrations(connection)?;
     for s in &mut statistics {
         let last = "SELECT why FROM calls WHERE tool = ?1 AND identity = ?2 AND outcome = 'failed' ORDER BY rowid DESC LIMIT 1";
         s.last_failure =
             connection.prepare_cached(last)?.query_map([&s.tool, &s.identity], |r| r.get(0))?.next().transpose()?;
-        s.calibration = calibration(connection, &s.identity)?;
+        s.calibration = calibrations.remove(&s.identity).unwrap_or_default();
     }
     Ok(statistics)
 }
 
-fn calibration(connection: &Connection, identity: &str) -> rusqlite::Result<Calibration> {
-    let mut query =
-        connection.prepare_cached("SELECT task, score FROM calls WHERE identity = ?1 AND outcome = 'scored'")?;
-    let mut tasks: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    let rows = query.query_map([identity], |row| Ok((row.get::<_, String>(0)?, row.get::<_, f64>(1)?)))?;
-    for row in rows {
-        let (task, score) = row?;
-        tasks.entry(task).or_default().push(score);
+fn calibrations(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Calibration>> {
+    let mut query = connection.prepare("SELECT identity, task, score FROM calls WHERE outcome = 'scored'")?;
+    let mut tools: BTreeMap<String, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let (identity, task): (String, String) = (row.get(0)?, row.get(1)?);
+        tools.entry(identity).or_default().entry(task).or_default().push(row.get(2)?);
     }
-    Ok(tasks.into_iter().map(|(task, scores)| (task, Spread::of(scores))).collect())
+    let spread = |(task, scores)| (task, Spread::of(scores));
+    Ok(tools.into_iter().map(|(tool, tasks)| (tool, tasks.into_iter().map(spread).collect())).collect())
 }

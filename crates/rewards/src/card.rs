@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::RewardError;
 use crate::builtin::builtin;
 use crate::composite::{Member, Part};
-use crate::judge::Rubric;
+use crate::judge::{Mode, Rubric};
 use crate::reward_model::ModelPointer;
 
 /// How a tool is made.
@@ -147,6 +147,9 @@ impl ToolCard {
             }
             Kind::Model => self.model.is_none().then(|| "a model needs `model` with its `path`".into()),
             Kind::Judge => match &self.judge {
+                Some(rubric) if rubric.mode == Mode::Pairwise && !self.needs_reference => {
+                    Some("a pairwise judge compares with the reference: it needs `needs_reference: true`".into())
+                }
                 Some(rubric) => rubric.problem(),
                 None => Some("a judge needs `judge` with its `rubric`".into()),
             },

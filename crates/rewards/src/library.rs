@@ -33,6 +33,8 @@ struct Entry {
     text: String,
     /// A verifier's code; of a model what tells its files from others.
     source: String,
+    /// Hash of both.
+    digest: String,
     admission: Option<Admission>,
     calibration: Option<String>,
 }
@@ -108,7 +110,8 @@ impl Library {
         });
         let name = card.name.clone();
         let home = path.parent().unwrap_or(Path::new("")).to_owned();
-        let entry = Entry { card, home, text, source, admission, calibration: None };
+        let digest = sha256(format!("{text}\0{source}").as_bytes());
+        let entry = Entry { card, home, text, source, digest, admission, calibration: None };
         if self.entries.insert(name.clone(), entry).is_some() {
             return Err(RewardError::tool(&name, "the library holds two tools of this name"));
         }
@@ -156,9 +159,11 @@ impl Library {
     /// Content hash of a tool: its identity.
     pub fn identity(&self, name: &str) -> Option<String> {
         let entry = self.entries.get(name)?;
-        let parts = entry.card.parts.iter().filter_map(|m| self.identity(&m.tool));
-        let parts: String = parts.flat_map(|p| ["\0".to_owned(), p]).collect();
-        let mut digest = sha256(format!("{}\0{}{parts}", entry.text, entry.source).as_bytes());
+        let mut digest = entry.digest.clone();
+        if !entry.card.parts.is_empty() {
+            let parts = entry.card.parts.iter().filter_map(|m| self.identity(&m.tool));
+            digest = sha256(parts.fold(digest, |all, part| all + "\0" + &part).as_bytes());
+        }
         digest.truncate(16);
         Some(digest)
     }

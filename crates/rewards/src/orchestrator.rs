@@ -234,7 +234,9 @@ impl Orchestrator {
             }
         }
         for ((example, _), scores) in items.iter().zip(&mut scores) {
-            self.rule(&plans[&std::ptr::from_ref::<Example>(example)], scores);
+            let plan = &plans[&std::ptr::from_ref::<Example>(example)];
+            self.rule(plan, scores);
+            leave_out_silent(plan, scores);
         }
         Ok(scores)
     }
@@ -292,6 +294,16 @@ impl Orchestrator {
             }
         }
     }
+}
+
+/// Leaves out tools that do not judge an example, where others do. They abstain for the example's sake, so that they are
+/// left out of all of its replies alike.
+fn leave_out_silent(choices: &[Choice], scores: &mut Scores) {
+    let silent = |outcome: &Outcome| matches!(outcome, Outcome::Abstained(_));
+    let judged = choices.iter().zip(&scores.0).any(|(c, (_, _, outcome))| c.part.is_term() && !silent(outcome));
+    let kept = choices.iter().zip(std::mem::take(&mut scores.0));
+    let kept = kept.filter(|(c, (_, _, outcome))| !silent(outcome) || (c.part.is_term() && !judged));
+    scores.0 = kept.map(|(_, score)| score).collect();
 }
 
 /// What assignments are remembered by: ids are unique within a file only.

@@ -147,6 +147,21 @@ fn two_libraries_are_compared_by_tool_and_line() {
     assert_eq!(one.differences(&one), "");
 }
 
+#[test]
+fn a_tool_that_does_not_judge_an_example_is_left_out_of_it() {
+    let members = vec![always("numeric_match", Part::Term, None), always("multiple_choice", Part::Gate, None)];
+    let mut rewards = orchestrator(Library::curated().unwrap()).always(members);
+    let mut scored = |reference: &str, reply: &str| -> Vec<String> {
+        let asked = example("What is it?", Some(reference));
+        let scores = rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0);
+        scores.0.iter().map(|(name, _, _)| name.to_string()).collect()
+    };
+    assert_eq!(scored("Paris", "Paris"), ["exact_match"]);
+    assert_eq!(scored("Paris", "B"), ["exact_match"]);
+    assert_eq!(scored("B", "B"), ["exact_match", "multiple_choice"]);
+    assert_eq!(scored("5 francs", "5"), ["exact_match", "numeric_match"]);
+}
+
 fn always(tool: &str, part: Part, least: Option<f64>) -> Member {
     Member { tool: tool.into(), weight: 2.0, part, least }
 }
