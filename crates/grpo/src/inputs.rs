@@ -55,9 +55,19 @@ pub fn same_inputs(run: &RunFolder, job: &Job, resumed: bool) -> Result<(), Trai
 
 /// The first thing that differs, and how. Where a run writes and how long it may take are not its inputs.
 fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
-    if ["run", "train.max_minutes", "train.max_tokens", "train.flat_steps", "rewards.failure_limit"].contains(&path)
-        || old == new
-    {
+    const FREE: [&str; 10] = [
+        "run",
+        "train.max_minutes",
+        "train.max_tokens",
+        "train.flat_steps",
+        "rewards.failure_limit",
+        "rewards.store",
+        "rewards.llm.max_tokens",
+        "rewards.llm.max_cost",
+        "rewards.llm.deadline",
+        "rewards.llm.concurrency",
+    ];
+    if FREE.contains(&path) || old == new {
         return None;
     }
     if let (Some(was), Some(is)) = (old.as_object(), new.as_object()) {

@@ -116,7 +116,7 @@ pub enum RewardsCommand {
         after_help = "Examples:\n  rlar rewards admit --library library\n  rlar rewards admit my_tool --library library --data examples.jsonl"
     )]
     Admit {
-        /// The tools; all of the library when absent.
+        /// The tools; all of the library but the retired when absent.
         tools: Vec<String>,
         /// Examples with references (or demonstrations) to examine on, as JSONL; rlar's own when absent.
         #[arg(long, value_name = "FILE")]
@@ -125,7 +125,7 @@ pub enum RewardsCommand {
         #[arg(long, value_name = "FILE")]
         preferences: Option<PathBuf>,
     },
-    /// Take a tool out of use: nothing chooses it any more. Admitting it again brings it back.
+    /// Take a tool out of use: nothing chooses it any more. Admitting it by name brings it back.
     #[command(after_help = "Example:\n  rlar rewards retire old_tool --library library --why 'pays for length'")]
     Retire {
         /// The tool.

@@ -38,7 +38,9 @@ pub fn run(folder: Option<&Path>, asked: &Asked, command: RewardsCommand) -> Res
             ask(&mut rewards, &tool, &row.to_string(), response).map_err(Failure::Job)
         }
         RewardsCommand::Admit { tools, data, preferences } => {
-            let names = if tools.is_empty() { library.cards().map(|c| c.name.clone()).collect() } else { tools };
+            let retired = |name: &str| library.admission(name).is_some_and(|a| a.status == Status::Retired);
+            let all = || library.cards().map(|c| c.name.clone()).filter(|name| !retired(name)).collect();
+            let names: Vec<String> = if tools.is_empty() { all() } else { tools };
             names.iter().try_for_each(|name| known(&library, name))?;
             let rewards = orchestrator(library, asked, "cpu")?;
             admit(rewards, kept("admit")?, &names, data.as_deref(), preferences.as_deref())

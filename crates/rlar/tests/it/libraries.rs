@@ -66,6 +66,8 @@ fn a_library_is_admitted_retired_and_compared() {
     assert!(with(&["retire", "own", "--why", "pays for length"]).status.success());
     assert_eq!(status(), "retired");
     assert!(text(&with(&["show", "own"]).stdout).contains("pays for length"));
+    assert!(with(&["admit"]).status.success());
+    assert_eq!(status(), "retired");
     fs::create_dir(folder.path().join("other")).unwrap();
     fs::rename(folder.path().join("tools/own"), folder.path().join("other/own")).unwrap();
     library(folder.path(), "own", "return 0.0");
