@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example, ScoredPart};
 use rlar_policy::{Policy, Request, Sampling, generate};
-use rlar_rewards::{Orchestrator, Outcome};
+use rlar_rewards::{Member, Orchestrator};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
@@ -25,6 +25,8 @@ pub struct Protocol {
     pub batch: usize,
     /// What part of an answer is judged.
     pub scored: ScoredPart,
+    /// Tools that say nothing about whether an answer is right.
+    pub always: Vec<Member>,
 }
 
 /// Right answers among those asked for.
@@ -81,8 +83,7 @@ pub fn accuracy<'e>(
     let mut kinds: BTreeMap<String, Accuracy> = BTreeMap::new();
     let mut judged = Vec::with_capacity(answers.len());
     for ((example, completion), scores) in answers.into_iter().zip(scores) {
-        let score = scores.total();
-        debug_assert!(score.is_some() || scores.0.iter().any(|(_, _, o)| !matches!(o, Outcome::Scored(_))));
+        let score = scores.total_beside(&protocol.always);
         for kind in ["all", example.kind()] {
             let a = kinds.entry(kind.to_owned()).or_default();
             a.answers += 1;

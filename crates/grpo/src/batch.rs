@@ -27,6 +27,9 @@ pub struct Batch {
     pub cursor: u64,
     /// Groups without spread that were replaced: drawn and scored, not learned from.
     pub replaced: Vec<Group>,
+    /// Tools that failed too often on it and were suspended.
+    #[serde(default)]
+    pub suspended: Vec<String>,
     /// Seconds of sampling, scoring beside it included.
     pub sampling: f64,
     /// Seconds of scoring after the last reply was drawn.
@@ -55,6 +58,8 @@ pub struct Source<'a> {
     pub config: &'a Config,
     /// Prompts to train on.
     pub examples: &'a [Example],
+    /// Prompts to measure on.
+    pub heldout: &'a [Example],
     /// Their tokens.
     pub prompts: &'a [Vec<u32>],
     /// Reward tools.
@@ -75,6 +80,7 @@ impl Source<'_> {
             policy: policy_steps,
             cursor,
             replaced: Vec::new(),
+            suspended: Vec::new(),
             sampling: 0.0,
             scoring: 0.0,
         };

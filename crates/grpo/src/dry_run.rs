@@ -101,6 +101,7 @@ fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainEr
     let mut source = Source {
         config,
         examples: &job.train,
+        heldout: &job.heldout,
         prompts: &prompts,
         rewards: &mut job.rewards,
         health: Health::default(),

@@ -139,35 +139,35 @@ fn obtain(
     policy: &Policy,
     [policy_steps, step, cursor]: [u64; 3],
 ) -> Result<Batch, TrainError> {
-    for tool in journal.recall::<Vec<String>>(step + 1, SUSPENDED)?.unwrap_or_default() {
-        source.suspend(tool);
-    }
     let config = source.config;
     if let Some(batch) = journal.recall::<Batch>(step + 1, "batch")? {
+        batch.suspended.iter().for_each(|tool| source.suspend(tool.clone()));
         source.health.observe(batch.drawn(), config);
         return Ok(batch);
     }
     let mut batch = source.collect(policy, policy_steps, step, cursor)?;
-    let mut suspended = Vec::new();
     while let Some(failing) = source.health.failing(batch.drawn(), config) {
-        suspended.push(failing.tool.clone());
+        batch.suspended.push(failing.tool.clone());
         replace(source, &mut batch, step + 1, failing)?;
-    }
-    if !suspended.is_empty() {
-        journal.record(step + 1, SUSPENDED, &suspended)?;
     }
     source.health.observe(batch.drawn(), config);
     journal.record(step + 1, "batch", &batch)?;
     Ok(batch)
 }
 
-/// The kind of the journal's entries for tools that were suspended.
-const SUSPENDED: &str = "suspended";
-
 /// Suspends a tool and lets others score what it scored in a batch.
 fn replace(source: &mut Source, batch: &mut Batch, step: u64, failing: Failing) -> Result<(), TrainError> {
     let Failing { tool, failed, asked, last } = failing;
     source.suspend(tool.clone());
+    // A gate that everything passes is no gate: what every prompt must have cannot be done without.
+    if source.config.rewards.always.iter().any(|m| m.tool == tool) {
+        let left = "`rewards.always` gives it to every prompt".to_owned();
+        return Err(TrainError::ToolFails { step, tool, failed, asked, last, left });
+    }
+    let mut prompts = source.examples.iter().chain(source.heldout);
+    if let Err(e) = prompts.try_for_each(|e| source.rewards.choose(e).map(drop)) {
+        return Err(TrainError::ToolFails { step, tool, failed, asked, last, left: e.to_string() });
+    }
     let scored = |g: &Group| g.replies.iter().any(|r| r.scores.0.iter().any(|(name, _, _)| **name == *tool));
     match source.score_again(batch, scored) {
         Ok(()) => {

@@ -35,6 +35,8 @@ pub fn record(
 ) -> Value {
     let replies: Vec<_> = batch.drawn().flat_map(|g| &g.replies).collect();
     let totals: Vec<f64> = replies.iter().filter_map(|r| r.scores.total()).collect();
+    let judged = replies.iter().filter_map(|r| r.scores.total_beside(&config.rewards.always));
+    let judged: Vec<f64> = judged.collect();
     let lengths: Vec<f64> = replies.iter().map(|r| r.tokens.len() as f64).collect();
     let tokens = batch.tokens();
     let tools = tool_statistics(batch.drawn()).into_iter().map(|(name, t)| {
@@ -58,7 +60,7 @@ pub fn record(
     json!({
         "step": ledger.step + 1,
         "reward": distribution(&totals),
-        "accuracy": share(totals.iter().filter(|s| **s >= 0.5).count(), totals.len()),
+        "accuracy": share(judged.iter().filter(|s| **s >= 0.5).count(), judged.len()),
         "unscored": replies.len() - totals.len(),
         "tools": tools,
         "zero_spread_groups": share(flat.groups, groups),

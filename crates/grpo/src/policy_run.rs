@@ -41,7 +41,7 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     let heldout = &job.heldout;
     let health = health(checkpoint.as_ref())?;
     health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
-    let source = Source { config, examples: &job.train, prompts: &prompts, rewards: &mut job.rewards, health };
+    let source = Source { config, examples: &job.train, prompts: &prompts, heldout, rewards: &mut job.rewards, health };
     let ended = if config.train.method == Method::Grpo {
         let reference = Reference::open(run, &state, checkpoint.as_ref(), config)?;
         let rollouts = Rollouts::open(run, disk(config), done)?;

@@ -92,7 +92,11 @@ fn table(before: &Measured, after: &Measured) -> String {
             format!("{:+.1}", is.percent() - was.percent()),
             percent(of(&before.greedy)),
             percent(of(&after.greedy)),
-            is.unscored.to_string(),
+            if was.unscored == is.unscored {
+                is.unscored.to_string()
+            } else {
+                format!("{}, {}", was.unscored, is.unscored)
+            },
         ]);
     }
     render(&rows)

@@ -9,6 +9,9 @@ pub struct Admission {
     pub identity: String,
     /// The version of rlar that examined it.
     pub version: String,
+    /// Judges: the language model that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
     /// What came of it.
     pub status: Status,
     /// Examples that were used.

@@ -36,7 +36,7 @@ pub fn cases(card: &ToolCard) -> Vec<Example> {
 /// The examples of pairs of replies, with their pairs.
 pub fn paired(pairs: &[Preference]) -> Vec<(Example, &Preference)> {
     let example = |i: usize, pair: &Preference| Example {
-        id: format!("pair-{i}"),
+        id: format!("\0pair-{i}"),
         messages: pair.messages.clone(),
         reference: None,
         domain: None,
@@ -47,7 +47,7 @@ pub fn paired(pairs: &[Preference]) -> Vec<(Example, &Preference)> {
 }
 
 /// How the id of a made case's example begins.
-pub const CASE: &str = "case-";
+pub const CASE: &str = "\0case-";
 
 /// Replies of known worth, and hacks, for every example.
 pub fn asks<'e>(

@@ -37,8 +37,7 @@ impl CodeTests {
                     return (Outcome::Abstained("the example has no tests that this tool knows".into()), true);
                 };
                 match judged {
-                    // Tests are the example's own: one whose tests do not load has nothing to be judged by.
-                    Err(e) => (Outcome::Abstained(e.to_string()), true),
+                    Err(e) => (Outcome::Failed(Failure::Exception(e.to_string())), true),
                     Ok(judged) => {
                         let passed = f64::from(u8::from(judged.passed()));
                         let score = if self.partial { judged.fraction().unwrap_or(0.0) } else { passed };
@@ -65,8 +64,7 @@ fn text<'e>(example: &'e Example, key: &str) -> Option<&'e str> {
 fn tests(example: &Example) -> Option<Tests> {
     if let (Some(test), Some(function)) = (text(example, "test"), text(example, "entry_point")) {
         // The tests may use what the prompt imports and defines.
-        let shown = example.prompt();
-        let stub = if defines(shown, function) { format!("{shown}    pass\n") } else { String::new() };
+        let stub = begun(example, function).map_or(String::new(), |code| format!("{code}    pass\n"));
         return Some(Tests::Functions {
             setup: stub + test,
             functions: vec![function.to_owned()],
@@ -91,33 +89,47 @@ fn tests(example: &Example) -> Option<Tests> {
     list.iter().map(stream).collect::<Option<Vec<Stream>>>().map(Tests::Streams)
 }
 
+/// The prompt, where it is itself code that stops where the function's body is to begin.
+fn begun<'e>(example: &'e Example, function: &str) -> Option<&'e str> {
+    let prompt = example.prompt();
+    let first = prompt.lines().find(|l| !l.trim().is_empty())?;
+    let is_code =
+        ["def ", "class ", "import ", "from ", "@", "#", "\"\"\""].iter().any(|start| first.starts_with(start));
+    (is_code && defines(prompt, function) && !prompt.contains("```")).then_some(prompt)
+}
+
 fn defines(code: &str, function: &str) -> bool {
     code.contains(&format!("def {function}("))
 }
 
-/// The program that a reply is: its last fenced block, else all of it. A reply that goes on where the prompt's code stopped
-/// is read behind it.
+/// The program that a reply is: its last fenced block that defines something, else its last one, else all of it. A reply that
+/// goes on where the prompt's code stopped is read behind it.
 fn program(example: &Example, reply: &str) -> Option<Program> {
     let tests = tests(example)?;
-    let code = last_fence(reply).unwrap_or(reply);
-    let source = match text(example, "entry_point") {
-        Some(function) if defines(example.prompt(), function) => {
+    let blocks = fences(reply);
+    let defining = blocks.iter().rev().find(|b| b.contains("def ") || b.contains("class "));
+    let wanted = if matches!(tests, Tests::Functions { .. }) { defining } else { None };
+    let code = wanted.or(blocks.last()).copied().unwrap_or(reply);
+    let source = match text(example, "entry_point").and_then(|f| Some((f, begun(example, f)?))) {
+        Some((function, begun)) => {
             let between = if defines(code, function) { "    pass\n\n" } else { "" };
-            format!("{}{between}{code}", example.prompt())
+            format!("{begun}{between}{code}")
         }
-        _ => code.to_owned(),
+        None => code.to_owned(),
     };
     Some(Program { source: source.replace("\r\n", "\n"), tests })
 }
 
-/// What stands in the last fenced block of a text; one that nobody closed ends with the text.
-fn last_fence(reply: &str) -> Option<&str> {
-    let mut fences = reply.match_indices("```").map(|(at, _)| at);
-    let mut last = None;
-    while let Some(open) = fences.next() {
-        let body = open + reply[open..].find('\n')? + 1;
-        let close = fences.find(|at| *at >= body).unwrap_or(reply.len());
-        last = Some(&reply[body..close]);
+/// What stands in the fenced blocks of a text; one that nobody closed ends with the text.
+fn fences(reply: &str) -> Vec<&str> {
+    let mut blocks = Vec::new();
+    let mut rest = reply;
+    while let Some(open) = rest.find("```") {
+        let Some(line) = rest[open..].find('\n') else { break };
+        let body = &rest[open + line + 1..];
+        let end = body.find("```").unwrap_or(body.len());
+        blocks.push(&body[..end]);
+        rest = body.get(end + 3..).unwrap_or("");
     }
-    last
+    blocks
 }

@@ -12,9 +12,9 @@ pub enum Part {
     /// Its score is added, with its weight.
     #[default]
     Term,
-    /// A reply that it scores too low gets nothing: 0 (or the lowest score, where 0 is below that).
+    /// A reply that it scores too low gets nothing: 0, the score of the range that is nearest to it, or less.
     Gate,
-    /// A reply that it scores too low gets the lowest score.
+    /// A reply that it scores too low gets the worst score.
     Veto,
 }
 
@@ -48,6 +48,14 @@ fn one() -> f64 {
 }
 
 impl Member {
+    /// Why it cannot rule beside others, of a tool with this range, if so.
+    pub(crate) fn problem(&self, [low, high]: [f64; 2]) -> Option<String> {
+        let least = self.least.filter(|_| !self.part.is_term())?;
+        (!(least > low && least <= high)).then(|| {
+            format!("`least` is {least}; of a tool whose scores are from {low} to {high} it lies above the one and not above the other")
+        })
+    }
+
     /// The least score that lets a reply pass, of a tool with this range.
     pub fn least(&self, [low, high]: [f64; 2]) -> f64 {
         self.least.unwrap_or_else(|| f64::midpoint(low, high))
@@ -80,11 +88,14 @@ impl Ruling {
         ruling
     }
 
-    /// What becomes of a score in a range.
-    pub fn apply(self, score: f64, [low, high]: [f64; 2]) -> f64 {
+    /// What becomes of a score in a range that counts with a weight: never anything better than it was.
+    pub fn apply(self, score: f64, [low, high]: [f64; 2], weight: f64) -> f64 {
+        let nothing = 0.0_f64.clamp(low, high);
         match self {
             Self::Pass => score,
-            Self::Closed => 0.0_f64.clamp(low, high),
+            Self::Closed if weight < 0.0 => score.max(nothing),
+            Self::Closed => score.min(nothing),
+            Self::Vetoed if weight < 0.0 => high,
             Self::Vetoed => low,
         }
     }

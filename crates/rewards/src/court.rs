@@ -27,17 +27,17 @@ struct Effort {
 }
 
 impl Effort {
-    fn of(kind: ToolKind) -> Self {
+    fn of(tool: &Tool) -> Self {
         let exact =
             Self { examples: 12, patience: Duration::from_millis(100), again: usize::MAX, apart: 0.0, forgiven: 0.0 };
-        match kind {
-            ToolKind::Builtin | ToolKind::Verifier | ToolKind::Composite => exact,
+        if tool.has(ToolKind::Judge) {
+            // It costs money, and no server is the same for ever.
+            Self { examples: 3, patience: Duration::from_mins(1), again: 24, apart: 0.1, forgiven: 0.05 }
+        } else if tool.has(ToolKind::Model) {
             // Which replies share a batch may change the last digits.
-            ToolKind::Model => Self { patience: Duration::from_secs(20), apart: 1e-4, ..exact },
-            // A judge costs money, and no server is the same for ever.
-            ToolKind::Judge => {
-                Self { examples: 3, patience: Duration::from_mins(1), again: 24, apart: 0.1, forgiven: 0.05 }
-            }
+            Self { patience: Duration::from_secs(20), apart: 1e-4, ..exact }
+        } else {
+            exact
         }
     }
 }
@@ -61,7 +61,7 @@ pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
 /// provisional, then.
 pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Result<Admission, RewardError> {
     let card = tool.card();
-    let effort = Effort::of(card.kind);
+    let effort = Effort::of(tool);
     let cases = cases(card);
     let pairs = paired(&pairs[..pairs.len().min(effort.examples)]);
     let mut probes = Vec::new();
@@ -90,6 +90,7 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     let report = |status: Status, probes: Vec<Probe>| Admission {
         identity: tool.identity().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        asked: tool.asked(),
         status,
         examples: used.len() + pairs.len() + cases.len(),
         probes,
@@ -97,8 +98,12 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
 
     // A tool that takes its time is not asked everything.
     let clock = Instant::now();
-    score(tool, &asks[..asks.len().min(TRIAL)])?;
+    let first = score(tool, &asks[..asks.len().min(TRIAL)])?;
     let each = clock.elapsed() / TRIAL as u32;
+    let unanswered = |o: &Outcome| matches!(o, Outcome::Failed(Failure::Unanswered(_)));
+    if let Some(Outcome::Failed(failure)) = first.first().filter(|_| first.iter().all(unanswered)) {
+        return Err(RewardError::tool(&card.name, format!("cannot be examined: it {failure}")));
+    }
     if each >= effort.patience {
         say(FAST, false, format!("{each:?} per reply, more than {:?}", effort.patience));
         return Ok(report(Status::Refused, probes));

@@ -43,6 +43,7 @@ pub fn fetch_rewards(
     for source in sources {
         fetch_card(&mut library, source)?;
     }
+    library.check_parts()?;
     let mut chosen: BTreeMap<String, (Vec<Example>, String)> = BTreeMap::new();
     for example in examples {
         let assignment = BuiltinAgent.assign(example, library.cards())?;
@@ -55,9 +56,10 @@ pub fn fetch_rewards(
     let mut orchestrator = Orchestrator::new(library, means);
     for name in wanted {
         let known = orchestrator.library().admission(name).is_some();
-        let tool = orchestrator.open(name)?;
+        orchestrator.open(name)?;
         if !known {
-            let admission = examine(tool, chosen.get(name).map_or(examples, |of| &of.0), &[])?;
+            let tool = orchestrator.on_trial(name)?;
+            let admission = examine(&tool, chosen.get(name).map_or(examples, |of| &of.0), &[])?;
             if admission.status == Status::Refused {
                 let why: Vec<String> =
                     admission.failed().take(3).map(|p| format!("{}: {}", p.name, p.evidence)).collect();

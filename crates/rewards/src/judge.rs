@@ -109,6 +109,11 @@ impl Judge {
         self.llm.name()
     }
 
+    /// Who answers, and what is asked: what its scores are remembered by.
+    pub fn asks(&self) -> String {
+        format!("{} {TEMPLATE}", self.llm.name())
+    }
+
     /// Outcomes in the order of the items, each with the tokens that it took.
     pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Vec<(Outcome, u64)> {
         let orders: &[bool] = if self.rubric.mode == Mode::Pairwise { &[false, true] } else { &[false] };
@@ -120,7 +125,7 @@ impl Judge {
             let shares = replies.iter().zip(orders).map(|(reply, turned)| match reply {
                 Ok(reply) => self.share(&reply.text, *turned).map_err(Failure::Reply),
                 Err(LlmError::NotAsked) => Err(Failure::Late),
-                Err(e) => Err(Failure::Limit(e.to_string())),
+                Err(e) => Err(Failure::Unanswered(e.to_string())),
             });
             let outcome = match shares.sum::<Result<f64, Failure>>() {
                 Ok(sum) => {

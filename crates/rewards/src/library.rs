@@ -131,8 +131,11 @@ impl Library {
                 let circle = format!("{} → {part}", above.join(" → "));
                 return Err(RewardError::tool(name, format!("is composed of itself: {circle}")));
             }
-            if !self.entries.contains_key(part) {
+            let Some(entry) = self.entries.get(part) else {
                 return Err(RewardError::tool(name, format!("its part `{part}` is not in the library")));
+            };
+            if let Some(why) = member.problem(entry.card.range) {
+                return Err(RewardError::tool(name, format!("its part `{part}`: {why}")));
             }
             self.check_below(part, above)?;
         }
@@ -183,7 +186,10 @@ impl Library {
 
     /// Whether a tool may score: what the court says of the tool as it is now.
     pub fn is_admitted(&self, name: &str) -> bool {
-        self.admission(name).is_some_and(|a| matches!(a.status, Status::Admitted | Status::Provisional))
+        let out =
+            |part: &str| self.admission(part).is_some_and(|a| matches!(a.status, Status::Refused | Status::Retired));
+        let whole = !self.with_parts(name).iter().any(|part| out(part));
+        whole && self.admission(name).is_some_and(|a| matches!(a.status, Status::Admitted | Status::Provisional))
     }
 
     /// What was seen of a tool's scores in training.

@@ -27,16 +27,19 @@ pub fn tell_remembering(
     };
     let keys = keys(&name, items);
     let known = store.recall(&keys);
-    let missing: Vec<usize> = (0..items.len()).filter(|i| known[*i].is_none()).collect();
+    // Replies that are the same get the same score.
+    let mut firsts: HashMap<Key, usize> = HashMap::new();
+    let missing: Vec<usize> =
+        (0..items.len()).filter(|i| known[*i].is_none() && *firsts.entry(keys[*i]).or_insert(*i) == *i).collect();
     let asked: Vec<(&Example, &Completion)> = missing.iter().map(|i| items[*i]).collect();
-    let mut fresh = if asked.is_empty() { Vec::new() } else { tool.tell(&asked, over)? }.into_iter();
-    let told: Vec<(Told, bool)> = known
-        .into_iter()
-        .map(|known| {
-            known.map_or_else(
-                || (fresh.next().unwrap_or_else(|| Told::at_once(Outcome::Abstained("not asked".into()))), false),
-                |score| (Told::at_once(Outcome::Scored(score)), true),
-            )
+    let fresh = if asked.is_empty() { Vec::new() } else { tool.tell(&asked, over)? };
+    let fresh: HashMap<Key, Told> = missing.iter().map(|i| keys[*i]).zip(fresh).collect();
+    let told: Vec<(Told, bool)> = (0..items.len())
+        .map(|i| match (known[i], fresh.get(&keys[i])) {
+            (Some(score), _) => (Told::at_once(Outcome::Scored(score)), true),
+            (None, Some(told)) if firsts[&keys[i]] == i => (told.clone(), false),
+            (None, Some(told)) => (Told { lasting: told.lasting, ..Told::at_once(told.outcome.clone()) }, true),
+            (None, None) => (Told::at_once(Outcome::Abstained("not asked".into())), false),
         })
         .collect();
     let calls = items.iter().zip(&told).zip(&keys);

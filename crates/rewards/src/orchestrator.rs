@@ -90,7 +90,7 @@ impl Orchestrator {
 
     /// What is chosen for an example; opens nothing.
     pub fn choose(&self, example: &Example) -> Result<Assignment, RewardError> {
-        let usable = |name: &str| self.trusting || self.library.is_admitted(name);
+        let usable = |name: &str| self.trusting || self.is_usable(name);
         let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
         let mut assignment = self.agent.assign(example, cards().filter(|c| usable(&c.name))).map_err(|refusal| {
             // Perhaps a tool would do that nobody examined.
@@ -101,9 +101,15 @@ impl Orchestrator {
         })?;
         for member in &self.always {
             let card = self.library.card(&member.tool).ok_or_else(|| {
-                RewardError::tool(&member.tool, "`rewards.always` names it, and the library does not hold it")
+                let known: Vec<&str> = self.library.cards().map(|c| c.name.as_str()).collect();
+                let message = format!("`rewards.always` names it, and the library holds only: {}", known.join(", "));
+                RewardError::tool(&member.tool, message)
             })?;
-            if !usable(&member.tool) {
+            if let Some(why) = member.problem(card.range) {
+                return Err(RewardError::tool(&member.tool, format!("`rewards.always`: {why}")));
+            }
+            let provisional = self.library.admission(&member.tool).is_some_and(|a| a.status == Status::Provisional);
+            if !usable(&member.tool) || (provisional && member.part != Part::Term && !self.trusting) {
                 return Err(self.not_admitted(&member.tool));
             }
             let chosen = assignment.tools.iter().any(|c| c.tool == member.tool);
@@ -126,8 +132,22 @@ impl Orchestrator {
         Ok(assignment)
     }
 
+    /// Whether the court admitted a tool as it is; a judge is also another one when it asks another model.
+    fn is_usable(&self, name: &str) -> bool {
+        let asked = self.library.admission(name).and_then(|a| a.asked.as_deref());
+        let asks = self.means.llm.as_ref().map(|llm| llm.name());
+        self.library.is_admitted(name) && asked.is_none_or(|asked| Some(asked) == asks.as_deref())
+    }
+
     fn not_admitted(&self, tool: &str) -> RewardError {
         let why = match self.library.admission(tool) {
+            Some(Admission { status: Status::Admitted, asked: Some(asked), .. }) => {
+                format!("was examined with another language model, {asked}")
+            }
+            Some(Admission { status: Status::Admitted, .. }) => "has a part that was refused or retired".into(),
+            Some(Admission { status: Status::Provisional, .. }) => {
+                "is provisional, and what nobody could tell good from bad by is no gate and no veto".into()
+            }
             Some(admission) => match admission.failed().next() {
                 Some(probe) => format!("was refused: it does not show that it {}: {}", probe.name, probe.evidence),
                 None => "was retired".into(),
@@ -187,6 +207,11 @@ impl Orchestrator {
             self.tools.insert(name.to_owned(), tool);
         }
         Ok(&self.tools[name])
+    }
+
+    /// A tool as the court sees it, whatever was said of it before.
+    pub fn on_trial(&self, name: &str) -> Result<Tool, RewardError> {
+        Ok(self.library.open(name, &self.means)?.on_trial())
     }
 
     /// Keeps what the court said of a tool, which is opened anew when it is needed.
@@ -288,9 +313,9 @@ impl Orchestrator {
             (c.part, c.least.unwrap_or_else(|| f64::midpoint(low, high)), outcome)
         });
         let ruling = Ruling::of(parts);
-        for (choice, (_, _, outcome)) in choices.iter().zip(&mut scores.0).filter(|(c, _)| c.part.is_term()) {
+        for (choice, (_, weight, outcome)) in choices.iter().zip(&mut scores.0).filter(|(c, _)| c.part.is_term()) {
             if let Outcome::Scored(score) = outcome {
-                *score = ruling.apply(*score, range(choice));
+                *score = ruling.apply(*score, range(choice), *weight);
             }
         }
     }

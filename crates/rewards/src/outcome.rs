@@ -26,6 +26,8 @@ pub enum Failure {
     Reply(String),
     /// Its process ended.
     Crash(String),
+    /// The language model that it asks gave no answer.
+    Unanswered(String),
     /// It was not asked: the time for scoring was over. The tool itself did not fail.
     Late,
 }
@@ -47,6 +49,7 @@ impl std::fmt::Display for Failure {
             Self::Limit(what) => write!(f, "broke a limit: {what}"),
             Self::Reply(what) => write!(f, "gave no score: {what}"),
             Self::Crash(what) => write!(f, "crashed: {what}"),
+            Self::Unanswered(why) => write!(f, "got no answer: {why}"),
             Self::Late => f.write_str("was not asked before the time for scoring was over"),
         }
     }

@@ -60,7 +60,11 @@ pub fn judge_ranking(role: Role, scored: &[(&Ask, f64)], say: &mut impl FnMut(&s
     say(
         "ranks good replies above bad ones",
         ranking >= least,
-        format!("AUC {ranking:.3} of {least}; mean score of good ones {good:.3}, of bad ones {bad:.3}"),
+        if above.is_empty() {
+            "no good and bad reply to the same prompt have a score".into()
+        } else {
+            format!("AUC {ranking:.3} of {least}; mean score of good ones {good:.3}, of bad ones {bad:.3}")
+        },
     );
     for (i, (name, _)) in HACKS.iter().enumerate() {
         let tries: Vec<(f64, f64)> =

@@ -58,15 +58,21 @@ impl Model {
 
     /// Outcomes in the order of the items. A reply that leaves the model no room scores the minimum; a prompt that does so
     /// by itself is not judged.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, PolicyError> {
+    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Vec<Outcome> {
         let room = self.scorer.positions();
         let mut outcomes = vec![Outcome::Failed(Failure::Late); items.len()];
         let mut inputs = Vec::new();
         for (i, (example, completion)) in items.iter().enumerate() {
-            let input = self.input(example, completion.scored())?;
+            let input = match self.input(example, completion.scored()) {
+                Ok(input) => input,
+                Err(e) => {
+                    outcomes[i] = Outcome::Failed(Failure::Exception(e.to_string()));
+                    continue;
+                }
+            };
             if input.ids.len() <= room {
                 inputs.push((i, input));
-            } else if self.input(example, "")?.ids.len() > room {
+            } else if self.input(example, "").is_ok_and(|alone| alone.ids.len() > room) {
                 outcomes[i] = Outcome::Abstained(format!("the prompt is longer than the model's {room} positions"));
             } else {
                 outcomes[i] = Outcome::Scored(self.range[0]);
@@ -78,11 +84,20 @@ impl Model {
                 break;
             }
             let (places, piece): (Vec<usize>, Vec<_>) = piece.iter().cloned().unzip();
-            for (i, outputs) in places.into_iter().zip(self.scorer.outputs(&piece, self.pointer.batch_tokens)?) {
-                outcomes[i] = self.outcome(&outputs);
+            let together = self.scorer.outputs(&piece, self.pointer.batch_tokens);
+            for (at, i) in places.into_iter().enumerate() {
+                // One input that breaks the model breaks no other's score.
+                let outputs = match &together {
+                    Ok(outputs) => Ok(outputs[at].clone()),
+                    Err(_) => self.scorer.outputs(&piece[at..=at], self.pointer.batch_tokens).map(|mut o| o.remove(0)),
+                };
+                outcomes[i] = match outputs {
+                    Ok(outputs) => self.outcome(&outputs),
+                    Err(e) => Outcome::Failed(Failure::Reply(e.to_string())),
+                };
             }
         }
-        Ok(outcomes)
+        outcomes
     }
 
     fn input(&self, example: &Example, reply: &str) -> Result<rlar_policy::reward::Input, PolicyError> {

@@ -74,7 +74,7 @@ impl Store {
     /// Opens or creates the file. What stands in the way is a warning.
     pub fn open(path: &Path) -> Self {
         let connection = match connect(path) {
-            Err(e) if is_damage(&e) => rebuild(path, &e),
+            Err(e) if is_damage(&e) && is_ours(path) => rebuild(path, &e),
             Err(e) => {
                 tracing::warn!("{}: {e}; scores are computed without it and are not kept", path.display());
                 None
@@ -172,7 +172,7 @@ impl Inner {
         if self.held.len() >= HELD {
             self.held.clear();
         }
-        self.held.insert(key, score);
+        self.held.entry(key).or_insert(score);
     }
 
     /// Uses the file: once more after it was damaged, and never again after it refused.
@@ -198,18 +198,21 @@ impl Inner {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
-    // Readers and a writer do not wait for each other; a crash of the machine may lose the last scores, no more.
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    // The log beside the file is emptied every megabyte.
-    connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256;")?;
-    match connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? {
-        0 => connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {LAYOUT}; COMMIT;"))?,
-        LAYOUT => {}
-        other => {
-            let why = format!("its tables are laid out as version {other}, not {LAYOUT}");
-            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_NOTADB), Some(why)));
+    let state = "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version";
+    match connection.query_row(state, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))? {
+        (0, 0) | (LAYOUT, _) => {}
+        (version, _) => {
+            let why =
+                format!("was made by another program or version: its tables are of version {version}, not {LAYOUT}");
+            return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_MISMATCH), Some(why)));
         }
     }
+    // Readers and a writer do not wait for each other; a crash of the machine may lose the last scores, no more.
+    // A process that comes while another one switches need not switch itself.
+    let _ = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
+    // The log beside the file is emptied every megabyte.
+    connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256;")?;
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {LAYOUT}; COMMIT;"))?;
     Ok(connection)
 }
 
@@ -220,6 +223,11 @@ pub(crate) fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Whether a file that cannot be read as a database was one: nobody's data is moved away for a typing mistake.
+fn is_ours(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "sqlite")
+}
+
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
@@ -227,10 +235,13 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 /// Moves a damaged file away, with what belongs to it, and makes a new one.
 fn rebuild(path: &Path, why: &rusqlite::Error) -> Option<Connection> {
     let name = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
-    let away = name(".damaged");
+    // What was moved away before stays.
+    let free = (1..1000).map(|n| if n == 1 { ".damaged".to_owned() } else { format!(".damaged-{n}") });
+    let end = free.into_iter().find(|end| !name(end).exists()).unwrap_or_else(|| ".damaged".into());
+    let away = name(&end);
     let moved = std::fs::rename(path, &away);
-    for end in ["-wal", "-shm"] {
-        let _ = std::fs::remove_file(name(end));
+    for beside in ["-wal", "-shm"] {
+        let _ = std::fs::rename(name(beside), name(&format!("{end}{beside}")));
     }
     let made = moved.map_err(|e| e.to_string()).and_then(|()| connect(path).map_err(|e| e.to_string()));
     match made {

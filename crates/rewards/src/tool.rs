@@ -111,7 +111,7 @@ impl Tool {
             Kind::Judge => {
                 let rubric = card.judge.clone().ok_or_else(|| broken("its card has no rubric".into()))?;
                 let llm = means.llm.clone().ok_or_else(|| {
-                    broken("is a judge and nobody was named for it to ask: set `rewards.llm`, or pass --llm".into())
+                    broken("a judge asks a language model: name one in a config's `rewards.llm`, or with --llm or --llm-replay".into())
                 })?;
                 Engine::Judge(Judge::new(&card.name, llm, rubric, card.range))
             }
@@ -123,6 +123,32 @@ impl Tool {
     /// The tool with its content hash, and whether the court admitted it.
     pub(crate) fn known_as(self, identity: String, admitted: bool) -> Self {
         Self { identity, admitted, ..self }
+    }
+
+    /// The tool as the court sees it: what it cannot answer is its own fault, and its parts' too.
+    pub(crate) fn on_trial(mut self) -> Self {
+        self.admitted = false;
+        if let Engine::Composite(parts) = self.engine {
+            self.engine = Engine::Composite(parts.into_iter().map(Self::on_trial).collect());
+        }
+        self
+    }
+
+    /// Whom a judge, or a judge among the parts, asks.
+    pub(crate) fn asked(&self) -> Option<String> {
+        match &self.engine {
+            Engine::Judge(judge) => Some(judge.asked()),
+            Engine::Composite(parts) => parts.iter().find_map(Self::asked),
+            _ => None,
+        }
+    }
+
+    /// Whether it, or one of its parts, is of a kind.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        match &self.engine {
+            Engine::Composite(parts) => parts.iter().any(|p| p.has(kind)),
+            _ => self.card.kind == kind,
+        }
     }
 
     /// The tool's card.
@@ -137,15 +163,15 @@ impl Tool {
 
     /// What its scores are remembered by beside example and reply; nothing for what is computed as fast as remembered.
     pub(crate) fn cache_name(&self) -> Option<String> {
-        let identity = &self.identity;
+        let identity = format!("{} {}", self.identity, env!("CARGO_PKG_VERSION"));
         match &self.engine {
             Engine::Builtin(_) => None,
-            Engine::Judge(judge) => Some(format!("{identity} {}", judge.asked())),
+            Engine::Judge(judge) => Some(format!("{identity} {}", judge.asks())),
             Engine::Composite(parts) => {
                 let names: Vec<String> = parts.iter().filter_map(Self::cache_name).collect();
                 (!names.is_empty()).then(|| format!("{identity} {}", names.join(" ")))
             }
-            Engine::Code(_) | Engine::Verifier(_) | Engine::Model(_) => Some(identity.clone()),
+            Engine::Code(_) | Engine::Verifier(_) | Engine::Model(_) => Some(identity),
         }
     }
 
@@ -191,12 +217,15 @@ impl Tool {
                 let verdicts = verifier.score_until(&calls, over).map_err(|e| broken(e.to_string()))?;
                 let told = verdicts.into_iter().map(|v| {
                     let seconds = v.usage.wall.as_secs_f64();
-                    let lasting = !v.verdict.depends_on_the_moment();
-                    Told { outcome: self.outcome(v.verdict), seconds, tokens: 0, lasting }
+                    Told { outcome: self.outcome(v.verdict), seconds, tokens: 0, lasting: true }
                 });
-                told.collect()
+                let mut told: Vec<Told> = told.collect();
+                if self.admitted {
+                    self.blame(verifier, items, &mut told, over).map_err(|e| broken(e.to_string()))?;
+                }
+                told
             }
-            Engine::Model(model) => lasting(model.score(items, over).map_err(|e| broken(e.to_string()))?),
+            Engine::Model(model) => lasting(model.score(items, over)),
             Engine::Judge(judge) => {
                 let judged = judge.score(items, over);
                 let seconds = began.elapsed().as_secs_f64() / judged.len().max(1) as f64;
@@ -231,25 +260,53 @@ impl Tool {
             let terms = members().filter(|(_, m)| m.part.is_term());
             let sum: f64 = terms.filter_map(|(p, m)| of(p).outcome.score().map(|s| s * m.weight)).sum();
             let rulings = members().map(|(p, m)| (m.part, m.least(parts[p].card.range), &of(p).outcome));
-            self.in_range(Ruling::of(rulings).apply(sum, self.card.range))
+            self.in_range(Ruling::of(rulings).apply(sum, self.card.range, 1.0))
         };
         let lasting = (0..parts.len()).all(|p| of(p).lasting);
         Told { outcome, seconds, tokens, lasting }
     }
 
+    /// Finds whose fault the failures of an admitted verifier are. Where it has an answer to the example's own reference (or
+    /// to an empty reply), the reply provoked the failure, and scores the minimum; that is not remembered.
+    fn blame(
+        &self,
+        verifier: &Verifier,
+        items: &[(&Example, &Completion)],
+        told: &mut [Told],
+        over: Over,
+    ) -> Result<(), SandboxError> {
+        let is_broken = |told: &Told| matches!(&told.outcome, Outcome::Failed(f) if *f != Failure::Late);
+        let broken: Vec<usize> = (0..told.len()).filter(|i| is_broken(&told[*i])).collect();
+        let mut examples: Vec<&Example> = broken.iter().map(|i| items[*i].0).collect();
+        examples.dedup_by(|a, b| std::ptr::eq(*a, *b));
+        let control = |e: &&Example| -> Call {
+            let reference = e.reference.clone().unwrap_or_default();
+            vec![e.prompt().to_owned(), reference.clone(), reference]
+        };
+        let verdicts = verifier.score_until(&examples.iter().map(control).collect::<Vec<_>>(), over)?;
+        let answers = verdicts.into_iter().map(|v| self.outcome(v.verdict).score().is_some());
+        let answers: Vec<(&Example, bool)> = examples.into_iter().zip(answers).collect();
+        for i in broken {
+            if answers.iter().any(|(example, answers)| *answers && std::ptr::eq(*example, items[i].0)) {
+                told[i].outcome = Outcome::Scored(self.card.range[0]);
+                told[i].lasting = false;
+            }
+        }
+        Ok(())
+    }
+
     fn outcome(&self, verdict: Verdict) -> Outcome {
         let failed = |f| Outcome::Failed(f);
-        let provoked = |f| if self.admitted { Outcome::Scored(self.card.range[0]) } else { failed(f) };
         match verdict {
             Verdict::Score(score) => self.in_range(score),
             Verdict::NotFinite(value) => failed(Failure::Reply(value)),
             Verdict::NotANumber(kind) => failed(Failure::Reply(format!("a value of type {kind}"))),
-            Verdict::Raised(error) => provoked(Failure::Exception(error)),
+            Verdict::Raised(error) => failed(Failure::Exception(error)),
             Verdict::NotAsked => failed(Failure::Late),
-            Verdict::TimeLimit(limit) => provoked(Failure::Limit(format!("no answer within {limit:?}"))),
-            Verdict::MemoryLimit => provoked(Failure::Limit("memory".into())),
-            Verdict::OutputLimit => provoked(Failure::Limit("output".into())),
-            Verdict::Crashed(how) => provoked(Failure::Crash(how)),
+            Verdict::TimeLimit(limit) => failed(Failure::Limit(format!("no answer within {limit:?}"))),
+            Verdict::MemoryLimit => failed(Failure::Limit("memory".into())),
+            Verdict::OutputLimit => failed(Failure::Limit("output".into())),
+            Verdict::Crashed(how) => failed(Failure::Crash(how)),
             Verdict::Unrepeatable { first, again } => {
                 failed(Failure::Reply(format!("{first:?} at first and {again:?} for the same call in a fresh process")))
             }

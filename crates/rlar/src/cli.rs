@@ -153,9 +153,12 @@ pub enum RewardsCommand {
     },
 }
 
-/// Whom judges ask.
+/// What tools run with.
 #[derive(Args)]
 pub struct Asked {
+    /// A Python package that verifiers may import, as pip writes it; may be given several times. Installed at first use.
+    #[arg(long, value_name = "PACKAGE", global = true)]
+    pub package: Vec<String>,
     /// An OpenAI-compatible server for judges, such as `http://localhost:8000/v1`; its key is in `OPENAI_API_KEY`.
     #[arg(long, value_name = "URL", global = true, requires = "llm_model")]
     pub llm: Option<String>,

@@ -239,7 +239,7 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     let configured = plan.config.rewards.library.as_ref().map(Into::into);
     let folder = arguments.library.clone().or(configured).unwrap_or_else(|| "library".into());
     let examples: Vec<_> = plan.train.iter().chain(&plan.heldout).cloned().collect();
-    let means = Means::new(Limits::default());
+    let means = plan::means(&plan.config).map_err(Failure::Request)?;
     let r = &plan.config.rewards;
     let fetched = fetch_rewards(&folder, &examples, &r.sources, &r.always, means);
     let fetched = fetched.map_err(|e| Failure::Job(e.into()))?;

@@ -116,17 +116,22 @@ pub fn library(folder: Option<&Path>) -> Result<Library> {
     }
 }
 
-/// The orchestrator that a config describes.
-pub fn orchestrator(config: &Config) -> Result<Orchestrator> {
+/// What tools run with, as a config says.
+pub fn means(config: &Config) -> Result<Means> {
     let limits = Limits { wall: Duration::from_secs_f64(config.rewards.deadline), ..Limits::default() };
     let r = &config.rewards;
-    let means = Means {
+    Ok(Means {
         packages: Packages { allowed: r.packages.clone(), cache: None },
         device: r.device.clone(),
         llm: r.llm.as_ref().map(LlmConfig::open).transpose()?,
         ..Means::new(limits)
-    };
-    let orchestrator = Orchestrator::new(library(r.library.as_deref().map(Path::new))?, means);
+    })
+}
+
+/// The orchestrator that a config describes.
+pub fn orchestrator(config: &Config) -> Result<Orchestrator> {
+    let r = &config.rewards;
+    let orchestrator = Orchestrator::new(library(r.library.as_deref().map(Path::new))?, means(config)?);
     Ok(orchestrator.trusting(r.unadmitted == Unadmitted::Allow).always(r.always.clone()))
 }
 

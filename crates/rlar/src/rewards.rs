@@ -10,7 +10,7 @@ use rlar_rewards::{
     probes_for, statistics,
 };
 use rlar_run::write_atomic;
-use rlar_sandbox::Limits;
+use rlar_sandbox::{Limits, Packages};
 use serde_json::{Value, json};
 
 use crate::cli::{Asked, RewardsCommand};
@@ -43,7 +43,7 @@ pub fn run(folder: Option<&Path>, asked: &Asked, command: RewardsCommand) -> Res
             let names: Vec<String> = if tools.is_empty() { all() } else { tools };
             names.iter().try_for_each(|name| known(&library, name))?;
             let rewards = orchestrator(library, asked, "cpu")?;
-            admit(rewards, kept("admit")?, &names, data.as_deref(), preferences.as_deref())
+            admit(&rewards, kept("admit")?, &names, data.as_deref(), preferences.as_deref())
         }
         RewardsCommand::Retire { tool, why } => {
             known(&library, &tool)?;
@@ -130,7 +130,9 @@ pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orc
     };
     let named = config.url.is_some() || config.replay.is_some();
     let llm = named.then(|| config.open()).transpose().map_err(|e| Failure::Request(e.into()))?;
-    Ok(Orchestrator::new(library, Means { llm, device: device.to_owned(), ..Means::new(Limits::default()) }))
+    let packages = Packages { allowed: asked.package.clone(), cache: None };
+    let means = Means { packages, llm, device: device.to_owned(), ..Means::new(Limits::default()) };
+    Ok(Orchestrator::new(library, means))
 }
 
 /// A row of the values that were typed.
@@ -155,7 +157,7 @@ fn ask(rewards: &mut Orchestrator, tool: &str, row: &str, reply: String) -> Resu
 }
 
 fn admit(
-    mut rewards: Orchestrator,
+    rewards: &Orchestrator,
     folder: &Path,
     names: &[String],
     data: Option<&Path>,
@@ -169,13 +171,24 @@ fn admit(
     let pairs = |path: &Path| -> Result<Vec<Preference>> { Ok(read_preferences(path, &read("--preferences", path)?)?) };
     let examples = data.map(examples).transpose().map_err(Failure::Request)?;
     let pairs = preferences.map(pairs).transpose().map_err(Failure::Request)?;
-    let mut refused = 0;
+    let (mut refused, mut unexamined) = (0, 0);
     let mut job = || -> Result<()> {
         for name in names {
-            let tool = rewards.open(name)?;
-            // Pairs alone are enough.
-            let own = if pairs.is_some() { Vec::new() } else { probes_for(tool.card())? };
-            let admission = examine(tool, examples.as_deref().unwrap_or(&own), pairs.as_deref().unwrap_or_default())?;
+            let court = || -> Result<Admission> {
+                let tool = rewards.on_trial(name)?;
+                // Pairs alone are enough.
+                let own = if pairs.is_some() { Vec::new() } else { probes_for(tool.card())? };
+                Ok(examine(&tool, examples.as_deref().unwrap_or(&own), pairs.as_deref().unwrap_or_default())?)
+            };
+            let admission = match court() {
+                Ok(admission) => admission,
+                // The others are examined all the same.
+                Err(e) => {
+                    unexamined += 1;
+                    print(&format!("{name}: not examined: {e}\n"))?;
+                    continue;
+                }
+            };
             print(&format!("{name}: {}\n", status(Some(&admission))))?;
             if admission.status == Status::Refused {
                 refused += 1;
@@ -188,6 +201,9 @@ fn admit(
     job().map_err(Failure::Job)?;
     if refused > 0 {
         return Err(Failure::Job(anyhow!("{refused} of {} tools are refused", names.len())));
+    }
+    if unexamined > 0 {
+        return Err(Failure::Job(anyhow!("{unexamined} of {} tools could not be examined", names.len())));
     }
     Ok(())
 }
@@ -202,6 +218,7 @@ fn retire(library: &Library, folder: &Path, tool: &str, why: String) -> Result<(
     let admission = Admission {
         identity: library.identity(tool).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").into(),
+        asked: None,
         status: Status::Retired,
         examples: 0,
         probes: vec![probe],

@@ -81,6 +81,7 @@ impl Config {
             seed: mix(&[self.seed, 2]),
             batch: self.sampling.batch,
             scored: self.rewards.scored.clone().unwrap_or_default(),
+            always: self.rewards.always.clone(),
         };
         [protocol(self.sampling.temperature, self.eval.samples), protocol(0.0, 1)]
     }

@@ -90,7 +90,15 @@ fn learned(groups: [Vec<Rollout>; 2], settings: &serde_json::Value) -> Vec<f32> 
     let moments = Moments::zeros(&model.decoder);
     let mut state = State { model, moments, ledger: serde_json::from_value(ledger).unwrap() };
     let groups = groups.into_iter().enumerate().map(|(example, replies)| Group { example, replies }).collect();
-    let batch = Batch { groups, policy: 0, cursor: 2, replaced: Vec::new(), sampling: 0.0, scoring: 0.0 };
+    let batch = Batch {
+        groups,
+        policy: 0,
+        cursor: 2,
+        replaced: Vec::new(),
+        suspended: Vec::new(),
+        sampling: 0.0,
+        scoring: 0.0,
+    };
     learn(&mut state, None, &batch, &prompts(), &config, 1e-2);
     state.model.weights().entries().flat_map(|(_, w)| w.clone()).collect()
 }

@@ -131,7 +131,7 @@ impl Llm for OpenAi {
     }
 
     fn name(&self) -> String {
-        self.0.settings.model.clone()
+        format!("{} at {}", self.0.settings.model, redacted(&self.0.settings.url))
     }
 }
 

@@ -17,7 +17,7 @@ fn what_was_recorded_is_replayed() {
     let (url, count) = serve(|n, _, _, s| good(s, &format!("answer {n}\nwith a second line")));
     let recorded: Vec<ChatReply> = {
         let record = Record::new(Arc::new(client(&url)), &path).unwrap();
-        assert_eq!((record.name().as_str(), record.concurrency()), ("small", 1));
+        assert_eq!((record.name(), record.concurrency()), (client(&url).name(), 1));
         ["a", "b", "a"].map(|task| record.chat(&ask(task)).unwrap()).into()
     };
     // The third was asked, but the file keeps the first answer; a second recorder sees what is there.
@@ -25,7 +25,7 @@ fn what_was_recorded_is_replayed() {
     Record::new(Arc::new(client(&url)), &path).unwrap().chat(&ask("b")).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(text.lines().count(), 2);
-    assert!(!text.contains(KEY) && !text.contains("127.0.0.1"), "{text}");
+    assert!(!text.contains(KEY) && text.contains("small at http://127.0.0.1"), "{text}");
     let replay = Replay::load(&path).unwrap();
     assert_eq!(replay.len(), 2);
     assert_eq!(replay.chat(&ask("a")).unwrap(), recorded[0]);

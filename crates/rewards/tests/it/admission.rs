@@ -10,9 +10,9 @@ use crate::orchestrator;
 
 /// What the court says of one tool of a library.
 fn court(library: Library, name: &str) -> Admission {
-    let mut rewards = orchestrator(library);
-    let tool = rewards.open(name).unwrap();
-    examine(tool, &probes_for(tool.card()).unwrap(), &[]).unwrap()
+    let rewards = orchestrator(library);
+    let tool = rewards.on_trial(name).unwrap();
+    examine(&tool, &probes_for(tool.card()).unwrap(), &[]).unwrap()
 }
 
 #[test]

@@ -235,3 +235,72 @@ fn two_tools_of_one_name_are_refused() {
     let error = Library::load(twice.path()).unwrap_err().to_string();
     assert!(error.contains("tool `a`") && error.contains("a tool's folder has its name"), "{error}");
 }
+
+#[test]
+fn breaking_a_rule_is_never_worth_it() {
+    // A penalty (a term with a negative weight) and a score that goes below 0: what breaks the rule has no better total.
+    let card = |tool: &str, range: &str, more: &str| {
+        format!("kind: {tool}\nrole: quality\ntasks: [short answers]\nneeds_reference: false\nrange: {range}\n{more}")
+    };
+    for part in [Part::Gate, Part::Veto] {
+        let low = card("judge", "[-1, 1]", "judge: { rubric: r }\n");
+        let penalty =
+            card("builtin", "[0, 1]", "builtin: length\nsettings: { min_words: 5 }\n").replace("short answers", "any");
+        let rule =
+            card("builtin", "[0, 1]", "builtin: length\nsettings: { max_words: 3 }\n").replace("short answers", "any");
+        let folder = folder(&[("low", &low), ("penalty", &penalty), ("rule", &rule)]);
+        let llm = scripted(|_| Ok(r#"{"reason": "", "score": 1}"#.to_owned()));
+        let members = vec![
+            Member { tool: "penalty".into(), weight: -1.0, part: Part::Term, least: None },
+            always("rule", part, Some(1.0)),
+        ];
+        let mut rewards = Orchestrator::new(Library::load(folder.path()).unwrap(), Means { llm: Some(llm), ..means() })
+            .trusting(true)
+            .always(members);
+        let asked = example("Capital of France?", Some("Paris"));
+        let mut total =
+            |reply: &str| rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap()[0].total().unwrap();
+        let (kept, broken) = (total("one two three"), total("one two three four five six"));
+        assert!(broken <= kept, "{part:?}: {broken} for breaking it, {kept} for keeping it");
+    }
+}
+
+#[test]
+fn an_admission_says_nothing_to_the_next_one() {
+    let source = "def compute_x(prompt, candidate_response, reference_response):\n    if 'x1' in prompt: raise KeyError('x1')\n    \
+                  w = candidate_response.strip().rstrip('.').split()\n    return float(bool(w) and w[-1] == reference_response)\n";
+    let folder = library_of(source);
+    let of = |bad: bool| -> Vec<Example> {
+        let prompt = |i: usize| if bad { format!("How many x{i}?") } else { format!("How many y{i}?") };
+        (0..8).map(|i| example(&prompt(i), Some(&format!("{}", 3 * i + 7)))).collect()
+    };
+    let mut rewards = orchestrator(Library::load(folder.path()).unwrap());
+    let court = |rewards: &Orchestrator, bad: bool| examine(&rewards.on_trial("tool").unwrap(), &of(bad), &[]).unwrap();
+    let good = court(&rewards, false);
+    assert_eq!(good.status, Status::Admitted, "{:?}", good.failed().collect::<Vec<_>>());
+    rewards.admit("tool", good);
+    assert_eq!(court(&rewards, true).status, Status::Refused);
+    // A prompt that breaks the tool is no reply's doing, however well it did elsewhere.
+    let asked = example("How many x1?", Some("2"));
+    let outcome = rewards.score(&[(&asked, &Completion::whole("2"))]).unwrap()[0].0[0].2.clone();
+    assert!(matches!(outcome, Outcome::Failed(Failure::Exception(_))), "{outcome:?}");
+}
+
+#[test]
+fn a_composite_is_no_better_than_its_parts() {
+    let part =
+        "kind: builtin\nbuiltin: exact_match\nrole: correctness\ntasks: [any]\nneeds_reference: true\nrange: [0, 1]\n";
+    let whole = "kind: composite\nrole: correctness\ntasks: [short answers]\nneeds_reference: true\nrange: [0, 1]\nparts: [{ tool: a }]\n";
+    let folder = folder(&[("a", part), ("b", whole)]);
+    let mut library = Library::load(folder.path()).unwrap();
+    let rewards = orchestrator(library.clone());
+    let admission = |name: &str| {
+        let tool = rewards.on_trial(name).unwrap();
+        examine(&tool, &probes_for(tool.card()).unwrap(), &[]).unwrap()
+    };
+    let (a, b) = (admission("a"), admission("b"));
+    library.set_admission("b", b.clone());
+    assert_eq!(library.is_admitted("b"), b.status == Status::Admitted);
+    library.set_admission("a", Admission { status: Status::Retired, ..a });
+    assert!(!library.is_admitted("b"));
+}

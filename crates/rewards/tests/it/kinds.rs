@@ -171,7 +171,7 @@ fn what_a_server_does_to_a_judge_is_no_score() {
     let mut rewards = load(&folder, Means { llm: Some(failing), ..means() });
     let asked = example("Say hello.", None);
     let outcome = rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole("Hi."))]).unwrap().remove(0);
-    assert!(matches!(&outcome, Outcome::Failed(Failure::Limit(why)) if why.contains("budget")), "{outcome:?}");
+    assert!(matches!(&outcome, Outcome::Failed(Failure::Unanswered(why)) if why.contains("budget")), "{outcome:?}");
     let error = load(&folder, means()).open("judge").unwrap_err().to_string();
     assert!(error.contains("rewards.llm") && error.contains("--llm"), "{error}");
 }
@@ -271,13 +271,19 @@ fn programs_are_judged_by_the_tests_of_their_rows() {
     assert_eq!(score(humaneval.clone(), "    return sum(x)\n"), yes);
     assert_eq!(score(humaneval.clone(), "```python\ndef f(x: List[int]) -> int:\n    return sum(x)\n```"), yes);
     assert_eq!(score(humaneval, "    return 0\n"), no);
+    let asked = json!({ "prompt": "Write a function `def f(x)` that sums a list.", "entry_point": "f",
+        "test": "def check(candidate):\n    assert candidate([1, 2]) == 3\n" });
+    let f = "```python\ndef f(x):\n    return sum(x)\n```";
+    assert_eq!(score(asked.clone(), f), yes);
+    assert_eq!(score(asked.clone(), &format!("{f}\nFor example:\n```\nf([1, 2]) → 3\n```\n")), yes);
+    assert_eq!(score(asked, &format!("{f}\nI hope that ```helps```")), yes);
     let streams =
         json!({ "prompt": "Double.", "tests": [{ "input": "2", "output": "4" }, { "input": "5", "output": "10" }] });
     assert_eq!(score(streams.clone(), "print(2 * int(input()))"), yes);
     assert_eq!(score(streams, "print(4)"), no);
     let broken =
         json!({ "prompt": "Add.", "tests": ["assert add(1, 2) == 3"], "setup": "import nothing_of_this_name" });
-    assert!(matches!(score(broken, "def add(a, b): return 3").1, Outcome::Abstained(_)));
+    assert!(matches!(score(broken, "def add(a, b): return 3").1, Outcome::Failed(_)));
     assert!(matches!(score(json!({ "prompt": "Add.", "reference": "3" }), "3").1, Outcome::Abstained(_)));
 }
 

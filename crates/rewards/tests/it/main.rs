@@ -183,7 +183,9 @@ fn a_failure_is_never_a_number() {
             Outcome::Failed(Failure::Reply(_)) => "Reply",
             Outcome::Failed(Failure::Limit(_)) => "Limit",
             Outcome::Failed(Failure::Crash(_)) => "Crash",
-            Outcome::Failed(Failure::Late) | Outcome::Scored(_) | Outcome::Abstained(_) => "none",
+            Outcome::Failed(Failure::Late | Failure::Unanswered(_)) | Outcome::Scored(_) | Outcome::Abstained(_) => {
+                "none"
+            }
         };
         assert_eq!(kind, want, "{reply}: {got:?}");
         assert_eq!(got.score(), None);

@@ -162,3 +162,40 @@ fn what_a_limit_decided_is_asked_again() {
     let log = statistics(&store).unwrap();
     assert_eq!((log[0].calls, log[0].cached), (4, 1));
 }
+
+#[test]
+fn equal_replies_are_asked_about_once() {
+    let library = folder(&[("judge", JUDGE)]);
+    let (store, llm) = (library.path().join(STORE), judge());
+    let mut rewards = rewards(library.path(), &store, &llm);
+    let asked = example("Capital of France?", Some("Paris"));
+    let replies = ["x", "yy", "x", "x", "yy"].map(Completion::whole);
+    let items: Vec<_> = replies.iter().map(|c| (&asked, c)).collect();
+    let outcomes = rewards.score_with("judge", &items).unwrap();
+    assert_eq!(llm.asked.load(Ordering::SeqCst), 2);
+    assert_eq!(outcomes, [1.0, 0.0, 1.0, 1.0, 0.0].map(Outcome::Scored));
+    assert_eq!((statistics(&store).unwrap()[0].calls, statistics(&store).unwrap()[0].cached), (5, 3));
+}
+
+#[test]
+fn nobody_elses_file_is_touched() {
+    let library = folder(&[("judge", JUDGE)]);
+    let llm = judge();
+    let data = library.path().join("data.jsonl");
+    fs::write(&data, "{\"prompt\": \"mine\"}\n".repeat(100)).unwrap();
+    let other = library.path().join("other.sqlite");
+    drop(Store::open(&other));
+    let bytes = {
+        let bytes = fs::read(&other).unwrap();
+        // The version of the tables, in the header.
+        [&bytes[..60], &[0, 0, 0, 77], &bytes[64..]].concat()
+    };
+    fs::write(&other, &bytes).unwrap();
+    for path in [&data, &other] {
+        let before = fs::read(path).unwrap();
+        assert_eq!(ask(&mut rewards(library.path(), path, &llm), "x"), Outcome::Scored(1.0));
+        assert!(fs::read(path).unwrap() == before, "{} was changed", path.display());
+    }
+    let names: Vec<_> = fs::read_dir(library.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert!(names.iter().all(|n| !n.to_string_lossy().contains("damaged")), "{names:?}");
+}

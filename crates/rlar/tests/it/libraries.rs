@@ -242,3 +242,18 @@ fn a_disk_that_cannot_be_written_costs_the_cache_and_nothing_else() {
     assert_eq!((read("after"), read("without")), (read("before"), read("before")));
     assert!(read("told").contains("scores.sqlite") && read("told").contains("not kept"), "{}", read("told"));
 }
+
+#[test]
+fn a_rule_that_fails_stops_the_run_instead_of_being_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    library(folder.path(), "a_judge", "return float(reply.strip() == reference)");
+    library(folder.path(), "z_rule", "if len(reply) > 1: raise ValueError('too long')\n    return 1.0");
+    let rewards = "rewards:\n  library: tools\n  unadmitted: allow\n  always: [{ tool: z_rule, as: veto }]\nsampling:";
+    let changes = [
+        ("warmup:\n  steps: 120", "warmup:\n  steps: 20"),
+        ("sampling:", rewards),
+        ("train:\n  steps: 300", "train:\n  steps: 2"),
+    ];
+    let out = run(folder.path(), &["train", "--config", &smoke(folder.path(), &changes), "--run", "run"]);
+    refused(&out, 1, &["tool `z_rule` failed on", "too long", "`rewards.always`"]);
+}
