@@ -257,3 +257,23 @@ fn a_rule_that_fails_stops_the_run_instead_of_being_left_out() {
     let out = run(folder.path(), &["train", "--config", &smoke(folder.path(), &changes), "--run", "run"]);
     refused(&out, 1, &["tool `z_rule` failed on", "too long", "`rewards.always`"]);
 }
+
+#[test]
+fn what_every_prompt_gets_besides_makes_no_reply_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = [
+        ("warmup:\n  steps: 120", "warmup:\n  steps: 60"),
+        ("sampling:", "rewards:\n  always: [{ tool: concise, weight: 1 }]\nsampling:"),
+        ("train:\n  steps: 300", "train:\n  steps: 2"),
+    ];
+    let out = run(folder.path(), &["train", "--config", &smoke(folder.path(), &changes), "--run", "run"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    for record in metrics(&folder.path().join("run")) {
+        let mean = |tool: &str| record["tools"][tool]["score"]["mean"].as_f64().unwrap();
+        assert!(mean("numeric_match") < 1.0 && mean("concise") > 0.99);
+        assert!((record["accuracy"].as_f64().unwrap() - mean("numeric_match")).abs() < 1e-12, "{record}");
+        assert!((record["reward"]["mean"].as_f64().unwrap() - mean("numeric_match") - mean("concise")).abs() < 1e-9);
+    }
+    let report: Value = serde_json::from_slice(&fs::read(folder.path().join("run/report.json")).unwrap()).unwrap();
+    assert!(report["measured"][1]["sampled"]["all"]["right"].as_u64() < Some(152), "{report}");
+}
