@@ -9,6 +9,7 @@ mod form;
 mod overlap;
 mod units;
 
+use regex::Regex;
 use rlar_data::Example;
 use serde_json::{Map, Value};
 
@@ -60,7 +61,33 @@ pub fn builtin(name: &str, settings: &Settings) -> Result<Builtin, String> {
             Err(format!("the builtin `{name}` has no settings, and the card sets `{other}`"))
         }
         Some(other) => Err(format!("the builtin `{name}` has no setting `{other}`; it has: {}", known.join(", "))),
-        None => Ok(*function),
+        None => match settings.iter().find_map(|(key, value)| Some((key, problem(key, value)?))) {
+            Some((key, why)) => Err(format!("the setting `{key}` of the builtin `{name}` {why}")),
+            None => Ok(*function),
+        },
+    }
+}
+
+/// What is wrong with the value of a setting, if anything is.
+fn problem(key: &str, value: &Value) -> Option<String> {
+    let must = |holds: bool, what: &str| (!holds).then(|| format!("must be {what}, not {value}"));
+    match key {
+        "min_words" | "max_words" | "relative" | "absolute" => {
+            must(value.as_f64().is_some_and(|n| n >= 0.0), "a number of at least 0")
+        }
+        "n" => must(value.as_u64().is_some_and(|n| n > 0), "a whole number of at least 1"),
+        "whole" | "partial" => must(value.is_boolean(), "true or false"),
+        "language" => must(value.as_str().is_some_and(|l| l.len() == 2), "a language's two letters"),
+        "tags" => {
+            let all = value.as_array().is_some_and(|t| !t.is_empty() && t.iter().all(Value::is_string));
+            must(all, "a list of names")
+        }
+        "pattern" => match value.as_str() {
+            Some(pattern) => Regex::new(pattern).err().map(|e| format!("is no regular expression: {e}")),
+            None => must(false, "text"),
+        },
+        "schema" => jsonschema::validator_for(value).err().map(|e| format!("is no JSON schema: {e}")),
+        _ => None,
     }
 }
 

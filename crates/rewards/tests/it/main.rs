@@ -207,6 +207,16 @@ fn a_broken_library_is_refused_with_file_and_line() {
     assert!(with("file: v.py", "file: ../v.py").contains("in its own folder"));
     assert!(with("file: v.py", "file: w.py").contains("w.py"));
     assert!(with("kind: verifier", "kind: builtin").contains("no such builtin"));
+    for (builtin, settings, why) in [
+        ("length", "max_words: three", "`max_words` of the builtin `length` must be a number"),
+        ("regex", "pattern: '('", "no regular expression"),
+        ("tags", "tags: answer", "must be a list of names"),
+        ("json_schema", "schema: { type: nothing }", "no JSON schema"),
+        ("repetition", "n: 0", "at least 1"),
+    ] {
+        let said = with("kind: verifier", &format!("kind: builtin\nbuiltin: {builtin}\nsettings: {{ {settings} }}"));
+        assert!(said.contains(why), "{said}");
+    }
 }
 
 #[test]
