@@ -56,8 +56,9 @@ pub fn fetch_rewards(
     let mut orchestrator = Orchestrator::new(library, means);
     for name in wanted {
         let known = orchestrator.library().admission(name).is_some();
-        orchestrator.open(name)?;
-        if !known {
+        if known {
+            orchestrator.open(name)?;
+        } else {
             let tool = orchestrator.on_trial(name)?;
             let admission = examine(&tool, chosen.get(name).map_or(examples, |of| &of.0), &[])?;
             if admission.status == Status::Refused {

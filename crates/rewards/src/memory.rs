@@ -78,11 +78,14 @@ fn keys(name: &str, items: &[(&Example, &Completion)]) -> Vec<Key> {
                 digest.update(text);
             };
             add(name);
+            // What follows cannot pass for another message.
+            add(&example.messages.len().to_string());
             example.messages.iter().for_each(|m| {
                 add(m.role.as_str());
                 add(&m.content);
             });
-            add(example.reference.as_deref().unwrap_or("\0"));
+            add(if example.reference.is_some() { "a reference" } else { "none" });
+            add(example.reference.as_deref().unwrap_or_default());
             add(&serde_json::to_string(&example.columns).unwrap_or_default());
             digest
         };

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rlar_data::{Completion, Example, Message, Needs, read_examples, read_rows};
+use rlar_data::{Completion, Example, Needs, read_examples, read_rows};
 use rlar_policy::{RewardModel, Turn, device};
 use rlar_rewards::{Outcome, Store};
 use serde_json::{Map, Value, json};
@@ -13,17 +13,11 @@ use crate::output::print;
 use crate::rewards::{known, orchestrator};
 use crate::{Failure, plan};
 
-/// A conversation that ends with the reply, and what its row is called.
-struct Item {
-    id: Value,
-    messages: Vec<Message>,
-}
-
 pub fn run(arguments: &Score) -> Result<(), Failure> {
     if !arguments.tool.is_empty() {
         return with_tools(arguments);
     }
-    let items = items(arguments).map_err(Failure::Request)?;
+    let items = asked(arguments).map_err(Failure::Request)?;
     let path = arguments.model.as_deref().unwrap_or(Path::new(""));
     if !path.exists() {
         let path = path.display();
@@ -33,9 +27,9 @@ pub fn run(arguments: &Score) -> Result<(), Failure> {
     let job = || -> Result<()> {
         let model = RewardModel::load(path, &place)?;
         let inputs = items.iter().map(|item| {
-            let turns: Vec<Turn> =
-                item.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect();
-            let input = model.input(&turns).with_context(|| format!("row {}", item.id))?;
+            let said = item.example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content });
+            let turns = said.chain([Turn { role: "assistant", content: &item.reply.text }]);
+            let input = model.input(&turns.collect::<Vec<_>>()).with_context(|| format!("row {}", item.id))?;
             let (have, room) = (input.ids.len(), model.positions());
             if have > room {
                 bail!("row {} has {have} tokens; this model reads at most {room}", item.id);
@@ -93,7 +87,7 @@ fn with_tools(arguments: &Score) -> Result<(), Failure> {
     job().map_err(Failure::Job)
 }
 
-/// The rows as tools see them.
+/// The rows as tools and models see them.
 fn asked(arguments: &Score) -> Result<Vec<Asked>> {
     let rows = if let (Some(prompt), Some(response)) = (&arguments.prompt, &arguments.response) {
         let row = json!({ "prompt": prompt, "response": response, "reference": arguments.reference });
@@ -127,38 +121,4 @@ fn asked(arguments: &Score) -> Result<Vec<Asked>> {
         Ok(Asked { id, example, reply: Completion::whole(reply) })
     };
     rows.into_iter().map(asked).collect()
-}
-
-fn items(arguments: &Score) -> Result<Vec<Item>> {
-    if let (Some(prompt), Some(response)) = (&arguments.prompt, &arguments.response) {
-        let row = json!({ "prompt": prompt, "response": response });
-        let Value::Object(row) = row else { return Ok(Vec::new()) };
-        return Ok(vec![item(row, 1).map_err(|why| anyhow!(why))?]);
-    }
-    let path = arguments.data.as_deref().unwrap_or(Path::new(""));
-    let text = std::fs::read_to_string(path).with_context(|| format!("--data {}", path.display()))?;
-    let rows = read_rows(path, &text)?;
-    rows.into_iter()
-        .map(|(line, row)| item(row, line).map_err(|why| anyhow!("{}:{line}: {why}", path.display())))
-        .collect()
-}
-
-fn item(mut row: Map<String, Value>, line: usize) -> Result<Item, String> {
-    let id = row.remove("id").unwrap_or_else(|| line.into());
-    let list = |value: Value, key: &str| serde_json::from_value(value).map_err(|e| format!("`{key}`: {e}"));
-    let mut messages: Vec<Message> = match (row.remove("prompt"), row.remove("messages")) {
-        (Some(Value::String(text)), None) => list(json!([{ "role": "user", "content": text }]), "prompt")?,
-        (Some(turns @ Value::Array(_)), None) => list(turns, "prompt")?,
-        (None, Some(turns @ Value::Array(_))) => list(turns, "messages")?,
-        _ => return Err("a row needs `prompt` (text or messages) and `response`, or `messages`".into()),
-    };
-    match row.remove("response").or_else(|| row.remove("completion")) {
-        Some(Value::String(text)) => {
-            messages.extend(list(json!([{ "role": "assistant", "content": text }]), "response")?);
-        }
-        Some(other) => return Err(format!("`response` must be text, not {other}")),
-        None if messages.last().is_some_and(|m| m.role.as_str() == "assistant") => {}
-        None => return Err("the row has no `response`, and its messages do not end with a reply".into()),
-    }
-    Ok(Item { id, messages })
 }
