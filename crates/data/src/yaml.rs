@@ -74,7 +74,7 @@ impl<'a> Document<'a> {
         Err(ConfigError { path: self.path.clone(), problems })
     }
 
-    /// Turns problems that were found by key path (`train.steps`) into ones with lines.
+    /// Turns problems that were found by key path (`train.steps`, `data.mixture[1].until`) into ones with lines.
     pub fn reject(&self, found: Vec<(String, String)>) -> Result<(), ConfigError> {
         if found.is_empty() {
             return Ok(());
@@ -90,10 +90,15 @@ impl<'a> Document<'a> {
     /// The line of a key path, or of its nearest ancestor that is written.
     fn line(&self, path: &str) -> usize {
         let (mut node, mut line) = (&self.root, 1);
-        for key in path.split('.') {
+        for part in path.split('.') {
+            let (key, item) = part.strip_suffix(']').and_then(|p| p.split_once('[')).unwrap_or((part, ""));
             let YamlData::Mapping(map) = &node.data else { break };
             let Some((k, v)) = map.iter().find(|(k, _)| text(k).as_deref() == Some(key)) else { break };
             (node, line) = (v, k.span.start.line());
+            let items = if let YamlData::Sequence(items) = &node.data { &items[..] } else { &[] };
+            if let Some(inner) = item.parse::<usize>().ok().and_then(|i| items.get(i)) {
+                (node, line) = (inner, inner.span.start.line());
+            }
         }
         line
     }

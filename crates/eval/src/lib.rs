@@ -9,7 +9,7 @@ pub mod rewardbench2;
 pub mod table;
 
 pub use accuracy::{Accuracy, Answer, Protocol, accuracy};
-pub use prompt::{PromptFormat, prompt_tokens};
+pub use prompt::{PromptFormat, encode_prompt, prompt_tokens};
 
 use std::path::PathBuf;
 

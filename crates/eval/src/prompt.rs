@@ -15,8 +15,8 @@ pub enum PromptFormat {
     Plain,
 }
 
-/// Tokens of an example's messages, ready for the model's reply.
-pub fn prompt_tokens(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
+/// Tokens of an example's messages, ready for the model's reply; there may be more than the model has room for.
+pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
     let text = match format {
         PromptFormat::Chat => {
             let turns: Vec<Turn> =
@@ -25,7 +25,12 @@ pub fn prompt_tokens(policy: &Policy, example: &Example, format: PromptFormat) -
         }
         PromptFormat::Plain => example.messages.iter().map(|m| m.content.as_str()).collect(),
     };
-    let tokens = policy.tokenizer.encode(&text)?;
+    policy.tokenizer.encode(&text)
+}
+
+/// The same; a prompt that leaves the model no room is an error.
+pub fn prompt_tokens(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
+    let tokens = encode_prompt(policy, example, format)?;
     let (have, room) = (tokens.len(), policy.decoder.config().max_position_embeddings);
     if tokens.is_empty() || have >= room {
         let message = format!(

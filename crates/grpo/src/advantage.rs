@@ -39,7 +39,10 @@ impl Group {
 
     /// The weighted sums of the tools' scores.
     fn totals(&self) -> Vec<Option<f64>> {
-        let total = |i: usize| self.tools.iter().map(|(weight, scores)| scores[i].map(|s| s * weight)).sum();
+        // What nobody was asked about has no sum.
+        let known = |i: &usize| !self.tools.is_empty() && *i < self.lengths.len();
+        let sum = |i: usize| self.tools.iter().map(|(weight, scores)| scores[i].map(|s| s * weight)).sum();
+        let total = |i: usize| Some(i).filter(known).and_then(sum);
         (0..self.lengths.len()).map(total).collect()
     }
 

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::config::Config;
 use crate::health::Health;
+use crate::mixture::Mixture;
 use crate::objective::soft_overlong;
 use crate::rollout::{Group, Rollout, draw};
-use crate::schedule::{self, mix};
+use crate::schedule::mix;
 
 /// What a step learns from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub struct Source<'a> {
     pub heldout: &'a [Example],
     /// Their tokens.
     pub prompts: &'a [Vec<u32>],
+    /// In which order they are drawn.
+    pub mixture: Mixture,
     /// Reward tools.
     pub rewards: &'a mut Orchestrator,
     /// How they do.
@@ -73,7 +76,7 @@ impl Source<'_> {
     /// prompts were drawn before. A reply's random numbers depend on seed, step and its place in the batch only.
     pub fn collect(&mut self, policy: &Policy, policy_steps: u64, step: u64, cursor: u64) -> Result<Batch, TrainError> {
         let (config, t) = (self.config, &self.config.train);
-        let wanted = t.prompts.min(self.examples.len());
+        let wanted = t.prompts.min(self.mixture.len());
         let rounds = config.algorithm.dynamic_sampling;
         let mut batch = Batch {
             groups: Vec::new(),
@@ -87,7 +90,7 @@ impl Source<'_> {
         let mut drawn = 0;
         for _ in 0..=rounds {
             let missing = wanted - batch.groups.len();
-            let chosen = schedule::draw(self.examples.len(), missing, batch.cursor, config.seed);
+            let chosen = self.mixture.draw(missing, batch.cursor, config.seed);
             batch.cursor += missing as u64;
             let seeds = |i: usize| (0..t.group_size).map(|s| mix(&[config.seed, step, i as u64, s as u64])).collect();
             let request =

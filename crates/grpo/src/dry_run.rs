@@ -55,11 +55,13 @@ fn time(out: &mut String, config: &Config, warmup: f64, step: f64) {
 fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainError> {
     let config = &job.config.clone();
     let prompts = setup::prompt_tokens_of(&policy, &job.train, config, "data.train")?;
+    let mixture = setup::mixture(job, &prompts)?;
     let heldout = setup::prompt_tokens_of(&policy, &job.heldout, config, "data.heldout")?;
     let data = demonstrations(&policy, &job.demonstrations, config.data.format)?;
     let longest = setup::longest(&prompts, &data, config);
     let _ = writeln!(out, "memory    {}", setup::plan(config, &policy.decoder, longest));
     let lens = |x: &[Vec<u32>]| x.iter().map(Vec::len).collect::<Vec<usize>>();
+    let lens = |x: &[Vec<u32>]| lens(x).into_iter().filter(|n| *n > 0).collect::<Vec<usize>>();
     tokens(out, "train", "prompts", &lens(&prompts));
     tokens(out, "heldout", "prompts", &lens(&heldout));
     tokens(out, "imitated", "demonstrations", &data.iter().map(Demonstration::len).collect::<Vec<usize>>());
@@ -103,6 +105,7 @@ fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainEr
         examples: &job.train,
         heldout: &job.heldout,
         prompts: &prompts,
+        mixture,
         rewards: &mut job.rewards,
         health: Health::default(),
     };

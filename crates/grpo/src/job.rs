@@ -13,6 +13,8 @@ pub struct Job<'a> {
     pub config: Config,
     /// Prompts to train on.
     pub train: Vec<Example>,
+    /// How many of them each domain of `data.mixture` has, one after the other; all of them without domains.
+    pub sizes: Vec<usize>,
     /// Prompts to measure on.
     pub heldout: Vec<Example>,
     /// Replies to imitate.

@@ -26,6 +26,7 @@ mod log;
 mod measure;
 mod memory;
 mod metrics;
+pub mod mixture;
 pub mod objective;
 mod policy_run;
 pub mod preference;

@@ -1,5 +1,8 @@
 //! The record of a step.
 
+use std::collections::BTreeMap;
+
+use rlar_data::Example;
 use serde_json::{Value, json};
 
 use rlar_policy::Finish;
@@ -8,7 +11,8 @@ use crate::advantage::moments;
 use crate::batch::Batch;
 use crate::config::{Config, KlEstimator, Surrogate};
 use crate::learn::Learned;
-use crate::rollout::tool_statistics;
+use crate::mixture::domain_of;
+use crate::rollout::{Group, tool_statistics};
 use crate::signal::Flat;
 use crate::state::Ledger;
 
@@ -26,6 +30,7 @@ pub struct Spent {
 /// The record of a step for `metrics.jsonl`. What cannot be known is `null`, not zero.
 pub fn record(
     batch: &Batch,
+    examples: &[Example],
     learned: &Learned,
     flat: &Flat,
     ledger: &Ledger,
@@ -47,6 +52,7 @@ pub fn record(
     let share = |n: usize, of: usize| (of > 0).then(|| n as f64 / of as f64);
     let cut_off = replies.iter().filter(|r| r.finish == Finish::Length).count();
     let groups = batch.drawn().count();
+    let domains = domains(batch, examples, config);
     let advantages: Vec<f64> = learned.advantages.iter().flatten().flatten().copied().collect();
     let ratios: Vec<f64> = learned.ratios.iter().map(|r| f64::from(*r)).collect();
     let per_token = |sum: f64| (learned.tokens > 0).then(|| sum / learned.tokens as f64);
@@ -63,6 +69,7 @@ pub fn record(
         "accuracy": share(judged.iter().filter(|s| **s >= 0.5).count(), judged.len()),
         "unscored": replies.len() - totals.len(),
         "tools": tools,
+        "domains": domains,
         "zero_spread_groups": share(flat.groups, groups),
         "flat": flat,
         "replaced_groups": batch.replaced.len(),
@@ -91,6 +98,29 @@ pub fn record(
             "step": per_second(tokens, spent.sampling + spent.scoring + spent.training),
         },
     })
+}
+
+/// Prompts, reward and accuracy by domain; nothing where there is but one.
+fn domains(batch: &Batch, examples: &[Example], config: &Config) -> Value {
+    let mut domains: BTreeMap<&str, Vec<&Group>> = BTreeMap::new();
+    for group in batch.drawn() {
+        domains.entry(domain_of(&examples[group.example])).or_default().push(group);
+    }
+    if domains.len() < 2 {
+        return Value::Null;
+    }
+    let mean = |x: Vec<f64>| (!x.is_empty()).then(|| x.iter().sum::<f64>() / x.len() as f64);
+    let of = |(domain, groups): (&str, Vec<&Group>)| {
+        let replies = || groups.iter().flat_map(|g| &g.replies);
+        let totals: Vec<f64> = replies().filter_map(|r| r.scores.total()).collect();
+        let judged = replies().filter_map(|r| r.scores.total_beside(&config.rewards.always));
+        let right = judged.map(|s| f64::from(u8::from(s >= 0.5))).collect();
+        let unscored = replies().count() - totals.len();
+        let record =
+            json!({ "prompts": groups.len(), "reward": mean(totals), "accuracy": mean(right), "unscored": unscored });
+        (domain.to_owned(), record)
+    };
+    Value::Object(domains.into_iter().map(of).collect())
 }
 
 /// Mean, spread and quantiles; `null` of nothing.

@@ -12,7 +12,7 @@ use crate::log::{Log, Rollouts};
 use crate::measure::{measure, once};
 use crate::reference::Reference;
 use crate::report::Report;
-use crate::setup::{bar, disk, first_policy, longest, prompt_tokens_of};
+use crate::setup::{bar, disk, first_policy, keep_fitting, longest, mixture, prompt_tokens_of};
 use crate::sft::{Sft, demonstrations};
 use crate::trainer::Loop;
 use crate::warmup::warm_up;
@@ -23,7 +23,9 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     let mut state = begin.state(config, || first_policy(job))?;
     state.model.tokenizer.pin_today(state.ledger.began);
     let prompts = prompt_tokens_of(&state.model, &job.train, config, "data.train")?;
-    prompt_tokens_of(&state.model, &job.heldout, config, "data.heldout")?;
+    let measured = prompt_tokens_of(&state.model, &job.heldout, config, "data.heldout")?;
+    keep_fitting(&mut job.heldout, &measured);
+    let mixture = mixture(job, &prompts)?;
     let data = demonstrations(&state.model, &job.demonstrations, config.data.format)
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
     let checkpoint = begin.checkpoint.clone();
@@ -41,7 +43,8 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     let heldout = &job.heldout;
     let health = health(checkpoint.as_ref())?;
     health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
-    let source = Source { config, examples: &job.train, prompts: &prompts, heldout, rewards: &mut job.rewards, health };
+    let source =
+        Source { config, examples: &job.train, prompts: &prompts, mixture, heldout, rewards: &mut job.rewards, health };
     let ended = if config.train.method == Method::Grpo {
         let reference = Reference::open(run, &state, checkpoint.as_ref(), config)?;
         let rollouts = Rollouts::open(run, disk(config), done)?;

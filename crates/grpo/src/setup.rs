@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rlar_data::Example;
-use rlar_eval::prompt_tokens;
+use rlar_eval::{encode_prompt, prompt_tokens};
 use rlar_policy::chat::local_seconds;
 use rlar_policy::{Decoder, Moments, Policy, PolicyError, Tokenizer, device_in, free_memory};
 use rlar_rewards::{Assignment, RewardError};
@@ -13,6 +13,7 @@ use crate::config::{Config, Estimator, KlEstimator, Method};
 use crate::job::Job;
 use crate::learner::Learner;
 use crate::memory::{Sizes, TrainingPlan};
+use crate::mixture::Mixture;
 use crate::sft::Demonstration;
 use crate::state::{FORMAT, Ledger, Seconds, State};
 use crate::{TrainError, schedule};
@@ -121,17 +122,28 @@ fn first_ledger() -> Ledger {
     }
 }
 
-/// The tokens of every prompt; one that the policy has no room for is refused before any work is lost to it.
-/// `key` names the file in the config.
+/// The tokens of every prompt, none of those that `data.min_prompt_tokens` and `data.max_prompt_tokens` leave out; one that
+/// the policy has no room for is refused before any work is lost to it. `key` names the file in the config.
 pub fn prompt_tokens_of(
     policy: &Policy,
     examples: &[Example],
     config: &Config,
     key: &'static str,
 ) -> Result<Vec<Vec<u32>>, TrainError> {
-    let tokens = |e| prompt_tokens(policy, e, config.data.format);
+    let tokens = |e| {
+        let tokens = encode_prompt(policy, e, config.data.format)?;
+        if config.data.fits(tokens.len()) { prompt_tokens(policy, e, config.data.format) } else { Ok(Vec::new()) }
+    };
     let prompts: Result<Vec<Vec<u32>>, _> = examples.iter().map(tokens).collect();
     let prompts = prompts.map_err(|source| TrainError::Data { key, source })?;
+    let left_out = prompts.iter().filter(|p| p.is_empty()).count();
+    if left_out == prompts.len() && left_out > 0 {
+        let message = "`data.min_prompt_tokens` and `data.max_prompt_tokens` leave out every prompt".to_owned();
+        return Err(TrainError::Data { key, source: PolicyError::Request(message) });
+    }
+    if left_out > 0 {
+        tracing::warn!("{key}: {left_out} of {} prompts are left out for their length", prompts.len());
+    }
     let (longest, room) = (prompts.iter().map(Vec::len).max(), policy.decoder.config().max_position_embeddings);
     if let Some(longest) = longest.filter(|n| n + config.sampling.max_tokens > room) {
         let left = room - longest;
@@ -142,6 +154,27 @@ pub fn prompt_tokens_of(
         );
     }
     Ok(prompts)
+}
+
+/// In which order the prompts of a job are drawn.
+pub fn mixture(job: &Job, prompts: &[Vec<u32>]) -> Result<Mixture, TrainError> {
+    let (domains, per_step) = (&job.config.data.mixture, job.config.train.prompts);
+    let mixture = Mixture::of(domains, &job.sizes, per_step, &|i| !prompts[i].is_empty());
+    let steps = job.config.train.steps;
+    match mixture.gap(steps.saturating_mul(per_step as u64)) {
+        Some(draw) if job.config.train.method == Method::Grpo => {
+            let step = draw / per_step as u64;
+            let message = format!("no domain has a prompt of a length that is wanted at step {step}");
+            Err(TrainError::Data { key: "data.mixture", source: PolicyError::Request(message) })
+        }
+        _ => Ok(mixture),
+    }
+}
+
+/// Leaves out examples whose prompts were.
+pub fn keep_fitting(examples: &mut Vec<Example>, prompts: &[Vec<u32>]) {
+    let mut kept = prompts.iter().map(|p| !p.is_empty());
+    examples.retain(|_| kept.next().unwrap_or(true));
 }
 
 /// Tokens of the longest sequence that is learned from.

@@ -78,6 +78,7 @@ fn run_train(arguments: &cli::Training, method: Option<Method>) -> Result<(), Fa
     let job = Job {
         config: plan.config,
         train: plan.train,
+        sizes: plan.sizes,
         heldout: plan.heldout,
         demonstrations: plan.demonstrations,
         preferences: plan.preferences,
@@ -136,6 +137,7 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
         config.train.method = Method::Grpo;
         config.warmup.steps = 0;
         config.data.train.clone_from(&config.data.heldout);
+        config.data.mixture.iter_mut().for_each(|domain| domain.train.clone_from(&domain.heldout));
         // Without a model of its own on the command line, a config stands for what its run made.
         if chosen.model.is_none() {
             plan::start_from(config, format!("{}/final", config.run.folder));

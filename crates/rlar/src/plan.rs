@@ -17,6 +17,8 @@ pub struct Plan {
     pub config: Config,
     pub config_path: PathBuf,
     pub train: Vec<Example>,
+    /// How many of them each domain has.
+    pub sizes: Vec<usize>,
     pub heldout: Vec<Example>,
     pub demonstrations: Vec<Example>,
     pub preferences: Vec<Preference>,
@@ -43,31 +45,40 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
         let key = if rlar_policy::device(&config.device).is_ok() { "precision" } else { "device" };
         document.reject(vec![(key.into(), e.to_string())])?;
     }
-    let find = |key: &str, name: &Option<String>| -> Result<Option<assets::Asset>> {
+    let find = |key: &str, name: Option<&str>| -> Result<Option<assets::Asset>> {
         let Some(name) = name else { return Ok(None) };
         let found = assets::data(&asset.path, name)?;
         if found.is_none() {
             let message =
                 format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
-            document.reject(vec![(format!("data.{key}"), message)])?;
+            document.reject(vec![(key.to_owned(), message)])?;
         }
         Ok(found)
     };
-    let examples = |key: &str, name: &Option<String>, needs| -> Result<Vec<Example>> {
-        let Some(data) = find(key, name)? else { return Ok(Vec::new()) };
-        Ok(read_examples(&data.path, &data.text, needs)?)
+    // Of every domain, one after the other.
+    let examples = |wanted: bool, files: Vec<(String, Option<&str>)>, needs| -> Result<Vec<Vec<Example>>> {
+        let read = |(key, name): (String, Option<&str>)| match find(&key, name.filter(|_| wanted))? {
+            Some(data) => Ok(read_examples(&data.path, &data.text, needs)?),
+            None => Ok(Vec::new()),
+        };
+        files.into_iter().map(read).collect()
     };
-    let pairs = |key: &str, name: &Option<String>| -> Result<Vec<Preference>> {
+    let pairs = |key: &str, name: Option<&str>| -> Result<Vec<Preference>> {
         let Some(data) = find(key, name)? else { return Ok(Vec::new()) };
         Ok(read_preferences(&data.path, &data.text)?)
     };
     let data = &config.data;
     let prefers = config.train.method == Method::RewardModel;
     let imitates = config.warmup.steps > 0 || config.train.method == Method::Sft;
-    let none = None;
-    let only = |wanted: bool, name| if wanted { name } else { &none };
-    let train = if config.train.method == Method::Grpo { &data.train } else { &none };
-    let train = examples("train", train, Needs::Prompt)?;
+    let is_grpo = config.train.method == Method::Grpo;
+    let train = examples(is_grpo, data.files("train", &data.train, |d| &d.train), Needs::Prompt)?;
+    let heldout = examples(!prefers, data.files("heldout", &data.heldout, |d| &d.heldout), Needs::Prompt)?;
+    let shown = data.files("demonstrations", &data.demonstrations, |d| &d.demonstrations);
+    let shown = examples(imitates, shown, Needs::Demonstration)?;
+    let sizes = train.iter().map(Vec::len).collect();
+    let train = train.concat();
+    let preferred =
+        |name: &'static str, file: &Option<String>| pairs(&format!("data.{name}"), file.as_deref().filter(|_| prefers));
     let t = &config.train;
     if !train.is_empty() && train.len() < t.prompts && !train.len().is_multiple_of(t.minibatches) {
         let message = format!("{} does not divide the {} prompts of `data.train`", t.minibatches, train.len());
@@ -75,10 +86,11 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     }
     let plan = Plan {
         train,
-        heldout: examples("heldout", only(!prefers, &data.heldout), Needs::Prompt)?,
-        demonstrations: examples("demonstrations", only(imitates, &data.demonstrations), Needs::Demonstration)?,
-        preferences: pairs("preferences", only(prefers, &data.preferences))?,
-        heldout_preferences: pairs("heldout", only(prefers, &data.heldout))?,
+        sizes,
+        heldout: heldout.concat(),
+        demonstrations: shown.concat(),
+        preferences: preferred("preferences", &data.preferences)?,
+        heldout_preferences: preferred("heldout", &data.heldout)?,
         config_path: asset.path.clone(),
         config: config.clone(),
     };
@@ -137,10 +149,9 @@ pub fn orchestrator(config: &Config) -> Result<Orchestrator> {
 
 /// Refuses prompts that no tool may score, before any work is lost to them.
 pub fn check_tools(plan: &Plan, rewards: &Orchestrator) -> Result<()> {
-    let data = &plan.config.data;
-    for (file, examples) in [(&data.train, &plan.train), (&data.heldout, &plan.heldout)] {
+    for (key, examples) in [("train", &plan.train), ("heldout", &plan.heldout)] {
         for example in examples {
-            rewards.choose(example).with_context(|| file.clone().unwrap_or_default())?;
+            rewards.choose(example).with_context(|| format!("`data`, {key}"))?;
         }
     }
     Ok(())

@@ -14,7 +14,7 @@ pub use algorithm::{
     Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlPlace, Overlong, Surrogate,
 };
 pub use model::{LoraConfig, ModelChoice, Scratch};
-pub use surroundings::{Agent, DataConfig, EvalConfig, Metric, RewardsConfig, RunConfig, Unadmitted};
+pub use surroundings::{Agent, DataConfig, Domain, EvalConfig, Metric, RewardsConfig, RunConfig, Unadmitted};
 pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupConfig};
 
 use crate::schedule::mix;
@@ -115,7 +115,7 @@ impl Config {
             } else if let Err(why) = scratch.model(scratch.vocab_size) {
                 say("model.scratch", why);
             }
-            let untaught = self.data.demonstrations.is_none() || self.warmup.steps == 0;
+            let untaught = !self.data.has_demonstrations() || self.warmup.steps == 0;
             if untaught && self.train.method == Method::Grpo {
                 say("warmup.steps", "a model from scratch needs `data.demonstrations` and some warm-up steps".into());
             }
@@ -127,12 +127,15 @@ impl Config {
                 say("sampling.max_tokens", message);
             }
         }
-        if self.data.demonstrations.is_none() && (self.warmup.steps > 0 || self.train.method == Method::Sft) {
+        if !self.data.has_demonstrations() && (self.warmup.steps > 0 || self.train.method == Method::Sft) {
             say("data", "supervised fine-tuning needs `demonstrations`".into());
         }
-        if self.train.method == Method::Grpo && self.data.train.is_none() {
+        let has_prompts = self.data.train.is_some() || self.data.mixture.iter().any(|d| d.train.is_some());
+        if self.train.method == Method::Grpo && !has_prompts {
             say("data", "`grpo` needs prompts to train on: `train`".into());
         }
+        found.extend(self.data.problems(self.train.method, self.train.steps));
+        let mut say = |key: &str, message: String| found.push((key.to_owned(), message));
         if self.train.method == Method::RewardModel {
             if self.data.preferences.is_none() {
                 say("data", "`reward_model` needs `preferences`".into());
@@ -155,13 +158,14 @@ impl Config {
                 format!("{} does not divide the {} prompts of a step", self.train.minibatches, self.train.prompts);
             say("train.minibatches", message);
         }
-        let measures = self.data.heldout.is_some() && self.eval.every > 0;
+        let has_heldout = self.data.heldout.is_some() || self.data.mixture.iter().any(|d| d.heldout.is_some());
+        let measures = has_heldout && self.eval.every > 0;
         for (key, asked) in [("run.keep_best", self.run.keep_best > 0), ("eval.patience", self.eval.patience > 0)] {
             if asked && !measures {
                 say(key, "needs `data.heldout` and `eval.every`".into());
             }
         }
-        if self.eval.every > 0 && self.data.heldout.is_none() {
+        if self.eval.every > 0 && !has_heldout {
             say("eval.every", "needs `data.heldout`".into());
         }
         found.extend(self.algorithm.problems(&self.train, &self.sampling));

@@ -6,6 +6,8 @@ use rlar_rewards::{LlmConfig, Member};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Method;
+
 /// The run's folder and what is kept in it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -58,9 +60,107 @@ pub struct DataConfig {
     /// JSONL of prompts with a chosen and a rejected reply, for `reward_model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferences: Option<String>,
+    /// Several domains instead of `train`, `heldout` and `demonstrations`, each with its own, and how they are mixed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mixture: Vec<Domain>,
     /// How messages become text.
     #[serde(default = "chat")]
     pub format: PromptFormat,
+    /// Prompts with fewer tokens are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_prompt_tokens: Option<usize>,
+    /// Prompts with more tokens are left out; without it, one that the model has no room for is an error.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_prompt_tokens: Option<usize>,
+}
+
+impl DataConfig {
+    /// Whether a prompt of so many tokens is used.
+    pub fn fits(&self, tokens: usize) -> bool {
+        self.min_prompt_tokens.is_none_or(|n| tokens >= n) && self.max_prompt_tokens.is_none_or(|n| tokens <= n)
+    }
+
+    /// Whether there is anything to imitate.
+    pub fn has_demonstrations(&self) -> bool {
+        self.demonstrations.is_some() || self.mixture.iter().any(|d| d.demonstrations.is_some())
+    }
+
+    /// Values that are impossible together: key path and reason.
+    pub fn problems(&self, method: Method, steps: u64) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        if self.min_prompt_tokens.zip(self.max_prompt_tokens).is_some_and(|(min, max)| min > max) {
+            found.push(("data.min_prompt_tokens".to_owned(), "is more than `max_prompt_tokens`".to_owned()));
+        }
+        if self.mixture.is_empty() {
+            return found;
+        }
+        if self.train.is_some() || self.heldout.is_some() || self.demonstrations.is_some() {
+            let message = "stands instead of `train`, `heldout` and `demonstrations`; put them into it";
+            found.push(("data.mixture".to_owned(), message.to_owned()));
+        }
+        if method == Method::RewardModel {
+            found.push(("data.mixture".to_owned(), "is for policies; `reward_model` reads `preferences`".to_owned()));
+        }
+        for (i, domain) in self.mixture.iter().enumerate() {
+            if domain.until.is_some_and(|until| until <= domain.from) {
+                let message = "is not after `from`: nothing would ever be drawn".to_owned();
+                found.push((format!("data.mixture[{i}].until"), message));
+            }
+        }
+        let drawn = |step: u64| {
+            let mut on = self.mixture.iter().filter(|d| d.train.is_some());
+            on.any(|d| d.from <= step && d.until.is_none_or(|until| step < until))
+        };
+        let ends = self.mixture.iter().filter_map(|d| d.until).chain([0]).filter(|s| *s < steps);
+        if let Some(step) = ends.min_by_key(|s| (drawn(*s), *s)).filter(|s| !drawn(*s)) {
+            let message = format!("no domain with `train` is drawn from at step {step}");
+            found.push(("data.mixture".to_owned(), message));
+        }
+        found
+    }
+
+    /// The files of one kind: that of the data as a whole, or those of its domains; with the key of each.
+    pub fn files<'c>(
+        &'c self,
+        name: &str,
+        whole: &'c Option<String>,
+        of: impl Fn(&'c Domain) -> &'c Option<String>,
+    ) -> Vec<(String, Option<&'c str>)> {
+        if self.mixture.is_empty() {
+            return vec![(format!("data.{name}"), whole.as_deref())];
+        }
+        let key = |i: usize| format!("data.mixture[{i}].{name}");
+        self.mixture.iter().enumerate().map(|(i, d)| (key(i), of(d).as_deref())).collect()
+    }
+}
+
+/// One domain of a mixture.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Domain {
+    /// JSONL of prompts to train on; a domain without them is measured only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train: Option<String>,
+    /// JSONL of prompts to measure on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heldout: Option<String>,
+    /// JSONL of prompts with replies to imitate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub demonstrations: Option<String>,
+    /// Its share of the prompts of a step, beside the other domains' weights.
+    #[serde(default = "one")]
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 1e6))]
+    pub weight: f64,
+    /// The step from which on its prompts are drawn (counted in draws: refilled groups bring it forward).
+    #[serde(default)]
+    pub from: u64,
+    /// The step from which on they are not drawn any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 fn chat() -> PromptFormat {
