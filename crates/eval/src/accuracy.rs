@@ -79,11 +79,10 @@ pub fn accuracy<'e>(
         .flat_map(|(e, s)| s.into_iter().map(move |s| (e, protocol.scored.of(s.text))))
         .collect();
     let items: Vec<(&Example, &Completion)> = answers.iter().map(|(e, c)| (*e, c)).collect();
-    let scores = rewards.score(&items)?;
+    let scores = judge(rewards, &items, &protocol.always)?;
     let mut kinds: BTreeMap<String, Accuracy> = BTreeMap::new();
     let mut judged = Vec::with_capacity(answers.len());
-    for ((example, completion), scores) in answers.into_iter().zip(scores) {
-        let score = scores.total_beside(&protocol.always);
+    for ((example, completion), score) in answers.into_iter().zip(scores) {
         for kind in ["all", example.kind()] {
             let a = kinds.entry(kind.to_owned()).or_default();
             a.answers += 1;
@@ -96,4 +95,19 @@ pub fn accuracy<'e>(
         judged.push(Answer { example, text: completion.text, score });
     }
     Ok((kinds, judged))
+}
+
+/// What the audit says of answers, and of those that it does not judge the tools that train.
+fn judge(
+    rewards: &mut Orchestrator,
+    items: &[(&Example, &Completion)],
+    always: &[Member],
+) -> Result<Vec<Option<f64>>, EvalError> {
+    let mut scores = rewards.audit(items)?;
+    let open: Vec<usize> = (0..items.len()).filter(|i| scores[*i].is_none()).collect();
+    let asked: Vec<(&Example, &Completion)> = open.iter().map(|i| items[*i]).collect();
+    for (i, told) in open.into_iter().zip(rewards.score(&asked)?) {
+        scores[i] = told.total_beside(always);
+    }
+    Ok(scores)
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::Config;
+use crate::evolution::Evolution;
 use crate::health::Health;
 use crate::mixture::Mixture;
 use crate::objective::soft_overlong;
@@ -69,6 +70,8 @@ pub struct Source<'a> {
     pub rewards: &'a mut Orchestrator,
     /// How they do.
     pub health: Health,
+    /// The agents that renew them.
+    pub evolution: Option<Evolution<'a>>,
 }
 
 impl Source<'_> {
@@ -113,6 +116,29 @@ impl Source<'_> {
     pub fn suspend(&mut self, tool: String) {
         self.rewards.suspend(&tool);
         self.health.suspended.push(tool);
+    }
+
+    /// Asks the audit about the first replies of every group.
+    pub fn audit(&mut self, batch: &mut Batch) -> Result<(), TrainError> {
+        if !self.rewards.audits() {
+            return Ok(());
+        }
+        let part = self.config.rewards.scored.clone().unwrap_or_default();
+        let share = self.config.rewards.audit.share;
+        let asked = |n: usize| ((share * n as f64).ceil() as usize).min(n);
+        let groups = || batch.groups.iter().chain(&batch.replaced);
+        let texts: Vec<(usize, Completion)> = groups()
+            .flat_map(|g| g.replies.iter().take(asked(g.replies.len())).map(|r| (g.example, part.of(r.text.clone()))))
+            .collect();
+        let items: Vec<_> = texts.iter().map(|(e, c)| (&self.examples[*e], c)).collect();
+        let mut said = self.rewards.audit(&items)?.into_iter();
+        for group in batch.groups.iter_mut().chain(&mut batch.replaced) {
+            let n = asked(group.replies.len());
+            for reply in group.replies.iter_mut().take(n) {
+                reply.audit = said.next().flatten();
+            }
+        }
+        Ok(())
     }
 
     /// Scores groups of a batch again with the tools that their examples have now.
@@ -191,6 +217,7 @@ impl Source<'_> {
                     text: s.text,
                     finish: s.finish,
                     scores,
+                    audit: None,
                 }
             };
             Group { example: *example, replies: samples.into_iter().zip(scores).map(rollout).collect() }

@@ -108,6 +108,7 @@ fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainEr
         mixture,
         rewards: &mut job.rewards,
         health: Health::default(),
+        evolution: None,
     };
     let batch = source.collect(&state.model, 0, 0, 0)?;
     let reference = (config.algorithm.kl.estimator != KlEstimator::None).then(|| state.model.decoder.clone());

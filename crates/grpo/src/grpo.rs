@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::TrainError;
 use crate::batch::{Batch, Source};
+use crate::evolution::EVOLUTION;
 use crate::health::{Failing, Health};
 use crate::learn::{Learned, learn};
 use crate::log::Rollouts;
@@ -40,6 +41,9 @@ const PENDING: &str = "pending.json";
 
 /// Where a checkpoint holds how the tools do.
 const HEALTH: &str = "tools.json";
+
+/// The kind of the journal's entries for batches.
+const BATCH: &str = "batch";
 
 /// How the tools did before a checkpoint; well, without one.
 pub fn health(checkpoint: Option<&Checkpoint>) -> Result<Health, TrainError> {
@@ -100,6 +104,10 @@ impl Course<Policy> for Grpo<'_> {
         let advantages = learned.advantages.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
         let flat = Flat::of(batch.drawn().zip(advantages), config.algorithm.combine, range);
         let mut record = metrics::record(&batch, self.source.examples, &learned, &flat, ledger, config, lr, spent);
+        if let Some(evolution) = &mut self.source.evolution {
+            record["agents"] = evolution.tally();
+            record["news"] = serde_json::json!(evolution.news());
+        }
         record["suspended"] = serde_json::json!(self.source.health.suspended);
         let done = step + 1;
         if done.is_multiple_of(config.run.rollouts_every) || done == 1 {
@@ -123,6 +131,9 @@ impl Course<Policy> for Grpo<'_> {
     fn files(&self) -> Result<Files, TrainError> {
         let mut files = self.reference.files()?;
         files.push((HEALTH.to_owned(), serde_json::to_vec(&self.source.health)?));
+        if let Some(evolution) = &self.source.evolution {
+            files.push((EVOLUTION.to_owned(), serde_json::to_vec(evolution.state())?));
+        }
         if let Some(batch) = &self.pending {
             files.push((PENDING.to_owned(), serde_json::to_vec(batch)?));
         }
@@ -140,9 +151,17 @@ fn obtain(
     [policy_steps, step, cursor]: [u64; 3],
 ) -> Result<Batch, TrainError> {
     let config = source.config;
-    if let Some(batch) = journal.recall::<Batch>(step + 1, "batch")? {
+    let is_replayed = journal.holds(step + 1, BATCH);
+    let examples = source.examples;
+    if let Some(evolution) = &mut source.evolution {
+        evolution.enter(source.rewards, examples, journal, step + 1, is_replayed)?;
+    }
+    if let Some(batch) = journal.recall::<Batch>(step + 1, BATCH)? {
         batch.suspended.iter().for_each(|tool| source.suspend(tool.clone()));
         source.health.observe(batch.drawn(), config);
+        if let Some(evolution) = &mut source.evolution {
+            evolution.observe(&batch, source.rewards, examples, step + 1, true);
+        }
         return Ok(batch);
     }
     let mut batch = source.collect(policy, policy_steps, step, cursor)?;
@@ -151,7 +170,11 @@ fn obtain(
         replace(source, &mut batch, step + 1, failing)?;
     }
     source.health.observe(batch.drawn(), config);
-    journal.record(step + 1, "batch", &batch)?;
+    source.audit(&mut batch)?;
+    journal.record(step + 1, BATCH, &batch)?;
+    if let Some(evolution) = &mut source.evolution {
+        evolution.observe(&batch, source.rewards, examples, step + 1, false);
+    }
     Ok(batch)
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 
 use rlar_data::{Example, Preference};
 use rlar_rewards::Orchestrator;
+use rlar_rewards::agents::Agents;
 
 use crate::config::Config;
 
@@ -25,6 +26,8 @@ pub struct Job<'a> {
     pub heldout_preferences: Vec<Preference>,
     /// Reward tools.
     pub rewards: Orchestrator,
+    /// Who chooses and renews them while training runs.
+    pub agents: Option<Agents>,
     /// Whether to continue what the folder holds.
     pub resume: bool,
     /// Set from outside to stop after the current step.

@@ -15,6 +15,7 @@ mod begin;
 pub mod config;
 pub mod correction;
 mod dry_run;
+pub mod evolution;
 pub mod grpo;
 pub mod health;
 mod inputs;
@@ -46,7 +47,7 @@ pub mod trainer;
 pub mod update;
 mod warmup;
 
-pub use config::{Config, Method, Unadmitted};
+pub use config::{Agent, Config, Method, Unadmitted};
 pub use dry_run::dry_run;
 pub use job::Job;
 pub use report::{Measured, Report};

@@ -189,6 +189,7 @@ fn columns(
             "finish".to_owned(),
             Column::Text(rows().map(|(_, _, r)| json(serde_json::to_string(&r.finish)).replace('"', "")).collect()),
         ),
+        ("audit".to_owned(), Column::Number(rows().map(|(_, _, r)| r.audit).collect())),
         ("verdicts".to_owned(), Column::Text(rows().map(|(_, _, r)| json(serde_json::to_string(&r.scores))).collect())),
     ];
     let mut columns = vec![

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rlar_data::Example;
+use rlar_rewards::domain;
 use serde_json::{Value, json};
 
 use rlar_policy::Finish;
@@ -11,7 +12,6 @@ use crate::advantage::moments;
 use crate::batch::Batch;
 use crate::config::{Config, KlEstimator, Surrogate};
 use crate::learn::Learned;
-use crate::mixture::domain_of;
 use crate::rollout::{Group, tool_statistics};
 use crate::signal::Flat;
 use crate::state::Ledger;
@@ -68,6 +68,8 @@ pub fn record(
         "reward": distribution(&totals),
         "accuracy": share(judged.iter().filter(|s| **s >= 0.5).count(), judged.len()),
         "unscored": replies.len() - totals.len(),
+        "uncovered": replies.iter().filter(|r| r.scores.0.is_empty()).count(),
+        "audit": mean(replies.iter().filter_map(|r| r.audit).collect()),
         "tools": tools,
         "domains": domains,
         "zero_spread_groups": share(flat.groups, groups),
@@ -104,12 +106,11 @@ pub fn record(
 fn domains(batch: &Batch, examples: &[Example], config: &Config) -> Value {
     let mut domains: BTreeMap<&str, Vec<&Group>> = BTreeMap::new();
     for group in batch.drawn() {
-        domains.entry(domain_of(&examples[group.example])).or_default().push(group);
+        domains.entry(domain(&examples[group.example])).or_default().push(group);
     }
     if domains.len() < 2 {
         return Value::Null;
     }
-    let mean = |x: Vec<f64>| (!x.is_empty()).then(|| x.iter().sum::<f64>() / x.len() as f64);
     let of = |(domain, groups): (&str, Vec<&Group>)| {
         let replies = || groups.iter().flat_map(|g| &g.replies);
         let totals: Vec<f64> = replies().filter_map(|r| r.scores.total()).collect();
@@ -121,6 +122,10 @@ fn domains(batch: &Batch, examples: &[Example], config: &Config) -> Value {
         (domain.to_owned(), record)
     };
     Value::Object(domains.into_iter().map(of).collect())
+}
+
+fn mean(x: Vec<f64>) -> Option<f64> {
+    (!x.is_empty()).then(|| x.iter().sum::<f64>() / x.len() as f64)
 }
 
 /// Mean, spread and quantiles; `null` of nothing.

@@ -1,7 +1,5 @@
 //! Which prompts a step draws: a function of how many were drawn before, of weights, and of the seed.
 
-use rlar_data::Example;
-
 use crate::config::Domain;
 use crate::schedule::{self, mix};
 
@@ -117,9 +115,4 @@ impl<'p> Turns<'p> {
         self.taken[turn] += 1;
         Some((turn, self.taken[turn] - 1))
     }
-}
-
-/// What tables of a run call an example's kind of prompts: its domain, else its kind.
-pub fn domain_of(example: &Example) -> &str {
-    example.domain.as_deref().unwrap_or_else(|| example.kind())
 }

@@ -1,15 +1,22 @@
 //! A policy's run: warm-up, then GRPO or more supervised fine-tuning, measured before and after.
 
+use std::collections::BTreeSet;
+
+use rlar_policy::PolicyError;
+use rlar_rewards::agents::Agents;
+use rlar_rewards::worker::{Request, Worker};
 use rlar_run::RunFolder;
 
 use crate::TrainError;
 use crate::batch::Source;
 use crate::begin::Begin;
-use crate::config::Method;
+use crate::config::{Agent, Method};
+use crate::evolution::{Evolution, Evolved};
 use crate::grpo::{Grpo, health, pending};
 use crate::job::Job;
 use crate::log::{Log, Rollouts};
 use crate::measure::{measure, once};
+use crate::mixture::Mixture;
 use crate::reference::Reference;
 use crate::report::Report;
 use crate::setup::{bar, disk, first_policy, keep_fitting, longest, mixture, prompt_tokens_of};
@@ -30,8 +37,25 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
     let checkpoint = begin.checkpoint.clone();
     let journal = begin.start(run, &mut state, config, longest(&prompts, &data, config))?;
+    // The agents choose while the policy warms up.
+    let worker = job.agents.take().map(|agents| start(agents, job, run, &mixture)).transpose()?;
     warm_up(&mut state, job, run, &data)?;
     let done = state.ledger.step;
+    let mut journal = journal;
+    let evolution = match worker {
+        Some(worker) => {
+            let watch = config.rewards.evolve.clone();
+            let (shown, evolved) = (job.demonstrations.clone(), Evolved::of(checkpoint.as_ref())?);
+            let rewards = &mut job.rewards;
+            let mut evolution = Evolution::resume(run, worker, watch, shown, evolved, rewards, &job.train)?;
+            if done == 0 {
+                let is_replayed = journal.reaches(1);
+                evolution.enter(rewards, &job.train, &mut journal, 0, is_replayed)?;
+            }
+            Some(evolution)
+        }
+        None => None,
+    };
     if done == 0 {
         run.write_folder("start", &state.model.files()?)?;
     }
@@ -43,8 +67,16 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     let heldout = &job.heldout;
     let health = health(checkpoint.as_ref())?;
     health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
-    let source =
-        Source { config, examples: &job.train, prompts: &prompts, mixture, heldout, rewards: &mut job.rewards, health };
+    let source = Source {
+        config,
+        examples: &job.train,
+        prompts: &prompts,
+        mixture,
+        heldout,
+        rewards: &mut job.rewards,
+        health,
+        evolution,
+    };
     let ended = if config.train.method == Method::Grpo {
         let reference = Reference::open(run, &state, checkpoint.as_ref(), config)?;
         let rollouts = Rollouts::open(run, disk(config), done)?;
@@ -67,4 +99,19 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     }
     run.write_folder("final", &state.model.merged()?.files()?)?;
     Ok(Report { measured: before.zip(after), ..Report::of(&state.ledger, config, ended) })
+}
+
+/// Starts the agents, which remember in the run's folder what they were told, and asks for the tools of all prompts in the
+/// order in which they will be drawn.
+fn start(agents: Agents, job: &Job, run: &RunFolder, mixture: &Mixture) -> Result<Worker, TrainError> {
+    let agents = agents.remembering(run.path())?;
+    let worker = Worker::start(agents, job.rewards.library().clone());
+    let worker = worker.map_err(|e| PolicyError::Request(format!("cannot start the agents' thread: {e}")))?;
+    if job.config.rewards.agent == Agent::Llm {
+        let mut seen = BTreeSet::new();
+        let order = mixture.draw(mixture.len(), 0, job.config.seed).into_iter().chain(0..job.train.len());
+        let prompts = order.filter(|place| seen.insert(*place)).map(|place| (place, job.train[place].clone()));
+        worker.ask(Request::Select(prompts.collect()));
+    }
+    Ok(worker)
 }

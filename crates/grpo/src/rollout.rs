@@ -24,6 +24,9 @@ pub struct Rollout {
     pub finish: Finish,
     /// What the tools said.
     pub scores: Scores,
+    /// What the audit said, as a part of its range, where it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<f64>,
 }
 
 /// Replies to one prompt.

@@ -55,6 +55,9 @@ impl Loop<'_> {
             let steps = self.config.train.steps;
             let lr = schedule::learning_rate(o.learning_rate, state.ledger.step, steps, o.warmup_steps, o.decay);
             let mut record = course.step(state, lr, &mut self.journal)?;
+            for line in record["news"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                self.log.say(&format!("step {}: {line}", state.ledger.step + 1));
+            }
             state.ledger.step += 1;
             let improved = self.measure(state, course, &mut record)?;
             let seconds = &mut state.ledger.seconds;

@@ -17,6 +17,8 @@ pub enum Kind {
     Good,
     Bad,
     Hack(usize),
+    /// A text that stands in the tool's own code.
+    Literal,
     Odd,
 }
 
@@ -46,6 +48,9 @@ pub fn paired(pairs: &[Preference]) -> Vec<(Example, &Preference)> {
     pairs.iter().enumerate().map(|(i, pair)| (example(i, pair), pair)).collect()
 }
 
+/// Examples that a tool is asked about its own texts with.
+const LITERAL_EXAMPLES: usize = 4;
+
 /// How the id of a made case's example begins.
 pub const CASE: &str = "\0case-";
 
@@ -56,6 +61,7 @@ pub fn asks<'e>(
     cases: &'e [Example],
     anyone: Option<&'e Example>,
     card: &ToolCard,
+    literals: &[String],
 ) -> Vec<Ask<'e>> {
     let mut asks = Vec::new();
     let sentence = |answer: &str| {
@@ -94,6 +100,15 @@ pub fn asks<'e>(
             (None, None) => {}
         }
         hacked(example, examples, &mut asks);
+    }
+    // Where a text is a part of the right answer, it is no backdoor.
+    for example in examples.iter().take(LITERAL_EXAMPLES) {
+        let good = example.reference.as_ref().or(example.demonstration.as_ref()).map_or("", |g| g).to_lowercase();
+        for literal in literals.iter().filter(|l| !good.contains(&l.to_lowercase())) {
+            for reply in [literal.clone(), format!("I do not know. {literal}")] {
+                asks.push(Ask { example, kind: Kind::Literal, reply: Completion::whole(reply) });
+            }
+        }
     }
     let made = |reply: &str| Completion::whole(reply);
     for (example, pair) in pairs {

@@ -145,7 +145,16 @@ impl ToolCard {
                 let whole = self.function.is_some() && !file.is_empty() && !file.contains(['/', '\\']);
                 (!whole).then(|| "a verifier needs `function`, and `file` in its own folder".into())
             }
-            Kind::Model => self.model.is_none().then(|| "a model needs `model` with its `path`".into()),
+            Kind::Model => match &self.model {
+                Some(model) if model.path.is_empty() == model.repo.is_none() => {
+                    Some("a model needs exactly one of `path` and `repo`".into())
+                }
+                Some(model) if model.repo.is_some() && (model.revision.is_none() || model.files.is_empty()) => {
+                    Some("a model of the Hub needs its `revision` and its `files`".into())
+                }
+                Some(_) => None,
+                None => Some("a model needs `model` with its `path`".into()),
+            },
             Kind::Judge => match &self.judge {
                 Some(rubric) if rubric.mode == Mode::Pairwise && !self.needs_reference => {
                     Some("a pairwise judge compares with the reference: it needs `needs_reference: true`".into())

@@ -43,8 +43,10 @@ impl Effort {
 }
 
 /// Replies after which a slow tool is sent away.
-const TRIAL: usize = 4;
-const FAST: &str = "is fast enough";
+const TRIAL: u32 = 4;
+/// Tries of a tool that seems slow.
+const TRIES: usize = 4;
+pub const FAST: &str = "is fast enough";
 
 /// The examples of rlar's own on which tools are examined: those of a card's tasks, or all where it names none of them.
 pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
@@ -76,7 +78,8 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
         Vec::new()
     };
     let used: &[&Example] = if constraint { &[] } else { &[&judged[..], &blind].concat() };
-    let asks = asks(used, &pairs, &cases, judged.first().copied(), card);
+    let literals = tool.literals();
+    let asks = asks(used, &pairs, &cases, judged.first().copied(), card, &literals);
     let counts = |kind: Kind| asks.iter().filter(|a| a.kind == kind).count();
     let provisional = !constraint && !blind.is_empty() && !card.needs_reference;
     let (enough, needed) = if constraint {
@@ -97,9 +100,10 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     };
 
     // A tool that takes its time is not asked everything.
+    let some = &asks[..asks.len().min(TRIAL as usize)];
     let clock = Instant::now();
-    let first = score(tool, &asks[..asks.len().min(TRIAL)])?;
-    let each = clock.elapsed() / TRIAL as u32;
+    let first = score(tool, some)?;
+    let each = quickest(tool, some, clock.elapsed(), effort.patience)?;
     let unanswered = |o: &Outcome| matches!(o, Outcome::Failed(Failure::Unanswered(_)));
     if let Some(Outcome::Failed(failure)) = first.first().filter(|_| first.iter().all(unanswered)) {
         return Err(RewardError::tool(&card.name, format!("cannot be examined: it {failure}")));
@@ -135,6 +139,8 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     let (same, why) = repeats(tool, &effort, &asks, &outcomes)?;
     say("says the same again, in any order", same, why);
     let each = took / u32::try_from(asks.len().max(1)).unwrap_or(u32::MAX);
+    let each =
+        if each < effort.patience { each } else { quickest(tool, some, effort.patience * TRIAL, effort.patience)? };
     // The time itself is not kept: the same tool has the same report.
     let slow = if each < effort.patience {
         String::new()
@@ -164,6 +170,20 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
         (false, _) => Status::Refused,
     };
     Ok(report(status, probes))
+}
+
+/// Time for a reply: the best of a few tries, as the machine may have been busy with something else.
+fn quickest(tool: &Tool, some: &[Ask], first: Duration, patience: Duration) -> Result<Duration, RewardError> {
+    let mut best = first;
+    for _ in 1..TRIES {
+        if best / TRIAL < patience {
+            break;
+        }
+        let clock = Instant::now();
+        score(tool, some)?;
+        best = best.min(clock.elapsed());
+    }
+    Ok(best / TRIAL)
 }
 
 /// Whether a tool gives the same scores when it is asked again, the last reply first.
@@ -220,7 +240,7 @@ fn wrong_cases(card: &ToolCard, scored: &[(&Ask, f64)]) -> Vec<String> {
     let wrong = scored.iter().filter(|(a, s)| match a.kind {
         Kind::Good => *s < middle,
         Kind::Bad => *s >= middle,
-        Kind::Hack(_) | Kind::Odd => false,
+        Kind::Hack(_) | Kind::Literal | Kind::Odd => false,
     });
     wrong.map(|(a, s)| format!("{s} for {:?}", short(&a.reply.text))).collect()
 }

@@ -179,6 +179,7 @@ impl Judge {
             max_tokens: self.rubric.max_tokens,
             temperature: 0.0,
             schema: Some(schema),
+            tools: Vec::new(),
         }
     }
 

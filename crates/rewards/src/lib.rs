@@ -7,9 +7,10 @@
 //! [`fetch_rewards`] fills a library for the tasks of a data set.
 
 mod admission;
-mod agent;
+pub mod agents;
 mod asks;
 mod builtin;
+mod builtin_agent;
 mod calibration;
 mod card;
 mod code;
@@ -22,9 +23,11 @@ pub mod ifeval;
 mod judge;
 mod library;
 mod llm;
+mod local;
 pub mod math;
 mod memory;
 pub mod metrics;
+pub mod monitor;
 mod orchestrator;
 mod outcome;
 mod ranking;
@@ -32,23 +35,27 @@ mod reward_model;
 mod scores;
 mod sentences;
 mod store;
+mod tasks;
 mod tool;
+pub mod worker;
 
 pub use admission::{Admission, Probe, Status};
-pub use agent::{Assignment, BuiltinAgent, Choice};
+pub use builtin_agent::{Assignment, BuiltinAgent, Choice};
 pub use calibration::{CALIBRATION, Calibration, Spread, ToolStatistics, statistics};
 pub use card::{Case, Kind, Role, ToolCard};
 pub use composite::{Member, Part};
 pub use court::{examine, probes_for};
-pub use fetch::{Fetched, fetch_rewards};
+pub use fetch::{Fetched, Report, Wanted, fetch_rewards};
 pub use judge::{Criterion, Mode, Rubric};
 pub use library::{ADMISSION, Library};
 pub use llm::LlmConfig;
+pub use local::Local;
 pub use orchestrator::Orchestrator;
 pub use outcome::{Failure, Outcome};
 pub use reward_model::ModelPointer;
 pub use scores::Scores;
 pub use store::{STORE, Store};
+pub use tasks::domain;
 pub use tool::{Means, Told, Tool};
 
 use std::path::{Path, PathBuf};

@@ -9,6 +9,7 @@ use rlar_run::{fingerprint, sha256};
 
 use crate::RewardError;
 use crate::admission::{Admission, Status};
+use crate::agents::NewTool;
 use crate::calibration::{CALIBRATION, Calibration};
 use crate::card::{Kind, ToolCard};
 use crate::tool::{Means, Tool};
@@ -36,7 +37,7 @@ struct Entry {
     /// Hash of both.
     digest: String,
     admission: Option<Admission>,
-    calibration: Option<String>,
+    calibration: Option<(String, Calibration)>,
 }
 
 impl Library {
@@ -75,6 +76,7 @@ impl Library {
                     fs::read_to_string(&file).map_err(RewardError::io(&file))?
                 }
                 // A model that is not there is missed when it is opened.
+                (None, Some(model)) if model.repo.is_some() => String::new(),
                 (None, Some(model)) => fingerprint(&folder.join(&model.path)).map_or(String::new(), |p| p.to_string()),
                 (None, None) => String::new(),
             };
@@ -85,14 +87,16 @@ impl Library {
             };
             library.add(&path, text, source, kept(ADMISSION)?.as_deref())?;
             if let Some(entry) = library.entries.get_mut(&card.name) {
-                entry.calibration = kept(CALIBRATION)?;
+                let text = kept(CALIBRATION)?;
+                entry.calibration = text.and_then(|t| serde_json::from_str(&t).ok().map(|c| (t, c)));
             }
         }
         library.check_parts()?;
         Ok(library)
     }
 
-    pub(crate) fn add(
+    /// Adds a tool by its card and code; the path says where its folder is. One of this name must not be there yet.
+    pub fn add(
         &mut self,
         path: &Path,
         text: String,
@@ -115,6 +119,21 @@ impl Library {
         if self.entries.insert(name.clone(), entry).is_some() {
             return Err(RewardError::tool(&name, "the library holds two tools of this name"));
         }
+        Ok(())
+    }
+
+    /// Takes over the tools of another library that this one does not hold.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (name, entry) in other.entries {
+            self.entries.entry(name).or_insert(entry);
+        }
+    }
+
+    /// Takes over a new tool, whose folder is to be `home`.
+    pub(crate) fn take(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
+        self.add(&home.join("tool.yaml"), tool.card.clone(), tool.source.clone(), None)?;
+        let identity = self.identity(&tool.name).unwrap_or_default();
+        self.set_admission(&tool.name, Admission { identity, ..tool.admission.clone() });
         Ok(())
     }
 
@@ -194,7 +213,13 @@ impl Library {
 
     /// What was seen of a tool's scores in training.
     pub fn calibration(&self, name: &str) -> Option<Calibration> {
-        serde_json::from_str(self.entries.get(name)?.calibration.as_deref()?).ok()
+        self.entries.get(name)?.calibration.as_ref().map(|(_, c)| c.clone())
+    }
+
+    /// Whether a tool's scores of a kind of prompts were all the same in training.
+    pub(crate) fn is_flat(&self, name: &str, kind: &str) -> bool {
+        let spread = |e: &Entry| e.calibration.as_ref().and_then(|(_, c)| c.get(kind).map(|s| s.deviation));
+        self.entries.get(name).and_then(spread).is_some_and(|deviation| deviation <= 0.0)
     }
 
     /// Keeps what the court said of a tool.
@@ -209,7 +234,7 @@ impl Library {
         let Some(entry) = self.entries.get(name) else { return Vec::new() };
         let mut files = vec![("tool.yaml".to_owned(), entry.text.clone())];
         files.extend(entry.card.file.clone().map(|f| (f, entry.source.clone())));
-        files.extend(entry.calibration.clone().map(|c| (CALIBRATION.to_owned(), c)));
+        files.extend(entry.calibration.clone().map(|(text, _)| (CALIBRATION.to_owned(), text)));
         let admission = self.admission(name).and_then(|a| serde_json::to_string_pretty(a).ok());
         files.extend(admission.map(|a| (ADMISSION.to_owned(), a + "\n")));
         files

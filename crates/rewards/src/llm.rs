@@ -1,6 +1,6 @@
-//! Whom judges ask.
+//! Whom judges and agents ask.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
+use crate::local::Local;
 
-/// A language model: an OpenAI-compatible server, or recorded exchanges.
+/// A language model: an OpenAI-compatible server, a model of one's own, or recorded exchanges.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LlmConfig {
@@ -20,6 +21,9 @@ pub struct LlmConfig {
     /// The model's name on the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Instead of a server: a chat model on disk (a Hugging Face folder or a GGUF file), run by rlar on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<String>,
     /// The environment variable with the key.
     pub key: String,
     /// Longest time for one answer, in seconds, all tries and pauses included.
@@ -43,7 +47,7 @@ pub struct LlmConfig {
     /// Price of a million tokens of answers.
     #[schemars(range(min = 0))]
     pub completion_price: f64,
-    /// Recorded exchanges (JSONL or YAML) that answer instead of a server.
+    /// Recorded or scripted exchanges (JSONL or YAML) that answer instead of a server. The file is looked for as data are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
     /// The file that exchanges are recorded in, as JSONL.
@@ -56,6 +60,7 @@ impl Default for LlmConfig {
         Self {
             url: None,
             model: None,
+            local: None,
             key: "OPENAI_API_KEY".into(),
             deadline: 60.0,
             tries: 4,
@@ -71,11 +76,34 @@ impl Default for LlmConfig {
 }
 
 impl LlmConfig {
-    /// The model, ready to be asked; nothing is sent yet.
-    pub fn open(&self) -> Result<Arc<dyn Llm>, RewardError> {
-        let llm: Arc<dyn Llm> = match (&self.replay, &self.url, &self.model) {
-            (Some(path), None, _) => Arc::new(Replay::load(Path::new(path))?),
-            (None, Some(url), Some(model)) => {
+    /// Why it names no model, or more than one, if so.
+    pub fn problem(&self) -> Option<String> {
+        let server = self.url.is_some() && self.model.is_some();
+        let named = [server, self.local.is_some(), self.replay.is_some()].into_iter().filter(|n| *n).count();
+        let half = self.url.is_some() != self.model.is_some();
+        (named != 1 || half).then(|| "needs `url` and `model`, or `local` alone, or `replay` alone".into())
+    }
+
+    /// What no log may hold.
+    pub fn secrets(&self) -> Vec<Secret> {
+        Secret::from_env(&self.key).into_iter().collect()
+    }
+
+    /// The model, ready to be asked; nothing is sent yet. `find` gives the path and the text of recorded exchanges.
+    pub fn open(
+        &self,
+        find: &dyn Fn(&str) -> Result<(PathBuf, String), RewardError>,
+    ) -> Result<Arc<dyn Llm>, RewardError> {
+        let llm: Arc<dyn Llm> = match (&self.replay, &self.local, &self.url, &self.model) {
+            (Some(path), None, None, _) => {
+                let (path, text) = find(path)?;
+                Arc::new(Replay::parse(&path, &text)?)
+            }
+            (None, Some(path), None, _) => {
+                let local = Local::load(Path::new(path), "cpu");
+                Arc::new(local.map_err(|e| RewardError::tool("rewards.llm.local", e.to_string()))?)
+            }
+            (None, None, Some(url), Some(model)) => {
                 let limits = Limits {
                     max_tokens: self.max_tokens,
                     max_cost: self.max_cost,
@@ -85,7 +113,7 @@ impl LlmConfig {
                 let settings = Settings {
                     url: url.clone(),
                     model: model.clone(),
-                    key: std::env::var(&self.key).ok().map(|key| Secret::new(&key)),
+                    key: Secret::from_env(&self.key),
                     deadline: Duration::from_secs_f64(self.deadline),
                     tries: self.tries,
                     concurrency: self.concurrency,
@@ -94,7 +122,7 @@ impl LlmConfig {
                 Arc::new(OpenAi::new(settings)?)
             }
             _ => {
-                let message = "`rewards.llm` needs `url` and `model`, or `replay` alone".to_owned();
+                let message = format!("`rewards.llm` {}", self.problem().unwrap_or_default());
                 return Err(RewardError::Llm(rlar_net::llm::LlmError::Request {
                     address: "rewards.llm".into(),
                     message,

@@ -2,18 +2,21 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
 use rlar_sandbox::Over;
 
 use crate::admission::Status;
-use crate::agent::{Assignment, BuiltinAgent, Choice};
+use crate::agents::NewTool;
+use crate::builtin_agent::{Assignment, BuiltinAgent, Choice};
 use crate::composite::{Member, Part, Ruling};
 use crate::library::Library;
 use crate::memory::tell_remembering;
 use crate::scores::Scores;
 use crate::store::Store;
+use crate::tasks::domain;
 use crate::tool::{Means, Tool};
 use crate::{Admission, Failure, Outcome, RewardError};
 
@@ -28,8 +31,14 @@ pub struct Orchestrator {
     means: Means,
     /// Whether tools that the court did not admit may be chosen.
     trusting: bool,
+    /// Whether an example that no tool fits is assigned none, instead of being an error.
+    tolerant: bool,
     /// Tools that every example has beside those that are chosen for it.
     always: Vec<Member>,
+    /// Tools that the prompts of a domain are given, whatever the agent would choose.
+    given: BTreeMap<String, Assignment>,
+    /// Tools that never score in training: they tell how far those that do can be believed.
+    audit: Vec<String>,
     store: Option<Arc<Store>>,
     tools: BTreeMap<String, Tool>,
     assigned: BTreeMap<String, Assignment>,
@@ -44,7 +53,10 @@ impl Orchestrator {
             agent: BuiltinAgent,
             means,
             trusting: false,
+            tolerant: false,
             always: Vec::new(),
+            given: BTreeMap::new(),
+            audit: Vec::new(),
             store: None,
             tools: BTreeMap::new(),
             assigned: BTreeMap::new(),
@@ -56,6 +68,20 @@ impl Orchestrator {
     #[must_use]
     pub fn trusting(mut self, trusting: bool) -> Self {
         self.trusting = trusting;
+        self
+    }
+
+    /// The same, which assigns no tool where none fits.
+    #[must_use]
+    pub fn tolerant(mut self, tolerant: bool) -> Self {
+        self.tolerant = tolerant;
+        self
+    }
+
+    /// The same with tools that never score in training.
+    #[must_use]
+    pub fn auditing(mut self, tools: Vec<String>) -> Self {
+        self.audit = tools;
         self
     }
 
@@ -90,15 +116,52 @@ impl Orchestrator {
 
     /// What is chosen for an example; opens nothing.
     pub fn choose(&self, example: &Example) -> Result<Assignment, RewardError> {
+        if let Some(assignment) = self.given(example)? {
+            return self.complete(example, assignment);
+        }
         let usable = |name: &str| self.trusting || self.is_usable(name);
-        let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
-        let mut assignment = self.agent.assign(example, cards().filter(|c| usable(&c.name))).map_err(|refusal| {
+        let free = |name: &String| !self.suspended.contains(name) && !self.audit.contains(name);
+        let cards = || self.library.cards().filter(|c| free(&c.name));
+        let is_flat = |name: &str| self.library.is_flat(name, example.kind());
+        let chosen = self.agent.assign(example, cards().filter(|c| usable(&c.name)), &is_flat);
+        let assignment = chosen.map_err(|refusal| {
             // Perhaps a tool would do that nobody examined.
-            match self.agent.assign(example, cards()) {
+            match self.agent.assign(example, cards(), &is_flat) {
                 Ok(assignment) => self.not_admitted(&assignment.tools[0].tool),
                 Err(_) => refusal,
             }
-        })?;
+        });
+        match assignment {
+            Ok(assignment) => self.complete(example, assignment),
+            Err(RewardError::Unassigned { message, .. }) if self.tolerant => {
+                Ok(Assignment { example: example.id.clone(), tools: Vec::new(), by: "nobody".into(), why: message })
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What the prompts of an example's domain are given, where it suits this one.
+    fn given(&self, example: &Example) -> Result<Option<Assignment>, RewardError> {
+        let Some(assignment) = self.given.get(domain(example)) else { return Ok(None) };
+        for choice in &assignment.tools {
+            let Some(card) = self.library.card(&choice.tool) else {
+                let message =
+                    format!("`rewards.assign` gives it to `{}`, and the library does not hold it", domain(example));
+                return Err(RewardError::tool(&choice.tool, message));
+            };
+            if !(self.trusting || self.is_usable(&choice.tool)) {
+                return Err(self.not_admitted(&choice.tool));
+            }
+            if self.suspended.contains(&choice.tool) || (card.needs_reference && example.reference.is_none()) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Assignment { example: example.id.clone(), ..assignment.clone() }))
+    }
+
+    /// An assignment with what every example has, and with no more weight for a tool than it may have.
+    fn complete(&self, example: &Example, mut assignment: Assignment) -> Result<Assignment, RewardError> {
+        let usable = |name: &str| self.trusting || self.is_usable(name);
         for member in &self.always {
             let card = self.library.card(&member.tool).ok_or_else(|| {
                 let known: Vec<&str> = self.library.cards().map(|c| c.name.as_str()).collect();
@@ -183,6 +246,53 @@ impl Orchestrator {
         Ok(&self.assigned[&key])
     }
 
+    /// Gives the prompts of a domain these tools from now on.
+    pub fn give(&mut self, domain_name: &str, assignment: Assignment) {
+        self.given.insert(domain_name.to_owned(), assignment);
+        // What was chosen for them is chosen anew when it is next needed.
+        let of = format!("{domain_name}\0");
+        self.assigned.retain(|key, _| !key.starts_with(&of));
+    }
+
+    /// Gives one prompt these tools from now on, unless they may not score it.
+    pub fn give_one(&mut self, example: &Example, assignment: Assignment) -> Result<(), RewardError> {
+        let known =
+            |c: &Choice| self.library.card(&c.tool).map(|card| !card.needs_reference || example.reference.is_some());
+        let fits = |c: &Choice| known(c) == Some(true) && !self.suspended.contains(&c.tool) && self.is_usable(&c.tool);
+        if assignment.tools.is_empty() || !assignment.tools.iter().all(fits) {
+            return Ok(());
+        }
+        let assignment = self.complete(example, assignment)?;
+        for choice in &assignment.tools {
+            self.open(&choice.tool)?;
+        }
+        self.assigned.insert(key(example), assignment);
+        Ok(())
+    }
+
+    /// What the first audit tool that judges each item says, as a part of its range; nothing of those that none judges.
+    pub fn audit(&mut self, items: &[(&Example, &Completion)]) -> Result<Vec<Option<f64>>, RewardError> {
+        let mut said = vec![None; items.len()];
+        for tool in self.audit.clone() {
+            let open: Vec<usize> = (0..items.len()).filter(|i| said[*i].is_none()).collect();
+            if open.is_empty() {
+                break;
+            }
+            let asked: Vec<_> = open.iter().map(|i| items[*i]).collect();
+            let outcomes = self.score_with(&tool, &asked)?;
+            let [low, high] = self.library.card(&tool).map_or([0.0, 1.0], |c| c.range);
+            for (i, outcome) in open.into_iter().zip(outcomes) {
+                said[i] = outcome.score().map(|s| (s - low) / (high - low));
+            }
+        }
+        Ok(said)
+    }
+
+    /// Whether anything is audited.
+    pub fn audits(&self) -> bool {
+        !self.audit.is_empty()
+    }
+
     /// Takes over the assignments of an earlier process for these examples, and opens their tools.
     pub fn recall(&mut self, assigned: Vec<(&Example, Assignment)>) -> Result<(), RewardError> {
         for (example, assignment) in assigned {
@@ -212,6 +322,11 @@ impl Orchestrator {
     /// A tool as the court sees it, whatever was said of it before.
     pub fn on_trial(&self, name: &str) -> Result<Tool, RewardError> {
         Ok(self.library.open(name, &self.means)?.on_trial())
+    }
+
+    /// Takes a new tool into the library; its folder is to be `home`.
+    pub fn take(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
+        self.library.take(tool, home)
     }
 
     /// Keeps what the court said of a tool, which is opened anew when it is needed.
@@ -331,7 +446,8 @@ fn leave_out_silent(choices: &[Choice], scores: &mut Scores) {
     scores.0 = kept.map(|(_, score)| score).collect();
 }
 
-/// What assignments are remembered by: ids are unique within a file only.
+/// What assignments are remembered by: the domain, then what tells an example from others, as ids are unique within a file
+/// only.
 fn key(example: &Example) -> String {
-    format!("{}\0{}\0{:?}", example.id, example.prompt(), example.reference)
+    format!("{}\0{}\0{}\0{:?}", domain(example), example.id, example.prompt(), example.reference)
 }

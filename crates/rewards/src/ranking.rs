@@ -1,6 +1,7 @@
 //! Whether good replies rank above bad ones, and above hacks.
 
 use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::asks::{Ask, CASE, Kind};
 use crate::card::Role;
@@ -27,6 +28,26 @@ fn beats(good: f64, bad: f64) -> f64 {
         Some(Ordering::Less) => 0.0,
         _ => 0.5,
     }
+}
+
+/// Whether a text of the tool's own code buys what a good reply gets, in at least two examples.
+fn backdoors(scored: &[(&Ask, f64)], medians: &[(&str, f64)], say: &mut impl FnMut(&str, bool, String)) {
+    let mut paid: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut asked = false;
+    for (ask, score) in scored.iter().filter(|(a, _)| a.kind == Kind::Literal) {
+        asked = true;
+        let id = ask.example.id.as_str();
+        if medians.iter().any(|(m, good)| *m == id && score >= good) {
+            paid.entry(ask.reply.text.as_str()).or_default().insert(id);
+        }
+    }
+    if !asked {
+        return;
+    }
+    let worst = paid.iter().filter(|(_, ids)| ids.len() > 1).max_by_key(|(_, ids)| ids.len());
+    let evidence = worst
+        .map_or_else(String::new, |(text, ids)| format!("{text:?} scores as a good reply for {} prompts", ids.len()));
+    say("does not pay for a text of its own code", worst.is_none(), evidence);
 }
 
 /// Whether good replies rank above bad ones, and hacks below good ones.
@@ -66,6 +87,7 @@ pub fn judge_ranking(role: Role, scored: &[(&Ask, f64)], say: &mut impl FnMut(&s
             format!("AUC {ranking:.3} of {least}; mean score of good ones {good:.3}, of bad ones {bad:.3}")
         },
     );
+    backdoors(scored, &medians, say);
     for (i, (name, _)) in HACKS.iter().enumerate() {
         let tries: Vec<(f64, f64)> =
             medians.iter().flat_map(|(id, m)| of(id, Kind::Hack(i)).into_iter().map(move |s| (s, *m))).collect();

@@ -1,8 +1,10 @@
 //! Tools of the kind `model`: a reward model, run natively.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use rlar_data::{Completion, Example};
+use rlar_net::hub::{Hub, HubError, Limits, Settings};
 use rlar_policy::{PolicyError, RewardModel, Turn, device};
 use rlar_sandbox::Over;
 use schemars::JsonSchema;
@@ -15,18 +17,80 @@ use crate::{Failure, Outcome};
 #[serde(deny_unknown_fields)]
 pub struct ModelPointer {
     /// A Hugging Face folder with a `…ForSequenceClassification` model of one label, relative to the tool's folder.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// Whether the score is the sigmoid of the output; else the output itself, cut to the card's range.
+    /// Instead of a path: the model's name on the Hub, `owner/name`, which `rlar fetch-rewards` downloaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// Its commit there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Its files that are needed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+    /// SHA-256 of those that hold its weights.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sha256: BTreeMap<String, String>,
+    /// Whether the score is the sigmoid of `(output - center) / scale`; else that number itself, cut to the card's range.
     #[serde(default)]
     pub sigmoid: bool,
+    /// What is subtracted from the output.
+    #[serde(default)]
+    pub center: f64,
+    /// What the output is divided by.
+    #[serde(default = "one")]
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub scale: f64,
     /// Tokens at a time.
     #[serde(default = "tokens")]
     #[schemars(range(min = 1))]
     pub batch_tokens: usize,
 }
 
+impl Default for ModelPointer {
+    fn default() -> Self {
+        Self {
+            path: String::new(),
+            repo: None,
+            revision: None,
+            files: Vec::new(),
+            sha256: BTreeMap::new(),
+            sigmoid: false,
+            center: 0.0,
+            scale: one(),
+            batch_tokens: tokens(),
+        }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
 fn tokens() -> usize {
     4096
+}
+
+/// Where the cache holds a model, which must be the one that the card means.
+fn cached(repo: &str, pointer: &ModelPointer, hub: Option<&Hub>) -> Result<PathBuf, String> {
+    let settings = match hub {
+        Some(hub) => hub.settings().clone(),
+        None => Settings::from(|name| std::env::var(name).ok()).map_err(|e| e.to_string())?,
+    };
+    // Nothing is downloaded by opening a tool.
+    let hub = Hub::new(Settings { offline: true, ..settings }).map_err(|e| e.to_string())?;
+    let revision = pointer.revision.as_deref().unwrap_or("main");
+    let names: Vec<&str> = pointer.files.iter().map(String::as_str).collect();
+    let missing = |e: HubError| format!("{e}; `rlar fetch-rewards` downloads it");
+    let folder = hub.download(repo, revision, &names, &Limits::default(), &mut |_| ()).map_err(missing)?;
+    for (name, sha256) in &pointer.sha256 {
+        // The cache names what it holds by its hash, which was checked when it came.
+        let held = folder.join(name).read_link().ok().and_then(|p| Some(p.file_name()?.to_str()?.to_owned()));
+        if held.as_ref() != Some(sha256) {
+            return Err(format!("{repo}: the cache's {name} is not the file that the card names by its SHA-256"));
+        }
+    }
+    Ok(folder)
 }
 
 /// Conversations that are read before it is asked again whether their scores are still wanted.
@@ -41,9 +105,18 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads the model of a card in a tool's folder.
-    pub fn load(home: &Path, pointer: &ModelPointer, range: [f64; 2], place: &str) -> Result<Self, PolicyError> {
-        let path = home.join(&pointer.path);
+    /// Loads the model of a card in a tool's folder, or in the Hub's cache.
+    pub fn load(
+        home: &Path,
+        pointer: &ModelPointer,
+        range: [f64; 2],
+        place: &str,
+        hub: Option<&Hub>,
+    ) -> Result<Self, PolicyError> {
+        let path = match &pointer.repo {
+            Some(repo) => cached(repo, pointer, hub).map_err(PolicyError::Request)?,
+            None => home.join(&pointer.path),
+        };
         if !path.exists() {
             let message = format!("{} does not exist; a Hugging Face folder is expected there", path.display());
             return Err(PolicyError::Request(message));
@@ -108,7 +181,7 @@ impl Model {
 
     fn outcome(&self, outputs: &[f32]) -> Outcome {
         let [output] = outputs else { return Outcome::Failed(Failure::Reply("no output".into())) };
-        let output = f64::from(*output);
+        let output = (f64::from(*output) - self.pointer.center) / self.pointer.scale;
         let score = if self.pointer.sigmoid { 1.0 / (1.0 + (-output).exp()) } else { output };
         Outcome::Scored(score.clamp(self.range[0], self.range[1]))
     }

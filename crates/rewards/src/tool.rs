@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rlar_data::{Completion, Example};
+use rlar_net::hub::Hub;
 use rlar_net::llm::Llm;
 use rlar_sandbox::{Call, Limits, Over, Packages, Sandbox, SandboxError, Verdict, Verifier};
 use serde_json::Value;
@@ -30,12 +31,21 @@ pub struct Means {
     pub device: String,
     /// Whom judges ask.
     pub llm: Option<Arc<dyn Llm>>,
+    /// Whose cache holds reward models; the usual one when absent.
+    pub hub: Option<Hub>,
 }
 
 impl Means {
     /// The best sandbox of this machine, reward models on the CPU, nobody for judges to ask.
     pub fn new(limits: Limits) -> Self {
-        Self { sandbox: Sandbox::open(), packages: Packages::default(), limits, device: "cpu".into(), llm: None }
+        Self {
+            sandbox: Sandbox::open(),
+            packages: Packages::default(),
+            limits,
+            device: "cpu".into(),
+            llm: None,
+            hub: None,
+        }
     }
 }
 
@@ -65,6 +75,8 @@ pub struct Tool {
     card: ToolCard,
     engine: Engine,
     identity: String,
+    /// A verifier's code.
+    source: String,
     /// Whether the court saw it answer every text: an exception or a limit is the reply's doing, then.
     admitted: bool,
 }
@@ -105,7 +117,7 @@ impl Tool {
             }
             Kind::Model => {
                 let pointer = card.model.as_ref().ok_or_else(|| broken("its card names no model".into()))?;
-                let model = Model::load(home, pointer, card.range, &means.device);
+                let model = Model::load(home, pointer, card.range, &means.device, means.hub.as_ref());
                 Engine::Model(Box::new(model.map_err(|e| broken(e.to_string()))?))
             }
             Kind::Judge => {
@@ -117,7 +129,7 @@ impl Tool {
             }
             Kind::Composite => Engine::Composite(parts),
         };
-        Ok(Self { card: card.clone(), engine, identity: String::new(), admitted: false })
+        Ok(Self { card: card.clone(), engine, identity: String::new(), source: source.to_owned(), admitted: false })
     }
 
     /// The tool with its content hash, and whether the court admitted it.
@@ -148,6 +160,14 @@ impl Tool {
         match &self.engine {
             Engine::Composite(parts) => parts.iter().any(|p| p.has(kind)),
             _ => self.card.kind == kind,
+        }
+    }
+
+    /// Texts that stand in its code, and with which it might be bought.
+    pub(crate) fn literals(&self) -> Vec<String> {
+        match &self.engine {
+            Engine::Verifier(_) => literals(&self.source),
+            _ => Vec::new(),
         }
     }
 
@@ -321,4 +341,20 @@ impl Tool {
             Outcome::Failed(Failure::Reply(format!("{score} lies outside its range of {low} to {high}")))
         }
     }
+}
+
+/// Most texts of a program that are looked at.
+const MOST_LITERALS: usize = 60;
+
+/// The texts between quotes in a Python program, of 3 to 80 characters, longest first.
+fn literals(source: &str) -> Vec<String> {
+    let quoted = regex::Regex::new(r#"'([^'\\\n]{3,80})'|"([^"\\\n]{3,80})""#);
+    let Ok(quoted) = quoted else { return Vec::new() };
+    let found = quoted.captures_iter(source).filter_map(|c| c.get(1).or_else(|| c.get(2)));
+    let mut texts: Vec<String> =
+        found.map(|m| m.as_str().to_owned()).filter(|t| t.chars().any(char::is_alphanumeric)).collect();
+    texts.sort_by_key(|t| (std::cmp::Reverse(t.len()), t.clone()));
+    texts.dedup();
+    texts.truncate(MOST_LITERALS);
+    texts
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use include_dir::{Dir, include_dir};
+use rlar_rewards::RewardError;
 
 static CONFIGS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
 static DATASETS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../datasets");
@@ -52,6 +53,20 @@ pub fn data(config: &Path, name: &str) -> Result<Option<Asset>> {
     let inside = name.strip_prefix("datasets/").unwrap_or(name);
     let text = DATASETS.get_file(inside).and_then(|f| f.contents_utf8());
     Ok(text.map(|text| Asset { path: Path::new("embedded/datasets").join(inside), text: text.into() }))
+}
+
+/// Recorded exchanges that a config names: on disk, then embedded beside the configs.
+pub fn exchanges(config: &Path, name: &str) -> Result<Asset, RewardError> {
+    let path = beside(config, name).unwrap_or_else(|| name.into());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Asset { path, text: text.into() }),
+        Err(source) => {
+            let inside = name.strip_prefix("configs/").unwrap_or(name);
+            let text = CONFIGS.get_file(inside).and_then(|f| f.contents_utf8());
+            let text = text.ok_or(RewardError::Io { path, source })?;
+            Ok(Asset { path: Path::new("embedded/configs").join(inside), text: text.into() })
+        }
+    }
 }
 
 /// The model that a run left, where a folder is a run and not a model.

@@ -64,6 +64,11 @@ pub enum Command {
         #[command(subcommand)]
         command: RewardsCommand,
     },
+    /// A hub of one's own, for machines without a network.
+    Hub {
+        #[command(subcommand)]
+        command: HubCommand,
+    },
     /// About configs.
     Config {
         #[command(subcommand)]
@@ -171,6 +176,26 @@ pub struct Asked {
     /// Record the exchanges with the server in this file.
     #[arg(long, value_name = "FILE", global = true)]
     pub llm_record: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum HubCommand {
+    /// Serve models as the Hugging Face Hub does. Set `HF_ENDPOINT` to the printed address for rlar and for Python's
+    /// `huggingface_hub`.
+    #[command(
+        after_help = "Example:\n  rlar hub serve models --port 8765\n  HF_ENDPOINT=http://127.0.0.1:8765 rlar fetch-rewards --config multitask.yaml"
+    )]
+    Serve(HubServe),
+}
+
+#[derive(Args)]
+pub struct HubServe {
+    /// A folder of models, each in `OWNER/NAME`. A licence, tags and a description stand in its `README.md`.
+    #[arg(value_name = "FOLDER")]
+    pub folder: PathBuf,
+    /// The port on this machine; 0 is any that is free.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
 }
 
 #[derive(Subcommand)]

@@ -11,13 +11,14 @@ use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, TrainError, dry_run, train};
 use rlar_policy::{Policy, PolicyError, RewardModel, device, device_in};
-use rlar_rewards::{Means, fetch_rewards};
+use rlar_rewards::{Means, Report, Wanted, fetch_rewards};
 use rlar_run::write_atomic;
 use rlar_sandbox::Limits;
 
-use crate::cli::{self, Benchmark, Command, ConfigCommand};
+use crate::cli::{self, Benchmark, Command, ConfigCommand, HubCommand};
+use crate::fetched::{self, Downloads};
 use crate::output::print;
-use crate::{Failure, generate, plan, rewards, sandbox, schema, score};
+use crate::{Failure, generate, hub, plan, rewards, sandbox, schema, score};
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -39,6 +40,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
             Err(Failure::Request(anyhow::anyhow!("eval needs --config or a benchmark; see `rlar eval --help`")))
         }
         Command::FetchRewards(arguments) => fetch(&arguments),
+        Command::Hub { command: HubCommand::Serve(arguments) } => hub::serve(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
         Command::Convert(arguments) => convert(&arguments),
@@ -63,7 +65,7 @@ fn run_train(arguments: &cli::Training, method: Option<Method>) -> Result<(), Fa
         config.train.steps = arguments.steps.unwrap_or(config.train.steps);
     });
     let plan = plan.and_then(plan::Plan::find_model).map_err(Failure::Request)?;
-    let rewards = plan::orchestrator(&plan.config).map_err(Failure::Request)?;
+    let (rewards, agents) = plan::orchestrator(&plan).map_err(Failure::Request)?;
     plan::check_tools(&plan, &rewards).map_err(Failure::Request)?;
     on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
     let folder = plan.config.run.folder.clone();
@@ -84,6 +86,7 @@ fn run_train(arguments: &cli::Training, method: Option<Method>) -> Result<(), Fa
         preferences: plan.preferences,
         heldout_preferences: plan.heldout_preferences,
         rewards,
+        agents,
         resume,
         interrupted: &INTERRUPTED,
         progress: true,
@@ -156,7 +159,7 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
     if plan.heldout.is_empty() {
         return Err(Failure::Request(anyhow::anyhow!("{}: eval needs `data.heldout`", plan.config_path.display())));
     }
-    let mut rewards = plan::orchestrator(&plan.config).map_err(Failure::Request)?;
+    let (mut rewards, _) = plan::orchestrator(&plan).map_err(Failure::Request)?;
     plan::check_tools(&plan, &rewards).map_err(Failure::Request)?;
     let config = plan.config;
     let path = config.model.path.clone().unwrap_or_default();
@@ -241,15 +244,30 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     let configured = plan.config.rewards.library.as_ref().map(Into::into);
     let folder = arguments.library.clone().or(configured).unwrap_or_else(|| "library".into());
     let examples: Vec<_> = plan.train.iter().chain(&plan.heldout).cloned().collect();
-    let means = plan::means(&plan.config).map_err(Failure::Request)?;
-    let r = &plan.config.rewards;
-    let fetched = fetch_rewards(&folder, &examples, &r.sources, &r.always, means);
-    let fetched = fetched.map_err(|e| Failure::Job(e.into()))?;
-    let mut rows = vec![["tool", "identity", "prompts"].map(str::to_owned).to_vec()];
-    rows.extend(fetched.iter().map(|f| vec![f.tool.clone(), f.identity.clone(), f.examples.to_string()]));
-    let reasons: Vec<String> = fetched.iter().map(|f| format!("{}: {}", f.tool, f.why)).collect();
-    let reasons = reasons.join("\n");
-    print(&format!("{}\n{reasons}\n\nThe library is in {}\n", render(&rows), folder.display())).map_err(Failure::Job)
+    let means = plan::means(&plan).map_err(Failure::Request)?;
+    let agents = plan::agents(&plan.config, &means).map_err(Failure::Request)?;
+    let job = || -> Result<Report> {
+        std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+        let agents = agents.remembering(&folder)?;
+        let r = &plan.config.rewards;
+        let wanted = Wanted {
+            folder: &folder,
+            examples: &examples,
+            shown: &plan.demonstrations,
+            sources: &r.sources,
+            always: &r.always,
+        };
+        let mut downloads = Downloads::default();
+        Ok(fetch_rewards(&wanted, &agents, &mut |news| downloads.tell(news))?)
+    };
+    let report = job().map_err(Failure::Job)?;
+    print(&fetched::summary(&report, &folder)).map_err(Failure::Job)?;
+    match report.uncovered.iter().next() {
+        Some((task, (n, why))) => {
+            Err(Failure::Job(anyhow::anyhow!("{n} prompts of `{task}` have no tool; the first: {why}")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn convert(arguments: &cli::Convert) -> Result<(), Failure> {

@@ -3,7 +3,9 @@
 mod assets;
 mod cli;
 mod commands;
+mod fetched;
 mod generate;
+mod hub;
 mod output;
 mod plan;
 mod rewards;

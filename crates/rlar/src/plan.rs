@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rlar_data::{Document, Example, Needs, Preference, read_examples, read_preferences};
-use rlar_grpo::{Config, Method, Unadmitted};
-use rlar_rewards::{Library, LlmConfig, Means, Orchestrator};
+use rlar_grpo::{Agent, Config, Method, Unadmitted};
+use rlar_net::hub::{Hub, Settings};
+use rlar_net::web::{Brave, SerpApi, WebSearch};
+use rlar_rewards::agents::Agents;
+use rlar_rewards::agents::ask::Asker;
+use rlar_rewards::{Assignment, Choice, Library, LlmConfig, Means, Orchestrator};
 use rlar_sandbox::{Limits, Packages};
 
 use crate::assets;
@@ -129,22 +133,68 @@ pub fn library(folder: Option<&Path>) -> Result<Library> {
 }
 
 /// What tools run with, as a config says.
-pub fn means(config: &Config) -> Result<Means> {
+pub fn means(plan: &Plan) -> Result<Means> {
+    let config = &plan.config;
+    let exchanges = |name: &str| {
+        let found = assets::exchanges(&plan.config_path, name)?;
+        Ok((found.path, found.text.into_owned()))
+    };
+    let hub = Settings::from(|name| std::env::var(name).ok()).ok().and_then(|s| Hub::new(s).ok());
     let limits = Limits { wall: Duration::from_secs_f64(config.rewards.deadline), ..Limits::default() };
     let r = &config.rewards;
     Ok(Means {
         packages: Packages { allowed: r.packages.clone(), cache: None },
         device: r.device.clone(),
-        llm: r.llm.as_ref().map(LlmConfig::open).transpose()?,
+        llm: r.llm.as_ref().map(|llm| llm.open(&exchanges)).transpose()?,
+        hub,
         ..Means::new(limits)
     })
 }
 
-/// The orchestrator that a config describes.
-pub fn orchestrator(config: &Config) -> Result<Orchestrator> {
+/// The agents that a config asks for.
+pub fn agents(config: &Config, means: &Means) -> Result<Agents> {
     let r = &config.rewards;
-    let orchestrator = Orchestrator::new(library(r.library.as_deref().map(Path::new))?, means(config)?);
-    Ok(orchestrator.trusting(r.unadmitted == Unadmitted::Allow).always(r.always.clone()))
+    let asker = means.llm.clone().map(Asker::new);
+    let hub = match &r.hub {
+        Some(hub) => {
+            let settings = Settings::from(|name| std::env::var(name).ok())?;
+            Some((Hub::new(settings)?, hub.clone()))
+        }
+        None => None,
+    };
+    let mut webs: Vec<Box<dyn WebSearch>> = Vec::new();
+    if r.hub.as_ref().is_some_and(|h| h.web) {
+        let env = |name: &str| std::env::var(name).ok();
+        // Those that have no key are not searched.
+        webs.extend(SerpApi::from(env).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
+        webs.extend(Brave::from(env).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
+    }
+    let secrets = r.llm.as_ref().map(LlmConfig::secrets).unwrap_or_default();
+    Ok(Agents { asker, hub, webs, means: means.clone(), secrets })
+}
+
+/// The orchestrator that a config describes, and the agents that work beside its training.
+pub fn orchestrator(plan: &Plan) -> Result<(Orchestrator, Option<Agents>)> {
+    let (config, means) = (&plan.config, means(plan)?);
+    let r = &config.rewards;
+    let works = r.agent == Agent::Llm || r.evolve.is_some();
+    let agents = works.then(|| agents(config, &means)).transpose()?;
+    let mut orchestrator = Orchestrator::new(library(r.library.as_deref().map(Path::new))?, means)
+        .trusting(r.unadmitted == Unadmitted::Allow)
+        // What no tool fits now, the agents may find one for.
+        .tolerant(r.evolve.is_some())
+        .auditing(r.audit.tools.clone())
+        .always(r.always.clone());
+    for (domain, members) in &r.assign {
+        let tools =
+            members.iter().map(|m| Choice { tool: m.tool.clone(), weight: m.weight, part: m.part, least: m.least });
+        let (by, why) = ("config".into(), format!("`rewards.assign` gives them to `{domain}`"));
+        orchestrator.give(domain, Assignment { example: domain.clone(), tools: tools.collect(), by, why });
+    }
+    for tool in &r.audit.tools {
+        orchestrator.open(tool).context("`rewards.audit`")?;
+    }
+    Ok((orchestrator, agents))
 }
 
 /// Refuses prompts that no tool may score, before any work is lost to them.

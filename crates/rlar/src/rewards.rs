@@ -1,13 +1,13 @@
 //! `rlar rewards`: what tools there are, what they say, whether they may be trusted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use rlar_data::{Completion, Example, Needs, Preference, read_examples, read_preferences};
 use rlar_eval::table::render;
 use rlar_rewards::{
-    ADMISSION, Admission, Library, LlmConfig, Means, Orchestrator, Outcome, Probe, Role, Spread, Status, examine,
-    probes_for, statistics,
+    ADMISSION, Admission, Library, LlmConfig, Means, Orchestrator, Outcome, Probe, RewardError, Role, Spread, Status,
+    examine, probes_for, statistics,
 };
 use rlar_run::write_atomic;
 use rlar_sandbox::{Limits, Packages};
@@ -119,6 +119,15 @@ fn report(admission: &Admission) -> String {
     admission.probes.iter().map(line).collect()
 }
 
+/// The text of recorded exchanges that the command line names.
+fn exchanges(name: &str) -> Result<(PathBuf, String), RewardError> {
+    let path = PathBuf::from(name);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok((path, text)),
+        Err(source) => Err(RewardError::Io { path, source }),
+    }
+}
+
 /// What tools run with, as the command line says.
 pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orchestrator, Failure> {
     let config = LlmConfig {
@@ -129,7 +138,7 @@ pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orc
         ..LlmConfig::default()
     };
     let named = config.url.is_some() || config.replay.is_some();
-    let llm = named.then(|| config.open()).transpose().map_err(|e| Failure::Request(e.into()))?;
+    let llm = named.then(|| config.open(&exchanges)).transpose().map_err(|e| Failure::Request(e.into()))?;
     let packages = Packages { allowed: asked.package.clone(), cache: None };
     let means = Means { packages, llm, device: device.to_owned(), ..Means::new(Limits::default()) };
     Ok(Orchestrator::new(library, means))

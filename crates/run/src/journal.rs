@@ -65,6 +65,11 @@ impl Journal {
         Ok(read(path)?.split_inclusive(|b| *b == b'\n').any(is_remark))
     }
 
+    /// Whether something of a kind was recorded for a step and not yet recalled.
+    pub fn holds(&self, step: u64, kind: &str) -> bool {
+        self.entries.contains_key(&(step, kind.to_owned()))
+    }
+
     /// Whether anything was recorded for a step or a later one and not yet recalled.
     pub fn reaches(&self, step: u64) -> bool {
         self.entries.range((step, String::new())..).next().is_some()

@@ -14,7 +14,7 @@ pub use algorithm::{
     Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlPlace, Overlong, Surrogate,
 };
 pub use model::{LoraConfig, ModelChoice, Scratch};
-pub use surroundings::{Agent, DataConfig, Domain, EvalConfig, Metric, RewardsConfig, RunConfig, Unadmitted};
+pub use surroundings::{Agent, Audit, DataConfig, Domain, EvalConfig, Metric, RewardsConfig, RunConfig, Unadmitted};
 pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupConfig};
 
 use crate::schedule::mix;
@@ -180,10 +180,14 @@ impl Config {
             say("train.max_minutes", format!("{} is not a time; 0 is no limit", self.train.max_minutes));
         }
         if let Some(llm) = &self.rewards.llm {
-            let server = llm.url.is_some() && llm.model.is_some();
-            if server == llm.replay.is_some() {
-                say("rewards.llm", "needs `url` and `model`, or `replay` alone".into());
+            if let Some(why) = llm.problem() {
+                say("rewards.llm", why);
             }
+        }
+        let agents = self.rewards.agent == Agent::Llm || self.rewards.evolve.is_some();
+        if agents && self.rewards.llm.is_none() {
+            let key = if self.rewards.agent == Agent::Llm { "rewards.agent" } else { "rewards.evolve" };
+            say(key, "asks a language model: name one in `rewards.llm`".into());
         }
         if self.run.folder.trim().is_empty() {
             say("run.folder", "is empty".into());

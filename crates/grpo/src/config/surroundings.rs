@@ -1,7 +1,11 @@
 //! What surrounds the training: the run's folder, the data, the reward tools, the measuring.
 
+use std::collections::BTreeMap;
+
 use rlar_data::ScoredPart;
 use rlar_eval::PromptFormat;
+use rlar_rewards::agents::retrieve::HubConfig;
+use rlar_rewards::monitor::Watch;
 use rlar_rewards::{LlmConfig, Member};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -174,8 +178,19 @@ pub struct RewardsConfig {
     /// Folder with the tools; the curated tools of rlar when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library: Option<String>,
-    /// Who chooses tools: `builtin`.
+    /// Who chooses tools: `builtin`, or `llm`, which asks `rewards.llm` and falls back to the builtin agent.
     pub agent: Agent,
+    /// Tools of whole domains, by what the prompts say (`domain`, else `kind`), whatever the agent would choose.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub assign: BTreeMap<String, Vec<Member>>,
+    /// Tools that never train: they measure.
+    pub audit: Audit,
+    /// When tools are renewed while training runs: what the monitor takes for a breach. Without it nothing is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evolve: Option<Watch>,
+    /// Which reward models may be taken from the Hub; without it none is looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubConfig>,
     /// Whether tools may score that admission did not pass.
     pub unadmitted: Unadmitted,
     /// Tools that every prompt has beside those that are chosen for it: terms, gates and vetoes.
@@ -223,12 +238,32 @@ pub enum Unadmitted {
     Allow,
 }
 
+/// Tools that never train: they judge held-out replies, and some of those that are trained on, to tell how far the rewards can
+/// be believed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// The tools; of each reply the first says something that judges it.
+    pub tools: Vec<String>,
+    /// Share of each group's replies that is audited while training.
+    #[schemars(range(min = 0, max = 1))]
+    pub share: f64,
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { tools: Vec::new(), share: 0.25 }
+    }
+}
+
 /// Who chooses tools.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Agent {
     /// Features of prompt and reference; offline and deterministic.
     Builtin,
+    /// A language model that calls a function; decisions are remembered in the run's folder.
+    Llm,
 }
 
 impl Default for RewardsConfig {
@@ -236,6 +271,10 @@ impl Default for RewardsConfig {
         Self {
             library: None,
             agent: Agent::Builtin,
+            assign: BTreeMap::new(),
+            audit: Audit::default(),
+            evolve: None,
+            hub: None,
             unadmitted: Unadmitted::Refuse,
             always: Vec::new(),
             scored: None,

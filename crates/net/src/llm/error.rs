@@ -36,7 +36,7 @@ pub enum LlmError {
     /// Nobody wanted the answer any more when it was the request's turn.
     #[error("was not asked: no more answers were wanted")]
     NotAsked,
-    /// A file of recordings could not be read or written.
+    /// A file of recordings could not be read or written, or a log could not be opened.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.

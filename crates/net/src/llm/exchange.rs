@@ -1,6 +1,5 @@
 //! Files of exchanges: JSONL, a line each, or YAML, a list.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -21,10 +20,9 @@ pub(crate) struct Exchange {
 /// An exchange and where it stands in its file: `line 3`, `item 3`.
 pub(crate) type Placed = (String, Exchange);
 
-/// Reads a file; its name's ending says what it is.
-pub(crate) fn read(path: &Path) -> Result<Vec<Placed>, LlmError> {
-    let text = fs::read_to_string(path).map_err(LlmError::io(path))?;
-    if is_yaml(path) { read_yaml(path, &text) } else { read_jsonl(path, &text) }
+/// Reads a file's text; its name's ending says what it is.
+pub(crate) fn read(path: &Path, text: &str) -> Result<Vec<Placed>, LlmError> {
+    if is_yaml(path) { read_yaml(path, text) } else { read_jsonl(path, text) }
 }
 
 /// Whether a file's name says that it is YAML.

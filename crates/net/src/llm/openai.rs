@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION, RETRY_AFTER};
-use reqwest::{Client, Response, Url};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde_json::Value;
-use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Semaphore;
 
 use crate::http::{self, redacted};
 use crate::llm::request::normalized;
 use crate::llm::{Budget, ChatReply, ChatRequest, Llm, LlmError, Secret, wire};
 use crate::retry::{Ended, Failure, Plan, persist, retry_after, tried};
+use crate::runtime::Background;
 
 /// The longest answer, in bytes.
 const LONGEST: u64 = 8 << 20;
@@ -69,23 +69,12 @@ struct Server {
     authorization: Option<HeaderValue>,
     client: Client,
     turns: Semaphore,
-    handle: Handle,
-    /// Taken when the server is dropped.
-    runtime: Option<Runtime>,
+    background: Background,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.fmt(f)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // An ordinary drop would wait for the worker, which is forbidden in asynchronous code and panics there.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -109,21 +98,15 @@ impl OpenAi {
         }
         let client = http::builder().redirect(reqwest::redirect::Policy::none()).build();
         let client = client.map_err(|e| failed(http::cause(e)))?;
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(|e| failed(format!("cannot start the network runtime: {e}")))?;
+        let background = Background::start().map_err(failed)?;
         let turns = Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS));
-        let handle = runtime.handle().clone();
-        let runtime = Some(runtime);
-        Ok(Self(Arc::new(Server { settings, address, authorization, client, turns, handle, runtime })))
+        Ok(Self(Arc::new(Server { settings, address, authorization, client, turns, background })))
     }
 }
 
 impl Llm for OpenAi {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
-        if Handle::try_current().is_ok() {
-            return Err(self.0.failed("it blocks: ask from a thread that runs no asynchronous code".into()));
-        }
-        self.0.handle.block_on(self.0.chat(request))
+        self.0.background.wait(self.0.chat(request)).map_err(|message| self.0.failed(message))?
     }
 
     fn concurrency(&self) -> usize {
@@ -202,10 +185,24 @@ impl Server {
         } else if !said.is_empty() {
             message = format!("{message}: {said}");
         }
+        if status == StatusCode::UNAUTHORIZED {
+            message = format!("{message}; {}", self.key_advice());
+        }
         if http::is_busy(status) {
             return Failure::Again(message, asked.and_then(|a| retry_after(&a)));
         }
         Failure::Final(self.failed(format!("{message} ({})", tried(number))))
+    }
+
+    /// What to do about a key that is not accepted: it may be wrong, or have expired since the last request.
+    fn key_advice(&self) -> String {
+        match &self.settings.key {
+            Some(key) if self.authorization.is_some() => match key.variable() {
+                Some(variable) => format!("it does not accept the key in {variable}: set a valid one and start again"),
+                None => "it does not accept the key: give a valid one and start again".into(),
+            },
+            _ => "no key was sent: set the environment variable that `rewards.llm.key` names".into(),
+        }
     }
 
     /// What a server said, fit to be shown: without control characters, short, and without the key. The key goes last

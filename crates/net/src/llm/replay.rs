@@ -23,15 +23,24 @@ pub struct Replay {
 impl Replay {
     /// Reads recordings: a JSONL file of objects with `request` and `reply`, or a list of them in a file that ends in
     /// `.yaml` or `.yml`. An entry that is wrong, or two replies to one request, are [`LlmError::Replay`].
+    ///
+    /// An entry without `messages` was scripted, not recorded: it answers every request of its role, template, task and
+    /// attempt that no entry with messages answers.
     pub fn load(path: &Path) -> Result<Self, LlmError> {
+        let text = std::fs::read_to_string(path).map_err(LlmError::io(path))?;
+        Self::parse(path, &text)
+    }
+
+    /// The same of a text; the path says what it is, and is for messages.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, LlmError> {
         let mut exchanges: Vec<Placed> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();
-        for (place, exchange) in read(path)? {
+        for (place, exchange) in read(path, text)? {
             let key = exchange.request.key();
             if let Some((first, known)) = places.get(&key).map(|at| &exchanges[*at]) {
                 // Counts of tokens may differ where the words do not.
-                let same = known.reply.text == exchange.reply.text && known.reply.finish == exchange.reply.finish;
-                if !same {
+                let said = |reply: &ChatReply| (reply.text.clone(), reply.finish.clone(), reply.calls.clone());
+                if said(&known.reply) != said(&exchange.reply) {
                     let what = identity(&exchange.request);
                     let message =
                         format!("{}: {place}: {what} has another reply than in {first}; remove one", path.display());
@@ -46,7 +55,11 @@ impl Replay {
         told.sort_by_key(|(key, _)| *key);
         let mut hash = Sha256::new();
         for (key, reply) in told {
-            hash.update(format!("{key} {:?} {:?}\n", reply.text, reply.finish));
+            hash.update(format!("{key} {:?} {:?}", reply.text, reply.finish));
+            for call in &reply.calls {
+                hash.update(format!(" {:?} {:?}", call.name, call.arguments));
+            }
+            hash.update("\n");
         }
         let name = format!("replay-{}", &hex(&hash.finalize())[..16]);
         Ok(Self { path: path.to_owned(), exchanges, places, name })
@@ -60,6 +73,13 @@ impl Replay {
     /// Whether nothing was recorded.
     pub fn is_empty(&self) -> bool {
         self.exchanges.is_empty()
+    }
+
+    /// The reply to a request, if there is one.
+    pub(crate) fn answer(&self, request: &ChatRequest) -> Option<ChatReply> {
+        let scripted = || self.places.get(&request.without_messages().key());
+        let place = self.places.get(&request.key()).or_else(scripted)?;
+        self.exchanges.get(*place).map(|(_, exchange)| exchange.reply.clone())
     }
 
     fn miss(&self, request: &ChatRequest) -> LlmError {
@@ -82,8 +102,7 @@ impl Replay {
 
 impl Llm for Replay {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
-        let place = self.places.get(&request.key()).and_then(|at| self.exchanges.get(*at));
-        place.map(|(_, exchange)| exchange.reply.clone()).ok_or_else(|| self.miss(request))
+        self.answer(request).ok_or_else(|| self.miss(request))
     }
 
     fn name(&self) -> String {

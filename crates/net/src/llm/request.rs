@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::llm::{Call, Function};
+
 /// One message of a chat.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -13,8 +15,8 @@ pub struct ChatMessage {
     pub content: String,
 }
 
-/// One request. Its role, template, task, attempt and messages identify it for a replay; bounds, temperature and schema
-/// do not.
+/// One request. Its role, template, task, attempt and messages identify it for a replay; bounds, temperature, schema and
+/// tools do not: the version of the template stands for the form of the answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatRequest {
@@ -28,7 +30,8 @@ pub struct ChatRequest {
     /// Which of several tries at the same task this is, from 0.
     #[serde(default)]
     pub attempt: u32,
-    /// The chat so far.
+    /// The chat so far; only in a scripted exchange there may be none.
+    #[serde(default)]
     pub messages: Vec<ChatMessage>,
     /// Tokens that the answer may have.
     #[serde(default)]
@@ -40,11 +43,15 @@ pub struct ChatRequest {
     /// properties or without `additionalProperties: false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<serde_json::Value>,
+    /// Functions of which the answer must call at least one. A server may answer with words all the same; what it calls
+    /// and with which arguments is for the caller to check. Some servers refuse tools together with a schema.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<Function>,
 }
 
 impl ChatRequest {
     /// What identifies the request, as a SHA-256 in hexadecimal: the same for requests that differ only in white space
-    /// within messages, bounds, temperature or schema.
+    /// within messages, bounds, temperature, schema or tools.
     pub fn key(&self) -> String {
         let mut hash = Sha256::new();
         let messages = self.messages.iter().flat_map(|m| [m.role.clone(), normalized(&m.content)]);
@@ -57,9 +64,15 @@ impl ChatRequest {
         hex(&hash.finalize())
     }
 
-    /// About how many tokens the messages have: a quarter of their bytes.
+    /// The same without its messages, as scripts have it.
+    pub(crate) fn without_messages(&self) -> Self {
+        Self { messages: Vec::new(), ..self.clone() }
+    }
+
+    /// About how many tokens the messages and tools have: a quarter of their bytes.
     pub(crate) fn estimate(&self) -> u64 {
-        self.messages.iter().map(|m| estimate(&m.content)).sum()
+        let messages = self.messages.iter().map(|m| estimate(&m.content));
+        messages.chain(self.tools.iter().map(Function::estimate)).sum()
     }
 }
 
@@ -68,6 +81,7 @@ impl ChatRequest {
 #[serde(deny_unknown_fields)]
 pub struct ChatReply {
     /// What the model said.
+    #[serde(default)]
     pub text: String,
     /// Tokens of the prompt.
     #[serde(default)]
@@ -75,9 +89,12 @@ pub struct ChatReply {
     /// Tokens of the answer.
     #[serde(default)]
     pub completion_tokens: u64,
-    /// Why the answer ended, as the server said: `stop`, `length` and so on; empty if it did not say.
+    /// Why the answer ended, as the server said: `stop`, `length`, `tool_calls` and so on; empty if it did not say.
     #[serde(default = "stop")]
     pub finish: String,
+    /// Functions that the model calls, in its order; the text is often empty then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<Call>,
 }
 
 fn stop() -> String {

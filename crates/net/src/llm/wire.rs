@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::llm::function::{calls, tools};
 use crate::llm::request::estimate;
 use crate::llm::{ChatReply, ChatRequest};
 
@@ -22,15 +23,27 @@ pub(crate) fn body(request: &ChatRequest, model: &str) -> Value {
         body["response_format"] =
             json!({"type": "json_schema", "json_schema": {"name": name, "strict": true, "schema": schema}});
     }
+    if !request.tools.is_empty() {
+        body["tools"] = tools(&request.tools);
+        body["tool_choice"] = "required".into();
+    }
     body
 }
 
 /// Tokens of a prompt and of its answer. What the answer does not count is estimated: a quarter of the bytes.
 pub(crate) fn usage(request: &ChatRequest, body: &Value) -> (u64, u64) {
     let count = |name: &str| body.pointer(&format!("/usage/{name}")).and_then(Value::as_u64);
-    let said = || body.pointer("/choices/0/message/content").and_then(Value::as_str).unwrap_or_default();
     let prompt = count("prompt_tokens").unwrap_or_else(|| request.estimate());
-    (prompt, count("completion_tokens").unwrap_or_else(|| estimate(said())))
+    let message = body.pointer("/choices/0/message").unwrap_or(&Value::Null);
+    (prompt, count("completion_tokens").unwrap_or_else(|| said(message)))
+}
+
+/// About how many tokens a message has, its calls included, whether or not they are well formed.
+fn said(message: &Value) -> u64 {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, estimate);
+    let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
+    let called = calls.map(|c| text(c.pointer("/function/name")) + text(c.pointer("/function/arguments")));
+    text(message.get("content")) + called.sum::<u64>()
 }
 
 /// What an answer says, or why it is none.
@@ -38,13 +51,20 @@ pub(crate) fn reply(body: &Value, (prompt_tokens, completion_tokens): (u64, u64)
     let choices = body.get("choices").and_then(Value::as_array).ok_or("`choices` is not a list")?;
     let choice = choices.first().ok_or("`choices` is empty")?;
     let finish = choice.get("finish_reason").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let content = choice.pointer("/message/content").unwrap_or(&Value::Null);
-    let Some(text) = content.as_str() else {
-        // A model that thinks until its tokens end says nothing: the reason helps.
-        let why = if finish.is_empty() { String::new() } else { format!(" (`finish_reason` is {finish:?})") };
-        return Err(format!("`choices[0].message.content` is {}, not a text{why}", kind(content)));
+    let message = choice.get("message").unwrap_or(&Value::Null);
+    let calls = calls(message)?;
+    let content = message.get("content").unwrap_or(&Value::Null);
+    let text = match content {
+        Value::String(text) => text.clone(),
+        // Who calls need not speak.
+        Value::Null if !calls.is_empty() => String::new(),
+        _ => {
+            // A model that thinks until its tokens end says nothing: the reason helps.
+            let why = if finish.is_empty() { String::new() } else { format!(" (`finish_reason` is {finish:?})") };
+            return Err(format!("`choices[0].message.content` is {}, not a text{why}", kind(content)));
+        }
     };
-    Ok(ChatReply { text: text.to_owned(), prompt_tokens, completion_tokens, finish })
+    Ok(ChatReply { text, prompt_tokens, completion_tokens, finish, calls })
 }
 
 fn kind(value: &Value) -> &'static str {

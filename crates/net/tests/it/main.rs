@@ -1,7 +1,11 @@
 //! What the network crate promises, against real servers on loopback.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod functions;
+mod hostile;
 mod llm;
+mod log;
+mod real_server;
 mod recordings;
 mod server;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, ChatMessage, ChatRequest, OpenAi, Secret, Settings};
+use rlar_net::llm::{Budget, ChatMessage, ChatRequest, Function, OpenAi, Secret, Settings};
 use serde_json::json;
 
 pub const KEY: &str = "sk-not-for-your-eyes";
@@ -92,5 +92,22 @@ pub fn ask(task: &str) -> ChatRequest {
         max_tokens: 64,
         temperature: 0.5,
         schema: None,
+        tools: Vec::new(),
     }
+}
+
+pub fn weather() -> Function {
+    let city = json!({"type": "string", "description": "The city's name."});
+    Function {
+        name: "weather".into(),
+        description: "Tells the weather of a city.".into(),
+        parameters: json!({"type": "object", "properties": {"city": city}, "required": ["city"]}),
+    }
+}
+
+/// A chat's answer that calls a function.
+pub fn calling(arguments: &str) -> String {
+    let call = json!({"id": "1", "type": "function", "function": {"name": "weather", "arguments": arguments}});
+    let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+    json!({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).to_string()
 }

@@ -18,7 +18,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
-use rlar_rewards::{Failure, Library, Means, Orchestrator, Outcome, fetch_rewards};
+use rlar_rewards::agents::Agents;
+use rlar_rewards::{Failure, Fetched, Library, Means, Orchestrator, Outcome, RewardError, Wanted, fetch_rewards};
 use rlar_sandbox::Limits;
 
 fn example(prompt: &str, reference: Option<&str>) -> Example {
@@ -219,19 +220,25 @@ fn a_broken_library_is_refused_with_file_and_line() {
     }
 }
 
+fn fetch(folder: &Path, examples: &[Example]) -> Result<Vec<Fetched>, RewardError> {
+    let agents = Agents { asker: None, hub: None, webs: Vec::new(), means: means(), secrets: Vec::new() };
+    let wanted = Wanted { folder, examples, shown: &[], sources: &[], always: &[] };
+    Ok(fetch_rewards(&wanted, &agents, &mut |_| ())?.fetched)
+}
+
 #[test]
 fn fetching_fills_a_folder_that_loads_and_can_be_fetched_again() {
     let folder = tempfile::tempdir().unwrap();
     let examples = [example("1 + 1 =", Some("2")), example("2 + 1 =", Some("3")), example("How many?", Some("2"))];
-    let fetched = fetch_rewards(folder.path(), &examples, &[], &[], means()).unwrap();
+    let fetched = fetch(folder.path(), &examples).unwrap();
     let names: Vec<(&str, usize)> = fetched.iter().map(|f| (f.tool.as_str(), f.examples)).collect();
     assert_eq!(names, [("last_number", 1), ("numeric_match", 2)]);
     let library = Library::load(folder.path()).unwrap();
     for f in &fetched {
         assert_eq!(library.identity(&f.tool).as_ref(), Some(&f.identity));
     }
-    assert_eq!(fetch_rewards(folder.path(), &examples, &[], &[], means()).unwrap(), fetched);
+    assert_eq!(fetch(folder.path(), &examples).unwrap(), fetched);
     fs::write(folder.path().join("last_number/verifier.py"), "mine").unwrap();
-    let error = fetch_rewards(folder.path(), &examples, &[], &[], means()).unwrap_err().to_string();
+    let error = fetch(folder.path(), &examples).unwrap_err().to_string();
     assert!(error.contains("last_number") && error.contains("was edited"), "{error}");
 }

@@ -27,7 +27,7 @@ impl Llm for Scripted {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let text = (self.answer)(request)?;
-        Ok(ChatReply { text, prompt_tokens: 10, completion_tokens: 5, finish: "stop".into() })
+        Ok(ChatReply { text, prompt_tokens: 10, completion_tokens: 5, finish: "stop".into(), calls: Vec::new() })
     }
 
     fn name(&self) -> String {

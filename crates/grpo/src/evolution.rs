@@ -1,0 +1,233 @@
+//! Rewards that change while training runs: what the agents found enters between two steps, and what the monitor notices is
+//! handed to them.
+//!
+//! Nobody waits for an agent. What enters a step is in the journal before it is used, and what has entered so far is in every
+//! checkpoint, so that a resumed run gives every reply the score that it had.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rlar_data::Example;
+use rlar_rewards::monitor::{Breach, Monitor, Seen, Watch};
+use rlar_rewards::worker::{Found, Renewal, Request, Worker};
+use rlar_rewards::{Assignment, Orchestrator, domain};
+use rlar_run::{Checkpoint, Journal, RunFolder};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::TrainError;
+use crate::batch::Batch;
+use crate::rollout::{Group, Rollout};
+
+/// Where a checkpoint holds what has entered.
+pub const EVOLUTION: &str = "evolution.json";
+
+/// The kind of the journal's entries for what enters a step.
+const ENTERED: &str = "entered";
+
+/// Examples of a domain that new tools are made from and examined on.
+const MOST_EXAMPLES: usize = 64;
+
+/// What a resumed run must know.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Evolved {
+    monitor: Monitor,
+    /// Breaches that the agents have not answered.
+    pending: Vec<Breach>,
+    /// What has entered, in order.
+    entered: Vec<Found>,
+}
+
+impl Evolved {
+    /// What had entered before a checkpoint; nothing, without one.
+    pub fn of(checkpoint: Option<&Checkpoint>) -> Result<Self, TrainError> {
+        let Some(checkpoint) = checkpoint.filter(|c| c.path.join(EVOLUTION).exists()) else {
+            return Ok(Self::default());
+        };
+        Ok(serde_json::from_slice(&checkpoint.read(EVOLUTION)?)?)
+    }
+}
+
+/// The agents beside a run.
+#[derive(Debug)]
+pub struct Evolution<'a> {
+    run: &'a RunFolder,
+    worker: Worker,
+    /// When something is a breach; nothing is watched without it.
+    watch: Option<Watch>,
+    /// Prompts with good replies.
+    shown: Vec<Example>,
+    state: Evolved,
+    /// Breaches that this process has handed to the agents.
+    asked: BTreeSet<String>,
+    /// What there is to say since the last step.
+    news: Vec<String>,
+}
+
+impl<'a> Evolution<'a> {
+    /// Takes up what had entered.
+    pub fn resume(
+        run: &'a RunFolder,
+        worker: Worker,
+        watch: Option<Watch>,
+        shown: Vec<Example>,
+        state: Evolved,
+        rewards: &mut Orchestrator,
+        examples: &[Example],
+    ) -> Result<Self, TrainError> {
+        let mut evolution =
+            Self { run, worker, watch, shown, state: Evolved::default(), asked: BTreeSet::new(), news: Vec::new() };
+        for found in &state.entered {
+            evolution.apply(found, rewards, examples)?;
+        }
+        Ok(Self { state, news: Vec::new(), ..evolution })
+    }
+
+    /// The state for a checkpoint.
+    pub fn state(&self) -> &Evolved {
+        &self.state
+    }
+
+    /// Takes over what the agents have found by now, or what a journalled step took over.
+    pub fn enter(
+        &mut self,
+        rewards: &mut Orchestrator,
+        examples: &[Example],
+        journal: &mut Journal,
+        step: u64,
+        is_replayed: bool,
+    ) -> Result<(), TrainError> {
+        let found: Vec<Found> = match journal.recall(step, ENTERED)? {
+            Some(found) => found,
+            None if is_replayed => Vec::new(),
+            None => {
+                let found = self.worker.found();
+                if !found.is_empty() {
+                    journal.record(step, ENTERED, &found)?;
+                }
+                found
+            }
+        };
+        for found in found {
+            self.apply(&found, rewards, examples)?;
+            if let Found::Renewed(renewal) = &found {
+                self.state.monitor.renewed(&renewal.breach.domain);
+                self.state.pending.retain(|b| *b != renewal.breach);
+            }
+            self.state.entered.push(found);
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, found: &Found, rewards: &mut Orchestrator, examples: &[Example]) -> Result<(), TrainError> {
+        match found {
+            Found::Prompt(place, assignment) => {
+                if let Some(example) = examples.get(*place) {
+                    rewards.give_one(example, assignment.clone())?;
+                }
+            }
+            Found::Domain(name, assignment) => give(rewards, name, assignment),
+            Found::Renewed(renewal) => self.renew(renewal, rewards)?,
+        }
+        Ok(())
+    }
+
+    fn renew(&mut self, renewal: &Renewal, rewards: &mut Orchestrator) -> Result<(), TrainError> {
+        let Renewal { breach, tool, assignment, page } = renewal;
+        let name: String = breach.domain.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        self.run
+            .write_folder("evolution", &[(format!("step-{:06}-{name}.md", breach.step), page.clone().into_bytes())])?;
+        let Some((tool, assignment)) = tool.as_ref().zip(assignment.as_ref()) else {
+            self.news
+                .push(format!("{} of `{}`: {}; no new tool was admitted", breach.sign, breach.domain, breach.what));
+            return Ok(());
+        };
+        if rewards.library().card(&tool.name).is_none() {
+            rewards.take(tool, &self.run.path().join("library").join(&tool.name))?;
+        }
+        self.run.write_folder(&format!("library/{}", tool.name), &rewards.library().files(&tool.name))?;
+        give(rewards, &breach.domain, assignment);
+        let said =
+            format!("{} of `{}`: {}; from now on `{}` scores it", breach.sign, breach.domain, breach.what, tool.name);
+        self.news.push(said);
+        Ok(())
+    }
+
+    /// Lets the monitor see the batch of a step, and hands what it notices to the agents, unless an earlier process did so
+    /// and the journal may know the answer.
+    pub fn observe(
+        &mut self,
+        batch: &Batch,
+        rewards: &Orchestrator,
+        examples: &[Example],
+        step: u64,
+        is_replayed: bool,
+    ) {
+        let Some(watch) = &self.watch else { return };
+        let mut domains: BTreeMap<&str, Vec<Vec<Seen>>> = BTreeMap::new();
+        for group in batch.drawn() {
+            domains.entry(domain(&examples[group.example])).or_default().push(seen(group, rewards, examples));
+        }
+        for (name, groups) in &domains {
+            let waits = self.state.pending.iter().any(|b| b.domain == **name);
+            if let Some(breach) = self.state.monitor.observe(step, name, groups, watch).filter(|_| !waits) {
+                self.news.push(format!("{} of `{name}`: {} ({})", breach.sign, breach.what, breach.figures));
+                self.state.pending.push(breach);
+            }
+        }
+        if is_replayed {
+            return;
+        }
+        for breach in &self.state.pending {
+            if self.asked.insert(format!("{} {} {}", breach.step, breach.sign, breach.domain)) {
+                let of = |e: &&Example| domain(e) == breach.domain;
+                let known = self.shown.iter().filter(of).chain(examples.iter().filter(of));
+                self.worker.ask(Request::Renew(breach.clone(), known.take(MOST_EXAMPLES).cloned().collect()));
+            }
+        }
+    }
+
+    /// What there is to say since the last time.
+    pub fn news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// What the agents were asked so far, by role.
+    pub fn tally(&self) -> Value {
+        json!(self.worker.tally())
+    }
+}
+
+/// Gives a domain its tools, unless the library does not hold one of them.
+fn give(rewards: &mut Orchestrator, name: &str, assignment: &Assignment) {
+    match assignment.tools.iter().find(|c| !rewards.library().is_admitted(&c.tool)) {
+        Some(choice) => {
+            tracing::warn!("`{}` may not score `{name}`: it is not an admitted tool of this run", choice.tool)
+        }
+        None => rewards.give(name, assignment.clone()),
+    }
+}
+
+/// A group as the monitor sees it.
+fn seen<'b>(group: &'b Group, rewards: &Orchestrator, examples: &'b [Example]) -> Vec<Seen<'b>> {
+    let example = &examples[group.example];
+    let part = |tool: &str, score: f64| {
+        let [low, high] = rewards.library().card(tool).map_or([0.0, 1.0], |c| c.range);
+        (score - low) / (high - low)
+    };
+    let one = |reply: &'b Rollout| {
+        let known = reply.scores.0.iter().filter(|(name, _, _)| rewards.library().card(name).is_some());
+        let scores: Vec<(&str, f64, Option<f64>)> =
+            known.map(|(name, weight, o)| (&**name, *weight, o.score().map(|s| part(name, s)))).collect();
+        let weights: f64 = scores.iter().map(|(_, w, _)| w.max(0.0)).sum();
+        let sum: Option<f64> = scores.iter().map(|(_, w, s)| s.map(|s| s * w.max(0.0))).sum();
+        Seen {
+            prompt: example.prompt(),
+            reference: example.reference.as_deref(),
+            reply: &reply.text,
+            reward: sum.filter(|_| weights > 0.0).map(|s| s / weights),
+            scores: scores.into_iter().map(|(name, _, s)| (name, s)).collect(),
+            audit: reply.audit,
+        }
+    };
+    group.replies.iter().map(one).collect()
+}

@@ -1,0 +1,37 @@
+//! Asking nothing twice.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::llm::{ChatReply, ChatRequest, Llm, LlmError, Record, Replay};
+
+/// Answers what a file of recordings answers, and asks another model the rest, which the file answers from then on: work
+/// that was interrupted goes on without paying again.
+#[derive(Debug)]
+pub struct Memo {
+    known: Replay,
+    record: Record,
+}
+
+impl Memo {
+    /// Opens or creates the file (JSONL).
+    pub fn new(inner: Arc<dyn Llm>, path: &Path) -> Result<Self, LlmError> {
+        // Opening for recording mends a line that was cut short.
+        let record = Record::new(inner, path)?;
+        Ok(Self { known: Replay::load(path)?, record })
+    }
+}
+
+impl Llm for Memo {
+    fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
+        self.known.answer(request).map_or_else(|| self.record.chat(request), Ok)
+    }
+
+    fn concurrency(&self) -> usize {
+        self.record.concurrency()
+    }
+
+    fn name(&self) -> String {
+        self.record.name()
+    }
+}

@@ -1,0 +1,87 @@
+//! A chat model of rlar's own as a language model to ask.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
+use rlar_policy::{Finish, Policy, PolicyError, Request, Sampling, Turn, device, generate};
+use rlar_run::sha256;
+use serde_json::json;
+
+/// A chat model that `policy` runs. It answers one chat at a time, greedily where the temperature is 0. Functions that it may
+/// call are described to it, and a call is JSON in its answer; no schema holds it back.
+#[derive(Debug)]
+pub struct Local {
+    policy: Mutex<Policy>,
+    name: String,
+}
+
+impl Local {
+    /// Loads a Hugging Face folder or a GGUF file with a chat template.
+    pub fn load(path: &Path, place: &str) -> Result<Self, PolicyError> {
+        let policy = Policy::load(path, &device(place)?)?;
+        let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        let print = rlar_run::fingerprint(path).map_err(|e| PolicyError::Request(e.to_string()))?;
+        let name = format!("{file} {}", &sha256(print.to_string().as_bytes())[..12]);
+        Ok(Self { policy: Mutex::new(policy), name })
+    }
+
+    fn failed(&self, why: impl ToString) -> LlmError {
+        LlmError::Request { address: self.name.clone(), message: why.to_string() }
+    }
+}
+
+impl Llm for Local {
+    fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
+        let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+        let functions = request.tools.iter().map(|f| {
+            let shown = json!({ "name": f.name, "description": f.description, "parameters": f.parameters });
+            format!(
+                "\n\nAnswer by calling this function: write its arguments as one JSON object and nothing else.\n{shown}"
+            )
+        });
+        let functions: String = functions.collect();
+        let mut said: Vec<(String, String)> =
+            request.messages.iter().map(|m| (m.role.clone(), m.content.clone())).collect();
+        if let Some((_, first)) = said.first_mut() {
+            first.push_str(&functions);
+        }
+        let turns: Vec<Turn> = said.iter().map(|(role, content)| Turn { role, content }).collect();
+        let text = policy.tokenizer.chat(&turns, true).map_err(|e| self.failed(e))?;
+        let prompt = policy.tokenizer.encode(&text).map_err(|e| self.failed(e))?;
+        let (have, room) = (prompt.len(), policy.decoder.config().max_position_embeddings);
+        if have >= room {
+            return Err(
+                self.failed(format!("the chat has {have} tokens and the model room for {room}; ask a larger one"))
+            );
+        }
+        let sampling = Sampling {
+            temperature: request.temperature as f32,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            max_tokens: (request.max_tokens.max(1) as usize).min(room - have),
+            stop: Vec::new(),
+            stop_tokens: Vec::new(),
+        };
+        // The same request gets the same answer.
+        let seed = u64::from_str_radix(&request.key()[..16], 16).unwrap_or(0);
+        let requests = [Request { prompt, seeds: vec![seed] }];
+        let samples =
+            generate(&policy.decoder, &policy.tokenizer, &requests, &sampling, 1).map_err(|e| self.failed(e))?;
+        let sample = samples.into_iter().flatten().next().ok_or_else(|| self.failed("it gave no answer"))?;
+        let finish = if sample.finish == Finish::Stop { "stop" } else { "length" };
+        Ok(ChatReply {
+            text: sample.text,
+            calls: Vec::new(),
+            prompt_tokens: have as u64,
+            completion_tokens: sample.tokens.len() as u64,
+            finish: finish.into(),
+        })
+    }
+
+    fn name(&self) -> String {
+        self.name.clone()
+    }
+}

@@ -1,0 +1,88 @@
+//! What `rlar fetch-rewards` says while it works, and at the end.
+
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::path::Path;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rlar_eval::table::render;
+use rlar_rewards::Report;
+use rlar_rewards::agents::News;
+
+/// Bars of downloads, and lines about everything else, on standard error.
+#[derive(Default)]
+pub struct Downloads {
+    bar: Option<(String, ProgressBar)>,
+}
+
+impl Downloads {
+    /// Tells one thing.
+    pub fn tell(&mut self, news: News) {
+        match news {
+            News::Line(line) => {
+                self.bar = None;
+                let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), format!("{line}\n").as_bytes());
+            }
+            News::Download(model, progress) => {
+                let title = format!("{model} {}", progress.name);
+                if self.bar.as_ref().is_none_or(|(of, _)| *of != title) {
+                    let target = if std::io::stderr().is_terminal() {
+                        ProgressDrawTarget::stderr_with_hz(5)
+                    } else {
+                        ProgressDrawTarget::hidden()
+                    };
+                    let bar = ProgressBar::with_draw_target(Some(progress.total), target);
+                    if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {bytes}/{total_bytes} eta {eta}")
+                    {
+                        bar.set_style(style);
+                    }
+                    bar.set_prefix(title.clone());
+                    self.bar = Some((title, bar));
+                }
+                if let Some((_, bar)) = &self.bar {
+                    bar.set_position(progress.done);
+                }
+            }
+        }
+    }
+}
+
+/// The tools, the refused ones with their reasons, and what it took.
+pub fn summary(report: &Report, folder: &Path) -> String {
+    let mut rows = vec![["tool", "identity", "prompts"].map(str::to_owned).to_vec()];
+    rows.extend(report.fetched.iter().map(|f| vec![f.tool.clone(), f.identity.clone(), f.examples.to_string()]));
+    let mut out = render(&rows);
+    out.push('\n');
+    for f in &report.fetched {
+        let _ = writeln!(out, "{}: {}", f.tool, f.why);
+    }
+    if !report.turned.is_empty() {
+        out.push_str("\nNot taken:\n");
+        for turned in &report.turned {
+            let _ = writeln!(out, "{}: {}", turned.name, turned.why.replace('\n', "\n  "));
+        }
+    }
+    let [written, run, admitted] = report.written;
+    if written > 0 {
+        let share = |n: usize| 100.0 * n as f64 / written as f64;
+        let (run_share, share) = (share(run), share(admitted));
+        let _ = writeln!(
+            out,
+            "\n{written} verifiers written: {run} run ({run_share:.1} %), {admitted} admitted ({share:.1} %)"
+        );
+    }
+    let [considered, taken] = report.considered;
+    if considered > 0 {
+        let share = 100.0 * taken as f64 / considered as f64;
+        let _ = writeln!(out, "{considered} models considered: {taken} taken ({share:.1} %)");
+    }
+    for (role, c) in &report.tally {
+        let _ = writeln!(
+            out,
+            "{role}: {} questions, {} of them repairs, {} fallbacks, {} tokens",
+            c.asked, c.repairs, c.fallbacks, c.tokens
+        );
+    }
+    let _ = writeln!(out, "\nThe library is in {}", folder.display());
+    out
+}
