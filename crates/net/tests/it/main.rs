@@ -3,11 +3,14 @@
 
 mod functions;
 mod hostile;
+mod hub;
 mod llm;
 mod log;
 mod real_server;
 mod recordings;
 mod server;
+mod traces;
+mod web;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

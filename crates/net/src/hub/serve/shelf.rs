@@ -139,7 +139,7 @@ impl Shelf {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
             let name = format!("{prefix}{name}");
-            let inside = entry.path().canonicalize().ok().filter(|p| !p.as_os_str().is_empty());
+            let inside = entry.path().canonicalize().ok().filter(|p| p.starts_with(&self.root));
             let Some(path) = inside.filter(|_| names::file(&name).is_ok()) else { continue };
             if path.is_file() && found.len() < MOST_FILES {
                 found.push((name, path));
