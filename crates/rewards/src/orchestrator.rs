@@ -37,7 +37,7 @@ pub struct Orchestrator {
     always: Vec<Member>,
     /// Tools that the prompts of a domain are given, whatever the agent would choose.
     given: BTreeMap<String, Assignment>,
-    /// Tools that never score in training: they tell how far those that do can be believed.
+    /// Tools that tell how far those that score can be believed.
     audit: Vec<String>,
     store: Option<Arc<Store>>,
     tools: BTreeMap<String, Tool>,
@@ -78,7 +78,7 @@ impl Orchestrator {
         self
     }
 
-    /// The same with tools that never score in training.
+    /// The same with tools that tell how far those that score can be believed.
     #[must_use]
     pub fn auditing(mut self, tools: Vec<String>) -> Self {
         self.audit = tools;
@@ -120,8 +120,7 @@ impl Orchestrator {
             return self.complete(example, assignment);
         }
         let usable = |name: &str| self.trusting || self.is_usable(name);
-        let free = |name: &String| !self.suspended.contains(name) && !self.audit.contains(name);
-        let cards = || self.library.cards().filter(|c| free(&c.name));
+        let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
         let is_flat = |name: &str| self.library.is_flat(name, example.kind());
         let chosen = self.agent.assign(example, cards().filter(|c| usable(&c.name)), &is_flat);
         let assignment = chosen.map_err(|refusal| {

@@ -183,7 +183,7 @@ pub struct RewardsConfig {
     /// Tools of whole domains, by what the prompts say (`domain`, else `kind`), whatever the agent would choose.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, Vec<Member>>,
-    /// Tools that never train: they measure.
+    /// Tools that measure instead of training.
     pub audit: Audit,
     /// When tools are renewed while training runs: what the monitor takes for a breach. Without it nothing is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -238,8 +238,8 @@ pub enum Unadmitted {
     Allow,
 }
 
-/// Tools that never train: they judge held-out replies, and some of those that are trained on, to tell how far the rewards can
-/// be believed.
+/// Tools that judge held-out replies, and some of those that are trained on, to tell how far the rewards can be believed. One
+/// that trains as well says nothing about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {

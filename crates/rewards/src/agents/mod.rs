@@ -176,8 +176,12 @@ impl Agents {
             match made {
                 Ok(made) => {
                     provided.written[1] += usize::from(made.executable);
-                    let said = made.refusal.as_deref().map_or("admitted".into(), |why| format!("refused: {why}"));
-                    tell(News::Line(format!("{}: {}: {said}", order.task, made.card.name)));
+                    for (i, why) in made.earlier.iter().enumerate() {
+                        tell(News::Line(format!("{}: {}, version {}: {why}", order.task, made.card.name, i + 1)));
+                    }
+                    let version = made.earlier.len() + 1;
+                    let said = made.refusal.as_deref().map_or("admitted".into(), |why| format!("given up: {why}"));
+                    tell(News::Line(format!("{}: {}, version {version}: {said}", order.task, made.card.name)));
                     match made {
                         Made { admission: Some(admission), refusal: None, .. } => {
                             judges += usize::from(made.card.role != Role::Constraint);

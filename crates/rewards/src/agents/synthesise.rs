@@ -70,8 +70,8 @@ pub struct Made {
     pub source: String,
     /// Whether it runs.
     pub executable: bool,
-    /// Versions that were written.
-    pub versions: u32,
+    /// Why the versions before this one were refused.
+    pub earlier: Vec<String>,
     /// What the court said of the last; nothing of one that does not start.
     pub admission: Option<Admission>,
     /// Why it was refused, if it was.
@@ -199,8 +199,8 @@ struct Draft {
 /// mended at most [`MENDINGS`] times.
 pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &Means) -> Result<Made, String> {
     let mut question = question(WRITE, &rule.name, instructions(order, rule), None);
-    let mut last: Option<Made> = None;
-    for version in 1..=MENDINGS + 1 {
+    let (mut last, mut earlier): (Option<Made>, Vec<String>) = (None, Vec::new());
+    for _ in 0..=MENDINGS {
         let answered = asker.ask(question.clone(), |reply| read_draft(&reply.text, rule, order));
         let answer = match (answered, last.take()) {
             (Ok(answer), _) => answer,
@@ -212,8 +212,10 @@ pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &Means) -> Result
             (Err(why), None) => return Err(why),
         };
         question.asked = answer.asked;
-        let made = try_out(&answer.value, rule, order, means, &asker.name(), version)?;
+        let made = try_out(&answer.value, rule, order, means, &asker.name())?;
+        let made = Made { earlier: earlier.clone(), ..made };
         let Some(refusal) = &made.refusal else { return Ok(made) };
+        earlier.push(refusal.clone());
         let again = format!("{refusal}\nMend it and answer with both blocks again.");
         question.earlier.push([clip(&answer.text, LONGEST), again]);
         last = Some(made);
@@ -284,14 +286,7 @@ fn read_draft(answer: &str, rule: &Rule, order: &Order) -> Result<Draft, String>
 }
 
 /// Starts what was written, and lets the court examine it.
-fn try_out(
-    draft: &Draft,
-    rule: &Rule,
-    order: &Order,
-    means: &Means,
-    author: &str,
-    version: u32,
-) -> Result<Made, String> {
+fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &Means, author: &str) -> Result<Made, String> {
     // What the tool before it paid for wrongly, this one must not.
     let overpaid = order.evidence.map_or(&[][..], |e| &e.overpaid);
     let card = ToolCard {
@@ -320,7 +315,7 @@ fn try_out(
         text: text.clone(),
         source: draft.source.clone(),
         executable,
-        versions: version,
+        earlier: Vec::new(),
         admission,
         refusal,
     };
