@@ -127,7 +127,8 @@ def arithmetic(folder):
             if prompt in seen:
                 continue
             seen.add(prompt)
-            row = {"id": f"{part}-{len(rows)}", "kind": kind, "prompt": prompt, "reference": str(a + b if op == "+" else a - b)}
+            answer = str(a + b if op == "+" else a - b)
+            row = {"id": f"{part}-{len(rows)}", "domain": "math", "kind": kind, "prompt": prompt, "reference": answer}
             if part == "sft":
                 # Half of the demonstrations show their work, half answer at once, as people do.
                 row["demonstration"] = working(a, b, op) if rng.random() < 0.5 else row["reference"]

@@ -206,9 +206,11 @@ impl BuiltinAgent {
         let own = said(example);
         let named = |c: &&&ToolCard| own.is_some_and(|word| c.tasks.iter().any(|t| same(t, word)));
         let suits = |name: &&str| cards.iter().find(|c| c.tasks.iter().any(|t| t == name));
+        // Features tell the kinds of mathematics and of answers apart, which one word does not.
+        let is_own = own.and_then(seed).is_none_or(|label| label == "dialogue");
         let by_feature = || task.names().iter().find_map(suits);
         let (card, why) = match cards.iter().find(named) {
-            Some(card) if task == Task::Open || own.and_then(seed).is_none() => (card, "the example says so"),
+            Some(card) if task == Task::Open || is_own => (card, "the example says so"),
             _ => (by_feature().ok_or_else(|| unassigned(unsuited(task, own)))?, feature),
         };
         Ok(Assignment {

@@ -67,7 +67,7 @@ fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question
     Question {
         role: "select",
         template: TEMPLATE,
-        task: format!("{task}: {}", example.id),
+        task: task.to_owned(),
         asked: 0,
         said: [system, fence.put("prompt", &prompt) + &fence.put("reference", &reference)],
         earlier: Vec::new(),
