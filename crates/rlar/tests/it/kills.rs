@@ -117,7 +117,7 @@ fn killed(name: &str, more: &[(&str, &str)]) {
 
 /// Runs a job whose verifier never says the same twice, so that only the journal can repeat it: what stood in its records
 /// before a kill must stand there at the end.
-fn scored_once(folder: &Path, config: &str, name: &str, sizes: [usize; 2]) {
+pub fn scored_once(folder: &Path, config: &str, name: &str, sizes: [usize; 2]) {
     let seen = broken(folder, config, name, sizes);
     let last = metrics(&folder.join("broken"));
     assert!(seen.len() > 20, "{} records were seen before kills", seen.len());

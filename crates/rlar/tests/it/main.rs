@@ -4,6 +4,7 @@
 #[path = "../../../data/tests/it/oracle.rs"]
 mod oracle;
 
+mod agents;
 mod bad_input;
 mod commands;
 mod kills;

@@ -32,7 +32,7 @@ pub fn metrics(folder: &Path) -> Vec<Value> {
 
 /// Takes out what a clock decides.
 pub fn strip(record: &mut Value) {
-    for clock in ["seconds", "tokens_per_second", "time", "memory"] {
+    for clock in ["seconds", "tokens_per_second", "time", "memory", "agents"] {
         record.as_object_mut().unwrap().remove(clock);
     }
 }
