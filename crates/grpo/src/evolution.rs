@@ -201,7 +201,7 @@ impl<'a> Evolution<'a> {
 fn give(rewards: &mut Orchestrator, name: &str, assignment: &Assignment) {
     match assignment.tools.iter().find(|c| !rewards.library().is_admitted(&c.tool)) {
         Some(choice) => {
-            tracing::warn!("`{}` may not score `{name}`: it is not an admitted tool of this run", choice.tool)
+            tracing::warn!("`{}` may not score `{name}`: it is not an admitted tool of this run", choice.tool);
         }
         None => rewards.give(name, assignment.clone()),
     }

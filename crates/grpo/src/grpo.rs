@@ -103,7 +103,8 @@ impl Course<Policy> for Grpo<'_> {
         let range = |tool: &str| library.card(tool).map_or([-1.0, 0.0], |card| card.range);
         let advantages = learned.advantages.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
         let flat = Flat::of(batch.drawn().zip(advantages), config.algorithm.combine, range);
-        let mut record = metrics::record(&batch, self.source.examples, &learned, &flat, ledger, config, lr, spent);
+        let mut record = metrics::record(&batch, &learned, &flat, ledger, config, lr, spent);
+        record["domains"] = metrics::domains(&batch, self.source.examples, config);
         if let Some(evolution) = &mut self.source.evolution {
             record["agents"] = evolution.tally();
             record["news"] = serde_json::json!(evolution.news());

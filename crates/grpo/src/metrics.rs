@@ -30,7 +30,6 @@ pub struct Spent {
 /// The record of a step for `metrics.jsonl`. What cannot be known is `null`, not zero.
 pub fn record(
     batch: &Batch,
-    examples: &[Example],
     learned: &Learned,
     flat: &Flat,
     ledger: &Ledger,
@@ -42,6 +41,7 @@ pub fn record(
     let totals: Vec<f64> = replies.iter().filter_map(|r| r.scores.total()).collect();
     let judged = replies.iter().filter_map(|r| r.scores.total_beside(&config.rewards.always));
     let judged: Vec<f64> = judged.collect();
+    let audits: Vec<f64> = replies.iter().filter_map(|r| r.audit).collect();
     let lengths: Vec<f64> = replies.iter().map(|r| r.tokens.len() as f64).collect();
     let tokens = batch.tokens();
     let tools = tool_statistics(batch.drawn()).into_iter().map(|(name, t)| {
@@ -52,7 +52,6 @@ pub fn record(
     let share = |n: usize, of: usize| (of > 0).then(|| n as f64 / of as f64);
     let cut_off = replies.iter().filter(|r| r.finish == Finish::Length).count();
     let groups = batch.drawn().count();
-    let domains = domains(batch, examples, config);
     let advantages: Vec<f64> = learned.advantages.iter().flatten().flatten().copied().collect();
     let ratios: Vec<f64> = learned.ratios.iter().map(|r| f64::from(*r)).collect();
     let per_token = |sum: f64| (learned.tokens > 0).then(|| sum / learned.tokens as f64);
@@ -69,9 +68,8 @@ pub fn record(
         "accuracy": share(judged.iter().filter(|s| **s >= 0.5).count(), judged.len()),
         "unscored": replies.len() - totals.len(),
         "uncovered": replies.iter().filter(|r| r.scores.0.is_empty()).count(),
-        "audit": mean(replies.iter().filter_map(|r| r.audit).collect()),
+        "audit": mean(&audits),
         "tools": tools,
-        "domains": domains,
         "zero_spread_groups": share(flat.groups, groups),
         "flat": flat,
         "replaced_groups": batch.replaced.len(),
@@ -103,7 +101,7 @@ pub fn record(
 }
 
 /// Prompts, reward and accuracy by domain; nothing where there is but one.
-fn domains(batch: &Batch, examples: &[Example], config: &Config) -> Value {
+pub fn domains(batch: &Batch, examples: &[Example], config: &Config) -> Value {
     let mut domains: BTreeMap<&str, Vec<&Group>> = BTreeMap::new();
     for group in batch.drawn() {
         domains.entry(domain(&examples[group.example])).or_default().push(group);
@@ -115,16 +113,16 @@ fn domains(batch: &Batch, examples: &[Example], config: &Config) -> Value {
         let replies = || groups.iter().flat_map(|g| &g.replies);
         let totals: Vec<f64> = replies().filter_map(|r| r.scores.total()).collect();
         let judged = replies().filter_map(|r| r.scores.total_beside(&config.rewards.always));
-        let right = judged.map(|s| f64::from(u8::from(s >= 0.5))).collect();
+        let right: Vec<f64> = judged.map(|s| f64::from(u8::from(s >= 0.5))).collect();
         let unscored = replies().count() - totals.len();
         let record =
-            json!({ "prompts": groups.len(), "reward": mean(totals), "accuracy": mean(right), "unscored": unscored });
+            json!({ "prompts": groups.len(), "reward": mean(&totals), "accuracy": mean(&right), "unscored": unscored });
         (domain.to_owned(), record)
     };
     Value::Object(domains.into_iter().map(of).collect())
 }
 
-fn mean(x: Vec<f64>) -> Option<f64> {
+fn mean(x: &[f64]) -> Option<f64> {
     (!x.is_empty()).then(|| x.iter().sum::<f64>() / x.len() as f64)
 }
 

@@ -109,7 +109,7 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
         return Err(RewardError::tool(&card.name, format!("cannot be examined: it {failure}")));
     }
     if each >= effort.patience {
-        say(FAST, false, format!("{each:?} per reply, more than {:?}", effort.patience));
+        say(FAST, false, slow(each, &effort));
         return Ok(report(Status::Refused, probes));
     }
     let clock = Instant::now();
@@ -138,16 +138,13 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     say("has a score for every text", total, why);
     let (same, why) = repeats(tool, &effort, &asks, &outcomes)?;
     say("says the same again, in any order", same, why);
-    let each = took / u32::try_from(asks.len().max(1)).unwrap_or(u32::MAX);
-    let each =
-        if each < effort.patience { each } else { quickest(tool, some, effort.patience * TRIAL, effort.patience)? };
+    let mut each = took / u32::try_from(asks.len().max(1)).unwrap_or(u32::MAX);
+    if each >= effort.patience {
+        each = quickest(tool, some, effort.patience * TRIAL, effort.patience)?;
+    }
+    let is_fast = each < effort.patience;
     // The time itself is not kept: the same tool has the same report.
-    let slow = if each < effort.patience {
-        String::new()
-    } else {
-        format!("{each:?} per reply, more than {:?}", effort.patience)
-    };
-    say(FAST, each < effort.patience, slow);
+    say(FAST, is_fast, if is_fast { String::new() } else { slow(each, &effort) });
 
     let scored: Vec<(&Ask, f64)> = asks.iter().zip(&outcomes).filter_map(|(a, o)| Some((a, o.score()?))).collect();
     if constraint {
@@ -170,6 +167,10 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
         (false, _) => Status::Refused,
     };
     Ok(report(status, probes))
+}
+
+fn slow(each: Duration, effort: &Effort) -> String {
+    format!("{each:?} per reply, more than {:?}", effort.patience)
 }
 
 /// Time for a reply: the best of a few tries, as the machine may have been busy with something else.

@@ -48,7 +48,7 @@ pub use court::{examine, probes_for};
 pub use fetch::{Fetched, Report, Wanted, fetch_rewards};
 pub use judge::{Criterion, Mode, Rubric};
 pub use library::{ADMISSION, Library};
-pub use llm::LlmConfig;
+pub use llm::{Exchanges, LlmConfig};
 pub use local::Local;
 pub use orchestrator::Orchestrator;
 pub use outcome::{Failure, Outcome};

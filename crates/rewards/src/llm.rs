@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::RewardError;
 use crate::local::Local;
 
+/// The path and the text of recorded exchanges.
+pub type Exchanges = (PathBuf, String);
+
 /// A language model: an OpenAI-compatible server, a model of one's own, or recorded exchanges.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -90,10 +93,7 @@ impl LlmConfig {
     }
 
     /// The model, ready to be asked; nothing is sent yet. `find` gives the path and the text of recorded exchanges.
-    pub fn open(
-        &self,
-        find: &dyn Fn(&str) -> Result<(PathBuf, String), RewardError>,
-    ) -> Result<Arc<dyn Llm>, RewardError> {
+    pub fn open(&self, find: &dyn Fn(&str) -> Result<Exchanges, RewardError>) -> Result<Arc<dyn Llm>, RewardError> {
         let llm: Arc<dyn Llm> = match (&self.replay, &self.local, &self.url, &self.model) {
             (Some(path), None, None, _) => {
                 let (path, text) = find(path)?;

@@ -26,7 +26,7 @@ impl Local {
         Ok(Self { policy: Mutex::new(policy), name })
     }
 
-    fn failed(&self, why: impl ToString) -> LlmError {
+    fn failed(&self, why: &dyn std::fmt::Display) -> LlmError {
         LlmError::Request { address: self.name.clone(), message: why.to_string() }
     }
 }
@@ -47,12 +47,12 @@ impl Llm for Local {
             first.push_str(&functions);
         }
         let turns: Vec<Turn> = said.iter().map(|(role, content)| Turn { role, content }).collect();
-        let text = policy.tokenizer.chat(&turns, true).map_err(|e| self.failed(e))?;
-        let prompt = policy.tokenizer.encode(&text).map_err(|e| self.failed(e))?;
+        let text = policy.tokenizer.chat(&turns, true).map_err(|e| self.failed(&e))?;
+        let prompt = policy.tokenizer.encode(&text).map_err(|e| self.failed(&e))?;
         let (have, room) = (prompt.len(), policy.decoder.config().max_position_embeddings);
         if have >= room {
             return Err(
-                self.failed(format!("the chat has {have} tokens and the model room for {room}; ask a larger one"))
+                self.failed(&format!("the chat has {have} tokens and the model room for {room}; ask a larger one"))
             );
         }
         let sampling = Sampling {
@@ -69,8 +69,8 @@ impl Llm for Local {
         let seed = u64::from_str_radix(&request.key()[..16], 16).unwrap_or(0);
         let requests = [Request { prompt, seeds: vec![seed] }];
         let samples =
-            generate(&policy.decoder, &policy.tokenizer, &requests, &sampling, 1).map_err(|e| self.failed(e))?;
-        let sample = samples.into_iter().flatten().next().ok_or_else(|| self.failed("it gave no answer"))?;
+            generate(&policy.decoder, &policy.tokenizer, &requests, &sampling, 1).map_err(|e| self.failed(&e))?;
+        let sample = samples.into_iter().flatten().next().ok_or_else(|| self.failed(&"it gave no answer"))?;
         let finish = if sample.finish == Finish::Stop { "stop" } else { "length" };
         Ok(ChatReply {
             text: sample.text,

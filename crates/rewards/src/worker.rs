@@ -37,7 +37,7 @@ pub enum Found {
     /// Tools for every prompt of a domain.
     Domain(String, Assignment),
     /// What came of a breach.
-    Renewed(Renewal),
+    Renewed(Box<Renewal>),
 }
 
 /// What came of a breach: a page for people, and a tool where one was admitted.
@@ -131,7 +131,7 @@ impl Desk {
                 None => {
                     if let Some((breach, examples)) = breaches.pop_front() {
                         let renewal = self.renew(breach, &examples);
-                        let _ = self.tell.send(Found::Renewed(renewal));
+                        let _ = self.tell.send(Found::Renewed(Box::new(renewal)));
                     } else if let Some((place, example)) = waiting.pop_front() {
                         self.select(place, &example);
                     }
@@ -229,7 +229,8 @@ fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l 
 
 fn page(breach: &Breach, task: &str, lines: &[String], tool: Option<&NewTool>) -> String {
     let tools = if breach.tools.is_empty() { "none".into() } else { breach.tools.join(", ") };
-    let tried: String = lines.iter().map(|l| format!("- {}\n", l.replace('\n', "\n  "))).collect();
+    let tried: Vec<String> = lines.iter().map(|l| format!("- {}", l.replace('\n', "\n  "))).collect();
+    let tried = tried.join("\n");
     let changed = match tool {
         Some(tool) => format!(
             "From the next step on `{}` scores the prompts of the domain `{}`.\n\n```yaml\n{}\n```\n\n```python\n{}\n```\n",
@@ -240,11 +241,13 @@ fn page(breach: &Breach, task: &str, lines: &[String], tool: Option<&NewTool>) -
         ),
         None => "Nothing: no new tool was admitted.\n".into(),
     };
-    let overpaid: String = breach.overpaid.iter().map(|c| format!("- {:?} to {:?}\n", c.reply, c.prompt)).collect();
+    let overpaid: Vec<String> =
+        breach.overpaid.iter().map(|c| format!("- {:?} to {:?}\n", c.reply, c.prompt)).collect();
+    let overpaid = overpaid.concat();
     let overpaid = if overpaid.is_empty() { overpaid } else { format!("\nReplies that were paid for:\n\n{overpaid}") };
     format!(
         "# {} of `{}` at step {}\n\n## Noticed\n\n{}: {}.\nTools until then: {tools}.\n{overpaid}\n## Tried\n\nThe task was called \
-         `{task}`.\n\n{tried}\n## Changed\n\n{changed}",
+         `{task}`.\n\n{tried}\n\n## Changed\n\n{changed}",
         breach.sign, breach.domain, breach.step, breach.what, breach.figures
     )
 }

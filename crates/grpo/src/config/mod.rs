@@ -7,6 +7,7 @@ mod training;
 
 use rlar_eval::Protocol;
 use rlar_policy::Precision;
+use rlar_rewards::LlmConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -179,10 +180,8 @@ impl Config {
         if !(self.train.max_minutes >= 0.0 && self.train.max_minutes.is_finite()) {
             say("train.max_minutes", format!("{} is not a time; 0 is no limit", self.train.max_minutes));
         }
-        if let Some(llm) = &self.rewards.llm {
-            if let Some(why) = llm.problem() {
-                say("rewards.llm", why);
-            }
+        if let Some(why) = self.rewards.llm.as_ref().and_then(LlmConfig::problem) {
+            say("rewards.llm", why);
         }
         let agents = self.rewards.agent == Agent::Llm || self.rewards.evolve.is_some();
         if agents && self.rewards.llm.is_none() {

@@ -71,6 +71,7 @@ fn rollout(prompt: &[u32], tokens: &[u32], outcome: Outcome) -> Rollout {
         text: String::new(),
         finish: Finish::Stop,
         scores: Scores(vec![("tool".into(), 1.0, outcome)]),
+        audit: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::llm::{ChatReply, ChatRequest, Llm, LlmError, Record, Replay};
 
 /// Answers what a file of recordings answers, and asks another model the rest, which the file answers from then on: work
-/// that was interrupted goes on without paying again.
+/// that was interrupted goes on without paying again. A remembered answer counts no tokens.
 #[derive(Debug)]
 pub struct Memo {
     known: Replay,
@@ -24,7 +24,11 @@ impl Memo {
 
 impl Llm for Memo {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
-        self.known.answer(request).map_or_else(|| self.record.chat(request), Ok)
+        match self.known.answer(request) {
+            // It was paid for before.
+            Some(known) => Ok(ChatReply { prompt_tokens: 0, completion_tokens: 0, ..known }),
+            None => self.record.chat(request),
+        }
     }
 
     fn concurrency(&self) -> usize {

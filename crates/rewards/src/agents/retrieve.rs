@@ -270,10 +270,8 @@ fn files(info: &Info) -> Result<(Vec<Sibling>, u64), String> {
     let files: Vec<Sibling> = info.siblings.iter().filter(needed).cloned().collect();
     let has = |end: &str| files.iter().any(|f| f.name.ends_with(end));
     if !has(".safetensors") {
-        let others = info
-            .siblings
-            .iter()
-            .any(|s| s.name.ends_with(".bin") || s.name.ends_with(".pt") || s.name.ends_with(".pkl"));
+        let pickled = |s: &Sibling| [".bin", ".pt", ".pkl"].iter().any(|end| s.name.to_lowercase().ends_with(end));
+        let others = info.siblings.iter().any(pickled);
         let why = if others {
             "its weights are pickles, which can run code; only safetensors are read"
         } else {

@@ -50,7 +50,7 @@ fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question
          reply is right over what measures its style. A tool of the role constraint is never alone. Say in `task_decides` \
          whether every prompt of this task should have the same tools.\nTools:\n{}",
         fence.rule("prompt"),
-        candidates.iter().map(line).collect::<Vec<_>>().join("\n")
+        candidates.iter().map(|c| line(c)).collect::<Vec<_>>().join("\n")
     );
     let names: Vec<&str> = candidates.iter().map(|c| c.name.as_str()).collect();
     let tool = json!({
@@ -82,7 +82,7 @@ fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question
 }
 
 /// A card in a line: no code, and nothing that was measured.
-fn line(card: &&ToolCard) -> String {
+fn line(card: &ToolCard) -> String {
     let role = match card.role {
         Role::Correctness => "correctness",
         Role::Quality => "quality",

@@ -109,7 +109,7 @@ fn shown(order: &Order) -> (Fence, String) {
         .map(|[prompt, reference]| fence.put("prompt", prompt) + &fence.put("reference", reference))
         .collect();
     if let Some(evidence) = order.evidence {
-        text += &format!("\nWhat there is will not do: {}\n", evidence.what);
+        text = text + "\nWhat there is will not do: " + &evidence.what + "\n";
         if !paid.is_empty() {
             text += "Replies that were paid for and deserve nothing:\n";
             text.extend(paid.iter().map(|[prompt, reply]| fence.put("prompt", prompt) + &fence.put("reply", reply)));
