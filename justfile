@@ -68,6 +68,14 @@ thorough:
 docs:
     cargo run --release -- config schema --markdown > docs/config.md
 
+# llama.cpp's server for tests and for trying the agents, in a Python environment of its own
+chat-python:
+    python3 -m venv target/chat-python && target/chat-python/bin/pip install --only-binary :all: xllamacpp==2026.10.11549
+
+# The Hub's own client, for the tests of the shared cache; set RLAR_HF_PYTHON to its Python
+hub-python:
+    python3 -m venv target/hub-python && target/hub-python/bin/pip install huggingface_hub==2.4.0
+
 # The data sets
 datasets:
-    python3 scripts/make-arithmetic.py
+    for name in arithmetic code translation dialogue letters; do python3 scripts/make-$name.py; done

@@ -43,14 +43,14 @@ pub fn select(asker: &Asker, example: &Example, task: &str, candidates: &[&ToolC
 
 fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question {
     let (prompt, reference) = (clip(example.prompt(), 2000), clip(example.reference.as_deref().unwrap_or("none"), 400));
-    let fence = Fence::around(&[&prompt, &reference]);
+    let tools = candidates.iter().map(|c| line(c)).collect::<Vec<_>>().join("\n");
+    let fence = Fence::around(&[&prompt, &reference, &tools]);
     let system = format!(
         "You choose rewards for replies to a prompt of the task `{task}`. {} Call `{FUNCTION}` once, with 1 to {MOST} of the \
-         tools below, each with a weight above 0 and at most 1, and the reason in a sentence. Prefer what measures whether a \
+         tools between the marks, each with a weight above 0 and at most 1, and the reason in a sentence. Prefer what measures whether a \
          reply is right over what measures its style. A tool of the role constraint is never alone. Say in `task_decides` \
-         whether every prompt of this task should have the same tools.\nTools:\n{}",
+         whether every prompt of this task should have the same tools.",
         fence.rule("prompt"),
-        candidates.iter().map(|c| line(c)).collect::<Vec<_>>().join("\n")
     );
     let names: Vec<&str> = candidates.iter().map(|c| c.name.as_str()).collect();
     let tool = json!({
@@ -69,7 +69,10 @@ fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question
         template: TEMPLATE,
         task: task.to_owned(),
         asked: 0,
-        said: [system, fence.put("prompt", &prompt) + &fence.put("reference", &reference)],
+        said: [
+            system,
+            fence.put("tools", &tools) + &fence.put("prompt", &prompt) + &fence.put("reference", &reference),
+        ],
         earlier: Vec::new(),
         max_tokens: 500,
         schema: None,

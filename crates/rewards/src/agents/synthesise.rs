@@ -92,8 +92,8 @@ fn question(template: &'static str, task: &str, said: [String; 2], schema: Optio
     }
 }
 
-/// Examples, fenced, and what was seen of the tools that there are.
-fn shown(order: &Order) -> (Fence, String) {
+/// Examples, fenced, and what was seen of the tools that there are; the fence also holds what stands `beside` them.
+fn shown(order: &Order, beside: &[&str]) -> (Fence, String) {
     let some: Vec<[String; 2]> = order
         .examples
         .iter()
@@ -102,8 +102,8 @@ fn shown(order: &Order) -> (Fence, String) {
         .collect();
     let overpaid: &[Case] = order.evidence.map_or(&[], |e| &e.overpaid);
     let paid: Vec<[String; 2]> = overpaid.iter().take(6).map(|c| [clip(&c.prompt, 400), clip(&c.reply, 400)]).collect();
-    let all: Vec<&str> = some.iter().chain(&paid).flatten().map(String::as_str).collect();
-    let fence = Fence::around(&all);
+    let shown = some.iter().chain(&paid).flatten().map(String::as_str);
+    let fence = Fence::around(&shown.chain(beside.iter().copied()).collect::<Vec<_>>());
     let mut text: String = some
         .iter()
         .map(|[prompt, reference]| fence.put("prompt", prompt) + &fence.put("reference", reference))
@@ -120,8 +120,9 @@ fn shown(order: &Order) -> (Fence, String) {
 
 /// Three to five rules or metrics for a task.
 pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, String> {
-    let (fence, examples) = shown(order);
     let known: Vec<String> = order.known.iter().map(|(name, measures)| format!("- {name}: {measures}")).collect();
+    let known = known.join("\n");
+    let (fence, examples) = shown(order, &[&known]);
     let steps: Vec<String> = order.steps.iter().map(|s| format!("- {s}")).collect();
     let steps = if steps.is_empty() {
         String::new()
@@ -132,13 +133,14 @@ pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, String> {
         "You design rewards for replies to the task `{}`. {} List 3 to 5 rules or metrics that together tell good replies from \
          bad ones and that a short Python function can compute from prompt, reply and reference. Each has a `name` in \
          snake_case that is not taken, what it `measures` in a sentence, a `role` (`correctness`: right or wrong; `quality`: \
-         better or worse; `constraint`: a rule that is kept or not) and whether it `needs_reference`.\nTaken names:\n{}\n{steps}\
+         better or worse; `constraint`: a rule that is kept or not) and whether it `needs_reference`. The taken names stand between \
+         marks of their own.\n{steps}\
          Answer with one JSON object and nothing else: {{\"rules\": [{{\"name\": …, \"measures\": …, \"role\": …, \
          \"needs_reference\": true}}, …]}}",
         order.task,
         fence.rule("prompt"),
-        known.join("\n")
     );
+    let examples = fence.put("taken", &known) + &examples;
     let rule = json!({
         "type": "object", "additionalProperties": false, "required": ["name", "measures", "role", "needs_reference"],
         "properties": {
@@ -224,7 +226,7 @@ pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &Means) -> Result
 }
 
 fn instructions(order: &Order, rule: &Rule) -> [String; 2] {
-    let (fence, examples) = shown(order);
+    let (fence, examples) = shown(order, &[]);
     let packages = if order.packages.is_empty() {
         "only the standard library".to_owned()
     } else {
