@@ -59,6 +59,8 @@ pub struct Evolution<'a> {
     state: Evolved,
     /// Breaches that this process has handed to the agents.
     asked: BTreeSet<String>,
+    /// Verifiers that were written, that run, and that were admitted.
+    written: [usize; 3],
     /// What there is to say since the last step.
     news: Vec<String>,
 }
@@ -74,8 +76,16 @@ impl<'a> Evolution<'a> {
         rewards: &mut Orchestrator,
         examples: &[Example],
     ) -> Result<Self, TrainError> {
-        let mut evolution =
-            Self { run, worker, watch, shown, state: Evolved::default(), asked: BTreeSet::new(), news: Vec::new() };
+        let mut evolution = Self {
+            run,
+            worker,
+            watch,
+            shown,
+            state: Evolved::default(),
+            asked: BTreeSet::new(),
+            written: [0; 3],
+            news: Vec::new(),
+        };
         for found in &state.entered {
             evolution.apply(found, rewards, examples)?;
         }
@@ -132,7 +142,8 @@ impl<'a> Evolution<'a> {
     }
 
     fn renew(&mut self, renewal: &Renewal, rewards: &mut Orchestrator) -> Result<(), TrainError> {
-        let Renewal { breach, tool, assignment, page } = renewal;
+        let Renewal { breach, tool, assignment, written, page } = renewal;
+        self.written.iter_mut().zip(written).for_each(|(sum, n)| *sum += n);
         let name: String = breach.domain.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
         self.run
             .write_folder("evolution", &[(format!("step-{:06}-{name}.md", breach.step), page.clone().into_bytes())])?;
@@ -191,9 +202,12 @@ impl<'a> Evolution<'a> {
         std::mem::take(&mut self.news)
     }
 
-    /// What the agents were asked so far, by role.
+    /// What the agents were asked so far, by role, and what came of the verifiers that they wrote in this run.
     pub fn tally(&self) -> Value {
-        json!(self.worker.tally())
+        let mut tally = json!(self.worker.tally());
+        let [written, run, admitted] = self.written;
+        tally["verifiers"] = json!({ "written": written, "run": run, "admitted": admitted });
+        tally
     }
 }
 

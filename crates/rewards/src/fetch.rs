@@ -209,7 +209,7 @@ fn provide(
             let taken =
                 |name: &str| rewards.library().card(name).is_some() || fresh.admitted.iter().any(|t| t.name == name);
             let examples: Vec<Example> = examples.iter().take(64).map(|e| (*e).clone()).collect();
-            let found = agents.retrieve(&task, &examples, &taken, tell);
+            let found = agents.retrieve(&task, &examples, &taken, provided.bytes, tell);
             fresh.add(found);
         }
         for tool in &fresh.admitted {

@@ -229,6 +229,12 @@ impl Library {
         }
     }
 
+    /// The code of a tool that is a verifier.
+    pub(crate) fn source(&self, name: &str) -> Option<String> {
+        let entry = self.entries.get(name).filter(|e| e.card.kind == Kind::Verifier)?;
+        Some(entry.source.clone())
+    }
+
     /// Files of a tool: name in its folder, and contents.
     pub fn files(&self, name: &str) -> Vec<(String, String)> {
         let Some(entry) = self.entries.get(name) else { return Vec::new() };

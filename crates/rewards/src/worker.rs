@@ -49,6 +49,8 @@ pub struct Renewal {
     pub tool: Option<NewTool>,
     /// The tools of the domain's prompts from now on; nothing where they stay as they are.
     pub assignment: Option<Assignment>,
+    /// Verifiers that were written, how many of them run, and how many were admitted.
+    pub written: [usize; 3],
     /// What was noticed, tried and changed, as Markdown.
     pub page: String,
 }
@@ -76,7 +78,8 @@ impl Worker {
         let (requests, asked) = channel();
         let (tell, found) = channel();
         let (agents, over) = (Arc::new(agents), Arc::new(AtomicBool::new(false)));
-        let mut desk = Desk { agents: agents.clone(), library, over: over.clone(), tell, by_task: BTreeSet::new() };
+        let mut desk =
+            Desk { agents: agents.clone(), library, over: over.clone(), tell, by_task: BTreeSet::new(), downloaded: 0 };
         std::thread::Builder::new().name("agents".into()).spawn(move || desk.work(&asked))?;
         Ok(Self { requests, found: Mutex::new(found), agents, over, gone: AtomicBool::new(false) })
     }
@@ -114,6 +117,8 @@ struct Desk {
     tell: Sender<Found>,
     /// Domains whose tools were chosen for all of their prompts.
     by_task: BTreeSet<String>,
+    /// Bytes of models that were downloaded.
+    downloaded: u64,
 }
 
 impl Desk {
@@ -179,6 +184,7 @@ impl Desk {
                 _ => format!("{} (the tools: {})", breach.what, breach.tools.join(", ")),
             },
             overpaid: breach.overpaid.clone(),
+            code: breach.tools.iter().filter_map(|name| self.library.source(name)).collect(),
         };
         let order = Order {
             task: &task,
@@ -198,8 +204,14 @@ impl Desk {
         let mut provided = self.agents.synthesise(&order, &|_| false, Some(1), &mut note);
         if !provided.admitted.iter().any(judges) {
             let taken = |name: &str| self.library.card(name).is_some();
-            provided.add(self.agents.retrieve(&task, examples, &taken, &mut note));
+            provided.add(self.agents.retrieve(&task, examples, &taken, self.downloaded, &mut note));
         }
+        self.downloaded += provided.bytes;
+        let written = [
+            provided.written[0],
+            provided.written[1],
+            provided.admitted.iter().filter(|t| !t.source.is_empty()).count(),
+        ];
         let tool = provided.admitted.into_iter().find(judges);
         let assignment = tool.as_ref().map(|tool| Assignment {
             example: breach.domain.clone(),
@@ -214,7 +226,7 @@ impl Desk {
         }
         self.by_task.remove(&breach.domain);
         let page = page(&breach, &task, &lines, tool.as_ref());
-        Renewal { breach, tool, assignment, page }
+        Renewal { breach, tool, assignment, written, page }
     }
 }
 

@@ -87,6 +87,8 @@ pub struct Provided {
     pub written: [usize; 2],
     /// Models that were considered, and how many of them became tools.
     pub considered: [usize; 2],
+    /// Bytes of the models that were downloaded.
+    pub bytes: u64,
 }
 
 impl Provided {
@@ -94,6 +96,7 @@ impl Provided {
     pub fn add(&mut self, other: Self) {
         self.admitted.extend(other.admitted);
         self.turned.extend(other.turned);
+        self.bytes += other.bytes;
         for (sum, n) in
             self.written.iter_mut().zip(other.written).chain(self.considered.iter_mut().zip(other.considered))
         {
@@ -205,12 +208,13 @@ impl Agents {
         provided
     }
 
-    /// Finds reward models for a task and makes tools of those that serve.
+    /// Finds reward models for a task and makes tools of those that serve; `spent` bytes were downloaded before.
     pub fn retrieve(
         &self,
         task: &str,
         examples: &[Example],
         is_taken: &dyn Fn(&str) -> bool,
+        spent: u64,
         tell: &mut dyn FnMut(News),
     ) -> Provided {
         let mut provided = Provided::default();
@@ -240,6 +244,13 @@ impl Agents {
             if provided.admitted.len() == config.models {
                 break;
             }
+            if spent.saturating_add(provided.bytes).saturating_add(candidate.bytes) > config.max_megabytes_in_all << 20
+            {
+                let why = "would pass `rewards.hub.max_megabytes_in_all`".into();
+                declined.push(Declined { id: candidate.id.clone(), why });
+                continue;
+            }
+            provided.bytes += candidate.bytes;
             let name = tool_name(&candidate.id, &|n| is_taken(n) || names.contains(n));
             match self.deploy(hub, config, candidate, &name, task, examples, tell) {
                 Ok(tool) => {

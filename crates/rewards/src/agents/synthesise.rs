@@ -42,8 +42,11 @@ pub struct Order<'a> {
 pub struct Evidence {
     /// In a sentence, without figures that another run would not have.
     pub what: String,
-    /// Replies that it pays for and should not.
+    /// Replies that are paid for and should not be.
     pub overpaid: Vec<Case>,
+    /// The code of the verifiers that will not do.
+    #[serde(default)]
+    pub code: Vec<String>,
 }
 
 /// A point that replies are judged by.
@@ -102,7 +105,8 @@ fn shown(order: &Order, beside: &[&str]) -> (Fence, String) {
         .collect();
     let overpaid: &[Case] = order.evidence.map_or(&[], |e| &e.overpaid);
     let paid: Vec<[String; 2]> = overpaid.iter().take(6).map(|c| [clip(&c.prompt, 400), clip(&c.reply, 400)]).collect();
-    let shown = some.iter().chain(&paid).flatten().map(String::as_str);
+    let code: Vec<String> = order.evidence.iter().flat_map(|e| &e.code).take(2).map(|c| clip(c, 4000)).collect();
+    let shown = some.iter().chain(&paid).flatten().chain(&code).map(String::as_str);
     let fence = Fence::around(&shown.chain(beside.iter().copied()).collect::<Vec<_>>());
     let mut text: String = some
         .iter()
@@ -113,6 +117,10 @@ fn shown(order: &Order, beside: &[&str]) -> (Fence, String) {
         if !paid.is_empty() {
             text += "Replies that were paid for and deserve nothing:\n";
             text.extend(paid.iter().map(|[prompt, reply]| fence.put("prompt", prompt) + &fence.put("reply", reply)));
+        }
+        if !code.is_empty() {
+            text += "The verifiers that will not do:\n";
+            text.extend(code.iter().map(|c| fence.put("verifier", c)));
         }
     }
     (fence, text)
