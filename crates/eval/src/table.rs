@@ -20,3 +20,17 @@ pub fn render(rows: &[Vec<String>]) -> String {
     }
     out
 }
+
+/// The same rows as a Markdown table.
+pub fn markdown(rows: &[Vec<String>]) -> String {
+    let mut out = String::new();
+    for (i, row) in rows.iter().enumerate() {
+        let cells: Vec<String> = row.iter().map(|c| c.replace('|', "\\|").replace('\n', " ")).collect();
+        out += &["| ", &cells.join(" | "), " |\n"].concat();
+        if i == 0 {
+            let rule: Vec<&str> = (0..row.len()).map(|c| if c == 0 { "---" } else { "---:" }).collect();
+            out += &["| ", &rule.join(" | "), " |\n"].concat();
+        }
+    }
+    out
+}

@@ -6,19 +6,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use rlar_eval::rewardbench2::{self, SUBSETS};
+use rlar_eval::formats::Format;
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, TrainError, dry_run, train};
 use rlar_policy::{Policy, PolicyError, RewardModel, device, device_in};
-use rlar_rewards::{Means, Report, Wanted, fetch_rewards};
+use rlar_rewards::{Report, Wanted, fetch_rewards};
 use rlar_run::write_atomic;
-use rlar_sandbox::Limits;
 
 use crate::cli::{self, Benchmark, Command, ConfigCommand, HubCommand};
 use crate::fetched::{self, Downloads};
 use crate::output::print;
-use crate::{Failure, generate, hub, plan, rewards, sandbox, schema, score};
+use crate::{Failure, benchmark, generate, hub, plan, rewards, sandbox, schema, score};
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -32,8 +31,11 @@ pub fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Sft(arguments) => run_train(&arguments, Some(Method::Sft)),
         Command::TrainRm(arguments) => run_train(&arguments, Some(Method::RewardModel)),
-        Command::Eval(cli::Eval { benchmark: Some(Benchmark::RewardbenchV2 { data, tool, library }), .. }) => {
-            rewardbench(&data, &tool, library.as_deref())
+        Command::Eval(cli::Eval { benchmark: Some(benchmark), .. }) => {
+            let (Benchmark::RewardbenchV2(arguments) | Benchmark::Rewards(arguments)) = &benchmark;
+            let only = matches!(benchmark, Benchmark::RewardbenchV2(_)).then_some(Format::RewardBench2);
+            on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
+            benchmark::run(arguments, only, &|| INTERRUPTED.load(Ordering::SeqCst))
         }
         Command::Eval(cli::Eval { policy: Some(chosen), .. }) => eval(&chosen),
         Command::Eval(_) => {
@@ -184,54 +186,6 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
         print(&render(&rows))
     };
     job().map_err(Failure::Job)
-}
-
-fn rewardbench(files: &[std::path::PathBuf], tool: &str, library: Option<&Path>) -> Result<(), Failure> {
-    let rows = || -> Result<Vec<rewardbench2::Row>> {
-        let mut rows = Vec::new();
-        for file in files {
-            let text = std::fs::read_to_string(file).with_context(|| format!("--data {}", file.display()))?;
-            rows.extend(rewardbench2::read(file, &text)?);
-        }
-        Ok(rows)
-    };
-    let rows = rows().map_err(Failure::Request)?;
-    let mut seen = std::collections::BTreeSet::new();
-    if let Some(twice) = rows.iter().find(|r| !seen.insert((&r.subset, &r.id))) {
-        let message = format!("--data: the row `{}` of {} occurs in two of the files", twice.id, twice.subset);
-        return Err(Failure::Request(anyhow::Error::msg(message)));
-    }
-    let library = plan::library(library).map_err(Failure::Request)?;
-    let mut orchestrator = rlar_rewards::Orchestrator::new(library, Means::new(Limits::default()));
-    let tool = orchestrator.open(tool).map_err(|e| Failure::Request(e.into()))?;
-    if tool.card().needs_reference {
-        let message = format!("tool `{}` needs a reference, and the rows of RewardBench 2 have none", tool.card().name);
-        return Err(Failure::Request(anyhow::Error::msg(message)));
-    }
-    let scores = rewardbench2::evaluate(&rows, tool).map_err(|e| Failure::Job(e.into()))?;
-    let mut table = vec![["subset", "score", "rows", "unscored"].map(str::to_owned).to_vec()];
-    for subset in SUBSETS {
-        table.push(match scores.get(subset) {
-            Some(s) => {
-                let bound = if s.unscored > 0 { "≥ " } else { "" };
-                vec![
-                    subset.into(),
-                    format!("{bound}{:.1}", 100.0 * s.score),
-                    s.rows.to_string(),
-                    s.unscored.to_string(),
-                ]
-            }
-            None => vec![subset.into(), "absent".into(), "0".into(), "0".into()],
-        });
-    }
-    let overall = if scores.len() == SUBSETS.len() {
-        let sum: f64 = scores.values().map(|s| s.score).sum();
-        let bound = if scores.values().any(|s| s.unscored > 0) { "≥ " } else { "" };
-        format!("overall (mean of the six subsets): {bound}{:.1}\n", 100.0 * sum / SUBSETS.len() as f64)
-    } else {
-        "overall: not given, because subsets are absent\n".into()
-    };
-    print(&format!("{}\n{overall}", render(&table))).map_err(Failure::Job)
 }
 
 fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {

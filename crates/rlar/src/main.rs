@@ -1,6 +1,7 @@
 //! `rlar`: parse, run, turn the outcome into one message and an exit code.
 
 mod assets;
+mod benchmark;
 mod cli;
 mod commands;
 mod fetched;

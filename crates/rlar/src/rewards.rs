@@ -1,10 +1,12 @@
 //! `rlar rewards`: what tools there are, what they say, whether they may be trusted.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use rlar_data::{Completion, Example, Needs, Preference, read_examples, read_preferences};
 use rlar_eval::table::render;
+use rlar_net::llm::Llm;
 use rlar_rewards::{
     ADMISSION, Admission, Library, LlmConfig, Means, Orchestrator, Outcome, Probe, RewardError, Role, Spread, Status,
     examine, probes_for, statistics,
@@ -128,8 +130,8 @@ fn exchanges(name: &str) -> Result<(PathBuf, String), RewardError> {
     }
 }
 
-/// What tools run with, as the command line says.
-pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orchestrator, Failure> {
+/// The language model that the command line names.
+pub fn language_model(asked: &Asked) -> Result<Option<Arc<dyn Llm>>> {
     let config = LlmConfig {
         url: asked.llm.clone(),
         model: asked.llm_model.clone(),
@@ -138,7 +140,12 @@ pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orc
         ..LlmConfig::default()
     };
     let named = config.url.is_some() || config.replay.is_some();
-    let llm = named.then(|| config.open(&exchanges)).transpose().map_err(|e| Failure::Request(e.into()))?;
+    Ok(named.then(|| config.open(&exchanges)).transpose()?)
+}
+
+/// What tools run with, as the command line says.
+pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orchestrator, Failure> {
+    let llm = language_model(asked).map_err(Failure::Request)?;
     let packages = Packages { allowed: asked.package.clone(), cache: None };
     let means = Means { packages, llm, device: device.to_owned(), ..Means::new(Limits::default()) };
     Ok(Orchestrator::new(library, means))

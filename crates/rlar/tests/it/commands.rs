@@ -34,27 +34,40 @@ fn rewards_are_fetched_from_anywhere_with_an_embedded_config() {
 }
 
 #[test]
-fn rewardbench_2_prints_six_subsets_and_marks_absent_ones() {
+fn rewardbench_2_names_what_is_there_and_what_is_absent() {
     let Some(data) = oracle::oracle("data/rewardbench2_sample") else { return };
     let folder = tempfile::tempdir().unwrap();
     let (ties, precise) = (data.join("ties_30_50.jsonl"), data.join("precise_if_619_620.jsonl"));
     let files = [ties.canonicalize().unwrap(), precise.canonicalize().unwrap()];
-    let arguments = [
-        "eval",
-        "rewardbench-v2",
-        "--tool",
-        "brevity",
-        "--data",
-        files[0].to_str().unwrap(),
-        files[1].to_str().unwrap(),
-    ];
-    let out = run(folder.path(), &arguments);
-    assert!(out.status.success(), "{}", text(&out.stderr));
-    let table = text(&out.stdout);
-    for subset in ["Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties"] {
-        assert!(table.contains(subset), "{table}");
+    let files = files.each_ref().map(|f| f.to_str().unwrap());
+    let with = |more: &[&str]| {
+        let out = run(folder.path(), &[&["eval", "rewardbench-v2", "--data"], &files[..], more].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    let table = with(&["--tool", "brevity", "--bootstrap", "200", "--out", "results"]);
+    for part in ["Precise IF", "Ties", "overall", "95 %", "without: Factuality, Math, Safety, Focus"] {
+        assert!(table.contains(part), "{part} is not in {table}");
     }
-    assert_eq!(table.matches("absent").count(), 5, "{table}");
+    // The reference's files are read again, and give the same table; and nothing is asked again.
+    let scores = "results/eval-set-scores/rlar/brevity.json";
+    let again = with(&["--scores", scores, "--bootstrap", "200"]);
+    let rows = |table: &str| table.lines().skip(2).take(5).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(rows(&again), rows(&table));
+    let kept = std::fs::read_to_string(folder.path().join("results/items/brevity.jsonl")).unwrap();
+    with(&["--tool", "brevity", "--out", "results"]);
+    assert_eq!(std::fs::read_to_string(folder.path().join("results/items/brevity.jsonl")).unwrap(), kept);
+    // An evaluation that was cut short asks the rest only.
+    let half = &kept[..kept.len() / 2];
+    std::fs::write(folder.path().join("results/items/brevity.jsonl"), half).unwrap();
+    with(&["--tool", "brevity", "--out", "results"]);
+    let lines = std::fs::read_to_string(folder.path().join("results/items/brevity.jsonl")).unwrap();
+    assert_eq!(lines.lines().filter(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()).count(), 43);
+    // Which tool is chosen for which prompt is compared with each of them.
+    let routed = with(&["--route", "builtin", "--route", "static:concise"]);
+    for part in ["best static tool", "uniform ensemble", "route builtin", "route static:concise", "oracle per item"] {
+        assert!(routed.contains(part), "{part} is not in {routed}");
+    }
 }
 
 #[test]
@@ -67,7 +80,7 @@ fn a_benchmark_names_what_is_missing() {
     refused(&with("rows.jsonl", "skywork"), 2, &["`skywork`", "brevity", "last_number"]);
     refused(&with("rows.jsonl", "exact_match"), 2, &["`exact_match` needs a reference"]);
     let twice = ["eval", "rewardbench-v2", "--tool", "brevity", "--data", "rows.jsonl", "rows.jsonl"];
-    refused(&run(folder.path(), &twice), 2, &["`1` of Math occurs in two"]);
+    refused(&run(folder.path(), &twice), 2, &["id `1` occurs twice in `Math`"]);
 }
 
 #[cfg(target_os = "linux")]

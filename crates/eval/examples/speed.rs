@@ -1,0 +1,68 @@
+//! How long reading, scoring and reporting takes at RewardBench 2's size. Texts and scores are made up.
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rlar_eval::bootstrap::Bootstrap;
+use rlar_eval::formats::read;
+use rlar_eval::reference::{Made, results, scores};
+use rlar_eval::ties::Compat;
+use rlar_eval::{Benchmark, Report, Scores};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let benchmark = made()?;
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let rows = benchmark.items.iter().map(|i| Some(i.completions.iter().map(|_| rng.random::<f64>()).collect()));
+    let given = Scores::new("made", &benchmark, rows.collect())?;
+    let count: usize = benchmark.items.iter().map(|i| i.completions.len()).sum();
+    let text = given.jsonl(&benchmark);
+    println!("{} items, {count} scores", benchmark.items.len());
+
+    let begin = Instant::now();
+    let read = Scores::read(Path::new("made.jsonl"), text.as_bytes(), &benchmark)?.remove(0);
+    println!("read scores          {:>8.1?}", begin.elapsed());
+    let begin = Instant::now();
+    let report = Report::of(&benchmark, &read, Compat::Newest, None);
+    let shown = report.terminal() + &report.markdown();
+    println!("score and report     {:>8.1?}", begin.elapsed());
+    let begin = Instant::now();
+    let report = Report::of(&benchmark, &read, Compat::Newest, Some(Bootstrap::default()));
+    println!("with 1000 resamples  {:>8.1?}", begin.elapsed());
+    let made = Made { model: "a/b".into(), model_type: "made".into(), chat_template: None, generative: false };
+    let begin = Instant::now();
+    let bytes = scores(&benchmark, &read, &made).len() + results(&report, &made).len();
+    println!("write both files     {:>8.1?} ({bytes} bytes)", begin.elapsed());
+    println!("\n{shown}");
+    Ok(())
+}
+
+/// The subsets' real sizes; Ties has about 20 completions per row.
+fn made() -> Result<Benchmark, Box<dyn Error>> {
+    let mut text = String::new();
+    let words = "some words that a completion might say ".repeat(20);
+    for (subset, rows) in [("Factuality", 475), ("Precise IF", 160), ("Math", 183), ("Safety", 450), ("Focus", 495)] {
+        for i in 0..rows {
+            let list = serde_json::json!([words, words, words]);
+            writeln!(
+                text,
+                r#"{{"id":"{i}","prompt":"p","chosen":["{words}"],"rejected":{list},"subset":"{subset}"}}"#
+            )?;
+        }
+    }
+    for i in 0..51 {
+        for (half, right) in [("ref", 1), ("tied", 8)] {
+            let list = |n: usize| serde_json::Value::from(vec!["an answer"; n]);
+            let (chosen, rejected) = (list(right), list(15));
+            writeln!(
+                text,
+                r#"{{"id":"{half}:{i}","prompt":"p","chosen":{chosen},"rejected":{rejected},"subset":"Ties"}}"#
+            )?;
+        }
+    }
+    Ok(read(Path::new("made.jsonl"), text.as_bytes())?)
+}

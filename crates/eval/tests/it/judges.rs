@@ -1,0 +1,99 @@
+//! Generative judges ask, parse and score as the reference implementation (recorded from rewardbench 0.1.4).
+
+use rlar_data::Role;
+use rlar_eval::formats::judgebench::{Decision, votes};
+use rlar_eval::judge::{four, ratings};
+use rlar_eval::metric::pick;
+use serde_json::Value;
+
+fn record() -> Value {
+    serde_json::from_str(include_str!("../fixtures/rewardbench.json")).unwrap()
+}
+
+#[test]
+fn prompts_are_the_references_to_the_byte() {
+    let record = record();
+    let question = record["question"].as_str().unwrap();
+    let answers: Vec<&str> = record["answers"].as_array().unwrap().iter().map(|a| a.as_str().unwrap()).collect();
+    let answers: [&str; 4] = answers.try_into().unwrap();
+    let cases = record["four"].as_array().unwrap();
+    assert_eq!(cases.len(), 8);
+    for case in cases {
+        let place = four::Place::new(case["place"].as_u64().unwrap() as u8);
+        let user = case["user"].as_str().unwrap();
+        if case["bare"].as_bool().unwrap() {
+            let asked = four::prompt(question, answers, place, four::Style::Bare);
+            assert_eq!((asked.len(), asked[0].content.as_str()), (1, user));
+        } else {
+            let asked = four::prompt(question, answers, place, four::Style::System);
+            let system = case["system"].as_str().unwrap();
+            assert_eq!((asked[0].role, asked[0].content.as_str()), (Role::System, system));
+            assert_eq!((asked[1].role, asked[1].content.as_str()), (Role::User, user));
+            let merged = four::prompt(question, answers, place, four::Style::Merged);
+            assert_eq!(merged[0].content, format!("{system}\n\n{user}"));
+        }
+    }
+    for (key, ties) in [("ratings", false), ("ratings_ties", true)] {
+        let asked = ratings::prompt(question, answers[2], ties);
+        assert_eq!((asked.len(), asked[0].content.as_str()), (1, record[key].as_str().unwrap()));
+    }
+}
+
+#[test]
+fn replies_are_read_as_the_reference_reads_them() {
+    let record = record();
+    for case in record["replies"].as_array().unwrap() {
+        let ours = ratings::parse(case[0].as_str().unwrap()).map_or(-1, i64::from);
+        assert_eq!(ours, case[1].as_i64().unwrap(), "{case}");
+    }
+    for case in record["verdicts"].as_array().unwrap() {
+        let ours = four::parse(case[0].as_str().unwrap()).map(|v| char::from(b'A' + v).to_string());
+        assert_eq!(ours.as_deref().unwrap_or("error"), case[1].as_str().unwrap(), "{case}");
+    }
+}
+
+#[test]
+fn verdicts_are_worth_what_the_reference_gives_them() {
+    let labels = [Some(1.0), Some(0.0), Some(0.0), Some(0.0)];
+    for place in 0..4 {
+        for verdict in 0..4 {
+            let scores = four::scores(Some(verdict), four::Place::new(place));
+            let right = f64::from(u8::from(verdict == place));
+            assert_eq!(pick(&labels, &scores), Some(right));
+        }
+        // Nonsense is a tie.
+        assert_eq!(pick(&labels, &four::scores(four::parse("I like all"), four::Place::new(place))), Some(0.25));
+    }
+    let worth = |given: [Option<u8>; 4]| pick(&labels, &ratings::scores(&given).0).unwrap();
+    assert_eq!(worth([Some(9), Some(9), Some(3), None]), 0.5);
+    assert_eq!(worth([None, Some(1), Some(3), None]), 0.0);
+    assert_eq!(worth([Some(1), None, None, None]), 1.0);
+    assert_eq!(worth([None; 4]), 0.25);
+    assert_eq!(ratings::scores(&[None, Some(2)]), (vec![-1.0, 2.0], 1));
+}
+
+#[test]
+fn places_are_even_and_repeat_with_their_seed() {
+    let draw = |seed| (0..4000).map(|i| four::Place::draw(seed, i).order()[0]).collect::<Vec<_>>();
+    assert_eq!(draw(1), draw(1));
+    assert_ne!(draw(1), draw(2));
+    for place in 0..4 {
+        let share = draw(3).iter().filter(|p| **p == place).count();
+        assert!((900..1100).contains(&share), "{share}");
+    }
+}
+
+#[test]
+fn both_orders_of_a_pair_are_counted_as_judgebench_does() {
+    use Decision::{First, Second, Tie};
+    // The right answer is the first: won when more games go to it. The second game shows it second.
+    let won = |shown, swapped| {
+        let [right, wrong] = votes(shown, swapped);
+        right > wrong
+    };
+    assert!(won(Some(First), Some(Second)));
+    assert!(won(Some(First), Some(Tie)) && won(Some(Tie), Some(Second)));
+    assert!(won(Some(First), None) && won(None, Some(Second)));
+    assert!(!won(Some(First), Some(First)) && !won(Some(Second), Some(Second)));
+    assert!(!won(Some(Tie), Some(Tie)) && !won(None, None) && !won(Some(Second), Some(First)));
+}

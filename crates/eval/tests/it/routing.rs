@@ -1,0 +1,149 @@
+//! Routing: recorded figures, and strategies on data whose answer is known.
+
+use std::fmt::Write;
+
+use rlar_eval::bootstrap::Bootstrap;
+use rlar_eval::routing::{Choice, CrossFit, Route, Rule, Strategy, Table, compare, cross_fit, fitted_rows, rows};
+use rlar_eval::table::markdown;
+use rlar_eval::ties::Compat;
+use rlar_eval::{Benchmark, Cost, Report, Scores};
+
+use crate::benchmarks::{alpacaeval, judgebench};
+use crate::{close, scored, text};
+
+const FEW: Bootstrap = Bootstrap { resamples: 200, seed: 0 };
+
+#[test]
+fn judgebench_oracles_and_ensembles_are_those_recorded() {
+    let Some((benchmark, tools)) = judgebench() else { return };
+    let table = Table::new(&benchmark, &tools).unwrap();
+    let lines = compare(&table, &[], FEW);
+    let right = |start: &str| {
+        let line = lines.iter().find(|l| l.name.starts_with(start)).unwrap();
+        (line.score * table.len() as f64).round() as u32
+    };
+    let found = ["best static tool", "uniform ensemble", "oracle per category", "oracle per item"].map(right);
+    match table.len() {
+        // All pairs: 64.3, 62.6, 67.1 and 88.3 %.
+        350 => assert_eq!(found, [225, 219, 235, 309]),
+        // The part of them that is at hand: 64.3, 62.9, 67.6 and 88.1 %.
+        n => assert_eq!((n, found), (210, [135, 132, 142, 185])),
+    }
+    assert_eq!(lines.last().unwrap().selector, Some(1.0));
+}
+
+#[test]
+fn choosing_per_category_on_one_half_gains_little_on_the_other() {
+    let Some((benchmark, tools)) = judgebench() else { return };
+    let table = Table::new(&benchmark, &tools).unwrap();
+    let settings = CrossFit { splits: 200, seed: 0, bootstrap: FEW };
+    let fitted = cross_fit(&table, &[Strategy::Static, Strategy::Category], settings);
+    // What another implementation's splits gave.
+    let (single, category) = if table.len() == 350 { (0.627, 0.635) } else { (0.612, 0.627) };
+    close(fitted[0].score, single, 0.006);
+    close(fitted[1].score, category, 0.006);
+    assert_eq!((fitted[0].above, fitted[0].wins), (0.0, 0.5));
+    let interval = fitted[1].above_interval.unwrap();
+    assert!(interval.low < 0.0 && interval.high > 0.0, "{interval:?}");
+}
+
+#[test]
+fn picks_without_labels_are_left_out_of_routing() {
+    let Some((benchmark, picks)) = alpacaeval() else { return };
+    let table = Table::new(&benchmark, &picks).unwrap();
+    assert_eq!(table.len() + table.left_out(), 805);
+    let lines = compare(&table, &[], FEW);
+    let score = |start: &str| lines.iter().find(|l| l.name.starts_with(start)).unwrap().score;
+    assert!(score("oracle per item") > score("oracle per category"));
+    assert!(score("oracle per category") >= score("best static tool"));
+}
+
+/// `n` pairs in each of two categories, and two tools whose chances of being right are given by category.
+fn made(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<Scores>) {
+    let mut lines = String::new();
+    for category in ["maths", "poems"] {
+        for _ in 0..n {
+            writeln!(lines, r#"{{"prompt":"p","chosen":"a","rejected":"b","category":"{category}"}}"#).unwrap();
+        }
+    }
+    let benchmark = text("made.jsonl", &lines).unwrap();
+    let tool = |t: usize| {
+        // A low-discrepancy sequence, another one for each tool.
+        let step = [0.618_033_988_75, 0.414_213_562_37][t];
+        scored(["first", "second"][t], &benchmark, |i, c| {
+            let right = (i as f64 * step).fract() < chances[t][usize::from(i >= n)];
+            let margin = 0.5 + (i as f64 * 0.754_877_666).fract();
+            if (c == 0) == right { margin * 10.0_f64.powi(t as i32) } else { 0.0 }
+        })
+    };
+    let tools = vec![tool(0), tool(1)];
+    (benchmark, tools)
+}
+
+#[test]
+fn where_tools_have_their_own_fields_every_way_of_routing_finds_them() {
+    let (benchmark, tools) = made(100, [[0.9, 0.55], [0.5, 0.95]]);
+    let table = Table::new(&benchmark, &tools).unwrap();
+    let fitted = cross_fit(&table, &Strategy::ALL, CrossFit { splits: 20, seed: 1, bootstrap: FEW });
+    for f in fitted.iter().filter(|f| ![Strategy::Static, Strategy::Uniform].contains(&f.strategy)) {
+        let routed = !matches!(f.strategy, Strategy::Stack { .. });
+        assert!(!routed || (f.above > 0.1 && f.above_interval.unwrap().low > 0.0 && f.wins == 1.0), "{f:?}");
+    }
+    assert!(markdown(&fitted_rows(&fitted)).contains("| best per category, shrunken |"));
+}
+
+#[test]
+fn where_categories_say_nothing_shrinking_keeps_the_static_tool() {
+    let (benchmark, tools) = made(100, [[0.7, 0.7], [0.6, 0.6]]);
+    let table = Table::new(&benchmark, &tools).unwrap();
+    let items: Vec<usize> = (0..table.len()).collect();
+    let rule = Strategy::Shrunken.fit(&table, &items);
+    assert_eq!(rule.by_category, [Choice::Tool(0), Choice::Tool(0)]);
+}
+
+#[test]
+fn scales_do_not_depend_on_a_tools_unit_and_a_failed_tool_is_passed_over() {
+    let (benchmark, mut tools) = made(50, [[0.8, 0.8], [0.7, 0.7]]);
+    let uniform = |tools: &[Scores]| {
+        let table = Table::new(&benchmark, tools).unwrap();
+        let items: Vec<usize> = (0..table.len()).collect();
+        let rule: Rule = Strategy::Uniform.fit(&table, &items);
+        table.mean(&items, |i| rule.worth(&table, i))
+    };
+    let before = uniform(&tools);
+    for row in &mut tools[1].rows {
+        row.scores.as_mut().unwrap().iter_mut().for_each(|s| *s = *s * 1000.0 - 7.0);
+    }
+    close(uniform(&tools), before, 1e-12);
+    tools[1].rows.iter_mut().for_each(|r| r.scores = None);
+    let first = Table::new(&benchmark, &tools).unwrap();
+    let items: Vec<usize> = (0..first.len()).collect();
+    close(uniform(&tools), first.mean(&items, |i| Some(first.value(0, i))), 1e-12);
+    assert_eq!(first.value(1, 0), 0.0);
+}
+
+#[test]
+fn a_given_route_stands_beside_the_others_with_its_cost() {
+    let (benchmark, mut tools) = made(40, [[0.9, 0.5], [0.5, 0.9]]);
+    for (tool, calls) in tools.iter_mut().zip([0, 3]) {
+        tool.rows.iter_mut().for_each(|r| r.cost = Cost { llm_calls: calls, tokens: 10 * calls, seconds: 0.25 });
+    }
+    let table = Table::new(&benchmark, &tools).unwrap();
+    let choice = |i: usize| Choice::Tool(usize::from(table.item(i).category == "poems"));
+    let agent = Route { name: "agent".into(), choices: (0..table.len()).map(choice).collect() };
+    let routed = table.routed("agent", &agent.choices, &[]);
+    let report = Report::of(&benchmark, &routed, Compat::Newest, None);
+    let lines = compare(&table, &[agent], FEW);
+    close(report.overall.score, lines[4].score, 1e-12);
+    assert_eq!(report.cost, lines[4].cost);
+    let line = |name: &str| lines.iter().find(|l| l.name == name).unwrap();
+    close(line("agent").score, line("oracle per category").score, 1e-12);
+    assert_eq!(line("agent").cost, Cost { llm_calls: 120, tokens: 1200, seconds: 20.0 });
+    assert_eq!(line("uniform ensemble").cost.llm_calls, 240);
+    assert!(line("agent").above > 0.0 && line("agent").selector.unwrap() > 0.5);
+    let shown = markdown(&rows(&lines));
+    assert!(
+        shown.starts_with("|  | score | 95 % | above static | 95 % | selector | LLM calls | tokens | seconds |"),
+        "{shown}"
+    );
+}

@@ -1,0 +1,252 @@
+//! `rlar eval rewardbench-v2` and `rlar eval rewards`: how good are rewards, and does it pay to choose among them?
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use rlar_eval::ask::{ask, example};
+use rlar_eval::bootstrap::Bootstrap;
+use rlar_eval::formats::{self, Format};
+use rlar_eval::reference::{self, Made};
+use rlar_eval::report::side_by_side;
+use rlar_eval::routing::{Choice, CrossFit, Route, Strategy, Table, compare, cross_fit, fitted_rows, rows};
+use rlar_eval::table::{markdown, render};
+use rlar_eval::ties::Compat;
+use rlar_eval::{Benchmark, Report, Scores};
+use rlar_net::llm::Memo;
+use rlar_rewards::agents::ask::Asker;
+use rlar_rewards::agents::select::select;
+use rlar_rewards::{BuiltinAgent, Kind, Library, Orchestrator, ToolCard};
+use rlar_run::{Progress, write_atomic};
+
+use crate::cli::RewardBenchmark;
+use crate::output::print;
+use crate::rewards::{known, language_model, orchestrator};
+use crate::{Failure, plan};
+
+pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Failure> {
+    let benchmark = read(arguments, only).map_err(Failure::Request)?;
+    let mut library = plan::library(arguments.library.as_deref()).map_err(Failure::Request)?;
+    arguments.tool.iter().try_for_each(|tool| known(&library, tool))?;
+    let models: Vec<String> = arguments
+        .model
+        .iter()
+        .map(|path| add_model(&mut library, path))
+        .collect::<Result<_>>()
+        .map_err(Failure::Request)?;
+    let asked = tools(arguments, &library, &models).map_err(Failure::Request)?;
+    let given = read_scores(arguments, &benchmark).map_err(Failure::Request)?;
+    let routes =
+        arguments.route.iter().map(|r| check_route(r)).collect::<Result<Vec<&str>>>().map_err(Failure::Request)?;
+    let mut rewards = orchestrator(library, &arguments.asked, &arguments.device)?;
+    for tool in &asked {
+        rewards.open(tool).map_err(|e| Failure::Request(e.into()))?;
+    }
+    let job = || -> Result<()> {
+        let mut scores = Vec::new();
+        for name in &asked {
+            let kept = arguments.out.as_ref().map(|out| out.join("items").join(format!("{name}.jsonl")));
+            let bar = Progress::new(name, benchmark.items.len() as u64, 0);
+            let mut done = |n: usize| bar.step(n as u64, String::new());
+            let told = ask(&benchmark, rewards.open(name)?, kept.as_deref(), over, &mut done)?;
+            bar.finish();
+            let hint = if kept.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
+            scores.push(told.ok_or_else(|| anyhow!("interrupted while `{name}` was asked{hint}"))?);
+        }
+        scores.extend(given);
+        let bootstrap = Bootstrap { resamples: arguments.bootstrap, seed: arguments.seed };
+        let compat = if arguments.compat.is_some() { Compat::V0_1_4 } else { Compat::Newest };
+        let report = |s: &Scores| Report::of(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap));
+        let reports: Vec<Report> = scores.iter().map(report).collect();
+        if let Some(out) = &arguments.out {
+            write(out, &benchmark, &scores, &reports)?;
+        }
+        let table = |rows: &[Vec<String>]| if arguments.markdown { markdown(rows) } else { render(rows) };
+        let mut said = match &reports[..] {
+            [one] if arguments.markdown => one.markdown(),
+            [one] => one.terminal(),
+            several => {
+                let notes = missing(several);
+                format!("{}\n\n{}{notes}", benchmark.name, table(&side_by_side(several)))
+            }
+        };
+        if !routes.is_empty() || arguments.cross_fit {
+            let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(1000), ..bootstrap };
+            let compared = Table::new(&benchmark, &scores)?;
+            let chosen = routes.iter().map(|r| route(r, &compared, &rewards, arguments)).collect::<Result<Vec<_>>>()?;
+            let lines = compare(&compared, &chosen.into_iter().flatten().collect::<Vec<_>>(), bootstrap);
+            said = said + "\nChoosing among tools\n\n" + &table(&rows(&lines));
+            if arguments.cross_fit {
+                let settings = CrossFit { splits: 200, seed: arguments.seed, bootstrap };
+                let fitted = cross_fit(&compared, &Strategy::ALL, settings);
+                said = said + "\nFitted on one half, reported on the other\n\n" + &table(&fitted_rows(&fitted));
+            }
+        }
+        print(&said)
+    };
+    job().map_err(Failure::Job)
+}
+
+/// The benchmark of the files, or the part of it that is asked for.
+fn read(arguments: &RewardBenchmark, only: Option<Format>) -> Result<Benchmark> {
+    let part = |path: &std::path::PathBuf| -> Result<Benchmark> {
+        let bytes = std::fs::read(path).with_context(|| format!("--data {}", path.display()))?;
+        Ok(match only {
+            Some(format) => formats::read_as(path, &bytes, format)?,
+            None => formats::read(path, &bytes)?,
+        })
+    };
+    let parts = arguments.data.iter().map(part).collect::<Result<Vec<_>>>()?;
+    let mut benchmark = Benchmark::join(parts)?;
+    for name in &arguments.subset {
+        if !benchmark.items.iter().any(|i| i.category == *name) {
+            let there: Vec<&str> = benchmark.categories().iter().map(|(n, _)| *n).collect();
+            bail!("--subset {name}: the data have {}", there.join(", "));
+        }
+    }
+    if !arguments.subset.is_empty() {
+        benchmark = benchmark.select(|item| arguments.subset.contains(&item.category));
+    }
+    Ok(arguments.limit.map_or(benchmark.clone(), |limit| benchmark.limit(limit)))
+}
+
+fn read_scores(arguments: &RewardBenchmark, benchmark: &Benchmark) -> Result<Vec<Scores>> {
+    let mut all = Vec::new();
+    for path in &arguments.scores {
+        let bytes = std::fs::read(path).with_context(|| format!("--scores {}", path.display()))?;
+        all.extend(Scores::read(path, &bytes, benchmark)?);
+    }
+    Ok(all)
+}
+
+/// Declares a reward model as a tool that gives its output as it is.
+fn add_model(library: &mut Library, path: &Path) -> Result<String> {
+    let home = std::path::absolute(path)?;
+    if !home.join("config.json").is_file() {
+        bail!("--model {}: a Hugging Face folder with a reward model is expected there", path.display());
+    }
+    let folder = home.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // A run's model is called by its run.
+    let folder = match (folder.as_str(), home.parent().and_then(Path::file_name)) {
+        ("final", Some(run)) => run.to_string_lossy().into_owned(),
+        _ => folder,
+    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let mut name: String = folder.chars().map(plain).collect();
+    while library.card(&name).is_some() {
+        name.push('_');
+    }
+    let card = format!(
+        "name: {name}\nkind: model\nrole: quality\nmeasures: a reward model\ntasks: [any]\nneeds_reference: false\n\
+         range: [-1000000000, 1000000000]\nmodel: {{ path: {} }}\norigin: the command line\n",
+        serde_json::to_string(&home.to_string_lossy())?
+    );
+    library.add(&home.join("tool.yaml"), card, String::new(), None)?;
+    Ok(name)
+}
+
+/// The tools that are asked.
+fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> Result<Vec<String>> {
+    let named: Vec<String> = arguments.tool.iter().chain(models).cloned().collect();
+    if let Some(card) = named.iter().filter_map(|n| library.card(n)).find(|c| c.needs_reference) {
+        bail!("tool `{}` needs a reference, and the prompts of a benchmark of rewards have none", card.name);
+    }
+    if !named.is_empty() || !arguments.scores.is_empty() {
+        return Ok(named);
+    }
+    // What asks a language model or runs programs is named by whoever wants it.
+    let suits = |c: &&ToolCard| {
+        let free = c.kind != Kind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
+        !c.needs_reference && free && library.is_admitted(&c.name)
+    };
+    let names: Vec<String> = library.cards().filter(suits).map(|c| c.name.clone()).collect();
+    if names.is_empty() {
+        bail!("no tool of the library can do without a reference; name --tool, --model or --scores")
+    }
+    Ok(names)
+}
+
+fn check_route(route: &str) -> Result<&str> {
+    let known = matches!(route, "oracle" | "builtin" | "agent") || route.starts_with("static:");
+    if known { Ok(route) } else { bail!("--route {route}: possible are static:NAME, oracle, builtin, agent") }
+}
+
+/// The choices of a route; the oracles are compared anyway.
+fn route(name: &str, table: &Table, rewards: &Orchestrator, arguments: &RewardBenchmark) -> Result<Option<Route>> {
+    let position = |tool: &str| table.tools().iter().position(|s| s.tool == tool);
+    let all = || Choice::Weights(vec![1.0; table.tools().len()]);
+    let items = || (0..table.len()).map(|i| example(table.item(i)));
+    let cards: Vec<&ToolCard> = table.tools().iter().filter_map(|s| rewards.library().card(&s.tool)).collect();
+    let builtin = |e: &rlar_data::Example| {
+        let chosen = BuiltinAgent.assign(e, cards.iter().copied(), &|_| false).ok();
+        chosen.and_then(|a| position(&a.tools.first()?.tool)).map_or_else(all, Choice::Tool)
+    };
+    let choices = match name.strip_prefix("static:") {
+        Some(tool) => {
+            let place = position(tool).with_context(|| {
+                let there: Vec<&str> = table.tools().iter().map(|s| s.tool.as_str()).collect();
+                format!("--route static:{tool}: scored are {}", there.join(", "))
+            })?;
+            vec![Choice::Tool(place); table.len()]
+        }
+        None if name == "oracle" => return Ok(None),
+        None if name == "builtin" => items().map(|e| builtin(&e)).collect(),
+        None => {
+            let llm = language_model(&arguments.asked)?;
+            let llm = llm.context("--route agent asks a language model: name one with --llm or --llm-replay")?;
+            let asker = match &arguments.out {
+                Some(out) => Asker::new(std::sync::Arc::new(Memo::new(llm, &out.join("exchanges.jsonl"))?)),
+                None => Asker::new(llm),
+            };
+            let chosen = items().map(|e| match select(&asker, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
+                Ok(selected) => {
+                    let mut weights = vec![0.0; table.tools().len()];
+                    for choice in &selected.assignment.tools {
+                        if let Some(place) = position(&choice.tool) {
+                            weights[place] = choice.weight;
+                        }
+                    }
+                    Choice::Weights(weights)
+                }
+                Err(why) => {
+                    asker.fell_back("select");
+                    tracing::warn!("{}: {why}; the builtin agent chooses", e.id);
+                    builtin(&e)
+                }
+            });
+            chosen.collect()
+        }
+    };
+    Ok(Some(Route { name: format!("route {name}"), choices }))
+}
+
+fn missing(reports: &[Report]) -> String {
+    let absent = reports.first().map_or(&[][..], |r| &r.missing);
+    let absent = if absent.is_empty() {
+        String::new()
+    } else {
+        format!("the overall figures are without: {}\n", absent.join(", "))
+    };
+    let failed = reports.iter().any(|r| r.overall.failed > 0);
+    let bound = if failed { "≥: a lower bound; items without a score count as wrong\n" } else { "" };
+    if absent.is_empty() && bound.is_empty() { String::new() } else { format!("\n{absent}{bound}") }
+}
+
+/// Writes the reference's files.
+fn write(out: &Path, benchmark: &Benchmark, scores: &[Scores], reports: &[Report]) -> Result<()> {
+    for (scores, report) in scores.iter().zip(reports) {
+        let made = Made {
+            model: format!("rlar/{}", scores.tool.replace('/', "--")),
+            model_type: "Custom Classifier".into(),
+            chat_template: None,
+            generative: false,
+        };
+        let [results, items] = made.paths()?.map(|p| out.join(p));
+        for (path, text) in
+            [(results, reference::results(report, &made)), (items, reference::scores(benchmark, scores, &made))]
+        {
+            std::fs::create_dir_all(path.parent().unwrap_or(out)).with_context(|| path.display().to_string())?;
+            write_atomic(&path, text.as_bytes())?;
+        }
+    }
+    Ok(())
+}
