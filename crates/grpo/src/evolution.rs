@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::TrainError;
-use crate::batch::Batch;
 use crate::rollout::{Group, Rollout};
 
 /// Where a checkpoint holds what has entered.
@@ -165,17 +164,17 @@ impl<'a> Evolution<'a> {
 
     /// Lets the monitor see the batch of a step, and hands what it notices to the agents, unless an earlier process did so
     /// and the journal may know the answer.
-    pub fn observe(
+    pub fn observe<'g>(
         &mut self,
-        batch: &Batch,
+        groups: impl Iterator<Item = &'g Group>,
         rewards: &Orchestrator,
-        examples: &[Example],
+        examples: &'g [Example],
         step: u64,
         is_replayed: bool,
     ) {
         let Some(watch) = &self.watch else { return };
         let mut domains: BTreeMap<&str, Vec<Vec<Seen>>> = BTreeMap::new();
-        for group in batch.drawn() {
+        for group in groups {
             domains.entry(domain(&examples[group.example])).or_default().push(seen(group, rewards, examples));
         }
         for (name, groups) in &domains {

@@ -161,7 +161,7 @@ fn obtain(
         batch.suspended.iter().for_each(|tool| source.suspend(tool.clone()));
         source.health.observe(batch.drawn(), config);
         if let Some(evolution) = &mut source.evolution {
-            evolution.observe(&batch, source.rewards, examples, step + 1, true);
+            evolution.observe(batch.drawn(), source.rewards, examples, step + 1, true);
         }
         return Ok(batch);
     }
@@ -174,7 +174,7 @@ fn obtain(
     source.audit(&mut batch)?;
     journal.record(step + 1, BATCH, &batch)?;
     if let Some(evolution) = &mut source.evolution {
-        evolution.observe(&batch, source.rewards, examples, step + 1, false);
+        evolution.observe(batch.drawn(), source.rewards, examples, step + 1, false);
     }
     Ok(batch)
 }

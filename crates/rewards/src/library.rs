@@ -9,9 +9,9 @@ use rlar_run::{fingerprint, sha256};
 
 use crate::RewardError;
 use crate::admission::{Admission, Status};
-use crate::agents::NewTool;
 use crate::calibration::{CALIBRATION, Calibration};
 use crate::card::{Kind, ToolCard};
+use crate::new_tool::NewTool;
 use crate::tool::{Means, Tool};
 
 /// The curated tools.

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use rlar_data::{Completion, Example};
 use rlar_sandbox::Over;
 
-use crate::agents::NewTool;
 use crate::builtin_agent::{Assignment, BuiltinAgent, Choice};
 use crate::composite::{Member, Ruling};
 use crate::library::Library;
 use crate::memory::tell_remembering;
+use crate::new_tool::NewTool;
 use crate::scores::Scores;
 use crate::store::Store;
 use crate::tasks::domain;

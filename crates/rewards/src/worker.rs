@@ -12,12 +12,13 @@ use crate::agents::ask::Tally;
 use crate::agents::classify::Labels;
 use crate::agents::select::select;
 use crate::agents::synthesise::{Evidence, Order};
-use crate::agents::{Agents, NewTool, News};
+use crate::agents::{Agents, News};
 use crate::builtin_agent::{Assignment, Choice};
 use crate::card::{Role, ToolCard};
 use crate::composite::Part;
 use crate::library::Library;
 use crate::monitor::{Breach, Sign};
+use crate::new_tool::NewTool;
 use crate::tasks::{domain, said, same};
 
 /// What the agents are asked for.

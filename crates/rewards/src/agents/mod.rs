@@ -21,10 +21,10 @@ use rlar_net::Secret;
 use rlar_net::hub::{Hub, Progress};
 use rlar_net::llm::{Log, Memo};
 use rlar_net::web::WebSearch;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::RewardError;
-use crate::admission::{Admission, Status};
+use crate::admission::Status;
 use crate::agents::ask::{Asker, Tally};
 use crate::agents::classify::{Labels, classify};
 use crate::agents::retrieve::{Candidate, Declined, HubConfig};
@@ -33,6 +33,7 @@ use crate::builtin_agent::BuiltinAgent;
 use crate::card::{Kind, Role, ToolCard};
 use crate::court::examine;
 use crate::library::Library;
+use crate::new_tool::NewTool;
 use crate::reward_model::ModelPointer;
 use crate::tasks::Tasks;
 use crate::tool::Means;
@@ -42,19 +43,6 @@ pub const EXCHANGES: &str = "exchanges.jsonl";
 
 /// The file of a folder that holds every question, failed ones included.
 pub const LOG: &str = "agents.jsonl";
-
-/// A tool that is new to a library: everything that its folder holds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NewTool {
-    /// Its name.
-    pub name: String,
-    /// Its card, as YAML.
-    pub card: String,
-    /// A verifier's code.
-    pub source: String,
-    /// What the court said of it.
-    pub admission: Admission,
-}
 
 /// Something that a person who waits wants to know.
 pub enum News<'a> {

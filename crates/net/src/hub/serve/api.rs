@@ -3,17 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::hub::names;
+use crate::hub::serve::access::{refusal, token};
 use crate::hub::serve::files;
 use crate::hub::serve::shelf::{Entry, Model, Shelf};
 use crate::hub::serve::{Request, Response};
 
 /// Models per page at most.
 const PAGE: usize = 1000;
-
-/// An answer that refuses, with the Hub's code and words for it.
-pub(crate) fn refusal(status: u16, code: &str, words: &str) -> Response {
-    Response::text(status, words).with("x-error-code", code).with("x-error-message", words)
-}
 
 /// Answers a request.
 pub(crate) fn answer(shelf: &Shelf, request: &Request) -> Response {
@@ -55,11 +51,6 @@ fn who(request: &Request) -> Response {
         Some(_) => Response::json(&json!({"type": "user", "name": "local", "fullname": "local", "orgs": []})),
         None => refusal(401, "", "Invalid username or password."),
     }
-}
-
-/// The token of a request.
-pub(crate) fn token(request: &Request) -> Option<&str> {
-    request.header("authorization").and_then(|a| a.strip_prefix("Bearer ")).filter(|t| !t.is_empty())
 }
 
 /// `GET /api/models`: what matches, the most or the newest first, in pages.

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::hub::serve::api::{refusal, token};
+use crate::hub::serve::access::{refusal, token};
 use crate::hub::serve::shelf::{Entry, Model};
 use crate::hub::serve::{Request, Response};
 

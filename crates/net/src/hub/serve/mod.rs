@@ -5,6 +5,7 @@
 //! downloads and likes come from the YAML at the top of a model's README. A commit is a hash of a model's files, which are
 //! hashed when they are first asked for: the first answer about a large model takes as long as reading it.
 
+mod access;
 mod api;
 mod card;
 mod files;
