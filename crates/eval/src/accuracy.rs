@@ -103,11 +103,11 @@ fn judge(
     items: &[(&Example, &Completion)],
     always: &[Member],
 ) -> Result<Vec<Option<f64>>, EvalError> {
-    let mut scores = rewards.audit(items)?;
+    let mut scores = rewards.audit(items, &|| false)?;
     let open: Vec<usize> = (0..items.len()).filter(|i| scores[*i].is_none()).collect();
     let asked: Vec<(&Example, &Completion)> = open.iter().map(|i| items[*i]).collect();
     for (i, told) in open.into_iter().zip(rewards.score(&asked)?) {
-        scores[i] = told.total_beside(always);
+        scores[i] = Some(told.total_beside(always));
     }
-    Ok(scores)
+    Ok(scores.into_iter().map(Option::flatten).collect())
 }

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::path::Path;
 
 use rlar_data::{Completion, Example, Message, Role};
-use rlar_rewards::{Told, Tool};
+use rlar_rewards::{Outcome, Told, Tool};
+use rlar_run::sha256;
 use serde_json::{Map, Value, json};
 
 use crate::EvalError;
@@ -39,10 +40,10 @@ pub fn ask(
     done: &mut dyn FnMut(usize),
 ) -> Result<Option<Scores>, EvalError> {
     let mut known = match kept {
-        Some(path) => read(path, tool)?,
+        Some(path) => read(path)?,
         None => BTreeMap::new(),
     };
-    let open: Vec<&Item> = benchmark.items.iter().filter(|i| !known.contains_key(&key(i))).collect();
+    let open: Vec<&Item> = benchmark.items.iter().filter(|i| !known.contains_key(&key(tool, i))).collect();
     let mut ready = benchmark.items.len() - open.len();
     done(ready);
     for some in open.chunks(AT_ONCE) {
@@ -60,10 +61,14 @@ pub fn ask(
         }
         let mut lines = String::new();
         for item in some {
-            let scored = scored(told.by_ref().take(item.completions.len()));
-            lines += &line(tool, item, &scored).to_string();
-            lines.push('\n');
-            known.insert(key(item), scored);
+            let told: Vec<Told> = told.by_ref().take(item.completions.len()).collect();
+            let failed = told.iter().any(|t| matches!(t.outcome, Outcome::Failed(_)));
+            let scored = scored(told.into_iter());
+            // A failure may not be one the next time.
+            if !failed {
+                lines = lines + &line(tool, item, &scored).to_string() + "\n";
+            }
+            known.insert(key(tool, item), scored);
         }
         if let Some(path) = kept {
             append(path, &lines)?;
@@ -71,12 +76,17 @@ pub fn ask(
         ready += some.len();
         done(ready);
     }
-    let rows = benchmark.items.iter().map(|item| known.remove(&key(item)).unwrap_or_default()).collect();
+    let rows = benchmark.items.iter().map(|item| known.remove(&key(tool, item)).unwrap_or_default()).collect();
     Ok(Some(Scores { tool: tool.card().name.clone(), rows }))
 }
 
-fn key(item: &Item) -> (String, String) {
-    (item.category.clone(), item.id.clone())
+/// What tells a tool's scores of an item from all others: whom it asks, what it is made of, and what was asked.
+fn key(tool: &Tool, item: &Item) -> String {
+    let mut text = format!("{}\0{}\0{}\0{}", tool.remembered_as(), item.category, item.id, item.prompt);
+    for completion in &item.completions {
+        text = text + "\0" + &completion.len().to_string() + "\0" + completion;
+    }
+    sha256(text.as_bytes())
 }
 
 fn scored(told: impl Iterator<Item = Told>) -> Scored {
@@ -96,13 +106,13 @@ fn scored(told: impl Iterator<Item = Told>) -> Scored {
 
 fn line(tool: &Tool, item: &Item, scored: &Scored) -> Value {
     json!({
-        "id": item.id, "subset": item.category, "tool": tool.card().name, "identity": tool.identity(), "scores": scored.scores,
+        "id": item.id, "subset": item.category, "tool": tool.card().name, "key": key(tool, item), "scores": scored.scores,
         "llm_calls": scored.cost.llm_calls, "tokens": scored.cost.tokens, "seconds": scored.cost.seconds,
     })
 }
 
-/// What a file holds of a tool as it is. A last line that was cut short counts for nothing.
-fn read(path: &Path, tool: &Tool) -> Result<BTreeMap<(String, String), Scored>, EvalError> {
+/// What a file holds, by key. A last line that was cut short counts for nothing.
+fn read(path: &Path) -> Result<BTreeMap<String, Scored>, EvalError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
@@ -111,15 +121,11 @@ fn read(path: &Path, tool: &Tool) -> Result<BTreeMap<(String, String), Scored>, 
     let mut known = BTreeMap::new();
     for line in text.split_inclusive('\n').filter(|l| l.ends_with('\n')) {
         let Ok(row) = serde_json::from_str::<Value>(line) else { continue };
-        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        if text("identity") != tool.identity() {
-            continue;
-        }
         let scores = row["scores"].as_array().map(|all| all.iter().filter_map(Value::as_f64).collect());
         let count = |key: &str| row[key].as_u64().unwrap_or(0);
         let seconds = row["seconds"].as_f64().unwrap_or(0.0);
         let cost = Cost { llm_calls: count("llm_calls"), tokens: count("tokens"), seconds };
-        known.insert((text("subset"), text("id")), Scored { scores, cost });
+        known.insert(row["key"].as_str().unwrap_or_default().to_owned(), Scored { scores, cost });
     }
     if !text.is_empty() && !text.ends_with('\n') {
         // What follows must begin a line of its own.

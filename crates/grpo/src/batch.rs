@@ -131,11 +131,17 @@ impl Source<'_> {
             .flat_map(|g| g.replies.iter().take(asked(g.replies.len())).map(|r| (g.example, part.of(r.text.clone()))))
             .collect();
         let items: Vec<_> = texts.iter().map(|(e, c)| (&self.examples[*e], c)).collect();
-        let mut said = self.rewards.audit(&items)?.into_iter();
+        let deadline = Instant::now() + Duration::from_secs_f64(self.config.rewards.step_deadline);
+        // Nothing that is learned from depends on it.
+        let said = self.rewards.audit(&items, &|| Instant::now() >= deadline).unwrap_or_else(|e| {
+            tracing::warn!("the audit failed: {e}");
+            Vec::new()
+        });
+        let mut said = said.into_iter();
         for group in batch.groups.iter_mut().chain(&mut batch.replaced) {
             let n = asked(group.replies.len());
             for reply in group.replies.iter_mut().take(n) {
-                reply.audit = said.next().flatten();
+                reply.audit = said.next().flatten().flatten();
             }
         }
         Ok(())
@@ -206,7 +212,8 @@ impl Source<'_> {
         let overlong = &self.config.algorithm.overlong;
         let group = |((example, samples), scores): ((&usize, Vec<rlar_policy::Sample>), Vec<Scores>)| {
             let rollout = |(s, mut scores): (rlar_policy::Sample, Scores)| {
-                if overlong.soft_tokens > 0 {
+                // What no tool judges is not learned from, long or short.
+                if overlong.soft_tokens > 0 && !scores.0.is_empty() {
                     let penalty = soft_overlong(s.tokens.len(), sampling.max_tokens, overlong.soft_tokens);
                     scores.0.push((SOFT_OVERLONG.into(), overlong.weight, Outcome::Scored(penalty)));
                 }

@@ -9,12 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use rlar_data::Example;
 use rlar_rewards::monitor::{Breach, Monitor, Seen, Watch};
 use rlar_rewards::worker::{Found, Renewal, Request, Worker};
-use rlar_rewards::{Assignment, Orchestrator, domain};
-use rlar_run::{Checkpoint, Journal, RunFolder};
+use rlar_rewards::{Assignment, NewTool, Orchestrator, domain};
+use rlar_run::{Checkpoint, Journal, RunFolder, sha256};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::TrainError;
+use crate::config::Config;
 use crate::rollout::{Group, Rollout};
 
 /// Where a checkpoint holds what has entered.
@@ -37,6 +38,23 @@ pub struct Evolved {
 }
 
 impl Evolved {
+    /// The tools that had entered.
+    pub fn tools(&self) -> impl Iterator<Item = &NewTool> {
+        self.entered.iter().filter_map(|found| match found {
+            Found::Renewed(renewal) => renewal.tool.as_ref(),
+            Found::Prompt(..) | Found::Domain(..) => None,
+        })
+    }
+
+    /// Whether the agents have chosen for the prompt at a place, of this domain.
+    pub fn has_chosen(&self, place: usize, name: &str) -> bool {
+        self.entered.iter().any(|found| match found {
+            Found::Prompt(at, _) => *at == place,
+            Found::Domain(of, _) => of == name,
+            Found::Renewed(renewal) => renewal.tool.is_some() && renewal.breach.domain == name,
+        })
+    }
+
     /// What had entered before a checkpoint; nothing, without one.
     pub fn of(checkpoint: Option<&Checkpoint>) -> Result<Self, TrainError> {
         let Some(checkpoint) = checkpoint.filter(|c| c.path.join(EVOLUTION).exists()) else {
@@ -56,6 +74,8 @@ pub struct Evolution<'a> {
     /// Prompts with good replies.
     shown: Vec<Example>,
     state: Evolved,
+    /// Domains whose tools were given by hand, or renewed: no choice from before displaces them.
+    fixed: BTreeSet<String>,
     /// Breaches that this process has handed to the agents.
     asked: BTreeSet<String>,
     /// Verifiers that were written, that run, and that were admitted.
@@ -65,26 +85,21 @@ pub struct Evolution<'a> {
 }
 
 impl<'a> Evolution<'a> {
-    /// Takes up what had entered.
+    /// Takes up what had entered. The tools that `rewards.assign` gives are not the agents' to choose.
     pub fn resume(
         run: &'a RunFolder,
         worker: Worker,
-        watch: Option<Watch>,
+        config: &Config,
         shown: Vec<Example>,
         state: Evolved,
         rewards: &mut Orchestrator,
         examples: &[Example],
     ) -> Result<Self, TrainError> {
-        let mut evolution = Self {
-            run,
-            worker,
-            watch,
-            shown,
-            state: Evolved::default(),
-            asked: BTreeSet::new(),
-            written: [0; 3],
-            news: Vec::new(),
-        };
+        let fixed = config.rewards.assign.keys().cloned().collect();
+        let watch = config.rewards.evolve.clone();
+        let (before, asked) = (Evolved::default(), BTreeSet::new());
+        let mut evolution =
+            Self { run, worker, watch, shown, state: before, fixed, asked, written: [0; 3], news: Vec::new() };
         for found in &state.entered {
             evolution.apply(found, rewards, examples)?;
         }
@@ -130,10 +145,11 @@ impl<'a> Evolution<'a> {
     fn apply(&mut self, found: &Found, rewards: &mut Orchestrator, examples: &[Example]) -> Result<(), TrainError> {
         match found {
             Found::Prompt(place, assignment) => {
-                if let Some(example) = examples.get(*place) {
+                if let Some(example) = examples.get(*place).filter(|e| !self.fixed.contains(domain(e))) {
                     rewards.give_one(example, assignment.clone())?;
                 }
             }
+            Found::Domain(name, _) if self.fixed.contains(name) => {}
             Found::Domain(name, assignment) => give(rewards, name, assignment),
             Found::Renewed(renewal) => self.renew(renewal, rewards)?,
         }
@@ -143,19 +159,32 @@ impl<'a> Evolution<'a> {
     fn renew(&mut self, renewal: &Renewal, rewards: &mut Orchestrator) -> Result<(), TrainError> {
         let Renewal { breach, tool, assignment, written, page } = renewal;
         self.written.iter_mut().zip(written).for_each(|(sum, n)| *sum += n);
-        let name: String = breach.domain.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
-        self.run
-            .write_folder("evolution", &[(format!("step-{:06}-{name}.md", breach.step), page.clone().into_bytes())])?;
+        let plain = breach.domain.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+        let mut name: String = plain.take(40).collect();
+        if name != breach.domain {
+            // Others may look the same.
+            name = format!("{name}-{}", &sha256(breach.domain.as_bytes())[..8]);
+        }
+        let file = format!("step-{:06}-{name}.md", breach.step);
+        self.run.write_folder("evolution", &[(file, page.clone().into_bytes())])?;
         let Some((tool, assignment)) = tool.as_ref().zip(assignment.as_ref()) else {
             self.news
                 .push(format!("{} of `{}`: {}; no new tool was admitted", breach.sign, breach.domain, breach.what));
             return Ok(());
         };
-        if rewards.library().card(&tool.name).is_none() {
+        let there = rewards.library().identity(&tool.name);
+        if there.as_ref().is_some_and(|identity| *identity != tool.admission.identity) {
+            let (sign, domain, name) = (breach.sign, &breach.domain, &tool.name);
+            self.news
+                .push(format!("{sign} of `{domain}`: the new tool `{name}` is called like another; nothing changes"));
+            return Ok(());
+        }
+        if there.is_none() {
             rewards.take(tool, &self.run.path().join("library").join(&tool.name))?;
         }
         self.run.write_folder(&format!("library/{}", tool.name), &rewards.library().files(&tool.name))?;
         give(rewards, &breach.domain, assignment);
+        self.fixed.insert(breach.domain.clone());
         let said =
             format!("{} of `{}`: {}; from now on `{}` scores it", breach.sign, breach.domain, breach.what, tool.name);
         self.news.push(said);
@@ -179,7 +208,7 @@ impl<'a> Evolution<'a> {
         }
         for (name, groups) in &domains {
             let waits = self.state.pending.iter().any(|b| b.domain == **name);
-            if let Some(breach) = self.state.monitor.observe(step, name, groups, watch).filter(|_| !waits) {
+            if let Some(breach) = self.state.monitor.observe(step, name, groups, watch, waits) {
                 self.news.push(format!("{} of `{name}`: {} ({})", breach.sign, breach.what, breach.figures));
                 self.state.pending.push(breach);
             }
@@ -212,10 +241,9 @@ impl<'a> Evolution<'a> {
 
 /// Gives a domain its tools, unless the library does not hold one of them.
 fn give(rewards: &mut Orchestrator, name: &str, assignment: &Assignment) {
-    match assignment.tools.iter().find(|c| !rewards.library().is_admitted(&c.tool)) {
-        Some(choice) => {
-            tracing::warn!("`{}` may not score `{name}`: it is not an admitted tool of this run", choice.tool);
-        }
+    // One that cannot be opened here would end the run at the next step.
+    match assignment.tools.iter().find_map(|c| rewards.try_out(&c.tool).err()) {
+        Some(why) => tracing::warn!("what was chosen for `{name}` cannot be used: {why}"),
         None => rewards.give(name, assignment.clone()),
     }
 }

@@ -1,5 +1,7 @@
 //! Which prompts a step draws: a function of how many were drawn before, of weights, and of the seed.
 
+use std::collections::BTreeMap;
+
 use crate::config::Domain;
 use crate::schedule::{self, mix};
 
@@ -32,16 +34,16 @@ impl Mixture {
     }
 
     /// The mixture of a config's domains, whose prompts stand one domain after the other, `sizes` of each, with
-    /// `per_step` draws to a step; of no domains, all prompts alike. Prompts that are not `fit` are left out.
-    pub fn of(domains: &[Domain], sizes: &[usize], per_step: usize, fit: &dyn Fn(usize) -> bool) -> Self {
+    /// `per_step` draws to a step of `steps`; of no domains, all prompts alike. Prompts that are not `fit` are left out.
+    pub fn of(domains: &[Domain], sizes: &[usize], [per_step, steps]: [u64; 2], fit: &dyn Fn(usize) -> bool) -> Self {
         let mut first = 0;
         let mut portions = Vec::new();
         for (i, size) in sizes.iter().enumerate() {
             let prompts = (first..first + size).filter(|p| fit(*p)).collect();
             first += size;
             let (weight, draws) = domains.get(i).map_or((1.0, [0, u64::MAX]), |d| {
-                let draw = |step: u64| step.saturating_mul(per_step as u64);
-                (d.weight, [draw(d.from), d.until.map_or(u64::MAX, draw)])
+                let draw = |step: u64| step.saturating_mul(per_step);
+                (d.weight, [draw(d.from), d.until.filter(|until| *until < steps).map_or(u64::MAX, draw)])
             });
             portions.push(Portion { prompts, weight, draws });
         }
@@ -76,12 +78,14 @@ impl Mixture {
         for draw in 0..drawn {
             turns.next(draw);
         }
-        let mut chosen = Vec::with_capacity(wanted);
+        let (mut chosen, mut orders) = (Vec::with_capacity(wanted), BTreeMap::new());
         for draw in drawn..drawn + wanted as u64 {
             let Some((portion, before)) = turns.next(draw) else { continue };
             let prompts = &self.0[portion].prompts;
-            let place = schedule::draw(prompts.len(), 1, before, mix(&[seed, 5, portion as u64]));
-            chosen.extend(place.into_iter().map(|i| prompts[i]));
+            let (n, epoch) = (prompts.len() as u64, before / prompts.len() as u64);
+            let shuffle = || schedule::draw(prompts.len(), prompts.len(), epoch * n, mix(&[seed, 5, portion as u64]));
+            let order = orders.entry((portion, epoch)).or_insert_with(shuffle);
+            chosen.push(prompts[order[(before % n) as usize]]);
         }
         chosen
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rlar_policy::PolicyError;
 use rlar_rewards::agents::Agents;
+use rlar_rewards::domain;
 use rlar_rewards::worker::{Request, Worker};
 use rlar_run::RunFolder;
 
@@ -37,25 +38,20 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
     let checkpoint = begin.checkpoint.clone();
     let journal = begin.start(run, &mut state, config, longest(&prompts, &data, config))?;
+    let health = health(checkpoint.as_ref())?;
+    health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
     // The agents choose while the policy warms up.
-    let worker = job.agents.take().map(|agents| start(agents, job, run, &mixture)).transpose()?;
+    let mut evolution = match job.agents.take() {
+        Some(agents) => Some(evolution(agents, job, run, &mixture, Evolved::of(checkpoint.as_ref())?)?),
+        None => None,
+    };
     warm_up(&mut state, job, run, &data)?;
     let done = state.ledger.step;
     let mut journal = journal;
-    let evolution = match worker {
-        Some(worker) => {
-            let watch = config.rewards.evolve.clone();
-            let (shown, evolved) = (job.demonstrations.clone(), Evolved::of(checkpoint.as_ref())?);
-            let rewards = &mut job.rewards;
-            let mut evolution = Evolution::resume(run, worker, watch, shown, evolved, rewards, &job.train)?;
-            if done == 0 {
-                let is_replayed = journal.reaches(1);
-                evolution.enter(rewards, &job.train, &mut journal, 0, is_replayed)?;
-            }
-            Some(evolution)
-        }
-        None => None,
-    };
+    if let (Some(evolution), 0) = (&mut evolution, done) {
+        let is_replayed = journal.reaches(1);
+        evolution.enter(&mut job.rewards, &job.train, &mut journal, 0, is_replayed)?;
+    }
     if done == 0 {
         run.write_folder("start", &state.model.files()?)?;
     }
@@ -65,8 +61,6 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     let log = Log::open(run, "metrics.jsonl", done, true, bar(job, "train", config.train.steps, done))?;
     let mut training = Loop { run, config, journal, log, interrupted: job.interrupted };
     let heldout = &job.heldout;
-    let health = health(checkpoint.as_ref())?;
-    health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
     let source = Source {
         config,
         examples: &job.train,
@@ -101,17 +95,33 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     Ok(Report { measured: before.zip(after), ..Report::of(&state.ledger, config, ended) })
 }
 
-/// Starts the agents, which remember in the run's folder what they were told, and asks for the tools of all prompts in the
-/// order in which they will be drawn.
-fn start(agents: Agents, job: &Job, run: &RunFolder, mixture: &Mixture) -> Result<Worker, TrainError> {
-    let agents = agents.remembering(run.path())?;
-    let worker = Worker::start(agents, job.rewards.library().clone());
+/// Takes up what agents had found, and starts them: they remember in the run's folder what they were told, know the tools that
+/// there are by now, and are asked for the tools of all prompts that nobody has chosen for, in the order in which they will be
+/// drawn.
+fn evolution<'a>(
+    agents: Agents,
+    job: &mut Job,
+    run: &'a RunFolder,
+    mixture: &Mixture,
+    state: Evolved,
+) -> Result<Evolution<'a>, TrainError> {
+    let mut library = job.rewards.library().clone();
+    for tool in state.tools().filter(|tool| job.rewards.library().card(&tool.name).is_none()) {
+        library.take(tool, &run.path().join("library").join(&tool.name))?;
+    }
+    let worker = Worker::start(agents.remembering(run.path())?, library);
     let worker = worker.map_err(|e| PolicyError::Request(format!("cannot start the agents' thread: {e}")))?;
+    let fixed: BTreeSet<String> = job.config.rewards.assign.keys().cloned().collect();
     if job.config.rewards.agent == Agent::Llm {
         let mut seen = BTreeSet::new();
         let order = mixture.draw(mixture.len(), 0, job.config.seed).into_iter().chain(0..job.train.len());
-        let prompts = order.filter(|place| seen.insert(*place)).map(|place| (place, job.train[place].clone()));
-        worker.ask(Request::Select(prompts.collect()));
+        let is_open = |place: &usize| {
+            let name = domain(&job.train[*place]);
+            !fixed.contains(name) && !state.has_chosen(*place, name)
+        };
+        let prompts = order.filter(|place| seen.insert(*place)).filter(is_open);
+        worker.ask(Request::Select(prompts.map(|place| (place, job.train[place].clone())).collect()));
     }
-    Ok(worker)
+    let shown = job.demonstrations.clone();
+    Evolution::resume(run, worker, &job.config, shown, state, &mut job.rewards, &job.train)
 }

@@ -158,12 +158,12 @@ pub fn prompt_tokens_of(
 
 /// In which order the prompts of a job are drawn.
 pub fn mixture(job: &Job, prompts: &[Vec<u32>]) -> Result<Mixture, TrainError> {
-    let (domains, per_step) = (&job.config.data.mixture, job.config.train.prompts);
-    let mixture = Mixture::of(domains, &job.sizes, per_step, &|i| !prompts[i].is_empty());
-    let steps = job.config.train.steps;
-    match mixture.gap(steps.saturating_mul(per_step as u64)) {
+    let (domains, per_step, steps) =
+        (&job.config.data.mixture, job.config.train.prompts as u64, job.config.train.steps);
+    let mixture = Mixture::of(domains, &job.sizes, [per_step, steps], &|i| !prompts[i].is_empty());
+    match mixture.gap(steps.saturating_mul(per_step)) {
         Some(draw) if job.config.train.method == Method::Grpo => {
-            let step = draw / per_step as u64;
+            let step = draw / per_step;
             let message = format!("no domain has a prompt of a length that is wanted at step {step}");
             Err(TrainError::Data { key: "data.mixture", source: PolicyError::Request(message) })
         }

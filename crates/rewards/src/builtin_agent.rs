@@ -7,7 +7,7 @@ use crate::RewardError;
 use crate::card::{Role, ToolCard};
 use crate::code::has_tests;
 use crate::composite::Part;
-use crate::tasks::{MOST_WORDS, said, same, seed};
+use crate::tasks::{MOST_WORDS, clean, said, same, seed};
 
 /// A chosen tool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -181,9 +181,9 @@ impl BuiltinAgent {
     /// The label of an example's task: what it says itself where that is a label, else what it looks like.
     pub fn label(self, example: &Example) -> String {
         let (task, _) = Task::of(example);
-        let is_label = |word: &&str| word.split_whitespace().count() <= MOST_WORDS && word.len() <= 40;
-        match said(example).filter(is_label) {
-            Some(word) => seed(word).map_or_else(|| word.trim().to_lowercase().replace(['_', '-'], " "), str::to_owned),
+        let is_label = |word: &String| (1..=MOST_WORDS).contains(&word.split_whitespace().count()) && word.len() <= 40;
+        match said(example).map(clean).filter(is_label) {
+            Some(word) => seed(&word).map_or(word, str::to_owned),
             None => task.label().to_owned(),
         }
     }

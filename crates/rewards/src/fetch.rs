@@ -201,7 +201,7 @@ fn provide(
             evidence: None,
         };
         let refused = wanted.folder.join(REFUSED);
-        let is_done = |name: &str| rewards.library().is_admitted(name) || refused.join(name).exists();
+        let is_done = |name: &str| rewards.library().card(name).is_some() || was_refused(&refused, name, &task);
         let mut fresh = agents.synthesise(&order, &is_done, None, tell);
         let models = |c: &&crate::ToolCard| c.kind == Kind::Model && c.tasks.contains(&task) && is_made(c);
         let most = agents.hub.as_ref().map_or(0, |(_, config)| config.models);
@@ -225,6 +225,13 @@ fn provide(
         provided.add(fresh);
     }
     Ok(provided)
+}
+
+/// Whether a verifier of this name was written for a task and refused.
+fn was_refused(folder: &Path, name: &str, task: &str) -> bool {
+    let path = folder.join(name).join("tool.yaml");
+    let card = fs::read_to_string(&path).ok().and_then(|text| crate::ToolCard::parse(&path, &text).ok());
+    card.is_some_and(|card| card.tasks.iter().any(|t| t == task))
 }
 
 /// Keeps what was written and refused, with the reason, where nobody takes it for a tool.

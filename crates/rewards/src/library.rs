@@ -130,7 +130,7 @@ impl Library {
     }
 
     /// Takes over a new tool, whose folder is to be `home`.
-    pub(crate) fn take(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
+    pub fn take(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
         self.add(&home.join("tool.yaml"), tool.card.clone(), tool.source.clone(), None)?;
         let identity = self.identity(&tool.name).unwrap_or_default();
         self.set_admission(&tool.name, Admission { identity, ..tool.admission.clone() });

@@ -151,8 +151,15 @@ const SHOWN: usize = 8;
 const FEWEST: usize = 8;
 
 impl Monitor {
-    /// Takes the groups of one domain that a step drew, and says what is wrong.
-    pub fn observe(&mut self, step: u64, domain: &str, groups: &[Vec<Seen>], watch: &Watch) -> Option<Breach> {
+    /// Takes the groups of one domain that a step drew, and says what is wrong, unless it `waits` for new tools already.
+    pub fn observe(
+        &mut self,
+        step: u64,
+        domain: &str,
+        groups: &[Vec<Seen>],
+        watch: &Watch,
+        waits: bool,
+    ) -> Option<Breach> {
         let mut seen = Step { groups: groups.len(), ..Step::default() };
         for group in groups {
             seen.take(group);
@@ -166,7 +173,7 @@ impl Monitor {
             window.pop_front();
         }
         let recent = self.last.get(domain).is_some_and(|last| step < last + watch.cooldown);
-        if recent {
+        if recent || waits {
             return None;
         }
         let (sign, what, figures) = breach(window, watch)?;

@@ -134,19 +134,29 @@ impl Orchestrator {
         Ok(&self.assigned[&key])
     }
 
-    /// What the first audit tool that judges each item says, as a part of its range; nothing of those that none judges.
-    pub fn audit(&mut self, items: &[(&Example, &Completion)]) -> Result<Vec<Option<f64>>, RewardError> {
+    /// What the first audit tool that judges each item says, as a part of its range; nothing of those that none judges, and no
+    /// number of those that it failed on.
+    pub fn audit(
+        &mut self,
+        items: &[(&Example, &Completion)],
+        over: Over,
+    ) -> Result<Vec<Option<Option<f64>>>, RewardError> {
         let mut said = vec![None; items.len()];
-        for tool in self.audit.clone() {
+        for name in self.audit.clone() {
             let open: Vec<usize> = (0..items.len()).filter(|i| said[*i].is_none()).collect();
             if open.is_empty() {
                 break;
             }
             let asked: Vec<_> = open.iter().map(|i| items[*i]).collect();
-            let outcomes = self.score_with(&tool, &asked)?;
-            let [low, high] = self.library.card(&tool).map_or([0.0, 1.0], |c| c.range);
+            self.open(&name)?;
+            let outcomes = tell_remembering(&self.tools[&name], self.store.as_deref(), &asked, over)?;
+            let [low, high] = self.library.card(&name).map_or([0.0, 1.0], |c| c.range);
             for (i, outcome) in open.into_iter().zip(outcomes) {
-                said[i] = outcome.score().map(|s| (s - low) / (high - low));
+                said[i] = match outcome {
+                    Outcome::Scored(score) => Some(Some((score - low) / (high - low))),
+                    Outcome::Abstained(_) => None,
+                    Outcome::Failed(_) => Some(None),
+                };
             }
         }
         Ok(said)

@@ -119,7 +119,7 @@ pub fn domain(example: &Example) -> &str {
 }
 
 /// Small letters, one space between words, nothing but letters and digits.
-fn clean(label: &str) -> String {
+pub fn clean(label: &str) -> String {
     let plain: String = label.chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
     plain.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }

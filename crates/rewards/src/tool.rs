@@ -181,6 +181,11 @@ impl Tool {
         &self.identity
     }
 
+    /// What its scores may be kept by, beside example and reply.
+    pub fn remembered_as(&self) -> String {
+        self.cache_name().unwrap_or_else(|| format!("{} {}", self.identity, env!("CARGO_PKG_VERSION")))
+    }
+
     /// What its scores are remembered by beside example and reply; nothing for what is computed as fast as remembered.
     pub(crate) fn cache_name(&self) -> Option<String> {
         let identity = format!("{} {}", self.identity, env!("CARGO_PKG_VERSION"));

@@ -1,6 +1,6 @@
 //! The agents at work beside the training: nobody waits for them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -79,8 +79,16 @@ impl Worker {
         let (requests, asked) = channel();
         let (tell, found) = channel();
         let (agents, over) = (Arc::new(agents), Arc::new(AtomicBool::new(false)));
-        let mut desk =
-            Desk { agents: agents.clone(), library, over: over.clone(), tell, by_task: BTreeSet::new(), downloaded: 0 };
+        let mut desk = Desk {
+            agents: agents.clone(),
+            library,
+            over: over.clone(),
+            tell,
+            by_task: BTreeSet::new(),
+            downloaded: 0,
+            last: BTreeMap::new(),
+            prompts: [0; 2],
+        };
         std::thread::Builder::new().name("agents".into()).spawn(move || desk.work(&asked))?;
         Ok(Self { requests, found: Mutex::new(found), agents, over, gone: AtomicBool::new(false) })
     }
@@ -110,6 +118,9 @@ impl Worker {
     }
 }
 
+/// Questions that may be asked however few prompts there are.
+const FIRST: usize = 20;
+
 /// What the thread works with.
 struct Desk {
     agents: Arc<Agents>,
@@ -120,6 +131,10 @@ struct Desk {
     by_task: BTreeSet<String>,
     /// Bytes of models that were downloaded.
     downloaded: u64,
+    /// The last choice of each domain.
+    last: BTreeMap<String, Vec<Choice>>,
+    /// Prompts that were asked for, and questions about them.
+    prompts: [usize; 2],
 }
 
 impl Desk {
@@ -131,7 +146,10 @@ impl Desk {
             let idle = waiting.is_empty() && breaches.is_empty();
             let next = if idle { asked.recv().ok() } else { asked.try_recv().ok() };
             match next {
-                Some(Request::Select(examples)) => waiting.extend(examples),
+                Some(Request::Select(examples)) => {
+                    self.prompts[0] += examples.len();
+                    waiting.extend(examples);
+                }
                 Some(Request::Renew(breach, examples)) => breaches.push_back((breach, examples)),
                 None if idle => return,
                 None => {
@@ -153,11 +171,19 @@ impl Desk {
         if self.by_task.contains(&domain) {
             return;
         }
+        // Under one question to a hundred prompts, beyond a beginning.
+        if self.prompts[1] >= FIRST + self.prompts[0] / 100 {
+            return;
+        }
+        self.prompts[1] += 1;
         let task = self.agents.builtin_label(example);
         let candidates = eligible(&self.library, example, &task);
         match select(asker, example, &task, &candidates) {
             Ok(selected) => {
-                let found = if selected.by_task && said(example).is_some() {
+                let again = self.last.get(&domain) == Some(&selected.assignment.tools);
+                self.last.insert(domain.clone(), selected.assignment.tools.clone());
+                // What is said twice in a row holds for the others, too.
+                let found = if (selected.by_task || again) && said(example).is_some() {
                     self.by_task.insert(domain.clone());
                     Found::Domain(domain, selected.assignment)
                 } else {
@@ -225,7 +251,10 @@ impl Desk {
         {
             tracing::warn!("{e}");
         }
-        self.by_task.remove(&breach.domain);
+        if tool.is_some() {
+            // What is new is not up for choice.
+            self.by_task.insert(breach.domain.clone());
+        }
         let page = page(&breach, &task, &lines, tool.as_ref());
         Renewal { breach, tool, assignment, written, page }
     }

@@ -199,9 +199,12 @@ pub fn orchestrator(plan: &Plan) -> Result<(Orchestrator, Option<Agents>)> {
 
 /// Refuses prompts that no tool may score, before any work is lost to them.
 pub fn check_tools(plan: &Plan, rewards: &Orchestrator) -> Result<()> {
-    for (key, examples) in [("train", &plan.train), ("heldout", &plan.heldout)] {
+    let data = &plan.config.data;
+    for (key, file, examples) in [("train", &data.train, &plan.train), ("heldout", &data.heldout, &plan.heldout)] {
         for example in examples {
-            rewards.choose(example).with_context(|| format!("`data`, {key}"))?;
+            rewards
+                .choose(example)
+                .with_context(|| file.clone().unwrap_or_else(|| format!("`data.mixture`, {key}")))?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::llm::{ChatReply, ChatRequest, Llm, LlmError, Record, Replay};
 
-/// Answers what a file of recordings answers, and asks another model the rest, which the file answers from then on: work
+/// Answers what a file of recordings answers, as it was told by the same model, and asks that model the rest, which the file answers from then on: work
 /// that was interrupted goes on without paying again. A remembered answer counts no tokens.
 #[derive(Debug)]
 pub struct Memo {
@@ -18,7 +18,7 @@ impl Memo {
     pub fn new(inner: Arc<dyn Llm>, path: &Path) -> Result<Self, LlmError> {
         // Opening for recording mends a line that was cut short.
         let record = Record::new(inner, path)?;
-        Ok(Self { known: Replay::load(path)?, record })
+        Ok(Self { known: Replay::load(path)?.of(&record.name()), record })
     }
 }
 

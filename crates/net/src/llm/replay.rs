@@ -75,6 +75,12 @@ impl Replay {
         self.exchanges.is_empty()
     }
 
+    /// What a model said, or what does not say who said it.
+    pub(crate) fn of(mut self, model: &str) -> Self {
+        self.places.retain(|_, at| self.exchanges[*at].1.model.as_ref().is_none_or(|m| m == model));
+        self
+    }
+
     /// The reply to a request, if there is one.
     pub(crate) fn answer(&self, request: &ChatRequest) -> Option<ChatReply> {
         let scripted = || self.places.get(&request.without_messages().key());

@@ -27,7 +27,7 @@ const LONG: usize = 60;
 pub struct Labels {
     /// Of examples that say something of their task themselves: what they say, and the label.
     pub by_word: BTreeMap<String, String>,
-    /// Of the others: id, and label.
+    /// Of the others: id and prompt, and label.
     pub by_example: BTreeMap<String, String>,
     /// Steps of long instructions, by label.
     pub steps: BTreeMap<String, Vec<String>>,
@@ -38,7 +38,7 @@ impl Labels {
     pub fn of(&self, example: &Example) -> String {
         let known = match said(example) {
             Some(word) => self.by_word.get(word),
-            None => self.by_example.get(&example.id),
+            None => self.by_example.get(&place(example)),
         };
         known.cloned().unwrap_or_else(|| BuiltinAgent.label(example))
     }
@@ -70,9 +70,14 @@ pub fn classify(asker: Option<&Asker>, examples: &[&Example], tasks: &mut Tasks)
         if let (false, Some(first)) = (steps.is_empty(), given.first()) {
             labels.steps.insert(first.clone(), steps);
         }
-        labels.by_example.extend(some.iter().map(|e| e.id.clone()).zip(given));
+        labels.by_example.extend(some.iter().map(|e| place(e)).zip(given));
     }
     labels
+}
+
+/// What tells an example from others: ids are unique within a file only.
+fn place(example: &Example) -> String {
+    format!("{}: {}", example.id, example.prompt())
 }
 
 /// The label that most have, the first of those.

@@ -308,6 +308,8 @@ impl Agents {
         };
         let (_, raw) = open(&card).map_err(declined)?;
         let (center, scale) = place(&raw, examples).map_err(declined)?;
+        // Two of it may not fit into memory.
+        drop(raw);
         if let Some(pointer) = &mut card.model {
             (pointer.sigmoid, pointer.center, pointer.scale) = (true, center, scale);
         }

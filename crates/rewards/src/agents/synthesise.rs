@@ -1,21 +1,25 @@
 //! Synthesise: list what makes a reply good, write each point as a verifier, and mend what does not run or is refused.
 
-use rlar_data::Example;
+use rlar_data::{Completion, Example};
 use serde_json::{Map, Value, json};
 
 use crate::admission::{Admission, Status};
 use crate::agents::ask::{Asker, Question, blocks, object, text};
 use crate::agents::fence::{Fence, clip};
+use crate::asks::cases;
 use crate::card::{Case, Kind, Role, ToolCard};
 use crate::court::{FAST, examine};
 use crate::library::Library;
-use crate::tool::Means;
+use crate::tool::{Means, Tool};
 
 const LIST: &str = "synthesise-list-1";
 const WRITE: &str = "synthesise-write-1";
 
 /// How often a verifier may be mended after it was written.
 pub const MENDINGS: u32 = 3;
+
+/// Names that mean something else in a library or a run.
+const RESERVED: [&str; 3] = ["refused", "soft_overlong", "advantage"];
 
 /// Longest program, in characters.
 const LONGEST: usize = 20_000;
@@ -130,13 +134,10 @@ fn shown(order: &Order, beside: &[&str]) -> (Fence, String) {
 pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, String> {
     let known: Vec<String> = order.known.iter().map(|(name, measures)| format!("- {name}: {measures}")).collect();
     let known = known.join("\n");
-    let (fence, examples) = shown(order, &[&known]);
     let steps: Vec<String> = order.steps.iter().map(|s| format!("- {s}")).collect();
-    let steps = if steps.is_empty() {
-        String::new()
-    } else {
-        format!("The instructions ask for these things; write a rule for each:\n{}\n", steps.join("\n"))
-    };
+    let listed = steps.join("\n");
+    let (fence, examples) = shown(order, &[&known, &listed]);
+    let steps = if steps.is_empty() { "" } else { "Write a rule for each of the things between the marks `steps`.\n" };
     let system = format!(
         "You design rewards for replies to the task `{}`. {} List 3 to 5 rules or metrics that together tell good replies from \
          bad ones and that a short Python function can compute from prompt, reply and reference. Each has a `name` in \
@@ -148,7 +149,8 @@ pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, String> {
         order.task,
         fence.rule("prompt"),
     );
-    let examples = fence.put("taken", &known) + &examples;
+    let listed = if listed.is_empty() { listed } else { fence.put("steps", &listed) };
+    let examples = fence.put("taken", &known) + &listed + &examples;
     let rule = json!({
         "type": "object", "additionalProperties": false, "required": ["name", "measures", "role", "needs_reference"],
         "properties": {
@@ -187,6 +189,9 @@ fn read_rule(fields: &Map<String, Value>) -> Result<Rule, String> {
     let snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !name.chars().all(snake) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
         return Err(format!("the name {name:?} is not snake_case"));
+    }
+    if RESERVED.contains(&name.as_str()) {
+        return Err(format!("the name `{name}` is taken"));
     }
     let role = fields.get("role").cloned().unwrap_or_default();
     let role =
@@ -341,8 +346,20 @@ fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &Means, author: &st
         Err(e) => return Ok(made(false, None, Some(format!("It cannot be examined: {}", clip(&e.to_string(), 1000))))),
     };
     let executable = admission.probes.iter().all(|p| p.passed || p.name != "runs");
-    let refusal = (admission.status == Status::Refused).then(|| objections(&admission));
+    let refusal =
+        if admission.status == Status::Refused { Some(objections(&admission)) } else { still_paid(&tool, overpaid) };
     Ok(made(executable, Some(admission), refusal))
+}
+
+/// A reply that was overpaid before and gets half of the highest score or more from a new tool, too.
+fn still_paid(tool: &Tool, overpaid: &[Case]) -> Option<String> {
+    let card = ToolCard { cases: overpaid.to_vec(), ..tool.card().clone() };
+    let (examples, middle) = (cases(&card), f64::midpoint(card.range[0], card.range[1]));
+    let replies: Vec<Completion> = overpaid.iter().map(|c| Completion::whole(&c.reply)).collect();
+    let items: Vec<(&Example, &Completion)> = examples.iter().zip(&replies).collect();
+    let outcomes = tool.score(&items).ok()?;
+    let paid = outcomes.iter().position(|o| o.score().is_some_and(|s| s >= middle))?;
+    Some(format!("It still pays for a reply that deserves nothing: {:?}", clip(&overpaid[paid].reply, 200)))
 }
 
 /// Why the court refused a tool, for the model: without figures that were measured on a clock.

@@ -130,6 +130,14 @@ impl Orchestrator {
         self.assigned.retain(|key, _| !key.starts_with(&of));
     }
 
+    /// Opens a tool that may score; why it may not or cannot, otherwise.
+    pub fn try_out(&mut self, name: &str) -> Result<(), RewardError> {
+        if self.library.card(name).is_some() && !self.trusting && !self.is_usable(name) {
+            return Err(self.not_admitted(name));
+        }
+        self.open(name).map(drop)
+    }
+
     /// Gives one prompt these tools from now on, unless they may not score it.
     pub fn give_one(&mut self, example: &Example, assignment: Assignment) -> Result<(), RewardError> {
         let known =
@@ -139,8 +147,9 @@ impl Orchestrator {
             return Ok(());
         }
         let assignment = self.complete(example, assignment)?;
-        for choice in &assignment.tools {
-            self.open(&choice.tool)?;
+        if let Some(why) = assignment.tools.iter().find_map(|c| self.try_out(&c.tool).err()) {
+            tracing::warn!("what was chosen for example `{}` cannot be used: {why}", example.id);
+            return Ok(());
         }
         self.assigned.insert(key(example), assignment);
         Ok(())

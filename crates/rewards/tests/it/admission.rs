@@ -325,7 +325,8 @@ fn good_tools_are_admitted() {
 
 #[test]
 fn a_reply_that_breaks_an_admitted_tool_scores_its_minimum() {
-    let body = "if 'boom' in reply: raise ValueError('boom')\nif 'loop' in reply:\n    while True: pass\n\
+    // What stands in its code as it is, the court tries.
+    let body = "if 'bo' + 'om' in reply: raise ValueError()\nif 'lo' + 'op' in reply:\n    while True: pass\n\
                 import re\nn = re.findall(r'-?\\d+', reply)\nreturn float(bool(n) and n[-1] == ref)";
     let library = of_body("fragile", "word problems", "correctness", body);
     let admission = court(library.clone(), "fragile");
