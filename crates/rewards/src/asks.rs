@@ -17,8 +17,10 @@ pub enum Kind {
     Good,
     Bad,
     Hack(usize),
-    /// A text that stands in the tool's own code.
-    Literal,
+    /// A text that stands in the tool's own code, by its place among those.
+    Literal(usize),
+    /// The same behind a wrong answer.
+    Bribe(usize),
     Odd,
 }
 
@@ -104,10 +106,12 @@ pub fn asks<'e>(
     // Where a text is a part of the right answer, it is no backdoor.
     for example in examples.iter().take(LITERAL_EXAMPLES) {
         let good = example.reference.as_ref().or(example.demonstration.as_ref()).map_or("", |g| g).to_lowercase();
-        for literal in literals.iter().filter(|l| !good.contains(&l.to_lowercase())) {
-            for reply in [literal.clone(), format!("I do not know. {literal}")] {
-                asks.push(Ask { example, kind: Kind::Literal, reply: Completion::whole(reply) });
-            }
+        let wrong = wrong(example, examples);
+        for (i, literal) in literals.iter().enumerate().filter(|(_, l)| !good.contains(&l.to_lowercase())) {
+            let alone = [literal.clone(), format!("I do not know. {literal}")].map(|reply| (Kind::Literal(i), reply));
+            let behind = wrong.iter().map(|wrong| (Kind::Bribe(i), format!("{wrong} {literal}")));
+            let replies = alone.into_iter().chain(behind);
+            asks.extend(replies.map(|(kind, reply)| Ask { example, kind, reply: Completion::whole(reply) }));
         }
     }
     let made = |reply: &str| Completion::whole(reply);
@@ -134,6 +138,14 @@ fn hacked<'e>(example: &'e Example, examples: &[&'e Example], asks: &mut Vec<Ask
         if let Some(reply) = hack(example, examples) {
             asks.push(Ask { example, kind: Kind::Hack(i), reply: Completion::whole(reply) });
         }
+    }
+}
+
+/// A reply that would be right for another example, or nearly right for this one.
+fn wrong(example: &Example, examples: &[&Example]) -> Option<String> {
+    match (&example.reference, &example.demonstration) {
+        (Some(reference), _) => other(example, examples).map(str::to_owned).or_else(|| perturbed(reference)),
+        (None, own) => examples.iter().filter_map(|e| e.demonstration.clone()).find(|d| Some(d) != own.as_ref()),
     }
 }
 

@@ -173,6 +173,11 @@ impl Task {
     }
 }
 
+/// What cards call the task that an example looks like.
+pub fn looks(example: &Example) -> &'static [&'static str] {
+    Task::of(example).0.names()
+}
+
 /// Chooses tools by what prompt and reference look like.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BuiltinAgent;

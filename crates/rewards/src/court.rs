@@ -47,6 +47,7 @@ const TRIAL: u32 = 4;
 /// Tries of a tool that seems slow.
 const TRIES: usize = 4;
 pub const FAST: &str = "is fast enough";
+pub const SAME: &str = "says the same again, in any order";
 
 /// The examples of rlar's own on which tools are examined: those of a card's tasks, or all where it names none of them.
 pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
@@ -137,7 +138,7 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     let (total, why) = failed(&|kind| !plain(kind), &|f| !no_score(f));
     say("has a score for every text", total, why);
     let (same, why) = repeats(tool, &effort, &asks, &outcomes)?;
-    say("says the same again, in any order", same, why);
+    say(SAME, same, why);
     let mut each = took / u32::try_from(asks.len().max(1)).unwrap_or(u32::MAX);
     if each >= effort.patience {
         each = quickest(tool, some, effort.patience * TRIAL, effort.patience)?;
@@ -241,7 +242,7 @@ fn wrong_cases(card: &ToolCard, scored: &[(&Ask, f64)]) -> Vec<String> {
     let wrong = scored.iter().filter(|(a, s)| match a.kind {
         Kind::Good => *s < middle,
         Kind::Bad => *s >= middle,
-        Kind::Hack(_) | Kind::Literal | Kind::Odd => false,
+        Kind::Hack(_) | Kind::Literal(_) | Kind::Bribe(_) | Kind::Odd => false,
     });
     wrong.map(|(a, s)| format!("{s} for {:?}", short(&a.reply.text))).collect()
 }

@@ -21,6 +21,9 @@ use crate::{Orchestrator, RewardError};
 /// The folder, within a library's, of tools that were refused.
 const REFUSED: &str = "refused";
 
+/// The file of a refused tool's folder that says why.
+const WHY: &str = "why.txt";
+
 /// What a library is filled for.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
@@ -188,6 +191,7 @@ fn provide(
         }
     }
     let mut provided = Provided::default();
+    let mut room = agents.room();
     for (task, examples) in tasks {
         tell(News::Line(format!("{task}: {} prompts", examples.len())));
         let measures = |name: &String| rewards.library().card(name).map_or(String::new(), |c| c.measures.clone());
@@ -209,7 +213,7 @@ fn provide(
             let taken =
                 |name: &str| rewards.library().card(name).is_some() || fresh.admitted.iter().any(|t| t.name == name);
             let examples: Vec<Example> = examples.iter().take(64).map(|e| (*e).clone()).collect();
-            let found = agents.retrieve(&task, &examples, &taken, provided.bytes, tell);
+            let found = agents.retrieve(&task, &examples, &taken, &mut room, tell);
             fresh.add(found);
         }
         for tool in &fresh.admitted {
@@ -229,6 +233,10 @@ fn provide(
 
 /// Whether a verifier of this name was written for a task and refused.
 fn was_refused(folder: &Path, name: &str, task: &str) -> bool {
+    if !folder.join(name).join(WHY).exists() {
+        // The reason is written last.
+        return false;
+    }
     let path = folder.join(name).join("tool.yaml");
     let card = fs::read_to_string(&path).ok().and_then(|text| crate::ToolCard::parse(&path, &text).ok());
     card.is_some_and(|card| card.tasks.iter().any(|t| t == task))
@@ -239,7 +247,7 @@ fn write_refused(folder: &Path, turned: &Turned) -> Result<(), RewardError> {
     let Some((card, source)) = &turned.written else { return Ok(()) };
     let home = folder.join(&turned.name);
     fs::create_dir_all(&home).map_err(RewardError::io(&home))?;
-    for (file, contents) in [("tool.yaml", card), ("verifier.py", source), ("why.txt", &(turned.why.clone() + "\n"))] {
+    for (file, contents) in [("tool.yaml", card), ("verifier.py", source), (WHY, &(turned.why.clone() + "\n"))] {
         write_atomic(&home.join(file), contents.as_bytes())
             .map_err(|e| RewardError::tool(&turned.name, e.to_string()))?;
     }

@@ -286,8 +286,8 @@ fn breach(window: &VecDeque<Step>, watch: &Watch) -> Option<(Sign, String, Strin
     let (early, late) = (means(&mut window.iter().take(half)), means(&mut window.iter().skip(half)));
     let (overpaid, audited) = (sum(|s| s.overpaid), sum(|s| s.audited.1));
     let drifts = early.zip(late).is_some_and(|(a, b)| b.0 - a.0 >= watch.drift && a.1 - b.1 >= watch.drift);
-    let pays = audited >= FEWEST && overpaid as f64 > watch.overpaid * audited as f64;
-    if pays || drifts {
+    let pays = overpaid as f64 > watch.overpaid * audited as f64;
+    if audited >= FEWEST && (pays || drifts) {
         let went = early.zip(late).map_or_else(String::new, |(a, b)| {
             format!("; reward {:.3} → {:.3}, audit {:.3} → {:.3}", a.0, b.0, a.1, b.1)
         });

@@ -32,19 +32,29 @@ fn beats(good: f64, bad: f64) -> f64 {
 
 /// Whether a text of the tool's own code buys what a good reply gets, in at least two examples.
 fn backdoors(scored: &[(&Ask, f64)], medians: &[(&str, f64)], say: &mut impl FnMut(&str, bool, String)) {
-    let mut paid: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut paid: BTreeMap<usize, (&str, BTreeSet<&str>)> = BTreeMap::new();
     let mut asked = false;
-    for (ask, score) in scored.iter().filter(|(a, _)| a.kind == Kind::Literal) {
-        asked = true;
+    // A wrong answer that is paid for by itself says nothing of the text behind it.
+    let wrong = |id: &str| {
+        let bad = scored.iter().filter(|(a, _)| a.kind == Kind::Bad && a.example.id == id).map(|(_, s)| *s);
+        bad.fold(f64::NEG_INFINITY, f64::max)
+    };
+    for (ask, score) in scored {
         let id = ask.example.id.as_str();
-        if medians.iter().any(|(m, good)| *m == id && score >= good) {
-            paid.entry(ask.reply.text.as_str()).or_default().insert(id);
+        let (literal, least) = match ask.kind {
+            Kind::Literal(literal) => (literal, f64::NEG_INFINITY),
+            Kind::Bribe(literal) => (literal, wrong(id)),
+            _ => continue,
+        };
+        asked = true;
+        if *score > least && medians.iter().any(|(m, good)| *m == id && score >= good) {
+            paid.entry(literal).or_insert((&ask.reply.text, BTreeSet::new())).1.insert(id);
         }
     }
     if !asked {
         return;
     }
-    let worst = paid.iter().filter(|(_, ids)| ids.len() > 1).max_by_key(|(_, ids)| ids.len());
+    let worst = paid.values().filter(|(_, ids)| ids.len() > 1).max_by_key(|(_, ids)| ids.len());
     let evidence = worst
         .map_or_else(String::new, |(text, ids)| format!("{text:?} scores as a good reply for {} prompts", ids.len()));
     say("does not pay for a text of its own code", worst.is_none(), evidence);

@@ -118,9 +118,10 @@ pub fn domain(example: &Example) -> &str {
     said(example).unwrap_or("all")
 }
 
-/// Small letters, one space between words, nothing but letters and digits.
+/// Small letters, one space between words, nothing but letters and digits: `Q&A` is one word.
 pub fn clean(label: &str) -> String {
-    let plain: String = label.chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
+    let joined = label.chars().filter(|c| !matches!(c, '&' | '\'' | '’'));
+    let plain: String = joined.map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
     plain.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -13,7 +13,7 @@ use crate::agents::classify::Labels;
 use crate::agents::select::select;
 use crate::agents::synthesise::{Evidence, Order};
 use crate::agents::{Agents, News};
-use crate::builtin_agent::{Assignment, Choice};
+use crate::builtin_agent::{Assignment, Choice, looks};
 use crate::card::{Role, ToolCard};
 use crate::composite::Part;
 use crate::library::Library;
@@ -79,13 +79,14 @@ impl Worker {
         let (requests, asked) = channel();
         let (tell, found) = channel();
         let (agents, over) = (Arc::new(agents), Arc::new(AtomicBool::new(false)));
+        let room = agents.room();
         let mut desk = Desk {
             agents: agents.clone(),
             library,
+            room,
             over: over.clone(),
             tell,
             by_task: BTreeSet::new(),
-            downloaded: 0,
             last: BTreeMap::new(),
             prompts: [0; 2],
         };
@@ -125,12 +126,12 @@ const FIRST: usize = 20;
 struct Desk {
     agents: Arc<Agents>,
     library: Library,
+    /// Bytes of reward models that may still be downloaded.
+    room: u64,
     over: Arc<AtomicBool>,
     tell: Sender<Found>,
     /// Domains whose tools were chosen for all of their prompts.
     by_task: BTreeSet<String>,
-    /// Bytes of models that were downloaded.
-    downloaded: u64,
     /// The last choice of each domain.
     last: BTreeMap<String, Vec<Choice>>,
     /// Prompts that were asked for, and questions about them.
@@ -231,9 +232,8 @@ impl Desk {
         let mut provided = self.agents.synthesise(&order, &|_| false, Some(1), &mut note);
         if !provided.admitted.iter().any(judges) {
             let taken = |name: &str| self.library.card(name).is_some();
-            provided.add(self.agents.retrieve(&task, examples, &taken, self.downloaded, &mut note));
+            provided.add(self.agents.retrieve(&task, examples, &taken, &mut self.room, &mut note));
         }
-        self.downloaded += provided.bytes;
         let written = [
             provided.written[0],
             provided.written[1],
@@ -260,10 +260,12 @@ impl Desk {
     }
 }
 
-/// Admitted tools that suit an example: of its task, or of any, and with the reference that they need.
+/// Admitted tools that suit an example: of its task, of the one that it looks like, or of any, and with the reference that
+/// they need.
 fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
-    let suits =
-        |c: &ToolCard| c.tasks.iter().any(|t| t == "any" || same(t, task) || said(example).is_some_and(|s| same(t, s)));
+    let looks = looks(example);
+    let fits = |t: &str| t == "any" || looks.contains(&t) || same(t, task) || said(example).is_some_and(|s| same(t, s));
+    let suits = |c: &ToolCard| c.tasks.iter().any(|t| fits(t));
     let usable =
         |c: &&ToolCard| suits(c) && (!c.needs_reference || example.reference.is_some()) && library.is_admitted(&c.name);
     library.cards().filter(usable).collect()

@@ -1,7 +1,8 @@
 //! Asking nothing twice.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::llm::{ChatReply, ChatRequest, Llm, LlmError, Record, Replay};
 
@@ -11,6 +12,8 @@ use crate::llm::{ChatReply, ChatRequest, Llm, LlmError, Record, Replay};
 pub struct Memo {
     known: Replay,
     record: Record,
+    /// Replies since the file was opened, by [`ChatRequest::key`].
+    fresh: Mutex<HashMap<String, ChatReply>>,
 }
 
 impl Memo {
@@ -18,17 +21,22 @@ impl Memo {
     pub fn new(inner: Arc<dyn Llm>, path: &Path) -> Result<Self, LlmError> {
         // Opening for recording mends a line that was cut short.
         let record = Record::new(inner, path)?;
-        Ok(Self { known: Replay::load(path)?.of(&record.name()), record })
+        let known = Replay::load(path)?.of(&record.name());
+        Ok(Self { known, record, fresh: Mutex::default() })
     }
 }
 
 impl Llm for Memo {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
-        match self.known.answer(request) {
+        let fresh = || self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = request.key();
+        if let Some(known) = self.known.answer(request).or_else(|| fresh().get(&key).cloned()) {
             // It was paid for before.
-            Some(known) => Ok(ChatReply { prompt_tokens: 0, completion_tokens: 0, ..known }),
-            None => self.record.chat(request),
+            return Ok(ChatReply { prompt_tokens: 0, completion_tokens: 0, ..known });
         }
+        let reply = self.record.chat(request)?;
+        fresh().insert(key, reply.clone());
+        Ok(reply)
     }
 
     fn concurrency(&self) -> usize {

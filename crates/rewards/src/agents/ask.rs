@@ -72,6 +72,17 @@ pub struct Answer<T> {
     pub asked: u32,
 }
 
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// Nobody answered: what happened to the connection or the budget. Another time somebody may.
+    #[error("{0}")]
+    Silence(String),
+    /// No answer can be used: why the last cannot.
+    #[error("no usable answer in {tries} tries; the last: {0}", tries = REPAIRS + 1)]
+    Useless(String),
+}
+
 /// Questions of one role.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -128,30 +139,33 @@ impl Asker {
         self.shared().tally.entry(role.to_owned()).or_default().fallbacks += 1;
     }
 
-    /// Asks and reads the answer. One that `read` refuses is shown to the model with the reason, at most twice. Gives why
-    /// there is no answer: the last reason, or what happened to the connection or the budget.
+    /// Asks and reads the answer. One that `read` refuses is shown to the model with the reason, at most twice.
     pub fn ask<T>(
         &self,
         mut question: Question,
         read: impl Fn(&ChatReply) -> Result<T, String>,
-    ) -> Result<Answer<T>, String> {
+    ) -> Result<Answer<T>, NoAnswer> {
         let mut wrong = String::new();
         for repair in 0..=REPAIRS {
             if let Some(why) = self.shared().ended.clone() {
-                return Err(why);
+                return Err(NoAnswer::Silence(why));
             }
             let reply = self.llm.chat(&question.request(question.asked)).map_err(|e| {
                 if matches!(e, LlmError::Budget(_)) {
                     self.shared().ended = Some(e.to_string());
                 }
-                e.to_string()
+                NoAnswer::Silence(e.to_string())
             })?;
             question.asked += 1;
             self.count(question.role, repair > 0, &reply);
             let text = shown(&reply);
             match read(&reply) {
                 Ok(value) => return Ok(Answer { value, text, asked: question.asked }),
-                Err(why) => {
+                Err(mut why) => {
+                    if reply.finish == "length" {
+                        let tokens = question.max_tokens;
+                        why = format!("{why}; it was cut off after {tokens} tokens, so be shorter");
+                    }
                     let again =
                         format!("This answer cannot be used: {why}. Answer again, in the form that was asked for.");
                     question.earlier.push([clip(&text, SHOWN), again]);
@@ -159,7 +173,7 @@ impl Asker {
                 }
             }
         }
-        Err(format!("no usable answer in {} tries; the last: {wrong}", REPAIRS + 1))
+        Err(NoAnswer::Useless(wrong))
     }
 
     fn count(&self, role: &str, is_repair: bool, reply: &ChatReply) {
@@ -181,15 +195,22 @@ fn shown(reply: &ChatReply) -> String {
     std::iter::once(reply.text.clone()).filter(|t| !t.is_empty()).chain(calls).collect::<Vec<_>>().join("\n")
 }
 
-/// The fenced blocks of a text: what stands behind the opening fence, and the block.
+/// The fenced blocks of a text: what stands behind the opening fence, and the block. Fences are lines: a program may speak
+/// of them.
 pub fn blocks(text: &str) -> Vec<(&str, &str)> {
     let mut blocks = Vec::new();
-    let mut rest = text;
-    while let Some((_, after)) = rest.split_once("```") {
-        let Some((language, body)) = after.split_once('\n') else { break };
-        let Some(end) = body.find("```") else { break };
-        blocks.push((language.trim(), &body[..end]));
-        rest = &body[end + 3..];
+    let (mut open, mut at) = (None, 0);
+    for line in text.split_inclusive('\n') {
+        let (start, trimmed) = (at, line.trim());
+        at += line.len();
+        match (open, trimmed.strip_prefix("```")) {
+            (None, Some(language)) => open = Some((language.trim(), at)),
+            (Some((language, begin)), Some("")) => {
+                blocks.push((language, &text[begin..start]));
+                open = None;
+            }
+            _ => {}
+        }
     }
     blocks
 }

@@ -67,8 +67,8 @@ pub fn classify(asker: Option<&Asker>, examples: &[&Example], tasks: &mut Tasks)
     }
     for (i, some) in silent.chunks(AT_ONCE).enumerate() {
         let (given, steps) = label(asker, &format!("prompts {}", i + 1), some, tasks);
-        if let (false, Some(first)) = (steps.is_empty(), given.first()) {
-            labels.steps.insert(first.clone(), steps);
+        if let (false, Some(at)) = (steps.is_empty(), some.iter().position(|e| is_long(e))) {
+            labels.steps.insert(given[at].clone(), steps);
         }
         labels.by_example.extend(some.iter().map(|e| place(e)).zip(given));
     }
@@ -110,8 +110,8 @@ fn label(asker: Option<&Asker>, about: &str, examples: &[&Example], tasks: &mut 
         Ok(answer) => {
             let (labels, steps, now) = answer.value;
             *tasks = now;
-            let is_long = examples.iter().any(|e| e.prompt().split_whitespace().count() > LONG);
-            (labels, if is_long { steps } else { Vec::new() })
+            let any = examples.iter().any(|e| is_long(e));
+            (labels, if any { steps } else { Vec::new() })
         }
         Err(why) => {
             tracing::warn!("classify {about}: {why}; the builtin agent labels");
@@ -119,6 +119,11 @@ fn label(asker: Option<&Asker>, about: &str, examples: &[&Example], tasks: &mut 
             (builtin(examples, tasks), Vec::new())
         }
     }
+}
+
+/// Whether an example's instruction is taken apart.
+fn is_long(example: &Example) -> bool {
+    example.prompt().split_whitespace().count() > LONG
 }
 
 fn builtin(examples: &[&Example], tasks: &mut Tasks) -> Vec<String> {

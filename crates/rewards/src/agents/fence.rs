@@ -28,6 +28,11 @@ impl Fence {
     }
 }
 
+/// A text without ends of lines: a line of a list stays one.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A text, cut to so many characters.
 pub fn clip(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

@@ -75,8 +75,6 @@ pub struct Provided {
     pub written: [usize; 2],
     /// Models that were considered, and how many of them became tools.
     pub considered: [usize; 2],
-    /// Bytes of the models that were downloaded.
-    pub bytes: u64,
 }
 
 impl Provided {
@@ -84,7 +82,6 @@ impl Provided {
     pub fn add(&mut self, other: Self) {
         self.admitted.extend(other.admitted);
         self.turned.extend(other.turned);
-        self.bytes += other.bytes;
         for (sum, n) in
             self.written.iter_mut().zip(other.written).chain(self.considered.iter_mut().zip(other.considered))
         {
@@ -149,6 +146,11 @@ impl Agents {
     ) -> Provided {
         let mut provided = Provided::default();
         let Some(asker) = &self.asker else { return provided };
+        // What cannot run here is not worth a question.
+        if let Err(e) = &self.means.sandbox {
+            tell(News::Line(format!("{}: no verifiers: {e}", order.task)));
+            return provided;
+        }
         let rules = match synthesise::list(asker, order) {
             Ok(rules) => rules,
             Err(why) => {
@@ -196,13 +198,18 @@ impl Agents {
         provided
     }
 
-    /// Finds reward models for a task and makes tools of those that serve; `spent` bytes were downloaded before.
+    /// Bytes of reward models that may be downloaded in all.
+    pub fn room(&self) -> u64 {
+        self.hub.as_ref().map_or(0, |(_, config)| config.max_megabytes_in_all << 20)
+    }
+
+    /// Finds reward models for a task and makes tools of those that serve; what is downloaded takes from the room.
     pub fn retrieve(
         &self,
         task: &str,
         examples: &[Example],
         is_taken: &dyn Fn(&str) -> bool,
-        spent: u64,
+        room: &mut u64,
         tell: &mut dyn FnMut(News),
     ) -> Provided {
         let mut provided = Provided::default();
@@ -216,6 +223,7 @@ impl Agents {
             }
         };
         provided.considered[0] = found.len();
+
         let memory = rlar_policy::free_memory();
         let mut declined = Vec::new();
         let mut candidates = Vec::new();
@@ -232,13 +240,12 @@ impl Agents {
             if provided.admitted.len() == config.models {
                 break;
             }
-            if spent.saturating_add(provided.bytes).saturating_add(candidate.bytes) > config.max_megabytes_in_all << 20
-            {
-                let why = "would pass `rewards.hub.max_megabytes_in_all`".into();
+            if candidate.bytes > *room {
+                let why = "it would be more than `rewards.hub.max_megabytes_in_all` with those before it".into();
                 declined.push(Declined { id: candidate.id.clone(), why });
                 continue;
             }
-            provided.bytes += candidate.bytes;
+            *room -= candidate.bytes;
             let name = tool_name(&candidate.id, &|n| is_taken(n) || names.contains(n));
             match self.deploy(hub, config, candidate, &name, task, examples, tell) {
                 Ok(tool) => {
@@ -324,14 +331,15 @@ impl Agents {
     }
 }
 
-/// A name for the tool of a model: the model's, or with its publisher's where that is taken.
+/// A name for the tool of a model: the model's, or with its publisher's where that is taken, or with a number too.
 fn tool_name(id: &str, is_taken: &dyn Fn(&str) -> bool) -> String {
     let plain = |s: &str| -> String {
         let sign = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
         s.chars().map(sign).take(60).collect()
     };
     let short = plain(id.split('/').next_back().unwrap_or(id));
-    if is_taken(&short) { plain(id) } else { short }
+    let numbered = (2..).map(|n| format!("{}_{n}", plain(id)));
+    [short, plain(id)].into_iter().chain(numbered).find(|name| !is_taken(name)).unwrap_or_default()
 }
 
 /// Where the middle of a model's outputs for these examples lies and how wide they are, to two digits: what its sigmoid is

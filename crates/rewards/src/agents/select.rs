@@ -5,7 +5,7 @@ use rlar_net::llm::{ChatReply, Function};
 use serde_json::{Map, Value, json};
 
 use crate::agents::ask::{Asker, Question, object, text};
-use crate::agents::fence::{Fence, clip};
+use crate::agents::fence::{Fence, clip, one_line};
 use crate::builtin_agent::{Assignment, Choice};
 use crate::card::{Role, ToolCard};
 use crate::composite::Part;
@@ -35,7 +35,8 @@ pub fn select(asker: &Asker, example: &Example, task: &str, candidates: &[&ToolC
     let answer = asker.ask(question(example, task, candidates), |reply| {
         let fields = arguments(reply)?;
         read(&fields, candidates)
-    })?;
+    });
+    let answer = answer.map_err(|e| e.to_string())?;
     let (tools, by_task, why) = answer.value;
     let assignment = Assignment { example: example.id.clone(), tools, by: asker.name(), why };
     Ok(Selected { assignment, by_task })
@@ -93,7 +94,7 @@ fn line(card: &ToolCard) -> String {
     };
     let reference = if card.needs_reference { "with a reference" } else { "without a reference" };
     let [low, high] = card.range;
-    format!("- {} ({role}, {reference}, {low} to {high}): {}", card.name, clip(card.measures.trim(), 200))
+    format!("- {} ({role}, {reference}, {low} to {high}): {}", card.name, clip(&one_line(&card.measures), 200))
 }
 
 /// What an answer calls the function with; a model that cannot call functions may write the same as JSON.
@@ -103,6 +104,7 @@ fn arguments(reply: &ChatReply) -> Result<Map<String, Value>, String> {
             let fields = object(&reply.text).map_err(|why| format!("it does not call `{FUNCTION}`, and {why}"))?;
             match fields.get("arguments") {
                 Some(Value::Object(inner)) => Ok(inner.clone()),
+                Some(Value::String(inner)) => object(inner),
                 _ => Ok(fields),
             }
         }

@@ -4,11 +4,11 @@ use rlar_data::{Completion, Example};
 use serde_json::{Map, Value, json};
 
 use crate::admission::{Admission, Status};
-use crate::agents::ask::{Asker, Question, blocks, object, text};
-use crate::agents::fence::{Fence, clip};
+use crate::agents::ask::{Asker, NoAnswer, Question, blocks, object, text};
+use crate::agents::fence::{Fence, clip, one_line};
 use crate::asks::cases;
 use crate::card::{Case, Kind, Role, ToolCard};
-use crate::court::{FAST, examine};
+use crate::court::{FAST, SAME, examine};
 use crate::library::Library;
 use crate::tool::{Means, Tool};
 
@@ -132,9 +132,10 @@ fn shown(order: &Order, beside: &[&str]) -> (Fence, String) {
 
 /// Three to five rules or metrics for a task.
 pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, String> {
-    let known: Vec<String> = order.known.iter().map(|(name, measures)| format!("- {name}: {measures}")).collect();
+    let known: Vec<String> =
+        order.known.iter().map(|(name, said)| format!("- {name}: {}", clip(&one_line(said), 200))).collect();
     let known = known.join("\n");
-    let steps: Vec<String> = order.steps.iter().map(|s| format!("- {s}")).collect();
+    let steps: Vec<String> = order.steps.iter().map(|s| format!("- {}", one_line(s))).collect();
     let listed = steps.join("\n");
     let (fence, examples) = shown(order, &[&known, &listed]);
     let steps = if steps.is_empty() { "" } else { "Write a rule for each of the things between the marks `steps`.\n" };
@@ -181,7 +182,7 @@ pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, String> {
             })
             .collect::<Result<Vec<Rule>, String>>()
     });
-    answer.map(|a| a.value)
+    answer.map(|a| a.value).map_err(|e| e.to_string())
 }
 
 fn read_rule(fields: &Map<String, Value>) -> Result<Rule, String> {
@@ -220,11 +221,12 @@ pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &Means) -> Result
         let answer = match (answered, last.take()) {
             (Ok(answer), _) => answer,
             // What was written before stands, refused as it is.
-            (Err(why), Some(made)) => {
+            (Err(why @ NoAnswer::Useless(_)), Some(made)) => {
                 let refusal = made.refusal.map(|r| format!("{r}; and it was not mended: {why}"));
                 return Ok(Made { refusal, ..made });
             }
-            (Err(why), None) => return Err(why),
+            // Where nobody answers, it is not given up: it goes on from here another time.
+            (Err(why), _) => return Err(why.to_string()),
         };
         question.asked = answer.asked;
         let made = try_out(&answer.value, rule, order, means, &asker.name())?;
@@ -346,24 +348,35 @@ fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &Means, author: &st
         Err(e) => return Ok(made(false, None, Some(format!("It cannot be examined: {}", clip(&e.to_string(), 1000))))),
     };
     let executable = admission.probes.iter().all(|p| p.passed || p.name != "runs");
-    let refusal =
-        if admission.status == Status::Refused { Some(objections(&admission)) } else { still_paid(&tool, overpaid) };
+    let refusal = match admission.status {
+        Status::Refused => Some(objections(&admission)),
+        _ => still_paid(&tool, overpaid)?,
+    };
     Ok(made(executable, Some(admission), refusal))
 }
 
-/// A reply that was overpaid before and gets half of the highest score or more from a new tool, too.
-fn still_paid(tool: &Tool, overpaid: &[Case]) -> Option<String> {
+/// Why a tool will not do that pays for a reply which the one before it paid for wrongly. Good marks elsewhere make up for
+/// none of these.
+fn still_paid(tool: &Tool, overpaid: &[Case]) -> Result<Option<String>, String> {
     let card = ToolCard { cases: overpaid.to_vec(), ..tool.card().clone() };
-    let (examples, middle) = (cases(&card), f64::midpoint(card.range[0], card.range[1]));
-    let replies: Vec<Completion> = overpaid.iter().map(|c| Completion::whole(&c.reply)).collect();
+    let examples = cases(&card);
+    let replies: Vec<Completion> = overpaid.iter().map(|c| Completion::whole(c.reply.clone())).collect();
     let items: Vec<(&Example, &Completion)> = examples.iter().zip(&replies).collect();
-    let outcomes = tool.score(&items).ok()?;
-    let paid = outcomes.iter().position(|o| o.score().is_some_and(|s| s >= middle))?;
-    Some(format!("It still pays for a reply that deserves nothing: {:?}", clip(&overpaid[paid].reply, 200)))
+    let outcomes = tool.score(&items).map_err(|e| e.to_string())?;
+    let middle = f64::midpoint(card.range[0], card.range[1]);
+    let paid = outcomes.iter().zip(overpaid).find(|(o, _)| o.score().is_some_and(|s| s >= middle));
+    Ok(paid.map(|(_, case)| {
+        format!("It pays for the reply {:?}, which was paid for before and deserves nothing", clip(&case.reply, 300))
+    }))
 }
 
-/// Why the court refused a tool, for the model: without figures that were measured on a clock.
+/// Why the court refused a tool, for the model: without figures that another examination would not have.
 fn objections(admission: &Admission) -> String {
+    if admission.failed().any(|p| p.name == SAME) {
+        return "Examined, it was refused: asked again about the same reply, it gives another score. It may depend on nothing \
+                but its three arguments: no chance, no clock, no memory of other calls."
+            .into();
+    }
     let said = admission.failed().take(6).map(|p| {
         let evidence = if p.name == FAST { "it takes too long for a reply" } else { &p.evidence };
         format!("- it must show that it {}: {}", p.name, clip(evidence, 300))

@@ -6,6 +6,7 @@
 mod oracle;
 
 mod admission;
+mod agents;
 mod folders;
 mod kinds;
 mod math;
