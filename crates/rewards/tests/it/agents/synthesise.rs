@@ -166,7 +166,11 @@ fn overpaid(replies: &[&str]) -> Evidence {
         reference: Some("2".to_owned()),
         columns: serde_json::Map::new(),
     };
-    Evidence { what: "the policy is paid for tricks".into(), overpaid: replies.iter().map(case).collect() }
+    Evidence {
+        what: "the policy is paid for tricks".into(),
+        overpaid: replies.iter().map(case).collect(),
+        code: Vec::new(),
+    }
 }
 
 #[test]
