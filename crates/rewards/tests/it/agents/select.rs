@@ -4,6 +4,7 @@ use rlar_rewards::agents::select::{Selected, select};
 use serde_json::json;
 
 use super::{Watched, agents, counts, exchanges, rows};
+use crate::scripted::fenced;
 
 /// The tools that are offered, and one of another task that is not.
 fn cards() -> Vec<ToolCard> {
@@ -31,7 +32,7 @@ fn chosen(id: &str, cards: &[ToolCard]) -> (Result<Selected, String>, u64, Strin
     let watched = Watched::new(exchanges("select"));
     let agents = agents(watched.clone());
     let offered: Vec<&ToolCard> = cards.iter().collect();
-    let selected = select(agents.asker.as_ref().unwrap(), &prompt(id), "math", &offered);
+    let selected = select(agents.asker.as_ref().unwrap(), &prompt(id), &format!("math: {id}"), &offered);
     let last = watched.asked().pop().map(|r| r.messages.last().unwrap().content.clone());
     (selected, counts(&agents, "select").asked, last.unwrap_or_default())
 }
@@ -107,7 +108,8 @@ fn a_card_is_one_line_of_the_question() {
     let watched = Watched::new(exchanges("select"));
     let agents = agents(watched.clone());
     let cards = cards();
-    select(agents.asker.as_ref().unwrap(), &prompt("good"), "math", &cards.iter().collect::<Vec<_>>()).unwrap();
-    let system = &watched.asked()[0].messages[0].content;
-    assert_eq!(system.lines().filter(|l| l.starts_with("- ")).count(), 3, "{system}");
+    select(agents.asker.as_ref().unwrap(), &prompt("good"), "math: good", &cards.iter().collect::<Vec<_>>()).unwrap();
+    let asked = watched.asked().remove(0);
+    assert_eq!(fenced(&asked, "tools").lines().filter(|l| l.starts_with("- ")).count(), 3, "{asked:?}");
+    assert!(!asked.messages[0].content.contains("secret"), "a card stands outside the marks");
 }
