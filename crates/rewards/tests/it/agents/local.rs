@@ -1,3 +1,6 @@
+use std::sync::Arc;
+
+use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
 use rlar_rewards::Local;
 use rlar_rewards::ToolCard;
 use rlar_rewards::agents::select::select;
@@ -6,11 +9,25 @@ use serde_json::json;
 use super::{Watched, agents, counts, rows};
 use crate::oracle::model;
 
+/// A model whose answers are cut short, so that they cost seconds.
+#[derive(Debug)]
+struct Short(Local);
+
+impl Llm for Short {
+    fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
+        self.0.chat(&ChatRequest { max_tokens: 24, ..request.clone() })
+    }
+
+    fn name(&self) -> String {
+        self.0.name()
+    }
+}
+
 /// A model of 135 million weights cannot do the job. What it says is read, and then the builtin agent's word counts.
 #[test]
 fn a_small_local_model_is_asked_and_what_it_cannot_do_the_builtin_agent_does() {
     let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
-    let watched = Watched::new(std::sync::Arc::new(Local::load(&path, "cpu").unwrap()));
+    let watched = Watched::new(Arc::new(Short(Local::load(&path, "cpu").unwrap())));
     let agents = agents(watched.clone());
     let examples = rows(&[json!({ "id": "a", "prompt": "1 + 1 =", "reference": "2", "domain": "sums" })]);
     let labels = agents.classify(&[&examples[0]]);
