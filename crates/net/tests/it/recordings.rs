@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Record, Replay};
+use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Memo, OpenAi, Record, Replay, Settings};
 use serde_json::json;
 
-use crate::server::{KEY, ask, client, good, serve};
+use crate::server::{KEY, ask, client, good, serve, settings};
 
 #[test]
 fn what_was_recorded_is_replayed() {
@@ -35,6 +35,26 @@ fn what_was_recorded_is_replayed() {
     other.messages[1].content = " Is\n a   right?\t".into();
     assert_eq!(replay.chat(&other).unwrap(), recorded[0]);
     assert_eq!(count.load(Ordering::SeqCst), 4);
+}
+
+#[test]
+fn what_is_remembered_is_asked_once_and_of_each_model_for_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("chats.jsonl");
+    let (url, count) = serve(|n, _, _, s| good(s, &format!("answer {n}")));
+    let ask_twice = |memo: &Memo| {
+        let [first, second] = [(); 2].map(|()| memo.chat(&ask("a")).unwrap());
+        assert_eq!(first.text, second.text);
+        assert_eq!((second.prompt_tokens, second.completion_tokens), (0, 0), "it was paid for before");
+        first.text
+    };
+    let first = ask_twice(&Memo::new(Arc::new(client(&url)), &path).unwrap());
+    assert_eq!(ask_twice(&Memo::new(Arc::new(client(&url)), &path).unwrap()), first);
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    let other = Settings { model: "large".into(), ..settings(&url) };
+    let memo = Memo::new(Arc::new(OpenAi::new(other).unwrap()), &path).unwrap();
+    assert_ne!(ask_twice(&memo), first);
+    assert_eq!(count.load(Ordering::SeqCst), 2);
 }
 
 #[test]

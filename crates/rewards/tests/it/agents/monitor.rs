@@ -113,6 +113,16 @@ fn a_breach_is_reported_again_after_its_cooldown_and_no_more_than_a_few_times() 
 }
 
 #[test]
+fn a_domain_that_waits_for_new_tools_is_not_reported_and_no_try_is_used_up() {
+    let flat = vec![vec![reply("r", 0.0, None), reply("s", 0.0, None)]; 4];
+    let mut monitor = Monitor::default();
+    assert!((0..20).all(|step| monitor.observe(step, "d", &flat, &WATCH, true).is_none()));
+    let after: Vec<u64> =
+        (20..60).filter_map(|step| monitor.observe(step, "d", &flat, &WATCH, false)).map(|b| b.step).collect();
+    assert_eq!(after, [20, 23]);
+}
+
+#[test]
 fn what_was_seen_of_tools_that_were_replaced_is_forgotten() {
     let flat = vec![vec![reply("r", 0.0, None), reply("s", 0.0, None)]; 4];
     let mut monitor = Monitor::default();

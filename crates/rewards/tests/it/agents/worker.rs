@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -118,7 +119,38 @@ fn three_hundred_prompts_of_three_tasks_take_three_questions() {
     let domains: Vec<&str> =
         found.iter().filter_map(|f| if let Found::Domain(name, _) = f { Some(name.as_str()) } else { None }).collect();
     assert_eq!((domains, found.len()), (vec!["sums", "trivia", "summary"], 4));
-    assert_eq!(llm.asked.load(std::sync::atomic::Ordering::SeqCst), 4, "and one for the last prompt");
+    assert_eq!(llm.asked.load(Ordering::SeqCst), 4, "and one for the last prompt");
+}
+
+#[test]
+fn a_choice_that_is_made_twice_in_a_row_holds_for_the_domain() {
+    let llm = scripted(|r| Ok(first_offered(r).replace("true", "false")));
+    let worker = Worker::start(agents(llm.clone()), Library::curated().unwrap()).unwrap();
+    worker.ask(Request::Select(prompts()[..300].to_vec()));
+    let found = all_found(&worker, |f| matches!(f, Found::Domain(name, _) if name == "summary"));
+    assert!(matches!(&found[..3], [Found::Prompt(0, _), Found::Prompt(1, _), Found::Prompt(2, _)]), "{found:?}");
+    assert!(found.len() == 6 && found[3..].iter().all(|f| matches!(f, Found::Domain(..))), "{found:?}");
+}
+
+#[test]
+fn a_model_that_chooses_anew_for_every_prompt_is_asked_no_more_than_its_share() {
+    let count = AtomicUsize::new(1);
+    let llm = scripted(move |r: &ChatRequest| {
+        let weight = 1.0 / count.fetch_add(1, Ordering::SeqCst) as f64;
+        let answer = first_offered(r).replace("true", "false");
+        Ok(answer.replace("\"weight\":1.0", &format!("\"weight\":{weight}")))
+    });
+    let worker = Worker::start(agents(llm.clone()), Library::curated().unwrap()).unwrap();
+    worker.ask(Request::Select(prompts()));
+    let mut found = Vec::new();
+    while found.len() < 23 {
+        found.extend(all_found(&worker, |_| true));
+    }
+    // A few at the beginning, and one for every hundred.
+    worker.ask(Request::Select(prompts()[..100].to_vec()));
+    found.extend(all_found(&worker, |_| true));
+    assert!(found.len() == 24 && found.iter().all(|f| matches!(f, Found::Prompt(..))), "{found:?}");
+    assert_eq!(llm.asked.load(Ordering::SeqCst), 24);
 }
 
 #[test]
@@ -146,7 +178,7 @@ fn a_new_tool_of_another_task_asks_nothing_again_and_neither_does_another_proces
         std::thread::yield_now();
     };
     let second = found(again, library);
-    assert_eq!(llm.asked.load(std::sync::atomic::Ordering::SeqCst), 0);
+    assert_eq!(llm.asked.load(Ordering::SeqCst), 0);
     assert_eq!(second, first);
 }
 
