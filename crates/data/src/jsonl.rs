@@ -127,7 +127,7 @@ fn preference(mut row: Map<String, Value>, line: usize) -> Result<Preference, St
                 _ => Err(format!("`{key}` must end with a message of the role `assistant`")),
             }
         }
-        Some(other) => Err(format!("`{key}` must be text or a list of messages, not {}", kind(&other))),
+        Some(other) => Err(format!("`{key}` must be text or a list of messages, not {}", named(&other))),
         None => Err(format!("the row has no `{key}`")),
     };
     let (before, chosen) = reply("chosen")?;
@@ -137,7 +137,7 @@ fn preference(mut row: Map<String, Value>, line: usize) -> Result<Preference, St
     }
     let margin = match row.remove("margin") {
         None | Some(Value::Null) => 0.0,
-        Some(margin) => margin.as_f64().ok_or_else(|| format!("`margin` must be a number, not {}", kind(&margin)))?,
+        Some(margin) => margin.as_f64().ok_or_else(|| format!("`margin` must be a number, not {}", named(&margin)))?,
     };
     if !before.is_empty() && !row.contains_key("prompt") && !row.contains_key("messages") {
         row.insert("messages".into(), serde_json::to_value(&before).map_err(|e| e.to_string())?);
@@ -163,7 +163,7 @@ fn example(mut row: Map<String, Value>, line: usize) -> Result<Example, String> 
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(s)) => Ok(Some(s)),
         Some(Value::Number(n)) => Ok(Some(n.to_string())),
-        Some(other) => Err(format!("`{key}` must be text, not {}", kind(&other))),
+        Some(other) => Err(format!("`{key}` must be text, not {}", named(&other))),
     };
     let given = row.remove("prompt").or_else(|| row.remove("messages"));
     let messages = match given {
@@ -172,7 +172,7 @@ fn example(mut row: Map<String, Value>, line: usize) -> Result<Example, String> 
         Some(list @ Value::Array(_)) => {
             serde_json::from_value::<Vec<Message>>(list).map_err(|e| format!("`messages`: {e}"))?
         }
-        Some(other) => return Err(format!("`prompt` must be text or a list of messages, not {}", kind(&other))),
+        Some(other) => return Err(format!("`prompt` must be text or a list of messages, not {}", named(&other))),
     };
     if messages.last().is_none_or(|m| m.content.trim().is_empty()) {
         return Err("the prompt is empty".into());
@@ -189,7 +189,8 @@ fn example(mut row: Map<String, Value>, line: usize) -> Result<Example, String> 
     Ok(Example { id, messages, reference, domain, demonstration, columns: row })
 }
 
-fn kind(value: &Value) -> &'static str {
+/// What a value is, in words.
+pub fn named(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

@@ -10,6 +10,6 @@ mod table;
 mod yaml;
 
 pub use example::{Completion, Example, Message, Preference, Role, ScoredPart};
-pub use jsonl::{DataError, Needs, NumberedRow, read_examples, read_preferences, read_rows};
+pub use jsonl::{DataError, Needs, NumberedRow, named, read_examples, read_preferences, read_rows};
 pub use table::{Column, parquet};
 pub use yaml::{ConfigError, Document, Problem};

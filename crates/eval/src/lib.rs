@@ -30,7 +30,7 @@ pub mod win_rate;
 
 pub use accuracy::{Accuracy, Answer, Protocol, accuracy};
 pub use item::{Average, Benchmark, Item, Kind};
-pub use prompt::{PromptFormat, encode_prompt, prompt_tokens};
+pub use prompt::{PromptFormat, encode_prompt, leaves_room, prompt_tokens};
 pub use report::Report;
 pub use scores::{Cost, Scores};
 pub use win_rate::WinRate;

@@ -31,8 +31,14 @@ pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -
 /// The same; a prompt that leaves the model no room is an error.
 pub fn prompt_tokens(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
     let tokens = encode_prompt(policy, example, format)?;
-    let (have, room) = (tokens.len(), policy.decoder.config().max_position_embeddings);
-    if tokens.is_empty() || have >= room {
+    leaves_room(policy, example, tokens.len())?;
+    Ok(tokens)
+}
+
+/// Refuses a prompt of so many tokens that leaves the model no room.
+pub fn leaves_room(policy: &Policy, example: &Example, have: usize) -> Result<(), PolicyError> {
+    let room = policy.decoder.config().max_position_embeddings;
+    if have == 0 || have >= room {
         let message = format!(
             "the prompt of example `{}` has {have} tokens; the model has room for 1 to {}",
             example.id,
@@ -40,5 +46,5 @@ pub fn prompt_tokens(policy: &Policy, example: &Example, format: PromptFormat) -
         );
         return Err(PolicyError::Request(message));
     }
-    Ok(tokens)
+    Ok(())
 }

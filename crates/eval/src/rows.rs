@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub use rlar_data::named;
 use rlar_data::{NumberedRow, read_rows};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -135,17 +136,5 @@ impl Row {
             Some((_, Some(said))) if said == have as u64 => Ok(()),
             Some((said, _)) => Err(self.wrong(format!("`{key}` is {said} but the row holds {have}"))),
         }
-    }
-}
-
-/// What a value is, in words.
-pub fn named(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

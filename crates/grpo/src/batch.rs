@@ -119,9 +119,9 @@ impl Source<'_> {
     }
 
     /// Asks the audit about the first replies of every group.
-    pub fn audit(&mut self, batch: &mut Batch) -> Result<(), TrainError> {
+    pub fn audit(&mut self, batch: &mut Batch) {
         if !self.rewards.audits() {
-            return Ok(());
+            return;
         }
         let part = self.config.rewards.scored.clone().unwrap_or_default();
         let share = self.config.rewards.audit.share;
@@ -144,7 +144,6 @@ impl Source<'_> {
                 reply.audit = said.next().flatten().flatten();
             }
         }
-        Ok(())
     }
 
     /// Scores groups of a batch again with the tools that their examples have now.

@@ -171,7 +171,7 @@ fn obtain(
         replace(source, &mut batch, step + 1, failing)?;
     }
     source.health.observe(batch.drawn(), config);
-    source.audit(&mut batch)?;
+    source.audit(&mut batch);
     journal.record(step + 1, BATCH, &batch)?;
     if let Some(evolution) = &mut source.evolution {
         evolution.observe(batch.drawn(), source.rewards, examples, step + 1, false);

@@ -28,11 +28,6 @@ impl Portion {
 pub struct Mixture(Vec<Portion>);
 
 impl Mixture {
-    /// A mixture; at every draw there must be a portion to draw from.
-    pub fn new(portions: Vec<Portion>) -> Self {
-        Self(portions)
-    }
-
     /// The mixture of a config's domains, whose prompts stand one domain after the other, `sizes` of each, with
     /// `per_step` draws to a step of `steps`; of no domains, all prompts alike. Prompts that are not `fit` are left out.
     pub fn of(domains: &[Domain], sizes: &[usize], [per_step, steps]: [u64; 2], fit: &dyn Fn(usize) -> bool) -> Self {

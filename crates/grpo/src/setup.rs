@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rlar_data::Example;
-use rlar_eval::{encode_prompt, prompt_tokens};
+use rlar_eval::{encode_prompt, leaves_room};
 use rlar_policy::chat::local_seconds;
 use rlar_policy::{Decoder, Moments, Policy, PolicyError, Tokenizer, device_in, free_memory};
 use rlar_rewards::{Assignment, RewardError};
@@ -132,7 +132,11 @@ pub fn prompt_tokens_of(
 ) -> Result<Vec<Vec<u32>>, TrainError> {
     let tokens = |e| {
         let tokens = encode_prompt(policy, e, config.data.format)?;
-        if config.data.fits(tokens.len()) { prompt_tokens(policy, e, config.data.format) } else { Ok(Vec::new()) }
+        if !config.data.fits(tokens.len()) {
+            return Ok(Vec::new());
+        }
+        leaves_room(policy, e, tokens.len())?;
+        Ok(tokens)
     };
     let prompts: Result<Vec<Vec<u32>>, _> = examples.iter().map(tokens).collect();
     let prompts = prompts.map_err(|source| TrainError::Data { key, source })?;

@@ -65,6 +65,8 @@ pub struct Report {
     pub written: [usize; 3],
     /// Models that were considered now, and how many of them became tools.
     pub considered: [usize; 2],
+    /// What could not be done because the language model or the Hub did not answer.
+    pub missing: Vec<String>,
     /// What the language model was asked, by role.
     pub tally: Tally,
 }
@@ -110,6 +112,7 @@ pub fn fetch_rewards(wanted: &Wanted, agents: &Agents, tell: &mut dyn FnMut(News
             report.written[2] += usize::from(!tool.source.is_empty());
         }
         report.turned = provided.turned;
+        report.missing = provided.missing;
     }
     let (chosen, uncovered) = choose(&rewards, wanted.examples);
     for (example, error) in uncovered {

@@ -1,6 +1,7 @@
 //! `rlar eval rewardbench-v2` and `rlar eval rewards`: how good are rewards, and does it pay to choose among them?
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rlar_eval::ask::{ask, example};
@@ -12,7 +13,7 @@ use rlar_eval::routing::{Choice, CrossFit, Route, Strategy, Table, compare, cros
 use rlar_eval::table::{markdown, render};
 use rlar_eval::ties::Compat;
 use rlar_eval::{Benchmark, Report, Scores};
-use rlar_net::llm::Memo;
+use rlar_net::llm::{Llm, Memo};
 use rlar_rewards::agents::ask::Asker;
 use rlar_rewards::agents::select::select;
 use rlar_rewards::{BuiltinAgent, Kind, Library, Orchestrator, ToolCard};
@@ -35,8 +36,13 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
         .map_err(Failure::Request)?;
     let asked = tools(arguments, &library, &models).map_err(Failure::Request)?;
     let given = read_scores(arguments, &benchmark).map_err(Failure::Request)?;
-    let routes =
-        arguments.route.iter().map(|r| check_route(r)).collect::<Result<Vec<&str>>>().map_err(Failure::Request)?;
+    let scored: Vec<&str> = asked.iter().map(String::as_str).chain(given.iter().map(|s| s.tool.as_str())).collect();
+    check_routes(arguments, &scored).map_err(Failure::Request)?;
+    let llm = language_model(&arguments.asked).map_err(Failure::Request)?;
+    if llm.is_none() && arguments.route.iter().any(|r| r == "agent") {
+        let message = "--route agent asks a language model: name one with --llm or --llm-replay";
+        return Err(Failure::Request(anyhow!(message)));
+    }
     let mut rewards = orchestrator(library, &arguments.asked, &arguments.device)?;
     for tool in &asked {
         rewards.open(tool).map_err(|e| Failure::Request(e.into()))?;
@@ -69,10 +75,12 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
                 format!("{}\n\n{}{notes}", benchmark.name, table(&side_by_side(several)))
             }
         };
-        if !routes.is_empty() || arguments.cross_fit {
+        if !arguments.route.is_empty() || arguments.cross_fit {
             let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(1000), ..bootstrap };
             let compared = Table::new(&benchmark, &scores)?;
-            let chosen = routes.iter().map(|r| route(r, &compared, &rewards, arguments)).collect::<Result<Vec<_>>>()?;
+            let routes = arguments.route.iter();
+            let chosen = routes.map(|r| route(r, &compared, &rewards, llm.as_ref(), arguments.out.as_deref()));
+            let chosen = chosen.collect::<Result<Vec<_>>>()?;
             let lines = compare(&compared, &chosen.into_iter().flatten().collect::<Vec<_>>(), bootstrap);
             said = said + "\nChoosing among tools\n\n" + &table(&rows(&lines));
             if arguments.cross_fit {
@@ -106,7 +114,10 @@ fn read(arguments: &RewardBenchmark, only: Option<Format>) -> Result<Benchmark> 
     if !arguments.subset.is_empty() {
         benchmark = benchmark.select(|item| arguments.subset.contains(&item.category));
     }
-    Ok(arguments.limit.map_or(benchmark.clone(), |limit| benchmark.limit(limit)))
+    Ok(match arguments.limit {
+        Some(limit) => benchmark.limit(limit as usize),
+        None => benchmark,
+    })
 }
 
 fn read_scores(arguments: &RewardBenchmark, benchmark: &Benchmark) -> Result<Vec<Scores>> {
@@ -165,13 +176,29 @@ fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> R
     Ok(names)
 }
 
-fn check_route(route: &str) -> Result<&str> {
-    let known = matches!(route, "oracle" | "builtin" | "agent") || route.starts_with("static:");
-    if known { Ok(route) } else { bail!("--route {route}: possible are static:NAME, oracle, builtin, agent") }
+/// Refuses routes that are none, or among tools that are not scored, before any is asked.
+fn check_routes(arguments: &RewardBenchmark, scored: &[&str]) -> Result<()> {
+    for route in &arguments.route {
+        match (route.as_str(), route.strip_prefix("static:")) {
+            (_, Some(tool)) if !scored.contains(&tool) => bail!("--route {route}: scored are {}", scored.join(", ")),
+            ("oracle" | "builtin" | "agent", _) | (_, Some(_)) => {}
+            _ => bail!("--route {route}: possible are static:NAME, oracle, builtin, agent"),
+        }
+    }
+    if scored.len() < 2 && (arguments.cross_fit || !arguments.route.is_empty()) {
+        bail!("--route and --cross-fit compare at least two tools; name more with --tool, --model or --scores");
+    }
+    Ok(())
 }
 
 /// The choices of a route; the oracles are compared anyway.
-fn route(name: &str, table: &Table, rewards: &Orchestrator, arguments: &RewardBenchmark) -> Result<Option<Route>> {
+fn route(
+    name: &str,
+    table: &Table,
+    rewards: &Orchestrator,
+    llm: Option<&Arc<dyn Llm>>,
+    out: Option<&Path>,
+) -> Result<Option<Route>> {
     let position = |tool: &str| table.tools().iter().position(|s| s.tool == tool);
     let all = || Choice::Weights(vec![1.0; table.tools().len()]);
     let items = || (0..table.len()).map(|i| example(table.item(i)));
@@ -180,43 +207,43 @@ fn route(name: &str, table: &Table, rewards: &Orchestrator, arguments: &RewardBe
         let chosen = BuiltinAgent.assign(e, cards.iter().copied(), &|_| false).ok();
         chosen.and_then(|a| position(&a.tools.first()?.tool)).map_or_else(all, Choice::Tool)
     };
-    let choices = match name.strip_prefix("static:") {
-        Some(tool) => {
-            let place = position(tool).with_context(|| {
-                let there: Vec<&str> = table.tools().iter().map(|s| s.tool.as_str()).collect();
-                format!("--route static:{tool}: scored are {}", there.join(", "))
-            })?;
-            vec![Choice::Tool(place); table.len()]
-        }
-        None if name == "oracle" => return Ok(None),
-        None if name == "builtin" => items().map(|e| builtin(&e)).collect(),
-        None => {
-            let llm = language_model(&arguments.asked)?;
-            let llm = llm.context("--route agent asks a language model: name one with --llm or --llm-replay")?;
-            let asker = match &arguments.out {
-                Some(out) => Asker::new(std::sync::Arc::new(Memo::new(llm, &out.join("exchanges.jsonl"))?)),
-                None => Asker::new(llm),
+    let mut shown = format!("route {name}");
+    let choices = match (name.strip_prefix("static:").and_then(position), llm) {
+        (Some(place), _) => vec![Choice::Tool(place); table.len()],
+        _ if name == "oracle" => return Ok(None),
+        (None, Some(llm)) if name == "agent" => {
+            let llm: Arc<dyn Llm> = match out {
+                Some(out) => Arc::new(Memo::new(llm.clone(), &out.join("exchanges.jsonl"))?),
+                None => llm.clone(),
             };
-            let chosen = items().map(|e| match select(&asker, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
-                Ok(selected) => {
-                    let mut weights = vec![0.0; table.tools().len()];
-                    for choice in &selected.assignment.tools {
-                        if let Some(place) = position(&choice.tool) {
-                            weights[place] = choice.weight;
+            let asker = Asker::new(llm);
+            let mut unanswered = 0;
+            let mut choose =
+                |e: rlar_data::Example| match select(&asker, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
+                    Ok(selected) => {
+                        let mut weights = vec![0.0; table.tools().len()];
+                        for choice in &selected.assignment.tools {
+                            if let Some(place) = position(&choice.tool) {
+                                weights[place] = choice.weight;
+                            }
                         }
+                        Choice::Weights(weights)
                     }
-                    Choice::Weights(weights)
-                }
-                Err(why) => {
-                    asker.fell_back("select");
-                    tracing::warn!("{}: {why}; the builtin agent chooses", e.id);
-                    builtin(&e)
-                }
-            });
-            chosen.collect()
+                    Err(why) => {
+                        unanswered += 1;
+                        tracing::warn!("{}: {why}; the builtin agent chooses", e.id);
+                        builtin(&e)
+                    }
+                };
+            let choices = items().map(&mut choose).collect();
+            if unanswered > 0 {
+                shown = format!("{shown} ({unanswered} of {} by the builtin agent)", table.len());
+            }
+            choices
         }
+        _ => items().map(|e| builtin(&e)).collect(),
     };
-    Ok(Some(Route { name: format!("route {name}"), choices }))
+    Ok(Some(Route { name: shown, choices }))
 }
 
 fn missing(reports: &[Report]) -> String {

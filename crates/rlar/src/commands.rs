@@ -216,6 +216,11 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     };
     let report = job().map_err(Failure::Job)?;
     print(&fetched::summary(&report, &folder)).map_err(Failure::Job)?;
+    if let Some(first) = report.missing.first() {
+        let n = report.missing.len();
+        let message = format!("the library is not whole, the same command goes on: {first} ({n} such lines)");
+        return Err(Failure::Job(anyhow::anyhow!(message)));
+    }
     match report.uncovered.iter().next() {
         Some((task, (n, why))) => {
             Err(Failure::Job(anyhow::anyhow!("{n} prompts of `{task}` have no tool; the first: {why}")))

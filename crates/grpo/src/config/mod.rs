@@ -180,6 +180,8 @@ impl Config {
         if !(self.train.max_minutes >= 0.0 && self.train.max_minutes.is_finite()) {
             say("train.max_minutes", format!("{} is not a time; 0 is no limit", self.train.max_minutes));
         }
+        found.extend(self.rewards.problems());
+        let mut say = |key: &str, message: String| found.push((key.to_owned(), message));
         if let Some(why) = self.rewards.llm.as_ref().and_then(LlmConfig::problem) {
             say("rewards.llm", why);
         }

@@ -6,7 +6,7 @@ use rlar_data::ScoredPart;
 use rlar_eval::PromptFormat;
 use rlar_rewards::agents::retrieve::HubConfig;
 use rlar_rewards::monitor::Watch;
-use rlar_rewards::{LlmConfig, Member};
+use rlar_rewards::{LlmConfig, Member, Part};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -236,6 +236,28 @@ pub enum Unadmitted {
     Refuse,
     /// They may: for experiments.
     Allow,
+}
+
+impl RewardsConfig {
+    /// Values that are impossible together: key path and reason.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let given = self.assign.iter().map(|(name, members)| (format!("rewards.assign.{name}"), members));
+        for (key, members) in given {
+            if !members.iter().any(|m| m.part == Part::Term) {
+                found.push((key, "needs a tool that is no gate and no veto".to_owned()));
+            }
+        }
+        for member in self.assign.values().flatten().chain(&self.always) {
+            if member.part == Part::Term && (!member.weight.is_finite() || member.weight == 0.0) {
+                let key = if self.always.contains(member) { "rewards.always" } else { "rewards.assign" };
+                let message =
+                    format!("the weight of `{}` is {}; it must be a number other than 0", member.tool, member.weight);
+                found.push((key.to_owned(), message));
+            }
+        }
+        found
+    }
 }
 
 /// Tools that judge held-out replies, and some of those that are trained on, to tell how far the rewards can be believed. One

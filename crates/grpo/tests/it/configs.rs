@@ -65,3 +65,42 @@ fn what_needs_measuring_is_refused_without_it() {
     assert_eq!(with("run", &json!({ "keep_best": 1 })), ["run.keep_best"]);
     assert_eq!(with("eval", &json!({ "patience": 2 })), ["eval.patience"]);
 }
+
+#[test]
+fn tools_without_a_weight_and_rules_alone_are_refused() {
+    for (value, key) in [
+        (json!({ "assign": { "sums": [] } }), "rewards.assign.sums"),
+        (json!({ "assign": { "sums": [{ "tool": "a", "as": "gate" }] } }), "rewards.assign.sums"),
+        (json!({ "assign": { "sums": [{ "tool": "a", "weight": 0 }] } }), "rewards.assign"),
+        (json!({ "always": [{ "tool": "a", "weight": 0.0 }] }), "rewards.always"),
+    ] {
+        assert_eq!(with("rewards", &value), [key], "{value}");
+    }
+    let fine =
+        json!({ "assign": { "sums": [{ "tool": "a", "weight": -0.5 }] }, "always": [{ "tool": "b", "as": "veto" }] });
+    assert!(with("rewards", &fine).is_empty());
+    let mut config: Config = serde_json::from_value(json!({
+        "version": 1, "model": { "path": "m" }, "data": { "train": "a" },
+        "rewards": { "assign": { "sums": [{ "tool": "a" }] } },
+    }))
+    .unwrap();
+    for weight in [f64::NAN, f64::INFINITY] {
+        config.rewards.assign.get_mut("sums").unwrap()[0].weight = weight;
+        assert_eq!(config.problems().len(), 1, "{weight}");
+    }
+}
+
+#[test]
+fn mixtures_that_leave_nothing_to_draw_are_refused() {
+    let data = |mixture: Value| json!({ "mixture": mixture });
+    for (value, keys) in [
+        (data(json!([{ "train": "a", "from": 5 }])), vec!["data.mixture"]),
+        (data(json!([{ "train": "a", "until": 5 }])), vec!["data.mixture"]),
+        (data(json!([{ "train": "a", "from": 5, "until": 5 }, { "train": "b" }])), vec!["data.mixture[0].until"]),
+        (json!({ "train": "a", "mixture": [{ "train": "b" }] }), vec!["data.mixture"]),
+        (json!({ "train": "a", "min_prompt_tokens": 5, "max_prompt_tokens": 4 }), vec!["data.min_prompt_tokens"]),
+        (data(json!([{ "train": "a", "until": 5 }, { "train": "b", "from": 5 }, { "heldout": "c" }])), vec![]),
+    ] {
+        assert_eq!(with("data", &value), keys, "{value}");
+    }
+}

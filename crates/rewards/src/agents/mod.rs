@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use crate::RewardError;
 use crate::admission::Status;
-use crate::agents::ask::{Asker, Tally};
+use crate::agents::ask::{Asker, NoAnswer, Tally};
 use crate::agents::classify::{Labels, classify};
 use crate::agents::retrieve::{Candidate, Declined, HubConfig};
 use crate::agents::synthesise::{Made, Order};
@@ -75,6 +75,8 @@ pub struct Provided {
     pub written: [usize; 2],
     /// Models that were considered, and how many of them became tools.
     pub considered: [usize; 2],
+    /// What could not be done because somebody did not answer.
+    pub missing: Vec<String>,
 }
 
 impl Provided {
@@ -82,6 +84,7 @@ impl Provided {
     pub fn add(&mut self, other: Self) {
         self.admitted.extend(other.admitted);
         self.turned.extend(other.turned);
+        self.missing.extend(other.missing);
         for (sum, n) in
             self.written.iter_mut().zip(other.written).chain(self.considered.iter_mut().zip(other.considered))
         {
@@ -155,7 +158,11 @@ impl Agents {
             Ok(rules) => rules,
             Err(why) => {
                 asker.fell_back("synthesise");
-                tell(News::Line(format!("{}: no rules: {why}", order.task)));
+                let line = format!("{}: no rules: {why}", order.task);
+                tell(News::Line(line.clone()));
+                if matches!(why, NoAnswer::Silence(_)) {
+                    provided.missing.push(line);
+                }
                 return provided;
             }
         };
@@ -190,8 +197,12 @@ impl Agents {
                 }
                 Err(why) => {
                     asker.fell_back("synthesise");
-                    tell(News::Line(format!("{}: {}: not written: {why}", order.task, rule.name)));
-                    provided.turned.push(Turned { name: rule.name.clone(), why, written: None });
+                    let line = format!("{}: {}: not written: {why}", order.task, rule.name);
+                    tell(News::Line(line.clone()));
+                    if matches!(why, NoAnswer::Silence(_)) {
+                        provided.missing.push(line);
+                    }
+                    provided.turned.push(Turned { name: rule.name.clone(), why: why.to_string(), written: None });
                 }
             }
         }
@@ -218,12 +229,13 @@ impl Agents {
         let found = match retrieve::find(asker, hub, &self.webs, task) {
             Ok(found) => found,
             Err(e) => {
-                tell(News::Line(format!("{task}: no models: {e}")));
+                let line = format!("{task}: no models: {e}");
+                tell(News::Line(line.clone()));
+                provided.missing.push(line);
                 return provided;
             }
         };
         provided.considered[0] = found.len();
-
         let memory = rlar_policy::free_memory();
         let mut declined = Vec::new();
         let mut candidates = Vec::new();

@@ -131,7 +131,7 @@ fn shown(order: &Order, beside: &[&str]) -> (Fence, String) {
 }
 
 /// Three to five rules or metrics for a task.
-pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, String> {
+pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, NoAnswer> {
     let known: Vec<String> =
         order.known.iter().map(|(name, said)| format!("- {name}: {}", clip(&one_line(said), 200))).collect();
     let known = known.join("\n");
@@ -182,7 +182,7 @@ pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, String> {
             })
             .collect::<Result<Vec<Rule>, String>>()
     });
-    answer.map(|a| a.value).map_err(|e| e.to_string())
+    answer.map(|a| a.value)
 }
 
 fn read_rule(fields: &Map<String, Value>) -> Result<Rule, String> {
@@ -213,7 +213,7 @@ struct Draft {
 
 /// Writes a rule's verifier. One that does not run, or that the court refuses, is shown to the model with the evidence, and
 /// mended at most [`MENDINGS`] times.
-pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &Means) -> Result<Made, String> {
+pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &Means) -> Result<Made, NoAnswer> {
     let mut question = question(WRITE, &rule.name, instructions(order, rule), None);
     let (mut last, mut earlier): (Option<Made>, Vec<String>) = (None, Vec::new());
     for _ in 0..=MENDINGS {
@@ -226,10 +226,10 @@ pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &Means) -> Result
                 return Ok(Made { refusal, ..made });
             }
             // Where nobody answers, it is not given up: it goes on from here another time.
-            (Err(why), _) => return Err(why.to_string()),
+            (Err(why), _) => return Err(why),
         };
         question.asked = answer.asked;
-        let made = try_out(&answer.value, rule, order, means, &asker.name())?;
+        let made = try_out(&answer.value, rule, order, means, &asker.name()).map_err(NoAnswer::Silence)?;
         let made = Made { earlier: earlier.clone(), ..made };
         let Some(refusal) = &made.refusal else { return Ok(made) };
         earlier.push(refusal.clone());
@@ -237,7 +237,7 @@ pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &Means) -> Result
         question.earlier.push([clip(&answer.text, LONGEST), again]);
         last = Some(made);
     }
-    last.ok_or_else(|| "nothing was written".into())
+    last.ok_or_else(|| NoAnswer::Silence("nothing was written".into()))
 }
 
 fn instructions(order: &Order, rule: &Rule) -> [String; 2] {

@@ -49,8 +49,8 @@ pub struct RewardBenchmark {
     #[arg(long, value_name = "NAME")]
     pub subset: Vec<String>,
     /// Only the first prompts of each category.
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
     /// Resamples for 95 % intervals; 0 gives none.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub bootstrap: usize,

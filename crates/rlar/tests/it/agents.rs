@@ -210,6 +210,19 @@ fn a_library_for_four_domains_is_filled_from_the_hub_and_used_per_prompt() {
 }
 
 #[test]
+fn a_hub_that_does_not_answer_is_no_success() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = rlar(folder.path(), &["fetch-rewards", "--config", "multitask.yaml"]);
+    // Nobody listens at the port of a server that is gone.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let hub =
+        [("HF_ENDPOINT", format!("http://{gone}")), ("HF_HOME", folder.path().join("cache").display().to_string())];
+    let out = command.envs(hub).env_remove("HF_HUB_CACHE").output().unwrap();
+    refused(&out, 1, &["the library is not whole", "no models", "the same command goes on"]);
+    assert!(folder.path().join("library/multitask/final_number/tool.yaml").exists(), "what could be made is kept");
+}
+
+#[test]
 fn a_hub_of_ones_own_says_where_it_is() {
     let folder = tempfile::tempdir().unwrap();
     refused(&run(folder.path(), &["hub", "serve", "nowhere"]), 2, &["nowhere", "OWNER/NAME"]);

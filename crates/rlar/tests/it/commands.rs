@@ -79,6 +79,12 @@ fn a_benchmark_names_what_is_missing() {
     std::fs::write(folder.path().join("rows.jsonl"), row).unwrap();
     refused(&with("rows.jsonl", "skywork"), 2, &["`skywork`", "brevity", "last_number"]);
     refused(&with("rows.jsonl", "exact_match"), 2, &["`exact_match` needs a reference"]);
+    let more = |more: &[&str]| run(folder.path(), &[&["eval", "rewards", "--data", "rows.jsonl"], more].concat());
+    refused(&more(&["--limit", "0"]), 2, &["--limit"]);
+    refused(&more(&["--route", "static:bravity"]), 2, &["--route static:bravity", "brevity"]);
+    refused(&more(&["--route", "best"]), 2, &["--route best", "builtin"]);
+    refused(&more(&["--route", "agent"]), 2, &["--route agent", "--llm"]);
+    refused(&more(&["--tool", "brevity", "--cross-fit"]), 2, &["at least two tools"]);
     let twice = ["eval", "rewardbench-v2", "--tool", "brevity", "--data", "rows.jsonl", "rows.jsonl"];
     refused(&run(folder.path(), &twice), 2, &["id `1` occurs twice in `Math`"]);
 }

@@ -361,5 +361,6 @@ fn a_hub_that_does_not_answer_costs_the_models_alone() {
         }
     };
     let provided = agents.retrieve("good", &hours("good"), &|_| false, &mut room, &mut tell);
-    assert!(provided == Provided::default() && said.contains("good: no models: "), "{said}");
+    assert!(said.contains("good: no models: "), "{said}");
+    assert!(provided == Provided { missing: vec![said], ..Provided::default() });
 }

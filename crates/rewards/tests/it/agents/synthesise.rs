@@ -22,6 +22,7 @@ fn listed(task: &str) -> (Result<Vec<String>, String>, u64) {
     let examples = letters("letters");
     let known = [("last_number".to_owned(), "The last number.".to_owned())];
     let rules = list(agents.asker.as_ref().unwrap(), &order(task, &examples.iter().collect::<Vec<_>>(), &known));
+    let rules = rules.map_err(|e| e.to_string());
     (rules.map(|r| r.into_iter().map(|r| r.name).collect()), counts(&agents, "synthesise").asked)
 }
 
@@ -54,7 +55,7 @@ fn written_for(name: &str, evidence: Option<&Evidence>) -> (Result<Made, String>
     let means = Means::new(Limits { wall: Duration::from_millis(300), ..Limits::default() });
     let order = Order { evidence, ..order("letter counting", &examples, &[]) };
     let made = write(agents.asker.as_ref().unwrap(), &order, &rule, &means);
-    (made, watched.asked())
+    (made.map_err(|e| e.to_string()), watched.asked())
 }
 
 fn written(name: &str) -> (Made, Vec<ChatRequest>) {
