@@ -3,12 +3,15 @@
 //!
 //! Both ways end in scores per completion, so that metrics, files and routing treat a judge as any tool:
 //! [`ratings`] asks for a number from 1 to 10 per completion, [`four`] for the best of four. The Ties subset is always
-//! rated.
+//! rated. [`judge`] asks a language model.
 //!
 //! The prompts in `judge/*.txt` are copied from there: Copyright 2023 AllenAI, Apache License 2.0.
 
+mod ask;
 pub mod four;
 pub mod ratings;
+
+pub use ask::{Judged, Way, judge};
 
 use rlar_data::{Message, Role};
 

@@ -1,6 +1,7 @@
 //! How good is a policy, and how good is a reward?
 //!
-//! [`accuracy`] samples a policy on examples and lets reward tools judge, per kind of task.
+//! [`accuracy`] samples a policy on examples and lets reward tools judge, per kind of task. A [`suite`] is a published or
+//! private benchmark of policies, and [`datasets`] fetches what it reads.
 //!
 //! Benchmarks of rewards are data, and their metrics pure functions of scores: [`item`] is the one form that every benchmark
 //! takes, [`formats`] reads the published files into it, [`ask`] asks tools, [`scores`] holds what they said (and reads and
@@ -12,6 +13,7 @@
 mod accuracy;
 pub mod ask;
 pub mod bootstrap;
+pub mod datasets;
 pub mod formats;
 pub mod item;
 pub mod judge;
@@ -24,6 +26,7 @@ pub mod report;
 pub mod routing;
 mod rows;
 pub mod scores;
+pub mod suite;
 pub mod table;
 pub mod ties;
 pub mod win_rate;
@@ -49,6 +52,12 @@ pub enum EvalError {
     /// The data.
     #[error(transparent)]
     Data(#[from] rlar_data::DataError),
+    /// A YAML.
+    #[error(transparent)]
+    Config(#[from] rlar_data::ConfigError),
+    /// A download.
+    #[error(transparent)]
+    Net(#[from] rlar_net::NetError),
     /// A row of a benchmark or of a file of scores.
     #[error("{}:{line}: {message}", path.display())]
     Row {

@@ -25,7 +25,7 @@ pub fn rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, EvalError> {
         let text = text(path, bytes)?;
         if text.trim_start().starts_with('[') { listed(path, text)? } else { read_rows(path, text)? }
     };
-    Ok(numbered.into_iter().map(|(line, columns)| Row { path: path.to_owned(), line, columns }).collect())
+    Ok(numbered.into_iter().map(|(line, columns)| Row::new(path, line, columns)).collect())
 }
 
 /// A file as text.
@@ -80,6 +80,16 @@ fn names_no_number(text: &str, error: &serde_json::Error) -> bool {
 }
 
 impl Row {
+    /// A row of some place.
+    pub fn new(path: &Path, line: usize, columns: serde_json::Map<String, Value>) -> Self {
+        Self { path: path.to_owned(), line, columns }
+    }
+
+    /// All columns.
+    pub fn columns(&self) -> &serde_json::Map<String, Value> {
+        &self.columns
+    }
+
     /// A message about this row.
     pub fn wrong(&self, message: impl Into<String>) -> EvalError {
         EvalError::Row { path: self.path.clone(), line: self.line, message: message.into() }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rlar_data::Example;
+use rlar_eval::suite::Exam;
 use rlar_policy::Policy;
 use rlar_run::{Checkpoint, Files, Journal};
 use serde_json::Value;
@@ -13,7 +14,7 @@ use crate::evolution::EVOLUTION;
 use crate::health::{Failing, Health};
 use crate::learn::{Learned, learn};
 use crate::log::Rollouts;
-use crate::measure::share;
+use crate::measure::midway;
 use crate::metrics::{self, Spent};
 use crate::reference::Reference;
 use crate::rollout::Group;
@@ -28,6 +29,8 @@ pub struct Grpo<'a> {
     pub source: Source<'a>,
     /// Prompts to measure on.
     pub heldout: &'a [Example],
+    /// Suites to measure on.
+    pub exams: &'a mut [Exam],
     /// What the policy is held to.
     pub reference: Reference,
     /// Where rollouts are written.
@@ -122,7 +125,7 @@ impl Course<Policy> for Grpo<'_> {
     }
 
     fn measure(&mut self, model: &Policy) -> Result<Option<Value>, TrainError> {
-        share(model, self.heldout, self.source.rewards, self.source.config)
+        midway(model, self.heldout, self.source.rewards, self.exams, self.source.config)
     }
 
     fn sync(&mut self) -> Result<(), TrainError> {

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use rlar_data::{Example, Preference};
+use rlar_eval::suite::Exam;
 use rlar_rewards::Orchestrator;
 use rlar_rewards::agents::Agents;
 
@@ -24,6 +25,8 @@ pub struct Job<'a> {
     pub preferences: Vec<Preference>,
     /// Pairs of replies to measure on.
     pub heldout_preferences: Vec<Preference>,
+    /// Suites to measure on, with the tools that judge them.
+    pub suites: Vec<Exam>,
     /// Reward tools.
     pub rewards: Orchestrator,
     /// Who chooses and renews them while training runs.

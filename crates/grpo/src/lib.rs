@@ -47,7 +47,7 @@ pub mod trainer;
 pub mod update;
 mod warmup;
 
-pub use config::{Agent, Config, Method, Unadmitted};
+pub use config::{Agent, Config, Method, Metric, Unadmitted};
 pub use dry_run::dry_run;
 pub use job::Job;
 pub use report::{Measured, Report};

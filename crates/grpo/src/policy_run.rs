@@ -55,8 +55,11 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     if done == 0 {
         run.write_folder("start", &state.model.files()?)?;
     }
-    let before =
-        if job.heldout.is_empty() { None } else { Some(once(run, "before.json", done, || measure(job, &mut state))?) };
+    let before = if job.heldout.is_empty() && job.suites.is_empty() {
+        None
+    } else {
+        Some(once(run, "before.json", done, || measure(job, &mut state))?)
+    };
 
     let log = Log::open(run, "metrics.jsonl", done, true, bar(job, "train", config.train.steps, done))?;
     let mut training = Loop { run, config, journal, log, interrupted: job.interrupted };
@@ -76,10 +79,17 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
         let rollouts = Rollouts::open(run, disk(config), done)?;
         training.run(
             &mut state,
-            &mut Grpo { source, heldout, reference, rollouts, pending: pending(checkpoint.as_ref())? },
+            &mut Grpo {
+                source,
+                heldout,
+                exams: &mut job.suites,
+                reference,
+                rollouts,
+                pending: pending(checkpoint.as_ref())?,
+            },
         )?
     } else {
-        training.run(&mut state, &mut Sft { source, heldout, data: &data })?
+        training.run(&mut state, &mut Sft { source, heldout, exams: &mut job.suites, data: &data })?
     };
 
     let after = if before.is_some() {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rlar_eval::Accuracy;
 use rlar_eval::table::render;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::config::Config;
 use crate::state::{Ledger, Seconds};
@@ -16,6 +17,9 @@ pub struct Measured {
     pub sampled: BTreeMap<String, Accuracy>,
     /// Always the likeliest token.
     pub greedy: BTreeMap<String, Accuracy>,
+    /// Suites, as [`Marks::json`](rlar_eval::suite::Marks::json) writes them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub suites: BTreeMap<String, Value>,
 }
 
 /// The end of a job. Answers without a score count as wrong and are counted as `unscored`.
@@ -29,8 +33,8 @@ pub struct Report {
     pub steps: u64,
     /// Why there were no more.
     pub ended: String,
-    /// Number of the best checkpoint, and its held-out accuracy.
-    pub best: Option<(u64, f64)>,
+    /// Number of the best checkpoint, what decides, and how much of it there is.
+    pub best: Option<(u64, String, f64)>,
     /// Where the time went.
     pub seconds: Seconds,
 }
@@ -38,7 +42,8 @@ pub struct Report {
 impl Report {
     /// The report of a run that ended for a reason, without its measurements.
     pub fn of(ledger: &Ledger, config: &Config, ended: String) -> Self {
-        let best = if config.run.keep_best > 0 { ledger.best.first().copied() } else { None };
+        let best = ledger.best.first().filter(|_| config.run.keep_best > 0);
+        let best = best.map(|(number, figure)| (*number, config.eval.metric.to_string(), *figure));
         Self { measured: None, preferred: None, steps: ledger.step, ended, best, seconds: ledger.seconds }
     }
 }
@@ -46,17 +51,22 @@ impl Report {
 impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         if let Some((before, after)) = &self.measured {
-            f.write_str(&table(before, after))?;
+            if !after.sampled.is_empty() {
+                f.write_str(&table(before, after))?;
+            }
+            if !after.suites.is_empty() {
+                f.write_str(&suites(before, after))?;
+            }
         }
         if let Some((before, after)) = self.preferred {
             writeln!(f, "held-out pairs ranked right: {:.1} % before, {:.1} % after", 100.0 * before, 100.0 * after)?;
         }
-        if let Some((number, accuracy)) = self.best {
-            writeln!(
-                f,
-                "\nbest checkpoint: checkpoints/step-{number:06} (warm-up steps counted), held-out accuracy {:.1} %",
-                100.0 * accuracy
-            )?;
+        if let Some((number, metric, figure)) = &self.best {
+            let figure = match metric.as_str() {
+                "sampled" | "greedy" => format!("held-out accuracy {:.1} %", 100.0 * figure),
+                metric => format!("{metric} {figure:.4}"),
+            };
+            writeln!(f, "\nbest checkpoint: checkpoints/step-{number:06} (warm-up steps counted), {figure}")?;
         }
         let s = self.seconds;
         let total = s.warmup + s.counted() + s.evaluation + s.keeping;
@@ -98,6 +108,19 @@ fn table(before: &Measured, after: &Measured) -> String {
                 format!("{}, {}", was.unscored, is.unscored)
             },
         ]);
+    }
+    render(&rows)
+}
+
+/// Figures of suites, before and after: shares from 0 to 1, BLEU, chrF and TER as they are.
+fn suites(before: &Measured, after: &Measured) -> String {
+    let mut rows = vec![["suite", "figure", "before", "after"].map(str::to_owned).to_vec()];
+    for (suite, marks) in &after.suites {
+        for (name, figure) in marks["figures"].as_object().into_iter().flatten() {
+            let was = before.suites.get(suite).map_or(&Value::Null, |m| &m["figures"][name]);
+            let shown = |f: &Value| f["value"].as_f64().map_or("–".into(), |x| format!("{x:.4}"));
+            rows.push(vec![suite.clone(), name.clone(), shown(was), shown(figure)]);
+        }
     }
     render(&rows)
 }

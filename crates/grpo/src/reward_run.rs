@@ -70,7 +70,7 @@ impl Course<RewardModel> for RewardCourse<'_> {
     }
 
     fn measure(&mut self, model: &RewardModel) -> Result<Option<Value>, TrainError> {
-        Ok(self.accuracy(model)?.map(|accuracy| json!({ "accuracy": accuracy })))
+        Ok(self.accuracy(model)?.map(|accuracy| json!({ "accuracy": accuracy, "decides": accuracy })))
     }
 
     fn sync(&mut self) -> Result<(), TrainError> {

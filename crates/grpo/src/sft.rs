@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use rlar_data::Example;
+use rlar_eval::suite::Exam;
 use rlar_eval::{PromptFormat, prompt_tokens};
 use rlar_policy::{AdamW, Conversation, Policy, PolicyError, Sequence, Turn};
 use rlar_run::{Files, Journal};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::batch::Source;
 use crate::learn::descent;
-use crate::measure::share;
+use crate::measure::midway;
 use crate::state::State;
 use crate::trainer::Course;
 use crate::update::{Descent, Slopes, gradient};
@@ -138,6 +139,8 @@ pub struct Sft<'a> {
     pub source: Source<'a>,
     /// Prompts to measure on.
     pub heldout: &'a [Example],
+    /// Suites to measure on.
+    pub exams: &'a mut [Exam],
     /// What is imitated.
     pub data: &'a [Demonstration],
 }
@@ -158,7 +161,7 @@ impl Course<Policy> for Sft<'_> {
     }
 
     fn measure(&mut self, model: &Policy) -> Result<Option<Value>, TrainError> {
-        share(model, self.heldout, self.source.rewards, self.source.config)
+        midway(model, self.heldout, self.source.rewards, self.exams, self.source.config)
     }
 
     fn sync(&mut self) -> Result<(), TrainError> {

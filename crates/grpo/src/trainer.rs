@@ -17,7 +17,7 @@ use crate::state::State;
 pub trait Course<M> {
     /// One step at learning rate `lr`; gives its record. What enters it from outside is journalled first.
     fn step(&mut self, state: &mut State<M>, lr: f32, journal: &mut Journal) -> Result<Value, TrainError>;
-    /// Measures the model on held-out data: an object with `accuracy`, from 0 to 1; nothing without such data.
+    /// Measures the model: an object with `decides`, the more the better; nothing without data to measure on.
     fn measure(&mut self, model: &M) -> Result<Option<Value>, TrainError>;
     /// What its checkpoints hold beside the state.
     fn files(&self) -> Result<Files, TrainError>;
@@ -128,15 +128,15 @@ impl Loop<'_> {
         let Some(measured): Option<Value> = measured else { return Ok(false) };
         let ledger = &mut state.ledger;
         ledger.seconds.evaluation += clock.elapsed().as_secs_f64();
-        let accuracy = measured["accuracy"].as_f64();
+        let decides = measured["decides"].as_f64();
         record["eval"] = measured;
         // What could not be measured decides nothing.
-        let Some(accuracy) = accuracy else { return Ok(false) };
-        let improved = ledger.best.first().is_none_or(|(_, best)| accuracy > *best);
+        let Some(figure) = decides else { return Ok(false) };
+        let improved = ledger.best.first().is_none_or(|(_, best)| figure > *best);
         ledger.since_best = if improved { 0 } else { ledger.since_best + 1 };
-        let place = ledger.best.iter().position(|(_, best)| accuracy > *best).unwrap_or(ledger.best.len());
+        let place = ledger.best.iter().position(|(_, best)| figure > *best).unwrap_or(ledger.best.len());
         let number = ledger.warmup + ledger.step;
-        ledger.best.insert(place, (number, accuracy));
+        ledger.best.insert(place, (number, figure));
         ledger.best.truncate(self.config.run.keep_best.max(1));
         Ok(ledger.best.iter().take(self.config.run.keep_best).any(|(step, _)| *step == number))
     }

@@ -93,8 +93,11 @@ fn tests(example: &Example) -> Option<Tests> {
 fn begun<'e>(example: &'e Example, function: &str) -> Option<&'e str> {
     let prompt = example.prompt();
     let first = prompt.lines().find(|l| !l.trim().is_empty())?;
-    let is_code =
+    let assigns =
+        first.split_once(" = ").is_some_and(|(name, _)| name.chars().all(|c| c.is_alphanumeric() || c == '_'));
+    let starts =
         ["def ", "class ", "import ", "from ", "@", "#", "\"\"\""].iter().any(|start| first.starts_with(start));
+    let is_code = assigns || starts;
     (is_code && defines(prompt, function) && !prompt.contains("```")).then_some(prompt)
 }
 

@@ -18,7 +18,8 @@ pub struct Asset {
     pub text: Cow<'static, str>,
 }
 
-fn read(path: &Path) -> Result<Asset> {
+/// A text on disk.
+pub fn read(path: &Path) -> Result<Asset> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     Ok(Asset { path: path.to_owned(), text: text.into() })
 }
@@ -38,6 +39,36 @@ pub fn config(name: &Path) -> Result<Asset> {
     bail!("config {} is neither a file nor under configs/ nor embedded; embedded: {}", name.display(), known.join(", "))
 }
 
+/// A suite: as given, then `NAME.yaml` under `configs/suites/`, then embedded.
+pub fn suite(name: &str) -> Result<Asset> {
+    let file = format!("suites/{name}.yaml");
+    for path in [PathBuf::from(name), Path::new("configs").join(&file)] {
+        if path.is_file() {
+            return read(&path);
+        }
+    }
+    if let Some(text) = CONFIGS.get_file(&file).and_then(|f| f.contents_utf8()) {
+        return Ok(Asset { path: Path::new("embedded/configs").join(&file), text: text.into() });
+    }
+    let stem = |f: &include_dir::File| Some(f.path().file_stem()?.to_string_lossy().into_owned());
+    let known: Vec<String> = CONFIGS.get_dir("suites").into_iter().flat_map(Dir::files).filter_map(stem).collect();
+    bail!("suite {name} is neither a file nor under configs/suites/ nor embedded; embedded: {}", known.join(", "))
+}
+
+/// A suite that a config names: also looked for beside the config and one folder up.
+pub fn suite_beside(config: &Path, name: &str) -> Result<Asset> {
+    match beside(config, name).filter(|p| p.is_file()) {
+        Some(path) => read(&path),
+        None => suite(name),
+    }
+}
+
+/// The list of published data sets.
+pub fn origins() -> Asset {
+    let text = DATASETS.get_file("origins.yaml").and_then(|f| f.contents_utf8()).unwrap_or_default();
+    Asset { path: "embedded/datasets/origins.yaml".into(), text: text.into() }
+}
+
 /// The path of a file that a config names: as given, then beside the config and one folder up.
 pub fn beside(config: &Path, name: &str) -> Option<PathBuf> {
     let folder = config.parent().unwrap_or(Path::new(""));
@@ -50,9 +81,14 @@ pub fn data(config: &Path, name: &str) -> Result<Option<Asset>> {
     if let Some(path) = beside(config, name) {
         return read(&path).map(Some);
     }
+    Ok(embedded(name))
+}
+
+/// An embedded data file.
+pub fn embedded(name: &str) -> Option<Asset> {
     let inside = name.strip_prefix("datasets/").unwrap_or(name);
-    let text = DATASETS.get_file(inside).and_then(|f| f.contents_utf8());
-    Ok(text.map(|text| Asset { path: Path::new("embedded/datasets").join(inside), text: text.into() }))
+    let text = DATASETS.get_file(inside).and_then(|f| f.contents_utf8())?;
+    Some(Asset { path: Path::new("embedded/datasets").join(inside), text: text.into() })
 }
 
 /// Recorded exchanges that a config names: on disk, then embedded beside the configs.

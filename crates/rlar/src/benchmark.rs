@@ -7,6 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use rlar_eval::ask::{ask, example};
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::formats::{self, Format};
+use rlar_eval::judge::{Way, four, judge};
 use rlar_eval::reference::{self, Made};
 use rlar_eval::report::side_by_side;
 use rlar_eval::routing::{Choice, CrossFit, Route, Strategy, Table, compare, cross_fit, fitted_rows, rows};
@@ -19,10 +20,13 @@ use rlar_rewards::agents::select::select;
 use rlar_rewards::{BuiltinAgent, Kind, Library, Orchestrator, ToolCard};
 use rlar_run::{Progress, write_atomic};
 
-use crate::cli::RewardBenchmark;
+use crate::cli::{Judging, RewardBenchmark};
 use crate::output::print;
 use crate::rewards::{known, language_model, orchestrator};
-use crate::{Failure, plan};
+use crate::{Failure, data, plan};
+
+/// Where RewardBench 2 lies once it is fetched.
+const REWARDBENCH2: &str = "rewardbench-v2/test.parquet";
 
 pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Failure> {
     let benchmark = read(arguments, only).map_err(Failure::Request)?;
@@ -36,13 +40,22 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
         .map_err(Failure::Request)?;
     let asked = tools(arguments, &library, &models).map_err(Failure::Request)?;
     let given = read_scores(arguments, &benchmark).map_err(Failure::Request)?;
-    let scored: Vec<&str> = asked.iter().map(String::as_str).chain(given.iter().map(|s| s.tool.as_str())).collect();
-    check_routes(arguments, &scored).map_err(Failure::Request)?;
     let llm = language_model(&arguments.asked).map_err(Failure::Request)?;
-    if llm.is_none() && arguments.route.iter().any(|r| r == "agent") {
-        let message = "--route agent asks a language model: name one with --llm or --llm-replay";
-        return Err(Failure::Request(anyhow!(message)));
-    }
+    let asks = |what: &str| anyhow!("{what} asks a language model: name one with --llm or --llm-replay");
+    let llm = match (llm, arguments.judge.is_empty(), arguments.route.iter().any(|r| r == "agent")) {
+        (None, false, _) => return Err(Failure::Request(asks("--judge"))),
+        (None, _, true) => return Err(Failure::Request(asks("--route agent"))),
+        // Nothing is asked twice, neither now nor where an interrupted evaluation goes on.
+        (Some(llm), ..) if arguments.out.is_some() => {
+            let path = arguments.out.iter().map(|out| out.join("exchanges.jsonl")).next().unwrap_or_default();
+            std::fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(|e| Failure::Job(e.into()))?;
+            Some(Arc::new(Memo::new(llm, &path).map_err(|e| Failure::Job(e.into()))?) as Arc<dyn Llm>)
+        }
+        (llm, ..) => llm,
+    };
+    let judges = judges(arguments);
+    let scored: Vec<&str> = asked.iter().map(String::as_str).chain(given.iter().map(|s| s.tool.as_str())).collect();
+    check_routes(arguments, &scored, judges.len()).map_err(Failure::Request)?;
     let mut rewards = orchestrator(library, &arguments.asked, &arguments.device)?;
     for tool in &asked {
         rewards.open(tool).map_err(|e| Failure::Request(e.into()))?;
@@ -58,28 +71,49 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
             let hint = if kept.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
             scores.push(told.ok_or_else(|| anyhow!("interrupted while `{name}` was asked{hint}"))?);
         }
+        let mut notes = String::new();
+        let mut generative = 0;
+        for (way, llm) in judges.iter().zip(std::iter::repeat(llm.as_ref())) {
+            let Some(llm) = llm else { break };
+            let bar = Progress::new("judge", benchmark.items.len() as u64, 0);
+            let judged = judge(&benchmark, llm.as_ref(), *way, over, &mut |n| bar.step(n as u64, String::new()))?;
+            bar.finish();
+            let hint =
+                if arguments.out.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
+            let judged = judged.ok_or_else(|| anyhow!("interrupted while the judge was asked{hint}"))?;
+            if judged.unread > 0 {
+                let (n, of, tool) = (judged.unread, judged.answers, &judged.scores.tool);
+                notes += &format!(
+                    "{n} of {of} answers of {tool} hold no verdict; they count as the reference counts them\n"
+                );
+            }
+            scores.push(judged.scores);
+            generative += 1;
+        }
+        let generative = scores.len() - generative..scores.len();
         scores.extend(given);
         let bootstrap = Bootstrap { resamples: arguments.bootstrap, seed: arguments.seed };
         let compat = if arguments.compat.is_some() { Compat::V0_1_4 } else { Compat::Newest };
         let report = |s: &Scores| Report::of(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap));
         let reports: Vec<Report> = scores.iter().map(report).collect();
         if let Some(out) = &arguments.out {
-            write(out, &benchmark, &scores, &reports)?;
+            write(out, &benchmark, &scores, &reports, &generative)?;
         }
         let table = |rows: &[Vec<String>]| if arguments.markdown { markdown(rows) } else { render(rows) };
         let mut said = match &reports[..] {
             [one] if arguments.markdown => one.markdown(),
             [one] => one.terminal(),
             several => {
-                let notes = missing(several);
-                format!("{}\n\n{}{notes}", benchmark.name, table(&side_by_side(several)))
+                let below = missing(several);
+                format!("{}\n\n{}{below}", benchmark.name, table(&side_by_side(several)))
             }
         };
+        said += &notes;
         if !arguments.route.is_empty() || arguments.cross_fit {
             let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(1000), ..bootstrap };
             let compared = Table::new(&benchmark, &scores)?;
             let routes = arguments.route.iter();
-            let chosen = routes.map(|r| route(r, &compared, &rewards, llm.as_ref(), arguments.out.as_deref()));
+            let chosen = routes.map(|r| route(r, &compared, &rewards, llm.as_ref()));
             let chosen = chosen.collect::<Result<Vec<_>>>()?;
             let lines = compare(&compared, &chosen.into_iter().flatten().collect::<Vec<_>>(), bootstrap);
             said = said + "\nChoosing among tools\n\n" + &table(&rows(&lines));
@@ -103,7 +137,16 @@ fn read(arguments: &RewardBenchmark, only: Option<Format>) -> Result<Benchmark> 
             None => formats::read(path, &bytes)?,
         })
     };
-    let parts = arguments.data.iter().map(part).collect::<Result<Vec<_>>>()?;
+    let fetched = || -> Result<Vec<std::path::PathBuf>> {
+        if only != Some(Format::RewardBench2) {
+            bail!("--data: name the benchmark's files");
+        }
+        Ok(vec![
+            data::find(Path::new(""), REWARDBENCH2).context("without --data, the fetched RewardBench 2 is read")?.0,
+        ])
+    };
+    let files = if arguments.data.is_empty() { fetched()? } else { arguments.data.clone() };
+    let parts = files.iter().map(part).collect::<Result<Vec<_>>>()?;
     let mut benchmark = Benchmark::join(parts)?;
     for name in &arguments.subset {
         if !benchmark.items.iter().any(|i| i.category == *name) {
@@ -155,13 +198,22 @@ fn add_model(library: &mut Library, path: &Path) -> Result<String> {
     Ok(name)
 }
 
+/// How the language model is asked as a judge.
+fn judges(arguments: &RewardBenchmark) -> Vec<Way> {
+    let way = |how: &Judging| match how {
+        Judging::Ratings => Way::Ratings,
+        Judging::Four => Way::Four { style: four::Style::System, seed: arguments.seed },
+    };
+    arguments.judge.iter().map(way).collect()
+}
+
 /// The tools that are asked.
 fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> Result<Vec<String>> {
     let named: Vec<String> = arguments.tool.iter().chain(models).cloned().collect();
     if let Some(card) = named.iter().filter_map(|n| library.card(n)).find(|c| c.needs_reference) {
         bail!("tool `{}` needs a reference, and the prompts of a benchmark of rewards have none", card.name);
     }
-    if !named.is_empty() || !arguments.scores.is_empty() {
+    if !named.is_empty() || !arguments.scores.is_empty() || !arguments.judge.is_empty() {
         return Ok(named);
     }
     // What asks a language model or runs programs is named by whoever wants it.
@@ -177,7 +229,7 @@ fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> R
 }
 
 /// Refuses routes that are none, or among tools that are not scored, before any is asked.
-fn check_routes(arguments: &RewardBenchmark, scored: &[&str]) -> Result<()> {
+fn check_routes(arguments: &RewardBenchmark, scored: &[&str], judges: usize) -> Result<()> {
     for route in &arguments.route {
         match (route.as_str(), route.strip_prefix("static:")) {
             (_, Some(tool)) if !scored.contains(&tool) => bail!("--route {route}: scored are {}", scored.join(", ")),
@@ -185,20 +237,16 @@ fn check_routes(arguments: &RewardBenchmark, scored: &[&str]) -> Result<()> {
             _ => bail!("--route {route}: possible are static:NAME, oracle, builtin, agent"),
         }
     }
-    if scored.len() < 2 && (arguments.cross_fit || !arguments.route.is_empty()) {
-        bail!("--route and --cross-fit compare at least two tools; name more with --tool, --model or --scores");
+    if scored.len() + judges < 2 && (arguments.cross_fit || !arguments.route.is_empty()) {
+        bail!(
+            "--route and --cross-fit compare at least two tools; name more with --tool, --model, --judge or --scores"
+        );
     }
     Ok(())
 }
 
 /// The choices of a route; the oracles are compared anyway.
-fn route(
-    name: &str,
-    table: &Table,
-    rewards: &Orchestrator,
-    llm: Option<&Arc<dyn Llm>>,
-    out: Option<&Path>,
-) -> Result<Option<Route>> {
+fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn Llm>>) -> Result<Option<Route>> {
     let position = |tool: &str| table.tools().iter().position(|s| s.tool == tool);
     let all = || Choice::Weights(vec![1.0; table.tools().len()]);
     let items = || (0..table.len()).map(|i| example(table.item(i)));
@@ -212,11 +260,7 @@ fn route(
         (Some(place), _) => vec![Choice::Tool(place); table.len()],
         _ if name == "oracle" => return Ok(None),
         (None, Some(llm)) if name == "agent" => {
-            let llm: Arc<dyn Llm> = match out {
-                Some(out) => Arc::new(Memo::new(llm.clone(), &out.join("exchanges.jsonl"))?),
-                None => llm.clone(),
-            };
-            let asker = Asker::new(llm);
+            let asker = Asker::new(llm.clone());
             let mut unanswered = 0;
             let mut choose =
                 |e: rlar_data::Example| match select(&asker, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
@@ -258,14 +302,21 @@ fn missing(reports: &[Report]) -> String {
     if absent.is_empty() && bound.is_empty() { String::new() } else { format!("\n{absent}{bound}") }
 }
 
-/// Writes the reference's files.
-fn write(out: &Path, benchmark: &Benchmark, scores: &[Scores], reports: &[Report]) -> Result<()> {
-    for (scores, report) in scores.iter().zip(reports) {
+/// Writes the reference's files; some of the scores are those of generative judges.
+fn write(
+    out: &Path,
+    benchmark: &Benchmark,
+    scores: &[Scores],
+    reports: &[Report],
+    generative: &std::ops::Range<usize>,
+) -> Result<()> {
+    for (i, (scores, report)) in scores.iter().zip(reports).enumerate() {
+        let generative = generative.contains(&i);
         let made = Made {
             model: format!("rlar/{}", scores.tool.replace('/', "--")),
-            model_type: "Custom Classifier".into(),
+            model_type: if generative { "Generative RM" } else { "Custom Classifier" }.into(),
             chat_template: None,
-            generative: false,
+            generative,
         };
         let [results, items] = made.paths()?.map(|p| out.join(p));
         for (path, text) in

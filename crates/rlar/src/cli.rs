@@ -1,12 +1,14 @@
 //! What can be typed.
 
 mod benchmark;
+mod measured;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub use benchmark::{Benchmark, RewardBenchmark};
+pub use benchmark::{Benchmark, Judging, RewardBenchmark};
+pub use measured::Measured;
 
 const VERSION: &str = if cfg!(feature = "cuda") {
     concat!(env!("CARGO_PKG_VERSION"), " (cpu, cuda)")
@@ -35,9 +37,9 @@ pub enum Command {
     /// Train a reward model on pairs of replies.
     #[command(after_help = "Example:\n  rlar train-rm --config reward-model.yaml")]
     TrainRm(Training),
-    /// Measure a policy, or a reward tool on a benchmark.
+    /// Measure a policy on suites or on a config's held-out data, or rewards on a benchmark.
     #[command(
-        after_help = "Examples:\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
+        after_help = "Suites: arithmetic, code, gsm8k, gsm8k-base, humaneval, humaneval-base, ifeval, math500, mbpp, multi30k-en-de, translation, wmt22-en-de, wmt22-en-zh, or a YAML of your own (docs/eval.md).\n\nExamples:\n  rlar eval gsm8k --model runs/math/final\n  rlar eval humaneval --server http://localhost:8000/v1 --server-model qwen --samples 20 --temperature 0.8 --metric pass@10\n  rlar eval wmt22-en-de --answers translations.de\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
     )]
     Eval(Eval),
     /// Fill a library folder with the reward tools that a config's data needs.
@@ -67,6 +69,11 @@ pub enum Command {
         asked: Asked,
         #[command(subcommand)]
         command: RewardsCommand,
+    },
+    /// Published data sets.
+    Data {
+        #[command(subcommand)]
+        command: DataCommand,
     },
     /// A hub of one's own, for machines without a network.
     Hub {
@@ -180,6 +187,30 @@ pub struct Asked {
     /// Record the exchanges with the server in this file.
     #[arg(long, value_name = "FILE", global = true)]
     pub llm_record: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub enum DataCommand {
+    /// List the data sets that can be fetched, and which of them are here.
+    #[command(after_help = "Example:\n  rlar data list")]
+    List {
+        /// A list of data sets of your own instead of rlar's (see datasets/origins.yaml).
+        #[arg(long, value_name = "FILE")]
+        origins: Option<PathBuf>,
+    },
+    /// Get data sets from their public origin, and check their hashes. They lie in `RLAR_DATA`, else in
+    /// `~/.cache/rlar/data`.
+    #[command(
+        after_help = "Examples:\n  rlar data fetch gsm8k math500\n  rlar data fetch hub:openai/gsm8k@main/main/test-00000-of-00001.parquet"
+    )]
+    Fetch {
+        /// Data sets of the list, or single files of the Hub: `hub:OWNER/NAME@REVISION/PATH`.
+        #[arg(required = true)]
+        names: Vec<String>,
+        /// A list of data sets of your own instead of rlar's (see datasets/origins.yaml).
+        #[arg(long, value_name = "FILE")]
+        origins: Option<PathBuf>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -323,7 +354,7 @@ pub struct Eval {
     #[command(subcommand)]
     pub benchmark: Option<Benchmark>,
     #[command(flatten)]
-    pub policy: Option<Chosen>,
+    pub measured: Measured,
 }
 
 #[derive(Args)]

@@ -17,7 +17,7 @@ use rlar_run::write_atomic;
 use crate::cli::{self, Benchmark, Command, ConfigCommand, HubCommand};
 use crate::fetched::{self, Downloads};
 use crate::output::print;
-use crate::{Failure, benchmark, generate, hub, plan, rewards, sandbox, schema, score};
+use crate::{Failure, benchmark, data, generate, hub, plan, rewards, sandbox, schema, score, suites};
 
 pub fn run(command: Command) -> Result<(), Failure> {
     match command {
@@ -37,10 +37,17 @@ pub fn run(command: Command) -> Result<(), Failure> {
             on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
             benchmark::run(arguments, only, &|| INTERRUPTED.load(Ordering::SeqCst))
         }
-        Command::Eval(cli::Eval { policy: Some(chosen), .. }) => eval(&chosen),
-        Command::Eval(_) => {
-            Err(Failure::Request(anyhow::anyhow!("eval needs --config or a benchmark; see `rlar eval --help`")))
+        Command::Eval(cli::Eval { measured, .. }) if !measured.suites.is_empty() => {
+            on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
+            suites::run(&measured, &|| INTERRUPTED.load(Ordering::SeqCst))
         }
+        Command::Eval(cli::Eval { measured, .. }) => match measured.chosen() {
+            Some(chosen) => eval(&chosen),
+            None => Err(Failure::Request(anyhow::anyhow!(
+                "eval needs a suite (such as gsm8k), --config or a benchmark of rewards; see `rlar eval --help`"
+            ))),
+        },
+        Command::Data { command } => data::run(&command),
         Command::FetchRewards(arguments) => fetch(&arguments),
         Command::Hub { command: HubCommand::Serve(arguments) } => hub::serve(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
@@ -69,6 +76,7 @@ fn run_train(arguments: &cli::Training, method: Option<Method>) -> Result<(), Fa
     let plan = plan.and_then(plan::Plan::find_model).map_err(Failure::Request)?;
     let (rewards, agents) = plan::orchestrator(&plan).map_err(Failure::Request)?;
     plan::check_tools(&plan, &rewards).map_err(Failure::Request)?;
+    let suites = suites::exams(&plan).map_err(Failure::Request)?;
     on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
     let folder = plan.config.run.folder.clone();
     let resume = match arguments.resume {
@@ -87,6 +95,7 @@ fn run_train(arguments: &cli::Training, method: Option<Method>) -> Result<(), Fa
         demonstrations: plan.demonstrations,
         preferences: plan.preferences,
         heldout_preferences: plan.heldout_preferences,
+        suites,
         rewards,
         agents,
         resume,
@@ -135,29 +144,13 @@ async fn asked_to_stop() -> std::io::Result<()> {
 }
 
 fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
-    let mut prefers = false;
-    let plan = plan::plan(chosen, |config| {
-        prefers = config.train.method == Method::RewardModel;
-        // Measuring needs nothing that only training does.
-        config.train.method = Method::Grpo;
-        config.warmup.steps = 0;
-        config.data.train.clone_from(&config.data.heldout);
-        config.data.mixture.iter_mut().for_each(|domain| domain.train.clone_from(&domain.heldout));
-        // Without a model of its own on the command line, a config stands for what its run made.
-        if chosen.model.is_none() {
-            plan::start_from(config, format!("{}/final", config.run.folder));
-        }
-    });
+    let (plan, prefers) = plan::to_measure(chosen);
     if prefers {
         let message = "eval measures policies; a reward model's held-out pairs are measured by `rlar train-rm`, single \
                        replies by `rlar score`";
         return Err(Failure::Request(anyhow::anyhow!(message)));
     }
-    let found = plan.and_then(|p| match chosen.model {
-        Some(_) => p.find_model(),
-        None => p.find_model().context("the run has no final policy: train first, or pass --model"),
-    });
-    let plan = found.map_err(Failure::Request)?;
+    let plan = plan.map_err(Failure::Request)?;
     if plan.heldout.is_empty() {
         return Err(Failure::Request(anyhow::anyhow!("{}: eval needs `data.heldout`", plan.config_path.display())));
     }

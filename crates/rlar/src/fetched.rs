@@ -9,39 +9,46 @@ use rlar_eval::table::render;
 use rlar_rewards::Report;
 use rlar_rewards::agents::News;
 
+/// A bar of one download at a time, on standard error where that is a terminal.
+#[derive(Default)]
+pub struct Bar(Option<(String, ProgressBar)>);
+
+impl Bar {
+    /// Shows how far a download is, in bytes.
+    pub fn at(&mut self, title: &str, done: u64, total: u64) {
+        if self.0.as_ref().is_none_or(|(of, _)| of != title) {
+            let target = if std::io::stderr().is_terminal() {
+                ProgressDrawTarget::stderr_with_hz(5)
+            } else {
+                ProgressDrawTarget::hidden()
+            };
+            let bar = ProgressBar::with_draw_target(Some(total), target);
+            if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {bytes}/{total_bytes} eta {eta}") {
+                bar.set_style(style);
+            }
+            bar.set_prefix(title.to_owned());
+            self.0 = Some((title.to_owned(), bar));
+        }
+        if let Some((_, bar)) = &self.0 {
+            bar.set_position(done);
+        }
+    }
+}
+
 /// Bars of downloads, and lines about everything else, on standard error.
 #[derive(Default)]
-pub struct Downloads {
-    bar: Option<(String, ProgressBar)>,
-}
+pub struct Downloads(Bar);
 
 impl Downloads {
     /// Tells one thing.
     pub fn tell(&mut self, news: News) {
         match news {
             News::Line(line) => {
-                self.bar = None;
+                self.0 = Bar::default();
                 let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), format!("{line}\n").as_bytes());
             }
             News::Download(model, progress) => {
-                let title = format!("{model} {}", progress.name);
-                if self.bar.as_ref().is_none_or(|(of, _)| *of != title) {
-                    let target = if std::io::stderr().is_terminal() {
-                        ProgressDrawTarget::stderr_with_hz(5)
-                    } else {
-                        ProgressDrawTarget::hidden()
-                    };
-                    let bar = ProgressBar::with_draw_target(Some(progress.total), target);
-                    if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {bytes}/{total_bytes} eta {eta}")
-                    {
-                        bar.set_style(style);
-                    }
-                    bar.set_prefix(title.clone());
-                    self.bar = Some((title, bar));
-                }
-                if let Some((_, bar)) = &self.bar {
-                    bar.set_position(progress.done);
-                }
+                self.0.at(&format!("{model} {}", progress.name), progress.done, progress.total);
             }
         }
     }

@@ -4,6 +4,7 @@ mod assets;
 mod benchmark;
 mod cli;
 mod commands;
+mod data;
 mod fetched;
 mod generate;
 mod hub;
@@ -13,6 +14,7 @@ mod rewards;
 mod sandbox;
 mod schema;
 mod score;
+mod suites;
 
 use std::io::Write;
 use std::process::ExitCode;

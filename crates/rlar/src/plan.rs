@@ -101,6 +101,28 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     Ok(plan)
 }
 
+/// The plan of measuring a policy, and whether the config trains a reward model. Without a model of its own on the command line, a
+/// config stands for what its run made.
+pub fn to_measure(chosen: &cli::Chosen) -> (Result<Plan>, bool) {
+    let mut prefers = false;
+    let plan = plan(chosen, |config| {
+        prefers = config.train.method == Method::RewardModel;
+        // Measuring needs nothing that only training does.
+        config.train.method = Method::Grpo;
+        config.warmup.steps = 0;
+        config.data.train.clone_from(&config.data.heldout);
+        config.data.mixture.iter_mut().for_each(|domain| domain.train.clone_from(&domain.heldout));
+        if chosen.model.is_none() {
+            start_from(config, format!("{}/final", config.run.folder));
+        }
+    });
+    let found = plan.and_then(|p| match chosen.model {
+        Some(_) => p.find_model(),
+        None => p.find_model().context("the run has no final policy: train first, or pass --model"),
+    });
+    (found, prefers)
+}
+
 /// Makes a config start from a model on disk instead of what it says.
 pub fn start_from(config: &mut Config, model: String) {
     config.model.path = Some(model);

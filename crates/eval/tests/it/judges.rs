@@ -2,9 +2,14 @@
 
 use rlar_data::Role;
 use rlar_eval::formats::judgebench::{Decision, votes};
-use rlar_eval::judge::{four, ratings};
+use rlar_eval::judge::{Judged, Way, four, judge, ratings};
 use rlar_eval::metric::pick;
+use rlar_eval::ties::Compat;
+use rlar_eval::{Benchmark, Report};
+use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
 use serde_json::Value;
+
+use crate::text;
 
 fn record() -> Value {
     serde_json::from_str(include_str!("../fixtures/rewardbench.json")).unwrap()
@@ -96,4 +101,90 @@ fn both_orders_of_a_pair_are_counted_as_judgebench_does() {
     assert!(won(Some(First), None) && won(None, Some(Second)));
     assert!(!won(Some(First), Some(First)) && !won(Some(Second), Some(Second)));
     assert!(!won(Some(Tie), Some(Tie)) && !won(None, None) && !won(Some(Second), Some(First)));
+}
+
+/// A judge that reads what it is asked: it knows the right completions by their text.
+#[derive(Debug)]
+struct Knowing {
+    says: fn(&str) -> Result<String, ()>,
+}
+
+impl Llm for Knowing {
+    fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
+        let said = (self.says)(&request.messages.last().unwrap().content);
+        let text = said.map_err(|()| LlmError::Request { address: "judge".into(), message: "503".into() })?;
+        Ok(ChatReply { text, prompt_tokens: 10, completion_tokens: 2, finish: "stop".into(), calls: Vec::new() })
+    }
+    fn name(&self) -> String {
+        "knowing".into()
+    }
+}
+
+const FOUR: Way = Way::Four { style: four::Style::System, seed: 3 };
+
+/// Ten items of Math with one right completion of four, and a pair of rows of Ties.
+fn mixed() -> Benchmark {
+    let math = |i: usize| {
+        format!(
+            r#"{{"id":"{i}","subset":"Math","prompt":"p{i}","chosen":["GOOD {i}"],"rejected":["bad a","bad b","bad c"]}}"#
+        )
+    };
+    let ties = |id: &str| {
+        format!(r#"{{"id":"{id}:1","subset":"Ties","prompt":"t","chosen":["GOOD"],"rejected":["bad a","bad b"]}}"#)
+    };
+    let rows: Vec<String> = (0..10).map(math).chain([ties("ref"), ties("tied")]).collect();
+    text("rows.jsonl", &rows.join("\n")).unwrap()
+}
+
+fn judged(way: Way, says: fn(&str) -> Result<String, ()>) -> Judged {
+    judge(&mixed(), &Knowing { says }, way, &|| false, &mut |_| ()).unwrap().unwrap()
+}
+
+/// Where the right one of four is shown, or how good the completion in question is.
+fn right(asked: &str) -> Result<String, ()> {
+    let shown = ["A", "B", "C", "D"].into_iter().find(|l| {
+        let begin = format!("[The Start of Assistant {l}'s Answer]");
+        asked.split(&begin).nth(1).is_some_and(|rest| rest.trim_start().starts_with("GOOD"))
+    });
+    Ok(match shown {
+        Some(letter) => format!("It is best. [[{letter}]]"),
+        None => if asked.contains("GOOD") { "9" } else { "2" }.into(),
+    })
+}
+
+#[test]
+fn a_judge_that_knows_gets_everything_whatever_the_places() {
+    let benchmark = mixed();
+    for way in [Way::Ratings, FOUR] {
+        let told = judged(way, right);
+        assert_eq!((told.unread, told.scores.failed()), (0, 0));
+        let report = Report::of(&benchmark, &told.scores, Compat::Newest, None);
+        assert_eq!(report.categories[0].1.score, 1.0, "{way:?}");
+        let calls = if way == Way::Ratings { 10 * 4 + 6 } else { 10 + 6 };
+        assert_eq!((told.answers, told.scores.cost().llm_calls), (calls, calls as u64));
+    }
+}
+
+#[test]
+fn a_judge_that_answers_nonsense_is_worth_a_guess_and_counted() {
+    let benchmark = mixed();
+    for way in [Way::Ratings, FOUR] {
+        let told = judged(way, |_| Ok("I like them all!".into()));
+        assert_eq!(told.unread, told.answers);
+        let report = Report::of(&benchmark, &told.scores, Compat::Newest, None);
+        assert_eq!(report.categories[0].1.score, 0.25, "{way:?}");
+        assert_eq!(report.overall.failed, 0, "an answer without a verdict is one, as in the reference");
+    }
+}
+
+#[test]
+fn a_question_that_nobody_answers_leaves_its_item_without_scores() {
+    let told = judged(Way::Ratings, |asked| if asked.contains("GOOD 3") { Err(()) } else { right(asked) });
+    let report = Report::of(&mixed(), &told.scores, Compat::Newest, None);
+    let math = &report.categories[0].1;
+    assert_eq!((math.score, math.failed, math.scored_only), (0.9, 1, Some(1.0)));
+    assert!(report.terminal().contains("lower bound"));
+    let nobody = judge(&mixed(), &Knowing { says: |_| Err(()) }, FOUR, &|| false, &mut |_| ());
+    assert!(nobody.unwrap_err().to_string().contains("answered nothing about the first items: judge: 503"));
+    assert_eq!(judge(&mixed(), &Knowing { says: right }, FOUR, &|| true, &mut |_| ()).unwrap(), None);
 }

@@ -6,10 +6,12 @@ mod oracle;
 
 mod bad_input;
 mod benchmarks;
+mod datasets;
 mod files;
 mod judges;
 mod rewardbench2;
 mod routing;
+mod suites;
 
 use std::path::Path;
 

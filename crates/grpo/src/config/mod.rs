@@ -1,6 +1,7 @@
 //! The YAML of a job, checked whole before anything runs.
 
 mod algorithm;
+mod measuring;
 mod model;
 mod surroundings;
 mod training;
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize};
 pub use algorithm::{
     Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlPlace, Overlong, Surrogate,
 };
+pub use measuring::{EvalConfig, Metric, Sitting};
 pub use model::{LoraConfig, ModelChoice, Scratch};
-pub use surroundings::{Agent, Audit, DataConfig, Domain, EvalConfig, Metric, RewardsConfig, RunConfig, Unadmitted};
+pub use surroundings::{Agent, Audit, DataConfig, Domain, RewardsConfig, RunConfig, Unadmitted};
 pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupConfig};
 
 use crate::schedule::mix;
@@ -160,14 +162,27 @@ impl Config {
             say("train.minibatches", message);
         }
         let has_heldout = self.data.heldout.is_some() || self.data.mixture.iter().any(|d| d.heldout.is_some());
-        let measures = has_heldout && self.eval.every > 0;
+        let has_suites = !self.eval.suites.is_empty();
+        let measures = (has_heldout || has_suites) && self.eval.every > 0;
         for (key, asked) in [("run.keep_best", self.run.keep_best > 0), ("eval.patience", self.eval.patience > 0)] {
             if asked && !measures {
-                say(key, "needs `data.heldout` and `eval.every`".into());
+                say(key, "needs `data.heldout` or `eval.suites`, and `eval.every`".into());
             }
         }
-        if self.eval.every > 0 && !has_heldout {
-            say("eval.every", "needs `data.heldout`".into());
+        if self.eval.every > 0 && !has_heldout && !has_suites {
+            say("eval.every", "needs `data.heldout` or `eval.suites`".into());
+        }
+        if has_suites && self.train.method == Method::RewardModel {
+            say("eval.suites", "are for policies; a reward model is measured on `data.heldout`".into());
+        }
+        if measures && !has_heldout && !matches!(self.eval.metric, Metric::Suite(..)) {
+            say("eval.metric", format!("`{}` needs `data.heldout`; name one of `eval.suites`", self.eval.metric));
+        }
+        if matches!(self.eval.metric, Metric::Suite(..)) && !has_suites {
+            say(
+                "eval.metric",
+                format!("`{}` is neither `sampled` nor `greedy`, and there are no `eval.suites`", self.eval.metric),
+            );
         }
         found.extend(self.algorithm.problems(&self.train, &self.sampling));
         let mut say = |key: &str, message: String| found.push((key.to_owned(), message));

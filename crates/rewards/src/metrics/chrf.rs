@@ -86,6 +86,13 @@ impl Statistics {
     }
 }
 
+impl std::ops::AddAssign<&Self> for Statistics {
+    fn add_assign(&mut self, other: &Self) {
+        self.0.resize(other.0.len().max(self.0.len()), [0; 3]);
+        self.0.iter_mut().flatten().zip(other.0.iter().flatten()).for_each(|(sum, x)| *sum += x);
+    }
+}
+
 /// The score of one sentence, from 0 to 100.
 pub fn sentence(candidate: &str, references: &[&str], with: Words) -> f64 {
     Statistics::of(candidate, references, with).score()
@@ -95,9 +102,7 @@ pub fn sentence(candidate: &str, references: &[&str], with: Words) -> f64 {
 pub fn corpus<'a>(pairs: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>, with: Words) -> f64 {
     let mut sum = Statistics::default();
     for (candidate, references) in pairs {
-        let s = Statistics::of(candidate, &references, with);
-        sum.0.resize(s.0.len().max(sum.0.len()), [0; 3]);
-        sum.0.iter_mut().flatten().zip(s.0.iter().flatten()).for_each(|(sum, x)| *sum += x);
+        sum += &Statistics::of(candidate, &references, with);
     }
     sum.score()
 }

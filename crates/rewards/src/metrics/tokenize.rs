@@ -1,15 +1,23 @@
 //! How BLEU cuts a line into tokens.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 /// A tokenizer of sacrebleu.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Tokenizer {
-    /// `13a`, that of mteval and WMT.
+    /// That of mteval and WMT.
+    #[default]
+    #[serde(rename = "13a")]
     Mteval13a,
-    /// `zh`: every Chinese character is a token, the rest as `13a`.
+    /// Every Chinese character is a token, the rest as `13a`.
+    #[serde(rename = "zh")]
     Chinese,
     /// Every character is a token.
+    #[serde(rename = "char")]
     Characters,
     /// What stands between spaces.
+    #[serde(rename = "none")]
     Spaces,
 }
 

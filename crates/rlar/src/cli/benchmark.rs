@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::Asked;
 
@@ -21,10 +21,20 @@ pub enum Benchmark {
     Rewards(RewardBenchmark),
 }
 
+/// How a generative judge is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Judging {
+    /// A number from 1 to 10 for every completion.
+    Ratings,
+    /// The best of four completions in shuffled places; items with other numbers of completions, and Ties, get ratings.
+    Four,
+}
+
 #[derive(Args)]
 pub struct RewardBenchmark {
-    /// The benchmark as it is published: JSONL, a JSON list or Parquet. Several files are joined.
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    /// The benchmark as it is published: JSONL, a JSON list or Parquet. Several files are joined. For RewardBench 2, what
+    /// `rlar data fetch rewardbench-v2` got, when absent.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
     /// A tool of the library; may be given several times. Without tools, models and scores, all that need no reference.
     #[arg(long, value_name = "NAME")]
@@ -38,6 +48,9 @@ pub struct RewardBenchmark {
     /// Scores made elsewhere: JSONL with `id` and `scores`, or the reference's `eval-set-scores` file.
     #[arg(long, value_name = "FILE")]
     pub scores: Vec<PathBuf>,
+    /// Ask the language model as the reference asks generative judges; may be given twice.
+    #[arg(long, value_name = "HOW")]
+    pub judge: Vec<Judging>,
     /// A way to choose among the tools, prompt by prompt, beside each of them, their ensemble and the oracles: `static:NAME`,
     /// `builtin`, `agent` (which asks the language model), or `oracle` (nothing but the comparison).
     #[arg(long, value_name = "ROUTE")]

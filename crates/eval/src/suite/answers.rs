@@ -1,0 +1,220 @@
+//! Replies to a suite's prompts: asked for, kept as they come, or recorded elsewhere.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+
+use rlar_run::sha256;
+use serde_json::{Value, json};
+
+use super::engine::{Answer, Asked, Engine, Reply};
+use super::spec::Suite;
+use super::tasks::{Task, unpacked};
+use crate::EvalError;
+use crate::rows::{Row, rows, text};
+
+/// What asking for answers depends on.
+pub struct Asking<'a> {
+    /// The seed of the draws.
+    pub seed: u64,
+    /// The file that answers are kept in as they come; what stands there already is not asked for again.
+    pub kept: Option<&'a Path>,
+    /// Whether to stop.
+    pub over: &'a (dyn Fn() -> bool + Sync),
+}
+
+/// The replies to each prompt, `sampling.samples` of them; nothing if it was interrupted. `done` hears of every prompt. Where
+/// none of the first prompts gets a reply, nobody seems to be there: that is an error.
+pub fn answers(
+    suite: &Suite,
+    tasks: &[Task],
+    engine: &dyn Engine,
+    asking: &Asking,
+    done: &mut dyn FnMut(usize),
+) -> Result<Option<Vec<Vec<Reply>>>, EvalError> {
+    engine.suits(suite).map_err(|why| EvalError::Mismatch(format!("suite `{}`: {why}", suite.name)))?;
+    let name = engine.name();
+    let mut known = asking.kept.map_or(Ok(HashMap::new()), read_kept)?;
+    let keys: Vec<Vec<String>> = tasks
+        .iter()
+        .map(|task| (0..suite.sampling.samples).map(|draw| key(suite, task, &name, asking.seed, draw)).collect())
+        .collect();
+    let is_open = |place: usize, known: &HashMap<String, Answer>| keys[place].iter().any(|k| !known.contains_key(k));
+    let open: Vec<usize> = (0..tasks.len()).filter(|place| is_open(*place, &known)).collect();
+    let mut ready = tasks.len() - open.len();
+    done(ready);
+    let mut failed: HashMap<String, String> = HashMap::new();
+    for (number, some) in open.chunks(engine.at_once().max(1)).enumerate() {
+        let asked: Vec<Asked> = some
+            .iter()
+            .map(|place| {
+                let missing = keys[*place].iter().enumerate().filter(|(_, k)| !known.contains_key(*k));
+                let draws = missing.map(|(draw, k)| (draw, stream(k))).collect();
+                Asked { example: &tasks[*place].example, draws }
+            })
+            .collect();
+        let told = engine.answer(suite, &asked, asking.over)?;
+        if (asking.over)() {
+            return Ok(None);
+        }
+        let mut lines = String::new();
+        for ((place, one), replies) in some.iter().zip(&asked).zip(told) {
+            for ((draw, _), reply) in one.draws.iter().zip(replies) {
+                let key = &keys[*place][*draw];
+                match reply {
+                    Ok(answer) => {
+                        let id = &one.example.id;
+                        let line =
+                            json!({ "id": id, "sample": draw, "reply": answer.text, "cut": answer.cut, "key": key });
+                        lines = lines + &line.to_string() + "\n";
+                        known.insert(key.clone(), answer);
+                    }
+                    // It may not fail the next time: it is not kept.
+                    Err(why) => {
+                        failed.insert(key.clone(), why);
+                    }
+                }
+            }
+        }
+        if number == 0 && lines.is_empty() && ready == 0 {
+            let why = failed.into_values().next().unwrap_or_else(|| "it gave nothing".into());
+            return Err(EvalError::Mismatch(format!(
+                "suite `{}`: none of the first prompts got a reply: {why}",
+                suite.name
+            )));
+        }
+        if let Some(path) = asking.kept {
+            keep(path, &lines)?;
+        }
+        ready += some.len();
+        done(ready);
+    }
+    let reply = |key: &String| {
+        let why = || failed.get(key).cloned().unwrap_or_else(|| "it was not asked for".into());
+        known.get(key).cloned().ok_or_else(why)
+    };
+    Ok(Some(keys.iter().map(|keys| keys.iter().map(reply).collect()).collect()))
+}
+
+/// What a reply depends on: the prompt, how it is put and drawn, who answers, and which of several replies it is. Replies of a
+/// greedy draw do not depend on the seed.
+fn key(suite: &Suite, task: &Task, engine: &str, seed: u64, draw: usize) -> String {
+    let s = &suite.sampling;
+    let seed = if s.temperature > 0.0 { seed } else { 0 };
+    let drawn = json!([s.temperature, s.top_p, s.top_k, s.min_p, s.max_tokens, s.stop]);
+    let all = json!([task.example.id, task.example.messages, suite.format, drawn, engine, seed, draw]);
+    sha256(all.to_string().as_bytes())[..32].to_owned()
+}
+
+/// The stream of random numbers of a reply.
+fn stream(key: &str) -> u64 {
+    u64::from_str_radix(&key[..16], 16).unwrap_or(0)
+}
+
+fn read_kept(path: &Path) -> Result<HashMap<String, Answer>, EvalError> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
+        Err(e) => return Err(EvalError::File { path: path.to_owned(), message: e.to_string() }),
+    };
+    // A kill may have cut the last line.
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let answer = |line: Value| {
+        let text = line["reply"].as_str()?.to_owned();
+        Some((line["key"].as_str()?.to_owned(), Answer { text, cut: line["cut"] == true }))
+    };
+    Ok(lines.filter_map(answer).collect())
+}
+
+fn keep(path: &Path, lines: &str) -> Result<(), EvalError> {
+    let wrong = |e: std::io::Error| EvalError::File { path: path.to_owned(), message: e.to_string() };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(wrong)?;
+    }
+    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(wrong)?;
+    // What a kill cut off would swallow the next line.
+    let cut = fs::read(path).map_err(wrong)?.last().is_some_and(|b| *b != b'\n');
+    let lines = if cut { format!("\n{lines}") } else { lines.to_owned() };
+    file.write_all(lines.as_bytes()).and_then(|()| file.sync_data()).map_err(wrong)
+}
+
+/// Columns that name a prompt, and those that hold a reply.
+const IDS: [&str; 5] = ["id", "task_id", "unique_id", "key", "question_id"];
+const REPLIES: [&str; 6] = ["reply", "response", "completion", "output", "solution", "generation"];
+
+/// Replies that were recorded elsewhere: JSONL, a JSON list or Parquet whose rows have a reply (`reply`, `response`,
+/// `completion`, `output`, `solution` or `generation`) and name their prompt by its id (`id`, `task_id`, `unique_id`, `key`,
+/// `question_id`) or by itself (`prompt`); or a text with a line per prompt. Several rows of a prompt are several replies;
+/// prompts have equally many, or none.
+pub fn read_answers(path: &Path, bytes: Vec<u8>, tasks: &[Task]) -> Result<Vec<Vec<Reply>>, EvalError> {
+    let bytes = unpacked(path, bytes)?;
+    let name = path.to_string_lossy();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    let wrong = |message: String| EvalError::File { path: path.to_owned(), message };
+    let answer = |text: &str| Ok(Answer { text: text.to_owned(), cut: false });
+    if ![".jsonl", ".json", ".parquet"].iter().any(|end| name.ends_with(end)) {
+        let lines: Vec<&str> = text(path, &bytes)?.lines().collect();
+        if lines.len() != tasks.len() {
+            return Err(wrong(format!(
+                "{} lines for {} prompts; a line per prompt is expected",
+                lines.len(),
+                tasks.len()
+            )));
+        }
+        return Ok(lines.into_iter().map(|line| vec![answer(line)]).collect());
+    }
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+    for (place, task) in tasks.iter().enumerate() {
+        places.insert(task.example.prompt().trim(), place);
+    }
+    // An id counts more than a prompt that happens to read like one.
+    for (place, task) in tasks.iter().enumerate() {
+        places.insert(&task.example.id, place);
+    }
+    let mut replies: Vec<Vec<Reply>> = vec![Vec::new(); tasks.len()];
+    let mut strange = 0;
+    for row in rows(path, &bytes)? {
+        let Some(place) = place(&row, &places)? else {
+            strange += 1;
+            continue;
+        };
+        let key = REPLIES.iter().find(|key| row.has(key));
+        let key = key.ok_or_else(|| row.wrong(format!("no reply; it may be called {}", REPLIES.join(", "))))?;
+        replies[place].push(answer(&row.text(key)?));
+    }
+    let most = replies.iter().map(Vec::len).max().unwrap_or(0);
+    let absent: Vec<&str> =
+        tasks.iter().zip(&replies).filter(|(_, r)| r.is_empty()).map(|(t, _)| t.example.id.as_str()).collect();
+    if absent.len() == tasks.len() {
+        return Err(wrong(format!("none of its rows names a prompt of the suite, such as `{}`", tasks[0].example.id)));
+    }
+    if let Some((task, n)) = tasks.iter().zip(&replies).map(|(t, r)| (t, r.len())).find(|(_, n)| *n > 0 && *n < most) {
+        return Err(wrong(format!("`{}` has {n} replies and others have {most}", task.example.id)));
+    }
+    if let Some(first) = absent.first() {
+        tracing::warn!(
+            "{}: no reply to {} of {} prompts, such as `{first}`",
+            path.display(),
+            absent.len(),
+            tasks.len()
+        );
+    }
+    if strange > 0 {
+        tracing::warn!("{}: {strange} rows name no prompt of the suite and are left out", path.display());
+    }
+    for own in replies.iter_mut().filter(|own| own.is_empty()) {
+        own.resize(most, Err(format!("{} has none", path.display())));
+    }
+    Ok(replies)
+}
+
+fn place(row: &Row, places: &BTreeMap<&str, usize>) -> Result<Option<usize>, EvalError> {
+    if let Some(key) = IDS.iter().find(|key| row.has(key)) {
+        return Ok(places.get(row.text(key)?.as_str()).copied());
+    }
+    if !row.has("prompt") {
+        return Err(row.wrong(format!("names no prompt: one of {} or `prompt` is needed", IDS.join(", "))));
+    }
+    Ok(places.get(row.text("prompt")?.trim()).copied())
+}

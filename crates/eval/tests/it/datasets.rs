@@ -1,0 +1,133 @@
+//! Published data sets are what their hashes say, or not there.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rlar_eval::datasets::{Fetched, Origins, Source, fetch, folder, is_there, of_hub};
+use rlar_run::sha256;
+
+/// Serves the answers one after the other, the last for ever, and remembers requests.
+fn serve(answers: &[(&str, &[u8])]) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    let answers: Vec<(String, Vec<u8>)> = answers.iter().map(|(s, b)| ((*s).to_owned(), b.to_vec())).collect();
+    std::thread::spawn(move || {
+        for (n, mut stream) in listener.incoming().flatten().enumerate() {
+            let mut request = vec![0; 4096];
+            let read = stream.read(&mut request).unwrap_or(0);
+            kept.lock().unwrap().push(String::from_utf8_lossy(&request[..read]).into_owned());
+            let (status, body) = &answers[n.min(answers.len() - 1)];
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+        }
+    });
+    (address, seen)
+}
+
+fn source(url: String, sha256: Option<String>) -> Source {
+    Source { file: "sums/rows.jsonl".into(), url, sha256 }
+}
+
+fn no_env(_: &str) -> Option<String> {
+    None
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("sums")).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_file_comes_once_with_its_right_hash_or_not_at_all() {
+    let home = tempfile::tempdir().unwrap();
+    let (url, seen) = serve(&[("200 OK", b"changed"), ("503 Busy", b""), ("200 OK", b"rows")]);
+    let right = source(url, Some(sha256(b"rows")));
+    let get = || fetch(home.path(), &right, no_env, &mut |_, _| ());
+    let error = get().unwrap_err().to_string();
+    assert!(error.contains(&sha256(b"changed")) && error.contains("its origin has changed"), "{error}");
+    assert_eq!(names(home.path()), [""; 0], "nothing of a wrong file is left");
+    assert_eq!(get().unwrap(), Fetched::Came, "a busy server is asked again");
+    assert_eq!((get().unwrap(), seen.lock().unwrap().len()), (Fetched::There, 3));
+    // What somebody changed is fetched again.
+    std::fs::write(home.path().join("sums/rows.jsonl"), "mine").unwrap();
+    assert!(!is_there(home.path(), &right));
+    assert_eq!(get().unwrap(), Fetched::Came);
+    assert_eq!(std::fs::read(home.path().join("sums/rows.jsonl")).unwrap(), b"rows");
+    let gone = source(serve(&[("404 Not Found", b"")]).0, None);
+    let other = tempfile::tempdir().unwrap();
+    let error = fetch(other.path(), &gone, no_env, &mut |_, _| ()).unwrap_err().to_string();
+    assert!(error.contains("404"), "{error}");
+}
+
+#[test]
+fn a_file_whose_hash_nobody_knows_is_trusted_once() {
+    let home = tempfile::tempdir().unwrap();
+    let (url, _) = serve(&[("200 OK", b"rows"), ("200 OK", b"other rows")]);
+    let unknown = source(url, None);
+    let get = || fetch(home.path(), &unknown, no_env, &mut |_, _| ());
+    assert_eq!(get().unwrap(), Fetched::Trusted(sha256(b"rows")));
+    assert_eq!(names(home.path()), ["rows.jsonl", "rows.jsonl.sha256"]);
+    assert_eq!(get().unwrap(), Fetched::There);
+    std::fs::remove_file(home.path().join("sums/rows.jsonl")).unwrap();
+    assert!(get().unwrap_err().to_string().contains("its origin has changed"));
+}
+
+#[test]
+fn a_file_of_the_hub_is_asked_for_as_the_python_client_does() {
+    let home = tempfile::tempdir().unwrap();
+    let (url, seen) = serve(&[("200 OK", b"rows")]);
+    let of = of_hub("hub:openai/gsm8k@main/main/test.parquet").unwrap();
+    let env = |name: &str| match name {
+        "HF_ENDPOINT" => Some(url.clone()),
+        "HF_TOKEN" => Some("hf_secret".into()),
+        "HOME" => Some(home.path().to_string_lossy().into_owned()),
+        _ => None,
+    };
+    fetch(home.path(), &of, env, &mut |_, _| ()).unwrap();
+    assert!(home.path().join("hub/openai/gsm8k/main/test.parquet").is_file());
+    let asked = seen.lock().unwrap()[0].to_lowercase();
+    assert!(asked.starts_with("get /datasets/openai/gsm8k/resolve/main/main/test.parquet http/1.1"), "{asked}");
+    assert!(asked.contains("authorization: bearer hf_secret"), "{asked}");
+    let offline = |name: &str| if name == "HF_HUB_OFFLINE" { Some("1".into()) } else { env(name) };
+    let other = tempfile::tempdir().unwrap();
+    let error = fetch(other.path(), &of, offline, &mut |_, _| ()).unwrap_err().to_string();
+    assert!(error.contains("HF_HUB_OFFLINE"), "{error}");
+    for bad in ["hub:a/b", "hub:a/b@c/../x", "hub:a/../x/y", "a/b@c/d"] {
+        assert_eq!(of_hub(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn lists_of_data_sets_cannot_lead_out_of_their_folder() {
+    let list = |file: &str, hash: &str| {
+        let yaml = format!(
+            "version: 1\nsets:\n  sums:\n    about: a\n    licence: MIT\n    files:\n      - file: {file}\n        url: http://x/y\n        sha256: {hash}\n"
+        );
+        Origins::parse(Path::new("o.yaml"), &yaml).map_err(|e| e.to_string())
+    };
+    let hash = sha256(b"rows");
+    let fine = list("rows.jsonl", &hash).unwrap();
+    assert_eq!((fine.of("sums/rows.jsonl"), fine.of("sums/other"), fine.of("rows.jsonl")), (Some("sums"), None, None));
+    for file in ["../rows", "/etc/passwd", "a//b", ".hidden"] {
+        let error = list(file, &hash).unwrap_err();
+        assert!(error.contains("o.yaml:7: `sets.sums.files[0]`") && error.contains(file), "{error}");
+    }
+    assert!(list("rows", "abc").unwrap_err().contains("64 hexadecimal digits"));
+}
+
+#[test]
+fn the_folder_is_where_caches_are() {
+    let of = |set: &'static [(&str, &str)]| {
+        folder(|name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+    };
+    assert_eq!(of(&[("HOME", "/h")]).unwrap(), Path::new("/h/.cache/rlar/data"));
+    assert_eq!(of(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]).unwrap(), Path::new("/c/rlar/data"));
+    assert_eq!(of(&[("HOME", "/h"), ("RLAR_DATA", "/d")]).unwrap(), Path::new("/d"));
+    assert_eq!(of(&[]), None);
+}

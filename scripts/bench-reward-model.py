@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Time per item of a reward model: `rlar score` beside the text-classification pipeline of `transformers`, in one run.
+
+    pip install torch transformers
+    cargo build --release
+    scripts/bench-reward-model.py [--model FOLDER] [--items 256] [--batch 16] [--rounds 3] [--threads 2] [--plain-malloc]
+
+Both sides have the same weights, the same texts and as many threads, on CPU in f32, and take turns, each time in a process
+of its own. The table has medians over rounds. Scores that differ by more than 1e-3 anywhere are a failure.
+
+Weights: a Llama-style classifier of 61 million random parameters with a tokenizer trained on the script's own texts, or
+`--model`, a folder with one output. Items: replies of 20 to 400 tokens, as many of each length, shuffled, to short prompts.
+
+Tokens: where the model has a chat template, rlar renders prompt and reply with it and adds no special tokens; the pipeline
+is given the same text, rendered beforehand, and `add_special_tokens=False`. Without a template both get the pair of texts and
+add special tokens. rlar's time has the rendering in it, the pipeline's has not; tokenizing is in both.
+
+Batches: the pipeline's hold `--batch` items each, padded to the longest of them. rlar sorts by length, does not pad, and
+takes `--batch-tokens` at a time: here as many tokens as that number of items has on average, so that both make about as many
+batches. Since the pipeline leaves the order to its caller, it is timed twice: with the items as they come, which is what
+a plain call does, and with the items sorted by length beforehand, which leaves next to no padding. The first ratio is what
+a user gains, the second one what is left of it for a user who sorts.
+
+Loading is not in the times. The pipeline is timed around its call, after a batch that does not count. rlar prints no
+times, so that two processes are timed from outside, one that scores a single short item and one that scores that item and all
+others: what the second takes longer is the time of the others, and the first is the table's `start`, which for the pipeline
+is imports, loading and the batch that does not count. Memory is the peak of the whole process.
+
+The pipeline runs with a malloc that keeps what is freed, as rlar's does (`--plain-malloc` leaves it alone). Run it on a
+quiet machine: OpenMP threads wait for each other far longer where others want the cores. The share of the cores that others
+took is printed.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TOLERANCE = 1e-3
+SHORTEST, LONGEST = 20, 400  # tokens of a reply
+SHAPE = dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=16, num_attention_heads=9, num_key_value_heads=3)
+VOCABULARY = 8192
+SPECIALS = ["<pad>", "<|im_start|>", "<|im_end|>"]
+TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% endfor %}")
+# What keeps glibc from giving every large tensor back to the system.
+KEEPING = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 33))
+ORDERS = ("as they come", "sorted by length")
+
+
+def invented(draw):
+    """3,000 words of one to four syllables, the common ones first, and how often each occurs."""
+    syllables = [c + v + e for c in "bdfgklmnprstvz" for v in "aeiou" for e in ("", "", "n", "r", "s")]
+    words = list(dict.fromkeys("".join(draw.choices(syllables, k=1 + i // 800)) for i in range(3000)))
+    return words, [1 / (i + 10) for i in range(len(words))]
+
+
+def make_model(folder, texts):
+    """Random weights, wider than usual so that attention is no plain average and the scores differ; a BPE of `texts`."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    bpe.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=VOCABULARY, special_tokens=SPECIALS, show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=SPECIALS[0], eos_token=SPECIALS[2])
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        **SHAPE, vocab_size=VOCABULARY, max_position_embeddings=2048, num_labels=1, initializer_range=0.06,
+        pad_token_id=tokenizer.pad_token_id, bos_token_id=None, eos_token_id=tokenizer.eos_token_id)
+    LlamaForSequenceClassification(config).save_pretrained(folder)
+
+
+def make(given, folder, count):
+    """The model where none is given, the items for both sides, and what is to know about them."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    draw = random.Random(0)
+    words, often = invented(draw)
+    say = lambda n: " ".join(draw.choices(words, often, k=n))
+    if not given:
+        make_model(folder / "model", [say(30) for _ in range(4000)] + words)
+    source = given or folder / "model"
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    size = {word: len(tokenizer(" " + word, add_special_tokens=False).input_ids) for word in words}
+
+    def text(tokens):
+        """About so many tokens."""
+        chosen, have = [], 0
+        while have < tokens:
+            chosen += draw.choices(words, often)
+            have += size[chosen[-1]]
+        return " ".join(chosen)
+
+    lengths = [SHORTEST + round(i * (LONGEST - SHORTEST) / max(count - 1, 1)) for i in range(count)]
+    draw.shuffle(lengths)
+    # The first item is the one that rlar scores alone.
+    rows = [dict(id=i, prompt=text(8 + i * 7 % 25), response=text(n)) for i, n in enumerate([SHORTEST, *lengths])]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (folder / "all.jsonl").write_text("".join(lines))
+    (folder / "one.jsonl").write_text(lines[0])
+    template = bool(tokenizer.chat_template)
+    turns = lambda row: [dict(role="user", content=row["prompt"]), dict(role="assistant", content=row["response"])]
+    inputs = [tokenizer.apply_chat_template(turns(row), tokenize=False) if template
+              else dict(text=row["prompt"], text_pair=row["response"]) for row in rows[1:]]
+    tokenize = lambda x: tokenizer(**(x if isinstance(x, dict) else dict(text=x)), add_special_tokens=not template)
+    (folder / "inputs.json").write_text(json.dumps(dict(inputs=inputs, special=not template)))
+    model = AutoModelForSequenceClassification.from_pretrained(source)
+    assert model.config.num_labels == 1, f"the model has {model.config.num_labels} outputs; this script compares one"
+    print(json.dumps(dict(
+        name=type(model).__name__, parameters=model.num_parameters(), lengths=[len(tokenize(x).input_ids) for x in inputs])))
+
+
+def pipeline_side(model, folder, lengths, batch, threads):
+    start = time.perf_counter()
+    import torch
+    from transformers import AutoTokenizer, pipeline
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    torch.set_num_threads(threads)
+    given = json.loads((folder / "inputs.json").read_text())
+    inputs, lengths = given["inputs"], json.loads(lengths)
+    classify = pipeline(
+        "text-classification", model=str(model), tokenizer=AutoTokenizer.from_pretrained(model), device=torch.device("cpu"),
+        dtype=torch.float32, batch_size=batch, function_to_apply="none", top_k=None,
+        add_special_tokens=given["special"])
+    classify(inputs[:batch])
+    out = dict(start=time.perf_counter() - start)
+    for name, order in orders(lengths).items():
+        ordered = [inputs[i] for i in order]
+        clock = time.perf_counter()
+        said = classify(ordered)
+        seconds = time.perf_counter() - clock
+        scores = [0.0] * len(inputs)
+        for i, labels in zip(order, said):
+            (scores[i],) = (label["score"] for label in labels)
+        out[name] = dict(seconds=seconds, scores=scores)
+    print(json.dumps(out))
+
+
+def orders(lengths):
+    places = range(len(lengths))
+    return dict(zip(ORDERS, (list(places), sorted(places, key=lambda i: lengths[i]))))
+
+
+def padding(lengths, order, batch):
+    """The share of padding in what the pipeline feeds the model."""
+    batches = [[lengths[i] for i in order[at:at + batch]] for at in range(0, len(order), batch)]
+    return 1 - sum(lengths) / sum(max(part) * len(part) for part in batches)
+
+
+def busy():
+    """Seconds that the cores have worked since they started, for anyone."""
+    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
+
+
+def watched(command, environment):
+    """Runs a process: its output, the seconds it took, its peak memory in MB, the share of the cores that others took."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        start, before = time.perf_counter(), busy()
+        process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err, env=environment)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            if process.returncode is None:
+                process.kill()
+        seconds = time.perf_counter() - start
+        out.seek(0)
+        err.seek(0)
+        if process.returncode != 0:
+            sys.exit(f"{' '.join(map(str, command))}: {(err.read() + out.read())[-3000:]}")
+        others = max(0, (busy() - before - usage.ru_utime - usage.ru_stime) / seconds / os.cpu_count())
+        return out.read(), dict(seconds=seconds, peak=usage.ru_maxrss // 1024, others=others)
+
+
+def main():
+    root = Path(__file__).resolve().parent.parent
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--rlar", type=Path, default=root / "target/release/rlar")
+    options.add_argument("--model", type=Path, help="a Hugging Face folder; random weights when absent")
+    options.add_argument("--items", type=int, default=256)
+    options.add_argument("--batch", type=int, default=16)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--plain-malloc", action="store_true")
+    options = options.parse_args()
+    for path in filter(None, (options.rlar, options.model)):
+        if not path.exists():
+            sys.exit(f"{path} does not exist")
+    threads = str(options.threads)
+    environment = dict(os.environ, RAYON_NUM_THREADS=threads, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
+    theirs = dict(environment, **({} if options.plain_malloc else KEEPING))
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = Path(scratch)
+        model = options.model or scratch / "model"
+        own = [sys.executable, __file__]
+        made = json.loads(watched([*own, "--make", options.model or "-", scratch, options.items], environment)[0])
+        lengths = made["lengths"]
+        tokens = math.ceil(sum(lengths) / len(lengths) * options.batch)
+        score = [options.rlar, "score", "--model", model, "--batch-tokens", tokens, "--data"]
+        side = [*own, "--side", model, scratch, json.dumps(lengths), options.batch, threads]
+        runs, starts = {name: [] for name in ("rlar", *ORDERS)}, {"rlar": [], "pipeline": []}
+        peaks, others, furthest = {}, {}, 0.0
+
+        def note(who, took):
+            peaks[who] = max(peaks.get(who, 0), took["peak"])
+            others[who] = max(others.get(who, 0), took["others"])
+
+        for _ in range(options.rounds):
+            _, one = watched([*score, scratch / "one.jsonl"], environment)
+            lines, took = watched([*score, scratch / "all.jsonl"], environment)
+            note("rlar", took)
+            rows = [json.loads(line) for line in lines.splitlines()][1:]
+            assert [row["id"] for row in rows] == list(range(1, len(lengths) + 1)), "rows in another order"
+            scores = [row["score"] for row in rows]
+            runs["rlar"].append(took["seconds"] - one["seconds"])
+            starts["rlar"].append(one["seconds"])
+            line, took = watched(side, theirs)
+            note("pipeline", took)
+            said = json.loads(line.splitlines()[-1])
+            starts["pipeline"].append(said["start"])
+            for name in ORDERS:
+                runs[name].append(said[name]["seconds"])
+                gaps = [abs(a - b) for a, b in zip(scores, said[name]["scores"])]
+                furthest = max(furthest, *(gap if math.isfinite(gap) else math.inf for gap in gaps))
+
+    report(options, made, tokens, runs, starts, peaks, others)
+    spread = statistics.pstdev(scores)
+    print(f"\nScores from {min(scores):.3f} to {max(scores):.3f}, standard deviation {spread:.3f}; rlar's differ from the "
+          f"pipeline's by at most {furthest:.1e}.")
+    if furthest > TOLERANCE:
+        sys.exit(f"the scores differ by more than {TOLERANCE}")
+    if spread < 10 * TOLERANCE:
+        sys.exit("the scores are too much alike for their agreement to show anything")
+
+
+def report(options, made, tokens, runs, starts, peaks, others):
+    lengths, rounds = made["lengths"], options.rounds
+    print(f"{made['name']}, {made['parameters'] / 1e6:.1f} M parameters, f32, {options.threads} threads; {len(lengths)} items of "
+          f"{min(lengths)} to {max(lengths)} tokens, {sum(lengths)} together\n"
+          f"rlar: --batch-tokens {tokens}; pipeline: batch_size {options.batch}; {rounds} rounds in turn\n")
+    print("| side | s | ms/item | tok/s | padding | rlar is faster by | in single rounds | start s | peak MB |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    order = orders(lengths)
+    for name, times in runs.items():
+        who = "rlar" if name == "rlar" else "pipeline"
+        seconds = statistics.median(times)
+        cells = [f"{seconds:.2f}", f"{seconds / len(lengths) * 1e3:.1f}", f"{sum(lengths) / seconds:.0f}"]
+        if who == "rlar":
+            title, cells = "rlar score", [*cells, "0%", "", ""]
+        else:
+            ratios = [theirs / ours for theirs, ours in zip(times, runs["rlar"])]
+            title, share = f"pipeline, items {name}", padding(lengths, order[name], options.batch)
+            cells += [f"{share:.0%}", f"{seconds / statistics.median(runs['rlar']):.2f}",
+                      f"{min(ratios):.2f} to {max(ratios):.2f}"]
+        print(f"| {title} | {' | '.join(cells)} | {statistics.median(starts[who]):.1f} | {peaks[who]} |")
+    print(f"\nOther processes took up to {others['rlar']:.0%} of the cores beside rlar, {others['pipeline']:.0%} beside the "
+          f"pipeline.")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--make"]:
+        make(None if sys.argv[2] == "-" else Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+    elif sys.argv[1:2] == ["--side"]:
+        pipeline_side(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4], int(sys.argv[5]), int(sys.argv[6]))
+    else:
+        main()
