@@ -1,5 +1,6 @@
 //! `rlar eval rewardbench-v2` and `rlar eval rewards`: how good are rewards, and does it pay to choose among them?
 
+use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,26 +72,12 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
             let hint = if kept.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
             scores.push(told.ok_or_else(|| anyhow!("interrupted while `{name}` was asked{hint}"))?);
         }
-        let mut notes = String::new();
-        let mut generative = 0;
-        for (way, llm) in judges.iter().zip(std::iter::repeat(llm.as_ref())) {
-            let Some(llm) = llm else { break };
-            let bar = Progress::new("judge", benchmark.items.len() as u64, 0);
-            let judged = judge(&benchmark, llm.as_ref(), *way, over, &mut |n| bar.step(n as u64, String::new()))?;
-            bar.finish();
-            let hint =
-                if arguments.out.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
-            let judged = judged.ok_or_else(|| anyhow!("interrupted while the judge was asked{hint}"))?;
-            if judged.unread > 0 {
-                let (n, of, tool) = (judged.unread, judged.answers, &judged.scores.tool);
-                notes += &format!(
-                    "{n} of {of} answers of {tool} hold no verdict; they count as the reference counts them\n"
-                );
-            }
-            scores.push(judged.scores);
-            generative += 1;
-        }
-        let generative = scores.len() - generative..scores.len();
+        let (judged, notes) = match &llm {
+            Some(llm) => ask_judges(arguments, &benchmark, llm.as_ref(), &judges, over)?,
+            None => (Vec::new(), String::new()),
+        };
+        let generative = scores.len()..scores.len() + judged.len();
+        scores.extend(judged);
         scores.extend(given);
         let bootstrap = Bootstrap { resamples: arguments.bootstrap, seed: arguments.seed };
         let compat = if arguments.compat.is_some() { Compat::V0_1_4 } else { Compat::Newest };
@@ -114,8 +101,7 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
             let compared = Table::new(&benchmark, &scores)?;
             let routes = arguments.route.iter();
             let chosen = routes.map(|r| route(r, &compared, &rewards, llm.as_ref()));
-            let chosen = chosen.collect::<Result<Vec<_>>>()?;
-            let lines = compare(&compared, &chosen.into_iter().flatten().collect::<Vec<_>>(), bootstrap);
+            let lines = compare(&compared, &chosen.flatten().collect::<Vec<_>>(), bootstrap);
             said = said + "\nChoosing among tools\n\n" + &table(&rows(&lines));
             if arguments.cross_fit {
                 let settings = CrossFit { splits: 200, seed: arguments.seed, bootstrap };
@@ -198,6 +184,30 @@ fn add_model(library: &mut Library, path: &Path) -> Result<String> {
     Ok(name)
 }
 
+/// What the language model says as a judge, in every way that is asked for, and what there is to note about it.
+fn ask_judges(
+    arguments: &RewardBenchmark,
+    benchmark: &Benchmark,
+    llm: &dyn Llm,
+    ways: &[Way],
+    over: &(dyn Fn() -> bool + Sync),
+) -> Result<(Vec<Scores>, String)> {
+    let (mut scores, mut notes) = (Vec::new(), String::new());
+    for way in ways {
+        let bar = Progress::new("judge", benchmark.items.len() as u64, 0);
+        let judged = judge(benchmark, llm, *way, over, &mut |n| bar.step(n as u64, String::new()))?;
+        bar.finish();
+        let hint = if arguments.out.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
+        let judged = judged.ok_or_else(|| anyhow!("interrupted while the judge was asked{hint}"))?;
+        if judged.unread > 0 {
+            let (n, of, tool) = (judged.unread, judged.answers, &judged.scores.tool);
+            writeln!(notes, "{n} of {of} answers of {tool} hold no verdict; they count as the reference counts them")?;
+        }
+        scores.push(judged.scores);
+    }
+    Ok((scores, notes))
+}
+
 /// How the language model is asked as a judge.
 fn judges(arguments: &RewardBenchmark) -> Vec<Way> {
     let way = |how: &Judging| match how {
@@ -246,7 +256,7 @@ fn check_routes(arguments: &RewardBenchmark, scored: &[&str], judges: usize) -> 
 }
 
 /// The choices of a route; the oracles are compared anyway.
-fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn Llm>>) -> Result<Option<Route>> {
+fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn Llm>>) -> Option<Route> {
     let position = |tool: &str| table.tools().iter().position(|s| s.tool == tool);
     let all = || Choice::Weights(vec![1.0; table.tools().len()]);
     let items = || (0..table.len()).map(|i| example(table.item(i)));
@@ -258,7 +268,7 @@ fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn
     let mut shown = format!("route {name}");
     let choices = match (name.strip_prefix("static:").and_then(position), llm) {
         (Some(place), _) => vec![Choice::Tool(place); table.len()],
-        _ if name == "oracle" => return Ok(None),
+        _ if name == "oracle" => return None,
         (None, Some(llm)) if name == "agent" => {
             let asker = Asker::new(llm.clone());
             let mut unanswered = 0;
@@ -287,7 +297,7 @@ fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn
         }
         _ => items().map(|e| builtin(&e)).collect(),
     };
-    Ok(Some(Route { name: shown, choices }))
+    Some(Route { name: shown, choices })
 }
 
 fn missing(reports: &[Report]) -> String {

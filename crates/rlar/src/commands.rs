@@ -31,22 +31,7 @@ pub fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Sft(arguments) => run_train(&arguments, Some(Method::Sft)),
         Command::TrainRm(arguments) => run_train(&arguments, Some(Method::RewardModel)),
-        Command::Eval(cli::Eval { benchmark: Some(benchmark), .. }) => {
-            let (Benchmark::RewardbenchV2(arguments) | Benchmark::Rewards(arguments)) = &benchmark;
-            let only = matches!(benchmark, Benchmark::RewardbenchV2(_)).then_some(Format::RewardBench2);
-            on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
-            benchmark::run(arguments, only, &|| INTERRUPTED.load(Ordering::SeqCst))
-        }
-        Command::Eval(cli::Eval { measured, .. }) if !measured.suites.is_empty() => {
-            on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
-            suites::run(&measured, &|| INTERRUPTED.load(Ordering::SeqCst))
-        }
-        Command::Eval(cli::Eval { measured, .. }) => match measured.chosen() {
-            Some(chosen) => eval(&chosen),
-            None => Err(Failure::Request(anyhow::anyhow!(
-                "eval needs a suite (such as gsm8k), --config or a benchmark of rewards; see `rlar eval --help`"
-            ))),
-        },
+        Command::Eval(asked) => measure(&asked),
         Command::Data { command } => data::run(&command),
         Command::FetchRewards(arguments) => fetch(&arguments),
         Command::Hub { command: HubCommand::Serve(arguments) } => hub::serve(&arguments),
@@ -60,6 +45,26 @@ pub fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Sandbox { command } => sandbox::run(command),
     }
+}
+
+fn measure(asked: &cli::Eval) -> Result<(), Failure> {
+    let over = || INTERRUPTED.load(Ordering::SeqCst);
+    let cli::Eval { benchmark, measured } = asked;
+    if let Some(benchmark) = benchmark {
+        let (Benchmark::RewardbenchV2(arguments) | Benchmark::Rewards(arguments)) = benchmark;
+        let only = matches!(benchmark, Benchmark::RewardbenchV2(_)).then_some(Format::RewardBench2);
+        on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
+        return benchmark::run(arguments, only, &over);
+    }
+    if !measured.suites.is_empty() {
+        on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
+        return suites::run(measured, &over);
+    }
+    let Some(chosen) = measured.chosen() else {
+        let message = "eval needs a suite (such as gsm8k), --config or a benchmark of rewards; see `rlar eval --help`";
+        return Err(Failure::Request(anyhow::anyhow!(message)));
+    };
+    eval(&chosen)
 }
 
 /// Set by Ctrl-C.

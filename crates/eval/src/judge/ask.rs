@@ -83,7 +83,7 @@ pub fn judge(
             if let Some(Err(LlmError::Budget(why))) = answers.iter().find(|a| matches!(a, Err(LlmError::Budget(_)))) {
                 return Err(EvalError::Mismatch(why.clone()));
             }
-            let row = judged.read(item, *place, answers);
+            let row = judged.read(item, *place, &answers);
             judged.scores.rows.push(row);
         }
         if let (0, 0, Some(why)) = (number, judged.answers, why) {
@@ -120,25 +120,22 @@ fn questions(item: &Item, place: Option<four::Place>, way: Way) -> Vec<ChatReque
 
 impl Judged {
     /// An item's scores from what was answered.
-    fn read(&mut self, item: &Item, place: Option<four::Place>, answers: Vec<Result<ChatReply, LlmError>>) -> Scored {
+    fn read(&mut self, item: &Item, place: Option<four::Place>, answers: &[Result<ChatReply, LlmError>]) -> Scored {
         let said: Vec<&ChatReply> = answers.iter().flatten().collect();
         let tokens = said.iter().map(|r| r.prompt_tokens + r.completion_tokens).sum();
         let cost = Cost { llm_calls: answers.len() as u64, tokens, seconds: 0.0 };
         if said.len() < answers.len() || said.is_empty() {
             return Scored { scores: None, cost };
         }
-        let scores = match place {
-            Some(place) => {
-                let verdict = four::parse(&said[0].text);
-                self.unread += usize::from(verdict.is_none());
-                four::scores(verdict, place).to_vec()
-            }
-            None => {
-                let given: Vec<Option<u8>> = said.iter().map(|r| ratings::parse(&r.text)).collect();
-                let (scores, unread) = ratings::scores(&given);
-                self.unread += unread;
-                scores
-            }
+        let scores = if let Some(place) = place {
+            let verdict = four::parse(&said[0].text);
+            self.unread += usize::from(verdict.is_none());
+            four::scores(verdict, place).to_vec()
+        } else {
+            let given: Vec<Option<u8>> = said.iter().map(|r| ratings::parse(&r.text)).collect();
+            let (scores, unread) = ratings::scores(&given);
+            self.unread += unread;
+            scores
         };
         debug_assert_eq!(scores.len(), item.completions.len());
         Scored { scores: Some(scores), cost }

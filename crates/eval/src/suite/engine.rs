@@ -94,12 +94,12 @@ impl Engine for Own<'_> {
         let sampler = Sampler::new(&self.policy.decoder, &self.policy.tokenizer, self.batch);
         let mut hear = |_: rlar_policy::Fresh| if over() { Next::EndAll } else { Next::Go };
         let mut samples = sampler.stream(&requests, &suite.sampling.sampling(), &mut hear)?.into_iter();
-        let replies = asked.iter().zip(without_room).map(|(one, why)| match why {
-            Some(why) => vec![Err(why); one.draws.len()],
-            None => {
-                let own = samples.next().unwrap_or_default().into_iter();
-                own.map(|s| Ok(Answer { text: s.text, cut: s.finish == Finish::Length })).collect()
+        let replies = asked.iter().zip(without_room).map(|(one, why)| {
+            if let Some(why) = why {
+                return vec![Err(why); one.draws.len()];
             }
+            let own = samples.next().unwrap_or_default().into_iter();
+            own.map(|s| Ok(Answer { text: s.text, cut: s.finish == Finish::Length })).collect()
         });
         Ok(replies.collect())
     }

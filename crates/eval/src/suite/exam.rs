@@ -218,24 +218,16 @@ impl Marks {
             said = said + "\n" + &draw(&rows);
         }
         let replies = if self.samples == 1 { "reply" } else { "replies" };
-        said += &format!("\n{} prompts, {} {replies} each, by {}\n", self.prompts, self.samples, self.engine);
-        let mut note = |n: usize, what: &str| {
-            if n > 0 {
-                said += &format!("{n} {what}\n");
-            }
-        };
         let judged = self.figures.iter().any(|f| f.scored_only.is_some());
-        note(
-            self.unanswered,
-            if judged {
-                "replies are missing: they count as wrong, the figures are lower bounds"
-            } else {
-                "replies are missing: they count as empty"
-            },
-        );
-        note(self.unscored, "replies have no score: they count as wrong, the figures are lower bounds");
-        note(self.cut, "replies were cut off at `max_tokens`");
-        said
+        let missing = if judged { "wrong, the figures are lower bounds" } else { "empty" };
+        let notes = [
+            (self.unanswered, format!("replies are missing: they count as {missing}")),
+            (self.unscored, "replies have no score: they count as wrong, the figures are lower bounds".into()),
+            (self.cut, "replies were cut off at `max_tokens`".into()),
+        ];
+        let notes = notes.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}\n"));
+        let who = format!("\n{} prompts, {} {replies} each, by {}\n", self.prompts, self.samples, self.engine);
+        said + &who + &notes.collect::<String>()
     }
 }
 

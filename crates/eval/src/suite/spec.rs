@@ -84,6 +84,8 @@ fn chat() -> PromptFormat {
     PromptFormat::Chat
 }
 
+// As serde asks it.
+#[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_default(tokenizer: &Tokenizer) -> bool {
     *tokenizer == Tokenizer::default()
 }
@@ -182,7 +184,7 @@ impl Suite {
         if self.name.is_empty() || !self.name.chars().all(plain) {
             say("name", format!("`{}` may have letters, digits, `-` and `_` only", self.name));
         }
-        if self.data.is_some() == !self.lines.is_empty() {
+        if self.data.is_some() != self.lines.is_empty() {
             say("data", "the suite needs either `data` or `lines`".into());
         }
         if let Some(shots) = &self.few_shot

@@ -68,9 +68,9 @@ pub fn tasks(suite: &Suite, find: &Find, limit: Option<usize>) -> Result<Vec<Tas
         let group = suite.group.is_some().then(|| say("group")).transpose()?;
         let mut columns = row.columns().clone();
         // These have their own places in an example.
-        ["id", "messages", "reference", "domain", "demonstration"].iter().for_each(|name| {
-            columns.shift_remove(*name);
-        });
+        for name in ["id", "messages", "reference", "domain", "demonstration"] {
+            columns.shift_remove(name);
+        }
         let example = Example { id, messages, reference, domain: Some(domain(suite)), demonstration: None, columns };
         tasks.push(Task { example, references, group });
     }

@@ -141,6 +141,7 @@ fn judged(way: Way, says: fn(&str) -> Result<String, ()>) -> Judged {
 }
 
 /// Where the right one of four is shown, or how good the completion in question is.
+#[allow(clippy::unnecessary_wraps)]
 fn right(asked: &str) -> Result<String, ()> {
     let shown = ["A", "B", "C", "D"].into_iter().find(|l| {
         let begin = format!("[The Start of Assistant {l}'s Answer]");

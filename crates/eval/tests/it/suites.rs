@@ -49,6 +49,7 @@ fn sat(yaml: &str, rows: &str) -> Result<Exam, String> {
     Exam::new(suite, tasks, rewards()).map_err(|e| e.to_string())
 }
 
+#[allow(clippy::unnecessary_wraps)]
 fn said(text: &str) -> Reply {
     Ok(Answer { text: text.into(), cut: false })
 }
@@ -202,7 +203,7 @@ fn the_most_frequent_answer_counts_however_it_is_written_and_of_equals_the_earli
 
 #[test]
 fn what_has_no_score_makes_the_figure_a_lower_bound() {
-    let rows: String = (0..100).map(|i| format!("{{\"id\": \"{i}\", \"a\": {i}, \"b\": 1}}\n")).collect();
+    let rows: String = (0..100).map(|i| json!({ "id": i.to_string(), "a": i, "b": 1 }).to_string() + "\n").collect();
     let mut exam = sat(&(SUMS.to_owned() + "metrics: [accuracy]\n"), &rows).unwrap();
     let reply = |i: usize| if i % 33 == 5 { Err("the server is gone".to_owned()) } else { said(&format!("{}", i + 1)) };
     let replies = (0..100).map(|i| vec![reply(i)]).collect();
@@ -253,7 +254,7 @@ impl Engine for Clerk {
 
 #[test]
 fn an_interrupted_suite_goes_on_where_it_was_and_ends_the_same() {
-    let rows: String = (0..9).map(|i| format!("{{\"id\": \"{i}\", \"a\": {i}, \"b\": 1}}\n")).collect();
+    let rows: String = (0..9).map(|i| json!({ "id": i.to_string(), "a": i, "b": 1 }).to_string() + "\n").collect();
     let yaml = SUMS.to_owned() + "sampling: { samples: 2, temperature: 0.7 }\nmetrics: [accuracy]\n";
     let exam = sat(&yaml, &rows).unwrap();
     let folder = tempfile::tempdir().unwrap();

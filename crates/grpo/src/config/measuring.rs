@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Method;
+
 /// Measuring before, after and while training: held-out accuracy, and suites.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -37,6 +39,37 @@ impl EvalConfig {
     /// How many of `available` examples are used.
     pub fn examples(&self, available: usize) -> usize {
         if self.limit == 0 { available } else { self.limit.min(available) }
+    }
+
+    /// Values that are impossible together: key path and reason.
+    pub fn problems(&self, has_heldout: bool, method: Method) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut say = |key: &str, message: String| found.push((key.to_owned(), message));
+        let has_suites = !self.suites.is_empty();
+        let measures = (has_heldout || has_suites) && self.every > 0;
+        if self.patience > 0 && !measures {
+            say("eval.patience", "needs `data.heldout` or `eval.suites`, and `eval.every`".into());
+        }
+        if self.every > 0 && !has_heldout && !has_suites {
+            say("eval.every", "needs `data.heldout` or `eval.suites`".into());
+        }
+        if has_suites && method == Method::RewardModel {
+            say("eval.suites", "are for policies; a reward model is measured on `data.heldout`".into());
+        }
+        let metric = &self.metric;
+        match metric {
+            Metric::Suite(..) if !has_suites => {
+                say(
+                    "eval.metric",
+                    format!("`{metric}` is neither `sampled` nor `greedy`, and there are no `eval.suites`"),
+                );
+            }
+            Metric::Sampled | Metric::Greedy if measures && !has_heldout => {
+                say("eval.metric", format!("`{metric}` needs `data.heldout`; name one of `eval.suites`"));
+            }
+            _ => {}
+        }
+        found
     }
 }
 

@@ -162,28 +162,11 @@ impl Config {
             say("train.minibatches", message);
         }
         let has_heldout = self.data.heldout.is_some() || self.data.mixture.iter().any(|d| d.heldout.is_some());
-        let has_suites = !self.eval.suites.is_empty();
-        let measures = (has_heldout || has_suites) && self.eval.every > 0;
-        for (key, asked) in [("run.keep_best", self.run.keep_best > 0), ("eval.patience", self.eval.patience > 0)] {
-            if asked && !measures {
-                say(key, "needs `data.heldout` or `eval.suites`, and `eval.every`".into());
-            }
+        let measures = (has_heldout || !self.eval.suites.is_empty()) && self.eval.every > 0;
+        if self.run.keep_best > 0 && !measures {
+            say("run.keep_best", "needs `data.heldout` or `eval.suites`, and `eval.every`".into());
         }
-        if self.eval.every > 0 && !has_heldout && !has_suites {
-            say("eval.every", "needs `data.heldout` or `eval.suites`".into());
-        }
-        if has_suites && self.train.method == Method::RewardModel {
-            say("eval.suites", "are for policies; a reward model is measured on `data.heldout`".into());
-        }
-        if measures && !has_heldout && !matches!(self.eval.metric, Metric::Suite(..)) {
-            say("eval.metric", format!("`{}` needs `data.heldout`; name one of `eval.suites`", self.eval.metric));
-        }
-        if matches!(self.eval.metric, Metric::Suite(..)) && !has_suites {
-            say(
-                "eval.metric",
-                format!("`{}` is neither `sampled` nor `greedy`, and there are no `eval.suites`", self.eval.metric),
-            );
-        }
+        found.extend(self.eval.problems(has_heldout, self.train.method));
         found.extend(self.algorithm.problems(&self.train, &self.sampling));
         let mut say = |key: &str, message: String| found.push((key.to_owned(), message));
         if self.device != "auto"

@@ -237,7 +237,7 @@ fn measuring_while_training_changes_nothing_but_what_is_kept() {
     let measured: Vec<f64> = metrics(&often).iter().filter_map(|m| m["eval"]["accuracy"].as_f64()).collect();
     assert_eq!(measured.len(), 10);
     let best = measured.iter().copied().fold(0.0, f64::max);
-    assert!((report["best"][1].as_f64().unwrap() - best).abs() < 1e-12);
+    assert!((report["best"][2].as_f64().unwrap() - best).abs() < 1e-12);
 }
 
 #[test]

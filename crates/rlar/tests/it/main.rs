@@ -12,6 +12,7 @@ mod learners;
 mod libraries;
 mod rewards_gone_wrong;
 mod stops;
+mod suites;
 mod training;
 
 use std::path::Path;

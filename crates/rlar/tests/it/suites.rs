@@ -1,0 +1,202 @@
+//! Policies on suites, and published data, as a person meets them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::training::metrics;
+use crate::{refused, rlar, run, smoke, text};
+
+/// `rlar` with an empty folder of fetched data.
+fn apart(folder: &Path, arguments: &[&str]) -> std::process::Output {
+    rlar(folder, arguments).env("RLAR_DATA", folder.join("data")).output().unwrap()
+}
+
+const SUITE: &str = "version: 1\nname: sums\ndata: rows.jsonl\nprompt: \"{{ a }} + {{ b }} =\"\nreference: \"{{ a + b }}\"\n\
+                     tools: [{ tool: last_number }]\nmetrics: [accuracy]\n";
+
+fn suite(folder: &Path) {
+    fs::write(folder.join("sums.yaml"), SUITE).unwrap();
+    let row = |i: u64| json!({ "id": i.to_string(), "a": i, "b": 2 * i }).to_string();
+    fs::write(folder.join("rows.jsonl"), (0..20).map(row).collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+#[test]
+fn a_suite_of_ones_own_needs_no_code() {
+    let folder = tempfile::tempdir().unwrap();
+    suite(folder.path());
+    let reply = |i: u64| json!({ "id": i.to_string(), "reply": (3 * i + u64::from(i < 5)).to_string() }).to_string();
+    fs::write(folder.path().join("said.jsonl"), (0..20).map(reply).collect::<Vec<_>>().join("\n")).unwrap();
+    let out = run(folder.path(), &["eval", "sums.yaml", "--answers", "said.jsonl", "--out", "out"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    for part in ["sums", "accuracy", "75.0", "95 %", "20 prompts, 1 reply each, by said.jsonl"] {
+        assert!(text(&out.stdout).contains(part), "{part} is not in {}", text(&out.stdout));
+    }
+    let results: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("out/sums/results.json")).unwrap()).unwrap();
+    assert_eq!(results["figures"]["accuracy"]["value"], 0.75);
+    let verdicts = fs::read_to_string(folder.path().join("out/sums/verdicts.jsonl")).unwrap();
+    assert_eq!(verdicts.lines().filter(|l| l.contains("\"right\":true")).count(), 15);
+}
+
+#[test]
+fn what_a_suite_lacks_is_said_before_anything_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    suite(folder.path());
+    let with = |more: &[&str]| apart(folder.path(), &[&["eval"], more].concat());
+    refused(&with(&[]), 2, &["a suite", "--config", "--help"]);
+    refused(&with(&["gsm9k", "--model", "m"]), 2, &["suite gsm9k", "humaneval", "gsm8k"]);
+    refused(&with(&["gsm8k", "--model", "m"]), 2, &["gsm8k/test.jsonl", "`rlar data fetch gsm8k`"]);
+    refused(&with(&["sums.yaml"]), 2, &["who answers?", "--server"]);
+    refused(&with(&["sums.yaml", "--model", "nowhere"]), 2, &["model nowhere does not exist"]);
+    refused(&with(&["sums.yaml", "sums.yaml", "--model", "m"]), 2, &["two suites are called `sums`"]);
+    refused(&with(&["sums.yaml", "--metric", "pass@3", "--model", "m"]), 2, &["`pass@3` needs at least 3 replies"]);
+    refused(&with(&["sums.yaml", "--answers", "nowhere.jsonl"]), 2, &["--answers nowhere.jsonl"]);
+    refused(&with(&["sums.yaml", "--data", "other.jsonl", "--model", "m"]), 2, &["other.jsonl", "--data"]);
+    let plain = SUITE.to_owned() + "format: plain\n";
+    fs::write(folder.path().join("plain.yaml"), plain).unwrap();
+    let server = ["--server", "http://127.0.0.1:9/v1", "--server-model", "m"];
+    refused(&with(&[&["plain.yaml"], &server[..]].concat()), 2, &["suite `sums`", "`format: chat`"]);
+    // Nobody answers: that is no figure.
+    let out = with(&[&["sums.yaml"], &server[..]].concat());
+    refused(&out, 1, &["suite `sums`: none of the first prompts got a reply", "127.0.0.1:9"]);
+}
+
+/// An OpenAI-compatible server that adds; it hangs up on what it is asked first.
+fn adds() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/v1", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for (n, mut stream) in listener.incoming().flatten().enumerate() {
+            let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
+            let body = loop {
+                let read = stream.read(&mut piece).unwrap_or(0);
+                seen.extend_from_slice(&piece[..read]);
+                let said = String::from_utf8_lossy(&seen).into_owned();
+                let Some((_, body)) = said.split_once("\r\n\r\n") else { continue };
+                if let Ok(body) = serde_json::from_str::<Value>(body) {
+                    break body;
+                }
+                assert!(read > 0, "the request was cut short");
+            };
+            if n == 0 {
+                continue;
+            }
+            let asked = body["messages"][0]["content"].as_str().unwrap();
+            let numbers = asked.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok());
+            let said = format!("It is {}.", numbers.sum::<u64>());
+            let reply = json!({
+                "choices": [{ "message": { "role": "assistant", "content": said }, "finish_reason": "stop" }],
+                "usage": { "prompt_tokens": 5, "completion_tokens": 5 },
+            })
+            .to_string();
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", reply.len());
+            let _ = stream.write_all((head + &reply).as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_answers_and_what_it_said_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    suite(folder.path());
+    let url = adds();
+    let with = |url: &str| {
+        run(folder.path(), &["eval", "sums.yaml", "--server", url, "--server-model", "adder", "--out", "out"])
+    };
+    let out = with(&url);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("100.0"), "{}", text(&out.stdout));
+    // Nothing is asked again: another server at this address is not needed.
+    let kept = folder.path().join("out/sums/answers.jsonl");
+    let before = fs::read_to_string(&kept).unwrap();
+    assert_eq!(before.lines().count(), 20);
+    assert!(with(&url).status.success());
+    assert_eq!(fs::read_to_string(&kept).unwrap(), before);
+}
+
+#[test]
+fn data_come_from_where_a_list_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(
+                b"HTTP/1.1 200 OK\r\ncontent-length: 23\r\nconnection: close\r\n\r\n{\"id\": 1, \"a\": 1, \"b\":2}",
+            );
+        }
+    });
+    let hash = rlar_run::sha256(b"{\"id\": 1, \"a\": 1, \"b\":2");
+    let list = |hash: &str| {
+        format!(
+            "version: 1\nsets:\n  sums:\n    about: sums\n    licence: MIT\n    files:\n      - file: rows.jsonl\n        url: http://{address}/rows\n        sha256: {hash}\n"
+        )
+    };
+    fs::write(folder.path().join("origins.yaml"), list(&hash)).unwrap();
+    let with = |more: &[&str]| apart(folder.path(), &[&["data"], more, &["--origins", "origins.yaml"]].concat());
+    assert!(text(&with(&["list"]).stdout).contains("0 of 1"));
+    let out = with(&["fetch", "sums"]);
+    assert!(out.status.success() && text(&out.stdout).contains("data/sums/rows.jsonl"), "{}", text(&out.stderr));
+    assert!(text(&with(&["fetch", "sums"]).stdout).contains("was here"));
+    assert!(text(&with(&["list"]).stdout).contains("yes"));
+    refused(&with(&["fetch", "products"]), 2, &["no data set `products`", "sums"]);
+    fs::write(folder.path().join("origins.yaml"), list(&rlar_run::sha256(b"else"))).unwrap();
+    refused(&with(&["fetch", "sums"]), 1, &["SHA-256", &hash]);
+    assert!(text(&apart(folder.path(), &["data", "list"]).stdout).contains("gsm8k"));
+}
+
+#[test]
+fn suites_are_sat_while_training_and_change_nothing_but_what_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let suite = "version: 1\nname: digits\ndata: datasets/digits/heldout.jsonl\nprompt: \"{{ prompt }}\"\n\
+                 reference: \"{{ reference }}\"\nsampling: { samples: 2, temperature: 1, max_tokens: 4 }\n\
+                 tools: [{ tool: last_number }]\nmetrics: [accuracy, \"pass@2\"]\n";
+    fs::write(folder.path().join("digits.yaml"), suite).unwrap();
+    let weights = |eval: &str, keep: &str, name: &str| {
+        let kept = format!("rollouts_every: 10\n  keep_last: 1\n  keep_best: {keep}");
+        let changes = [
+            ("warmup:\n  steps: 120", "warmup:\n  steps: 40"),
+            ("train:\n  steps: 300", "train:\n  steps: 30"),
+            ("eval:\n  samples: 8", eval),
+            ("rollouts_every: 10", kept.as_str()),
+        ];
+        let config = smoke(folder.path(), &changes);
+        let out = run(folder.path(), &["train", "--config", &config, "--run", name]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        (fs::read(folder.path().join(name).join("final/model.safetensors")).unwrap(), text(&out.stdout))
+    };
+    let sat = "eval:\n  samples: 1\n  every: 3\n  suites: [{ suite: digits.yaml, limit: 10 }]\n  metric: digits/pass@2";
+    let (never, _) = weights("eval:\n  samples: 1", "0", "never");
+    let (often, said) = weights(sat, "1", "often");
+    assert!(never == often, "suites disturbed the training");
+    assert!(said.contains("digits  ") && said.contains("pass@2") && said.contains("digits/pass@2 0."), "{said}");
+    let path = folder.path().join("often");
+    let sittings: Vec<f64> = metrics(&path)
+        .iter()
+        .filter_map(|m| m["eval"]["suites"]["digits"]["figures"]["pass@2"]["value"].as_f64())
+        .collect();
+    assert_eq!(sittings.len(), 10);
+    let report: Value = serde_json::from_slice(&fs::read(path.join("report.json")).unwrap()).unwrap();
+    assert_eq!(report["best"][1], "digits/pass@2");
+    let best = sittings.iter().copied().fold(0.0, f64::max);
+    assert!((report["best"][2].as_f64().unwrap() - best).abs() < 1e-12);
+    let best = report["best"][0].as_u64().unwrap();
+    assert!(path.join(format!("checkpoints/step-{best:06}/model.safetensors")).exists(), "the best is not kept");
+    // The run's final policy sits the same suite by itself.
+    let out =
+        run(folder.path(), &["eval", "digits.yaml", "--model", "often/final", "--limit", "10", "--bootstrap", "0"]);
+    assert!(text(&out.stdout).contains("10 prompts, 2 replies each, by often/final"), "{}", text(&out.stderr));
+    let wrong = |eval: &str| {
+        let config = smoke(folder.path(), &[("eval:\n  samples: 8", eval)]);
+        run(folder.path(), &["train", "--config", &config, "--run", "wrong"])
+    };
+    refused(&wrong(&sat.replace("pass@2", "pass@3")), 2, &["`eval.metric`", "`digits/pass@3`", "digits"]);
+    refused(&wrong(&sat.replace("digits.yaml", "sums.yaml")), 2, &["`eval.suites[0]`", "suite sums.yaml"]);
+    refused(&wrong("eval:\n  metric: digits"), 2, &["job.yaml:", "`eval.metric`", "no `eval.suites`"]);
+}
