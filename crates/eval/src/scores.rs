@@ -12,7 +12,7 @@ use rlar_data::DataError;
 use serde_json::{Map, Value, json};
 
 use crate::EvalError;
-use crate::item::Benchmark;
+use crate::item::{Benchmark, Item};
 use crate::rows::{Row, named, not_json, rows, text};
 
 /// What scoring cost.
@@ -69,6 +69,12 @@ struct Found {
     scored: Scored,
 }
 
+impl Found {
+    fn is_of(&self, item: &Item) -> bool {
+        self.id == item.id && self.category.as_ref().is_none_or(|c| *c == item.category)
+    }
+}
+
 impl Scores {
     /// Scores in the order of the items. Their numbers must agree, and every score must be finite.
     pub fn new(tool: impl Into<String>, benchmark: &Benchmark, rows: Vec<Option<Vec<f64>>>) -> Result<Self, EvalError> {
@@ -104,32 +110,28 @@ impl Scores {
     /// Reads a file of scores: one tool, or several where `scores` is an object. A tool without a name takes the
     /// file's. Every item of the benchmark must be there, once, and nothing else.
     pub fn read(path: &Path, bytes: &[u8], benchmark: &Benchmark) -> Result<Vec<Self>, EvalError> {
-        let content = text(path, bytes)?;
-        if let Some(columns) = columns(path, content)? {
-            return reference(path, &columns, benchmark).map(|s| vec![s]);
+        let all = found_in(path, bytes)?;
+        all.into_iter().map(|(tool, found)| place(path, &tool, found, benchmark)).collect()
+    }
+
+    /// Reads files of scores for the items that every tool in them has; the others are left out of the benchmark.
+    pub fn read_common(files: &[(&Path, &[u8])], benchmark: &Benchmark) -> Result<(Benchmark, Vec<Self>), EvalError> {
+        let mut all = Vec::new();
+        for (path, bytes) in files {
+            all.extend(found_in(path, bytes)?.into_iter().map(|(tool, found)| (*path, tool, found)));
         }
-        let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("scores");
-        let mut tools: Vec<(String, Vec<Found>)> = Vec::new();
-        let rows = rows(path, bytes).map_err(|e| explained(e, path, content))?;
-        for row in &rows {
-            let scores = row.value("scores").unwrap_or(&Value::Null);
-            if !row.has("scores") {
-                row.needed("scores")?;
-            }
-            let named_tool = if row.has("tool") { row.text("tool")? } else { name.to_owned() };
-            let by_tool: Vec<(&str, &Value)> = match scores {
-                Value::Object(tools) => tools.iter().map(|(t, s)| (t.as_str(), s)).collect(),
-                one => vec![(&named_tool, one)],
-            };
-            for (tool, scores) in by_tool {
-                let found = found(row, scores)?;
-                match tools.iter_mut().find(|(t, _)| t == tool) {
-                    Some((_, rows)) => rows.push(found),
-                    None => tools.push((tool.to_owned(), vec![found])),
-                }
-            }
+        let has = |found: &[Found], item: &Item| found.iter().any(|f| f.is_of(item));
+        let common = benchmark.select(|item| all.iter().all(|(_, _, found)| has(found, item)));
+        if let (true, Some((path, tool, _))) = (common.items.is_empty(), all.first()) {
+            let message = format!("no item of the benchmark has scores of every tool, such as {tool}");
+            return Err(EvalError::File { path: path.to_path_buf(), message });
         }
-        tools.into_iter().map(|(tool, found)| place(path, &tool, found, benchmark)).collect()
+        let mut scores = Vec::new();
+        for (path, tool, mut found) in all {
+            found.retain(|f| common.items.iter().any(|item| f.is_of(item)));
+            scores.push(place(path, &tool, found, &common)?);
+        }
+        Ok((common, scores))
     }
 
     /// The file that [`Self::read`] reads, a line per item.
@@ -157,6 +159,36 @@ impl Scores {
     pub fn cost(&self) -> Cost {
         self.rows.iter().map(|r| r.cost).sum()
     }
+}
+
+/// The scores of a file, by tool.
+fn found_in(path: &Path, bytes: &[u8]) -> Result<Vec<(String, Vec<Found>)>, EvalError> {
+    let content = text(path, bytes)?;
+    if let Some(columns) = columns(path, content)? {
+        return reference(path, &columns).map(|one| vec![one]);
+    }
+    let name = path.file_stem().and_then(|s| s.to_str()).unwrap_or("scores");
+    let mut tools: Vec<(String, Vec<Found>)> = Vec::new();
+    let rows = rows(path, bytes).map_err(|e| explained(e, path, content))?;
+    for row in &rows {
+        let scores = row.value("scores").unwrap_or(&Value::Null);
+        if !row.has("scores") {
+            row.needed("scores")?;
+        }
+        let named_tool = if row.has("tool") { row.text("tool")? } else { name.to_owned() };
+        let by_tool: Vec<(&str, &Value)> = match scores {
+            Value::Object(tools) => tools.iter().map(|(t, s)| (t.as_str(), s)).collect(),
+            one => vec![(&named_tool, one)],
+        };
+        for (tool, scores) in by_tool {
+            let found = found(row, scores)?;
+            match tools.iter_mut().find(|(t, _)| t == tool) {
+                Some((_, rows)) => rows.push(found),
+                None => tools.push((tool.to_owned(), vec![found])),
+            }
+        }
+    }
+    Ok(tools)
 }
 
 fn check(scores: Option<&[f64]>, completions: usize) -> Result<(), String> {
@@ -214,7 +246,7 @@ fn columns(path: &Path, content: &str) -> Result<Option<Map<String, Value>>, Eva
 }
 
 /// The columns of the reference's `eval-set-scores/MODEL.json`.
-fn reference(path: &Path, columns: &Map<String, Value>, benchmark: &Benchmark) -> Result<Scores, EvalError> {
+fn reference(path: &Path, columns: &Map<String, Value>) -> Result<(String, Vec<Found>), EvalError> {
     let wrong = |message: String| EvalError::File { path: path.to_owned(), message };
     let column = |key: &str| {
         let list = columns.get(key).and_then(Value::as_array);
@@ -236,7 +268,7 @@ fn reference(path: &Path, columns: &Map<String, Value>, benchmark: &Benchmark) -
     });
     let found = found.collect::<Result<_, EvalError>>()?;
     let stem = path.file_stem().and_then(|s| s.to_str()).unwrap_or("scores");
-    place(path, columns.get("model").and_then(Value::as_str).unwrap_or(stem), found, benchmark)
+    Ok((columns.get("model").and_then(Value::as_str).unwrap_or(stem).to_owned(), found))
 }
 
 /// Scores that are worth what a generative judge's file says in `results`, where it has only that.
@@ -281,7 +313,7 @@ fn place(path: &Path, tool: &str, found: Vec<Found>, benchmark: &Benchmark) -> R
     if let Some(first) = absent.first() {
         let message = format!(
             "{tool} has no scores of {} of {} items, such as `{first}`; write `\"scores\": null` for what a tool failed \
-             on, or score the same subset and limit",
+             on, score the same subset and limit, or compare the common items with `--only-scored`",
             absent.len(),
             benchmark.items.len()
         );

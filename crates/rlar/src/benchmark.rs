@@ -40,7 +40,7 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
         .collect::<Result<_>>()
         .map_err(Failure::Request)?;
     let asked = tools(arguments, &library, &models).map_err(Failure::Request)?;
-    let given = read_scores(arguments, &benchmark).map_err(Failure::Request)?;
+    let (benchmark, given) = read_scores(arguments, benchmark).map_err(Failure::Request)?;
     let llm = language_model(&arguments.asked).map_err(Failure::Request)?;
     let asks = |what: &str| anyhow!("{what} asks a language model: name one with --llm or --llm-replay");
     let llm = match (llm, arguments.judge.is_empty(), arguments.route.iter().any(|r| r == "agent")) {
@@ -149,13 +149,19 @@ fn read(arguments: &RewardBenchmark, only: Option<Format>) -> Result<Benchmark> 
     })
 }
 
-fn read_scores(arguments: &RewardBenchmark, benchmark: &Benchmark) -> Result<Vec<Scores>> {
-    let mut all = Vec::new();
-    for path in &arguments.scores {
-        let bytes = std::fs::read(path).with_context(|| format!("--scores {}", path.display()))?;
-        all.extend(Scores::read(path, &bytes, benchmark)?);
+/// The benchmark, or the part of it that is scored, and the scores that were made elsewhere.
+fn read_scores(arguments: &RewardBenchmark, benchmark: Benchmark) -> Result<(Benchmark, Vec<Scores>)> {
+    let read = |path: &std::path::PathBuf| std::fs::read(path).with_context(|| format!("--scores {}", path.display()));
+    let files = arguments.scores.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let files: Vec<(&Path, &[u8])> = arguments.scores.iter().zip(&files).map(|(p, b)| (p.as_path(), &b[..])).collect();
+    if arguments.only_scored {
+        return Ok(Scores::read_common(&files, &benchmark)?);
     }
-    Ok(all)
+    let mut all = Vec::new();
+    for (path, bytes) in files {
+        all.extend(Scores::read(path, bytes, &benchmark)?);
+    }
+    Ok((benchmark, all))
 }
 
 /// Declares a reward model as a tool that gives its output as it is.

@@ -48,6 +48,9 @@ pub struct RewardBenchmark {
     /// Scores made elsewhere: JSONL with `id` and `scores`, or the reference's `eval-set-scores` file.
     #[arg(long, value_name = "FILE")]
     pub scores: Vec<PathBuf>,
+    /// With --scores: leave out items that some of these files do not hold; without it, that is an error.
+    #[arg(long, requires = "scores")]
+    pub only_scored: bool,
     /// Ask the language model as the reference asks generative judges; may be given twice.
     #[arg(long, value_name = "HOW")]
     pub judge: Vec<Judging>,

@@ -71,6 +71,78 @@ fn rewardbench_2_names_what_is_there_and_what_is_absent() {
 }
 
 #[test]
+fn a_judge_is_asked_in_two_ways_and_its_nonsense_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |i: usize| {
+        let (id, good) = (i.to_string(), format!("good {i}"));
+        serde_json::json!({ "id": id, "subset": "Math", "prompt": "p", "chosen": [good], "rejected": ["b", "c", "d"] })
+            .to_string()
+    };
+    std::fs::write(folder.path().join("rows.jsonl"), (0..4).map(row).collect::<Vec<_>>().join("\n")).unwrap();
+    // What a judge would say: the right ones are best, but it cannot make up its mind about the last.
+    let mut script = String::new();
+    for i in 0..4 {
+        for c in 0..4 {
+            let said = if i == 3 {
+                "It depends."
+            } else if c == 0 {
+                "9"
+            } else {
+                "2"
+            };
+            let task = format!("'Math: {i} #{c}'");
+            script += &[
+                "- request: { role: judge, template: ratings-1, task: ",
+                &task,
+                " }\n  reply: { text: '",
+                said,
+                "' }\n",
+            ]
+            .concat();
+        }
+        let task = format!("'Math: {i}'");
+        script +=
+            &["- request: { role: judge, template: four-1, task: ", &task, " }\n  reply: { text: 'none of them' }\n"]
+                .concat();
+    }
+    std::fs::write(folder.path().join("said.yaml"), script).unwrap();
+    let asked = ["eval", "rewardbench-v2", "--data", "rows.jsonl", "--judge", "ratings", "--judge", "four"];
+    let with = [&asked[..], &["--llm-replay", "said.yaml", "--out", "out"]].concat();
+    let out = run(folder.path(), &with);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let said = text(&out.stdout);
+    for part in ["81.2", "25.0", "4 of 16 answers", "4 of 4 answers", "hold no verdict"] {
+        assert!(said.contains(part), "{part} is not in {said}");
+    }
+    let written = folder.path().join("out/eval-set-scores/rlar");
+    let files: Vec<_> =
+        std::fs::read_dir(written).unwrap().map(|e| std::fs::read_to_string(e.unwrap().path()).unwrap()).collect();
+    assert!(files.len() == 2 && files.iter().all(|f| f.contains("Generative RM")), "{files:?}");
+}
+
+#[test]
+fn scores_of_a_part_are_compared_where_all_have_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, rows: &[serde_json::Value]| {
+        let rows: Vec<String> = rows.iter().map(ToString::to_string).collect();
+        std::fs::write(folder.path().join(name), rows.join("\n")).unwrap();
+    };
+    let pair =
+        |i: usize| serde_json::json!({ "id": i.to_string(), "prompt": "p", "chosen": "good", "rejected": "bad" });
+    write("pairs.jsonl", &(0..5).map(pair).collect::<Vec<_>>());
+    let score = |i: usize| serde_json::json!({ "id": i.to_string(), "scores": [1.0, 0.0] });
+    write("one.jsonl", &(0..4).map(score).collect::<Vec<_>>());
+    write("two.jsonl", &(1..5).map(score).collect::<Vec<_>>());
+    let asked =
+        ["eval", "rewards", "--data", "pairs.jsonl", "--scores", "one.jsonl", "--scores", "two.jsonl", "--out", "out"];
+    refused(&run(folder.path(), &asked), 2, &["one has no scores of 1 of 5 items", "--only-scored"]);
+    let out = run(folder.path(), &[&asked[..], &["--only-scored"]].concat());
+    assert!(out.status.success() && text(&out.stdout).contains("100.0"), "{}", text(&out.stderr));
+    let written = std::fs::read_to_string(folder.path().join("out/eval-set-scores/rlar/one.json")).unwrap();
+    assert!(!written.contains("\"0\"") && written.contains("\"1\"") && !written.contains("\"4\""), "{written}");
+}
+
+#[test]
 fn a_benchmark_names_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let with = |data: &str, tool: &str| run(folder.path(), &["eval", "rewardbench-v2", "--data", data, "--tool", tool]);
@@ -85,6 +157,9 @@ fn a_benchmark_names_what_is_missing() {
     refused(&more(&["--route", "best"]), 2, &["--route best", "builtin"]);
     refused(&more(&["--route", "agent"]), 2, &["--route agent", "--llm"]);
     refused(&more(&["--tool", "brevity", "--cross-fit"]), 2, &["at least two tools"]);
+    refused(&more(&["--judge", "four"]), 2, &["--judge", "--llm"]);
+    let bare = run(folder.path(), &["eval", "rewards", "--tool", "brevity"]);
+    refused(&bare, 2, &["--data"]);
     let twice = ["eval", "rewardbench-v2", "--tool", "brevity", "--data", "rows.jsonl", "rows.jsonl"];
     refused(&run(folder.path(), &twice), 2, &["id `1` occurs twice in `Math`"]);
 }
