@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     } else {
         let read = scores.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
         let files: Vec<(&Path, &[u8])> = scores.iter().zip(&read).map(|(p, b)| (p.as_path(), &b[..])).collect();
-        (benchmark, tools) = Scores::read_common(&files, &benchmark)?;
+        (benchmark, tools, _) = Scores::read_common(&files, &benchmark)?;
     }
     let table = Table::new(&benchmark, &tools)?;
     println!("{}: {} items, {} left out, {} tools\n", benchmark.name, table.len(), table.left_out(), tools.len());

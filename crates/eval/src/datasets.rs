@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 
+/// The version of the form that this build reads.
+const VERSION: u64 = 1;
 /// What begins the name of a file on the Hub: `hub:OWNER/NAME@REVISION/PATH`.
 const HUB: &str = "hub:";
 /// The longest file that is fetched.
@@ -80,6 +82,9 @@ impl Origins {
         let document = Document::parse(path, text)?;
         let origins: Self = document.check(&schemars::schema_for!(Self).to_value())?;
         let mut found = Vec::new();
+        if origins.version != VERSION {
+            found.push(("version".to_owned(), format!("is {}; this build reads version {VERSION}", origins.version)));
+        }
         let plain = |name: &str| !name.is_empty() && name.split('/').all(is_plain);
         for (name, set) in &origins.sets {
             let key = format!("sets.{name}");
@@ -90,6 +95,12 @@ impl Origins {
                 let key = format!("{key}.files[{i}]");
                 if !plain(&source.file) {
                     found.push((key.clone(), format!("`{}` is no name of a file in a folder", source.file)));
+                }
+                if set.files[..i].iter().any(|other| other.file == source.file) {
+                    found.push((key.clone(), format!("`{}` stands there twice", source.file)));
+                }
+                if !["http://", "https://", HUB].iter().any(|start| source.url.starts_with(start)) {
+                    found.push((key.clone(), format!("`{}` begins with none of http://, https://, {HUB}", source.url)));
                 }
                 if source.sha256.as_ref().is_some_and(|h| h.len() != 64 || !h.bytes().all(|b| b.is_ascii_hexdigit())) {
                     found.push((key, "`sha256` must be 64 hexadecimal digits".to_owned()));
@@ -113,10 +124,10 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(ok) && !name.starts_with('.')
 }
 
-/// One file of the Hub as a data set of its own: `hub:OWNER/NAME@REVISION/PATH`, kept under `hub/OWNER/NAME/PATH`.
+/// One file of the Hub as a data set of its own: `hub:OWNER/NAME@REVISION/PATH`, kept under `hub/OWNER/NAME/REVISION/PATH`.
 pub fn of_hub(name: &str) -> Option<Source> {
-    let (owner, repo, _, path) = hub_parts(name)?;
-    let file = format!("hub/{owner}/{repo}/{path}");
+    let (owner, repo, revision, path) = hub_parts(name)?;
+    let file = format!("hub/{owner}/{repo}/{revision}/{path}");
     file.split('/').all(is_plain).then(|| Source { file, url: name.to_owned(), sha256: None })
 }
 

@@ -12,7 +12,7 @@ use rlar_data::DataError;
 use serde_json::{Map, Value, json};
 
 use crate::EvalError;
-use crate::item::{Benchmark, Item};
+use crate::item::Benchmark;
 use crate::rows::{Row, named, not_json, rows, text};
 
 /// What scoring cost.
@@ -62,17 +62,12 @@ pub struct Scores {
 }
 
 /// Scores that wait for their item.
+#[derive(Clone)]
 struct Found {
     place: usize,
     id: String,
     category: Option<String>,
     scored: Scored,
-}
-
-impl Found {
-    fn is_of(&self, item: &Item) -> bool {
-        self.id == item.id && self.category.as_ref().is_none_or(|c| *c == item.category)
-    }
 }
 
 impl Scores {
@@ -114,24 +109,47 @@ impl Scores {
         all.into_iter().map(|(tool, found)| place(path, &tool, found, benchmark)).collect()
     }
 
-    /// Reads files of scores for the items that every tool in them has; the others are left out of the benchmark.
-    pub fn read_common(files: &[(&Path, &[u8])], benchmark: &Benchmark) -> Result<(Benchmark, Vec<Self>), EvalError> {
+    /// Reads files of scores for the items that every tool in them has; the others are left out of the benchmark. The last
+    /// number is of scores of items that the benchmark does not have.
+    pub fn read_common(
+        files: &[(&Path, &[u8])],
+        benchmark: &Benchmark,
+    ) -> Result<(Benchmark, Vec<Self>, usize), EvalError> {
         let mut all = Vec::new();
         for (path, bytes) in files {
             all.extend(found_in(path, bytes)?.into_iter().map(|(tool, found)| (*path, tool, found)));
         }
-        let has = |found: &[Found], item: &Item| found.iter().any(|f| f.is_of(item));
-        let common = benchmark.select(|item| all.iter().all(|(_, _, found)| has(found, item)));
+        let mut items: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for item in &benchmark.items {
+            items.entry(&item.id).or_default().push(&item.category);
+        }
+        // How many tools have scores of an item.
+        let mut have: BTreeMap<(String, String), usize> = BTreeMap::new();
+        let mut strange = 0;
+        for found in all.iter().flat_map(|(_, _, found)| found) {
+            let own = items.get(found.id.as_str()).into_iter().flatten();
+            let own: Vec<&&str> = own.filter(|c| found.category.as_ref().is_none_or(|f| f == **c)).collect();
+            strange += usize::from(own.is_empty());
+            for category in own {
+                *have.entry((found.id.clone(), (**category).to_owned())).or_default() += 1;
+            }
+        }
+        let has = |id: &str, category: &str| have.get(&(id.to_owned(), category.to_owned())) == Some(&all.len());
+        let common = benchmark.select(|item| has(&item.id, &item.category));
         if let (true, Some((path, tool, _))) = (common.items.is_empty(), all.first()) {
             let message = format!("no item of the benchmark has scores of every tool, such as {tool}");
             return Err(EvalError::File { path: path.to_path_buf(), message });
         }
+        let kept = |f: &Found| {
+            let mut own = items.get(f.id.as_str()).into_iter().flatten();
+            own.any(|c| f.category.as_ref().is_none_or(|of| of == *c) && has(&f.id, c))
+        };
         let mut scores = Vec::new();
-        for (path, tool, mut found) in all {
-            found.retain(|f| common.items.iter().any(|item| f.is_of(item)));
-            scores.push(place(path, &tool, found, &common)?);
+        for (path, tool, found) in &all {
+            let found = found.iter().filter(|f| kept(f)).cloned().collect();
+            scores.push(place(path, tool, found, &common)?);
         }
-        Ok((common, scores))
+        Ok((common, scores, strange))
     }
 
     /// The file that [`Self::read`] reads, a line per item.

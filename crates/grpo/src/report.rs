@@ -64,7 +64,8 @@ impl std::fmt::Display for Report {
         if let Some((number, metric, figure)) = &self.best {
             let figure = match metric.as_str() {
                 "sampled" | "greedy" => format!("held-out accuracy {:.1} %", 100.0 * figure),
-                metric => format!("{metric} {figure:.4}"),
+                // What is better the less there is of it decides by its negative.
+                metric => format!("{metric} {:.4}", figure.abs()),
             };
             writeln!(f, "\nbest checkpoint: checkpoints/step-{number:06} (warm-up steps counted), {figure}")?;
         }

@@ -12,6 +12,8 @@ use crate::http::{self, redacted};
 use crate::retry::{Ended, Failure, Plan, persist, tried};
 use crate::secret::Secret;
 
+/// Time without a byte after which a connection counts as broken.
+const SILENCE: Duration = Duration::from_mins(1);
 /// Tries per file.
 const TRIES: u32 = 4;
 
@@ -38,7 +40,7 @@ pub fn get_file(wanted: &Wanted, path: &Path, progress: &mut dyn FnMut(u64, Opti
     let disk = |path: &Path, e: std::io::Error| failed(format!("{}: {e}", path.display()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|e| failed(format!("cannot start the network runtime: {e}")))?;
-    let client = http::builder().build().map_err(|e| failed(http::cause(e)))?;
+    let client = http::builder().read_timeout(SILENCE).build().map_err(|e| failed(http::cause(e)))?;
     let mut part = path.as_os_str().to_owned();
     part.push(format!(".{}.part", std::process::id()));
     let part = PathBuf::from(part);
@@ -101,7 +103,7 @@ async fn get_once(
     let found = hash.finalize().iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
     match wanted.sha256 {
         Some(right) if right != found => Err(Failure::Final(format!(
-            "the file has the SHA-256 {found}, not {right}: it is damaged, or its origin has changed"
+            "the file has the SHA-256 {found}, not {right}: it is damaged, or its origin has changed since the hash was written down"
         ))),
         _ => Ok(found),
     }

@@ -79,7 +79,7 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
         let generative = scores.len()..scores.len() + judged.len();
         scores.extend(judged);
         scores.extend(given);
-        let bootstrap = Bootstrap { resamples: arguments.bootstrap, seed: arguments.seed };
+        let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed };
         let compat = if arguments.compat.is_some() { Compat::V0_1_4 } else { Compat::Newest };
         let report = |s: &Scores| Report::of(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap));
         let reports: Vec<Report> = scores.iter().map(report).collect();
@@ -97,7 +97,7 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
         };
         said += &notes;
         if !arguments.route.is_empty() || arguments.cross_fit {
-            let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(1000), ..bootstrap };
+            let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(1000) as usize, ..bootstrap };
             let compared = Table::new(&benchmark, &scores)?;
             let routes = arguments.route.iter();
             let chosen = routes.map(|r| route(r, &compared, &rewards, llm.as_ref()));
@@ -155,7 +155,12 @@ fn read_scores(arguments: &RewardBenchmark, benchmark: Benchmark) -> Result<(Ben
     let files = arguments.scores.iter().map(read).collect::<Result<Vec<_>>>()?;
     let files: Vec<(&Path, &[u8])> = arguments.scores.iter().zip(&files).map(|(p, b)| (p.as_path(), &b[..])).collect();
     if arguments.only_scored {
-        return Ok(Scores::read_common(&files, &benchmark)?);
+        let (common, scores, strange) = Scores::read_common(&files, &benchmark)?;
+        let (left_out, of) = (benchmark.items.len() - common.items.len(), benchmark.items.len());
+        if left_out + strange > 0 {
+            tracing::warn!("--only-scored leaves out {left_out} of {of} items, and {strange} scores of others");
+        }
+        return Ok((common, scores));
     }
     let mut all = Vec::new();
     for (path, bytes) in files {
@@ -219,6 +224,8 @@ fn judges(arguments: &RewardBenchmark) -> Vec<Way> {
     let way = |how: &Judging| match how {
         Judging::Ratings => Way::Ratings,
         Judging::Four => Way::Four { style: four::Style::System, seed: arguments.seed },
+        Judging::FourMerged => Way::Four { style: four::Style::Merged, seed: arguments.seed },
+        Judging::FourBare => Way::Four { style: four::Style::Bare, seed: arguments.seed },
     };
     arguments.judge.iter().map(way).collect()
 }

@@ -12,7 +12,7 @@ use rlar_eval::suite::{Engine, Exam, Metric, Own, Server, Suite, has_figure};
 use rlar_grpo::Metric as Decides;
 use rlar_net::llm::{Budget, Limits, OpenAi, Secret, Settings};
 use rlar_policy::{Policy, Precision, device_in};
-use rlar_rewards::Orchestrator;
+use rlar_rewards::{Orchestrator, STORE, Store};
 use rlar_run::{Progress, sha256, write_atomic};
 
 use crate::cli::Measured;
@@ -32,7 +32,15 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
     for name in &asked.suites {
         let (path, suite) = suite(name, asked).map_err(Failure::Request)?;
         let library = plan::library(asked.library.as_deref()).map_err(Failure::Request)?;
-        let rewards = orchestrator(library, &asked.asked, "cpu")?;
+        let mut rewards = orchestrator(library, &asked.asked, "cpu")?;
+        if let Some(out) = &asked.out {
+            // What a tool said of a reply is not asked again.
+            let folder = out.join(&suite.name);
+            std::fs::create_dir_all(&folder)
+                .with_context(|| format!("--out {}", folder.display()))
+                .map_err(Failure::Request)?;
+            rewards = rewards.remembering(Store::open(&folder.join(STORE)));
+        }
         let limit = asked.limit.map(|n| n as usize);
         exams.push(exam(&path, suite, limit, rewards).map_err(Failure::Request)?);
     }
@@ -45,7 +53,13 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
         let bytes = std::fs::read(path).with_context(|| format!("--answers {}", path.display()));
         let replies = bytes.map_err(Failure::Request)?;
         let replies = read_answers(path, replies, exam.tasks()).map_err(|e| Failure::Request(e.into()))?;
-        return told(exam, &path.display().to_string(), replies, asked).map_err(Failure::Job);
+        let fewest = replies.iter().map(Vec::len).min().unwrap_or(0);
+        if let Some(metric) = exam.suite().metrics.iter().find(|m| m.draws() > fewest) {
+            let message =
+                format!("--answers {}: `{metric}` needs more replies per prompt than {fewest}", path.display());
+            return Err(Failure::Request(anyhow!(message)));
+        }
+        return told(exam, &path.display().to_string(), replies, asked, over).map_err(Failure::Job);
     }
     if let Some(url) = &asked.server {
         let server = Server(Arc::new(server(url, asked).map_err(Failure::Request)?));
@@ -55,11 +69,26 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
     let (path, device, precision) = model(asked).map_err(Failure::Request)?;
     let place = device_in(&device, precision).map_err(|e| Failure::Request(e.into()))?;
     let policy = Policy::load(&path, &place).map_err(|e| Failure::Job(e.into()))?;
-    let print = rlar_run::fingerprint(&path).map_err(|e| Failure::Job(e.into()))?;
     let shown = path.display().to_string();
-    let identity = format!("{} {precision:?}", &sha256(print.to_string().as_bytes())[..16]);
+    // Only what is kept must be told from what other weights would say.
+    let weights = if asked.out.is_some() { identity(&path).map_err(Failure::Job)? } else { shown.clone() };
+    let identity = format!("{weights} {precision:?}");
     let own = Own { policy: &policy, identity, batch: asked.batch.into() };
     sit(&mut exams, &own, &shown, asked, over)
+}
+
+/// A hash of a model's files, and of the model that an adapter adapts.
+fn identity(path: &Path) -> Result<String> {
+    let mut all = rlar_run::hash_files(path)?;
+    if let Ok(text) = std::fs::read(path.join("adapter_config.json")) {
+        let adapter: serde_json::Value = serde_json::from_slice(&text)?;
+        let base = adapter["base_model_name_or_path"].as_str().unwrap_or_default();
+        let base = [PathBuf::from(base), path.join(base)].into_iter().find(|p| p.exists());
+        if let Some(base) = base {
+            all += &rlar_run::hash_files(&base)?;
+        }
+    }
+    Ok(sha256(all.as_bytes())[..32].to_owned())
 }
 
 /// A suite with what the command line changes in it.
@@ -185,7 +214,7 @@ fn sit(
             bar.finish();
             let hint = if kept.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
             let replies = replies.ok_or_else(|| anyhow!("interrupted in suite `{}`{hint}", exam.suite().name))?;
-            told(exam, name, replies, asked)?;
+            told(exam, name, replies, asked, over)?;
         }
         Ok(())
     };
@@ -198,9 +227,13 @@ fn told(
     engine: &str,
     replies: Vec<Vec<rlar_eval::suite::engine::Reply>>,
     asked: &Measured,
+    over: &(dyn Fn() -> bool + Sync),
 ) -> Result<()> {
-    let bootstrap = Bootstrap { resamples: asked.bootstrap, seed: asked.seed.unwrap_or(0) };
-    let (marks, verdicts) = exam.mark(engine, replies, (asked.bootstrap > 0).then_some(bootstrap))?;
+    let bootstrap = Bootstrap { resamples: asked.bootstrap as usize, seed: asked.seed.unwrap_or(0) };
+    let (marks, verdicts) = exam.mark(engine, replies, (asked.bootstrap > 0).then_some(bootstrap), over)?;
+    if over() {
+        bail!("interrupted while the replies to suite `{}` were judged", exam.suite().name);
+    }
     if let Some(out) = &asked.out {
         let folder = out.join(&exam.suite().name);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;

@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::{RunError, sha256};
 
@@ -33,4 +34,27 @@ pub fn fingerprint(path: &Path) -> Result<Value, RunError> {
         Ok(json!([name, size, sha256(&ends)]))
     };
     files.iter().map(print).collect::<Result<Vec<Value>, RunError>>().map(Value::Array)
+}
+
+/// The SHA-256 of a file, or of the names and hashes of every file of a folder, in hexadecimal.
+pub fn hash_files(path: &Path) -> Result<String, RunError> {
+    let io = |source| RunError::Io { path: path.to_owned(), action: "cannot read", source };
+    if path.is_dir() {
+        let entries = fs::read_dir(path).map_err(io)?.collect::<Result<Vec<_>, _>>().map_err(io)?;
+        let mut files: Vec<_> = entries.into_iter().map(|e| e.path()).filter(|p| p.is_file()).collect();
+        files.sort();
+        let mut all = String::new();
+        for file in files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            all += &(json!([name, hash_files(&file)?]).to_string() + "\n");
+        }
+        return Ok(sha256(all.as_bytes()));
+    }
+    let (mut file, mut hash, mut piece) = (fs::File::open(path).map_err(io)?, Sha256::new(), vec![0; 1 << 20]);
+    loop {
+        match file.read(&mut piece).map_err(io)? {
+            0 => return Ok(hash.finalize().iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"))),
+            n => hash.update(&piece[..n]),
+        }
+    }
 }

@@ -20,7 +20,7 @@ pub use atomic::{sync_or_rewrite, write_atomic};
 pub use checkpoints::{Checkpoint, Checkpoints, Files};
 pub use disk::Disk;
 pub use events::Events;
-pub use fingerprint::fingerprint;
+pub use fingerprint::{fingerprint, hash_files};
 pub use folder::{JOURNAL, RunFolder};
 pub use journal::Journal;
 pub use progress::Progress;

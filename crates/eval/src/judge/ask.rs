@@ -2,6 +2,7 @@
 
 use rlar_data::Message;
 use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError, chat_all};
+use rlar_run::sha256;
 
 use super::{four, ratings};
 use crate::EvalError;
@@ -31,15 +32,19 @@ impl Way {
     fn name(self) -> &'static str {
         match self {
             Self::Ratings => "ratings",
-            Self::Four { .. } => "four",
+            Self::Four { style: four::Style::System, .. } => "four",
+            Self::Four { style: four::Style::Merged, .. } => "four-merged",
+            Self::Four { style: four::Style::Bare, .. } => "four-bare",
         }
     }
 
     /// Where the right completion is shown, of an item that is asked about as one of four.
-    fn place(self, item: &Item, index: usize) -> Option<four::Place> {
+    fn place(self, item: &Item) -> Option<four::Place> {
         let Self::Four { seed, .. } = self else { return None };
         let fits = item.kind == Kind::Pick && item.completions.len() == 4 && item.is_right(0) && item.right() == 1;
-        fits.then(|| four::Place::draw(seed, index as u64))
+        let key = sha256(format!("{}\0{}", item.category, item.id).as_bytes());
+        // It depends on the item alone, not on which others are asked about.
+        fits.then(|| four::Place::draw(seed, u64::from_str_radix(&key[..16], 16).unwrap_or(0)))
     }
 }
 
@@ -66,8 +71,7 @@ pub fn judge(
     let tool = format!("{}-{}", llm.name(), way.name());
     let mut judged = Judged { scores: Scores { tool, rows: Vec::new() }, answers: 0, unread: 0 };
     for (number, some) in benchmark.items.chunks(AT_ONCE).enumerate() {
-        let places: Vec<Option<four::Place>> =
-            some.iter().enumerate().map(|(i, item)| way.place(item, number * AT_ONCE + i)).collect();
+        let places: Vec<Option<four::Place>> = some.iter().map(|item| way.place(item)).collect();
         let requests: Vec<Vec<ChatRequest>> =
             some.iter().zip(&places).map(|(item, place)| questions(item, *place, way)).collect();
         let flat: Vec<ChatRequest> = requests.iter().flatten().cloned().collect();

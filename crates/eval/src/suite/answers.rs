@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use rlar_run::sha256;
@@ -13,6 +13,9 @@ use super::spec::Suite;
 use super::tasks::{Task, unpacked};
 use crate::EvalError;
 use crate::rows::{Row, rows, text};
+
+/// Prompts without a reply after which nobody seems to be there, where there were replies before.
+const SILENT: usize = 8;
 
 /// What asking for answers depends on.
 pub struct Asking<'a> {
@@ -25,7 +28,7 @@ pub struct Asking<'a> {
 }
 
 /// The replies to each prompt, `sampling.samples` of them; nothing if it was interrupted. `done` hears of every prompt. Where
-/// none of the first prompts gets a reply, nobody seems to be there: that is an error.
+/// prompts in a row get no reply, nobody seems to be there: that is an error, and what was answered before is kept.
 pub fn answers(
     suite: &Suite,
     tasks: &[Task],
@@ -45,7 +48,8 @@ pub fn answers(
     let mut ready = tasks.len() - open.len();
     done(ready);
     let mut failed: HashMap<String, String> = HashMap::new();
-    for (number, some) in open.chunks(engine.at_once().max(1)).enumerate() {
+    let at_once = (engine.at_once() / suite.sampling.samples).max(1);
+    for some in open.chunks(at_once) {
         let asked: Vec<Asked> = some
             .iter()
             .map(|place| {
@@ -55,37 +59,36 @@ pub fn answers(
             })
             .collect();
         let told = engine.answer(suite, &asked, asking.over)?;
-        if (asking.over)() {
-            return Ok(None);
-        }
         let mut lines = String::new();
-        for ((place, one), replies) in some.iter().zip(&asked).zip(told) {
+        let mut why = None;
+        for ((place, one), replies) in some.iter().zip(&asked).zip(told.replies) {
             for ((draw, _), reply) in one.draws.iter().zip(replies) {
                 let key = &keys[*place][*draw];
                 match reply {
                     Ok(answer) => {
-                        let id = &one.example.id;
-                        let line =
-                            json!({ "id": id, "sample": draw, "reply": answer.text, "cut": answer.cut, "key": key });
+                        let (id, Answer { text, cut }) = (&one.example.id, &answer);
+                        let line = json!({ "id": id, "sample": draw, "reply": text, "cut": cut, "key": key });
                         lines = lines + &line.to_string() + "\n";
                         known.insert(key.clone(), answer);
                     }
                     // It may not fail the next time: it is not kept.
-                    Err(why) => {
-                        failed.insert(key.clone(), why);
+                    Err(e) => {
+                        why.get_or_insert_with(|| e.clone());
+                        failed.insert(key.clone(), e);
                     }
                 }
             }
         }
-        if number == 0 && lines.is_empty() && ready == 0 {
-            let why = failed.into_values().next().unwrap_or_else(|| "it gave nothing".into());
-            return Err(EvalError::Mismatch(format!(
-                "suite `{}`: none of the first prompts got a reply: {why}",
-                suite.name
-            )));
-        }
-        if let Some(path) = asking.kept {
+        if let Some(path) = asking.kept.filter(|_| !lines.is_empty()) {
             keep(path, &lines)?;
+        }
+        if (asking.over)() {
+            return Ok(None);
+        }
+        let silent = lines.is_empty() && (known.is_empty() || some.len() >= SILENT);
+        if let Some(why) = told.ended.or(why.filter(|_| silent)) {
+            let message = format!("suite `{}`: {} prompts in a row got no reply: {why}", suite.name, some.len());
+            return Err(EvalError::Mismatch(message));
         }
         ready += some.len();
         done(ready);
@@ -113,13 +116,13 @@ fn stream(key: &str) -> u64 {
 }
 
 fn read_kept(path: &Path) -> Result<HashMap<String, Answer>, EvalError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
         Err(e) => return Err(EvalError::File { path: path.to_owned(), message: e.to_string() }),
     };
-    // A kill may have cut the last line.
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    // A kill may have cut a line.
+    let lines = bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     let answer = |line: Value| {
         let text = line["reply"].as_str()?.to_owned();
         Some((line["key"].as_str()?.to_owned(), Answer { text, cut: line["cut"] == true }))
@@ -132,9 +135,13 @@ fn keep(path: &Path, lines: &str) -> Result<(), EvalError> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(wrong)?;
     }
-    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(wrong)?;
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(wrong)?;
     // What a kill cut off would swallow the next line.
-    let cut = fs::read(path).map_err(wrong)?.last().is_some_and(|b| *b != b'\n');
+    let mut last = [b'\n'];
+    if file.metadata().map_err(wrong)?.len() > 0 {
+        file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).map_err(wrong)?;
+    }
+    let cut = last != [b'\n'];
     let lines = if cut { format!("\n{lines}") } else { lines.to_owned() };
     file.write_all(lines.as_bytes()).and_then(|()| file.sync_data()).map_err(wrong)
 }
@@ -181,7 +188,9 @@ pub fn read_answers(path: &Path, bytes: Vec<u8>, tasks: &[Task]) -> Result<Vec<V
         };
         let key = REPLIES.iter().find(|key| row.has(key));
         let key = key.ok_or_else(|| row.wrong(format!("no reply; it may be called {}", REPLIES.join(", "))))?;
-        replies[place].push(answer(&row.text(key)?));
+        let reply =
+            if row.value(key).is_none() { Err("it is null in the file".to_owned()) } else { answer(&row.text(key)?) };
+        replies[place].push(reply);
     }
     let most = replies.iter().map(Vec::len).max().unwrap_or(0);
     let absent: Vec<&str> =
@@ -210,11 +219,15 @@ pub fn read_answers(path: &Path, bytes: Vec<u8>, tasks: &[Task]) -> Result<Vec<V
 }
 
 fn place(row: &Row, places: &BTreeMap<&str, usize>) -> Result<Option<usize>, EvalError> {
-    if let Some(key) = IDS.iter().find(|key| row.has(key)) {
-        return Ok(places.get(row.text(key)?.as_str()).copied());
+    let ids: Vec<&str> = IDS.into_iter().filter(|key| row.has(key)).collect();
+    for key in &ids {
+        if let Some(place) = places.get(row.text(key)?.as_str()) {
+            return Ok(Some(*place));
+        }
     }
-    if !row.has("prompt") {
-        return Err(row.wrong(format!("names no prompt: one of {} or `prompt` is needed", IDS.join(", "))));
+    match (row.has("prompt"), ids.is_empty()) {
+        (true, _) => Ok(places.get(row.text("prompt")?.trim()).copied()),
+        (false, false) => Ok(None),
+        (false, true) => Err(row.wrong(format!("names no prompt: one of {} or `prompt` is needed", IDS.join(", ")))),
     }
-    Ok(places.get(row.text("prompt")?.trim()).copied())
 }

@@ -41,13 +41,17 @@ pub trait Engine {
     /// Prompts that it takes at once.
     fn at_once(&self) -> usize;
 
-    /// The replies to each prompt. Once `over` says so, no more are wanted, and what is given does not matter.
-    fn answer(
-        &self,
-        suite: &Suite,
-        asked: &[Asked],
-        over: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Vec<Vec<Reply>>, EvalError>;
+    /// The replies to each prompt. Once `over` says so, no more are wanted; those that are finished are given all the same.
+    fn answer(&self, suite: &Suite, asked: &[Asked], over: &(dyn Fn() -> bool + Sync)) -> Result<Told, EvalError>;
+}
+
+/// What an engine told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// By prompt.
+    pub replies: Vec<Vec<Reply>>,
+    /// Why nothing more will be answered, if so.
+    pub ended: Option<String>,
 }
 
 /// A policy of one's own.
@@ -65,26 +69,31 @@ impl Engine for Own<'_> {
         self.identity.clone()
     }
 
-    fn suits(&self, _: &Suite) -> Result<(), String> {
-        Ok(())
+    fn suits(&self, suite: &Suite) -> Result<(), String> {
+        let turn = [rlar_policy::Turn { role: "user", content: "x" }];
+        match self.policy.tokenizer.chat(&turn, true) {
+            Err(e) if suite.format == PromptFormat::Chat => Err(format!(
+                "{e}; set `format: plain`, or take the suite for models without a chat template, such as gsm8k-base"
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn at_once(&self) -> usize {
         4 * self.batch
     }
 
-    fn answer(
-        &self,
-        suite: &Suite,
-        asked: &[Asked],
-        over: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Vec<Vec<Reply>>, EvalError> {
+    fn answer(&self, suite: &Suite, asked: &[Asked], over: &(dyn Fn() -> bool + Sync)) -> Result<Told, EvalError> {
         let (mut requests, mut without_room) = (Vec::new(), Vec::new());
         for one in asked {
             let prompt = encode_prompt(self.policy, one.example, suite.format)?;
             match leaves_room(self.policy, one.example, prompt.len()) {
                 Ok(()) => {
-                    requests.push(Request { prompt, seeds: one.draws.iter().map(|(_, seed)| *seed).collect() });
+                    // No more sequences at a time than are wanted.
+                    requests.extend(one.draws.chunks(self.batch.max(1)).map(|draws| Request {
+                        prompt: prompt.clone(),
+                        seeds: draws.iter().map(|(_, seed)| *seed).collect(),
+                    }));
                     without_room.push(None);
                 }
                 Err(PolicyError::Request(why)) => without_room.push(Some(why)),
@@ -93,15 +102,19 @@ impl Engine for Own<'_> {
         }
         let sampler = Sampler::new(&self.policy.decoder, &self.policy.tokenizer, self.batch);
         let mut hear = |_: rlar_policy::Fresh| if over() { Next::EndAll } else { Next::Go };
-        let mut samples = sampler.stream(&requests, &suite.sampling.sampling(), &mut hear)?.into_iter();
+        let mut samples = sampler.stream(&requests, &suite.sampling.sampling(), &mut hear)?.into_iter().flatten();
         let replies = asked.iter().zip(without_room).map(|(one, why)| {
             if let Some(why) = why {
                 return vec![Err(why); one.draws.len()];
             }
-            let own = samples.next().unwrap_or_default().into_iter();
-            own.map(|s| Ok(Answer { text: s.text, cut: s.finish == Finish::Length })).collect()
+            let own = samples.by_ref().take(one.draws.len());
+            own.map(|s| match s.finish {
+                Finish::Cancelled => Err("it was interrupted".to_owned()),
+                finish => Ok(Answer { text: s.text, cut: finish == Finish::Length }),
+            })
+            .collect()
         });
-        Ok(replies.collect())
+        Ok(Told { replies: replies.collect(), ended: None })
     }
 }
 
@@ -130,12 +143,7 @@ impl Engine for Server {
         4 * self.0.concurrency()
     }
 
-    fn answer(
-        &self,
-        suite: &Suite,
-        asked: &[Asked],
-        over: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Vec<Vec<Reply>>, EvalError> {
+    fn answer(&self, suite: &Suite, asked: &[Asked], over: &(dyn Fn() -> bool + Sync)) -> Result<Told, EvalError> {
         let request = |example: &Example, draw: usize| ChatRequest {
             role: "answer".into(),
             template: format!("{}-{}", suite.name, suite.version),
@@ -146,7 +154,7 @@ impl Engine for Server {
                 .iter()
                 .map(|m| ChatMessage { role: m.role.as_str().into(), content: m.content.clone() })
                 .collect(),
-            max_tokens: suite.sampling.max_tokens as u32,
+            max_tokens: u32::try_from(suite.sampling.max_tokens).unwrap_or(u32::MAX),
             // The decimal number that was written, not its nearest single.
             temperature: suite.sampling.temperature.to_string().parse().unwrap_or_default(),
             schema: None,
@@ -155,29 +163,32 @@ impl Engine for Server {
         let requests: Vec<ChatRequest> =
             asked.iter().flat_map(|one| one.draws.iter().map(|(draw, _)| request(one.example, *draw))).collect();
         let mut told = chat_all(self.0.as_ref(), &requests, over).into_iter();
-        let mut replies = Vec::with_capacity(asked.len());
+        let (mut replies, mut ended) = (Vec::with_capacity(asked.len()), None);
         for one in asked {
             let mut own = Vec::with_capacity(one.draws.len());
             for said in told.by_ref().take(one.draws.len()) {
                 own.push(match said {
                     Ok(reply) => {
-                        Ok(Answer { cut: reply.finish == "length", text: until(reply.text, &suite.sampling.stop) })
+                        let (text, stopped) = until(reply.text, &suite.sampling.stop);
+                        Ok(Answer { text, cut: reply.finish == "length" && !stopped })
                     }
-                    // Nothing more will be answered.
-                    Err(LlmError::Budget(why)) => return Err(EvalError::Mismatch(why)),
-                    Err(e) => Err(e.to_string()),
+                    Err(e) => {
+                        if let LlmError::Budget(why) = &e {
+                            ended = Some(why.clone());
+                        }
+                        Err(e.to_string())
+                    }
                 });
             }
             replies.push(own);
         }
-        Ok(replies)
+        Ok(Told { replies, ended })
     }
 }
 
-/// A text up to the first of some others.
-fn until(mut text: String, stop: &[String]) -> String {
-    if let Some(end) = stop.iter().filter_map(|s| text.find(s.as_str())).min() {
-        text.truncate(end);
-    }
-    text
+/// A text up to the first of some others, and whether one of them was there.
+fn until(mut text: String, stop: &[String]) -> (String, bool) {
+    let end = stop.iter().filter_map(|s| text.find(s.as_str())).min();
+    text.truncate(end.unwrap_or(text.len()));
+    (text, end.is_some())
 }

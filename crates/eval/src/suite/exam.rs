@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rlar_rewards::Orchestrator;
+use rlar_run::sha256;
 use serde_json::{Map, Value, json};
 
 use super::answers::{Asking, answers};
@@ -67,6 +68,14 @@ impl Exam {
         &self.tasks
     }
 
+    /// What tells it from others: its name, and a hash of the suite, the prompts, and the tools as they are.
+    pub fn print(&self) -> String {
+        let prompts: Vec<Value> = self.tasks.iter().map(|t| json!([t.example, t.references, t.group])).collect();
+        let tools: Vec<_> = self.suite.tools.iter().map(|m| self.rewards.library().identity(&m.tool)).collect();
+        let all = json!([self.suite, prompts, tools]);
+        format!("{} {}", self.suite.name, &sha256(all.to_string().as_bytes())[..32])
+    }
+
     /// Asks an engine; nothing if it was interrupted. `done` hears of every prompt.
     pub fn ask(
         &self,
@@ -83,6 +92,7 @@ impl Exam {
         engine: &str,
         replies: Vec<Vec<Reply>>,
         bootstrap: Option<Bootstrap>,
+        over: &(dyn Fn() -> bool + Sync),
     ) -> Result<(Marks, Vec<Vec<Verdict>>), EvalError> {
         let samples = replies.iter().map(Vec::len).min().unwrap_or(0);
         if let Some(metric) = self.suite.metrics.iter().find(|m| m.draws() > samples) {
@@ -91,7 +101,7 @@ impl Exam {
             return Err(EvalError::Mismatch(message));
         }
         let suite = &self.suite;
-        let verdicts = grade(suite, &self.tasks, replies, &mut self.rewards, &|| false)?;
+        let verdicts = grade(suite, &self.tasks, replies, &mut self.rewards, over)?;
         let agree = agreement(suite, &self.tasks, &verdicts, &mut self.rewards)?;
         let count = |f: &dyn Fn(&Verdict) -> bool| verdicts.iter().flatten().filter(|v| f(v)).count();
         let marks = Marks {
@@ -167,8 +177,8 @@ impl Marks {
             if let Some(i) = f.interval {
                 shown["interval"] = json!([i.low, i.high]);
             }
-            if let Some(only) = f.scored_only.filter(|_| self.lost() > 0) {
-                shown["scored_only"] = only.into();
+            if f.is_bound && self.lost() > 0 {
+                shown["scored_only"] = f.scored_only.into();
                 shown["lower_bound"] = true.into();
             }
             shown
@@ -197,9 +207,9 @@ impl Marks {
             Some(i) if f.share => between(&i),
             Some(i) => format!("{:.2} to {:.2}", i.low, i.high),
         };
-        let bound = |f: &Figure| if f.scored_only.is_some() && self.lost() > 0 { "≥ " } else { "" };
+        let bound = |f: &Figure| if f.is_bound && self.lost() > 0 { "≥ " } else { "" };
         let sure = self.figures.iter().any(|f| f.interval.is_some());
-        let lost = self.figures.iter().any(|f| f.scored_only.is_some()) && self.lost() > 0;
+        let lost = self.figures.iter().any(|f| f.is_bound) && self.lost() > 0;
         let mut header = vec![self.suite.clone(), "figure".into()];
         header.extend(sure.then(|| "95 %".to_owned()));
         header.extend(lost.then(|| "scored only".to_owned()));
@@ -214,15 +224,17 @@ impl Marks {
         let mut said = draw(&rows);
         if let Some((_, _, first)) = self.groups.first() {
             let mut rows = vec![[String::new(), first.name.clone(), "prompts".into()].to_vec()];
-            rows.extend(self.groups.iter().map(|(g, n, f)| vec![g.clone(), value(f), n.to_string()]));
+            rows.extend(
+                self.groups.iter().map(|(g, n, f)| vec![g.clone(), format!("{}{}", bound(f), value(f)), n.to_string()]),
+            );
             said = said + "\n" + &draw(&rows);
         }
         let replies = if self.samples == 1 { "reply" } else { "replies" };
-        let judged = self.figures.iter().any(|f| f.scored_only.is_some());
+        let judged = self.figures.iter().any(|f| f.is_bound);
         let missing = if judged { "wrong, the figures are lower bounds" } else { "empty" };
         let notes = [
             (self.unanswered, format!("replies are missing: they count as {missing}")),
-            (self.unscored, "replies have no score: they count as wrong, the figures are lower bounds".into()),
+            (self.unscored, format!("replies have no score: they count as {missing}")),
             (self.cut, "replies were cut off at `max_tokens`".into()),
         ];
         let notes = notes.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}\n"));

@@ -21,8 +21,10 @@ pub struct Figure {
     pub value: f64,
     /// Whether it is a share.
     pub share: bool,
-    /// The same over the replies that have a score; nothing where it does not depend on scores.
+    /// The same over the replies that have a score, if there are any and it depends on scores.
     pub scored_only: Option<f64>,
+    /// Whether replies without a score make it a lower bound.
+    pub is_bound: bool,
     /// 95 %, from resampled prompts.
     pub interval: Option<Interval>,
 }
@@ -38,16 +40,16 @@ enum Parts {
 }
 
 impl Parts {
-    /// The figure of some prompts.
-    fn of(&self, places: impl Iterator<Item = usize>) -> f64 {
-        match self {
+    /// The figure of some prompts; nothing of none.
+    fn of(&self, places: impl Iterator<Item = usize>) -> Option<f64> {
+        Some(match self {
             Self::Mean(values) => {
                 let (sum, n) = places.filter_map(|i| values[i]).fold((0.0, 0), |(s, n), x| (s + x, n + 1));
-                sum / f64::from(n.max(1))
+                return (n > 0).then(|| sum / f64::from(n));
             }
             Self::Ratio(pairs) => {
                 let [own, of] = places.map(|i| pairs[i]).fold([0.0, 0.0], |[a, b], [x, y]| [a + x, b + y]);
-                own / of.max(f64::MIN_POSITIVE)
+                return (of > 0.0).then(|| own / of);
             }
             Self::Bleu(all) => {
                 let sum = places.fold(bleu::Statistics::default(), |mut sum, i| {
@@ -63,7 +65,7 @@ impl Parts {
                 });
                 sum.score()
             }
-        }
+        })
     }
 }
 
@@ -82,14 +84,15 @@ pub fn figures(
     let intervals = bootstrap.map_or(Vec::new(), |b| {
         b.intervals(&[tasks.len()], |draws| {
             let draw = || draws[0].iter().copied();
-            all.iter().map(|(_, _, parts, _)| parts.of(draw())).collect()
+            all.iter().map(|(_, _, parts, _)| parts.of(draw()).unwrap_or(0.0)).collect()
         })
     });
     let figure = |(i, (name, share, parts, scored)): (usize, &(String, bool, Parts, Option<Parts>))| Figure {
         name: name.clone(),
-        value: parts.of(everywhere()),
+        value: parts.of(everywhere()).unwrap_or(0.0),
         share: *share,
-        scored_only: scored.as_ref().map(|parts| parts.of(everywhere())),
+        scored_only: scored.as_ref().and_then(|parts| parts.of(everywhere())),
+        is_bound: scored.is_some(),
         interval: intervals.get(i).copied().flatten(),
     };
     all.iter().enumerate().map(figure).collect()
@@ -121,13 +124,20 @@ fn named(
     let right = |v: &[Verdict]| v.iter().filter(|v| v.right()).count();
     match metric {
         Metric::Accuracy => judged(&|v| Some(right(v) as f64 / v.len().max(1) as f64)),
+        // Of replies without a score there is no mean.
         Metric::Score => {
-            judged(&|v| Some(v.iter().map(|v| v.score.unwrap_or(0.0)).sum::<f64>() / v.len().max(1) as f64))
+            let mean = |v: &[Verdict]| {
+                let (sum, n) = v.iter().filter_map(|v| v.score).fold((0.0, 0), |(s, n), x| (s + x, n + 1));
+                (n > 0).then(|| sum / f64::from(n))
+            };
+            vec![(name, false, Parts::Mean(own(&mean)), None)]
         }
         Metric::Pass(k) => judged(&|v| (v.len() >= k).then(|| pass_at(k, v.len(), right(v)))),
         Metric::Majority(k) => {
             let values = verdicts.iter().zip(agree).map(|(v, agree)| Some(majority(v, agree, k)));
-            vec![(name, true, Parts::Mean(values.collect()), None)]
+            let whole = |v: &Vec<Verdict>| v.iter().all(|v| v.score.is_some());
+            let scored = verdicts.iter().zip(agree).map(|(v, agree)| whole(v).then(|| majority(v, agree, k)));
+            vec![(name, true, Parts::Mean(values.collect()), Some(Parts::Mean(scored.collect())))]
         }
         Metric::Bleu => {
             let of = |candidate: &&str, references: &[&str]| {
@@ -168,8 +178,9 @@ fn named(
 fn majority(verdicts: &[Verdict], agree: &[usize], k: usize) -> f64 {
     let votes = verdicts.chunks_exact(k).zip(agree.chunks_exact(k)).map(|(verdicts, answers)| {
         let count = |i: &usize| answers.iter().filter(|a| *a == &answers[*i]).count();
-        // The earliest of the most frequent.
-        let winner = (0..k).max_by_key(|i| (count(i), std::cmp::Reverse(*i)));
+        // The earliest of the most frequent; who gave no reply does not vote.
+        let voters = (0..k).filter(|i| verdicts[*i].text.is_some());
+        let winner = voters.max_by_key(|i| (count(i), std::cmp::Reverse(*i)));
         f64::from(u8::from(winner.is_some_and(|i| verdicts[i].right())))
     });
     votes.clone().sum::<f64>() / votes.count().max(1) as f64
@@ -224,8 +235,14 @@ fn followed(tasks: &[Task], verdicts: &[Vec<Verdict>]) -> Vec<(String, bool, Par
             let all = own.iter().flatten();
             [all.clone().filter(|f| **f).count() as f64, all.count() as f64]
         });
-        figures.push((format!("ifeval prompt {how}"), true, Parts::Mean(prompts.collect()), None));
-        figures.push((format!("ifeval instruction {how}"), true, Parts::Ratio(instructions.collect()), None));
+        let given = |v: &Vec<Verdict>| v.iter().all(|v| v.text.is_some());
+        let (prompts, instructions): (Vec<Option<f64>>, Vec<[f64; 2]>) = (prompts.collect(), instructions.collect());
+        let of_given = verdicts.iter().zip(&prompts).map(|(v, p)| p.filter(|_| given(v)));
+        let of_given = Some(Parts::Mean(of_given.collect()));
+        figures.push((format!("ifeval prompt {how}"), true, Parts::Mean(prompts), of_given));
+        let of_given = verdicts.iter().zip(&instructions).map(|(v, i)| if given(v) { *i } else { [0.0, 0.0] });
+        let of_given = Some(Parts::Ratio(of_given.collect()));
+        figures.push((format!("ifeval instruction {how}"), true, Parts::Ratio(instructions), of_given));
     }
     figures
 }

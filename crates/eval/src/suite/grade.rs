@@ -1,9 +1,10 @@
 //! What tools say of replies.
 
 use rlar_data::{Completion, Example};
-use rlar_rewards::{Assignment, Choice, Orchestrator, Outcome, Scores};
+use rlar_rewards::{Assignment, Choice, Orchestrator, Outcome, Part, Scores, Status};
 
 use super::engine::{Answer, Reply};
+use super::metric::Metric;
 use super::spec::Suite;
 use super::tasks::{Task, domain};
 use crate::EvalError;
@@ -31,21 +32,35 @@ impl Verdict {
 /// Gives a suite's tools to its prompts; says which of them may not score.
 pub fn give_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalError> {
     for member in &suite.tools {
+        let wrong = |message: String| EvalError::Mismatch(format!("suite `{}`: {message}", suite.name));
         if rewards.library().card(&member.tool).is_none() {
             let there: Vec<&str> = rewards.library().cards().map(|c| c.name.as_str()).collect();
+            let message = format!("no tool `{}` in the library; it holds: {}", member.tool, there.join(", "));
+            return Err(wrong(message));
+        }
+        if rewards.library().card(&member.tool).is_some_and(|c| c.needs_reference) && suite.reference.is_none() {
+            return Err(wrong(format!("the tool `{}` needs a `reference`", member.tool)));
+        }
+        let admission = rewards.library().admission(&member.tool);
+        if admission.is_some_and(|a| a.status == Status::Provisional) {
             let message = format!(
-                "suite `{}`: no tool `{}` in the library; it holds: {}",
-                suite.name,
-                member.tool,
-                there.join(", ")
+                "the tool `{0}` is provisional: nobody could tell whether it ranks good replies above bad ones. Examine it on \
+                 examples that show it: `rlar rewards admit {0} --library FOLDER --data FILE`",
+                member.tool
+            );
+            return Err(wrong(message));
+        }
+        rewards.try_out(&member.tool)?;
+    }
+    if let Some(metric) = suite.metrics.iter().find(|m| matches!(m, Metric::Majority(_))) {
+        let compares = |m: &rlar_rewards::Member| rewards.library().card(&m.tool).is_some_and(|c| c.needs_reference);
+        if !suite.tools.iter().find(|m| m.part == Part::Term).is_some_and(compares) {
+            let message = format!(
+                "suite `{}`: `{metric}` asks the first tool which replies agree, and that one compares with no reference",
+                suite.name
             );
             return Err(EvalError::Mismatch(message));
         }
-        if rewards.library().card(&member.tool).is_some_and(|c| c.needs_reference) && suite.reference.is_none() {
-            let message = format!("suite `{}`: the tool `{}` needs a `reference`", suite.name, member.tool);
-            return Err(EvalError::Mismatch(message));
-        }
-        rewards.try_out(&member.tool)?;
     }
     let choice =
         |m: &rlar_rewards::Member| Choice { tool: m.tool.clone(), weight: m.weight, part: m.part, least: m.least };

@@ -10,7 +10,8 @@ use super::tasks::Task;
 use crate::EvalError;
 
 /// For each reply the place of the first that gives the same answer: of two replies, the suite's first tool takes one for
-/// right where the other is the reference. Nothing where the suite asks for no `maj@K`.
+/// right where the other is the reference. Nothing where the suite asks for no `maj@K`; a tool that cannot take replies for
+/// references is an error.
 pub fn agreement(
     suite: &Suite,
     tasks: &[Task],
@@ -23,18 +24,31 @@ pub fn agreement(
     };
     let mut agree = Vec::with_capacity(tasks.len());
     for (task, own) in tasks.iter().zip(verdicts) {
-        let replies: Vec<&str> = own.iter().map(|v| v.text.as_deref().unwrap_or("")).collect();
-        let pairs: Vec<(usize, usize)> = (0..replies.len()).flat_map(|i| (0..i).map(move |j| (i, j))).collect();
-        let beside = |reply: &str| Example { reference: Some(reply.to_owned()), ..task.example.clone() };
-        let examples: Vec<Example> = replies.iter().map(|r| beside(r)).collect();
-        let completions: Vec<Completion> = replies.iter().map(|r| Completion::whole(*r)).collect();
-        let items: Vec<(&Example, &Completion)> =
-            pairs.iter().map(|(i, j)| (&examples[*j], &completions[*i])).collect();
-        let same = rewards.score_with(&tool.tool, &items)?;
-        let mut first: Vec<usize> = (0..replies.len()).collect();
-        for ((i, j), outcome) in pairs.into_iter().zip(same) {
-            if first[i] == i && first[j] == j && matches!(outcome, Outcome::Scored(s) if s >= 0.5) {
-                first[i] = j;
+        let mut first: Vec<usize> = (0..own.len()).collect();
+        // One reply of each answer, as an example with the reply for its reference.
+        let mut answers: Vec<(usize, Example)> = Vec::new();
+        for (i, verdict) in own.iter().enumerate() {
+            let Some(text) = &verdict.text else { continue };
+            let reply = Completion::whole(text.as_str());
+            let items: Vec<(&Example, &Completion)> = answers.iter().map(|(_, example)| (example, &reply)).collect();
+            let mut same = None;
+            for ((place, _), outcome) in answers.iter().zip(rewards.score_with(&tool.tool, &items)?) {
+                match outcome {
+                    Outcome::Scored(s) if s >= 0.5 => same = same.or(Some(*place)),
+                    Outcome::Scored(_) | Outcome::Failed(_) => {}
+                    Outcome::Abstained(why) => {
+                        let message = format!(
+                            "suite `{}`, `{}`: `maj@K` takes replies for references, and `{}` does not take this one: {why}; \
+                             `math_equivalence` and `exact_match` take any",
+                            suite.name, task.example.id, tool.tool
+                        );
+                        return Err(EvalError::Mismatch(message));
+                    }
+                }
+            }
+            match same {
+                Some(place) => first[i] = place,
+                None => answers.push((i, Example { reference: Some(text.clone()), ..task.example.clone() })),
             }
         }
         agree.push(first);

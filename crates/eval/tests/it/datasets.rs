@@ -90,7 +90,7 @@ fn a_file_of_the_hub_is_asked_for_as_the_python_client_does() {
         _ => None,
     };
     fetch(home.path(), &of, env, &mut |_, _| ()).unwrap();
-    assert!(home.path().join("hub/openai/gsm8k/main/test.parquet").is_file());
+    assert!(home.path().join("hub/openai/gsm8k/main/main/test.parquet").is_file());
     let asked = seen.lock().unwrap()[0].to_lowercase();
     assert!(asked.starts_with("get /datasets/openai/gsm8k/resolve/main/main/test.parquet http/1.1"), "{asked}");
     assert!(asked.contains("authorization: bearer hf_secret"), "{asked}");

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use rlar_eval::EvalError;
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::suite::answers::{Asking, read_answers};
-use rlar_eval::suite::engine::{Answer, Asked, Reply};
+use rlar_eval::suite::engine::{Answer, Asked, Reply, Told};
 use rlar_eval::suite::grade::Verdict;
 use rlar_eval::suite::metric::pass_at;
 use rlar_eval::suite::tasks::tasks;
@@ -79,7 +79,7 @@ fn labelled_solutions_of_gsm8k_get_their_labels() {
         let file = labelled.iter().map(row).collect::<Vec<_>>().join("\n");
         let replies = read_answers(Path::new("a.jsonl"), file.into_bytes(), exam.tasks()).unwrap();
         let right = labelled.iter().filter(|r| r[model]["is_correct"] == true).count();
-        let marks = exam.mark(model, replies, None).unwrap().0;
+        let marks = exam.mark(model, replies, None, &|| false).unwrap().0;
         assert_eq!(value(&marks, "accuracy"), right as f64 / 1319.0, "{model}");
     }
 }
@@ -98,7 +98,7 @@ fn a_whole_system_output_of_wmt22_gets_its_published_scores() {
         for system in systems {
             let path = data.join(format!("wmt22/{pair}.hyp.{system}.{language}"));
             let replies = read_answers(&path, std::fs::read(&path).unwrap(), exam.tasks()).unwrap();
-            let marks = exam.mark(system, replies, None).unwrap().0;
+            let marks = exam.mark(system, replies, None, &|| false).unwrap().0;
             for (ours, theirs) in [("bleu", "bleu-A"), ("chrf", "chrf-A")] {
                 let row = |l: &&str| {
                     let cells: Vec<&str> = l.split('\t').collect();
@@ -121,7 +121,7 @@ fn human_evals_own_example_has_the_pass_rate_that_it_states() {
     let path = data.join("humaneval/example_samples.jsonl");
     let replies = read_answers(&path, std::fs::read(&path).unwrap(), exam.tasks()).unwrap();
     assert_eq!(replies[0].len(), 6);
-    let marks = exam.mark("example", replies, None).unwrap().0;
+    let marks = exam.mark("example", replies, None, &|| false).unwrap().0;
     close(value(&marks, "pass@1"), 0.5, 1e-12);
 }
 
@@ -131,7 +131,7 @@ fn canonical_solutions_of_human_eval_all_pass() {
     let mut exam = published(shipped("humaneval"), &data);
     let canonical = |t: &rlar_eval::suite::Task| vec![said(t.example.columns["canonical_solution"].as_str().unwrap())];
     let replies = exam.tasks().iter().map(canonical).collect();
-    let marks = exam.mark("canonical", replies, None).unwrap().0;
+    let marks = exam.mark("canonical", replies, None, &|| false).unwrap().0;
     assert_eq!((value(&marks, "pass@1"), marks.prompts, marks.unscored), (1.0, 164, 0));
 }
 
@@ -156,7 +156,7 @@ fn recorded_verdicts_of_ifeval_are_ours_but_for_the_languages_and_sentences() {
     let path = data.join(format!("{base}_strict.jsonl"));
     let replies = read_answers(&path, std::fs::read(&path).unwrap(), exam.tasks()).unwrap();
     let instructions: usize = exam.tasks().iter().map(|t| t.example.columns["kwargs"].as_array().unwrap().len()).sum();
-    let marks = exam.mark("qwen", replies, None).unwrap().0;
+    let marks = exam.mark("qwen", replies, None, &|| false).unwrap().0;
     assert_eq!(marks.unanswered, 1);
     for (how, (prompts, each)) in ["strict", "loose"].into_iter().zip(recorded) {
         let ours = (value(&marks, &format!("ifeval prompt {how}")) * 541.0).round();
@@ -194,7 +194,7 @@ fn the_most_frequent_answer_counts_however_it_is_written_and_of_equals_the_earli
         ["It is 3.", "\\boxed{3.0}", "4", "the answer is 5"].map(said).to_vec(),
         ["24", "23", "24", "The answer is 23."].map(said).to_vec(),
     ];
-    let marks = exam.mark("x", replies, None).unwrap().0;
+    let marks = exam.mark("x", replies, None, &|| false).unwrap().0;
     assert_eq!(value(&marks, "maj@4"), 0.5, "3 wins; of 24 and 23 the earlier");
     assert_eq!(value(&marks, "maj@2"), 0.25, "3, 3 | 4, 5 | 24, 23 | 24, 23");
     assert_eq!(value(&marks, "accuracy"), 0.5);
@@ -207,7 +207,7 @@ fn what_has_no_score_makes_the_figure_a_lower_bound() {
     let mut exam = sat(&(SUMS.to_owned() + "metrics: [accuracy]\n"), &rows).unwrap();
     let reply = |i: usize| if i % 33 == 5 { Err("the server is gone".to_owned()) } else { said(&format!("{}", i + 1)) };
     let replies = (0..100).map(|i| vec![reply(i)]).collect();
-    let (marks, verdicts) = exam.mark("a server", replies, Some(Bootstrap::default())).unwrap();
+    let (marks, verdicts) = exam.mark("a server", replies, Some(Bootstrap::default()), &|| false).unwrap();
     let lost = (0..100).filter(|i| i % 33 == 5).count();
     assert_eq!(lost, 3);
     let figure = marks.figure(None).unwrap();
@@ -220,6 +220,37 @@ fn what_has_no_score_makes_the_figure_a_lower_bound() {
     assert!(exam.lines(&verdicts).contains("no reply: the server is gone"));
     let interval = figure.interval.unwrap();
     assert!(interval.low < 0.97 && interval.high > 0.97, "{interval:?}");
+}
+
+#[test]
+fn gates_rule_and_add_nothing() {
+    let gated =
+        SUMS.replace("[{ tool: math_equivalence }]", "[{ tool: math_equivalence }, { tool: no_repetition, as: gate }]");
+    let mut exam = sat(&(gated + "metrics: [accuracy, score]\n"), ROWS).unwrap();
+    let many = "23 ".repeat(60);
+    let marks = exam.mark("x", vec![vec![said("It is 4.")], vec![said(&many)]], None, &|| false).unwrap().0;
+    assert_eq!((value(&marks, "accuracy"), value(&marks, "score")), (0.0, 0.0), "wrong, and right but repeated");
+    let marks = exam.mark("x", vec![vec![said("It is 3.")], vec![said("23")]], None, &|| false).unwrap().0;
+    assert_eq!((value(&marks, "accuracy"), value(&marks, "score")), (1.0, 1.0));
+}
+
+#[test]
+fn a_vote_needs_a_tool_that_takes_replies_for_references() {
+    let voted = |tool: &str| {
+        SUMS.replace("math_equivalence", tool) + "sampling: { samples: 3, temperature: 1 }\nmetrics: [\"maj@3\"]\n"
+    };
+    let error = sat(&voted("english"), ROWS).unwrap_err();
+    assert!(error.contains("`maj@3`") && error.contains("compares with no reference"), "{error}");
+    let replies = || {
+        vec![["1 + 2 = 3", "It is 3", "4"].map(said).to_vec(), vec![said("24"), Err("gone".into()), Err("gone".into())]]
+    };
+    let error =
+        sat(&voted("numeric_match"), ROWS).unwrap().mark("x", replies(), None, &|| false).unwrap_err().to_string();
+    assert!(error.contains("`numeric_match` does not take this one") && error.contains("math_equivalence"), "{error}");
+    // Those who say nothing do not vote.
+    let marks = sat(&voted("math_equivalence"), ROWS).unwrap().mark("x", replies(), None, &|| false).unwrap().0;
+    let figure = marks.figure(None).unwrap();
+    assert_eq!((figure.value, figure.scored_only, figure.is_bound), (0.5, Some(1.0), true));
 }
 
 /// Answers with the sum, counts what it was asked, and breaks off where it is told to.
@@ -236,9 +267,9 @@ impl Engine for Clerk {
         Ok(())
     }
     fn at_once(&self) -> usize {
-        2
+        4
     }
-    fn answer(&self, _: &Suite, asked: &[Asked], _: &(dyn Fn() -> bool + Sync)) -> Result<Vec<Vec<Reply>>, EvalError> {
+    fn answer(&self, _: &Suite, asked: &[Asked], _: &(dyn Fn() -> bool + Sync)) -> Result<Told, EvalError> {
         let mut known = self.asked.lock().unwrap();
         let reply = |one: &Asked| {
             let row = &one.example.columns;
@@ -248,7 +279,7 @@ impl Engine for Clerk {
         for one in asked {
             known.extend(one.draws.iter().map(|(draw, seed)| (one.example.id.clone(), *draw, *seed)));
         }
-        Ok(asked.iter().map(reply).collect())
+        Ok(Told { replies: asked.iter().map(reply).collect(), ended: None })
     }
 }
 
@@ -273,11 +304,11 @@ fn an_interrupted_suite_goes_on_where_it_was_and_ends_the_same() {
     // A kill in the middle of a line loses that line alone.
     let path = folder.path().join("kept.jsonl");
     let text = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(text.lines().count(), 4, "what was interrupted is not kept");
+    assert_eq!(text.lines().count(), 8, "what was answered when it was interrupted is kept");
     std::fs::write(&path, &text[..text.len() - 9]).unwrap();
     let (again, rest) = ask(Some("kept.jsonl"), usize::MAX, 0);
     assert_eq!(again, whole);
-    assert_eq!((first.len(), rest.len()), (8, 15));
+    assert_eq!((first.len(), rest.len()), (8, 11));
     // The streams of random numbers are those of an unbroken run, whatever was asked before.
     assert!(rest.iter().all(|asked| everything.contains(asked)));
     assert_eq!(ask(Some("kept.jsonl"), usize::MAX, 0).1, []);
@@ -371,7 +402,7 @@ fn every_suite_that_is_shipped_reads() {
         // A reply that is the reference is right.
         let mut exam = exam;
         let replies = exam.tasks().iter().map(|t| vec![said(t.example.reference.as_deref().unwrap())]).collect();
-        let (marks, verdicts): (Marks, Vec<Vec<Verdict>>) = exam.mark("itself", replies, None).unwrap();
+        let (marks, verdicts): (Marks, Vec<Vec<Verdict>>) = exam.mark("itself", replies, None, &|| false).unwrap();
         let figure = marks.figure(None).unwrap();
         let wrong: Vec<usize> = (0..prompts).filter(|i| verdicts[*i][0].score.is_some_and(|s| s < 0.5)).collect();
         assert!(

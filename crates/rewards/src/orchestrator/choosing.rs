@@ -123,7 +123,9 @@ impl Orchestrator {
     }
 
     /// Gives the prompts of a domain these tools from now on.
-    pub fn give(&mut self, domain_name: &str, assignment: Assignment) {
+    pub fn give(&mut self, domain_name: &str, mut assignment: Assignment) {
+        // What gates and vetoes say is no part of the sum.
+        assignment.tools.iter_mut().filter(|c| c.part != Part::Term).for_each(|c| c.weight = 0.0);
         self.given.insert(domain_name.to_owned(), assignment);
         // What was chosen for them is chosen anew when it is next needed.
         let of = format!("{domain_name}\0");

@@ -28,6 +28,10 @@ pub enum Judging {
     Ratings,
     /// The best of four completions in shuffled places; items with other numbers of completions, and Ties, get ratings.
     Four,
+    /// The same for models without system messages: the instructions stand before the question.
+    FourMerged,
+    /// The same with the reference's shorter instructions (those for Gemini).
+    FourBare,
 }
 
 #[derive(Args)]
@@ -68,8 +72,8 @@ pub struct RewardBenchmark {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
     /// Resamples for 95 % intervals; 0 gives none.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub bootstrap: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub bootstrap: u32,
     /// Seed of resamples and splits.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,

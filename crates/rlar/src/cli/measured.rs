@@ -30,7 +30,7 @@ pub struct Measured {
     pub concurrency: u16,
     /// With one suite: replies that were recorded elsewhere. JSONL rows with `id` (or `task_id`, `key`, `prompt`) and `reply` (or
     /// `completion`, `response`, `output`), or a text with a line per prompt.
-    #[arg(long, value_name = "FILE", requires = "suites", conflicts_with_all = ["model", "config"])]
+    #[arg(long, value_name = "FILE", requires = "suites", conflicts_with_all = ["model", "config", "samples", "temperature", "max_tokens"])]
     pub answers: Option<PathBuf>,
     /// With one suite: read these rows instead of those that it names.
     #[arg(long, value_name = "FILE", requires = "suites")]
@@ -60,8 +60,8 @@ pub struct Measured {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub batch: u16,
     /// With suites: resamples for 95 % intervals; 0 gives none.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
-    pub bootstrap: usize,
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub bootstrap: u32,
     /// With suites: print Markdown.
     #[arg(long, requires = "suites")]
     pub markdown: bool,
