@@ -23,7 +23,7 @@ use rlar_run::{Progress, write_atomic};
 
 use crate::cli::{Judging, RewardBenchmark};
 use crate::output::print;
-use crate::rewards::{known, language_model, orchestrator};
+use crate::rewards::{known, language_model, orchestrator_with};
 use crate::{Failure, data, plan};
 
 /// Where RewardBench 2 lies once it is fetched.
@@ -42,6 +42,7 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
     let asked = tools(arguments, &library, &models).map_err(Failure::Request)?;
     let (benchmark, given) = read_scores(arguments, benchmark).map_err(Failure::Request)?;
     let llm = language_model(&arguments.asked).map_err(Failure::Request)?;
+    let asked_by_tools = llm.clone();
     let asks = |what: &str| anyhow!("{what} asks a language model: name one with --llm or --llm-replay");
     let llm = match (llm, arguments.judge.is_empty(), arguments.route.iter().any(|r| r == "agent")) {
         (None, false, _) => return Err(Failure::Request(asks("--judge"))),
@@ -49,7 +50,10 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
         // Nothing is asked twice, neither now nor where an interrupted evaluation goes on.
         (Some(llm), ..) if arguments.out.is_some() => {
             let path = arguments.out.iter().map(|out| out.join("exchanges.jsonl")).next().unwrap_or_default();
-            std::fs::create_dir_all(path.parent().unwrap_or(&path)).map_err(|e| Failure::Job(e.into()))?;
+            let folder = path.parent().unwrap_or(&path);
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("--out {}", folder.display()))
+                .map_err(Failure::Request)?;
             Some(Arc::new(Memo::new(llm, &path).map_err(|e| Failure::Job(e.into()))?) as Arc<dyn Llm>)
         }
         (llm, ..) => llm,
@@ -57,7 +61,7 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
     let judges = judges(arguments);
     let scored: Vec<&str> = asked.iter().map(String::as_str).chain(given.iter().map(|s| s.tool.as_str())).collect();
     check_routes(arguments, &scored, judges.len()).map_err(Failure::Request)?;
-    let mut rewards = orchestrator(library, &arguments.asked, &arguments.device)?;
+    let mut rewards = orchestrator_with(library, &arguments.asked, &arguments.device, asked_by_tools);
     for tool in &asked {
         rewards.open(tool).map_err(|e| Failure::Request(e.into()))?;
     }
@@ -325,6 +329,12 @@ fn missing(reports: &[Report]) -> String {
     if absent.is_empty() && bound.is_empty() { String::new() } else { format!("\n{absent}{bound}") }
 }
 
+/// A tool's name as a file's: a server's address is part of some.
+fn file_name(tool: &str) -> String {
+    let plain = |c: char| if c.is_alphanumeric() || "-_.+".contains(c) { c.to_string() } else { "-".into() };
+    tool.replace('/', "--").chars().map(plain).collect()
+}
+
 /// Writes the reference's files; some of the scores are those of generative judges.
 fn write(
     out: &Path,
@@ -336,7 +346,7 @@ fn write(
     for (i, (scores, report)) in scores.iter().zip(reports).enumerate() {
         let generative = generative.contains(&i);
         let made = Made {
-            model: format!("rlar/{}", scores.tool.replace('/', "--")),
+            model: format!("rlar/{}", file_name(&scores.tool)),
             model_type: if generative { "Generative RM" } else { "Custom Classifier" }.into(),
             chat_template: None,
             generative,

@@ -41,7 +41,7 @@ pub enum Command {
     TrainRm(Training),
     /// Measure a policy on suites or on a config's held-out data, or rewards on a benchmark.
     #[command(
-        after_help = "Suites: arithmetic, code, gsm8k, gsm8k-base, humaneval, humaneval-base, ifeval, math500, mbpp, multi30k-en-de, translation, wmt22-en-de, wmt22-en-zh, or a YAML of your own (docs/eval.md).\n\nExamples:\n  rlar eval gsm8k --model runs/math/final\n  rlar eval humaneval --server http://localhost:8000/v1 --server-model qwen --samples 20 --temperature 0.8 --metric pass@10\n  rlar eval wmt22-en-de --answers translations.de\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
+        after_help = "Suites: arithmetic, code, gsm8k, gsm8k-base, humaneval, humaneval-base, ifeval, math500, mbpp, multi30k-en-de, translation, wmt22-en-de, wmt22-en-zh, or a YAML of your own (docs/eval.md).\n\nExamples:\n  rlar eval arithmetic --model runs/math/final\n  rlar eval humaneval --server http://localhost:8000/v1 --server-model qwen --samples 20 --temperature 0.8 --metric pass@10\n  rlar eval wmt22-en-de --answers translations.de\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
     )]
     Eval(Box<Eval>),
     /// Fill a library folder with the reward tools that a config's data needs.

@@ -146,9 +146,14 @@ pub fn language_model(asked: &Asked) -> Result<Option<Arc<dyn Llm>>> {
 /// What tools run with, as the command line says.
 pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orchestrator, Failure> {
     let llm = language_model(asked).map_err(Failure::Request)?;
+    Ok(orchestrator_with(library, asked, device, llm))
+}
+
+/// The same with a language model that was opened before: recordings are opened once.
+pub fn orchestrator_with(library: Library, asked: &Asked, device: &str, llm: Option<Arc<dyn Llm>>) -> Orchestrator {
     let packages = Packages { allowed: asked.package.clone(), cache: None };
     let means = Means { packages, llm, device: device.to_owned(), ..Means::new(Limits::default()) };
-    Ok(Orchestrator::new(library, means))
+    Orchestrator::new(library, means)
 }
 
 /// A row of the values that were typed.

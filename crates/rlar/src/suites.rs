@@ -17,7 +17,7 @@ use rlar_run::{Progress, sha256, write_atomic};
 
 use crate::cli::Measured;
 use crate::output::print;
-use crate::rewards::orchestrator;
+use crate::rewards::{language_model, orchestrator_with};
 use crate::{Failure, assets, data, plan};
 
 /// Tries and time for one reply of a server.
@@ -28,11 +28,12 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
     if asked.suites.len() > 1 && (asked.answers.is_some() || asked.data.is_some()) {
         return Err(Failure::Request(anyhow!("--answers and --data are of one suite; name one")));
     }
+    let llm = language_model(&asked.asked).map_err(Failure::Request)?;
     let mut exams = Vec::new();
     for name in &asked.suites {
         let (path, suite) = suite(name, asked).map_err(Failure::Request)?;
         let library = plan::library(asked.library.as_deref()).map_err(Failure::Request)?;
-        let mut rewards = orchestrator(library, &asked.asked, "cpu")?;
+        let mut rewards = orchestrator_with(library, &asked.asked, "cpu", llm.clone());
         if let Some(out) = &asked.out {
             // What a tool said of a reply is not asked again.
             let folder = out.join(&suite.name);
@@ -135,6 +136,7 @@ pub fn exams(plan: &plan::Plan) -> Result<Vec<Exam>> {
                 suite.data = Some(data.clone());
                 suite.lines.clear();
             }
+            suite.is_drawn().map_err(|why| anyhow!("suite `{}`: {why}", suite.name))?;
             let mut library = plan::library(config.rewards.library.as_deref().map(Path::new))?;
             if suite.tools.iter().any(|m| library.card(&m.tool).is_none()) {
                 library = plan::library(None)?;
@@ -201,7 +203,7 @@ fn sit(
     over: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Failure> {
     for exam in exams.iter() {
-        let suits = engine.suits(exam.suite());
+        let suits = exam.suite().is_drawn().and_then(|()| engine.suits(exam.suite()));
         suits.map_err(|why| Failure::Request(anyhow!("suite `{}`: {why}", exam.suite().name)))?;
     }
     let mut job = || -> Result<()> {

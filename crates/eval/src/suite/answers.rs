@@ -36,7 +36,10 @@ pub fn answers(
     asking: &Asking,
     done: &mut dyn FnMut(usize),
 ) -> Result<Option<Vec<Vec<Reply>>>, EvalError> {
-    engine.suits(suite).map_err(|why| EvalError::Mismatch(format!("suite `{}`: {why}", suite.name)))?;
+    suite
+        .is_drawn()
+        .and_then(|()| engine.suits(suite))
+        .map_err(|why| EvalError::Mismatch(format!("suite `{}`: {why}", suite.name)))?;
     let name = engine.name();
     let mut known = asking.kept.map_or(Ok(HashMap::new()), read_kept)?;
     let keys: Vec<Vec<String>> = tasks
@@ -208,6 +211,12 @@ pub fn read_answers(path: &Path, bytes: Vec<u8>, tasks: &[Task]) -> Result<Vec<V
             absent.len(),
             tasks.len()
         );
+    }
+    if strange > tasks.len() {
+        return Err(wrong(format!(
+            "{strange} rows name no prompt of the suite, which has {}: they seem to be replies to another one",
+            tasks.len()
+        )));
     }
     if strange > 0 {
         tracing::warn!("{}: {strange} rows name no prompt of the suite and are left out", path.display());

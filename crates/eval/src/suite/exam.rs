@@ -46,6 +46,8 @@ pub struct Marks {
     pub unanswered: usize,
     /// Replies that no tool scored; they count as wrong.
     pub unscored: usize,
+    /// Why the first reply without a score has none.
+    pub why: Option<String>,
     /// Replies that were cut off at their greatest length.
     pub cut: usize,
 }
@@ -113,6 +115,7 @@ impl Exam {
             groups: self.groups(&verdicts, &agree),
             unanswered: count(&|v| v.text.is_none()),
             unscored: if suite.tools.is_empty() { 0 } else { count(&|v| v.text.is_some() && v.score.is_none()) },
+            why: verdicts.iter().flatten().find_map(|v| v.why.clone()),
             cut: count(&|v| v.cut),
         };
         Ok((marks, verdicts))
@@ -235,11 +238,13 @@ impl Marks {
         let notes = [
             (self.unanswered, format!("replies are missing: they count as {missing}")),
             (self.unscored, format!("replies have no score: they count as {missing}")),
-            (self.cut, "replies were cut off at `max_tokens`".into()),
         ];
         let notes = notes.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}\n"));
+        let cut =
+            if self.cut > 0 { format!("{} replies were cut off at `max_tokens`\n", self.cut) } else { String::new() };
         let who = format!("\n{} prompts, {} {replies} each, by {}\n", self.prompts, self.samples, self.engine);
-        said + &who + &notes.collect::<String>()
+        let why = self.why.as_ref().map_or(String::new(), |why| format!("the first of them: {why}\n"));
+        said + &who + &cut + &notes.collect::<String>() + &why
     }
 }
 

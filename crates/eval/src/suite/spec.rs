@@ -173,6 +173,17 @@ impl Suite {
         schemars::schema_for!(Self).to_value()
     }
 
+    /// Says that several replies would all be the same, and what to do.
+    pub fn is_drawn(&self) -> Result<(), String> {
+        if self.sampling.samples > 1 && self.sampling.temperature == 0.0 {
+            return Err(format!(
+                "{} replies per prompt at temperature 0 are all the same; raise `sampling.temperature` (`--temperature`)",
+                self.sampling.samples
+            ));
+        }
+        Ok(())
+    }
+
     /// Values that are impossible together: key path and reason.
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut found = Vec::new();
