@@ -32,6 +32,10 @@ bench-train *ARGS:
 results NAME *ARGS:
     cargo build --release && scripts/results.py {{NAME}} {{ARGS}}
 
+# Speed of reward models beside the text-classification pipeline of transformers; needs its packages
+bench-reward-model *ARGS:
+    cargo build --release && scripts/bench-reward-model.py {{ARGS}}
+
 # The files of a run, read by tensorboard, pyarrow and transformers; needs their packages
 check-run RUN:
     scripts/check-run.py {{RUN}}
