@@ -237,6 +237,9 @@ fn judges(arguments: &RewardBenchmark) -> Vec<Way> {
 /// The tools that are asked.
 fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> Result<Vec<String>> {
     let named: Vec<String> = arguments.tool.iter().chain(models).cloned().collect();
+    if let Some((_, twice)) = named.iter().enumerate().find(|(i, name)| named[..*i].contains(name)) {
+        bail!("tool `{twice}` is named twice");
+    }
     if let Some(card) = named.iter().filter_map(|n| library.card(n)).find(|c| c.needs_reference) {
         bail!("tool `{}` needs a reference, and the prompts of a benchmark of rewards have none", card.name);
     }

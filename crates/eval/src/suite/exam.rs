@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rlar_policy::Policy;
 use rlar_rewards::Orchestrator;
 use rlar_run::sha256;
 use serde_json::{Map, Value, json};
@@ -16,6 +17,7 @@ use super::tasks::Task;
 use super::vote::agreement;
 use crate::EvalError;
 use crate::bootstrap::Bootstrap;
+use crate::prompt::{encode_prompt, leaves_room};
 use crate::report::{between, percent};
 use crate::table::{markdown, render};
 
@@ -76,6 +78,20 @@ impl Exam {
         let tools: Vec<_> = self.suite.tools.iter().map(|m| self.rewards.library().identity(&m.tool)).collect();
         let all = json!([self.suite, prompts, tools]);
         format!("{} {}", self.suite.name, &sha256(all.to_string().as_bytes())[..32])
+    }
+
+    /// An error where a policy has room for none of the prompts.
+    pub fn fits(&self, policy: &Policy) -> Result<(), EvalError> {
+        let mut last = None;
+        for task in &self.tasks {
+            let tokens = encode_prompt(policy, &task.example, self.suite.format)?.len();
+            match leaves_room(policy, &task.example, tokens) {
+                Ok(()) => return Ok(()),
+                Err(e) => last = Some(e),
+            }
+        }
+        let why = last.map_or_else(|| "it has no prompts".into(), |e| e.to_string());
+        Err(EvalError::Mismatch(format!("suite `{}`: no prompt has room: {why}", self.suite.name)))
     }
 
     /// Asks an engine; nothing if it was interrupted. `done` hears of every prompt.

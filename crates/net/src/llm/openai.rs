@@ -201,7 +201,7 @@ impl Server {
                 Some(variable) => format!("it does not accept the key in {variable}: set a valid one and start again"),
                 None => "it does not accept the key: give a valid one and start again".into(),
             },
-            _ => "no key was sent: set the environment variable that `rewards.llm.key` names".into(),
+            _ => "no key was sent: set the environment variable with it, `OPENAI_API_KEY` unless `rewards.llm.key` names another".into(),
         }
     }
 

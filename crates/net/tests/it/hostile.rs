@@ -71,7 +71,7 @@ fn a_key_that_expires_is_final_and_says_what_to_do() {
     let advice = [
         (Secret::from_env(variable), format!("does not accept the key in {variable}: set a valid one")),
         (Some(Secret::new(&value)), "does not accept the key: give a valid one".into()),
-        (Some(Secret::new(" ")), "no key was sent: set the environment variable that `rewards.llm.key` names".into()),
+        (Some(Secret::new(" ")), "no key was sent: set the environment variable with it, `OPENAI_API_KEY` unless `rewards.llm.key` names another".into()),
         (None, "no key was sent".into()),
     ];
     for (key, advice) in advice {

@@ -62,7 +62,7 @@ fn what_a_suite_lacks_is_said_before_anything_is_asked() {
     refused(&with(&[&["plain.yaml"], &server[..]].concat()), 2, &["suite `sums`", "`format: chat`"]);
     // Nobody answers: that is no figure.
     let out = with(&[&["sums.yaml"], &server[..]].concat());
-    refused(&out, 1, &["suite `sums`: none of the first prompts got a reply", "127.0.0.1:9"]);
+    refused(&out, 1, &["suite `sums`: ", "prompts in a row got no reply", "127.0.0.1:9"]);
 }
 
 /// An OpenAI-compatible server that adds; it hangs up on what it is asked first.
