@@ -71,7 +71,8 @@ fn decisive(all: &[Marks], name: &str, figure: Option<&str>, config: &Config) ->
         return None;
     }
     let figure = marks.figure(figure)?;
-    Some(if figure.name == "ter" { -figure.value } else { figure.value })
+    let value = figure.value?;
+    Some(if figure.name == "ter" { -value } else { value })
 }
 
 /// Sits all suites.

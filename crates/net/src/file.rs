@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::fetch::NetError;
 use crate::http::{self, redacted};
+use crate::hub::digest::hex;
 use crate::retry::{Ended, Failure, Plan, persist, tried};
 use crate::secret::Secret;
 
@@ -100,7 +101,7 @@ async fn get_once(
         progress(done, total);
     }
     file.sync_all().map_err(disk)?;
-    let found = hash.finalize().iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
+    let found = hex(&hash.finalize());
     match wanted.sha256 {
         Some(right) if right != found => Err(Failure::Final(format!(
             "the file has the SHA-256 {found}, not {right}: it is damaged, or its origin has changed since the hash was written down"

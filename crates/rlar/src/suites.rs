@@ -84,7 +84,7 @@ fn identity(path: &Path) -> Result<String> {
     if let Ok(text) = std::fs::read(path.join("adapter_config.json")) {
         let adapter: serde_json::Value = serde_json::from_slice(&text)?;
         let base = adapter["base_model_name_or_path"].as_str().unwrap_or_default();
-        let base = [PathBuf::from(base), path.join(base)].into_iter().find(|p| p.exists());
+        let base = [path.join(base), PathBuf::from(base)].into_iter().find(|p| !base.is_empty() && p.exists());
         if let Some(base) = base {
             all += &rlar_run::hash_files(&base)?;
         }

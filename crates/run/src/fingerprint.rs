@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{RunError, sha256};
+use crate::{RunError, hex, sha256};
 
 /// Of a file, or of every file of a folder: name, size in bytes, and a hash of the first and the last megabyte.
 pub fn fingerprint(path: &Path) -> Result<Value, RunError> {
@@ -53,7 +53,7 @@ pub fn hash_files(path: &Path) -> Result<String, RunError> {
     let (mut file, mut hash, mut piece) = (fs::File::open(path).map_err(io)?, Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut piece).map_err(io)? {
-            0 => return Ok(hash.finalize().iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"))),
+            0 => return Ok(hex(&hash.finalize())),
             n => hash.update(&piece[..n]),
         }
     }

@@ -80,14 +80,14 @@ pub fn judge(
             return Ok(None);
         }
         let mut why = None;
-        for ((item, place), questions) in some.iter().zip(&places).zip(&requests) {
+        for (place, questions) in places.iter().zip(&requests) {
             let answers: Vec<Result<ChatReply, LlmError>> = told.by_ref().take(questions.len()).collect();
             judged.answers += answers.iter().flatten().count();
             why = why.or_else(|| answers.iter().find_map(|a| a.as_ref().err().map(ToString::to_string)));
             if let Some(Err(LlmError::Budget(why))) = answers.iter().find(|a| matches!(a, Err(LlmError::Budget(_)))) {
                 return Err(EvalError::Mismatch(why.clone()));
             }
-            let row = judged.read(item, *place, &answers);
+            let row = judged.read(*place, &answers);
             judged.scores.rows.push(row);
         }
         if let (0, 0, Some(why)) = (number, judged.answers, why) {
@@ -124,7 +124,7 @@ fn questions(item: &Item, place: Option<four::Place>, way: Way) -> Vec<ChatReque
 
 impl Judged {
     /// An item's scores from what was answered.
-    fn read(&mut self, item: &Item, place: Option<four::Place>, answers: &[Result<ChatReply, LlmError>]) -> Scored {
+    fn read(&mut self, place: Option<four::Place>, answers: &[Result<ChatReply, LlmError>]) -> Scored {
         let said: Vec<&ChatReply> = answers.iter().flatten().collect();
         let tokens = said.iter().map(|r| r.prompt_tokens + r.completion_tokens).sum();
         let cost = Cost { llm_calls: answers.len() as u64, tokens, seconds: 0.0 };
@@ -141,7 +141,6 @@ impl Judged {
             self.unread += unread;
             scores
         };
-        debug_assert_eq!(scores.len(), item.completions.len());
         Scored { scores: Some(scores), cost }
     }
 }

@@ -44,7 +44,7 @@ pub fn answers(
     let mut known = asking.kept.map_or(Ok(HashMap::new()), read_kept)?;
     let keys: Vec<Vec<String>> = tasks
         .iter()
-        .map(|task| (0..suite.sampling.samples).map(|draw| key(suite, task, &name, asking.seed, draw)).collect())
+        .map(|task| (0..suite.sampling.samples).map(|draw| key(suite, task, &name, asking.seed, draw).0).collect())
         .collect();
     let is_open = |place: usize, known: &HashMap<String, Answer>| keys[place].iter().any(|k| !known.contains_key(k));
     let open: Vec<usize> = (0..tasks.len()).filter(|place| is_open(*place, &known)).collect();
@@ -57,8 +57,9 @@ pub fn answers(
             .iter()
             .map(|place| {
                 let missing = keys[*place].iter().enumerate().filter(|(_, k)| !known.contains_key(*k));
-                let draws = missing.map(|(draw, k)| (draw, stream(k))).collect();
-                Asked { example: &tasks[*place].example, draws }
+                let task = &tasks[*place];
+                let draws = missing.map(|(draw, _)| (draw, key(suite, task, &name, asking.seed, draw).1)).collect();
+                Asked { example: &task.example, draws }
             })
             .collect();
         let told = engine.answer(suite, &asked, asking.over)?;
@@ -103,19 +104,17 @@ pub fn answers(
     Ok(Some(keys.iter().map(|keys| keys.iter().map(reply).collect()).collect()))
 }
 
-/// What a reply depends on: the prompt, how it is put and drawn, who answers, and which of several replies it is. Replies of a
-/// greedy draw do not depend on the seed.
-fn key(suite: &Suite, task: &Task, engine: &str, seed: u64, draw: usize) -> String {
+/// What a reply depends on: the prompt, how it is put and drawn, which of several replies it is, and who answers; and its stream
+/// of random numbers, which does not depend on who answers. Replies of a greedy draw do not depend on the seed.
+fn key(suite: &Suite, task: &Task, engine: &str, seed: u64, draw: usize) -> (String, u64) {
     let s = &suite.sampling;
     let seed = if s.temperature > 0.0 { seed } else { 0 };
     let drawn = json!([s.temperature, s.top_p, s.top_k, s.min_p, s.max_tokens, s.stop]);
-    let all = json!([task.example.id, task.example.messages, suite.format, drawn, engine, seed, draw]);
-    sha256(all.to_string().as_bytes())[..32].to_owned()
-}
-
-/// The stream of random numbers of a reply.
-fn stream(key: &str) -> u64 {
-    u64::from_str_radix(&key[..16], 16).unwrap_or(0)
+    let asked = json!([task.example.id, task.example.messages, suite.format, drawn, seed, draw]);
+    let asked = sha256(asked.to_string().as_bytes());
+    // Sixteen hexadecimal digits are such a number.
+    let stream = u64::from_str_radix(&asked[..16], 16).unwrap_or(0);
+    (sha256(json!([asked, engine]).to_string().as_bytes())[..32].to_owned(), stream)
 }
 
 fn read_kept(path: &Path) -> Result<HashMap<String, Answer>, EvalError> {

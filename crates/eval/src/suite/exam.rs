@@ -220,7 +220,11 @@ impl Marks {
 
     /// The table for a terminal, or in Markdown, with notes below.
     pub fn table(&self, as_markdown: bool) -> String {
-        let value = |f: &Figure| if f.share { percent(f.value) } else { format!("{:.2}", f.value) };
+        let value = |f: &Figure| match f.value {
+            None => "–".to_owned(),
+            Some(x) if f.share => percent(x),
+            Some(x) => format!("{x:.2}"),
+        };
         let interval = |f: &Figure| match f.interval {
             None => "–".to_owned(),
             Some(i) if f.share => between(&i),
@@ -250,10 +254,16 @@ impl Marks {
         }
         let replies = if self.samples == 1 { "reply" } else { "replies" };
         let judged = self.figures.iter().any(|f| f.is_bound);
-        let missing = if judged { "wrong, the figures are lower bounds" } else { "empty" };
+        let missing = if judged {
+            "they count as wrong, the figures are lower bounds"
+        } else if self.figures.iter().any(|f| f.name == Metric::Score.to_string()) {
+            "they are left out"
+        } else {
+            "they count as empty"
+        };
         let notes = [
-            (self.unanswered, format!("replies are missing: they count as {missing}")),
-            (self.unscored, format!("replies have no score: they count as {missing}")),
+            (self.unanswered, format!("replies are missing: {missing}")),
+            (self.unscored, format!("replies have no score: {missing}")),
         ];
         let notes = notes.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}\n"));
         let cut =

@@ -17,8 +17,8 @@ pub struct Figure {
     /// The metric, or the part of it, such as `ifeval prompt strict`.
     pub name: String,
     /// A share from 0 to 1, or, of BLEU, chrF and TER, what the metric says. Replies without a score count as wrong, which makes
-    /// it a lower bound where there are any.
-    pub value: f64,
+    /// it a lower bound where there are any. Nothing where no reply has what it is a figure of.
+    pub value: Option<f64>,
     /// Whether it is a share.
     pub share: bool,
     /// The same over the replies that have a score, if there are any and it depends on scores.
@@ -35,6 +35,8 @@ enum Parts {
     Mean(Vec<Option<f64>>),
     /// The figure is the one sum by the other.
     Ratio(Vec<[f64; 2]>),
+    /// Edits, and lengths of references.
+    Ter(Vec<[f64; 2]>),
     Bleu(Vec<bleu::Statistics>),
     Chrf(Vec<chrf::Statistics>),
 }
@@ -50,6 +52,10 @@ impl Parts {
             Self::Ratio(pairs) => {
                 let [own, of] = places.map(|i| pairs[i]).fold([0.0, 0.0], |[a, b], [x, y]| [a + x, b + y]);
                 return (of > 0.0).then(|| own / of);
+            }
+            Self::Ter(pairs) => {
+                let [edits, length] = places.map(|i| pairs[i]).fold([0.0, 0.0], |[a, b], [x, y]| [a + x, b + y]);
+                ter::rate((edits, length))
             }
             Self::Bleu(all) => {
                 let sum = places.fold(bleu::Statistics::default(), |mut sum, i| {
@@ -81,19 +87,22 @@ pub fn figures(
     let all = suite.metrics.iter().flat_map(|metric| named(*metric, suite, tasks, verdicts, agree));
     let all: Vec<(String, bool, Parts, Option<Parts>)> = all.collect();
     let everywhere = || 0..tasks.len();
+    let values: Vec<Option<f64>> = all.iter().map(|(_, _, parts, _)| parts.of(everywhere())).collect();
     let intervals = bootstrap.map_or(Vec::new(), |b| {
         b.intervals(&[tasks.len()], |draws| {
             let draw = || draws[0].iter().copied();
-            all.iter().map(|(_, _, parts, _)| parts.of(draw()).unwrap_or(0.0)).collect()
+            // A draw of nothing but prompts without a figure says nothing new.
+            let again = |i: usize| values[i].unwrap_or_default();
+            all.iter().enumerate().map(|(i, (_, _, parts, _))| parts.of(draw()).unwrap_or_else(|| again(i))).collect()
         })
     });
-    let figure = |(i, (name, share, parts, scored)): (usize, &(String, bool, Parts, Option<Parts>))| Figure {
+    let figure = |(i, (name, share, _, scored)): (usize, &(String, bool, Parts, Option<Parts>))| Figure {
         name: name.clone(),
-        value: parts.of(everywhere()).unwrap_or(0.0),
+        value: values[i],
         share: *share,
         scored_only: scored.as_ref().and_then(|parts| parts.of(everywhere())),
         is_bound: scored.is_some(),
-        interval: intervals.get(i).copied().flatten(),
+        interval: intervals.get(i).copied().flatten().filter(|_| values[i].is_some()),
     };
     all.iter().enumerate().map(figure).collect()
 }
@@ -165,10 +174,10 @@ fn named(
             let parts = segments().map(|(own, references)| {
                 own.iter().fold([0.0, 0.0], |[edits, length], c| {
                     let (more, longer) = ter::statistics(c, &references);
-                    [edits + 100.0 * more, length + longer]
+                    [edits + more, length + longer]
                 })
             });
-            vec![(name, false, Parts::Ratio(parts.collect()), None)]
+            vec![(name, false, Parts::Ter(parts.collect()), None)]
         }
         Metric::IfEval => followed(tasks, verdicts),
     }

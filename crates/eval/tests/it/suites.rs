@@ -55,7 +55,7 @@ fn said(text: &str) -> Reply {
 }
 
 fn value(marks: &Marks, name: &str) -> f64 {
-    marks.figure(Some(name)).unwrap_or_else(|| panic!("no {name}")).value
+    marks.figure(Some(name)).and_then(|f| f.value).unwrap_or_else(|| panic!("no {name}"))
 }
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -162,8 +162,8 @@ fn recorded_verdicts_of_ifeval_are_ours_but_for_the_languages_and_sentences() {
         let ours = (value(&marks, &format!("ifeval prompt {how}")) * 541.0).round();
         let ours_each = (value(&marks, &format!("ifeval instruction {how}")) * instructions as f64).round();
         println!("{how}: {ours} of {prompts} prompts, {ours_each} of {each} instructions");
-        // Languages and sentences are told by other libraries than the reference's: 10 of 832 verdicts differ at most.
-        assert!((ours - prompts as f64).abs() <= 6.0 && (ours_each - each as f64).abs() <= 10.0);
+        // Languages and sentences are told by other libraries than the reference's.
+        assert!((ours - prompts as f64).abs() <= 3.0 && (ours_each - each as f64).abs() <= 1.0);
     }
 }
 
@@ -211,7 +211,7 @@ fn what_has_no_score_makes_the_figure_a_lower_bound() {
     let lost = (0..100).filter(|i| i % 33 == 5).count();
     assert_eq!(lost, 3);
     let figure = marks.figure(None).unwrap();
-    assert_eq!((figure.value, figure.scored_only), (0.97, Some(1.0)));
+    assert_eq!((figure.value, figure.scored_only), (Some(0.97), Some(1.0)));
     let table = marks.table(false);
     for part in ["≥ 97.0", "100.0", "3 replies are missing", "lower bounds"] {
         assert!(table.contains(part), "{part} is not in {table}");
@@ -250,7 +250,23 @@ fn a_vote_needs_a_tool_that_takes_replies_for_references() {
     // Those who say nothing do not vote.
     let marks = sat(&voted("math_equivalence"), ROWS).unwrap().mark("x", replies(), None, &|| false).unwrap().0;
     let figure = marks.figure(None).unwrap();
-    assert_eq!((figure.value, figure.scored_only, figure.is_bound), (0.5, Some(1.0), true));
+    assert_eq!((figure.value, figure.scored_only, figure.is_bound), (Some(0.5), Some(1.0), true));
+}
+
+#[test]
+fn what_nobody_knows_is_no_number() {
+    let yaml = SUMS.to_owned() + "metrics: [score, ter]\n";
+    let mut exam =
+        sat(&yaml.replace("{{ a + b }}", "{{ ' ' }}").replace("math_equivalence", "exact_match"), ROWS).unwrap();
+    let gone = || vec![vec![Err("gone".to_owned())]; 2];
+    let marks = exam.mark("x", gone(), Some(Bootstrap::default()), &|| false).unwrap().0;
+    let score = marks.figure(Some("score")).unwrap();
+    assert_eq!((score.value, score.interval), (None, None));
+    assert!(marks.json()["figures"]["score"]["value"].is_null());
+    assert!(marks.table(false).contains("score       –") && marks.table(false).contains("they are left out"));
+    // Words beside an empty reference are all wrong, as the reference implementation has it.
+    let marks = exam.mark("x", vec![vec![said("word")], vec![said("words")]], None, &|| false).unwrap().0;
+    assert_eq!(value(&marks, "ter"), 100.0);
 }
 
 /// Answers with the sum, counts what it was asked, and breaks off where it is told to.
@@ -405,10 +421,7 @@ fn every_suite_that_is_shipped_reads() {
         let (marks, verdicts): (Marks, Vec<Vec<Verdict>>) = exam.mark("itself", replies, None, &|| false).unwrap();
         let figure = marks.figure(None).unwrap();
         let wrong: Vec<usize> = (0..prompts).filter(|i| verdicts[*i][0].score.is_some_and(|s| s < 0.5)).collect();
-        assert!(
-            figure.value > if figure.share { 0.99 } else { 99.9 },
-            "{name}: {reference}: {} {wrong:?}",
-            figure.value
-        );
+        let known = figure.value.unwrap();
+        assert!(known > if figure.share { 0.99 } else { 99.9 }, "{name}: {reference}: {known} {wrong:?}");
     }
 }

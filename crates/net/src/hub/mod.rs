@@ -4,7 +4,7 @@
 //! each finds what the other has. [`serve::Server`] is such a server for a folder of models.
 
 mod cache;
-mod digest;
+pub(crate) mod digest;
 mod download;
 mod error;
 mod fetch;

@@ -37,7 +37,8 @@ pub fn statistics(candidate: &str, references: &[&str]) -> (f64, f64) {
     (edits as f64, length)
 }
 
-fn rate((edits, length): (f64, f64)) -> f64 {
+/// The rate of so many edits and so long references, in percent.
+pub fn rate((edits, length): (f64, f64)) -> f64 {
     if length > 0.0 {
         100.0 * edits / length
     } else if edits > 0.0 {
