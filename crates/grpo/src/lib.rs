@@ -1,60 +1,32 @@
 //! Group relative policy optimisation, from a config to a better policy.
 //!
-//! [`Config`] is the YAML of a job; [`train`] runs it. A policy is warmed up on demonstrations ([`sft`]), then every step
-//! of [`grpo`] obtains a [`batch`] of [`rollout`]s, turns what the tools said into [`advantage`]s, and [`learn`]s: the
-//! [`objective`] of a reply ([`surrogate`], [`kl`], [`correction`]) gives the slopes that the backward pass follows. The
-//! same loop ([`trainer`]) fine-tunes on demonstrations alone, and trains a [`reward_model`] on [`preference`]s.
+//! In the order in which things happen: [`Config`] is the YAML of a job; [`train`] opens the run's folder, loads the policy,
+//! warms it up on demonstrations and starts the [`train_loop`]. Every step of [`train_loop::grpo`] collects [`rollouts`]
+//! (replies with the reward tools' scores), turns the scores into advantages ([`algorithm::advantage`]), and takes optimizer
+//! steps down the policy loss ([`algorithm::loss`], [`update`]). [`report`] writes what a person reads afterwards. The same
+//! loop runs supervised fine-tuning and reward-model training.
 //!
-//! The [`state`] between two steps is the checkpoint; what enters a step from outside is in the run's journal before it is
-//! used; data order, seeds and learning rate are functions of the step ([`schedule`]). So a resumed run repeats an unbroken
-//! one bit for bit.
+//! The [`update::train_state`] between two steps is the checkpoint; what enters a step from outside is in the run's journal
+//! before it is used; data order, seeds and learning rate are functions of the step ([`schedule`]). So a resumed run repeats
+//! an unbroken one bit for bit.
 
-pub mod advantage;
-pub mod batch;
-mod begin;
+pub mod algorithm;
 pub mod config;
-pub mod correction;
-mod dry_run;
-pub mod evolution;
-pub mod grpo;
-pub mod health;
-mod inputs;
-mod job;
-pub mod kl;
-pub mod learn;
-mod learner;
-mod log;
-mod measure;
-mod memory;
-mod metrics;
-pub mod mixture;
-pub mod objective;
-mod policy_run;
-pub mod preference;
-pub mod reference;
-mod report;
-pub mod reward_model;
-mod reward_run;
-pub mod rollout;
+mod error;
+pub mod report;
+pub mod rollouts;
+mod run;
 pub mod schedule;
-mod setup;
-pub mod sft;
-pub mod signal;
-pub mod state;
-pub mod surrogate;
-mod train;
-pub mod trainer;
+pub mod train_loop;
 pub mod update;
-mod warmup;
 
 pub use config::{Agent, Config, Method, Metric, Unadmitted};
-pub use dry_run::dry_run;
-pub use job::Job;
-pub use report::{Measured, Report};
+pub use error::TrainError;
+pub use report::summary::{Measured, Report};
+pub use run::dry_run::dry_run;
+pub use run::job::Job;
+pub use run::train::train;
 pub use schedule::Decay;
-pub use train::train;
-
-use std::path::PathBuf;
 
 use rlar_policy::AdamW;
 
@@ -62,110 +34,4 @@ use rlar_policy::AdamW;
 pub fn optimizer(config: &Config) -> AdamW {
     let o = &config.optimizer;
     AdamW { beta1: o.beta1, beta2: o.beta2, eps: o.eps, weight_decay: o.weight_decay, max_norm: o.max_norm }
-}
-
-impl TrainError {
-    /// Whether the request was wrong, rather than the job failed.
-    pub fn is_request(&self) -> bool {
-        use rlar_run::RunError;
-        matches!(
-            self,
-            Self::Changed { .. } | Self::Data { .. } | Self::Run(RunError::Locked { .. } | RunError::State { .. })
-        )
-    }
-}
-
-/// Why a job ended without a result.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// The model.
-    #[error(transparent)]
-    Policy(#[from] rlar_policy::PolicyError),
-    /// Data that the model cannot read.
-    #[error("`{key}`: {source}")]
-    Data {
-        /// The key of the file in the config.
-        key: &'static str,
-        /// Why.
-        source: rlar_policy::PolicyError,
-    },
-    /// Rewards.
-    #[error(transparent)]
-    Reward(#[from] rlar_rewards::RewardError),
-    /// Measuring.
-    #[error(transparent)]
-    Eval(#[from] rlar_eval::EvalError),
-    /// The run's folder.
-    #[error(transparent)]
-    Run(#[from] rlar_run::RunError),
-    /// A file of the run that is not what this build writes.
-    #[error("a file of the run cannot be understood: {0}")]
-    Format(#[from] serde_json::Error),
-    /// A checkpoint of another kind.
-    #[error("{}: {message}", path.display())]
-    Checkpoint {
-        /// Its folder.
-        path: PathBuf,
-        /// Why it cannot be used.
-        message: String,
-    },
-    /// A reward tool fails too often to train on.
-    #[error(
-        "step {step}: tool `{tool}` failed on {failed} of {asked} replies, more than `rewards.failure_limit` allows; last: \
-         {last}; and nothing can take its place: {left}"
-    )]
-    ToolFails {
-        /// The step.
-        step: u64,
-        /// The tool.
-        tool: String,
-        /// Failed scores.
-        failed: usize,
-        /// Asked scores.
-        asked: usize,
-        /// The last failure.
-        last: String,
-        /// Why no other tool scores its examples.
-        left: String,
-    },
-    /// No group tells its replies apart any more.
-    #[error("the rewards taught nothing for {steps} steps in a row (`train.flat_steps`): {why}")]
-    Flat {
-        /// Steps in a row.
-        steps: u64,
-        /// What the rewards look like.
-        why: String,
-    },
-    /// A file of rollouts could not be made.
-    #[error("step {step}: the rollouts cannot be written as Parquet: {message}")]
-    Rollouts {
-        /// The step.
-        step: u64,
-        /// Why.
-        message: String,
-    },
-    /// Mathematics gone wrong.
-    #[error("step {step}: the gradient is not finite; start again with a lower learning rate")]
-    Diverged {
-        /// The step.
-        step: u64,
-    },
-    /// The run's config, data or tools are not those it was started with.
-    #[error("{}: the run was started with other inputs: {what}; change it back or start a new run{hint}", path.display())]
-    Changed {
-        /// The run's folder.
-        path: PathBuf,
-        /// The first part that differs.
-        what: String,
-        /// How to keep some of it.
-        hint: String,
-    },
-    /// Ctrl-C.
-    #[error("interrupted after {warmup} warm-up steps and {step} steps; continue with `--resume`")]
-    Interrupted {
-        /// Warm-up steps done and saved.
-        warmup: u64,
-        /// Steps done and saved.
-        step: u64,
-    },
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::card::Case;
+use crate::tool::card::Case;
 
 /// When what is seen is a breach.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

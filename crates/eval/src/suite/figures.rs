@@ -1,7 +1,7 @@
 //! From verdicts to figures.
 
-use rlar_rewards::ifeval;
-use rlar_rewards::metrics::{bleu, chrf, ter};
+use rlar_metrics::ifeval;
+use rlar_metrics::overlap::{bleu, chrf, ter};
 use serde_json::Value;
 
 use super::grade::Verdict;

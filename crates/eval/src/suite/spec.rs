@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rlar_data::{Document, ScoredPart};
+use rlar_metrics::overlap::Tokenizer;
 use rlar_policy::Sampling;
-use rlar_rewards::metrics::Tokenizer;
 use rlar_rewards::{Member, Part};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

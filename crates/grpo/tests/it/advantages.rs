@@ -1,4 +1,4 @@
-use rlar_grpo::advantage::{Group, advantages};
+use rlar_grpo::algorithm::advantage::{Group, advantages};
 use rlar_grpo::config::{Algorithm, Combine, Estimator};
 
 const ALL: [Estimator; 7] = [

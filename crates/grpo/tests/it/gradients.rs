@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use rlar_grpo::Config;
-use rlar_grpo::batch::Batch;
-use rlar_grpo::learn::learn;
-use rlar_grpo::rollout::{Group, Rollout};
-use rlar_grpo::state::State;
-use rlar_grpo::update::{Descent, Slopes, gradient};
+use rlar_grpo::rollouts::collect::Batch;
+use rlar_grpo::rollouts::rollout::{Group, Rollout};
+use rlar_grpo::update::micro_batches::{Descent, Slopes, gradient};
+use rlar_grpo::update::policy_update::learn;
+use rlar_grpo::update::train_state::State;
 use rlar_policy::{Finish, Keep, ModelConfig, Moments, Policy, Sequence, Tokenizer, device};
 use rlar_rewards::{Failure, Outcome, Scores};
 use serde_json::json;

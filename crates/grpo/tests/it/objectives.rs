@@ -1,7 +1,7 @@
+use rlar_grpo::algorithm::kl::kl;
+use rlar_grpo::algorithm::loss::{Batch, Reply, costed, soft_overlong};
 use rlar_grpo::config::{Aggregate, Algorithm, Kl, KlEstimator, KlPlace, Surrogate};
-use rlar_grpo::kl::kl;
-use rlar_grpo::objective::{Batch, Reply, costed, soft_overlong};
-use rlar_grpo::preference::bradley_terry;
+use rlar_grpo::train_loop::preference::bradley_terry;
 
 const SURROGATES: [Surrogate; 5] =
     [Surrogate::Ppo, Surrogate::Gspo, Surrogate::Cispo, Surrogate::Sapo, Surrogate::Vespo];

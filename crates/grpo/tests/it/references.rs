@@ -1,11 +1,11 @@
 //! Losses, gradients, advantages and metrics beside what TRL, verl and OpenRLHF gave for the same numbers
 //! (`scripts/oracles/make_grpo_fixtures.py` recorded them).
 
-use rlar_grpo::advantage::{Group, advantages};
+use rlar_grpo::algorithm::advantage::{Group, advantages};
+use rlar_grpo::algorithm::kl::kl;
+use rlar_grpo::algorithm::loss::{Batch, Costed, Reply, costed, entropy_floor, soft_overlong};
 use rlar_grpo::config::{Algorithm, CorrectionMode, KlEstimator, Surrogate};
-use rlar_grpo::kl::kl;
-use rlar_grpo::objective::{Batch, Costed, Reply, costed, entropy_floor, soft_overlong};
-use rlar_grpo::preference::bradley_terry;
+use rlar_grpo::train_loop::preference::bradley_terry;
 use serde::Deserialize;
 use serde_json::Value;
 

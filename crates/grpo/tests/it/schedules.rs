@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use rlar_grpo::Decay;
 use rlar_grpo::config::Domain;
-use rlar_grpo::mixture::Mixture;
+use rlar_grpo::rollouts::mixture::Mixture;
 use rlar_grpo::schedule::{batch, draw, learning_rate};
 
 #[test]

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::agents::ask::{Asker, Question, object, texts};
+use crate::agents::builtin::BuiltinAgent;
 use crate::agents::fence::{Fence, clip};
-use crate::builtin_agent::BuiltinAgent;
-use crate::tasks::{Tasks, said};
+use crate::agents::tasks::{Tasks, said};
 
 const TEMPLATE: &str = "classify-1";
 

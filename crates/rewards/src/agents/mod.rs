@@ -5,11 +5,16 @@
 //! repaired at most twice, and then the builtin agent's is. What pages, cards and data say is fenced and is data.
 
 pub mod ask;
+pub mod background;
+pub mod builtin;
 pub mod classify;
 pub mod fence;
+pub mod llm;
+pub mod local;
 pub mod retrieve;
 pub mod select;
 pub mod synthesise;
+pub mod tasks;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,19 +29,19 @@ use rlar_net::web::WebSearch;
 use serde::Serialize;
 
 use crate::RewardError;
-use crate::admission::Status;
+use crate::admission::examine::examine;
+use crate::admission::report::Status;
 use crate::agents::ask::{Asker, NoAnswer, Tally};
+use crate::agents::builtin::BuiltinAgent;
 use crate::agents::classify::{Labels, classify};
 use crate::agents::retrieve::{Candidate, Declined, HubConfig};
 use crate::agents::synthesise::{Made, Order};
-use crate::builtin_agent::BuiltinAgent;
-use crate::card::{Kind, Role, ToolCard};
-use crate::court::examine;
-use crate::library::Library;
-use crate::new_tool::NewTool;
-use crate::reward_model::ModelPointer;
-use crate::tasks::Tasks;
-use crate::tool::Means;
+use crate::agents::tasks::Tasks;
+use crate::library::folder::Library;
+use crate::library::new_tool::NewTool;
+use crate::tool::card::{Kind, Role, ToolCard};
+use crate::tool::reward_model::ModelPointer;
+use crate::tool::scoring::Means;
 
 /// The file of a folder that holds what the agents were told.
 pub const EXCHANGES: &str = "exchanges.jsonl";

@@ -5,10 +5,10 @@ use rlar_net::llm::{ChatReply, Function};
 use serde_json::{Map, Value, json};
 
 use crate::agents::ask::{Asker, Question, object, text};
+use crate::agents::builtin::{Assignment, Choice};
 use crate::agents::fence::{Fence, clip, one_line};
-use crate::builtin_agent::{Assignment, Choice};
-use crate::card::{Role, ToolCard};
-use crate::composite::Part;
+use crate::tool::card::{Role, ToolCard};
+use crate::tool::composite::Part;
 
 const TEMPLATE: &str = "select-1";
 

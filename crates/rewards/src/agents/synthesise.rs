@@ -3,14 +3,14 @@
 use rlar_data::{Completion, Example};
 use serde_json::{Map, Value, json};
 
-use crate::admission::{Admission, Status};
+use crate::admission::examine::{FAST, SAME, examine};
+use crate::admission::probes::cases;
+use crate::admission::report::{Admission, Status};
 use crate::agents::ask::{Asker, NoAnswer, Question, blocks, object, text};
 use crate::agents::fence::{Fence, clip, one_line};
-use crate::asks::cases;
-use crate::card::{Case, Kind, Role, ToolCard};
-use crate::court::{FAST, SAME, examine};
-use crate::library::Library;
-use crate::tool::{Means, Tool};
+use crate::library::folder::Library;
+use crate::tool::card::{Case, Kind, Role, ToolCard};
+use crate::tool::scoring::{Means, Tool};
 
 const LIST: &str = "synthesise-list-1";
 const WRITE: &str = "synthesise-write-1";

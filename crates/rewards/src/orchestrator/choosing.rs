@@ -3,10 +3,10 @@
 use rlar_data::Example;
 
 use super::{Orchestrator, key};
-use crate::admission::Status;
-use crate::builtin_agent::{Assignment, Choice};
-use crate::composite::Part;
-use crate::tasks::domain;
+use crate::admission::report::Status;
+use crate::agents::builtin::{Assignment, Choice};
+use crate::agents::tasks::domain;
+use crate::tool::composite::Part;
 use crate::{Admission, RewardError};
 
 /// Largest weight of a tool that was admitted without anything to tell good replies from bad ones by.

@@ -9,8 +9,6 @@ mod admission;
 mod agents;
 mod folders;
 mod kinds;
-mod math;
-mod oracles;
 mod scripted;
 mod store;
 

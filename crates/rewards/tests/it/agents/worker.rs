@@ -8,8 +8,8 @@ use rlar_data::Example;
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::ask::Asker;
+use rlar_rewards::agents::background::{Found, Request, Worker};
 use rlar_rewards::monitor::{Breach, Sign};
-use rlar_rewards::worker::{Found, Request, Worker};
 use rlar_rewards::{Admission, Case, Library, Status};
 use serde_json::json;
 

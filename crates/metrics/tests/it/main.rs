@@ -1,0 +1,5 @@
+//! What the metrics promise.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod math;
+mod references;

@@ -1,0 +1,192 @@
+//! Metrics and mathematical equivalence beside the recorded answers of reference implementations.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use rlar_metrics::ifeval;
+use rlar_metrics::math::{Rules, equivalent};
+use rlar_metrics::overlap::chrf::Words;
+use rlar_metrics::overlap::{Tokenizer, bleu, chrf, rouge, ter};
+use rlar_oracles::{needs_oracles, oracle};
+use serde_json::Value;
+
+fn rows(file: &str) -> Vec<Value> {
+    let text = fs::read_to_string(oracle!(file)).unwrap();
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+#[track_caller]
+fn same(got: f64, want: &Value, what: &str) {
+    let want = want.as_f64().unwrap();
+    assert!((got - want).abs() < 1e-6, "{what}: {got} and not {want}");
+}
+
+fn tokenizer(row: &Value) -> Tokenizer {
+    match row["tokenize"].as_str().unwrap() {
+        "13a" => Tokenizer::Mteval13a,
+        "zh" => Tokenizer::Chinese,
+        other => panic!("no tokenizer `{other}`"),
+    }
+}
+
+#[needs_oracles]
+#[test]
+fn sentences_score_as_sacrebleu_scores_them() {
+    let rows = rows("data/sacrebleu_oracle/segment_scores.jsonl");
+    for row in rows {
+        let (hypothesis, reference) = (row["hyp"].as_str().unwrap(), [row["ref"].as_str().unwrap()]);
+        let what = |metric: &str| format!("{metric} of {} line {}", row["system"], row["line"]);
+        same(bleu::sentence(hypothesis, &reference, tokenizer(&row)), &row["bleu_eff"], &what("BLEU"));
+        same(chrf::sentence(hypothesis, &reference, Words::None), &row["chrf"], &what("chrF"));
+        same(chrf::sentence(hypothesis, &reference, Words::Pairs), &row["chrf++"], &what("chrF++"));
+        same(ter::sentence(hypothesis, &reference), &row["ter"], &what("TER"));
+    }
+}
+
+#[needs_oracles]
+#[test]
+fn corpora_score_as_sacrebleu_scores_them() {
+    let path = oracle!("data/sacrebleu_oracle/wmt22_corpus_scores.json");
+    let corpora: Vec<Value> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let text = |name: &str| fs::read_to_string(oracle!(format!("data/wmt22/{name}"))).unwrap();
+    let mut compared = 0;
+    for c in corpora {
+        let (pair, system) = (c["pair"].as_str().unwrap(), c["system"].as_str().unwrap());
+        let target = &pair[3..];
+        if !path.with_file_name(format!("../wmt22/{pair}.hyp.{system}.{target}")).exists() {
+            println!("skipped: the texts of {pair} {system} are not there");
+            continue;
+        }
+        compared += 1;
+        let hypotheses = text(&format!("{pair}.hyp.{system}.{target}"));
+        let names = ["A", "B"].into_iter().take(c["refs"].as_u64().unwrap() as usize);
+        let references: Vec<(&str, String)> =
+            names.map(|name| (name, text(&format!("{pair}.ref.{name}.{target}")))).collect();
+        let with = |chosen: &[usize]| -> Vec<(&str, Vec<&str>)> {
+            let mut columns: Vec<_> = chosen.iter().map(|i| references[*i].1.lines()).collect();
+            hypotheses.lines().map(|h| (h, columns.iter_mut().map(|c| c.next().unwrap()).collect())).collect()
+        };
+        for (i, (name, _)) in references.iter().enumerate() {
+            let what = |metric: &str| format!("{metric} of {pair} {system} with {name}");
+            same(bleu::corpus(with(&[i]), tokenizer(&c)), &c[format!("bleu_{name}")], &what("BLEU"));
+            same(chrf::corpus(with(&[i]), Words::None), &c[format!("chrf_{name}")], &what("chrF"));
+            same(chrf::corpus(with(&[i]), Words::Pairs), &c[format!("chrfpp_{name}")], &what("chrF++"));
+        }
+        if references.len() > 1 {
+            same(bleu::corpus(with(&[0, 1]), tokenizer(&c)), &c["bleu_all"], &format!("BLEU of {pair} {system}"));
+        }
+    }
+    assert!(compared > 3, "{compared} systems");
+}
+
+#[needs_oracles]
+#[test]
+fn summaries_score_as_rouge_score_scores_them() {
+    let rows = rows("data/rouge_oracle/dialogsum_s2_vs_s1.jsonl");
+    for row in rows {
+        let (target, prediction) = (row["target"].as_str().unwrap(), row["prediction"].as_str().unwrap());
+        let scores = [
+            ("rouge1", rouge::n(prediction, target, 1)),
+            ("rouge2", rouge::n(prediction, target, 2)),
+            ("rougeL", rouge::l(prediction, target)),
+            ("rougeLsum", rouge::lsum(prediction, target)),
+        ];
+        for (name, s) in scores {
+            for (i, got) in [s.precision, s.recall, s.f1].into_iter().enumerate() {
+                same(got, &row[name][i], &format!("{name} of {}", row["fname"]));
+            }
+        }
+    }
+}
+
+#[needs_oracles]
+#[test]
+fn mathematical_answers_are_judged_as_math_verify_expects() {
+    let rows = rows("data/math_verify_cases/cases.jsonl");
+    let (mut right, mut all, mut worst) = (0, 0, Duration::ZERO);
+    for row in rows {
+        let (Some(gold), Some(reply), Some(expected)) =
+            (row["gold"].as_str(), row["pred"].as_str(), row["expected_bool"].as_bool())
+        else {
+            continue;
+        };
+        let rules = Rules {
+            places: row["precision"].as_i64().map_or(6, |p| p as i32),
+            strict: row["strict"].as_bool().unwrap_or(true),
+            sets_for_relations: row["allow_set_relation_comp"].as_bool().unwrap_or(false),
+        };
+        let clock = Instant::now();
+        let got = equivalent(reply, gold, rules);
+        worst = worst.max(clock.elapsed());
+        all += 1;
+        right += usize::from(got == expected);
+        if got != expected {
+            println!("{gold:?} and {reply:?}: {got}, not {expected}");
+        }
+    }
+    println!("{right} of {all}, the slowest in {worst:?}");
+    assert!(all > 100 && right as f64 >= 0.97 * f64::from(all), "{right} of {all}");
+}
+
+#[needs_oracles]
+#[test]
+fn solutions_of_models_are_judged_as_their_labels_say() {
+    let rows = rows("data/gsm8k/example_model_solutions.jsonl");
+    let mut all = 0;
+    for row in rows {
+        let gold = row["ground_truth"].as_str().unwrap();
+        for (model, solution) in row.as_object().unwrap() {
+            let Some(label) = solution.get("is_correct") else { continue };
+            let label = label.as_bool().unwrap_or_else(|| label == "True");
+            let reply = solution["solution"].as_str().unwrap();
+            assert_eq!(equivalent(reply, gold, Rules::default()), label, "{model}: {reply:?} beside {gold:?}");
+            all += 1;
+        }
+    }
+    assert_eq!(all, 5276);
+}
+
+#[needs_oracles]
+#[test]
+fn the_answers_of_math_500_are_found_in_its_solutions_and_in_no_other() {
+    let rows = rows("data/math500/test.jsonl");
+    let answers: Vec<(&str, &str)> =
+        rows.iter().map(|r| (r["answer"].as_str().unwrap(), r["solution"].as_str().unwrap())).collect();
+    for (i, (answer, solution)) in answers.iter().enumerate() {
+        assert!(equivalent(solution, answer, Rules::default()), "{answer:?} in {solution:?}");
+        // A fixed other one, with another answer.
+        let (other, _) = answers[(i * 7 + 3) % answers.len()];
+        if !equivalent(other, answer, Rules::default()) {
+            assert!(!equivalent(solution, other, Rules::default()), "{other:?} in {solution:?}");
+        }
+    }
+}
+
+#[needs_oracles]
+#[test]
+fn instructions_are_checked_as_recorded() {
+    let prompts = rows("data/ifeval/input_data.jsonl");
+    let by_prompt: BTreeMap<&str, &Value> = prompts.iter().map(|r| (r["prompt"].as_str().unwrap(), r)).collect();
+    for mode in ["strict", "loose"] {
+        let file = format!("data/ifeval/m_ifeval_Qwen__Qwen2.5-0.5B-Instruct-GPTQ-Int4__eval_results_{mode}.jsonl");
+        let (mut right, mut all, mut differ) = (0, 0, BTreeMap::<String, usize>::new());
+        for row in rows(&file) {
+            // One recorded prompt is not among the published ones.
+            let Some(asked) = by_prompt.get(row["prompt"].as_str().unwrap()) else { continue };
+            for (i, id) in row["instruction_id_list"].as_array().unwrap().iter().enumerate() {
+                let (id, arguments, reply) =
+                    (id.as_str().unwrap(), &asked["kwargs"][i], row["response"].as_str().unwrap());
+                let check = if mode == "loose" { ifeval::follows_loosely } else { ifeval::follows };
+                let got = check(id, arguments, reply).unwrap();
+                all += 1;
+                right += usize::from(Some(got) == row["follow_instruction_list"][i].as_bool());
+                if Some(got) != row["follow_instruction_list"][i].as_bool() {
+                    *differ.entry(id.to_owned()).or_default() += 1;
+                }
+            }
+        }
+        println!("{mode}: {right} of {all}; differing: {differ:?}");
+        assert!(all > 800 && right as f64 >= 0.99 * f64::from(all), "{right} of {all}: {differ:?}");
+    }
+}

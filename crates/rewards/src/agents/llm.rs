@@ -1,0 +1,137 @@
+//! Whom judges and agents ask.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rlar_net::llm::{Budget, Limits, Llm, OpenAi, Record, Replay, Secret, Settings};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::RewardError;
+use crate::agents::local::Local;
+
+/// The path and the text of recorded exchanges.
+pub type Exchanges = (PathBuf, String);
+
+/// A language model: an OpenAI-compatible server, a model of one's own, or recorded exchanges.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LlmConfig {
+    /// The server's address, below which `chat/completions` is: `http://localhost:8000/v1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The model's name on the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Instead of a server: a chat model on disk (a Hugging Face folder or a GGUF file), run by rlar on the CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<String>,
+    /// The environment variable with the key.
+    pub key: String,
+    /// Longest time for one answer, in seconds, all tries and pauses included.
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 3600))]
+    pub deadline: f64,
+    /// Tries per answer.
+    #[schemars(range(min = 1, max = 20))]
+    pub tries: u32,
+    /// Questions at once.
+    #[schemars(range(min = 1, max = 1024))]
+    pub concurrency: usize,
+    /// Most tokens in all, of questions and answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// Most money in all, in the currency of the prices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost: Option<f64>,
+    /// Price of a million tokens of questions.
+    #[schemars(range(min = 0))]
+    pub prompt_price: f64,
+    /// Price of a million tokens of answers.
+    #[schemars(range(min = 0))]
+    pub completion_price: f64,
+    /// Recorded or scripted exchanges (JSONL or YAML) that answer instead of a server. The file is looked for as data are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<String>,
+    /// The file that exchanges are recorded in, as JSONL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<String>,
+}
+
+impl Default for LlmConfig {
+    fn default() -> Self {
+        Self {
+            url: None,
+            model: None,
+            local: None,
+            key: "OPENAI_API_KEY".into(),
+            deadline: 60.0,
+            tries: 4,
+            concurrency: 8,
+            max_tokens: None,
+            max_cost: None,
+            prompt_price: 0.0,
+            completion_price: 0.0,
+            replay: None,
+            record: None,
+        }
+    }
+}
+
+impl LlmConfig {
+    /// Why it names no model, or more than one, if so.
+    pub fn problem(&self) -> Option<String> {
+        let server = self.url.is_some() && self.model.is_some();
+        let named = [server, self.local.is_some(), self.replay.is_some()].into_iter().filter(|n| *n).count();
+        let half = self.url.is_some() != self.model.is_some();
+        (named != 1 || half).then(|| "needs `url` and `model`, or `local` alone, or `replay` alone".into())
+    }
+
+    /// What no log may hold.
+    pub fn secrets(&self) -> Vec<Secret> {
+        Secret::from_env(&self.key).into_iter().collect()
+    }
+
+    /// The model, ready to be asked; nothing is sent yet. `find` gives the path and the text of recorded exchanges.
+    pub fn open(&self, find: &dyn Fn(&str) -> Result<Exchanges, RewardError>) -> Result<Arc<dyn Llm>, RewardError> {
+        let llm: Arc<dyn Llm> = match (&self.replay, &self.local, &self.url, &self.model) {
+            (Some(path), None, None, _) => {
+                let (path, text) = find(path)?;
+                Arc::new(Replay::parse(&path, &text)?)
+            }
+            (None, Some(path), None, _) => {
+                let local = Local::load(Path::new(path), "cpu");
+                Arc::new(local.map_err(|e| RewardError::tool("rewards.llm.local", e.to_string()))?)
+            }
+            (None, None, Some(url), Some(model)) => {
+                let limits = Limits {
+                    max_tokens: self.max_tokens,
+                    max_cost: self.max_cost,
+                    prompt_price: self.prompt_price,
+                    completion_price: self.completion_price,
+                };
+                let settings = Settings {
+                    url: url.clone(),
+                    model: model.clone(),
+                    key: Secret::from_env(&self.key),
+                    deadline: Duration::from_secs_f64(self.deadline),
+                    tries: self.tries,
+                    concurrency: self.concurrency,
+                    budget: Budget::new(limits),
+                };
+                Arc::new(OpenAi::new(settings)?)
+            }
+            _ => {
+                let message = format!("`rewards.llm` {}", self.problem().unwrap_or_default());
+                return Err(RewardError::Llm(rlar_net::llm::LlmError::Request {
+                    address: "rewards.llm".into(),
+                    message,
+                }));
+            }
+        };
+        Ok(match &self.record {
+            Some(path) => Arc::new(Record::new(llm, Path::new(path))?),
+            None => llm,
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! A library: a folder of reward tools that a person can read, compare and commit.
+
+pub mod diff;
+pub mod folder;
+pub mod new_tool;

@@ -1,0 +1,202 @@
+//! Answers beside a reference: the same, or how much alike.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+use rlar_data::Example;
+use serde_json::Value;
+
+use super::{Settings, yes};
+use rlar_metrics::math;
+
+/// Whether the last number of the reply is the reference's, digit by digit.
+pub fn numeric_match(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let reference = only_number(example.reference.as_deref()?)?;
+    Some(yes(last_number(reply) == Some(reference)))
+}
+
+/// The same within `relative` of the reference, or within `absolute`.
+pub fn numeric_tolerance(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let numbers = numbers(example.reference.as_deref()?);
+    let [reference] = numbers[..] else { return None };
+    let setting = |key: &str| settings.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+    let most = setting("absolute").max(setting("relative") * reference.abs());
+    Some(yes(self::numbers(reply).last().is_some_and(|n| (n - reference).abs() <= most)))
+}
+
+/// The finite numbers of a text, thousands separators and exponents understood.
+fn numbers(text: &str) -> Vec<f64> {
+    static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let (whole, power) = (r"(?:\d{1,3}(?:,\d{3})+|\d+)", r"(?:[eE][-+]?\d+|\s*[×xX*]\s*10\^\{?([-+−]?\d+)\}?)");
+        Regex::new(&format!(r"([-−]?)({whole}(?:\.\d+)?|\.\d+){power}?")).ok()
+    });
+    let Some(pattern) = &*NUMBER else { return Vec::new() };
+    let number = |found: regex::Captures| {
+        let all = found.get(0)?;
+        let (digits, tens) = (found.get(2)?, found.get(3));
+        // A minus directly after a digit is an operator: `7-3` ends in 3.
+        let operator = text[..all.start()].ends_with(|c: char| c.is_ascii_digit());
+        let sign = if found[1].is_empty() || operator { "" } else { "-" };
+        let power = match tens {
+            Some(tens) => format!("e{}", tens.as_str().replace('−', "-")),
+            None => text[digits.end()..all.end()].to_owned(),
+        };
+        let read: f64 = format!("{sign}{}{power}", digits.as_str().replace(',', "")).parse().ok()?;
+        read.is_finite().then_some(read)
+    };
+    pattern.captures_iter(text).filter_map(number).collect()
+}
+
+/// Whether the answers are mathematically the same.
+pub fn math_equivalence(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let reference = example.reference.as_deref().filter(|r| !r.trim().is_empty())?;
+    let echo = math::is_echo(reply, example.prompt(), reference);
+    // `x > 3` says what `(3, ∞)` says.
+    let rules = math::Rules { sets_for_relations: true, ..math::Rules::default() };
+    Some(yes(!echo && math::equivalent(reply, reference, rules)))
+}
+
+/// Whether the reply chooses the letter that the reference is.
+pub fn multiple_choice(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let reference = letters(example.reference.as_deref()?);
+    let [wanted] = reference[..] else { return None };
+    Some(yes(chosen(reply) == Some(wanted)))
+}
+
+/// The choice of a reply: in a box, after "answer is", else the only letter that stands alone; none where it names several.
+fn chosen(reply: &str) -> Option<char> {
+    let lower = reply.to_ascii_lowercase();
+    let after = |mark: &str, end: &[char]| {
+        let at = lower.rfind(mark)? + mark.len();
+        reply.get(at..)?.split(end).next()
+    };
+    let one = |text: &str| {
+        let mut named = letters(text);
+        named.sort_unstable();
+        named.dedup();
+        if let [only] = named[..] { Some(only) } else { None }
+    };
+    if let Some(boxed) = after("\\boxed{", &['}']) {
+        return one(&boxed.to_uppercase());
+    }
+    for mark in ["answer is", "answer:"] {
+        if let Some(said) = after(mark, &['.', '\n']) {
+            return one(said);
+        }
+    }
+    let alone = reply.trim().trim_matches(['(', ')', '.']);
+    one(if alone.len() == 1 { alone.to_ascii_uppercase() } else { reply.to_owned() }.as_str())
+}
+
+/// The capital letters from A to J that stand alone; not "I", and not "A" before a word.
+fn letters(text: &str) -> Vec<char> {
+    let words: Vec<&str> =
+        text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|w| !w.is_empty()).collect();
+    let is_article = |i: usize| {
+        words[i] == "A"
+            && words.get(i + 1).is_some_and(|w| w.len() > 1 && w.starts_with(char::is_lowercase) && *w != "is")
+    };
+    let letter = |i: usize| words[i].chars().next().filter(|c| words[i].len() == 1 && matches!(c, 'A'..='H' | 'J'));
+    (0..words.len()).filter(|i| !is_article(*i)).filter_map(letter).collect()
+}
+
+/// 1 less the edits of characters from reply to reference, over the longer one's length.
+pub fn edit_similarity(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let reference: Vec<char> = example.reference.as_deref()?.trim().chars().take(LONGEST).collect();
+    let reply: Vec<char> = reply.trim().chars().take(LONGEST).collect();
+    if reference.is_empty() {
+        return None;
+    }
+    let mut row: Vec<usize> = (0..=reply.len()).collect();
+    for (i, r) in reference.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, c) in reply.iter().enumerate() {
+            let above = row[j + 1];
+            row[j + 1] = (diagonal + usize::from(r != c)).min(above + 1).min(row[j] + 1);
+            diagonal = above;
+        }
+    }
+    Some(1.0 - row[reply.len()] as f64 / reference.len().max(reply.len()) as f64)
+}
+
+/// Most characters that are compared.
+const LONGEST: usize = 4000;
+
+/// The number that a reference is, with nothing else in it: of several, or of one with a unit's power, nobody knows which
+/// one is meant.
+fn only_number(reference: &str) -> Option<String> {
+    let digits = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',');
+    let runs = reference.split(|c: char| !digits(c)).filter(|r| r.contains(|c: char| c.is_ascii_digit()));
+    (runs.count() == 1).then(|| last_number(reference)).flatten()
+}
+
+/// The last number of a text in a canonical form: sign, digits without leading zeros, decimals without
+/// trailing ones. Thousands separators are left out.
+fn last_number(text: &str) -> Option<String> {
+    let all: Vec<char> = text.chars().map(|c| if c == '−' { '-' } else { c }).collect();
+    let separates =
+        |i: usize| all[i] == ',' && all.get(i + 1..i + 4).is_some_and(|g| g.iter().all(char::is_ascii_digit));
+    let text: Vec<char> = (0..all.len()).filter(|i| !separates(*i)).map(|i| all[i]).collect();
+    let digit = |i: usize| text.get(i).is_some_and(char::is_ascii_digit);
+    let end = (0..text.len()).rev().find(|i| digit(*i))? + 1;
+    let mut start = end - 1;
+    let mut point = None;
+    while start > 0 {
+        if digit(start - 1) {
+            start -= 1;
+        } else if text[start - 1] == '.' && point.is_none() && start > 1 && digit(start - 2) {
+            point = Some(start - 1);
+            start -= 1;
+        } else {
+            break;
+        }
+    }
+    // `.5`, and `$.50`.
+    if point.is_none() && start > 0 && text[start - 1] == '.' && !(start > 1 && digit(start - 2)) {
+        (start, point) = (start - 1, Some(start - 1));
+    }
+    let whole: String = text[start..point.unwrap_or(end)].iter().collect();
+    let decimals: String = point.map_or_else(String::new, |p| text[p + 1..end].iter().collect());
+    let (whole, decimals) = (whole.trim_start_matches('0'), decimals.trim_end_matches('0'));
+    let whole = if whole.is_empty() { "0" } else { whole };
+    // A minus directly after a digit is an operator: `7-3` ends in 3.
+    let negative = start > 0 && text[start - 1] == '-' && !(start > 1 && digit(start - 2));
+    let sign = if negative && !(whole == "0" && decimals.is_empty()) { "-" } else { "" };
+    Some(if decimals.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{decimals}") })
+}
+
+fn normalised(text: &str) -> String {
+    text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Whether the texts are the same but for case and spaces.
+pub fn exact_match(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    Some(yes(normalised(reply) == normalised(example.reference.as_deref()?)))
+}
+
+fn words(text: &str) -> Vec<String> {
+    let text: String = text.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
+    text.split_whitespace().filter(|w| !matches!(*w, "a" | "an" | "the")).map(str::to_owned).collect()
+}
+
+/// The F1 of the words that reply and reference share.
+pub fn token_f1(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let (reply, reference) = (words(reply), words(example.reference.as_deref()?));
+    if reference.is_empty() {
+        return None;
+    }
+    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+    for w in &reference {
+        *left.entry(w).or_default() += 1;
+    }
+    let mut shared = 0;
+    for w in &reply {
+        if let Some(n) = left.get_mut(w.as_str()).filter(|n| **n > 0) {
+            *n -= 1;
+            shared += 1;
+        }
+    }
+    Some(2.0 * f64::from(shared) / (reply.len() + reference.len()) as f64)
+}

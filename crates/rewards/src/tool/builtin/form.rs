@@ -1,0 +1,111 @@
+//! The form of a reply: constraints that need no reference.
+
+// One signature for all builtins, those included that judge everything.
+#![allow(clippy::unnecessary_wraps)]
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use jsonschema::Validator;
+use regex::Regex;
+use rlar_data::Example;
+use serde_json::Value;
+
+use super::compiled::Compiled;
+use super::units::words;
+use super::{Settings, yes};
+use rlar_metrics::ifeval;
+
+static PATTERNS: LazyLock<Compiled<Regex>> = LazyLock::new(Compiled::new);
+static SCHEMAS: LazyLock<Compiled<Validator>> = LazyLock::new(Compiled::new);
+
+/// The example's own value of a setting where it has one, else the card's.
+fn setting<'a>(settings: &'a Settings, example: &'a Example, key: &str) -> Option<&'a Value> {
+    example.columns.get(key).or_else(|| settings.get(key))
+}
+
+/// How short the reply is.
+pub fn brevity(_: &Settings, _: &Example, reply: &str) -> Option<f64> {
+    Some(1.0 / (1.0 + words(reply).len() as f64 / 100.0))
+}
+
+/// Whether the reply has from `min_words` to `max_words` words; beyond them the score falls with the distance.
+pub fn length(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let bound = |key: &str| setting(settings, example, key).and_then(Value::as_f64);
+    let (low, high) = (bound("min_words").unwrap_or(0.0), bound("max_words").unwrap_or(f64::INFINITY));
+    let words = words(reply).len() as f64;
+    let beyond = (low - words).max(words - high).max(0.0);
+    let scale = if words < low { low } else { high };
+    Some((1.0 - beyond / scale.max(1.0)).max(0.0))
+}
+
+/// 1 less the share of repeated runs of `n` words.
+pub fn repetition(settings: &Settings, _: &Example, reply: &str) -> Option<f64> {
+    let n = settings.get("n").and_then(Value::as_u64).unwrap_or(3) as usize;
+    let words: Vec<String> = words(reply).into_iter().map(str::to_lowercase).collect();
+    if words.len() <= n {
+        return Some(1.0);
+    }
+    let mut seen: HashMap<&[String], usize> = HashMap::new();
+    for gram in words.windows(n.max(1)) {
+        *seen.entry(gram).or_insert(0) += 1;
+    }
+    let all = words.len() + 1 - n.max(1);
+    Some(seen.len() as f64 / all as f64)
+}
+
+/// Whether the reply matches `pattern`, or wholly with `whole`.
+pub fn regex(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let pattern = setting(settings, example, "pattern")?.as_str()?;
+    let whole = settings.get("whole").and_then(Value::as_bool).unwrap_or(false);
+    let pattern = if whole { format!(r"\A(?s:\s*(?:{pattern})\s*)\z") } else { pattern.to_owned() };
+    Some(yes(PATTERNS.get(&pattern, || Regex::new(&pattern).ok())?.is_match(reply)))
+}
+
+/// Whether the reply consists of the sections `tags`, each once, in their order, filled: `<think>…</think> <answer>…</answer>`.
+pub fn tags(settings: &Settings, _: &Example, reply: &str) -> Option<f64> {
+    let tags: Vec<&str> = settings.get("tags")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    let mut rest = reply.trim();
+    for tag in &tags {
+        let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));
+        if reply.matches(&open).count() != 1 || reply.matches(&close).count() != 1 {
+            return Some(0.0);
+        }
+        let Some((inner, after)) = rest.strip_prefix(&open).and_then(|r| r.split_once(&close)) else {
+            return Some(0.0);
+        };
+        if !inner.contains(char::is_alphanumeric) {
+            return Some(0.0);
+        }
+        rest = after.trim();
+    }
+    Some(yes(rest.is_empty()))
+}
+
+/// Whether the reply is JSON, in a fence or not, that fits the `schema`.
+pub fn json_schema(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let schema = setting(settings, example, "schema")?;
+    let validator = SCHEMAS.get(&schema.to_string(), || jsonschema::validator_for(schema).ok())?;
+    let value: Option<Value> = serde_json::from_str(ifeval::unfenced(reply)).ok();
+    Some(yes(value.is_some_and(|v| validator.is_valid(&v))))
+}
+
+/// Whether the reply is in the language whose two-letter code is `language`.
+pub fn language(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let wanted = setting(settings, example, "language")?.as_str()?;
+    // A word or two are in no language for sure.
+    let letters = reply.chars().filter(|c| c.is_alphabetic()).count();
+    Some(yes(letters > 0 && (letters < 12 || ifeval::language(reply) == Some(wanted))))
+}
+
+/// The share of the example's instructions (`instruction_id_list` with `kwargs`, as `IFEval` writes them) that the reply
+/// follows.
+pub fn instructions(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+    let ids = example.columns.get("instruction_id_list")?.as_array().filter(|ids| !ids.is_empty())?;
+    let arguments = example.columns.get("kwargs")?.as_array()?;
+    let check = |(i, id): (usize, &Value)| ifeval::follows(id.as_str()?, arguments.get(i)?, reply);
+    // An empty reply follows many an instruction; it is no reply.
+    let filled = f64::from(u8::from(!reply.trim().is_empty()));
+    let verdicts = ids.iter().enumerate().map(check).collect::<Option<Vec<bool>>>()?;
+    Some(filled * verdicts.iter().filter(|v| **v).count() as f64 / verdicts.len() as f64)
+}
