@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
-use rlar_policy::{Decoder, Gradients, Keep, Scored, Sequence, floats};
+use rlar_policy::{Decoder, Gradients, SavedActivations, Sequence, TokenLogProbs, floats};
 
 use crate::schedule::mix;
 
@@ -15,7 +15,7 @@ pub struct Descent {
     /// Tokens differentiated at a time, prompts included.
     pub tokens: usize,
     /// What is kept between forward and backward.
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Seed of an adaptation's dropout.
     pub seed: u64,
 }
@@ -40,12 +40,12 @@ pub fn gradient(
 ) -> Gradients {
     let mut gradients = Gradients::default();
     for (number, piece) in decoder.micro_batches(sequences, descent.tokens).into_iter().enumerate() {
-        let dropping = decoder.dropping(mix(&[descent.seed, number as u64]));
-        let linear = |scored: Scored| {
-            let slopes = slopes(piece.clone(), &floats(&scored.log_probs), &floats(&scored.entropies));
-            along(scored.log_probs, slopes.by_log_prob) + along(scored.entropies, slopes.by_entropy)
+        let decoder = decoder.with_dropout(mix(&[descent.seed, number as u64]));
+        let linear = |tokens: TokenLogProbs| {
+            let slopes = slopes(piece.clone(), &floats(&tokens.log_probs), &floats(&tokens.entropies));
+            along(tokens.log_probs, slopes.by_log_prob) + along(tokens.entropies, slopes.by_entropy)
         };
-        gradients.add(&dropping, &sequences[piece.clone()], descent.temperature, descent.keep, linear);
+        gradients.add(&decoder, &sequences[piece.clone()], descent.temperature, descent.keep, linear);
     }
     gradients
 }
@@ -64,9 +64,9 @@ fn along(x: Tensor<1>, slopes: Vec<f32>) -> Tensor<1> {
 pub fn scores(decoder: &Decoder, sequences: &[Sequence], descent: Descent) -> (Vec<f32>, Vec<f32>) {
     let (mut log_probs, mut entropies) = (Vec::new(), Vec::new());
     for piece in decoder.micro_batches(sequences, descent.tokens) {
-        let scored = decoder.score(&sequences[piece], descent.temperature);
-        log_probs.extend(floats(&scored.log_probs));
-        entropies.extend(floats(&scored.entropies));
+        let tokens = decoder.log_probs(&sequences[piece], descent.temperature);
+        log_probs.extend(floats(&tokens.log_probs));
+        entropies.extend(floats(&tokens.entropies));
     }
     (log_probs, entropies)
 }

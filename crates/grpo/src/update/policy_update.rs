@@ -1,6 +1,6 @@
 //! Learning from a batch: advantages, then optimizer steps down the objective.
 
-use rlar_policy::{Decoder, Finish, Keep, Sequence};
+use rlar_policy::{Decoder, Finish, SavedActivations, Sequence};
 
 use crate::TrainError;
 use crate::algorithm::advantage::{self, advantages};
@@ -246,6 +246,6 @@ impl Learned {
 
 /// How the step at `place` is differentiated, `tokens` at a time.
 pub fn descent(config: &Config, temperature: f32, tokens: usize, place: u64) -> Descent {
-    let keep = if config.train.recompute_layers { Keep::LayerInputs } else { Keep::Everything };
+    let keep = if config.train.recompute_layers { SavedActivations::LayerInputs } else { SavedActivations::All };
     Descent { temperature, tokens, keep, seed: mix(&[config.seed, 3, place]) }
 }
