@@ -35,5 +35,5 @@ pub use tool::composite::{Member, Part};
 pub use tool::judge::{Criterion, Mode, Rubric};
 pub use tool::outcome::{Failure, Outcome};
 pub use tool::reward_model::ModelPointer;
-pub use tool::scores::Scores;
+pub use tool::scores::{Scores, ToolScore};
 pub use tool::scoring::{Means, Told, Tool};

@@ -105,10 +105,10 @@ pub fn grade(
 
 /// Which tool gave no score, and why.
 fn unscored(told: &Scores) -> String {
-    let said = told.0.iter().find_map(|(tool, _, outcome)| match outcome {
+    let said = told.tools.iter().find_map(|score| match &score.outcome {
         Outcome::Scored(_) => None,
-        Outcome::Abstained(why) => Some(format!("`{tool}` does not judge it: {why}")),
-        Outcome::Failed(why) => Some(format!("`{tool}` failed: {why}")),
+        Outcome::Abstained(why) => Some(format!("`{}` does not judge it: {why}", score.tool)),
+        Outcome::Failed(why) => Some(format!("`{}` failed: {why}", score.tool)),
     });
     said.unwrap_or_else(|| "no tool judges it".into())
 }

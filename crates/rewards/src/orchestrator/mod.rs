@@ -17,7 +17,7 @@ use crate::cache::store::Store;
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
 use crate::tool::composite::{Member, Ruling};
-use crate::tool::scores::Scores;
+use crate::tool::scores::{Scores, ToolScore};
 use crate::tool::scoring::{Means, Tool};
 use crate::{Admission, Failure, Outcome, RewardError};
 
@@ -238,13 +238,17 @@ impl Orchestrator {
                     None => Arc::from(choice.tool.as_str()),
                 };
                 shares.entry(name.clone()).or_default().push((i, j));
-                slots.push((name, choice.weight, Outcome::Abstained("not asked".into())));
+                slots.push(ToolScore {
+                    tool: name,
+                    weight: choice.weight,
+                    outcome: Outcome::Abstained("not asked".into()),
+                });
             }
-            scores.push(Scores(slots));
+            scores.push(Scores { tools: slots });
         }
         for (share, outcomes) in self.ask_all(items, shares, over)? {
             for ((i, j), outcome) in share.into_iter().zip(outcomes) {
-                scores[i].0[j].2 = outcome;
+                scores[i].tools[j].outcome = outcome;
             }
         }
         for ((example, _), scores) in items.iter().zip(&mut scores) {
@@ -297,14 +301,14 @@ impl Orchestrator {
             return;
         }
         let range = |c: &Choice| self.library.card(&c.tool).map_or([0.0, 1.0], |card| card.range);
-        let parts = choices.iter().zip(&scores.0).map(|(c, (_, _, outcome))| {
+        let parts = choices.iter().zip(&scores.tools).map(|(c, score)| {
             let [low, high] = range(c);
-            (c.part, c.least.unwrap_or_else(|| f64::midpoint(low, high)), outcome)
+            (c.part, c.least.unwrap_or_else(|| f64::midpoint(low, high)), &score.outcome)
         });
         let ruling = Ruling::of(parts);
-        for (choice, (_, weight, outcome)) in choices.iter().zip(&mut scores.0).filter(|(c, _)| c.part.is_term()) {
-            if let Outcome::Scored(score) = outcome {
-                *score = ruling.apply(*score, range(choice), *weight);
+        for (choice, term) in choices.iter().zip(&mut scores.tools).filter(|(c, _)| c.part.is_term()) {
+            if let Outcome::Scored(score) = &mut term.outcome {
+                *score = ruling.apply(*score, range(choice), term.weight);
             }
         }
     }
@@ -314,10 +318,10 @@ impl Orchestrator {
 /// left out of all of its replies alike.
 fn leave_out_silent(choices: &[Choice], scores: &mut Scores) {
     let silent = |outcome: &Outcome| matches!(outcome, Outcome::Abstained(_));
-    let judged = choices.iter().zip(&scores.0).any(|(c, (_, _, outcome))| c.part.is_term() && !silent(outcome));
-    let kept = choices.iter().zip(std::mem::take(&mut scores.0));
-    let kept = kept.filter(|(c, (_, _, outcome))| !silent(outcome) || (c.part.is_term() && !judged));
-    scores.0 = kept.map(|(_, score)| score).collect();
+    let judged = choices.iter().zip(&scores.tools).any(|(c, score)| c.part.is_term() && !silent(&score.outcome));
+    let kept = choices.iter().zip(std::mem::take(&mut scores.tools));
+    let kept = kept.filter(|(c, score)| !silent(&score.outcome) || (c.part.is_term() && !judged));
+    scores.tools = kept.map(|(_, score)| score).collect();
 }
 
 /// What assignments are remembered by: the domain, then what tells an example from others, as ids are unique within a file

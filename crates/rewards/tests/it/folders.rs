@@ -154,7 +154,7 @@ fn a_tool_that_does_not_judge_an_example_is_left_out_of_it() {
     let mut scored = |reference: &str, reply: &str| -> Vec<String> {
         let asked = example("What is it?", Some(reference));
         let scores = rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0);
-        scores.0.iter().map(|(name, _, _)| name.to_string()).collect()
+        scores.tools.iter().map(|score| score.tool.to_string()).collect()
     };
     assert_eq!(scored("Paris", "Paris"), ["exact_match"]);
     assert_eq!(scored("Paris", "B"), ["exact_match"]);
@@ -220,8 +220,8 @@ fn tools_are_asked_at_the_same_time_and_one_that_panics_breaks_no_other() {
         .always(vec![always("b", Part::Term, None)]);
     let asked = example("Capital of France?", Some("Paris"));
     let scores = rewards.score(&[(&asked, &Completion::whole("Paris"))]).unwrap().remove(0);
-    assert_eq!(scores.0[0].2, Outcome::Scored(1.0));
-    assert!(matches!(scores.0[1].2, Outcome::Failed(Failure::Crash(_))), "{:?}", scores.0[1]);
+    assert_eq!(scores.tools[0].outcome, Outcome::Scored(1.0));
+    assert!(matches!(scores.tools[1].outcome, Outcome::Failed(Failure::Crash(_))), "{:?}", scores.tools[1]);
     assert_eq!(scores.total(), None);
 }
 
@@ -282,7 +282,7 @@ fn an_admission_says_nothing_to_the_next_one() {
     assert_eq!(court(&rewards, true).status, Status::Refused);
     // A prompt that breaks the tool is no reply's doing, however well it did elsewhere.
     let asked = example("How many x1?", Some("2"));
-    let outcome = rewards.score(&[(&asked, &Completion::whole("2"))]).unwrap()[0].0[0].2.clone();
+    let outcome = rewards.score(&[(&asked, &Completion::whole("2"))]).unwrap()[0].tools[0].outcome.clone();
     assert!(matches!(outcome, Outcome::Failed(Failure::Exception(_))), "{outcome:?}");
 }
 
