@@ -19,7 +19,7 @@ pub mod tool;
 
 pub use admission::examine::{examine, probes_for};
 pub use admission::report::{Admission, Probe, Status};
-pub use agents::builtin::{Assignment, BuiltinAgent, Choice};
+pub use agents::builtin::{Assignment, BuiltinAgent};
 pub use agents::llm::{Exchanges, LlmConfig};
 pub use agents::local::Local;
 pub use agents::tasks::domain;
@@ -31,7 +31,7 @@ pub use library::folder::{ADMISSION, Library};
 pub use library::new_tool::NewTool;
 pub use orchestrator::Orchestrator;
 pub use tool::card::{Case, Kind, Role, ToolCard};
-pub use tool::composite::{Member, Part};
+pub use tool::composite::{CombineAs, WeightedTool};
 pub use tool::judge::{Criterion, Mode, Rubric};
 pub use tool::outcome::{Failure, Outcome};
 pub use tool::reward_model::ModelPointer;

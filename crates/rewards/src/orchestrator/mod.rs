@@ -10,13 +10,13 @@ use std::sync::Arc;
 use rlar_data::{Completion, Example};
 use rlar_sandbox::Over;
 
-use crate::agents::builtin::{Assignment, BuiltinAgent, Choice};
+use crate::agents::builtin::{Assignment, BuiltinAgent};
 use crate::agents::tasks::domain;
 use crate::cache::cached_score::tell_remembering;
 use crate::cache::store::Store;
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
-use crate::tool::composite::{Member, Ruling};
+use crate::tool::composite::{Ruling, WeightedTool};
 use crate::tool::scores::{Scores, ToolScore};
 use crate::tool::scoring::{Means, Tool};
 use crate::{Admission, Failure, Outcome, RewardError};
@@ -32,7 +32,7 @@ pub struct Orchestrator {
     /// Whether an example that no tool fits is assigned none, instead of being an error.
     tolerant: bool,
     /// Tools that every example has beside those that are chosen for it.
-    always: Vec<Member>,
+    always: Vec<WeightedTool>,
     /// Tools that the prompts of a domain are given, whatever the agent would choose.
     given: BTreeMap<String, Assignment>,
     /// Tools that tell how far those that score can be believed.
@@ -85,7 +85,7 @@ impl Orchestrator {
 
     /// The same with tools that every example has beside those that are chosen for it.
     #[must_use]
-    pub fn always(mut self, members: Vec<Member>) -> Self {
+    pub fn always(mut self, members: Vec<WeightedTool>) -> Self {
         self.always = members;
         self
     }
@@ -224,7 +224,7 @@ impl Orchestrator {
     pub fn score_until(&mut self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Scores>, RewardError> {
         let mut shares: BTreeMap<Arc<str>, Vec<(usize, usize)>> = BTreeMap::new();
         let mut scores = Vec::with_capacity(items.len());
-        let mut plans: BTreeMap<*const Example, Vec<Choice>> = BTreeMap::new();
+        let mut plans: BTreeMap<*const Example, Vec<WeightedTool>> = BTreeMap::new();
         for (i, (example, _)) in items.iter().enumerate() {
             let place = std::ptr::from_ref::<Example>(example);
             let plan = match plans.entry(place) {
@@ -296,11 +296,11 @@ impl Orchestrator {
     }
 
     /// Lets gates and vetoes rule over the other tools' scores.
-    fn rule(&self, choices: &[Choice], scores: &mut Scores) {
+    fn rule(&self, choices: &[WeightedTool], scores: &mut Scores) {
         if choices.iter().all(|c| c.part.is_term()) {
             return;
         }
-        let range = |c: &Choice| self.library.card(&c.tool).map_or([0.0, 1.0], |card| card.range);
+        let range = |c: &WeightedTool| self.library.card(&c.tool).map_or([0.0, 1.0], |card| card.range);
         let parts = choices.iter().zip(&scores.tools).map(|(c, score)| {
             let [low, high] = range(c);
             (c.part, c.least.unwrap_or_else(|| f64::midpoint(low, high)), &score.outcome)
@@ -316,7 +316,7 @@ impl Orchestrator {
 
 /// Leaves out tools that do not judge an example, where others do. They abstain for the example's sake, so that they are
 /// left out of all of its replies alike.
-fn leave_out_silent(choices: &[Choice], scores: &mut Scores) {
+fn leave_out_silent(choices: &[WeightedTool], scores: &mut Scores) {
     let silent = |outcome: &Outcome| matches!(outcome, Outcome::Abstained(_));
     let judged = choices.iter().zip(&scores.tools).any(|(c, score)| c.part.is_term() && !silent(&score.outcome));
     let kept = choices.iter().zip(std::mem::take(&mut scores.tools));

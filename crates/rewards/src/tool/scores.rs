@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
-use crate::tool::composite::Member;
+use crate::tool::composite::WeightedTool;
 
 /// The outcomes of one completion, in the order of its assignment's tools.
 ///
@@ -55,7 +55,7 @@ impl Scores {
     /// The weighted sum without the tools in `always`; `None` when no other tool is left, or when any tool gave no score.
     ///
     /// Whether a reply is correct does not depend on the terms that every prompt gets.
-    pub fn total_beside(&self, always: &[Member]) -> Option<f64> {
+    pub fn total_beside(&self, always: &[WeightedTool]) -> Option<f64> {
         if self.tools.iter().any(|score| score.outcome.score().is_none()) {
             return None;
         }
