@@ -8,7 +8,7 @@ use rlar_rewards::{Member, Orchestrator};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::prompt::{PromptFormat, prompt_tokens};
+use crate::prompt_encoding::{PromptFormat, encode_fitting_prompt};
 
 /// How answers are drawn.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ pub fn accuracy<'e>(
     let seed = |i: usize, s: usize| protocol.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((i as u64) << 20 | s as u64);
     let requests = examples.iter().enumerate().map(|(i, e)| {
         let seeds = (0..protocol.samples).map(|s| seed(i, s)).collect();
-        Ok(Request { prompt: prompt_tokens(policy, e, protocol.format)?, seeds })
+        Ok(Request { prompt: encode_fitting_prompt(policy, e, protocol.format)?, seeds })
     });
     let requests = requests.collect::<Result<Vec<_>, EvalError>>()?;
     let samples = generate(&policy.decoder, &policy.tokenizer, &requests, &protocol.sampling, protocol.batch)?;

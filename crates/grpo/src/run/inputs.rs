@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rlar_data::Example;
-use rlar_eval::suite::Exam;
+use rlar_eval::suite::SuiteEval;
 use rlar_run::{JOURNAL, RunFolder, fingerprint, sha256};
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ pub fn same_inputs(run: &RunFolder, job: &Job, resumed: bool) -> Result<(), Trai
         "demonstrations": hash(&job.demonstrations)?,
         "preferences": sha256(&serde_json::to_vec(&(&job.preferences, &job.heldout_preferences))?),
         "model": job.config.model.path.as_ref().map(|p| fingerprint(Path::new(p))).transpose()?,
-        "suites": job.suites.iter().map(Exam::print).collect::<Vec<_>>(),
+        "suites": job.suites.iter().map(SuiteEval::fingerprint).collect::<Vec<_>>(),
         "tools": tools.map(|(name, identity)| json!([name, identity])).collect::<Vec<_>>(),
     });
     if resumed {

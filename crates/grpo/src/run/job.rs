@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use rlar_data::{Example, Preference};
-use rlar_eval::suite::Exam;
+use rlar_eval::suite::SuiteEval;
 use rlar_rewards::Orchestrator;
 use rlar_rewards::agents::Agents;
 
@@ -26,7 +26,7 @@ pub struct Job<'a> {
     /// Pairs of replies to measure on.
     pub heldout_preferences: Vec<Preference>,
     /// Suites to measure on, with the tools that judge them.
-    pub suites: Vec<Exam>,
+    pub suites: Vec<SuiteEval>,
     /// Reward tools.
     pub rewards: Orchestrator,
     /// Who chooses and renews them while training runs.

@@ -34,7 +34,7 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     let measured = prompt_tokens_of(&state.model, &job.heldout, config, "data.heldout")?;
     keep_fitting(&mut job.heldout, &measured);
     // Before any work is lost to it.
-    job.suites.iter().try_for_each(|exam| exam.fits(&state.model))?;
+    job.suites.iter().try_for_each(|exam| exam.check_context(&state.model))?;
     let mixture = mixture(job, &prompts)?;
     let data = demonstrations(&state.model, &job.demonstrations, config.data.format)
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rlar_data::Example;
-use rlar_eval::suite::Exam;
+use rlar_eval::suite::SuiteEval;
 use rlar_policy::Policy;
 use rlar_run::{Checkpoint, Files, Journal};
 use serde_json::Value;
@@ -30,7 +30,7 @@ pub struct Grpo<'a> {
     /// Prompts to measure on.
     pub heldout: &'a [Example],
     /// Suites to measure on.
-    pub exams: &'a mut [Exam],
+    pub exams: &'a mut [SuiteEval],
     /// What the policy is held to.
     pub reference: Reference,
     /// Where rollouts are written.

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use rlar_data::Example;
-use rlar_eval::suite::answers::Asking;
-use rlar_eval::suite::{Exam, Marks, Own};
+use rlar_eval::suite::{GenerationOptions, LocalPolicy, SuiteEval, SuiteResult};
 use rlar_eval::{Accuracy, Protocol, accuracy};
 use rlar_policy::Policy;
 use rlar_rewards::Orchestrator;
@@ -44,7 +43,7 @@ pub fn midway(
     policy: &Policy,
     heldout: &[Example],
     rewards: &mut Orchestrator,
-    exams: &mut [Exam],
+    exams: &mut [SuiteEval],
     config: &Config,
 ) -> Result<Option<Value>, TrainError> {
     let mut said = share(policy, heldout, rewards, config)?;
@@ -64,25 +63,25 @@ pub fn midway(
 }
 
 /// A suite's figure, turned so that more is better; nothing where too much of it is unknown.
-fn decisive(all: &[Marks], name: &str, figure: Option<&str>, config: &Config) -> Option<f64> {
+fn decisive(all: &[SuiteResult], name: &str, figure: Option<&str>, config: &Config) -> Option<f64> {
     let marks = all.iter().find(|marks| marks.suite == name)?;
-    let lost = (marks.unanswered + marks.unscored) as f64;
+    let lost = marks.without_score() as f64;
     if lost > config.rewards.failure_limit * (marks.prompts * marks.samples) as f64 {
         return None;
     }
-    let figure = marks.figure(figure)?;
+    let figure = marks.metric(figure)?;
     let value = figure.value?;
-    Some(if figure.name == "ter" { -value } else { value })
+    Some(if figure.metric.higher_is_better() { value } else { -value })
 }
 
 /// Sits all suites.
-fn sit(policy: &Policy, exams: &mut [Exam], config: &Config) -> Result<Vec<Marks>, TrainError> {
-    let own = Own { policy, identity: "the policy".into(), batch: config.sampling.batch };
-    let asking = Asking { seed: mix(&[config.seed, 4]), kept: None, over: &|| false };
+fn sit(policy: &Policy, exams: &mut [SuiteEval], config: &Config) -> Result<Vec<SuiteResult>, TrainError> {
+    let own = LocalPolicy { policy, identity: "the policy".into(), batch: config.sampling.batch };
+    let asking = GenerationOptions { seed: mix(&[config.seed, 4]), cache: None, cancelled: &|| false };
     let mut all = Vec::new();
     for exam in exams {
-        let replies = exam.ask(&own, &asking, &mut |_| ())?.unwrap_or_default();
-        all.push(exam.mark("the policy", replies, None, &|| false)?.0);
+        let replies = exam.generate(&own, &asking, &mut |_| ())?.unwrap_or_default();
+        all.push(exam.evaluate("the policy", replies, None, &|| false)?.0);
     }
     Ok(all)
 }

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use rlar_data::Example;
-use rlar_eval::suite::Exam;
-use rlar_eval::{PromptFormat, prompt_tokens};
+use rlar_eval::suite::SuiteEval;
+use rlar_eval::{PromptFormat, encode_fitting_prompt};
 use rlar_policy::{AdamW, Conversation, Policy, PolicyError, Sequence, Turn};
 use rlar_run::{Files, Journal};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ pub fn demonstrations(
             Some(reply) => {
                 let mut reply = policy.tokenizer.encode(reply)?;
                 reply.extend(policy.tokenizer.eos().first());
-                Demonstration { prompt: prompt_tokens(policy, e, format)?, own: vec![true; reply.len()], reply }
+                Demonstration { prompt: encode_fitting_prompt(policy, e, format)?, own: vec![true; reply.len()], reply }
             }
             None => conversation(policy, e)?,
         };
@@ -140,7 +140,7 @@ pub struct Sft<'a> {
     /// Prompts to measure on.
     pub heldout: &'a [Example],
     /// Suites to measure on.
-    pub exams: &'a mut [Exam],
+    pub exams: &'a mut [SuiteEval],
     /// What is imitated.
     pub data: &'a [Demonstration],
 }
