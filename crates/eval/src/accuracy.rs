@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example, ScoredPart};
 use rlar_policy::{Policy, Request, Sampling, generate};
-use rlar_rewards::{Orchestrator, WeightedTool};
+use rlar_rewards::{Orchestrator, Outcome, WeightedTool};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
@@ -103,11 +103,12 @@ fn judge(
     items: &[(&Example, &Completion)],
     always: &[WeightedTool],
 ) -> Result<Vec<Option<f64>>, EvalError> {
-    let mut scores = rewards.audit(items, &|| false)?;
-    let open: Vec<usize> = (0..items.len()).filter(|i| scores[*i].is_none()).collect();
+    let audited = rewards.audit(items, &|| false)?;
+    let open: Vec<usize> = (0..items.len()).filter(|i| matches!(audited[*i], Outcome::Abstained(_))).collect();
+    let mut scores: Vec<Option<f64>> = audited.iter().map(Outcome::score).collect();
     let asked: Vec<(&Example, &Completion)> = open.iter().map(|i| items[*i]).collect();
     for (i, told) in open.into_iter().zip(rewards.score(&asked)?) {
-        scores[i] = Some(told.total_beside(always));
+        scores[i] = told.total_beside(always);
     }
-    Ok(scores.into_iter().map(Option::flatten).collect())
+    Ok(scores)
 }

@@ -59,7 +59,7 @@ fn with_tools(arguments: &Score) -> Result<(), Failure> {
     arguments.tool.iter().try_for_each(|tool| known(&library, tool))?;
     let mut rewards = orchestrator(library, &arguments.asked, &arguments.device)?;
     if let Some(path) = &arguments.cache {
-        rewards.remember(|| Store::open(path));
+        rewards.ensure_store(|| Store::open(path));
     }
     let asked = asked(arguments).map_err(Failure::Request)?;
     let items: Vec<(&Example, &Completion)> = asked.iter().map(|a| (&a.example, &a.reply)).collect();

@@ -40,7 +40,7 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
             std::fs::create_dir_all(&folder)
                 .with_context(|| format!("--out {}", folder.display()))
                 .map_err(Failure::Request)?;
-            rewards = rewards.remembering(Store::open(&folder.join(STORE)));
+            rewards = rewards.with_store(Store::open(&folder.join(STORE)));
         }
         let limit = asked.limit.map(|n| n as usize);
         exams.push(exam(&path, suite, limit, rewards).map_err(Failure::Request)?);

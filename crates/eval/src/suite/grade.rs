@@ -50,7 +50,7 @@ pub fn give_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalE
             );
             return Err(wrong(message));
         }
-        rewards.try_out(&member.tool)?;
+        rewards.open_admitted(&member.tool)?;
     }
     if let Some(metric) = suite.metrics.iter().find(|m| matches!(m, Metric::Majority(_))) {
         let compares = |m: &WeightedTool| rewards.library().card(&m.tool).is_some_and(|c| c.needs_reference);
@@ -64,7 +64,7 @@ pub fn give_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalE
     }
     let tools = suite.tools.clone();
     let (by, why) = ("suite".into(), format!("`tools` of the suite `{}`", suite.name));
-    rewards.give(&domain(suite), Assignment { example: domain(suite), tools, by, why });
+    rewards.assign_domain(&domain(suite), Assignment { example: domain(suite), tools, by, why });
     Ok(())
 }
 

@@ -120,7 +120,7 @@ impl Source<'_> {
 
     /// Asks the audit about the first replies of every group.
     pub fn audit(&mut self, batch: &mut Batch) {
-        if !self.rewards.audits() {
+        if !self.rewards.has_audit() {
             return;
         }
         let part = self.config.rewards.scored.clone().unwrap_or_default();
@@ -141,7 +141,7 @@ impl Source<'_> {
         for group in batch.groups.iter_mut().chain(&mut batch.replaced) {
             let n = asked(group.replies.len());
             for reply in group.replies.iter_mut().take(n) {
-                reply.audit = said.next().flatten().flatten();
+                reply.audit = said.next().and_then(|outcome| outcome.score());
             }
         }
     }

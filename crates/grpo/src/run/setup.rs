@@ -198,7 +198,7 @@ pub fn assign(run: &RunFolder, job: &mut Job, resumed: bool) -> Result<(), Train
         let text = run.read("assignments.jsonl")?;
         let lines = text.split(|b| *b == b'\n').filter(|l| !l.is_empty());
         let made = lines.map(serde_json::from_slice::<Assignment>).collect::<Result<Vec<_>, _>>()?;
-        job.rewards.recall(examples().zip(made).collect())?;
+        job.rewards.restore(examples().zip(made).collect())?;
         return Ok(());
     }
     let mut lines = Vec::new();
