@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example, ScoredPart};
-use rlar_policy::{Policy, Request, Sampling, generate};
+use rlar_policy::{GenerationRequest, Policy, Sampling};
 use rlar_rewards::{Orchestrator, Outcome, WeightedTool};
 use serde::{Deserialize, Serialize};
 
@@ -69,10 +69,10 @@ pub fn accuracy<'e>(
     let seed = |i: usize, s: usize| protocol.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((i as u64) << 20 | s as u64);
     let requests = examples.iter().enumerate().map(|(i, e)| {
         let seeds = (0..protocol.samples).map(|s| seed(i, s)).collect();
-        Ok(Request { prompt: prompt_tokens(policy, e, protocol.format)?, seeds })
+        Ok(GenerationRequest { prompt: prompt_tokens(policy, e, protocol.format)?, seeds })
     });
     let requests = requests.collect::<Result<Vec<_>, EvalError>>()?;
-    let samples = generate(&policy.decoder, &policy.tokenizer, &requests, &protocol.sampling, protocol.batch)?;
+    let samples = policy.engine(protocol.batch).generate(&requests, &protocol.sampling)?;
     let answers: Vec<(&Example, Completion)> = examples
         .iter()
         .zip(samples)

@@ -45,8 +45,8 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     }
     adjust(&mut config);
     document.reject(config.problems())?;
-    if let Err(e) = rlar_policy::device_in(&config.device, config.precision) {
-        let key = if rlar_policy::device(&config.device).is_ok() { "precision" } else { "device" };
+    if let Err(e) = rlar_policy::ComputeDevice::with_precision(&config.device, config.precision) {
+        let key = if rlar_policy::ComputeDevice::new(&config.device).is_ok() { "precision" } else { "device" };
         document.reject(vec![(key.into(), e.to_string())])?;
     }
     let find = |key: &str, name: Option<&str>| -> Result<Option<assets::Asset>> {

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rlar_data::{Completion, Example};
-use rlar_policy::{Policy, Request};
+use rlar_policy::{GenerationRequest, Policy};
 use rlar_rewards::{Orchestrator, Outcome, RewardError, Scores, ToolScore};
 use serde::{Deserialize, Serialize};
 
@@ -96,9 +96,11 @@ impl Source<'_> {
             let chosen = self.mixture.draw(missing, batch.cursor, config.seed);
             batch.cursor += missing as u64;
             let seeds = |i: usize| (0..t.group_size).map(|s| mix(&[config.seed, step, i as u64, s as u64])).collect();
-            let request =
-                |(i, e): (usize, &usize)| Request { prompt: self.prompts[*e].clone(), seeds: seeds(drawn + i) };
-            let requests: Vec<Request> = chosen.iter().enumerate().map(request).collect();
+            let request = |(i, e): (usize, &usize)| GenerationRequest {
+                prompt: self.prompts[*e].clone(),
+                seeds: seeds(drawn + i),
+            };
+            let requests: Vec<GenerationRequest> = chosen.iter().enumerate().map(request).collect();
             drawn += missing;
             let fresh = self.draw_and_score(policy, &chosen, &requests, &mut batch)?;
             let (kept, flat): (Vec<Group>, Vec<Group>) =
@@ -168,7 +170,7 @@ impl Source<'_> {
         &mut self,
         policy: &Policy,
         chosen: &[usize],
-        requests: &[Request],
+        requests: &[GenerationRequest],
         batch: &mut Batch,
     ) -> Result<Vec<Group>, TrainError> {
         let began = Instant::now();

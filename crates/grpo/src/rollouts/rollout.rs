@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rlar_policy::{Engine, Finish, Fresh, Next, Policy, PolicyError, Request, Sample};
+use rlar_policy::{Engine, Finish, GenerationRequest, Policy, PolicyError, Sample, StreamControl, TokenEvent};
 use rlar_rewards::{Failure, Outcome, Scores};
 use serde::{Deserialize, Serialize};
 
@@ -55,21 +55,21 @@ impl Group {
 /// the text.
 pub fn draw(
     policy: &Policy,
-    requests: &[Request],
+    requests: &[GenerationRequest],
     sampling: &SamplingConfig,
     tell: &mut (dyn FnMut(usize, usize, String) + Send),
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
     let mut texts: Vec<Vec<String>> = requests.iter().map(|r| vec![String::new(); r.seeds.len()]).collect();
-    let mut hear = |fresh: Fresh| {
-        let text = &mut texts[fresh.request][fresh.index];
-        text.push_str(fresh.text);
-        if fresh.finish.is_some() {
-            tell(fresh.request, fresh.index, std::mem::take(text));
+    let mut on_token = |event: TokenEvent| {
+        let text = &mut texts[event.request][event.index];
+        text.push_str(event.text);
+        if event.finish.is_some() {
+            tell(event.request, event.index, std::mem::take(text));
         }
-        Next::Go
+        StreamControl::Continue
     };
     let engine = Engine::new(&policy.decoder, &policy.tokenizer, sampling.batch);
-    engine.stream(requests, &sampling.at(sampling.temperature), &mut hear)
+    engine.stream(requests, &sampling.at(sampling.temperature), &mut on_token)
 }
 
 /// What became of one tool's scores in a step.

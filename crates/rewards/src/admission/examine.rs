@@ -51,7 +51,7 @@ pub const SAME: &str = "says the same again, in any order";
 
 /// The examples of rlar's own on which tools are examined: those of a card's tasks, or all where it names none of them.
 pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
-    let text = include_str!("../probes/probes.jsonl");
+    let text = include_str!("../../probes/probes.jsonl");
     let all = read_examples("probes.jsonl".as_ref(), text, Needs::Prompt)
         .map_err(|e| RewardError::tool(&card.name, e.to_string()))?;
     let task = |e: &Example| e.columns.get("task").and_then(|t| t.as_str()).unwrap_or_default().to_owned();

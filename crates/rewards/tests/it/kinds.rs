@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_net::llm::LlmError;
-use rlar_policy::{RewardModel, Turn, device};
+use rlar_policy::{ComputeDevice, RewardModel, Turn};
 use rlar_rewards::{
     Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Status, ToolContext, examine, probes_for,
 };
@@ -54,7 +54,7 @@ fn a_reward_models_tool_says_what_the_model_says() {
         let items: Vec<(&Example, &Completion)> =
             examples.iter().flat_map(|e| completions.iter().map(move |c| (e, c))).collect();
         let outcomes = rewards.open("rm").unwrap().score(&items).unwrap();
-        let model = RewardModel::load(&path, &device("cpu").unwrap()).unwrap();
+        let model = RewardModel::load(&path, &ComputeDevice::new("cpu").unwrap()).unwrap();
         for ((example, completion), outcome) in items.iter().zip(&outcomes) {
             let turns = [("user", example.prompt()), ("assistant", completion.scored())];
             let turns = turns.map(|(role, content)| Turn { role, content });
