@@ -1,7 +1,7 @@
 //! Groups the replies to a prompt by their answer, for `maj@K`.
 
 use rlar_data::{Completion, Example};
-use rlar_rewards::{Orchestrator, Outcome, Part};
+use rlar_rewards::{CombineAs, Orchestrator, Outcome};
 
 use super::grade::GradedReply;
 use super::metric::SuiteMetric;
@@ -19,7 +19,7 @@ pub fn agreement(
     rewards: &mut Orchestrator,
 ) -> Result<Vec<Vec<usize>>, EvalError> {
     let votes = suite.metrics.iter().any(|m| matches!(m, SuiteMetric::Majority(_)));
-    let Some(tool) = suite.tools.iter().find(|m| m.part == Part::Term).filter(|_| votes) else {
+    let Some(tool) = suite.tools.iter().find(|m| m.part == CombineAs::Term).filter(|_| votes) else {
         return Ok(vec![Vec::new(); prompts.len()]);
     };
     let mut groups = Vec::with_capacity(prompts.len());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rlar_data::Example;
 use rlar_net::llm::{ChatMessage, ChatRequest, Llm, LlmError, chat_all};
-use rlar_policy::{Engine, Finish, Next, Policy, PolicyError, Request};
+use rlar_policy::{Finish, GenerationRequest, Policy, PolicyError, StreamControl, TokenEvent};
 
 use super::spec::Suite;
 use crate::EvalError;
@@ -110,7 +110,7 @@ impl ReplyGenerator for LocalPolicy<'_> {
             match check_prompt_fits(self.policy, request.example, prompt.len()) {
                 Ok(()) => {
                     // One engine request never has more sequences than decode together.
-                    encoded.extend(request.draws.chunks(self.batch.max(1)).map(|draws| Request {
+                    encoded.extend(request.draws.chunks(self.batch.max(1)).map(|draws| GenerationRequest {
                         prompt: prompt.clone(),
                         seeds: draws.iter().map(|draw| draw.seed).collect(),
                     }));
@@ -120,8 +120,8 @@ impl ReplyGenerator for LocalPolicy<'_> {
                 Err(e) => return Err(e.into()),
             }
         }
-        let engine = Engine::new(&self.policy.decoder, &self.policy.tokenizer, self.batch);
-        let mut on_token = |_: rlar_policy::Fresh| if cancelled() { Next::EndAll } else { Next::Go };
+        let engine = self.policy.engine(self.batch);
+        let mut on_token = |_: TokenEvent| if cancelled() { StreamControl::EndAll } else { StreamControl::Continue };
         let mut samples = engine.stream(&encoded, &suite.sampling.to_policy(), &mut on_token)?.into_iter().flatten();
         let replies = requests.iter().zip(refused).map(|(request, reason)| {
             if let Some(reason) = reason {

@@ -1,7 +1,7 @@
 //! Grades replies with a suite's reward tools.
 
 use rlar_data::{Completion, Example};
-use rlar_rewards::{Assignment, Choice, Member, Orchestrator, Outcome, Part, Scores, Status};
+use rlar_rewards::{Assignment, CombineAs, Orchestrator, Outcome, Scores, Status, WeightedTool};
 
 use super::generator::{ReplyResult, SuiteReply};
 use super::metric::SuiteMetric;
@@ -32,37 +32,36 @@ impl GradedReply {
 /// Assigns a suite's tools to its prompts. Fails where a tool is missing from the library or may not score.
 pub fn assign_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalError> {
     let wrong = |message: String| EvalError::Mismatch(format!("suite `{}`: {message}", suite.name));
-    for member in &suite.tools {
-        if rewards.library().card(&member.tool).is_none() {
+    for tool in &suite.tools {
+        if rewards.library().card(&tool.tool).is_none() {
             let names: Vec<&str> = rewards.library().cards().map(|c| c.name.as_str()).collect();
-            let message = format!("no tool `{}` in the library; it holds: {}", member.tool, names.join(", "));
+            let message = format!("no tool `{}` in the library; it holds: {}", tool.tool, names.join(", "));
             return Err(wrong(message));
         }
-        if rewards.library().card(&member.tool).is_some_and(|c| c.needs_reference) && suite.reference.is_none() {
-            return Err(wrong(format!("the tool `{}` needs a `reference`", member.tool)));
+        if rewards.library().card(&tool.tool).is_some_and(|c| c.needs_reference) && suite.reference.is_none() {
+            return Err(wrong(format!("the tool `{}` needs a `reference`", tool.tool)));
         }
-        let admission = rewards.library().admission(&member.tool);
+        let admission = rewards.library().admission(&tool.tool);
         if admission.is_some_and(|a| a.status == Status::Provisional) {
             return Err(wrong(format!(
                 "the tool `{0}` is provisional: no examples have shown whether it ranks good replies above bad ones. Run its \
                  admission checks on examples that do: `rlar rewards admit {0} --library FOLDER --data FILE`",
-                member.tool
+                tool.tool
             )));
         }
-        rewards.try_out(&member.tool)?;
+        rewards.open_admitted(&tool.tool)?;
     }
     if let Some(metric) = suite.metrics.iter().find(|m| matches!(m, SuiteMetric::Majority(_))) {
-        let needs_reference = |m: &Member| rewards.library().card(&m.tool).is_some_and(|c| c.needs_reference);
-        if !suite.tools.iter().find(|m| m.part == Part::Term).is_some_and(needs_reference) {
+        let needs_reference = |m: &WeightedTool| rewards.library().card(&m.tool).is_some_and(|c| c.needs_reference);
+        if !suite.tools.iter().find(|m| m.part == CombineAs::Term).is_some_and(needs_reference) {
             return Err(wrong(format!(
                 "`{metric}` compares replies with each other by the first tool, but that tool compares with no reference"
             )));
         }
     }
-    let choice = |m: &Member| Choice { tool: m.tool.clone(), weight: m.weight, part: m.part, least: m.least };
-    let tools = suite.tools.iter().map(choice).collect();
+    let tools = suite.tools.clone();
     let (by, why) = ("suite".into(), format!("`tools` of the suite `{}`", suite.name));
-    rewards.give(&domain(suite), Assignment { example: domain(suite), tools, by, why });
+    rewards.assign_domain(&domain(suite), Assignment { example: domain(suite), tools, by, why });
     Ok(())
 }
 
@@ -108,10 +107,10 @@ struct Extracted {
 
 /// The first tool without a score, and why it has none.
 fn missing_score(scores: &Scores) -> String {
-    let reason = scores.0.iter().find_map(|(tool, _, outcome)| match outcome {
+    let reason = scores.tools.iter().find_map(|score| match &score.outcome {
         Outcome::Scored(_) => None,
-        Outcome::Abstained(reason) => Some(format!("`{tool}` does not apply: {reason}")),
-        Outcome::Failed(reason) => Some(format!("`{tool}` failed: {reason}")),
+        Outcome::Abstained(reason) => Some(format!("`{}` does not apply: {reason}", score.tool)),
+        Outcome::Failed(reason) => Some(format!("`{}` failed: {reason}", score.tool)),
     });
     reason.unwrap_or_else(|| "no tool applies".into())
 }

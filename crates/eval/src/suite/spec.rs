@@ -6,7 +6,7 @@ use std::path::Path;
 use rlar_data::{Document, ScoredPart};
 use rlar_metrics::overlap::Tokenizer;
 use rlar_policy::Sampling;
-use rlar_rewards::{Member, Part};
+use rlar_rewards::{CombineAs, WeightedTool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -71,7 +71,7 @@ pub struct Suite {
     pub scored: Option<ScoredPart>,
     /// The reward tools that grade replies: a reply is correct if the weighted sum of their scores is at least one half.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<Member>,
+    pub tools: Vec<WeightedTool>,
     /// The metrics to report, such as `accuracy` or `pass@10`. The first one stands for the suite where one number is needed.
     pub metrics: Vec<SuiteMetric>,
     /// BLEU's tokenizer: `zh` for Chinese.
@@ -229,11 +229,11 @@ impl Suite {
                 report("reference", format!("`{metric}` compares with a reference"));
             }
         }
-        if !self.tools.is_empty() && !self.tools.iter().any(|m| m.part == Part::Term) {
+        if !self.tools.is_empty() && !self.tools.iter().any(|m| m.part == CombineAs::Term) {
             report("tools", "needs a tool that is neither a gate nor a veto".into());
         }
         for (i, member) in self.tools.iter().enumerate() {
-            if member.part == Part::Term && (!member.weight.is_finite() || member.weight == 0.0) {
+            if member.part == CombineAs::Term && (!member.weight.is_finite() || member.weight == 0.0) {
                 report(&format!("tools[{i}]"), format!("the weight {} must be a number other than 0", member.weight));
             }
         }
