@@ -79,7 +79,7 @@ pub fn grade(
     over: &(dyn Fn() -> bool + Sync),
 ) -> Result<Vec<Vec<Verdict>>, EvalError> {
     let part = suite.scored.clone().unwrap_or_default();
-    let completion = |answer: &Answer| part.of(answer.text.clone());
+    let completion = |answer: &Answer| part.completion(answer.text.clone());
     let given: Vec<Vec<Result<(Completion, bool), String>>> = replies
         .into_iter()
         .map(|own| own.into_iter().map(|r| r.map(|answer| (completion(&answer), answer.cut))).collect())
@@ -97,7 +97,7 @@ pub fn grade(
             let told = scores.next();
             let score = told.as_ref().and_then(Scores::total);
             let why = told.filter(|_| score.is_none()).map(|told| unscored(&told));
-            Verdict { text: Some(completion.scored().to_owned()), cut: *cut, score, why }
+            Verdict { text: Some(completion.scored_text().to_owned()), cut: *cut, score, why }
         }
     };
     Ok(given.iter().map(|own| own.iter().map(&mut verdict).collect()).collect())
