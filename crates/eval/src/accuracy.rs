@@ -76,7 +76,7 @@ pub fn accuracy<'e>(
     let answers: Vec<(&Example, Completion)> = examples
         .iter()
         .zip(samples)
-        .flat_map(|(e, s)| s.into_iter().map(move |s| (e, protocol.scored.of(s.text))))
+        .flat_map(|(e, s)| s.into_iter().map(move |s| (e, protocol.scored.completion(s.text))))
         .collect();
     let items: Vec<(&Example, &Completion)> = answers.iter().map(|(e, c)| (*e, c)).collect();
     let scores = judge(rewards, &items, &protocol.always)?;

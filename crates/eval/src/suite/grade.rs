@@ -75,7 +75,7 @@ pub fn grade(
     cancelled: &(dyn Fn() -> bool + Sync),
 ) -> Result<Vec<Vec<GradedReply>>, EvalError> {
     let part = suite.scored.clone().unwrap_or_default();
-    let extract = |reply: SuiteReply| Extracted { completion: part.of(reply.text), truncated: reply.truncated };
+    let extract = |reply: SuiteReply| Extracted { completion: part.completion(reply.text), truncated: reply.truncated };
     let replies: Vec<Vec<Result<Extracted, String>>> =
         replies.into_iter().map(|results| results.into_iter().map(|r| r.map(extract)).collect()).collect();
     let items: Vec<(&Example, &Completion)> = prompts
@@ -93,7 +93,7 @@ pub fn grade(
             let scores = scores.next();
             let score = scores.as_ref().and_then(Scores::total);
             let failure = scores.filter(|_| score.is_none()).map(|scores| missing_score(&scores));
-            GradedReply { text: Some(completion.scored().to_owned()), truncated: *truncated, score, failure }
+            GradedReply { text: Some(completion.scored_text().to_owned()), truncated: *truncated, score, failure }
         }
     };
     Ok(replies.iter().map(|results| results.iter().map(&mut graded).collect()).collect())

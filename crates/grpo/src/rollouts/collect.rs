@@ -130,7 +130,9 @@ impl Source<'_> {
         let asked = |n: usize| ((share * n as f64).ceil() as usize).min(n);
         let groups = || batch.groups.iter().chain(&batch.replaced);
         let texts: Vec<(usize, Completion)> = groups()
-            .flat_map(|g| g.replies.iter().take(asked(g.replies.len())).map(|r| (g.example, part.of(r.text.clone()))))
+            .flat_map(|g| {
+                g.replies.iter().take(asked(g.replies.len())).map(|r| (g.example, part.completion(r.text.clone())))
+            })
             .collect();
         let items: Vec<_> = texts.iter().map(|(e, c)| (&self.examples[*e], c)).collect();
         let deadline = Instant::now() + Duration::from_secs_f64(self.config.rewards.step_deadline);
@@ -154,7 +156,7 @@ impl Source<'_> {
         let deadline = Instant::now() + Duration::from_secs_f64(self.config.rewards.step_deadline);
         for group in batch.groups.iter_mut().chain(&mut batch.replaced).filter(|g| is_meant(g)) {
             let example = &self.examples[group.example];
-            let completions: Vec<Completion> = group.replies.iter().map(|r| part.of(r.text.clone())).collect();
+            let completions: Vec<Completion> = group.replies.iter().map(|r| part.completion(r.text.clone())).collect();
             let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
             let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
             for (reply, mut scores) in group.replies.iter_mut().zip(scores) {
@@ -198,7 +200,7 @@ impl Source<'_> {
             });
             let mut tell = |i: usize, index: usize, text: String| {
                 // The scorer has gone only when it has an error to give.
-                let _ = send.send((i, index, part.of(text)));
+                let _ = send.send((i, index, part.completion(text)));
             };
             let samples = draw(policy, requests, sampling, &mut tell);
             let took = began.elapsed();
