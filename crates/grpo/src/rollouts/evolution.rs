@@ -146,7 +146,7 @@ impl<'a> Evolution<'a> {
         match found {
             Found::Prompt(place, assignment) => {
                 if let Some(example) = examples.get(*place).filter(|e| !self.fixed.contains(domain(e))) {
-                    rewards.give_one(example, assignment.clone())?;
+                    rewards.assign_example(example, assignment.clone())?;
                 }
             }
             Found::Domain(name, _) if self.fixed.contains(name) => {}
@@ -180,7 +180,7 @@ impl<'a> Evolution<'a> {
             return Ok(());
         }
         if there.is_none() {
-            rewards.take(tool, &self.run.path().join("library").join(&tool.name))?;
+            rewards.add_tool(tool, &self.run.path().join("library").join(&tool.name))?;
         }
         self.run.write_folder(&format!("library/{}", tool.name), &rewards.library().files(&tool.name))?;
         give(rewards, &breach.domain, assignment);
@@ -242,9 +242,9 @@ impl<'a> Evolution<'a> {
 /// Gives a domain its tools, unless the library does not hold one of them.
 fn give(rewards: &mut Orchestrator, name: &str, assignment: &Assignment) {
     // One that cannot be opened here would end the run at the next step.
-    match assignment.tools.iter().find_map(|c| rewards.try_out(&c.tool).err()) {
+    match assignment.tools.iter().find_map(|c| rewards.open_admitted(&c.tool).err()) {
         Some(why) => tracing::warn!("what was chosen for `{name}` cannot be used: {why}"),
-        None => rewards.give(name, assignment.clone()),
+        None => rewards.assign_domain(name, assignment.clone()),
     }
 }
 

@@ -64,7 +64,8 @@ pub fn gradient(
         let decoder = decoder.with_dropout(mix(&[options.seed, number as u64]));
         // A linear function of the outputs, with these gradients.
         let linear = |tokens: TokenLogProbs| {
-            let known = CompletionLogProbs { log_probs: floats(&tokens.log_probs), entropies: floats(&tokens.entropies) };
+            let known =
+                CompletionLogProbs { log_probs: floats(&tokens.log_probs), entropies: floats(&tokens.entropies) };
             let grads = loss_gradients(range.clone(), &known);
             dot(tokens.log_probs, grads.log_probs) + dot(tokens.entropies, grads.entropies)
         };

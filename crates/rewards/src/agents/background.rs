@@ -18,7 +18,7 @@ use crate::agents::{Agents, News};
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
 use crate::monitor::{Breach, Sign};
-use crate::tool::card::{Role, ToolCard};
+use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::composite::{CombineAs, WeightedTool};
 
 /// What the agents are asked for.
@@ -228,7 +228,7 @@ impl Desk {
             }
         };
         let judges =
-            |tool: &NewTool| ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != Role::Constraint);
+            |tool: &NewTool| ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != ToolRole::Constraint);
         let mut provided = self.agents.synthesise(&order, &|_| false, Some(1), &mut note);
         if !provided.admitted.iter().any(judges) {
             let taken = |name: &str| self.library.card(name).is_some();
@@ -247,7 +247,7 @@ impl Desk {
             why: format!("{} at step {}: {}", breach.sign, breach.step, breach.what),
         });
         if let Some(tool) = &tool
-            && let Err(e) = self.library.take(tool, "new".as_ref())
+            && let Err(e) = self.library.add_tool(tool, "new".as_ref())
         {
             tracing::warn!("{e}");
         }

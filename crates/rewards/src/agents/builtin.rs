@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::agents::tasks::{MOST_WORDS, clean, said, same, seed};
-use crate::tool::card::{Role, ToolCard};
+use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::code_tests::has_tests;
 use crate::tool::composite::{CombineAs, WeightedTool};
 
@@ -190,7 +190,7 @@ impl BuiltinAgent {
         let unassigned = |message: String| RewardError::Unassigned { example: example.id.clone(), message };
         let (task, feature) = Task::of(example);
         let has_reference = example.reference.is_some();
-        let judges = |c: &&ToolCard| c.role != Role::Constraint && (has_reference || !c.needs_reference);
+        let judges = |c: &&ToolCard| c.role != ToolRole::Constraint && (has_reference || !c.needs_reference);
         let mut cards: Vec<&ToolCard> = cards.filter(judges).collect();
         cards.sort_by_key(|c| is_flat(&c.name));
         let own = said(example);

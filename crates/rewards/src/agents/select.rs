@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::agents::ask::{Asker, Question, object, text};
 use crate::agents::builtin::Assignment;
 use crate::agents::fence::{Fence, clip, one_line};
-use crate::tool::card::{Role, ToolCard};
+use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::composite::{CombineAs, WeightedTool};
 
 const TEMPLATE: &str = "select-1";
@@ -88,9 +88,9 @@ fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question
 /// A card in a line: no code, and nothing that was measured.
 fn line(card: &ToolCard) -> String {
     let role = match card.role {
-        Role::Correctness => "correctness",
-        Role::Quality => "quality",
-        Role::Constraint => "constraint",
+        ToolRole::Correctness => "correctness",
+        ToolRole::Quality => "quality",
+        ToolRole::Constraint => "constraint",
     };
     let reference = if card.needs_reference { "with a reference" } else { "without a reference" };
     let [low, high] = card.range;
@@ -132,7 +132,7 @@ fn read(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result<(Vec<We
         if tools.iter().any(|t| t.tool == name) {
             return Err(format!("`{name}` is chosen twice"));
         }
-        judges |= card.role != Role::Constraint;
+        judges |= card.role != ToolRole::Constraint;
         tools.push(WeightedTool { tool: name.to_owned(), weight, part: CombineAs::Term, least: None });
     }
     if !judges {

@@ -12,7 +12,7 @@ use rlar_policy::{
 };
 use rlar_rewards::agents::retrieve::{Candidate, HubConfig, check, find, rerank};
 use rlar_rewards::agents::{Agents, News, Provided};
-use rlar_rewards::{Library, Means, ToolCard, Wanted, fetch_rewards};
+use rlar_rewards::{Library, ToolCard, ToolContext, Wanted, fetch_rewards};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -305,7 +305,7 @@ fn a_model_that_can_rank_is_admitted_and_pinned_and_opens_from_the_cache_alone()
     assert_eq!(model.sha256["model.safetensors"].len(), 64);
     let library = Library::load(folder.path()).unwrap();
     assert!(library.is_admitted("reward_a"));
-    let means = |shop: &Shop| Means { hub: Some(shop.hub(true)), ..crate::means() };
+    let means = |shop: &Shop| ToolContext { hub: Some(shop.hub(true)), ..crate::means() };
     let tool = library.open("reward_a", &means(&shop)).unwrap();
     let score =
         |reply: &str| tool.score(&[(&examples[0], &rlar_data::Completion::whole(reply))]).unwrap()[0].score().unwrap();

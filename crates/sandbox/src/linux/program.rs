@@ -6,9 +6,9 @@
 use std::time::Instant;
 
 use crate::compare::Compare;
-use crate::functions::Task;
-use crate::pool::Sandbox;
-use crate::script::{End, Run, run_in};
+use crate::linux::functions::Task;
+use crate::linux::pool::Sandbox;
+use crate::linux::script::{End, Run, run_in};
 use crate::verdict::{Measured, TestVerdict, Usage};
 use crate::{Limits, SandboxError};
 

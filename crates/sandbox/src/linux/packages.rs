@@ -7,8 +7,8 @@ use std::time::Duration;
 use rlar_run::{sha256, write_atomic};
 
 use crate::SandboxError;
-use crate::command::finish;
-use crate::interpreter::Interpreter;
+use crate::linux::command::finish;
+use crate::linux::interpreter::Interpreter;
 
 /// Longest time for `pip`.
 const PATIENCE: Duration = Duration::from_mins(10);

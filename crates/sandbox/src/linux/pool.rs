@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::interpreter::Interpreter;
-use crate::jail::Jail;
-use crate::packages::Packages;
-use crate::role::Role;
-use crate::tester::Tester;
+use crate::error::refused;
+use crate::linux::interpreter::Interpreter;
+use crate::linux::jail::Jail;
+use crate::linux::packages::Packages;
+use crate::linux::role::Role;
+use crate::linux::tester::Tester;
+use crate::linux::zygote::{self, Process, Zygote};
 use crate::verdict::Tier;
-use crate::zygote::{self, Process, Zygote};
-use crate::{Limits, SandboxError, refused};
+use crate::{Limits, SandboxError};
 
 /// What confines untrusted code on this machine, ready to run it. Clones share it.
 #[derive(Clone, Debug)]

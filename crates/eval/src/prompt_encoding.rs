@@ -1,4 +1,4 @@
-//! An example as the tokens that a model continues.
+//! Encodes an example's messages as the token ids that a model continues, for training and evaluation alike.
 
 use rlar_data::Example;
 use rlar_policy::{Policy, PolicyError, Turn};
@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 pub enum PromptFormat {
     /// The model's own chat template.
     Chat,
-    /// The contents of the messages, one after the other, nothing added.
+    /// The contents of the messages, concatenated without separators.
     Plain,
 }
 
-/// Tokens of an example's messages, ready for the model's reply; there may be more than the model has room for.
+/// The token ids of an example's messages, up to where the model's reply begins. There may be more than the model's context
+/// holds; see [`check_prompt_fits`].
 pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
     let text = match format {
         PromptFormat::Chat => {
@@ -28,21 +29,25 @@ pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -
     policy.tokenizer.encode(&text)
 }
 
-/// The same; a prompt that leaves the model no room is an error.
-pub fn prompt_tokens(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
+/// Like [`encode_prompt`]; fails where the prompt leaves no room for a reply.
+pub fn encode_fitting_prompt(
+    policy: &Policy,
+    example: &Example,
+    format: PromptFormat,
+) -> Result<Vec<u32>, PolicyError> {
     let tokens = encode_prompt(policy, example, format)?;
-    leaves_room(policy, example, tokens.len())?;
+    check_prompt_fits(policy, example, tokens.len())?;
     Ok(tokens)
 }
 
-/// Refuses a prompt of so many tokens that leaves the model no room.
-pub fn leaves_room(policy: &Policy, example: &Example, have: usize) -> Result<(), PolicyError> {
-    let room = policy.decoder.config().max_position_embeddings;
-    if have == 0 || have >= room {
+/// Fails where a prompt of `tokens` tokens is empty or fills the model's context, so that there is no room for a reply.
+pub fn check_prompt_fits(policy: &Policy, example: &Example, tokens: usize) -> Result<(), PolicyError> {
+    let context = policy.decoder.config().max_position_embeddings;
+    if tokens == 0 || tokens >= context {
         let message = format!(
-            "the prompt of example `{}` has {have} tokens; the model has room for 1 to {}",
+            "the prompt of example `{}` has {tokens} tokens; the model has room for 1 to {}",
             example.id,
-            room - 1
+            context - 1
         );
         return Err(PolicyError::Request(message));
     }

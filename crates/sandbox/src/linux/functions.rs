@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::meter::Meter;
-use crate::pool::{Sandbox, lock};
-use crate::role::Role;
-use crate::tester::Tester;
+use crate::error::refused;
+use crate::linux::meter::Meter;
+use crate::linux::pool::{Sandbox, lock};
+use crate::linux::role::Role;
+use crate::linux::tester::Tester;
+use crate::linux::wire::Broken;
+use crate::linux::zygote::Process;
 use crate::verdict::{Measured, TestVerdict, Usage};
-use crate::wire::Broken;
-use crate::zygote::Process;
-use crate::{Limits, SandboxError, refused};
+use crate::{Limits, SandboxError};
 
 /// One program's function tests at work.
 pub struct Task<'a> {

@@ -18,20 +18,21 @@ use rustix::net::{
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use serde_json::json;
 
-use crate::jail::{Jail, Started};
-use crate::role::Role;
-use crate::wire::readable;
-use crate::{Limits, SandboxError, Tier, refused};
+use crate::error::refused;
+use crate::linux::jail::{Jail, Started};
+use crate::linux::role::Role;
+use crate::linux::wire::readable;
+use crate::{Limits, SandboxError, Tier};
 
 /// Its program.
 pub const CODE: &str = concat!(
-    include_str!("python/common.py"),
-    include_str!("python/verifier.py"),
-    include_str!("python/program.py"),
-    include_str!("python/plain.py"),
-    include_str!("python/candidate.py"),
-    include_str!("python/tester.py"),
-    include_str!("python/zygote.py"),
+    include_str!("../python/common.py"),
+    include_str!("../python/verifier.py"),
+    include_str!("../python/program.py"),
+    include_str!("../python/plain.py"),
+    include_str!("../python/candidate.py"),
+    include_str!("../python/tester.py"),
+    include_str!("../python/zygote.py"),
 );
 
 /// Longest wait for the interpreter to start, and for a fork.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use crate::wire::readable;
+use crate::linux::wire::readable;
 
 /// What a program writes to `output`, and how it ended; `None` when it did not end in time and was killed.
 pub fn finish(

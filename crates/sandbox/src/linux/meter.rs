@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::zygote::Process;
+use crate::linux::zygote::Process;
 
 /// Reads one process's CPU clock and memory.
 #[derive(Debug)]

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::meter::Meter;
-use crate::pool::Sandbox;
-use crate::role::Role;
+use crate::error::refused;
+use crate::linux::meter::Meter;
+use crate::linux::pool::Sandbox;
+use crate::linux::role::Role;
+use crate::linux::wire::{Broken, Wire};
+use crate::linux::zygote::Process;
 use crate::verdict::{Measured, Over, Usage, Verdict};
-use crate::wire::{Broken, Wire};
-use crate::zygote::Process;
-use crate::{Limits, SandboxError, refused};
+use crate::{Limits, SandboxError};
 
 /// Arguments of one call.
 pub type Call = Vec<String>;

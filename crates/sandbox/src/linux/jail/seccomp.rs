@@ -6,8 +6,9 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
 
-use crate::role::Role;
-use crate::{SandboxError, refused};
+use crate::SandboxError;
+use crate::error::refused;
+use crate::linux::role::Role;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 

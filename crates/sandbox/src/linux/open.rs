@@ -1,10 +1,11 @@
 //! Finding out what this machine allows.
 
-use crate::interpreter::Interpreter;
-use crate::pool::Sandbox;
+use crate::error::refused;
+use crate::linux::interpreter::Interpreter;
+use crate::linux::pool::Sandbox;
+use crate::linux::verifier::Verifier;
 use crate::verdict::{Tier, Verdict};
-use crate::verifier::Verifier;
-use crate::{Limits, SandboxError, refused};
+use crate::{Limits, SandboxError};
 
 impl Sandbox {
     /// The best tier that this machine allows, proven by a harmless call; refuses where there is none.

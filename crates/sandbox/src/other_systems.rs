@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 
+use crate::error::refused;
 use crate::{Limits, Measured, Over, SandboxError, Tier, Verdict};
 
 /// Arguments of one call.
@@ -15,7 +16,7 @@ pub struct Sandbox(Infallible);
 impl Sandbox {
     /// Refuses.
     pub fn open() -> Result<Self, SandboxError> {
-        Err(SandboxError::Refused("it needs Linux (Landlock and seccomp); tools of kind builtin work here".into()))
+        Err(refused("it needs Linux (Landlock and seccomp); tools of kind builtin work here"))
     }
 
     /// Refuses.

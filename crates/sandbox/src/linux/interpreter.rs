@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::SandboxError;
-use crate::command::finish;
+use crate::linux::command::finish;
 
 /// Oldest version that is accepted.
 const OLDEST: (u32, u32) = (3, 9);

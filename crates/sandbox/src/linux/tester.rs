@@ -3,10 +3,11 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use crate::meter::Meter;
-use crate::wire::Wire;
-use crate::zygote::Process;
-use crate::{SandboxError, refused};
+use crate::SandboxError;
+use crate::error::refused;
+use crate::linux::meter::Meter;
+use crate::linux::wire::Wire;
+use crate::linux::zygote::Process;
 
 /// Programs after which a tester is replaced.
 const PROGRAMS: usize = 1000;

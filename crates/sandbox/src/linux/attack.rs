@@ -52,7 +52,7 @@ impl Report {
 }
 
 /// What attacks in the form of scripts use to say how they fare.
-const PRELUDE: &str = include_str!("python/attempt.py");
+const PRELUDE: &str = include_str!("../python/attempt.py");
 
 impl Attack {
     /// All that come with rlar, by name.

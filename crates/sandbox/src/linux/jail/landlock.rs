@@ -8,7 +8,8 @@ use landlock::{
     path_beneath_rules,
 };
 
-use crate::{SandboxError, refused};
+use crate::SandboxError;
+use crate::error::refused;
 
 /// Rights in the scratch folder, as the kernel numbers them (`linux/landlock.h`): read and write files, list and
 /// remove and make them and folders, rename and truncate. No `exec`, no devices, sockets, pipes or links.

@@ -10,12 +10,13 @@ use rustix::io::ioctl_fionbio;
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::json;
 
-use crate::pool::Sandbox;
-use crate::role::Role;
+use crate::error::refused;
+use crate::linux::pool::Sandbox;
+use crate::linux::role::Role;
+use crate::linux::wire::{Broken, Wire};
+use crate::linux::zygote::{Exit, Process};
 use crate::verdict::{Measured, Usage};
-use crate::wire::{Broken, Wire};
-use crate::zygote::{Exit, Process};
-use crate::{Limits, SandboxError, refused};
+use crate::{Limits, SandboxError};
 
 /// What a program did.
 #[derive(Clone, Debug, PartialEq, Eq)]

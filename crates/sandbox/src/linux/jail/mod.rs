@@ -20,9 +20,10 @@ use libc::c_int;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use serde_json::json;
 
-use crate::interpreter::Interpreter;
-use crate::role::Role;
-use crate::{SandboxError, Tier, refused};
+use crate::error::refused;
+use crate::linux::interpreter::Interpreter;
+use crate::linux::role::Role;
+use crate::{SandboxError, Tier};
 use mounts::Step;
 
 pub use mounts::SCRATCH_BYTES;

@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::{SandboxError, refused};
+use crate::SandboxError;
+use crate::error::refused;
 
 /// One step of building the root, with all that it needs, so that a forked child can take it without memory of its own.
 #[derive(Debug)]
