@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rlar_data::ScoredPart;
 use rlar_eval::PromptFormat;
 use rlar_rewards::agents::retrieve::HubConfig;
-use rlar_rewards::monitor::Watch;
+use rlar_rewards::monitor::DriftThresholds;
 use rlar_rewards::{LlmConfig, Member, Part};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -187,7 +187,7 @@ pub struct RewardsConfig {
     pub audit: Audit,
     /// When tools are renewed while training runs: what the monitor takes for a breach. Without it nothing is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub evolve: Option<Watch>,
+    pub evolve: Option<DriftThresholds>,
     /// Which reward models may be taken from the Hub; without it none is looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubConfig>,

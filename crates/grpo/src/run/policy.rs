@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rlar_policy::PolicyError;
 use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::background::{Request, Worker};
+use rlar_rewards::agents::background::{AgentRequest, BackgroundAgents};
 use rlar_rewards::domain;
 use rlar_run::RunFolder;
 
@@ -121,7 +121,7 @@ fn evolution<'a>(
     for tool in state.tools().filter(|tool| job.rewards.library().card(&tool.name).is_none()) {
         library.take(tool, &run.path().join("library").join(&tool.name))?;
     }
-    let worker = Worker::start(agents.remembering(run.path())?, library);
+    let worker = BackgroundAgents::start(agents.with_cache(run.path())?, library);
     let worker = worker.map_err(|e| PolicyError::Request(format!("cannot start the agents' thread: {e}")))?;
     let fixed: BTreeSet<String> = job.config.rewards.assign.keys().cloned().collect();
     if job.config.rewards.agent == Agent::Llm {
@@ -132,7 +132,7 @@ fn evolution<'a>(
             !fixed.contains(name) && !state.has_chosen(*place, name)
         };
         let prompts = order.filter(|place| seen.insert(*place)).filter(is_open);
-        worker.ask(Request::Select(prompts.map(|place| (place, job.train[place].clone())).collect()));
+        worker.submit(AgentRequest::SelectTools(prompts.map(|place| (place, job.train[place].clone())).collect()));
     }
     let shown = job.demonstrations.clone();
     Evolution::resume(run, worker, &job.config, shown, state, &mut job.rewards, &job.train)

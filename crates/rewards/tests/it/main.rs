@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_rewards::agents::Agents;
-use rlar_rewards::{Failure, Fetched, Library, Means, Orchestrator, Outcome, RewardError, Wanted, fetch_rewards};
+use rlar_rewards::{
+    Failure, FetchRequest, FetchedTool, Library, Means, Orchestrator, Outcome, RewardError, fetch_rewards,
+};
 use rlar_sandbox::Limits;
 
 fn example(prompt: &str, reference: Option<&str>) -> Example {
@@ -219,9 +221,9 @@ fn a_broken_library_is_refused_with_file_and_line() {
     }
 }
 
-fn fetch(folder: &Path, examples: &[Example]) -> Result<Vec<Fetched>, RewardError> {
-    let agents = Agents { asker: None, hub: None, webs: Vec::new(), means: means(), secrets: Vec::new() };
-    let wanted = Wanted { folder, examples, shown: &[], sources: &[], always: &[] };
+fn fetch(folder: &Path, examples: &[Example]) -> Result<Vec<FetchedTool>, RewardError> {
+    let agents = Agents { llm: None, hub: None, webs: Vec::new(), means: means(), secrets: Vec::new() };
+    let wanted = FetchRequest { folder, examples, demonstrations: &[], sources: &[], always: &[] };
     Ok(fetch_rewards(&wanted, &agents, &mut |_| ())?.fetched)
 }
 
