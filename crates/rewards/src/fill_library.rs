@@ -15,9 +15,9 @@ use crate::agents::client::UsageByRole;
 use crate::agents::synthesise::{KnownTool, SynthesisRequest};
 use crate::agents::{AgentEvent, Agents, ModelCounts, RejectedTool, ToolSet, VerifierCounts};
 use crate::library::folder::{ADMISSION, Library};
-use crate::tool::card::Kind;
-use crate::tool::composite::Member;
-use crate::{Orchestrator, RewardError, ToolCard};
+use crate::tool::card::ToolKind;
+use crate::tool::composite::WeightedTool;
+use crate::{Orchestrator, OrchestratorConfig, RewardError, ToolCard};
 
 /// The folder of rejected verifiers, within the library's folder.
 const REFUSED: &str = "refused";
@@ -46,7 +46,7 @@ pub struct FetchRequest<'a> {
     /// URLs of further tool cards (`…/tool.yaml`) to choose from.
     pub sources: &'a [String],
     /// Tools that every prompt gets besides the chosen ones.
-    pub always: &'a [Member],
+    pub always: &'a [WeightedTool],
 }
 
 /// A tool in the filled library.
@@ -114,7 +114,8 @@ pub fn fetch_rewards(
     library.check_parts()?;
     let is_added = |name: &String| !known.contains(name) && library.is_admitted(name);
     let added: Vec<String> = library.cards().map(|c| c.name.clone()).filter(is_added).collect();
-    let mut rewards = Orchestrator::new(library, agents.means.clone()).trusting(true);
+    let config = OrchestratorConfig { allow_unadmitted: true, ..OrchestratorConfig::default() };
+    let mut rewards = Orchestrator::new(library, agents.means.clone(), config);
     let has_agents = agents.llm.is_some() || agents.hub.is_some();
     let Coverage { chosen, uncovered } = choose(&rewards, request.examples);
     if !has_agents && let Some((_, error)) = uncovered.into_iter().next() {
@@ -219,12 +220,12 @@ fn ensure_admitted(rewards: &mut Orchestrator, name: &str, examples: &[Example])
     if rewards.library().admission(name).is_some() {
         return rewards.open(name).map(drop);
     }
-    let admission = examine(&rewards.on_trial(name)?, examples, &[])?;
+    let admission = examine(&rewards.for_admission(name)?, examples, &[])?;
     if admission.status == Status::Refused {
         let failed: Vec<String> = admission.failed().take(3).map(|p| format!("{}: {}", p.name, p.evidence)).collect();
         return Err(RewardError::tool(name, format!("was refused; it does not show that it {}", failed.join("; "))));
     }
-    rewards.admit(name, admission);
+    rewards.set_admission(name, admission);
     Ok(())
 }
 
@@ -256,7 +257,7 @@ fn add_new_tools(
         };
         let is_done = |name: &str| rewards.library().card(name).is_some() || was_refused(&refused, name, &task);
         let mut new = agents.synthesise(&synthesis, &is_done, None, on_event);
-        let is_model = |c: &&ToolCard| c.kind == Kind::Model && c.tasks.contains(&task) && is_from_agents(c);
+        let is_model = |c: &&ToolCard| c.kind == ToolKind::Model && c.tasks.contains(&task) && is_from_agents(c);
         let max_models = agents.hub.as_ref().map_or(0, |(_, config)| config.models);
         if rewards.library().cards().filter(is_model).count() < max_models {
             let is_taken =
@@ -266,7 +267,7 @@ fn add_new_tools(
             new.add(models);
         }
         for tool in &new.admitted {
-            rewards.take(tool, &request.folder.join(&tool.name))?;
+            rewards.add_tool(tool, &request.folder.join(&tool.name))?;
             write_tool(request.folder, &tool.name, rewards.library())?;
         }
         for tool in &new.rejected {

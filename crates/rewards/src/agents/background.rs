@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rlar_data::Example;
 use serde::{Deserialize, Serialize};
 
-use crate::agents::builtin::{Assignment, Choice, card_names_for};
+use crate::agents::builtin::{Assignment, card_names_for};
 use crate::agents::client::{LlmClient, UsageByRole};
 use crate::agents::select::select;
 use crate::agents::synthesise::{KnownTool, SynthesisRequest, ToolDefects};
@@ -17,8 +17,8 @@ use crate::agents::{AgentEvent, Agents, VerifierCounts};
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
 use crate::monitor::{DriftAlert, DriftSignal};
-use crate::tool::card::{Role, ToolCard};
-use crate::tool::composite::Part;
+use crate::tool::card::{ToolCard, ToolRole};
+use crate::tool::composite::{CombineAs, WeightedTool};
 
 /// A request to the background agents.
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ struct AgentThread {
     /// Domains whose tools were chosen for all of their prompts.
     settled: BTreeSet<String>,
     /// The latest choice of each domain.
-    last_choice: BTreeMap<String, Vec<Choice>>,
+    last_choice: BTreeMap<String, Vec<WeightedTool>>,
     /// Prompts that tools were requested for.
     prompts: usize,
     /// Requests to choose tools that were sent to the language model.
@@ -247,12 +247,12 @@ impl AgentThread {
         let tool = tools.admitted.into_iter().find(can_judge);
         let assignment = tool.as_ref().map(|tool| Assignment {
             example: alert.domain.clone(),
-            tools: vec![Choice { tool: tool.name.clone(), weight: 1.0, part: Part::Term, least: None }],
+            tools: vec![WeightedTool { tool: tool.name.clone(), weight: 1.0, part: CombineAs::Term, least: None }],
             by: self.agents.llm.as_ref().map_or_else(|| "builtin".into(), LlmClient::name),
             why: format!("{} at step {}: {}", alert.signal, alert.step, alert.summary),
         });
         if let Some(tool) = &tool {
-            if let Err(e) = self.library.take(tool, "new".as_ref()) {
+            if let Err(e) = self.library.add_tool(tool, "new".as_ref()) {
                 tracing::warn!("{e}");
             }
             // A later choice must not displace the new tool.
@@ -278,7 +278,7 @@ impl AgentThread {
 
 /// Whether a tool may be the only one of a prompt: constraints may not.
 fn can_judge(tool: &NewTool) -> bool {
-    ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != Role::Constraint)
+    ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != ToolRole::Constraint)
 }
 
 /// Admitted tools that can score an example: they are for any task, for its task by label, features or declaration, and

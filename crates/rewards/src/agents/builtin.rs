@@ -6,24 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::agents::tasks::{MAX_WORDS, clean, declared_task, is_same_task, known_task};
-use crate::tool::card::{Role, ToolCard};
+use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::code_tests::has_tests;
-use crate::tool::composite::Part;
-
-/// A chosen tool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
-    /// Its name.
-    pub tool: String,
-    /// Its weight in the sum of advantages; 0 of gates and vetoes.
-    pub weight: f64,
-    /// What it does beside the others.
-    #[serde(default, rename = "as", skip_serializing_if = "Part::is_term")]
-    pub part: Part,
-    /// Gates and vetoes: the least score that lets a reply pass; the middle of the tool's range when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub least: Option<f64>,
-}
+use crate::tool::composite::{CombineAs, WeightedTool};
 
 /// The tools of one example, with who chose them and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +16,7 @@ pub struct Assignment {
     /// The example's id.
     pub example: String,
     /// The tools; empty when no tool fits and the run continues without a reward for the example.
-    pub tools: Vec<Choice>,
+    pub tools: Vec<WeightedTool>,
     /// Who chose: `builtin`, `config`, `nobody` when no tool fits, or the name of a language model.
     pub by: String,
     /// The reason for the choice.
@@ -211,7 +196,7 @@ impl BuiltinAgent {
         let unassigned = |message: String| RewardError::Unassigned { example: example.id.clone(), message };
         let (task, feature) = TaskKind::of(example);
         let has_reference = example.reference.is_some();
-        let can_judge = |c: &&ToolCard| c.role != Role::Constraint && (has_reference || !c.needs_reference);
+        let can_judge = |c: &&ToolCard| c.role != ToolRole::Constraint && (has_reference || !c.needs_reference);
         let mut cards: Vec<&ToolCard> = cards.filter(can_judge).collect();
         cards.sort_by_key(|c| is_flat(&c.name));
         let declared = declared_task(example);
@@ -226,7 +211,7 @@ impl BuiltinAgent {
         };
         Ok(Assignment {
             example: example.id.clone(),
-            tools: vec![Choice { tool: card.name.clone(), weight: 1.0, part: Part::Term, least: None }],
+            tools: vec![WeightedTool { tool: card.name.clone(), weight: 1.0, part: CombineAs::Term, least: None }],
             by: "builtin".into(),
             why: format!("{why}; `{}` is for {}", card.name, card.tasks.join(", ")),
         })

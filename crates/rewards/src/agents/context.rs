@@ -16,7 +16,7 @@ use crate::agents::classify::{TaskLabels, classify};
 use crate::agents::client::{LlmClient, UsageByRole};
 use crate::agents::retrieve::HubConfig;
 use crate::agents::tasks::TaskList;
-use crate::tool::scoring::Means;
+use crate::tool::scoring::ToolContext;
 
 /// The file of a folder that caches the language model's replies.
 pub const EXCHANGES: &str = "exchanges.jsonl";
@@ -33,7 +33,7 @@ pub struct Agents {
     /// Web search engines, beside the Hub's own search.
     pub webs: Vec<Box<dyn WebSearch>>,
     /// Sandbox, device and services that new tools run with.
-    pub means: Means,
+    pub means: ToolContext,
     /// Secrets that are removed from the log.
     pub secrets: Vec<Secret>,
 }

@@ -12,9 +12,9 @@ use crate::agents::retrieve::{Candidate, HubConfig, RejectedModel, check_model, 
 use crate::agents::{AgentEvent, Agents, RejectedTool, ToolSet};
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
-use crate::tool::card::{Kind, Role, ToolCard};
+use crate::tool::card::{ToolCard, ToolKind, ToolRole};
 use crate::tool::reward_model::ModelPointer;
-use crate::tool::scoring::{Means, Tool};
+use crate::tool::scoring::{Tool, ToolContext};
 
 /// Examples from which the scale of a model's scores is estimated.
 const SCALE_EXAMPLES: usize = 12;
@@ -104,7 +104,7 @@ impl Agents {
         let model = &candidate.id;
         download(hub, candidate, config, &mut |progress| on_event(AgentEvent::Download { model, progress }))?;
         let mut card = card(deployment);
-        let means = Means { hub: Some(hub.clone()), ..self.means.clone() };
+        let means = ToolContext { hub: Some(hub.clone()), ..self.means.clone() };
         let (_, unscaled) = open(&card, &means).map_err(reject)?;
         let Scale { center, width } = score_scale(&unscaled, examples).map_err(reject)?;
         // The model is opened again below; two copies may not fit into memory.
@@ -137,8 +137,8 @@ fn card(deployment: &Deployment) -> ToolCard {
     };
     ToolCard {
         name: deployment.name.to_owned(),
-        kind: Kind::Model,
-        role: Role::Quality,
+        kind: ToolKind::Model,
+        role: ToolRole::Quality,
         measures: format!("What the reward model {id} says of a reply."),
         tasks: vec![deployment.task.to_owned()],
         needs_reference: false,
@@ -158,11 +158,11 @@ fn card(deployment: &Deployment) -> ToolCard {
 }
 
 /// Opens the tool of a card for admission, and gives the card as YAML with it.
-fn open(card: &ToolCard, means: &Means) -> Result<(String, Tool), String> {
+fn open(card: &ToolCard, means: &ToolContext) -> Result<(String, Tool), String> {
     let text = serde_yaml::to_string(card).map_err(|e| e.to_string())?;
     let mut library = Library::default();
     library.add("found/tool.yaml".as_ref(), text.clone(), String::new(), None).map_err(|e| e.to_string())?;
-    Ok((text, library.open(&card.name, means).map_err(|e| e.to_string())?.on_trial()))
+    Ok((text, library.open(&card.name, means).map_err(|e| e.to_string())?.for_admission()))
 }
 
 /// A name for the tool of a model: the model's name, with the publisher's if that is taken, and a number if both are.

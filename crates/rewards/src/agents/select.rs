@@ -4,12 +4,12 @@ use rlar_data::Example;
 use rlar_net::llm::{ChatReply, Function};
 use serde_json::{Map, Value, json};
 
-use crate::agents::builtin::{Assignment, Choice};
+use crate::agents::builtin::Assignment;
 use crate::agents::client::{LlmClient, LlmRequest};
 use crate::agents::fence::{Fence, clip, one_line};
 use crate::agents::parse::{object, text};
-use crate::tool::card::{Role, ToolCard};
-use crate::tool::composite::Part;
+use crate::tool::card::{ToolCard, ToolRole};
+use crate::tool::composite::{CombineAs, WeightedTool};
 
 const TEMPLATE: &str = "select-1";
 
@@ -93,9 +93,9 @@ fn request(example: &Example, task: &str, candidates: &[&ToolCard]) -> LlmReques
 /// A card in one line, without code and without statistics of earlier runs, which would differ between runs.
 fn card_line(card: &ToolCard) -> String {
     let role = match card.role {
-        Role::Correctness => "correctness",
-        Role::Quality => "quality",
-        Role::Constraint => "constraint",
+        ToolRole::Correctness => "correctness",
+        ToolRole::Quality => "quality",
+        ToolRole::Constraint => "constraint",
     };
     let reference = if card.needs_reference { "with a reference" } else { "without a reference" };
     let [low, high] = card.range;
@@ -121,7 +121,7 @@ fn arguments(reply: &ChatReply) -> Result<Map<String, Value>, String> {
 
 /// What a reply chooses.
 struct ParsedChoice {
-    tools: Vec<Choice>,
+    tools: Vec<WeightedTool>,
     for_whole_task: bool,
     reason: String,
 }
@@ -131,7 +131,7 @@ fn parse_choice(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result
     if !(1..=MAX_TOOLS).contains(&list.len()) {
         return Err(format!("`tools` has {} entries; 1 to {MAX_TOOLS} are wanted", list.len()));
     }
-    let mut tools: Vec<Choice> = Vec::new();
+    let mut tools: Vec<WeightedTool> = Vec::new();
     // A constraint tells whether a rule is kept, not whether a reply is good.
     let mut has_judge = false;
     for entry in list {
@@ -145,8 +145,8 @@ fn parse_choice(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result
         if tools.iter().any(|t| t.tool == name) {
             return Err(format!("`{name}` is chosen twice"));
         }
-        has_judge |= card.role != Role::Constraint;
-        tools.push(Choice { tool: name.to_owned(), weight, part: Part::Term, least: None });
+        has_judge |= card.role != ToolRole::Constraint;
+        tools.push(WeightedTool { tool: name.to_owned(), weight, part: CombineAs::Term, least: None });
     }
     if !has_judge {
         return Err(

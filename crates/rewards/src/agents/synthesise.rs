@@ -10,7 +10,7 @@ use crate::agents::parse::{object, text};
 use crate::agents::verifier::{DraftTool, write_verifier};
 use crate::agents::{AgentEvent, Agents, DraftFiles, RejectedTool, ToolSet};
 use crate::library::new_tool::NewTool;
-use crate::tool::card::{Case, Role};
+use crate::tool::card::{CardCase, ToolRole};
 
 const TEMPLATE: &str = "synthesise-list-1";
 
@@ -50,7 +50,7 @@ pub struct ToolDefects {
     #[serde(rename = "what")]
     pub summary: String,
     /// Replies that the tools reward and should not.
-    pub overpaid: Vec<Case>,
+    pub overpaid: Vec<CardCase>,
     /// The code of those tools that are verifiers.
     #[serde(default)]
     pub code: Vec<String>,
@@ -64,7 +64,7 @@ pub struct VerifierSpec {
     /// What its score is to measure.
     pub measures: String,
     /// What its score means.
-    pub role: Role,
+    pub role: ToolRole,
     /// Whether it compares replies with a reference.
     pub needs_reference: bool,
 }
@@ -103,7 +103,7 @@ impl Agents {
             match write_verifier(client, request, spec, &self.means) {
                 Ok(draft) => {
                     report_versions(task, &draft, on_event);
-                    let is_judge = draft.card.role != Role::Constraint;
+                    let is_judge = draft.card.role != ToolRole::Constraint;
                     judges += usize::from(add_draft(&mut tools, draft) && is_judge);
                 }
                 Err(why) => {
@@ -188,7 +188,7 @@ pub(super) fn fenced_examples(request: &SynthesisRequest, beside: &[&str]) -> Fe
     let reference = |e: &Example| clip(e.reference.as_deref().unwrap_or("none"), 400);
     let examples: Vec<[String; 2]> =
         request.examples.iter().take(4).map(|e| [clip(e.prompt(), 800), reference(e)]).collect();
-    let overpaid: &[Case] = request.defects.map_or(&[], |d| &d.overpaid);
+    let overpaid: &[CardCase] = request.defects.map_or(&[], |d| &d.overpaid);
     let overpaid: Vec<[String; 2]> =
         overpaid.iter().take(6).map(|c| [clip(&c.prompt, 400), clip(&c.reply, 400)]).collect();
     let code: Vec<String> = request.defects.iter().flat_map(|d| &d.code).take(2).map(|c| clip(c, 4000)).collect();

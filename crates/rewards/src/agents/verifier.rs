@@ -11,8 +11,8 @@ use crate::agents::fence::clip;
 use crate::agents::parse::{blocks, object, text, texts};
 use crate::agents::synthesise::{FencedText, SynthesisRequest, VerifierSpec, fenced_examples, llm_request};
 use crate::library::folder::Library;
-use crate::tool::card::{Case, Kind, ToolCard};
-use crate::tool::scoring::{Means, Tool};
+use crate::tool::card::{CardCase, ToolCard, ToolKind};
+use crate::tool::scoring::{Tool, ToolContext};
 
 const TEMPLATE: &str = "synthesise-write-1";
 
@@ -46,7 +46,7 @@ pub struct DraftTool {
 struct ParsedVerifier {
     description: String,
     requires: Vec<String>,
-    tests: Vec<Case>,
+    tests: Vec<CardCase>,
     source: String,
 }
 
@@ -60,7 +60,7 @@ pub fn write_verifier(
     client: &LlmClient,
     request: &SynthesisRequest,
     spec: &VerifierSpec,
-    means: &Means,
+    means: &ToolContext,
 ) -> Result<DraftTool, LlmFailure> {
     let (system, user) = instructions(request, spec);
     let mut llm_request = llm_request(TEMPLATE, &spec.name, system, user);
@@ -135,7 +135,7 @@ fn parse_verifier(reply: &str, spec: &VerifierSpec, request: &SynthesisRequest) 
     if let Some(other) = requires.iter().find(|r| !request.packages.contains(r)) {
         return Err(format!("the package `{other}` is not allowed; do without it"));
     }
-    let tests: Vec<Case> = fields
+    let tests: Vec<CardCase> = fields
         .get("tests")
         .map(|t| serde_json::from_value(t.clone()).map_err(|e| format!("`tests`: {e}")))
         .ok_or("`tests` is missing")??;
@@ -157,13 +157,13 @@ fn check(
     verifier: &ParsedVerifier,
     spec: &VerifierSpec,
     request: &SynthesisRequest,
-    means: &Means,
+    means: &ToolContext,
     author: &str,
 ) -> Result<DraftTool, String> {
     let overpaid = request.defects.map_or(&[][..], |d| &d.overpaid);
     let card = ToolCard {
         name: spec.name.clone(),
-        kind: Kind::Verifier,
+        kind: ToolKind::Verifier,
         role: spec.role,
         measures: verifier.description.clone(),
         tasks: vec![request.task.to_owned()],
@@ -196,7 +196,7 @@ fn check(
         .add("written/tool.yaml".as_ref(), card_yaml.clone(), verifier.source.clone(), None)
         .map_err(|e| e.to_string())?;
     let tool = match library.open(&spec.name, means) {
-        Ok(tool) => tool.on_trial(),
+        Ok(tool) => tool.for_admission(),
         Err(e) => return Ok(draft(false, None, Some(format!("It does not start: {}", clip(&e.to_string(), 1000))))),
     };
     let examples: Vec<Example> = request.examples.iter().map(|e| (*e).clone()).collect();
@@ -206,7 +206,7 @@ fn check(
             return Ok(draft(false, None, Some(format!("It cannot be examined: {}", clip(&e.to_string(), 1000)))));
         }
     };
-    let is_runnable = admission.probes.iter().all(|p| p.passed || p.name != "runs");
+    let is_runnable = admission.checks.iter().all(|p| p.passed || p.name != "runs");
     let refusal = match admission.status {
         Status::Refused => Some(refusal_text(&admission)),
         _ => overpaid_again(&tool, overpaid)?,
@@ -216,7 +216,7 @@ fn check(
 
 /// The refusal of a tool that rewards one of the replies which the tools before it overpaid, even if it passes all other
 /// checks; `None` when it rewards none of them.
-fn overpaid_again(tool: &Tool, overpaid: &[Case]) -> Result<Option<String>, String> {
+fn overpaid_again(tool: &Tool, overpaid: &[CardCase]) -> Result<Option<String>, String> {
     let card = ToolCard { cases: overpaid.to_vec(), ..tool.card().clone() };
     let examples = cases(&card);
     let replies: Vec<Completion> = overpaid.iter().map(|c| Completion::whole(c.reply.clone())).collect();

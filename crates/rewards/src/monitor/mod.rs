@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::window::{Finding, StepSummary, detect, is_overpaid};
-use crate::tool::card::Case;
+use crate::tool::card::CardCase;
 
 /// When the monitor raises an alert.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -104,7 +104,7 @@ pub struct DriftAlert {
     /// The numbers behind the summary, for people.
     pub figures: String,
     /// Hacking: the latest replies with a high reward and a low audit score, as bad cases for a new tool.
-    pub overpaid: Vec<Case>,
+    pub overpaid: Vec<CardCase>,
 }
 
 /// A reply with the scores that the monitor needs.
@@ -138,7 +138,7 @@ pub struct ObservedScore<'a> {
 pub struct Monitor {
     steps: BTreeMap<String, VecDeque<StepSummary>>,
     /// By domain: the latest replies with a high reward and a low audit score.
-    overpaid: BTreeMap<String, VecDeque<Case>>,
+    overpaid: BTreeMap<String, VecDeque<CardCase>>,
     /// By domain: the step of the latest alert.
     last: BTreeMap<String, u64>,
     /// By `domain: signal`: the number of alerts.
@@ -206,7 +206,7 @@ impl Monitor {
         if kept.iter().any(|c| c.reply == reply.reply) {
             return;
         }
-        kept.push_back(Case {
+        kept.push_back(CardCase {
             reply: reply.reply.to_owned(),
             good: false,
             prompt: reply.prompt.to_owned(),

@@ -56,7 +56,7 @@ impl From<AuditSums> for (f64, usize, f64) {
     }
 }
 
-/// Means over audited replies.
+/// ToolContext over audited replies.
 #[derive(Clone, Copy)]
 struct AuditMeans {
     reward: f64,

@@ -10,7 +10,7 @@ use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::background::{AgentRequest, AgentResult, BackgroundAgents};
 use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::monitor::{DriftAlert, DriftSignal};
-use rlar_rewards::{Admission, Case, Library, Status};
+use rlar_rewards::{Admission, CardCase, Library, Status};
 use serde_json::json;
 
 use super::{Watched, agents, exchanges, letters, rows, running};
@@ -170,7 +170,7 @@ fn cached_choices_outlive_a_new_tool_of_another_task_and_a_restart() {
     let identity = library.identity("chess").unwrap();
     let version = library.admission("exact_match").unwrap().version.clone();
     let admission =
-        Admission { identity, version, asked: None, status: Status::Admitted, examples: 0, probes: Vec::new() };
+        Admission { identity, version, llm: None, status: Status::Admitted, examples: 0, checks: Vec::new() };
     library.set_admission("chess", admission);
     assert!(library.is_admitted("chess"));
     let llm = scripted(|r| Ok(first_offered(r)));
@@ -216,7 +216,7 @@ fn alert(domain: &str) -> DriftAlert {
         tools: vec!["last_number".into()],
         summary: "the policy is paid for replies that an audit finds wrong".into(),
         figures: "4 of 10 audited replies".into(),
-        overpaid: vec![Case {
+        overpaid: vec![CardCase {
             reply: "0 1 2 3 4".into(),
             good: false,
             prompt: "How many times does b occur in bo-ba-lu?".into(),

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 
 use rlar_data::{Example, Needs, read_examples};
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Replay};
-use rlar_rewards::Means;
+use rlar_rewards::ToolContext;
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::client::{LlmClient, LlmUsage};
 use rlar_sandbox::{Limits, Packages, SandboxError};
@@ -74,7 +74,7 @@ impl Llm for Watched {
 
 /// Agents that cannot run programs.
 fn agents(llm: Arc<dyn Llm>) -> Agents {
-    let means = Means {
+    let means = ToolContext {
         sandbox: Err(SandboxError::Refused("nothing runs here".into())),
         packages: Packages::default(),
         limits: Limits::default(),

@@ -6,7 +6,7 @@ use rlar_net::llm::ChatRequest;
 use rlar_rewards::agents::AgentEvent;
 use rlar_rewards::agents::synthesise::{KnownTool, SynthesisRequest, ToolDefects, VerifierSpec, propose_verifiers};
 use rlar_rewards::agents::verifier::{DraftTool, write_verifier};
-use rlar_rewards::{Case, Means, Role, Status, ToolCard};
+use rlar_rewards::{CardCase, Status, ToolCard, ToolContext, ToolRole};
 use rlar_sandbox::Limits;
 
 use super::{Watched, agents, counts, exchanges, letters, running};
@@ -55,10 +55,10 @@ fn written_for(name: &str, defects: Option<&ToolDefects>) -> (Result<DraftTool, 
     let spec = VerifierSpec {
         name: name.into(),
         measures: "The count.".into(),
-        role: Role::Correctness,
+        role: ToolRole::Correctness,
         needs_reference: false,
     };
-    let means = Means::new(Limits { wall: Duration::from_millis(300), ..Limits::default() });
+    let means = ToolContext::new(Limits { wall: Duration::from_millis(300), ..Limits::default() });
     let request = SynthesisRequest { defects, ..request("letter counting", &examples, &[]) };
     let draft = write_verifier(agents.llm.as_ref().unwrap(), &request, &spec, &means);
     (draft.map_err(|e| e.to_string()), watched.requests())
@@ -171,7 +171,7 @@ fn equal_programs_get_equal_evidence() {
 /// Defects with replies that were overpaid.
 fn overpaid(replies: &[&str]) -> ToolDefects {
     let prompt = "How many times does b occur in bo-ba-lu?";
-    let case = |reply: &&str| Case {
+    let case = |reply: &&str| CardCase {
         reply: (*reply).to_owned(),
         good: false,
         prompt: prompt.to_owned(),
