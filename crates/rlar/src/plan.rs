@@ -9,7 +9,7 @@ use rlar_grpo::{Agent, Config, Method, Unadmitted};
 use rlar_net::hub::{Hub, Settings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::ask::Asker;
+use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::{Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, ToolContext};
 use rlar_sandbox::{Limits, Packages};
 
@@ -176,7 +176,7 @@ pub fn means(plan: &Plan) -> Result<ToolContext> {
 /// The agents that a config asks for.
 pub fn agents(config: &Config, means: &ToolContext) -> Result<Agents> {
     let r = &config.rewards;
-    let asker = means.llm.clone().map(Asker::new);
+    let llm = means.llm.clone().map(LlmClient::new);
     let hub = match &r.hub {
         Some(hub) => {
             let settings = Settings::from(|name| std::env::var(name).ok())?;
@@ -192,7 +192,7 @@ pub fn agents(config: &Config, means: &ToolContext) -> Result<Agents> {
         webs.extend(Brave::from(env).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
     }
     let secrets = r.llm.as_ref().map(LlmConfig::secrets).unwrap_or_default();
-    Ok(Agents { asker, hub, webs, means: means.clone(), secrets })
+    Ok(Agents { llm, hub, webs, means: means.clone(), secrets })
 }
 
 /// The orchestrator that a config describes, and the agents that work beside its training.
