@@ -10,7 +10,7 @@ use rlar_eval::suite::answers::{Asking, read_answers};
 use rlar_eval::suite::tasks::tasks;
 use rlar_eval::suite::{Engine, Exam, Metric, Own, Server, Suite, has_figure};
 use rlar_grpo::Metric as Decides;
-use rlar_net::llm::{Budget, Limits, OpenAi, Secret, Settings};
+use rlar_net::llm::{Budget, LlmLimits, OpenAi, OpenAiSettings, Secret};
 use rlar_policy::{Policy, Precision, device_in};
 use rlar_rewards::{Orchestrator, STORE, Store};
 use rlar_run::{Progress, sha256, write_atomic};
@@ -165,14 +165,14 @@ pub fn exams(plan: &plan::Plan) -> Result<Vec<Exam>> {
 }
 
 fn server(url: &str, asked: &Measured) -> Result<OpenAi> {
-    let settings = Settings {
+    let settings = OpenAiSettings {
         url: url.to_owned(),
         model: asked.server_model.clone().unwrap_or_default(),
         key: Secret::from_env("OPENAI_API_KEY"),
         deadline: DEADLINE,
         tries: TRIES,
         concurrency: asked.concurrency.into(),
-        budget: Budget::new(Limits::default()),
+        budget: Budget::new(LlmLimits::default()),
     };
     Ok(OpenAi::new(settings)?)
 }

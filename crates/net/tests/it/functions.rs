@@ -3,7 +3,9 @@
 use std::fs;
 use std::sync::{Arc, Mutex};
 
-use rlar_net::llm::{Budget, Call, ChatReply, ChatRequest, Llm, LlmError, OpenAi, Record, Replay, Settings};
+use rlar_net::llm::{
+    Budget, ChatReply, ChatRequest, FunctionCall, Llm, LlmError, OpenAi, OpenAiSettings, Record, Replay,
+};
 use serde_json::{Value, json};
 
 use crate::server::{ask, calling, client, good, reply, serve, settings, weather};
@@ -21,7 +23,7 @@ fn functions_are_offered_and_calls_come_back() {
         reply(s, "200 OK", "", &calling(r#"{"city": "Oslo"}"#));
     });
     let said = client(&url).chat(&with_tools("it")).unwrap();
-    let call = Call { name: "weather".into(), arguments: r#"{"city": "Oslo"}"#.into() };
+    let call = FunctionCall { name: "weather".into(), arguments: r#"{"city": "Oslo"}"#.into() };
     assert_eq!((said.text.as_str(), said.finish.as_str(), said.calls), ("", "tool_calls", vec![call]));
     let body = &seen.lock().unwrap()[0];
     let function = serde_json::to_value(weather()).unwrap();
@@ -48,7 +50,7 @@ fn calls_against_the_protocol_are_told() {
         (json!([{"function": {"name": "weather", "arguments": {"city": "Oslo"}}}]), "as `function.arguments`"),
         (json!([{"function": {"name": null, "arguments": "{}"}}]), "as `function.name`"),
         (json!(vec![one; 65]), "has 65 calls, more than 64"),
-        (json!([]), "`choices[0].message.content` is nothing, not a text"),
+        (json!([]), "`choices[0].message.content` is null, not a text"),
     ];
     for (calls, why) in cases {
         let body = json!({"choices": [{"message": {"content": null, "tool_calls": calls}}]}).to_string();
@@ -62,11 +64,11 @@ fn calls_against_the_protocol_are_told() {
 fn estimates_count_functions_and_calls() {
     let (url, _) = serve(|_, _, _, s| reply(s, "200 OK", "", &calling("12345678")));
     let budget = Budget::default();
-    let model = OpenAi::new(Settings { budget: budget.clone(), ..settings(&url) }).unwrap();
+    let model = OpenAi::new(OpenAiSettings { budget: budget.clone(), ..settings(&url) }).unwrap();
     let said = model.chat(&with_tools("it")).unwrap();
     let parameters = weather().parameters.to_string().len() as u64;
     assert_eq!((said.prompt_tokens, said.completion_tokens), (8 + 2 + 7 + parameters.div_ceil(4), 2 + 2));
-    assert_eq!(budget.spent().tokens(), said.prompt_tokens + said.completion_tokens);
+    assert_eq!(budget.usage().tokens(), said.prompt_tokens + said.completion_tokens);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rlar_net::llm::{Budget, Limits, Llm, LlmError, OpenAi, Secret, Settings, chat_all};
+use rlar_net::llm::{Budget, Llm, LlmError, LlmLimits, OpenAi, OpenAiSettings, Secret, chat_all};
 
 use crate::server::{ask, client, good, reply, serve, settings};
 
@@ -33,7 +33,7 @@ fn a_stream_that_nobody_asked_for_ends_at_the_limit_or_the_deadline() {
 
 /// Asks for at most half a second; whatever ends the chat, it must be an error, and soon.
 fn ends_in_time(url: &str) -> LlmError {
-    let model = OpenAi::new(Settings { deadline: Duration::from_millis(500), ..settings(url) }).unwrap();
+    let model = OpenAi::new(OpenAiSettings { deadline: Duration::from_millis(500), ..settings(url) }).unwrap();
     let began = Instant::now();
     let failed = model.chat(&ask("it")).unwrap_err();
     assert!(began.elapsed() < Duration::from_secs(10), "{failed}");
@@ -81,7 +81,7 @@ fn a_key_that_expires_is_final_and_says_what_to_do() {
             0 => good(s, "yes"),
             _ => reply(s, "401 Unauthorized", "", &refusal),
         });
-        let model = OpenAi::new(Settings { key, ..settings(&url) }).unwrap();
+        let model = OpenAi::new(OpenAiSettings { key, ..settings(&url) }).unwrap();
         assert_eq!(model.chat(&ask("a")).unwrap().text, "yes");
         let failed = model.chat(&ask("b")).unwrap_err();
         let shown = format!("{failed} {failed:?} {model:?}");
@@ -94,21 +94,21 @@ fn a_key_that_expires_is_final_and_says_what_to_do() {
 
 #[test]
 fn a_budget_that_ends_stops_the_next_request_and_the_next_try() {
-    let limits = Limits { max_tokens: Some(42), ..Limits::default() };
+    let limits = LlmLimits { max_tokens: Some(42), ..LlmLimits::default() };
     let (url, count) = serve(|_, _, _, s| good(s, "yes"));
-    let model = OpenAi::new(Settings { budget: Budget::new(limits), ..settings(&url) }).unwrap();
+    let model = OpenAi::new(OpenAiSettings { budget: Budget::new(limits), ..settings(&url) }).unwrap();
     let answers = chat_all(&model, &["a", "b", "c"].map(ask), &|| false);
     assert!(answers[0].is_ok());
     assert!(answers[1..].iter().all(|a| matches!(a, Err(LlmError::Budget(_)))), "{answers:?}");
     assert_eq!(count.load(Ordering::SeqCst), 1);
     // Somebody else spends what is left while a busy server makes us wait.
     let budget = Budget::new(limits);
-    let other = OpenAi::new(Settings { budget: budget.clone(), ..settings(&url) }).unwrap();
+    let other = OpenAi::new(OpenAiSettings { budget: budget.clone(), ..settings(&url) }).unwrap();
     let (url, count) = serve(move |_, _, _, s| {
         other.chat(&ask("it")).unwrap();
         reply(s, "503 Busy", "", "");
     });
-    let model = OpenAi::new(Settings { budget, ..settings(&url) }).unwrap();
+    let model = OpenAi::new(OpenAiSettings { budget, ..settings(&url) }).unwrap();
     assert!(matches!(model.chat(&ask("it")), Err(LlmError::Budget(_))));
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }

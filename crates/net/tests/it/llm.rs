@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
-use rlar_net::llm::{Budget, Limits, Llm, LlmError, OpenAi, Secret, Settings, chat_all};
+use rlar_net::llm::{Budget, Llm, LlmError, LlmLimits, OpenAi, OpenAiSettings, Secret, chat_all};
 use serde_json::{Value, json};
 
 use crate::server::{KEY, answer, ask, client, good, reply, serve, settings};
@@ -138,7 +138,8 @@ fn silence_and_a_trickle_end_at_the_deadline() {
         }
     };
     for (url, count) in [serve(silent), serve(trickle)] {
-        let model = OpenAi::new(Settings { deadline: Duration::from_millis(600), tries: 2, ..settings(&url) }).unwrap();
+        let model =
+            OpenAi::new(OpenAiSettings { deadline: Duration::from_millis(600), tries: 2, ..settings(&url) }).unwrap();
         let began = Instant::now();
         let failed = model.chat(&ask("it")).unwrap_err();
         assert!(matches!(&failed, LlmError::Deadline { message, .. } if message.contains("within 0.6 s")), "{failed}");
@@ -150,7 +151,7 @@ fn silence_and_a_trickle_end_at_the_deadline() {
 #[test]
 fn a_try_that_hangs_leaves_room_for_another() {
     let (url, _) = serve(|n, _, _, s| if n == 0 { std::mem::forget(s) } else { good(s, "yes") });
-    let model = OpenAi::new(Settings { deadline: Duration::from_secs(4), ..settings(&url) }).unwrap();
+    let model = OpenAi::new(OpenAiSettings { deadline: Duration::from_secs(4), ..settings(&url) }).unwrap();
     assert_eq!(model.chat(&ask("it")).unwrap().text, "yes");
 }
 
@@ -188,7 +189,7 @@ fn an_answer_against_the_protocol_is_told_and_not_asked_for_again() {
         ("{}", "`choices` is not a list"),
         (r#"{"choices": []}"#, "`choices` is empty"),
         (r#"{"choices": [{"message": {"content": ["a"]}}]}"#, "is a list, not a text"),
-        (long, r#"is nothing, not a text (`finish_reason` is "length")"#),
+        (long, r#"is null, not a text (`finish_reason` is "length")"#),
     ];
     for (body, why) in cases {
         let (url, count) = serve(move |_, _, _, s| reply(s, "200 OK", "", body));
@@ -201,19 +202,19 @@ fn an_answer_against_the_protocol_is_told_and_not_asked_for_again() {
 #[test]
 fn a_budget_stops_and_is_shared() {
     let (url, count) = serve(|_, _, _, s| good(s, "yes"));
-    let tokens = Limits { max_tokens: Some(80), ..Limits::default() };
-    let money = Limits { max_cost: Some(0.0001), prompt_price: 1.0, completion_price: 2.0, ..Limits::default() };
+    let tokens = LlmLimits { max_tokens: Some(80), ..LlmLimits::default() };
+    let money = LlmLimits { max_cost: Some(0.0001), prompt_price: 1.0, completion_price: 2.0, ..LlmLimits::default() };
     for (limits, key) in [(tokens, "rewards.llm.max_tokens"), (money, "rewards.llm.max_cost")] {
         let budget = Budget::new(limits);
-        let with = |budget: &Budget| OpenAi::new(Settings { budget: budget.clone(), ..settings(&url) }).unwrap();
+        let with = |budget: &Budget| OpenAi::new(OpenAiSettings { budget: budget.clone(), ..settings(&url) }).unwrap();
         let (one, two) = (with(&budget), with(&budget));
         one.chat(&ask("a")).unwrap();
         two.chat(&ask("b")).unwrap();
         let failed = one.clone().chat(&ask("c")).unwrap_err();
         assert!(matches!(&failed, LlmError::Budget(said) if said.contains(key)), "{failed}");
-        let spent = budget.spent();
-        assert_eq!((spent.prompt_tokens, spent.completion_tokens, spent.requests), (60, 24, 2));
-        assert!((spent.cost - if key.ends_with("cost") { 0.000_108 } else { 0.0 }).abs() < 1e-12, "{spent:?}");
+        let usage = budget.usage();
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.requests), (60, 24, 2));
+        assert!((usage.cost - if key.ends_with("cost") { 0.000_108 } else { 0.0 }).abs() < 1e-12, "{usage:?}");
     }
     assert_eq!(count.load(Ordering::SeqCst), 4);
 }
@@ -238,7 +239,7 @@ fn no_more_requests_than_allowed_are_under_way() {
         let body: Value = serde_json::from_str(body).unwrap();
         good(s, body["messages"][1]["content"].as_str().unwrap());
     });
-    let model = OpenAi::new(Settings { concurrency: LIMIT, ..settings(&url) }).unwrap();
+    let model = OpenAi::new(OpenAiSettings { concurrency: LIMIT, ..settings(&url) }).unwrap();
     let requests: Vec<_> = (0..4 * LIMIT).map(|n| ask(&n.to_string())).collect();
     // Two callers at once share the limit.
     std::thread::scope(|scope| {
@@ -266,7 +267,7 @@ fn what_is_not_wanted_any_more_is_not_asked() {
     });
     let requests = ["a", "b", "c", "d"].map(ask);
     let answers = chat_all(&client(&url), &requests, &|| over.load(Ordering::SeqCst));
-    let asked: Vec<bool> = answers.iter().map(|a| !matches!(a, Err(LlmError::NotAsked))).collect();
+    let asked: Vec<bool> = answers.iter().map(|a| !matches!(a, Err(LlmError::Cancelled))).collect();
     assert_eq!(asked, [true, true, false, false]);
     assert_eq!(count.load(Ordering::SeqCst), 2);
     assert!(chat_all(&client(&url), &[], &|| false).is_empty());
@@ -278,14 +279,14 @@ fn asynchronous_code_gets_an_error_instead_of_a_panic() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let model = client(&url);
-        assert!(error(&model).contains("it blocks"));
+        assert!(error(&model).contains("this call blocks"));
     });
 }
 
 #[test]
 fn settings_that_cannot_work_are_told() {
     for (url, key) in [("not an address", "k"), ("ftp://host/v1", "k"), ("http://host/v1", "a\nb")] {
-        let failed = OpenAi::new(Settings { key: Some(Secret::new(key)), ..settings(url) }).unwrap_err();
+        let failed = OpenAi::new(OpenAiSettings { key: Some(Secret::new(key)), ..settings(url) }).unwrap_err();
         assert!(matches!(failed, LlmError::Request { .. }));
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use chrono::DateTime;
-use rlar_net::llm::{ChatReply, Llm, LlmError, Log, Secret};
+use rlar_net::llm::{ChatReply, Llm, LlmError, LlmLog, Secret};
 use serde_json::Value;
 
 use crate::server::{KEY, ask, calling, client, good, reply, serve};
@@ -26,7 +26,7 @@ fn good_and_failed_exchanges_are_kept() {
         2 => reply(s, "200 OK", "", &calling("{}")),
         _ => reply(s, "400 Bad Request", "", &format!("{KEY} is bad")),
     });
-    let log = Log::new(Arc::new(client(&url)), &path).unwrap();
+    let log = LlmLog::new(Arc::new(client(&url)), &path).unwrap();
     assert_eq!((log.name(), log.concurrency()), (client(&url).name(), 1));
     let said: Vec<_> = ["a", "a", "b", "c"].iter().map(|task| log.chat(&ask(task))).collect();
     let kept = lines(&path);
@@ -57,7 +57,7 @@ fn secrets_are_taken_out_of_everything() {
     let secrets = ["hf_one", "hf_one_and_more", "qu\"ote\\", ""];
     let said = r#"hf_one_and_more, hf_one, qu"ote\ and {"key": "qu\"ote\\"}"#;
     let (url, _) = serve(move |_, _, _, s| good(s, said));
-    let log = Log::new(Arc::new(client(&url)), &path).unwrap().without(secrets.map(Secret::new).into());
+    let log = LlmLog::new(Arc::new(client(&url)), &path).unwrap().redacting(secrets.map(Secret::new).into());
     let mut request = ask("hf_one");
     request.messages[0].content = format!("{said}{}", "x".repeat(100_000));
     assert_eq!(log.chat(&request).unwrap().text, said, "the reply itself is left alone");
@@ -89,7 +89,7 @@ fn lines_of_many_writers_stay_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("llm.jsonl");
     // Two logs, as two processes would open.
-    let logs = [(); 2].map(|()| Log::new(Arc::new(Echo), &path).unwrap());
+    let logs = [(); 2].map(|()| LlmLog::new(Arc::new(Echo), &path).unwrap());
     std::thread::scope(|scope| {
         for n in 0..8 {
             let log = &logs[n % 2];
@@ -108,7 +108,7 @@ fn a_line_that_was_cut_short_spoils_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("llm.jsonl");
     fs::write(&path, r#"{"time": "20"#).unwrap();
-    Log::new(Arc::new(Echo), &path).unwrap().chat(&ask("it")).unwrap();
+    LlmLog::new(Arc::new(Echo), &path).unwrap().chat(&ask("it")).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!((lines.len(), lines[0]), (2, r#"{"time": "20"#));
@@ -136,7 +136,7 @@ fn a_log_that_cannot_be_written_fails_no_chat_and_warns_once() {
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
         // A device that is always full.
-        let log = Log::new(Arc::new(Echo), Path::new("/dev/full")).unwrap();
+        let log = LlmLog::new(Arc::new(Echo), Path::new("/dev/full")).unwrap();
         for _ in 0..3 {
             assert_eq!(log.chat(&ask("it")).unwrap().text, "Is it right?");
         }
@@ -144,5 +144,5 @@ fn a_log_that_cannot_be_written_fails_no_chat_and_warns_once() {
     let warnings = String::from_utf8(warnings.0.lock().unwrap().clone()).unwrap();
     assert_eq!(warnings.matches("/dev/full").count(), 1, "{warnings}");
     assert!(warnings.contains("No space left"), "{warnings}");
-    assert!(matches!(Log::new(Arc::new(Echo), Path::new("/no/such/folder/llm.jsonl")), Err(LlmError::Io { .. })));
+    assert!(matches!(LlmLog::new(Arc::new(Echo), Path::new("/no/such/folder/llm.jsonl")), Err(LlmError::Io { .. })));
 }

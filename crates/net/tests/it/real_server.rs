@@ -8,7 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rlar_net::llm::{Budget, ChatMessage, ChatReply, ChatRequest, Llm, LlmError, OpenAi, Secret, Settings, chat_all};
+use rlar_net::llm::{
+    Budget, ChatMessage, ChatReply, ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret, chat_all,
+};
 use serde_json::{Value, json};
 
 use crate::server::{KEY, ask, weather};
@@ -69,7 +71,7 @@ fn start() -> Option<Server> {
 fn client(url: &str, key: &str) -> OpenAi {
     let key = Some(Secret::new(key));
     let (url, model, budget) = (url.into(), "SmolLM2-135M-Instruct.Q4_1".into(), Budget::default());
-    OpenAi::new(Settings { url, model, key, deadline: LONGEST, tries: 1, concurrency: 2, budget }).unwrap()
+    OpenAi::new(OpenAiSettings { url, model, key, deadline: LONGEST, tries: 1, concurrency: 2, budget }).unwrap()
 }
 
 fn chat(turns: &[(&str, &str)], max_tokens: u32) -> ChatRequest {

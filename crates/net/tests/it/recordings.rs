@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Memo, OpenAi, Record, Replay, Settings};
+use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmCache, LlmError, OpenAi, OpenAiSettings, Record, Replay};
 use serde_json::json;
 
 use crate::server::{KEY, ask, client, good, serve, settings};
@@ -42,17 +42,17 @@ fn what_is_remembered_is_asked_once_and_of_each_model_for_itself() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chats.jsonl");
     let (url, count) = serve(|n, _, _, s| good(s, &format!("answer {n}")));
-    let ask_twice = |memo: &Memo| {
+    let ask_twice = |memo: &LlmCache| {
         let [first, second] = [(); 2].map(|()| memo.chat(&ask("a")).unwrap());
         assert_eq!(first.text, second.text);
         assert_eq!((second.prompt_tokens, second.completion_tokens), (0, 0), "it was paid for before");
         first.text
     };
-    let first = ask_twice(&Memo::new(Arc::new(client(&url)), &path).unwrap());
-    assert_eq!(ask_twice(&Memo::new(Arc::new(client(&url)), &path).unwrap()), first);
+    let first = ask_twice(&LlmCache::new(Arc::new(client(&url)), &path).unwrap());
+    assert_eq!(ask_twice(&LlmCache::new(Arc::new(client(&url)), &path).unwrap()), first);
     assert_eq!(count.load(Ordering::SeqCst), 1);
-    let other = Settings { model: "large".into(), ..settings(&url) };
-    let memo = Memo::new(Arc::new(OpenAi::new(other).unwrap()), &path).unwrap();
+    let other = OpenAiSettings { model: "large".into(), ..settings(&url) };
+    let memo = LlmCache::new(Arc::new(OpenAi::new(other).unwrap()), &path).unwrap();
     assert_ne!(ask_twice(&memo), first);
     assert_eq!(count.load(Ordering::SeqCst), 2);
 }
@@ -107,7 +107,7 @@ fn a_miss_shows_the_nearest() {
     for part in [r#"role "judge", template "judge-1", task "b", attempt 0"#, "nearest, item 2, differs in message 1"] {
         assert!(said.contains(part), "{said}");
     }
-    assert!(said.contains(r#"recorded "user: Is that one right?", asked "user: Is that two right?""#), "{said}");
+    assert!(said.contains(r#"recorded "user: Is that one right?", requested "user: Is that two right?""#), "{said}");
     // The role counts most, then the template, then the task, then the messages.
     request.messages[0].content = "Is this".into();
     request.task = "c".into();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, ChatMessage, ChatRequest, Function, OpenAi, Secret, Settings};
+use rlar_net::llm::{Budget, ChatMessage, ChatRequest, FunctionDefinition, OpenAi, OpenAiSettings, Secret};
 use serde_json::json;
 
 pub const KEY: &str = "sk-not-for-your-eyes";
@@ -65,8 +65,8 @@ pub fn good(stream: TcpStream, text: &str) {
     reply(stream, "200 OK", "", &answer(text));
 }
 
-pub fn settings(url: &str) -> Settings {
-    Settings {
+pub fn settings(url: &str) -> OpenAiSettings {
+    OpenAiSettings {
         url: url.into(),
         model: "small".into(),
         key: Some(Secret::new(KEY)),
@@ -96,9 +96,9 @@ pub fn ask(task: &str) -> ChatRequest {
     }
 }
 
-pub fn weather() -> Function {
+pub fn weather() -> FunctionDefinition {
     let city = json!({"type": "string", "description": "The city's name."});
-    Function {
+    FunctionDefinition {
         name: "weather".into(),
         description: "Tells the weather of a city.".into(),
         parameters: json!({"type": "object", "properties": {"city": city}, "required": ["city"]}),

@@ -15,7 +15,10 @@ fn env(name: &str) -> Option<String> {
 
 fn both(url: &str, deadline: Duration) -> [Box<dyn WebSearch>; 2] {
     let base = url.trim_end_matches("/v1");
-    [Box::new(SerpApi::from(env).unwrap().at(base, deadline)), Box::new(Brave::from(env).unwrap().at(base, deadline))]
+    [
+        Box::new(SerpApi::from_env(env).unwrap().with_server(base, deadline)),
+        Box::new(Brave::from_env(env).unwrap().with_server(base, deadline)),
+    ]
 }
 
 const SOON: Duration = Duration::from_secs(10);
@@ -59,9 +62,9 @@ fn nothing_found_is_no_error() {
 
 #[test]
 fn a_key_must_be_set_and_never_shows() {
-    let error = SerpApi::from(|_| Some("  ".into())).unwrap_err().to_string();
+    let error = SerpApi::from_env(|_| Some("  ".into())).unwrap_err().to_string();
     assert!(error.contains("set SERPAPI_API_KEY"), "{error}");
-    assert!(matches!(Brave::from(|_| None), Err(WebError::Key { variable: "BRAVE_API_KEY", .. })));
+    assert!(matches!(Brave::from_env(|_| None), Err(WebError::Key { variable: "BRAVE_API_KEY", .. })));
     for status in ["401 Unauthorized", "403 Forbidden", "404 Not Found", "500 Oh", "302 Found"] {
         let (url, _) = serve(move |_, _, _, s| reply(s, status, "location: http://127.0.0.1:9/\r\n", KEY));
         for service in both(&url, SOON) {

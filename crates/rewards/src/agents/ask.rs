@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Function, Llm, LlmError};
+use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, FunctionDefinition, Llm, LlmError};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -35,7 +35,7 @@ pub struct Question {
     /// The form of the answer, as a JSON schema.
     pub schema: Option<Value>,
     /// Functions that the answer may call.
-    pub functions: Vec<Function>,
+    pub functions: Vec<FunctionDefinition>,
 }
 
 impl Question {

@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
 use rlar_net::Secret;
-use rlar_net::hub::{Hub, Progress};
-use rlar_net::llm::{Log, Memo};
+use rlar_net::hub::{DownloadProgress, Hub};
+use rlar_net::llm::{LlmCache, LlmLog};
 use rlar_net::web::WebSearch;
 use serde::Serialize;
 
@@ -54,7 +54,7 @@ pub enum News<'a> {
     /// Something was done.
     Line(String),
     /// A model's file is being downloaded.
-    Download(&'a str, &'a Progress<'a>),
+    Download(&'a str, &'a DownloadProgress<'a>),
 }
 
 /// A new tool that may not score, and why.
@@ -123,8 +123,8 @@ impl Agents {
     /// question (`agents.jsonl`).
     pub fn remembering(self, folder: &Path) -> Result<Self, RewardError> {
         let Some(asker) = &self.asker else { return Ok(self) };
-        let logged = Log::new(asker.llm(), &folder.join(LOG))?.without(self.secrets.clone());
-        let asker = Asker::new(Arc::new(Memo::new(Arc::new(logged), &folder.join(EXCHANGES))?));
+        let logged = LlmLog::new(asker.llm(), &folder.join(LOG))?.redacting(self.secrets.clone());
+        let asker = Asker::new(Arc::new(LlmCache::new(Arc::new(logged), &folder.join(EXCHANGES))?));
         Ok(Self { asker: Some(asker), ..self })
     }
 

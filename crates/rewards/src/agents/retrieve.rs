@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rlar_net::hub::{Gated, Hub, HubError, Info, Limits, Progress, Search, Sibling};
+use rlar_net::hub::{DownloadProgress, GatedAccess, Hub, HubError, HubLimits, ModelInfo, Search, Sibling};
 use rlar_net::web::WebSearch;
 use rlar_policy::ModelConfig;
 use schemars::JsonSchema;
@@ -197,7 +197,7 @@ pub fn check(hub: &Hub, id: &str, config: &HubConfig, memory: Option<u64>) -> Re
         return Err(declined(format!("its publisher is called almost like `{known}`, and is not")));
     }
     let info = hub.info(id, "main").map_err(|e| declined(e.to_string()))?;
-    if info.model.gated != Gated::No && hub.settings().token.is_none() {
+    if info.model.gated != GatedAccess::No && hub.settings().token.is_none() {
         return Err(declined("access is restricted; accept its terms on the Hub, then set HF_TOKEN".into()));
     }
     let licence = licence(&info).ok_or_else(|| declined("it names no licence".into()))?;
@@ -254,13 +254,13 @@ fn imitated(id: &str) -> Option<&'static str> {
     })
 }
 
-fn licence(info: &Info) -> Option<String> {
+fn licence(info: &ModelInfo) -> Option<String> {
     let card = info.card.get("license").and_then(Value::as_str).map(str::to_lowercase);
     info.model.licence.clone().or(card).filter(|l| !l.is_empty())
 }
 
 /// The files that are needed, and how many bytes they have; why they will not do.
-fn files(info: &Info) -> Result<(Vec<Sibling>, u64), String> {
+fn files(info: &ModelInfo) -> Result<(Vec<Sibling>, u64), String> {
     let wanted =
         ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
     let weights = |name: &str| {
@@ -340,11 +340,11 @@ pub fn download(
     hub: &Hub,
     candidate: &Candidate,
     config: &HubConfig,
-    tell: &mut dyn FnMut(&Progress),
+    tell: &mut dyn FnMut(&DownloadProgress),
 ) -> Result<std::path::PathBuf, Declined> {
     let names: Vec<&str> = candidate.files.iter().map(|f| f.name.as_str()).collect();
     let most = (config.max_megabytes << 20).saturating_add(64 << 20);
-    let limits = Limits { file: most, all: most, ..Limits::default() };
+    let limits = HubLimits { file: most, all: most, ..HubLimits::default() };
     hub.download(&candidate.id, &candidate.commit, &names, &limits, tell)
         .map_err(|e| Declined { id: candidate.id.clone(), why: e.to_string() })
 }

@@ -1,7 +1,7 @@
 //! Select: which tools score this prompt, with what weights?
 
 use rlar_data::Example;
-use rlar_net::llm::{ChatReply, Function};
+use rlar_net::llm::{ChatReply, FunctionDefinition};
 use serde_json::{Map, Value, json};
 
 use crate::agents::ask::{Asker, Question, object, text};
@@ -77,7 +77,7 @@ fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question
         earlier: Vec::new(),
         max_tokens: 500,
         schema: None,
-        functions: vec![Function {
+        functions: vec![FunctionDefinition {
             name: FUNCTION.into(),
             description: "Assigns reward tools to the prompt.".into(),
             parameters,

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rlar_net::Secret;
-use rlar_net::hub::serve::{Request, Response};
-use rlar_net::hub::{Found, Gated, Hub, HubError, Search, Settings, Sort};
+use rlar_net::hub::serve::{HttpRequest, HttpResponse};
+use rlar_net::hub::{GatedAccess, Hub, HubError, HubSettings, ModelSummary, Search, Sort};
 
 use super::shop::{ID, Shop, TOKEN, WEIGHTS, sha256, weights};
 
-fn ids(found: &[Found]) -> Vec<&str> {
+fn ids(found: &[ModelSummary]) -> Vec<&str> {
     found.iter().map(|f| f.id.as_str()).collect()
 }
 
@@ -24,9 +24,9 @@ fn models_are_found_by_text_task_tag_author_and_order() {
     let found = search(Search { query: "SMALL".into(), ..Search::default() });
     assert_eq!(ids(&found), [ID]);
     let tags = ["transformers", "tiny", "test", "license:apache-2.0"].map(str::to_owned);
-    let Found { sha, last_modified, .. } = found[0].clone();
+    let ModelSummary { sha, last_modified, .. } = found[0].clone();
     assert!(sha.clone().is_some_and(|s| s.len() == 40) && last_modified.is_some());
-    let expected = Found {
+    let expected = ModelSummary {
         id: ID.into(),
         sha,
         downloads: 12,
@@ -35,13 +35,13 @@ fn models_are_found_by_text_task_tag_author_and_order() {
         pipeline_tag: Some("text-generation".into()),
         library_name: Some("transformers".into()),
         licence: Some("apache-2.0".into()),
-        gated: Gated::No,
+        gated: GatedAccess::No,
         last_modified,
     };
     assert_eq!(found[0], expected);
     let task = Search { pipeline_tag: Some("text-classification".into()), ..Search::default() };
     let found = search(task);
-    assert_eq!((ids(&found), found[0].gated), (vec!["acme/gated"], Gated::Auto));
+    assert_eq!((ids(&found), found[0].gated), (vec!["acme/gated"], GatedAccess::Auto));
     assert_eq!(ids(&search(Search { filter: vec!["license:mit".into()], ..Search::default() })), ["acme/gated"]);
     assert_eq!(ids(&search(Search { author: Some("zeta".into()), ..Search::default() })), ["zeta/bare"]);
     assert_eq!(ids(&search(Search { sort: Sort::Likes, ..Search::default() }))[0], ID);
@@ -50,23 +50,23 @@ fn models_are_found_by_text_task_tag_author_and_order() {
 
 #[test]
 fn pages_are_followed_on_the_same_server_only() {
-    let page = |r: &Request| {
+    let page = |r: &HttpRequest| {
         (r.path == ["api", "models"] && r.query("cursor").is_none()).then(|| {
             let next = format!("</api/models?cursor=1&limit=1000>; rel=\"next\", <{}>; rel=\"first\"", r.target);
-            Response::json(&serde_json::json!([{"id": "acme/first"}])).with("link", &next)
+            HttpResponse::json(&serde_json::json!([{"id": "acme/first"}])).with("link", &next)
         })
     };
     let shop = Shop::with(page);
     let found = shop.hub().search(&Search { limit: 10, ..Search::default() }).unwrap();
     assert_eq!(ids(&found), ["acme/first", ID, "zeta/bare"]);
-    let away = |_: &Request| {
-        let answer = Response::json(&serde_json::json!([{"id": "acme/first"}]));
+    let away = |_: &HttpRequest| {
+        let answer = HttpResponse::json(&serde_json::json!([{"id": "acme/first"}]));
         Some(answer.with("link", "<http://127.0.0.2:9/api/models?cursor=1>; rel=\"next\""))
     };
     let found = Shop::with(away).hub().search(&Search { limit: 10, ..Search::default() }).unwrap();
     assert_eq!(ids(&found), ["acme/first"]);
-    let round = |r: &Request| {
-        let answer = Response::json(&serde_json::json!([{"id": "acme/first"}]));
+    let round = |r: &HttpRequest| {
+        let answer = HttpResponse::json(&serde_json::json!([{"id": "acme/first"}]));
         Some(answer.with("link", &format!("<{}>; rel=\"next\"", r.target)))
     };
     let shop = Shop::with(round);
@@ -113,7 +113,7 @@ fn a_card_is_read_to_a_length_and_no_further() {
     let count = sent.clone();
     let shop = Shop::with(move |r| {
         (r.path.iter().any(|p| p == "resolve")).then(|| {
-            let mut endless = Response::new(200, Vec::new());
+            let mut endless = HttpResponse::new(200, Vec::new());
             (endless.length, endless.body) = (Some(10 << 30), Box::new(Endless(count.clone())));
             endless
         })
@@ -125,7 +125,7 @@ fn a_card_is_read_to_a_length_and_no_further() {
 #[test]
 fn answers_without_an_end_or_sense_are_errors() {
     let flood = Shop::with(|_| {
-        let mut endless = Response::new(200, Vec::new());
+        let mut endless = HttpResponse::new(200, Vec::new());
         (endless.length, endless.body) = (None, Box::new(Endless(Arc::default())));
         Some(endless)
     });
@@ -135,12 +135,12 @@ fn answers_without_an_end_or_sense_are_errors() {
         std::thread::sleep(Duration::from_secs(2));
         None
     });
-    let settings = Settings { deadline: Duration::from_millis(300), ..silent.settings() };
+    let settings = HubSettings { deadline: Duration::from_millis(300), ..silent.settings() };
     let began = Instant::now();
     let error = Hub::new(settings).unwrap().info(ID, "main").unwrap_err();
     assert!(matches!(error, HubError::Deadline { .. }) && began.elapsed() < Duration::from_secs(2), "{error}");
     for body in ["[]", "{", "null", r#"{"id": "a/b"}"#, r#"{"id": "../b", "sha": "0"}"#] {
-        let shop = Shop::with(move |_| Some(Response::new(200, body.into())));
+        let shop = Shop::with(move |_| Some(HttpResponse::new(200, body.into())));
         assert!(matches!(shop.hub().info(ID, "main"), Err(HubError::Reply { .. })), "{body}");
     }
 }
@@ -148,7 +148,7 @@ fn answers_without_an_end_or_sense_are_errors() {
 #[test]
 fn a_token_is_known_and_a_wrong_one_refused() {
     let shop = Shop::plain();
-    let with = |token: &str| Hub::new(Settings { token: Some(Secret::new(token)), ..shop.settings() }).unwrap();
+    let with = |token: &str| Hub::new(HubSettings { token: Some(Secret::new(token)), ..shop.settings() }).unwrap();
     assert_eq!(with(TOKEN).whoami().unwrap(), "local");
     assert!(matches!(shop.hub().whoami(), Err(HubError::Token { .. })));
     assert!(!format!("{:?}", with(TOKEN)).contains("hf_not"));

@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rlar_net::hub::serve::Response;
-use rlar_net::hub::{Hub, HubError, Limits, Search, Settings};
+use rlar_net::hub::serve::HttpResponse;
+use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings, Search};
 
 use super::shop::{ID, Shop, Stuck, WEIGHTS, cut_off, get, is_weights, sha256, weights};
 
@@ -13,8 +13,8 @@ use super::shop::{ID, Shop, Stuck, WEIGHTS, cut_off, get, is_weights, sha256, we
 fn a_model_comes_whole_and_into_the_official_layout() {
     let shop = Shop::plain();
     let mut heard = Vec::new();
-    let mut progress = |p: &rlar_net::hub::Progress| heard.push((p.name.to_owned(), p.done, p.total));
-    let folder = shop.hub().download(ID, "main", &[], &Limits::default(), &mut progress).unwrap();
+    let mut progress = |p: &rlar_net::hub::DownloadProgress| heard.push((p.name.to_owned(), p.done, p.total));
+    let folder = shop.hub().download(ID, "main", &[], &HubLimits::default(), &mut progress).unwrap();
     let commit = shop.info().commit;
     let model = shop.cache.path().join("models--acme--small-model");
     assert_eq!(folder, model.join("snapshots").join(&commit));
@@ -43,7 +43,7 @@ fn what_is_there_is_not_asked_for_again() {
     assert!(shop.bodies().is_empty() && !shop.seen().is_empty());
     let commit = folder.file_name().unwrap().to_str().unwrap();
     shop.forget();
-    shop.hub().download(ID, commit, &[], &Limits::default(), &mut |_| {}).unwrap();
+    shop.hub().download(ID, commit, &[], &HubLimits::default(), &mut |_| {}).unwrap();
     assert!(shop.seen().is_empty(), "a whole commit needs no network");
 }
 
@@ -67,13 +67,13 @@ fn progress_between_failures_earns_more_tries() {
         // Ten times, a little more comes.
         (n < 10).then(|| {
             let (all, from) = (weights(), n * 1000);
-            let mut response = Response::new(if n == 0 { 200 } else { 206 }, all[from..from + 1000].to_vec());
+            let mut response = HttpResponse::new(if n == 0 { 200 } else { 206 }, all[from..from + 1000].to_vec());
             response.length = Some((all.len() - from) as u64);
             let range = format!("bytes {from}-{}/{}", all.len() - 1, all.len());
             if n == 0 { response } else { response.with("content-range", &range) }
         })
     });
-    let hub = Hub::new(Settings { tries: 2, ..shop.settings() }).unwrap();
+    let hub = Hub::new(HubSettings { tries: 2, ..shop.settings() }).unwrap();
     assert_eq!(fs::read(get(&hub, &[WEIGHTS]).unwrap().join(WEIGHTS)).unwrap(), weights());
     assert_eq!(shop.bodies().len(), 11);
 }
@@ -84,12 +84,12 @@ fn a_server_that_goes_silent_is_asked_again() {
     let shop = Shop::with(move |r| {
         let is_first = is_weights(r) && count.fetch_add(1, Ordering::SeqCst) == 0;
         is_first.then(|| {
-            let mut response = Response::new(200, Vec::new());
+            let mut response = HttpResponse::new(200, Vec::new());
             (response.length, response.body) = (Some(3_000_000), Box::new(Stuck(weights()[..5000].to_vec(), 0)));
             response
         })
     });
-    let hub = Hub::new(Settings { patience: Duration::from_millis(300), ..shop.settings() }).unwrap();
+    let hub = Hub::new(HubSettings { idle_timeout: Duration::from_millis(300), ..shop.settings() }).unwrap();
     assert_eq!(fs::read(get(&hub, &[WEIGHTS]).unwrap().join(WEIGHTS)).unwrap(), weights());
     assert_eq!(shop.bodies(), [None, Some("bytes=5000-".to_owned())]);
 }
@@ -97,7 +97,8 @@ fn a_server_that_goes_silent_is_asked_again() {
 #[test]
 fn servers_without_ranges_and_wrong_beginnings_cost_a_new_begin() {
     // One that answers a range with the whole file.
-    let shop = Shop::with(|r| (is_weights(r) && r.header("range").is_some()).then(|| Response::new(200, weights())));
+    let shop =
+        Shop::with(|r| (is_weights(r) && r.header("range").is_some()).then(|| HttpResponse::new(200, weights())));
     let begin = |shop: &Shop, bytes: &[u8]| {
         fs::create_dir_all(shop.blobs()).unwrap();
         fs::write(shop.blobs().join(format!("{}.incomplete", sha256(&weights()))), bytes).unwrap();
@@ -116,7 +117,7 @@ fn servers_without_ranges_and_wrong_beginnings_cost_a_new_begin() {
     let shop = Shop::plain();
     begin(&shop, &weights());
     assert!(whole(&shop) && shop.bodies().is_empty(), "a whole one is taken");
-    let shop = Shop::with(|r| (is_weights(r) && r.header("range").is_some()).then(|| Response::text(416, "no")));
+    let shop = Shop::with(|r| (is_weights(r) && r.header("range").is_some()).then(|| HttpResponse::text(416, "no")));
     begin(&shop, &weights()[..77]);
     assert!(whole(&shop));
     assert_eq!(shop.bodies(), [Some("bytes=77-".to_owned()), None]);
@@ -126,8 +127,8 @@ fn servers_without_ranges_and_wrong_beginnings_cost_a_new_begin() {
 fn a_busy_server_is_asked_again() {
     let count = AtomicUsize::new(0);
     let shop = Shop::with(move |r| match (is_weights(r), count.fetch_add(1, Ordering::SeqCst)) {
-        (_, 0) => Some(Response::text(503, "busy")),
-        (_, 1) => Some(Response::text(429, "slow").with("retry-after", "0")),
+        (_, 0) => Some(HttpResponse::text(503, "busy")),
+        (_, 1) => Some(HttpResponse::text(429, "slow").with("retry-after", "0")),
         _ => None,
     });
     get(&shop.hub(), &[]).unwrap();

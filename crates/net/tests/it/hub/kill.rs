@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rlar_net::hub::serve::Response;
-use rlar_net::hub::{Hub, Settings};
+use rlar_net::hub::serve::HttpResponse;
+use rlar_net::hub::{Hub, HubSettings};
 
 use super::shop::{Shop, Stuck, WEIGHTS, get, is_weights, sha256, weights};
 
@@ -17,9 +17,9 @@ const VARIABLES: [&str; 2] = ["RLAR_TEST_HUB", "RLAR_TEST_CACHE"];
 #[test]
 fn a_process_downloads_what_its_variables_say() {
     let [Ok(endpoint), Ok(cache)] = VARIABLES.map(std::env::var) else { return };
-    let (deadline, patience) = (Duration::from_secs(20), Duration::from_secs(20));
+    let (deadline, idle_timeout) = (Duration::from_secs(20), Duration::from_secs(20));
     let settings =
-        Settings { endpoint, cache: cache.into(), token: None, offline: false, deadline, patience, tries: 3 };
+        HubSettings { endpoint, cache: cache.into(), token: None, offline: false, deadline, idle_timeout, tries: 3 };
     get(&Hub::new(settings).unwrap(), &[]).unwrap();
 }
 
@@ -36,7 +36,7 @@ fn a_killed_download_is_continued_by_another_process() {
     let shop = Shop::with(move |r| {
         let is_first = is_weights(r) && count.fetch_add(1, Ordering::SeqCst) == 0;
         is_first.then(|| {
-            let mut response = Response::new(200, Vec::new());
+            let mut response = HttpResponse::new(200, Vec::new());
             (response.length, response.body) = (Some(3_000_000), Box::new(Stuck(weights()[..1_000_000].to_vec(), 0)));
             response
         })

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use rlar_net::hub::{Hub, Settings};
+use rlar_net::hub::{Hub, HubSettings};
 use serde_json::Value;
 
 use super::shop::{ID, Shop, WEIGHTS, get, sha256, weights};
@@ -57,7 +57,7 @@ fn layout(folder: &Path) -> BTreeMap<String, String> {
 }
 
 fn hub(shop: &Shop, cache: &Path) -> Hub {
-    Hub::new(Settings { cache: cache.join("hub"), ..shop.settings() }).unwrap()
+    Hub::new(HubSettings { cache: cache.join("hub"), ..shop.settings() }).unwrap()
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn each_uses_what_the_other_downloaded() {
     assert!(!shop.bodies().is_empty());
     shop.forget();
     assert_eq!(get(&hub(&shop, &one), &[]).unwrap(), Path::new(folder.as_str().unwrap()));
-    let offline = Hub::new(Settings { offline: true, ..hub(&shop, &one).settings().clone() }).unwrap();
+    let offline = Hub::new(HubSettings { offline: true, ..hub(&shop, &one).settings().clone() }).unwrap();
     assert_eq!(get(&offline, &[]).unwrap(), Path::new(folder.as_str().unwrap()));
     assert!(shop.bodies().is_empty(), "we take theirs: {:?}", shop.bodies());
     let mine = get(&hub(&shop, &two), &[]).unwrap();

@@ -6,21 +6,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rlar_net::Secret;
-use rlar_net::hub::serve::{Request, Response, Server};
-use rlar_net::hub::{Hub, HubError, Limits, Settings};
+use rlar_net::hub::serve::{HttpRequest, HttpResponse, HubServer};
+use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings};
 use serde_json::{Value, json};
 
 use crate::traces::traced;
 
 use super::shop::{ID, Shop, Stuck, TOKEN, WEIGHTS, cut_off, get, is_weights, sha256, weights};
 
-fn limited(file: u64, all: u64) -> Limits {
-    Limits { file, all, ..Limits::default() }
+fn limited(file: u64, all: u64) -> HubLimits {
+    HubLimits { file, all, ..HubLimits::default() }
 }
 
 /// Answers with one refusal whatever is asked.
 fn refusing(status: u16, code: &'static str, words: &'static str) -> Shop {
-    Shop::with(move |_| Some(Response::text(status, "no").with("x-error-code", code).with("x-error-message", words)))
+    Shop::with(move |_| {
+        Some(HttpResponse::text(status, "no").with("x-error-code", code).with("x-error-message", words))
+    })
 }
 
 #[test]
@@ -51,11 +53,11 @@ fn each_refusal_says_what_to_do() {
 
 #[test]
 fn too_many_requests_are_waited_for_but_not_for_ever() {
-    let shop = Shop::with(|_| Some(Response::text(429, "slow down").with("retry-after", "3600")));
+    let shop = Shop::with(|_| Some(HttpResponse::text(429, "slow down").with("retry-after", "3600")));
     let error = shop.hub().info(ID, "main").unwrap_err();
     assert!(matches!(&error, HubError::Busy { .. }) && error.to_string().contains("wait 3600 s"), "{error}");
     assert_eq!(shop.seen().len(), 1);
-    let shop = Shop::with(|_| Some(Response::text(429, "slow down").with("retry-after", "0")));
+    let shop = Shop::with(|_| Some(HttpResponse::text(429, "slow down").with("retry-after", "0")));
     let error = shop.hub().info(ID, "main").unwrap_err();
     assert!(matches!(&error, HubError::Busy { .. }) && error.to_string().contains("tried 3 times"), "{error}");
 }
@@ -63,27 +65,29 @@ fn too_many_requests_are_waited_for_but_not_for_ever() {
 #[test]
 fn a_gated_model_opens_with_a_token() {
     let shop = Shop::plain();
-    let get = |hub: &Hub| hub.download("acme/gated", "main", &[], &Limits::default(), &mut |_| {});
+    let get = |hub: &Hub| hub.download("acme/gated", "main", &[], &HubLimits::default(), &mut |_| {});
     let error = get(&shop.hub()).unwrap_err();
     assert!(matches!(&error, HubError::Gated { .. }) && error.to_string().contains("/acme/gated"), "{error}");
-    get(&Hub::new(Settings { token: Some(Secret::new(TOKEN)), ..shop.settings() }).unwrap()).unwrap();
+    get(&Hub::new(HubSettings { token: Some(Secret::new(TOKEN)), ..shop.settings() }).unwrap()).unwrap();
 }
 
 /// A shop whose weights are on another server, which answers with the given response and notes what it is told.
-fn elsewhere(answer: impl Fn() -> Response + Send + Sync + 'static) -> (Shop, Server, Arc<Mutex<Vec<Request>>>) {
+fn elsewhere(
+    answer: impl Fn() -> HttpResponse + Send + Sync + 'static,
+) -> (Shop, HubServer, Arc<Mutex<Vec<HttpRequest>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let keep = told.clone();
-    let note = move |r: &Request| {
+    let note = move |r: &HttpRequest| {
         keep.lock().unwrap().push(r.clone());
         Some(answer())
     };
     let empty = tempfile::TempDir::new().unwrap();
-    let other = Server::start(empty.path(), "127.0.0.1:0", Some(Box::new(note))).unwrap();
+    let other = HubServer::start(empty.path(), "127.0.0.1:0", Some(Box::new(note))).unwrap();
     let to = format!("{}/signed?secret=1", other.endpoint());
     let shop = Shop::with(move |r| {
         let commit = r.path.get(3).cloned().unwrap_or_default();
         r.target.ends_with(WEIGHTS).then(|| {
-            let response = Response::text(302, "").with("location", &to).with("x-repo-commit", &commit);
+            let response = HttpResponse::text(302, "").with("location", &to).with("x-repo-commit", &commit);
             let response = response.with("x-linked-etag", &format!("\"{}\"", sha256(&weights())));
             response.with("x-linked-size", "3000000")
         })
@@ -93,15 +97,15 @@ fn elsewhere(answer: impl Fn() -> Response + Send + Sync + 'static) -> (Shop, Se
 
 #[test]
 fn the_token_stays_with_the_endpoint() {
-    let (shop, _other, told) = elsewhere(|| Response::new(200, weights()));
-    let hub = Hub::new(Settings { token: Some(Secret::new(TOKEN)), ..shop.settings() }).unwrap();
+    let (shop, _other, told) = elsewhere(|| HttpResponse::new(200, weights()));
+    let hub = Hub::new(HubSettings { token: Some(Secret::new(TOKEN)), ..shop.settings() }).unwrap();
     assert_eq!(fs::read(get(&hub, &[WEIGHTS]).unwrap().join(WEIGHTS)).unwrap(), weights());
     assert!(shop.seen().iter().all(|r| r.header("authorization") == Some("Bearer hf_not_for_your_eyes")));
     let told = told.lock().unwrap().clone();
     assert_eq!(told.len(), 1, "and asking for sizes does not leave it");
     assert!(told[0].header("authorization").is_none() && !format!("{told:?}").contains(TOKEN));
-    let (shop, _other, _) = elsewhere(|| Response::text(403, TOKEN).with("x-error-message", TOKEN));
-    let hub = Hub::new(Settings { token: Some(Secret::new(TOKEN)), ..shop.settings() }).unwrap();
+    let (shop, _other, _) = elsewhere(|| HttpResponse::text(403, TOKEN).with("x-error-message", TOKEN));
+    let hub = Hub::new(HubSettings { token: Some(Secret::new(TOKEN)), ..shop.settings() }).unwrap();
     let (error, log) = traced(|| get(&hub, &[WEIGHTS]).unwrap_err());
     let error = format!("{error} {error:?} {hub:?}");
     assert!(!log.contains(TOKEN) && !error.contains(TOKEN), "{log} {error}");
@@ -110,11 +114,11 @@ fn the_token_stays_with_the_endpoint() {
 
 #[test]
 fn redirects_have_an_end_and_stay_with_http() {
-    let round = Shop::with(|r| Some(Response::text(302, "").with("location", &format!("{}&x", r.target))));
+    let round = Shop::with(|r| Some(HttpResponse::text(302, "").with("location", &format!("{}&x", r.target))));
     let error = round.hub().info(ID, "main").unwrap_err().to_string();
     assert!(error.contains("redirected more than 5 times"), "{error}");
     assert_eq!(round.seen().len(), 6);
-    let file = Shop::with(|_| Some(Response::text(302, "").with("location", "file:///etc/passwd")));
+    let file = Shop::with(|_| Some(HttpResponse::text(302, "").with("location", "file:///etc/passwd")));
     assert!(matches!(file.hub().info(ID, "main"), Err(HubError::Reply { .. })));
 }
 
@@ -123,10 +127,10 @@ fn a_renamed_model_is_found() {
     let shop = Shop::with(|r| {
         r.target.contains("old-name").then(|| {
             let to = r.target.replace("acme/old-name", ID);
-            Response::text(307, "").with("location", &to)
+            HttpResponse::text(307, "").with("location", &to)
         })
     });
-    let folder = shop.hub().download("acme/old-name", "main", &[], &Limits::default(), &mut |_| {}).unwrap();
+    let folder = shop.hub().download("acme/old-name", "main", &[], &HubLimits::default(), &mut |_| {}).unwrap();
     assert_eq!(fs::read(folder.join(WEIGHTS)).unwrap(), weights());
 }
 
@@ -135,21 +139,22 @@ fn wrong_bytes_never_reach_the_cache() {
     let shop = Shop::with(|r| {
         let mut wrong = weights();
         wrong[2_000_000] ^= 1;
-        is_weights(r).then(|| Response::new(200, wrong))
+        is_weights(r).then(|| HttpResponse::new(200, wrong))
     });
     let error = get(&shop.hub(), &[WEIGHTS]).unwrap_err();
     assert!(matches!(&error, HubError::Damaged { name, .. } if name == WEIGHTS), "{error}");
     assert!(shop.blob_names().is_empty(), "{:?}", shop.blob_names());
     assert!(matches!(get(&shop.offline(), &[WEIGHTS]), Err(HubError::Offline { .. })));
-    let is_config = |r: &Request| r.method == "GET" && r.target.ends_with("config.json");
-    let shop = Shop::with(move |r| is_config(r).then(|| Response::new(200, b"{\"model_type\": \"wrong\"}\n".to_vec())));
+    let is_config = |r: &HttpRequest| r.method == "GET" && r.target.ends_with("config.json");
+    let shop =
+        Shop::with(move |r| is_config(r).then(|| HttpResponse::new(200, b"{\"model_type\": \"wrong\"}\n".to_vec())));
     assert!(matches!(get(&shop.hub(), &["config.json"]), Err(HubError::Damaged { .. })), "git's hash counts as well");
 }
 
 #[test]
 fn budgets_are_checked_before_a_byte_is_asked_for() {
     let shop = Shop::plain();
-    let get = |limits: &Limits| shop.hub().download(ID, "main", &[], limits, &mut |_| {}).unwrap_err();
+    let get = |limits: &HubLimits| shop.hub().download(ID, "main", &[], limits, &mut |_| {}).unwrap_err();
     let error = get(&limited(2_999_999, u64::MAX));
     assert!(matches!(&error, HubError::TooLarge { bytes: 3_000_000, limit: 2_999_999, .. }), "{error}");
     assert!(error.to_string().contains(WEIGHTS), "{error}");
@@ -161,12 +166,12 @@ fn budgets_are_checked_before_a_byte_is_asked_for() {
 fn a_download_ends_at_its_deadline_and_keeps_what_came() {
     let shop = Shop::with(|r| {
         is_weights(r).then(|| {
-            let mut response = Response::new(200, Vec::new());
+            let mut response = HttpResponse::new(200, Vec::new());
             (response.length, response.body) = (Some(3_000_000), Box::new(Stuck(weights()[..5000].to_vec(), 0)));
             response
         })
     });
-    let limits = Limits { deadline: Duration::from_millis(500), ..Limits::default() };
+    let limits = HubLimits { deadline: Duration::from_millis(500), ..HubLimits::default() };
     let error = shop.hub().download(ID, "main", &[WEIGHTS], &limits, &mut |_| {}).unwrap_err();
     assert!(matches!(&error, HubError::Deadline { .. }) && error.to_string().contains("continues"), "{error}");
     assert_eq!(shop.blob_names(), [format!("{}.incomplete", sha256(&weights()))]);
@@ -185,7 +190,7 @@ fn saying(change: impl Fn(&mut Value) + Send + Sync + 'static) -> Shop {
     });
     let mut about = json!({"id": ID, "sha": source.commit, "siblings": siblings.collect::<Vec<_>>()});
     change(&mut about);
-    Shop::with(move |r| (r.path[0] == "api").then(|| Response::json(&about)))
+    Shop::with(move |r| (r.path[0] == "api").then(|| HttpResponse::json(&about)))
 }
 
 #[test]
@@ -206,7 +211,7 @@ fn a_file_that_is_longer_than_it_says_is_not_followed() {
     let shop = Shop::with(move |r| {
         let count = count.clone();
         (r.method == "GET" && r.target.ends_with("config.json")).then(|| {
-            let mut flood = Response::new(200, Vec::new());
+            let mut flood = HttpResponse::new(200, Vec::new());
             let bytes = std::iter::repeat_with(move || {
                 count.fetch_add(1, Ordering::SeqCst);
                 b'x'
@@ -244,9 +249,9 @@ fn a_disk_without_room_is_noticed_first() {
         if r.path[0] == "api" {
             let file =
                 json!({"rfilename": WEIGHTS, "size": 1_u64 << 60, "lfs": {"sha256": listed, "size": 1_u64 << 60}});
-            return Some(Response::json(&json!({"id": ID, "sha": commit, "siblings": [file]})));
+            return Some(HttpResponse::json(&json!({"id": ID, "sha": commit, "siblings": [file]})));
         }
-        let response = Response::text(200, "").with("x-repo-commit", &commit).with("x-linked-etag", &listed);
+        let response = HttpResponse::text(200, "").with("x-repo-commit", &commit).with("x-linked-etag", &listed);
         Some(response.with("x-linked-size", &(1_u64 << 60).to_string()))
     });
     let error = get(&shop.hub(), &[]).unwrap_err();
@@ -280,12 +285,12 @@ fn names_that_would_leave_their_folder_are_refused() {
     assert!(error.contains("60000 files"), "{error}");
     let etag = Shop::with(|r| {
         (r.method == "HEAD").then(|| {
-            let response = Response::text(200, "").with("etag", "\"../../../etc/passwd\"");
+            let response = HttpResponse::text(200, "").with("etag", "\"../../../etc/passwd\"");
             response.with("x-repo-commit", &r.path[3]).with("x-linked-size", "23")
         })
     });
     let error = get(&etag.hub(), &["config.json"]).unwrap_err().to_string();
-    assert!(error.contains("no hash"), "{error}");
+    assert!(error.contains("not a hash"), "{error}");
 }
 
 #[test]
