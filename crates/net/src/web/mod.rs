@@ -1,6 +1,6 @@
 //! Web search.
 //!
-//! A [`WebSearch`] answers a query with a list of [`Hit`]s. [`SerpApi`] and [`Brave`] are two services that implement it.
+//! A [`WebSearch`] answers a query with a list of [`Hit`]s. [`SerpApi`] and [`Brave`] implement it.
 
 mod brave;
 mod error;

@@ -140,8 +140,8 @@ impl LocalModels {
         Ok(Some(LocalModel { id: id.into(), commit, files, card: ModelCard::read(&card), modified }))
     }
 
-    /// Collects the files of a folder and its subfolders, as paths in the model and on disk. Leaves out links to folders,
-    /// links out of the root, invalid names, `.git` and `.cache`.
+    /// Collects the files of a folder and its subfolders, as paths in the model and on disk. Leaves out links to
+    /// folders, links out of the root, invalid names, `.git` and `.cache`.
     fn collect(&self, folder: &Path, prefix: &str, depth: usize, found: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;

@@ -44,8 +44,8 @@ impl fmt::Debug for HubServer {
 }
 
 impl HubServer {
-    /// Serves a folder at an address, such as `127.0.0.1:0`; port 0 takes a free port. Everyone who can reach the address
-    /// can read everything in the folder.
+    /// Serves a folder at an address, such as `127.0.0.1:0`; port 0 takes a free port. Everyone who can reach the
+    /// address can read everything in the folder.
     pub fn start(folder: &Path, address: &str, hook: Option<Hook>) -> io::Result<Self> {
         let models = LocalModels::new(folder)?;
         let listener = TcpListener::bind(address)?;
