@@ -45,7 +45,9 @@ pub fn needs_env(arguments: TokenStream, test: TokenStream) -> TokenStream {
         Some([variable, reason]) => (unquoted(variable), reason, None),
         Some([variable, reason, path]) => (unquoted(variable), reason, Some(unquoted(path))),
         _ => {
-            return code("compile_error!(\"needs_env takes a variable, a reason and perhaps a path, as plain texts\");");
+            return code(
+                "compile_error!(\"needs_env takes a variable, a reason and perhaps a path, as plain texts\");",
+            );
         }
     };
     let exists = |path: &str| {

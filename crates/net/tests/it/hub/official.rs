@@ -12,16 +12,16 @@ use rlar_net::hub::{Hub, HubSettings};
 use rlar_oracles::needs_env;
 use serde_json::Value;
 
-use super::shop::{ID, Shop, WEIGHTS, get, sha256, weights};
+use super::test_hub::{ID, TestHub, WEIGHTS, get, sha256, weights};
 
-/// Runs a script with the official client, for the shop's Hub and the given cache. Returns the JSON that it prints.
-fn python(shop: &Shop, cache: &Path, more: &[(&str, &str)], script: &str) -> Value {
+/// Runs a script with the official client, for the test_hub's Hub and the given cache. Returns the JSON that it prints.
+fn python(test_hub: &TestHub, cache: &Path, more: &[(&str, &str)], script: &str) -> Value {
     let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/hub-python/bin/python");
     let python = std::env::var_os("RLAR_HF_PYTHON").map_or_else(installed, PathBuf::from);
     let home = cache.join("home");
     let mut command = Command::new(python);
     command.args(["-c", &format!("import json\nfrom huggingface_hub import *\n{script}")]);
-    command.env("HF_ENDPOINT", shop.server.endpoint()).env("HF_HUB_CACHE", cache.join("hub")).env("HF_HOME", home);
+    command.env("HF_ENDPOINT", test_hub.server.endpoint()).env("HF_HUB_CACHE", cache.join("hub")).env("HF_HOME", home);
     command.env("HF_HUB_DISABLE_TELEMETRY", "1").env("HF_HUB_DISABLE_PROGRESS_BARS", "1").env_remove("HF_TOKEN");
     command.env("HF_HUB_DISABLE_UPDATE_CHECK", "1").env_remove("HF_HUB_OFFLINE").envs(more.iter().copied());
     let output = command.output().unwrap();
@@ -56,8 +56,8 @@ fn layout(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-fn hub(shop: &Shop, cache: &Path) -> Hub {
-    Hub::new(HubSettings { cache: cache.join("hub"), ..shop.settings() }).unwrap()
+fn hub(test_hub: &TestHub, cache: &Path) -> Hub {
+    Hub::new(HubSettings { cache: cache.join("hub"), ..test_hub.settings() }).unwrap()
 }
 
 #[needs_env(
@@ -67,11 +67,11 @@ fn hub(shop: &Shop, cache: &Path) -> Hub {
 )]
 #[test]
 fn both_make_the_same_cache() {
-    let shop = Shop::plain();
-    let theirs = shop.cache.path().join("theirs");
-    let folder = python(&shop, &theirs, &[], SNAPSHOT);
-    let ours = shop.cache.path().join("ours");
-    let mine = get(&hub(&shop, &ours), &[]).unwrap();
+    let test_hub = TestHub::plain();
+    let theirs = test_hub.cache.path().join("theirs");
+    let folder = python(&test_hub, &theirs, &[], SNAPSHOT);
+    let ours = test_hub.cache.path().join("ours");
+    let mine = get(&hub(&test_hub, &ours), &[]).unwrap();
     assert_eq!(mine.strip_prefix(&ours).unwrap(), Path::new(folder.as_str().unwrap()).strip_prefix(&theirs).unwrap());
     let (theirs, ours) = (layout(&theirs.join("hub")), layout(&ours.join("hub")));
     assert_eq!(theirs, ours);
@@ -85,26 +85,26 @@ fn both_make_the_same_cache() {
 )]
 #[test]
 fn each_uses_what_the_other_downloaded() {
-    let shop = Shop::plain();
-    let (one, two) = (shop.cache.path().join("one"), shop.cache.path().join("two"));
-    let folder = python(&shop, &one, &[], SNAPSHOT);
-    assert!(!shop.bodies().is_empty());
-    shop.forget();
-    assert_eq!(get(&hub(&shop, &one), &[]).unwrap(), Path::new(folder.as_str().unwrap()));
-    let offline = Hub::new(HubSettings { offline: true, ..hub(&shop, &one).settings().clone() }).unwrap();
+    let test_hub = TestHub::plain();
+    let (one, two) = (test_hub.cache.path().join("one"), test_hub.cache.path().join("two"));
+    let folder = python(&test_hub, &one, &[], SNAPSHOT);
+    assert!(!test_hub.bodies().is_empty());
+    test_hub.forget();
+    assert_eq!(get(&hub(&test_hub, &one), &[]).unwrap(), Path::new(folder.as_str().unwrap()));
+    let offline = Hub::new(HubSettings { offline: true, ..hub(&test_hub, &one).settings().clone() }).unwrap();
     assert_eq!(get(&offline, &[]).unwrap(), Path::new(folder.as_str().unwrap()));
-    assert!(shop.bodies().is_empty(), "we use their files: {:?}", shop.bodies());
-    let mine = get(&hub(&shop, &two), &[]).unwrap();
-    shop.forget();
-    assert_eq!(python(&shop, &two, &[], SNAPSHOT), mine.to_str().unwrap());
+    assert!(test_hub.bodies().is_empty(), "we use their files: {:?}", test_hub.bodies());
+    let mine = get(&hub(&test_hub, &two), &[]).unwrap();
+    test_hub.forget();
+    assert_eq!(python(&test_hub, &two, &[], SNAPSHOT), mine.to_str().unwrap());
     let offline = [("HF_HUB_OFFLINE", "1")];
-    assert_eq!(python(&shop, &two, &offline, SNAPSHOT), mine.to_str().unwrap());
-    assert!(shop.bodies().is_empty(), "they use our files: {:?}", shop.bodies());
-    let three = shop.cache.path().join("three");
-    get(&hub(&shop, &three), &["config.json"]).unwrap();
+    assert_eq!(python(&test_hub, &two, &offline, SNAPSHOT), mine.to_str().unwrap());
+    assert!(test_hub.bodies().is_empty(), "they use our files: {:?}", test_hub.bodies());
+    let three = test_hub.cache.path().join("three");
+    get(&hub(&test_hub, &three), &["config.json"]).unwrap();
     let partial = "try:\n    snapshot_download('acme/small-model')\nexcept Exception as e:\n    \
         print(json.dumps(type(e).__name__))";
-    let error = python(&shop, &three, &offline, partial);
+    let error = python(&test_hub, &three, &offline, partial);
     assert_eq!(error, "IncompleteSnapshotError", "they know which files are missing");
 }
 
@@ -115,7 +115,7 @@ fn each_uses_what_the_other_downloaded() {
 )]
 #[test]
 fn the_official_client_finds_and_reads_our_models() {
-    let shop = Shop::plain();
+    let test_hub = TestHub::plain();
     let script = "api = HfApi()\ninfo = api.model_info('acme/small-model', files_metadata=True)\n\
         lfs = [s for s in info.siblings if s.lfs][0]\n\
         print(json.dumps({'found': [m.id for m in api.list_models(search='small')], \
@@ -129,8 +129,8 @@ fn the_official_client_finds_and_reads_our_models() {
         'who': api.whoami(token='hf_x')['name'], 'exists': api.file_exists('acme/small-model', 'config.json'), \
         'lacks': api.file_exists('acme/small-model', 'no.json'), 'none': api.repo_exists('acme/none'), \
         'gated': api.model_info('acme/gated').gated, 'files': len(api.list_repo_files('acme/small-model'))}))";
-    let reply = python(&shop, shop.cache.path(), &[], script);
-    let info = shop.info();
+    let reply = python(&test_hub, test_hub.cache.path(), &[], script);
+    let info = test_hub.info();
     for key in ["found", "task", "filter"] {
         assert_eq!(reply[key], serde_json::json!([ID]), "{key}");
     }
@@ -151,11 +151,11 @@ fn the_official_client_finds_and_reads_our_models() {
 )]
 #[test]
 fn both_at_once_share_one_cache() {
-    let shop = Shop::plain();
-    let cache = shop.cache.path().join("both");
+    let test_hub = TestHub::plain();
+    let cache = test_hub.cache.path().join("both");
     std::thread::scope(|scope| {
-        let theirs = scope.spawn(|| python(&shop, &cache, &[], SNAPSHOT));
-        let ours = scope.spawn(|| get(&hub(&shop, &cache), &[]).unwrap());
+        let theirs = scope.spawn(|| python(&test_hub, &cache, &[], SNAPSHOT));
+        let ours = scope.spawn(|| get(&hub(&test_hub, &cache), &[]).unwrap());
         let ours = ours.join().unwrap();
         assert_eq!(theirs.join().unwrap(), ours.to_str().unwrap());
         assert_eq!(fs::read(ours.join(WEIGHTS)).unwrap(), weights());
@@ -169,10 +169,13 @@ fn both_at_once_share_one_cache() {
 )]
 #[test]
 fn the_official_client_explains_a_gated_model() {
-    let shop = Shop::plain();
+    let test_hub = TestHub::plain();
     let script = "try:\n    snapshot_download('acme/gated')\nexcept Exception as e:\n    \
         print(json.dumps(type(e).__name__))";
-    assert_eq!(python(&shop, shop.cache.path(), &[], script), "GatedRepoError");
+    assert_eq!(python(&test_hub, test_hub.cache.path(), &[], script), "GatedRepoError");
     let with = [("HF_TOKEN", "hf_x")];
-    assert!(python(&shop, shop.cache.path(), &with, "print(json.dumps(snapshot_download('acme/gated')))").is_string());
+    assert!(
+        python(&test_hub, test_hub.cache.path(), &with, "print(json.dumps(snapshot_download('acme/gated')))")
+            .is_string()
+    );
 }

@@ -1,4 +1,4 @@
-//! Downloads in processes of their own: killed, and side by side.
+//! Downloads in separate processes: killed ones, and several at once.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use rlar_net::hub::serve::HttpResponse;
 use rlar_net::hub::{Hub, HubSettings};
 
-use super::shop::{Shop, Stuck, WEIGHTS, get, is_weights, sha256, weights};
+use super::test_hub::{Stuck, TestHub, WEIGHTS, get, is_weights, sha256, weights};
 
-/// The variables that tell a process what to download, and where to.
+/// The variables with the Hub's address and the cache's folder for a download process.
 const VARIABLES: [&str; 2] = ["RLAR_TEST_HUB", "RLAR_TEST_CACHE"];
 
-/// Not a test of its own: what the processes of the others do.
+/// The body of the download processes of the other tests; without the variables it does nothing.
 #[test]
 fn a_process_downloads_what_its_variables_say() {
     let [Ok(endpoint), Ok(cache)] = VARIABLES.map(std::env::var) else { return };
@@ -23,17 +23,17 @@ fn a_process_downloads_what_its_variables_say() {
     get(&Hub::new(settings).unwrap(), &[]).unwrap();
 }
 
-fn start(shop: &Shop) -> Child {
+fn start(test_hub: &TestHub) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "hub::kill::a_process_downloads_what_its_variables_say"]);
-    command.env(VARIABLES[0], shop.server.endpoint()).env(VARIABLES[1], shop.cache.path());
+    command.args(["--exact", "hub::processes::a_process_downloads_what_its_variables_say"]);
+    command.env(VARIABLES[0], test_hub.server.endpoint()).env(VARIABLES[1], test_hub.cache.path());
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 #[test]
 fn a_killed_download_is_continued_by_another_process() {
     let count = AtomicUsize::new(0);
-    let shop = Shop::with(move |r| {
+    let test_hub = TestHub::with(move |r| {
         let is_first = is_weights(r) && count.fetch_add(1, Ordering::SeqCst) == 0;
         is_first.then(|| {
             let mut response = HttpResponse::new(200, Vec::new());
@@ -41,8 +41,8 @@ fn a_killed_download_is_continued_by_another_process() {
             response
         })
     });
-    let mut child = start(&shop);
-    let part = shop.blobs().join(format!("{}.incomplete", sha256(&weights())));
+    let mut child = start(&test_hub);
+    let part = test_hub.blobs().join(format!("{}.incomplete", sha256(&weights())));
     let length = || fs::metadata(&part).map_or(0, |m| m.len());
     let began = Instant::now();
     while length() < 1_000_000 && began.elapsed() < Duration::from_secs(20) {
@@ -52,21 +52,21 @@ fn a_killed_download_is_continued_by_another_process() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(length(), 1_000_000);
-    assert!(!shop.blob_names().contains(&sha256(&weights())), "half a file is not in the cache");
-    shop.forget();
-    let folder = get(&shop.hub(), &[]).unwrap();
+    assert!(!test_hub.blob_names().contains(&sha256(&weights())), "half a file is not in the cache");
+    test_hub.forget();
+    let folder = get(&test_hub.hub(), &[]).unwrap();
     assert_eq!(fs::read(folder.join(WEIGHTS)).unwrap(), weights());
-    assert!(shop.bodies().contains(&Some("bytes=1000000-".to_owned())), "{:?}", shop.bodies());
-    assert!(shop.blob_names().iter().all(|name| !name.ends_with(".incomplete")));
+    assert!(test_hub.bodies().contains(&Some("bytes=1000000-".to_owned())), "{:?}", test_hub.bodies());
+    assert!(test_hub.blob_names().iter().all(|name| !name.ends_with(".incomplete")));
 }
 
 #[test]
-fn processes_that_want_the_same_share_one_download() {
-    let shop = Shop::plain();
-    let children = [(); 3].map(|()| start(&shop));
+fn processes_that_download_the_same_model_share_one_download() {
+    let test_hub = TestHub::plain();
+    let children = [(); 3].map(|()| start(&test_hub));
     for mut child in children {
         assert!(child.wait().unwrap().success());
     }
-    assert_eq!(shop.bodies().len(), 4);
-    assert_eq!(fs::read(get(&shop.offline(), &[]).unwrap().join(WEIGHTS)).unwrap(), weights());
+    assert_eq!(test_hub.bodies().len(), 4);
+    assert_eq!(fs::read(get(&test_hub.offline(), &[]).unwrap().join(WEIGHTS)).unwrap(), weights());
 }

@@ -1,4 +1,4 @@
-//! A Hub on loopback with some models, which notes what it is asked.
+//! A Hub on loopback with three small models, which records its requests.
 
 use std::fs;
 use std::io::Read;
@@ -18,14 +18,14 @@ pub const TOKEN: &str = "hf_not_for_your_eyes";
 const README: &str = "---\nlicense: apache-2.0\ntags: [tiny, test]\npipeline_tag: text-generation\n\
     library_name: transformers\ndownloads: 12\nlikes: 3\n---\n# Small\n\nA small model. \u{e9}t\u{e9}.\n";
 
-pub struct Shop {
+pub struct TestHub {
     pub folder: TempDir,
     pub cache: TempDir,
     pub server: HubServer,
     seen: Arc<Mutex<Vec<HttpRequest>>>,
 }
 
-/// Bytes that look random and are always the same.
+/// Three million pseudorandom bytes, always the same.
 pub fn weights() -> Vec<u8> {
     let mut state = 1_u64;
     let next = |_| {
@@ -45,7 +45,7 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-impl Shop {
+impl TestHub {
     pub fn plain() -> Self {
         Self::with(|_| None)
     }
@@ -95,12 +95,12 @@ impl Shop {
         self.hub().info(ID, "main").unwrap()
     }
 
-    /// The requests so far.
+    /// The requests received so far.
     pub fn seen(&self) -> Vec<HttpRequest> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The requests for bytes of a file so far, by their `Range`.
+    /// The `Range` headers of the requests for a file's bytes so far.
     pub fn bodies(&self) -> Vec<Option<String>> {
         let is_body = |r: &&HttpRequest| {
             r.method == "GET"
@@ -117,7 +117,7 @@ impl Shop {
         self.cache.path().join("models--acme--small-model/blobs")
     }
 
-    /// The names of files among the blobs.
+    /// The names of the cached blobs, sorted.
     pub fn blob_names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.blobs()).into_iter().flatten();
         let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -126,7 +126,7 @@ impl Shop {
     }
 }
 
-/// Downloads files of the model.
+/// Downloads files of the model [`ID`].
 pub fn get(hub: &Hub, names: &[&str]) -> Result<PathBuf, HubError> {
     hub.download(ID, "main", names, &HubLimits::default(), &mut |_| {})
 }
@@ -136,14 +136,14 @@ pub fn is_weights(request: &HttpRequest) -> bool {
     request.method == "GET" && request.path[0] == "lfs"
 }
 
-/// An answer that announces all of some bytes and ends after a few.
+/// A response that announces all bytes and ends after the first `after`.
 pub fn cut_off(bytes: &[u8], after: usize) -> HttpResponse {
     let mut response = HttpResponse::new(200, bytes[..after].to_vec());
     response.length = Some(bytes.len() as u64);
     response
 }
 
-/// Bytes and then silence.
+/// A reader that gives its bytes and then stalls for 20 s.
 pub struct Stuck(pub Vec<u8>, pub usize);
 
 impl Read for Stuck {
