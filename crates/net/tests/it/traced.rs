@@ -1,4 +1,4 @@
-//! Everything that a thread logs.
+//! Collects the log lines of a thread.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ impl Write for Traces {
     }
 }
 
-/// Does some work; gives its result and what it logged at any level.
+/// Runs `work` and returns its result, and its log lines of all levels.
 pub fn traced<T>(work: impl FnOnce() -> T) -> (T, String) {
     let (traces, level) = (Traces::default(), tracing_subscriber::filter::LevelFilter::TRACE);
     let writer = traces.clone();

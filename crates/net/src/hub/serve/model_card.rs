@@ -1,22 +1,22 @@
-//! The metadata at the top of a README: YAML between two lines of `---`
+//! A model card: the metadata at the top of a README, YAML between two lines of `---`
 //! (<https://huggingface.co/docs/hub/model-cards>).
 
 use serde_json::Value;
 
-/// The longest metadata, in bytes: what is longer counts as none.
-pub(crate) const LONGEST: usize = 256 << 10;
+/// The longest metadata, in bytes; longer metadata is ignored.
+pub(crate) const MAX_BYTES: usize = 256 << 10;
 
-/// What a README says of its model.
+/// The metadata of a model.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Card {
-    /// All of it.
+pub(crate) struct ModelCard {
+    /// The whole metadata; null if there is none.
     pub data: Value,
-    /// Its own tags and those that the Hub makes of the rest.
+    /// The tags, with those that the Hub derives from other keys, such as `license:mit`.
     pub tags: Vec<String>,
 }
 
-impl Card {
-    /// Reads a README; one without metadata, or with what is not YAML, says nothing.
+impl ModelCard {
+    /// Reads a README; without metadata, or with invalid YAML, the card is empty.
     pub fn read(text: &str) -> Self {
         let yaml = text.strip_prefix("---").and_then(|rest| rest.split_once("\n---")).map(|(yaml, _)| yaml);
         let data: Value = yaml.and_then(|y| serde_yaml::from_str(y).ok()).unwrap_or_default();
@@ -44,17 +44,17 @@ impl Card {
         Self { data, tags }
     }
 
-    /// A text of it.
+    /// A key's text, if it has one.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.data.get(key).and_then(Value::as_str)
     }
 
-    /// A number of it, or 0.
+    /// A key's number, or 0.
     pub fn number(&self, key: &str) -> u64 {
         self.data.get(key).and_then(Value::as_u64).unwrap_or_default()
     }
 
-    /// Who may download the model, in the Hub's words: `false`, `"auto"` or `"manual"`.
+    /// The `gated` value of the Hub's API: `false`, `"auto"` or `"manual"`.
     pub fn gated(&self) -> Value {
         match self.data.get("gated") {
             Some(Value::Bool(true)) => "auto".into(),

@@ -1,4 +1,4 @@
-//! A Hub on loopback with some models, which notes what it is asked.
+//! A Hub on loopback with three small models, which records its requests.
 
 use std::fs;
 use std::io::Read;
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rlar_net::hub::serve::{Request, Response, Server};
-use rlar_net::hub::{Hub, HubError, Info, Limits, Settings};
+use rlar_net::hub::serve::{HttpRequest, HttpResponse, HubServer};
+use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings, ModelInfo};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
@@ -18,14 +18,14 @@ pub const TOKEN: &str = "hf_not_for_your_eyes";
 const README: &str = "---\nlicense: apache-2.0\ntags: [tiny, test]\npipeline_tag: text-generation\n\
     library_name: transformers\ndownloads: 12\nlikes: 3\n---\n# Small\n\nA small model. \u{e9}t\u{e9}.\n";
 
-pub struct Shop {
+pub struct TestHub {
     pub folder: TempDir,
     pub cache: TempDir,
-    pub server: Server,
-    seen: Arc<Mutex<Vec<Request>>>,
+    pub server: HubServer,
+    seen: Arc<Mutex<Vec<HttpRequest>>>,
 }
 
-/// Bytes that look random and are always the same.
+/// Three million pseudorandom bytes, always the same.
 pub fn weights() -> Vec<u8> {
     let mut state = 1_u64;
     let next = |_| {
@@ -45,12 +45,12 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-impl Shop {
+impl TestHub {
     pub fn plain() -> Self {
         Self::with(|_| None)
     }
 
-    pub fn with(hook: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static) -> Self {
+    pub fn with(hook: impl Fn(&HttpRequest) -> Option<HttpResponse> + Send + Sync + 'static) -> Self {
         let folder = TempDir::new().unwrap();
         let model = folder.path().join(ID);
         put(&model, "README.md", README.as_bytes());
@@ -63,22 +63,22 @@ impl Shop {
         put(&folder.path().join("zeta/bare"), "config.json", b"{}");
         let seen = Arc::new(Mutex::new(Vec::new()));
         let keep = seen.clone();
-        let noting = move |request: &Request| {
+        let noting = move |request: &HttpRequest| {
             keep.lock().unwrap().push(request.clone());
             hook(request)
         };
-        let server = Server::start(folder.path(), "127.0.0.1:0", Some(Box::new(noting))).unwrap();
+        let server = HubServer::start(folder.path(), "127.0.0.1:0", Some(Box::new(noting))).unwrap();
         Self { folder, cache: TempDir::new().unwrap(), server, seen }
     }
 
-    pub fn settings(&self) -> Settings {
-        Settings {
+    pub fn settings(&self) -> HubSettings {
+        HubSettings {
             endpoint: self.server.endpoint(),
             cache: self.cache.path().into(),
             token: None,
             offline: false,
             deadline: Duration::from_secs(20),
-            patience: Duration::from_secs(3),
+            idle_timeout: Duration::from_secs(3),
             tries: 3,
         }
     }
@@ -88,21 +88,21 @@ impl Shop {
     }
 
     pub fn offline(&self) -> Hub {
-        Hub::new(Settings { offline: true, ..self.settings() }).unwrap()
+        Hub::new(HubSettings { offline: true, ..self.settings() }).unwrap()
     }
 
-    pub fn info(&self) -> Info {
+    pub fn info(&self) -> ModelInfo {
         self.hub().info(ID, "main").unwrap()
     }
 
-    /// The requests so far.
-    pub fn seen(&self) -> Vec<Request> {
+    /// The requests received so far.
+    pub fn seen(&self) -> Vec<HttpRequest> {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The requests for bytes of a file so far, by their `Range`.
+    /// The `Range` headers of the requests for a file's bytes so far.
     pub fn bodies(&self) -> Vec<Option<String>> {
-        let is_body = |r: &&Request| {
+        let is_body = |r: &&HttpRequest| {
             r.method == "GET"
                 && (r.path[0] == "lfs" || (r.path.iter().any(|p| p == "resolve") && !r.target.ends_with(WEIGHTS)))
         };
@@ -117,7 +117,7 @@ impl Shop {
         self.cache.path().join("models--acme--small-model/blobs")
     }
 
-    /// The names of files among the blobs.
+    /// The names of the cached blobs, sorted.
     pub fn blob_names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.blobs()).into_iter().flatten();
         let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
@@ -126,24 +126,24 @@ impl Shop {
     }
 }
 
-/// Downloads files of the model.
+/// Downloads files of the model [`ID`].
 pub fn get(hub: &Hub, names: &[&str]) -> Result<PathBuf, HubError> {
-    hub.download(ID, "main", names, &Limits::default(), &mut |_| {})
+    hub.download(ID, "main", names, &HubLimits::default(), &mut |_| {})
 }
 
 /// Whether a request is for the bytes of the weights.
-pub fn is_weights(request: &Request) -> bool {
+pub fn is_weights(request: &HttpRequest) -> bool {
     request.method == "GET" && request.path[0] == "lfs"
 }
 
-/// An answer that announces all of some bytes and ends after a few.
-pub fn cut_off(bytes: &[u8], after: usize) -> Response {
-    let mut response = Response::new(200, bytes[..after].to_vec());
+/// A response that announces all bytes and ends after the first `after`.
+pub fn cut_off(bytes: &[u8], after: usize) -> HttpResponse {
+    let mut response = HttpResponse::new(200, bytes[..after].to_vec());
     response.length = Some(bytes.len() as u64);
     response
 }
 
-/// Bytes and then silence.
+/// A reader that gives its bytes and then stalls for 20 s.
 pub struct Stuck(pub Vec<u8>, pub usize);
 
 impl Read for Stuck {
