@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData, activation};
 
-use crate::ops::kernels::{self, Slot};
-use crate::ops::{Ops, Sight, plain};
+use crate::ops::kernels::{self, KvSlot};
+use crate::ops::{AttentionSpec, Ops, plain};
 
 /// A batch of sequences, each with what every layer remembers of it.
 #[derive(Clone, Debug)]
 pub struct KvCache {
     /// Who sees whom, per layer.
-    sights: Vec<Arc<Sight>>,
+    specs: Vec<Arc<AttentionSpec>>,
     lens: Vec<usize>,
     layers: Layers,
 }
@@ -19,19 +19,19 @@ pub struct KvCache {
 #[derive(Clone, Debug)]
 enum Layers {
     /// On the CPU: a growing slot per layer and sequence.
-    Fused(Vec<Vec<Slot>>),
+    Fused(Vec<Vec<KvSlot>>),
     /// Elsewhere: per layer, packed rotated keys and values `[Σ lens, kv_width]`.
     Plain(Vec<Option<[Tensor<2>; 2]>>),
 }
 
 impl KvCache {
-    pub(crate) fn new(ops: Ops, sights: Vec<Arc<Sight>>) -> Self {
-        let layers = sights.len();
+    pub(crate) fn new(ops: Ops, specs: Vec<Arc<AttentionSpec>>) -> Self {
+        let layers = specs.len();
         let layers = match ops {
-            Ops::Fused | Ops::Steady => Layers::Fused(vec![Vec::new(); layers]),
+            Ops::Fused | Ops::BatchInvariant => Layers::Fused(vec![Vec::new(); layers]),
             Ops::Plain | Ops::Half => Layers::Plain(vec![None; layers]),
         };
-        Self { sights, lens: Vec::new(), layers }
+        Self { specs, lens: Vec::new(), layers }
     }
 
     /// Tokens seen, per sequence.
@@ -45,7 +45,7 @@ impl KvCache {
     /// In plain form when sequences are there already: join a second cache instead.
     pub fn push(&mut self, n: usize) {
         match &mut self.layers {
-            Layers::Fused(layers) => layers.iter_mut().for_each(|l| l.extend(vec![Slot::default(); n])),
+            Layers::Fused(layers) => layers.iter_mut().for_each(|l| l.extend(vec![KvSlot::default(); n])),
             Layers::Plain(_) => assert!(self.lens.is_empty(), "push into a cache in use"),
         }
         self.lens.extend(vec![0; n]);
@@ -129,11 +129,11 @@ impl KvCache {
             Layers::Fused(layers) => {
                 let (shape, device) = (q.dims(), q.device());
                 let [q, k, v] = [q, k, v].map(values);
-                let mut slots: Vec<&mut Slot> = layers[layer].iter_mut().collect();
-                let out = kernels::attention_cached(q, k, &v, &self.sights[layer], new, &mut slots);
+                let mut slots: Vec<&mut KvSlot> = layers[layer].iter_mut().collect();
+                let out = kernels::attention_cached(q, k, &v, &self.specs[layer], new, &mut slots);
                 Tensor::from_data(TensorData::new(out, shape), &device)
             }
-            Layers::Plain(layers) => attend_plain(&mut layers[layer], [q, k, v], new, &self.lens, &self.sights[layer]),
+            Layers::Plain(layers) => attend_plain(&mut layers[layer], [q, k, v], new, &self.lens, &self.specs[layer]),
         }
     }
 }
@@ -148,15 +148,15 @@ fn attend_plain(
     [q, k, v]: [Tensor<2>; 3],
     new: &[usize],
     seen: &[usize],
-    sight: &Sight,
+    spec: &AttentionSpec,
 ) -> Tensor<2> {
-    let heads = sight.heads;
+    let heads = spec.heads;
     let device = q.device();
     let (batch, time) = (new.len(), new.iter().copied().max().unwrap_or(0));
     let positions: Vec<usize> = new.iter().zip(seen).flat_map(|(n, s)| *s..s + n).collect();
     let rows = positions.len();
     let rotate = |x: Tensor<2>, n: usize| -> Tensor<2> {
-        let Some(rope) = &sight.rope else { return x };
+        let Some(rope) = &spec.rope else { return x };
         let x = x.reshape([rows, 1, n, heads.dim]).swap_dims(1, 2);
         plain::rotate(x, rope, &positions, 1).swap_dims(1, 2).reshape([rows, n * heads.dim])
     };
@@ -185,7 +185,7 @@ fn attend_plain(
     for i in 0..batch {
         for t in 0..time {
             pad_q.push(if t < new[i] { q_row + t as i64 } else { 0 });
-            mask.extend(plain::mask(sight, seen[i] + t.min(new[i] - 1), 1, longest));
+            mask.extend(plain::mask(spec, seen[i] + t.min(new[i] - 1), 1, longest));
         }
         unpad.extend((0..new[i]).map(|t| (i * time + t) as i64));
         pad_k.extend((0..longest).map(|j| if j < totals[i] { k_row + j as i64 } else { 0 }));
@@ -199,7 +199,7 @@ fn attend_plain(
     let q = spread(q, pad_q, time, heads.query).reshape([batch, heads.kv, group * time, heads.dim]);
     let k = spread(k, pad_k.clone(), longest, heads.kv);
     let v = spread(v, pad_k, longest, heads.kv);
-    let scores = q.matmul(k.swap_dims(2, 3)) * sight.scale;
+    let scores = q.matmul(k.swap_dims(2, 3)) * spec.scale;
     let mask: Tensor<4> = Tensor::from_data(TensorData::new(mask, [batch, 1, time, longest]), &device);
     let p = activation::softmax(scores.reshape([batch, heads.query, time, longest]) + mask, 3);
     let out = p.reshape([batch, heads.kv, group * time, longest]).matmul(v);

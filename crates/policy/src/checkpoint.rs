@@ -114,7 +114,7 @@ fn optional(layout: &Layout, spec: &Spec) -> bool {
 }
 
 /// Tensors found and checked, none of them read yet.
-pub struct Found {
+pub struct CheckpointTensors {
     layout: Arc<Layout>,
     at: PathBuf,
     shards: Vec<Shard>,
@@ -123,16 +123,16 @@ pub struct Found {
 }
 
 /// Finds the weights of a Hugging Face folder, having checked every name, shape and type.
-pub fn find_in_folder(folder: &Path, layout: &Arc<Layout>) -> Result<Found, PolicyError> {
+pub fn find_in_folder(folder: &Path, layout: &Arc<Layout>) -> Result<CheckpointTensors, PolicyError> {
     find(folder, shards(folder)?, layout)
 }
 
 /// Finds a tensor per weight of a model in one safetensors file.
-pub fn find_in_file(path: &Path, layout: &Arc<Layout>) -> Result<Found, PolicyError> {
+pub fn find_in_file(path: &Path, layout: &Arc<Layout>) -> Result<CheckpointTensors, PolicyError> {
     find(path, vec![Shard::open(path)?], layout)
 }
 
-fn find(at: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<Found, PolicyError> {
+fn find(at: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<CheckpointTensors, PolicyError> {
     let wanted: BTreeMap<&str, &Spec> = layout.specs().iter().map(|s| (s.name.as_str(), s)).collect();
     let mut homes: BTreeMap<String, (usize, String)> = BTreeMap::new();
     for (i, shard) in shards.iter().enumerate() {
@@ -163,10 +163,10 @@ fn find(at: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<Found, Po
         return Err(PolicyError::tensor(at, extra, "is not a part of the model that config.json describes"));
     }
     let homes = layout.specs().iter().map(|s| homes.remove(&s.name)).collect();
-    Ok(Found { layout: layout.clone(), at: at.to_owned(), shards, homes })
+    Ok(CheckpointTensors { layout: layout.clone(), at: at.to_owned(), shards, homes })
 }
 
-impl Found {
+impl CheckpointTensors {
     /// Reads tensor by tensor and hands each to `put`; one that files may leave out is made by `make`.
     pub fn read<T>(
         self,

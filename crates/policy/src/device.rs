@@ -48,7 +48,7 @@ impl ComputeDevice {
         match (precision, ops) {
             (Precision::F32, _) => Ok(Self { device, ops }),
             (Precision::Bf16, Ops::Plain | Ops::Half) => Ok(Self { device, ops: Ops::Half }),
-            (Precision::Bf16, Ops::Fused | Ops::Steady) => {
+            (Precision::Bf16, Ops::Fused | Ops::BatchInvariant) => {
                 Err(PolicyError::Request("precision `bf16` is for GPUs; use `f32` on the CPU".into()))
             }
         }

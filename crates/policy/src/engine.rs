@@ -145,7 +145,7 @@ impl<'a> Engine<'a> {
     /// An engine whose tokens do not depend on what else is in the batch, to the last bit: every row of a matrix
     /// product is summed in the same order whatever stands beside it. Only on the CPU; prompts run more slowly.
     pub fn deterministic(self) -> Result<Self, PolicyError> {
-        Ok(Self { decoder: self.decoder.steady()?, ..self })
+        Ok(Self { decoder: self.decoder.batch_invariant()?, ..self })
     }
 
     /// What `requests` take, with this many bytes left on the machine beside the weights.

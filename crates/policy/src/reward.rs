@@ -12,7 +12,7 @@ use crate::decoder::Decoder;
 use crate::device::ComputeDevice;
 use crate::error::PolicyError;
 use crate::log_probs::{floats, micro_batches};
-use crate::model::{self, Head, Loaded, Model};
+use crate::model::{self, Head, Loaded, Transformer};
 use crate::ops::in_pool;
 use crate::optim::Gradients;
 use crate::save::{self, File};
@@ -22,7 +22,7 @@ use crate::weights::Weights;
 /// A `…ForSequenceClassification` model.
 #[derive(Clone, Debug)]
 pub struct RewardModel {
-    model: Model,
+    model: Transformer,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     config: Arc<ModelConfig>,
@@ -44,23 +44,23 @@ impl RewardModel {
         Ok(Self { model, tokenizer, config })
     }
 
-    pub(crate) fn assemble(model: Model, tokenizer: Tokenizer, config: ModelConfig) -> Self {
+    pub(crate) fn assemble(model: Transformer, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self { model, tokenizer, config: Arc::new(config) }
     }
 
     /// The decoder under the head; an encoder has none.
     pub fn decoder(&self) -> Option<&Decoder> {
         match &self.model {
-            Model::Decoder(decoder) => Some(decoder),
-            Model::Encoder(_) => None,
+            Transformer::Decoder(decoder) => Some(decoder),
+            Transformer::Encoder(_) => None,
         }
     }
 
     /// The same, for change in place.
     pub fn decoder_mut(&mut self) -> Option<&mut Decoder> {
         match &mut self.model {
-            Model::Decoder(decoder) => Some(decoder),
-            Model::Encoder(_) => None,
+            Transformer::Decoder(decoder) => Some(decoder),
+            Transformer::Encoder(_) => None,
         }
     }
 
@@ -127,11 +127,11 @@ impl RewardModel {
         let ids: Vec<u32> = inputs.iter().flat_map(|x| x.ids.iter().copied()).collect();
         let lens: Vec<usize> = inputs.iter().map(|x| x.ids.len()).collect();
         match &self.model {
-            Model::Encoder(encoder) => {
+            Transformer::Encoder(encoder) => {
                 let segments: Vec<u32> = inputs.iter().flat_map(|x| x.segments.iter().copied()).collect();
                 encoder.outputs(&ids, &segments, &lens)
             }
-            Model::Decoder(decoder) => {
+            Transformer::Decoder(decoder) => {
                 let hidden = decoder.hidden(&ids, &lens);
                 let padding = self.config.padding();
                 let ends = inputs.iter().scan(0usize, |start, x| {
@@ -167,8 +167,8 @@ impl RewardModel {
     #[must_use]
     pub fn with_grad(&self) -> Self {
         let model = match &self.model {
-            Model::Decoder(d) => Model::Decoder(d.with_grad()),
-            Model::Encoder(e) => Model::Encoder(e.with_grad()),
+            Transformer::Decoder(d) => Transformer::Decoder(d.with_grad()),
+            Transformer::Encoder(e) => Transformer::Encoder(e.with_grad()),
         };
         Self { model, ..self.clone() }
     }
@@ -176,8 +176,8 @@ impl RewardModel {
     /// The weights.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
         match &self.model {
-            Model::Decoder(d) => d.weights(),
-            Model::Encoder(e) => e.weights(),
+            Transformer::Decoder(d) => d.weights(),
+            Transformer::Encoder(e) => e.weights(),
         }
     }
 }

@@ -7,14 +7,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::architecture::NormKind;
-use crate::layout::{Layout, Linear, Norm};
+use crate::layout::{Layout, LinearTensors, NormTensors};
 use crate::ops::{Activation, Ops, plain};
 use crate::weights::Weights;
 
 /// Weights on a device with the operations that run there. Cloning shares the weights; they are copied
 /// when one of the two changes.
 #[derive(Clone, Debug)]
-pub(crate) struct Pass {
+pub(crate) struct ForwardPass {
     pub weights: Weights<Tensor<2>>,
     pub ops: Ops,
     pub device: Device,
@@ -26,7 +26,7 @@ pub(crate) struct Pass {
     pub adapted: bool,
 }
 
-impl Pass {
+impl ForwardPass {
     pub fn layout(&self) -> &Arc<Layout> {
         self.weights.layout()
     }
@@ -40,7 +40,7 @@ impl Pass {
         Self { weights: self.weights.map(track), tracked: true, ..self.clone() }
     }
 
-    pub fn linear(&self, x: &Tensor<2>, l: &Linear) -> Tensor<2> {
+    pub fn linear(&self, x: &Tensor<2>, l: &LinearTensors) -> Tensor<2> {
         let w = self.weights[l.weight].clone();
         let y = match l.bias {
             Some(bias) => self.ops.affine(x.clone(), w, self.weights[bias].clone()),
@@ -64,7 +64,7 @@ impl Pass {
         x * Tensor::<2>::from_data(TensorData::new(mask, [rows, columns]), &self.device)
     }
 
-    pub fn norm(&self, x: Tensor<2>, n: &Norm, kind: NormKind) -> Tensor<2> {
+    pub fn norm(&self, x: Tensor<2>, n: &NormTensors, kind: NormKind) -> Tensor<2> {
         let w = self.weights[n.weight].clone();
         match (kind, n.bias) {
             (NormKind::Layer { eps }, Some(bias)) => self.ops.layer_norm(x, w, self.weights[bias].clone(), eps),
