@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example, ScoredPart};
 use rlar_policy::{GenerationRequest, Policy, Sampling};
-use rlar_rewards::{Member, Orchestrator};
+use rlar_rewards::{Orchestrator, WeightedTool};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
@@ -26,7 +26,7 @@ pub struct Protocol {
     /// What part of an answer is judged.
     pub scored: ScoredPart,
     /// Tools that say nothing about whether an answer is right.
-    pub always: Vec<Member>,
+    pub always: Vec<WeightedTool>,
 }
 
 /// Right answers among those asked for.
@@ -101,7 +101,7 @@ pub fn accuracy<'e>(
 fn judge(
     rewards: &mut Orchestrator,
     items: &[(&Example, &Completion)],
-    always: &[Member],
+    always: &[WeightedTool],
 ) -> Result<Vec<Option<f64>>, EvalError> {
     let mut scores = rewards.audit(items, &|| false)?;
     let open: Vec<usize> = (0..items.len()).filter(|i| scores[*i].is_none()).collect();

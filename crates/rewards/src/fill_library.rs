@@ -15,7 +15,7 @@ use crate::agents::synthesise::Order;
 use crate::agents::{Agents, News, Provided, Turned};
 use crate::library::folder::{ADMISSION, Library};
 use crate::tool::card::Kind;
-use crate::tool::composite::Member;
+use crate::tool::composite::WeightedTool;
 use crate::{Orchestrator, RewardError};
 
 /// The folder, within a library's, of tools that were refused.
@@ -36,7 +36,7 @@ pub struct Wanted<'a> {
     /// Addresses of further cards (`…/tool.yaml`) to take into account.
     pub sources: &'a [String],
     /// Tools that every prompt has beside the chosen ones.
-    pub always: &'a [Member],
+    pub always: &'a [WeightedTool],
 }
 
 /// A tool of the library.

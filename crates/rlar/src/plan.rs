@@ -10,7 +10,7 @@ use rlar_net::hub::{Hub, Settings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::ask::Asker;
-use rlar_rewards::{Assignment, Choice, Library, LlmConfig, Means, Orchestrator};
+use rlar_rewards::{Assignment, Library, LlmConfig, Means, Orchestrator};
 use rlar_sandbox::{Limits, Packages};
 
 use crate::assets;
@@ -208,10 +208,8 @@ pub fn orchestrator(plan: &Plan) -> Result<(Orchestrator, Option<Agents>)> {
         .auditing(r.audit.tools.clone())
         .always(r.always.clone());
     for (domain, members) in &r.assign {
-        let tools =
-            members.iter().map(|m| Choice { tool: m.tool.clone(), weight: m.weight, part: m.part, least: m.least });
         let (by, why) = ("config".into(), format!("`rewards.assign` gives them to `{domain}`"));
-        orchestrator.give(domain, Assignment { example: domain.clone(), tools: tools.collect(), by, why });
+        orchestrator.give(domain, Assignment { example: domain.clone(), tools: members.clone(), by, why });
     }
     for tool in &r.audit.tools {
         orchestrator.open(tool).context("`rewards.audit`")?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rlar_data::{Completion, Example};
 use rlar_policy::{GenerationRequest, Policy};
-use rlar_rewards::{Orchestrator, Outcome, RewardError, Scores};
+use rlar_rewards::{Orchestrator, Outcome, RewardError, Scores, ToolScore};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -158,8 +158,8 @@ impl Source<'_> {
             let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
             let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
             for (reply, mut scores) in group.replies.iter_mut().zip(scores) {
-                let penalty = reply.scores.0.iter().filter(|(name, _, _)| &**name == SOFT_OVERLONG);
-                scores.0.extend(penalty.cloned());
+                let penalty = reply.scores.get(SOFT_OVERLONG).cloned();
+                scores.tools.extend(penalty);
                 reply.scores = scores;
             }
         }
@@ -214,9 +214,10 @@ impl Source<'_> {
         let group = |((example, samples), scores): ((&usize, Vec<rlar_policy::Sample>), Vec<Scores>)| {
             let rollout = |(s, mut scores): (rlar_policy::Sample, Scores)| {
                 // What no tool judges is not learned from, long or short.
-                if overlong.soft_tokens > 0 && !scores.0.is_empty() {
+                if overlong.soft_tokens > 0 && !scores.tools.is_empty() {
                     let penalty = soft_overlong(s.tokens.len(), sampling.max_tokens, overlong.soft_tokens);
-                    scores.0.push((SOFT_OVERLONG.into(), overlong.weight, Outcome::Scored(penalty)));
+                    let (tool, outcome) = (SOFT_OVERLONG.into(), Outcome::Scored(penalty));
+                    scores.tools.push(ToolScore { tool, weight: overlong.weight, outcome });
                 }
                 Rollout {
                     tokens: s.tokens,

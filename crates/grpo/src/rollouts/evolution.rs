@@ -256,9 +256,9 @@ fn seen<'b>(group: &'b Group, rewards: &Orchestrator, examples: &'b [Example]) -
         (score - low) / (high - low)
     };
     let one = |reply: &'b Rollout| {
-        let known = reply.scores.0.iter().filter(|(name, _, _)| rewards.library().card(name).is_some());
+        let known = reply.scores.tools.iter().filter(|s| rewards.library().card(&s.tool).is_some());
         let scores: Vec<(&str, f64, Option<f64>)> =
-            known.map(|(name, weight, o)| (&**name, *weight, o.score().map(|s| part(name, s)))).collect();
+            known.map(|s| (&*s.tool, s.weight, s.outcome.score().map(|score| part(&s.tool, score)))).collect();
         let weights: f64 = scores.iter().map(|(_, w, _)| w.max(0.0)).sum();
         let sum: Option<f64> = scores.iter().map(|(_, w, s)| s.map(|s| s * w.max(0.0))).sum();
         Seen {

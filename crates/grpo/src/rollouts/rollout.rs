@@ -41,11 +41,11 @@ pub struct Group {
 impl Group {
     /// The group as advantages see it. All replies were asked of the same tools.
     pub fn scored(&self) -> advantage::Group {
-        let tools = self.replies.first().map_or(&[][..], |r| &r.scores.0);
-        let score = |r: &Rollout, tool: &str| r.scores.0.iter().find(|(name, _, _)| **name == *tool)?.2.score();
+        let tools = self.replies.first().map_or(&[][..], |r| &r.scores.tools);
+        let score = |r: &Rollout, tool: &str| r.scores.get(tool)?.outcome.score();
         let scores = |tool: &str| self.replies.iter().map(|r| score(r, tool)).collect();
         advantage::Group {
-            tools: tools.iter().map(|(name, weight, _)| (*weight, scores(name))).collect(),
+            tools: tools.iter().map(|t| (t.weight, scores(&t.tool))).collect(),
             lengths: self.replies.iter().map(|r| r.tokens.len()).collect(),
         }
     }
@@ -92,10 +92,10 @@ pub struct ToolStatistics {
 /// Statistics by tool.
 pub fn tool_statistics<'a>(groups: impl Iterator<Item = &'a Group>) -> BTreeMap<String, ToolStatistics> {
     let mut tools: BTreeMap<String, ToolStatistics> = BTreeMap::new();
-    for (name, _, outcome) in groups.flat_map(|g| &g.replies).flat_map(|r| &r.scores.0) {
-        let t = tools.entry(name.to_string()).or_default();
+    for score in groups.flat_map(|g| &g.replies).flat_map(|r| &r.scores.tools) {
+        let t = tools.entry(score.tool.to_string()).or_default();
         t.asked += 1;
-        match outcome {
+        match &score.outcome {
             Outcome::Scored(score) => t.scores.push(*score),
             Outcome::Abstained(_) => t.abstained += 1,
             Outcome::Failed(Failure::Late) => t.late += 1,

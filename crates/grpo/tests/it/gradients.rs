@@ -9,7 +9,7 @@ use rlar_grpo::update::micro_batches::{Descent, Slopes, gradient};
 use rlar_grpo::update::policy_update::learn;
 use rlar_grpo::update::train_state::State;
 use rlar_policy::{ComputeDevice, Finish, ModelConfig, Moments, Policy, SavedActivations, Sequence, Tokenizer};
-use rlar_rewards::{Failure, Outcome, Scores};
+use rlar_rewards::{Failure, Outcome, Scores, ToolScore};
 use serde_json::json;
 
 fn policy() -> Policy {
@@ -71,7 +71,7 @@ fn rollout(prompt: &[u32], tokens: &[u32], outcome: Outcome) -> Rollout {
         log_probs,
         text: String::new(),
         finish: Finish::Stop,
-        scores: Scores(vec![("tool".into(), 1.0, outcome)]),
+        scores: Scores { tools: vec![ToolScore { tool: "tool".into(), weight: 1.0, outcome }] },
         audit: None,
     }
 }

@@ -4,9 +4,9 @@ use rlar_data::Example;
 
 use super::{Orchestrator, key};
 use crate::admission::report::Status;
-use crate::agents::builtin::{Assignment, Choice};
+use crate::agents::builtin::Assignment;
 use crate::agents::tasks::domain;
-use crate::tool::composite::Part;
+use crate::tool::composite::{CombineAs, WeightedTool};
 use crate::{Admission, RewardError};
 
 /// Largest weight of a tool that was admitted without anything to tell good replies from bad ones by.
@@ -70,7 +70,7 @@ impl Orchestrator {
                 return Err(RewardError::tool(&member.tool, format!("`rewards.always`: {why}")));
             }
             let provisional = self.library.admission(&member.tool).is_some_and(|a| a.status == Status::Provisional);
-            if !usable(&member.tool) || (provisional && member.part != Part::Term && !self.trusting) {
+            if !usable(&member.tool) || (provisional && member.part != CombineAs::Term && !self.trusting) {
                 return Err(self.not_admitted(&member.tool));
             }
             let chosen = assignment.tools.iter().any(|c| c.tool == member.tool);
@@ -78,12 +78,8 @@ impl Orchestrator {
             {
                 continue;
             }
-            assignment.tools.push(Choice {
-                tool: member.tool.clone(),
-                weight: if member.part == Part::Term { member.weight } else { 0.0 },
-                part: member.part,
-                least: member.least,
-            });
+            let weight = if member.part == CombineAs::Term { member.weight } else { 0.0 };
+            assignment.tools.push(WeightedTool { weight, ..member.clone() });
         }
         for choice in &mut assignment.tools {
             if self.library.admission(&choice.tool).is_some_and(|a| a.status == Status::Provisional) {
@@ -125,7 +121,7 @@ impl Orchestrator {
     /// Gives the prompts of a domain these tools from now on.
     pub fn give(&mut self, domain_name: &str, mut assignment: Assignment) {
         // What gates and vetoes say is no part of the sum.
-        assignment.tools.iter_mut().filter(|c| c.part != Part::Term).for_each(|c| c.weight = 0.0);
+        assignment.tools.iter_mut().filter(|c| c.part != CombineAs::Term).for_each(|c| c.weight = 0.0);
         self.given.insert(domain_name.to_owned(), assignment);
         // What was chosen for them is chosen anew when it is next needed.
         let of = format!("{domain_name}\0");
@@ -142,9 +138,11 @@ impl Orchestrator {
 
     /// Gives one prompt these tools from now on, unless they may not score it.
     pub fn give_one(&mut self, example: &Example, assignment: Assignment) -> Result<(), RewardError> {
-        let known =
-            |c: &Choice| self.library.card(&c.tool).map(|card| !card.needs_reference || example.reference.is_some());
-        let fits = |c: &Choice| known(c) == Some(true) && !self.suspended.contains(&c.tool) && self.is_usable(&c.tool);
+        let known = |c: &WeightedTool| {
+            self.library.card(&c.tool).map(|card| !card.needs_reference || example.reference.is_some())
+        };
+        let fits =
+            |c: &WeightedTool| known(c) == Some(true) && !self.suspended.contains(&c.tool) && self.is_usable(&c.tool);
         if assignment.tools.is_empty() || !assignment.tools.iter().all(fits) {
             return Ok(());
         }

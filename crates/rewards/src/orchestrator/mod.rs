@@ -10,14 +10,14 @@ use std::sync::Arc;
 use rlar_data::{Completion, Example};
 use rlar_sandbox::Over;
 
-use crate::agents::builtin::{Assignment, BuiltinAgent, Choice};
+use crate::agents::builtin::{Assignment, BuiltinAgent};
 use crate::agents::tasks::domain;
 use crate::cache::cached_score::tell_remembering;
 use crate::cache::store::Store;
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
-use crate::tool::composite::{Member, Ruling};
-use crate::tool::scores::Scores;
+use crate::tool::composite::{Ruling, WeightedTool};
+use crate::tool::scores::{Scores, ToolScore};
 use crate::tool::scoring::{Means, Tool};
 use crate::{Admission, Failure, Outcome, RewardError};
 
@@ -32,7 +32,7 @@ pub struct Orchestrator {
     /// Whether an example that no tool fits is assigned none, instead of being an error.
     tolerant: bool,
     /// Tools that every example has beside those that are chosen for it.
-    always: Vec<Member>,
+    always: Vec<WeightedTool>,
     /// Tools that the prompts of a domain are given, whatever the agent would choose.
     given: BTreeMap<String, Assignment>,
     /// Tools that tell how far those that score can be believed.
@@ -85,7 +85,7 @@ impl Orchestrator {
 
     /// The same with tools that every example has beside those that are chosen for it.
     #[must_use]
-    pub fn always(mut self, members: Vec<Member>) -> Self {
+    pub fn always(mut self, members: Vec<WeightedTool>) -> Self {
         self.always = members;
         self
     }
@@ -224,7 +224,7 @@ impl Orchestrator {
     pub fn score_until(&mut self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Scores>, RewardError> {
         let mut shares: BTreeMap<Arc<str>, Vec<(usize, usize)>> = BTreeMap::new();
         let mut scores = Vec::with_capacity(items.len());
-        let mut plans: BTreeMap<*const Example, Vec<Choice>> = BTreeMap::new();
+        let mut plans: BTreeMap<*const Example, Vec<WeightedTool>> = BTreeMap::new();
         for (i, (example, _)) in items.iter().enumerate() {
             let place = std::ptr::from_ref::<Example>(example);
             let plan = match plans.entry(place) {
@@ -238,13 +238,17 @@ impl Orchestrator {
                     None => Arc::from(choice.tool.as_str()),
                 };
                 shares.entry(name.clone()).or_default().push((i, j));
-                slots.push((name, choice.weight, Outcome::Abstained("not asked".into())));
+                slots.push(ToolScore {
+                    tool: name,
+                    weight: choice.weight,
+                    outcome: Outcome::Abstained("not asked".into()),
+                });
             }
-            scores.push(Scores(slots));
+            scores.push(Scores { tools: slots });
         }
         for (share, outcomes) in self.ask_all(items, shares, over)? {
             for ((i, j), outcome) in share.into_iter().zip(outcomes) {
-                scores[i].0[j].2 = outcome;
+                scores[i].tools[j].outcome = outcome;
             }
         }
         for ((example, _), scores) in items.iter().zip(&mut scores) {
@@ -292,19 +296,19 @@ impl Orchestrator {
     }
 
     /// Lets gates and vetoes rule over the other tools' scores.
-    fn rule(&self, choices: &[Choice], scores: &mut Scores) {
+    fn rule(&self, choices: &[WeightedTool], scores: &mut Scores) {
         if choices.iter().all(|c| c.part.is_term()) {
             return;
         }
-        let range = |c: &Choice| self.library.card(&c.tool).map_or([0.0, 1.0], |card| card.range);
-        let parts = choices.iter().zip(&scores.0).map(|(c, (_, _, outcome))| {
+        let range = |c: &WeightedTool| self.library.card(&c.tool).map_or([0.0, 1.0], |card| card.range);
+        let parts = choices.iter().zip(&scores.tools).map(|(c, score)| {
             let [low, high] = range(c);
-            (c.part, c.least.unwrap_or_else(|| f64::midpoint(low, high)), outcome)
+            (c.part, c.least.unwrap_or_else(|| f64::midpoint(low, high)), &score.outcome)
         });
         let ruling = Ruling::of(parts);
-        for (choice, (_, weight, outcome)) in choices.iter().zip(&mut scores.0).filter(|(c, _)| c.part.is_term()) {
-            if let Outcome::Scored(score) = outcome {
-                *score = ruling.apply(*score, range(choice), *weight);
+        for (choice, term) in choices.iter().zip(&mut scores.tools).filter(|(c, _)| c.part.is_term()) {
+            if let Outcome::Scored(score) = &mut term.outcome {
+                *score = ruling.apply(*score, range(choice), term.weight);
             }
         }
     }
@@ -312,12 +316,12 @@ impl Orchestrator {
 
 /// Leaves out tools that do not judge an example, where others do. They abstain for the example's sake, so that they are
 /// left out of all of its replies alike.
-fn leave_out_silent(choices: &[Choice], scores: &mut Scores) {
+fn leave_out_silent(choices: &[WeightedTool], scores: &mut Scores) {
     let silent = |outcome: &Outcome| matches!(outcome, Outcome::Abstained(_));
-    let judged = choices.iter().zip(&scores.0).any(|(c, (_, _, outcome))| c.part.is_term() && !silent(outcome));
-    let kept = choices.iter().zip(std::mem::take(&mut scores.0));
-    let kept = kept.filter(|(c, (_, _, outcome))| !silent(outcome) || (c.part.is_term() && !judged));
-    scores.0 = kept.map(|(_, score)| score).collect();
+    let judged = choices.iter().zip(&scores.tools).any(|(c, score)| c.part.is_term() && !silent(&score.outcome));
+    let kept = choices.iter().zip(std::mem::take(&mut scores.tools));
+    let kept = kept.filter(|(c, score)| !silent(&score.outcome) || (c.part.is_term() && !judged));
+    scores.tools = kept.map(|(_, score)| score).collect();
 }
 
 /// What assignments are remembered by: the domain, then what tells an example from others, as ids are unique within a file

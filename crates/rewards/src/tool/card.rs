@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::tool::builtin::builtin;
-use crate::tool::composite::{Member, Part};
+use crate::tool::composite::{CombineAs, WeightedTool};
 use crate::tool::judge::{Mode, Rubric};
 use crate::tool::reward_model::ModelPointer;
 
@@ -103,7 +103,7 @@ pub struct ToolCard {
     pub judge: Option<Rubric>,
     /// Composites: their tools.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<Member>,
+    pub parts: Vec<WeightedTool>,
     /// Made cases, for admission: replies that the tool must score high, and such that it must score low.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<Case>,
@@ -163,7 +163,7 @@ impl ToolCard {
                 None => Some("a judge needs `judge` with its `rubric`".into()),
             },
             Kind::Composite => {
-                let terms = self.parts.iter().filter(|m| m.part == Part::Term).count();
+                let terms = self.parts.iter().filter(|m| m.part == CombineAs::Term).count();
                 let finite = self.parts.iter().all(|m| m.weight.is_finite());
                 (terms == 0 || !finite)
                     .then(|| "a composite needs `parts`, a term among them, with finite weights".into())

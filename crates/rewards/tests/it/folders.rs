@@ -5,7 +5,8 @@ use std::sync::{Arc, Barrier};
 
 use rlar_data::{Completion, Example};
 use rlar_rewards::{
-    ADMISSION, Admission, Failure, Library, Means, Member, Orchestrator, Outcome, Part, Status, examine, probes_for,
+    ADMISSION, Admission, CombineAs, Failure, Library, Means, Orchestrator, Outcome, Status, WeightedTool, examine,
+    probes_for,
 };
 
 use crate::kinds::folder;
@@ -149,12 +150,13 @@ fn two_libraries_are_compared_by_tool_and_line() {
 
 #[test]
 fn a_tool_that_does_not_judge_an_example_is_left_out_of_it() {
-    let members = vec![always("numeric_match", Part::Term, None), always("multiple_choice", Part::Gate, None)];
+    let members =
+        vec![always("numeric_match", CombineAs::Term, None), always("multiple_choice", CombineAs::Gate, None)];
     let mut rewards = orchestrator(Library::curated().unwrap()).always(members);
     let mut scored = |reference: &str, reply: &str| -> Vec<String> {
         let asked = example("What is it?", Some(reference));
         let scores = rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0);
-        scores.0.iter().map(|(name, _, _)| name.to_string()).collect()
+        scores.tools.iter().map(|score| score.tool.to_string()).collect()
     };
     assert_eq!(scored("Paris", "Paris"), ["exact_match"]);
     assert_eq!(scored("Paris", "B"), ["exact_match"]);
@@ -162,16 +164,16 @@ fn a_tool_that_does_not_judge_an_example_is_left_out_of_it() {
     assert_eq!(scored("5 francs", "5"), ["exact_match", "numeric_match"]);
 }
 
-fn always(tool: &str, part: Part, least: Option<f64>) -> Member {
-    Member { tool: tool.into(), weight: 2.0, part, least }
+fn always(tool: &str, part: CombineAs, least: Option<f64>) -> WeightedTool {
+    WeightedTool { tool: tool.into(), weight: 2.0, part, least }
 }
 
 #[test]
 fn gates_and_vetoes_rule_over_what_is_chosen() {
     let members = vec![
-        always("concise", Part::Gate, Some(1.0)),
-        always("no_repetition", Part::Veto, None),
-        always("token_f1", Part::Term, None),
+        always("concise", CombineAs::Gate, Some(1.0)),
+        always("no_repetition", CombineAs::Veto, None),
+        always("token_f1", CombineAs::Term, None),
     ];
     let mut rewards = orchestrator(Library::curated().unwrap()).always(members);
     let asked = example("Capital of France?", Some("Paris"));
@@ -183,7 +185,7 @@ fn gates_and_vetoes_rule_over_what_is_chosen() {
     let long = (0..300).map(|i| format!("w{i}")).collect::<Vec<_>>().join(" ");
     assert_eq!(scores(&format!("Paris {long}")).total(), Some(0.0));
     assert_eq!(scores(&"Paris is it. ".repeat(40)).total(), Some(0.0));
-    let missing = orchestrator(Library::curated().unwrap()).always(vec![always("nothing", Part::Gate, None)]);
+    let missing = orchestrator(Library::curated().unwrap()).always(vec![always("nothing", CombineAs::Gate, None)]);
     assert!(missing.choose(&asked).unwrap_err().to_string().contains("rewards.always"));
 }
 
@@ -217,11 +219,11 @@ fn tools_are_asked_at_the_same_time_and_one_that_panics_breaks_no_other() {
     });
     let mut rewards = Orchestrator::new(Library::load(folder.path()).unwrap(), Means { llm: Some(llm), ..means() })
         .trusting(true)
-        .always(vec![always("b", Part::Term, None)]);
+        .always(vec![always("b", CombineAs::Term, None)]);
     let asked = example("Capital of France?", Some("Paris"));
     let scores = rewards.score(&[(&asked, &Completion::whole("Paris"))]).unwrap().remove(0);
-    assert_eq!(scores.0[0].2, Outcome::Scored(1.0));
-    assert!(matches!(scores.0[1].2, Outcome::Failed(Failure::Crash(_))), "{:?}", scores.0[1]);
+    assert_eq!(scores.tools[0].outcome, Outcome::Scored(1.0));
+    assert!(matches!(scores.tools[1].outcome, Outcome::Failed(Failure::Crash(_))), "{:?}", scores.tools[1]);
     assert_eq!(scores.total(), None);
 }
 
@@ -242,7 +244,7 @@ fn breaking_a_rule_is_never_worth_it() {
     let card = |tool: &str, range: &str, more: &str| {
         format!("kind: {tool}\nrole: quality\ntasks: [short answers]\nneeds_reference: false\nrange: {range}\n{more}")
     };
-    for part in [Part::Gate, Part::Veto] {
+    for part in [CombineAs::Gate, CombineAs::Veto] {
         let low = card("judge", "[-1, 1]", "judge: { rubric: r }\n");
         let penalty =
             card("builtin", "[0, 1]", "builtin: length\nsettings: { min_words: 5 }\n").replace("short answers", "any");
@@ -251,7 +253,7 @@ fn breaking_a_rule_is_never_worth_it() {
         let folder = folder(&[("low", &low), ("penalty", &penalty), ("rule", &rule)]);
         let llm = scripted(|_| Ok(r#"{"reason": "", "score": 1}"#.to_owned()));
         let members = vec![
-            Member { tool: "penalty".into(), weight: -1.0, part: Part::Term, least: None },
+            WeightedTool { tool: "penalty".into(), weight: -1.0, part: CombineAs::Term, least: None },
             always("rule", part, Some(1.0)),
         ];
         let mut rewards = Orchestrator::new(Library::load(folder.path()).unwrap(), Means { llm: Some(llm), ..means() })
@@ -282,7 +284,7 @@ fn an_admission_says_nothing_to_the_next_one() {
     assert_eq!(court(&rewards, true).status, Status::Refused);
     // A prompt that breaks the tool is no reply's doing, however well it did elsewhere.
     let asked = example("How many x1?", Some("2"));
-    let outcome = rewards.score(&[(&asked, &Completion::whole("2"))]).unwrap()[0].0[0].2.clone();
+    let outcome = rewards.score(&[(&asked, &Completion::whole("2"))]).unwrap()[0].tools[0].outcome.clone();
     assert!(matches!(outcome, Outcome::Failed(Failure::Exception(_))), "{outcome:?}");
 }
 

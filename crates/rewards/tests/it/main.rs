@@ -165,7 +165,7 @@ fn a_failure_is_never_a_number() {
     let example = example("How many?", Some("2"));
     let outcome = |rewards: &mut Orchestrator, reply: &str| {
         let completion = Completion::whole(reply);
-        rewards.score(&[(&example, &completion)]).unwrap()[0].0[0].2.clone()
+        rewards.score(&[(&example, &completion)]).unwrap()[0].tools[0].outcome.clone()
     };
     assert_eq!(outcome(&mut rewards, "0.5"), Outcome::Scored(0.5));
     for (reply, want) in [

@@ -32,7 +32,7 @@ fn rewards(library: &Path, store: &Path, llm: &Arc<Scripted>) -> Orchestrator {
 
 fn ask(rewards: &mut Orchestrator, reply: &str) -> Outcome {
     let asked = example("Capital of France?", Some("Paris"));
-    rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap()[0].0[0].2.clone()
+    rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap()[0].tools[0].outcome.clone()
 }
 
 #[test]
