@@ -85,7 +85,7 @@ fn trained() -> RewardModel {
         }
         let mut gradients = Gradients::default();
         let inputs: Vec<&RewardInput> = batch.iter().map(|(input, _)| input).collect();
-        model.descend(&mut gradients, &inputs, |scores| {
+        model.backward(&mut gradients, &inputs, |scores| {
             let slope = |(s, (_, right)): (&f32, &(RewardInput, f32))| (1.0 / (1.0 + (-s).exp()) - right) / 30.0;
             scores.iter().zip(&batch).map(slope).collect()
         });
