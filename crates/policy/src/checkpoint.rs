@@ -246,7 +246,7 @@ pub fn to_safetensors<T: Floats>(
     let views = weights.entries().filter_map(|(spec, values)| Some((chosen(spec)?, Lazy(spec, spec.stored(), values))));
     // `format: pt` is what transformers asks of every file.
     let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let wrong = |e: &dyn std::fmt::Display| PolicyError::Request(format!("safetensors: {e}"));
+    let wrong = |e: &dyn std::fmt::Display| PolicyError::Serialise { format: "safetensors", message: e.to_string() };
     let views: Vec<_> = views.collect();
     let data: usize = views.iter().map(|(_, tensor)| tensor.data_len()).sum();
     let bytes = safetensors::serialize(views, Some(about)).map_err(|e| wrong(&e))?;
@@ -254,6 +254,6 @@ pub fn to_safetensors<T: Floats>(
     if bytes.len() == 8 + header + data {
         Ok(bytes)
     } else {
-        Err(wrong(&"a tensor has not as many elements as its shape"))
+        Err(wrong(&"a tensor does not have as many elements as its shape"))
     }
 }

@@ -192,7 +192,7 @@ impl Decoder {
     /// A view of this decoder in which a row of a matrix product does not depend on the rows beside it.
     pub(crate) fn batch_invariant(&self) -> Result<Self, PolicyError> {
         if !self.on_cpu() {
-            return Err(PolicyError::Request("tokens independent of the batch need the device `cpu`".into()));
+            return Err(PolicyError::BatchInvariantOnGpu);
         }
         let mut view = self.clone();
         view.forward.ops = Ops::BatchInvariant;

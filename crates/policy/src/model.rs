@@ -75,7 +75,7 @@ fn declare(config: &ModelConfig, lora: Option<Lora>) -> Result<(Arc<Layout>, Ten
             (layout, TensorIds::Encoder(tensors))
         }
     };
-    layout.check().map_err(PolicyError::Request)?;
+    layout.check().map_err(PolicyError::Adapter)?;
     Ok((Arc::new(layout), tensors))
 }
 

@@ -43,7 +43,7 @@ impl Policy {
     /// GGUF file.
     pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
         let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, device)?;
-        let Transformer::Decoder(decoder) = model else { return Err(not_a_policy()) };
+        let Transformer::Decoder(decoder) = model else { return Err(PolicyError::NotALanguageModel) };
         let (sampling, generation) = own_sampling(base.as_deref().unwrap_or(path))?;
         Ok(Self { decoder, tokenizer, config, device: device.clone(), base, sampling, generation })
     }
@@ -60,7 +60,7 @@ impl Policy {
                 let (config, sampling) = (Arc::new(config), Sampling::default());
                 Ok(Self { decoder, tokenizer, config, device: device.clone(), base: None, sampling, generation: None })
             }
-            _ => Err(not_a_policy()),
+            _ => Err(PolicyError::NotALanguageModel),
         }
     }
 
@@ -84,7 +84,7 @@ impl Policy {
     /// `base` is where the frozen weights can be found again.
     pub fn adapt(self, lora: Lora, seed: u64, base: PathBuf) -> Result<Self, PolicyError> {
         if self.decoder.layout().lora().is_some() {
-            return Err(PolicyError::Request("this policy carries an adaptation already; merge it first with `rlar convert`, or train on without `model.lora`".into()));
+            return Err(PolicyError::AdapterPresent);
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut given = self.decoder.weights().entries();
@@ -122,7 +122,7 @@ impl Policy {
     ) -> Result<Decoder, PolicyError> {
         match model::with(&self.config, lora, &self.device, weight)? {
             Transformer::Decoder(decoder) => Ok(decoder),
-            Transformer::Encoder(_) => Err(not_a_policy()),
+            Transformer::Encoder(_) => Err(PolicyError::NotALanguageModel),
         }
     }
 
@@ -135,7 +135,7 @@ impl Policy {
         if json["pad_token_id"].is_null() {
             json["pad_token_id"] = self.tokenizer.eos().first().copied().unwrap_or(0).into();
         }
-        let config = ModelConfig::new(json).map_err(PolicyError::Request)?;
+        let config = ModelConfig::new(json).map_err(PolicyError::Config)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let merged = self.merged()?;
         let entries: Vec<_> = merged.decoder.weights().entries().collect();
@@ -172,7 +172,8 @@ impl Policy {
     }
 
     fn adapter(&self, lora: &Lora) -> Result<Vec<File>, PolicyError> {
-        let mut json = serde_json::to_value(lora).map_err(|e| PolicyError::Request(e.to_string()))?;
+        let mut json = serde_json::to_value(lora)
+            .map_err(|e| PolicyError::Serialise { format: "adapter_config.json", message: e.to_string() })?;
         let base = self.base.as_ref().map(|b| b.display().to_string()).unwrap_or_default();
         let transposed = self.layout().specs().iter().any(|s| s.form == Form::Transposed);
         let about = [
@@ -230,8 +231,4 @@ fn own_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError
     };
     sampling.check().map_err(wrong)?;
     Ok((sampling, Some(text)))
-}
-
-fn not_a_policy() -> PolicyError {
-    PolicyError::Request("a policy must be a language model".into())
 }

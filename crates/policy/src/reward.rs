@@ -88,7 +88,7 @@ impl RewardModel {
         }
         let (answer, question) = match turns {
             [.., answer] => (answer.content, turns[..turns.len() - 1].iter().map(|t| t.content)),
-            [] => return Err(PolicyError::Request("an empty conversation has no score".into())),
+            [] => return Err(PolicyError::EmptyConversation),
         };
         let question = question.collect::<Vec<_>>().join("\n");
         let (ids, segments) = self.tokenizer.encode_pair(&question, answer)?;
@@ -99,9 +99,8 @@ impl RewardModel {
     /// one that does not fit the model's positions is an error that names its index.
     pub fn outputs(&self, inputs: &[RewardInput], tokens: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
         let room = self.positions();
-        if let Some(i) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
-            let have = inputs[i].ids.len();
-            return Err(PolicyError::Request(format!("input {i} has {have} tokens; this model reads 1 to {room}")));
+        if let Some(index) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
+            return Err(PolicyError::InputLength { index, tokens: inputs[index].ids.len(), most: room });
         }
         let mut order: Vec<usize> = (0..inputs.len()).collect();
         order.sort_by_key(|i| inputs[*i].ids.len());
@@ -111,10 +110,8 @@ impl RewardModel {
             let batch: Vec<&RewardInput> = piece.iter().map(|i| &inputs[*i]).collect();
             let rows = in_pool(|| values(self.forward(&batch)));
             for (i, row) in piece.iter().zip(rows.chunks_exact(self.labels())) {
-                if let Some(x) = row.iter().find(|x| !x.is_finite()) {
-                    return Err(PolicyError::Request(format!(
-                        "the score of input {i} is {x}: the weights are damaged"
-                    )));
+                if let Some(value) = row.iter().copied().find(|x| !x.is_finite()) {
+                    return Err(PolicyError::ScoreNotFinite { index: *i, value });
                 }
                 out[*i] = row.to_vec();
             }
