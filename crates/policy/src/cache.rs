@@ -7,10 +7,10 @@ use burn::tensor::{Tensor, TensorData, activation};
 use crate::ops::kernels::{self, KvSlot};
 use crate::ops::{AttentionSpec, Ops, plain};
 
-/// A batch of sequences, each with what every layer remembers of it.
+/// The keys and values of a batch of sequences, in every layer.
 #[derive(Clone, Debug)]
 pub struct KvCache {
-    /// Who sees whom, per layer.
+    /// How each layer attends.
     specs: Vec<Arc<AttentionSpec>>,
     lens: Vec<usize>,
     layers: Layers,
@@ -18,9 +18,9 @@ pub struct KvCache {
 
 #[derive(Clone, Debug)]
 enum Layers {
-    /// On the CPU: a growing slot per layer and sequence.
+    /// On the CPU: a growing slot per sequence, for each layer.
     Fused(Vec<Vec<KvSlot>>),
-    /// Elsewhere: per layer, packed rotated keys and values `[Σ lens, kv_width]`.
+    /// On other devices: rotated keys and values of all sequences one after the other, `[Σ lens, kv_width]` each, per layer.
     Plain(Vec<Option<[Tensor<2>; 2]>>),
 }
 
@@ -34,24 +34,24 @@ impl KvCache {
         Self { specs, lens: Vec::new(), layers }
     }
 
-    /// Tokens seen, per sequence.
+    /// Tokens per sequence.
     pub fn lens(&self) -> &[usize] {
         &self.lens
     }
 
-    /// Adds `n` empty sequences at the end.
+    /// Appends `n` empty sequences.
     ///
     /// # Panics
-    /// In plain form when sequences are there already: join a second cache instead.
+    /// On devices other than the CPU when the cache is not empty; fill a second cache and [`KvCache::join`] it instead.
     pub fn push(&mut self, n: usize) {
         match &mut self.layers {
             Layers::Fused(layers) => layers.iter_mut().for_each(|l| l.extend(vec![KvSlot::default(); n])),
-            Layers::Plain(_) => assert!(self.lens.is_empty(), "push into a cache in use"),
+            Layers::Plain(_) => assert!(self.lens.is_empty(), "push into a cache that is not empty"),
         }
         self.lens.extend(vec![0; n]);
     }
 
-    /// The batch becomes `order` of itself: sequences are dropped, reordered or copied.
+    /// Makes sequence `order[i]` sequence `i`: sequences are dropped, reordered or copied.
     pub fn reorder(&mut self, order: &[usize]) {
         match &mut self.layers {
             Layers::Fused(layers) => {
@@ -112,11 +112,13 @@ impl KvCache {
         self.lens.extend(other.lens);
     }
 
+    /// Counts `lens[i]` new tokens of each sequence, after all layers have stored them.
     pub(crate) fn grow(&mut self, lens: &[usize]) {
         self.lens.iter_mut().zip(lens).for_each(|(n, new)| *n += new);
     }
 
-    /// Attention of new rows over the cache and themselves, in one layer.
+    /// Attention of `new[i]` new rows of each sequence over its cached rows and over themselves, in one layer: `q`
+    /// `[Σ new, query_width]`, `k` and `v` `[Σ new, kv_width]` to `[Σ new, query_width]`. Stores the new keys and values.
     pub(crate) fn attend(
         &mut self,
         layer: usize,
@@ -143,8 +145,9 @@ pub(crate) fn values(t: Tensor<2>) -> Vec<f32> {
     t.into_data_as::<f32>().try_into_vec::<f32>().unwrap_or_default()
 }
 
+/// [`KvCache::attend`] in plain tensor code, where sequence `i` has `seen[i]` cached rows.
 fn attend_plain(
-    held: &mut Option<[Tensor<2>; 2]>,
+    cached: &mut Option<[Tensor<2>; 2]>,
     [q, k, v]: [Tensor<2>; 3],
     new: &[usize],
     seen: &[usize],
@@ -161,8 +164,8 @@ fn attend_plain(
         plain::rotate(x, rope, &positions, 1).swap_dims(1, 2).reshape([rows, n * heads.dim])
     };
     let (q, k) = (rotate(q, heads.query), rotate(k, heads.kv));
-    // Old rows first, then new ones, in one gather per tensor.
-    let old: usize = if held.is_some() { seen.iter().sum() } else { 0 };
+    // Each sequence's cached rows, then its new rows, in one gather per tensor.
+    let old: usize = if cached.is_some() { seen.iter().sum() } else { 0 };
     let (mut order, mut from_old, mut from_new) = (Vec::new(), 0, old);
     for (s, n) in seen.iter().zip(new) {
         order.extend((from_old..from_old + s).chain(from_new..from_new + n).map(|i| i as i64));
@@ -174,10 +177,10 @@ fn attend_plain(
         Some(old) => Tensor::cat(vec![old, new], 0).select(0, index.clone()),
         None => new,
     };
-    let (ok, ov) = held.take().map_or((None, None), |[k, v]| (Some(k), Some(v)));
+    let (ok, ov) = cached.take().map_or((None, None), |[k, v]| (Some(k), Some(v)));
     let (k, v) = (merge(ok, k), merge(ov, v));
-    *held = Some([k.clone(), v.clone()]);
-    // Pad, score, mask, weigh, unpad.
+    *cached = Some([k.clone(), v.clone()]);
+    // Pad to `[batch, heads, time, dim]`, attend, and remove the padding.
     let totals: Vec<usize> = seen.iter().zip(new).map(|(s, n)| s + n).collect();
     let longest = totals.iter().copied().max().unwrap_or(0);
     let (mut pad_q, mut unpad, mut pad_k, mut mask) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

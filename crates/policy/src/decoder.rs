@@ -1,4 +1,4 @@
-//! The decoder: embedding, layers of attention and feed-forward, norm, head.
+//! The decoder: embedding, layers of attention and feed-forward blocks, norm, head.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors};
 use crate::ops::{AttentionPlan, AttentionSpec, Ops, Packing, Rope, plain};
 use crate::weights::Weights;
 
-/// A causal model. Cloning shares the weights; they are copied when one of the two changes.
+/// A causal transformer. Clones share the weights until one of them changes.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: Arc<DecoderConfig>,
@@ -108,11 +108,11 @@ fn declare_norm(l: &mut Layout, c: &DecoderConfig, name: &str, width: usize) -> 
     }
 }
 
-/// What attention sees.
+/// The sequences that new rows belong to.
 pub(crate) enum Context<'a> {
-    /// Whole sequences, nothing remembered.
+    /// Whole sequences; nothing is cached.
     Packed(Packing),
-    /// New rows after what a cache holds.
+    /// A number of new rows per sequence of a cache.
     Cached(&'a mut KvCache, &'a [usize]),
 }
 
@@ -142,7 +142,7 @@ impl Decoder {
         Self { config: Arc::new(config), tensors, specs, forward }
     }
 
-    /// The model's shape.
+    /// The model's configuration.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
@@ -152,17 +152,17 @@ impl Decoder {
         &self.forward.weights
     }
 
-    /// The weights for change in place.
+    /// The weights, to change them in place.
     pub fn weights_mut(&mut self) -> &mut Weights<Tensor<2>> {
         &mut self.forward.weights
     }
 
-    /// What the weights are.
+    /// Names and shapes of the weights.
     pub fn layout(&self) -> &Arc<Layout> {
         self.forward.layout()
     }
 
-    /// Where the weights live.
+    /// The device of the weights.
     pub fn device(&self) -> &Device {
         &self.forward.device
     }
@@ -173,7 +173,7 @@ impl Decoder {
         Self { forward: self.forward.with_grad(), ..self.clone() }
     }
 
-    /// A view of this decoder in which an adaptation's dropout leaves out what `seed` decides.
+    /// A view of this decoder in which the adapter's dropout is active; `seed` decides which inputs it drops.
     #[must_use]
     pub fn with_dropout(&self, seed: u64) -> Self {
         let mut view = self.clone();
@@ -181,7 +181,7 @@ impl Decoder {
         view
     }
 
-    /// A view of this decoder without its adaptation: the frozen weights alone.
+    /// A view of this decoder without its adapter: the frozen weights alone.
     #[must_use]
     pub fn unadapted(&self) -> Self {
         let mut view = self.clone();
@@ -189,7 +189,7 @@ impl Decoder {
         view
     }
 
-    /// A view of this decoder in which a row of a matrix product does not depend on the rows beside it.
+    /// A view of this decoder in which the rows of a matrix product do not depend on one another. An error on a GPU.
     pub(crate) fn batch_invariant(&self) -> Result<Self, PolicyError> {
         if !self.on_cpu() {
             return Err(PolicyError::BatchInvariantOnGpu);
@@ -199,6 +199,7 @@ impl Decoder {
         Ok(view)
     }
 
+    /// Whether the fused CPU kernels run.
     pub(crate) fn on_cpu(&self) -> bool {
         self.forward.ops.fused()
     }
@@ -208,13 +209,12 @@ impl Decoder {
         KvCache::new(self.forward.ops, self.specs.clone())
     }
 
-    /// Hidden states `[n, hidden]` of packed sequences: `ids` holds them one after the other, `lens[i]`
-    /// tokens each.
+    /// Hidden states `[tokens, hidden]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens each.
     pub fn hidden(&self, ids: &[u32], lens: &[usize]) -> Tensor<2> {
         self.hidden_of(ids, Packing::sequences(lens))
     }
 
-    /// Hidden states `[n, hidden]` of packed trees.
+    /// Hidden states `[tokens, hidden]` of packed trees.
     pub(crate) fn hidden_of(&self, ids: &[u32], packing: Packing) -> Tensor<2> {
         let mut context = Context::Packed(packing);
         let mut x = self.embed(ids, &mut context);
@@ -224,7 +224,7 @@ impl Decoder {
         self.last_norm(x)
     }
 
-    /// Hidden states of `lens[i]` new tokens of each cached sequence; the cache grows by them.
+    /// Hidden states `[tokens, hidden]` of `lens[i]` new tokens of each cached sequence, which join the cache.
     pub fn extend(&self, ids: &[u32], lens: &[usize], cache: &mut KvCache) -> Tensor<2> {
         let mut context = Context::Cached(cache, lens);
         let mut x = self.embed(ids, &mut context);
@@ -235,22 +235,23 @@ impl Decoder {
         self.last_norm(x)
     }
 
-    /// Outputs `[n, vocab]` (or `[n, labels]`) of hidden states `[n, hidden]`.
+    /// Logits `[n, vocab]` of hidden states `[n, hidden]`; `[n, labels]` for a classifier.
     pub fn logits(&self, hidden: &Tensor<2>) -> Tensor<2> {
         self.forward.linear(hidden, &self.tensors.head)
     }
 
-    /// Per row `[log-prob, entropy]` of the target tokens at a temperature: `[n, 2]`.
+    /// Log-prob and entropy `[n, 2]` of the target tokens at a temperature, of hidden states `[n, hidden]`.
     pub fn token_log_probs(&self, hidden: Tensor<2>, targets: Arc<[u32]>, temperature: f32) -> Tensor<2> {
         let hidden = if (temperature - 1.0).abs() < f32::EPSILON { hidden } else { hidden / temperature };
         self.forward.ops.token_log_probs(hidden, self.forward.weights[self.tensors.head.weight].clone(), targets)
     }
 
+    /// Number of layers.
     pub(crate) fn depth(&self) -> usize {
         self.tensors.layers.len()
     }
 
-    /// The rows that enter the first layer.
+    /// The input `[tokens, hidden]` of the first layer.
     pub(crate) fn embed(&self, ids: &[u32], context: &mut Context) -> Tensor<2> {
         let mut x = self.forward.rows(self.tensors.embedding, ids.iter().map(|id| *id as usize));
         if (self.config.embedding_scale - 1.0).abs() > f32::EPSILON {
@@ -264,7 +265,7 @@ impl Decoder {
         x + self.forward.rows(table, positions)
     }
 
-    /// One layer.
+    /// A layer's output `[tokens, hidden]` for its input `x` `[tokens, hidden]`.
     pub(crate) fn layer(&self, index: usize, x: Tensor<2>, context: &mut Context) -> Tensor<2> {
         let (layer, config, forward) = (&self.tensors.layers[index], &self.config, &self.forward);
         let norm = |x: &Tensor<2>, n: &NormTensors| forward.norm(x.clone(), n, config.norm);
@@ -292,6 +293,7 @@ impl Decoder {
         x + after(forward.linear(&inner, &layer.down), &layer.after_mlp)
     }
 
+    /// Queries `[tokens, query_width]`, keys and values `[tokens, kv_width]`, before rotation.
     fn projections(&self, x: &Tensor<2>, layer: &DecoderLayer) -> [Tensor<2>; 3] {
         let heads = self.config.heads;
         let [q, k, v] = match &layer.qkv {
@@ -311,11 +313,12 @@ impl Decoder {
         [by_head(q, q_norm), by_head(k, k_norm), v]
     }
 
+    /// The norm after the last layer, of `[tokens, hidden]`.
     pub(crate) fn last_norm(&self, x: Tensor<2>) -> Tensor<2> {
         self.forward.norm(x, &self.tensors.norm, self.config.norm)
     }
 
-    /// Rows of packed hidden states, by index.
+    /// Rows of hidden states `[tokens, hidden]`, by index: `[rows, hidden]`.
     pub(crate) fn select_rows(hidden: Tensor<2>, rows: Vec<i64>) -> Tensor<2> {
         let index = plain::ints(rows, &hidden.device().without_autodiff());
         hidden.select(0, index)

@@ -1,4 +1,4 @@
-//! BERT, RoBERTa and DeBERTa-v2: every token sees every other, and the first one's row gives the outputs.
+//! The encoder of BERT, RoBERTa and DeBERTa: attention in both directions; the first token's row gives the outputs.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors, Start};
 use crate::ops::{Activation, AttentionPlan, AttentionSpec, Packing, kernels, plain};
 use crate::weights::Weights;
 
-/// An encoder with the head of a classifier.
+/// An encoder with a classifier's head.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     config: Arc<EncoderConfig>,
@@ -23,7 +23,7 @@ pub struct Encoder {
     forward: ForwardPass,
 }
 
-/// Where an encoder finds its tensors.
+/// The tensors of an encoder, as ids in its layout.
 #[derive(Debug)]
 pub(crate) struct EncoderTensors {
     words: Id,
@@ -47,7 +47,7 @@ struct Relative {
 #[derive(Debug)]
 struct EncoderLayer {
     qkv: [LinearTensors; 3],
-    /// Projections of positions as keys and as queries, where they have their own.
+    /// Projections of positions to keys and to queries; `None` where content's are used, or the term is absent.
     positions: [Option<LinearTensors>; 2],
     output: LinearTensors,
     attention_norm: NormTensors,
@@ -56,7 +56,7 @@ struct EncoderLayer {
     mlp_norm: NormTensors,
 }
 
-/// The tensors that a configuration asks for.
+/// Declares the tensors of a classifier with `labels` outputs.
 pub(crate) fn layout(c: &EncoderConfig, labels: usize, lora: Option<Lora>) -> (Layout, Arc<EncoderTensors>) {
     let mut l = Layout::new(lora);
     let (d, root) = (c.hidden_size, c.prefix);
@@ -125,12 +125,12 @@ impl Encoder {
         Self { config: Arc::new(config), tensors, spec: Arc::new(spec), forward }
     }
 
-    /// The model's shape.
+    /// The model's configuration.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
     }
 
-    /// The weights.
+    /// The weights, on their device and outside autodiff.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
         &self.forward.weights
     }
@@ -141,8 +141,8 @@ impl Encoder {
         Self { forward: self.forward.with_grad(), ..self.clone() }
     }
 
-    /// Outputs `[sequences, labels]` of packed sequences: `ids` holds them one after the other with the
-    /// segment of each token, `lens[i]` tokens each.
+    /// Outputs `[sequences, labels]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens each, and
+    /// `segments` the segment of each token.
     pub fn outputs(&self, ids: &[u32], segments: &[u32], lens: &[usize]) -> Tensor<2> {
         let hidden = self.hidden(ids, segments, lens);
         let mut start = 0i64;
@@ -160,6 +160,7 @@ impl Encoder {
         self.forward.linear(&self.forward.activate(pooled, activation), &self.tensors.head)
     }
 
+    /// Hidden states `[tokens, hidden]` after the last layer.
     fn hidden(&self, ids: &[u32], segments: &[u32], lens: &[usize]) -> Tensor<2> {
         let (tensors, forward) = (&self.tensors, &self.forward);
         let mut x = forward.rows(tensors.words, ids.iter().map(|id| *id as usize));
@@ -193,6 +194,7 @@ impl Encoder {
         self.forward.norm(x, n, NormKind::Layer { eps: self.config.eps })
     }
 
+    /// A layer's output `[tokens, hidden]`; `relative` is DeBERTa's table of positions `[2 · span, hidden]`.
     fn layer(
         &self,
         x: Tensor<2>,
@@ -232,7 +234,7 @@ impl Encoder {
         let (heads, dim) = (self.config.heads.query, self.config.heads.dim);
         let scale = 1.0 / ((1 + usize::from(c2p) + usize::from(p2c)) as f32 * dim as f32).sqrt();
         let longest = lens.iter().copied().max().unwrap_or(0) as i64;
-        // The row of the table for a key seen from a query, and for a query seen from a key.
+        // The table's row of a bucket: 0 is in the middle.
         let row = |bucket: i64| (bucket + span as i64).clamp(0, 2 * span as i64 - 1);
         let keys = c2p.then(|| self.forward.linear(table, layer.positions[0].as_ref().unwrap_or(&layer.qkv[1])));
         let queries = p2c.then(|| self.forward.linear(table, layer.positions[1].as_ref().unwrap_or(&layer.qkv[0])));
@@ -280,10 +282,10 @@ impl Encoder {
         out.reshape([batch * time, heads * dim]).select(0, unpad)
     }
 
-    /// A convolution over each sequence, with zeros beyond its ends.
+    /// A convolution `[tokens, hidden]` over each sequence, padded with zeros.
     fn convolve(&self, x: &Tensor<2>, kernel: &LinearTensors, width: usize, lens: &[usize]) -> Tensor<2> {
         let [rows, d] = x.dims();
-        // A row of zeros stands behind the last one.
+        // The row after the last one is the padding.
         let padded = Tensor::cat(vec![x.clone(), Tensor::zeros([1, d], &x.device())], 0);
         let mut index = Vec::with_capacity(rows * width);
         let mut start = 0;
@@ -302,8 +304,8 @@ impl Encoder {
     }
 }
 
-/// The row of each token's position. RoBERTa counts from the row after its padding token's, and a padding token
-/// in the midst of a text has that token's row and is not counted.
+/// The row of each token's position. RoBERTa counts from the row after its padding token's. A padding token within a text has
+/// the padding row and is not counted.
 fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     let Some(padding) = padding else { return lens.iter().flat_map(|n| 0..*n).collect() };
     let mut rows = Vec::with_capacity(ids.len());
@@ -319,7 +321,7 @@ fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     rows
 }
 
-/// The bucket of a distance: near ones have their own, far ones share them logarithmically up to `farthest`.
+/// The bucket of a distance: near distances have their own, far ones share buckets of logarithmic width up to `farthest`.
 fn bucket(distance: i64, buckets: Option<DistanceBuckets>) -> i64 {
     let Some(DistanceBuckets { count, farthest }) = buckets else { return distance };
     let middle = (count / 2) as i64;

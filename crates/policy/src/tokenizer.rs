@@ -232,7 +232,7 @@ impl Tokenizer {
     /// The text that the model's own chat template makes of a conversation, ready for the model's reply
     /// when `generation` is set.
     pub fn chat(&self, turns: &[Turn], generation: bool) -> Result<String, PolicyError> {
-        Ok(self.render(&Conversation::of(turns, generation))?.text)
+        Ok(self.render(&Conversation::new(turns, generation))?.text)
     }
 
     /// The text of a conversation, and what of it the template marks as the model's own words.
