@@ -12,7 +12,7 @@ use rlar_eval::suite::metric::pass_at;
 use rlar_eval::suite::tasks::tasks;
 use rlar_eval::suite::{Engine, Exam, Marks, Metric, Suite};
 use rlar_rewards::{Library, Means, Orchestrator};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
 use crate::{close, oracle};
@@ -38,7 +38,7 @@ fn published(suite: Suite, data: &Path) -> Exam {
 }
 
 fn rewards() -> Orchestrator {
-    Orchestrator::new(Library::curated().unwrap(), Means::new(Limits::default()))
+    Orchestrator::new(Library::curated().unwrap(), Means::new(SandboxLimits::default()))
 }
 
 /// An exam over rows of a text.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 
 use crate::agents::builtin::{Assignment, BuiltinAgent, Choice};
 use crate::agents::tasks::domain;
@@ -139,7 +139,7 @@ impl Orchestrator {
     pub fn audit(
         &mut self,
         items: &[(&Example, &Completion)],
-        over: Over,
+        over: ShouldStop,
     ) -> Result<Vec<Option<Option<f64>>>, RewardError> {
         let mut said = vec![None; items.len()];
         for name in self.audit.clone() {
@@ -221,7 +221,11 @@ impl Orchestrator {
     }
 
     /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
-    pub fn score_until(&mut self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Scores>, RewardError> {
+    pub fn score_until(
+        &mut self,
+        items: &[(&Example, &Completion)],
+        over: ShouldStop,
+    ) -> Result<Vec<Scores>, RewardError> {
         let mut shares: BTreeMap<Arc<str>, Vec<(usize, usize)>> = BTreeMap::new();
         let mut scores = Vec::with_capacity(items.len());
         let mut plans: BTreeMap<*const Example, Vec<Choice>> = BTreeMap::new();
@@ -261,7 +265,7 @@ impl Orchestrator {
         &self,
         items: &[(&Example, &Completion)],
         shares: BTreeMap<Arc<str>, Vec<(usize, usize)>>,
-        over: Over,
+        over: ShouldStop,
     ) -> Result<Vec<(Vec<(usize, usize)>, Vec<Outcome>)>, RewardError> {
         let ask = |name: &str, share: &[(usize, usize)]| {
             let part: Vec<_> = share.iter().map(|(i, _)| items[*i]).collect();

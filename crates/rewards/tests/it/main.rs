@@ -19,7 +19,7 @@ use std::time::Duration;
 use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_rewards::agents::Agents;
 use rlar_rewards::{Failure, Fetched, Library, Means, Orchestrator, Outcome, RewardError, Wanted, fetch_rewards};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 
 fn example(prompt: &str, reference: Option<&str>) -> Example {
     let row = serde_json::json!({ "prompt": prompt, "reference": reference, "id": prompt });
@@ -27,7 +27,7 @@ fn example(prompt: &str, reference: Option<&str>) -> Example {
 }
 
 fn means() -> Means {
-    Means::new(Limits { wall: Duration::from_millis(500), ..Limits::default() })
+    Means::new(SandboxLimits { wall: Duration::from_millis(500), ..SandboxLimits::default() })
 }
 
 fn orchestrator(library: Library) -> Orchestrator {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rlar_sandbox::attack::Attack;
-use rlar_sandbox::{Limits, Program, Sandbox, Tests, Tier, Verdict, Verifier, run};
+use rlar_sandbox::{Program, Sandbox, SandboxLimits, Tests, Tier, Verdict, Verifier, run};
 
 use crate::attacks::recorded_attacks_are_contained;
 use crate::{each_tier, sandbox};
@@ -77,7 +77,7 @@ fn where_namespaces_are_forbidden_it_is_tier_b_and_holds() {
     recorded_attacks_are_contained(&sandbox);
     for attack in Attack::all() {
         let report = attack.launch(&sandbox).unwrap();
-        assert!(report.contained(&attack), "{}: {report:?}", attack.name);
+        assert!(report.is_contained(&attack), "{}: {report:?}", attack.name);
     }
 }
 
@@ -106,7 +106,7 @@ fn an_ordinary_user_has_tier_a_and_the_same_walls() {
     assert_eq!(sandbox.tier(), Tier::A, "{}", sandbox.describe());
     for attack in Attack::all() {
         let report = attack.launch(&sandbox).unwrap();
-        assert!(report.contained(&attack), "{}: {report:?}", attack.name);
+        assert!(report.is_contained(&attack), "{}: {report:?}", attack.name);
     }
 }
 
@@ -149,13 +149,13 @@ fn every_python_from_3_9_on_is_confined_alike_and_older_ones_are_refused() {
     for tier in [Tier::A, Tier::B] {
         let sandbox = Sandbox::open_tier(tier).unwrap();
         let judged =
-            Program { source: source.into(), tests: tests.clone() }.judge(&sandbox, &Limits::default()).unwrap();
-        assert_eq!(judged.fraction(), Some(0.5), "{judged:?}");
+            Program { source: source.into(), tests: tests.clone() }.judge(&sandbox, &SandboxLimits::default()).unwrap();
+        assert_eq!(judged.pass_rate(), Some(0.5), "{judged:?}");
         // All of them take minutes: `just thorough`.
         let every = if std::env::var_os("RLAR_THOROUGH").is_some() { 1 } else { 9 };
         for attack in Attack::all().into_iter().step_by(every) {
             let report = attack.launch(&sandbox).unwrap();
-            assert!(report.contained(&attack), "{python}, tier {tier}: {}: {report:?}", attack.name);
+            assert!(report.is_contained(&attack), "{python}, tier {tier}: {}: {report:?}", attack.name);
         }
     }
 }
@@ -166,7 +166,7 @@ fn a_dead_fork_server_is_replaced_and_no_call_is_lost() {
         return;
     }
     let sandbox = Sandbox::open_tier(Tier::A).unwrap();
-    let verifier = Verifier::start(&sandbox, DOUBLE, "f", Limits::default()).unwrap();
+    let verifier = Verifier::start(&sandbox, DOUBLE, "f", SandboxLimits::default()).unwrap();
     let calls: Vec<Vec<String>> = (0..200).map(|i| vec![i.to_string()]).collect();
     let rounds = AtomicUsize::new(0);
     let done = AtomicBool::new(false);
@@ -215,7 +215,7 @@ fn many_verdicts_leave_nothing_behind() {
     let many: usize = std::env::var("RLAR_SOAK").ok().and_then(|n| n.parse().ok()).unwrap_or(5_000);
     let sandbox = Sandbox::open_tier(Tier::A).unwrap();
     sandbox.warm().unwrap();
-    let limits = Limits { wall: Duration::from_millis(500), ..Limits::default() };
+    let limits = SandboxLimits { wall: Duration::from_millis(500), ..SandboxLimits::default() };
     let verifier = Verifier::start(&sandbox, DOUBLE, "f", limits).unwrap();
     let strict = Verifier::start(&sandbox, DOUBLE, "f", limits).unwrap().strict();
     let tests = vec!["assert f(2) == 4.0".to_owned()];
@@ -225,7 +225,9 @@ fn many_verdicts_leave_nothing_behind() {
         let calls: Vec<Vec<String>> = (0..size).map(|i| vec![i.to_string()]).collect();
         assert!(verifier.score(&calls).unwrap().iter().all(|m| matches!(m.verdict, Verdict::Score(_))));
         assert!(strict.score(&calls[..size / 5]).unwrap().iter().all(|m| matches!(m.verdict, Verdict::Score(_))));
-        assert!(Program::judge_all(&programs, &sandbox, &limits).unwrap().iter().all(|j| j.as_ref().unwrap().passed()));
+        assert!(
+            Program::judge_all(&programs, &sandbox, &limits).unwrap().iter().all(|j| j.as_ref().unwrap().all_passed())
+        );
         run(&sandbox, "open('left', 'w')\nimport os; os._exit(1)", b"", &limits).unwrap();
     };
     round(500);

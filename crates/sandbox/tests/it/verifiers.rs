@@ -1,11 +1,11 @@
 use std::time::{Duration, Instant};
 
-use rlar_sandbox::{Limits, Packages, SandboxError, Tier, Verdict, Verifier};
+use rlar_sandbox::{Packages, SandboxError, SandboxLimits, Tier, Verdict, Verifier};
 
 use crate::{oracle, sandbox};
 
-fn limits() -> Limits {
-    Limits { wall: Duration::from_secs(1), ..Limits::default() }
+fn limits() -> SandboxLimits {
+    SandboxLimits { wall: Duration::from_secs(1), ..SandboxLimits::default() }
 }
 
 fn start(source: &str) -> Result<Verifier, SandboxError> {
@@ -157,7 +157,7 @@ fn verifiers_as_language_models_write_them_run() {
             for tier in [Tier::A, Tier::B] {
                 let with =
                     sandbox(tier).with_packages(&[package.into()], &allowed).unwrap_or_else(|e| panic!("{stem}: {e}"));
-                let limits = Limits { wall: Duration::from_secs(20), ..Limits::default() };
+                let limits = SandboxLimits { wall: Duration::from_secs(20), ..SandboxLimits::default() };
                 let verifier = Verifier::start(&with, &source, &format!("compute_{name}"), limits).unwrap();
                 let verdict = verifier.score(std::slice::from_ref(&arguments)).unwrap()[0].verdict.clone();
                 assert!(matches!(verdict, Verdict::Score(s) if s > 0.0), "{stem} on tier {tier}: {verdict:?}");

@@ -19,7 +19,7 @@ use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Replay};
 use rlar_rewards::Means;
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::ask::{Asker, Counts};
-use rlar_sandbox::{Limits, Packages, SandboxError};
+use rlar_sandbox::{Packages, SandboxError, SandboxLimits};
 use serde_json::{Value, json};
 
 /// The scripted answers of a file.
@@ -78,7 +78,7 @@ fn agents(llm: Arc<dyn Llm>) -> Agents {
     let means = Means {
         sandbox: Err(SandboxError::Refused("nothing runs here".into())),
         packages: Packages::default(),
-        limits: Limits::default(),
+        limits: SandboxLimits::default(),
         device: "cpu".into(),
         llm: None,
         hub: None,

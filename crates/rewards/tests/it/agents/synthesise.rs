@@ -6,7 +6,7 @@ use rlar_net::llm::ChatRequest;
 use rlar_rewards::agents::News;
 use rlar_rewards::agents::synthesise::{Evidence, Made, Order, Rule, list, write};
 use rlar_rewards::{Case, Means, Role, Status, ToolCard};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 
 use super::{Watched, agents, counts, exchanges, letters, running};
 use crate::scripted::scripted;
@@ -52,7 +52,7 @@ fn written_for(name: &str, evidence: Option<&Evidence>) -> (Result<Made, String>
     let examples: Vec<&Example> = examples.iter().collect();
     let rule =
         Rule { name: name.into(), measures: "The count.".into(), role: Role::Correctness, needs_reference: false };
-    let means = Means::new(Limits { wall: Duration::from_millis(300), ..Limits::default() });
+    let means = Means::new(SandboxLimits { wall: Duration::from_millis(300), ..SandboxLimits::default() });
     let order = Order { evidence, ..order("letter counting", &examples, &[]) };
     let made = write(agents.asker.as_ref().unwrap(), &order, &rule, &means);
     (made.map_err(|e| e.to_string()), watched.asked())
