@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example, ScoredPart};
-use rlar_policy::{Policy, Request, Sampling, generate};
-use rlar_rewards::{Member, Orchestrator};
+use rlar_policy::{GenerationRequest, Policy, Sampling};
+use rlar_rewards::{Orchestrator, Outcome, WeightedTool};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
@@ -26,7 +26,7 @@ pub struct Protocol {
     /// What part of an answer is judged.
     pub scored: ScoredPart,
     /// Tools that say nothing about whether an answer is right.
-    pub always: Vec<Member>,
+    pub always: Vec<WeightedTool>,
 }
 
 /// Right answers among those asked for.
@@ -69,10 +69,10 @@ pub fn accuracy<'e>(
     let seed = |i: usize, s: usize| protocol.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((i as u64) << 20 | s as u64);
     let requests = examples.iter().enumerate().map(|(i, e)| {
         let seeds = (0..protocol.samples).map(|s| seed(i, s)).collect();
-        Ok(Request { prompt: prompt_tokens(policy, e, protocol.format)?, seeds })
+        Ok(GenerationRequest { prompt: prompt_tokens(policy, e, protocol.format)?, seeds })
     });
     let requests = requests.collect::<Result<Vec<_>, EvalError>>()?;
-    let samples = generate(&policy.decoder, &policy.tokenizer, &requests, &protocol.sampling, protocol.batch)?;
+    let samples = policy.engine(protocol.batch).generate(&requests, &protocol.sampling)?;
     let answers: Vec<(&Example, Completion)> = examples
         .iter()
         .zip(samples)
@@ -101,13 +101,14 @@ pub fn accuracy<'e>(
 fn judge(
     rewards: &mut Orchestrator,
     items: &[(&Example, &Completion)],
-    always: &[Member],
+    always: &[WeightedTool],
 ) -> Result<Vec<Option<f64>>, EvalError> {
-    let mut scores = rewards.audit(items, &|| false)?;
-    let open: Vec<usize> = (0..items.len()).filter(|i| scores[*i].is_none()).collect();
+    let audited = rewards.audit(items, &|| false)?;
+    let open: Vec<usize> = (0..items.len()).filter(|i| matches!(audited[*i], Outcome::Abstained(_))).collect();
+    let mut scores: Vec<Option<f64>> = audited.iter().map(Outcome::score).collect();
     let asked: Vec<(&Example, &Completion)> = open.iter().map(|i| items[*i]).collect();
     for (i, told) in open.into_iter().zip(rewards.score(&asked)?) {
-        scores[i] = Some(told.total_beside(always));
+        scores[i] = told.total_beside(always);
     }
-    Ok(scores.into_iter().map(Option::flatten).collect())
+    Ok(scores)
 }

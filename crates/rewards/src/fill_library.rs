@@ -14,9 +14,9 @@ use crate::agents::ask::Tally;
 use crate::agents::synthesise::Order;
 use crate::agents::{Agents, News, Provided, Turned};
 use crate::library::folder::{ADMISSION, Library};
-use crate::tool::card::Kind;
-use crate::tool::composite::Member;
-use crate::{Orchestrator, RewardError};
+use crate::tool::card::ToolKind;
+use crate::tool::composite::WeightedTool;
+use crate::{Orchestrator, OrchestratorConfig, RewardError};
 
 /// The folder, within a library's, of tools that were refused.
 const REFUSED: &str = "refused";
@@ -36,7 +36,7 @@ pub struct Wanted<'a> {
     /// Addresses of further cards (`…/tool.yaml`) to take into account.
     pub sources: &'a [String],
     /// Tools that every prompt has beside the chosen ones.
-    pub always: &'a [Member],
+    pub always: &'a [WeightedTool],
 }
 
 /// A tool of the library.
@@ -86,7 +86,8 @@ pub fn fetch_rewards(wanted: &Wanted, agents: &Agents, tell: &mut dyn FnMut(News
     library.check_parts()?;
     let is_own = |library: &Library, name: &str| !known.iter().any(|k| k == name) && library.is_admitted(name);
     let own: Vec<String> = library.cards().map(|c| c.name.clone()).filter(|n| is_own(&library, n)).collect();
-    let mut rewards = Orchestrator::new(library, agents.means.clone()).trusting(true);
+    let config = OrchestratorConfig { allow_unadmitted: true, ..OrchestratorConfig::default() };
+    let mut rewards = Orchestrator::new(library, agents.means.clone(), config);
     let (chosen, uncovered) = choose(&rewards, wanted.examples);
     if agents.asker.is_none()
         && agents.hub.is_none()
@@ -164,12 +165,12 @@ fn prove(rewards: &mut Orchestrator, name: &str, examples: &[Example]) -> Result
     if rewards.library().admission(name).is_some() {
         return rewards.open(name).map(drop);
     }
-    let admission = examine(&rewards.on_trial(name)?, examples, &[])?;
+    let admission = examine(&rewards.for_admission(name)?, examples, &[])?;
     if admission.status == Status::Refused {
         let why: Vec<String> = admission.failed().take(3).map(|p| format!("{}: {}", p.name, p.evidence)).collect();
         return Err(RewardError::tool(name, format!("was refused; it does not show that it {}", why.join("; "))));
     }
-    rewards.admit(name, admission);
+    rewards.set_admission(name, admission);
     Ok(())
 }
 
@@ -210,7 +211,7 @@ fn provide(
         let refused = wanted.folder.join(REFUSED);
         let is_done = |name: &str| rewards.library().card(name).is_some() || was_refused(&refused, name, &task);
         let mut fresh = agents.synthesise(&order, &is_done, None, tell);
-        let models = |c: &&crate::ToolCard| c.kind == Kind::Model && c.tasks.contains(&task) && is_made(c);
+        let models = |c: &&crate::ToolCard| c.kind == ToolKind::Model && c.tasks.contains(&task) && is_made(c);
         let most = agents.hub.as_ref().map_or(0, |(_, config)| config.models);
         if rewards.library().cards().filter(models).count() < most {
             let taken =
@@ -220,7 +221,7 @@ fn provide(
             fresh.add(found);
         }
         for tool in &fresh.admitted {
-            rewards.take(tool, &wanted.folder.join(&tool.name))?;
+            rewards.add_tool(tool, &wanted.folder.join(&tool.name))?;
             write_tool(wanted.folder, &tool.name, rewards.library())?;
         }
         for turned in &fresh.turned {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::tool::card::Case;
+use crate::tool::card::CardCase;
 
 /// When what is seen is a breach.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -97,7 +97,7 @@ pub struct Breach {
     /// The figures.
     pub figures: String,
     /// Replies that were paid for and should not have been.
-    pub overpaid: Vec<Case>,
+    pub overpaid: Vec<CardCase>,
 }
 
 /// One reply as the monitor sees it.
@@ -137,7 +137,7 @@ struct Step {
 pub struct Monitor {
     steps: BTreeMap<String, VecDeque<Step>>,
     /// Replies that were overpaid lately, by domain.
-    overpaid: BTreeMap<String, VecDeque<Case>>,
+    overpaid: BTreeMap<String, VecDeque<CardCase>>,
     /// The step of the last breach, by domain.
     last: BTreeMap<String, u64>,
     /// Breaches, by domain and sign.
@@ -211,7 +211,7 @@ impl Monitor {
         if kept.iter().any(|c| c.reply == reply.reply) {
             return;
         }
-        kept.push_back(Case {
+        kept.push_back(CardCase {
             reply: reply.reply.to_owned(),
             good: false,
             prompt: reply.prompt.to_owned(),

@@ -18,7 +18,7 @@ use rlar_eval::{Benchmark, Report, Scores};
 use rlar_net::llm::{Llm, Memo};
 use rlar_rewards::agents::ask::Asker;
 use rlar_rewards::agents::select::select;
-use rlar_rewards::{BuiltinAgent, Kind, Library, Orchestrator, ToolCard};
+use rlar_rewards::{BuiltinAgent, Library, Orchestrator, ToolCard, ToolKind};
 use rlar_run::{Progress, write_atomic};
 
 use crate::cli::{Judging, RewardBenchmark};
@@ -248,7 +248,7 @@ fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> R
     }
     // What asks a language model or runs programs is named by whoever wants it.
     let suits = |c: &&ToolCard| {
-        let free = c.kind != Kind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
+        let free = c.kind != ToolKind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
         !c.needs_reference && free && library.is_admitted(&c.name)
     };
     let names: Vec<String> = library.cards().filter(suits).map(|c| c.name.clone()).collect();

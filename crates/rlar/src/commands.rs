@@ -10,7 +10,7 @@ use rlar_eval::formats::Format;
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, TrainError, dry_run, train};
-use rlar_policy::{Policy, PolicyError, RewardModel, device, device_in};
+use rlar_policy::{ComputeDevice, Policy, PolicyError, RewardModel};
 use rlar_rewards::{Report, Wanted, fetch_rewards};
 use rlar_run::write_atomic;
 
@@ -164,7 +164,7 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
     let config = plan.config;
     let path = config.model.path.clone().unwrap_or_default();
     let mut job = || -> Result<()> {
-        let policy = Policy::load(Path::new(&path), &device_in(&config.device, config.precision)?)?;
+        let policy = Policy::load(Path::new(&path), &ComputeDevice::with_precision(&config.device, config.precision)?)?;
         let examples = &plan.heldout[..config.eval.examples(plan.heldout.len())];
         let [sampled, greedy] = config.protocols();
         let (sampled, _) = accuracy(&policy, examples, &mut rewards, &sampled)?;
@@ -239,10 +239,10 @@ fn convert(arguments: &cli::Convert) -> Result<(), Failure> {
         return Err(Failure::Request(anyhow::anyhow!("--output {} holds files already", out.display())));
     }
     let job = || -> Result<()> {
-        let place = device("cpu")?;
-        let files = match RewardModel::load(&arguments.model, &place) {
+        let device = ComputeDevice::new("cpu")?;
+        let files = match RewardModel::load(&arguments.model, &device) {
             Ok(model) => model.files()?,
-            Err(PolicyError::WrongHead { .. }) => Policy::load(&arguments.model, &place)?.merged()?.files()?,
+            Err(PolicyError::WrongHead { .. }) => Policy::load(&arguments.model, &device)?.merged()?.files()?,
             Err(e) => return Err(e.into()),
         };
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;

@@ -11,7 +11,7 @@ use rlar_eval::suite::tasks::tasks;
 use rlar_eval::suite::{Engine, Exam, Metric, Own, Server, Suite, has_figure};
 use rlar_grpo::Metric as Decides;
 use rlar_net::llm::{Budget, Limits, OpenAi, Secret, Settings};
-use rlar_policy::{Policy, Precision, device_in};
+use rlar_policy::{ComputeDevice, Policy, Precision};
 use rlar_rewards::{Orchestrator, STORE, Store};
 use rlar_run::{Progress, sha256, write_atomic};
 
@@ -40,7 +40,7 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
             std::fs::create_dir_all(&folder)
                 .with_context(|| format!("--out {}", folder.display()))
                 .map_err(Failure::Request)?;
-            rewards = rewards.remembering(Store::open(&folder.join(STORE)));
+            rewards = rewards.with_store(Store::open(&folder.join(STORE)));
         }
         let limit = asked.limit.map(|n| n as usize);
         exams.push(exam(&path, suite, limit, rewards).map_err(Failure::Request)?);
@@ -68,8 +68,8 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
         return sit(&mut exams, &server, &name, asked, over);
     }
     let (path, device, precision) = model(asked).map_err(Failure::Request)?;
-    let place = device_in(&device, precision).map_err(|e| Failure::Request(e.into()))?;
-    let policy = Policy::load(&path, &place).map_err(|e| Failure::Job(e.into()))?;
+    let device = ComputeDevice::with_precision(&device, precision).map_err(|e| Failure::Request(e.into()))?;
+    let policy = Policy::load(&path, &device).map_err(|e| Failure::Job(e.into()))?;
     let shown = path.display().to_string();
     // Only what is kept must be told from what other weights would say.
     let weights = if asked.out.is_some() { identity(&path).map_err(Failure::Job)? } else { shown.clone() };

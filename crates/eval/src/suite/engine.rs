@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rlar_data::Example;
 use rlar_net::llm::{ChatMessage, ChatRequest, Llm, LlmError, chat_all};
-use rlar_policy::{Engine as Sampler, Finish, Next, Policy, PolicyError, Request};
+use rlar_policy::{Engine as Sampler, Finish, GenerationRequest, Policy, PolicyError, StreamControl};
 
 use super::spec::{Draw, Suite};
 use crate::EvalError;
@@ -90,7 +90,7 @@ impl Engine for Own<'_> {
             match leaves_room(self.policy, one.example, prompt.len()) {
                 Ok(()) => {
                     // No more sequences at a time than are wanted.
-                    requests.extend(one.draws.chunks(self.batch.max(1)).map(|draws| Request {
+                    requests.extend(one.draws.chunks(self.batch.max(1)).map(|draws| GenerationRequest {
                         prompt: prompt.clone(),
                         seeds: draws.iter().map(|(_, seed)| *seed).collect(),
                     }));
@@ -101,8 +101,9 @@ impl Engine for Own<'_> {
             }
         }
         let sampler = Sampler::new(&self.policy.decoder, &self.policy.tokenizer, self.batch);
-        let mut hear = |_: rlar_policy::Fresh| if over() { Next::EndAll } else { Next::Go };
-        let mut samples = sampler.stream(&requests, &suite.sampling.sampling(), &mut hear)?.into_iter().flatten();
+        let mut on_token =
+            |_: rlar_policy::TokenEvent| if over() { StreamControl::EndAll } else { StreamControl::Continue };
+        let mut samples = sampler.stream(&requests, &suite.sampling.sampling(), &mut on_token)?.into_iter().flatten();
         let replies = asked.iter().zip(without_room).map(|(one, why)| {
             if let Some(why) = why {
                 return vec![Err(why); one.draws.len()];

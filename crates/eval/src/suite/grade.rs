@@ -1,7 +1,7 @@
 //! What tools say of replies.
 
 use rlar_data::{Completion, Example};
-use rlar_rewards::{Assignment, Choice, Orchestrator, Outcome, Part, Scores, Status};
+use rlar_rewards::{Assignment, CombineAs, Orchestrator, Outcome, Scores, Status, WeightedTool};
 
 use super::engine::{Answer, Reply};
 use super::metric::Metric;
@@ -50,11 +50,11 @@ pub fn give_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalE
             );
             return Err(wrong(message));
         }
-        rewards.try_out(&member.tool)?;
+        rewards.open_admitted(&member.tool)?;
     }
     if let Some(metric) = suite.metrics.iter().find(|m| matches!(m, Metric::Majority(_))) {
-        let compares = |m: &rlar_rewards::Member| rewards.library().card(&m.tool).is_some_and(|c| c.needs_reference);
-        if !suite.tools.iter().find(|m| m.part == Part::Term).is_some_and(compares) {
+        let compares = |m: &WeightedTool| rewards.library().card(&m.tool).is_some_and(|c| c.needs_reference);
+        if !suite.tools.iter().find(|m| m.part == CombineAs::Term).is_some_and(compares) {
             let message = format!(
                 "suite `{}`: `{metric}` asks the first tool which replies agree, and that one compares with no reference",
                 suite.name
@@ -62,11 +62,9 @@ pub fn give_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalE
             return Err(EvalError::Mismatch(message));
         }
     }
-    let choice =
-        |m: &rlar_rewards::Member| Choice { tool: m.tool.clone(), weight: m.weight, part: m.part, least: m.least };
-    let tools = suite.tools.iter().map(choice).collect();
+    let tools = suite.tools.clone();
     let (by, why) = ("suite".into(), format!("`tools` of the suite `{}`", suite.name));
-    rewards.give(&domain(suite), Assignment { example: domain(suite), tools, by, why });
+    rewards.assign_domain(&domain(suite), Assignment { example: domain(suite), tools, by, why });
     Ok(())
 }
 
@@ -105,10 +103,10 @@ pub fn grade(
 
 /// Which tool gave no score, and why.
 fn unscored(told: &Scores) -> String {
-    let said = told.0.iter().find_map(|(tool, _, outcome)| match outcome {
+    let said = told.tools.iter().find_map(|score| match &score.outcome {
         Outcome::Scored(_) => None,
-        Outcome::Abstained(why) => Some(format!("`{tool}` does not judge it: {why}")),
-        Outcome::Failed(why) => Some(format!("`{tool}` failed: {why}")),
+        Outcome::Abstained(why) => Some(format!("`{}` does not judge it: {why}", score.tool)),
+        Outcome::Failed(why) => Some(format!("`{}` failed: {why}", score.tool)),
     });
     said.unwrap_or_else(|| "no tool judges it".into())
 }

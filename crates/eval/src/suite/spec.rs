@@ -6,7 +6,7 @@ use std::path::Path;
 use rlar_data::{Document, ScoredPart};
 use rlar_metrics::overlap::Tokenizer;
 use rlar_policy::Sampling;
-use rlar_rewards::{Member, Part};
+use rlar_rewards::{CombineAs, WeightedTool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -71,7 +71,7 @@ pub struct Suite {
     pub scored: Option<ScoredPart>,
     /// What judges replies: a reply is right if the weighted sum of their scores is at least one half.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tools: Vec<Member>,
+    pub tools: Vec<WeightedTool>,
     /// The figures: `accuracy`, `score`, `pass@K`, `maj@K`, `bleu`, `chrf`, `chrf++`, `ter`, `ifeval`. The first is the one
     /// that stands for the suite.
     pub metrics: Vec<Metric>,
@@ -227,11 +227,11 @@ impl Suite {
                 say("reference", format!("`{metric}` compares with a reference"));
             }
         }
-        if !self.tools.is_empty() && !self.tools.iter().any(|m| m.part == Part::Term) {
+        if !self.tools.is_empty() && !self.tools.iter().any(|m| m.part == CombineAs::Term) {
             say("tools", "needs a tool that is no gate and no veto".into());
         }
         for (i, member) in self.tools.iter().enumerate() {
-            if member.part == Part::Term && (!member.weight.is_finite() || member.weight == 0.0) {
+            if member.part == CombineAs::Term && (!member.weight.is_finite() || member.weight == 0.0) {
                 say(&format!("tools[{i}]"), format!("the weight {} must be a number other than 0", member.weight));
             }
         }

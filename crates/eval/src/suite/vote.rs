@@ -1,7 +1,7 @@
 //! Which replies to a prompt give the same answer.
 
 use rlar_data::{Completion, Example};
-use rlar_rewards::{Orchestrator, Outcome, Part};
+use rlar_rewards::{CombineAs, Orchestrator, Outcome};
 
 use super::grade::Verdict;
 use super::metric::Metric;
@@ -19,7 +19,7 @@ pub fn agreement(
     rewards: &mut Orchestrator,
 ) -> Result<Vec<Vec<usize>>, EvalError> {
     let votes = suite.metrics.iter().any(|m| matches!(m, Metric::Majority(_)));
-    let Some(tool) = suite.tools.iter().find(|m| m.part == Part::Term).filter(|_| votes) else {
+    let Some(tool) = suite.tools.iter().find(|m| m.part == CombineAs::Term).filter(|_| votes) else {
         return Ok(vec![Vec::new(); tasks.len()]);
     };
     let mut agree = Vec::with_capacity(tasks.len());

@@ -11,7 +11,7 @@ use rlar_eval::suite::grade::Verdict;
 use rlar_eval::suite::metric::pass_at;
 use rlar_eval::suite::tasks::tasks;
 use rlar_eval::suite::{Engine, Exam, Marks, Metric, Suite};
-use rlar_rewards::{Library, Means, Orchestrator};
+use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, ToolContext};
 use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
@@ -38,7 +38,11 @@ fn published(suite: Suite, data: &Path) -> Exam {
 }
 
 fn rewards() -> Orchestrator {
-    Orchestrator::new(Library::curated().unwrap(), Means::new(SandboxLimits::default()))
+    Orchestrator::new(
+        Library::curated().unwrap(),
+        ToolContext::new(SandboxLimits::default()),
+        OrchestratorConfig::default(),
+    )
 }
 
 /// An exam over rows of a text.

@@ -172,11 +172,9 @@ fn columns(
     let whole = |f: &dyn Fn(usize, &crate::rollouts::rollout::Rollout) -> i64| {
         Column::Whole(rows().map(|(g, _, r)| f(g, r)).collect())
     };
-    let tools: BTreeSet<&str> = rows().flat_map(|(_, _, r)| &r.scores.0).map(|(name, _, _)| &**name).collect();
+    let tools: BTreeSet<&str> = rows().flat_map(|(_, _, r)| &r.scores.tools).map(|s| &*s.tool).collect();
     let score = |tool: &str| {
-        let of = |r: &crate::rollouts::rollout::Rollout| {
-            r.scores.0.iter().find(|(name, _, _)| &**name == tool).and_then(|(_, _, outcome)| outcome.score())
-        };
+        let of = |r: &crate::rollouts::rollout::Rollout| r.scores.get(tool).and_then(|score| score.outcome.score());
         Column::Number(rows().map(|(_, _, r)| of(r)).collect())
     };
     let json = |value: Result<String, serde_json::Error>| value.unwrap_or_default();

@@ -67,7 +67,7 @@ pub fn record(
         "reward": distribution(&totals),
         "accuracy": share(judged.iter().filter(|s| **s >= 0.5).count(), judged.len()),
         "unscored": replies.len() - totals.len(),
-        "uncovered": replies.iter().filter(|r| r.scores.0.is_empty()).count(),
+        "uncovered": replies.iter().filter(|r| r.scores.tools.is_empty()).count(),
         "audit": mean(&audits),
         "tools": tools,
         "zero_spread_groups": share(flat.groups, groups),

@@ -5,8 +5,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rlar_data::{Completion, Example};
-use rlar_policy::{Policy, Request};
-use rlar_rewards::{Orchestrator, Outcome, RewardError, Scores};
+use rlar_policy::{GenerationRequest, Policy};
+use rlar_rewards::{Orchestrator, Outcome, RewardError, Scores, ToolScore};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -96,9 +96,11 @@ impl Source<'_> {
             let chosen = self.mixture.draw(missing, batch.cursor, config.seed);
             batch.cursor += missing as u64;
             let seeds = |i: usize| (0..t.group_size).map(|s| mix(&[config.seed, step, i as u64, s as u64])).collect();
-            let request =
-                |(i, e): (usize, &usize)| Request { prompt: self.prompts[*e].clone(), seeds: seeds(drawn + i) };
-            let requests: Vec<Request> = chosen.iter().enumerate().map(request).collect();
+            let request = |(i, e): (usize, &usize)| GenerationRequest {
+                prompt: self.prompts[*e].clone(),
+                seeds: seeds(drawn + i),
+            };
+            let requests: Vec<GenerationRequest> = chosen.iter().enumerate().map(request).collect();
             drawn += missing;
             let fresh = self.draw_and_score(policy, &chosen, &requests, &mut batch)?;
             let (kept, flat): (Vec<Group>, Vec<Group>) =
@@ -120,7 +122,7 @@ impl Source<'_> {
 
     /// Asks the audit about the first replies of every group.
     pub fn audit(&mut self, batch: &mut Batch) {
-        if !self.rewards.audits() {
+        if !self.rewards.has_audit() {
             return;
         }
         let part = self.config.rewards.scored.clone().unwrap_or_default();
@@ -143,7 +145,7 @@ impl Source<'_> {
         for group in batch.groups.iter_mut().chain(&mut batch.replaced) {
             let n = asked(group.replies.len());
             for reply in group.replies.iter_mut().take(n) {
-                reply.audit = said.next().flatten().flatten();
+                reply.audit = said.next().and_then(|outcome| outcome.score());
             }
         }
     }
@@ -158,8 +160,8 @@ impl Source<'_> {
             let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
             let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
             for (reply, mut scores) in group.replies.iter_mut().zip(scores) {
-                let penalty = reply.scores.0.iter().filter(|(name, _, _)| &**name == SOFT_OVERLONG);
-                scores.0.extend(penalty.cloned());
+                let penalty = reply.scores.get(SOFT_OVERLONG).cloned();
+                scores.tools.extend(penalty);
                 reply.scores = scores;
             }
         }
@@ -170,7 +172,7 @@ impl Source<'_> {
         &mut self,
         policy: &Policy,
         chosen: &[usize],
-        requests: &[Request],
+        requests: &[GenerationRequest],
         batch: &mut Batch,
     ) -> Result<Vec<Group>, TrainError> {
         let began = Instant::now();
@@ -214,9 +216,10 @@ impl Source<'_> {
         let group = |((example, samples), scores): ((&usize, Vec<rlar_policy::Sample>), Vec<Scores>)| {
             let rollout = |(s, mut scores): (rlar_policy::Sample, Scores)| {
                 // What no tool judges is not learned from, long or short.
-                if overlong.soft_tokens > 0 && !scores.0.is_empty() {
+                if overlong.soft_tokens > 0 && !scores.tools.is_empty() {
                     let penalty = soft_overlong(s.tokens.len(), sampling.max_tokens, overlong.soft_tokens);
-                    scores.0.push((SOFT_OVERLONG.into(), overlong.weight, Outcome::Scored(penalty)));
+                    let (tool, outcome) = (SOFT_OVERLONG.into(), Outcome::Scored(penalty));
+                    scores.tools.push(ToolScore { tool, weight: overlong.weight, outcome });
                 }
                 Rollout {
                     tokens: s.tokens,

@@ -146,7 +146,7 @@ impl<'a> Evolution<'a> {
         match found {
             Found::Prompt(place, assignment) => {
                 if let Some(example) = examples.get(*place).filter(|e| !self.fixed.contains(domain(e))) {
-                    rewards.give_one(example, assignment.clone())?;
+                    rewards.assign_example(example, assignment.clone())?;
                 }
             }
             Found::Domain(name, _) if self.fixed.contains(name) => {}
@@ -180,7 +180,7 @@ impl<'a> Evolution<'a> {
             return Ok(());
         }
         if there.is_none() {
-            rewards.take(tool, &self.run.path().join("library").join(&tool.name))?;
+            rewards.add_tool(tool, &self.run.path().join("library").join(&tool.name))?;
         }
         self.run.write_folder(&format!("library/{}", tool.name), &rewards.library().files(&tool.name))?;
         give(rewards, &breach.domain, assignment);
@@ -242,9 +242,9 @@ impl<'a> Evolution<'a> {
 /// Gives a domain its tools, unless the library does not hold one of them.
 fn give(rewards: &mut Orchestrator, name: &str, assignment: &Assignment) {
     // One that cannot be opened here would end the run at the next step.
-    match assignment.tools.iter().find_map(|c| rewards.try_out(&c.tool).err()) {
+    match assignment.tools.iter().find_map(|c| rewards.open_admitted(&c.tool).err()) {
         Some(why) => tracing::warn!("what was chosen for `{name}` cannot be used: {why}"),
-        None => rewards.give(name, assignment.clone()),
+        None => rewards.assign_domain(name, assignment.clone()),
     }
 }
 
@@ -256,9 +256,9 @@ fn seen<'b>(group: &'b Group, rewards: &Orchestrator, examples: &'b [Example]) -
         (score - low) / (high - low)
     };
     let one = |reply: &'b Rollout| {
-        let known = reply.scores.0.iter().filter(|(name, _, _)| rewards.library().card(name).is_some());
+        let known = reply.scores.tools.iter().filter(|s| rewards.library().card(&s.tool).is_some());
         let scores: Vec<(&str, f64, Option<f64>)> =
-            known.map(|(name, weight, o)| (&**name, *weight, o.score().map(|s| part(name, s)))).collect();
+            known.map(|s| (&*s.tool, s.weight, s.outcome.score().map(|score| part(&s.tool, score)))).collect();
         let weights: f64 = scores.iter().map(|(_, w, _)| w.max(0.0)).sum();
         let sum: Option<f64> = scores.iter().map(|(_, w, s)| s.map(|s| s * w.max(0.0))).sum();
         Seen {

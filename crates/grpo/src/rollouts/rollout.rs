@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rlar_policy::{Engine, Finish, Fresh, Next, Policy, PolicyError, Request, Sample};
+use rlar_policy::{Engine, Finish, GenerationRequest, Policy, PolicyError, Sample, StreamControl, TokenEvent};
 use rlar_rewards::{Failure, Outcome, Scores};
 use serde::{Deserialize, Serialize};
 
@@ -41,11 +41,11 @@ pub struct Group {
 impl Group {
     /// The group as advantages see it. All replies were asked of the same tools.
     pub fn scored(&self) -> advantage::Group {
-        let tools = self.replies.first().map_or(&[][..], |r| &r.scores.0);
-        let score = |r: &Rollout, tool: &str| r.scores.0.iter().find(|(name, _, _)| **name == *tool)?.2.score();
+        let tools = self.replies.first().map_or(&[][..], |r| &r.scores.tools);
+        let score = |r: &Rollout, tool: &str| r.scores.get(tool)?.outcome.score();
         let scores = |tool: &str| self.replies.iter().map(|r| score(r, tool)).collect();
         advantage::Group {
-            tools: tools.iter().map(|(name, weight, _)| (*weight, scores(name))).collect(),
+            tools: tools.iter().map(|t| (t.weight, scores(&t.tool))).collect(),
             lengths: self.replies.iter().map(|r| r.tokens.len()).collect(),
         }
     }
@@ -55,21 +55,21 @@ impl Group {
 /// the text.
 pub fn draw(
     policy: &Policy,
-    requests: &[Request],
+    requests: &[GenerationRequest],
     sampling: &SamplingConfig,
     tell: &mut (dyn FnMut(usize, usize, String) + Send),
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
     let mut texts: Vec<Vec<String>> = requests.iter().map(|r| vec![String::new(); r.seeds.len()]).collect();
-    let mut hear = |fresh: Fresh| {
-        let text = &mut texts[fresh.request][fresh.index];
-        text.push_str(fresh.text);
-        if fresh.finish.is_some() {
-            tell(fresh.request, fresh.index, std::mem::take(text));
+    let mut on_token = |event: TokenEvent| {
+        let text = &mut texts[event.request][event.index];
+        text.push_str(event.text);
+        if event.finish.is_some() {
+            tell(event.request, event.index, std::mem::take(text));
         }
-        Next::Go
+        StreamControl::Continue
     };
     let engine = Engine::new(&policy.decoder, &policy.tokenizer, sampling.batch);
-    engine.stream(requests, &sampling.at(sampling.temperature), &mut hear)
+    engine.stream(requests, &sampling.at(sampling.temperature), &mut on_token)
 }
 
 /// What became of one tool's scores in a step.
@@ -92,10 +92,10 @@ pub struct ToolStatistics {
 /// Statistics by tool.
 pub fn tool_statistics<'a>(groups: impl Iterator<Item = &'a Group>) -> BTreeMap<String, ToolStatistics> {
     let mut tools: BTreeMap<String, ToolStatistics> = BTreeMap::new();
-    for (name, _, outcome) in groups.flat_map(|g| &g.replies).flat_map(|r| &r.scores.0) {
-        let t = tools.entry(name.to_string()).or_default();
+    for score in groups.flat_map(|g| &g.replies).flat_map(|r| &r.scores.tools) {
+        let t = tools.entry(score.tool.to_string()).or_default();
         t.asked += 1;
-        match outcome {
+        match &score.outcome {
             Outcome::Scored(score) => t.scores.push(*score),
             Outcome::Abstained(_) => t.abstained += 1,
             Outcome::Failed(Failure::Late) => t.late += 1,

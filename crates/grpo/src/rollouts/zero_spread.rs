@@ -55,16 +55,17 @@ impl Flat {
             flat.alike += usize::from(group.replies.windows(2).all(|w| w[0].text == w[1].text));
             flat.unscored += usize::from(group.replies.iter().filter(|r| r.scores.total().is_some()).count() < 2);
             flat.cancelled += usize::from(scored.has_spread(Combine::NormaliseThenSum));
-            let names = group.replies.first().map_or(&[][..], |r| &r.scores.0);
-            for ((name, weight, _), (_, scores)) in names.iter().zip(&scored.tools) {
+            let names = group.replies.first().map_or(&[][..], |r| &r.scores.tools);
+            for (tool_score, (_, scores)) in names.iter().zip(&scored.tools) {
                 let known: Vec<f64> = scores.iter().flatten().copied().collect();
                 let first = known.first().copied();
-                let Some(score) = first.filter(|f| *weight != 0.0 && known.iter().all(|s| s.total_cmp(f).is_eq()))
+                let Some(score) =
+                    first.filter(|f| tool_score.weight != 0.0 && known.iter().all(|s| s.total_cmp(f).is_eq()))
                 else {
                     continue;
                 };
-                let [low, high] = range(name);
-                let tool = flat.tools.entry(name.to_string()).or_default();
+                let [low, high] = range(&tool_score.tool);
+                let tool = flat.tools.entry(tool_score.tool.to_string()).or_default();
                 if score >= high {
                     tool.high += 1;
                 } else if score <= low {

@@ -119,7 +119,7 @@ fn evolution<'a>(
 ) -> Result<Evolution<'a>, TrainError> {
     let mut library = job.rewards.library().clone();
     for tool in state.tools().filter(|tool| job.rewards.library().card(&tool.name).is_none()) {
-        library.take(tool, &run.path().join("library").join(&tool.name))?;
+        library.add_tool(tool, &run.path().join("library").join(&tool.name))?;
     }
     let worker = Worker::start(agents.remembering(run.path())?, library);
     let worker = worker.map_err(|e| PolicyError::Request(format!("cannot start the agents' thread: {e}")))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rlar_data::Example;
 use rlar_eval::{encode_prompt, leaves_room};
 use rlar_policy::chat::local_seconds;
-use rlar_policy::{Decoder, Moments, Policy, PolicyError, Tokenizer, device_in, free_memory};
+use rlar_policy::{ComputeDevice, Decoder, Moments, Policy, PolicyError, Tokenizer, free_memory};
 use rlar_rewards::{Assignment, RewardError};
 use rlar_run::{Disk, Progress, RunFolder};
 
@@ -44,10 +44,10 @@ pub fn threads(run: &RunFolder, ledger: Option<&Ledger>) -> Result<(), TrainErro
 /// The policy before the first step: loaded, or made with random weights.
 pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
     let config = &job.config;
-    let place = device_in(&config.device, config.precision)?;
+    let device = ComputeDevice::with_precision(&config.device, config.precision)?;
     match (&config.model.path, &config.model.scratch) {
         (Some(path), _) => {
-            let policy = Policy::load(path.as_ref(), &place)?;
+            let policy = Policy::load(path.as_ref(), &device)?;
             let Some(lora) = &config.model.lora else { return Ok(policy) };
             let base = std::path::absolute(path).unwrap_or_else(|_| path.into());
             Ok(policy.adapt(lora.lora(), schedule::mix(&[config.seed, 1]), base)?)
@@ -63,7 +63,7 @@ pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
             });
             let tokenizer = Tokenizer::train(shown.chain(preferred), scratch.vocab_size)?;
             let model = scratch.model(tokenizer.vocab_size()).map_err(PolicyError::Request)?;
-            Ok(Policy::random(model, tokenizer, schedule::mix(&[config.seed, 1]), &place)?)
+            Ok(Policy::random(model, tokenizer, schedule::mix(&[config.seed, 1]), &device)?)
         }
         (None, None) => Err(PolicyError::Request("`model` names no policy".into()).into()),
     }
@@ -198,7 +198,7 @@ pub fn assign(run: &RunFolder, job: &mut Job, resumed: bool) -> Result<(), Train
         let text = run.read("assignments.jsonl")?;
         let lines = text.split(|b| *b == b'\n').filter(|l| !l.is_empty());
         let made = lines.map(serde_json::from_slice::<Assignment>).collect::<Result<Vec<_>, _>>()?;
-        job.rewards.recall(examples().zip(made).collect())?;
+        job.rewards.restore(examples().zip(made).collect())?;
         return Ok(());
     }
     let mut lines = Vec::new();

@@ -27,7 +27,7 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     if job.config.train.method != Method::RewardModel {
         let own = run.path().join(STORE);
         let store = job.config.rewards.store.as_ref().map_or(own, PathBuf::from);
-        job.rewards.remember(|| Store::open(&store));
+        job.rewards.ensure_store(|| Store::open(&store));
     }
     let report = match job.config.train.method {
         Method::Grpo | Method::Sft => policy_run::train(&mut job, &run, begin)?,

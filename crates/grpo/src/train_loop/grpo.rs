@@ -195,7 +195,7 @@ fn replace(source: &mut Source, batch: &mut Batch, step: u64, failing: Failing) 
     if let Err(e) = prompts.try_for_each(|e| source.rewards.choose(e).map(drop)) {
         return Err(TrainError::ToolFails { step, tool, failed, asked, last, left: e.to_string() });
     }
-    let scored = |g: &Group| g.replies.iter().any(|r| r.scores.0.iter().any(|(name, _, _)| **name == *tool));
+    let scored = |g: &Group| g.replies.iter().any(|r| r.scores.get(&tool).is_some());
     match source.score_again(batch, scored) {
         Ok(()) => {
             tracing::warn!(

@@ -1,8 +1,7 @@
 //! Preferences: the loss of a pair of scores, and the pairs as tokens.
 
 use rlar_data::Preference;
-use rlar_policy::reward::Input;
-use rlar_policy::{PolicyError, RewardModel, Turn};
+use rlar_policy::{PolicyError, RewardInput, RewardModel, Turn};
 
 /// The loss of a chosen and a rejected reply's scores under a Bradley–Terry model with a margin (Bradley & Terry, 1952;
 /// Touvron et al., 2023, eq. 2), `−log σ(chosen − rejected − margin)`, and its slope by the chosen score; the slope by
@@ -19,9 +18,9 @@ pub fn bradley_terry(chosen: f64, rejected: f64, margin: f64) -> (f64, f64) {
 #[derive(Clone, Debug)]
 pub struct Pair {
     /// The better one.
-    pub chosen: Input,
+    pub chosen: RewardInput,
     /// The worse one.
-    pub rejected: Input,
+    pub rejected: RewardInput,
     /// How much better it should score at least.
     pub margin: f64,
 }

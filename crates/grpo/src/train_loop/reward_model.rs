@@ -1,7 +1,6 @@
 //! One step of a reward model down the loss of its preferences, and how often it prefers what people prefer.
 
-use rlar_policy::reward::Input;
-use rlar_policy::{AdamW, Gradients, PolicyError, RewardModel, micro_batches};
+use rlar_policy::{AdamW, Gradients, PolicyError, RewardInput, RewardModel, micro_batches};
 use serde_json::{Value, json};
 
 use crate::TrainError;
@@ -20,8 +19,8 @@ pub fn step(
     let (mut loss, mut right, mut margin) = (0.0, 0, 0.0);
     for piece in micro_batches(pairs.iter().map(|p| p.len()), tokens) {
         let piece = &pairs[piece];
-        let inputs: Vec<&Input> = piece.iter().flat_map(|p| [&p.chosen, &p.rejected]).collect();
-        state.model.descend(&mut gradients, &inputs, |scores| {
+        let inputs: Vec<&RewardInput> = piece.iter().flat_map(|p| [&p.chosen, &p.rejected]).collect();
+        state.model.backward(&mut gradients, &inputs, |scores| {
             let mut slopes = Vec::with_capacity(scores.len());
             for (pair, s) in piece.iter().zip(scores.chunks_exact(2)) {
                 let (chosen, rejected) = (f64::from(s[0]), f64::from(s[1]));
@@ -54,7 +53,7 @@ pub fn step(
 
 /// Share of pairs whose chosen reply scores higher.
 pub fn accuracy(model: &RewardModel, pairs: &[Pair], tokens: usize) -> Result<f64, PolicyError> {
-    let inputs: Vec<Input> = pairs.iter().flat_map(|p| [p.chosen.clone(), p.rejected.clone()]).collect();
+    let inputs: Vec<RewardInput> = pairs.iter().flat_map(|p| [p.chosen.clone(), p.rejected.clone()]).collect();
     let outputs = model.outputs(&inputs, tokens)?;
     let right = outputs.chunks_exact(2).filter(|s| s[0][0] > s[1][0]).count();
     Ok(right as f64 / pairs.len().max(1) as f64)

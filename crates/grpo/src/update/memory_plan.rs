@@ -1,6 +1,6 @@
 //! How many tokens fit into memory at a time.
 
-use rlar_policy::Keep;
+use rlar_policy::SavedActivations;
 use rlar_policy::architecture::DecoderConfig;
 
 /// Most tokens that are planned for at a time: more are no faster.
@@ -37,7 +37,7 @@ impl TrainingPlan {
     pub fn new(
         c: &DecoderConfig,
         Sizes { parameters, trained, copies, longest }: Sizes,
-        keep: Keep,
+        keep: SavedActivations,
         chosen: Option<usize>,
         available: Option<u64>,
     ) -> Self {
@@ -47,8 +47,8 @@ impl TrainingPlan {
             + 4 * c.intermediate_size
             + c.heads.query * longest;
         let kept = match keep {
-            Keep::Everything => c.layers.len() * layer,
-            Keep::LayerInputs => c.layers.len() * c.hidden_size + 2 * layer,
+            SavedActivations::All => c.layers.len() * layer,
+            SavedActivations::LayerInputs => c.layers.len() * c.hidden_size + 2 * layer,
         };
         let model = 4 * (parameters + (3 + copies) * trained) as u64 + (64 << 20);
         let per_token = 4 * (kept + 4 * c.hidden_size) as u64;

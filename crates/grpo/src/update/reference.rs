@@ -1,6 +1,6 @@
 //! The reference of the KL.
 
-use rlar_policy::{Decoder, Policy, device_in};
+use rlar_policy::{ComputeDevice, Decoder, Policy};
 use rlar_run::{Checkpoint, Files, RunFolder};
 
 use crate::TrainError;
@@ -33,19 +33,19 @@ impl Reference {
             return Ok(Self::None);
         }
         if state.model.layout().lora().is_some() && kl.reanchor_every == 0 {
-            return Ok(Self::Base(state.model.decoder.unadapted()));
+            return Ok(Self::Base(state.model.decoder.without_adapter()));
         }
-        let place = device_in(&config.device, config.precision)?;
+        let device = ComputeDevice::with_precision(&config.device, config.precision)?;
         Ok(match checkpoint {
             Some(checkpoint) if state.ledger.reference > 0 => {
-                Self::Anchored(Policy::load(&checkpoint.path.join("reference"), &place)?)
+                Self::Anchored(Policy::load(&checkpoint.path.join("reference"), &device)?)
             }
             _ if state.ledger.step == 0 => Self::Start(state.model.clone()),
             _ if !run.has("start") => {
                 let message = "the run's reference for the KL is gone; start a new run".to_owned();
                 return Err(TrainError::Checkpoint { path: run.path().join("start"), message });
             }
-            _ => Self::Start(Policy::load(&run.path().join("start"), &place)?),
+            _ => Self::Start(Policy::load(&run.path().join("start"), &device)?),
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rlar_policy::{File, Moments, Policy, device_in};
+use rlar_policy::{ComputeDevice, File, Moments, Policy};
 use rlar_run::{Checkpoint, Checkpoints, Files};
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,7 @@ impl<M: Learner> State<M> {
 
     /// Reads a checkpoint back, bit for bit.
     pub fn load(checkpoint: &Checkpoint, ledger: Ledger, config: &Config) -> Result<Self, TrainError> {
-        let model = M::load(&checkpoint.path, &device_in(&config.device, config.precision)?)?;
+        let model = M::load(&checkpoint.path, &ComputeDevice::with_precision(&config.device, config.precision)?)?;
         let moments = Moments::load(model.decoder()?, &checkpoint.path, ledger.optimizer_steps)?;
         Ok(Self { model, moments, ledger })
     }

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 
-use burn::tensor::Device;
-use rlar_policy::ops::Ops;
-use rlar_policy::{Decoder, File, Policy, PolicyError, RewardModel};
+use rlar_policy::{ComputeDevice, Decoder, File, Policy, PolicyError, RewardModel};
 
 /// A model whose decoder an optimizer steps.
 pub trait Learner: Clone + Sized {
     /// Loads it from the folder of a checkpoint.
-    fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError>;
+    fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError>;
     /// The files of a Hugging Face folder with it.
     fn files(&self) -> Result<Vec<File>, PolicyError>;
     /// Its decoder.
@@ -19,8 +17,8 @@ pub trait Learner: Clone + Sized {
 }
 
 impl Learner for Policy {
-    fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
-        Policy::load(path, place)
+    fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
+        Policy::load(path, device)
     }
 
     fn files(&self) -> Result<Vec<File>, PolicyError> {
@@ -41,8 +39,8 @@ fn encoder() -> PolicyError {
 }
 
 impl Learner for RewardModel {
-    fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
-        RewardModel::load(path, place)
+    fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
+        RewardModel::load(path, device)
     }
 
     fn files(&self) -> Result<Vec<File>, PolicyError> {

@@ -9,7 +9,7 @@ use rlar_data::Example;
 use serde::{Deserialize, Serialize};
 
 use crate::agents::ask::Tally;
-use crate::agents::builtin::{Assignment, Choice, looks};
+use crate::agents::builtin::{Assignment, looks};
 use crate::agents::classify::Labels;
 use crate::agents::select::select;
 use crate::agents::synthesise::{Evidence, Order};
@@ -18,8 +18,8 @@ use crate::agents::{Agents, News};
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
 use crate::monitor::{Breach, Sign};
-use crate::tool::card::{Role, ToolCard};
-use crate::tool::composite::Part;
+use crate::tool::card::{ToolCard, ToolRole};
+use crate::tool::composite::{CombineAs, WeightedTool};
 
 /// What the agents are asked for.
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ struct Desk {
     /// Domains whose tools were chosen for all of their prompts.
     by_task: BTreeSet<String>,
     /// The last choice of each domain.
-    last: BTreeMap<String, Vec<Choice>>,
+    last: BTreeMap<String, Vec<WeightedTool>>,
     /// Prompts that were asked for, and questions about them.
     prompts: [usize; 2],
 }
@@ -228,7 +228,7 @@ impl Desk {
             }
         };
         let judges =
-            |tool: &NewTool| ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != Role::Constraint);
+            |tool: &NewTool| ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != ToolRole::Constraint);
         let mut provided = self.agents.synthesise(&order, &|_| false, Some(1), &mut note);
         if !provided.admitted.iter().any(judges) {
             let taken = |name: &str| self.library.card(name).is_some();
@@ -242,12 +242,12 @@ impl Desk {
         let tool = provided.admitted.into_iter().find(judges);
         let assignment = tool.as_ref().map(|tool| Assignment {
             example: breach.domain.clone(),
-            tools: vec![Choice { tool: tool.name.clone(), weight: 1.0, part: Part::Term, least: None }],
+            tools: vec![WeightedTool { tool: tool.name.clone(), weight: 1.0, part: CombineAs::Term, least: None }],
             by: self.agents.asker.as_ref().map_or_else(|| "builtin".into(), crate::agents::ask::Asker::name),
             why: format!("{} at step {}: {}", breach.sign, breach.step, breach.what),
         });
         if let Some(tool) = &tool
-            && let Err(e) = self.library.take(tool, "new".as_ref())
+            && let Err(e) = self.library.add_tool(tool, "new".as_ref())
         {
             tracing::warn!("{e}");
         }

@@ -5,24 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
 use crate::agents::tasks::{MOST_WORDS, clean, said, same, seed};
-use crate::tool::card::{Role, ToolCard};
+use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::code_tests::has_tests;
-use crate::tool::composite::Part;
-
-/// A chosen tool.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Choice {
-    /// Its name.
-    pub tool: String,
-    /// Its weight in the sum of advantages; 0 of gates and vetoes.
-    pub weight: f64,
-    /// What it does beside the others.
-    #[serde(default, rename = "as", skip_serializing_if = "Part::is_term")]
-    pub part: Part,
-    /// Gates and vetoes: the least score that lets a reply pass; the middle of the tool's range when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub least: Option<f64>,
-}
+use crate::tool::composite::{CombineAs, WeightedTool};
 
 /// The tools of one example, who chose them and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,7 +15,7 @@ pub struct Assignment {
     /// The example's id.
     pub example: String,
     /// The tools; none where no tool fits and training goes on without a reward for it.
-    pub tools: Vec<Choice>,
+    pub tools: Vec<WeightedTool>,
     /// Who chose.
     pub by: String,
     /// Why.
@@ -205,7 +190,7 @@ impl BuiltinAgent {
         let unassigned = |message: String| RewardError::Unassigned { example: example.id.clone(), message };
         let (task, feature) = Task::of(example);
         let has_reference = example.reference.is_some();
-        let judges = |c: &&ToolCard| c.role != Role::Constraint && (has_reference || !c.needs_reference);
+        let judges = |c: &&ToolCard| c.role != ToolRole::Constraint && (has_reference || !c.needs_reference);
         let mut cards: Vec<&ToolCard> = cards.filter(judges).collect();
         cards.sort_by_key(|c| is_flat(&c.name));
         let own = said(example);
@@ -220,7 +205,7 @@ impl BuiltinAgent {
         };
         Ok(Assignment {
             example: example.id.clone(),
-            tools: vec![Choice { tool: card.name.clone(), weight: 1.0, part: Part::Term, least: None }],
+            tools: vec![WeightedTool { tool: card.name.clone(), weight: 1.0, part: CombineAs::Term, least: None }],
             by: "builtin".into(),
             why: format!("{why}; `{}` is for {}", card.name, card.tasks.join(", ")),
         })

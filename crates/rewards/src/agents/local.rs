@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
-use rlar_policy::{Finish, Policy, PolicyError, Request, Sampling, Turn, device, generate};
+use rlar_policy::{ComputeDevice, Finish, GenerationRequest, Policy, PolicyError, Sampling, Turn};
 use rlar_run::sha256;
 use serde_json::json;
 
@@ -18,8 +18,8 @@ pub struct Local {
 
 impl Local {
     /// Loads a Hugging Face folder or a GGUF file with a chat template.
-    pub fn load(path: &Path, place: &str) -> Result<Self, PolicyError> {
-        let policy = Policy::load(path, &device(place)?)?;
+    pub fn load(path: &Path, device: &str) -> Result<Self, PolicyError> {
+        let policy = Policy::load(path, &ComputeDevice::new(device)?)?;
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let print = rlar_run::fingerprint(path).map_err(|e| PolicyError::Request(e.to_string()))?;
         let name = format!("{file} {}", &sha256(print.to_string().as_bytes())[..12]);
@@ -67,9 +67,8 @@ impl Llm for Local {
         };
         // The same request gets the same answer.
         let seed = u64::from_str_radix(&request.key()[..16], 16).unwrap_or(0);
-        let requests = [Request { prompt, seeds: vec![seed] }];
-        let samples =
-            generate(&policy.decoder, &policy.tokenizer, &requests, &sampling, 1).map_err(|e| self.failed(&e))?;
+        let requests = [GenerationRequest { prompt, seeds: vec![seed] }];
+        let samples = policy.engine(1).generate(&requests, &sampling).map_err(|e| self.failed(&e))?;
         let sample = samples.into_iter().flatten().next().ok_or_else(|| self.failed(&"it gave no answer"))?;
         let finish = if sample.finish == Finish::Stop { "stop" } else { "length" };
         Ok(ChatReply {

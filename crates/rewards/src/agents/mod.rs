@@ -39,9 +39,9 @@ use crate::agents::synthesise::{Made, Order};
 use crate::agents::tasks::Tasks;
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
-use crate::tool::card::{Kind, Role, ToolCard};
+use crate::tool::card::{ToolCard, ToolKind, ToolRole};
 use crate::tool::reward_model::ModelPointer;
-use crate::tool::scoring::Means;
+use crate::tool::scoring::ToolContext;
 
 /// The file of a folder that holds what the agents were told.
 pub const EXCHANGES: &str = "exchanges.jsonl";
@@ -107,7 +107,7 @@ pub struct Agents {
     /// Where pages are searched.
     pub webs: Vec<Box<dyn WebSearch>>,
     /// What new tools run with.
-    pub means: Means,
+    pub means: ToolContext,
     /// What no log may hold.
     pub secrets: Vec<Secret>,
 }
@@ -189,7 +189,7 @@ impl Agents {
                     tell(News::Line(format!("{}: {}, version {version}: {said}", order.task, made.card.name)));
                     match made {
                         Made { admission: Some(admission), refusal: None, .. } => {
-                            judges += usize::from(made.card.role != Role::Constraint);
+                            judges += usize::from(made.card.role != ToolRole::Constraint);
                             let name = made.card.name.clone();
                             provided.admitted.push(NewTool { name, card: made.text, source: made.source, admission });
                         }
@@ -305,8 +305,8 @@ impl Agents {
         };
         let mut card = ToolCard {
             name: name.to_owned(),
-            kind: Kind::Model,
-            role: Role::Quality,
+            kind: ToolKind::Model,
+            role: ToolRole::Quality,
             measures: format!("What the reward model {} says of a reply.", candidate.id),
             tasks: vec![task.to_owned()],
             needs_reference: false,
@@ -323,12 +323,12 @@ impl Agents {
             cases: Vec::new(),
             origin: format!("{} at {}, licence {}", candidate.id, candidate.commit, candidate.licence),
         };
-        let means = Means { hub: Some(hub.clone()), ..self.means.clone() };
+        let means = ToolContext { hub: Some(hub.clone()), ..self.means.clone() };
         let open = |card: &ToolCard| -> Result<(String, crate::Tool), String> {
             let text = serde_yaml::to_string(card).map_err(|e| e.to_string())?;
             let mut library = Library::default();
             library.add("found/tool.yaml".as_ref(), text.clone(), String::new(), None).map_err(|e| e.to_string())?;
-            Ok((text, library.open(name, &means).map_err(|e| e.to_string())?.on_trial()))
+            Ok((text, library.open(name, &means).map_err(|e| e.to_string())?.for_admission()))
         };
         let (_, raw) = open(&card).map_err(declined)?;
         let (center, scale) = place(&raw, examples).map_err(declined)?;

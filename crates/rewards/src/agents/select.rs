@@ -5,10 +5,10 @@ use rlar_net::llm::{ChatReply, Function};
 use serde_json::{Map, Value, json};
 
 use crate::agents::ask::{Asker, Question, object, text};
-use crate::agents::builtin::{Assignment, Choice};
+use crate::agents::builtin::Assignment;
 use crate::agents::fence::{Fence, clip, one_line};
-use crate::tool::card::{Role, ToolCard};
-use crate::tool::composite::Part;
+use crate::tool::card::{ToolCard, ToolRole};
+use crate::tool::composite::{CombineAs, WeightedTool};
 
 const TEMPLATE: &str = "select-1";
 
@@ -88,9 +88,9 @@ fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question
 /// A card in a line: no code, and nothing that was measured.
 fn line(card: &ToolCard) -> String {
     let role = match card.role {
-        Role::Correctness => "correctness",
-        Role::Quality => "quality",
-        Role::Constraint => "constraint",
+        ToolRole::Correctness => "correctness",
+        ToolRole::Quality => "quality",
+        ToolRole::Constraint => "constraint",
     };
     let reference = if card.needs_reference { "with a reference" } else { "without a reference" };
     let [low, high] = card.range;
@@ -114,12 +114,12 @@ fn arguments(reply: &ChatReply) -> Result<Map<String, Value>, String> {
     }
 }
 
-fn read(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result<(Vec<Choice>, bool, String), String> {
+fn read(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result<(Vec<WeightedTool>, bool, String), String> {
     let list = fields.get("tools").and_then(Value::as_array).ok_or("`tools` must be a list")?;
     if !(1..=MOST).contains(&list.len()) {
         return Err(format!("`tools` has {} entries; 1 to {MOST} are wanted", list.len()));
     }
-    let mut tools: Vec<Choice> = Vec::new();
+    let mut tools: Vec<WeightedTool> = Vec::new();
     let mut judges = false;
     for entry in list {
         let name = entry.get("tool").and_then(Value::as_str).unwrap_or_default();
@@ -132,8 +132,8 @@ fn read(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result<(Vec<Ch
         if tools.iter().any(|t| t.tool == name) {
             return Err(format!("`{name}` is chosen twice"));
         }
-        judges |= card.role != Role::Constraint;
-        tools.push(Choice { tool: name.to_owned(), weight, part: Part::Term, least: None });
+        judges |= card.role != ToolRole::Constraint;
+        tools.push(WeightedTool { tool: name.to_owned(), weight, part: CombineAs::Term, least: None });
     }
     if !judges {
         return Err(

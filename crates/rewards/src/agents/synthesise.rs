@@ -9,8 +9,8 @@ use crate::admission::report::{Admission, Status};
 use crate::agents::ask::{Asker, NoAnswer, Question, blocks, object, text};
 use crate::agents::fence::{Fence, clip, one_line};
 use crate::library::folder::Library;
-use crate::tool::card::{Case, Kind, Role, ToolCard};
-use crate::tool::scoring::{Means, Tool};
+use crate::tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
+use crate::tool::scoring::{Tool, ToolContext};
 
 const LIST: &str = "synthesise-list-1";
 const WRITE: &str = "synthesise-write-1";
@@ -47,7 +47,7 @@ pub struct Evidence {
     /// In a sentence, without figures that another run would not have.
     pub what: String,
     /// Replies that are paid for and should not be.
-    pub overpaid: Vec<Case>,
+    pub overpaid: Vec<CardCase>,
     /// The code of the verifiers that will not do.
     #[serde(default)]
     pub code: Vec<String>,
@@ -61,7 +61,7 @@ pub struct Rule {
     /// What it measures.
     pub measures: String,
     /// What its score means.
-    pub role: Role,
+    pub role: ToolRole,
     /// Whether it compares with a reference.
     pub needs_reference: bool,
 }
@@ -107,7 +107,7 @@ fn shown(order: &Order, beside: &[&str]) -> (Fence, String) {
         .take(4)
         .map(|e| [clip(e.prompt(), 800), clip(e.reference.as_deref().unwrap_or("none"), 400)])
         .collect();
-    let overpaid: &[Case] = order.evidence.map_or(&[], |e| &e.overpaid);
+    let overpaid: &[CardCase] = order.evidence.map_or(&[], |e| &e.overpaid);
     let paid: Vec<[String; 2]> = overpaid.iter().take(6).map(|c| [clip(&c.prompt, 400), clip(&c.reply, 400)]).collect();
     let code: Vec<String> = order.evidence.iter().flat_map(|e| &e.code).take(2).map(|c| clip(c, 4000)).collect();
     let shown = some.iter().chain(&paid).flatten().chain(&code).map(String::as_str);
@@ -207,13 +207,13 @@ fn read_rule(fields: &Map<String, Value>) -> Result<Rule, String> {
 struct Draft {
     description: String,
     requires: Vec<String>,
-    tests: Vec<Case>,
+    tests: Vec<CardCase>,
     source: String,
 }
 
 /// Writes a rule's verifier. One that does not run, or that the court refuses, is shown to the model with the evidence, and
 /// mended at most [`MENDINGS`] times.
-pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &Means) -> Result<Made, NoAnswer> {
+pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &ToolContext) -> Result<Made, NoAnswer> {
     let mut question = question(WRITE, &rule.name, instructions(order, rule), None);
     let (mut last, mut earlier): (Option<Made>, Vec<String>) = (None, Vec::new());
     for _ in 0..=MENDINGS {
@@ -285,7 +285,7 @@ fn read_draft(answer: &str, rule: &Rule, order: &Order) -> Result<Draft, String>
     if let Some(other) = requires.iter().find(|r| !order.packages.contains(r)) {
         return Err(format!("the package `{other}` is not allowed; do without it"));
     }
-    let tests: Vec<Case> = fields
+    let tests: Vec<CardCase> = fields
         .get("tests")
         .map(|t| serde_json::from_value(t.clone()).map_err(|e| format!("`tests`: {e}")))
         .ok_or("`tests` is missing")??;
@@ -303,12 +303,12 @@ fn read_draft(answer: &str, rule: &Rule, order: &Order) -> Result<Draft, String>
 }
 
 /// Starts what was written, and lets the court examine it.
-fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &Means, author: &str) -> Result<Made, String> {
+fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &ToolContext, author: &str) -> Result<Made, String> {
     // What the tool before it paid for wrongly, this one must not.
     let overpaid = order.evidence.map_or(&[][..], |e| &e.overpaid);
     let card = ToolCard {
         name: rule.name.clone(),
-        kind: Kind::Verifier,
+        kind: ToolKind::Verifier,
         role: rule.role,
         measures: draft.description.clone(),
         tasks: vec![order.task.to_owned()],
@@ -339,7 +339,7 @@ fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &Means, author: &st
     let mut library = Library::default();
     library.add("written/tool.yaml".as_ref(), text.clone(), draft.source.clone(), None).map_err(|e| e.to_string())?;
     let tool = match library.open(&rule.name, means) {
-        Ok(tool) => tool.on_trial(),
+        Ok(tool) => tool.for_admission(),
         Err(e) => return Ok(made(false, None, Some(format!("It does not start: {}", clip(&e.to_string(), 1000))))),
     };
     let examples: Vec<Example> = order.examples.iter().map(|e| (*e).clone()).collect();
@@ -347,7 +347,7 @@ fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &Means, author: &st
         Ok(admission) => admission,
         Err(e) => return Ok(made(false, None, Some(format!("It cannot be examined: {}", clip(&e.to_string(), 1000))))),
     };
-    let executable = admission.probes.iter().all(|p| p.passed || p.name != "runs");
+    let executable = admission.checks.iter().all(|p| p.passed || p.name != "runs");
     let refusal = match admission.status {
         Status::Refused => Some(objections(&admission)),
         _ => still_paid(&tool, overpaid)?,
@@ -357,7 +357,7 @@ fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &Means, author: &st
 
 /// Why a tool will not do that pays for a reply which the one before it paid for wrongly. Good marks elsewhere make up for
 /// none of these.
-fn still_paid(tool: &Tool, overpaid: &[Case]) -> Result<Option<String>, String> {
+fn still_paid(tool: &Tool, overpaid: &[CardCase]) -> Result<Option<String>, String> {
     let card = ToolCard { cases: overpaid.to_vec(), ..tool.card().clone() };
     let examples = cases(&card);
     let replies: Vec<Completion> = overpaid.iter().map(|c| Completion::whole(c.reply.clone())).collect();

@@ -105,7 +105,7 @@ impl Judge {
     }
 
     /// Who answers.
-    pub fn asked(&self) -> String {
+    pub fn llm_name(&self) -> String {
         self.llm.name()
     }
 

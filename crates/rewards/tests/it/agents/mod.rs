@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex};
 
 use rlar_data::{Example, Needs, read_examples};
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Replay};
-use rlar_rewards::Means;
+use rlar_rewards::ToolContext;
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::ask::{Asker, Counts};
 use rlar_sandbox::{Packages, SandboxError, SandboxLimits};
@@ -75,7 +75,7 @@ impl Llm for Watched {
 
 /// Agents that run no program.
 fn agents(llm: Arc<dyn Llm>) -> Agents {
-    let means = Means {
+    let means = ToolContext {
         sandbox: Err(SandboxError::Refused("nothing runs here".into())),
         packages: Packages::default(),
         limits: SandboxLimits::default(),

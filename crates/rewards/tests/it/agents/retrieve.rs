@@ -7,11 +7,12 @@ use std::time::Duration;
 use rlar_data::Example;
 use rlar_net::hub::serve::Server;
 use rlar_net::hub::{Hub, Settings};
-use rlar_policy::reward::Input;
-use rlar_policy::{AdamW, Gradients, ModelConfig, Moments, Policy, RewardModel, Tokenizer, Turn, device};
+use rlar_policy::{
+    AdamW, ComputeDevice, Gradients, ModelConfig, Moments, Policy, RewardInput, RewardModel, Tokenizer, Turn,
+};
 use rlar_rewards::agents::retrieve::{Candidate, HubConfig, check, find, rerank};
 use rlar_rewards::agents::{Agents, News, Provided};
-use rlar_rewards::{Library, Means, ToolCard, Wanted, fetch_rewards};
+use rlar_rewards::{Library, ToolCard, ToolContext, Wanted, fetch_rewards};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -44,7 +45,8 @@ fn untrained() -> RewardModel {
         "rms_norm_eps": 1e-5,
     });
     let tokenizer = Tokenizer::train(PROMPTS.into_iter().flat_map(|(p, r)| [p, r]), 400).unwrap();
-    let policy = Policy::random(ModelConfig::new(config).unwrap(), tokenizer, 7, &device("cpu").unwrap()).unwrap();
+    let policy =
+        Policy::random(ModelConfig::new(config).unwrap(), tokenizer, 7, &ComputeDevice::new("cpu").unwrap()).unwrap();
     policy.reward_model(7).unwrap()
 }
 
@@ -72,7 +74,7 @@ fn trained() -> RewardModel {
     let mut moments = Moments::zeros(model.decoder().unwrap());
     let optimizer = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, max_norm: 1.0 };
     for _ in 0..200 {
-        let mut batch: Vec<(Input, f32)> = Vec::new();
+        let mut batch: Vec<(RewardInput, f32)> = Vec::new();
         for (prompt, right) in PROMPTS {
             let read = |reply: &str| {
                 let turns = [("user", prompt), ("assistant", reply)].map(|(role, content)| Turn { role, content });
@@ -82,9 +84,9 @@ fn trained() -> RewardModel {
             batch.extend((0..4).map(|_| (read(&wrong(prompt, right, &mut state)), 0.0)));
         }
         let mut gradients = Gradients::default();
-        let inputs: Vec<&Input> = batch.iter().map(|(input, _)| input).collect();
+        let inputs: Vec<&RewardInput> = batch.iter().map(|(input, _)| input).collect();
         model.descend(&mut gradients, &inputs, |scores| {
-            let slope = |(s, (_, right)): (&f32, &(Input, f32))| (1.0 / (1.0 + (-s).exp()) - right) / 30.0;
+            let slope = |(s, (_, right)): (&f32, &(RewardInput, f32))| (1.0 / (1.0 + (-s).exp()) - right) / 30.0;
             scores.iter().zip(&batch).map(slope).collect()
         });
         optimizer.step(model.decoder_mut().unwrap(), &mut moments, gradients, 5e-3);
@@ -303,7 +305,7 @@ fn a_model_that_can_rank_is_admitted_and_pinned_and_opens_from_the_cache_alone()
     assert_eq!(model.sha256["model.safetensors"].len(), 64);
     let library = Library::load(folder.path()).unwrap();
     assert!(library.is_admitted("reward_a"));
-    let means = |shop: &Shop| Means { hub: Some(shop.hub(true)), ..crate::means() };
+    let means = |shop: &Shop| ToolContext { hub: Some(shop.hub(true)), ..crate::means() };
     let tool = library.open("reward_a", &means(&shop)).unwrap();
     let score =
         |reply: &str| tool.score(&[(&examples[0], &rlar_data::Completion::whole(reply))]).unwrap()[0].score().unwrap();

@@ -5,7 +5,7 @@ use rlar_data::Example;
 use rlar_net::llm::ChatRequest;
 use rlar_rewards::agents::News;
 use rlar_rewards::agents::synthesise::{Evidence, Made, Order, Rule, list, write};
-use rlar_rewards::{Case, Means, Role, Status, ToolCard};
+use rlar_rewards::{CardCase, Status, ToolCard, ToolContext, ToolRole};
 use rlar_sandbox::SandboxLimits;
 
 use super::{Watched, agents, counts, exchanges, letters, running};
@@ -51,8 +51,8 @@ fn written_for(name: &str, evidence: Option<&Evidence>) -> (Result<Made, String>
     let examples = letters("letters");
     let examples: Vec<&Example> = examples.iter().collect();
     let rule =
-        Rule { name: name.into(), measures: "The count.".into(), role: Role::Correctness, needs_reference: false };
-    let means = Means::new(SandboxLimits { wall: Duration::from_millis(300), ..SandboxLimits::default() });
+        Rule { name: name.into(), measures: "The count.".into(), role: ToolRole::Correctness, needs_reference: false };
+    let means = ToolContext::new(SandboxLimits { wall: Duration::from_millis(300), ..SandboxLimits::default() });
     let order = Order { evidence, ..order("letter counting", &examples, &[]) };
     let made = write(agents.asker.as_ref().unwrap(), &order, &rule, &means);
     (made.map_err(|e| e.to_string()), watched.asked())
@@ -160,7 +160,7 @@ fn the_same_program_is_shown_the_same_evidence_again() {
 /// Evidence of replies that were paid for.
 fn overpaid(replies: &[&str]) -> Evidence {
     let prompt = "How many times does b occur in bo-ba-lu?";
-    let case = |reply: &&str| Case {
+    let case = |reply: &&str| CardCase {
         reply: (*reply).to_owned(),
         good: false,
         prompt: prompt.to_owned(),

@@ -10,7 +10,7 @@ use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::ask::Asker;
 use rlar_rewards::agents::background::{Found, Request, Worker};
 use rlar_rewards::monitor::{Breach, Sign};
-use rlar_rewards::{Admission, Case, Library, Status};
+use rlar_rewards::{Admission, CardCase, Library, Status};
 use serde_json::json;
 
 use super::{Watched, agents, exchanges, letters, rows, running};
@@ -164,7 +164,7 @@ fn a_new_tool_of_another_task_asks_nothing_again_and_neither_does_another_proces
     let identity = library.identity("chess").unwrap();
     let version = library.admission("exact_match").unwrap().version.clone();
     let admission =
-        Admission { identity, version, asked: None, status: Status::Admitted, examples: 0, probes: Vec::new() };
+        Admission { identity, version, llm: None, status: Status::Admitted, examples: 0, checks: Vec::new() };
     library.set_admission("chess", admission);
     assert!(library.is_admitted("chess"));
     let llm = scripted(|r| Ok(first_offered(r)));
@@ -210,7 +210,7 @@ fn breach(domain: &str) -> Breach {
         tools: vec!["last_number".into()],
         what: "the policy is paid for replies that an audit finds wrong".into(),
         figures: "4 of 10 audited replies".into(),
-        overpaid: vec![Case {
+        overpaid: vec![CardCase {
             reply: "0 1 2 3 4".into(),
             good: false,
             prompt: "How many times does b occur in bo-ba-lu?".into(),

@@ -10,21 +10,21 @@ use crate::decoder::{Context, Decoder};
 use crate::ops::{Packing, Tree, in_pool};
 use crate::optim::Gradients;
 
-/// A prompt and the completion whose tokens are scored.
+/// A prompt and the completion whose log-probs are computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<'a> {
     /// Tokens before the completion; at least one.
     pub prompt: &'a [u32],
-    /// Tokens to score; at least one.
+    /// The completion's tokens; at least one.
     pub completion: &'a [u32],
 }
 
-/// Scores of completion tokens, those of all sequences one after the other.
+/// Log-probs and entropies of the completion tokens of all sequences, one sequence after the other.
 #[derive(Clone, Debug)]
-pub struct Scored {
-    /// Log-prob of each token, `[n]`.
+pub struct TokenLogProbs {
+    /// Log-prob of each token, `[tokens]`.
     pub log_probs: Tensor<1>,
-    /// Entropy of the distribution that each token was drawn from, `[n]`.
+    /// Entropy of the distribution that predicts each token, in nats, `[tokens]`.
     pub entropies: Tensor<1>,
 }
 
@@ -77,45 +77,51 @@ impl Packed {
 
 impl Decoder {
     /// Log-probs and entropies of the completion tokens of packed sequences at a sampling temperature,
-    /// differentiable on a [`Decoder::tracked`] view. Logits exist for completion tokens only.
-    pub fn score(&self, sequences: &[Sequence], temperature: f32) -> Scored {
+    /// differentiable on a [`Decoder::with_grad`] view. Logits exist for completion tokens only.
+    pub fn log_probs(&self, sequences: &[Sequence], temperature: f32) -> TokenLogProbs {
         in_pool(|| {
             let packed = Packed::new(sequences, !self.on_cpu());
             let hidden = self.hidden_of(&packed.ids, packed.packing);
-            self.scored(hidden, packed.rows, packed.targets, temperature)
+            self.completion_log_probs(hidden, packed.rows, packed.targets, temperature)
         })
     }
 
-    fn scored(&self, hidden: Tensor<2>, rows: Vec<i64>, targets: Arc<[u32]>, temperature: f32) -> Scored {
+    fn completion_log_probs(
+        &self,
+        hidden: Tensor<2>,
+        rows: Vec<i64>,
+        targets: Arc<[u32]>,
+        temperature: f32,
+    ) -> TokenLogProbs {
         let n = targets.len();
-        let out = self.token_log_probs(Self::pick(hidden, rows), targets, temperature);
+        let out = self.token_log_probs(Self::select_rows(hidden, rows), targets, temperature);
         let column = |i| out.clone().narrow(1, i, 1).reshape([n]);
-        Scored { log_probs: column(0), entropies: column(1) }
+        TokenLogProbs { log_probs: column(0), entropies: column(1) }
     }
 }
 
-/// What is kept between the forward and the backward pass.
+/// Which activations the forward pass saves for the backward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Keep {
+pub enum SavedActivations {
     /// Everything that the backward pass reads.
     #[default]
-    Everything,
-    /// The rows that enter each layer; the layer is computed again when its turn comes (Chen et al., 2016). A third
-    /// more computation, and the memory of one layer instead of all.
+    All,
+    /// The inputs of each layer only; the backward pass computes the layer again (activation checkpointing, Chen et
+    /// al., 2016). It takes a third more computation and the memory of one layer instead of all.
     LayerInputs,
 }
 
 impl Gradients {
-    /// Adds the gradient of `loss(scores)` `[1]` of the completion tokens of packed sequences, and gives the loss.
+    /// Adds the gradient of `loss(log_probs)` `[1]` over the completion tokens of packed sequences and returns the loss.
     pub fn add(
         &mut self,
         decoder: &Decoder,
         sequences: &[Sequence],
         temperature: f32,
-        keep: Keep,
-        loss: impl FnOnce(Scored) -> Tensor<1> + Send,
+        saved: SavedActivations,
+        loss: impl FnOnce(TokenLogProbs) -> Tensor<1> + Send,
     ) -> f32 {
-        in_pool(|| self.add_here(decoder, sequences, temperature, keep, loss))
+        in_pool(|| self.add_here(decoder, sequences, temperature, saved, loss))
     }
 
     fn add_here(
@@ -123,12 +129,12 @@ impl Gradients {
         decoder: &Decoder,
         sequences: &[Sequence],
         temperature: f32,
-        keep: Keep,
-        loss: impl FnOnce(Scored) -> Tensor<1>,
+        saved: SavedActivations,
+        loss: impl FnOnce(TokenLogProbs) -> Tensor<1>,
     ) -> f32 {
-        let tracked = decoder.tracked();
-        if keep == Keep::Everything {
-            let loss = loss(tracked.score(sequences, temperature));
+        let tracked = decoder.with_grad();
+        if saved == SavedActivations::All {
+            let loss = loss(tracked.log_probs(sequences, temperature));
             self.accumulate(tracked.weights(), &loss);
             return loss.into_scalar();
         }
@@ -142,8 +148,8 @@ impl Gradients {
         // From the head down: each part sees its input as a leaf, and its output's gradient as a constant.
         let leaf = |x: Tensor<2>| x.autodiff().require_grad();
         let top = leaf(inputs.pop().unwrap_or_else(|| Tensor::zeros([0, 0], decoder.device())));
-        let scored = tracked.scored(tracked.last_norm(top.clone()), packed.rows, packed.targets, temperature);
-        let loss = loss(scored);
+        let hidden = tracked.last_norm(top.clone());
+        let loss = loss(tracked.completion_log_probs(hidden, packed.rows, packed.targets, temperature));
         let mut gradient = self.accumulate_through(tracked.weights(), &loss, &top);
         for i in (0..decoder.depth()).rev() {
             let Some(input) = inputs.pop() else { break };
