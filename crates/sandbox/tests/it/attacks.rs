@@ -1,9 +1,11 @@
+use std::path::Path;
 use std::time::Duration;
 
+use rlar_oracles::{needs_oracles, oracle};
 use rlar_sandbox::attack::Attack;
 use rlar_sandbox::{Run, Sandbox, SandboxLimits, Termination, Tier, run};
 
-use crate::{each_tier, oracle};
+use crate::each_tier;
 
 #[test]
 fn every_shipped_attack_is_contained_by_what_is_meant_to() {
@@ -21,10 +23,10 @@ fn every_shipped_attack_is_contained_by_what_is_meant_to() {
     });
 }
 
-/// How a recorded attack ends: time, memory and output limit, crash, or by itself; and what it then says.
+/// How a recorded attack ends (`T`ime, `M`emory or `O`utput limit, `C`rash, `E`xit, `*` any) and a part of its output.
 type Ending = (char, &'static str);
 
-/// The recorded attacks: what contains each, how it ends on tier A and on tier B.
+/// The recorded attacks: name, the defences that contain it, how it ends on tier A and on tier B.
 const RECORDED: [(&str, &str, Ending, Ending); 37] = [
     ("a01_inf_loop", "CPU limit", ('T', ""), ('T', "")),
     ("a02_sleep_forever", "deadline", ('T', ""), ('T', "")),
@@ -80,21 +82,21 @@ const RECORDED: [(&str, &str, Ending, Ending); 37] = [
     ("a54_truncate_rename", "seccomp, private root, Landlock", ('E', "1 2 2 1"), ('E', "1 13 13 1")),
 ];
 
+#[needs_oracles]
 #[test]
 fn the_recorded_attacks_are_contained_by_what_is_meant_to() {
-    each_tier(recorded_attacks_are_contained);
+    each_tier(|sandbox| recorded_attacks_are_contained(sandbox, &oracle!("oracles/attacks")));
 }
 
-/// On this sandbox, whatever it stands on.
-pub fn recorded_attacks_are_contained(sandbox: &Sandbox) {
-    let Some(folder) = oracle::oracle("oracles/attacks") else { return };
+/// Runs the recorded attacks of a folder in this sandbox.
+pub fn recorded_attacks_are_contained(sandbox: &Sandbox, folder: &Path) {
     let limits = SandboxLimits {
         wall: Duration::from_secs(2),
         cpu: Duration::from_secs(1),
         memory: 256 << 20,
         ..SandboxLimits::default()
     };
-    let outside = std::path::Path::new("/tmp/victim");
+    let outside = Path::new("/tmp/victim");
     std::fs::create_dir_all(outside).unwrap();
     std::fs::write(outside.join("f"), "untouched").unwrap();
     for (name, by, on_a, on_b) in RECORDED {
@@ -120,8 +122,8 @@ pub fn recorded_attacks_are_contained(sandbox: &Sandbox) {
         assert_eq!(next.stdout, b"True\n", "after {context}");
     }
     assert_eq!(std::fs::read_to_string(outside.join("f")).unwrap(), "untouched");
-    assert!(!std::path::Path::new("/tmp/pwn").exists());
-    let files = std::fs::read_dir(&folder)
+    assert!(!Path::new("/tmp/pwn").exists());
+    let files = std::fs::read_dir(folder)
         .unwrap()
         .filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "py"));
     assert_eq!(files.count(), RECORDED.len(), "an attack is not in the table");

@@ -1,10 +1,11 @@
-//! The sandbox as a part of a machine: its processes, its users, its neighbours.
+//! The sandbox on different machines: other users, other interpreters, containers; its processes and resources.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use rlar_oracles::{needs_oracles, oracle};
 use rlar_sandbox::attack::Attack;
 use rlar_sandbox::{Program, Sandbox, SandboxLimits, Tests, Tier, Verdict, Verifier, run};
 
@@ -13,7 +14,7 @@ use crate::{each_tier, sandbox};
 
 const DOUBLE: &str = "def f(x):\n    return 2.0 * float(x)\n";
 
-/// Processes whose parent is this one.
+/// The PIDs of this process's children.
 fn children() -> Vec<i32> {
     let parent = std::process::id().to_string();
     let stat = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -21,14 +22,15 @@ fn children() -> Vec<i32> {
     pids.filter(|p| stat(*p).rsplit(") ").next().is_some_and(|s| s.split(' ').nth(1) == Some(&parent))).collect()
 }
 
-/// Runs a test of this file in a process of its own, set up by `prepare`, unless this is that process.
+/// Runs a test of this file again in a separate process, which `prepare` sets up before `exec`. True in that process,
+/// which is to do the test; false in the first one.
 fn in_a_process_of_its_own(test: &str, prepare: impl FnMut() -> std::io::Result<()> + Send + Sync + 'static) -> bool {
     if std::env::var("RLAR_TEST_INSIDE").as_deref() == Ok(test) {
         return true;
     }
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", &format!("machine::{test}"), "--nocapture"]).env("RLAR_TEST_INSIDE", test);
-    // SAFETY: what is prepared are system calls and a filter that is ready.
+    // SAFETY: `prepare` only makes system calls and applies a filter that exists already.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(prepare)
@@ -45,7 +47,7 @@ fn in_a_process_of_its_own(test: &str, prepare: impl FnMut() -> std::io::Result<
     false
 }
 
-/// What Docker's default profile refuses of what tier A needs, as it refuses it.
+/// A filter that refuses the namespaces and mounts of tier A as Docker's default profile does.
 fn docker_like() -> seccompiler::BpfProgram {
     use seccompiler::{SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule};
     let namespaces = 0x7e02_0000u64;
@@ -74,15 +76,24 @@ fn where_namespaces_are_forbidden_it_is_tier_b_and_holds() {
     let sandbox = Sandbox::open().unwrap();
     assert_eq!(sandbox.tier(), Tier::B);
     assert!(sandbox.describe().contains("not tier A"), "{}", sandbox.describe());
-    recorded_attacks_are_contained(&sandbox);
     for attack in Attack::all() {
         let report = attack.launch(&sandbox).unwrap();
         assert!(report.is_contained(&attack), "{}: {report:?}", attack.name);
     }
 }
 
+#[needs_oracles]
 #[test]
-fn an_ordinary_user_has_tier_a_and_the_same_walls() {
+fn recorded_attacks_are_contained_where_namespaces_are_forbidden() {
+    let filter = docker_like();
+    let prepare = move || seccompiler::apply_filter(&filter).map_err(std::io::Error::other);
+    if in_a_process_of_its_own("recorded_attacks_are_contained_where_namespaces_are_forbidden", prepare) {
+        recorded_attacks_are_contained(&Sandbox::open().unwrap(), &oracle!("oracles/attacks"));
+    }
+}
+
+#[test]
+fn an_ordinary_user_has_tier_a_and_the_same_confinement() {
     let drop = || {
         rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let (group, user) = (rustix::process::Gid::from_raw(12345), rustix::process::Uid::from_raw(12345));
@@ -99,7 +110,7 @@ fn an_ordinary_user_has_tier_a_and_the_same_walls() {
         println!("skipped: /usr/bin/python3 is not there");
         return;
     }
-    if !in_a_process_of_its_own("an_ordinary_user_has_tier_a_and_the_same_walls", drop) {
+    if !in_a_process_of_its_own("an_ordinary_user_has_tier_a_and_the_same_confinement", drop) {
         return;
     }
     let sandbox = Sandbox::open().unwrap();
@@ -206,7 +217,7 @@ fn resources() -> (usize, usize, u64) {
     (descriptors, children().len(), line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10)
 }
 
-/// Verdicts in a row: 5,000, or as many as `RLAR_SOAK` says.
+/// Takes 5,000 verdicts, or as many as `RLAR_SOAK` says.
 #[test]
 fn many_verdicts_leave_nothing_behind() {
     if !in_a_process_of_its_own("many_verdicts_leave_nothing_behind", || Ok(())) {

@@ -1,9 +1,10 @@
 use std::time::Duration;
 
+use rlar_oracles::{needs_oracles, oracle};
 use rlar_sandbox::{Comparison, IoTest, Program, Sandbox, SandboxLimits, TestResults, TestVerdict, Tests, Tier, run};
 use serde_json::Value;
 
-use crate::{each_tier, oracle, sandbox};
+use crate::{each_tier, sandbox};
 
 fn limits() -> SandboxLimits {
     SandboxLimits { wall: Duration::from_secs(2), ..SandboxLimits::default() }
@@ -206,23 +207,25 @@ fn scratch_is_empty_for_every_run() {
     });
 }
 
-/// Programs of a data set with their tests, and mutants with what plain Python makes of them.
-fn corpus(path: &str) -> Option<Vec<Value>> {
-    let file = oracle::oracle(path)?;
+/// The programs of a data set with their tests, a mutant of each, and whether they pass in plain Python.
+fn corpus(path: &str) -> Vec<Value> {
+    let file = oracle!(path);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/corpus.py");
     let out = std::process::Command::new("python3").arg(script).arg(file).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    Some(String::from_utf8(out.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect())
+    String::from_utf8(out.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-fn of(row: &Value, source: &str) -> Program {
+/// The program of a row: its `source` or its `mutant`.
+fn program(row: &Value, source: &str) -> Program {
     let strings = |key: &str| serde_json::from_value(row[key].clone()).unwrap();
     let setup = row["setup"].as_str().unwrap().to_owned();
     let tests = Tests::Functions { setup, functions: strings("functions"), tests: strings("tests") };
     Program { source: row[source].as_str().unwrap().into(), tests }
 }
 
-/// Judges the programs of a data set and their mutants as plain Python does, on a tier.
+/// Asserts that the sandbox judges the programs of a data set and their mutants as plain Python does. Returns how many
+/// mutants the tests killed, and how many there are.
 fn agrees_with_cpython(rows: &[Value], sandbox: &Sandbox) -> (usize, usize) {
     let limits =
         SandboxLimits { wall: Duration::from_secs(20), total: Duration::from_secs(30), ..SandboxLimits::default() };
@@ -230,7 +233,7 @@ fn agrees_with_cpython(rows: &[Value], sandbox: &Sandbox) -> (usize, usize) {
     let mut mutants = 0;
     for (key, passes) in [("source", "source_passes"), ("mutant", "mutant_passes")] {
         let rows: Vec<&Value> = rows.iter().filter(|r| r[key].is_string()).collect();
-        let programs: Vec<Program> = rows.iter().map(|r| of(r, key)).collect();
+        let programs: Vec<Program> = rows.iter().map(|r| program(r, key)).collect();
         let judged = Program::judge_all(&programs, sandbox, &limits).unwrap();
         for (row, judged) in rows.iter().zip(&judged) {
             let judged = judged.as_ref().unwrap();
@@ -245,9 +248,10 @@ fn agrees_with_cpython(rows: &[Value], sandbox: &Sandbox) -> (usize, usize) {
     (killed, mutants)
 }
 
+#[needs_oracles]
 #[test]
 fn humaneval_and_its_mutants_are_judged_as_cpython_does() {
-    let Some(rows) = corpus("data/humaneval/HumanEval.jsonl.gz") else { return };
+    let rows = corpus("data/humaneval/HumanEval.jsonl.gz");
     assert!(rows.len() == 164 && rows.iter().all(|r| r["source_passes"] == true));
     each_tier(|sandbox| {
         let (killed, mutants) = agrees_with_cpython(&rows, sandbox);
@@ -255,9 +259,10 @@ fn humaneval_and_its_mutants_are_judged_as_cpython_does() {
     });
 }
 
+#[needs_oracles]
 #[test]
 fn mbpp_and_its_mutants_are_judged_as_cpython_does() {
-    let Some(rows) = corpus("data/mbpp/mbpp.jsonl") else { return };
+    let rows = corpus("data/mbpp/mbpp.jsonl");
     let (killed, mutants) = agrees_with_cpython(&rows, &sandbox(Tier::A));
     println!("tests killed {killed} of {mutants} mutants");
 }
