@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use rlar_policy::ops::kernels::{View, matmul};
 use rlar_policy::{
-    AdamW, Engine, Gradients, Keep, ModelConfig, Moments, Policy, Request, RewardModel, Sampling, Sequence, Tokenizer,
-    device,
+    AdamW, ComputeDevice, Engine, GenerationRequest, Gradients, ModelConfig, Moments, Policy, RewardModel, Sampling,
+    SavedActivations, Sequence, Tokenizer,
 };
 use serde_json::json;
 
@@ -66,14 +66,14 @@ fn sequences(n: usize, t: usize, vocab: usize) -> Vec<Vec<u32>> {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let place = device(&std::env::var("DEVICE").unwrap_or_else(|_| "cpu".into())).unwrap();
+    let device = ComputeDevice::new(&std::env::var("DEVICE").unwrap_or_else(|_| "cpu".into())).unwrap();
     let number = |i: usize| arguments[i].parse::<usize>().unwrap();
     match arguments[0] {
         "save" => {
             let tokenizer = Tokenizer::train(["one two three", "4 5 6"], 300).unwrap();
             let policy = match arguments.get(3) {
-                Some(gguf) => Policy::load(Path::new(gguf), &place).unwrap(),
-                None => Policy::random(ModelConfig::new(shape(arguments[1])).unwrap(), tokenizer, 0, &place).unwrap(),
+                Some(gguf) => Policy::load(Path::new(gguf), &device).unwrap(),
+                None => Policy::random(ModelConfig::new(shape(arguments[1])).unwrap(), tokenizer, 0, &device).unwrap(),
             };
             std::fs::create_dir_all(arguments[2]).unwrap();
             for (name, bytes) in policy.files().unwrap() {
@@ -97,30 +97,34 @@ fn main() {
             );
         }
         "reward" => {
-            let model = RewardModel::load(Path::new(arguments[1]), &place).unwrap();
+            let model = RewardModel::load(Path::new(arguments[1]), &device).unwrap();
             let inputs: Vec<_> = (0..number(2))
                 .map(|i| {
                     let n = number(3) / 4 + i * 37 % number(3);
                     let ids: Vec<u32> = sequences(1, n, 512).remove(0);
-                    rlar_policy::reward::Input { segments: vec![0; n], ids }
+                    rlar_policy::RewardInput { segments: vec![0; n], ids }
                 })
                 .collect();
             let tokens = inputs.iter().map(|x| x.ids.len()).sum();
             median("reward", tokens, || drop(model.outputs(&inputs, 2048).unwrap()));
         }
         task => {
-            let mut policy = Policy::load(Path::new(arguments[1]), &place).unwrap();
+            let mut policy = Policy::load(Path::new(arguments[1]), &device).unwrap();
             policy.tokenizer.set_eos(Vec::new());
             let (n, t) = (number(2), number(3));
             let ids = sequences(n, t, policy.decoder.config().vocab_size.min(400));
             let items: Vec<Sequence> = ids.iter().map(|s| Sequence { prompt: &s[..1], completion: &s[1..] }).collect();
             match task {
                 "log-probs" => median(task, n * t, || {
-                    policy.decoder.score(&items, 1.0).log_probs.into_data();
+                    policy.decoder.log_probs(&items, 1.0).log_probs.into_data();
                 }),
                 "train" => {
                     let adam = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, max_norm: 1.0 };
-                    let keep = if arguments.get(4) == Some(&"layers") { Keep::LayerInputs } else { Keep::Everything };
+                    let keep = if arguments.get(4) == Some(&"layers") {
+                        SavedActivations::LayerInputs
+                    } else {
+                        SavedActivations::All
+                    };
                     let mut moments = Moments::zeros(&policy.decoder);
                     if arguments.get(5) == Some(&"gradients") {
                         // Without the optimizer's own memory.
@@ -141,10 +145,10 @@ fn main() {
                     });
                 }
                 _ => {
-                    let requests: Vec<Request> = ids
+                    let requests: Vec<GenerationRequest> = ids
                         .iter()
                         .enumerate()
-                        .map(|(i, s)| Request { prompt: s[..16].to_vec(), seeds: vec![i as u64] })
+                        .map(|(i, s)| GenerationRequest { prompt: s[..16].to_vec(), seeds: vec![i as u64] })
                         .collect();
                     let sampling = Sampling { max_tokens: t, ..Sampling::default() };
                     let mut engine = Engine::new(&policy.decoder, &policy.tokenizer, 256);

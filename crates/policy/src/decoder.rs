@@ -6,6 +6,7 @@ use burn::tensor::{Device, Tensor};
 
 use crate::architecture::{DecoderConfig, Naming, NormKind};
 use crate::cache::KvCache;
+use crate::device::ComputeDevice;
 use crate::error::PolicyError;
 use crate::layout::{Form, Id, Layout, Linear, Lora, Norm};
 use crate::ops::{AttentionPlan, Ops, Packing, Rope, Sight, plain};
@@ -137,7 +138,7 @@ impl Decoder {
         config: DecoderConfig,
         parts: DecoderParts,
         weights: Weights<Tensor<2>>,
-        (device, ops): &(Device, Ops),
+        ComputeDevice { device, ops }: &ComputeDevice,
     ) -> Self {
         let mut ropes: Vec<(crate::ops::RopeConfig, Arc<Rope>)> = Vec::new();
         let sights = config.layers.iter().map(|layer| {
@@ -184,13 +185,13 @@ impl Decoder {
 
     /// A view of this decoder whose trained weights record gradients.
     #[must_use]
-    pub fn tracked(&self) -> Self {
-        Self { pass: self.pass.tracked(), ..self.clone() }
+    pub fn with_grad(&self) -> Self {
+        Self { pass: self.pass.with_grad(), ..self.clone() }
     }
 
     /// A view of this decoder in which an adaptation's dropout leaves out what `seed` decides.
     #[must_use]
-    pub fn dropping(&self, seed: u64) -> Self {
+    pub fn with_dropout(&self, seed: u64) -> Self {
         let mut view = self.clone();
         view.pass.dropout = Some(seed);
         view
@@ -331,7 +332,7 @@ impl Decoder {
     }
 
     /// Rows of packed hidden states, by index.
-    pub(crate) fn pick(hidden: Tensor<2>, rows: Vec<i64>) -> Tensor<2> {
+    pub(crate) fn select_rows(hidden: Tensor<2>, rows: Vec<i64>) -> Tensor<2> {
         let index = plain::ints(rows, &hidden.device().without_autodiff());
         hidden.select(0, index)
     }

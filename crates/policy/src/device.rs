@@ -1,11 +1,11 @@
-//! Where tensors live.
+//! Where a model computes.
 
 use burn::tensor::Device;
 
 use crate::error::PolicyError;
 use crate::ops::Ops;
 
-/// What matrix products of weights are computed in.
+/// Number format of the matrix products with weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
@@ -16,50 +16,67 @@ pub enum Precision {
     Bf16,
 }
 
-/// [`device`] with a precision.
-pub fn device_in(name: &str, precision: Precision) -> Result<(Device, Ops), PolicyError> {
-    let (device, ops) = device(name)?;
-    match (precision, ops) {
-        (Precision::F32, _) => Ok((device, ops)),
-        (Precision::Bf16, Ops::Plain | Ops::Half) => Ok((device, Ops::Half)),
-        (Precision::Bf16, Ops::Fused | Ops::Steady) => {
-            Err(PolicyError::Request("precision `bf16` is for GPUs; use `f32` on the CPU".into()))
-        }
-    }
+/// A device and the operations that run on it.
+#[derive(Clone, Debug)]
+pub struct ComputeDevice {
+    /// Where tensors are stored.
+    pub device: Device,
+    /// The implementation of the operations.
+    pub ops: Ops,
 }
 
-/// The device that a name means, and the operations that run on it: `cpu`, `cuda:N`, or `auto` (the first
-/// GPU whose driver answers, else the CPU).
-pub fn device(name: &str) -> Result<(Device, Ops), PolicyError> {
-    match name {
-        "cpu" => Ok((Device::flex(), Ops::Fused)),
-        "auto" if !driver() => Ok((Device::flex(), Ops::Fused)),
-        "auto" => cuda(0),
-        _ => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
-            Some(index) => cuda(index),
-            None => Err(PolicyError::Request(format!("device `{name}` is not one of: cpu, cuda:0, cuda:1 …, auto"))),
-        },
+impl ComputeDevice {
+    /// The device with a name, in single precision: `cpu`, `cuda:N`, or `auto` (the first GPU if the NVIDIA driver is
+    /// installed, otherwise the CPU).
+    pub fn new(name: &str) -> Result<Self, PolicyError> {
+        match name {
+            "cpu" => Ok(Self::cpu()),
+            "auto" if !has_driver() => Ok(Self::cpu()),
+            "auto" => cuda(0),
+            _ => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
+                Some(index) => cuda(index),
+                None => {
+                    Err(PolicyError::Request(format!("device `{name}` is not one of: cpu, cuda:0, cuda:1 …, auto")))
+                }
+            },
+        }
+    }
+
+    /// [`ComputeDevice::new`] with a precision. `bf16` is an error on the CPU.
+    pub fn with_precision(name: &str, precision: Precision) -> Result<Self, PolicyError> {
+        let Self { device, ops } = Self::new(name)?;
+        match (precision, ops) {
+            (Precision::F32, _) => Ok(Self { device, ops }),
+            (Precision::Bf16, Ops::Plain | Ops::Half) => Ok(Self { device, ops: Ops::Half }),
+            (Precision::Bf16, Ops::Fused | Ops::Steady) => {
+                Err(PolicyError::Request("precision `bf16` is for GPUs; use `f32` on the CPU".into()))
+            }
+        }
+    }
+
+    fn cpu() -> Self {
+        Self { device: Device::flex(), ops: Ops::Fused }
     }
 }
 
 #[cfg(feature = "cuda")]
-fn cuda(index: usize) -> Result<(Device, Ops), PolicyError> {
-    if driver() {
-        Ok((Device::cuda(index), Ops::Plain))
+fn cuda(index: usize) -> Result<ComputeDevice, PolicyError> {
+    if has_driver() {
+        Ok(ComputeDevice { device: Device::cuda(index), ops: Ops::Plain })
     } else {
         Err(PolicyError::Request("no NVIDIA driver answers (libcuda.so.1 is missing); use device `cpu`".into()))
     }
 }
 
 #[cfg(not(feature = "cuda"))]
-fn cuda(index: usize) -> Result<(Device, Ops), PolicyError> {
+fn cuda(index: usize) -> Result<ComputeDevice, PolicyError> {
     Err(PolicyError::Request(format!(
         "device `cuda:{index}` needs a build with GPU support (`cargo build --release --features cuda`); use device `cpu`"
     )))
 }
 
-/// Whether this build and this machine can use a GPU. The device node stands for the driver: loading
-/// `libcuda` without it would panic in a worker thread.
-fn driver() -> bool {
+/// Whether this build and this machine can use a GPU. The device node is tested instead of the driver's library:
+/// loading `libcuda` without the driver panics in a worker thread.
+fn has_driver() -> bool {
     cfg!(feature = "cuda") && std::path::Path::new("/dev/nvidiactl").exists()
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData, activation};
+use burn::tensor::{Tensor, TensorData, activation};
 
 use crate::architecture::{Disentangled, EncoderConfig, NormKind, Pooling};
 use crate::cache::values;
+use crate::device::ComputeDevice;
 use crate::layout::{Form, Id, Layout, Linear, Lora, Norm, Start};
 use crate::ops::{Activation, AttentionPlan, Ops, Packing, Sight, kernels, plain};
 use crate::pass::Pass;
@@ -112,7 +113,7 @@ impl Encoder {
         config: EncoderConfig,
         parts: Arc<Parts>,
         weights: Weights<Tensor<2>>,
-        (device, ops): &(Device, Ops),
+        ComputeDevice { device, ops }: &ComputeDevice,
     ) -> Self {
         let scale = 1.0 / (config.heads.dim as f32).sqrt();
         let sight = Sight { heads: config.heads, rope: None, causal: false, window: None, scale };
@@ -132,8 +133,8 @@ impl Encoder {
 
     /// A view of this encoder whose trained weights record gradients.
     #[must_use]
-    pub fn tracked(&self) -> Self {
-        Self { pass: self.pass.tracked(), ..self.clone() }
+    pub fn with_grad(&self) -> Self {
+        Self { pass: self.pass.with_grad(), ..self.clone() }
     }
 
     /// Outputs `[sequences, labels]` of packed sequences: `ids` holds them one after the other with the

@@ -10,12 +10,12 @@ use crate::cache::{KvCache, values};
 use crate::decoder::Decoder;
 use crate::error::PolicyError;
 use crate::ops::in_pool;
-use crate::sampling::{Sampling, pick};
+use crate::sampling::{Sampling, sample_token};
 use crate::tokenizer::{TextStream, Tokenizer};
 
 /// A prompt and how often to continue it.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct GenerationRequest {
     /// The prompt's tokens.
     pub prompt: Vec<u32>,
     /// One stream of random numbers per wanted continuation; it depends on nothing else.
@@ -59,30 +59,30 @@ impl Sample {
     }
 }
 
-/// A token as it is drawn.
+/// A token that was just sampled.
 #[derive(Clone, Copy, Debug)]
-pub struct Fresh<'a> {
-    /// Which request.
+pub struct TokenEvent<'a> {
+    /// Index of the request.
     pub request: usize,
-    /// Which of its continuations.
+    /// Index of the continuation within the request.
     pub index: usize,
-    /// The token.
+    /// The token's id.
     pub token: u32,
-    /// Text that is certain by now and was not before: whole characters, and nothing that may turn out to be part
-    /// of a stop text.
+    /// Text that became final with this token: whole characters only, and nothing that may still turn out to be the
+    /// beginning of a stop text.
     pub text: &'a str,
-    /// Why the continuation ends with this token, if it does.
+    /// Why the continuation ends with this token; `None` while it goes on.
     pub finish: Option<Finish>,
 }
 
-/// What becomes of a sequence after a fresh token.
+/// What the caller of [`Engine::stream`] wants after a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// It goes on.
-    Go,
-    /// It ends here; the others go on.
-    EndThis,
-    /// All end here.
+pub enum StreamControl {
+    /// Sample on.
+    Continue,
+    /// End this sequence; all others go on.
+    EndSequence,
+    /// End all sequences.
     EndAll,
 }
 
@@ -101,8 +101,8 @@ struct Active {
     sample: Sample,
     room: usize,
     stream: TextStream,
-    /// Bytes of the stream's text that the caller has been given.
-    told: usize,
+    /// Bytes of the stream's text that were passed to the caller.
+    emitted: usize,
 }
 
 /// Bytes that a job takes at most.
@@ -149,9 +149,10 @@ impl<'a> Engine<'a> {
     }
 
     /// What `requests` take, with this many bytes left on the machine beside the weights.
-    pub fn plan(&self, requests: &[Request], sampling: &Sampling) -> MemoryPlan {
+    pub fn plan(&self, requests: &[GenerationRequest], sampling: &Sampling) -> MemoryPlan {
         let c = self.decoder.config();
-        let length = |r: &Request| r.prompt.len().saturating_add(sampling.max_tokens).min(c.max_position_embeddings);
+        let length =
+            |r: &GenerationRequest| r.prompt.len().saturating_add(sampling.max_tokens).min(c.max_position_embeddings);
         let longest = requests.iter().map(length).max().unwrap_or(0);
         let group = requests.iter().map(|r| r.seeds.len()).max().unwrap_or(0);
         let sequences = requests.iter().map(|r| r.seeds.len()).sum::<usize>().min(self.batch.max(group));
@@ -171,26 +172,30 @@ impl<'a> Engine<'a> {
     }
 
     /// Continues every request.
-    pub fn generate(&self, requests: &[Request], sampling: &Sampling) -> Result<Vec<Vec<Sample>>, PolicyError> {
-        self.stream(requests, sampling, &mut |_| Next::Go)
+    pub fn generate(
+        &self,
+        requests: &[GenerationRequest],
+        sampling: &Sampling,
+    ) -> Result<Vec<Vec<Sample>>, PolicyError> {
+        self.stream(requests, sampling, &mut |_| StreamControl::Continue)
     }
 
-    /// Continues every request and hears of every token as it is drawn.
+    /// [`Engine::generate`] that calls `on_token` after every sampled token.
     pub fn stream(
         &self,
-        requests: &[Request],
+        requests: &[GenerationRequest],
         sampling: &Sampling,
-        hear: &mut (dyn FnMut(Fresh) -> Next + Send),
+        on_token: &mut (dyn FnMut(TokenEvent) -> StreamControl + Send),
     ) -> Result<Vec<Vec<Sample>>, PolicyError> {
         self.check(requests, sampling)?;
-        in_pool(|| self.run(requests, sampling, hear))
+        in_pool(|| self.run(requests, sampling, on_token))
     }
 
     fn run(
         &self,
-        requests: &[Request],
+        requests: &[GenerationRequest],
         sampling: &Sampling,
-        hear: &mut (dyn FnMut(Fresh) -> Next + Send),
+        on_token: &mut (dyn FnMut(TokenEvent) -> StreamControl + Send),
     ) -> Result<Vec<Vec<Sample>>, PolicyError> {
         let mut done: Vec<Vec<Option<Sample>>> = requests.iter().map(|r| vec![None; r.seeds.len()]).collect();
         let mut waiting = 0;
@@ -220,9 +225,9 @@ impl<'a> Engine<'a> {
             let mut keep: Vec<usize> = (0..first).collect();
             for (i, a) in active.iter_mut().enumerate().skip(first) {
                 let mut finish = a.advance(self.tokenizer, sampling)?;
-                let next = a.tell(self.tokenizer, sampling, finish, hear)?;
-                ending |= next == Next::EndAll;
-                if finish.is_none() && (next != Next::Go || ending) {
+                let next = a.emit(self.tokenizer, sampling, finish, on_token)?;
+                ending |= next == StreamControl::EndAll;
+                if finish.is_none() && (next != StreamControl::Continue || ending) {
                     finish = Some(Finish::Cancelled);
                 }
                 match finish {
@@ -244,7 +249,7 @@ impl<'a> Engine<'a> {
         Ok(done.into_iter().map(whole).collect())
     }
 
-    fn check(&self, requests: &[Request], sampling: &Sampling) -> Result<(), PolicyError> {
+    fn check(&self, requests: &[GenerationRequest], sampling: &Sampling) -> Result<(), PolicyError> {
         sampling.check().map_err(PolicyError::Request)?;
         let positions = self.decoder.config().max_position_embeddings;
         for r in requests {
@@ -266,7 +271,7 @@ impl<'a> Engine<'a> {
     /// Runs the prompts once each, then copies what was remembered to every continuation and draws its first token.
     fn prefill(
         &self,
-        requests: &[Request],
+        requests: &[GenerationRequest],
         which: &[usize],
         sampling: &Sampling,
     ) -> Result<(KvCache, Vec<Active>), PolicyError> {
@@ -279,7 +284,7 @@ impl<'a> Engine<'a> {
             *end += *n as i64;
             Some(*end - 1)
         });
-        let logits = values(self.decoder.logits(&Decoder::pick(hidden, ends.collect())));
+        let logits = values(self.decoder.logits(&Decoder::select_rows(hidden, ends.collect())));
         let vocab = logits.len() / which.len().max(1);
         let (mut order, mut rows, mut active) = (Vec::new(), Vec::new(), Vec::new());
         for (i, r) in which.iter().enumerate() {
@@ -297,23 +302,17 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Continues every request; about `batch` sequences at a time.
-pub fn generate(
-    decoder: &Decoder,
-    tokenizer: &Tokenizer,
-    requests: &[Request],
+fn draw(
+    logits: &[f32],
+    active: &mut [Active],
+    requests: &[GenerationRequest],
     sampling: &Sampling,
-    batch: usize,
-) -> Result<Vec<Vec<Sample>>, PolicyError> {
-    Engine::new(decoder, tokenizer, batch).generate(requests, sampling)
-}
-
-fn draw(logits: &[f32], active: &mut [Active], requests: &[Request], sampling: &Sampling) -> Result<(), PolicyError> {
+) -> Result<(), PolicyError> {
     let vocab = logits.len() / active.len().max(1);
     active.par_iter_mut().zip(logits.par_chunks(vocab.max(1))).try_for_each(|(a, row)| {
         let u = a.rng.random();
         let seen = requests[a.request].prompt.iter().chain(&a.sample.tokens).copied();
-        let drawn = pick(row, sampling, seen, u).ok_or_else(|| {
+        let drawn = sample_token(row, sampling, seen, u).ok_or_else(|| {
             PolicyError::Request("the model's logits are not finite: its weights are damaged or diverged".into())
         })?;
         a.sample.tokens.push(drawn.token);
@@ -328,7 +327,7 @@ impl Active {
     fn new(request: usize, index: usize, seed: u64, room: usize) -> Self {
         let sample = Sample::empty(Finish::Length);
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        Self { request, index, rng, sample, room, stream: TextStream::default(), told: 0 }
+        Self { request, index, rng, sample, room, stream: TextStream::default(), emitted: 0 }
     }
 
     /// Takes in the last token; says whether the sequence ends with it.
@@ -357,15 +356,15 @@ impl Active {
         Ok(full.then_some(Finish::Length))
     }
 
-    /// Lets the caller hear of the last token with the text that has become certain.
-    fn tell(
+    /// Passes the last token to the caller, with the text that became final.
+    fn emit(
         &mut self,
         tokenizer: &Tokenizer,
         sampling: &Sampling,
         finish: Option<Finish>,
-        hear: &mut (dyn FnMut(Fresh) -> Next + Send),
-    ) -> Result<Next, PolicyError> {
-        let Some(token) = self.sample.tokens.last().copied() else { return Ok(Next::Go) };
+        on_token: &mut (dyn FnMut(TokenEvent) -> StreamControl + Send),
+    ) -> Result<StreamControl, PolicyError> {
+        let Some(token) = self.sample.tokens.last().copied() else { return Ok(StreamControl::Continue) };
         if finish.is_some() {
             self.stream.finish(tokenizer)?;
         }
@@ -374,9 +373,9 @@ impl Active {
             Some(_) => stop_at(text, &sampling.stop).unwrap_or(text.len()),
             None => text.len() - held_back(text, &sampling.stop),
         };
-        let fresh = text.get(self.told..certain).unwrap_or("");
-        self.told = self.told.max(certain);
-        Ok(hear(Fresh { request: self.request, index: self.index, token, text: fresh, finish }))
+        let fresh = text.get(self.emitted..certain).unwrap_or("");
+        self.emitted = self.emitted.max(certain);
+        Ok(on_token(TokenEvent { request: self.request, index: self.index, token, text: fresh, finish }))
     }
 
     fn end(&mut self, tokenizer: &Tokenizer, sampling: &Sampling, finish: Finish) -> Result<Sample, PolicyError> {

@@ -5,7 +5,7 @@
 //! [`Decoder`] (Llama, Mistral, Qwen, Gemma, GPT-2) and the [`Encoder`] (BERT, RoBERTa, DeBERTa).
 //!
 //! A [`Policy`] is a decoder with its [`Tokenizer`], from a Hugging Face folder or a GGUF file.
-//! [`generate`] samples from it over a [`KvCache`]; [`Decoder::score`] gives log-probs of given tokens,
+//! [`Engine`] samples from it over a [`KvCache`]; [`Decoder::log_probs`] gives log-probs of given tokens,
 //! [`Gradients::add`] the gradient of a loss of them, and [`AdamW`] takes the step. A [`RewardModel`] gives a
 //! conversation its score. The [`ops`] underneath are fused on the CPU and plain tensor code elsewhere.
 //!
@@ -25,16 +25,16 @@ mod families;
 mod fields;
 pub mod gguf;
 pub mod layout;
+mod log_probs;
 mod model;
 pub mod ops;
 mod optim;
 mod pass;
 mod policy;
 mod quants;
-pub mod reward;
+mod reward;
 mod sampling;
 mod save;
-mod score;
 mod tokenizer;
 mod vocabulary;
 pub mod weights;
@@ -43,15 +43,15 @@ pub use cache::KvCache;
 pub use chat::{Conversation, Turn};
 pub use config::ModelConfig;
 pub use decoder::Decoder;
-pub use device::{Precision, device, device_in};
+pub use device::{ComputeDevice, Precision};
 pub use encoder::Encoder;
-pub use engine::{Engine, Finish, Fresh, MemoryPlan, Next, Request, Sample, free_memory, generate};
+pub use engine::{Engine, Finish, GenerationRequest, MemoryPlan, Sample, StreamControl, TokenEvent, free_memory};
 pub use error::PolicyError;
 pub use layout::Lora;
+pub use log_probs::{SavedActivations, Sequence, TokenLogProbs, floats, micro_batches};
 pub use optim::{AdamW, Gradients, Moments};
 pub use policy::Policy;
-pub use reward::RewardModel;
-pub use sampling::{Drawn, Sampling, pick};
+pub use reward::{RewardInput, RewardModel};
+pub use sampling::{SampledToken, Sampling, sample_token};
 pub use save::File;
-pub use score::{Keep, Scored, Sequence, floats, micro_batches};
 pub use tokenizer::{TextStream, Tokenizer};

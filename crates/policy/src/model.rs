@@ -13,11 +13,11 @@ use crate::architecture::Architecture;
 use crate::checkpoint;
 use crate::config::ModelConfig;
 use crate::decoder::{self, Decoder};
+use crate::device::ComputeDevice;
 use crate::encoder::{self, Encoder};
 use crate::error::PolicyError;
 use crate::gguf::Gguf;
 use crate::layout::{Layout, Lora, Spec};
-use crate::ops::Ops;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
 
@@ -79,13 +79,13 @@ fn declare(config: &ModelConfig, lora: Option<Lora>) -> Result<(Arc<Layout>, Par
     Ok((Arc::new(layout), parts))
 }
 
-fn assemble(config: &ModelConfig, parts: Parts, weights: Weights<Tensor<2>>, place: &(Device, Ops)) -> Model {
+fn assemble(config: &ModelConfig, parts: Parts, weights: Weights<Tensor<2>>, device: &ComputeDevice) -> Model {
     match (&config.architecture, parts) {
         (Architecture::Decoder(d), Parts::Decoder(parts)) => {
-            Model::Decoder(Decoder::new(d.clone(), parts, weights, place))
+            Model::Decoder(Decoder::new(d.clone(), parts, weights, device))
         }
         (Architecture::Encoder(e), Parts::Encoder(parts)) => {
-            Model::Encoder(Encoder::new(e.clone(), parts, weights, place))
+            Model::Encoder(Encoder::new(e.clone(), parts, weights, device))
         }
         _ => unreachable!("parts are declared from the same configuration"),
     }
@@ -96,44 +96,44 @@ fn put(device: &Device) -> impl Fn(&Spec, Vec<f32>) -> Tensor<2> + '_ {
 }
 
 /// A model with random weights.
-pub(crate) fn random(config: &ModelConfig, seed: u64, place: &(Device, Ops)) -> Result<Model, PolicyError> {
+pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) -> Result<Model, PolicyError> {
     let (layout, parts) = declare(config, None)?;
-    let put = put(&place.0);
+    let put = put(&device.device);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let weights = Weights::from(&layout, |spec| put(spec, weights::start(spec, &mut rng)));
-    Ok(assemble(config, parts, weights, place))
+    Ok(assemble(config, parts, weights, device))
 }
 
 /// A model with given weights.
 pub(crate) fn with(
     config: &ModelConfig,
     lora: Option<Lora>,
-    place: &(Device, Ops),
+    device: &ComputeDevice,
     mut weight: impl FnMut(&Spec) -> Tensor<2>,
 ) -> Result<Model, PolicyError> {
     let (layout, parts) = declare(config, lora)?;
     let Ok(weights) = Weights::try_from(&layout, |spec| Ok::<_, Infallible>(weight(spec)));
-    Ok(assemble(config, parts, weights, place))
+    Ok(assemble(config, parts, weights, device))
 }
 
 /// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), one with a PEFT adapter
 /// (`adapter_config.json`, `adapter_model.safetensors`), or a GGUF file.
-pub(crate) fn load(path: &Path, head: Head, place: &(Device, Ops)) -> Result<Loaded, PolicyError> {
+pub(crate) fn load(path: &Path, head: Head, device: &ComputeDevice) -> Result<Loaded, PolicyError> {
     if path.join("adapter_config.json").exists() {
-        return load_adapter(path, head, place);
+        return load_adapter(path, head, device);
     }
-    load_with(path, head, place, None, &mut |spec| vec![0.0; spec.elements()])
+    load_with(path, head, device, None, &mut |spec| vec![0.0; spec.elements()])
 }
 
 /// The frozen model with the adaptation that `make` fills.
 fn load_with(
     path: &Path,
     head: Head,
-    place: &(Device, Ops),
+    device: &ComputeDevice,
     lora: Option<Lora>,
     make: &mut dyn FnMut(&Spec) -> Vec<f32>,
 ) -> Result<Loaded, PolicyError> {
-    let put = put(&place.0);
+    let put = put(&device.device);
     if path.is_dir() {
         let at = path.join("config.json");
         if !at.exists() {
@@ -145,7 +145,7 @@ fn load_with(
         let tokenizer = Tokenizer::load(path, config.vocab_size())?;
         let (layout, parts) = declare(&config, lora)?;
         let weights = checkpoint::find_in_folder(path, &layout)?.read(make, put)?;
-        let model = assemble(&config, parts, weights, place);
+        let model = assemble(&config, parts, weights, device);
         return Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None });
     }
     let gguf = Gguf::open(path)?;
@@ -160,7 +160,7 @@ fn load_with(
         let values = if spec.name.contains(".lora_") { make(spec) } else { gguf.weight(spec, &config)? };
         checkpoint::finite(path, &spec.name, values).map(|values| put(spec, values))
     })?;
-    let model = assemble(&config, parts, weights, place);
+    let model = assemble(&config, parts, weights, device);
     Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None })
 }
 
@@ -189,7 +189,7 @@ const HARMLESS: [&str; 16] = [
 ];
 
 /// A model and the adapter in `folder` on top of it.
-fn load_adapter(folder: &Path, head: Head, place: &(Device, Ops)) -> Result<Loaded, PolicyError> {
+fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loaded, PolicyError> {
     let at = folder.join("adapter_config.json");
     let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
     let wrong = |why: String| PolicyError::file(&at, why);
@@ -247,7 +247,7 @@ fn load_adapter(folder: &Path, head: Head, place: &(Device, Ops)) -> Result<Load
         },
     )?;
     let mut make = |spec: &Spec| held.remove(&spec.name).unwrap_or_else(|| vec![0.0; spec.elements()]);
-    let mut loaded = load_with(&base, head, place, Some(lora), &mut make)?;
+    let mut loaded = load_with(&base, head, device, Some(lora), &mut make)?;
     // An adapter may come with a tokenizer of its own.
     if folder.join("tokenizer.json").exists() {
         let ends = loaded.tokenizer.eos().to_vec();

@@ -32,7 +32,7 @@ impl Pass {
     }
 
     /// The same with trained weights that record gradients.
-    pub fn tracked(&self) -> Self {
+    pub fn with_grad(&self) -> Self {
         let track = |spec: &crate::layout::Spec, w: &Tensor<2>| {
             let w = w.clone().autodiff();
             if spec.trained { w.require_grad() } else { w }

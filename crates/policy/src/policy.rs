@@ -4,17 +4,18 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::checkpoint;
 use crate::config::{ModelConfig, class};
 use crate::decoder::Decoder;
+use crate::device::ComputeDevice;
+use crate::engine::Engine;
 use crate::error::PolicyError;
 use crate::layout::{Layout, Lora};
 use crate::model::{self, Head, Loaded, Model, PEFT};
-use crate::ops::Ops;
 use crate::reward::RewardModel;
 use crate::sampling::Sampling;
 use crate::save::{self, File};
@@ -29,7 +30,7 @@ pub struct Policy {
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     config: Arc<ModelConfig>,
-    place: (Device, Ops),
+    device: ComputeDevice,
     /// Where the frozen weights under an adaptation came from.
     base: Option<PathBuf>,
     sampling: Sampling,
@@ -40,11 +41,11 @@ pub struct Policy {
 impl Policy {
     /// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), a folder with a PEFT adapter, or a
     /// GGUF file.
-    pub fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
-        let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, place)?;
+    pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
+        let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, device)?;
         let Model::Decoder(decoder) = model else { return Err(not_a_policy()) };
         let (sampling, generation) = own_sampling(base.as_deref().unwrap_or(path))?;
-        Ok(Self { decoder, tokenizer, config, place: place.clone(), base, sampling, generation })
+        Ok(Self { decoder, tokenizer, config, device: device.clone(), base, sampling, generation })
     }
 
     /// A model with random weights.
@@ -52,15 +53,20 @@ impl Policy {
         config: ModelConfig,
         tokenizer: Tokenizer,
         seed: u64,
-        place: &(Device, Ops),
+        device: &ComputeDevice,
     ) -> Result<Self, PolicyError> {
-        match model::random(&config, seed, place)? {
+        match model::random(&config, seed, device)? {
             Model::Decoder(decoder) if config.labels.is_none() => {
                 let (config, sampling) = (Arc::new(config), Sampling::default());
-                Ok(Self { decoder, tokenizer, config, place: place.clone(), base: None, sampling, generation: None })
+                Ok(Self { decoder, tokenizer, config, device: device.clone(), base: None, sampling, generation: None })
             }
             _ => Err(not_a_policy()),
         }
+    }
+
+    /// An engine that samples from this model, about `batch` sequences at a time.
+    pub fn engine(&self, batch: usize) -> Engine<'_> {
+        Engine::new(&self.decoder, &self.tokenizer, batch)
     }
 
     /// How the model's own `generation_config.json` asks to be sampled; the whole distribution at temperature 1 where
@@ -85,9 +91,9 @@ impl Policy {
         let decoder = self.remade(Some(lora), |spec| {
             if spec.name.contains(".lora_") {
                 let values = burn::tensor::TensorData::new(weights::start(spec, &mut rng), spec.shape);
-                return Tensor::from_data(values, &self.place.0);
+                return Tensor::from_data(values, &self.device.device);
             }
-            given.next().map_or_else(|| Tensor::zeros(spec.shape, &self.place.0), |(_, w)| w.clone())
+            given.next().map_or_else(|| Tensor::zeros(spec.shape, &self.device.device), |(_, w)| w.clone())
         })?;
         drop(given);
         Ok(Self { decoder, base: Some(base), ..self })
@@ -99,7 +105,7 @@ impl Policy {
         let entries: Vec<_> = self.decoder.weights().entries().collect();
         let named = |name: &str| entries.iter().find(|(spec, _)| spec.name == name).map(|(_, w)| (*w).clone());
         let decoder = self.remade(None, |spec| {
-            let weight = named(&spec.name).unwrap_or_else(|| Tensor::zeros(spec.shape, &self.place.0));
+            let weight = named(&spec.name).unwrap_or_else(|| Tensor::zeros(spec.shape, &self.device.device));
             let part = |p: &str| spec.name.strip_suffix(".weight").and_then(|n| named(&format!("{n}.lora_{p}.weight")));
             match (part("A"), part("B")) {
                 (Some(a), Some(b)) => weight + b.matmul(a) * scale,
@@ -114,7 +120,7 @@ impl Policy {
         lora: Option<Lora>,
         weight: impl FnMut(&crate::layout::Spec) -> Tensor<2>,
     ) -> Result<Decoder, PolicyError> {
-        match model::with(&self.config, lora, &self.place, weight)? {
+        match model::with(&self.config, lora, &self.device, weight)? {
             Model::Decoder(decoder) => Ok(decoder),
             Model::Encoder(_) => Err(not_a_policy()),
         }
@@ -134,11 +140,11 @@ impl Policy {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let merged = self.merged()?;
         let entries: Vec<_> = merged.decoder.weights().entries().collect();
-        let model = model::with(&config, None, &self.place, |spec| {
+        let model = model::with(&config, None, &self.device, |spec| {
             let own = entries.iter().find(|(own, _)| own.name == spec.name).map(|(_, w)| (*w).clone());
             own.unwrap_or_else(|| {
                 let values = burn::tensor::TensorData::new(weights::start(spec, &mut rng), spec.shape);
-                Tensor::from_data(values, &self.place.0)
+                Tensor::from_data(values, &self.device.device)
             })
         })?;
         Ok(RewardModel::assemble(model, self.tokenizer.clone(), config))

@@ -3,18 +3,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 
 use crate::cache::values;
 use crate::chat::Turn;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
+use crate::device::ComputeDevice;
 use crate::error::PolicyError;
+use crate::log_probs::{floats, micro_batches};
 use crate::model::{self, Head, Loaded, Model};
-use crate::ops::{Ops, in_pool};
+use crate::ops::in_pool;
 use crate::optim::Gradients;
 use crate::save::{self, File};
-use crate::score::{floats, micro_batches};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
@@ -29,7 +30,7 @@ pub struct RewardModel {
 
 /// Token ids with the segment of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Input {
+pub struct RewardInput {
     /// Token ids, at least one.
     pub ids: Vec<u32>,
     /// 0 for the first text of a pair, 1 for the second.
@@ -38,8 +39,8 @@ pub struct Input {
 
 impl RewardModel {
     /// Loads a Hugging Face folder.
-    pub fn load(path: &Path, place: &(Device, Ops)) -> Result<Self, PolicyError> {
-        let Loaded { config, model, tokenizer, .. } = model::load(path, Head::Classifier, place)?;
+    pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
+        let Loaded { config, model, tokenizer, .. } = model::load(path, Head::Classifier, device)?;
         Ok(Self { model, tokenizer, config })
     }
 
@@ -80,10 +81,10 @@ impl RewardModel {
 
     /// A conversation as this model reads it: by the chat template where there is one, else question and
     /// answer as a pair of texts, as the tokenizer joins them.
-    pub fn input(&self, turns: &[Turn]) -> Result<Input, PolicyError> {
+    pub fn input(&self, turns: &[Turn]) -> Result<RewardInput, PolicyError> {
         if self.tokenizer.has_template() {
             let ids = self.tokenizer.encode(&self.tokenizer.chat(turns, false)?)?;
-            return Ok(Input { segments: vec![0; ids.len()], ids });
+            return Ok(RewardInput { segments: vec![0; ids.len()], ids });
         }
         let (answer, question) = match turns {
             [.., answer] => (answer.content, turns[..turns.len() - 1].iter().map(|t| t.content)),
@@ -91,12 +92,12 @@ impl RewardModel {
         };
         let question = question.collect::<Vec<_>>().join("\n");
         let (ids, segments) = self.tokenizer.encode_pair(&question, answer)?;
-        Ok(Input { ids, segments })
+        Ok(RewardInput { ids, segments })
     }
 
     /// The outputs of every input, `[labels]` each. Inputs run sorted by length, about `tokens` tokens at a time;
-    /// one that does not fit the model's positions is refused by its place.
-    pub fn outputs(&self, inputs: &[Input], tokens: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
+    /// one that does not fit the model's positions is an error that names its index.
+    pub fn outputs(&self, inputs: &[RewardInput], tokens: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
         let room = self.positions();
         if let Some(i) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
             let have = inputs[i].ids.len();
@@ -107,7 +108,7 @@ impl RewardModel {
         let mut out = vec![Vec::new(); inputs.len()];
         for piece in micro_batches(order.iter().map(|i| inputs[*i].ids.len()), tokens) {
             let piece = &order[piece];
-            let batch: Vec<&Input> = piece.iter().map(|i| &inputs[*i]).collect();
+            let batch: Vec<&RewardInput> = piece.iter().map(|i| &inputs[*i]).collect();
             let rows = in_pool(|| values(self.forward(&batch)));
             for (i, row) in piece.iter().zip(rows.chunks_exact(self.labels())) {
                 if let Some(x) = row.iter().find(|x| !x.is_finite()) {
@@ -121,8 +122,8 @@ impl RewardModel {
         Ok(out)
     }
 
-    /// Outputs `[inputs, labels]`, differentiable on a [`RewardModel::tracked`] view.
-    pub fn forward(&self, inputs: &[&Input]) -> Tensor<2> {
+    /// Outputs `[inputs, labels]`, differentiable on a [`RewardModel::with_grad`] view.
+    pub fn forward(&self, inputs: &[&RewardInput]) -> Tensor<2> {
         let ids: Vec<u32> = inputs.iter().flat_map(|x| x.ids.iter().copied()).collect();
         let lens: Vec<usize> = inputs.iter().map(|x| x.ids.len()).collect();
         match &self.model {
@@ -140,21 +141,21 @@ impl RewardModel {
                     *start += x.ids.len();
                     Some(at as i64)
                 });
-                decoder.logits(&Decoder::pick(hidden, ends.collect()))
+                decoder.logits(&Decoder::select_rows(hidden, ends.collect()))
             }
         }
     }
 
-    /// Adds to `gradients` those of a loss that is known by its slopes: `slopes` is given the first output of every
-    /// input and gives the slope by each.
-    pub fn descend(
+    /// Adds to `gradients` those of a loss that is known by its derivatives: `slopes` maps the first output of every
+    /// input `[inputs]` to the derivative of the loss with respect to each.
+    pub fn backward(
         &self,
         gradients: &mut Gradients,
-        inputs: &[&Input],
+        inputs: &[&RewardInput],
         slopes: impl FnOnce(&[f32]) -> Vec<f32> + Send,
     ) {
         in_pool(|| {
-            let tracked = self.tracked();
+            let tracked = self.with_grad();
             let scores: Tensor<1> = tracked.forward(inputs).narrow(1, 0, 1).reshape([inputs.len()]);
             let slopes = TensorData::new(slopes(&floats(&scores)), [inputs.len()]);
             let slopes = Tensor::<1>::from_data(slopes, &scores.device().without_autodiff());
@@ -164,10 +165,10 @@ impl RewardModel {
 
     /// A view whose trained weights record gradients.
     #[must_use]
-    pub fn tracked(&self) -> Self {
+    pub fn with_grad(&self) -> Self {
         let model = match &self.model {
-            Model::Decoder(d) => Model::Decoder(d.tracked()),
-            Model::Encoder(e) => Model::Encoder(e.tracked()),
+            Model::Decoder(d) => Model::Decoder(d.with_grad()),
+            Model::Encoder(e) => Model::Encoder(e.with_grad()),
         };
         Self { model, ..self.clone() }
     }

@@ -64,7 +64,7 @@ impl Sampling {
 
 /// A drawn token and its log-prob under three distributions.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Drawn {
+pub struct SampledToken {
     /// The token.
     pub token: u32,
     /// Under the softmax of logits divided by the temperature (1 when greedy), over the whole vocabulary and without
@@ -127,7 +127,12 @@ fn chunk_sum(chunk: &[f32]) -> f64 {
 
 /// The token that the uniform draw `u` in `[0, 1)` selects after the tokens `seen`; nothing when logits are not
 /// finite.
-pub fn pick(logits: &[f32], sampling: &Sampling, seen: impl Iterator<Item = u32>, u: f64) -> Option<Drawn> {
+pub fn sample_token(
+    logits: &[f32],
+    sampling: &Sampling,
+    seen: impl Iterator<Item = u32>,
+    u: f64,
+) -> Option<SampledToken> {
     let greedy = sampling.temperature == 0.0;
     let scale = if greedy { 1.0 } else { 1.0 / f64::from(sampling.temperature) };
     let own = Softmax::new(logits, scale);
@@ -139,7 +144,7 @@ pub fn pick(logits: &[f32], sampling: &Sampling, seen: impl Iterator<Item = u32>
     };
     let drawn = |i: usize, drawn_log_prob: f32| {
         let log_prob = own.log_prob(i);
-        Drawn { token: i as u32, log_prob, drawn_log_prob, plain_log_prob: plain_log_prob(i, log_prob) }
+        SampledToken { token: i as u32, log_prob, drawn_log_prob, plain_log_prob: plain_log_prob(i, log_prob) }
     };
     let changed = penalised(logits, sampling.repetition_penalty, seen);
     let changed = changed.as_deref().map(|z| Softmax::new(z, scale));

@@ -16,9 +16,9 @@ use rlar_eval::table::{markdown, render};
 use rlar_eval::ties::Compat;
 use rlar_eval::{Benchmark, Report, Scores};
 use rlar_net::llm::{Llm, LlmCache};
-use rlar_rewards::agents::ask::Asker;
+use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::agents::select::select;
-use rlar_rewards::{BuiltinAgent, Kind, Library, Orchestrator, ToolCard};
+use rlar_rewards::{BuiltinAgent, Library, Orchestrator, ToolCard, ToolKind};
 use rlar_run::{Progress, write_atomic};
 
 use crate::cli::{Judging, RewardBenchmark};
@@ -248,7 +248,7 @@ fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> R
     }
     // What asks a language model or runs programs is named by whoever wants it.
     let suits = |c: &&ToolCard| {
-        let free = c.kind != Kind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
+        let free = c.kind != ToolKind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
         !c.needs_reference && free && library.is_admitted(&c.name)
     };
     let names: Vec<String> = library.cards().filter(suits).map(|c| c.name.clone()).collect();
@@ -290,10 +290,10 @@ fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn
         (Some(place), _) => vec![Choice::Tool(place); table.len()],
         _ if name == "oracle" => return None,
         (None, Some(llm)) if name == "agent" => {
-            let asker = Asker::new(llm.clone());
+            let client = LlmClient::new(llm.clone());
             let mut unanswered = 0;
             let mut choose =
-                |e: rlar_data::Example| match select(&asker, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
+                |e: rlar_data::Example| match select(&client, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
                     Ok(selected) => {
                         let mut weights = vec![0.0; table.tools().len()];
                         for choice in &selected.assignment.tools {

@@ -10,8 +10,8 @@ use rlar_eval::formats::Format;
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, TrainError, dry_run, train};
-use rlar_policy::{Policy, PolicyError, RewardModel, device, device_in};
-use rlar_rewards::{Report, Wanted, fetch_rewards};
+use rlar_policy::{ComputeDevice, Policy, PolicyError, RewardModel};
+use rlar_rewards::{FetchReport, FetchRequest, UncoveredTask, fetch_rewards};
 use rlar_run::write_atomic;
 
 use crate::cli::{self, Benchmark, Command, ConfigCommand, HubCommand};
@@ -164,7 +164,7 @@ fn eval(chosen: &cli::Chosen) -> Result<(), Failure> {
     let config = plan.config;
     let path = config.model.path.clone().unwrap_or_default();
     let mut job = || -> Result<()> {
-        let policy = Policy::load(Path::new(&path), &device_in(&config.device, config.precision)?)?;
+        let policy = Policy::load(Path::new(&path), &ComputeDevice::with_precision(&config.device, config.precision)?)?;
         let examples = &plan.heldout[..config.eval.examples(plan.heldout.len())];
         let [sampled, greedy] = config.protocols();
         let (sampled, _) = accuracy(&policy, examples, &mut rewards, &sampled)?;
@@ -198,14 +198,14 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     let examples: Vec<_> = plan.train.iter().chain(&plan.heldout).cloned().collect();
     let means = plan::means(&plan).map_err(Failure::Request)?;
     let agents = plan::agents(&plan.config, &means).map_err(Failure::Request)?;
-    let job = || -> Result<Report> {
+    let job = || -> Result<FetchReport> {
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let agents = agents.remembering(&folder)?;
+        let agents = agents.with_cache(&folder)?;
         let r = &plan.config.rewards;
-        let wanted = Wanted {
+        let wanted = FetchRequest {
             folder: &folder,
             examples: &examples,
-            shown: &plan.demonstrations,
+            demonstrations: &plan.demonstrations,
             sources: &r.sources,
             always: &r.always,
         };
@@ -214,14 +214,14 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     };
     let report = job().map_err(Failure::Job)?;
     print(&fetched::summary(&report, &folder)).map_err(Failure::Job)?;
-    if let Some(first) = report.missing.first() {
-        let n = report.missing.len();
+    if let Some(first) = report.unanswered.first() {
+        let n = report.unanswered.len();
         let message = format!("the library is not whole, the same command goes on: {first} ({n} such lines)");
         return Err(Failure::Job(anyhow::anyhow!(message)));
     }
     match report.uncovered.iter().next() {
-        Some((task, (n, why))) => {
-            Err(Failure::Job(anyhow::anyhow!("{n} prompts of `{task}` have no tool; the first: {why}")))
+        Some((task, UncoveredTask { prompts: n, reason })) => {
+            Err(Failure::Job(anyhow::anyhow!("{n} prompts of `{task}` have no tool; the first: {reason}")))
         }
         None => Ok(()),
     }
@@ -239,10 +239,10 @@ fn convert(arguments: &cli::Convert) -> Result<(), Failure> {
         return Err(Failure::Request(anyhow::anyhow!("--output {} holds files already", out.display())));
     }
     let job = || -> Result<()> {
-        let place = device("cpu")?;
-        let files = match RewardModel::load(&arguments.model, &place) {
+        let device = ComputeDevice::new("cpu")?;
+        let files = match RewardModel::load(&arguments.model, &device) {
             Ok(model) => model.files()?,
-            Err(PolicyError::WrongHead { .. }) => Policy::load(&arguments.model, &place)?.merged()?.files()?,
+            Err(PolicyError::WrongHead { .. }) => Policy::load(&arguments.model, &device)?.merged()?.files()?,
             Err(e) => return Err(e.into()),
         };
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;

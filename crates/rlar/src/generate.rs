@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use anyhow::{Context, Result, anyhow};
-use rlar_policy::{Conversation, Engine, Finish, Next, Policy, Request, Sampling, device};
+use rlar_policy::{ComputeDevice, Conversation, Engine, Finish, GenerationRequest, Policy, Sampling, StreamControl};
 use serde_json::{Value, json};
 
 use crate::cli::Generate;
@@ -20,10 +20,10 @@ pub fn run(arguments: &Generate) -> Result<(), Failure> {
         let message = "does not exist; a Hugging Face folder or a GGUF file is expected there";
         return Err(Failure::Request(anyhow!("model {path} {message}")));
     }
-    let place = device(&arguments.device).map_err(|e| Failure::Request(e.into()))?;
+    let device = ComputeDevice::new(&arguments.device).map_err(|e| Failure::Request(e.into()))?;
     // The options are checked before a large model is read; what the model says itself is checked with it.
     sampling(arguments, Sampling::default()).check().map_err(|why| Failure::Request(anyhow!(why)))?;
-    let policy = Policy::load(&arguments.model, &place).map_err(|e| Failure::Job(e.into()))?;
+    let policy = Policy::load(&arguments.model, &device).map_err(|e| Failure::Job(e.into()))?;
     let sampling = sampling(arguments, policy.sampling().clone());
     match &arguments.prompt {
         Some(prompt) => once(&policy, prompt, arguments, &sampling).map_err(Failure::Job),
@@ -95,15 +95,15 @@ fn chat_tokens(policy: &Policy, messages: Vec<Value>) -> Result<Vec<u32>> {
 /// Writes a reply as it is drawn, and gives it; the first one with what it takes.
 fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling, first: bool) -> Result<String> {
     let room = policy.decoder.config().max_position_embeddings.saturating_sub(prompt.len());
-    let request = [Request { prompt, seeds: vec![seed] }];
+    let request = [GenerationRequest { prompt, seeds: vec![seed] }];
     let engine = Engine::new(&policy.decoder, &policy.tokenizer, 1);
     if first {
         writeln!(std::io::stderr(), "{}", engine.plan(&request, sampling))?;
     }
     let mut broken = Ok(());
-    let out = engine.stream(&request, sampling, &mut |fresh| {
-        broken = print(fresh.text);
-        if broken.is_ok() { Next::Go } else { Next::EndAll }
+    let out = engine.stream(&request, sampling, &mut |event| {
+        broken = print(event.text);
+        if broken.is_ok() { StreamControl::Continue } else { StreamControl::EndAll }
     })?;
     broken?;
     print("\n")?;

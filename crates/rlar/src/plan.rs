@@ -9,8 +9,8 @@ use rlar_grpo::{Agent, Config, Method, Unadmitted};
 use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::ask::Asker;
-use rlar_rewards::{Assignment, Choice, Library, LlmConfig, Means, Orchestrator};
+use rlar_rewards::agents::client::LlmClient;
+use rlar_rewards::{Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, ToolContext};
 use rlar_sandbox::{Limits, Packages};
 
 use crate::assets;
@@ -45,8 +45,8 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
     }
     adjust(&mut config);
     document.reject(config.problems())?;
-    if let Err(e) = rlar_policy::device_in(&config.device, config.precision) {
-        let key = if rlar_policy::device(&config.device).is_ok() { "precision" } else { "device" };
+    if let Err(e) = rlar_policy::ComputeDevice::with_precision(&config.device, config.precision) {
+        let key = if rlar_policy::ComputeDevice::new(&config.device).is_ok() { "precision" } else { "device" };
         document.reject(vec![(key.into(), e.to_string())])?;
     }
     let find = |key: &str, name: Option<&str>| -> Result<Option<assets::Asset>> {
@@ -155,7 +155,7 @@ pub fn library(folder: Option<&Path>) -> Result<Library> {
 }
 
 /// What tools run with, as a config says.
-pub fn means(plan: &Plan) -> Result<Means> {
+pub fn means(plan: &Plan) -> Result<ToolContext> {
     let config = &plan.config;
     let exchanges = |name: &str| {
         let found = assets::exchanges(&plan.config_path, name)?;
@@ -164,19 +164,19 @@ pub fn means(plan: &Plan) -> Result<Means> {
     let hub = HubSettings::from_env(|name| std::env::var(name).ok()).ok().and_then(|s| Hub::new(s).ok());
     let limits = Limits { wall: Duration::from_secs_f64(config.rewards.deadline), ..Limits::default() };
     let r = &config.rewards;
-    Ok(Means {
+    Ok(ToolContext {
         packages: Packages { allowed: r.packages.clone(), cache: None },
         device: r.device.clone(),
         llm: r.llm.as_ref().map(|llm| llm.open(&exchanges)).transpose()?,
         hub,
-        ..Means::new(limits)
+        ..ToolContext::new(limits)
     })
 }
 
 /// The agents that a config asks for.
-pub fn agents(config: &Config, means: &Means) -> Result<Agents> {
+pub fn agents(config: &Config, means: &ToolContext) -> Result<Agents> {
     let r = &config.rewards;
-    let asker = means.llm.clone().map(Asker::new);
+    let llm = means.llm.clone().map(LlmClient::new);
     let hub = match &r.hub {
         Some(hub) => {
             let settings = HubSettings::from_env(|name| std::env::var(name).ok())?;
@@ -192,7 +192,7 @@ pub fn agents(config: &Config, means: &Means) -> Result<Agents> {
         webs.extend(Brave::from_env(env).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
     }
     let secrets = r.llm.as_ref().map(LlmConfig::secrets).unwrap_or_default();
-    Ok(Agents { asker, hub, webs, means: means.clone(), secrets })
+    Ok(Agents { llm, hub, webs, means: means.clone(), secrets })
 }
 
 /// The orchestrator that a config describes, and the agents that work beside its training.
@@ -201,17 +201,17 @@ pub fn orchestrator(plan: &Plan) -> Result<(Orchestrator, Option<Agents>)> {
     let r = &config.rewards;
     let works = r.agent == Agent::Llm || r.evolve.is_some();
     let agents = works.then(|| agents(config, &means)).transpose()?;
-    let mut orchestrator = Orchestrator::new(library(r.library.as_deref().map(Path::new))?, means)
-        .trusting(r.unadmitted == Unadmitted::Allow)
-        // What no tool fits now, the agents may find one for.
-        .tolerant(r.evolve.is_some())
-        .auditing(r.audit.tools.clone())
-        .always(r.always.clone());
+    let choosing = OrchestratorConfig {
+        allow_unadmitted: r.unadmitted == Unadmitted::Allow,
+        // The agents may find a tool later.
+        allow_uncovered: r.evolve.is_some(),
+        always: r.always.clone(),
+        audit: r.audit.tools.clone(),
+    };
+    let mut orchestrator = Orchestrator::new(library(r.library.as_deref().map(Path::new))?, means, choosing);
     for (domain, members) in &r.assign {
-        let tools =
-            members.iter().map(|m| Choice { tool: m.tool.clone(), weight: m.weight, part: m.part, least: m.least });
         let (by, why) = ("config".into(), format!("`rewards.assign` gives them to `{domain}`"));
-        orchestrator.give(domain, Assignment { example: domain.clone(), tools: tools.collect(), by, why });
+        orchestrator.assign_domain(domain, Assignment { example: domain.clone(), tools: members.clone(), by, why });
     }
     for tool in &r.audit.tools {
         orchestrator.open(tool).context("`rewards.audit`")?;

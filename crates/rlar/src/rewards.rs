@@ -8,8 +8,8 @@ use rlar_data::{Completion, Example, Needs, Preference, read_examples, read_pref
 use rlar_eval::table::render;
 use rlar_net::llm::Llm;
 use rlar_rewards::{
-    ADMISSION, Admission, Library, LlmConfig, Means, Orchestrator, Outcome, Probe, RewardError, Role, Spread, Status,
-    examine, probes_for, statistics,
+    ADMISSION, Admission, Check, Library, LlmConfig, Orchestrator, OrchestratorConfig, Outcome, RewardError, Spread,
+    Status, ToolContext, ToolRole, examine, probes_for, statistics,
 };
 use rlar_run::write_atomic;
 use rlar_sandbox::{Limits, Packages};
@@ -23,7 +23,7 @@ pub fn run(folder: Option<&Path>, asked: &Asked, command: RewardsCommand) -> Res
     if let RewardsCommand::Stats { path, json } = command {
         return stats(&path, json).map_err(Failure::Job);
     }
-    let library = plan::library(folder).map_err(Failure::Request)?;
+    let mut library = plan::library(folder).map_err(Failure::Request)?;
     let kept = |what: &str| {
         folder.ok_or_else(|| Failure::Request(anyhow!("{what} changes a library's folder: pass --library FOLDER")))
     };
@@ -49,7 +49,7 @@ pub fn run(folder: Option<&Path>, asked: &Asked, command: RewardsCommand) -> Res
         }
         RewardsCommand::Retire { tool, why } => {
             known(&library, &tool)?;
-            retire(&library, kept("retire")?, &tool, why).map_err(Failure::Job)
+            retire(&mut library, kept("retire")?, &tool, why).map_err(Failure::Job)
         }
         RewardsCommand::Diff { other } => {
             let other = plan::library(Some(&other)).map_err(Failure::Request)?;
@@ -67,11 +67,11 @@ pub fn known(library: &Library, tool: &str) -> Result<(), Failure> {
     Err(Failure::Request(anyhow!("no tool `{tool}` in the library; it holds: {}", names.join(", "))))
 }
 
-fn role(role: Role) -> &'static str {
+fn role(role: ToolRole) -> &'static str {
     match role {
-        Role::Correctness => "correctness",
-        Role::Quality => "quality",
-        Role::Constraint => "constraint",
+        ToolRole::Correctness => "correctness",
+        ToolRole::Quality => "quality",
+        ToolRole::Constraint => "constraint",
     }
 }
 
@@ -114,11 +114,11 @@ fn show(library: &Library, tool: &str) -> Result<()> {
 }
 
 fn report(admission: &Admission) -> String {
-    let line = |p: &rlar_rewards::Probe| {
+    let line = |p: &Check| {
         let evidence = if p.evidence.is_empty() { String::new() } else { format!(": {}", p.evidence) };
         format!("  {} {}{evidence}\n", if p.passed { "yes" } else { "NO " }, p.name)
     };
-    admission.probes.iter().map(line).collect()
+    admission.checks.iter().map(line).collect()
 }
 
 /// The text of recorded exchanges that the command line names.
@@ -152,8 +152,8 @@ pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orc
 /// The same with a language model that was opened before: recordings are opened once.
 pub fn orchestrator_with(library: Library, asked: &Asked, device: &str, llm: Option<Arc<dyn Llm>>) -> Orchestrator {
     let packages = Packages { allowed: asked.package.clone(), cache: None };
-    let means = Means { packages, llm, device: device.to_owned(), ..Means::new(Limits::default()) };
-    Orchestrator::new(library, means)
+    let means = ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(Limits::default()) };
+    Orchestrator::new(library, means, OrchestratorConfig::default())
 }
 
 /// A row of the values that were typed.
@@ -195,13 +195,13 @@ fn admit(
     let (mut refused, mut unexamined) = (0, 0);
     let mut job = || -> Result<()> {
         for name in names {
-            let court = || -> Result<Admission> {
-                let tool = rewards.on_trial(name)?;
+            let examined = || -> Result<Admission> {
+                let tool = rewards.for_admission(name)?;
                 // Pairs alone are enough.
                 let own = if pairs.is_some() { Vec::new() } else { probes_for(tool.card())? };
                 Ok(examine(&tool, examples.as_deref().unwrap_or(&own), pairs.as_deref().unwrap_or_default())?)
             };
-            let admission = match court() {
+            let admission = match examined() {
                 Ok(admission) => admission,
                 // The others are examined all the same.
                 Err(e) => {
@@ -213,7 +213,7 @@ fn admit(
             print(&format!("{name}: {}\n", status(Some(&admission))))?;
             if admission.status == Status::Refused {
                 refused += 1;
-                print(&report(&Admission { probes: admission.failed().cloned().collect(), ..admission.clone() }))?;
+                print(&report(&Admission { checks: admission.failed().cloned().collect(), ..admission.clone() }))?;
             }
             keep(folder, name, &admission)?;
         }
@@ -234,17 +234,8 @@ fn keep(folder: &Path, tool: &str, admission: &Admission) -> Result<()> {
     Ok(write_atomic(&folder.join(tool).join(ADMISSION), text.as_bytes())?)
 }
 
-fn retire(library: &Library, folder: &Path, tool: &str, why: String) -> Result<()> {
-    let probe = Probe { name: "is in use".into(), passed: false, evidence: why };
-    let admission = Admission {
-        identity: library.identity(tool).unwrap_or_default(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        asked: None,
-        status: Status::Retired,
-        examples: 0,
-        probes: vec![probe],
-    };
-    keep(folder, tool, &admission)?;
+fn retire(library: &mut Library, folder: &Path, tool: &str, why: String) -> Result<()> {
+    keep(folder, tool, &library.retire(tool, why))?;
     print(&format!("{tool}: retired\n"))
 }
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rlar_data::{Completion, Example, Needs, read_examples, read_rows};
-use rlar_policy::{RewardModel, Turn, device};
+use rlar_data::{Completion, Example, Needs, NumberedRow, read_examples, read_rows};
+use rlar_policy::{ComputeDevice, RewardModel, Turn};
 use rlar_rewards::{Outcome, Store};
 use serde_json::{Map, Value, json};
 
@@ -23,9 +23,9 @@ pub fn run(arguments: &Score) -> Result<(), Failure> {
         let path = path.display();
         return Err(Failure::Request(anyhow!("model {path} does not exist; a Hugging Face folder is expected there")));
     }
-    let place = device(&arguments.device).map_err(|e| Failure::Request(e.into()))?;
+    let device = ComputeDevice::new(&arguments.device).map_err(|e| Failure::Request(e.into()))?;
     let job = || -> Result<()> {
-        let model = RewardModel::load(path, &place)?;
+        let model = RewardModel::load(path, &device)?;
         let inputs = items.iter().map(|item| {
             let said = item.example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content });
             let turns = said.chain([Turn { role: "assistant", content: &item.reply.text }]);
@@ -59,7 +59,7 @@ fn with_tools(arguments: &Score) -> Result<(), Failure> {
     arguments.tool.iter().try_for_each(|tool| known(&library, tool))?;
     let mut rewards = orchestrator(library, &arguments.asked, &arguments.device)?;
     if let Some(path) = &arguments.cache {
-        rewards.remember(|| Store::open(path));
+        rewards.ensure_store(|| Store::open(path));
     }
     let asked = asked(arguments).map_err(Failure::Request)?;
     let items: Vec<(&Example, &Completion)> = asked.iter().map(|a| (&a.example, &a.reply)).collect();
@@ -91,14 +91,14 @@ fn with_tools(arguments: &Score) -> Result<(), Failure> {
 fn asked(arguments: &Score) -> Result<Vec<Asked>> {
     let rows = if let (Some(prompt), Some(response)) = (&arguments.prompt, &arguments.response) {
         let row = json!({ "prompt": prompt, "response": response, "reference": arguments.reference });
-        vec![(1, row.as_object().cloned().unwrap_or_default())]
+        vec![NumberedRow { line: 1, columns: row.as_object().cloned().unwrap_or_default() }]
     } else {
         let path = arguments.data.as_deref().unwrap_or(Path::new(""));
         let text = std::fs::read_to_string(path).with_context(|| format!("--data {}", path.display()))?;
         read_rows(path, &text)?
     };
     let path = arguments.data.as_deref().unwrap_or(Path::new("--prompt"));
-    let asked = |(line, mut row): (usize, Map<String, Value>)| {
+    let asked = |NumberedRow { line, columns: mut row }| {
         let wrong = |why: &str| anyhow!("{}:{line}: {why}", path.display());
         let id = row.get("id").cloned().unwrap_or_else(|| line.into());
         let reply = match row.remove("response").or_else(|| row.remove("completion")) {

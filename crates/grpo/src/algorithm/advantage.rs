@@ -1,9 +1,9 @@
-//! Advantages: how much better a reply is than the others of its group.
+//! Advantages: how much better a reply is than the other replies to its prompt.
 //!
-//! A reply without a score from every tool has no advantage and enters no baseline; a group with fewer than two scored
-//! replies has none at all.
+//! A reply that any tool left without a score has no advantage and does not enter the group's baseline; in a group with fewer
+//! than two scored replies no reply has an advantage. So a failed reward is never trained on as a 0.
 
-// Scores are the same or they are not: a margin would make a difference of a small one.
+// Equal scores must give exactly equal advantages, so scores are compared without a tolerance.
 #![allow(clippy::float_cmp)]
 
 use crate::config::{Algorithm, Combine, Estimator};
@@ -11,70 +11,84 @@ use crate::config::{Algorithm, Combine, Estimator};
 /// What is added to a standard deviation before dividing by it.
 const EPSILON: f64 = 1e-4;
 
-/// The replies to one prompt, as the tools see them.
+/// One tool's scores of the replies to one prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Group {
-    /// Per tool its weight and every reply's score.
-    pub tools: Vec<(f64, Vec<Option<f64>>)>,
-    /// Every reply's length, in tokens.
+pub struct ScoreColumn {
+    /// The tool's weight in the sum; 0 for gates and vetoes.
+    pub weight: f64,
+    /// One score per reply; `None` where the tool gave none.
+    pub scores: Vec<Option<f64>>,
+}
+
+/// The scores of a group: of all replies to one prompt, by every tool of the prompt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupScores {
+    /// One column per tool.
+    pub tools: Vec<ScoreColumn>,
+    /// Length of each reply, in tokens.
     pub lengths: Vec<usize>,
 }
 
-impl Group {
-    /// The group with replies that any tool left without a score left out for all of them.
-    fn whole(&self) -> Self {
-        let kept = |i: usize| self.tools.iter().all(|(_, scores)| scores[i].is_some());
+impl GroupScores {
+    /// The scores without those of replies that any tool left without a score.
+    fn fully_scored(&self) -> Self {
+        let kept = |i: usize| self.tools.iter().all(|tool| tool.scores[i].is_some());
         let kept: Vec<bool> = (0..self.lengths.len()).map(kept).collect();
-        let tools = self
-            .tools
-            .iter()
-            .map(|(weight, scores)| (*weight, scores.iter().zip(&kept).map(|(s, kept)| s.filter(|_| *kept)).collect()));
+        let tools = self.tools.iter().map(|tool| {
+            let scores = tool.scores.iter().zip(&kept).map(|(s, kept)| s.filter(|_| *kept)).collect();
+            ScoreColumn { weight: tool.weight, scores }
+        });
         Self { tools: tools.collect(), lengths: self.lengths.clone() }
     }
 
-    /// Tools that add to the sums; gates and vetoes do not.
+    /// Number of tools that enter the sum; gates and vetoes do not.
     fn terms(&self) -> usize {
-        self.tools.iter().filter(|(weight, _)| *weight != 0.0).count()
+        self.tools.iter().filter(|tool| tool.weight != 0.0).count()
     }
 
-    /// The weighted sums of the tools' scores.
+    /// The weighted sum of the tools' scores of each reply. A reply that no tool scored has no total.
     fn totals(&self) -> Vec<Option<f64>> {
-        // What nobody was asked about has no sum.
         let known = |i: &usize| !self.tools.is_empty() && *i < self.lengths.len();
-        let sum = |i: usize| self.tools.iter().map(|(weight, scores)| scores[i].map(|s| s * weight)).sum();
+        let sum = |i: usize| self.tools.iter().map(|tool| tool.scores[i].map(|s| s * tool.weight)).sum();
         let total = |i: usize| Some(i).filter(known).and_then(sum);
         (0..self.lengths.len()).map(total).collect()
     }
 
-    /// The group with what its advantages are taken of: every tool's scores, or their weighted sums as one tool's.
+    /// The columns that are normalised: one per tool, or the weighted sums as one column.
     fn combined(&self, combine: Combine) -> Self {
-        let whole = self.whole();
+        let scored = self.fully_scored();
         match combine {
-            Combine::NormaliseThenSum => whole,
-            Combine::SumThenNormalise => Self { tools: vec![(1.0, whole.totals())], lengths: whole.lengths },
+            Combine::NormaliseThenSum => scored,
+            Combine::SumThenNormalise => {
+                Self { tools: vec![ScoreColumn { weight: 1.0, scores: scored.totals() }], lengths: scored.lengths }
+            }
         }
     }
 
-    /// Whether its scored replies differ in anything that makes an advantage.
+    /// Whether any two scored replies differ, so that the group has an advantage other than 0.
     pub fn has_spread(&self, combine: Combine) -> bool {
-        self.combined(combine).tools.iter().any(|(weight, scores)| {
-            let mut known = scores.iter().flatten();
-            *weight != 0.0 && known.next().is_some_and(|first| known.any(|s| !alike(*s, *first)))
+        self.combined(combine).tools.iter().any(|tool| {
+            let mut known = tool.scores.iter().flatten();
+            tool.weight != 0.0 && known.next().is_some_and(|first| known.any(|s| !is_equal(*s, *first)))
         })
     }
 }
 
-/// The advantages of every reply of a batch of groups.
-pub fn advantages(groups: &[Group], algorithm: &Algorithm) -> Vec<Vec<Option<f64>>> {
-    let combined: Vec<Group> = groups.iter().map(|g| g.combined(algorithm.combine)).collect();
-    let by_tool = |g: &Group| {
-        let tools = g.tools.iter().map(|(weight, scores)| (*weight, in_group(scores, algorithm))).collect();
-        Group { tools, lengths: g.lengths.clone() }.totals()
+/// The advantage of every reply, by group; `None` for a reply without a score from every tool.
+///
+/// With several tools and the defaults (`grpo`, `normalise_then_sum`) this is GDPO (Liu et al., 2026): each tool is normalised
+/// within the group, and the weighted sums are normalised again over the batch.
+pub fn advantages(groups: &[GroupScores], algorithm: &Algorithm) -> Vec<Vec<Option<f64>>> {
+    let combined: Vec<GroupScores> = groups.iter().map(|g| g.combined(algorithm.combine)).collect();
+    let summed = |g: &GroupScores| {
+        let normalised =
+            |tool: &ScoreColumn| ScoreColumn { weight: tool.weight, scores: within_group(&tool.scores, algorithm) };
+        GroupScores { tools: g.tools.iter().map(normalised).collect(), lengths: g.lengths.clone() }.totals()
     };
-    let mut advantages: Vec<Vec<Option<f64>>> = combined.iter().map(by_tool).collect();
+    let mut advantages: Vec<Vec<Option<f64>>> = combined.iter().map(summed).collect();
     match algorithm.advantage {
         Estimator::GrpoBatchStd => {
-            let totals: Vec<f64> = combined.iter().flat_map(Group::totals).flatten().collect();
+            let totals: Vec<f64> = combined.iter().flat_map(GroupScores::totals).flatten().collect();
             let (_, deviation) = moments(&totals);
             rescale(&mut advantages, 0.0, deviation + EPSILON);
         }
@@ -85,11 +99,11 @@ pub fn advantages(groups: &[Group], algorithm: &Algorithm) -> Vec<Vec<Option<f64
             let (mean, deviation) = moments(&tokens);
             rescale(&mut advantages, mean, (deviation.powi(2) + 1e-8).sqrt());
         }
-        // GDPO normalises the sums over the batch once more; one tool's advantages are left as GRPO has them.
+        // GDPO: the sums of several tools are normalised over the batch once more. With one tool this is plain GRPO.
         Estimator::Grpo if combined.iter().any(|g| g.terms() > 1) => {
             let known: Vec<f64> = advantages.iter().flatten().flatten().copied().collect();
             let (_, deviation) = moments(&known);
-            // Every group's sum is 0, so their mean is but rounding.
+            // The advantages of every group sum to 0, so their mean over the batch is 0 up to rounding.
             rescale(&mut advantages, 0.0, deviation + EPSILON);
         }
         _ => {}
@@ -103,24 +117,24 @@ fn rescale(advantages: &mut [Vec<Option<f64>>], mean: f64, divisor: f64) {
     }
 }
 
-/// Whether two scores are the same but for rounding in their sums.
-fn alike(a: f64, b: f64) -> bool {
+/// Whether two scores are equal up to rounding in a weighted sum.
+fn is_equal(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
 }
 
-/// What can be said of scores from their own group.
-fn in_group(scores: &[Option<f64>], algorithm: &Algorithm) -> Vec<Option<f64>> {
+/// Advantages of one column of scores, computed within its group.
+fn within_group(scores: &[Option<f64>], algorithm: &Algorithm) -> Vec<Option<f64>> {
     let known: Vec<f64> = scores.iter().flatten().copied().collect();
     if known.len() < 2 {
         return vec![None; scores.len()];
     }
-    // Rounding in the mean must not pass for a difference.
-    if known.iter().all(|s| alike(*s, known[0])) {
+    // All scores are equal: exactly 0, where subtracting a rounded mean would leave a tiny difference.
+    if known.iter().all(|s| is_equal(*s, known[0])) {
         return scores.iter().map(|s| s.map(|_| 0.0)).collect();
     }
     let n = known.len() as f64;
     let (mean, deviation) = moments(&known);
-    let each = |of: &dyn Fn(f64) -> f64| scores.iter().map(|s| s.map(of)).collect();
+    let each = |advantage: &dyn Fn(f64) -> f64| scores.iter().map(|s| s.map(advantage)).collect();
     match algorithm.advantage {
         Estimator::Grpo => each(&|s| (s - mean) / (deviation + EPSILON)),
         Estimator::GrpoBatchStd | Estimator::DrGrpo | Estimator::ReinforcePlusPlusBaseline => each(&|s| s - mean),
@@ -133,22 +147,23 @@ fn in_group(scores: &[Option<f64>], algorithm: &Algorithm) -> Vec<Option<f64>> {
     }
 }
 
-/// What a reply adds, on average, to the best of `k` replies of which it is one. Sorted by score, the `j`-th of the
-/// others is the best of the other `k − 1` with probability `C(j, k − 2) / C(n − 1, k − 1)`, j from 0.
+/// pass@k advantages: how much a reply raises, on average, the best score among `k` replies that contain it. With the other
+/// replies sorted by score, the `j`-th (from 0) is the best of `k − 1` drawn ones with probability
+/// `C(j, k − 2) / C(n − 1, k − 1)`.
 fn pass_at_k(scores: &[Option<f64>], known: &[f64], k: usize) -> Vec<Option<f64>> {
     let mut sorted = known.to_vec();
     sorted.sort_by(f64::total_cmp);
     let others = sorted.len() - 1;
     let weights: Vec<f64> = (0..others).map(|j| choose_ratio(j, others, k)).collect();
-    let of = |s: f64| {
-        let own = sorted.iter().position(|x| *x == s).unwrap_or(0);
-        let rest = sorted.iter().enumerate().filter(|(i, _)| *i != own).map(|(_, x)| *x);
+    let gain = |s: f64| {
+        let this = sorted.iter().position(|x| *x == s).unwrap_or(0);
+        let rest = sorted.iter().enumerate().filter(|(i, _)| *i != this).map(|(_, x)| *x);
         rest.zip(&weights).map(|(other, w)| w * (s - other).max(0.0)).sum()
     };
-    scores.iter().map(|s| s.map(of)).collect()
+    scores.iter().map(|s| s.map(gain)).collect()
 }
 
-/// `C(j, k − 2) / C(others, k − 1)`, without leaving the range of floats.
+/// `C(j, k − 2) / C(others, k − 1)`, as a product of ratios so that no binomial overflows.
 fn choose_ratio(j: usize, others: usize, k: usize) -> f64 {
     if j + 2 < k {
         return 0.0;
@@ -158,7 +173,7 @@ fn choose_ratio(j: usize, others: usize, k: usize) -> f64 {
     (k - 1) as f64 / others as f64 * product
 }
 
-/// Mean and sample standard deviation.
+/// Mean and sample standard deviation (with `n − 1`); 0 and 0 for no numbers.
 pub fn moments(x: &[f64]) -> (f64, f64) {
     let n = x.len() as f64;
     if x.len() < 2 {

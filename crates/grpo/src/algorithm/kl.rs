@@ -1,14 +1,23 @@
-//! Estimates of KL(policy ‖ reference), token by token (Schulman, 2020).
+//! Per-token estimates of KL(policy ‖ reference): k1, k2 and k3 (Schulman, 2020).
 
 use crate::config::KlEstimator;
 
-/// The estimate and its slope by the policy's log-prob; nats.
-pub fn kl(estimator: KlEstimator, log_prob: f64, reference: f64) -> (f64, f64) {
-    let d = reference - log_prob;
+/// A token's KL estimate, in nats.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct KlTerm {
+    /// The estimate.
+    pub value: f64,
+    /// Its derivative with respect to the policy's log-prob.
+    pub grad: f64,
+}
+
+/// The estimate for a token from its log-probs under the policy and under the reference model.
+pub fn kl(estimator: KlEstimator, log_prob: f64, ref_log_prob: f64) -> KlTerm {
+    let d = ref_log_prob - log_prob;
     match estimator {
-        KlEstimator::None => (0.0, 0.0),
-        KlEstimator::K1 => (-d, 1.0),
-        KlEstimator::K2 => (d * d / 2.0, -d),
-        KlEstimator::K3 => (d.exp() - d - 1.0, 1.0 - d.exp()),
+        KlEstimator::None => KlTerm { value: 0.0, grad: 0.0 },
+        KlEstimator::K1 => KlTerm { value: -d, grad: 1.0 },
+        KlEstimator::K2 => KlTerm { value: d * d / 2.0, grad: -d },
+        KlEstimator::K3 => KlTerm { value: d.exp() - d - 1.0, grad: 1.0 - d.exp() },
     }
 }

@@ -1,142 +1,212 @@
-//! The objective of a reply: what it costs, and how the cost moves with each token's log-prob and entropy.
+//! The policy loss of a reply, and its gradient with respect to each token's log-prob and entropy.
 //!
-//! Plain numbers in, plain numbers out: the model's backward pass only needs the slopes.
+//! Plain numbers in, plain numbers out: the backward pass of the model starts from these gradients.
 
-use crate::algorithm::importance::weights;
+use crate::algorithm::importance::importance_weights;
 use crate::algorithm::kl::kl;
-use crate::algorithm::surrogate::{LOG_RATIO_MAX, cost};
+use crate::algorithm::surrogate::{LOG_RATIO_MAX, token_loss};
 use crate::config::{Aggregate, Algorithm, CorrectionMode, KlEstimator, KlPlace, Surrogate};
 
-/// A reply as the objective sees it; every slice has one element per token.
+/// What the loss of a reply depends on; every slice has one element per token of the reply.
 #[derive(Clone, Copy, Debug)]
-pub struct Reply<'a> {
-    /// Log-probs under the policy that is being trained.
+pub struct ReplyInputs<'a> {
+    /// Log-probs under the policy that is trained.
     pub log_probs: &'a [f32],
-    /// Log-probs under the policy before this batch's first step.
-    pub old: &'a [f32],
-    /// Log-probs under the reference; empty where there is none.
-    pub reference: &'a [f32],
-    /// Log-probs under the distribution that drew them; empty where no correction is asked for.
-    pub sampled: &'a [f32],
-    /// Entropies of the next token under the policy that is being trained.
+    /// Log-probs under the policy before the first optimizer step on this batch.
+    pub old_log_probs: &'a [f32],
+    /// Log-probs under the reference model; empty without one.
+    pub ref_log_probs: &'a [f32],
+    /// Log-probs under the distribution that the sampler drew from; empty without importance correction.
+    pub sampler_log_probs: &'a [f32],
+    /// Entropies of the next-token distribution of the policy that is trained, in nats.
     pub entropies: &'a [f32],
-    /// How much better it is than its group.
+    /// The reply's advantage.
     pub advantage: f64,
 }
 
-/// What all replies of an optimizer step share.
+/// Totals of an optimizer step's minibatch, by which losses are normalised.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Batch {
-    /// Replies in the step.
+pub struct Minibatch {
+    /// Number of replies.
     pub replies: usize,
-    /// Their tokens.
+    /// Number of their tokens.
     pub tokens: usize,
-    /// `sampling.max_tokens`.
+    /// `sampling.max_tokens`, the divisor of Dr. GRPO.
     pub max_tokens: usize,
-    /// Least entropy of a token in the surrogate, and how many tokens have it; all when absent.
-    pub entropy_floor: Option<(f32, usize)>,
+    /// Which tokens enter the surrogate; `None` for all of them.
+    pub entropy_floor: Option<EntropyFloor>,
 }
 
-/// The cost of a reply, its slopes, and what is worth knowing of its tokens.
+/// The entropy from which on a token belongs to those of highest entropy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EntropyFloor {
+    /// The least entropy, in nats.
+    pub entropy: f32,
+    /// Number of tokens with at least that entropy.
+    pub tokens: usize,
+}
+
+/// Sums over the tokens of a reply of the KL estimates.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct KlSums {
+    /// Of k1.
+    pub k1: f64,
+    /// Of k2.
+    pub k2: f64,
+    /// Of k3.
+    pub k3: f64,
+    /// Of the estimate in the loss, before its weight.
+    pub in_loss: f64,
+}
+
+impl KlSums {
+    /// Adds another reply's sums.
+    pub fn add(&mut self, other: &Self) {
+        self.k1 += other.k1;
+        self.k2 += other.k2;
+        self.k3 += other.k3;
+        self.in_loss += other.in_loss;
+    }
+}
+
+/// The loss of a reply, its gradients, and what metrics need.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Costed {
-    /// Its share of the loss.
+pub struct LossTerms {
+    /// The reply's share of the minibatch's loss.
     pub loss: f64,
-    /// Slopes of the loss by each token's log-prob.
-    pub by_log_prob: Vec<f32>,
-    /// Slopes of the loss by each token's entropy.
-    pub by_entropy: Vec<f32>,
-    /// Ratios: one per token, or one for the reply under a reply's ratio.
+    /// Gradient with respect to each token's log-prob.
+    pub grad_log_probs: Vec<f32>,
+    /// Gradient with respect to each token's entropy.
+    pub grad_entropies: Vec<f32>,
+    /// Ratios to the old policy: one per token, or one for the reply under GSPO.
     pub ratios: Vec<f32>,
-    /// How many ratios were clipped from below, where that changed the cost.
+    /// Number of ratios clipped from below, where clipping changed the loss.
     pub clipped_low: usize,
-    /// How many were clipped from above.
+    /// Number of ratios clipped from above, where clipping changed the loss.
     pub clipped_high: usize,
-    /// Sums over tokens of the KL estimates k1, k2, k3, and of the one in the loss as it stands there.
-    pub kl: [f64; 4],
-    /// Weights of the correction, one per token.
-    pub corrections: Vec<f64>,
+    /// KL to the reference; zeros without one.
+    pub kl: KlSums,
+    /// Importance weights, one per token; all 1 without correction.
+    pub importance_weights: Vec<f64>,
 }
 
-/// The cost of a reply within its batch.
-pub fn costed(reply: &Reply, algorithm: &Algorithm, batch: &Batch) -> Costed {
+/// The loss of a reply within its minibatch. `docs/algorithms.md` has the equations.
+pub fn policy_loss(reply: &ReplyInputs, algorithm: &Algorithm, minibatch: &Minibatch) -> LossTerms {
     let a = algorithm;
     let n = reply.log_probs.len();
-    let at = |x: &[f32], t: usize| f64::from(x[t]);
-    let log_ratios: Vec<f64> = (0..n).map(|t| at(reply.log_probs, t) - at(reply.old, t)).collect();
-    let of_reply = a.surrogate == Surrogate::Gspo;
-    let mean_log_ratio = log_ratios.iter().sum::<f64>() / n as f64;
-    let log_ratio = |t: usize| if of_reply { mean_log_ratio } else { log_ratios[t] };
+    let ratios = LogRatios::new(reply, a);
+    let in_surrogate = |t: usize| minibatch.entropy_floor.is_none_or(|floor| reply.entropies[t] >= floor.entropy);
+    let is_masked = is_off_policy(reply, a);
+    let token_share = token_share(a.aggregate, n, minibatch);
+    let has_reference = !reply.ref_log_probs.is_empty();
+    let kl_in_loss = a.kl.place == KlPlace::Loss && has_reference;
+    let entropy_tokens = minibatch.entropy_floor.map_or(minibatch.tokens, |floor| floor.tokens);
+    let entropy_bonus = a.entropy_bonus / entropy_tokens.max(1) as f64;
 
-    let corrected = a.correction.mode != CorrectionMode::None && !reply.sampled.is_empty();
-    let corrections = if corrected { weights(&a.correction, reply.old, reply.sampled) } else { vec![1.0; n] };
-    let mut reply_log_ratio: f64 = log_ratios.iter().map(|r| r.clamp(-LOG_RATIO_MAX, LOG_RATIO_MAX)).sum();
-    if corrected {
-        reply_log_ratio += corrections.iter().map(|w| w.ln().clamp(1e-8f64.ln(), LOG_RATIO_MAX)).sum::<f64>();
-    }
-    let drawn_by = if reply.sampled.is_empty() { reply.old } else { reply.sampled };
-    let moved = (0..n).map(|t| at(drawn_by, t) - at(reply.log_probs, t)).sum::<f64>() / n as f64;
-    let in_policy = reply.advantage >= 0.0 || a.off_policy_mask.is_none_or(|most| moved <= most);
-    let in_surrogate = |t: usize| batch.entropy_floor.is_none_or(|(floor, _)| reply.entropies[t] >= floor);
-
-    let share = match a.aggregate {
-        Aggregate::TokenMean => 1.0 / batch.tokens as f64,
-        Aggregate::SequenceMean => 1.0 / (n * batch.replies) as f64,
-        Aggregate::SequenceSum => 1.0 / batch.replies as f64,
-        Aggregate::Constant => 1.0 / (batch.replies * batch.max_tokens) as f64,
-    };
-    let charged = a.kl.place == KlPlace::Loss && !reply.reference.is_empty();
-    let bonus = a.entropy_bonus / batch.entropy_floor.map_or(batch.tokens, |(_, tokens)| tokens).max(1) as f64;
-
-    let mut out = Costed { by_log_prob: vec![0.0; n], by_entropy: vec![0.0; n], ..Costed::default() };
-    let (mut by_log_prob, mut by_log_ratio) = (vec![0.0; n], vec![0.0; n]);
+    let mut out = LossTerms { grad_log_probs: vec![0.0; n], grad_entropies: vec![0.0; n], ..LossTerms::default() };
+    let (mut grad_log_prob, mut grad_log_ratio) = (vec![0.0; n], vec![0.0; n]);
     for t in 0..n {
-        let log_prob = at(reply.log_probs, t);
-        if in_policy && in_surrogate(t) {
-            let weight = if a.surrogate == Surrogate::Vespo { 1.0 } else { corrections[t] };
-            let cost = cost(a, reply.advantage, log_ratio(t), log_prob, reply_log_ratio);
-            out.loss += share * weight * cost.value;
-            by_log_ratio[t] += share * weight * cost.by_log_ratio;
-            by_log_prob[t] += share * weight * cost.by_log_prob;
+        let log_prob = f64::from(reply.log_probs[t]);
+        if !is_masked && in_surrogate(t) {
+            let weight = if a.surrogate == Surrogate::Vespo { 1.0 } else { ratios.importance_weights[t] };
+            let token = token_loss(a, reply.advantage, ratios.of_token(t), log_prob, ratios.of_reply);
+            out.loss += token_share * weight * token.value;
+            grad_log_ratio[t] += token_share * weight * token.grad_log_ratio;
+            grad_log_prob[t] += token_share * weight * token.grad_log_prob;
         }
-        if charged {
-            let (value, slope) = kl(a.kl.estimator, log_prob, at(reply.reference, t));
-            let ratio = if a.kl.unbiased { log_ratio(t).min(LOG_RATIO_MAX).exp() } else { 1.0 };
-            out.kl[3] += value * ratio;
-            out.loss += share * a.kl.weight * value * ratio;
-            by_log_prob[t] += share * a.kl.weight * slope * ratio;
+        if kl_in_loss {
+            let term = kl(a.kl.estimator, log_prob, f64::from(reply.ref_log_probs[t]));
+            let ratio = if a.kl.unbiased { ratios.of_token(t).min(LOG_RATIO_MAX).exp() } else { 1.0 };
+            out.kl.in_loss += term.value * ratio;
+            out.loss += token_share * a.kl.weight * term.value * ratio;
+            grad_log_prob[t] += token_share * a.kl.weight * term.grad * ratio;
             if a.kl.unbiased {
-                by_log_ratio[t] += share * a.kl.weight * value * ratio;
+                grad_log_ratio[t] += token_share * a.kl.weight * term.value * ratio;
             }
         }
-        if bonus > 0.0 && in_surrogate(t) {
-            out.loss -= bonus * at(reply.entropies, t);
-            out.by_entropy[t] = -bonus as f32;
+        if entropy_bonus > 0.0 && in_surrogate(t) {
+            out.loss -= entropy_bonus * f64::from(reply.entropies[t]);
+            out.grad_entropies[t] = -entropy_bonus as f32;
         }
-        if !reply.reference.is_empty() {
-            for (sum, estimator) in out.kl.iter_mut().zip([KlEstimator::K1, KlEstimator::K2, KlEstimator::K3]) {
-                *sum += kl(estimator, log_prob, at(reply.reference, t)).0;
-            }
+        if has_reference {
+            let estimate = |estimator| kl(estimator, log_prob, f64::from(reply.ref_log_probs[t])).value;
+            out.kl.k1 += estimate(KlEstimator::K1);
+            out.kl.k2 += estimate(KlEstimator::K2);
+            out.kl.k3 += estimate(KlEstimator::K3);
         }
     }
-    // A reply's ratio moves with the mean of its tokens' log-probs.
-    let spread = by_log_ratio.iter().sum::<f64>() / n as f64;
+    // GSPO's ratio is the mean over the reply, so every token gets the mean of the gradients.
+    let mean_grad = grad_log_ratio.iter().sum::<f64>() / n as f64;
     for t in 0..n {
-        out.by_log_prob[t] = (by_log_prob[t] + if of_reply { spread } else { by_log_ratio[t] }) as f32;
+        out.grad_log_probs[t] =
+            (grad_log_prob[t] + if ratios.is_per_reply { mean_grad } else { grad_log_ratio[t] }) as f32;
     }
-    for t in 0..if of_reply { 1 } else { n } {
-        let ratio = log_ratio(t).clamp(-LOG_RATIO_MAX, LOG_RATIO_MAX).exp();
+    for t in 0..if ratios.is_per_reply { 1 } else { n } {
+        let ratio = ratios.of_token(t).clamp(-LOG_RATIO_MAX, LOG_RATIO_MAX).exp();
         out.ratios.push(ratio as f32);
         out.clipped_low += usize::from(ratio < 1.0 - a.clip_low && reply.advantage < 0.0);
         out.clipped_high += usize::from(ratio > 1.0 + a.clip_high && reply.advantage > 0.0);
     }
-    out.corrections = corrections;
+    out.importance_weights = ratios.importance_weights;
     out
 }
 
-/// The least entropy among the given share of tokens with the highest, and how many tokens have at least that; absent
-/// when all tokens count. The quantile is interpolated as the reference implementations do it.
-pub fn entropy_floor(entropies: &[f32], top: f64) -> Option<(f32, usize)> {
+/// Log-ratios of the trained policy to the old one.
+struct LogRatios {
+    per_token: Vec<f64>,
+    mean: f64,
+    /// Whether all tokens share the reply's mean log-ratio (GSPO).
+    is_per_reply: bool,
+    /// The sum over the reply, importance corrections included (VESPO).
+    of_reply: f64,
+    importance_weights: Vec<f64>,
+}
+
+impl LogRatios {
+    fn new(reply: &ReplyInputs, a: &Algorithm) -> Self {
+        let n = reply.log_probs.len();
+        let difference = |(new, old): (&f32, &f32)| f64::from(*new) - f64::from(*old);
+        let per_token: Vec<f64> = reply.log_probs.iter().zip(reply.old_log_probs).map(difference).collect();
+        let mean = per_token.iter().sum::<f64>() / n as f64;
+        let is_corrected = a.correction.mode != CorrectionMode::None && !reply.sampler_log_probs.is_empty();
+        let mut of_reply: f64 = per_token.iter().map(|r| r.clamp(-LOG_RATIO_MAX, LOG_RATIO_MAX)).sum();
+        let importance_weights = if is_corrected {
+            let weights = importance_weights(&a.correction, reply.old_log_probs, reply.sampler_log_probs);
+            of_reply += weights.iter().map(|w| w.ln().clamp(1e-8f64.ln(), LOG_RATIO_MAX)).sum::<f64>();
+            weights
+        } else {
+            vec![1.0; n]
+        };
+        Self { per_token, mean, is_per_reply: a.surrogate == Surrogate::Gspo, of_reply, importance_weights }
+    }
+
+    fn of_token(&self, t: usize) -> f64 {
+        if self.is_per_reply { self.mean } else { self.per_token[t] }
+    }
+}
+
+/// Whether a reply with a negative advantage is left out because the policy has moved too far from the one that drew it
+/// (DeepSeek-V3.2, eq. 9).
+fn is_off_policy(reply: &ReplyInputs, a: &Algorithm) -> bool {
+    let drawn = if reply.sampler_log_probs.is_empty() { reply.old_log_probs } else { reply.sampler_log_probs };
+    let n = reply.log_probs.len();
+    let distance = (0..n).map(|t| f64::from(drawn[t]) - f64::from(reply.log_probs[t])).sum::<f64>() / n as f64;
+    reply.advantage < 0.0 && a.off_policy_mask.is_some_and(|limit| distance > limit)
+}
+
+/// What the loss of one token is multiplied by, in a reply of `n` tokens.
+fn token_share(aggregate: Aggregate, n: usize, minibatch: &Minibatch) -> f64 {
+    match aggregate {
+        Aggregate::TokenMean => 1.0 / minibatch.tokens as f64,
+        Aggregate::SequenceMean => 1.0 / (n * minibatch.replies) as f64,
+        Aggregate::SequenceSum => 1.0 / minibatch.replies as f64,
+        Aggregate::Constant => 1.0 / (minibatch.replies * minibatch.max_tokens) as f64,
+    }
+}
+
+/// The entropy floor of the `top` share of tokens with the highest entropy; `None` when all tokens count. The quantile is
+/// interpolated linearly, as TRL and verl do.
+pub fn entropy_floor(entropies: &[f32], top: f64) -> Option<EntropyFloor> {
     if top >= 1.0 || entropies.is_empty() {
         return None;
     }
@@ -144,12 +214,12 @@ pub fn entropy_floor(entropies: &[f32], top: f64) -> Option<(f32, usize)> {
     sorted.sort_by(f32::total_cmp);
     let at = (1.0 - top) * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
-    let floor = below + (above - below) * at.fract() as f32;
-    Some((floor, entropies.iter().filter(|e| **e >= floor).count()))
+    let entropy = below + (above - below) * at.fract() as f32;
+    Some(EntropyFloor { entropy, tokens: entropies.iter().filter(|e| **e >= entropy).count() })
 }
 
-/// The soft overlong penalty of a reply (Yu et al., 2025, eq. 13): 0 up to `max_tokens − soft_tokens`, then falling to −1
-/// at `max_tokens`.
+/// The soft overlong penalty of a reply of `length` tokens (DAPO: Yu et al., 2025, eq. 13): 0 up to
+/// `max_tokens − soft_tokens`, then falling linearly to −1 at `max_tokens`.
 pub fn soft_overlong(length: usize, max_tokens: usize, soft_tokens: usize) -> f64 {
     let free = max_tokens.saturating_sub(soft_tokens);
     if length <= free {

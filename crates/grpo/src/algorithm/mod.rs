@@ -1,4 +1,4 @@
-//! The mathematics of a step, as pure functions on numbers: advantages, then the policy loss and its gradients.
+//! The mathematics of a step, as pure functions on numbers: scores to advantages, then the policy loss and its gradients.
 
 pub mod advantage;
 pub mod importance;

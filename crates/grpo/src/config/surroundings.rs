@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rlar_data::ScoredPart;
 use rlar_eval::PromptFormat;
 use rlar_rewards::agents::retrieve::HubConfig;
-use rlar_rewards::monitor::Watch;
-use rlar_rewards::{LlmConfig, Member, Part};
+use rlar_rewards::monitor::DriftThresholds;
+use rlar_rewards::{CombineAs, LlmConfig, WeightedTool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -182,12 +182,12 @@ pub struct RewardsConfig {
     pub agent: Agent,
     /// Tools of whole domains, by what the prompts say (`domain`, else `kind`), whatever the agent would choose.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub assign: BTreeMap<String, Vec<Member>>,
+    pub assign: BTreeMap<String, Vec<WeightedTool>>,
     /// Tools that measure instead of training.
     pub audit: Audit,
     /// When tools are renewed while training runs: what the monitor takes for a breach. Without it nothing is watched.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub evolve: Option<Watch>,
+    pub evolve: Option<DriftThresholds>,
     /// Which reward models may be taken from the Hub; without it none is looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubConfig>,
@@ -195,7 +195,7 @@ pub struct RewardsConfig {
     pub unadmitted: Unadmitted,
     /// Tools that every prompt has beside those that are chosen for it: terms, gates and vetoes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub always: Vec<Member>,
+    pub always: Vec<WeightedTool>,
     /// What part of a reply is scored; all of it when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scored: Option<ScoredPart>,
@@ -244,12 +244,12 @@ impl RewardsConfig {
         let mut found = Vec::new();
         let given = self.assign.iter().map(|(name, members)| (format!("rewards.assign.{name}"), members));
         for (key, members) in given {
-            if !members.iter().any(|m| m.part == Part::Term) {
+            if !members.iter().any(|m| m.part == CombineAs::Term) {
                 found.push((key, "needs a tool that is no gate and no veto".to_owned()));
             }
         }
         for member in self.assign.values().flatten().chain(&self.always) {
-            if member.part == Part::Term && (!member.weight.is_finite() || member.weight == 0.0) {
+            if member.part == CombineAs::Term && (!member.weight.is_finite() || member.weight == 0.0) {
                 let key = if self.always.contains(member) { "rewards.always" } else { "rewards.assign" };
                 let message =
                     format!("the weight of `{}` is {}; it must be a number other than 0", member.tool, member.weight);

@@ -1,4 +1,4 @@
-//! The policy update: from advantages to new weights, and the state that a checkpoint keeps.
+//! The policy update: from advantages to new weights, and the state of training that a checkpoint keeps.
 
 pub(crate) mod memory_plan;
 pub mod micro_batches;

@@ -1,251 +1,339 @@
-//! Learning from a batch: advantages, then optimizer steps down the objective.
+//! The policy update: optimizer steps down the policy loss of a batch of rollouts.
 
-use rlar_policy::{Decoder, Finish, Keep, Sequence};
+use std::ops::Range;
+
+use rlar_policy::{Decoder, Finish, Sequence};
 
 use crate::TrainError;
-use crate::algorithm::advantage::{self, advantages};
+use crate::algorithm::advantage::{GroupScores, ScoreColumn};
 use crate::algorithm::kl::kl;
-use crate::algorithm::loss::{self, Costed, Reply, costed, entropy_floor};
+use crate::algorithm::loss::{KlSums, LossTerms, Minibatch, ReplyInputs, entropy_floor, policy_loss};
 use crate::config::{Config, CorrectionMode, KlEstimator, KlPlace};
-use crate::optimizer;
 use crate::rollouts::collect::Batch;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::mix;
-use crate::update::micro_batches::{Descent, Slopes, gradient, scores};
-use crate::update::train_state::State;
+use crate::update::micro_batches::{BackwardOptions, CompletionLogProbs, LossGradients, gradient, log_probs};
+use crate::update::train_state::TrainState;
 
-/// What became of a batch.
+/// Of the replies without a gradient, one in this many is run forward all the same, to measure entropy and the
+/// sampler-trainer gap.
+const MEASURED_WITHOUT_GRADIENT: usize = 8;
+
+/// The log-probs of a batch's replies that stay fixed during its update.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FixedLogProbs {
+    /// Per reply: under the policy before the update. The sampler's stand for them, unless importance correction needs the
+    /// trainer's own.
+    pub old: Vec<Vec<f32>>,
+    /// Per reply: under the reference model; empty without one.
+    pub reference: Vec<Vec<f32>>,
+}
+
+impl FixedLogProbs {
+    /// Computes them for every reply of a batch, in order. `prompts` are the tokens of all examples.
+    pub fn new(
+        state: &TrainState,
+        reference: Option<&Decoder>,
+        batch: &Batch,
+        prompts: &[Vec<u32>],
+        config: &Config,
+    ) -> Self {
+        let options = options(state, config);
+        let sequences: Vec<Sequence> = sequences(batch, prompts).collect();
+        let old = if config.algorithm.correction.mode == CorrectionMode::None {
+            batch.groups.iter().flat_map(|g| &g.replies).map(|r| r.log_probs.clone()).collect()
+        } else {
+            by_reply(&log_probs(&state.model.decoder, &sequences, options).log_probs, &sequences)
+        };
+        let reference = match reference {
+            Some(reference) => by_reply(&log_probs(reference, &sequences, options).log_probs, &sequences),
+            None => vec![Vec::new(); sequences.len()],
+        };
+        Self { old, reference }
+    }
+
+    /// The scores of a batch's groups as advantages are computed from them: with `algorithm.kl.in: reward`, the KL of each
+    /// reply to the reference is one more (negatively weighted) score.
+    pub fn scores(&self, batch: &Batch, config: &Config) -> Vec<GroupScores> {
+        let mut groups: Vec<GroupScores> = batch.groups.iter().map(Group::scores).collect();
+        let settings = &config.algorithm.kl;
+        if settings.place == KlPlace::Reward && settings.estimator != KlEstimator::None {
+            let mut penalties = self.old.iter().zip(&self.reference).map(|(old, reference)| {
+                let tokens = old.iter().zip(reference);
+                tokens.map(|(o, r)| kl(settings.estimator, f64::from(*o), f64::from(*r)).value).sum::<f64>()
+            });
+            for group in &mut groups {
+                let scores = penalties.by_ref().take(group.lengths.len()).map(Some).collect();
+                group.tools.push(ScoreColumn { weight: -settings.weight, scores });
+            }
+        }
+        groups
+    }
+}
+
+/// What the update of a batch did, summed over its optimizer steps.
 #[derive(Clone, Debug, Default)]
-pub struct Learned {
-    /// Advantages, by group and reply; none for a reply that a tool left without a score.
-    pub advantages: Vec<Vec<Option<f64>>>,
+pub struct UpdateStats {
     /// Optimizer steps taken.
     pub steps: usize,
     /// Sum over steps of the loss.
     pub loss: f64,
     /// Sum over steps of the gradient's norm before clipping.
-    pub norm: f64,
-    /// Tokens that went through a backward pass in all steps.
+    pub grad_norm: f64,
+    /// Tokens that went through a backward pass.
     pub tokens: usize,
-    /// Entropies of the next token, of these and of some more.
-    pub entropy: Vec<f32>,
-    /// Sums over them of the KL estimates k1, k2, k3.
-    pub kl: [f64; 3],
+    /// Entropies of the next-token distributions: of these tokens, and of a sample of the replies without a gradient.
+    pub entropies: Vec<f32>,
+    /// Sums of the KL estimates over the tokens that went through a backward pass.
+    pub kl: KlSums,
     /// Ratios to the old policy.
     pub ratios: Vec<f32>,
-    /// Ratios clipped from below and from above.
-    pub clipped: [usize; 2],
-    /// Weights of the importance correction; empty without one.
-    pub corrections: Vec<f64>,
-    /// Sum and number of absolute differences between the sampler's log-probs and the trainer's before its first step.
-    pub gap: (f64, usize),
-    /// Optimizer steps whose gradient was not finite.
+    /// Ratios clipped from below.
+    pub clipped_low: usize,
+    /// Ratios clipped from above.
+    pub clipped_high: usize,
+    /// Importance weights; empty without correction.
+    pub importance_weights: Vec<f64>,
+    /// How far sampler and trainer are apart before the first optimizer step.
+    pub gap: SamplerTrainerGap,
+    /// Whether a gradient was not finite; no step was taken with it.
     pub diverged: bool,
 }
 
-/// A reply that is learned from, with all that the objective needs of it.
-struct Lesson<'a> {
-    rollout: &'a Rollout,
-    sequence: Sequence<'a>,
-    advantage: f64,
-    old: Vec<f32>,
-    reference: Vec<f32>,
+/// Absolute differences between the sampler's log-probs and the trainer's.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SamplerTrainerGap {
+    /// Their sum, in nats.
+    pub sum: f64,
+    /// Number of tokens compared.
+    pub tokens: usize,
 }
 
-/// Learns from a batch at learning rate `lr`. `prompts` are the tokens of all examples.
-pub fn learn(
-    state: &mut State,
-    reference: Option<&Decoder>,
-    batch: &Batch,
-    prompts: &[Vec<u32>],
-    config: &Config,
-    lr: f32,
-) -> Learned {
-    let a = &config.algorithm;
-    let descent = descent(config, config.sampling.temperature, state.ledger.tokens_at_a_time, state.ledger.step);
-    let all: Vec<(usize, &Rollout, Sequence)> = batch
-        .groups
-        .iter()
-        .enumerate()
-        .flat_map(|(g, group)| {
-            let prompt = &prompts[group.example];
-            group.replies.iter().map(move |r| (g, r, Sequence { prompt, completion: &r.tokens }))
-        })
-        .collect();
-    let sequences: Vec<Sequence> = all.iter().map(|(_, _, s)| *s).collect();
-    let by_reply = |values: Vec<f32>| -> Vec<Vec<f32>> {
-        let mut rest = values.as_slice();
-        let lens = sequences.iter().map(|s| s.completion.len());
-        lens.map(|n| {
-            let (own, after) = rest.split_at(n.min(rest.len()));
-            rest = after;
-            own.to_vec()
-        })
-        .collect()
-    };
-    let corrected = a.correction.mode != CorrectionMode::None;
-    let old: Vec<Vec<f32>> = if corrected {
-        by_reply(scores(&state.model.decoder, &sequences, descent).0)
-    } else {
-        all.iter().map(|(_, r, _)| r.log_probs.clone()).collect()
-    };
-    let reference = match reference {
-        Some(reference) => by_reply(scores(reference, &sequences, descent).0),
-        None => vec![Vec::new(); all.len()],
-    };
-
-    let mut groups: Vec<advantage::Group> = batch.groups.iter().map(Group::scored).collect();
-    if a.kl.place == KlPlace::Reward && a.kl.estimator != KlEstimator::None {
-        let mut penalties = old.iter().zip(&reference).map(|(old, reference)| {
-            let tokens = old.iter().zip(reference);
-            tokens.map(|(o, r)| kl(a.kl.estimator, f64::from(*o), f64::from(*r)).0).sum::<f64>()
-        });
-        for group in &mut groups {
-            let charged = penalties.by_ref().take(group.lengths.len()).map(Some).collect();
-            group.tools.push((-a.kl.weight, charged));
-        }
+impl SamplerTrainerGap {
+    fn add(&mut self, trainer: &[f32], sampler: &[f32]) {
+        self.sum += trainer.iter().zip(sampler).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
+        self.tokens += sampler.len();
     }
-    let mut out = Learned { advantages: advantages(&groups, a), ..Learned::default() };
 
-    let in_group = out.advantages.clone().into_iter().flatten();
-    let lessons = all.iter().zip(old).zip(reference).zip(in_group);
-    let lessons: Vec<(usize, Lesson)> = lessons
-        .filter_map(|((((g, rollout, sequence), old), reference), advantage)| {
-            let overlong = a.overlong.filter && rollout.finish == Finish::Length;
-            let advantage = advantage.filter(|_| !overlong)?;
-            Some((*g, Lesson { rollout, sequence: *sequence, advantage, old, reference }))
-        })
-        .collect();
-    let per_step = batch.groups.len().div_ceil(config.train.minibatches).max(1);
-    for epoch in 0..config.train.epochs {
-        for (number, first) in (0..batch.groups.len()).step_by(per_step).enumerate() {
-            let chosen = lessons.iter().filter(|(g, _)| (first..first + per_step).contains(g));
-            let chosen: Vec<&Lesson> = chosen.map(|(_, lesson)| lesson).collect();
-            let seed = mix(&[descent.seed, epoch as u64, number as u64]);
-            let untouched = epoch == 0 && number == 0;
-            step(state, &chosen, config, Descent { seed, ..descent }, lr, untouched, &mut out);
-            if out.diverged {
-                return out;
-            }
-        }
+    /// The mean, in nats; `None` where no token was compared.
+    pub fn mean(&self) -> Option<f64> {
+        (self.tokens > 0).then(|| self.sum / self.tokens as f64)
     }
-    out
 }
 
-/// One optimizer step.
-fn step(
-    state: &mut State,
-    lessons: &[&Lesson],
-    config: &Config,
-    descent: Descent,
-    lr: f32,
-    untouched: bool,
-    out: &mut Learned,
-) {
-    let a = &config.algorithm;
-    let charged = a.kl.place == KlPlace::Loss && a.kl.estimator != KlEstimator::None && a.kl.weight > 0.0;
-    let sequences: Vec<Sequence> = lessons.iter().map(|l| l.sequence).collect();
-    let entropy_floor = match a.top_entropy {
-        top if top < 1.0 => entropy_floor(&scores(&state.model.decoder, &sequences, descent).1, top),
-        _ => None,
-    };
-    let batch = objective::Batch {
-        replies: lessons.len(),
-        tokens: sequences.iter().map(|s| s.completion.len()).sum(),
-        max_tokens: config.sampling.max_tokens,
-        entropy_floor,
-    };
-    // A reply that nothing pulls at counts in the means and needs no backward pass. One in so many of them goes forward
-    // all the same, so that every step knows entropy and gap.
-    let pulled = |l: &&Lesson| l.advantage != 0.0 || charged || a.entropy_bonus > 0.0;
-    let (lessons, silent): (Vec<&Lesson>, Vec<&Lesson>) = lessons.iter().copied().partition(pulled);
-    let heard = out.listen(state, &silent, descent, untouched);
-    out.entropy.extend(heard);
-    // What dropout leaves out of the trainer's log-probs is no difference between sampler and trainer.
-    let drops = state.model.layout().lora().is_some_and(|lora| lora.lora_dropout > 0.0);
-    if drops && untouched {
-        out.listen(state, &lessons, descent, untouched);
-    }
-    if lessons.is_empty() {
-        return;
-    }
-    let sequences: Vec<Sequence> = lessons.iter().map(|l| l.sequence).collect();
-    let corrected = a.correction.mode != CorrectionMode::None;
-    let mut loss = 0.0;
-    let gradients = gradient(&state.model.decoder, &sequences, descent, |piece, log_probs, entropies| {
-        let mut slopes = Slopes::default();
-        let mut at = 0;
-        for lesson in &lessons[piece] {
-            let tokens = at..at + lesson.old.len();
-            at = tokens.end;
-            let sampled: &[f32] = if corrected { &lesson.rollout.drawn_log_probs } else { &[] };
-            let reply = Reply {
-                log_probs: &log_probs[tokens.clone()],
-                old: &lesson.old,
-                reference: &lesson.reference,
-                sampled,
-                entropies: &entropies[tokens],
-                advantage: lesson.advantage,
-            };
-            if untouched && !drops {
-                out.compare(reply.log_probs, &lesson.rollout.log_probs);
-            }
-            let costed = costed(&reply, a, &batch);
-            loss += costed.loss;
-            out.tally(&costed, reply.entropies, corrected);
-            slopes.by_log_prob.extend(costed.by_log_prob);
-            slopes.by_entropy.extend(costed.by_entropy);
-        }
-        slopes
-    });
-    let norm = optimizer(config).step(&mut state.model.decoder, &mut state.moments, gradients, lr);
-    out.diverged = !norm.is_finite();
-    out.steps += 1;
-    out.loss += loss;
-    out.norm += norm;
-}
-
-/// One reply in so many is listened to.
-const LISTENED: usize = 8;
-
-impl Learned {
-    /// The entropies of some replies without a backward pass; where nothing has been learned yet, their gap counts.
-    fn listen(&mut self, state: &State, replies: &[&Lesson], descent: Descent, untouched: bool) -> Vec<f32> {
-        let some: Vec<&Lesson> = replies.iter().step_by(LISTENED).copied().collect();
-        let sequences: Vec<Sequence> = some.iter().map(|l| l.sequence).collect();
-        let (log_probs, entropies) = scores(&state.model.decoder, &sequences, descent);
-        if untouched {
-            let drawn: Vec<f32> = some.iter().flat_map(|l| &l.rollout.log_probs).copied().collect();
-            self.compare(&log_probs, &drawn);
-        }
-        entropies
-    }
-
-    fn compare(&mut self, trainer: &[f32], sampler: &[f32]) {
-        self.gap.0 += trainer.iter().zip(sampler).map(|(a, b)| f64::from((a - b).abs())).sum::<f64>();
-        self.gap.1 += sampler.len();
-    }
-
-    fn tally(&mut self, costed: &Costed, entropies: &[f32], corrected: bool) {
-        self.tokens += entropies.len();
-        self.entropy.extend(entropies);
-        self.kl.iter_mut().zip(costed.kl).for_each(|(sum, kl)| *sum += kl);
-        self.ratios.extend(&costed.ratios);
-        self.clipped[0] += costed.clipped_low;
-        self.clipped[1] += costed.clipped_high;
-        if corrected {
-            self.corrections.extend(&costed.corrections);
-        }
-    }
-
-    /// Refuses a gradient that was not finite.
+impl UpdateStats {
+    /// Refuses an update whose gradient was not finite, at step `step` (from 1).
     pub fn finite(self, step: u64) -> Result<Self, TrainError> {
         if self.diverged { Err(TrainError::Diverged { step }) } else { Ok(self) }
     }
+
+    fn add(&mut self, terms: &LossTerms, entropies: &[f32], is_corrected: bool) {
+        self.loss += terms.loss;
+        self.tokens += entropies.len();
+        self.entropies.extend(entropies);
+        self.kl.add(&terms.kl);
+        self.ratios.extend(&terms.ratios);
+        self.clipped_low += terms.clipped_low;
+        self.clipped_high += terms.clipped_high;
+        if is_corrected {
+            self.importance_weights.extend(&terms.importance_weights);
+        }
+    }
 }
 
-/// How the step at `place` is differentiated, `tokens` at a time.
-pub fn descent(config: &Config, temperature: f32, tokens: usize, place: u64) -> Descent {
-    let keep = if config.train.recompute_layers { Keep::LayerInputs } else { Keep::Everything };
-    Descent { temperature, tokens, keep, seed: mix(&[config.seed, 3, place]) }
+/// A reply that is trained on.
+struct TrainSample<'a> {
+    /// Index of its group in the batch.
+    group: usize,
+    rollout: &'a Rollout,
+    sequence: Sequence<'a>,
+    advantage: f64,
+    old_log_probs: &'a [f32],
+    ref_log_probs: &'a [f32],
+}
+
+/// Updates the policy on a batch: `train.epochs` times over its `train.minibatches`, one optimizer step each, at learning
+/// rate `lr`. `advantages` has one entry per reply, by group; replies without an advantage are left out.
+pub fn policy_update(
+    state: &mut TrainState,
+    batch: &Batch,
+    prompts: &[Vec<u32>],
+    fixed: &FixedLogProbs,
+    advantages: &[Vec<Option<f64>>],
+    config: &Config,
+    lr: f32,
+) -> UpdateStats {
+    let options = options(state, config);
+    let samples = train_samples(batch, prompts, fixed, advantages, config);
+    let groups_per_step = batch.groups.len().div_ceil(config.train.minibatches).max(1);
+    let mut stats = UpdateStats::default();
+    for epoch in 0..config.train.epochs {
+        for (number, first) in (0..batch.groups.len()).step_by(groups_per_step).enumerate() {
+            let groups = first..first + groups_per_step;
+            let minibatch: Vec<&TrainSample> = samples.iter().filter(|s| groups.contains(&s.group)).collect();
+            let step = OptimizerStep {
+                config,
+                options: BackwardOptions { seed: mix(&[options.seed, epoch as u64, number as u64]), ..options },
+                is_first: epoch == 0 && number == 0,
+                lr,
+            };
+            step.take(state, &minibatch, &mut stats);
+            if stats.diverged {
+                return stats;
+            }
+        }
+    }
+    stats
+}
+
+/// The replies that have an advantage, without those that `algorithm.overlong.filter` leaves out.
+fn train_samples<'a>(
+    batch: &'a Batch,
+    prompts: &'a [Vec<u32>],
+    fixed: &'a FixedLogProbs,
+    advantages: &[Vec<Option<f64>>],
+    config: &Config,
+) -> Vec<TrainSample<'a>> {
+    let groups = batch.groups.iter().enumerate();
+    let rollouts = groups.flat_map(|(group, g)| g.replies.iter().map(move |rollout| (group, rollout)));
+    let log_probs = fixed.old.iter().zip(&fixed.reference);
+    let all = rollouts.zip(sequences(batch, prompts)).zip(log_probs).zip(advantages.iter().flatten());
+    all.filter_map(|((((group, rollout), sequence), (old_log_probs, ref_log_probs)), advantage)| {
+        let is_overlong = config.algorithm.overlong.filter && rollout.finish == Finish::Length;
+        let advantage = advantage.filter(|_| !is_overlong)?;
+        Some(TrainSample { group, rollout, sequence, advantage, old_log_probs, ref_log_probs })
+    })
+    .collect()
+}
+
+/// One optimizer step of an update.
+struct OptimizerStep<'a> {
+    config: &'a Config,
+    options: BackwardOptions,
+    /// Whether the weights are still those that drew the batch (or were its trainer's when it was drawn).
+    is_first: bool,
+    lr: f32,
+}
+
+impl OptimizerStep<'_> {
+    fn take(&self, state: &mut TrainState, samples: &[&TrainSample], stats: &mut UpdateStats) {
+        let a = &self.config.algorithm;
+        let minibatch = self.minibatch(state, samples);
+        // Replies with advantage 0 count in the loss's normaliser but have no gradient, unless KL or entropy is in the loss.
+        let kl_in_loss = a.kl.place == KlPlace::Loss && a.kl.estimator != KlEstimator::None && a.kl.weight > 0.0;
+        let has_gradient = |s: &&TrainSample| s.advantage != 0.0 || kl_in_loss || a.entropy_bonus > 0.0;
+        let (with, without): (Vec<&TrainSample>, Vec<&TrainSample>) = samples.iter().copied().partition(has_gradient);
+        let entropies = self.measure(state, &without, stats);
+        stats.entropies.extend(entropies);
+        // With dropout the training pass does not give the log-probs of the policy that drew the replies.
+        let uses_dropout = state.model.layout().lora().is_some_and(|lora| lora.lora_dropout > 0.0);
+        if uses_dropout && self.is_first {
+            self.measure(state, &with, stats);
+        }
+        if with.is_empty() {
+            return;
+        }
+        let sequences: Vec<Sequence> = with.iter().map(|s| s.sequence).collect();
+        let measures_gap = self.is_first && !uses_dropout;
+        // Summed within the step first, so that the loss does not depend on the steps before it.
+        let loss_before = std::mem::take(&mut stats.loss);
+        let gradients = gradient(&state.model.decoder, &sequences, self.options, |range, known| {
+            self.loss_gradients(&with[range], known, &minibatch, measures_gap, stats)
+        });
+        let norm = self.config.optimizer.adamw().step(&mut state.model.decoder, &mut state.moments, gradients, self.lr);
+        stats.loss += loss_before;
+        stats.diverged = !norm.is_finite();
+        stats.steps += 1;
+        stats.grad_norm += norm;
+    }
+
+    /// The totals by which the losses of this step are normalised.
+    fn minibatch(&self, state: &TrainState, samples: &[&TrainSample]) -> Minibatch {
+        let top = self.config.algorithm.top_entropy;
+        let sequences: Vec<Sequence> = samples.iter().map(|s| s.sequence).collect();
+        let entropy_floor = if top < 1.0 {
+            entropy_floor(&log_probs(&state.model.decoder, &sequences, self.options).entropies, top)
+        } else {
+            None
+        };
+        Minibatch {
+            replies: samples.len(),
+            tokens: sequences.iter().map(|s| s.completion.len()).sum(),
+            max_tokens: self.config.sampling.max_tokens,
+            entropy_floor,
+        }
+    }
+
+    /// The loss of a micro-batch's replies, added to `stats`, and its gradients with respect to log-probs and entropies.
+    fn loss_gradients(
+        &self,
+        samples: &[&TrainSample],
+        known: &CompletionLogProbs,
+        minibatch: &Minibatch,
+        measures_gap: bool,
+        stats: &mut UpdateStats,
+    ) -> LossGradients {
+        let a = &self.config.algorithm;
+        let is_corrected = a.correction.mode != CorrectionMode::None;
+        let mut grads = LossGradients::default();
+        for (sample, tokens) in samples.iter().zip(token_ranges(samples.iter().map(|s| s.old_log_probs.len()))) {
+            let reply = ReplyInputs {
+                log_probs: &known.log_probs[tokens.clone()],
+                old_log_probs: sample.old_log_probs,
+                ref_log_probs: sample.ref_log_probs,
+                sampler_log_probs: if is_corrected { &sample.rollout.drawn_log_probs } else { &[] },
+                entropies: &known.entropies[tokens],
+                advantage: sample.advantage,
+            };
+            if measures_gap {
+                stats.gap.add(reply.log_probs, &sample.rollout.log_probs);
+            }
+            let terms = policy_loss(&reply, a, minibatch);
+            stats.add(&terms, reply.entropies, is_corrected);
+            grads.log_probs.extend(terms.grad_log_probs);
+            grads.entropies.extend(terms.grad_entropies);
+        }
+        grads
+    }
+
+    /// Entropies of a sample of replies, by a forward pass alone; in the first step the gap is measured on them, too.
+    fn measure(&self, state: &TrainState, replies: &[&TrainSample], stats: &mut UpdateStats) -> Vec<f32> {
+        let some: Vec<&TrainSample> = replies.iter().step_by(MEASURED_WITHOUT_GRADIENT).copied().collect();
+        let sequences: Vec<Sequence> = some.iter().map(|s| s.sequence).collect();
+        let known = log_probs(&state.model.decoder, &sequences, self.options);
+        if self.is_first {
+            let sampler: Vec<f32> = some.iter().flat_map(|s| &s.rollout.log_probs).copied().collect();
+            stats.gap.add(&known.log_probs, &sampler);
+        }
+        known.entropies
+    }
+}
+
+/// How the update after the steps of `state` is differentiated.
+fn options(state: &TrainState, config: &Config) -> BackwardOptions {
+    let counters = &state.counters;
+    BackwardOptions::new(config, config.sampling.temperature, counters.tokens_per_micro_batch, counters.step)
+}
+
+/// Every reply of a batch with its prompt, in order.
+fn sequences<'a>(batch: &'a Batch, prompts: &'a [Vec<u32>]) -> impl Iterator<Item = Sequence<'a>> {
+    batch.groups.iter().flat_map(|group| {
+        let prompt = &prompts[group.example];
+        group.replies.iter().map(move |reply| Sequence { prompt, completion: &reply.tokens })
+    })
+}
+
+/// Values of all tokens, split by reply.
+fn by_reply(values: &[f32], sequences: &[Sequence]) -> Vec<Vec<f32>> {
+    let ranges = token_ranges(sequences.iter().map(|s| s.completion.len()));
+    ranges.map(|range| values[range].to_vec()).collect()
+}
+
+/// The range of each of some lengths, laid one after the other.
+fn token_ranges(lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = Range<usize>> {
+    lengths.scan(0, |end, length| {
+        let start = *end;
+        *end += length;
+        Some(start..*end)
+    })
 }

@@ -8,8 +8,8 @@ use rlar_grpo::rollouts::rollout::{Group, Rollout};
 use rlar_grpo::update::micro_batches::{Descent, Slopes, gradient};
 use rlar_grpo::update::policy_update::learn;
 use rlar_grpo::update::train_state::State;
-use rlar_policy::{Finish, Keep, ModelConfig, Moments, Policy, Sequence, Tokenizer, device};
-use rlar_rewards::{Failure, Outcome, Scores};
+use rlar_policy::{ComputeDevice, Finish, ModelConfig, Moments, Policy, SavedActivations, Sequence, Tokenizer};
+use rlar_rewards::{Failure, Outcome, Scores, ToolScore};
 use serde_json::json;
 
 fn policy() -> Policy {
@@ -19,7 +19,7 @@ fn policy() -> Policy {
         "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
         "rope_theta": 10_000.0, "rms_norm_eps": 1e-5, "tie_word_embeddings": true,
     }));
-    Policy::random(config.unwrap(), tokenizer, 5, &device("cpu").unwrap()).unwrap()
+    Policy::random(config.unwrap(), tokenizer, 5, &ComputeDevice::new("cpu").unwrap()).unwrap()
 }
 
 /// Twelve replies to four prompts.
@@ -29,7 +29,7 @@ fn sequences() -> Vec<(Vec<u32>, Vec<u32>)> {
     (0..12).map(|i| (prompt(i / 3), (0..=i % 5).map(|t| token(i + 40, t)).collect())).collect()
 }
 
-fn weights(tokens: usize, keep: Keep) -> BTreeMap<String, Vec<f32>> {
+fn weights(tokens: usize, keep: SavedActivations) -> BTreeMap<String, Vec<f32>> {
     let owned = sequences();
     let sequences: Vec<Sequence> = owned.iter().map(|(p, c)| Sequence { prompt: p, completion: c }).collect();
     let first: Vec<usize> = owned.iter().scan(0, |at, (_, c)| Some(std::mem::replace(at, *at + c.len()))).collect();
@@ -53,8 +53,9 @@ fn relative_error(a: &BTreeMap<String, Vec<f32>>, b: &BTreeMap<String, Vec<f32>>
 
 #[test]
 fn accumulated_over_micro_batches_the_gradient_is_that_of_the_big_batch() {
-    let big = weights(100_000, Keep::Everything);
-    for (tokens, keep) in [(1, Keep::Everything), (20, Keep::Everything), (37, Keep::LayerInputs)] {
+    let big = weights(100_000, SavedActivations::All);
+    for (tokens, keep) in [(1, SavedActivations::All), (20, SavedActivations::All), (37, SavedActivations::LayerInputs)]
+    {
         let off = relative_error(&big, &weights(tokens, keep));
         assert!(off < 1e-5, "{tokens} tokens at a time: relative error {off}");
     }
@@ -62,7 +63,7 @@ fn accumulated_over_micro_batches_the_gradient_is_that_of_the_big_batch() {
 
 /// A reply with the log-probs that the policy gives it, and what one tool said of it.
 fn rollout(prompt: &[u32], tokens: &[u32], outcome: Outcome) -> Rollout {
-    let scored = policy().decoder.score(&[Sequence { prompt, completion: tokens }], 1.0);
+    let scored = policy().decoder.log_probs(&[Sequence { prompt, completion: tokens }], 1.0);
     let log_probs = rlar_policy::floats(&scored.log_probs);
     Rollout {
         tokens: tokens.to_vec(),
@@ -70,7 +71,7 @@ fn rollout(prompt: &[u32], tokens: &[u32], outcome: Outcome) -> Rollout {
         log_probs,
         text: String::new(),
         finish: Finish::Stop,
-        scores: Scores(vec![("tool".into(), 1.0, outcome)]),
+        scores: Scores { tools: vec![ToolScore { tool: "tool".into(), weight: 1.0, outcome }] },
         audit: None,
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use rlar_policy::{AdamW, Gradients, Keep, Lora, Moments, Policy, PolicyError, Sequence, device, floats};
+use rlar_policy::{
+    AdamW, ComputeDevice, Gradients, Lora, Moments, Policy, PolicyError, SavedActivations, Sequence, floats,
+};
 
 use crate::{parity, tiny};
 
@@ -23,7 +25,7 @@ fn save(policy: &Policy) -> tempfile::TempDir {
 }
 
 fn scores(policy: &Policy) -> Vec<f32> {
-    floats(&policy.decoder.score(&SEQUENCES, 1.0).log_probs)
+    floats(&policy.decoder.log_probs(&SEQUENCES, 1.0).log_probs)
 }
 
 fn adam() -> AdamW {
@@ -33,12 +35,12 @@ fn adam() -> AdamW {
 /// A model on disk, and the same with an adaptation that has taken a step.
 fn trained() -> (tempfile::TempDir, Policy, Moments) {
     let base = save(&tiny::policy());
-    let mut policy = Policy::load(base.path(), &device("cpu").unwrap()).unwrap();
+    let mut policy = Policy::load(base.path(), &ComputeDevice::new("cpu").unwrap()).unwrap();
     policy = policy.adapt(lora(0.0), 1, base.path().to_owned()).unwrap();
     let mut moments = Moments::zeros(&policy.decoder);
     for _ in 0..3 {
         let mut gradients = Gradients::default();
-        gradients.add(&policy.decoder, &SEQUENCES, 1.0, Keep::Everything, |s| s.log_probs.mean().neg());
+        gradients.add(&policy.decoder, &SEQUENCES, 1.0, SavedActivations::All, |s| s.log_probs.mean().neg());
         adam().step(&mut policy.decoder, &mut moments, gradients, 0.05);
     }
     (base, policy, moments)
@@ -67,7 +69,7 @@ fn a_fresh_adaptation_changes_nothing_and_a_step_changes_only_it() {
 
 #[test]
 fn adapter_and_moments_come_back_from_disk_bit_for_bit_and_merging_keeps_the_scores() {
-    let cpu = device("cpu").unwrap();
+    let cpu = ComputeDevice::new("cpu").unwrap();
     let (_base, policy, moments) = trained();
     let folder = save(&policy);
     for (name, bytes) in [moments.first_file().unwrap(), moments.second_file().unwrap()] {
@@ -91,23 +93,23 @@ fn adapter_and_moments_come_back_from_disk_bit_for_bit_and_merging_keeps_the_sco
 fn dropout_is_decided_by_its_seed_and_only_where_it_is_asked_for() {
     let policy = tiny::policy().adapt(lora(0.5), 1, "base".into()).unwrap();
     let gradient = |seed: Option<u64>, keep| {
-        let decoder = seed.map_or_else(|| policy.decoder.clone(), |s| policy.decoder.dropping(s));
+        let decoder = seed.map_or_else(|| policy.decoder.clone(), |s| policy.decoder.with_dropout(s));
         let mut gradients = Gradients::default();
         gradients.add(&decoder, &SEQUENCES, 1.0, keep, |s| s.log_probs.mean().neg());
         gradients.to_map()["model.layers.0.self_attn.q_proj.lora_B.weight"].clone()
     };
-    let one = gradient(Some(1), Keep::Everything);
-    assert_eq!(one, gradient(Some(1), Keep::Everything));
-    assert_ne!(one, gradient(Some(2), Keep::Everything));
-    assert_ne!(one, gradient(None, Keep::Everything));
-    for (a, b) in one.iter().zip(gradient(Some(1), Keep::LayerInputs)) {
+    let one = gradient(Some(1), SavedActivations::All);
+    assert_eq!(one, gradient(Some(1), SavedActivations::All));
+    assert_ne!(one, gradient(Some(2), SavedActivations::All));
+    assert_ne!(one, gradient(None, SavedActivations::All));
+    for (a, b) in one.iter().zip(gradient(Some(1), SavedActivations::LayerInputs)) {
         assert!((a - b).abs() < 1e-5, "computing layers again drops something else: {a}, {b}");
     }
 }
 
 #[test]
 fn what_an_adapter_asks_for_and_rlar_cannot_do_is_named() {
-    let cpu = device("cpu").unwrap();
+    let cpu = ComputeDevice::new("cpu").unwrap();
     let refused = |change: &dyn Fn(&mut serde_json::Value), words: &[&str]| {
         let folder = tempfile::tempdir().unwrap();
         for file in fs::read_dir(parity::folder("llama_adapter")).unwrap() {
@@ -144,7 +146,7 @@ fn an_adapted_policy_cannot_be_adapted_again() {
 
 #[test]
 fn an_adapter_with_its_own_tokenizer_still_ends_where_its_model_ends() {
-    let cpu = device("cpu").unwrap();
+    let cpu = ComputeDevice::new("cpu").unwrap();
     let (base, policy, _) = trained();
     let config = base.path().join("config.json");
     let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&config).unwrap()).unwrap();

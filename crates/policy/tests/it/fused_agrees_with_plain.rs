@@ -1,5 +1,5 @@
 use rlar_policy::ops::Ops;
-use rlar_policy::{Gradients, Keep, Sequence};
+use rlar_policy::{ComputeDevice, Gradients, SavedActivations, Sequence};
 
 use crate::tiny;
 
@@ -17,7 +17,8 @@ fn floats(t: burn::tensor::Tensor<1>) -> Vec<f32> {
 #[test]
 fn log_probs_and_entropies_are_the_same() {
     for temperature in [1.0, 0.7] {
-        let [fused, plain] = [Ops::Fused, Ops::Plain].map(|ops| tiny::decoder(ops).score(&sequences(), temperature));
+        let [fused, plain] =
+            [Ops::Fused, Ops::Plain].map(|ops| tiny::decoder(ops).log_probs(&sequences(), temperature));
         for (a, b) in [(fused.log_probs, plain.log_probs), (fused.entropies, plain.entropies)] {
             for (a, b) in floats(a).into_iter().zip(floats(b)) {
                 assert!((a - b).abs() < 2e-5, "{a} is not {b}");
@@ -29,8 +30,8 @@ fn log_probs_and_entropies_are_the_same() {
 #[test]
 fn gradients_are_the_same_for_every_weight() {
     let gradients = [Ops::Fused, Ops::Plain].map(|ops| {
-        let tracked = tiny::decoder(ops).tracked();
-        let scored = tracked.score(&sequences(), 1.0);
+        let tracked = tiny::decoder(ops).with_grad();
+        let scored = tracked.log_probs(&sequences(), 1.0);
         let mut gradients = Gradients::default();
         gradients.accumulate(tracked.weights(), &(scored.log_probs.mean() * -1.0 + scored.entropies.mean() * 0.3));
         gradients.to_map()
@@ -47,19 +48,19 @@ fn gradients_are_the_same_for_every_weight() {
 
 #[test]
 fn a_gradient_is_the_slope_that_finite_differences_measure() {
-    let tracked = tiny::decoder(Ops::Fused).tracked();
+    let tracked = tiny::decoder(Ops::Fused).with_grad();
     let mut gradients = Gradients::default();
-    gradients.accumulate(tracked.weights(), &tracked.score(&sequences(), 1.0).log_probs.sum());
+    gradients.accumulate(tracked.weights(), &tracked.log_probs(&sequences(), 1.0).log_probs.sum());
     let gradient = &gradients.to_map()["model.layers.0.self_attn.k_proj.weight"];
     let value = |delta: f32, at: usize| {
         let mut decoder = tiny::decoder(Ops::Fused);
         let name = "model.layers.0.self_attn.k_proj.weight";
-        let place = decoder.layout().specs().iter().position(|s| s.name == name).unwrap();
-        let weight = &mut decoder.weights_mut().values_mut()[place];
+        let index = decoder.layout().specs().iter().position(|s| s.name == name).unwrap();
+        let weight = &mut decoder.weights_mut().values_mut()[index];
         let mut data = weight.clone().into_data();
         data.as_mut_slice::<f32>().unwrap()[at] += delta;
         *weight = burn::tensor::Tensor::from_data(data, &weight.device());
-        floats(decoder.score(&sequences(), 1.0).log_probs).iter().map(|x| f64::from(*x)).sum::<f64>()
+        floats(decoder.log_probs(&sequences(), 1.0).log_probs).iter().map(|x| f64::from(*x)).sum::<f64>()
     };
     for at in [0, 100, 333] {
         let slope = (value(0.02, at) - value(-0.02, at)) / 0.04;
@@ -71,8 +72,8 @@ fn a_gradient_is_the_slope_that_finite_differences_measure() {
 #[test]
 fn neighbours_in_a_packed_batch_change_nothing() {
     let decoder = tiny::decoder(Ops::Fused);
-    let together = floats(decoder.score(&sequences(), 1.0).log_probs);
-    let alone: Vec<f32> = sequences().iter().flat_map(|s| floats(decoder.score(&[*s], 1.0).log_probs)).collect();
+    let together = floats(decoder.log_probs(&sequences(), 1.0).log_probs);
+    let alone: Vec<f32> = sequences().iter().flat_map(|s| floats(decoder.log_probs(&[*s], 1.0).log_probs)).collect();
     for (a, b) in together.iter().zip(&alone) {
         assert!((a - b).abs() < 1e-5, "{a} is not {b}");
     }
@@ -81,9 +82,9 @@ fn neighbours_in_a_packed_batch_change_nothing() {
 #[test]
 fn the_same_step_gives_the_same_bits() {
     let run = || {
-        let tracked = tiny::decoder(Ops::Fused).tracked();
+        let tracked = tiny::decoder(Ops::Fused).with_grad();
         let mut gradients = Gradients::default();
-        gradients.accumulate(tracked.weights(), &tracked.score(&sequences(), 1.0).log_probs.sum());
+        gradients.accumulate(tracked.weights(), &tracked.log_probs(&sequences(), 1.0).log_probs.sum());
         gradients.to_map()
     };
     assert_eq!(run(), run());
@@ -95,8 +96,8 @@ fn half_precision_stays_near_and_its_gradients_are_whole() {
     let run = |ops| {
         let decoder = tiny::decoder(ops);
         let mut gradients = Gradients::default();
-        gradients.add(&decoder, &sequences(), 1.0, Keep::Everything, |s| s.log_probs.mean().neg());
-        (floats(decoder.score(&sequences(), 1.0).log_probs), gradients.to_map())
+        gradients.add(&decoder, &sequences(), 1.0, SavedActivations::All, |s| s.log_probs.mean().neg());
+        (floats(decoder.log_probs(&sequences(), 1.0).log_probs), gradients.to_map())
     };
     let ((half, half_gradients), (plain, plain_gradients)) = (run(Ops::Half), run(Ops::Plain));
     assert_ne!(half, plain);
@@ -111,7 +112,7 @@ fn half_precision_stays_near_and_its_gradients_are_whole() {
 
 #[test]
 fn half_precision_on_the_cpu_is_refused() {
-    let error = rlar_policy::device_in("cpu", rlar_policy::Precision::Bf16).unwrap_err().to_string();
+    let error = ComputeDevice::with_precision("cpu", rlar_policy::Precision::Bf16).unwrap_err().to_string();
     assert!(error.contains("bf16") && error.contains("f32"), "{error}");
 }
 
@@ -129,8 +130,8 @@ fn groups(together: bool) -> Vec<Sequence<'static>> {
 fn a_prompt_that_is_run_once_for_its_group_gives_the_same_log_probs_and_gradients() {
     let both = |ops| {
         [true, false].map(|together| {
-            let tracked = tiny::decoder(ops).tracked();
-            let scored = tracked.score(&groups(together), 0.8);
+            let tracked = tiny::decoder(ops).with_grad();
+            let scored = tracked.log_probs(&groups(together), 0.8);
             let mut gradients = Gradients::default();
             gradients.accumulate(tracked.weights(), &(scored.log_probs.clone().sum() + scored.entropies.sum() * 0.3));
             let mut log_probs = floats(scored.log_probs.inner());

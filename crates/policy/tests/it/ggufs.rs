@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rlar_policy::gguf::Gguf;
-use rlar_policy::{Policy, Tokenizer, device};
+use rlar_policy::{ComputeDevice, Policy, Tokenizer};
 use serde_json::Value;
 
 use crate::parity::{Expected, close, folder, host};
@@ -15,7 +15,7 @@ fn file(name: &str) -> PathBuf {
 
 #[test]
 fn a_gguf_is_the_model_that_it_was_made_from() {
-    let cpu = device("cpu").unwrap();
+    let cpu = ComputeDevice::new("cpu").unwrap();
     for name in ["llama", "llama_mha_tied", "qwen2", "qwen3", "gpt2"] {
         let policy = Policy::load(&file(name), &cpu).unwrap();
         let expected = Expected::of(name);
@@ -35,7 +35,7 @@ fn a_gguf_is_the_model_that_it_was_made_from() {
 
 #[test]
 fn what_was_loaded_from_a_gguf_is_saved_as_a_folder() {
-    let cpu = device("cpu").unwrap();
+    let cpu = ComputeDevice::new("cpu").unwrap();
     let policy = Policy::load(&file("qwen3"), &cpu).unwrap();
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in policy.files().unwrap() {

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use rlar_policy::{Policy, Sequence, device};
+use rlar_policy::{ComputeDevice, Policy, Sequence};
 
 use crate::tiny;
 
@@ -14,7 +14,7 @@ fn saved() -> tempfile::TempDir {
 }
 
 fn load(folder: &Path) -> Result<Policy, String> {
-    Policy::load(folder, &device("cpu").unwrap()).map_err(|e| e.to_string())
+    Policy::load(folder, &ComputeDevice::new("cpu").unwrap()).map_err(|e| e.to_string())
 }
 
 #[track_caller]
@@ -30,7 +30,7 @@ fn what_is_saved_loads_as_the_same_model() {
     let folder = saved();
     let (before, after) = (tiny::policy(), load(folder.path()).unwrap());
     let sequence = [Sequence { prompt: &[1, 2], completion: &[3, 4, 5] }];
-    let score = |p: &Policy| p.decoder.score(&sequence, 1.0).log_probs.into_data();
+    let score = |p: &Policy| p.decoder.log_probs(&sequence, 1.0).log_probs.into_data();
     assert_eq!(score(&before), score(&after));
     let text = "12 and a quick fox";
     assert_eq!(before.tokenizer.encode(text).unwrap(), after.tokenizer.encode(text).unwrap());
@@ -55,7 +55,7 @@ fn many_safetensors_files_are_one_model() {
     let index = folder.path().join("model.safetensors.index.json");
     fs::write(&index, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
     let sequence = [Sequence { prompt: &[1, 2], completion: &[3, 4, 5] }];
-    let score = |p: &Policy| p.decoder.score(&sequence, 1.0).log_probs.into_data();
+    let score = |p: &Policy| p.decoder.log_probs(&sequence, 1.0).log_probs.into_data();
     assert_eq!(score(&tiny::policy()), score(&load(folder.path()).unwrap()));
     fs::remove_file(folder.path().join("model-2.safetensors")).unwrap();
     refused(folder.path(), &["model-2.safetensors", "No such file"]);
@@ -217,7 +217,7 @@ fn what_a_tokenizer_file_cuts_and_pads_to_is_not_obeyed() {
         j["padding"] = serde_json::json!({ "strategy": { "Fixed": 20 }, "direction": "Right", "pad_to_multiple_of": null,
                                            "pad_id": 0, "pad_type_id": 0, "pad_token": "w0" });
     });
-    let cpu = device("cpu").unwrap();
+    let cpu = ComputeDevice::new("cpu").unwrap();
     let [cut, whole] = [cut.path().to_owned(), crate::parity::folder("bert")]
         .map(|path| rlar_policy::RewardModel::load(&path, &cpu).unwrap());
     for answer in ["w3 w3 w3 w3 w3 w3 w3 w3 w3 w3 w4", "w3"] {
@@ -229,9 +229,10 @@ fn what_a_tokenizer_file_cuts_and_pads_to_is_not_obeyed() {
 fn a_decoder_scores_its_last_token_that_is_not_padding() {
     // The padding token of the fixture is 39.
     let model =
-        rlar_policy::RewardModel::load(&crate::parity::folder("qwen3_reward"), &device("cpu").unwrap()).unwrap();
+        rlar_policy::RewardModel::load(&crate::parity::folder("qwen3_reward"), &ComputeDevice::new("cpu").unwrap())
+            .unwrap();
     let score = |ids: &[u32]| {
-        let input = rlar_policy::reward::Input { ids: ids.to_vec(), segments: vec![0; ids.len()] };
+        let input = rlar_policy::RewardInput { ids: ids.to_vec(), segments: vec![0; ids.len()] };
         model.outputs(&[input], 100).unwrap()[0][0]
     };
     assert!((score(&[2, 3, 39, 39]) - score(&[2, 3])).abs() < 1e-6);
@@ -251,7 +252,7 @@ fn a_tokenizer_that_contradicts_itself_is_an_error() {
     let absent = changed("bert", "tokenizer.json", |j| {
         j["post_processor"]["special_tokens"] = serde_json::json!({});
     });
-    let model = rlar_policy::RewardModel::load(absent.path(), &device("cpu").unwrap());
+    let model = rlar_policy::RewardModel::load(absent.path(), &ComputeDevice::new("cpu").unwrap());
     let outcome = model.map_err(|e| e.to_string()).and_then(|m| m.input(&turns("w2", "w3")).map_err(|e| e.to_string()));
     assert!(outcome.unwrap_err().contains("tokenizer"));
 }
@@ -260,7 +261,7 @@ fn a_tokenizer_that_contradicts_itself_is_an_error() {
 fn impossible_numbers_are_refused_by_key() {
     let refused = |name: &str, change: &dyn Fn(&mut serde_json::Value), key: &str| {
         let folder = changed(name, "config.json", change);
-        let cpu = device("cpu").unwrap();
+        let cpu = ComputeDevice::new("cpu").unwrap();
         let error = match rlar_policy::RewardModel::load(folder.path(), &cpu) {
             Err(rlar_policy::PolicyError::WrongHead { .. }) => load(folder.path()).map(|_| ()).unwrap_err(),
             other => other.map(|_| ()).unwrap_err().to_string(),

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use rlar_policy::RewardInput;
 use rlar_policy::ops::Ops;
-use rlar_policy::reward::Input;
-use rlar_policy::{Gradients, Keep, Policy, Request, RewardModel, Sampling, Sequence, Turn, device, floats, generate};
+use rlar_policy::{
+    ComputeDevice, GenerationRequest, Gradients, Policy, RewardModel, Sampling, SavedActivations, Sequence, Turn,
+    floats,
+};
 use safetensors::SafeTensors;
 
 const LANGUAGE_MODELS: [&str; 13] = [
@@ -78,10 +81,10 @@ impl Expected {
 }
 
 /// Both ways of computing on the CPU, and the device that `RLAR_TEST_DEVICE` names.
-fn places() -> Vec<(Device, Ops)> {
-    let (cpu, fused) = device("cpu").unwrap();
-    let other = std::env::var("RLAR_TEST_DEVICE").ok().map(|name| device(&name).unwrap());
-    [(cpu.clone(), fused), (cpu, Ops::Plain)].into_iter().chain(other).collect()
+fn devices() -> Vec<ComputeDevice> {
+    let cpu = ComputeDevice::new("cpu").unwrap();
+    let other = std::env::var("RLAR_TEST_DEVICE").ok().map(|name| ComputeDevice::new(&name).unwrap());
+    [cpu.clone(), ComputeDevice { ops: Ops::Plain, ..cpu }].into_iter().chain(other).collect()
 }
 
 pub fn close(ours: &[f32], theirs: &[f32], what: &str) {
@@ -127,28 +130,28 @@ fn logits_log_probs_and_greedy_tokens_of_language_models() {
     for name in LANGUAGE_MODELS {
         let expected = Expected::of(name);
         let ids = expected.tokens("ids");
-        for place in places() {
-            let policy = Policy::load(&folder(name), &place).unwrap();
+        for device in devices() {
+            let policy = Policy::load(&folder(name), &device).unwrap();
             let lens: Vec<usize> = ids.iter().map(Vec::len).collect();
             // All at once, so that a sequence that sees its neighbour is found.
             let logits = host(policy.decoder.logits(&policy.decoder.hidden(&ids.concat(), &lens)));
-            close(&logits, &expected.logits(), &format!("{name} {:?}: logits", place.1));
+            close(&logits, &expected.logits(), &format!("{name} {:?}: logits", device.ops));
             if name == "llama_adapter" {
                 continue;
             }
             for (i, ids) in ids.iter().enumerate() {
                 let sequence = [Sequence { prompt: &ids[..1], completion: &ids[1..] }];
-                let log_probs = floats(&policy.decoder.score(&sequence, 1.0).log_probs);
+                let log_probs = floats(&policy.decoder.log_probs(&sequence, 1.0).log_probs);
                 close(&log_probs, expected.get(&format!("log_probs.{i}")), &format!("{name}: log-probs"));
             }
-            let requests: Vec<Request> =
-                ids.iter().map(|ids| Request { prompt: ids.clone(), seeds: vec![0] }).collect();
+            let requests: Vec<GenerationRequest> =
+                ids.iter().map(|ids| GenerationRequest { prompt: ids.clone(), seeds: vec![0] }).collect();
             let greedy = Sampling { temperature: 0.0, max_tokens: 8, ..Sampling::default() };
             let mut endless = policy.clone();
             endless.tokenizer.set_eos(Vec::new());
-            let out = generate(&endless.decoder, &endless.tokenizer, &requests, &greedy, 3).unwrap();
+            let out = endless.engine(3).generate(&requests, &greedy).unwrap();
             for (out, wanted) in out.iter().zip(expected.tokens("greedy")) {
-                assert_eq!(out[0].tokens, wanted, "{name} {:?}: greedy tokens", place.1);
+                assert_eq!(out[0].tokens, wanted, "{name} {:?}: greedy tokens", device.ops);
             }
         }
     }
@@ -161,9 +164,9 @@ fn gradients_of_language_models_whatever_is_kept() {
         let ids = expected.tokens("ids");
         let sequences: Vec<Sequence> =
             ids.iter().map(|ids| Sequence { prompt: &ids[..1], completion: &ids[1..] }).collect();
-        for place in places() {
-            let policy = Policy::load(&folder(name), &place).unwrap();
-            for keep in [Keep::Everything, Keep::LayerInputs] {
+        for device in devices() {
+            let policy = Policy::load(&folder(name), &device).unwrap();
+            for keep in [SavedActivations::All, SavedActivations::LayerInputs] {
                 let mut gradients = Gradients::default();
                 let loss = gradients.add(&policy.decoder, &sequences, 1.0, keep, |s| s.log_probs.mean().neg());
                 assert!(loss > 0.0);
@@ -177,18 +180,18 @@ fn gradients_of_language_models_whatever_is_kept() {
 fn scores_and_gradients_of_classifiers() {
     for name in CLASSIFIERS {
         let expected = Expected::of(name);
-        let input = |ids: Vec<u32>| Input { segments: vec![0; ids.len()], ids };
-        let inputs: Vec<Input> = expected.tokens("ids").into_iter().map(input).collect();
-        for place in places() {
-            let model = RewardModel::load(&folder(name), &place).unwrap();
+        let input = |ids: Vec<u32>| RewardInput { segments: vec![0; ids.len()], ids };
+        let inputs: Vec<RewardInput> = expected.tokens("ids").into_iter().map(input).collect();
+        for device in devices() {
+            let model = RewardModel::load(&folder(name), &device).unwrap();
             for tokens in [1, 1000] {
                 let scores = model.outputs(&inputs, tokens).unwrap().concat();
-                close(&scores, expected.get("scores"), &format!("{name} {:?}: scores", place.1));
+                close(&scores, expected.get("scores"), &format!("{name} {:?}: scores", device.ops));
             }
-            let tracked = model.tracked();
+            let tracked = model.with_grad();
             let out = tracked.forward(&inputs.iter().collect::<Vec<_>>());
             let weights: Vec<f32> = (0..model.labels()).map(|j| (1 + j) as f32 / 2.0).collect();
-            let weights: Tensor<2> = Tensor::from_data(TensorData::new(weights, [1, model.labels()]), &place.0);
+            let weights: Tensor<2> = Tensor::from_data(TensorData::new(weights, [1, model.labels()]), &device.device);
             let mut gradients = Gradients::default();
             gradients.accumulate(tracked.weights(), &(out * weights.autodiff()).sum_dim(1).mean());
             same_gradients(name, &gradients.to_map(), &expected);
@@ -200,8 +203,8 @@ fn scores_and_gradients_of_classifiers() {
 fn conversations_are_scored_as_tokenizer_and_template_join_them() {
     let pairs = [("w2 w5 w7", "w9 w3"), ("w30", "w4 w4 w4 w4 w11 w12 w13"), ("w21 w22", "w23")];
     for name in CLASSIFIERS {
-        let model = RewardModel::load(&folder(name), &places()[0]).unwrap();
-        let inputs: Vec<Input> = pairs
+        let model = RewardModel::load(&folder(name), &devices()[0]).unwrap();
+        let inputs: Vec<RewardInput> = pairs
             .iter()
             .map(|(question, answer)| {
                 let turns = [("user", question), ("assistant", answer)];

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rlar_policy::ops::Ops;
-use rlar_policy::{Engine, Finish, Next, Request, Sampling, Sequence, generate, pick};
+use rlar_policy::{Engine, Finish, GenerationRequest, Sampling, Sequence, StreamControl, sample_token};
 
 use crate::tiny;
 
@@ -9,8 +9,8 @@ fn sampling() -> Sampling {
     Sampling { max_tokens: 12, ..Sampling::default() }
 }
 
-fn requests() -> Vec<Request> {
-    let prompt = |p: &[u32], seeds: &[u64]| Request { prompt: p.to_vec(), seeds: seeds.to_vec() };
+fn requests() -> Vec<GenerationRequest> {
+    let prompt = |p: &[u32], seeds: &[u64]| GenerationRequest { prompt: p.to_vec(), seeds: seeds.to_vec() };
     vec![prompt(&[5, 6, 7], &[1, 2, 3]), prompt(&[100], &[4]), prompt(&[8; 20], &[5, 6])]
 }
 
@@ -20,12 +20,12 @@ fn log_probs_of_the_sampler_are_those_of_the_scorer() {
         let policy = tiny::policy_on(ops);
         for temperature in [1.0, 0.5] {
             let sampling = Sampling { temperature, ..sampling() };
-            let out = generate(&policy.decoder, &policy.tokenizer, &requests(), &sampling, 4).unwrap();
+            let out = policy.engine(4).generate(&requests(), &sampling).unwrap();
             for (request, samples) in requests().iter().zip(&out) {
                 assert_eq!(samples.len(), request.seeds.len());
                 for s in samples {
                     let sequence = Sequence { prompt: &request.prompt, completion: &s.tokens };
-                    let scored = policy.decoder.score(&[sequence], temperature).log_probs.into_data();
+                    let scored = policy.decoder.log_probs(&[sequence], temperature).log_probs.into_data();
                     for (a, b) in scored.as_slice::<f32>().unwrap().iter().zip(&s.log_probs) {
                         assert!((a - b).abs() < 1e-4, "{ops:?}: scorer {a}, sampler {b}");
                     }
@@ -38,11 +38,11 @@ fn log_probs_of_the_sampler_are_those_of_the_scorer() {
 #[test]
 fn a_seed_decides_its_sample_whatever_runs_beside_it() {
     let policy = tiny::policy();
-    let together = generate(&policy.decoder, &policy.tokenizer, &requests(), &sampling(), 64).unwrap();
+    let together = policy.engine(64).generate(&requests(), &sampling()).unwrap();
     for (request, samples) in requests().iter().zip(together) {
         for (seed, sample) in request.seeds.iter().zip(samples) {
-            let one = [Request { prompt: request.prompt.clone(), seeds: vec![*seed] }];
-            let alone = generate(&policy.decoder, &policy.tokenizer, &one, &sampling(), 1).unwrap();
+            let one = [GenerationRequest { prompt: request.prompt.clone(), seeds: vec![*seed] }];
+            let alone = policy.engine(1).generate(&one, &sampling()).unwrap();
             assert_eq!(alone[0][0].tokens, sample.tokens);
         }
     }
@@ -51,7 +51,7 @@ fn a_seed_decides_its_sample_whatever_runs_beside_it() {
 #[test]
 fn greedy_takes_the_likeliest_token_and_narrow_sampling_equals_it() {
     let policy = tiny::policy();
-    let run = |s: Sampling| generate(&policy.decoder, &policy.tokenizer, &requests(), &s, 64).unwrap();
+    let run = |s: Sampling| policy.engine(64).generate(&requests(), &s).unwrap();
     let greedy = run(Sampling { temperature: 0.0, ..sampling() });
     let tokens = |out: &[Vec<rlar_policy::Sample>]| -> Vec<Vec<u32>> {
         out.iter().flatten().map(|s| s.tokens.clone()).collect()
@@ -63,11 +63,11 @@ fn greedy_takes_the_likeliest_token_and_narrow_sampling_equals_it() {
 #[test]
 fn draws_follow_the_distribution() {
     let policy = tiny::policy();
-    let request = [Request { prompt: vec![5, 6, 7], seeds: (0..4000).collect() }];
+    let request = [GenerationRequest { prompt: vec![5, 6, 7], seeds: (0..4000).collect() }];
     let one = Sampling { max_tokens: 1, ..sampling() };
-    let out = generate(&policy.decoder, &policy.tokenizer, &request, &one, 4000).unwrap();
+    let out = policy.engine(4000).generate(&request, &one).unwrap();
     // The mean of the sampled log-probs estimates minus the entropy.
-    let entropy = policy.decoder.score(&[Sequence { prompt: &[5, 6, 7], completion: &[0] }], 1.0).entropies;
+    let entropy = policy.decoder.log_probs(&[Sequence { prompt: &[5, 6, 7], completion: &[0] }], 1.0).entropies;
     let entropy = entropy.into_data().as_slice::<f32>().unwrap()[0];
     let mean = out[0].iter().map(|s| s.log_probs[0]).sum::<f32>() / 4000.0;
     assert!((mean + entropy).abs() < 0.05, "mean log-prob {mean}, entropy {entropy}");
@@ -76,11 +76,11 @@ fn draws_follow_the_distribution() {
 #[test]
 fn a_stop_text_ends_the_reply_and_is_left_out_of_it() {
     let policy = tiny::policy();
-    let free = generate(&policy.decoder, &policy.tokenizer, &requests(), &sampling(), 64).unwrap();
+    let free = policy.engine(64).generate(&requests(), &sampling()).unwrap();
     let text = &free[0][0].text;
     let stop: String = text.chars().skip(2).take(1).collect();
     let limited = Sampling { stop: vec![stop.clone()], ..sampling() };
-    let out = generate(&policy.decoder, &policy.tokenizer, &requests(), &limited, 64).unwrap();
+    let out = policy.engine(64).generate(&requests(), &limited).unwrap();
     assert_eq!(out[0][0].finish, Finish::Stop);
     assert!(!out[0][0].text.contains(&stop) && text.starts_with(&out[0][0].text));
 }
@@ -88,8 +88,8 @@ fn a_stop_text_ends_the_reply_and_is_left_out_of_it() {
 #[test]
 fn a_prompt_that_fills_the_positions_is_refused() {
     let policy = tiny::policy();
-    let long = [Request { prompt: vec![1; 64], seeds: vec![0] }];
-    let error = generate(&policy.decoder, &policy.tokenizer, &long, &sampling(), 1).unwrap_err();
+    let long = [GenerationRequest { prompt: vec![1; 64], seeds: vec![0] }];
+    let error = policy.engine(1).generate(&long, &sampling()).unwrap_err();
     assert!(error.to_string().contains("64 tokens"), "{error}");
 }
 
@@ -102,7 +102,7 @@ fn cuts_and_penalties_do_what_they_say() {
     };
     let seen = |sampling: &Sampling, before: &[u32]| -> BTreeSet<u32> {
         (0..1000)
-            .map(|u| pick(&logits, sampling, before.iter().copied(), f64::from(u) / 1000.0).unwrap().token)
+            .map(|u| sample_token(&logits, sampling, before.iter().copied(), f64::from(u) / 1000.0).unwrap().token)
             .collect()
     };
     let all = Sampling::default();
@@ -117,7 +117,7 @@ fn cuts_and_penalties_do_what_they_say() {
     let greedy = Sampling { temperature: 0.0, repetition_penalty: 4.0, ..all.clone() };
     assert_eq!(seen(&greedy, &[0]), [1].into());
     let cut = Sampling { top_k: 2, temperature: 0.5, ..all };
-    let drawn = pick(&logits, &cut, [].into_iter(), 0.0).unwrap();
+    let drawn = sample_token(&logits, &cut, [].into_iter(), 0.0).unwrap();
     let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-5, "{a} is not {b}");
     let sharp: Vec<f64> = p.iter().map(|p| p * p).collect();
     close(drawn.plain_log_prob, p[0].ln());
@@ -136,7 +136,7 @@ fn what_cannot_be_sampled_is_refused_by_name() {
         (Sampling { max_tokens: 0, ..sampling() }, "max_tokens"),
         (Sampling { stop: vec![String::new()], ..sampling() }, "stop"),
     ] {
-        let error = generate(&policy.decoder, &policy.tokenizer, &requests(), &sampling, 4).unwrap_err().to_string();
+        let error = policy.engine(4).generate(&requests(), &sampling).unwrap_err().to_string();
         assert!(error.contains(name), "{error}");
     }
 }
@@ -144,7 +144,7 @@ fn what_cannot_be_sampled_is_refused_by_name() {
 #[test]
 fn what_is_heard_is_what_comes_out() {
     let policy = tiny::policy();
-    let whole = generate(&policy.decoder, &policy.tokenizer, &requests(), &sampling(), 64).unwrap();
+    let whole = policy.engine(64).generate(&requests(), &sampling()).unwrap();
     let stop: String = whole[2][0].text.chars().skip(3).take(2).collect();
     for stop in [Vec::new(), vec![stop]] {
         let sampling = Sampling { stop, ..sampling() };
@@ -153,7 +153,7 @@ fn what_is_heard_is_what_comes_out() {
         let out = engine.stream(&requests(), &sampling, &mut |fresh| {
             texts.entry((fresh.request, fresh.index)).or_insert_with(String::new).push_str(fresh.text);
             tokens.entry((fresh.request, fresh.index)).or_insert_with(Vec::new).push(fresh.token);
-            Next::Go
+            StreamControl::Continue
         });
         for (r, samples) in out.unwrap().iter().enumerate() {
             for (i, sample) in samples.iter().enumerate() {
@@ -170,7 +170,7 @@ fn one_sequence_or_all_can_be_cancelled_in_the_middle() {
     let engine = Engine::new(&policy.decoder, &policy.tokenizer, 64);
     let whole = engine.generate(&requests(), &sampling()).unwrap();
     let out = engine.stream(&requests(), &sampling(), &mut |fresh| {
-        if (fresh.request, fresh.index) == (0, 1) { Next::EndThis } else { Next::Go }
+        if (fresh.request, fresh.index) == (0, 1) { StreamControl::EndSequence } else { StreamControl::Continue }
     });
     let out = out.unwrap();
     assert_eq!((out[0][1].finish, out[0][1].tokens.len()), (Finish::Cancelled, 1));
@@ -178,7 +178,7 @@ fn one_sequence_or_all_can_be_cancelled_in_the_middle() {
     let mut heard = 0;
     let out = engine.stream(&requests(), &sampling(), &mut |_| {
         heard += 1;
-        if heard == 9 { Next::EndAll } else { Next::Go }
+        if heard == 9 { StreamControl::EndAll } else { StreamControl::Continue }
     });
     let out = out.unwrap();
     assert_eq!(out.iter().map(Vec::len).collect::<Vec<_>>(), [3, 1, 2]);
@@ -190,8 +190,11 @@ fn deterministic_tokens_and_log_probs_do_not_depend_on_the_batch_at_all() {
     let policy = tiny::policy();
     let engine = |batch| Engine::new(&policy.decoder, &policy.tokenizer, batch).deterministic().unwrap();
     // Enough sequences that the usual path would take another matrix product.
-    let many: Vec<Request> = (0..50)
-        .map(|i| Request { prompt: vec![5 + i as u32 % 7; 1 + i % 9], seeds: vec![i as u64, 1000 + i as u64] })
+    let many: Vec<GenerationRequest> = (0..50)
+        .map(|i| GenerationRequest {
+            prompt: vec![5 + i as u32 % 7; 1 + i % 9],
+            seeds: vec![i as u64, 1000 + i as u64],
+        })
         .collect();
     let together = engine(200).generate(&many, &sampling()).unwrap();
     for (request, together) in many.iter().zip(&together) {
@@ -211,7 +214,7 @@ fn a_job_that_does_not_fit_the_machine_is_refused_with_its_plan() {
     // 6 sequences of at most 32 tokens, 2 layers, keys and values of 20 numbers.
     assert_eq!(plan.cache, 4 * 6 * 32 * 2 * 2 * 20);
     let seeds = (0..200_000_000).collect();
-    let huge = [Request { prompt: vec![1; 40], seeds }];
+    let huge = [GenerationRequest { prompt: vec![1; 40], seeds }];
     let error = engine.generate(&huge, &sampling()).unwrap_err().to_string();
     assert!(error.contains("cache") && error.contains("fewer sequences"), "{error}");
 }

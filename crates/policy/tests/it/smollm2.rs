@@ -1,7 +1,7 @@
 //! SmolLM2-135M-Instruct from its GGUF file against what `transformers` recorded.
 
 use rlar_policy::gguf::Gguf;
-use rlar_policy::{Policy, Request, Sampling, Sequence, Turn, device, generate};
+use rlar_policy::{ComputeDevice, GenerationRequest, Policy, Sampling, Sequence, Turn};
 use serde_json::Value;
 
 use crate::oracle::{model, oracle};
@@ -25,7 +25,7 @@ fn tensors_tokens_and_log_probs_match_transformers() {
         }
     }
 
-    let policy = Policy::load(&path, &device("cpu").unwrap()).unwrap();
+    let policy = Policy::load(&path, &ComputeDevice::new("cpu").unwrap()).unwrap();
     let ids = |v: &Value| -> Vec<u32> { v.as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as u32).collect() };
     let cases = record["cases"].as_array().unwrap();
     assert_eq!(cases.len(), 6);
@@ -41,13 +41,13 @@ fn tensors_tokens_and_log_probs_match_transformers() {
             assert!(off.abs() < 1e-3, "{name}: logit of {id} is off by {off}");
         }
         let sequence = Sequence { prompt: &prompt[..1], completion: &prompt[1..] };
-        let sum: f32 = policy.decoder.score(&[sequence], 1.0).log_probs.sum().into_scalar();
+        let sum: f32 = policy.decoder.log_probs(&[sequence], 1.0).log_probs.sum().into_scalar();
         let want = case["prompt_logprob_sum"].as_f64().unwrap();
         assert!((f64::from(sum) - want).abs() < 1e-3 * prompt.len() as f64, "{name}: {sum} is not {want}");
-        let request = [Request { prompt, seeds: vec![0] }];
+        let request = [GenerationRequest { prompt, seeds: vec![0] }];
         let want = ids(&case["greedy_ids"]);
         let greedy = Sampling { temperature: 0.0, max_tokens: want.len(), ..Sampling::default() };
-        let out = generate(&policy.decoder, &policy.tokenizer, &request, &greedy, 1).unwrap();
+        let out = policy.engine(1).generate(&request, &greedy).unwrap();
         assert_eq!(out[0][0].tokens, want, "{name}: greedy tokens");
         for (a, b) in out[0][0].log_probs.iter().zip(case["greedy_logprobs"].as_array().unwrap()) {
             assert!((f64::from(*a) - b.as_f64().unwrap()).abs() < 1e-3, "{name}: log-prob {a} is not {b}");

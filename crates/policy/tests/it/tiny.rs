@@ -1,7 +1,7 @@
 //! A decoder small enough to check exhaustively, with every size odd.
 
 use rlar_policy::ops::Ops;
-use rlar_policy::{Decoder, ModelConfig, Policy, Tokenizer, device};
+use rlar_policy::{ComputeDevice, Decoder, ModelConfig, Policy, Tokenizer};
 use serde_json::{Value, json};
 
 pub fn json() -> Value {
@@ -13,10 +13,10 @@ pub fn json() -> Value {
 }
 
 pub fn policy_on(ops: Ops) -> Policy {
-    let (cpu, _) = device("cpu").unwrap();
+    let cpu = ComputeDevice::new("cpu").unwrap();
     let texts = ["one two three four five", "12 and 34 make 46", "a quick brown fox"];
     let tokenizer = Tokenizer::train(texts, 290).unwrap();
-    Policy::random(ModelConfig::new(json()).unwrap(), tokenizer, 7, &(cpu, ops)).unwrap()
+    Policy::random(ModelConfig::new(json()).unwrap(), tokenizer, 7, &ComputeDevice { ops, ..cpu }).unwrap()
 }
 
 pub fn policy() -> Policy {

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 
-/// What a tool does beside others.
+/// How a tool's score is combined with the scores of the other tools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Part {
+pub enum CombineAs {
     /// Its score is added, with its weight.
     #[default]
     Term,
@@ -18,7 +18,7 @@ pub enum Part {
     Veto,
 }
 
-impl Part {
+impl CombineAs {
     // As serde asks it.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     pub(crate) fn is_term(&self) -> bool {
@@ -26,18 +26,18 @@ impl Part {
     }
 }
 
-/// One tool of a composition.
+/// A tool with its weight and its part: in an assignment, a composite, or a config's list of tools.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Member {
-    /// A tool of the same library.
+pub struct WeightedTool {
+    /// The tool's name in the library.
     pub tool: String,
-    /// What a term's score is multiplied by.
+    /// What a term's score is multiplied by; without effect for gates and vetoes.
     #[serde(default = "one")]
     pub weight: f64,
-    /// What it does.
-    #[serde(default, rename = "as", skip_serializing_if = "Part::is_term")]
-    pub part: Part,
+    /// How its score is combined with the others.
+    #[serde(default, rename = "as", skip_serializing_if = "CombineAs::is_term")]
+    pub part: CombineAs,
     /// Gates and vetoes: the least score that lets a reply pass; the middle of the tool's range when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least: Option<f64>,
@@ -47,7 +47,7 @@ fn one() -> f64 {
     1.0
 }
 
-impl Member {
+impl WeightedTool {
     /// Why it cannot rule beside others, of a tool with this range, if so.
     pub(crate) fn problem(&self, [low, high]: [f64; 2]) -> Option<String> {
         let least = self.least.filter(|_| !self.part.is_term())?;
@@ -75,13 +75,13 @@ pub enum Ruling {
 
 impl Ruling {
     /// The ruling of parts with their least scores and what they said; of a part without a score none.
-    pub fn of<'o>(parts: impl Iterator<Item = (Part, f64, &'o Outcome)>) -> Self {
+    pub fn of<'o>(parts: impl Iterator<Item = (CombineAs, f64, &'o Outcome)>) -> Self {
         let mut ruling = Self::Pass;
         for (part, least, outcome) in parts {
             let low = outcome.score().is_some_and(|s| s < least);
             match part {
-                Part::Veto if low => return Self::Vetoed,
-                Part::Gate if low => ruling = Self::Closed,
+                CombineAs::Veto if low => return Self::Vetoed,
+                CombineAs::Gate if low => ruling = Self::Closed,
                 _ => {}
             }
         }

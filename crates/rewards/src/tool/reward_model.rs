@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rlar_data::{Completion, Example};
 use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings};
-use rlar_policy::{PolicyError, RewardModel, Turn, device};
+use rlar_policy::{ComputeDevice, PolicyError, RewardModel, Turn};
 use rlar_sandbox::Over;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -110,7 +110,7 @@ impl Model {
         home: &Path,
         pointer: &ModelPointer,
         range: [f64; 2],
-        place: &str,
+        device: &str,
         hub: Option<&Hub>,
     ) -> Result<Self, PolicyError> {
         let path = match &pointer.repo {
@@ -121,7 +121,7 @@ impl Model {
             let message = format!("{} does not exist; a Hugging Face folder is expected there", path.display());
             return Err(PolicyError::Request(message));
         }
-        let scorer = RewardModel::load(&path, &device(place)?)?;
+        let scorer = RewardModel::load(&path, &ComputeDevice::new(device)?)?;
         if scorer.labels() != 1 {
             let message = format!("{}: has {} labels; a reward has one", path.display(), scorer.labels());
             return Err(PolicyError::Request(message));
@@ -136,7 +136,7 @@ impl Model {
         let mut outcomes = vec![Outcome::Failed(Failure::Late); items.len()];
         let mut inputs = Vec::new();
         for (i, (example, completion)) in items.iter().enumerate() {
-            let input = match self.input(example, completion.scored()) {
+            let input = match self.input(example, completion.scored_text()) {
                 Ok(input) => input,
                 Err(e) => {
                     outcomes[i] = Outcome::Failed(Failure::Exception(e.to_string()));
@@ -173,7 +173,7 @@ impl Model {
         outcomes
     }
 
-    fn input(&self, example: &Example, reply: &str) -> Result<rlar_policy::reward::Input, PolicyError> {
+    fn input(&self, example: &Example, reply: &str) -> Result<rlar_policy::RewardInput, PolicyError> {
         let said = example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content });
         let turns: Vec<Turn> = said.chain([Turn { role: "assistant", content: reply }]).collect();
         self.scorer.input(&turns)

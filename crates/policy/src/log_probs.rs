@@ -1,0 +1,209 @@
+//! Log-probs of given tokens, and the gradient of a loss of them.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+
+use crate::cache::values;
+use crate::decoder::{Context, Decoder};
+use crate::ops::{Packing, Tree, in_pool};
+use crate::optim::Gradients;
+
+/// A prompt and the completion whose log-probs are computed.
+#[derive(Clone, Copy, Debug)]
+pub struct Sequence<'a> {
+    /// Tokens before the completion; at least one.
+    pub prompt: &'a [u32],
+    /// The completion's tokens; at least one.
+    pub completion: &'a [u32],
+}
+
+/// Log-probs and entropies of the completion tokens of all sequences, one sequence after the other.
+#[derive(Clone, Debug)]
+pub struct TokenLogProbs {
+    /// Log-prob of each token, `[tokens]`.
+    pub log_probs: Tensor<1>,
+    /// Entropy of the distribution that predicts each token, in nats, `[tokens]`.
+    pub entropies: Tensor<1>,
+}
+
+/// Sequences one after the other, without padding.
+struct Packed {
+    ids: Vec<u32>,
+    packing: Packing,
+    /// Rows whose next tokens are asked for.
+    rows: Vec<i64>,
+    targets: Arc<[u32]>,
+}
+
+impl Packed {
+    /// A prompt that follows itself is run once, and its completions are branches of it. Where attention holds all
+    /// scores of a tree (`whole`), only as long as the branches together are no longer than the prompt.
+    fn new(sequences: &[Sequence], whole: bool) -> Self {
+        let mut packed =
+            Self { ids: Vec::new(), packing: Packing::sequences(&[]), rows: Vec::new(), targets: [].into() };
+        let (mut trees, mut targets) = (Vec::new(), Vec::new());
+        for group in sequences.chunk_by(|a, b| a.prompt == b.prompt) {
+            let branches: usize = group.iter().map(|s| s.completion.len() - 1).sum();
+            let together = if whole && branches > group[0].prompt.len() { 1 } else { group.len() };
+            for part in group.chunks(together) {
+                trees.push(packed.push(part));
+                targets.extend(part.iter().flat_map(|s| s.completion));
+            }
+        }
+        Self { packing: Packing::new(trees), targets: targets.into(), ..packed }
+    }
+
+    /// Adds the rows of sequences with one prompt.
+    fn push(&mut self, group: &[Sequence]) -> Tree {
+        let end_of_prompt = (self.ids.len() + group[0].prompt.len() - 1) as i64;
+        self.ids.extend_from_slice(group[0].prompt);
+        for s in group {
+            // The prompt's last row predicts the first token; the last token predicts nothing that is asked for, so it
+            // is not run.
+            let (branch, run) = (self.ids.len() as i64, &s.completion[..s.completion.len() - 1]);
+            self.rows.push(end_of_prompt);
+            self.rows.extend((0..run.len()).map(|i| branch + i as i64));
+            self.ids.extend_from_slice(run);
+        }
+        let lens = group.iter().map(|s| s.completion.len() - 1);
+        match group {
+            [one] => Tree { trunk: one.prompt.len() + one.completion.len() - 1, branches: Vec::new() },
+            _ => Tree { trunk: group[0].prompt.len(), branches: lens.collect() },
+        }
+    }
+}
+
+impl Decoder {
+    /// Log-probs and entropies of the completion tokens of packed sequences at a sampling temperature,
+    /// differentiable on a [`Decoder::with_grad`] view. Logits exist for completion tokens only.
+    pub fn log_probs(&self, sequences: &[Sequence], temperature: f32) -> TokenLogProbs {
+        in_pool(|| {
+            let packed = Packed::new(sequences, !self.on_cpu());
+            let hidden = self.hidden_of(&packed.ids, packed.packing);
+            self.completion_log_probs(hidden, packed.rows, packed.targets, temperature)
+        })
+    }
+
+    fn completion_log_probs(
+        &self,
+        hidden: Tensor<2>,
+        rows: Vec<i64>,
+        targets: Arc<[u32]>,
+        temperature: f32,
+    ) -> TokenLogProbs {
+        let n = targets.len();
+        let out = self.token_log_probs(Self::select_rows(hidden, rows), targets, temperature);
+        let column = |i| out.clone().narrow(1, i, 1).reshape([n]);
+        TokenLogProbs { log_probs: column(0), entropies: column(1) }
+    }
+}
+
+/// Which activations the forward pass saves for the backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SavedActivations {
+    /// Everything that the backward pass reads.
+    #[default]
+    All,
+    /// The inputs of each layer only; the backward pass computes the layer again (activation checkpointing, Chen et
+    /// al., 2016). It takes a third more computation and the memory of one layer instead of all.
+    LayerInputs,
+}
+
+impl Gradients {
+    /// Adds the gradient of `loss(log_probs)` `[1]` over the completion tokens of packed sequences and returns the loss.
+    pub fn add(
+        &mut self,
+        decoder: &Decoder,
+        sequences: &[Sequence],
+        temperature: f32,
+        saved: SavedActivations,
+        loss: impl FnOnce(TokenLogProbs) -> Tensor<1> + Send,
+    ) -> f32 {
+        in_pool(|| self.add_here(decoder, sequences, temperature, saved, loss))
+    }
+
+    fn add_here(
+        &mut self,
+        decoder: &Decoder,
+        sequences: &[Sequence],
+        temperature: f32,
+        saved: SavedActivations,
+        loss: impl FnOnce(TokenLogProbs) -> Tensor<1>,
+    ) -> f32 {
+        let tracked = decoder.with_grad();
+        if saved == SavedActivations::All {
+            let loss = loss(tracked.log_probs(sequences, temperature));
+            self.accumulate(tracked.weights(), &loss);
+            return loss.into_scalar();
+        }
+        let packed = Packed::new(sequences, !decoder.on_cpu());
+        let context = || Context::Packed(packed.packing.clone());
+        let mut inputs = vec![decoder.embed(&packed.ids, &mut context())];
+        for i in 0..decoder.depth() {
+            let next = decoder.layer(i, inputs[i].clone(), &mut context());
+            inputs.push(next);
+        }
+        // From the head down: each part sees its input as a leaf, and its output's gradient as a constant.
+        let leaf = |x: Tensor<2>| x.autodiff().require_grad();
+        let top = leaf(inputs.pop().unwrap_or_else(|| Tensor::zeros([0, 0], decoder.device())));
+        let hidden = tracked.last_norm(top.clone());
+        let loss = loss(tracked.completion_log_probs(hidden, packed.rows, packed.targets, temperature));
+        let mut gradient = self.accumulate_through(tracked.weights(), &loss, &top);
+        for i in (0..decoder.depth()).rev() {
+            let Some(input) = inputs.pop() else { break };
+            let input = leaf(input);
+            let out = tracked.layer(i, input.clone(), &mut context());
+            let product = (out * gradient.autodiff()).sum();
+            gradient = self.accumulate_through(tracked.weights(), &product, &input);
+        }
+        // Under an adaptation the embedding is frozen, and nothing is left to differentiate.
+        if decoder.layout().lora().is_none() {
+            let product = (tracked.embed(&packed.ids, &mut context()) * gradient.autodiff()).sum();
+            self.accumulate(tracked.weights(), &product);
+        }
+        loss.into_scalar()
+    }
+}
+
+/// Cuts sequences into runs of at most `tokens` tokens; a longer one goes alone.
+pub fn micro_batches(lens: impl IntoIterator<Item = usize>, tokens: usize) -> Vec<Range<usize>> {
+    cut(lens.into_iter().map(|n| (n, n)), tokens)
+}
+
+impl Decoder {
+    /// Cuts sequences into runs of at most `tokens` tokens, a prompt that is run once counted once per run.
+    pub fn micro_batches(&self, sequences: &[Sequence], tokens: usize) -> Vec<Range<usize>> {
+        let sizes = sequences.iter().enumerate().map(|(i, s)| {
+            let whole = s.prompt.len() + s.completion.len();
+            let again = self.on_cpu() && i > 0 && sequences[i - 1].prompt == s.prompt;
+            (whole, if again { s.completion.len() } else { whole })
+        });
+        cut(sizes, tokens)
+    }
+}
+
+/// Runs of items whose sizes, the first alone and the others after one before, come to at most `most`.
+fn cut(sizes: impl Iterator<Item = (usize, usize)>, most: usize) -> Vec<Range<usize>> {
+    let (mut pieces, mut start, mut held, mut end) = (Vec::new(), 0, 0, 0);
+    for (first, after) in sizes {
+        let fresh = end == start;
+        if !fresh && held + after > most {
+            pieces.push(start..end);
+            (start, held) = (end, first);
+        } else {
+            held += if fresh { first } else { after };
+        }
+        end += 1;
+    }
+    if end > start {
+        pieces.push(start..end);
+    }
+    pieces
+}
+
+/// The elements of a vector on the host.
+pub fn floats(x: &Tensor<1>) -> Vec<f32> {
+    values(x.clone().inner().reshape([1, -1]))
+}
