@@ -3,7 +3,7 @@
 use super::expr::{Expr, Number};
 use super::lexer::Token;
 use super::parser::{Parser, one, set, written};
-use super::value::Function;
+use super::value::MathFunction;
 
 impl Parser<'_> {
     /// The argument of a command: braced, or one token, of a number its first digit.
@@ -60,7 +60,7 @@ impl Parser<'_> {
             }
             Token::Mark('|') => {
                 let inner = self.sum()?;
-                self.takes('|').then_some(Expr::Call(Function::Abs, Box::new(inner)))
+                self.takes('|').then_some(Expr::Call(MathFunction::Abs, Box::new(inner)))
             }
             Token::Mark('-') => Some(Expr::Negative(Box::new(self.factor()?))),
             Token::Mark('+') => self.factor(),
@@ -136,19 +136,19 @@ impl Parser<'_> {
 
     fn command(&mut self, name: &str) -> Option<Expr> {
         let function = match name {
-            "sin" => Function::Sin,
-            "cos" => Function::Cos,
-            "tan" | "tg" => Function::Tan,
-            "cot" | "ctg" => Function::Cot,
-            "sec" => Function::Sec,
-            "csc" => Function::Csc,
-            "arcsin" => Function::Arcsin,
-            "arccos" => Function::Arccos,
-            "arctan" | "arctg" => Function::Arctan,
-            "sinh" => Function::Sinh,
-            "cosh" => Function::Cosh,
-            "tanh" => Function::Tanh,
-            "ln" => Function::Ln,
+            "sin" => MathFunction::Sin,
+            "cos" => MathFunction::Cos,
+            "tan" | "tg" => MathFunction::Tan,
+            "cot" | "ctg" => MathFunction::Cot,
+            "sec" => MathFunction::Sec,
+            "csc" => MathFunction::Csc,
+            "arcsin" => MathFunction::Arcsin,
+            "arccos" => MathFunction::Arccos,
+            "arctan" | "arctg" => MathFunction::Arctan,
+            "sinh" => MathFunction::Sinh,
+            "cosh" => MathFunction::Cosh,
+            "tanh" => MathFunction::Tanh,
+            "ln" => MathFunction::Ln,
             _ => return self.other_command(name),
         };
         if self.takes('^') {
@@ -156,9 +156,9 @@ impl Parser<'_> {
             let value = Expr::Call(function, Box::new(self.function_argument()?));
             if power == Expr::Negative(Box::new(Expr::Number(Number::new("1")))) {
                 return match function {
-                    Function::Sin => inverse(Function::Arcsin, value),
-                    Function::Cos => inverse(Function::Arccos, value),
-                    Function::Tan => inverse(Function::Arctan, value),
+                    MathFunction::Sin => inverse(MathFunction::Arcsin, value),
+                    MathFunction::Cos => inverse(MathFunction::Arccos, value),
+                    MathFunction::Tan => inverse(MathFunction::Arctan, value),
                     _ => None,
                 };
             }
@@ -230,15 +230,15 @@ impl Parser<'_> {
             "emptyset" | "varnothing" => Some(Expr::Set(Vec::new())),
             "lvert" | "|" | "vert" => {
                 let inner = self.sum()?;
-                self.takes_command(&["rvert", "|", "vert"]).then_some(Expr::Call(Function::Abs, Box::new(inner)))
+                self.takes_command(&["rvert", "|", "vert"]).then_some(Expr::Call(MathFunction::Abs, Box::new(inner)))
             }
             "lfloor" => {
                 let inner = self.sum()?;
-                self.takes_command(&["rfloor"]).then_some(Expr::Call(Function::Floor, Box::new(inner)))
+                self.takes_command(&["rfloor"]).then_some(Expr::Call(MathFunction::Floor, Box::new(inner)))
             }
             "lceil" => {
                 let inner = self.sum()?;
-                self.takes_command(&["rceil"]).then_some(Expr::Call(Function::Ceil, Box::new(inner)))
+                self.takes_command(&["rceil"]).then_some(Expr::Call(MathFunction::Ceil, Box::new(inner)))
             }
             "langle" => {
                 let items = self.items()?;
@@ -251,7 +251,7 @@ impl Parser<'_> {
     }
 }
 
-fn inverse(function: Function, value: Expr) -> Option<Expr> {
+fn inverse(function: MathFunction, value: Expr) -> Option<Expr> {
     match value {
         Expr::Call(_, of) => Some(Expr::Call(function, of)),
         _ => None,

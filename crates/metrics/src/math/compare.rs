@@ -6,29 +6,29 @@
 use super::exact;
 use super::expr::{Expr, Point, Relation, SAMPLES};
 use super::members::same_members;
-use super::value::{Complex, Value};
+use super::value::{Complex, MathValue};
 
 /// How strictly answers are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct MathRules {
     /// Decimals to which a number that was written with a decimal point counts.
-    pub places: i32,
+    pub decimal_places: i32,
     /// Whether symbols must have the same names.
     pub strict: bool,
     /// Whether a relation in the reply may stand for a set in the reference; the other way round it always may.
     pub sets_for_relations: bool,
 }
 
-impl Default for Rules {
+impl Default for MathRules {
     fn default() -> Self {
-        Self { places: 6, strict: true, sets_for_relations: false }
+        Self { decimal_places: 6, strict: true, sets_for_relations: false }
     }
 }
 
 /// Members of a set and of a tuple that are compared with each other.
 const MOST_MEMBERS: usize = 200;
 
-impl Rules {
+impl MathRules {
     /// Whether a reply's answer is the reference's.
     pub fn equal(self, reference: &Expr, reply: &Expr) -> bool {
         let (reference, reply) = (branches(reference), branches(reply));
@@ -216,14 +216,14 @@ impl Rules {
         if (x.abs() == 0.0) != (y.abs() == 0.0) {
             return false;
         }
-        let scale = 10f64.powi(self.places);
+        let scale = 10f64.powi(self.decimal_places);
         let part =
             |x: f64, y: f64| x == y || (x * scale).round() == (y * scale).round() || (x - y).abs() <= 1e-14 * x.abs();
         part(x.re, y.re) && part(x.im, y.im)
     }
 }
 
-fn alike(x: &Value, y: &Value, same: impl Fn(Complex, Complex) -> bool) -> bool {
+fn alike(x: &MathValue, y: &MathValue, same: impl Fn(Complex, Complex) -> bool) -> bool {
     x.0.len() == y.0.len()
         && x.0.iter().zip(&y.0).all(|(x, y)| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(*x, *y)))
 }

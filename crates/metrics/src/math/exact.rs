@@ -1,7 +1,7 @@
 //! Rational numbers exactly: their remainders by two large primes, which differ where the numbers do.
 
 use super::expr::Expr;
-use super::value::Function;
+use super::value::MathFunction;
 
 /// Two primes near 2^61: numbers that are not the same have the same remainders by both with a chance of 2^-120.
 const PRIMES: [u64; 2] = [(1 << 61) - 1, 2_305_843_009_213_693_921];
@@ -62,7 +62,7 @@ fn remainder(e: &Expr, p: u64) -> Option<u64> {
             let raised = power(sub(a)?, n.digits.parse().ok()?, p);
             if negative { over(1, raised, p) } else { Some(raised) }
         }
-        Expr::Call(Function::Factorial, a) => {
+        Expr::Call(MathFunction::Factorial, a) => {
             let Expr::Number(n) = &**a else { return None };
             let n: u64 = n.digits.parse().ok().filter(|n| *n <= MOST)?;
             Some((1..=n).fold(1, |product, i| times(product, i, p)))

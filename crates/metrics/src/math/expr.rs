@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::value::{Complex, Function, Value, binomial, call};
+use super::value::{Complex, MathFunction, MathValue, binomial, call};
 
 /// A number as it was written.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,7 +69,7 @@ pub enum Expr {
     Power(Box<Expr>, Box<Expr>),
     Root(Box<Expr>, Box<Expr>),
     Log(Box<Expr>, Box<Expr>),
-    Call(Function, Box<Expr>),
+    Call(MathFunction, Box<Expr>),
     Binomial(Box<Expr>, Box<Expr>),
     Percent(Box<Expr>),
     /// `±` (or `∓`) of the second to the first.
@@ -174,19 +174,19 @@ impl Expr {
     }
 
     /// Its value at a point; nothing for what has none, such as sets and texts.
-    pub fn value(&self, at: Point) -> Option<Value> {
-        let number = |x: f64| Some(Value::number(Complex::real(x)));
+    pub fn value(&self, at: Point) -> Option<MathValue> {
+        let number = |x: f64| Some(MathValue::number(Complex::real(x)));
         let scalar = |e: &Self| e.value(at)?.scalar();
         Some(match self {
             Self::Number(n) => return number(n.value()),
             Self::Symbol(name) => return number(at.of(name)?),
             Self::Pi => return number(std::f64::consts::PI),
             Self::E => return number(std::f64::consts::E),
-            Self::I => Value::number(Complex { re: 0.0, im: 1.0 }),
+            Self::I => MathValue::number(Complex { re: 0.0, im: 1.0 }),
             Self::Infinity => return number(f64::INFINITY),
             Self::Negative(a) => a.value(at)?.map(|x| Complex::real(0.0) - x),
             Self::Sum(terms) => {
-                let mut sum: Option<Value> = None;
+                let mut sum: Option<MathValue> = None;
                 for term in terms {
                     let v = term.value(at)?;
                     sum = Some(match sum {
@@ -197,7 +197,7 @@ impl Expr {
                 sum?
             }
             Self::Product(factors) => {
-                let mut product = Value::number(Complex::real(1.0));
+                let mut product = MathValue::number(Complex::real(1.0));
                 for factor in factors {
                     product = product.times(&factor.value(at)?)?;
                 }
@@ -207,16 +207,16 @@ impl Expr {
                 let b = scalar(b)?;
                 a.value(at)?.map(|x| x / b)
             }
-            Self::Power(a, b) => Value::number(scalar(a)?.powf(scalar(b)?)),
+            Self::Power(a, b) => MathValue::number(scalar(a)?.powf(scalar(b)?)),
             Self::Root(n, a) => {
                 let (n, a) = (scalar(n)?, scalar(a)?);
-                Value::number(a.powf(Complex::real(1.0) / n))
+                MathValue::number(a.powf(Complex::real(1.0) / n))
             }
-            Self::Log(base, a) => Value::number(scalar(a)?.ln() / scalar(base)?.ln()),
-            Self::Call(f, a) => Value::number(call(*f, scalar(a)?)),
+            Self::Log(base, a) => MathValue::number(scalar(a)?.ln() / scalar(base)?.ln()),
+            Self::Call(f, a) => MathValue::number(call(*f, scalar(a)?)),
             Self::Binomial(n, k) => {
                 let (n, k) = (scalar(n)?, scalar(k)?);
-                Value::number(n.on_reals(|n| k.on_reals(|k| binomial(n, k)).re))
+                MathValue::number(n.on_reals(|n| k.on_reals(|k| binomial(n, k)).re))
             }
             Self::Percent(a) => a.value(at)?.map(|x| x / Complex::real(100.0)),
             Self::Matrix(rows) => {
@@ -226,7 +226,7 @@ impl Expr {
                 if width == 0 || rows.iter().any(|r| r.len() != width) {
                     return None;
                 }
-                Value(rows)
+                MathValue(rows)
             }
             Self::PlusMinus(..)
             | Self::Set(_)

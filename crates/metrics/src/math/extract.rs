@@ -12,13 +12,13 @@ const TRIES: usize = 24;
 
 /// An answer that was found: how it was written, and what it is.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct MathAnswer {
     pub written: String,
     pub expr: Expr,
 }
 
-impl Answer {
-    fn of(written: &str, percent: bool) -> Option<Self> {
+impl MathAnswer {
+    fn new(written: &str, percent: bool) -> Option<Self> {
         let expr = parse(written)?;
         Some(Self {
             written: written.to_owned(),
@@ -29,18 +29,18 @@ impl Answer {
 
 /// A formula, several that belong together, or a plain number or expression, from `start` to `end` of the text.
 #[derive(Clone, Debug)]
-struct Place {
+struct Candidate {
     start: usize,
     end: usize,
     parts: Vec<(String, bool)>,
 }
 
-impl Place {
-    fn read(&self) -> Option<Answer> {
+impl Candidate {
+    fn read(&self) -> Option<MathAnswer> {
         if let [(text, percent)] = &self.parts[..] {
-            return Answer::of(text, *percent);
+            return MathAnswer::new(text, *percent);
         }
-        let parts = self.parts.iter().map(|(t, p)| Answer::of(t, *p)).collect::<Option<Vec<_>>>()?;
+        let parts = self.parts.iter().map(|(t, p)| MathAnswer::new(t, *p)).collect::<Option<Vec<_>>>()?;
         let written = self.parts.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>().join(", ");
         let mut members = Vec::new();
         for part in parts {
@@ -49,12 +49,12 @@ impl Place {
                 other => members.push(other),
             }
         }
-        Some(Answer { written, expr: Expr::Set(members) })
+        Some(MathAnswer { written, expr: Expr::Set(members) })
     }
 }
 
 /// The answer of a text; nothing where it has none.
-pub fn answer(text: &str) -> Option<Answer> {
+pub fn answer(text: &str) -> Option<MathAnswer> {
     let mut from = text.len().saturating_sub(WINDOW);
     while !text.is_char_boundary(from) {
         from += 1;
@@ -63,7 +63,7 @@ pub fn answer(text: &str) -> Option<Answer> {
     let formulas = formulas(text);
     let plain = plain(text);
     let lower = text.to_ascii_lowercase();
-    let by_end = |mut places: Vec<Place>| {
+    let by_end = |mut places: Vec<Candidate>| {
         places.sort_by_key(|p| (std::cmp::Reverse(p.end), p.start));
         places.into_iter().take(TRIES).find_map(|p| p.read())
     };
@@ -75,10 +75,10 @@ pub fn answer(text: &str) -> Option<Answer> {
         .filter(|p| p.parts.iter().any(|(t, _)| t.contains('\\')) && p.read().is_none())
         .map(|p| (p.start, p.end))
         .collect();
-    let whole = |p: &&Place| !unread.iter().any(|(start, end)| (start..end).contains(&&p.start));
+    let whole = |p: &&Candidate| !unread.iter().any(|(start, end)| (start..end).contains(&&p.start));
     let all = || formulas.iter().chain(plain.iter().filter(whole));
-    let gap_after = |word_end: usize, most: usize, allowed: &dyn Fn(&str) -> bool| -> Vec<Place> {
-        let follows = |p: &&Place| {
+    let gap_after = |word_end: usize, most: usize, allowed: &dyn Fn(&str) -> bool| -> Vec<Candidate> {
+        let follows = |p: &&Candidate| {
             p.start >= word_end && p.start - word_end <= most && text.get(word_end..p.start).is_some_and(allowed)
         };
         all().filter(follows).cloned().collect()
@@ -86,7 +86,7 @@ pub fn answer(text: &str) -> Option<Answer> {
     let blank = |s: &str| s.trim_start_matches(':').trim().is_empty();
 
     // "The final answer is … . I hope"
-    let said: Vec<Place> = ends(&lower, "final answer is")
+    let said: Vec<Candidate> = ends(&lower, "final answer is")
         .into_iter()
         .flat_map(|end| gap_after(end, 8, &blank))
         .filter(|p| lower[p.end..].trim_start_matches('.').trim_start().starts_with("i hope"))
@@ -94,7 +94,7 @@ pub fn answer(text: &str) -> Option<Answer> {
     if let Some(found) = by_end(said) {
         return Some(found);
     }
-    let mut boxed_or_said: Vec<Place> = boxed(text).into_iter().collect();
+    let mut boxed_or_said: Vec<Candidate> = boxed(text).into_iter().collect();
     for end in ends(&lower, "final answer") {
         let Some(is) = lower.get(end..(end + 110).min(lower.len())).and_then(|rest| rest.find(" is")) else { continue };
         boxed_or_said.extend(gap_after(end + is + 3, 8, &blank));
@@ -118,7 +118,7 @@ pub fn answer(text: &str) -> Option<Answer> {
 }
 
 /// A formula without marks of one, after the last "answer is" and up to the end of its sentence; a lone number is none.
-fn formula_after(text: &str, lower: &str) -> Option<Answer> {
+fn formula_after(text: &str, lower: &str) -> Option<MathAnswer> {
     let rest = &text[*ends(lower, "answer is").last()?..];
     let line = rest.lines().next().unwrap_or("").trim_start_matches(':').trim();
     let sentence = line.split(". ").next().unwrap_or("").trim_end_matches(['.', '!']).trim();
@@ -127,7 +127,7 @@ fn formula_after(text: &str, lower: &str) -> Option<Answer> {
     if !is_formula || number(sentence).is_some_and(|(_, len)| len == sentence.len()) {
         return None;
     }
-    Answer::of(sentence, false)
+    MathAnswer::new(sentence, false)
 }
 
 /// Where the occurrences of a word end.
@@ -136,7 +136,7 @@ fn ends(text: &str, word: &str) -> Vec<usize> {
 }
 
 /// The contents of the last boxes of a text, those together that hardly anything stands between.
-fn boxed(text: &str) -> Option<Place> {
+fn boxed(text: &str) -> Option<Candidate> {
     let mut found: Vec<(usize, usize, &str)> = Vec::new();
     let mut marks: Vec<(usize, &str)> = text.match_indices("\\boxed").chain(text.match_indices("\\fbox")).collect();
     marks.sort_unstable();
@@ -164,7 +164,7 @@ fn boxed(text: &str) -> Option<Place> {
         parts.insert(0, (inner.to_owned(), false));
         start = before;
     }
-    Some(Place { start, end, parts })
+    Some(Candidate { start, end, parts })
 }
 
 /// Where the brace closes that is open before a text.
@@ -201,9 +201,9 @@ fn dollar_percent(rest: &str) -> bool {
 
 /// The formulas of a text: between dollars, `\( \)`, `\[ \]`, and single fractions of numbers; several together where
 /// only `and`, `or` or a comma stands between them.
-fn formulas(text: &str) -> Vec<Place> {
+fn formulas(text: &str) -> Vec<Candidate> {
     let bytes = text.as_bytes();
-    let mut found: Vec<Place> = Vec::new();
+    let mut found: Vec<Candidate> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         let escaped = at > 0 && bytes[at - 1] == b'\\';
@@ -246,7 +246,7 @@ fn formulas(text: &str) -> Vec<Place> {
                 last.parts.push((inner, percent));
                 last.end = end;
             }
-            _ => found.push(Place { start, end, parts: vec![(inner, percent)] }),
+            _ => found.push(Candidate { start, end, parts: vec![(inner, percent)] }),
         }
     }
     found
@@ -281,7 +281,7 @@ fn fraction(text: &str) -> Option<(usize, usize, usize)> {
 const CURRENCY: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
 
 /// Numbers and expressions of digits that stand on their own in a text.
-fn plain(text: &str) -> Vec<Place> {
+fn plain(text: &str) -> Vec<Candidate> {
     let mut found = Vec::new();
     let mut before = None;
     let (mut skip_to, mut expression_to) = (0, 0);
@@ -299,7 +299,7 @@ fn plain(text: &str) -> Vec<Place> {
             let start = at + stars;
             expression_to = start + len;
             let part = rest[..len].replace('\n', " ");
-            found.push(Place { start, end: start + len, parts: vec![(part, false)] });
+            found.push(Candidate { start, end: start + len, parts: vec![(part, false)] });
         }
         let currency = rest.chars().next().filter(|c| CURRENCY.contains(*c)).map_or(0, char::len_utf8);
         // `2x` and `3√2` are no numbers.
@@ -314,7 +314,7 @@ fn plain(text: &str) -> Vec<Place> {
                 let word = text[end..].trim_start().trim_start_matches(|c: char| c == '%' || c.is_alphabetic());
                 end = text.len() - word.len();
             }
-            found.push(Place { start: at, end, parts: vec![(number, percent)] });
+            found.push(Candidate { start: at, end, parts: vec![(number, percent)] });
         }
     }
     found

@@ -14,12 +14,12 @@ mod members;
 mod parser;
 mod value;
 
-pub use compare::Rules;
+pub use compare::MathRules;
 use expr::Expr;
-use extract::{Answer, answer, number};
+use extract::{MathAnswer, answer, number};
 
 /// Whether the answer of a reply is that of a reference.
-pub fn equivalent(reply: &str, reference: &str, rules: Rules) -> bool {
+pub fn equivalent(reply: &str, reference: &str, rules: MathRules) -> bool {
     if let (Some(a), Some(b)) = (lone_number(reply), lone_number(reference))
         && a == b
     {
@@ -29,7 +29,7 @@ pub fn equivalent(reply: &str, reference: &str, rules: Rules) -> bool {
     if gold.is_empty() || said.is_empty() {
         return tidy(reply) == tidy(reference) && !tidy(reply).is_empty();
     }
-    let same = |g: &Answer, s: &Answer| tidy(&g.written) == tidy(&s.written) || rules.equal(&g.expr, &s.expr);
+    let same = |g: &MathAnswer, s: &MathAnswer| tidy(&g.written) == tidy(&s.written) || rules.equal(&g.expr, &s.expr);
     gold.iter().any(|g| said.iter().any(|s| same(g, s)))
 }
 
@@ -99,9 +99,9 @@ fn marked(text: &str) -> Option<&str> {
 
 /// The answer of a text: of a short one that is a formula or a number itself, else what is found in it. There are two
 /// where a comma may be a decimal point.
-fn answers(text: &str) -> Vec<Answer> {
+fn answers(text: &str) -> Vec<MathAnswer> {
     let bare = marked(text).unwrap_or(text).trim();
-    let read = |written: &str| parser::parse(written).map(|expr| Answer { written: written.to_owned(), expr });
+    let read = |written: &str| parser::parse(written).map(|expr| MathAnswer { written: written.to_owned(), expr });
     if let Some(digits) = lone_number(bare) {
         let members = if digits.contains('.') && bare.contains(',') && !bare.contains('.') {
             read(&bare.replace(',', ", "))
@@ -121,7 +121,7 @@ fn answers(text: &str) -> Vec<Answer> {
         return vec![answer];
     }
     let found = answer(bare).or_else(|| {
-        let opaque = || Answer { written: bare.to_owned(), expr: Expr::Opaque(tidy(bare)) };
+        let opaque = || MathAnswer { written: bare.to_owned(), expr: Expr::Opaque(tidy(bare)) };
         (!bare.is_empty() && bare.len() <= 300).then(opaque)
     });
     found.into_iter().collect()

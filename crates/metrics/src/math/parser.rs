@@ -2,7 +2,7 @@
 
 use super::expr::{Expr, Number, Relation};
 use super::lexer::{Token, is, tokens};
-use super::value::Function;
+use super::value::MathFunction;
 
 /// Longest formula that is read, in bytes, and how deep its parts may nest.
 const LONGEST: usize = 4000;
@@ -344,7 +344,7 @@ impl Parser<'_> {
                 base = Expr::Power(Box::new(base), Box::new(power));
             } else if self.sees('!') {
                 self.at += 1;
-                base = Expr::Call(Function::Factorial, Box::new(base));
+                base = Expr::Call(MathFunction::Factorial, Box::new(base));
             } else if self.takes('%') {
                 base = Expr::Percent(Box::new(base));
             } else if self.takes('_') {

@@ -2,7 +2,7 @@
 
 /// A function of one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Function {
+pub enum MathFunction {
     Sin,
     Cos,
     Tan,
@@ -108,9 +108,9 @@ impl std::ops::Div for Complex {
 
 /// A value: a matrix, of one element where it is a number.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Value(pub Vec<Vec<Complex>>);
+pub struct MathValue(pub Vec<Vec<Complex>>);
 
-impl Value {
+impl MathValue {
     pub fn number(x: Complex) -> Self {
         Self(vec![vec![x]])
     }
@@ -164,7 +164,7 @@ pub fn binomial(n: f64, k: f64) -> f64 {
     (0..k as u32).fold(1.0, |product, i| product * (n - f64::from(i)) / f64::from(i + 1)).round()
 }
 
-pub fn call(f: Function, x: Complex) -> Complex {
+pub fn call(f: MathFunction, x: Complex) -> Complex {
     let i = Complex { re: 0.0, im: 1.0 };
     let (one, two) = (Complex::real(1.0), Complex::real(2.0));
     let exp_i = |x: Complex| (i * x).exp();
@@ -173,27 +173,27 @@ pub fn call(f: Function, x: Complex) -> Complex {
     };
     let cos = |x: Complex| if x.im == 0.0 { Complex::real(x.re.cos()) } else { (exp_i(x) + one / exp_i(x)) / two };
     match f {
-        Function::Sin => sin(x),
-        Function::Cos => cos(x),
-        Function::Tan => sin(x) / cos(x),
-        Function::Cot => cos(x) / sin(x),
-        Function::Sec => one / cos(x),
-        Function::Csc => one / sin(x),
-        Function::Arcsin => x.on_reals(f64::asin),
-        Function::Arccos => x.on_reals(f64::acos),
-        Function::Arctan => x.on_reals(f64::atan),
-        Function::Sinh => (x.exp() - one / x.exp()) / two,
-        Function::Cosh => (x.exp() + one / x.exp()) / two,
-        Function::Tanh => (x.exp() - one / x.exp()) / (x.exp() + one / x.exp()),
-        Function::Ln => x.ln(),
-        Function::Abs => Complex::real(x.abs()),
-        Function::Factorial => x.on_reals(|n| {
+        MathFunction::Sin => sin(x),
+        MathFunction::Cos => cos(x),
+        MathFunction::Tan => sin(x) / cos(x),
+        MathFunction::Cot => cos(x) / sin(x),
+        MathFunction::Sec => one / cos(x),
+        MathFunction::Csc => one / sin(x),
+        MathFunction::Arcsin => x.on_reals(f64::asin),
+        MathFunction::Arccos => x.on_reals(f64::acos),
+        MathFunction::Arctan => x.on_reals(f64::atan),
+        MathFunction::Sinh => (x.exp() - one / x.exp()) / two,
+        MathFunction::Cosh => (x.exp() + one / x.exp()) / two,
+        MathFunction::Tanh => (x.exp() - one / x.exp()) / (x.exp() + one / x.exp()),
+        MathFunction::Ln => x.ln(),
+        MathFunction::Abs => Complex::real(x.abs()),
+        MathFunction::Factorial => x.on_reals(|n| {
             if n < 0.0 || n.fract() != 0.0 || n > 170.0 {
                 return f64::NAN;
             }
             (1..=n as u32).map(f64::from).product()
         }),
-        Function::Floor => x.on_reals(f64::floor),
-        Function::Ceil => x.on_reals(f64::ceil),
+        MathFunction::Floor => x.on_reals(f64::floor),
+        MathFunction::Ceil => x.on_reals(f64::ceil),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use rlar_metrics::math::{Rules, equivalent, is_echo as is_echo_of};
+use rlar_metrics::math::{MathRules, equivalent, is_echo as is_echo_of};
 
 fn same(reply: &str, reference: &str) -> bool {
-    equivalent(reply, reference, Rules::default())
+    equivalent(reply, reference, MathRules::default())
 }
 
 #[test]
