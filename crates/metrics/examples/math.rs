@@ -1,4 +1,4 @@
-//! Time of mathematical equivalence: of the cases of a JSONL file with `gold` and `pred`, and of easy ones.
+//! Measures the speed of mathematical equivalence on easy cases, and on those of a JSONL file with `gold` and `pred`.
 //!
 //!     cargo run --release -p rlar-metrics --example math -- cases.jsonl
 #![allow(clippy::print_stdout)]

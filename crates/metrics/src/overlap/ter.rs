@@ -1,5 +1,5 @@
-//! Translation edit rate (TER; Snover et al., 2006) as sacrebleu 2.6 computes it after Tercom: the number of word edits and
-//! block shifts that turn a candidate into a reference, per word of the reference.
+//! Translation edit rate (TER; Snover et al., 2006) as sacrebleu 2.6 computes it after Tercom: the number of word edits
+//! and block shifts that turn a candidate into a reference, per word of the reference.
 
 /// The longest block that is shifted, in words.
 const MAX_SHIFT_LENGTH: usize = 10;
@@ -85,8 +85,8 @@ fn edits(candidate: &[u32], reference: &[u32]) -> usize {
     shifts + table.distance() as usize
 }
 
-/// The edit-distance table: the cost and last edit for every pair of prefixes near the diagonal. Rows of a prefix that two
-/// successive candidates share are computed once.
+/// The edit-distance table: the cost and last edit for every pair of prefixes near the diagonal. Rows of a prefix that
+/// two successive candidates share are computed once.
 struct EditTable<'r> {
     reference: &'r [u32],
     /// The candidate of the present rows.
@@ -188,8 +188,8 @@ impl<'r> EditTable<'r> {
 /// The alignment of a candidate with a reference.
 #[derive(Default)]
 struct Alignment {
-    /// For each word of the reference, its position in the candidate, or that of the word before it if it is missing; −1
-    /// is before the first word.
+    /// For each word of the reference, its position in the candidate, or that of the word before it if it is missing;
+    /// −1 is before the first word.
     positions: Vec<isize>,
     /// Whether a word of the reference is replaced or missing.
     wrong_reference: Vec<bool>,
@@ -200,8 +200,8 @@ struct Alignment {
 /// The order of shifts: edits saved, words moved, and, negated, the positions from and to which they move.
 type Rank = (i64, usize, isize, isize);
 
-/// The best shift and the edits that it saves: the one that saves most edits, then the longest, then the one from and to the
-/// earliest position.
+/// The best shift and the edits that it saves: the one that saves most edits, then the longest, then the one from and
+/// to the earliest position.
 fn best_shift(words: &[u32], reference: &[u32], table: &mut EditTable, tried: &mut usize) -> Option<(i64, Vec<u32>)> {
     let before = i64::from(table.distance());
     let Alignment { positions, wrong_reference, wrong_candidate } = table.alignment();

@@ -85,8 +85,8 @@ fn pairs(line: &[char], replace: impl Fn(char, char) -> Option<[char; 4]>) -> Ve
     out
 }
 
-/// Whether sacrebleu takes a character for Chinese. Two of its ranges are mistyped as strings of two characters, so that
-/// punctuation from U+2001 on counts as Chinese; this function does the same.
+/// Whether sacrebleu takes a character for Chinese. Two of its ranges are mistyped as strings of two characters, so
+/// that punctuation from U+2001 on counts as Chinese; this function does the same.
 fn is_chinese(c: char) -> bool {
     matches!(c,
         '\u{3400}'..='\u{4db5}' | '\u{4e00}'..='\u{9fa5}' | '\u{9fa6}'..='\u{9fbb}' | '\u{f900}'..='\u{fa2d}'

@@ -1,4 +1,4 @@
-//! Metrics and mathematical equivalence beside the recorded answers of reference implementations.
+//! The metrics compared with recorded results of their reference implementations.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -149,13 +149,13 @@ fn solutions_of_models_are_judged_as_their_labels_say() {
 
 #[needs_oracles]
 #[test]
-fn the_answers_of_math_500_are_found_in_its_solutions_and_in_no_other() {
+fn each_answer_of_math_500_is_found_in_its_own_solution_only() {
     let rows = rows("data/math500/test.jsonl");
     let answers: Vec<(&str, &str)> =
         rows.iter().map(|r| (r["answer"].as_str().unwrap(), r["solution"].as_str().unwrap())).collect();
     for (i, (answer, solution)) in answers.iter().enumerate() {
         assert!(equivalent(solution, answer, MathRules::default()), "{answer:?} in {solution:?}");
-        // A fixed other one, with another answer.
+        // Another answer, chosen by index.
         let (other, _) = answers[(i * 7 + 3) % answers.len()];
         if !equivalent(other, answer, MathRules::default()) {
             assert!(!equivalent(solution, other, MathRules::default()), "{other:?} in {solution:?}");
@@ -172,7 +172,7 @@ fn instructions_are_checked_as_recorded() {
         let file = format!("data/ifeval/m_ifeval_Qwen__Qwen2.5-0.5B-Instruct-GPTQ-Int4__eval_results_{mode}.jsonl");
         let (mut right, mut all, mut differ) = (0, 0, BTreeMap::<String, usize>::new());
         for row in rows(&file) {
-            // One recorded prompt is not among the published ones.
+            // One of the recorded prompts is missing in the published data.
             let Some(asked) = by_prompt.get(row["prompt"].as_str().unwrap()) else { continue };
             for (i, id) in row["instruction_id_list"].as_array().unwrap().iter().enumerate() {
                 let (id, arguments, reply) =

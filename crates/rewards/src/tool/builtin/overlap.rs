@@ -53,7 +53,7 @@ pub fn ter(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
     Some((1.0 - edits / length.max(1.0)).max(0.0))
 }
 
-fn best(example: &Example, f: impl Fn(&str) -> rouge::Score) -> Option<f64> {
+fn best(example: &Example, f: impl Fn(&str) -> rouge::RougeScore) -> Option<f64> {
     references(example)?.into_iter().map(|r| f(r).f1).reduce(f64::max)
 }
 
