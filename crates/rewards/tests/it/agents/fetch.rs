@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, ChatRequest, Llm, LlmError, OpenAi, Secret, Settings};
+use rlar_net::llm::{Budget, ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret};
 use rlar_rewards::agents::{AgentEvent, VerifierCounts};
 use rlar_rewards::{FetchReport, FetchRequest, Library, Status, fetch_rewards};
 

@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rlar_data::Example;
-use rlar_net::hub::serve::Server;
-use rlar_net::hub::{Hub, Settings};
+use rlar_net::hub::serve::HubServer;
+use rlar_net::hub::{Hub, HubSettings};
 use rlar_policy::{
     AdamW, ComputeDevice, Gradients, ModelConfig, Moments, Policy, RewardInput, RewardModel, Tokenizer, Turn,
 };
