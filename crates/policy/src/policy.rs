@@ -197,8 +197,8 @@ impl Policy {
     }
 }
 
-/// The settings of a folder's `generation_config.json`, and its text. `do_sample: false` is greedy; without `do_sample`, cuts and
-/// temperature do not apply, as in `transformers`.
+/// The settings of a folder's `generation_config.json`, and its text. `do_sample: false` is greedy. Without
+/// `do_sample`, tokens are sampled at temperature 1 without cuts.
 fn default_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError> {
     let path = folder.join("generation_config.json");
     let text = match std::fs::read_to_string(&path) {
