@@ -1,4 +1,4 @@
-//! Fields that several families read alike.
+//! The fields of a `config.json` that several families share.
 
 use serde_json::Value;
 

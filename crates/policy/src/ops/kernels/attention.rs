@@ -9,9 +9,9 @@ use super::{Rope, View, exp, matmul, max, sum};
 use crate::ops::packing::{Packing, TreePart};
 
 simd!(
-/// Row `r` of `p` becomes the softmax of the scores that query `start + r` may see, times `scale`; the rest
-/// is 0.
-pub(super) softmax_seen(p: &mut [f32], width: usize, start: usize, spec: &AttentionSpec) {
+/// Makes row `r` of `p` `[rows, width]` the softmax of the scaled scores of the keys that query `start + r` attends to; all other
+/// elements become 0.
+pub(super) masked_softmax(p: &mut [f32], width: usize, start: usize, spec: &AttentionSpec) {
     for (r, row) in p.chunks_exact_mut(width).enumerate() {
         let (from, to) = spec.range(start + r, width);
         row[..from].fill(0.0);
@@ -28,7 +28,9 @@ pub(super) softmax_seen(p: &mut [f32], width: usize, start: usize, spec: &Attent
     }
 });
 
-simd!(softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
+simd!(
+/// Makes `dp` `[rows, width]`, the gradient with respect to probabilities `p`, the gradient with respect to unscaled scores.
+softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
     for (p, dp) in p.chunks_exact(width).zip(dp.chunks_exact_mut(width)) {
         let s = sum(width, |i| p[i] * dp[i]);
         for i in 0..width {
@@ -38,7 +40,7 @@ simd!(softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
 });
 
 simd!(
-/// Scores become the numerators of their softmax, and the first of `total` their sum.
+/// Makes scores the numerators of their softmax, and `total` their sum.
 numerators(scores: &mut [f32], total: &mut [f32; 1]) {
     let m = max(scores);
     for s in scores.iter_mut() {
@@ -47,7 +49,7 @@ numerators(scores: &mut [f32], total: &mut [f32; 1]) {
     total[0] = sum(scores.len(), |i| scores[i]);
 });
 
-/// One query head against cached keys and values that lie `width` apart.
+/// One query head `[dim]` against cached keys and values, whose rows are `width` elements apart.
 struct Attend<'a> {
     q: &'a [f32],
     k: &'a [f32],
@@ -79,7 +81,7 @@ impl WithSimd for Attend<'_> {
         numerators(scores, &mut total);
         let inverse = 1.0 / total[0];
         let (vectors, rest) = S::as_mut_simd_f32s(out);
-        // Four vectors of the output stay in registers while the values pass by.
+        // Up to four vectors of the output stay in registers during a pass over the values.
         let lanes = S::F32_LANES;
         for (block, out) in vectors.chunks_mut(4).enumerate() {
             let at = block * 4 * lanes;
@@ -98,7 +100,7 @@ impl WithSimd for Attend<'_> {
     }
 }
 
-/// `N` vectors of `Σ weight · value`.
+/// `N` vectors of `Σ weight · value · inverse`.
 #[inline(always)]
 fn mix<S: Simd, const N: usize>(
     simd: S,
@@ -122,7 +124,7 @@ fn mix<S: Simd, const N: usize>(
     }
 }
 
-/// Numbers of heads and the size of one.
+/// Attention heads: their numbers and their size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// Query heads.
@@ -144,23 +146,23 @@ impl Heads {
     }
 }
 
-/// Which keys a query sees, and what its scores are multiplied by.
+/// How a layer attends: heads, rotary positions, mask and scale.
 #[derive(Clone, Debug)]
 pub struct AttentionSpec {
-    /// Head counts and size.
+    /// Attention heads.
     pub heads: Heads,
-    /// Rotary tables; none where positions are learned.
+    /// Rotary positions; `None` where positions are learned.
     pub rope: Option<Arc<Rope>>,
-    /// Whether a query sees no later key.
+    /// Whether a query attends to no later key.
     pub causal: bool,
-    /// The query itself and what comes before it, this many in all; everything when absent.
+    /// Keys that a query attends to: its own and those before it, this many in all; `None`: no window.
     pub window: Option<usize>,
-    /// Usually `1/√dim`.
+    /// Factor of the scores, usually `1/√dim`.
     pub scale: f32,
 }
 
 impl AttentionSpec {
-    /// The keys (of `total`) that the query at `position` sees.
+    /// First and end of the keys, of `total`, that the query at `position` attends to.
     pub fn range(&self, position: usize, total: usize) -> (usize, usize) {
         let to = if self.causal { (position + 1).min(total) } else { total };
         let from = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
@@ -202,19 +204,19 @@ pub(super) fn offsets(lens: &[usize]) -> Vec<usize> {
         .collect()
 }
 
-/// What [`attention`] keeps for its backward pass.
+/// What [`attention`] saves for its backward pass.
 #[derive(Clone, Debug)]
 pub struct AttentionSaved {
     /// Rotated queries `[n, query_width]`.
     pub q: Vec<f32>,
     /// Rotated keys `[n, kv_width]`.
     pub k: Vec<f32>,
-    /// Probabilities: per tree, for each of its parts of `t` rows after `s` rows of the trunk, `[query, t, s + t]`.
+    /// Probabilities per tree: for each of its parts, `[query heads, t, s + t]` with `t` rows of the part and `s` of the trunk before
+    /// it.
     pub p: Vec<Vec<f32>>,
 }
 
-/// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and `v` `[n, kv_width]`, where tree `i` owns
-/// consecutive rows. Gives `[n, query_width]`.
+/// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and `v` `[n, kv_width]` to `[n, query_width]`.
 pub fn attention(
     q: &[f32],
     k: &[f32],
@@ -251,7 +253,7 @@ pub fn attention(
                         matmul([t, dim, seen], query, View::rows(&k[kv..], kw).t(), p, total, false, false);
                     }
                     matmul([t, dim, t], query, View::rows(&k[at_kv..], kw).t(), &mut p[seen..], total, false, false);
-                    softmax_seen(p, total, seen, spec);
+                    masked_softmax(p, total, seen, spec);
                     matmul(
                         [t, t, dim],
                         View::rows(&p[seen..], total),
@@ -272,11 +274,11 @@ pub fn attention(
     (out, AttentionSaved { q, k, p })
 }
 
-/// Query rows whose scores are held at a time where nothing is kept.
+/// Query rows whose scores are held at a time where no backward pass follows.
 const TILE: usize = 256;
 
-/// One head: queries `[t, dim]` that stand at `seen..` against all keys and values, a tile of queries at a time. Rows of
-/// `q` and `out` lie `qw` apart, those of `k` and `v` `kw` apart.
+/// Attention of one head, a tile of queries at a time: `t` queries at positions `seen..` against `seen + t` keys and values. Rows
+/// of `q` and `out` are `qw` elements apart, those of `k` and `v` `kw`.
 fn attend_tiles(
     [q, k, v]: [&[f32]; 3],
     (t, seen): (usize, usize),
@@ -288,17 +290,17 @@ fn attend_tiles(
     let dim = spec.heads.dim;
     for first in (0..t).step_by(TILE) {
         let rows = TILE.min(t - first);
-        // No query of the tile sees a key behind its last row's.
+        // No query of the tile attends to a key beyond those of the last one.
         let (_, total) = spec.range(seen + first + rows - 1, seen + t);
         scores.resize(rows * total, 0.0);
         let (q, out) = (&q[first * qw..], &mut out[first * qw..]);
         matmul([rows, dim, total], View::rows(q, qw), View::rows(k, kw).t(), scores, total, false, false);
-        softmax_seen(scores, total, seen + first, spec);
+        masked_softmax(scores, total, seen + first, spec);
         matmul([rows, total, dim], View::rows(scores, total), View::rows(v, kw), out, qw, false, false);
     }
 }
 
-/// [`attention`] where nothing has to be kept for a backward pass.
+/// [`attention`] without a backward pass: nothing is saved.
 pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &AttentionSpec, packing: &Packing) -> Vec<f32> {
     let heads = spec.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
@@ -317,7 +319,7 @@ pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &Attentio
                 let (t, seen, at) = (part.rows, part.seen, part.start);
                 spec.rotate(&mut q[at * qw..(at + t) * qw], qw, seen);
                 spec.rotate(&mut k[at * kw..(at + t) * kw], kw, seen);
-                // A branch's keys and values follow its trunk's only in a copy.
+                // A copy places a branch's keys and values directly after its trunk's.
                 let joined = |x: &[f32]| [&x[..seen * kw], &x[at * kw..(at + t) * kw]].concat();
                 let copies = (seen > 0).then(|| (joined(k), joined(v)));
                 let (k, v) = copies.as_ref().map_or((&k[at * kw..], &v[at * kw..]), |(k, v)| (k, v));
@@ -331,7 +333,7 @@ pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &Attentio
     out
 }
 
-/// Gradients of [`attention`] by `q`, `k` and `v`.
+/// Gradients of [`attention`] with respect to `q`, `k` and `v`, for the gradient `g` `[n, query_width]` with respect to the output.
 pub fn attention_backward(
     saved: &AttentionSaved,
     v: &[f32],
@@ -364,7 +366,7 @@ pub fn attention_backward(
                 for h in 0..heads.query {
                     let (here, rest) = p.split_at(t * total);
                     p = rest;
-                    // The first head of a key's group writes its gradient, the others add.
+                    // The first query head of a group writes the gradients of its keys and values; the others add to them.
                     let add = h % group > 0;
                     let (kv, at_q, at_kv) = (h / group * dim, at * qw + h * dim, at * kw + h / group * dim);
                     let (query, g) = (View::rows(&q[at_q..], qw), View::rows(&g[at_q..], qw));
@@ -396,15 +398,15 @@ pub fn attention_backward(
     [dq, dk, dv]
 }
 
-/// Keys and values of one sequence in one layer: `[positions seen, kv_width]`, keys rotated.
+/// Cached keys and values of one sequence in one layer, `[tokens, kv_width]` each; keys are rotated.
 #[derive(Clone, Debug, Default)]
 pub struct KvSlot {
     k: Vec<f32>,
     v: Vec<f32>,
 }
 
-/// Attention of `lens[i]` new rows of sequence `i` over everything its slot holds and over themselves;
-/// the new keys and values join the slot. Shapes as in [`attention`].
+/// Attention of `lens[i]` new rows of sequence `i` over its cached rows and over themselves. Appends the new keys and values to
+/// `slots[i]`. Shapes as in [`attention`].
 pub fn attention_cached(
     mut q: Vec<f32>,
     mut k: Vec<f32>,
