@@ -7,8 +7,8 @@
 //!     bench reward FOLDER INPUTS TOKENS                                 scores of a reward model
 //!     bench matmul                                                      a large f32 product
 //!
-//! Prints one line of JSON: the median time of a repetition in seconds, tokens per repetition, peak memory in MB. `DEVICE` names
-//! the device (default `cpu`).
+//! Prints one line of JSON: the median time of a repetition in seconds, tokens per repetition, peak memory in MB.
+//! `DEVICE` names the device (default `cpu`).
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::error::Error;

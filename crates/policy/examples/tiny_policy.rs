@@ -1,4 +1,5 @@
-//! A tiny language model with random weights learns to say one sentence: training, sampling and saving, offline in a second.
+//! A tiny language model with random weights learns to say one sentence: training, sampling and saving, offline in a
+//! second.
 #![allow(clippy::print_stdout)]
 
 use rlar_policy::{

@@ -27,8 +27,8 @@ impl<'a> Engine<'a> {
         Self { decoder: decoder.clone(), tokenizer, batch: batch.max(1) }
     }
 
-    /// Makes the engine batch-invariant: a sequence's tokens and log-probs do not depend on the other sequences of the batch, to
-    /// the last bit. Prompts run more slowly. An error on a GPU.
+    /// Makes the engine batch-invariant: a sequence's tokens and log-probs do not depend on the other sequences of the
+    /// batch, to the last bit. Prompts run more slowly. An error on a GPU.
     pub fn deterministic(self) -> Result<Self, PolicyError> {
         Ok(Self { decoder: self.decoder.batch_invariant()?, ..self })
     }

@@ -1,4 +1,4 @@
-//! What generation takes and returns: requests, continuations, and events per token.
+//! The types of generation: requests, continuations, and events per token.
 
 /// A prompt and the seeds of its continuations.
 #[derive(Clone, Debug)]
@@ -26,8 +26,8 @@ pub enum Finish {
 pub struct Sample {
     /// Sampled tokens, with the end token.
     pub tokens: Vec<u32>,
-    /// Log-prob of each token at the sampling temperature (1 when greedy) over the whole vocabulary, which is what training
-    /// computes.
+    /// Log-prob of each token at the sampling temperature (1 when greedy) over the whole vocabulary, which is what
+    /// training computes.
     pub log_probs: Vec<f32>,
     /// Log-prob of each token under the distribution that it was drawn from, after top-k, top-p, min-p and the penalty.
     pub drawn_log_probs: Vec<f32>,
@@ -62,7 +62,7 @@ pub struct TokenEvent<'a> {
     pub finish: Option<Finish>,
 }
 
-/// What the caller of [`Engine::stream`] wants after a token.
+/// The answer of the callback to a [`TokenEvent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamControl {
     /// Continue all sequences.

@@ -1,7 +1,7 @@
 //! The tensors of a model, declared once: names, shapes, storage and initial values.
 //!
-//! An architecture declares its tensors and keeps their [`Id`]s. Loading, checking, gradients, moments, saving and LoRA read the
-//! declaration, so that they work for every architecture.
+//! An architecture declares its tensors and keeps their [`Id`]s. Loading, checking, gradients, moments, saving and LoRA
+//! read the declaration, so that they work for every architecture.
 
 use serde::{Deserialize, Serialize};
 
@@ -170,8 +170,8 @@ impl Layout {
         self.tensor(format!("{name}.weight"), [rows, width], Form::Matrix, Start::Normal(0.02))
     }
 
-    /// Declares a matrix `[outer, inner]` with its low-rank companions where LoRA names it. `damp` divides the standard deviation
-    /// of its initial values, `1/√inner`.
+    /// Declares a matrix `[outer, inner]` with its low-rank companions where LoRA names it. `damp` divides the standard
+    /// deviation of its initial values, `1/√inner`.
     pub fn linear(
         &mut self,
         name: &str,

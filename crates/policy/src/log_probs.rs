@@ -1,4 +1,4 @@
-//! Log-probs of given completions, and the gradient of a loss that depends on them.
+//! Log-probs of completions, and the gradient of a loss that depends on them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,8 +38,8 @@ struct Packed {
 }
 
 impl Packed {
-    /// Packs consecutive sequences with one prompt as a tree, so that the prompt runs once. Where attention holds the scores of a
-    /// whole tree (`whole`), only while the branches together are no longer than the prompt.
+    /// Packs consecutive sequences with one prompt as a tree, so that the prompt runs once. Where attention holds the
+    /// scores of a whole tree (`whole`), only while the branches together are no longer than the prompt.
     fn new(sequences: &[Sequence], whole: bool) -> Self {
         let mut packed =
             Self { ids: Vec::new(), packing: Packing::sequences(&[]), rows: Vec::new(), targets: [].into() };
@@ -111,7 +111,8 @@ pub enum SavedActivations {
 }
 
 impl Gradients {
-    /// Adds the gradient of `loss(log_probs)` `[1]` over the completion tokens of packed sequences and returns the loss.
+    /// Adds the gradient of `loss(log_probs)` `[1]` over the completion tokens of packed sequences and returns the
+    /// loss.
     pub fn add(
         &mut self,
         decoder: &Decoder,
@@ -172,8 +173,8 @@ pub fn micro_batches(lens: impl IntoIterator<Item = usize>, tokens: usize) -> Ve
 }
 
 impl Decoder {
-    /// Cuts sequences into micro-batches of at most `tokens` tokens, as [`micro_batches`] does. A prompt that a micro-batch runs
-    /// once counts once.
+    /// Cuts sequences into micro-batches of at most `tokens` tokens, as [`micro_batches`] does. A prompt that a
+    /// micro-batch runs once counts once.
     pub fn micro_batches(&self, sequences: &[Sequence], tokens: usize) -> Vec<Range<usize>> {
         let sizes = sequences.iter().enumerate().map(|(i, s)| {
             let whole = s.prompt.len() + s.completion.len();
@@ -184,23 +185,24 @@ impl Decoder {
     }
 }
 
-/// Runs of items whose sizes add up to at most `most`. Each item has a size as the first of a run and one as a later item.
+/// Runs of items whose sizes add up to at most `most`. Each item has a size as the first of a run and one as a later
+/// item.
 fn cut(sizes: impl Iterator<Item = (usize, usize)>, most: usize) -> Vec<Range<usize>> {
-    let (mut pieces, mut start, mut held, mut end) = (Vec::new(), 0, 0, 0);
-    for (first, after) in sizes {
-        let fresh = end == start;
-        if !fresh && held + after > most {
-            pieces.push(start..end);
-            (start, held) = (end, first);
+    let (mut runs, mut start, mut total, mut end) = (Vec::new(), 0, 0, 0);
+    for (as_first, as_later) in sizes {
+        let is_first = end == start;
+        if !is_first && total + as_later > most {
+            runs.push(start..end);
+            (start, total) = (end, as_first);
         } else {
-            held += if fresh { first } else { after };
+            total += if is_first { as_first } else { as_later };
         }
         end += 1;
     }
     if end > start {
-        pieces.push(start..end);
+        runs.push(start..end);
     }
-    pieces
+    runs
 }
 
 /// The elements of a vector, copied to the host.

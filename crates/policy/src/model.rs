@@ -240,11 +240,11 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
         Gguf::open(&base)?.config()?
     };
     let (layout, _) = declare(&config, Some(lora.clone()))?;
-    let mut own = Layout::new(None);
+    let mut stored = Layout::new(None);
     for spec in layout.specs().iter().filter(|s| s.trained) {
-        own.tensor(format!("{PEFT}{}", spec.name), spec.shape, spec.form, spec.start);
+        stored.tensor(format!("{PEFT}{}", spec.name), spec.shape, spec.form, spec.start);
     }
-    let found = checkpoint::find_in_file(&folder.join("adapter_model.safetensors"), &Arc::new(own))?;
+    let found = checkpoint::find_in_file(&folder.join("adapter_model.safetensors"), &Arc::new(stored))?;
     let mut held: std::collections::BTreeMap<String, Vec<f32>> = std::collections::BTreeMap::new();
     found.read(
         |_| Vec::new(),

@@ -106,13 +106,13 @@ impl Gradients {
     fn collect(&mut self, tracked: &Weights<Tensor<2>>, grads: &mut burn::tensor::Gradients) {
         let sums = self.0.get_or_insert_with(|| Weights::from(tracked.layout(), |_| None));
         for ((spec, w), sum) in tracked.entries().zip(sums.values_mut()) {
-            let Some(fresh) = spec.trained.then(|| w.grad_remove(grads)).flatten() else { continue };
-            let fresh = fresh.into_data();
+            let Some(gradient) = spec.trained.then(|| w.grad_remove(grads)).flatten() else { continue };
+            let gradient = gradient.into_data();
             match sum {
-                None => *sum = Some(fresh),
+                None => *sum = Some(gradient),
                 Some(sum) => {
-                    if let (Ok(sum), Ok(fresh)) = (sum.as_mut_slice::<f32>(), fresh.as_slice::<f32>()) {
-                        kernels::add_assign(sum, fresh);
+                    if let (Ok(sum), Ok(gradient)) = (sum.as_mut_slice::<f32>(), gradient.as_slice::<f32>()) {
+                        kernels::add_assign(sum, gradient);
                     }
                 }
             }
@@ -135,8 +135,8 @@ impl Gradients {
 }
 
 impl AdamW {
-    /// Takes one step at learning rate `lr` and returns the gradient norm before clipping. Where the norm is not finite, no step is
-    /// taken.
+    /// Takes one step at learning rate `lr` and returns the gradient norm before clipping. Where the norm is not
+    /// finite, no step is taken.
     pub fn step(&self, decoder: &mut Decoder, moments: &mut Moments, gradients: Gradients, lr: f32) -> f64 {
         in_pool(|| self.step_here(decoder, moments, gradients, lr))
     }

@@ -79,8 +79,8 @@ impl Policy {
         &self.config
     }
 
-    /// Freezes the weights and adds a LoRA adapter to train, which does not change the outputs yet. `base` is the path of the frozen
-    /// weights, which a saved adapter names. An error where the model has an adapter already.
+    /// Freezes the weights and adds a LoRA adapter to train, which does not change the outputs yet. `base` is the path
+    /// of the frozen weights, which a saved adapter names. An error where the model has an adapter already.
     pub fn adapt(self, lora: Lora, seed: u64, base: PathBuf) -> Result<Self, PolicyError> {
         if self.decoder.layout().lora().is_some() {
             return Err(PolicyError::AdapterPresent);

@@ -79,8 +79,8 @@ impl RewardModel {
         self.config.positions()
     }
 
-    /// A conversation as the model reads it: through the chat template, or for a model without one as a pair of texts, the last turn
-    /// and everything before it. An empty conversation is an error.
+    /// A conversation as the model reads it: through the chat template, or for a model without one as a pair of texts,
+    /// the last turn and everything before it. An empty conversation is an error.
     pub fn input(&self, turns: &[Turn]) -> Result<RewardInput, PolicyError> {
         if self.tokenizer.has_template() {
             let ids = self.tokenizer.encode(&self.tokenizer.chat(turns, false)?)?;
@@ -95,8 +95,8 @@ impl RewardModel {
         Ok(RewardInput { ids, segments })
     }
 
-    /// The outputs of every input, `[labels]` each. Inputs run sorted by length, about `tokens` tokens at a time. An input that is
-    /// too long is an error.
+    /// The outputs of every input, `[labels]` each. Inputs run sorted by length, about `tokens` tokens at a time. An
+    /// input that is too long is an error.
     pub fn outputs(&self, inputs: &[RewardInput], tokens: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
         let room = self.positions();
         if let Some(index) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {

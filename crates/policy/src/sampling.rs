@@ -11,9 +11,11 @@ pub struct Sampling {
     pub top_p: f32,
     /// Samples from this many likeliest tokens; 0 is all tokens.
     pub top_k: usize,
-    /// Samples from tokens with at least this share of the likeliest token's probability; 0 is all tokens (Nguyen et al., 2024).
+    /// Samples from tokens with at least this share of the likeliest token's probability; 0 is all tokens (Nguyen et
+    /// al., 2024).
     pub min_p: f32,
-    /// Divides positive logits, and multiplies negative ones, of tokens that occurred before; 1 is no penalty (Keskar et al., 2019).
+    /// Divides positive logits, and multiplies negative ones, of tokens that occurred before; 1 is no penalty (Keskar
+    /// et al., 2019).
     pub repetition_penalty: f32,
     /// Longest reply, in tokens.
     pub max_tokens: usize,
@@ -67,9 +69,11 @@ impl Sampling {
 pub struct SampledToken {
     /// The token.
     pub token: u32,
-    /// At the sampling temperature (1 when greedy) over the whole vocabulary, without the penalty: what training computes.
+    /// At the sampling temperature (1 when greedy) over the whole vocabulary, without the penalty: what training
+    /// computes.
     pub log_prob: f32,
-    /// Under the distribution that it was drawn from, after penalty, temperature, top-k, top-p and min-p. 0 when greedy.
+    /// Under the distribution that it was drawn from, after penalty, temperature, top-k, top-p and min-p. 0 when
+    /// greedy.
     pub drawn_log_prob: f32,
     /// At temperature 1 over the whole vocabulary, without the penalty.
     pub plain_log_prob: f32,
@@ -123,8 +127,8 @@ fn chunk_sum(chunk: &[f32]) -> f64 {
     chunk.iter().map(|w| f64::from(*w)).sum()
 }
 
-/// Samples a token from `logits` `[vocab]` with the uniform random number `u` in `[0, 1)`; the penalty applies to the tokens
-/// `seen`. `None` where logits are not finite.
+/// Samples a token from `logits` `[vocab]` with the uniform random number `u` in `[0, 1)`; the penalty applies to the
+/// tokens `seen`. `None` where logits are not finite.
 pub fn sample_token(
     logits: &[f32],
     sampling: &Sampling,
@@ -188,8 +192,8 @@ fn penalised(logits: &[f32], penalty: f32, seen: impl Iterator<Item = u32>) -> O
     Some(changed)
 }
 
-/// First index at which the running sum of `weights` exceeds `target`, or else the last index with a positive weight; `None` where
-/// none is positive.
+/// First index at which the running sum of `weights` exceeds `target`, or else the last index with a positive weight;
+/// `None` where none is positive.
 fn select(weights: impl Iterator<Item = f64>, target: f64) -> Option<usize> {
     let mut sum = 0.0;
     let mut last = None;

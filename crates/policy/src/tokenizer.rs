@@ -116,7 +116,8 @@ impl Tokenizer {
         let template = template
             .or_else(|| config["chat_template"].as_str().map(str::to_owned))
             .or_else(|| listed.and_then(|t| t["template"].as_str()).map(str::to_owned));
-        // Tokenizer classes of one model, such as BERT's, give segments; the general class only where `model_input_names` lists them.
+        // Tokenizer classes of one model, such as BERT's, give segments; the general class only where
+        // `model_input_names` lists them.
         let general = config["tokenizer_class"]
             .as_str()
             .is_some_and(|class| class.starts_with("PreTrainedTokenizer") || class == "TokenizersBackend");
@@ -145,8 +146,8 @@ impl Tokenizer {
         Self { inner: Arc::new(inner), eos, template, tokens, limit: u32::MAX, segments: false }
     }
 
-    /// Refuses a tokenizer whose vocabulary is larger than the model's. Added tokens beyond it are accepted (Gemma 3 has one for
-    /// images), but a text that gives one is an error.
+    /// Refuses a tokenizer whose vocabulary is larger than the model's. Added tokens beyond it are accepted (Gemma 3
+    /// has one for images), but a text that gives one is an error.
     fn checked(mut self, path: &Path, vocab_size: usize) -> Result<Self, PolicyError> {
         let size = self.inner.get_vocab(false).into_values().max().map_or(0, |id| id as usize + 1);
         if size > vocab_size {
@@ -204,8 +205,8 @@ impl Tokenizer {
 
     /// Appends tokens that end a reply.
     pub(crate) fn also_ends(&mut self, more: &[u32]) {
-        let fresh: Vec<u32> = more.iter().copied().filter(|id| !self.eos.contains(id)).collect();
-        self.eos.extend(fresh);
+        let new: Vec<u32> = more.iter().copied().filter(|id| !self.eos.contains(id)).collect();
+        self.eos.extend(new);
     }
 
     /// Replaces the tokens that end a reply.
@@ -213,8 +214,8 @@ impl Tokenizer {
         self.eos = eos;
     }
 
-    /// Fixes the current time of the chat template, in local seconds since 1970, so that prompts do not change during a run of several
-    /// days.
+    /// Fixes the current time of the chat template, in local seconds since 1970, so that prompts do not change during a
+    /// run of several days.
     pub fn pin_today(&mut self, seconds: i64) {
         if let Some(template) = &mut self.template {
             template.today = chrono::DateTime::from_timestamp(seconds, 0).map(|t| t.naive_utc());
@@ -236,12 +237,14 @@ impl Tokenizer {
         self.template.is_some()
     }
 
-    /// The text of a conversation through the chat template; with `generation`, it ends with the header of the model's reply.
+    /// The text of a conversation through the chat template; with `generation`, it ends with the header of the model's
+    /// reply.
     pub fn chat(&self, turns: &[Turn], generation: bool) -> Result<String, PolicyError> {
         Ok(self.render(&Conversation::new(turns, generation))?.text)
     }
 
-    /// The text of a conversation through the chat template, and the replies that the template marks. An error without a template.
+    /// The text of a conversation through the chat template, and the replies that the template marks. An error without
+    /// a template.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
         let template = self.template.as_ref();
         template.ok_or_else(|| wrong("this model has no chat template; use plain prompts"))?.render(conversation)
@@ -306,8 +309,8 @@ impl Tokenizer {
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
     tokens: Vec<u32>,
-    /// First token of the window that is decoded with every new token, because some tokenizers decode a token differently at the start
-    /// of a text.
+    /// First token of the window that is decoded with every new token, because some tokenizers decode a token
+    /// differently at the start of a text.
     window: usize,
     /// First token whose text is not in `text` yet.
     pending: usize,

@@ -56,9 +56,9 @@ impl<T> Index<Id> for Weights<T> {
     }
 }
 
-/// The initial values of a tensor: normal with standard deviation `1/√fan_in` for matrices (0.02 for embeddings; residual outputs
-/// further divided by `√(2 · layers)`, as in GPT-2), ones for norms. A model's tensors must be initialised in the layout's order,
-/// since they share the random numbers.
+/// The initial values of a tensor: normal with standard deviation `1/√fan_in` for matrices (0.02 for embeddings;
+/// residual outputs further divided by `√(2 · layers)`, as in GPT-2), ones for norms. A model's tensors must be
+/// initialised in the layout's order, since they share the random numbers.
 pub fn start(spec: &Spec, rng: &mut impl Rng) -> Vec<f32> {
     match spec.start {
         Start::Constant(value) => vec![value; spec.elements()],

@@ -66,7 +66,8 @@ fn half(b: &[u8]) -> f32 {
     f16::from_le_bytes([b[0], b[1]]).to_f32()
 }
 
-/// Appends the values of four bits each: the low nibbles are the first half of a block, the high nibbles the second half.
+/// Appends the values of four bits each: the low nibbles are the first half of a block, the high nibbles the second
+/// half.
 fn nibbles(b: &[u8], out: &mut Vec<f32>, value: impl Fn(u8) -> f32) {
     out.extend(b.iter().map(|b| value(b & 15)));
     out.extend(b.iter().map(|b| value(b >> 4)));

@@ -18,8 +18,8 @@ use fused::FusedOps;
 pub use kernels::{Activation, AttentionSpec, Heads, Rope, RopeConfig, RopeKind};
 pub use packing::{Packing, Tree, TreePart};
 
-/// Runs `f` on a thread of the pool, which works while it waits for a parallel loop. A thread outside the pool would sleep instead,
-/// thousands of times per step.
+/// Runs `f` on a thread of the pool, which works while it waits for a parallel loop. A thread outside the pool would
+/// sleep instead, thousands of times per step.
 pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }
@@ -33,7 +33,8 @@ pub enum Ops {
     BatchInvariant,
     /// Plain tensor code, on any device.
     Plain,
-    /// [`Ops::Plain`] with matrix products of weights in bf16. Weights, gradients and all other operations are in `f32`.
+    /// [`Ops::Plain`] with matrix products of weights in bf16. Weights, gradients and all other operations are in
+    /// `f32`.
     Half,
 }
 
@@ -115,7 +116,8 @@ impl Ops {
         }
     }
 
-    /// Grouped-query attention over packed sequences: `q` `[n, query · dim]`, `k` and `v` `[n, kv · dim]` to `[n, query · dim]`.
+    /// Grouped-query attention over packed sequences: `q` `[n, query · dim]`, `k` and `v` `[n, kv · dim]` to
+    /// `[n, query · dim]`.
     pub fn attention(self, q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: AttentionPlan) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::attention(q, k, v, &plan),
@@ -128,8 +130,8 @@ impl Ops {
         }
     }
 
-    /// Log-prob of each target token and entropy of its distribution, `[n, 2]`: the softmax of `h · eᵀ` for `h` `[n, d]` and `e`
-    /// `[vocab, d]`. The fused kernel never holds all logits `[n, vocab]`.
+    /// Log-prob of each target token and entropy of its distribution, `[n, 2]`: the softmax of `h · eᵀ` for `h`
+    /// `[n, d]` and `e` `[vocab, d]`. The fused kernel never holds all logits `[n, vocab]`.
     pub fn token_log_probs(self, h: Tensor<2>, e: Tensor<2>, targets: Arc<[u32]>) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::token_log_probs(h, e, &targets),

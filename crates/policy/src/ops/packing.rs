@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-/// Sequences with a common prefix: a trunk, and branches that each continue it and do not attend to one another. A single sequence is
-/// a trunk without branches.
+/// Sequences with a common prefix: a trunk, and branches that each continue it and do not attend to one another. A
+/// single sequence is a trunk without branches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     /// Rows of the trunk.

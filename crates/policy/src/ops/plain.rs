@@ -71,8 +71,8 @@ pub fn rotate(x: Tensor<4>, rope: &Rope, positions: &[usize], time: usize) -> Te
     Tensor::cat(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], 3)
 }
 
-/// The additive attention mask `[time, total]` for queries at positions `start..`: 0 where a query attends to a key, otherwise a large
-/// negative number.
+/// The additive attention mask `[time, total]` for queries at positions `start..`: 0 where a query attends to a key,
+/// otherwise a large negative number.
 pub fn mask(spec: &AttentionSpec, start: usize, time: usize, total: usize) -> Vec<f32> {
     let row = |t: usize| {
         let (from, to) = spec.range(start + t, total);

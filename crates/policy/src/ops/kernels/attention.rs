@@ -1,16 +1,15 @@
-//! Grouped-query attention over packed sequences and over a cache.
+//! Grouped-query attention over packed sequences.
 
 use std::sync::Arc;
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Rope, View, exp, matmul, max, sum};
 use crate::ops::packing::{Packing, TreePart};
 
 simd!(
-/// Makes row `r` of `p` `[rows, width]` the softmax of the scaled scores of the keys that query `start + r` attends to; all other
-/// elements become 0.
+/// Makes row `r` of `p` `[rows, width]` the softmax of the scaled scores of the keys that query `start + r` attends to;
+/// all other elements become 0.
 pub(super) masked_softmax(p: &mut [f32], width: usize, start: usize, spec: &AttentionSpec) {
     for (r, row) in p.chunks_exact_mut(width).enumerate() {
         let (from, to) = spec.range(start + r, width);
@@ -29,7 +28,8 @@ pub(super) masked_softmax(p: &mut [f32], width: usize, start: usize, spec: &Atte
 });
 
 simd!(
-/// Makes `dp` `[rows, width]`, the gradient with respect to probabilities `p`, the gradient with respect to unscaled scores.
+/// Makes `dp` `[rows, width]`, the gradient with respect to probabilities `p`, the gradient with respect to unscaled
+/// scores.
 softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
     for (p, dp) in p.chunks_exact(width).zip(dp.chunks_exact_mut(width)) {
         let s = sum(width, |i| p[i] * dp[i]);
@@ -38,91 +38,6 @@ softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
         }
     }
 });
-
-simd!(
-/// Makes scores the numerators of their softmax, and `total` their sum.
-numerators(scores: &mut [f32], total: &mut [f32; 1]) {
-    let m = max(scores);
-    for s in scores.iter_mut() {
-        *s = exp(*s - m);
-    }
-    total[0] = sum(scores.len(), |i| scores[i]);
-});
-
-/// One query head `[dim]` against cached keys and values, whose rows are `width` elements apart.
-struct Attend<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    width: usize,
-    scale: f32,
-    scores: &'a mut [f32],
-    out: &'a mut [f32],
-}
-
-impl WithSimd for Attend<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { q, k, v, width, scale, scores, out } = self;
-        let dim = q.len();
-        let (head, tail) = S::as_simd_f32s(q);
-        for (s, k) in scores.iter_mut().zip(k.chunks(width)) {
-            let (k, rest) = S::as_simd_f32s(&k[..dim]);
-            let mut sum = simd.splat_f32s(0.0);
-            for (q, k) in head.iter().zip(k) {
-                sum = simd.mul_add_f32s(*q, *k, sum);
-            }
-            let rest: f32 = tail.iter().zip(rest).map(|(q, k)| q * k).sum();
-            *s = (simd.reduce_sum_f32s(sum) + rest) * scale;
-        }
-        let mut total = [0.0];
-        numerators(scores, &mut total);
-        let inverse = 1.0 / total[0];
-        let (vectors, rest) = S::as_mut_simd_f32s(out);
-        // Up to four vectors of the output stay in registers during a pass over the values.
-        let lanes = S::F32_LANES;
-        for (block, out) in vectors.chunks_mut(4).enumerate() {
-            let at = block * 4 * lanes;
-            match out {
-                [a, b, c, d] => mix::<S, 4>(simd, scores, &v[at..], width, inverse, [a, b, c, d]),
-                [a, b, c] => mix::<S, 3>(simd, scores, &v[at..], width, inverse, [a, b, c]),
-                [a, b] => mix::<S, 2>(simd, scores, &v[at..], width, inverse, [a, b]),
-                [a] => mix::<S, 1>(simd, scores, &v[at..], width, inverse, [a]),
-                _ => {}
-            }
-        }
-        let at = dim - rest.len();
-        for (i, out) in rest.iter_mut().enumerate() {
-            *out = scores.iter().zip(v.chunks(width)).map(|(s, v)| s * v[at + i]).sum::<f32>() * inverse;
-        }
-    }
-}
-
-/// `N` vectors of `Σ weight · value · inverse`.
-#[inline(always)]
-fn mix<S: Simd, const N: usize>(
-    simd: S,
-    weights: &[f32],
-    v: &[f32],
-    width: usize,
-    inverse: f32,
-    out: [&mut S::f32s; N],
-) {
-    let mut sums = [simd.splat_f32s(0.0); N];
-    for (weight, v) in weights.iter().zip(v.chunks(width)) {
-        let weight = simd.splat_f32s(*weight);
-        let (v, _) = S::as_simd_f32s(v);
-        for (sum, v) in sums.iter_mut().zip(&v[..N]) {
-            *sum = simd.mul_add_f32s(weight, *v, *sum);
-        }
-    }
-    let inverse = simd.splat_f32s(inverse);
-    for (out, sum) in out.into_iter().zip(sums) {
-        *out = simd.mul_f32s(sum, inverse);
-    }
-}
 
 /// Attention heads: their numbers and their size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,13 +84,13 @@ impl AttentionSpec {
         (from.min(to), to)
     }
 
-    fn rotate(&self, rows: &mut [f32], width: usize, start: usize) {
+    pub(super) fn rotate(&self, rows: &mut [f32], width: usize, start: usize) {
         if let Some(rope) = &self.rope {
             rope.apply(rows, width, start);
         }
     }
 
-    fn rotate_back(&self, rows: &mut [f32], width: usize, start: usize) {
+    pub(super) fn rotate_back(&self, rows: &mut [f32], width: usize, start: usize) {
         if let Some(rope) = &self.rope {
             rope.transpose(rows, width, start);
         }
@@ -204,15 +119,15 @@ pub(super) fn offsets(lens: &[usize]) -> Vec<usize> {
         .collect()
 }
 
-/// What [`attention`] saves for its backward pass.
+/// The tensors that [`attention`] saves for its backward pass.
 #[derive(Clone, Debug)]
 pub struct AttentionSaved {
     /// Rotated queries `[n, query_width]`.
     pub q: Vec<f32>,
     /// Rotated keys `[n, kv_width]`.
     pub k: Vec<f32>,
-    /// Probabilities per tree: for each of its parts, `[query heads, t, s + t]` with `t` rows of the part and `s` of the trunk before
-    /// it.
+    /// Probabilities per tree: for each of its parts, `[query heads, t, s + t]` with `t` rows of the part and `s` of
+    /// the trunk before it.
     pub p: Vec<Vec<f32>>,
 }
 
@@ -277,9 +192,9 @@ pub fn attention(
 /// Query rows whose scores are held at a time where no backward pass follows.
 const TILE: usize = 256;
 
-/// Attention of one head, a tile of queries at a time: `t` queries at positions `seen..` against `seen + t` keys and values. Rows
-/// of `q` and `out` are `qw` elements apart, those of `k` and `v` `kw`.
-fn attend_tiles(
+/// Attention of one head, a tile of queries at a time: `t` queries at positions `seen..` against `seen + t` keys and
+/// values. Rows of `q` and `out` are `qw` elements apart, those of `k` and `v` `kw`.
+pub(super) fn attend_tiles(
     [q, k, v]: [&[f32]; 3],
     (t, seen): (usize, usize),
     (qw, kw): (usize, usize),
@@ -333,7 +248,8 @@ pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &Attentio
     out
 }
 
-/// Gradients of [`attention`] with respect to `q`, `k` and `v`, for the gradient `g` `[n, query_width]` with respect to the output.
+/// Gradients of [`attention`] with respect to `q`, `k` and `v`, for the gradient `g` `[n, query_width]` with respect to
+/// the output.
 pub fn attention_backward(
     saved: &AttentionSaved,
     v: &[f32],
@@ -366,12 +282,13 @@ pub fn attention_backward(
                 for h in 0..heads.query {
                     let (here, rest) = p.split_at(t * total);
                     p = rest;
-                    // The first query head of a group writes the gradients of its keys and values; the others add to them.
+                    // The first query head of a group writes the gradients of its keys and values; the others add to
+                    // them.
                     let add = h % group > 0;
                     let (kv, at_q, at_kv) = (h / group * dim, at * qw + h * dim, at * kw + h / group * dim);
                     let (query, g) = (View::rows(&q[at_q..], qw), View::rows(&g[at_q..], qw));
-                    let own = View::rows(&here[seen..], total);
-                    matmul([t, t, dim], own.t(), g, &mut dv[at_kv..], kw, add, false);
+                    let branch = View::rows(&here[seen..], total);
+                    matmul([t, t, dim], branch.t(), g, &mut dv[at_kv..], kw, add, false);
                     matmul([t, dim, t], g, View::rows(&v[at_kv..], kw).t(), &mut ds[seen..], total, false, false);
                     if seen > 0 {
                         let trunk = View::rows(here, total);
@@ -379,9 +296,9 @@ pub fn attention_backward(
                         matmul([t, dim, seen], g, View::rows(&v[kv..], kw).t(), &mut ds, total, false, false);
                     }
                     softmax_backward(here, &mut ds, total, spec.scale);
-                    let own = View::rows(&ds[seen..], total);
-                    matmul([t, t, dim], own, View::rows(&k[at_kv..], kw), &mut dq[at_q..], qw, false, false);
-                    matmul([t, t, dim], own.t(), query, &mut dk[at_kv..], kw, add, false);
+                    let branch = View::rows(&ds[seen..], total);
+                    matmul([t, t, dim], branch, View::rows(&k[at_kv..], kw), &mut dq[at_q..], qw, false, false);
+                    matmul([t, t, dim], branch.t(), query, &mut dk[at_kv..], kw, add, false);
                     if seen > 0 {
                         let trunk = View::rows(&ds, total);
                         matmul([t, seen, dim], trunk, View::rows(&k[kv..], kw), &mut dq[at_q..], qw, true, false);
@@ -396,57 +313,4 @@ pub fn attention_backward(
             }
         });
     [dq, dk, dv]
-}
-
-/// Cached keys and values of one sequence in one layer, `[tokens, kv_width]` each; keys are rotated.
-#[derive(Clone, Debug, Default)]
-pub struct KvSlot {
-    k: Vec<f32>,
-    v: Vec<f32>,
-}
-
-/// Attention of `lens[i]` new rows of sequence `i` over its cached rows and over themselves. Appends the new keys and values to
-/// `slots[i]`. Shapes as in [`attention`].
-pub fn attention_cached(
-    mut q: Vec<f32>,
-    mut k: Vec<f32>,
-    v: &[f32],
-    spec: &AttentionSpec,
-    lens: &[usize],
-    slots: &mut [&mut KvSlot],
-) -> Vec<f32> {
-    let heads = spec.heads;
-    let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
-    let mut out = vec![0f32; q.len()];
-    let starts = offsets(lens);
-    let arch = Arch::new();
-    split(&mut q, lens, qw)
-        .into_par_iter()
-        .zip(split(&mut k, lens, kw))
-        .zip(split(&mut out, lens, qw))
-        .zip(lens.par_iter().zip(&starts).zip(slots))
-        .for_each(|(((q, k), out), ((&t, &start), slot))| {
-            let seen = slot.k.len() / kw;
-            spec.rotate(q, qw, seen);
-            spec.rotate(k, kw, seen);
-            slot.k.extend_from_slice(k);
-            slot.v.extend_from_slice(&v[start * kw..(start + t) * kw]);
-            let total = seen + t;
-            let mut scores = Vec::new();
-            for h in 0..heads.query {
-                let (at, kv) = (h * dim, h / group * dim);
-                if t > 1 {
-                    let held = [&q[at..], &slot.k[kv..], &slot.v[kv..]];
-                    attend_tiles(held, (t, seen), (qw, kw), spec, &mut scores, &mut out[at..]);
-                    continue;
-                }
-                let (from, to) = spec.range(seen, total);
-                scores.resize(to - from, 0.0);
-                let (keys, values) = (&slot.k[from * kw + kv..], &slot.v[from * kw + kv..]);
-                let (q, out) = (&q[at..at + dim], &mut out[at..at + dim]);
-                let (scale, scores) = (spec.scale, &mut scores);
-                arch.dispatch(Attend { q, k: keys, v: values, width: kw, scale, scores, out });
-            }
-        });
-    out
 }

@@ -9,10 +9,11 @@ use super::{AttentionSpec, Heads, View, matmul};
 pub struct DisentangledAttention<'a> {
     /// Queries, keys and values, `[n, heads · dim]` each.
     pub content: [&'a [f32]; 3],
-    /// The table of positions projected to keys and to queries, `[rows, heads · dim]` each; `None` where the term is absent.
+    /// The table of positions projected to keys and to queries, `[rows, heads · dim]` each; `None` where the term is
+    /// absent.
     pub positions: [Option<&'a [f32]>; 2],
-    /// The table's row for every distance from `−(longest − 1)` to `longest − 1`: for a key at that distance before a query, and for a
-    /// query at that distance before a key.
+    /// The table's row for every distance from `−(longest − 1)` to `longest − 1`: for a key at that distance before a
+    /// query, and for a query at that distance before a key.
     pub rows: [&'a [usize]; 2],
 }
 

@@ -168,7 +168,8 @@ pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32) -> Vec<f32> {
     y
 }
 
-/// Gradients of [`layer_norm`] with respect to `x`, `w` and `b`, for the gradient `g` `[n, d]` with respect to the output.
+/// Gradients of [`layer_norm`] with respect to `x`, `w` and `b`, for the gradient `g` `[n, d]` with respect to the
+/// output.
 pub fn layer_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> [Vec<f32>; 3] {
     let mut dx = vec![0f32; x.len()];
     let rows = w.len() * ROWS;

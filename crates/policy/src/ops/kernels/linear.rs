@@ -1,6 +1,7 @@
 //! `x · wᵀ` for few rows: every weight is read once, and the result of a row does not depend on the other rows.
 //!
-//! A SIMD vector holds the same element of several rows of `x`, and each weight is broadcast to it, so that no sum crosses lanes.
+//! A SIMD vector holds the same element of several rows of `x`, and each weight is broadcast to it, so that no sum
+//! crosses lanes.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -14,8 +15,8 @@ const WIDE: usize = 6;
 /// Multiplications below which a parallel task costs more than it saves.
 const ALONE: usize = 1 << 18;
 
-/// Some rows of `x`, transposed to `[inner, rows]` and padded to whole SIMD vectors, so that the same element of all rows is
-/// contiguous.
+/// Some rows of `x`, transposed to `[inner, rows]` and padded to whole SIMD vectors, so that the same element of all
+/// rows is contiguous.
 struct TransposedRows {
     values: Vec<f32>,
     /// Rows without padding.

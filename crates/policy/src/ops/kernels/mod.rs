@@ -1,9 +1,9 @@
 //! CPU kernels over `f32` slices: the only unsafe code of this crate.
 //!
-//! There are two kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every element that it
-//! can access is inside its slice. [`simd!`] compiles one body for several instruction
-//! sets and calls the widest one that the processor reports at run time, so that one binary runs anywhere and is
-//! still fast. The order of sums does not depend on the number of threads: the same input gives the same bits.
+//! There are two kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
+//! element that it can access is inside its slice. [`simd!`] compiles one body for several instruction sets and calls
+//! the widest one that the processor reports at run time, so that one binary runs anywhere and is still fast. The order
+//! of sums does not depend on the number of threads: the same input gives the same bits.
 #![allow(unsafe_code)]
 // Without forced inlining, a helper would be compiled for the baseline only instead of for each instruction set.
 #![allow(clippy::inline_always)]
@@ -85,7 +85,8 @@ unsafe fn gemm_into(
     }
 }
 
-/// `a · b` as a new row-major `[m, n]`, on all threads: `a` is `[m, k]`, `b` is `[k, n]`. The memory is not zeroed before.
+/// `a · b` as a new row-major `[m, n]`, on all threads: `a` is `[m, k]`, `b` is `[k, n]`. The memory is not zeroed
+/// before.
 ///
 /// # Panics
 /// When a view is too small for its shape.
@@ -95,8 +96,8 @@ pub fn product([m, k, n]: [usize; 3], a: View, b: View) -> Vec<f32> {
         return vec![0.0; m * n];
     }
     let mut out: Vec<f32> = Vec::with_capacity(m * n);
-    // SAFETY: the assertion bounds the reads. `m · n` elements are reserved, and `gemm` writes each of them without reading it, since
-    // `add` is false and `k` is not 0.
+    // SAFETY: the assertion bounds the reads. `m · n` elements are reserved, and `gemm` writes each of them without
+    // reading it, since `add` is false and `k` is not 0.
     unsafe {
         gemm_into([m, k, n], a, b, out.as_mut_ptr(), n, false, gemm::Parallelism::Rayon(0));
         out.set_len(m * n);
@@ -185,6 +186,7 @@ macro_rules! simd {
 
 mod activation;
 mod attention;
+mod attention_cached;
 mod disentangled;
 mod elementwise;
 mod linear;
@@ -193,10 +195,8 @@ mod rope;
 mod softmax;
 
 pub use activation::{Activation, activate, activate_backward, gated, gated_backward};
-pub use attention::{
-    AttentionSaved, AttentionSpec, Heads, KvSlot, attention, attention_backward, attention_cached,
-    attention_without_saving,
-};
+pub use attention::{AttentionSaved, AttentionSpec, Heads, attention, attention_backward, attention_without_saving};
+pub use attention_cached::{KvSlot, attention_cached};
 pub use disentangled::DisentangledAttention;
 pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,

@@ -106,8 +106,8 @@ impl RopeConfig {
     }
 }
 
-/// Cosines and sines of rotary position embedding (Su et al., 2021), computed in chunks of positions on first use. The two halves
-/// of a head are rotated against each other, as in Hugging Face's implementation.
+/// Cosines and sines of rotary position embedding (Su et al., 2021), computed in chunks of positions on first use. The
+/// two halves of a head are rotated against each other, as in Hugging Face's implementation.
 #[derive(Debug)]
 pub struct Rope {
     frequencies: Vec<f32>,
