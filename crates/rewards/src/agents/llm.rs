@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, Limits, Llm, OpenAi, Record, Replay, Secret, Settings};
+use rlar_net::llm::{Budget, Llm, LlmLimits, OpenAi, OpenAiSettings, Record, Replay, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -104,13 +104,13 @@ impl LlmConfig {
                 Arc::new(local.map_err(|e| RewardError::tool("rewards.llm.local", e.to_string()))?)
             }
             (None, None, Some(url), Some(model)) => {
-                let limits = Limits {
+                let limits = LlmLimits {
                     max_tokens: self.max_tokens,
                     max_cost: self.max_cost,
                     prompt_price: self.prompt_price,
                     completion_price: self.completion_price,
                 };
-                let settings = Settings {
+                let settings = OpenAiSettings {
                     url: url.clone(),
                     model: model.clone(),
                     key: Secret::from_env(&self.key),

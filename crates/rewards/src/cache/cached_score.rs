@@ -92,7 +92,7 @@ fn keys(name: &str, items: &[(&Example, &Completion)]) -> Vec<Key> {
             digest
         };
         let mut digest = begun.entry(std::ptr::from_ref(*example)).or_insert_with(begin).clone();
-        digest.update(completion.scored());
+        digest.update(completion.scored_text());
         let mut key = Key::default();
         key.copy_from_slice(&digest.finalize()[..16]);
         key

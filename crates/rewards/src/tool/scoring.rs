@@ -240,7 +240,7 @@ impl Tool {
             Scorer::Code(tests) => mean(tests.score(items, over).map_err(|e| broken(e.to_string()))?),
             Scorer::Verifier(verifier) => {
                 let call = |(e, c): &(&Example, &Completion)| -> Call {
-                    vec![e.prompt().to_owned(), c.scored().to_owned(), e.reference.clone().unwrap_or_default()]
+                    vec![e.prompt().to_owned(), c.scored_text().to_owned(), e.reference.clone().unwrap_or_default()]
                 };
                 let calls: Vec<Call> = items.iter().map(call).collect();
                 let verdicts = verifier.score_until(&calls, over).map_err(|e| broken(e.to_string()))?;
@@ -274,7 +274,7 @@ impl Tool {
         if over() {
             return Outcome::Failed(Failure::Late);
         }
-        match function(&self.card.settings, example, completion.scored()) {
+        match function(&self.card.settings, example, completion.scored_text()) {
             Some(score) => self.in_range(score),
             None => Outcome::Abstained("the example is not of the kind that this tool judges".into()),
         }
