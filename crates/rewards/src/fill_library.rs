@@ -14,7 +14,6 @@ use crate::agents::ask::Tally;
 use crate::agents::synthesise::Order;
 use crate::agents::{Agents, News, Provided, Turned};
 use crate::library::folder::{ADMISSION, Library};
-use crate::tool::card::ToolKind;
 use crate::tool::composite::WeightedTool;
 use crate::{Orchestrator, OrchestratorConfig, RewardError};
 
@@ -135,7 +134,7 @@ pub fn fetch_rewards(wanted: &Wanted, agents: &Agents, tell: &mut dyn FnMut(News
 
 /// Whether an agent made a tool.
 fn is_made(card: &crate::ToolCard) -> bool {
-    card.origin.starts_with("written by ") || card.model.as_ref().is_some_and(|m| m.repo.is_some())
+    card.origin.starts_with("written by ") || card.model().is_some_and(|m| m.repo.is_some())
 }
 
 /// The examples that each tool is chosen for, with the reason for the first; and those that have none.
@@ -211,7 +210,7 @@ fn provide(
         let refused = wanted.folder.join(REFUSED);
         let is_done = |name: &str| rewards.library().card(name).is_some() || was_refused(&refused, name, &task);
         let mut fresh = agents.synthesise(&order, &is_done, None, tell);
-        let models = |c: &&crate::ToolCard| c.kind == ToolKind::Model && c.tasks.contains(&task) && is_made(c);
+        let models = |c: &&crate::ToolCard| c.model().is_some() && c.tasks.contains(&task) && is_made(c);
         let most = agents.hub.as_ref().map_or(0, |(_, config)| config.models);
         if rewards.library().cards().filter(models).count() < most {
             let taken =
@@ -286,7 +285,7 @@ fn fetch_card(library: &mut Library, address: &str) -> Result<(), RewardError> {
     let deadline = Duration::from_secs(30);
     let text = rlar_net::get_text(address, LONGEST, deadline)?;
     let card = crate::ToolCard::parse(Path::new(address), &text)?;
-    let source = match &card.file {
+    let source = match card.file() {
         Some(file) => {
             let base = address.rsplit_once('/').map_or(address, |(base, _)| base);
             rlar_net::get_text(&format!("{base}/{file}"), LONGEST, deadline)?

@@ -305,21 +305,13 @@ impl Agents {
         };
         let mut card = ToolCard {
             name: name.to_owned(),
-            kind: ToolKind::Model,
+            kind: ToolKind::Model(pointer),
             role: ToolRole::Quality,
             measures: format!("What the reward model {} says of a reply.", candidate.id),
             tasks: vec![task.to_owned()],
             needs_reference: false,
             bare: false,
             range: [-1e9, 1e9],
-            function: None,
-            file: None,
-            requires: Vec::new(),
-            builtin: None,
-            settings: serde_json::Map::new(),
-            model: Some(pointer),
-            judge: None,
-            parts: Vec::new(),
             cases: Vec::new(),
             origin: format!("{} at {}, licence {}", candidate.id, candidate.commit, candidate.licence),
         };
@@ -334,7 +326,7 @@ impl Agents {
         let (center, scale) = place(&raw, examples).map_err(declined)?;
         // Two of it may not fit into memory.
         drop(raw);
-        if let Some(pointer) = &mut card.model {
+        if let ToolKind::Model(pointer) = &mut card.kind {
             (pointer.sigmoid, pointer.center, pointer.scale) = (true, center, scale);
         }
         card.range = [0.0, 1.0];

@@ -4,7 +4,7 @@ use rlar_data::{Completion, Example};
 use serde_json::{Map, Value, json};
 
 use crate::admission::examine::{FAST, SAME, examine};
-use crate::admission::probes::cases;
+use crate::admission::probes::case_examples;
 use crate::admission::report::{Admission, Status};
 use crate::agents::ask::{Asker, NoAnswer, Question, blocks, object, text};
 use crate::agents::fence::{Fence, clip, one_line};
@@ -308,21 +308,17 @@ fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &ToolContext, autho
     let overpaid = order.evidence.map_or(&[][..], |e| &e.overpaid);
     let card = ToolCard {
         name: rule.name.clone(),
-        kind: ToolKind::Verifier,
+        kind: ToolKind::Verifier {
+            function: format!("compute_{}", rule.name),
+            file: "verifier.py".into(),
+            requires: draft.requires.clone(),
+        },
         role: rule.role,
         measures: draft.description.clone(),
         tasks: vec![order.task.to_owned()],
         needs_reference: rule.needs_reference,
         bare: true,
         range: [0.0, 1.0],
-        function: Some(format!("compute_{}", rule.name)),
-        file: Some("verifier.py".into()),
-        requires: draft.requires.clone(),
-        builtin: None,
-        settings: Map::new(),
-        model: None,
-        judge: None,
-        parts: Vec::new(),
         cases: draft.tests.iter().chain(overpaid).cloned().collect(),
         origin: format!("written by {author} for the task `{}` ({WRITE})", order.task),
     };
@@ -359,7 +355,7 @@ fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &ToolContext, autho
 /// none of these.
 fn still_paid(tool: &Tool, overpaid: &[CardCase]) -> Result<Option<String>, String> {
     let card = ToolCard { cases: overpaid.to_vec(), ..tool.card().clone() };
-    let examples = cases(&card);
+    let examples = case_examples(&card);
     let replies: Vec<Completion> = overpaid.iter().map(|c| Completion::whole(c.reply.clone())).collect();
     let items: Vec<(&Example, &Completion)> = examples.iter().zip(&replies).collect();
     let outcomes = tool.score(&items).map_err(|e| e.to_string())?;
