@@ -16,7 +16,7 @@ use rlar_eval::table::{markdown, render};
 use rlar_eval::ties::Compat;
 use rlar_eval::{Benchmark, Report, Scores};
 use rlar_net::llm::{Llm, Memo};
-use rlar_rewards::agents::ask::Asker;
+use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::agents::select::select;
 use rlar_rewards::{BuiltinAgent, Library, Orchestrator, ToolCard, ToolKind};
 use rlar_run::{Progress, write_atomic};
@@ -290,10 +290,10 @@ fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn
         (Some(place), _) => vec![Choice::Tool(place); table.len()],
         _ if name == "oracle" => return None,
         (None, Some(llm)) if name == "agent" => {
-            let asker = Asker::new(llm.clone());
+            let client = LlmClient::new(llm.clone());
             let mut unanswered = 0;
             let mut choose =
-                |e: rlar_data::Example| match select(&asker, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
+                |e: rlar_data::Example| match select(&client, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
                     Ok(selected) => {
                         let mut weights = vec![0.0; table.tools().len()];
                         for choice in &selected.assignment.tools {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rlar_data::{Completion, Example, Needs, read_examples, read_rows};
+use rlar_data::{Completion, Example, Needs, NumberedRow, read_examples, read_rows};
 use rlar_policy::{ComputeDevice, RewardModel, Turn};
 use rlar_rewards::{Outcome, Store};
 use serde_json::{Map, Value, json};
@@ -91,14 +91,14 @@ fn with_tools(arguments: &Score) -> Result<(), Failure> {
 fn asked(arguments: &Score) -> Result<Vec<Asked>> {
     let rows = if let (Some(prompt), Some(response)) = (&arguments.prompt, &arguments.response) {
         let row = json!({ "prompt": prompt, "response": response, "reference": arguments.reference });
-        vec![(1, row.as_object().cloned().unwrap_or_default())]
+        vec![NumberedRow { line: 1, columns: row.as_object().cloned().unwrap_or_default() }]
     } else {
         let path = arguments.data.as_deref().unwrap_or(Path::new(""));
         let text = std::fs::read_to_string(path).with_context(|| format!("--data {}", path.display()))?;
         read_rows(path, &text)?
     };
     let path = arguments.data.as_deref().unwrap_or(Path::new("--prompt"));
-    let asked = |(line, mut row): (usize, Map<String, Value>)| {
+    let asked = |NumberedRow { line, columns: mut row }| {
         let wrong = |why: &str| anyhow!("{}:{line}: {why}", path.display());
         let id = row.get("id").cloned().unwrap_or_else(|| line.into());
         let reply = match row.remove("response").or_else(|| row.remove("completion")) {

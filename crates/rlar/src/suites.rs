@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::suite::answers::{Asking, read_answers};
-use rlar_eval::suite::tasks::tasks;
-use rlar_eval::suite::{Engine, Exam, Metric, Own, Server, Suite, has_figure};
+use rlar_eval::suite::prompts::build_prompts;
+use rlar_eval::suite::replies::read_replies;
+use rlar_eval::suite::{GenerationOptions, LlmServer, LocalPolicy, ReplyGenerator, Suite, SuiteEval, SuiteMetric};
 use rlar_grpo::Metric as Decides;
 use rlar_net::llm::{Budget, Limits, OpenAi, Secret, Settings};
 use rlar_policy::{ComputeDevice, Policy, Precision};
@@ -53,9 +53,9 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
         let Some(exam) = exams.first_mut() else { return Ok(()) };
         let bytes = std::fs::read(path).with_context(|| format!("--answers {}", path.display()));
         let replies = bytes.map_err(Failure::Request)?;
-        let replies = read_answers(path, replies, exam.tasks()).map_err(|e| Failure::Request(e.into()))?;
+        let replies = read_replies(path, replies, exam.prompts()).map_err(|e| Failure::Request(e.into()))?;
         let fewest = replies.iter().map(Vec::len).min().unwrap_or(0);
-        if let Some(metric) = exam.suite().metrics.iter().find(|m| m.draws() > fewest) {
+        if let Some(metric) = exam.suite().metrics.iter().find(|m| m.samples_needed() > fewest) {
             let message =
                 format!("--answers {}: `{metric}` needs more replies per prompt than {fewest}", path.display());
             return Err(Failure::Request(anyhow!(message)));
@@ -63,7 +63,7 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
         return told(exam, &path.display().to_string(), replies, asked, over).map_err(Failure::Job);
     }
     if let Some(url) = &asked.server {
-        let server = Server(Arc::new(server(url, asked).map_err(Failure::Request)?));
+        let server = LlmServer(Arc::new(server(url, asked).map_err(Failure::Request)?));
         let name = server.name();
         return sit(&mut exams, &server, &name, asked, over);
     }
@@ -74,7 +74,7 @@ pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Fai
     // Only what is kept must be told from what other weights would say.
     let weights = if asked.out.is_some() { identity(&path).map_err(Failure::Job)? } else { shown.clone() };
     let identity = format!("{weights} {precision:?}");
-    let own = Own { policy: &policy, identity, batch: asked.batch.into() };
+    let own = LocalPolicy { policy: &policy, identity, batch: asked.batch.into() };
     sit(&mut exams, &own, &shown, asked, over)
 }
 
@@ -109,7 +109,8 @@ fn suite(name: &str, asked: &Measured) -> Result<(PathBuf, Suite)> {
         draw.samples = usize::MAX;
     }
     if !asked.metric.is_empty() {
-        let metrics = asked.metric.iter().map(|m| Metric::try_from(m.clone()).map_err(|e| anyhow!("--metric {e}")));
+        let metrics =
+            asked.metric.iter().map(|m| SuiteMetric::try_from(m.clone()).map_err(|e| anyhow!("--metric {e}")));
         suite.metrics = metrics.collect::<Result<_>>()?;
     }
     match suite.problems().into_iter().next() {
@@ -119,24 +120,24 @@ fn suite(name: &str, asked: &Measured) -> Result<(PathBuf, Suite)> {
 }
 
 /// A suite with its prompts and tools.
-pub fn exam(path: &Path, suite: Suite, limit: Option<usize>, rewards: Orchestrator) -> Result<Exam> {
-    let tasks = tasks(&suite, &|name| data::find(path, name), limit)?;
-    Ok(Exam::new(suite, tasks, rewards)?)
+pub fn exam(path: &Path, suite: Suite, limit: Option<usize>, rewards: Orchestrator) -> Result<SuiteEval> {
+    let tasks = build_prompts(&suite, &|name| data::find(path, name), limit)?;
+    Ok(SuiteEval::new(suite, tasks, rewards)?)
 }
 
 /// The suites of a config, with the tools of its library, or rlar's own where that lacks one.
-pub fn exams(plan: &plan::Plan) -> Result<Vec<Exam>> {
+pub fn exams(plan: &plan::Plan) -> Result<Vec<SuiteEval>> {
     let config = &plan.config;
-    let mut exams: Vec<Exam> = Vec::new();
+    let mut exams: Vec<SuiteEval> = Vec::new();
     for (i, sitting) in config.eval.suites.iter().enumerate() {
-        let job = || -> Result<Exam> {
+        let job = || -> Result<SuiteEval> {
             let asset = assets::suite_beside(&plan.config_path, &sitting.suite)?;
             let mut suite = Suite::parse(&asset.path, &asset.text)?;
             if let Some(data) = &sitting.data {
                 suite.data = Some(data.clone());
                 suite.lines.clear();
             }
-            suite.is_drawn().map_err(|why| anyhow!("suite `{}`: {why}", suite.name))?;
+            suite.check_samples_differ().map_err(|why| anyhow!("suite `{}`: {why}", suite.name))?;
             let mut library = plan::library(config.rewards.library.as_deref().map(Path::new))?;
             if suite.tools.iter().any(|m| library.card(&m.tool).is_none()) {
                 library = plan::library(None)?;
@@ -152,7 +153,7 @@ pub fn exams(plan: &plan::Plan) -> Result<Vec<Exam>> {
     }
     let known = |name: &str, figure: Option<&str>| {
         let exam = exams.iter().find(|e| e.suite().name == name)?;
-        figure.is_none_or(|figure| has_figure(exam.suite(), figure)).then_some(())
+        figure.is_none_or(|figure| exam.suite().has_metric_value(figure)).then_some(())
     };
     if let Decides::Suite(name, figure) = &config.eval.metric
         && known(name, figure.as_deref()).is_none()
@@ -196,23 +197,23 @@ fn model(asked: &Measured) -> Result<(PathBuf, String, Precision)> {
 
 /// Lets an engine answer suites, one after the other.
 fn sit(
-    exams: &mut [Exam],
-    engine: &dyn Engine,
+    exams: &mut [SuiteEval],
+    engine: &dyn ReplyGenerator,
     name: &str,
     asked: &Measured,
     over: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Failure> {
     for exam in exams.iter() {
-        let suits = exam.suite().is_drawn().and_then(|()| engine.suits(exam.suite()));
+        let suits = exam.suite().check_samples_differ().and_then(|()| engine.check_suite(exam.suite()));
         suits.map_err(|why| Failure::Request(anyhow!("suite `{}`: {why}", exam.suite().name)))?;
     }
     let mut job = || -> Result<()> {
         for exam in exams.iter_mut() {
             let kept = asked.out.as_ref().map(|out| out.join(&exam.suite().name).join("answers.jsonl"));
-            let asking = Asking { seed: asked.seed.unwrap_or(0), kept: kept.as_deref(), over };
-            let bar = Progress::new(&exam.suite().name, exam.tasks().len() as u64, 0);
+            let asking = GenerationOptions { seed: asked.seed.unwrap_or(0), cache: kept.as_deref(), cancelled: over };
+            let bar = Progress::new(&exam.suite().name, exam.prompts().len() as u64, 0);
             let mut done = |n: usize| bar.step(n as u64, String::new());
-            let replies = exam.ask(engine, &asking, &mut done)?;
+            let replies = exam.generate(engine, &asking, &mut done)?;
             bar.finish();
             let hint = if kept.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
             let replies = replies.ok_or_else(|| anyhow!("interrupted in suite `{}`{hint}", exam.suite().name))?;
@@ -225,14 +226,14 @@ fn sit(
 
 /// Judges replies, prints the figures, and writes them down.
 fn told(
-    exam: &mut Exam,
+    exam: &mut SuiteEval,
     engine: &str,
-    replies: Vec<Vec<rlar_eval::suite::engine::Reply>>,
+    replies: Vec<Vec<rlar_eval::suite::generator::ReplyResult>>,
     asked: &Measured,
     over: &(dyn Fn() -> bool + Sync),
 ) -> Result<()> {
     let bootstrap = Bootstrap { resamples: asked.bootstrap as usize, seed: asked.seed.unwrap_or(0) };
-    let (marks, verdicts) = exam.mark(engine, replies, (asked.bootstrap > 0).then_some(bootstrap), over)?;
+    let (marks, verdicts) = exam.evaluate(engine, replies, (asked.bootstrap > 0).then_some(bootstrap), over)?;
     if over() {
         bail!("interrupted while the replies to suite `{}` were judged", exam.suite().name);
     }
@@ -240,7 +241,7 @@ fn told(
         let folder = out.join(&exam.suite().name);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         write_atomic(&folder.join("results.json"), format!("{:#}\n", marks.json()).as_bytes())?;
-        write_atomic(&folder.join("verdicts.jsonl"), exam.lines(&verdicts).as_bytes())?;
+        write_atomic(&folder.join("verdicts.jsonl"), exam.graded_jsonl(&verdicts).as_bytes())?;
     }
     print(&format!("{}\n", marks.table(asked.markdown)))
 }

@@ -88,7 +88,7 @@ fn keys(identity: &str, items: &[(&Example, &Completion)]) -> Vec<ScoreKey> {
     let key = |(example, completion): &(&Example, &Completion)| {
         let hash = || hash_example(identity, example);
         let mut digest = hashed.entry(std::ptr::from_ref(*example)).or_insert_with(hash).clone();
-        digest.update(completion.scored());
+        digest.update(completion.scored_text());
         let mut key = ScoreKey::default();
         key.copy_from_slice(&digest.finalize()[..16]);
         key

@@ -35,7 +35,7 @@ impl CodeTests {
                 records.extend(batch.iter().map(|_| ScoreRecord::free(Outcome::Failed(Failure::Late))));
                 continue;
             }
-            let programs: Vec<Option<Program>> = batch.iter().map(|(e, c)| program(e, c.scored())).collect();
+            let programs: Vec<Option<Program>> = batch.iter().map(|(e, c)| program(e, c.scored_text())).collect();
             let runnable: Vec<Program> = programs.iter().flatten().cloned().collect();
             let mut judged = Program::judge_all(&runnable, &self.sandbox, &self.limits)?.into_iter();
             records.extend(programs.iter().map(|program| {

@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::agents::ask::bare_object;
 use crate::agents::fence::Fence;
+use crate::agents::parse::bare_object;
 use crate::tool::scoring::ScoreRecord;
 use crate::{Failure, Outcome};
 
@@ -143,7 +143,7 @@ impl Judge {
             let tokens = answers.iter().flatten().map(|a| a.prompt_tokens + a.completion_tokens).sum();
             let grades = answers.iter().zip(positions).map(|(answer, position)| match answer {
                 Ok(answer) => self.grade(&answer.text, *position).map_err(Failure::Reply),
-                Err(LlmError::NotAsked) => Err(Failure::Late),
+                Err(LlmError::Cancelled) => Err(Failure::Late),
                 Err(e) => Err(Failure::Unanswered(e.to_string())),
             });
             let outcome = match grades.sum::<Result<f64, Failure>>() {
@@ -160,12 +160,12 @@ impl Judge {
 
     /// The question about a reply.
     fn request(&self, example: &Example, completion: &Completion, position: ReplyPosition) -> ChatRequest {
-        let reply = completion.scored();
+        let reply = completion.scored_text();
         let messages: Vec<String> =
             example.messages.iter().map(|m| format!("{}: {}", m.role.as_str(), m.content)).collect();
         let conversation = messages.join("\n\n");
         let fence = Fence::around(&[&conversation, reply]);
-        let mut question = fence.put("conversation", &conversation);
+        let mut question = fence.enclose("conversation", &conversation);
         match (self.rubric.mode, example.reference.as_deref()) {
             (Mode::Pairwise, reference) => {
                 let reference = reference.unwrap_or_default();
@@ -173,19 +173,19 @@ impl Judge {
                     ReplyPosition::First => (reply, reference),
                     ReplyPosition::Second => (reference, reply),
                 };
-                question += &fence.put("reply-a", a);
-                question += &fence.put("reply-b", b);
+                question += &fence.enclose("reply-a", a);
+                question += &fence.enclose("reply-b", b);
             }
             (_, Some(reference)) => {
-                question += &fence.put("reference", reference);
-                question += &fence.put("reply", reply);
+                question += &fence.enclose("reference", reference);
+                question += &fence.enclose("reply", reply);
             }
-            (_, None) => question += &fence.put("reply", reply),
+            (_, None) => question += &fence.enclose("reply", reply),
         }
         let form = self.answer_form();
         let system = format!(
             "You judge replies to a conversation. {}\n\n{}\n\n{}",
-            fence.rule("reply"),
+            fence.instruction("reply"),
             self.rubric.rubric.trim(),
             form.instruction
         );

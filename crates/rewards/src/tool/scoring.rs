@@ -276,7 +276,7 @@ impl Tool {
         if over() {
             return Outcome::Failed(Failure::Late);
         }
-        match function(settings, example, completion.scored()) {
+        match function(settings, example, completion.scored_text()) {
             Some(score) => self.in_range(score),
             None => Outcome::Abstained("the example is not of the kind that this tool judges".into()),
         }
@@ -288,7 +288,7 @@ impl Tool {
         items: &[(&Example, &Completion)],
         over: Over,
     ) -> Result<Vec<ScoreRecord>, SandboxError> {
-        let calls: Vec<Call> = items.iter().map(|(e, c)| verifier_call(e, c.scored())).collect();
+        let calls: Vec<Call> = items.iter().map(|(e, c)| verifier_call(e, c.scored_text())).collect();
         let verdicts = verifier.score_until(&calls, over)?;
         let mut records: Vec<ScoreRecord> = verdicts
             .into_iter()

@@ -56,7 +56,7 @@ fn a_reward_models_tool_says_what_the_model_says() {
         let outcomes = rewards.open("rm").unwrap().score(&items).unwrap();
         let model = RewardModel::load(&path, &ComputeDevice::new("cpu").unwrap()).unwrap();
         for ((example, completion), outcome) in items.iter().zip(&outcomes) {
-            let turns = [("user", example.prompt()), ("assistant", completion.scored())];
+            let turns = [("user", example.prompt()), ("assistant", completion.scored_text())];
             let turns = turns.map(|(role, content)| Turn { role, content });
             let alone = model.outputs(&[model.input(&turns).unwrap()], 1000).unwrap()[0][0];
             let score = outcome.score().unwrap();
