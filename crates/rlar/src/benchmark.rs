@@ -15,7 +15,7 @@ use rlar_eval::routing::{Choice, CrossFit, Route, Strategy, Table, compare, cros
 use rlar_eval::table::{markdown, render};
 use rlar_eval::ties::Compat;
 use rlar_eval::{Benchmark, Report, Scores};
-use rlar_net::llm::{Llm, Memo};
+use rlar_net::llm::{Llm, LlmCache};
 use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::agents::select::select;
 use rlar_rewards::{BuiltinAgent, Library, Orchestrator, ToolCard, ToolKind};
@@ -54,7 +54,7 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("--out {}", folder.display()))
                 .map_err(Failure::Request)?;
-            Some(Arc::new(Memo::new(llm, &path).map_err(|e| Failure::Job(e.into()))?) as Arc<dyn Llm>)
+            Some(Arc::new(LlmCache::new(llm, &path).map_err(|e| Failure::Job(e.into()))?) as Arc<dyn Llm>)
         }
         (llm, ..) => llm,
     };

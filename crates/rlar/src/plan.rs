@@ -44,7 +44,7 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
         start_from(&mut config, model.to_string_lossy().into_owned());
     }
     adjust(&mut config);
-    document.reject(config.problems())?;
+    document.reject(config.problems().into_iter().map(|p| (p.key, p.message)).collect())?;
     if let Err(e) = rlar_policy::ComputeDevice::with_precision(&config.device, config.precision) {
         let key = if rlar_policy::ComputeDevice::new(&config.device).is_ok() { "precision" } else { "device" };
         document.reject(vec![(key.into(), e.to_string())])?;

@@ -122,7 +122,7 @@ impl Grpo<'_> {
             seconds,
         });
         let evolution = &mut self.collector.evolution;
-        metrics.agents = evolution.as_ref().map(|evolution| evolution.tally());
+        metrics.agents = evolution.as_ref().map(|evolution| evolution.usage());
         let news = evolution.as_mut().map(|evolution| evolution.news());
         metrics.suspended.clone_from(&self.collector.tool_health.suspended);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {

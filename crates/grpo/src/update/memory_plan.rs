@@ -36,7 +36,7 @@ impl MemoryPlan {
     /// The plan for a model: `chosen` tokens per micro-batch when given, else as many as fit into three quarters of the memory.
     pub fn new(
         c: &DecoderConfig,
-        TrainingSizes { parameters, trained, copies, longest }: Sizes,
+        TrainingSizes { parameters, trained, copies, longest }: TrainingSizes,
         saved: SavedActivations,
         chosen: Option<usize>,
         available: Option<u64>,
