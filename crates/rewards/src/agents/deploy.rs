@@ -109,7 +109,7 @@ impl Agents {
         let ScoreScale { center, width } = score_scale(&unscaled, examples).map_err(reject)?;
         // The model is opened again below; two copies may not fit into memory.
         drop(unscaled);
-        if let Some(pointer) = &mut card.model {
+        if let ToolKind::Model(pointer) = &mut card.kind {
             (pointer.sigmoid, pointer.center, pointer.scale) = (true, center, width);
         }
         card.range = [0.0, 1.0];
@@ -137,21 +137,13 @@ fn card(deployment: &Deployment) -> ToolCard {
     };
     ToolCard {
         name: deployment.name.to_owned(),
-        kind: ToolKind::Model,
+        kind: ToolKind::Model(pointer),
         role: ToolRole::Quality,
         measures: format!("What the reward model {id} says of a reply."),
         tasks: vec![deployment.task.to_owned()],
         needs_reference: false,
         bare: false,
         range: [-1e9, 1e9],
-        function: None,
-        file: None,
-        requires: Vec::new(),
-        builtin: None,
-        settings: serde_json::Map::new(),
-        model: Some(pointer),
-        judge: None,
-        parts: Vec::new(),
         cases: Vec::new(),
         origin: format!("{id} at {commit}, licence {licence}"),
     }

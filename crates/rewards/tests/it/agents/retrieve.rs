@@ -305,7 +305,7 @@ fn a_model_that_can_rank_is_admitted_and_pinned_and_opens_from_the_cache_alone()
     let report = fetch_rewards(&request, &shop.agents(HubConfig::default()), &mut |_| ()).unwrap();
     assert_eq!(report.models, ModelCounts { considered: 1, admitted: 1 }, "{:?}", report.rejected);
     let text = fs::read_to_string(folder.path().join("reward_a/tool.yaml")).unwrap();
-    let model = ToolCard::parse(Path::new("tool.yaml"), &text).unwrap().model.unwrap();
+    let model = ToolCard::parse(Path::new("tool.yaml"), &text).unwrap().model().unwrap().clone();
     assert_eq!(model.repo.as_deref(), Some("acme/reward-a"));
     assert_eq!(model.revision.as_ref().map(String::len), Some(40));
     assert_eq!(model.sha256["model.safetensors"].len(), 64);
