@@ -248,7 +248,7 @@ fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> R
     }
     // What asks a language model or runs programs is named by whoever wants it.
     let suits = |c: &&ToolCard| {
-        let free = c.kind != ToolKind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
+        let free = !matches!(c.kind, ToolKind::Judge(_)) && !matches!(c.builtin(), Some("code_tests" | "instructions"));
         !c.needs_reference && free && library.is_admitted(&c.name)
     };
     let names: Vec<String> = library.cards().filter(suits).map(|c| c.name.clone()).collect();

@@ -8,8 +8,8 @@ use rlar_data::{Completion, Example, Needs, Preference, read_examples, read_pref
 use rlar_eval::table::render;
 use rlar_net::llm::Llm;
 use rlar_rewards::{
-    ADMISSION, Admission, Check, Library, LlmConfig, Orchestrator, OrchestratorConfig, Outcome, RewardError, Spread,
-    Status, ToolContext, ToolRole, examine, probes_for, statistics,
+    ADMISSION, Admission, Check, Library, LlmConfig, Orchestrator, OrchestratorConfig, Outcome, RewardError,
+    ScoreSpread, Status, ToolContext, ToolRole, examine, probes_for, statistics,
 };
 use rlar_run::write_atomic;
 use rlar_sandbox::{Packages, SandboxLimits};
@@ -249,7 +249,7 @@ fn stats(path: &Path, as_json: bool) -> Result<()> {
     let head =
         ["tool", "task", "calls", "cached", "abstained", "failed", "mean", "spread", "quartiles", "ms", "tokens"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let quartiles = |s: &Spread| s.quantiles[1..4].iter().map(|q| format!("{q:.2}")).collect::<Vec<_>>().join(" ");
+    let quartiles = |s: &ScoreSpread| s.quantiles[1..4].iter().map(|q| format!("{q:.2}")).collect::<Vec<_>>().join(" ");
     for s in &statistics {
         let counts = [s.calls, s.cached, s.abstained, s.failed].map(|n| n.to_string());
         let took = [format!("{:.3}", 1000.0 * s.seconds), s.tokens.to_string()];

@@ -17,7 +17,7 @@ use rlar_data::{Example, Needs, read_examples};
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Replay};
 use rlar_rewards::ToolContext;
 use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::client::{LlmClient, LlmUsage};
+use rlar_rewards::agents::client::{LlmClient, RoleUsage};
 use rlar_sandbox::{Packages, SandboxError, SandboxLimits};
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ fn running(llm: Arc<dyn Llm>) -> Agents {
 }
 
 /// The usage of a role.
-fn counts(agents: &Agents, role: &str) -> LlmUsage {
+fn counts(agents: &Agents, role: &str) -> RoleUsage {
     agents.usage().get(role).copied().unwrap_or_default()
 }
 
