@@ -5,16 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rlar_eval::ask::{ask, example};
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::formats::{self, Format};
-use rlar_eval::judge::{Way, four, judge};
-use rlar_eval::reference::{self, Made};
+use rlar_eval::judge::best_of_four::PromptStyle;
+use rlar_eval::judge::{JudgeMode, judge_benchmark};
+use rlar_eval::readers::{BenchmarkFormat, read_benchmark, read_benchmark_as};
 use rlar_eval::report::side_by_side;
-use rlar_eval::routing::{Choice, CrossFit, Route, Strategy, Table, compare, cross_fit, fitted_rows, rows};
+use rlar_eval::reward_bench_2::RewardBenchVersion;
+use rlar_eval::reward_bench_files::{ModelInfo, eval_set, eval_set_scores};
+use rlar_eval::routing::{
+    CrossFit, Route, RouteChoice, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows,
+};
+use rlar_eval::score_benchmark::{item_example, score_benchmark};
+use rlar_eval::scores::CommonScores;
 use rlar_eval::table::{markdown, render};
-use rlar_eval::ties::Compat;
-use rlar_eval::{Benchmark, Report, Scores};
+use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores};
 use rlar_net::llm::{Llm, LlmCache};
 use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::agents::select::select;
@@ -29,7 +33,11 @@ use crate::{Failure, data, plan};
 /// Where RewardBench 2 lies once it is fetched.
 const REWARDBENCH2: &str = "rewardbench-v2/test.parquet";
 
-pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Failure> {
+pub fn run(
+    arguments: &RewardBenchmark,
+    only: Option<BenchmarkFormat>,
+    over: &(dyn Fn() -> bool + Sync),
+) -> Result<(), Failure> {
     let benchmark = read(arguments, only).map_err(Failure::Request)?;
     let mut library = plan::library(arguments.library.as_deref()).map_err(Failure::Request)?;
     arguments.tool.iter().try_for_each(|tool| known(&library, tool))?;
@@ -71,7 +79,7 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
             let kept = arguments.out.as_ref().map(|out| out.join("items").join(format!("{name}.jsonl")));
             let bar = Progress::new(name, benchmark.items.len() as u64, 0);
             let mut done = |n: usize| bar.step(n as u64, String::new());
-            let told = ask(&benchmark, rewards.open(name)?, kept.as_deref(), over, &mut done)?;
+            let told = score_benchmark(&benchmark, rewards.open(name)?, kept.as_deref(), over, &mut done)?;
             bar.finish();
             let hint = if kept.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
             scores.push(told.ok_or_else(|| anyhow!("interrupted while `{name}` was asked{hint}"))?);
@@ -84,9 +92,11 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
         scores.extend(judged);
         scores.extend(given);
         let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed };
-        let compat = if arguments.compat.is_some() { Compat::V0_1_4 } else { Compat::Newest };
-        let report = |s: &Scores| Report::of(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap));
-        let reports: Vec<Report> = scores.iter().map(report).collect();
+        let compat = if arguments.compat.is_some() { RewardBenchVersion::V0_1_4 } else { RewardBenchVersion::Newest };
+        let report = |s: &BenchmarkScores| {
+            BenchmarkReport::new(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap))
+        };
+        let reports: Vec<BenchmarkReport> = scores.iter().map(report).collect();
         if let Some(out) = &arguments.out {
             write(out, &benchmark, &scores, &reports, &generative)?;
         }
@@ -102,15 +112,15 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
         said += &notes;
         if !arguments.route.is_empty() || arguments.cross_fit {
             let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(1000) as usize, ..bootstrap };
-            let compared = Table::new(&benchmark, &scores)?;
+            let compared = ScoreTable::new(&benchmark, &scores)?;
             let routes = arguments.route.iter();
             let chosen = routes.map(|r| route(r, &compared, &rewards, llm.as_ref()));
             let lines = compare(&compared, &chosen.flatten().collect::<Vec<_>>(), bootstrap);
-            said = said + "\nChoosing among tools\n\n" + &table(&rows(&lines));
+            said = said + "\nChoosing among tools\n\n" + &table(&comparison_rows(&lines));
             if arguments.cross_fit {
                 let settings = CrossFit { splits: 200, seed: arguments.seed, bootstrap };
                 let fitted = cross_fit(&compared, &Strategy::ALL, settings);
-                said = said + "\nFitted on one half, reported on the other\n\n" + &table(&fitted_rows(&fitted));
+                said = said + "\nFitted on one half, reported on the other\n\n" + &table(&cross_fit_rows(&fitted));
             }
         }
         print(&said)
@@ -119,16 +129,16 @@ pub fn run(arguments: &RewardBenchmark, only: Option<Format>, over: &(dyn Fn() -
 }
 
 /// The benchmark of the files, or the part of it that is asked for.
-fn read(arguments: &RewardBenchmark, only: Option<Format>) -> Result<Benchmark> {
+fn read(arguments: &RewardBenchmark, only: Option<BenchmarkFormat>) -> Result<Benchmark> {
     let part = |path: &std::path::PathBuf| -> Result<Benchmark> {
         let bytes = std::fs::read(path).with_context(|| format!("--data {}", path.display()))?;
         Ok(match only {
-            Some(format) => formats::read_as(path, &bytes, format)?,
-            None => formats::read(path, &bytes)?,
+            Some(format) => read_benchmark_as(path, &bytes, format)?,
+            None => read_benchmark(path, &bytes)?,
         })
     };
     let fetched = || -> Result<Vec<std::path::PathBuf>> {
-        if only != Some(Format::RewardBench2) {
+        if only != Some(BenchmarkFormat::RewardBench2) {
             bail!("--data: name the benchmark's files");
         }
         Ok(vec![
@@ -154,12 +164,13 @@ fn read(arguments: &RewardBenchmark, only: Option<Format>) -> Result<Benchmark> 
 }
 
 /// The benchmark, or the part of it that is scored, and the scores that were made elsewhere.
-fn read_scores(arguments: &RewardBenchmark, benchmark: Benchmark) -> Result<(Benchmark, Vec<Scores>)> {
+fn read_scores(arguments: &RewardBenchmark, benchmark: Benchmark) -> Result<(Benchmark, Vec<BenchmarkScores>)> {
     let read = |path: &std::path::PathBuf| std::fs::read(path).with_context(|| format!("--scores {}", path.display()));
     let files = arguments.scores.iter().map(read).collect::<Result<Vec<_>>>()?;
     let files: Vec<(&Path, &[u8])> = arguments.scores.iter().zip(&files).map(|(p, b)| (p.as_path(), &b[..])).collect();
     if arguments.only_scored {
-        let (common, scores, strange) = Scores::read_common(&files, &benchmark)?;
+        let CommonScores { benchmark: common, scores, unknown_rows: strange } =
+            BenchmarkScores::read_common(&files, &benchmark)?;
         let (left_out, of) = (benchmark.items.len() - common.items.len(), benchmark.items.len());
         if left_out + strange > 0 {
             tracing::warn!("--only-scored leaves out {left_out} of {of} items, and {strange} scores of others");
@@ -168,7 +179,7 @@ fn read_scores(arguments: &RewardBenchmark, benchmark: Benchmark) -> Result<(Ben
     }
     let mut all = Vec::new();
     for (path, bytes) in files {
-        all.extend(Scores::read(path, bytes, &benchmark)?);
+        all.extend(BenchmarkScores::read(path, bytes, &benchmark)?);
     }
     Ok((benchmark, all))
 }
@@ -204,13 +215,13 @@ fn ask_judges(
     arguments: &RewardBenchmark,
     benchmark: &Benchmark,
     llm: &dyn Llm,
-    ways: &[Way],
+    ways: &[JudgeMode],
     over: &(dyn Fn() -> bool + Sync),
-) -> Result<(Vec<Scores>, String)> {
+) -> Result<(Vec<BenchmarkScores>, String)> {
     let (mut scores, mut notes) = (Vec::new(), String::new());
     for way in ways {
         let bar = Progress::new("judge", benchmark.items.len() as u64, 0);
-        let judged = judge(benchmark, llm, *way, over, &mut |n| bar.step(n as u64, String::new()))?;
+        let judged = judge_benchmark(benchmark, llm, *way, over, &mut |n| bar.step(n as u64, String::new()))?;
         bar.finish();
         let hint = if arguments.out.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
         let judged = judged.ok_or_else(|| anyhow!("interrupted while the judge was asked{hint}"))?;
@@ -224,12 +235,12 @@ fn ask_judges(
 }
 
 /// How the language model is asked as a judge.
-fn judges(arguments: &RewardBenchmark) -> Vec<Way> {
+fn judges(arguments: &RewardBenchmark) -> Vec<JudgeMode> {
     let way = |how: &Judging| match how {
-        Judging::Ratings => Way::Ratings,
-        Judging::Four => Way::Four { style: four::Style::System, seed: arguments.seed },
-        Judging::FourMerged => Way::Four { style: four::Style::Merged, seed: arguments.seed },
-        Judging::FourBare => Way::Four { style: four::Style::Bare, seed: arguments.seed },
+        Judging::Ratings => JudgeMode::Ratings,
+        Judging::Four => JudgeMode::BestOfFour { style: PromptStyle::System, seed: arguments.seed },
+        Judging::FourMerged => JudgeMode::BestOfFour { style: PromptStyle::Merged, seed: arguments.seed },
+        Judging::FourBare => JudgeMode::BestOfFour { style: PromptStyle::Bare, seed: arguments.seed },
     };
     arguments.judge.iter().map(way).collect()
 }
@@ -276,18 +287,18 @@ fn check_routes(arguments: &RewardBenchmark, scored: &[&str], judges: usize) -> 
 }
 
 /// The choices of a route; the oracles are compared anyway.
-fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn Llm>>) -> Option<Route> {
+fn route(name: &str, table: &ScoreTable, rewards: &Orchestrator, llm: Option<&Arc<dyn Llm>>) -> Option<Route> {
     let position = |tool: &str| table.tools().iter().position(|s| s.tool == tool);
-    let all = || Choice::Weights(vec![1.0; table.tools().len()]);
-    let items = || (0..table.len()).map(|i| example(table.item(i)));
+    let all = || RouteChoice::Weights(vec![1.0; table.tools().len()]);
+    let items = || (0..table.len()).map(|i| item_example(table.item(i)));
     let cards: Vec<&ToolCard> = table.tools().iter().filter_map(|s| rewards.library().card(&s.tool)).collect();
     let builtin = |e: &rlar_data::Example| {
         let chosen = BuiltinAgent.assign(e, cards.iter().copied(), &|_| false).ok();
-        chosen.and_then(|a| position(&a.tools.first()?.tool)).map_or_else(all, Choice::Tool)
+        chosen.and_then(|a| position(&a.tools.first()?.tool)).map_or_else(all, RouteChoice::Tool)
     };
     let mut shown = format!("route {name}");
     let choices = match (name.strip_prefix("static:").and_then(position), llm) {
-        (Some(place), _) => vec![Choice::Tool(place); table.len()],
+        (Some(place), _) => vec![RouteChoice::Tool(place); table.len()],
         _ if name == "oracle" => return None,
         (None, Some(llm)) if name == "agent" => {
             let client = LlmClient::new(llm.clone());
@@ -301,7 +312,7 @@ fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn
                                 weights[place] = choice.weight;
                             }
                         }
-                        Choice::Weights(weights)
+                        RouteChoice::Weights(weights)
                     }
                     Err(why) => {
                         unanswered += 1;
@@ -320,7 +331,7 @@ fn route(name: &str, table: &Table, rewards: &Orchestrator, llm: Option<&Arc<dyn
     Some(Route { name: shown, choices })
 }
 
-fn missing(reports: &[Report]) -> String {
+fn missing(reports: &[BenchmarkReport]) -> String {
     let absent = reports.first().map_or(&[][..], |r| &r.missing);
     let absent = if absent.is_empty() {
         String::new()
@@ -342,22 +353,24 @@ fn file_name(tool: &str) -> String {
 fn write(
     out: &Path,
     benchmark: &Benchmark,
-    scores: &[Scores],
-    reports: &[Report],
+    scores: &[BenchmarkScores],
+    reports: &[BenchmarkReport],
     generative: &std::ops::Range<usize>,
 ) -> Result<()> {
     for (i, (scores, report)) in scores.iter().zip(reports).enumerate() {
         let generative = generative.contains(&i);
-        let made = Made {
+        let made = ModelInfo {
             model: format!("rlar/{}", file_name(&scores.tool)),
             model_type: if generative { "Generative RM" } else { "Custom Classifier" }.into(),
             chat_template: None,
             generative,
         };
-        let [results, items] = made.paths()?.map(|p| out.join(p));
-        for (path, text) in
-            [(results, reference::results(report, &made)), (items, reference::scores(benchmark, scores, &made))]
-        {
+        let paths = made.paths()?;
+        for (path, text) in [
+            (paths.eval_set, eval_set(report, &made)),
+            (paths.eval_set_scores, eval_set_scores(benchmark, scores, &made)),
+        ] {
+            let path = out.join(path);
             std::fs::create_dir_all(path.parent().unwrap_or(out)).with_context(|| path.display().to_string())?;
             write_atomic(&path, text.as_bytes())?;
         }

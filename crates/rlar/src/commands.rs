@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use rlar_eval::formats::Format;
+use rlar_eval::readers::BenchmarkFormat;
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, TrainError, dry_run, train};
@@ -52,7 +52,7 @@ fn measure(asked: &cli::Eval) -> Result<(), Failure> {
     let cli::Eval { benchmark, measured } = asked;
     if let Some(benchmark) = benchmark {
         let (Benchmark::RewardbenchV2(arguments) | Benchmark::Rewards(arguments)) = benchmark;
-        let only = matches!(benchmark, Benchmark::RewardbenchV2(_)).then_some(Format::RewardBench2);
+        let only = matches!(benchmark, Benchmark::RewardbenchV2(_)).then_some(BenchmarkFormat::RewardBench2);
         on_interrupt(&INTERRUPTED).map_err(Failure::Job)?;
         return benchmark::run(arguments, only, &over);
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use rlar_eval::EvalError;
-use rlar_eval::datasets::{Fetched, Origins, Source, fetch, folder, is_there, of_hub};
+use rlar_eval::datasets::{DataFile, DatasetManifest, FetchOutcome, data_folder, fetch, hub_file, is_fetched};
 use rlar_eval::table::render;
 
 use crate::cli::DataCommand;
@@ -20,7 +20,7 @@ pub fn run(command: &DataCommand) -> Result<(), Failure> {
         }
         DataCommand::Fetch { names, origins } => {
             let origins = read(origins.as_deref()).map_err(Failure::Request)?;
-            let wanted: Vec<(&str, Vec<Source>)> = names
+            let wanted: Vec<(&str, Vec<DataFile>)> = names
                 .iter()
                 .map(|name| Ok((name.as_str(), sources(&origins, name)?)))
                 .collect::<Result<_>>()
@@ -30,23 +30,23 @@ pub fn run(command: &DataCommand) -> Result<(), Failure> {
     }
 }
 
-fn read(path: Option<&Path>) -> Result<Origins> {
+fn read(path: Option<&Path>) -> Result<DatasetManifest> {
     let asset = match path {
         Some(path) => assets::read(path)?,
         None => assets::origins(),
     };
-    Ok(Origins::parse(&asset.path, &asset.text)?)
+    Ok(DatasetManifest::parse(&asset.path, &asset.text)?)
 }
 
 /// The folder of fetched data.
 fn home() -> Result<PathBuf> {
-    folder(|name| std::env::var(name).ok()).ok_or_else(|| anyhow!("HOME is not set; set it, or RLAR_DATA"))
+    data_folder(|name| std::env::var(name).ok()).ok_or_else(|| anyhow!("HOME is not set; set it, or RLAR_DATA"))
 }
 
 /// The files of a data set, named as they lie in the folder of fetched data.
-fn sources(origins: &Origins, name: &str) -> Result<Vec<Source>> {
+fn sources(origins: &DatasetManifest, name: &str) -> Result<Vec<DataFile>> {
     if name.starts_with("hub:") {
-        let source = of_hub(name).ok_or_else(|| anyhow!("{name}: expected is hub:OWNER/NAME@REVISION/PATH"))?;
+        let source = hub_file(name).ok_or_else(|| anyhow!("{name}: expected is hub:OWNER/NAME@REVISION/PATH"))?;
         return Ok(vec![source]);
     }
     let set = origins.sets.get(name).ok_or_else(|| {
@@ -56,23 +56,23 @@ fn sources(origins: &Origins, name: &str) -> Result<Vec<Source>> {
             known.join(", ")
         )
     })?;
-    let inside = |s: &Source| Source { file: format!("{name}/{}", s.file), ..s.clone() };
+    let inside = |s: &DataFile| DataFile { file: format!("{name}/{}", s.file), ..s.clone() };
     Ok(set.files.iter().map(inside).collect())
 }
 
-fn list(origins: &Origins) -> Result<()> {
+fn list(origins: &DatasetManifest) -> Result<()> {
     let home = home()?;
     let mut rows = vec![["data set", "here", "licence", "about"].map(str::to_owned).to_vec()];
     for (name, set) in &origins.sets {
         let files = sources(origins, name)?;
-        let here = files.iter().filter(|s| is_there(&home, s)).count();
+        let here = files.iter().filter(|s| is_fetched(&home, s)).count();
         let here = if here == files.len() { "yes".into() } else { format!("{here} of {}", files.len()) };
         rows.push(vec![name.clone(), here, set.licence.clone(), set.about.clone()]);
     }
     print(&format!("{}\nThey lie in {}\n", render(&rows), home.display()))
 }
 
-fn get(wanted: &[(&str, Vec<Source>)]) -> Result<()> {
+fn get(wanted: &[(&str, Vec<DataFile>)]) -> Result<()> {
     let home = home()?;
     for (name, sources) in wanted {
         for source in sources {
@@ -82,9 +82,9 @@ fn get(wanted: &[(&str, Vec<Source>)]) -> Result<()> {
             drop(bar);
             let path = home.join(&source.file);
             print(&match fetched {
-                Fetched::There => format!("{} was here\n", path.display()),
-                Fetched::Came => format!("{}\n", path.display()),
-                Fetched::Trusted(hash) => format!(
+                FetchOutcome::AlreadyThere => format!("{} was here\n", path.display()),
+                FetchOutcome::Downloaded => format!("{}\n", path.display()),
+                FetchOutcome::Unverified(hash) => format!(
                     "{}: nobody says what its SHA-256 should be; {hash} is remembered beside it\n",
                     path.display()
                 ),
@@ -105,7 +105,7 @@ pub fn find(suite: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), EvalError> {
     if let Some(path) = assets::beside(suite, name) {
         return read(path);
     }
-    let inside = of_hub(name).map_or_else(|| name.to_owned(), |source| source.file);
+    let inside = hub_file(name).map_or_else(|| name.to_owned(), |source| source.file);
     let home = home().ok();
     if let Some(path) = home.as_ref().map(|home| home.join(&inside)).filter(|p| p.is_file()) {
         return read(path);
@@ -117,7 +117,7 @@ pub fn find(suite: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), EvalError> {
         Some(name.to_owned())
     } else {
         let asset = assets::origins();
-        Origins::parse(&asset.path, &asset.text)?.of(name).map(str::to_owned)
+        DatasetManifest::parse(&asset.path, &asset.text)?.dataset_of(name).map(str::to_owned)
     };
     let what_to_do = set
         .map_or_else(|| "name another file with --data".into(), |set| format!("get it with `rlar data fetch {set}`"));
