@@ -193,4 +193,23 @@ impl Config {
         }
         found
     }
+
+    /// What this machine cannot run: key path and reason.
+    pub fn device_problems(&self) -> Vec<(String, String)> {
+        let Err(error) = rlar_policy::ComputeDevice::with_precision(&self.device, self.precision) else {
+            return Vec::new();
+        };
+        let key = if rlar_policy::ComputeDevice::new(&self.device).is_ok() { "precision" } else { "device" };
+        vec![(key.to_owned(), error.to_string())]
+    }
+
+    /// Values that are impossible with this number of prompts in `data.train`: key path and reason.
+    pub fn data_problems(&self, prompts: usize) -> Vec<(String, String)> {
+        let train = &self.train;
+        if prompts == 0 || prompts >= train.prompts || prompts.is_multiple_of(train.minibatches) {
+            return Vec::new();
+        }
+        let message = format!("{} does not divide the {prompts} prompts of `data.train`", train.minibatches);
+        vec![("train.minibatches".to_owned(), message)]
+    }
 }
