@@ -15,6 +15,17 @@ fn every_command_has_help_with_an_example() {
 }
 
 #[test]
+fn a_reader_that_closes_the_output_ends_the_program_without_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = rlar(folder.path(), &["config", "schema"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{:?}: {}", out.status, text(&out.stderr));
+}
+
+#[test]
 fn the_schema_is_json_schema_and_the_reference_is_made_from_it() {
     let folder = tempfile::tempdir().unwrap();
     let schema: serde_json::Value = serde_json::from_slice(&run(folder.path(), &["config", "schema"]).stdout).unwrap();

@@ -171,7 +171,8 @@ fn suites_run_during_training_and_change_only_which_checkpoints_are_kept() {
         assert!(out.status.success(), "{}", text(&out.stderr));
         (fs::read(folder.path().join(name).join("final/model.safetensors")).unwrap(), text(&out.stdout))
     };
-    let with_suite = "eval:\n  samples: 1\n  every: 3\n  suites: [{ suite: digits.yaml, limit: 10 }]\n  metric: digits/pass@2";
+    let with_suite =
+        "eval:\n  samples: 1\n  every: 3\n  suites: [{ suite: digits.yaml, limit: 10 }]\n  metric: digits/pass@2";
     let (never, _) = weights("eval:\n  samples: 1", "0", "never");
     let (often, report) = weights(with_suite, "1", "often");
     assert!(never == often, "suites disturbed the training");
