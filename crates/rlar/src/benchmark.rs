@@ -21,7 +21,7 @@ use rlar_rewards::{Kind, Library, Orchestrator, ToolCard};
 use rlar_run::{Progress, write_atomic};
 
 use crate::cli::{JudgePrompt, RewardBenchmarkArguments};
-use crate::error::RequestContext;
+use crate::error::BadRequestExt;
 use crate::interrupt::is_interrupted;
 use crate::output::print;
 use crate::rewards::{check_tool, language_model, orchestrator_with};

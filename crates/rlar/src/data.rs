@@ -9,7 +9,7 @@ use rlar_eval::table::render;
 
 use crate::assets;
 use crate::cli::DataCommand;
-use crate::error::RequestContext;
+use crate::error::BadRequestExt;
 use crate::output::{DownloadBar, print};
 
 pub fn run(command: &DataCommand) -> Result<()> {

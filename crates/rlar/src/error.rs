@@ -27,12 +27,12 @@ impl Error for BadRequest {
 }
 
 /// Blames an error on the request.
-pub trait RequestContext<T> {
+pub trait BadRequestExt<T> {
     /// Marks the error, if there is one, as caused by the request.
     fn bad_request(self) -> Result<T>;
 }
 
-impl<T, E: Into<anyhow::Error>> RequestContext<T> for Result<T, E> {
+impl<T, E: Into<anyhow::Error>> BadRequestExt<T> for Result<T, E> {
     fn bad_request(self) -> Result<T> {
         self.map_err(|error| BadRequest(error.into()).into())
     }

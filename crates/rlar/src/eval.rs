@@ -12,7 +12,7 @@ use rlar_policy::{ComputeDevice, Policy};
 use rlar_rewards::Orchestrator;
 
 use crate::cli::{BenchmarkCommand, ConfigArguments, EvalArguments};
-use crate::error::{RequestContext, bad_request};
+use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
 use crate::setup::LoadedConfig;
 use crate::{benchmark, interrupt, setup, suites};

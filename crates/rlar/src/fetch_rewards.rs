@@ -9,7 +9,7 @@ use rlar_rewards::agents::{Agents, News};
 use rlar_rewards::{Report, Wanted, fetch_rewards};
 
 use crate::cli::FetchRewardsArguments;
-use crate::error::RequestContext;
+use crate::error::BadRequestExt;
 use crate::output::{DownloadBar, print, print_error};
 use crate::setup;
 use crate::setup::LoadedConfig;

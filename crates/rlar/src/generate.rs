@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::assets;
 use crate::cli::GenerateArguments;
-use crate::error::{RequestContext, bad_request};
+use crate::error::{BadRequestExt, bad_request};
 use crate::output::{print, print_error};
 
 pub fn run(arguments: &GenerateArguments) -> Result<()> {

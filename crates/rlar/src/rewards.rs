@@ -16,7 +16,7 @@ use rlar_sandbox::{Limits, Packages};
 use serde_json::{Value, json};
 
 use crate::cli::{RewardsCommand, ToolArguments};
-use crate::error::{RequestContext, bad_request};
+use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
 use crate::setup;
 

@@ -21,7 +21,7 @@ mod linux {
     use rlar_sandbox::{End, Limits, Sandbox, SandboxError, Tier};
 
     use crate::cli::{SandboxCommand, SandboxRunArguments, TierArgument};
-    use crate::error::RequestContext;
+    use crate::error::BadRequestExt;
     use crate::output::{print, print_error};
 
     pub fn run(command: SandboxCommand) -> Result<()> {
@@ -43,13 +43,13 @@ mod linux {
     const DAY: Duration = Duration::from_hours(24);
 
     /// A program with its input and its limits.
-    struct Program {
+    struct SandboxedProgram {
         source: String,
         input: Vec<u8>,
         limits: Limits,
     }
 
-    impl Program {
+    impl SandboxedProgram {
         fn read(arguments: &SandboxRunArguments) -> Result<Self> {
             let read = |path: &Path| std::fs::read(path).with_context(|| path.display().to_string());
             let source = String::from_utf8(read(&arguments.file)?)
@@ -63,7 +63,7 @@ mod linux {
     }
 
     fn run_program(arguments: &SandboxRunArguments) -> Result<()> {
-        let program = Program::read(arguments).bad_request()?;
+        let program = SandboxedProgram::read(arguments).bad_request()?;
         let sandbox = open(arguments.tier)?;
         let done = rlar_sandbox::run(&sandbox, &program.source, &program.input, &program.limits)?;
         let (result, usage) = (done.verdict, done.usage);

@@ -9,7 +9,7 @@ use rlar_rewards::{Outcome, Store};
 use serde_json::{Map, Value, json};
 
 use crate::cli::ScoreArguments;
-use crate::error::{RequestContext, bad_request};
+use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
 use crate::rewards::{check_tool, orchestrator};
 use crate::setup;

@@ -16,7 +16,7 @@ use rlar_rewards::{Orchestrator, STORE, Store};
 use rlar_run::{Progress, hash_files, sha256, write_atomic};
 
 use crate::cli::PolicyEvalArguments;
-use crate::error::{RequestContext, bad_request};
+use crate::error::{BadRequestExt, bad_request};
 use crate::interrupt::is_interrupted;
 use crate::output::print;
 use crate::rewards::{language_model, orchestrator_with};
@@ -39,7 +39,7 @@ pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
         let server = Server(Arc::new(server(url, arguments).bad_request()?));
         return evaluate(&mut suites, &server, &server.name(), arguments);
     }
-    let model = LocalModel::find(arguments).bad_request()?;
+    let model = EvaluatedModel::find(arguments).bad_request()?;
     let device = ComputeDevice::with_precision(&model.device, model.precision).bad_request()?;
     let policy = Policy::load(&model.path, &device)?;
     let name = model.path.display().to_string();
@@ -179,13 +179,13 @@ fn server(url: &str, arguments: &PolicyEvalArguments) -> Result<OpenAi> {
 }
 
 /// The model on disk to evaluate, and how it runs.
-struct LocalModel {
+struct EvaluatedModel {
     path: PathBuf,
     device: String,
     precision: Precision,
 }
 
-impl LocalModel {
+impl EvaluatedModel {
     fn find(arguments: &PolicyEvalArguments) -> Result<Self> {
         let device = |default: String| arguments.device.clone().unwrap_or(default);
         if let Some(config) = arguments.config_arguments() {

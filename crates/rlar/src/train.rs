@@ -6,7 +6,7 @@ use anyhow::Result;
 use rlar_grpo::{Job, Method, dry_run};
 
 use crate::cli::{Resume, TrainingArguments};
-use crate::error::RequestContext;
+use crate::error::BadRequestExt;
 use crate::output::print;
 use crate::setup::LoadedConfig;
 use crate::{interrupt, setup, suites};
