@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example, ScoredPart};
 use rlar_policy::{GenerationRequest, Policy, Sampling};
-use rlar_rewards::{Orchestrator, WeightedTool};
+use rlar_rewards::{Orchestrator, Outcome, WeightedTool};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
-use crate::prompt::{PromptFormat, prompt_tokens};
+use crate::prompt_encoding::{PromptFormat, encode_fitting_prompt};
 
 /// How answers are drawn.
 #[derive(Clone, Debug)]
@@ -69,14 +69,14 @@ pub fn accuracy<'e>(
     let seed = |i: usize, s: usize| protocol.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((i as u64) << 20 | s as u64);
     let requests = examples.iter().enumerate().map(|(i, e)| {
         let seeds = (0..protocol.samples).map(|s| seed(i, s)).collect();
-        Ok(GenerationRequest { prompt: prompt_tokens(policy, e, protocol.format)?, seeds })
+        Ok(GenerationRequest { prompt: encode_fitting_prompt(policy, e, protocol.format)?, seeds })
     });
     let requests = requests.collect::<Result<Vec<_>, EvalError>>()?;
     let samples = policy.engine(protocol.batch).generate(&requests, &protocol.sampling)?;
     let answers: Vec<(&Example, Completion)> = examples
         .iter()
         .zip(samples)
-        .flat_map(|(e, s)| s.into_iter().map(move |s| (e, protocol.scored.of(s.text))))
+        .flat_map(|(e, s)| s.into_iter().map(move |s| (e, protocol.scored.completion(s.text))))
         .collect();
     let items: Vec<(&Example, &Completion)> = answers.iter().map(|(e, c)| (*e, c)).collect();
     let scores = judge(rewards, &items, &protocol.always)?;
@@ -103,11 +103,12 @@ fn judge(
     items: &[(&Example, &Completion)],
     always: &[WeightedTool],
 ) -> Result<Vec<Option<f64>>, EvalError> {
-    let mut scores = rewards.audit(items, &|| false)?;
-    let open: Vec<usize> = (0..items.len()).filter(|i| scores[*i].is_none()).collect();
+    let audited = rewards.audit(items, &|| false)?;
+    let open: Vec<usize> = (0..items.len()).filter(|i| matches!(audited[*i], Outcome::Abstained(_))).collect();
+    let mut scores: Vec<Option<f64>> = audited.iter().map(Outcome::score).collect();
     let asked: Vec<(&Example, &Completion)> = open.iter().map(|i| items[*i]).collect();
     for (i, told) in open.into_iter().zip(rewards.score(&asked)?) {
-        scores[i] = Some(told.total_beside(always));
+        scores[i] = told.total_beside(always);
     }
-    Ok(scores.into_iter().map(Option::flatten).collect())
+    Ok(scores)
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use rlar_data::{Completion, Example, Message, Role};
-use rlar_rewards::{Outcome, Told, Tool};
+use rlar_rewards::{Outcome, ScoreRecord, Tool};
 use rlar_run::sha256;
 use serde_json::{Map, Value, json};
 
@@ -55,13 +55,13 @@ pub fn ask(
             some.iter().map(|item| item.completions.iter().map(Completion::whole).collect()).collect();
         let items: Vec<(&Example, &Completion)> =
             examples.iter().zip(&replies).flat_map(|(e, all)| all.iter().map(move |c| (e, c))).collect();
-        let mut told = tool.tell(&items, over)?.into_iter();
+        let mut told = tool.score_records(&items, over)?.into_iter();
         if over() {
             return Ok(None);
         }
         let mut lines = String::new();
         for item in some {
-            let told: Vec<Told> = told.by_ref().take(item.completions.len()).collect();
+            let told: Vec<ScoreRecord> = told.by_ref().take(item.completions.len()).collect();
             let failed = told.iter().any(|t| matches!(t.outcome, Outcome::Failed(_)));
             let scored = scored(told.into_iter());
             // A failure may not be one the next time.
@@ -82,14 +82,14 @@ pub fn ask(
 
 /// What tells a tool's scores of an item from all others: whom it asks, what it is made of, and what was asked.
 fn key(tool: &Tool, item: &Item) -> String {
-    let mut text = format!("{}\0{}\0{}\0{}", tool.remembered_as(), item.category, item.id, item.prompt);
+    let mut text = format!("{}\0{}\0{}\0{}", tool.cache_identity(), item.category, item.id, item.prompt);
     for completion in &item.completions {
         text = text + "\0" + &completion.len().to_string() + "\0" + completion;
     }
     sha256(text.as_bytes())
 }
 
-fn scored(told: impl Iterator<Item = Told>) -> Scored {
+fn scored(told: impl Iterator<Item = ScoreRecord>) -> Scored {
     let mut cost = Cost::default();
     let mut scores = Some(Vec::new());
     for told in told {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rlar_data::Document;
-use rlar_net::hub::Settings;
-use rlar_net::{Wanted, get_file};
+use rlar_net::hub::HubSettings;
+use rlar_net::{FileDownload, get_file};
 use rlar_run::{sha256, write_atomic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,7 @@ pub fn fetch(
     let (address, token) = if source.url.starts_with(HUB) {
         let (owner, repo, revision, file) = hub_parts(&source.url)
             .ok_or_else(|| EvalError::Mismatch(format!("{}: expected is {HUB}OWNER/NAME@REVISION/PATH", source.url)))?;
-        let settings = Settings::from(env).map_err(|e| EvalError::Mismatch(e.to_string()))?;
+        let settings = HubSettings::from_env(env).map_err(|e| EvalError::Mismatch(e.to_string()))?;
         if settings.offline {
             let message = "is not there, and HF_HUB_OFFLINE forbids to ask the Hub".into();
             return Err(EvalError::File { path, message });
@@ -189,10 +189,10 @@ pub fn fetch(
         (source.url.clone(), None)
     };
     let hash = known_hash(&path, source);
-    let wanted = Wanted {
+    let wanted = FileDownload {
         address: &address,
         sha256: hash.as_deref(),
-        longest: LONGEST,
+        max_bytes: LONGEST,
         token: token.as_ref(),
         deadline: DEADLINE,
     };

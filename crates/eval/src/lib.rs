@@ -19,7 +19,7 @@ pub mod item;
 pub mod judge;
 pub mod metric;
 mod parquet_rows;
-mod prompt;
+mod prompt_encoding;
 mod python_json;
 pub mod reference;
 pub mod report;
@@ -33,7 +33,7 @@ pub mod win_rate;
 
 pub use accuracy::{Accuracy, Answer, Protocol, accuracy};
 pub use item::{Average, Benchmark, Item, Kind};
-pub use prompt::{PromptFormat, encode_prompt, leaves_room, prompt_tokens};
+pub use prompt_encoding::{PromptFormat, check_prompt_fits, encode_fitting_prompt, encode_prompt};
 pub use report::Report;
 pub use scores::{Cost, Scores};
 pub use win_rate::WinRate;

@@ -38,7 +38,7 @@ pub fn parquet_rows(path: &Path, bytes: &[u8]) -> Result<Vec<NumberedRow>, EvalE
 fn decode(bytes: &[u8]) -> Result<Vec<NumberedRow>, ParquetError> {
     let reader = SerializedFileReader::new(Bytes::copy_from_slice(bytes))?;
     let rows = reader.get_row_iter(None)?.enumerate();
-    rows.map(|(i, row)| Ok((i + 1, object(row?.into_columns())))).collect()
+    rows.map(|(i, row)| Ok(NumberedRow { line: i + 1, columns: object(row?.into_columns()) })).collect()
 }
 
 fn object(columns: Vec<(String, Field)>) -> Map<String, Value> {

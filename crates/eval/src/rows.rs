@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-pub use rlar_data::named;
+pub use rlar_data::json_type_name;
 use rlar_data::{NumberedRow, read_rows};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -25,7 +25,7 @@ pub fn rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, EvalError> {
         let text = text(path, bytes)?;
         if text.trim_start().starts_with('[') { listed(path, text)? } else { read_rows(path, text)? }
     };
-    Ok(numbered.into_iter().map(|(line, columns)| Row::new(path, line, columns)).collect())
+    Ok(numbered.into_iter().map(|NumberedRow { line, columns }| Row::new(path, line, columns)).collect())
 }
 
 /// A file as text.
@@ -51,7 +51,7 @@ fn listed(path: &Path, text: &str) -> Result<Vec<NumberedRow>, EvalError> {
         line += text[at..begin].matches('\n').count();
         at = begin;
         match serde_json::from_str(raw.get()) {
-            Ok(Value::Object(row)) => rows.push((line, row)),
+            Ok(Value::Object(row)) => rows.push(NumberedRow { line, columns: row }),
             Ok(_) => return Err(wrong(line, "a row must be a JSON object".into())),
             Err(e) => return Err(wrong(line, format!("not JSON: {e}"))),
         }
@@ -123,7 +123,7 @@ impl Row {
         match self.needed(key)? {
             Value::String(s) => Ok(s.clone()),
             Value::Number(n) => Ok(n.to_string()),
-            other => Err(self.wrong(format!("the column `{key}` must be text, not {}", named(other)))),
+            other => Err(self.wrong(format!("the column `{key}` must be text, not {}", json_type_name(other)))),
         }
     }
 
@@ -131,11 +131,12 @@ impl Row {
     pub fn texts(&self, key: &str) -> Result<Vec<String>, EvalError> {
         let wrong = |found: &str| self.wrong(format!("the column `{key}` must be a list of texts, not {found}"));
         let list = self.needed(key)?;
-        let list = list.as_array().ok_or_else(|| wrong(named(list)))?;
+        let list = list.as_array().ok_or_else(|| wrong(json_type_name(list)))?;
         if list.is_empty() {
             return Err(wrong("an empty list"));
         }
-        let text = |v: &Value| v.as_str().map(str::to_owned).ok_or_else(|| wrong(&format!("one with {}", named(v))));
+        let text =
+            |v: &Value| v.as_str().map(str::to_owned).ok_or_else(|| wrong(&format!("one with {}", json_type_name(v))));
         list.iter().map(text).collect()
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::EvalError;
 use crate::item::Benchmark;
-use crate::rows::{Row, named, not_json, rows, text};
+use crate::rows::{Row, json_type_name, not_json, rows, text};
 
 /// What scoring cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -225,7 +225,7 @@ fn numbers(value: &Value) -> Result<Option<Vec<f64>>, String> {
     let list = match value {
         Value::Null => return Ok(None),
         Value::Array(list) => list,
-        other => return Err(format!("`scores` must be a list of numbers, not {}", named(other))),
+        other => return Err(format!("`scores` must be a list of numbers, not {}", json_type_name(other))),
     };
     let number = |value: &Value| {
         let inner = value.as_array().filter(|l| l.len() == 1).map_or(value, |l| &l[0]);

@@ -144,7 +144,7 @@ fn marked(pattern: &str, marks: usize, reply: &str) -> usize {
 }
 
 /// A text without the fence of a block of code around it.
-pub(crate) fn unfenced(reply: &str) -> &str {
+pub fn unfenced(reply: &str) -> &str {
     let mut inner = reply.trim();
     for fence in ["```json", "```Json", "```JSON", "```"] {
         inner = inner.strip_prefix(fence).unwrap_or(inner);

@@ -16,8 +16,8 @@ use rlar_eval::report::side_by_side;
 use rlar_eval::table::{markdown, render};
 use rlar_eval::ties::Compat;
 use rlar_eval::{Benchmark, Report, Scores};
-use rlar_net::llm::{Llm, Memo};
-use rlar_rewards::{Kind, Library, Orchestrator, ToolCard};
+use rlar_net::llm::{Llm, LlmCache};
+use rlar_rewards::{Library, Orchestrator, ToolCard, ToolKind};
 use rlar_run::{Progress, write_atomic};
 
 use crate::cli::{JudgePrompt, RewardBenchmarkArguments};
@@ -116,7 +116,7 @@ impl Inputs {
 /// A language model whose replies are kept in `out`, so that no request is sent twice, even by a continued evaluation.
 fn cached(llm: Arc<dyn Llm>, out: &Path) -> Result<Arc<dyn Llm>> {
     std::fs::create_dir_all(out).with_context(|| format!("--out {}", out.display())).bad_request()?;
-    Ok(Arc::new(Memo::new(llm, &out.join("exchanges.jsonl"))?))
+    Ok(Arc::new(LlmCache::new(llm, &out.join("exchanges.jsonl"))?))
 }
 
 /// The benchmark in the files, restricted to `--subset` and `--limit`.
@@ -218,7 +218,7 @@ fn tools(arguments: &RewardBenchmarkArguments, library: &Library, models: &[Stri
     }
     // Tools that ask a language model or run programs are used only if they are named.
     let is_default = |c: &&ToolCard| {
-        let is_cheap = c.kind != Kind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
+        let is_cheap = c.kind != ToolKind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
         !c.needs_reference && is_cheap && library.is_admitted(&c.name)
     };
     let names: Vec<String> = library.cards().filter(is_default).map(|c| c.name.clone()).collect();

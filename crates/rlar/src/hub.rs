@@ -1,7 +1,7 @@
 //! `rlar hub serve`: a model hub for machines without a network.
 
 use anyhow::{Context, Result};
-use rlar_net::hub::serve::Server;
+use rlar_net::hub::serve::HubServer;
 
 use crate::cli::HubServeArguments;
 use crate::error::bad_request;
@@ -17,7 +17,7 @@ pub fn serve(arguments: &HubServeArguments) -> Result<()> {
         )));
     }
     let address = format!("127.0.0.1:{}", arguments.port);
-    let server = Server::start(folder, &address, None).with_context(|| format!("cannot serve at {address}"))?;
+    let server = HubServer::start(folder, &address, None).with_context(|| format!("cannot serve at {address}"))?;
     print(format!("HF_ENDPOINT={}\n", server.endpoint()))?;
     loop {
         std::thread::park();

@@ -8,8 +8,8 @@ use rlar_data::{Completion, Example, Needs, Preference, read_examples, read_pref
 use rlar_eval::table::render;
 use rlar_net::llm::Llm;
 use rlar_rewards::{
-    ADMISSION, Admission, Library, LlmConfig, Means, Orchestrator, Outcome, Probe, RewardError, Role, Spread, Status,
-    examine, probes_for, statistics,
+    ADMISSION, Admission, Check, Library, LlmConfig, Orchestrator, OrchestratorConfig, Outcome, RewardError, Spread,
+    Status, ToolContext, ToolRole, ToolStatistics, examine, probes_for, statistics,
 };
 use rlar_run::write_atomic;
 use rlar_sandbox::{Limits, Packages};
@@ -24,7 +24,7 @@ pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCom
     if let RewardsCommand::Stats { path, json } = command {
         return stats(&path, json);
     }
-    let library = setup::library(folder).bad_request()?;
+    let mut library = setup::library(folder).bad_request()?;
     let writable = |command: &str| {
         folder.ok_or_else(|| bad_request(format!("{command} changes a library's folder: pass --library FOLDER")))
     };
@@ -50,7 +50,7 @@ pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCom
         }
         RewardsCommand::Retire { tool, why } => {
             check_tool(&library, &tool).bad_request()?;
-            retire(&library, writable("retire")?, &tool, why)
+            retire(&mut library, writable("retire")?, &tool, why)
         }
         RewardsCommand::Diff { other } => {
             let other = setup::library(Some(&other)).bad_request()?;
@@ -69,11 +69,11 @@ pub fn check_tool(library: &Library, tool: &str) -> Result<()> {
     Ok(())
 }
 
-fn role(role: Role) -> &'static str {
+fn role(role: ToolRole) -> &'static str {
     match role {
-        Role::Correctness => "correctness",
-        Role::Quality => "quality",
-        Role::Constraint => "constraint",
+        ToolRole::Correctness => "correctness",
+        ToolRole::Quality => "quality",
+        ToolRole::Constraint => "constraint",
     }
 }
 
@@ -122,11 +122,11 @@ fn show(library: &Library, tool: &str) -> Result<()> {
 
 /// One line per admission check: whether it passed, and the evidence.
 fn report(admission: &Admission) -> String {
-    let line = |p: &rlar_rewards::Probe| {
+    let line = |p: &Check| {
         let evidence = if p.evidence.is_empty() { String::new() } else { format!(": {}", p.evidence) };
         format!("  {} {}{evidence}\n", if p.passed { "yes" } else { "NO " }, p.name)
     };
-    admission.probes.iter().map(line).collect()
+    admission.checks.iter().map(line).collect()
 }
 
 /// The text of recorded exchanges that the command line names.
@@ -164,8 +164,8 @@ pub fn orchestrator_with(
     llm: Option<Arc<dyn Llm>>,
 ) -> Orchestrator {
     let packages = Packages { allowed: arguments.package.clone(), cache: None };
-    let context = Means { packages, llm, device: device.to_owned(), ..Means::new(Limits::default()) };
-    Orchestrator::new(library, context)
+    let context = ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(Limits::default()) };
+    Orchestrator::new(library, context, OrchestratorConfig::default())
 }
 
 /// A data row of the values on the command line.
@@ -213,7 +213,7 @@ impl CheckData {
 
     /// Runs the admission checks on a tool: on the named data, or on built-in examples without any.
     fn check(&self, rewards: &Orchestrator, name: &str) -> Result<Admission> {
-        let tool = rewards.on_trial(name)?;
+        let tool = rewards.for_admission(name)?;
         let builtin = match (&self.examples, &self.pairs) {
             (None, None) => probes_for(tool.card())?,
             _ => Vec::new(),
@@ -238,7 +238,7 @@ fn admit(rewards: &Orchestrator, folder: &Path, names: &[String], data: &CheckDa
         print(format!("{name}: {}\n", status(Some(&admission))))?;
         if admission.status == Status::Refused {
             refused += 1;
-            print(report(&Admission { probes: admission.failed().cloned().collect(), ..admission.clone() }))?;
+            print(report(&Admission { checks: admission.failed().cloned().collect(), ..admission.clone() }))?;
         }
         write_admission(folder, name, &admission)?;
     }
@@ -256,17 +256,8 @@ fn write_admission(folder: &Path, tool: &str, admission: &Admission) -> Result<(
     Ok(write_atomic(&folder.join(tool).join(ADMISSION), text.as_bytes())?)
 }
 
-fn retire(library: &Library, folder: &Path, tool: &str, why: String) -> Result<()> {
-    let probe = Probe { name: "is in use".into(), passed: false, evidence: why };
-    let admission = Admission {
-        identity: library.identity(tool).unwrap_or_default(),
-        version: env!("CARGO_PKG_VERSION").into(),
-        asked: None,
-        status: Status::Retired,
-        examples: 0,
-        probes: vec![probe],
-    };
-    write_admission(folder, tool, &admission)?;
+fn retire(library: &mut Library, folder: &Path, tool: &str, why: String) -> Result<()> {
+    write_admission(folder, tool, &library.retire(tool, why))?;
     print(format!("{tool}: retired\n"))
 }
 
@@ -287,7 +278,7 @@ fn stats(path: &Path, as_json: bool) -> Result<()> {
 }
 
 /// A table row per task of a tool; what concerns the tool as a whole stands in the first of them.
-fn stats_rows(tool: &rlar_rewards::ToolStatistics) -> Vec<Vec<String>> {
+fn stats_rows(tool: &ToolStatistics) -> Vec<Vec<String>> {
     let counts = [tool.calls, tool.cached, tool.abstained, tool.failed].map(|n| n.to_string());
     let cost = [format!("{:.3}", 1000.0 * tool.seconds), tool.tokens.to_string()];
     let blank = || String::new();

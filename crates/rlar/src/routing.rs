@@ -9,7 +9,7 @@ use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::routing::{Choice, CrossFit, Route, Strategy, Table, compare, cross_fit, fitted_rows, rows};
 use rlar_eval::{Benchmark, Scores};
 use rlar_net::llm::Llm;
-use rlar_rewards::agents::ask::Asker;
+use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::agents::select::select;
 use rlar_rewards::{BuiltinAgent, Library, ToolCard};
 
@@ -104,11 +104,11 @@ impl Router<'_> {
 
     /// The tools and weights that the language model selects; the builtin agent's choice where its answer is unusable.
     fn agent_route(&self, llm: &Arc<dyn Llm>) -> Route {
-        let asker = Asker::new(llm.clone());
+        let client = LlmClient::new(llm.clone());
         let (mut choices, mut fallbacks) = (Vec::new(), 0);
         for example in self.examples() {
             let task = example.domain.as_deref().unwrap_or("any");
-            choices.push(match select(&asker, &example, task, &self.cards) {
+            choices.push(match select(&client, &example, task, &self.cards) {
                 Ok(selected) => {
                     let mut weights = vec![0.0; self.scores.tools().len()];
                     for choice in &selected.assignment.tools {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rlar_data::{Completion, Example, Needs, read_examples, read_rows};
+use rlar_data::{Completion, Example, Needs, NumberedRow, read_examples, read_rows};
 use rlar_policy::{ComputeDevice, RewardModel, Turn};
 use rlar_rewards::{Outcome, Store};
 use serde_json::{Map, Value, json};
@@ -59,7 +59,7 @@ fn score_with_tools(arguments: &ScoreArguments) -> Result<()> {
     arguments.tool.iter().try_for_each(|tool| check_tool(&library, tool)).bad_request()?;
     let mut rewards = orchestrator(library, &arguments.tools, &arguments.device).bad_request()?;
     if let Some(path) = &arguments.cache {
-        rewards.remember(|| Store::open(path));
+        rewards.ensure_store(|| Store::open(path));
     }
     let items = score_items(arguments).bad_request()?;
     let pairs: Vec<(&Example, &Completion)> = items.iter().map(|item| (&item.example, &item.reply)).collect();
@@ -87,18 +87,19 @@ fn score_with_tools(arguments: &ScoreArguments) -> Result<()> {
 fn score_items(arguments: &ScoreArguments) -> Result<Vec<ScoreItem>> {
     let rows = if let (Some(prompt), Some(response)) = (&arguments.prompt, &arguments.response) {
         let row = json!({ "prompt": prompt, "response": response, "reference": arguments.reference });
-        vec![(1, row.as_object().cloned().unwrap_or_default())]
+        vec![NumberedRow { line: 1, columns: row.as_object().cloned().unwrap_or_default() }]
     } else {
         let path = arguments.data.as_deref().unwrap_or(Path::new(""));
         let text = std::fs::read_to_string(path).with_context(|| format!("--data {}", path.display()))?;
         read_rows(path, &text)?
     };
     let path = arguments.data.as_deref().unwrap_or(Path::new("--prompt"));
-    rows.into_iter().map(|(line, row)| score_item(path, line, row)).collect()
+    rows.into_iter().map(|row| score_item(path, row)).collect()
 }
 
 /// Splits a row into its example and its reply.
-fn score_item(path: &Path, line: usize, mut row: Map<String, Value>) -> Result<ScoreItem> {
+fn score_item(path: &Path, row: NumberedRow) -> Result<ScoreItem> {
+    let NumberedRow { line, columns: mut row } = row;
     let error = |why: &str| anyhow!("{}:{line}: {why}", path.display());
     let id = row.get("id").cloned().unwrap_or_else(|| line.into());
     let reply = match row.remove("response").or_else(|| row.remove("completion")) {

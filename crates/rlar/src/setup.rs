@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use rlar_data::{Document, Example, Needs, Preference, read_examples, read_preferences};
+use rlar_grpo::config::Problem;
 use rlar_grpo::{Agent, Config, Method, Unadmitted};
-use rlar_net::hub::{Hub, Settings};
+use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::ask::Asker;
-use rlar_rewards::{Assignment, Library, LlmConfig, Means, Orchestrator};
+use rlar_rewards::agents::client::LlmClient;
+use rlar_rewards::{Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, ToolContext};
 use rlar_sandbox::{Limits, Packages};
 
 use crate::assets;
@@ -51,8 +52,8 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
         start_from(&mut config, model.to_string_lossy().into_owned());
     }
     adjust(&mut config)?;
-    document.reject(config.problems())?;
-    document.reject(config.device_problems())?;
+    reject(&document, config.problems())?;
+    reject(&document, config.device_problems())?;
 
     let data = &config.data;
     let files = DataFiles { document: &document, config_path: &asset.path };
@@ -66,7 +67,7 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
     let demonstrations = files.examples(is_imitated, demonstrations, Needs::Demonstration)?;
     let sizes = train.iter().map(Vec::len).collect();
     let train = train.concat();
-    document.reject(config.data_problems(train.len()))?;
+    reject(&document, config.data_problems(train.len()))?;
     Ok(LoadedConfig {
         train,
         sizes,
@@ -77,6 +78,11 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
         path: asset.path.clone(),
         config: config.clone(),
     })
+}
+
+/// Refuses the config if there are problems, with the lines of their keys.
+fn reject(document: &Document, problems: Vec<Problem>) -> Result<()> {
+    Ok(document.reject(problems.into_iter().map(|problem| (problem.key, problem.message)).collect())?)
 }
 
 /// The data files of a config.
@@ -171,19 +177,19 @@ pub fn library(folder: Option<&Path>) -> Result<Library> {
 }
 
 /// What a config's tools run with: limits, packages, device, language model and model hub.
-pub fn tool_context(loaded: &LoadedConfig) -> Result<Means> {
+pub fn tool_context(loaded: &LoadedConfig) -> Result<ToolContext> {
     let rewards = &loaded.config.rewards;
     let exchanges = |name: &str| {
         let found = assets::exchanges(&loaded.path, name)?;
         Ok((found.path, found.text.into_owned()))
     };
     let limits = Limits { wall: Duration::from_secs_f64(rewards.deadline), ..Limits::default() };
-    Ok(Means {
+    Ok(ToolContext {
         packages: Packages { allowed: rewards.packages.clone(), cache: None },
         device: rewards.device.clone(),
         llm: rewards.llm.as_ref().map(|llm| llm.open(&exchanges)).transpose()?,
-        hub: Settings::from(environment).ok().and_then(|s| Hub::new(s).ok()),
-        ..Means::new(limits)
+        hub: HubSettings::from_env(environment).ok().and_then(|s| Hub::new(s).ok()),
+        ..ToolContext::new(limits)
     })
 }
 
@@ -192,20 +198,20 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// The agents that a config asks for.
-pub fn agents(config: &Config, context: &Means) -> Result<Agents> {
+pub fn agents(config: &Config, context: &ToolContext) -> Result<Agents> {
     let rewards = &config.rewards;
     let hub = match &rewards.hub {
-        Some(hub) => Some((Hub::new(Settings::from(environment)?)?, hub.clone())),
+        Some(hub) => Some((Hub::new(HubSettings::from_env(environment)?)?, hub.clone())),
         None => None,
     };
     let mut webs: Vec<Box<dyn WebSearch>> = Vec::new();
     if rewards.hub.as_ref().is_some_and(|hub| hub.web) {
         // Search engines without a key in the environment are left out.
-        webs.extend(SerpApi::from(environment).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
-        webs.extend(Brave::from(environment).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
+        webs.extend(SerpApi::from_env(environment).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
+        webs.extend(Brave::from_env(environment).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
     }
     Ok(Agents {
-        asker: context.llm.clone().map(Asker::new),
+        llm: context.llm.clone().map(LlmClient::new),
         hub,
         webs,
         means: context.clone(),
@@ -220,15 +226,17 @@ pub fn orchestrator(loaded: &LoadedConfig) -> Result<(Orchestrator, Option<Agent
     let needs_agents = rewards.agent == Agent::Llm || rewards.evolve.is_some();
     let agents = needs_agents.then(|| agents(config, &context)).transpose()?;
     let library = library(rewards.library.as_deref().map(Path::new))?;
-    let mut orchestrator = Orchestrator::new(library, context)
-        .trusting(rewards.unadmitted == Unadmitted::Allow)
+    let options = OrchestratorConfig {
+        allow_unadmitted: rewards.unadmitted == Unadmitted::Allow,
         // The agents may find a tool during training for a prompt that no tool fits now.
-        .tolerant(rewards.evolve.is_some())
-        .auditing(rewards.audit.tools.clone())
-        .always(rewards.always.clone());
+        allow_uncovered: rewards.evolve.is_some(),
+        always: rewards.always.clone(),
+        audit: rewards.audit.tools.clone(),
+    };
+    let mut orchestrator = Orchestrator::new(library, context, options);
     for (domain, members) in &rewards.assign {
         let (by, why) = ("config".into(), format!("`rewards.assign` gives them to `{domain}`"));
-        orchestrator.give(domain, Assignment { example: domain.clone(), tools: members.clone(), by, why });
+        orchestrator.assign_domain(domain, Assignment { example: domain.clone(), tools: members.clone(), by, why });
     }
     for tool in &rewards.audit.tools {
         orchestrator.open(tool).context("`rewards.audit`")?;

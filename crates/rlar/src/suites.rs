@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::suite::answers::{Asking, read_answers};
-use rlar_eval::suite::engine::Reply;
-use rlar_eval::suite::tasks::tasks;
-use rlar_eval::suite::{Engine, Exam, Metric, Own, Server, Suite, has_figure};
-use rlar_net::llm::{Budget, Limits, OpenAi, Secret, Settings};
+use rlar_eval::suite::generator::ReplyResult;
+use rlar_eval::suite::prompts::build_prompts;
+use rlar_eval::suite::replies::read_replies;
+use rlar_eval::suite::{GenerationOptions, LlmServer, LocalPolicy, ReplyGenerator, Suite, SuiteEval, SuiteMetric};
+use rlar_grpo::CheckpointMetric;
+use rlar_net::llm::{Budget, LlmLimits, OpenAi, OpenAiSettings, Secret};
 use rlar_policy::{ComputeDevice, Policy, Precision};
-use rlar_rewards::{Orchestrator, STORE, Store};
+use rlar_rewards::{Orchestrator, OrchestratorConfig, STORE, Store};
 use rlar_run::{Progress, hash_files, sha256, write_atomic};
 
 use crate::cli::PolicyEvalArguments;
@@ -36,7 +37,7 @@ pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
         return grade(suite, &path.display().to_string(), replies, arguments);
     }
     if let Some(url) = &arguments.server {
-        let server = Server(Arc::new(server(url, arguments).bad_request()?));
+        let server = LlmServer(Arc::new(server(url, arguments).bad_request()?));
         return evaluate(&mut suites, &server, &server.name(), arguments);
     }
     let model = EvaluatedModel::find(arguments).bad_request()?;
@@ -45,18 +46,21 @@ pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
     let name = model.path.display().to_string();
     // Replies that are kept must not be taken for those of other weights at the same path.
     let weights = if arguments.out.is_some() { weights_hash(&model.path, &policy)? } else { name.clone() };
-    let engine =
-        Own { policy: &policy, identity: format!("{weights} {:?}", model.precision), batch: arguments.batch.into() };
+    let engine = LocalPolicy {
+        policy: &policy,
+        identity: format!("{weights} {:?}", model.precision),
+        batch: arguments.batch.into(),
+    };
     evaluate(&mut suites, &engine, &name, arguments)
 }
 
 /// The suites that the command line names, each with its prompts and tools.
-fn load(arguments: &PolicyEvalArguments) -> Result<Vec<Exam>> {
+fn load(arguments: &PolicyEvalArguments) -> Result<Vec<SuiteEval>> {
     if arguments.suites.len() > 1 && (arguments.answers.is_some() || arguments.data.is_some()) {
         bail!("--answers and --data belong to one suite; name only one");
     }
     let llm = language_model(&arguments.tools)?;
-    let mut suites: Vec<Exam> = Vec::new();
+    let mut suites: Vec<SuiteEval> = Vec::new();
     for name in &arguments.suites {
         let (path, suite) = overridden_suite(name, arguments)?;
         let library = setup::library(arguments.library.as_deref())?;
@@ -65,7 +69,7 @@ fn load(arguments: &PolicyEvalArguments) -> Result<Vec<Exam>> {
             // Scores are cached beside the replies, so that a continued evaluation does not compute them again.
             let folder = out.join(&suite.name);
             std::fs::create_dir_all(&folder).with_context(|| format!("--out {}", folder.display()))?;
-            rewards = rewards.remembering(Store::open(&folder.join(STORE)));
+            rewards = rewards.with_store(Store::open(&folder.join(STORE)));
         }
         let limit = arguments.limit.map(|n| n as usize);
         suites.push(with_prompts(&path, suite, limit, rewards)?);
@@ -96,7 +100,8 @@ fn overridden_suite(name: &str, arguments: &PolicyEvalArguments) -> Result<(Path
         sampling.samples = usize::MAX;
     }
     if !arguments.metric.is_empty() {
-        let metrics = arguments.metric.iter().map(|m| Metric::try_from(m.clone()).map_err(|e| anyhow!("--metric {e}")));
+        let metrics =
+            arguments.metric.iter().map(|m| SuiteMetric::try_from(m.clone()).map_err(|e| anyhow!("--metric {e}")));
         suite.metrics = metrics.collect::<Result<_>>()?;
     }
     match suite.problems().into_iter().next() {
@@ -106,15 +111,15 @@ fn overridden_suite(name: &str, arguments: &PolicyEvalArguments) -> Result<(Path
 }
 
 /// Reads a suite's prompts and checks its tools.
-fn with_prompts(path: &Path, suite: Suite, limit: Option<usize>, rewards: Orchestrator) -> Result<Exam> {
-    let tasks = tasks(&suite, &|name| data::find(path, name), limit)?;
-    Ok(Exam::new(suite, tasks, rewards)?)
+fn with_prompts(path: &Path, suite: Suite, limit: Option<usize>, rewards: Orchestrator) -> Result<SuiteEval> {
+    let prompts = build_prompts(&suite, &|name| data::find(path, name), limit)?;
+    Ok(SuiteEval::new(suite, prompts, rewards)?)
 }
 
 /// The suites of a training config. A suite whose tools the config's library lacks uses rlar's built-in library.
-pub fn of_config(loaded: &LoadedConfig) -> Result<Vec<Exam>> {
+pub fn of_config(loaded: &LoadedConfig) -> Result<Vec<SuiteEval>> {
     let (config, config_path) = (&loaded.config, loaded.path.display());
-    let mut suites: Vec<Exam> = Vec::new();
+    let mut suites: Vec<SuiteEval> = Vec::new();
     for i in 0..config.eval.suites.len() {
         let key = format!("eval.suites[{i}]");
         let suite = suite_of_config(loaded, i).with_context(|| format!("{config_path}: `{key}`"))?;
@@ -124,9 +129,10 @@ pub fn of_config(loaded: &LoadedConfig) -> Result<Vec<Exam>> {
         }
         suites.push(suite);
     }
-    if let rlar_grpo::Metric::Suite(name, metric) = &config.eval.metric {
+    if let CheckpointMetric::Suite { suite: name, metric } = &config.eval.metric {
         let suite = suites.iter().find(|suite| suite.suite().name == *name);
-        let is_known = suite.is_some_and(|s| metric.as_ref().is_none_or(|metric| has_figure(s.suite(), metric)));
+        let has_metric = |suite: &SuiteEval| metric.as_ref().is_none_or(|name| suite.suite().has_metric_value(name));
+        let is_known = suite.is_some_and(has_metric);
         if !is_known {
             let names: Vec<&str> = suites.iter().map(|suite| suite.suite().name.as_str()).collect();
             let metric = &config.eval.metric;
@@ -137,7 +143,7 @@ pub fn of_config(loaded: &LoadedConfig) -> Result<Vec<Exam>> {
 }
 
 /// The entry of `eval.suites` with this index.
-fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<Exam> {
+fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<SuiteEval> {
     let config = &loaded.config;
     let entry = &config.eval.suites[index];
     let asset = assets::suite_beside(&loaded.path, &entry.suite)?;
@@ -146,34 +152,39 @@ fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<Exam> {
         suite.data = Some(data.clone());
         suite.lines.clear();
     }
-    suite.is_drawn().map_err(|why| anyhow!("suite `{}`: {why}", suite.name))?;
+    suite.check_samples_differ().map_err(|why| anyhow!("suite `{}`: {why}", suite.name))?;
     let mut library = setup::library(config.rewards.library.as_deref().map(Path::new))?;
     if suite.tools.iter().any(|m| library.card(&m.tool).is_none()) {
         library = setup::library(None)?;
     }
-    with_prompts(&asset.path, suite, entry.limit, Orchestrator::new(library, setup::tool_context(loaded)?))
+    with_prompts(
+        &asset.path,
+        suite,
+        entry.limit,
+        Orchestrator::new(library, setup::tool_context(loaded)?, OrchestratorConfig::default()),
+    )
 }
 
 /// The replies to a suite's prompts in a file, at least as many per prompt as its metrics need.
-fn recorded_replies(path: &Path, suite: &Exam) -> Result<Vec<Vec<Reply>>> {
+fn recorded_replies(path: &Path, suite: &SuiteEval) -> Result<Vec<Vec<ReplyResult>>> {
     let bytes = std::fs::read(path).with_context(|| format!("--answers {}", path.display()))?;
-    let replies = read_answers(path, bytes, suite.tasks())?;
+    let replies = read_replies(path, bytes, suite.prompts())?;
     let fewest = replies.iter().map(Vec::len).min().unwrap_or(0);
-    if let Some(metric) = suite.suite().metrics.iter().find(|m| m.draws() > fewest) {
+    if let Some(metric) = suite.suite().metrics.iter().find(|m| m.samples_needed() > fewest) {
         bail!("--answers {}: `{metric}` needs more replies per prompt than {fewest}", path.display());
     }
     Ok(replies)
 }
 
 fn server(url: &str, arguments: &PolicyEvalArguments) -> Result<OpenAi> {
-    let settings = Settings {
+    let settings = OpenAiSettings {
         url: url.to_owned(),
         model: arguments.server_model.clone().unwrap_or_default(),
         key: Secret::from_env("OPENAI_API_KEY"),
         deadline: DEADLINE,
         tries: TRIES,
         concurrency: arguments.concurrency.into(),
-        budget: Budget::new(Limits::default()),
+        budget: Budget::new(LlmLimits::default()),
     };
     Ok(OpenAi::new(settings)?)
 }
@@ -215,17 +226,23 @@ fn weights_hash(path: &Path, policy: &Policy) -> Result<String> {
 }
 
 /// Generates and grades the replies to each suite.
-fn evaluate(suites: &mut [Exam], engine: &dyn Engine, name: &str, arguments: &PolicyEvalArguments) -> Result<()> {
-    for suite in suites.iter().map(Exam::suite) {
-        let suits = suite.is_drawn().and_then(|()| engine.suits(suite));
+fn evaluate(
+    suites: &mut [SuiteEval],
+    engine: &dyn ReplyGenerator,
+    name: &str,
+    arguments: &PolicyEvalArguments,
+) -> Result<()> {
+    for suite in suites.iter().map(SuiteEval::suite) {
+        let suits = suite.check_samples_differ().and_then(|()| engine.check_suite(suite));
         suits.map_err(|why| bad_request(format!("suite `{}`: {why}", suite.name)))?;
     }
     for suite in suites {
         let suite_name = &suite.suite().name;
         let kept = arguments.out.as_ref().map(|out| out.join(suite_name).join("answers.jsonl"));
-        let asking = Asking { seed: arguments.seed.unwrap_or(0), kept: kept.as_deref(), over: &is_interrupted };
-        let bar = Progress::new(suite_name, suite.tasks().len() as u64, 0);
-        let replies = suite.ask(engine, &asking, &mut |n| bar.step(n as u64, String::new()))?;
+        let options =
+            GenerationOptions { seed: arguments.seed.unwrap_or(0), cache: kept.as_deref(), cancelled: &is_interrupted };
+        let bar = Progress::new(suite_name, suite.prompts().len() as u64, 0);
+        let replies = suite.generate(engine, &options, &mut |n| bar.step(n as u64, String::new()))?;
         bar.finish();
         let Some(replies) = replies else {
             bail!("interrupted in suite `{suite_name}`; {}", how_to_continue(arguments.out.as_deref()));
@@ -244,10 +261,15 @@ pub fn how_to_continue(out: Option<&Path>) -> &'static str {
 }
 
 /// Grades replies, writes the results to `--out`, and prints them.
-fn grade(suite: &mut Exam, engine: &str, replies: Vec<Vec<Reply>>, arguments: &PolicyEvalArguments) -> Result<()> {
+fn grade(
+    suite: &mut SuiteEval,
+    engine: &str,
+    replies: Vec<Vec<ReplyResult>>,
+    arguments: &PolicyEvalArguments,
+) -> Result<()> {
     let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed.unwrap_or(0) };
     let bootstrap = (arguments.bootstrap > 0).then_some(bootstrap);
-    let (results, verdicts) = suite.mark(engine, replies, bootstrap, &is_interrupted)?;
+    let (results, verdicts) = suite.evaluate(engine, replies, bootstrap, &is_interrupted)?;
     let name = &suite.suite().name;
     if is_interrupted() {
         bail!("interrupted while the replies to suite `{name}` were graded");
@@ -256,7 +278,7 @@ fn grade(suite: &mut Exam, engine: &str, replies: Vec<Vec<Reply>>, arguments: &P
         let folder = out.join(name);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
         write_atomic(&folder.join("results.json"), format!("{:#}\n", results.json()).as_bytes())?;
-        write_atomic(&folder.join("verdicts.jsonl"), suite.lines(&verdicts).as_bytes())?;
+        write_atomic(&folder.join("verdicts.jsonl"), suite.graded_jsonl(&verdicts).as_bytes())?;
     }
     print(format!("{}\n", results.table(arguments.markdown)))
 }

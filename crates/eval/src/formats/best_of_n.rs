@@ -11,15 +11,14 @@ use serde_json::Value;
 use super::{category, id};
 use crate::EvalError;
 use crate::item::{Benchmark, Item, Kind};
-use crate::rows::{Row, named, rows};
+use crate::rows::{Row, json_type_name, rows};
 use crate::scores::Scores;
 
 pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     let list = row.needed("completions")?;
-    let list = list
-        .as_array()
-        .filter(|l| l.len() > 1)
-        .ok_or_else(|| row.wrong(format!("`completions` must be a list of at least two, not {}", named(list))))?;
+    let list = list.as_array().filter(|l| l.len() > 1).ok_or_else(|| {
+        row.wrong(format!("`completions` must be a list of at least two, not {}", json_type_name(list)))
+    })?;
     let objects = list.iter().all(Value::is_object);
     let (completions, labels) = if objects { annotated(row, list)? } else { labelled(row)? };
     let prompt = row.text(if row.has("prompt") { "prompt" } else { "instruction" })?;
@@ -75,8 +74,9 @@ pub fn picks(path: &Path, bytes: &[u8], benchmark: &Benchmark) -> Result<Vec<Sco
         let item_id = id(&row, "id")?;
         let n = row.needed("completions")?.as_array().map_or(0, Vec::len);
         let picks = row.needed("rm_pick")?;
-        let picks =
-            picks.as_object().ok_or_else(|| row.wrong(format!("`rm_pick` must be an object, not {}", named(picks))))?;
+        let picks = picks
+            .as_object()
+            .ok_or_else(|| row.wrong(format!("`rm_pick` must be an object, not {}", json_type_name(picks))))?;
         for (tool, pick) in picks {
             let one = std::slice::from_ref(pick);
             let mut scores = vec![0.0; n];

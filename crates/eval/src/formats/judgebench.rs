@@ -6,7 +6,7 @@ use std::path::Path;
 use super::id;
 use crate::EvalError;
 use crate::item::{Benchmark, Item, Kind};
-use crate::rows::{Row, named, rows};
+use crate::rows::{Row, json_type_name, rows};
 use crate::scores::Scores;
 
 /// The sources in the order of the reference's summary; a row's `source` begins with one.
@@ -71,7 +71,7 @@ pub fn judgments(path: &Path, bytes: &[u8], tool: &str, benchmark: &Benchmark) -
     for row in rows(path, bytes)? {
         let games = row.needed("judgments")?;
         let games = games.as_array().filter(|g| (1..=2).contains(&g.len())).ok_or_else(|| {
-            row.wrong(format!("`judgments` must be a list of one or two games, not {}", named(games)))
+            row.wrong(format!("`judgments` must be a list of one or two games, not {}", json_type_name(games)))
         })?;
         let decision = |game: usize| {
             let said = games.get(game).and_then(|g| g["decision"].as_str());

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{category, id, right_then_wrong};
 use crate::EvalError;
 use crate::item::{Item, Kind};
-use crate::rows::{Row, named};
+use crate::rows::{Row, json_type_name};
 
 pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     let (asked, chosen) = reply(row, "chosen")?;
@@ -34,7 +34,9 @@ fn reply(row: &Row, key: &str) -> Result<(Option<String>, String), EvalError> {
     let turns = match row.needed(key)? {
         Value::String(text) => return Ok((None, text.clone())),
         Value::Array(turns) => turns,
-        other => return Err(row.wrong(format!("`{key}` must be text or a list of messages, not {}", named(other)))),
+        other => {
+            return Err(row.wrong(format!("`{key}` must be text or a list of messages, not {}", json_type_name(other))));
+        }
     };
     let last = turns.last().filter(|m| m["role"] == "assistant").and_then(|m| m["content"].as_str());
     let last =

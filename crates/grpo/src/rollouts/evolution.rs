@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rlar_data::Example;
-use rlar_rewards::agents::background::{Found, Renewal, Request, Worker};
-use rlar_rewards::monitor::{Breach, Monitor, Seen, Watch};
+use rlar_rewards::agents::VerifierCounts;
+use rlar_rewards::agents::background::{AgentRequest, AgentResult, BackgroundAgents, ToolReplacement};
+use rlar_rewards::monitor::{DriftAlert, DriftThresholds, Monitor, ObservedReply, ObservedScore};
 use rlar_rewards::{Assignment, NewTool, Orchestrator, domain};
 use rlar_run::{Checkpoint, Journal, RunFolder, sha256};
 use serde::{Deserialize, Serialize};
@@ -32,26 +33,26 @@ const MOST_EXAMPLES: usize = 64;
 pub struct Evolved {
     monitor: Monitor,
     /// Breaches that the agents have not answered.
-    pending: Vec<Breach>,
+    pending: Vec<DriftAlert>,
     /// What has entered, in order.
-    entered: Vec<Found>,
+    entered: Vec<AgentResult>,
 }
 
 impl Evolved {
     /// The tools that had entered.
     pub fn tools(&self) -> impl Iterator<Item = &NewTool> {
         self.entered.iter().filter_map(|found| match found {
-            Found::Renewed(renewal) => renewal.tool.as_ref(),
-            Found::Prompt(..) | Found::Domain(..) => None,
+            AgentResult::Replacement(renewal) => renewal.tool.as_ref(),
+            AgentResult::Prompt(..) | AgentResult::Domain(..) => None,
         })
     }
 
     /// Whether the agents have chosen for the prompt at a place, of this domain.
     pub fn has_chosen(&self, place: usize, name: &str) -> bool {
         self.entered.iter().any(|found| match found {
-            Found::Prompt(at, _) => *at == place,
-            Found::Domain(of, _) => of == name,
-            Found::Renewed(renewal) => renewal.tool.is_some() && renewal.breach.domain == name,
+            AgentResult::Prompt(at, _) => *at == place,
+            AgentResult::Domain(of, _) => of == name,
+            AgentResult::Replacement(renewal) => renewal.tool.is_some() && renewal.alert.domain == name,
         })
     }
 
@@ -68,9 +69,9 @@ impl Evolved {
 #[derive(Debug)]
 pub struct Evolution<'a> {
     run: &'a RunFolder,
-    worker: Worker,
+    worker: BackgroundAgents,
     /// When something is a breach; nothing is watched without it.
-    watch: Option<Watch>,
+    watch: Option<DriftThresholds>,
     /// Prompts with good replies.
     shown: Vec<Example>,
     state: Evolved,
@@ -79,7 +80,7 @@ pub struct Evolution<'a> {
     /// Breaches that this process has handed to the agents.
     asked: BTreeSet<String>,
     /// Verifiers that were written, that run, and that were admitted.
-    written: [usize; 3],
+    written: VerifierCounts,
     /// What there is to say since the last step.
     news: Vec<String>,
 }
@@ -88,7 +89,7 @@ impl<'a> Evolution<'a> {
     /// Takes up what had entered. The tools that `rewards.assign` gives are not the agents' to choose.
     pub fn resume(
         run: &'a RunFolder,
-        worker: Worker,
+        worker: BackgroundAgents,
         config: &Config,
         shown: Vec<Example>,
         state: Evolved,
@@ -98,8 +99,17 @@ impl<'a> Evolution<'a> {
         let fixed = config.rewards.assign.keys().cloned().collect();
         let watch = config.rewards.evolve.clone();
         let (before, asked) = (Evolved::default(), BTreeSet::new());
-        let mut evolution =
-            Self { run, worker, watch, shown, state: before, fixed, asked, written: [0; 3], news: Vec::new() };
+        let mut evolution = Self {
+            run,
+            worker,
+            watch,
+            shown,
+            state: before,
+            fixed,
+            asked,
+            written: VerifierCounts::default(),
+            news: Vec::new(),
+        };
         for found in &state.entered {
             evolution.apply(found, rewards, examples)?;
         }
@@ -120,11 +130,11 @@ impl<'a> Evolution<'a> {
         step: u64,
         is_replayed: bool,
     ) -> Result<(), TrainError> {
-        let found: Vec<Found> = match journal.recall(step, ENTERED)? {
+        let found: Vec<AgentResult> = match journal.recall(step, ENTERED)? {
             Some(found) => found,
             None if is_replayed => Vec::new(),
             None => {
-                let found = self.worker.found();
+                let found = self.worker.take_results();
                 if !found.is_empty() {
                     journal.record(step, ENTERED, &found)?;
                 }
@@ -133,32 +143,37 @@ impl<'a> Evolution<'a> {
         };
         for found in found {
             self.apply(&found, rewards, examples)?;
-            if let Found::Renewed(renewal) = &found {
-                self.state.monitor.renewed(&renewal.breach.domain);
-                self.state.pending.retain(|b| *b != renewal.breach);
+            if let AgentResult::Replacement(renewal) = &found {
+                self.state.monitor.reset(&renewal.alert.domain);
+                self.state.pending.retain(|b| *b != renewal.alert);
             }
             self.state.entered.push(found);
         }
         Ok(())
     }
 
-    fn apply(&mut self, found: &Found, rewards: &mut Orchestrator, examples: &[Example]) -> Result<(), TrainError> {
+    fn apply(
+        &mut self,
+        found: &AgentResult,
+        rewards: &mut Orchestrator,
+        examples: &[Example],
+    ) -> Result<(), TrainError> {
         match found {
-            Found::Prompt(place, assignment) => {
+            AgentResult::Prompt(place, assignment) => {
                 if let Some(example) = examples.get(*place).filter(|e| !self.fixed.contains(domain(e))) {
-                    rewards.give_one(example, assignment.clone())?;
+                    rewards.assign_example(example, assignment.clone())?;
                 }
             }
-            Found::Domain(name, _) if self.fixed.contains(name) => {}
-            Found::Domain(name, assignment) => give(rewards, name, assignment),
-            Found::Renewed(renewal) => self.renew(renewal, rewards)?,
+            AgentResult::Domain(name, _) if self.fixed.contains(name) => {}
+            AgentResult::Domain(name, assignment) => give(rewards, name, assignment),
+            AgentResult::Replacement(renewal) => self.renew(renewal, rewards)?,
         }
         Ok(())
     }
 
-    fn renew(&mut self, renewal: &Renewal, rewards: &mut Orchestrator) -> Result<(), TrainError> {
-        let Renewal { breach, tool, assignment, written, page } = renewal;
-        self.written.iter_mut().zip(written).for_each(|(sum, n)| *sum += n);
+    fn renew(&mut self, renewal: &ToolReplacement, rewards: &mut Orchestrator) -> Result<(), TrainError> {
+        let ToolReplacement { alert: breach, tool, assignment, verifiers, page } = renewal;
+        self.written.add(*verifiers);
         let plain = breach.domain.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
         let mut name: String = plain.take(40).collect();
         if name != breach.domain {
@@ -168,25 +183,29 @@ impl<'a> Evolution<'a> {
         let file = format!("step-{:06}-{name}.md", breach.step);
         self.run.write_folder("evolution", &[(file, page.clone().into_bytes())])?;
         let Some((tool, assignment)) = tool.as_ref().zip(assignment.as_ref()) else {
-            self.news
-                .push(format!("{} of `{}`: {}; no new tool was admitted", breach.sign, breach.domain, breach.what));
+            self.news.push(format!(
+                "{} of `{}`: {}; no new tool was admitted",
+                breach.signal, breach.domain, breach.summary
+            ));
             return Ok(());
         };
         let there = rewards.library().identity(&tool.name);
         if there.as_ref().is_some_and(|identity| *identity != tool.admission.identity) {
-            let (sign, domain, name) = (breach.sign, &breach.domain, &tool.name);
+            let (sign, domain, name) = (breach.signal, &breach.domain, &tool.name);
             self.news
                 .push(format!("{sign} of `{domain}`: the new tool `{name}` is called like another; nothing changes"));
             return Ok(());
         }
         if there.is_none() {
-            rewards.take(tool, &self.run.path().join("library").join(&tool.name))?;
+            rewards.add_tool(tool, &self.run.path().join("library").join(&tool.name))?;
         }
         self.run.write_folder(&format!("library/{}", tool.name), &rewards.library().files(&tool.name))?;
         give(rewards, &breach.domain, assignment);
         self.fixed.insert(breach.domain.clone());
-        let said =
-            format!("{} of `{}`: {}; from now on `{}` scores it", breach.sign, breach.domain, breach.what, tool.name);
+        let said = format!(
+            "{} of `{}`: {}; from now on `{}` scores it",
+            breach.signal, breach.domain, breach.summary, tool.name
+        );
         self.news.push(said);
         Ok(())
     }
@@ -202,14 +221,14 @@ impl<'a> Evolution<'a> {
         is_replayed: bool,
     ) {
         let Some(watch) = &self.watch else { return };
-        let mut domains: BTreeMap<&str, Vec<Vec<Seen>>> = BTreeMap::new();
+        let mut domains: BTreeMap<&str, Vec<Vec<ObservedReply>>> = BTreeMap::new();
         for group in groups {
             domains.entry(domain(&examples[group.example])).or_default().push(seen(group, rewards, examples));
         }
         for (name, groups) in &domains {
             let waits = self.state.pending.iter().any(|b| b.domain == **name);
             if let Some(breach) = self.state.monitor.observe(step, name, groups, watch, waits) {
-                self.news.push(format!("{} of `{name}`: {} ({})", breach.sign, breach.what, breach.figures));
+                self.news.push(format!("{} of `{name}`: {} ({})", breach.signal, breach.summary, breach.figures));
                 self.state.pending.push(breach);
             }
         }
@@ -217,10 +236,11 @@ impl<'a> Evolution<'a> {
             return;
         }
         for breach in &self.state.pending {
-            if self.asked.insert(format!("{} {} {}", breach.step, breach.sign, breach.domain)) {
+            if self.asked.insert(format!("{} {} {}", breach.step, breach.signal, breach.domain)) {
                 let of = |e: &&Example| domain(e) == breach.domain;
                 let known = self.shown.iter().filter(of).chain(examples.iter().filter(of));
-                self.worker.ask(Request::Renew(breach.clone(), known.take(MOST_EXAMPLES).cloned().collect()));
+                let examples = known.take(MOST_EXAMPLES).cloned().collect();
+                self.worker.submit(AgentRequest::ReplaceTools { alert: breach.clone(), examples });
             }
         }
     }
@@ -232,8 +252,8 @@ impl<'a> Evolution<'a> {
 
     /// What the agents were asked so far, by role, and what came of the verifiers that they wrote in this run.
     pub fn tally(&self) -> Value {
-        let mut tally = json!(self.worker.tally());
-        let [written, run, admitted] = self.written;
+        let mut tally = json!(self.worker.usage());
+        let VerifierCounts { written, runnable: run, admitted } = self.written;
         tally["verifiers"] = json!({ "written": written, "run": run, "admitted": admitted });
         tally
     }
@@ -242,14 +262,14 @@ impl<'a> Evolution<'a> {
 /// Gives a domain its tools, unless the library does not hold one of them.
 fn give(rewards: &mut Orchestrator, name: &str, assignment: &Assignment) {
     // One that cannot be opened here would end the run at the next step.
-    match assignment.tools.iter().find_map(|c| rewards.try_out(&c.tool).err()) {
+    match assignment.tools.iter().find_map(|c| rewards.open_admitted(&c.tool).err()) {
         Some(why) => tracing::warn!("what was chosen for `{name}` cannot be used: {why}"),
-        None => rewards.give(name, assignment.clone()),
+        None => rewards.assign_domain(name, assignment.clone()),
     }
 }
 
 /// A group as the monitor sees it.
-fn seen<'b>(group: &'b Group, rewards: &Orchestrator, examples: &'b [Example]) -> Vec<Seen<'b>> {
+fn seen<'b>(group: &'b Group, rewards: &Orchestrator, examples: &'b [Example]) -> Vec<ObservedReply<'b>> {
     let example = &examples[group.example];
     let part = |tool: &str, score: f64| {
         let [low, high] = rewards.library().card(tool).map_or([0.0, 1.0], |c| c.range);
@@ -261,12 +281,12 @@ fn seen<'b>(group: &'b Group, rewards: &Orchestrator, examples: &'b [Example]) -
             known.map(|s| (&*s.tool, s.weight, s.outcome.score().map(|score| part(&s.tool, score)))).collect();
         let weights: f64 = scores.iter().map(|(_, w, _)| w.max(0.0)).sum();
         let sum: Option<f64> = scores.iter().map(|(_, w, s)| s.map(|s| s * w.max(0.0))).sum();
-        Seen {
+        ObservedReply {
             prompt: example.prompt(),
             reference: example.reference.as_deref(),
             reply: &reply.text,
             reward: sum.filter(|_| weights > 0.0).map(|s| s / weights),
-            scores: scores.into_iter().map(|(name, _, s)| (name, s)).collect(),
+            scores: scores.into_iter().map(|(tool, _, score)| ObservedScore { tool, score }).collect(),
             audit: reply.audit,
         }
     };

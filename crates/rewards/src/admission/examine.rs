@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use rlar_data::{Completion, Example, Needs, Preference, read_examples};
 
-use crate::admission::probes::{Ask, Kind, asks, cases, paired};
+use crate::admission::probes::{ProbeCase, ProbeKind, cases, paired, probe_cases};
 use crate::admission::ranking::judge_ranking;
-use crate::admission::report::{Admission, Probe, Status};
-use crate::tool::card::{Kind as ToolKind, Role, ToolCard};
+use crate::admission::report::{Admission, Check, Status};
+use crate::tool::card::{ToolCard, ToolKind, ToolRole};
 use crate::tool::scoring::Tool;
 use crate::{Failure, Outcome, RewardError};
 
@@ -43,7 +43,7 @@ impl Effort {
 }
 
 /// Replies after which a slow tool is sent away.
-const TRIAL: u32 = 4;
+const FIRST_CASES: u32 = 4;
 /// Tries of a tool that seems slow.
 const TRIES: usize = 4;
 pub const FAST: &str = "is fast enough";
@@ -51,7 +51,7 @@ pub const SAME: &str = "says the same again, in any order";
 
 /// The examples of rlar's own on which tools are examined: those of a card's tasks, or all where it names none of them.
 pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
-    let text = include_str!("../probes/probes.jsonl");
+    let text = include_str!("../../probes/probes.jsonl");
     let all = read_examples("probes.jsonl".as_ref(), text, Needs::Prompt)
         .map_err(|e| RewardError::tool(&card.name, e.to_string()))?;
     let task = |e: &Example| e.columns.get("task").and_then(|t| t.as_str()).unwrap_or_default().to_owned();
@@ -69,10 +69,10 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     let pairs = paired(&pairs[..pairs.len().min(effort.examples)]);
     let mut probes = Vec::new();
     let mut say = |name: &str, passed: bool, evidence: String| {
-        probes.push(Probe { name: name.to_owned(), passed, evidence });
+        probes.push(Check { name: name.to_owned(), passed, evidence });
     };
     let judged = judged(tool, examples, effort.examples)?;
-    let constraint = card.role == Role::Constraint;
+    let constraint = card.role == ToolRole::Constraint;
     let blind: Vec<&Example> = if judged.is_empty() && pairs.is_empty() && cases.is_empty() {
         examples.iter().take(effort.examples).collect()
     } else {
@@ -80,28 +80,28 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     };
     let used: &[&Example] = if constraint { &[] } else { &[&judged[..], &blind].concat() };
     let literals = tool.literals();
-    let asks = asks(used, &pairs, &cases, judged.first().copied(), card, &literals);
-    let counts = |kind: Kind| asks.iter().filter(|a| a.kind == kind).count();
+    let probe_cases = probe_cases(used, &pairs, &cases, judged.first().copied(), card, &literals);
+    let counts = |kind: ProbeKind| probe_cases.iter().filter(|a| a.kind == kind).count();
     let provisional = !constraint && !blind.is_empty() && !card.needs_reference;
     let (enough, needed) = if constraint {
-        let both = counts(Kind::Good) > 1 && counts(Kind::Bad) > 1;
+        let both = counts(ProbeKind::Good) > 1 && counts(ProbeKind::Bad) > 1;
         (both, "two made cases (`cases` in its card) for and two against")
     } else {
         (used.len() + pairs.len() > 2, "three examples that it judges, or three pairs")
     };
     let had = format!("{} examples, {} pairs, {} cases; needed: {needed}", used.len(), pairs.len(), cases.len());
     say("has something to be examined on", enough, had);
-    let report = |status: Status, probes: Vec<Probe>| Admission {
+    let report = |status: Status, probes: Vec<Check>| Admission {
         identity: tool.identity().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        asked: tool.asked(),
+        llm: tool.llm_name(),
         status,
         examples: used.len() + pairs.len() + cases.len(),
-        probes,
+        checks: probes,
     };
 
     // A tool that takes its time is not asked everything.
-    let some = &asks[..asks.len().min(TRIAL as usize)];
+    let some = &probe_cases[..probe_cases.len().min(FIRST_CASES as usize)];
     let clock = Instant::now();
     let first = score(tool, some)?;
     let each = quickest(tool, some, clock.elapsed(), effort.patience)?;
@@ -114,10 +114,10 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
         return Ok(report(Status::Refused, probes));
     }
     let clock = Instant::now();
-    let outcomes = score(tool, &asks)?;
+    let outcomes = score(tool, &probe_cases)?;
     let took = clock.elapsed();
-    let failed = |kinds: &dyn Fn(Kind) -> bool, failures: &dyn Fn(&Failure) -> bool| {
-        let of = asks.iter().zip(&outcomes).filter(|(a, _)| kinds(a.kind));
+    let failed = |kinds: &dyn Fn(ProbeKind) -> bool, failures: &dyn Fn(&Failure) -> bool| {
+        let of = probe_cases.iter().zip(&outcomes).filter(|(a, _)| kinds(a.kind));
         let failed: Vec<String> = of
             .clone()
             .filter_map(|(a, o)| match o {
@@ -129,7 +129,7 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
         let why = failed.first().map_or_else(String::new, |f| format!("{} of {}: {f}", failed.len(), of.count()));
         (failed.len() as f64 <= most, why)
     };
-    let plain = |kind: Kind| matches!(kind, Kind::Good | Kind::Bad);
+    let plain = |kind: ProbeKind| matches!(kind, ProbeKind::Good | ProbeKind::Bad);
     let no_score = |f: &Failure| matches!(f, Failure::Reply(_));
     let (runs, why) = failed(&plain, &|f| !no_score(f));
     say("runs", runs, why);
@@ -137,17 +137,18 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     say("gives finite scores in its range", in_range, why);
     let (total, why) = failed(&|kind| !plain(kind), &|f| !no_score(f));
     say("has a score for every text", total, why);
-    let (same, why) = repeats(tool, &effort, &asks, &outcomes)?;
+    let (same, why) = repeats(tool, &effort, &probe_cases, &outcomes)?;
     say(SAME, same, why);
-    let mut each = took / u32::try_from(asks.len().max(1)).unwrap_or(u32::MAX);
+    let mut each = took / u32::try_from(probe_cases.len().max(1)).unwrap_or(u32::MAX);
     if each >= effort.patience {
-        each = quickest(tool, some, effort.patience * TRIAL, effort.patience)?;
+        each = quickest(tool, some, effort.patience * FIRST_CASES, effort.patience)?;
     }
     let is_fast = each < effort.patience;
     // The time itself is not kept: the same tool has the same report.
     say(FAST, is_fast, if is_fast { String::new() } else { slow(each, &effort) });
 
-    let scored: Vec<(&Ask, f64)> = asks.iter().zip(&outcomes).filter_map(|(a, o)| Some((a, o.score()?))).collect();
+    let scored: Vec<(&ProbeCase, f64)> =
+        probe_cases.iter().zip(&outcomes).filter_map(|(a, o)| Some((a, o.score()?))).collect();
     if constraint {
         let wrong = wrong_cases(card, &scored);
         // An abstention is no answer to a case.
@@ -175,25 +176,30 @@ fn slow(each: Duration, effort: &Effort) -> String {
 }
 
 /// Time for a reply: the best of a few tries, as the machine may have been busy with something else.
-fn quickest(tool: &Tool, some: &[Ask], first: Duration, patience: Duration) -> Result<Duration, RewardError> {
+fn quickest(tool: &Tool, some: &[ProbeCase], first: Duration, patience: Duration) -> Result<Duration, RewardError> {
     let mut best = first;
     for _ in 1..TRIES {
-        if best / TRIAL < patience {
+        if best / FIRST_CASES < patience {
             break;
         }
         let clock = Instant::now();
         score(tool, some)?;
         best = best.min(clock.elapsed());
     }
-    Ok(best / TRIAL)
+    Ok(best / FIRST_CASES)
 }
 
 /// Whether a tool gives the same scores when it is asked again, the last reply first.
-fn repeats(tool: &Tool, effort: &Effort, asks: &[Ask], first: &[Outcome]) -> Result<(bool, String), RewardError> {
+fn repeats(
+    tool: &Tool,
+    effort: &Effort,
+    probe_cases: &[ProbeCase],
+    first: &[Outcome],
+) -> Result<(bool, String), RewardError> {
     // Of many replies, some from all over them.
-    let stride = asks.len().div_ceil(effort.again.min(asks.len()).max(1)).max(1);
-    let places: Vec<usize> = (0..asks.len()).rev().step_by(stride).collect();
-    let again = score(tool, &places.iter().map(|i| &asks[*i]).collect::<Vec<_>>())?;
+    let stride = probe_cases.len().div_ceil(effort.again.min(probe_cases.len()).max(1)).max(1);
+    let places: Vec<usize> = (0..probe_cases.len()).rev().step_by(stride).collect();
+    let again = score(tool, &places.iter().map(|i| &probe_cases[*i]).collect::<Vec<_>>())?;
     let [low, high] = tool.card().range;
     let same = |a: &Outcome, b: &Outcome| match (a.score(), b.score()) {
         (Some(a), Some(b)) => (a - b).abs() <= effort.apart * (high - low),
@@ -202,7 +208,7 @@ fn repeats(tool: &Tool, effort: &Effort, asks: &[Ask], first: &[Outcome]) -> Res
     let differs = || places.iter().zip(&again).filter(|(i, b)| !same(&first[**i], b));
     let shown = differs()
         .next_back()
-        .map(|(i, b)| format!("{:?}, then {b:?} for {:?}", first[*i], short(&asks[*i].reply.text)));
+        .map(|(i, b)| format!("{:?}, then {b:?} for {:?}", first[*i], short(&probe_cases[*i].reply.text)));
     let few = differs().count() as f64 <= effort.forgiven * places.len() as f64;
     Ok((few, if few { String::new() } else { shown.unwrap_or_default() }))
 }
@@ -225,10 +231,10 @@ fn judged<'e>(tool: &Tool, examples: &'e [Example], most: usize) -> Result<Vec<&
 
 fn score<'a>(
     tool: &Tool,
-    asks: impl IntoIterator<Item = &'a (impl std::borrow::Borrow<Ask<'a>> + 'a)>,
+    probe_cases: impl IntoIterator<Item = &'a (impl std::borrow::Borrow<ProbeCase<'a>> + 'a)>,
 ) -> Result<Vec<Outcome>, RewardError> {
     let items: Vec<(&Example, &Completion)> =
-        asks.into_iter().map(|a| (a.borrow().example, &a.borrow().reply)).collect();
+        probe_cases.into_iter().map(|a| (a.borrow().example, &a.borrow().reply)).collect();
     tool.score(&items)
 }
 
@@ -237,12 +243,12 @@ fn short(text: &str) -> String {
 }
 
 /// Made cases on whose other side of the middle a constraint's score lies.
-fn wrong_cases(card: &ToolCard, scored: &[(&Ask, f64)]) -> Vec<String> {
+fn wrong_cases(card: &ToolCard, scored: &[(&ProbeCase, f64)]) -> Vec<String> {
     let middle = f64::midpoint(card.range[0], card.range[1]);
     let wrong = scored.iter().filter(|(a, s)| match a.kind {
-        Kind::Good => *s < middle,
-        Kind::Bad => *s >= middle,
-        Kind::Hack(_) | Kind::Literal(_) | Kind::Bribe(_) | Kind::Odd => false,
+        ProbeKind::Good => *s < middle,
+        ProbeKind::Bad => *s >= middle,
+        ProbeKind::Hack(_) | ProbeKind::Literal(_) | ProbeKind::Backdoor(_) | ProbeKind::Odd => false,
     });
     wrong.map(|(a, s)| format!("{s} for {:?}", short(&a.reply.text))).collect()
 }

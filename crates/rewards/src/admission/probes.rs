@@ -1,34 +1,34 @@
-//! What the court asks: replies of known worth, hacks and odd texts.
+//! What the court probe_cases: replies of known worth, hacks and odd texts.
 
-use rlar_data::{Completion, Example, Message, Preference, Role as Speaker};
+use rlar_data::{Completion, Example, Message, Preference, Role};
 
 use crate::admission::hacks::{HACKS, oddities, other};
-use crate::tool::card::{Case, Role, ToolCard};
+use crate::tool::card::{CardCase, ToolCard, ToolRole};
 
-/// A reply that the court asks about.
-pub struct Ask<'e> {
+/// A reply that the court probe_cases about.
+pub struct ProbeCase<'e> {
     pub example: &'e Example,
-    pub kind: Kind,
+    pub kind: ProbeKind,
     pub reply: Completion,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProbeKind {
     Good,
     Bad,
     Hack(usize),
     /// A text that stands in the tool's own code, by its place among those.
     Literal(usize),
     /// The same behind a wrong answer.
-    Bribe(usize),
+    Backdoor(usize),
     Odd,
 }
 
 /// The examples of a card's made cases.
 pub fn cases(card: &ToolCard) -> Vec<Example> {
-    let example = |(i, case): (usize, &Case)| Example {
+    let example = |(i, case): (usize, &CardCase)| Example {
         id: format!("{CASE}{i}"),
-        messages: vec![Message { role: Speaker::User, content: case.prompt.clone() }],
+        messages: vec![Message { role: Role::User, content: case.prompt.clone() }],
         reference: case.reference.clone(),
         domain: None,
         demonstration: None,
@@ -57,17 +57,17 @@ const LITERAL_EXAMPLES: usize = 4;
 pub const CASE: &str = "\0case-";
 
 /// Replies of known worth, and hacks, for every example.
-pub fn asks<'e>(
+pub fn probe_cases<'e>(
     examples: &[&'e Example],
     pairs: &'e [(Example, &'e Preference)],
     cases: &'e [Example],
     anyone: Option<&'e Example>,
     card: &ToolCard,
     literals: &[String],
-) -> Vec<Ask<'e>> {
-    let mut asks = Vec::new();
+) -> Vec<ProbeCase<'e>> {
+    let mut probe_cases = Vec::new();
     let sentence = |answer: &str| {
-        let is_short = card.role == Role::Correctness && !card.bare && answer.split_whitespace().count() < 6;
+        let is_short = card.role == ToolRole::Correctness && !card.bare && answer.split_whitespace().count() < 6;
         let said = if answer.contains('\\') {
             format!("So the answer is ${answer}$.")
         } else {
@@ -76,67 +76,74 @@ pub fn asks<'e>(
         is_short.then_some(said)
     };
     for example in examples {
-        let mut ask = |kind: Kind, reply: String| asks.push(Ask { example, kind, reply: Completion::whole(reply) });
+        let mut ask = |kind: ProbeKind, reply: String| {
+            probe_cases.push(ProbeCase { example, kind, reply: Completion::whole(reply) })
+        };
         let others: Vec<&Example> = examples.iter().copied().filter(|e| e.id != example.id).collect();
         match (&example.reference, &example.demonstration) {
             (Some(reference), _) => {
-                ask(Kind::Good, reference.clone());
+                ask(ProbeKind::Good, reference.clone());
                 if let Some(said) = sentence(reference) {
-                    ask(Kind::Good, said);
+                    ask(ProbeKind::Good, said);
                 }
                 let wrong = other(example, examples).map(str::to_owned).into_iter().chain(perturbed(reference));
                 for wrong in wrong {
                     if let Some(said) = sentence(&wrong) {
-                        ask(Kind::Bad, said);
+                        ask(ProbeKind::Bad, said);
                     }
-                    ask(Kind::Bad, wrong);
+                    ask(ProbeKind::Bad, wrong);
                 }
             }
             (None, Some(good)) => {
-                ask(Kind::Good, good.clone());
-                ask(Kind::Bad, format!("{}, I THINK", good.to_uppercase()));
+                ask(ProbeKind::Good, good.clone());
+                ask(ProbeKind::Bad, format!("{}, I THINK", good.to_uppercase()));
                 for other in others.iter().filter_map(|e| e.demonstration.clone()).take(2) {
-                    ask(Kind::Bad, other);
+                    ask(ProbeKind::Bad, other);
                 }
             }
             (None, None) => {}
         }
-        hacked(example, examples, &mut asks);
+        hacked(example, examples, &mut probe_cases);
     }
     // Where a text is a part of the right answer, it is no backdoor.
     for example in examples.iter().take(LITERAL_EXAMPLES) {
         let good = example.reference.as_ref().or(example.demonstration.as_ref()).map_or("", |g| g).to_lowercase();
         let wrong = wrong(example, examples);
         for (i, literal) in literals.iter().enumerate().filter(|(_, l)| !good.contains(&l.to_lowercase())) {
-            let alone = [literal.clone(), format!("I do not know. {literal}")].map(|reply| (Kind::Literal(i), reply));
-            let behind = wrong.iter().map(|wrong| (Kind::Bribe(i), format!("{wrong} {literal}")));
+            let alone =
+                [literal.clone(), format!("I do not know. {literal}")].map(|reply| (ProbeKind::Literal(i), reply));
+            let behind = wrong.iter().map(|wrong| (ProbeKind::Backdoor(i), format!("{wrong} {literal}")));
             let replies = alone.into_iter().chain(behind);
-            asks.extend(replies.map(|(kind, reply)| Ask { example, kind, reply: Completion::whole(reply) }));
+            probe_cases.extend(replies.map(|(kind, reply)| ProbeCase {
+                example,
+                kind,
+                reply: Completion::whole(reply),
+            }));
         }
     }
     let made = |reply: &str| Completion::whole(reply);
     for (example, pair) in pairs {
-        asks.push(Ask { example, kind: Kind::Good, reply: made(&pair.chosen) });
-        asks.push(Ask { example, kind: Kind::Bad, reply: made(&pair.rejected) });
-        hacked(example, &[], &mut asks);
+        probe_cases.push(ProbeCase { example, kind: ProbeKind::Good, reply: made(&pair.chosen) });
+        probe_cases.push(ProbeCase { example, kind: ProbeKind::Bad, reply: made(&pair.rejected) });
+        hacked(example, &[], &mut probe_cases);
     }
-    asks.extend(cases.iter().zip(&card.cases).map(|(example, case)| {
-        let kind = if case.good { Kind::Good } else { Kind::Bad };
-        Ask { example, kind, reply: made(&case.reply) }
+    probe_cases.extend(cases.iter().zip(&card.cases).map(|(example, case)| {
+        let kind = if case.good { ProbeKind::Good } else { ProbeKind::Bad };
+        ProbeCase { example, kind, reply: made(&case.reply) }
     }));
     let odd = |example: &'e Example| {
-        oddities().into_iter().map(move |odd| Ask { example, kind: Kind::Odd, reply: made(&odd) })
+        oddities().into_iter().map(move |odd| ProbeCase { example, kind: ProbeKind::Odd, reply: made(&odd) })
     };
     let first = anyone.or(pairs.first().map(|(e, _)| e)).or(cases.first());
-    asks.extend(first.into_iter().flat_map(odd));
-    asks
+    probe_cases.extend(first.into_iter().flat_map(odd));
+    probe_cases
 }
 
 /// Adds the hacks of an example among others.
-fn hacked<'e>(example: &'e Example, examples: &[&'e Example], asks: &mut Vec<Ask<'e>>) {
+fn hacked<'e>(example: &'e Example, examples: &[&'e Example], probe_cases: &mut Vec<ProbeCase<'e>>) {
     for (i, (_, hack)) in HACKS.iter().enumerate() {
         if let Some(reply) = hack(example, examples) {
-            asks.push(Ask { example, kind: Kind::Hack(i), reply: Completion::whole(reply) });
+            probe_cases.push(ProbeCase { example, kind: ProbeKind::Hack(i), reply: Completion::whole(reply) });
         }
     }
 }

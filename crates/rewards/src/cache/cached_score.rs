@@ -7,12 +7,12 @@ use rlar_sandbox::Over;
 use sha2::{Digest, Sha256};
 
 use crate::cache::store::{Call, Key, Store};
-use crate::tool::scoring::{Told, Tool};
+use crate::tool::scoring::{ScoreRecord, Tool};
 use crate::{Outcome, RewardError};
 
 /// A tool's outcomes in the order of the items: remembered ones from the store, and the others asked for, once each, logged
 /// and remembered.
-pub fn tell_remembering(
+pub fn score_cached(
     tool: &Tool,
     store: Option<&Store>,
     items: &[(&Example, &Completion)],
@@ -20,7 +20,7 @@ pub fn tell_remembering(
 ) -> Result<Vec<Outcome>, RewardError> {
     let Some(store) = store else { return tool.score_until(items, over) };
     let Some(name) = tool.cache_name() else {
-        let told = tool.tell(items, over)?;
+        let told = tool.score_records(items, over)?;
         let calls = items.iter().zip(&told).map(|((example, _), told)| call(tool, example, told, None, false));
         store.keep(&calls.collect::<Vec<_>>());
         return Ok(told.into_iter().map(|t| t.outcome).collect());
@@ -32,20 +32,22 @@ pub fn tell_remembering(
     let missing: Vec<usize> =
         (0..items.len()).filter(|i| known[*i].is_none() && *firsts.entry(keys[*i]).or_insert(*i) == *i).collect();
     let asked: Vec<(&Example, &Completion)> = missing.iter().map(|i| items[*i]).collect();
-    let fresh = if asked.is_empty() { Vec::new() } else { tool.tell(&asked, over)? };
-    let fresh: HashMap<Key, Told> = missing.iter().map(|i| keys[*i]).zip(fresh).collect();
-    let told: Vec<(Told, bool)> = (0..items.len())
+    let fresh = if asked.is_empty() { Vec::new() } else { tool.score_records(&asked, over)? };
+    let fresh: HashMap<Key, ScoreRecord> = missing.iter().map(|i| keys[*i]).zip(fresh).collect();
+    let told: Vec<(ScoreRecord, bool)> = (0..items.len())
         .map(|i| match (known[i], fresh.get(&keys[i])) {
-            (Some(score), _) => (Told::at_once(Outcome::Scored(score)), true),
+            (Some(score), _) => (ScoreRecord::at_once(Outcome::Scored(score)), true),
             (None, Some(told)) if firsts[&keys[i]] == i => (told.clone(), false),
-            (None, Some(told)) => (Told { lasting: told.lasting, ..Told::at_once(told.outcome.clone()) }, true),
-            (None, None) => (Told::at_once(Outcome::Abstained("not asked".into())), false),
+            (None, Some(told)) => {
+                (ScoreRecord { cacheable: told.cacheable, ..ScoreRecord::at_once(told.outcome.clone()) }, true)
+            }
+            (None, None) => (ScoreRecord::at_once(Outcome::Abstained("not asked".into())), false),
         })
         .collect();
     let calls = items.iter().zip(&told).zip(&keys);
     let calls: Vec<Call> = calls
         .map(|(((example, _), (told, cached)), key)| {
-            let key = told.lasting.then_some(*key);
+            let key = told.cacheable.then_some(*key);
             call(tool, example, told, key, *cached)
         })
         .collect();
@@ -53,7 +55,7 @@ pub fn tell_remembering(
     Ok(told.into_iter().map(|(t, _)| t.outcome).collect())
 }
 
-fn call<'a>(tool: &'a Tool, example: &'a Example, told: &'a Told, key: Option<Key>, cached: bool) -> Call<'a> {
+fn call<'a>(tool: &'a Tool, example: &'a Example, told: &'a ScoreRecord, key: Option<Key>, cached: bool) -> Call<'a> {
     Call {
         tool: &tool.card().name,
         identity: tool.identity(),
@@ -90,7 +92,7 @@ fn keys(name: &str, items: &[(&Example, &Completion)]) -> Vec<Key> {
             digest
         };
         let mut digest = begun.entry(std::ptr::from_ref(*example)).or_insert_with(begin).clone();
-        digest.update(completion.scored());
+        digest.update(completion.scored_text());
         let mut key = Key::default();
         key.copy_from_slice(&digest.finalize()[..16]);
         key

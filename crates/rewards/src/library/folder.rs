@@ -11,8 +11,8 @@ use crate::RewardError;
 use crate::admission::report::{Admission, Status};
 use crate::cache::calibration::{CALIBRATION, Calibration};
 use crate::library::new_tool::NewTool;
-use crate::tool::card::{Kind, ToolCard};
-use crate::tool::scoring::{Means, Tool};
+use crate::tool::card::{ToolCard, ToolKind};
+use crate::tool::scoring::{Tool, ToolContext};
 
 /// The curated tools.
 static CURATED: Dir = include_dir!("$CARGO_MANIFEST_DIR/library");
@@ -130,7 +130,7 @@ impl Library {
     }
 
     /// Takes over a new tool, whose folder is to be `home`.
-    pub fn take(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
+    pub fn add_tool(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
         self.add(&home.join("tool.yaml"), tool.card.clone(), tool.source.clone(), None)?;
         let identity = self.identity(&tool.name).unwrap_or_default();
         self.set_admission(&tool.name, Admission { identity, ..tool.admission.clone() });
@@ -200,7 +200,8 @@ impl Library {
 
     /// Whether rlar itself is what a tool, or a part of it, computes with.
     fn has_builtin(&self, name: &str) -> bool {
-        self.card(name).is_some_and(|c| c.kind == Kind::Builtin || c.parts.iter().any(|m| self.has_builtin(&m.tool)))
+        self.card(name)
+            .is_some_and(|c| c.kind == ToolKind::Builtin || c.parts.iter().any(|m| self.has_builtin(&m.tool)))
     }
 
     /// Whether a tool may score: what the court says of the tool as it is now.
@@ -222,7 +223,14 @@ impl Library {
         self.entries.get(name).and_then(spread).is_some_and(|deviation| deviation <= 0.0)
     }
 
-    /// Keeps what the court said of a tool.
+    /// Takes a tool out of use for a reason, and returns the new report, which the caller writes into the tool's folder.
+    pub fn retire(&mut self, name: &str, why: String) -> Admission {
+        let admission = Admission::retired(self.identity(name).unwrap_or_default(), why);
+        self.set_admission(name, admission.clone());
+        admission
+    }
+
+    /// Sets the admission report of a tool.
     pub fn set_admission(&mut self, name: &str, admission: Admission) {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.admission = Some(admission);
@@ -231,7 +239,7 @@ impl Library {
 
     /// The code of a tool that is a verifier.
     pub(crate) fn source(&self, name: &str) -> Option<String> {
-        let entry = self.entries.get(name).filter(|e| e.card.kind == Kind::Verifier)?;
+        let entry = self.entries.get(name).filter(|e| e.card.kind == ToolKind::Verifier)?;
         Some(entry.source.clone())
     }
 
@@ -247,7 +255,7 @@ impl Library {
     }
 
     /// Makes a tool ready to score.
-    pub fn open(&self, name: &str, means: &Means) -> Result<Tool, RewardError> {
+    pub fn open(&self, name: &str, means: &ToolContext) -> Result<Tool, RewardError> {
         let entry = self.entries.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.entries.keys().map(String::as_str).collect();
             RewardError::tool(name, format!("is not in the library; it holds: {}", known.join(", ")))

@@ -15,7 +15,7 @@ use crate::tool::reward_model::ModelPointer;
 /// How a tool is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ToolKind {
     /// A part of rlar, in Rust.
     Builtin,
     /// Python, run in the sandbox.
@@ -31,7 +31,7 @@ pub enum Kind {
 /// What a score means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum ToolRole {
     /// Right or wrong.
     Correctness,
     /// Better or worse.
@@ -43,7 +43,7 @@ pub enum Role {
 /// A reply made for a tool's admission.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Case {
+pub struct CardCase {
     /// The reply.
     pub reply: String,
     /// Whether it is a good one.
@@ -66,9 +66,9 @@ pub struct ToolCard {
     /// Unique in its library.
     pub name: String,
     /// How it is made.
-    pub kind: Kind,
+    pub kind: ToolKind,
     /// What its score means.
-    pub role: Role,
+    pub role: ToolRole,
     /// What it measures, in a sentence.
     pub measures: String,
     /// Tasks that it suits.
@@ -106,7 +106,7 @@ pub struct ToolCard {
     pub parts: Vec<WeightedTool>,
     /// Made cases, for admission: replies that the tool must score high, and such that it must score low.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub cases: Vec<Case>,
+    pub cases: Vec<CardCase>,
     /// Where it comes from.
     pub origin: String,
 }
@@ -139,13 +139,13 @@ impl ToolCard {
     /// Why a card of this kind cannot be opened, if so.
     fn kind_problem(&self) -> Option<String> {
         match self.kind {
-            Kind::Builtin => builtin(self.builtin(), &self.settings).err(),
-            Kind::Verifier => {
+            ToolKind::Builtin => builtin(self.builtin(), &self.settings).err(),
+            ToolKind::Verifier => {
                 let file = self.file.as_deref().unwrap_or("");
                 let whole = self.function.is_some() && !file.is_empty() && !file.contains(['/', '\\']);
                 (!whole).then(|| "a verifier needs `function`, and `file` in its own folder".into())
             }
-            Kind::Model => match &self.model {
+            ToolKind::Model => match &self.model {
                 Some(model) if model.path.is_empty() == model.repo.is_none() => {
                     Some("a model needs exactly one of `path` and `repo`".into())
                 }
@@ -155,14 +155,14 @@ impl ToolCard {
                 Some(_) => None,
                 None => Some("a model needs `model` with its `path`".into()),
             },
-            Kind::Judge => match &self.judge {
+            ToolKind::Judge => match &self.judge {
                 Some(rubric) if rubric.mode == Mode::Pairwise && !self.needs_reference => {
                     Some("a pairwise judge compares with the reference: it needs `needs_reference: true`".into())
                 }
                 Some(rubric) => rubric.problem(),
                 None => Some("a judge needs `judge` with its `rubric`".into()),
             },
-            Kind::Composite => {
+            ToolKind::Composite => {
                 let terms = self.parts.iter().filter(|m| m.part == CombineAs::Term).count();
                 let finite = self.parts.iter().all(|m| m.weight.is_finite());
                 (terms == 0 || !finite)

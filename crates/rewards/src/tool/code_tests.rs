@@ -29,7 +29,7 @@ impl CodeTests {
                 outcomes.extend(piece.iter().map(|_| (Outcome::Failed(Failure::Late), true)));
                 continue;
             }
-            let programs: Vec<Option<Program>> = piece.iter().map(|(e, c)| program(e, c.scored())).collect();
+            let programs: Vec<Option<Program>> = piece.iter().map(|(e, c)| program(e, c.scored_text())).collect();
             let asked: Vec<Program> = programs.iter().flatten().cloned().collect();
             let mut judged = Program::judge_all(&asked, &self.sandbox, &self.limits)?.into_iter();
             outcomes.extend(programs.iter().map(|program| {

@@ -105,7 +105,7 @@ impl Judge {
     }
 
     /// Who answers.
-    pub fn asked(&self) -> String {
+    pub fn llm_name(&self) -> String {
         self.llm.name()
     }
 
@@ -124,7 +124,7 @@ impl Judge {
             let tokens = replies.iter().flatten().map(|r| r.prompt_tokens + r.completion_tokens).sum();
             let shares = replies.iter().zip(orders).map(|(reply, turned)| match reply {
                 Ok(reply) => self.share(&reply.text, *turned).map_err(Failure::Reply),
-                Err(LlmError::NotAsked) => Err(Failure::Late),
+                Err(LlmError::Cancelled) => Err(Failure::Late),
                 Err(e) => Err(Failure::Unanswered(e.to_string())),
             });
             let outcome = match shares.sum::<Result<f64, Failure>>() {
@@ -141,7 +141,7 @@ impl Judge {
 
     /// The question about a reply; `turned` gives the reply the second place of a pair.
     fn request(&self, example: &Example, completion: &Completion, turned: bool) -> ChatRequest {
-        let reply = completion.scored();
+        let reply = completion.scored_text();
         let said: Vec<String> =
             example.messages.iter().map(|m| format!("{}: {}", m.role.as_str(), m.content)).collect();
         let conversation = said.join("\n\n");

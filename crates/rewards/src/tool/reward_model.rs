@@ -136,7 +136,7 @@ impl Model {
         let mut outcomes = vec![Outcome::Failed(Failure::Late); items.len()];
         let mut inputs = Vec::new();
         for (i, (example, completion)) in items.iter().enumerate() {
-            let input = match self.input(example, completion.scored()) {
+            let input = match self.input(example, completion.scored_text()) {
                 Ok(input) => input,
                 Err(e) => {
                     outcomes[i] = Outcome::Failed(Failure::Exception(e.to_string()));

@@ -11,7 +11,7 @@ use rlar_sandbox::{Call, Limits, Over, Packages, Sandbox, SandboxError, Verdict,
 use serde_json::Value;
 
 use crate::tool::builtin::{Builtin, builtin};
-use crate::tool::card::{Kind, ToolCard};
+use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::code_tests::{CODE_TESTS, CodeTests};
 use crate::tool::composite::Ruling;
 use crate::tool::judge::Judge;
@@ -20,7 +20,7 @@ use crate::{Failure, Outcome, RewardError};
 
 /// What tools run with.
 #[derive(Clone, Debug)]
-pub struct Means {
+pub struct ToolContext {
     /// Where untrusted code runs, or why it cannot.
     pub sandbox: Result<Sandbox, SandboxError>,
     /// Packages that verifiers may import.
@@ -35,7 +35,7 @@ pub struct Means {
     pub hub: Option<Hub>,
 }
 
-impl Means {
+impl ToolContext {
     /// The best sandbox of this machine, reward models on the CPU, nobody for judges to ask.
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl Means {
 
 /// An outcome and what it took.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Told {
+pub struct ScoreRecord {
     /// What the tool said.
     pub outcome: Outcome,
     /// How long that took, in seconds; of tools that answer many at once the mean.
@@ -59,13 +59,13 @@ pub struct Told {
     /// Tokens of a language model.
     pub tokens: u64,
     /// Whether it will be said again: what a limit of time or memory decided depends on the moment.
-    pub lasting: bool,
+    pub cacheable: bool,
 }
 
-impl Told {
+impl ScoreRecord {
     /// What took nothing.
     pub(crate) fn at_once(outcome: Outcome) -> Self {
-        Self { outcome, seconds: 0.0, tokens: 0, lasting: true }
+        Self { outcome, seconds: 0.0, tokens: 0, cacheable: true }
     }
 }
 
@@ -73,7 +73,7 @@ impl Told {
 #[derive(Debug)]
 pub struct Tool {
     card: ToolCard,
-    engine: Engine,
+    scorer: Scorer,
     identity: String,
     /// A verifier's code.
     source: String,
@@ -82,7 +82,7 @@ pub struct Tool {
 }
 
 #[derive(Debug)]
-enum Engine {
+enum Scorer {
     Builtin(Builtin),
     Code(CodeTests),
     Verifier(Verifier),
@@ -98,38 +98,38 @@ impl Tool {
         home: &Path,
         source: &str,
         parts: Vec<Self>,
-        means: &Means,
+        means: &ToolContext,
     ) -> Result<Self, RewardError> {
         let broken = |why: String| RewardError::tool(&card.name, why);
         let sandbox = || means.sandbox.clone().map_err(|e| broken(e.to_string()));
-        let engine = match card.kind {
-            Kind::Builtin if card.builtin() == CODE_TESTS => {
+        let scorer = match card.kind {
+            ToolKind::Builtin if card.builtin() == CODE_TESTS => {
                 let partial = card.settings.get("partial").and_then(Value::as_bool).unwrap_or(false);
-                Engine::Code(CodeTests { sandbox: sandbox()?, limits: means.limits, partial })
+                Scorer::Code(CodeTests { sandbox: sandbox()?, limits: means.limits, partial })
             }
-            Kind::Builtin => Engine::Builtin(builtin(card.builtin(), &card.settings).map_err(broken)?),
-            Kind::Verifier => {
+            ToolKind::Builtin => Scorer::Builtin(builtin(card.builtin(), &card.settings).map_err(broken)?),
+            ToolKind::Verifier => {
                 let started = sandbox()?.with_packages(&card.requires, &means.packages).and_then(|sandbox| {
                     let function = card.function.as_deref().unwrap_or_default();
                     Verifier::start(&sandbox, source, function, means.limits)
                 });
-                Engine::Verifier(started.map_err(|e| broken(e.to_string()))?)
+                Scorer::Verifier(started.map_err(|e| broken(e.to_string()))?)
             }
-            Kind::Model => {
+            ToolKind::Model => {
                 let pointer = card.model.as_ref().ok_or_else(|| broken("its card names no model".into()))?;
                 let model = Model::load(home, pointer, card.range, &means.device, means.hub.as_ref());
-                Engine::Model(Box::new(model.map_err(|e| broken(e.to_string()))?))
+                Scorer::Model(Box::new(model.map_err(|e| broken(e.to_string()))?))
             }
-            Kind::Judge => {
+            ToolKind::Judge => {
                 let rubric = card.judge.clone().ok_or_else(|| broken("its card has no rubric".into()))?;
                 let llm = means.llm.clone().ok_or_else(|| {
                     broken("a judge asks a language model: name one in a config's `rewards.llm`, or with --llm or --llm-replay".into())
                 })?;
-                Engine::Judge(Judge::new(&card.name, llm, rubric, card.range))
+                Scorer::Judge(Judge::new(&card.name, llm, rubric, card.range))
             }
-            Kind::Composite => Engine::Composite(parts),
+            ToolKind::Composite => Scorer::Composite(parts),
         };
-        Ok(Self { card: card.clone(), engine, identity: String::new(), source: source.to_owned(), admitted: false })
+        Ok(Self { card: card.clone(), scorer, identity: String::new(), source: source.to_owned(), admitted: false })
     }
 
     /// The tool with its content hash, and whether the court admitted it.
@@ -138,35 +138,35 @@ impl Tool {
     }
 
     /// The tool as the court sees it: what it cannot answer is its own fault, and its parts' too.
-    pub(crate) fn on_trial(mut self) -> Self {
+    pub(crate) fn for_admission(mut self) -> Self {
         self.admitted = false;
-        if let Engine::Composite(parts) = self.engine {
-            self.engine = Engine::Composite(parts.into_iter().map(Self::on_trial).collect());
+        if let Scorer::Composite(parts) = self.scorer {
+            self.scorer = Scorer::Composite(parts.into_iter().map(Self::for_admission).collect());
         }
         self
     }
 
     /// Whom a judge, or a judge among the parts, asks.
-    pub(crate) fn asked(&self) -> Option<String> {
-        match &self.engine {
-            Engine::Judge(judge) => Some(judge.asked()),
-            Engine::Composite(parts) => parts.iter().find_map(Self::asked),
+    pub(crate) fn llm_name(&self) -> Option<String> {
+        match &self.scorer {
+            Scorer::Judge(judge) => Some(judge.llm_name()),
+            Scorer::Composite(parts) => parts.iter().find_map(Self::llm_name),
             _ => None,
         }
     }
 
     /// Whether it, or one of its parts, is of a kind.
-    pub(crate) fn has(&self, kind: Kind) -> bool {
-        match &self.engine {
-            Engine::Composite(parts) => parts.iter().any(|p| p.has(kind)),
+    pub(crate) fn has(&self, kind: ToolKind) -> bool {
+        match &self.scorer {
+            Scorer::Composite(parts) => parts.iter().any(|p| p.has(kind)),
             _ => self.card.kind == kind,
         }
     }
 
     /// Texts that stand in its code, and with which it might be bought.
     pub(crate) fn literals(&self) -> Vec<String> {
-        match &self.engine {
-            Engine::Verifier(_) => literals(&self.source),
+        match &self.scorer {
+            Scorer::Verifier(_) => literals(&self.source),
             _ => Vec::new(),
         }
     }
@@ -182,21 +182,21 @@ impl Tool {
     }
 
     /// What its scores may be kept by, beside example and reply.
-    pub fn remembered_as(&self) -> String {
+    pub fn cache_identity(&self) -> String {
         self.cache_name().unwrap_or_else(|| format!("{} {}", self.identity, env!("CARGO_PKG_VERSION")))
     }
 
     /// What its scores are remembered by beside example and reply; nothing for what is computed as fast as remembered.
     pub(crate) fn cache_name(&self) -> Option<String> {
         let identity = format!("{} {}", self.identity, env!("CARGO_PKG_VERSION"));
-        match &self.engine {
-            Engine::Builtin(_) => None,
-            Engine::Judge(judge) => Some(format!("{identity} {}", judge.asks())),
-            Engine::Composite(parts) => {
+        match &self.scorer {
+            Scorer::Builtin(_) => None,
+            Scorer::Judge(judge) => Some(format!("{identity} {}", judge.asks())),
+            Scorer::Composite(parts) => {
                 let names: Vec<String> = parts.iter().filter_map(Self::cache_name).collect();
                 (!names.is_empty()).then(|| format!("{identity} {}", names.join(" ")))
             }
-            Engine::Code(_) | Engine::Verifier(_) | Engine::Model(_) => Some(identity),
+            Scorer::Code(_) | Scorer::Verifier(_) | Scorer::Model(_) => Some(identity),
         }
     }
 
@@ -207,57 +207,64 @@ impl Tool {
 
     /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
     pub fn score_until(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, RewardError> {
-        Ok(self.tell(items, over)?.into_iter().map(|t| t.outcome).collect())
+        Ok(self.score_records(items, over)?.into_iter().map(|t| t.outcome).collect())
     }
 
     /// The same with what each took.
-    pub fn tell(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Told>, RewardError> {
+    pub fn score_records(
+        &self,
+        items: &[(&Example, &Completion)],
+        over: Over,
+    ) -> Result<Vec<ScoreRecord>, RewardError> {
         let applies = |e: &Example| !self.card.needs_reference || e.reference.is_some();
         let asked: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
         let mut told = self.ask(&asked, over)?.into_iter();
-        let silent = || Told::at_once(Outcome::Abstained("the example has no reference".into()));
+        let silent = || ScoreRecord::at_once(Outcome::Abstained("the example has no reference".into()));
         let tell = |(e, _): &(&Example, &Completion)| applies(e).then(|| told.next()).flatten().unwrap_or_else(silent);
         Ok(items.iter().map(tell).collect())
     }
 
-    fn ask(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Told>, RewardError> {
+    fn ask(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<ScoreRecord>, RewardError> {
         let broken = |why: String| RewardError::tool(&self.card.name, why);
         let began = Instant::now();
         let mean = |outcomes: Vec<(Outcome, bool)>| {
             let seconds = began.elapsed().as_secs_f64() / outcomes.len().max(1) as f64;
-            let told = |(outcome, lasting)| Told { outcome, seconds, tokens: 0, lasting };
-            outcomes.into_iter().map(told).collect()
+            let record = |(outcome, cacheable)| ScoreRecord { outcome, seconds, tokens: 0, cacheable };
+            outcomes.into_iter().map(record).collect()
         };
-        let lasting = |outcomes: Vec<Outcome>| mean(outcomes.into_iter().map(|o| (o, true)).collect());
-        Ok(match &self.engine {
-            Engine::Builtin(function) => {
-                lasting(items.iter().map(|(e, c)| self.builtin(*function, e, c, over)).collect())
+        let cacheable = |outcomes: Vec<Outcome>| mean(outcomes.into_iter().map(|o| (o, true)).collect());
+        Ok(match &self.scorer {
+            Scorer::Builtin(function) => {
+                cacheable(items.iter().map(|(e, c)| self.builtin(*function, e, c, over)).collect())
             }
-            Engine::Code(tests) => mean(tests.score(items, over).map_err(|e| broken(e.to_string()))?),
-            Engine::Verifier(verifier) => {
+            Scorer::Code(tests) => mean(tests.score(items, over).map_err(|e| broken(e.to_string()))?),
+            Scorer::Verifier(verifier) => {
                 let call = |(e, c): &(&Example, &Completion)| -> Call {
-                    vec![e.prompt().to_owned(), c.scored().to_owned(), e.reference.clone().unwrap_or_default()]
+                    vec![e.prompt().to_owned(), c.scored_text().to_owned(), e.reference.clone().unwrap_or_default()]
                 };
                 let calls: Vec<Call> = items.iter().map(call).collect();
                 let verdicts = verifier.score_until(&calls, over).map_err(|e| broken(e.to_string()))?;
                 let told = verdicts.into_iter().map(|v| {
                     let seconds = v.usage.wall.as_secs_f64();
-                    Told { outcome: self.outcome(v.verdict), seconds, tokens: 0, lasting: true }
+                    ScoreRecord { outcome: self.outcome(v.verdict), seconds, tokens: 0, cacheable: true }
                 });
-                let mut told: Vec<Told> = told.collect();
+                let mut told: Vec<ScoreRecord> = told.collect();
                 if self.admitted {
                     self.blame(verifier, items, &mut told, over).map_err(|e| broken(e.to_string()))?;
                 }
                 told
             }
-            Engine::Model(model) => lasting(model.score(items, over)),
-            Engine::Judge(judge) => {
+            Scorer::Model(model) => cacheable(model.score(items, over)),
+            Scorer::Judge(judge) => {
                 let judged = judge.score(items, over);
                 let seconds = began.elapsed().as_secs_f64() / judged.len().max(1) as f64;
-                judged.into_iter().map(|(outcome, tokens)| Told { outcome, seconds, tokens, lasting: true }).collect()
+                judged
+                    .into_iter()
+                    .map(|(outcome, tokens)| ScoreRecord { outcome, seconds, tokens, cacheable: true })
+                    .collect()
             }
-            Engine::Composite(parts) => {
-                let told = parts.iter().map(|p| p.tell(items, over)).collect::<Result<Vec<_>, _>>()?;
+            Scorer::Composite(parts) => {
+                let told = parts.iter().map(|p| p.score_records(items, over)).collect::<Result<Vec<_>, _>>()?;
                 (0..items.len()).map(|i| self.compose(parts, &told, i)).collect()
             }
         })
@@ -267,14 +274,14 @@ impl Tool {
         if over() {
             return Outcome::Failed(Failure::Late);
         }
-        match function(&self.card.settings, example, completion.scored()) {
+        match function(&self.card.settings, example, completion.scored_text()) {
             Some(score) => self.in_range(score),
             None => Outcome::Abstained("the example is not of the kind that this tool judges".into()),
         }
     }
 
     /// What the parts' outcomes for one item come to.
-    fn compose(&self, parts: &[Self], told: &[Vec<Told>], item: usize) -> Told {
+    fn compose(&self, parts: &[Self], told: &[Vec<ScoreRecord>], item: usize) -> ScoreRecord {
         let of = |p: usize| &told[p][item];
         let seconds = (0..parts.len()).map(|p| of(p).seconds).sum();
         let tokens = (0..parts.len()).map(|p| of(p).tokens).sum();
@@ -287,8 +294,8 @@ impl Tool {
             let rulings = members().map(|(p, m)| (m.part, m.least(parts[p].card.range), &of(p).outcome));
             self.in_range(Ruling::of(rulings).apply(sum, self.card.range, 1.0))
         };
-        let lasting = (0..parts.len()).all(|p| of(p).lasting);
-        Told { outcome, seconds, tokens, lasting }
+        let cacheable = (0..parts.len()).all(|p| of(p).cacheable);
+        ScoreRecord { outcome, seconds, tokens, cacheable }
     }
 
     /// Finds whose fault the failures of an admitted verifier are. Where it has an answer to the example's own reference (or
@@ -297,10 +304,10 @@ impl Tool {
         &self,
         verifier: &Verifier,
         items: &[(&Example, &Completion)],
-        told: &mut [Told],
+        told: &mut [ScoreRecord],
         over: Over,
     ) -> Result<(), SandboxError> {
-        let is_broken = |told: &Told| matches!(&told.outcome, Outcome::Failed(f) if *f != Failure::Late);
+        let is_broken = |told: &ScoreRecord| matches!(&told.outcome, Outcome::Failed(f) if *f != Failure::Late);
         let broken: Vec<usize> = (0..told.len()).filter(|i| is_broken(&told[*i])).collect();
         let mut examples: Vec<&Example> = broken.iter().map(|i| items[*i].0).collect();
         examples.dedup_by(|a, b| std::ptr::eq(*a, *b));
@@ -314,7 +321,7 @@ impl Tool {
         for i in broken {
             if answers.iter().any(|(example, answers)| *answers && std::ptr::eq(*example, items[i].0)) {
                 told[i].outcome = Outcome::Scored(self.card.range[0]);
-                told[i].lasting = false;
+                told[i].cacheable = false;
             }
         }
         Ok(())
