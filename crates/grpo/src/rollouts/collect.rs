@@ -81,7 +81,8 @@ impl Collector<'_> {
             return Ok(batch);
         }
         let step = counters.step;
-        let batch = self.obtain(policy, BatchPosition { step, policy_steps: step, cursor: counters.cursor }, journal)?;
+        let batch =
+            self.obtain(policy, BatchPosition { step, policy_steps: step, cursor: counters.cursor }, journal)?;
         (seconds.sampling, seconds.scoring) = (batch.sampling, batch.scoring);
         Ok(batch)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rlar_data::Example;
-use rlar_eval::{encode_prompt, leaves_room};
+use rlar_eval::{check_prompt_fits, encode_prompt};
 use rlar_policy::{ComputeDevice, Decoder, Policy, PolicyError, Tokenizer, free_memory};
 use rlar_run::{Disk, Progress, RunFolder};
 
@@ -109,7 +109,7 @@ pub fn prompt_token_ids(
         if !config.data.fits(tokens.len()) {
             return Ok(Vec::new());
         }
-        leaves_room(policy, e, tokens.len())?;
+        check_prompt_fits(policy, e, tokens.len())?;
         Ok(tokens)
     };
     let prompts: Result<Vec<Vec<u32>>, _> = examples.iter().map(encode).collect();

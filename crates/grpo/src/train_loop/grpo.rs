@@ -122,7 +122,7 @@ impl Grpo<'_> {
             seconds,
         });
         let evolution = &mut self.collector.evolution;
-        metrics.agents = evolution.as_ref().map(|evolution| evolution.tally());
+        metrics.agents = evolution.as_ref().map(|evolution| evolution.usage());
         let news = evolution.as_mut().map(|evolution| evolution.news());
         metrics.suspended.clone_from(&self.collector.tool_health.suspended);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {
@@ -133,7 +133,13 @@ impl Grpo<'_> {
             return Err(TrainError::Flat { steps: flat_steps, why: zero_spread.explain(batch) });
         }
         self.reference.reanchor(state, step, config.algorithm.kl.reanchor_every);
-        Ok(StepRecord { step, metrics: StepMetrics::Grpo(Box::new(metrics)), seconds: seconds.into(), eval: None, news })
+        Ok(StepRecord {
+            step,
+            metrics: StepMetrics::Grpo(Box::new(metrics)),
+            seconds: seconds.into(),
+            eval: None,
+            news,
+        })
     }
 
     /// The groups of a batch without spread. Replaced groups have no advantages.
