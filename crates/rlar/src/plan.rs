@@ -11,7 +11,7 @@ use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::{Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_sandbox::{Limits, Packages};
+use rlar_sandbox::{Packages, SandboxLimits};
 
 use crate::assets;
 use crate::cli;
@@ -44,7 +44,7 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
         start_from(&mut config, model.to_string_lossy().into_owned());
     }
     adjust(&mut config);
-    document.reject(config.problems())?;
+    document.reject(config.problems().into_iter().map(|p| (p.key, p.message)).collect())?;
     if let Err(e) = rlar_policy::ComputeDevice::with_precision(&config.device, config.precision) {
         let key = if rlar_policy::ComputeDevice::new(&config.device).is_ok() { "precision" } else { "device" };
         document.reject(vec![(key.into(), e.to_string())])?;
@@ -162,7 +162,7 @@ pub fn means(plan: &Plan) -> Result<ToolContext> {
         Ok((found.path, found.text.into_owned()))
     };
     let hub = HubSettings::from_env(|name| std::env::var(name).ok()).ok().and_then(|s| Hub::new(s).ok());
-    let limits = Limits { wall: Duration::from_secs_f64(config.rewards.deadline), ..Limits::default() };
+    let limits = SandboxLimits { wall: Duration::from_secs_f64(config.rewards.deadline), ..SandboxLimits::default() };
     let r = &config.rewards;
     Ok(ToolContext {
         packages: Packages { allowed: r.packages.clone(), cache: None },

@@ -12,7 +12,7 @@ use rlar_rewards::{
     Status, ToolContext, ToolRole, examine, probes_for, statistics,
 };
 use rlar_run::write_atomic;
-use rlar_sandbox::{Limits, Packages};
+use rlar_sandbox::{Packages, SandboxLimits};
 use serde_json::{Value, json};
 
 use crate::cli::{Asked, RewardsCommand};
@@ -152,7 +152,7 @@ pub fn orchestrator(library: Library, asked: &Asked, device: &str) -> Result<Orc
 /// The same with a language model that was opened before: recordings are opened once.
 pub fn orchestrator_with(library: Library, asked: &Asked, device: &str, llm: Option<Arc<dyn Llm>>) -> Orchestrator {
     let packages = Packages { allowed: asked.package.clone(), cache: None };
-    let means = ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(Limits::default()) };
+    let means = ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(SandboxLimits::default()) };
     Orchestrator::new(library, means, OrchestratorConfig::default())
 }
 

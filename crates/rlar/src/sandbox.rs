@@ -17,7 +17,7 @@ mod linux {
     use anyhow::{Context, Result};
     use rlar_eval::table::render;
     use rlar_sandbox::attack::Attack;
-    use rlar_sandbox::{End, Limits, Sandbox, SandboxError, Tier};
+    use rlar_sandbox::{Sandbox, SandboxError, SandboxLimits, Termination, Tier};
 
     use crate::Failure;
     use crate::cli::{self, SandboxCommand, SandboxRun};
@@ -58,17 +58,21 @@ mod linux {
         let input = arguments.input.as_deref().map_or(Ok(Vec::new()), read).map_err(Failure::Request)?;
         let wall = Duration::try_from_secs_f64(arguments.seconds).ok().filter(|d| !d.is_zero() && *d <= DAY);
         let wall = wall.context("--seconds must be a time above 0, of a day at most").map_err(Failure::Request)?;
-        let limits =
-            Limits { wall, memory: arguments.megabytes.saturating_mul(1 << 20), output: 16 << 20, ..Limits::default() };
+        let limits = SandboxLimits {
+            wall,
+            memory: arguments.megabytes.saturating_mul(1 << 20),
+            output: 16 << 20,
+            ..SandboxLimits::default()
+        };
         let sandbox = open(arguments.tier)?;
         let done = rlar_sandbox::run(&sandbox, &source, &input, &limits).map_err(job)?;
         let (did, used) = (done.verdict, done.usage);
-        let how = match &did.end {
-            End::Exited(code) => format!("exit code {code}"),
-            End::TimeLimit(limit) => format!("no end within {limit:?}"),
-            End::MemoryLimit => format!("out of memory ({} MB)", arguments.megabytes),
-            End::OutputLimit => "more output than 16 MB".into(),
-            End::Crashed(how) => how.clone(),
+        let how = match &did.termination {
+            Termination::Exited(code) => format!("exit code {code}"),
+            Termination::TimeLimit(limit) => format!("no end within {limit:?}"),
+            Termination::MemoryLimit => format!("out of memory ({} MB)", arguments.megabytes),
+            Termination::OutputLimit => "more output than 16 MB".into(),
+            Termination::Crashed(how) => how.clone(),
         };
         let cpu = used.cpu.map_or_else(|| "unknown".into(), |t| format!("{:.1} ms", t.as_secs_f64() * 1e3));
         let peak = used.peak_memory.map_or_else(|| "unknown".into(), |b| format!("{:.1} MB", b as f64 / 1e6));
@@ -80,8 +84,8 @@ mod linux {
             Ok(writeln!(err, "{how}; {wall:.1} ms, CPU {cpu}, memory {peak}; tier {}", done.tier)?)
         };
         show().map_err(Failure::Job)?;
-        match did.end {
-            End::Exited(0) => Ok(()),
+        match did.termination {
+            Termination::Exited(0) => Ok(()),
             _ => Err(Failure::Job(anyhow::anyhow!("{} did not end well: {how}", arguments.file.display()))),
         }
     }
@@ -92,14 +96,14 @@ mod linux {
         let mut loose = 0;
         for attack in Attack::all() {
             let report = attack.launch(&sandbox).map_err(job)?;
-            let by = report.by.iter().cloned().collect::<Vec<_>>().join(", ");
-            let by = if report.contained(&attack) {
+            let by = report.contained_by.iter().cloned().collect::<Vec<_>>().join(", ");
+            let by = if report.is_contained(&attack) {
                 by
             } else {
                 loose += 1;
-                format!("NOT CONTAINED: {}", if report.bites.is_empty() { by } else { report.bites.join("; ") })
+                format!("NOT CONTAINED: {}", if report.breaches.is_empty() { by } else { report.breaches.join("; ") })
             };
-            rows.push(vec![attack.name, attack.what, by]);
+            rows.push(vec![attack.name, attack.description, by]);
         }
         let attacks = rows.len() - 1;
         let summary = format!("{} of {attacks} attacks contained on tier {}", attacks - loose, sandbox.tier());

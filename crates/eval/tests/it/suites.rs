@@ -12,7 +12,7 @@ use rlar_eval::suite::prompts::build_prompts;
 use rlar_eval::suite::replies::{GenerationOptions, read_replies};
 use rlar_eval::suite::{ReplyGenerator, Suite, SuiteEval, SuiteMetric, SuiteResult};
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
 use crate::{close, oracle};
@@ -38,7 +38,11 @@ fn published(suite: Suite, data: &Path) -> SuiteEval {
 }
 
 fn rewards() -> Orchestrator {
-    Orchestrator::new(Library::curated().unwrap(), ToolContext::new(Limits::default()), OrchestratorConfig::default())
+    Orchestrator::new(
+        Library::curated().unwrap(),
+        ToolContext::new(SandboxLimits::default()),
+        OrchestratorConfig::default(),
+    )
 }
 
 /// An exam over rows of a text.

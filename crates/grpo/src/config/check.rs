@@ -50,11 +50,7 @@ impl Config {
     /// Version, and the model to start from.
     fn check_start(&self, found: &mut Problems) {
         let has_version = self.version == VERSION;
-        found.add_if(
-            !has_version,
-            "version",
-            format!("is {}; this build reads version {VERSION}", self.version),
-        );
+        found.add_if(!has_version, "version", format!("is {}; this build reads version {VERSION}", self.version));
         let is_ambiguous = self.model.path.is_some() == self.model.scratch.is_some();
         found.add_if(is_ambiguous, "model", "needs exactly one of `path` and `scratch`");
         if let Some(lora) = &self.model.lora {
@@ -120,7 +116,11 @@ impl Config {
         );
         for (i, domain) in mixture.iter().enumerate() {
             let is_empty = domain.until.is_some_and(|until| until <= domain.from);
-            found.add_if(is_empty, format!("data.mixture[{i}].until"), "is not after `from`: it would never be drawn from");
+            found.add_if(
+                is_empty,
+                format!("data.mixture[{i}].until"),
+                "is not after `from`: it would never be drawn from",
+            );
         }
         let is_drawn_from = |step: u64| {
             let mut with_prompts = mixture.iter().filter(|d| d.train.is_some());
@@ -232,8 +232,7 @@ impl Config {
         let assigned = rewards.assign.values().flatten().map(|tool| ("rewards.assign", tool));
         for (key, tool) in assigned.chain(rewards.always.iter().map(|tool| ("rewards.always", tool))) {
             let is_wrong = tool.part == CombineAs::Term && (!tool.weight.is_finite() || tool.weight == 0.0);
-            let message =
-                format!("the weight of `{}` is {}; it must be a number other than 0", tool.tool, tool.weight);
+            let message = format!("the weight of `{}` is {}; it must be a number other than 0", tool.tool, tool.weight);
             found.add_if(is_wrong, key, message);
         }
         if let Some(why) = rewards.llm.as_ref().and_then(LlmConfig::problem) {

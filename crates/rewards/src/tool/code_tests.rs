@@ -1,7 +1,9 @@
 //! Code tests: a reply is a program, and the example has the tests that it must pass.
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::{Compare, Limits, Measured, Over, Program, Sandbox, SandboxError, Stream, TestVerdict, Tests};
+use rlar_sandbox::{
+    Comparison, Execution, IoTest, Program, Sandbox, SandboxError, SandboxLimits, ShouldStop, TestVerdict, Tests,
+};
 use serde_json::Value;
 
 use crate::{Failure, Outcome};
@@ -15,14 +17,18 @@ const AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub struct CodeTests {
     pub sandbox: Sandbox,
-    pub limits: Limits,
+    pub limits: SandboxLimits,
     /// Whether the score is the part of the tests that passed; else 1 for all of them and 0 for fewer.
     pub partial: bool,
 }
 
 impl CodeTests {
     /// Outcomes in the order of the items, each with whether it will be the same again: a limit depends on the moment.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<(Outcome, bool)>, SandboxError> {
+    pub fn score(
+        &self,
+        items: &[(&Example, &Completion)],
+        over: ShouldStop,
+    ) -> Result<Vec<(Outcome, bool)>, SandboxError> {
         let mut outcomes = Vec::with_capacity(items.len());
         for piece in items.chunks(AT_ONCE) {
             if over() {
@@ -39,10 +45,10 @@ impl CodeTests {
                 match judged {
                     Err(e) => (Outcome::Failed(Failure::Exception(e.to_string())), true),
                     Ok(judged) => {
-                        let passed = f64::from(u8::from(judged.passed()));
-                        let score = if self.partial { judged.fraction().unwrap_or(0.0) } else { passed };
-                        let limited = |t: &Measured<TestVerdict>| t.verdict.depends_on_the_moment();
-                        (Outcome::Scored(score), !judged.0.iter().any(limited))
+                        let passed = f64::from(u8::from(judged.all_passed()));
+                        let score = if self.partial { judged.pass_rate().unwrap_or(0.0) } else { passed };
+                        let limited = |t: &Execution<TestVerdict>| t.verdict.is_transient();
+                        (Outcome::Scored(score), !judged.tests.iter().any(limited))
                     }
                 }
             }));
@@ -84,9 +90,9 @@ fn tests(example: &Example) -> Option<Tests> {
     }
     let stream = |t: &Value| {
         let of = |key: &str| t.get(key).and_then(Value::as_str).map(str::to_owned);
-        Some(Stream { input: of("input")?, output: of("output")?, compare: Compare::Words })
+        Some(IoTest { input: of("input")?, output: of("output")?, compare: Comparison::Words })
     };
-    list.iter().map(stream).collect::<Option<Vec<Stream>>>().map(Tests::Streams)
+    list.iter().map(stream).collect::<Option<Vec<IoTest>>>().map(Tests::InputOutput)
 }
 
 /// The prompt, where it is itself code that stops where the function's body is to begin.

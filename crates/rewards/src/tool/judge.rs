@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rlar_data::{Completion, Example};
 use rlar_net::llm::{ChatMessage, ChatRequest, Llm, LlmError, chat_all};
 use rlar_run::sha256;
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -115,7 +115,7 @@ impl Judge {
     }
 
     /// Outcomes in the order of the items, each with the tokens that it took.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Vec<(Outcome, u64)> {
+    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Vec<(Outcome, u64)> {
         let orders: &[bool] = if self.rubric.mode == Mode::Pairwise { &[false, true] } else { &[false] };
         let requests: Vec<ChatRequest> =
             items.iter().flat_map(|(e, c)| orders.iter().map(|turned| self.request(e, c, *turned))).collect();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rlar_data::{Completion, Example};
 use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings};
 use rlar_policy::{ComputeDevice, PolicyError, RewardModel, Turn};
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -131,7 +131,7 @@ impl Model {
 
     /// Outcomes in the order of the items. A reply that leaves the model no room scores the minimum; a prompt that does so
     /// by itself is not judged.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Vec<Outcome> {
+    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Vec<Outcome> {
         let room = self.scorer.positions();
         let mut outcomes = vec![Outcome::Failed(Failure::Late); items.len()];
         let mut inputs = Vec::new();

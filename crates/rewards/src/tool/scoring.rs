@@ -7,7 +7,7 @@ use std::time::Instant;
 use rlar_data::{Completion, Example};
 use rlar_net::hub::Hub;
 use rlar_net::llm::Llm;
-use rlar_sandbox::{Call, Limits, Over, Packages, Sandbox, SandboxError, Verdict, Verifier};
+use rlar_sandbox::{CallArguments, Packages, Sandbox, SandboxError, SandboxLimits, ShouldStop, Verdict, Verifier};
 use serde_json::Value;
 
 use crate::tool::builtin::{Builtin, builtin};
@@ -26,7 +26,7 @@ pub struct ToolContext {
     /// Packages that verifiers may import.
     pub packages: Packages,
     /// Bounds of one score.
-    pub limits: Limits,
+    pub limits: SandboxLimits,
     /// Where reward models run: `cpu`, `cuda:N` or `auto`.
     pub device: String,
     /// Whom judges ask.
@@ -37,7 +37,7 @@ pub struct ToolContext {
 
 impl ToolContext {
     /// The best sandbox of this machine, reward models on the CPU, nobody for judges to ask.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: SandboxLimits) -> Self {
         Self {
             sandbox: Sandbox::open(),
             packages: Packages::default(),
@@ -206,7 +206,11 @@ impl Tool {
     }
 
     /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
-    pub fn score_until(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, RewardError> {
+    pub fn score_until(
+        &self,
+        items: &[(&Example, &Completion)],
+        over: ShouldStop,
+    ) -> Result<Vec<Outcome>, RewardError> {
         Ok(self.score_records(items, over)?.into_iter().map(|t| t.outcome).collect())
     }
 
@@ -214,7 +218,7 @@ impl Tool {
     pub fn score_records(
         &self,
         items: &[(&Example, &Completion)],
-        over: Over,
+        over: ShouldStop,
     ) -> Result<Vec<ScoreRecord>, RewardError> {
         let applies = |e: &Example| !self.card.needs_reference || e.reference.is_some();
         let asked: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
@@ -224,7 +228,7 @@ impl Tool {
         Ok(items.iter().map(tell).collect())
     }
 
-    fn ask(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<ScoreRecord>, RewardError> {
+    fn ask(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<ScoreRecord>, RewardError> {
         let broken = |why: String| RewardError::tool(&self.card.name, why);
         let began = Instant::now();
         let mean = |outcomes: Vec<(Outcome, bool)>| {
@@ -239,10 +243,10 @@ impl Tool {
             }
             Scorer::Code(tests) => mean(tests.score(items, over).map_err(|e| broken(e.to_string()))?),
             Scorer::Verifier(verifier) => {
-                let call = |(e, c): &(&Example, &Completion)| -> Call {
+                let call = |(e, c): &(&Example, &Completion)| -> CallArguments {
                     vec![e.prompt().to_owned(), c.scored_text().to_owned(), e.reference.clone().unwrap_or_default()]
                 };
-                let calls: Vec<Call> = items.iter().map(call).collect();
+                let calls: Vec<CallArguments> = items.iter().map(call).collect();
                 let verdicts = verifier.score_until(&calls, over).map_err(|e| broken(e.to_string()))?;
                 let told = verdicts.into_iter().map(|v| {
                     let seconds = v.usage.wall.as_secs_f64();
@@ -270,7 +274,7 @@ impl Tool {
         })
     }
 
-    fn builtin(&self, function: Builtin, example: &Example, completion: &Completion, over: Over) -> Outcome {
+    fn builtin(&self, function: Builtin, example: &Example, completion: &Completion, over: ShouldStop) -> Outcome {
         if over() {
             return Outcome::Failed(Failure::Late);
         }
@@ -305,13 +309,13 @@ impl Tool {
         verifier: &Verifier,
         items: &[(&Example, &Completion)],
         told: &mut [ScoreRecord],
-        over: Over,
+        over: ShouldStop,
     ) -> Result<(), SandboxError> {
         let is_broken = |told: &ScoreRecord| matches!(&told.outcome, Outcome::Failed(f) if *f != Failure::Late);
         let broken: Vec<usize> = (0..told.len()).filter(|i| is_broken(&told[*i])).collect();
         let mut examples: Vec<&Example> = broken.iter().map(|i| items[*i].0).collect();
         examples.dedup_by(|a, b| std::ptr::eq(*a, *b));
-        let control = |e: &&Example| -> Call {
+        let control = |e: &&Example| -> CallArguments {
             let reference = e.reference.clone().unwrap_or_default();
             vec![e.prompt().to_owned(), reference.clone(), reference]
         };
@@ -334,7 +338,7 @@ impl Tool {
             Verdict::NotFinite(value) => failed(Failure::Reply(value)),
             Verdict::NotANumber(kind) => failed(Failure::Reply(format!("a value of type {kind}"))),
             Verdict::Raised(error) => failed(Failure::Exception(error)),
-            Verdict::NotAsked => failed(Failure::Late),
+            Verdict::Skipped => failed(Failure::Late),
             Verdict::TimeLimit(limit) => failed(Failure::Limit(format!("no answer within {limit:?}"))),
             Verdict::MemoryLimit => failed(Failure::Limit("memory".into())),
             Verdict::OutputLimit => failed(Failure::Limit("output".into())),

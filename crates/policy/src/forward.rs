@@ -1,4 +1,4 @@
-//! The building blocks of a forward pass, over one set of weights.
+//! A forward pass over one set of weights: linear layers with their adapters, norms, embeddings.
 
 use std::sync::Arc;
 
@@ -7,31 +7,30 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::architecture::NormKind;
-use crate::layout::{Layout, Linear, Norm};
+use crate::layout::{Layout, LinearTensors, NormTensors};
 use crate::ops::{Activation, Ops, plain};
 use crate::weights::Weights;
 
-/// Weights on a device with the operations that run there. Cloning shares the weights; they are copied
-/// when one of the two changes.
+/// Weights on a device, and the options with which they are run. Clones share the weights until one of them changes.
 #[derive(Clone, Debug)]
-pub(crate) struct Pass {
+pub(crate) struct ForwardPass {
     pub weights: Weights<Tensor<2>>,
     pub ops: Ops,
     pub device: Device,
-    /// Seed of what an adaptation's dropout leaves out; nothing is left out when absent.
+    /// Seed of the adapter's dropout; `None`: no dropout.
     pub dropout: Option<u64>,
     /// Whether gradients are recorded.
     pub tracked: bool,
-    /// Whether an adaptation takes part.
+    /// Whether the adapter is applied.
     pub adapted: bool,
 }
 
-impl Pass {
+impl ForwardPass {
     pub fn layout(&self) -> &Arc<Layout> {
         self.weights.layout()
     }
 
-    /// The same with trained weights that record gradients.
+    /// A view whose trained weights record gradients.
     pub fn with_grad(&self) -> Self {
         let track = |spec: &crate::layout::Spec, w: &Tensor<2>| {
             let w = w.clone().autodiff();
@@ -40,7 +39,8 @@ impl Pass {
         Self { weights: self.weights.map(track), tracked: true, ..self.clone() }
     }
 
-    pub fn linear(&self, x: &Tensor<2>, l: &Linear) -> Tensor<2> {
+    /// `x · wᵀ` with bias and adapter, `x` `[n, in]`: `[n, out]`.
+    pub fn linear(&self, x: &Tensor<2>, l: &LinearTensors) -> Tensor<2> {
         let w = self.weights[l.weight].clone();
         let y = match l.bias {
             Some(bias) => self.ops.affine(x.clone(), w, self.weights[bias].clone()),
@@ -55,7 +55,7 @@ impl Pass {
         y + self.ops.linear(low, self.weights[b].clone()) * lora.scale()
     }
 
-    /// Leaves out a share of the elements and scales the others up, the same ones for the same seed.
+    /// Dropout: zeroes a share of the elements of `x` `[n, width]` and scales up the rest. The seed decides which.
     fn drop(&self, x: Tensor<2>, share: f32, seed: u64) -> Tensor<2> {
         let [rows, columns] = x.dims();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -64,7 +64,8 @@ impl Pass {
         x * Tensor::<2>::from_data(TensorData::new(mask, [rows, columns]), &self.device)
     }
 
-    pub fn norm(&self, x: Tensor<2>, n: &Norm, kind: NormKind) -> Tensor<2> {
+    /// The norm of each row of `x` `[n, width]`.
+    pub fn norm(&self, x: Tensor<2>, n: &NormTensors, kind: NormKind) -> Tensor<2> {
         let w = self.weights[n.weight].clone();
         match (kind, n.bias) {
             (NormKind::Layer { eps }, Some(bias)) => self.ops.layer_norm(x, w, self.weights[bias].clone(), eps),
@@ -73,11 +74,12 @@ impl Pass {
         }
     }
 
+    /// `activation(x)`, elementwise.
     pub fn activate(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         self.ops.activate(x, activation)
     }
 
-    /// Rows of a table.
+    /// Rows `[rows, width]` of a table.
     pub fn rows(&self, table: crate::layout::Id, rows: impl IntoIterator<Item = usize>) -> Tensor<2> {
         let rows = plain::ints(rows.into_iter().map(|r| r as i64).collect(), &self.device);
         self.weights[table].clone().select(0, rows)

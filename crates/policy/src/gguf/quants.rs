@@ -1,24 +1,24 @@
-//! GGUF's tensor types: blocks of small integers with their scales, as ggml lays them out (`ggml-quants.c`).
+//! GGUF's tensor types: blocks of small integers with their scales, in ggml's layout (`ggml-quants.c`).
 
 use half::{bf16, f16};
 
-/// One tensor type.
+/// A tensor type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format {
-    /// ggml's number for it.
+pub struct QuantFormat {
+    /// ggml's number of the type.
     number: u32,
     name: &'static str,
-    /// Values of a block.
+    /// Values per block.
     pub values: usize,
-    /// Bytes of a block.
+    /// Bytes per block.
     pub bytes: usize,
 }
 
-const fn format(number: u32, name: &'static str, values: usize, bytes: usize) -> Format {
-    Format { number, name, values, bytes }
+const fn format(number: u32, name: &'static str, values: usize, bytes: usize) -> QuantFormat {
+    QuantFormat { number, name, values, bytes }
 }
 
-const FORMATS: [Format; 9] = [
+const FORMATS: [QuantFormat; 9] = [
     format(0, "F32", 1, 4),
     format(1, "F16", 1, 2),
     format(30, "BF16", 1, 2),
@@ -30,21 +30,21 @@ const FORMATS: [Format; 9] = [
     format(14, "Q6_K", 256, 210),
 ];
 
-impl Format {
-    /// The format with ggml's number.
+impl QuantFormat {
+    /// The type with ggml's number; `None` where it is not supported.
     pub fn of(number: u32) -> Option<Self> {
         FORMATS.into_iter().find(|f| f.number == number)
     }
 
-    /// All that are known, for messages.
+    /// The names of all supported types, for messages.
     pub fn names() -> String {
         FORMATS.map(|f| f.name).join(", ")
     }
 }
 
-/// The values of whole blocks.
+/// The values of whole blocks of a type; none where it is not supported.
 pub fn dequantise(number: u32, bytes: &[u8]) -> Vec<f32> {
-    let Some(format) = Format::of(number) else { return Vec::new() };
+    let Some(format) = QuantFormat::of(number) else { return Vec::new() };
     let mut out = Vec::with_capacity(bytes.len() / format.bytes * format.values);
     for block in bytes.chunks_exact(format.bytes) {
         match format.name {
