@@ -158,7 +158,10 @@ fn read_part(path: &Path, format: Option<Format>) -> Result<Benchmark> {
 }
 
 /// The scores in the files of `--scores`, and the benchmark; with `--only-scored`, only the items that all of them have.
-fn read_scores(arguments: &RewardBenchmarkArguments, benchmark: Benchmark) -> Result<(Benchmark, Vec<BenchmarkScores>)> {
+fn read_scores(
+    arguments: &RewardBenchmarkArguments,
+    benchmark: Benchmark,
+) -> Result<(Benchmark, Vec<BenchmarkScores>)> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("--scores {}", path.display()));
     let files = arguments.scores.iter().map(read).collect::<Result<Vec<_>>>()?;
     let files: Vec<(&Path, &[u8])> = arguments.scores.iter().zip(&files).map(|(p, b)| (p.as_path(), &b[..])).collect();

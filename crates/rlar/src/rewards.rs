@@ -8,8 +8,8 @@ use rlar_data::{Completion, Example, Needs, Preference, read_examples, read_pref
 use rlar_eval::table::render;
 use rlar_net::llm::Llm;
 use rlar_rewards::{
-    ADMISSION, Admission, Check, Library, LlmConfig, Orchestrator, OrchestratorConfig, Outcome, RewardError, ScoreSpread,
-    Status, ToolContext, ToolRole, ToolStatistics, examine, probes_for, statistics,
+    ADMISSION, Admission, Check, Library, LlmConfig, Orchestrator, OrchestratorConfig, Outcome, RewardError,
+    ScoreSpread, Status, ToolContext, ToolRole, ToolStatistics, examine, probes_for, statistics,
 };
 use rlar_run::write_atomic;
 use rlar_sandbox::{Packages, SandboxLimits};
@@ -164,7 +164,8 @@ pub fn orchestrator_with(
     llm: Option<Arc<dyn Llm>>,
 ) -> Orchestrator {
     let packages = Packages { allowed: arguments.package.clone(), cache: None };
-    let context = ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(SandboxLimits::default()) };
+    let context =
+        ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(SandboxLimits::default()) };
     Orchestrator::new(library, context, OrchestratorConfig::default())
 }
 

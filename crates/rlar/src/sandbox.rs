@@ -58,7 +58,11 @@ mod linux {
             let wall = Duration::try_from_secs_f64(arguments.seconds).ok().filter(|d| !d.is_zero() && *d <= DAY);
             let wall = wall.context("--seconds must be more than 0 and at most a day")?;
             let memory = arguments.megabytes.saturating_mul(1 << 20);
-            Ok(Self { source, input, limits: SandboxLimits { wall, memory, output: 16 << 20, ..SandboxLimits::default() } })
+            Ok(Self {
+                source,
+                input,
+                limits: SandboxLimits { wall, memory, output: 16 << 20, ..SandboxLimits::default() },
+            })
         }
     }
 

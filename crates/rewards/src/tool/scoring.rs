@@ -229,7 +229,11 @@ impl Tool {
 
     /// Scores like [`Self::score`] until `over` returns true. Scores that have not been started by then are
     /// [`Failure::Late`].
-    pub fn score_until(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<Outcome>, RewardError> {
+    pub fn score_until(
+        &self,
+        items: &[(&Example, &Completion)],
+        over: ShouldStop,
+    ) -> Result<Vec<Outcome>, RewardError> {
         Ok(self.score_records(items, over)?.into_iter().map(|record| record.outcome).collect())
     }
 
@@ -269,7 +273,13 @@ impl Tool {
         })
     }
 
-    fn run_builtin(&self, function: ScoreFunction, example: &Example, completion: &Completion, over: ShouldStop) -> Outcome {
+    fn run_builtin(
+        &self,
+        function: ScoreFunction,
+        example: &Example,
+        completion: &Completion,
+        over: ShouldStop,
+    ) -> Outcome {
         let ToolKind::Builtin { settings, .. } = &self.card.kind else {
             return Outcome::Failed(Failure::Crash("a builtin without its settings".into()));
         };
