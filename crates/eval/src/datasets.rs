@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rlar_data::Document;
-use rlar_net::hub::Settings;
-use rlar_net::{Wanted, get_file};
+use rlar_net::hub::HubSettings;
+use rlar_net::{FileDownload, get_file};
 use rlar_run::{sha256, write_atomic};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -193,7 +193,7 @@ pub fn fetch(
     let (address, token) = if source.url.starts_with(HUB) {
         let HubAddress { owner, repo, revision, path: file } = parse_hub(&source.url)
             .ok_or_else(|| EvalError::Mismatch(format!("{}: must be {HUB}OWNER/NAME@REVISION/PATH", source.url)))?;
-        let settings = Settings::from(env).map_err(|e| EvalError::Mismatch(e.to_string()))?;
+        let settings = HubSettings::from_env(env).map_err(|e| EvalError::Mismatch(e.to_string()))?;
         if settings.offline {
             let message = "is not there, and HF_HUB_OFFLINE forbids fetching it from the Hub".into();
             return Err(EvalError::File { path, message });
@@ -203,14 +203,14 @@ pub fn fetch(
         (source.url.clone(), None)
     };
     let hash = expected_hash(&path, source);
-    let wanted = Wanted {
+    let download = FileDownload {
         address: &address,
         sha256: hash.as_deref(),
-        longest: MAX_BYTES,
+        max_bytes: MAX_BYTES,
         token: token.as_ref(),
         deadline: DEADLINE,
     };
-    let found = get_file(&wanted, &path, on_progress)?;
+    let found = get_file(&download, &path, on_progress)?;
     if hash.is_some() {
         return Ok(FetchOutcome::Downloaded);
     }

@@ -106,7 +106,7 @@ impl Lora {
 
 /// `x · wᵀ`, perhaps plus a bias, perhaps plus a low-rank product.
 #[derive(Clone, Copy, Debug)]
-pub struct Linear {
+pub struct LinearTensors {
     /// `[out, in]`.
     pub weight: Id,
     /// `[1, out]`.
@@ -117,7 +117,7 @@ pub struct Linear {
 
 /// A norm's weight and, for layer norm, its bias: `[1, width]` each.
 #[derive(Clone, Copy, Debug)]
-pub struct Norm {
+pub struct NormTensors {
     /// Scale.
     pub weight: Id,
     /// Shift.
@@ -172,7 +172,14 @@ impl Layout {
 
     /// Declares a matrix `[outer, inner]`, with its low-rank companions when it is to be adapted. `damp`
     /// divides the deviation that it starts with.
-    pub fn linear(&mut self, name: &str, [outer, inner]: [usize; 2], bias: bool, form: Form, damp: f32) -> Linear {
+    pub fn linear(
+        &mut self,
+        name: &str,
+        [outer, inner]: [usize; 2],
+        bias: bool,
+        form: Form,
+        damp: f32,
+    ) -> LinearTensors {
         let start = Start::Normal(1.0 / (inner as f32).sqrt() / damp);
         let weight = self.tensor(format!("{name}.weight"), [outer, inner], form, start);
         let bias = bias.then(|| self.tensor(format!("{name}.bias"), [1, outer], Form::Vector, Start::Constant(0.0)));
@@ -186,14 +193,14 @@ impl Layout {
             let a = pair("A", [l.r, inner], Start::Normal(1.0 / (inner as f32).sqrt()));
             [a, pair("B", [outer, l.r], Start::Constant(0.0))]
         });
-        Linear { weight, bias, lora }
+        LinearTensors { weight, bias, lora }
     }
 
     /// Declares a norm of `width`; its weight starts at `weight`.
-    pub fn norm(&mut self, name: &str, width: usize, weight: f32, bias: bool) -> Norm {
+    pub fn norm(&mut self, name: &str, width: usize, weight: f32, bias: bool) -> NormTensors {
         let mut vector =
             |part: &str, start| self.tensor(format!("{name}.{part}"), [1, width], Form::Vector, Start::Constant(start));
-        Norm { weight: vector("weight", weight), bias: bias.then(|| vector("bias", 0.0)) }
+        NormTensors { weight: vector("weight", weight), bias: bias.then(|| vector("bias", 0.0)) }
     }
 
     /// Says which targets of the adaptation the model does not have.

@@ -11,6 +11,7 @@
 //!
 //! This crate takes paths, never addresses, and does not know why it is asked.
 
+mod active;
 pub mod architecture;
 mod cache;
 pub mod chat;
@@ -23,15 +24,15 @@ mod engine;
 mod error;
 mod families;
 mod fields;
+mod forward;
 pub mod gguf;
 pub mod layout;
 mod log_probs;
+mod memory;
 mod model;
 pub mod ops;
 mod optim;
-mod pass;
 mod policy;
-mod quants;
 mod reward;
 mod sampling;
 mod save;
@@ -45,10 +46,11 @@ pub use config::ModelConfig;
 pub use decoder::Decoder;
 pub use device::{ComputeDevice, Precision};
 pub use encoder::Encoder;
-pub use engine::{Engine, Finish, GenerationRequest, MemoryPlan, Sample, StreamControl, TokenEvent, free_memory};
+pub use engine::{Engine, Finish, GenerationRequest, Sample, StreamControl, TokenEvent};
 pub use error::PolicyError;
 pub use layout::Lora;
 pub use log_probs::{SavedActivations, Sequence, TokenLogProbs, floats, micro_batches};
+pub use memory::{MemoryPlan, free_memory};
 pub use optim::{AdamW, Gradients, Moments};
 pub use policy::Policy;
 pub use reward::{RewardInput, RewardModel};

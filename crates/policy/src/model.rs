@@ -23,7 +23,7 @@ use crate::weights::{self, Weights};
 
 /// A model of either architecture.
 #[derive(Clone, Debug)]
-pub(crate) enum Model {
+pub(crate) enum Transformer {
     Decoder(Decoder),
     Encoder(Encoder),
 }
@@ -32,7 +32,7 @@ pub(crate) enum Model {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub config: Arc<ModelConfig>,
-    pub model: Model,
+    pub model: Transformer,
     pub tokenizer: Tokenizer,
     /// The folder or file of the frozen weights under an adapter.
     pub base: Option<PathBuf>,
@@ -58,36 +58,41 @@ impl Head {
     }
 }
 
-/// What is left to do once a layout is known.
-enum Parts {
-    Decoder(decoder::DecoderParts),
-    Encoder(Arc<encoder::Parts>),
+/// The tensors of a model, as ids in its layout.
+enum TensorIds {
+    Decoder(Arc<decoder::DecoderTensors>),
+    Encoder(Arc<encoder::EncoderTensors>),
 }
 
-fn declare(config: &ModelConfig, lora: Option<Lora>) -> Result<(Arc<Layout>, Parts), PolicyError> {
-    let (layout, parts) = match &config.architecture {
+fn declare(config: &ModelConfig, lora: Option<Lora>) -> Result<(Arc<Layout>, TensorIds), PolicyError> {
+    let (layout, tensors) = match &config.architecture {
         Architecture::Decoder(d) => {
-            let (layout, parts) = decoder::layout(d, config.labels, lora);
-            (layout, Parts::Decoder(parts))
+            let (layout, tensors) = decoder::layout(d, config.labels, lora);
+            (layout, TensorIds::Decoder(tensors))
         }
         Architecture::Encoder(e) => {
-            let (layout, parts) = encoder::layout(e, config.labels.unwrap_or(1), lora);
-            (layout, Parts::Encoder(parts))
+            let (layout, tensors) = encoder::layout(e, config.labels.unwrap_or(1), lora);
+            (layout, TensorIds::Encoder(tensors))
         }
     };
-    layout.check().map_err(PolicyError::Request)?;
-    Ok((Arc::new(layout), parts))
+    layout.check().map_err(PolicyError::Adapter)?;
+    Ok((Arc::new(layout), tensors))
 }
 
-fn assemble(config: &ModelConfig, parts: Parts, weights: Weights<Tensor<2>>, device: &ComputeDevice) -> Model {
-    match (&config.architecture, parts) {
-        (Architecture::Decoder(d), Parts::Decoder(parts)) => {
-            Model::Decoder(Decoder::new(d.clone(), parts, weights, device))
+fn assemble(
+    config: &ModelConfig,
+    tensors: TensorIds,
+    weights: Weights<Tensor<2>>,
+    device: &ComputeDevice,
+) -> Transformer {
+    match (&config.architecture, tensors) {
+        (Architecture::Decoder(d), TensorIds::Decoder(tensors)) => {
+            Transformer::Decoder(Decoder::new(d.clone(), tensors, weights, device))
         }
-        (Architecture::Encoder(e), Parts::Encoder(parts)) => {
-            Model::Encoder(Encoder::new(e.clone(), parts, weights, device))
+        (Architecture::Encoder(e), TensorIds::Encoder(tensors)) => {
+            Transformer::Encoder(Encoder::new(e.clone(), tensors, weights, device))
         }
-        _ => unreachable!("parts are declared from the same configuration"),
+        _ => unreachable!("tensors are declared from the same configuration"),
     }
 }
 
@@ -96,12 +101,12 @@ fn put(device: &Device) -> impl Fn(&Spec, Vec<f32>) -> Tensor<2> + '_ {
 }
 
 /// A model with random weights.
-pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) -> Result<Model, PolicyError> {
-    let (layout, parts) = declare(config, None)?;
+pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) -> Result<Transformer, PolicyError> {
+    let (layout, tensors) = declare(config, None)?;
     let put = put(&device.device);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let weights = Weights::from(&layout, |spec| put(spec, weights::start(spec, &mut rng)));
-    Ok(assemble(config, parts, weights, device))
+    Ok(assemble(config, tensors, weights, device))
 }
 
 /// A model with given weights.
@@ -110,10 +115,10 @@ pub(crate) fn with(
     lora: Option<Lora>,
     device: &ComputeDevice,
     mut weight: impl FnMut(&Spec) -> Tensor<2>,
-) -> Result<Model, PolicyError> {
-    let (layout, parts) = declare(config, lora)?;
+) -> Result<Transformer, PolicyError> {
+    let (layout, tensors) = declare(config, lora)?;
     let Ok(weights) = Weights::try_from(&layout, |spec| Ok::<_, Infallible>(weight(spec)));
-    Ok(assemble(config, parts, weights, device))
+    Ok(assemble(config, tensors, weights, device))
 }
 
 /// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), one with a PEFT adapter
@@ -143,9 +148,9 @@ fn load_with(
         let config = ModelConfig::parse(&text).map_err(|why| PolicyError::file(&at, why))?;
         head.check(path, &config)?;
         let tokenizer = Tokenizer::load(path, config.vocab_size())?;
-        let (layout, parts) = declare(&config, lora)?;
+        let (layout, tensors) = declare(&config, lora)?;
         let weights = checkpoint::find_in_folder(path, &layout)?.read(make, put)?;
-        let model = assemble(&config, parts, weights, device);
+        let model = assemble(&config, tensors, weights, device);
         return Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None });
     }
     let gguf = Gguf::open(path)?;
@@ -155,12 +160,12 @@ fn load_with(
     // An adapter's own tensors are not in the file.
     let (plain, _) = declare(&config, None)?;
     gguf.check(&plain)?;
-    let (layout, parts) = declare(&config, lora)?;
+    let (layout, tensors) = declare(&config, lora)?;
     let weights = Weights::try_from(&layout, |spec| {
         let values = if spec.name.contains(".lora_") { make(spec) } else { gguf.weight(spec, &config)? };
         checkpoint::finite(path, &spec.name, values).map(|values| put(spec, values))
     })?;
-    let model = assemble(&config, parts, weights, device);
+    let model = assemble(&config, tensors, weights, device);
     Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None })
 }
 

@@ -9,13 +9,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::checkpoint;
-use crate::config::{ModelConfig, class};
+use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::device::ComputeDevice;
 use crate::engine::Engine;
 use crate::error::PolicyError;
-use crate::layout::{Layout, Lora};
-use crate::model::{self, Head, Loaded, Model, PEFT};
+use crate::layout::{Form, Layout, Lora};
+use crate::model::{self, Head, Loaded, PEFT, Transformer};
 use crate::reward::RewardModel;
 use crate::sampling::Sampling;
 use crate::save::{self, File};
@@ -43,7 +43,7 @@ impl Policy {
     /// GGUF file.
     pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
         let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, device)?;
-        let Model::Decoder(decoder) = model else { return Err(not_a_policy()) };
+        let Transformer::Decoder(decoder) = model else { return Err(PolicyError::NotALanguageModel) };
         let (sampling, generation) = own_sampling(base.as_deref().unwrap_or(path))?;
         Ok(Self { decoder, tokenizer, config, device: device.clone(), base, sampling, generation })
     }
@@ -56,11 +56,11 @@ impl Policy {
         device: &ComputeDevice,
     ) -> Result<Self, PolicyError> {
         match model::random(&config, seed, device)? {
-            Model::Decoder(decoder) if config.labels.is_none() => {
+            Transformer::Decoder(decoder) if config.labels.is_none() => {
                 let (config, sampling) = (Arc::new(config), Sampling::default());
                 Ok(Self { decoder, tokenizer, config, device: device.clone(), base: None, sampling, generation: None })
             }
-            _ => Err(not_a_policy()),
+            _ => Err(PolicyError::NotALanguageModel),
         }
     }
 
@@ -84,7 +84,7 @@ impl Policy {
     /// `base` is where the frozen weights can be found again.
     pub fn adapt(self, lora: Lora, seed: u64, base: PathBuf) -> Result<Self, PolicyError> {
         if self.decoder.layout().lora().is_some() {
-            return Err(PolicyError::Request("this policy carries an adaptation already; merge it first with `rlar convert`, or train on without `model.lora`".into()));
+            return Err(PolicyError::AdapterPresent);
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut given = self.decoder.weights().entries();
@@ -121,22 +121,21 @@ impl Policy {
         weight: impl FnMut(&crate::layout::Spec) -> Tensor<2>,
     ) -> Result<Decoder, PolicyError> {
         match model::with(&self.config, lora, &self.device, weight)? {
-            Model::Decoder(decoder) => Ok(decoder),
-            Model::Encoder(_) => Err(not_a_policy()),
+            Transformer::Decoder(decoder) => Ok(decoder),
+            Transformer::Encoder(_) => Err(PolicyError::NotALanguageModel),
         }
     }
 
     /// A reward model with these weights and one fresh output in place of the vocabulary.
     pub fn reward_model(&self, seed: u64) -> Result<RewardModel, PolicyError> {
         let mut json = self.config.json.clone();
-        let class = class(&ModelConfig { labels: Some(1), ..ModelConfig::clone(&self.config) });
-        json["architectures"] = serde_json::json!([class]);
+        json["architectures"] = serde_json::json!([self.config.family.class(Some(1))]);
         json["id2label"] = serde_json::json!({ "0": "reward" });
         json["label2id"] = serde_json::json!({ "reward": 0 });
         if json["pad_token_id"].is_null() {
             json["pad_token_id"] = self.tokenizer.eos().first().copied().unwrap_or(0).into();
         }
-        let config = ModelConfig::new(json).map_err(PolicyError::Request)?;
+        let config = ModelConfig::new(json).map_err(PolicyError::Config)?;
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let merged = self.merged()?;
         let entries: Vec<_> = merged.decoder.weights().entries().collect();
@@ -173,15 +172,16 @@ impl Policy {
     }
 
     fn adapter(&self, lora: &Lora) -> Result<Vec<File>, PolicyError> {
-        let mut json = serde_json::to_value(lora).map_err(|e| PolicyError::Request(e.to_string()))?;
+        let mut json = serde_json::to_value(lora)
+            .map_err(|e| PolicyError::Serialise { format: "adapter_config.json", message: e.to_string() })?;
         let base = self.base.as_ref().map(|b| b.display().to_string()).unwrap_or_default();
-        let gpt2 = self.config.json["model_type"] == "gpt2";
+        let transposed = self.layout().specs().iter().any(|s| s.form == Form::Transposed);
         let about = [
             ("peft_type", "LORA".into()),
             ("task_type", "CAUSAL_LM".into()),
             ("bias", "none".into()),
             ("base_model_name_or_path", base.into()),
-            ("fan_in_fan_out", gpt2.into()),
+            ("fan_in_fan_out", transposed.into()),
             ("inference_mode", true.into()),
         ];
         for (key, value) in about {
@@ -231,8 +231,4 @@ fn own_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError
     };
     sampling.check().map_err(wrong)?;
     Ok((sampling, Some(text)))
-}
-
-fn not_a_policy() -> PolicyError {
-    PolicyError::Request("a policy must be a language model".into())
 }

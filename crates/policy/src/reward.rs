@@ -12,7 +12,7 @@ use crate::decoder::Decoder;
 use crate::device::ComputeDevice;
 use crate::error::PolicyError;
 use crate::log_probs::{floats, micro_batches};
-use crate::model::{self, Head, Loaded, Model};
+use crate::model::{self, Head, Loaded, Transformer};
 use crate::ops::in_pool;
 use crate::optim::Gradients;
 use crate::save::{self, File};
@@ -22,7 +22,7 @@ use crate::weights::Weights;
 /// A `…ForSequenceClassification` model.
 #[derive(Clone, Debug)]
 pub struct RewardModel {
-    model: Model,
+    model: Transformer,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     config: Arc<ModelConfig>,
@@ -44,23 +44,23 @@ impl RewardModel {
         Ok(Self { model, tokenizer, config })
     }
 
-    pub(crate) fn assemble(model: Model, tokenizer: Tokenizer, config: ModelConfig) -> Self {
+    pub(crate) fn assemble(model: Transformer, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self { model, tokenizer, config: Arc::new(config) }
     }
 
     /// The decoder under the head; an encoder has none.
     pub fn decoder(&self) -> Option<&Decoder> {
         match &self.model {
-            Model::Decoder(decoder) => Some(decoder),
-            Model::Encoder(_) => None,
+            Transformer::Decoder(decoder) => Some(decoder),
+            Transformer::Encoder(_) => None,
         }
     }
 
     /// The same, for change in place.
     pub fn decoder_mut(&mut self) -> Option<&mut Decoder> {
         match &mut self.model {
-            Model::Decoder(decoder) => Some(decoder),
-            Model::Encoder(_) => None,
+            Transformer::Decoder(decoder) => Some(decoder),
+            Transformer::Encoder(_) => None,
         }
     }
 
@@ -88,7 +88,7 @@ impl RewardModel {
         }
         let (answer, question) = match turns {
             [.., answer] => (answer.content, turns[..turns.len() - 1].iter().map(|t| t.content)),
-            [] => return Err(PolicyError::Request("an empty conversation has no score".into())),
+            [] => return Err(PolicyError::EmptyConversation),
         };
         let question = question.collect::<Vec<_>>().join("\n");
         let (ids, segments) = self.tokenizer.encode_pair(&question, answer)?;
@@ -99,9 +99,8 @@ impl RewardModel {
     /// one that does not fit the model's positions is an error that names its index.
     pub fn outputs(&self, inputs: &[RewardInput], tokens: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
         let room = self.positions();
-        if let Some(i) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
-            let have = inputs[i].ids.len();
-            return Err(PolicyError::Request(format!("input {i} has {have} tokens; this model reads 1 to {room}")));
+        if let Some(index) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
+            return Err(PolicyError::InputLength { index, tokens: inputs[index].ids.len(), most: room });
         }
         let mut order: Vec<usize> = (0..inputs.len()).collect();
         order.sort_by_key(|i| inputs[*i].ids.len());
@@ -111,10 +110,8 @@ impl RewardModel {
             let batch: Vec<&RewardInput> = piece.iter().map(|i| &inputs[*i]).collect();
             let rows = in_pool(|| values(self.forward(&batch)));
             for (i, row) in piece.iter().zip(rows.chunks_exact(self.labels())) {
-                if let Some(x) = row.iter().find(|x| !x.is_finite()) {
-                    return Err(PolicyError::Request(format!(
-                        "the score of input {i} is {x}: the weights are damaged"
-                    )));
+                if let Some(value) = row.iter().copied().find(|x| !x.is_finite()) {
+                    return Err(PolicyError::ScoreNotFinite { index: *i, value });
                 }
                 out[*i] = row.to_vec();
             }
@@ -127,11 +124,11 @@ impl RewardModel {
         let ids: Vec<u32> = inputs.iter().flat_map(|x| x.ids.iter().copied()).collect();
         let lens: Vec<usize> = inputs.iter().map(|x| x.ids.len()).collect();
         match &self.model {
-            Model::Encoder(encoder) => {
+            Transformer::Encoder(encoder) => {
                 let segments: Vec<u32> = inputs.iter().flat_map(|x| x.segments.iter().copied()).collect();
                 encoder.outputs(&ids, &segments, &lens)
             }
-            Model::Decoder(decoder) => {
+            Transformer::Decoder(decoder) => {
                 let hidden = decoder.hidden(&ids, &lens);
                 let padding = self.config.padding();
                 let ends = inputs.iter().scan(0usize, |start, x| {
@@ -167,8 +164,8 @@ impl RewardModel {
     #[must_use]
     pub fn with_grad(&self) -> Self {
         let model = match &self.model {
-            Model::Decoder(d) => Model::Decoder(d.with_grad()),
-            Model::Encoder(e) => Model::Encoder(e.with_grad()),
+            Transformer::Decoder(d) => Transformer::Decoder(d.with_grad()),
+            Transformer::Encoder(e) => Transformer::Encoder(e.with_grad()),
         };
         Self { model, ..self.clone() }
     }
@@ -176,8 +173,8 @@ impl RewardModel {
     /// The weights.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
         match &self.model {
-            Model::Decoder(d) => d.weights(),
-            Model::Encoder(e) => e.weights(),
+            Transformer::Decoder(d) => d.weights(),
+            Transformer::Encoder(e) => e.weights(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 
 use crate::checkpoint;
-use crate::config::{ModelConfig, class};
+use crate::config::ModelConfig;
 use crate::error::PolicyError;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
@@ -18,7 +18,7 @@ pub(crate) fn files(
     tokenizer: &Tokenizer,
 ) -> Result<Vec<File>, PolicyError> {
     let mut json = config.json.clone();
-    json["architectures"] = serde_json::json!([class(config)]);
+    json["architectures"] = serde_json::json!([config.class()]);
     json["dtype"] = "float32".into();
     json["torch_dtype"] = "float32".into();
     if config.labels.is_none() {

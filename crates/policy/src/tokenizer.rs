@@ -4,10 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, Tokenizer as Inner};
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper};
 
 use crate::chat::{ChatTemplate, Conversation, Rendered, Turn};
 use crate::error::PolicyError;
@@ -22,7 +21,7 @@ const OWN_SPECIALS: [&str; 4] = ["<|end|>", "<|system|>", "<|user|>", "<|assista
 /// A tokenizer with the conventions of its model.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    inner: Arc<Inner>,
+    inner: Arc<tokenizers::Tokenizer>,
     eos: Vec<u32>,
     template: Option<ChatTemplate>,
     /// `bos_token`, `eos_token` and their like, as the model's files name them.
@@ -53,9 +52,9 @@ impl Tokenizer {
             .special_tokens(specials)
             .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
-        let mut inner = Inner::new(ModelWrapper::BPE(BPE::default()));
+        let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(BPE::default()));
         inner.with_pre_tokenizer(Some(digits_then_bytes()));
-        inner.with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevelDecoder::default())));
+        inner.with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevel::default())));
         let texts: Vec<&str> = texts.into_iter().collect();
         let mut model = tokenizers::models::TrainerWrapper::from(trainer);
         inner.train(&mut model, texts.into_iter()).map_err(wrong)?;
@@ -75,7 +74,7 @@ impl Tokenizer {
             ));
         }
         let text = std::fs::read_to_string(&path).map_err(PolicyError::io(&path))?;
-        let parsed = guarded(|| text.parse::<Inner>().map_err(wrong));
+        let parsed = guarded(|| text.parse::<tokenizers::Tokenizer>().map_err(wrong));
         let mut inner = parsed.map_err(|e| PolicyError::file(&path, format!("not a tokenizer: {e}")))?;
         // What a file was once cut and padded to is nobody's wish here; `transformers` ignores both, too.
         inner.with_padding(None);
@@ -133,7 +132,12 @@ impl Tokenizer {
         Self::assemble(inner, eos, template, tokens).checked(path, gguf.texts("tokenizer.ggml.tokens")?.len())
     }
 
-    fn assemble(inner: Inner, eos: Vec<u32>, template: Option<String>, tokens: Vec<(String, String)>) -> Self {
+    fn assemble(
+        inner: tokenizers::Tokenizer,
+        eos: Vec<u32>,
+        template: Option<String>,
+        tokens: Vec<(String, String)>,
+    ) -> Self {
         let template = template.map(|source| ChatTemplate { source, tokens: tokens.clone(), today: None });
         Self { inner: Arc::new(inner), eos, template, tokens, limit: u32::MAX, segments: false }
     }
@@ -228,7 +232,7 @@ impl Tokenizer {
     /// The text that the model's own chat template makes of a conversation, ready for the model's reply
     /// when `generation` is set.
     pub fn chat(&self, turns: &[Turn], generation: bool) -> Result<String, PolicyError> {
-        Ok(self.render(&Conversation::of(turns, generation))?.text)
+        Ok(self.render(&Conversation::new(turns, generation))?.text)
     }
 
     /// The text of a conversation, and what of it the template marks as the model's own words.

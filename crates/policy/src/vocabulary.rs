@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use tokenizers::decoders;
 use tokenizers::decoders::byte_fallback::ByteFallback;
-use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::decoders::fuse::Fuse;
-use tokenizers::decoders::sequence::Sequence as Decoders;
 use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::{BPE, Vocab};
-use tokenizers::normalizers::{NFC, Prepend, Replace, Sequence as Normalizers};
+use tokenizers::normalizers::{self, NFC, Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
@@ -17,15 +16,14 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{
     AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior,
-    Tokenizer as Inner,
 };
 
 use crate::error::PolicyError;
-use crate::gguf::{Gguf, Value};
+use crate::gguf::{Gguf, GgufValue};
 
 /// A tokenizer with the special tokens that the file names.
 pub(crate) struct Rebuilt {
-    pub inner: Inner,
+    pub inner: tokenizers::Tokenizer,
     pub eos: Vec<u32>,
     pub tokens: Vec<(String, String)>,
 }
@@ -56,18 +54,18 @@ pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<Rebuilt, PolicyError> 
             return Err(PolicyError::file(path, message));
         }
     };
-    if let Some(Value::List(kinds)) = gguf.get("tokenizer.ggml.token_type") {
+    if let Some(GgufValue::List(kinds)) = gguf.get("tokenizer.ggml.token_type") {
         for (kind, token) in kinds.iter().zip(&tokens) {
             match kind {
-                Value::Int(CONTROL) => inner.add_special_tokens([AddedToken::from(*token, true)]),
-                Value::Int(USER_DEFINED) => inner.add_tokens([AddedToken::from(*token, false).normalized(false)]),
+                GgufValue::Int(CONTROL) => inner.add_special_tokens([AddedToken::from(*token, true)]),
+                GgufValue::Int(USER_DEFINED) => inner.add_tokens([AddedToken::from(*token, false).normalized(false)]),
                 _ => continue,
             }
             .map_err(|e| wrong(&e))?;
         }
     }
     let id = |key: &str| match gguf.get(key) {
-        Some(Value::Int(id)) => Some(*id as u32),
+        Some(GgufValue::Int(id)) => Some(*id as u32),
         _ => None,
     };
     let named = [("bos", "bos_token"), ("eos", "eos_token"), ("unknown", "unk_token"), ("padding", "pad_token")];
@@ -79,7 +77,7 @@ pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<Rebuilt, PolicyError> 
         })
         .collect();
     let adds = |key: &str, default: bool| match gguf.get(key) {
-        Some(Value::Bool(yes)) => *yes,
+        Some(GgufValue::Bool(yes)) => *yes,
         _ => default,
     };
     let plain = gguf.text("tokenizer.ggml.model")? == "llama";
@@ -121,7 +119,7 @@ fn numbered(tokens: &[&str]) -> Vocab {
 }
 
 /// GPT-2's byte-level BPE and its descendants.
-fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<Inner, PolicyError> {
+fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::Tokenizer, PolicyError> {
     let merges = gguf.texts("tokenizer.ggml.merges")?.into_iter().map(|m| match m.split_once(' ') {
         Some((a, b)) => Ok((a.to_owned(), b.to_owned())),
         None => Err(PolicyError::file(path, format!("merge `{m}` is not a pair"))),
@@ -148,9 +146,9 @@ fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<Inner, Policy
     };
     let bpe = BPE::builder().vocab_and_merges(numbered(tokens), merges).ignore_merges(whole_words).build();
     let bpe = bpe.map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
-    let mut inner = Inner::new(ModelWrapper::BPE(bpe));
+    let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(bpe));
     inner.with_pre_tokenizer(Some(cuts));
-    inner.with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevelDecoder::default())));
+    inner.with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevel::default())));
     if flavour == "qwen2" {
         let normalized = inner.with_normalizer(Some(NormalizerWrapper::NFC(NFC)));
         normalized.map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
@@ -159,14 +157,14 @@ fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<Inner, Policy
 }
 
 /// SentencePiece's BPE: of all pairs, the one whose whole has the best score is merged first.
-fn sentence_piece(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<Inner, PolicyError> {
-    let Some(Value::List(scores)) = gguf.get("tokenizer.ggml.scores") else {
+fn sentence_piece(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::Tokenizer, PolicyError> {
+    let Some(GgufValue::List(scores)) = gguf.get("tokenizer.ggml.scores") else {
         return Err(PolicyError::file(path, "metadata `tokenizer.ggml.scores` is missing or of another type"));
     };
     let places: HashMap<&str, usize> = tokens.iter().enumerate().map(|(i, t)| (*t, i)).collect();
     let mut merges: Vec<(f64, usize, usize, usize)> = Vec::new();
     for (whole, (token, score)) in tokens.iter().zip(scores).enumerate() {
-        let Value::Float(score) = score else { continue };
+        let GgufValue::Float(score) = score else { continue };
         for (at, _) in token.char_indices().skip(1) {
             if let (Some(a), Some(b)) = (places.get(&token[..at]), places.get(&token[at..])) {
                 merges.push((*score, whole, *a, *b));
@@ -176,7 +174,7 @@ fn sentence_piece(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<Inner, Po
     merges.sort_by(|x, y| y.0.total_cmp(&x.0).then((x.1, x.2, x.3).cmp(&(y.1, y.2, y.3))));
     let merges = merges.into_iter().map(|(_, _, a, b)| (tokens[a].to_owned(), tokens[b].to_owned())).collect();
     let unknown = match gguf.get("tokenizer.ggml.unknown_token_id") {
-        Some(Value::Int(id)) => tokens.get(*id as usize).copied(),
+        Some(GgufValue::Int(id)) => tokens.get(*id as usize).copied(),
         _ => None,
     };
     let wrong = |e: &dyn std::fmt::Display| PolicyError::file(path, format!("tokenizer: {e}"));
@@ -184,12 +182,12 @@ fn sentence_piece(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<Inner, Po
     if let Some(unknown) = unknown {
         bpe = bpe.unk_token(unknown.to_owned());
     }
-    let mut inner = Inner::new(ModelWrapper::BPE(bpe.build().map_err(|e| wrong(&e))?));
-    let prefixed = !matches!(gguf.get("tokenizer.ggml.add_space_prefix"), Some(Value::Bool(false)));
+    let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(bpe.build().map_err(|e| wrong(&e))?));
+    let prefixed = !matches!(gguf.get("tokenizer.ggml.add_space_prefix"), Some(GgufValue::Bool(false)));
     let spaces = NormalizerWrapper::Replace(Replace::new(" ", SPACE).map_err(|e| wrong(&e))?);
     let normalizers =
         if prefixed { vec![NormalizerWrapper::Prepend(Prepend::new(SPACE.to_owned())), spaces] } else { vec![spaces] };
-    let normalizers = NormalizerWrapper::Sequence(Normalizers::new(normalizers));
+    let normalizers = NormalizerWrapper::Sequence(normalizers::Sequence::new(normalizers));
     inner.with_normalizer(Some(normalizers)).map_err(|e| wrong(&e))?;
     let mut decoders = vec![
         DecoderWrapper::Replace(Replace::new(SPACE, " ").map_err(|e| wrong(&e))?),
@@ -199,6 +197,6 @@ fn sentence_piece(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<Inner, Po
     if prefixed {
         decoders.push(DecoderWrapper::Strip(Strip::new(' ', 1, 0)));
     }
-    inner.with_decoder(Some(DecoderWrapper::Sequence(Decoders::new(decoders))));
+    inner.with_decoder(Some(DecoderWrapper::Sequence(decoders::sequence::Sequence::new(decoders))));
     Ok(inner)
 }

@@ -47,11 +47,6 @@ impl<T> Weights<T> {
         let values = self.entries().map(|(spec, value)| f(spec, value)).collect();
         Weights { layout: self.layout.clone(), values }
     }
-
-    /// The same, taking the values.
-    pub fn into_map<U>(self, f: impl FnMut(T) -> U) -> Weights<U> {
-        Weights { layout: self.layout, values: self.values.into_iter().map(f).collect() }
-    }
 }
 
 impl<T> Index<Id> for Weights<T> {

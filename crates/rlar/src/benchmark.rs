@@ -19,8 +19,8 @@ use rlar_eval::score_benchmark::{item_example, score_benchmark};
 use rlar_eval::scores::CommonScores;
 use rlar_eval::table::{markdown, render};
 use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores};
-use rlar_net::llm::{Llm, Memo};
-use rlar_rewards::agents::ask::Asker;
+use rlar_net::llm::{Llm, LlmCache};
+use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::agents::select::select;
 use rlar_rewards::{BuiltinAgent, Library, Orchestrator, ToolCard, ToolKind};
 use rlar_run::{Progress, write_atomic};
@@ -62,7 +62,7 @@ pub fn run(
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("--out {}", folder.display()))
                 .map_err(Failure::Request)?;
-            Some(Arc::new(Memo::new(llm, &path).map_err(|e| Failure::Job(e.into()))?) as Arc<dyn Llm>)
+            Some(Arc::new(LlmCache::new(llm, &path).map_err(|e| Failure::Job(e.into()))?) as Arc<dyn Llm>)
         }
         (llm, ..) => llm,
     };
@@ -301,10 +301,10 @@ fn route(name: &str, table: &ScoreTable, rewards: &Orchestrator, llm: Option<&Ar
         (Some(place), _) => vec![RouteChoice::Tool(place); table.len()],
         _ if name == "oracle" => return None,
         (None, Some(llm)) if name == "agent" => {
-            let asker = Asker::new(llm.clone());
+            let client = LlmClient::new(llm.clone());
             let mut unanswered = 0;
             let mut choose =
-                |e: rlar_data::Example| match select(&asker, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
+                |e: rlar_data::Example| match select(&client, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
                     Ok(selected) => {
                         let mut weights = vec![0.0; table.tools().len()];
                         for choice in &selected.assignment.tools {

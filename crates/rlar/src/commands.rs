@@ -11,7 +11,7 @@ use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::{Job, Method, TrainError, dry_run, train};
 use rlar_policy::{ComputeDevice, Policy, PolicyError, RewardModel};
-use rlar_rewards::{Report, Wanted, fetch_rewards};
+use rlar_rewards::{FetchReport, FetchRequest, UncoveredTask, fetch_rewards};
 use rlar_run::write_atomic;
 
 use crate::cli::{self, Benchmark, Command, ConfigCommand, HubCommand};
@@ -198,14 +198,14 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     let examples: Vec<_> = plan.train.iter().chain(&plan.heldout).cloned().collect();
     let means = plan::means(&plan).map_err(Failure::Request)?;
     let agents = plan::agents(&plan.config, &means).map_err(Failure::Request)?;
-    let job = || -> Result<Report> {
+    let job = || -> Result<FetchReport> {
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let agents = agents.remembering(&folder)?;
+        let agents = agents.with_cache(&folder)?;
         let r = &plan.config.rewards;
-        let wanted = Wanted {
+        let wanted = FetchRequest {
             folder: &folder,
             examples: &examples,
-            shown: &plan.demonstrations,
+            demonstrations: &plan.demonstrations,
             sources: &r.sources,
             always: &r.always,
         };
@@ -214,14 +214,14 @@ fn fetch(arguments: &cli::FetchRewards) -> Result<(), Failure> {
     };
     let report = job().map_err(Failure::Job)?;
     print(&fetched::summary(&report, &folder)).map_err(Failure::Job)?;
-    if let Some(first) = report.missing.first() {
-        let n = report.missing.len();
+    if let Some(first) = report.unanswered.first() {
+        let n = report.unanswered.len();
         let message = format!("the library is not whole, the same command goes on: {first} ({n} such lines)");
         return Err(Failure::Job(anyhow::anyhow!(message)));
     }
     match report.uncovered.iter().next() {
-        Some((task, (n, why))) => {
-            Err(Failure::Job(anyhow::anyhow!("{n} prompts of `{task}` have no tool; the first: {why}")))
+        Some((task, UncoveredTask { prompts: n, reason })) => {
+            Err(Failure::Job(anyhow::anyhow!("{n} prompts of `{task}` have no tool; the first: {reason}")))
         }
         None => Ok(()),
     }

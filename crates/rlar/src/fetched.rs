@@ -6,8 +6,8 @@ use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rlar_eval::table::render;
-use rlar_rewards::Report;
-use rlar_rewards::agents::News;
+use rlar_rewards::FetchReport;
+use rlar_rewards::agents::{AgentEvent, ModelCounts, VerifierCounts};
 
 /// A bar of one download at a time, on standard error where that is a terminal.
 #[derive(Default)]
@@ -41,13 +41,13 @@ pub struct Downloads(Bar);
 
 impl Downloads {
     /// Tells one thing.
-    pub fn tell(&mut self, news: News) {
+    pub fn tell(&mut self, news: AgentEvent) {
         match news {
-            News::Line(line) => {
+            AgentEvent::Message(line) => {
                 self.0 = Bar::default();
                 let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), format!("{line}\n").as_bytes());
             }
-            News::Download(model, progress) => {
+            AgentEvent::Download { model, progress } => {
                 self.0.at(&format!("{model} {}", progress.name), progress.done, progress.total);
             }
         }
@@ -55,21 +55,21 @@ impl Downloads {
 }
 
 /// The tools, the refused ones with their reasons, and what it took.
-pub fn summary(report: &Report, folder: &Path) -> String {
+pub fn summary(report: &FetchReport, folder: &Path) -> String {
     let mut rows = vec![["tool", "identity", "prompts"].map(str::to_owned).to_vec()];
     rows.extend(report.fetched.iter().map(|f| vec![f.tool.clone(), f.identity.clone(), f.examples.to_string()]));
     let mut out = render(&rows);
     out.push('\n');
     for f in &report.fetched {
-        let _ = writeln!(out, "{}: {}", f.tool, f.why);
+        let _ = writeln!(out, "{}: {}", f.tool, f.reason);
     }
-    if !report.turned.is_empty() {
+    if !report.rejected.is_empty() {
         out.push_str("\nNot taken:\n");
-        for turned in &report.turned {
-            let _ = writeln!(out, "{}: {}", turned.name, turned.why.replace('\n', "\n  "));
+        for turned in &report.rejected {
+            let _ = writeln!(out, "{}: {}", turned.name, turned.reason.replace('\n', "\n  "));
         }
     }
-    let [written, run, admitted] = report.written;
+    let VerifierCounts { written, runnable: run, admitted } = report.verifiers;
     if written > 0 {
         let share = |n: usize| 100.0 * n as f64 / written as f64;
         let (run_share, share) = (share(run), share(admitted));
@@ -78,16 +78,16 @@ pub fn summary(report: &Report, folder: &Path) -> String {
             "\n{written} verifiers written: {run} run ({run_share:.1} %), {admitted} admitted ({share:.1} %)"
         );
     }
-    let [considered, taken] = report.considered;
+    let ModelCounts { considered, admitted: taken } = report.models;
     if considered > 0 {
         let share = 100.0 * taken as f64 / considered as f64;
         let _ = writeln!(out, "{considered} models considered: {taken} taken ({share:.1} %)");
     }
-    for (role, c) in &report.tally {
+    for (role, c) in &report.usage {
         let _ = writeln!(
             out,
             "{role}: {} questions, {} of them repairs, {} fallbacks, {} tokens",
-            c.asked, c.repairs, c.fallbacks, c.tokens
+            c.requests, c.repairs, c.fallbacks, c.tokens
         );
     }
     let _ = writeln!(out, "\nThe library is in {}", folder.display());

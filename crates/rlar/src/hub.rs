@@ -1,7 +1,7 @@
 //! `rlar hub serve`: models for machines without a network.
 
 use anyhow::{Context, anyhow};
-use rlar_net::hub::serve::Server;
+use rlar_net::hub::serve::HubServer;
 
 use crate::Failure;
 use crate::cli::HubServe;
@@ -14,7 +14,7 @@ pub fn serve(arguments: &HubServe) -> Result<(), Failure> {
         return Err(Failure::Request(anyhow!(message)));
     }
     let address = format!("127.0.0.1:{}", arguments.port);
-    let server = Server::start(folder, &address, None).with_context(|| format!("cannot serve at {address}"));
+    let server = HubServer::start(folder, &address, None).with_context(|| format!("cannot serve at {address}"));
     let server = server.map_err(Failure::Job)?;
     print(&format!("HF_ENDPOINT={}\n", server.endpoint())).map_err(Failure::Job)?;
     loop {

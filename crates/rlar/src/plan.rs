@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use rlar_data::{Document, Example, Needs, Preference, read_examples, read_preferences};
 use rlar_grpo::{Agent, Config, Method, Unadmitted};
-use rlar_net::hub::{Hub, Settings};
+use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::ask::Asker;
+use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::{Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, ToolContext};
 use rlar_sandbox::{Limits, Packages};
 
@@ -44,7 +44,7 @@ pub fn plan(chosen: &cli::Chosen, adjust: impl FnOnce(&mut Config)) -> Result<Pl
         start_from(&mut config, model.to_string_lossy().into_owned());
     }
     adjust(&mut config);
-    document.reject(config.problems())?;
+    document.reject(config.problems().into_iter().map(|p| (p.key, p.message)).collect())?;
     if let Err(e) = rlar_policy::ComputeDevice::with_precision(&config.device, config.precision) {
         let key = if rlar_policy::ComputeDevice::new(&config.device).is_ok() { "precision" } else { "device" };
         document.reject(vec![(key.into(), e.to_string())])?;
@@ -161,7 +161,7 @@ pub fn means(plan: &Plan) -> Result<ToolContext> {
         let found = assets::exchanges(&plan.config_path, name)?;
         Ok((found.path, found.text.into_owned()))
     };
-    let hub = Settings::from(|name| std::env::var(name).ok()).ok().and_then(|s| Hub::new(s).ok());
+    let hub = HubSettings::from_env(|name| std::env::var(name).ok()).ok().and_then(|s| Hub::new(s).ok());
     let limits = Limits { wall: Duration::from_secs_f64(config.rewards.deadline), ..Limits::default() };
     let r = &config.rewards;
     Ok(ToolContext {
@@ -176,10 +176,10 @@ pub fn means(plan: &Plan) -> Result<ToolContext> {
 /// The agents that a config asks for.
 pub fn agents(config: &Config, means: &ToolContext) -> Result<Agents> {
     let r = &config.rewards;
-    let asker = means.llm.clone().map(Asker::new);
+    let llm = means.llm.clone().map(LlmClient::new);
     let hub = match &r.hub {
         Some(hub) => {
-            let settings = Settings::from(|name| std::env::var(name).ok())?;
+            let settings = HubSettings::from_env(|name| std::env::var(name).ok())?;
             Some((Hub::new(settings)?, hub.clone()))
         }
         None => None,
@@ -188,11 +188,11 @@ pub fn agents(config: &Config, means: &ToolContext) -> Result<Agents> {
     if r.hub.as_ref().is_some_and(|h| h.web) {
         let env = |name: &str| std::env::var(name).ok();
         // Those that have no key are not searched.
-        webs.extend(SerpApi::from(env).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
-        webs.extend(Brave::from(env).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
+        webs.extend(SerpApi::from_env(env).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
+        webs.extend(Brave::from_env(env).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
     }
     let secrets = r.llm.as_ref().map(LlmConfig::secrets).unwrap_or_default();
-    Ok(Agents { asker, hub, webs, means: means.clone(), secrets })
+    Ok(Agents { llm, hub, webs, means: means.clone(), secrets })
 }
 
 /// The orchestrator that a config describes, and the agents that work beside its training.

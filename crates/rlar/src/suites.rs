@@ -9,10 +9,10 @@ use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::suite::prompts::build_prompts;
 use rlar_eval::suite::replies::read_replies;
 use rlar_eval::suite::{GenerationOptions, LlmServer, LocalPolicy, ReplyGenerator, Suite, SuiteEval, SuiteMetric};
-use rlar_grpo::Metric as Decides;
-use rlar_net::llm::{Budget, Limits, OpenAi, Secret, Settings};
+use rlar_grpo::CheckpointMetric;
+use rlar_net::llm::{Budget, LlmLimits, OpenAi, OpenAiSettings, Secret};
 use rlar_policy::{ComputeDevice, Policy, Precision};
-use rlar_rewards::{Orchestrator, STORE, Store};
+use rlar_rewards::{Orchestrator, OrchestratorConfig, STORE, Store};
 use rlar_run::{Progress, sha256, write_atomic};
 
 use crate::cli::Measured;
@@ -142,7 +142,12 @@ pub fn exams(plan: &plan::Plan) -> Result<Vec<SuiteEval>> {
             if suite.tools.iter().any(|m| library.card(&m.tool).is_none()) {
                 library = plan::library(None)?;
             }
-            exam(&asset.path, suite, sitting.limit, Orchestrator::new(library, plan::means(plan)?))
+            exam(
+                &asset.path,
+                suite,
+                sitting.limit,
+                Orchestrator::new(library, plan::means(plan)?, OrchestratorConfig::default()),
+            )
         };
         let key = format!("eval.suites[{i}]");
         let exam = job().with_context(|| format!("{}: `{key}`", plan.config_path.display()))?;
@@ -155,8 +160,8 @@ pub fn exams(plan: &plan::Plan) -> Result<Vec<SuiteEval>> {
         let exam = exams.iter().find(|e| e.suite().name == name)?;
         figure.is_none_or(|figure| exam.suite().has_metric_value(figure)).then_some(())
     };
-    if let Decides::Suite(name, figure) = &config.eval.metric
-        && known(name, figure.as_deref()).is_none()
+    if let CheckpointMetric::Suite { suite, metric } = &config.eval.metric
+        && known(suite, metric.as_deref()).is_none()
     {
         let names: Vec<&str> = exams.iter().map(|e| e.suite().name.as_str()).collect();
         let path = plan.config_path.display();
@@ -166,14 +171,14 @@ pub fn exams(plan: &plan::Plan) -> Result<Vec<SuiteEval>> {
 }
 
 fn server(url: &str, asked: &Measured) -> Result<OpenAi> {
-    let settings = Settings {
+    let settings = OpenAiSettings {
         url: url.to_owned(),
         model: asked.server_model.clone().unwrap_or_default(),
         key: Secret::from_env("OPENAI_API_KEY"),
         deadline: DEADLINE,
         tries: TRIES,
         concurrency: asked.concurrency.into(),
-        budget: Budget::new(Limits::default()),
+        budget: Budget::new(LlmLimits::default()),
     };
     Ok(OpenAi::new(settings)?)
 }

@@ -14,7 +14,7 @@ pub struct Tree {
 
 /// A run of rows of a tree whose positions follow one another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct TreePart {
     /// Its first row in the tree.
     pub start: usize,
     /// Its rows.
@@ -30,13 +30,13 @@ impl Tree {
     }
 
     /// The trunk, then the branches that are not empty.
-    pub fn parts(&self) -> impl Iterator<Item = Part> + '_ {
+    pub fn parts(&self) -> impl Iterator<Item = TreePart> + '_ {
         let branches = self.branches.iter().scan(self.trunk, |start, rows| {
-            let part = Part { start: *start, rows: *rows, seen: self.trunk };
+            let part = TreePart { start: *start, rows: *rows, seen: self.trunk };
             *start += rows;
             Some(part)
         });
-        std::iter::once(Part { start: 0, rows: self.trunk, seen: 0 }).chain(branches).filter(|p| p.rows > 0)
+        std::iter::once(TreePart { start: 0, rows: self.trunk, seen: 0 }).chain(branches).filter(|p| p.rows > 0)
     }
 }
 

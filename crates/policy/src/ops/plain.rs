@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
-use super::{Activation, AttentionPlan, Rope, Sight, Tree};
+use super::{Activation, AttentionPlan, AttentionSpec, Rope, Tree};
 
 pub fn linear(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     x.matmul(w.transpose())
@@ -74,9 +74,9 @@ pub fn rotate(x: Tensor<4>, rope: &Rope, positions: &[usize], time: usize) -> Te
 
 /// 0 where a query sees a key and a large negative number where it does not: `[time, total]` for queries that
 /// stand at `start..`.
-pub fn mask(sight: &Sight, start: usize, time: usize, total: usize) -> Vec<f32> {
+pub fn mask(spec: &AttentionSpec, start: usize, time: usize, total: usize) -> Vec<f32> {
     let row = |t: usize| {
-        let (from, to) = sight.range(start + t, total);
+        let (from, to) = spec.range(start + t, total);
         (0..total).map(move |j| if (from..to).contains(&j) { 0.0 } else { -1e30 })
     };
     (0..time).flat_map(row).collect()
@@ -90,11 +90,11 @@ fn positions(tree: &Tree, time: usize) -> Vec<usize> {
 }
 
 /// [`mask`] of a tree whose branches do not see one another: `[time, time]`.
-fn tree_mask(sight: &Sight, tree: &Tree, time: usize) -> Vec<f32> {
+fn tree_mask(spec: &AttentionSpec, tree: &Tree, time: usize) -> Vec<f32> {
     let mut mask = vec![-1e30; time * time];
     for part in tree.parts() {
         for row in 0..part.rows {
-            let (from, to) = sight.range(part.seen + row, part.seen + part.rows);
+            let (from, to) = spec.range(part.seen + row, part.seen + part.rows);
             for position in from..to {
                 let column = if position < part.seen { position } else { part.start + position - part.seen };
                 mask[(part.start + row) * time + column] = 0.0;
@@ -109,7 +109,7 @@ fn tree_mask(sight: &Sight, tree: &Tree, time: usize) -> Vec<f32> {
 }
 
 pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan) -> Tensor<2> {
-    let (sight, heads) = (&plan.sight, plan.sight.heads);
+    let (spec, heads) = (&plan.spec, plan.spec.heads);
     let (trees, lens) = (plan.packing.trees(), plan.packing.lens());
     let (batch, time) = (lens.len(), lens.iter().copied().max().unwrap_or(0));
     let device = q.device().without_autodiff();
@@ -123,7 +123,7 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan)
     } else {
         (0..batch).flat_map(|_| 0..time).collect()
     };
-    let turn = |x: Tensor<4>| match &sight.rope {
+    let turn = |x: Tensor<4>| match &spec.rope {
         Some(rope) => rotate(x, rope, &positions, time),
         None => x,
     };
@@ -131,11 +131,11 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan)
     let group = heads.query / heads.kv;
     // The group is folded into the query rows, so that keys and values are not copied per query head.
     let q = q.reshape([batch, heads.kv, group * time, heads.dim]);
-    let scores = q.matmul(k.swap_dims(2, 3)) * sight.scale;
+    let scores = q.matmul(k.swap_dims(2, 3)) * spec.scale;
     let masks: Vec<f32> = if shared {
-        trees.iter().flat_map(|t| tree_mask(sight, t, time)).collect()
-    } else if sight.causal {
-        mask(sight, 0, time, time)
+        trees.iter().flat_map(|t| tree_mask(spec, t, time)).collect()
+    } else if spec.causal {
+        mask(spec, 0, time, time)
     } else {
         // Padding lies behind a sequence: only without causality does anything see it.
         lens.iter().flat_map(|len| (0..time * time).map(|i| if i % time < *len { 0.0 } else { -1e30 })).collect()

@@ -124,7 +124,7 @@ impl Judge {
             let tokens = replies.iter().flatten().map(|r| r.prompt_tokens + r.completion_tokens).sum();
             let shares = replies.iter().zip(orders).map(|(reply, turned)| match reply {
                 Ok(reply) => self.share(&reply.text, *turned).map_err(Failure::Reply),
-                Err(LlmError::NotAsked) => Err(Failure::Late),
+                Err(LlmError::Cancelled) => Err(Failure::Late),
                 Err(e) => Err(Failure::Unanswered(e.to_string())),
             });
             let outcome = match shares.sum::<Result<f64, Failure>>() {

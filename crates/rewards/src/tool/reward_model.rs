@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rlar_data::{Completion, Example};
-use rlar_net::hub::{Hub, HubError, Limits, Settings};
+use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings};
 use rlar_policy::{ComputeDevice, PolicyError, RewardModel, Turn};
 use rlar_sandbox::Over;
 use schemars::JsonSchema;
@@ -75,14 +75,14 @@ fn tokens() -> usize {
 fn cached(repo: &str, pointer: &ModelPointer, hub: Option<&Hub>) -> Result<PathBuf, String> {
     let settings = match hub {
         Some(hub) => hub.settings().clone(),
-        None => Settings::from(|name| std::env::var(name).ok()).map_err(|e| e.to_string())?,
+        None => HubSettings::from_env(|name| std::env::var(name).ok()).map_err(|e| e.to_string())?,
     };
     // Nothing is downloaded by opening a tool.
-    let hub = Hub::new(Settings { offline: true, ..settings }).map_err(|e| e.to_string())?;
+    let hub = Hub::new(HubSettings { offline: true, ..settings }).map_err(|e| e.to_string())?;
     let revision = pointer.revision.as_deref().unwrap_or("main");
     let names: Vec<&str> = pointer.files.iter().map(String::as_str).collect();
     let missing = |e: HubError| format!("{e}; `rlar fetch-rewards` downloads it");
-    let folder = hub.download(repo, revision, &names, &Limits::default(), &mut |_| ()).map_err(missing)?;
+    let folder = hub.download(repo, revision, &names, &HubLimits::default(), &mut |_| ()).map_err(missing)?;
     for (name, sha256) in &pointer.sha256 {
         // The cache names what it holds by its hash, which was checked when it came.
         let held = folder.join(name).read_link().ok().and_then(|p| Some(p.file_name()?.to_str()?.to_owned()));

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rlar_net::hub::serve::Server;
+use rlar_net::hub::serve::HubServer;
 use rlar_rewards::{Library, Status};
 use serde_json::Value;
 
@@ -159,7 +159,7 @@ fn models(folder: &Path) {
 fn a_library_for_four_domains_is_filled_from_the_hub_and_used_per_prompt() {
     let folder = tempfile::tempdir().unwrap();
     models(folder.path());
-    let server = Server::start(&folder.path().join("hub"), "127.0.0.1:0", None).unwrap();
+    let server = HubServer::start(&folder.path().join("hub"), "127.0.0.1:0", None).unwrap();
     let with = |arguments: &[&str]| -> Output {
         let mut command = rlar(folder.path(), arguments);
         command

@@ -6,20 +6,20 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Rope, View, exp, matmul, max, sum};
-use crate::ops::packing::{Packing, Part};
+use crate::ops::packing::{Packing, TreePart};
 
 simd!(
 /// Row `r` of `p` becomes the softmax of the scores that query `start + r` may see, times `scale`; the rest
 /// is 0.
-pub(super) softmax_seen(p: &mut [f32], width: usize, start: usize, sight: &Sight) {
+pub(super) softmax_seen(p: &mut [f32], width: usize, start: usize, spec: &AttentionSpec) {
     for (r, row) in p.chunks_exact_mut(width).enumerate() {
-        let (from, to) = sight.range(start + r, width);
+        let (from, to) = spec.range(start + r, width);
         row[..from].fill(0.0);
         row[to..].fill(0.0);
         let seen = &mut row[from..to];
         let m = max(seen);
         for v in seen.iter_mut() {
-            *v = exp((*v - m) * sight.scale);
+            *v = exp((*v - m) * spec.scale);
         }
         let inv = 1.0 / sum(seen.len(), |i| seen[i]);
         for v in seen.iter_mut() {
@@ -146,7 +146,7 @@ impl Heads {
 
 /// Which keys a query sees, and what its scores are multiplied by.
 #[derive(Clone, Debug)]
-pub struct Sight {
+pub struct AttentionSpec {
     /// Head counts and size.
     pub heads: Heads,
     /// Rotary tables; none where positions are learned.
@@ -159,7 +159,7 @@ pub struct Sight {
     pub scale: f32,
 }
 
-impl Sight {
+impl AttentionSpec {
     /// The keys (of `total`) that the query at `position` sees.
     pub fn range(&self, position: usize, total: usize) -> (usize, usize) {
         let to = if self.causal { (position + 1).min(total) } else { total };
@@ -215,8 +215,14 @@ pub struct AttentionSaved {
 
 /// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and `v` `[n, kv_width]`, where tree `i` owns
 /// consecutive rows. Gives `[n, query_width]`.
-pub fn attention(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, packing: &Packing) -> (Vec<f32>, AttentionSaved) {
-    let heads = sight.heads;
+pub fn attention(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    spec: &AttentionSpec,
+    packing: &Packing,
+) -> (Vec<f32>, AttentionSaved) {
+    let heads = spec.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let (mut q, mut k, mut out) = (q.to_vec(), k.to_vec(), vec![0f32; q.len()]);
     let lens = packing.lens();
@@ -228,14 +234,14 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, packing: &Packi
         .zip(packing.trees().par_iter().zip(&starts))
         .map(|(((q, k), out), (tree, &start))| {
             let v = &v[start * kw..(start + tree.rows()) * kw];
-            let size = |part: Part| heads.query * part.rows * (part.seen + part.rows);
+            let size = |part: TreePart| heads.query * part.rows * (part.seen + part.rows);
             let mut all = vec![0f32; tree.parts().map(size).sum()];
             let mut rest = all.as_mut_slice();
             for part in tree.parts() {
                 let (t, seen, at) = (part.rows, part.seen, part.start);
                 let total = seen + t;
-                sight.rotate(&mut q[at * qw..(at + t) * qw], qw, seen);
-                sight.rotate(&mut k[at * kw..(at + t) * kw], kw, seen);
+                spec.rotate(&mut q[at * qw..(at + t) * qw], qw, seen);
+                spec.rotate(&mut k[at * kw..(at + t) * kw], kw, seen);
                 let (here, after) = std::mem::take(&mut rest).split_at_mut(size(part));
                 rest = after;
                 for (h, p) in here.chunks_exact_mut(t * total).enumerate() {
@@ -245,7 +251,7 @@ pub fn attention(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, packing: &Packi
                         matmul([t, dim, seen], query, View::rows(&k[kv..], kw).t(), p, total, false, false);
                     }
                     matmul([t, dim, t], query, View::rows(&k[at_kv..], kw).t(), &mut p[seen..], total, false, false);
-                    softmax_seen(p, total, seen, sight);
+                    softmax_seen(p, total, seen, spec);
                     matmul(
                         [t, t, dim],
                         View::rows(&p[seen..], total),
@@ -275,26 +281,26 @@ fn attend_tiles(
     [q, k, v]: [&[f32]; 3],
     (t, seen): (usize, usize),
     (qw, kw): (usize, usize),
-    sight: &Sight,
+    spec: &AttentionSpec,
     scores: &mut Vec<f32>,
     out: &mut [f32],
 ) {
-    let dim = sight.heads.dim;
+    let dim = spec.heads.dim;
     for first in (0..t).step_by(TILE) {
         let rows = TILE.min(t - first);
         // No query of the tile sees a key behind its last row's.
-        let (_, total) = sight.range(seen + first + rows - 1, seen + t);
+        let (_, total) = spec.range(seen + first + rows - 1, seen + t);
         scores.resize(rows * total, 0.0);
         let (q, out) = (&q[first * qw..], &mut out[first * qw..]);
         matmul([rows, dim, total], View::rows(q, qw), View::rows(k, kw).t(), scores, total, false, false);
-        softmax_seen(scores, total, seen + first, sight);
+        softmax_seen(scores, total, seen + first, spec);
         matmul([rows, total, dim], View::rows(scores, total), View::rows(v, kw), out, qw, false, false);
     }
 }
 
 /// [`attention`] where nothing has to be kept for a backward pass.
-pub fn attention_forgetting(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, packing: &Packing) -> Vec<f32> {
-    let heads = sight.heads;
+pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &AttentionSpec, packing: &Packing) -> Vec<f32> {
+    let heads = spec.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let (mut q, mut k, mut out) = (q.to_vec(), k.to_vec(), vec![0f32; q.len()]);
     let lens = packing.lens();
@@ -309,8 +315,8 @@ pub fn attention_forgetting(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, pack
             let mut scores = Vec::new();
             for part in tree.parts() {
                 let (t, seen, at) = (part.rows, part.seen, part.start);
-                sight.rotate(&mut q[at * qw..(at + t) * qw], qw, seen);
-                sight.rotate(&mut k[at * kw..(at + t) * kw], kw, seen);
+                spec.rotate(&mut q[at * qw..(at + t) * qw], qw, seen);
+                spec.rotate(&mut k[at * kw..(at + t) * kw], kw, seen);
                 // A branch's keys and values follow its trunk's only in a copy.
                 let joined = |x: &[f32]| [&x[..seen * kw], &x[at * kw..(at + t) * kw]].concat();
                 let copies = (seen > 0).then(|| (joined(k), joined(v)));
@@ -318,7 +324,7 @@ pub fn attention_forgetting(q: &[f32], k: &[f32], v: &[f32], sight: &Sight, pack
                 for h in 0..heads.query {
                     let (at, kv) = (at * qw + h * dim, h / group * dim);
                     let held = [&q[at..], &k[kv..], &v[kv..]];
-                    attend_tiles(held, (t, seen), (qw, kw), sight, &mut scores, &mut out[at..]);
+                    attend_tiles(held, (t, seen), (qw, kw), spec, &mut scores, &mut out[at..]);
                 }
             }
         });
@@ -330,10 +336,10 @@ pub fn attention_backward(
     saved: &AttentionSaved,
     v: &[f32],
     g: &[f32],
-    sight: &Sight,
+    spec: &AttentionSpec,
     packing: &Packing,
 ) -> [Vec<f32>; 3] {
-    let heads = sight.heads;
+    let heads = spec.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let (mut dq, mut dk, mut dv) = (vec![0f32; saved.q.len()], vec![0f32; saved.k.len()], vec![0f32; v.len()]);
     let lens = packing.lens();
@@ -370,7 +376,7 @@ pub fn attention_backward(
                         matmul([seen, t, dim], trunk.t(), g, &mut dv[kv..], kw, true, false);
                         matmul([t, dim, seen], g, View::rows(&v[kv..], kw).t(), &mut ds, total, false, false);
                     }
-                    softmax_backward(here, &mut ds, total, sight.scale);
+                    softmax_backward(here, &mut ds, total, spec.scale);
                     let own = View::rows(&ds[seen..], total);
                     matmul([t, t, dim], own, View::rows(&k[at_kv..], kw), &mut dq[at_q..], qw, false, false);
                     matmul([t, t, dim], own.t(), query, &mut dk[at_kv..], kw, add, false);
@@ -383,8 +389,8 @@ pub fn attention_backward(
             }
             for part in tree.parts() {
                 let (from, to) = (part.start, part.start + part.rows);
-                sight.rotate_back(&mut dq[from * qw..to * qw], qw, part.seen);
-                sight.rotate_back(&mut dk[from * kw..to * kw], kw, part.seen);
+                spec.rotate_back(&mut dq[from * qw..to * qw], qw, part.seen);
+                spec.rotate_back(&mut dk[from * kw..to * kw], kw, part.seen);
             }
         });
     [dq, dk, dv]
@@ -392,7 +398,7 @@ pub fn attention_backward(
 
 /// Keys and values of one sequence in one layer: `[positions seen, kv_width]`, keys rotated.
 #[derive(Clone, Debug, Default)]
-pub struct Slot {
+pub struct KvSlot {
     k: Vec<f32>,
     v: Vec<f32>,
 }
@@ -403,11 +409,11 @@ pub fn attention_cached(
     mut q: Vec<f32>,
     mut k: Vec<f32>,
     v: &[f32],
-    sight: &Sight,
+    spec: &AttentionSpec,
     lens: &[usize],
-    slots: &mut [&mut Slot],
+    slots: &mut [&mut KvSlot],
 ) -> Vec<f32> {
-    let heads = sight.heads;
+    let heads = spec.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
     let mut out = vec![0f32; q.len()];
     let starts = offsets(lens);
@@ -419,8 +425,8 @@ pub fn attention_cached(
         .zip(lens.par_iter().zip(&starts).zip(slots))
         .for_each(|(((q, k), out), ((&t, &start), slot))| {
             let seen = slot.k.len() / kw;
-            sight.rotate(q, qw, seen);
-            sight.rotate(k, kw, seen);
+            spec.rotate(q, qw, seen);
+            spec.rotate(k, kw, seen);
             slot.k.extend_from_slice(k);
             slot.v.extend_from_slice(&v[start * kw..(start + t) * kw]);
             let total = seen + t;
@@ -429,14 +435,14 @@ pub fn attention_cached(
                 let (at, kv) = (h * dim, h / group * dim);
                 if t > 1 {
                     let held = [&q[at..], &slot.k[kv..], &slot.v[kv..]];
-                    attend_tiles(held, (t, seen), (qw, kw), sight, &mut scores, &mut out[at..]);
+                    attend_tiles(held, (t, seen), (qw, kw), spec, &mut scores, &mut out[at..]);
                     continue;
                 }
-                let (from, to) = sight.range(seen, total);
+                let (from, to) = spec.range(seen, total);
                 scores.resize(to - from, 0.0);
                 let (keys, values) = (&slot.k[from * kw + kv..], &slot.v[from * kw + kv..]);
                 let (q, out) = (&q[at..at + dim], &mut out[at..at + dim]);
-                let (scale, scores) = (sight.scale, &mut scores);
+                let (scale, scores) = (spec.scale, &mut scores);
                 arch.dispatch(Attend { q, k: keys, v: values, width: kw, scale, scores, out });
             }
         });

@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use super::attention::{offsets, softmax_seen, split};
-use super::{Heads, Sight, View, matmul};
+use super::{AttentionSpec, Heads, View, matmul};
 
 /// Content and positions of an attention with relative positions.
-pub struct Disentangled<'a> {
+pub struct DisentangledAttention<'a> {
     /// Queries, keys and values, `[n, heads · dim]` each.
     pub content: [&'a [f32]; 3],
     /// The table of positions as keys and as queries, `[rows, heads · dim]` each, where they take part.
@@ -16,12 +16,12 @@ pub struct Disentangled<'a> {
     pub rows: [&'a [usize]; 2],
 }
 
-impl Disentangled<'_> {
+impl DisentangledAttention<'_> {
     /// The attended values, `[n, heads · dim]`.
     pub fn attend(&self, heads: Heads, scale: f32, lens: &[usize]) -> Vec<f32> {
         let (width, dim) = (heads.query_width(), heads.dim);
         let longest = lens.iter().copied().max().unwrap_or(0);
-        let sight = Sight { heads, rope: None, causal: false, window: None, scale };
+        let spec = AttentionSpec { heads, rope: None, causal: false, window: None, scale };
         let mut out = vec![0f32; self.content[0].len()];
         let starts = offsets(lens);
         split(&mut out, lens, width).into_par_iter().zip(lens.par_iter().zip(&starts)).for_each(
@@ -58,7 +58,7 @@ impl Disentangled<'_> {
                             }
                         }
                     }
-                    softmax_seen(&mut scores, t, 0, &sight);
+                    softmax_seen(&mut scores, t, 0, &spec);
                     matmul(
                         [t, t, dim],
                         View::rows(&scores, t),

@@ -17,13 +17,13 @@ const ALONE: usize = 1 << 18;
 
 /// Some rows of `x`, turned so that the same element of all of them lies together: `[inner, rows padded to whole
 /// vectors]`.
-struct Turned {
+struct TransposedRows {
     values: Vec<f32>,
     /// Rows that are not padding.
     rows: usize,
 }
 
-impl Turned {
+impl TransposedRows {
     fn new(x: &[f32], inner: usize, lanes: usize) -> Self {
         let rows = x.len() / inner;
         let width = rows.next_multiple_of(lanes);
@@ -49,7 +49,7 @@ impl WithSimd for Lanes {
 
 /// `y[i · stride + o] = x[i] · w[o]` for the rows of `w`.
 struct Products<'a> {
-    x: &'a Turned,
+    x: &'a TransposedRows,
     w: &'a [f32],
     inner: usize,
     y: &'a mut [f32],
@@ -108,10 +108,16 @@ fn tile<S: Simd, const V: usize, const O: usize>(
     }
 }
 
-/// `x · wᵀ + b` for `x` `[n, inner]`, `w` `[outer, inner]` and `b` `[outer]`. With `steady`, a row's result does
+/// `x · wᵀ + b` for `x` `[n, inner]`, `w` `[outer, inner]` and `b` `[outer]`. With `batch_invariant`, a row's result does
 /// not depend on the other rows, bit for bit.
-pub fn linear([n, inner, outer]: [usize; 3], x: &[f32], w: &[f32], b: Option<&[f32]>, steady: bool) -> Vec<f32> {
-    if n > FEW && !steady {
+pub fn linear(
+    [n, inner, outer]: [usize; 3],
+    x: &[f32],
+    w: &[f32],
+    b: Option<&[f32]>,
+    batch_invariant: bool,
+) -> Vec<f32> {
+    if n > FEW && !batch_invariant {
         let (shape, x, w) = ([n, inner, outer], View::rows(x, inner), View::rows(w, inner).t());
         let Some(b) = b else { return product(shape, x, w) };
         let mut y = b.repeat(n);
@@ -123,7 +129,7 @@ pub fn linear([n, inner, outer]: [usize; 3], x: &[f32], w: &[f32], b: Option<&[f
     let mut y = vec![0f32; n * outer];
     // Two vectors of rows at a time.
     for (x, y) in x.chunks(2 * lanes * inner).zip(y.chunks_mut(2 * lanes * outer.max(1))) {
-        let x = Turned::new(x, inner, lanes);
+        let x = TransposedRows::new(x, inner, lanes);
         if x.rows * inner * outer < ALONE {
             arch.dispatch(Products { x: &x, w, inner, y, stride: outer });
             continue;

@@ -193,13 +193,14 @@ mod softmax;
 
 pub use activation::{Activation, activate, activate_backward, gated, gated_backward};
 pub use attention::{
-    AttentionSaved, Heads, Sight, Slot, attention, attention_backward, attention_cached, attention_forgetting,
+    AttentionSaved, AttentionSpec, Heads, KvSlot, attention, attention_backward, attention_cached,
+    attention_without_saving,
 };
-pub use disentangled::Disentangled;
+pub use disentangled::DisentangledAttention;
 pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,
 };
 pub use linear::linear;
-pub use log_probs::{token_log_probs, token_log_probs_backward};
+pub use log_probs::{TokenStats, token_log_probs, token_log_probs_backward};
 pub use rope::{Rope, RopeConfig, RopeKind};
 pub use softmax::weights;
