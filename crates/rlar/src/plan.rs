@@ -192,7 +192,7 @@ pub fn agents(config: &Config, means: &ToolContext) -> Result<Agents> {
         webs.extend(Brave::from_env(env).ok().map(|s| Box::new(s) as Box<dyn WebSearch>));
     }
     let secrets = r.llm.as_ref().map(LlmConfig::secrets).unwrap_or_default();
-    Ok(Agents { llm, hub, webs, means: means.clone(), secrets })
+    Ok(Agents { llm, hub, webs, context: means.clone(), secrets })
 }
 
 /// The orchestrator that a config describes, and the agents that work beside its training.

@@ -58,9 +58,9 @@ fn written_for(name: &str, defects: Option<&ToolDefects>) -> (Result<DraftTool, 
         role: ToolRole::Correctness,
         needs_reference: false,
     };
-    let means = ToolContext::new(Limits { wall: Duration::from_millis(300), ..Limits::default() });
+    let context = ToolContext::new(Limits { wall: Duration::from_millis(300), ..Limits::default() });
     let request = SynthesisRequest { defects, ..request("letter counting", &examples, &[]) };
-    let draft = write_verifier(agents.llm.as_ref().unwrap(), &request, &spec, &means);
+    let draft = write_verifier(agents.llm.as_ref().unwrap(), &request, &spec, &context);
     (draft.map_err(|e| e.to_string()), watched.requests())
 }
 
