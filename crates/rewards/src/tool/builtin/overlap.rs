@@ -4,7 +4,7 @@ use rlar_data::Example;
 
 use super::BuiltinSettings;
 use rlar_metrics::overlap::chrf::Words;
-use rlar_metrics::overlap::{Tokenizer, bleu as bleus, chrf as chrfs, rouge, ter as ters};
+use rlar_metrics::overlap::{BleuTokenizer, bleu as bleus, chrf as chrfs, rouge, ter as ters};
 
 /// The references of an example: `references` where it has several, else its `reference`.
 fn references(example: &Example) -> Option<Vec<&str>> {
@@ -15,14 +15,14 @@ fn references(example: &Example) -> Option<Vec<&str>> {
 }
 
 /// Chinese, where the reference is, is cut into characters.
-fn tokenizer(references: &[&str]) -> Tokenizer {
+fn tokenizer(references: &[&str]) -> BleuTokenizer {
     let letters = references.iter().flat_map(|r| r.chars()).filter(|c| c.is_alphabetic());
     let (mut han, mut all) = (0, 0);
     for c in letters {
         all += 1;
         han += usize::from(matches!(c, '\u{3400}'..='\u{9fff}'));
     }
-    if 2 * han > all { Tokenizer::Chinese } else { Tokenizer::Mteval13a }
+    if 2 * han > all { BleuTokenizer::Chinese } else { BleuTokenizer::Mteval13a }
 }
 
 /// Sentence BLEU.
@@ -53,7 +53,7 @@ pub fn ter(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     Some((1.0 - edits / length.max(1.0)).max(0.0))
 }
 
-fn best(example: &Example, f: impl Fn(&str) -> rouge::Score) -> Option<f64> {
+fn best(example: &Example, f: impl Fn(&str) -> rouge::RougeScore) -> Option<f64> {
     references(example)?.into_iter().map(|r| f(r).f1).reduce(f64::max)
 }
 

@@ -7,7 +7,7 @@ use rlar_rewards::agents::AgentEvent;
 use rlar_rewards::agents::synthesise::{KnownTool, SynthesisRequest, ToolDefects, VerifierSpec, propose_verifiers};
 use rlar_rewards::agents::verifier::{DraftTool, write_verifier};
 use rlar_rewards::{CardCase, Status, ToolCard, ToolContext, ToolRole};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 
 use super::{Watched, agents, counts, exchanges, letters, running};
 use crate::scripted::scripted;
@@ -58,7 +58,8 @@ fn written_for(name: &str, defects: Option<&ToolDefects>) -> (Result<DraftTool, 
         role: ToolRole::Correctness,
         needs_reference: false,
     };
-    let context = ToolContext::new(Limits { wall: Duration::from_millis(300), ..Limits::default() });
+    let limits = SandboxLimits { wall: Duration::from_millis(300), ..SandboxLimits::default() };
+    let context = ToolContext::new(limits);
     let request = SynthesisRequest { defects, ..request("letter counting", &examples, &[]) };
     let draft = write_verifier(agents.llm.as_ref().unwrap(), &request, &spec, &context);
     (draft.map_err(|e| e.to_string()), watched.requests())
