@@ -1,17 +1,17 @@
-//! One prompt, and one reply to it.
+//! Prompts and replies.
 
 use std::ops::Range;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who speaks.
+/// The author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Standing instructions.
+    /// Standing instructions for the model.
     System,
-    /// The person.
+    /// The person who talks to the model.
     User,
     /// The model.
     Assistant,
@@ -28,91 +28,93 @@ impl Role {
     }
 }
 
-/// One turn of a conversation.
+/// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks.
+    /// Its author.
     pub role: Role,
-    /// What is said.
+    /// Its text.
     pub content: String,
 }
 
-/// One prompt and what is known about it.
+/// One prompt with its reference answer, domain and other columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Example {
     /// Unique within its file.
     pub id: String,
     /// The conversation so far; at least one message.
     pub messages: Vec<Message>,
-    /// The right or a good reply.
+    /// The correct answer, or a good reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// The kind of task.
+    /// The kind of task, such as `math`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// A reply to imitate, for supervised fine-tuning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub demonstration: Option<String>,
-    /// Every other column.
+    /// All other columns of the row.
     #[serde(flatten)]
     pub columns: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Example {
-    /// The last message: the question as a person would quote it.
+    /// The text of the last message.
     pub fn prompt(&self) -> &str {
         self.messages.last().map_or("", |m| &m.content)
     }
 
-    /// What tables group by: the column `kind`, else the domain.
+    /// The group of this example in result tables: the column `kind`, else the domain, else `all`.
     pub fn kind(&self) -> &str {
         let column = self.columns.get("kind").and_then(serde_json::Value::as_str);
         column.or(self.domain.as_deref()).unwrap_or("all")
     }
 }
 
-/// A reply: all that a reward tool sees of a model.
+/// A reply and the part of it that is scored: all that a reward tool sees of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Completion {
     /// The whole reply.
     pub text: String,
-    /// The bytes of the part that is scored.
+    /// The byte range of the part that is scored.
     pub part: Range<usize>,
 }
 
 impl Completion {
-    /// A reply that is scored whole.
+    /// A reply of which the whole text is scored.
     pub fn whole(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { part: 0..text.len(), text }
     }
 
-    /// The scored part.
-    pub fn scored(&self) -> &str {
+    /// The text of the part that is scored; empty if the range is not one of this text.
+    pub fn scored_text(&self) -> &str {
         self.text.get(self.part.clone()).unwrap_or("")
     }
 }
 
-/// What part of replies is scored.
+/// Which part of each reply is scored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoredPart {
-    /// What follows the last occurrence of this text, such as `</think>`; nothing of a reply without it.
+    /// Only what follows the last occurrence of this text, such as `</think>`. A reply without it has an empty scored part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// Of that, what stands in the last `<TAG>…</TAG>`, such as `answer`; nothing of a reply without it.
+    /// Only what the last `<TAG>…</TAG>` encloses, for a tag such as `answer`; with `after`, the last one behind that text. A
+    /// reply without it has an empty scored part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<String>,
 }
 
 impl ScoredPart {
-    /// A reply of which this part is scored.
-    pub fn of(&self, text: impl Into<String>) -> Completion {
+    /// A completion with this part of `text` as its scored part.
+    pub fn completion(&self, text: impl Into<String>) -> Completion {
         let text = text.into();
         let part = self.range(&text).unwrap_or(text.len()..text.len());
         Completion { text, part }
     }
 
+    /// The byte range of the part; `None` if the marker or the tag is missing.
     fn range(&self, text: &str) -> Option<Range<usize>> {
         let start = match &self.after {
             Some(marker) => text.rfind(marker)? + marker.len(),
@@ -137,6 +139,6 @@ pub struct Preference {
     pub chosen: String,
     /// The worse reply.
     pub rejected: String,
-    /// How much better it is, at least; 0 when nobody said.
+    /// How much better the chosen reply is; at least 0, and 0 where the row does not say.
     pub margin: f64,
 }

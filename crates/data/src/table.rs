@@ -1,4 +1,4 @@
-//! Tables of named columns, as Parquet.
+//! Writing tables of named columns as Parquet.
 
 use std::sync::Arc;
 
@@ -9,28 +9,30 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
 use parquet::schema::types;
 
-/// The values of a column, one per row.
+/// The values of a column, one for each row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
-    /// Whole numbers.
+    /// Integers, all present.
     Whole(Vec<i64>),
-    /// Numbers, some of which may be missing.
+    /// Floating-point numbers; `None` is null.
     Number(Vec<Option<f64>>),
-    /// Texts.
+    /// Texts, all present.
     Text(Vec<String>),
 }
 
 impl Column {
+    /// The column's entry in the Parquet schema.
     fn field(&self, name: &str) -> Result<types::TypePtr, ParquetError> {
-        let (kind, repetition, meaning) = match self {
+        let (physical, repetition, logical) = match self {
             Self::Whole(_) => (Type::INT64, Repetition::REQUIRED, None),
             Self::Number(_) => (Type::DOUBLE, Repetition::OPTIONAL, None),
             Self::Text(_) => (Type::BYTE_ARRAY, Repetition::REQUIRED, Some(LogicalType::String)),
         };
-        let field = types::Type::primitive_type_builder(name, kind).with_repetition(repetition);
-        field.with_logical_type(meaning).build().map(Arc::new)
+        let field = types::Type::primitive_type_builder(name, physical).with_repetition(repetition);
+        field.with_logical_type(logical).build().map(Arc::new)
     }
 
+    /// Writes the values as one column chunk.
     fn write(&self, writer: &mut SerializedColumnWriter) -> Result<(), ParquetError> {
         match self {
             Self::Whole(values) => writer.typed::<Int64Type>().write_batch(values, None, None)?,
@@ -48,7 +50,7 @@ impl Column {
     }
 }
 
-/// A Parquet file with one row group, compressed with Snappy. Columns must be equally long.
+/// The bytes of a Parquet file with one row group, compressed with Snappy. All columns must have the same length.
 pub fn parquet(columns: &[(String, Column)]) -> Result<Vec<u8>, ParquetError> {
     let fields = columns.iter().map(|(name, column)| column.field(name)).collect::<Result<_, _>>()?;
     let schema = Arc::new(types::Type::group_type_builder("schema").with_fields(fields).build()?);

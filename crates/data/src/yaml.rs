@@ -1,4 +1,4 @@
-//! YAML that is checked whole against a JSON Schema, every problem with its line.
+//! YAML files that are checked as a whole against a JSON Schema, every mistake with its line.
 
 use std::path::{Path, PathBuf};
 
@@ -6,37 +6,9 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// One thing wrong with a document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Line, from 1.
-    pub line: usize,
-    /// What is wrong, and the nearest right thing.
-    pub message: String,
-}
+use crate::error::{ConfigError, Problem};
 
-/// A document that cannot be used.
-#[derive(Debug)]
-pub struct ConfigError {
-    /// The file.
-    pub path: PathBuf,
-    /// Everything found, in the order of lines.
-    pub problems: Vec<Problem>,
-}
-
-impl std::fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        for (i, p) in self.problems.iter().enumerate() {
-            let end = if i + 1 < self.problems.len() { "\n" } else { "" };
-            write!(f, "{}:{}: {}{end}", self.path.display(), p.line, p.message)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigError {}
-
-/// A YAML text and where it came from.
+/// A parsed YAML file that remembers the line of every key.
 pub struct Document<'a> {
     path: PathBuf,
     text: &'a str,
@@ -44,7 +16,7 @@ pub struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Parses a text; the path is for messages.
+    /// Parses a text that holds one YAML document. `path` is for messages.
     pub fn parse(path: &Path, text: &'a str) -> Result<Self, ConfigError> {
         let error = |line, message| ConfigError { path: path.to_owned(), problems: vec![Problem { line, message }] };
         let mut documents =
@@ -56,7 +28,8 @@ impl<'a> Document<'a> {
         Ok(Self { path: path.to_owned(), text, root })
     }
 
-    /// Checks the document against a schema, then builds a `T`.
+    /// Checks the document against the JSON Schema of `T` (unknown and missing keys, types, ranges, allowed values), then
+    /// deserialises it. The error lists every mistake.
     pub fn check<T: DeserializeOwned>(&self, schema: &Value) -> Result<T, ConfigError> {
         let mut checker = Checker { schema, problems: Vec::new() };
         checker.node(&self.root, schema, "");
@@ -74,12 +47,13 @@ impl<'a> Document<'a> {
         Err(ConfigError { path: self.path.clone(), problems })
     }
 
-    /// Turns problems that were found by key path (`train.steps`, `data.mixture[1].until`) into ones with lines.
-    pub fn reject(&self, found: Vec<(String, String)>) -> Result<(), ConfigError> {
-        if found.is_empty() {
+    /// Fails with mistakes that were found after [`Document::check`], unless the list is empty. Each is a key path
+    /// (`train.steps`, `data.mixture[1].until`) and a message; the line is looked up.
+    pub fn reject(&self, mistakes: Vec<(String, String)>) -> Result<(), ConfigError> {
+        if mistakes.is_empty() {
             return Ok(());
         }
-        let mut problems: Vec<Problem> = found
+        let mut problems: Vec<Problem> = mistakes
             .into_iter()
             .map(|(path, message)| Problem { line: self.line(&path), message: format!("`{path}`: {message}") })
             .collect();
@@ -87,7 +61,7 @@ impl<'a> Document<'a> {
         Err(ConfigError { path: self.path.clone(), problems })
     }
 
-    /// The line of a key path, or of its nearest ancestor that is written.
+    /// The line of a key path, or of its nearest ancestor that the document contains.
     fn line(&self, path: &str) -> usize {
         let (mut node, mut line) = (&self.root, 1);
         for part in path.split('.') {
@@ -104,6 +78,7 @@ impl<'a> Document<'a> {
     }
 }
 
+/// The value of a text node; `None` for other nodes.
 fn text(node: &MarkedYaml) -> Option<String> {
     match &node.data {
         YamlData::Value(Scalar::String(s)) => Some(s.to_string()),
@@ -111,22 +86,25 @@ fn text(node: &MarkedYaml) -> Option<String> {
     }
 }
 
+/// Compares a document with a schema and collects the mistakes.
 struct Checker<'s> {
+    /// The root of the schema, in which references are looked up.
     schema: &'s Value,
     problems: Vec<Problem>,
 }
 
 impl<'s> Checker<'s> {
+    /// Adds a mistake at a node's line.
     fn report(&mut self, node: &MarkedYaml, message: String) {
         self.problems.push(Problem { line: node.span.start.line(), message });
     }
 
-    /// Follows `$ref`, and drops the `null` branch that optional values have.
-    fn resolve(&self, mut schema: &'s Value, null: bool) -> &'s Value {
+    /// Follows `$ref` and, in the `anyOf` of an optional value, the branch that is not `null`.
+    fn resolve(&self, mut schema: &'s Value) -> &'s Value {
         loop {
             if let Some(target) = schema["$ref"].as_str() {
                 schema = self.schema.pointer(target.trim_start_matches('#')).unwrap_or(&Value::Null);
-            } else if let (false, Some(choices)) = (null, schema["anyOf"].as_array()) {
+            } else if let Some(choices) = schema["anyOf"].as_array() {
                 match choices.iter().find(|c| c["type"] != "null") {
                     Some(choice) => schema = choice,
                     None => return schema,
@@ -137,6 +115,7 @@ impl<'s> Checker<'s> {
         }
     }
 
+    /// Checks a node; `path` is its key path, empty for the whole document.
     fn node(&mut self, node: &MarkedYaml, schema: &'s Value, path: &str) {
         let null = matches!(node.data, YamlData::Value(Scalar::Null));
         let optional =
@@ -144,7 +123,7 @@ impl<'s> Checker<'s> {
         if null && optional(schema) {
             return;
         }
-        let schema = self.resolve(schema, false);
+        let schema = self.resolve(schema);
         let here = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
         if let Some(allowed) = enumeration(schema) {
             let found = text(node).unwrap_or_else(|| shown(node));
@@ -173,12 +152,13 @@ impl<'s> Checker<'s> {
             YamlData::Value(Scalar::String(_)) if is("string") => {}
             _ if types.is_null() => {}
             _ => {
-                let want = types.as_str().or_else(|| types[0].as_str()).unwrap_or("another type");
-                self.report(node, format!("{here} must be {}, not {}", article(want), shown(node)));
+                let expected = types.as_str().or_else(|| types[0].as_str()).unwrap_or("another type");
+                self.report(node, format!("{here} must be {}, not {}", article(expected), shown(node)));
             }
         }
     }
 
+    /// Checks the keys of a mapping, which starts at the node `at`, and their values.
     fn mapping<'n, 'i: 'n>(
         &mut self,
         entries: impl Iterator<Item = (&'n MarkedYaml<'i>, &'n MarkedYaml<'i>)>,
@@ -207,6 +187,7 @@ impl<'s> Checker<'s> {
         }
     }
 
+    /// Checks a number against the schema's bounds; `here` names the key.
     fn range(&mut self, node: &MarkedYaml, x: f64, schema: &Value, here: &str) {
         let bound = |key: &str| schema[key].as_f64();
         let low = bound("minimum").is_some_and(|m| x < m) || bound("exclusiveMinimum").is_some_and(|m| x <= m);
@@ -226,7 +207,7 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// The texts that a schema allows, where it lists them.
+/// The texts that a schema allows; `None` if it does not list them.
 fn enumeration(schema: &Value) -> Option<Vec<&str>> {
     if let Some(list) = schema["enum"].as_array() {
         return Some(list.iter().filter_map(Value::as_str).collect());
@@ -243,6 +224,7 @@ fn enumeration(schema: &Value) -> Option<Vec<&str>> {
     None
 }
 
+/// A hint at the known name that is most similar to `name`; empty if none is similar.
 fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let scored = known.map(|k| (strsim::normalized_damerau_levenshtein(name, k), k));
     match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
@@ -251,6 +233,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
+/// A JSON Schema type in words.
 fn article(kind: &str) -> &str {
     match kind {
         "object" => "a mapping",
@@ -263,6 +246,7 @@ fn article(kind: &str) -> &str {
     }
 }
 
+/// A node in words, for messages.
 fn shown(node: &MarkedYaml) -> String {
     match &node.data {
         YamlData::Mapping(_) => "a mapping".into(),

@@ -74,6 +74,11 @@ impl Policy {
         &self.sampling
     }
 
+    /// The folder or GGUF file of the base model, if this policy is an adapter on frozen weights.
+    pub fn base_model(&self) -> Option<&Path> {
+        self.base.as_deref()
+    }
+
     /// The model's checked `config.json`.
     pub fn config(&self) -> &ModelConfig {
         &self.config

@@ -7,8 +7,8 @@ use std::error::Error;
 use std::time::Instant;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
-use rlar_rewards::{Library, Means, Orchestrator, STORE, Store};
-use rlar_sandbox::Limits;
+use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, STORE, Store, ToolContext};
+use rlar_sandbox::SandboxLimits;
 
 /// The median of nine rounds' figures.
 fn median(mut figure: impl FnMut(usize) -> Result<f64, Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
@@ -47,10 +47,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let library = Library::curated()?;
     let store = || Store::open(&folder.path().join(STORE));
-    let new = || Orchestrator::new(library.clone(), Means::new(Limits::default()));
+    let new = || {
+        Orchestrator::new(library.clone(), ToolContext::new(SandboxLimits::default()), OrchestratorConfig::default())
+    };
 
     let expressions = rows(1250, false)?;
-    let (mut bare, mut logging) = (new(), new().remembering(store()));
+    let (mut bare, mut logging) = (new(), new().with_store(store()));
     let mut tools = new();
     let tool = tools.open("numeric_match")?;
     for (name, rewards) in [("without a log", &mut bare), ("with a log of calls", &mut logging)] {
@@ -72,14 +74,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let held = median(|_| Ok(per_second(timed(|| logging.score(&known))?)))?;
     println!("remembered scores, held in memory and logged: {held:.0} per second");
     let read = median(|_| {
-        let mut fresh = new().remembering(store());
+        let mut fresh = new().with_store(store());
         fresh.score(&known[..8])?;
         Ok(per_second(timed(|| fresh.score(&known))?))
     })?;
     println!("remembered scores, by a new process, assignments included: {read:.0} per second");
 
     let batch = rows(256, true)?;
-    let mut rewards = new().remembering(store());
+    let mut rewards = new().with_store(store());
     rewards.score(&items(&replies(&batch, 99)))?;
     let took = median(|round| {
         let replies = replies(&batch, 1000 + round);

@@ -1,4 +1,4 @@
-//! Whole files or nothing.
+//! Atomic writes: a reader or a crash sees a whole file or none.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::{Disk, RunError};
 
-/// Writes a file so that a reader or a crash sees the old contents or the new, never a part: temporary
-/// name, sync, rename, sync of the folder.
+/// Replaces a file so that a reader or a crash sees the old contents or the new ones, never a part of either: writes to a
+/// temporary name (`NAME.tmp`), syncs, renames, and syncs the folder.
 pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), RunError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
@@ -17,27 +17,29 @@ pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), RunError> {
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Makes a file survive a crash of the machine. After a sync that failed for want of room, the system takes what was not
-/// written for written: the file is written anew then.
+/// Syncs a file and its folder, so that it survives a crash of the machine. Where a sync fails on a full disk, the file is
+/// written again: the kernel marks pages clean after a failed sync, so that a second sync would succeed without them.
 pub fn sync_or_rewrite(path: &Path, disk: Disk) -> Result<(), RunError> {
-    let io = |e| RunError::io(path, "cannot write")(e);
-    let mut failed = false;
+    let cannot_write = |e| RunError::io(path, "cannot write")(e);
+    let mut sync_failed = false;
     disk.write(|| {
-        if !failed {
-            let synced = File::open(path).and_then(|f| f.sync_all()).map_err(io);
-            failed = synced.is_err();
+        if !sync_failed {
+            let synced = File::open(path).and_then(|f| f.sync_all()).map_err(cannot_write);
+            sync_failed = synced.is_err();
             return synced.and_then(|()| sync_folder(path.parent().unwrap_or(Path::new("."))));
         }
-        write_atomic(path, &fs::read(path).map_err(io)?)
+        write_atomic(path, &fs::read(path).map_err(cannot_write)?)
     })
 }
 
+/// Writes and syncs a file, not atomically.
 pub(crate) fn write_synced(path: &Path, contents: &[u8]) -> Result<(), RunError> {
     let mut file = File::create(path).map_err(RunError::io(path, "cannot create"))?;
     file.write_all(contents).map_err(RunError::io(path, "cannot write"))?;
     file.sync_all().map_err(RunError::io(path, "cannot write"))
 }
 
+/// Syncs a folder, so that names created in it or renamed into it survive a crash of the machine.
 pub(crate) fn sync_folder(folder: &Path) -> Result<(), RunError> {
     let synced = File::open(folder).and_then(|f| f.sync_all());
     synced.map_err(RunError::io(folder, "cannot sync"))

@@ -7,25 +7,26 @@ use std::path::{Path, PathBuf};
 use crate::atomic::{sync_folder, write_synced};
 use crate::{Disk, RunError, sha256};
 
-/// The checkpoints of a run.
+/// The checkpoints of a run: one folder `step-NNNNNN` each.
 #[derive(Clone, Debug)]
 pub struct Checkpoints {
     folder: PathBuf,
     disk: Disk,
 }
 
-/// One checkpoint, its hashes verified.
+/// One checkpoint whose files match their recorded hashes.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// The step after which it was taken.
+    /// The number of steps that were finished when it was taken.
     pub step: u64,
     /// Its folder.
     pub path: PathBuf,
 }
 
-/// Names and contents of files.
+/// Files of a checkpoint: names, relative to its folder, and contents.
 pub type Files = Vec<(String, Vec<u8>)>;
 
+/// The file of a checkpoint that holds the SHA-256 of every other file, by name.
 const MANIFEST: &str = "sha256.json";
 
 impl Checkpoints {
@@ -33,13 +34,14 @@ impl Checkpoints {
         Self { folder, disk }
     }
 
-    /// Whether there are any, damaged ones included.
+    /// Whether the run has a checkpoint, damaged ones included.
     pub fn any(&self) -> Result<bool, RunError> {
         Ok(!self.steps()?.is_empty())
     }
 
-    /// Writes a checkpoint, one part after the other, so that only one has to be in memory; a file's name may have a
-    /// folder. A whole checkpoint of the same step is kept as it is; a damaged one after it goes.
+    /// Writes a checkpoint, one part after the other, so that only one part has to be in memory; a file's name may contain
+    /// a folder. An intact checkpoint of the same step is kept as it is. Checkpoints of later steps are removed: the run
+    /// fell back behind them.
     pub fn save<E: From<RunError>>(&self, step: u64, parts: &[&dyn Fn() -> Result<Files, E>]) -> Result<Checkpoint, E> {
         let path = self.path(step);
         if verify(&path).is_err() {
@@ -62,6 +64,7 @@ impl Checkpoints {
         Ok(Checkpoint { step, path })
     }
 
+    /// Writes the files of all parts, hashing each while it is written, and then the manifest.
     fn write<E: From<RunError>>(&self, folder: &Path, parts: &[&dyn Fn() -> Result<Files, E>]) -> Result<(), E> {
         let mut manifest = BTreeMap::new();
         for part in parts {
@@ -79,19 +82,19 @@ impl Checkpoints {
         Ok(self.disk.write(|| write(&folder.join(MANIFEST), &manifest))?)
     }
 
-    /// Removes what kills left half written or half removed.
+    /// Removes the temporary folders that killed processes left while they wrote or removed a checkpoint.
     fn sweep(&self) {
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let path = entry.path();
-            let half = path.extension().is_some_and(|e| e == "tmp");
-            if half && entry.file_name().to_str().is_some_and(|n| n.starts_with("step-")) {
+            let is_temporary = path.extension().is_some_and(|e| e == "tmp");
+            if is_temporary && entry.file_name().to_str().is_some_and(|n| n.starts_with("step-")) {
                 let _ = fs::remove_dir_all(path);
             }
         }
     }
 
-    /// Removes all checkpoints but the newest `last` and those of the steps `best`. Gives the oldest of the newest, where
-    /// there are as many.
+    /// Removes all checkpoints but the newest `last` (at least one) and those of the steps `best`. Gives the step of the
+    /// oldest of the newest `last`; `None` while there are fewer.
     pub fn keep(&self, last: usize, best: &[u64]) -> Result<Option<u64>, RunError> {
         let steps = self.steps()?;
         let (old, newest) = steps.split_at(steps.len().saturating_sub(last.max(1)));
@@ -99,19 +102,20 @@ impl Checkpoints {
         Ok(newest.first().copied().filter(|_| newest.len() >= last))
     }
 
+    /// The folder of a step's checkpoint.
     fn path(&self, step: u64) -> PathBuf {
         self.folder.join(format!("step-{step:06}"))
     }
 
     fn remove(&self, step: u64) -> Result<(), RunError> {
-        // Renamed first: a kill in the middle must not leave a checkpoint that looks damaged.
-        let (path, gone) = (self.path(step), temporary(&self.path(step)));
-        let _ = fs::remove_dir_all(&gone);
-        fs::rename(&path, &gone).map_err(RunError::io(&path, "cannot remove"))?;
-        fs::remove_dir_all(&gone).map_err(RunError::io(&gone, "cannot remove"))
+        // Renamed first: a kill during the removal must not leave a checkpoint that looks damaged.
+        let (path, doomed) = (self.path(step), temporary(&self.path(step)));
+        let _ = fs::remove_dir_all(&doomed);
+        fs::rename(&path, &doomed).map_err(RunError::io(&path, "cannot remove"))?;
+        fs::remove_dir_all(&doomed).map_err(RunError::io(&doomed, "cannot remove"))
     }
 
-    /// Steps with a checkpoint, ascending.
+    /// The steps that have a checkpoint, damaged ones included, ascending.
     fn steps(&self) -> Result<Vec<u64>, RunError> {
         let entries = match fs::read_dir(&self.folder) {
             Ok(entries) => entries,
@@ -124,7 +128,7 @@ impl Checkpoints {
         Ok(steps)
     }
 
-    /// The newest checkpoint whose files are whole, and what was wrong with newer ones.
+    /// The newest intact checkpoint, `None` if there is none, and a description of each newer one that is damaged.
     pub fn newest(&self) -> Result<(Option<Checkpoint>, Vec<String>), RunError> {
         let mut damaged = Vec::new();
         for step in self.steps()?.into_iter().rev() {
@@ -138,7 +142,7 @@ impl Checkpoints {
     }
 }
 
-/// Writes a file and makes it and its place survive a crash of the machine.
+/// Writes a file and syncs it and its folder, which is created where it is missing.
 fn write(file: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(RunError::io(folder, "cannot create"))?;
@@ -146,16 +150,18 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), RunError> {
     sync_folder(folder)
 }
 
+/// The name under which a checkpoint's folder is written or removed.
 fn temporary(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }
 
+/// Compares the files of a checkpoint with its manifest; the error says which file is wrong.
 fn verify(path: &Path) -> Result<(), String> {
     let read = |name: &str| fs::read(path.join(name)).map_err(|e| format!("{name}: {e}"));
     let manifest: BTreeMap<String, String> =
         serde_json::from_slice(&read(MANIFEST)?).map_err(|e| format!("{MANIFEST}: {e}"))?;
-    for (name, want) in manifest {
-        if sha256(&read(&name)?) != want {
+    for (name, recorded) in manifest {
+        if sha256(&read(&name)?) != recorded {
             return Err(format!("{name}: its contents do not have the recorded hash"));
         }
     }
@@ -163,7 +169,7 @@ fn verify(path: &Path) -> Result<(), String> {
 }
 
 impl Checkpoint {
-    /// Reads a file of the checkpoint.
+    /// Reads a file of the checkpoint; `name` is relative to its folder.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, RunError> {
         let path = self.path.join(name);
         fs::read(&path).map_err(RunError::io(&path, "cannot read"))

@@ -1,34 +1,34 @@
-//! Writing to a disk that may be full: wait for room, for a while.
+//! Writes that wait for room on a full disk, for a bounded time.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use crate::RunError;
 
-/// How long a write waits for room on a full disk.
+/// How long writes wait for room on a full disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
-    /// Longest wait; zero fails at once.
+    /// Longest wait per write; zero fails at once.
     pub wait: Duration,
 }
 
-/// Time between two looks at a full disk.
+/// Time between two attempts on a full disk.
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Disk {
-    /// Does a write again and again while the disk is full, with a message, for at most the longest wait. A write
-    /// that failed is begun again from its start.
+    /// Calls `write`, and calls it again while the disk is full, for at most the longest wait; then the error is
+    /// [`RunError::Full`]. `write` must start from the beginning each time. Logs a warning when the wait begins and ends.
     pub fn write<T>(self, mut write: impl FnMut() -> Result<T, RunError>) -> Result<T, RunError> {
         let mut began = None;
         loop {
             match write() {
-                Err(RunError::Io { path, source, .. }) if full(source.kind()) => {
-                    let since = *began.get_or_insert_with(|| {
+                Err(RunError::Io { path, source, .. }) if is_full(source.kind()) => {
+                    let started = *began.get_or_insert_with(|| {
                         let (path, wait) = (path.display(), self.wait.as_secs());
                         tracing::warn!("{path}: the disk is full; waiting for room for at most {wait} s");
                         Instant::now()
                     });
-                    if since.elapsed() + PAUSE > self.wait {
+                    if started.elapsed() + PAUSE > self.wait {
                         return Err(RunError::Full { path, waited: self.wait });
                     }
                     std::thread::sleep(PAUSE);
@@ -45,6 +45,7 @@ impl Disk {
     }
 }
 
-fn full(kind: ErrorKind) -> bool {
+/// Whether an error means that the disk, or the user's quota of it, is full.
+fn is_full(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }

@@ -1,4 +1,4 @@
-//! TensorBoard's event files: scalars by step.
+//! TensorBoard's event files, for scalars by step.
 //!
 //! A file is a sequence of `TFRecord`s (length, masked CRC-32C of the length, data, masked CRC-32C of the data), each an
 //! `Event` of TensorFlow's `event.proto` in protocol buffers.
@@ -11,7 +11,7 @@ use crate::RunError;
 use crate::disk::Disk;
 use crate::journal::{append, append_whole};
 
-/// An event file that is being written.
+/// An event file that is open for appending.
 #[derive(Debug)]
 pub struct Events {
     path: PathBuf,
@@ -20,16 +20,16 @@ pub struct Events {
 }
 
 impl Events {
-    /// Creates a file, in place of one that is there. `time` is in seconds since 1970.
+    /// Creates a file, replacing an existing one. `time` is in seconds since 1970.
     pub(crate) fn create(path: &Path, time: f64, disk: Disk) -> Result<Self, RunError> {
         File::create(path).map_err(RunError::io(path, "cannot create"))?;
-        // Opened to append: what is cut off after a failed write leaves no gap.
+        // Opened to append: after a failed write the file is cut back, and the next write must start at its new end.
         let mut events = Self { path: path.to_owned(), file: append(path)?, disk };
         events.append(&event(time, 0, &bytes_field(3, b"brain.Event:2")))?;
         Ok(events)
     }
 
-    /// Writes the scalars of a step. `time` is in seconds since 1970.
+    /// Writes tags and values of a step. `time` is in seconds since 1970.
     pub fn scalars(&mut self, step: u64, time: f64, scalars: &[(String, f64)]) -> Result<(), RunError> {
         let values = scalars.iter().flat_map(|(tag, x)| {
             let mut value = bytes_field(1, tag.as_bytes());
@@ -41,6 +41,7 @@ impl Events {
         self.append(&event(time, step, &bytes_field(5, &summary)))
     }
 
+    /// Appends one `TFRecord`.
     fn append(&mut self, data: &[u8]) -> Result<(), RunError> {
         let length = (data.len() as u64).to_le_bytes();
         let parts = [length.as_slice(), &masked_crc(&length), data, &masked_crc(data)];
@@ -49,7 +50,7 @@ impl Events {
     }
 }
 
-/// An `Event` with its time, its step and one more field.
+/// An `Event` message: `wall_time` (field 1), `step` (field 2) and one more encoded field.
 fn event(time: f64, step: u64, field: &[u8]) -> Vec<u8> {
     let mut event = vec![1 << 3 | 1];
     event.extend(time.to_le_bytes());
@@ -59,6 +60,7 @@ fn event(time: f64, step: u64, field: &[u8]) -> Vec<u8> {
     event
 }
 
+/// A length-delimited protocol-buffers field.
 fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut field = vec![number << 3 | 2];
     field.extend(varint(bytes.len() as u64));
@@ -66,6 +68,7 @@ fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
     field
 }
 
+/// A base-128 varint of protocol buffers.
 fn varint(mut x: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while x >= 0x80 {
@@ -76,6 +79,7 @@ fn varint(mut x: u64) -> Vec<u8> {
     bytes
 }
 
+/// The masked CRC-32C of TensorFlow's record format.
 fn masked_crc(data: &[u8]) -> [u8; 4] {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }

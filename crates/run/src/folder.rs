@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::journal::has_steps;
 use crate::{Checkpoints, Disk, Events, Journal, Records, RunError, write_atomic};
 
-/// The name of the journal's file.
+/// The name of the journal's file in a run's folder.
 pub const JOURNAL: &str = "journal.jsonl";
 
 /// A run's folder, locked for as long as this value lives.
@@ -18,8 +18,10 @@ pub struct RunFolder {
 }
 
 impl RunFolder {
-    /// Opens a folder that holds no run yet, or one that a run left behind when `resume` is set. A run that ended
-    /// before its first step left nothing to lose: the folder is free.
+    /// Creates and locks a folder for a new run, or, with `resume`, locks the folder of an earlier run.
+    ///
+    /// Without `resume`, a folder with a checkpoint or a finished step is refused; the remains of a run that ended before
+    /// its first step are no obstacle. Fails with [`RunError::Locked`] while another process uses the folder.
     pub fn open(path: &Path, resume: bool, disk: Disk) -> Result<Self, RunError> {
         if resume && !path.join("config.yaml").exists() {
             return Err(RunError::state(path, "holds no run to resume; start one without `--resume`"));
@@ -39,17 +41,17 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), disk, _lock: lock })
     }
 
-    /// The folder.
+    /// The folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a file of the folder whole.
+    /// Writes a file of the folder atomically.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<(), RunError> {
         self.disk.write(|| write_atomic(&self.path.join(name), contents))
     }
 
-    /// Writes the files of a folder below this one, each whole.
+    /// Writes files into the subfolder `name`, each atomically.
     pub fn write_folder<N: AsRef<str>, C: AsRef<[u8]>>(&self, name: &str, files: &[(N, C)]) -> Result<(), RunError> {
         let folder = self.path.join(name);
         self.disk.write(|| {
@@ -64,17 +66,17 @@ impl RunFolder {
         fs::read(&path).map_err(RunError::io(&path, "cannot read"))
     }
 
-    /// An append-only JSONL file of the folder, cut back to records of at most `last_step`.
+    /// Opens an append-only JSONL file of the folder and drops its records of steps after `last_step`.
     pub fn records(&self, name: &str, last_step: u64) -> Result<Records, RunError> {
         Records::open(&self.path.join(name), last_step, self.disk)
     }
 
-    /// Whether the folder has a file of this name.
+    /// Whether the folder has a file or subfolder of this name.
     pub fn has(&self, name: &str) -> bool {
         self.path.join(name).exists()
     }
 
-    /// Removes what an earlier run left behind under these names, folders whole.
+    /// Removes files and subfolders that an earlier run left behind; names that do not exist are ignored.
     pub fn clear(&self, names: &[&str]) -> Result<(), RunError> {
         for name in names {
             let path = self.path.join(name);
@@ -89,17 +91,17 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Whether the journal needs a checkpoint to go on from: it no longer holds the first steps.
+    /// Whether the run can only be resumed from a checkpoint, because the journal no longer holds its first steps.
     pub fn needs_checkpoint(&self) -> Result<bool, RunError> {
         Journal::forgot(&self.path.join(JOURNAL))
     }
 
-    /// The journal of the folder, of a run that continues after `done` steps.
+    /// Opens the journal of a run that continues after `done` finished steps.
     pub fn journal(&self, done: u64) -> Result<Journal, RunError> {
         Journal::open(&self.path.join(JOURNAL), done, self.disk)
     }
 
-    /// A fresh event file for TensorBoard; `time` is in seconds since 1970.
+    /// Creates an event file for TensorBoard, replacing an existing one; `time` is in seconds since 1970.
     pub fn events(&self, time: f64) -> Result<Events, RunError> {
         let folder = self.path.join("tensorboard");
         self.disk.write(|| fs::create_dir_all(&folder).map_err(RunError::io(&folder, "cannot create")))?;

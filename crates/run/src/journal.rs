@@ -1,4 +1,4 @@
-//! The journal: what entered a step and cannot be computed again, written down before it is used.
+//! The journal: inputs of steps that cannot be computed again, recorded before they are used.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -12,23 +12,25 @@ use serde_json::value::RawValue;
 use crate::disk::Disk;
 use crate::{RunError, write_atomic};
 
-/// An append-only file of entries, each with its step and kind; a resumed run takes them back.
+/// An append-only JSONL file of entries `[step, kind, value]`, which a resumed run reads back instead of computing the
+/// values anew.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
     file: File,
     disk: Disk,
-    /// Entries of an earlier process, by step and kind, as they were written.
+    /// Entries that an earlier process recorded and that were not recalled yet, by step and kind.
     entries: BTreeMap<(u64, String), Box<RawValue>>,
 }
 
-/// The kind of the entry that says before which step entries were forgotten.
+/// The kind of the remark `[step, "forgotten", null]`: entries of earlier steps were removed from the file.
 const FORGOTTEN: &str = "forgotten";
 
 impl Journal {
-    /// Opens or creates the journal of a run that has `done` steps behind it. A line that a kill cut short is dropped:
-    /// what it recorded was not used. Where steps after `done` were forgotten, the others belong to a history that is
-    /// lost, and go.
+    /// Opens or creates the journal of a run that continues after `done` finished steps.
+    ///
+    /// A last line that a kill cut short is dropped: its value was not used yet. Where entries after step `done` are
+    /// already forgotten, the remaining ones cannot be replayed from there, and all are dropped.
     pub(crate) fn open(path: &Path, done: u64, disk: Disk) -> Result<Self, RunError> {
         let bytes = read(path)?;
         let (mut entries, mut forgotten, mut whole) = (BTreeMap::new(), 0, 0);
@@ -52,30 +54,30 @@ impl Journal {
         Ok(Self { path: path.to_owned(), file: disk.write(|| append(path))?, disk, entries })
     }
 
-    /// What was recorded for a step, if anything was.
+    /// Takes the recorded value of a step and kind; `None` if there is none, or if it was recalled before.
     pub fn recall<T: DeserializeOwned>(&mut self, step: u64, kind: &str) -> Result<Option<T>, RunError> {
         let Some(value) = self.entries.remove(&(step, kind.to_owned())) else { return Ok(None) };
-        let unclear = |e| RunError::state(&self.path, format!("the entry `{kind}` of step {step} is not clear: {e}"));
-        serde_json::from_str(value.get()).map(Some).map_err(unclear)
+        let invalid = |e| RunError::state(&self.path, format!("the entry `{kind}` of step {step} cannot be read: {e}"));
+        serde_json::from_str(value.get()).map(Some).map_err(invalid)
     }
 
-    /// Whether entries of earlier steps than these were forgotten.
+    /// Whether the journal in a file has forgotten entries of its first steps.
     pub(crate) fn forgot(path: &Path) -> Result<bool, RunError> {
         let is_remark = |l: &[u8]| l.ends_with(REMARK) && step_of(l).is_some_and(|s| s > 0);
         Ok(read(path)?.split_inclusive(|b| *b == b'\n').any(is_remark))
     }
 
-    /// Whether something of a kind was recorded for a step and not yet recalled.
+    /// Whether there is an entry of this step and kind that was not recalled yet.
     pub fn holds(&self, step: u64, kind: &str) -> bool {
         self.entries.contains_key(&(step, kind.to_owned()))
     }
 
-    /// Whether anything was recorded for a step or a later one and not yet recalled.
+    /// Whether there is an entry of this or a later step that was not recalled yet.
     pub fn reaches(&self, step: u64) -> bool {
         self.entries.range((step, String::new())..).next().is_some()
     }
 
-    /// Records something and makes it survive a crash of the machine.
+    /// Appends an entry and syncs it, so that it survives a crash of the machine.
     pub fn record(&mut self, step: u64, kind: &str, value: &impl Serialize) -> Result<(), RunError> {
         let mut line =
             serde_json::to_vec(&(step, kind, value)).map_err(|e| RunError::state(&self.path, e.to_string()))?;
@@ -83,7 +85,7 @@ impl Journal {
         append_then(&mut self.file, &self.path, self.disk, &line, File::sync_data)
     }
 
-    /// What was recorded for a step, or what is made now and recorded before it is given.
+    /// Recalls the entry of a step and kind; if there is none, calls `make` and records the value before returning it.
     pub fn once<T: Serialize + DeserializeOwned, E: From<RunError>>(
         &mut self,
         step: u64,
@@ -98,7 +100,7 @@ impl Journal {
         Ok(made)
     }
 
-    /// Forgets the entries of steps before `done`: no checkpoint needs them any more.
+    /// Removes the entries of steps before `done`, which no checkpoint needs any more.
     pub fn forget(&mut self, done: u64) -> Result<(), RunError> {
         let bytes = fs::read(&self.path).map_err(RunError::io(&self.path, "cannot read"))?;
         let mut kept = remark(done);
@@ -113,25 +115,26 @@ impl Journal {
     }
 }
 
-/// How the line ends that says before which step entries were forgotten.
+/// The end of the line of a [`FORGOTTEN`] remark.
 const REMARK: &[u8] = b",\"forgotten\",null]\n";
 
+/// The line that says that entries of steps before `done` were forgotten.
 fn remark(done: u64) -> Vec<u8> {
     [format!("[{done}").as_bytes(), REMARK].concat()
 }
 
-/// The step of a line.
+/// The step of a line; `None` if it does not start like an entry.
 fn step_of(line: &[u8]) -> Option<u64> {
     let step = line.strip_prefix(b"[")?.split(|b| *b == b',').next()?;
     std::str::from_utf8(step).ok()?.parse().ok()
 }
 
-/// Whether a journal holds anything of a step that was taken.
+/// Whether the journal in a file has an entry of step 1 or later.
 pub(crate) fn has_steps(path: &Path) -> Result<bool, RunError> {
     Ok(read(path)?.split(|b| *b == b'\n').any(|line| step_of(line).is_some_and(|s| s > 0)))
 }
 
-/// A journal's bytes; none where there is no journal.
+/// A file's bytes; empty if there is no file.
 fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     match fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -139,16 +142,18 @@ fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     }
 }
 
+/// Opens or creates a file for appending.
 pub(crate) fn append(path: &Path) -> Result<File, RunError> {
     OpenOptions::new().create(true).append(true).open(path).map_err(RunError::io(path, "cannot open"))
 }
 
-/// Appends all of a line or nothing of it.
+/// Appends bytes completely or not at all.
 pub(crate) fn append_whole(file: &mut File, path: &Path, disk: Disk, line: &[u8]) -> Result<(), RunError> {
     append_then(file, path, disk, line, |_| Ok(()))
 }
 
-/// The same, and `then` something that is part of it: some systems notice a full disk only when they sync.
+/// Appends bytes and calls `then`, such as a sync; if either fails, the file is cut back to its old length. Some systems
+/// report a full disk only when they sync.
 fn append_then(
     file: &mut File,
     path: &Path,
@@ -159,7 +164,7 @@ fn append_then(
     let before = file.metadata().map_err(RunError::io(path, "cannot write"))?.len();
     disk.write(|| {
         file.write_all(line).and_then(|()| then(file)).map_err(|e| {
-            // What did fit must not stand before the next try.
+            // The part that did fit must not precede the next attempt.
             let _ = file.set_len(before);
             RunError::io(path, "cannot write")(e)
         })

@@ -1,4 +1,4 @@
-//! The live line of a job.
+//! The progress bar of a job.
 
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,16 +6,25 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// A progress bar on standard error; where that is no terminal, a line for every tenth of the way.
+/// A progress bar on standard error. Where standard error is not a terminal, it prints a line for every tenth of the
+/// steps instead.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    /// Title, and the tenths that have been told, where lines are written.
-    lines: Option<(String, AtomicU64)>,
+    /// What lines are printed from; `None` where the bar is drawn or nothing is shown.
+    lines: Option<ProgressLines>,
+}
+
+/// Progress as lines of text.
+#[derive(Debug)]
+struct ProgressLines {
+    title: String,
+    /// Tenths of the steps for which a line was printed.
+    printed_tenths: AtomicU64,
 }
 
 impl Progress {
-    /// A bar of `total` steps, `done` of which lie behind.
+    /// A bar of `total` steps, of which `done` are finished.
     pub fn new(title: &str, total: u64, done: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
         let style = "{prefix} {bar:24} {pos}/{len} {msg} eta {eta}";
@@ -26,26 +35,27 @@ impl Progress {
         bar.set_position(done);
         bar.reset_eta();
         bar.enable_steady_tick(Duration::from_millis(500));
-        let told = AtomicU64::new(10 * done / total.max(1));
-        let lines = (!std::io::stderr().is_terminal()).then(|| (title.to_owned(), told));
+        let printed_tenths = AtomicU64::new(10 * done / total.max(1));
+        let lines =
+            (!std::io::stderr().is_terminal()).then(|| ProgressLines { title: title.to_owned(), printed_tenths });
         Self { bar, lines }
     }
 
-    /// A bar that draws nothing.
+    /// A bar that shows nothing.
     pub fn hidden() -> Self {
         Self { bar: ProgressBar::hidden(), lines: None }
     }
 
-    /// Moves to a step and shows its figures.
-    pub fn step(&self, position: u64, figures: String) {
-        if let Some((title, told)) = &self.lines {
+    /// Moves to a step and shows its metrics.
+    pub fn step(&self, position: u64, metrics: String) {
+        if let Some(ProgressLines { title, printed_tenths }) = &self.lines {
             let total = self.bar.length().unwrap_or(0).max(1);
             let tenths = 10 * position / total;
-            if tenths > told.swap(tenths, Ordering::Relaxed) {
-                self.say(&format!("{title} {position}/{total}  {figures}"));
+            if tenths > printed_tenths.swap(tenths, Ordering::Relaxed) {
+                self.say(&format!("{title} {position}/{total}  {metrics}"));
             }
         }
-        self.bar.set_message(figures);
+        self.bar.set_message(metrics);
         self.bar.set_position(position);
     }
 

@@ -1,4 +1,4 @@
-//! Append-only JSONL files whose records carry a `step`.
+//! Append-only JSONL files whose records have a `step`.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::journal::{append, append_whole};
 use crate::{RunError, sync_or_rewrite, write_atomic};
 
-/// An open JSONL file.
+/// A JSONL file that is open for appending.
 #[derive(Debug)]
 pub struct Records {
     path: PathBuf,
@@ -19,9 +19,9 @@ pub struct Records {
 }
 
 impl Records {
-    /// Opens or creates a file and drops every record after `last_step`, and a line that a kill cut short.
+    /// Opens or creates a file and drops the records of steps after `last_step`, and a last line that a kill cut short.
     pub fn open(path: &Path, last_step: u64, disk: Disk) -> Result<Self, RunError> {
-        // A line that a kill cut in the middle of a character is no reason to refuse the rest.
+        // Lossy: a kill can cut the last line in the middle of a UTF-8 character.
         let text = match fs::read(path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
@@ -37,7 +37,7 @@ impl Records {
         Ok(Self { path: path.to_owned(), file: disk.write(|| append(path))?, disk })
     }
 
-    /// The records that the file holds.
+    /// All records of the file. Fails if a line is not JSON.
     pub fn read(&self) -> Result<Vec<Value>, RunError> {
         let text = fs::read_to_string(&self.path).map_err(RunError::io(&self.path, "cannot read"))?;
         let record = |line| serde_json::from_str(line).map_err(|e| RunError::state(&self.path, e.to_string()));
@@ -51,7 +51,7 @@ impl Records {
         append_whole(&mut self.file, &self.path, self.disk, &line)
     }
 
-    /// Makes everything appended so far survive a crash of the machine.
+    /// Syncs the file, so that all records appended so far survive a crash of the machine.
     pub fn sync(&self) -> Result<(), RunError> {
         sync_or_rewrite(&self.path, self.disk)
     }

@@ -1,5 +1,5 @@
-//! What the data crate promises.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+//! Tests of reading examples and checking YAML.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 
@@ -36,13 +36,13 @@ fn a_bad_row_is_named_by_file_and_line() {
     assert!(error(r#"{"prompt":7}"#, Needs::Prompt).ends_with("not a number"));
     assert!(error("[1]", Needs::Prompt).ends_with("a row must be a JSON object"));
     assert!(error("{oops", Needs::Prompt).starts_with("x.jsonl:3: not JSON"));
-    assert!(error(r#"{"prompt":"p","id":"1"}"#, Needs::Prompt).ends_with("id `1` is that of line 1, too"));
+    assert!(error(r#"{"prompt":"p","id":"1"}"#, Needs::Prompt).ends_with("the id `1` is also that of line 1"));
     assert_eq!(rows("\n", Needs::Prompt).unwrap_err(), "x.jsonl: the data set is empty");
 }
 
 #[test]
 fn only_the_part_after_the_marker_is_scored() {
-    assert_eq!(Completion::whole("<think>7</think> 8").scored(), "<think>7</think> 8");
+    assert_eq!(Completion::whole("<think>7</think> 8").scored_text(), "<think>7</think> 8");
     let part = |after: Option<&str>, within: Option<&str>| ScoredPart {
         after: after.map(str::to_owned),
         within: within.map(str::to_owned),
@@ -57,10 +57,10 @@ fn only_the_part_after_the_marker_is_scored() {
         (part(Some("</think>"), Some("answer")), "<answer>7</answer></think><answer>8</answer>", "8"),
         (part(Some("</think>"), Some("answer")), "<answer>7</answer></think> 8", ""),
     ] {
-        assert_eq!(part.of(reply).scored(), scored, "{reply}");
-        assert_eq!(part.of(reply).text, reply);
+        assert_eq!(part.completion(reply).scored_text(), scored, "{reply}");
+        assert_eq!(part.completion(reply).text, reply);
     }
-    assert_eq!(Completion::whole("é8").scored(), "é8");
+    assert_eq!(Completion::whole("é8").scored_text(), "é8");
 }
 
 #[derive(Debug, PartialEq, Deserialize, JsonSchema)]

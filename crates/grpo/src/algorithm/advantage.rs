@@ -81,9 +81,8 @@ impl GroupScores {
 pub fn advantages(groups: &[GroupScores], algorithm: &Algorithm) -> Vec<Vec<Option<f64>>> {
     let combined: Vec<GroupScores> = groups.iter().map(|g| g.combined(algorithm.combine)).collect();
     let summed = |g: &GroupScores| {
-        let normalised = |tool: &ScoreColumn| {
-            ScoreColumn { weight: tool.weight, scores: within_group(&tool.scores, algorithm) }
-        };
+        let normalised =
+            |tool: &ScoreColumn| ScoreColumn { weight: tool.weight, scores: within_group(&tool.scores, algorithm) };
         GroupScores { tools: g.tools.iter().map(normalised).collect(), lengths: g.lengths.clone() }.totals()
     };
     let mut advantages: Vec<Vec<Option<f64>>> = combined.iter().map(summed).collect();

@@ -190,8 +190,7 @@ impl LogRatios {
 fn is_off_policy(reply: &ReplyInputs, a: &Algorithm) -> bool {
     let drawn = if reply.sampler_log_probs.is_empty() { reply.old_log_probs } else { reply.sampler_log_probs };
     let n = reply.log_probs.len();
-    let distance =
-        (0..n).map(|t| f64::from(drawn[t]) - f64::from(reply.log_probs[t])).sum::<f64>() / n as f64;
+    let distance = (0..n).map(|t| f64::from(drawn[t]) - f64::from(reply.log_probs[t])).sum::<f64>() / n as f64;
     reply.advantage < 0.0 && a.off_policy_mask.is_some_and(|limit| distance > limit)
 }
 

@@ -1,53 +1,72 @@
-//! What the court said of a tool: the report that is kept in its folder.
+//! The report of admission that is kept in a tool's folder.
 
 use serde::{Deserialize, Serialize};
 
-/// What the court says of a tool: kept as `admission.json` in its folder.
+/// The result of the admission checks of a tool, kept as `admission.json` in the tool's folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Admission {
-    /// The identity of the tool that was examined: another one has to be examined anew.
+    /// Identity (content hash) of the examined tool. The report does not hold for a tool with another identity.
     pub identity: String,
-    /// The version of rlar that examined it.
+    /// Version of rlar that examined the tool.
     pub version: String,
-    /// Judges: the language model that answered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub asked: Option<String>,
-    /// What came of it.
+    /// Judges: the name of the language model that answered. `None` for other tools.
+    #[serde(default, rename = "asked", skip_serializing_if = "Option::is_none")]
+    pub llm: Option<String>,
+    /// The decision.
     pub status: Status,
-    /// Examples that were used.
+    /// Number of examples, preference pairs and card cases that were used.
     pub examples: usize,
-    /// What was asked, and what came of each.
-    pub probes: Vec<Probe>,
+    /// The checks, in the order in which they were made.
+    #[serde(rename = "probes")]
+    pub checks: Vec<Check>,
 }
 
-/// What came of an examination.
+/// The decision about a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// It may score.
+    /// The tool may score.
     Admitted,
-    /// It may score with little weight: there was nothing to tell good replies from bad ones by.
+    /// The tool may score with a small weight: no example showed whether it ranks good replies above bad ones.
     Provisional,
-    /// A probe failed.
+    /// A check failed.
     Refused,
-    /// A person took it out of use.
+    /// A person took the tool out of use.
     Retired,
 }
 
-/// One question of the court.
+/// One admission check and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Probe {
-    /// What the tool has to show.
+pub struct Check {
+    /// What a good tool does, as the predicate of a sentence about the tool: "is fast enough".
     pub name: String,
-    /// Whether it did.
+    /// Whether the tool does it.
     pub passed: bool,
-    /// What was seen.
+    /// The observation behind the result; empty when there is nothing to add.
     pub evidence: String,
 }
 
+impl Check {
+    pub(crate) fn new(name: &str, passed: bool, evidence: String) -> Self {
+        Self { name: name.to_owned(), passed, evidence }
+    }
+}
+
 impl Admission {
-    /// The probes that failed.
-    pub fn failed(&self) -> impl Iterator<Item = &Probe> {
-        self.probes.iter().filter(|p| !p.passed)
+    /// The report of a tool that a person takes out of use, with the reason as evidence.
+    pub(crate) fn retired(identity: String, why: String) -> Self {
+        Self {
+            identity,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            llm: None,
+            status: Status::Retired,
+            examples: 0,
+            checks: vec![Check::new("is in use", false, why)],
+        }
+    }
+
+    /// The checks that failed.
+    pub fn failed(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| !check.passed)
     }
 }

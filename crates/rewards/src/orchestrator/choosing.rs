@@ -1,29 +1,29 @@
-//! Which tools score which example: what it is given, else what the agent chooses, and what every example has beside.
+//! Which tools score which example: those set for its domain, else those that the builtin agent chooses, and in both cases the
+//! tools that score every example.
 
 use rlar_data::Example;
 
-use super::{Orchestrator, key};
+use super::{Orchestrator, assignment_key};
 use crate::admission::report::Status;
 use crate::agents::builtin::Assignment;
 use crate::agents::tasks::domain;
 use crate::tool::composite::{CombineAs, WeightedTool};
 use crate::{Admission, RewardError};
 
-/// Largest weight of a tool that was admitted without anything to tell good replies from bad ones by.
+/// Largest absolute weight of a provisional tool.
 const PROVISIONAL: f64 = 0.25;
 
 impl Orchestrator {
-    /// What is chosen for an example; opens nothing.
+    /// Chooses the tools of an example without opening them.
     pub fn choose(&self, example: &Example) -> Result<Assignment, RewardError> {
-        if let Some(assignment) = self.given(example)? {
+        if let Some(assignment) = self.assigned_by_domain(example)? {
             return self.complete(example, assignment);
         }
-        let usable = |name: &str| self.trusting || self.is_usable(name);
         let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
         let is_flat = |name: &str| self.library.is_flat(name, example.kind());
-        let chosen = self.agent.assign(example, cards().filter(|c| usable(&c.name)), &is_flat);
+        let chosen = self.agent.assign(example, cards().filter(|c| self.may_score(&c.name)), &is_flat);
         let assignment = chosen.map_err(|refusal| {
-            // Perhaps a tool would do that nobody examined.
+            // If a tool that is not admitted would fit, the message is about that tool.
             match self.agent.assign(example, cards(), &is_flat) {
                 Ok(assignment) => self.not_admitted(&assignment.tools[0].tool),
                 Err(_) => refusal,
@@ -31,82 +31,106 @@ impl Orchestrator {
         });
         match assignment {
             Ok(assignment) => self.complete(example, assignment),
-            Err(RewardError::Unassigned { message, .. }) if self.tolerant => {
+            Err(RewardError::Unassigned { message, .. }) if self.config.allow_uncovered => {
                 Ok(Assignment { example: example.id.clone(), tools: Vec::new(), by: "nobody".into(), why: message })
             }
             Err(e) => Err(e),
         }
     }
 
-    /// What the prompts of an example's domain are given, where it suits this one.
-    fn given(&self, example: &Example) -> Result<Option<Assignment>, RewardError> {
-        let Some(assignment) = self.given.get(domain(example)) else { return Ok(None) };
-        for choice in &assignment.tools {
-            let Some(card) = self.library.card(&choice.tool) else {
-                let message =
-                    format!("`rewards.assign` gives it to `{}`, and the library does not hold it", domain(example));
-                return Err(RewardError::tool(&choice.tool, message));
+    /// The assignment that was set for the example's domain; `None` when there is none, or when one of its tools is suspended or
+    /// needs a reference that this example lacks.
+    fn assigned_by_domain(&self, example: &Example) -> Result<Option<Assignment>, RewardError> {
+        let Some(assignment) = self.by_domain.get(domain(example)) else { return Ok(None) };
+        for member in &assignment.tools {
+            let Some(card) = self.library.card(&member.tool) else {
+                let message = format!(
+                    "`rewards.assign` names it for the domain `{}`, and the library does not hold it",
+                    domain(example)
+                );
+                return Err(RewardError::tool(&member.tool, message));
             };
-            if !(self.trusting || self.is_usable(&choice.tool)) {
-                return Err(self.not_admitted(&choice.tool));
+            if !self.may_score(&member.tool) {
+                return Err(self.not_admitted(&member.tool));
             }
-            if self.suspended.contains(&choice.tool) || (card.needs_reference && example.reference.is_none()) {
+            if self.suspended.contains(&member.tool) || (card.needs_reference && example.reference.is_none()) {
                 return Ok(None);
             }
         }
         Ok(Some(Assignment { example: example.id.clone(), ..assignment.clone() }))
     }
 
-    /// An assignment with what every example has, and with no more weight for a tool than it may have.
+    /// Adds the tools that score every example, and limits the weights of provisional tools.
     fn complete(&self, example: &Example, mut assignment: Assignment) -> Result<Assignment, RewardError> {
-        let usable = |name: &str| self.trusting || self.is_usable(name);
-        for member in &self.always {
-            let card = self.library.card(&member.tool).ok_or_else(|| {
-                let known: Vec<&str> = self.library.cards().map(|c| c.name.as_str()).collect();
-                let message = format!("`rewards.always` names it, and the library holds only: {}", known.join(", "));
-                RewardError::tool(&member.tool, message)
-            })?;
-            if let Some(why) = member.problem(card.range) {
-                return Err(RewardError::tool(&member.tool, format!("`rewards.always`: {why}")));
-            }
-            let provisional = self.library.admission(&member.tool).is_some_and(|a| a.status == Status::Provisional);
-            if !usable(&member.tool) || (provisional && member.part != CombineAs::Term && !self.trusting) {
-                return Err(self.not_admitted(&member.tool));
-            }
-            let chosen = assignment.tools.iter().any(|c| c.tool == member.tool);
-            if chosen || (card.needs_reference && example.reference.is_none()) || self.suspended.contains(&member.tool)
-            {
+        for member in &self.config.always {
+            let needs_reference = self.check_always(member)?;
+            let is_chosen = assignment.tools.iter().any(|chosen| chosen.tool == member.tool);
+            let lacks_reference = needs_reference && example.reference.is_none();
+            if is_chosen || lacks_reference || self.suspended.contains(&member.tool) {
                 continue;
             }
             let weight = if member.part == CombineAs::Term { member.weight } else { 0.0 };
             assignment.tools.push(WeightedTool { weight, ..member.clone() });
         }
-        for choice in &mut assignment.tools {
-            if self.library.admission(&choice.tool).is_some_and(|a| a.status == Status::Provisional) {
-                choice.weight = choice.weight.clamp(-PROVISIONAL, PROVISIONAL);
+        for member in &mut assignment.tools {
+            if self.is_provisional(&member.tool) {
+                member.weight = member.weight.clamp(-PROVISIONAL, PROVISIONAL);
             }
         }
         Ok(assignment)
     }
 
-    /// Whether the court admitted a tool as it is; a judge is also another one when it asks another model.
-    fn is_usable(&self, name: &str) -> bool {
-        let asked = self.library.admission(name).and_then(|a| a.asked.as_deref());
-        let asks = self.means.llm.as_ref().map(|llm| llm.name());
-        self.library.is_admitted(name) && asked.is_none_or(|asked| Some(asked) == asks.as_deref())
+    /// Whether a tool of `rewards.always` needs a reference; an error when it may not score every example.
+    fn check_always(&self, member: &WeightedTool) -> Result<bool, RewardError> {
+        let card = self.library.card(&member.tool).ok_or_else(|| {
+            let known: Vec<&str> = self.library.cards().map(|c| c.name.as_str()).collect();
+            let message = format!("`rewards.always` names it, and the library holds only: {}", known.join(", "));
+            RewardError::tool(&member.tool, message)
+        })?;
+        if let Some(why) = member.problem(card.range) {
+            return Err(RewardError::tool(&member.tool, format!("`rewards.always`: {why}")));
+        }
+        let overrules = member.part != CombineAs::Term;
+        if !self.may_score(&member.tool)
+            || (overrules && self.is_provisional(&member.tool) && !self.config.allow_unadmitted)
+        {
+            return Err(self.not_admitted(&member.tool));
+        }
+        Ok(card.needs_reference)
+    }
+
+    fn is_provisional(&self, tool: &str) -> bool {
+        self.library.admission(tool).is_some_and(|admission| admission.status == Status::Provisional)
+    }
+
+    /// Whether a tool may be chosen.
+    fn may_score(&self, name: &str) -> bool {
+        self.config.allow_unadmitted || self.is_admitted(name)
+    }
+
+    /// Whether the tool is admitted in its present state. The admission of a judge holds for one language model only.
+    fn is_admitted(&self, name: &str) -> bool {
+        let examined = self.library.admission(name).and_then(|a| a.llm.as_deref());
+        let present = self.context.llm.as_ref().map(|llm| llm.name());
+        self.library.is_admitted(name) && examined.is_none_or(|llm| Some(llm) == present.as_deref())
     }
 
     fn not_admitted(&self, tool: &str) -> RewardError {
         let why = match self.library.admission(tool) {
-            Some(Admission { status: Status::Admitted, asked: Some(asked), .. }) => {
-                format!("was examined with another language model, {asked}")
+            Some(Admission { status: Status::Admitted, llm: Some(llm), .. }) => {
+                format!("was examined with another language model, {llm}")
             }
             Some(Admission { status: Status::Admitted, .. }) => "has a part that was refused or retired".into(),
             Some(Admission { status: Status::Provisional, .. }) => {
-                "is provisional, and what nobody could tell good from bad by is no gate and no veto".into()
+                "is provisional: no example showed that it ranks good replies above bad ones, so it may be neither a gate \
+                 nor a veto"
+                    .into()
             }
             Some(admission) => match admission.failed().next() {
-                Some(probe) => format!("was refused: it does not show that it {}: {}", probe.name, probe.evidence),
+                Some(check) if admission.status == Status::Refused => {
+                    format!("was refused: it does not show that it {}: {}", check.name, check.evidence)
+                }
+                Some(check) => format!("was retired: {}", check.evidence),
                 None => "was retired".into(),
             },
             None => "was not examined, or was changed since".into(),
@@ -118,40 +142,41 @@ impl Orchestrator {
         RewardError::NotAdmitted { tool: tool.to_owned(), message }
     }
 
-    /// Gives the prompts of a domain these tools from now on.
-    pub fn give(&mut self, domain_name: &str, mut assignment: Assignment) {
-        // What gates and vetoes say is no part of the sum.
-        assignment.tools.iter_mut().filter(|c| c.part != CombineAs::Term).for_each(|c| c.weight = 0.0);
-        self.given.insert(domain_name.to_owned(), assignment);
-        // What was chosen for them is chosen anew when it is next needed.
-        let of = format!("{domain_name}\0");
-        self.assigned.retain(|key, _| !key.starts_with(&of));
+    /// Sets the tools of all prompts of a domain from now on.
+    pub fn assign_domain(&mut self, domain_name: &str, mut assignment: Assignment) {
+        // Gates and vetoes are no terms of the weighted sum.
+        assignment.tools.iter_mut().filter(|t| t.part != CombineAs::Term).for_each(|t| t.weight = 0.0);
+        self.by_domain.insert(domain_name.to_owned(), assignment);
+        // Earlier choices for the domain's examples are made again when they are next scored.
+        let prefix = format!("{domain_name}\0");
+        self.assigned.retain(|key, _| !key.starts_with(&prefix));
     }
 
-    /// Opens a tool that may score; why it may not or cannot, otherwise.
-    pub fn try_out(&mut self, name: &str) -> Result<(), RewardError> {
-        if self.library.card(name).is_some() && !self.trusting && !self.is_usable(name) {
-            return Err(self.not_admitted(name));
-        }
-        self.open(name).map(drop)
-    }
-
-    /// Gives one prompt these tools from now on, unless they may not score it.
-    pub fn give_one(&mut self, example: &Example, assignment: Assignment) -> Result<(), RewardError> {
-        let known = |c: &WeightedTool| {
-            self.library.card(&c.tool).map(|card| !card.needs_reference || example.reference.is_some())
+    /// Sets the tools of one example from now on. The assignment is ignored when one of its tools may not or cannot score.
+    pub fn assign_example(&mut self, example: &Example, assignment: Assignment) -> Result<(), RewardError> {
+        let fits = |t: &WeightedTool| {
+            let has_inputs = |needs_reference: bool| !needs_reference || example.reference.is_some();
+            self.library.card(&t.tool).is_some_and(|card| has_inputs(card.needs_reference))
+                && !self.suspended.contains(&t.tool)
+                && self.is_admitted(&t.tool)
         };
-        let fits =
-            |c: &WeightedTool| known(c) == Some(true) && !self.suspended.contains(&c.tool) && self.is_usable(&c.tool);
         if assignment.tools.is_empty() || !assignment.tools.iter().all(fits) {
             return Ok(());
         }
         let assignment = self.complete(example, assignment)?;
-        if let Some(why) = assignment.tools.iter().find_map(|c| self.try_out(&c.tool).err()) {
-            tracing::warn!("what was chosen for example `{}` cannot be used: {why}", example.id);
+        if let Some(why) = assignment.tools.iter().find_map(|t| self.open_admitted(&t.tool).err()) {
+            tracing::warn!("the tools chosen for example `{}` cannot be used: {why}", example.id);
             return Ok(());
         }
-        self.assigned.insert(key(example), assignment);
+        self.assigned.insert(assignment_key(example), assignment);
         Ok(())
+    }
+
+    /// Opens a tool that may score; an error says why it may not, or why it cannot be opened.
+    pub fn open_admitted(&mut self, name: &str) -> Result<(), RewardError> {
+        if self.library.card(name).is_some() && !self.may_score(name) {
+            return Err(self.not_admitted(name));
+        }
+        self.open(name).map(drop)
     }
 }

@@ -8,101 +8,99 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 
 use crate::agents::builtin::{Assignment, BuiltinAgent};
 use crate::agents::tasks::domain;
-use crate::cache::cached_score::tell_remembering;
+use crate::cache::cached_score::score_cached;
 use crate::cache::store::Store;
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
+use crate::tool::card::ToolCard;
 use crate::tool::composite::{Ruling, WeightedTool};
 use crate::tool::scores::{Scores, ToolScore};
-use crate::tool::scoring::{Means, Tool};
+use crate::tool::scoring::{Tool, ToolContext};
 use crate::{Admission, Failure, Outcome, RewardError};
+
+/// What an orchestrator may choose and what it adds to every assignment.
+#[derive(Clone, Debug, Default)]
+pub struct OrchestratorConfig {
+    /// Whether tools without admission may score.
+    pub allow_unadmitted: bool,
+    /// Whether an example that no tool fits gets an assignment without tools; otherwise it is an error.
+    pub allow_uncovered: bool,
+    /// Tools that score every example beside the tools that are chosen for it.
+    pub always: Vec<WeightedTool>,
+    /// Names of the audit tools: they score some replies to show how far the assigned tools can be trusted, and have no part
+    /// in the reward.
+    pub audit: Vec<String>,
+}
 
 /// Chooses, opens and runs reward tools.
 #[derive(Debug)]
 pub struct Orchestrator {
     library: Library,
     agent: BuiltinAgent,
-    means: Means,
-    /// Whether tools that the court did not admit may be chosen.
-    trusting: bool,
-    /// Whether an example that no tool fits is assigned none, instead of being an error.
-    tolerant: bool,
-    /// Tools that every example has beside those that are chosen for it.
-    always: Vec<WeightedTool>,
-    /// Tools that the prompts of a domain are given, whatever the agent would choose.
-    given: BTreeMap<String, Assignment>,
-    /// Tools that tell how far those that score can be believed.
-    audit: Vec<String>,
+    context: ToolContext,
+    config: OrchestratorConfig,
     store: Option<Arc<Store>>,
+    /// The opened tools, by name.
     tools: BTreeMap<String, Tool>,
+    /// Assignments that were set for whole domains.
+    by_domain: BTreeMap<String, Assignment>,
+    /// Assignments of single examples, by [`assignment_key`].
     assigned: BTreeMap<String, Assignment>,
+    /// Names of the tools that are no longer used.
     suspended: BTreeSet<String>,
 }
 
+/// The place of an outcome in a batch.
+#[derive(Clone, Copy)]
+struct ScoreSlot {
+    /// Index of the item in the batch.
+    item: usize,
+    /// Index of the tool in the item's assignment.
+    tool: usize,
+}
+
+/// The slots that each tool has to fill, by the tool's name.
+type Shares = BTreeMap<Arc<str>, Vec<ScoreSlot>>;
+
+/// The slots of one tool with their outcomes, in the same order.
+struct FilledShare {
+    slots: Vec<ScoreSlot>,
+    outcomes: Vec<Outcome>,
+}
+
 impl Orchestrator {
-    /// An orchestrator over a library, which chooses admitted tools only.
-    pub fn new(library: Library, means: Means) -> Self {
+    /// An orchestrator over a library. It has no score cache until [`Self::with_store`] gives it one.
+    pub fn new(library: Library, context: ToolContext, config: OrchestratorConfig) -> Self {
         Self {
             library,
             agent: BuiltinAgent,
-            means,
-            trusting: false,
-            tolerant: false,
-            always: Vec::new(),
-            given: BTreeMap::new(),
-            audit: Vec::new(),
+            context,
+            config,
             store: None,
             tools: BTreeMap::new(),
+            by_domain: BTreeMap::new(),
             assigned: BTreeMap::new(),
             suspended: BTreeSet::new(),
         }
     }
 
-    /// The same, which also chooses tools that the court did not admit.
+    /// Caches scores and logs calls in a store.
     #[must_use]
-    pub fn trusting(mut self, trusting: bool) -> Self {
-        self.trusting = trusting;
-        self
-    }
-
-    /// The same, which assigns no tool where none fits.
-    #[must_use]
-    pub fn tolerant(mut self, tolerant: bool) -> Self {
-        self.tolerant = tolerant;
-        self
-    }
-
-    /// The same with tools that tell how far those that score can be believed.
-    #[must_use]
-    pub fn auditing(mut self, tools: Vec<String>) -> Self {
-        self.audit = tools;
-        self
-    }
-
-    /// The same with tools that every example has beside those that are chosen for it.
-    #[must_use]
-    pub fn always(mut self, members: Vec<WeightedTool>) -> Self {
-        self.always = members;
-        self
-    }
-
-    /// The same with a store of scores and calls.
-    #[must_use]
-    pub fn remembering(mut self, store: Store) -> Self {
+    pub fn with_store(mut self, store: Store) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// Remembers scores and logs calls from now on, if nothing does yet.
-    pub fn remember(&mut self, store: impl FnOnce() -> Store) {
-        self.store.get_or_insert_with(|| Arc::new(store()));
+    /// Opens a store for scores and calls, unless there is one already.
+    pub fn ensure_store(&mut self, open: impl FnOnce() -> Store) {
+        self.store.get_or_insert_with(|| Arc::new(open()));
     }
 
-    /// The store of scores and calls.
+    /// The store of scores and calls, if there is one.
     pub fn store(&self) -> Option<&Store> {
         self.store.as_deref()
     }
@@ -112,220 +110,220 @@ impl Orchestrator {
         &self.library
     }
 
-    /// Packages of a tool that are not installed yet.
+    /// The packages of a tool when they are not installed yet; empty when they are, or when there is no sandbox to ask.
     pub fn missing_packages(&self, tool: &str) -> Result<Vec<String>, RewardError> {
-        let required = self.library.card(tool).map_or(&[][..], |c| &c.requires);
-        let Ok(sandbox) = &self.means.sandbox else { return Ok(Vec::new()) };
-        let has = sandbox.has_packages(required, &self.means.packages);
-        let has = has.map_err(|e| RewardError::tool(tool, e.to_string()))?;
-        Ok(if has { Vec::new() } else { required.to_vec() })
+        let required = self.library.card(tool).map_or(&[][..], ToolCard::requires);
+        let Ok(sandbox) = &self.context.sandbox else { return Ok(Vec::new()) };
+        let installed = sandbox.has_packages(required, &self.context.packages);
+        let installed = installed.map_err(|e| RewardError::tool(tool, e.to_string()))?;
+        Ok(if installed { Vec::new() } else { required.to_vec() })
     }
 
-    /// Chooses the tools of an example, once, and opens them.
+    /// The assignment of an example. It is chosen, and its tools are opened, on the first call.
     pub fn assign(&mut self, example: &Example) -> Result<&Assignment, RewardError> {
-        let key = key(example);
+        let key = assignment_key(example);
         if !self.assigned.contains_key(&key) {
             let assignment = self.choose(example)?;
-            for choice in &assignment.tools {
-                self.open(&choice.tool)?;
+            for chosen in &assignment.tools {
+                self.open(&chosen.tool)?;
             }
             self.assigned.insert(key.clone(), assignment);
         }
         Ok(&self.assigned[&key])
     }
 
-    /// What the first audit tool that judges each item says, as a part of its range; nothing of those that none judges, and no
-    /// number of those that it failed on.
-    pub fn audit(
-        &mut self,
-        items: &[(&Example, &Completion)],
-        over: Over,
-    ) -> Result<Vec<Option<Option<f64>>>, RewardError> {
-        let mut said = vec![None; items.len()];
-        for name in self.audit.clone() {
-            let open: Vec<usize> = (0..items.len()).filter(|i| said[*i].is_none()).collect();
+    /// Scores items with the audit tools. The first audit tool that does not abstain decides; its score is given as a part of
+    /// its range, from 0 to 1. An item that no audit tool judges is [`Outcome::Abstained`].
+    pub fn audit(&mut self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<Outcome>, RewardError> {
+        let mut audited = vec![Outcome::Abstained("no audit tool judges it".into()); items.len()];
+        for name in self.config.audit.clone() {
+            let open: Vec<usize> = (0..items.len()).filter(|i| matches!(audited[*i], Outcome::Abstained(_))).collect();
             if open.is_empty() {
                 break;
             }
-            let asked: Vec<_> = open.iter().map(|i| items[*i]).collect();
+            let open_items: Vec<_> = open.iter().map(|i| items[*i]).collect();
             self.open(&name)?;
-            let outcomes = tell_remembering(&self.tools[&name], self.store.as_deref(), &asked, over)?;
-            let [low, high] = self.library.card(&name).map_or([0.0, 1.0], |c| c.range);
+            let outcomes = score_cached(&self.tools[&name], self.store.as_deref(), &open_items, over)?;
+            let [low, high] = self.range(&name);
             for (i, outcome) in open.into_iter().zip(outcomes) {
-                said[i] = match outcome {
-                    Outcome::Scored(score) => Some(Some((score - low) / (high - low))),
-                    Outcome::Abstained(_) => None,
-                    Outcome::Failed(_) => Some(None),
+                audited[i] = match outcome {
+                    Outcome::Scored(score) => Outcome::Scored((score - low) / (high - low)),
+                    Outcome::Abstained(_) | Outcome::Failed(_) => outcome,
                 };
             }
         }
-        Ok(said)
+        Ok(audited)
     }
 
-    /// Whether anything is audited.
-    pub fn audits(&self) -> bool {
-        !self.audit.is_empty()
+    /// Whether there are audit tools.
+    pub fn has_audit(&self) -> bool {
+        !self.config.audit.is_empty()
     }
 
-    /// Takes over the assignments of an earlier process for these examples, and opens their tools.
-    pub fn recall(&mut self, assigned: Vec<(&Example, Assignment)>) -> Result<(), RewardError> {
+    /// Restores the assignments that an earlier process made for these examples, and opens their tools.
+    pub fn restore(&mut self, assigned: Vec<(&Example, Assignment)>) -> Result<(), RewardError> {
         for (example, assignment) in assigned {
-            for choice in &assignment.tools {
-                self.open(&choice.tool)?;
+            for chosen in &assignment.tools {
+                self.open(&chosen.tool)?;
             }
-            self.assigned.insert(key(example), assignment);
+            self.assigned.insert(assignment_key(example), assignment);
         }
         Ok(())
     }
 
-    /// Uses a tool no more: its examples are assigned anew when they are next scored.
+    /// Stops using a tool: the examples that it was assigned to get new tools when they are next scored.
     pub fn suspend(&mut self, tool: &str) {
         self.suspended.insert(tool.to_owned());
-        self.assigned.retain(|_, assignment| assignment.tools.iter().all(|c| c.tool != tool));
+        self.assigned.retain(|_, assignment| assignment.tools.iter().all(|t| t.tool != tool));
     }
 
-    /// A tool by name, started where it is not yet.
+    /// A tool by name. It is opened on the first call.
     pub fn open(&mut self, name: &str) -> Result<&Tool, RewardError> {
         if !self.tools.contains_key(name) {
-            let tool = self.library.open(name, &self.means)?;
+            let tool = self.library.open(name, &self.context)?;
             self.tools.insert(name.to_owned(), tool);
         }
         Ok(&self.tools[name])
     }
 
-    /// A tool as the court sees it, whatever was said of it before.
-    pub fn on_trial(&self, name: &str) -> Result<Tool, RewardError> {
-        Ok(self.library.open(name, &self.means)?.on_trial())
+    /// Opens a tool as if it had not been examined; see [`Tool::for_admission`].
+    pub fn for_admission(&self, name: &str) -> Result<Tool, RewardError> {
+        Ok(self.library.open(name, &self.context)?.for_admission())
     }
 
-    /// Takes a new tool into the library; its folder is to be `home`.
-    pub fn take(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
-        self.library.take(tool, home)
+    /// Adds a new tool to the library; its folder will be `home`.
+    pub fn add_tool(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
+        self.library.add_tool(tool, home)
     }
 
-    /// Keeps what the court said of a tool, which is opened anew when it is needed.
-    pub fn admit(&mut self, tool: &str, admission: Admission) {
+    /// Sets the admission report of a tool. The tool is opened again when it is next needed.
+    pub fn set_admission(&mut self, tool: &str, admission: Admission) {
         self.library.set_admission(tool, admission);
         self.tools.remove(tool);
     }
 
-    /// What one tool says of completions, remembered where it can be.
+    /// Scores completions with one tool, through the cache.
     pub fn score_with(&mut self, tool: &str, items: &[(&Example, &Completion)]) -> Result<Vec<Outcome>, RewardError> {
         self.open(tool)?;
-        tell_remembering(&self.tools[tool], self.store.as_deref(), items, &|| false)
+        score_cached(&self.tools[tool], self.store.as_deref(), items, &|| false)
     }
 
-    /// Scores each completion with the tools of its example; every tool sees its share of the batch at once.
+    /// Scores each completion with the tools of its example. Every tool gets its share of the batch in one call.
     pub fn score(&mut self, items: &[(&Example, &Completion)]) -> Result<Vec<Scores>, RewardError> {
         self.score_until(items, &|| false)
     }
 
-    /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
-    pub fn score_until(&mut self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Scores>, RewardError> {
-        let mut shares: BTreeMap<Arc<str>, Vec<(usize, usize)>> = BTreeMap::new();
+    /// Scores like [`Self::score`] until `over` returns true. Scores that have not been started by then are
+    /// [`Failure::Late`].
+    pub fn score_until(
+        &mut self,
+        items: &[(&Example, &Completion)],
+        over: ShouldStop,
+    ) -> Result<Vec<Scores>, RewardError> {
+        let mut shares = Shares::new();
         let mut scores = Vec::with_capacity(items.len());
-        let mut plans: BTreeMap<*const Example, Vec<WeightedTool>> = BTreeMap::new();
-        for (i, (example, _)) in items.iter().enumerate() {
-            let place = std::ptr::from_ref::<Example>(example);
-            let plan = match plans.entry(place) {
-                Entry::Occupied(plan) => plan.into_mut(),
-                Entry::Vacant(free) => free.insert(self.assign(example)?.tools.clone()),
+        let mut assignments: BTreeMap<*const Example, Vec<WeightedTool>> = BTreeMap::new();
+        for (item, (example, _)) in items.iter().enumerate() {
+            let assigned = match assignments.entry(std::ptr::from_ref::<Example>(example)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(self.assign(example)?.tools.clone()),
             };
-            let mut slots = Vec::new();
-            for (j, choice) in plan.iter().enumerate() {
-                let name = match shares.get_key_value(choice.tool.as_str()) {
+            let mut pending = Vec::new();
+            for (tool, chosen) in assigned.iter().enumerate() {
+                let name = match shares.get_key_value(chosen.tool.as_str()) {
                     Some((name, _)) => name.clone(),
-                    None => Arc::from(choice.tool.as_str()),
+                    None => Arc::from(chosen.tool.as_str()),
                 };
-                shares.entry(name.clone()).or_default().push((i, j));
-                slots.push(ToolScore {
-                    tool: name,
-                    weight: choice.weight,
-                    outcome: Outcome::Abstained("not asked".into()),
-                });
+                shares.entry(name.clone()).or_default().push(ScoreSlot { item, tool });
+                let outcome = Outcome::Abstained("not scored yet".into());
+                pending.push(ToolScore { tool: name, weight: chosen.weight, outcome });
             }
-            scores.push(Scores { tools: slots });
+            scores.push(Scores { tools: pending });
         }
-        for (share, outcomes) in self.ask_all(items, shares, over)? {
-            for ((i, j), outcome) in share.into_iter().zip(outcomes) {
-                scores[i].tools[j].outcome = outcome;
+        for share in self.score_shares(items, shares, over)? {
+            for (slot, outcome) in share.slots.into_iter().zip(share.outcomes) {
+                scores[slot.item].tools[slot.tool].outcome = outcome;
             }
         }
         for ((example, _), scores) in items.iter().zip(&mut scores) {
-            let plan = &plans[&std::ptr::from_ref::<Example>(example)];
-            self.rule(plan, scores);
-            leave_out_silent(plan, scores);
+            let assigned = &assignments[&std::ptr::from_ref::<Example>(example)];
+            self.apply_rulings(assigned, scores);
+            drop_abstentions(assigned, scores);
         }
         Ok(scores)
     }
 
-    /// Asks every tool for its share of the items, all tools at once: one that hangs holds up no other.
-    #[allow(clippy::type_complexity)]
-    fn ask_all(
+    /// Scores the share of every tool. The tools run at the same time, so that one that hangs delays no other.
+    fn score_shares(
         &self,
         items: &[(&Example, &Completion)],
-        shares: BTreeMap<Arc<str>, Vec<(usize, usize)>>,
-        over: Over,
-    ) -> Result<Vec<(Vec<(usize, usize)>, Vec<Outcome>)>, RewardError> {
-        let ask = |name: &str, share: &[(usize, usize)]| {
-            let part: Vec<_> = share.iter().map(|(i, _)| items[*i]).collect();
-            tell_remembering(&self.tools[name], self.store.as_deref(), &part, over)
+        shares: Shares,
+        over: ShouldStop,
+    ) -> Result<Vec<FilledShare>, RewardError> {
+        let score_share = |name: &str, slots: &[ScoreSlot]| {
+            let share: Vec<_> = slots.iter().map(|slot| items[slot.item]).collect();
+            score_cached(&self.tools[name], self.store.as_deref(), &share, over)
         };
-        let ask = &ask;
+        let score_share = &score_share;
         if shares.len() == 1 {
-            let one = shares.into_iter().map(|(name, share)| ask(&name, &share).map(|outcomes| (share, outcomes)));
-            return one.collect();
+            let only = shares.into_iter().map(|(name, slots)| {
+                let outcomes = score_share(&name, &slots)?;
+                Ok(FilledShare { slots, outcomes })
+            });
+            return only.collect();
         }
         std::thread::scope(|scope| {
             let started: Vec<_> = shares
                 .into_iter()
-                .map(|(name, share)| {
-                    let asked = share.clone();
-                    (share, scope.spawn(move || ask(&name, &asked)))
+                .map(|(name, slots)| {
+                    let copy = slots.clone();
+                    (slots, scope.spawn(move || score_share(&name, &copy)))
                 })
                 .collect();
-            let ended = started.into_iter().map(|(share, thread)| {
+            let ended = started.into_iter().map(|(slots, thread)| {
                 let outcomes = match thread.join() {
                     Ok(outcomes) => outcomes?,
-                    Err(_) => vec![Outcome::Failed(Failure::Crash("the tool panicked".into())); share.len()],
+                    Err(_) => vec![Outcome::Failed(Failure::Crash("the tool panicked".into())); slots.len()],
                 };
-                Ok((share, outcomes))
+                Ok(FilledShare { slots, outcomes })
             });
             ended.collect()
         })
     }
 
-    /// Lets gates and vetoes rule over the other tools' scores.
-    fn rule(&self, choices: &[WeightedTool], scores: &mut Scores) {
-        if choices.iter().all(|c| c.part.is_term()) {
+    /// Applies the gates and vetoes of an assignment to the scores of its terms.
+    fn apply_rulings(&self, assigned: &[WeightedTool], scores: &mut Scores) {
+        if assigned.iter().all(|t| t.part.is_term()) {
             return;
         }
-        let range = |c: &WeightedTool| self.library.card(&c.tool).map_or([0.0, 1.0], |card| card.range);
-        let parts = choices.iter().zip(&scores.tools).map(|(c, score)| {
-            let [low, high] = range(c);
-            (c.part, c.least.unwrap_or_else(|| f64::midpoint(low, high)), &score.outcome)
-        });
-        let ruling = Ruling::of(parts);
-        for (choice, term) in choices.iter().zip(&mut scores.tools).filter(|(c, _)| c.part.is_term()) {
-            if let Outcome::Scored(score) = &mut term.outcome {
-                *score = ruling.apply(*score, range(choice), term.weight);
+        let outcomes = scores.tools.iter().map(|score| &score.outcome);
+        let ruling = Ruling::of(assigned.iter().zip(outcomes).map(|(t, o)| (t.part, t.least(self.range(&t.tool)), o)));
+        for (term, score) in assigned.iter().zip(&mut scores.tools).filter(|(t, _)| t.part.is_term()) {
+            if let Outcome::Scored(value) = &mut score.outcome {
+                *value = ruling.apply(*value, self.range(&term.tool), score.weight);
             }
         }
     }
+
+    /// The range of a tool's scores.
+    fn range(&self, tool: &str) -> [f64; 2] {
+        self.library.card(tool).map_or([0.0, 1.0], |card| card.range)
+    }
 }
 
-/// Leaves out tools that do not judge an example, where others do. They abstain for the example's sake, so that they are
-/// left out of all of its replies alike.
-fn leave_out_silent(choices: &[WeightedTool], scores: &mut Scores) {
-    let silent = |outcome: &Outcome| matches!(outcome, Outcome::Abstained(_));
-    let judged = choices.iter().zip(&scores.tools).any(|(c, score)| c.part.is_term() && !silent(&score.outcome));
-    let kept = choices.iter().zip(std::mem::take(&mut scores.tools));
-    let kept = kept.filter(|(c, score)| !silent(&score.outcome) || (c.part.is_term() && !judged));
+/// Removes abstentions when another term of the assignment judges the example.
+///
+/// A tool abstains because of the example, so it is removed from all replies of the example alike.
+fn drop_abstentions(assigned: &[WeightedTool], scores: &mut Scores) {
+    let abstains = |score: &ToolScore| matches!(score.outcome, Outcome::Abstained(_));
+    let is_judged = assigned.iter().zip(&scores.tools).any(|(t, score)| t.part.is_term() && !abstains(score));
+    let tools = assigned.iter().zip(std::mem::take(&mut scores.tools));
+    let kept = tools.filter(|(t, score)| !abstains(score) || (t.part.is_term() && !is_judged));
     scores.tools = kept.map(|(_, score)| score).collect();
 }
 
-/// What assignments are remembered by: the domain, then what tells an example from others, as ids are unique within a file
-/// only.
-fn key(example: &Example) -> String {
+/// The key of an example's assignment: its domain, then everything that tells the example from others, because an id is unique
+/// only within its file.
+fn assignment_key(example: &Example) -> String {
     format!("{}\0{}\0{}\0{:?}", domain(example), example.id, example.prompt(), example.reference)
 }

@@ -11,7 +11,7 @@ use crate::orchestrator;
 /// What the court says of one tool of a library.
 fn court(library: Library, name: &str) -> Admission {
     let rewards = orchestrator(library);
-    let tool = rewards.on_trial(name).unwrap();
+    let tool = rewards.for_admission(name).unwrap();
     examine(&tool, &probes_for(tool.card()).unwrap(), &[]).unwrap()
 }
 
@@ -339,7 +339,7 @@ fn a_reply_that_breaks_an_admitted_tool_scores_its_minimum() {
     };
     // Nobody knows yet whose fault it is.
     assert!(matches!(outcome("boom", &mut rewards), Outcome::Failed(Failure::Exception(_))));
-    rewards.admit("fragile", admission);
+    rewards.set_admission("fragile", admission);
     for reply in ["boom", "loop"] {
         assert_eq!(outcome(reply, &mut rewards), Outcome::Scored(0.0), "{reply}");
     }

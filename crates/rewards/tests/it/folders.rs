@@ -5,21 +5,31 @@ use std::sync::{Arc, Barrier};
 
 use rlar_data::{Completion, Example};
 use rlar_rewards::{
-    ADMISSION, Admission, CombineAs, Failure, Library, Means, Orchestrator, Outcome, Status, WeightedTool, examine,
-    probes_for,
+    ADMISSION, Admission, CombineAs, Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Status, ToolContext,
+    WeightedTool, examine, probes_for,
 };
 
 use crate::kinds::folder;
 use crate::scripted::scripted;
-use crate::{example, library_of, means, orchestrator};
+use crate::{example, library_of, means, orchestrator, with_config};
 
 /// A verifier that is right about last words.
 const RIGHT: &str = "def compute_x(prompt, candidate_response, reference_response):\n    \
                      w = candidate_response.strip().rstrip('.').split()\n    \
                      return float(bool(w) and w[-1] == reference_response)\n";
 
+/// An orchestrator that uses admitted tools only.
+fn admitted_only(library: Library) -> Orchestrator {
+    Orchestrator::new(library, means(), OrchestratorConfig::default())
+}
+
+/// A configuration with tools that score every example.
+fn with_always(always: Vec<WeightedTool>) -> OrchestratorConfig {
+    OrchestratorConfig { always, ..OrchestratorConfig::default() }
+}
+
 fn refusal(library: &Library, asked: &Example) -> String {
-    Orchestrator::new(library.clone(), means()).choose(asked).unwrap_err().to_string()
+    admitted_only(library.clone()).choose(asked).unwrap_err().to_string()
 }
 
 #[test]
@@ -37,10 +47,10 @@ fn no_tool_is_chosen_before_the_court_admitted_it_as_it_is() {
     };
     keep(&admission);
     let library = Library::load(folder.path()).unwrap();
-    let chosen = Orchestrator::new(library, means()).choose(&asked).unwrap();
+    let chosen = admitted_only(library).choose(&asked).unwrap();
     assert_eq!(chosen.tools[0].tool, "tool");
     // Retired, edited, or with a report that cannot be read: each has to be examined anew.
-    keep(&Admission { status: Status::Retired, probes: Vec::new(), ..admission.clone() });
+    keep(&Admission { status: Status::Retired, checks: Vec::new(), ..admission.clone() });
     assert!(refusal(&Library::load(folder.path()).unwrap(), &asked).contains("was retired"));
     keep(&admission);
     fs::write(folder.path().join("tool/v.py"), format!("{RIGHT}\n# edited\n")).unwrap();
@@ -66,7 +76,7 @@ fn a_tool_that_is_seen_without_anything_to_rank_is_provisional_and_weighs_little
     assert_eq!(admission.status, Status::Provisional, "{:?}", admission.failed().collect::<Vec<_>>());
     let mut library = Library::load(folder.path()).unwrap();
     library.set_admission("tool", admission);
-    let assignment = Orchestrator::new(library, means()).choose(&example("How many?", Some("2"))).unwrap();
+    let assignment = admitted_only(library).choose(&example("How many?", Some("2"))).unwrap();
     assert_eq!(assignment.tools[0].weight, 0.25);
     fs::write(folder.path().join("tool/v.py"), "def compute_x(a, b, c): return 0.5").unwrap();
     let constant = court();
@@ -152,7 +162,7 @@ fn two_libraries_are_compared_by_tool_and_line() {
 fn a_tool_that_does_not_judge_an_example_is_left_out_of_it() {
     let members =
         vec![always("numeric_match", CombineAs::Term, None), always("multiple_choice", CombineAs::Gate, None)];
-    let mut rewards = orchestrator(Library::curated().unwrap()).always(members);
+    let mut rewards = with_config(Library::curated().unwrap(), means(), with_always(members));
     let mut scored = |reference: &str, reply: &str| -> Vec<String> {
         let asked = example("What is it?", Some(reference));
         let scores = rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0);
@@ -175,17 +185,18 @@ fn gates_and_vetoes_rule_over_what_is_chosen() {
         always("no_repetition", CombineAs::Veto, None),
         always("token_f1", CombineAs::Term, None),
     ];
-    let mut rewards = orchestrator(Library::curated().unwrap()).always(members);
+    let mut rewards = with_config(Library::curated().unwrap(), means(), with_always(members));
     let asked = example("Capital of France?", Some("Paris"));
     let mut scores = |reply: &str| rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0);
     let fine = scores("Paris");
-    let names: Vec<(&str, f64)> = fine.0.iter().map(|(name, weight, _)| (&**name, *weight)).collect();
+    let names: Vec<(&str, f64)> = fine.tools.iter().map(|score| (&*score.tool, score.weight)).collect();
     assert_eq!(names, [("exact_match", 1.0), ("concise", 0.0), ("no_repetition", 0.0), ("token_f1", 2.0)]);
     assert_eq!(fine.total(), Some(3.0));
     let long = (0..300).map(|i| format!("w{i}")).collect::<Vec<_>>().join(" ");
     assert_eq!(scores(&format!("Paris {long}")).total(), Some(0.0));
     assert_eq!(scores(&"Paris is it. ".repeat(40)).total(), Some(0.0));
-    let missing = orchestrator(Library::curated().unwrap()).always(vec![always("nothing", CombineAs::Gate, None)]);
+    let unknown = with_always(vec![always("nothing", CombineAs::Gate, None)]);
+    let missing = with_config(Library::curated().unwrap(), means(), unknown);
     assert!(missing.choose(&asked).unwrap_err().to_string().contains("rewards.always"));
 }
 
@@ -217,9 +228,9 @@ fn tools_are_asked_at_the_same_time_and_one_that_panics_breaks_no_other() {
         assert!(request.task != "b", "b breaks");
         Ok(r#"{"reason": "", "score": 10}"#.to_owned())
     });
-    let mut rewards = Orchestrator::new(Library::load(folder.path()).unwrap(), Means { llm: Some(llm), ..means() })
-        .trusting(true)
-        .always(vec![always("b", CombineAs::Term, None)]);
+    let context = ToolContext { llm: Some(llm), ..means() };
+    let config = with_always(vec![always("b", CombineAs::Term, None)]);
+    let mut rewards = with_config(Library::load(folder.path()).unwrap(), context, config);
     let asked = example("Capital of France?", Some("Paris"));
     let scores = rewards.score(&[(&asked, &Completion::whole("Paris"))]).unwrap().remove(0);
     assert_eq!(scores.tools[0].outcome, Outcome::Scored(1.0));
@@ -256,9 +267,8 @@ fn breaking_a_rule_is_never_worth_it() {
             WeightedTool { tool: "penalty".into(), weight: -1.0, part: CombineAs::Term, least: None },
             always("rule", part, Some(1.0)),
         ];
-        let mut rewards = Orchestrator::new(Library::load(folder.path()).unwrap(), Means { llm: Some(llm), ..means() })
-            .trusting(true)
-            .always(members);
+        let context = ToolContext { llm: Some(llm), ..means() };
+        let mut rewards = with_config(Library::load(folder.path()).unwrap(), context, with_always(members));
         let asked = example("Capital of France?", Some("Paris"));
         let mut total =
             |reply: &str| rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap()[0].total().unwrap();
@@ -277,10 +287,11 @@ fn an_admission_says_nothing_to_the_next_one() {
         (0..8).map(|i| example(&prompt(i), Some(&format!("{}", 3 * i + 7)))).collect()
     };
     let mut rewards = orchestrator(Library::load(folder.path()).unwrap());
-    let court = |rewards: &Orchestrator, bad: bool| examine(&rewards.on_trial("tool").unwrap(), &of(bad), &[]).unwrap();
+    let court =
+        |rewards: &Orchestrator, bad: bool| examine(&rewards.for_admission("tool").unwrap(), &of(bad), &[]).unwrap();
     let good = court(&rewards, false);
     assert_eq!(good.status, Status::Admitted, "{:?}", good.failed().collect::<Vec<_>>());
-    rewards.admit("tool", good);
+    rewards.set_admission("tool", good);
     assert_eq!(court(&rewards, true).status, Status::Refused);
     // A prompt that breaks the tool is no reply's doing, however well it did elsewhere.
     let asked = example("How many x1?", Some("2"));
@@ -297,7 +308,7 @@ fn a_composite_is_no_better_than_its_parts() {
     let mut library = Library::load(folder.path()).unwrap();
     let rewards = orchestrator(library.clone());
     let admission = |name: &str| {
-        let tool = rewards.on_trial(name).unwrap();
+        let tool = rewards.for_admission(name).unwrap();
         examine(&tool, &probes_for(tool.card()).unwrap(), &[]).unwrap()
     };
     let (a, b) = (admission("a"), admission("b"));

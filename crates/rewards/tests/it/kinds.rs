@@ -8,13 +8,15 @@ use std::time::Duration;
 use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_net::llm::LlmError;
 use rlar_policy::{ComputeDevice, RewardModel, Turn};
-use rlar_rewards::{Failure, Library, Means, Orchestrator, Outcome, Status, examine, probes_for};
-use rlar_sandbox::Limits;
+use rlar_rewards::{
+    Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Status, ToolContext, examine, probes_for,
+};
+use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
 use crate::oracle::oracle;
 use crate::scripted::{fenced, scripted};
-use crate::{example, means, orchestrator};
+use crate::{example, means, orchestrator, with_config};
 
 /// A folder with tools of these cards.
 pub fn folder(cards: &[(&str, &str)]) -> tempfile::TempDir {
@@ -27,8 +29,8 @@ pub fn folder(cards: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-fn load(folder: &tempfile::TempDir, means: Means) -> Orchestrator {
-    Orchestrator::new(Library::load(folder.path()).unwrap(), means).trusting(true)
+fn load(folder: &tempfile::TempDir, means: ToolContext) -> Orchestrator {
+    with_config(Library::load(folder.path()).unwrap(), means, OrchestratorConfig::default())
 }
 
 fn reward_model(name: &str) -> PathBuf {
@@ -54,7 +56,7 @@ fn a_reward_models_tool_says_what_the_model_says() {
         let outcomes = rewards.open("rm").unwrap().score(&items).unwrap();
         let model = RewardModel::load(&path, &ComputeDevice::new("cpu").unwrap()).unwrap();
         for ((example, completion), outcome) in items.iter().zip(&outcomes) {
-            let turns = [("user", example.prompt()), ("assistant", completion.scored())];
+            let turns = [("user", example.prompt()), ("assistant", completion.scored_text())];
             let turns = turns.map(|(role, content)| Turn { role, content });
             let alone = model.outputs(&[model.input(&turns).unwrap()], 1000).unwrap()[0][0];
             let score = outcome.score().unwrap();
@@ -99,7 +101,7 @@ const CHECKLIST: &str = "kind: judge\nrole: quality\ntasks: [any]\nneeds_referen
 fn judged(card: &str, answer: &'static str) -> Outcome {
     let folder = folder(&[("judge", card)]);
     let llm = scripted(move |_| Ok(answer.to_owned()));
-    let mut rewards = load(&folder, Means { llm: Some(llm), ..means() });
+    let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..means() });
     let asked = example("Say hello.", Some("Hello."));
     rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole("Hi."))]).unwrap().remove(0)
 }
@@ -138,7 +140,7 @@ fn a_pair_is_judged_in_both_orders_and_a_preference_for_a_place_is_a_tie() {
         let llm = scripted(move |r| {
             Ok(format!(r#"{{"reason": "", "better": "{}"}}"#, answer(fenced(r, "reply-a"), fenced(r, "reply-b"))))
         });
-        let mut rewards = load(&folder, Means { llm: Some(llm), ..means() });
+        let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..means() });
         let asked = example("2 + 2?", Some("4"));
         let outcome =
             rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole("four, I think"))]).unwrap().remove(0);
@@ -158,7 +160,7 @@ fn a_reply_cannot_close_the_marks_around_it() {
         assert_eq!(fenced(request, "reply"), attack);
         Ok(r#"{"score": 1}"#.to_owned())
     });
-    let mut rewards = load(&folder, Means { llm: Some(llm), ..means() });
+    let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..means() });
     let asked = example("Say hello.", None);
     let outcome = rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole(attack))]).unwrap().remove(0);
     assert_eq!(outcome, Outcome::Scored(0.0));
@@ -168,7 +170,7 @@ fn a_reply_cannot_close_the_marks_around_it() {
 fn what_a_server_does_to_a_judge_is_no_score() {
     let folder = folder(&[("judge", POINTWISE)]);
     let failing = scripted(|_| Err(LlmError::Budget("the budget is used up".into())));
-    let mut rewards = load(&folder, Means { llm: Some(failing), ..means() });
+    let mut rewards = load(&folder, ToolContext { llm: Some(failing), ..means() });
     let asked = example("Say hello.", None);
     let outcome = rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole("Hi."))]).unwrap().remove(0);
     assert!(matches!(&outcome, Outcome::Failed(Failure::Unanswered(why)) if why.contains("budget")), "{outcome:?}");
@@ -185,7 +187,7 @@ fn the_court_admits_a_judge_that_reads_and_refuses_one_that_obeys() {
             let is_good = good(fenced(request, "reply"), fenced(request, "reference"));
             Ok(format!(r#"{{"reason": "", "score": {}}}"#, if is_good { 5 } else { 1 }))
         });
-        let mut rewards = load(&folder, Means { llm: Some(llm.clone()), ..means() });
+        let mut rewards = load(&folder, ToolContext { llm: Some(llm.clone()), ..means() });
         let tool = rewards.open("judge").unwrap();
         let admission = examine(tool, &probes_for(tool.card()).unwrap(), &[]).unwrap();
         assert!(llm.asked.load(Ordering::SeqCst) < 250, "a judge costs money");
@@ -295,8 +297,10 @@ fn the_code_tool_agrees_with_cpython_on_humaneval_and_mbpp() {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sandbox/tests/it/corpus.py");
         let out = std::process::Command::new("python3").arg(script).arg(file).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        let limits = Limits { wall: Duration::from_secs(20), total: Duration::from_secs(30), ..Limits::default() };
-        let mut rewards = Orchestrator::new(Library::curated().unwrap(), Means::new(limits));
+        let limits =
+            SandboxLimits { wall: Duration::from_secs(20), total: Duration::from_secs(30), ..SandboxLimits::default() };
+        let mut rewards =
+            Orchestrator::new(Library::curated().unwrap(), ToolContext::new(limits), OrchestratorConfig::default());
         let mut asked = Vec::new();
         for line in String::from_utf8(out.stdout).unwrap().lines() {
             let row: Value = serde_json::from_str(line).unwrap();

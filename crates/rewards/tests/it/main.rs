@@ -18,20 +18,28 @@ use std::time::Duration;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_rewards::agents::Agents;
-use rlar_rewards::{Failure, Fetched, Library, Means, Orchestrator, Outcome, RewardError, Wanted, fetch_rewards};
-use rlar_sandbox::Limits;
+use rlar_rewards::{
+    Failure, FetchRequest, FetchedTool, Library, Orchestrator, OrchestratorConfig, Outcome, RewardError, ToolContext,
+    fetch_rewards,
+};
+use rlar_sandbox::SandboxLimits;
 
 fn example(prompt: &str, reference: Option<&str>) -> Example {
     let row = serde_json::json!({ "prompt": prompt, "reference": reference, "id": prompt });
     read_examples(Path::new("x.jsonl"), &row.to_string(), Needs::Prompt).unwrap().remove(0)
 }
 
-fn means() -> Means {
-    Means::new(Limits { wall: Duration::from_millis(500), ..Limits::default() })
+fn means() -> ToolContext {
+    ToolContext::new(SandboxLimits { wall: Duration::from_millis(500), ..SandboxLimits::default() })
 }
 
 fn orchestrator(library: Library) -> Orchestrator {
-    Orchestrator::new(library, means()).trusting(true)
+    with_config(library, means(), OrchestratorConfig::default())
+}
+
+/// An orchestrator that also uses tools without admission.
+fn with_config(library: Library, context: ToolContext, config: OrchestratorConfig) -> Orchestrator {
+    Orchestrator::new(library, context, OrchestratorConfig { allow_unadmitted: true, ..config })
 }
 
 fn curated() -> Orchestrator {
@@ -219,9 +227,9 @@ fn a_broken_library_is_refused_with_file_and_line() {
     }
 }
 
-fn fetch(folder: &Path, examples: &[Example]) -> Result<Vec<Fetched>, RewardError> {
-    let agents = Agents { asker: None, hub: None, webs: Vec::new(), means: means(), secrets: Vec::new() };
-    let wanted = Wanted { folder, examples, shown: &[], sources: &[], always: &[] };
+fn fetch(folder: &Path, examples: &[Example]) -> Result<Vec<FetchedTool>, RewardError> {
+    let agents = Agents { llm: None, hub: None, webs: Vec::new(), means: means(), secrets: Vec::new() };
+    let wanted = FetchRequest { folder, examples, demonstrations: &[], sources: &[], always: &[] };
     Ok(fetch_rewards(&wanted, &agents, &mut |_| ())?.fetched)
 }
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use rlar_data::{Completion, Example};
-use rlar_rewards::{Library, Means, Orchestrator, Outcome, STORE, Store, statistics};
+use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, Outcome, STORE, Store, ToolContext, statistics};
 
 use crate::kinds::folder;
 use crate::scripted::{Scripted, fenced, scripted};
-use crate::{example, means};
+use crate::{example, means, with_config};
 
 const JUDGE: &str = "kind: judge\nrole: quality\ntasks: [short answers]\nneeds_reference: false\nrange: [0, 1]\n\
                      judge: { rubric: r }\n";
@@ -26,8 +26,8 @@ fn judge() -> Arc<Scripted> {
 }
 
 fn rewards(library: &Path, store: &Path, llm: &Arc<Scripted>) -> Orchestrator {
-    let means = Means { llm: Some(llm.clone()), ..means() };
-    Orchestrator::new(Library::load(library).unwrap(), means).trusting(true).remembering(Store::open(store))
+    let means = ToolContext { llm: Some(llm.clone()), ..means() };
+    with_config(Library::load(library).unwrap(), means, OrchestratorConfig::default()).with_store(Store::open(store))
 }
 
 fn ask(rewards: &mut Orchestrator, reply: &str) -> Outcome {
@@ -150,7 +150,8 @@ fn many_at_once_lose_nothing_and_say_the_same() {
 fn what_a_limit_decided_is_asked_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join(STORE);
-    let mut rewards = Orchestrator::new(Library::curated().unwrap(), means()).remembering(Store::open(&store));
+    let mut rewards = Orchestrator::new(Library::curated().unwrap(), means(), OrchestratorConfig::default())
+        .with_store(Store::open(&store));
     let mut asked = example("Add.", None);
     asked.columns.insert("tests".into(), serde_json::json!(["assert add(1, 2) == 3"]));
     for _ in 0..2 {

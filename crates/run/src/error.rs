@@ -1,0 +1,54 @@
+//! What can go wrong with a run's folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Why a file or folder of a run cannot be read, written or used.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The operating system refused a read or a write.
+    #[error("{}: {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What failed, such as `cannot read`.
+        action: &'static str,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// The disk stayed full for as long as a write may wait.
+    #[error("{}: the disk is full and stayed so for {} s (`run.disk_wait`); make room, then continue with `--resume`", path.display(), waited.as_secs())]
+    Full {
+        /// The file that could not be written.
+        path: PathBuf,
+        /// How long the write waited.
+        waited: Duration,
+    },
+    /// Another process uses the folder.
+    #[error("{} is in use by another run; wait for it or choose another `run.folder`", path.display())]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The folder's contents do not allow the operation, or a file of it is damaged.
+    #[error("{}: {message}", path.display())]
+    State {
+        /// The folder or file.
+        path: PathBuf,
+        /// The reason, and what to do.
+        message: String,
+    },
+}
+
+impl RunError {
+    /// Turns an I/O error into a [`RunError::Io`]; for `map_err`.
+    pub(crate) fn io<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |source| Self::Io { path: path.to_owned(), action, source }
+    }
+
+    /// A [`RunError::State`].
+    pub(crate) fn state(path: &Path, message: impl Into<String>) -> Self {
+        Self::State { path: path.to_owned(), message: message.into() }
+    }
+}

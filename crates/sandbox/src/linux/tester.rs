@@ -1,0 +1,38 @@
+//! The tester: the trusted process that runs the tests of one program after the other.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use crate::SandboxError;
+use crate::error::refused;
+use crate::linux::meter::Meter;
+use crate::linux::wire::Wire;
+use crate::linux::zygote::Process;
+
+/// How many programs a tester serves before it is replaced.
+const PROGRAMS: usize = 1000;
+
+/// A running tester and the connection to it.
+#[derive(Debug)]
+pub struct Tester {
+    pub process: Process,
+    pub wire: Wire,
+    pub meter: Meter,
+    programs: usize,
+}
+
+impl Tester {
+    /// Starts a tester. `fork` makes its process, which gets this descriptor as its end of the connection.
+    pub fn start(fork: impl FnOnce(BorrowedFd) -> Result<Process, SandboxError>) -> Result<Self, SandboxError> {
+        let (ours, theirs) = UnixStream::pair().map_err(refused)?;
+        let process = fork(theirs.as_fd())?;
+        let meter = Meter::new(&process);
+        Ok(Self { process, wire: Wire::new(ours), meter, programs: 0 })
+    }
+
+    /// Counts a program that was served without incident. `None` if the tester is due to be replaced.
+    pub fn served(mut self) -> Option<Self> {
+        self.programs += 1;
+        (self.programs < PROGRAMS).then_some(self)
+    }
+}
