@@ -183,7 +183,7 @@ impl Decoder {
 
     /// A view of this decoder without its adapter: the frozen weights alone.
     #[must_use]
-    pub fn unadapted(&self) -> Self {
+    pub fn without_adapter(&self) -> Self {
         let mut view = self.clone();
         view.forward.adapted = false;
         view
