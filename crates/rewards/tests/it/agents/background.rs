@@ -27,7 +27,7 @@ impl Llm for Hanging {
     fn chat(&self, _: &ChatRequest) -> Result<ChatReply, LlmError> {
         self.called.lock().unwrap().send(()).unwrap();
         let _ = self.never.lock().unwrap().recv();
-        Err(LlmError::NotAsked)
+        Err(LlmError::Cancelled)
     }
 
     fn name(&self) -> String {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, ChatRequest, Llm, LlmError, OpenAi, Secret, Settings};
+use rlar_net::llm::{Budget, ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret};
 use rlar_rewards::agents::{AgentEvent, VerifierCounts};
 use rlar_rewards::{FetchReport, FetchRequest, Library, Status, fetch_rewards};
 
@@ -162,7 +162,7 @@ fn a_key_that_expired_is_named_and_the_builtin_agents_tools_are_there() {
             let _ = write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         }
     });
-    let settings = Settings {
+    let settings = OpenAiSettings {
         url: format!("http://{address}/v1"),
         model: "m".into(),
         key: Some(Secret::new("sk-expired-long-ago")),

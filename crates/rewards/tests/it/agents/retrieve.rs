@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use rlar_data::Example;
-use rlar_net::hub::serve::Server;
-use rlar_net::hub::{Hub, Settings};
+use rlar_net::hub::serve::HubServer;
+use rlar_net::hub::{Hub, HubSettings};
 use rlar_policy::{
     AdamW, ComputeDevice, Gradients, ModelConfig, Moments, Policy, RewardInput, RewardModel, Tokenizer, Turn,
 };
@@ -108,13 +108,13 @@ fn files(trained_one: bool) -> &'static Files {
 struct Shop {
     folder: TempDir,
     cache: TempDir,
-    server: Server,
+    server: HubServer,
 }
 
 impl Shop {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let server = Server::start(folder.path(), "127.0.0.1:0", None).unwrap();
+        let server = HubServer::start(folder.path(), "127.0.0.1:0", None).unwrap();
         Self { folder, cache: tempfile::tempdir().unwrap(), server }
     }
 
@@ -136,13 +136,13 @@ impl Shop {
     }
 
     fn hub(&self, offline: bool) -> Hub {
-        Hub::new(Settings {
+        Hub::new(HubSettings {
             endpoint: self.server.endpoint(),
             cache: self.cache.path().into(),
             token: None,
             offline,
             deadline: Duration::from_secs(30),
-            patience: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(5),
             tries: 2,
         })
         .unwrap()
