@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 use sha2::{Digest, Sha256};
 
 use crate::cache::store::{LoggedCall, ScoreKey, Store};
@@ -18,7 +18,7 @@ pub fn score_cached(
     tool: &Tool,
     store: Option<&Store>,
     items: &[(&Example, &Completion)],
-    over: Over,
+    over: ShouldStop,
 ) -> Result<Vec<Outcome>, RewardError> {
     let Some(store) = store else { return tool.score_until(items, over) };
     let Some(identity) = tool.cached_as() else {

@@ -1,7 +1,9 @@
 //! The builtin `code_tests`: the reply is a program, and the example has the tests that it must pass.
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::{Compare, Limits, Measured, Over, Program, Sandbox, SandboxError, Stream, TestVerdict, Tests};
+use rlar_sandbox::{
+    Comparison, Execution, IoTest, Program, Sandbox, SandboxError, SandboxLimits, ShouldStop, TestVerdict, Tests,
+};
 use serde_json::Value;
 
 use crate::tool::builtin::BuiltinSettings;
@@ -15,20 +17,20 @@ const BATCH: usize = 16;
 #[derive(Debug)]
 pub struct CodeTests {
     sandbox: Sandbox,
-    limits: Limits,
+    limits: SandboxLimits,
     /// Whether the score is the share of the tests that passed; otherwise it is 1 when all passed, else 0.
     partial: bool,
 }
 
 impl CodeTests {
     /// A scorer that runs programs in a sandbox, with the settings of a card.
-    pub fn new(sandbox: Sandbox, limits: Limits, settings: &BuiltinSettings) -> Self {
+    pub fn new(sandbox: Sandbox, limits: SandboxLimits, settings: &BuiltinSettings) -> Self {
         let partial = settings.get("partial").and_then(Value::as_bool).unwrap_or(false);
         Self { sandbox, limits, partial }
     }
 
     /// Scores items; the records are in their order and have no times.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<ScoreRecord>, SandboxError> {
+    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<ScoreRecord>, SandboxError> {
         let mut records = Vec::with_capacity(items.len());
         for batch in items.chunks(BATCH) {
             if over() {
@@ -46,11 +48,11 @@ impl CodeTests {
                 match judged {
                     Err(e) => ScoreRecord::free(Outcome::Failed(Failure::Exception(e.to_string()))),
                     Ok(judged) => {
-                        let passed = f64::from(u8::from(judged.passed()));
-                        let score = if self.partial { judged.fraction().unwrap_or(0.0) } else { passed };
+                        let passed = f64::from(u8::from(judged.all_passed()));
+                        let score = if self.partial { judged.pass_rate().unwrap_or(0.0) } else { passed };
                         // A limit of time or memory may decide otherwise the next time.
-                        let is_limited = |t: &Measured<TestVerdict>| t.verdict.depends_on_the_moment();
-                        let cacheable = !judged.0.iter().any(is_limited);
+                        let is_limited = |t: &Execution<TestVerdict>| t.verdict.is_transient();
+                        let cacheable = !judged.tests.iter().any(is_limited);
                         ScoreRecord { cacheable, ..ScoreRecord::free(Outcome::Scored(score)) }
                     }
                 }
@@ -96,9 +98,9 @@ fn tests(example: &Example) -> Option<Tests> {
     }
     let stream = |test: &Value| {
         let field = |key: &str| test.get(key).and_then(Value::as_str).map(str::to_owned);
-        Some(Stream { input: field("input")?, output: field("output")?, compare: Compare::Words })
+        Some(IoTest { input: field("input")?, output: field("output")?, compare: Comparison::Words })
     };
-    list.iter().map(stream).collect::<Option<Vec<Stream>>>().map(Tests::Streams)
+    list.iter().map(stream).collect::<Option<Vec<IoTest>>>().map(Tests::InputOutput)
 }
 
 /// The prompt, when it is code that stops before the body of the function (`HumanEval`).

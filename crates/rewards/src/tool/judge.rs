@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
 use rlar_net::llm::{ChatMessage, ChatRequest, Llm, LlmError, chat_all};
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -131,7 +131,7 @@ impl Judge {
     }
 
     /// Scores items; the records are in their order and have no times.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Vec<ScoreRecord> {
+    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Vec<ScoreRecord> {
         let positions: &[ReplyPosition] = match self.rubric.mode {
             Mode::Pairwise => &[ReplyPosition::First, ReplyPosition::Second],
             Mode::Pointwise | Mode::Checklist => &[ReplyPosition::First],

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rlar_data::{Completion, Example};
 use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings};
 use rlar_policy::{ComputeDevice, PolicyError, RewardModel, Turn};
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +135,7 @@ impl ModelScorer {
 
     /// Scores items; the outcomes are in their order. A reply that makes the conversation longer than the model's context gets
     /// the lowest score; a prompt that is longer than that by itself is not judged.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Vec<Outcome> {
+    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Vec<Outcome> {
         let positions = self.model.positions();
         let mut outcomes = vec![Outcome::Failed(Failure::Late); items.len()];
         let mut inputs = Vec::new();

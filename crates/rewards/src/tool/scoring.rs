@@ -7,7 +7,7 @@ use std::time::Instant;
 use rlar_data::{Completion, Example};
 use rlar_net::hub::Hub;
 use rlar_net::llm::Llm;
-use rlar_sandbox::{Call, Limits, Over, Packages, Sandbox, SandboxError, Verdict, Verifier};
+use rlar_sandbox::{CallArguments, Packages, Sandbox, SandboxError, SandboxLimits, ShouldStop, Verdict, Verifier};
 
 use crate::tool::builtin::{ScoreFunction, ScoredBy, find_builtin};
 use crate::tool::card::{ToolCard, ToolKind};
@@ -24,8 +24,8 @@ pub struct ToolContext {
     pub sandbox: Result<Sandbox, SandboxError>,
     /// Python packages that verifiers may import.
     pub packages: Packages,
-    /// Limits of time, memory and output of one score.
-    pub limits: Limits,
+    /// SandboxLimits of time, memory and output of one score.
+    pub limits: SandboxLimits,
     /// Where reward models run: `cpu`, `cuda:N` or `auto`.
     pub device: String,
     /// The language model of judges; without one, judges cannot be opened.
@@ -36,7 +36,7 @@ pub struct ToolContext {
 
 impl ToolContext {
     /// A context with the best sandbox of this machine, reward models on the CPU, and no language model.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: SandboxLimits) -> Self {
         Self {
             sandbox: Sandbox::open(),
             packages: Packages::default(),
@@ -229,7 +229,11 @@ impl Tool {
 
     /// Scores like [`Self::score`] until `over` returns true. Scores that have not been started by then are
     /// [`Failure::Late`].
-    pub fn score_until(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, RewardError> {
+    pub fn score_until(
+        &self,
+        items: &[(&Example, &Completion)],
+        over: ShouldStop,
+    ) -> Result<Vec<Outcome>, RewardError> {
         Ok(self.score_records(items, over)?.into_iter().map(|record| record.outcome).collect())
     }
 
@@ -237,7 +241,7 @@ impl Tool {
     pub fn score_records(
         &self,
         items: &[(&Example, &Completion)],
-        over: Over,
+        over: ShouldStop,
     ) -> Result<Vec<ScoreRecord>, RewardError> {
         let applies = |example: &Example| !self.card.needs_reference || example.reference.is_some();
         let applicable: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
@@ -247,7 +251,7 @@ impl Tool {
         Ok(items.iter().map(|(example, _)| *example).map(record).map(|r| r.unwrap_or_else(without_reference)).collect())
     }
 
-    fn run(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<ScoreRecord>, RewardError> {
+    fn run(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<ScoreRecord>, RewardError> {
         let broken = |e: SandboxError| RewardError::tool(&self.card.name, e.to_string());
         let start = Instant::now();
         Ok(match &self.scorer {
@@ -269,7 +273,13 @@ impl Tool {
         })
     }
 
-    fn run_builtin(&self, function: ScoreFunction, example: &Example, completion: &Completion, over: Over) -> Outcome {
+    fn run_builtin(
+        &self,
+        function: ScoreFunction,
+        example: &Example,
+        completion: &Completion,
+        over: ShouldStop,
+    ) -> Outcome {
         let ToolKind::Builtin { settings, .. } = &self.card.kind else {
             return Outcome::Failed(Failure::Crash("a builtin without its settings".into()));
         };
@@ -286,9 +296,9 @@ impl Tool {
         &self,
         verifier: &Verifier,
         items: &[(&Example, &Completion)],
-        over: Over,
+        over: ShouldStop,
     ) -> Result<Vec<ScoreRecord>, SandboxError> {
-        let calls: Vec<Call> = items.iter().map(|(e, c)| verifier_call(e, c.scored_text())).collect();
+        let calls: Vec<CallArguments> = items.iter().map(|(e, c)| verifier_call(e, c.scored_text())).collect();
         let verdicts = verifier.score_until(&calls, over)?;
         let mut records: Vec<ScoreRecord> = verdicts
             .into_iter()
@@ -333,13 +343,13 @@ impl Tool {
         verifier: &Verifier,
         items: &[(&Example, &Completion)],
         records: &mut [ScoreRecord],
-        over: Over,
+        over: ShouldStop,
     ) -> Result<(), SandboxError> {
         let has_failed = |r: &ScoreRecord| matches!(&r.outcome, Outcome::Failed(f) if *f != Failure::Late);
         let failed: Vec<usize> = (0..records.len()).filter(|i| has_failed(&records[*i])).collect();
         let mut examples: Vec<&Example> = failed.iter().map(|i| items[*i].0).collect();
         examples.dedup_by(|a, b| std::ptr::eq(*a, *b));
-        let controls: Vec<Call> =
+        let controls: Vec<CallArguments> =
             examples.iter().map(|e| verifier_call(e, e.reference.as_deref().unwrap_or_default())).collect();
         let verdicts = verifier.score_until(&controls, over)?;
         let answers = verdicts.into_iter().map(|measured| self.classify(measured.verdict).score().is_some());
@@ -360,7 +370,7 @@ impl Tool {
             Verdict::NotFinite(value) => Failure::Reply(value),
             Verdict::NotANumber(kind) => Failure::Reply(format!("a value of type {kind}")),
             Verdict::Raised(error) => Failure::Exception(error),
-            Verdict::NotAsked => Failure::Late,
+            Verdict::Skipped => Failure::Late,
             Verdict::TimeLimit(limit) => Failure::Limit(format!("no answer within {limit:?}")),
             Verdict::MemoryLimit => Failure::Limit("memory".into()),
             Verdict::OutputLimit => Failure::Limit("output".into()),
@@ -383,7 +393,7 @@ impl Tool {
 }
 
 /// The arguments of a verifier: prompt, reply, and the reference or an empty text.
-fn verifier_call(example: &Example, reply: &str) -> Call {
+fn verifier_call(example: &Example, reply: &str) -> CallArguments {
     vec![example.prompt().to_owned(), reply.to_owned(), example.reference.clone().unwrap_or_default()]
 }
 

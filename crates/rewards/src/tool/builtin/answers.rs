@@ -53,7 +53,7 @@ pub fn math_equivalence(_: &BuiltinSettings, example: &Example, reply: &str) -> 
     let reference = example.reference.as_deref().filter(|r| !r.trim().is_empty())?;
     let echo = math::is_echo(reply, example.prompt(), reference);
     // `x > 3` and `(3, ∞)` are the same answer.
-    let rules = math::Rules { sets_for_relations: true, ..math::Rules::default() };
+    let rules = math::MathRules { sets_for_relations: true, ..math::MathRules::default() };
     Some(yes(!echo && math::equivalent(reply, reference, rules)))
 }
 

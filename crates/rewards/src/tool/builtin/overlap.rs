@@ -4,7 +4,7 @@ use rlar_data::Example;
 
 use super::BuiltinSettings;
 use rlar_metrics::overlap::chrf::Words;
-use rlar_metrics::overlap::{Tokenizer, bleu as bleus, chrf as chrfs, rouge, ter as ters};
+use rlar_metrics::overlap::{BleuTokenizer, bleu as bleus, chrf as chrfs, rouge, ter as ters};
 
 /// The references of an example: the column `references` if it has one, or else its `reference`. `None` when all are empty.
 fn references(example: &Example) -> Option<Vec<&str>> {
@@ -15,14 +15,14 @@ fn references(example: &Example) -> Option<Vec<&str>> {
 }
 
 /// The tokenizer for BLEU: into characters when most letters of the references are Chinese, or else mteval's 13a.
-fn tokenizer(references: &[&str]) -> Tokenizer {
+fn tokenizer(references: &[&str]) -> BleuTokenizer {
     let letters = references.iter().flat_map(|r| r.chars()).filter(|c| c.is_alphabetic());
     let (mut han, mut all) = (0, 0);
     for c in letters {
         all += 1;
         han += usize::from(matches!(c, '\u{3400}'..='\u{9fff}'));
     }
-    if 2 * han > all { Tokenizer::Chinese } else { Tokenizer::Mteval13a }
+    if 2 * han > all { BleuTokenizer::Chinese } else { BleuTokenizer::Mteval13a }
 }
 
 /// Sentence BLEU with effective order.
@@ -54,7 +54,7 @@ pub fn ter(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
 }
 
 /// The best F1 over the references.
-fn best(example: &Example, f: impl Fn(&str) -> rouge::Score) -> Option<f64> {
+fn best(example: &Example, f: impl Fn(&str) -> rouge::RougeScore) -> Option<f64> {
     references(example)?.into_iter().map(|r| f(r).f1).reduce(f64::max)
 }
 

@@ -26,7 +26,7 @@ impl Llm for Short {
 /// A model with 135 million parameters cannot do the task: its replies are read, and then the builtin agent decides.
 #[needs_models]
 #[test]
-fn a_small_local_model_is_asked_and_what_it_cannot_do_the_builtin_agent_does() {
+fn the_builtin_agent_replaces_a_local_model_that_is_too_small() {
     let path = model!("SmolLM2-135M-Instruct.Q4_1.gguf");
     let watched = Watched::new(Arc::new(Short(LocalLlm::load(&path, "cpu").unwrap())));
     let agents = agents(watched.clone());
