@@ -7,7 +7,7 @@ use std::error::Error;
 
 use rlar_data::{Completion, Needs, read_examples};
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, Outcome, ToolContext};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 
 const PROMPTS: &str = r#"{"prompt": "47 + 38 =", "reference": "85"}
 {"prompt": "Which is a prime number?\nA) 21\nB) 23\nC) 25", "reference": "B"}
@@ -17,7 +17,7 @@ const PROMPTS: &str = r#"{"prompt": "47 + 38 =", "reference": "85"}
 fn main() -> Result<(), Box<dyn Error>> {
     let examples = read_examples("prompts.jsonl".as_ref(), PROMPTS, Needs::Prompt)?;
     let replies = ["It is 85.", "The answer is B.", "London", "$\\boxed{0.5}$"].map(Completion::whole);
-    let context = ToolContext::new(Limits::default());
+    let context = ToolContext::new(SandboxLimits::default());
     let mut rewards = Orchestrator::new(Library::curated()?, context, OrchestratorConfig::default());
 
     let items: Vec<_> = examples.iter().zip(&replies).collect();

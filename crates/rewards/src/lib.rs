@@ -15,13 +15,13 @@
 //! ```
 //! use rlar_data::{Completion, Needs, read_examples};
 //! use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, ToolContext};
-//! use rlar_sandbox::Limits;
+//! use rlar_sandbox::SandboxLimits;
 //!
 //! let row = r#"{"prompt": "47 + 38 =", "reference": "85"}"#;
 //! let examples = read_examples("rows.jsonl".as_ref(), row, Needs::Prompt)?;
 //! let reply = Completion::whole("The sum is 85.");
 //!
-//! let context = ToolContext::new(Limits::default());
+//! let context = ToolContext::new(SandboxLimits::default());
 //! let mut rewards = Orchestrator::new(Library::curated()?, context, OrchestratorConfig::default());
 //! let scores = rewards.score(&[(&examples[0], &reply)])?;
 //! assert_eq!(&*scores[0].tools[0].tool, "numeric_match");

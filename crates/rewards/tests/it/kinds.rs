@@ -289,7 +289,7 @@ fn programs_are_judged_by_the_tests_of_their_rows() {
     assert!(matches!(score(json!({ "prompt": "Add.", "reference": "3" }), "3").1, Outcome::Abstained(_)));
 }
 
-/// For each row of a data set: its solution and a mutant of it, each with whether it passes the row's tests in CPython.
+/// For each row of a data set: its solution and a mutant of it, each with whether it passes the row's tests in `CPython`.
 #[needs_oracles]
 #[test]
 fn the_code_tool_agrees_with_cpython_on_humaneval_and_mbpp() {

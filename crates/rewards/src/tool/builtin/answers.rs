@@ -183,7 +183,7 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().filter(|w| !matches!(*w, "a" | "an" | "the")).map(str::to_owned).collect()
 }
 
-/// The F1 of the words that reply and reference share, as SQuAD defines it.
+/// The F1 of the words that reply and reference share, as `SQuAD` defines it.
 pub fn token_f1(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let (reply, reference) = (words(reply), words(example.reference.as_deref()?));
     if reference.is_empty() {
