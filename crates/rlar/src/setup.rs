@@ -214,7 +214,7 @@ pub fn agents(config: &Config, context: &ToolContext) -> Result<Agents> {
         llm: context.llm.clone().map(LlmClient::new),
         hub,
         webs,
-        means: context.clone(),
+        context: context.clone(),
         secrets: rewards.llm.as_ref().map(LlmConfig::secrets).unwrap_or_default(),
     })
 }

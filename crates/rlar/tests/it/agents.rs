@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rlar_net::hub::serve::HubServer;
-use rlar_rewards::{Library, Status};
+use rlar_rewards::{Library, Status, ToolKind};
 use serde_json::Value;
 
 use crate::kills::{KillSchedule, scored_once};
@@ -180,10 +180,11 @@ fn a_library_for_four_domains_is_filled_from_the_hub_and_used_per_prompt() {
         assert!(summary.contains(part), "{part} is not in {summary}");
     }
     let library = Library::load(&folder.path().join("library/multitask")).unwrap();
-    let admitted = || library.cards().filter(|c| library.is_admitted(&c.name));
-    let models = admitted().filter(|c| c.model().is_some()).count();
-    let verifiers = admitted().filter(|c| c.file().is_some()).count();
-    assert!(models >= 2 && verifiers >= 8, "{summary}");
+    let admitted = |is_kind: fn(&ToolKind) -> bool| {
+        library.cards().filter(|c| is_kind(&c.kind) && library.is_admitted(&c.name)).count()
+    };
+    assert!(admitted(|kind| matches!(kind, ToolKind::Model(_))) >= 2, "{summary}");
+    assert!(admitted(|kind| matches!(kind, ToolKind::Verifier { .. })) >= 8, "{summary}");
     assert!(folder.path().join("library/multitask/refused/long_explanation/why.txt").exists());
     // A second time, nothing changes.
     let before: Vec<String> = library.cards().filter_map(|c| library.identity(&c.name)).collect();
