@@ -1,9 +1,6 @@
-//! What the reward crate promises.
-// Scores in these tests are the same or they are not.
+//! The tests of the reward crate.
+// Scores in these tests are exact.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_cmp)]
-
-#[path = "../../../data/tests/it/oracle.rs"]
-mod oracle;
 
 mod admission;
 mod agents;
