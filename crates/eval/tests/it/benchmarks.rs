@@ -1,4 +1,4 @@
-//! Published files, and the figures recorded for them.
+//! Published files, and the results recorded for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -81,7 +81,7 @@ fn judgebench_pairs_are_read_and_judgments_in_both_orders_scored() {
     }
     let summary = json("data/judgebench/judge_accuracy_summary.json");
     let path = oracle!("data/judgebench/pairs_gpt-4o-2024-05-13.jsonl");
-    // The recorded judge o1-mini won as many pairs of each source; here it plays one game of each that it won.
+    // The recorded judge o1-mini won as many pairs of each source; here it makes one decision about each that it won.
     let record = summary.as_array().unwrap().iter().find(|r| r["judge_model"] == "o1-mini-2024-09-12").unwrap();
     let benchmark = open(&path);
     let mut left: BTreeMap<&str, u64> =
@@ -200,8 +200,12 @@ fn picks_of_reward_models_agree_with_what_is_recorded_of_them() {
         // Samples 11 to 15 have no labels here: the recorded rate lies between what they could make of ours.
         let (known, unknown) = ((805 - rate.left_out) as f64, rate.left_out as f64);
         let low = rate.percent * known / 805.0;
-        let said = recorded["win_rate"].as_f64().unwrap();
-        assert!(low <= said && said <= low + 100.0 * unknown / 805.0, "{}: {low} {said}", tool.tool);
+        let rate_recorded = recorded["win_rate"].as_f64().unwrap();
+        assert!(
+            low <= rate_recorded && rate_recorded <= low + 100.0 * unknown / 805.0,
+            "{}: {low} {rate_recorded}",
+            tool.tool
+        );
         assert!(recorded["n_wins"].as_u64().unwrap() as usize >= rate.wins - 1);
         labelled.push((805 - rate.left_out, (100.0 * rate.percent).round() as u64));
     }

@@ -1,4 +1,4 @@
-//! RewardBench 2: figures of the reference implementation, failures and intervals.
+//! RewardBench 2: scores of the reference implementation, failures and intervals.
 
 use std::fmt::Write;
 
@@ -69,7 +69,7 @@ fn the_same_figures_come_out_of_real_rows_and_a_report() {
     }
 }
 
-/// 20 prompts of each of two subsets and 10 of Ties.
+/// 20 prompts of each of two subsets, and 10 of Ties.
 fn small() -> rlar_eval::Benchmark {
     let mut rows = String::new();
     for i in 0..20 {
