@@ -98,8 +98,8 @@ fn judgebench_pairs_are_read_and_judgments_in_both_orders_scored() {
     let scores = judgebench::judgments(Path::new("o.jsonl"), lines.as_bytes(), "o1-mini", &benchmark).unwrap();
     let report = BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::Newest, None);
     close(100.0 * report.overall.score, record["acc_pos_consistent"].as_f64().unwrap(), 0.005);
-    for (source, figure) in &report.categories {
-        close(100.0 * figure.score, record["by_cat"][source][2].as_f64().unwrap(), 0.005);
+    for (source, result) in &report.categories {
+        close(100.0 * result.score, record["by_cat"][source][2].as_f64().unwrap(), 0.005);
     }
 }
 
@@ -125,10 +125,10 @@ fn rm_bench_files_make_four_domains_and_a_matrix() {
     let length = scored("length", &benchmark, |i, c| benchmark.items[i].completions[c].len() as f64);
     let report = BenchmarkReport::new(&benchmark, &length, RewardBenchVersion::Newest, None);
     let longer = |i: &Item, a: usize, b: usize| u32::from(i.completions[a].len() > i.completions[3 + b].len());
-    for (domain, figure) in &report.categories {
+    for (domain, result) in &report.categories {
         let items: Vec<&Item> = benchmark.items.iter().filter(|i| i.category == *domain).collect();
         let hard: u32 = items.iter().map(|i| longer(i, 0, 1) + longer(i, 0, 2) + longer(i, 1, 2)).sum();
-        close(figure.styles.unwrap().hard, f64::from(hard) / 3.0 / items.len() as f64, 1e-12);
+        close(result.styles.unwrap().hard, f64::from(hard) / 3.0 / items.len() as f64, 1e-12);
     }
     let by_domain = report.categories.iter().map(|(_, f)| f.score).sum::<f64>() / 3.0;
     close(report.overall.score, by_domain, 1e-12);
@@ -227,10 +227,10 @@ fn any_pairs_and_any_best_of_n_are_benchmarks() {
     assert_eq!(BenchmarkReport::new(&pairs, &tied, RewardBenchVersion::Newest, None).overall.score, 0.0);
     let best = text("b.jsonl", r#"{"id":"x","prompt":"p","completions":["a","b","c"],"labels":[0.2,null,1]}"#).unwrap();
     let worth = |scores: [f64; 3]| {
-        let figure =
+        let result =
             BenchmarkReport::new(&best, &scored("t", &best, |_, c| scores[c]), RewardBenchVersion::Newest, None)
                 .overall;
-        (figure.score, figure.unlabelled)
+        (result.score, result.unlabelled)
     };
     assert_eq!(worth([0.0, 1.0, 2.0]), (1.0, 0));
     assert_eq!(worth([2.0, 1.0, 2.0]), (0.6, 0));

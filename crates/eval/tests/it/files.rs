@@ -64,8 +64,8 @@ fn what_is_written_is_read_again() {
     assert_eq!(read(&eval_set_scores(&benchmark, &given, &model(false))), [given.clone()]);
     // A judge's file has no scores outside Ties; its results give the same report.
     let judged = read(&eval_set_scores(&benchmark, &given, &model(true))).remove(0);
-    let figures = |s: &BenchmarkScores| BenchmarkReport::new(&benchmark, s, RewardBenchVersion::Newest, None).overall;
-    assert_eq!(figures(&judged), figures(&given));
+    let overall = |s: &BenchmarkScores| BenchmarkReport::new(&benchmark, s, RewardBenchVersion::Newest, None).overall;
+    assert_eq!(overall(&judged), overall(&given));
     given.rows[2].scores = None;
     assert_eq!(read(&given.jsonl(&benchmark)), [given.clone()]);
     assert_eq!(read(&eval_set_scores(&benchmark, &given, &model(false))), [given]);

@@ -1,4 +1,4 @@
-//! Policies on suites: the same replies get the figures that the references give them.
+//! Policies on suites: the same replies get the values that the reference implementations compute.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -227,7 +227,7 @@ fn the_most_frequent_answer_counts_however_it_is_written_and_of_equals_the_earli
 }
 
 #[test]
-fn what_has_no_score_makes_the_figure_a_lower_bound() {
+fn missing_scores_make_the_value_a_lower_bound() {
     let rows: String = (0..100).map(|i| json!({ "id": i.to_string(), "a": i, "b": 1 }).to_string() + "\n").collect();
     let mut suite_eval = with_rows(&(SUMS.to_owned() + "metrics: [accuracy]\n"), &rows).unwrap();
     let reply =
