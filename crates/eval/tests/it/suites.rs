@@ -300,7 +300,7 @@ fn what_nobody_knows_is_no_number() {
     let score = result.metric(Some("score")).unwrap();
     assert_eq!((score.value, score.interval), (None, None));
     assert!(result.json()["figures"]["score"]["value"].is_null());
-    assert!(result.table(false).contains("score       –") && result.table(false).contains("they are left out"));
+    assert!(result.table(false).contains("score      –") && result.table(false).contains("they are left out"));
     // Words beside an empty reference are all wrong, as the reference implementation has it.
     let result = suite_eval.evaluate("x", vec![vec![reply("word")], vec![reply("words")]], None, &|| false).unwrap().0;
     assert_eq!(value(&result, "ter"), 100.0);
