@@ -13,7 +13,7 @@ use rlar_eval::judge::{JudgeMode, judge_benchmark};
 use rlar_eval::readers::{BenchmarkFormat, read_benchmark, read_benchmark_as};
 use rlar_eval::report::side_by_side;
 use rlar_eval::reward_bench_2::RewardBenchVersion;
-use rlar_eval::reward_bench_files::{ModelInfo, eval_set, eval_set_scores};
+use rlar_eval::reward_bench_files::{ScoredModel, eval_set, eval_set_scores};
 use rlar_eval::score_benchmark::score_benchmark;
 use rlar_eval::scores::CommonScores;
 use rlar_eval::table::{markdown, render};
@@ -338,7 +338,7 @@ fn write(
 ) -> Result<()> {
     for (i, (scores, report)) in scores.iter().zip(reports).enumerate() {
         let generative = generative.contains(&i);
-        let source = ModelInfo {
+        let source = ScoredModel {
             model: format!("rlar/{}", file_name(&scores.tool)),
             model_type: if generative { "Generative RM" } else { "Custom Classifier" }.into(),
             chat_template: None,
