@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-/// Why a job ended without a result.
+use rlar_run::RunError;
+
+/// Why a training job ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub enum TrainError {
-    /// The model.
+    /// The model cannot be loaded, trained or sampled from.
     #[error(transparent)]
     Policy(#[from] rlar_policy::PolicyError),
-    /// Data that the model cannot read.
+    /// The data does not fit the model.
     #[error("`{key}`: {source}")]
     Data {
         /// The key of the file in the config.
@@ -16,78 +18,78 @@ pub enum TrainError {
         /// Why.
         source: rlar_policy::PolicyError,
     },
-    /// Rewards.
+    /// A reward tool cannot be used at all.
     #[error(transparent)]
     Reward(#[from] rlar_rewards::RewardError),
-    /// Measuring.
+    /// An evaluation failed.
     #[error(transparent)]
     Eval(#[from] rlar_eval::EvalError),
-    /// The run's folder.
+    /// The run's folder cannot be read or written.
     #[error(transparent)]
-    Run(#[from] rlar_run::RunError),
-    /// A file of the run that is not what this build writes.
+    Run(#[from] RunError),
+    /// A file of the run has another form than this build writes.
     #[error("a file of the run cannot be understood: {0}")]
     Format(#[from] serde_json::Error),
-    /// A checkpoint of another kind.
+    /// The run cannot be continued.
     #[error("{}: {message}", path.display())]
     Checkpoint {
-        /// Its folder.
+        /// The checkpoint, or another part of the run's folder.
         path: PathBuf,
-        /// Why it cannot be used.
+        /// Why it cannot be continued, and what to do.
         message: String,
     },
-    /// A reward tool fails too often to train on.
+    /// A reward tool fails too often to train on, and no other tool can replace it.
     #[error(
-        "step {step}: tool `{tool}` failed on {failed} of {asked} replies, more than `rewards.failure_limit` allows; last: \
-         {last}; and nothing can take its place: {left}"
+        "step {step}: tool `{tool}` failed on {failed} of {requested} replies, more than `rewards.failure_limit` allows; \
+         last: {last}; and no other tool can replace it: {left}"
     )]
     ToolFails {
-        /// The step.
+        /// The step, from 1.
         step: u64,
         /// The tool.
         tool: String,
         /// Failed scores.
         failed: usize,
-        /// Asked scores.
-        asked: usize,
+        /// Requested scores.
+        requested: usize,
         /// The last failure.
         last: String,
-        /// Why no other tool scores its examples.
+        /// Why no other tool can score its prompts.
         left: String,
     },
-    /// No group tells its replies apart any more.
-    #[error("the rewards taught nothing for {steps} steps in a row (`train.flat_steps`): {why}")]
+    /// No group has had spread for too long, so that nothing is learned.
+    #[error("no group's rewards differed for {steps} steps in a row (`train.flat_steps`): {why}")]
     Flat {
         /// Steps in a row.
         steps: u64,
-        /// What the rewards look like.
+        /// What the rewards look like, and what to do.
         why: String,
     },
-    /// A file of rollouts could not be made.
+    /// The rollouts of a step cannot be encoded.
     #[error("step {step}: the rollouts cannot be written as Parquet: {message}")]
     Rollouts {
-        /// The step.
+        /// The step, from 1.
         step: u64,
         /// Why.
         message: String,
     },
-    /// Mathematics gone wrong.
+    /// The gradient contains NaN or infinity.
     #[error("step {step}: the gradient is not finite; start again with a lower learning rate")]
     Diverged {
-        /// The step.
+        /// The step, from 1.
         step: u64,
     },
-    /// The run's config, data or tools are not those it was started with.
+    /// Config, data or tools are not those that the run was started with.
     #[error("{}: the run was started with other inputs: {what}; change it back or start a new run{hint}", path.display())]
     Changed {
         /// The run's folder.
         path: PathBuf,
-        /// The first part that differs.
+        /// The first difference.
         what: String,
-        /// How to keep some of it.
+        /// How to start a new run from this one's warm-up; empty where that is not possible.
         hint: String,
     },
-    /// Ctrl-C.
+    /// The user pressed Ctrl-C.
     #[error("interrupted after {warmup} warm-up steps and {step} steps; continue with `--resume`")]
     Interrupted {
         /// Warm-up steps done and saved.
@@ -98,9 +100,8 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Whether the request was wrong, rather than the job failed.
+    /// Whether the request was wrong (exit code 2), rather than the job failed (exit code 1).
     pub fn is_request(&self) -> bool {
-        use rlar_run::RunError;
         matches!(
             self,
             Self::Changed { .. } | Self::Data { .. } | Self::Run(RunError::Locked { .. } | RunError::State { .. })

@@ -20,18 +20,10 @@ pub mod schedule;
 pub mod train_loop;
 pub mod update;
 
-pub use config::{Agent, Config, Method, Metric, Unadmitted};
+pub use config::{Agent, CheckpointMetric, Config, Method, Unadmitted};
 pub use error::TrainError;
-pub use report::summary::{Measured, Report};
+pub use report::final_report::{BeforeAfter, PolicyEvaluation, Report};
 pub use run::dry_run::dry_run;
 pub use run::job::Job;
 pub use run::train::train;
 pub use schedule::Decay;
-
-use rlar_policy::AdamW;
-
-/// The optimizer that a config describes.
-pub fn optimizer(config: &Config) -> AdamW {
-    let o = &config.optimizer;
-    AdamW { beta1: o.beta1, beta2: o.beta2, eps: o.eps, weight_decay: o.weight_decay, max_norm: o.max_norm }
-}

@@ -1,4 +1,4 @@
-//! Learning rates and the order of data: functions of the step, with no state to lose.
+//! Learning rate, order of data and random streams: functions of seed and step, so that a checkpoint need not keep them.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -6,15 +6,15 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate falls after its warm-up.
+/// How the learning rate decays after its warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
-    /// Not at all.
+    /// It stays at the peak.
     Constant,
-    /// Straight to zero at the last step.
+    /// Linearly, to zero at the last step.
     Linear,
-    /// Along half a cosine to zero at the last step.
+    /// Along half a cosine, to zero at the last step.
     Cosine,
 }
 
@@ -32,13 +32,13 @@ pub fn learning_rate(peak: f32, step: u64, steps: u64, warmup: u64, decay: Decay
     }
 }
 
-/// Which of `n` items step `step` takes, `batch` at a time: every item once per epoch, in an order that
-/// only seed and epoch decide.
+/// Indices of the `batch` of `n` items that step `step` (from 0) takes: every item once per epoch, in an order that depends
+/// on seed and epoch alone.
 pub fn batch(n: usize, batch: usize, step: u64, seed: u64) -> Vec<usize> {
     draw(n, batch, step * batch as u64, seed)
 }
 
-/// The `wanted` items after the first `drawn` in that order.
+/// The next `wanted` indices in that order, after the first `drawn`.
 pub fn draw(n: usize, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
     let first = drawn as usize;
     let mut order = Vec::new();
@@ -56,7 +56,39 @@ pub fn draw(n: usize, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
     items
 }
 
-/// One seed out of several numbers (SplitMix64's finaliser, chained).
+/// What random numbers are drawn for. Each purpose has a stream of its own, so that none repeats another's numbers: the
+/// seed of a stream is [`Stream::seed`].
+///
+/// Sampled replies and the order of data have seeds of other forms: `[seed, step, prompt, sample]` and `[seed, epoch]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Initial weights of a model from scratch, or of a LoRA adapter.
+    Weights = 1,
+    /// Sampled replies to held-out prompts.
+    HeldOut = 2,
+    /// LoRA's dropout, by step.
+    Dropout = 3,
+    /// Sampled replies of suites while training.
+    Suites = 4,
+    /// The order of each domain's prompts, by domain and epoch.
+    Mixture = 5,
+    /// Initial weights of a reward model's head.
+    RewardHead = 6,
+}
+
+impl Stream {
+    /// The seed of this stream in a run with seed `seed`.
+    pub fn seed(self, seed: u64) -> u64 {
+        mix(&[seed, self as u64])
+    }
+
+    /// The same, for the `index`-th of several generators of the stream.
+    pub fn seed_at(self, seed: u64, index: u64) -> u64 {
+        mix(&[seed, self as u64, index])
+    }
+}
+
+/// One seed from several numbers: the finaliser of SplitMix64 (Steele et al., 2014), chained.
 pub fn mix(parts: &[u64]) -> u64 {
     parts.iter().fold(0x9e37_79b9_7f4a_7c15, |h, part| {
         let mut z = (h ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,18 +1,20 @@
-//! What every request shares: a client, addresses without secrets, bodies with an end.
+//! Shared HTTP code: the client's defaults, addresses without secrets, error messages and bodies of limited size.
 
 use std::error::Error;
 use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 
-/// A client's settings; the caller adds its own.
+use crate::retry::AttemptError;
+
+/// A client with the crate's defaults: rustls with ring, 10 s to connect.
 pub(crate) fn builder() -> ClientBuilder {
-    // Another part of the process may have chosen a provider: then that one serves.
+    // Fails if another part of the process has already installed a provider, which then serves here as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().connect_timeout(Duration::from_secs(10))
 }
 
-/// An address without what may be secret: user, password, query and fragment.
+/// An address without the parts that may be secret: user, password, query and fragment.
 pub(crate) fn redacted(address: &str) -> String {
     match Url::parse(address) {
         Ok(mut url) => {
@@ -26,13 +28,29 @@ pub(crate) fn redacted(address: &str) -> String {
     }
 }
 
-/// Whether the same request may succeed later.
-pub(crate) fn is_busy(status: StatusCode) -> bool {
+/// Whether the same request may succeed later: status 429 or 5xx.
+pub(crate) fn is_retryable(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
 }
 
-/// What an error says, with its causes ("error sending request" alone helps nobody) and without the address.
-pub(crate) fn cause(error: reqwest::Error) -> String {
+/// An error for every status but success, retryable where [`is_retryable`] says so.
+pub(crate) fn check_status(response: &Response) -> Result<(), AttemptError<String>> {
+    let status = response.status();
+    if status.is_success() {
+        return Ok(());
+    }
+    let message = format!("the server answered {status}");
+    Err(if is_retryable(status) { AttemptError::retry(message) } else { AttemptError::Fatal(message) })
+}
+
+/// An error of the connection, which is worth a retry unless the request could not even be built.
+pub(crate) fn attempt_error(error: reqwest::Error) -> AttemptError<String> {
+    if error.is_builder() { AttemptError::Fatal(error_chain(error)) } else { AttemptError::retry(error_chain(error)) }
+}
+
+/// An error's message with those of its causes, and without the address. The causes are needed because the outermost
+/// message is only "error sending request".
+pub(crate) fn error_chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
     let mut source = error.source();
@@ -43,12 +61,12 @@ pub(crate) fn cause(error: reqwest::Error) -> String {
     text
 }
 
-/// Reads a body of at most `longest` bytes; `None` if it is longer.
-pub(crate) async fn body(reply: &mut Response, longest: u64) -> Result<Option<Vec<u8>>, reqwest::Error> {
+/// Reads a body of at most `max_bytes` bytes; `None` if it is longer.
+pub(crate) async fn read_body(response: &mut Response, max_bytes: u64) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
-    while let Some(chunk) = reply.chunk().await? {
+    while let Some(chunk) = response.chunk().await? {
         body.extend_from_slice(&chunk);
-        if body.len() as u64 > longest {
+        if body.len() as u64 > max_bytes {
             return Ok(None);
         }
     }

@@ -1,12 +1,17 @@
-//! HTTP, language models, the Hugging Face Hub and web searches, with deadlines, bounded retries and redacted addresses.
+//! The network: HTTP downloads, language models, the Hugging Face Hub and web search.
 //!
-//! [`get_text`] fetches a text, [`get_file`] a file whose hash is known. An [`llm::Llm`] answers chats: [`llm::OpenAi`] asks a server, [`llm::Record`] writes
-//! down what was said, [`llm::Replay`] says it again without a network, and an [`llm::Budget`] limits what it costs.
-//! A [`hub::Hub`] finds and downloads models, a [`hub::serve::Server`] serves them, and a [`web::WebSearch`] searches
-//! the web.
+//! Every request has a deadline, a bounded number of retries, and error messages without secrets.
+//!
+//! - [`get_text`] and [`get_file`] download a text or a file.
+//! - [`llm`]: chat completions, from an `OpenAI`-compatible server ([`llm::OpenAi`]) or from recorded exchanges
+//!   ([`llm::Replay`]), with a log, a cache and a budget.
+//! - [`hub`]: finds and downloads models of the Hugging Face Hub, and serves a folder of models in the same way.
+//! - [`web`]: web search.
 
-mod fetch;
-mod file;
+mod error;
+mod get_file;
+mod get_text;
+mod hex;
 mod http;
 pub mod hub;
 pub mod llm;
@@ -15,6 +20,7 @@ mod runtime;
 mod secret;
 pub mod web;
 
-pub use fetch::{NetError, get_text};
-pub use file::{Wanted, get_file};
+pub use error::NetError;
+pub use get_file::{FileDownload, get_file};
+pub use get_text::get_text;
 pub use secret::Secret;

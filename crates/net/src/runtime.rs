@@ -1,35 +1,36 @@
-//! Network work for callers that block.
+//! A network runtime for callers that block.
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// A thread that does a client's network work.
+/// A tokio runtime with one worker thread, which does the network work of one client.
 #[derive(Debug)]
-pub(crate) struct Background {
+pub(crate) struct BackgroundRuntime {
     handle: Handle,
-    /// Taken when this is dropped.
+    /// `None` only while this is dropped.
     runtime: Option<Runtime>,
 }
 
-impl Background {
-    /// Starts the thread, or says why not.
+impl BackgroundRuntime {
+    /// Starts the thread; the error is a message.
     pub fn start() -> Result<Self, String> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|e| format!("cannot start the network runtime: {e}"))?;
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
-    /// Waits for an answer. In asynchronous code that is an error: waiting would stop everything else there.
+    /// Blocks until `work` is done. Inside asynchronous code this is an error, because blocking there would stop every
+    /// other task of the thread.
     pub fn wait<F: Future>(&self, work: F) -> Result<F::Output, String> {
         if Handle::try_current().is_ok() {
-            return Err("it blocks: ask from a thread that runs no asynchronous code".into());
+            return Err("this call blocks: make it from a thread that runs no asynchronous code".into());
         }
         Ok(self.handle.block_on(work))
     }
 }
 
-impl Drop for Background {
+impl Drop for BackgroundRuntime {
     fn drop(&mut self) {
-        // An ordinary drop would wait for the worker, which is forbidden in asynchronous code and panics there.
+        // Dropping a `Runtime` waits for its threads, which panics inside asynchronous code.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

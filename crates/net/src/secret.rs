@@ -1,44 +1,45 @@
-//! A text that never shows.
+//! Secrets that are never printed.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// What is shown in a secret's place.
+/// Printed in place of a secret.
 const SHOWN: &str = "[secret]";
 
-/// A secret, such as a key: printing, debugging or serialising it shows `[secret]`.
+/// A secret text, such as an API key. `Display`, `Debug` and `Serialize` give `[secret]` instead of the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret {
     text: String,
-    /// The environment variable that it comes from.
+    /// The environment variable that the secret was read from.
     variable: Option<String>,
 }
 
 impl Secret {
-    /// A secret without the white space at its ends, which files and shells like to add.
+    /// A secret of a text, without the white space at its ends that files and shells often add.
     pub fn new(text: &str) -> Self {
         Self { text: text.trim().to_owned(), variable: None }
     }
 
-    /// The secret in an environment variable, whose name errors tell; `None` if it is unset, blank or not Unicode.
+    /// The secret in an environment variable, whose name appears in error messages. `None` if the variable is unset,
+    /// blank or not Unicode.
     pub fn from_env(variable: &str) -> Option<Self> {
         let secret = Self::new(&std::env::var(variable).ok()?);
         (!secret.text.is_empty()).then(|| Self { variable: Some(variable.to_owned()), ..secret })
     }
 
-    /// The environment variable that it comes from, if it comes from one.
+    /// The environment variable that the secret was read from; `None` if it came from elsewhere.
     pub fn variable(&self) -> Option<&str> {
         self.variable.as_deref()
     }
 
-    /// The text itself, for the one place that sends it.
+    /// The text itself, for the code that sends it.
     pub(crate) fn reveal(&self) -> &str {
         &self.text
     }
 
-    /// A text with this secret taken out, also where it stands as JSON writes it.
-    pub(crate) fn taken_out(&self, text: &str) -> String {
+    /// Replaces every occurrence of this secret in a text, also in its JSON-escaped form, by `[secret]`.
+    pub(crate) fn redact(&self, text: &str) -> String {
         if self.text.is_empty() {
             return text.to_owned();
         }

@@ -4,54 +4,55 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData, activation};
 
-use crate::ops::kernels::{self, Slot};
-use crate::ops::{Ops, Sight, plain};
+use crate::ops::kernels::{self, KvSlot};
+use crate::ops::{AttentionSpec, Ops, plain};
 
-/// A batch of sequences, each with what every layer remembers of it.
+/// The keys and values of a batch of sequences, in every layer.
 #[derive(Clone, Debug)]
 pub struct KvCache {
-    /// Who sees whom, per layer.
-    sights: Vec<Arc<Sight>>,
+    /// How each layer attends.
+    specs: Vec<Arc<AttentionSpec>>,
     lens: Vec<usize>,
     layers: Layers,
 }
 
 #[derive(Clone, Debug)]
 enum Layers {
-    /// On the CPU: a growing slot per layer and sequence.
-    Fused(Vec<Vec<Slot>>),
-    /// Elsewhere: per layer, packed rotated keys and values `[Σ lens, kv_width]`.
+    /// On the CPU: a growing slot per sequence, for each layer.
+    Fused(Vec<Vec<KvSlot>>),
+    /// On other devices: rotated keys and values of all sequences one after the other, `[Σ lens, kv_width]` each, per
+    /// layer.
     Plain(Vec<Option<[Tensor<2>; 2]>>),
 }
 
 impl KvCache {
-    pub(crate) fn new(ops: Ops, sights: Vec<Arc<Sight>>) -> Self {
-        let layers = sights.len();
+    pub(crate) fn new(ops: Ops, specs: Vec<Arc<AttentionSpec>>) -> Self {
+        let layers = specs.len();
         let layers = match ops {
-            Ops::Fused | Ops::Steady => Layers::Fused(vec![Vec::new(); layers]),
+            Ops::Fused | Ops::BatchInvariant => Layers::Fused(vec![Vec::new(); layers]),
             Ops::Plain | Ops::Half => Layers::Plain(vec![None; layers]),
         };
-        Self { sights, lens: Vec::new(), layers }
+        Self { specs, lens: Vec::new(), layers }
     }
 
-    /// Tokens seen, per sequence.
+    /// Tokens per sequence.
     pub fn lens(&self) -> &[usize] {
         &self.lens
     }
 
-    /// Adds `n` empty sequences at the end.
+    /// Appends `n` empty sequences.
     ///
     /// # Panics
-    /// In plain form when sequences are there already: join a second cache instead.
+    /// On devices other than the CPU when the cache is not empty; fill a second cache and [`KvCache::join`] it instead.
     pub fn push(&mut self, n: usize) {
         match &mut self.layers {
-            Layers::Fused(layers) => layers.iter_mut().for_each(|l| l.extend(vec![Slot::default(); n])),
-            Layers::Plain(_) => assert!(self.lens.is_empty(), "push into a cache in use"),
+            Layers::Fused(layers) => layers.iter_mut().for_each(|l| l.extend(vec![KvSlot::default(); n])),
+            Layers::Plain(_) => assert!(self.lens.is_empty(), "push into a cache that is not empty"),
         }
         self.lens.extend(vec![0; n]);
     }
 
-    /// The batch becomes `order` of itself: sequences are dropped, reordered or copied.
+    /// Makes sequence `order[i]` sequence `i`: sequences are dropped, reordered or copied.
     pub fn reorder(&mut self, order: &[usize]) {
         match &mut self.layers {
             Layers::Fused(layers) => {
@@ -112,11 +113,14 @@ impl KvCache {
         self.lens.extend(other.lens);
     }
 
+    /// Counts `lens[i]` new tokens of each sequence, after all layers have stored them.
     pub(crate) fn grow(&mut self, lens: &[usize]) {
         self.lens.iter_mut().zip(lens).for_each(|(n, new)| *n += new);
     }
 
-    /// Attention of new rows over the cache and themselves, in one layer.
+    /// Attention of `new[i]` new rows of each sequence over its cached rows and over themselves, in one layer: `q`
+    /// `[Σ new, query_width]`, `k` and `v` `[Σ new, kv_width]` to `[Σ new, query_width]`. Stores the new keys and
+    /// values.
     pub(crate) fn attend(
         &mut self,
         layer: usize,
@@ -129,11 +133,11 @@ impl KvCache {
             Layers::Fused(layers) => {
                 let (shape, device) = (q.dims(), q.device());
                 let [q, k, v] = [q, k, v].map(values);
-                let mut slots: Vec<&mut Slot> = layers[layer].iter_mut().collect();
-                let out = kernels::attention_cached(q, k, &v, &self.sights[layer], new, &mut slots);
+                let mut slots: Vec<&mut KvSlot> = layers[layer].iter_mut().collect();
+                let out = kernels::attention_cached(q, k, &v, &self.specs[layer], new, &mut slots);
                 Tensor::from_data(TensorData::new(out, shape), &device)
             }
-            Layers::Plain(layers) => attend_plain(&mut layers[layer], [q, k, v], new, &self.lens, &self.sights[layer]),
+            Layers::Plain(layers) => attend_plain(&mut layers[layer], [q, k, v], new, &self.lens, &self.specs[layer]),
         }
     }
 }
@@ -143,26 +147,27 @@ pub(crate) fn values(t: Tensor<2>) -> Vec<f32> {
     t.into_data_as::<f32>().try_into_vec::<f32>().unwrap_or_default()
 }
 
+/// [`KvCache::attend`] in plain tensor code, where sequence `i` has `seen[i]` cached rows.
 fn attend_plain(
-    held: &mut Option<[Tensor<2>; 2]>,
+    cached: &mut Option<[Tensor<2>; 2]>,
     [q, k, v]: [Tensor<2>; 3],
     new: &[usize],
     seen: &[usize],
-    sight: &Sight,
+    spec: &AttentionSpec,
 ) -> Tensor<2> {
-    let heads = sight.heads;
+    let heads = spec.heads;
     let device = q.device();
     let (batch, time) = (new.len(), new.iter().copied().max().unwrap_or(0));
     let positions: Vec<usize> = new.iter().zip(seen).flat_map(|(n, s)| *s..s + n).collect();
     let rows = positions.len();
     let rotate = |x: Tensor<2>, n: usize| -> Tensor<2> {
-        let Some(rope) = &sight.rope else { return x };
+        let Some(rope) = &spec.rope else { return x };
         let x = x.reshape([rows, 1, n, heads.dim]).swap_dims(1, 2);
         plain::rotate(x, rope, &positions, 1).swap_dims(1, 2).reshape([rows, n * heads.dim])
     };
     let (q, k) = (rotate(q, heads.query), rotate(k, heads.kv));
-    // Old rows first, then new ones, in one gather per tensor.
-    let old: usize = if held.is_some() { seen.iter().sum() } else { 0 };
+    // Each sequence's cached rows, then its new rows, in one gather per tensor.
+    let old: usize = if cached.is_some() { seen.iter().sum() } else { 0 };
     let (mut order, mut from_old, mut from_new) = (Vec::new(), 0, old);
     for (s, n) in seen.iter().zip(new) {
         order.extend((from_old..from_old + s).chain(from_new..from_new + n).map(|i| i as i64));
@@ -174,10 +179,10 @@ fn attend_plain(
         Some(old) => Tensor::cat(vec![old, new], 0).select(0, index.clone()),
         None => new,
     };
-    let (ok, ov) = held.take().map_or((None, None), |[k, v]| (Some(k), Some(v)));
+    let (ok, ov) = cached.take().map_or((None, None), |[k, v]| (Some(k), Some(v)));
     let (k, v) = (merge(ok, k), merge(ov, v));
-    *held = Some([k.clone(), v.clone()]);
-    // Pad, score, mask, weigh, unpad.
+    *cached = Some([k.clone(), v.clone()]);
+    // Pad to `[batch, heads, time, dim]`, attend, and remove the padding.
     let totals: Vec<usize> = seen.iter().zip(new).map(|(s, n)| s + n).collect();
     let longest = totals.iter().copied().max().unwrap_or(0);
     let (mut pad_q, mut unpad, mut pad_k, mut mask) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -185,7 +190,7 @@ fn attend_plain(
     for i in 0..batch {
         for t in 0..time {
             pad_q.push(if t < new[i] { q_row + t as i64 } else { 0 });
-            mask.extend(plain::mask(sight, seen[i] + t.min(new[i] - 1), 1, longest));
+            mask.extend(plain::mask(spec, seen[i] + t.min(new[i] - 1), 1, longest));
         }
         unpad.extend((0..new[i]).map(|t| (i * time + t) as i64));
         pad_k.extend((0..longest).map(|j| if j < totals[i] { k_row + j as i64 } else { 0 }));
@@ -199,7 +204,7 @@ fn attend_plain(
     let q = spread(q, pad_q, time, heads.query).reshape([batch, heads.kv, group * time, heads.dim]);
     let k = spread(k, pad_k.clone(), longest, heads.kv);
     let v = spread(v, pad_k, longest, heads.kv);
-    let scores = q.matmul(k.swap_dims(2, 3)) * sight.scale;
+    let scores = q.matmul(k.swap_dims(2, 3)) * spec.scale;
     let mask: Tensor<4> = Tensor::from_data(TensorData::new(mask, [batch, 1, time, longest]), &device);
     let p = activation::softmax(scores.reshape([batch, heads.query, time, longest]) + mask, 3);
     let out = p.reshape([batch, heads.kv, group * time, longest]).matmul(v);

@@ -16,28 +16,28 @@ use crate::error::PolicyError;
 pub struct Turn<'a> {
     /// `system`, `user` or `assistant`.
     pub role: &'a str,
-    /// What was said.
+    /// The text.
     pub content: &'a str,
 }
 
-/// A conversation with everything that a template may ask for.
+/// A conversation with everything that a template may read.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation {
-    /// Objects with `role`, `content` and whatever the template knows (`tool_calls`, `name` …).
+    /// Objects with `role`, `content` and other keys that the template reads (`tool_calls`, `name` …).
     pub messages: Vec<serde_json::Value>,
     /// Descriptions of the tools that the model may call, as JSON Schemas.
     pub tools: Vec<serde_json::Value>,
-    /// Whether the text ends ready for the model's reply.
+    /// Whether the text ends with the header of the model's reply (`add_generation_prompt`).
     pub generation: bool,
     /// Further variables, such as `enable_thinking`.
     pub variables: serde_json::Map<String, serde_json::Value>,
-    /// What `strftime_now` writes; the present when absent.
+    /// The time that `strftime_now` writes; `None`: the template's, or else the current time.
     pub now: Option<NaiveDateTime>,
 }
 
 impl Conversation {
     /// A conversation of plain turns.
-    pub fn of(turns: &[Turn], generation: bool) -> Self {
+    pub fn new(turns: &[Turn], generation: bool) -> Self {
         let messages = turns.iter().map(|t| json!({ "role": t.role, "content": t.content })).collect();
         Self { messages, generation, ..Self::default() }
     }
@@ -48,18 +48,18 @@ impl Conversation {
 pub struct Rendered {
     /// The text.
     pub text: String,
-    /// The bytes that the model is to write: what `{% generation %}` blocks hold.
+    /// Byte ranges of the model's replies: the contents of `{% generation %}` blocks.
     pub assistant: Vec<Range<usize>>,
 }
 
-/// A model's template with the special tokens that it may name.
+/// A model's chat template and the special tokens that it may name.
 #[derive(Clone, Debug, Default)]
 pub struct ChatTemplate {
-    /// Jinja.
+    /// Jinja source.
     pub source: String,
-    /// `bos_token`, `eos_token` and their like.
+    /// Special tokens by variable name, such as `bos_token` and `eos_token`.
     pub tokens: Vec<(String, String)>,
-    /// What `strftime_now` writes where a conversation does not say; the present when absent.
+    /// The time that `strftime_now` writes for conversations without one; `None`: the current time.
     pub today: Option<NaiveDateTime>,
 }
 
@@ -68,22 +68,24 @@ pub fn local_seconds() -> i64 {
     Local::now().naive_local().and_utc().timestamp()
 }
 
-/// What stands around the model's own words while a template renders: noncharacters, which no text may hold.
+/// Marks around the model's replies while a template renders: Unicode noncharacters, which no text may hold.
 const OPEN: char = '\u{FDD0}';
 const CLOSE: char = '\u{FDD1}';
 
-/// Steps that a template may take.
+/// Most steps of a template.
 const FUEL: u64 = 50_000_000;
 /// Longest template, in bytes.
 const LONGEST: usize = 1 << 16;
-/// Stack of the thread that renders, for expressions as deep as such a template can nest them.
+/// Stack of the rendering thread, in bytes: enough for the deepest expression that a template of [`LONGEST`] bytes can
+/// nest.
 const STACK: usize = 1 << 29;
-/// Deepest value that is written, and the parts that it may have in all.
+/// Deepest nesting of a value that a template writes.
 const DEEPEST: usize = 64;
+/// Most parts of a value that a template writes.
 const PARTS: usize = 1 << 20;
 
 fn wrong(e: &Error) -> PolicyError {
-    // `raise_exception` speaks for itself; everything else is shown with its place.
+    // The message of `raise_exception` is shown alone; every other error with its line in the template.
     let message = match e.kind() {
         ErrorKind::InvalidOperation if e.detail().is_some() => e.detail().unwrap_or_default().to_owned(),
         _ => format!("{e:#}"),
@@ -92,19 +94,20 @@ fn wrong(e: &Error) -> PolicyError {
 }
 
 impl ChatTemplate {
-    /// Whether the template marks what the model is to write.
+    /// Whether the template marks the model's replies with `{% generation %}`.
     pub fn marks_replies(&self) -> bool {
         self.source.contains("endgeneration")
     }
 
-    /// Renders a conversation. What a hostile template could do (loops without end, values within themselves) is
-    /// bounded; how much memory it takes is not.
+    /// Renders a conversation. The steps of a hostile template and the nesting of its values are bounded; its memory is
+    /// not.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
         std::thread::scope(|scope| {
             let job = || self.render_here(conversation);
             let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, job);
-            let thread =
-                thread.map_err(|e| PolicyError::Tokenizer(format!("chat template: no thread to render it: {e}")))?;
+            let thread = thread.map_err(|e| {
+                PolicyError::Tokenizer(format!("chat template: cannot start a thread to render it: {e}"))
+            })?;
             thread.join().unwrap_or_else(|_| Err(PolicyError::Tokenizer("chat template: rendering it failed".into())))
         })
     }
@@ -114,13 +117,14 @@ impl ChatTemplate {
         if self.source.len() > LONGEST {
             return refuse("longer than 64 KB");
         }
-        let spoken = serde_json::json!([conversation.messages, conversation.tools, conversation.variables]).to_string();
-        if self.source.contains([OPEN, CLOSE]) || spoken.contains([OPEN, CLOSE]) {
+        let contents =
+            serde_json::json!([conversation.messages, conversation.tools, conversation.variables]).to_string();
+        if self.source.contains([OPEN, CLOSE]) || contents.contains([OPEN, CLOSE]) {
             return refuse("the conversation holds U+FDD0 or U+FDD1, which are not characters");
         }
         let mut env = Environment::new();
         env.set_fuel(Some(FUEL));
-        // Hugging Face renders with these two, and with Python's string methods.
+        // As `transformers` configures Jinja: these two options, and Python's string methods.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|e| wrong(&e))?);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -162,7 +166,7 @@ impl ChatTemplate {
     }
 }
 
-/// `{% generation %}` is a tag of `transformers`; a block whose text passes through a filter does the same.
+/// Replaces the `{% generation %}` tags of `transformers` by blocks of a filter that marks their text.
 fn as_filter(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -182,7 +186,7 @@ fn as_filter(source: &str) -> String {
     out
 }
 
-/// Takes the marks out and says where they were.
+/// Removes the marks and returns the ranges between them.
 fn unmarked(marked: &str) -> Rendered {
     let (mut text, mut assistant, mut start) = (String::with_capacity(marked.len()), Vec::new(), 0);
     for c in marked.chars() {
@@ -195,7 +199,7 @@ fn unmarked(marked: &str) -> Rendered {
     Rendered { text, assistant }
 }
 
-/// Refuses a value that is too deep or too large to write, such as one that holds itself.
+/// Refuses a value that is too deep or too large to write, such as one that contains itself.
 fn bounded(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
     if depth > DEEPEST || *left == 0 {
         let message = format!("a value is nested more than {DEEPEST} deep or has more than {PARTS} parts");
@@ -256,7 +260,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// `json.dumps` with `ensure_ascii=False`: Python's spaces, no HTML escapes.
-#[allow(clippy::needless_pass_by_value)] // the signature of a filter
+#[allow(clippy::needless_pass_by_value)] // minijinja prescribes the signature of a filter
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let sorted: Option<bool> = options.get("sort_keys")?;
@@ -272,6 +276,7 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     Ok(Value::from(out))
 }
 
+/// Appends a value as `json.dumps` writes it.
 fn dump(value: &serde_json::Value, indent: Option<usize>, sorted: bool, depth: usize, out: &mut String) {
     let line = |out: &mut String, depth: usize| {
         if let Some(n) = indent {

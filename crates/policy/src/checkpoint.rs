@@ -1,4 +1,4 @@
-//! Weights on disk: safetensors, one file or many, checked against a layout before anything is read.
+//! Weights on disk: one or more safetensors files, checked against a layout before any tensor is read.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,19 +16,20 @@ use crate::error::PolicyError;
 use crate::layout::{Layout, Spec};
 use crate::weights::{Weights, from_stored, to_stored};
 
-/// The longest header that is read: every known model needs less than a hundredth of it.
+/// Longest header that is read, in bytes; known models need less than a hundredth of it.
 const LONGEST_HEADER: u64 = 100 << 20;
 
-/// One safetensors file whose header has been read and checked against the file's size.
+/// A safetensors file whose header was read and checked against the file's size.
 struct Shard {
     path: PathBuf,
     metadata: Metadata,
+    /// Byte at which the tensors start.
     data: u64,
 }
 
 impl Shard {
     fn open(path: &Path) -> Result<Self, PolicyError> {
-        // Opening a pipe would wait for a writer.
+        // Opening a named pipe would block until something writes to it.
         if !std::fs::metadata(path).map_err(PolicyError::io(path))?.is_file() {
             return Err(PolicyError::file(path, "is not a file"));
         }
@@ -95,100 +96,109 @@ fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
     files.into_iter().map(|f| Shard::open(&folder.join(f))).collect()
 }
 
-/// A tensor's name as this crate knows it: older BERT files say `gamma` and `beta`, and GPT-2's own leave
-/// out the first part.
-fn known(name: &str, wanted: &BTreeMap<&str, &Spec>) -> String {
+/// A tensor's name in layouts: older BERT files have `gamma` and `beta`, and OpenAI's GPT-2 files lack the prefix
+/// `transformer`.
+fn layout_name(name: &str, specs: &BTreeMap<&str, &Spec>) -> String {
     let name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
     let longer = format!("transformer.{name}");
-    if !wanted.contains_key(name.as_str()) && wanted.contains_key(longer.as_str()) { longer } else { name }
+    if !specs.contains_key(name.as_str()) && specs.contains_key(longer.as_str()) { longer } else { name }
 }
 
-/// What some versions of `transformers` stored beside the weights: tables that follow from the configuration.
-fn derived(name: &str) -> bool {
+/// Whether a tensor is a table that some versions of `transformers` store although it follows from the configuration.
+fn is_derived(name: &str) -> bool {
     ["inv_freq", "attn.bias", "attn.masked_bias", "embeddings.position_ids"].iter().any(|end| name.ends_with(end))
 }
 
-/// Tensors of an adaptation are not in the files of the model that it adapts.
-fn optional(layout: &Layout, spec: &Spec) -> bool {
+/// Whether the files may lack a tensor: the adapter's are not in the files of the base model.
+fn is_optional(layout: &Layout, spec: &Spec) -> bool {
     layout.lora().is_some() && spec.trained
 }
 
-/// Tensors found and checked, none of them read yet.
-pub struct Found {
-    layout: Arc<Layout>,
-    at: PathBuf,
-    shards: Vec<Shard>,
-    /// Shard and name in it, per tensor of the layout.
-    homes: Vec<Option<(usize, String)>>,
+/// Where a tensor is stored.
+struct StoredTensor {
+    /// Index of the file.
+    shard: usize,
+    /// Name in the file.
+    name: String,
 }
 
-/// Finds the weights of a Hugging Face folder, having checked every name, shape and type.
-pub fn find_in_folder(folder: &Path, layout: &Arc<Layout>) -> Result<Found, PolicyError> {
+/// The tensors of a layout, found in files and checked, but not read yet.
+pub struct CheckpointTensors {
+    layout: Arc<Layout>,
+    path: PathBuf,
+    shards: Vec<Shard>,
+    /// Where each tensor of the layout is stored; `None` for one that the files lack.
+    stored_tensors: Vec<Option<StoredTensor>>,
+}
+
+/// Finds the weights of a Hugging Face folder, and checks every name, shape and type.
+pub fn find_in_folder(folder: &Path, layout: &Arc<Layout>) -> Result<CheckpointTensors, PolicyError> {
     find(folder, shards(folder)?, layout)
 }
 
-/// Finds a tensor per weight of a model in one safetensors file.
-pub fn find_in_file(path: &Path, layout: &Arc<Layout>) -> Result<Found, PolicyError> {
+/// Finds the tensors of a layout in one safetensors file.
+pub fn find_in_file(path: &Path, layout: &Arc<Layout>) -> Result<CheckpointTensors, PolicyError> {
     find(path, vec![Shard::open(path)?], layout)
 }
 
-fn find(at: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<Found, PolicyError> {
-    let wanted: BTreeMap<&str, &Spec> = layout.specs().iter().map(|s| (s.name.as_str(), s)).collect();
-    let mut homes: BTreeMap<String, (usize, String)> = BTreeMap::new();
+fn find(path: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<CheckpointTensors, PolicyError> {
+    let specs: BTreeMap<&str, &Spec> = layout.specs().iter().map(|s| (s.name.as_str(), s)).collect();
+    let mut stored_tensors: BTreeMap<String, StoredTensor> = BTreeMap::new();
     for (i, shard) in shards.iter().enumerate() {
         for name in shard.metadata.tensors().into_keys() {
-            homes.insert(known(&name, &wanted), (i, name));
+            stored_tensors.insert(layout_name(&name, &specs), StoredTensor { shard: i, name });
         }
     }
-    for (name, spec) in &wanted {
-        let Some((shard, stored)) = homes.get(*name) else {
-            if optional(layout, spec) {
+    for (name, spec) in &specs {
+        let Some(stored) = stored_tensors.get(*name) else {
+            if is_optional(layout, spec) {
                 continue;
             }
-            return Err(PolicyError::tensor(at, name, "is missing from the checkpoint"));
+            return Err(PolicyError::tensor(path, name, "is missing from the checkpoint"));
         };
-        let Some(info) = shards[*shard].metadata.info(stored) else { continue };
+        let Some(info) = shards[stored.shard].metadata.info(&stored.name) else { continue };
         if info.shape != spec.stored() {
             let message = format!("has shape {:?}; the configuration asks for {:?}", info.shape, spec.stored());
-            return Err(PolicyError::tensor(at, name, message));
+            return Err(PolicyError::tensor(path, name, message));
         }
         if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             let message = format!("has type {:?}; supported: F32, F16, BF16", info.dtype);
-            return Err(PolicyError::tensor(at, name, message));
+            return Err(PolicyError::tensor(path, name, message));
         }
     }
-    // A tied head is sometimes stored a second time; anything else unknown means another architecture.
+    // A tied head is sometimes stored a second time. Any other unknown tensor means another architecture.
     let tied = |name: &str| name == "lm_head.weight";
-    if let Some(extra) = homes.keys().find(|n| !wanted.contains_key(n.as_str()) && !tied(n) && !derived(n)) {
-        return Err(PolicyError::tensor(at, extra, "is not a part of the model that config.json describes"));
+    if let Some(extra) = stored_tensors.keys().find(|n| !specs.contains_key(n.as_str()) && !tied(n) && !is_derived(n)) {
+        return Err(PolicyError::tensor(path, extra, "is not a part of the model that config.json describes"));
     }
-    let homes = layout.specs().iter().map(|s| homes.remove(&s.name)).collect();
-    Ok(Found { layout: layout.clone(), at: at.to_owned(), shards, homes })
+    let stored_tensors = layout.specs().iter().map(|s| stored_tensors.remove(&s.name)).collect();
+    Ok(CheckpointTensors { layout: layout.clone(), path: path.to_owned(), shards, stored_tensors })
 }
 
-impl Found {
-    /// Reads tensor by tensor and hands each to `put`; one that files may leave out is made by `make`.
+impl CheckpointTensors {
+    /// Reads the tensors one by one through `put`. `make` gives the values of those that the files lack.
     pub fn read<T>(
         self,
         mut make: impl FnMut(&Spec) -> Vec<f32>,
         mut put: impl FnMut(&Spec, Vec<f32>) -> T,
     ) -> Result<Weights<T>, PolicyError> {
-        let mut homes = self.homes.iter();
-        Weights::try_from(&self.layout, |spec| match homes.next() {
-            Some(Some((shard, name))) => {
+        let mut stored_tensors = self.stored_tensors.iter();
+        Weights::try_from(&self.layout, |spec| match stored_tensors.next() {
+            Some(Some(StoredTensor { shard, name })) => {
                 let shard = &self.shards[*shard];
                 let values = from_stored(spec, finite(&shard.path, name, shard.read(name)?)?);
                 Ok(put(spec, values))
             }
-            _ if optional(&self.layout, spec) => {
+            _ if is_optional(&self.layout, spec) => {
                 let values = make(spec);
                 Ok(put(spec, values))
             }
-            _ => Err(PolicyError::tensor(&self.at, &spec.name, "is missing from the checkpoint")),
+            _ => Err(PolicyError::tensor(&self.path, &spec.name, "is missing from the checkpoint")),
         })
     }
 }
 
+/// The values, or an error that names the first one that is not finite.
 pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f32>, PolicyError> {
     match values.iter().position(|x| !x.is_finite()) {
         Some(i) => {
@@ -198,7 +208,7 @@ pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f3
     }
 }
 
-/// Values that can be had in the host's memory.
+/// Values that can be copied to the host's memory.
 pub trait Floats {
     /// The elements in row order.
     fn floats(&self) -> Cow<'_, [f32]>;
@@ -216,37 +226,43 @@ impl Floats for Tensor<2> {
     }
 }
 
-/// A tensor whose bytes are made when it is written, so that the file's are the only copy of the model in memory.
-struct Lazy<'a, T>(&'a Spec, Vec<usize>, &'a T);
+/// A tensor whose bytes are made while it is written, so that the file's bytes are the only copy of the model in
+/// memory.
+struct LazyTensor<'a, T> {
+    spec: &'a Spec,
+    stored_shape: Vec<usize>,
+    values: &'a T,
+}
 
-impl<T: Floats> View for Lazy<'_, T> {
+impl<T: Floats> View for LazyTensor<'_, T> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
 
     fn shape(&self) -> &[usize] {
-        &self.1
+        &self.stored_shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let values = to_stored(self.0, self.2.floats());
+        let values = to_stored(self.spec, self.values.floats());
         values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into()
     }
 
     fn data_len(&self) -> usize {
-        4 * self.0.elements()
+        4 * self.spec.elements()
     }
 }
 
-/// The bytes of a safetensors file with the `f32` tensors that `chosen` accepts, under the names it gives.
+/// The bytes of a safetensors file, in `f32`, with the tensors for which `chosen` returns a name.
 pub fn to_safetensors<T: Floats>(
     weights: &Weights<T>,
     chosen: impl Fn(&Spec) -> Option<String>,
 ) -> Result<Vec<u8>, PolicyError> {
-    let views = weights.entries().filter_map(|(spec, values)| Some((chosen(spec)?, Lazy(spec, spec.stored(), values))));
-    // `format: pt` is what transformers asks of every file.
+    let view = |spec, values| LazyTensor { spec, stored_shape: Spec::stored(spec), values };
+    let views = weights.entries().filter_map(|(spec, values)| Some((chosen(spec)?, view(spec, values))));
+    // `transformers` requires `format: pt`.
     let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let wrong = |e: &dyn std::fmt::Display| PolicyError::Request(format!("safetensors: {e}"));
+    let wrong = |e: &dyn std::fmt::Display| PolicyError::Serialise { format: "safetensors", message: e.to_string() };
     let views: Vec<_> = views.collect();
     let data: usize = views.iter().map(|(_, tensor)| tensor.data_len()).sum();
     let bytes = safetensors::serialize(views, Some(about)).map_err(|e| wrong(&e))?;
@@ -254,6 +270,6 @@ pub fn to_safetensors<T: Floats>(
     if bytes.len() == 8 + header + data {
         Ok(bytes)
     } else {
-        Err(wrong(&"a tensor has not as many elements as its shape"))
+        Err(wrong(&"a tensor does not have as many elements as its shape"))
     }
 }

@@ -1,236 +1,221 @@
-//! The decoder: embedding, layers of attention and feed-forward, norm, head.
+//! The decoder: embedding, layers of attention and feed-forward blocks, norm, head.
 
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor};
 
-use crate::architecture::{DecoderConfig, Naming, NormKind};
+use crate::architecture::{DecoderConfig, NormKind, QkvNames};
 use crate::cache::KvCache;
 use crate::device::ComputeDevice;
 use crate::error::PolicyError;
-use crate::layout::{Form, Id, Layout, Linear, Lora, Norm};
-use crate::ops::{AttentionPlan, Ops, Packing, Rope, Sight, plain};
-use crate::pass::Pass;
+use crate::forward::ForwardPass;
+use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors};
+use crate::ops::{AttentionPlan, AttentionSpec, Ops, Packing, Rope, plain};
 use crate::weights::Weights;
 
-/// A causal model. Cloning shares the weights; they are copied when one of the two changes.
+/// A causal transformer. Clones share the weights until one of them changes.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: Arc<DecoderConfig>,
-    parts: Arc<Parts>,
-    sights: Vec<Arc<Sight>>,
-    pass: Pass,
+    tensors: Arc<DecoderTensors>,
+    specs: Vec<Arc<AttentionSpec>>,
+    forward: ForwardPass,
 }
 
-/// Where a decoder finds its tensors.
+/// The tensors of a decoder, as ids in its layout.
 #[derive(Debug)]
-struct Parts {
+pub(crate) struct DecoderTensors {
     embedding: Id,
     positions: Option<Id>,
-    layers: Vec<Layer>,
-    norm: Norm,
-    head: Linear,
+    layers: Vec<DecoderLayer>,
+    norm: NormTensors,
+    head: LinearTensors,
 }
 
 #[derive(Debug)]
-struct Layer {
-    attention_norm: Norm,
+struct DecoderLayer {
+    attention_norm: NormTensors,
     qkv: Projections,
-    qk_norm: Option<[Norm; 2]>,
-    output: Linear,
-    after_attention: Option<Norm>,
-    mlp_norm: Norm,
-    gate: Option<Linear>,
-    up: Linear,
-    down: Linear,
-    after_mlp: Option<Norm>,
+    /// Of queries and keys, per head.
+    qk_norm: Option<[NormTensors; 2]>,
+    output: LinearTensors,
+    after_attention: Option<NormTensors>,
+    mlp_norm: NormTensors,
+    gate: Option<LinearTensors>,
+    up: LinearTensors,
+    down: LinearTensors,
+    after_mlp: Option<NormTensors>,
 }
 
 /// Query, key and value.
 #[derive(Debug)]
 enum Projections {
-    Separate([Linear; 3]),
-    Fused(Linear),
+    Separate([LinearTensors; 3]),
+    Fused(LinearTensors),
 }
 
-/// The tensors that a configuration asks for: of a language model, or with `labels` outputs per token.
-pub(crate) fn layout(config: &DecoderConfig, labels: Option<usize>, lora: Option<Lora>) -> (Layout, DecoderParts) {
+/// Declares the tensors of a language model, or of a classifier with `labels` outputs per token.
+pub(crate) fn layout(
+    config: &DecoderConfig,
+    labels: Option<usize>,
+    lora: Option<Lora>,
+) -> (Layout, Arc<DecoderTensors>) {
     let mut l = Layout::new(lora);
-    let parts = declare(&mut l, config, labels);
-    (l, DecoderParts(Arc::new(parts)))
-}
-
-/// The parts of a decoder, declared with its layout.
-#[derive(Clone, Debug)]
-pub(crate) struct DecoderParts(Arc<Parts>);
-
-fn declare(l: &mut Layout, c: &DecoderConfig, labels: Option<usize>) -> Parts {
-    let (d, inner) = (c.hidden_size, c.intermediate_size);
-    let (q, kv) = (c.heads.query_width(), c.heads.kv_width());
-    // Outputs of blocks start smaller the deeper the model is, as in GPT-2.
-    let depth = (2.0 * c.layers.len() as f32).sqrt();
-    let gpt2 = c.naming == Naming::Gpt2;
-    let (root, form) = if gpt2 { ("transformer", Form::Transposed) } else { ("model", Form::Matrix) };
-    let (one, bias) = match c.norm {
-        NormKind::Rms { offset, .. } => (1.0 - offset, false),
-        NormKind::Layer { .. } => (1.0, true),
-    };
-    let table = if gpt2 { "wte" } else { "embed_tokens" };
-    let embedding = l.embedding(&format!("{root}.{table}"), c.vocab_size, d);
-    let positions = gpt2.then(|| l.embedding("transformer.wpe", c.max_position_embeddings, d));
-    let layers =
-        (0..c.layers.len()).map(|i| {
-            if gpt2 {
-                let at = |part: &str| format!("transformer.h.{i}.{part}");
-                return Layer {
-                    attention_norm: l.norm(&at("ln_1"), d, one, bias),
-                    qkv: Projections::Fused(l.linear(&at("attn.c_attn"), [q + 2 * kv, d], c.qkv_bias, form, 1.0)),
-                    qk_norm: None,
-                    output: l.linear(&at("attn.c_proj"), [d, q], c.output_bias, form, depth),
-                    after_attention: None,
-                    mlp_norm: l.norm(&at("ln_2"), d, one, bias),
-                    gate: None,
-                    up: l.linear(&at("mlp.c_fc"), [inner, d], c.mlp_bias, form, 1.0),
-                    down: l.linear(&at("mlp.c_proj"), [d, inner], c.mlp_bias, form, depth),
-                    after_mlp: None,
-                };
-            }
-            let at = |part: &str| format!("model.layers.{i}.{part}");
-            // With norms on both sides of a block, Gemma names the one before the feed-forward block differently.
-            let before_mlp = if c.sandwich { "pre_feedforward_layernorm" } else { "post_attention_layernorm" };
-            Layer {
-                attention_norm: l.norm(&at("input_layernorm"), d, one, bias),
-                qkv: Projections::Separate([("q_proj", q), ("k_proj", kv), ("v_proj", kv)].map(|(name, width)| {
-                    l.linear(&at(&format!("self_attn.{name}")), [width, d], c.qkv_bias, form, 1.0)
-                })),
-                qk_norm: c.qk_norm.then(|| {
-                    ["q_norm", "k_norm"].map(|n| l.norm(&at(&format!("self_attn.{n}")), c.heads.dim, one, bias))
-                }),
-                output: l.linear(&at("self_attn.o_proj"), [d, q], c.output_bias, form, depth),
-                after_attention: c.sandwich.then(|| l.norm(&at("post_attention_layernorm"), d, one, bias)),
-                mlp_norm: l.norm(&at(before_mlp), d, one, bias),
-                gate: c.gated.then(|| l.linear(&at("mlp.gate_proj"), [inner, d], c.mlp_bias, form, 1.0)),
-                up: l.linear(&at("mlp.up_proj"), [inner, d], c.mlp_bias, form, 1.0),
-                down: l.linear(&at("mlp.down_proj"), [d, inner], c.mlp_bias, form, depth),
-                after_mlp: c.sandwich.then(|| l.norm(&at("post_feedforward_layernorm"), d, one, bias)),
-            }
-        });
-    let layers = layers.collect();
-    let norm = l.norm(if gpt2 { "transformer.ln_f" } else { "model.norm" }, d, one, bias);
+    let (c, names, d) = (config, &config.names, config.hidden_size);
+    let embedding = l.embedding(names.embedding, c.vocab_size, d);
+    let positions = names.positions.map(|name| l.embedding(name, c.max_position_embeddings, d));
+    let layers = (0..c.layers.len()).map(|i| declare_layer(&mut l, c, i)).collect();
+    let norm = declare_norm(&mut l, c, names.norm, d);
     let head = match labels {
         Some(n) => l.linear("score", [n, d], false, Form::Matrix, 1.0),
-        None if c.tied => Linear { weight: embedding, bias: None, lora: None },
-        None => Linear { weight: l.embedding("lm_head", c.vocab_size, d), bias: None, lora: None },
+        None if c.tied => LinearTensors { weight: embedding, bias: None, lora: None },
+        None => LinearTensors { weight: l.embedding("lm_head", c.vocab_size, d), bias: None, lora: None },
     };
-    Parts { embedding, positions, layers, norm, head }
+    (l, Arc::new(DecoderTensors { embedding, positions, layers, norm, head }))
 }
 
-/// What attention sees.
+fn declare_layer(l: &mut Layout, c: &DecoderConfig, index: usize) -> DecoderLayer {
+    let (names, d, inner, form) = (&c.names, c.hidden_size, c.intermediate_size, c.names.matrices);
+    let (q, kv) = (c.heads.query_width(), c.heads.kv_width());
+    // The outputs of blocks start smaller the deeper the model is, as in GPT-2.
+    let depth = (2.0 * c.layers.len() as f32).sqrt();
+    let at = |part: &str| format!("{}.{index}.{part}", names.layers);
+    // The order of declaration is the order of random initial values.
+    DecoderLayer {
+        attention_norm: declare_norm(l, c, &at(names.attention_norm), d),
+        qkv: match names.qkv {
+            QkvNames::Fused(name) => Projections::Fused(l.linear(&at(name), [q + 2 * kv, d], c.qkv_bias, form, 1.0)),
+            QkvNames::Separate([query, key, value]) => Projections::Separate(
+                [(query, q), (key, kv), (value, kv)]
+                    .map(|(name, width)| l.linear(&at(name), [width, d], c.qkv_bias, form, 1.0)),
+            ),
+        },
+        qk_norm: c.qk_norm.then(|| names.qk_norm.map(|name| declare_norm(l, c, &at(name), c.heads.dim))),
+        output: l.linear(&at(names.output), [d, q], c.output_bias, form, depth),
+        after_attention: c.sandwich.then(|| declare_norm(l, c, &at(names.after_attention), d)),
+        mlp_norm: declare_norm(l, c, &at(names.mlp_norm), d),
+        gate: c.gated.then(|| l.linear(&at(names.gate), [inner, d], c.mlp_bias, form, 1.0)),
+        up: l.linear(&at(names.up), [inner, d], c.mlp_bias, form, 1.0),
+        down: l.linear(&at(names.down), [d, inner], c.mlp_bias, form, depth),
+        after_mlp: c.sandwich.then(|| declare_norm(l, c, &at(names.after_mlp), d)),
+    }
+}
+
+fn declare_norm(l: &mut Layout, c: &DecoderConfig, name: &str, width: usize) -> NormTensors {
+    match c.norm {
+        NormKind::Rms { offset, .. } => l.norm(name, width, 1.0 - offset, false),
+        NormKind::Layer { .. } => l.norm(name, width, 1.0, true),
+    }
+}
+
+/// The sequences that new rows belong to.
 pub(crate) enum Context<'a> {
-    /// Whole sequences, nothing remembered.
+    /// Whole sequences; nothing is cached.
     Packed(Packing),
-    /// New rows after what a cache holds.
+    /// A number of new rows per sequence of a cache.
     Cached(&'a mut KvCache, &'a [usize]),
 }
 
 impl Decoder {
     pub(crate) fn new(
         config: DecoderConfig,
-        parts: DecoderParts,
+        tensors: Arc<DecoderTensors>,
         weights: Weights<Tensor<2>>,
         ComputeDevice { device, ops }: &ComputeDevice,
     ) -> Self {
         let mut ropes: Vec<(crate::ops::RopeConfig, Arc<Rope>)> = Vec::new();
-        let sights = config.layers.iter().map(|layer| {
-            let rope = layer.rope.map(|wanted| {
-                if let Some((_, rope)) = ropes.iter().find(|(have, _)| *have == wanted) {
+        let specs = config.layers.iter().map(|layer| {
+            let rope = layer.rope.map(|parameters| {
+                if let Some((_, rope)) = ropes.iter().find(|(have, _)| *have == parameters) {
                     return rope.clone();
                 }
-                let rope = Arc::new(Rope::new(config.max_position_embeddings, config.heads.dim, &wanted));
-                ropes.push((wanted, rope.clone()));
+                let rope = Arc::new(Rope::new(config.max_position_embeddings, config.heads.dim, &parameters));
+                ropes.push((parameters, rope.clone()));
                 rope
             });
             let (heads, window, scale) = (config.heads, layer.window, config.attention_scale);
-            Arc::new(Sight { heads, rope, causal: true, window, scale })
+            Arc::new(AttentionSpec { heads, rope, causal: true, window, scale })
         });
-        let sights = sights.collect();
-        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false, adapted: true };
-        Self { config: Arc::new(config), parts: parts.0, sights, pass }
+        let specs = specs.collect();
+        let forward =
+            ForwardPass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false, adapted: true };
+        Self { config: Arc::new(config), tensors, specs, forward }
     }
 
-    /// The model's shape.
+    /// The model's configuration.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
     /// The weights, on their device and outside autodiff.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
-        &self.pass.weights
+        &self.forward.weights
     }
 
-    /// The weights for change in place.
+    /// The weights, to change them in place.
     pub fn weights_mut(&mut self) -> &mut Weights<Tensor<2>> {
-        &mut self.pass.weights
+        &mut self.forward.weights
     }
 
-    /// What the weights are.
+    /// Names and shapes of the weights.
     pub fn layout(&self) -> &Arc<Layout> {
-        self.pass.layout()
+        self.forward.layout()
     }
 
-    /// Where the weights live.
+    /// The device of the weights.
     pub fn device(&self) -> &Device {
-        &self.pass.device
+        &self.forward.device
     }
 
     /// A view of this decoder whose trained weights record gradients.
     #[must_use]
     pub fn with_grad(&self) -> Self {
-        Self { pass: self.pass.with_grad(), ..self.clone() }
+        Self { forward: self.forward.with_grad(), ..self.clone() }
     }
 
-    /// A view of this decoder in which an adaptation's dropout leaves out what `seed` decides.
+    /// A view of this decoder in which the adapter's dropout is active; `seed` decides which inputs it drops.
     #[must_use]
     pub fn with_dropout(&self, seed: u64) -> Self {
         let mut view = self.clone();
-        view.pass.dropout = Some(seed);
+        view.forward.dropout = Some(seed);
         view
     }
 
-    /// A view of this decoder without its adaptation: the frozen weights alone.
+    /// A view of this decoder without its adapter: the frozen weights alone.
     #[must_use]
     pub fn unadapted(&self) -> Self {
         let mut view = self.clone();
-        view.pass.adapted = false;
+        view.forward.adapted = false;
         view
     }
 
-    /// A view of this decoder in which a row of a matrix product does not depend on the rows beside it.
-    pub(crate) fn steady(&self) -> Result<Self, PolicyError> {
+    /// A view of this decoder in which the rows of a matrix product do not depend on one another. An error on a GPU.
+    pub(crate) fn batch_invariant(&self) -> Result<Self, PolicyError> {
         if !self.on_cpu() {
-            return Err(PolicyError::Request("tokens independent of the batch need the device `cpu`".into()));
+            return Err(PolicyError::BatchInvariantOnGpu);
         }
         let mut view = self.clone();
-        view.pass.ops = Ops::Steady;
+        view.forward.ops = Ops::BatchInvariant;
         Ok(view)
     }
 
+    /// Whether the fused CPU kernels run.
     pub(crate) fn on_cpu(&self) -> bool {
-        self.pass.ops.fused()
+        self.forward.ops.fused()
     }
 
     /// An empty cache for [`Decoder::extend`].
     pub fn cache(&self) -> KvCache {
-        KvCache::new(self.pass.ops, self.sights.clone())
+        KvCache::new(self.forward.ops, self.specs.clone())
     }
 
-    /// Hidden states `[n, hidden]` of packed sequences: `ids` holds them one after the other, `lens[i]`
-    /// tokens each.
+    /// Hidden states `[tokens, hidden]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens
+    /// each.
     pub fn hidden(&self, ids: &[u32], lens: &[usize]) -> Tensor<2> {
         self.hidden_of(ids, Packing::sequences(lens))
     }
 
-    /// Hidden states `[n, hidden]` of packed trees.
+    /// Hidden states `[tokens, hidden]` of packed trees.
     pub(crate) fn hidden_of(&self, ids: &[u32], packing: Packing) -> Tensor<2> {
         let mut context = Context::Packed(packing);
         let mut x = self.embed(ids, &mut context);
@@ -240,7 +225,7 @@ impl Decoder {
         self.last_norm(x)
     }
 
-    /// Hidden states of `lens[i]` new tokens of each cached sequence; the cache grows by them.
+    /// Hidden states `[tokens, hidden]` of `lens[i]` new tokens of each cached sequence, which join the cache.
     pub fn extend(&self, ids: &[u32], lens: &[usize], cache: &mut KvCache) -> Tensor<2> {
         let mut context = Context::Cached(cache, lens);
         let mut x = self.embed(ids, &mut context);
@@ -251,87 +236,90 @@ impl Decoder {
         self.last_norm(x)
     }
 
-    /// Outputs `[n, vocab]` (or `[n, labels]`) of hidden states `[n, hidden]`.
+    /// Logits `[n, vocab]` of hidden states `[n, hidden]`; `[n, labels]` for a classifier.
     pub fn logits(&self, hidden: &Tensor<2>) -> Tensor<2> {
-        self.pass.linear(hidden, &self.parts.head)
+        self.forward.linear(hidden, &self.tensors.head)
     }
 
-    /// Per row `[log-prob, entropy]` of the target tokens at a temperature: `[n, 2]`.
+    /// Log-prob and entropy `[n, 2]` of the target tokens at a temperature, of hidden states `[n, hidden]`.
     pub fn token_log_probs(&self, hidden: Tensor<2>, targets: Arc<[u32]>, temperature: f32) -> Tensor<2> {
         let hidden = if (temperature - 1.0).abs() < f32::EPSILON { hidden } else { hidden / temperature };
-        self.pass.ops.token_log_probs(hidden, self.pass.weights[self.parts.head.weight].clone(), targets)
+        self.forward.ops.token_log_probs(hidden, self.forward.weights[self.tensors.head.weight].clone(), targets)
     }
 
+    /// Number of layers.
     pub(crate) fn depth(&self) -> usize {
-        self.parts.layers.len()
+        self.tensors.layers.len()
     }
 
-    /// The rows that enter the first layer.
+    /// The input `[tokens, hidden]` of the first layer.
     pub(crate) fn embed(&self, ids: &[u32], context: &mut Context) -> Tensor<2> {
-        let mut x = self.pass.rows(self.parts.embedding, ids.iter().map(|id| *id as usize));
+        let mut x = self.forward.rows(self.tensors.embedding, ids.iter().map(|id| *id as usize));
         if (self.config.embedding_scale - 1.0).abs() > f32::EPSILON {
             x = x * self.config.embedding_scale;
         }
-        let Some(table) = self.parts.positions else { return x };
+        let Some(table) = self.tensors.positions else { return x };
         let positions: Vec<usize> = match context {
             Context::Packed(packing) => packing.positions(),
             Context::Cached(cache, lens) => cache.lens().iter().zip(*lens).flat_map(|(s, n)| *s..s + n).collect(),
         };
-        x + self.pass.rows(table, positions)
+        x + self.forward.rows(table, positions)
     }
 
-    /// One layer.
+    /// A layer's output `[tokens, hidden]` for its input `x` `[tokens, hidden]`.
     pub(crate) fn layer(&self, index: usize, x: Tensor<2>, context: &mut Context) -> Tensor<2> {
-        let (layer, config, pass) = (&self.parts.layers[index], &self.config, &self.pass);
-        let norm = |x: &Tensor<2>, n: &Norm| pass.norm(x.clone(), n, config.norm);
-        let after = |x: Tensor<2>, n: &Option<Norm>| match n {
-            Some(n) => pass.norm(x, n, config.norm),
+        let (layer, config, forward) = (&self.tensors.layers[index], &self.config, &self.forward);
+        let norm = |x: &Tensor<2>, n: &NormTensors| forward.norm(x.clone(), n, config.norm);
+        let after = |x: Tensor<2>, n: &Option<NormTensors>| match n {
+            Some(n) => forward.norm(x, n, config.norm),
             None => x,
         };
 
         let [q, k, v] = self.projections(&norm(&x, &layer.attention_norm), layer);
         let attended = match context {
             Context::Packed(packing) => {
-                let plan = AttentionPlan { sight: self.sights[index].clone(), packing: packing.clone() };
-                pass.ops.attention(q, k, v, plan)
+                let plan = AttentionPlan { spec: self.specs[index].clone(), packing: packing.clone() };
+                forward.ops.attention(q, k, v, plan)
             }
             Context::Cached(cache, lens) => cache.attend(index, q, k, v, lens),
         };
-        let x = x + after(pass.linear(&attended, &layer.output), &layer.after_attention);
+        let x = x + after(forward.linear(&attended, &layer.output), &layer.after_attention);
 
         let n = norm(&x, &layer.mlp_norm);
-        let up = pass.linear(&n, &layer.up);
+        let up = forward.linear(&n, &layer.up);
         let inner = match &layer.gate {
-            Some(gate) => pass.ops.gated(pass.linear(&n, gate), up, config.activation),
-            None => pass.activate(up, config.activation),
+            Some(gate) => forward.ops.gated(forward.linear(&n, gate), up, config.activation),
+            None => forward.activate(up, config.activation),
         };
-        x + after(pass.linear(&inner, &layer.down), &layer.after_mlp)
+        x + after(forward.linear(&inner, &layer.down), &layer.after_mlp)
     }
 
-    fn projections(&self, x: &Tensor<2>, layer: &Layer) -> [Tensor<2>; 3] {
+    /// Queries `[tokens, query_width]`, keys and values `[tokens, kv_width]`, before rotation.
+    fn projections(&self, x: &Tensor<2>, layer: &DecoderLayer) -> [Tensor<2>; 3] {
         let heads = self.config.heads;
         let [q, k, v] = match &layer.qkv {
-            Projections::Separate(parts) => parts.map(|p| self.pass.linear(x, &p)),
+            Projections::Separate(parts) => parts.map(|p| self.forward.linear(x, &p)),
             Projections::Fused(all) => {
-                let all = self.pass.linear(x, all);
+                let all = self.forward.linear(x, all);
                 let (q, kv) = (heads.query_width(), heads.kv_width());
                 [(0, q), (q, kv), (q + kv, kv)].map(|(at, width)| all.clone().narrow(1, at, width))
             }
         };
         let Some([q_norm, k_norm]) = &layer.qk_norm else { return [q, k, v] };
-        let by_head = |x: Tensor<2>, n: &Norm| {
+        let by_head = |x: Tensor<2>, n: &NormTensors| {
             let [rows, width] = x.dims();
             let x = x.reshape([rows * (width / heads.dim), heads.dim]);
-            self.pass.norm(x, n, self.config.norm).reshape([rows, width])
+            self.forward.norm(x, n, self.config.norm).reshape([rows, width])
         };
         [by_head(q, q_norm), by_head(k, k_norm), v]
     }
 
+    /// The norm after the last layer, of `[tokens, hidden]`.
     pub(crate) fn last_norm(&self, x: Tensor<2>) -> Tensor<2> {
-        self.pass.norm(x, &self.parts.norm, self.config.norm)
+        self.forward.norm(x, &self.tensors.norm, self.config.norm)
     }
 
-    /// Rows of packed hidden states, by index.
+    /// Rows of hidden states `[tokens, hidden]`, by index: `[rows, hidden]`.
     pub(crate) fn select_rows(hidden: Tensor<2>, rows: Vec<i64>) -> Tensor<2> {
         let index = plain::ints(rows, &hidden.device().without_autodiff());
         hidden.select(0, index)

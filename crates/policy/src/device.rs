@@ -1,4 +1,4 @@
-//! Where a model computes.
+//! Devices that models run on.
 
 use burn::tensor::Device;
 
@@ -19,7 +19,7 @@ pub enum Precision {
 /// A device and the operations that run on it.
 #[derive(Clone, Debug)]
 pub struct ComputeDevice {
-    /// Where tensors are stored.
+    /// The device that stores tensors.
     pub device: Device,
     /// The implementation of the operations.
     pub ops: Ops,
@@ -35,9 +35,7 @@ impl ComputeDevice {
             "auto" => cuda(0),
             _ => match name.strip_prefix("cuda:").and_then(|n| n.parse().ok()) {
                 Some(index) => cuda(index),
-                None => {
-                    Err(PolicyError::Request(format!("device `{name}` is not one of: cpu, cuda:0, cuda:1 …, auto")))
-                }
+                None => Err(PolicyError::UnknownDevice { name: name.to_owned() }),
             },
         }
     }
@@ -48,9 +46,7 @@ impl ComputeDevice {
         match (precision, ops) {
             (Precision::F32, _) => Ok(Self { device, ops }),
             (Precision::Bf16, Ops::Plain | Ops::Half) => Ok(Self { device, ops: Ops::Half }),
-            (Precision::Bf16, Ops::Fused | Ops::Steady) => {
-                Err(PolicyError::Request("precision `bf16` is for GPUs; use `f32` on the CPU".into()))
-            }
+            (Precision::Bf16, Ops::Fused | Ops::BatchInvariant) => Err(PolicyError::Bf16OnCpu),
         }
     }
 
@@ -64,15 +60,13 @@ fn cuda(index: usize) -> Result<ComputeDevice, PolicyError> {
     if has_driver() {
         Ok(ComputeDevice { device: Device::cuda(index), ops: Ops::Plain })
     } else {
-        Err(PolicyError::Request("no NVIDIA driver answers (libcuda.so.1 is missing); use device `cpu`".into()))
+        Err(PolicyError::NoGpu { index, missing: "an NVIDIA driver (there is no /dev/nvidiactl)" })
     }
 }
 
 #[cfg(not(feature = "cuda"))]
 fn cuda(index: usize) -> Result<ComputeDevice, PolicyError> {
-    Err(PolicyError::Request(format!(
-        "device `cuda:{index}` needs a build with GPU support (`cargo build --release --features cuda`); use device `cpu`"
-    )))
+    Err(PolicyError::NoGpu { index, missing: "a build with GPU support (`cargo build --release --features cuda`)" })
 }
 
 /// Whether this build and this machine can use a GPU. The device node is tested instead of the driver's library:

@@ -1,61 +1,63 @@
-//! BERT, RoBERTa and DeBERTa-v2: every token sees every other, and the first one's row gives the outputs.
+//! The encoder of BERT, RoBERTa and DeBERTa: attention in both directions; the first token's row gives the outputs.
 
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, TensorData, activation};
 
-use crate::architecture::{Disentangled, EncoderConfig, NormKind, Pooling};
+use crate::architecture::{
+    ConvolutionConfig, DistanceBuckets, EncoderConfig, NormKind, Pooling, PositionKind, RelativePositions,
+};
 use crate::cache::values;
 use crate::device::ComputeDevice;
-use crate::layout::{Form, Id, Layout, Linear, Lora, Norm, Start};
-use crate::ops::{Activation, AttentionPlan, Ops, Packing, Sight, kernels, plain};
-use crate::pass::Pass;
+use crate::forward::ForwardPass;
+use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors, Start};
+use crate::ops::{Activation, AttentionPlan, AttentionSpec, Packing, kernels, plain};
 use crate::weights::Weights;
 
-/// An encoder with the head of a classifier.
+/// An encoder with a classifier's head.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     config: Arc<EncoderConfig>,
-    parts: Arc<Parts>,
-    sight: Arc<Sight>,
-    pass: Pass,
+    tensors: Arc<EncoderTensors>,
+    spec: Arc<AttentionSpec>,
+    forward: ForwardPass,
 }
 
-/// Where an encoder finds its tensors.
+/// The tensors of an encoder, as ids in its layout.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct EncoderTensors {
     words: Id,
     positions: Option<Id>,
     segments: Option<Id>,
-    embedding_norm: Norm,
+    embedding_norm: NormTensors,
     relative: Option<Relative>,
-    convolution: Option<(Linear, Norm)>,
-    layers: Vec<Layer>,
-    pooler: Linear,
-    head: Linear,
+    convolution: Option<(LinearTensors, NormTensors)>,
+    layers: Vec<EncoderLayer>,
+    pooler: LinearTensors,
+    head: LinearTensors,
 }
 
 /// DeBERTa's table of relative positions.
 #[derive(Debug)]
 struct Relative {
     table: Id,
-    norm: Option<Norm>,
+    norm: Option<NormTensors>,
 }
 
 #[derive(Debug)]
-struct Layer {
-    qkv: [Linear; 3],
-    /// Projections of positions as keys and as queries, where they have their own.
-    positions: [Option<Linear>; 2],
-    output: Linear,
-    attention_norm: Norm,
-    up: Linear,
-    down: Linear,
-    mlp_norm: Norm,
+struct EncoderLayer {
+    qkv: [LinearTensors; 3],
+    /// Projections of positions to keys and to queries; `None` where content's are used, or the term is absent.
+    positions: [Option<LinearTensors>; 2],
+    output: LinearTensors,
+    attention_norm: NormTensors,
+    up: LinearTensors,
+    down: LinearTensors,
+    mlp_norm: NormTensors,
 }
 
-/// The tensors that a configuration asks for.
-pub(crate) fn layout(c: &EncoderConfig, labels: usize, lora: Option<Lora>) -> (Layout, Arc<Parts>) {
+/// Declares the tensors of a classifier with `labels` outputs.
+pub(crate) fn layout(c: &EncoderConfig, labels: usize, lora: Option<Lora>) -> (Layout, Arc<EncoderTensors>) {
     let mut l = Layout::new(lora);
     let (d, root) = (c.hidden_size, c.prefix);
     let deberta = matches!(c.pooling, Pooling::Deberta(_));
@@ -64,27 +66,27 @@ pub(crate) fn layout(c: &EncoderConfig, labels: usize, lora: Option<Lora>) -> (L
     let positions = c.position_rows.map(|rows| l.embedding(&at("embeddings.position_embeddings"), rows, d));
     let segments = (c.segments > 0).then(|| l.embedding(&at("embeddings.token_type_embeddings"), c.segments, d));
     let embedding_norm = l.norm(&at("embeddings.LayerNorm"), d, 1.0, true);
-    let relative = match c.disentangled {
-        Disentangled::Yes { span, normed, .. } => Some(Relative {
+    let relative = match c.positions {
+        PositionKind::Disentangled(RelativePositions { span, normed, .. }) => Some(Relative {
             table: l.embedding(&at("encoder.rel_embeddings"), 2 * span, d),
             norm: normed.then(|| l.norm(&at("encoder.LayerNorm"), d, 1.0, true)),
         }),
-        Disentangled::No => None,
+        PositionKind::Absolute => None,
     };
-    let convolution = c.convolution.map(|(width, _)| {
+    let convolution = c.convolution.map(|ConvolutionConfig { width, .. }| {
         let name = at("encoder.conv.conv");
         let start = Start::Normal(1.0 / ((d * width) as f32).sqrt());
         let weight = l.tensor(format!("{name}.weight"), [d, d * width], Form::Convolution(width), start);
         let bias = l.tensor(format!("{name}.bias"), [1, d], Form::Vector, Start::Constant(0.0));
-        (Linear { weight, bias: Some(bias), lora: None }, l.norm(&at("encoder.conv.LayerNorm"), d, 1.0, true))
+        (LinearTensors { weight, bias: Some(bias), lora: None }, l.norm(&at("encoder.conv.LayerNorm"), d, 1.0, true))
     });
     let layers = (0..c.layers).map(|i| {
         let at = |part: &str| format!("{root}.encoder.layer.{i}.{part}");
         let mut linear = |part: &str, shape| l.linear(&at(part), shape, true, Form::Matrix, 1.0);
         let suffix = if deberta { "_proj" } else { "" };
         let qkv = ["query", "key", "value"].map(|n| linear(&format!("attention.self.{n}{suffix}"), [d, d]));
-        let positions = match c.disentangled {
-            Disentangled::Yes { shared: false, c2p, p2c, .. } => [
+        let positions = match c.positions {
+            PositionKind::Disentangled(RelativePositions { shared: false, c2p, p2c, .. }) => [
                 c2p.then(|| linear("attention.self.pos_key_proj", [d, d])),
                 p2c.then(|| linear("attention.self.pos_query_proj", [d, d])),
             ],
@@ -95,7 +97,7 @@ pub(crate) fn layout(c: &EncoderConfig, labels: usize, lora: Option<Lora>) -> (L
         let down = linear("output.dense", [d, c.intermediate_size]);
         let attention_norm = l.norm(&at("attention.output.LayerNorm"), d, 1.0, true);
         let mlp_norm = l.norm(&at("output.LayerNorm"), d, 1.0, true);
-        Layer { qkv, positions, output, attention_norm, up, down, mlp_norm }
+        EncoderLayer { qkv, positions, output, attention_norm, up, down, mlp_norm }
     });
     let layers = layers.collect();
     let mut linear = |name: &str, shape| l.linear(name, shape, true, Form::Matrix, 1.0);
@@ -104,41 +106,43 @@ pub(crate) fn layout(c: &EncoderConfig, labels: usize, lora: Option<Lora>) -> (L
         Pooling::Roberta => (linear("classifier.dense", [d, d]), linear("classifier.out_proj", [labels, d])),
         Pooling::Deberta(_) => (linear("pooler.dense", [d, d]), linear("classifier", [labels, d])),
     };
-    let parts = Parts { words, positions, segments, embedding_norm, relative, convolution, layers, pooler, head };
-    (l, Arc::new(parts))
+    let tensors =
+        EncoderTensors { words, positions, segments, embedding_norm, relative, convolution, layers, pooler, head };
+    (l, Arc::new(tensors))
 }
 
 impl Encoder {
     pub(crate) fn new(
         config: EncoderConfig,
-        parts: Arc<Parts>,
+        tensors: Arc<EncoderTensors>,
         weights: Weights<Tensor<2>>,
         ComputeDevice { device, ops }: &ComputeDevice,
     ) -> Self {
         let scale = 1.0 / (config.heads.dim as f32).sqrt();
-        let sight = Sight { heads: config.heads, rope: None, causal: false, window: None, scale };
-        let pass = Pass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false, adapted: true };
-        Self { config: Arc::new(config), parts, sight: Arc::new(sight), pass }
+        let spec = AttentionSpec { heads: config.heads, rope: None, causal: false, window: None, scale };
+        let forward =
+            ForwardPass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false, adapted: true };
+        Self { config: Arc::new(config), tensors, spec: Arc::new(spec), forward }
     }
 
-    /// The model's shape.
+    /// The model's configuration.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
     }
 
-    /// The weights.
+    /// The weights, on their device and outside autodiff.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
-        &self.pass.weights
+        &self.forward.weights
     }
 
     /// A view of this encoder whose trained weights record gradients.
     #[must_use]
     pub fn with_grad(&self) -> Self {
-        Self { pass: self.pass.with_grad(), ..self.clone() }
+        Self { forward: self.forward.with_grad(), ..self.clone() }
     }
 
-    /// Outputs `[sequences, labels]` of packed sequences: `ids` holds them one after the other with the
-    /// segment of each token, `lens[i]` tokens each.
+    /// Outputs `[sequences, labels]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens each,
+    /// and `segments` the segment of each token.
     pub fn outputs(&self, ids: &[u32], segments: &[u32], lens: &[usize]) -> Tensor<2> {
         let hidden = self.hidden(ids, segments, lens);
         let mut start = 0i64;
@@ -147,98 +151,109 @@ impl Encoder {
             start += *n as i64;
             at
         });
-        let first = hidden.select(0, plain::ints(firsts.collect(), &self.pass.device));
-        let pooled = self.pass.linear(&first, &self.parts.pooler);
+        let first = hidden.select(0, plain::ints(firsts.collect(), &self.forward.device));
+        let pooled = self.forward.linear(&first, &self.tensors.pooler);
         let activation = match self.config.pooling {
             Pooling::Deberta(activation) => activation,
             Pooling::Bert | Pooling::Roberta => Activation::Tanh,
         };
-        self.pass.linear(&self.pass.activate(pooled, activation), &self.parts.head)
+        self.forward.linear(&self.forward.activate(pooled, activation), &self.tensors.head)
     }
 
+    /// Hidden states `[tokens, hidden]` after the last layer.
     fn hidden(&self, ids: &[u32], segments: &[u32], lens: &[usize]) -> Tensor<2> {
-        let (parts, pass) = (&self.parts, &self.pass);
-        let mut x = pass.rows(parts.words, ids.iter().map(|id| *id as usize));
-        if let Some(table) = parts.positions {
-            x = x + pass.rows(table, positions(ids, lens, self.config.padding));
+        let (tensors, forward) = (&self.tensors, &self.forward);
+        let mut x = forward.rows(tensors.words, ids.iter().map(|id| *id as usize));
+        if let Some(table) = tensors.positions {
+            x = x + forward.rows(table, positions(ids, lens, self.config.padding));
         }
-        if let Some(table) = parts.segments {
+        if let Some(table) = tensors.segments {
             let last = self.config.segments - 1;
-            x = x + pass.rows(table, segments.iter().map(|s| (*s as usize).min(last)));
+            x = x + forward.rows(table, segments.iter().map(|s| (*s as usize).min(last)));
         }
-        let embedded = self.norm(x, &parts.embedding_norm);
-        let relative = parts.relative.as_ref().map(|r| {
-            let table = pass.weights[r.table].clone();
+        let embedded = self.norm(x, &tensors.embedding_norm);
+        let relative = tensors.relative.as_ref().map(|r| {
+            let table = forward.weights[r.table].clone();
             r.norm.map_or_else(|| table.clone(), |n| self.norm(table.clone(), &n))
         });
         let lens: Arc<[usize]> = lens.into();
         let mut x = embedded.clone();
-        for (i, layer) in parts.layers.iter().enumerate() {
+        for (i, layer) in tensors.layers.iter().enumerate() {
             x = self.layer(x, layer, relative.as_ref(), &lens);
-            if let (0, Some((kernel, norm)), Some((width, activation))) =
-                (i, &parts.convolution, self.config.convolution)
+            if let (0, Some((kernel, norm)), Some(ConvolutionConfig { width, activation })) =
+                (i, &tensors.convolution, self.config.convolution)
             {
-                let beside = pass.activate(self.convolve(&embedded, kernel, width, &lens), activation);
+                let beside = forward.activate(self.convolve(&embedded, kernel, width, &lens), activation);
                 x = self.norm(x + beside, norm);
             }
         }
         x
     }
 
-    fn norm(&self, x: Tensor<2>, n: &Norm) -> Tensor<2> {
-        self.pass.norm(x, n, NormKind::Layer { eps: self.config.eps })
+    fn norm(&self, x: Tensor<2>, n: &NormTensors) -> Tensor<2> {
+        self.forward.norm(x, n, NormKind::Layer { eps: self.config.eps })
     }
 
-    fn layer(&self, x: Tensor<2>, layer: &Layer, relative: Option<&Tensor<2>>, lens: &Arc<[usize]>) -> Tensor<2> {
-        let pass = &self.pass;
-        let [q, k, v] = layer.qkv.map(|p| pass.linear(&x, &p));
+    /// A layer's output `[tokens, hidden]`; `relative` is DeBERTa's table of positions `[2 · span, hidden]`.
+    fn layer(
+        &self,
+        x: Tensor<2>,
+        layer: &EncoderLayer,
+        relative: Option<&Tensor<2>>,
+        lens: &Arc<[usize]>,
+    ) -> Tensor<2> {
+        let forward = &self.forward;
+        let [q, k, v] = layer.qkv.map(|p| forward.linear(&x, &p));
         let attended = match relative {
             Some(table) => self.disentangled(layer, [q, k, v], table, lens),
-            None => pass.ops.attention(
+            None => forward.ops.attention(
                 q,
                 k,
                 v,
-                AttentionPlan { sight: self.sight.clone(), packing: Packing::sequences(lens) },
+                AttentionPlan { spec: self.spec.clone(), packing: Packing::sequences(lens) },
             ),
         };
-        let x = self.norm(x + pass.linear(&attended, &layer.output), &layer.attention_norm);
-        let inner = pass.activate(pass.linear(&x, &layer.up), self.config.activation);
-        self.norm(x.clone() + pass.linear(&inner, &layer.down), &layer.mlp_norm)
+        let x = self.norm(x + forward.linear(&attended, &layer.output), &layer.attention_norm);
+        let inner = forward.activate(forward.linear(&x, &layer.up), self.config.activation);
+        self.norm(x.clone() + forward.linear(&inner, &layer.down), &layer.mlp_norm)
     }
 
     /// DeBERTa's attention: content to content, content to position and position to content, each scaled by
     /// the number of terms.
     fn disentangled(
         &self,
-        layer: &Layer,
+        layer: &EncoderLayer,
         [q, k, v]: [Tensor<2>; 3],
         table: &Tensor<2>,
         lens: &Arc<[usize]>,
     ) -> Tensor<2> {
-        let Disentangled::Yes { span, buckets, c2p, p2c, .. } = self.config.disentangled else { return v };
+        let PositionKind::Disentangled(RelativePositions { span, buckets, c2p, p2c, .. }) = self.config.positions
+        else {
+            return v;
+        };
         let (heads, dim) = (self.config.heads.query, self.config.heads.dim);
         let scale = 1.0 / ((1 + usize::from(c2p) + usize::from(p2c)) as f32 * dim as f32).sqrt();
         let longest = lens.iter().copied().max().unwrap_or(0) as i64;
-        // The row of the table for a key seen from a query, and for a query seen from a key.
+        // The table's row of a bucket: 0 is in the middle.
         let row = |bucket: i64| (bucket + span as i64).clamp(0, 2 * span as i64 - 1);
-        let keys = c2p.then(|| self.pass.linear(table, layer.positions[0].as_ref().unwrap_or(&layer.qkv[1])));
-        let queries = p2c.then(|| self.pass.linear(table, layer.positions[1].as_ref().unwrap_or(&layer.qkv[0])));
-        if self.pass.ops.fused() && !self.pass.tracked {
+        let keys = c2p.then(|| self.forward.linear(table, layer.positions[0].as_ref().unwrap_or(&layer.qkv[1])));
+        let queries = p2c.then(|| self.forward.linear(table, layer.positions[1].as_ref().unwrap_or(&layer.qkv[0])));
+        if self.forward.ops.fused() && !self.forward.tracked {
             let shape = q.dims();
             let content = [q, k, v].map(values);
             let positions = [keys, queries].map(|t| t.map(values));
             let rows = [1, -1].map(|sign| -> Vec<usize> {
                 (1 - longest..longest).map(|d| row(sign * bucket(d, buckets)) as usize).collect()
             });
-            let kernel = kernels::Disentangled {
+            let kernel = kernels::DisentangledAttention {
                 content: [&content[0], &content[1], &content[2]],
                 positions: [positions[0].as_deref(), positions[1].as_deref()],
                 rows: [&rows[0], &rows[1]],
             };
             let out = kernel.attend(self.config.heads, scale, lens);
-            return Tensor::from_data(TensorData::new(out, shape), &self.pass.device);
+            return Tensor::from_data(TensorData::new(out, shape), &self.forward.device);
         }
-        let device = self.pass.device.clone();
+        let device = self.forward.device.clone();
         let (batch, time) = (lens.len(), lens.iter().copied().max().unwrap_or(0));
         let (pad, unpad) = plain::padding(lens, time, &device);
         let spread =
@@ -267,10 +282,10 @@ impl Encoder {
         out.reshape([batch * time, heads * dim]).select(0, unpad)
     }
 
-    /// A convolution over each sequence, with zeros beyond its ends.
-    fn convolve(&self, x: &Tensor<2>, kernel: &Linear, width: usize, lens: &[usize]) -> Tensor<2> {
+    /// A convolution `[tokens, hidden]` over each sequence, padded with zeros.
+    fn convolve(&self, x: &Tensor<2>, kernel: &LinearTensors, width: usize, lens: &[usize]) -> Tensor<2> {
         let [rows, d] = x.dims();
-        // A row of zeros stands behind the last one.
+        // The row after the last one is the padding.
         let padded = Tensor::cat(vec![x.clone(), Tensor::zeros([1, d], &x.device())], 0);
         let mut index = Vec::with_capacity(rows * width);
         let mut start = 0;
@@ -284,13 +299,13 @@ impl Encoder {
             start += n;
         }
         // `[rows, width, d]` to `[rows, d · width]`: the order of the stored kernel.
-        let windows = padded.select(0, plain::ints(index, &self.pass.device)).reshape([rows, width, d]);
-        self.pass.linear(&windows.swap_dims(1, 2).reshape([rows, d * width]), kernel)
+        let windows = padded.select(0, plain::ints(index, &self.forward.device)).reshape([rows, width, d]);
+        self.forward.linear(&windows.swap_dims(1, 2).reshape([rows, d * width]), kernel)
     }
 }
 
-/// The row of each token's position. RoBERTa counts from the row after its padding token's, and a padding token
-/// in the midst of a text has that token's row and is not counted.
+/// The row of each token's position. RoBERTa counts from the row after its padding token's. A padding token within a
+/// text has the padding row and is not counted.
 fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     let Some(padding) = padding else { return lens.iter().flat_map(|n| 0..*n).collect() };
     let mut rows = Vec::with_capacity(ids.len());
@@ -306,9 +321,10 @@ fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     rows
 }
 
-/// The bucket of a distance: near ones have their own, far ones share them logarithmically up to `farthest`.
-fn bucket(distance: i64, buckets: Option<(usize, usize)>) -> i64 {
-    let Some((count, farthest)) = buckets else { return distance };
+/// The bucket of a distance: near distances have their own, far ones share buckets of logarithmic width up to
+/// `farthest`.
+fn bucket(distance: i64, buckets: Option<DistanceBuckets>) -> i64 {
+    let Some(DistanceBuckets { count, farthest }) = buckets else { return distance };
     let middle = (count / 2) as i64;
     if distance.abs() <= middle {
         return distance;

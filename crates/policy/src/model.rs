@@ -1,4 +1,4 @@
-//! From a path to a model in memory: what is there, what it asks for, and its weights one by one.
+//! Loading a model: configuration, tokenizer, and weights one tensor at a time.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -21,24 +21,24 @@ use crate::layout::{Layout, Lora, Spec};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
 
-/// A model of either architecture.
+/// A model of one of the two architectures.
 #[derive(Clone, Debug)]
-pub(crate) enum Model {
+pub(crate) enum Transformer {
     Decoder(Decoder),
     Encoder(Encoder),
 }
 
-/// A model with what its folder or file says beside the weights.
+/// A model with its configuration and tokenizer.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub config: Arc<ModelConfig>,
-    pub model: Model,
+    pub model: Transformer,
     pub tokenizer: Tokenizer,
-    /// The folder or file of the frozen weights under an adapter.
+    /// The folder or file of an adapter's base model; `None` without an adapter.
     pub base: Option<PathBuf>,
 }
 
-/// What a caller can use.
+/// The kind of model that a caller needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     LanguageModel,
@@ -58,62 +58,68 @@ impl Head {
     }
 }
 
-/// What is left to do once a layout is known.
-enum Parts {
-    Decoder(decoder::DecoderParts),
-    Encoder(Arc<encoder::Parts>),
+/// The tensors of a model, as ids in its layout.
+enum TensorIds {
+    Decoder(Arc<decoder::DecoderTensors>),
+    Encoder(Arc<encoder::EncoderTensors>),
 }
 
-fn declare(config: &ModelConfig, lora: Option<Lora>) -> Result<(Arc<Layout>, Parts), PolicyError> {
-    let (layout, parts) = match &config.architecture {
+fn declare(config: &ModelConfig, lora: Option<Lora>) -> Result<(Arc<Layout>, TensorIds), PolicyError> {
+    let (layout, tensors) = match &config.architecture {
         Architecture::Decoder(d) => {
-            let (layout, parts) = decoder::layout(d, config.labels, lora);
-            (layout, Parts::Decoder(parts))
+            let (layout, tensors) = decoder::layout(d, config.labels, lora);
+            (layout, TensorIds::Decoder(tensors))
         }
         Architecture::Encoder(e) => {
-            let (layout, parts) = encoder::layout(e, config.labels.unwrap_or(1), lora);
-            (layout, Parts::Encoder(parts))
+            let (layout, tensors) = encoder::layout(e, config.labels.unwrap_or(1), lora);
+            (layout, TensorIds::Encoder(tensors))
         }
     };
-    layout.check().map_err(PolicyError::Request)?;
-    Ok((Arc::new(layout), parts))
+    layout.check().map_err(PolicyError::Adapter)?;
+    Ok((Arc::new(layout), tensors))
 }
 
-fn assemble(config: &ModelConfig, parts: Parts, weights: Weights<Tensor<2>>, device: &ComputeDevice) -> Model {
-    match (&config.architecture, parts) {
-        (Architecture::Decoder(d), Parts::Decoder(parts)) => {
-            Model::Decoder(Decoder::new(d.clone(), parts, weights, device))
+fn assemble(
+    config: &ModelConfig,
+    tensors: TensorIds,
+    weights: Weights<Tensor<2>>,
+    device: &ComputeDevice,
+) -> Transformer {
+    match (&config.architecture, tensors) {
+        (Architecture::Decoder(d), TensorIds::Decoder(tensors)) => {
+            Transformer::Decoder(Decoder::new(d.clone(), tensors, weights, device))
         }
-        (Architecture::Encoder(e), Parts::Encoder(parts)) => {
-            Model::Encoder(Encoder::new(e.clone(), parts, weights, device))
+        (Architecture::Encoder(e), TensorIds::Encoder(tensors)) => {
+            Transformer::Encoder(Encoder::new(e.clone(), tensors, weights, device))
         }
-        _ => unreachable!("parts are declared from the same configuration"),
+        _ => unreachable!("tensors are declared from the same configuration"),
     }
 }
 
+/// Copies values to a device as tensors of their declared shapes.
 fn put(device: &Device) -> impl Fn(&Spec, Vec<f32>) -> Tensor<2> + '_ {
     move |spec, values| Tensor::from_data(TensorData::new(values, spec.shape), device)
 }
 
 /// A model with random weights.
-pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) -> Result<Model, PolicyError> {
-    let (layout, parts) = declare(config, None)?;
+pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) -> Result<Transformer, PolicyError> {
+    let (layout, tensors) = declare(config, None)?;
     let put = put(&device.device);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let weights = Weights::from(&layout, |spec| put(spec, weights::start(spec, &mut rng)));
-    Ok(assemble(config, parts, weights, device))
+    Ok(assemble(config, tensors, weights, device))
 }
 
-/// A model with given weights.
+/// A model whose weights `weight` gives, one per tensor in the layout's order.
 pub(crate) fn with(
     config: &ModelConfig,
     lora: Option<Lora>,
     device: &ComputeDevice,
     mut weight: impl FnMut(&Spec) -> Tensor<2>,
-) -> Result<Model, PolicyError> {
-    let (layout, parts) = declare(config, lora)?;
+) -> Result<Transformer, PolicyError> {
+    let (layout, tensors) = declare(config, lora)?;
     let Ok(weights) = Weights::try_from(&layout, |spec| Ok::<_, Infallible>(weight(spec)));
-    Ok(assemble(config, parts, weights, device))
+    Ok(assemble(config, tensors, weights, device))
 }
 
 /// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), one with a PEFT adapter
@@ -125,7 +131,7 @@ pub(crate) fn load(path: &Path, head: Head, device: &ComputeDevice) -> Result<Lo
     load_with(path, head, device, None, &mut |spec| vec![0.0; spec.elements()])
 }
 
-/// The frozen model with the adaptation that `make` fills.
+/// Loads a model. With `lora` its weights are frozen, and `make` gives the values of the adapter's tensors.
 fn load_with(
     path: &Path,
     head: Head,
@@ -137,37 +143,37 @@ fn load_with(
     if path.is_dir() {
         let at = path.join("config.json");
         if !at.exists() {
-            return Err(PolicyError::file(path, "holds no config.json: not a model folder"));
+            return Err(PolicyError::file(path, "has no config.json: not a model folder"));
         }
         let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
         let config = ModelConfig::parse(&text).map_err(|why| PolicyError::file(&at, why))?;
         head.check(path, &config)?;
         let tokenizer = Tokenizer::load(path, config.vocab_size())?;
-        let (layout, parts) = declare(&config, lora)?;
+        let (layout, tensors) = declare(&config, lora)?;
         let weights = checkpoint::find_in_folder(path, &layout)?.read(make, put)?;
-        let model = assemble(&config, parts, weights, device);
+        let model = assemble(&config, tensors, weights, device);
         return Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None });
     }
     let gguf = Gguf::open(path)?;
     let config = gguf.config()?;
     head.check(path, &config)?;
     let tokenizer = Tokenizer::from_gguf(path, &gguf)?;
-    // An adapter's own tensors are not in the file.
+    // The adapter's tensors are not in the file.
     let (plain, _) = declare(&config, None)?;
     gguf.check(&plain)?;
-    let (layout, parts) = declare(&config, lora)?;
+    let (layout, tensors) = declare(&config, lora)?;
     let weights = Weights::try_from(&layout, |spec| {
         let values = if spec.name.contains(".lora_") { make(spec) } else { gguf.weight(spec, &config)? };
         checkpoint::finite(path, &spec.name, values).map(|values| put(spec, values))
     })?;
-    let model = assemble(&config, parts, weights, device);
+    let model = assemble(&config, tensors, weights, device);
     Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None })
 }
 
 /// Prefix of every tensor in PEFT's files.
 pub(crate) const PEFT: &str = "base_model.model.";
 
-/// What an `adapter_config.json` may say without changing what is computed, or what is computed here.
+/// Keys of an `adapter_config.json` that are supported, or that do not change what is computed.
 const HARMLESS: [&str; 16] = [
     "peft_type",
     "task_type",
@@ -184,11 +190,11 @@ const HARMLESS: [&str; 16] = [
     "peft_version",
     "megatron_core",
     "ensure_weight_tying",
-    // Of no effect while `use_qalora` is false, and that is refused when it is not.
+    // It has no effect while `use_qalora` is false, and a true `use_qalora` is refused.
     "qalora_group_size",
 ];
 
-/// A model and the adapter in `folder` on top of it.
+/// The adapter in `folder` with its base model.
 fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loaded, PolicyError> {
     let at = folder.join("adapter_config.json");
     let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
@@ -207,7 +213,7 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
             "bias" => value == "none",
             "target_modules" if !value.is_array() => {
                 return Err(wrong(format!(
-                    "`target_modules` {value} is not a list of names; name the matrices one by one"
+                    "`target_modules` {value} is not a list of names; list the matrices one by one"
                 )));
             }
             _ => HARMLESS.contains(&key.as_str()),
@@ -222,7 +228,7 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
     let base = base.ok_or_else(|| {
         let named = &json["base_model_name_or_path"];
         wrong(format!(
-            "`base_model_name_or_path` {named} is not a folder or file here; put the path of the model there"
+            "`base_model_name_or_path` {named} is neither a folder nor a file on this machine; set it to the path of the base model"
         ))
     })?;
 
@@ -234,11 +240,11 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
         Gguf::open(&base)?.config()?
     };
     let (layout, _) = declare(&config, Some(lora.clone()))?;
-    let mut own = Layout::new(None);
+    let mut stored = Layout::new(None);
     for spec in layout.specs().iter().filter(|s| s.trained) {
-        own.tensor(format!("{PEFT}{}", spec.name), spec.shape, spec.form, spec.start);
+        stored.tensor(format!("{PEFT}{}", spec.name), spec.shape, spec.form, spec.start);
     }
-    let found = checkpoint::find_in_file(&folder.join("adapter_model.safetensors"), &Arc::new(own))?;
+    let found = checkpoint::find_in_file(&folder.join("adapter_model.safetensors"), &Arc::new(stored))?;
     let mut held: std::collections::BTreeMap<String, Vec<f32>> = std::collections::BTreeMap::new();
     found.read(
         |_| Vec::new(),
@@ -248,7 +254,7 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
     )?;
     let mut make = |spec: &Spec| held.remove(&spec.name).unwrap_or_else(|| vec![0.0; spec.elements()]);
     let mut loaded = load_with(&base, head, device, Some(lora), &mut make)?;
-    // An adapter may come with a tokenizer of its own.
+    // An adapter may have its own tokenizer.
     if folder.join("tokenizer.json").exists() {
         let ends = loaded.tokenizer.eos().to_vec();
         loaded.tokenizer = Tokenizer::load(folder, config.vocab_size())?;

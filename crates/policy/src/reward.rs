@@ -1,4 +1,4 @@
-//! Reward models: a classifier with its tokenizer, from conversations to scores.
+//! Reward models: classifiers that score conversations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,55 +12,55 @@ use crate::decoder::Decoder;
 use crate::device::ComputeDevice;
 use crate::error::PolicyError;
 use crate::log_probs::{floats, micro_batches};
-use crate::model::{self, Head, Loaded, Model};
+use crate::model::{self, Head, Loaded, Transformer};
 use crate::ops::in_pool;
 use crate::optim::Gradients;
 use crate::save::{self, File};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
-/// A `…ForSequenceClassification` model.
+/// A `…ForSequenceClassification` model with its tokenizer.
 #[derive(Clone, Debug)]
 pub struct RewardModel {
-    model: Model,
-    /// Its tokenizer.
+    model: Transformer,
+    /// The model's tokenizer.
     pub tokenizer: Tokenizer,
     config: Arc<ModelConfig>,
 }
 
-/// Token ids with the segment of each.
+/// The input of a reward model: token ids, and the segment of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RewardInput {
-    /// Token ids, at least one.
+    /// Token ids; at least one.
     pub ids: Vec<u32>,
     /// 0 for the first text of a pair, 1 for the second.
     pub segments: Vec<u32>,
 }
 
 impl RewardModel {
-    /// Loads a Hugging Face folder.
+    /// Loads a Hugging Face folder. A language model is a [`PolicyError::WrongHead`].
     pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
         let Loaded { config, model, tokenizer, .. } = model::load(path, Head::Classifier, device)?;
         Ok(Self { model, tokenizer, config })
     }
 
-    pub(crate) fn assemble(model: Model, tokenizer: Tokenizer, config: ModelConfig) -> Self {
+    pub(crate) fn assemble(model: Transformer, tokenizer: Tokenizer, config: ModelConfig) -> Self {
         Self { model, tokenizer, config: Arc::new(config) }
     }
 
-    /// The decoder under the head; an encoder has none.
+    /// The decoder; `None` for an encoder.
     pub fn decoder(&self) -> Option<&Decoder> {
         match &self.model {
-            Model::Decoder(decoder) => Some(decoder),
-            Model::Encoder(_) => None,
+            Transformer::Decoder(decoder) => Some(decoder),
+            Transformer::Encoder(_) => None,
         }
     }
 
-    /// The same, for change in place.
+    /// The decoder, to change it in place; `None` for an encoder.
     pub fn decoder_mut(&mut self) -> Option<&mut Decoder> {
         match &mut self.model {
-            Model::Decoder(decoder) => Some(decoder),
-            Model::Encoder(_) => None,
+            Transformer::Decoder(decoder) => Some(decoder),
+            Transformer::Encoder(_) => None,
         }
     }
 
@@ -79,8 +79,8 @@ impl RewardModel {
         self.config.positions()
     }
 
-    /// A conversation as this model reads it: by the chat template where there is one, else question and
-    /// answer as a pair of texts, as the tokenizer joins them.
+    /// A conversation as the model reads it: through the chat template, or for a model without one as a pair of texts,
+    /// the last turn and everything before it. An empty conversation is an error.
     pub fn input(&self, turns: &[Turn]) -> Result<RewardInput, PolicyError> {
         if self.tokenizer.has_template() {
             let ids = self.tokenizer.encode(&self.tokenizer.chat(turns, false)?)?;
@@ -88,20 +88,19 @@ impl RewardModel {
         }
         let (answer, question) = match turns {
             [.., answer] => (answer.content, turns[..turns.len() - 1].iter().map(|t| t.content)),
-            [] => return Err(PolicyError::Request("an empty conversation has no score".into())),
+            [] => return Err(PolicyError::EmptyConversation),
         };
         let question = question.collect::<Vec<_>>().join("\n");
         let (ids, segments) = self.tokenizer.encode_pair(&question, answer)?;
         Ok(RewardInput { ids, segments })
     }
 
-    /// The outputs of every input, `[labels]` each. Inputs run sorted by length, about `tokens` tokens at a time;
-    /// one that does not fit the model's positions is an error that names its index.
+    /// The outputs of every input, `[labels]` each. Inputs run sorted by length, about `tokens` tokens at a time. An
+    /// input that is too long is an error.
     pub fn outputs(&self, inputs: &[RewardInput], tokens: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
         let room = self.positions();
-        if let Some(i) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
-            let have = inputs[i].ids.len();
-            return Err(PolicyError::Request(format!("input {i} has {have} tokens; this model reads 1 to {room}")));
+        if let Some(index) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
+            return Err(PolicyError::InputLength { index, tokens: inputs[index].ids.len(), most: room });
         }
         let mut order: Vec<usize> = (0..inputs.len()).collect();
         order.sort_by_key(|i| inputs[*i].ids.len());
@@ -111,10 +110,8 @@ impl RewardModel {
             let batch: Vec<&RewardInput> = piece.iter().map(|i| &inputs[*i]).collect();
             let rows = in_pool(|| values(self.forward(&batch)));
             for (i, row) in piece.iter().zip(rows.chunks_exact(self.labels())) {
-                if let Some(x) = row.iter().find(|x| !x.is_finite()) {
-                    return Err(PolicyError::Request(format!(
-                        "the score of input {i} is {x}: the weights are damaged"
-                    )));
+                if let Some(value) = row.iter().copied().find(|x| !x.is_finite()) {
+                    return Err(PolicyError::ScoreNotFinite { index: *i, value });
                 }
                 out[*i] = row.to_vec();
             }
@@ -127,15 +124,15 @@ impl RewardModel {
         let ids: Vec<u32> = inputs.iter().flat_map(|x| x.ids.iter().copied()).collect();
         let lens: Vec<usize> = inputs.iter().map(|x| x.ids.len()).collect();
         match &self.model {
-            Model::Encoder(encoder) => {
+            Transformer::Encoder(encoder) => {
                 let segments: Vec<u32> = inputs.iter().flat_map(|x| x.segments.iter().copied()).collect();
                 encoder.outputs(&ids, &segments, &lens)
             }
-            Model::Decoder(decoder) => {
+            Transformer::Decoder(decoder) => {
                 let hidden = decoder.hidden(&ids, &lens);
                 let padding = self.config.padding();
                 let ends = inputs.iter().scan(0usize, |start, x| {
-                    // As `transformers` finds it: the last token that is not padding, wherever padding stands.
+                    // As in `transformers`: the last token that is not padding, even where padding is within the text.
                     let last = x.ids.iter().rposition(|id| Some(*id) != padding).unwrap_or(0);
                     let at = *start + last;
                     *start += x.ids.len();
@@ -167,17 +164,17 @@ impl RewardModel {
     #[must_use]
     pub fn with_grad(&self) -> Self {
         let model = match &self.model {
-            Model::Decoder(d) => Model::Decoder(d.with_grad()),
-            Model::Encoder(e) => Model::Encoder(e.with_grad()),
+            Transformer::Decoder(d) => Transformer::Decoder(d.with_grad()),
+            Transformer::Encoder(e) => Transformer::Encoder(e.with_grad()),
         };
         Self { model, ..self.clone() }
     }
 
-    /// The weights.
+    /// The weights, on their device and outside autodiff.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
         match &self.model {
-            Model::Decoder(d) => d.weights(),
-            Model::Encoder(e) => e.weights(),
+            Transformer::Decoder(d) => d.weights(),
+            Transformer::Encoder(e) => e.weights(),
         }
     }
 }

@@ -1,24 +1,24 @@
-//! A model as the files of a Hugging Face folder that `transformers` loads.
+//! Saving: a model as the files of a Hugging Face folder that `transformers` loads.
 
 use burn::tensor::Tensor;
 
 use crate::checkpoint;
-use crate::config::{ModelConfig, class};
+use crate::config::ModelConfig;
 use crate::error::PolicyError;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
-/// Name and contents of a file.
+/// A file's name and contents.
 pub type File = (&'static str, Vec<u8>);
 
-/// Configuration, weights in `f32`, and the tokenizer's files.
+/// The files of a model: configuration, weights in `f32`, tokenizer.
 pub(crate) fn files(
     config: &ModelConfig,
     weights: &Weights<Tensor<2>>,
     tokenizer: &Tokenizer,
 ) -> Result<Vec<File>, PolicyError> {
     let mut json = config.json.clone();
-    json["architectures"] = serde_json::json!([class(config)]);
+    json["architectures"] = serde_json::json!([config.class()]);
     json["dtype"] = "float32".into();
     json["torch_dtype"] = "float32".into();
     if config.labels.is_none() {
@@ -30,7 +30,7 @@ pub(crate) fn files(
     Ok(files)
 }
 
-/// The tokenizer's files alone.
+/// The tokenizer's files.
 pub(crate) fn tokenizer_files(tokenizer: &Tokenizer) -> Result<Vec<File>, PolicyError> {
     Ok(tokenizer.files()?.into_iter().map(|(name, text)| (name, text.into_bytes())).collect())
 }

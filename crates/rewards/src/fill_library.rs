@@ -1,4 +1,4 @@
-//! Fills a library folder with the tools that a data set needs.
+//! Fills a library folder with the reward tools that a data set needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,264 +10,326 @@ use rlar_run::write_atomic;
 
 use crate::admission::examine::examine;
 use crate::admission::report::Status;
-use crate::agents::ask::Tally;
-use crate::agents::synthesise::Order;
-use crate::agents::{Agents, News, Provided, Turned};
+use crate::agents::classify::TaskLabels;
+use crate::agents::client::UsageByRole;
+use crate::agents::synthesise::{KnownTool, SynthesisRequest};
+use crate::agents::{AgentEvent, Agents, ModelCounts, RejectedTool, ToolSet, VerifierCounts};
 use crate::library::folder::{ADMISSION, Library};
-use crate::tool::card::ToolKind;
 use crate::tool::composite::WeightedTool;
-use crate::{Orchestrator, OrchestratorConfig, RewardError};
+use crate::{Orchestrator, OrchestratorConfig, RewardError, ToolCard};
 
-/// The folder, within a library's, of tools that were refused.
+/// The folder of rejected verifiers, within the library's folder.
 const REFUSED: &str = "refused";
 
-/// The file of a refused tool's folder that says why.
+/// The file with the reason, in the folder of a rejected verifier. It is written last.
 const WHY: &str = "why.txt";
+
+/// Examples on which a reward model is examined.
+const MODEL_EXAMPLES: usize = 64;
+
+/// Largest card or verifier that is downloaded, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// Longest time for the download of a card or a verifier.
+const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What a library is filled for.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted<'a> {
-    /// The library's folder.
+pub struct FetchRequest<'a> {
+    /// The folder of the library.
     pub folder: &'a Path,
-    /// Prompts that need rewards.
+    /// Prompts that need reward tools.
     pub examples: &'a [Example],
-    /// Prompts with good replies, on which new tools are examined before the others.
-    pub shown: &'a [Example],
-    /// Addresses of further cards (`…/tool.yaml`) to take into account.
+    /// Prompts with good replies. Admission uses them before `examples`.
+    pub demonstrations: &'a [Example],
+    /// URLs of further tool cards (`…/tool.yaml`) to choose from.
     pub sources: &'a [String],
-    /// Tools that every prompt has beside the chosen ones.
+    /// Tools that every prompt gets besides the chosen ones.
     pub always: &'a [WeightedTool],
 }
 
-/// A tool of the library.
+/// A tool in the filled library.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Fetched {
-    /// The tool.
+pub struct FetchedTool {
+    /// The name of the tool.
     pub tool: String,
-    /// Content hash.
+    /// Hash of its content.
     pub identity: String,
-    /// Prompts that the builtin agent chooses it for.
+    /// Number of prompts for which the builtin agent chooses it.
     pub examples: usize,
-    /// Why it was chosen, for the first of them; else where it comes from.
-    pub why: String,
+    /// Why it is chosen for the first of these prompts; its origin when it is chosen for none.
+    pub reason: String,
 }
 
-/// What came of it.
+/// Prompts of a task that no tool fits.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Report {
-    /// The tools that the library holds for the prompts.
-    pub fetched: Vec<Fetched>,
-    /// New tools and models that may not score.
-    pub turned: Vec<Turned>,
-    /// Prompts that no tool fits: how many by task, and what is missing for the first.
-    pub uncovered: BTreeMap<String, (usize, String)>,
-    /// Verifiers that were written now, how many of them run, and how many were admitted.
-    pub written: [usize; 3],
-    /// Models that were considered now, and how many of them became tools.
-    pub considered: [usize; 2],
-    /// What could not be done because the language model or the Hub did not answer.
-    pub missing: Vec<String>,
-    /// What the language model was asked, by role.
-    pub tally: Tally,
+pub struct UncoveredTask {
+    /// Number of prompts.
+    pub prompts: usize,
+    /// What is missing for the first of them.
+    pub reason: String,
 }
 
-/// Chooses tools for every example, lets the agents write and find further ones for every task, proves that each starts, and
-/// writes those that the court admits below the folder, the refused ones with the reasons into its `refused/`. What stands
-/// there already is kept: work that was interrupted goes on where it stopped. A tool that was edited there is an error.
-pub fn fetch_rewards(wanted: &Wanted, agents: &Agents, tell: &mut dyn FnMut(News)) -> Result<Report, RewardError> {
+/// The result of filling a library.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FetchReport {
+    /// The tools that the folder holds.
+    pub fetched: Vec<FetchedTool>,
+    /// New tools and models that were not admitted.
+    pub rejected: Vec<RejectedTool>,
+    /// Prompts that no tool fits, by task label.
+    pub uncovered: BTreeMap<String, UncoveredTask>,
+    /// How many verifiers were written in this run.
+    pub verifiers: VerifierCounts,
+    /// How many reward models were found in this run.
+    pub models: ModelCounts,
+    /// Steps that were skipped because the language model or the Hub did not answer; another run can complete them.
+    pub unanswered: Vec<String>,
+    /// Usage of the language model, by role.
+    pub usage: UsageByRole,
+}
+
+/// Fills the folder with tools for every example: chooses curated tools, lets the agents write and find more for every task,
+/// and checks that each of them works. Admitted tools are written into the folder, rejected verifiers with the reasons into
+/// its `refused/`. Existing tools are kept, so that an interrupted run can be continued.
+///
+/// # Errors
+///
+/// When a file cannot be read, written or downloaded, when a chosen tool is refused, when a written tool was edited since,
+/// and, if there are neither a language model nor a Hub, when no tool fits an example.
+pub fn fetch_rewards(
+    request: &FetchRequest,
+    agents: &Agents,
+    on_event: &mut dyn FnMut(AgentEvent),
+) -> Result<FetchReport, RewardError> {
     let mut library = Library::curated()?;
-    for source in wanted.sources {
-        fetch_card(&mut library, source)?;
+    for url in request.sources {
+        fetch_card(&mut library, url)?;
     }
     let mut known: Vec<String> = library.cards().map(|c| c.name.clone()).collect();
-    if wanted.folder.is_dir() {
-        library.merge(Library::load(wanted.folder)?);
+    if request.folder.is_dir() {
+        library.merge(Library::load(request.folder)?);
     }
     library.check_parts()?;
-    let is_own = |library: &Library, name: &str| !known.iter().any(|k| k == name) && library.is_admitted(name);
-    let own: Vec<String> = library.cards().map(|c| c.name.clone()).filter(|n| is_own(&library, n)).collect();
+    let is_added = |name: &String| !known.contains(name) && library.is_admitted(name);
+    let added: Vec<String> = library.cards().map(|c| c.name.clone()).filter(is_added).collect();
     let config = OrchestratorConfig { allow_unadmitted: true, ..OrchestratorConfig::default() };
     let mut rewards = Orchestrator::new(library, agents.means.clone(), config);
-    let (chosen, uncovered) = choose(&rewards, wanted.examples);
-    if agents.asker.is_none()
-        && agents.hub.is_none()
-        && let Some((_, error)) = uncovered.into_iter().next()
-    {
+    let has_agents = agents.llm.is_some() || agents.hub.is_some();
+    let Coverage { chosen, uncovered } = choose(&rewards, request.examples);
+    if !has_agents && let Some((_, error)) = uncovered.into_iter().next() {
         return Err(error);
     }
-    let names: BTreeSet<String> = chosen.keys().cloned().chain(wanted.always.iter().map(|m| m.tool.clone())).collect();
-    for name in names.iter().filter(|n| !own.contains(n)) {
-        prove(&mut rewards, name, chosen.get(name).map_or(wanted.examples, |of| &of.0))?;
-        for name in rewards.library().with_parts(name) {
-            write_tool(wanted.folder, &name, rewards.library())?;
-        }
+    write_chosen(request, &mut rewards, &chosen, &added)?;
+    let mut report = FetchReport::default();
+    if has_agents {
+        let is_from_agents = |name: &String| rewards.library().card(name).is_some_and(is_from_agents);
+        known.extend(added.iter().filter(|n| !is_from_agents(n)).cloned());
+        let tools = add_new_tools(request, agents, &mut rewards, known, on_event)?;
+        report.verifiers = tools.verifiers;
+        report.models = tools.models;
+        report.rejected = tools.rejected;
+        report.unanswered = tools.unanswered;
     }
-    let mut report = Report::default();
-    if agents.asker.is_some() || agents.hub.is_some() {
-        let written_by_agents = |name: &String| rewards.library().card(name).is_some_and(is_made);
-        known.extend(own.iter().filter(|n| !written_by_agents(n)).cloned());
-        let provided = provide(wanted, agents, &mut rewards, known, tell)?;
-        report.written = [provided.written[0], provided.written[1], 0];
-        report.considered = provided.considered;
-        for tool in &provided.admitted {
-            report.written[2] += usize::from(!tool.source.is_empty());
-        }
-        report.turned = provided.turned;
-        report.missing = provided.missing;
-    }
-    let (chosen, uncovered) = choose(&rewards, wanted.examples);
+    let Coverage { chosen, uncovered } = choose(&rewards, request.examples);
     for (example, error) in uncovered {
-        let label = agents.builtin_label(example);
-        report.uncovered.entry(label).or_insert_with(|| (0, error.to_string())).0 += 1;
+        let task = report.uncovered.entry(agents.builtin_label(example));
+        task.or_insert_with(|| UncoveredTask { prompts: 0, reason: error.to_string() }).prompts += 1;
     }
-    let library = rewards.library();
-    let there = library.cards().filter(|c| wanted.folder.join(&c.name).join("tool.yaml").exists());
-    report.fetched = there
-        .map(|card| {
-            let (examples, why) = chosen.get(&card.name).map_or((0, &card.origin), |(of, why)| (of.len(), why));
-            let identity = library.identity(&card.name).unwrap_or_default();
-            Fetched { tool: card.name.clone(), identity, examples, why: why.clone() }
-        })
-        .collect();
-    report.tally = agents.tally();
+    report.fetched = tools_in_folder(request.folder, rewards.library(), &chosen);
+    report.usage = agents.usage();
     Ok(report)
 }
 
-/// Whether an agent made a tool.
-fn is_made(card: &crate::ToolCard) -> bool {
-    card.origin.starts_with("written by ") || card.model.as_ref().is_some_and(|m| m.repo.is_some())
+/// The tools of a library that have a card in the folder.
+fn tools_in_folder(folder: &Path, library: &Library, chosen: &BTreeMap<String, ChosenFor>) -> Vec<FetchedTool> {
+    let written = library.cards().filter(|c| folder.join(&c.name).join("tool.yaml").exists());
+    written
+        .map(|card| {
+            let (examples, reason) =
+                chosen.get(&card.name).map_or((0, &card.origin), |c| (c.examples.len(), &c.reason));
+            FetchedTool {
+                tool: card.name.clone(),
+                identity: library.identity(&card.name).unwrap_or_default(),
+                examples,
+                reason: reason.clone(),
+            }
+        })
+        .collect()
 }
 
-/// The examples that each tool is chosen for, with the reason for the first; and those that have none.
-#[allow(clippy::type_complexity)]
-fn choose<'e>(
-    rewards: &Orchestrator,
-    examples: &'e [Example],
-) -> (BTreeMap<String, (Vec<Example>, String)>, Vec<(&'e Example, RewardError)>) {
-    let mut chosen: BTreeMap<String, (Vec<Example>, String)> = BTreeMap::new();
-    let mut uncovered = Vec::new();
+/// Whether an agent wrote or found a tool.
+fn is_from_agents(card: &ToolCard) -> bool {
+    card.origin.starts_with("written by ") || card.model().is_some_and(|m| m.repo.is_some())
+}
+
+/// The examples for which a tool is chosen.
+struct ChosenFor {
+    examples: Vec<Example>,
+    /// Why it is chosen for the first of them.
+    reason: String,
+}
+
+/// Which examples have a tool.
+struct Coverage<'e> {
+    /// By tool: the examples for which it is chosen.
+    chosen: BTreeMap<String, ChosenFor>,
+    /// The examples that no tool fits, with the reason.
+    uncovered: Vec<(&'e Example, RewardError)>,
+}
+
+/// Chooses tools for the examples.
+fn choose<'e>(rewards: &Orchestrator, examples: &'e [Example]) -> Coverage<'e> {
+    let mut coverage = Coverage { chosen: BTreeMap::new(), uncovered: Vec::new() };
     for example in examples {
         match rewards.choose(example) {
             Ok(assignment) => {
                 for choice in assignment.tools {
-                    let of = chosen.entry(choice.tool).or_insert_with(|| (Vec::new(), assignment.why.clone()));
-                    of.0.push(example.clone());
+                    let first = || ChosenFor { examples: Vec::new(), reason: assignment.why.clone() };
+                    coverage.chosen.entry(choice.tool).or_insert_with(first).examples.push(example.clone());
                 }
             }
-            Err(error) => uncovered.push((example, error)),
+            Err(error) => coverage.uncovered.push((example, error)),
         }
     }
-    (chosen, uncovered)
+    coverage
 }
 
-/// Opens a tool that was examined, or lets the court examine it.
-fn prove(rewards: &mut Orchestrator, name: &str, examples: &[Example]) -> Result<(), RewardError> {
+/// Writes the chosen tools and those that every prompt gets into the folder, with their parts. Tools that are `added` are
+/// there already.
+fn write_chosen(
+    request: &FetchRequest,
+    rewards: &mut Orchestrator,
+    chosen: &BTreeMap<String, ChosenFor>,
+    added: &[String],
+) -> Result<(), RewardError> {
+    let always = request.always.iter().map(|m| m.tool.clone());
+    let names: BTreeSet<String> = chosen.keys().cloned().chain(always).collect();
+    for name in names.iter().filter(|n| !added.contains(n)) {
+        ensure_admitted(rewards, name, chosen.get(name).map_or(request.examples, |c| &c.examples))?;
+        for name in rewards.library().with_parts(name) {
+            write_tool(request.folder, &name, rewards.library())?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens a tool that has an admission report, and examines one that has none.
+fn ensure_admitted(rewards: &mut Orchestrator, name: &str, examples: &[Example]) -> Result<(), RewardError> {
     if rewards.library().admission(name).is_some() {
         return rewards.open(name).map(drop);
     }
     let admission = examine(&rewards.for_admission(name)?, examples, &[])?;
     if admission.status == Status::Refused {
-        let why: Vec<String> = admission.failed().take(3).map(|p| format!("{}: {}", p.name, p.evidence)).collect();
-        return Err(RewardError::tool(name, format!("was refused; it does not show that it {}", why.join("; "))));
+        let failed: Vec<String> = admission.failed().take(3).map(|p| format!("{}: {}", p.name, p.evidence)).collect();
+        return Err(RewardError::tool(name, format!("was refused; it does not show that it {}", failed.join("; "))));
     }
     rewards.set_admission(name, admission);
     Ok(())
 }
 
-/// Lets the agents write and find tools for every task.
-fn provide(
-    wanted: &Wanted,
+/// Lets the agents write and find tools for every task, and writes them into the folder. `known` are the names that new tools
+/// may not have.
+fn add_new_tools(
+    request: &FetchRequest,
     agents: &Agents,
     rewards: &mut Orchestrator,
     mut known: Vec<String>,
-    tell: &mut dyn FnMut(News),
-) -> Result<Provided, RewardError> {
-    let all: Vec<&Example> = wanted.examples.iter().collect();
-    let labels = agents.classify(&all);
-    // What shows good replies comes first.
-    let mut tasks: BTreeMap<String, Vec<&Example>> = BTreeMap::new();
-    for example in &all {
-        tasks.entry(labels.of(example)).or_default();
-    }
-    for example in wanted.shown.iter().chain(wanted.examples) {
-        if let Some(of) = tasks.get_mut(&labels.of(example)) {
-            of.push(example);
-        }
-    }
-    let mut provided = Provided::default();
-    let mut room = agents.room();
-    for (task, examples) in tasks {
-        tell(News::Line(format!("{task}: {} prompts", examples.len())));
+    on_event: &mut dyn FnMut(AgentEvent),
+) -> Result<ToolSet, RewardError> {
+    let labels = agents.classify(&request.examples.iter().collect::<Vec<_>>());
+    let refused = request.folder.join(REFUSED);
+    let mut tools = ToolSet::default();
+    let mut budget = agents.download_budget();
+    for (task, examples) in by_task(request, &labels) {
+        on_event(AgentEvent::Message(format!("{task}: {} prompts", examples.len())));
         let measures = |name: &String| rewards.library().card(name).map_or(String::new(), |c| c.measures.clone());
-        let taken: Vec<(String, String)> = known.iter().map(|name| (name.clone(), measures(name))).collect();
-        let order = Order {
+        let taken: Vec<KnownTool> =
+            known.iter().map(|name| KnownTool { name: name.clone(), measures: measures(name) }).collect();
+        let synthesis = SynthesisRequest {
             task: &task,
             examples: &examples,
             steps: labels.steps.get(&task).map_or(&[], Vec::as_slice),
             known: &taken,
             packages: &agents.means.packages.allowed,
-            evidence: None,
+            defects: None,
         };
-        let refused = wanted.folder.join(REFUSED);
         let is_done = |name: &str| rewards.library().card(name).is_some() || was_refused(&refused, name, &task);
-        let mut fresh = agents.synthesise(&order, &is_done, None, tell);
-        let models = |c: &&crate::ToolCard| c.kind == ToolKind::Model && c.tasks.contains(&task) && is_made(c);
-        let most = agents.hub.as_ref().map_or(0, |(_, config)| config.models);
-        if rewards.library().cards().filter(models).count() < most {
-            let taken =
-                |name: &str| rewards.library().card(name).is_some() || fresh.admitted.iter().any(|t| t.name == name);
-            let examples: Vec<Example> = examples.iter().take(64).map(|e| (*e).clone()).collect();
-            let found = agents.retrieve(&task, &examples, &taken, &mut room, tell);
-            fresh.add(found);
+        let mut new = agents.synthesise(&synthesis, &is_done, None, on_event);
+        let is_model = |c: &&ToolCard| c.model().is_some() && c.tasks.contains(&task) && is_from_agents(c);
+        let max_models = agents.hub.as_ref().map_or(0, |(_, config)| config.models);
+        if rewards.library().cards().filter(is_model).count() < max_models {
+            let is_taken =
+                |name: &str| rewards.library().card(name).is_some() || new.admitted.iter().any(|t| t.name == name);
+            let examples: Vec<Example> = examples.iter().take(MODEL_EXAMPLES).map(|e| (*e).clone()).collect();
+            let models = agents.retrieve(&task, &examples, &is_taken, &mut budget, on_event);
+            new.add(models);
         }
-        for tool in &fresh.admitted {
-            rewards.add_tool(tool, &wanted.folder.join(&tool.name))?;
-            write_tool(wanted.folder, &tool.name, rewards.library())?;
+        for tool in &new.admitted {
+            rewards.add_tool(tool, &request.folder.join(&tool.name))?;
+            write_tool(request.folder, &tool.name, rewards.library())?;
         }
-        for turned in &fresh.turned {
-            write_refused(&refused, turned)?;
+        for tool in &new.rejected {
+            write_rejected(&refused, tool)?;
         }
-        let made = |c: &&crate::ToolCard| is_made(c) && c.tasks.contains(&task) && !known.contains(&c.name);
-        let made: Vec<String> = rewards.library().cards().filter(made).map(|c| c.name.clone()).collect();
-        known.extend(made);
-        provided.add(fresh);
+        let is_new = |c: &&ToolCard| is_from_agents(c) && c.tasks.contains(&task) && !known.contains(&c.name);
+        let names: Vec<String> = rewards.library().cards().filter(is_new).map(|c| c.name.clone()).collect();
+        known.extend(names);
+        tools.add(new);
     }
-    Ok(provided)
+    Ok(tools)
 }
 
-/// Whether a verifier of this name was written for a task and refused.
+/// The examples of every task of the request, those with demonstrations first.
+fn by_task<'a>(request: &FetchRequest<'a>, labels: &TaskLabels) -> BTreeMap<String, Vec<&'a Example>> {
+    let mut tasks: BTreeMap<String, Vec<&Example>> =
+        request.examples.iter().map(|e| (labels.label_of(e), Vec::new())).collect();
+    for example in request.demonstrations.iter().chain(request.examples) {
+        if let Some(examples) = tasks.get_mut(&labels.label_of(example)) {
+            examples.push(example);
+        }
+    }
+    tasks
+}
+
+/// Whether a verifier with this name was written for a task and rejected. Without the reason, which is written last, it was
+/// not.
 fn was_refused(folder: &Path, name: &str, task: &str) -> bool {
     if !folder.join(name).join(WHY).exists() {
-        // The reason is written last.
         return false;
     }
     let path = folder.join(name).join("tool.yaml");
-    let card = fs::read_to_string(&path).ok().and_then(|text| crate::ToolCard::parse(&path, &text).ok());
+    let card = fs::read_to_string(&path).ok().and_then(|text| ToolCard::parse(&path, &text).ok());
     card.is_some_and(|card| card.tasks.iter().any(|t| t == task))
 }
 
-/// Keeps what was written and refused, with the reason, where nobody takes it for a tool.
-fn write_refused(folder: &Path, turned: &Turned) -> Result<(), RewardError> {
-    let Some((card, source)) = &turned.written else { return Ok(()) };
-    let home = folder.join(&turned.name);
+/// Writes a rejected verifier with the reason into a folder that no library reads.
+fn write_rejected(folder: &Path, tool: &RejectedTool) -> Result<(), RewardError> {
+    let Some(written) = &tool.files else { return Ok(()) };
+    let home = folder.join(&tool.name);
     fs::create_dir_all(&home).map_err(RewardError::io(&home))?;
-    for (file, contents) in [("tool.yaml", card), ("verifier.py", source), (WHY, &(turned.why.clone() + "\n"))] {
+    let reason = tool.reason.clone() + "\n";
+    for (file, contents) in [("tool.yaml", &written.card), ("verifier.py", &written.source), (WHY, &reason)] {
         write_atomic(&home.join(file), contents.as_bytes())
-            .map_err(|e| RewardError::tool(&turned.name, e.to_string()))?;
+            .map_err(|e| RewardError::tool(&tool.name, e.to_string()))?;
     }
     Ok(())
 }
 
+/// Writes the files of a tool, the card last: a folder with a card is a complete tool. An existing admission report is kept.
+///
+/// # Errors
+///
+/// When a file exists with other contents.
 fn write_tool(folder: &Path, name: &str, library: &Library) -> Result<(), RewardError> {
     let home = folder.join(name);
     fs::create_dir_all(&home).map_err(RewardError::io(&home))?;
     let mut files = library.files(name);
-    // A folder with a card is a tool: the card comes last, when the rest is there.
     files.reverse();
     for (file, contents) in files {
         let path = home.join(&file);
         match fs::read_to_string(&path) {
-            Ok(there) if there == contents || file == ADMISSION => continue,
+            Ok(existing) if existing == contents || file == ADMISSION => continue,
             Ok(_) => {
                 let message = format!("{} was edited; move it away to fetch it again", path.display());
                 return Err(RewardError::tool(name, message));
@@ -279,19 +341,16 @@ fn write_tool(folder: &Path, name: &str, library: &Library) -> Result<(), Reward
     Ok(())
 }
 
-/// Longest card or verifier that is downloaded.
-const LONGEST: u64 = 1 << 20;
-
-fn fetch_card(library: &mut Library, address: &str) -> Result<(), RewardError> {
-    let deadline = Duration::from_secs(30);
-    let text = rlar_net::get_text(address, LONGEST, deadline)?;
-    let card = crate::ToolCard::parse(Path::new(address), &text)?;
-    let source = match &card.file {
+/// Downloads a card, and the verifier that it names, into a library.
+fn fetch_card(library: &mut Library, url: &str) -> Result<(), RewardError> {
+    let text = rlar_net::get_text(url, MAX_FILE_BYTES, DOWNLOAD_DEADLINE)?;
+    let card = ToolCard::parse(Path::new(url), &text)?;
+    let source = match card.file() {
         Some(file) => {
-            let base = address.rsplit_once('/').map_or(address, |(base, _)| base);
-            rlar_net::get_text(&format!("{base}/{file}"), LONGEST, deadline)?
+            let base = url.rsplit_once('/').map_or(url, |(base, _)| base);
+            rlar_net::get_text(&format!("{base}/{file}"), MAX_FILE_BYTES, DOWNLOAD_DEADLINE)?
         }
         None => String::new(),
     };
-    library.add(Path::new(address), text, source, None)
+    library.add(Path::new(url), text, source, None)
 }

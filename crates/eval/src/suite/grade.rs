@@ -1,65 +1,62 @@
-//! What tools say of replies.
+//! Grades replies with a suite's reward tools.
 
 use rlar_data::{Completion, Example};
 use rlar_rewards::{Assignment, CombineAs, Orchestrator, Outcome, Scores, Status, WeightedTool};
 
-use super::engine::{Answer, Reply};
-use super::metric::Metric;
+use super::generator::{ReplyResult, SuiteReply};
+use super::metric::SuiteMetric;
+use super::prompts::{SuitePrompt, domain};
 use super::spec::Suite;
-use super::tasks::{Task, domain};
 use crate::EvalError;
 
-/// A reply and what is thought of it.
+/// A reply and its score.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Verdict {
-    /// The part of the reply that is judged; nothing where there is no reply.
+pub struct GradedReply {
+    /// The part of the reply that is scored; `None` where there is no reply.
     pub text: Option<String>,
-    /// Whether the reply was cut off at its greatest length.
-    pub cut: bool,
-    /// The weighted score.
+    /// Whether generation stopped at `max_tokens`.
+    pub truncated: bool,
+    /// The weighted sum of the tools' scores; `None` where there is no reply, no tool, or a tool gave no score.
     pub score: Option<f64>,
-    /// Why there is no score.
-    pub why: Option<String>,
+    /// Why there is no score; `None` where there is one, or the suite has no tools.
+    pub failure: Option<String>,
 }
 
-impl Verdict {
-    /// Whether the reply is right.
-    pub fn right(&self) -> bool {
+impl GradedReply {
+    /// Whether the score is at least one half.
+    pub fn is_correct(&self) -> bool {
         self.score.is_some_and(|s| s >= 0.5)
     }
 }
 
-/// Gives a suite's tools to its prompts; says which of them may not score.
-pub fn give_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalError> {
-    for member in &suite.tools {
-        let wrong = |message: String| EvalError::Mismatch(format!("suite `{}`: {message}", suite.name));
-        if rewards.library().card(&member.tool).is_none() {
-            let there: Vec<&str> = rewards.library().cards().map(|c| c.name.as_str()).collect();
-            let message = format!("no tool `{}` in the library; it holds: {}", member.tool, there.join(", "));
+/// Assigns a suite's tools to its prompts. Fails where a tool is missing from the library or may not score.
+pub fn assign_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalError> {
+    let wrong = |message: String| EvalError::Mismatch(format!("suite `{}`: {message}", suite.name));
+    for tool in &suite.tools {
+        if rewards.library().card(&tool.tool).is_none() {
+            let names: Vec<&str> = rewards.library().cards().map(|c| c.name.as_str()).collect();
+            let message = format!("no tool `{}` in the library; it holds: {}", tool.tool, names.join(", "));
             return Err(wrong(message));
         }
-        if rewards.library().card(&member.tool).is_some_and(|c| c.needs_reference) && suite.reference.is_none() {
-            return Err(wrong(format!("the tool `{}` needs a `reference`", member.tool)));
+        if rewards.library().card(&tool.tool).is_some_and(|c| c.needs_reference) && suite.reference.is_none() {
+            return Err(wrong(format!("the tool `{}` needs a `reference`", tool.tool)));
         }
-        let admission = rewards.library().admission(&member.tool);
+        let admission = rewards.library().admission(&tool.tool);
         if admission.is_some_and(|a| a.status == Status::Provisional) {
-            let message = format!(
-                "the tool `{0}` is provisional: nobody could tell whether it ranks good replies above bad ones. Examine it on \
-                 examples that show it: `rlar rewards admit {0} --library FOLDER --data FILE`",
-                member.tool
-            );
-            return Err(wrong(message));
+            return Err(wrong(format!(
+                "the tool `{0}` is provisional: no examples have shown whether it ranks good replies above bad ones. Run its \
+                 admission checks on examples that do: `rlar rewards admit {0} --library FOLDER --data FILE`",
+                tool.tool
+            )));
         }
-        rewards.open_admitted(&member.tool)?;
+        rewards.open_admitted(&tool.tool)?;
     }
-    if let Some(metric) = suite.metrics.iter().find(|m| matches!(m, Metric::Majority(_))) {
-        let compares = |m: &WeightedTool| rewards.library().card(&m.tool).is_some_and(|c| c.needs_reference);
-        if !suite.tools.iter().find(|m| m.part == CombineAs::Term).is_some_and(compares) {
-            let message = format!(
-                "suite `{}`: `{metric}` asks the first tool which replies agree, and that one compares with no reference",
-                suite.name
-            );
-            return Err(EvalError::Mismatch(message));
+    if let Some(metric) = suite.metrics.iter().find(|m| matches!(m, SuiteMetric::Majority(_))) {
+        let needs_reference = |m: &WeightedTool| rewards.library().card(&m.tool).is_some_and(|c| c.needs_reference);
+        if !suite.tools.iter().find(|m| m.part == CombineAs::Term).is_some_and(needs_reference) {
+            return Err(wrong(format!(
+                "`{metric}` compares replies with each other by the first tool, but that tool compares with no reference"
+            )));
         }
     }
     let tools = suite.tools.clone();
@@ -68,45 +65,52 @@ pub fn give_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalE
     Ok(())
 }
 
-/// Lets a suite's tools judge replies; see [`give_tools`].
+/// Scores the replies to each prompt with the suite's tools, which [`assign_tools`] has assigned. Replies that are not
+/// scored when `cancelled` returns `true` stay without a score.
 pub fn grade(
     suite: &Suite,
-    tasks: &[Task],
-    replies: Vec<Vec<Reply>>,
+    prompts: &[SuitePrompt],
+    replies: Vec<Vec<ReplyResult>>,
     rewards: &mut Orchestrator,
-    over: &(dyn Fn() -> bool + Sync),
-) -> Result<Vec<Vec<Verdict>>, EvalError> {
+    cancelled: &(dyn Fn() -> bool + Sync),
+) -> Result<Vec<Vec<GradedReply>>, EvalError> {
     let part = suite.scored.clone().unwrap_or_default();
-    let completion = |answer: &Answer| part.completion(answer.text.clone());
-    let given: Vec<Vec<Result<(Completion, bool), String>>> = replies
-        .into_iter()
-        .map(|own| own.into_iter().map(|r| r.map(|answer| (completion(&answer), answer.cut))).collect())
-        .collect();
-    let items: Vec<(&Example, &Completion)> = tasks
+    let extract = |reply: SuiteReply| Extracted { completion: part.completion(reply.text), truncated: reply.truncated };
+    let replies: Vec<Vec<Result<Extracted, String>>> =
+        replies.into_iter().map(|results| results.into_iter().map(|r| r.map(extract)).collect()).collect();
+    let items: Vec<(&Example, &Completion)> = prompts
         .iter()
-        .zip(&given)
-        .flat_map(|(task, own)| own.iter().flatten().map(|(completion, _)| (&task.example, completion)))
+        .zip(&replies)
+        .flat_map(|(prompt, results)| results.iter().flatten().map(|r| (&prompt.example, &r.completion)))
         .collect();
-    let mut scores =
-        if suite.tools.is_empty() { Vec::new().into_iter() } else { rewards.score_until(&items, over)?.into_iter() };
-    let mut verdict = |reply: &Result<(Completion, bool), String>| match reply {
-        Err(why) => Verdict { text: None, cut: false, score: None, why: Some(format!("no reply: {why}")) },
-        Ok((completion, cut)) => {
-            let told = scores.next();
-            let score = told.as_ref().and_then(Scores::total);
-            let why = told.filter(|_| score.is_none()).map(|told| unscored(&told));
-            Verdict { text: Some(completion.scored_text().to_owned()), cut: *cut, score, why }
+    let scores = if suite.tools.is_empty() { Vec::new() } else { rewards.score_until(&items, cancelled)? };
+    let mut scores = scores.into_iter();
+    let mut graded = |result: &Result<Extracted, String>| match result {
+        Err(reason) => {
+            GradedReply { text: None, truncated: false, score: None, failure: Some(format!("no reply: {reason}")) }
+        }
+        Ok(Extracted { completion, truncated }) => {
+            let scores = scores.next();
+            let score = scores.as_ref().and_then(Scores::total);
+            let failure = scores.filter(|_| score.is_none()).map(|scores| missing_score(&scores));
+            GradedReply { text: Some(completion.scored_text().to_owned()), truncated: *truncated, score, failure }
         }
     };
-    Ok(given.iter().map(|own| own.iter().map(&mut verdict).collect()).collect())
+    Ok(replies.iter().map(|results| results.iter().map(&mut graded).collect()).collect())
 }
 
-/// Which tool gave no score, and why.
-fn unscored(told: &Scores) -> String {
-    let said = told.tools.iter().find_map(|score| match &score.outcome {
+/// A reply as the tools see it.
+struct Extracted {
+    completion: Completion,
+    truncated: bool,
+}
+
+/// The first tool without a score, and why it has none.
+fn missing_score(scores: &Scores) -> String {
+    let reason = scores.tools.iter().find_map(|score| match &score.outcome {
         Outcome::Scored(_) => None,
-        Outcome::Abstained(why) => Some(format!("`{}` does not judge it: {why}", score.tool)),
-        Outcome::Failed(why) => Some(format!("`{}` failed: {why}", score.tool)),
+        Outcome::Abstained(reason) => Some(format!("`{}` does not apply: {reason}", score.tool)),
+        Outcome::Failed(reason) => Some(format!("`{}` failed: {reason}", score.tool)),
     });
-    said.unwrap_or_else(|| "no tool judges it".into())
+    reason.unwrap_or_else(|| "no tool applies".into())
 }

@@ -1,23 +1,27 @@
-//! Benchmarks of policies: a suite is a small YAML, so that a new one needs no code.
+//! Benchmarks of policies. A suite is a small YAML file, so that a new one needs no code.
 //!
-//! A [`Suite`] says which rows are read, how they are put as prompts, how replies are drawn, which tools judge them, and which
-//! [`Metric`]s come out. [`tasks`](mod@tasks) makes prompts of rows, an [`Engine`] answers them (or [`answers::read_answers`]
-//! reads what was answered elsewhere), [`grade`](mod@grade) asks the tools, [`figures`](mod@figures) adds up, and [`Exam`] does all of it.
+//! A [`Suite`] names the data, the prompt templates, the sampling settings, the reward tools that grade replies, and the
+//! [`SuiteMetric`]s to report. [`prompts`](mod@prompts) renders the data's rows, a [`ReplyGenerator`] answers the prompts (or
+//! [`replies::read_replies`] reads recorded replies), [`grade`](mod@grade) runs the tools, [`metric_values`](mod@metric_values)
+//! aggregates over prompts, and [`SuiteEval`] runs these steps in order.
 
-pub mod answers;
-pub mod engine;
-mod exam;
-pub mod figures;
+mod spec;
+mod template;
+
+pub mod agreement;
+mod evaluate;
+pub mod generator;
 pub mod grade;
 pub mod metric;
-mod spec;
-pub mod tasks;
-mod template;
-pub mod vote;
+pub mod metric_values;
+pub mod prompts;
+pub mod replies;
 
-pub use engine::{Engine, Own, Server};
-pub use exam::{Exam, Marks, has_figure};
-pub use figures::Figure;
-pub use metric::Metric;
-pub use spec::{Draw, FewShot, Suite};
-pub use tasks::Task;
+pub use evaluate::{GroupValue, SuiteEval, SuiteResult};
+pub use generator::{LlmServer, LocalPolicy, ReplyGenerator};
+pub use grade::GradedReply;
+pub use metric::SuiteMetric;
+pub use metric_values::MetricValue;
+pub use prompts::SuitePrompt;
+pub use replies::GenerationOptions;
+pub use spec::{FewShot, Suite, SuiteSampling};

@@ -1,4 +1,4 @@
-//! The policy to start from.
+//! `model`: the policy to start from.
 
 use rlar_policy::{Lora, ModelConfig};
 use schemars::JsonSchema;
@@ -15,24 +15,24 @@ pub struct ModelChoice {
     /// A new Llama-style model with random weights and a tokenizer trained on the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Scratch>,
-    /// Train a low-rank adaptation of the model at `path` instead of all its weights.
+    /// Trains a LoRA adapter of the model at `path` instead of all its weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
 }
 
-/// A low-rank adaptation (LoRA): small matrices beside frozen ones.
+/// A LoRA adapter (Hu et al., 2021): low-rank products that are added to frozen matrices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
-    /// Rank of the product that is added.
+    /// Rank of the products.
     #[schemars(range(min = 1, max = 4096))]
     pub rank: usize,
-    /// The product is multiplied by `alpha / rank`.
+    /// The products are multiplied by `alpha / rank`.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f32,
     /// The adapted matrices, by the last part of their names in the checkpoint.
     pub targets: Vec<String>,
-    /// Share of the inputs that training drops, from 0 to below 1.
+    /// Dropout of the adapter's inputs while training, from 0 to below 1.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f32,
 }
@@ -45,7 +45,7 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
-    /// The same in the policy's terms.
+    /// The adapter's settings for the policy crate.
     pub fn lora(&self) -> Lora {
         Lora {
             r: self.rank,
@@ -61,7 +61,7 @@ impl LoraConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scratch {
-    /// Most tokens of the byte-level BPE, at least 260; few or short demonstrations make fewer.
+    /// Largest vocabulary of the byte-level BPE tokenizer, at least 260; few or short demonstrations give a smaller one.
     #[schemars(range(min = 260, max = 1_000_000))]
     pub vocab_size: usize,
     /// Width of the residual stream.
@@ -70,13 +70,13 @@ pub struct Scratch {
     /// Width inside the feed-forward block.
     #[schemars(range(min = 1, max = 262_144))]
     pub intermediate_size: usize,
-    /// Layers.
+    /// Number of layers.
     #[schemars(range(min = 1, max = 1024))]
     pub layers: usize,
-    /// Query heads.
+    /// Number of query heads.
     #[schemars(range(min = 1, max = 1024))]
     pub heads: usize,
-    /// Key and value heads; divides `heads`.
+    /// Number of key and value heads; must divide `heads`.
     #[schemars(range(min = 1, max = 1024))]
     pub kv_heads: usize,
     /// Longest sequence, in tokens.
@@ -85,7 +85,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// The model that this shape describes, with `vocab_size` tokens.
+    /// The configuration of a model of this shape with `vocab_size` tokens.
     pub fn model(&self, vocab_size: usize) -> Result<ModelConfig, String> {
         ModelConfig::new(json!({
             "model_type": "llama",

@@ -1,30 +1,30 @@
-//! What a training step does: method, sizes, sampling, optimizer.
+//! `train`, `warmup`, `sampling`, `optimizer`: what a training step does.
 
-use rlar_policy::Sampling;
+use rlar_policy::{AdamW, Sampling};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::schedule::Decay;
 
-/// What is learned, and from what.
+/// The training method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// A policy from rewards: group relative policy optimisation (Shao et al., 2024) as `algorithm` describes it.
+    /// Trains a policy on rewards: group relative policy optimisation (Shao et al., 2024), as `algorithm` describes it.
     Grpo,
-    /// A policy from demonstrations; `rlar sft`.
+    /// Trains a policy on demonstrations; `rlar sft`.
     Sft,
-    /// A reward model from preferences (Bradley & Terry, 1952); `rlar train-rm`.
+    /// Trains a reward model on preference pairs (Bradley & Terry, 1952); `rlar train-rm`.
     RewardModel,
 }
 
-/// Steps, sizes and budgets.
+/// Method, steps, sizes and budgets.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
-    /// What is learned, and from what.
+    /// The training method.
     pub method: Method,
-    /// Steps.
+    /// Number of steps.
     pub steps: u64,
     /// Longest training time, in minutes; 0 is no limit. Sampling, scoring and training count.
     #[schemars(range(min = 0))]
@@ -40,23 +40,24 @@ pub struct TrainConfig {
     /// `sft`, `reward_model`: demonstrations or pairs per step.
     #[schemars(range(min = 1))]
     pub batch: usize,
-    /// `grpo`: how often a batch of rollouts is learned from.
+    /// `grpo`: passes over each batch of rollouts.
     #[schemars(range(min = 1))]
     pub epochs: usize,
     /// `grpo`: optimizer steps per epoch, each on its share of the prompts; must divide `prompts`.
     #[schemars(range(min = 1))]
     pub minibatches: usize,
-    /// `grpo`: whether the next batch is drawn and scored by the policy before the step while the step is taken
+    /// `grpo`: whether the next batch is sampled and scored, by the policy before the step, while the step is taken
     /// (one-step-off; Noukhovitch et al., 2024).
     pub asynchronous: bool,
-    /// `grpo`: the run stops after this many steps in a row in which no group's rewards differ; 0 lets it go on.
+    /// `grpo`: the run stops after this many steps in a row in which no group's rewards differ; 0 never stops it.
     pub flat_steps: u64,
-    /// Tokens differentiated at a time; does not change the mathematics. Planned from the machine's memory when absent.
+    /// Tokens differentiated at a time, prompts included; does not change the mathematics. Planned from the machine's free
+    /// memory when absent.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch_tokens: Option<usize>,
-    /// Whether the backward pass computes each layer again instead of keeping it: a third more computation, and the
-    /// memory of one layer instead of all. Does not change the mathematics.
+    /// Whether the backward pass recomputes each layer's activations instead of keeping them (gradient checkpointing): a third
+    /// more computation, and the memory of one layer instead of all. Does not change the mathematics.
     pub recompute_layers: bool,
 }
 
@@ -100,28 +101,28 @@ impl Default for WarmupConfig {
     }
 }
 
-/// How replies are drawn.
+/// How replies are sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplingConfig {
-    /// Divides logits while training; evaluation also draws greedily.
+    /// Sampling temperature while training. Evaluation also samples greedily.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 100))]
     pub temperature: f32,
-    /// Draw from the smallest set of tokens with this much probability; 1 is all.
+    /// Nucleus sampling: the smallest set of most likely tokens with at least this probability; 1 is all.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 1))]
     pub top_p: f32,
-    /// Draw from this many likeliest tokens; 0 is all.
+    /// Number of most likely tokens to sample from; 0 is all.
     pub top_k: usize,
-    /// Draw from tokens at least this many times as likely as the likeliest; 0 is all.
+    /// Least probability of a token to sample, as a share of the most likely token's; 0 is all.
     #[schemars(range(min = 0, max = 1))]
     pub min_p: f32,
-    /// Logits of tokens that occurred are divided by this when positive, multiplied when negative; 1 leaves them alone.
+    /// Logits of tokens that occurred before are divided by this when positive and multiplied when negative; 1 is no penalty.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub repetition_penalty: f32,
     /// Longest reply, in tokens.
     #[schemars(range(min = 1))]
     pub max_tokens: usize,
-    /// Texts that end a reply, beside the model's end token.
+    /// Texts that end a reply, in addition to the model's end token.
     pub stop: Vec<String>,
     /// Sequences sampled at a time.
     #[schemars(range(min = 1))]
@@ -144,7 +145,7 @@ impl Default for SamplingConfig {
 }
 
 impl SamplingConfig {
-    /// For the sampler, at a temperature.
+    /// The settings of the sampler, at a temperature.
     pub fn at(&self, temperature: f32) -> Sampling {
         Sampling {
             temperature,
@@ -166,25 +167,38 @@ pub struct OptimizerConfig {
     /// Peak learning rate of reinforcement learning.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f32,
-    /// Steps over which the learning rate rises from zero.
+    /// Steps over which the learning rate rises linearly from zero.
     pub warmup_steps: u64,
-    /// How it falls afterwards.
+    /// How the learning rate decays afterwards.
     pub decay: Decay,
-    /// Decay of the first moment.
+    /// Decay rate of the first moment.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub beta1: f32,
-    /// Decay of the second moment.
+    /// Decay rate of the second moment.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub beta2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub eps: f32,
-    /// Decoupled weight decay, on matrices.
+    /// Decoupled weight decay, on matrices only.
     #[schemars(range(min = 0))]
     pub weight_decay: f32,
-    /// Gradients are scaled down to this global norm; 0 leaves them alone.
+    /// Gradients are scaled down to this global norm; 0 is no clipping.
     #[schemars(range(min = 0))]
     pub max_norm: f32,
+}
+
+impl OptimizerConfig {
+    /// The optimizer.
+    pub fn adamw(&self) -> AdamW {
+        AdamW {
+            beta1: self.beta1,
+            beta2: self.beta2,
+            eps: self.eps,
+            weight_decay: self.weight_decay,
+            max_norm: self.max_norm,
+        }
+    }
 }
 
 impl Default for OptimizerConfig {

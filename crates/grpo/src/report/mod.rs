@@ -1,5 +1,7 @@
-//! What a run leaves for people: the record of every step, rollouts as Parquet, and the final report.
+//! What a run leaves for people: the record of every step, rollouts as Parquet files, and the final report.
 
-pub(crate) mod log;
-pub(crate) mod metrics;
-pub mod summary;
+pub mod final_report;
+pub(crate) mod grpo_metrics;
+pub(crate) mod metrics_log;
+pub(crate) mod rollout_files;
+pub mod step_record;

@@ -1,238 +1,208 @@
-//! A batch of rollouts: prompts drawn, replies sampled and, while the others are still being written, scored.
+//! Collecting the batch of a step: from the journal where it holds one, else by sampling and scoring.
+//!
+//! Everything that changes the rewards between two steps happens here, in this order: the agents' new tools enter, replies are
+//! sampled and scored, tools that fail too often are suspended and their replies scored by others, a share of the replies is
+//! audited, the batch is journalled, and the drift monitor sees it.
 
-use std::sync::OnceLock;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rlar_data::{Completion, Example};
-use rlar_policy::{GenerationRequest, Policy};
-use rlar_rewards::{Orchestrator, Outcome, RewardError, Scores, ToolScore};
-use serde::{Deserialize, Serialize};
+use rlar_data::Example;
+use rlar_policy::Policy;
+use rlar_rewards::Orchestrator;
+use rlar_run::{Checkpoint, Files, Journal};
 
 use crate::TrainError;
-use crate::algorithm::loss::soft_overlong;
 use crate::config::Config;
-use crate::rollouts::evolution::Evolution;
+use crate::report::step_record::PhaseSeconds;
+use crate::rollouts::batch::{Batch, BatchPosition};
+use crate::rollouts::evolution::{EVOLUTION, Evolution, StepContext};
 use crate::rollouts::mixture::Mixture;
-use crate::rollouts::rollout::{Group, Rollout, draw};
-use crate::rollouts::tool_health::Health;
-use crate::schedule::mix;
+use crate::rollouts::rollout::Group;
+use crate::rollouts::tool_health::{FailingTool, ToolHealth};
+use crate::update::train_state::{Counters, TrainState};
 
-/// What a step learns from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Batch {
-    /// The groups.
-    pub groups: Vec<Group>,
-    /// Steps of the policy that drew them.
-    pub policy: u64,
-    /// Prompts drawn by the run when the batch was whole.
-    pub cursor: u64,
-    /// Groups without spread that were replaced: drawn and scored, not learned from.
-    pub replaced: Vec<Group>,
-    /// Tools that failed too often on it and were suspended.
-    #[serde(default)]
-    pub suspended: Vec<String>,
-    /// Seconds of sampling, scoring beside it included.
-    pub sampling: f64,
-    /// Seconds of scoring after the last reply was drawn.
-    pub scoring: f64,
-}
+/// The file of a checkpoint with the batch of the next step, where it was collected one step ahead.
+const NEXT_BATCH: &str = "pending.json";
 
-impl Batch {
-    /// All groups that were drawn.
-    pub fn drawn(&self) -> impl Iterator<Item = &Group> + Clone {
-        self.groups.iter().chain(&self.replaced)
-    }
+/// The file of a checkpoint with the tools' health.
+const TOOL_HEALTH: &str = "tools.json";
 
-    /// Their tokens.
-    pub fn tokens(&self) -> usize {
-        self.drawn().flat_map(|g| &g.replies).map(|r| r.tokens.len()).sum()
-    }
-}
+/// The kind of the journal's entries for batches.
+const BATCH: &str = "batch";
 
-/// Name of the penalty for length, which counts as one more tool.
-pub const SOFT_OVERLONG: &str = "soft_overlong";
-
-/// Where batches come from.
+/// Collects batches.
 #[derive(Debug)]
-pub struct Source<'a> {
+pub struct Collector<'a> {
     /// The config.
     pub config: &'a Config,
     /// Prompts to train on.
     pub examples: &'a [Example],
-    /// Prompts to measure on.
+    /// Prompts to measure on; a suspended tool must be replaceable for them, too.
     pub heldout: &'a [Example],
-    /// Their tokens.
+    /// Token ids of the prompts to train on; empty for those that are left out for their length.
     pub prompts: &'a [Vec<u32>],
-    /// In which order they are drawn.
+    /// In which order prompts are drawn.
     pub mixture: Mixture,
-    /// Reward tools.
+    /// The reward tools.
     pub rewards: &'a mut Orchestrator,
-    /// How they do.
-    pub health: Health,
-    /// The agents that renew them.
+    /// How the tools did in the last steps.
+    pub tool_health: ToolHealth,
+    /// The agents that replace tools while training runs.
     pub evolution: Option<Evolution<'a>>,
+    /// The batch of the next step, where it was collected one step ahead.
+    pub next: Option<Batch>,
 }
 
-impl Source<'_> {
-    /// Draws and scores the batch of step `step` (from 0) with a policy that has `policy_steps` behind it; `cursor`
-    /// prompts were drawn before. A reply's random numbers depend on seed, step and its place in the batch only.
-    pub fn collect(&mut self, policy: &Policy, policy_steps: u64, step: u64, cursor: u64) -> Result<Batch, TrainError> {
-        let (config, t) = (self.config, &self.config.train);
-        let wanted = t.prompts.min(self.mixture.len());
-        let rounds = config.algorithm.dynamic_sampling;
-        let mut batch = Batch {
-            groups: Vec::new(),
-            policy: policy_steps,
-            cursor,
-            replaced: Vec::new(),
-            suspended: Vec::new(),
-            sampling: 0.0,
-            scoring: 0.0,
+/// The tools' health in a checkpoint; without a checkpoint, that of tools that have not failed.
+pub fn tool_health(checkpoint: Option<&Checkpoint>) -> Result<ToolHealth, TrainError> {
+    Ok(read(checkpoint, TOOL_HEALTH)?.unwrap_or_default())
+}
+
+/// The batch that a checkpoint holds for the step after it.
+pub fn next_batch(checkpoint: Option<&Checkpoint>) -> Result<Option<Batch>, TrainError> {
+    read(checkpoint, NEXT_BATCH)
+}
+
+fn read<T: serde::de::DeserializeOwned>(checkpoint: Option<&Checkpoint>, file: &str) -> Result<Option<T>, TrainError> {
+    let Some(checkpoint) = checkpoint.filter(|c| c.path.join(file).exists()) else { return Ok(None) };
+    Ok(Some(serde_json::from_slice(&checkpoint.read(file)?)?))
+}
+
+impl Collector<'_> {
+    /// The batch of the step after `counters`: the one collected ahead, or a new one. Adds its time to `seconds`.
+    pub fn collect(
+        &mut self,
+        policy: &Policy,
+        counters: &Counters,
+        journal: &mut Journal,
+        seconds: &mut PhaseSeconds,
+    ) -> Result<Batch, TrainError> {
+        if let Some(batch) = self.next.take() {
+            return Ok(batch);
+        }
+        let step = counters.step;
+        let batch =
+            self.obtain(policy, BatchPosition { step, policy_steps: step, cursor: counters.cursor }, journal)?;
+        (seconds.sampling, seconds.scoring) = (batch.sampling, batch.scoring);
+        Ok(batch)
+    }
+
+    /// Runs the update on a batch. With `train.asynchronous` the next batch is collected at the same time, by the policy
+    /// before this update (one-step-off; Noukhovitch et al., 2024). Adds the time to `seconds`.
+    pub fn update_and_collect_ahead<T>(
+        &mut self,
+        state: &mut TrainState,
+        batch: &Batch,
+        journal: &mut Journal,
+        seconds: &mut PhaseSeconds,
+        update: impl FnOnce(&mut TrainState) -> T,
+    ) -> Result<T, TrainError> {
+        let clock = Instant::now();
+        let step = state.counters.step;
+        if !self.config.train.asynchronous || step + 1 >= self.config.train.steps {
+            let updated = update(state);
+            seconds.training = clock.elapsed().as_secs_f64();
+            return Ok(updated);
+        }
+        let policy = state.model.clone();
+        let position = BatchPosition { step: step + 1, policy_steps: step, cursor: batch.cursor };
+        let (updated, next) = std::thread::scope(|scope| {
+            let ahead = scope.spawn(|| self.obtain(&policy, position, journal));
+            let updated = update(state);
+            seconds.training = clock.elapsed().as_secs_f64();
+            (updated, ahead.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        seconds.sampling += clock.elapsed().as_secs_f64() - seconds.training;
+        self.next = Some(next?);
+        Ok(updated)
+    }
+
+    /// The batch at a position: from the journal, or a new one, which is journalled before it is used. A tool that fails too
+    /// often is suspended; where no other tool can score its prompts, the step fails before the batch is journalled, so that a
+    /// resume tries it again.
+    fn obtain(&mut self, policy: &Policy, at: BatchPosition, journal: &mut Journal) -> Result<Batch, TrainError> {
+        let step = at.step + 1;
+        let is_replayed = journal.holds(step, BATCH);
+        if let Some(evolution) = &mut self.evolution {
+            let context = StepContext { rewards: &mut *self.rewards, examples: self.examples, step, is_replayed };
+            evolution.enter(context, journal)?;
+        }
+        let batch = if let Some(batch) = journal.recall::<Batch>(step, BATCH)? {
+            batch.suspended.iter().for_each(|tool| self.suspend(tool.clone()));
+            self.tool_health.observe(batch.sampled(), self.config);
+            batch
+        } else {
+            let batch = self.sample_score_and_audit(policy, at)?;
+            journal.record(step, BATCH, &batch)?;
+            batch
         };
-        let mut drawn = 0;
-        for _ in 0..=rounds {
-            let missing = wanted - batch.groups.len();
-            let chosen = self.mixture.draw(missing, batch.cursor, config.seed);
-            batch.cursor += missing as u64;
-            let seeds = |i: usize| (0..t.group_size).map(|s| mix(&[config.seed, step, i as u64, s as u64])).collect();
-            let request = |(i, e): (usize, &usize)| GenerationRequest {
-                prompt: self.prompts[*e].clone(),
-                seeds: seeds(drawn + i),
-            };
-            let requests: Vec<GenerationRequest> = chosen.iter().enumerate().map(request).collect();
-            drawn += missing;
-            let fresh = self.draw_and_score(policy, &chosen, &requests, &mut batch)?;
-            let (kept, flat): (Vec<Group>, Vec<Group>) =
-                fresh.into_iter().partition(|g| rounds == 0 || g.scored().has_spread(config.algorithm.combine));
-            batch.replaced.extend(flat);
-            batch.groups.extend(kept);
-            if batch.groups.len() == wanted {
-                break;
-            }
+        if let Some(evolution) = &mut self.evolution {
+            let context = StepContext { rewards: &mut *self.rewards, examples: self.examples, step, is_replayed };
+            evolution.observe(batch.sampled(), &context);
         }
         Ok(batch)
     }
 
-    /// Uses a tool no more.
-    pub fn suspend(&mut self, tool: String) {
+    /// A new batch, scored by tools that do not fail too often, and audited.
+    fn sample_score_and_audit(&mut self, policy: &Policy, at: BatchPosition) -> Result<Batch, TrainError> {
+        let mut batch = self.sample_and_score(policy, at)?;
+        while let Some(failing) = self.tool_health.failing(batch.sampled(), self.config) {
+            batch.suspended.push(failing.tool.clone());
+            self.suspend_and_rescore(&mut batch, at.step + 1, failing)?;
+        }
+        self.tool_health.observe(batch.sampled(), self.config);
+        self.audit(&mut batch);
+        Ok(batch)
+    }
+
+    /// Takes a tool out of use for the rest of the run.
+    fn suspend(&mut self, tool: String) {
         self.rewards.suspend(&tool);
-        self.health.suspended.push(tool);
+        self.tool_health.suspended.push(tool);
     }
 
-    /// Asks the audit about the first replies of every group.
-    pub fn audit(&mut self, batch: &mut Batch) {
-        if !self.rewards.has_audit() {
-            return;
-        }
-        let part = self.config.rewards.scored.clone().unwrap_or_default();
-        let share = self.config.rewards.audit.share;
-        let asked = |n: usize| ((share * n as f64).ceil() as usize).min(n);
-        let groups = || batch.groups.iter().chain(&batch.replaced);
-        let texts: Vec<(usize, Completion)> = groups()
-            .flat_map(|g| {
-                g.replies.iter().take(asked(g.replies.len())).map(|r| (g.example, part.completion(r.text.clone())))
-            })
-            .collect();
-        let items: Vec<_> = texts.iter().map(|(e, c)| (&self.examples[*e], c)).collect();
-        let deadline = Instant::now() + Duration::from_secs_f64(self.config.rewards.step_deadline);
-        // Nothing that is learned from depends on it.
-        let said = self.rewards.audit(&items, &|| Instant::now() >= deadline).unwrap_or_else(|e| {
-            tracing::warn!("the audit failed: {e}");
-            Vec::new()
-        });
-        let mut said = said.into_iter();
-        for group in batch.groups.iter_mut().chain(&mut batch.replaced) {
-            let n = asked(group.replies.len());
-            for reply in group.replies.iter_mut().take(n) {
-                reply.audit = said.next().and_then(|outcome| outcome.score());
-            }
-        }
-    }
-
-    /// Scores groups of a batch again with the tools that their examples have now.
-    pub fn score_again(&mut self, batch: &mut Batch, is_meant: impl Fn(&Group) -> bool) -> Result<(), TrainError> {
-        let part = self.config.rewards.scored.clone().unwrap_or_default();
-        let deadline = Instant::now() + Duration::from_secs_f64(self.config.rewards.step_deadline);
-        for group in batch.groups.iter_mut().chain(&mut batch.replaced).filter(|g| is_meant(g)) {
-            let example = &self.examples[group.example];
-            let completions: Vec<Completion> = group.replies.iter().map(|r| part.completion(r.text.clone())).collect();
-            let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
-            let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
-            for (reply, mut scores) in group.replies.iter_mut().zip(scores) {
-                let penalty = reply.scores.get(SOFT_OVERLONG).cloned();
-                scores.tools.extend(penalty);
-                reply.scores = scores;
-            }
-        }
-        Ok(())
-    }
-
-    fn draw_and_score(
-        &mut self,
-        policy: &Policy,
-        chosen: &[usize],
-        requests: &[GenerationRequest],
-        batch: &mut Batch,
-    ) -> Result<Vec<Group>, TrainError> {
-        let began = Instant::now();
-        let sampling = &self.config.sampling;
-        let part = self.config.rewards.scored.clone().unwrap_or_default();
-        let (rewards, examples) = (&mut *self.rewards, self.examples);
-        // One budget for the step, however often its groups are refilled.
-        let patience = Duration::from_secs_f64((self.config.rewards.step_deadline - batch.scoring).max(0.0));
-        let deadline = OnceLock::new();
-        let over = &|| deadline.get().is_some_and(|d| Instant::now() >= *d);
-        let (send, replies) = mpsc::channel();
-        let (samples, scores, sampling_took) = std::thread::scope(|scope| {
-            let scorer = scope.spawn(move || {
-                let mut scores: Vec<Vec<Scores>> =
-                    requests.iter().map(|r| vec![Scores::default(); r.seeds.len()]).collect();
-                while let Ok(first) = replies.recv() {
-                    let waiting: Vec<(usize, usize, Completion)> =
-                        std::iter::once(first).chain(replies.try_iter()).collect();
-                    let items: Vec<_> = waiting.iter().map(|(i, _, c)| (&examples[chosen[*i]], c)).collect();
-                    for ((i, index, _), scored) in waiting.iter().zip(rewards.score_until(&items, over)?) {
-                        scores[*i][*index] = scored;
-                    }
-                }
-                Ok::<_, RewardError>(scores)
-            });
-            let mut tell = |i: usize, index: usize, text: String| {
-                // The scorer has gone only when it has an error to give.
-                let _ = send.send((i, index, part.completion(text)));
-            };
-            let samples = draw(policy, requests, sampling, &mut tell);
-            let took = began.elapsed();
-            deadline.get_or_init(|| Instant::now() + patience);
-            drop(send);
-            let scores = scorer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (samples, scores, took)
-        });
-        let (samples, scores) = (samples?, scores?);
-        batch.sampling += sampling_took.as_secs_f64();
-        batch.scoring += began.elapsed().saturating_sub(sampling_took).as_secs_f64();
-        let overlong = &self.config.algorithm.overlong;
-        let group = |((example, samples), scores): ((&usize, Vec<rlar_policy::Sample>), Vec<Scores>)| {
-            let rollout = |(s, mut scores): (rlar_policy::Sample, Scores)| {
-                // What no tool judges is not learned from, long or short.
-                if overlong.soft_tokens > 0 && !scores.tools.is_empty() {
-                    let penalty = soft_overlong(s.tokens.len(), sampling.max_tokens, overlong.soft_tokens);
-                    let (tool, outcome) = (SOFT_OVERLONG.into(), Outcome::Scored(penalty));
-                    scores.tools.push(ToolScore { tool, weight: overlong.weight, outcome });
-                }
-                Rollout {
-                    tokens: s.tokens,
-                    log_probs: s.log_probs,
-                    drawn_log_probs: s.drawn_log_probs,
-                    text: s.text,
-                    finish: s.finish,
-                    scores,
-                    audit: None,
-                }
-            };
-            Group { example: *example, replies: samples.into_iter().zip(scores).map(rollout).collect() }
+    /// Suspends a failing tool and lets other tools score its replies in the batch.
+    fn suspend_and_rescore(&mut self, batch: &mut Batch, step: u64, failing: FailingTool) -> Result<(), TrainError> {
+        let FailingTool { tool, failed, requested, last_failure: last } = failing;
+        let no_replacement = |left: String| TrainError::ToolFails {
+            step,
+            tool: tool.clone(),
+            failed,
+            requested,
+            last: last.clone(),
+            left,
         };
-        Ok(chosen.iter().zip(samples).zip(scores).map(group).collect())
+        self.suspend(tool.clone());
+        // A gate without its tool would let every reply pass.
+        if self.config.rewards.always.iter().any(|m| m.tool == tool) {
+            return Err(no_replacement("`rewards.always` gives it to every prompt".to_owned()));
+        }
+        let mut prompts = self.examples.iter().chain(self.heldout);
+        if let Err(e) = prompts.try_for_each(|e| self.rewards.choose(e).map(drop)) {
+            return Err(no_replacement(e.to_string()));
+        }
+        let is_affected = |g: &Group| g.replies.iter().any(|r| r.scores.get(&tool).is_some());
+        match self.rescore(batch, is_affected) {
+            Ok(()) => {
+                tracing::warn!(
+                    "step {step}: tool `{tool}` failed on {failed} of {requested} replies and is suspended; last: {last}"
+                );
+                Ok(())
+            }
+            Err(TrainError::Reward(e)) => Err(no_replacement(e.to_string())),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Files that a checkpoint needs to continue from.
+    pub fn files(&self) -> Result<Files, TrainError> {
+        let mut files = vec![(TOOL_HEALTH.to_owned(), serde_json::to_vec(&self.tool_health)?)];
+        if let Some(evolution) = &self.evolution {
+            files.push((EVOLUTION.to_owned(), serde_json::to_vec(evolution.state())?));
+        }
+        if let Some(batch) = &self.next {
+            files.push((NEXT_BATCH.to_owned(), serde_json::to_vec(batch)?));
+        }
+        Ok(files)
     }
 }

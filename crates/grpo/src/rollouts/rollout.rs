@@ -1,4 +1,4 @@
-//! Rollouts: groups of replies to prompts, with everything needed to learn from them.
+//! Rollouts: the policy's replies to a prompt, with everything that the update needs of them.
 
 use std::collections::BTreeMap;
 
@@ -6,65 +6,75 @@ use rlar_policy::{Engine, Finish, GenerationRequest, Policy, PolicyError, Sample
 use rlar_rewards::{Failure, Outcome, Scores};
 use serde::{Deserialize, Serialize};
 
-use crate::algorithm::advantage;
+use crate::algorithm::advantage::{GroupScores, ScoreColumn};
 use crate::config::SamplingConfig;
 
 /// A reply of the policy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
-    /// Its tokens, the end token included.
+    /// Its token ids, the end token included.
     pub tokens: Vec<u32>,
-    /// Their log-probs under the policy that drew them, at the sampling temperature over the whole vocabulary.
+    /// Log-probs of the tokens under the policy that sampled them, at the sampling temperature over the whole vocabulary.
     pub log_probs: Vec<f32>,
-    /// Their log-probs under the distribution that they were drawn from, cuts and penalty included.
+    /// Log-probs under the distribution that they were drawn from, with top-k, top-p, min-p and repetition penalty applied.
     pub drawn_log_probs: Vec<f32>,
-    /// Its text.
+    /// The decoded text.
     pub text: String,
-    /// Why it ended.
+    /// Why generation ended.
     pub finish: Finish,
-    /// What the tools said.
+    /// The outcomes of the prompt's reward tools.
     pub scores: Scores,
-    /// What the audit said, as a part of its range, where it was asked.
+    /// The score of the audit tool, scaled to its range (0 to 1); `None` where the reply was not audited or the audit failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<f64>,
 }
 
-/// Replies to one prompt.
+/// The replies to one prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// The prompt's place among the examples to train on.
+    /// Index of the prompt among the examples to train on.
     pub example: usize,
     /// The replies.
     pub replies: Vec<Rollout>,
 }
 
 impl Group {
-    /// The group as advantages see it. All replies were asked of the same tools.
-    pub fn scored(&self) -> advantage::Group {
+    /// The scores that advantages are computed from. All replies of a group have the same tools.
+    pub fn scores(&self) -> GroupScores {
         let tools = self.replies.first().map_or(&[][..], |r| &r.scores.tools);
         let score = |r: &Rollout, tool: &str| r.scores.get(tool)?.outcome.score();
-        let scores = |tool: &str| self.replies.iter().map(|r| score(r, tool)).collect();
-        advantage::Group {
-            tools: tools.iter().map(|t| (t.weight, scores(&t.tool))).collect(),
+        let column = |tool: &str| self.replies.iter().map(|r| score(r, tool)).collect();
+        GroupScores {
+            tools: tools.iter().map(|t| ScoreColumn { weight: t.weight, scores: column(&t.tool) }).collect(),
             lengths: self.replies.iter().map(|r| r.tokens.len()).collect(),
         }
     }
 }
 
-/// Continues every prompt once per seed, and tells of each reply when it is whole: which prompt, which of its replies,
-/// the text.
-pub fn draw(
+/// A reply that has just been completed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FinishedReply {
+    /// Index of its request.
+    pub request: usize,
+    /// Index among the replies to that request.
+    pub index: usize,
+    /// Its text.
+    pub text: String,
+}
+
+/// Samples one reply per seed of every request, and calls `on_reply` with each as soon as it is complete.
+pub fn sample(
     policy: &Policy,
     requests: &[GenerationRequest],
     sampling: &SamplingConfig,
-    tell: &mut (dyn FnMut(usize, usize, String) + Send),
+    on_reply: &mut (dyn FnMut(FinishedReply) + Send),
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
     let mut texts: Vec<Vec<String>> = requests.iter().map(|r| vec![String::new(); r.seeds.len()]).collect();
     let mut on_token = |event: TokenEvent| {
         let text = &mut texts[event.request][event.index];
         text.push_str(event.text);
         if event.finish.is_some() {
-            tell(event.request, event.index, std::mem::take(text));
+            on_reply(FinishedReply { request: event.request, index: event.index, text: std::mem::take(text) });
         }
         StreamControl::Continue
     };
@@ -72,29 +82,29 @@ pub fn draw(
     engine.stream(requests, &sampling.at(sampling.temperature), &mut on_token)
 }
 
-/// What became of one tool's scores in a step.
+/// Counts of one tool's outcomes in a step.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct ToolStatistics {
-    /// Scores asked for.
-    pub asked: usize,
-    /// Broken tool.
+pub struct ToolOutcomes {
+    /// Scores requested.
+    pub requested: usize,
+    /// Scores that failed, late ones not counted.
     pub failed: usize,
-    /// Not asked before the step's time for scoring was over.
+    /// Scores that were not begun before `rewards.step_deadline` was over.
     pub late: usize,
-    /// Not applicable.
+    /// Replies that the tool does not apply to.
     pub abstained: usize,
-    /// The scores that came, in no order.
+    /// The scores, in no particular order.
     pub scores: Vec<f64>,
     /// The last failure.
     pub last_failure: Option<Failure>,
 }
 
-/// Statistics by tool.
-pub fn tool_statistics<'a>(groups: impl Iterator<Item = &'a Group>) -> BTreeMap<String, ToolStatistics> {
-    let mut tools: BTreeMap<String, ToolStatistics> = BTreeMap::new();
+/// Counts of the outcomes of every tool, by the tool's name.
+pub fn tool_outcomes<'a>(groups: impl Iterator<Item = &'a Group>) -> BTreeMap<String, ToolOutcomes> {
+    let mut tools: BTreeMap<String, ToolOutcomes> = BTreeMap::new();
     for score in groups.flat_map(|g| &g.replies).flat_map(|r| &r.scores.tools) {
         let t = tools.entry(score.tool.to_string()).or_default();
-        t.asked += 1;
+        t.requested += 1;
         match &score.outcome {
             Outcome::Scored(score) => t.scores.push(*score),
             Outcome::Abstained(_) => t.abstained += 1,

@@ -1,52 +1,79 @@
-//! Tools that fail too often are suspended.
+//! Reward tools that fail too often are suspended.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::rollouts::rollout::{Group, tool_statistics};
+use crate::rollouts::rollout::{Group, tool_outcomes};
 
-/// What tools did in the last steps, and which of them are suspended.
+/// How the tools did in the last steps, and which of them are suspended. A checkpoint keeps it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Health {
-    /// Per step and tool: scores that failed, and scores that were asked for.
-    window: VecDeque<BTreeMap<String, [usize; 2]>>,
-    /// Tools that are used no more.
+pub struct ToolHealth {
+    /// Per step, the counts of every tool.
+    window: VecDeque<BTreeMap<String, FailureCount>>,
+    /// Tools that score no further replies.
     pub suspended: Vec<String>,
 }
 
-/// A tool that fails too often.
+/// How many of a tool's scores failed; on disk `[failed, requested]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "[usize; 2]", into = "[usize; 2]")]
+struct FailureCount {
+    failed: usize,
+    requested: usize,
+}
+
+impl From<[usize; 2]> for FailureCount {
+    fn from([failed, requested]: [usize; 2]) -> Self {
+        Self { failed, requested }
+    }
+}
+
+impl From<FailureCount> for [usize; 2] {
+    fn from(count: FailureCount) -> Self {
+        [count.failed, count.requested]
+    }
+}
+
+/// A tool that fails more often than `rewards.failure_limit` allows.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Failing {
-    /// The tool.
+pub struct FailingTool {
+    /// The tool's name.
     pub tool: String,
     /// Failed scores in the window.
     pub failed: usize,
-    /// Asked scores in the window.
-    pub asked: usize,
+    /// Requested scores in the window.
+    pub requested: usize,
     /// The last failure.
-    pub last: String,
+    pub last_failure: String,
 }
 
-impl Health {
-    /// The tool that fails too often with these groups as the window's last step, if there is one.
-    pub fn failing<'g>(&self, groups: impl Iterator<Item = &'g Group>, config: &Config) -> Option<Failing> {
+impl ToolHealth {
+    /// The first tool that fails too often, counting these groups as the last step of the window; `None` if none does.
+    pub fn failing<'g>(&self, groups: impl Iterator<Item = &'g Group>, config: &Config) -> Option<FailingTool> {
         let earlier = self.window.len().saturating_sub(config.rewards.failure_window - 1);
-        let mut now = tool_statistics(groups).into_iter();
-        now.find_map(|(tool, s)| {
+        let mut now = tool_outcomes(groups).into_iter();
+        now.find_map(|(tool, outcomes)| {
             let before = self.window.iter().skip(earlier).filter_map(|step| step.get(&tool));
-            let [failed, asked] = before.fold([s.failed, s.asked], |[f, a], [g, b]| [f + g, a + b]);
-            let last = s.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
-            let too_often = s.failed > 0 && failed as f64 > config.rewards.failure_limit * asked as f64;
-            too_often.then_some(Failing { tool, failed, asked, last })
+            let this_step = FailureCount { failed: outcomes.failed, requested: outcomes.requested };
+            let total = before.fold(this_step, |sum, step| FailureCount {
+                failed: sum.failed + step.failed,
+                requested: sum.requested + step.requested,
+            });
+            let limit = config.rewards.failure_limit * total.requested as f64;
+            let last_failure = outcomes.last_failure.as_ref().map(ToString::to_string).unwrap_or_default();
+            let FailureCount { failed, requested } = total;
+            let fails_too_often = outcomes.failed > 0 && failed as f64 > limit;
+            fails_too_often.then_some(FailingTool { tool, failed, requested, last_failure })
         })
     }
 
-    /// Takes a step's groups into the window.
+    /// Adds the groups of a step to the window.
     pub fn observe<'g>(&mut self, groups: impl Iterator<Item = &'g Group>, config: &Config) {
-        self.window
-            .push_back(tool_statistics(groups).into_iter().map(|(tool, s)| (tool, [s.failed, s.asked])).collect());
+        let outcomes = tool_outcomes(groups).into_iter();
+        let counts = outcomes.map(|(tool, o)| (tool, FailureCount { failed: o.failed, requested: o.requested }));
+        self.window.push_back(counts.collect());
         while self.window.len() >= config.rewards.failure_window.max(2) {
             self.window.pop_front();
         }

@@ -6,20 +6,23 @@ use std::time::Instant;
 
 use rlar_policy::Policy;
 
+use crate::TrainError;
+use crate::algorithm::advantage::advantages;
 use crate::config::{Config, KlEstimator, Method};
-use crate::rollouts::collect::Source;
-use crate::rollouts::tool_health::Health;
+use crate::rollouts::batch::BatchPosition;
+use crate::rollouts::collect::Collector;
+use crate::rollouts::mixture::Mixture;
+use crate::rollouts::tool_health::ToolHealth;
 use crate::run::job::Job;
 use crate::run::setup;
-use crate::train_loop::preference::{Pair, pairs};
-use crate::train_loop::reward_model;
-use crate::train_loop::sft::{Demonstration, SftStep, demonstrations, step_down};
-use crate::update::policy_update::{descent, learn};
-use crate::update::train_state::State;
-use crate::{TrainError, optimizer, schedule};
+use crate::train_loop::preference::{PreferencePair, preference_pairs};
+use crate::train_loop::reward_model::RewardModelTraining;
+use crate::train_loop::sft::{Demonstration, SftStep, demonstrations};
+use crate::update::policy_update::{FixedLogProbs, policy_update};
+use crate::update::train_state::TrainState;
 
-/// The resolved config, the memory, the tokens, the tools and the expected time of a job. One step is taken in memory to
-/// time it; nothing is written.
+/// The resolved config of a job, its memory, token counts, tools and expected time. One step is taken in memory to time it;
+/// nothing is written.
 pub fn dry_run(mut job: Job) -> Result<String, TrainError> {
     let config = job.config.clone();
     let mut out = serde_yaml::to_string(&config).unwrap_or_else(|e| e.to_string());
@@ -27,22 +30,24 @@ pub fn dry_run(mut job: Job) -> Result<String, TrainError> {
     let trained = policy.layout().trained().parameters();
     let _ = writeln!(out, "\nmodel     {} parameters, {trained} of them trained", policy.layout().parameters());
     if config.train.method == Method::RewardModel {
-        preferring(&mut out, &job, &policy)?;
+        reward_model(&mut out, &job, &policy)?;
     } else {
-        acting(&mut out, &mut job, policy)?;
+        policy_run(&mut out, &mut job, policy)?;
     }
     Ok(out)
 }
 
-fn tokens(out: &mut String, name: &str, of: &str, lens: &[usize]) {
-    if lens.is_empty() {
+/// A line with the number of some sequences and of their tokens.
+fn token_counts(out: &mut String, name: &str, unit: &str, lengths: &[usize]) {
+    if lengths.is_empty() {
         return;
     }
-    let (all, longest) = (lens.iter().sum::<usize>(), lens.iter().max().copied().unwrap_or(0));
-    let _ = writeln!(out, "{name:9} {} {of}, {all} tokens, the longest {longest}", lens.len());
+    let (all, longest) = (lengths.iter().sum::<usize>(), lengths.iter().max().copied().unwrap_or(0));
+    let _ = writeln!(out, "{name:9} {} {unit}, {all} tokens, the longest {longest}", lengths.len());
 }
 
-fn time(out: &mut String, config: &Config, warmup: f64, step: f64) {
+/// A line with the expected time, from the seconds of a warm-up step and of a training step.
+fn expected_time(out: &mut String, config: &Config, warmup: f64, step: f64) {
     let total = warmup * config.warmup.steps as f64 + step * config.train.steps as f64;
     let mut parts = format!("{} steps of {step:.2} s", config.train.steps);
     if config.warmup.steps > 0 {
@@ -51,22 +56,11 @@ fn time(out: &mut String, config: &Config, warmup: f64, step: f64) {
     let limit = config.train.max_minutes;
     let bound =
         if limit > 0.0 { format!("; at most {limit} of training by `train.max_minutes`") } else { String::new() };
-    let _ = writeln!(out, "time      about {:.1} minutes: {parts}{bound}; measuring not counted", total / 60.0);
+    let _ = writeln!(out, "time      about {:.1} minutes: {parts}{bound}; evaluation not included", total / 60.0);
 }
 
-fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainError> {
-    let config = &job.config.clone();
-    let prompts = setup::prompt_tokens_of(&policy, &job.train, config, "data.train")?;
-    let mixture = setup::mixture(job, &prompts)?;
-    let heldout = setup::prompt_tokens_of(&policy, &job.heldout, config, "data.heldout")?;
-    let data = demonstrations(&policy, &job.demonstrations, config.data.format)?;
-    let longest = setup::longest(&prompts, &data, config);
-    let _ = writeln!(out, "memory    {}", setup::plan(config, &policy.decoder, longest));
-    let lens = |x: &[Vec<u32>]| x.iter().map(Vec::len).collect::<Vec<usize>>();
-    let lens = |x: &[Vec<u32>]| lens(x).into_iter().filter(|n| *n > 0).collect::<Vec<usize>>();
-    tokens(out, "train", "prompts", &lens(&prompts));
-    tokens(out, "heldout", "prompts", &lens(&heldout));
-    tokens(out, "imitated", "demonstrations", &data.iter().map(Demonstration::len).collect::<Vec<usize>>());
+/// A line per tool with the number of its prompts; returns the packages that are not installed yet.
+fn tools(out: &mut String, job: &Job) -> Result<Vec<String>, TrainError> {
     let mut tools: BTreeMap<String, usize> = BTreeMap::new();
     for example in job.train.iter().chain(&job.heldout) {
         for choice in job.rewards.choose(example)?.tools {
@@ -74,26 +68,40 @@ fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainEr
         }
     }
     let mut missing = Vec::new();
-    for (tool, examples) in tools {
+    for (tool, prompts) in tools {
         let packages = job.rewards.missing_packages(&tool)?;
         let install = if packages.is_empty() { String::new() } else { format!("; installs {}", packages.join(", ")) };
-        let _ = writeln!(out, "tool      {tool} for {examples} prompts{install}");
+        let _ = writeln!(out, "tool      {tool} for {prompts} prompts{install}");
         missing.extend(packages);
     }
+    Ok(missing)
+}
 
-    let mut state = setup::fresh(policy)?;
-    setup::plan_memory(&mut state.ledger, config, &state.model.decoder, longest);
-    let supervised = |state: &mut State, batch: usize| -> Result<f64, TrainError> {
+fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainError> {
+    let config = &job.config.clone();
+    let prompts = setup::prompt_token_ids(&policy, &job.train, config, "data.train")?;
+    let mixture = setup::mixture(job, &prompts)?;
+    let heldout = setup::prompt_token_ids(&policy, &job.heldout, config, "data.heldout")?;
+    let data = demonstrations(&policy, &job.demonstrations, config.data.format)?;
+    let longest = setup::longest_sequence(&prompts, &data, config);
+    let _ = writeln!(out, "memory    {}", setup::memory_plan(config, &policy.decoder, longest));
+    let lengths = |prompts: &[Vec<u32>]| prompts.iter().map(Vec::len).filter(|n| *n > 0).collect::<Vec<usize>>();
+    token_counts(out, "train", "prompts", &lengths(&prompts));
+    token_counts(out, "heldout", "prompts", &lengths(&heldout));
+    token_counts(out, "sft", "demonstrations", &data.iter().map(Demonstration::len).collect::<Vec<usize>>());
+    let missing = tools(out, job)?;
+
+    let mut state = TrainState::fresh(policy)?;
+    setup::plan_memory(&mut state.counters, config, &state.model.decoder, longest);
+    let supervised = |state: &mut TrainState, batch: usize| -> Result<f64, TrainError> {
         let clock = Instant::now();
-        let descent = descent(config, 1.0, state.ledger.tokens_at_a_time, 0);
-        let step = SftStep { number: 1, place: 0, batch, seed: config.seed, lr: 0.0, descent };
-        step_down(state, &optimizer(config), &data, step)?;
+        SftStep { number: 1, index: 0, batch, lr: 0.0 }.take(state, &data, config)?;
         Ok(clock.elapsed().as_secs_f64())
     };
     let warmup = if config.warmup.steps > 0 { supervised(&mut state, config.warmup.batch)? } else { 0.0 };
     if config.train.method == Method::Sft {
         let step = supervised(&mut state, config.train.batch)?;
-        time(out, config, warmup, step);
+        expected_time(out, config, warmup, step);
         return Ok(());
     }
     if !missing.is_empty() {
@@ -101,40 +109,58 @@ fn acting(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), TrainEr
             writeln!(out, "time      not measured: the tools' packages are not installed yet, and a dry run does not");
         return Ok(());
     }
+    grpo_step(out, job, &prompts, mixture, &mut state, warmup)
+}
+
+/// Takes one step of reinforcement learning at learning rate 0, and writes what it took.
+fn grpo_step(
+    out: &mut String,
+    job: &mut Job,
+    prompts: &[Vec<u32>],
+    mixture: Mixture,
+    state: &mut TrainState,
+    warmup: f64,
+) -> Result<(), TrainError> {
+    let config = &job.config;
     let clock = Instant::now();
-    let mut source = Source {
+    let mut collector = Collector {
         config,
         examples: &job.train,
         heldout: &job.heldout,
-        prompts: &prompts,
+        prompts,
         mixture,
         rewards: &mut job.rewards,
-        health: Health::default(),
+        tool_health: ToolHealth::default(),
         evolution: None,
+        next: None,
     };
-    let batch = source.collect(&state.model, 0, 0, 0)?;
+    let start = BatchPosition { step: 0, policy_steps: 0, cursor: 0 };
+    let batch = collector.sample_and_score(&state.model, start)?;
     let reference = (config.algorithm.kl.estimator != KlEstimator::None).then(|| state.model.decoder.clone());
-    learn(&mut state, reference.as_ref(), &batch, &prompts, config, 0.0);
-    let took = clock.elapsed().as_secs_f64();
-    let _ = writeln!(out, "step      {} reply tokens in {} groups", batch.tokens(), batch.drawn().count());
-    time(out, config, warmup, took);
+    let fixed = FixedLogProbs::new(state, reference.as_ref(), &batch, prompts, config);
+    let advantages = advantages(&fixed.scores(&batch, config), &config.algorithm);
+    policy_update(state, &batch, prompts, &fixed, &advantages, config, 0.0);
+    let step = clock.elapsed().as_secs_f64();
+    let _ = writeln!(out, "step      {} reply tokens in {} groups", batch.tokens(), batch.sampled().count());
+    expected_time(out, config, warmup, step);
     Ok(())
 }
 
-fn preferring(out: &mut String, job: &Job, policy: &Policy) -> Result<(), TrainError> {
+fn reward_model(out: &mut String, job: &Job, policy: &Policy) -> Result<(), TrainError> {
     let config = &job.config;
     let model = policy.reward_model(0)?;
-    let (data, heldout) = (pairs(&model, &job.preferences)?, pairs(&model, &job.heldout_preferences)?);
-    let longest = data.iter().map(Pair::len).max().unwrap_or(1);
-    let plan = setup::plan(config, &policy.decoder, longest);
+    let pairs = preference_pairs(&model, &job.preferences)?;
+    let heldout = preference_pairs(&model, &job.heldout_preferences)?;
+    let lengths = |pairs: &[PreferencePair]| pairs.iter().map(PreferencePair::len).collect::<Vec<usize>>();
+    let plan = setup::memory_plan(config, &policy.decoder, lengths(&pairs).into_iter().max().unwrap_or(1));
     let _ = writeln!(out, "memory    {plan}");
-    tokens(out, "train", "pairs", &data.iter().map(Pair::len).collect::<Vec<usize>>());
-    tokens(out, "heldout", "pairs", &heldout.iter().map(Pair::len).collect::<Vec<usize>>());
-    let mut state = setup::fresh(model)?;
+    token_counts(out, "train", "pairs", &lengths(&pairs));
+    token_counts(out, "heldout", "pairs", &lengths(&heldout));
+    let mut state = TrainState::fresh(model)?;
+    let training =
+        RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch: plan.tokens };
     let clock = Instant::now();
-    let chosen = schedule::batch(data.len(), config.train.batch.min(data.len()), 0, config.seed);
-    let chosen: Vec<&Pair> = chosen.iter().map(|i| &data[*i]).collect();
-    reward_model::step(&mut state, &chosen, &optimizer(config), 0.0, plan.tokens)?;
-    time(out, config, 0.0, clock.elapsed().as_secs_f64());
+    training.update(&mut state, 0.0)?;
+    expected_time(out, config, 0.0, clock.elapsed().as_secs_f64());
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! What a run was started with: a resume with anything else is refused.
+//! The inputs of a run: config, data, model and tools. A resume with other inputs is refused.
 
 use std::path::Path;
 
 use rlar_data::Example;
-use rlar_eval::suite::Exam;
+use rlar_eval::suite::SuiteEval;
 use rlar_run::{JOURNAL, RunFolder, fingerprint, sha256};
 use serde_json::{Value, json};
 
@@ -11,9 +11,24 @@ use crate::TrainError;
 use crate::config::Config;
 use crate::run::job::Job;
 
-/// Opens the record of a run's inputs, or compares it on a resume: the resolved config, and hashes of the
-/// data and of every tool. Where a run writes may change.
-pub fn same_inputs(run: &RunFolder, job: &Job, resumed: bool) -> Result<(), TrainError> {
+/// Keys that may change on a resume, because they do not change what the steps compute: where a run writes and how long it may
+/// take.
+const MAY_CHANGE: [&str; 10] = [
+    "run",
+    "train.max_minutes",
+    "train.max_tokens",
+    "train.flat_steps",
+    "rewards.failure_limit",
+    "rewards.store",
+    "rewards.llm.max_tokens",
+    "rewards.llm.max_cost",
+    "rewards.llm.deadline",
+    "rewards.llm.concurrency",
+];
+
+/// Writes the resolved config and hashes of data, model and tools into the folder of a new run; compares them with those in
+/// the folder of a resumed one.
+pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), TrainError> {
     let resolved = |text: &[u8]| -> Result<Value, TrainError> {
         let config: Config = serde_yaml::from_slice(text).map_err(|e| changed(run, &format!("config.yaml: {e}")))?;
         Ok(serde_json::to_value(config)?)
@@ -26,50 +41,36 @@ pub fn same_inputs(run: &RunFolder, job: &Job, resumed: bool) -> Result<(), Trai
         "demonstrations": hash(&job.demonstrations)?,
         "preferences": sha256(&serde_json::to_vec(&(&job.preferences, &job.heldout_preferences))?),
         "model": job.config.model.path.as_ref().map(|p| fingerprint(Path::new(p))).transpose()?,
-        "suites": job.suites.iter().map(Exam::print).collect::<Vec<_>>(),
+        "suites": job.suites.iter().map(SuiteEval::fingerprint).collect::<Vec<_>>(),
         "tools": tools.map(|(name, identity)| json!([name, identity])).collect::<Vec<_>>(),
     });
-    if resumed {
+    if is_resumed {
         let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
-        let pairs = [
-            (resolved(&run.read("config.yaml")?)?, resolved(config.as_bytes())?),
-            (serde_json::from_slice(&run.read("inputs.json")?)?, inputs),
-        ];
-        let [(config, now), (inputs, given)] = &pairs;
-        return match difference(config, now, "").or_else(|| difference(inputs, given, "inputs")) {
+        let (old_config, config) = (resolved(&run.read("config.yaml")?)?, resolved(config.as_bytes())?);
+        let old_inputs: Value = serde_json::from_slice(&run.read("inputs.json")?)?;
+        let found = difference(&old_config, &config, "").or_else(|| difference(&old_inputs, &inputs, "inputs"));
+        return match found {
             Some(difference) => Err(changed(run, &difference)),
             None => Ok(()),
         };
     }
     let model = job.config.model.path.as_ref().and_then(|p| Path::new(p).canonicalize().ok());
-    let own = run.path().canonicalize().ok();
-    if let Some(model) = model.filter(|m| own.is_some_and(|own| m.starts_with(own))) {
-        let message = "the model to start from lies in the run's own folder, which the run writes anew; choose another \
-                       `run.folder` (`--run`)";
+    let folder = run.path().canonicalize().ok();
+    if let Some(model) = model.filter(|m| folder.is_some_and(|folder| m.starts_with(folder))) {
+        let message = "the model to start from lies in the run's folder, which the run overwrites; choose another `run.folder` \
+                       (`--run`)";
         return Err(TrainError::Checkpoint { path: model, message: message.into() });
     }
-    // An earlier start's journal must not be taken for that of these inputs, whenever this one is killed.
+    // Removed first: if this start is killed, the journal of an earlier one must not be taken for its own.
     run.clear(&[JOURNAL])?;
     run.write("inputs.json", &serde_json::to_vec_pretty(&inputs)?)?;
     let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
     Ok(run.write("config.yaml", config.as_bytes())?)
 }
 
-/// The first thing that differs, and how. Where a run writes and how long it may take are not its inputs.
+/// The first difference between two JSON values; `None` if there is none but in keys that may change.
 fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
-    const FREE: [&str; 10] = [
-        "run",
-        "train.max_minutes",
-        "train.max_tokens",
-        "train.flat_steps",
-        "rewards.failure_limit",
-        "rewards.store",
-        "rewards.llm.max_tokens",
-        "rewards.llm.max_cost",
-        "rewards.llm.deadline",
-        "rewards.llm.concurrency",
-    ];
-    if FREE.contains(&path) || old == new {
+    if MAY_CHANGE.contains(&path) || old == new {
         return None;
     }
     if let (Some(was), Some(is)) = (old.as_object(), new.as_object()) {
@@ -88,9 +89,9 @@ fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
 fn changed(run: &RunFolder, what: &str) -> TrainError {
     let path = run.path().to_owned();
     let start = path.join("start");
-    // An adapter cannot be adapted again.
+    // An adapter's folder has no `config.json` and cannot be the base of another adapter.
     let hint = if start.join("config.json").exists() {
-        format!(", from its warm-up's end with `--model {}`", start.display())
+        format!(", from the end of its warm-up with `--model {}`", start.display())
     } else {
         String::new()
     };

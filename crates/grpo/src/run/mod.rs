@@ -1,5 +1,6 @@
-//! A job from its start to its report: setup, resume, warm-up, the train loop, the final model.
+//! A job from its start to its report: resume point, setup, warm-up, train loop, final model.
 
+pub mod assign_tools;
 pub mod dry_run;
 pub mod inputs;
 pub mod job;

@@ -1,58 +1,54 @@
-//! A policy's run: warm-up, then GRPO or more supervised fine-tuning, measured before and after.
+//! A policy's run: warm-up, then reinforcement learning or supervised fine-tuning, evaluated before and after.
 
 use std::collections::BTreeSet;
 
 use rlar_policy::PolicyError;
 use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::background::{Request, Worker};
+use rlar_rewards::agents::background::{AgentRequest, BackgroundAgents};
 use rlar_rewards::domain;
-use rlar_run::RunFolder;
+use rlar_run::{Checkpoint, Journal, RunFolder};
 
 use crate::TrainError;
-use crate::config::{Agent, Method};
-use crate::report::log::{Log, Rollouts};
-use crate::report::summary::Report;
-use crate::rollouts::collect::Source;
-use crate::rollouts::evolution::{Evolution, Evolved};
+use crate::config::{Agent, Config, Method};
+use crate::report::final_report::{BeforeAfter, Report};
+use crate::report::metrics_log::MetricsLog;
+use crate::report::rollout_files::RolloutFiles;
+use crate::rollouts::collect::{Collector, next_batch, tool_health};
+use crate::rollouts::evolution::{Evolution, EvolutionState, StepContext};
 use crate::rollouts::mixture::Mixture;
 use crate::run::job::Job;
-use crate::run::resume::Begin;
-use crate::run::setup::{bar, disk, first_policy, keep_fitting, longest, mixture, prompt_tokens_of};
+use crate::run::resume::ResumePoint;
+use crate::run::setup::{disk, first_policy, longest_sequence, mixture, progress, prompt_token_ids, retain_fitting};
 use crate::run::warmup::warm_up;
-use crate::train_loop::Loop;
-use crate::train_loop::grpo::{Grpo, health, pending};
-use crate::train_loop::held_out::{measure, once};
-use crate::train_loop::sft::{Sft, demonstrations};
+use crate::train_loop::TrainLoop;
+use crate::train_loop::grpo::Grpo;
+use crate::train_loop::held_out::{evaluate, evaluate_once};
+use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
 use crate::update::reference::Reference;
+use crate::update::train_state::TrainState;
+
+/// What is prepared before the first step.
+struct Prepared<'a> {
+    checkpoint: Option<Checkpoint>,
+    journal: Journal,
+    prompts: Vec<Vec<u32>>,
+    mixture: Mixture,
+    demonstrations: Vec<Demonstration>,
+    evolution: Option<Evolution<'a>>,
+}
 
 /// Trains a policy to the job's end.
-pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, TrainError> {
+pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Report, TrainError> {
     let config = &job.config.clone();
-    let mut state = begin.state(config, || first_policy(job))?;
-    state.model.tokenizer.pin_today(state.ledger.began);
-    let prompts = prompt_tokens_of(&state.model, &job.train, config, "data.train")?;
-    let measured = prompt_tokens_of(&state.model, &job.heldout, config, "data.heldout")?;
-    keep_fitting(&mut job.heldout, &measured);
-    // Before any work is lost to it.
-    job.suites.iter().try_for_each(|exam| exam.fits(&state.model))?;
-    let mixture = mixture(job, &prompts)?;
-    let data = demonstrations(&state.model, &job.demonstrations, config.data.format)
-        .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
-    let checkpoint = begin.checkpoint.clone();
-    let journal = begin.start(run, &mut state, config, longest(&prompts, &data, config))?;
-    let health = health(checkpoint.as_ref())?;
-    health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
-    // The agents choose while the policy warms up.
-    let mut evolution = match job.agents.take() {
-        Some(agents) => Some(evolution(agents, job, run, &mixture, Evolved::of(checkpoint.as_ref())?)?),
-        None => None,
-    };
-    warm_up(&mut state, job, run, &data)?;
-    let done = state.ledger.step;
-    let mut journal = journal;
-    if let (Some(evolution), 0) = (&mut evolution, done) {
-        let is_replayed = journal.reaches(1);
-        evolution.enter(&mut job.rewards, &job.train, &mut journal, 0, is_replayed)?;
+    let mut state = resume.state(config, || first_policy(job))?;
+    state.model.tokenizer.pin_today(state.counters.began);
+    let mut prepared = prepare(job, run, resume, &mut state)?;
+    warm_up(&mut state, job, run, &prepared.demonstrations)?;
+    let done = state.counters.step;
+    if let (Some(evolution), 0) = (&mut prepared.evolution, done) {
+        let is_replayed = prepared.journal.reaches(1);
+        let context = StepContext { rewards: &mut job.rewards, examples: &job.train, step: 0, is_replayed };
+        evolution.enter(context, &mut prepared.journal)?;
     }
     if done == 0 {
         run.write_folder("start", &state.model.files()?)?;
@@ -60,80 +56,115 @@ pub fn train(job: &mut Job, run: &RunFolder, begin: Begin) -> Result<Report, Tra
     let before = if job.heldout.is_empty() && job.suites.is_empty() {
         None
     } else {
-        Some(once(run, "before.json", done, || measure(job, &mut state))?)
+        Some(evaluate_once(run, "before.json", done, || evaluate(job, &mut state))?)
     };
 
-    let log = Log::open(run, "metrics.jsonl", done, true, bar(job, "train", config.train.steps, done))?;
-    let mut training = Loop { run, config, journal, log, interrupted: job.interrupted };
-    let heldout = &job.heldout;
-    let source = Source {
-        config,
-        examples: &job.train,
-        prompts: &prompts,
-        mixture,
-        heldout,
-        rewards: &mut job.rewards,
-        health,
-        evolution,
-    };
-    let ended = if config.train.method == Method::Grpo {
-        let reference = Reference::open(run, &state, checkpoint.as_ref(), config)?;
-        let rollouts = Rollouts::open(run, disk(config), done)?;
-        training.run(
-            &mut state,
-            &mut Grpo {
-                source,
-                heldout,
-                exams: &mut job.suites,
-                reference,
-                rollouts,
-                pending: pending(checkpoint.as_ref())?,
-            },
-        )?
-    } else {
-        training.run(&mut state, &mut Sft { source, heldout, exams: &mut job.suites, data: &data })?
-    };
+    let (ended, mut journal) = run_loop(job, config, run, prepared, &mut state)?;
 
-    let after = if before.is_some() {
-        let step = state.ledger.step;
-        Some(training.journal.once(step, "after", || measure(job, &mut state))?)
-    } else {
-        None
+    let measured = match before {
+        Some(before) => {
+            let step = state.counters.step;
+            let after = journal.once(step, "after", || evaluate(job, &mut state))?;
+            Some(BeforeAfter { before, after })
+        }
+        None => None,
     };
     if state.model.layout().lora().is_some() {
         run.write_folder("adapter", &state.model.files()?)?;
     }
     run.write_folder("final", &state.model.merged()?.files()?)?;
-    Ok(Report { measured: before.zip(after), ..Report::of(&state.ledger, config, ended) })
+    Ok(Report { measured, ..Report::new(&state.counters, config, ended) })
 }
 
-/// Takes up what agents had found, and starts them: they remember in the run's folder what they were told, know the tools that
-/// there are by now, and are asked for the tools of all prompts that nobody has chosen for, in the order in which they will be
-/// drawn.
-fn evolution<'a>(
+/// Tokenises the data, refuses what the policy has no room for before any work is lost to it, and starts journal and agents.
+fn prepare<'a>(
+    job: &mut Job,
+    run: &'a RunFolder,
+    resume: ResumePoint,
+    state: &mut TrainState,
+) -> Result<Prepared<'a>, TrainError> {
+    let config = &job.config.clone();
+    let prompts = prompt_token_ids(&state.model, &job.train, config, "data.train")?;
+    let heldout = prompt_token_ids(&state.model, &job.heldout, config, "data.heldout")?;
+    retain_fitting(&mut job.heldout, &heldout);
+    job.suites.iter().try_for_each(|suite| suite.check_context(&state.model))?;
+    let mixture = mixture(job, &prompts)?;
+    let demonstrations = demonstrations(&state.model, &job.demonstrations, config.data.format)
+        .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
+    let checkpoint = resume.checkpoint.clone();
+    let journal = resume.start(run, state, config, longest_sequence(&prompts, &demonstrations, config))?;
+    tool_health(checkpoint.as_ref())?.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
+    // The agents choose tools while the policy warms up.
+    let evolution = match job.agents.take() {
+        Some(agents) => Some(start_agents(agents, job, run, &mixture, EvolutionState::load(checkpoint.as_ref())?)?),
+        None => None,
+    };
+    Ok(Prepared { checkpoint, journal, prompts, mixture, demonstrations, evolution })
+}
+
+/// Runs the train loop; returns why it ended, and its journal.
+fn run_loop(
+    job: &mut Job,
+    config: &Config,
+    run: &RunFolder,
+    prepared: Prepared,
+    state: &mut TrainState,
+) -> Result<(String, Journal), TrainError> {
+    let Prepared { checkpoint, journal, prompts, mixture, demonstrations, evolution } = prepared;
+    let checkpoint = checkpoint.as_ref();
+    let done = state.counters.step;
+    let progress = progress(job, "train", config.train.steps, done);
+    let log = MetricsLog::open(run, "metrics.jsonl", done, true, progress)?;
+    let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
+    let (heldout, suites) = (&job.heldout[..], &mut job.suites[..]);
+    let ended = if config.train.method == Method::Grpo {
+        let reference = Reference::open(run, state, checkpoint, config)?;
+        let rollout_files = RolloutFiles::open(run, disk(config), done)?;
+        let collector = Collector {
+            config,
+            examples: &job.train,
+            heldout,
+            prompts: &prompts,
+            mixture,
+            rewards: &mut job.rewards,
+            tool_health: tool_health(checkpoint)?,
+            evolution,
+            next: next_batch(checkpoint)?,
+        };
+        training.run(state, &mut Grpo { collector, reference, rollout_files, heldout, suites })?
+    } else {
+        let (data, rewards) = (&demonstrations[..], &mut job.rewards);
+        training.run(state, &mut Sft { config, data, rewards, heldout, suites })?
+    };
+    Ok((ended, training.journal))
+}
+
+/// Starts the agents beside a run. They cache their answers in the run's folder, know the tools that have entered so far, and
+/// are asked for the tools of all prompts without an assignment of theirs, in the order in which the prompts will be drawn.
+fn start_agents<'a>(
     agents: Agents,
     job: &mut Job,
     run: &'a RunFolder,
     mixture: &Mixture,
-    state: Evolved,
+    state: EvolutionState,
 ) -> Result<Evolution<'a>, TrainError> {
     let mut library = job.rewards.library().clone();
     for tool in state.tools().filter(|tool| job.rewards.library().card(&tool.name).is_none()) {
         library.add_tool(tool, &run.path().join("library").join(&tool.name))?;
     }
-    let worker = Worker::start(agents.remembering(run.path())?, library);
-    let worker = worker.map_err(|e| PolicyError::Request(format!("cannot start the agents' thread: {e}")))?;
-    let fixed: BTreeSet<String> = job.config.rewards.assign.keys().cloned().collect();
+    let background = BackgroundAgents::start(agents.with_cache(run.path())?, library);
+    let background = background.map_err(|e| PolicyError::Request(format!("cannot start the agents' thread: {e}")))?;
+    let assigned: BTreeSet<String> = job.config.rewards.assign.keys().cloned().collect();
     if job.config.rewards.agent == Agent::Llm {
         let mut seen = BTreeSet::new();
         let order = mixture.draw(mixture.len(), 0, job.config.seed).into_iter().chain(0..job.train.len());
-        let is_open = |place: &usize| {
-            let name = domain(&job.train[*place]);
-            !fixed.contains(name) && !state.has_chosen(*place, name)
+        let is_open = |index: &usize| {
+            let name = domain(&job.train[*index]);
+            !assigned.contains(name) && !state.has_chosen(*index, name)
         };
-        let prompts = order.filter(|place| seen.insert(*place)).filter(is_open);
-        worker.ask(Request::Select(prompts.map(|place| (place, job.train[place].clone())).collect()));
+        let prompts = order.filter(|index| seen.insert(*index)).filter(is_open);
+        let prompts = prompts.map(|index| (index, job.train[index].clone())).collect();
+        background.submit(AgentRequest::SelectTools(prompts));
     }
-    let shown = job.demonstrations.clone();
-    Evolution::resume(run, worker, &job.config, shown, state, &mut job.rewards, &job.train)
+    Evolution::resume(run, background, job, state)
 }

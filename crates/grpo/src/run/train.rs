@@ -1,4 +1,4 @@
-//! From a job to its report.
+//! A job from start to end.
 
 use std::path::{Path, PathBuf};
 
@@ -7,40 +7,41 @@ use rlar_run::RunFolder;
 
 use crate::TrainError;
 use crate::config::Method;
-use crate::report::summary::Report;
-use crate::run::inputs::same_inputs;
+use crate::report::final_report::Report;
+use crate::run::assign_tools::assign_tools;
+use crate::run::inputs::check_inputs;
 use crate::run::job::Job;
-use crate::run::resume::Begin;
-use crate::run::setup::{assign, bar, disk, threads};
-use crate::run::{policy as policy_run, reward_model as reward_run};
+use crate::run::resume::ResumePoint;
+use crate::run::setup::{disk, progress, restore_threads};
+use crate::run::{policy, reward_model};
 
 /// Runs a job to its end.
 pub fn train(mut job: Job) -> Result<Report, TrainError> {
     let run = RunFolder::open(Path::new(&job.config.run.folder), job.resume, disk(&job.config))?;
-    let (begin, notes) = Begin::of(&run, &job)?;
-    same_inputs(&run, &job, begin.is_resumed())?;
+    let (resume, notes) = ResumePoint::find(&run, &job)?;
+    check_inputs(&run, &job, resume.is_resumed())?;
     for note in notes {
-        bar(&job, "", 0, 0).say(&note);
+        progress(&job, "", 0, 0).say(&note);
     }
-    threads(&run, begin.ledger())?;
-    assign(&run, &mut job, begin.is_resumed())?;
+    restore_threads(&run, resume.counters())?;
+    assign_tools(&run, &mut job, resume.is_resumed())?;
     if job.config.train.method != Method::RewardModel {
-        let own = run.path().join(STORE);
-        let store = job.config.rewards.store.as_ref().map_or(own, PathBuf::from);
+        let default = run.path().join(STORE);
+        let store = job.config.rewards.store.as_ref().map_or(default, PathBuf::from);
         job.rewards.ensure_store(|| Store::open(&store));
     }
     let report = match job.config.train.method {
-        Method::Grpo | Method::Sft => policy_run::train(&mut job, &run, begin)?,
-        Method::RewardModel => reward_run::train(&mut job, &run, begin)?,
+        Method::Grpo | Method::Sft => policy::train(&mut job, &run, resume)?,
+        Method::RewardModel => reward_model::train(&mut job, &run, resume)?,
     };
-    calibrate(&run, &job)?;
+    write_calibrations(&run, &job)?;
     run.write("report.json", &serde_json::to_vec_pretty(&report)?)?;
     run.write("report.txt", report.to_string().as_bytes())?;
     Ok(report)
 }
 
-/// Writes beside the cards of the run's tools how their scores were spread.
-fn calibrate(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
+/// Writes the distribution of each tool's scores beside its card in the run's library.
+fn write_calibrations(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
     let (library, store) = (job.rewards.library(), job.rewards.store());
     let calibrations = store.map(Store::calibrations).unwrap_or_default();
     for card in library.cards() {

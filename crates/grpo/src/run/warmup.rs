@@ -6,52 +6,69 @@ use std::time::Instant;
 use rlar_policy::Moments;
 use rlar_run::RunFolder;
 
-use crate::config::Method;
-use crate::report::log::Log;
+use crate::config::{Config, Method};
+use crate::report::metrics_log::MetricsLog;
+use crate::report::step_record::SftMetrics;
 use crate::run::job::Job;
-use crate::run::setup::bar;
-use crate::train_loop::sft::{Demonstration, SftStep, step_down};
-use crate::update::policy_update::descent;
-use crate::update::train_state::State;
-use crate::{TrainError, optimizer, schedule};
+use crate::run::setup::progress;
+use crate::train_loop::sft::{Demonstration, SftStep};
+use crate::update::train_state::TrainState;
+use crate::{TrainError, schedule};
 
-/// Supervised steps up to the start of reinforcement learning, which begins with fresh moments.
-pub fn warm_up(state: &mut State, job: &Job, run: &RunFolder, data: &[Demonstration]) -> Result<(), TrainError> {
+/// How many checkpoints a warm-up writes, the last at its end. Its steps are short.
+const CHECKPOINTS: u64 = 10;
+
+/// A line of `warmup.jsonl`.
+#[derive(serde::Serialize)]
+struct WarmupRecord {
+    step: u64,
+    #[serde(flatten)]
+    metrics: SftMetrics,
+}
+
+/// Takes the warm-up steps that are left. Reinforcement learning then starts with fresh optimizer moments.
+pub fn warm_up(state: &mut TrainState, job: &Job, run: &RunFolder, data: &[Demonstration]) -> Result<(), TrainError> {
     let config = &job.config;
-    let (w, steps) = (&config.warmup, config.warmup.steps);
-    if state.ledger.step > 0 {
+    let steps = config.warmup.steps;
+    if state.counters.step > 0 {
         return Ok(());
     }
-    let mut log =
-        Log::open(run, "warmup.jsonl", state.ledger.warmup, false, bar(job, "warm-up", steps, state.ledger.warmup))?;
-    while state.ledger.warmup < steps {
+    let done = state.counters.warmup;
+    let mut log = MetricsLog::open(run, "warmup.jsonl", done, false, progress(job, "warm-up", steps, done))?;
+    while state.counters.warmup < steps {
         let clock = Instant::now();
-        let (place, floor) = (state.ledger.warmup, w.learning_rate * 0.1);
-        let peak = w.learning_rate - floor;
-        let lr = floor + schedule::learning_rate(peak, place, steps, steps / 10, schedule::Decay::Cosine);
-        let descent = descent(config, 1.0, state.ledger.tokens_at_a_time, place);
-        let step = SftStep { number: place + 1, place, batch: w.batch, seed: config.seed, lr, descent };
-        let record = step_down(state, &optimizer(config), data, step)?;
-        state.ledger.warmup += 1;
-        state.ledger.seconds.warmup += clock.elapsed().as_secs_f64();
-        log.step(record)?;
-        if state.ledger.warmup == steps && config.train.method == Method::Grpo {
+        let index = state.counters.warmup;
+        let lr = learning_rate(config, index);
+        let step = SftStep { number: index + 1, index, batch: config.warmup.batch, lr };
+        let metrics = step.take(state, data, config)?;
+        state.counters.warmup += 1;
+        state.counters.seconds.warmup += clock.elapsed().as_secs_f64();
+        log.write(step.number, &WarmupRecord { step: step.number, metrics })?;
+        let is_last = state.counters.warmup == steps;
+        if is_last && config.train.method == Method::Grpo {
             state.moments = Moments::zeros(&state.model.decoder);
         }
         let stop = job.interrupted.load(Ordering::SeqCst);
-        // Warm-up steps are short: ten checkpoints, the last at the end.
-        if stop || state.ledger.warmup == steps || state.ledger.warmup.is_multiple_of(steps.div_ceil(10)) {
+        if stop || is_last || state.counters.warmup.is_multiple_of(steps.div_ceil(CHECKPOINTS)) {
             let clock = Instant::now();
             log.sync()?;
             state.save(&run.checkpoints(), &|| Ok(Vec::new()))?;
             run.checkpoints().keep(config.run.keep_last, &[])?;
-            state.ledger.seconds.keeping += clock.elapsed().as_secs_f64();
+            state.counters.seconds.overhead += clock.elapsed().as_secs_f64();
         }
         if stop {
             log.finish();
-            return Err(TrainError::Interrupted { warmup: state.ledger.warmup, step: 0 });
+            return Err(TrainError::Interrupted { warmup: state.counters.warmup, step: 0 });
         }
     }
     log.finish();
     Ok(())
+}
+
+/// A linear rise over a tenth of the steps, then half a cosine down to a tenth of the peak.
+fn learning_rate(config: &Config, index: u64) -> f32 {
+    let w = &config.warmup;
+    let floor = w.learning_rate * 0.1;
+    let decay = schedule::Decay::Cosine;
+    floor + schedule::learning_rate(w.learning_rate - floor, index, w.steps, w.steps / 10, decay)
 }

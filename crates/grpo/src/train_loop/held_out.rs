@@ -1,126 +1,131 @@
-//! Held-out accuracy of a policy, and suites.
+//! Measurements of a policy: accuracy on held-out prompts, and suites.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
 use rlar_data::Example;
-use rlar_eval::suite::answers::Asking;
-use rlar_eval::suite::{Exam, Marks, Own};
+use rlar_eval::suite::{GenerationOptions, LocalPolicy, SuiteEval, SuiteResult};
 use rlar_eval::{Accuracy, Protocol, accuracy};
 use rlar_policy::Policy;
 use rlar_rewards::Orchestrator;
 use rlar_run::RunFolder;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::TrainError;
-use crate::config::{Config, Metric};
-use crate::report::summary::Measured;
+use crate::config::{CheckpointMetric, Config};
+use crate::report::final_report::PolicyEvaluation;
+use crate::report::step_record::Measurement;
 use crate::run::job::Job;
-use crate::schedule::mix;
-use crate::update::train_state::State;
+use crate::schedule::Stream;
+use crate::update::train_state::TrainState;
 
-/// Held-out accuracy, sampled and greedy, and suites.
-pub fn measure(job: &mut Job, state: &mut State) -> Result<Measured, TrainError> {
+/// Evaluates the policy before or after training: held-out accuracy, sampled and greedy, and suites.
+pub fn evaluate(job: &mut Job, state: &mut TrainState) -> Result<PolicyEvaluation, TrainError> {
     let clock = Instant::now();
     let config = &job.config;
     let examples = &job.heldout[..config.eval.examples(job.heldout.len())];
-    let mut one =
-        |protocol: &Protocol| Ok::<_, TrainError>(accuracy(&state.model, examples, &mut job.rewards, protocol)?.0);
+    let mut by_kind = |protocol: &Protocol| -> Result<BTreeMap<String, Accuracy>, TrainError> {
+        if examples.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        Ok(accuracy(&state.model, examples, &mut job.rewards, protocol)?.0)
+    };
     let [sampled, greedy] = config.protocols();
-    let (sampled, greedy) =
-        if examples.is_empty() { (BTreeMap::new(), BTreeMap::new()) } else { (one(&sampled)?, one(&greedy)?) };
-    let suites = sit(&state.model, &mut job.suites, config)?;
-    let suites = suites.iter().map(|marks| (marks.suite.clone(), marks.json())).collect();
-    state.ledger.seconds.evaluation += clock.elapsed().as_secs_f64();
-    Ok(Measured { sampled, greedy, suites })
+    let (sampled, greedy) = (by_kind(&sampled)?, by_kind(&greedy)?);
+    let suites = by_name(&run_suites(&state.model, &mut job.suites, config)?);
+    state.counters.seconds.evaluation += clock.elapsed().as_secs_f64();
+    Ok(PolicyEvaluation { sampled, greedy, suites })
 }
 
-/// What a measurement while training says: the share of right answers to held-out examples (`accuracy`, and `kinds`), `suites`,
-/// and the figure that decides which checkpoint is best (`decides`, the more the better; null where too many answers have no
-/// score). Nothing is drawn from the run's own random numbers.
-pub fn midway(
+/// Measures a policy while training; `None` without held-out prompts and suites. Uses no random numbers of the training.
+pub fn measure_policy(
     policy: &Policy,
     heldout: &[Example],
     rewards: &mut Orchestrator,
-    exams: &mut [Exam],
+    suites: &mut [SuiteEval],
     config: &Config,
-) -> Result<Option<Value>, TrainError> {
-    let mut said = share(policy, heldout, rewards, config)?;
-    let all = sit(policy, exams, config)?;
-    if let (true, None) = (all.is_empty(), &said) {
+) -> Result<Option<Measurement>, TrainError> {
+    let held_out = held_out_accuracy(policy, heldout, rewards, config)?;
+    let results = run_suites(policy, suites, config)?;
+    if results.is_empty() && held_out.is_none() {
         return Ok(None);
     }
-    let known = said.get_or_insert_with(|| json!({}));
-    known["decides"] = match &config.eval.metric {
-        Metric::Sampled | Metric::Greedy => known["accuracy"].clone(),
-        Metric::Suite(name, figure) => decisive(&all, name, figure.as_deref(), config).into(),
+    let mut measured = held_out.unwrap_or_default();
+    measured.decides = match &config.eval.metric {
+        CheckpointMetric::Sampled | CheckpointMetric::Greedy => measured.accuracy,
+        CheckpointMetric::Suite { suite, metric } => suite_value(&results, suite, metric.as_deref(), config),
     };
-    if !all.is_empty() {
-        known["suites"] = all.iter().map(|marks| (marks.suite.clone(), marks.json())).collect::<Map<_, _>>().into();
-    }
-    Ok(said)
+    measured.suites = by_name(&results);
+    Ok(Some(measured))
 }
 
-/// A suite's figure, turned so that more is better; nothing where too much of it is unknown.
-fn decisive(all: &[Marks], name: &str, figure: Option<&str>, config: &Config) -> Option<f64> {
-    let marks = all.iter().find(|marks| marks.suite == name)?;
-    let lost = (marks.unanswered + marks.unscored) as f64;
-    if lost > config.rewards.failure_limit * (marks.prompts * marks.samples) as f64 {
+fn by_name(results: &[SuiteResult]) -> BTreeMap<String, Value> {
+    results.iter().map(|result| (result.suite.clone(), result.json())).collect()
+}
+
+/// The value of a suite's metric, negated where less is better; `None` where too many replies have no score.
+fn suite_value(results: &[SuiteResult], suite: &str, metric: Option<&str>, config: &Config) -> Option<f64> {
+    let result = results.iter().find(|result| result.suite == suite)?;
+    let replies = (result.prompts * result.samples) as f64;
+    if result.without_score() as f64 > config.rewards.failure_limit * replies {
         return None;
     }
-    let figure = marks.figure(figure)?;
-    let value = figure.value?;
-    Some(if figure.name == "ter" { -value } else { value })
+    let metric = result.metric(metric)?;
+    let value = metric.value?;
+    Some(if metric.metric.higher_is_better() { value } else { -value })
 }
 
-/// Sits all suites.
-fn sit(policy: &Policy, exams: &mut [Exam], config: &Config) -> Result<Vec<Marks>, TrainError> {
-    let own = Own { policy, identity: "the policy".into(), batch: config.sampling.batch };
-    let asking = Asking { seed: mix(&[config.seed, 4]), kept: None, over: &|| false };
-    let mut all = Vec::new();
-    for exam in exams {
-        let replies = exam.ask(&own, &asking, &mut |_| ())?.unwrap_or_default();
-        all.push(exam.mark("the policy", replies, None, &|| false)?.0);
+fn run_suites(policy: &Policy, suites: &mut [SuiteEval], config: &Config) -> Result<Vec<SuiteResult>, TrainError> {
+    let model = LocalPolicy { policy, identity: "the policy".into(), batch: config.sampling.batch };
+    let options = GenerationOptions { seed: Stream::Suites.seed(config.seed), cache: None, cancelled: &|| false };
+    let mut results = Vec::new();
+    for suite in suites {
+        let replies = suite.generate(&model, &options, &mut |_| ())?.unwrap_or_default();
+        results.push(suite.evaluate("the policy", replies, None, &|| false)?.0);
     }
-    Ok(all)
+    Ok(results)
 }
 
-/// The share of right answers to held-out examples by the metric that decides, and the same by kind; nothing without
-/// such examples. Where tools left more answers without a score than `rewards.failure_limit` allows, there is no accuracy.
-fn share(
+/// Accuracy on held-out prompts, sampled or greedy as `eval.metric` says; `None` without such prompts. There is no accuracy
+/// where more replies have no score than `rewards.failure_limit` allows.
+fn held_out_accuracy(
     policy: &Policy,
     heldout: &[Example],
     rewards: &mut Orchestrator,
     config: &Config,
-) -> Result<Option<Value>, TrainError> {
+) -> Result<Option<Measurement>, TrainError> {
     if heldout.is_empty() {
         return Ok(None);
     }
     let examples = &heldout[..config.eval.examples(heldout.len())];
     let [sampled, greedy] = config.protocols();
-    let protocol = if config.eval.metric == Metric::Greedy { greedy } else { sampled };
+    let protocol = if config.eval.metric == CheckpointMetric::Greedy { greedy } else { sampled };
     let (kinds, _) = accuracy(policy, examples, rewards, &protocol)?;
     let share = |a: &Accuracy| a.percent() / 100.0;
-    let by_kind: Map<_, _> = kinds.iter().map(|(kind, a)| (kind.clone(), json!(share(a)))).collect();
     let all = kinds.get("all").copied().unwrap_or_default();
-    let known = all.unscored as f64 <= config.rewards.failure_limit * all.answers as f64;
-    Ok(Some(json!({ "accuracy": known.then(|| share(&all)), "unscored": all.unscored, "kinds": by_kind })))
+    let is_known = all.unscored as f64 <= config.rewards.failure_limit * all.answers as f64;
+    Ok(Some(Measurement {
+        accuracy: is_known.then(|| share(&all)),
+        unscored: Some(all.unscored),
+        kinds: kinds.iter().map(|(kind, a)| (kind.clone(), share(a))).collect(),
+        ..Measurement::default()
+    }))
 }
 
-/// What is measured before the first step, once per run: kept in a file of the run, without which later steps cannot be
-/// reported.
-pub fn once<T: Serialize + DeserializeOwned>(
+/// Evaluates a model before the first step, once per run, and keeps the result in a file of the run's folder. A resumed run
+/// reads the file: without it the change since the start cannot be reported.
+pub fn evaluate_once<T: Serialize + DeserializeOwned>(
     run: &RunFolder,
     file: &str,
     step: u64,
-    measure: impl FnOnce() -> Result<T, TrainError>,
+    evaluate: impl FnOnce() -> Result<T, TrainError>,
 ) -> Result<T, TrainError> {
     if step > 0 || run.has(file) {
         return Ok(serde_json::from_slice(&run.read(file)?)?);
     }
-    let measured = measure()?;
-    run.write(file, &serde_json::to_vec_pretty(&measured)?)?;
-    Ok(measured)
+    let result = evaluate()?;
+    run.write(file, &serde_json::to_vec_pretty(&result)?)?;
+    Ok(result)
 }

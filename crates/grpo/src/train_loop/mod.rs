@@ -1,5 +1,5 @@
-//! The train loop, the same for every method: step, measure, record, checkpoint, until steps, time, tokens or patience are
-//! used up. [`grpo`] is the step of reinforcement learning.
+//! The train loop, the same for every method: step, measure, record, checkpoint, until the steps, the time, the tokens or the
+//! patience are used up. [`grpo`] is the step of reinforcement learning.
 
 pub mod grpo;
 pub(crate) mod held_out;
@@ -11,153 +11,165 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rlar_run::{Files, Journal, RunFolder};
-use serde_json::Value;
 
 use crate::TrainError;
 use crate::config::Config;
-use crate::report::log::Log;
+use crate::report::metrics_log::MetricsLog;
+use crate::report::step_record::{Measurement, StepRecord};
 use crate::schedule;
-use crate::update::train_state::State;
-use crate::update::trainable::Learner;
+use crate::update::train_state::{BestCheckpoint, TrainState};
+use crate::update::trainable::Trainable;
 
-/// What a method does in a run.
-pub trait Course<M> {
-    /// One step at learning rate `lr`; gives its record. What enters it from outside is journalled first.
-    fn step(&mut self, state: &mut State<M>, lr: f32, journal: &mut Journal) -> Result<Value, TrainError>;
-    /// Measures the model: an object with `decides`, the more the better; nothing without data to measure on.
-    fn measure(&mut self, model: &M) -> Result<Option<Value>, TrainError>;
-    /// What its checkpoints hold beside the state.
-    fn files(&self) -> Result<Files, TrainError>;
-    /// Makes what it has written itself survive a crash of the machine.
-    fn sync(&mut self) -> Result<(), TrainError>;
+/// A training method: what a step does, and how the model is measured.
+pub trait TrainMethod<M> {
+    /// Takes one step at learning rate `lr`. What enters the step from outside is journalled before it is used.
+    fn step(&mut self, state: &mut TrainState<M>, lr: f32, journal: &mut Journal) -> Result<StepRecord, TrainError>;
+    /// Measures the model; `None` without data to measure on.
+    fn measure(&mut self, model: &M) -> Result<Option<Measurement>, TrainError>;
+    /// Files of the method that a checkpoint holds beside the state.
+    fn files(&self) -> Result<Files, TrainError> {
+        Ok(Vec::new())
+    }
+    /// Makes the files that the method has written outside checkpoints survive a crash of the machine.
+    fn sync(&mut self) -> Result<(), TrainError> {
+        Ok(())
+    }
 }
 
-/// What a loop runs in.
-pub struct Loop<'a> {
+/// The train loop of a run.
+pub struct TrainLoop<'a> {
     /// The run's folder.
     pub run: &'a RunFolder,
     /// The config.
     pub config: &'a Config,
-    /// What entered the steps.
+    /// Everything that entered a step from outside.
     pub journal: Journal,
-    /// What is left for people.
-    pub log: Log,
+    /// Step records and progress line.
+    pub log: MetricsLog,
     /// Set from outside to stop after the current step.
     pub interrupted: &'a AtomicBool,
 }
 
-impl Loop<'_> {
-    /// Steps until the steps, the time, the tokens or the patience are used up, saves, and says which it was.
-    pub fn run<M: Learner>(&mut self, state: &mut State<M>, course: &mut impl Course<M>) -> Result<String, TrainError> {
+impl TrainLoop<'_> {
+    /// Runs to the end, saves a last checkpoint, and returns why it ended.
+    pub fn run<M: Trainable>(
+        &mut self,
+        state: &mut TrainState<M>,
+        method: &mut impl TrainMethod<M>,
+    ) -> Result<String, TrainError> {
         let o = &self.config.optimizer;
-        let mut recorded = Instant::now();
+        let mut last_record = Instant::now();
         loop {
             if let Some(why) = self.ended(state)? {
-                self.checkpoint(state, course)?;
-                state.ledger.seconds.keeping += recorded.elapsed().as_secs_f64();
+                self.checkpoint(state, method)?;
+                state.counters.seconds.overhead += last_record.elapsed().as_secs_f64();
                 self.log.finish();
                 return Ok(why);
             }
-            let before = state.ledger.seconds;
+            let before = state.counters.seconds;
             let steps = self.config.train.steps;
-            let lr = schedule::learning_rate(o.learning_rate, state.ledger.step, steps, o.warmup_steps, o.decay);
-            let mut record = course.step(state, lr, &mut self.journal)?;
-            for line in record["news"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-                self.log.say(&format!("step {}: {line}", state.ledger.step + 1));
+            let lr = schedule::learning_rate(o.learning_rate, state.counters.step, steps, o.warmup_steps, o.decay);
+            let mut record = method.step(state, lr, &mut self.journal)?;
+            for line in record.news.iter().flatten() {
+                self.log.say(&format!("step {}: {line}", record.step));
             }
-            state.ledger.step += 1;
-            let improved = self.measure(state, course, &mut record)?;
-            let seconds = &mut state.ledger.seconds;
-            let evaluation = seconds.evaluation - before.evaluation;
-            // What follows the record of a step is in the next one's.
-            let counted = seconds.counted() - before.counted();
-            // A batch that the journal had was paid for by an earlier process.
-            let other = (recorded.elapsed().as_secs_f64() - counted - evaluation).max(0.0);
-            recorded = Instant::now();
-            seconds.keeping += other;
-            record["seconds"]["evaluation"] = evaluation.into();
-            record["seconds"]["other"] = other.into();
-            self.log.step(record)?;
+            state.counters.step += 1;
+            record.eval = self.measure(state, method)?;
+            let is_best = record.eval.as_ref().is_some_and(|measured| self.keep_best(state, measured));
+            let seconds = &mut state.counters.seconds;
+            record.seconds.evaluation = seconds.evaluation - before.evaluation;
+            // Time after this record is counted with the next one. The difference can be below 0 when the journal supplied the
+            // batch, whose time an earlier process spent.
+            let counted = seconds.counted() - before.counted() + record.seconds.evaluation;
+            record.seconds.other = (last_record.elapsed().as_secs_f64() - counted).max(0.0);
+            last_record = Instant::now();
+            seconds.overhead += record.seconds.other;
+            self.log.write(record.step, &record)?;
             let stop = self.interrupted.load(Ordering::SeqCst);
-            if stop || improved || state.ledger.step.is_multiple_of(self.config.run.checkpoint_every) {
-                self.checkpoint(state, course)?;
+            if stop || is_best || state.counters.step.is_multiple_of(self.config.run.checkpoint_every) {
+                self.checkpoint(state, method)?;
             }
             if stop {
                 self.log.finish();
-                return Err(TrainError::Interrupted { warmup: state.ledger.warmup, step: state.ledger.step });
+                return Err(TrainError::Interrupted { warmup: state.counters.warmup, step: state.counters.step });
             }
         }
     }
 
-    /// Why there is no next step, if there is none. A reason that depends on a clock is journalled: a resumed run stops
-    /// where the run before it did.
-    fn ended<M>(&mut self, state: &State<M>) -> Result<Option<String>, TrainError> {
-        let (t, ledger) = (&self.config.train, &state.ledger);
-        if ledger.step >= t.steps {
+    /// Why there is no further step; `None` if there is one. A reason that depends on the clock is journalled, so that a
+    /// resumed run stops where the run before it did.
+    fn ended<M>(&mut self, state: &TrainState<M>) -> Result<Option<String>, TrainError> {
+        let (t, counters) = (&self.config.train, &state.counters);
+        if counters.step >= t.steps {
             return Ok(Some("all steps are done".into()));
         }
-        if t.max_tokens > 0 && ledger.reply_tokens >= t.max_tokens {
-            return Ok(Some(format!("`train.max_tokens` of {} are drawn", t.max_tokens)));
+        if t.max_tokens > 0 && counters.reply_tokens >= t.max_tokens {
+            return Ok(Some(format!("`train.max_tokens` of {} are sampled", t.max_tokens)));
         }
         let patience = self.config.eval.patience;
-        if patience > 0 && ledger.since_best >= patience {
+        if patience > 0 && counters.since_best >= patience {
             return Ok(Some(format!("{patience} measurements in a row were no better than the best")));
         }
         if t.max_minutes > 0.0 {
-            // The journal is no longer the run's when it was asked for more time.
-            let spent: Option<f64> = self.journal.recall(ledger.step, "out of time")?;
+            // An entry with a smaller limit is from before the limit was raised, and no longer holds.
+            let spent: Option<f64> = self.journal.recall(counters.step, "out of time")?;
             if spent.is_some_and(|minutes| minutes >= t.max_minutes) {
                 return Ok(Some(format!("`train.max_minutes` of {} are spent", t.max_minutes)));
             }
-            let replayed = self.journal.reaches(ledger.step + 1);
-            if !replayed && ledger.seconds.counted() >= t.max_minutes * 60.0 {
-                self.journal.record(ledger.step, "out of time", &t.max_minutes)?;
+            let is_replayed = self.journal.reaches(counters.step + 1);
+            if !is_replayed && counters.seconds.counted() >= t.max_minutes * 60.0 {
+                self.journal.record(counters.step, "out of time", &t.max_minutes)?;
                 return Ok(Some(format!("`train.max_minutes` of {} are spent", t.max_minutes)));
             }
         }
         Ok(None)
     }
 
-    /// Measures when it is due; says whether the model was never better. What is measured enters decisions, so it is
-    /// journalled first.
-    fn measure<M: Learner>(
+    /// Measures the model when a measurement is due. The result decides which checkpoints are kept, so it is journalled.
+    fn measure<M: Trainable>(
         &mut self,
-        state: &mut State<M>,
-        course: &mut impl Course<M>,
-        record: &mut Value,
-    ) -> Result<bool, TrainError> {
+        state: &mut TrainState<M>,
+        method: &mut impl TrainMethod<M>,
+    ) -> Result<Option<Measurement>, TrainError> {
         let every = self.config.eval.every;
-        if every == 0 || !state.ledger.step.is_multiple_of(every) {
-            return Ok(false);
+        if every == 0 || !state.counters.step.is_multiple_of(every) {
+            return Ok(None);
         }
         let clock = Instant::now();
-        let measured = self.journal.once(state.ledger.step, "measured", || course.measure(&state.model))?;
-        let Some(measured): Option<Value> = measured else { return Ok(false) };
-        let ledger = &mut state.ledger;
-        ledger.seconds.evaluation += clock.elapsed().as_secs_f64();
-        let decides = measured["decides"].as_f64();
-        record["eval"] = measured;
-        // What could not be measured decides nothing.
-        let Some(figure) = decides else { return Ok(false) };
-        let improved = ledger.best.first().is_none_or(|(_, best)| figure > *best);
-        ledger.since_best = if improved { 0 } else { ledger.since_best + 1 };
-        let place = ledger.best.iter().position(|(_, best)| figure > *best).unwrap_or(ledger.best.len());
-        let number = ledger.warmup + ledger.step;
-        ledger.best.insert(place, (number, figure));
-        ledger.best.truncate(self.config.run.keep_best.max(1));
-        Ok(ledger.best.iter().take(self.config.run.keep_best).any(|(step, _)| *step == number))
+        let measured = self.journal.once(state.counters.step, "measured", || method.measure(&state.model))?;
+        if measured.is_some() {
+            state.counters.seconds.evaluation += clock.elapsed().as_secs_f64();
+        }
+        Ok(measured)
     }
 
-    /// Writes a checkpoint, then lets go of what no kept one needs.
-    fn checkpoint<M: Learner>(&mut self, state: &State<M>, course: &mut impl Course<M>) -> Result<(), TrainError> {
+    /// Enters a measurement among the best so far; returns whether its checkpoint is one of the `run.keep_best` to keep.
+    fn keep_best<M>(&self, state: &mut TrainState<M>, measured: &Measurement) -> bool {
+        let number = state.number();
+        let counters = &mut state.counters;
+        let Some(value) = measured.decides else { return false };
+        let is_best = counters.best.first().is_none_or(|best| value > best.value);
+        counters.since_best = if is_best { 0 } else { counters.since_best + 1 };
+        let rank = counters.best.iter().position(|best| value > best.value).unwrap_or(counters.best.len());
+        counters.best.insert(rank, BestCheckpoint { number, value });
+        counters.best.truncate(self.config.run.keep_best.max(1));
+        counters.best.iter().take(self.config.run.keep_best).any(|best| best.number == number)
+    }
+
+    /// Writes a checkpoint, then removes older checkpoints and journal entries that are no longer needed.
+    fn checkpoint<M: Trainable>(
+        &mut self,
+        state: &TrainState<M>,
+        method: &mut impl TrainMethod<M>,
+    ) -> Result<(), TrainError> {
         self.log.sync()?;
         let checkpoints = self.run.checkpoints();
-        course.sync()?;
-        state.save(&checkpoints, &|| course.files())?;
-        let best: Vec<u64> = state.ledger.best.iter().take(self.config.run.keep_best).map(|(step, _)| *step).collect();
-        // Before there are as many as are to be kept, the journal can stand in for those that are not.
+        method.sync()?;
+        state.save(&checkpoints, &|| method.files())?;
+        let best: Vec<u64> = state.counters.best.iter().take(self.config.run.keep_best).map(|b| b.number).collect();
+        // While there are fewer checkpoints than are kept, the journal reaches back to the start of the run.
         if let Some(oldest) = checkpoints.keep(self.config.run.keep_last, &best)? {
-            self.journal.forget(oldest.saturating_sub(state.ledger.warmup))?;
+            self.journal.forget(oldest.saturating_sub(state.counters.warmup))?;
         }
         Ok(())
     }

@@ -1,32 +1,39 @@
-//! Preferences: the loss of a pair of scores, and the pairs as tokens.
+//! Preference pairs: their token ids, and the Bradley–Terry loss of a pair of scores.
 
 use rlar_data::Preference;
 use rlar_policy::{PolicyError, RewardInput, RewardModel, Turn};
 
-/// The loss of a chosen and a rejected reply's scores under a Bradley–Terry model with a margin (Bradley & Terry, 1952;
-/// Touvron et al., 2023, eq. 2), `−log σ(chosen − rejected − margin)`, and its slope by the chosen score; the slope by
-/// the rejected one is the opposite.
-pub fn bradley_terry(chosen: f64, rejected: f64, margin: f64) -> (f64, f64) {
-    let x = chosen - rejected - margin;
-    // log(1 + exp(−x)) without overflow.
-    let loss = (-x).max(0.0) + (-x.abs()).exp().ln_1p();
-    let slope = -1.0 / (1.0 + x.exp());
-    (loss, slope)
+/// The loss of a pair of scores, and its derivative.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PairLoss {
+    /// The loss, in nats.
+    pub value: f64,
+    /// Derivative with respect to the chosen reply's score; that with respect to the rejected reply's is its negative.
+    pub grad_chosen: f64,
 }
 
-/// A pair of replies as a reward model reads them.
+/// `−log σ(chosen − rejected − margin)`: the Bradley–Terry loss with a margin (Bradley & Terry, 1952; Touvron et al., 2023,
+/// eq. 2).
+pub fn bradley_terry(chosen: f64, rejected: f64, margin: f64) -> PairLoss {
+    let x = chosen - rejected - margin;
+    // log(1 + exp(−x)) without overflow.
+    let value = (-x).max(0.0) + (-x.abs()).exp().ln_1p();
+    PairLoss { value, grad_chosen: -1.0 / (1.0 + x.exp()) }
+}
+
+/// The token ids of a prompt with its chosen and with its rejected reply.
 #[derive(Clone, Debug)]
-pub struct Pair {
-    /// The better one.
+pub struct PreferencePair {
+    /// With the chosen reply.
     pub chosen: RewardInput,
-    /// The worse one.
+    /// With the rejected reply.
     pub rejected: RewardInput,
-    /// How much better it should score at least.
+    /// By how much the chosen reply should score higher.
     pub margin: f64,
 }
 
-impl Pair {
-    /// Tokens of both.
+impl PreferencePair {
+    /// Number of tokens of both.
     pub fn len(&self) -> usize {
         self.chosen.ids.len() + self.rejected.ids.len()
     }
@@ -37,8 +44,8 @@ impl Pair {
     }
 }
 
-/// The tokens of every pair. One that does not fit the model's positions is refused by name.
-pub fn pairs(model: &RewardModel, preferences: &[Preference]) -> Result<Vec<Pair>, PolicyError> {
+/// The token ids of every pair. A pair that is empty or longer than the model's positions is an error with its id.
+pub fn preference_pairs(model: &RewardModel, preferences: &[Preference]) -> Result<Vec<PreferencePair>, PolicyError> {
     let pair = |p: &Preference| {
         let input = |reply: &str| {
             let mut turns: Vec<Turn> =
@@ -52,7 +59,7 @@ pub fn pairs(model: &RewardModel, preferences: &[Preference]) -> Result<Vec<Pair
             }
             Ok(input)
         };
-        Ok(Pair { chosen: input(&p.chosen)?, rejected: input(&p.rejected)?, margin: p.margin })
+        Ok(PreferencePair { chosen: input(&p.chosen)?, rejected: input(&p.rejected)?, margin: p.margin })
     };
     preferences.iter().map(pair).collect()
 }

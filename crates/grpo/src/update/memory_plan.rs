@@ -1,70 +1,71 @@
-//! How many tokens fit into memory at a time.
+//! How many tokens are differentiated at a time, planned from the memory that the machine has left.
 
 use rlar_policy::SavedActivations;
 use rlar_policy::architecture::DecoderConfig;
 
-/// Most tokens that are planned for at a time: more are no faster.
-const MOST: usize = 16_384;
+/// Largest planned micro-batch, in tokens: larger ones are not faster.
+const MAX_TOKENS: usize = 16_384;
 
-/// Bytes that training takes, by an estimate from the model's shape.
+/// Memory that training takes, in bytes, estimated from the model's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrainingPlan {
-    /// Weights, gradients, the optimizer's moments and further copies.
+pub struct TrainingMemory {
+    /// Weights, gradients, the optimizer's moments and further copies of the model.
     pub model: u64,
     /// Activations of one token.
     pub per_token: u64,
-    /// What the machine has left, the model included; unknown on a GPU.
+    /// Memory that is free, the loaded model's included; `None` on a GPU, where it is not known.
     pub available: Option<u64>,
-    /// Tokens differentiated at a time.
+    /// Tokens per micro-batch.
     pub tokens: usize,
 }
 
 /// What a plan depends on beside the model's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
-    /// Parameters.
+pub struct TrainingSizes {
+    /// Number of parameters.
     pub parameters: usize,
-    /// Those of them that are trained.
+    /// Number of parameters that are trained.
     pub trained: usize,
-    /// Further copies of what is trained.
+    /// Further copies of the trained parameters: a reference model, a policy that samples ahead.
     pub copies: usize,
-    /// Tokens of the longest sequence.
+    /// Length of the longest sequence, in tokens.
     pub longest: usize,
 }
 
-impl TrainingPlan {
-    /// The plan for a model: `chosen` tokens at a time when given, else as many as three quarters of the memory hold.
+impl TrainingMemory {
+    /// The plan for a model: `chosen` tokens per micro-batch when given, else as many as fit into three quarters of the memory.
     pub fn new(
         c: &DecoderConfig,
-        Sizes { parameters, trained, copies, longest }: Sizes,
-        keep: SavedActivations,
+        TrainingSizes { parameters, trained, copies, longest }: TrainingSizes,
+        saved: SavedActivations,
         chosen: Option<usize>,
         available: Option<u64>,
     ) -> Self {
-        // Rows that a layer's backward pass reads, and the probabilities of its attention.
+        // Floats per token that a layer's backward pass reads, attention probabilities included.
         let layer = 6 * c.hidden_size
             + 3 * (c.heads.query_width() + 2 * c.heads.kv_width())
             + 4 * c.intermediate_size
             + c.heads.query * longest;
-        let kept = match keep {
+        let kept = match saved {
             SavedActivations::All => c.layers.len() * layer,
             SavedActivations::LayerInputs => c.layers.len() * c.hidden_size + 2 * layer,
         };
         let model = 4 * (parameters + (3 + copies) * trained) as u64 + (64 << 20);
         let per_token = 4 * (kept + 4 * c.hidden_size) as u64;
         let room = available.map_or(u64::MAX, |a| (a / 4 * 3).saturating_sub(model) / per_token.max(1));
-        let tokens =
-            chosen.unwrap_or_else(|| usize::try_from(room).unwrap_or(MOST).clamp(longest.clamp(1, MOST), MOST));
+        let tokens = chosen.unwrap_or_else(|| {
+            usize::try_from(room).unwrap_or(MAX_TOKENS).clamp(longest.clamp(1, MAX_TOKENS), MAX_TOKENS)
+        });
         Self { model, per_token, available, tokens }
     }
 
-    /// Whether the machine has too little for it.
+    /// Whether the machine has too little memory for it.
     pub fn is_too_large(&self) -> bool {
         self.available.is_some_and(|a| self.model + self.per_token * self.tokens as u64 > a)
     }
 }
 
-impl std::fmt::Display for TrainingPlan {
+impl std::fmt::Display for TrainingMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let mb = |bytes: u64| bytes.div_ceil(1 << 20);
         let (model, rows) = (mb(self.model), mb(self.per_token * self.tokens as u64));

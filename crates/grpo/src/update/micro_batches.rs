@@ -17,7 +17,7 @@ pub struct BackwardOptions {
     /// Tokens differentiated at a time, prompts included.
     pub tokens_per_micro_batch: usize,
     /// What is kept between forward and backward pass.
-    pub keep: SavedActivations,
+    pub saved: SavedActivations,
     /// Seed of LoRA's dropout.
     pub seed: u64,
 }
@@ -25,9 +25,9 @@ pub struct BackwardOptions {
 impl BackwardOptions {
     /// The options of step `step` of a config's run.
     pub fn new(config: &Config, temperature: f32, tokens_per_micro_batch: usize, step: u64) -> Self {
-        let keep = if config.train.recompute_layers { SavedActivations::LayerInputs } else { SavedActivations::All };
-        let seed = mix(&[config.seed, Stream::Dropout.number(), step]);
-        Self { temperature, tokens_per_micro_batch, keep, seed }
+        let saved = if config.train.recompute_layers { SavedActivations::LayerInputs } else { SavedActivations::All };
+        let seed = Stream::Dropout.seed_at(config.seed, step);
+        Self { temperature, tokens_per_micro_batch, saved, seed }
     }
 }
 
@@ -69,7 +69,7 @@ pub fn gradient(
             let grads = loss_gradients(range.clone(), &known);
             dot(tokens.log_probs, grads.log_probs) + dot(tokens.entropies, grads.entropies)
         };
-        gradients.add(&decoder, &sequences[range.clone()], options.temperature, options.keep, linear);
+        gradients.add(&decoder, &sequences[range.clone()], options.temperature, options.saved, linear);
     }
     gradients
 }

@@ -9,8 +9,7 @@ use crate::algorithm::advantage::{GroupScores, ScoreColumn};
 use crate::algorithm::kl::kl;
 use crate::algorithm::loss::{KlSums, LossTerms, Minibatch, ReplyInputs, entropy_floor, policy_loss};
 use crate::config::{Config, CorrectionMode, KlEstimator, KlPlace};
-use crate::optimizer;
-use crate::rollouts::collect::Batch;
+use crate::rollouts::batch::Batch;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::mix;
 use crate::update::micro_batches::{BackwardOptions, CompletionLogProbs, LossGradients, gradient, log_probs};
@@ -241,7 +240,7 @@ impl OptimizerStep<'_> {
         let gradients = gradient(&state.model.decoder, &sequences, self.options, |range, known| {
             self.loss_gradients(&with[range], known, &minibatch, measures_gap, stats)
         });
-        let norm = optimizer(self.config).step(&mut state.model.decoder, &mut state.moments, gradients, self.lr);
+        let norm = self.config.optimizer.adamw().step(&mut state.model.decoder, &mut state.moments, gradients, self.lr);
         stats.loss += loss_before;
         stats.diverged = !norm.is_finite();
         stats.steps += 1;

@@ -1,8 +1,8 @@
-//! The cache's layout, which is the official client's.
+//! The cache of downloaded models, in the layout of the official client (`huggingface_hub` 2.4, `file_download.py` and
+//! `_tree_cache.py`).
 //!
-//! `models--owner--name/blobs` has files by their hashes, `snapshots/COMMIT` has links to them by their names, `refs`
-//! has the commits of branches and tags, and `trees/COMMIT.json` lists a commit's files (`huggingface_hub` 2.4's
-//! `file_download.py` and `_tree_cache.py`).
+//! In `models--OWNER--NAME`, `blobs` contains the files by their hashes, `snapshots/COMMIT` links to them by their
+//! names, `refs` contains the commits of branches and tags, and `trees/COMMIT.json` lists the files of a commit.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -17,68 +17,71 @@ use serde_json::{Value, json};
 use crate::hub::model::Sibling;
 use crate::hub::{HubError, names};
 
-/// What tells backup tools to leave the cache out.
+/// The content of `CACHEDIR.TAG`, which makes backup tools skip the folder.
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # This file is a cache directory tag created by huggingface_hub.\n\
     # For information about cache directory tags, see:\n\
     #\thttps://bford.info/cachedir/\n";
 
-/// The longest list of a commit's files, in bytes.
-const LONGEST_TREE: u64 = 64 << 20;
+/// The longest `trees/COMMIT.json`, in bytes.
+const MAX_TREE_BYTES: u64 = 64 << 20;
 
-/// A model's part of the cache.
+/// The cache of one model.
 pub(crate) struct Cache {
+    /// The folder of all models.
     root: PathBuf,
+    /// The model's folder.
     folder: PathBuf,
+    /// The folder of the model's lock files.
     locks: PathBuf,
 }
 
 impl Cache {
-    /// The part of a model whose id was checked.
-    pub fn of(root: &Path, id: &str) -> Self {
+    /// The cache of a model, whose id must have passed [`names::id`].
+    pub fn new(root: &Path, id: &str) -> Self {
         let name = format!("models--{}", id.replace('/', "--"));
         Self { root: root.to_owned(), folder: root.join(&name), locks: root.join(".locks").join(name) }
     }
 
-    /// Where all of the cache is.
+    /// The folder of all models.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where a commit's files are.
+    /// The folder with a commit's files.
     pub fn snapshot(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// Where the bytes with a hash are.
+    /// The file with the content of a hash.
     pub fn blob(&self, hash: &str) -> PathBuf {
         self.folder.join("blobs").join(hash)
     }
 
-    /// Where such bytes are until they are whole.
+    /// The file of a download that is not complete.
     pub fn incomplete(&self, hash: &str) -> PathBuf {
         self.folder.join("blobs").join(format!("{hash}.incomplete"))
     }
 
-    /// The lock of a hash.
+    /// The lock file of a hash.
     pub fn lock(&self, hash: &str) -> PathBuf {
         self.locks.join(format!("{hash}.lock"))
     }
 
-    /// Makes the folders and marks the cache as one.
+    /// Creates the folders of a commit, and the cache's `CACHEDIR.TAG`.
     pub fn prepare(&self, commit: &str) -> Result<(), HubError> {
         for folder in [self.folder.join("blobs"), self.snapshot(commit)] {
             fs::create_dir_all(&folder).map_err(HubError::io(&folder))?;
         }
         let tag = self.root.join("CACHEDIR.TAG");
         if !tag.exists() {
-            // A cache without the mark works as well.
+            // The cache works without the tag.
             let _ = fs::write(tag, TAG);
         }
         Ok(())
     }
 
-    /// The commit of a branch or tag when it was last asked for; a commit is its own.
+    /// The commit of a branch or tag at its last download, or `None` if there was none. A commit gives itself.
     pub fn commit(&self, revision: &str) -> Result<Option<String>, HubError> {
         if names::is_hash(revision, 40) {
             return Ok(Some(revision.to_owned()));
@@ -88,20 +91,20 @@ impl Cache {
         Ok(Some(text.trim().to_owned()).filter(|c| names::is_hash(c, 40)))
     }
 
-    /// Notes the commit of a branch or tag.
-    pub fn refer(&self, revision: &str, commit: &str) -> Result<(), HubError> {
+    /// Stores the commit of a branch or tag.
+    pub fn write_ref(&self, revision: &str, commit: &str) -> Result<(), HubError> {
         if revision == commit || self.commit(revision)?.as_deref() == Some(commit) {
             return Ok(());
         }
-        write(&self.folder.join("refs").join(revision), commit.as_bytes())
+        write_atomic(&self.folder.join("refs").join(revision), commit.as_bytes())
     }
 
-    /// Whether a snapshot has a file.
+    /// Whether a commit's snapshot contains a file.
     pub fn has(&self, commit: &str, name: &str) -> bool {
         self.snapshot(commit).join(name).is_file()
     }
 
-    /// Puts a link to a blob into a snapshot.
+    /// Links a file of a snapshot to its blob.
     pub fn link(&self, commit: &str, name: &str, hash: &str) -> Result<(), HubError> {
         let path = self.snapshot(commit).join(name);
         if let Some(folder) = path.parent() {
@@ -123,17 +126,17 @@ impl Cache {
         Err(HubError::io(&path)(ErrorKind::AlreadyExists.into()))
     }
 
-    /// The names of a commit's files, if they are known here.
+    /// The names of a commit's files; `None` if no valid list is stored.
     pub fn tree(&self, commit: &str) -> Result<Option<Vec<String>>, HubError> {
-        let Some(text) = read(&self.tree_path(commit), LONGEST_TREE)? else { return Ok(None) };
+        let Some(text) = read(&self.tree_path(commit), MAX_TREE_BYTES)? else { return Ok(None) };
         let tree: Value = serde_json::from_str(&text).unwrap_or_default();
         let files = tree.get("files").and_then(Value::as_object);
         let names = files.map(|files| files.keys().cloned().collect::<Vec<_>>());
         Ok(names.filter(|all| tree["format_version"] == 1 && all.iter().all(|name| names::file(name).is_ok())))
     }
 
-    /// Notes a commit's files, unless the Hub did not say everything of them.
-    pub fn note_tree(&self, commit: &str, files: &[Sibling]) -> Result<(), HubError> {
+    /// Stores the list of a commit's files, unless the Hub left out a size or a hash.
+    pub fn write_tree(&self, commit: &str, files: &[Sibling]) -> Result<(), HubError> {
         let path = self.tree_path(commit);
         if path.exists() {
             return Ok(());
@@ -148,7 +151,7 @@ impl Cache {
             }
             listed.insert(&file.name, entry);
         }
-        write(&path, python_json(&json!({"format_version": 1, "files": listed})).as_bytes())
+        write_atomic(&path, python_json(&json!({"format_version": 1, "files": listed})).as_bytes())
     }
 
     fn tree_path(&self, commit: &str) -> PathBuf {
@@ -156,11 +159,11 @@ impl Cache {
     }
 }
 
-/// JSON as Python's `json.dump(…, indent=1)` writes it: in ASCII.
+/// JSON as Python's `json.dump(…, indent=1)` writes it: in ASCII, with `\\u` escapes.
 fn python_json(value: &Value) -> String {
     let mut bytes = Vec::new();
     let style = serde_json::ser::PrettyFormatter::with_indent(b" ");
-    // Values have text keys, and a vector takes everything.
+    // Cannot fail: the keys are strings and the writer is a vector.
     let _ = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, style));
     let text = String::from_utf8_lossy(&bytes);
     let mut ascii = String::new();
@@ -174,41 +177,41 @@ fn python_json(value: &Value) -> String {
     ascii
 }
 
-/// A file's text, at most so many bytes; nothing if there is no file, or none of text.
-fn read(path: &Path, longest: u64) -> Result<Option<String>, HubError> {
+/// The first `max_bytes` bytes of a file as text; `None` if there is no such file or it is not UTF-8.
+fn read(path: &Path, max_bytes: u64) -> Result<Option<String>, HubError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(e) => return Err(HubError::io(path)(e)),
     };
     let mut text = Vec::new();
-    match file.take(longest).read_to_end(&mut text) {
+    match file.take(max_bytes).read_to_end(&mut text) {
         Ok(_) => Ok(String::from_utf8(text).ok()),
         Err(e) if e.kind() == ErrorKind::IsADirectory => Ok(None),
         Err(e) => Err(HubError::io(path)(e)),
     }
 }
 
-/// Writes a file whole: beside its place first.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
+/// Writes a file atomically: to a temporary file beside it, which is then renamed.
+fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(HubError::io(folder))?;
-    let mut beside = OsString::from(path.file_name().unwrap_or_default());
-    beside.push(format!(".{}.tmp", unique()));
-    let beside = path.with_file_name(beside);
-    let written = File::create(&beside).and_then(|mut file| {
+    let mut temporary = OsString::from(path.file_name().unwrap_or_default());
+    temporary.push(format!(".{}.tmp", random_hex()));
+    let temporary = path.with_file_name(temporary);
+    let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    let moved = written.and_then(|()| fs::rename(&beside, path));
+    let moved = written.and_then(|()| fs::rename(&temporary, path));
     moved.map_err(|e| {
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(&temporary);
         HubError::io(path)(e)
     })
 }
 
-/// Eight hexadecimal digits that no other writer has.
-fn unique() -> String {
+/// Eight random hexadecimal digits.
+fn random_hex() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     format!("{:08x}", RandomState::new().build_hasher().finish() as u32)
 }

@@ -1,4 +1,4 @@
-//! Downloading a model: what is asked, checked and written in which order.
+//! Downloads a model: resolves the revision, checks sizes, then fetches file after file into the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,141 +8,149 @@ use reqwest::Method;
 use rustix::fs::statvfs;
 
 use crate::hub::cache::Cache;
-use crate::hub::fetch::Piece;
-use crate::hub::link::{About, left};
+use crate::hub::connection::{RequestContext, time_left};
+use crate::hub::fetch::RemoteFile;
 use crate::hub::model::Sibling;
 use crate::hub::{Hub, HubError, names};
 
-/// What a download may take.
+/// Limits of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one file.
+pub struct HubLimits {
+    /// The most bytes of one file.
     pub file: u64,
-    /// Bytes of all files together, in the cache or not.
+    /// The most bytes of all requested files together, also of those in the cache.
     pub all: u64,
-    /// Time for everything.
+    /// Time for the whole download.
     pub deadline: Duration,
 }
 
-impl Default for Limits {
-    /// Any number of bytes within a day.
+impl Default for HubLimits {
+    /// No limit of bytes, and one day.
     fn default() -> Self {
         Self { file: u64::MAX, all: u64::MAX, deadline: Duration::from_hours(24) }
     }
 }
 
-/// How far a file is.
+/// The progress of one file of a download.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress<'a> {
-    /// The file.
+pub struct DownloadProgress<'a> {
+    /// The file's path in the model.
     pub name: &'a str,
-    /// Bytes that are there.
+    /// Bytes on disk, those of an earlier download included.
     pub done: u64,
-    /// Bytes in all.
+    /// The file's size in bytes.
     pub total: u64,
 }
 
 impl Hub {
-    /// Downloads files of a model, all of them if none is named, and gives the folder they are in.
+    /// Downloads files of a model and returns the folder that contains them. An empty `names` downloads all files.
     ///
-    /// A branch or tag is made a commit first, and everything comes from that commit. Sizes are checked against the
-    /// limits and the disk before a byte is asked for, and while bytes come. What was begun is continued, also after
-    /// a kill; a file is in the cache only once its hash is right. `progress` hears of every piece that came.
+    /// A branch or tag is resolved to a commit first, and all files are of that commit. Sizes are checked against the
+    /// limits and the free disk space before the first byte is requested. An interrupted download continues where it
+    /// ended, also after a kill, and a file enters the cache only once its hash is right. `progress` is called for
+    /// every chunk that arrives.
     ///
-    /// Nothing is asked where a whole commit is in the cache. Offline, the cache's last commit of a branch counts.
+    /// No request is sent for a commit whose files are all in the cache. In offline mode, a branch or tag is its commit
+    /// at the last download.
     pub fn download(
         &self,
         id: &str,
         revision: &str,
         names: &[&str],
-        limits: &Limits,
-        progress: &mut dyn FnMut(&Progress),
+        limits: &HubLimits,
+        progress: &mut dyn FnMut(&DownloadProgress),
     ) -> Result<PathBuf, HubError> {
         names::id(id)?;
         names::revision(revision)?;
         names.iter().try_for_each(|name| names::file(name))?;
-        let cache = Cache::of(&self.0.settings.cache, id);
+        let cache = Cache::new(&self.0.settings.cache, id);
         if self.0.settings.offline {
             return self.cached(&cache, id, revision, names);
         }
-        let is_known = |commit: &String| Ok(!names.is_empty() || cache.tree(commit)?.is_some());
+        // Without names, the cache must know the list of the commit's files.
         if names::is_hash(revision, 40)
-            && is_known(&revision.to_owned())?
+            && (!names.is_empty() || cache.tree(revision)?.is_some())
             && let Ok(folder) = self.cached(&cache, id, revision, names)
         {
             return Ok(folder);
         }
-        self.wait(self.get(&cache, (id, revision), names, limits, progress))
+        self.wait(self.download_missing(&cache, (id, revision), names, limits, progress))
     }
 
-    /// The folder of files that are all in the cache.
+    /// The folder of files, all of which must be in the cache.
     fn cached(&self, cache: &Cache, id: &str, revision: &str, names: &[&str]) -> Result<PathBuf, HubError> {
         let commit = cache.commit(revision)?.filter(|commit| cache.snapshot(commit).is_dir());
-        let commit = commit.ok_or_else(|| self.missing(format!("{id} at `{revision}`")))?;
+        let commit = commit.ok_or_else(|| self.not_cached(format!("{id} at `{revision}`")))?;
         let listed = cache.tree(&commit)?.filter(|_| names.is_empty()).unwrap_or_default();
-        let wanted = listed.iter().map(String::as_str).chain(names.iter().copied());
-        match wanted.into_iter().find(|name| !cache.has(&commit, name)) {
-            Some(name) => Err(self.missing(format!("{name} of {id} at `{revision}`"))),
+        let files = listed.iter().map(String::as_str).chain(names.iter().copied());
+        match files.into_iter().find(|name| !cache.has(&commit, name)) {
+            Some(name) => Err(self.not_cached(format!("{name} of {id} at `{revision}`"))),
             None => Ok(cache.snapshot(&commit)),
         }
     }
 
-    async fn get(
+    /// Downloads the files that the cache lacks.
+    async fn download_missing(
         &self,
         cache: &Cache,
         (id, revision): (&str, &str),
         names: &[&str],
-        limits: &Limits,
-        progress: &mut dyn FnMut(&Progress<'_>),
+        limits: &HubLimits,
+        progress: &mut dyn FnMut(&DownloadProgress<'_>),
     ) -> Result<PathBuf, HubError> {
-        let deadline = Instant::now().checked_add(limits.deadline).unwrap_or_else(far);
-        let info = self.ask_info(id, revision, limits.deadline.min(self.0.settings.deadline)).await?;
-        let wanted = chosen(id, &info.siblings, names)?;
-        limits.check(id, wanted.iter().map(|f| (f.name.as_str(), f.size.unwrap_or_default())))?;
-        let mut pieces = Vec::new();
-        for file in &wanted {
+        let deadline = Instant::now().checked_add(limits.deadline).unwrap_or_else(far_future);
+        let info = self.request_info(id, revision, limits.deadline.min(self.0.settings.deadline)).await?;
+        let requested = select(id, &info.siblings, names)?;
+        limits.check(id, requested.iter().map(|f| (f.name.as_str(), f.size.unwrap_or_default())))?;
+        let mut missing = Vec::new();
+        for file in &requested {
             if !cache.has(&info.commit, &file.name) {
-                pieces.push(self.ask_piece(id, &info.commit, file, deadline).await?);
+                missing.push(self.request_headers(id, &info.commit, file, deadline).await?);
             }
         }
-        limits.check(id, pieces.iter().map(|p| (p.name.as_str(), p.size)))?;
+        limits.check(id, missing.iter().map(|f| (f.name.as_str(), f.size)))?;
         cache.prepare(&info.commit)?;
-        room(cache, &pieces)?;
-        cache.note_tree(&info.commit, &info.siblings)?;
-        cache.refer(revision, &info.commit)?;
-        for piece in &pieces {
-            self.fetch(cache, piece, deadline, progress).await?;
-            cache.link(&info.commit, &piece.name, &piece.hash)?;
+        check_disk(cache, &missing)?;
+        cache.write_tree(&info.commit, &info.siblings)?;
+        cache.write_ref(revision, &info.commit)?;
+        for file in &missing {
+            self.fetch(cache, file, deadline, progress).await?;
+            cache.link(&info.commit, &file.name, &file.hash)?;
         }
         Ok(cache.snapshot(&info.commit))
     }
 
-    /// Asks for a file's hash and size, which must be those that the model's list has.
-    async fn ask_piece(&self, id: &str, commit: &str, file: &Sibling, deadline: Instant) -> Result<Piece, HubError> {
+    /// Requests a file's hash and size (HEAD), which must agree with those of the model's list of files.
+    async fn request_headers(
+        &self,
+        id: &str,
+        commit: &str,
+        file: &Sibling,
+        deadline: Instant,
+    ) -> Result<RemoteFile, HubError> {
         let address = self.file_address(id, commit, &file.name);
-        let about = About::new(id, commit, Some(&file.name));
-        let time = left(deadline).min(self.0.settings.deadline);
-        let once = async || self.0.send(&Method::HEAD, &address, None, &about).await;
-        let said = self.0.ask(&address, &about, time, once).await?.file;
-        let wrong = |what: String| Err(self.0.unclear(&address, what));
-        if said.commit.as_deref() != Some(commit) {
-            return wrong(format!("X-Repo-Commit is {}", said.commit.as_deref().unwrap_or("missing")));
+        let context = RequestContext::new(id, commit, Some(&file.name));
+        let time = time_left(deadline).min(self.0.settings.deadline);
+        let attempt = async || self.0.send(&Method::HEAD, &address, None, &context).await;
+        let headers = self.0.request(&address, &context, time, attempt).await?.file;
+        let wrong = |what: String| Err(self.0.invalid(&address, what));
+        if headers.commit.as_deref() != Some(commit) {
+            return wrong(format!("X-Repo-Commit is {}", headers.commit.as_deref().unwrap_or("missing")));
         }
-        let hash = said.etag.unwrap_or_default();
+        let hash = headers.etag.unwrap_or_default();
         if !names::is_hash(&hash, 40) && !names::is_hash(&hash, 64) {
-            return wrong(format!("the ETag {hash:?} is no hash of git or Git LFS"));
+            return wrong(format!("the ETag {hash:?} is not a hash of git or Git LFS"));
         }
-        let Some(size) = said.size.or(file.size) else { return wrong("it does not say the size".into()) };
+        let Some(size) = headers.size.or(file.size) else { return wrong("it does not give the size".into()) };
         if file.size.is_some_and(|listed| listed != size) || file.hash().is_some_and(|listed| listed != hash) {
-            return wrong(format!(
-                "the file has another size or hash than the model's list says: {size} bytes, {hash}"
-            ));
+            return wrong(format!("size and hash differ from the model's list of files: {size} bytes, {hash}"));
         }
-        Ok(Piece { address, id: id.into(), commit: commit.into(), name: file.name.clone(), hash, size })
+        Ok(RemoteFile { address, id: id.into(), commit: commit.into(), name: file.name.clone(), hash, size })
     }
 }
 
-impl Limits {
+impl HubLimits {
+    /// [`HubError::TooLarge`] if files, given by name and bytes, exceed a limit.
     fn check<'a>(&self, id: &str, files: impl Iterator<Item = (&'a str, u64)>) -> Result<(), HubError> {
         let mut all = 0_u64;
         for (name, bytes) in files {
@@ -158,8 +166,8 @@ impl Limits {
     }
 }
 
-/// The files with some names, or all.
-fn chosen<'a>(id: &str, files: &'a [Sibling], names: &[&str]) -> Result<Vec<&'a Sibling>, HubError> {
+/// The files with the given names, or all files if no name is given.
+fn select<'a>(id: &str, files: &'a [Sibling], names: &[&str]) -> Result<Vec<&'a Sibling>, HubError> {
     if names.is_empty() {
         return Ok(files.iter().collect());
     }
@@ -170,21 +178,21 @@ fn chosen<'a>(id: &str, files: &'a [Sibling], names: &[&str]) -> Result<Vec<&'a 
     names.iter().map(find).collect()
 }
 
-/// Whether the disk has room for what is not there yet.
-fn room(cache: &Cache, pieces: &[Piece]) -> Result<(), HubError> {
+/// [`HubError::Disk`] if the disk has no room for the bytes that are still to download.
+fn check_disk(cache: &Cache, files: &[RemoteFile]) -> Result<(), HubError> {
     let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
-    let missing = |piece: &Piece| {
-        let is_there = cache.blob(&piece.hash).exists();
-        if is_there { 0 } else { piece.size.saturating_sub(length(&cache.incomplete(&piece.hash))) }
+    let missing_bytes = |file: &RemoteFile| {
+        let is_cached = cache.blob(&file.hash).exists();
+        if is_cached { 0 } else { file.size.saturating_sub(length(&cache.incomplete(&file.hash))) }
     };
-    let need = pieces.iter().map(missing).fold(0, u64::saturating_add);
+    let need = files.iter().map(missing_bytes).fold(0, u64::saturating_add);
     let path = cache.root();
     let disk = statvfs(path).map_err(|e| HubError::io(path)(e.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if need > free { Err(HubError::Disk { path: path.to_owned(), need, free }) } else { Ok(()) }
 }
 
-/// A deadline for those who set none that a clock can show.
-fn far() -> Instant {
+/// A deadline in a year, for a limit that an [`Instant`] cannot hold.
+fn far_future() -> Instant {
     Instant::now() + Duration::from_hours(24 * 365)
 }

@@ -1,4 +1,4 @@
-//! Getting the bytes of one file, in as many pieces as it takes.
+//! Downloads the bytes of one file, over as many requests as it takes.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -10,173 +10,181 @@ use reqwest::{Method, Response, StatusCode, Url};
 
 use crate::http::redacted;
 use crate::hub::cache::Cache;
-use crate::hub::link::{About, left, text};
-use crate::hub::{Hub, HubError, Progress, digest, lock};
-use crate::retry::{Failure, Plan};
+use crate::hub::connection::{RequestContext, header_text, time_left};
+use crate::hub::{DownloadProgress, Hub, HubError, digest, lock};
+use crate::retry::{AttemptError, RetryPolicy};
 
 /// A file as the Hub announced it.
-pub(crate) struct Piece {
+pub(crate) struct RemoteFile {
     pub address: Url,
+    /// The model's id.
     pub id: String,
     pub commit: String,
+    /// The file's path in the model.
     pub name: String,
-    /// SHA-256 of 64 digits for what is in Git LFS, else git's SHA-1 of 40.
+    /// SHA-256 (64 digits) of a file in Git LFS, else git's SHA-1 (40 digits).
     pub hash: String,
+    /// Bytes.
     pub size: u64,
 }
 
-impl Piece {
-    fn progress(&self, done: u64) -> Progress<'_> {
-        Progress { name: &self.name, done, total: self.size }
+impl RemoteFile {
+    fn progress(&self, done: u64) -> DownloadProgress<'_> {
+        DownloadProgress { name: &self.name, done, total: self.size }
     }
 
-    fn is_whole(&self, path: &Path) -> bool {
+    fn has_size_of(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() == self.size)
     }
 }
 
-/// A file that fills.
-struct Vessel<'a> {
+/// A file that is being downloaded.
+struct PartialFile<'a> {
     path: &'a Path,
     file: File,
-    done: u64,
+    /// Bytes written so far.
+    length: u64,
 }
 
-impl<'a> Vessel<'a> {
-    fn open(path: &'a Path, most: u64) -> Result<Self, HubError> {
+impl<'a> PartialFile<'a> {
+    /// Opens or creates a file; one that is longer than `max_bytes` is emptied.
+    fn open(path: &'a Path, max_bytes: u64) -> Result<Self, HubError> {
         let file =
             OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(HubError::io(path))?;
-        let done = file.metadata().map_err(HubError::io(path))?.len();
-        let mut vessel = Self { path, file, done };
-        if done > most {
-            vessel.empty()?;
+        let length = file.metadata().map_err(HubError::io(path))?.len();
+        let mut partial = Self { path, file, length };
+        if length > max_bytes {
+            partial.clear()?;
         }
-        vessel.file.seek(SeekFrom::Start(vessel.done)).map_err(HubError::io(path))?;
-        Ok(vessel)
+        partial.file.seek(SeekFrom::Start(partial.length)).map_err(HubError::io(path))?;
+        Ok(partial)
     }
 
-    fn empty(&mut self) -> Result<(), HubError> {
-        self.done = 0;
-        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
-        emptied.map_err(HubError::io(self.path))
+    fn clear(&mut self) -> Result<(), HubError> {
+        self.length = 0;
+        let cleared = self.file.set_len(0).and_then(|()| self.file.rewind());
+        cleared.map_err(HubError::io(self.path))
     }
 
-    fn pour(&mut self, bytes: &[u8]) -> Result<(), HubError> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), HubError> {
         self.file.write_all(bytes).map_err(HubError::io(self.path))?;
-        self.done += bytes.len() as u64;
+        self.length += bytes.len() as u64;
         Ok(())
     }
 }
 
 impl Hub {
-    /// Puts a file's bytes into the cache, unless they are there. One process at a time works on a file.
+    /// Downloads a file's bytes into the cache, unless they are there. A lock keeps other processes and threads from
+    /// downloading the same bytes at the same time.
     pub(crate) async fn fetch(
         &self,
         cache: &Cache,
-        piece: &Piece,
+        file: &RemoteFile,
         deadline: Instant,
-        progress: &mut dyn FnMut(&Progress<'_>),
+        progress: &mut dyn FnMut(&DownloadProgress<'_>),
     ) -> Result<(), HubError> {
-        let blob = cache.blob(&piece.hash);
-        let _lock = lock::take(&cache.lock(&piece.hash), deadline).await?;
-        if piece.is_whole(&blob) {
-            progress(&piece.progress(piece.size));
+        let blob = cache.blob(&file.hash);
+        let _lock = lock::acquire(&cache.lock(&file.hash), deadline).await?;
+        if file.has_size_of(&blob) {
+            progress(&file.progress(file.size));
             return Ok(());
         }
-        let path = cache.incomplete(&piece.hash);
+        let path = cache.incomplete(&file.hash);
         loop {
-            let mut vessel = Vessel::open(&path, piece.size)?;
-            let was_begun = vessel.done > 0;
-            self.fill(&mut vessel, piece, deadline, progress).await?;
-            let found = if piece.hash.len() == 64 { digest::lfs(&path) } else { digest::git(&path) };
+            let mut partial = PartialFile::open(&path, file.size)?;
+            let was_resumed = partial.length > 0;
+            self.fill(&mut partial, file, deadline, progress).await?;
+            let found = if file.hash.len() == 64 { digest::lfs(&path) } else { digest::git(&path) };
             let found = found.map_err(HubError::io(&path))?;
-            if found == piece.hash {
-                let moved = vessel.file.sync_all().and_then(|()| fs::rename(&path, &blob));
+            if found == file.hash {
+                let moved = partial.file.sync_all().and_then(|()| fs::rename(&path, &blob));
                 return moved.map_err(HubError::io(&blob));
             }
             fs::remove_file(&path).map_err(HubError::io(&path))?;
-            // What was there before may be what is wrong.
-            if !was_begun {
-                let Piece { id, name, hash, .. } = piece;
+            // The bytes of an earlier download may be the wrong ones: try once more from the first byte.
+            if !was_resumed {
+                let RemoteFile { id, name, hash, .. } = file;
                 let (id, name, expected) = (id.clone(), name.clone(), hash.clone());
                 return Err(HubError::Damaged { id, name, expected, found });
             }
         }
     }
 
-    /// Asks for what is missing, again and again while more comes.
+    /// Requests the missing bytes, repeatedly as long as each request brings some.
     async fn fill(
         &self,
-        vessel: &mut Vessel<'_>,
-        piece: &Piece,
+        partial: &mut PartialFile<'_>,
+        file: &RemoteFile,
         deadline: Instant,
-        progress: &mut dyn FnMut(&Progress<'_>),
+        progress: &mut dyn FnMut(&DownloadProgress<'_>),
     ) -> Result<(), HubError> {
-        let about = About::new(&piece.id, &piece.commit, Some(&piece.name));
-        progress(&piece.progress(vessel.done));
-        while vessel.done < piece.size {
-            let before = vessel.done;
-            let once = async || self.fill_once(vessel, piece, &about, progress).await;
-            // A long file may need all the time there is; silence ends a try.
-            let plan = Plan { tries: self.0.settings.tries, deadline: left(deadline), each: left(deadline) };
-            match self.0.insist(&piece.address, &about, &plan, once).await {
-                Err(HubError::Request { .. }) if vessel.done > before => {}
-                ended => ended?,
+        let context = RequestContext::new(&file.id, &file.commit, Some(&file.name));
+        progress(&file.progress(partial.length));
+        while partial.length < file.size {
+            let before = partial.length;
+            let attempt = async || self.fill_once(partial, file, &context, progress).await;
+            // A large file may take the whole deadline, so a single try ends only by the idle timeout.
+            let (deadline, per_try) = (time_left(deadline), time_left(deadline));
+            let policy = RetryPolicy { tries: self.0.settings.tries, deadline, per_try };
+            match self.0.request_with(&file.address, &context, &policy, attempt).await {
+                Err(HubError::Request { .. }) if partial.length > before => {}
+                other => other?,
             }
         }
         Ok(())
     }
 
-    /// One request for what is missing.
+    /// One request for the missing bytes.
     async fn fill_once(
         &self,
-        vessel: &mut Vessel<'_>,
-        piece: &Piece,
-        about: &About<'_>,
-        progress: &mut dyn FnMut(&Progress<'_>),
-    ) -> Result<(), Failure<HubError>> {
-        let from = (vessel.done > 0).then_some(vessel.done);
-        let silent = || Failure::Again(format!("not a byte within {} s", self.0.settings.patience.as_secs_f64()), None);
-        let patience = self.0.settings.patience;
-        let sent = tokio::time::timeout(patience, self.0.send(&Method::GET, &piece.address, from, about)).await;
-        let mut response = sent.map_err(|_| silent())??.response;
+        partial: &mut PartialFile<'_>,
+        file: &RemoteFile,
+        context: &RequestContext<'_>,
+        progress: &mut dyn FnMut(&DownloadProgress<'_>),
+    ) -> Result<(), AttemptError<HubError>> {
+        let from = (partial.length > 0).then_some(partial.length);
+        let idle_timeout = self.0.settings.idle_timeout;
+        let idle = || AttemptError::retry(format!("no byte was received within {} s", idle_timeout.as_secs_f64()));
+        let sent = tokio::time::timeout(idle_timeout, self.0.send(&Method::GET, &file.address, from, context)).await;
+        let mut response = sent.map_err(|_| idle())??.response;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
-            vessel.empty().map_err(Failure::Final)?;
-            return Err(Failure::Again("the server cannot continue there: the file is begun anew".into(), None));
+            partial.clear().map_err(AttemptError::Fatal)?;
+            let message = "the server cannot continue from this byte; the download starts again";
+            return Err(AttemptError::retry(message.into()));
         }
         if response.status() != StatusCode::PARTIAL_CONTENT {
-            vessel.empty().map_err(Failure::Final)?;
+            partial.clear().map_err(AttemptError::Fatal)?;
         }
-        announced(&response, vessel.done, piece.size).map_err(|message| {
+        check_announced(&response, partial.length, file.size).map_err(|message| {
             let address = redacted(response.url().as_str());
-            Failure::Final(HubError::Reply { address, message })
+            AttemptError::Fatal(HubError::Reply { address, message })
         })?;
-        while vessel.done < piece.size {
-            let chunk = tokio::time::timeout(patience, response.chunk()).await.map_err(|_| silent())?;
-            let Some(chunk) = chunk.map_err(|e| self.0.broken(e))? else {
-                let message = format!("the answer ended after {} of {} bytes", vessel.done, piece.size);
-                return Err(Failure::Again(message, None));
+        while partial.length < file.size {
+            let chunk = tokio::time::timeout(idle_timeout, response.chunk()).await.map_err(|_| idle())?;
+            let Some(chunk) = chunk.map_err(|e| self.0.connection_error(e))? else {
+                let message = format!("the response ended after {} of {} bytes", partial.length, file.size);
+                return Err(AttemptError::retry(message));
             };
-            // What is beyond the announced end is not read: the hash says whether the file is right without it.
-            let room = usize::try_from(piece.size - vessel.done).unwrap_or(usize::MAX);
-            vessel.pour(&chunk[..chunk.len().min(room)]).map_err(Failure::Final)?;
-            progress(&piece.progress(vessel.done));
+            // Bytes beyond the announced end are dropped: the hash shows whether the file is right without them.
+            let room = usize::try_from(file.size - partial.length).unwrap_or(usize::MAX);
+            partial.append(&chunk[..chunk.len().min(room)]).map_err(AttemptError::Fatal)?;
+            progress(&file.progress(partial.length));
         }
         Ok(())
     }
 }
 
-/// Whether an answer is the announced file from a byte on, as far as its headers say it; what is wrong if not.
-fn announced(response: &Response, from: u64, size: u64) -> Result<(), String> {
+/// Checks by its headers that a response is the announced file from byte `from` on; the error says what is wrong.
+fn check_announced(response: &Response, from: u64, size: u64) -> Result<(), String> {
     let headers = response.headers();
     if response.status() == StatusCode::PARTIAL_CONTENT {
-        let range = text(headers, CONTENT_RANGE.as_str()).unwrap_or_default();
+        let range = header_text(headers, CONTENT_RANGE.as_str()).unwrap_or_default();
         let expected = format!("bytes {from}-{}/{size}", size - 1);
         return if range == expected { Ok(()) } else { Err(format!("Content-Range is {range:?}, not {expected:?}")) };
     }
-    let length = text(headers, CONTENT_LENGTH.as_str()).and_then(|n| n.parse::<u64>().ok());
+    let length = header_text(headers, CONTENT_LENGTH.as_str()).and_then(|n| n.parse::<u64>().ok());
     match length.filter(|length| *length != size) {
-        Some(length) => Err(format!("the file was announced with {size} bytes, and the answer has {length}")),
+        Some(length) => Err(format!("the file was announced with {size} bytes, and the response has {length}")),
         None => Ok(()),
     }
 }

@@ -1,56 +1,56 @@
-//! What the Hub says of a model.
+//! Searches for models, and what the Hub returns about a model.
 
 use serde_json::Value;
 
 use crate::hub::names::{self, shown};
 
-/// The most files of a model that are looked at.
-pub(crate) const MOST_FILES: usize = 50_000;
+/// The most files that a model may have.
+pub(crate) const MAX_FILES: usize = 50_000;
 
-/// What is searched.
+/// A search for models.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
-    /// Text in the ids; empty for any.
+    /// A text that the id must contain; empty for every id.
     pub query: String,
-    /// Tags that a model must have, such as `license:mit` or `safetensors`.
+    /// Tags that the model must have, such as `license:mit` or `safetensors`.
     pub filter: Vec<String>,
-    /// A task that a model must be for, such as `text-generation`.
+    /// The task of the model, such as `text-generation`; `None` for every task.
     pub pipeline_tag: Option<String>,
-    /// Who published.
+    /// The owner of the model; `None` for every owner.
     pub author: Option<String>,
-    /// Which come first.
+    /// The order of the results.
     pub sort: Sort,
-    /// Models at most.
+    /// The most models to return.
     pub limit: usize,
 }
 
 impl Default for Search {
-    /// The 20 models with the most downloads.
+    /// The 20 models with the most downloads, of every task and owner.
     fn default() -> Self {
         let (query, filter) = (String::new(), Vec::new());
         Self { query, filter, pipeline_tag: None, author: None, sort: Sort::default(), limit: 20 }
     }
 }
 
-/// The order of what is found: the most, or the newest, first.
+/// The order of a search's results, always descending.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
     /// Downloads in the last 30 days.
     #[default]
     Downloads,
-    /// Likes.
+    /// The number of likes.
     Likes,
     /// The time of the last change.
     Updated,
     /// The time of the first publication.
     Created,
-    /// What is liked these days.
+    /// The Hub's trending score: recent popularity.
     Trending,
 }
 
 impl Sort {
-    /// The Hub's word for it.
-    pub(crate) fn word(self) -> &'static str {
+    /// The value of the `sort` parameter.
+    pub(crate) fn parameter(self) -> &'static str {
         match self {
             Self::Downloads => "downloads",
             Self::Likes => "likes",
@@ -61,71 +61,72 @@ impl Sort {
     }
 }
 
-/// Who may download a model.
+/// Access to a model's files (the Hub's `gated`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Gated {
-    /// Everybody.
+pub enum GatedAccess {
+    /// Free for everyone.
     #[default]
     No,
-    /// Those who accept its terms.
+    /// For users who accept the model's terms.
     Auto,
-    /// Those whom its owner accepts.
+    /// For users whom the owner approves.
     Manual,
 }
 
-/// A model that was found. Texts are as its publisher wrote them, without control characters.
+/// A model in the results of a search. Texts are the publisher's, without control characters and cut after 500
+/// characters.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Found {
-    /// `owner/name`.
+pub struct ModelSummary {
+    /// The id, `owner/name`.
     pub id: String,
-    /// The newest commit, if the Hub says it.
+    /// The newest commit, 40 hexadecimal digits; `None` if the Hub does not give it.
     pub sha: Option<String>,
     /// Downloads in the last 30 days.
     pub downloads: u64,
-    /// Likes.
+    /// The number of likes.
     pub likes: u64,
-    /// Tags.
+    /// The Hub's tags, such as `safetensors` or `license:mit`.
     pub tags: Vec<String>,
-    /// What it is for, such as `text-generation`.
+    /// The task, such as `text-generation`.
     pub pipeline_tag: Option<String>,
-    /// What runs it, such as `transformers`.
+    /// The library that runs it, such as `transformers`.
     pub library_name: Option<String>,
-    /// Its licence by its tags, such as `apache-2.0`.
+    /// The licence, such as `apache-2.0`, from the model card or the tags.
     pub licence: Option<String>,
-    /// Who may download it.
-    pub gated: Gated,
-    /// The time of the last change, as the Hub writes it (ISO 8601).
+    /// Access to the files.
+    pub gated: GatedAccess,
+    /// The time of the last change (ISO 8601).
     pub last_modified: Option<String>,
 }
 
 /// A model at one commit.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Info {
-    /// What a search says as well; its id is the model's present one.
-    pub model: Found,
+pub struct ModelInfo {
+    /// The metadata that a search returns as well. Its id is the model's present one, also if it was renamed.
+    pub model: ModelSummary,
     /// The commit, 40 hexadecimal digits.
     pub commit: String,
-    /// Its files.
+    /// The files, sorted by name.
     pub siblings: Vec<Sibling>,
-    /// The metadata at the top of its README (`cardData`), or nothing.
+    /// The metadata of the model card (`cardData`); null if there is none.
     pub card: Value,
 }
 
 /// A file of a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sibling {
-    /// Its path in the model.
+    /// The path in the model.
     pub name: String,
-    /// Its size in bytes, if the Hub says it.
+    /// The size in bytes; `None` if the Hub does not give it.
     pub size: Option<u64>,
-    /// git's hash of it, or of its pointer where the file itself is in Git LFS.
+    /// The git blob id (SHA-1), which for a file in Git LFS is that of its pointer.
     pub blob: Option<String>,
-    /// Its SHA-256 where it is in Git LFS.
+    /// The SHA-256 of a file in Git LFS, else `None`.
     pub sha256: Option<String>,
 }
 
-impl Found {
-    /// Reads an item of `GET /api/models`; what is wrong with it if it has no usable id.
+impl ModelSummary {
+    /// Reads an item of `GET /api/models`; an error without a valid id.
     pub(crate) fn read(json: &Value) -> Result<Self, String> {
         let text = |key: &str| json.get(key).and_then(Value::as_str).map(shown);
         let number = |key: &str| json.get(key).and_then(Value::as_u64).unwrap_or_default();
@@ -139,12 +140,12 @@ impl Found {
             .filter_map(Value::as_str)
             .map(shown)
             .collect();
-        let said = json.pointer("/cardData/license").and_then(Value::as_str).map(shown);
-        let tagged = || tags.iter().find_map(|t| t.strip_prefix("license:")).map(str::to_owned);
+        let card_licence = json.pointer("/cardData/license").and_then(Value::as_str).map(shown);
+        let tag_licence = || tags.iter().find_map(|t| t.strip_prefix("license:")).map(str::to_owned);
         let gated = match json.get("gated") {
-            Some(Value::String(how)) if how == "manual" => Gated::Manual,
-            Some(Value::String(_) | Value::Bool(true)) => Gated::Auto,
-            _ => Gated::No,
+            Some(Value::String(how)) if how == "manual" => GatedAccess::Manual,
+            Some(Value::String(_) | Value::Bool(true)) => GatedAccess::Auto,
+            _ => GatedAccess::No,
         };
         Ok(Self {
             id,
@@ -153,7 +154,7 @@ impl Found {
             likes: number("likes"),
             pipeline_tag: text("pipeline_tag"),
             library_name: text("library_name"),
-            licence: said.or_else(tagged),
+            licence: card_licence.or_else(tag_licence),
             gated,
             last_modified: text("lastModified"),
             tags,
@@ -161,14 +162,14 @@ impl Found {
     }
 }
 
-impl Info {
-    /// Reads `GET /api/models/{id}`; what is wrong with it if it is of no use.
+impl ModelInfo {
+    /// Reads `GET /api/models/{id}`; the error says what is wrong.
     pub(crate) fn read(json: &Value) -> Result<Self, String> {
-        let model = Found::read(json)?;
+        let model = ModelSummary::read(json)?;
         let commit = model.sha.clone().ok_or("`sha` is not a commit of 40 hexadecimal digits")?;
         let listed = json.get("siblings").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        if listed.len() > MOST_FILES {
-            return Err(format!("the model has {} files, and {MOST_FILES} are the most", listed.len()));
+        if listed.len() > MAX_FILES {
+            return Err(format!("the model has {} files, more than {MAX_FILES}", listed.len()));
         }
         let mut siblings = listed.iter().map(Sibling::read).collect::<Result<Vec<_>, _>>()?;
         siblings.sort_by(|a, b| a.name.cmp(&b.name));
@@ -197,7 +198,7 @@ impl Sibling {
         })
     }
 
-    /// The hash of its bytes.
+    /// The hash of the file's bytes: SHA-256 in Git LFS, else the git blob id.
     pub(crate) fn hash(&self) -> Option<&str> {
         self.sha256.as_deref().or(self.blob.as_deref())
     }

@@ -1,17 +1,20 @@
-//! Names that are safe to send and to write: ids, revisions, files and hashes.
+//! Checks that ids, revisions, file names and hashes are safe to use in addresses and paths.
 
 use crate::hub::HubError;
 
-/// The longest part of an id and the longest name of a file or revision, in bytes.
-const LONGEST: (usize, usize) = (96, 1024);
+/// The longest owner or name in a model's id, in bytes.
+const MAX_ID_PART: usize = 96;
+
+/// The longest file name or revision, in bytes.
+const MAX_PATH: usize = 1024;
 
 /// Checks a model's id by the rules of `huggingface_hub`'s `validate_repo_id`: `name` or `owner/name`, of letters,
-/// digits, `-`, `_` and `.`, and nothing that means something else in a path.
+/// digits, `-`, `_` and `.`, without anything that has a meaning in a path.
 pub(crate) fn id(id: &str) -> Result<(), HubError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let at_end = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let good = |part: &str| {
-        (1..=LONGEST.0).contains(&part.len())
+        (1..=MAX_ID_PART).contains(&part.len())
             && part.chars().all(allowed)
             && part.starts_with(at_end)
             && part.ends_with(at_end)
@@ -26,7 +29,7 @@ pub(crate) fn id(id: &str) -> Result<(), HubError> {
 
 /// Checks the name of a branch, a tag or a commit.
 pub(crate) fn revision(revision: &str) -> Result<(), HubError> {
-    // git's own rules (git-check-ref-format), which leave out everything that means something in a path.
+    // The rules of `git check-ref-format`, which exclude everything that has a meaning in a path.
     let bad_part = |part: &str| part.starts_with('.') || part.strip_suffix(".lock").is_some();
     let bad = revision.contains([' ', '~', '^', ':', '?', '*', '[']) || revision.split('/').any(bad_part);
     if bad || !is_relative(revision) {
@@ -35,9 +38,9 @@ pub(crate) fn revision(revision: &str) -> Result<(), HubError> {
     Ok(())
 }
 
-/// Checks the name of a file in a model: a relative path that stays below its folder on every system.
+/// Checks a file's path in a model: it must be relative and stay below the model's folder on every system.
 pub(crate) fn file(name: &str) -> Result<(), HubError> {
-    // Windows, where the cache may be read later, takes a letter and a colon for a drive.
+    // On Windows, where the cache may be read later, a letter and a colon are a drive.
     let is_drive = |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.get(1..2) == Some(":");
     if !is_relative(name) || name.split('/').any(is_drive) {
         let why = "it must be a relative path without `..`, `\\`, drives, empty parts and control characters";
@@ -48,23 +51,23 @@ pub(crate) fn file(name: &str) -> Result<(), HubError> {
 
 fn is_relative(path: &str) -> bool {
     let good = |part: &str| !matches!(part, "" | "." | "..") && part.len() < 256;
-    path.len() <= LONGEST.1
+    path.len() <= MAX_PATH
         && !path.contains(['\\', '\u{7f}'])
         && !path.contains(char::is_control)
         && path.split('/').all(good)
 }
 
-/// The start of a name, for an error.
+/// The first 100 characters of a name, for an error message.
 fn short(name: &str) -> String {
     name.chars().take(100).collect()
 }
 
-/// Whether a text is a hash in lower-case hexadecimal: 40 digits are a SHA-1, 64 a SHA-256.
+/// Whether a text is a hash of `digits` lower-case hexadecimal digits: 40 for SHA-1, 64 for SHA-256.
 pub(crate) fn is_hash(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A text of the Hub, fit to be shown: without control characters, and not endless.
+/// A text of the Hub for display: its first 500 characters, without control characters.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(500).collect()
 }

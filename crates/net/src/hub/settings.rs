@@ -1,4 +1,4 @@
-//! Where the Hub and its cache are, as the official Python client finds them.
+//! The address of the Hub, its cache and its token, read from the environment like the official Python client.
 
 use std::fmt;
 use std::fs::File;
@@ -11,34 +11,35 @@ use crate::http::redacted;
 use crate::hub::HubError;
 
 /// The longest token file, in bytes.
-const LONGEST_TOKEN: u64 = 64 << 10;
+const MAX_TOKEN_BYTES: u64 = 64 << 10;
 
-/// How the Hub is asked.
+/// The settings of a [`Hub`](crate::hub::Hub).
 #[derive(Clone)]
-pub struct Settings {
+pub struct HubSettings {
     /// The Hub's address, such as `https://huggingface.co`.
     pub endpoint: String,
-    /// The folder of downloaded models, shared with the official client.
+    /// The cache's folder, which the official client can share.
     pub cache: PathBuf,
-    /// Who asks; sent to the endpoint alone.
+    /// The user's token, sent to the endpoint only; `None` for anonymous requests.
     pub token: Option<Secret>,
-    /// Whether only the cache may be used.
+    /// Offline mode: use the cache and send no requests.
     pub offline: bool,
-    /// Time for a question, with all its tries and pauses.
+    /// Time for a request other than a download, with all its tries and pauses.
     pub deadline: Duration,
-    /// Time without a byte after which a download's connection counts as broken.
-    pub patience: Duration,
-    /// Tries per question, and per download without progress; zero counts as one.
+    /// A download's connection that delivers no byte for this long counts as broken.
+    pub idle_timeout: Duration,
+    /// Tries per request; a download that makes progress begins to count again. Zero counts as one.
     pub tries: u32,
 }
 
-impl Settings {
+impl HubSettings {
     /// Reads the variables that `huggingface_hub` 2.4 reads: `HF_ENDPOINT`, `HF_HUB_CACHE` (or
     /// `HUGGINGFACE_HUB_CACHE`), `HF_HOME`, `XDG_CACHE_HOME`, `HF_TOKEN` (or `HUGGING_FACE_HUB_TOKEN`, or the file at
     /// `HF_TOKEN_PATH` or `$HF_HOME/token`), `HF_HUB_DISABLE_IMPLICIT_TOKEN` and `HF_HUB_OFFLINE` (or
-    /// `TRANSFORMERS_OFFLINE`). `env` looks one up; an empty one counts as not set. [`HubError::Settings`] if there is
-    /// no home, [`HubError::Io`] if a token file cannot be read.
-    pub fn from(env: impl Fn(&str) -> Option<String>) -> Result<Self, HubError> {
+    /// `TRANSFORMERS_OFFLINE`). `env` looks a variable up, such as `|name| std::env::var(name).ok()`; an empty value
+    /// counts as unset. [`HubError::Settings`] if `HOME` is needed and unset, [`HubError::Io`] if a token file cannot
+    /// be read.
+    pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Result<Self, HubError> {
         let get = |names: &[&str]| names.iter().find_map(|n| env(n).filter(|v| !v.is_empty()));
         let is_true = |names: &[&str]| {
             get(names).is_some_and(|v| matches!(v.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE"))
@@ -55,10 +56,10 @@ impl Settings {
         let token = if is_true(&["HF_HUB_DISABLE_IMPLICIT_TOKEN"]) {
             None
         } else if let Some(token) = get(&["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"]) {
-            clean(&token)
+            token_of(&token)
         } else {
             let file = get(&["HF_TOKEN_PATH"]).map_or_else(|| Ok(home.join("token")), |p| path(&p))?;
-            token_in(&file)?
+            read_token(&file)?
         };
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').into(),
@@ -66,41 +67,42 @@ impl Settings {
             token,
             offline: is_true(&["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]),
             deadline: Duration::from_mins(1),
-            patience: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
             tries: 5,
         })
     }
 }
 
-/// The address may hold a password.
-impl fmt::Debug for Settings {
+// Not derived: the address may contain a password.
+impl fmt::Debug for HubSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Settings");
+        let mut shown = f.debug_struct("HubSettings");
         shown.field("endpoint", &redacted(&self.endpoint)).field("cache", &self.cache).field("token", &self.token);
-        shown.field("offline", &self.offline).field("deadline", &self.deadline).field("patience", &self.patience);
-        shown.field("tries", &self.tries).finish()
+        shown.field("offline", &self.offline).field("deadline", &self.deadline);
+        shown.field("idle_timeout", &self.idle_timeout).field("tries", &self.tries).finish()
     }
 }
 
-/// A token without what files and shells add; nothing if nothing is left.
-fn clean(token: &str) -> Option<Secret> {
+/// A token without the white space that files and shells add; `None` if nothing else is there.
+fn token_of(token: &str) -> Option<Secret> {
     let token = token.replace(['\r', '\n'], "");
     let token = token.trim();
     (!token.is_empty()).then(|| Secret::new(token))
 }
 
-fn token_in(path: &Path) -> Result<Option<Secret>, HubError> {
+/// The token in a file; `None` if there is no such file.
+fn read_token(path: &Path) -> Result<Option<Secret>, HubError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(HubError::io(path)(e)),
     };
     let mut text = String::new();
-    file.take(LONGEST_TOKEN).read_to_string(&mut text).map_err(HubError::io(path))?;
-    Ok(clean(&text))
+    file.take(MAX_TOKEN_BYTES).read_to_string(&mut text).map_err(HubError::io(path))?;
+    Ok(token_of(&text))
 }
 
-/// A path with `~`, `$NAME` and `${NAME}` replaced; unknown names stay.
+/// A path with `~`, `$NAME` and `${NAME}` expanded; unknown variables are left as they are.
 fn expanded(text: &str, get: &dyn Fn(&[&str]) -> Option<String>) -> Result<PathBuf, HubError> {
     let home = |rest: &str| {
         let home = get(&["HOME"]).ok_or_else(|| HubError::Settings("HOME is not set; set it, or HF_HOME".into()))?;

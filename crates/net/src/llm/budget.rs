@@ -1,4 +1,4 @@
-//! What chats may cost.
+//! Limits of the tokens and the money that chats may use.
 
 use std::cmp::Ordering::Less;
 use std::sync::Arc;
@@ -6,90 +6,92 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::llm::LlmError;
 
-/// What may be spent, and what things cost; nothing is limited by default.
+/// Limits of tokens and money, and prices. By default nothing is limited and everything is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Limits {
-    /// Tokens in all, of prompts and answers.
+pub struct LlmLimits {
+    /// The most tokens of prompts and replies together; `None` for no limit.
     pub max_tokens: Option<u64>,
-    /// Money in all, in the currency of the prices.
+    /// The most money, in the currency of the prices; `None` for no limit.
     pub max_cost: Option<f64>,
-    /// Price of a million tokens of prompts.
+    /// Price of a million prompt tokens.
     pub prompt_price: f64,
-    /// Price of a million tokens of answers.
+    /// Price of a million reply tokens.
     pub completion_price: f64,
 }
 
-/// What was spent.
+/// Tokens, money and requests used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Spent {
-    /// Tokens of prompts.
+pub struct LlmUsage {
+    /// Prompt tokens.
     pub prompt_tokens: u64,
-    /// Tokens of answers.
+    /// Reply tokens.
     pub completion_tokens: u64,
     /// Money, in the currency of the prices.
     pub cost: f64,
-    /// Requests that were answered.
+    /// Requests that got a reply.
     pub requests: u64,
 }
 
-impl Spent {
-    /// Tokens in all.
+impl LlmUsage {
+    /// Prompt and reply tokens together.
     pub fn tokens(&self) -> u64 {
         self.prompt_tokens.saturating_add(self.completion_tokens)
     }
 }
 
-/// A budget; clones share it. It is looked at before each request, and what a request costs is known after it: what
-/// is spent can pass a limit by the requests that are under way then, at most a server's concurrency.
+/// A budget that clones share.
+///
+/// It is checked before each request, but a request's cost is known only afterwards. The usage can therefore exceed a
+/// limit by the requests that are under way at that moment, at most as many as the server's concurrency.
 #[derive(Clone, Debug, Default)]
-pub struct Budget(Arc<Purse>);
+pub struct Budget(Arc<BudgetState>);
 
 #[derive(Debug, Default)]
-struct Purse {
-    limits: Limits,
+struct BudgetState {
+    limits: LlmLimits,
     prompt_tokens: AtomicU64,
     completion_tokens: AtomicU64,
     requests: AtomicU64,
 }
 
 impl Budget {
-    /// A budget of which nothing is spent.
-    pub fn new(limits: Limits) -> Self {
-        Self(Arc::new(Purse { limits, ..Purse::default() }))
+    /// An unused budget.
+    pub fn new(limits: LlmLimits) -> Self {
+        Self(Arc::new(BudgetState { limits, ..BudgetState::default() }))
     }
 
-    /// What was spent so far.
-    pub fn spent(&self) -> Spent {
-        let Purse { limits, .. } = &*self.0;
+    /// The usage so far.
+    pub fn usage(&self) -> LlmUsage {
+        let BudgetState { limits, .. } = &*self.0;
         let prompt_tokens = self.0.prompt_tokens.load(Ordering::Relaxed);
         let completion_tokens = self.0.completion_tokens.load(Ordering::Relaxed);
         let millionths =
             prompt_tokens as f64 * limits.prompt_price + completion_tokens as f64 * limits.completion_price;
         let requests = self.0.requests.load(Ordering::Relaxed);
-        Spent { prompt_tokens, completion_tokens, cost: millionths / 1e6, requests }
+        LlmUsage { prompt_tokens, completion_tokens, cost: millionths / 1e6, requests }
     }
 
-    /// Whether anything is left; [`LlmError::Budget`] if not.
+    /// [`LlmError::Budget`] if a limit is reached.
     pub fn check(&self) -> Result<(), LlmError> {
-        let spent = self.spent();
+        let usage = self.usage();
         let used_up = |what: String, key: &str| {
-            let message = format!("the budget is used up: {what} in {} requests; raise `{key}`", spent.requests);
+            let message = format!("the budget is used up: {what} in {} requests; raise `{key}`", usage.requests);
             Err(LlmError::Budget(message))
         };
-        let Limits { max_tokens, max_cost, .. } = self.0.limits;
-        if let Some(most) = max_tokens.filter(|most| spent.tokens() >= *most) {
-            return used_up(format!("{} of {most} tokens", spent.tokens()), "rewards.llm.max_tokens");
+        let LlmLimits { max_tokens, max_cost, .. } = self.0.limits;
+        if let Some(max) = max_tokens.filter(|max| usage.tokens() >= *max) {
+            return used_up(format!("{} of {max} tokens", usage.tokens()), "rewards.llm.max_tokens");
         }
-        // A limit that is no number allows nothing.
-        if let Some(most) = max_cost.filter(|most| spent.cost.partial_cmp(most) != Some(Less)) {
-            return used_up(format!("{:.6} of {most} of money", spent.cost), "rewards.llm.max_cost");
+        // Written so that a NaN limit allows nothing.
+        if let Some(max) = max_cost.filter(|max| usage.cost.partial_cmp(max) != Some(Less)) {
+            return used_up(format!("a cost of {:.6} of {max}", usage.cost), "rewards.llm.max_cost");
         }
         Ok(())
     }
 
-    /// Takes an answered request's tokens.
+    /// Adds the tokens of a request that got a reply.
     pub(crate) fn charge(&self, prompt_tokens: u64, completion_tokens: u64) {
-        // A server's word is taken, but it cannot make the sum begin anew.
+        // Saturating: a server's absurd count cannot wrap the sum around to a small one.
         let add = |to: &AtomicU64, n: u64| {
             let _ = to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_add(n)));
         };

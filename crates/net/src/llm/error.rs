@@ -1,47 +1,47 @@
-//! What can go wrong with a chat.
+//! Errors of a chat.
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong with a chat.
+/// An error of a chat.
 #[derive(Debug, thiserror::Error)]
 pub enum LlmError {
-    /// The request failed for good.
+    /// The request failed, after all retries.
     #[error("{address}: {message}")]
     Request {
         /// The address, without user, password and query.
         address: String,
-        /// What happened, after how many tries.
+        /// The last error and the number of tries.
         message: String,
     },
-    /// The time for the chat is over, or would be before another try.
+    /// The deadline of the chat passed, or would pass before another try.
     #[error("{address}: {message}")]
     Deadline {
         /// The address, without user, password and query.
         address: String,
-        /// How long was waited, after how many tries, and what happened last.
+        /// The deadline, the number of tries and the last error.
         message: String,
     },
-    /// The server's answer is not what the protocol says.
-    #[error("the server's answer is not what the chat protocol says: {0}")]
+    /// The server's response does not follow the chat protocol.
+    #[error("the server's response does not follow the chat protocol: {0}")]
     Reply(String),
-    /// A budget is used up: which, how much, and which setting raises it.
+    /// A budget is used up. The message names the limit, the usage and the setting that raises the limit.
     #[error("{0}")]
     Budget(String),
-    /// No reply was recorded for a request, or recordings are not clear.
+    /// A recording has no reply to a request, or a file of recordings is invalid.
     #[error("{message}")]
     Replay {
-        /// What was asked and how the nearest recorded request differs; or which line is wrong, and how.
+        /// The request and its difference from the nearest recorded one, or the invalid line and what is wrong with it.
         message: String,
     },
-    /// Nobody wanted the answer any more when it was the request's turn.
-    #[error("was not asked: no more answers were wanted")]
-    NotAsked,
+    /// The batch was cancelled before this request was sent.
+    #[error("the request was not sent: its batch was cancelled before")]
+    Cancelled,
     /// A file of recordings could not be read or written, or a log could not be opened.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! Files of exchanges: JSONL, a line each, or YAML, a list.
+//! Files of recorded exchanges: JSONL with one exchange per line, or a YAML list.
 
 use std::path::Path;
 
@@ -12,50 +12,55 @@ use crate::llm::{ChatReply, ChatRequest, LlmError};
 pub(crate) struct Exchange {
     pub request: ChatRequest,
     pub reply: ChatReply,
-    /// Which model replied, for readers.
+    /// The name of the model that replied; `None` in scripted exchanges.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
 }
 
-/// An exchange and where it stands in its file: `line 3`, `item 3`.
-pub(crate) type Placed = (String, Exchange);
+/// An exchange and its position in its file.
+#[derive(Clone, Debug)]
+pub(crate) struct LocatedExchange {
+    /// `line 3` in JSONL, `item 3` in YAML.
+    pub position: String,
+    pub exchange: Exchange,
+}
 
-/// Reads a file's text; its name's ending says what it is.
-pub(crate) fn read(path: &Path, text: &str) -> Result<Vec<Placed>, LlmError> {
+/// Parses a file's text, as YAML or JSONL by the extension of its path.
+pub(crate) fn read(path: &Path, text: &str) -> Result<Vec<LocatedExchange>, LlmError> {
     if is_yaml(path) { read_yaml(path, text) } else { read_jsonl(path, text) }
 }
 
-/// Whether a file's name says that it is YAML.
+/// Whether a file's extension is `.yaml` or `.yml`.
 pub(crate) fn is_yaml(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("yaml") || e.eq_ignore_ascii_case("yml"))
 }
 
-/// Reads lines; empty ones are left out.
-pub(crate) fn read_jsonl(path: &Path, text: &str) -> Result<Vec<Placed>, LlmError> {
+/// Parses JSONL; blank lines are skipped.
+pub(crate) fn read_jsonl(path: &Path, text: &str) -> Result<Vec<LocatedExchange>, LlmError> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let read = lines.map(|(at, line)| {
-        let place = format!("line {}", at + 1);
+    let exchanges = lines.map(|(index, line)| {
+        let position = format!("line {}", index + 1);
         match serde_json::from_str(line) {
-            Ok(exchange) => Ok((place, exchange)),
-            Err(e) => Err(unclear(path, &place, &e)),
+            Ok(exchange) => Ok(LocatedExchange { position, exchange }),
+            Err(e) => Err(invalid(path, &position, &e)),
         }
     });
-    read.collect()
+    exchanges.collect()
 }
 
-fn read_yaml(path: &Path, text: &str) -> Result<Vec<Placed>, LlmError> {
+fn read_yaml(path: &Path, text: &str) -> Result<Vec<LocatedExchange>, LlmError> {
     let items: Vec<serde_yaml::Value> =
-        serde_yaml::from_str(text).map_err(|e| unclear(path, "not a list of exchanges", &e))?;
-    let read = items.into_iter().enumerate().map(|(at, item)| {
-        let place = format!("item {}", at + 1);
+        serde_yaml::from_str(text).map_err(|e| invalid(path, "not a list of exchanges", &e))?;
+    let exchanges = items.into_iter().enumerate().map(|(index, item)| {
+        let position = format!("item {}", index + 1);
         match serde_yaml::from_value(item) {
-            Ok(exchange) => Ok((place, exchange)),
-            Err(e) => Err(unclear(path, &place, &e)),
+            Ok(exchange) => Ok(LocatedExchange { position, exchange }),
+            Err(e) => Err(invalid(path, &position, &e)),
         }
     });
-    read.collect()
+    exchanges.collect()
 }
 
-fn unclear(path: &Path, place: &str, why: &dyn std::fmt::Display) -> LlmError {
-    LlmError::Replay { message: format!("{}: {place}: {why}", path.display()) }
+fn invalid(path: &Path, position: &str, why: &dyn std::fmt::Display) -> LlmError {
+    LlmError::Replay { message: format!("{}: {position}: {why}", path.display()) }
 }

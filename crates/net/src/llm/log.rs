@@ -13,30 +13,32 @@ use serde_json::Value;
 
 use crate::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError, Secret};
 
-/// Asks another model and appends every exchange, failed ones included, to a JSONL file for people and their tools.
+/// Passes requests to another model and appends every exchange, failed ones included, to a JSONL file for people and
+/// their tools.
 ///
-/// A line has `time` (when it was asked, RFC 3339, UTC), `model`, `role`, `template`, `task`, `attempt` and `messages`
-/// of the request, `reply` (a [`ChatReply`], with its tokens) or `error` (a text), and `seconds`. Each is appended in
-/// one write: threads and processes may share a file. A log that cannot be written is warned of once and fails no chat.
+/// A line has `time` (when the request was sent: RFC 3339, UTC), `model`, the request's `role`, `template`, `task`,
+/// `attempt` and `messages`, `reply` (a [`ChatReply`] with its token counts) or `error` (a text), and `seconds`. Each
+/// line is appended in one write, so that threads and processes can share a file. If the log cannot be written, one
+/// warning is given and the chats go on.
 #[derive(Debug)]
-pub struct Log {
+pub struct LlmLog {
     inner: Arc<dyn Llm>,
     path: PathBuf,
     secrets: Vec<Secret>,
-    end: Mutex<End>,
+    file: Mutex<LogFile>,
 }
 
-/// The file's end, as far as this process knows.
 #[derive(Debug)]
-struct End {
+struct LogFile {
     file: File,
-    /// The last line lacks its end.
-    torn: bool,
-    warned: bool,
+    /// Whether the last line lacks its line break.
+    is_torn: bool,
+    /// Whether a failed write was reported.
+    has_warned: bool,
 }
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct LogLine<'a> {
     time: String,
     model: String,
     role: &'a str,
@@ -51,8 +53,8 @@ struct Line<'a> {
     seconds: f64,
 }
 
-impl Log {
-    /// Opens or creates a file; one that cannot be opened is [`LlmError::Io`]. What it holds stays as it is.
+impl LlmLog {
+    /// Opens or creates the file and keeps its content. [`LlmError::Io`] if that fails.
     pub fn new(inner: Arc<dyn Llm>, path: &Path) -> Result<Self, LlmError> {
         let open = || {
             let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
@@ -60,39 +62,39 @@ impl Log {
             if length > 0 {
                 file.read_at(&mut last, length - 1)?;
             }
-            Ok(End { file, torn: last != [b'\n'], warned: false })
+            Ok(LogFile { file, is_torn: last != [b'\n'], has_warned: false })
         };
-        let end = Mutex::new(open().map_err(LlmError::io(path))?);
-        Ok(Self { inner, path: path.to_owned(), secrets: Vec::new(), end })
+        let file = Mutex::new(open().map_err(LlmError::io(path))?);
+        Ok(Self { inner, path: path.to_owned(), secrets: Vec::new(), file })
     }
 
-    /// Takes secrets out of all that is written, wherever somebody said them. Errors never hold the server's key; messages
-    /// and replies might, so name it here too.
-    pub fn without(mut self, secrets: Vec<Secret>) -> Self {
+    /// Replaces these secrets by `[secret]` in everything that is logged. Errors never contain the server's key, but
+    /// messages and replies might, so pass it here too.
+    pub fn redacting(mut self, secrets: Vec<Secret>) -> Self {
         self.secrets = secrets;
-        // One that holds another goes first: the other's place in it would leave the rest.
+        // Longer secrets go first: replacing one that is a part of another would leave the rest of the other visible.
         self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
         self
     }
 
-    fn write(&self, line: &Line) {
+    fn write(&self, line: &LogLine) {
         let line = serde_json::to_value(line).map_err(Error::from).map(|mut line| {
             redact(&mut line, &self.secrets);
             line.to_string()
         });
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = line.and_then(|line| end.append(&line));
-        if let (Err(e), false) = (written, end.warned) {
-            end.warned = true;
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let written = line.and_then(|line| file.append(&line));
+        if let (Err(e), false) = (written, file.has_warned) {
+            file.has_warned = true;
             tracing::warn!("{}: {e}; exchanges are missing in this log", self.path.display());
         }
     }
 }
 
-impl End {
-    /// Appends a line in one write: the system lets no other writer between its bytes.
+impl LogFile {
+    /// Appends a line in one write, which no other writer can split.
     fn append(&mut self, line: &str) -> std::io::Result<()> {
-        let begin = if self.torn { "\n" } else { "" };
+        let begin = if self.is_torn { "\n" } else { "" };
         let bytes = format!("{begin}{line}\n").into_bytes();
         let n = loop {
             match self.file.write(&bytes) {
@@ -101,18 +103,18 @@ impl End {
             }
         };
         if n > 0 {
-            self.torn = n < bytes.len();
+            self.is_torn = n < bytes.len();
         }
         if n < bytes.len() { Err(Error::new(ErrorKind::StorageFull, "a line did not fit")) } else { Ok(()) }
     }
 }
 
-/// Takes secrets out of all texts in a value, also where a text is itself JSON.
+/// Replaces secrets in all strings of a JSON value, also where a string itself contains JSON.
 fn redact(value: &mut Value, secrets: &[Secret]) {
     match value {
         Value::String(text) => {
             for secret in secrets {
-                *text = secret.taken_out(text);
+                *text = secret.redact(text);
             }
         }
         Value::Array(items) => items.iter_mut().for_each(|item| redact(item, secrets)),
@@ -121,11 +123,11 @@ fn redact(value: &mut Value, secrets: &[Secret]) {
     }
 }
 
-impl Llm for Log {
+impl Llm for LlmLog {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
         let (time, began) = (Utc::now(), Instant::now());
-        let answer = self.inner.chat(request);
-        let line = Line {
+        let reply = self.inner.chat(request);
+        let line = LogLine {
             time: time.to_rfc3339_opts(SecondsFormat::Millis, true),
             model: self.inner.name(),
             role: &request.role,
@@ -133,12 +135,12 @@ impl Llm for Log {
             task: &request.task,
             attempt: request.attempt,
             messages: &request.messages,
-            reply: answer.as_ref().ok(),
-            error: answer.as_ref().err().map(ToString::to_string),
+            reply: reply.as_ref().ok(),
+            error: reply.as_ref().err().map(ToString::to_string),
             seconds: began.elapsed().as_secs_f64(),
         };
         self.write(&line);
-        answer
+        reply
     }
 
     fn concurrency(&self) -> usize {

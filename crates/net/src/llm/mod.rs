@@ -1,44 +1,62 @@
-//! Language models that answer chats.
+//! Language models for chat completions.
 //!
-//! An [`Llm`] answers a [`ChatRequest`] with a [`ChatReply`]; [`chat_all`] asks many at once. [`OpenAi`] asks a server,
-//! within a [`Budget`]; [`Record`] writes exchanges down and [`Replay`] answers from them; [`Log`] keeps every exchange,
-//! failed ones included, for people to read.
+//! An [`Llm`] answers a [`ChatRequest`] with a [`ChatReply`]; [`chat_all`] sends many requests at once.
+//!
+//! - [`OpenAi`]: an `OpenAI`-compatible server, within a [`Budget`].
+//! - [`Record`] appends every exchange to a file, [`Replay`] answers from such a file without a network, and
+//!   [`LlmCache`] does both, so that an interrupted job does not pay twice.
+//! - [`LlmLog`] logs every exchange, failed ones included, for people to read.
+//!
+//! A recorded chat, replayed:
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use rlar_net::llm::{ChatMessage, ChatRequest, Llm, Replay};
+//!
+//! let exchanges = r#"
+//! - request:
+//!     {role: judge, template: judge-1, task: sum, messages: [{role: user, content: "Is 2 + 2 = 4?"}]}
+//!   reply: {text: "yes"}
+//! "#;
+//! let replay = Replay::parse(Path::new("exchanges.yaml"), exchanges)?;
+//! let mut request = ChatRequest {
+//!     role: "judge".into(),
+//!     template: "judge-1".into(),
+//!     task: "sum".into(),
+//!     messages: vec![ChatMessage { role: "user".into(), content: "Is 2 + 2 = 4?".into() }],
+//!     ..ChatRequest::default()
+//! };
+//! assert_eq!(replay.chat(&request)?.text, "yes");
+//!
+//! // A request that was not recorded is an error, which shows the nearest recorded one.
+//! request.task = "product".into();
+//! let error = replay.chat(&request).unwrap_err().to_string();
+//! assert!(error.contains(r#"the nearest, item 1, differs in task (recorded "sum")"#));
+//! # Ok::<(), rlar_net::llm::LlmError>(())
+//! ```
 
-mod all;
 mod budget;
+mod cache;
+mod chat;
+mod chat_all;
 mod error;
 mod exchange;
 mod function;
 mod log;
-mod memo;
 mod openai;
 mod record;
 mod replay;
-mod request;
 mod wire;
 
 pub use crate::secret::Secret;
-pub use all::chat_all;
-pub use budget::{Budget, Limits, Spent};
+pub use budget::{Budget, LlmLimits, LlmUsage};
+pub use cache::LlmCache;
+pub use chat::{ChatMessage, ChatReply, ChatRequest, Llm};
+pub use chat_all::chat_all;
 pub use error::LlmError;
-pub use function::{Call, Function};
-pub use log::Log;
-pub use memo::Memo;
-pub use openai::{OpenAi, Settings};
+pub use function::{FunctionCall, FunctionDefinition};
+pub use log::LlmLog;
+pub use openai::{OpenAi, OpenAiSettings};
 pub use record::Record;
 pub use replay::Replay;
-pub use request::{ChatMessage, ChatReply, ChatRequest};
-
-/// Something that answers chats.
-pub trait Llm: Send + Sync + std::fmt::Debug {
-    /// Answers one request; blocks until then.
-    fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError>;
-
-    /// Requests answered at once at most.
-    fn concurrency(&self) -> usize {
-        1
-    }
-
-    /// A stable name of what answers, such as the model's: part of the keys of caches.
-    fn name(&self) -> String;
-}

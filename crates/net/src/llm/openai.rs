@@ -1,4 +1,4 @@
-//! A server that speaks the `OpenAI` protocol.
+//! An `OpenAI`-compatible server.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,77 +10,81 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::http::{self, redacted};
-use crate::llm::request::normalized;
+use crate::llm::chat::normalized;
 use crate::llm::{Budget, ChatReply, ChatRequest, Llm, LlmError, Secret, wire};
-use crate::retry::{Ended, Failure, Plan, persist, retry_after, tried};
-use crate::runtime::Background;
+use crate::retry::{AttemptError, RetryError, RetryPolicy, retry_after, tried, with_retries};
+use crate::runtime::BackgroundRuntime;
 
-/// The longest answer, in bytes.
-const LONGEST: u64 = 8 << 20;
+/// The longest response, in bytes.
+const MAX_BYTES: u64 = 8 << 20;
 
-/// The longest body of an error, in bytes, and the longest wait for it: the status alone says enough to go on.
-const COMPLAINT: (u64, Duration) = (64 << 10, Duration::from_secs(2));
+/// The longest body of an error response, in bytes; a longer one is ignored.
+const MAX_ERROR_BYTES: u64 = 64 << 10;
+
+/// The longest wait for the body of an error response, whose status alone is enough to go on.
+const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Characters of a server's message that an error shows.
-const SHOWN: usize = 300;
+const MAX_SHOWN_CHARS: usize = 300;
 
-/// Where a server is and how it is asked.
+/// The address of a server, and the limits of a chat.
 #[derive(Clone)]
-pub struct Settings {
+pub struct OpenAiSettings {
     /// The address below which `chat/completions` is, such as `http://host:8000/v1`.
     pub url: String,
     /// The model's name on the server.
     pub model: String,
-    /// What the server knows the caller by.
+    /// The API key, sent as a bearer token; `None` sends none.
     pub key: Option<Secret>,
-    /// Time for a chat, from its turn on, with all its tries and pauses. With more than one try, none gets more than
-    /// half of it.
+    /// Time for a chat with all its tries and pauses, counted from when the chat is sent rather than queued. With more
+    /// than one try, each has half of it at most.
     pub deadline: Duration,
     /// Tries per chat; zero counts as one.
     pub tries: u32,
-    /// Chats under way at once, at most, whoever asks; the others wait for their turn. Zero counts as one.
+    /// The most chats under way at once, over all clones of the client; further chats wait. Zero counts as one.
     pub concurrency: usize,
-    /// What may be spent.
+    /// The budget, checked before every try.
     pub budget: Budget,
 }
 
-/// The address may hold a password.
-impl fmt::Debug for Settings {
+// Not derived: the address may contain a password.
+impl fmt::Debug for OpenAiSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Settings");
+        let mut shown = f.debug_struct("OpenAiSettings");
         shown.field("url", &redacted(&self.url)).field("model", &self.model).field("key", &self.key);
         shown.field("deadline", &self.deadline).field("tries", &self.tries).field("concurrency", &self.concurrency);
         shown.field("budget", &self.budget).finish()
     }
 }
 
-/// A server that speaks the `OpenAI` protocol: `OpenAI`'s own, vLLM, llama.cpp and many others.
+/// A client of an `OpenAI`-compatible server: `OpenAI`'s own, vLLM, llama.cpp and many others.
 ///
-/// Busy servers (429 and 5xx), silence and broken connections are tried again after a random pause whose bound grows,
-/// and not before `Retry-After`. Redirects are not followed: the key is for one server. What is spent are the tokens
-/// that answers count, or a quarter of the bytes where they count none; a try without an answer counts as nothing,
-/// though a server may charge for it. Clones share connections, limits and budget.
+/// Status 429, 5xx, timeouts and broken connections are retried after a random pause whose bound grows, and not before
+/// `Retry-After`. Redirects are not followed, because the key belongs to one server. The budget is charged with the
+/// token counts of the responses, or with a quarter of the bytes where a response has no counts; a try without a
+/// response costs nothing here, though the server may charge for it. Clones share connections, limits and budget.
 #[derive(Clone, Debug)]
-pub struct OpenAi(Arc<Server>);
+pub struct OpenAi(Arc<OpenAiConnection>);
 
-struct Server {
-    settings: Settings,
+struct OpenAiConnection {
+    settings: OpenAiSettings,
     address: Url,
     authorization: Option<HeaderValue>,
     client: Client,
-    turns: Semaphore,
-    background: Background,
+    /// One permit per chat under way.
+    permits: Semaphore,
+    background: BackgroundRuntime,
 }
 
-impl fmt::Debug for Server {
+impl fmt::Debug for OpenAiConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.settings.fmt(f)
     }
 }
 
 impl OpenAi {
-    /// A client; nothing is sent yet. Settings that cannot work are an [`LlmError::Request`].
-    pub fn new(settings: Settings) -> Result<Self, LlmError> {
+    /// A client; nothing is sent yet. [`LlmError::Request`] if the settings cannot work.
+    pub fn new(settings: OpenAiSettings) -> Result<Self, LlmError> {
         let failed = |message: String| LlmError::Request { address: redacted(&settings.url), message };
         let mut address = Url::parse(&settings.url).map_err(|e| failed(e.to_string()))?;
         if !matches!(address.scheme(), "http" | "https") {
@@ -97,10 +101,10 @@ impl OpenAi {
             value.set_sensitive(true);
         }
         let client = http::builder().redirect(reqwest::redirect::Policy::none()).build();
-        let client = client.map_err(|e| failed(http::cause(e)))?;
-        let background = Background::start().map_err(failed)?;
-        let turns = Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS));
-        Ok(Self(Arc::new(Server { settings, address, authorization, client, turns, background })))
+        let client = client.map_err(|e| failed(http::error_chain(e)))?;
+        let background = BackgroundRuntime::start().map_err(failed)?;
+        let permits = Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS));
+        Ok(Self(Arc::new(OpenAiConnection { settings, address, authorization, client, permits, background })))
     }
 }
 
@@ -118,83 +122,89 @@ impl Llm for OpenAi {
     }
 }
 
-impl Server {
+impl OpenAiConnection {
     fn failed(&self, message: String) -> LlmError {
         LlmError::Request { address: redacted(self.address.as_str()), message }
     }
 
-    /// Waits for its turn, then tries until the end.
+    /// Waits for a permit, then sends the request with its retries.
     async fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
-        let _turn = self.turns.acquire().await.map_err(|e| self.failed(e.to_string()))?;
-        let Settings { tries, deadline, .. } = self.settings;
-        // One try that hangs must leave room for another.
-        let each = if tries > 1 { deadline / 2 } else { deadline };
+        let _permit = self.permits.acquire().await.map_err(|e| self.failed(e.to_string()))?;
+        let OpenAiSettings { tries, deadline, .. } = self.settings;
+        // A try that hangs must leave time for another.
+        let per_try = if tries > 1 { deadline / 2 } else { deadline };
         let body = wire::body(request, &self.settings.model);
-        let plan = Plan { tries, deadline, each };
-        let chat = persist(&plan, async |number| {
-            self.settings.budget.check().map_err(Failure::Final)?;
-            let answer = self.once(request, &body, number).await;
-            if let Err(Failure::Again(message, _)) = &answer {
+        let policy = RetryPolicy { tries, deadline, per_try };
+        let chat = with_retries(&policy, async |number| {
+            self.settings.budget.check().map_err(AttemptError::Fatal)?;
+            let attempt = self.chat_once(request, &body, number).await;
+            if let Err(AttemptError::Retry { message, .. }) = &attempt {
                 tracing::warn!("{}: {message} ({})", redacted(self.address.as_str()), tried(number));
             }
-            answer
+            attempt
         });
-        chat.await.map_err(|ended| match ended {
-            Ended::Final(error) => error,
-            Ended::Tries(message) => self.failed(message),
-            Ended::Deadline(message) => LlmError::Deadline { address: redacted(self.address.as_str()), message },
+        chat.await.map_err(|e| match e {
+            RetryError::Fatal(error) => error,
+            RetryError::Exhausted(message) => self.failed(message),
+            RetryError::Deadline(message) => LlmError::Deadline { address: redacted(self.address.as_str()), message },
         })
     }
 
     /// One try.
-    async fn once(&self, request: &ChatRequest, body: &Value, number: u32) -> Result<ChatReply, Failure<LlmError>> {
-        let broken = |e: reqwest::Error| Failure::Again(self.clean(&http::cause(e)), None);
+    async fn chat_once(
+        &self,
+        request: &ChatRequest,
+        body: &Value,
+        number: u32,
+    ) -> Result<ChatReply, AttemptError<LlmError>> {
+        let connection_error = |e: reqwest::Error| AttemptError::retry(self.clean(&http::error_chain(e)));
         let mut post = self.client.post(self.address.clone()).json(body);
         if let Some(value) = &self.authorization {
             post = post.header(AUTHORIZATION, value);
         }
-        let mut answer = post.send().await.map_err(broken)?;
-        if !answer.status().is_success() {
-            return Err(self.refusal(answer, number).await);
+        let mut response = post.send().await.map_err(connection_error)?;
+        if !response.status().is_success() {
+            return Err(self.status_error(response, number).await);
         }
-        let bytes = http::body(&mut answer, LONGEST).await.map_err(broken)?;
-        let unclear = |why: String| Failure::Final(LlmError::Reply(self.clean(&why)));
+        let bytes = http::read_body(&mut response, MAX_BYTES).await.map_err(connection_error)?;
+        let invalid = |why: String| AttemptError::Fatal(LlmError::Reply(self.clean(&why)));
         let parsed = match bytes {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| format!("it is not JSON: {e}")),
-            None => Err(format!("it is longer than {} MiB", LONGEST >> 20)),
+            None => Err(format!("it is longer than {} MiB", MAX_BYTES >> 20)),
         };
-        // The server worked for it, whether or not its answer is of use.
+        // The server did the work, whether or not its response can be used.
         let usage = wire::usage(request, parsed.as_ref().unwrap_or(&Value::Null));
-        self.settings.budget.charge(usage.0, usage.1);
-        wire::reply(&parsed.map_err(unclear)?, usage).map_err(unclear)
+        self.settings.budget.charge(usage.prompt, usage.completion);
+        wire::reply(&parsed.map_err(invalid)?, usage).map_err(invalid)
     }
 
-    /// Why the server did not answer, by an answer's status.
-    async fn refusal(&self, mut answer: Response, number: u32) -> Failure<LlmError> {
-        let status = answer.status();
-        let header = |name| answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
-        let (asked, location) = (header(RETRY_AFTER), header(LOCATION));
-        let said = tokio::time::timeout(COMPLAINT.1, http::body(&mut answer, COMPLAINT.0)).await;
-        let said = said.ok().and_then(Result::ok).flatten().unwrap_or_default();
-        let said = self.clean(&wire::complaint(&said));
+    /// The error of a response without success, with the server's message and advice on what to do.
+    async fn status_error(&self, mut response: Response, number: u32) -> AttemptError<LlmError> {
+        let status = response.status();
+        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let (after, location) = (header(RETRY_AFTER), header(LOCATION));
+        let body = http::read_body(&mut response, MAX_ERROR_BYTES);
+        let body = tokio::time::timeout(ERROR_BODY_TIMEOUT, body).await;
+        let body = body.ok().and_then(Result::ok).flatten().unwrap_or_default();
+        let server_message = self.clean(&wire::error_message(&body));
         let mut message = format!("the server answered {status}");
         if status.is_redirection() {
             let to = location.and_then(|l| self.address.join(&l).ok()).map(|u| redacted(u.as_str()));
             let to = self.clean(&to.unwrap_or_else(|| "another address".into()));
             message = format!("{message}: it points to {to}, which is not followed; change the address if it is right");
-        } else if !said.is_empty() {
-            message = format!("{message}: {said}");
+        } else if !server_message.is_empty() {
+            message = format!("{message}: {server_message}");
         }
         if status == StatusCode::UNAUTHORIZED {
             message = format!("{message}; {}", self.key_advice());
         }
-        if http::is_busy(status) {
-            return Failure::Again(message, asked.and_then(|a| retry_after(&a)));
+        if http::is_retryable(status) {
+            return AttemptError::Retry { message, after: after.and_then(|header| retry_after(&header)) };
         }
-        Failure::Final(self.failed(format!("{message} ({})", tried(number))))
+        AttemptError::Fatal(self.failed(format!("{message} ({})", tried(number))))
     }
 
-    /// What to do about a key that is not accepted: it may be wrong, or have expired since the last request.
+    /// What to do about status 401: the key may be wrong, or may have expired since the last request.
     fn key_advice(&self) -> String {
         match &self.settings.key {
             Some(key) if self.authorization.is_some() => match key.variable() {
@@ -205,12 +215,17 @@ impl Server {
         }
     }
 
-    /// What a server said, fit to be shown: without control characters, short, and without the key. The key goes last
-    /// but one: taking characters out may have put it together, and a cut would leave its beginning.
+    /// A server's text for display: without control characters, without the key, and no longer than
+    /// [`MAX_SHOWN_CHARS`]. The key is removed after the control characters, which may have hidden it, and before the
+    /// cut, which would leave its beginning.
     fn clean(&self, text: &str) -> String {
         let visible: String = text.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
         let text = normalized(&visible);
-        let text = self.settings.key.as_ref().map_or(text.clone(), |key| key.taken_out(&text));
-        if text.chars().count() <= SHOWN { text } else { text.chars().take(SHOWN - 1).chain(['…']).collect() }
+        let text = self.settings.key.as_ref().map_or(text.clone(), |key| key.redact(&text));
+        if text.chars().count() <= MAX_SHOWN_CHARS {
+            text
+        } else {
+            text.chars().take(MAX_SHOWN_CHARS - 1).chain(['…']).collect()
+        }
     }
 }

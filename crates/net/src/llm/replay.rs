@@ -1,4 +1,4 @@
-//! Answers from recordings, without a network.
+//! Answers from recorded exchanges, without a network.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -6,99 +6,94 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::llm::exchange::{Placed, read};
-use crate::llm::request::{hex, normalized};
+use crate::hex::hex;
+use crate::llm::chat::normalized;
+use crate::llm::exchange::{LocatedExchange, read};
 use crate::llm::{ChatReply, ChatRequest, Llm, LlmError};
 
-/// Answers what was recorded, and nothing else. Its name changes with its contents.
+/// Answers requests with recorded replies; a request that was not recorded is [`LlmError::Replay`]. Its name contains a
+/// hash of the recording, so that another recording has another name.
 #[derive(Debug)]
 pub struct Replay {
     path: PathBuf,
-    exchanges: Vec<Placed>,
-    /// Places in `exchanges`, by [`ChatRequest::key`].
-    places: HashMap<String, usize>,
+    exchanges: Vec<LocatedExchange>,
+    /// Indices into `exchanges`, by [`ChatRequest::key`].
+    by_key: HashMap<String, usize>,
     name: String,
 }
 
 impl Replay {
-    /// Reads recordings: a JSONL file of objects with `request` and `reply`, or a list of them in a file that ends in
-    /// `.yaml` or `.yml`. An entry that is wrong, or two replies to one request, are [`LlmError::Replay`].
+    /// Reads a recording: a JSONL file of objects with `request` and `reply`, or a YAML list of them (`.yaml`, `.yml`).
+    /// [`LlmError::Replay`] if an entry is invalid or a request has two different replies.
     ///
-    /// An entry without `messages` was scripted, not recorded: it answers every request of its role, template, task and
-    /// attempt that no entry with messages answers.
+    /// An entry without `messages` is scripted rather than recorded. It answers every request with its role, template,
+    /// task and attempt that no entry with messages answers.
     pub fn load(path: &Path) -> Result<Self, LlmError> {
         let text = std::fs::read_to_string(path).map_err(LlmError::io(path))?;
         Self::parse(path, &text)
     }
 
-    /// The same of a text; the path says what it is, and is for messages.
+    /// Reads a recording from a text, like [`Replay::load`]. The path is not opened: it gives the format by its
+    /// extension, and appears in error messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, LlmError> {
-        let mut exchanges: Vec<Placed> = Vec::new();
-        let mut places: HashMap<String, usize> = HashMap::new();
-        for (place, exchange) in read(path, text)? {
-            let key = exchange.request.key();
-            if let Some((first, known)) = places.get(&key).map(|at| &exchanges[*at]) {
-                // Counts of tokens may differ where the words do not.
-                let said = |reply: &ChatReply| (reply.text.clone(), reply.finish.clone(), reply.calls.clone());
-                if said(&known.reply) != said(&exchange.reply) {
-                    let what = identity(&exchange.request);
-                    let message =
-                        format!("{}: {place}: {what} has another reply than in {first}; remove one", path.display());
+        let mut exchanges: Vec<LocatedExchange> = Vec::new();
+        let mut by_key: HashMap<String, usize> = HashMap::new();
+        for located in read(path, text)? {
+            let key = located.exchange.request.key();
+            if let Some(first) = by_key.get(&key).map(|index| &exchanges[*index]) {
+                if !is_same_reply(&first.exchange.reply, &located.exchange.reply) {
+                    let message = format!(
+                        "{}: {}: {} has another reply than in {}; remove one",
+                        path.display(),
+                        located.position,
+                        identity(&located.exchange.request),
+                        first.position
+                    );
                     return Err(LlmError::Replay { message });
                 }
                 continue;
             }
-            places.insert(key, exchanges.len());
-            exchanges.push((place, exchange));
+            by_key.insert(key, exchanges.len());
+            exchanges.push(located);
         }
-        let mut told: Vec<(&String, &ChatReply)> = places.iter().map(|(k, at)| (k, &exchanges[*at].1.reply)).collect();
-        told.sort_by_key(|(key, _)| *key);
-        let mut hash = Sha256::new();
-        for (key, reply) in told {
-            hash.update(format!("{key} {:?} {:?}", reply.text, reply.finish));
-            for call in &reply.calls {
-                hash.update(format!(" {:?} {:?}", call.name, call.arguments));
-            }
-            hash.update("\n");
-        }
-        let name = format!("replay-{}", &hex(&hash.finalize())[..16]);
-        Ok(Self { path: path.to_owned(), exchanges, places, name })
+        let name = name(&exchanges, &by_key);
+        Ok(Self { path: path.to_owned(), exchanges, by_key, name })
     }
 
-    /// Requests that have a reply.
+    /// The number of requests that have a reply.
     pub fn len(&self) -> usize {
         self.exchanges.len()
     }
 
-    /// Whether nothing was recorded.
+    /// Whether the recording is empty.
     pub fn is_empty(&self) -> bool {
         self.exchanges.is_empty()
     }
 
-    /// What a model said, or what does not say who said it.
-    pub(crate) fn of(mut self, model: &str) -> Self {
-        self.places.retain(|_, at| self.exchanges[*at].1.model.as_ref().is_none_or(|m| m == model));
+    /// Keeps the replies of one model, and those without a model's name.
+    pub(crate) fn of_model(mut self, model: &str) -> Self {
+        self.by_key.retain(|_, index| self.exchanges[*index].exchange.model.as_ref().is_none_or(|m| m == model));
         self
     }
 
-    /// The reply to a request, if there is one.
-    pub(crate) fn answer(&self, request: &ChatRequest) -> Option<ChatReply> {
-        let scripted = || self.places.get(&request.without_messages().key());
-        let place = self.places.get(&request.key()).or_else(scripted)?;
-        self.exchanges.get(*place).map(|(_, exchange)| exchange.reply.clone())
+    /// The recorded or scripted reply to a request, if there is one.
+    pub(crate) fn find(&self, request: &ChatRequest) -> Option<ChatReply> {
+        let scripted = || self.by_key.get(&request.without_messages().key());
+        let index = self.by_key.get(&request.key()).or_else(scripted)?;
+        self.exchanges.get(*index).map(|located| located.exchange.reply.clone())
     }
 
-    fn miss(&self, request: &ChatRequest) -> LlmError {
-        let path = self.path.display();
-        let miss = format!("{path}: no reply was recorded for {}", identity(request));
-        let nearness = |known: &ChatRequest| {
+    /// The error for a request that was not recorded, which shows the nearest recorded one.
+    fn not_recorded(&self, request: &ChatRequest) -> LlmError {
+        let miss = format!("{}: no reply was recorded for {}", self.path.display(), identity(request));
+        let similarity = |known: &ChatRequest| {
             let same = (known.role == request.role, known.template == request.template, known.task == request.task);
-            (same, common(known, request), known.attempt == request.attempt)
+            (same, common_prefix(known, request), known.attempt == request.attempt)
         };
-        let nearest = self.exchanges.iter().min_by_key(|(_, e)| Reverse(nearness(&e.request)));
+        let nearest = self.exchanges.iter().min_by_key(|located| Reverse(similarity(&located.exchange.request)));
         let message = match nearest {
-            Some((place, e)) => {
-                format!("{miss}; the nearest, {place}, differs in {}", differences(&e.request, request))
+            Some(LocatedExchange { position, exchange }) => {
+                format!("{miss}; the nearest, {position}, differs in {}", differences(&exchange.request, request))
             }
             None => format!("{miss}: the file is empty"),
         };
@@ -108,7 +103,7 @@ impl Replay {
 
 impl Llm for Replay {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
-        self.answer(request).ok_or_else(|| self.miss(request))
+        self.find(request).ok_or_else(|| self.not_recorded(request))
     }
 
     fn name(&self) -> String {
@@ -116,27 +111,48 @@ impl Llm for Replay {
     }
 }
 
-/// What identifies a request, but for its messages, for people.
+/// Whether two replies are equal but for their token counts, which may differ between servers.
+fn is_same_reply(a: &ChatReply, b: &ChatReply) -> bool {
+    (&a.text, &a.finish, &a.calls) == (&b.text, &b.finish, &b.calls)
+}
+
+/// `replay-` and the first 16 digits of a SHA-256 of all keys and replies.
+fn name(exchanges: &[LocatedExchange], by_key: &HashMap<String, usize>) -> String {
+    let mut replies: Vec<(&String, &ChatReply)> =
+        by_key.iter().map(|(key, index)| (key, &exchanges[*index].exchange.reply)).collect();
+    replies.sort_by_key(|(key, _)| *key);
+    let mut hash = Sha256::new();
+    for (key, reply) in replies {
+        hash.update(format!("{key} {:?} {:?}", reply.text, reply.finish));
+        for call in &reply.calls {
+            hash.update(format!(" {:?} {:?}", call.name, call.arguments));
+        }
+        hash.update("\n");
+    }
+    format!("replay-{}", &hex(&hash.finalize())[..16])
+}
+
+/// What identifies a request, without its messages, for error messages.
 fn identity(request: &ChatRequest) -> String {
     let ChatRequest { role, template, task, attempt, .. } = request;
     format!("role {role:?}, template {template:?}, task {task:?}, attempt {attempt}")
 }
 
-/// The chat as one text of messages, each begun by its role.
-fn flat(request: &ChatRequest) -> Vec<String> {
+/// The messages as texts that begin with the author's role.
+fn message_texts(request: &ChatRequest) -> Vec<String> {
     request.messages.iter().map(|m| format!("{}: {}", m.role, normalized(&m.content))).collect()
 }
 
-/// Characters that two texts begin with alike.
-fn alike(a: &str, b: &str) -> usize {
+/// The length of the common prefix of two texts, in characters.
+fn common_chars(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
 
-/// Characters that two chats begin with alike.
-fn common(a: &ChatRequest, b: &ChatRequest) -> usize {
+/// The length of the common prefix of two chats, in characters.
+fn common_prefix(a: &ChatRequest, b: &ChatRequest) -> usize {
     let mut sum = 0;
-    for (a, b) in flat(a).iter().zip(&flat(b)) {
-        sum += alike(a, b);
+    for (a, b) in message_texts(a).iter().zip(&message_texts(b)) {
+        sum += common_chars(a, b);
         if a != b {
             break;
         }
@@ -144,31 +160,31 @@ fn common(a: &ChatRequest, b: &ChatRequest) -> usize {
     sum
 }
 
-/// How a recorded request differs from one that is asked.
-fn differences(known: &ChatRequest, asked: &ChatRequest) -> String {
+/// The differences between a recorded request and the present one, for an error message.
+fn differences(recorded: &ChatRequest, request: &ChatRequest) -> String {
     let mut out = Vec::new();
-    let mut compare = |what: &str, known: &str, asked: &str| {
-        if known != asked {
-            out.push(format!("{what} (recorded {known:?})"));
+    let mut compare = |what: &str, recorded: &str, requested: &str| {
+        if recorded != requested {
+            out.push(format!("{what} (recorded {recorded:?})"));
         }
     };
-    compare("role", &known.role, &asked.role);
-    compare("template", &known.template, &asked.template);
-    compare("task", &known.task, &asked.task);
-    compare("attempt", &known.attempt.to_string(), &asked.attempt.to_string());
-    let (known, asked) = (flat(known), flat(asked));
-    let messages = known.iter().zip(&asked).position(|(k, a)| k != a);
-    if let Some(at) = messages {
-        let from = alike(&known[at], &asked[at]);
-        let (recorded, wanted) = (excerpt(&known[at], from), excerpt(&asked[at], from));
-        out.push(format!("message {} (recorded {recorded:?}, asked {wanted:?})", at + 1));
-    } else if known.len() != asked.len() {
-        out.push(format!("the number of messages (recorded {}, asked {})", known.len(), asked.len()));
+    compare("role", &recorded.role, &request.role);
+    compare("template", &recorded.template, &request.template);
+    compare("task", &recorded.task, &request.task);
+    compare("attempt", &recorded.attempt.to_string(), &request.attempt.to_string());
+    let (recorded, requested) = (message_texts(recorded), message_texts(request));
+    if let Some(index) = recorded.iter().zip(&requested).position(|(a, b)| a != b) {
+        let from = common_chars(&recorded[index], &requested[index]);
+        let (recorded, requested) = (excerpt(&recorded[index], from), excerpt(&requested[index], from));
+        out.push(format!("message {} (recorded {recorded:?}, requested {requested:?})", index + 1));
+    } else if recorded.len() != requested.len() {
+        let (recorded, requested) = (recorded.len(), requested.len());
+        out.push(format!("the number of messages (recorded {recorded}, requested {requested})"));
     }
     out.join(", ")
 }
 
-/// A text around a place, short enough to be read.
+/// At most 60 characters of a text, from 20 characters before the character `from`.
 fn excerpt(text: &str, from: usize) -> String {
     let begin = from.saturating_sub(20);
     let rest = text.chars().skip(begin);

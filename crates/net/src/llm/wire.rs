@@ -1,10 +1,17 @@
-//! The `OpenAI` protocol's bodies.
+//! The JSON bodies of the `OpenAI` chat completions protocol.
 
 use serde_json::{Value, json};
 
+use crate::llm::chat::estimate_tokens;
 use crate::llm::function::{calls, tools};
-use crate::llm::request::estimate;
 use crate::llm::{ChatReply, ChatRequest};
+
+/// Token counts of one exchange.
+#[derive(Clone, Copy)]
+pub(crate) struct TokenCounts {
+    pub prompt: u64,
+    pub completion: u64,
+}
 
 /// The body of a request.
 pub(crate) fn body(request: &ChatRequest, model: &str) -> Value {
@@ -16,7 +23,7 @@ pub(crate) fn body(request: &ChatRequest, model: &str) -> Value {
         "stream": false,
     });
     if let Some(schema) = &request.schema {
-        // The protocol allows only these characters, and 64 of them, in a schema's name.
+        // The protocol allows a schema's name these characters, and at most 64 of them.
         let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
         let name: String = request.role.chars().map(allowed).take(64).collect();
         let name = if name.is_empty() { "answer".into() } else { name };
@@ -30,24 +37,25 @@ pub(crate) fn body(request: &ChatRequest, model: &str) -> Value {
     body
 }
 
-/// Tokens of a prompt and of its answer. What the answer does not count is estimated: a quarter of the bytes.
-pub(crate) fn usage(request: &ChatRequest, body: &Value) -> (u64, u64) {
+/// The token counts of a response's `usage`; a count that is missing is estimated as a quarter of the bytes.
+pub(crate) fn usage(request: &ChatRequest, body: &Value) -> TokenCounts {
     let count = |name: &str| body.pointer(&format!("/usage/{name}")).and_then(Value::as_u64);
-    let prompt = count("prompt_tokens").unwrap_or_else(|| request.estimate());
+    let prompt = count("prompt_tokens").unwrap_or_else(|| request.estimate_tokens());
     let message = body.pointer("/choices/0/message").unwrap_or(&Value::Null);
-    (prompt, count("completion_tokens").unwrap_or_else(|| said(message)))
+    let completion = count("completion_tokens").unwrap_or_else(|| estimate_message(message));
+    TokenCounts { prompt, completion }
 }
 
-/// About how many tokens a message has, its calls included, whether or not they are well formed.
-fn said(message: &Value) -> u64 {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, estimate);
+/// An estimate of a message's tokens, including its calls, whether or not they are well formed.
+fn estimate_message(message: &Value) -> u64 {
+    let tokens = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, estimate_tokens);
     let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
-    let called = calls.map(|c| text(c.pointer("/function/name")) + text(c.pointer("/function/arguments")));
-    text(message.get("content")) + called.sum::<u64>()
+    let call_tokens = calls.map(|c| tokens(c.pointer("/function/name")) + tokens(c.pointer("/function/arguments")));
+    tokens(message.get("content")) + call_tokens.sum::<u64>()
 }
 
-/// What an answer says, or why it is none.
-pub(crate) fn reply(body: &Value, (prompt_tokens, completion_tokens): (u64, u64)) -> Result<ChatReply, String> {
+/// Reads the first choice of a response; the error says what is wrong with it.
+pub(crate) fn reply(body: &Value, tokens: TokenCounts) -> Result<ChatReply, String> {
     let choices = body.get("choices").and_then(Value::as_array).ok_or("`choices` is not a list")?;
     let choice = choices.first().ok_or("`choices` is empty")?;
     let finish = choice.get("finish_reason").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -56,21 +64,22 @@ pub(crate) fn reply(body: &Value, (prompt_tokens, completion_tokens): (u64, u64)
     let content = message.get("content").unwrap_or(&Value::Null);
     let text = match content {
         Value::String(text) => text.clone(),
-        // Who calls need not speak.
+        // A reply that calls functions needs no text.
         Value::Null if !calls.is_empty() => String::new(),
         _ => {
-            // A model that thinks until its tokens end says nothing: the reason helps.
+            // A model whose reasoning uses up its tokens returns no content; the finish reason shows that.
             let why = if finish.is_empty() { String::new() } else { format!(" (`finish_reason` is {finish:?})") };
             return Err(format!("`choices[0].message.content` is {}, not a text{why}", kind(content)));
         }
     };
-    Ok(ChatReply { text, prompt_tokens, completion_tokens, finish, calls })
+    Ok(ChatReply { text, prompt_tokens: tokens.prompt, completion_tokens: tokens.completion, finish, calls })
 }
 
+/// The kind of a JSON value, for an error message.
 fn kind(value: &Value) -> &'static str {
     match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a text",
         Value::Array(_) => "a list",
@@ -78,10 +87,11 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// What an error's body says: the protocol's `error.message`, or some other words that servers use, or all of it.
-pub(crate) fn complaint(body: &[u8]) -> String {
+/// The message in the body of an error response: the protocol's `error.message`, one of the other keys that servers
+/// use, or else the whole body.
+pub(crate) fn error_message(body: &[u8]) -> String {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
-    let places = ["/error/message", "/error", "/message", "/detail"];
-    let said = places.iter().find_map(|p| json.pointer(p).and_then(Value::as_str));
-    said.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+    let keys = ["/error/message", "/error", "/message", "/detail"];
+    let message = keys.iter().find_map(|key| json.pointer(key).and_then(Value::as_str));
+    message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
 }

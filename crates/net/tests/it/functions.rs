@@ -1,9 +1,11 @@
-//! Functions that a model may call.
+//! Function calling.
 
 use std::fs;
 use std::sync::{Arc, Mutex};
 
-use rlar_net::llm::{Budget, Call, ChatReply, ChatRequest, Llm, LlmError, OpenAi, Record, Replay, Settings};
+use rlar_net::llm::{
+    Budget, ChatReply, ChatRequest, FunctionCall, Llm, LlmError, OpenAi, OpenAiSettings, Record, Replay,
+};
 use serde_json::{Value, json};
 
 use crate::server::{ask, calling, client, good, reply, serve, settings, weather};
@@ -20,9 +22,9 @@ fn functions_are_offered_and_calls_come_back() {
         keep.lock().unwrap().push(serde_json::from_str::<Value>(body).unwrap());
         reply(s, "200 OK", "", &calling(r#"{"city": "Oslo"}"#));
     });
-    let said = client(&url).chat(&with_tools("it")).unwrap();
-    let call = Call { name: "weather".into(), arguments: r#"{"city": "Oslo"}"#.into() };
-    assert_eq!((said.text.as_str(), said.finish.as_str(), said.calls), ("", "tool_calls", vec![call]));
+    let reply = client(&url).chat(&with_tools("it")).unwrap();
+    let call = FunctionCall { name: "weather".into(), arguments: r#"{"city": "Oslo"}"#.into() };
+    assert_eq!((reply.text.as_str(), reply.finish.as_str(), reply.calls), ("", "tool_calls", vec![call]));
     let body = &seen.lock().unwrap()[0];
     let function = serde_json::to_value(weather()).unwrap();
     assert_eq!(body["tools"], json!([{"type": "function", "function": function}]));
@@ -30,17 +32,17 @@ fn functions_are_offered_and_calls_come_back() {
 }
 
 #[test]
-fn words_instead_of_a_call_are_words() {
+fn a_text_instead_of_a_call_is_accepted() {
     let (url, _) = serve(|_, _, _, s| good(s, "It rains."));
-    let said = client(&url).chat(&with_tools("it")).unwrap();
-    assert_eq!((said.text.as_str(), said.calls.len()), ("It rains.", 0));
+    let rain = client(&url).chat(&with_tools("it")).unwrap();
+    assert_eq!((rain.text.as_str(), rain.calls.len()), ("It rains.", 0));
     let empty = r#"{"choices": [{"message": {"content": "yes", "tool_calls": []}}]}"#;
     let (url, _) = serve(move |_, _, _, s| reply(s, "200 OK", "", empty));
     assert_eq!(client(&url).chat(&with_tools("it")).unwrap().text, "yes");
 }
 
 #[test]
-fn calls_against_the_protocol_are_told() {
+fn invalid_calls_are_an_error_that_says_why() {
     let one = json!({"function": {"name": "weather", "arguments": "{}"}});
     let cases = [
         (json!("weather"), "`choices[0].message.tool_calls` is not a list"),
@@ -48,13 +50,13 @@ fn calls_against_the_protocol_are_told() {
         (json!([{"function": {"name": "weather", "arguments": {"city": "Oslo"}}}]), "as `function.arguments`"),
         (json!([{"function": {"name": null, "arguments": "{}"}}]), "as `function.name`"),
         (json!(vec![one; 65]), "has 65 calls, more than 64"),
-        (json!([]), "`choices[0].message.content` is nothing, not a text"),
+        (json!([]), "`choices[0].message.content` is null, not a text"),
     ];
     for (calls, why) in cases {
         let body = json!({"choices": [{"message": {"content": null, "tool_calls": calls}}]}).to_string();
         let (url, _) = serve(move |_, _, _, s| reply(s, "200 OK", "", &body));
         let failed = client(&url).chat(&with_tools("it")).unwrap_err();
-        assert!(matches!(&failed, LlmError::Reply(said) if said.contains(why)), "{failed}");
+        assert!(matches!(&failed, LlmError::Reply(message) if message.contains(why)), "{failed}");
     }
 }
 
@@ -62,11 +64,11 @@ fn calls_against_the_protocol_are_told() {
 fn estimates_count_functions_and_calls() {
     let (url, _) = serve(|_, _, _, s| reply(s, "200 OK", "", &calling("12345678")));
     let budget = Budget::default();
-    let model = OpenAi::new(Settings { budget: budget.clone(), ..settings(&url) }).unwrap();
-    let said = model.chat(&with_tools("it")).unwrap();
+    let model = OpenAi::new(OpenAiSettings { budget: budget.clone(), ..settings(&url) }).unwrap();
+    let reply = model.chat(&with_tools("it")).unwrap();
     let parameters = weather().parameters.to_string().len() as u64;
-    assert_eq!((said.prompt_tokens, said.completion_tokens), (8 + 2 + 7 + parameters.div_ceil(4), 2 + 2));
-    assert_eq!(budget.spent().tokens(), said.prompt_tokens + said.completion_tokens);
+    assert_eq!((reply.prompt_tokens, reply.completion_tokens), (8 + 2 + 7 + parameters.div_ceil(4), 2 + 2));
+    assert_eq!(budget.usage().tokens(), reply.prompt_tokens + reply.completion_tokens);
 }
 
 #[test]
@@ -77,10 +79,10 @@ fn calls_are_recorded_and_replayed() {
     let recorded = Record::new(Arc::new(client(&url)), &path).unwrap().chat(&with_tools("a")).unwrap();
     let replay = Replay::load(&path).unwrap();
     assert_eq!(replay.chat(&with_tools("a")).unwrap(), recorded);
-    // Tools do not identify a request: its template does.
+    // Functions are no part of a request's identity.
     assert_eq!(replay.chat(&ask("a")).unwrap(), recorded);
     let text = fs::read_to_string(&path).unwrap();
-    // Another call is another reply, and other replies have another name.
+    // Another call is another reply, and another reply gives the replay another name.
     let other = text.replace(r#""arguments":"{}""#, r#""arguments":"[]""#);
     fs::write(&path, &other).unwrap();
     assert_ne!(Replay::load(&path).unwrap().name(), replay.name());
@@ -90,8 +92,8 @@ fn calls_are_recorded_and_replayed() {
 }
 
 #[test]
-fn exchanges_without_functions_look_as_they_did() {
+fn exchanges_without_functions_have_no_key_for_them() {
     let request = serde_json::to_value(ask("it")).unwrap();
-    let said: ChatReply = serde_json::from_str(r#"{"text": "yes"}"#).unwrap();
-    assert!(request.get("tools").is_none() && serde_json::to_value(said).unwrap().get("calls").is_none());
+    let reply: ChatReply = serde_json::from_str(r#"{"text": "yes"}"#).unwrap();
+    assert!(request.get("tools").is_none() && serde_json::to_value(reply).unwrap().get("calls").is_none());
 }

@@ -1,4 +1,4 @@
-//! Chats with servers, good and bad.
+//! Chats with servers that answer, fail, stall and redirect.
 
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -6,17 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
-use rlar_net::llm::{Budget, Limits, Llm, LlmError, OpenAi, Secret, Settings, chat_all};
+use rlar_net::llm::{Budget, Llm, LlmError, LlmLimits, OpenAi, OpenAiSettings, Secret, chat_all};
 use serde_json::{Value, json};
 
 use crate::server::{KEY, answer, ask, client, good, reply, serve, settings};
 
-fn error(of: &OpenAi) -> String {
-    of.chat(&ask("it")).unwrap_err().to_string()
+fn error(model: &OpenAi) -> String {
+    model.chat(&ask("it")).unwrap_err().to_string()
 }
 
 #[test]
-fn a_good_exchange_says_what_the_protocol_says() {
+fn an_exchange_follows_the_protocol() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let keep = seen.clone();
     let (url, _) = serve(move |_, head, body, s| {
@@ -24,10 +24,10 @@ fn a_good_exchange_says_what_the_protocol_says() {
         good(s, "yes");
     });
     let model = client(&format!("{url}/"));
-    let said = model.chat(&ask("it")).unwrap();
-    assert_eq!((said.text.as_str(), said.prompt_tokens, said.completion_tokens), ("yes", 30, 12));
-    assert_eq!(said.finish, "stop");
-    assert_eq!(model.name(), format!("small at {url}/"), "another server's model of this name is another one");
+    let reply = model.chat(&ask("it")).unwrap();
+    assert_eq!((reply.text.as_str(), reply.prompt_tokens, reply.completion_tokens), ("yes", 30, 12));
+    assert_eq!(reply.finish, "stop");
+    assert_eq!(model.name(), format!("small at {url}/"), "the name contains the server");
     let mut with_schema = ask("it");
     with_schema.schema = Some(json!({"type": "object"}));
     model.chat(&with_schema).unwrap();
@@ -42,7 +42,7 @@ fn a_good_exchange_says_what_the_protocol_says() {
 }
 
 #[test]
-fn a_busy_server_is_asked_again_but_not_for_ever() {
+fn a_busy_server_is_retried_a_few_times() {
     let (url, count) = serve(|n, _, _, s| match n {
         0 => reply(s, "429 Too Many Requests", "retry-after: 0\r\n", ""),
         1 => drop(s),
@@ -51,8 +51,8 @@ fn a_busy_server_is_asked_again_but_not_for_ever() {
     assert_eq!(client(&url).chat(&ask("it")).unwrap().text, "yes");
     assert_eq!(count.load(Ordering::SeqCst), 3);
     let (url, count) = serve(|_, _, _, s| reply(s, "503 Busy", "", r#"{"error": {"message": "come back"}}"#));
-    let said = error(&client(&url));
-    assert!(said.contains("503") && said.contains("come back") && said.contains("tried 3 times"), "{said}");
+    let message = error(&client(&url));
+    assert!(message.contains("503") && message.contains("come back") && message.contains("tried 3 times"), "{message}");
     assert_eq!(count.load(Ordering::SeqCst), 3);
 }
 
@@ -73,11 +73,11 @@ fn a_wait_past_the_deadline_fails_at_once() {
     assert_eq!(client(&url).chat(&ask("it")).unwrap().text, "yes");
 }
 
-/// What was logged.
+/// A writer that collects log lines.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+struct LogWriter(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Log {
+impl Write for LogWriter {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -89,11 +89,11 @@ impl Write for Log {
 
 #[test]
 fn a_refusal_is_final_and_the_key_never_shows() {
-    let log = Log::default();
-    // A control character in the key's middle, and a message that is cut within the key, must not help.
+    let log = LogWriter::default();
+    // The key must not show even if a control character splits it, or if the message is cut within it.
     let (begin, end) = KEY.split_at(7);
-    let said = format!("{begin}\u{1}{end}\n{}{KEY}{}", "x".repeat(280), "y".repeat(500));
-    let body = json!({"error": {"message": said}}).to_string();
+    let server_message = format!("{begin}\u{1}{end}\n{}{KEY}{}", "x".repeat(280), "y".repeat(500));
+    let body = json!({"error": {"message": server_message}}).to_string();
     for status in ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "404 Not Found"] {
         let body = body.clone();
         let (url, count) = serve(move |n, _, _, s| reply(s, if n == 0 { "500 Oh" } else { status }, "", &body));
@@ -114,7 +114,7 @@ fn a_refusal_is_final_and_the_key_never_shows() {
     assert_eq!(format!("{key} {key:?} {}", serde_json::to_string(&key).unwrap()), r#"[secret] [secret] "[secret]""#);
 }
 
-fn subscriber_of(log: &Log) -> impl tracing::Subscriber + Send + Sync + use<> {
+fn subscriber_of(log: &LogWriter) -> impl tracing::Subscriber + Send + Sync + use<> {
     let writer = log.clone();
     tracing_subscriber::fmt()
         .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
@@ -122,7 +122,7 @@ fn subscriber_of(log: &Log) -> impl tracing::Subscriber + Send + Sync + use<> {
         .finish()
 }
 
-/// Begins an endless answer and gives the stream to go on with.
+/// Sends the head of an endless response and returns the stream.
 fn endless(mut stream: TcpStream) -> TcpStream {
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{");
     stream
@@ -138,7 +138,8 @@ fn silence_and_a_trickle_end_at_the_deadline() {
         }
     };
     for (url, count) in [serve(silent), serve(trickle)] {
-        let model = OpenAi::new(Settings { deadline: Duration::from_millis(600), tries: 2, ..settings(&url) }).unwrap();
+        let model =
+            OpenAi::new(OpenAiSettings { deadline: Duration::from_millis(600), tries: 2, ..settings(&url) }).unwrap();
         let began = Instant::now();
         let failed = model.chat(&ask("it")).unwrap_err();
         assert!(matches!(&failed, LlmError::Deadline { message, .. } if message.contains("within 0.6 s")), "{failed}");
@@ -148,20 +149,20 @@ fn silence_and_a_trickle_end_at_the_deadline() {
 }
 
 #[test]
-fn a_try_that_hangs_leaves_room_for_another() {
+fn a_try_that_hangs_leaves_time_for_another() {
     let (url, _) = serve(|n, _, _, s| if n == 0 { std::mem::forget(s) } else { good(s, "yes") });
-    let model = OpenAi::new(Settings { deadline: Duration::from_secs(4), ..settings(&url) }).unwrap();
+    let model = OpenAi::new(OpenAiSettings { deadline: Duration::from_secs(4), ..settings(&url) }).unwrap();
     assert_eq!(model.chat(&ask("it")).unwrap().text, "yes");
 }
 
 #[test]
-fn a_flood_ends_at_the_limit() {
+fn an_endless_response_ends_at_the_size_limit() {
     let (url, count) = serve(|_, _, _, s| {
         let mut s = endless(s);
         while s.write_all(&[b' '; 1 << 14]).is_ok() {}
     });
-    let said = error(&client(&url));
-    assert!(said.contains("longer than 8 MiB"), "{said}");
+    let message = error(&client(&url));
+    assert!(message.contains("longer than 8 MiB"), "{message}");
     assert_eq!(count.load(Ordering::SeqCst), 1);
 }
 
@@ -173,27 +174,27 @@ fn a_redirect_is_refused_and_its_target_sees_nothing() {
     for status in ["302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
         let (url, count) =
             serve(move |_, _, _, s| reply(s, status, &format!("location: http://u:pw@{target}/v1?token=t\r\n"), ""));
-        let said = error(&client(&url));
-        assert!(said.contains(&format!("points to http://{target}/v1, which is not followed")), "{said}");
+        let message = error(&client(&url));
+        assert!(message.contains(&format!("points to http://{target}/v1, which is not followed")), "{message}");
         assert_eq!(count.load(Ordering::SeqCst), 1);
     }
     assert_eq!(other.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[test]
-fn an_answer_against_the_protocol_is_told_and_not_asked_for_again() {
+fn an_invalid_response_is_an_error_without_a_retry() {
     let long = r#"{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}"#;
     let cases = [
         (r#"{"choices": ["#, "not JSON"),
         ("{}", "`choices` is not a list"),
         (r#"{"choices": []}"#, "`choices` is empty"),
         (r#"{"choices": [{"message": {"content": ["a"]}}]}"#, "is a list, not a text"),
-        (long, r#"is nothing, not a text (`finish_reason` is "length")"#),
+        (long, r#"is null, not a text (`finish_reason` is "length")"#),
     ];
     for (body, why) in cases {
         let (url, count) = serve(move |_, _, _, s| reply(s, "200 OK", "", body));
         let failed = client(&url).chat(&ask("it")).unwrap_err();
-        assert!(matches!(&failed, LlmError::Reply(said) if said.contains(why)), "{failed}");
+        assert!(matches!(&failed, LlmError::Reply(message) if message.contains(why)), "{failed}");
         assert_eq!(count.load(Ordering::SeqCst), 1);
     }
 }
@@ -201,19 +202,19 @@ fn an_answer_against_the_protocol_is_told_and_not_asked_for_again() {
 #[test]
 fn a_budget_stops_and_is_shared() {
     let (url, count) = serve(|_, _, _, s| good(s, "yes"));
-    let tokens = Limits { max_tokens: Some(80), ..Limits::default() };
-    let money = Limits { max_cost: Some(0.0001), prompt_price: 1.0, completion_price: 2.0, ..Limits::default() };
+    let tokens = LlmLimits { max_tokens: Some(80), ..LlmLimits::default() };
+    let money = LlmLimits { max_cost: Some(0.0001), prompt_price: 1.0, completion_price: 2.0, ..LlmLimits::default() };
     for (limits, key) in [(tokens, "rewards.llm.max_tokens"), (money, "rewards.llm.max_cost")] {
         let budget = Budget::new(limits);
-        let with = |budget: &Budget| OpenAi::new(Settings { budget: budget.clone(), ..settings(&url) }).unwrap();
+        let with = |budget: &Budget| OpenAi::new(OpenAiSettings { budget: budget.clone(), ..settings(&url) }).unwrap();
         let (one, two) = (with(&budget), with(&budget));
         one.chat(&ask("a")).unwrap();
         two.chat(&ask("b")).unwrap();
         let failed = one.clone().chat(&ask("c")).unwrap_err();
-        assert!(matches!(&failed, LlmError::Budget(said) if said.contains(key)), "{failed}");
-        let spent = budget.spent();
-        assert_eq!((spent.prompt_tokens, spent.completion_tokens, spent.requests), (60, 24, 2));
-        assert!((spent.cost - if key.ends_with("cost") { 0.000_108 } else { 0.0 }).abs() < 1e-12, "{spent:?}");
+        assert!(matches!(&failed, LlmError::Budget(message) if message.contains(key)), "{failed}");
+        let usage = budget.usage();
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens, usage.requests), (60, 24, 2));
+        assert!((usage.cost - if key.ends_with("cost") { 0.000_108 } else { 0.0 }).abs() < 1e-12, "{usage:?}");
     }
     assert_eq!(count.load(Ordering::SeqCst), 4);
 }
@@ -221,8 +222,8 @@ fn a_budget_stops_and_is_shared() {
 #[test]
 fn tokens_that_a_server_does_not_count_are_estimated() {
     let (url, _) = serve(|_, _, _, s| reply(s, "200 OK", "", r#"{"choices": [{"message": {"content": "12345"}}]}"#));
-    let said = client(&url).chat(&ask("it")).unwrap();
-    assert_eq!((said.prompt_tokens, said.completion_tokens, said.finish.as_str()), (8, 2, ""));
+    let reply = client(&url).chat(&ask("it")).unwrap();
+    assert_eq!((reply.prompt_tokens, reply.completion_tokens, reply.finish.as_str()), (8, 2, ""));
 }
 
 #[test]
@@ -232,15 +233,15 @@ fn no_more_requests_than_allowed_are_under_way() {
     let seen = most.clone();
     let (url, _) = serve(move |_, _, body, s| {
         seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-        // Fewer than the limit would wait here until the deadline.
+        // With fewer requests than the limit, this waits until the deadline and fails the test.
         barrier.wait();
         now.fetch_sub(1, Ordering::SeqCst);
         let body: Value = serde_json::from_str(body).unwrap();
         good(s, body["messages"][1]["content"].as_str().unwrap());
     });
-    let model = OpenAi::new(Settings { concurrency: LIMIT, ..settings(&url) }).unwrap();
+    let model = OpenAi::new(OpenAiSettings { concurrency: LIMIT, ..settings(&url) }).unwrap();
     let requests: Vec<_> = (0..4 * LIMIT).map(|n| ask(&n.to_string())).collect();
-    // Two callers at once share the limit.
+    // Two callers share the limit.
     std::thread::scope(|scope| {
         let (a, b) = requests.split_at(2 * LIMIT);
         for half in [a, b] {
@@ -257,17 +258,17 @@ fn no_more_requests_than_allowed_are_under_way() {
 }
 
 #[test]
-fn what_is_not_wanted_any_more_is_not_asked() {
-    let over = Arc::new(AtomicBool::new(false));
-    let end = over.clone();
+fn cancelled_requests_are_not_sent() {
+    let is_cancelled = Arc::new(AtomicBool::new(false));
+    let cancel = is_cancelled.clone();
     let (url, count) = serve(move |n, _, _, s| {
-        end.store(n == 1, Ordering::SeqCst);
+        cancel.store(n == 1, Ordering::SeqCst);
         good(s, "yes");
     });
     let requests = ["a", "b", "c", "d"].map(ask);
-    let answers = chat_all(&client(&url), &requests, &|| over.load(Ordering::SeqCst));
-    let asked: Vec<bool> = answers.iter().map(|a| !matches!(a, Err(LlmError::NotAsked))).collect();
-    assert_eq!(asked, [true, true, false, false]);
+    let answers = chat_all(&client(&url), &requests, &|| is_cancelled.load(Ordering::SeqCst));
+    let were_sent: Vec<bool> = answers.iter().map(|a| !matches!(a, Err(LlmError::Cancelled))).collect();
+    assert_eq!(were_sent, [true, true, false, false]);
     assert_eq!(count.load(Ordering::SeqCst), 2);
     assert!(chat_all(&client(&url), &[], &|| false).is_empty());
 }
@@ -278,14 +279,14 @@ fn asynchronous_code_gets_an_error_instead_of_a_panic() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let model = client(&url);
-        assert!(error(&model).contains("it blocks"));
+        assert!(error(&model).contains("this call blocks"));
     });
 }
 
 #[test]
-fn settings_that_cannot_work_are_told() {
+fn settings_that_cannot_work_are_an_error() {
     for (url, key) in [("not an address", "k"), ("ftp://host/v1", "k"), ("http://host/v1", "a\nb")] {
-        let failed = OpenAi::new(Settings { key: Some(Secret::new(key)), ..settings(url) }).unwrap_err();
+        let failed = OpenAi::new(OpenAiSettings { key: Some(Secret::new(key)), ..settings(url) }).unwrap_err();
         assert!(matches!(failed, LlmError::Request { .. }));
     }
 }

@@ -1,4 +1,4 @@
-//! Every exchange is kept.
+//! The log of every exchange.
 
 use std::fs;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use chrono::DateTime;
-use rlar_net::llm::{ChatReply, Llm, LlmError, Log, Secret};
+use rlar_net::llm::{ChatReply, Llm, LlmError, LlmLog, Secret};
 use serde_json::Value;
 
 use crate::server::{KEY, ask, calling, client, good, reply, serve};
@@ -18,7 +18,7 @@ fn lines(path: &Path) -> Vec<Value> {
 }
 
 #[test]
-fn good_and_failed_exchanges_are_kept() {
+fn successful_and_failed_exchanges_are_logged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("llm.jsonl");
     let (url, _) = serve(|n, _, _, s| match n {
@@ -26,21 +26,21 @@ fn good_and_failed_exchanges_are_kept() {
         2 => reply(s, "200 OK", "", &calling("{}")),
         _ => reply(s, "400 Bad Request", "", &format!("{KEY} is bad")),
     });
-    let log = Log::new(Arc::new(client(&url)), &path).unwrap();
+    let log = LlmLog::new(Arc::new(client(&url)), &path).unwrap();
     assert_eq!((log.name(), log.concurrency()), (client(&url).name(), 1));
-    let said: Vec<_> = ["a", "a", "b", "c"].iter().map(|task| log.chat(&ask(task))).collect();
+    let results: Vec<_> = ["a", "a", "b", "c"].iter().map(|task| log.chat(&ask(task))).collect();
     let kept = lines(&path);
     assert_eq!(kept.len(), 4, "the same request twice is two exchanges");
-    for (line, said) in kept.iter().zip(&said) {
+    for (line, result) in kept.iter().zip(&results) {
         let time = line["time"].as_str().unwrap();
         assert!(DateTime::parse_from_rfc3339(time).is_ok() && time.ends_with('Z'), "{time}");
         assert!(line["seconds"].as_f64().unwrap() > 0.0);
         assert_eq!(line["model"], log.name());
         let reply = line.get("reply").map(|r| serde_json::from_value::<ChatReply>(r.clone()).unwrap());
-        assert_eq!(reply.as_ref(), said.as_ref().ok());
+        assert_eq!(reply.as_ref(), result.as_ref().ok());
         assert_eq!(
             line.get("error").map(|e| e.as_str().unwrap()),
-            said.as_ref().err().map(ToString::to_string).as_deref()
+            result.as_ref().err().map(ToString::to_string).as_deref()
         );
     }
     assert_eq!(kept[0]["messages"], serde_json::to_value(ask("a").messages).unwrap());
@@ -51,16 +51,16 @@ fn good_and_failed_exchanges_are_kept() {
 }
 
 #[test]
-fn secrets_are_taken_out_of_everything() {
+fn secrets_are_redacted_everywhere() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("llm.jsonl");
     let secrets = ["hf_one", "hf_one_and_more", "qu\"ote\\", ""];
-    let said = r#"hf_one_and_more, hf_one, qu"ote\ and {"key": "qu\"ote\\"}"#;
-    let (url, _) = serve(move |_, _, _, s| good(s, said));
-    let log = Log::new(Arc::new(client(&url)), &path).unwrap().without(secrets.map(Secret::new).into());
+    let reply = r#"hf_one_and_more, hf_one, qu"ote\ and {"key": "qu\"ote\\"}"#;
+    let (url, _) = serve(move |_, _, _, s| good(s, reply));
+    let log = LlmLog::new(Arc::new(client(&url)), &path).unwrap().redacting(secrets.map(Secret::new).into());
     let mut request = ask("hf_one");
-    request.messages[0].content = format!("{said}{}", "x".repeat(100_000));
-    assert_eq!(log.chat(&request).unwrap().text, said, "the reply itself is left alone");
+    request.messages[0].content = format!("{reply}{}", "x".repeat(100_000));
+    assert_eq!(log.chat(&request).unwrap().text, reply, "the reply itself is not changed");
     let line = &lines(&path)[0];
     let clean = r#"[secret], [secret], [secret] and {"key": "[secret]"}"#;
     assert_eq!(line["reply"]["text"], clean);
@@ -69,7 +69,7 @@ fn secrets_are_taken_out_of_everything() {
     assert!(!format!("{log:?}").contains("hf_one"));
 }
 
-/// Answers at once.
+/// A model that replies with the second message of the request.
 #[derive(Debug)]
 struct Echo;
 
@@ -88,8 +88,8 @@ impl Llm for Echo {
 fn lines_of_many_writers_stay_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("llm.jsonl");
-    // Two logs, as two processes would open.
-    let logs = [(); 2].map(|()| Log::new(Arc::new(Echo), &path).unwrap());
+    // Two logs of one file, as two processes would open them.
+    let logs = [(); 2].map(|()| LlmLog::new(Arc::new(Echo), &path).unwrap());
     std::thread::scope(|scope| {
         for n in 0..8 {
             let log = &logs[n % 2];
@@ -104,18 +104,18 @@ fn lines_of_many_writers_stay_whole() {
 }
 
 #[test]
-fn a_line_that_was_cut_short_spoils_no_other() {
+fn a_line_that_was_cut_short_leaves_the_next_one_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("llm.jsonl");
     fs::write(&path, r#"{"time": "20"#).unwrap();
-    Log::new(Arc::new(Echo), &path).unwrap().chat(&ask("it")).unwrap();
+    LlmLog::new(Arc::new(Echo), &path).unwrap().chat(&ask("it")).unwrap();
     let text = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!((lines.len(), lines[0]), (2, r#"{"time": "20"#));
     assert!(serde_json::from_str::<Value>(lines[1]).is_ok());
 }
 
-/// What was logged by the program itself.
+/// A writer that collects the program's own warnings.
 #[derive(Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<u8>>>);
 
@@ -130,13 +130,13 @@ impl Write for Warnings {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_fails_no_chat_and_warns_once() {
+fn a_log_that_cannot_be_written_warns_once_and_the_chats_go_on() {
     let warnings = Warnings::default();
     let writer = warnings.clone();
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
-        // A device that is always full.
-        let log = Log::new(Arc::new(Echo), Path::new("/dev/full")).unwrap();
+        // A device whose disk is always full.
+        let log = LlmLog::new(Arc::new(Echo), Path::new("/dev/full")).unwrap();
         for _ in 0..3 {
             assert_eq!(log.chat(&ask("it")).unwrap().text, "Is it right?");
         }
@@ -144,5 +144,5 @@ fn a_log_that_cannot_be_written_fails_no_chat_and_warns_once() {
     let warnings = String::from_utf8(warnings.0.lock().unwrap().clone()).unwrap();
     assert_eq!(warnings.matches("/dev/full").count(), 1, "{warnings}");
     assert!(warnings.contains("No space left"), "{warnings}");
-    assert!(matches!(Log::new(Arc::new(Echo), Path::new("/no/such/folder/llm.jsonl")), Err(LlmError::Io { .. })));
+    assert!(matches!(LlmLog::new(Arc::new(Echo), Path::new("/no/such/folder/llm.jsonl")), Err(LlmError::Io { .. })));
 }

@@ -1,15 +1,15 @@
-//! What the network crate promises, against real servers on loopback.
+//! Tests of the network crate against servers on loopback.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod functions;
-mod hostile;
+mod hostile_servers;
 mod hub;
 mod llm;
 mod log;
 mod real_server;
 mod recordings;
 mod server;
-mod traces;
+mod traced;
 mod web;
 
 use std::io::{Read, Write};
@@ -53,7 +53,7 @@ fn a_text_is_fetched() {
 }
 
 #[test]
-fn a_busy_server_is_asked_again_but_not_for_ever() {
+fn a_busy_server_is_retried_a_few_times() {
     let (address, count) = serve(|n, s| reply(s, if n < 2 { "503 Busy" } else { "200 OK" }, "ok"));
     assert_eq!(get(&address).unwrap(), "ok");
     assert_eq!(count.load(Ordering::SeqCst), 3);

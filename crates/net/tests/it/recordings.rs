@@ -1,17 +1,17 @@
-//! What was recorded is said again.
+//! Recording, replaying and caching of exchanges.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Memo, OpenAi, Record, Replay, Settings};
+use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmCache, LlmError, OpenAi, OpenAiSettings, Record, Replay};
 use serde_json::json;
 
 use crate::server::{KEY, ask, client, good, serve, settings};
 
 #[test]
-fn what_was_recorded_is_replayed() {
+fn recorded_exchanges_are_replayed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chats.jsonl");
     let (url, count) = serve(|n, _, _, s| good(s, &format!("answer {n}\nwith a second line")));
@@ -20,7 +20,7 @@ fn what_was_recorded_is_replayed() {
         assert_eq!((record.name(), record.concurrency()), (client(&url).name(), 1));
         ["a", "b", "a"].map(|task| record.chat(&ask(task)).unwrap()).into()
     };
-    // The third was asked, but the file keeps the first answer; a second recorder sees what is there.
+    // The third request was sent, but the file keeps the first reply; a second recorder finds it there.
     assert_eq!(count.load(Ordering::SeqCst), 3);
     Record::new(Arc::new(client(&url)), &path).unwrap().chat(&ask("b")).unwrap();
     let text = fs::read_to_string(&path).unwrap();
@@ -30,7 +30,7 @@ fn what_was_recorded_is_replayed() {
     assert_eq!(replay.len(), 2);
     assert_eq!(replay.chat(&ask("a")).unwrap(), recorded[0]);
     assert_eq!(replay.chat(&ask("b")).unwrap(), recorded[1]);
-    // White space, bounds, temperature and schema do not matter.
+    // White space, token limit, temperature and schema are no part of a request's identity.
     let mut other = ChatRequest { max_tokens: 1, temperature: 1.0, schema: Some(json!({})), ..ask("a") };
     other.messages[1].content = " Is\n a   right?\t".into();
     assert_eq!(replay.chat(&other).unwrap(), recorded[0]);
@@ -38,27 +38,27 @@ fn what_was_recorded_is_replayed() {
 }
 
 #[test]
-fn what_is_remembered_is_asked_once_and_of_each_model_for_itself() {
+fn a_cached_request_is_sent_once_per_model() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chats.jsonl");
     let (url, count) = serve(|n, _, _, s| good(s, &format!("answer {n}")));
-    let ask_twice = |memo: &Memo| {
-        let [first, second] = [(); 2].map(|()| memo.chat(&ask("a")).unwrap());
+    let ask_twice = |cache: &LlmCache| {
+        let [first, second] = [(); 2].map(|()| cache.chat(&ask("a")).unwrap());
         assert_eq!(first.text, second.text);
-        assert_eq!((second.prompt_tokens, second.completion_tokens), (0, 0), "it was paid for before");
+        assert_eq!((second.prompt_tokens, second.completion_tokens), (0, 0), "a cached reply counts no tokens");
         first.text
     };
-    let first = ask_twice(&Memo::new(Arc::new(client(&url)), &path).unwrap());
-    assert_eq!(ask_twice(&Memo::new(Arc::new(client(&url)), &path).unwrap()), first);
+    let first = ask_twice(&LlmCache::new(Arc::new(client(&url)), &path).unwrap());
+    assert_eq!(ask_twice(&LlmCache::new(Arc::new(client(&url)), &path).unwrap()), first);
     assert_eq!(count.load(Ordering::SeqCst), 1);
-    let other = Settings { model: "large".into(), ..settings(&url) };
-    let memo = Memo::new(Arc::new(OpenAi::new(other).unwrap()), &path).unwrap();
-    assert_ne!(ask_twice(&memo), first);
+    let other = OpenAiSettings { model: "large".into(), ..settings(&url) };
+    let cache = LlmCache::new(Arc::new(OpenAi::new(other).unwrap()), &path).unwrap();
+    assert_ne!(ask_twice(&cache), first);
     assert_eq!(count.load(Ordering::SeqCst), 2);
 }
 
 #[test]
-fn a_recording_that_was_cut_short_goes_on() {
+fn a_recording_that_was_cut_short_is_continued() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chats.jsonl");
     let (url, _) = serve(|_, _, _, s| good(s, "yes"));
@@ -69,7 +69,7 @@ fn a_recording_that_was_cut_short_goes_on() {
     assert!(message.contains("recorded into by another"), "{message}");
     drop(record);
     let whole = fs::read_to_string(&path).unwrap();
-    // A line without its end is whole; half a line is not.
+    // A last line without a line break is kept; half a line is removed.
     for (text, lines) in [(whole.trim_end().to_owned(), 2), (format!("{whole}{}", &whole[..40]), 2)] {
         fs::write(&path, text).unwrap();
         Record::new(model.clone(), &path).unwrap().chat(&ask("b")).unwrap();
@@ -78,8 +78,8 @@ fn a_recording_that_was_cut_short_goes_on() {
     assert!(Record::new(model, &folder.path().join("chats.yaml")).is_err());
 }
 
-fn miss(replay: &Replay, request: &ChatRequest) -> String {
-    let Err(LlmError::Replay { message }) = replay.chat(request) else { panic!("no miss") };
+fn error_of(replay: &Replay, request: &ChatRequest) -> String {
+    let Err(LlmError::Replay { message }) = replay.chat(request) else { panic!("it was recorded") };
     message
 }
 
@@ -93,7 +93,7 @@ const CHATS: &str = r#"
 "#;
 
 #[test]
-fn a_miss_shows_the_nearest() {
+fn a_request_without_a_recording_shows_the_nearest_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("chats.yaml");
     fs::write(&path, CHATS).unwrap();
@@ -103,35 +103,38 @@ fn a_miss_shows_the_nearest() {
     request.messages[0].content = "Is that one right?".into();
     assert_eq!(replay.chat(&request).unwrap().finish, "length");
     request.messages[0].content = "Is that two right?".into();
-    let said = miss(&replay, &request);
+    let message = error_of(&replay, &request);
     for part in [r#"role "judge", template "judge-1", task "b", attempt 0"#, "nearest, item 2, differs in message 1"] {
-        assert!(said.contains(part), "{said}");
+        assert!(message.contains(part), "{message}");
     }
-    assert!(said.contains(r#"recorded "user: Is that one right?", asked "user: Is that two right?""#), "{said}");
+    assert!(
+        message.contains(r#"recorded "user: Is that one right?", requested "user: Is that two right?""#),
+        "{message}"
+    );
     // The role counts most, then the template, then the task, then the messages.
     request.messages[0].content = "Is this".into();
     request.task = "c".into();
-    assert!(miss(&replay, &request).contains(r#"nearest, item 1, differs in task (recorded "a"), message 1"#));
+    assert!(error_of(&replay, &request).contains(r#"nearest, item 1, differs in task (recorded "a"), message 1"#));
     request.role = "select".into();
-    let said = miss(&replay, &request);
+    let message = error_of(&replay, &request);
     assert!(
-        said.contains(r#"item 3, differs in template (recorded "select-1"), task (recorded "b"), attempt"#),
-        "{said}"
+        message.contains(r#"item 3, differs in template (recorded "select-1"), task (recorded "b"), attempt"#),
+        "{message}"
     );
     fs::write(&path, "[]").unwrap();
     let empty = Replay::load(&path).unwrap();
-    assert!(miss(&empty, &request).contains("the file is empty"));
+    assert!(error_of(&empty, &request).contains("the file is empty"));
     assert_ne!(empty.name(), replay.name());
 }
 
 fn refused(path: &Path, text: &str) -> String {
     fs::write(path, text).unwrap();
-    let Err(LlmError::Replay { message }) = Replay::load(path) else { panic!("was not refused") };
+    let Err(LlmError::Replay { message }) = Replay::load(path) else { panic!("the recording was accepted") };
     message
 }
 
 #[test]
-fn recordings_that_are_not_clear_are_refused() {
+fn invalid_and_ambiguous_recordings_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (jsonl, yaml) = (folder.path().join("chats.jsonl"), folder.path().join("chats.yml"));
     let line = |content: &str, text: &str| {
@@ -140,9 +143,9 @@ fn recordings_that_are_not_clear_are_refused() {
         json!({"request": request, "reply": {"text": text}}).to_string()
     };
     let twice = format!("{}\n\n{}\n", line("a b", "yes"), line("a  b", "no"));
-    let said = refused(&jsonl, &twice);
-    assert!(said.contains("chats.jsonl: line 3") && said.contains("another reply than in line 1"), "{said}");
-    // The same reply twice is clear.
+    let message = refused(&jsonl, &twice);
+    assert!(message.contains("chats.jsonl: line 3") && message.contains("another reply than in line 1"), "{message}");
+    // The same reply twice is not ambiguous.
     fs::write(&jsonl, format!("{}\n{}\n", line("a", "yes"), line("a", "yes"))).unwrap();
     assert_eq!(Replay::load(&jsonl).unwrap().len(), 1);
     let broken = format!("{}\n{{\n", line("a", "yes"));

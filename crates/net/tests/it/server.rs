@@ -1,4 +1,4 @@
-//! A server on loopback whose every connection has a thread of its own, and what chats with it need.
+//! A chat server on loopback, and requests and settings for it.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, ChatMessage, ChatRequest, Function, OpenAi, Secret, Settings};
+use rlar_net::llm::{Budget, ChatMessage, ChatRequest, FunctionDefinition, OpenAi, OpenAiSettings, Secret};
 use serde_json::json;
 
 pub const KEY: &str = "sk-not-for-your-eyes";
 
-/// Answers each request, its number, head and body given, in a thread of its own. Gives the base address and a count.
+/// Answers each request in a thread: `answer` gets the request's number, head and body, and the stream. Returns the
+/// base address and the count of requests.
 pub fn serve(answer: impl Fn(usize, &str, &str, TcpStream) + Send + Sync + 'static) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -29,7 +30,7 @@ pub fn serve(answer: impl Fn(usize, &str, &str, TcpStream) + Send + Sync + 'stat
     (address, count)
 }
 
-/// Reads a request, which may come in pieces.
+/// Reads a request, over as many reads as it takes.
 fn request(stream: &mut TcpStream) -> (String, String) {
     let (mut text, mut piece) = (Vec::new(), [0; 4096]);
     loop {
@@ -45,14 +46,14 @@ fn request(stream: &mut TcpStream) -> (String, String) {
     }
 }
 
-/// Sends a whole answer; `more` are further header lines.
+/// Sends a complete response; `more` are further header lines.
 pub fn reply(mut stream: TcpStream, status: &str, more: &str, body: &str) {
     let length = body.len();
     let text = format!("HTTP/1.1 {status}\r\n{more}content-length: {length}\r\nconnection: close\r\n\r\n{body}");
     let _ = stream.write_all(text.as_bytes());
 }
 
-/// A chat's good answer.
+/// The body of a chat's response.
 pub fn answer(text: &str) -> String {
     json!({
         "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
@@ -65,8 +66,8 @@ pub fn good(stream: TcpStream, text: &str) {
     reply(stream, "200 OK", "", &answer(text));
 }
 
-pub fn settings(url: &str) -> Settings {
-    Settings {
+pub fn settings(url: &str) -> OpenAiSettings {
+    OpenAiSettings {
         url: url.into(),
         model: "small".into(),
         key: Some(Secret::new(KEY)),
@@ -96,16 +97,16 @@ pub fn ask(task: &str) -> ChatRequest {
     }
 }
 
-pub fn weather() -> Function {
+pub fn weather() -> FunctionDefinition {
     let city = json!({"type": "string", "description": "The city's name."});
-    Function {
+    FunctionDefinition {
         name: "weather".into(),
         description: "Tells the weather of a city.".into(),
         parameters: json!({"type": "object", "properties": {"city": city}, "required": ["city"]}),
     }
 }
 
-/// A chat's answer that calls a function.
+/// The body of a chat's response that calls a function.
 pub fn calling(arguments: &str) -> String {
     let call = json!({"id": "1", "type": "function", "function": {"name": "weather", "arguments": arguments}});
     let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});

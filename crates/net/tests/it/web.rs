@@ -7,7 +7,7 @@ use rlar_net::web::{Brave, Hit, SerpApi, WebError, WebSearch};
 use serde_json::json;
 
 use crate::server::{KEY, reply, serve};
-use crate::traces::traced;
+use crate::traced::traced;
 
 fn env(name: &str) -> Option<String> {
     matches!(name, "SERPAPI_API_KEY" | "BRAVE_API_KEY").then(|| format!(" {KEY}\n"))
@@ -15,7 +15,10 @@ fn env(name: &str) -> Option<String> {
 
 fn both(url: &str, deadline: Duration) -> [Box<dyn WebSearch>; 2] {
     let base = url.trim_end_matches("/v1");
-    [Box::new(SerpApi::from(env).unwrap().at(base, deadline)), Box::new(Brave::from(env).unwrap().at(base, deadline))]
+    [
+        Box::new(SerpApi::from_env(env).unwrap().with_server(base, deadline)),
+        Box::new(Brave::from_env(env).unwrap().with_server(base, deadline)),
+    ]
 }
 
 const SOON: Duration = Duration::from_secs(10);
@@ -50,7 +53,7 @@ fn pages_are_found_and_cleaned() {
 }
 
 #[test]
-fn nothing_found_is_no_error() {
+fn no_result_is_an_empty_list() {
     let (url, _) = serve(|_, _, _, s| reply(s, "200 OK", "", r#"{"error": "nothing"}"#));
     for service in both(&url, SOON) {
         assert_eq!(service.search("x", 3).unwrap(), []);
@@ -59,9 +62,9 @@ fn nothing_found_is_no_error() {
 
 #[test]
 fn a_key_must_be_set_and_never_shows() {
-    let error = SerpApi::from(|_| Some("  ".into())).unwrap_err().to_string();
+    let error = SerpApi::from_env(|_| Some("  ".into())).unwrap_err().to_string();
     assert!(error.contains("set SERPAPI_API_KEY"), "{error}");
-    assert!(matches!(Brave::from(|_| None), Err(WebError::Key { variable: "BRAVE_API_KEY", .. })));
+    assert!(matches!(Brave::from_env(|_| None), Err(WebError::Key { variable: "BRAVE_API_KEY", .. })));
     for status in ["401 Unauthorized", "403 Forbidden", "404 Not Found", "500 Oh", "302 Found"] {
         let (url, _) = serve(move |_, _, _, s| reply(s, status, "location: http://127.0.0.1:9/\r\n", KEY));
         for service in both(&url, SOON) {
@@ -77,7 +80,7 @@ fn a_key_must_be_set_and_never_shows() {
 }
 
 #[test]
-fn busy_services_are_asked_again_and_waits_have_an_end() {
+fn busy_services_are_retried_and_waits_end_at_the_deadline() {
     let (url, _) = serve(|n, _, _, s| match n % 2 {
         0 => reply(s, "429 Too Many Requests", "retry-after: 0\r\n", ""),
         _ => reply(s, "200 OK", "", "{}"),
@@ -98,7 +101,7 @@ fn busy_services_are_asked_again_and_waits_have_an_end() {
 }
 
 #[test]
-fn nonsense_is_an_error() {
+fn an_invalid_response_is_an_error() {
     for body in ["", "[", r#"{"organic_results": 1, "web": {"results": {}}}"#] {
         let (url, _) = serve(move |_, _, _, s| reply(s, "200 OK", "", body));
         for service in both(&url, SOON) {

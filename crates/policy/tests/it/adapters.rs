@@ -140,7 +140,7 @@ fn what_an_adapter_asks_for_and_rlar_cannot_do_is_named() {
 fn an_adapted_policy_cannot_be_adapted_again() {
     let policy = tiny::policy().adapt(lora(0.0), 1, "base".into()).unwrap();
     assert!(
-        matches!(policy.adapt(lora(0.0), 1, "base".into()), Err(PolicyError::Request(why)) if why.contains("merge"))
+        matches!(policy.adapt(lora(0.0), 1, "base".into()), Err(e @ PolicyError::AdapterPresent) if e.to_string().contains("merge"))
     );
 }
 

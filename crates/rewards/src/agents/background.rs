@@ -1,6 +1,7 @@
-//! The agents at work beside the training: nobody waits for them.
+//! The agents in a thread beside a training run, which never waits for them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,290 +9,321 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rlar_data::Example;
 use serde::{Deserialize, Serialize};
 
-use crate::agents::ask::Tally;
-use crate::agents::builtin::{Assignment, looks};
-use crate::agents::classify::Labels;
+use crate::agents::builtin::{Assignment, card_names_for};
+use crate::agents::client::{LlmClient, UsageByRole};
 use crate::agents::select::select;
-use crate::agents::synthesise::{Evidence, Order};
-use crate::agents::tasks::{domain, said, same};
-use crate::agents::{Agents, News};
+use crate::agents::synthesise::{KnownTool, SynthesisRequest, ToolDefects};
+use crate::agents::tasks::{declared_task, domain, is_same_task};
+use crate::agents::{AgentEvent, Agents, VerifierCounts};
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
-use crate::monitor::{Breach, Sign};
+use crate::monitor::{DriftAlert, DriftSignal};
 use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::composite::{CombineAs, WeightedTool};
 
-/// What the agents are asked for.
+/// A request to the background agents.
 #[derive(Clone, Debug)]
-pub enum Request {
-    /// Tools for these prompts, each with its place among all; the first first.
-    Select(Vec<(usize, Example)>),
-    /// New tools for a domain, with examples of it, those that show good replies first.
-    Renew(Breach, Vec<Example>),
+pub enum AgentRequest {
+    /// Choose tools for these prompts, in this order. The number is the prompt's index in the training data.
+    SelectTools(Vec<(usize, Example)>),
+    /// Find a new tool for the domain of an alert.
+    ReplaceTools {
+        /// The alert.
+        alert: DriftAlert,
+        /// Examples of the domain, those with demonstrations first.
+        examples: Vec<Example>,
+    },
 }
 
-/// What they found.
+/// A result of the background agents. The journal of a run stores it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Found {
-    /// Tools for the prompt at a place.
+pub enum AgentResult {
+    /// Tools for the prompt with an index in the training data.
     Prompt(usize, Assignment),
     /// Tools for every prompt of a domain.
     Domain(String, Assignment),
-    /// What came of a breach.
-    Renewed(Box<Renewal>),
+    /// The response to a drift alert.
+    #[serde(rename = "Renewed")]
+    Replacement(Box<ToolReplacement>),
 }
 
-/// What came of a breach: a page for people, and a tool where one was admitted.
+/// The response to a drift alert: a report for people and, if one was admitted, a new tool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Renewal {
-    /// The breach.
-    pub breach: Breach,
-    /// The new tool.
+pub struct ToolReplacement {
+    /// The alert.
+    #[serde(rename = "breach")]
+    pub alert: DriftAlert,
+    /// The new tool; `None` when none was admitted.
     pub tool: Option<NewTool>,
-    /// The tools of the domain's prompts from now on; nothing where they stay as they are.
+    /// The new tools of the domain's prompts; `None` when these keep their tools.
     pub assignment: Option<Assignment>,
-    /// Verifiers that were written, how many of them run, and how many were admitted.
-    pub written: [usize; 3],
-    /// What was noticed, tried and changed, as Markdown.
+    /// How many verifiers were written for this alert.
+    #[serde(rename = "written")]
+    pub verifiers: VerifierCounts,
+    /// The report, as Markdown.
     pub page: String,
 }
 
-/// The thread that the agents work in.
+/// The agents in their own thread. Dropping it ends the thread after its current request.
 #[derive(Debug)]
-pub struct Worker {
-    requests: Sender<Request>,
-    found: Mutex<Receiver<Found>>,
+pub struct BackgroundAgents {
+    requests: Sender<AgentRequest>,
+    results: Mutex<Receiver<AgentResult>>,
     agents: Arc<Agents>,
-    over: Arc<AtomicBool>,
-    gone: AtomicBool,
+    is_stopped: Arc<AtomicBool>,
+    /// Whether the warning that the thread has ended was given.
+    has_warned: AtomicBool,
 }
 
-impl Drop for Worker {
+impl Drop for BackgroundAgents {
     fn drop(&mut self) {
-        // A question that is under way ends at its own deadline; nobody waits for it.
-        self.over.store(true, Ordering::Relaxed);
+        // The thread is not joined: a request to the language model may last until its deadline.
+        self.is_stopped.store(true, Ordering::Relaxed);
     }
 }
 
-impl Worker {
-    /// Starts the thread; `library` is what tools are chosen from.
+impl BackgroundAgents {
+    /// Starts the thread. Tools are chosen from the library; new tools are added to this copy of it.
+    ///
+    /// # Errors
+    ///
+    /// When the system cannot start a thread.
     pub fn start(agents: Agents, library: Library) -> std::io::Result<Self> {
-        let (requests, asked) = channel();
-        let (tell, found) = channel();
-        let (agents, over) = (Arc::new(agents), Arc::new(AtomicBool::new(false)));
-        let room = agents.room();
-        let mut desk = Desk {
+        let (requests, incoming) = channel();
+        let (outgoing, results) = channel();
+        let (agents, is_stopped) = (Arc::new(agents), Arc::new(AtomicBool::new(false)));
+        let mut thread = AgentThread {
+            download_budget: agents.download_budget(),
             agents: agents.clone(),
             library,
-            room,
-            over: over.clone(),
-            tell,
-            by_task: BTreeSet::new(),
-            last: BTreeMap::new(),
-            prompts: [0; 2],
+            is_stopped: is_stopped.clone(),
+            results: outgoing,
+            settled: BTreeSet::new(),
+            last_choice: BTreeMap::new(),
+            prompts: 0,
+            requests: 0,
         };
-        std::thread::Builder::new().name("agents".into()).spawn(move || desk.work(&asked))?;
-        Ok(Self { requests, found: Mutex::new(found), agents, over, gone: AtomicBool::new(false) })
+        std::thread::Builder::new().name("agents".into()).spawn(move || thread.run(&incoming))?;
+        Ok(Self { requests, results: Mutex::new(results), agents, is_stopped, has_warned: AtomicBool::new(false) })
     }
 
-    /// Asks for something; what comes of it is [`Worker::found`] later.
-    pub fn ask(&self, request: Request) {
-        if self.requests.send(request).is_err() && !self.gone.swap(true, Ordering::Relaxed) {
+    /// Queues a request and returns at once; [`Self::take_results`] gives its results later.
+    pub fn submit(&self, request: AgentRequest) {
+        if self.requests.send(request).is_err() && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!("the agents' thread has ended: the rewards stay as they are");
         }
     }
 
-    /// What was found since the last time.
-    pub fn found(&self) -> Vec<Found> {
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = Vec::new();
+    /// The results since the last call, in order. Does not wait.
+    pub fn take_results(&self) -> Vec<AgentResult> {
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = Vec::new();
         loop {
-            match found.try_recv() {
-                Ok(one) => all.push(one),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return all,
+            match results.try_recv() {
+                Ok(result) => taken.push(result),
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return taken,
             }
         }
     }
 
-    /// What was asked so far, by role.
-    pub fn tally(&self) -> Tally {
-        self.agents.tally()
+    /// Usage of the language model so far, by role.
+    pub fn usage(&self) -> UsageByRole {
+        self.agents.usage()
     }
 }
 
-/// Questions that may be asked however few prompts there are.
-const FIRST: usize = 20;
+/// Requests to choose tools that are always allowed, however few prompts there are.
+const MIN_SELECT_REQUESTS: usize = 20;
 
-/// What the thread works with.
-struct Desk {
+/// Prompts for which one more request is allowed.
+const PROMPTS_PER_REQUEST: usize = 100;
+
+/// The state of the agents' thread.
+struct AgentThread {
     agents: Arc<Agents>,
     library: Library,
     /// Bytes of reward models that may still be downloaded.
-    room: u64,
-    over: Arc<AtomicBool>,
-    tell: Sender<Found>,
+    download_budget: u64,
+    is_stopped: Arc<AtomicBool>,
+    results: Sender<AgentResult>,
     /// Domains whose tools were chosen for all of their prompts.
-    by_task: BTreeSet<String>,
-    /// The last choice of each domain.
-    last: BTreeMap<String, Vec<WeightedTool>>,
-    /// Prompts that were asked for, and questions about them.
-    prompts: [usize; 2],
+    settled: BTreeSet<String>,
+    /// The latest choice of each domain.
+    last_choice: BTreeMap<String, Vec<WeightedTool>>,
+    /// Prompts that tools were requested for.
+    prompts: usize,
+    /// Requests to choose tools that were sent to the language model.
+    requests: usize,
 }
 
-impl Desk {
-    /// Works until nobody asks any more. What a run lacks comes before what it could have better.
-    fn work(&mut self, asked: &Receiver<Request>) {
-        let mut waiting: VecDeque<(usize, Example)> = VecDeque::new();
-        let mut breaches: VecDeque<(Breach, Vec<Example>)> = VecDeque::new();
-        while !self.over.load(Ordering::Relaxed) {
-            let idle = waiting.is_empty() && breaches.is_empty();
-            let next = if idle { asked.recv().ok() } else { asked.try_recv().ok() };
-            match next {
-                Some(Request::Select(examples)) => {
-                    self.prompts[0] += examples.len();
-                    waiting.extend(examples);
+impl AgentThread {
+    /// Works until the run ends. Alerts come before choices, because prompts without a choice have the builtin agent's tools.
+    fn run(&mut self, incoming: &Receiver<AgentRequest>) {
+        let mut prompts: VecDeque<(usize, Example)> = VecDeque::new();
+        let mut alerts: VecDeque<(DriftAlert, Vec<Example>)> = VecDeque::new();
+        while !self.is_stopped.load(Ordering::Relaxed) {
+            let is_idle = prompts.is_empty() && alerts.is_empty();
+            let request = if is_idle { incoming.recv().ok() } else { incoming.try_recv().ok() };
+            match request {
+                Some(AgentRequest::SelectTools(examples)) => {
+                    self.prompts += examples.len();
+                    prompts.extend(examples);
                 }
-                Some(Request::Renew(breach, examples)) => breaches.push_back((breach, examples)),
-                None if idle => return,
+                Some(AgentRequest::ReplaceTools { alert, examples }) => alerts.push_back((alert, examples)),
+                None if is_idle => return,
                 None => {
-                    if let Some((breach, examples)) = breaches.pop_front() {
-                        let renewal = self.renew(breach, &examples);
-                        let _ = self.tell.send(Found::Renewed(Box::new(renewal)));
-                    } else if let Some((place, example)) = waiting.pop_front() {
-                        self.select(place, &example);
+                    if let Some((alert, examples)) = alerts.pop_front() {
+                        let replacement = self.replace(alert, &examples);
+                        let _ = self.results.send(AgentResult::Replacement(Box::new(replacement)));
+                    } else if let Some((index, example)) = prompts.pop_front() {
+                        self.select(index, &example);
                     }
                 }
             }
         }
     }
 
-    /// Chooses a prompt's tools, unless its domain has them; the builtin agent's choice stands where no other is made.
-    fn select(&mut self, place: usize, example: &Example) {
-        let Some(asker) = &self.agents.asker else { return };
+    /// Chooses a prompt's tools, unless its domain is settled or the requests are used up. Without a usable reply the builtin
+    /// agent's choice remains.
+    fn select(&mut self, index: usize, example: &Example) {
+        let Some(client) = &self.agents.llm else { return };
         let domain = domain(example).to_owned();
-        if self.by_task.contains(&domain) {
+        let max_requests = MIN_SELECT_REQUESTS + self.prompts / PROMPTS_PER_REQUEST;
+        if self.settled.contains(&domain) || self.requests >= max_requests {
             return;
         }
-        // Under one question to a hundred prompts, beyond a beginning.
-        if self.prompts[1] >= FIRST + self.prompts[0] / 100 {
-            return;
-        }
-        self.prompts[1] += 1;
+        self.requests += 1;
         let task = self.agents.builtin_label(example);
         let candidates = eligible(&self.library, example, &task);
-        match select(asker, example, &task, &candidates) {
-            Ok(selected) => {
-                let again = self.last.get(&domain) == Some(&selected.assignment.tools);
-                self.last.insert(domain.clone(), selected.assignment.tools.clone());
-                // What is said twice in a row holds for the others, too.
-                let found = if (selected.by_task || again) && said(example).is_some() {
-                    self.by_task.insert(domain.clone());
-                    Found::Domain(domain, selected.assignment)
+        match select(client, example, &task, &candidates) {
+            Ok(selection) => {
+                let is_repeated = self.last_choice.get(&domain) == Some(&selection.assignment.tools);
+                self.last_choice.insert(domain.clone(), selection.assignment.tools.clone());
+                // The same choice twice in a row is taken for the whole domain.
+                let for_domain = (selection.for_whole_task || is_repeated) && declared_task(example).is_some();
+                let result = if for_domain {
+                    self.settled.insert(domain.clone());
+                    AgentResult::Domain(domain, selection.assignment)
                 } else {
-                    Found::Prompt(place, selected.assignment)
+                    AgentResult::Prompt(index, selection.assignment)
                 };
-                let _ = self.tell.send(found);
+                let _ = self.results.send(result);
             }
             Err(why) => {
                 tracing::warn!("example `{}`: {why}; the builtin agent's choice stands", example.id);
-                asker.fell_back("select");
+                client.count_fallback("select");
             }
         }
     }
 
-    /// Writes or finds a tool for a domain whose tools will not do.
-    fn renew(&mut self, breach: Breach, examples: &[Example]) -> Renewal {
-        let mut lines: Vec<String> = Vec::new();
-        let some: Vec<&Example> = examples.iter().collect();
-        let labels: Labels = self.agents.classify(&some[..some.len().min(3)]);
-        let task = some.first().map_or_else(|| breach.domain.clone(), |e| labels.of(e));
-        let known: Vec<(String, String)> = self.library.cards().map(|c| (c.name.clone(), c.measures.clone())).collect();
-        let evidence = Evidence {
-            what: match (breach.sign, breach.tools.is_empty()) {
-                (Sign::Coverage, _) | (_, true) => breach.what.clone(),
-                _ => format!("{} (the tools: {})", breach.what, breach.tools.join(", ")),
-            },
-            overpaid: breach.overpaid.clone(),
-            code: breach.tools.iter().filter_map(|name| self.library.source(name)).collect(),
-        };
-        let order = Order {
+    /// Writes a verifier for the domain of an alert or, if none is admitted, looks for a reward model.
+    fn replace(&mut self, alert: DriftAlert, examples: &[Example]) -> ToolReplacement {
+        let mut messages: Vec<String> = Vec::new();
+        let references: Vec<&Example> = examples.iter().collect();
+        let labels = self.agents.classify(&references[..references.len().min(3)]);
+        let task = references.first().map_or_else(|| alert.domain.clone(), |e| labels.label_of(e));
+        let known: Vec<KnownTool> =
+            self.library.cards().map(|c| KnownTool { name: c.name.clone(), measures: c.measures.clone() }).collect();
+        let defects = self.defects(&alert);
+        let request = SynthesisRequest {
             task: &task,
-            examples: &some,
+            examples: &references,
             steps: labels.steps.get(&task).map_or(&[], Vec::as_slice),
             known: &known,
             packages: &self.agents.means.packages.allowed,
-            evidence: Some(&evidence),
+            defects: Some(&defects),
         };
-        let mut note = |news: News| {
-            if let News::Line(line) = news {
-                lines.push(line);
+        let mut on_event = |event: AgentEvent| {
+            if let AgentEvent::Message(message) = event {
+                messages.push(message);
             }
         };
-        let judges =
-            |tool: &NewTool| ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != ToolRole::Constraint);
-        let mut provided = self.agents.synthesise(&order, &|_| false, Some(1), &mut note);
-        if !provided.admitted.iter().any(judges) {
-            let taken = |name: &str| self.library.card(name).is_some();
-            provided.add(self.agents.retrieve(&task, examples, &taken, &mut self.room, &mut note));
+        let mut tools = self.agents.synthesise(&request, &|_| false, Some(1), &mut on_event);
+        if !tools.admitted.iter().any(can_judge) {
+            let is_taken = |name: &str| self.library.card(name).is_some();
+            let budget = &mut self.download_budget;
+            tools.add(self.agents.retrieve(&task, examples, &is_taken, budget, &mut on_event));
         }
-        let written = [
-            provided.written[0],
-            provided.written[1],
-            provided.admitted.iter().filter(|t| !t.source.is_empty()).count(),
-        ];
-        let tool = provided.admitted.into_iter().find(judges);
+        let verifiers = tools.verifiers;
+        let tool = tools.admitted.into_iter().find(can_judge);
         let assignment = tool.as_ref().map(|tool| Assignment {
-            example: breach.domain.clone(),
+            example: alert.domain.clone(),
             tools: vec![WeightedTool { tool: tool.name.clone(), weight: 1.0, part: CombineAs::Term, least: None }],
-            by: self.agents.asker.as_ref().map_or_else(|| "builtin".into(), crate::agents::ask::Asker::name),
-            why: format!("{} at step {}: {}", breach.sign, breach.step, breach.what),
+            by: self.agents.llm.as_ref().map_or_else(|| "builtin".into(), LlmClient::name),
+            why: format!("{} at step {}: {}", alert.signal, alert.step, alert.summary),
         });
-        if let Some(tool) = &tool
-            && let Err(e) = self.library.add_tool(tool, "new".as_ref())
-        {
-            tracing::warn!("{e}");
+        if let Some(tool) = &tool {
+            if let Err(e) = self.library.add_tool(tool, "new".as_ref()) {
+                tracing::warn!("{e}");
+            }
+            // A later choice must not displace the new tool.
+            self.settled.insert(alert.domain.clone());
         }
-        if tool.is_some() {
-            // What is new is not up for choice.
-            self.by_task.insert(breach.domain.clone());
+        let page = page(&alert, &task, &messages, tool.as_ref());
+        ToolReplacement { alert, tool, assignment, verifiers, page }
+    }
+
+    /// What an alert says about the tools that are to be replaced.
+    fn defects(&self, alert: &DriftAlert) -> ToolDefects {
+        let summary = match (alert.signal, alert.tools.is_empty()) {
+            (DriftSignal::Coverage, _) | (_, true) => alert.summary.clone(),
+            _ => format!("{} (the tools: {})", alert.summary, alert.tools.join(", ")),
+        };
+        ToolDefects {
+            summary,
+            overpaid: alert.overpaid.clone(),
+            code: alert.tools.iter().filter_map(|name| self.library.source(name)).collect(),
         }
-        let page = page(&breach, &task, &lines, tool.as_ref());
-        Renewal { breach, tool, assignment, written, page }
     }
 }
 
-/// Admitted tools that suit an example: of its task, of the one that it looks like, or of any, and with the reference that
-/// they need.
-fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
-    let looks = looks(example);
-    let fits = |t: &str| t == "any" || looks.contains(&t) || same(t, task) || said(example).is_some_and(|s| same(t, s));
-    let suits = |c: &ToolCard| c.tasks.iter().any(|t| fits(t));
-    let usable =
-        |c: &&ToolCard| suits(c) && (!c.needs_reference || example.reference.is_some()) && library.is_admitted(&c.name);
-    library.cards().filter(usable).collect()
+/// Whether a tool may be the only one of a prompt: constraints may not.
+fn can_judge(tool: &NewTool) -> bool {
+    ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != ToolRole::Constraint)
 }
 
-fn page(breach: &Breach, task: &str, lines: &[String], tool: Option<&NewTool>) -> String {
-    let tools = if breach.tools.is_empty() { "none".into() } else { breach.tools.join(", ") };
-    let tried: Vec<String> = lines.iter().map(|l| format!("- {}", l.replace('\n', "\n  "))).collect();
+/// Admitted tools that can score an example: they are for any task, for its task by label, features or declaration, and
+/// they need no reference that it lacks.
+fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
+    let by_features = card_names_for(example);
+    let declared = declared_task(example);
+    let is_suitable = |t: &str| {
+        t == "any"
+            || by_features.contains(&t)
+            || is_same_task(t, task)
+            || declared.is_some_and(|declared| is_same_task(t, declared))
+    };
+    let is_eligible = |c: &&ToolCard| {
+        c.tasks.iter().any(|t| is_suitable(t))
+            && (!c.needs_reference || example.reference.is_some())
+            && library.is_admitted(&c.name)
+    };
+    library.cards().filter(is_eligible).collect()
+}
+
+/// The report on an alert: what was observed, what the agents tried, and what changes.
+fn page(alert: &DriftAlert, task: &str, messages: &[String], tool: Option<&NewTool>) -> String {
+    let tools = if alert.tools.is_empty() { "none".into() } else { alert.tools.join(", ") };
+    let tried: Vec<String> = messages.iter().map(|m| format!("- {}", m.replace('\n', "\n  "))).collect();
     let tried = tried.join("\n");
     let changed = match tool {
         Some(tool) => format!(
             "From the next step on `{}` scores the prompts of the domain `{}`.\n\n```yaml\n{}\n```\n\n```python\n{}\n```\n",
             tool.name,
-            breach.domain,
+            alert.domain,
             tool.card.trim_end(),
             tool.source.trim_end()
         ),
         None => "Nothing: no new tool was admitted.\n".into(),
     };
-    let overpaid: Vec<String> =
-        breach.overpaid.iter().map(|c| format!("- {:?} to {:?}\n", c.reply, c.prompt)).collect();
-    let overpaid = overpaid.concat();
-    let overpaid = if overpaid.is_empty() { overpaid } else { format!("\nReplies that were paid for:\n\n{overpaid}") };
+    let mut overpaid = String::new();
+    for (i, case) in alert.overpaid.iter().enumerate() {
+        let heading = if i == 0 { "\nReplies with a high reward and a low audit score:\n\n" } else { "" };
+        let _ = writeln!(overpaid, "{heading}- {:?} to {:?}", case.reply, case.prompt);
+    }
     format!(
-        "# {} of `{}` at step {}\n\n## Noticed\n\n{}: {}.\nTools until then: {tools}.\n{overpaid}\n## Tried\n\nThe task was called \
+        "# {} of `{}` at step {}\n\n## Noticed\n\n{}: {}.\nTools until then: {tools}.\n{overpaid}\n## Tried\n\nTask label: \
          `{task}`.\n\n{tried}\n\n## Changed\n\n{changed}",
-        breach.sign, breach.domain, breach.step, breach.what, breach.figures
+        alert.signal, alert.domain, alert.step, alert.summary, alert.figures
     )
 }

@@ -1,30 +1,31 @@
-//! The builtin agent: features of an example instead of a language model. Deterministic and offline.
+//! The builtin agent: labels examples and chooses tools by features of the example instead of a language model. It is
+//! deterministic and works offline.
 
 use rlar_data::Example;
 use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
-use crate::agents::tasks::{MOST_WORDS, clean, said, same, seed};
+use crate::agents::tasks::{MAX_WORDS, clean, declared_task, is_same_task, known_task};
 use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::code_tests::has_tests;
 use crate::tool::composite::{CombineAs, WeightedTool};
 
-/// The tools of one example, who chose them and why.
+/// The tools of one example, with who chose them and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
     /// The example's id.
     pub example: String,
-    /// The tools; none where no tool fits and training goes on without a reward for it.
+    /// The tools; empty when no tool fits and the run continues without a reward for the example.
     pub tools: Vec<WeightedTool>,
-    /// Who chose.
+    /// Who chose: `builtin`, `config`, `nobody` when no tool fits, or the name of a language model.
     pub by: String,
-    /// Why.
+    /// The reason for the choice.
     pub why: String,
 }
 
-/// What kind of task an example is, by its features.
+/// The kind of task that an example's features show. It is finer than a label where the tools differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Task {
+enum TaskKind {
     Code,
     Instructions,
     Expression,
@@ -41,39 +42,40 @@ enum Task {
     Open,
 }
 
-/// Digits with an optional sign, thousands separators and decimals: no exponent, no `inf`, no `nan`.
-fn plain_number(text: &str) -> bool {
+/// Whether a text is digits with an optional sign, thousands separators and decimals, without exponent, `inf` or `nan`.
+fn is_plain_number(text: &str) -> bool {
     let digits = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_digit() || c == ',');
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
     digits(whole) && whole.contains(|c: char| c.is_ascii_digit()) && digits(decimals)
 }
 
-/// What an instruction's verbs, or the languages of question and reference, ask for.
-fn asked(question: &str, reference: &str) -> Option<(Task, &'static str)> {
+/// The task kind that the verbs of an instruction show, or that question and reference are in different languages.
+fn by_wording(question: &str, reference: &str) -> Option<(TaskKind, &'static str)> {
     let lower = question.to_lowercase();
     let verbs = [
         (
-            Task::Translation,
+            TaskKind::Translation,
             "the question asks to translate",
             &["translate ", "translation of", "übersetze", "traduis"][..],
         ),
-        (Task::Summary, "the question asks to summarise", &["summarise", "summarize", "summary of", "tl;dr"]),
-        (Task::Paraphrase, "the question asks to say it otherwise", &["paraphrase", "rephrase", "reword"]),
-        (Task::Cloze, "the question has a gap to fill", &["____", "fill in the blank", "[mask]"]),
-        (Task::Planning, "the question asks for a plan", &["make a plan", "write a plan", "plan the steps"]),
+        (TaskKind::Summary, "the question asks to summarise", &["summarise", "summarize", "summary of", "tl;dr"]),
+        (TaskKind::Paraphrase, "the question asks to say it otherwise", &["paraphrase", "rephrase", "reword"]),
+        (TaskKind::Cloze, "the question has a gap to fill", &["____", "fill in the blank", "[mask]"]),
+        (TaskKind::Planning, "the question asks for a plan", &["make a plan", "write a plan", "plan the steps"]),
     ];
     let found = verbs.iter().find(|(_, _, words)| words.iter().any(|w| lower.contains(w)));
     if let Some((task, why, _)) = found {
         return Some((*task, why));
     }
-    // A few words are in no language for certain.
+    // The language of a few words cannot be detected reliably.
     let language = |text: &str| whatlang::detect(text).filter(whatlang::Info::is_reliable).map(|i| i.lang());
-    let differ = language(question).zip(language(reference)).is_some_and(|(a, b)| a != b);
-    differ.then_some((Task::Translation, "the reference is in another language than the question"))
+    let is_translation = language(question).zip(language(reference)).is_some_and(|(a, b)| a != b);
+    is_translation.then_some((TaskKind::Translation, "the reference is in another language than the question"))
 }
 
-impl Task {
+impl TaskKind {
+    /// The kind of an example, and the feature that shows it.
     fn of(example: &Example) -> (Self, &'static str) {
         if has_tests(example) {
             return (Self::Code, "the example has tests for a program");
@@ -84,7 +86,7 @@ impl Task {
         let Some(reference) = example.reference.as_deref().map(str::trim) else {
             return (Self::Open, "it has no reference");
         };
-        let numeric = plain_number(reference);
+        let numeric = is_plain_number(reference);
         let question = example.prompt().trim_end();
         let last = question.lines().last().unwrap_or("");
         let letters = last.chars().filter(|c| c.is_alphabetic()).count();
@@ -98,10 +100,10 @@ impl Task {
             (Self::Choice, "the reference is the letter of one of the question's choices")
         } else if reference.contains(['\\', '^', '$']) {
             (Self::Mathematics, "the reference is a formula")
-        } else if let Some(found) = said(example).and_then(seed).and_then(Self::named) {
-            (found, "the example says so")
-        } else if let Some(found) = asked(question, reference) {
-            found
+        } else if let Some(declared) = declared_task(example).and_then(known_task).and_then(Self::from_label) {
+            (declared, "the example says so")
+        } else if let Some(shown) = by_wording(question, reference) {
+            shown
         } else if reference.split_whitespace().count() <= 5 {
             (Self::ShortAnswer, "the reference is a few words")
         } else {
@@ -109,8 +111,8 @@ impl Task {
         }
     }
 
-    /// The task that a label of the list means, where its tools differ from those of any text.
-    fn named(label: &str) -> Option<Self> {
+    /// The kind of a predefined task label, for labels whose tools differ from those for text in general.
+    fn from_label(label: &str) -> Option<Self> {
         match label {
             "translation" => Some(Self::Translation),
             "summarisation" => Some(Self::Summary),
@@ -121,8 +123,8 @@ impl Task {
         }
     }
 
-    /// What cards call it, and what they call tasks whose tools will do where it has none.
-    fn names(self) -> &'static [&'static str] {
+    /// Names that tool cards use for it, then names of related tasks whose tools can score it too; the first match wins.
+    fn card_names(self) -> &'static [&'static str] {
         match self {
             Self::Code => &["code"],
             Self::Instructions => &["instructions"],
@@ -141,7 +143,7 @@ impl Task {
         }
     }
 
-    /// Its name on the list of tasks.
+    /// Its label on the task list.
     fn label(self) -> &'static str {
         match self {
             Self::Code => "code",
@@ -158,29 +160,33 @@ impl Task {
     }
 }
 
-/// What cards call the task that an example looks like.
-pub fn looks(example: &Example) -> &'static [&'static str] {
-    Task::of(example).0.names()
+/// The task names on tool cards that match an example's features.
+pub fn card_names_for(example: &Example) -> &'static [&'static str] {
+    TaskKind::of(example).0.card_names()
 }
 
-/// Chooses tools by what prompt and reference look like.
+/// An agent that decides by features of the prompt and the reference.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BuiltinAgent;
 
 impl BuiltinAgent {
-    /// The label of an example's task: what it says itself where that is a label, else what it looks like.
+    /// The label of an example's task: the declared task if it is short enough for a label, otherwise by features.
     pub fn label(self, example: &Example) -> String {
-        let (task, _) = Task::of(example);
-        let is_label = |word: &String| (1..=MOST_WORDS).contains(&word.split_whitespace().count()) && word.len() <= 40;
-        match said(example).map(clean).filter(is_label) {
-            Some(word) => seed(&word).map_or(word, str::to_owned),
+        let (task, _) = TaskKind::of(example);
+        let is_label = |word: &String| (1..=MAX_WORDS).contains(&word.split_whitespace().count()) && word.len() <= 40;
+        match declared_task(example).map(clean).filter(is_label) {
+            Some(word) => known_task(&word).map_or(word, str::to_owned),
             None => task.label().to_owned(),
         }
     }
 
-    /// The assignment of an example. Tools that are made for what the example says of its task come first, where it says
-    /// something that no feature stands for; among equals those that did tell replies of its kind apart in training
-    /// (`is_flat` says of which not).
+    /// Assigns one tool to an example. Tools for the declared task come first when no feature shows the task better;
+    /// otherwise the features decide. Among equal tools, those that gave different scores to replies of this kind in earlier
+    /// runs come first: `is_flat` tells whether a tool did not.
+    ///
+    /// # Errors
+    ///
+    /// [`RewardError::Unassigned`] when no card fits the example.
     pub fn assign<'c>(
         self,
         example: &Example,
@@ -188,20 +194,20 @@ impl BuiltinAgent {
         is_flat: &dyn Fn(&str) -> bool,
     ) -> Result<Assignment, RewardError> {
         let unassigned = |message: String| RewardError::Unassigned { example: example.id.clone(), message };
-        let (task, feature) = Task::of(example);
+        let (task, feature) = TaskKind::of(example);
         let has_reference = example.reference.is_some();
-        let judges = |c: &&ToolCard| c.role != ToolRole::Constraint && (has_reference || !c.needs_reference);
-        let mut cards: Vec<&ToolCard> = cards.filter(judges).collect();
+        let can_judge = |c: &&ToolCard| c.role != ToolRole::Constraint && (has_reference || !c.needs_reference);
+        let mut cards: Vec<&ToolCard> = cards.filter(can_judge).collect();
         cards.sort_by_key(|c| is_flat(&c.name));
-        let own = said(example);
-        let named = |c: &&&ToolCard| own.is_some_and(|word| c.tasks.iter().any(|t| same(t, word)));
-        let suits = |name: &&str| cards.iter().find(|c| c.tasks.iter().any(|t| t == name));
-        // Features tell the kinds of mathematics and of answers apart, which one word does not.
-        let is_own = own.and_then(seed).is_none_or(|label| label == "dialogue");
-        let by_feature = || task.names().iter().find_map(suits);
-        let (card, why) = match cards.iter().find(named) {
-            Some(card) if task == Task::Open || is_own => (card, "the example says so"),
-            _ => (by_feature().ok_or_else(|| unassigned(unsuited(task, own)))?, feature),
+        let declared = declared_task(example);
+        let is_declared = |c: &&&ToolCard| declared.is_some_and(|word| c.tasks.iter().any(|t| is_same_task(t, word)));
+        let has_task = |name: &&str| cards.iter().find(|c| c.tasks.iter().any(|t| t == name));
+        // Features tell kinds of mathematics and of answers apart, which a known label does not.
+        let no_feature = declared.and_then(known_task).is_none_or(|label| label == "dialogue");
+        let by_feature = || task.card_names().iter().find_map(has_task);
+        let (card, why) = match cards.iter().find(is_declared) {
+            Some(card) if task == TaskKind::Open || no_feature => (card, "the example says so"),
+            _ => (by_feature().ok_or_else(|| unassigned(no_tool(task, declared)))?, feature),
         };
         Ok(Assignment {
             example: example.id.clone(),
@@ -212,10 +218,11 @@ impl BuiltinAgent {
     }
 }
 
-fn unsuited(task: Task, said: Option<&str>) -> String {
-    let word = said.map(|w| format!(" for `{w}`")).unwrap_or_default();
+/// Why no tool fits.
+fn no_tool(task: TaskKind, declared: Option<&str>) -> String {
+    let word = declared.map(|w| format!(" for `{w}`")).unwrap_or_default();
     match task {
-        Task::Open => format!("it has no reference, and no tool of the library can judge it{word} without one"),
-        _ => format!("no tool of the library names any of its tasks: {}", task.names().join(", ")),
+        TaskKind::Open => format!("it has no reference, and no tool of the library can judge it{word} without one"),
+        _ => format!("no tool of the library names any of its tasks: {}", task.card_names().join(", ")),
     }
 }

@@ -1,153 +1,169 @@
-//! Classify: what task is this?
+//! Classify: gives every prompt the label of its task.
 
 use std::collections::BTreeMap;
 
 use rlar_data::Example;
-use serde::{Deserialize, Serialize};
+use rlar_net::llm::ChatReply;
 use serde_json::json;
 
-use crate::agents::ask::{Asker, Question, object, texts};
 use crate::agents::builtin::BuiltinAgent;
+use crate::agents::client::{LlmClient, LlmRequest};
 use crate::agents::fence::{Fence, clip};
-use crate::agents::tasks::{Tasks, said};
+use crate::agents::parse::{object, texts};
+use crate::agents::tasks::{TaskList, declared_task};
 
 const TEMPLATE: &str = "classify-1";
 
-/// Examples that stand for all that say the same of their task.
-const SPOKESMEN: usize = 3;
+/// Examples that a request shows of those that declare the same task.
+const EXAMPLES_PER_TASK: usize = 3;
 
-/// Examples of one question.
-const AT_ONCE: usize = 20;
+/// Examples in one request, of those that declare no task.
+const BATCH_SIZE: usize = 20;
 
-/// Words of an instruction that is asked to be taken apart.
-const LONG: usize = 60;
+/// Most words of an instruction that is not split into steps.
+const LONG_INSTRUCTION_WORDS: usize = 60;
 
-/// The tasks of examples, by label.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Labels {
-    /// Of examples that say something of their task themselves: what they say, and the label.
-    pub by_word: BTreeMap<String, String>,
-    /// Of the others: id and prompt, and label.
+/// The task labels of examples.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TaskLabels {
+    /// Labels of examples that declare a task, by what they declare.
+    pub by_declared_task: BTreeMap<String, String>,
+    /// Labels of the other examples, by id and prompt.
     pub by_example: BTreeMap<String, String>,
-    /// Steps of long instructions, by label.
+    /// The separate requirements of long instructions, by label.
     pub steps: BTreeMap<String, Vec<String>>,
 }
 
-impl Labels {
-    /// An example's label; the builtin agent's where nobody gave it one.
-    pub fn of(&self, example: &Example) -> String {
-        let known = match said(example) {
-            Some(word) => self.by_word.get(word),
-            None => self.by_example.get(&place(example)),
+impl TaskLabels {
+    /// An example's label; the builtin agent's when the example is not among the labelled ones.
+    pub fn label_of(&self, example: &Example) -> String {
+        let label = match declared_task(example) {
+            Some(task) => self.by_declared_task.get(task),
+            None => self.by_example.get(&key(example)),
         };
-        known.cloned().unwrap_or_else(|| BuiltinAgent.label(example))
+        label.cloned().unwrap_or_else(|| BuiltinAgent.label(example))
     }
 }
 
-/// Labels examples. Those that say the same of their task (`domain`, else `kind`) get one label, from a few of them; the
-/// others get one each. Where there is no model, or it gives no usable answer, the builtin agent labels.
-pub fn classify(asker: Option<&Asker>, examples: &[&Example], tasks: &mut Tasks) -> Labels {
-    let mut labels = Labels::default();
-    let mut words: BTreeMap<&str, Vec<&Example>> = BTreeMap::new();
-    let mut silent: Vec<&Example> = Vec::new();
+/// Labels examples. Those that declare the same task (`domain`, otherwise `kind`) share one label, found from a few of them;
+/// each of the others gets its own. Without a language model, or when it gives no usable reply, the builtin agent labels.
+pub fn classify(client: Option<&LlmClient>, examples: &[&Example], tasks: &mut TaskList) -> TaskLabels {
+    let mut labels = TaskLabels::default();
+    let mut declared: BTreeMap<&str, Vec<&Example>> = BTreeMap::new();
+    let mut undeclared: Vec<&Example> = Vec::new();
     for example in examples {
-        match said(example) {
-            Some(word) => words.entry(word).or_default().push(example),
-            None => silent.push(example),
+        match declared_task(example) {
+            Some(task) => declared.entry(task).or_default().push(example),
+            None => undeclared.push(example),
         }
     }
-    for (word, examples) in words {
-        let some = &examples[..examples.len().min(SPOKESMEN)];
-        let (given, steps) = label(asker, word, some, tasks);
-        let label = commonest(&given);
-        if !steps.is_empty() {
-            labels.steps.insert(label.clone(), steps);
+    for (task, examples) in declared {
+        let shown = &examples[..examples.len().min(EXAMPLES_PER_TASK)];
+        let batch = label_batch(client, task, shown, tasks);
+        let label = most_common(&batch.labels);
+        if !batch.steps.is_empty() {
+            labels.steps.insert(label.clone(), batch.steps);
         }
-        labels.by_word.insert(word.to_owned(), label);
+        labels.by_declared_task.insert(task.to_owned(), label);
     }
-    for (i, some) in silent.chunks(AT_ONCE).enumerate() {
-        let (given, steps) = label(asker, &format!("prompts {}", i + 1), some, tasks);
-        if let (false, Some(at)) = (steps.is_empty(), some.iter().position(|e| is_long(e))) {
-            labels.steps.insert(given[at].clone(), steps);
+    for (i, shown) in undeclared.chunks(BATCH_SIZE).enumerate() {
+        let batch = label_batch(client, &format!("prompts {}", i + 1), shown, tasks);
+        if let (false, Some(index)) = (batch.steps.is_empty(), shown.iter().position(|e| is_long(e))) {
+            labels.steps.insert(batch.labels[index].clone(), batch.steps);
         }
-        labels.by_example.extend(some.iter().map(|e| place(e)).zip(given));
+        labels.by_example.extend(shown.iter().map(|e| key(e)).zip(batch.labels));
     }
     labels
 }
 
-/// What tells an example from others: ids are unique within a file only.
-fn place(example: &Example) -> String {
+/// Id and prompt of an example: an id is unique only within its file.
+fn key(example: &Example) -> String {
     format!("{}: {}", example.id, example.prompt())
 }
 
-/// The label that most have, the first of those.
-fn commonest(labels: &[String]) -> String {
+/// The most common label; among equally common ones the first.
+fn most_common(labels: &[String]) -> String {
     let count = |label: &String| labels.iter().filter(|l| *l == label).count();
     let most = labels.iter().map(count).max().unwrap_or(0);
     labels.iter().find(|l| count(l) == most).cloned().unwrap_or_default()
 }
 
-/// The labels of a few examples, and the steps of a long instruction among them.
-fn label(asker: Option<&Asker>, about: &str, examples: &[&Example], tasks: &mut Tasks) -> (Vec<String>, Vec<String>) {
-    let Some(asker) = asker else { return (builtin(examples, tasks), Vec::new()) };
-    let question = question(about, examples, tasks);
-    let known = tasks.clone();
-    let answered = asker.ask(question, |reply| {
-        let fields = object(&reply.text)?;
-        let labels = texts(fields.get("labels"), "labels", 60)?;
-        if labels.len() != examples.len() {
-            return Err(format!("`labels` has {} entries for {} questions", labels.len(), examples.len()));
-        }
-        let mut tasks = known.clone();
-        let labels = labels.iter().map(|l| tasks.add(l)).collect::<Result<Vec<_>, String>>()?;
-        let steps = fields.get("steps").map_or(Ok(Vec::new()), |s| texts(Some(s), "steps", 200))?;
-        if steps.len() > 6 {
-            return Err("`steps` has more than 6 entries".into());
-        }
-        Ok((labels, steps, tasks))
-    });
-    match answered {
-        Ok(answer) => {
-            let (labels, steps, now) = answer.value;
-            *tasks = now;
-            let any = examples.iter().any(|e| is_long(e));
-            (labels, if any { steps } else { Vec::new() })
+/// The labels of the examples of one request.
+struct LabelBatch {
+    /// One label per example, in order.
+    labels: Vec<String>,
+    /// The steps of the long instruction among them; empty when there is none.
+    steps: Vec<String>,
+}
+
+/// Labels the examples of one request, which is about `subject`, and adds new labels to the list.
+fn label_batch(client: Option<&LlmClient>, subject: &str, examples: &[&Example], tasks: &mut TaskList) -> LabelBatch {
+    let Some(client) = client else { return builtin_labels(examples, tasks) };
+    let parsed =
+        client.complete(request(subject, examples, tasks), |reply| parse(reply, examples.len(), tasks.clone()));
+    match parsed {
+        Ok(reply) => {
+            let (mut batch, extended) = reply.value;
+            *tasks = extended;
+            if !examples.iter().any(|e| is_long(e)) {
+                batch.steps.clear();
+            }
+            batch
         }
         Err(why) => {
-            tracing::warn!("classify {about}: {why}; the builtin agent labels");
-            asker.fell_back("classify");
-            (builtin(examples, tasks), Vec::new())
+            tracing::warn!("classify {subject}: {why}; the builtin agent labels");
+            client.count_fallback("classify");
+            builtin_labels(examples, tasks)
         }
     }
 }
 
-/// Whether an example's instruction is taken apart.
+/// Reads the labels of `n` examples; the list comes back with the new labels.
+fn parse(reply: &ChatReply, n: usize, mut tasks: TaskList) -> Result<(LabelBatch, TaskList), String> {
+    let fields = object(&reply.text)?;
+    let labels = texts(fields.get("labels"), "labels", 60)?;
+    if labels.len() != n {
+        return Err(format!("`labels` has {} entries for {n} questions", labels.len()));
+    }
+    let labels = labels.iter().map(|l| tasks.add(l)).collect::<Result<Vec<_>, String>>()?;
+    let steps = fields.get("steps").map_or(Ok(Vec::new()), |s| texts(Some(s), "steps", 200))?;
+    if steps.len() > 6 {
+        return Err("`steps` has more than 6 entries".into());
+    }
+    Ok((LabelBatch { labels, steps }, tasks))
+}
+
+/// Whether an example's instruction is split into steps.
 fn is_long(example: &Example) -> bool {
-    example.prompt().split_whitespace().count() > LONG
+    example.prompt().split_whitespace().count() > LONG_INSTRUCTION_WORDS
 }
 
-fn builtin(examples: &[&Example], tasks: &mut Tasks) -> Vec<String> {
+fn builtin_labels(examples: &[&Example], tasks: &mut TaskList) -> LabelBatch {
     let label = |e: &&Example| tasks.add(&BuiltinAgent.label(e)).unwrap_or_else(|_| "question answering".into());
-    examples.iter().map(label).collect()
+    LabelBatch { labels: examples.iter().map(label).collect(), steps: Vec::new() }
 }
 
-fn question(about: &str, examples: &[&Example], tasks: &Tasks) -> Question {
-    let shown: Vec<[String; 2]> =
-        examples.iter().map(|e| [clip(e.prompt(), 800), clip(e.reference.as_deref().unwrap_or("none"), 200)]).collect();
-    let all: Vec<&str> = shown.iter().flatten().map(String::as_str).collect();
-    let fence = Fence::around(&all);
+fn request(subject: &str, examples: &[&Example], tasks: &TaskList) -> LlmRequest {
+    let prompts: Vec<String> = examples.iter().map(|e| clip(e.prompt(), 800)).collect();
+    let references: Vec<String> =
+        examples.iter().map(|e| clip(e.reference.as_deref().unwrap_or("none"), 200)).collect();
+    let untrusted: Vec<&str> = prompts.iter().zip(&references).flat_map(|(p, r)| [p.as_str(), r]).collect();
+    let fence = Fence::around(&untrusted);
     let known: Vec<&str> = tasks.labels().collect();
     let n = examples.len();
     let system = format!(
         "You name tasks. {} For each question say which task it is: one of the known tasks wherever one fits, else a new name \
-         of at most three words. Known tasks: {}.\nWhere an instruction is longer than {LONG} words and asks for several things, \
+         of at most three words. Known tasks: {}.\nWhere an instruction is longer than {LONG_INSTRUCTION_WORDS} words and asks for several things, \
          list these in `steps`, at most 6, each as a short statement that is true of a good reply; else leave `steps` empty.\n\
          Answer with one JSON object and nothing else: {{\"labels\": [{n} names, in the order of the questions], \"steps\": [...]}}",
-        fence.rule("question"),
+        fence.instruction("question"),
         known.join(", ")
     );
-    let one =
-        |[question, reference]: &[String; 2]| fence.put("question", question) + &fence.put("reference", reference);
+    let user = prompts
+        .iter()
+        .zip(&references)
+        .map(|(prompt, reference)| fence.enclose("question", prompt) + &fence.enclose("reference", reference))
+        .collect();
     let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["labels", "steps"],
         "properties": {
@@ -155,15 +171,14 @@ fn question(about: &str, examples: &[&Example], tasks: &Tasks) -> Question {
             "steps": { "type": "array", "items": { "type": "string" }, "maxItems": 6 },
         },
     });
-    Question {
+    LlmRequest {
         role: "classify",
         template: TEMPLATE,
-        task: about.to_owned(),
-        asked: 0,
-        said: [system, shown.iter().map(one).collect()],
-        earlier: Vec::new(),
+        task: subject.to_owned(),
+        system,
+        user,
         max_tokens: 600,
         schema: Some(schema),
-        functions: Vec::new(),
+        ..LlmRequest::default()
     }
 }

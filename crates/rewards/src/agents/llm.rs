@@ -1,59 +1,59 @@
-//! Whom judges and agents ask.
+//! The language model of agents and judges, from its configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, Limits, Llm, OpenAi, Record, Replay, Secret, Settings};
+use rlar_net::llm::{Budget, Llm, LlmLimits, OpenAi, OpenAiSettings, Record, Replay, Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::RewardError;
-use crate::agents::local::Local;
+use crate::agents::local::LocalLlm;
 
-/// The path and the text of recorded exchanges.
+/// A file of recorded exchanges: its path and its text.
 pub type Exchanges = (PathBuf, String);
 
-/// A language model: an OpenAI-compatible server, a model of one's own, or recorded exchanges.
+/// The language model of agents and judges: an OpenAI-compatible server, a local model, or recorded exchanges.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LlmConfig {
-    /// The server's address, below which `chat/completions` is: `http://localhost:8000/v1`.
+    /// Base URL of the server, without `chat/completions`: `http://localhost:8000/v1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// The model's name on the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Instead of a server: a chat model on disk (a Hugging Face folder or a GGUF file), run by rlar on the CPU.
+    /// A local chat model instead of a server: a Hugging Face folder or a GGUF file, which rlar runs on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<String>,
-    /// The environment variable with the key.
+    /// The environment variable with the API key.
     pub key: String,
-    /// Longest time for one answer, in seconds, all tries and pauses included.
+    /// Longest time for one request, in seconds, retries and pauses included.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 3600))]
     pub deadline: f64,
-    /// Tries per answer.
+    /// Most tries per request.
     #[schemars(range(min = 1, max = 20))]
     pub tries: u32,
-    /// Questions at once.
+    /// Most requests at the same time.
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: usize,
-    /// Most tokens in all, of questions and answers.
+    /// Most tokens of prompts and replies in total.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
-    /// Most money in all, in the currency of the prices.
+    /// Highest total cost, in the currency of the prices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<f64>,
-    /// Price of a million tokens of questions.
+    /// Price of a million prompt tokens.
     #[schemars(range(min = 0))]
     pub prompt_price: f64,
-    /// Price of a million tokens of answers.
+    /// Price of a million reply tokens.
     #[schemars(range(min = 0))]
     pub completion_price: f64,
-    /// Recorded or scripted exchanges (JSONL or YAML) that answer instead of a server. The file is looked for as data are.
+    /// A file of recorded or scripted exchanges (JSONL or YAML) that replaces the server. It is searched like data files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
-    /// The file that exchanges are recorded in, as JSONL.
+    /// The file in which exchanges are recorded, as JSONL.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
 }
@@ -79,20 +79,20 @@ impl Default for LlmConfig {
 }
 
 impl LlmConfig {
-    /// Why it names no model, or more than one, if so.
+    /// The error message when not exactly one model is configured; `None` when the configuration is valid.
     pub fn problem(&self) -> Option<String> {
         let server = self.url.is_some() && self.model.is_some();
-        let named = [server, self.local.is_some(), self.replay.is_some()].into_iter().filter(|n| *n).count();
-        let half = self.url.is_some() != self.model.is_some();
-        (named != 1 || half).then(|| "needs `url` and `model`, or `local` alone, or `replay` alone".into())
+        let models = [server, self.local.is_some(), self.replay.is_some()].into_iter().filter(|n| *n).count();
+        let is_incomplete = self.url.is_some() != self.model.is_some();
+        (models != 1 || is_incomplete).then(|| "needs `url` and `model`, or `local` alone, or `replay` alone".into())
     }
 
-    /// What no log may hold.
+    /// The API key, to be removed from logs; empty when the environment variable is not set.
     pub fn secrets(&self) -> Vec<Secret> {
         Secret::from_env(&self.key).into_iter().collect()
     }
 
-    /// The model, ready to be asked; nothing is sent yet. `find` gives the path and the text of recorded exchanges.
+    /// Opens the language model without sending a request. `find` reads the file of recorded exchanges.
     pub fn open(&self, find: &dyn Fn(&str) -> Result<Exchanges, RewardError>) -> Result<Arc<dyn Llm>, RewardError> {
         let llm: Arc<dyn Llm> = match (&self.replay, &self.local, &self.url, &self.model) {
             (Some(path), None, None, _) => {
@@ -100,17 +100,17 @@ impl LlmConfig {
                 Arc::new(Replay::parse(&path, &text)?)
             }
             (None, Some(path), None, _) => {
-                let local = Local::load(Path::new(path), "cpu");
+                let local = LocalLlm::load(Path::new(path), "cpu");
                 Arc::new(local.map_err(|e| RewardError::tool("rewards.llm.local", e.to_string()))?)
             }
             (None, None, Some(url), Some(model)) => {
-                let limits = Limits {
+                let limits = LlmLimits {
                     max_tokens: self.max_tokens,
                     max_cost: self.max_cost,
                     prompt_price: self.prompt_price,
                     completion_price: self.completion_price,
                 };
-                let settings = Settings {
+                let settings = OpenAiSettings {
                     url: url.clone(),
                     model: model.clone(),
                     key: Secret::from_env(&self.key),

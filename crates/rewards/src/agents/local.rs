@@ -1,4 +1,4 @@
-//! A chat model of rlar's own as a language model to ask.
+//! A local chat model as the language model of agents and judges.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -8,52 +8,52 @@ use rlar_policy::{ComputeDevice, Finish, GenerationRequest, Policy, PolicyError,
 use rlar_run::sha256;
 use serde_json::json;
 
-/// A chat model that `policy` runs. It answers one chat at a time, greedily where the temperature is 0. Functions that it may
-/// call are described to it, and a call is JSON in its answer; no schema holds it back.
+/// A chat model run by `rlar-policy`. It answers one request at a time, greedily at temperature 0. Functions are described in
+/// the first message, and a call is expected as JSON text; decoding is not constrained by a schema.
 #[derive(Debug)]
-pub struct Local {
+pub struct LocalLlm {
     policy: Mutex<Policy>,
     name: String,
 }
 
-impl Local {
-    /// Loads a Hugging Face folder or a GGUF file with a chat template.
+impl LocalLlm {
+    /// Loads a Hugging Face folder or a GGUF file with a chat template onto a device, such as `cpu`.
     pub fn load(path: &Path, device: &str) -> Result<Self, PolicyError> {
         let policy = Policy::load(path, &ComputeDevice::new(device)?)?;
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        let print = rlar_run::fingerprint(path).map_err(|e| PolicyError::Request(e.to_string()))?;
-        let name = format!("{file} {}", &sha256(print.to_string().as_bytes())[..12]);
+        let fingerprint = rlar_run::fingerprint(path).map_err(|e| PolicyError::Request(e.to_string()))?;
+        let name = format!("{file} {}", &sha256(fingerprint.to_string().as_bytes())[..12]);
         Ok(Self { policy: Mutex::new(policy), name })
     }
 
-    fn failed(&self, why: &dyn std::fmt::Display) -> LlmError {
+    fn error(&self, why: &dyn std::fmt::Display) -> LlmError {
         LlmError::Request { address: self.name.clone(), message: why.to_string() }
     }
 }
 
-impl Llm for Local {
+impl Llm for LocalLlm {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
         let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
         let functions = request.tools.iter().map(|f| {
-            let shown = json!({ "name": f.name, "description": f.description, "parameters": f.parameters });
+            let signature = json!({ "name": f.name, "description": f.description, "parameters": f.parameters });
             format!(
-                "\n\nAnswer by calling this function: write its arguments as one JSON object and nothing else.\n{shown}"
+                "\n\nAnswer by calling this function: write its arguments as one JSON object and nothing else.\n{signature}"
             )
         });
         let functions: String = functions.collect();
-        let mut said: Vec<(String, String)> =
+        let mut messages: Vec<(String, String)> =
             request.messages.iter().map(|m| (m.role.clone(), m.content.clone())).collect();
-        if let Some((_, first)) = said.first_mut() {
+        if let Some((_, first)) = messages.first_mut() {
             first.push_str(&functions);
         }
-        let turns: Vec<Turn> = said.iter().map(|(role, content)| Turn { role, content }).collect();
-        let text = policy.tokenizer.chat(&turns, true).map_err(|e| self.failed(&e))?;
-        let prompt = policy.tokenizer.encode(&text).map_err(|e| self.failed(&e))?;
-        let (have, room) = (prompt.len(), policy.decoder.config().max_position_embeddings);
-        if have >= room {
-            return Err(
-                self.failed(&format!("the chat has {have} tokens and the model room for {room}; ask a larger one"))
-            );
+        let turns: Vec<Turn> = messages.iter().map(|(role, content)| Turn { role, content }).collect();
+        let text = policy.tokenizer.chat(&turns, true).map_err(|e| self.error(&e))?;
+        let prompt = policy.tokenizer.encode(&text).map_err(|e| self.error(&e))?;
+        let (used, context) = (prompt.len(), policy.decoder.config().max_position_embeddings);
+        if used >= context {
+            return Err(self.error(&format!(
+                "the chat has {used} tokens, and the model's context holds {context}; use a model with a longer context"
+            )));
         }
         let sampling = Sampling {
             temperature: request.temperature as f32,
@@ -61,20 +61,20 @@ impl Llm for Local {
             top_k: 0,
             min_p: 0.0,
             repetition_penalty: 1.0,
-            max_tokens: (request.max_tokens.max(1) as usize).min(room - have),
+            max_tokens: (request.max_tokens.max(1) as usize).min(context - used),
             stop: Vec::new(),
             stop_tokens: Vec::new(),
         };
-        // The same request gets the same answer.
+        // Equal requests get equal replies.
         let seed = u64::from_str_radix(&request.key()[..16], 16).unwrap_or(0);
         let requests = [GenerationRequest { prompt, seeds: vec![seed] }];
-        let samples = policy.engine(1).generate(&requests, &sampling).map_err(|e| self.failed(&e))?;
-        let sample = samples.into_iter().flatten().next().ok_or_else(|| self.failed(&"it gave no answer"))?;
+        let samples = policy.engine(1).generate(&requests, &sampling).map_err(|e| self.error(&e))?;
+        let sample = samples.into_iter().flatten().next().ok_or_else(|| self.error(&"it gave no reply"))?;
         let finish = if sample.finish == Finish::Stop { "stop" } else { "length" };
         Ok(ChatReply {
             text: sample.text,
             calls: Vec::new(),
-            prompt_tokens: have as u64,
+            prompt_tokens: used as u64,
             completion_tokens: sample.tokens.len() as u64,
             finish: finish.into(),
         })

@@ -1,57 +1,64 @@
-//! Select: which tools score this prompt, with what weights?
+//! Select: chooses the tools of a prompt and their weights.
 
 use rlar_data::Example;
-use rlar_net::llm::{ChatReply, Function};
+use rlar_net::llm::{ChatReply, FunctionDefinition};
 use serde_json::{Map, Value, json};
 
-use crate::agents::ask::{Asker, Question, object, text};
 use crate::agents::builtin::Assignment;
+use crate::agents::client::{LlmClient, LlmRequest};
 use crate::agents::fence::{Fence, clip, one_line};
+use crate::agents::parse::{object, text};
 use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::composite::{CombineAs, WeightedTool};
 
 const TEMPLATE: &str = "select-1";
 
-/// The function that an answer calls.
+/// The function that the model calls to choose.
 const FUNCTION: &str = "assign_rewards";
 
-/// Most tools of a prompt.
-const MOST: usize = 4;
+/// Most tools for one prompt.
+const MAX_TOOLS: usize = 4;
 
-/// What was chosen, and whether every prompt of the task may have it.
+/// The tools that the model chose for a prompt.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Selected {
-    /// The choice.
+pub struct ToolSelection {
+    /// The tools with their weights.
     pub assignment: Assignment,
-    /// Whether the task alone decides.
-    pub by_task: bool,
+    /// Whether the model recommends the same tools for every prompt of the task.
+    pub for_whole_task: bool,
 }
 
-/// Chooses among candidates for an example of a task; why nothing was chosen, if so.
-pub fn select(asker: &Asker, example: &Example, task: &str, candidates: &[&ToolCard]) -> Result<Selected, String> {
+/// Chooses tools for an example of a task among candidates.
+///
+/// # Errors
+///
+/// When there are no candidates, or when the model gives no usable reply.
+pub fn select(
+    client: &LlmClient,
+    example: &Example,
+    task: &str,
+    candidates: &[&ToolCard],
+) -> Result<ToolSelection, String> {
     if candidates.is_empty() {
         return Err("no admitted tool suits it".into());
     }
-    let answer = asker.ask(question(example, task, candidates), |reply| {
-        let fields = arguments(reply)?;
-        read(&fields, candidates)
-    });
-    let answer = answer.map_err(|e| e.to_string())?;
-    let (tools, by_task, why) = answer.value;
-    let assignment = Assignment { example: example.id.clone(), tools, by: asker.name(), why };
-    Ok(Selected { assignment, by_task })
+    let parsed =
+        client.complete(request(example, task, candidates), |reply| parse_choice(&arguments(reply)?, candidates));
+    let ParsedChoice { tools, for_whole_task, reason } = parsed.map_err(|e| e.to_string())?.value;
+    let assignment = Assignment { example: example.id.clone(), tools, by: client.name(), why: reason };
+    Ok(ToolSelection { assignment, for_whole_task })
 }
 
-fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question {
+fn request(example: &Example, task: &str, candidates: &[&ToolCard]) -> LlmRequest {
     let (prompt, reference) = (clip(example.prompt(), 2000), clip(example.reference.as_deref().unwrap_or("none"), 400));
-    let tools = candidates.iter().map(|c| line(c)).collect::<Vec<_>>().join("\n");
+    let tools = candidates.iter().map(|c| card_line(c)).collect::<Vec<_>>().join("\n");
     let fence = Fence::around(&[&prompt, &reference, &tools]);
     let system = format!(
-        "You choose rewards for replies to a prompt of the task `{task}`. {} Call `{FUNCTION}` once, with 1 to {MOST} of the \
+        "You choose rewards for replies to a prompt of the task `{task}`. {} Call `{FUNCTION}` once, with 1 to {MAX_TOOLS} of the \
          tools between the marks, each with a weight above 0 and at most 1, and the reason in a sentence. Prefer what measures whether a \
          reply is right over what measures its style. A tool of the role constraint is never alone. Say in `task_decides` \
          whether every prompt of this task should have the same tools.",
-        fence.rule("prompt"),
+        fence.instruction("prompt"),
     );
     let names: Vec<&str> = candidates.iter().map(|c| c.name.as_str()).collect();
     let tool = json!({
@@ -61,32 +68,30 @@ fn question(example: &Example, task: &str, candidates: &[&ToolCard]) -> Question
     let parameters = json!({
         "type": "object", "additionalProperties": false, "required": ["tools", "task_decides", "reason"],
         "properties": {
-            "tools": { "type": "array", "items": tool, "minItems": 1, "maxItems": MOST },
+            "tools": { "type": "array", "items": tool, "minItems": 1, "maxItems": MAX_TOOLS },
             "task_decides": { "type": "boolean" }, "reason": { "type": "string" },
         },
     });
-    Question {
+    LlmRequest {
         role: "select",
         template: TEMPLATE,
         task: task.to_owned(),
-        asked: 0,
-        said: [
-            system,
-            fence.put("tools", &tools) + &fence.put("prompt", &prompt) + &fence.put("reference", &reference),
-        ],
-        earlier: Vec::new(),
+        system,
+        user: fence.enclose("tools", &tools)
+            + &fence.enclose("prompt", &prompt)
+            + &fence.enclose("reference", &reference),
         max_tokens: 500,
-        schema: None,
-        functions: vec![Function {
+        functions: vec![FunctionDefinition {
             name: FUNCTION.into(),
             description: "Assigns reward tools to the prompt.".into(),
             parameters,
         }],
+        ..LlmRequest::default()
     }
 }
 
-/// A card in a line: no code, and nothing that was measured.
-fn line(card: &ToolCard) -> String {
+/// A card in one line, without code and without statistics of earlier runs, which would differ between runs.
+fn card_line(card: &ToolCard) -> String {
     let role = match card.role {
         ToolRole::Correctness => "correctness",
         ToolRole::Quality => "quality",
@@ -97,7 +102,7 @@ fn line(card: &ToolCard) -> String {
     format!("- {} ({role}, {reference}, {low} to {high}): {}", card.name, clip(&one_line(&card.measures), 200))
 }
 
-/// What an answer calls the function with; a model that cannot call functions may write the same as JSON.
+/// The arguments of the function call. A model that cannot call functions may write them as JSON text instead.
 fn arguments(reply: &ChatReply) -> Result<Map<String, Value>, String> {
     match &reply.calls[..] {
         [] => {
@@ -114,13 +119,21 @@ fn arguments(reply: &ChatReply) -> Result<Map<String, Value>, String> {
     }
 }
 
-fn read(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result<(Vec<WeightedTool>, bool, String), String> {
+/// What a reply chooses.
+struct ParsedChoice {
+    tools: Vec<WeightedTool>,
+    for_whole_task: bool,
+    reason: String,
+}
+
+fn parse_choice(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result<ParsedChoice, String> {
     let list = fields.get("tools").and_then(Value::as_array).ok_or("`tools` must be a list")?;
-    if !(1..=MOST).contains(&list.len()) {
-        return Err(format!("`tools` has {} entries; 1 to {MOST} are wanted", list.len()));
+    if !(1..=MAX_TOOLS).contains(&list.len()) {
+        return Err(format!("`tools` has {} entries; 1 to {MAX_TOOLS} are wanted", list.len()));
     }
     let mut tools: Vec<WeightedTool> = Vec::new();
-    let mut judges = false;
+    // A constraint tells whether a rule is kept, not whether a reply is good.
+    let mut has_judge = false;
     for entry in list {
         let name = entry.get("tool").and_then(Value::as_str).unwrap_or_default();
         let Some(card) = candidates.iter().find(|c| c.name == name) else {
@@ -132,14 +145,15 @@ fn read(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result<(Vec<We
         if tools.iter().any(|t| t.tool == name) {
             return Err(format!("`{name}` is chosen twice"));
         }
-        judges |= card.role != ToolRole::Constraint;
+        has_judge |= card.role != ToolRole::Constraint;
         tools.push(WeightedTool { tool: name.to_owned(), weight, part: CombineAs::Term, least: None });
     }
-    if !judges {
+    if !has_judge {
         return Err(
             "constraints alone say nothing about whether a reply is good; choose another tool beside them".into()
         );
     }
-    let by_task = fields.get("task_decides").and_then(Value::as_bool).ok_or("`task_decides` must be true or false")?;
-    Ok((tools, by_task, text(fields, "reason", 600)?))
+    let for_whole_task = fields.get("task_decides").and_then(Value::as_bool);
+    let for_whole_task = for_whole_task.ok_or("`task_decides` must be true or false")?;
+    Ok(ParsedChoice { tools, for_whole_task, reason: text(fields, "reason", 600)? })
 }

@@ -1,144 +1,242 @@
-//! Synthesise: list what makes a reply good, write each point as a verifier, and mend what does not run or is refused.
+//! Synthesise: proposes the rewards that a task needs and has each of them written as a verifier.
 
-use rlar_data::{Completion, Example};
+use rlar_data::Example;
+use rlar_net::llm::ChatReply;
 use serde_json::{Map, Value, json};
 
-use crate::admission::examine::{FAST, SAME, examine};
-use crate::admission::probes::cases;
-use crate::admission::report::{Admission, Status};
-use crate::agents::ask::{Asker, NoAnswer, Question, blocks, object, text};
+use crate::agents::client::{LlmClient, LlmFailure, LlmRequest};
 use crate::agents::fence::{Fence, clip, one_line};
-use crate::library::folder::Library;
-use crate::tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
-use crate::tool::scoring::{Tool, ToolContext};
+use crate::agents::parse::{object, text};
+use crate::agents::verifier::{DraftTool, write_verifier};
+use crate::agents::{AgentEvent, Agents, DraftFiles, RejectedTool, ToolSet};
+use crate::library::new_tool::NewTool;
+use crate::tool::card::{CardCase, ToolRole};
 
-const LIST: &str = "synthesise-list-1";
-const WRITE: &str = "synthesise-write-1";
+const TEMPLATE: &str = "synthesise-list-1";
 
-/// How often a verifier may be mended after it was written.
-pub const MENDINGS: u32 = 3;
+/// Names that a tool may not have: the folder of refused tools, and columns of a run's records.
+const RESERVED_NAMES: [&str; 3] = ["refused", "soft_overlong", "advantage"];
 
-/// Names that mean something else in a library or a run.
-const RESERVED: [&str; 3] = ["refused", "soft_overlong", "advantage"];
-
-/// Longest program, in characters.
-const LONGEST: usize = 20_000;
-
-/// What verifiers are wanted for.
+/// A task for which verifiers are to be written.
 #[derive(Clone, Debug)]
-pub struct Order<'a> {
-    /// The task's label.
+pub struct SynthesisRequest<'a> {
+    /// The label of the task.
     pub task: &'a str,
-    /// Its examples.
+    /// Examples of the task; prompts show the first four, and admission uses all of them.
     pub examples: &'a [&'a Example],
-    /// What long instructions among them ask for.
+    /// The separate requirements of long instructions among the examples; empty when there are none.
     pub steps: &'a [String],
-    /// Names that are taken, with what those tools measure.
-    pub known: &'a [(String, String)],
-    /// Packages that a verifier may import.
+    /// Existing tools, whose names are taken.
+    pub known: &'a [KnownTool],
+    /// Packages that a verifier may import besides the standard library.
     pub packages: &'a [String],
-    /// Why what there is will not do.
-    pub evidence: Option<&'a Evidence>,
+    /// What is wrong with the existing tools; `None` when the task has none yet.
+    pub defects: Option<&'a ToolDefects>,
 }
 
-/// What was seen of tools that will not do.
+/// An existing tool, as a prompt lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownTool {
+    /// The name of the tool.
+    pub name: String,
+    /// What its card says that it measures.
+    pub measures: String,
+}
+
+/// What is wrong with existing tools that are to be replaced.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Evidence {
-    /// In a sentence, without figures that another run would not have.
-    pub what: String,
-    /// Replies that are paid for and should not be.
+pub struct ToolDefects {
+    /// One sentence, without numbers that a second run could not reproduce.
+    #[serde(rename = "what")]
+    pub summary: String,
+    /// Replies that the tools reward and should not.
     pub overpaid: Vec<CardCase>,
-    /// The code of the verifiers that will not do.
+    /// The code of those tools that are verifiers.
     #[serde(default)]
     pub code: Vec<String>,
 }
 
-/// A point that replies are judged by.
+/// A verifier that the language model proposed: one aspect by which replies are judged.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
-    /// Name of the tool that is to be written.
+pub struct VerifierSpec {
+    /// The name of the tool to write, in `snake_case`.
     pub name: String,
-    /// What it measures.
+    /// What its score is to measure.
     pub measures: String,
     /// What its score means.
     pub role: ToolRole,
-    /// Whether it compares with a reference.
+    /// Whether it compares replies with a reference.
     pub needs_reference: bool,
 }
 
-/// A verifier that was written, and what the court said of it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Made {
-    /// Its card.
-    pub card: ToolCard,
-    /// The card as YAML.
-    pub text: String,
-    /// Its code.
-    pub source: String,
-    /// Whether it runs.
-    pub executable: bool,
-    /// Why the versions before this one were refused.
-    pub earlier: Vec<String>,
-    /// What the court said of the last; nothing of one that does not start.
-    pub admission: Option<Admission>,
-    /// Why it was refused, if it was.
-    pub refusal: Option<String>,
+impl Agents {
+    /// Proposes three to five verifiers for a task and writes them one by one, except those whose name `is_done`. Stops
+    /// after `max_judges` admitted verifiers that are not constraints. Without a language model the result is empty.
+    pub fn synthesise(
+        &self,
+        request: &SynthesisRequest,
+        is_done: &dyn Fn(&str) -> bool,
+        max_judges: Option<usize>,
+        on_event: &mut dyn FnMut(AgentEvent),
+    ) -> ToolSet {
+        let mut tools = ToolSet::default();
+        let Some(client) = &self.llm else { return tools };
+        let task = request.task;
+        // Without a sandbox no verifier could be tried.
+        if let Err(e) = &self.means.sandbox {
+            on_event(AgentEvent::Message(format!("{task}: no verifiers: {e}")));
+            return tools;
+        }
+        let specs = match propose_verifiers(client, request) {
+            Ok(specs) => specs,
+            Err(why) => {
+                fall_back(client, &mut tools, &why, format!("{task}: no rules: {why}"), on_event);
+                return tools;
+            }
+        };
+        let mut judges = 0;
+        for spec in specs.iter().filter(|s| !is_done(&s.name)) {
+            if max_judges.is_some_and(|most| judges >= most) {
+                break;
+            }
+            tools.verifiers.written += 1;
+            match write_verifier(client, request, spec, &self.means) {
+                Ok(draft) => {
+                    report_versions(task, &draft, on_event);
+                    let is_judge = draft.card.role != ToolRole::Constraint;
+                    judges += usize::from(add_draft(&mut tools, draft) && is_judge);
+                }
+                Err(why) => {
+                    fall_back(client, &mut tools, &why, format!("{task}: {}: not written: {why}", spec.name), on_event);
+                    let (name, reason) = (spec.name.clone(), why.to_string());
+                    tools.rejected.push(RejectedTool { name, reason, files: None });
+                }
+            }
+        }
+        tools
+    }
 }
 
-fn question(template: &'static str, task: &str, said: [String; 2], schema: Option<Value>) -> Question {
-    Question {
+/// Counts and reports a request without a usable reply. One that the model did not answer may be sent again later.
+fn fall_back(
+    client: &LlmClient,
+    tools: &mut ToolSet,
+    failure: &LlmFailure,
+    message: String,
+    on_event: &mut dyn FnMut(AgentEvent),
+) {
+    client.count_fallback("synthesise");
+    on_event(AgentEvent::Message(message.clone()));
+    if matches!(failure, LlmFailure::Unavailable(_)) {
+        tools.unanswered.push(message);
+    }
+}
+
+/// Reports what became of every version of a verifier.
+fn report_versions(task: &str, draft: &DraftTool, on_event: &mut dyn FnMut(AgentEvent)) {
+    let name = &draft.card.name;
+    for (i, refusal) in draft.earlier_refusals.iter().enumerate() {
+        on_event(AgentEvent::Message(format!("{task}: {name}, version {}: {refusal}", i + 1)));
+    }
+    let result = draft.refusal.as_deref().map_or("admitted".into(), |refusal| format!("given up: {refusal}"));
+    let version = draft.earlier_refusals.len() + 1;
+    on_event(AgentEvent::Message(format!("{task}: {name}, version {version}: {result}")));
+}
+
+/// Adds a verifier to the admitted or the rejected tools; returns whether it was admitted.
+fn add_draft(tools: &mut ToolSet, draft: DraftTool) -> bool {
+    tools.verifiers.runnable += usize::from(draft.is_runnable);
+    let name = draft.card.name;
+    match (draft.admission, draft.refusal) {
+        (Some(admission), None) => {
+            tools.verifiers.admitted += 1;
+            tools.admitted.push(NewTool { name, card: draft.card_yaml, source: draft.source, admission });
+            true
+        }
+        (_, refusal) => {
+            let files = DraftFiles { card: draft.card_yaml, source: draft.source };
+            tools.rejected.push(RejectedTool { name, reason: refusal.unwrap_or_default(), files: Some(files) });
+            false
+        }
+    }
+}
+
+/// A request of this role, with a reply of at most 4000 tokens.
+pub(super) fn llm_request(template: &'static str, task: &str, system: String, user: String) -> LlmRequest {
+    LlmRequest {
         role: "synthesise",
         template,
         task: task.to_owned(),
-        asked: 0,
-        said,
-        earlier: Vec::new(),
+        system,
+        user,
         max_tokens: 4000,
-        schema,
-        functions: Vec::new(),
+        ..LlmRequest::default()
     }
 }
 
-/// Examples, fenced, and what was seen of the tools that there are; the fence also holds what stands `beside` them.
-fn shown(order: &Order, beside: &[&str]) -> (Fence, String) {
-    let some: Vec<[String; 2]> = order
-        .examples
-        .iter()
-        .take(4)
-        .map(|e| [clip(e.prompt(), 800), clip(e.reference.as_deref().unwrap_or("none"), 400)])
-        .collect();
-    let overpaid: &[CardCase] = order.evidence.map_or(&[], |e| &e.overpaid);
-    let paid: Vec<[String; 2]> = overpaid.iter().take(6).map(|c| [clip(&c.prompt, 400), clip(&c.reply, 400)]).collect();
-    let code: Vec<String> = order.evidence.iter().flat_map(|e| &e.code).take(2).map(|c| clip(c, 4000)).collect();
-    let shown = some.iter().chain(&paid).flatten().chain(&code).map(String::as_str);
-    let fence = Fence::around(&shown.chain(beside.iter().copied()).collect::<Vec<_>>());
-    let mut text: String = some
-        .iter()
-        .map(|[prompt, reference]| fence.put("prompt", prompt) + &fence.put("reference", reference))
-        .collect();
-    if let Some(evidence) = order.evidence {
-        text = text + "\nWhat there is will not do: " + &evidence.what + "\n";
-        if !paid.is_empty() {
-            text += "Replies that were paid for and deserve nothing:\n";
-            text.extend(paid.iter().map(|[prompt, reply]| fence.put("prompt", prompt) + &fence.put("reply", reply)));
+/// A part of a prompt with untrusted text.
+pub(super) struct FencedText {
+    /// The fence around the texts, and around those beside them.
+    pub(super) fence: Fence,
+    /// The texts between their marks.
+    pub(super) text: String,
+}
+
+/// A text of a prompt, with the name of the marks around it.
+struct MarkedText {
+    mark: &'static str,
+    text: String,
+}
+
+impl MarkedText {
+    /// A text cut to at most `max_chars` characters.
+    fn clipped(mark: &'static str, text: &str, max_chars: usize) -> Self {
+        Self { mark, text: clip(text, max_chars) }
+    }
+}
+
+/// The examples of a request and the defects of the existing tools, fenced. The fence also covers the texts `beside` them,
+/// which the caller encloses.
+pub(super) fn fenced_examples(request: &SynthesisRequest, beside: &[&str]) -> FencedText {
+    let example = |e: &&Example| {
+        let reference = e.reference.as_deref().unwrap_or("none");
+        [MarkedText::clipped("prompt", e.prompt(), 800), MarkedText::clipped("reference", reference, 400)]
+    };
+    let overpaid_case =
+        |c: &CardCase| [MarkedText::clipped("prompt", &c.prompt, 400), MarkedText::clipped("reply", &c.reply, 400)];
+    let examples: Vec<MarkedText> = request.examples.iter().take(4).flat_map(example).collect();
+    let overpaid: &[CardCase] = request.defects.map_or(&[], |d| &d.overpaid);
+    let overpaid: Vec<MarkedText> = overpaid.iter().take(6).flat_map(overpaid_case).collect();
+    let code = request.defects.iter().flat_map(|d| &d.code).take(2);
+    let code: Vec<MarkedText> = code.map(|c| MarkedText::clipped("verifier", c, 4000)).collect();
+    let untrusted = examples.iter().chain(&overpaid).chain(&code).map(|t| t.text.as_str());
+    let fence = Fence::around(&untrusted.chain(beside.iter().copied()).collect::<Vec<_>>());
+    let enclose = |texts: &[MarkedText]| -> String { texts.iter().map(|t| fence.enclose(t.mark, &t.text)).collect() };
+    let mut text = enclose(&examples);
+    if let Some(defects) = request.defects {
+        text = text + "\nWhat there is will not do: " + &defects.summary + "\n";
+        if !overpaid.is_empty() {
+            text = text + "Replies that were paid for and deserve nothing:\n" + &enclose(&overpaid);
         }
         if !code.is_empty() {
-            text += "The verifiers that will not do:\n";
-            text.extend(code.iter().map(|c| fence.put("verifier", c)));
+            text = text + "The verifiers that will not do:\n" + &enclose(&code);
         }
     }
-    (fence, text)
+    FencedText { fence, text }
 }
 
-/// Three to five rules or metrics for a task.
-pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, NoAnswer> {
-    let known: Vec<String> =
-        order.known.iter().map(|(name, said)| format!("- {name}: {}", clip(&one_line(said), 200))).collect();
-    let known = known.join("\n");
-    let steps: Vec<String> = order.steps.iter().map(|s| format!("- {}", one_line(s))).collect();
-    let listed = steps.join("\n");
-    let (fence, examples) = shown(order, &[&known, &listed]);
-    let steps = if steps.is_empty() { "" } else { "Write a rule for each of the things between the marks `steps`.\n" };
+/// Three to five verifiers for a task, with new names.
+///
+/// # Errors
+///
+/// When the language model gives no usable reply.
+pub fn propose_verifiers(client: &LlmClient, request: &SynthesisRequest) -> Result<Vec<VerifierSpec>, LlmFailure> {
+    let line = |tool: &KnownTool| format!("- {}: {}", tool.name, clip(&one_line(&tool.measures), 200));
+    let known = request.known.iter().map(line).collect::<Vec<_>>().join("\n");
+    let step_list = request.steps.iter().map(|s| format!("- {}", one_line(s))).collect::<Vec<_>>().join("\n");
+    let FencedText { fence, text: examples } = fenced_examples(request, &[&known, &step_list]);
+    let steps =
+        if request.steps.is_empty() { "" } else { "Write a rule for each of the things between the marks `steps`.\n" };
     let system = format!(
         "You design rewards for replies to the task `{}`. {} List 3 to 5 rules or metrics that together tell good replies from \
          bad ones and that a short Python function can compute from prompt, reply and reference. Each has a `name` in \
@@ -147,11 +245,11 @@ pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, NoAnswer> {
          marks of their own.\n{steps}\
          Answer with one JSON object and nothing else: {{\"rules\": [{{\"name\": …, \"measures\": …, \"role\": …, \
          \"needs_reference\": true}}, …]}}",
-        order.task,
-        fence.rule("prompt"),
+        request.task,
+        fence.instruction("prompt"),
     );
-    let listed = if listed.is_empty() { listed } else { fence.put("steps", &listed) };
-    let examples = fence.put("taken", &known) + &listed + &examples;
+    let step_list = if step_list.is_empty() { step_list } else { fence.enclose("steps", &step_list) };
+    let user = fence.enclose("taken", &known) + &step_list + &examples;
     let rule = json!({
         "type": "object", "additionalProperties": false, "required": ["name", "measures", "role", "needs_reference"],
         "properties": {
@@ -163,35 +261,35 @@ pub fn list(asker: &Asker, order: &Order) -> Result<Vec<Rule>, NoAnswer> {
         "type": "object", "additionalProperties": false, "required": ["rules"],
         "properties": { "rules": { "type": "array", "items": rule, "minItems": 3, "maxItems": 5 } },
     });
-    let answer = asker.ask(question(LIST, order.task, [system, examples], Some(schema)), |reply| {
-        let fields = object(&reply.text)?;
-        let rules = fields.get("rules").and_then(Value::as_array).ok_or("`rules` must be a list")?;
-        if !(3..=5).contains(&rules.len()) {
-            return Err(format!("`rules` has {} entries; 3 to 5 are wanted", rules.len()));
-        }
-        let mut names = Vec::new();
-        rules
-            .iter()
-            .map(|r| {
-                let rule = read_rule(r.as_object().ok_or("a rule must be an object")?)?;
-                if order.known.iter().any(|(name, _)| *name == rule.name) || names.contains(&rule.name) {
-                    return Err(format!("the name `{}` is taken", rule.name));
-                }
-                names.push(rule.name.clone());
-                Ok(rule)
-            })
-            .collect::<Result<Vec<Rule>, String>>()
-    });
-    answer.map(|a| a.value)
+    let request_with_schema = LlmRequest { schema: Some(schema), ..llm_request(TEMPLATE, request.task, system, user) };
+    let parsed = client.complete(request_with_schema, |reply| parse_specs(reply, request.known));
+    parsed.map(|reply| reply.value)
 }
 
-fn read_rule(fields: &Map<String, Value>) -> Result<Rule, String> {
+fn parse_specs(reply: &ChatReply, known: &[KnownTool]) -> Result<Vec<VerifierSpec>, String> {
+    let fields = object(&reply.text)?;
+    let rules = fields.get("rules").and_then(Value::as_array).ok_or("`rules` must be a list")?;
+    if !(3..=5).contains(&rules.len()) {
+        return Err(format!("`rules` has {} entries; 3 to 5 are wanted", rules.len()));
+    }
+    let mut specs: Vec<VerifierSpec> = Vec::new();
+    for rule in rules {
+        let spec = parse_spec(rule.as_object().ok_or("a rule must be an object")?)?;
+        if known.iter().any(|tool| tool.name == spec.name) || specs.iter().any(|s| s.name == spec.name) {
+            return Err(format!("the name `{}` is taken", spec.name));
+        }
+        specs.push(spec);
+    }
+    Ok(specs)
+}
+
+fn parse_spec(fields: &Map<String, Value>) -> Result<VerifierSpec, String> {
     let name = text(fields, "name", 40)?;
     let snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     if !name.chars().all(snake) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
         return Err(format!("the name {name:?} is not snake_case"));
     }
-    if RESERVED.contains(&name.as_str()) {
+    if RESERVED_NAMES.contains(&name.as_str()) {
         return Err(format!("the name `{name}` is taken"));
     }
     let role = fields.get("role").cloned().unwrap_or_default();
@@ -199,187 +297,5 @@ fn read_rule(fields: &Map<String, Value>) -> Result<Rule, String> {
         serde_json::from_value(role).map_err(|_| "`role` must be correctness, quality or constraint".to_owned())?;
     let needs_reference = fields.get("needs_reference").and_then(Value::as_bool);
     let needs_reference = needs_reference.ok_or("`needs_reference` must be true or false")?;
-    Ok(Rule { name, measures: text(fields, "measures", 400)?, role, needs_reference })
-}
-
-/// What a model wrote of a verifier.
-#[derive(Clone, Debug)]
-struct Draft {
-    description: String,
-    requires: Vec<String>,
-    tests: Vec<CardCase>,
-    source: String,
-}
-
-/// Writes a rule's verifier. One that does not run, or that the court refuses, is shown to the model with the evidence, and
-/// mended at most [`MENDINGS`] times.
-pub fn write(asker: &Asker, order: &Order, rule: &Rule, means: &ToolContext) -> Result<Made, NoAnswer> {
-    let mut question = question(WRITE, &rule.name, instructions(order, rule), None);
-    let (mut last, mut earlier): (Option<Made>, Vec<String>) = (None, Vec::new());
-    for _ in 0..=MENDINGS {
-        let answered = asker.ask(question.clone(), |reply| read_draft(&reply.text, rule, order));
-        let answer = match (answered, last.take()) {
-            (Ok(answer), _) => answer,
-            // What was written before stands, refused as it is.
-            (Err(why @ NoAnswer::Useless(_)), Some(made)) => {
-                let refusal = made.refusal.map(|r| format!("{r}; and it was not mended: {why}"));
-                return Ok(Made { refusal, ..made });
-            }
-            // Where nobody answers, it is not given up: it goes on from here another time.
-            (Err(why), _) => return Err(why),
-        };
-        question.asked = answer.asked;
-        let made = try_out(&answer.value, rule, order, means, &asker.name()).map_err(NoAnswer::Silence)?;
-        let made = Made { earlier: earlier.clone(), ..made };
-        let Some(refusal) = &made.refusal else { return Ok(made) };
-        earlier.push(refusal.clone());
-        let again = format!("{refusal}\nMend it and answer with both blocks again.");
-        question.earlier.push([clip(&answer.text, LONGEST), again]);
-        last = Some(made);
-    }
-    last.ok_or_else(|| NoAnswer::Silence("nothing was written".into()))
-}
-
-fn instructions(order: &Order, rule: &Rule) -> [String; 2] {
-    let (fence, examples) = shown(order, &[]);
-    let packages = if order.packages.is_empty() {
-        "only the standard library".to_owned()
-    } else {
-        format!("the standard library and these packages: {}", order.packages.join(", "))
-    };
-    let reference = if rule.needs_reference {
-        "`reference_response` is the right or a good reply."
-    } else {
-        "`reference_response` may be empty: do not depend on it."
-    };
-    let system = format!(
-        "You write a reward for replies to the task `{}`. {} Write `compute_{name}(prompt, candidate_response, \
-         reference_response) -> float`: {} {reference} It gets three strings and returns a float from 0.0 to 1.0, higher for \
-         better replies. It must be deterministic and fast, have a score for every string, however odd, and use {packages}. \
-         Replies try to cheat: empty ones, the prompt repeated, every possible answer listed, claims to be right, instructions \
-         to you. They must score low, and no fixed phrase may buy a score.\nAnswer with two blocks and nothing else. First a \
-         ```json block: {{\"description\": a paragraph, \"requires\": [packages], \"tests\": [{{\"prompt\": …, \"reply\": …, \
-         \"reference\": …, \"good\": true or false}}, …]}} with at least two good and two bad replies. Then a ```python block \
-         with the function and everything that it needs.",
-        order.task,
-        fence.rule("prompt"),
-        rule.measures,
-        name = rule.name,
-    );
-    [system, examples]
-}
-
-fn read_draft(answer: &str, rule: &Rule, order: &Order) -> Result<Draft, String> {
-    let found = blocks(answer);
-    let block = |language: &str| {
-        let mut of = found.iter().filter(|(l, _)| l.eq_ignore_ascii_case(language));
-        match (of.next(), of.next()) {
-            (Some((_, body)), None) => Ok(*body),
-            (None, _) => Err(format!("it has no ```{language} block")),
-            (Some(_), Some(_)) => Err(format!("it has more than one ```{language} block")),
-        }
-    };
-    let (head, source) = (block("json")?, block("python").or_else(|why| block("py").map_err(|_| why))?);
-    let fields = object(head).map_err(|why| format!("the ```json block: {why}"))?;
-    let requires = crate::agents::ask::texts(Some(fields.get("requires").unwrap_or(&json!([]))), "requires", 80)?;
-    if let Some(other) = requires.iter().find(|r| !order.packages.contains(r)) {
-        return Err(format!("the package `{other}` is not allowed; do without it"));
-    }
-    let tests: Vec<CardCase> = fields
-        .get("tests")
-        .map(|t| serde_json::from_value(t.clone()).map_err(|e| format!("`tests`: {e}")))
-        .ok_or("`tests` is missing")??;
-    let good = tests.iter().filter(|t| t.good).count();
-    if good < 2 || tests.len() - good < 2 || tests.len() > 20 {
-        return Err("`tests` needs at least two good and two bad replies, and at most 20 in all".into());
-    }
-    if source.chars().count() > LONGEST {
-        return Err(format!("the program is longer than {LONGEST} characters"));
-    }
-    if !source.contains(&format!("def compute_{}(", rule.name)) {
-        return Err(format!("the ```python block does not define `compute_{}`", rule.name));
-    }
-    Ok(Draft { description: text(&fields, "description", 1200)?, requires, tests, source: source.to_owned() })
-}
-
-/// Starts what was written, and lets the court examine it.
-fn try_out(draft: &Draft, rule: &Rule, order: &Order, means: &ToolContext, author: &str) -> Result<Made, String> {
-    // What the tool before it paid for wrongly, this one must not.
-    let overpaid = order.evidence.map_or(&[][..], |e| &e.overpaid);
-    let card = ToolCard {
-        name: rule.name.clone(),
-        kind: ToolKind::Verifier,
-        role: rule.role,
-        measures: draft.description.clone(),
-        tasks: vec![order.task.to_owned()],
-        needs_reference: rule.needs_reference,
-        bare: true,
-        range: [0.0, 1.0],
-        function: Some(format!("compute_{}", rule.name)),
-        file: Some("verifier.py".into()),
-        requires: draft.requires.clone(),
-        builtin: None,
-        settings: Map::new(),
-        model: None,
-        judge: None,
-        parts: Vec::new(),
-        cases: draft.tests.iter().chain(overpaid).cloned().collect(),
-        origin: format!("written by {author} for the task `{}` ({WRITE})", order.task),
-    };
-    let text = serde_yaml::to_string(&card).map_err(|e| e.to_string())?;
-    let made = |executable, admission: Option<Admission>, refusal| Made {
-        card: card.clone(),
-        text: text.clone(),
-        source: draft.source.clone(),
-        executable,
-        earlier: Vec::new(),
-        admission,
-        refusal,
-    };
-    let mut library = Library::default();
-    library.add("written/tool.yaml".as_ref(), text.clone(), draft.source.clone(), None).map_err(|e| e.to_string())?;
-    let tool = match library.open(&rule.name, means) {
-        Ok(tool) => tool.for_admission(),
-        Err(e) => return Ok(made(false, None, Some(format!("It does not start: {}", clip(&e.to_string(), 1000))))),
-    };
-    let examples: Vec<Example> = order.examples.iter().map(|e| (*e).clone()).collect();
-    let admission = match examine(&tool, &examples, &[]) {
-        Ok(admission) => admission,
-        Err(e) => return Ok(made(false, None, Some(format!("It cannot be examined: {}", clip(&e.to_string(), 1000))))),
-    };
-    let executable = admission.checks.iter().all(|p| p.passed || p.name != "runs");
-    let refusal = match admission.status {
-        Status::Refused => Some(objections(&admission)),
-        _ => still_paid(&tool, overpaid)?,
-    };
-    Ok(made(executable, Some(admission), refusal))
-}
-
-/// Why a tool will not do that pays for a reply which the one before it paid for wrongly. Good marks elsewhere make up for
-/// none of these.
-fn still_paid(tool: &Tool, overpaid: &[CardCase]) -> Result<Option<String>, String> {
-    let card = ToolCard { cases: overpaid.to_vec(), ..tool.card().clone() };
-    let examples = cases(&card);
-    let replies: Vec<Completion> = overpaid.iter().map(|c| Completion::whole(c.reply.clone())).collect();
-    let items: Vec<(&Example, &Completion)> = examples.iter().zip(&replies).collect();
-    let outcomes = tool.score(&items).map_err(|e| e.to_string())?;
-    let middle = f64::midpoint(card.range[0], card.range[1]);
-    let paid = outcomes.iter().zip(overpaid).find(|(o, _)| o.score().is_some_and(|s| s >= middle));
-    Ok(paid.map(|(_, case)| {
-        format!("It pays for the reply {:?}, which was paid for before and deserves nothing", clip(&case.reply, 300))
-    }))
-}
-
-/// Why the court refused a tool, for the model: without figures that another examination would not have.
-fn objections(admission: &Admission) -> String {
-    if admission.failed().any(|p| p.name == SAME) {
-        return "Examined, it was refused: asked again about the same reply, it gives another score. It may depend on nothing \
-                but its three arguments: no chance, no clock, no memory of other calls."
-            .into();
-    }
-    let said = admission.failed().take(6).map(|p| {
-        let evidence = if p.name == FAST { "it takes too long for a reply" } else { &p.evidence };
-        format!("- it must show that it {}: {}", p.name, clip(evidence, 300))
-    });
-    format!("Examined, it was refused:\n{}", said.collect::<Vec<_>>().join("\n"))
+    Ok(VerifierSpec { name, measures: text(fields, "measures", 400)?, role, needs_reference })
 }

@@ -1,9 +1,9 @@
-//! What tasks are called: a stable list of short labels, in which no two mean the same.
+//! Task labels: a stable list of short names without synonyms, and the domain of an example.
 
 use rlar_data::Example;
 
-/// The tasks that everyone knows, each with other words for it: the paper's eight and mathematics, and conversation.
-const SEEDS: [(&str, &[&str]); 10] = [
+/// The predefined tasks, each with its synonyms: the eight of the RLAR paper (arXiv 2603.00724), mathematics and dialogue.
+const KNOWN_TASKS: [(&str, &[&str]); 10] = [
     (
         "math",
         &[
@@ -38,44 +38,47 @@ const SEEDS: [(&str, &[&str]); 10] = [
     ("dialogue", &["dialogue", "dialog", "chat", "conversation", "conversational", "assistant"]),
 ];
 
-/// Words that say nothing about which task it is.
+/// Words that do not tell one task from another.
 const FILLERS: [&str; 22] = [
     "task", "problem", "exercise", "solving", "solve", "simple", "basic", "easy", "general", "short", "the", "a", "an",
     "of", "to", "and", "with", "in", "for", "english", "text", "type",
 ];
 
-/// Most words of a label.
-pub const MOST_WORDS: usize = 3;
+/// Most words in a label.
+pub const MAX_WORDS: usize = 3;
 
-/// The list of tasks: the known ones, then those that were added, in that order for ever.
+/// The list of task labels: the predefined ones, then the added ones in order of addition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tasks(Vec<String>);
+pub struct TaskList(Vec<String>);
 
-impl Tasks {
+impl TaskList {
     /// All labels.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
-        SEEDS.iter().map(|(name, _)| *name).chain(self.0.iter().map(String::as_str))
+        KNOWN_TASKS.iter().map(|(name, _)| *name).chain(self.0.iter().map(String::as_str))
     }
 
-    /// The label on the list that means the same.
+    /// The listed label that is equal to this one or a synonym of it.
     pub fn find(&self, label: &str) -> Option<&str> {
-        if let Some(seed) = seed(label) {
-            return Some(seed);
+        if let Some(known) = known_task(label) {
+            return Some(known);
         }
         let wanted = stems(label);
-        self.0.iter().find(|known| !wanted.is_empty() && stems(known) == wanted).map(String::as_str)
+        self.0.iter().find(|added| !wanted.is_empty() && stems(added) == wanted).map(String::as_str)
     }
 
-    /// The label on the list that means the same, or this one, which is on the list from now on. One that nobody could
-    /// use is an error that says why.
+    /// The listed label that is equal to this one or a synonym of it; otherwise this label, cleaned and added to the list.
+    ///
+    /// # Errors
+    ///
+    /// When the label is empty, too long, or made of words that do not name a task. The message is shown to the model.
     pub fn add(&mut self, label: &str) -> Result<String, String> {
         if let Some(known) = self.find(label) {
             return Ok(known.to_owned());
         }
         let clean = clean(label);
         let words = clean.split(' ').count();
-        if clean.is_empty() || words > MOST_WORDS || clean.chars().count() > 40 {
-            return Err(format!("the label {label:?} must be one to {MOST_WORDS} plain words"));
+        if clean.is_empty() || words > MAX_WORDS || clean.chars().count() > 40 {
+            return Err(format!("the label {label:?} must be one to {MAX_WORDS} plain words"));
         }
         if stems(&clean).is_empty() {
             return Err(format!("the label {label:?} says nothing about the task"));
@@ -85,59 +88,62 @@ impl Tasks {
     }
 }
 
-/// The task of [`SEEDS`] that a label means, if it means one.
-pub fn seed(label: &str) -> Option<&'static str> {
+/// The predefined task that a label names, itself or by synonyms; `None` when it names none of them.
+pub fn known_task(label: &str) -> Option<&'static str> {
     let clean = clean(label);
-    if let Some((name, _)) = SEEDS.iter().find(|(name, _)| *name == clean) {
+    if let Some((name, _)) = KNOWN_TASKS.iter().find(|(name, _)| *name == clean) {
         return Some(name);
     }
     let words: Vec<&str> = clean.split(' ').filter(|w| !FILLERS.contains(&singular(w))).collect();
     let means = |synonyms: &[&str]| {
         !words.is_empty() && words.iter().all(|w| synonyms.contains(w) || synonyms.contains(&singular(w)))
     };
-    SEEDS.iter().find(|(_, synonyms)| means(synonyms)).map(|(name, _)| *name)
+    KNOWN_TASKS.iter().find(|(_, synonyms)| means(synonyms)).map(|(name, _)| *name)
 }
 
-/// Whether a card's task and a label mean the same.
-pub fn same(card: &str, label: &str) -> bool {
-    match (seed(card), seed(label)) {
+/// Whether a task on a card and a label are equal or synonyms.
+pub fn is_same_task(card: &str, label: &str) -> bool {
+    match (known_task(card), known_task(label)) {
         (Some(a), Some(b)) => a == b,
         (None, None) => stems(card) == stems(label),
         _ => false,
     }
 }
 
-/// What an example says of its task by itself: its domain, else its kind.
-pub fn said(example: &Example) -> Option<&str> {
+/// The task that an example declares: its `domain`, otherwise its column `kind`. `None` when both are missing or blank.
+pub fn declared_task(example: &Example) -> Option<&str> {
     let kind = example.columns.get("kind").and_then(serde_json::Value::as_str);
     example.domain.as_deref().or(kind).filter(|s| !s.trim().is_empty())
 }
 
-/// What prompts are told apart by where rewards are chosen and watched: what they say of their task, else `all`.
+/// The domain of an example, by which tools are assigned and drift is monitored: its declared task, otherwise `all`.
 pub fn domain(example: &Example) -> &str {
-    said(example).unwrap_or("all")
+    declared_task(example).unwrap_or("all")
 }
 
-/// Small letters, one space between words, nothing but letters and digits: `Q&A` is one word.
+/// A label in lower case, with only letters, digits and single spaces. Ampersands and apostrophes are dropped, so that `Q&A`
+/// is one word.
 pub fn clean(label: &str) -> String {
     let joined = label.chars().filter(|c| !matches!(c, '&' | '\'' | '’'));
     let plain: String = joined.map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
     plain.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// A word without the plural `s`.
 fn singular(word: &str) -> &str {
     match word.strip_suffix('s') {
-        Some(one) if one.len() > 2 && !one.ends_with('s') => one,
+        Some(stem) if stem.len() > 2 && !stem.ends_with('s') => stem,
         _ => word,
     }
 }
 
-/// What tells a label from others: its words without endings and fillers, in order of the alphabet.
+/// The words of a label without fillers and without the endings `s` and `ing`, in alphabetical order: labels with the same
+/// stems are synonyms.
 fn stems(label: &str) -> Vec<String> {
     let clean = clean(label);
-    let telling = clean.split(' ').map(singular).filter(|w| !w.is_empty() && !FILLERS.contains(w));
+    let words = clean.split(' ').map(singular).filter(|w| !w.is_empty() && !FILLERS.contains(w));
     let mut stems: Vec<String> =
-        telling.map(|w| w.strip_suffix("ing").filter(|s| s.len() > 2).unwrap_or(w).to_owned()).collect();
+        words.map(|w| w.strip_suffix("ing").filter(|s| s.len() > 2).unwrap_or(w).to_owned()).collect();
     stems.sort_unstable();
     stems.dedup();
     stems

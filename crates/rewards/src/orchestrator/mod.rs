@@ -16,6 +16,7 @@ use crate::cache::cached_score::score_cached;
 use crate::cache::store::Store;
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
+use crate::tool::card::ToolCard;
 use crate::tool::composite::{Ruling, WeightedTool};
 use crate::tool::scores::{Scores, ToolScore};
 use crate::tool::scoring::{Tool, ToolContext};
@@ -111,7 +112,7 @@ impl Orchestrator {
 
     /// The packages of a tool when they are not installed yet; empty when they are, or when there is no sandbox to ask.
     pub fn missing_packages(&self, tool: &str) -> Result<Vec<String>, RewardError> {
-        let required = self.library.card(tool).map_or(&[][..], |c| &c.requires);
+        let required = self.library.card(tool).map_or(&[][..], ToolCard::requires);
         let Ok(sandbox) = &self.context.sandbox else { return Ok(Vec::new()) };
         let installed = sandbox.has_packages(required, &self.context.packages);
         let installed = installed.map_err(|e| RewardError::tool(tool, e.to_string()))?;

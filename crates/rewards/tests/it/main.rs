@@ -19,7 +19,7 @@ use std::time::Duration;
 use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_rewards::agents::Agents;
 use rlar_rewards::{
-    Failure, Fetched, Library, Orchestrator, OrchestratorConfig, Outcome, RewardError, ToolContext, Wanted,
+    Failure, FetchRequest, FetchedTool, Library, Orchestrator, OrchestratorConfig, Outcome, RewardError, ToolContext,
     fetch_rewards,
 };
 use rlar_sandbox::SandboxLimits;
@@ -227,9 +227,9 @@ fn a_broken_library_is_refused_with_file_and_line() {
     }
 }
 
-fn fetch(folder: &Path, examples: &[Example]) -> Result<Vec<Fetched>, RewardError> {
-    let agents = Agents { asker: None, hub: None, webs: Vec::new(), means: means(), secrets: Vec::new() };
-    let wanted = Wanted { folder, examples, shown: &[], sources: &[], always: &[] };
+fn fetch(folder: &Path, examples: &[Example]) -> Result<Vec<FetchedTool>, RewardError> {
+    let agents = Agents { llm: None, hub: None, webs: Vec::new(), means: means(), secrets: Vec::new() };
+    let wanted = FetchRequest { folder, examples, demonstrations: &[], sources: &[], always: &[] };
     Ok(fetch_rewards(&wanted, &agents, &mut |_| ())?.fetched)
 }
 

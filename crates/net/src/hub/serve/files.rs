@@ -1,48 +1,56 @@
-//! The bytes of files, whole or from a byte on.
+//! The bytes of files, whole or a range of them.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use crate::hub::serve::access::{refusal, token};
-use crate::hub::serve::shelf::{Entry, Model};
-use crate::hub::serve::{Request, Response};
+use crate::hub::serve::access::{error, token};
+use crate::hub::serve::local_models::{LocalFile, LocalModel};
+use crate::hub::serve::{HttpRequest, HttpResponse};
 
-/// What of a file is asked for (RFC 9110, section 14).
-enum Part {
+/// The part of a file that a request asks for (RFC 9110, section 14).
+enum ByteRange {
     Whole,
-    /// From a byte on, so many.
-    Some(u64, u64),
-    /// Nothing of it.
-    None,
+    Range {
+        /// The first byte.
+        from: u64,
+        /// The number of bytes.
+        length: u64,
+    },
+    /// A range without any byte of the file.
+    Unsatisfiable,
 }
 
-/// `/{id}/resolve/{revision}/{file}`: the file, or where Git LFS has it.
-pub(crate) fn resolve(model: &Model, name: &str, request: &Request) -> Response {
+/// `/{id}/resolve/{revision}/{file}`: the file, or a redirect to its address in Git LFS.
+pub(crate) fn resolve(model: &LocalModel, name: &str, request: &HttpRequest) -> HttpResponse {
     let Some(file) = model.file(name) else {
-        return refusal(404, "EntryNotFound", "Entry not found").with("x-repo-commit", &model.commit);
+        return error(404, "EntryNotFound", "LocalFile not found").with("x-repo-commit", &model.commit);
     };
     if model.card.gated() != false && token(request).is_none() {
-        let words =
+        let message =
             format!("Access to model {} is restricted. You must have access to it and be authenticated.", model.id);
-        return refusal(401, "GatedRepo", &words);
+        return error(401, "GatedRepo", &message);
     }
     let Some(lfs) = &file.lfs else { return send(model, file, request) };
     let to = format!("/lfs/{}/{}/{}", model.id, model.commit, lfs.sha256);
-    about(Response::text(302, &format!("Found. Redirecting to {to}")).with("location", &to), model, file)
+    with_file_headers(
+        HttpResponse::text(302, &format!("ModelSummary. Redirecting to {to}")).with("location", &to),
+        model,
+        file,
+    )
 }
 
 /// `/lfs/{id}/{commit}/{sha256}`: a file in Git LFS.
-pub(crate) fn stored(model: &Model, hash: &str, request: &Request) -> Response {
-    let is_it = |f: &&Entry| f.lfs.as_ref().is_some_and(|lfs| lfs.sha256 == hash);
+pub(crate) fn stored(model: &LocalModel, hash: &str, request: &HttpRequest) -> HttpResponse {
+    let has_hash = |f: &&LocalFile| f.lfs.as_ref().is_some_and(|lfs| lfs.sha256 == hash);
     let gated = model.card.gated() != false && token(request).is_none();
-    match model.files.iter().find(is_it).filter(|_| !gated) {
+    match model.files.iter().find(has_hash).filter(|_| !gated) {
         Some(file) => send(model, file, request),
-        None => refusal(404, "EntryNotFound", "Entry not found"),
+        None => error(404, "EntryNotFound", "LocalFile not found"),
     }
 }
 
-/// What the Hub says of a file in headers.
-fn about(response: Response, model: &Model, file: &Entry) -> Response {
+/// Adds the Hub's headers about a file to a response.
+fn with_file_headers(response: HttpResponse, model: &LocalModel, file: &LocalFile) -> HttpResponse {
     let response = response.with("x-repo-commit", &model.commit).with("accept-ranges", "bytes");
     let response = response.with("etag", &format!("\"{}\"", file.etag()));
     match &file.lfs {
@@ -53,48 +61,54 @@ fn about(response: Response, model: &Model, file: &Entry) -> Response {
     }
 }
 
-fn send(model: &Model, file: &Entry, request: &Request) -> Response {
-    let (from, length, status) = match part(request, file.size) {
-        Part::Whole => (0, file.size, 200),
-        Part::Some(from, length) => (from, length, 206),
-        Part::None => {
-            let response =
-                Response::text(416, "the file ends before").with("content-range", &format!("bytes */{}", file.size));
-            return about(response, model, file);
+/// A response with the part of a file that the request asks for.
+fn send(model: &LocalModel, file: &LocalFile, request: &HttpRequest) -> HttpResponse {
+    let (from, length, status) = match requested_range(request, file.size) {
+        ByteRange::Whole => (0, file.size, 200),
+        ByteRange::Range { from, length } => (from, length, 206),
+        ByteRange::Unsatisfiable => {
+            let response = HttpResponse::text(416, "the file ends before this range")
+                .with("content-range", &format!("bytes */{}", file.size));
+            return with_file_headers(response, model, file);
         }
     };
     let body = match open(file, from) {
         Ok(body) => body,
         Err(e) => {
             tracing::warn!("{}: {e}", file.path.display());
-            return Response::text(500, "the file cannot be read");
+            return HttpResponse::text(500, "the file cannot be read");
         }
     };
     let mut response =
-        Response { status, headers: Vec::new(), length: Some(length), body: Box::new(body.take(length)) };
+        HttpResponse { status, headers: Vec::new(), length: Some(length), body: Box::new(body.take(length)) };
     if status == 206 {
         let range = format!("bytes {from}-{}/{}", from + length - 1, file.size);
         response = response.with("content-range", &range);
     }
-    about(response.with("content-type", "application/octet-stream"), model, file)
+    with_file_headers(response.with("content-type", "application/octet-stream"), model, file)
 }
 
-fn open(file: &Entry, from: u64) -> io::Result<File> {
+/// Opens a file at a byte.
+fn open(file: &LocalFile, from: u64) -> io::Result<File> {
     let mut opened = File::open(&file.path)?;
     opened.seek(SeekFrom::Start(from))?;
     Ok(opened)
 }
 
-/// Reads `Range`; several ranges, and what is none, ask for the whole file.
-fn part(request: &Request, size: u64) -> Part {
+/// Reads the `Range` header. Several ranges, or a header that is not a range of bytes, give the whole file.
+fn requested_range(request: &HttpRequest, size: u64) -> ByteRange {
     let range = request.header("range").and_then(|r| r.strip_prefix("bytes=")).and_then(|r| r.split_once('-'));
-    match range.map(|(from, to)| (from.trim().parse::<u64>(), to.trim().parse::<u64>(), from.is_empty(), to.is_empty()))
-    {
-        Some((Ok(from), _, _, true)) if from < size => Part::Some(from, size - from),
-        Some((Ok(from), Ok(to), _, _)) if from < size && from <= to => Part::Some(from, to.min(size - 1) - from + 1),
-        Some((_, Ok(last), true, _)) if last > 0 && size > 0 => Part::Some(size - last.min(size), last.min(size)),
-        Some((Ok(from), _, _, true) | (Ok(from), Ok(_), _, _)) if from >= size => Part::None,
-        Some((_, Ok(0), true, _)) => Part::None,
-        _ => Part::Whole,
+    let Some((from, to)) = range else { return ByteRange::Whole };
+    match (from.trim().parse::<u64>(), to.trim().parse::<u64>(), from.is_empty(), to.is_empty()) {
+        (Ok(from), _, _, true) if from < size => ByteRange::Range { from, length: size - from },
+        (Ok(from), Ok(to), _, _) if from < size && from <= to => {
+            ByteRange::Range { from, length: to.min(size - 1) - from + 1 }
+        }
+        (_, Ok(last), true, _) if last > 0 && size > 0 => {
+            ByteRange::Range { from: size - last.min(size), length: last.min(size) }
+        }
+        (Ok(from), _, _, true) | (Ok(from), Ok(_), _, _) if from >= size => ByteRange::Unsatisfiable,
+        (_, Ok(0), true, _) => ByteRange::Unsatisfiable,
+        _ => ByteRange::Whole,
     }
 }

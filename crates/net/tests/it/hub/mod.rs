@@ -1,9 +1,9 @@
-//! Models of a Hub: asked about, downloaded, refused and shared with the official client.
+//! Models of a Hub: search, information, downloads, errors, and the cache shared with the official client.
 
-mod ask;
 mod download;
-mod kill;
+mod errors;
 mod official;
-mod refuse;
+mod processes;
+mod search_and_info;
 mod settings;
-mod shop;
+mod test_hub;

@@ -1,16 +1,16 @@
-//! Settings, as the official client reads them.
+//! Settings, read from the environment like the official client.
 
 use std::path::Path;
 
-use rlar_net::hub::{Hub, HubError, Settings};
+use rlar_net::hub::{Hub, HubError, HubSettings};
 
-fn read(pairs: &[(&str, &str)]) -> Settings {
+fn read(pairs: &[(&str, &str)]) -> HubSettings {
     try_read(pairs).unwrap()
 }
 
-fn try_read(pairs: &[(&str, &str)]) -> Result<Settings, HubError> {
+fn try_read(pairs: &[(&str, &str)]) -> Result<HubSettings, HubError> {
     let pairs: Vec<(String, String)> = pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
-    Settings::from(move |name| pairs.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
+    HubSettings::from_env(move |name| pairs.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone()))
 }
 
 #[test]

@@ -1,12 +1,23 @@
-//! Log-probs and entropies of tokens without ever holding all logits.
+//! Log-probs and entropies of tokens. Logits exist in chunks of rows only.
 
 use rayon::prelude::*;
 
 use super::{View, exp, matmul, max, sum};
 
+/// Statistics of the softmax of one row of logits.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct TokenStats {
+    /// Log-prob of the target token.
+    pub log_prob: f32,
+    /// Entropy, in nats.
+    pub entropy: f32,
+    /// Log of the sum of the logits' exponentials.
+    pub log_sum_exp: f32,
+}
+
 simd!(
-/// Turns each row of logits into (log-prob of its target, entropy, log-sum-exp).
-log_prob_rows(z: &mut [f32], vocab: usize, targets: &[u32], out: &mut [[f32; 3]]) {
+/// Statistics of each row of logits `z` `[n, vocab]`, which is overwritten.
+log_prob_rows(z: &mut [f32], vocab: usize, targets: &[u32], out: &mut [TokenStats]) {
     for ((row, &target), out) in z.chunks_exact_mut(vocab).zip(targets).zip(out) {
         let m = max(row);
         let chosen = row[target as usize] - m;
@@ -16,17 +27,18 @@ log_prob_rows(z: &mut [f32], vocab: usize, targets: &[u32], out: &mut [[f32; 3]]
         let total = sum(vocab, |i| exp(row[i]));
         let mean = sum(vocab, |i| exp(row[i]) * row[i]) / total;
         let log_total = total.ln();
-        *out = [chosen - log_total, log_total - mean, m + log_total];
+        *out = TokenStats { log_prob: chosen - log_total, entropy: log_total - mean, log_sum_exp: m + log_total };
     }
 });
 
 simd!(
-/// Turns each row of logits into the gradient of `g[0]·log-prob + g[1]·entropy` by that row.
-log_prob_backward_rows(z: &mut [f32], vocab: usize, targets: &[u32], saved: &[[f32; 3]], g: &[f32]) {
+/// Turns each row of logits `z` `[n, vocab]` into the gradient of `g[0] · log-prob + g[1] · entropy` with respect to
+/// it.
+log_prob_backward_rows(z: &mut [f32], vocab: usize, targets: &[u32], saved: &[TokenStats], g: &[f32]) {
     for (((row, &target), saved), g) in z.chunks_exact_mut(vocab).zip(targets).zip(saved).zip(g.chunks_exact(2)) {
-        let [_, entropy, lse] = *saved;
+        let TokenStats { entropy, log_sum_exp, .. } = *saved;
         for x in row.iter_mut() {
-            let log_p = *x - lse;
+            let log_p = *x - log_sum_exp;
             let p = exp(log_p);
             *x = -p * (g[0] + g[1] * (log_p + entropy));
         }
@@ -34,16 +46,15 @@ log_prob_backward_rows(z: &mut [f32], vocab: usize, targets: &[u32], saved: &[[f
     }
 });
 
-/// Rows of logits held at once: 32 MiB, at least 16 rows.
+/// Rows of logits per chunk: 32 MiB, at least 16 rows.
 fn logit_rows(vocab: usize) -> usize {
     ((8 << 20) / vocab).max(16)
 }
 
-/// Per row of `h` `[n, d]`: the log-prob of `targets[n]` and the entropy under the softmax of
-/// `h · eᵀ`, `e` `[vocab, d]`. Gives `[log-prob, entropy, log-sum-exp]` per row; logits live in chunks only.
-pub fn token_log_probs(h: &[f32], e: &[f32], d: usize, targets: &[u32]) -> Vec<[f32; 3]> {
+/// Per row of `h` `[n, d]`: the log-prob of its target and the entropy under the softmax of `h · eᵀ`, `e` `[vocab, d]`.
+pub fn token_log_probs(h: &[f32], e: &[f32], d: usize, targets: &[u32]) -> Vec<TokenStats> {
     let vocab = e.len() / d;
-    let mut out = vec![[0f32; 3]; targets.len()];
+    let mut out = vec![TokenStats::default(); targets.len()];
     let chunk = logit_rows(vocab);
     let mut z = vec![0f32; chunk.min(targets.len()) * vocab];
     for ((h, y), out) in h.chunks(chunk * d).zip(targets.chunks(chunk)).zip(out.chunks_mut(chunk)) {
@@ -57,13 +68,14 @@ pub fn token_log_probs(h: &[f32], e: &[f32], d: usize, targets: &[u32]) -> Vec<[
     out
 }
 
-/// Gradients of [`token_log_probs`] by `h` and `e`, for `g` `[n, 2]` (by log-prob and by entropy).
+/// Gradients of [`token_log_probs`] with respect to `h` and `e`, for the gradients `g` `[n, 2]` with respect to
+/// log-prob and entropy.
 pub fn token_log_probs_backward(
     h: &[f32],
     e: &[f32],
     d: usize,
     targets: &[u32],
-    saved: &[[f32; 3]],
+    saved: &[TokenStats],
     g: &[f32],
 ) -> (Vec<f32>, Vec<f32>) {
     let vocab = e.len() / d;

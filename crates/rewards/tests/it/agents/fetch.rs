@@ -7,29 +7,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, ChatRequest, Llm, LlmError, OpenAi, Secret, Settings};
-use rlar_rewards::agents::News;
-use rlar_rewards::{Library, Report, Status, Wanted, fetch_rewards};
+use rlar_net::llm::{Budget, ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret};
+use rlar_rewards::agents::{AgentEvent, VerifierCounts};
+use rlar_rewards::{FetchReport, FetchRequest, Library, Status, fetch_rewards};
 
 use super::{Watched, exchanges, letters, running};
 
-/// Questions of the whole fetch.
-const QUESTIONS: usize = 8;
+/// Requests of a whole fetch.
+const REQUESTS: usize = 8;
 
-/// Fills a library for the counting of letters, with what the folder `memory` remembers; gives the report and what was said.
-fn fetch(library: &Path, memory: &Path, llm: Arc<dyn Llm>) -> (Report, String) {
+/// Fills a library for the counting of letters, with replies cached in the folder `cache`; returns the report and the messages.
+fn fetch(library: &Path, cache: &Path, llm: Arc<dyn Llm>) -> (FetchReport, String) {
     let examples = letters("letters");
-    let wanted = Wanted { folder: library, examples: &examples, shown: &[], sources: &[], always: &[] };
-    let agents = running(llm).remembering(memory).unwrap();
-    let mut said = String::new();
-    let mut tell = |news: News| {
-        if let News::Line(line) = news {
-            said += &line;
-            said.push('\n');
+    let request = FetchRequest { folder: library, examples: &examples, demonstrations: &[], sources: &[], always: &[] };
+    let agents = running(llm).with_cache(cache).unwrap();
+    let mut messages = String::new();
+    let mut on_event = |event: AgentEvent| {
+        if let AgentEvent::Message(message) = event {
+            messages += &message;
+            messages.push('\n');
         }
     };
-    let report = fetch_rewards(&wanted, &agents, &mut tell).unwrap();
-    (report, said)
+    let report = fetch_rewards(&request, &agents, &mut on_event).unwrap();
+    (report, messages)
 }
 
 /// All files below a folder.
@@ -49,19 +49,23 @@ fn files(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-struct Place(tempfile::TempDir, tempfile::TempDir);
+/// A library and a cache of replies, in temporary folders.
+struct Folders {
+    library: tempfile::TempDir,
+    cache: tempfile::TempDir,
+}
 
-impl Place {
+impl Folders {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap())
+        Self { library: tempfile::tempdir().unwrap(), cache: tempfile::tempdir().unwrap() }
     }
 
-    fn fetch(&self, llm: Arc<dyn Llm>) -> (Report, String) {
-        fetch(self.0.path(), self.1.path(), llm)
+    fn fetch(&self, llm: Arc<dyn Llm>) -> (FetchReport, String) {
+        fetch(self.library.path(), self.cache.path(), llm)
     }
 
     fn files(&self) -> BTreeMap<String, String> {
-        files(self.0.path())
+        files(self.library.path())
     }
 }
 
@@ -78,67 +82,75 @@ fn killed() -> LlmError {
 }
 
 #[test]
-fn a_fetch_writes_the_tools_that_were_admitted_and_says_what_became_of_the_others() {
-    let place = Place::new();
+fn a_fetch_writes_the_admitted_tools_and_reports_the_others() {
+    let folders = Folders::new();
     let llm = Watched::new(exchanges("fetch"));
-    let (report, said) = place.fetch(llm.clone());
-    assert_eq!(llm.asked().len(), QUESTIONS);
-    assert_eq!(report.written, [3, 2, 2]);
+    let (report, messages) = folders.fetch(llm.clone());
+    assert_eq!(llm.requests().len(), REQUESTS);
+    assert_eq!(report.verifiers, VerifierCounts { written: 3, runnable: 2, admitted: 2 });
     let names: Vec<&str> = report.fetched.iter().map(|f| f.tool.as_str()).collect();
     assert_eq!(names, ["count_is_right", "last_number", "one_number"]);
-    assert!(said.contains("count_is_right, version 2: admitted") && said.contains("charm: not written"), "{said}");
-    assert_eq!(report.tally["synthesise"].fallbacks, 1);
-    let library = Library::load(place.0.path()).unwrap();
+    assert!(
+        messages.contains("count_is_right, version 2: admitted") && messages.contains("charm: not written"),
+        "{messages}"
+    );
+    assert_eq!(report.usage["synthesise"].fallbacks, 1);
+    let library = Library::load(folders.library.path()).unwrap();
     assert!(names.iter().all(|name| library.is_admitted(name)));
 }
 
 #[test]
-fn a_finished_fetch_asks_nothing_and_changes_nothing_when_it_is_run_again() {
-    let place = Place::new();
-    let (first, _) = place.fetch(exchanges("fetch"));
-    let before = place.files();
+fn a_finished_fetch_sends_no_request_and_changes_nothing_when_it_is_repeated() {
+    let folders = Folders::new();
+    let (first, _) = folders.fetch(exchanges("fetch"));
+    let before = folders.files();
     let llm = Watched::new(exchanges("fetch"));
-    let (second, _) = place.fetch(llm.clone());
-    assert!(llm.asked().is_empty() && place.files() == before);
+    let (second, _) = folders.fetch(llm.clone());
+    assert!(llm.requests().is_empty() && folders.files() == before);
     assert_eq!(second.fetched, first.fetched);
 }
 
 #[test]
-fn a_fetch_that_ended_anywhere_goes_on_and_ends_as_an_unbroken_one() {
-    let whole = Place::new();
+fn a_fetch_that_was_interrupted_anywhere_resumes_with_the_same_result() {
+    let whole = Folders::new();
     whole.fetch(exchanges("fetch"));
-    for from in 0..QUESTIONS {
+    for from in 0..REQUESTS {
         for (how, kills) in [(unreachable as fn() -> LlmError, false), (killed, true)] {
-            let place = Place::new();
+            let folders = Folders::new();
             let first = Watched::failing(exchanges("fetch"), from, how);
-            let ended = catch_unwind(AssertUnwindSafe(|| place.fetch(first.clone())));
+            let ended = catch_unwind(AssertUnwindSafe(|| folders.fetch(first.clone())));
             assert_eq!(ended.is_err(), kills, "{from}");
             let second = Watched::new(exchanges("fetch"));
-            place.fetch(second.clone());
-            let mut keys: Vec<String> = [first.asked(), second.asked()].concat().iter().map(ChatRequest::key).collect();
+            folders.fetch(second.clone());
+            let mut keys: Vec<String> =
+                [first.requests(), second.requests()].concat().iter().map(ChatRequest::key).collect();
             keys.sort();
             keys.dedup();
-            assert_eq!(first.asked().len() + second.asked().len(), keys.len(), "{from}: something was asked twice");
-            assert_eq!(keys.len(), QUESTIONS, "{from}");
-            assert_eq!(place.files(), whole.files(), "{from}");
+            assert_eq!(
+                first.requests().len() + second.requests().len(),
+                keys.len(),
+                "{from}: a request was sent twice"
+            );
+            assert_eq!(keys.len(), REQUESTS, "{from}");
+            assert_eq!(folders.files(), whole.files(), "{from}");
         }
     }
 }
 
 #[test]
-fn a_budget_that_ends_while_a_tool_is_mended_leaves_the_finished_ones_and_says_so() {
-    let place = Place::new();
+fn a_budget_that_ends_during_a_repair_leaves_the_finished_tools_and_is_reported() {
+    let folders = Folders::new();
     let llm = Watched::failing(exchanges("fetch"), 4, spent);
-    let (report, said) = place.fetch(llm);
+    let (report, messages) = folders.fetch(llm);
     let names: Vec<&str> = report.fetched.iter().map(|f| f.tool.as_str()).collect();
     assert_eq!(names, ["last_number", "one_number"]);
-    assert!(said.contains("count_is_right: not written: the budget is used up"), "{said}");
-    assert!(said.contains("raise `rewards.llm.max_tokens`"), "{said}");
-    assert!(!place.0.path().join("refused").exists(), "what nobody answered about is not given up");
+    assert!(messages.contains("count_is_right: not written: the budget is used up"), "{messages}");
+    assert!(messages.contains("raise `rewards.llm.max_tokens`"), "{messages}");
+    assert!(!folders.library.path().join("refused").exists(), "an unanswered request does not reject the tool");
 }
 
 #[test]
-fn a_key_that_expired_is_named_and_the_builtin_agents_tools_are_there() {
+fn an_expired_key_is_reported_and_the_builtin_agents_tools_are_written() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -150,7 +162,7 @@ fn a_key_that_expired_is_named_and_the_builtin_agents_tools_are_there() {
             let _ = write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         }
     });
-    let settings = Settings {
+    let settings = OpenAiSettings {
         url: format!("http://{address}/v1"),
         model: "m".into(),
         key: Some(Secret::new("sk-expired-long-ago")),
@@ -159,35 +171,35 @@ fn a_key_that_expired_is_named_and_the_builtin_agents_tools_are_there() {
         concurrency: 1,
         budget: Budget::default(),
     };
-    let place = Place::new();
-    let (report, said) = place.fetch(Arc::new(OpenAi::new(settings).unwrap()));
+    let folders = Folders::new();
+    let (report, messages) = folders.fetch(Arc::new(OpenAi::new(settings).unwrap()));
     assert_eq!(report.fetched.iter().map(|f| f.tool.as_str()).collect::<Vec<_>>(), ["last_number"]);
-    assert!(said.contains("401") && !said.contains("sk-expired"), "{said}");
-    let log = fs::read_to_string(place.1.path().join("agents.jsonl")).unwrap();
+    assert!(messages.contains("401") && !messages.contains("sk-expired"), "{messages}");
+    let log = fs::read_to_string(folders.cache.path().join("agents.jsonl")).unwrap();
     assert!(log.contains("401") && !log.contains("sk-expired"), "{log}");
 }
 
 #[test]
-fn a_tool_that_a_person_retired_or_changed_stays_as_it_is() {
-    let place = Place::new();
-    place.fetch(exchanges("fetch"));
-    let report = place.0.path().join("count_is_right/admission.json");
+fn a_tool_that_was_retired_or_edited_by_hand_stays_unchanged() {
+    let folders = Folders::new();
+    folders.fetch(exchanges("fetch"));
+    let report = folders.library.path().join("count_is_right/admission.json");
     let mut admission: rlar_rewards::Admission = serde_json::from_str(&fs::read_to_string(&report).unwrap()).unwrap();
     admission.status = Status::Retired;
     fs::write(&report, serde_json::to_string(&admission).unwrap()).unwrap();
-    let source = place.0.path().join("one_number/verifier.py");
+    let source = folders.library.path().join("one_number/verifier.py");
     fs::write(&source, fs::read_to_string(&source).unwrap() + "# mine\n").unwrap();
-    let before = place.files();
-    place.fetch(exchanges("fetch"));
-    assert_eq!(place.files(), before);
+    let before = folders.files();
+    folders.fetch(exchanges("fetch"));
+    assert_eq!(folders.files(), before);
 }
 
 #[test]
-fn a_refused_tool_whose_reason_was_never_written_is_not_taken_for_done() {
-    let place = Place::new();
-    let half = place.0.path().join("refused/count_is_right");
+fn a_refused_tool_without_its_reason_is_written_again() {
+    let folders = Folders::new();
+    let half = folders.library.path().join("refused/count_is_right");
     fs::create_dir_all(&half).unwrap();
     fs::write(half.join("tool.yaml"), "name: cou").unwrap();
-    let (report, _) = place.fetch(exchanges("fetch"));
+    let (report, _) = folders.fetch(exchanges("fetch"));
     assert!(report.fetched.iter().any(|f| f.tool == "count_is_right"));
 }

@@ -1,17 +1,17 @@
 use std::sync::Arc;
 
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
-use rlar_rewards::Local;
+use rlar_oracles::{model, needs_models};
+use rlar_rewards::LocalLlm;
 use rlar_rewards::ToolCard;
 use rlar_rewards::agents::select::select;
 use serde_json::json;
 
 use super::{Watched, agents, counts, rows};
-use crate::oracle::model;
 
-/// A model whose answers are cut short, so that they cost seconds.
+/// A model whose replies are cut short, to save time.
 #[derive(Debug)]
-struct Short(Local);
+struct Short(LocalLlm);
 
 impl Llm for Short {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
@@ -23,23 +23,24 @@ impl Llm for Short {
     }
 }
 
-/// A model of 135 million weights cannot do the job. What it says is read, and then the builtin agent's word counts.
+/// A model with 135 million parameters cannot do the task: its replies are read, and then the builtin agent decides.
+#[needs_models]
 #[test]
-fn a_small_local_model_is_asked_and_what_it_cannot_do_the_builtin_agent_does() {
-    let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
-    let watched = Watched::new(Arc::new(Short(Local::load(&path, "cpu").unwrap())));
+fn the_builtin_agent_replaces_a_local_model_that_is_too_small() {
+    let path = model!("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let watched = Watched::new(Arc::new(Short(LocalLlm::load(&path, "cpu").unwrap())));
     let agents = agents(watched.clone());
     let examples = rows(&[json!({ "id": "a", "prompt": "1 + 1 =", "reference": "2", "domain": "sums" })]);
     let labels = agents.classify(&[&examples[0]]);
-    assert!(!labels.of(&examples[0]).is_empty());
+    assert!(!labels.label_of(&examples[0]).is_empty());
     let card = json!({
         "name": "exact", "kind": "builtin", "builtin": "exact_match", "role": "correctness", "tasks": ["math"],
         "measures": "Whether the reply is the reference.", "needs_reference": true, "range": [0, 1], "origin": "test",
     });
     let card = ToolCard::parse("tool.yaml".as_ref(), &card.to_string()).unwrap();
-    let chosen = select(agents.asker.as_ref().unwrap(), &examples[0], "math", &[&card]);
+    let chosen = select(agents.llm.as_ref().unwrap(), &examples[0], "math", &[&card]);
     assert!(chosen.as_ref().map_or(true, |s| s.assignment.tools[0].tool == "exact"), "{chosen:?}");
     let classify = counts(&agents, "classify");
-    assert!(classify.fallbacks == 1 || classify.asked <= 3, "{classify:?}");
+    assert!(classify.fallbacks == 1 || classify.requests <= 3, "{classify:?}");
     println!("classify {classify:?}, select {:?}", counts(&agents, "select"));
 }

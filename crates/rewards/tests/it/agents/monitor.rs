@@ -1,29 +1,44 @@
-use rlar_rewards::monitor::{Breach, Monitor, Seen, Sign, Watch};
+use rlar_rewards::monitor::{DriftAlert, DriftSignal, DriftThresholds, Monitor, ObservedReply, ObservedScore};
 
-const WATCH: Watch =
-    Watch { window: 4, uncovered: 0.1, flat: 0.95, agreement: -0.3, overpaid: 0.3, drift: 0.15, cooldown: 3, tries: 2 };
+const THRESHOLDS: DriftThresholds = DriftThresholds {
+    window: 4,
+    uncovered: 0.1,
+    flat: 0.95,
+    agreement: -0.3,
+    overpaid: 0.3,
+    drift: 0.15,
+    cooldown: 3,
+    tries: 2,
+};
 
-/// A reply with what the tool `own` and the audit say of it.
-fn reply(text: &'static str, reward: f64, audit: Option<f64>) -> Seen<'static> {
-    Seen { prompt: "p", reference: None, reply: text, scores: vec![("own", Some(reward))], reward: Some(reward), audit }
+/// A reply with the score of the tool `own` and the audit score.
+fn reply(text: &'static str, reward: f64, audit: Option<f64>) -> ObservedReply<'static> {
+    ObservedReply {
+        prompt: "p",
+        reference: None,
+        reply: text,
+        scores: vec![ObservedScore { tool: "own", score: Some(reward) }],
+        reward: Some(reward),
+        audit,
+    }
 }
 
-fn bare() -> Seen<'static> {
-    Seen { prompt: "p", reference: None, reply: "r", scores: Vec::new(), reward: None, audit: None }
+fn unscored() -> ObservedReply<'static> {
+    ObservedReply { prompt: "p", reference: None, reply: "r", scores: Vec::new(), reward: None, audit: None }
 }
 
-/// What a number of steps report that all show the same groups.
-fn after(steps: u64, groups: &[Vec<Seen>]) -> Vec<Breach> {
+/// The alerts of a number of steps with the same groups.
+fn after(steps: u64, groups: &[Vec<ObservedReply>]) -> Vec<DriftAlert> {
     let mut monitor = Monitor::default();
-    (0..steps).filter_map(|step| monitor.observe(step, "d", groups, &WATCH, false)).collect()
+    (0..steps).filter_map(|step| monitor.observe(step, "d", groups, &THRESHOLDS, false)).collect()
 }
 
-fn signs(breaches: &[Breach]) -> Vec<(Sign, u64)> {
-    breaches.iter().map(|b| (b.sign, b.step)).collect()
+fn signals(alerts: &[DriftAlert]) -> Vec<(DriftSignal, u64)> {
+    alerts.iter().map(|a| (a.signal, a.step)).collect()
 }
 
 /// Groups of a healthy run: different rewards, and an audit that agrees.
-fn healthy() -> Vec<Vec<Seen<'static>>> {
+fn healthy() -> Vec<Vec<ObservedReply<'static>>> {
     vec![vec![reply("good", 1.0, Some(1.0)), reply("bad", 0.0, Some(0.0))]; 4]
 }
 
@@ -34,118 +49,123 @@ fn a_healthy_run_reports_nothing() {
 }
 
 #[test]
-fn prompts_without_a_tool_are_reported_at_once_but_not_a_few_of_many() {
+fn prompts_without_a_tool_raise_an_alert_at_once_unless_they_are_few() {
     let groups = |bad: usize| {
         let mut groups = vec![vec![reply("r", 0.5, None), reply("s", 0.6, None)]; 10 - bad];
-        groups.extend(vec![vec![bare(), bare()]; bad]);
+        groups.extend(vec![vec![unscored(), unscored()]; bad]);
         groups
     };
-    assert_eq!(signs(&after(1, &groups(2))), [(Sign::Coverage, 0)]);
-    assert!(after(20, &groups(1)).is_empty(), "a tenth is what may be");
-    assert!(after(1, &[vec![bare(); 7]]).is_empty(), "seven replies are too few to say anything of");
+    assert_eq!(signals(&after(1, &groups(2))), [(DriftSignal::Coverage, 0)]);
+    assert!(after(20, &groups(1)).is_empty(), "a tenth is within the threshold");
+    assert!(after(1, &[vec![unscored(); 7]]).is_empty(), "seven replies are too few for an alert");
 }
 
 #[test]
 fn groups_that_all_get_the_lowest_score_are_reported_when_the_window_is_full() {
     let flat = vec![vec![reply("r", 0.0, None), reply("s", 0.0, None)]; 4];
-    assert_eq!(signs(&after(4, &flat)), [(Sign::Signal, 3)]);
+    assert_eq!(signals(&after(4, &flat)), [(DriftSignal::Signal, 3)]);
     assert!(after(3, &flat).is_empty());
     let mut some = flat.clone();
     some[0][0] = reply("r", 0.1, None);
     assert!(after(20, &some).is_empty(), "a quarter of the groups shows progress");
     let full = vec![vec![reply("r", 1.0, None), reply("s", 1.0, None)]; 4];
-    assert!(after(20, &full).is_empty(), "what is solved is no breach");
+    assert!(after(20, &full).is_empty(), "solved prompts raise no alert");
 }
 
 #[test]
 fn tools_that_rank_the_same_replies_the_opposite_way_are_reported_by_name() {
-    let seen = |a: f64, b: f64| Seen {
-        scores: vec![("first", Some(a)), ("second", Some(b))],
+    let scored_by_two = |a: f64, b: f64| ObservedReply {
+        scores: [("first", a), ("second", b)].map(|(tool, score)| ObservedScore { tool, score: Some(score) }).to_vec(),
         ..reply("r", f64::midpoint(a, b), None)
     };
-    let group = |turned: bool| {
-        (0..6).map(|i| seen(f64::from(i) / 5.0, f64::from(if turned { 5 - i } else { i }) / 5.0)).collect::<Vec<_>>()
+    let group = |reversed: bool| {
+        (0..6)
+            .map(|i| scored_by_two(f64::from(i) / 5.0, f64::from(if reversed { 5 - i } else { i }) / 5.0))
+            .collect::<Vec<_>>()
     };
-    let breaches = after(4, &[group(true)]);
-    assert_eq!(signs(&breaches), [(Sign::Agreement, 3)]);
-    assert!(breaches[0].what.contains("first and second") && breaches[0].tools == ["first", "second"]);
+    let alerts = after(4, &[group(true)]);
+    assert_eq!(signals(&alerts), [(DriftSignal::Agreement, 3)]);
+    assert!(alerts[0].summary.contains("first and second") && alerts[0].tools == ["first", "second"]);
     assert!(after(20, &[group(false)]).is_empty());
     assert!(after(20, &[group(true), group(false)]).is_empty(), "no correlation is no contradiction");
     assert!(after(20, &[group(true)[..3].to_vec()]).is_empty(), "a dozen pairs of replies are too few");
 }
 
 #[test]
-fn a_tool_that_pays_for_what_the_audit_does_not_is_reported_with_the_replies() {
+fn a_tool_that_rewards_replies_with_low_audit_scores_is_reported_with_the_replies() {
     let groups = |bad: usize| {
         let group = |i: usize| if i < bad { reply("trick", 0.9, Some(0.1)) } else { reply("honest", 0.9, Some(0.9)) };
         vec![(0..10).map(group).collect::<Vec<_>>()]
     };
-    let breaches = after(4, &groups(4));
-    assert_eq!(signs(&breaches), [(Sign::Hacking, 3)]);
-    let overpaid: Vec<(&str, bool)> = breaches[0].overpaid.iter().map(|c| (c.reply.as_str(), c.good)).collect();
+    let alerts = after(4, &groups(4));
+    assert_eq!(signals(&alerts), [(DriftSignal::Hacking, 3)]);
+    let overpaid: Vec<(&str, bool)> = alerts[0].overpaid.iter().map(|c| (c.reply.as_str(), c.good)).collect();
     assert_eq!(overpaid, [("trick", false)]);
-    assert!(!breaches[0].what.contains(|c: char| c.is_ascii_digit()), "{}", breaches[0].what);
+    assert!(!alerts[0].summary.contains(|c: char| c.is_ascii_digit()), "{}", alerts[0].summary);
     assert!(after(20, &groups(3)).is_empty());
     let unpaid = vec![vec![reply("bad", 0.4, Some(0.0)); 10]];
-    assert!(after(20, &unpaid).is_empty(), "what is not paid for is not overpaid");
+    assert!(after(20, &unpaid).is_empty(), "replies with a low reward are not overpaid");
 }
 
-/// What a run reports whose rewards rise while the audit falls, with so many audited replies a step.
-fn drifting(replies: usize) -> Vec<Breach> {
+/// The alerts of a run whose rewards rise while the audit scores fall, with this number of audited replies per step.
+fn drifting(replies: usize) -> Vec<DriftAlert> {
     let mut monitor = Monitor::default();
     let step = |step: u8| {
         let (reward, audit) = (0.1 + 0.1 * f64::from(step), 0.9 - 0.1 * f64::from(step));
-        monitor.observe(step.into(), "d", &[vec![reply("r", reward, Some(audit)); replies]], &WATCH, false)
+        monitor.observe(step.into(), "d", &[vec![reply("r", reward, Some(audit)); replies]], &THRESHOLDS, false)
     };
     (0..4).filter_map(step).collect()
 }
 
 #[test]
-fn a_reward_that_rises_while_the_audit_falls_is_reported_unless_few_replies_say_so() {
-    assert_eq!(signs(&drifting(2)), [(Sign::Hacking, 3)]);
-    assert!(drifting(1).is_empty(), "four audited replies are too few to say anything of");
+fn a_reward_that_rises_while_the_audit_falls_is_reported_unless_few_replies_were_audited() {
+    assert_eq!(signals(&drifting(2)), [(DriftSignal::Hacking, 3)]);
+    assert!(drifting(1).is_empty(), "four audited replies are too few for an alert");
 }
 
 #[test]
-fn a_breach_is_reported_again_after_its_cooldown_and_no_more_than_a_few_times() {
+fn an_alert_is_raised_again_after_the_cooldown_and_only_a_few_times() {
     let flat = vec![vec![reply("r", 0.0, None), reply("s", 0.0, None)]; 4];
-    assert_eq!(signs(&after(50, &flat)), [(Sign::Signal, 3), (Sign::Signal, 6)]);
+    assert_eq!(signals(&after(50, &flat)), [(DriftSignal::Signal, 3), (DriftSignal::Signal, 6)]);
 }
 
 #[test]
-fn a_domain_that_waits_for_new_tools_is_not_reported_and_no_try_is_used_up() {
+fn a_domain_that_waits_for_new_tools_raises_no_alert_and_none_is_counted() {
     let flat = vec![vec![reply("r", 0.0, None), reply("s", 0.0, None)]; 4];
     let mut monitor = Monitor::default();
-    assert!((0..20).all(|step| monitor.observe(step, "d", &flat, &WATCH, true).is_none()));
+    assert!((0..20).all(|step| monitor.observe(step, "d", &flat, &THRESHOLDS, true).is_none()));
     let after: Vec<u64> =
-        (20..60).filter_map(|step| monitor.observe(step, "d", &flat, &WATCH, false)).map(|b| b.step).collect();
+        (20..60).filter_map(|step| monitor.observe(step, "d", &flat, &THRESHOLDS, false)).map(|b| b.step).collect();
     assert_eq!(after, [20, 23]);
 }
 
 #[test]
-fn what_was_seen_of_tools_that_were_replaced_is_forgotten() {
+fn the_window_is_emptied_when_tools_are_replaced() {
     let flat = vec![vec![reply("r", 0.0, None), reply("s", 0.0, None)]; 4];
     let mut monitor = Monitor::default();
-    let first = (0..4).find_map(|step| monitor.observe(step, "d", &flat, &WATCH, false));
+    let first = (0..4).find_map(|step| monitor.observe(step, "d", &flat, &THRESHOLDS, false));
     assert_eq!(first.unwrap().step, 3);
-    monitor.renewed("d");
-    let again = (10..20).find_map(|step| monitor.observe(step, "d", &flat, &WATCH, false));
+    monitor.reset("d");
+    let again = (10..20).find_map(|step| monitor.observe(step, "d", &flat, &THRESHOLDS, false));
     assert_eq!(again.unwrap().step, 13, "the window fills anew");
-    let other = (0..4).find_map(|step| monitor.observe(step, "e", &flat, &WATCH, false));
+    let other = (0..4).find_map(|step| monitor.observe(step, "e", &flat, &THRESHOLDS, false));
     assert_eq!(other.unwrap().domain, "e", "each domain for itself");
 }
 
 #[test]
-fn a_monitor_that_was_written_down_goes_on_as_if_it_had_not_been() {
-    let mixed = [healthy(), vec![vec![bare()], vec![reply("trick", 0.9, Some(0.1))]]].concat();
+fn a_monitor_that_is_saved_and_loaded_continues_unchanged() {
+    let mixed = [healthy(), vec![vec![unscored()], vec![reply("trick", 0.9, Some(0.1))]]].concat();
     let mut whole = Monitor::default();
     for step in 0..3 {
-        whole.observe(step, "d", &mixed, &WATCH, false);
+        whole.observe(step, "d", &mixed, &THRESHOLDS, false);
     }
     let mut read: Monitor = serde_json::from_str(&serde_json::to_string(&whole).unwrap()).unwrap();
     assert_eq!(read, whole);
     for step in 3..12 {
-        assert_eq!(read.observe(step, "d", &mixed, &WATCH, false), whole.observe(step, "d", &mixed, &WATCH, false));
+        assert_eq!(
+            read.observe(step, "d", &mixed, &THRESHOLDS, false),
+            whole.observe(step, "d", &mixed, &THRESHOLDS, false)
+        );
     }
     assert_eq!(read, whole);
 }

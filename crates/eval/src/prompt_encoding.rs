@@ -1,0 +1,55 @@
+//! Encodes an example's messages as the token ids that a model continues, for training and evaluation alike.
+
+use rlar_data::Example;
+use rlar_policy::{Policy, PolicyError, Turn};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How messages become text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptFormat {
+    /// The model's own chat template.
+    Chat,
+    /// The contents of the messages, concatenated without separators.
+    Plain,
+}
+
+/// The token ids of an example's messages, up to where the model's reply begins. There may be more than the model's context
+/// holds; see [`check_prompt_fits`].
+pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
+    let text = match format {
+        PromptFormat::Chat => {
+            let turns: Vec<Turn> =
+                example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect();
+            policy.tokenizer.chat(&turns, true)?
+        }
+        PromptFormat::Plain => example.messages.iter().map(|m| m.content.as_str()).collect(),
+    };
+    policy.tokenizer.encode(&text)
+}
+
+/// Like [`encode_prompt`]; fails where the prompt leaves no room for a reply.
+pub fn encode_fitting_prompt(
+    policy: &Policy,
+    example: &Example,
+    format: PromptFormat,
+) -> Result<Vec<u32>, PolicyError> {
+    let tokens = encode_prompt(policy, example, format)?;
+    check_prompt_fits(policy, example, tokens.len())?;
+    Ok(tokens)
+}
+
+/// Fails where a prompt of `tokens` tokens is empty or fills the model's context, so that there is no room for a reply.
+pub fn check_prompt_fits(policy: &Policy, example: &Example, tokens: usize) -> Result<(), PolicyError> {
+    let context = policy.decoder.config().max_position_embeddings;
+    if tokens == 0 || tokens >= context {
+        let message = format!(
+            "the prompt of example `{}` has {tokens} tokens; the model has room for 1 to {}",
+            example.id,
+            context - 1
+        );
+        return Err(PolicyError::Request(message));
+    }
+    Ok(())
+}

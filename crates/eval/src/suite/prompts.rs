@@ -1,0 +1,182 @@
+//! Builds a suite's prompts from the rows of its data.
+
+use std::collections::BTreeSet;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use rlar_data::{Example, Message, Role};
+use serde_json::{Map, Value};
+
+use super::spec::Suite;
+use super::template::Templates;
+use crate::EvalError;
+use crate::prompt_encoding::PromptFormat;
+use crate::rows::{Row, rows, text};
+
+/// The most bytes that a gzipped file may expand to.
+const MAX_DECOMPRESSED: u64 = 4 << 30;
+
+/// One prompt of a suite.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SuitePrompt {
+    /// The messages, with the row's columns for the tools.
+    pub example: Example,
+    /// All references, that of the example first.
+    pub references: Vec<String>,
+    /// The group that the first metric is also reported for, such as a subject; `None` where the suite has no `group`.
+    pub group: Option<String>,
+}
+
+/// Finds a file that a suite names; returns its path (for messages) and its bytes.
+pub type FindFile<'f> = dyn Fn(&str) -> Result<(PathBuf, Vec<u8>), EvalError> + 'f;
+
+/// Builds the prompts of a suite in the order of its rows; at most `limit`.
+pub fn build_prompts(suite: &Suite, find: &FindFile, limit: Option<usize>) -> Result<Vec<SuitePrompt>, EvalError> {
+    let templates = compile(suite)?;
+    let shots = few_shot_messages(suite, &templates, find)?;
+    let mut prompts = Vec::new();
+    let mut ids = BTreeSet::new();
+    for (number, row) in read_data(suite, find)?.into_iter().enumerate() {
+        if limit.is_some_and(|limit| prompts.len() >= limit) {
+            break;
+        }
+        let render = |name: &str| templates.render(name, row.columns()).map_err(|e| row.wrong(e));
+        if suite.only.is_some() && !render("only")?.trim().eq_ignore_ascii_case("true") {
+            continue;
+        }
+        let id = match (&suite.id, row.has("id")) {
+            (Some(_), _) => render("id")?,
+            (None, true) => row.text("id")?,
+            (None, false) => number.to_string(),
+        };
+        if !ids.insert(id.clone()) {
+            return Err(row.wrong(format!("id `{id}` occurs twice")));
+        }
+        let mut messages = Vec::new();
+        if suite.system.is_some() {
+            messages.push(Message { role: Role::System, content: render("system")? });
+        }
+        messages.extend(shots.iter().cloned());
+        messages.push(Message { role: Role::User, content: render("prompt")? });
+        if messages.last().is_none_or(|m| m.content.trim().is_empty()) {
+            return Err(row.wrong("the prompt is empty"));
+        }
+        let reference = suite.reference.is_some().then(|| render("reference")).transpose()?;
+        let further = (0..suite.further_references.len()).map(|i| render(&further_reference(i)));
+        let references = reference.iter().cloned().map(Ok).chain(further).collect::<Result<_, EvalError>>()?;
+        let group = suite.group.is_some().then(|| render("group")).transpose()?;
+        let mut columns = row.columns().clone();
+        // An example has fields of its own for these.
+        for name in ["id", "messages", "reference", "domain", "demonstration"] {
+            columns.shift_remove(name);
+        }
+        let example = Example { id, messages, reference, domain: Some(domain(suite)), demonstration: None, columns };
+        prompts.push(SuitePrompt { example, references, group });
+    }
+    if prompts.is_empty() {
+        return Err(EvalError::Mismatch(format!("suite `{}` has no rows that are used", suite.name)));
+    }
+    Ok(prompts)
+}
+
+/// The domain of a suite's examples, by which its tools are assigned to them.
+pub fn domain(suite: &Suite) -> String {
+    format!("suite {}", suite.name)
+}
+
+/// Name of the template of a further reference.
+fn further_reference(i: usize) -> String {
+    format!("further_references[{i}]")
+}
+
+fn compile(suite: &Suite) -> Result<Templates<'_>, EvalError> {
+    let optional = [
+        ("only", &suite.only),
+        ("id", &suite.id),
+        ("group", &suite.group),
+        ("system", &suite.system),
+        ("reference", &suite.reference),
+    ];
+    let optional = optional.into_iter().filter_map(|(key, t)| Some((key.to_owned(), t.as_deref()?)));
+    let further = suite.further_references.iter().enumerate().map(|(i, t)| (further_reference(i), t.as_str()));
+    let shots = suite.few_shot.iter().map(|shots| ("few_shot.reply".to_owned(), shots.reply.as_str()));
+    let all = optional.chain(further).chain(shots).chain([("prompt".to_owned(), suite.prompt.as_str())]);
+    Templates::new(all).map_err(|e| EvalError::Mismatch(format!("suite `{}`, `{}`: {}", suite.name, e.name, e.reason)))
+}
+
+/// The messages of the few-shot examples.
+fn few_shot_messages(suite: &Suite, templates: &Templates, find: &FindFile) -> Result<Vec<Message>, EvalError> {
+    let Some(few_shot) = &suite.few_shot else { return Ok(Vec::new()) };
+    let examples: Vec<Map<String, Value>> = match &few_shot.data {
+        Some(name) => {
+            let all = read_rows(find, name)?;
+            if all.len() < few_shot.count {
+                let message = format!("{name} holds {} rows, but `few_shot.count` is {}", all.len(), few_shot.count);
+                return Err(EvalError::Mismatch(message));
+            }
+            all.into_iter().take(few_shot.count).map(|row| row.columns().clone()).collect()
+        }
+        None => few_shot.rows.clone(),
+    };
+    let mut messages = Vec::new();
+    for (i, row) in examples.iter().enumerate() {
+        let render = |name: &str| {
+            let wrong =
+                |e| EvalError::Mismatch(format!("suite `{}`, example {} of `few_shot`: {e}", suite.name, i + 1));
+            templates.render(name, row).map_err(wrong)
+        };
+        let separator = if suite.format == PromptFormat::Plain { "\n\n" } else { "" };
+        messages.push(Message { role: Role::User, content: render("prompt")? });
+        messages.push(Message { role: Role::Assistant, content: render("few_shot.reply")? + separator });
+    }
+    Ok(messages)
+}
+
+/// The rows of `data`, or those that the text files of `lines` make line by line.
+fn read_data(suite: &Suite, find: &FindFile) -> Result<Vec<Row>, EvalError> {
+    if let Some(name) = &suite.data {
+        return read_rows(find, name);
+    }
+    let mut table: Vec<Map<String, Value>> = Vec::new();
+    let mut first: Option<PathBuf> = None;
+    for (column, name) in &suite.lines {
+        let (path, bytes) = find(name)?;
+        let bytes = decompress(&path, bytes)?;
+        let lines: Vec<&str> = text(&path, &bytes)?.lines().collect();
+        if let Some(first) = &first
+            && lines.len() != table.len()
+        {
+            let (n, expected, first) = (lines.len(), table.len(), first.display());
+            let message = format!("{n} lines, but {first} has {expected}; line i of each file makes row i");
+            return Err(EvalError::File { path, message });
+        }
+        table.resize(lines.len(), Map::new());
+        for (row, line) in table.iter_mut().zip(lines) {
+            row.insert(column.clone(), line.into());
+        }
+        first.get_or_insert(path);
+    }
+    let path = first.unwrap_or_default();
+    Ok(table.into_iter().enumerate().map(|(i, columns)| Row::new(&path, i + 1, columns)).collect())
+}
+
+fn read_rows(find: &FindFile, name: &str) -> Result<Vec<Row>, EvalError> {
+    let (path, bytes) = find(name)?;
+    rows(&path, &decompress(&path, bytes)?)
+}
+
+/// The contents of a file, which may be gzipped.
+pub fn decompress(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, EvalError> {
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return Ok(bytes);
+    }
+    let mut out = Vec::new();
+    let read = MultiGzDecoder::new(&bytes[..]).take(MAX_DECOMPRESSED).read_to_end(&mut out);
+    let wrong = |message: String| EvalError::File { path: path.to_owned(), message };
+    read.map_err(|e| wrong(format!("cannot be decompressed: {e}; fetch it again")))?;
+    if out.len() as u64 == MAX_DECOMPRESSED {
+        return Err(wrong(format!("decompresses to more than {MAX_DECOMPRESSED} bytes")));
+    }
+    Ok(out)
+}

@@ -1,0 +1,175 @@
+//! The final report: measurements before and after training, and where the time went.
+
+use std::collections::BTreeMap;
+
+use rlar_eval::Accuracy;
+use rlar_eval::table::render;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::update::train_state::{Counters, TotalSeconds};
+
+/// Held-out accuracy of a policy by kind of task (`all` is over every kind), and results of suites.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyEvaluation {
+    /// Of replies sampled at the training temperature.
+    pub sampled: BTreeMap<String, Accuracy>,
+    /// Of greedy replies.
+    pub greedy: BTreeMap<String, Accuracy>,
+    /// Results of suites, as [`SuiteResult::json`](rlar_eval::suite::SuiteResult::json) writes them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub suites: BTreeMap<String, Value>,
+}
+
+/// A value before and after training; on disk `[before, after]`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(T, T)", into = "(T, T)", bound(serialize = "T: Clone + Serialize"))]
+pub struct BeforeAfter<T> {
+    /// Before the first step, after any warm-up.
+    pub before: T,
+    /// After the last step.
+    pub after: T,
+}
+
+impl<T> From<(T, T)> for BeforeAfter<T> {
+    fn from((before, after): (T, T)) -> Self {
+        Self { before, after }
+    }
+}
+
+impl<T> From<BeforeAfter<T>> for (T, T) {
+    fn from(change: BeforeAfter<T>) -> Self {
+        (change.before, change.after)
+    }
+}
+
+/// The best checkpoint of a run; on disk `[number, metric, value]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "(u64, String, f64)", into = "(u64, String, f64)")]
+pub struct BestOfRun {
+    /// Its number: steps done, warm-up steps included.
+    pub number: u64,
+    /// `eval.metric`, which decided.
+    pub metric: String,
+    /// The metric's value, negated where less is better.
+    pub value: f64,
+}
+
+impl From<(u64, String, f64)> for BestOfRun {
+    fn from((number, metric, value): (u64, String, f64)) -> Self {
+        Self { number, metric, value }
+    }
+}
+
+impl From<BestOfRun> for (u64, String, f64) {
+    fn from(best: BestOfRun) -> Self {
+        (best.number, best.metric, best.value)
+    }
+}
+
+/// The result of a job: `report.json`, and as text `report.txt`. Held-out replies without a score count as wrong, and their
+/// number is given as `unscored`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// A policy's evaluations; `None` without held-out prompts and suites.
+    pub measured: Option<BeforeAfter<PolicyEvaluation>>,
+    /// A reward model's share of held-out pairs whose chosen reply scores higher; `None` without such pairs.
+    pub preferred: Option<BeforeAfter<f64>>,
+    /// Steps done.
+    pub steps: u64,
+    /// Why there were no more.
+    pub ended: String,
+    /// The best checkpoint; `None` without `run.keep_best`.
+    pub best: Option<BestOfRun>,
+    /// Where the time went.
+    pub seconds: TotalSeconds,
+}
+
+impl Report {
+    /// The report of a run that ended for a reason, without its evaluations.
+    pub fn new(counters: &Counters, config: &Config, ended: String) -> Self {
+        let best = counters.best.first().filter(|_| config.run.keep_best > 0);
+        let metric = config.eval.metric.to_string();
+        let best = best.map(|best| BestOfRun { number: best.number, metric, value: best.value });
+        Self { measured: None, preferred: None, steps: counters.step, ended, best, seconds: counters.seconds }
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        if let Some(BeforeAfter { before, after }) = &self.measured {
+            if !after.sampled.is_empty() {
+                f.write_str(&table(before, after))?;
+            }
+            if !after.suites.is_empty() {
+                f.write_str(&suites(before, after))?;
+            }
+        }
+        if let Some(BeforeAfter { before, after }) = self.preferred {
+            writeln!(f, "held-out pairs ranked right: {:.1} % before, {:.1} % after", 100.0 * before, 100.0 * after)?;
+        }
+        if let Some(BestOfRun { number, metric, value }) = &self.best {
+            let value = match metric.as_str() {
+                "sampled" | "greedy" => format!("held-out accuracy {:.1} %", 100.0 * value),
+                // Metrics that are better when lower are negated for the comparison.
+                metric => format!("{metric} {:.4}", value.abs()),
+            };
+            writeln!(f, "\nbest checkpoint: checkpoints/step-{number:06} (warm-up steps included), {value}")?;
+        }
+        let s = self.seconds;
+        let total = s.warmup + s.counted() + s.evaluation + s.overhead;
+        let parts = [
+            ("warm-up", s.warmup),
+            ("sampling", s.sampling),
+            ("scoring", s.scoring),
+            ("training", s.training),
+            ("evaluation", s.evaluation),
+            ("overhead", s.overhead),
+        ];
+        let parts: Vec<String> = parts.iter().map(|(name, t)| format!("{name} {t:.1} s")).collect();
+        writeln!(f, "\n{} steps in {total:.0} s: {}; {}", self.steps, parts.join(", "), self.ended)
+    }
+}
+
+/// A table of accuracy by kind of task, before and after.
+fn table(before: &PolicyEvaluation, after: &PolicyEvaluation) -> String {
+    let head = ["held-out accuracy", "answers", "before", "after", "change", "greedy before", "after", "unscored"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    let mut kinds: Vec<&String> = before.sampled.keys().filter(|k| *k != "all").collect();
+    let all = "all".to_owned();
+    kinds.push(&all);
+    for kind in kinds {
+        let accuracy = |by_kind: &BTreeMap<String, Accuracy>| by_kind.get(kind).copied().unwrap_or_default();
+        let (was, is) = (accuracy(&before.sampled), accuracy(&after.sampled));
+        let percent = |a: Accuracy| format!("{:.1} %", a.percent());
+        rows.push(vec![
+            kind.clone(),
+            is.answers.to_string(),
+            percent(was),
+            percent(is),
+            format!("{:+.1}", is.percent() - was.percent()),
+            percent(accuracy(&before.greedy)),
+            percent(accuracy(&after.greedy)),
+            if was.unscored == is.unscored {
+                is.unscored.to_string()
+            } else {
+                format!("{}, {}", was.unscored, is.unscored)
+            },
+        ]);
+    }
+    render(&rows)
+}
+
+/// A table of the suites' metrics, before and after: shares from 0 to 1, BLEU, chrF and TER as published.
+fn suites(before: &PolicyEvaluation, after: &PolicyEvaluation) -> String {
+    let mut rows = vec![["suite", "metric", "before", "after"].map(str::to_owned).to_vec()];
+    for (suite, result) in &after.suites {
+        for (name, metric) in result["figures"].as_object().into_iter().flatten() {
+            let was = before.suites.get(suite).map_or(&Value::Null, |m| &m["figures"][name]);
+            let value = |m: &Value| m["value"].as_f64().map_or("–".into(), |x| format!("{x:.4}"));
+            rows.push(vec![suite.clone(), name.clone(), value(was), value(metric)]);
+        }
+    }
+    render(&rows)
+}

@@ -1,0 +1,147 @@
+//! Rollouts on disk: one Parquet file per step, with the columns of TRL's completion logs and more.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use rlar_data::{Column, Example, parquet};
+use rlar_run::{Disk, RunError, RunFolder, sync_or_rewrite};
+
+use crate::TrainError;
+use crate::rollouts::batch::Batch;
+use crate::rollouts::rollout::{Group, Rollout};
+
+/// The folder `rollouts/` of a run.
+#[derive(Debug)]
+pub struct RolloutFiles {
+    folder: PathBuf,
+    disk: Disk,
+    /// Files that a crash of the machine could still lose.
+    unsynced: Vec<PathBuf>,
+}
+
+impl RolloutFiles {
+    /// Opens the folder, and removes the files of steps after `done`.
+    pub fn open(run: &RunFolder, disk: Disk, done: u64) -> Result<Self, TrainError> {
+        let folder = run.path().join("rollouts");
+        let step = |path: &PathBuf| path.file_stem()?.to_str()?.strip_prefix("step-")?.parse::<u64>().ok();
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if step(&path).is_some_and(|step| step > done) {
+                fs::remove_file(&path).map_err(|source| RunError::Io { path, action: "cannot remove", source })?;
+            }
+        }
+        Ok(Self { folder, disk, unsynced: Vec::new() })
+    }
+
+    /// Writes the rollouts of a step: TRL's columns (`step`, `prompt`, `completion`, one per tool, `advantage`), then those that
+    /// only rlar has.
+    pub fn write(
+        &mut self,
+        step: u64,
+        batch: &Batch,
+        advantages: &[Vec<Option<f64>>],
+        examples: &[Example],
+    ) -> Result<(), TrainError> {
+        let groups: Vec<&Group> = batch.sampled().collect();
+        // Replaced groups are not trained on and have no advantages.
+        let replaced = batch.replaced.iter().map(|g| vec![None; g.replies.len()]);
+        let advantages: Vec<Vec<Option<f64>>> = advantages.iter().cloned().chain(replaced).collect();
+        let bytes = parquet(&columns(step, &groups, &advantages, examples))
+            .map_err(|e| TrainError::Rollouts { step, message: e.to_string() })?;
+        let path = self.folder.join(format!("step-{step:06}.parquet"));
+        let temporary = path.with_extension("tmp");
+        let io = |path: &PathBuf| {
+            let path = path.clone();
+            move |source| RunError::Io { path, action: "cannot write", source }
+        };
+        self.disk.write(|| {
+            fs::create_dir_all(&self.folder).map_err(io(&self.folder))?;
+            fs::write(&temporary, &bytes).map_err(io(&temporary))?;
+            fs::rename(&temporary, &path).map_err(io(&path))
+        })?;
+        self.unsynced.push(path);
+        Ok(())
+    }
+
+    /// Makes everything written so far survive a crash of the machine.
+    pub fn sync(&mut self) -> Result<(), TrainError> {
+        while let Some(path) = self.unsynced.last() {
+            sync_or_rewrite(path, self.disk)?;
+            self.unsynced.pop();
+        }
+        Ok(())
+    }
+}
+
+/// The columns of a file: one row per reply.
+fn columns(
+    step: u64,
+    groups: &[&Group],
+    advantages: &[Vec<Option<f64>>],
+    examples: &[Example],
+) -> Vec<(String, Column)> {
+    let rows = ReplyRows { groups, examples };
+    let json = |value: Result<String, serde_json::Error>| value.unwrap_or_default();
+    let ours = vec![
+        ("example".to_owned(), rows.of_example(|e| e.id.clone())),
+        ("group".to_owned(), rows.numbered_groups()),
+        ("reference".to_owned(), rows.of_example(|e| e.reference.clone().unwrap_or_default())),
+        ("reward".to_owned(), rows.numbers(|r| r.scores.total())),
+        ("tokens".to_owned(), rows.integers(|r| r.tokens.len() as i64)),
+        ("finish".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.finish)).replace('"', ""))),
+        ("audit".to_owned(), rows.numbers(|r| r.audit)),
+        ("verdicts".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.scores)))),
+    ];
+    let mut columns = vec![
+        ("step".to_owned(), rows.integers(|_| step as i64)),
+        ("prompt".to_owned(), rows.of_example(|e| e.prompt().to_owned())),
+        ("completion".to_owned(), rows.texts(|r| r.text.clone())),
+    ];
+    let taken: Vec<String> = columns.iter().chain(&ours).map(|(name, _)| name.clone()).collect();
+    let tools: BTreeSet<&str> = rows.replies().flat_map(|r| &r.scores.tools).map(|s| &*s.tool).collect();
+    columns.extend(tools.into_iter().map(|tool| {
+        let is_taken = tool == "advantage" || taken.iter().any(|name| name == tool);
+        let name = if is_taken { format!("tool_{tool}") } else { tool.to_owned() };
+        (name, rows.numbers(|r| r.scores.get(tool).and_then(|score| score.outcome.score())))
+    }));
+    columns.push(("advantage".to_owned(), Column::Number(advantages.iter().flatten().copied().collect())));
+    columns.extend(ours);
+    columns
+}
+
+/// The replies of some groups, as rows.
+struct ReplyRows<'a> {
+    groups: &'a [&'a Group],
+    examples: &'a [Example],
+}
+
+impl<'a> ReplyRows<'a> {
+    fn replies(&self) -> impl Iterator<Item = &'a Rollout> {
+        self.groups.iter().flat_map(|g| &g.replies)
+    }
+
+    fn texts(&self, text: impl Fn(&Rollout) -> String) -> Column {
+        Column::Text(self.replies().map(text).collect())
+    }
+
+    fn numbers(&self, number: impl Fn(&Rollout) -> Option<f64>) -> Column {
+        Column::Number(self.replies().map(number).collect())
+    }
+
+    fn integers(&self, integer: impl Fn(&Rollout) -> i64) -> Column {
+        Column::Whole(self.replies().map(integer).collect())
+    }
+
+    /// A text of each reply's example.
+    fn of_example(&self, text: impl Fn(&Example) -> String) -> Column {
+        let rows = self.groups.iter().flat_map(|g| g.replies.iter().map(|_| &self.examples[g.example]));
+        Column::Text(rows.map(text).collect())
+    }
+
+    /// The number of each reply's group in the step.
+    fn numbered_groups(&self) -> Column {
+        let rows = self.groups.iter().enumerate().flat_map(|(i, g)| g.replies.iter().map(move |_| i as i64));
+        Column::Whole(rows.collect())
+    }
+}

@@ -1,0 +1,174 @@
+//! Sampling and scoring a batch: prompts are drawn, replies sampled and, while later ones are still being written, scored.
+
+use std::sync::OnceLock;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use rlar_data::Completion;
+use rlar_policy::{GenerationRequest, Policy, Sample};
+use rlar_rewards::{Outcome, RewardError, Scores, ToolScore};
+
+use crate::TrainError;
+use crate::algorithm::loss::soft_overlong;
+use crate::rollouts::batch::{Batch, BatchPosition};
+use crate::rollouts::collect::Collector;
+use crate::rollouts::rollout::{FinishedReply, Group, Rollout, sample};
+use crate::schedule::mix;
+
+/// Name under which the soft overlong penalty counts as one more tool.
+const SOFT_OVERLONG: &str = "soft_overlong";
+
+impl Collector<'_> {
+    /// Samples and scores a new batch. A reply's random numbers depend on the seed, the step and its index in the batch alone.
+    /// With dynamic sampling, groups without spread are replaced by groups of further prompts.
+    pub fn sample_and_score(&mut self, policy: &Policy, position: BatchPosition) -> Result<Batch, TrainError> {
+        let (config, t) = (self.config, &self.config.train);
+        let wanted = t.prompts.min(self.mixture.len());
+        let rounds = config.algorithm.dynamic_sampling;
+        let mut batch = Batch { policy_steps: position.policy_steps, cursor: position.cursor, ..Batch::default() };
+        let mut drawn = 0;
+        for _ in 0..=rounds {
+            let missing = wanted - batch.groups.len();
+            let chosen = self.mixture.draw(missing, batch.cursor, config.seed);
+            batch.cursor += missing as u64;
+            let seed = |prompt: usize, reply: usize| mix(&[config.seed, position.step, prompt as u64, reply as u64]);
+            let request = |(i, example): (usize, &usize)| GenerationRequest {
+                prompt: self.prompts[*example].clone(),
+                seeds: (0..t.group_size).map(|reply| seed(drawn + i, reply)).collect(),
+            };
+            let requests: Vec<GenerationRequest> = chosen.iter().enumerate().map(request).collect();
+            drawn += missing;
+            let groups = self.sample_groups(policy, &chosen, &requests, &mut batch)?;
+            let (kept, flat): (Vec<Group>, Vec<Group>) =
+                groups.into_iter().partition(|g| rounds == 0 || g.scores().has_spread(config.algorithm.combine));
+            batch.replaced.extend(flat);
+            batch.groups.extend(kept);
+            if batch.groups.len() == wanted {
+                break;
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Samples the replies to some prompts, scoring each as soon as it is complete.
+    fn sample_groups(
+        &mut self,
+        policy: &Policy,
+        chosen: &[usize],
+        requests: &[GenerationRequest],
+        batch: &mut Batch,
+    ) -> Result<Vec<Group>, TrainError> {
+        let started = Instant::now();
+        let sampling = &self.config.sampling;
+        let part = self.config.rewards.scored.clone().unwrap_or_default();
+        let (rewards, examples) = (&mut *self.rewards, self.examples);
+        // One time limit for the whole step, however often its groups are replaced.
+        let time_left = Duration::from_secs_f64((self.config.rewards.step_deadline - batch.scoring).max(0.0));
+        let deadline = OnceLock::new();
+        let is_over = &|| deadline.get().is_some_and(|d| Instant::now() >= *d);
+        let (send, finished) = mpsc::channel::<(FinishedReply, Completion)>();
+        let (samples, scores, sampling_time) = std::thread::scope(|scope| {
+            let scorer = scope.spawn(move || {
+                let mut scores: Vec<Vec<Scores>> =
+                    requests.iter().map(|r| vec![Scores::default(); r.seeds.len()]).collect();
+                while let Ok(first) = finished.recv() {
+                    let waiting: Vec<_> = std::iter::once(first).chain(finished.try_iter()).collect();
+                    let items: Vec<_> = waiting.iter().map(|(r, c)| (&examples[chosen[r.request]], c)).collect();
+                    for ((reply, _), scored) in waiting.iter().zip(rewards.score_until(&items, is_over)?) {
+                        scores[reply.request][reply.index] = scored;
+                    }
+                }
+                Ok::<_, RewardError>(scores)
+            });
+            let mut on_reply = |reply: FinishedReply| {
+                let completion = part.completion(reply.text.clone());
+                // Fails only when the scorer has ended with an error, which is returned below.
+                let _ = send.send((reply, completion));
+            };
+            let samples = sample(policy, requests, sampling, &mut on_reply);
+            let sampling_time = started.elapsed();
+            deadline.get_or_init(|| Instant::now() + time_left);
+            drop(send);
+            let scores = scorer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (samples, scores, sampling_time)
+        });
+        let (samples, scores) = (samples?, scores?);
+        batch.sampling += sampling_time.as_secs_f64();
+        batch.scoring += started.elapsed().saturating_sub(sampling_time).as_secs_f64();
+        let group = |((example, samples), scores): ((&usize, Vec<Sample>), Vec<Scores>)| Group {
+            example: *example,
+            replies: samples.into_iter().zip(scores).map(|(sample, scores)| self.rollout(sample, scores)).collect(),
+        };
+        Ok(chosen.iter().zip(samples).zip(scores).map(group).collect())
+    }
+
+    fn rollout(&self, sample: Sample, mut scores: Scores) -> Rollout {
+        let overlong = &self.config.algorithm.overlong;
+        // A reply that no tool scores is not trained on, whatever its length.
+        if overlong.soft_tokens > 0 && !scores.tools.is_empty() {
+            let penalty = soft_overlong(sample.tokens.len(), self.config.sampling.max_tokens, overlong.soft_tokens);
+            let outcome = Outcome::Scored(penalty);
+            scores.tools.push(ToolScore { tool: SOFT_OVERLONG.into(), weight: overlong.weight, outcome });
+        }
+        Rollout {
+            tokens: sample.tokens,
+            log_probs: sample.log_probs,
+            drawn_log_probs: sample.drawn_log_probs,
+            text: sample.text,
+            finish: sample.finish,
+            scores,
+            audit: None,
+        }
+    }
+
+    /// Scores some groups of a batch again, with the tools that their prompts have now.
+    pub fn rescore(&mut self, batch: &mut Batch, is_affected: impl Fn(&Group) -> bool) -> Result<(), TrainError> {
+        let part = self.config.rewards.scored.clone().unwrap_or_default();
+        let deadline = self.step_deadline();
+        for group in batch.sampled_mut().filter(|g| is_affected(g)) {
+            let example = &self.examples[group.example];
+            let completions: Vec<Completion> = group.replies.iter().map(|r| part.completion(r.text.clone())).collect();
+            let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
+            let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
+            for (reply, mut scores) in group.replies.iter_mut().zip(scores) {
+                scores.tools.extend(reply.scores.get(SOFT_OVERLONG).cloned());
+                reply.scores = scores;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the audit tools score the first `rewards.audit.share` of the replies of every group. Audit scores are recorded and
+    /// watched, but nothing is trained on them.
+    pub fn audit(&mut self, batch: &mut Batch) {
+        if !self.rewards.has_audit() {
+            return;
+        }
+        let part = self.config.rewards.scored.clone().unwrap_or_default();
+        let share = self.config.rewards.audit.share;
+        let audited = |replies: usize| ((share * replies as f64).ceil() as usize).min(replies);
+        let completions: Vec<(usize, Completion)> = batch
+            .sampled()
+            .flat_map(|g| {
+                g.replies.iter().take(audited(g.replies.len())).map(|r| (g.example, part.completion(r.text.clone())))
+            })
+            .collect();
+        let items: Vec<_> = completions.iter().map(|(e, c)| (&self.examples[*e], c)).collect();
+        let deadline = self.step_deadline();
+        let outcomes = self.rewards.audit(&items, &|| Instant::now() >= deadline).unwrap_or_else(|e| {
+            tracing::warn!("the audit failed: {e}");
+            Vec::new()
+        });
+        let mut outcomes = outcomes.into_iter();
+        for group in batch.sampled_mut() {
+            let n = audited(group.replies.len());
+            for reply in group.replies.iter_mut().take(n) {
+                reply.audit = outcomes.next().and_then(|outcome| outcome.score());
+            }
+        }
+    }
+
+    fn step_deadline(&self) -> Instant {
+        Instant::now() + Duration::from_secs_f64(self.config.rewards.step_deadline)
+    }
+}

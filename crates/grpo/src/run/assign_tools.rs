@@ -1,0 +1,46 @@
+//! The reward tools of every prompt, chosen before the first step and kept by a resumed run.
+
+use rlar_rewards::{Assignment, RewardError};
+use rlar_run::RunFolder;
+
+use crate::TrainError;
+use crate::config::{Estimator, Method};
+use crate::run::job::Job;
+
+/// The file with the assignment of every prompt: those to train on, then the held-out ones.
+const ASSIGNMENTS: &str = "assignments.jsonl";
+
+/// Chooses the tools of every prompt and writes the assignments with their reasons, and the tools themselves. A resumed run
+/// keeps the assignments that it started with.
+pub fn assign_tools(run: &RunFolder, job: &mut Job, is_resumed: bool) -> Result<(), TrainError> {
+    if job.config.train.method == Method::RewardModel {
+        return Ok(());
+    }
+    if is_resumed {
+        let text = run.read(ASSIGNMENTS)?;
+        let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+        let earlier = lines.map(serde_json::from_slice::<Assignment>).collect::<Result<Vec<_>, _>>()?;
+        job.rewards.restore(job.train.iter().chain(&job.heldout).zip(earlier).collect())?;
+        return Ok(());
+    }
+    let mut lines = Vec::new();
+    for example in job.train.iter().chain(&job.heldout) {
+        serde_json::to_writer(&mut lines, job.rewards.assign(example)?)?;
+        lines.push(b'\n');
+    }
+    run.write(ASSIGNMENTS, &lines)?;
+    let library = job.rewards.library();
+    for card in library.cards() {
+        let name = format!("\"{}\"", card.name);
+        let is_assigned = || lines.windows(name.len()).any(|w| w == name.as_bytes());
+        if job.config.algorithm.advantage == Estimator::MaxRl && card.range[0] < 0.0 && is_assigned() {
+            let message = format!("its lowest score is {}, and `max_rl` needs scores of at least 0", card.range[0]);
+            return Err(RewardError::Tool { tool: card.name.clone(), message }.into());
+        }
+        if is_assigned() && !library.is_admitted(&card.name) {
+            tracing::warn!("tool `{}` is not admitted, but `rewards.unadmitted` lets it score", card.name);
+        }
+        run.write_folder(&format!("library/{}", card.name), &library.files(&card.name))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! Downloads in separate processes: killed ones, and several at once.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rlar_net::hub::serve::HttpResponse;
+use rlar_net::hub::{Hub, HubSettings};
+
+use super::test_hub::{Stuck, TestHub, WEIGHTS, get, is_weights, sha256, weights};
+
+/// The variables with the Hub's address and the cache's folder for a download process.
+const VARIABLES: [&str; 2] = ["RLAR_TEST_HUB", "RLAR_TEST_CACHE"];
+
+/// The body of the download processes of the other tests; without the variables it does nothing.
+#[test]
+fn a_process_downloads_what_its_variables_say() {
+    let [Ok(endpoint), Ok(cache)] = VARIABLES.map(std::env::var) else { return };
+    let (deadline, idle_timeout) = (Duration::from_secs(20), Duration::from_secs(20));
+    let settings =
+        HubSettings { endpoint, cache: cache.into(), token: None, offline: false, deadline, idle_timeout, tries: 3 };
+    get(&Hub::new(settings).unwrap(), &[]).unwrap();
+}
+
+fn start(test_hub: &TestHub) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "hub::processes::a_process_downloads_what_its_variables_say"]);
+    command.env(VARIABLES[0], test_hub.server.endpoint()).env(VARIABLES[1], test_hub.cache.path());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn a_killed_download_is_continued_by_another_process() {
+    let count = AtomicUsize::new(0);
+    let test_hub = TestHub::with(move |r| {
+        let is_first = is_weights(r) && count.fetch_add(1, Ordering::SeqCst) == 0;
+        is_first.then(|| {
+            let mut response = HttpResponse::new(200, Vec::new());
+            (response.length, response.body) = (Some(3_000_000), Box::new(Stuck(weights()[..1_000_000].to_vec(), 0)));
+            response
+        })
+    });
+    let mut child = start(&test_hub);
+    let part = test_hub.blobs().join(format!("{}.incomplete", sha256(&weights())));
+    let length = || fs::metadata(&part).map_or(0, |m| m.len());
+    let began = Instant::now();
+    while length() < 1_000_000 && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // SIGKILL.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(length(), 1_000_000);
+    assert!(!test_hub.blob_names().contains(&sha256(&weights())), "half a file is not in the cache");
+    test_hub.forget();
+    let folder = get(&test_hub.hub(), &[]).unwrap();
+    assert_eq!(fs::read(folder.join(WEIGHTS)).unwrap(), weights());
+    assert!(test_hub.bodies().contains(&Some("bytes=1000000-".to_owned())), "{:?}", test_hub.bodies());
+    assert!(test_hub.blob_names().iter().all(|name| !name.ends_with(".incomplete")));
+}
+
+#[test]
+fn processes_that_download_the_same_model_share_one_download() {
+    let test_hub = TestHub::plain();
+    let children = [(); 3].map(|()| start(&test_hub));
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(test_hub.bodies().len(), 4);
+    assert_eq!(fs::read(get(&test_hub.offline(), &[]).unwrap().join(WEIGHTS)).unwrap(), weights());
+}

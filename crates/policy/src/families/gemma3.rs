@@ -1,0 +1,97 @@
+//! Gemma 3, text only.
+
+use serde_json::Value;
+
+use crate::architecture::{Architecture, DecoderConfig, LayerConfig, NormKind, TensorNames};
+use crate::error::PolicyError;
+use crate::families::shared::{heads, rope, windowed};
+use crate::families::{Family, GgufFamily, llama};
+use crate::fields::Fields;
+use crate::gguf::Gguf;
+use crate::layout::{Form, Spec};
+use crate::ops::{Activation, Heads};
+
+/// Gemma 3 (Gemma Team, 2025): norms on both sides of every block, and five layers with a window for each without.
+pub(super) static GEMMA3: Family = Family {
+    model_type: "gemma3_text",
+    language_model: Some("Gemma3ForCausalLM"),
+    classifier: "Gemma3TextForSequenceClassification",
+    architecture: gemma3,
+    gguf: Some(GgufFamily {
+        architecture: "gemma3",
+        config: gguf_config,
+        // Gemma has a norm after attention as well as one before the feed-forward block.
+        renamed: &[("post_attention_layernorm", "post_attention_norm")],
+        weight: Some(norms_from_one),
+    }),
+};
+
+fn gemma3(f: Fields) -> Result<Architecture, String> {
+    let hidden_size = f.size("hidden_size")?;
+    let layers = f.depth("num_hidden_layers")?;
+    f.refuse("attn_logit_softcapping", Value::is_null)?;
+    f.refuse("final_logit_softcapping", Value::is_null)?;
+    f.refuse("use_bidirectional_attention", |v| v == false)?;
+    let pattern = f.size_or("sliding_window_pattern", f.size_or("_sliding_window_pattern", 6)?)?;
+    let windows = windowed(f, layers, |i| !(i + 1).is_multiple_of(pattern))?;
+    let window = f.size_or("sliding_window", 4096)?;
+    // Newer files have rotary parameters per kind of layer. Older ones have a base for each and one scaling, which is
+    // of the layers with full attention.
+    let by_kind = |key: &str| f.get("rope_parameters").and_then(|p| p.get(key));
+    let local_theta = f.number_or("rope_local_base_freq", 10_000.0)?;
+    let local = rope(f, by_kind("sliding_attention"), local_theta)?;
+    let global_theta = f.number_or("rope_theta", 1_000_000.0)?;
+    let global = rope(f, by_kind("full_attention").or_else(|| f.get("rope_scaling")), global_theta)?;
+    let attention_bias = f.flag_or("attention_bias", false)?;
+    Ok(Architecture::Decoder(DecoderConfig {
+        names: TensorNames { mlp_norm: "pre_feedforward_layernorm", ..llama::NAMES },
+        vocab_size: f.size("vocab_size")?,
+        hidden_size,
+        intermediate_size: f.size("intermediate_size")?,
+        max_position_embeddings: f.size_or("max_position_embeddings", 131_072)?,
+        heads: heads(f, hidden_size, Some(256))?,
+        layers: windows
+            .into_iter()
+            .map(|sliding| LayerConfig {
+                window: sliding.then_some(window),
+                rope: Some(if sliding { local } else { global }),
+            })
+            .collect(),
+        norm: NormKind::Rms { eps: f.eps("rms_norm_eps", 1e-6)?, offset: 1.0 },
+        activation: Activation::named(f.text_or("hidden_activation", "gelu_pytorch_tanh")?)?,
+        gated: true,
+        qkv_bias: attention_bias,
+        output_bias: attention_bias,
+        mlp_bias: false,
+        qk_norm: true,
+        sandwich: true,
+        embedding_scale: (hidden_size as f32).sqrt(),
+        attention_scale: 1.0 / (f.positive_or("query_pre_attn_scalar", 256.0)? as f32).sqrt(),
+        tied: f.flag_or("tie_word_embeddings", true)?,
+    }))
+}
+
+/// Adds the two values that llama.cpp does not store. It recognises the 27B model by its 62 layers, whose attention
+/// scores are scaled by width over heads; those of all other sizes are scaled by the size of a head.
+fn gguf_config(gguf: &Gguf, model_type: &str) -> Result<Value, PolicyError> {
+    let mut json = gguf.decoder_config(model_type)?;
+    let scalar = if json["num_hidden_layers"] == 62 {
+        let size = |key: &str| json[key].as_u64().unwrap_or(0);
+        (size("hidden_size") / size("num_attention_heads").max(1)).into()
+    } else {
+        json["head_dim"].clone()
+    };
+    json["query_pre_attn_scalar"] = scalar;
+    json["hidden_activation"] = "gelu_pytorch_tanh".into();
+    gguf.with_rope_scaling(json)
+}
+
+/// Norm weights as their distance from 1, as Hugging Face stores them; GGUF stores the whole weights.
+fn norms_from_one(spec: &Spec, _: Heads, mut values: Vec<f32>) -> Vec<f32> {
+    if spec.form == Form::Vector {
+        for x in &mut values {
+            *x -= 1.0;
+        }
+    }
+    values
+}

@@ -1,0 +1,264 @@
+//! The container: header, metadata, and tensors dequantised to `f32`.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::error::PolicyError;
+use crate::gguf::quants::{QuantFormat, dequantise};
+
+/// A metadata value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GgufValue {
+    /// Any integer.
+    Int(i64),
+    /// Any float.
+    Float(f64),
+    /// A boolean.
+    Bool(bool),
+    /// Text.
+    Text(String),
+    /// A list.
+    List(Vec<GgufValue>),
+}
+
+/// A tensor as the header describes it.
+struct TensorInfo {
+    /// Slowest dimension first.
+    shape: Vec<usize>,
+    /// ggml's number of the type.
+    kind: u32,
+    /// Bytes from the start of the data section.
+    offset: u64,
+}
+
+/// A GGUF file whose header was read and checked against the file's size.
+pub struct Gguf {
+    path: PathBuf,
+    metadata: BTreeMap<String, GgufValue>,
+    tensors: BTreeMap<String, TensorInfo>,
+    /// Byte at which the data section starts.
+    data: u64,
+}
+
+/// Reads a header from front to back and refuses lengths that the file cannot hold.
+struct HeaderReader<'a> {
+    path: &'a Path,
+    file: BufReader<File>,
+    /// Bytes read so far.
+    at: u64,
+    /// Bytes of the file.
+    size: u64,
+}
+
+impl HeaderReader<'_> {
+    fn bytes(&mut self, n: u64) -> Result<Vec<u8>, PolicyError> {
+        if self.at.checked_add(n).is_none_or(|end| end > self.size) {
+            return Err(PolicyError::file(self.path, "truncated in its header; fetch the file again"));
+        }
+        let mut buffer = vec![0; n as usize];
+        self.file.read_exact(&mut buffer).map_err(PolicyError::io(self.path))?;
+        self.at += n;
+        Ok(buffer)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], PolicyError> {
+        let bytes = self.bytes(N as u64)?;
+        let mut out = [0; N];
+        out.copy_from_slice(&bytes);
+        Ok(out)
+    }
+
+    fn u32(&mut self) -> Result<u32, PolicyError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64, PolicyError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn text(&mut self) -> Result<String, PolicyError> {
+        let n = self.u64()?;
+        let bytes = self.bytes(n)?;
+        String::from_utf8(bytes).map_err(|_| PolicyError::file(self.path, "its header has a text that is not UTF-8"))
+    }
+
+    fn value(&mut self, kind: u32, depth: u32) -> Result<GgufValue, PolicyError> {
+        Ok(match kind {
+            0 => GgufValue::Int(i64::from(self.array::<1>()?[0])),
+            1 => GgufValue::Int(i64::from(self.array::<1>()?[0] as i8)),
+            2 => GgufValue::Int(i64::from(u16::from_le_bytes(self.array()?))),
+            3 => GgufValue::Int(i64::from(i16::from_le_bytes(self.array()?))),
+            4 => GgufValue::Int(i64::from(self.u32()?)),
+            5 => GgufValue::Int(i64::from(self.u32()? as i32)),
+            6 => GgufValue::Float(f64::from(f32::from_le_bytes(self.array()?))),
+            7 => GgufValue::Bool(self.array::<1>()?[0] != 0),
+            8 => GgufValue::Text(self.text()?),
+            9 if depth < 2 => {
+                let (kind, n) = (self.u32()?, self.u64()?);
+                if n > self.size {
+                    return Err(PolicyError::file(
+                        self.path,
+                        "its header announces more values than the file can hold",
+                    ));
+                }
+                GgufValue::List((0..n).map(|_| self.value(kind, depth + 1)).collect::<Result<_, _>>()?)
+            }
+            10 | 11 => GgufValue::Int(self.u64()? as i64),
+            12 => GgufValue::Float(f64::from_le_bytes(self.array()?)),
+            _ => return Err(PolicyError::file(self.path, format!("its header has a value of unknown type {kind}"))),
+        })
+    }
+}
+
+impl Gguf {
+    /// Reads the header of a file and checks it against the file's size.
+    pub fn open(path: &Path) -> Result<Self, PolicyError> {
+        let file = File::open(path).map_err(PolicyError::io(path))?;
+        let size = file.metadata().map_err(PolicyError::io(path))?.len();
+        let mut h = HeaderReader { path, file: BufReader::new(file), at: 0, size };
+        if h.bytes(4)? != b"GGUF" {
+            return Err(PolicyError::file(path, "not a GGUF file (its first four bytes are not `GGUF`)"));
+        }
+        let version = h.u32()?;
+        if !(2..=3).contains(&version) {
+            return Err(PolicyError::file(path, format!("GGUF version {version} is not supported; supported: 2, 3")));
+        }
+        let (tensor_count, value_count) = (h.u64()?, h.u64()?);
+        let mut metadata = BTreeMap::new();
+        for _ in 0..value_count {
+            let key = h.text()?;
+            let kind = h.u32()?;
+            let value = h.value(kind, 0)?;
+            metadata.insert(key, value);
+        }
+        let mut tensors = BTreeMap::new();
+        for _ in 0..tensor_count {
+            let name = h.text()?;
+            let rank = h.u32()?;
+            if rank > 4 {
+                return Err(PolicyError::tensor(path, &name, format!("has {rank} dimensions; at most 4 are possible")));
+            }
+            // The file lists the fastest dimension first.
+            let mut shape = (0..rank).map(|_| Ok(h.u64()? as usize)).collect::<Result<Vec<_>, PolicyError>>()?;
+            shape.reverse();
+            let (kind, offset) = (h.u32()?, h.u64()?);
+            tensors.insert(name, TensorInfo { shape, kind, offset });
+        }
+        let align = match metadata.get("general.alignment") {
+            Some(GgufValue::Int(n)) if *n > 0 => *n as u64,
+            _ => 32,
+        };
+        let gguf = Self { path: path.to_owned(), metadata, tensors, data: h.at.div_ceil(align) * align };
+        for (name, entry) in &gguf.tensors {
+            let (_, bytes) = gguf.extent(name, entry)?;
+            let end = gguf.data.checked_add(entry.offset).and_then(|at| at.checked_add(bytes as u64));
+            if end.is_none_or(|end| end > size) {
+                let message = format!("ends beyond the file's {size} bytes: the file is truncated; fetch it again");
+                return Err(PolicyError::tensor(path, name, message));
+            }
+        }
+        Ok(gguf)
+    }
+
+    /// Values and bytes of a tensor.
+    fn extent(&self, name: &str, entry: &TensorInfo) -> Result<(usize, usize), PolicyError> {
+        let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
+        let Some(QuantFormat { values, bytes, .. }) = QuantFormat::of(entry.kind) else {
+            return Err(wrong(format!("has type {}; supported: {}", entry.kind, QuantFormat::names())));
+        };
+        let n = entry.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        match n {
+            Some(n) if n.is_multiple_of(values) && (n / values).checked_mul(bytes).is_some() => {
+                Ok((n, n / values * bytes))
+            }
+            _ => Err(wrong(format!("has impossible shape {:?}", entry.shape))),
+        }
+    }
+
+    /// Names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// A tensor's values in file order, and its shape with the slowest dimension first.
+    pub fn tensor(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>), PolicyError> {
+        let entry =
+            self.tensors.get(name).ok_or_else(|| PolicyError::tensor(&self.path, name, "is missing from the file"))?;
+        let (_, n) = self.extent(name, entry)?;
+        let mut file = File::open(&self.path).map_err(PolicyError::io(&self.path))?;
+        let mut bytes = vec![0; n];
+        file.seek(SeekFrom::Start(self.data + entry.offset)).map_err(PolicyError::io(&self.path))?;
+        file.read_exact(&mut bytes).map_err(PolicyError::io(&self.path))?;
+        Ok((dequantise(entry.kind, &bytes), entry.shape.clone()))
+    }
+
+    /// Whether the file holds a tensor.
+    pub(crate) fn has_tensor(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// A tensor's shape with the slowest dimension first; `None` where the file has no such tensor.
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        self.tensors.get(name).map(|t| t.shape.as_slice())
+    }
+
+    /// The file's path.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A metadata value; `None` where the file has no such key.
+    pub fn get(&self, key: &str) -> Option<&GgufValue> {
+        self.metadata.get(key)
+    }
+
+    fn missing(&self, key: &str) -> PolicyError {
+        PolicyError::file(&self.path, format!("metadata `{key}` is missing or of another type"))
+    }
+
+    /// An integer from 0 up. A missing key, and a value of another type, is an error.
+    pub(super) fn size(&self, key: &str) -> Result<usize, PolicyError> {
+        match self.get(key) {
+            Some(GgufValue::Int(n)) if *n >= 0 => Ok(*n as usize),
+            _ => Err(self.missing(key)),
+        }
+    }
+
+    /// The value that `read` returns, or `None` where the key is absent. A value of another type is an error.
+    pub(super) fn optional<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&Self, &str) -> Result<T, PolicyError>,
+    ) -> Result<Option<T>, PolicyError> {
+        self.get(key).map(|_| read(self, key)).transpose()
+    }
+
+    /// A finite float. A missing key, and a value of another type, is an error.
+    pub(super) fn float(&self, key: &str) -> Result<f64, PolicyError> {
+        match self.get(key) {
+            Some(GgufValue::Float(x)) if x.is_finite() => Ok(*x),
+            _ => Err(self.missing(key)),
+        }
+    }
+
+    /// A text. A missing key, and a value of another type, is an error.
+    pub fn text(&self, key: &str) -> Result<&str, PolicyError> {
+        match self.get(key) {
+            Some(GgufValue::Text(s)) => Ok(s),
+            _ => Err(self.missing(key)),
+        }
+    }
+
+    /// A list of texts. A missing key, and a value of another type, is an error.
+    pub fn texts(&self, key: &str) -> Result<Vec<&str>, PolicyError> {
+        let Some(GgufValue::List(list)) = self.get(key) else { return Err(self.missing(key)) };
+        list.iter()
+            .map(|v| match v {
+                GgufValue::Text(s) => Ok(s.as_str()),
+                _ => Err(self.missing(key)),
+            })
+            .collect()
+    }
+}

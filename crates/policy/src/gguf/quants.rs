@@ -1,0 +1,123 @@
+//! GGUF's tensor types: blocks of small integers with their scales, in ggml's layout (`ggml-quants.c`).
+
+use half::{bf16, f16};
+
+/// A tensor type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuantFormat {
+    /// ggml's number of the type.
+    number: u32,
+    name: &'static str,
+    /// Values per block.
+    pub values: usize,
+    /// Bytes per block.
+    pub bytes: usize,
+}
+
+const fn format(number: u32, name: &'static str, values: usize, bytes: usize) -> QuantFormat {
+    QuantFormat { number, name, values, bytes }
+}
+
+const FORMATS: [QuantFormat; 9] = [
+    format(0, "F32", 1, 4),
+    format(1, "F16", 1, 2),
+    format(30, "BF16", 1, 2),
+    format(2, "Q4_0", 32, 18),
+    format(3, "Q4_1", 32, 20),
+    format(8, "Q8_0", 32, 34),
+    format(12, "Q4_K", 256, 144),
+    format(13, "Q5_K", 256, 176),
+    format(14, "Q6_K", 256, 210),
+];
+
+impl QuantFormat {
+    /// The type with ggml's number; `None` where it is not supported.
+    pub fn of(number: u32) -> Option<Self> {
+        FORMATS.into_iter().find(|f| f.number == number)
+    }
+
+    /// The names of all supported types, for messages.
+    pub fn names() -> String {
+        FORMATS.map(|f| f.name).join(", ")
+    }
+}
+
+/// The values of whole blocks of a type; none where it is not supported.
+pub fn dequantise(number: u32, bytes: &[u8]) -> Vec<f32> {
+    let Some(format) = QuantFormat::of(number) else { return Vec::new() };
+    let mut out = Vec::with_capacity(bytes.len() / format.bytes * format.values);
+    for block in bytes.chunks_exact(format.bytes) {
+        match format.name {
+            "F16" => out.push(half(block)),
+            "BF16" => out.push(bf16::from_le_bytes([block[0], block[1]]).to_f32()),
+            "Q4_0" => nibbles(&block[2..], &mut out, |n| half(block) * (f32::from(n) - 8.0)),
+            "Q4_1" => nibbles(&block[4..], &mut out, |n| half(block) * f32::from(n) + half(&block[2..])),
+            "Q8_0" => out.extend(block[2..].iter().map(|q| half(block) * f32::from(*q as i8))),
+            "Q4_K" => q4_k(block, &mut out),
+            "Q5_K" => q5_k(block, &mut out),
+            "Q6_K" => q6_k(block, &mut out),
+            _ => out.push(f32::from_le_bytes([block[0], block[1], block[2], block[3]])),
+        }
+    }
+    out
+}
+
+fn half(b: &[u8]) -> f32 {
+    f16::from_le_bytes([b[0], b[1]]).to_f32()
+}
+
+/// Appends the values of four bits each: the low nibbles are the first half of a block, the high nibbles the second
+/// half.
+fn nibbles(b: &[u8], out: &mut Vec<f32>, value: impl Fn(u8) -> f32) {
+    out.extend(b.iter().map(|b| value(b & 15)));
+    out.extend(b.iter().map(|b| value(b >> 4)));
+}
+
+/// Scale and minimum of group `i` of eight, with six bits each, packed into twelve bytes.
+fn scale_and_min(packed: &[u8], i: usize) -> (f32, f32) {
+    let (scale, min) = if i < 4 {
+        (packed[i] & 63, packed[i + 4] & 63)
+    } else {
+        (packed[i + 4] & 15 | packed[i - 4] >> 6 << 4, packed[i + 4] >> 4 | packed[i] >> 6 << 4)
+    };
+    (f32::from(scale), f32::from(min))
+}
+
+/// Eight groups of 32 values with four bits each; two groups share 32 bytes.
+fn q4_k(block: &[u8], out: &mut Vec<f32>) {
+    let (d, min, scales) = (half(block), half(&block[2..]), &block[4..16]);
+    for (pair, low) in block[16..].chunks_exact(32).enumerate() {
+        for (part, shift) in [(2 * pair, 0), (2 * pair + 1, 4)] {
+            let (s, m) = scale_and_min(scales, part);
+            out.extend(low.iter().map(|q| d * s * f32::from(q >> shift & 15) - min * m));
+        }
+    }
+}
+
+/// As `Q4_K`, with a fifth bit per value: bit `i` of 32 further bytes belongs to group `i`.
+fn q5_k(block: &[u8], out: &mut Vec<f32>) {
+    let (d, min, scales, high) = (half(block), half(&block[2..]), &block[4..16], &block[16..48]);
+    for (pair, low) in block[48..].chunks_exact(32).enumerate() {
+        for (part, shift) in [(2 * pair, 0), (2 * pair + 1, 4)] {
+            let (s, m) = scale_and_min(scales, part);
+            let value = |(q, h): (&u8, &u8)| d * s * f32::from((q >> shift & 15) | (h >> part & 1) << 4) - min * m;
+            out.extend(low.iter().zip(high).map(value));
+        }
+    }
+}
+
+/// Two halves of 128 values, with four low and two high bits each and a signed scale per 16 values.
+fn q6_k(block: &[u8], out: &mut Vec<f32>) {
+    let (low, high, scales, d) = (&block[..128], &block[128..192], &block[192..208], half(&block[208..]));
+    for part in 0..2 {
+        let (low, high) = (&low[64 * part..], &high[32 * part..]);
+        for quarter in 0..4 {
+            for i in 0..32 {
+                let nibble = low[i + 32 * (quarter % 2)] >> (4 * (quarter / 2)) & 15;
+                let q = nibble | (high[i] >> (2 * quarter) & 3) << 4;
+                let scale = f32::from(scales[8 * part + 2 * quarter + i / 16] as i8);
+                out.push(d * scale * (f32::from(q) - 32.0));
+            }
+        }
+    }
+}

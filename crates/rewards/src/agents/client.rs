@@ -1,0 +1,241 @@
+//! Requests of the agents to a language model: sent, counted, parsed, and repeated with the reason when a reply is unusable.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, FunctionDefinition, Llm, LlmError};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::agents::fence::clip;
+
+/// Repair requests after an unusable reply.
+const MAX_REPAIRS: u32 = 2;
+
+/// Characters of an unusable reply that a repair request quotes.
+const QUOTED_CHARS: usize = 4000;
+
+/// A request of an agent role, before it becomes a chat.
+#[derive(Clone, Debug, Default)]
+pub struct LlmRequest {
+    /// The agent role: `classify`, `retrieve`, `synthesise` or `select`.
+    pub role: &'static str,
+    /// Name and version of the prompt template, such as `select-1`.
+    pub template: &'static str,
+    /// What the request is about: a task label, a domain or the name of a tool.
+    pub task: String,
+    /// Number of earlier requests about the same task. It tells repeated requests apart in recordings.
+    pub attempt: u32,
+    /// The system message.
+    pub system: String,
+    /// The first user message.
+    pub user: String,
+    /// Earlier replies that were rejected, oldest first.
+    pub repairs: Vec<RepairTurn>,
+    /// Longest reply, in tokens.
+    pub max_tokens: u32,
+    /// JSON schema of the reply; `None` for free text and for function calls.
+    pub schema: Option<Value>,
+    /// Functions that the reply may call.
+    pub functions: Vec<FunctionDefinition>,
+}
+
+/// A rejected reply and what the model is told about it.
+#[derive(Clone, Debug)]
+pub struct RepairTurn {
+    /// The reply, clipped.
+    pub reply: String,
+    /// Why it was rejected, and the request for another one.
+    pub feedback: String,
+}
+
+impl LlmRequest {
+    fn chat(&self) -> ChatRequest {
+        let message = |role: &str, content: &str| ChatMessage { role: role.to_owned(), content: content.to_owned() };
+        let mut messages = vec![message("system", &self.system), message("user", &self.user)];
+        for turn in &self.repairs {
+            messages.push(message("assistant", &turn.reply));
+            messages.push(message("user", &turn.feedback));
+        }
+        ChatRequest {
+            role: self.role.to_owned(),
+            template: self.template.to_owned(),
+            task: self.task.clone(),
+            attempt: self.attempt,
+            messages,
+            max_tokens: self.max_tokens,
+            temperature: 0.0,
+            schema: self.schema.clone(),
+            tools: self.functions.clone(),
+        }
+    }
+}
+
+/// What one pass of [`repair_loop`] gave.
+pub enum Attempt<T> {
+    /// The result; the loop ends.
+    Accepted(T),
+    /// A rejected reply; the next pass shows it to the model.
+    Rejected(RepairTurn),
+}
+
+/// Runs `attempt` until it accepts a reply, at most `max_repairs` times after the first. It is given the request, with all
+/// replies rejected so far, and the number of the repair, 0 at first. `None` when every reply was rejected.
+pub fn repair_loop<T, E>(
+    request: &mut LlmRequest,
+    max_repairs: u32,
+    mut attempt: impl FnMut(&mut LlmRequest, u32) -> Result<Attempt<T>, E>,
+) -> Result<Option<T>, E> {
+    for repair in 0..=max_repairs {
+        match attempt(request, repair)? {
+            Attempt::Accepted(value) => return Ok(Some(value)),
+            Attempt::Rejected(turn) => request.repairs.push(turn),
+        }
+    }
+    Ok(None)
+}
+
+/// A reply that could be parsed.
+#[derive(Clone, Debug)]
+pub struct ParsedReply<T> {
+    /// The parsed value.
+    pub value: T,
+    /// The reply as the model wrote it, function calls included.
+    pub text: String,
+    /// Number of requests about the same task so far: the next request's [`LlmRequest::attempt`].
+    pub attempts: u32,
+}
+
+/// Why a request brought no usable reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LlmFailure {
+    /// No reply came: the connection failed or the budget is used up. The same request may succeed later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// All replies were rejected; holds the reason for the last one.
+    #[error("no usable answer in {tries} tries; the last problem: {0}", tries = MAX_REPAIRS + 1)]
+    Unusable(String),
+}
+
+/// What one agent role used of the language model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleUsage {
+    /// Requests that were answered, repairs included.
+    #[serde(rename = "asked")]
+    pub requests: u64,
+    /// Requests that asked for a repair.
+    pub repairs: u64,
+    /// Times that the builtin agent decided instead, because no usable reply came.
+    pub fallbacks: u64,
+    /// Tokens of prompts and replies.
+    pub tokens: u64,
+}
+
+/// Usage by agent role.
+pub type UsageByRole = BTreeMap<String, RoleUsage>;
+
+/// A language model with usage counts. Clones share the counts.
+#[derive(Clone, Debug)]
+pub struct LlmClient {
+    llm: Arc<dyn Llm>,
+    state: Arc<Mutex<ClientState>>,
+}
+
+#[derive(Debug, Default)]
+struct ClientState {
+    usage: UsageByRole,
+    /// Why no more requests are sent: the budget is used up.
+    exhausted: Option<String>,
+}
+
+impl LlmClient {
+    /// A client without any usage yet.
+    pub fn new(llm: Arc<dyn Llm>) -> Self {
+        Self { llm, state: Arc::default() }
+    }
+
+    /// The language model behind this client.
+    pub fn llm(&self) -> Arc<dyn Llm> {
+        self.llm.clone()
+    }
+
+    /// The name of the language model.
+    pub fn name(&self) -> String {
+        self.llm.name()
+    }
+
+    /// Usage so far, by role.
+    pub fn usage(&self) -> UsageByRole {
+        self.state().usage.clone()
+    }
+
+    /// Counts a decision that the builtin agent took instead of the language model.
+    pub fn count_fallback(&self, role: &str) {
+        self.state().usage.entry(role.to_owned()).or_default().fallbacks += 1;
+    }
+
+    /// Sends a request and parses the reply. A reply that `parse` rejects is shown to the model with the reason, at most
+    /// twice.
+    ///
+    /// # Errors
+    ///
+    /// [`LlmFailure::Unavailable`] when the model does not answer, [`LlmFailure::Unusable`] when `parse` rejects every reply.
+    pub fn complete<T>(
+        &self,
+        mut request: LlmRequest,
+        parse: impl Fn(&ChatReply) -> Result<T, String>,
+    ) -> Result<ParsedReply<T>, LlmFailure> {
+        let mut problem = String::new();
+        let parsed = repair_loop(&mut request, MAX_REPAIRS, |request, repair| {
+            let reply = self.send(request)?;
+            request.attempt += 1;
+            self.count(request.role, repair > 0, &reply);
+            let text = full_text(&reply);
+            Ok(match parse(&reply) {
+                Ok(value) => Attempt::Accepted(ParsedReply { value, text, attempts: request.attempt }),
+                Err(mut why) => {
+                    if reply.finish == "length" {
+                        let tokens = request.max_tokens;
+                        why = format!("{why}; it was cut off after {tokens} tokens, so be shorter");
+                    }
+                    let feedback =
+                        format!("This answer cannot be used: {why}. Answer again, in the form that was asked for.");
+                    problem = why;
+                    Attempt::Rejected(RepairTurn { reply: clip(&text, QUOTED_CHARS), feedback })
+                }
+            })
+        })?;
+        parsed.ok_or(LlmFailure::Unusable(problem))
+    }
+
+    /// Sends one request. Once the budget is used up, nothing is sent any more.
+    fn send(&self, request: &LlmRequest) -> Result<ChatReply, LlmFailure> {
+        if let Some(why) = self.state().exhausted.clone() {
+            return Err(LlmFailure::Unavailable(why));
+        }
+        self.llm.chat(&request.chat()).map_err(|e| {
+            if matches!(e, LlmError::Budget(_)) {
+                self.state().exhausted = Some(e.to_string());
+            }
+            LlmFailure::Unavailable(e.to_string())
+        })
+    }
+
+    fn count(&self, role: &str, is_repair: bool, reply: &ChatReply) {
+        let mut state = self.state();
+        let usage = state.usage.entry(role.to_owned()).or_default();
+        usage.requests += 1;
+        usage.repairs += u64::from(is_repair);
+        usage.tokens += reply.prompt_tokens + reply.completion_tokens;
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, ClientState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The text of a reply, followed by its function calls, one a line.
+fn full_text(reply: &ChatReply) -> String {
+    let calls = reply.calls.iter().map(|c| format!("{}({})", c.name, c.arguments));
+    std::iter::once(reply.text.clone()).filter(|t| !t.is_empty()).chain(calls).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,86 @@
+//! Reads the replies of a language model: fenced blocks, one JSON object, and fields of limited length.
+//!
+//! The errors are shown to the model, which may repair its reply. Their text is part of recorded exchanges.
+
+use serde_json::{Map, Value};
+
+/// A fenced block of Markdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FencedBlock<'t> {
+    /// The info string after the opening fence, such as `python`; may be empty.
+    pub language: &'t str,
+    /// The lines between the fences, with their line ends.
+    pub body: &'t str,
+}
+
+/// The fenced blocks of a text. A fence is a line of its own, so a program may contain three backticks within a line. A
+/// block without a closing fence is left out.
+pub fn blocks(text: &str) -> Vec<FencedBlock<'_>> {
+    let mut blocks = Vec::new();
+    let (mut open, mut offset) = (None, 0);
+    for line in text.split_inclusive('\n') {
+        let (start, trimmed) = (offset, line.trim());
+        offset += line.len();
+        match (open, trimmed.strip_prefix("```")) {
+            (None, Some(language)) => open = Some((language.trim(), offset)),
+            (Some((language, begin)), Some("")) => {
+                blocks.push(FencedBlock { language, body: &text[begin..start] });
+                open = None;
+            }
+            _ => {}
+        }
+    }
+    blocks
+}
+
+/// The JSON object that a reply consists of, bare or in its only fenced block.
+///
+/// # Errors
+///
+/// When there are several blocks, or when the text is not JSON or not an object.
+pub fn object(text: &str) -> Result<Map<String, Value>, String> {
+    let found = blocks(text);
+    let inner = match &found[..] {
+        [] => text.trim(),
+        [block] => block.body.trim(),
+        _ => return Err("it has several blocks where one JSON object is wanted".into()),
+    };
+    bare_object(inner)
+}
+
+/// The JSON object that a text consists of, without a fence.
+///
+/// # Errors
+///
+/// When the text is not JSON, or not an object.
+pub fn bare_object(text: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(fields)) => Ok(fields),
+        Ok(_) => Err("it is JSON, but not an object".into()),
+        Err(e) => Err(format!("it is not one JSON object ({e})")),
+    }
+}
+
+/// The trimmed texts of a list.
+///
+/// # Errors
+///
+/// When the value is not a list, or an entry is not a text, is empty or has more than `max_chars` characters.
+pub fn texts(value: Option<&Value>, name: &str, max_chars: usize) -> Result<Vec<String>, String> {
+    let list = value.and_then(Value::as_array).ok_or_else(|| format!("`{name}` must be a list"))?;
+    let text =
+        |v: &Value| v.as_str().map(|s| s.trim().to_owned()).filter(|s| !s.is_empty() && s.chars().count() <= max_chars);
+    let texts: Option<Vec<String>> = list.iter().map(text).collect();
+    texts.ok_or_else(|| format!("`{name}` must hold texts of at most {max_chars} characters"))
+}
+
+/// The trimmed text of a field.
+///
+/// # Errors
+///
+/// When the field is missing, is not a text, is empty or has more than `max_chars` characters.
+pub fn text(fields: &Map<String, Value>, name: &str, max_chars: usize) -> Result<String, String> {
+    let text = fields.get(name).and_then(Value::as_str).map(str::trim).unwrap_or_default();
+    let fits = !text.is_empty() && text.chars().count() <= max_chars;
+    fits.then(|| text.to_owned()).ok_or_else(|| format!("`{name}` must be a text of at most {max_chars} characters"))
+}
