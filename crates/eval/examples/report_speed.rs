@@ -9,33 +9,33 @@ use std::time::Instant;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::formats::read;
-use rlar_eval::reference::{Made, results, scores};
-use rlar_eval::ties::Compat;
-use rlar_eval::{Benchmark, Report, Scores};
+use rlar_eval::readers::read_benchmark;
+use rlar_eval::reward_bench_2::RewardBenchVersion;
+use rlar_eval::reward_bench_files::{ModelInfo, eval_set, eval_set_scores};
+use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let benchmark = made()?;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let rows = benchmark.items.iter().map(|i| Some(i.completions.iter().map(|_| rng.random::<f64>()).collect()));
-    let given = Scores::new("made", &benchmark, rows.collect())?;
+    let given = BenchmarkScores::new("made", &benchmark, rows.collect())?;
     let count: usize = benchmark.items.iter().map(|i| i.completions.len()).sum();
     let text = given.jsonl(&benchmark);
     println!("{} items, {count} scores", benchmark.items.len());
 
     let begin = Instant::now();
-    let read = Scores::read(Path::new("made.jsonl"), text.as_bytes(), &benchmark)?.remove(0);
+    let read = BenchmarkScores::read(Path::new("made.jsonl"), text.as_bytes(), &benchmark)?.remove(0);
     println!("read scores          {:>8.1?}", begin.elapsed());
     let begin = Instant::now();
-    let report = Report::of(&benchmark, &read, Compat::Newest, None);
+    let report = BenchmarkReport::new(&benchmark, &read, RewardBenchVersion::Newest, None);
     let shown = report.terminal() + &report.markdown();
     println!("score and report     {:>8.1?}", begin.elapsed());
     let begin = Instant::now();
-    let report = Report::of(&benchmark, &read, Compat::Newest, Some(Bootstrap::default()));
+    let report = BenchmarkReport::new(&benchmark, &read, RewardBenchVersion::Newest, Some(Bootstrap::default()));
     println!("with 1000 resamples  {:>8.1?}", begin.elapsed());
-    let made = Made { model: "a/b".into(), model_type: "made".into(), chat_template: None, generative: false };
+    let made = ModelInfo { model: "a/b".into(), model_type: "made".into(), chat_template: None, generative: false };
     let begin = Instant::now();
-    let bytes = scores(&benchmark, &read, &made).len() + results(&report, &made).len();
+    let bytes = eval_set_scores(&benchmark, &read, &made).len() + eval_set(&report, &made).len();
     println!("write both files     {:>8.1?} ({bytes} bytes)", begin.elapsed());
     println!("\n{shown}");
     Ok(())
@@ -64,5 +64,5 @@ fn made() -> Result<Benchmark, Box<dyn Error>> {
             )?;
         }
     }
-    Ok(read(Path::new("made.jsonl"), text.as_bytes())?)
+    Ok(read_benchmark(Path::new("made.jsonl"), text.as_bytes())?)
 }

@@ -1,6 +1,6 @@
 //! Prints routing tables as Markdown: `routing BENCHMARK [SCORES…]`.
 //!
-//! Scores are files that `Scores::read` reads; without any, the picks that a best-of-n file records in `rm_pick` are
+//! BenchmarkScores are files that `BenchmarkScores::read` reads; without any, the picks that a best-of-n file records in `rm_pick` are
 //! compared. Only the items that all of them hold take part.
 #![allow(clippy::print_stdout)]
 
@@ -8,32 +8,33 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rlar_eval::Scores;
+use rlar_eval::BenchmarkScores;
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::formats::{best_of_n::picks, read};
-use rlar_eval::routing::{CrossFit, Strategy, Table, compare, cross_fit, fitted_rows, rows};
+use rlar_eval::readers::{best_of_n::picks, read_benchmark};
+use rlar_eval::routing::{CrossFit, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows};
 use rlar_eval::table::markdown;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let files: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     let [file, scores @ ..] = &files[..] else { return Err("usage: routing BENCHMARK [SCORES…]".into()) };
     let bytes = std::fs::read(file)?;
-    let mut benchmark = read(file, &bytes)?;
+    let mut benchmark = read_benchmark(file, &bytes)?;
     let tools;
     if scores.is_empty() {
         tools = picks(file, &bytes, &benchmark)?;
     } else {
         let read = scores.iter().map(std::fs::read).collect::<Result<Vec<_>, _>>()?;
         let files: Vec<(&Path, &[u8])> = scores.iter().zip(&read).map(|(p, b)| (p.as_path(), &b[..])).collect();
-        (benchmark, tools, _) = Scores::read_common(&files, &benchmark)?;
+        let common = BenchmarkScores::read_common(&files, &benchmark)?;
+        (benchmark, tools) = (common.benchmark, common.scores);
     }
-    let table = Table::new(&benchmark, &tools)?;
+    let table = ScoreTable::new(&benchmark, &tools)?;
     println!("{}: {} items, {} left out, {} tools\n", benchmark.name, table.len(), table.left_out(), tools.len());
-    println!("{}", markdown(&rows(&compare(&table, &[], Bootstrap::default()))));
+    println!("{}", markdown(&comparison_rows(&compare(&table, &[], Bootstrap::default()))));
     let settings = CrossFit::default();
     let begin = Instant::now();
     let fitted = cross_fit(&table, &Strategy::ALL, settings);
     println!("Fitted on one half, measured on the other, {} splits ({:.1?}):\n", settings.splits, begin.elapsed());
-    println!("{}", markdown(&fitted_rows(&fitted)));
+    println!("{}", markdown(&cross_fit_rows(&fitted)));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Share of right answers of a policy, per kind of task.
+//! The share of a policy's replies that are correct, per kind of task.
 
 use std::collections::BTreeMap;
 
@@ -10,62 +10,68 @@ use serde::{Deserialize, Serialize};
 use crate::EvalError;
 use crate::prompt_encoding::{PromptFormat, encode_fitting_prompt};
 
-/// How answers are drawn.
+/// How replies are sampled and scored.
 #[derive(Clone, Debug)]
 pub struct Protocol {
     /// How messages become text.
     pub format: PromptFormat,
-    /// How tokens are drawn.
+    /// How tokens are sampled.
     pub sampling: Sampling,
-    /// Answers per example.
+    /// Replies per example.
     pub samples: usize,
-    /// Seed of the draws.
+    /// Seed of the sampling.
     pub seed: u64,
-    /// Sequences at a time.
+    /// Sequences that are decoded together.
     pub batch: usize,
-    /// What part of an answer is judged.
+    /// The part of a reply that is scored.
     pub scored: ScoredPart,
-    /// Tools that say nothing about whether an answer is right.
+    /// Tools whose scores do not count, because they say nothing about correctness.
     pub always: Vec<WeightedTool>,
 }
 
-/// Right answers among those asked for.
+/// Counts of correct replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// Answers drawn.
+    /// Replies.
     pub answers: usize,
-    /// Answers whose weighted score is at least one half.
+    /// Replies whose weighted score is at least one half.
     pub right: usize,
-    /// Answers without a score: a tool failed or abstained. They count as wrong.
+    /// Replies without a score, because a tool failed or abstained. They count as wrong.
     pub unscored: usize,
 }
 
 impl Accuracy {
-    /// Percentage of right answers.
+    /// The percentage of correct replies; 0 of none.
     pub fn percent(&self) -> f64 {
         100.0 * self.right as f64 / self.answers.max(1) as f64
     }
+
+    fn add(&mut self, score: Option<f64>) {
+        self.answers += 1;
+        self.right += usize::from(score.is_some_and(|s| s >= 0.5));
+        self.unscored += usize::from(score.is_none());
+    }
 }
 
-/// One answer as it was drawn and judged.
+/// A reply to an example, with its score.
 #[derive(Clone, Debug)]
-pub struct Answer<'e> {
+pub struct ScoredReply<'e> {
     /// The example.
     pub example: &'e Example,
-    /// The reply.
+    /// The whole reply.
     pub text: String,
-    /// The weighted score, if every tool gave one.
+    /// The weighted score; `None` where a tool gave none.
     pub score: Option<f64>,
 }
 
-/// Draws answers and judges them. Gives the accuracy per kind, with all of them under `all`, and every
-/// answer.
+/// Samples replies to examples and scores them. Returns the accuracy per kind of task, with that of all replies under `all`,
+/// and the replies.
 pub fn accuracy<'e>(
     policy: &Policy,
     examples: &'e [Example],
     rewards: &mut Orchestrator,
     protocol: &Protocol,
-) -> Result<(BTreeMap<String, Accuracy>, Vec<Answer<'e>>), EvalError> {
+) -> Result<(BTreeMap<String, Accuracy>, Vec<ScoredReply<'e>>), EvalError> {
     let seed = |i: usize, s: usize| protocol.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((i as u64) << 20 | s as u64);
     let requests = examples.iter().enumerate().map(|(i, e)| {
         let seeds = (0..protocol.samples).map(|s| seed(i, s)).collect();
@@ -73,42 +79,37 @@ pub fn accuracy<'e>(
     });
     let requests = requests.collect::<Result<Vec<_>, EvalError>>()?;
     let samples = policy.engine(protocol.batch).generate(&requests, &protocol.sampling)?;
-    let answers: Vec<(&Example, Completion)> = examples
+    let replies: Vec<(&Example, Completion)> = examples
         .iter()
         .zip(samples)
-        .flat_map(|(e, s)| s.into_iter().map(move |s| (e, protocol.scored.completion(s.text))))
+        .flat_map(|(e, samples)| samples.into_iter().map(move |s| (e, protocol.scored.completion(s.text))))
         .collect();
-    let items: Vec<(&Example, &Completion)> = answers.iter().map(|(e, c)| (*e, c)).collect();
-    let scores = judge(rewards, &items, &protocol.always)?;
+    let items: Vec<(&Example, &Completion)> = replies.iter().map(|(e, c)| (*e, c)).collect();
+    let scores = score(rewards, &items, &protocol.always)?;
     let mut kinds: BTreeMap<String, Accuracy> = BTreeMap::new();
-    let mut judged = Vec::with_capacity(answers.len());
-    for ((example, completion), score) in answers.into_iter().zip(scores) {
-        for kind in ["all", example.kind()] {
-            let a = kinds.entry(kind.to_owned()).or_default();
-            a.answers += 1;
-            a.right += usize::from(score.is_some_and(|s| s >= 0.5));
-            a.unscored += usize::from(score.is_none());
-            if example.kind() == "all" {
-                break;
-            }
+    let mut scored = Vec::with_capacity(replies.len());
+    for ((example, completion), score) in replies.into_iter().zip(scores) {
+        kinds.entry("all".to_owned()).or_default().add(score);
+        if example.kind() != "all" {
+            kinds.entry(example.kind().to_owned()).or_default().add(score);
         }
-        judged.push(Answer { example, text: completion.text, score });
+        scored.push(ScoredReply { example, text: completion.text, score });
     }
-    Ok((kinds, judged))
+    Ok((kinds, scored))
 }
 
-/// What the audit says of answers, and of those that it does not judge the tools that train.
-fn judge(
+/// The scores of the audit tools, and where these abstain, of the tools that are assigned to the example.
+fn score(
     rewards: &mut Orchestrator,
     items: &[(&Example, &Completion)],
     always: &[WeightedTool],
 ) -> Result<Vec<Option<f64>>, EvalError> {
     let audited = rewards.audit(items, &|| false)?;
-    let open: Vec<usize> = (0..items.len()).filter(|i| matches!(audited[*i], Outcome::Abstained(_))).collect();
+    let unaudited: Vec<usize> = (0..items.len()).filter(|i| matches!(audited[*i], Outcome::Abstained(_))).collect();
     let mut scores: Vec<Option<f64>> = audited.iter().map(Outcome::score).collect();
-    let asked: Vec<(&Example, &Completion)> = open.iter().map(|i| items[*i]).collect();
-    for (i, told) in open.into_iter().zip(rewards.score(&asked)?) {
-        scores[i] = told.total_beside(always);
+    let remaining: Vec<(&Example, &Completion)> = unaudited.iter().map(|i| items[*i]).collect();
+    for (i, by_tool) in unaudited.into_iter().zip(rewards.score(&remaining)?) {
+        scores[i] = by_tool.total_beside(always);
     }
     Ok(scores)
 }

@@ -1,14 +1,14 @@
-//! Intervals by resampling (Efron, 1979): the percentile method, within strata.
+//! Bootstrap intervals (Efron, 1979): the percentile method, with resampling within strata.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// How often and from which seed.
+/// Settings of a bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bootstrap {
-    /// Resamples; 1000 or more.
+    /// Number of resamples; at least 1000 for 95 % intervals.
     pub resamples: usize,
-    /// Seed of the draws.
+    /// Seed of the resampling.
     pub seed: u64,
 }
 
@@ -18,7 +18,7 @@ impl Default for Bootstrap {
     }
 }
 
-/// The middle 95 % of a statistic.
+/// The central 95 % of a statistic's distribution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
     /// The 2.5th percentile.
@@ -28,22 +28,22 @@ pub struct Interval {
 }
 
 impl Interval {
-    /// The middle 95 % of values, interpolated; `None` of none.
+    /// The central 95 % of values, with linear interpolation; `None` of none.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let last = values.len().checked_sub(1)?;
-        let at = |q: f64| {
-            let place = q * last as f64;
-            let (low, high) = (values[place.floor() as usize], values[place.ceil() as usize]);
-            low + (high - low) * place.fract()
+        let quantile = |q: f64| {
+            let rank = q * last as f64;
+            let (low, high) = (values[rank.floor() as usize], values[rank.ceil() as usize]);
+            low + (high - low) * rank.fract()
         };
-        Some(Self { low: at(0.025), high: at(0.975) })
+        Some(Self { low: quantile(0.025), high: quantile(0.975) })
     }
 }
 
 impl Bootstrap {
-    /// Intervals of a vector of statistics. Every resample draws as many units of each stratum as it has, with
-    /// replacement, and `statistics` gets the positions drawn, stratum by stratum.
+    /// The intervals of several statistics. Every resample draws as many units of each stratum as the stratum has, with
+    /// replacement. `statistics` gets the indices drawn, one list per stratum, and returns one value per statistic.
     pub fn intervals(
         &self,
         strata: &[usize],
@@ -55,8 +55,8 @@ impl Bootstrap {
         for _ in 0..self.resamples {
             for draw in &mut draws {
                 let n = draw.len() as u32;
-                for place in draw {
-                    *place = rng.random_range(0..n) as usize;
+                for index in draw {
+                    *index = rng.random_range(0..n) as usize;
                 }
             }
             for (i, value) in statistics(&draws).into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Published data sets: where they come from, what their hashes are, and where they lie once fetched.
+//! Fetches published data sets and checks their hashes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,194 +14,208 @@ use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 
-/// The version of the form that this build reads.
+/// The version of the YAML form that this build reads.
 const VERSION: u64 = 1;
-/// What begins the name of a file on the Hub: `hub:OWNER/NAME@REVISION/PATH`.
+/// Prefix of the address of a file on the Hugging Face Hub: `hub:OWNER/NAME@REVISION/PATH`.
 const HUB: &str = "hub:";
-/// The longest file that is fetched.
-const LONGEST: u64 = 4 << 30;
-/// Time for one file.
+/// Maximum size of a file, in bytes.
+const MAX_BYTES: u64 = 4 << 30;
+/// Time limit for one file.
 const DEADLINE: Duration = Duration::from_hours(2);
 
-/// Data sets by name.
+/// A list of data sets, as YAML.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Origins {
+pub struct DatasetManifest {
     /// The version of this form: 1.
     pub version: u64,
-    /// The data sets.
-    pub sets: BTreeMap<String, DataSet>,
+    /// The data sets by name.
+    pub sets: BTreeMap<String, Dataset>,
 }
 
-/// A data set.
+/// A published data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct DataSet {
+pub struct Dataset {
     /// What it is.
     pub about: String,
-    /// Its licence, as its makers say.
+    /// The licence that its authors state.
     pub licence: String,
     /// Its files.
-    pub files: Vec<Source>,
+    pub files: Vec<DataFile>,
 }
 
-/// A file and its origin.
+/// A file of a data set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
-    /// Its name in the data set's folder.
+pub struct DataFile {
+    /// Its path in the data set's folder.
     pub file: String,
-    /// Its address, or `hub:OWNER/NAME@REVISION/PATH` for a data set of the Hub at `HF_ENDPOINT`.
+    /// Its URL, or `hub:OWNER/NAME@REVISION/PATH` for a data set on the Hub at `HF_ENDPOINT`.
     pub url: String,
-    /// Its SHA-256; without one the first fetch is trusted, and remembered.
+    /// Its SHA-256 in hexadecimal. Without one, the hash of the first download is stored beside the file and holds from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// What became of a file.
+/// The result of fetching a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fetched {
-    /// It was there with the right hash.
-    There,
-    /// It came, with the hash that was known.
-    Came,
-    /// It came, and its hash is known from now on.
-    Trusted(String),
+pub enum FetchOutcome {
+    /// The file was there already, with the expected hash.
+    AlreadyThere,
+    /// The file was downloaded, with the expected hash.
+    Downloaded,
+    /// The file was downloaded without an expected hash; its SHA-256 was stored beside it.
+    Unverified(String),
 }
 
-/// The folder of fetched data: `RLAR_DATA`, else `rlar/data` in `XDG_CACHE_HOME` or `~/.cache`.
-pub fn folder(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let set = |name: &str| env(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let cache = || set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    set("RLAR_DATA").or_else(|| Some(cache()?.join("rlar/data")))
+/// The folder of fetched data: `RLAR_DATA`, else `rlar/data` in `XDG_CACHE_HOME` or `~/.cache`. `env` looks up environment
+/// variables; `None` where none of them is set.
+pub fn data_folder(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let path = |name: &str| env(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let cache = || path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")));
+    path("RLAR_DATA").or_else(|| Some(cache()?.join("rlar/data")))
 }
 
-impl Origins {
-    /// Reads and checks a list of data sets; the path is for messages.
+impl DatasetManifest {
+    /// Parses and checks a list of data sets; the path is for messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, EvalError> {
         let document = Document::parse(path, text)?;
-        let origins: Self = document.check(&schemars::schema_for!(Self).to_value())?;
-        let mut found = Vec::new();
-        if origins.version != VERSION {
-            found.push(("version".to_owned(), format!("is {}; this build reads version {VERSION}", origins.version)));
+        let manifest: Self = document.check(&schemars::schema_for!(Self).to_value())?;
+        let mut problems = Vec::new();
+        if manifest.version != VERSION {
+            problems
+                .push(("version".to_owned(), format!("is {}; this build reads version {VERSION}", manifest.version)));
         }
-        let plain = |name: &str| !name.is_empty() && name.split('/').all(is_plain);
-        for (name, set) in &origins.sets {
+        let is_plain_path = |name: &str| !name.is_empty() && name.split('/').all(is_plain);
+        for (name, set) in &manifest.sets {
             let key = format!("sets.{name}");
             if !is_plain(name) {
-                found.push((key.clone(), "a name may have letters, digits, `.`, `-` and `_` only".to_owned()));
+                problems.push((key.clone(), "a name may have letters, digits, `.`, `-` and `_` only".to_owned()));
             }
             for (i, source) in set.files.iter().enumerate() {
                 let key = format!("{key}.files[{i}]");
-                if !plain(&source.file) {
-                    found.push((key.clone(), format!("`{}` is no name of a file in a folder", source.file)));
+                if !is_plain_path(&source.file) {
+                    problems.push((key.clone(), format!("`{}` is not a relative path of plain names", source.file)));
                 }
                 if set.files[..i].iter().any(|other| other.file == source.file) {
-                    found.push((key.clone(), format!("`{}` stands there twice", source.file)));
+                    problems.push((key.clone(), format!("`{}` is listed twice", source.file)));
                 }
                 if !["http://", "https://", HUB].iter().any(|start| source.url.starts_with(start)) {
-                    found.push((key.clone(), format!("`{}` begins with none of http://, https://, {HUB}", source.url)));
+                    problems
+                        .push((key.clone(), format!("`{}` must begin with http://, https:// or {HUB}", source.url)));
                 }
                 if source.sha256.as_ref().is_some_and(|h| h.len() != 64 || !h.bytes().all(|b| b.is_ascii_hexdigit())) {
-                    found.push((key, "`sha256` must be 64 hexadecimal digits".to_owned()));
+                    problems.push((key, "`sha256` must be 64 hexadecimal digits".to_owned()));
                 }
             }
         }
-        document.reject(found)?;
-        Ok(origins)
+        document.reject(problems)?;
+        Ok(manifest)
     }
 
-    /// The data set that a file in the folder of fetched data belongs to.
-    pub fn of(&self, file: &str) -> Option<&str> {
+    /// The name of the data set to which a file in the folder of fetched data belongs.
+    pub fn dataset_of(&self, file: &str) -> Option<&str> {
         let (set, inside) = file.split_once('/')?;
         let (name, set) = self.sets.get_key_value(set)?;
         set.files.iter().any(|f| f.file == inside).then_some(name)
     }
 }
 
+/// Whether a name is safe as a part of a path.
 fn is_plain(name: &str) -> bool {
-    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    !name.is_empty() && name.chars().all(ok) && !name.starts_with('.')
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    !name.is_empty() && name.chars().all(is_allowed) && !name.starts_with('.')
 }
 
-/// One file of the Hub as a data set of its own: `hub:OWNER/NAME@REVISION/PATH`, kept under `hub/OWNER/NAME/REVISION/PATH`.
-pub fn of_hub(name: &str) -> Option<Source> {
-    let (owner, repo, revision, path) = hub_parts(name)?;
+/// A single file of the Hub, `hub:OWNER/NAME@REVISION/PATH`, to be stored under `hub/OWNER/NAME/REVISION/PATH`. `None` for any
+/// other name, or where a part could lead out of the folder.
+pub fn hub_file(name: &str) -> Option<DataFile> {
+    let HubAddress { owner, repo, revision, path } = parse_hub(name)?;
     let file = format!("hub/{owner}/{repo}/{revision}/{path}");
-    file.split('/').all(is_plain).then(|| Source { file, url: name.to_owned(), sha256: None })
+    file.split('/').all(is_plain).then(|| DataFile { file, url: name.to_owned(), sha256: None })
 }
 
-/// Owner, name, revision (`main` where none is named) and path.
-fn hub_parts(name: &str) -> Option<(&str, &str, &str, &str)> {
+/// The parts of `hub:OWNER/NAME@REVISION/PATH`.
+struct HubAddress<'a> {
+    owner: &'a str,
+    repo: &'a str,
+    /// `main` where none is named.
+    revision: &'a str,
+    path: &'a str,
+}
+
+fn parse_hub(name: &str) -> Option<HubAddress<'_>> {
     let (owner, rest) = name.strip_prefix(HUB)?.split_once('/')?;
     let (repo, path) = rest.split_once('/')?;
     let (repo, revision) = repo.split_once('@').unwrap_or((repo, "main"));
-    let fine = [owner, repo, revision].into_iter().chain(path.split('/')).all(is_plain);
-    fine.then_some((owner, repo, revision, path))
+    let is_safe = [owner, repo, revision].into_iter().chain(path.split('/')).all(is_plain);
+    is_safe.then_some(HubAddress { owner, repo, revision, path })
 }
 
-/// Whether a file is there with its right hash.
-pub fn is_there(folder: &Path, source: &Source) -> bool {
+/// Whether a file is there with the expected hash, or is there and no hash is known.
+pub fn is_fetched(folder: &Path, source: &DataFile) -> bool {
     let path = folder.join(&source.file);
     let Ok(bytes) = fs::read(&path) else { return false };
-    known_hash(&path, source).is_none_or(|hash| hash == sha256(&bytes))
+    expected_hash(&path, source).is_none_or(|hash| hash == sha256(&bytes))
 }
 
-/// The hash that a file must have, as its list says or as it was remembered.
-fn known_hash(path: &Path, source: &Source) -> Option<String> {
+/// The SHA-256 that a file must have: from the list, else from the first download.
+fn expected_hash(path: &Path, source: &DataFile) -> Option<String> {
     source.sha256.as_ref().map(|h| h.to_lowercase()).or_else(|| {
-        let kept = fs::read_to_string(remembered(path)).ok()?;
-        Some(kept.split_whitespace().next()?.to_owned())
+        let stored = fs::read_to_string(hash_file(path)).ok()?;
+        Some(stored.split_whitespace().next()?.to_owned())
     })
 }
 
-/// Where the hash of a trusted file is remembered, as `sha256sum` writes it.
-fn remembered(path: &Path) -> PathBuf {
+/// The file beside a data file that stores its hash, in the format of `sha256sum`.
+fn hash_file(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".sha256");
     name.into()
 }
 
-/// Fetches a file into a folder, unless it is there with its right hash. The Hub's address and token are those of
-/// `huggingface_hub`; `env` looks variables up.
+/// Fetches a file into a folder, unless it is there with the expected hash. The Hub's address and token come from the
+/// environment variables of `huggingface_hub`, which `env` looks up. `on_progress` gets the bytes downloaded and, if known, the
+/// size.
 pub fn fetch(
     folder: &Path,
-    source: &Source,
+    source: &DataFile,
     env: impl Fn(&str) -> Option<String>,
-    progress: &mut dyn FnMut(u64, Option<u64>),
-) -> Result<Fetched, EvalError> {
-    if is_there(folder, source) {
-        return Ok(Fetched::There);
+    on_progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<FetchOutcome, EvalError> {
+    if is_fetched(folder, source) {
+        return Ok(FetchOutcome::AlreadyThere);
     }
     let path = folder.join(&source.file);
     let io = |e: std::io::Error| EvalError::File { path: path.clone(), message: e.to_string() };
     fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(io)?;
     let (address, token) = if source.url.starts_with(HUB) {
-        let (owner, repo, revision, file) = hub_parts(&source.url)
-            .ok_or_else(|| EvalError::Mismatch(format!("{}: expected is {HUB}OWNER/NAME@REVISION/PATH", source.url)))?;
+        let HubAddress { owner, repo, revision, path: file } = parse_hub(&source.url)
+            .ok_or_else(|| EvalError::Mismatch(format!("{}: must be {HUB}OWNER/NAME@REVISION/PATH", source.url)))?;
         let settings = HubSettings::from_env(env).map_err(|e| EvalError::Mismatch(e.to_string()))?;
         if settings.offline {
-            let message = "is not there, and HF_HUB_OFFLINE forbids to ask the Hub".into();
+            let message = "is not there, and HF_HUB_OFFLINE forbids fetching it from the Hub".into();
             return Err(EvalError::File { path, message });
         }
         (format!("{}/datasets/{owner}/{repo}/resolve/{revision}/{file}", settings.endpoint), settings.token)
     } else {
         (source.url.clone(), None)
     };
-    let hash = known_hash(&path, source);
+    let hash = expected_hash(&path, source);
     let wanted = FileDownload {
         address: &address,
         sha256: hash.as_deref(),
-        max_bytes: LONGEST,
+        max_bytes: MAX_BYTES,
         token: token.as_ref(),
         deadline: DEADLINE,
     };
-    let found = get_file(&wanted, &path, progress)?;
+    let found = get_file(&wanted, &path, on_progress)?;
     if hash.is_some() {
-        return Ok(Fetched::Came);
+        return Ok(FetchOutcome::Downloaded);
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    write_atomic(&remembered(&path), format!("{found}  {name}\n").as_bytes())
+    write_atomic(&hash_file(&path), format!("{found}  {name}\n").as_bytes())
         .map_err(|e| EvalError::File { path: path.clone(), message: e.to_string() })?;
-    Ok(Fetched::Trusted(found))
+    Ok(FetchOutcome::Unverified(found))
 }

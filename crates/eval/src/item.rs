@@ -1,71 +1,114 @@
-//! The one form that every benchmark of rewards takes.
+//! The form into which every benchmark of rewards is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::EvalError;
-use crate::ties::parse_id;
+use crate::reward_bench_2::{self, TiesId};
 
-/// How the scores of one item become a number.
+/// How the scores of one item become its value, from 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// The completion with the highest score is picked and its label counts; equal maxima share.
-    Pick,
-    /// 1 if every right completion scores above every wrong one, else 0: a tie is lost.
-    Beat,
-    /// Right and wrong completions in the same three styles, compared 3 × 3 (RM-Bench).
-    Styles,
-    /// Several equally right completions; the number belongs to the whole category (RewardBench 2, Ties).
+pub enum ItemKind {
+    /// The label of the completion with the highest score; equal maxima share.
+    BestOfN,
+    /// 1 if every correct completion scores above every incorrect one, else 0. A tie counts as lost.
+    Pairwise,
+    /// Three correct and three incorrect completions in the same three styles, compared 3 × 3 (RM-Bench).
+    StyleMatrix,
+    /// Several equally correct completions. The benchmark's value is one of the whole category (Ties of RewardBench 2).
     Ties,
 }
 
-/// How items become one figure.
+/// How categories are averaged into one score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Average {
-    /// The mean of the categories' figures, however many items each has.
+    /// The mean of the categories' scores, however many items each has.
     Categories,
     /// The mean over all items.
     Items,
 }
 
+/// A category's part in the score of a benchmark.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CategoryScore {
+    /// The category's score.
+    pub score: f64,
+    /// The sum of its items' values.
+    pub sum: f64,
+    /// Number of its items.
+    pub count: usize,
+}
+
+impl CategoryScore {
+    /// A score that is the mean of `count` values with this sum.
+    pub fn mean(sum: f64, count: usize) -> Self {
+        Self { score: sum / count.max(1) as f64, sum, count }
+    }
+
+    /// A score of `count` items that is not a mean of values.
+    pub fn whole(score: f64, count: usize) -> Self {
+        Self { score, sum: score * count as f64, count }
+    }
+}
+
+impl Average {
+    /// The score of categories together; those without items are left out. 0 where no category has any.
+    pub fn of(self, categories: impl Iterator<Item = CategoryScore>) -> f64 {
+        let categories = categories.filter(|c| c.count > 0);
+        match self {
+            Self::Categories => reward_bench_2::overall_score(categories.map(|c| c.score)),
+            Self::Items => {
+                let (sum, count) = categories.fold((0.0, 0), |(sum, count), c| (sum + c.sum, count + c.count));
+                sum / count.max(1) as f64
+            }
+        }
+    }
+}
+
 /// A prompt and the completions to score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// Unique within its category.
+    /// Unique within the category.
     pub id: String,
     /// Subset, domain or source.
     pub category: String,
     /// The prompt.
     pub prompt: String,
-    /// At least two; for [`Kind::Styles`] three right ones, then three wrong ones.
+    /// At least two; for [`ItemKind::StyleMatrix`] three correct ones, then three incorrect ones.
     pub completions: Vec<String>,
-    /// How good each completion is, from 0 (wrong) to 1 (right); `None` where nobody judged it.
+    /// How good each completion is, from 0 (incorrect) to 1 (correct); `None` where it is not labelled.
     pub labels: Vec<Option<f64>>,
-    /// How scores become a number.
-    pub kind: Kind,
+    /// How scores become a value.
+    pub kind: ItemKind,
 }
 
 impl Item {
-    /// Whether a completion is a right one.
-    pub fn is_right(&self, completion: usize) -> bool {
+    /// Whether a completion's label is above one half.
+    pub fn is_correct(&self, completion: usize) -> bool {
         self.labels.get(completion).is_some_and(|l| l.is_some_and(|l| l > 0.5))
     }
 
-    /// Number of right completions.
-    pub fn right(&self) -> usize {
-        (0..self.labels.len()).filter(|c| self.is_right(*c)).count()
+    /// Number of correct completions.
+    pub fn num_correct(&self) -> usize {
+        (0..self.labels.len()).filter(|c| self.is_correct(*c)).count()
+    }
+
+    /// What [`Benchmark::limit`] counts: the prompt number of Ties, whose two rows belong together, else the id.
+    fn limit_key(&self) -> &str {
+        let ties = TiesId::parse(&self.id).filter(|_| self.kind == ItemKind::Ties);
+        ties.map_or(&self.id, |id| id.prompt)
     }
 }
 
-/// Items and how they add up.
+/// A benchmark of rewards.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Benchmark {
-    /// What tables call it.
+    /// Its name in tables.
     pub name: String,
-    /// In the order of the files.
+    /// The items in the order of the files.
     pub items: Vec<Item>,
-    /// How categories or items add up.
+    /// How categories are averaged.
     pub average: Average,
-    /// The categories of the whole benchmark, in the order of its tables; empty where anything goes.
+    /// The categories of the whole benchmark, in the order of its published tables; empty where any category may occur.
     pub expected: &'static [&'static str],
 }
 
@@ -93,52 +136,50 @@ impl Benchmark {
         Ok(whole)
     }
 
-    /// The items that a condition keeps.
+    /// The benchmark with only the items for which `keep` is true.
     pub fn select(&self, keep: impl Fn(&Item) -> bool) -> Self {
         let items = self.items.iter().filter(|i| keep(i)).cloned().collect();
         Self { name: self.name.clone(), items, average: self.average, expected: self.expected }
     }
 
-    /// The first `limit` prompts of each category; both rows of a prompt of Ties are kept together.
+    /// The benchmark with only the first `limit` prompts of each category. Both rows of a prompt of Ties are kept.
     pub fn limit(&self, limit: usize) -> Self {
         let mut taken: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let mut items = Vec::new();
         for item in &self.items {
-            let of_ties = parse_id(&item.id).filter(|_| item.kind == Kind::Ties);
-            let prompt = of_ties.map_or(item.id.as_str(), |(_, prompt)| prompt);
+            let key = item.limit_key();
             let taken = taken.entry(&item.category).or_default();
             if taken.len() < limit {
-                taken.insert(prompt);
+                taken.insert(key);
             }
-            if taken.contains(prompt) {
+            if taken.contains(key) {
                 items.push(item.clone());
             }
         }
         Self { name: self.name.clone(), items, average: self.average, expected: self.expected }
     }
 
-    /// Categories with their items' positions: first those of the benchmark's own table, then the others by
-    /// name.
+    /// Each category with the indices of its items: first the expected categories in their order, then the others by name.
     pub fn categories(&self) -> Vec<(&str, Vec<usize>)> {
-        let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (i, item) in self.items.iter().enumerate() {
-            found.entry(&item.category).or_default().push(i);
+            by_name.entry(&item.category).or_default().push(i);
         }
         let mut ordered = Vec::new();
         for name in self.expected {
-            ordered.extend(found.remove_entry(*name));
+            ordered.extend(by_name.remove_entry(*name));
         }
-        ordered.extend(found);
+        ordered.extend(by_name);
         ordered
     }
 
-    /// Categories of the whole benchmark that have no item here.
+    /// Expected categories that have no item here.
     pub fn missing(&self) -> Vec<&'static str> {
-        let absent = |name: &&&str| !self.items.iter().any(|i| i.category == **name);
-        self.expected.iter().filter(absent).copied().collect()
+        let is_absent = |name: &&&str| !self.items.iter().any(|i| i.category == **name);
+        self.expected.iter().filter(is_absent).copied().collect()
     }
 
-    /// The figure of a perfect picker: the mean of each item's best label.
+    /// The score of a reward that always picks the best-labelled completion: the mean of each item's highest label.
     pub fn ceiling(&self) -> f64 {
         let best = |i: &Item| i.labels.iter().flatten().copied().fold(0.0, f64::max);
         self.items.iter().map(best).sum::<f64>() / self.items.len().max(1) as f64

@@ -1,4 +1,4 @@
-//! Rows of a Parquet file as JSON objects: the data sets' published container, read without Arrow.
+//! Reads the rows of a Parquet file as JSON objects, without Arrow. Many data sets are published in this format.
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -14,18 +14,18 @@ use crate::EvalError;
 
 const MAGIC: &[u8] = b"PAR1";
 
-/// Whether a file says that it is Parquet.
+/// Whether a file begins as Parquet files do.
 pub fn is_parquet(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// Rows numbered from 1, with nested lists and groups as JSON has them.
+/// Reads rows, numbered from 1; nested lists and groups become JSON lists and objects.
 pub fn parquet_rows(path: &Path, bytes: &[u8]) -> Result<Vec<NumberedRow>, EvalError> {
     let file = |message: String| EvalError::File { path: path.to_owned(), message };
     if bytes.len() < 12 || !bytes.ends_with(MAGIC) {
         return Err(file("the Parquet file is cut short, fetch it again".into()));
     }
-    // The decoder trusts the lengths that a page states, and panics where a damaged one states wrong ones.
+    // The decoder trusts the lengths in a page's header and panics where a damaged page has wrong ones.
     let decoded = catch_unwind(|| decode(bytes));
     let decoded = decoded.map_err(|_| file("the Parquet file is damaged, fetch it again".into()))?;
     let rows = decoded.map_err(|e| file(format!("not a Parquet file that can be read: {e}")))?;
@@ -61,7 +61,7 @@ fn value(field: Field) -> Value {
         Field::Str(s) => s.into(),
         Field::Group(row) => Value::Object(object(row.into_columns())),
         Field::ListInternal(list) => list.elements().iter().cloned().map(value).collect(),
-        // No benchmark has columns of other types; what is not read counts as missing.
+        // Other types do not occur in benchmarks; such a column counts as missing.
         _ => Value::Null,
     }
 }

@@ -1,4 +1,4 @@
-//! JSON as Python's `json.dumps(…, indent=4, sort_keys=True)` writes it, byte for byte.
+//! Writes JSON byte for byte as Python's `json.dumps(…, indent=4, sort_keys=True)` does.
 
 use std::io::{self, Write};
 
@@ -6,19 +6,19 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
-/// A value with its keys sorted and everything outside ASCII escaped.
+/// A value as text, with sorted keys and with everything outside ASCII escaped.
 pub fn dumps(mut value: Value) -> String {
     value.sort_all_objects();
     let mut out = Vec::new();
-    let mut serializer = Serializer::with_formatter(&mut out, Python(PrettyFormatter::with_indent(b"    ")));
-    // Writing a `Value` to memory has no way to fail.
+    let mut serializer = Serializer::with_formatter(&mut out, PythonFormatter(PrettyFormatter::with_indent(b"    ")));
+    // Writing a `Value` to memory cannot fail.
     if value.serialize(&mut serializer).is_err() {
         return String::new();
     }
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// A finite number as Python's `repr` has it.
+/// A finite number as Python's `repr` writes it.
 fn repr(x: f64) -> String {
     let scientific = format!("{x:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -30,9 +30,10 @@ fn repr(x: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-struct Python(PrettyFormatter<'static>);
+/// The pretty formatter of `serde_json` with Python's numbers and strings.
+struct PythonFormatter(PrettyFormatter<'static>);
 
-impl Formatter for Python {
+impl Formatter for PythonFormatter {
     fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
         out.write_all(repr(value).as_bytes())
     }

@@ -1,71 +1,74 @@
-//! A tool's figures on a benchmark, with what they leave open.
+//! A tool's results on a benchmark: by category and overall, with intervals and with what is missing.
 
 use crate::bootstrap::{Bootstrap, Interval};
-use crate::item::{Average, Benchmark, Item, Kind};
-use crate::metric::{Styles, apart, value};
-use crate::scores::{Cost, Scores};
+use crate::item::{Average, Benchmark, CategoryScore, Item, ItemKind};
+use crate::item_metric::{SplitScores, StyleAccuracies, item_value};
+use crate::reward_bench_2::{PromptStats, RewardBenchVersion, TiesPrompt, ties_prompts, ties_score};
+use crate::scores::{BenchmarkScores, ScoringCost};
 use crate::table::{markdown, render};
-use crate::ties::{self, Compat, Spread};
 
-/// One figure and how sure it is.
+/// The result on one category, or on the whole benchmark.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Figure {
-    /// From 0 to 1 (Ties: from −0.01 to 1.01). Items that the tool failed on count as lost, which makes it a lower
-    /// bound where there are any.
+pub struct CategoryResult {
+    /// From 0 to 1 (Ties: from −0.01 to 1.01). Items without scores count as lost, which makes it a lower bound where there
+    /// are any.
     pub score: f64,
-    /// The same over the items that have scores; `None` when none has.
+    /// The score over the items that have scores; `None` where there are none.
     pub scored_only: Option<f64>,
-    /// 95 %, from resampled prompts.
+    /// 95 % bootstrap interval over prompts; `None` without bootstrap.
     pub interval: Option<Interval>,
-    /// Items.
+    /// Number of items.
     pub items: usize,
-    /// Items that the tool failed on.
+    /// Items without scores.
     pub failed: usize,
-    /// Items left out because nobody labelled what the tool picked.
+    /// Items that are left out because the completion with the highest score has no label.
     pub unlabelled: usize,
-    /// RM-Bench's three difficulties.
-    pub styles: Option<Styles>,
+    /// RM-Bench's three difficulties; `None` for other benchmarks.
+    pub styles: Option<StyleAccuracies>,
 }
 
-/// A tool's figures.
+/// A tool's results on a benchmark.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    /// The benchmark.
+pub struct BenchmarkReport {
+    /// Name of the benchmark.
     pub benchmark: String,
-    /// The tool.
+    /// Name of the tool.
     pub tool: String,
-    /// By category, in the order of the benchmark's table.
-    pub categories: Vec<(String, Figure)>,
-    /// All of it.
-    pub overall: Figure,
-    /// Categories of the whole benchmark that are not in the files: the overall figure is without them.
+    /// Results by category, in the order of the benchmark's published table.
+    pub categories: Vec<(String, CategoryResult)>,
+    /// The result on all of it.
+    pub overall: CategoryResult,
+    /// Categories of the whole benchmark that are not in the files and so not in the overall result.
     pub missing: Vec<&'static str>,
     /// What scoring cost.
-    pub cost: Cost,
+    pub cost: ScoringCost,
 }
 
-/// What is resampled together.
+/// An item and its scores; `None` where the tool failed.
+type ScoredItem<'b> = (&'b Item, Option<&'b [f64]>);
+
+/// What a category's score is computed from, by unit of resampling.
 enum Units {
+    /// One value per item.
     Values(Vec<f64>),
-    Ties(Vec<ties::Prompt>, Compat),
+    /// The prompts of RewardBench 2's Ties.
+    Ties(Vec<TiesPrompt>, RewardBenchVersion),
 }
-
-/// Items and their scores.
-type Rows<'b> = Vec<(&'b Item, Option<&'b [f64]>)>;
 
 impl Units {
-    fn of(rows: &[(&Item, Option<&[f64]>)], compat: Compat) -> Self {
-        if rows.first().is_some_and(|(item, _)| item.kind == Kind::Ties) {
-            let spread = |(item, scores): &(&Item, Option<&[f64]>)| match scores {
+    fn of(items: &[ScoredItem], version: RewardBenchVersion) -> Self {
+        if items.first().is_some_and(|(item, _)| item.kind == ItemKind::Ties) {
+            let stats = |(item, scores): &ScoredItem| match scores {
                 Some(scores) => {
-                    let (right, wrong) = apart(item, scores);
-                    Spread::of(&right, &wrong)
+                    let split = SplitScores::of(item, scores);
+                    PromptStats::of(&split.correct, &split.incorrect)
                 }
-                None => Spread::lost(),
+                None => PromptStats::without_scores(),
             };
-            return Self::Ties(ties::prompts(rows.iter().map(|r| (r.0.id.as_str(), spread(r)))).clone(), compat);
+            return Self::Ties(ties_prompts(items.iter().map(|row| (row.0.id.as_str(), stats(row)))), version);
         }
-        Self::Values(rows.iter().filter_map(|(item, s)| s.map_or(Some(0.0), |s| value(item, s))).collect())
+        let value = |(item, scores): &ScoredItem| scores.map_or(Some(0.0), |scores| item_value(item, scores));
+        Self::Values(items.iter().filter_map(value).collect())
     }
 
     fn len(&self) -> usize {
@@ -75,87 +78,65 @@ impl Units {
         }
     }
 
-    fn score(&self) -> f64 {
+    /// The score of all units.
+    fn score(&self) -> CategoryScore {
         match self {
-            Self::Values(values) => mean(values),
-            Self::Ties(prompts, compat) => ties::score(prompts, *compat),
+            Self::Values(values) => CategoryScore::mean(values.iter().sum(), values.len()),
+            Self::Ties(prompts, version) => CategoryScore::whole(ties_score(prompts, *version), prompts.len()),
         }
     }
 
-    fn resampled(&self, draw: &[usize]) -> f64 {
+    /// The score of a resample, given as indices of units.
+    fn resampled(&self, units: &[usize]) -> CategoryScore {
         match self {
-            Self::Values(values) => draw.iter().map(|i| values[*i]).sum::<f64>() / draw.len().max(1) as f64,
-            Self::Ties(prompts, compat) => ties::score(draw.iter().map(|i| &prompts[*i]), *compat),
+            Self::Values(values) => CategoryScore::mean(units.iter().map(|i| values[*i]).sum(), units.len()),
+            Self::Ties(prompts, version) => {
+                CategoryScore::whole(ties_score(units.iter().map(|i| &prompts[*i]), *version), units.len())
+            }
         }
     }
 }
 
-fn mean(values: &[f64]) -> f64 {
-    values.iter().sum::<f64>() / values.len().max(1) as f64
-}
-
-/// Figures of categories, with their numbers of units, as one.
-fn overall(average: Average, parts: impl Iterator<Item = (f64, usize)>) -> f64 {
-    let (mut sum, mut weight) = (0.0, 0.0);
-    for (score, units) in parts.filter(|p| p.1 > 0) {
-        let w = if average == Average::Categories { 1.0 } else { units as f64 };
-        sum += w * score;
-        weight += w;
-    }
-    if weight > 0.0 { sum / weight } else { 0.0 }
-}
-
-impl Report {
-    /// Adds up a tool's scores of the same benchmark; `bootstrap` for intervals.
-    pub fn of(benchmark: &Benchmark, scores: &Scores, compat: Compat, bootstrap: Option<Bootstrap>) -> Self {
-        let rows = |places: &[usize]| -> Rows {
-            let row = |i: &usize| (&benchmark.items[*i], scores.rows.get(*i).and_then(|r| r.scores.as_deref()));
-            places.iter().map(row).collect()
-        };
-        let grouped: Vec<(&str, Rows)> = benchmark.categories().iter().map(|(c, p)| (*c, rows(p))).collect();
-        let units: Vec<Units> = grouped.iter().map(|(_, rows)| Units::of(rows, compat)).collect();
-        let scored: Vec<Units> = grouped
-            .iter()
-            .map(|(_, rows)| Units::of(&rows.iter().filter(|r| r.1.is_some()).copied().collect::<Rows>(), compat))
+impl BenchmarkReport {
+    /// Aggregates the scores of a benchmark; without `bootstrap` there are no intervals.
+    pub fn new(
+        benchmark: &Benchmark,
+        scores: &BenchmarkScores,
+        version: RewardBenchVersion,
+        bootstrap: Option<Bootstrap>,
+    ) -> Self {
+        let scored_item = |i: &usize| (&benchmark.items[*i], scores.rows.get(*i).and_then(|row| row.scores.as_deref()));
+        let grouped: Vec<(&str, Vec<ScoredItem>)> = benchmark
+            .categories()
+            .into_iter()
+            .map(|(category, items)| (category, items.iter().map(scored_item).collect()))
             .collect();
-        let mut intervals = bootstrap.map_or(Vec::new(), |b| {
-            let strata: Vec<usize> = units.iter().map(Units::len).collect();
-            b.intervals(&strata, |draws| {
-                let parts: Vec<f64> = units.iter().zip(draws).map(|(u, d)| u.resampled(d)).collect();
-                let total = overall(benchmark.average, parts.iter().copied().zip(strata.iter().copied()));
-                std::iter::once(total).chain(parts).collect()
+        let units: Vec<Units> = grouped.iter().map(|(_, items)| Units::of(items, version)).collect();
+        let scored_units: Vec<Units> = grouped
+            .iter()
+            .map(|(_, items)| {
+                Units::of(&items.iter().filter(|(_, scores)| scores.is_some()).copied().collect::<Vec<_>>(), version)
             })
-        });
-        intervals.resize(1 + units.len(), None);
-        let mut categories = Vec::new();
-        for (i, (name, rows)) in grouped.iter().enumerate() {
-            let known = |(item, s): &&(&Item, Option<&[f64]>)| s.is_none_or(|s| value(item, s).is_some());
-            let styles = rows.iter().all(|(item, _)| item.kind == Kind::Styles).then(|| {
-                let all: Vec<Styles> = rows.iter().map(|(_, s)| s.map_or(Styles::default(), Styles::of)).collect();
-                Styles::mean_of(&all)
-            });
-            let figure = Figure {
-                score: units[i].score(),
-                scored_only: (scored[i].len() > 0).then(|| scored[i].score()),
-                interval: intervals[i + 1],
-                items: rows.len(),
-                failed: rows.iter().filter(|r| r.1.is_none()).count(),
-                unlabelled: rows.len() - rows.iter().filter(known).count(),
-                styles,
-            };
-            categories.push(((*name).to_owned(), figure));
-        }
-        let parts = |units: &[Units]| overall(benchmark.average, units.iter().map(|u| (u.score(), u.len())));
-        let sum = |f: fn(&Figure) -> usize| categories.iter().map(|(_, figure)| f(figure)).sum();
-        let styles: Option<Vec<Styles>> = categories.iter().map(|(_, f)| f.styles).collect();
-        let overall = Figure {
-            score: parts(&units),
-            scored_only: scored.iter().any(|u| u.len() > 0).then(|| parts(&scored)),
+            .collect();
+        let intervals = intervals(benchmark.average, &units, bootstrap);
+        let categories: Vec<(String, CategoryResult)> = grouped
+            .iter()
+            .enumerate()
+            .map(|(i, (name, items))| {
+                ((*name).to_owned(), category_result(items, &units[i], &scored_units[i], intervals[i + 1]))
+            })
+            .collect();
+        let score = |units: &[Units]| benchmark.average.of(units.iter().map(Units::score));
+        let sum = |f: fn(&CategoryResult) -> usize| categories.iter().map(|(_, result)| f(result)).sum();
+        let styles: Option<Vec<StyleAccuracies>> = categories.iter().map(|(_, result)| result.styles).collect();
+        let overall = CategoryResult {
+            score: score(&units),
+            scored_only: scored_units.iter().any(|u| u.len() > 0).then(|| score(&scored_units)),
             interval: intervals[0],
-            items: sum(|f| f.items),
-            failed: sum(|f| f.failed),
-            unlabelled: sum(|f| f.unlabelled),
-            styles: styles.filter(|s| !s.is_empty()).map(|s| Styles::mean_of(&s)),
+            items: sum(|r| r.items),
+            failed: sum(|r| r.failed),
+            unlabelled: sum(|r| r.unlabelled),
+            styles: styles.filter(|s| !s.is_empty()).map(|s| StyleAccuracies::mean_of(&s)),
         };
         Self {
             benchmark: benchmark.name.clone(),
@@ -178,11 +159,11 @@ impl Report {
     }
 
     fn rows(&self) -> Vec<Vec<String>> {
-        let all = self.categories.iter().map(|(n, f)| (n.as_str(), f)).chain([("overall", &self.overall)]);
-        let all: Vec<(&str, &Figure)> = all.collect();
-        let any = |f: fn(&Figure) -> bool| all.iter().any(|(_, figure)| f(figure));
-        let (intervals, styles) = (any(|f| f.interval.is_some()), any(|f| f.styles.is_some()));
-        let (failed, unlabelled) = (any(|f| f.failed > 0), any(|f| f.unlabelled > 0));
+        let results = self.categories.iter().map(|(name, r)| (name.as_str(), r)).chain([("overall", &self.overall)]);
+        let results: Vec<(&str, &CategoryResult)> = results.collect();
+        let any = |f: fn(&CategoryResult) -> bool| results.iter().any(|(_, r)| f(r));
+        let (intervals, styles) = (any(|r| r.interval.is_some()), any(|r| r.styles.is_some()));
+        let (failed, unlabelled) = (any(|r| r.failed > 0), any(|r| r.unlabelled > 0));
         let mut header = vec!["", if failed { "score ≥" } else { "score" }];
         header.extend(intervals.then_some("95 %"));
         header.extend(styles.then_some(["easy", "normal", "hard"]).into_iter().flatten());
@@ -190,24 +171,26 @@ impl Report {
         header.extend(failed.then_some(["failed", "scored only"]).into_iter().flatten());
         header.extend(unlabelled.then_some("unlabelled"));
         let mut rows = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
-        for (name, f) in all {
-            let mut row = vec![name.to_owned(), percent(f.score)];
-            row.extend(intervals.then(|| f.interval.map_or("–".into(), |i| between(&i))));
+        for (name, r) in results {
+            let mut row = vec![name.to_owned(), percent(r.score)];
+            row.extend(intervals.then(|| interval_cell(r.interval)));
             if styles {
-                let of = |part: fn(&Styles) -> f64| f.styles.as_ref().map_or("–".into(), |s| percent(part(s)));
-                row.extend([of(|s| s.easy), of(|s| s.normal), of(|s| s.hard)]);
+                let cell = |accuracy: fn(&StyleAccuracies) -> f64| {
+                    r.styles.as_ref().map_or("–".into(), |styles| percent(accuracy(styles)))
+                };
+                row.extend([cell(|s| s.easy), cell(|s| s.normal), cell(|s| s.hard)]);
             }
-            row.push(f.items.to_string());
+            row.push(r.items.to_string());
             if failed {
-                row.extend([f.failed.to_string(), f.scored_only.map_or("–".into(), percent)]);
+                row.extend([r.failed.to_string(), r.scored_only.map_or("–".into(), percent)]);
             }
-            row.extend(unlabelled.then(|| f.unlabelled.to_string()));
+            row.extend(unlabelled.then(|| r.unlabelled.to_string()));
             rows.push(row);
         }
         rows
     }
 
-    fn notes(&self, mark: &str) -> String {
+    fn notes(&self, bullet: &str) -> String {
         let mut notes = Vec::new();
         if self.overall.failed > 0 {
             notes.push(format!(
@@ -219,39 +202,81 @@ impl Report {
             notes.push(format!("the overall figure is without: {}", self.missing.join(", ")));
         }
         if self.overall.unlabelled > 0 {
-            notes.push(format!("{} items are left out: nobody labelled what was picked", self.overall.unlabelled));
+            notes.push(format!("{} items are left out: the picked completion has no label", self.overall.unlabelled));
         }
-        let Cost { llm_calls, tokens, seconds } = self.cost;
-        if self.cost != Cost::default() {
+        let ScoringCost { llm_calls, tokens, seconds } = self.cost;
+        if self.cost != ScoringCost::default() {
             notes.push(format!("cost: {llm_calls} LLM calls, {tokens} tokens, {seconds:.1} s"));
         }
         if notes.is_empty() {
             return String::new();
         }
-        notes.into_iter().fold("\n".to_owned(), |text, note| text + mark + &note + "\n")
+        notes.into_iter().fold("\n".to_owned(), |text, note| text + bullet + &note + "\n")
     }
 }
 
-/// Tools beside each other: a row per report, a column per category of the first, for [`render`] and [`markdown`].
-pub fn side_by_side(reports: &[Report]) -> Vec<Vec<String>> {
+/// The interval of the overall score, then those of the categories; all `None` without `bootstrap`.
+fn intervals(average: Average, units: &[Units], bootstrap: Option<Bootstrap>) -> Vec<Option<Interval>> {
+    let mut intervals = bootstrap.map_or(Vec::new(), |bootstrap| {
+        let strata: Vec<usize> = units.iter().map(Units::len).collect();
+        bootstrap.intervals(&strata, |draws| {
+            let scores: Vec<CategoryScore> = units.iter().zip(draws).map(|(u, draw)| u.resampled(draw)).collect();
+            let overall = average.of(scores.iter().copied());
+            std::iter::once(overall).chain(scores.iter().map(|s| s.score)).collect()
+        })
+    });
+    intervals.resize(1 + units.len(), None);
+    intervals
+}
+
+fn category_result(
+    items: &[ScoredItem],
+    units: &Units,
+    scored_units: &Units,
+    interval: Option<Interval>,
+) -> CategoryResult {
+    let has_value = |(item, scores): &&ScoredItem| scores.is_none_or(|scores| item_value(item, scores).is_some());
+    let styles = items.iter().all(|(item, _)| item.kind == ItemKind::StyleMatrix).then(|| {
+        let accuracies = |(_, scores): &ScoredItem| scores.map_or(StyleAccuracies::default(), StyleAccuracies::of);
+        StyleAccuracies::mean_of(&items.iter().map(accuracies).collect::<Vec<_>>())
+    });
+    CategoryResult {
+        score: units.score().score,
+        scored_only: (scored_units.len() > 0).then(|| scored_units.score().score),
+        interval,
+        items: items.len(),
+        failed: items.iter().filter(|(_, scores)| scores.is_none()).count(),
+        unlabelled: items.len() - items.iter().filter(has_value).count(),
+        styles,
+    }
+}
+
+/// Reports beside each other: a row per tool, a column per category of the first report, for [`render`] and [`markdown`].
+pub fn side_by_side(reports: &[BenchmarkReport]) -> Vec<Vec<String>> {
     let Some(first) = reports.first() else { return Vec::new() };
-    let names: Vec<&str> = first.categories.iter().map(|(n, _)| n.as_str()).collect();
+    let names: Vec<&str> = first.categories.iter().map(|(name, _)| name.as_str()).collect();
     let header = ["", "overall"].into_iter().chain(names.iter().copied()).map(str::to_owned).collect();
-    let shown = |f: &Figure| if f.failed > 0 { format!("≥ {}", percent(f.score)) } else { percent(f.score) };
-    let row = |report: &Report| {
-        let of =
-            |name: &&str| report.categories.iter().find(|(n, _)| n == name).map_or("–".into(), |(_, f)| shown(f));
-        [report.tool.clone(), shown(&report.overall)].into_iter().chain(names.iter().map(of)).collect()
+    let cell = |r: &CategoryResult| if r.failed > 0 { format!("≥ {}", percent(r.score)) } else { percent(r.score) };
+    let row = |report: &BenchmarkReport| {
+        let category = |name: &&str| {
+            report.categories.iter().find(|(n, _)| n == name).map_or("–".into(), |(_, result)| cell(result))
+        };
+        [report.tool.clone(), cell(&report.overall)].into_iter().chain(names.iter().map(category)).collect()
     };
     std::iter::once(header).chain(reports.iter().map(row)).collect()
 }
 
-/// A share as a percentage with one decimal.
+/// A share as a percentage with one decimal, without the sign.
 pub(crate) fn percent(x: f64) -> String {
     format!("{:.1}", 100.0 * x)
 }
 
-/// An interval as percentages.
+/// An interval of shares as percentages.
 pub(crate) fn between(interval: &Interval) -> String {
     format!("{} to {}", percent(interval.low), percent(interval.high))
+}
+
+/// An interval of shares as percentages; a dash for none.
+pub(crate) fn interval_cell(interval: Option<Interval>) -> String {
+    interval.map_or("–".into(), |i| between(&i))
 }

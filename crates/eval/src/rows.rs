@@ -1,4 +1,4 @@
-//! Rows of a benchmark file, whatever its container, and typed access to their columns.
+//! Reads the rows of a JSONL, JSON list or Parquet file, with typed access to their columns.
 
 use std::path::{Path, PathBuf};
 
@@ -10,25 +10,26 @@ use serde_json::value::RawValue;
 use crate::EvalError;
 use crate::parquet_rows::{is_parquet, parquet_rows};
 
-/// A row, its place, and its columns.
+/// A row of a file.
 pub struct Row {
     path: PathBuf,
+    /// From 1.
     line: usize,
     columns: serde_json::Map<String, Value>,
 }
 
-/// Rows of a JSONL text, of a JSON list of objects, or of a Parquet file; told apart by how they begin.
+/// Reads the rows of a JSONL file, of a JSON list of objects, or of a Parquet file. The first bytes decide which it is.
 pub fn rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, EvalError> {
     let numbered = if is_parquet(bytes) {
         parquet_rows(path, bytes)?
     } else {
         let text = text(path, bytes)?;
-        if text.trim_start().starts_with('[') { listed(path, text)? } else { read_rows(path, text)? }
+        if text.trim_start().starts_with('[') { read_json_list(path, text)? } else { read_rows(path, text)? }
     };
     Ok(numbered.into_iter().map(|NumberedRow { line, columns }| Row::new(path, line, columns)).collect())
 }
 
-/// A file as text.
+/// The contents of a file as UTF-8 text.
 pub fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, EvalError> {
     std::str::from_utf8(bytes).map_err(|e| {
         let gzip = if bytes.starts_with(&[0x1f, 0x8b]) { "; it is compressed, unpack it with `gunzip`" } else { "" };
@@ -37,19 +38,19 @@ pub fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, EvalError> {
     })
 }
 
-/// Objects of a JSON list with the line that each begins on.
-fn listed(path: &Path, text: &str) -> Result<Vec<NumberedRow>, EvalError> {
+/// Reads the objects of a JSON list, with the line on which each begins.
+fn read_json_list(path: &Path, text: &str) -> Result<Vec<NumberedRow>, EvalError> {
     let wrong = |line, message| EvalError::Row { path: path.to_owned(), line, message };
     let list: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| not_json(path, text, &e))?;
     if list.is_empty() {
         return Err(rlar_data::DataError::Empty { path: path.to_owned() }.into());
     }
-    let (mut line, mut at) = (1, 0);
+    let (mut line, mut position) = (1, 0);
     let mut rows = Vec::with_capacity(list.len());
     for raw in list {
         let begin = raw.get().as_ptr() as usize - text.as_ptr() as usize;
-        line += text[at..begin].matches('\n').count();
-        at = begin;
+        line += text[position..begin].matches('\n').count();
+        position = begin;
         match serde_json::from_str(raw.get()) {
             Ok(Value::Object(row)) => rows.push(NumberedRow { line, columns: row }),
             Ok(_) => return Err(wrong(line, "a row must be a JSON object".into())),
@@ -59,12 +60,12 @@ fn listed(path: &Path, text: &str) -> Result<Vec<NumberedRow>, EvalError> {
     Ok(rows)
 }
 
-/// What a JSON parser says, with the two usual causes named.
+/// A JSON error, with the usual causes explained: a file that was cut short, or Python's `NaN` and `Infinity`.
 pub fn not_json(path: &Path, text: &str, error: &serde_json::Error) -> EvalError {
     let hint = if error.is_eof() {
         "; the file is cut short, fetch or write it again"
-    } else if names_no_number(text, error) {
-        "; NaN and Infinity are no scores: write null for a completion without a score"
+    } else if stopped_at_nan(text, error) {
+        "; NaN and Infinity are not scores: write null for a completion without a score"
     } else {
         ""
     };
@@ -72,7 +73,7 @@ pub fn not_json(path: &Path, text: &str, error: &serde_json::Error) -> EvalError
 }
 
 /// Whether parsing stopped at Python's `NaN` or `Infinity`.
-fn names_no_number(text: &str, error: &serde_json::Error) -> bool {
+fn stopped_at_nan(text: &str, error: &serde_json::Error) -> bool {
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().as_bytes();
     let begin = error.column().saturating_sub(3).min(line.len());
     let near = &line[begin..line.len().min(begin + 12)];
@@ -80,45 +81,45 @@ fn names_no_number(text: &str, error: &serde_json::Error) -> bool {
 }
 
 impl Row {
-    /// A row of some place.
+    /// A row; the path and the line, from 1, are for messages.
     pub fn new(path: &Path, line: usize, columns: serde_json::Map<String, Value>) -> Self {
         Self { path: path.to_owned(), line, columns }
     }
 
-    /// All columns.
+    /// All columns, in the order of the file.
     pub fn columns(&self) -> &serde_json::Map<String, Value> {
         &self.columns
     }
 
-    /// A message about this row.
+    /// An error about this row.
     pub fn wrong(&self, message: impl Into<String>) -> EvalError {
         EvalError::Row { path: self.path.clone(), line: self.line, message: message.into() }
     }
 
-    /// Line or row number, from 1.
+    /// Line of a text file, or row of a Parquet file; from 1.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// Whether a column is there.
+    /// Whether the row has a column, be it null.
     pub fn has(&self, key: &str) -> bool {
         self.columns.contains_key(key)
     }
 
-    /// A column as it stands; `None` where it is missing or null.
+    /// The value of a column; `None` where it is missing or null.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.columns.get(key).filter(|v| !v.is_null())
     }
 
-    /// A column that must be there.
+    /// The value of a column; fails where it is missing or null.
     pub fn needed(&self, key: &str) -> Result<&Value, EvalError> {
         self.value(key).ok_or_else(|| {
-            let have: Vec<&str> = self.columns.keys().map(String::as_str).collect();
-            self.wrong(format!("the column `{key}` is missing; the row has: {}", have.join(", ")))
+            let columns: Vec<&str> = self.columns.keys().map(String::as_str).collect();
+            self.wrong(format!("the column `{key}` is missing; the row has: {}", columns.join(", ")))
         })
     }
 
-    /// Text, or a number written out.
+    /// A column of text; a number is converted to text.
     pub fn text(&self, key: &str) -> Result<String, EvalError> {
         match self.needed(key)? {
             Value::String(s) => Ok(s.clone()),
@@ -127,7 +128,7 @@ impl Row {
         }
     }
 
-    /// A list of texts, not empty.
+    /// A column with a list of texts; fails where it is empty.
     pub fn texts(&self, key: &str) -> Result<Vec<String>, EvalError> {
         let wrong = |found: &str| self.wrong(format!("the column `{key}` must be a list of texts, not {found}"));
         let list = self.needed(key)?;
@@ -140,12 +141,12 @@ impl Row {
         list.iter().map(text).collect()
     }
 
-    /// Says so if a column of counts disagrees with the list it counts.
+    /// Fails where a column is a number other than `have`; it may be missing.
     pub fn counts(&self, key: &str, have: usize) -> Result<(), EvalError> {
         match self.value(key).map(|v| (v, v.as_u64())) {
             None => Ok(()),
-            Some((_, Some(said))) if said == have as u64 => Ok(()),
-            Some((said, _)) => Err(self.wrong(format!("`{key}` is {said} but the row holds {have}"))),
+            Some((_, Some(count))) if count == have as u64 => Ok(()),
+            Some((value, _)) => Err(self.wrong(format!("`{key}` is {value} but the row holds {have}"))),
         }
     }
 }

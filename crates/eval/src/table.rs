@@ -1,6 +1,6 @@
-//! Plain tables for people.
+//! Renders tables for a terminal and in Markdown.
 
-/// Lines up columns: the first to the left, the others to the right. The first row is the header.
+/// A table for a terminal: the first column is left-aligned, the others are right-aligned. The first row is the header.
 pub fn render(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
@@ -21,7 +21,7 @@ pub fn render(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// The same rows as a Markdown table.
+/// A Markdown table. The first row is the header.
 pub fn markdown(rows: &[Vec<String>]) -> String {
     let mut out = String::new();
     for (i, row) in rows.iter().enumerate() {

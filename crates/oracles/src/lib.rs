@@ -1,11 +1,12 @@
 //! Test support: files that live outside the project, found through an environment variable.
 //!
 //! Recorded answers of reference implementations are under `RLAR_ORACLES`, models under `RLAR_MODELS`; both paths are
-//! relative to the workspace. A test marked `#[needs_oracles]` or `#[needs_models]` is reported as ignored, with the reason,
-//! where the variable is not set when the tests are compiled. [`oracle!`] and [`model!`] give the path of a file and panic
-//! where it is missing: with the variable set, a missing file is a failure.
+//! relative to the workspace. A test marked `#[needs_oracles]` or `#[needs_models]` is reported as ignored, with the
+//! reason, where the variable is not set when the tests are compiled. [`oracle!`] and [`model!`] give the path of a
+//! file and panic where it is missing: with the variable set, a missing file is a failure.
 //!
-//! `#[needs_env("VARIABLE", "reason")]` does the same for any variable, such as the path of a Python with a certain package.
+//! `#[needs_env("VARIABLE", "reason")]` does the same for any variable, such as the path of a Python with a certain
+//! package.
 
 use std::path::Path;
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use rlar_sandbox::{Judged, Limits, Program, Sandbox, Tests, Tier, Verdict, Verifier};
+use rlar_sandbox::{Program, Sandbox, SandboxLimits, TestResults, Tests, Tier, Verdict, Verifier};
 use serde_json::Value;
 
 const LAST_NUMBER: &str = "import re
@@ -86,16 +86,16 @@ fn used() -> Duration {
 
 fn verify(sandbox: &Sandbox, calls: usize, strict: bool) {
     let call = vec!["What is 6 * 7?".to_owned(), "First 6 * 7 is 42. So the answer is 42".into(), "42".into()];
-    let verifier = Verifier::start(sandbox, LAST_NUMBER, "compute_last_number", Limits::default()).unwrap();
+    let verifier = Verifier::start(sandbox, LAST_NUMBER, "compute_last_number", SandboxLimits::default()).unwrap();
     let verifier = if strict { verifier.strict() } else { verifier };
     let verdicts = verifier.score(&vec![call; calls]).unwrap();
     assert!(verdicts.iter().all(|m| m.verdict == Verdict::Score(1.0)));
 }
 
 fn judge(sandbox: &Sandbox, programs: &[Program]) {
-    let judged = Program::judge_all(programs, sandbox, &Limits::default()).unwrap();
-    let judged: Vec<Judged> = judged.into_iter().map(Result::unwrap).collect();
-    assert!(judged.iter().all(Judged::passed), "{:?}", judged.iter().find(|j| !j.passed()));
+    let judged = Program::judge_all(programs, sandbox, &SandboxLimits::default()).unwrap();
+    let judged: Vec<TestResults> = judged.into_iter().map(Result::unwrap).collect();
+    assert!(judged.iter().all(TestResults::all_passed), "{:?}", judged.iter().find(|j| !j.all_passed()));
 }
 
 fn trivial() -> Program {

@@ -7,7 +7,7 @@
 //! - a [`Verifier`] is a function that scores. Many calls share a process; [`Verifier::strict`] gives each its own.
 //! - a [`Program`] is judged by tests that it never sees, because they run in another process.
 //!
-//! Every run ends in a closed set of verdicts, [`Measured`] with what it took. A run that breaks a limit costs its
+//! Every run ends in a closed set of verdicts, [`Execution`] with what it took. A run that breaks a limit costs its
 //! process, not the batch. `docs/sandbox.md` says what protects what.
 
 mod compare;
@@ -20,11 +20,13 @@ mod linux;
 #[cfg(not(target_os = "linux"))]
 mod other_systems;
 
-pub use compare::Compare;
+pub use compare::Comparison;
 pub use error::SandboxError;
-pub use limits::Limits;
+pub use limits::SandboxLimits;
 #[cfg(target_os = "linux")]
-pub use linux::{Call, End, Judged, Packages, Program, Run, Sandbox, Stream, Tests, Verifier, attack, run};
+pub use linux::{
+    CallArguments, IoTest, Packages, Program, Run, Sandbox, Termination, TestResults, Tests, Verifier, attack, run,
+};
 #[cfg(not(target_os = "linux"))]
-pub use other_systems::{Call, Packages, Sandbox, Verifier};
-pub use verdict::{Measured, Over, TestVerdict, Tier, Usage, Verdict};
+pub use other_systems::{CallArguments, Packages, Sandbox, Verifier};
+pub use verdict::{Execution, ShouldStop, TestVerdict, Tier, Usage, Verdict};

@@ -1,38 +1,40 @@
-//! How good each tool is in each category, as far as few items can tell.
+//! Estimates the accuracy of each tool in each category from few items.
 
-use super::Table;
+use super::ScoreTable;
+use crate::statistics::{mean, sample_variance};
 
-/// Means of the tools' worth.
-pub struct Accuracies {
-    /// By category and tool, as measured; the means over everything where a category has no items.
+/// Mean values of tools, by category.
+pub struct CategoryAccuracies {
+    /// As measured, `[category][tool]`; the tool's mean over everything where a category has no items.
     pub measured: Vec<Vec<f64>>,
-    /// By category and tool, drawn towards what the tool's and the category's means alone predict.
+    /// Shrunk towards what the tool's and the category's means alone predict, `[category][tool]`.
     pub shrunken: Vec<Vec<f64>>,
-    /// By category, the mean label of the completions: what a guess is worth.
+    /// The mean label of the completions of each category: the accuracy of a guess.
     pub chance: Vec<f64>,
 }
 
-impl Accuracies {
-    /// Of some items. The worth of tool `t` in category `c` is taken as `a_t + a_c − a + d_tc` with random `d_tc`:
-    /// its variance is what remains of the observed deviations after their sampling noise (method of moments), and
-    /// each deviation is shrunk by its share of signal (Efron and Morris, 1975). Where categories say nothing
-    /// beyond noise, the tools keep their overall order in all of them.
-    pub fn of(table: &Table, items: &[usize]) -> Self {
+impl CategoryAccuracies {
+    /// Estimates from some items.
+    ///
+    /// The accuracy of tool `t` in category `c` is modelled as `a_t + a_c − a + d_tc` with random `d_tc`. Their variance is
+    /// what remains of the observed deviations after the sampling noise (method of moments), and each deviation is shrunk by
+    /// its share of signal (Efron and Morris, 1975). Where categories differ by no more than noise, the tools keep their
+    /// overall order in all of them.
+    pub fn estimate(table: &ScoreTable, items: &[usize]) -> Self {
         let tools = table.tools.len();
-        let groups = table.grouped(items);
-        let mean = |tool: usize, group: &[usize]| {
-            group.iter().map(|i| table.values[tool][*i]).sum::<f64>() / group.len().max(1) as f64
-        };
+        let groups = table.by_category(items);
         let overall: Vec<f64> = (0..tools).map(|t| table.mean(items, |i| Some(table.values[t][i]))).collect();
         let average = overall.iter().sum::<f64>() / tools as f64;
+        let in_group =
+            |tool: usize, group: &[usize]| mean(&group.iter().map(|i| table.values[tool][*i]).collect::<Vec<_>>());
         let measured: Vec<Vec<f64>> = groups
             .iter()
-            .map(|g| if g.is_empty() { overall.clone() } else { (0..tools).map(|t| mean(t, g)).collect() })
+            .map(|g| if g.is_empty() { overall.clone() } else { (0..tools).map(|t| in_group(t, g)).collect() })
             .collect();
         let mut expected = Vec::new();
         let mut noise = Vec::new();
-        for (group, means) in groups.iter().zip(&measured) {
-            let level = means.iter().sum::<f64>() / tools as f64;
+        for (group, accuracies) in groups.iter().zip(&measured) {
+            let level = accuracies.iter().sum::<f64>() / tools as f64;
             expected.push(overall.iter().map(|a| a + level - average).collect::<Vec<_>>());
             noise.push((0..tools).map(|t| sampling_noise(table, group, t)).collect::<Vec<_>>());
         }
@@ -42,32 +44,28 @@ impl Accuracies {
         };
         let excess = cells().map(|(c, t)| (measured[c][t] - expected[c][t]).powi(2) - noise[c][t]).sum::<f64>();
         let signal = (excess / cells().count().max(1) as f64).max(0.0);
-        let shrunk = |c: usize, t: usize| {
+        let shrink = |c: usize, t: usize| {
             let share = if signal > 0.0 { signal / (signal + noise[c][t]) } else { 0.0 };
             expected[c][t] + share * (measured[c][t] - expected[c][t])
         };
-        let shrunken = (0..groups.len()).map(|c| (0..tools).map(|t| shrunk(c, t)).collect()).collect();
-        let chance = groups.iter().map(|g| if g.is_empty() { 0.5 } else { guess(table, g) }).collect();
+        let shrunken = (0..groups.len()).map(|c| (0..tools).map(|t| shrink(c, t)).collect()).collect();
+        let chance = groups.iter().map(|g| if g.is_empty() { 0.5 } else { guess_accuracy(table, g) }).collect();
         Self { measured, shrunken, chance }
     }
 }
 
-/// Variance of the mean of a tool's lead over the other tools.
-fn sampling_noise(table: &Table, group: &[usize], tool: usize) -> f64 {
-    let tools = table.tools.len() as f64;
-    let lead = |i: &usize| table.values[tool][*i] - table.values.iter().map(|v| v[*i]).sum::<f64>() / tools;
-    let n = group.len() as f64;
+/// The variance of the mean of a tool's lead over the tools' average.
+fn sampling_noise(table: &ScoreTable, group: &[usize], tool: usize) -> f64 {
     if group.len() < 2 {
         return f64::INFINITY;
     }
-    let mean = group.iter().map(lead).sum::<f64>() / n;
-    group.iter().map(|i| (lead(i) - mean).powi(2)).sum::<f64>() / (n - 1.0) / n
+    let tools = table.tools.len() as f64;
+    let lead = |i: &usize| table.values[tool][*i] - table.values.iter().map(|v| v[*i]).sum::<f64>() / tools;
+    let leads: Vec<f64> = group.iter().map(lead).collect();
+    sample_variance(&leads, mean(&leads)) / group.len() as f64
 }
 
-fn guess(table: &Table, group: &[usize]) -> f64 {
-    let of = |i: &usize| {
-        let labels: Vec<f64> = table.item(*i).labels.iter().flatten().copied().collect();
-        labels.iter().sum::<f64>() / labels.len().max(1) as f64
-    };
-    group.iter().map(of).sum::<f64>() / group.len() as f64
+fn guess_accuracy(table: &ScoreTable, group: &[usize]) -> f64 {
+    let mean_label = |i: &usize| mean(&table.item(*i).labels.iter().flatten().copied().collect::<Vec<_>>());
+    mean(&group.iter().map(mean_label).collect::<Vec<_>>())
 }

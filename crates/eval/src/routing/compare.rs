@@ -1,141 +1,147 @@
-//! Everything side by side on the same items.
+//! Compares tools, ensembles, routes and oracles on the same items.
 
-use super::{Choice, Strategy, Table, first_max};
+use super::{RouteChoice, ScoreTable, Strategy, first_max};
 use crate::bootstrap::{Bootstrap, Interval};
-use crate::report::{between, percent};
-use crate::scores::Cost;
+use crate::report::{interval_cell, percent};
+use crate::scores::ScoringCost;
 
-/// Choices made elsewhere: by an agent, by a person, by a fitted rule.
+/// Choices that were made outside, such as by an agent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// What tables call it.
+    /// Its name in tables.
     pub name: String,
-    /// A choice per item of the table.
-    pub choices: Vec<Choice>,
+    /// One choice per item of the table.
+    pub choices: Vec<RouteChoice>,
 }
 
-/// A way to score the items, and what it is worth.
+/// A way to score the items, and how good it is.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Line {
-    /// What it is.
+pub struct ComparisonRow {
+    /// Its name.
     pub name: String,
-    /// The benchmark's mean, from 0 to 1.
+    /// The benchmark's average, from 0 to 1.
     pub score: f64,
-    /// 95 %, from resampled items.
+    /// 95 % bootstrap interval over items.
     pub interval: Option<Interval>,
-    /// How far it is above the best static tool.
+    /// The score minus that of the best static tool.
     pub above: f64,
-    /// 95 % of that, from the same resamples: paired.
+    /// 95 % interval of that difference, from the same resamples (paired).
     pub above_interval: Option<Interval>,
-    /// Of the items on which tools differ, the share on which this is worth as much as the best of them; `None`
-    /// where they never differ.
+    /// Of the items on which tools have different values, the share on which this one has the highest; `None` where they
+    /// never differ.
     pub selector: Option<f64>,
-    /// What it cost; an oracle costs what asking every tool costs.
-    pub cost: Cost,
+    /// What scoring cost; an oracle costs as much as all tools together.
+    pub cost: ScoringCost,
 }
 
-/// Lines of every tool, the best static one, the uniform ensemble, the given routes, and the oracles that know the
-/// labels: the best tool of each category and of each item. The best static tool is the best on these very items,
-/// which favours it, as the oracles.
-pub fn compare(table: &Table, routes: &[Route], bootstrap: Bootstrap) -> Vec<Line> {
+/// A way to score the items.
+struct Candidate {
+    name: String,
+    /// The value on each item; `None` where the picked completion has no label.
+    values: Vec<Option<f64>>,
+    cost: ScoringCost,
+}
+
+/// Compares every tool, the best static one, the uniform ensemble, the given routes, and the oracles that know the labels: the
+/// best tool of each category and of each item.
+///
+/// The best static tool is chosen on these same items, which favours it, as it does the oracles.
+pub fn compare(table: &ScoreTable, routes: &[Route], bootstrap: Bootstrap) -> Vec<ComparisonRow> {
     let items: Vec<usize> = (0..table.len()).collect();
-    let tools = table.tools().len();
-    let everything = Choice::Weights(vec![1.0; tools]);
+    let tools = table.tools();
     let best = table.best(&items);
-    let mut kinds: Vec<(String, Vec<Choice>)> =
-        (0..tools).map(|t| (table.tools()[t].tool.clone(), same(table, t))).collect();
-    kinds.push((format!("best static tool ({})", table.tools()[best].tool), same(table, best)));
-    kinds.push(("uniform ensemble".into(), vec![everything.clone(); table.len()]));
-    kinds.extend(routes.iter().map(|r| (r.name.clone(), r.choices.clone())));
+    let always = |tool: usize| vec![RouteChoice::Tool(tool); table.len()];
+    let ensemble = RouteChoice::Weights(vec![1.0; tools.len()]);
+    let mut routed: Vec<Route> =
+        tools.iter().enumerate().map(|(t, tool)| Route { name: tool.tool.clone(), choices: always(t) }).collect();
+    routed.push(Route { name: format!("best static tool ({})", tools[best].tool), choices: always(best) });
+    routed.push(Route { name: "uniform ensemble".into(), choices: vec![ensemble.clone(); table.len()] });
+    routed.extend(routes.iter().cloned());
     let scales = table.scales(&items);
-    let worth = |choices: &[Choice]| -> Vec<Option<f64>> {
-        items.iter().map(|i| table.worth(*i, choices.get(*i)?, &scales)).collect()
-    };
-    let mut lines: Vec<(String, Vec<Option<f64>>, Cost)> = kinds
+    let mut candidates: Vec<Candidate> = routed
         .into_iter()
-        .map(|(name, choices)| {
-            let cost = items.iter().filter_map(|i| Some(table.cost(*i, choices.get(*i)?))).sum();
-            let worth = worth(&choices);
-            (name, worth, cost)
+        .map(|Route { name, choices }| Candidate {
+            name,
+            values: items.iter().map(|i| table.choice_value(*i, choices.get(*i)?, &scales)).collect(),
+            cost: items.iter().filter_map(|i| Some(table.cost(*i, choices.get(*i)?))).sum(),
         })
         .collect();
-    let all: Cost = items.iter().map(|i| table.cost(*i, &everything)).sum();
-    let rule = Strategy::Category.fit(table, &items);
-    lines.push(("oracle per category".into(), items.iter().map(|i| rule.worth(table, *i)).collect(), all));
-    let of_item = |i: &usize| first_max((0..tools).map(|t| table.value(t, *i)));
-    lines.push(("oracle per item".into(), items.iter().map(|i| Some(table.value(of_item(i), *i))).collect(), all));
-    finished(table, &items, &lines, best, bootstrap)
+    let cost: ScoringCost = items.iter().map(|i| table.cost(*i, &ensemble)).sum();
+    let by_category = Strategy::Category.fit(table, &items);
+    let values = items.iter().map(|i| by_category.value(table, *i)).collect();
+    candidates.push(Candidate { name: "oracle per category".into(), values, cost });
+    let best_of_item = |i: &usize| first_max((0..tools.len()).map(|t| table.value(t, *i)));
+    let values = items.iter().map(|i| Some(table.value(best_of_item(i), *i))).collect();
+    candidates.push(Candidate { name: "oracle per item".into(), values, cost });
+    with_intervals(table, &items, candidates, best, bootstrap)
 }
 
-fn same(table: &Table, tool: usize) -> Vec<Choice> {
-    vec![Choice::Tool(tool); table.len()]
-}
-
-fn finished(
-    table: &Table,
+/// Averages the candidates over items; `best` is the index of the best static tool.
+fn with_intervals(
+    table: &ScoreTable,
     items: &[usize],
-    lines: &[(String, Vec<Option<f64>>, Cost)],
+    candidates: Vec<Candidate>,
     best: usize,
     bootstrap: Bootstrap,
-) -> Vec<Line> {
-    let groups = table.grouped(items);
+) -> Vec<ComparisonRow> {
+    let groups = table.by_category(items);
     let strata: Vec<usize> = groups.iter().map(Vec::len).collect();
-    let means =
-        |items: &[usize]| -> Vec<f64> { lines.iter().map(|(_, worth, _)| table.mean(items, |i| worth[i])).collect() };
-    // Both statistics of a line: its mean, and how far it is above the static tool.
-    let with_lead = |means: Vec<f64>| -> Vec<f64> { means.iter().flat_map(|m| [*m, m - means[best]]).collect() };
-    let intervals = bootstrap.intervals(&strata, |draws| {
-        let drawn: Vec<usize> = groups.iter().zip(draws).flat_map(|(g, d)| d.iter().map(|k| g[*k])).collect();
-        with_lead(means(&drawn))
-    });
-    let figures = with_lead(means(items));
-    let interval = |i: usize| intervals.get(i).copied().flatten();
-    let line = |(i, (name, worth, cost)): (usize, &(String, Vec<Option<f64>>, Cost))| Line {
-        name: name.clone(),
-        score: figures[2 * i],
-        interval: interval(2 * i),
-        above: figures[2 * i + 1],
-        above_interval: interval(2 * i + 1),
-        selector: selector(table, worth),
-        cost: *cost,
+    // Two statistics per candidate: its mean, and the mean minus that of the best static tool.
+    let statistics = |items: &[usize]| -> Vec<f64> {
+        let means: Vec<f64> = candidates.iter().map(|c| table.mean(items, |i| c.values[i])).collect();
+        means.iter().flat_map(|mean| [*mean, mean - means[best]]).collect()
     };
-    lines.iter().enumerate().map(line).collect()
+    let intervals = bootstrap.intervals(&strata, |draws| {
+        let drawn: Vec<usize> = groups.iter().zip(draws).flat_map(|(g, draw)| draw.iter().map(|k| g[*k])).collect();
+        statistics(&drawn)
+    });
+    let scores = statistics(items);
+    let interval = |i: usize| intervals.get(i).copied().flatten();
+    let row = |(i, candidate): (usize, &Candidate)| ComparisonRow {
+        name: candidate.name.clone(),
+        score: scores[2 * i],
+        interval: interval(2 * i),
+        above: scores[2 * i + 1],
+        above_interval: interval(2 * i + 1),
+        selector: selector_accuracy(table, &candidate.values),
+        cost: candidate.cost,
+    };
+    candidates.iter().enumerate().map(row).collect()
 }
 
-fn selector(table: &Table, worth: &[Option<f64>]) -> Option<f64> {
+fn selector_accuracy(table: &ScoreTable, values: &[Option<f64>]) -> Option<f64> {
     let (mut differ, mut reached) = (0u32, 0u32);
-    for (i, worth) in worth.iter().enumerate() {
-        let values = || (0..table.tools().len()).map(|t| table.value(t, i));
-        let high = values().fold(f64::NEG_INFINITY, f64::max);
-        if values().any(|v| v < high) {
+    for (i, value) in values.iter().enumerate() {
+        let of_tools = || (0..table.tools().len()).map(|t| table.value(t, i));
+        let highest = of_tools().fold(f64::NEG_INFINITY, f64::max);
+        if of_tools().any(|v| v < highest) {
             differ += 1;
-            reached += u32::from(worth.is_some_and(|w| w >= high));
+            reached += u32::from(value.is_some_and(|v| v >= highest));
         }
     }
     (differ > 0).then(|| f64::from(reached) / f64::from(differ))
 }
 
-/// Lines as the rows of a table, for [`crate::table::render`] and [`crate::table::markdown`].
-pub fn rows(lines: &[Line]) -> Vec<Vec<String>> {
-    let costs = lines.iter().any(|l| l.cost != Cost::default());
+/// The rows of a table, for [`crate::table::render`] and [`crate::table::markdown`].
+pub fn comparison_rows(rows: &[ComparisonRow]) -> Vec<Vec<String>> {
+    let has_costs = rows.iter().any(|r| r.cost != ScoringCost::default());
     let mut header = vec!["", "score", "95 %", "above static", "95 %", "selector"];
-    header.extend(costs.then_some(["LLM calls", "tokens", "seconds"]).into_iter().flatten());
-    let mut rows = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
-    for line in lines {
-        let interval = |i: Option<Interval>| i.map_or("–".into(), |i| between(&i));
-        let mut row = vec![
-            line.name.clone(),
-            percent(line.score),
-            interval(line.interval),
-            format!("{:+.1}", 100.0 * line.above),
-            interval(line.above_interval),
-            line.selector.map_or("–".into(), percent),
+    header.extend(has_costs.then_some(["LLM calls", "tokens", "seconds"]).into_iter().flatten());
+    let mut table = vec![header.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    for row in rows {
+        let mut cells = vec![
+            row.name.clone(),
+            percent(row.score),
+            interval_cell(row.interval),
+            format!("{:+.1}", 100.0 * row.above),
+            interval_cell(row.above_interval),
+            row.selector.map_or("–".into(), percent),
         ];
-        let Cost { llm_calls, tokens, seconds } = line.cost;
-        row.extend(
-            costs.then(|| [llm_calls.to_string(), tokens.to_string(), format!("{seconds:.1}")]).into_iter().flatten(),
-        );
-        rows.push(row);
+        if has_costs {
+            let ScoringCost { llm_calls, tokens, seconds } = row.cost;
+            cells.extend([llm_calls.to_string(), tokens.to_string(), format!("{seconds:.1}")]);
+        }
+        table.push(cells);
     }
-    rows
+    table
 }

@@ -1,37 +1,36 @@
-//! Ways to choose tools by category, fitted on items with labels.
+//! Strategies that choose tools by category, fitted on labelled items.
 
-use super::accuracy::Accuracies;
-use super::stack::{fit, pairs};
-use super::{Choice, Scale, Table, first_max};
+use super::accuracy::CategoryAccuracies;
+use super::stacking::{fit, labelled_pairs};
+use super::{RouteChoice, ScoreScale, ScoreTable, first_max};
 
-/// A way to choose.
+/// How to choose tools.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Strategy {
-    /// The tool that is best over all: what routing has to beat.
+    /// The tool that is best overall: what routing has to beat.
     Static,
-    /// All tools, standardised, with equal weights: nothing is fitted but scales.
+    /// All tools, standardised, with equal weights; only the scales are fitted.
     Uniform,
-    /// In each category the tool that is best there.
+    /// In each category the tool with the highest accuracy there.
     Category,
-    /// In each category the tool that is best there, after what few items say is drawn towards what the tool's and the
-    /// category's means predict.
+    /// In each category the tool with the highest shrunken accuracy there (see [`CategoryAccuracies::shrunken`]).
     Shrunken,
-    /// All tools, each weighing the shrunken log-odds of its accuracy in the category above those of a guess.
+    /// All tools, each weighted in a category by how far the log-odds of its shrunken accuracy are above those of a guess.
     LogOdds,
-    /// All tools with fitted weights, the same everywhere.
+    /// All tools with fitted weights that are the same in all categories.
     Stack {
-        /// Strength of the pull to zero, in items.
+        /// Strength of the penalty that draws weights to zero, in items.
         ridge: f64,
     },
-    /// All tools with fitted weights in each category, drawn to those of all categories.
+    /// All tools with fitted weights in each category, which are drawn to those of all categories together.
     StackCategory {
-        /// Strength of the pulls, in items.
+        /// Strength of both penalties, in items.
         ridge: f64,
     },
 }
 
 impl Strategy {
-    /// Every strategy, the static one first.
+    /// Every strategy, [`Self::Static`] first.
     pub const ALL: [Self; 7] = [
         Self::Static,
         Self::Uniform,
@@ -42,7 +41,7 @@ impl Strategy {
         Self::StackCategory { ridge: 10.0 },
     ];
 
-    /// What tables call it.
+    /// Its name in tables.
     pub fn name(self) -> String {
         match self {
             Self::Static => "best static tool".into(),
@@ -55,59 +54,59 @@ impl Strategy {
         }
     }
 
-    /// Fits it on items.
-    pub fn fit(self, table: &Table, items: &[usize]) -> Rule {
+    /// Fits the strategy on items.
+    pub fn fit(self, table: &ScoreTable, items: &[usize]) -> FittedRule {
         let (tools, categories) = (table.tools().len(), table.categories().len());
         let scales = table.scales(items);
+        let stack =
+            |items: &[usize], centre: &[f64], ridge: f64| fit(&labelled_pairs(table, items, &scales), centre, ridge);
         let by_category = match self {
-            Self::Static => vec![Choice::Tool(table.best(items)); categories],
-            Self::Uniform => vec![Choice::Weights(vec![1.0; tools]); categories],
-            Self::Category => best_of(&Accuracies::of(table, items).measured),
-            Self::Shrunken => best_of(&Accuracies::of(table, items).shrunken),
+            Self::Static => vec![RouteChoice::Tool(table.best(items)); categories],
+            Self::Uniform => vec![RouteChoice::Weights(vec![1.0; tools]); categories],
+            Self::Category => best_tools(&CategoryAccuracies::estimate(table, items).measured),
+            Self::Shrunken => best_tools(&CategoryAccuracies::estimate(table, items).shrunken),
             Self::LogOdds => {
-                let found = Accuracies::of(table, items);
-                let weights = |(of, chance): (&Vec<f64>, &f64)| {
-                    let above = |a: &f64| (log_odds(*a) - log_odds(*chance)).max(0.0);
-                    useful(of.iter().map(above).collect())
+                let CategoryAccuracies { shrunken, chance, .. } = CategoryAccuracies::estimate(table, items);
+                let weights = |(accuracies, chance): (&Vec<f64>, &f64)| {
+                    let above_chance = |a: &f64| (log_odds(*a) - log_odds(*chance)).max(0.0);
+                    weighted(accuracies.iter().map(above_chance).collect())
                 };
-                found.shrunken.iter().zip(&found.chance).map(weights).collect()
+                shrunken.iter().zip(&chance).map(weights).collect()
             }
-            Self::Stack { ridge } => {
-                vec![useful(fit(&pairs(table, items, &scales), &vec![0.0; tools], ridge)); categories]
-            }
+            Self::Stack { ridge } => vec![weighted(stack(items, &vec![0.0; tools], ridge)); categories],
             Self::StackCategory { ridge } => {
-                let centre = fit(&pairs(table, items, &scales), &vec![0.0; tools], ridge);
-                let groups = table.grouped(items);
-                groups.iter().map(|g| useful(fit(&pairs(table, g, &scales), &centre, ridge))).collect()
+                let centre = stack(items, &vec![0.0; tools], ridge);
+                table.by_category(items).iter().map(|group| weighted(stack(group, &centre, ridge))).collect()
             }
         };
-        Rule { scales, by_category }
+        FittedRule { scales, by_category }
     }
 }
 
 /// A fitted strategy.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Rule {
-    /// Scales of the tools.
-    pub scales: Vec<Scale>,
-    /// A choice per category of the table.
-    pub by_category: Vec<Choice>,
+pub struct FittedRule {
+    /// The scale of each tool's scores.
+    pub scales: Vec<ScoreScale>,
+    /// The choice for each category of the table.
+    pub by_category: Vec<RouteChoice>,
 }
 
-impl Rule {
-    /// What it chooses for an item.
-    pub fn choice(&self, table: &Table, item: usize) -> &Choice {
-        &self.by_category[table.of_category[item]]
+impl FittedRule {
+    /// The choice for an item.
+    pub fn choice(&self, table: &ScoreTable, item: usize) -> &RouteChoice {
+        &self.by_category[table.category_of[item]]
     }
 
-    /// What that is worth ([`Table::worth`]).
-    pub fn worth(&self, table: &Table, item: usize) -> Option<f64> {
-        table.worth(item, self.choice(table, item), &self.scales)
+    /// The value of an item under its choice; see [`ScoreTable::choice_value`].
+    pub fn value(&self, table: &ScoreTable, item: usize) -> Option<f64> {
+        table.choice_value(item, self.choice(table, item), &self.scales)
     }
 }
 
-fn best_of(accuracies: &[Vec<f64>]) -> Vec<Choice> {
-    accuracies.iter().map(|of| Choice::Tool(first_max(of.iter().copied()))).collect()
+/// The best tool of each category.
+fn best_tools(accuracies: &[Vec<f64>]) -> Vec<RouteChoice> {
+    accuracies.iter().map(|of_tools| RouteChoice::Tool(first_max(of_tools.iter().copied()))).collect()
 }
 
 fn log_odds(p: f64) -> f64 {
@@ -115,8 +114,8 @@ fn log_odds(p: f64) -> f64 {
     (p / (1.0 - p)).ln()
 }
 
-/// Weights, or equal ones where none says anything.
-fn useful(weights: Vec<f64>) -> Choice {
+/// Weights, or equal ones where all are zero.
+fn weighted(weights: Vec<f64>) -> RouteChoice {
     let all_zero = weights.iter().all(|w| *w == 0.0);
-    Choice::Weights(if all_zero { vec![1.0; weights.len()] } else { weights })
+    RouteChoice::Weights(if all_zero { vec![1.0; weights.len()] } else { weights })
 }

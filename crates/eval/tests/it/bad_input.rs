@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use rlar_eval::formats::{read, rewardbench2::SUBSETS};
-use rlar_eval::routing::Table;
-use rlar_eval::{Benchmark, Scores};
+use rlar_eval::readers::read_benchmark;
+use rlar_eval::reward_bench_2::SUBSETS;
+use rlar_eval::routing::ScoreTable;
+use rlar_eval::{Benchmark, BenchmarkScores};
 
 use crate::{scored, text};
 
@@ -30,11 +31,11 @@ fn rows_of_a_benchmark() {
     assert_eq!(row("Math", "Maths"), format!("x.jsonl:2: subset `Maths` is not one of: {}", SUBSETS.join(", ")));
     assert!(row("Math", "Ties").contains("id `2` in Ties must be `ref:N` or `tied:N`"));
     assert!(row("[\"a\"]", "[\"a\",\"c\"]").contains("`num_correct` is 1 but the row holds 2"));
-    assert_eq!(error("x.jsonl", &format!("{GOOD}\n{GOOD}")), "x.jsonl:2: id `1` is that of line 1, too");
+    assert_eq!(error("x.jsonl", &format!("{GOOD}\n{GOOD}")), "x.jsonl:2: id `1` occurs in line 1 too");
     assert_eq!(error("x.jsonl", ""), "x.jsonl: the data set is empty");
     assert!(error("x.jsonl", &GOOD[..40]).starts_with("x.jsonl:1: not JSON: EOF while parsing"));
     assert!(error("x.jsonl", "{\"a\":1}").contains("no known benchmark has these columns"));
-    let gzip = read(Path::new("x.gz"), &[0x1f, 0x8b, 8, 0xff]).unwrap_err().to_string();
+    let gzip = read_benchmark(Path::new("x.gz"), &[0x1f, 0x8b, 8, 0xff]).unwrap_err().to_string();
     assert!(gzip.ends_with("it is compressed, unpack it with `gunzip`"), "{gzip}");
 }
 
@@ -44,7 +45,10 @@ fn rows_of_a_list_have_lines_too() {
     let list = format!("[\n{row},\n{row}\n]");
     assert_eq!(text("Natural.json", &list).unwrap().items[1].id, "5");
     let wrong = list.replacen("\"label\":1", "\"label\":3", 2).replacen("\"label\":3", "\"label\":1", 1);
-    assert_eq!(error("Natural.json", &wrong), "Natural.json:5: `label` must be 1 or 2, the output that is better");
+    assert_eq!(
+        error("Natural.json", &wrong),
+        "Natural.json:5: `label` must be 1 or 2, the number of the better output"
+    );
     let cut = error("Natural.json", &list[..list.len() - 9]);
     assert!(
         cut.starts_with("Natural.json:7: ") && cut.ends_with("the file is cut short, fetch or write it again"),
@@ -52,7 +56,7 @@ fn rows_of_a_list_have_lines_too() {
     );
     let styles = "[{\"id\":1,\"prompt\":\"p\",\"chosen\":[\"a\",\"b\",\"c\"],\"rejected\":[\"d\",\"e\",\"f\"]}]";
     assert_eq!(text("chat_filtered.json", styles).unwrap().items[0].category, "chat");
-    assert!(error("rows.json", styles).starts_with("rows.json:1: `rows` is no domain; add a column `domain`"));
+    assert!(error("rows.json", styles).starts_with("rows.json:1: `rows` is not a domain; add a column `domain`"));
 }
 
 #[test]
@@ -60,21 +64,21 @@ fn a_parquet_file_that_is_cut_anywhere_is_an_error() {
     let whole = include_bytes!("../fixtures/rewardbench2.parquet");
     let path = Path::new("r.parquet");
     for end in (4..whole.len()).step_by(7) {
-        let said = read(path, &whole[..end]).unwrap_err().to_string();
+        let said = read_benchmark(path, &whole[..end]).unwrap_err().to_string();
         assert!(said.starts_with("r.parquet: "), "{said}");
     }
     // A damaged byte may still be a file, but never a panic.
     for place in (0..whole.len()).step_by(3) {
         let mut damaged = whole.to_vec();
         damaged[place] ^= 0x55;
-        if let Err(said) = read(path, &damaged) {
+        if let Err(said) = read_benchmark(path, &damaged) {
             assert!(said.to_string().starts_with("r.parquet"), "{said}");
         }
     }
     // A footer that promises what the file does not hold.
     let mut wrong = whole[..200].to_vec();
     wrong.extend(&whole[whole.len() - 8..]);
-    assert!(read(path, &wrong).unwrap_err().to_string().starts_with("r.parquet: not a Parquet file"));
+    assert!(read_benchmark(path, &wrong).unwrap_err().to_string().starts_with("r.parquet: not a Parquet file"));
 }
 
 fn two() -> Benchmark {
@@ -84,23 +88,24 @@ fn two() -> Benchmark {
 #[test]
 fn files_of_scores() {
     let benchmark = two();
-    let said = |text: &str| Scores::read(Path::new("s.jsonl"), text.as_bytes(), &benchmark).unwrap_err().to_string();
+    let said =
+        |text: &str| BenchmarkScores::read(Path::new("s.jsonl"), text.as_bytes(), &benchmark).unwrap_err().to_string();
     let one = "{\"id\":\"1\",\"scores\":[1,0]}\n";
     assert!(said(&format!("{one}{{\"id\":\"2\",\"scores\":[1,NaN]}}")).starts_with("s.jsonl:2: not JSON"));
     for no_number in ["NaN", "Infinity", "-Infinity"] {
         let said = said(&format!("{one}{{\"id\":\"2\",\"scores\":[1,{no_number}]}}"));
         assert!(
-            said.ends_with("NaN and Infinity are no scores: write null for a completion without a score"),
+            said.ends_with("NaN and Infinity are not scores: write null for a completion without a score"),
             "{said}"
         );
         assert!(said.starts_with("s.jsonl:2: "), "{said}");
     }
     assert!(
         said(&format!("{one}{{\"id\":\"2\",\"scores\":[1,\"x\"]}}"))
-            .contains(":2: `scores` holds \"x\", which is no number")
+            .contains(":2: `scores` holds \"x\", which is not a number")
     );
     assert!(said(one).contains("s.jsonl: s has no scores of 1 of 2 items, such as `2`; write `\"scores\": null`"));
-    assert!(said(&format!("{one}{one}")).starts_with("s.jsonl:2: id `1` is that of line 1, too"));
+    assert!(said(&format!("{one}{one}")).starts_with("s.jsonl:2: id `1` occurs in line 1 too"));
     assert!(
         said(&format!("{one}{{\"id\":\"3\",\"scores\":[1,0]}}"))
             .starts_with("s.jsonl:2: id `3` is not in the benchmark")
@@ -112,14 +117,15 @@ fn files_of_scores() {
     assert!(said(&format!("{one}{{\"scores\":[1,0]}}")).contains(":2: the column `id` is missing"));
     assert!(said(&format!("{one}{{\"id\":\"2\",\"sco")).starts_with("s.jsonl:2: not JSON: EOF"));
     let null = format!("{one}{{\"id\":\"2\",\"scores\":[1,null]}}");
-    let read = Scores::read(Path::new("s.jsonl"), null.as_bytes(), &benchmark).unwrap();
+    let read = BenchmarkScores::read(Path::new("s.jsonl"), null.as_bytes(), &benchmark).unwrap();
     assert_eq!(read[0].failed(), 1);
 }
 
 #[test]
 fn files_of_the_reference() {
     let benchmark = two();
-    let said = |text: &str| Scores::read(Path::new("m.json"), text.as_bytes(), &benchmark).unwrap_err().to_string();
+    let said =
+        |text: &str| BenchmarkScores::read(Path::new("m.json"), text.as_bytes(), &benchmark).unwrap_err().to_string();
     assert_eq!(said(r#"{"id":["1","2"],"scores":[[1,0]]}"#), "m.json: `id` holds 2 entries and `scores` 1");
     assert_eq!(said(r#"{"id":["1","2"]}"#), "m.json: the column `scores` is missing or not a list");
     assert!(
@@ -134,11 +140,11 @@ fn files_of_the_reference() {
 #[test]
 fn scores_in_memory() {
     let benchmark = two();
-    let said = |rows| Scores::new("t", &benchmark, rows).unwrap_err().to_string();
+    let said = |rows| BenchmarkScores::new("t", &benchmark, rows).unwrap_err().to_string();
     assert_eq!(said(vec![None]), "t scored 1 items of 2");
-    assert!(said(vec![None, Some(vec![f64::NAN, 1.0])]).starts_with("t on `2` of Math: NaN is no score"));
+    assert!(said(vec![None, Some(vec![f64::NAN, 1.0])]).starts_with("t on `2` of Math: NaN is not a score"));
     let t = [scored("t", &benchmark, |_, c| c as f64)];
-    let said = Table::new(&benchmark, &t).err().unwrap().to_string();
+    let said = ScoreTable::new(&benchmark, &t).err().unwrap().to_string();
     assert!(said.contains("routing compares at least two tools"));
     let other = text("p.jsonl", "{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}").unwrap();
     let said = Benchmark::join([two(), other]).unwrap_err().to_string();

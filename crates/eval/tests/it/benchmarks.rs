@@ -6,47 +6,48 @@ use std::path::Path;
 use std::process::Command;
 
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::formats::best_of_n::picks;
-use rlar_eval::formats::{judgebench, read};
-use rlar_eval::metric::Styles;
-use rlar_eval::ties::Compat;
-use rlar_eval::{Benchmark, Item, Report, Scores, WinRate};
+use rlar_eval::item_metric::StyleAccuracies;
+use rlar_eval::readers::best_of_n::picks;
+use rlar_eval::readers::{judgebench, read_benchmark};
+use rlar_eval::reward_bench_2::RewardBenchVersion;
+use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores, Item, WinRate};
+use rlar_oracles::{needs_oracles, oracle};
 use serde_json::Value;
 
-use crate::oracle::oracle;
 use crate::{close, open, scored, text};
 
 /// The pairs of JudgeBench that have scores of five reward models, and the scores.
-pub fn judgebench() -> Option<(Benchmark, Vec<Scores>)> {
-    let scores = oracle("data/judgebench/rm_scores_gpt-4o.jsonl")?;
+pub fn judgebench() -> (Benchmark, Vec<BenchmarkScores>) {
+    let scores = oracle!("data/judgebench/rm_scores_gpt-4o.jsonl");
     let bytes = std::fs::read(&scores).unwrap();
     let rows = std::str::from_utf8(&bytes).unwrap().lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
     let ids: BTreeSet<String> = rows.map(|r| r["pair_id"].as_str().unwrap().to_owned()).collect();
-    let pairs = oracle("data/judgebench/pairs_gpt-4o-2024-05-13.jsonl")?;
+    let pairs = oracle!("data/judgebench/pairs_gpt-4o-2024-05-13.jsonl");
     let benchmark = open(&pairs).select(|i| ids.contains(&i.id));
-    let scores = Scores::read(&scores, &bytes, &benchmark).unwrap();
-    Some((benchmark, scores))
+    let scores = BenchmarkScores::read(&scores, &bytes, &benchmark).unwrap();
+    (benchmark, scores)
 }
 
 /// AlpacaEval's 805 prompts with 16 completions, and the picks of six reward models.
-pub fn alpacaeval() -> Option<(Benchmark, Vec<Scores>)> {
-    let path = oracle("data/alpacaeval_bon16/bon16.jsonl.gz")?;
+pub fn alpacaeval() -> (Benchmark, Vec<BenchmarkScores>) {
+    let path = oracle!("data/alpacaeval_bon16/bon16.jsonl.gz");
     let unpacked = Command::new("gzip").arg("-dc").arg(&path).output().unwrap().stdout;
-    let benchmark = read(Path::new("bon16.jsonl"), &unpacked).unwrap();
+    let benchmark = read_benchmark(Path::new("bon16.jsonl"), &unpacked).unwrap();
     let picks = picks(Path::new("bon16.jsonl"), &unpacked, &benchmark).unwrap();
-    Some((benchmark, picks))
+    (benchmark, picks)
 }
 
-fn json(path: &str) -> Option<Value> {
-    Some(serde_json::from_slice(&std::fs::read(oracle(path)?).unwrap()).unwrap())
+fn json(path: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(oracle!(path)).unwrap()).unwrap()
 }
 
+#[needs_oracles]
 #[test]
 fn judgebench_accuracies_of_reward_models_are_those_recorded() {
-    let Some((benchmark, tools)) = judgebench() else { return };
-    let Some(summary) = json("data/judgebench/judge_accuracy_summary.json") else { return };
-    let won = |tool: &Scores| {
-        let report = Report::of(&benchmark, tool, Compat::Newest, None);
+    let (benchmark, tools) = judgebench();
+    let summary = json("data/judgebench/judge_accuracy_summary.json");
+    let won = |tool: &BenchmarkScores| {
+        let report = BenchmarkReport::new(&benchmark, tool, RewardBenchVersion::Newest, None);
         let count = |score: f64, items: usize| (score * items as f64).round() as u64;
         let all = count(report.overall.score, report.overall.items);
         let by_source: Vec<(String, u64)> =
@@ -70,15 +71,16 @@ fn judgebench_accuracies_of_reward_models_are_those_recorded() {
     }
 }
 
+#[needs_oracles]
 #[test]
 fn judgebench_pairs_are_read_and_judgments_in_both_orders_scored() {
     for (file, rows) in [("gpt-4o-2024-05-13", 350), ("claude-3-5-sonnet-20240620", 270)] {
-        let Some(path) = oracle(&format!("data/judgebench/pairs_{file}.jsonl")) else { return };
+        let path = oracle!(format!("data/judgebench/pairs_{file}.jsonl"));
         let benchmark = open(&path);
         assert_eq!((benchmark.items.len(), benchmark.missing().len(), benchmark.categories().len()), (rows, 0, 4));
     }
-    let Some(summary) = json("data/judgebench/judge_accuracy_summary.json") else { return };
-    let Some(path) = oracle("data/judgebench/pairs_gpt-4o-2024-05-13.jsonl") else { return };
+    let summary = json("data/judgebench/judge_accuracy_summary.json");
+    let path = oracle!("data/judgebench/pairs_gpt-4o-2024-05-13.jsonl");
     // The recorded judge o1-mini won as many pairs of each source; here it plays one game of each that it won.
     let record = summary.as_array().unwrap().iter().find(|r| r["judge_model"] == "o1-mini-2024-09-12").unwrap();
     let benchmark = open(&path);
@@ -89,12 +91,12 @@ fn judgebench_pairs_are_read_and_judgments_in_both_orders_scored() {
         let left = left.get_mut(item.category.as_str()).unwrap();
         let won = *left > 0;
         *left = left.saturating_sub(1);
-        let decision = if won == item.is_right(0) { "A>B" } else { "B>A" };
+        let decision = if won == item.is_correct(0) { "A>B" } else { "B>A" };
         writeln!(lines, "{{\"pair_id\":\"{}\",\"judgments\":[null,{{\"decision\":\"{}\"}}]}}", item.id, flip(decision))
             .unwrap();
     }
     let scores = judgebench::judgments(Path::new("o.jsonl"), lines.as_bytes(), "o1-mini", &benchmark).unwrap();
-    let report = Report::of(&benchmark, &scores, Compat::Newest, None);
+    let report = BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::Newest, None);
     close(100.0 * report.overall.score, record["acc_pos_consistent"].as_f64().unwrap(), 0.005);
     for (source, figure) in &report.categories {
         close(100.0 * figure.score, record["by_cat"][source][2].as_f64().unwrap(), 0.005);
@@ -105,9 +107,10 @@ fn flip(decision: &str) -> &str {
     if decision == "A>B" { "B>A" } else { "A>B" }
 }
 
+#[needs_oracles]
 #[test]
 fn rm_bench_files_make_four_domains_and_a_matrix() {
-    let Some(folder) = oracle("data/rm_bench_partial") else { return };
+    let folder = oracle!("data/rm_bench_partial");
     let parts = ["chat", "code", "safety-refuse", "safety-response"];
     let benchmark = Benchmark::join(parts.map(|p| open(&folder.join(format!("{p}_filtered.json"))))).unwrap();
     assert_eq!((benchmark.items.len(), benchmark.missing()), (798, vec!["math"]));
@@ -115,12 +118,12 @@ fn rm_bench_files_make_four_domains_and_a_matrix() {
     assert_eq!(safety, 284 + 157);
     // A tool that likes style alone is always right when style helps, never when it hurts.
     let style = scored("style", &benchmark, |_, c| (c % 3) as f64);
-    let report = Report::of(&benchmark, &style, Compat::Newest, None);
-    assert_eq!(report.overall.styles, Some(Styles { easy: 1.0, normal: 0.0, hard: 0.0 }));
+    let report = BenchmarkReport::new(&benchmark, &style, RewardBenchVersion::Newest, None);
+    assert_eq!(report.overall.styles, Some(StyleAccuracies { easy: 1.0, normal: 0.0, hard: 0.0 }));
     close(report.overall.score, 1.0 / 3.0, 1e-12);
     // Length prefers what is elaborate: counted again, without the matrix.
     let length = scored("length", &benchmark, |i, c| benchmark.items[i].completions[c].len() as f64);
-    let report = Report::of(&benchmark, &length, Compat::Newest, None);
+    let report = BenchmarkReport::new(&benchmark, &length, RewardBenchVersion::Newest, None);
     let longer = |i: &Item, a: usize, b: usize| u32::from(i.completions[a].len() > i.completions[3 + b].len());
     for (domain, figure) in &report.categories {
         let items: Vec<&Item> = benchmark.items.iter().filter(|i| i.category == *domain).collect();
@@ -133,9 +136,10 @@ fn rm_bench_files_make_four_domains_and_a_matrix() {
     assert!(report.terminal().contains("hard") && report.terminal().contains("is without: math"));
 }
 
+#[needs_oracles]
 #[test]
 fn llmbar_sets_are_files_and_ties_are_half_right() {
-    let Some(folder) = oracle("data/llmbar") else { return };
+    let folder = oracle!("data/llmbar");
     let sets = [
         ("Natural", 100),
         ("Adversarial_Neighbor", 134),
@@ -146,15 +150,16 @@ fn llmbar_sets_are_files_and_ties_are_half_right() {
     let benchmark = Benchmark::join(sets.map(|(s, _)| open(&folder.join(format!("{s}.json"))))).unwrap();
     assert_eq!(benchmark.items.len(), 419);
     let tied = scored("none", &benchmark, |_, _| 0.0);
-    let report = Report::of(&benchmark, &tied, Compat::Newest, None);
+    let report = BenchmarkReport::new(&benchmark, &tied, RewardBenchVersion::Newest, None);
     let found: Vec<(&str, usize)> = report.categories.iter().map(|(n, f)| (n.as_str(), f.items)).collect();
     assert_eq!((found, report.overall.score), (sets.to_vec(), 0.5));
 }
 
+#[needs_oracles]
 #[test]
 fn win_rates_of_single_samples_are_those_recorded() {
-    let Some((benchmark, _)) = alpacaeval() else { return };
-    let Some(record) = json("data/alpacaeval_bon16/bon_eval_results.json") else { return };
+    let (benchmark, _) = alpacaeval();
+    let record = json("data/alpacaeval_bon16/bon_eval_results.json");
     assert_eq!(benchmark.items.len(), 805);
     for (sample, name) in [(0, "random_max"), (10, "random_min"), (3, "random_median")] {
         let recorded = &record[name];
@@ -174,17 +179,18 @@ fn win_rates_of_single_samples_are_those_recorded() {
         for (key, ours) in counts {
             assert_eq!(recorded[key].as_u64().unwrap(), ours as u64, "{name} {key}");
         }
-        let report = Report::of(&benchmark, &picked, Compat::Newest, None);
+        let report = BenchmarkReport::new(&benchmark, &picked, RewardBenchVersion::Newest, None);
         close(100.0 * report.overall.score, rate.percent, 1e-9);
     }
     // The best of the eleven labelled samples.
     close(100.0 * benchmark.ceiling(), 59.1816, 1e-4);
 }
 
+#[needs_oracles]
 #[test]
 fn picks_of_reward_models_agree_with_what_is_recorded_of_them() {
-    let Some((benchmark, picks)) = alpacaeval() else { return };
-    let Some(record) = json("data/alpacaeval_bon16/bon_eval_results.json") else { return };
+    let (benchmark, picks) = alpacaeval();
+    let record = json("data/alpacaeval_bon16/bon_eval_results.json");
     assert_eq!(picks.len(), 6);
     let mut labelled = Vec::new();
     for tool in &picks {
@@ -214,16 +220,23 @@ fn any_pairs_and_any_best_of_n_are_benchmarks() {
     let other = text("t.jsonl", &turns.replacen("\"p\"", "\"q\"", 1)).unwrap_err().to_string();
     assert_eq!(other, "t.jsonl:1: `chosen` and `rejected` do not reply to the same question");
     let tied = scored("t", &pairs, |_, _| 1.0);
-    assert_eq!(Report::of(&pairs, &tied, Compat::Newest, None).overall.score, 0.0);
+    assert_eq!(BenchmarkReport::new(&pairs, &tied, RewardBenchVersion::Newest, None).overall.score, 0.0);
     let best = text("b.jsonl", r#"{"id":"x","prompt":"p","completions":["a","b","c"],"labels":[0.2,null,1]}"#).unwrap();
     let worth = |scores: [f64; 3]| {
-        let figure = Report::of(&best, &scored("t", &best, |_, c| scores[c]), Compat::Newest, None).overall;
+        let figure =
+            BenchmarkReport::new(&best, &scored("t", &best, |_, c| scores[c]), RewardBenchVersion::Newest, None)
+                .overall;
         (figure.score, figure.unlabelled)
     };
     assert_eq!(worth([0.0, 1.0, 2.0]), (1.0, 0));
     assert_eq!(worth([2.0, 1.0, 2.0]), (0.6, 0));
     assert_eq!(worth([2.0, 9.0, 2.0]), (0.0, 1));
     let nothing = best.limit(0);
-    let report = Report::of(&nothing, &scored("t", &nothing, |_, _| 0.0), Compat::Newest, Some(Bootstrap::default()));
+    let report = BenchmarkReport::new(
+        &nothing,
+        &scored("t", &nothing, |_, _| 0.0),
+        RewardBenchVersion::Newest,
+        Some(Bootstrap::default()),
+    );
     assert_eq!((report.overall.items, report.overall.scored_only), (0, None));
 }

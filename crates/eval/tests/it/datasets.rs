@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rlar_eval::datasets::{Fetched, Origins, Source, fetch, folder, is_there, of_hub};
+use rlar_eval::datasets::{DataFile, DatasetManifest, FetchOutcome, data_folder, fetch, hub_file, is_fetched};
 use rlar_run::sha256;
 
 /// Serves the answers one after the other, the last for ever, and remembers requests.
@@ -28,8 +28,8 @@ fn serve(answers: &[(&str, &[u8])]) -> (String, Arc<Mutex<Vec<String>>>) {
     (address, seen)
 }
 
-fn source(url: String, sha256: Option<String>) -> Source {
-    Source { file: "sums/rows.jsonl".into(), url, sha256 }
+fn source(url: String, sha256: Option<String>) -> DataFile {
+    DataFile { file: "sums/rows.jsonl".into(), url, sha256 }
 }
 
 fn no_env(_: &str) -> Option<String> {
@@ -52,12 +52,12 @@ fn a_file_comes_once_with_its_right_hash_or_not_at_all() {
     let error = get().unwrap_err().to_string();
     assert!(error.contains(&sha256(b"changed")) && error.contains("its origin has changed"), "{error}");
     assert_eq!(names(home.path()), [""; 0], "nothing of a wrong file is left");
-    assert_eq!(get().unwrap(), Fetched::Came, "a busy server is asked again");
-    assert_eq!((get().unwrap(), seen.lock().unwrap().len()), (Fetched::There, 3));
+    assert_eq!(get().unwrap(), FetchOutcome::Downloaded, "a busy server is asked again");
+    assert_eq!((get().unwrap(), seen.lock().unwrap().len()), (FetchOutcome::AlreadyThere, 3));
     // What somebody changed is fetched again.
     std::fs::write(home.path().join("sums/rows.jsonl"), "mine").unwrap();
-    assert!(!is_there(home.path(), &right));
-    assert_eq!(get().unwrap(), Fetched::Came);
+    assert!(!is_fetched(home.path(), &right));
+    assert_eq!(get().unwrap(), FetchOutcome::Downloaded);
     assert_eq!(std::fs::read(home.path().join("sums/rows.jsonl")).unwrap(), b"rows");
     let gone = source(serve(&[("404 Not Found", b"")]).0, None);
     let other = tempfile::tempdir().unwrap();
@@ -71,9 +71,9 @@ fn a_file_whose_hash_nobody_knows_is_trusted_once() {
     let (url, _) = serve(&[("200 OK", b"rows"), ("200 OK", b"other rows")]);
     let unknown = source(url, None);
     let get = || fetch(home.path(), &unknown, no_env, &mut |_, _| ());
-    assert_eq!(get().unwrap(), Fetched::Trusted(sha256(b"rows")));
+    assert_eq!(get().unwrap(), FetchOutcome::Unverified(sha256(b"rows")));
     assert_eq!(names(home.path()), ["rows.jsonl", "rows.jsonl.sha256"]);
-    assert_eq!(get().unwrap(), Fetched::There);
+    assert_eq!(get().unwrap(), FetchOutcome::AlreadyThere);
     std::fs::remove_file(home.path().join("sums/rows.jsonl")).unwrap();
     assert!(get().unwrap_err().to_string().contains("its origin has changed"));
 }
@@ -82,7 +82,7 @@ fn a_file_whose_hash_nobody_knows_is_trusted_once() {
 fn a_file_of_the_hub_is_asked_for_as_the_python_client_does() {
     let home = tempfile::tempdir().unwrap();
     let (url, seen) = serve(&[("200 OK", b"rows")]);
-    let of = of_hub("hub:openai/gsm8k@main/main/test.parquet").unwrap();
+    let of = hub_file("hub:openai/gsm8k@main/main/test.parquet").unwrap();
     let env = |name: &str| match name {
         "HF_ENDPOINT" => Some(url.clone()),
         "HF_TOKEN" => Some("hf_secret".into()),
@@ -99,7 +99,7 @@ fn a_file_of_the_hub_is_asked_for_as_the_python_client_does() {
     let error = fetch(other.path(), &of, offline, &mut |_, _| ()).unwrap_err().to_string();
     assert!(error.contains("HF_HUB_OFFLINE"), "{error}");
     for bad in ["hub:a/b", "hub:a/b@c/../x", "hub:a/../x/y", "a/b@c/d"] {
-        assert_eq!(of_hub(bad), None, "{bad}");
+        assert_eq!(hub_file(bad), None, "{bad}");
     }
 }
 
@@ -109,11 +109,14 @@ fn lists_of_data_sets_cannot_lead_out_of_their_folder() {
         let yaml = format!(
             "version: 1\nsets:\n  sums:\n    about: a\n    licence: MIT\n    files:\n      - file: {file}\n        url: http://x/y\n        sha256: {hash}\n"
         );
-        Origins::parse(Path::new("o.yaml"), &yaml).map_err(|e| e.to_string())
+        DatasetManifest::parse(Path::new("o.yaml"), &yaml).map_err(|e| e.to_string())
     };
     let hash = sha256(b"rows");
     let fine = list("rows.jsonl", &hash).unwrap();
-    assert_eq!((fine.of("sums/rows.jsonl"), fine.of("sums/other"), fine.of("rows.jsonl")), (Some("sums"), None, None));
+    assert_eq!(
+        (fine.dataset_of("sums/rows.jsonl"), fine.dataset_of("sums/other"), fine.dataset_of("rows.jsonl")),
+        (Some("sums"), None, None)
+    );
     for file in ["../rows", "/etc/passwd", "a//b", ".hidden"] {
         let error = list(file, &hash).unwrap_err();
         assert!(error.contains("o.yaml:7: `sets.sums.files[0]`") && error.contains(file), "{error}");
@@ -124,7 +127,7 @@ fn lists_of_data_sets_cannot_lead_out_of_their_folder() {
 #[test]
 fn the_folder_is_where_caches_are() {
     let of = |set: &'static [(&str, &str)]| {
-        folder(|name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
+        data_folder(|name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
     };
     assert_eq!(of(&[("HOME", "/h")]).unwrap(), Path::new("/h/.cache/rlar/data"));
     assert_eq!(of(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]).unwrap(), Path::new("/c/rlar/data"));

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use rlar_eval::reference::{Made, results, scores};
-use rlar_eval::ties::Compat;
-use rlar_eval::{Cost, Report, Scores};
+use rlar_eval::reward_bench_2::RewardBenchVersion;
+use rlar_eval::reward_bench_files::{ModelInfo, eval_set, eval_set_scores};
+use rlar_eval::{BenchmarkReport, BenchmarkScores, ScoringCost};
 use serde_json::Value;
 
 use crate::text;
@@ -13,17 +13,17 @@ fn record() -> Value {
     serde_json::from_str(include_str!("../fixtures/rewardbench.json")).unwrap()
 }
 
-fn recorded() -> (rlar_eval::Benchmark, Scores) {
+fn recorded() -> (rlar_eval::Benchmark, BenchmarkScores) {
     let record = record();
     let rows: Vec<String> = record["rows"].as_array().unwrap().iter().map(Value::to_string).collect();
     let benchmark = text("rows.jsonl", &rows.join("\n")).unwrap();
     let given = serde_json::from_value::<Vec<Vec<f64>>>(record["scores"].clone()).unwrap();
-    let scores = Scores::new("org/name", &benchmark, given.into_iter().map(Some).collect()).unwrap();
+    let scores = BenchmarkScores::new("org/name", &benchmark, given.into_iter().map(Some).collect()).unwrap();
     (benchmark, scores)
 }
 
-fn made(generative: bool) -> Made {
-    Made {
+fn made(generative: bool) -> ModelInfo {
+    ModelInfo {
         model: "org/name".into(),
         model_type: if generative { "Generative RM" } else { "Seq. Classifier" }.into(),
         chat_template: (!generative).then(|| "tokenizer".into()),
@@ -35,42 +35,47 @@ fn made(generative: bool) -> Made {
 fn both_files_are_the_references_to_the_byte() {
     let (benchmark, given) = recorded();
     let record = record();
-    assert_eq!(scores(&benchmark, &given, &made(false)), record["eval_set_scores"].as_str().unwrap());
-    assert_eq!(scores(&benchmark, &given, &made(true)), record["eval_set_scores_generative"].as_str().unwrap());
+    assert_eq!(eval_set_scores(&benchmark, &given, &made(false)), record["eval_set_scores"].as_str().unwrap());
+    assert_eq!(
+        eval_set_scores(&benchmark, &given, &made(true)),
+        record["eval_set_scores_generative"].as_str().unwrap()
+    );
     let math = benchmark.select(|i| i.category == "Math");
-    let of_math = Scores { tool: "org/name".into(), rows: vec![given.rows[0].clone()] };
-    let report = Report::of(&math, &of_math, Compat::Newest, None);
-    let named = Made { chat_template: None, ..made(false) };
-    assert_eq!(results(&report, &named), record["eval_set"].as_str().unwrap());
-    assert_eq!(made(false).paths().unwrap(), ["eval-set/org/name.json", "eval-set-scores/org/name.json"]);
+    let of_math = BenchmarkScores { tool: "org/name".into(), rows: vec![given.rows[0].clone()] };
+    let report = BenchmarkReport::new(&math, &of_math, RewardBenchVersion::Newest, None);
+    let named = ModelInfo { chat_template: None, ..made(false) };
+    assert_eq!(eval_set(&report, &named), record["eval_set"].as_str().unwrap());
+    let paths = made(false).paths().unwrap();
+    assert_eq!(paths.eval_set, "eval-set/org/name.json");
+    assert_eq!(paths.eval_set_scores, "eval-set-scores/org/name.json");
     for model in ["", "../up", "/root", "a//b", "a/.."] {
-        assert!(Made { model: model.into(), ..made(false) }.paths().is_err(), "{model}");
+        assert!(ModelInfo { model: model.into(), ..made(false) }.paths().is_err(), "{model}");
     }
 }
 
 #[test]
 fn what_is_written_is_read_again() {
     let (benchmark, mut given) = recorded();
-    given.rows[1].cost = Cost { llm_calls: 2, tokens: 30, seconds: 0.5 };
+    given.rows[1].cost = ScoringCost { llm_calls: 2, tokens: 30, seconds: 0.5 };
     let jsonl = given.jsonl(&benchmark);
-    let read = |text: &str| Scores::read(Path::new("m.json"), text.as_bytes(), &benchmark).unwrap();
+    let read = |text: &str| BenchmarkScores::read(Path::new("m.json"), text.as_bytes(), &benchmark).unwrap();
     assert_eq!(read(&jsonl), [given.clone()]);
-    given.rows[1].cost = Cost::default();
-    assert_eq!(read(&scores(&benchmark, &given, &made(false))), [given.clone()]);
+    given.rows[1].cost = ScoringCost::default();
+    assert_eq!(read(&eval_set_scores(&benchmark, &given, &made(false))), [given.clone()]);
     // A judge's file has no scores outside Ties; what it has is worth the same.
-    let judged = read(&scores(&benchmark, &given, &made(true))).remove(0);
-    let figures = |s: &Scores| Report::of(&benchmark, s, Compat::Newest, None).overall;
+    let judged = read(&eval_set_scores(&benchmark, &given, &made(true))).remove(0);
+    let figures = |s: &BenchmarkScores| BenchmarkReport::new(&benchmark, s, RewardBenchVersion::Newest, None).overall;
     assert_eq!(figures(&judged), figures(&given));
     given.rows[2].scores = None;
     assert_eq!(read(&given.jsonl(&benchmark)), [given.clone()]);
-    assert_eq!(read(&scores(&benchmark, &given, &made(false))), [given]);
+    assert_eq!(read(&eval_set_scores(&benchmark, &given, &made(false))), [given]);
 }
 
 #[test]
 fn scores_of_several_tools_lie_in_one_file() {
     let benchmark = text("p.jsonl", "{\"id\":\"x\",\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}").unwrap();
     let text = r#"{"id":"x","scores":{"one":[1,2],"two":[[0.5],[0.25]]}}"#;
-    let read = Scores::read(Path::new("m.jsonl"), text.as_bytes(), &benchmark).unwrap();
+    let read = BenchmarkScores::read(Path::new("m.jsonl"), text.as_bytes(), &benchmark).unwrap();
     assert_eq!(read.iter().map(|s| s.tool.as_str()).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!(read[1].rows[0].scores, Some(vec![0.5, 0.25]));
 }
@@ -79,5 +84,5 @@ fn scores_of_several_tools_lie_in_one_file() {
 fn parquet_holds_what_jsonl_does() {
     let (benchmark, _) = recorded();
     let bytes = include_bytes!("../fixtures/rewardbench2.parquet");
-    assert_eq!(rlar_eval::formats::read(Path::new("r.parquet"), bytes).unwrap(), benchmark);
+    assert_eq!(rlar_eval::readers::read_benchmark(Path::new("r.parquet"), bytes).unwrap(), benchmark);
 }

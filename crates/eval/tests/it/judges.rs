@@ -1,11 +1,12 @@
 //! Generative judges ask, parse and score as the reference implementation (recorded from rewardbench 0.1.4).
 
 use rlar_data::Role;
-use rlar_eval::formats::judgebench::{Decision, votes};
-use rlar_eval::judge::{Judged, Way, four, judge, ratings};
-use rlar_eval::metric::pick;
-use rlar_eval::ties::Compat;
-use rlar_eval::{Benchmark, Report};
+use rlar_eval::item_metric::mean_label_of_best;
+use rlar_eval::judge::best_of_four::{self, Position, PromptStyle};
+use rlar_eval::judge::{JudgeMode, JudgeResult, judge_benchmark, ratings};
+use rlar_eval::readers::judgebench::{Decision, votes};
+use rlar_eval::reward_bench_2::RewardBenchVersion;
+use rlar_eval::{Benchmark, BenchmarkReport};
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
 use serde_json::Value;
 
@@ -24,17 +25,17 @@ fn prompts_are_the_references_to_the_byte() {
     let cases = record["four"].as_array().unwrap();
     assert_eq!(cases.len(), 8);
     for case in cases {
-        let place = four::Place::new(case["place"].as_u64().unwrap() as u8);
+        let place = Position::new(case["place"].as_u64().unwrap() as u8);
         let user = case["user"].as_str().unwrap();
         if case["bare"].as_bool().unwrap() {
-            let asked = four::prompt(question, answers, place, four::Style::Bare);
+            let asked = best_of_four::prompt(question, answers, place, PromptStyle::Bare);
             assert_eq!((asked.len(), asked[0].content.as_str()), (1, user));
         } else {
-            let asked = four::prompt(question, answers, place, four::Style::System);
+            let asked = best_of_four::prompt(question, answers, place, PromptStyle::System);
             let system = case["system"].as_str().unwrap();
             assert_eq!((asked[0].role, asked[0].content.as_str()), (Role::System, system));
             assert_eq!((asked[1].role, asked[1].content.as_str()), (Role::User, user));
-            let merged = four::prompt(question, answers, place, four::Style::Merged);
+            let merged = best_of_four::prompt(question, answers, place, PromptStyle::Merged);
             assert_eq!(merged[0].content, format!("{system}\n\n{user}"));
         }
     }
@@ -52,7 +53,7 @@ fn replies_are_read_as_the_reference_reads_them() {
         assert_eq!(ours, case[1].as_i64().unwrap(), "{case}");
     }
     for case in record["verdicts"].as_array().unwrap() {
-        let ours = four::parse(case[0].as_str().unwrap()).map(|v| char::from(b'A' + v).to_string());
+        let ours = best_of_four::parse(case[0].as_str().unwrap()).map(|v| char::from(b'A' + v).to_string());
         assert_eq!(ours.as_deref().unwrap_or("error"), case[1].as_str().unwrap(), "{case}");
     }
 }
@@ -62,24 +63,27 @@ fn verdicts_are_worth_what_the_reference_gives_them() {
     let labels = [Some(1.0), Some(0.0), Some(0.0), Some(0.0)];
     for place in 0..4 {
         for verdict in 0..4 {
-            let scores = four::scores(Some(verdict), four::Place::new(place));
+            let scores = best_of_four::scores(Some(verdict), Position::new(place));
             let right = f64::from(u8::from(verdict == place));
-            assert_eq!(pick(&labels, &scores), Some(right));
+            assert_eq!(mean_label_of_best(&labels, &scores), Some(right));
         }
         // Nonsense is a tie.
-        assert_eq!(pick(&labels, &four::scores(four::parse("I like all"), four::Place::new(place))), Some(0.25));
+        assert_eq!(
+            mean_label_of_best(&labels, &best_of_four::scores(best_of_four::parse("I like all"), Position::new(place))),
+            Some(0.25)
+        );
     }
-    let worth = |given: [Option<u8>; 4]| pick(&labels, &ratings::scores(&given).0).unwrap();
+    let worth = |given: [Option<u8>; 4]| mean_label_of_best(&labels, &ratings::scores(&given)).unwrap();
     assert_eq!(worth([Some(9), Some(9), Some(3), None]), 0.5);
     assert_eq!(worth([None, Some(1), Some(3), None]), 0.0);
     assert_eq!(worth([Some(1), None, None, None]), 1.0);
     assert_eq!(worth([None; 4]), 0.25);
-    assert_eq!(ratings::scores(&[None, Some(2)]), (vec![-1.0, 2.0], 1));
+    assert_eq!(ratings::scores(&[None, Some(2)]), [-1.0, 2.0]);
 }
 
 #[test]
 fn places_are_even_and_repeat_with_their_seed() {
-    let draw = |seed| (0..4000).map(|i| four::Place::draw(seed, i).order()[0]).collect::<Vec<_>>();
+    let draw = |seed| (0..4000).map(|i| Position::draw(seed, i).order()[0]).collect::<Vec<_>>();
     assert_eq!(draw(1), draw(1));
     assert_ne!(draw(1), draw(2));
     for place in 0..4 {
@@ -120,7 +124,7 @@ impl Llm for Knowing {
     }
 }
 
-const FOUR: Way = Way::Four { style: four::Style::System, seed: 3 };
+const FOUR: JudgeMode = JudgeMode::BestOfFour { style: PromptStyle::System, seed: 3 };
 
 /// Ten items of Math with one right completion of four, and a pair of rows of Ties.
 fn mixed() -> Benchmark {
@@ -136,8 +140,8 @@ fn mixed() -> Benchmark {
     text("rows.jsonl", &rows.join("\n")).unwrap()
 }
 
-fn judged(way: Way, says: fn(&str) -> Result<String, ()>) -> Judged {
-    judge(&mixed(), &Knowing { says }, way, &|| false, &mut |_| ()).unwrap().unwrap()
+fn judged(way: JudgeMode, says: fn(&str) -> Result<String, ()>) -> JudgeResult {
+    judge_benchmark(&mixed(), &Knowing { says }, way, &|| false, &mut |_| ()).unwrap().unwrap()
 }
 
 /// Where the right one of four is shown, or how good the completion in question is.
@@ -156,12 +160,12 @@ fn right(asked: &str) -> Result<String, ()> {
 #[test]
 fn a_judge_that_knows_gets_everything_whatever_the_places() {
     let benchmark = mixed();
-    for way in [Way::Ratings, FOUR] {
+    for way in [JudgeMode::Ratings, FOUR] {
         let told = judged(way, right);
         assert_eq!((told.unread, told.scores.failed()), (0, 0));
-        let report = Report::of(&benchmark, &told.scores, Compat::Newest, None);
+        let report = BenchmarkReport::new(&benchmark, &told.scores, RewardBenchVersion::Newest, None);
         assert_eq!(report.categories[0].1.score, 1.0, "{way:?}");
-        let calls = if way == Way::Ratings { 10 * 4 + 6 } else { 10 + 6 };
+        let calls = if way == JudgeMode::Ratings { 10 * 4 + 6 } else { 10 + 6 };
         assert_eq!((told.answers, told.scores.cost().llm_calls), (calls, calls as u64));
     }
 }
@@ -169,10 +173,10 @@ fn a_judge_that_knows_gets_everything_whatever_the_places() {
 #[test]
 fn a_judge_that_answers_nonsense_is_worth_a_guess_and_counted() {
     let benchmark = mixed();
-    for way in [Way::Ratings, FOUR] {
+    for way in [JudgeMode::Ratings, FOUR] {
         let told = judged(way, |_| Ok("I like them all!".into()));
         assert_eq!(told.unread, told.answers);
-        let report = Report::of(&benchmark, &told.scores, Compat::Newest, None);
+        let report = BenchmarkReport::new(&benchmark, &told.scores, RewardBenchVersion::Newest, None);
         assert_eq!(report.categories[0].1.score, 0.25, "{way:?}");
         assert_eq!(report.overall.failed, 0, "an answer without a verdict is one, as in the reference");
     }
@@ -180,12 +184,12 @@ fn a_judge_that_answers_nonsense_is_worth_a_guess_and_counted() {
 
 #[test]
 fn a_question_that_nobody_answers_leaves_its_item_without_scores() {
-    let told = judged(Way::Ratings, |asked| if asked.contains("GOOD 3") { Err(()) } else { right(asked) });
-    let report = Report::of(&mixed(), &told.scores, Compat::Newest, None);
+    let told = judged(JudgeMode::Ratings, |asked| if asked.contains("GOOD 3") { Err(()) } else { right(asked) });
+    let report = BenchmarkReport::new(&mixed(), &told.scores, RewardBenchVersion::Newest, None);
     let math = &report.categories[0].1;
     assert_eq!((math.score, math.failed, math.scored_only), (0.9, 1, Some(1.0)));
     assert!(report.terminal().contains("lower bound"));
-    let nobody = judge(&mixed(), &Knowing { says: |_| Err(()) }, FOUR, &|| false, &mut |_| ());
-    assert!(nobody.unwrap_err().to_string().contains("answered nothing about the first items: judge: 503"));
-    assert_eq!(judge(&mixed(), &Knowing { says: right }, FOUR, &|| true, &mut |_| ()).unwrap(), None);
+    let nobody = judge_benchmark(&mixed(), &Knowing { says: |_| Err(()) }, FOUR, &|| false, &mut |_| ());
+    assert!(nobody.unwrap_err().to_string().contains("gave no reply about the first items: judge: 503"));
+    assert_eq!(judge_benchmark(&mixed(), &Knowing { says: right }, FOUR, &|| true, &mut |_| ()).unwrap(), None);
 }

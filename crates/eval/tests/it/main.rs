@@ -1,38 +1,35 @@
 //! What the benchmarks of rewards promise.
 #![allow(clippy::float_cmp, clippy::unwrap_used, clippy::print_stdout)]
 
-#[path = "../../../data/tests/it/oracle.rs"]
-mod oracle;
-
 mod bad_input;
 mod benchmarks;
 mod datasets;
 mod files;
 mod judges;
-mod rewardbench2;
+mod reward_bench_2;
 mod routing;
 mod suites;
 
 use std::path::Path;
 
-use rlar_eval::formats::read;
-use rlar_eval::{Benchmark, EvalError, Scores};
+use rlar_eval::readers::read_benchmark;
+use rlar_eval::{Benchmark, BenchmarkScores, EvalError};
 
 /// A benchmark of a text in the given file.
 fn text(file: &str, text: &str) -> Result<Benchmark, EvalError> {
-    read(Path::new(file), text.as_bytes())
+    read_benchmark(Path::new(file), text.as_bytes())
 }
 
 /// A benchmark of a real file.
 fn open(path: &Path) -> Benchmark {
-    read(path, &std::fs::read(path).unwrap()).unwrap()
+    read_benchmark(path, &std::fs::read(path).unwrap()).unwrap()
 }
 
-/// Scores by a rule.
-fn scored(tool: &str, benchmark: &Benchmark, score: impl Fn(usize, usize) -> f64) -> Scores {
+/// BenchmarkScores by a rule.
+fn scored(tool: &str, benchmark: &Benchmark, score: impl Fn(usize, usize) -> f64) -> BenchmarkScores {
     let row = |(i, item): (usize, &rlar_eval::Item)| Some((0..item.completions.len()).map(|c| score(i, c)).collect());
     let rows = benchmark.items.iter().enumerate().map(row).collect();
-    Scores::new(tool, benchmark, rows).unwrap()
+    BenchmarkScores::new(tool, benchmark, rows).unwrap()
 }
 
 fn close(a: f64, b: f64, within: f64) {

@@ -3,20 +3,24 @@
 use std::fmt::Write;
 
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::routing::{Choice, CrossFit, Route, Rule, Strategy, Table, compare, cross_fit, fitted_rows, rows};
+use rlar_eval::reward_bench_2::RewardBenchVersion;
+use rlar_eval::routing::{
+    CrossFit, FittedRule, Route, RouteChoice, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows,
+};
 use rlar_eval::table::markdown;
-use rlar_eval::ties::Compat;
-use rlar_eval::{Benchmark, Cost, Report, Scores};
+use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores, ScoringCost};
+use rlar_oracles::needs_oracles;
 
 use crate::benchmarks::{alpacaeval, judgebench};
 use crate::{close, scored, text};
 
 const FEW: Bootstrap = Bootstrap { resamples: 200, seed: 0 };
 
+#[needs_oracles]
 #[test]
 fn judgebench_oracles_and_ensembles_are_those_recorded() {
-    let Some((benchmark, tools)) = judgebench() else { return };
-    let table = Table::new(&benchmark, &tools).unwrap();
+    let (benchmark, tools) = judgebench();
+    let table = ScoreTable::new(&benchmark, &tools).unwrap();
     let lines = compare(&table, &[], FEW);
     let right = |start: &str| {
         let line = lines.iter().find(|l| l.name.starts_with(start)).unwrap();
@@ -32,10 +36,11 @@ fn judgebench_oracles_and_ensembles_are_those_recorded() {
     assert_eq!(lines.last().unwrap().selector, Some(1.0));
 }
 
+#[needs_oracles]
 #[test]
 fn choosing_per_category_on_one_half_gains_little_on_the_other() {
-    let Some((benchmark, tools)) = judgebench() else { return };
-    let table = Table::new(&benchmark, &tools).unwrap();
+    let (benchmark, tools) = judgebench();
+    let table = ScoreTable::new(&benchmark, &tools).unwrap();
     let settings = CrossFit { splits: 200, seed: 0, bootstrap: FEW };
     let fitted = cross_fit(&table, &[Strategy::Static, Strategy::Category], settings);
     // What another implementation's splits gave.
@@ -47,10 +52,11 @@ fn choosing_per_category_on_one_half_gains_little_on_the_other() {
     assert!(interval.low < 0.0 && interval.high > 0.0, "{interval:?}");
 }
 
+#[needs_oracles]
 #[test]
 fn picks_without_labels_are_left_out_of_routing() {
-    let Some((benchmark, picks)) = alpacaeval() else { return };
-    let table = Table::new(&benchmark, &picks).unwrap();
+    let (benchmark, picks) = alpacaeval();
+    let table = ScoreTable::new(&benchmark, &picks).unwrap();
     assert_eq!(table.len() + table.left_out(), 805);
     let lines = compare(&table, &[], FEW);
     let score = |start: &str| lines.iter().find(|l| l.name.starts_with(start)).unwrap().score;
@@ -59,7 +65,7 @@ fn picks_without_labels_are_left_out_of_routing() {
 }
 
 /// `n` pairs in each of two categories, and two tools whose chances of being right are given by category.
-fn made(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<Scores>) {
+fn made(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<BenchmarkScores>) {
     let mut lines = String::new();
     for category in ["maths", "poems"] {
         for _ in 0..n {
@@ -83,32 +89,32 @@ fn made(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<Scores>) {
 #[test]
 fn where_tools_have_their_own_fields_every_way_of_routing_finds_them() {
     let (benchmark, tools) = made(100, [[0.9, 0.55], [0.5, 0.95]]);
-    let table = Table::new(&benchmark, &tools).unwrap();
+    let table = ScoreTable::new(&benchmark, &tools).unwrap();
     let fitted = cross_fit(&table, &Strategy::ALL, CrossFit { splits: 20, seed: 1, bootstrap: FEW });
     for f in fitted.iter().filter(|f| ![Strategy::Static, Strategy::Uniform].contains(&f.strategy)) {
         let routed = !matches!(f.strategy, Strategy::Stack { .. });
         assert!(!routed || (f.above > 0.1 && f.above_interval.unwrap().low > 0.0 && f.wins == 1.0), "{f:?}");
     }
-    assert!(markdown(&fitted_rows(&fitted)).contains("| best per category, shrunken |"));
+    assert!(markdown(&cross_fit_rows(&fitted)).contains("| best per category, shrunken |"));
 }
 
 #[test]
 fn where_categories_say_nothing_shrinking_keeps_the_static_tool() {
     let (benchmark, tools) = made(100, [[0.7, 0.7], [0.6, 0.6]]);
-    let table = Table::new(&benchmark, &tools).unwrap();
+    let table = ScoreTable::new(&benchmark, &tools).unwrap();
     let items: Vec<usize> = (0..table.len()).collect();
     let rule = Strategy::Shrunken.fit(&table, &items);
-    assert_eq!(rule.by_category, [Choice::Tool(0), Choice::Tool(0)]);
+    assert_eq!(rule.by_category, [RouteChoice::Tool(0), RouteChoice::Tool(0)]);
 }
 
 #[test]
 fn scales_do_not_depend_on_a_tools_unit_and_a_failed_tool_is_passed_over() {
     let (benchmark, mut tools) = made(50, [[0.8, 0.8], [0.7, 0.7]]);
-    let uniform = |tools: &[Scores]| {
-        let table = Table::new(&benchmark, tools).unwrap();
+    let uniform = |tools: &[BenchmarkScores]| {
+        let table = ScoreTable::new(&benchmark, tools).unwrap();
         let items: Vec<usize> = (0..table.len()).collect();
-        let rule: Rule = Strategy::Uniform.fit(&table, &items);
-        table.mean(&items, |i| rule.worth(&table, i))
+        let rule: FittedRule = Strategy::Uniform.fit(&table, &items);
+        table.mean(&items, |i| rule.value(&table, i))
     };
     let before = uniform(&tools);
     for row in &mut tools[1].rows {
@@ -116,7 +122,7 @@ fn scales_do_not_depend_on_a_tools_unit_and_a_failed_tool_is_passed_over() {
     }
     close(uniform(&tools), before, 1e-12);
     tools[1].rows.iter_mut().for_each(|r| r.scores = None);
-    let first = Table::new(&benchmark, &tools).unwrap();
+    let first = ScoreTable::new(&benchmark, &tools).unwrap();
     let items: Vec<usize> = (0..first.len()).collect();
     close(uniform(&tools), first.mean(&items, |i| Some(first.value(0, i))), 1e-12);
     assert_eq!(first.value(1, 0), 0.0);
@@ -126,22 +132,22 @@ fn scales_do_not_depend_on_a_tools_unit_and_a_failed_tool_is_passed_over() {
 fn a_given_route_stands_beside_the_others_with_its_cost() {
     let (benchmark, mut tools) = made(40, [[0.9, 0.5], [0.5, 0.9]]);
     for (tool, calls) in tools.iter_mut().zip([0, 3]) {
-        tool.rows.iter_mut().for_each(|r| r.cost = Cost { llm_calls: calls, tokens: 10 * calls, seconds: 0.25 });
+        tool.rows.iter_mut().for_each(|r| r.cost = ScoringCost { llm_calls: calls, tokens: 10 * calls, seconds: 0.25 });
     }
-    let table = Table::new(&benchmark, &tools).unwrap();
-    let choice = |i: usize| Choice::Tool(usize::from(table.item(i).category == "poems"));
+    let table = ScoreTable::new(&benchmark, &tools).unwrap();
+    let choice = |i: usize| RouteChoice::Tool(usize::from(table.item(i).category == "poems"));
     let agent = Route { name: "agent".into(), choices: (0..table.len()).map(choice).collect() };
     let routed = table.routed("agent", &agent.choices, &[]);
-    let report = Report::of(&benchmark, &routed, Compat::Newest, None);
+    let report = BenchmarkReport::new(&benchmark, &routed, RewardBenchVersion::Newest, None);
     let lines = compare(&table, &[agent], FEW);
     close(report.overall.score, lines[4].score, 1e-12);
     assert_eq!(report.cost, lines[4].cost);
     let line = |name: &str| lines.iter().find(|l| l.name == name).unwrap();
     close(line("agent").score, line("oracle per category").score, 1e-12);
-    assert_eq!(line("agent").cost, Cost { llm_calls: 120, tokens: 1200, seconds: 20.0 });
+    assert_eq!(line("agent").cost, ScoringCost { llm_calls: 120, tokens: 1200, seconds: 20.0 });
     assert_eq!(line("uniform ensemble").cost.llm_calls, 240);
     assert!(line("agent").above > 0.0 && line("agent").selector.unwrap() > 0.5);
-    let shown = markdown(&rows(&lines));
+    let shown = markdown(&comparison_rows(&lines));
     assert!(
         shown.starts_with("|  | score | 95 % | above static | 95 % | selector | LLM calls | tokens | seconds |"),
         "{shown}"

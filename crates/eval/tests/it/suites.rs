@@ -11,11 +11,12 @@ use rlar_eval::suite::metric::pass_at;
 use rlar_eval::suite::prompts::build_prompts;
 use rlar_eval::suite::replies::{GenerationOptions, read_replies};
 use rlar_eval::suite::{ReplyGenerator, Suite, SuiteEval, SuiteMetric, SuiteResult};
+use rlar_oracles::{needs_oracles, oracle};
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
-use crate::{close, oracle};
+use crate::close;
 
 fn shipped(name: &str) -> Suite {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../configs/suites/{name}.yaml"));
@@ -38,7 +39,11 @@ fn published(suite: Suite, data: &Path) -> SuiteEval {
 }
 
 fn rewards() -> Orchestrator {
-    Orchestrator::new(Library::curated().unwrap(), ToolContext::new(Limits::default()), OrchestratorConfig::default())
+    Orchestrator::new(
+        Library::curated().unwrap(),
+        ToolContext::new(SandboxLimits::default()),
+        OrchestratorConfig::default(),
+    )
 }
 
 /// An exam over rows of a text.
@@ -62,9 +67,10 @@ fn lines(path: &Path) -> Vec<Value> {
     std::fs::read_to_string(path).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
+#[needs_oracles]
 #[test]
 fn labelled_solutions_of_gsm8k_get_their_labels() {
-    let Some(data) = oracle::oracle("data") else { return };
+    let data = oracle!("data");
     let mut exam = published(shipped("gsm8k"), &data);
     let labelled = lines(&data.join("gsm8k/example_model_solutions.jsonl"));
     let ids: std::collections::BTreeMap<String, String> = exam
@@ -84,9 +90,10 @@ fn labelled_solutions_of_gsm8k_get_their_labels() {
     }
 }
 
+#[needs_oracles]
 #[test]
 fn a_whole_system_output_of_wmt22_gets_its_published_scores() {
-    let Some(data) = oracle::oracle("data") else { return };
+    let data = oracle!("data");
     let published_scores = std::fs::read_to_string(data.join("wmt22/automatic-scores.tsv")).unwrap();
     let mut compared = 0;
     for (pair, language, systems) in [
@@ -113,9 +120,10 @@ fn a_whole_system_output_of_wmt22_gets_its_published_scores() {
     assert!(compared >= 12, "{compared}");
 }
 
+#[needs_oracles]
 #[test]
 fn human_evals_own_example_has_the_pass_rate_that_it_states() {
-    let Some(data) = oracle::oracle("data") else { return };
+    let data = oracle!("data");
     let suite = Suite { data: Some("humaneval/example_problem.jsonl".into()), ..shipped("humaneval-base") };
     let mut exam = published(suite, &data);
     let path = data.join("humaneval/example_samples.jsonl");
@@ -125,9 +133,10 @@ fn human_evals_own_example_has_the_pass_rate_that_it_states() {
     close(value(&marks, "pass@1"), 0.5, 1e-12);
 }
 
+#[needs_oracles]
 #[test]
 fn canonical_solutions_of_human_eval_all_pass() {
-    let Some(data) = oracle::oracle("data") else { return };
+    let data = oracle!("data");
     let mut exam = published(shipped("humaneval"), &data);
     let canonical =
         |t: &rlar_eval::suite::SuitePrompt| vec![said(t.example.columns["canonical_solution"].as_str().unwrap())];
@@ -136,9 +145,10 @@ fn canonical_solutions_of_human_eval_all_pass() {
     assert_eq!((value(&marks, "pass@1"), marks.prompts, marks.unscored), (1.0, 164, 0));
 }
 
+#[needs_oracles]
 #[test]
 fn recorded_verdicts_of_ifeval_are_ours_but_for_the_languages_and_sentences() {
-    let Some(data) = oracle::oracle("data") else { return };
+    let data = oracle!("data");
     let mut exam = published(shipped("ifeval"), &data);
     let base = "ifeval/m_ifeval_Qwen__Qwen2.5-0.5B-Instruct-GPTQ-Int4__eval_results";
     let mut recorded = Vec::new();
@@ -420,7 +430,12 @@ fn every_suite_that_is_shipped_reads() {
         n += 1;
     }
     assert!(n >= 12, "{n}");
-    let Some(data) = oracle::oracle("data") else { return };
+}
+
+#[needs_oracles]
+#[test]
+fn the_references_of_published_data_are_right() {
+    let data = oracle!("data");
     for (name, prompts) in
         [("math500", 500), ("mbpp", 500), ("gsm8k-base", 1319), ("humaneval-base", 164), ("multi30k-en-de", 1000)]
     {

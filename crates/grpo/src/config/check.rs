@@ -1,6 +1,7 @@
 //! Checks of a config that one key cannot make alone: values that are impossible together. All of them are here; types and
 //! ranges of single keys are in the schema.
 
+use rlar_policy::ComputeDevice;
 use rlar_rewards::{CombineAs, LlmConfig};
 
 use crate::config::{
@@ -47,14 +48,30 @@ impl Config {
         found.0
     }
 
+    /// A device or a precision that this machine does not have.
+    pub fn device_problems(&self) -> Vec<Problem> {
+        let mut found = Problems::default();
+        if let Err(error) = ComputeDevice::with_precision(&self.device, self.precision) {
+            let key = if ComputeDevice::new(&self.device).is_ok() { "precision" } else { "device" };
+            found.add(key, error.to_string());
+        }
+        found.0
+    }
+
+    /// Values that are impossible with this number of prompts in `data.train`.
+    pub fn data_problems(&self, prompts: usize) -> Vec<Problem> {
+        let mut found = Problems::default();
+        let minibatches = self.train.minibatches;
+        let is_uneven = prompts < self.train.prompts && !prompts.is_multiple_of(minibatches);
+        let message = format!("{minibatches} does not divide the {prompts} prompts of `data.train`");
+        found.add_if(is_uneven, "train.minibatches", message);
+        found.0
+    }
+
     /// Version, and the model to start from.
     fn check_start(&self, found: &mut Problems) {
         let has_version = self.version == VERSION;
-        found.add_if(
-            !has_version,
-            "version",
-            format!("is {}; this build reads version {VERSION}", self.version),
-        );
+        found.add_if(!has_version, "version", format!("is {}; this build reads version {VERSION}", self.version));
         let is_ambiguous = self.model.path.is_some() == self.model.scratch.is_some();
         found.add_if(is_ambiguous, "model", "needs exactly one of `path` and `scratch`");
         if let Some(lora) = &self.model.lora {
@@ -120,7 +137,11 @@ impl Config {
         );
         for (i, domain) in mixture.iter().enumerate() {
             let is_empty = domain.until.is_some_and(|until| until <= domain.from);
-            found.add_if(is_empty, format!("data.mixture[{i}].until"), "is not after `from`: it would never be drawn from");
+            found.add_if(
+                is_empty,
+                format!("data.mixture[{i}].until"),
+                "is not after `from`: it would never be drawn from",
+            );
         }
         let is_drawn_from = |step: u64| {
             let mut with_prompts = mixture.iter().filter(|d| d.train.is_some());
@@ -232,8 +253,7 @@ impl Config {
         let assigned = rewards.assign.values().flatten().map(|tool| ("rewards.assign", tool));
         for (key, tool) in assigned.chain(rewards.always.iter().map(|tool| ("rewards.always", tool))) {
             let is_wrong = tool.part == CombineAs::Term && (!tool.weight.is_finite() || tool.weight == 0.0);
-            let message =
-                format!("the weight of `{}` is {}; it must be a number other than 0", tool.tool, tool.weight);
+            let message = format!("the weight of `{}` is {}; it must be a number other than 0", tool.tool, tool.weight);
             found.add_if(is_wrong, key, message);
         }
         if let Some(why) = rewards.llm.as_ref().and_then(LlmConfig::problem) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rlar_data::ScoredPart;
 use rlar_rewards::agents::retrieve::HubConfig;
-use rlar_rewards::monitor::Watch;
+use rlar_rewards::monitor::DriftThresholds;
 use rlar_rewards::{LlmConfig, WeightedTool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ pub struct RewardsConfig {
     /// Drift monitoring: the thresholds at which agents are asked to replace a tool while training runs. Without this key
     /// rewards are not monitored.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub evolve: Option<Watch>,
+    pub evolve: Option<DriftThresholds>,
     /// Which reward models agents may take from the Hub. Without this key none is searched for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubConfig>,

@@ -1,8 +1,8 @@
-//! Rewards that change while training runs: what the agents found enters between two steps, and what the monitor notices is
-//! handed to them.
+//! Rewards that change while training runs: assignments and tools from the agents enter between two steps, and what the drift
+//! monitor notices is handed to the agents.
 //!
-//! Nobody waits for an agent. What enters a step is in the journal before it is used, and what has entered so far is in every
-//! checkpoint, so that a resumed run gives every reply the score that it had.
+//! Training never waits for the agents. What enters a step is journalled before it is used, and everything that has entered is
+//! in each checkpoint, so that a resumed run gives every reply the score that it had.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,279 +16,276 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::TrainError;
-use crate::config::Config;
 use crate::rollouts::rollout::{Group, Rollout};
+use crate::run::job::Job;
 
-/// Where a checkpoint holds what has entered.
+/// The file of a checkpoint with everything that has entered.
 pub const EVOLUTION: &str = "evolution.json";
 
 /// The kind of the journal's entries for what enters a step.
 const ENTERED: &str = "entered";
 
-/// Examples of a domain that new tools are made from and examined on.
-const MOST_EXAMPLES: usize = 64;
+/// Largest number of a domain's examples that the agents get to make and check a new tool with.
+const MAX_EXAMPLES: usize = 64;
 
-/// What a resumed run must know.
+/// What a checkpoint keeps of the agents and the monitor.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Evolved {
+pub struct EvolutionState {
     monitor: Monitor,
-    /// Breaches that the agents have not answered.
+    /// Alerts that the agents have not answered yet.
     pending: Vec<DriftAlert>,
-    /// What has entered, in order.
+    /// The results that have entered, in order.
     entered: Vec<AgentResult>,
 }
 
-impl Evolved {
-    /// The tools that had entered.
-    pub fn tools(&self) -> impl Iterator<Item = &NewTool> {
-        self.entered.iter().filter_map(|found| match found {
-            AgentResult::Replacement(renewal) => renewal.tool.as_ref(),
-            AgentResult::Prompt(..) | AgentResult::Domain(..) => None,
-        })
-    }
-
-    /// Whether the agents have chosen for the prompt at a place, of this domain.
-    pub fn has_chosen(&self, place: usize, name: &str) -> bool {
-        self.entered.iter().any(|found| match found {
-            AgentResult::Prompt(at, _) => *at == place,
-            AgentResult::Domain(of, _) => of == name,
-            AgentResult::Replacement(renewal) => renewal.tool.is_some() && renewal.alert.domain == name,
-        })
-    }
-
-    /// What had entered before a checkpoint; nothing, without one.
-    pub fn of(checkpoint: Option<&Checkpoint>) -> Result<Self, TrainError> {
+impl EvolutionState {
+    /// The state in a checkpoint; empty without one.
+    pub fn load(checkpoint: Option<&Checkpoint>) -> Result<Self, TrainError> {
         let Some(checkpoint) = checkpoint.filter(|c| c.path.join(EVOLUTION).exists()) else {
             return Ok(Self::default());
         };
         Ok(serde_json::from_slice(&checkpoint.read(EVOLUTION)?)?)
     }
+
+    /// The new tools that have entered.
+    pub fn tools(&self) -> impl Iterator<Item = &NewTool> {
+        self.entered.iter().filter_map(|result| match result {
+            AgentResult::Replacement(replacement) => replacement.tool.as_ref(),
+            AgentResult::Prompt(..) | AgentResult::Domain(..) => None,
+        })
+    }
+
+    /// Whether the agents have chosen the tools of a prompt, given by its index in the training data and its domain.
+    pub fn has_chosen(&self, index: usize, domain: &str) -> bool {
+        self.entered.iter().any(|result| match result {
+            AgentResult::Prompt(prompt, _) => *prompt == index,
+            AgentResult::Domain(name, _) => name == domain,
+            AgentResult::Replacement(replacement) => replacement.tool.is_some() && replacement.alert.domain == domain,
+        })
+    }
 }
 
-/// The agents beside a run.
+/// What a step hands to the agents and the monitor.
+pub struct StepContext<'a> {
+    /// The reward tools.
+    pub rewards: &'a mut Orchestrator,
+    /// Prompts to train on.
+    pub examples: &'a [Example],
+    /// The step, from 1; 0 before the first.
+    pub step: u64,
+    /// Whether the journal holds the step, because an earlier process took it.
+    pub is_replayed: bool,
+}
+
+/// The agents and the drift monitor beside a run.
 #[derive(Debug)]
 pub struct Evolution<'a> {
     run: &'a RunFolder,
-    worker: BackgroundAgents,
-    /// When something is a breach; nothing is watched without it.
-    watch: Option<DriftThresholds>,
-    /// Prompts with good replies.
-    shown: Vec<Example>,
-    state: Evolved,
-    /// Domains whose tools were given by hand, or renewed: no choice from before displaces them.
-    fixed: BTreeSet<String>,
-    /// Breaches that this process has handed to the agents.
-    asked: BTreeSet<String>,
-    /// Verifiers that were written, that run, and that were admitted.
-    written: VerifierCounts,
-    /// What there is to say since the last step.
+    agents: BackgroundAgents,
+    /// When the monitor raises an alert; `None` without monitoring.
+    thresholds: Option<DriftThresholds>,
+    demonstrations: Vec<Example>,
+    state: EvolutionState,
+    /// Domains whose tools were assigned by the config or replaced after an alert: earlier choices do not change them.
+    fixed_domains: BTreeSet<String>,
+    /// Alerts that this process has handed to the agents.
+    submitted: BTreeSet<String>,
+    /// Verifiers that were written in this run.
+    verifiers: VerifierCounts,
+    /// What happened since the last step, for a person to read.
     news: Vec<String>,
 }
 
 impl<'a> Evolution<'a> {
-    /// Takes up what had entered. The tools that `rewards.assign` gives are not the agents' to choose.
+    /// Continues from a state, by applying again everything that has entered.
     pub fn resume(
         run: &'a RunFolder,
-        worker: BackgroundAgents,
-        config: &Config,
-        shown: Vec<Example>,
-        state: Evolved,
-        rewards: &mut Orchestrator,
-        examples: &[Example],
+        agents: BackgroundAgents,
+        job: &mut Job,
+        state: EvolutionState,
     ) -> Result<Self, TrainError> {
-        let fixed = config.rewards.assign.keys().cloned().collect();
-        let watch = config.rewards.evolve.clone();
-        let (before, asked) = (Evolved::default(), BTreeSet::new());
+        let rewards = &job.config.rewards;
         let mut evolution = Self {
             run,
-            worker,
-            watch,
-            shown,
-            state: before,
-            fixed,
-            asked,
-            written: VerifierCounts::default(),
+            agents,
+            thresholds: rewards.evolve.clone(),
+            demonstrations: job.demonstrations.clone(),
+            state: EvolutionState::default(),
+            fixed_domains: rewards.assign.keys().cloned().collect(),
+            submitted: BTreeSet::new(),
+            verifiers: VerifierCounts::default(),
             news: Vec::new(),
         };
-        for found in &state.entered {
-            evolution.apply(found, rewards, examples)?;
+        for result in &state.entered {
+            evolution.apply(result, &mut job.rewards, &job.train)?;
         }
         Ok(Self { state, news: Vec::new(), ..evolution })
     }
 
     /// The state for a checkpoint.
-    pub fn state(&self) -> &Evolved {
+    pub fn state(&self) -> &EvolutionState {
         &self.state
     }
 
-    /// Takes over what the agents have found by now, or what a journalled step took over.
-    pub fn enter(
-        &mut self,
-        rewards: &mut Orchestrator,
-        examples: &[Example],
-        journal: &mut Journal,
-        step: u64,
-        is_replayed: bool,
-    ) -> Result<(), TrainError> {
-        let found: Vec<AgentResult> = match journal.recall(step, ENTERED)? {
-            Some(found) => found,
+    /// Applies the results that the agents have by now, or those that the journal has for a replayed step.
+    pub fn enter(&mut self, context: StepContext, journal: &mut Journal) -> Result<(), TrainError> {
+        let StepContext { rewards, examples, step, is_replayed } = context;
+        let results: Vec<AgentResult> = match journal.recall(step, ENTERED)? {
+            Some(results) => results,
             None if is_replayed => Vec::new(),
             None => {
-                let found = self.worker.take_results();
-                if !found.is_empty() {
-                    journal.record(step, ENTERED, &found)?;
+                let results = self.agents.take_results();
+                if !results.is_empty() {
+                    journal.record(step, ENTERED, &results)?;
                 }
-                found
+                results
             }
         };
-        for found in found {
-            self.apply(&found, rewards, examples)?;
-            if let AgentResult::Replacement(renewal) = &found {
-                self.state.monitor.reset(&renewal.alert.domain);
-                self.state.pending.retain(|b| *b != renewal.alert);
+        for result in results {
+            self.apply(&result, rewards, examples)?;
+            if let AgentResult::Replacement(replacement) = &result {
+                self.state.monitor.reset(&replacement.alert.domain);
+                self.state.pending.retain(|alert| *alert != replacement.alert);
             }
-            self.state.entered.push(found);
+            self.state.entered.push(result);
         }
         Ok(())
     }
 
     fn apply(
         &mut self,
-        found: &AgentResult,
+        result: &AgentResult,
         rewards: &mut Orchestrator,
         examples: &[Example],
     ) -> Result<(), TrainError> {
-        match found {
-            AgentResult::Prompt(place, assignment) => {
-                if let Some(example) = examples.get(*place).filter(|e| !self.fixed.contains(domain(e))) {
+        match result {
+            AgentResult::Prompt(index, assignment) => {
+                if let Some(example) = examples.get(*index).filter(|e| !self.fixed_domains.contains(domain(e))) {
                     rewards.assign_example(example, assignment.clone())?;
                 }
             }
-            AgentResult::Domain(name, _) if self.fixed.contains(name) => {}
-            AgentResult::Domain(name, assignment) => give(rewards, name, assignment),
-            AgentResult::Replacement(renewal) => self.renew(renewal, rewards)?,
+            AgentResult::Domain(name, _) if self.fixed_domains.contains(name) => {}
+            AgentResult::Domain(name, assignment) => assign_domain(rewards, name, assignment),
+            AgentResult::Replacement(replacement) => self.replace(replacement, rewards)?,
         }
         Ok(())
     }
 
-    fn renew(&mut self, renewal: &ToolReplacement, rewards: &mut Orchestrator) -> Result<(), TrainError> {
-        let ToolReplacement { alert: breach, tool, assignment, verifiers, page } = renewal;
-        self.written.add(*verifiers);
-        let plain = breach.domain.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
-        let mut name: String = plain.take(40).collect();
-        if name != breach.domain {
-            // Others may look the same.
-            name = format!("{name}-{}", &sha256(breach.domain.as_bytes())[..8]);
-        }
-        let file = format!("step-{:06}-{name}.md", breach.step);
-        self.run.write_folder("evolution", &[(file, page.clone().into_bytes())])?;
+    /// Writes the report of a replacement, and gives its domain the new tool, where there is one.
+    fn replace(&mut self, replacement: &ToolReplacement, rewards: &mut Orchestrator) -> Result<(), TrainError> {
+        let ToolReplacement { alert, tool, assignment, verifiers, page } = replacement;
+        self.verifiers.add(*verifiers);
+        self.run.write_folder("evolution", &[(report_name(alert), page.clone().into_bytes())])?;
+        let DriftAlert { signal, domain, summary, .. } = alert;
         let Some((tool, assignment)) = tool.as_ref().zip(assignment.as_ref()) else {
-            self.news.push(format!(
-                "{} of `{}`: {}; no new tool was admitted",
-                breach.signal, breach.domain, breach.summary
-            ));
+            self.news.push(format!("{signal} of `{domain}`: {summary}; no new tool was admitted"));
             return Ok(());
         };
-        let there = rewards.library().identity(&tool.name);
-        if there.as_ref().is_some_and(|identity| *identity != tool.admission.identity) {
-            let (sign, domain, name) = (breach.signal, &breach.domain, &tool.name);
-            self.news
-                .push(format!("{sign} of `{domain}`: the new tool `{name}` is called like another; nothing changes"));
+        let name = &tool.name;
+        let existing = rewards.library().identity(name);
+        if existing.as_ref().is_some_and(|identity| *identity != tool.admission.identity) {
+            self.news.push(format!(
+                "{signal} of `{domain}`: the new tool has the name of another, `{name}`; nothing changes"
+            ));
             return Ok(());
         }
-        if there.is_none() {
-            rewards.add_tool(tool, &self.run.path().join("library").join(&tool.name))?;
+        if existing.is_none() {
+            rewards.add_tool(tool, &self.run.path().join("library").join(name))?;
         }
-        self.run.write_folder(&format!("library/{}", tool.name), &rewards.library().files(&tool.name))?;
-        give(rewards, &breach.domain, assignment);
-        self.fixed.insert(breach.domain.clone());
-        let said = format!(
-            "{} of `{}`: {}; from now on `{}` scores it",
-            breach.signal, breach.domain, breach.summary, tool.name
-        );
-        self.news.push(said);
+        self.run.write_folder(&format!("library/{name}"), &rewards.library().files(name))?;
+        assign_domain(rewards, domain, assignment);
+        self.fixed_domains.insert(domain.clone());
+        self.news.push(format!("{signal} of `{domain}`: {summary}; from now on `{name}` scores it"));
         Ok(())
     }
 
-    /// Lets the monitor see the batch of a step, and hands what it notices to the agents, unless an earlier process did so
-    /// and the journal may know the answer.
-    pub fn observe<'g>(
-        &mut self,
-        groups: impl Iterator<Item = &'g Group>,
-        rewards: &Orchestrator,
-        examples: &'g [Example],
-        step: u64,
-        is_replayed: bool,
-    ) {
-        let Some(watch) = &self.watch else { return };
+    /// Shows the groups of a step to the monitor, and hands new alerts to the agents. In a replayed step the alerts were handed
+    /// over by an earlier process, and the journal may hold the agents' answer.
+    pub fn observe<'g>(&mut self, groups: impl Iterator<Item = &'g Group>, context: &'g StepContext<'g>) {
+        let Some(thresholds) = &self.thresholds else { return };
         let mut domains: BTreeMap<&str, Vec<Vec<ObservedReply>>> = BTreeMap::new();
         for group in groups {
-            domains.entry(domain(&examples[group.example])).or_default().push(seen(group, rewards, examples));
+            domains.entry(domain(&context.examples[group.example])).or_default().push(observed(group, context));
         }
         for (name, groups) in &domains {
-            let waits = self.state.pending.iter().any(|b| b.domain == **name);
-            if let Some(breach) = self.state.monitor.observe(step, name, groups, watch, waits) {
-                self.news.push(format!("{} of `{name}`: {} ({})", breach.signal, breach.summary, breach.figures));
-                self.state.pending.push(breach);
+            let is_pending = self.state.pending.iter().any(|alert| alert.domain == **name);
+            if let Some(alert) = self.state.monitor.observe(context.step, name, groups, thresholds, is_pending) {
+                self.news.push(format!("{} of `{name}`: {} ({})", alert.signal, alert.summary, alert.figures));
+                self.state.pending.push(alert);
             }
         }
-        if is_replayed {
+        if context.is_replayed {
             return;
         }
-        for breach in &self.state.pending {
-            if self.asked.insert(format!("{} {} {}", breach.step, breach.signal, breach.domain)) {
-                let of = |e: &&Example| domain(e) == breach.domain;
-                let known = self.shown.iter().filter(of).chain(examples.iter().filter(of));
-                let examples = known.take(MOST_EXAMPLES).cloned().collect();
-                self.worker.submit(AgentRequest::ReplaceTools { alert: breach.clone(), examples });
+        for alert in &self.state.pending {
+            if self.submitted.insert(format!("{} {} {}", alert.step, alert.signal, alert.domain)) {
+                let is_of_domain = |e: &&Example| domain(e) == alert.domain;
+                let demonstrations = self.demonstrations.iter().filter(is_of_domain);
+                let known = demonstrations.chain(context.examples.iter().filter(is_of_domain));
+                let examples = known.take(MAX_EXAMPLES).cloned().collect();
+                self.agents.submit(AgentRequest::ReplaceTools { alert: alert.clone(), examples });
             }
         }
     }
 
-    /// What there is to say since the last time.
+    /// Takes what happened since the last time, for a person to read.
     pub fn news(&mut self) -> Vec<String> {
         std::mem::take(&mut self.news)
     }
 
-    /// What the agents were asked so far, by role, and what came of the verifiers that they wrote in this run.
-    pub fn tally(&self) -> Value {
-        let mut tally = json!(self.worker.usage());
-        let VerifierCounts { written, runnable: run, admitted } = self.written;
-        tally["verifiers"] = json!({ "written": written, "run": run, "admitted": admitted });
-        tally
+    /// How often the agents asked the language model, by role, and the verifiers that they wrote in this run.
+    pub fn usage(&self) -> Value {
+        let mut usage = json!(self.agents.usage());
+        let VerifierCounts { written, runnable, admitted } = self.verifiers;
+        usage["verifiers"] = json!({ "written": written, "run": runnable, "admitted": admitted });
+        usage
     }
 }
 
-/// Gives a domain its tools, unless the library does not hold one of them.
-fn give(rewards: &mut Orchestrator, name: &str, assignment: &Assignment) {
-    // One that cannot be opened here would end the run at the next step.
-    match assignment.tools.iter().find_map(|c| rewards.open_admitted(&c.tool).err()) {
-        Some(why) => tracing::warn!("what was chosen for `{name}` cannot be used: {why}"),
+/// The name of an alert's report. It contains the domain in letters that every file system allows, with a hash where they
+/// differ from the domain's own.
+fn report_name(alert: &DriftAlert) -> String {
+    let plain = alert.domain.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
+    let mut name: String = plain.take(40).collect();
+    if name != alert.domain {
+        name = format!("{name}-{}", &sha256(alert.domain.as_bytes())[..8]);
+    }
+    format!("step-{:06}-{name}.md", alert.step)
+}
+
+/// Assigns tools to a domain. A tool that cannot be opened is a warning, and the domain keeps its tools: it would end the run at
+/// the next step.
+fn assign_domain(rewards: &mut Orchestrator, name: &str, assignment: &Assignment) {
+    match assignment.tools.iter().find_map(|tool| rewards.open_admitted(&tool.tool).err()) {
+        Some(why) => tracing::warn!("the tools chosen for `{name}` cannot be used: {why}"),
         None => rewards.assign_domain(name, assignment.clone()),
     }
 }
 
-/// A group as the monitor sees it.
-fn seen<'b>(group: &'b Group, rewards: &Orchestrator, examples: &'b [Example]) -> Vec<ObservedReply<'b>> {
-    let example = &examples[group.example];
-    let part = |tool: &str, score: f64| {
-        let [low, high] = rewards.library().card(tool).map_or([0.0, 1.0], |c| c.range);
-        (score - low) / (high - low)
-    };
-    let one = |reply: &'b Rollout| {
-        let known = reply.scores.tools.iter().filter(|s| rewards.library().card(&s.tool).is_some());
-        let scores: Vec<(&str, f64, Option<f64>)> =
-            known.map(|s| (&*s.tool, s.weight, s.outcome.score().map(|score| part(&s.tool, score)))).collect();
-        let weights: f64 = scores.iter().map(|(_, w, _)| w.max(0.0)).sum();
-        let sum: Option<f64> = scores.iter().map(|(_, w, s)| s.map(|s| s * w.max(0.0))).sum();
+/// The replies of a group as the monitor sees them, with scores as a part of each tool's range.
+fn observed<'b>(group: &'b Group, context: &'b StepContext<'b>) -> Vec<ObservedReply<'b>> {
+    let (example, library) = (&context.examples[group.example], context.rewards.library());
+    let reply = |reply: &'b Rollout| {
+        let mut scores = Vec::new();
+        let (mut sum, mut weights) = (Some(0.0), 0.0);
+        // A tool without a card is the soft overlong penalty.
+        for score in &reply.scores.tools {
+            let Some(card) = library.card(&score.tool) else { continue };
+            let [low, high] = card.range;
+            let part = score.outcome.score().map(|s| (s - low) / (high - low));
+            let weight = score.weight.max(0.0);
+            sum = sum.zip(part).map(|(sum, part)| sum + part * weight);
+            weights += weight;
+            scores.push(ObservedScore { tool: &score.tool, score: part });
+        }
         ObservedReply {
             prompt: example.prompt(),
             reference: example.reference.as_deref(),
             reply: &reply.text,
-            reward: sum.filter(|_| weights > 0.0).map(|s| s / weights),
-            scores: scores.into_iter().map(|(tool, _, score)| ObservedScore { tool, score }).collect(),
+            reward: sum.filter(|_| weights > 0.0).map(|sum| sum / weights),
+            scores,
             audit: reply.audit,
         }
     };
-    group.replies.iter().map(one).collect()
+    group.replies.iter().map(reply).collect()
 }

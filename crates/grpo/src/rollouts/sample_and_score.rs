@@ -25,8 +25,7 @@ impl Collector<'_> {
         let (config, t) = (self.config, &self.config.train);
         let wanted = t.prompts.min(self.mixture.len());
         let rounds = config.algorithm.dynamic_sampling;
-        let mut batch =
-            Batch { policy_steps: position.policy_steps, cursor: position.cursor, ..Batch::default() };
+        let mut batch = Batch { policy_steps: position.policy_steps, cursor: position.cursor, ..Batch::default() };
         let mut drawn = 0;
         for _ in 0..=rounds {
             let missing = wanted - batch.groups.len();
@@ -82,7 +81,7 @@ impl Collector<'_> {
                 Ok::<_, RewardError>(scores)
             });
             let mut on_reply = |reply: FinishedReply| {
-                let completion = part.of(reply.text.clone());
+                let completion = part.completion(reply.text.clone());
                 // Fails only when the scorer has ended with an error, which is returned below.
                 let _ = send.send((reply, completion));
             };
@@ -128,7 +127,7 @@ impl Collector<'_> {
         let deadline = self.step_deadline();
         for group in batch.sampled_mut().filter(|g| is_affected(g)) {
             let example = &self.examples[group.example];
-            let completions: Vec<Completion> = group.replies.iter().map(|r| part.of(r.text.clone())).collect();
+            let completions: Vec<Completion> = group.replies.iter().map(|r| part.completion(r.text.clone())).collect();
             let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
             let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
             for (reply, mut scores) in group.replies.iter_mut().zip(scores) {
@@ -142,7 +141,7 @@ impl Collector<'_> {
     /// Lets the audit tools score the first `rewards.audit.share` of the replies of every group. Audit scores are recorded and
     /// watched, but nothing is trained on them.
     pub fn audit(&mut self, batch: &mut Batch) {
-        if !self.rewards.audits() {
+        if !self.rewards.has_audit() {
             return;
         }
         let part = self.config.rewards.scored.clone().unwrap_or_default();
@@ -150,7 +149,9 @@ impl Collector<'_> {
         let audited = |replies: usize| ((share * replies as f64).ceil() as usize).min(replies);
         let completions: Vec<(usize, Completion)> = batch
             .sampled()
-            .flat_map(|g| g.replies.iter().take(audited(g.replies.len())).map(|r| (g.example, part.of(r.text.clone()))))
+            .flat_map(|g| {
+                g.replies.iter().take(audited(g.replies.len())).map(|r| (g.example, part.completion(r.text.clone())))
+            })
             .collect();
         let items: Vec<_> = completions.iter().map(|(e, c)| (&self.examples[*e], c)).collect();
         let deadline = self.step_deadline();

@@ -20,7 +20,7 @@ pub fn assign_tools(run: &RunFolder, job: &mut Job, is_resumed: bool) -> Result<
         let text = run.read(ASSIGNMENTS)?;
         let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
         let earlier = lines.map(serde_json::from_slice::<Assignment>).collect::<Result<Vec<_>, _>>()?;
-        job.rewards.recall(job.train.iter().chain(&job.heldout).zip(earlier).collect())?;
+        job.rewards.restore(job.train.iter().chain(&job.heldout).zip(earlier).collect())?;
         return Ok(());
     }
     let mut lines = Vec::new();

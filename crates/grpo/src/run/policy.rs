@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rlar_policy::PolicyError;
 use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::background::{Request, Worker};
+use rlar_rewards::agents::background::{AgentRequest, BackgroundAgents};
 use rlar_rewards::domain;
 use rlar_run::{Checkpoint, Journal, RunFolder};
 
@@ -150,10 +150,10 @@ fn start_agents<'a>(
 ) -> Result<Evolution<'a>, TrainError> {
     let mut library = job.rewards.library().clone();
     for tool in state.tools().filter(|tool| job.rewards.library().card(&tool.name).is_none()) {
-        library.take(tool, &run.path().join("library").join(&tool.name))?;
+        library.add_tool(tool, &run.path().join("library").join(&tool.name))?;
     }
-    let worker = Worker::start(agents.remembering(run.path())?, library);
-    let worker = worker.map_err(|e| PolicyError::Request(format!("cannot start the agents' thread: {e}")))?;
+    let background = BackgroundAgents::start(agents.with_cache(run.path())?, library);
+    let background = background.map_err(|e| PolicyError::Request(format!("cannot start the agents' thread: {e}")))?;
     let assigned: BTreeSet<String> = job.config.rewards.assign.keys().cloned().collect();
     if job.config.rewards.agent == Agent::Llm {
         let mut seen = BTreeSet::new();
@@ -163,8 +163,8 @@ fn start_agents<'a>(
             !assigned.contains(name) && !state.has_chosen(*index, name)
         };
         let prompts = order.filter(|index| seen.insert(*index)).filter(is_open);
-        worker.ask(Request::Select(prompts.map(|index| (index, job.train[index].clone())).collect()));
+        let prompts = prompts.map(|index| (index, job.train[index].clone())).collect();
+        background.submit(AgentRequest::SelectTools(prompts));
     }
-    let demonstrations = job.demonstrations.clone();
-    Evolution::resume(run, worker, &job.config, demonstrations, state, &mut job.rewards, &job.train)
+    Evolution::resume(run, background, job, state)
 }

@@ -30,13 +30,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let mut method = RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch };
     let done = state.counters.step;
     let before: Option<f64> = evaluate_once(run, "before.json", done, || method.accuracy(&state.model))?;
-    let log = MetricsLog::open(
-        run,
-        "metrics.jsonl",
-        done,
-        true,
-        progress(job, "train-rm", config.train.steps, done),
-    )?;
+    let log = MetricsLog::open(run, "metrics.jsonl", done, true, progress(job, "train-rm", config.train.steps, done))?;
     let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
     let ended = training.run(&mut state, &mut method)?;
     let after = method.accuracy(&state.model)?;

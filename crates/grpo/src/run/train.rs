@@ -28,7 +28,7 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     if job.config.train.method != Method::RewardModel {
         let default = run.path().join(STORE);
         let store = job.config.rewards.store.as_ref().map_or(default, PathBuf::from);
-        job.rewards.remember(|| Store::open(&store));
+        job.rewards.ensure_store(|| Store::open(&store));
     }
     let report = match job.config.train.method {
         Method::Grpo | Method::Sft => policy::train(&mut job, &run, resume)?,

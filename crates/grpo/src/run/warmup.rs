@@ -27,12 +27,7 @@ struct WarmupRecord {
 }
 
 /// Takes the warm-up steps that are left. Reinforcement learning then starts with fresh optimizer moments.
-pub fn warm_up(
-    state: &mut TrainState,
-    job: &Job,
-    run: &RunFolder,
-    data: &[Demonstration],
-) -> Result<(), TrainError> {
+pub fn warm_up(state: &mut TrainState, job: &Job, run: &RunFolder, data: &[Demonstration]) -> Result<(), TrainError> {
     let config = &job.config;
     let steps = config.warmup.steps;
     if state.counters.step > 0 {

@@ -27,6 +27,7 @@ use crate::report::rollout_files::RolloutFiles;
 use crate::report::step_record::{Measurement, PhaseSeconds, StepMetrics, StepRecord};
 use crate::rollouts::batch::Batch;
 use crate::rollouts::collect::Collector;
+use crate::rollouts::evolution::Evolution;
 use crate::rollouts::zero_spread::ZeroSpread;
 use crate::train_loop::TrainMethod;
 use crate::train_loop::held_out::measure_policy;
@@ -122,8 +123,8 @@ impl Grpo<'_> {
             seconds,
         });
         let evolution = &mut self.collector.evolution;
-        metrics.agents = evolution.as_ref().map(|evolution| evolution.tally());
-        let news = evolution.as_mut().map(|evolution| evolution.news());
+        metrics.agents = evolution.as_ref().map(Evolution::usage);
+        let news = evolution.as_mut().map(Evolution::news);
         metrics.suspended.clone_from(&self.collector.tool_health.suspended);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {
             self.rollout_files.write(step, batch, advantages, examples)?;
@@ -133,7 +134,13 @@ impl Grpo<'_> {
             return Err(TrainError::Flat { steps: flat_steps, why: zero_spread.explain(batch) });
         }
         self.reference.reanchor(state, step, config.algorithm.kl.reanchor_every);
-        Ok(StepRecord { step, metrics: StepMetrics::Grpo(Box::new(metrics)), seconds: seconds.into(), eval: None, news })
+        Ok(StepRecord {
+            step,
+            metrics: StepMetrics::Grpo(Box::new(metrics)),
+            seconds: seconds.into(),
+            eval: None,
+            news,
+        })
     }
 
     /// The groups of a batch without spread. Replaced groups have no advantages.

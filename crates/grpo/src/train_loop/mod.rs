@@ -2,10 +2,10 @@
 //! patience are used up. [`grpo`] is the step of reinforcement learning.
 
 pub mod grpo;
-pub mod sft;
-pub mod reward_model;
-pub mod preference;
 pub(crate) mod held_out;
+pub mod preference;
+pub mod reward_model;
+pub mod sft;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;

@@ -80,7 +80,12 @@ impl RewardModelTraining<'_> {
 }
 
 impl TrainMethod<RewardModel> for RewardModelTraining<'_> {
-    fn step(&mut self, state: &mut TrainState<RewardModel>, lr: f32, _: &mut Journal) -> Result<StepRecord, TrainError> {
+    fn step(
+        &mut self,
+        state: &mut TrainState<RewardModel>,
+        lr: f32,
+        _: &mut Journal,
+    ) -> Result<StepRecord, TrainError> {
         let clock = Instant::now();
         let step = state.counters.step + 1;
         let metrics = self.update(state, lr)?;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rlar_data::Example;
 use rlar_eval::suite::SuiteEval;
-use rlar_eval::{PromptFormat, prompt_tokens};
+use rlar_eval::{PromptFormat, encode_fitting_prompt};
 use rlar_policy::{Conversation, Policy, PolicyError, Sequence, Turn};
 use rlar_rewards::Orchestrator;
 use rlar_run::Journal;
@@ -55,7 +55,7 @@ pub fn demonstrations(
                 let mut completion = policy.tokenizer.encode(reply)?;
                 completion.extend(policy.tokenizer.eos().first());
                 let completion_mask = vec![true; completion.len()];
-                Demonstration { prompt: prompt_tokens(policy, e, format)?, completion, completion_mask }
+                Demonstration { prompt: encode_fitting_prompt(policy, e, format)?, completion, completion_mask }
             }
             None => conversation(policy, e)?,
         };
@@ -74,14 +74,18 @@ pub fn demonstrations(
 fn conversation(policy: &Policy, example: &Example) -> Result<Demonstration, PolicyError> {
     let turns: Vec<Turn> =
         example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect();
-    let (tokens, mask) = policy.tokenizer.masked(&Conversation::of(&turns, false))?;
+    let (tokens, mask) = policy.tokenizer.masked(&Conversation::new(&turns, false))?;
     let Some(first) = mask.iter().position(|m| *m).filter(|first| *first > 0) else {
         let message = format!("demonstration `{}` has no assistant turn to learn", example.id);
         return Err(PolicyError::Request(message));
     };
     let last = mask.iter().rposition(|m| *m).unwrap_or(first) + 1;
     let part = |from: usize, to: usize| tokens[from..to].to_vec();
-    Ok(Demonstration { prompt: part(0, first), completion: part(first, last), completion_mask: mask[first..last].to_vec() })
+    Ok(Demonstration {
+        prompt: part(0, first),
+        completion: part(first, last),
+        completion_mask: mask[first..last].to_vec(),
+    })
 }
 
 /// One supervised step.
@@ -99,7 +103,12 @@ pub struct SftStep {
 
 impl SftStep {
     /// Takes the step, and returns its loss and gradient norm.
-    pub fn take(self, state: &mut TrainState, data: &[Demonstration], config: &Config) -> Result<SftMetrics, TrainError> {
+    pub fn take(
+        self,
+        state: &mut TrainState,
+        data: &[Demonstration],
+        config: &Config,
+    ) -> Result<SftMetrics, TrainError> {
         let chosen = schedule::batch(data.len(), self.batch.min(data.len()), self.index, config.seed);
         let chosen: Vec<&Demonstration> = chosen.iter().map(|i| &data[*i]).collect();
         let sequences: Vec<Sequence> = chosen.iter().map(|d| d.sequence()).collect();

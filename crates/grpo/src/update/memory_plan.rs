@@ -8,7 +8,7 @@ const MAX_TOKENS: usize = 16_384;
 
 /// Memory that training takes, in bytes, estimated from the model's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryPlan {
+pub struct TrainingMemory {
     /// Weights, gradients, the optimizer's moments and further copies of the model.
     pub model: u64,
     /// Activations of one token.
@@ -32,11 +32,11 @@ pub struct TrainingSizes {
     pub longest: usize,
 }
 
-impl MemoryPlan {
+impl TrainingMemory {
     /// The plan for a model: `chosen` tokens per micro-batch when given, else as many as fit into three quarters of the memory.
     pub fn new(
         c: &DecoderConfig,
-        TrainingSizes { parameters, trained, copies, longest }: Sizes,
+        TrainingSizes { parameters, trained, copies, longest }: TrainingSizes,
         saved: SavedActivations,
         chosen: Option<usize>,
         available: Option<u64>,
@@ -53,8 +53,9 @@ impl MemoryPlan {
         let model = 4 * (parameters + (3 + copies) * trained) as u64 + (64 << 20);
         let per_token = 4 * (kept + 4 * c.hidden_size) as u64;
         let room = available.map_or(u64::MAX, |a| (a / 4 * 3).saturating_sub(model) / per_token.max(1));
-        let tokens =
-            chosen.unwrap_or_else(|| usize::try_from(room).unwrap_or(MAX_TOKENS).clamp(longest.clamp(1, MAX_TOKENS), MAX_TOKENS));
+        let tokens = chosen.unwrap_or_else(|| {
+            usize::try_from(room).unwrap_or(MAX_TOKENS).clamp(longest.clamp(1, MAX_TOKENS), MAX_TOKENS)
+        });
         Self { model, per_token, available, tokens }
     }
 
@@ -64,7 +65,7 @@ impl MemoryPlan {
     }
 }
 
-impl std::fmt::Display for MemoryPlan {
+impl std::fmt::Display for TrainingMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let mb = |bytes: u64| bytes.div_ceil(1 << 20);
         let (model, rows) = (mb(self.model), mb(self.per_token * self.tokens as u64));

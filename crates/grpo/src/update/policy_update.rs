@@ -9,7 +9,7 @@ use crate::algorithm::advantage::{GroupScores, ScoreColumn};
 use crate::algorithm::kl::kl;
 use crate::algorithm::loss::{KlSums, LossTerms, Minibatch, ReplyInputs, entropy_floor, policy_loss};
 use crate::config::{Config, CorrectionMode, KlEstimator, KlPlace};
-use crate::rollouts::collect::Batch;
+use crate::rollouts::batch::Batch;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::mix;
 use crate::update::micro_batches::{BackwardOptions, CompletionLogProbs, LossGradients, gradient, log_probs};

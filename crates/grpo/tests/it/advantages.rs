@@ -1,4 +1,4 @@
-use rlar_grpo::algorithm::advantage::{Group, advantages};
+use rlar_grpo::algorithm::advantage::{GroupScores, ScoreColumn, advantages};
 use rlar_grpo::config::{Algorithm, Combine, Estimator};
 
 const ALL: [Estimator; 7] = [
@@ -15,8 +15,12 @@ fn with(advantage: Estimator) -> Algorithm {
     Algorithm { advantage, ..Algorithm::default() }
 }
 
-fn one_tool(scores: &[Option<f64>]) -> Group {
-    Group { tools: vec![(1.0, scores.to_vec())], lengths: (1..=scores.len()).collect() }
+fn column(weight: f64, scores: &[Option<f64>]) -> ScoreColumn {
+    ScoreColumn { weight, scores: scores.to_vec() }
+}
+
+fn one_tool(scores: &[Option<f64>]) -> GroupScores {
+    GroupScores { tools: vec![column(1.0, scores)], lengths: (1..=scores.len()).collect() }
 }
 
 fn some(scores: &[f64]) -> Vec<Option<f64>> {
@@ -52,7 +56,7 @@ fn the_order_of_replies_and_of_groups_changes_nothing() {
         let mut turned = groups.clone();
         turned.reverse();
         for g in &mut turned {
-            g.tools[0].1.reverse();
+            g.tools[0].scores.reverse();
             g.lengths.reverse();
         }
         let mut back = advantages(&turned, &with(estimator));
@@ -65,7 +69,7 @@ fn the_order_of_replies_and_of_groups_changes_nothing() {
 }
 
 #[test]
-fn groups_without_spread_teach_nothing() {
+fn advantages_are_zero_in_groups_without_spread() {
     // Three times 0.1 has a mean that is not 0.1: rounding must not pass for a difference.
     for estimator in ALL {
         let flat = advantages(&[one_tool(&some(&[0.1; 3])), one_tool(&some(&[0.1; 7]))], &with(estimator));
@@ -79,28 +83,28 @@ fn groups_without_spread_teach_nothing() {
 fn a_reply_without_a_score_has_no_advantage_and_leaves_those_of_the_others_alone() {
     for estimator in ALL {
         let with_gap = advantages(&[one_tool(&[Some(1.0), None, Some(0.0), Some(4.0)])], &with(estimator));
-        let mut without = Group { tools: vec![(1.0, some(&[1.0, 0.0, 4.0]))], lengths: vec![1, 3, 4] };
+        let mut without = GroupScores { tools: vec![column(1.0, &some(&[1.0, 0.0, 4.0]))], lengths: vec![1, 3, 4] };
         let expected = advantages(std::slice::from_ref(&without), &with(estimator));
         assert_eq!(with_gap[0][1], None);
         let rest: Vec<_> = with_gap[0].iter().flatten().copied().map(Some).collect();
         assert!(close(&[rest], &expected), "{estimator:?}");
-        without.tools[0].1 = vec![Some(1.0), None, None];
+        without.tools[0].scores = vec![Some(1.0), None, None];
         assert_eq!(advantages(&[without], &with(estimator))[0], [None, None, None]);
     }
 }
 
 #[test]
 fn with_several_tools_a_reply_that_one_failed_on_is_out_for_all() {
-    let tools = vec![(1.0, vec![Some(1.0), Some(0.0), Some(9.0)]), (2.0, vec![Some(0.0), Some(10.0), None])];
-    let group = Group { tools, lengths: vec![1; 3] };
+    let tools = vec![column(1.0, &[Some(1.0), Some(0.0), Some(9.0)]), column(2.0, &[Some(0.0), Some(10.0), None])];
+    let group = GroupScores { tools, lengths: vec![1; 3] };
     let got = advantages(&[group], &with(Estimator::DrGrpo));
     assert_eq!(got[0], [Some(0.5 - 10.0), Some(-0.5 + 10.0), None]);
 }
 
 #[test]
-fn normalised_first_a_tools_scale_does_not_decide_its_say() {
-    let group = |scale: f64| Group {
-        tools: vec![(1.0, some(&[1.0, 0.0, 0.0, 1.0])), (1.0, some(&[0.0, scale, 0.0, scale]))],
+fn the_scale_of_a_tools_scores_does_not_act_as_a_weight() {
+    let group = |scale: f64| GroupScores {
+        tools: vec![column(1.0, &some(&[1.0, 0.0, 0.0, 1.0])), column(1.0, &some(&[0.0, scale, 0.0, scale]))],
         lengths: vec![3; 4],
     };
     let normalise = with(Estimator::Grpo);
@@ -112,7 +116,7 @@ fn normalised_first_a_tools_scale_does_not_decide_its_say() {
     assert!((small - large).abs() > 0.5, "{small} {large}");
 }
 
-/// What a reply adds to the best of `k`, over all sets of `k` with it.
+/// How much a reply raises the best score of `k` replies, averaged over all sets of `k` replies with it.
 fn brute_force(scores: &[f64], own: usize, k: usize) -> f64 {
     let others: Vec<f64> = scores.iter().enumerate().filter(|(i, _)| *i != own).map(|(_, s)| *s).collect();
     let (mut sum, mut sets) = (0.0, 0);
@@ -151,8 +155,8 @@ fn maximum_likelihood_weighs_rare_success_by_its_rarity() {
 
 #[test]
 fn a_group_has_spread_where_its_advantages_have() {
-    let two = |a: [f64; 3], b: [f64; 3], weight: f64| Group {
-        tools: vec![(1.0, some(&a)), (weight, some(&b))],
+    let two = |a: [f64; 3], b: [f64; 3], weight: f64| GroupScores {
+        tools: vec![column(1.0, &some(&a)), column(weight, &some(&b))],
         lengths: vec![1, 2, 3],
     };
     for combine in [Combine::NormaliseThenSum, Combine::SumThenNormalise] {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 /// The keys that a config is refused for.
 fn refused(yaml: Value) -> Vec<String> {
     let config: Config = serde_json::from_value(yaml).unwrap();
-    config.problems().into_iter().map(|(key, _)| key).collect()
+    config.problems().into_iter().map(|problem| problem.key).collect()
 }
 
 fn with(section: &str, value: &Value) -> Vec<String> {

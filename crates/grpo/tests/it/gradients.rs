@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use rlar_grpo::Config;
-use rlar_grpo::rollouts::collect::Batch;
+use rlar_grpo::algorithm::advantage::advantages;
+use rlar_grpo::rollouts::batch::Batch;
 use rlar_grpo::rollouts::rollout::{Group, Rollout};
-use rlar_grpo::update::micro_batches::{Descent, Slopes, gradient};
-use rlar_grpo::update::policy_update::learn;
-use rlar_grpo::update::train_state::State;
-use rlar_policy::{ComputeDevice, Finish, ModelConfig, Moments, Policy, SavedActivations, Sequence, Tokenizer};
+use rlar_grpo::update::micro_batches::{BackwardOptions, LossGradients, gradient};
+use rlar_grpo::update::policy_update::{FixedLogProbs, policy_update};
+use rlar_grpo::update::train_state::{Counters, TrainState};
+use rlar_policy::{ComputeDevice, Finish, ModelConfig, Policy, SavedActivations, Sequence, Tokenizer};
 use rlar_rewards::{Failure, Outcome, Scores, ToolScore};
 use serde_json::json;
 
@@ -29,16 +30,16 @@ fn sequences() -> Vec<(Vec<u32>, Vec<u32>)> {
     (0..12).map(|i| (prompt(i / 3), (0..=i % 5).map(|t| token(i + 40, t)).collect())).collect()
 }
 
-fn weights(tokens: usize, keep: SavedActivations) -> BTreeMap<String, Vec<f32>> {
+fn weights(tokens_per_micro_batch: usize, saved: SavedActivations) -> BTreeMap<String, Vec<f32>> {
     let owned = sequences();
     let sequences: Vec<Sequence> = owned.iter().map(|(p, c)| Sequence { prompt: p, completion: c }).collect();
     let first: Vec<usize> = owned.iter().scan(0, |at, (_, c)| Some(std::mem::replace(at, *at + c.len()))).collect();
-    let descent = Descent { temperature: 1.0, tokens, keep, seed: 0 };
+    let options = BackwardOptions { temperature: 1.0, tokens_per_micro_batch, saved, seed: 0 };
     let policy = policy();
-    let gradients = gradient(&policy.decoder, &sequences, descent, |piece, log_probs, _| {
-        let slope = |i: usize| ((first[piece.start] + i) % 7) as f32 - 3.0;
-        let slopes: Vec<f32> = (0..log_probs.len()).map(slope).collect();
-        Slopes { by_entropy: slopes.iter().map(|s| s * 0.1).collect(), by_log_prob: slopes }
+    let gradients = gradient(&policy.decoder, &sequences, options, |range, known| {
+        let grad = |i: usize| ((first[range.start] + i) % 7) as f32 - 3.0;
+        let grads: Vec<f32> = (0..known.log_probs.len()).map(grad).collect();
+        LossGradients { entropies: grads.iter().map(|g| g * 0.1).collect(), log_probs: grads }
     });
     gradients.to_map()
 }
@@ -61,7 +62,7 @@ fn accumulated_over_micro_batches_the_gradient_is_that_of_the_big_batch() {
     }
 }
 
-/// A reply with the log-probs that the policy gives it, and what one tool said of it.
+/// A reply with its log-probs under the policy, and the outcome of one tool.
 fn rollout(prompt: &[u32], tokens: &[u32], outcome: Outcome) -> Rollout {
     let scored = policy().decoder.log_probs(&[Sequence { prompt, completion: tokens }], 1.0);
     let log_probs = rlar_policy::floats(&scored.log_probs);
@@ -76,32 +77,19 @@ fn rollout(prompt: &[u32], tokens: &[u32], outcome: Outcome) -> Rollout {
     }
 }
 
-/// The weights after a step of learning from groups of replies to two prompts.
-fn learned(groups: [Vec<Rollout>; 2], settings: &serde_json::Value) -> Vec<f32> {
+/// The weights after an update on groups of replies to two prompts.
+fn updated(groups: [Vec<Rollout>; 2], settings: &serde_json::Value) -> Vec<f32> {
     let config: Config = serde_json::from_value(json!({
         "version": 1, "model": { "path": "m" }, "data": { "train": "t" }, "algorithm": settings,
     }))
     .unwrap();
-    let ledger = json!({
-        "format": 2, "version": "", "method": "grpo", "warmup": 0, "step": 0, "optimizer_steps": 0, "cursor": 0,
-        "reply_tokens": 0, "flat_steps": 0, "best": [], "since_best": 0, "reference": 0, "tokens_at_a_time": 4096,
-        "threads": 1, "began": 0,
-        "seconds": { "warmup": 0.0, "sampling": 0.0, "scoring": 0.0, "training": 0.0, "evaluation": 0.0, "keeping": 0.0 },
-    });
-    let model = policy();
-    let moments = Moments::zeros(&model.decoder);
-    let mut state = State { model, moments, ledger: serde_json::from_value(ledger).unwrap() };
+    let mut state = TrainState::fresh(policy()).unwrap();
+    state.counters = Counters { tokens_per_micro_batch: 4096, ..state.counters };
     let groups = groups.into_iter().enumerate().map(|(example, replies)| Group { example, replies }).collect();
-    let batch = Batch {
-        groups,
-        policy: 0,
-        cursor: 2,
-        replaced: Vec::new(),
-        suspended: Vec::new(),
-        sampling: 0.0,
-        scoring: 0.0,
-    };
-    learn(&mut state, None, &batch, &prompts(), &config, 1e-2);
+    let batch = Batch { groups, cursor: 2, ..Batch::default() };
+    let fixed = FixedLogProbs::new(&state, None, &batch, &prompts(), &config);
+    let advantages = advantages(&fixed.scores(&batch, &config), &config.algorithm);
+    policy_update(&mut state, &batch, &prompts(), &fixed, &advantages, &config, 1e-2);
     state.model.weights().entries().flat_map(|(_, w)| w.clone()).collect()
 }
 
@@ -126,22 +114,22 @@ fn a_failed_reply_moves_no_parameter_whatever_its_group_does() {
         json!({ "surrogate": "gspo", "aggregate": "sequence_sum" }),
     ] {
         let clean = [group(0, vec![scored(1.0), scored(0.0), scored(0.25)]), group(1, vec![scored(0.0), scored(1.0)])];
-        let clean_weights = learned(clean.clone(), &settings);
+        let clean_weights = updated(clean.clone(), &settings);
         let mut with = clean.clone();
         with[0].extend(group(0, vec![failed(), abstained(), failed()]).into_iter().map(|mut r| {
             r.tokens.reverse();
             r
         }));
-        let with_weights = learned(with, &settings);
-        assert!(clean_weights == with_weights, "{settings}: failed replies moved something");
+        let with_weights = updated(with, &settings);
+        assert!(clean_weights == with_weights, "{settings}: failed replies changed the weights");
         let mut as_zero = clean.clone();
         as_zero[0].extend(group(0, vec![scored(0.0)]));
-        assert!(clean_weights != learned(as_zero, &settings), "{settings}: the check cannot fail");
-        // A group of which one reply is left teaches nothing.
+        assert!(clean_weights != updated(as_zero, &settings), "{settings}: the check cannot fail");
+        // A group with a single scored reply changes nothing.
         let mut lonely = clean.clone();
         lonely[1] = group(1, vec![failed(), scored(1.0)]);
         let mut gone = clean;
         gone[1] = group(1, vec![failed(), failed()]);
-        assert!(learned(lonely, &settings) == learned(gone, &settings), "{settings}");
+        assert!(updated(lonely, &settings) == updated(gone, &settings), "{settings}");
     }
 }

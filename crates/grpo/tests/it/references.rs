@@ -1,11 +1,11 @@
 //! Losses, gradients, advantages and metrics beside what TRL, verl and OpenRLHF gave for the same numbers
 //! (`scripts/oracles/make_grpo_fixtures.py` recorded them).
 
-use rlar_grpo::algorithm::advantage::{Group, advantages};
+use rlar_grpo::algorithm::advantage::{GroupScores, ScoreColumn, advantages};
 use rlar_grpo::algorithm::kl::kl;
-use rlar_grpo::algorithm::loss::{Batch, Costed, Reply, costed, entropy_floor, soft_overlong};
+use rlar_grpo::algorithm::loss::{LossTerms, Minibatch, ReplyInputs, entropy_floor, policy_loss, soft_overlong};
 use rlar_grpo::config::{Algorithm, CorrectionMode, KlEstimator, Surrogate};
-use rlar_grpo::train_loop::preference::bradley_terry;
+use rlar_grpo::train_loop::preference::{PairLoss, bradley_terry};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -104,9 +104,9 @@ fn same_direction<'a>(got: impl Iterator<Item = &'a f32>, want: impl Iterator<It
     assert!(off <= 1e-5 * whole, "{of}: off by {off} of {whole}");
 }
 
-fn batch(case: &Case) -> Batch {
+fn minibatch(case: &Case) -> Minibatch {
     let entropies: Vec<f32> = case.sequences.iter().flat_map(|s| s.entropies.iter().flatten().copied()).collect();
-    Batch {
+    Minibatch {
         replies: case.sequences.len(),
         tokens: case.sequences.iter().map(|s| s.log_probs.len()).sum(),
         max_tokens: case.max_tokens,
@@ -114,21 +114,21 @@ fn batch(case: &Case) -> Batch {
     }
 }
 
-fn costs(case: &Case) -> Vec<Costed> {
-    let batch = batch(case);
+fn losses(case: &Case) -> Vec<LossTerms> {
+    let minibatch = minibatch(case);
     let none = vec![0.0; 4096];
-    let cost = |s: &Tokens| {
-        let reply = Reply {
+    let loss = |s: &Tokens| {
+        let reply = ReplyInputs {
             log_probs: &s.log_probs,
-            old: &s.old,
-            reference: s.reference.as_deref().unwrap_or_default(),
-            sampled: s.sampled.as_deref().unwrap_or_default(),
+            old_log_probs: &s.old,
+            ref_log_probs: s.reference.as_deref().unwrap_or_default(),
+            sampler_log_probs: s.sampled.as_deref().unwrap_or_default(),
             entropies: s.entropies.as_deref().unwrap_or(&none[..s.log_probs.len()]),
             advantage: s.advantage,
         };
-        costed(&reply, &case.settings, &batch)
+        policy_loss(&reply, &case.settings, &minibatch)
     };
-    case.sequences.iter().map(cost).collect()
+    case.sequences.iter().map(loss).collect()
 }
 
 #[test]
@@ -136,14 +136,14 @@ fn losses_and_their_gradients_are_those_of_the_references() {
     let cases = fixtures().losses;
     assert!(cases.len() > 140, "{} cases", cases.len());
     for case in &cases {
-        let costs = costs(case);
-        same(costs.iter().map(|c| c.loss).sum(), case.loss, &case.name);
-        let by_log_prob = costs.iter().flat_map(|c| &c.by_log_prob);
-        same_direction(by_log_prob, case.gradient.iter().flatten(), &format!("{}: gradient", case.name));
-        let by_entropy = costs.iter().flat_map(|c| &c.by_entropy);
+        let losses = losses(case);
+        same(losses.iter().map(|c| c.loss).sum(), case.loss, &case.name);
+        let grads = losses.iter().flat_map(|l| &l.grad_log_probs);
+        same_direction(grads, case.gradient.iter().flatten(), &format!("{}: gradient", case.name));
+        let entropy_grads = losses.iter().flat_map(|l| &l.grad_entropies);
         let wanted = case.entropy_gradient.iter().flatten().flatten();
         if case.entropy_gradient.is_some() {
-            same_direction(by_entropy, wanted, &format!("{}: entropy gradient", case.name));
+            same_direction(entropy_grads, wanted, &format!("{}: entropy gradient", case.name));
         }
     }
 }
@@ -152,40 +152,40 @@ fn losses_and_their_gradients_are_those_of_the_references() {
 fn metrics_are_those_that_the_reference_logs() {
     let mut seen = 0;
     for case in &fixtures().losses {
-        let costs = costs(case);
-        let tokens = batch(case).tokens as f64;
-        let ratios: usize = costs.iter().map(|c| c.ratios.len()).sum();
-        let share = |of: &dyn Fn(&Costed) -> usize| costs.iter().map(of).sum::<usize>() as f64 / ratios as f64;
+        let losses = losses(case);
+        let tokens = minibatch(case).tokens as f64;
+        let ratios: usize = losses.iter().map(|c| c.ratios.len()).sum();
+        let share = |of: &dyn Fn(&LossTerms) -> usize| losses.iter().map(of).sum::<usize>() as f64 / ratios as f64;
         let clips = matches!(case.settings.surrogate, Surrogate::Ppo | Surrogate::Gspo);
-        let high_in = |c: &Costed| c.clipped_high as f64 / c.ratios.len() as f64;
-        let low_in = |c: &Costed| c.clipped_low as f64 / c.ratios.len() as f64;
+        let high_in = |c: &LossTerms| c.clipped_high as f64 / c.ratios.len() as f64;
+        let low_in = |c: &LossTerms| c.clipped_low as f64 / c.ratios.len() as f64;
         // TRL counts clips after its two-sided bound; the bound lies above the clip, so counts agree.
         for (name, want) in &case.metrics {
             let Some(want) = want.as_f64() else { continue };
             let got = match name.as_str() {
-                "kl" => costs.iter().map(|c| c.kl[3]).sum::<f64>() / tokens,
+                "kl" => losses.iter().map(|c| c.kl.in_loss).sum::<f64>() / tokens,
                 "clip_ratio/low_mean" if clips => share(&|c| c.clipped_low),
                 "clip_ratio/high_mean" if clips => share(&|c| c.clipped_high),
                 "clip_ratio/region_mean" if clips => share(&|c| c.clipped_low + c.clipped_high),
-                "clip_ratio/low_min" if clips => costs.iter().map(low_in).fold(f64::INFINITY, f64::min),
-                "clip_ratio/high_max" if clips => costs.iter().map(high_in).fold(0.0, f64::max),
+                "clip_ratio/low_min" if clips => losses.iter().map(low_in).fold(f64::INFINITY, f64::min),
+                "clip_ratio/high_max" if clips => losses.iter().map(high_in).fold(0.0, f64::max),
                 "cispo_clip_ratio" if case.settings.surrogate == Surrogate::Cispo => share(&|c| c.clipped_high),
                 "sampling/importance_sampling_ratio/mean" => {
                     // One weight per reply, or one per token.
                     let mode = case.settings.correction.mode;
                     let by_reply = matches!(mode, CorrectionMode::SequenceTruncate | CorrectionMode::SequenceMask);
-                    let all: Vec<f64> = costs
+                    let all: Vec<f64> = losses
                         .iter()
-                        .flat_map(|c| if by_reply { &c.corrections[..1] } else { &c.corrections[..] })
+                        .flat_map(|c| if by_reply { &c.importance_weights[..1] } else { &c.importance_weights[..] })
                         .copied()
                         .collect();
                     all.iter().sum::<f64>() / all.len() as f64
                 }
                 "sampling/importance_sampling_ratio/min" => {
-                    costs.iter().flat_map(|c| &c.corrections).copied().fold(f64::INFINITY, f64::min)
+                    losses.iter().flat_map(|c| &c.importance_weights).copied().fold(f64::INFINITY, f64::min)
                 }
                 "sampling/importance_sampling_ratio/max" => {
-                    costs.iter().flat_map(|c| &c.corrections).copied().fold(0.0, f64::max)
+                    losses.iter().flat_map(|c| &c.importance_weights).copied().fold(0.0, f64::max)
                 }
                 _ => continue,
             };
@@ -201,11 +201,15 @@ fn advantages_are_those_of_the_references() {
     let cases = fixtures().advantages;
     assert!(cases.len() > 20, "{} cases", cases.len());
     for case in &cases {
-        let group = |g: &Scored| Group {
-            tools: case.tools.iter().enumerate().map(|(t, w)| (*w, g.scores.iter().map(|s| s[t]).collect())).collect(),
+        let column = |g: &Scored, (tool, weight): (usize, &f64)| ScoreColumn {
+            weight: *weight,
+            scores: g.scores.iter().map(|s| s[tool]).collect(),
+        };
+        let group = |g: &Scored| GroupScores {
+            tools: case.tools.iter().enumerate().map(|tool| column(g, tool)).collect(),
             lengths: g.lengths.clone(),
         };
-        let groups: Vec<Group> = case.groups.iter().map(group).collect();
+        let groups: Vec<GroupScores> = case.groups.iter().map(group).collect();
         for (g, (got, want)) in advantages(&groups, &case.settings).iter().zip(&case.groups).enumerate() {
             for (i, (got, want)) in got.iter().zip(&want.advantages).enumerate() {
                 // A reply without a score has advantage 0 there and none here.
@@ -219,9 +223,9 @@ fn advantages_are_those_of_the_references() {
 fn estimates_of_kl_are_those_of_the_references() {
     for case in fixtures().kl {
         for i in 0..case.values.len() {
-            let (value, slope) = kl(case.estimator, case.log_probs[i], case.reference[i]);
-            same(value, case.values[i], &format!("{:?} {i}", case.estimator));
-            same(slope, case.gradient[i], &format!("slope of {:?} {i}", case.estimator));
+            let term = kl(case.estimator, case.log_probs[i], case.reference[i]);
+            same(term.value, case.values[i], &format!("{:?} {i}", case.estimator));
+            same(term.grad, case.gradient[i], &format!("gradient of {:?} {i}", case.estimator));
         }
     }
 }
@@ -244,12 +248,12 @@ fn the_loss_of_preferences_is_that_of_the_reference() {
             Value::Array(margins) => margins[i].as_f64().unwrap(),
             other => other.as_f64().unwrap_or(0.0),
         };
-        let pairs: Vec<(f64, f64)> =
+        let pairs: Vec<PairLoss> =
             (0..case.chosen.len()).map(|i| bradley_terry(case.chosen[i], case.rejected[i], margin(i))).collect();
-        same(pairs.iter().map(|(loss, _)| loss).sum::<f64>() / n, case.loss, &case.name);
-        for (i, (_, slope)) in pairs.iter().enumerate() {
-            same(slope / n, case.gradient_chosen[i], &case.name);
-            same(-slope / n, case.gradient_rejected[i], &case.name);
+        same(pairs.iter().map(|pair| pair.value).sum::<f64>() / n, case.loss, &case.name);
+        for (i, pair) in pairs.iter().enumerate() {
+            same(pair.grad_chosen / n, case.gradient_chosen[i], &case.name);
+            same(-pair.grad_chosen / n, case.gradient_rejected[i], &case.name);
         }
     }
 }

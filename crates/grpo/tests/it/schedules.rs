@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use rlar_grpo::Decay;
 use rlar_grpo::config::Domain;
-use rlar_grpo::rollouts::mixture::Mixture;
+use rlar_grpo::rollouts::mixture::{DrawPlan, Mixture};
 use rlar_grpo::schedule::{batch, draw, learning_rate};
 
 #[test]
@@ -29,13 +29,17 @@ fn learning_rates_rise_and_fall() {
     assert!((lr(60, Decay::Cosine) - 0.5).abs() < 1e-6 && (lr(109, Decay::Constant) - 1.0).abs() < 1e-6);
 }
 
+fn plan(per_step: u64) -> DrawPlan {
+    DrawPlan { per_step, steps: 1000 }
+}
+
 fn domain(weight: f64, from: u64, until: Option<u64>) -> Domain {
     Domain { train: Some("x".into()), heldout: None, demonstrations: None, weight, from, until }
 }
 
 #[test]
 fn one_source_is_drawn_as_without_a_mixture() {
-    let mixture = Mixture::of(&[], &[10], [4, 1000], &|_| true);
+    let mixture = Mixture::new(&[], &[10], plan(4), &|_| true);
     for drawn in [0, 3, 9, 25] {
         assert_eq!(mixture.draw(7, drawn, 5), draw(10, 7, drawn, 5));
     }
@@ -44,7 +48,7 @@ fn one_source_is_drawn_as_without_a_mixture() {
 #[test]
 fn domains_are_drawn_by_weight_and_every_prompt_once_per_epoch_of_its_domain() {
     let domains = [domain(3.0, 0, None), domain(1.0, 0, None)];
-    let mixture = Mixture::of(&domains, &[30, 10], [8, 1000], &|_| true);
+    let mixture = Mixture::new(&domains, &[30, 10], plan(8), &|_| true);
     let drawn = mixture.draw(40, 0, 1);
     let mut sorted = drawn.clone();
     sorted.sort_unstable();
@@ -62,12 +66,12 @@ fn domains_are_drawn_by_weight_and_every_prompt_once_per_epoch_of_its_domain() {
 #[test]
 fn a_shift_comes_at_its_step_and_unfit_prompts_never() {
     let domains = [domain(1.0, 0, Some(3)), domain(1.0, 3, None)];
-    let mixture = Mixture::of(&domains, &[20, 20], [4, 1000], &|p| p % 2 == 0);
+    let mixture = Mixture::new(&domains, &[20, 20], plan(4), &|p| p % 2 == 0);
     let drawn = mixture.draw(40, 0, 9);
     assert!(drawn[..12].iter().all(|p| *p < 20) && drawn[12..].iter().all(|p| *p >= 20), "{drawn:?}");
     assert!(drawn.iter().all(|p| p % 2 == 0));
     assert_eq!(mixture.len(), 20);
     assert_eq!(mixture.gap(1000), None);
     let ends = [domain(1.0, 0, Some(3))];
-    assert_eq!(Mixture::of(&ends, &[20], [4, 1000], &|_| true).gap(1000), Some(12));
+    assert_eq!(Mixture::new(&ends, &[20], plan(4), &|_| true).gap(1000), Some(12));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Function, Llm, LlmError};
+use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, FunctionDefinition, Llm, LlmError};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ pub struct LlmRequest {
     /// JSON schema of the reply; `None` for free text and for function calls.
     pub schema: Option<Value>,
     /// Functions that the reply may call.
-    pub functions: Vec<Function>,
+    pub functions: Vec<FunctionDefinition>,
 }
 
 /// A rejected reply and what the model is told about it.
@@ -119,7 +119,7 @@ pub enum LlmFailure {
 
 /// What one agent role used of the language model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LlmUsage {
+pub struct RoleUsage {
     /// Requests that were answered, repairs included.
     #[serde(rename = "asked")]
     pub requests: u64,
@@ -132,7 +132,7 @@ pub struct LlmUsage {
 }
 
 /// Usage by agent role.
-pub type UsageByRole = BTreeMap<String, LlmUsage>;
+pub type UsageByRole = BTreeMap<String, RoleUsage>;
 
 /// A language model with usage counts. Clones share the counts.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rlar_data::Example;
 use rlar_net::Secret;
 use rlar_net::hub::Hub;
-use rlar_net::llm::{Log, Memo};
+use rlar_net::llm::{LlmCache, LlmLog};
 use rlar_net::web::WebSearch;
 
 use crate::RewardError;
@@ -49,8 +49,8 @@ impl Agents {
     /// every request there (`agents.jsonl`). Does nothing without a language model.
     pub fn with_cache(self, folder: &Path) -> Result<Self, RewardError> {
         let Some(client) = &self.llm else { return Ok(self) };
-        let logged = Log::new(client.llm(), &folder.join(LOG))?.without(self.secrets.clone());
-        let cached = LlmClient::new(Arc::new(Memo::new(Arc::new(logged), &folder.join(EXCHANGES))?));
+        let logged = LlmLog::new(client.llm(), &folder.join(LOG))?.redacting(self.secrets.clone());
+        let cached = LlmClient::new(Arc::new(LlmCache::new(Arc::new(logged), &folder.join(EXCHANGES))?));
         Ok(Self { llm: Some(cached), ..self })
     }
 

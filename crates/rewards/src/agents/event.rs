@@ -1,6 +1,6 @@
 //! Progress of the agents, for the user.
 
-use rlar_net::hub::Progress;
+use rlar_net::hub::DownloadProgress;
 
 /// Something that the user should see while the agents work.
 pub enum AgentEvent<'a> {
@@ -11,6 +11,6 @@ pub enum AgentEvent<'a> {
         /// The Hub id of the model, `owner/name`.
         model: &'a str,
         /// The file and its bytes so far.
-        progress: &'a Progress<'a>,
+        progress: &'a DownloadProgress<'a>,
     },
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rlar_net::hub::{Gated, Hub, HubError, Info, Limits, Progress, Search, Sibling};
+use rlar_net::hub::{DownloadProgress, GatedAccess, Hub, HubError, HubLimits, ModelInfo, Search, Sibling};
 use rlar_net::web::WebSearch;
 use rlar_policy::ModelConfig;
 use schemars::JsonSchema;
@@ -213,7 +213,7 @@ pub fn check_model(hub: &Hub, id: &str, config: &HubConfig, memory: Option<u64>)
         return Err(reject(format!("its publisher is called almost like `{known}`, and is not")));
     }
     let info = hub.info(id, "main").map_err(|e| reject(e.to_string()))?;
-    if info.model.gated != Gated::No && hub.settings().token.is_none() {
+    if info.model.gated != GatedAccess::No && hub.settings().token.is_none() {
         return Err(reject("access is restricted; accept its terms on the Hub, then set HF_TOKEN".into()));
     }
     let licence = licence(&info).ok_or_else(|| reject("it names no licence".into()))?;
@@ -271,13 +271,13 @@ fn imitated(id: &str) -> Option<&'static str> {
 }
 
 /// The licence of the Hub's metadata, otherwise of the model card.
-fn licence(info: &Info) -> Option<String> {
+fn licence(info: &ModelInfo) -> Option<String> {
     let card = info.card.get("license").and_then(Value::as_str).map(str::to_lowercase);
     info.model.licence.clone().or(card).filter(|l| !l.is_empty())
 }
 
 /// The files to download and their total size in bytes; the error says what is missing.
-fn files(info: &Info) -> Result<(Vec<Sibling>, u64), String> {
+fn files(info: &ModelInfo) -> Result<(Vec<Sibling>, u64), String> {
     let metadata =
         ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
     let weights = |name: &str| {
@@ -326,7 +326,8 @@ pub fn rerank(
          it. Answer with one JSON object and nothing else: {{\"keep\": [ids]}}",
         fence.instruction("card")
     );
-    let user = candidates.iter().map(|c| format!("id: {}\n{}", c.id, fence.enclose("card", &c.card))).collect();
+    let describe = |c: &Candidate| format!("id: {}\n{}", c.id, fence.enclose("card", &c.card));
+    let user = candidates.iter().map(describe).collect();
     let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["keep"],
         "properties": { "keep": { "type": "array", "items": { "enum": candidates.iter().map(|c| &c.id).collect::<Vec<_>>() } } },
@@ -365,12 +366,12 @@ pub fn download(
     hub: &Hub,
     candidate: &Candidate,
     config: &HubConfig,
-    on_progress: &mut dyn FnMut(&Progress),
+    on_progress: &mut dyn FnMut(&DownloadProgress),
 ) -> Result<std::path::PathBuf, RejectedModel> {
     let names: Vec<&str> = candidate.files.iter().map(|f| f.name.as_str()).collect();
     // Configuration and tokenizer come on top of the weights.
     let max_bytes = (config.max_megabytes << 20).saturating_add(64 << 20);
-    let limits = Limits { file: max_bytes, all: max_bytes, ..Limits::default() };
+    let limits = HubLimits { file: max_bytes, all: max_bytes, ..HubLimits::default() };
     hub.download(&candidate.id, &candidate.commit, &names, &limits, on_progress)
         .map_err(|e| RejectedModel { id: candidate.id.clone(), reason: e.to_string() })
 }

@@ -1,7 +1,7 @@
 //! Select: chooses the tools of a prompt and their weights.
 
 use rlar_data::Example;
-use rlar_net::llm::{ChatReply, Function};
+use rlar_net::llm::{ChatReply, FunctionDefinition};
 use serde_json::{Map, Value, json};
 
 use crate::agents::builtin::Assignment;
@@ -81,7 +81,7 @@ fn request(example: &Example, task: &str, candidates: &[&ToolCard]) -> LlmReques
             + &fence.enclose("prompt", &prompt)
             + &fence.enclose("reference", &reference),
         max_tokens: 500,
-        functions: vec![Function {
+        functions: vec![FunctionDefinition {
             name: FUNCTION.into(),
             description: "Assigns reward tools to the prompt.".into(),
             parameters,

@@ -1,7 +1,7 @@
 //! The official Python client: each finds what the other has downloaded, and both create the same cache.
 //!
-//! `RLAR_HF_PYTHON` names a Python that has `huggingface_hub`; without the variable it is the one that `just hub-python`
-//! installs, and without that one the tests are ignored.
+//! `RLAR_HF_PYTHON` names a Python that has `huggingface_hub`; without the variable it is the one that `just
+//! hub-python` installs, and without that one the tests are ignored.
 
 use std::collections::BTreeMap;
 use std::fs;

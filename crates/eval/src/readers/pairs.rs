@@ -1,21 +1,21 @@
-//! Any preference pairs: rows `prompt, chosen, rejected` and, where known, `id` and a category. Replies are texts, or
-//! conversations of a question and the reply, as TRL writes them; then `prompt` may be missing.
+//! Reads any preference pairs: rows `prompt, chosen, rejected` and, optionally, `id` and a category. Replies are texts, or
+//! conversations of one question and the reply, as TRL writes them; then `prompt` may be missing.
 
 use serde_json::Value;
 
-use super::{category, id, right_then_wrong};
+use super::{category, correct_then_incorrect, id};
 use crate::EvalError;
-use crate::item::{Item, Kind};
+use crate::item::{Item, ItemKind};
 use crate::rows::{Row, json_type_name};
 
 pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
-    let (asked, chosen) = reply(row, "chosen")?;
-    let (asked_too, rejected) = reply(row, "rejected")?;
-    if asked != asked_too {
+    let chosen = reply(row, "chosen")?;
+    let rejected = reply(row, "rejected")?;
+    if chosen.question != rejected.question {
         return Err(row.wrong("`chosen` and `rejected` do not reply to the same question"));
     }
-    let prompt = match (row.value("prompt"), asked) {
-        (None, Some(asked)) => asked,
+    let prompt = match (row.value("prompt"), chosen.question) {
+        (None, Some(question)) => question,
         (Some(Value::Array(turns)), _) => question(row, "prompt", turns)?,
         _ => row.text("prompt")?,
     };
@@ -23,27 +23,33 @@ pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
         id: id(row, "id")?,
         category: category(row)?,
         prompt,
-        completions: vec![chosen, rejected],
-        labels: right_then_wrong(1, 1),
-        kind: Kind::Beat,
+        completions: vec![chosen.text, rejected.text],
+        labels: correct_then_incorrect(1, 1),
+        kind: ItemKind::Pairwise,
     })
 }
 
-/// A reply and, where it comes in a conversation, the question.
-fn reply(row: &Row, key: &str) -> Result<(Option<String>, String), EvalError> {
+/// A reply.
+struct PairReply {
+    /// The question, where the reply comes in a conversation.
+    question: Option<String>,
+    text: String,
+}
+
+fn reply(row: &Row, key: &str) -> Result<PairReply, EvalError> {
     let turns = match row.needed(key)? {
-        Value::String(text) => return Ok((None, text.clone())),
+        Value::String(text) => return Ok(PairReply { question: None, text: text.clone() }),
         Value::Array(turns) => turns,
         other => {
             return Err(row.wrong(format!("`{key}` must be text or a list of messages, not {}", json_type_name(other))));
         }
     };
     let last = turns.last().filter(|m| m["role"] == "assistant").and_then(|m| m["content"].as_str());
-    let last =
+    let text =
         last.ok_or_else(|| row.wrong(format!("`{key}` must end with a message of the role `assistant`")))?.to_owned();
     let before = &turns[..turns.len() - 1];
-    let asked = if before.is_empty() { None } else { Some(question(row, key, before)?) };
-    Ok((asked, last))
+    let question = if before.is_empty() { None } else { Some(question(row, key, before)?) };
+    Ok(PairReply { question, text })
 }
 
 fn question(row: &Row, key: &str, turns: &[Value]) -> Result<String, EvalError> {

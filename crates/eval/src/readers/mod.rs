@@ -1,21 +1,21 @@
-//! The published files, read into [`Benchmark`]s.
+//! Readers of the published files of benchmarks of rewards.
 //!
-//! | format | columns that tell it | metric |
+//! | benchmark | columns by which it is recognised | metric |
 //! | --- | --- | --- |
-//! | [RewardBench 2](rewardbench2) | `prompt`, `chosen` and `rejected` (lists), `subset` of the six | best of n, Ties |
+//! | [RewardBench 2](reward_bench_2) | `prompt`, `chosen` and `rejected` (lists), `subset` of the six | best of n, Ties |
 //! | [RM-Bench](rm_bench) | `prompt`, `chosen` and `rejected` (three styles each), `domain` or the file's name | 3 × 3 styles |
-//! | [JudgeBench](judgebench) | `pair_id`, `response_A`, `response_B`, `label` | right above wrong |
-//! | [LLMBar](llmbar) | `input`, `output_1`, `output_2`, `label` | right above wrong, ties are half |
-//! | [any pairs](pairs) | `prompt`, `chosen` and `rejected` (texts) | right above wrong |
+//! | [JudgeBench](judgebench) | `pair_id`, `response_A`, `response_B`, `label` | correct above incorrect |
+//! | [LLMBar](llmbar) | `input`, `output_1`, `output_2`, `label` | correct above incorrect, a tie is half |
+//! | [any pairs](pairs) | `prompt`, `chosen` and `rejected` (texts) | correct above incorrect |
 //! | [any best of n](best_of_n) | `prompt` or `instruction`, `completions`, and `labels` or a label in each completion | label of the pick |
 //!
-//! JSONL, a JSON list of objects and Parquet are told apart by how a file begins.
+//! Files are JSONL, a JSON list of objects or Parquet; the first bytes decide which.
 
 pub mod best_of_n;
 pub mod judgebench;
 pub mod llmbar;
 pub mod pairs;
-pub mod rewardbench2;
+pub mod reward_bench_2;
 pub mod rm_bench;
 
 use std::collections::BTreeMap;
@@ -25,11 +25,12 @@ use serde_json::Value;
 
 use crate::EvalError;
 use crate::item::{Average, Benchmark, Item};
+use crate::reward_bench_2::SUBSETS;
 use crate::rows::{Row, rows};
 
-/// What a file's rows are.
+/// Which benchmark a file's rows are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum BenchmarkFormat {
     /// RewardBench 2.
     RewardBench2,
     /// RM-Bench.
@@ -44,9 +45,9 @@ pub enum Format {
     BestOfN,
 }
 
-impl Format {
-    /// Tells it from the columns of a row.
-    fn of(row: &Row) -> Option<Self> {
+impl BenchmarkFormat {
+    /// Recognises the format of a row by its columns.
+    fn detect(row: &Row) -> Option<Self> {
         let has = |keys: &[&str]| keys.iter().all(|k| row.has(k));
         if has(&["response_A", "response_B"]) {
             Some(Self::JudgeBench)
@@ -56,11 +57,11 @@ impl Format {
             Some(Self::BestOfN)
         } else if row.value("chosen").is_some_and(|c| c.is_string() || c[0].is_object()) {
             Some(Self::Pairs)
-        } else if has(&["num_correct"]) || row.text("subset").is_ok_and(|s| rewardbench2::SUBSETS.contains(&&*s)) {
+        } else if has(&["num_correct"]) || row.text("subset").is_ok_and(|s| SUBSETS.contains(&&*s)) {
             Some(Self::RewardBench2)
         } else if has(&["chosen", "rejected"]) {
-            let three = |key| row.value(key).and_then(Value::as_array).is_some_and(|l| l.len() == 3);
-            Some(if three("chosen") && three("rejected") { Self::RmBench } else { Self::RewardBench2 })
+            let has_three = |key| row.value(key).and_then(Value::as_array).is_some_and(|l| l.len() == 3);
+            Some(if has_three("chosen") && has_three("rejected") { Self::RmBench } else { Self::RewardBench2 })
         } else {
             None
         }
@@ -84,9 +85,9 @@ impl Format {
         }
     }
 
-    fn expected(self) -> &'static [&'static str] {
+    fn expected_categories(self) -> &'static [&'static str] {
         match self {
-            Self::RewardBench2 => &rewardbench2::SUBSETS,
+            Self::RewardBench2 => &SUBSETS,
             Self::RmBench => &rm_bench::DOMAINS,
             Self::JudgeBench => &judgebench::SOURCES,
             Self::LlmBar => &llmbar::SETS,
@@ -95,10 +96,10 @@ impl Format {
     }
 }
 
-/// Reads one file in whatever format its first row has.
-pub fn read(path: &Path, bytes: &[u8]) -> Result<Benchmark, EvalError> {
+/// Reads a file whose first row decides the format.
+pub fn read_benchmark(path: &Path, bytes: &[u8]) -> Result<Benchmark, EvalError> {
     let rows = rows(path, bytes)?;
-    let format = rows.first().and_then(Format::of).ok_or_else(|| EvalError::File {
+    let format = rows.first().and_then(BenchmarkFormat::detect).ok_or_else(|| EvalError::File {
         path: path.to_owned(),
         message: "no known benchmark has these columns; pairs have `prompt`, `chosen`, `rejected`; best of n has \
                   `prompt`, `completions`, `labels`"
@@ -107,48 +108,53 @@ pub fn read(path: &Path, bytes: &[u8]) -> Result<Benchmark, EvalError> {
     build(path, &rows, format)
 }
 
-/// Reads one file in a given format.
-pub fn read_as(path: &Path, bytes: &[u8], format: Format) -> Result<Benchmark, EvalError> {
+/// Reads a file of a given format.
+pub fn read_benchmark_as(path: &Path, bytes: &[u8], format: BenchmarkFormat) -> Result<Benchmark, EvalError> {
     build(path, &rows(path, bytes)?, format)
 }
 
-fn build(path: &Path, rows: &[Row], format: Format) -> Result<Benchmark, EvalError> {
-    let mut seen = BTreeMap::new();
+fn build(path: &Path, rows: &[Row], format: BenchmarkFormat) -> Result<Benchmark, EvalError> {
+    let mut lines = BTreeMap::new();
     let mut items = Vec::with_capacity(rows.len());
     for row in rows {
         let item: Item = match format {
-            Format::RewardBench2 => rewardbench2::item(row),
-            Format::RmBench => rm_bench::item(row, path),
-            Format::JudgeBench => judgebench::item(row),
-            Format::LlmBar => llmbar::item(row, path),
-            Format::Pairs => pairs::item(row),
-            Format::BestOfN => best_of_n::item(row),
+            BenchmarkFormat::RewardBench2 => reward_bench_2::item(row),
+            BenchmarkFormat::RmBench => rm_bench::item(row, path),
+            BenchmarkFormat::JudgeBench => judgebench::item(row),
+            BenchmarkFormat::LlmBar => llmbar::item(row, path),
+            BenchmarkFormat::Pairs => pairs::item(row),
+            BenchmarkFormat::BestOfN => best_of_n::item(row),
         }?;
-        if let Some(first) = seen.insert((item.category.clone(), item.id.clone()), row.line()) {
-            return Err(row.wrong(format!("id `{}` is that of line {first}, too", item.id)));
+        if let Some(first) = lines.insert((item.category.clone(), item.id.clone()), row.line()) {
+            return Err(row.wrong(format!("id `{}` occurs in line {first} too", item.id)));
         }
         items.push(item);
     }
-    Ok(Benchmark { name: format.name().into(), items, average: format.average(), expected: format.expected() })
+    Ok(Benchmark {
+        name: format.name().into(),
+        items,
+        average: format.average(),
+        expected: format.expected_categories(),
+    })
 }
 
-/// The id of a row, or its line.
+/// The id of a row, or its line where it has none.
 fn id(row: &Row, key: &str) -> Result<String, EvalError> {
     if row.value(key).is_some() { row.text(key) } else { Ok(row.line().to_string()) }
 }
 
-/// A column that names the row's category, else `all`.
+/// The category of a row from the first of several usual columns, else `all`.
 fn category(row: &Row) -> Result<String, EvalError> {
     let key = ["category", "subset", "domain", "dataset", "source"].into_iter().find(|k| row.value(k).is_some());
     key.map_or_else(|| Ok("all".to_owned()), |key| row.text(key))
 }
 
-/// Labels of `right` right completions and then `wrong` wrong ones.
-fn right_then_wrong(right: usize, wrong: usize) -> Vec<Option<f64>> {
-    std::iter::repeat_n(Some(1.0), right).chain(std::iter::repeat_n(Some(0.0), wrong)).collect()
+/// The labels of correct completions that stand before incorrect ones.
+fn correct_then_incorrect(correct: usize, incorrect: usize) -> Vec<Option<f64>> {
+    std::iter::repeat_n(Some(1.0), correct).chain(std::iter::repeat_n(Some(0.0), incorrect)).collect()
 }
 
-/// The stem of a file's name, for formats that say in it what the rows are.
-fn stem(path: &Path) -> &str {
+/// The name of a file without its extension.
+fn file_stem(path: &Path) -> &str {
     path.file_stem().and_then(|s| s.to_str()).unwrap_or_default()
 }

@@ -3,22 +3,24 @@
 use std::fmt::Write;
 
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::metric::{best_of_n, pick};
+use rlar_eval::item_metric::mean_label_of_best;
 use rlar_eval::report::side_by_side;
-use rlar_eval::ties::{Compat, Spread, prompts, score};
-use rlar_eval::{Report, Scores};
+use rlar_eval::reward_bench_2::{PromptStats, RewardBenchVersion, best_of_n, ties_prompts, ties_score};
+use rlar_eval::scores::ScoresOfId;
+use rlar_eval::{BenchmarkReport, BenchmarkScores};
+use rlar_oracles::{needs_oracles, oracle};
 use serde_json::Value;
 
-use crate::oracle::oracle;
 use crate::{close, open, scored, text};
 
 fn floats(v: &Value) -> Vec<f64> {
     v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }
 
+#[needs_oracles]
 #[test]
 fn formulas_match_both_versions_of_the_reference() {
-    let Some(path) = oracle("data/rewardbench2_sample/rewardbench_oracle.json") else { return };
+    let path = oracle!("data/rewardbench2_sample/rewardbench_oracle.json");
     let record: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let cases = record["best_of_4_cases"].as_array().unwrap();
     assert_eq!(cases.len(), 200);
@@ -27,7 +29,7 @@ fn formulas_match_both_versions_of_the_reference() {
         let labels = [Some(1.0), Some(0.0), Some(0.0), Some(0.0)];
         for key in ["results", "results_pypi_0_1_4"] {
             close(best_of_n(&scores), case[key].as_f64().unwrap(), 1e-9);
-            close(pick(&labels, &scores).unwrap(), case[key].as_f64().unwrap(), 1e-9);
+            close(mean_label_of_best(&labels, &scores).unwrap(), case[key].as_f64().unwrap(), 1e-9);
         }
     }
     let cases = record["ties_cases"].as_array().unwrap();
@@ -37,17 +39,18 @@ fn formulas_match_both_versions_of_the_reference() {
         let rows = rows.zip(case["scores"].as_array().unwrap()).map(|((id, right), scores)| {
             let scores = floats(scores);
             let (right, wrong) = scores.split_at(right as usize);
-            (id.as_str().unwrap(), Spread::of(right, wrong))
+            (id.as_str().unwrap(), PromptStats::of(right, wrong))
         });
-        let prompts = prompts(rows);
-        close(score(&prompts, Compat::Newest), case["git_05a9005_overall"].as_f64().unwrap(), 1e-9);
-        close(score(&prompts, Compat::V0_1_4), case["pypi_0_1_4_overall"].as_f64().unwrap(), 1e-9);
+        let prompts = ties_prompts(rows);
+        close(ties_score(&prompts, RewardBenchVersion::Newest), case["git_05a9005_overall"].as_f64().unwrap(), 1e-9);
+        close(ties_score(&prompts, RewardBenchVersion::V0_1_4), case["pypi_0_1_4_overall"].as_f64().unwrap(), 1e-9);
     }
 }
 
+#[needs_oracles]
 #[test]
 fn the_same_figures_come_out_of_real_rows_and_a_report() {
-    let Some(folder) = oracle("data/rewardbench2_sample") else { return };
+    let folder = oracle!("data/rewardbench2_sample");
     let record: Value =
         serde_json::from_slice(&std::fs::read(folder.join("rewardbench_oracle.json")).unwrap()).unwrap();
     let all = open(&folder.join("ties_30_50.jsonl"));
@@ -55,10 +58,12 @@ fn the_same_figures_come_out_of_real_rows_and_a_report() {
     for case in record["ties_cases"].as_array().unwrap() {
         let ids: Vec<&str> = case["ids"].as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect();
         let benchmark = all.select(|i| ids.contains(&i.id.as_str()));
-        let found: Vec<(String, Vec<f64>)> =
-            ids.iter().zip(case["scores"].as_array().unwrap()).map(|(id, s)| ((*id).to_owned(), floats(s))).collect();
-        let scores = Scores::by_id(&folder, "oracle", found, &benchmark).unwrap();
-        let report = Report::of(&benchmark, &scores, Compat::Newest, None);
+        let recorded = ids
+            .iter()
+            .zip(case["scores"].as_array().unwrap())
+            .map(|(id, s)| ScoresOfId { id: (*id).to_owned(), scores: floats(s) });
+        let scores = BenchmarkScores::by_id(&folder, "oracle", recorded, &benchmark).unwrap();
+        let report = BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::Newest, None);
         close(report.overall.score, case["git_05a9005_overall"].as_f64().unwrap(), 1e-9);
         assert_eq!(report.missing, ["Factuality", "Precise IF", "Math", "Safety", "Focus"]);
     }
@@ -93,14 +98,14 @@ fn the_headline_is_the_mean_of_the_subsets_present_and_says_which_are_missing() 
     // Math is always right, Focus a four-way tie, Ties perfect with no spread among the right ones.
     let scores = scored("t", &benchmark, |i, c| match benchmark.items[i].category.as_str() {
         "Focus" => 0.0,
-        _ => f64::from(u8::from(benchmark.items[i].is_right(c))),
+        _ => f64::from(u8::from(benchmark.items[i].is_correct(c))),
     });
-    let report = Report::of(&benchmark, &scores, Compat::Newest, None);
+    let report = BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::Newest, None);
     let by_name: Vec<(&str, f64)> = report.categories.iter().map(|(n, f)| (n.as_str(), f.score)).collect();
     assert_eq!(by_name.iter().map(|b| b.0).collect::<Vec<_>>(), ["Math", "Focus", "Ties"]);
     close(report.overall.score, (1.0 + 0.25 + 1.01) / 3.0, 1e-12);
     assert!(report.terminal().contains("the overall figure is without: Factuality, Precise IF, Safety"));
-    let older = Report::of(&benchmark, &scores, Compat::V0_1_4, None);
+    let older = BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::V0_1_4, None);
     close(older.overall.score, (1.0 + 0.25 + 1.0) / 3.0, 1e-12);
 }
 
@@ -108,31 +113,31 @@ fn the_headline_is_the_mean_of_the_subsets_present_and_says_which_are_missing() 
 fn failures_count_as_wrong_and_make_a_labelled_lower_bound() {
     let benchmark = small();
     let all =
-        scored("t", &benchmark, |i, c| f64::from(u8::from(benchmark.items[i].is_right(c))) + (i * c) as f64 * 1e-3);
-    for compat in [Compat::Newest, Compat::V0_1_4] {
-        let whole = Report::of(&benchmark, &all, compat, None);
+        scored("t", &benchmark, |i, c| f64::from(u8::from(benchmark.items[i].is_correct(c))) + (i * c) as f64 * 1e-3);
+    for compat in [RewardBenchVersion::Newest, RewardBenchVersion::V0_1_4] {
+        let whole = BenchmarkReport::new(&benchmark, &all, compat, None);
         for failing in 0..benchmark.items.len() {
             let mut scores = all.clone();
             scores.rows[failing].scores = None;
-            let report = Report::of(&benchmark, &scores, compat, None);
+            let report = BenchmarkReport::new(&benchmark, &scores, compat, None);
             assert!(report.overall.score < whole.overall.score + 1e-12, "{failing}");
             assert_eq!(report.overall.failed, 1);
         }
     }
     let mut scores = all.clone();
     scores.rows[0].scores = None;
-    let report = Report::of(&benchmark, &scores, Compat::Newest, None);
+    let report = BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::Newest, None);
     let math = &report.categories[0].1;
     close(math.score, 19.0 / 20.0, 1e-12);
     close(math.scored_only.unwrap(), 1.0, 1e-12);
     let shown = report.markdown();
     assert!(shown.contains("score ≥") && shown.contains("scored only"), "{shown}");
     assert!(shown.contains("lower bound: the tool gave no score on 1 of 60 items, which count as wrong"));
-    let beside = side_by_side(&[report, Report::of(&benchmark, &all, Compat::Newest, None)]);
+    let beside = side_by_side(&[report, BenchmarkReport::new(&benchmark, &all, RewardBenchVersion::Newest, None)]);
     assert_eq!(beside[0], ["", "overall", "Math", "Focus", "Ties"]);
     assert_eq!((beside[1][2].as_str(), beside[2][2].as_str()), ("≥ 95.0", "100.0"));
-    let none = Scores::new("t", &benchmark, vec![None; 60]).unwrap();
-    let report = Report::of(&benchmark, &none, Compat::Newest, Some(Bootstrap::default()));
+    let none = BenchmarkScores::new("t", &benchmark, vec![None; 60]).unwrap();
+    let report = BenchmarkReport::new(&benchmark, &none, RewardBenchVersion::Newest, Some(Bootstrap::default()));
     assert_eq!((report.overall.scored_only, report.overall.failed), (None, 60));
     close(report.categories[2].1.score, -0.01, 1e-12);
 }
@@ -147,15 +152,17 @@ fn a_limit_keeps_both_rows_of_a_prompt() {
     assert_eq!(ids("Math"), ["0", "1", "2"]);
     assert_eq!(ids("Ties"), ["ref:0", "tied:0", "ref:1", "tied:1", "ref:2", "tied:2"]);
     let one_half = small().select(|i| i.id.starts_with("ref:"));
-    let right = scored("t", &one_half, |i, c| f64::from(u8::from(one_half.items[i].is_right(c))));
-    close(Report::of(&one_half, &right, Compat::Newest, None).overall.score, 0.3, 1e-12);
+    let right = scored("t", &one_half, |i, c| f64::from(u8::from(one_half.items[i].is_correct(c))));
+    close(BenchmarkReport::new(&one_half, &right, RewardBenchVersion::Newest, None).overall.score, 0.3, 1e-12);
 }
 
 #[test]
 fn intervals_hold_the_figure_repeat_with_their_seed_and_have_the_right_width() {
     let benchmark = small();
-    let scores = scored("t", &benchmark, |i, c| f64::from(u8::from(benchmark.items[i].is_right(c) == (i % 3 > 0))));
-    let report = |seed| Report::of(&benchmark, &scores, Compat::Newest, Some(Bootstrap { resamples: 2000, seed }));
+    let scores = scored("t", &benchmark, |i, c| f64::from(u8::from(benchmark.items[i].is_correct(c) == (i % 3 > 0))));
+    let report = |seed| {
+        BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::Newest, Some(Bootstrap { resamples: 2000, seed }))
+    };
     let one = report(1);
     assert_eq!(one, report(1));
     assert_ne!(one, report(2));

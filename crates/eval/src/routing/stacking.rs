@@ -1,57 +1,65 @@
-//! Stacking: one weight per tool, fitted so that better completions score higher (Bradley and Terry, 1952, with a
-//! ridge).
+//! Stacking: one weight per tool, fitted so that better completions score higher (Bradley and Terry, 1952, with a ridge
+//! penalty).
 
-use super::{Scale, Table};
+use super::{ScoreScale, ScoreTable};
 
-/// Differences of standardised scores, better minus worse, and what the pair weighs.
-type Pairs = Vec<(Vec<f64>, f64)>;
+/// Two completions of an item with different labels.
+pub struct LabelledPair {
+    /// The standardised scores of the better completion minus those of the worse one, by tool.
+    pub difference: Vec<f64>,
+    /// Weight of the pair in the fit.
+    pub weight: f64,
+}
 
-/// Pairs of completions with different labels. The pairs of an item weigh one together, or less where its labels
-/// differ little; a tool that failed adds nothing.
-pub fn pairs(table: &Table, items: &[usize], scales: &[Scale]) -> Pairs {
-    let mut all = Pairs::new();
+/// The pairs of completions with different labels. The pairs of an item weigh 1 together, or less where its labels differ
+/// little. A tool that failed has the difference 0.
+pub fn labelled_pairs(table: &ScoreTable, items: &[usize], scales: &[ScoreScale]) -> Vec<LabelledPair> {
+    let mut all = Vec::new();
     for item in items {
         let labels = &table.item(*item).labels;
-        let scores: Vec<Option<Vec<f64>>> =
-            scales.iter().enumerate().map(|(t, s)| table.standard(t, *item, *s).map(Iterator::collect)).collect();
+        let scores: Vec<Option<Vec<f64>>> = scales
+            .iter()
+            .enumerate()
+            .map(|(tool, scale)| table.standardised(tool, *item, *scale).map(Iterator::collect))
+            .collect();
         let difference = |a: usize, b: usize| -> Vec<f64> {
             scores.iter().map(|s| s.as_ref().map_or(0.0, |s| s[a] - s[b])).collect()
         };
-        let mut found = Pairs::new();
+        let mut pairs = Vec::new();
         for (a, better) in labels.iter().enumerate() {
             for (b, worse) in labels.iter().enumerate() {
                 if let (Some(better), Some(worse)) = (better, worse)
                     && better > worse
                 {
-                    found.push((difference(a, b), better - worse));
+                    pairs.push(LabelledPair { difference: difference(a, b), weight: better - worse });
                 }
             }
         }
-        let share = 1.0 / found.len().max(1) as f64;
-        found.retain(|(x, _)| x.iter().any(|d| *d != 0.0));
-        for (_, weight) in &mut found {
-            *weight *= share;
+        let share = 1.0 / pairs.len().max(1) as f64;
+        pairs.retain(|pair| pair.difference.iter().any(|d| *d != 0.0));
+        for pair in &mut pairs {
+            pair.weight *= share;
         }
-        all.append(&mut found);
+        all.append(&mut pairs);
     }
     all
 }
 
-/// Minimises `Σ weight · log(1 + exp(−w·x)) + ridge/2 · |w − centre|²` by Newton's method.
-pub fn fit(pairs: &[(Vec<f64>, f64)], centre: &[f64], ridge: f64) -> Vec<f64> {
+/// Minimises `Σ weight · log(1 + exp(−w·difference)) + ridge/2 · |w − centre|²` by Newton's method.
+pub fn fit(pairs: &[LabelledPair], centre: &[f64], ridge: f64) -> Vec<f64> {
     let n = centre.len();
     let mut w = centre.to_vec();
     for _ in 0..25 {
         let mut gradient: Vec<f64> = w.iter().zip(centre).map(|(w, c)| ridge * (w - c)).collect();
         let mut hessian = vec![vec![0.0; n]; n];
-        for (x, weight) in pairs {
+        for LabelledPair { difference: x, weight } in pairs {
             let margin: f64 = x.iter().zip(&w).map(|(x, w)| x * w).sum();
             let wrong = 1.0 / (1.0 + margin.exp());
-            let curve = weight * wrong * (1.0 - wrong);
+            let curvature = weight * wrong * (1.0 - wrong);
             for i in 0..n {
                 gradient[i] -= weight * wrong * x[i];
                 for j in 0..=i {
-                    hessian[i][j] += curve * x[i] * x[j];
+                    hessian[i][j] += curvature * x[i] * x[j];
                 }
             }
         }
@@ -67,7 +75,8 @@ pub fn fit(pairs: &[(Vec<f64>, f64)], centre: &[f64], ridge: f64) -> Vec<f64> {
     w
 }
 
-/// Solves `A x = b` for a symmetric positive `A`, given by its lower triangle (Cholesky).
+/// Solves `A x = b` for a symmetric positive definite `A`, given by its lower triangle (Cholesky). `None` where `A` is not
+/// positive definite.
 fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Option<Vec<f64>> {
     let n = b.len();
     for i in 0..n {

@@ -1,0 +1,44 @@
+//! The errors of this crate.
+
+use std::path::PathBuf;
+
+/// What can go wrong in an evaluation.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// The model could not be loaded or run.
+    #[error(transparent)]
+    Policy(#[from] rlar_policy::PolicyError),
+    /// A reward tool could not be opened or run.
+    #[error(transparent)]
+    Reward(#[from] rlar_rewards::RewardError),
+    /// A data file could not be read.
+    #[error(transparent)]
+    Data(#[from] rlar_data::DataError),
+    /// A YAML file has unknown keys or impossible values.
+    #[error(transparent)]
+    Config(#[from] rlar_data::ConfigError),
+    /// A download failed.
+    #[error(transparent)]
+    Net(#[from] rlar_net::NetError),
+    /// A row of a benchmark, of a data file or of a file of scores is wrong.
+    #[error("{}:{line}: {message}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// Line of a text file, or row of a Parquet file; from 1.
+        line: usize,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A file as a whole is wrong, or could not be read or written.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// Inputs that do not fit together, such as a suite and the model that should answer it.
+    #[error("{0}")]
+    Mismatch(String),
+}
