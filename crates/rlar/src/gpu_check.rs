@@ -11,15 +11,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
 use include_dir::{Dir, include_dir};
 use rlar_policy::ops::Ops;
 use rlar_policy::{
-    ComputeDevice, GenerationRequest, Gradients, ModelConfig, Policy, RewardInput, RewardModel, Sampling, SavedActivations, Sequence,
-    Tokenizer, floats,
+    ComputeDevice, GenerationRequest, Gradients, ModelConfig, Policy, RewardInput, RewardModel, Sampling,
+    SavedActivations, Sequence, Tokenizer, floats,
 };
 use safetensors::{Dtype, SafeTensors};
 
+use crate::cli::GpuCheckArguments;
+use crate::error::RequestContext;
 use crate::output::print;
 
 /// Causal language models, one of each family and of what sets them apart.
@@ -40,15 +41,8 @@ static REWARD_MODELS: [(&str, Dir); 2] = [
 /// Gradients smaller than this are rounding (the bias of every key shifts all scores of a query alike).
 const ROUNDING: f32 = 1e-6;
 
-#[derive(Args)]
-pub struct GpuCheckArguments {
-    /// The device to check: `cuda:N`, `cpu` or `auto`.
-    #[arg(long, default_value = "cuda:0")]
-    device: String,
-}
-
 /// A way of computing that is checked, with the differences that it is allowed.
-struct Target {
+struct CheckedDevice {
     /// As printed: the device's name, the precision, and the kind of operations.
     name: String,
     device: ComputeDevice,
@@ -56,7 +50,7 @@ struct Target {
     is_half: bool,
 }
 
-impl Target {
+impl CheckedDevice {
     /// Largest absolute difference of logits, log-probs and scores.
     fn value_tolerance(&self) -> f32 {
         if self.is_half { 0.05 } else { 1e-4 }
@@ -69,16 +63,16 @@ impl Target {
 }
 
 /// The ways of computing on a device: single precision and bf16, and on the CPU the fused operations as well.
-fn targets(name: &str) -> Result<Vec<Target>> {
-    let device = ComputeDevice::new(name)?;
-    let target = |ops: Ops| {
+fn checked_devices(name: &str) -> Result<Vec<CheckedDevice>> {
+    let device = ComputeDevice::new(name).bad_request()?;
+    let checked = |ops: Ops| {
         let precision = if ops == Ops::Half { "bf16" } else { "f32" };
         let operations = if ops.fused() { "fused" } else { "plain" };
         let name = format!("{name} {precision} {operations}");
-        Target { name, device: ComputeDevice { ops, ..device.clone() }, is_half: ops == Ops::Half }
+        CheckedDevice { name, device: ComputeDevice { ops, ..device.clone() }, is_half: ops == Ops::Half }
     };
     let fused = device.ops.fused().then_some(Ops::Fused);
-    Ok(fused.into_iter().chain([Ops::Plain, Ops::Half]).map(target).collect())
+    Ok(fused.into_iter().chain([Ops::Plain, Ops::Half]).map(checked).collect())
 }
 
 /// What a check found.
@@ -88,16 +82,17 @@ struct Difference {
 }
 
 /// Prints a line per check and counts those that failed.
-struct Report {
+struct CheckReport {
     checks: usize,
     failures: usize,
 }
 
-impl Report {
+impl CheckReport {
     /// Runs a check. An error and a panic, which is how a device reports its own errors, count as failures.
-    fn check(&mut self, target: &Target, what: &str, run: impl FnOnce() -> Result<Difference>) -> Result<()> {
+    fn check(&mut self, checked: &CheckedDevice, what: &str, run: impl FnOnce() -> Result<Difference>) -> Result<()> {
         let clock = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| bail!("{}", panic_text(panic.as_ref())));
+        let result =
+            catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| bail!("{}", panic_text(panic.as_ref())));
         let (passed, text) = match result {
             Ok(Difference { largest, tolerance }) => {
                 // A difference that is not a number fails.
@@ -109,7 +104,7 @@ impl Report {
         self.failures += usize::from(!passed);
         let verdict = if passed { "ok" } else { "FAILED" };
         let seconds = clock.elapsed().as_secs_f64();
-        print(&format!("{verdict:6} {:18} {what}: {text}, {seconds:.1} s\n", target.name))
+        print(format!("{verdict:6} {:18} {what}: {text}, {seconds:.1} s\n", checked.name))
     }
 }
 
@@ -120,22 +115,22 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 /// Runs every check on a device; an error when one of them fails.
 pub fn run(arguments: &GpuCheckArguments) -> Result<()> {
-    let targets = targets(&arguments.device)?;
+    let devices = checked_devices(&arguments.device)?;
     let folder = Fixtures::extract()?;
-    let mut report = Report { checks: 0, failures: 0 };
-    for target in &targets {
+    let mut report = CheckReport { checks: 0, failures: 0 };
+    for checked in &devices {
         for (name, _) in &LANGUAGE_MODELS {
-            check_language_model(&mut report, target, &folder.0.join(name), name)?;
+            check_language_model(&mut report, checked, &folder.0.join(name), name)?;
         }
         for (name, _) in &REWARD_MODELS {
-            check_reward_model(&mut report, target, &folder.0.join(name), name)?;
+            check_reward_model(&mut report, checked, &folder.0.join(name), name)?;
         }
-        check_random_model(&mut report, target)?;
-        check_sampler(&mut report, target)?;
+        check_random_model(&mut report, checked)?;
+        check_sampler(&mut report, checked)?;
     }
-    let Report { checks, failures } = report;
+    let CheckReport { checks, failures } = report;
     ensure!(failures == 0, "{failures} of {checks} checks failed on {}", arguments.device);
-    print(&format!("all {checks} checks passed on {}\n", arguments.device))
+    print(format!("all {checks} checks passed on {}\n", arguments.device))
 }
 
 /// The embedded models in a temporary folder, which is removed when this is dropped.
@@ -161,15 +156,15 @@ impl Drop for Fixtures {
 }
 
 /// A recorded tensor.
-struct Recorded {
+struct RecordedTensor {
     values: Vec<f32>,
     shape: Vec<usize>,
 }
 
 /// What `transformers` computed on a tiny model: token ids, logits, log-probs, scores, gradients.
-struct Expected(BTreeMap<String, Recorded>);
+struct RecordedResults(BTreeMap<String, RecordedTensor>);
 
-impl Expected {
+impl RecordedResults {
     fn read(model: &Path) -> Result<Self> {
         let bytes = std::fs::read(model.join("expected.safetensors"))?;
         let tensors = SafeTensors::deserialize(&bytes)?;
@@ -179,7 +174,7 @@ impl Expected {
                 Dtype::I32 => words.map(|b| i32::from_le_bytes(b) as f32).collect(),
                 _ => words.map(f32::from_le_bytes).collect(),
             };
-            (name, Recorded { values, shape: tensor.shape().to_vec() })
+            (name, RecordedTensor { values, shape: tensor.shape().to_vec() })
         });
         Ok(Self(recorded.collect()))
     }
@@ -197,7 +192,7 @@ impl Expected {
     /// The largest relative difference between recorded gradients and ours, by the tensor's name.
     fn gradient_difference(&self, ours: &BTreeMap<String, Vec<f32>>, model: &str) -> Result<f32> {
         let mut largest = 0f32;
-        for (name, Recorded { values, shape }) in &self.0 {
+        for (name, RecordedTensor { values, shape }) in &self.0 {
             let Some(tensor) = name.strip_prefix("grad.") else { continue };
             if norm(values) < ROUNDING {
                 continue;
@@ -212,45 +207,46 @@ impl Expected {
     }
 }
 
-fn check_language_model(report: &mut Report, target: &Target, folder: &Path, name: &str) -> Result<()> {
-    let expected = Expected::read(folder)?;
+fn check_language_model(report: &mut CheckReport, checked: &CheckedDevice, folder: &Path, name: &str) -> Result<()> {
+    let expected = RecordedResults::read(folder)?;
     let ids = expected.tokens("ids")?;
     let lens: Vec<usize> = ids.iter().map(Vec::len).collect();
-    let sequences: Vec<Sequence> = ids.iter().map(|ids| Sequence { prompt: &ids[..1], completion: &ids[1..] }).collect();
-    let load = || Policy::load(folder, &target.device);
-    report.check(target, &format!("{name}: logits against transformers"), || {
+    let sequences: Vec<Sequence> =
+        ids.iter().map(|ids| Sequence { prompt: &ids[..1], completion: &ids[1..] }).collect();
+    let load = || Policy::load(folder, &checked.device);
+    report.check(checked, &format!("{name}: logits against transformers"), || {
         let policy = load()?;
         // All at once: a sequence must not see its neighbour.
         let logits = policy.decoder.logits(&policy.decoder.hidden(&ids.concat(), &lens));
         let logits = logits.into_data().to_vec::<f32>().map_err(|e| anyhow::anyhow!("{e:?}"))?;
         let recorded = (0..3).map(|i| expected.get(&format!("logits.{i}"))).collect::<Result<Vec<_>>>()?.concat();
-        Ok(Difference { largest: largest_difference(&logits, &recorded)?, tolerance: target.value_tolerance() })
+        Ok(Difference { largest: largest_difference(&logits, &recorded)?, tolerance: checked.value_tolerance() })
     })?;
-    report.check(target, &format!("{name}: gradients against transformers"), || {
+    report.check(checked, &format!("{name}: gradients against transformers"), || {
         let mut gradients = Gradients::default();
         gradients.add(&load()?.decoder, &sequences, 1.0, SavedActivations::All, |s| s.log_probs.mean().neg());
         let largest = expected.gradient_difference(&gradients.to_map(), name)?;
-        Ok(Difference { largest, tolerance: target.gradient_tolerance() })
+        Ok(Difference { largest, tolerance: checked.gradient_tolerance() })
     })
 }
 
-fn check_reward_model(report: &mut Report, target: &Target, folder: &Path, name: &str) -> Result<()> {
-    let expected = Expected::read(folder)?;
+fn check_reward_model(report: &mut CheckReport, checked: &CheckedDevice, folder: &Path, name: &str) -> Result<()> {
+    let expected = RecordedResults::read(folder)?;
     let input = |ids: Vec<u32>| RewardInput { segments: vec![0; ids.len()], ids };
     let inputs: Vec<RewardInput> = expected.tokens("ids")?.into_iter().map(input).collect();
-    report.check(target, &format!("{name}: scores against transformers"), || {
-        let scores = RewardModel::load(folder, &target.device)?.outputs(&inputs, 1000)?.concat();
+    report.check(checked, &format!("{name}: scores against transformers"), || {
+        let scores = RewardModel::load(folder, &checked.device)?.outputs(&inputs, 1000)?.concat();
         let largest = largest_difference(&scores, expected.get("scores")?)?;
-        Ok(Difference { largest, tolerance: target.value_tolerance() })
+        Ok(Difference { largest, tolerance: checked.value_tolerance() })
     })?;
-    report.check(target, &format!("{name}: gradients against transformers"), || {
-        let model = RewardModel::load(folder, &target.device)?.with_grad();
+    report.check(checked, &format!("{name}: gradients against transformers"), || {
+        let model = RewardModel::load(folder, &checked.device)?.with_grad();
         let scores = model.forward(&inputs.iter().collect::<Vec<_>>());
         let mut gradients = Gradients::default();
         // The recorded loss is half the mean score.
         gradients.accumulate(model.weights(), &(scores.sum_dim(1) * 0.5).mean());
         let largest = expected.gradient_difference(&gradients.to_map(), name)?;
-        Ok(Difference { largest, tolerance: target.gradient_tolerance() })
+        Ok(Difference { largest, tolerance: checked.gradient_tolerance() })
     })
 }
 
@@ -272,24 +268,26 @@ fn token_ids(seed: usize, length: usize) -> Vec<u32> {
 }
 
 /// Log-probs, entropies and gradients of a random model, on the device and with the fused operations of the CPU.
-fn check_random_model(report: &mut Report, target: &Target) -> Result<()> {
+fn check_random_model(report: &mut CheckReport, checked: &CheckedDevice) -> Result<()> {
     // Three prompts with two replies each, of different lengths.
-    let texts: Vec<Vec<u32>> = [200, 37, 64, 90, 31, 250, 5, 120, 33].iter().enumerate().map(|(i, n)| token_ids(i, *n)).collect();
+    let texts: Vec<Vec<u32>> =
+        [200, 37, 64, 90, 31, 250, 5, 120, 33].iter().enumerate().map(|(i, n)| token_ids(i, *n)).collect();
     let sequences: Vec<Sequence> = (0..3)
         .flat_map(|i| [1, 2].map(|reply| Sequence { prompt: &texts[3 * i], completion: &texts[3 * i + reply] }))
         .collect();
     let cpu = ComputeDevice::new("cpu")?;
-    report.check(target, "random model: log-probs against fused operations on the CPU", || {
-        let [ours, fused] = [&target.device, &cpu].map(|device| -> Result<_> {
+    report.check(checked, "random model: log-probs against fused operations on the CPU", || {
+        let [ours, fused] = [&checked.device, &cpu].map(|device| -> Result<_> {
             let out = random_model(device)?.decoder.log_probs(&sequences, 0.8);
             Ok([floats(&out.log_probs), floats(&out.entropies)].concat())
         });
-        Ok(Difference { largest: largest_difference(&ours?, &fused?)?, tolerance: target.value_tolerance() })
+        Ok(Difference { largest: largest_difference(&ours?, &fused?)?, tolerance: checked.value_tolerance() })
     })?;
-    for (saved, name) in [(SavedActivations::All, "gradients"), (SavedActivations::LayerInputs, "gradients, layers recomputed")]
+    for (saved, name) in
+        [(SavedActivations::All, "gradients"), (SavedActivations::LayerInputs, "gradients, layers recomputed")]
     {
-        report.check(target, &format!("random model: {name} against fused operations on the CPU"), || {
-            let [ours, fused] = [&target.device, &cpu].map(|device| -> Result<_> {
+        report.check(checked, &format!("random model: {name} against fused operations on the CPU"), || {
+            let [ours, fused] = [&checked.device, &cpu].map(|device| -> Result<_> {
                 let mut gradients = Gradients::default();
                 gradients.add(&random_model(device)?.decoder, &sequences, 0.8, saved, |out| {
                     out.entropies.mean() * 0.3 - out.log_probs.mean()
@@ -301,16 +299,16 @@ fn check_random_model(report: &mut Report, target: &Target) -> Result<()> {
             for (name, fused) in &fused {
                 largest = max(largest, relative_difference(&ours[name], fused)?);
             }
-            Ok(Difference { largest, tolerance: target.gradient_tolerance() })
+            Ok(Difference { largest, tolerance: checked.gradient_tolerance() })
         })?;
     }
     Ok(())
 }
 
 /// The log-probs that the sampler recorded, one token at a time over its cache, against the trainer's, all tokens at once.
-fn check_sampler(report: &mut Report, target: &Target) -> Result<()> {
-    report.check(target, "random model: the sampler's log-probs against the trainer's", || {
-        let mut policy = random_model(&target.device)?;
+fn check_sampler(report: &mut CheckReport, checked: &CheckedDevice) -> Result<()> {
+    report.check(checked, "random model: the sampler's log-probs against the trainer's", || {
+        let mut policy = random_model(&checked.device)?;
         policy.tokenizer.set_eos(Vec::new());
         let prompts = [token_ids(1, 40), token_ids(2, 7)];
         let request = |prompt: &Vec<u32>| GenerationRequest { prompt: prompt.clone(), seeds: vec![0, 1, 2] };
@@ -322,7 +320,7 @@ fn check_sampler(report: &mut Report, target: &Target) -> Result<()> {
             .flat_map(|(prompt, group)| group.iter().map(move |s| Sequence { prompt, completion: &s.tokens }))
             .collect();
         let trainer = floats(&policy.decoder.log_probs(&sequences, 1.0).log_probs);
-        Ok(Difference { largest: largest_difference(&sampler, &trainer)?, tolerance: target.value_tolerance() })
+        Ok(Difference { largest: largest_difference(&sampler, &trainer)?, tolerance: checked.value_tolerance() })
     })
 }
 
