@@ -16,52 +16,96 @@ const MAX_PATTERN_BYTES: usize = 1 << 20;
 /// missing.
 pub fn follows(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
     let id = id.strip_prefix("en:").unwrap_or(id);
-    let text = |key: &str| arguments[key].as_str();
-    let number = |key: &str| arguments[key].as_f64().filter(|n| *n >= 0.0).map(|n| n as usize);
-    let texts = |key: &str| -> Option<Vec<&str>> { arguments[key].as_array()?.iter().map(Value::as_str).collect() };
-    let compare = |relation: &str, count: usize, bound: usize| -> Option<bool> {
-        match text(relation)? {
+    let arguments = Arguments(arguments);
+    match id.split_once(':')?.0 {
+        "keywords" => follows_keywords(id, arguments, reply),
+        "language" | "length_constraints" => follows_length(id, arguments, reply),
+        "detectable_content" | "detectable_format" => follows_format(id, arguments, reply),
+        _ => follows_wording(id, arguments, reply),
+    }
+}
+
+/// The arguments of an instruction, its `kwargs`. Every method gives `None` if the argument is missing.
+#[derive(Clone, Copy)]
+struct Arguments<'a>(&'a Value);
+
+impl<'a> Arguments<'a> {
+    fn text(self, key: &str) -> Option<&'a str> {
+        self.0[key].as_str()
+    }
+
+    fn number(self, key: &str) -> Option<usize> {
+        self.0[key].as_f64().filter(|n| *n >= 0.0).map(|n| n as usize)
+    }
+
+    fn texts(self, key: &str) -> Option<Vec<&'a str>> {
+        self.0[key].as_array()?.iter().map(Value::as_str).collect()
+    }
+
+    /// Compares a count with the number at `bound`, by the relation at `relation`: `less than` or `at least`.
+    fn compare(self, relation: &str, count: usize, bound: &str) -> Option<bool> {
+        let bound = self.number(bound)?;
+        match self.text(relation)? {
             "less than" => Some(count < bound),
             "at least" => Some(count >= bound),
             _ => None,
         }
-    };
+    }
+}
+
+/// Instructions about keywords and letters.
+fn follows_keywords(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
     Some(match id {
         "keywords:existence" => {
             let all: Option<Vec<bool>> =
-                texts("keywords")?.into_iter().map(|k| Some(pattern(k)?.is_match(reply))).collect();
+                arguments.texts("keywords")?.into_iter().map(|k| Some(pattern(k)?.is_match(reply))).collect();
             all?.into_iter().all(|found| found)
         }
         "keywords:frequency" => {
-            let found = pattern(text("keyword")?)?.find_iter(reply).count();
-            compare("relation", found, number("frequency")?)?
+            let found = pattern(arguments.text("keyword")?)?.find_iter(reply).count();
+            arguments.compare("relation", found, "frequency")?
         }
         "keywords:forbidden_words" => {
-            let any: Option<Vec<bool>> = texts("forbidden_words")?
+            let any: Option<Vec<bool>> = arguments
+                .texts("forbidden_words")?
                 .into_iter()
                 .map(|w| Some(pattern(&format!(r"\b{w}\b"))?.is_match(reply)))
                 .collect();
             !any?.into_iter().any(|found| found)
         }
         "keywords:letter_frequency" => {
-            let letter = text("letter")?.to_lowercase();
+            let letter = arguments.text("letter")?.to_lowercase();
             let found = reply.to_lowercase().matches(&letter).count();
-            compare("let_relation", found, number("let_frequency")?)?
+            arguments.compare("let_relation", found, "let_frequency")?
         }
-        "language:response_language" => language(reply).is_none_or(|l| Some(l) == text("language")),
-        "length_constraints:number_sentences" => compare("relation", sentences(reply), number("num_sentences")?)?,
+        _ => return None,
+    })
+}
+
+/// Instructions about the language and the length.
+fn follows_length(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
+    Some(match id {
+        "language:response_language" => language(reply).is_none_or(|l| Some(l) == arguments.text("language")),
+        "length_constraints:number_sentences" => arguments.compare("relation", sentences(reply), "num_sentences")?,
         "length_constraints:number_words" => {
             let words = reply.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).count();
-            compare("relation", words, number("num_words")?)?
+            arguments.compare("relation", words, "num_words")?
         }
-        "length_constraints:number_paragraphs" => paragraphs(reply) == Some(number("num_paragraphs")?),
+        "length_constraints:number_paragraphs" => paragraphs(reply) == Some(arguments.number("num_paragraphs")?),
         "length_constraints:nth_paragraph_first_word" => {
-            let expected = text("first_word")?.to_lowercase();
-            first_word(reply, number("num_paragraphs")?, number("nth_paragraph")?) == Some(expected)
+            let expected = arguments.text("first_word")?.to_lowercase();
+            first_word(reply, arguments.number("num_paragraphs")?, arguments.number("nth_paragraph")?) == Some(expected)
         }
-        "detectable_content:number_placeholders" => count(r"\[.*?\]", reply) >= number("num_placeholders")?,
+        _ => return None,
+    })
+}
+
+/// Instructions about detectable content and formats.
+fn follows_format(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
+    Some(match id {
+        "detectable_content:number_placeholders" => count(r"\[.*?\]", reply) >= arguments.number("num_placeholders")?,
         "detectable_content:postscript" => {
-            let marker = match text("postscript_marker")? {
+            let marker = match arguments.text("postscript_marker")? {
                 "P.P.S" => r"p\.\s?p\.\s?s".to_owned(),
                 "P.S." => r"p\.\s?s\.".to_owned(),
                 other => other.to_lowercase(),
@@ -70,29 +114,37 @@ pub fn follows(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
         }
         "detectable_format:number_bullet_lists" => {
             let stars = count(r"(?m)^\s*\*[^\*].*$", reply);
-            stars + count(r"(?m)^\s*-.*$", reply) == number("num_bullets")?
+            stars + count(r"(?m)^\s*-.*$", reply) == arguments.number("num_bullets")?
         }
         "detectable_format:constrained_response" => {
             ["My answer is yes.", "My answer is no.", "My answer is maybe."].iter().any(|a| reply.contains(a))
         }
         "detectable_format:number_highlighted_sections" => {
-            marked(r"\*[^\n\*]*\*", 1, reply) + marked(r"\*\*[^\n\*]*\*\*", 2, reply) >= number("num_highlights")?
+            marked(r"\*[^\n\*]*\*", 1, reply) + marked(r"\*\*[^\n\*]*\*\*", 2, reply)
+                >= arguments.number("num_highlights")?
         }
         "detectable_format:multiple_sections" => {
-            let splitter = format!(r"\s?{}\s?\d+\s?", text("section_spliter")?);
-            case_sensitive(&splitter)?.find_iter(reply).count() >= number("num_sections")?
+            let splitter = format!(r"\s?{}\s?\d+\s?", arguments.text("section_spliter")?);
+            case_sensitive(&splitter)?.find_iter(reply).count() >= arguments.number("num_sections")?
         }
         "detectable_format:json_format" => serde_json::from_str::<serde::de::IgnoredAny>(unfenced(reply)).is_ok(),
         "detectable_format:title" => case_sensitive(r"<<[^\n]+>>")?
             .find_iter(reply)
             .any(|t| !t.as_str().trim_start_matches('<').trim_end_matches('>').trim().is_empty()),
+        _ => return None,
+    })
+}
+
+/// Instructions about repetitions, the start and end, capitals and punctuation.
+fn follows_wording(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
+    Some(match id {
         "combination:two_responses" => two_responses(reply),
         "combination:repeat_prompt" => {
-            let expected = text("prompt_to_repeat")?.trim().to_lowercase();
+            let expected = arguments.text("prompt_to_repeat")?.trim().to_lowercase();
             reply.trim().to_lowercase().starts_with(&expected)
         }
         "startend:end_checker" => {
-            let expected = text("end_phrase")?.trim().to_lowercase();
+            let expected = arguments.text("end_phrase")?.trim().to_lowercase();
             reply.trim().trim_matches('"').to_lowercase().ends_with(&expected)
         }
         "startend:quotation" => {
@@ -101,7 +153,7 @@ pub fn follows(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
         }
         "change_case:capital_word_frequency" => {
             let words = words(reply).into_iter().filter(|w| is_upper(w)).count();
-            compare("capital_relation", words, number("capital_frequency")?)?
+            arguments.compare("capital_relation", words, "capital_frequency")?
         }
         "change_case:english_capital" => is_upper(reply) && language(reply).is_none_or(|l| l == "en"),
         "change_case:english_lowercase" => is_lower(reply) && language(reply).is_none_or(|l| l == "en"),

@@ -33,7 +33,7 @@ impl MathAnswer {
 
 /// A possible answer in a text: a formula, several formulas that belong together, or a plain number or expression.
 #[derive(Clone, Debug)]
-struct Candidate {
+struct AnswerCandidate {
     /// The first byte in the text.
     start: usize,
     /// The byte after the last one.
@@ -41,7 +41,7 @@ struct Candidate {
     parts: Vec<CandidatePart>,
 }
 
-/// One formula, number or expression of a [`Candidate`].
+/// One formula, number or expression of a [`AnswerCandidate`].
 #[derive(Clone, Debug)]
 struct CandidatePart {
     text: String,
@@ -49,7 +49,7 @@ struct CandidatePart {
     is_percent: bool,
 }
 
-impl Candidate {
+impl AnswerCandidate {
     /// Parses the candidate; several parts are a set.
     fn parse(&self) -> Option<MathAnswer> {
         let parse = |part: &CandidatePart| MathAnswer::new(&part.text, part.is_percent);
@@ -79,7 +79,7 @@ pub fn answer(text: &str) -> Option<MathAnswer> {
     let formulas = formulas(text);
     let plain = plain(text);
     let lower = text.to_ascii_lowercase();
-    let last_valid = |mut candidates: Vec<Candidate>| {
+    let last_valid = |mut candidates: Vec<AnswerCandidate>| {
         candidates.sort_by_key(|c| (std::cmp::Reverse(c.end), c.start));
         candidates.into_iter().take(MAX_CANDIDATES).find_map(|c| c.parse())
     };
@@ -91,10 +91,10 @@ pub fn answer(text: &str) -> Option<MathAnswer> {
         .filter(|c| c.parts.iter().any(|part| part.text.contains('\\')) && c.parse().is_none())
         .map(|c| (c.start, c.end))
         .collect();
-    let outside_invalid = |p: &&Candidate| !invalid.iter().any(|(start, end)| (start..end).contains(&&p.start));
+    let outside_invalid = |p: &&AnswerCandidate| !invalid.iter().any(|(start, end)| (start..end).contains(&&p.start));
     let all = || formulas.iter().chain(plain.iter().filter(outside_invalid));
-    let gap_after = |word_end: usize, most: usize, allowed: &dyn Fn(&str) -> bool| -> Vec<Candidate> {
-        let follows = |p: &&Candidate| {
+    let gap_after = |word_end: usize, most: usize, allowed: &dyn Fn(&str) -> bool| -> Vec<AnswerCandidate> {
+        let follows = |p: &&AnswerCandidate| {
             p.start >= word_end && p.start - word_end <= most && text.get(word_end..p.start).is_some_and(allowed)
         };
         all().filter(follows).cloned().collect()
@@ -102,7 +102,7 @@ pub fn answer(text: &str) -> Option<MathAnswer> {
     let blank = |s: &str| s.trim_start_matches(':').trim().is_empty();
 
     // "The final answer is … . I hope"
-    let final_answers: Vec<Candidate> = ends(&lower, "final answer is")
+    let final_answers: Vec<AnswerCandidate> = ends(&lower, "final answer is")
         .into_iter()
         .flat_map(|end| gap_after(end, 8, &blank))
         .filter(|p| lower[p.end..].trim_start_matches('.').trim_start().starts_with("i hope"))
@@ -110,7 +110,7 @@ pub fn answer(text: &str) -> Option<MathAnswer> {
     if let Some(found) = last_valid(final_answers) {
         return Some(found);
     }
-    let mut boxed_or_final: Vec<Candidate> = boxed(text).into_iter().collect();
+    let mut boxed_or_final: Vec<AnswerCandidate> = boxed(text).into_iter().collect();
     for end in ends(&lower, "final answer") {
         let Some(is) = lower.get(end..(end + 110).min(lower.len())).and_then(|rest| rest.find(" is")) else { continue };
         boxed_or_final.extend(gap_after(end + is + 3, 8, &blank));
@@ -152,7 +152,7 @@ fn ends(text: &str, word: &str) -> Vec<usize> {
 }
 
 /// The content of the last box of a text, together with the boxes before it that are separated by little text.
-fn boxed(text: &str) -> Option<Candidate> {
+fn boxed(text: &str) -> Option<AnswerCandidate> {
     let mut found: Vec<(usize, usize, &str)> = Vec::new();
     let mut marks: Vec<(usize, &str)> = text.match_indices("\\boxed").chain(text.match_indices("\\fbox")).collect();
     marks.sort_unstable();
@@ -183,7 +183,7 @@ fn boxed(text: &str) -> Option<Candidate> {
         parts.insert(0, CandidatePart { text: inner.to_owned(), is_percent: false });
         start = before;
     }
-    Some(Candidate { start, end, parts })
+    Some(AnswerCandidate { start, end, parts })
 }
 
 /// The position of the brace that closes one opened just before the text.
@@ -221,9 +221,9 @@ fn dollar_percent(rest: &str) -> bool {
 
 /// The formulas of a text: between dollars, `\( \)` or `\[ \]`, and fractions of numbers. Formulas with only `and`,
 /// `or` or a comma between them are one candidate.
-fn formulas(text: &str) -> Vec<Candidate> {
+fn formulas(text: &str) -> Vec<AnswerCandidate> {
     let bytes = text.as_bytes();
-    let mut found: Vec<Candidate> = Vec::new();
+    let mut found: Vec<AnswerCandidate> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         let escaped = at > 0 && bytes[at - 1] == b'\\';
@@ -268,7 +268,7 @@ fn formulas(text: &str) -> Vec<Candidate> {
             }
             _ => {
                 let parts = vec![CandidatePart { text: inner, is_percent: percent }];
-                found.push(Candidate { start, end, parts });
+                found.push(AnswerCandidate { start, end, parts });
             }
         }
     }
@@ -316,7 +316,7 @@ fn fraction(text: &str) -> Option<Delimited> {
 const CURRENCY: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
 
 /// The numbers and arithmetic expressions in a text outside of formulas.
-fn plain(text: &str) -> Vec<Candidate> {
+fn plain(text: &str) -> Vec<AnswerCandidate> {
     let mut found = Vec::new();
     let mut before = None;
     let (mut skip_to, mut expression_to) = (0, 0);
@@ -334,7 +334,7 @@ fn plain(text: &str) -> Vec<Candidate> {
             let start = at + stars;
             expression_to = start + len;
             let part = rest[..len].replace('\n', " ");
-            found.push(Candidate {
+            found.push(AnswerCandidate {
                 start,
                 end: start + len,
                 parts: vec![CandidatePart { text: part, is_percent: false }],
@@ -354,7 +354,7 @@ fn plain(text: &str) -> Vec<Candidate> {
                 end = text.len() - word.len();
             }
             let parts = vec![CandidatePart { text: number, is_percent: percent }];
-            found.push(Candidate { start: at, end, parts });
+            found.push(AnswerCandidate { start: at, end, parts });
         }
     }
     found

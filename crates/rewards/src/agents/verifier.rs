@@ -1,7 +1,7 @@
 //! Writes one verifier: has the language model write the code, runs the admission checks, and has refused code repaired.
 
 use rlar_data::{Completion, Example};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::admission::examine::{FAST, SAME, examine};
 use crate::admission::probes::case_examples;

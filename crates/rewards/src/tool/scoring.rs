@@ -288,7 +288,7 @@ impl Tool {
         items: &[(&Example, &Completion)],
         over: ShouldStop,
     ) -> Result<Vec<ScoreRecord>, SandboxError> {
-        let calls: Vec<Call> = items.iter().map(|(e, c)| verifier_call(e, c.scored_text())).collect();
+        let calls: Vec<CallArguments> = items.iter().map(|(e, c)| verifier_call(e, c.scored_text())).collect();
         let verdicts = verifier.score_until(&calls, over)?;
         let mut records: Vec<ScoreRecord> = verdicts
             .into_iter()
@@ -383,7 +383,7 @@ impl Tool {
 }
 
 /// The arguments of a verifier: prompt, reply, and the reference or an empty text.
-fn verifier_call(example: &Example, reply: &str) -> Call {
+fn verifier_call(example: &Example, reply: &str) -> CallArguments {
     vec![example.prompt().to_owned(), reply.to_owned(), example.reference.clone().unwrap_or_default()]
 }
 

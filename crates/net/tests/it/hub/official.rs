@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::test_hub::{ID, TestHub, WEIGHTS, get, sha256, weights};
 
-/// Runs a script with the official client, for the test_hub's Hub and the given cache. Returns the JSON that it prints.
+/// Runs a script with the official client, for the test's Hub and the given cache. Returns the JSON that it prints.
 fn python(test_hub: &TestHub, cache: &Path, more: &[(&str, &str)], script: &str) -> Value {
     let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/hub-python/bin/python");
     let python = std::env::var_os("RLAR_HF_PYTHON").map_or_else(installed, PathBuf::from);
