@@ -20,7 +20,7 @@ use rlar_policy::{
 use safetensors::{Dtype, SafeTensors};
 
 use crate::cli::GpuCheckArguments;
-use crate::error::RequestContext;
+use crate::error::BadRequestExt;
 use crate::output::print;
 
 /// Causal language models, one of each family and of what sets them apart.
