@@ -283,11 +283,11 @@ fn stats_rows(tool: &CallStatistics) -> Vec<Vec<String>> {
     let counts = [tool.calls, tool.cached, tool.abstained, tool.failed].map(|n| n.to_string());
     let cost = [format!("{:.3}", 1000.0 * tool.seconds), tool.tokens.to_string()];
     let blank = || String::new();
-    let mut tasks: Vec<Option<(&String, &Spread)>> = tool.calibration.iter().map(Some).collect();
+    let mut tasks: Vec<Option<(&String, &ScoreSpread)>> = tool.calibration.iter().map(Some).collect();
     if tasks.is_empty() {
         tasks.push(None);
     }
-    let row = |(i, task): (usize, Option<(&String, &Spread)>)| {
+    let row = |(i, task): (usize, Option<(&String, &ScoreSpread)>)| {
         let of_tool = |cell: &String| if i == 0 { cell.clone() } else { blank() };
         let mut row = vec![of_tool(&tool.tool), task.map_or_else(blank, |(name, _)| name.clone())];
         row.extend(counts.iter().map(of_tool));
@@ -299,7 +299,7 @@ fn stats_rows(tool: &CallStatistics) -> Vec<Vec<String>> {
 }
 
 /// Mean, standard deviation and quartiles of scores.
-fn spread_cells(spread: &Spread) -> [String; 3] {
+fn spread_cells(spread: &ScoreSpread) -> [String; 3] {
     let quartiles: Vec<String> = spread.quantiles[1..4].iter().map(|q| format!("{q:.2}")).collect();
     [format!("{:.3}", spread.mean), format!("{:.3}", spread.deviation), quartiles.join(" ")]
 }
