@@ -110,6 +110,7 @@ fn judged(card: &str, answer: &'static str) -> Outcome {
 fn a_judges_answer_is_one_json_object_or_a_failure() {
     assert_eq!(judged(POINTWISE, r#"{"reason": "kind", "score": 4}"#), Outcome::Scored(0.75));
     assert_eq!(judged(POINTWISE, "```json\n{\"score\": 1}\n```"), Outcome::Scored(0.0));
+    assert_eq!(judged(POINTWISE, "```{\"score\": 1}```"), Outcome::Scored(0.0));
     assert_eq!(judged(CHECKLIST, r#"{"reason": "", "verdicts": ["yes", "no"]}"#), Outcome::Scored(7.5));
     for (card, answer) in [
         (POINTWISE, ""),
@@ -117,6 +118,8 @@ fn a_judges_answer_is_one_json_object_or_a_failure() {
         (POINTWISE, "I would say 4 of 5."),
         (POINTWISE, r#"Sure! {"score": 4}"#),
         (POINTWISE, r#"{"score": 4} {"score": 5}"#),
+        (POINTWISE, "Sure!\n```json\n{\"score\": 4}\n```"),
+        (POINTWISE, "{\"score\": 4}\n```json\n{\"score\": 5}\n```"),
         (POINTWISE, r#"{"score": "4"}"#),
         (POINTWISE, r#"{"score": 6}"#),
         (POINTWISE, r#"{"score": null}"#),
