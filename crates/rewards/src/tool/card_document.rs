@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::tool::builtin::find_builtin;
 use crate::tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
 use crate::tool::composite::WeightedTool;
-use crate::tool::judge::{Mode, Rubric};
+use crate::tool::judge::{JudgeMode, Rubric};
 use crate::tool::reward_model::ModelPointer;
 
 /// A problem with a card: the key that it is reported for, and the message.
@@ -178,7 +178,7 @@ fn model_kind(model: Option<ModelPointer>) -> Result<ToolKind, String> {
 
 fn judge_kind(rubric: Option<Rubric>, needs_reference: bool) -> Result<ToolKind, String> {
     let rubric = rubric.ok_or("a judge needs `judge` with its `rubric`")?;
-    if rubric.mode == Mode::Pairwise && !needs_reference {
+    if rubric.mode == JudgeMode::Pairwise && !needs_reference {
         return Err("a pairwise judge compares with the reference: it needs `needs_reference: true`".into());
     }
     match rubric.problem() {
