@@ -218,7 +218,7 @@ fn check_language_model(report: &mut CheckReport, checked: &CheckedDevice, folde
         let policy = load()?;
         // All at once: a sequence must not see its neighbour.
         let logits = policy.decoder.logits(&policy.decoder.hidden(&ids.concat(), &lens));
-        let logits = logits.into_data().to_vec::<f32>().map_err(|e| anyhow::anyhow!("{e:?}"))?;
+        let logits = logits.into_data().try_to_vec::<f32>().map_err(|e| anyhow::anyhow!("{e:?}"))?;
         let recorded = (0..3).map(|i| expected.get(&format!("logits.{i}"))).collect::<Result<Vec<_>>>()?.concat();
         Ok(Difference { largest: largest_difference(&logits, &recorded)?, tolerance: checked.value_tolerance() })
     })?;
