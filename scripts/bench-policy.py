@@ -134,6 +134,10 @@ def main():
     options.add_argument("--rounds", type=int, default=3)
     options = options.parse_args()
     only = options.only.split(",")
+    if not BENCH.exists():
+        sys.exit(f"{BENCH} does not exist; `cargo build --release -p rlar-policy --example bench` builds it")
+    if "smollm2" in only and not options.model.exists():
+        sys.exit(f"{options.model} does not exist; `scripts/fetch-smollm2.sh` fetches it")
     environment = dict(os.environ, RAYON_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS))
 
     def one(command):

@@ -1,4 +1,4 @@
-//! Time of mathematical equivalence: of the cases of a JSONL file with `gold` and `pred`, and of easy ones.
+//! Measures the speed of mathematical equivalence on easy cases, and on those of a JSONL file with `gold` and `pred`.
 //!
 //!     cargo run --release -p rlar-metrics --example math -- cases.jsonl
 #![allow(clippy::print_stdout)]
@@ -6,10 +6,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use rlar_metrics::math::{Rules, equivalent};
+use rlar_metrics::math::{MathRules, equivalent};
 
 fn main() {
-    let rules = Rules::default();
+    let rules = MathRules::default();
     let text = std::env::args().nth(1).and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     let rows = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
     let cases: Vec<(String, String)> =

@@ -1,98 +1,151 @@
-//! The 25 instruction checks of `IFEval` (Zhou et al., 2023): whether a reply keeps to the form that was asked for.
+//! The 25 instruction checks of `IFEval` (Zhou et al., 2023): whether a reply follows an instruction about its form.
 //!
-//! Languages are told by `whatlang` and sentences by [`sentences`], where the reference uses `langdetect` and NLTK's
-//! trained Punkt: on some replies they differ.
+//! The language is detected by `whatlang` and sentences are split by [`sentences`], where the reference implementation
+//! uses `langdetect` and NLTK's trained Punkt. On some replies the results differ.
 
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use crate::sentences::sentences;
 
-/// Sizes of patterns that arguments may ask for, in bytes.
-const PATTERN_SIZE: usize = 1 << 20;
+/// The largest compiled regular expression, in bytes: patterns come from the instructions' arguments.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
 
-/// Whether a reply follows an instruction, by its id with or without a language before it (`en:`); nothing for an
-/// instruction that is not known or lacks its arguments.
+/// Whether a reply follows an instruction (strict mode). `id` is the instruction's id, such as `punctuation:no_comma`,
+/// with or without the prefix `en:`; `arguments` is its `kwargs` object. `None` if the id is unknown or an argument is
+/// missing.
 pub fn follows(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
     let id = id.strip_prefix("en:").unwrap_or(id);
-    let text = |key: &str| arguments[key].as_str();
-    let number = |key: &str| arguments[key].as_f64().filter(|n| *n >= 0.0).map(|n| n as usize);
-    let texts = |key: &str| -> Option<Vec<&str>> { arguments[key].as_array()?.iter().map(Value::as_str).collect() };
-    let compared = |relation: &str, have: usize, wanted: usize| -> Option<bool> {
-        match text(relation)? {
-            "less than" => Some(have < wanted),
-            "at least" => Some(have >= wanted),
+    let arguments = Arguments(arguments);
+    match id.split_once(':')?.0 {
+        "keywords" => follows_keywords(id, arguments, reply),
+        "language" | "length_constraints" => follows_length(id, arguments, reply),
+        "detectable_content" | "detectable_format" => follows_format(id, arguments, reply),
+        _ => follows_wording(id, arguments, reply),
+    }
+}
+
+/// The arguments of an instruction, its `kwargs`. Every method gives `None` if the argument is missing.
+#[derive(Clone, Copy)]
+struct Arguments<'a>(&'a Value);
+
+impl<'a> Arguments<'a> {
+    fn text(self, key: &str) -> Option<&'a str> {
+        self.0[key].as_str()
+    }
+
+    fn number(self, key: &str) -> Option<usize> {
+        self.0[key].as_f64().filter(|n| *n >= 0.0).map(|n| n as usize)
+    }
+
+    fn texts(self, key: &str) -> Option<Vec<&'a str>> {
+        self.0[key].as_array()?.iter().map(Value::as_str).collect()
+    }
+
+    /// Compares a count with the number at `bound`, by the relation at `relation`: `less than` or `at least`.
+    fn compare(self, relation: &str, count: usize, bound: &str) -> Option<bool> {
+        let bound = self.number(bound)?;
+        match self.text(relation)? {
+            "less than" => Some(count < bound),
+            "at least" => Some(count >= bound),
             _ => None,
         }
-    };
+    }
+}
+
+/// Instructions about keywords and letters.
+fn follows_keywords(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
     Some(match id {
         "keywords:existence" => {
             let all: Option<Vec<bool>> =
-                texts("keywords")?.into_iter().map(|k| Some(pattern(k)?.is_match(reply))).collect();
+                arguments.texts("keywords")?.into_iter().map(|k| Some(pattern(k)?.is_match(reply))).collect();
             all?.into_iter().all(|found| found)
         }
         "keywords:frequency" => {
-            let found = pattern(text("keyword")?)?.find_iter(reply).count();
-            compared("relation", found, number("frequency")?)?
+            let found = pattern(arguments.text("keyword")?)?.find_iter(reply).count();
+            arguments.compare("relation", found, "frequency")?
         }
         "keywords:forbidden_words" => {
-            let any: Option<Vec<bool>> = texts("forbidden_words")?
+            let any: Option<Vec<bool>> = arguments
+                .texts("forbidden_words")?
                 .into_iter()
                 .map(|w| Some(pattern(&format!(r"\b{w}\b"))?.is_match(reply)))
                 .collect();
             !any?.into_iter().any(|found| found)
         }
         "keywords:letter_frequency" => {
-            let letter = text("letter")?.to_lowercase();
+            let letter = arguments.text("letter")?.to_lowercase();
             let found = reply.to_lowercase().matches(&letter).count();
-            compared("let_relation", found, number("let_frequency")?)?
+            arguments.compare("let_relation", found, "let_frequency")?
         }
-        "language:response_language" => language(reply).is_none_or(|l| Some(l) == text("language")),
-        "length_constraints:number_sentences" => compared("relation", sentences(reply), number("num_sentences")?)?,
+        _ => return None,
+    })
+}
+
+/// Instructions about the language and the length.
+fn follows_length(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
+    Some(match id {
+        "language:response_language" => language(reply).is_none_or(|l| Some(l) == arguments.text("language")),
+        "length_constraints:number_sentences" => arguments.compare("relation", sentences(reply), "num_sentences")?,
         "length_constraints:number_words" => {
             let words = reply.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|w| !w.is_empty()).count();
-            compared("relation", words, number("num_words")?)?
+            arguments.compare("relation", words, "num_words")?
         }
-        "length_constraints:number_paragraphs" => paragraphs(reply) == Some(number("num_paragraphs")?),
+        "length_constraints:number_paragraphs" => paragraphs(reply) == Some(arguments.number("num_paragraphs")?),
         "length_constraints:nth_paragraph_first_word" => {
-            let wanted = text("first_word")?.to_lowercase();
-            first_word(reply, number("num_paragraphs")?, number("nth_paragraph")?) == Some(wanted)
+            let expected = arguments.text("first_word")?.to_lowercase();
+            first_word(reply, arguments.number("num_paragraphs")?, arguments.number("nth_paragraph")?) == Some(expected)
         }
-        "detectable_content:number_placeholders" => count(r"\[.*?\]", reply) >= number("num_placeholders")?,
+        _ => return None,
+    })
+}
+
+/// Instructions about detectable content and formats.
+fn follows_format(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
+    Some(match id {
+        "detectable_content:number_placeholders" => count(r"\[.*?\]", reply) >= arguments.number("num_placeholders")?,
         "detectable_content:postscript" => {
-            let marker = match text("postscript_marker")? {
+            let marker = match arguments.text("postscript_marker")? {
                 "P.P.S" => r"p\.\s?p\.\s?s".to_owned(),
                 "P.S." => r"p\.\s?s\.".to_owned(),
                 other => other.to_lowercase(),
             };
-            fixed(&marker)?.is_match(&reply.to_lowercase())
+            case_sensitive(&marker)?.is_match(&reply.to_lowercase())
         }
         "detectable_format:number_bullet_lists" => {
             let stars = count(r"(?m)^\s*\*[^\*].*$", reply);
-            stars + count(r"(?m)^\s*-.*$", reply) == number("num_bullets")?
+            stars + count(r"(?m)^\s*-.*$", reply) == arguments.number("num_bullets")?
         }
         "detectable_format:constrained_response" => {
             ["My answer is yes.", "My answer is no.", "My answer is maybe."].iter().any(|a| reply.contains(a))
         }
         "detectable_format:number_highlighted_sections" => {
-            marked(r"\*[^\n\*]*\*", 1, reply) + marked(r"\*\*[^\n\*]*\*\*", 2, reply) >= number("num_highlights")?
+            marked(r"\*[^\n\*]*\*", 1, reply) + marked(r"\*\*[^\n\*]*\*\*", 2, reply)
+                >= arguments.number("num_highlights")?
         }
         "detectable_format:multiple_sections" => {
-            let splitter = format!(r"\s?{}\s?\d+\s?", text("section_spliter")?);
-            fixed(&splitter)?.find_iter(reply).count() >= number("num_sections")?
+            let splitter = format!(r"\s?{}\s?\d+\s?", arguments.text("section_spliter")?);
+            case_sensitive(&splitter)?.find_iter(reply).count() >= arguments.number("num_sections")?
         }
         "detectable_format:json_format" => serde_json::from_str::<serde::de::IgnoredAny>(unfenced(reply)).is_ok(),
-        "detectable_format:title" => fixed(r"<<[^\n]+>>")?
+        "detectable_format:title" => case_sensitive(r"<<[^\n]+>>")?
             .find_iter(reply)
             .any(|t| !t.as_str().trim_start_matches('<').trim_end_matches('>').trim().is_empty()),
+        _ => return None,
+    })
+}
+
+/// Instructions about repetitions, the start and end, capitals and punctuation.
+fn follows_wording(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
+    Some(match id {
         "combination:two_responses" => two_responses(reply),
         "combination:repeat_prompt" => {
-            let wanted = text("prompt_to_repeat")?.trim().to_lowercase();
-            reply.trim().to_lowercase().starts_with(&wanted)
+            let expected = arguments.text("prompt_to_repeat")?.trim().to_lowercase();
+            reply.trim().to_lowercase().starts_with(&expected)
         }
         "startend:end_checker" => {
-            let wanted = text("end_phrase")?.trim().to_lowercase();
-            reply.trim().trim_matches('"').to_lowercase().ends_with(&wanted)
+            let expected = arguments.text("end_phrase")?.trim().to_lowercase();
+            reply.trim().trim_matches('"').to_lowercase().ends_with(&expected)
         }
         "startend:quotation" => {
             let reply = reply.trim();
@@ -100,7 +153,7 @@ pub fn follows(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
         }
         "change_case:capital_word_frequency" => {
             let words = words(reply).into_iter().filter(|w| is_upper(w)).count();
-            compared("capital_relation", words, number("capital_frequency")?)?
+            arguments.compare("capital_relation", words, "capital_frequency")?
         }
         "change_case:english_capital" => is_upper(reply) && language(reply).is_none_or(|l| l == "en"),
         "change_case:english_lowercase" => is_lower(reply) && language(reply).is_none_or(|l| l == "en"),
@@ -109,41 +162,44 @@ pub fn follows(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
     })
 }
 
-/// The same, forgiving what surrounds an answer: its first or last line, and asterisks.
+/// Whether a reply follows an instruction in loose mode: as [`follows`], for the reply with or without its first line,
+/// its last line and its asterisks.
 pub fn follows_loosely(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
     let lines: Vec<&str> = reply.split('\n').collect();
     let part = |from: usize, to: usize| lines.get(from..to.max(from)).unwrap_or(&[]).join("\n").trim().to_owned();
     let n = lines.len();
-    let forms = [reply.to_owned(), part(1, n), part(0, n - 1), part(1, n.saturating_sub(1))];
-    let bare = forms.iter().map(|f| f.replace('*', ""));
-    let forms: Vec<String> = forms.iter().cloned().chain(bare).collect();
+    let variants = [reply.to_owned(), part(1, n), part(0, n - 1), part(1, n.saturating_sub(1))];
+    let without_asterisks = variants.iter().map(|v| v.replace('*', ""));
+    let variants: Vec<String> = variants.iter().cloned().chain(without_asterisks).collect();
     let mut any = false;
-    for form in forms.iter().filter(|f| !f.trim().is_empty()) {
-        any |= follows(id, arguments, form)?;
+    for variant in variants.iter().filter(|v| !v.trim().is_empty()) {
+        any |= follows(id, arguments, variant)?;
     }
     Some(any)
 }
 
-/// A pattern out of an instruction's arguments, in any case.
+/// Compiles a pattern of an instruction's arguments, which matches in any case.
 fn pattern(text: &str) -> Option<Regex> {
-    RegexBuilder::new(text).case_insensitive(true).size_limit(PATTERN_SIZE).build().ok()
+    RegexBuilder::new(text).case_insensitive(true).size_limit(MAX_PATTERN_BYTES).build().ok()
 }
 
-fn fixed(text: &str) -> Option<Regex> {
-    RegexBuilder::new(text).size_limit(PATTERN_SIZE).build().ok()
+/// Compiles a case-sensitive pattern.
+fn case_sensitive(text: &str) -> Option<Regex> {
+    RegexBuilder::new(text).size_limit(MAX_PATTERN_BYTES).build().ok()
 }
 
+/// The number of matches.
 fn count(pattern: &str, reply: &str) -> usize {
-    fixed(pattern).map_or(0, |p| p.find_iter(reply).count())
+    case_sensitive(pattern).map_or(0, |p| p.find_iter(reply).count())
 }
 
-/// Pieces between asterisks that are not empty; `marks` of them on either side.
+/// The number of non-empty texts between `marks` asterisks on either side.
 fn marked(pattern: &str, marks: usize, reply: &str) -> usize {
     let inner = |m: &str| m[marks..m.len() - marks].trim_matches('*').trim().to_owned();
-    fixed(pattern).map_or(0, |p| p.find_iter(reply).filter(|m| !inner(m.as_str()).is_empty()).count())
+    case_sensitive(pattern).map_or(0, |p| p.find_iter(reply).filter(|m| !inner(m.as_str()).is_empty()).count())
 }
 
-/// A text without the fence of a block of code around it.
+/// A text without the code fence (three backticks) around it.
 pub fn unfenced(reply: &str) -> &str {
     let mut inner = reply.trim();
     for fence in ["```json", "```Json", "```JSON", "```"] {
@@ -152,13 +208,14 @@ pub fn unfenced(reply: &str) -> &str {
     inner.strip_suffix("```").unwrap_or(inner).trim()
 }
 
-/// The two-letter code of a text's language; nothing where there is none to tell it by.
+/// The ISO 639-1 code of a text's language, or the ISO 639-3 code of a rarer one; `None` for a text without letters, or
+/// whose language cannot be detected.
 pub fn language(text: &str) -> Option<&'static str> {
     use whatlang::Lang;
     if !text.chars().any(char::is_alphabetic) {
         return None;
     }
-    // Capitals are unlike what the models were made from.
+    // The detector's models were trained on lower case.
     let lang = whatlang::detect_lang(&text.to_lowercase())?;
     Some(match lang {
         Lang::Eng => "en",
@@ -205,9 +262,9 @@ pub fn language(text: &str) -> Option<&'static str> {
     })
 }
 
-/// Parts between `***`; nothing where one in the middle is empty.
+/// The number of paragraphs separated by `***`; `None` if one between two others is empty.
 fn paragraphs(reply: &str) -> Option<usize> {
-    let splitter = fixed(r"\s?\*\*\*\s?")?;
+    let splitter = case_sensitive(r"\s?\*\*\*\s?")?;
     let parts: Vec<&str> = splitter.split(reply).collect();
     let is_empty = |i: usize| parts[i].trim().is_empty();
     if (1..parts.len().saturating_sub(1)).any(is_empty) {
@@ -217,11 +274,12 @@ fn paragraphs(reply: &str) -> Option<usize> {
     Some(parts.len() - ends)
 }
 
-/// The first word of the `nth` of so many paragraphs, in lower case.
-fn first_word(reply: &str, wanted: usize, nth: usize) -> Option<String> {
+/// The first word, in lower case, of the `nth` paragraph (from 1), if the reply has `count` paragraphs separated by
+/// blank lines.
+fn first_word(reply: &str, count: usize, nth: usize) -> Option<String> {
     let parts: Vec<&str> = reply.split("\n\n").collect();
     let filled = parts.iter().filter(|p| !p.trim().is_empty()).count();
-    if filled != wanted || nth == 0 || nth > filled {
+    if filled != count || nth == 0 || nth > filled {
         return None;
     }
     let word = parts.get(nth - 1)?.split_whitespace().next()?;
@@ -234,6 +292,7 @@ fn first_word(reply: &str, wanted: usize, nth: usize) -> Option<String> {
     )
 }
 
+/// Whether a reply consists of two different responses separated by `******`.
 fn two_responses(reply: &str) -> bool {
     let parts: Vec<&str> = reply.split("******").collect();
     let inner_is_empty = parts.iter().enumerate().any(|(i, p)| p.trim().is_empty() && i != 0 && i != parts.len() - 1);
@@ -241,15 +300,17 @@ fn two_responses(reply: &str) -> bool {
     !inner_is_empty && filled.len() == 2 && filled[0] != filled[1]
 }
 
+/// Whether a text has cased letters, all of them in upper case.
 fn is_upper(text: &str) -> bool {
     text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)
 }
 
+/// Whether a text has cased letters, all of them in lower case.
 fn is_lower(text: &str) -> bool {
     text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)
 }
 
-/// Words as the Penn Treebank cuts them: punctuation and contractions are words of their own.
+/// The words of a text as the Penn Treebank tokenizer splits them, without punctuation marks.
 fn words(text: &str) -> Vec<String> {
     let mut out = Vec::new();
     for piece in text.split_whitespace() {
@@ -282,6 +343,7 @@ fn words(text: &str) -> Vec<String> {
     out
 }
 
+/// Splits an English contraction: `don't` into `do` and `n't`.
 fn contractions(word: String) -> Vec<String> {
     let lower = word.to_lowercase();
     for ending in ["n't", "'ll", "'re", "'ve", "'s", "'m", "'d"] {

@@ -1,7 +1,18 @@
-//! Metrics of a text beside a reference: pure functions, used by reward tools and evaluation alike.
+//! Metrics that compare a text with a reference: pure functions, used by reward tools and by evaluation.
 //!
-//! [`math`] decides whether two answers are mathematically equal (as Math-Verify does), [`overlap`] has BLEU, chrF, TER and
-//! ROUGE to the digit of sacrebleu and rouge-score, [`ifeval`] the instruction checks of `IFEval`.
+//! - [`math`]: whether two answers are mathematically equal, as Math-Verify decides it.
+//! - [`overlap`]: BLEU, chrF, TER and ROUGE, to the digit of sacrebleu and rouge-score.
+//! - [`ifeval`]: the instruction checks of `IFEval`.
+//!
+//! ```
+//! use rlar_metrics::math::{MathRules, equivalent};
+//! use rlar_metrics::overlap::{BleuTokenizer, bleu};
+//!
+//! assert!(equivalent(r"The answer is \boxed{\frac{3}{4}}.", "0.75", MathRules::default()));
+//! assert!(!equivalent("about 0.33", "1/3", MathRules::default()));
+//! let score = bleu::sentence("the cat sat down", &["the cat sat down"], BleuTokenizer::Mteval13a);
+//! assert!((score - 100.0).abs() < 1e-9);
+//! ```
 
 pub mod ifeval;
 pub mod math;

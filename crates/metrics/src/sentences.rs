@@ -1,7 +1,9 @@
-//! Where sentences end: at `.`, `?` and `!` before a space, but for abbreviations, initials and numbered lists, by the
-//! rules that Punkt (Kiss & Strunk, 2006) learns, with a list of English abbreviations instead of a trained model.
+//! Splits a text into sentences.
+//!
+//! A sentence ends at `.`, `?` or `!` before a space, except after abbreviations, initials and the numbers of lists.
+//! The rules are those of Punkt (Kiss & Strunk, 2006), with a list of English abbreviations instead of a trained model.
 
-/// Abbreviations after which a sentence goes on unless a word follows that starts one.
+/// Abbreviations that do not end a sentence unless one of [`STARTERS`] follows.
 const ABBREVIATIONS: &[&str] = &[
     "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "etc", "e.g", "i.e", "inc", "ltd", "co", "corp", "gen",
     "rep", "sen", "gov", "rev", "sgt", "capt", "col", "lt", "maj", "u.s", "u.k", "u.n", "a.m", "p.m", "no", "vol",
@@ -10,29 +12,29 @@ const ABBREVIATIONS: &[&str] = &[
     "calif", "ariz", "minn", "conn", "mass", "wash", "okla",
 ];
 
-/// Words that start sentences often enough to end one after an abbreviation.
+/// Frequent first words of sentences.
 const STARTERS: &[&str] = &[
     "the", "this", "that", "these", "those", "he", "she", "it", "they", "we", "i", "in", "but", "and", "however", "if",
     "when", "a", "there", "for", "as", "at", "on", "his", "her", "its", "their", "our", "my", "you", "so",
 ];
 
-/// How many sentences a text has.
+/// The number of sentences in a text.
 pub fn sentences(text: &str) -> usize {
     let tokens: Vec<&str> = text.split_whitespace().collect();
     let mut count = 0;
-    let mut open = false;
+    let mut is_open = false;
     for (i, token) in tokens.iter().enumerate() {
-        open = true;
-        if ends(token, tokens.get(i + 1).copied()) {
+        is_open = true;
+        if ends_sentence(token, tokens.get(i + 1).copied()) {
             count += 1;
-            open = false;
+            is_open = false;
         }
     }
-    count + usize::from(open)
+    count + usize::from(is_open)
 }
 
-/// Whether a sentence ends with a token, given the next one.
-fn ends(token: &str, next: Option<&str>) -> bool {
+/// Whether a sentence ends with this token, given the next one.
+fn ends_sentence(token: &str, next: Option<&str>) -> bool {
     let bare = token.trim_end_matches(['"', '\'', ')', ']', '}', '”', '’', '*', '_']);
     let closed = bare.len() < token.len();
     match bare.chars().next_back() {
@@ -52,7 +54,7 @@ fn ends(token: &str, next: Option<&str>) -> bool {
             if ABBREVIATIONS.contains(&lower.as_str()) {
                 return upper && starter;
             }
-            // An initial, or a letter or number of a list.
+            // An initial, or the letter of a list item.
             if stem.chars().count() == 1 && stem.chars().all(char::is_alphabetic) {
                 return upper && starter;
             }
@@ -65,6 +67,7 @@ fn ends(token: &str, next: Option<&str>) -> bool {
     }
 }
 
+/// Whether a word, after opening quotes and brackets, begins with a capital letter.
 fn starts_upper(word: &str) -> bool {
     word.trim_start_matches(['"', '\'', '(', '[', '“', '*', '_']).starts_with(char::is_uppercase)
 }

@@ -1,26 +1,93 @@
 //! One timed task per process, for `scripts/bench-policy.py`:
 //!
-//!     bench save SHAPE FOLDER [MODEL.gguf]     a model folder for both sides
-//!     bench log-probs|train|generate FOLDER SEQUENCES TOKENS [full|layers]
-//!     bench matmul                              the rate of a large f32 product
+//!     bench save SHAPE FOLDER [MODEL.gguf]                              writes a model folder
+//!     bench log-probs FOLDER SEQUENCES TOKENS                           log-probs of given tokens
+//!     bench train FOLDER SEQUENCES TOKENS [full|layers] [gradients]     a gradient, and a step without `gradients`
+//!     bench generate FOLDER SEQUENCES TOKENS [deterministic]            sampling
+//!     bench reward FOLDER INPUTS TOKENS                                 scores of a reward model
+//!     bench matmul                                                      a large f32 product
 //!
-//! Prints one line of JSON: the median time of a repetition, tokens per repetition, peak memory.
-#![allow(clippy::print_stdout, clippy::unwrap_used)]
+//! Prints one line of JSON: the median time of a repetition in seconds, tokens per repetition, peak memory in MB.
+//! `DEVICE` names the device (default `cpu`).
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
+use std::error::Error;
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use rlar_policy::ops::kernels::{View, matmul};
 use rlar_policy::{
-    AdamW, ComputeDevice, Engine, GenerationRequest, Gradients, ModelConfig, Moments, Policy, RewardModel, Sampling,
-    SavedActivations, Sequence, Tokenizer,
+    AdamW, ComputeDevice, GenerationRequest, Gradients, ModelConfig, Moments, Policy, RewardInput, RewardModel,
+    Sampling, SavedActivations, Sequence, Tokenizer,
 };
 use serde_json::json;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn shape(name: &str) -> serde_json::Value {
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&Arguments(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("bench: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Outcome<()> {
+    let device = ComputeDevice::new(&std::env::var("DEVICE").unwrap_or_else(|_| "cpu".into()))?;
+    match arguments.text(0, "a task: save, log-probs, train, generate, reward or matmul")? {
+        "save" => save(arguments, &device),
+        "log-probs" => log_probs(arguments, &device),
+        "train" => train(arguments, &device),
+        "generate" => generate(arguments, &device),
+        "reward" => reward(arguments, &device),
+        "matmul" => {
+            product();
+            Ok(())
+        }
+        other => Err(format!("unknown task `{other}`").into()),
+    }
+}
+
+/// The command line without the program's name.
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn text(&self, index: usize, what: &str) -> Outcome<&str> {
+        Ok(self.0.get(index).ok_or_else(|| format!("argument {} is missing: {what}", index + 1))?)
+    }
+
+    fn number(&self, index: usize, what: &str) -> Outcome<usize> {
+        let text = self.text(index, what)?;
+        Ok(text.parse().map_err(|_| format!("argument {} is `{text}`, not a number: {what}", index + 1))?)
+    }
+
+    fn has(&self, option: &str) -> bool {
+        self.0.iter().skip(4).any(|a| a == option)
+    }
+
+    /// The path of a model that must exist.
+    fn model(&self, index: usize) -> Outcome<&Path> {
+        let path = Path::new(self.text(index, "the path of a model")?);
+        if path.exists() {
+            return Ok(path);
+        }
+        let path = path.display();
+        Err(format!(
+            "model {path} does not exist; `scripts/fetch-smollm2.sh` fetches the GGUF file, `bench save` writes a folder"
+        )
+        .into())
+    }
+}
+
+/// The `config.json` of a model shape by name; SmolLM2-135M's without a known name.
+fn config(name: &str) -> serde_json::Value {
     let [layers, hidden, inner, heads, kv, vocab] = match name {
         "s" => [4, 128, 384, 4, 2, 512],
         "m10" => [6, 320, 896, 5, 5, 4096],
@@ -46,121 +113,149 @@ fn peak() -> u64 {
     line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-fn median(name: &str, tokens: usize, mut run: impl FnMut()) {
-    run();
+/// Times repetitions of `task` and prints the median.
+fn median(name: &str, tokens: usize, mut task: impl FnMut() -> Outcome<()>) -> Outcome<()> {
+    task()?;
     let (mut times, clock) = (Vec::new(), Instant::now());
     while times.len() < 3 || (times.len() < 9 && clock.elapsed().as_secs_f64() < 10.0) {
         let clock = Instant::now();
-        run();
+        task()?;
         times.push(clock.elapsed().as_secs_f64());
     }
     times.sort_by(f64::total_cmp);
     let seconds = times[times.len() / 2];
     println!("{}", json!({ "task": name, "seconds": seconds, "tokens": tokens, "peak_mb": peak() }));
+    Ok(())
 }
 
-fn sequences(n: usize, t: usize, vocab: usize) -> Vec<Vec<u32>> {
-    (0..n).map(|i| (0..t).map(|j| ((i * 7919 + j * 104_729 + 13) % vocab) as u32).collect()).collect()
+/// `count` token sequences of `length` tokens each.
+fn sequences(count: usize, length: usize, vocab: usize) -> Vec<Vec<u32>> {
+    (0..count).map(|i| (0..length).map(|j| ((i * 7919 + j * 104_729 + 13) % vocab) as u32).collect()).collect()
 }
 
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let device = ComputeDevice::new(&std::env::var("DEVICE").unwrap_or_else(|_| "cpu".into())).unwrap();
-    let number = |i: usize| arguments[i].parse::<usize>().unwrap();
-    match arguments[0] {
-        "save" => {
-            let tokenizer = Tokenizer::train(["one two three", "4 5 6"], 300).unwrap();
-            let policy = match arguments.get(3) {
-                Some(gguf) => Policy::load(Path::new(gguf), &device).unwrap(),
-                None => Policy::random(ModelConfig::new(shape(arguments[1])).unwrap(), tokenizer, 0, &device).unwrap(),
-            };
-            std::fs::create_dir_all(arguments[2]).unwrap();
-            for (name, bytes) in policy.files().unwrap() {
-                std::fs::write(Path::new(arguments[2]).join(name), bytes).unwrap();
-            }
-        }
-        "matmul" => {
-            let n = 1024;
-            let (a, b, mut c) = (vec![1f32; n * n], vec![1f32; n * n], vec![0f32; n * n]);
-            let mut rates: Vec<f64> = (0..30)
-                .map(|_| {
-                    let clock = Instant::now();
-                    matmul([n, n, n], View::rows(&a, n), View::rows(&b, n), &mut c, n, false, true);
-                    2.0 * (n as f64).powi(3) / clock.elapsed().as_secs_f64() / 1e9
-                })
-                .collect();
-            rates.sort_by(f64::total_cmp);
-            println!(
-                "{}",
-                json!({ "task": "matmul", "gflops": rates[rates.len() / 2], "best": rates[rates.len() - 1] })
-            );
-        }
-        "reward" => {
-            let model = RewardModel::load(Path::new(arguments[1]), &device).unwrap();
-            let inputs: Vec<_> = (0..number(2))
-                .map(|i| {
-                    let n = number(3) / 4 + i * 37 % number(3);
-                    let ids: Vec<u32> = sequences(1, n, 512).remove(0);
-                    rlar_policy::RewardInput { segments: vec![0; n], ids }
-                })
-                .collect();
-            let tokens = inputs.iter().map(|x| x.ids.len()).sum();
-            median("reward", tokens, || drop(model.outputs(&inputs, 2048).unwrap()));
-        }
-        task => {
-            let mut policy = Policy::load(Path::new(arguments[1]), &device).unwrap();
-            policy.tokenizer.set_eos(Vec::new());
-            let (n, t) = (number(2), number(3));
-            let ids = sequences(n, t, policy.decoder.config().vocab_size.min(400));
-            let items: Vec<Sequence> = ids.iter().map(|s| Sequence { prompt: &s[..1], completion: &s[1..] }).collect();
-            match task {
-                "log-probs" => median(task, n * t, || {
-                    policy.decoder.log_probs(&items, 1.0).log_probs.into_data();
-                }),
-                "train" => {
-                    let adam = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, max_norm: 1.0 };
-                    let keep = if arguments.get(4) == Some(&"layers") {
-                        SavedActivations::LayerInputs
-                    } else {
-                        SavedActivations::All
-                    };
-                    let mut moments = Moments::zeros(&policy.decoder);
-                    if arguments.get(5) == Some(&"gradients") {
-                        // Without the optimizer's own memory.
-                        moments = Moments {
-                            m: moments.m.map(|_, _| Vec::new()),
-                            v: moments.v.map(|_, _| Vec::new()),
-                            steps: 0,
-                        };
-                    }
-                    let mut decoder = policy.decoder.clone();
-                    drop(policy);
-                    median(task, n * t, || {
-                        let mut gradients = Gradients::default();
-                        gradients.add(&decoder, &items, 1.0, keep, |s| s.log_probs.mean().neg());
-                        if arguments.get(5) != Some(&"gradients") {
-                            adam.step(&mut decoder, &mut moments, gradients, 1e-5);
-                        }
-                    });
-                }
-                _ => {
-                    let requests: Vec<GenerationRequest> = ids
-                        .iter()
-                        .enumerate()
-                        .map(|(i, s)| GenerationRequest { prompt: s[..16].to_vec(), seeds: vec![i as u64] })
-                        .collect();
-                    let sampling = Sampling { max_tokens: t, ..Sampling::default() };
-                    let mut engine = Engine::new(&policy.decoder, &policy.tokenizer, 256);
-                    if arguments.get(4) == Some(&"deterministic") {
-                        engine = engine.deterministic().unwrap();
-                    }
-                    median(task, n * t, || {
-                        let out = engine.generate(&requests, &sampling).unwrap();
-                        assert_eq!(out.iter().flatten().map(|s| s.tokens.len()).sum::<usize>(), n * t);
-                    });
-                }
-            }
-        }
+/// A policy that never ends a reply, with token sequences for it.
+struct Workload {
+    policy: Policy,
+    ids: Vec<Vec<u32>>,
+    length: usize,
+}
+
+impl Workload {
+    fn load(arguments: &Arguments, device: &ComputeDevice) -> Outcome<Self> {
+        let mut policy = Policy::load(arguments.model(1)?, device)?;
+        policy.tokenizer.set_eos(Vec::new());
+        let (count, length) = (arguments.number(2, "sequences")?, arguments.number(3, "tokens per sequence")?);
+        let ids = sequences(count, length, policy.decoder.config().vocab_size.min(400));
+        Ok(Self { policy, ids, length })
     }
+
+    fn tokens(&self) -> usize {
+        self.ids.len() * self.length
+    }
+}
+
+fn with_one_token_prompts(ids: &[Vec<u32>]) -> Vec<Sequence<'_>> {
+    ids.iter().map(|s| Sequence { prompt: &s[..1], completion: &s[1..] }).collect()
+}
+
+fn save(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
+    let folder = Path::new(arguments.text(2, "the folder to write")?);
+    let policy = if arguments.0.len() > 3 {
+        Policy::load(arguments.model(3)?, device)?
+    } else {
+        let tokenizer = Tokenizer::train(["one two three", "4 5 6"], 300)?;
+        let shape = arguments.text(1, "a shape: s, m10, 135m or qwen3-0.6b")?;
+        Policy::random(ModelConfig::new(config(shape))?, tokenizer, 0, device)?
+    };
+    std::fs::create_dir_all(folder)?;
+    for (name, bytes) in policy.files()? {
+        std::fs::write(folder.join(name), bytes)?;
+    }
+    Ok(())
+}
+
+fn log_probs(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
+    let load = Workload::load(arguments, device)?;
+    let items = with_one_token_prompts(&load.ids);
+    median("log-probs", load.tokens(), || {
+        load.policy.decoder.log_probs(&items, 1.0).log_probs.into_data();
+        Ok(())
+    })
+}
+
+fn train(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
+    let Workload { policy, ids, length } = Workload::load(arguments, device)?;
+    let items = with_one_token_prompts(&ids);
+    let adam = AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.0, max_norm: 1.0 };
+    let saved = if arguments.has("layers") { SavedActivations::LayerInputs } else { SavedActivations::All };
+    let only_gradients = arguments.has("gradients");
+    let mut moments = Moments::zeros(&policy.decoder);
+    if only_gradients {
+        // The optimizer's state is not part of the measured memory.
+        let empty = |m: rlar_policy::weights::Weights<Vec<f32>>| m.map(|_, _| Vec::new());
+        moments = Moments { m: empty(moments.m), v: empty(moments.v), steps: 0 };
+    }
+    let mut decoder = policy.decoder.clone();
+    drop(policy);
+    median("train", ids.len() * length, || {
+        let mut gradients = Gradients::default();
+        gradients.add(&decoder, &items, 1.0, saved, |s| s.log_probs.mean().neg());
+        if !only_gradients {
+            adam.step(&mut decoder, &mut moments, gradients, 1e-5);
+        }
+        Ok(())
+    })
+}
+
+fn generate(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
+    let load = Workload::load(arguments, device)?;
+    if load.length < 16 {
+        return Err("generate needs at least 16 tokens per sequence: its prompts have 16".into());
+    }
+    let request = |(i, s): (usize, &Vec<u32>)| GenerationRequest { prompt: s[..16].to_vec(), seeds: vec![i as u64] };
+    let requests: Vec<GenerationRequest> = load.ids.iter().enumerate().map(request).collect();
+    let sampling = Sampling { max_tokens: load.length, ..Sampling::default() };
+    let mut engine = load.policy.engine(256);
+    if arguments.has("deterministic") {
+        engine = engine.deterministic()?;
+    }
+    median("generate", load.tokens(), || {
+        let samples = engine.generate(&requests, &sampling)?;
+        let sampled: usize = samples.iter().flatten().map(|s| s.tokens.len()).sum();
+        if sampled == load.tokens() {
+            Ok(())
+        } else {
+            Err(format!("{sampled} tokens instead of {}", load.tokens()).into())
+        }
+    })
+}
+
+fn reward(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
+    let model = RewardModel::load(arguments.model(1)?, device)?;
+    let (count, length) = (arguments.number(2, "inputs")?, arguments.number(3, "tokens, about, per input")?);
+    let input = |i: usize| {
+        let n = length / 4 + i * 37 % length.max(1);
+        RewardInput { segments: vec![0; n], ids: sequences(1, n, 512).concat() }
+    };
+    let inputs: Vec<RewardInput> = (0..count).map(input).collect();
+    let tokens = inputs.iter().map(|x| x.ids.len()).sum();
+    median("reward", tokens, || {
+        model.outputs(&inputs, 2048)?;
+        Ok(())
+    })
+}
+
+/// Prints the median and the best rate of an f32 product of 1024 × 1024 matrices.
+fn product() {
+    let n = 1024;
+    let (a, b, mut c) = (vec![1f32; n * n], vec![1f32; n * n], vec![0f32; n * n]);
+    let mut rates: Vec<f64> = (0..30)
+        .map(|_| {
+            let clock = Instant::now();
+            matmul([n, n, n], View::rows(&a, n), View::rows(&b, n), &mut c, n, false, true);
+            2.0 * (n as f64).powi(3) / clock.elapsed().as_secs_f64() / 1e9
+        })
+        .collect();
+    rates.sort_by(f64::total_cmp);
+    println!("{}", json!({ "task": "matmul", "gflops": rates[rates.len() / 2], "best": rates[rates.len() - 1] }));
 }

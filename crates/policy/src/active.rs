@@ -1,10 +1,10 @@
-//! One sequence while it is generated: its text as it grows, and where it ends.
+//! A sequence during generation: its growing text, and where it ends.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::engine::{Finish, Sample, StreamControl, TokenEvent};
 use crate::error::PolicyError;
+use crate::generation::{Finish, Sample, StreamControl, TokenEvent};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TextStream, Tokenizer};
 
@@ -78,7 +78,7 @@ impl ActiveSequence {
         Ok(on_token(TokenEvent { request: self.request, index: self.index, token, text: new_text, finish }))
     }
 
-    /// The finished continuation: its text ends before the end token or stop text.
+    /// Takes the finished continuation, whose text ends before the end token or stop text.
     pub fn end(&mut self, tokenizer: &Tokenizer, sampling: &Sampling, finish: Finish) -> Result<Sample, PolicyError> {
         let mut tokens = self.sample.tokens.as_slice();
         if let [before @ .., last] = tokens

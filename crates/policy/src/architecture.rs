@@ -1,4 +1,4 @@
-//! What a model computes: the choices in which families differ.
+//! Architectures: the choices in which model families differ.
 
 use crate::layout::Form;
 use crate::ops::{Activation, Heads, RopeConfig};
@@ -29,8 +29,8 @@ pub enum NormKind {
     },
 }
 
-/// The names of a decoder's tensors in a checkpoint, without `.weight` and `.bias`. Names of parts that a family does not have
-/// are not used.
+/// The names of a decoder's tensors in a checkpoint, without `.weight` and `.bias`. Names of parts that a family does
+/// not have are not used.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TensorNames {
     /// Token embedding.

@@ -20,7 +20,8 @@ pub struct KvCache {
 enum Layers {
     /// On the CPU: a growing slot per sequence, for each layer.
     Fused(Vec<Vec<KvSlot>>),
-    /// On other devices: rotated keys and values of all sequences one after the other, `[Σ lens, kv_width]` each, per layer.
+    /// On other devices: rotated keys and values of all sequences one after the other, `[Σ lens, kv_width]` each, per
+    /// layer.
     Plain(Vec<Option<[Tensor<2>; 2]>>),
 }
 
@@ -118,7 +119,8 @@ impl KvCache {
     }
 
     /// Attention of `new[i]` new rows of each sequence over its cached rows and over themselves, in one layer: `q`
-    /// `[Σ new, query_width]`, `k` and `v` `[Σ new, kv_width]` to `[Σ new, query_width]`. Stores the new keys and values.
+    /// `[Σ new, query_width]`, `k` and `v` `[Σ new, kv_width]` to `[Σ new, query_width]`. Stores the new keys and
+    /// values.
     pub(crate) fn attend(
         &mut self,
         layer: usize,

@@ -76,7 +76,8 @@ const CLOSE: char = '\u{FDD1}';
 const FUEL: u64 = 50_000_000;
 /// Longest template, in bytes.
 const LONGEST: usize = 1 << 16;
-/// Stack of the rendering thread, in bytes: enough for the deepest expression that a template of [`LONGEST`] bytes can nest.
+/// Stack of the rendering thread, in bytes: enough for the deepest expression that a template of [`LONGEST`] bytes can
+/// nest.
 const STACK: usize = 1 << 29;
 /// Deepest nesting of a value that a template writes.
 const DEEPEST: usize = 64;
@@ -98,7 +99,8 @@ impl ChatTemplate {
         self.source.contains("endgeneration")
     }
 
-    /// Renders a conversation. The steps of a hostile template and the nesting of its values are bounded; its memory is not.
+    /// Renders a conversation. The steps of a hostile template and the nesting of its values are bounded; its memory is
+    /// not.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
         std::thread::scope(|scope| {
             let job = || self.render_here(conversation);

@@ -98,10 +98,10 @@ fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
 
 /// A tensor's name in layouts: older BERT files have `gamma` and `beta`, and OpenAI's GPT-2 files lack the prefix
 /// `transformer`.
-fn layout_name(name: &str, wanted: &BTreeMap<&str, &Spec>) -> String {
+fn layout_name(name: &str, specs: &BTreeMap<&str, &Spec>) -> String {
     let name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
     let longer = format!("transformer.{name}");
-    if !wanted.contains_key(name.as_str()) && wanted.contains_key(longer.as_str()) { longer } else { name }
+    if !specs.contains_key(name.as_str()) && specs.contains_key(longer.as_str()) { longer } else { name }
 }
 
 /// Whether a tensor is a table that some versions of `transformers` store although it follows from the configuration.
@@ -128,7 +128,7 @@ pub struct CheckpointTensors {
     path: PathBuf,
     shards: Vec<Shard>,
     /// Where each tensor of the layout is stored; `None` for one that the files lack.
-    homes: Vec<Option<StoredTensor>>,
+    stored_tensors: Vec<Option<StoredTensor>>,
 }
 
 /// Finds the weights of a Hugging Face folder, and checks every name, shape and type.
@@ -142,15 +142,15 @@ pub fn find_in_file(path: &Path, layout: &Arc<Layout>) -> Result<CheckpointTenso
 }
 
 fn find(path: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<CheckpointTensors, PolicyError> {
-    let wanted: BTreeMap<&str, &Spec> = layout.specs().iter().map(|s| (s.name.as_str(), s)).collect();
-    let mut homes: BTreeMap<String, StoredTensor> = BTreeMap::new();
+    let specs: BTreeMap<&str, &Spec> = layout.specs().iter().map(|s| (s.name.as_str(), s)).collect();
+    let mut stored_tensors: BTreeMap<String, StoredTensor> = BTreeMap::new();
     for (i, shard) in shards.iter().enumerate() {
         for name in shard.metadata.tensors().into_keys() {
-            homes.insert(layout_name(&name, &wanted), StoredTensor { shard: i, name });
+            stored_tensors.insert(layout_name(&name, &specs), StoredTensor { shard: i, name });
         }
     }
-    for (name, spec) in &wanted {
-        let Some(stored) = homes.get(*name) else {
+    for (name, spec) in &specs {
+        let Some(stored) = stored_tensors.get(*name) else {
             if is_optional(layout, spec) {
                 continue;
             }
@@ -168,11 +168,11 @@ fn find(path: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<Checkpo
     }
     // A tied head is sometimes stored a second time. Any other unknown tensor means another architecture.
     let tied = |name: &str| name == "lm_head.weight";
-    if let Some(extra) = homes.keys().find(|n| !wanted.contains_key(n.as_str()) && !tied(n) && !is_derived(n)) {
+    if let Some(extra) = stored_tensors.keys().find(|n| !specs.contains_key(n.as_str()) && !tied(n) && !is_derived(n)) {
         return Err(PolicyError::tensor(path, extra, "is not a part of the model that config.json describes"));
     }
-    let homes = layout.specs().iter().map(|s| homes.remove(&s.name)).collect();
-    Ok(CheckpointTensors { layout: layout.clone(), path: path.to_owned(), shards, homes })
+    let stored_tensors = layout.specs().iter().map(|s| stored_tensors.remove(&s.name)).collect();
+    Ok(CheckpointTensors { layout: layout.clone(), path: path.to_owned(), shards, stored_tensors })
 }
 
 impl CheckpointTensors {
@@ -182,8 +182,8 @@ impl CheckpointTensors {
         mut make: impl FnMut(&Spec) -> Vec<f32>,
         mut put: impl FnMut(&Spec, Vec<f32>) -> T,
     ) -> Result<Weights<T>, PolicyError> {
-        let mut homes = self.homes.iter();
-        Weights::try_from(&self.layout, |spec| match homes.next() {
+        let mut stored_tensors = self.stored_tensors.iter();
+        Weights::try_from(&self.layout, |spec| match stored_tensors.next() {
             Some(Some(StoredTensor { shard, name })) => {
                 let shard = &self.shards[*shard];
                 let values = from_stored(spec, finite(&shard.path, name, shard.read(name)?)?);
@@ -226,7 +226,8 @@ impl Floats for Tensor<2> {
     }
 }
 
-/// A tensor whose bytes are made while it is written, so that the file's bytes are the only copy of the model in memory.
+/// A tensor whose bytes are made while it is written, so that the file's bytes are the only copy of the model in
+/// memory.
 struct LazyTensor<'a, T> {
     spec: &'a Spec,
     stored_shape: Vec<usize>,

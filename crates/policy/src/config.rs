@@ -15,7 +15,7 @@ pub struct ModelConfig {
     /// The file as it was read; saving writes it back.
     pub(crate) json: Value,
     pub(crate) family: &'static Family,
-    /// What is computed.
+    /// The architecture and its sizes.
     pub architecture: Architecture,
     /// Outputs of a `…ForSequenceClassification` model; `None` for a language model.
     pub labels: Option<usize>,

@@ -125,12 +125,12 @@ impl Decoder {
     ) -> Self {
         let mut ropes: Vec<(crate::ops::RopeConfig, Arc<Rope>)> = Vec::new();
         let specs = config.layers.iter().map(|layer| {
-            let rope = layer.rope.map(|wanted| {
-                if let Some((_, rope)) = ropes.iter().find(|(have, _)| *have == wanted) {
+            let rope = layer.rope.map(|parameters| {
+                if let Some((_, rope)) = ropes.iter().find(|(have, _)| *have == parameters) {
                     return rope.clone();
                 }
-                let rope = Arc::new(Rope::new(config.max_position_embeddings, config.heads.dim, &wanted));
-                ropes.push((wanted, rope.clone()));
+                let rope = Arc::new(Rope::new(config.max_position_embeddings, config.heads.dim, &parameters));
+                ropes.push((parameters, rope.clone()));
                 rope
             });
             let (heads, window, scale) = (config.heads, layer.window, config.attention_scale);
@@ -209,7 +209,8 @@ impl Decoder {
         KvCache::new(self.forward.ops, self.specs.clone())
     }
 
-    /// Hidden states `[tokens, hidden]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens each.
+    /// Hidden states `[tokens, hidden]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens
+    /// each.
     pub fn hidden(&self, ids: &[u32], lens: &[usize]) -> Tensor<2> {
         self.hidden_of(ids, Packing::sequences(lens))
     }

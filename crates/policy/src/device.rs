@@ -1,4 +1,4 @@
-//! Where a model computes.
+//! Devices that models run on.
 
 use burn::tensor::Device;
 
@@ -19,7 +19,7 @@ pub enum Precision {
 /// A device and the operations that run on it.
 #[derive(Clone, Debug)]
 pub struct ComputeDevice {
-    /// Where tensors are stored.
+    /// The device that stores tensors.
     pub device: Device,
     /// The implementation of the operations.
     pub ops: Ops,

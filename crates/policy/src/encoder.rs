@@ -141,8 +141,8 @@ impl Encoder {
         Self { forward: self.forward.with_grad(), ..self.clone() }
     }
 
-    /// Outputs `[sequences, labels]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens each, and
-    /// `segments` the segment of each token.
+    /// Outputs `[sequences, labels]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens each,
+    /// and `segments` the segment of each token.
     pub fn outputs(&self, ids: &[u32], segments: &[u32], lens: &[usize]) -> Tensor<2> {
         let hidden = self.hidden(ids, segments, lens);
         let mut start = 0i64;
@@ -304,8 +304,8 @@ impl Encoder {
     }
 }
 
-/// The row of each token's position. RoBERTa counts from the row after its padding token's. A padding token within a text has
-/// the padding row and is not counted.
+/// The row of each token's position. RoBERTa counts from the row after its padding token's. A padding token within a
+/// text has the padding row and is not counted.
 fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     let Some(padding) = padding else { return lens.iter().flat_map(|n| 0..*n).collect() };
     let mut rows = Vec::with_capacity(ids.len());
@@ -321,7 +321,8 @@ fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     rows
 }
 
-/// The bucket of a distance: near distances have their own, far ones share buckets of logarithmic width up to `farthest`.
+/// The bucket of a distance: near distances have their own, far ones share buckets of logarithmic width up to
+/// `farthest`.
 fn bucket(distance: i64, buckets: Option<DistanceBuckets>) -> i64 {
     let Some(DistanceBuckets { count, farthest }) = buckets else { return distance };
     let middle = (count / 2) as i64;

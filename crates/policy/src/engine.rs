@@ -7,85 +7,13 @@ use crate::active::ActiveSequence;
 use crate::cache::{KvCache, values};
 use crate::decoder::Decoder;
 use crate::error::PolicyError;
+use crate::generation::{Finish, GenerationRequest, Sample, StreamControl, TokenEvent};
 use crate::memory::{MemoryPlan, free_memory};
 use crate::ops::in_pool;
 use crate::sampling::{Sampling, sample_token};
 use crate::tokenizer::Tokenizer;
 
-/// A prompt and the seeds of its continuations.
-#[derive(Clone, Debug)]
-pub struct GenerationRequest {
-    /// The prompt's tokens.
-    pub prompt: Vec<u32>,
-    /// One seed per continuation. A continuation's random numbers depend on its seed alone.
-    pub seeds: Vec<u64>,
-}
-
-/// Why a reply ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// An end token or a stop text.
-    Stop,
-    /// `max_tokens` or the model's positions were used up.
-    Length,
-    /// The caller ended it.
-    Cancelled,
-}
-
-/// One continuation.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// Sampled tokens, with the end token.
-    pub tokens: Vec<u32>,
-    /// Log-prob of each token at the sampling temperature (1 when greedy) over the whole vocabulary, which is what training
-    /// computes.
-    pub log_probs: Vec<f32>,
-    /// Log-prob of each token under the distribution that it was drawn from, after top-k, top-p, min-p and the penalty.
-    pub drawn_log_probs: Vec<f32>,
-    /// Log-prob of each token at temperature 1 over the whole vocabulary.
-    pub plain_log_probs: Vec<f32>,
-    /// The reply's text, up to the end token or stop text.
-    pub text: String,
-    /// Why it ended.
-    pub finish: Finish,
-}
-
-impl Sample {
-    pub(crate) fn empty(finish: Finish) -> Self {
-        let (log_probs, drawn_log_probs, plain_log_probs) = (Vec::new(), Vec::new(), Vec::new());
-        Self { tokens: Vec::new(), log_probs, drawn_log_probs, plain_log_probs, text: String::new(), finish }
-    }
-}
-
-/// A token that was just sampled.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenEvent<'a> {
-    /// Index of the request.
-    pub request: usize,
-    /// Index of the continuation within the request.
-    pub index: usize,
-    /// The token's id.
-    pub token: u32,
-    /// Text that became final with this token: whole characters only, and nothing that may still turn out to be the
-    /// beginning of a stop text.
-    pub text: &'a str,
-    /// Why the continuation ends with this token; `None` while it goes on.
-    pub finish: Option<Finish>,
-}
-
-/// What the caller of [`Engine::stream`] wants after a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StreamControl {
-    /// Sample on.
-    Continue,
-    /// End this sequence; all others go on.
-    EndSequence,
-    /// End all sequences.
-    EndAll,
-}
-
-/// Samples from a decoder.
+/// Generates continuations with a decoder.
 #[derive(Clone, Debug)]
 pub struct Engine<'a> {
     decoder: Decoder,
@@ -94,13 +22,13 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// An engine that runs about `batch` sequences at a time. All sequences of a request run together.
+    /// An engine for a decoder that runs about `batch` sequences at a time. All sequences of a request run together.
     pub fn new(decoder: &Decoder, tokenizer: &'a Tokenizer, batch: usize) -> Self {
         Self { decoder: decoder.clone(), tokenizer, batch: batch.max(1) }
     }
 
-    /// Makes the engine batch-invariant: a sequence's tokens and log-probs do not depend on the other sequences of the batch, to
-    /// the last bit. Prompts run more slowly. An error on a GPU.
+    /// Makes the engine batch-invariant: a sequence's tokens and log-probs do not depend on the other sequences of the
+    /// batch, to the last bit. Prompts run more slowly. An error on a GPU.
     pub fn deterministic(self) -> Result<Self, PolicyError> {
         Ok(Self { decoder: self.decoder.batch_invariant()?, ..self })
     }
@@ -160,20 +88,20 @@ impl<'a> Engine<'a> {
         let mut cache = self.decoder.cache();
         let mut ending = false;
         while !ending && (waiting < requests.len() || !active.is_empty()) {
-            let mut fresh = Vec::new();
+            let mut joining = Vec::new();
             let mut taken = active.len();
             while waiting < requests.len() && (taken == 0 || taken + requests[waiting].seeds.len() <= self.batch) {
                 taken += requests[waiting].seeds.len();
-                fresh.push(waiting);
+                joining.push(waiting);
                 waiting += 1;
             }
-            let first = if fresh.is_empty() {
+            let first = if joining.is_empty() {
                 let last: Vec<u32> = active.iter().filter_map(|a| a.sample.tokens.last().copied()).collect();
                 let hidden = self.decoder.extend(&last, &vec![1; last.len()], &mut cache);
                 draw(&values(self.decoder.logits(&hidden)), &mut active, requests, sampling)?;
                 0
             } else {
-                let (joined, new) = self.prefill(requests, &fresh, sampling)?;
+                let (joined, new) = self.prefill(requests, &joining, sampling)?;
                 cache.join(joined);
                 let first = active.len();
                 active.extend(new);
@@ -201,9 +129,10 @@ impl<'a> Engine<'a> {
         for mut a in active {
             done[a.request][a.index] = Some(a.end(self.tokenizer, sampling, Finish::Cancelled)?);
         }
-        let never = || Sample::empty(Finish::Cancelled);
-        let whole = |samples: Vec<Option<Sample>>| samples.into_iter().map(|s| s.unwrap_or_else(never)).collect();
-        Ok(done.into_iter().map(whole).collect())
+        let unstarted = || Sample::empty(Finish::Cancelled);
+        let finished =
+            |samples: Vec<Option<Sample>>| samples.into_iter().map(|s| s.unwrap_or_else(unstarted)).collect();
+        Ok(done.into_iter().map(finished).collect())
     }
 
     fn check(&self, requests: &[GenerationRequest], sampling: &Sampling) -> Result<(), PolicyError> {

@@ -1,53 +1,53 @@
-//! The tensors of a model, declared once: names, shapes, how files store them, how they start.
+//! The tensors of a model, declared once: names, shapes, storage and initial values.
 //!
-//! An architecture declares its parts here and keeps the [`Id`]s that come back; loading, checking,
-//! gradients, moments, saving and LoRA need to know nothing else about it.
+//! An architecture declares its tensors and keeps their [`Id`]s. Loading, checking, gradients, moments, saving and LoRA
+//! read the declaration, so that they work for every architecture.
 
 use serde::{Deserialize, Serialize};
 
-/// A tensor's place in its layout.
+/// A tensor's index in its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Id(pub(crate) usize);
 
 /// How a file stores a tensor whose shape in memory is `[rows, columns]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As it is.
+    /// As `[rows, columns]`.
     Matrix,
-    /// Without its first axis, which is 1.
+    /// As `[columns]`; there is one row.
     Vector,
-    /// With its axes exchanged (GPT-2).
+    /// As `[columns, rows]` (GPT-2).
     Transposed,
-    /// As `[rows, columns / width, width]`: a convolution of this width.
+    /// As `[rows, columns / width, width]`: the kernel of a convolution of this width.
     Convolution(usize),
 }
 
-/// How a tensor starts in a model made from nothing.
+/// The initial values of a tensor in a model with random weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Start {
-    /// The same number everywhere.
+    /// This number everywhere.
     Constant(f32),
-    /// Normal, with this deviation.
+    /// Normal with mean 0 and this standard deviation.
     Normal(f32),
 }
 
-/// One tensor.
+/// The declaration of a tensor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// Its name in a checkpoint.
+    /// Name in a checkpoint.
     pub name: String,
     /// `[rows, columns]` in memory.
     pub shape: [usize; 2],
     /// How files store it.
     pub form: Form,
-    /// How it starts.
+    /// Initial values.
     pub start: Start,
-    /// Whether training changes it.
+    /// Whether training changes it; under LoRA, only the adapter's tensors.
     pub trained: bool,
 }
 
 impl Spec {
-    /// Its shape in a file.
+    /// Shape in a file.
     pub fn stored(&self) -> Vec<usize> {
         let [rows, columns] = self.shape;
         match self.form {
@@ -65,16 +65,16 @@ impl Spec {
 }
 
 /// Low-rank adaptation (Hu et al., 2021): `x · wᵀ + scale · (x · aᵀ) · bᵀ` with everything but `a` and `b`
-/// frozen. Field names are PEFT's.
+/// frozen. Fields are named as in PEFT's `adapter_config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lora {
     /// Rows of `a`.
     pub r: usize,
     /// `scale` is `lora_alpha / r`.
     pub lora_alpha: f32,
-    /// Last parts of the names of the adapted matrices, such as `q_proj`.
+    /// Names of the adapted matrices: whole names, or their last parts such as `q_proj`.
     pub target_modules: Vec<String>,
-    /// Share of the inputs of `a` that training drops.
+    /// Share of the inputs of `a` that training drops, from 0 to below 1.
     #[serde(default)]
     pub lora_dropout: f32,
     /// Divides by `√r` instead of `r`.
@@ -83,19 +83,19 @@ pub struct Lora {
 }
 
 impl Lora {
-    /// What the low-rank product is multiplied by.
+    /// Factor of the low-rank product.
     pub fn scale(&self) -> f32 {
         let r = self.r as f32;
         self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
-    /// Says what is impossible about it.
+    /// Checks the values; the error names the key that is impossible.
     pub fn check(&self) -> Result<(), String> {
         if self.r == 0 || self.r > 4096 {
             return Err(format!("`r` is {}; it must lie between 1 and 4096", self.r));
         }
         if !self.lora_alpha.is_finite() || !(0.0..1.0).contains(&self.lora_dropout) {
-            return Err("`lora_alpha` must be finite and `lora_dropout` from 0 to below 1".into());
+            return Err("`lora_alpha` must be finite, and `lora_dropout` from 0 to below 1".into());
         }
         if self.target_modules.is_empty() {
             return Err("`target_modules` names nothing".into());
@@ -104,23 +104,23 @@ impl Lora {
     }
 }
 
-/// `x · wᵀ`, perhaps plus a bias, perhaps plus a low-rank product.
+/// The tensors of a linear layer: `x · wᵀ`, plus a bias and a low-rank product where there are any.
 #[derive(Clone, Copy, Debug)]
 pub struct LinearTensors {
     /// `[out, in]`.
     pub weight: Id,
     /// `[1, out]`.
     pub bias: Option<Id>,
-    /// `[r, in]` and `[out, r]`.
+    /// LoRA's `a` `[r, in]` and `b` `[out, r]`.
     pub lora: Option<[Id; 2]>,
 }
 
-/// A norm's weight and, for layer norm, its bias: `[1, width]` each.
+/// The tensors of a norm, `[1, width]` each.
 #[derive(Clone, Copy, Debug)]
 pub struct NormTensors {
-    /// Scale.
+    /// Weight.
     pub weight: Id,
-    /// Shift.
+    /// Bias, of a layer norm.
     pub bias: Option<Id>,
 }
 
@@ -132,22 +132,22 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// An empty layout whose matrices will be adapted as `lora` says.
+    /// An empty layout. With `lora`, the matrices that it names get low-rank companions, and everything else is frozen.
     pub fn new(lora: Option<Lora>) -> Self {
         Self { specs: Vec::new(), lora }
     }
 
-    /// All tensors.
+    /// All tensors, in the order of declaration.
     pub fn specs(&self) -> &[Spec] {
         &self.specs
     }
 
-    /// The adaptation.
+    /// The adapter; `None` where all weights are trained.
     pub fn lora(&self) -> Option<&Lora> {
         self.lora.as_ref()
     }
 
-    /// The tensors that training changes, as a layout of their own.
+    /// A layout of the tensors that training changes.
     #[must_use]
     pub fn trained(&self) -> Self {
         Self { specs: self.specs.iter().filter(|s| s.trained).cloned().collect(), lora: None }
@@ -170,8 +170,8 @@ impl Layout {
         self.tensor(format!("{name}.weight"), [rows, width], Form::Matrix, Start::Normal(0.02))
     }
 
-    /// Declares a matrix `[outer, inner]`, with its low-rank companions when it is to be adapted. `damp`
-    /// divides the deviation that it starts with.
+    /// Declares a matrix `[outer, inner]` with its low-rank companions where LoRA names it. `damp` divides the standard
+    /// deviation of its initial values, `1/√inner`.
     pub fn linear(
         &mut self,
         name: &str,
@@ -196,14 +196,14 @@ impl Layout {
         LinearTensors { weight, bias, lora }
     }
 
-    /// Declares a norm of `width`; its weight starts at `weight`.
+    /// Declares a norm of `width` elements; the initial weight is `weight`.
     pub fn norm(&mut self, name: &str, width: usize, weight: f32, bias: bool) -> NormTensors {
         let mut vector =
             |part: &str, start| self.tensor(format!("{name}.{part}"), [1, width], Form::Vector, Start::Constant(start));
         NormTensors { weight: vector("weight", weight), bias: bias.then(|| vector("bias", 0.0)) }
     }
 
-    /// Says which targets of the adaptation the model does not have.
+    /// Checks the adapter; the error names a target that the model does not have.
     pub fn check(&self) -> Result<(), String> {
         let Some(lora) = &self.lora else { return Ok(()) };
         lora.check()?;
@@ -218,7 +218,7 @@ impl Layout {
     }
 }
 
-/// Whether a target of an adaptation means a module: its whole name, or the end of it.
+/// Whether a target of LoRA selects a module: it is the module's name, or the last parts of it.
 fn names(target: &str, module: &str) -> bool {
     module.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }

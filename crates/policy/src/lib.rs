@@ -1,44 +1,77 @@
-//! Language models and reward models on burn: load what people have, sample from it, differentiate it, score with it.
+//! Language models and reward models on [burn](https://burn.dev): loading, sampling, log-probs, gradients, scoring.
 //!
-//! A model is declared once: its [`ModelConfig`] (a `config.json`) gives a [`layout`] of named tensors, and
-//! loading, checking, gradients, moments, LoRA and saving all walk that list. Two architectures compute: the
-//! [`Decoder`] (Llama, Mistral, Qwen, Gemma, GPT-2) and the [`Encoder`] (BERT, RoBERTa, DeBERTa).
+//! A [`ModelConfig`] (a `config.json`) declares a model as a [`layout`] of named tensors; loading, checking, gradients,
+//! moments, LoRA and saving go through that declaration. There are two architectures: the [`Decoder`] (Llama, Mistral,
+//! Qwen, Gemma, GPT-2) and the [`Encoder`] (BERT, RoBERTa, DeBERTa).
 //!
-//! A [`Policy`] is a decoder with its [`Tokenizer`], from a Hugging Face folder or a GGUF file.
-//! [`Engine`] samples from it over a [`KvCache`]; [`Decoder::log_probs`] gives log-probs of given tokens,
-//! [`Gradients::add`] the gradient of a loss of them, and [`AdamW`] takes the step. A [`RewardModel`] gives a
-//! conversation its score. The [`ops`] underneath are fused on the CPU and plain tensor code elsewhere.
+//! A [`Policy`] is a decoder with its [`Tokenizer`], from a Hugging Face folder or a GGUF file. Its [`Engine`] samples
+//! continuations over a [`KvCache`]. [`Decoder::log_probs`] computes log-probs of given tokens, [`Gradients::add`] the
+//! gradient of a loss over them, and [`AdamW`] takes the step. A [`RewardModel`] scores conversations. The [`ops`] are
+//! fused kernels on the CPU and plain tensor code on other devices.
 //!
-//! This crate takes paths, never addresses, and does not know why it is asked.
+//! Models are read from paths only; this crate has no network access.
+//!
+//! ```
+//! use rlar_policy::{ComputeDevice, GenerationRequest, ModelConfig, Policy, Sampling, Sequence, Tokenizer};
+//!
+//! let tokenizer = Tokenizer::train(["one two three", "two three four"], 280)?;
+//! let config = r#"{ "model_type": "llama", "vocab_size": 280, "hidden_size": 16, "intermediate_size": 32,
+//!     "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64 }"#;
+//! let device = ComputeDevice::new("cpu")?;
+//! let policy = Policy::random(ModelConfig::parse(config)?, tokenizer, 0, &device)?;
+//!
+//! let prompt = policy.tokenizer.encode("one two")?;
+//! let request = GenerationRequest { prompt: prompt.clone(), seeds: vec![1, 2] };
+//! let sampling = Sampling { max_tokens: 8, ..Sampling::default() };
+//! let samples = policy.engine(2).generate(&[request], &sampling)?.remove(0);
+//! assert_eq!(samples.len(), 2);
+//!
+//! let sequence = Sequence { prompt: &prompt, completion: &samples[0].tokens };
+//! let log_probs = rlar_policy::floats(&policy.decoder.log_probs(&[sequence], 1.0).log_probs);
+//! assert!((log_probs[0] - samples[0].log_probs[0]).abs() < 1e-4);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
-mod active;
+// Reading models.
 pub mod architecture;
-mod cache;
-pub mod chat;
-mod checkpoint;
 mod config;
-mod decoder;
 mod device;
-mod encoder;
-mod engine;
 mod error;
 mod families;
 mod fields;
-mod forward;
 pub mod gguf;
 pub mod layout;
-mod log_probs;
-mod memory;
-mod model;
-pub mod ops;
-mod optim;
-mod policy;
-mod reward;
-mod sampling;
-mod save;
+
+// Text.
+pub mod chat;
 mod tokenizer;
 mod vocabulary;
+
+// Weights and computation.
+mod cache;
+mod checkpoint;
+mod decoder;
+mod encoder;
+mod forward;
+mod model;
+pub mod ops;
 pub mod weights;
+
+// Generation.
+mod active;
+mod engine;
+mod generation;
+mod memory;
+mod sampling;
+
+// Training.
+mod log_probs;
+mod optim;
+
+// Models with their tokenizers.
+mod policy;
+mod reward;
+mod save;
 
 pub use cache::KvCache;
 pub use chat::{Conversation, Turn};
@@ -46,8 +79,9 @@ pub use config::ModelConfig;
 pub use decoder::Decoder;
 pub use device::{ComputeDevice, Precision};
 pub use encoder::Encoder;
-pub use engine::{Engine, Finish, GenerationRequest, Sample, StreamControl, TokenEvent};
+pub use engine::Engine;
 pub use error::PolicyError;
+pub use generation::{Finish, GenerationRequest, Sample, StreamControl, TokenEvent};
 pub use layout::Lora;
 pub use log_probs::{SavedActivations, Sequence, TokenLogProbs, floats, micro_batches};
 pub use memory::{MemoryPlan, free_memory};

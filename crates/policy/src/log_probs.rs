@@ -1,4 +1,4 @@
-//! Log-probs of given tokens, and the gradient of a loss of them.
+//! Log-probs of completions, and the gradient of a loss that depends on them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,18 +28,18 @@ pub struct TokenLogProbs {
     pub entropies: Tensor<1>,
 }
 
-/// Sequences one after the other, without padding.
+/// Sequences one after the other, without padding. Sequences that share a prompt may share its rows.
 struct Packed {
     ids: Vec<u32>,
     packing: Packing,
-    /// Rows whose next tokens are asked for.
+    /// Rows that predict a completion token.
     rows: Vec<i64>,
     targets: Arc<[u32]>,
 }
 
 impl Packed {
-    /// A prompt that follows itself is run once, and its completions are branches of it. Where attention holds all
-    /// scores of a tree (`whole`), only as long as the branches together are no longer than the prompt.
+    /// Packs consecutive sequences with one prompt as a tree, so that the prompt runs once. Where attention holds the
+    /// scores of a whole tree (`whole`), only while the branches together are no longer than the prompt.
     fn new(sequences: &[Sequence], whole: bool) -> Self {
         let mut packed =
             Self { ids: Vec::new(), packing: Packing::sequences(&[]), rows: Vec::new(), targets: [].into() };
@@ -55,13 +55,12 @@ impl Packed {
         Self { packing: Packing::new(trees), targets: targets.into(), ..packed }
     }
 
-    /// Adds the rows of sequences with one prompt.
+    /// Appends the rows of sequences with one prompt.
     fn push(&mut self, group: &[Sequence]) -> Tree {
         let end_of_prompt = (self.ids.len() + group[0].prompt.len() - 1) as i64;
         self.ids.extend_from_slice(group[0].prompt);
         for s in group {
-            // The prompt's last row predicts the first token; the last token predicts nothing that is asked for, so it
-            // is not run.
+            // The prompt's last row predicts the first token. The last token predicts nothing and is not run.
             let (branch, run) = (self.ids.len() as i64, &s.completion[..s.completion.len() - 1]);
             self.rows.push(end_of_prompt);
             self.rows.extend((0..run.len()).map(|i| branch + i as i64));
@@ -77,7 +76,7 @@ impl Packed {
 
 impl Decoder {
     /// Log-probs and entropies of the completion tokens of packed sequences at a sampling temperature,
-    /// differentiable on a [`Decoder::with_grad`] view. Logits exist for completion tokens only.
+    /// differentiable on a [`Decoder::with_grad`] view. Logits are computed for completion tokens only.
     pub fn log_probs(&self, sequences: &[Sequence], temperature: f32) -> TokenLogProbs {
         in_pool(|| {
             let packed = Packed::new(sequences, !self.on_cpu());
@@ -112,7 +111,8 @@ pub enum SavedActivations {
 }
 
 impl Gradients {
-    /// Adds the gradient of `loss(log_probs)` `[1]` over the completion tokens of packed sequences and returns the loss.
+    /// Adds the gradient of `loss(log_probs)` `[1]` over the completion tokens of packed sequences and returns the
+    /// loss.
     pub fn add(
         &mut self,
         decoder: &Decoder,
@@ -145,7 +145,7 @@ impl Gradients {
             let next = decoder.layer(i, inputs[i].clone(), &mut context());
             inputs.push(next);
         }
-        // From the head down: each part sees its input as a leaf, and its output's gradient as a constant.
+        // From the head down: each part's input is a leaf, and the gradient of its output a constant.
         let leaf = |x: Tensor<2>| x.autodiff().require_grad();
         let top = leaf(inputs.pop().unwrap_or_else(|| Tensor::zeros([0, 0], decoder.device())));
         let hidden = tracked.last_norm(top.clone());
@@ -158,7 +158,7 @@ impl Gradients {
             let product = (out * gradient.autodiff()).sum();
             gradient = self.accumulate_through(tracked.weights(), &product, &input);
         }
-        // Under an adaptation the embedding is frozen, and nothing is left to differentiate.
+        // With an adapter the embedding is frozen and has no gradient.
         if decoder.layout().lora().is_none() {
             let product = (tracked.embed(&packed.ids, &mut context()) * gradient.autodiff()).sum();
             self.accumulate(tracked.weights(), &product);
@@ -167,13 +167,14 @@ impl Gradients {
     }
 }
 
-/// Cuts sequences into runs of at most `tokens` tokens; a longer one goes alone.
+/// Cuts sequences into micro-batches of at most `tokens` tokens; a longer sequence gets its own. Ranges of indices.
 pub fn micro_batches(lens: impl IntoIterator<Item = usize>, tokens: usize) -> Vec<Range<usize>> {
     cut(lens.into_iter().map(|n| (n, n)), tokens)
 }
 
 impl Decoder {
-    /// Cuts sequences into runs of at most `tokens` tokens, a prompt that is run once counted once per run.
+    /// Cuts sequences into micro-batches of at most `tokens` tokens, as [`micro_batches`] does. A prompt that a
+    /// micro-batch runs once counts once.
     pub fn micro_batches(&self, sequences: &[Sequence], tokens: usize) -> Vec<Range<usize>> {
         let sizes = sequences.iter().enumerate().map(|(i, s)| {
             let whole = s.prompt.len() + s.completion.len();
@@ -184,26 +185,27 @@ impl Decoder {
     }
 }
 
-/// Runs of items whose sizes, the first alone and the others after one before, come to at most `most`.
+/// Runs of items whose sizes add up to at most `most`. Each item has a size as the first of a run and one as a later
+/// item.
 fn cut(sizes: impl Iterator<Item = (usize, usize)>, most: usize) -> Vec<Range<usize>> {
-    let (mut pieces, mut start, mut held, mut end) = (Vec::new(), 0, 0, 0);
-    for (first, after) in sizes {
-        let fresh = end == start;
-        if !fresh && held + after > most {
-            pieces.push(start..end);
-            (start, held) = (end, first);
+    let (mut runs, mut start, mut total, mut end) = (Vec::new(), 0, 0, 0);
+    for (as_first, as_later) in sizes {
+        let is_first = end == start;
+        if !is_first && total + as_later > most {
+            runs.push(start..end);
+            (start, total) = (end, as_first);
         } else {
-            held += if fresh { first } else { after };
+            total += if is_first { as_first } else { as_later };
         }
         end += 1;
     }
     if end > start {
-        pieces.push(start..end);
+        runs.push(start..end);
     }
-    pieces
+    runs
 }
 
-/// The elements of a vector on the host.
+/// The elements of a vector, copied to the host.
 pub fn floats(x: &Tensor<1>) -> Vec<f32> {
     values(x.clone().inner().reshape([1, -1]))
 }

@@ -11,8 +11,8 @@ pub struct MemoryPlan {
     pub cache: u64,
     /// Activations, in the larger of a prefill and a decoding step.
     pub activations: u64,
-    /// Free memory of the machine plus the weights, which are loaded already; `None` on a GPU, and where the system does not
-    /// tell.
+    /// Free memory of the machine plus the weights, which are loaded already; `None` on a GPU, and where the system
+    /// does not tell.
     pub available: Option<u64>,
 }
 

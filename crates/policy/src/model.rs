@@ -1,4 +1,4 @@
-//! From a path to a model in memory: what is there, what it asks for, and its weights one by one.
+//! Loading a model: configuration, tokenizer, and weights one tensor at a time.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -21,24 +21,24 @@ use crate::layout::{Layout, Lora, Spec};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
 
-/// A model of either architecture.
+/// A model of one of the two architectures.
 #[derive(Clone, Debug)]
 pub(crate) enum Transformer {
     Decoder(Decoder),
     Encoder(Encoder),
 }
 
-/// A model with what its folder or file says beside the weights.
+/// A model with its configuration and tokenizer.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub config: Arc<ModelConfig>,
     pub model: Transformer,
     pub tokenizer: Tokenizer,
-    /// The folder or file of the frozen weights under an adapter.
+    /// The folder or file of an adapter's base model; `None` without an adapter.
     pub base: Option<PathBuf>,
 }
 
-/// What a caller can use.
+/// The kind of model that a caller needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     LanguageModel,
@@ -96,6 +96,7 @@ fn assemble(
     }
 }
 
+/// Copies values to a device as tensors of their declared shapes.
 fn put(device: &Device) -> impl Fn(&Spec, Vec<f32>) -> Tensor<2> + '_ {
     move |spec, values| Tensor::from_data(TensorData::new(values, spec.shape), device)
 }
@@ -109,7 +110,7 @@ pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) ->
     Ok(assemble(config, tensors, weights, device))
 }
 
-/// A model with given weights.
+/// A model whose weights `weight` gives, one per tensor in the layout's order.
 pub(crate) fn with(
     config: &ModelConfig,
     lora: Option<Lora>,
@@ -130,7 +131,7 @@ pub(crate) fn load(path: &Path, head: Head, device: &ComputeDevice) -> Result<Lo
     load_with(path, head, device, None, &mut |spec| vec![0.0; spec.elements()])
 }
 
-/// The frozen model with the adaptation that `make` fills.
+/// Loads a model. With `lora` its weights are frozen, and `make` gives the values of the adapter's tensors.
 fn load_with(
     path: &Path,
     head: Head,
@@ -142,7 +143,7 @@ fn load_with(
     if path.is_dir() {
         let at = path.join("config.json");
         if !at.exists() {
-            return Err(PolicyError::file(path, "holds no config.json: not a model folder"));
+            return Err(PolicyError::file(path, "has no config.json: not a model folder"));
         }
         let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
         let config = ModelConfig::parse(&text).map_err(|why| PolicyError::file(&at, why))?;
@@ -157,7 +158,7 @@ fn load_with(
     let config = gguf.config()?;
     head.check(path, &config)?;
     let tokenizer = Tokenizer::from_gguf(path, &gguf)?;
-    // An adapter's own tensors are not in the file.
+    // The adapter's tensors are not in the file.
     let (plain, _) = declare(&config, None)?;
     gguf.check(&plain)?;
     let (layout, tensors) = declare(&config, lora)?;
@@ -172,7 +173,7 @@ fn load_with(
 /// Prefix of every tensor in PEFT's files.
 pub(crate) const PEFT: &str = "base_model.model.";
 
-/// What an `adapter_config.json` may say without changing what is computed, or what is computed here.
+/// Keys of an `adapter_config.json` that are supported, or that do not change what is computed.
 const HARMLESS: [&str; 16] = [
     "peft_type",
     "task_type",
@@ -189,11 +190,11 @@ const HARMLESS: [&str; 16] = [
     "peft_version",
     "megatron_core",
     "ensure_weight_tying",
-    // Of no effect while `use_qalora` is false, and that is refused when it is not.
+    // It has no effect while `use_qalora` is false, and a true `use_qalora` is refused.
     "qalora_group_size",
 ];
 
-/// A model and the adapter in `folder` on top of it.
+/// The adapter in `folder` with its base model.
 fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loaded, PolicyError> {
     let at = folder.join("adapter_config.json");
     let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
@@ -212,7 +213,7 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
             "bias" => value == "none",
             "target_modules" if !value.is_array() => {
                 return Err(wrong(format!(
-                    "`target_modules` {value} is not a list of names; name the matrices one by one"
+                    "`target_modules` {value} is not a list of names; list the matrices one by one"
                 )));
             }
             _ => HARMLESS.contains(&key.as_str()),
@@ -227,7 +228,7 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
     let base = base.ok_or_else(|| {
         let named = &json["base_model_name_or_path"];
         wrong(format!(
-            "`base_model_name_or_path` {named} is not a folder or file here; put the path of the model there"
+            "`base_model_name_or_path` {named} is neither a folder nor a file on this machine; set it to the path of the base model"
         ))
     })?;
 
@@ -239,11 +240,11 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
         Gguf::open(&base)?.config()?
     };
     let (layout, _) = declare(&config, Some(lora.clone()))?;
-    let mut own = Layout::new(None);
+    let mut stored = Layout::new(None);
     for spec in layout.specs().iter().filter(|s| s.trained) {
-        own.tensor(format!("{PEFT}{}", spec.name), spec.shape, spec.form, spec.start);
+        stored.tensor(format!("{PEFT}{}", spec.name), spec.shape, spec.form, spec.start);
     }
-    let found = checkpoint::find_in_file(&folder.join("adapter_model.safetensors"), &Arc::new(own))?;
+    let found = checkpoint::find_in_file(&folder.join("adapter_model.safetensors"), &Arc::new(stored))?;
     let mut held: std::collections::BTreeMap<String, Vec<f32>> = std::collections::BTreeMap::new();
     found.read(
         |_| Vec::new(),
@@ -253,7 +254,7 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
     )?;
     let mut make = |spec: &Spec| held.remove(&spec.name).unwrap_or_else(|| vec![0.0; spec.elements()]);
     let mut loaded = load_with(&base, head, device, Some(lora), &mut make)?;
-    // An adapter may come with a tokenizer of its own.
+    // An adapter may have its own tokenizer.
     if folder.join("tokenizer.json").exists() {
         let ends = loaded.tokenizer.eos().to_vec();
         loaded.tokenizer = Tokenizer::load(folder, config.vocab_size())?;

@@ -1,4 +1,4 @@
-//! AdamW with clipping by global norm, updating a decoder in place.
+//! AdamW with clipping by global norm; it updates a decoder in place.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,33 +15,33 @@ use crate::ops::kernels::{self, AdamStep};
 use crate::save::File;
 use crate::weights::Weights;
 
-/// Constants of AdamW (Loshchilov & Hutter, 2019).
+/// Hyperparameters of AdamW (Loshchilov & Hutter, 2019), except the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamW {
-    /// Decay of the first moment.
+    /// Decay of the first moments, from 0 to below 1.
     pub beta1: f32,
-    /// Decay of the second moment.
+    /// Decay of the second moments, from 0 to below 1.
     pub beta2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moments.
     pub eps: f32,
     /// Decoupled weight decay, on matrices only.
     pub weight_decay: f32,
-    /// Gradients are scaled down to this global norm; 0 leaves them alone.
+    /// Gradients with a larger global norm are scaled down to this one; 0: no clipping.
     pub max_norm: f32,
 }
 
-/// First and second moments and the number of steps taken.
+/// The optimizer's state: first and second moments, and the number of steps taken.
 #[derive(Clone, Debug)]
 pub struct Moments {
-    /// First moments.
+    /// First moments; empty for frozen weights.
     pub m: Weights<Vec<f32>>,
-    /// Second moments.
+    /// Second moments; empty for frozen weights.
     pub v: Weights<Vec<f32>>,
     /// Steps taken.
     pub steps: u64,
 }
 
-/// Where the two moments of a checkpoint lie.
+/// The files of a checkpoint with first and second moments.
 const FILES: [&str; 2] = ["adam_m.safetensors", "adam_v.safetensors"];
 
 impl Moments {
@@ -50,7 +50,7 @@ impl Moments {
         Ok((FILES[0], Self::bytes(&self.m)?))
     }
 
-    /// The second moments, likewise.
+    /// The second moments as the file that [`Moments::load`] reads.
     pub fn second_file(&self) -> Result<File, PolicyError> {
         Ok((FILES[1], Self::bytes(&self.v)?))
     }
@@ -59,7 +59,7 @@ impl Moments {
         checkpoint::to_safetensors(x, |spec| spec.trained.then(|| spec.name.clone()))
     }
 
-    /// Reads the moments of a decoder back from a folder, bit for bit.
+    /// Reads the moments of a decoder from a checkpoint's folder, bit for bit.
     pub fn load(decoder: &Decoder, folder: &Path, steps: u64) -> Result<Self, PolicyError> {
         let trained = Arc::new(decoder.layout().trained());
         let read = |name: &str| -> Result<Weights<Vec<f32>>, PolicyError> {
@@ -73,25 +73,25 @@ impl Moments {
         Ok(Self { m: read(FILES[0])?, v: read(FILES[1])?, steps })
     }
 
-    /// Zeros for every trained weight of a decoder, nothing for a frozen one.
+    /// The state before the first step: zeros for every trained weight of a decoder.
     pub fn zeros(decoder: &Decoder) -> Self {
         let zeros = Weights::from(decoder.layout(), |spec| vec![0f32; if spec.trained { spec.elements() } else { 0 }]);
         Self { m: zeros.clone(), v: zeros, steps: 0 }
     }
 }
 
-/// The sum of gradients over micro-batches.
+/// Gradients of a decoder's weights, summed over micro-batches.
 #[derive(Debug, Default)]
 pub struct Gradients(Option<Weights<Option<TensorData>>>);
 
 impl Gradients {
-    /// Adds the gradients that `loss` `[1]` sends to tracked weights.
+    /// Adds the gradients of `loss` `[1]` with respect to the weights of a [`Decoder::with_grad`] view.
     pub fn accumulate(&mut self, tracked: &Weights<Tensor<2>>, loss: &Tensor<1>) {
         let mut grads = loss.backward();
         self.collect(tracked, &mut grads);
     }
 
-    /// The same, and gives the gradient that arrives at `leaf`.
+    /// [`Gradients::accumulate`] that also returns the gradient with respect to `leaf`.
     pub(crate) fn accumulate_through(
         &mut self,
         tracked: &Weights<Tensor<2>>,
@@ -106,27 +106,27 @@ impl Gradients {
     fn collect(&mut self, tracked: &Weights<Tensor<2>>, grads: &mut burn::tensor::Gradients) {
         let sums = self.0.get_or_insert_with(|| Weights::from(tracked.layout(), |_| None));
         for ((spec, w), sum) in tracked.entries().zip(sums.values_mut()) {
-            let Some(fresh) = spec.trained.then(|| w.grad_remove(grads)).flatten() else { continue };
-            let fresh = fresh.into_data();
+            let Some(gradient) = spec.trained.then(|| w.grad_remove(grads)).flatten() else { continue };
+            let gradient = gradient.into_data();
             match sum {
-                None => *sum = Some(fresh),
+                None => *sum = Some(gradient),
                 Some(sum) => {
-                    if let (Ok(sum), Ok(fresh)) = (sum.as_mut_slice::<f32>(), fresh.as_slice::<f32>()) {
-                        kernels::add_assign(sum, fresh);
+                    if let (Ok(sum), Ok(gradient)) = (sum.as_mut_slice::<f32>(), gradient.as_slice::<f32>()) {
+                        kernels::add_assign(sum, gradient);
                     }
                 }
             }
         }
     }
 
-    /// Euclidean norm over all weights.
+    /// Euclidean norm over all weights; 0 before any gradient was added.
     pub fn norm(&self) -> f64 {
         let Some(sum) = &self.0 else { return 0.0 };
         let squares = sum.entries().filter_map(|(_, g)| g.as_ref()?.as_slice::<f32>().ok());
         squares.map(kernels::square_sum).sum::<f64>().sqrt()
     }
 
-    /// A copy of every gradient, by name; empty where no gradient arrived.
+    /// A copy of every gradient by the weight's name; empty for weights that have none.
     pub fn to_map(&self) -> std::collections::BTreeMap<String, Vec<f32>> {
         let entries = self.0.iter().flat_map(Weights::entries);
         let values = |g: &Option<TensorData>| g.as_ref().and_then(|g| g.as_slice::<f32>().ok()).map(<[f32]>::to_vec);
@@ -135,8 +135,8 @@ impl Gradients {
 }
 
 impl AdamW {
-    /// One step at learning rate `lr`; gives the gradient norm before clipping. Gradients that are not
-    /// finite change nothing, and the norm says so.
+    /// Takes one step at learning rate `lr` and returns the gradient norm before clipping. Where the norm is not
+    /// finite, no step is taken.
     pub fn step(&self, decoder: &mut Decoder, moments: &mut Moments, gradients: Gradients, lr: f32) -> f64 {
         in_pool(|| self.step_here(decoder, moments, gradients, lr))
     }
@@ -168,7 +168,7 @@ impl AdamW {
                 grad_scale,
             };
             let device = weight.device();
-            // Taking the tensor out leaves its memory with one owner, so the update happens in place.
+            // Taking the tensor out leaves its memory with one owner, so that the update needs no copy.
             let held = std::mem::replace(weight, Tensor::empty([1, 1], &device));
             let mut data = held.into_data();
             if let (Ok(w), Ok(g)) = (data.as_mut_slice::<f32>(), gradient.as_slice::<f32>()) {

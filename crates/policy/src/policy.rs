@@ -1,4 +1,4 @@
-//! A causal language model with its tokenizer: loaded, adapted, saved.
+//! A causal language model with its tokenizer: loading, LoRA adapters, saving.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -22,19 +22,19 @@ use crate::save::{self, File};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
 
-/// A language model with its tokenizer.
+/// A causal language model with its tokenizer.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// The model.
     pub decoder: Decoder,
-    /// Its tokenizer.
+    /// The model's tokenizer.
     pub tokenizer: Tokenizer,
     config: Arc<ModelConfig>,
     device: ComputeDevice,
-    /// Where the frozen weights under an adaptation came from.
+    /// The path of an adapter's base model.
     base: Option<PathBuf>,
     sampling: Sampling,
-    /// The text of its `generation_config.json`; saving writes it back.
+    /// The text of the `generation_config.json`; saving writes it back.
     generation: Option<String>,
 }
 
@@ -44,7 +44,7 @@ impl Policy {
     pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
         let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, device)?;
         let Transformer::Decoder(decoder) = model else { return Err(PolicyError::NotALanguageModel) };
-        let (sampling, generation) = own_sampling(base.as_deref().unwrap_or(path))?;
+        let (sampling, generation) = default_sampling(base.as_deref().unwrap_or(path))?;
         Ok(Self { decoder, tokenizer, config, device: device.clone(), base, sampling, generation })
     }
 
@@ -69,42 +69,46 @@ impl Policy {
         Engine::new(&self.decoder, &self.tokenizer, batch)
     }
 
-    /// How the model's own `generation_config.json` asks to be sampled; the whole distribution at temperature 1 where
-    /// it asks for nothing.
+    /// The sampling settings of the model's `generation_config.json`. Without one: temperature 1, and no cuts.
     pub fn sampling(&self) -> &Sampling {
         &self.sampling
     }
 
-    /// The `config.json` of this model.
+    /// The folder or GGUF file of the base model, if this policy is an adapter on frozen weights.
+    pub fn base_model(&self) -> Option<&Path> {
+        self.base.as_deref()
+    }
+
+    /// The model's checked `config.json`.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// This model with its weights frozen and a fresh low-rank adaptation to train, which changes nothing yet.
-    /// `base` is where the frozen weights can be found again.
+    /// Freezes the weights and adds a LoRA adapter to train, which does not change the outputs yet. `base` is the path
+    /// of the frozen weights, which a saved adapter names. An error where the model has an adapter already.
     pub fn adapt(self, lora: Lora, seed: u64, base: PathBuf) -> Result<Self, PolicyError> {
         if self.decoder.layout().lora().is_some() {
             return Err(PolicyError::AdapterPresent);
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut given = self.decoder.weights().entries();
-        let decoder = self.remade(Some(lora), |spec| {
+        let mut existing = self.decoder.weights().entries();
+        let decoder = self.with_weights(Some(lora), |spec| {
             if spec.name.contains(".lora_") {
                 let values = burn::tensor::TensorData::new(weights::start(spec, &mut rng), spec.shape);
                 return Tensor::from_data(values, &self.device.device);
             }
-            given.next().map_or_else(|| Tensor::zeros(spec.shape, &self.device.device), |(_, w)| w.clone())
+            existing.next().map_or_else(|| Tensor::zeros(spec.shape, &self.device.device), |(_, w)| w.clone())
         })?;
-        drop(given);
+        drop(existing);
         Ok(Self { decoder, base: Some(base), ..self })
     }
 
-    /// This model with its adaptation folded into its weights.
+    /// This model with its adapter merged into the weights; without an adapter, a clone.
     pub fn merged(&self) -> Result<Self, PolicyError> {
         let Some(scale) = self.decoder.layout().lora().map(Lora::scale) else { return Ok(self.clone()) };
         let entries: Vec<_> = self.decoder.weights().entries().collect();
         let named = |name: &str| entries.iter().find(|(spec, _)| spec.name == name).map(|(_, w)| (*w).clone());
-        let decoder = self.remade(None, |spec| {
+        let decoder = self.with_weights(None, |spec| {
             let weight = named(&spec.name).unwrap_or_else(|| Tensor::zeros(spec.shape, &self.device.device));
             let part = |p: &str| spec.name.strip_suffix(".weight").and_then(|n| named(&format!("{n}.lora_{p}.weight")));
             match (part("A"), part("B")) {
@@ -115,7 +119,8 @@ impl Policy {
         Ok(Self { decoder, base: None, ..self.clone() })
     }
 
-    fn remade(
+    /// A decoder of this configuration whose weights `weight` gives.
+    fn with_weights(
         &self,
         lora: Option<Lora>,
         weight: impl FnMut(&crate::layout::Spec) -> Tensor<2>,
@@ -126,7 +131,7 @@ impl Policy {
         }
     }
 
-    /// A reward model with these weights and one fresh output in place of the vocabulary.
+    /// A reward model with these weights, and one output with random weights instead of the vocabulary.
     pub fn reward_model(&self, seed: u64) -> Result<RewardModel, PolicyError> {
         let mut json = self.config.json.clone();
         json["architectures"] = serde_json::json!([self.config.family.class(Some(1))]);
@@ -140,8 +145,8 @@ impl Policy {
         let merged = self.merged()?;
         let entries: Vec<_> = merged.decoder.weights().entries().collect();
         let model = model::with(&config, None, &self.device, |spec| {
-            let own = entries.iter().find(|(own, _)| own.name == spec.name).map(|(_, w)| (*w).clone());
-            own.unwrap_or_else(|| {
+            let weight = entries.iter().find(|(have, _)| have.name == spec.name).map(|(_, w)| (*w).clone());
+            weight.unwrap_or_else(|| {
                 let values = burn::tensor::TensorData::new(weights::start(spec, &mut rng), spec.shape);
                 Tensor::from_data(values, &self.device.device)
             })
@@ -149,17 +154,17 @@ impl Policy {
         Ok(RewardModel::assemble(model, self.tokenizer.clone(), config))
     }
 
-    /// What the weights are.
+    /// Names and shapes of the weights.
     pub fn layout(&self) -> &Arc<Layout> {
         self.decoder.layout()
     }
 
-    /// A copy of the weights in the host's memory.
+    /// The weights, copied to the host.
     pub fn weights(&self) -> Weights<Vec<f32>> {
         self.decoder.weights().map(|_, w| crate::cache::values(w.clone()))
     }
 
-    /// The files of a Hugging Face folder with this model, or of PEFT's folder with its adaptation.
+    /// The files of a Hugging Face folder with this model; with an adapter, those of a PEFT folder.
     pub fn files(&self) -> Result<Vec<File>, PolicyError> {
         match self.layout().lora() {
             None => {
@@ -176,7 +181,7 @@ impl Policy {
             .map_err(|e| PolicyError::Serialise { format: "adapter_config.json", message: e.to_string() })?;
         let base = self.base.as_ref().map(|b| b.display().to_string()).unwrap_or_default();
         let transposed = self.layout().specs().iter().any(|s| s.form == Form::Transposed);
-        let about = [
+        let peft = [
             ("peft_type", "LORA".into()),
             ("task_type", "CAUSAL_LM".into()),
             ("bias", "none".into()),
@@ -184,7 +189,7 @@ impl Policy {
             ("fan_in_fan_out", transposed.into()),
             ("inference_mode", true.into()),
         ];
-        for (key, value) in about {
+        for (key, value) in peft {
             json[key] = value;
         }
         let weights = checkpoint::to_safetensors(self.decoder.weights(), |spec| {
@@ -197,13 +202,13 @@ impl Policy {
     }
 }
 
-/// The settings of a folder's `generation_config.json`: the whole distribution where it does not say how to draw, the
-/// likeliest token where it says not to.
-fn own_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError> {
+/// The settings of a folder's `generation_config.json`, and its text. `do_sample: false` is greedy. Without
+/// `do_sample`, tokens are sampled at temperature 1 without cuts.
+fn default_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError> {
     let path = folder.join("generation_config.json");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        // A GGUF file is not a folder, and a folder need not have one.
+        // The path of a GGUF file is not a folder, and a folder may lack the file.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok((Sampling::default(), None));
         }
@@ -216,16 +221,16 @@ fn own_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError
         Some(value) => value.as_f64().ok_or_else(|| wrong(format!("`{key}` is {value}, not a number"))),
     };
     let drawn = json["do_sample"] == true;
-    let own = |key, default| if drawn { number(key, default) } else { Ok(default) };
-    let top_k = own("top_k", 0.0)?;
+    let sampled = |key, default| if drawn { number(key, default) } else { Ok(default) };
+    let top_k = sampled("top_k", 0.0)?;
     if top_k < 0.0 || top_k.fract() != 0.0 {
         return Err(wrong(format!("`top_k` cannot be {top_k}")));
     }
     let sampling = Sampling {
-        temperature: if json["do_sample"] == false { 0.0 } else { own("temperature", 1.0)? as f32 },
-        top_p: own("top_p", 1.0)? as f32,
+        temperature: if json["do_sample"] == false { 0.0 } else { sampled("temperature", 1.0)? as f32 },
+        top_p: sampled("top_p", 1.0)? as f32,
         top_k: top_k as usize,
-        min_p: own("min_p", 0.0)? as f32,
+        min_p: sampled("min_p", 0.0)? as f32,
         repetition_penalty: number("repetition_penalty", 1.0)? as f32,
         ..Sampling::default()
     };

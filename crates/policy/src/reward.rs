@@ -1,4 +1,4 @@
-//! Reward models: a classifier with its tokenizer, from conversations to scores.
+//! Reward models: classifiers that score conversations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,26 +19,26 @@ use crate::save::{self, File};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
-/// A `…ForSequenceClassification` model.
+/// A `…ForSequenceClassification` model with its tokenizer.
 #[derive(Clone, Debug)]
 pub struct RewardModel {
     model: Transformer,
-    /// Its tokenizer.
+    /// The model's tokenizer.
     pub tokenizer: Tokenizer,
     config: Arc<ModelConfig>,
 }
 
-/// Token ids with the segment of each.
+/// The input of a reward model: token ids, and the segment of each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RewardInput {
-    /// Token ids, at least one.
+    /// Token ids; at least one.
     pub ids: Vec<u32>,
     /// 0 for the first text of a pair, 1 for the second.
     pub segments: Vec<u32>,
 }
 
 impl RewardModel {
-    /// Loads a Hugging Face folder.
+    /// Loads a Hugging Face folder. A language model is a [`PolicyError::WrongHead`].
     pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
         let Loaded { config, model, tokenizer, .. } = model::load(path, Head::Classifier, device)?;
         Ok(Self { model, tokenizer, config })
@@ -48,7 +48,7 @@ impl RewardModel {
         Self { model, tokenizer, config: Arc::new(config) }
     }
 
-    /// The decoder under the head; an encoder has none.
+    /// The decoder; `None` for an encoder.
     pub fn decoder(&self) -> Option<&Decoder> {
         match &self.model {
             Transformer::Decoder(decoder) => Some(decoder),
@@ -56,7 +56,7 @@ impl RewardModel {
         }
     }
 
-    /// The same, for change in place.
+    /// The decoder, to change it in place; `None` for an encoder.
     pub fn decoder_mut(&mut self) -> Option<&mut Decoder> {
         match &mut self.model {
             Transformer::Decoder(decoder) => Some(decoder),
@@ -79,8 +79,8 @@ impl RewardModel {
         self.config.positions()
     }
 
-    /// A conversation as this model reads it: by the chat template where there is one, else question and
-    /// answer as a pair of texts, as the tokenizer joins them.
+    /// A conversation as the model reads it: through the chat template, or for a model without one as a pair of texts,
+    /// the last turn and everything before it. An empty conversation is an error.
     pub fn input(&self, turns: &[Turn]) -> Result<RewardInput, PolicyError> {
         if self.tokenizer.has_template() {
             let ids = self.tokenizer.encode(&self.tokenizer.chat(turns, false)?)?;
@@ -95,8 +95,8 @@ impl RewardModel {
         Ok(RewardInput { ids, segments })
     }
 
-    /// The outputs of every input, `[labels]` each. Inputs run sorted by length, about `tokens` tokens at a time;
-    /// one that does not fit the model's positions is an error that names its index.
+    /// The outputs of every input, `[labels]` each. Inputs run sorted by length, about `tokens` tokens at a time. An
+    /// input that is too long is an error.
     pub fn outputs(&self, inputs: &[RewardInput], tokens: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
         let room = self.positions();
         if let Some(index) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
@@ -132,7 +132,7 @@ impl RewardModel {
                 let hidden = decoder.hidden(&ids, &lens);
                 let padding = self.config.padding();
                 let ends = inputs.iter().scan(0usize, |start, x| {
-                    // As `transformers` finds it: the last token that is not padding, wherever padding stands.
+                    // As in `transformers`: the last token that is not padding, even where padding is within the text.
                     let last = x.ids.iter().rposition(|id| Some(*id) != padding).unwrap_or(0);
                     let at = *start + last;
                     *start += x.ids.len();
@@ -170,7 +170,7 @@ impl RewardModel {
         Self { model, ..self.clone() }
     }
 
-    /// The weights.
+    /// The weights, on their device and outside autodiff.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
         match &self.model {
             Transformer::Decoder(d) => d.weights(),

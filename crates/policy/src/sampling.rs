@@ -1,26 +1,27 @@
-//! From logits to a token: the distribution that a request asks for, and a draw from it.
+//! Sampling: from logits to a token.
 
 use crate::ops::kernels;
 
-/// How tokens are drawn.
+/// Sampling settings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divides logits; 0 picks the likeliest token.
+    /// Divides the logits; 0 is greedy.
     pub temperature: f32,
-    /// Draw from the smallest set of tokens with this much probability; 1 is all.
+    /// Samples from the smallest set of likeliest tokens with at least this probability; 1 is all tokens.
     pub top_p: f32,
-    /// Draw from this many likeliest tokens; 0 is all.
+    /// Samples from this many likeliest tokens; 0 is all tokens.
     pub top_k: usize,
-    /// Draw from tokens at least this many times as likely as the likeliest; 0 is all (Nguyen et al., 2024).
+    /// Samples from tokens with at least this share of the likeliest token's probability; 0 is all tokens (Nguyen et
+    /// al., 2024).
     pub min_p: f32,
-    /// Logits of tokens that occurred are divided by this when positive and multiplied when negative; 1 leaves
-    /// them alone (Keskar et al., 2019).
+    /// Divides positive logits, and multiplies negative ones, of tokens that occurred before; 1 is no penalty (Keskar
+    /// et al., 2019).
     pub repetition_penalty: f32,
     /// Longest reply, in tokens.
     pub max_tokens: usize,
     /// Texts that end a reply.
     pub stop: Vec<String>,
-    /// Tokens that end a reply, beside the model's own.
+    /// Tokens that end a reply, in addition to the model's end tokens.
     pub stop_tokens: Vec<u32>,
 }
 
@@ -40,7 +41,7 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Says which value is impossible.
+    /// Checks the values; the error names the one that is impossible.
     pub fn check(&self) -> Result<(), String> {
         let within = |name: &str, x: f32, ok: bool| if ok { Ok(()) } else { Err(format!("`{name}` cannot be {x}")) };
         within("temperature", self.temperature, self.temperature == 0.0 || (1e-6..1e6).contains(&self.temperature))?;
@@ -57,27 +58,28 @@ impl Sampling {
         Ok(())
     }
 
-    fn whole(&self) -> bool {
+    /// Whether every token can be sampled.
+    fn is_uncut(&self) -> bool {
         self.top_k == 0 && self.top_p >= 1.0 && self.min_p <= 0.0
     }
 }
 
-/// A drawn token and its log-prob under three distributions.
+/// A sampled token and its log-prob under three distributions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampledToken {
     /// The token.
     pub token: u32,
-    /// Under the softmax of logits divided by the temperature (1 when greedy), over the whole vocabulary and without
-    /// penalty: what a trainer computes again.
+    /// At the sampling temperature (1 when greedy) over the whole vocabulary, without the penalty: what training
+    /// computes.
     pub log_prob: f32,
-    /// Under the distribution that it was drawn from: penalty, temperature, top-k, top-p and min-p applied, and
-    /// renormalised. 0 when greedy.
+    /// Under the distribution that it was drawn from, after penalty, temperature, top-k, top-p and min-p. 0 when
+    /// greedy.
     pub drawn_log_prob: f32,
-    /// Under temperature 1 over the whole vocabulary and without penalty.
+    /// At temperature 1 over the whole vocabulary, without the penalty.
     pub plain_log_prob: f32,
 }
 
-/// A softmax that is not yet divided by its sum.
+/// A softmax before the division by its sum.
 struct Softmax<'a> {
     logits: &'a [f32],
     best: usize,
@@ -106,7 +108,7 @@ impl<'a> Softmax<'a> {
         (f64::from(self.logits[i] - self.logits[self.best]) * self.scale - self.total.ln()) as f32
     }
 
-    /// First index at which the running sum passes `target`.
+    /// First index at which the running sum of the weights exceeds `target`.
     fn select(&self, target: f64) -> usize {
         let mut before = 0.0;
         for (c, chunk) in self.weights.chunks(64).enumerate() {
@@ -125,8 +127,8 @@ fn chunk_sum(chunk: &[f32]) -> f64 {
     chunk.iter().map(|w| f64::from(*w)).sum()
 }
 
-/// The token that the uniform draw `u` in `[0, 1)` selects after the tokens `seen`; nothing when logits are not
-/// finite.
+/// Samples a token from `logits` `[vocab]` with the uniform random number `u` in `[0, 1)`; the penalty applies to the
+/// tokens `seen`. `None` where logits are not finite.
 pub fn sample_token(
     logits: &[f32],
     sampling: &Sampling,
@@ -135,24 +137,24 @@ pub fn sample_token(
 ) -> Option<SampledToken> {
     let greedy = sampling.temperature == 0.0;
     let scale = if greedy { 1.0 } else { 1.0 / f64::from(sampling.temperature) };
-    let own = Softmax::new(logits, scale);
-    if !own.total.is_finite() {
+    let full = Softmax::new(logits, scale);
+    if !full.total.is_finite() {
         return None;
     }
-    let plain_log_prob = |i: usize, own_log_prob: f32| {
-        if (scale - 1.0).abs() < f64::EPSILON { own_log_prob } else { Softmax::new(logits, 1.0).log_prob(i) }
+    let plain_log_prob = |i: usize, log_prob: f32| {
+        if (scale - 1.0).abs() < f64::EPSILON { log_prob } else { Softmax::new(logits, 1.0).log_prob(i) }
     };
     let drawn = |i: usize, drawn_log_prob: f32| {
-        let log_prob = own.log_prob(i);
+        let log_prob = full.log_prob(i);
         SampledToken { token: i as u32, log_prob, drawn_log_prob, plain_log_prob: plain_log_prob(i, log_prob) }
     };
     let changed = penalised(logits, sampling.repetition_penalty, seen);
     let changed = changed.as_deref().map(|z| Softmax::new(z, scale));
-    let from = changed.as_ref().unwrap_or(&own);
+    let from = changed.as_ref().unwrap_or(&full);
     if greedy {
         return Some(drawn(from.best, 0.0));
     }
-    if sampling.whole() {
+    if sampling.is_uncut() {
         let token = from.select(u * from.total);
         return Some(drawn(token, from.log_prob(token)));
     }
@@ -161,7 +163,7 @@ pub fn sample_token(
     if sampling.top_k > 0 {
         order.truncate(sampling.top_k);
     }
-    // Each cut works on what the one before has left, as in `transformers`.
+    // Each cut applies to the tokens that the one before kept, as in `transformers`.
     let left: f64 = order.iter().map(|i| from.weight(*i)).sum();
     let mut mass = 0.0;
     let enough = order.iter().position(|i| {
@@ -177,7 +179,7 @@ pub fn sample_token(
     Some(drawn(token, (from.weight(token) / kept).ln() as f32))
 }
 
-/// Logits with the penalty on the tokens that occurred; nothing where there is no penalty.
+/// Logits with the repetition penalty on the tokens `seen`; `None` where there is no penalty.
 fn penalised(logits: &[f32], penalty: f32, seen: impl Iterator<Item = u32>) -> Option<Vec<f32>> {
     if (penalty - 1.0).abs() < f32::EPSILON {
         return None;
@@ -190,7 +192,8 @@ fn penalised(logits: &[f32], penalty: f32, seen: impl Iterator<Item = u32>) -> O
     Some(changed)
 }
 
-/// First index at which a running sum passes `target`, or the last that adds to it.
+/// First index at which the running sum of `weights` exceeds `target`, or else the last index with a positive weight;
+/// `None` where none is positive.
 fn select(weights: impl Iterator<Item = f64>, target: f64) -> Option<usize> {
     let mut sum = 0.0;
     let mut last = None;

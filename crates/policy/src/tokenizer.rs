@@ -1,4 +1,4 @@
-//! Text to tokens and back, and chats to tokens.
+//! Tokenizers: text to token ids and back, and conversations to text.
 
 use std::ops::Range;
 use std::path::Path;
@@ -13,29 +13,30 @@ use crate::error::PolicyError;
 use crate::gguf::Gguf;
 use crate::vocabulary::{self, digits_then_bytes};
 
-/// The chat template of models that rlar starts from nothing.
-const OWN_TEMPLATE: &str = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}\
+/// The chat template of tokenizers that rlar trains.
+const TRAINED_TEMPLATE: &str = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}\
                             {% if add_generation_prompt %}<|assistant|>{% endif %}";
-const OWN_SPECIALS: [&str; 4] = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"];
+/// Their special tokens; the first one ends a turn.
+const TRAINED_SPECIALS: [&str; 4] = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"];
 
-/// A tokenizer with the conventions of its model.
+/// A model's tokenizer with its chat template and end tokens.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     eos: Vec<u32>,
     template: Option<ChatTemplate>,
-    /// `bos_token`, `eos_token` and their like, as the model's files name them.
+    /// Special tokens by name, such as `bos_token` and `eos_token`.
     tokens: Vec<(String, String)>,
-    /// Rows of the model's embedding: no text may give an id beyond them.
+    /// Rows of the model's embedding. A text that gives a larger id is an error.
     limit: u32,
-    /// Whether the second text of a pair has another segment than the first.
+    /// Whether the second text of a pair has segment 1.
     segments: bool,
 }
 
-/// Runs what a tokenizer file decides: a damaged one must not end the program.
+/// Runs code that a tokenizer file may make panic, and turns the panic into an error.
 fn guarded<T>(f: impl FnOnce() -> Result<T, PolicyError>) -> Result<T, PolicyError> {
-    let quiet = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
-    quiet.unwrap_or_else(|_| Err(wrong("its tokenizer.json contradicts itself: fetch the file again")))
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
+    result.unwrap_or_else(|_| Err(wrong("the tokenizer.json is inconsistent: fetch the file again")))
 }
 
 fn wrong(e: impl std::fmt::Display) -> PolicyError {
@@ -43,9 +44,9 @@ fn wrong(e: impl std::fmt::Display) -> PolicyError {
 }
 
 impl Tokenizer {
-    /// Trains a byte-level BPE with single digits on `texts`; rlar's own chat template comes with it.
+    /// Trains a byte-level BPE on `texts`, with every digit a token. It has a chat template.
     pub fn train<'a>(texts: impl IntoIterator<Item = &'a str>, vocab_size: usize) -> Result<Self, PolicyError> {
-        let specials: Vec<AddedToken> = OWN_SPECIALS.iter().map(|s| AddedToken::from(*s, true)).collect();
+        let specials: Vec<AddedToken> = TRAINED_SPECIALS.iter().map(|s| AddedToken::from(*s, true)).collect();
         let trainer = BpeTrainer::builder()
             .vocab_size(vocab_size)
             .show_progress(false)
@@ -58,9 +59,11 @@ impl Tokenizer {
         let texts: Vec<&str> = texts.into_iter().collect();
         let mut model = tokenizers::models::TrainerWrapper::from(trainer);
         inner.train(&mut model, texts.into_iter()).map_err(wrong)?;
-        let eos = inner.token_to_id(OWN_SPECIALS[0]).ok_or_else(|| wrong("training lost the end token"))?;
-        let tokens = vec![("eos_token".to_owned(), OWN_SPECIALS[0].to_owned())];
-        Ok(Self::assemble(inner, vec![eos], Some(OWN_TEMPLATE.into()), tokens))
+        let eos = inner
+            .token_to_id(TRAINED_SPECIALS[0])
+            .ok_or_else(|| wrong("the trained vocabulary lacks the end token"))?;
+        let tokens = vec![("eos_token".to_owned(), TRAINED_SPECIALS[0].to_owned())];
+        Ok(Self::assemble(inner, vec![eos], Some(TRAINED_TEMPLATE.into()), tokens))
     }
 
     /// Reads `tokenizer.json` and, where present, `tokenizer_config.json`, `generation_config.json` and
@@ -76,7 +79,7 @@ impl Tokenizer {
         let text = std::fs::read_to_string(&path).map_err(PolicyError::io(&path))?;
         let parsed = guarded(|| text.parse::<tokenizers::Tokenizer>().map_err(wrong));
         let mut inner = parsed.map_err(|e| PolicyError::file(&path, format!("not a tokenizer: {e}")))?;
-        // What a file was once cut and padded to is nobody's wish here; `transformers` ignores both, too.
+        // As in `transformers`, the file's settings of truncation and padding are ignored.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(wrong)?;
         let json = |name: &str| -> Result<serde_json::Value, PolicyError> {
@@ -87,19 +90,19 @@ impl Tokenizer {
                 Err(e) => Err(PolicyError::io(&path)(e)),
             }
         };
-        let (own, map) = (json("tokenizer_config.json")?, json("special_tokens_map.json")?);
+        let (config, map) = (json("tokenizer_config.json")?, json("special_tokens_map.json")?);
         let (generation, model) = (json("generation_config.json")?, json("config.json")?);
         let text = |v: &serde_json::Value| v.as_str().or_else(|| v["content"].as_str()).map(str::to_owned);
         let named = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-        let token = |name: &&str| Some(((*name).to_owned(), text(&own[*name]).or_else(|| text(&map[*name]))?));
+        let token = |name: &&str| Some(((*name).to_owned(), text(&config[*name]).or_else(|| text(&map[*name]))?));
         let tokens: Vec<(String, String)> = named.iter().filter_map(token).collect();
-        let own_end = tokens.iter().find(|(name, _)| name == "eos_token").and_then(|(_, t)| inner.token_to_id(t));
-        let mut eos: Vec<u32> = own_end.into_iter().collect();
+        let end_token = tokens.iter().find(|(name, _)| name == "eos_token").and_then(|(_, t)| inner.token_to_id(t));
+        let mut eos: Vec<u32> = end_token.into_iter().collect();
         for ids in [&generation["eos_token_id"], &model["eos_token_id"]] {
             let listed = ids.as_array().map_or(std::slice::from_ref(ids), Vec::as_slice);
             eos.extend(listed.iter().filter_map(serde_json::Value::as_u64).filter_map(|id| u32::try_from(id).ok()));
         }
-        // The tokenizer's own end token stays first: it is the one that demonstrations end with.
+        // The tokenizer's own end token stays first: supervised training ends replies with it.
         let mut seen = std::collections::BTreeSet::new();
         eos.retain(|id| seen.insert(*id));
         let file = folder.join("chat_template.jinja");
@@ -108,16 +111,17 @@ impl Tokenizer {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
             Err(e) => return Err(PolicyError::io(&file)(e)),
         };
-        // Some models name several templates; the one for plain chats is `default`.
-        let listed = own["chat_template"].as_array().and_then(|list| list.iter().find(|t| t["name"] == "default"));
+        // Some models have several templates; the one for plain chats is named `default`.
+        let listed = config["chat_template"].as_array().and_then(|list| list.iter().find(|t| t["name"] == "default"));
         let template = template
-            .or_else(|| own["chat_template"].as_str().map(str::to_owned))
+            .or_else(|| config["chat_template"].as_str().map(str::to_owned))
             .or_else(|| listed.and_then(|t| t["template"].as_str()).map(str::to_owned));
-        // A tokenizer of BERT's or DeBERTa's own class gives segments, a general one only where it is said to.
-        let general = own["tokenizer_class"]
+        // Tokenizer classes of one model, such as BERT's, give segments; the general class only where
+        // `model_input_names` lists them.
+        let general = config["tokenizer_class"]
             .as_str()
             .is_some_and(|class| class.starts_with("PreTrainedTokenizer") || class == "TokenizersBackend");
-        let segments = match own["model_input_names"].as_array() {
+        let segments = match config["model_input_names"].as_array() {
             Some(names) => names.iter().any(|name| name == "token_type_ids"),
             None => !general,
         };
@@ -125,9 +129,9 @@ impl Tokenizer {
         tokenizer.checked(&path, vocab_size)
     }
 
-    /// Rebuilds the tokenizer that a GGUF file's metadata describes.
+    /// Builds the tokenizer that a GGUF file's metadata describes.
     pub fn from_gguf(path: &Path, gguf: &Gguf) -> Result<Self, PolicyError> {
-        let vocabulary::Rebuilt { inner, eos, tokens } = vocabulary::rebuild(path, gguf)?;
+        let vocabulary::GgufTokenizer { inner, eos, tokens } = vocabulary::rebuild(path, gguf)?;
         let template = gguf.text("tokenizer.chat_template").ok().map(str::to_owned);
         Self::assemble(inner, eos, template, tokens).checked(path, gguf.texts("tokenizer.ggml.tokens")?.len())
     }
@@ -142,19 +146,22 @@ impl Tokenizer {
         Self { inner: Arc::new(inner), eos, template, tokens, limit: u32::MAX, segments: false }
     }
 
-    /// Refuses a tokenizer whose own vocabulary is larger than the model's. Tokens added beyond it are bearable (Gemma 3
-    /// has one for images): a text that gives one is refused.
+    /// Refuses a tokenizer whose vocabulary is larger than the model's. Added tokens beyond it are accepted (Gemma 3
+    /// has one for images), but a text that gives one is an error.
     fn checked(mut self, path: &Path, vocab_size: usize) -> Result<Self, PolicyError> {
-        let own = self.inner.get_vocab(false).into_values().max().map_or(0, |id| id as usize + 1);
-        if own > vocab_size {
+        let size = self.inner.get_vocab(false).into_values().max().map_or(0, |id| id as usize + 1);
+        if size > vocab_size {
             let message = format!(
                 "has token ids up to {} but the model's vocabulary holds {vocab_size}; this tokenizer belongs to another model",
-                own - 1
+                size - 1
             );
             return Err(PolicyError::file(path, message));
         }
         if let Some(id) = self.eos.iter().find(|id| **id as usize >= vocab_size) {
-            return Err(PolicyError::file(path, format!("end token {id} lies outside the vocabulary of {vocab_size}")));
+            return Err(PolicyError::file(
+                path,
+                format!("end token {id} is outside the vocabulary of {vocab_size} tokens"),
+            ));
         }
         self.limit = u32::try_from(vocab_size).unwrap_or(u32::MAX);
         Ok(self)
@@ -167,54 +174,55 @@ impl Tokenizer {
     ) -> Result<tokenizers::Encoding, PolicyError> {
         let encoding = guarded(|| self.inner.encode(text, special).map_err(wrong))?;
         match encoding.get_ids().iter().find(|id| **id >= self.limit) {
-            Some(id) => Err(wrong(format!("a text holds token {id}, and the model has {} only", self.limit))),
+            Some(id) => {
+                Err(wrong(format!("the text has token {id}, but the model's vocabulary has {} tokens", self.limit)))
+            }
             None => Ok(encoding),
         }
     }
 
-    /// Token ids of a text with the special tokens that the model expects around one, such as BOS.
+    /// Token ids of a text with the special tokens that the tokenizer adds, such as BOS.
     pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
         Ok(self.encoding(text, true)?.get_ids().to_vec())
     }
 
-    /// Token ids of a text; special tokens in it are recognised, none are added.
+    /// Token ids of a text. Special tokens in the text are recognised; none are added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
         Ok(self.encoding(text, false)?.get_ids().to_vec())
     }
 
-    /// Token ids of two texts joined as the tokenizer joins a pair, with the special tokens that it adds, and the
-    /// segment of each.
+    /// Token ids and segments of a pair of texts, with the special tokens that the tokenizer adds.
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<(Vec<u32>, Vec<u32>), PolicyError> {
         let encoding = self.encoding((first, second), true)?;
         let segments = if self.segments { encoding.get_type_ids().to_vec() } else { vec![0; encoding.len()] };
         Ok((encoding.get_ids().to_vec(), segments))
     }
 
-    /// The text of token ids, special tokens left out.
+    /// The text of token ids, without special tokens.
     pub fn decode(&self, ids: &[u32]) -> Result<String, PolicyError> {
         guarded(|| self.inner.decode(ids, true).map_err(wrong))
     }
 
-    /// Adds tokens that end a reply, behind those that are known.
+    /// Appends tokens that end a reply.
     pub(crate) fn also_ends(&mut self, more: &[u32]) {
-        let fresh: Vec<u32> = more.iter().copied().filter(|id| !self.eos.contains(id)).collect();
-        self.eos.extend(fresh);
+        let new: Vec<u32> = more.iter().copied().filter(|id| !self.eos.contains(id)).collect();
+        self.eos.extend(new);
     }
 
-    /// Changes the tokens that end a reply.
+    /// Replaces the tokens that end a reply.
     pub fn set_eos(&mut self, eos: Vec<u32>) {
         self.eos = eos;
     }
 
-    /// Makes the chat template write this time as the present, in local seconds since 1970: prompts of a run that lasts
-    /// for days stay the same.
+    /// Fixes the current time of the chat template, in local seconds since 1970, so that prompts do not change during a
+    /// run of several days.
     pub fn pin_today(&mut self, seconds: i64) {
         if let Some(template) = &mut self.template {
             template.today = chrono::DateTime::from_timestamp(seconds, 0).map(|t| t.naive_utc());
         }
     }
 
-    /// Tokens that end a reply; the first is the one to teach.
+    /// Tokens that end a reply. Training ends replies with the first one.
     pub fn eos(&self) -> &[u32] {
         &self.eos
     }
@@ -224,26 +232,26 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
-    /// Whether the model comes with a chat template.
+    /// Whether the model has a chat template.
     pub fn has_template(&self) -> bool {
         self.template.is_some()
     }
 
-    /// The text that the model's own chat template makes of a conversation, ready for the model's reply
-    /// when `generation` is set.
+    /// The text of a conversation through the chat template; with `generation`, it ends with the header of the model's
+    /// reply.
     pub fn chat(&self, turns: &[Turn], generation: bool) -> Result<String, PolicyError> {
         Ok(self.render(&Conversation::new(turns, generation))?.text)
     }
 
-    /// The text of a conversation, and what of it the template marks as the model's own words.
+    /// The text of a conversation through the chat template, and the replies that the template marks. An error without
+    /// a template.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
         let template = self.template.as_ref();
         template.ok_or_else(|| wrong("this model has no chat template; use plain prompts"))?.render(conversation)
     }
 
-    /// The tokens of a conversation, and which of them are the model's own words: what multi-turn training learns.
-    /// Where the template has no `{% generation %}` marks, a reply is what a conversation up to it adds to the
-    /// conversation before it.
+    /// The tokens of a conversation, and whether each belongs to a reply: the loss mask of multi-turn training. Without
+    /// `{% generation %}` marks in the template, a reply is the text that it adds to the conversation before it.
     pub fn masked(&self, conversation: &Conversation) -> Result<(Vec<u32>, Vec<bool>), PolicyError> {
         let whole = self.render(conversation)?;
         let spans = if self.template.as_ref().is_some_and(ChatTemplate::marks_replies) {
@@ -252,10 +260,11 @@ impl Tokenizer {
             self.replies(conversation, &whole.text)?
         };
         let encoding = self.encoding(whole.text.as_str(), false)?;
-        let own = |(a, b): &(usize, usize)| spans.iter().any(|s| *a < s.end && *b > s.start);
-        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().iter().map(own).collect()))
+        let in_reply = |(a, b): &(usize, usize)| spans.iter().any(|s| *a < s.end && *b > s.start);
+        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().iter().map(in_reply).collect()))
     }
 
+    /// Byte ranges of the replies in `whole`, the text of the conversation.
     fn replies(&self, conversation: &Conversation, whole: &str) -> Result<Vec<Range<usize>>, PolicyError> {
         let up_to = |n: usize, generation: bool| -> Result<String, PolicyError> {
             let messages = conversation.messages[..n].to_vec();
@@ -268,8 +277,8 @@ impl Tokenizer {
             }
             let (before, after) = (up_to(i, true)?, up_to(i + 1, false)?);
             if !after.starts_with(&before) || !whole.starts_with(&after) {
-                let message = "the chat template writes earlier turns differently once later ones follow; training on \
-                               several turns needs `{% generation %}` marks in it";
+                let message = "the chat template changes earlier turns when later ones follow; training on several \
+                               turns needs `{% generation %}` marks in the template";
                 return Err(wrong(message));
             }
             spans.push(before.len()..after.len());
@@ -279,31 +288,31 @@ impl Tokenizer {
 
     /// `tokenizer.json` and `tokenizer_config.json` as texts.
     pub fn files(&self) -> Result<[(&'static str, String); 2], PolicyError> {
-        let mut own = serde_json::json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
+        let mut config = serde_json::json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
         for (name, token) in &self.tokens {
-            own[name] = token.clone().into();
+            config[name] = token.clone().into();
         }
         if self.segments {
-            own["model_input_names"] = serde_json::json!(["input_ids", "token_type_ids", "attention_mask"]);
+            config["model_input_names"] = serde_json::json!(["input_ids", "token_type_ids", "attention_mask"]);
         }
         if let Some(template) = &self.template {
-            own["chat_template"] = template.source.clone().into();
+            config["chat_template"] = template.source.clone().into();
         }
         Ok([
             ("tokenizer.json", self.inner.to_string(true).map_err(wrong)?),
-            ("tokenizer_config.json", format!("{own:#}")),
+            ("tokenizer_config.json", format!("{config:#}")),
         ])
     }
 }
 
-/// Text that grows token by token, in whole characters.
+/// The text of a growing sequence of tokens, in whole characters.
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
     tokens: Vec<u32>,
-    /// First token of the window that is decoded again with every new one: some tokenizers write a token
+    /// First token of the window that is decoded with every new token, because some tokenizers decode a token
     /// differently at the start of a text.
     window: usize,
-    /// First token whose text is not out yet.
+    /// First token whose text is not in `text` yet.
     pending: usize,
     text: String,
 }
@@ -314,13 +323,13 @@ impl TextStream {
         &self.text
     }
 
-    /// Takes in a token; its text joins once its last character is whole.
+    /// Adds a token. Its text is appended once its last character is complete.
     pub fn push(&mut self, tokenizer: &Tokenizer, token: u32) -> Result<(), PolicyError> {
         self.tokens.push(token);
         self.flush(tokenizer, false)
     }
 
-    /// Lets out what waits for the rest of a character.
+    /// Appends the text of an incomplete last character.
     pub fn finish(&mut self, tokenizer: &Tokenizer) -> Result<(), PolicyError> {
         self.flush(tokenizer, true)
     }

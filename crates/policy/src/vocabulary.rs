@@ -1,4 +1,4 @@
-//! Tokenizers out of GGUF metadata: byte-level BPE, and SentencePiece as BPE.
+//! Tokenizers from GGUF metadata: byte-level BPE, and SentencePiece as BPE.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,21 +21,22 @@ use tokenizers::{
 use crate::error::PolicyError;
 use crate::gguf::{Gguf, GgufValue};
 
-/// A tokenizer with the special tokens that the file names.
-pub(crate) struct Rebuilt {
+/// A tokenizer with its end tokens and special tokens by name.
+pub(crate) struct GgufTokenizer {
     pub inner: tokenizers::Tokenizer,
     pub eos: Vec<u32>,
     pub tokens: Vec<(String, String)>,
 }
 
-/// llama.cpp's kinds of token.
+/// llama.cpp's number of a control token.
 const CONTROL: i64 = 3;
+/// llama.cpp's number of a user-defined token.
 const USER_DEFINED: i64 = 4;
 
-/// How texts are cut before merging, by llama.cpp's name of it.
-const FLAVOURS: &str = "gpt-2, smollm, llama-bpe, qwen2";
+/// llama.cpp's names of the supported pre-tokenizers.
+const PRE_TOKENIZERS: &str = "gpt-2, smollm, llama-bpe, qwen2";
 
-/// Llama 3's cuts; Qwen2's take digits one by one.
+/// Llama 3's split; Qwen2's splits digits one by one.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -43,7 +44,8 @@ const QWEN2: &str =
 /// SentencePiece's mark for a space.
 const SPACE: &str = "\u{2581}";
 
-pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<Rebuilt, PolicyError> {
+/// Builds the tokenizer that a GGUF file's metadata describes.
+pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<GgufTokenizer, PolicyError> {
     let wrong = |e: &dyn std::fmt::Display| PolicyError::file(path, format!("tokenizer: {e}"));
     let tokens = gguf.texts("tokenizer.ggml.tokens")?;
     let mut inner = match gguf.text("tokenizer.ggml.model")? {
@@ -98,14 +100,14 @@ pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<Rebuilt, PolicyError> 
             .map_err(|e| wrong(&e))?;
         inner.with_post_processor(Some(template));
     }
-    // A chat may end with another token than a text.
+    // The end of a turn and the end of a text may be different tokens.
     let mut eos: Vec<u32> = ["eos", "eot"].iter().filter_map(|n| id(&format!("tokenizer.ggml.{n}_token_id"))).collect();
     eos.dedup();
     let tokens = special.into_iter().map(|(name, _, token)| (name.to_owned(), token)).collect();
-    Ok(Rebuilt { inner, eos, tokens })
+    Ok(GgufTokenizer { inner, eos, tokens })
 }
 
-/// Digits one by one, then bytes with GPT-2's splits.
+/// The pre-tokenizer that splits digits one by one, then as GPT-2.
 pub(crate) fn digits_then_bytes() -> PreTokenizerWrapper {
     let bytes = ByteLevel::new(false, true, true);
     PreTokenizerWrapper::Sequence(Sequence::new(vec![
@@ -114,6 +116,7 @@ pub(crate) fn digits_then_bytes() -> PreTokenizerWrapper {
     ]))
 }
 
+/// Tokens with their ids.
 fn numbered(tokens: &[&str]) -> Vocab {
     tokens.iter().enumerate().map(|(i, t)| ((*t).to_owned(), i as u32)).collect()
 }
@@ -125,7 +128,7 @@ fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::T
         None => Err(PolicyError::file(path, format!("merge `{m}` is not a pair"))),
     });
     let merges = merges.collect::<Result<Vec<_>, _>>()?;
-    let cut = |pattern: &str| -> Result<PreTokenizerWrapper, PolicyError> {
+    let split_by = |pattern: &str| -> Result<PreTokenizerWrapper, PolicyError> {
         let pattern = SplitPattern::Regex(pattern.to_owned());
         let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
         let split = split.map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
@@ -133,46 +136,62 @@ fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::T
         let parts = vec![PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(bytes)];
         Ok(PreTokenizerWrapper::Sequence(Sequence::new(parts)))
     };
-    let flavour = gguf.text("tokenizer.ggml.pre").unwrap_or("gpt-2");
-    let (cuts, whole_words) = match flavour {
+    let pre_tokenizer = gguf.text("tokenizer.ggml.pre").unwrap_or("gpt-2");
+    let (split, whole_words) = match pre_tokenizer {
         "gpt-2" => (PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)), false),
         "smollm" => (digits_then_bytes(), false),
-        "llama-bpe" | "llama3" | "llama-v3" => (cut(LLAMA3)?, true),
-        "qwen2" => (cut(QWEN2)?, false),
+        "llama-bpe" | "llama3" | "llama-v3" => (split_by(LLAMA3)?, true),
+        "qwen2" => (split_by(QWEN2)?, false),
         other => {
-            let message = format!("tokenizer flavour `{other}` is not supported; supported: {FLAVOURS}");
+            let message = format!("pre-tokenizer `{other}` is not supported; supported: {PRE_TOKENIZERS}");
             return Err(PolicyError::file(path, message));
         }
     };
     let bpe = BPE::builder().vocab_and_merges(numbered(tokens), merges).ignore_merges(whole_words).build();
     let bpe = bpe.map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
     let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(bpe));
-    inner.with_pre_tokenizer(Some(cuts));
+    inner.with_pre_tokenizer(Some(split));
     inner.with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevel::default())));
-    if flavour == "qwen2" {
+    if pre_tokenizer == "qwen2" {
         let normalized = inner.with_normalizer(Some(NormalizerWrapper::NFC(NFC)));
         normalized.map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
     }
     Ok(inner)
 }
 
-/// SentencePiece's BPE: of all pairs, the one whose whole has the best score is merged first.
+/// A pair of tokens that merges into a third.
+struct Merge {
+    /// Score of the merged token.
+    score: f64,
+    /// Id of the merged token.
+    whole: usize,
+    first: usize,
+    second: usize,
+}
+
+impl Merge {
+    fn ids(&self) -> [usize; 3] {
+        [self.whole, self.first, self.second]
+    }
+}
+
+/// SentencePiece's BPE: the pair whose merged token has the best score is merged first.
 fn sentence_piece(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::Tokenizer, PolicyError> {
     let Some(GgufValue::List(scores)) = gguf.get("tokenizer.ggml.scores") else {
         return Err(PolicyError::file(path, "metadata `tokenizer.ggml.scores` is missing or of another type"));
     };
-    let places: HashMap<&str, usize> = tokens.iter().enumerate().map(|(i, t)| (*t, i)).collect();
-    let mut merges: Vec<(f64, usize, usize, usize)> = Vec::new();
+    let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(i, t)| (*t, i)).collect();
+    let mut merges: Vec<Merge> = Vec::new();
     for (whole, (token, score)) in tokens.iter().zip(scores).enumerate() {
         let GgufValue::Float(score) = score else { continue };
         for (at, _) in token.char_indices().skip(1) {
-            if let (Some(a), Some(b)) = (places.get(&token[..at]), places.get(&token[at..])) {
-                merges.push((*score, whole, *a, *b));
+            if let (Some(a), Some(b)) = (ids.get(&token[..at]), ids.get(&token[at..])) {
+                merges.push(Merge { score: *score, whole, first: *a, second: *b });
             }
         }
     }
-    merges.sort_by(|x, y| y.0.total_cmp(&x.0).then((x.1, x.2, x.3).cmp(&(y.1, y.2, y.3))));
-    let merges = merges.into_iter().map(|(_, _, a, b)| (tokens[a].to_owned(), tokens[b].to_owned())).collect();
+    merges.sort_by(|x, y| y.score.total_cmp(&x.score).then_with(|| x.ids().cmp(&y.ids())));
+    let merges = merges.into_iter().map(|m| (tokens[m.first].to_owned(), tokens[m.second].to_owned())).collect();
     let unknown = match gguf.get("tokenizer.ggml.unknown_token_id") {
         Some(GgufValue::Int(id)) => tokens.get(*id as usize).copied(),
         _ => None,

@@ -1,4 +1,4 @@
-//! One value per tensor of a model: shapes, weights, gradients, moments.
+//! One value per tensor of a model: its weights, gradients or moments.
 
 use std::borrow::Cow;
 use std::ops::Index;
@@ -16,33 +16,33 @@ pub struct Weights<T> {
 }
 
 impl<T> Weights<T> {
-    /// Makes a value for every tensor.
+    /// A value for every tensor, made in the layout's order.
     pub fn try_from<E>(layout: &Arc<Layout>, make: impl FnMut(&Spec) -> Result<T, E>) -> Result<Self, E> {
         let values = layout.specs().iter().map(make).collect::<Result<_, E>>()?;
         Ok(Self { layout: layout.clone(), values })
     }
 
-    /// [`Weights::try_from`] for what cannot fail.
+    /// [`Weights::try_from`] that cannot fail.
     pub fn from(layout: &Arc<Layout>, make: impl FnMut(&Spec) -> T) -> Self {
         Self { layout: layout.clone(), values: layout.specs().iter().map(make).collect() }
     }
 
-    /// What the values belong to.
+    /// The tensors that the values belong to.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
 
-    /// Every tensor with its description, in the layout's order.
+    /// Every value with its tensor's declaration, in the layout's order.
     pub fn entries(&self) -> impl Iterator<Item = (&Spec, &T)> {
         self.layout.specs().iter().zip(&self.values)
     }
 
-    /// The same values for change in place.
+    /// The values in the layout's order, to change them in place.
     pub fn values_mut(&mut self) -> &mut [T] {
         &mut self.values
     }
 
-    /// Applies `f` to every value.
+    /// The results of `f` for every value.
     pub fn map<U>(&self, mut f: impl FnMut(&Spec, &T) -> U) -> Weights<U> {
         let values = self.entries().map(|(spec, value)| f(spec, value)).collect();
         Weights { layout: self.layout.clone(), values }
@@ -56,8 +56,9 @@ impl<T> Index<Id> for Weights<T> {
     }
 }
 
-/// The values with which a tensor starts: normal with deviation `1/√fan_in` for matrices (0.02 for embeddings, residual
-/// outputs further divided by `√(2 · layers)` as in GPT-2), ones for norms. Tensors of one model must be asked for in the layout's order.
+/// The initial values of a tensor: normal with standard deviation `1/√fan_in` for matrices (0.02 for embeddings;
+/// residual outputs further divided by `√(2 · layers)`, as in GPT-2), ones for norms. A model's tensors must be
+/// initialised in the layout's order, since they share the random numbers.
 pub fn start(spec: &Spec, rng: &mut impl Rng) -> Vec<f32> {
     match spec.start {
         Start::Constant(value) => vec![value; spec.elements()],
@@ -65,13 +66,13 @@ pub fn start(spec: &Spec, rng: &mut impl Rng) -> Vec<f32> {
     }
 }
 
-/// A standard normal draw (Box–Muller).
+/// A standard normal random number (Box–Muller).
 fn normal(rng: &mut impl Rng) -> f32 {
     let (u, v): (f64, f64) = (rng.random(), rng.random());
     ((-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
 }
 
-/// Exchanges the axes of a row-major `[rows, columns]`.
+/// The transpose of a row-major `[rows, columns]`.
 pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut out = vec![0f32; values.len()];
     for (r, row) in values.chunks_exact(columns.max(1)).enumerate() {
@@ -82,7 +83,7 @@ pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32
     out
 }
 
-/// From a file's order to memory's.
+/// Values in a file's order as values in memory's order.
 pub(crate) fn from_stored(spec: &Spec, values: Vec<f32>) -> Vec<f32> {
     match spec.form {
         Form::Transposed => transposed(&values, spec.shape[1], spec.shape[0]),
@@ -90,7 +91,7 @@ pub(crate) fn from_stored(spec: &Spec, values: Vec<f32>) -> Vec<f32> {
     }
 }
 
-/// From memory's order to a file's.
+/// Values in memory's order as values in a file's order.
 pub(crate) fn to_stored<'v>(spec: &Spec, values: Cow<'v, [f32]>) -> Cow<'v, [f32]> {
     match spec.form {
         Form::Transposed => transposed(&values, spec.shape[0], spec.shape[1]).into(),

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, STORE, Store, ToolContext};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 
 /// The median of nine rounds' figures.
 fn median(mut figure: impl FnMut(usize) -> Result<f64, Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
@@ -47,7 +47,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let library = Library::curated()?;
     let store = || Store::open(&folder.path().join(STORE));
-    let new = || Orchestrator::new(library.clone(), ToolContext::new(Limits::default()), OrchestratorConfig::default());
+    let new = || {
+        Orchestrator::new(library.clone(), ToolContext::new(SandboxLimits::default()), OrchestratorConfig::default())
+    };
 
     let expressions = rows(1250, false)?;
     let (mut bare, mut logging) = (new(), new().with_store(store()));

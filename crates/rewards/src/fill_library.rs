@@ -15,7 +15,6 @@ use crate::agents::client::UsageByRole;
 use crate::agents::synthesise::{KnownTool, SynthesisRequest};
 use crate::agents::{AgentEvent, Agents, ModelCounts, RejectedTool, ToolSet, VerifierCounts};
 use crate::library::folder::{ADMISSION, Library};
-use crate::tool::card::ToolKind;
 use crate::tool::composite::WeightedTool;
 use crate::{Orchestrator, OrchestratorConfig, RewardError, ToolCard};
 
@@ -161,7 +160,7 @@ fn tools_in_folder(folder: &Path, library: &Library, chosen: &BTreeMap<String, C
 
 /// Whether an agent wrote or found a tool.
 fn is_from_agents(card: &ToolCard) -> bool {
-    card.origin.starts_with("written by ") || card.model.as_ref().is_some_and(|m| m.repo.is_some())
+    card.origin.starts_with("written by ") || card.model().is_some_and(|m| m.repo.is_some())
 }
 
 /// The examples for which a tool is chosen.
@@ -257,7 +256,7 @@ fn add_new_tools(
         };
         let is_done = |name: &str| rewards.library().card(name).is_some() || was_refused(&refused, name, &task);
         let mut new = agents.synthesise(&synthesis, &is_done, None, on_event);
-        let is_model = |c: &&ToolCard| c.kind == ToolKind::Model && c.tasks.contains(&task) && is_from_agents(c);
+        let is_model = |c: &&ToolCard| c.model().is_some() && c.tasks.contains(&task) && is_from_agents(c);
         let max_models = agents.hub.as_ref().map_or(0, |(_, config)| config.models);
         if rewards.library().cards().filter(is_model).count() < max_models {
             let is_taken =
@@ -346,7 +345,7 @@ fn write_tool(folder: &Path, name: &str, library: &Library) -> Result<(), Reward
 fn fetch_card(library: &mut Library, url: &str) -> Result<(), RewardError> {
     let text = rlar_net::get_text(url, MAX_FILE_BYTES, DOWNLOAD_DEADLINE)?;
     let card = ToolCard::parse(Path::new(url), &text)?;
-    let source = match &card.file {
+    let source = match card.file() {
         Some(file) => {
             let base = url.rsplit_once('/').map_or(url, |(base, _)| base);
             rlar_net::get_text(&format!("{base}/{file}"), MAX_FILE_BYTES, DOWNLOAD_DEADLINE)?

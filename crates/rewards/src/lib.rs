@@ -23,7 +23,7 @@ pub use agents::builtin::{Assignment, BuiltinAgent};
 pub use agents::llm::{Exchanges, LlmConfig};
 pub use agents::local::LocalLlm;
 pub use agents::tasks::domain;
-pub use cache::calibration::{CALIBRATION, Calibration, Spread, ToolStatistics, statistics};
+pub use cache::calibration::{CALIBRATION, Calibration, CallStatistics, ScoreSpread, statistics};
 pub use cache::store::{STORE, Store};
 pub use error::RewardError;
 pub use fill_library::{FetchReport, FetchRequest, FetchedTool, UncoveredTask, fetch_rewards};

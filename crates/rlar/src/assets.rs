@@ -1,4 +1,4 @@
-//! Configs and data: on disk, or embedded in the binary.
+//! Configs, suites and data files: on disk, or embedded in the binary.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,21 @@ use rlar_rewards::RewardError;
 static CONFIGS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
 static DATASETS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../datasets");
 
-/// A text and where it came from.
+/// A text file.
 pub struct Asset {
-    /// For messages, and for finding what stands beside it.
+    /// Its path, or `embedded/…`. Messages show it, and files that the asset names are looked for beside it.
     pub path: PathBuf,
-    /// The contents.
+    /// Its contents.
     pub text: Cow<'static, str>,
 }
 
-/// A text on disk.
+/// Reads a file on disk.
 pub fn read(path: &Path) -> Result<Asset> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     Ok(Asset { path: path.to_owned(), text: text.into() })
 }
 
-/// A config: as given, then under `configs/`, then embedded.
+/// Finds a config: at the given path, then under `configs/`, then embedded.
 pub fn config(name: &Path) -> Result<Asset> {
     for path in [name.to_owned(), Path::new("configs").join(name)] {
         if path.is_file() {
@@ -39,7 +39,7 @@ pub fn config(name: &Path) -> Result<Asset> {
     bail!("config {} is neither a file nor under configs/ nor embedded; embedded: {}", name.display(), known.join(", "))
 }
 
-/// A suite: as given, then `NAME.yaml` under `configs/suites/`, then embedded.
+/// Finds a suite: at the given path, then as `NAME.yaml` under `configs/suites/`, then embedded.
 pub fn suite(name: &str) -> Result<Asset> {
     let file = format!("suites/{name}.yaml");
     for path in [PathBuf::from(name), Path::new("configs").join(&file)] {
@@ -55,7 +55,7 @@ pub fn suite(name: &str) -> Result<Asset> {
     bail!("suite {name} is neither a file nor under configs/suites/ nor embedded; embedded: {}", known.join(", "))
 }
 
-/// A suite that a config names: also looked for beside the config and one folder up.
+/// Finds a suite that a config names: also beside the config and one folder up.
 pub fn suite_beside(config: &Path, name: &str) -> Result<Asset> {
     match beside(config, name).filter(|p| p.is_file()) {
         Some(path) => read(&path),
@@ -63,20 +63,20 @@ pub fn suite_beside(config: &Path, name: &str) -> Result<Asset> {
     }
 }
 
-/// The list of published data sets.
+/// The built-in list of published data sets.
 pub fn origins() -> Asset {
     let text = DATASETS.get_file("origins.yaml").and_then(|f| f.contents_utf8()).unwrap_or_default();
     Asset { path: "embedded/datasets/origins.yaml".into(), text: text.into() }
 }
 
-/// The path of a file that a config names: as given, then beside the config and one folder up.
+/// Finds a file that a config names: at the given path, then beside the config and one folder up.
 pub fn beside(config: &Path, name: &str) -> Option<PathBuf> {
     let folder = config.parent().unwrap_or(Path::new(""));
-    let places = [PathBuf::from(name), folder.join(name), folder.join("..").join(name)];
-    places.into_iter().find(|p| p.exists())
+    let paths = [PathBuf::from(name), folder.join(name), folder.join("..").join(name)];
+    paths.into_iter().find(|p| p.exists())
 }
 
-/// A data file that a config names: on disk, then embedded.
+/// Finds a data file that a config names: on disk, then embedded; `None` if it does not exist.
 pub fn data(config: &Path, name: &str) -> Result<Option<Asset>> {
     if let Some(path) = beside(config, name) {
         return read(&path).map(Some);
@@ -84,14 +84,14 @@ pub fn data(config: &Path, name: &str) -> Result<Option<Asset>> {
     Ok(embedded(name))
 }
 
-/// An embedded data file.
+/// An embedded data file; `None` if it does not exist.
 pub fn embedded(name: &str) -> Option<Asset> {
     let inside = name.strip_prefix("datasets/").unwrap_or(name);
     let text = DATASETS.get_file(inside).and_then(|f| f.contents_utf8())?;
     Some(Asset { path: Path::new("embedded/datasets").join(inside), text: text.into() })
 }
 
-/// Recorded exchanges that a config names: on disk, then embedded beside the configs.
+/// Finds recorded exchanges that a config names: on disk, then among the embedded configs.
 pub fn exchanges(config: &Path, name: &str) -> Result<Asset, RewardError> {
     let path = beside(config, name).unwrap_or_else(|| name.into());
     match std::fs::read_to_string(&path) {
@@ -105,8 +105,8 @@ pub fn exchanges(config: &Path, name: &str) -> Result<Asset, RewardError> {
     }
 }
 
-/// The model that a run left, where a folder is a run and not a model.
+/// The final model of a run, if the folder is a run's and not a model's.
 pub fn policy_of_run(folder: &Path) -> Option<PathBuf> {
-    let inside = folder.join("final");
-    (inside.is_dir() && !folder.join("config.json").exists()).then_some(inside)
+    let model = folder.join("final");
+    (model.is_dir() && !folder.join("config.json").exists()).then_some(model)
 }

@@ -1,7 +1,9 @@
-//! `rlar eval rewardbench-v2` and `rlar eval rewards`: how good are rewards, and does it pay to choose among them?
+//! `rlar eval rewardbench-v2` and `rlar eval rewards`: how well tools, reward models and judges score a benchmark, and whether
+//! choosing among them per prompt does better.
 
 use std::fmt::Write;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,146 +14,131 @@ use rlar_eval::readers::{BenchmarkFormat, read_benchmark, read_benchmark_as};
 use rlar_eval::report::side_by_side;
 use rlar_eval::reward_bench_2::RewardBenchVersion;
 use rlar_eval::reward_bench_files::{ScoredModel, eval_set, eval_set_scores};
-use rlar_eval::routing::{
-    CrossFit, Route, RouteChoice, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows,
-};
-use rlar_eval::score_benchmark::{item_example, score_benchmark};
+use rlar_eval::score_benchmark::score_benchmark;
 use rlar_eval::scores::CommonScores;
 use rlar_eval::table::{markdown, render};
 use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores};
 use rlar_net::llm::{Llm, LlmCache};
-use rlar_rewards::agents::client::LlmClient;
-use rlar_rewards::agents::select::select;
-use rlar_rewards::{BuiltinAgent, Library, Orchestrator, ToolCard, ToolKind};
+use rlar_rewards::{Library, Orchestrator, ToolCard, ToolKind};
 use rlar_run::{Progress, write_atomic};
 
-use crate::cli::{Judging, RewardBenchmark};
+use crate::cli::{JudgePrompt, RewardBenchmarkArguments};
+use crate::error::BadRequestExt;
+use crate::interrupt::is_interrupted;
 use crate::output::print;
-use crate::rewards::{known, language_model, orchestrator_with};
-use crate::{Failure, data, plan};
+use crate::rewards::{check_tool, language_model, orchestrator_with};
+use crate::suites::how_to_continue;
+use crate::{data, routing, setup};
 
-/// Where RewardBench 2 lies once it is fetched.
+/// The file of RewardBench 2 in the folder of downloaded data.
 const REWARDBENCH2: &str = "rewardbench-v2/test.parquet";
 
-pub fn run(
-    arguments: &RewardBenchmark,
-    only: Option<BenchmarkFormat>,
-    over: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Failure> {
-    let benchmark = read(arguments, only).map_err(Failure::Request)?;
-    let mut library = plan::library(arguments.library.as_deref()).map_err(Failure::Request)?;
-    arguments.tool.iter().try_for_each(|tool| known(&library, tool))?;
-    let models: Vec<String> = arguments
-        .model
-        .iter()
-        .map(|path| add_model(&mut library, path))
-        .collect::<Result<_>>()
-        .map_err(Failure::Request)?;
-    let asked = tools(arguments, &library, &models).map_err(Failure::Request)?;
-    let (benchmark, given) = read_scores(arguments, benchmark).map_err(Failure::Request)?;
-    let llm = language_model(&arguments.asked).map_err(Failure::Request)?;
-    let asked_by_tools = llm.clone();
-    let asks = |what: &str| anyhow!("{what} asks a language model: name one with --llm or --llm-replay");
-    let llm = match (llm, arguments.judge.is_empty(), arguments.route.iter().any(|r| r == "agent")) {
-        (None, false, _) => return Err(Failure::Request(asks("--judge"))),
-        (None, _, true) => return Err(Failure::Request(asks("--route agent"))),
-        // Nothing is asked twice, neither now nor where an interrupted evaluation goes on.
-        (Some(llm), ..) if arguments.out.is_some() => {
-            let path = arguments.out.iter().map(|out| out.join("exchanges.jsonl")).next().unwrap_or_default();
-            let folder = path.parent().unwrap_or(&path);
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("--out {}", folder.display()))
-                .map_err(Failure::Request)?;
-            Some(Arc::new(LlmCache::new(llm, &path).map_err(|e| Failure::Job(e.into()))?) as Arc<dyn Llm>)
-        }
-        (llm, ..) => llm,
+/// Evaluates rewards on a benchmark; `format` is its format, or is recognised by the columns without one.
+pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -> Result<()> {
+    let Inputs { benchmark, mut rewards, tools, given, llm } = Inputs::prepare(arguments, format).bad_request()?;
+    let llm = match (llm, &arguments.out) {
+        (Some(llm), Some(out)) => Some(cached(llm, out)?),
+        (llm, _) => llm,
     };
-    let judges = judges(arguments);
-    let scored: Vec<&str> = asked.iter().map(String::as_str).chain(given.iter().map(|s| s.tool.as_str())).collect();
-    check_routes(arguments, &scored, judges.len()).map_err(Failure::Request)?;
-    let mut rewards = orchestrator_with(library, &arguments.asked, &arguments.device, asked_by_tools);
-    for tool in &asked {
-        rewards.open(tool).map_err(|e| Failure::Request(e.into()))?;
+    let mut scores = Vec::new();
+    for name in &tools {
+        scores.push(score_with_tool(arguments, &benchmark, &mut rewards, name)?);
     }
-    let job = || -> Result<()> {
-        let mut scores = Vec::new();
-        for name in &asked {
-            let kept = arguments.out.as_ref().map(|out| out.join("items").join(format!("{name}.jsonl")));
-            let bar = Progress::new(name, benchmark.items.len() as u64, 0);
-            let mut done = |n: usize| bar.step(n as u64, String::new());
-            let told = score_benchmark(&benchmark, rewards.open(name)?, kept.as_deref(), over, &mut done)?;
-            bar.finish();
-            let hint = if kept.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
-            scores.push(told.ok_or_else(|| anyhow!("interrupted while `{name}` was asked{hint}"))?);
-        }
-        let (judged, notes) = match &llm {
-            Some(llm) => ask_judges(arguments, &benchmark, llm.as_ref(), &judges, over)?,
-            None => (Vec::new(), String::new()),
-        };
-        let generative = scores.len()..scores.len() + judged.len();
-        scores.extend(judged);
-        scores.extend(given);
-        let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed };
-        let compat = if arguments.compat.is_some() { RewardBenchVersion::V0_1_4 } else { RewardBenchVersion::Newest };
-        let report = |s: &BenchmarkScores| {
-            BenchmarkReport::new(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap))
-        };
-        let reports: Vec<BenchmarkReport> = scores.iter().map(report).collect();
-        if let Some(out) = &arguments.out {
-            write(out, &benchmark, &scores, &reports, &generative)?;
-        }
-        let table = |rows: &[Vec<String>]| if arguments.markdown { markdown(rows) } else { render(rows) };
-        let mut said = match &reports[..] {
-            [one] if arguments.markdown => one.markdown(),
-            [one] => one.terminal(),
-            several => {
-                let below = missing(several);
-                format!("{}\n\n{}{below}", benchmark.name, table(&side_by_side(several)))
-            }
-        };
-        said += &notes;
-        if !arguments.route.is_empty() || arguments.cross_fit {
-            let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(1000) as usize, ..bootstrap };
-            let compared = ScoreTable::new(&benchmark, &scores)?;
-            let routes = arguments.route.iter();
-            let chosen = routes.map(|r| route(r, &compared, &rewards, llm.as_ref()));
-            let lines = compare(&compared, &chosen.flatten().collect::<Vec<_>>(), bootstrap);
-            said = said + "\nChoosing among tools\n\n" + &table(&comparison_rows(&lines));
-            if arguments.cross_fit {
-                let settings = CrossFit { splits: 200, seed: arguments.seed, bootstrap };
-                let fitted = cross_fit(&compared, &Strategy::ALL, settings);
-                said = said + "\nFitted on one half, reported on the other\n\n" + &table(&cross_fit_rows(&fitted));
-            }
-        }
-        print(&said)
+    let judged = match &llm {
+        Some(llm) => score_with_judges(arguments, &benchmark, llm.as_ref())?,
+        None => JudgeScores::default(),
     };
-    job().map_err(Failure::Job)
+    let generative = scores.len()..scores.len() + judged.scores.len();
+    scores.extend(judged.scores);
+    scores.extend(given);
+    let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed };
+    let version = if arguments.compat.is_some() { RewardBenchVersion::V0_1_4 } else { RewardBenchVersion::Newest };
+    let report = |s: &BenchmarkScores| {
+        BenchmarkReport::new(&benchmark, s, version, (bootstrap.resamples > 0).then_some(bootstrap))
+    };
+    let reports: Vec<BenchmarkReport> = scores.iter().map(report).collect();
+    if let Some(out) = &arguments.out {
+        write(out, &benchmark, &scores, &reports, &generative)?;
+    }
+    let mut text = summary(arguments, &benchmark, &reports);
+    text += &judged.notes;
+    if !arguments.route.is_empty() || arguments.cross_fit {
+        text += &routing::summary(arguments, &benchmark, &scores, rewards.library(), llm.as_ref(), bootstrap)?;
+    }
+    print(text)
 }
 
-/// The benchmark of the files, or the part of it that is asked for.
-fn read(arguments: &RewardBenchmark, only: Option<BenchmarkFormat>) -> Result<Benchmark> {
-    let part = |path: &std::path::PathBuf| -> Result<Benchmark> {
-        let bytes = std::fs::read(path).with_context(|| format!("--data {}", path.display()))?;
-        Ok(match only {
-            Some(format) => read_benchmark_as(path, &bytes, format)?,
-            None => read_benchmark(path, &bytes)?,
-        })
-    };
-    let fetched = || -> Result<Vec<std::path::PathBuf>> {
-        if only != Some(BenchmarkFormat::RewardBench2) {
-            bail!("--data: name the benchmark's files");
+/// Formats a table for the terminal, or as Markdown with `--markdown`.
+pub fn table(arguments: &RewardBenchmarkArguments, rows: &[Vec<String>]) -> String {
+    if arguments.markdown { markdown(rows) } else { render(rows) }
+}
+
+/// What the command line names, read and checked.
+struct Inputs {
+    /// The items to score.
+    benchmark: Benchmark,
+    /// Holds the tools and runs them.
+    rewards: Orchestrator,
+    /// Names of the tools to score with; they are open.
+    tools: Vec<String>,
+    /// Scores from files.
+    given: Vec<BenchmarkScores>,
+    /// The model of `--judge` and `--route agent`.
+    llm: Option<Arc<dyn Llm>>,
+}
+
+impl Inputs {
+    fn prepare(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -> Result<Self> {
+        let benchmark = read(arguments, format)?;
+        let mut library = setup::library(arguments.library.as_deref())?;
+        arguments.tool.iter().try_for_each(|tool| check_tool(&library, tool))?;
+        let models: Vec<String> =
+            arguments.model.iter().map(|path| add_model(&mut library, path)).collect::<Result<_>>()?;
+        let tools = tools(arguments, &library, &models)?;
+        let (benchmark, given) = read_scores(arguments, benchmark)?;
+        let llm = language_model(&arguments.tools)?;
+        if llm.is_none() {
+            let needs_llm =
+                |option: &str| anyhow!("{option} asks a language model: name one with --llm or --llm-replay");
+            if !arguments.judge.is_empty() {
+                return Err(needs_llm("--judge"));
+            }
+            if arguments.route.iter().any(|route| route == "agent") {
+                return Err(needs_llm("--route agent"));
+            }
         }
-        Ok(vec![
-            data::find(Path::new(""), REWARDBENCH2).context("without --data, the fetched RewardBench 2 is read")?.0,
-        ])
+        let scored: Vec<&str> = tools.iter().map(String::as_str).chain(given.iter().map(|s| s.tool.as_str())).collect();
+        routing::check(arguments, &scored)?;
+        let mut rewards = orchestrator_with(library, &arguments.tools, &arguments.device, llm.clone());
+        for tool in &tools {
+            rewards.open(tool)?;
+        }
+        Ok(Self { benchmark, rewards, tools, given, llm })
+    }
+}
+
+/// A language model whose replies are kept in `out`, so that no request is sent twice, even by a continued evaluation.
+fn cached(llm: Arc<dyn Llm>, out: &Path) -> Result<Arc<dyn Llm>> {
+    std::fs::create_dir_all(out).with_context(|| format!("--out {}", out.display())).bad_request()?;
+    Ok(Arc::new(LlmCache::new(llm, &out.join("exchanges.jsonl"))?))
+}
+
+/// The benchmark in the files, restricted to `--subset` and `--limit`.
+fn read(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -> Result<Benchmark> {
+    let files = if !arguments.data.is_empty() {
+        arguments.data.clone()
+    } else if format == Some(BenchmarkFormat::RewardBench2) {
+        let found = data::find(Path::new(""), REWARDBENCH2);
+        vec![found.context("without --data, RewardBench 2 is read from the downloaded data")?.0]
+    } else {
+        bail!("--data: name the benchmark's files");
     };
-    let files = if arguments.data.is_empty() { fetched()? } else { arguments.data.clone() };
-    let parts = files.iter().map(part).collect::<Result<Vec<_>>>()?;
+    let parts = files.iter().map(|path| read_part(path, format)).collect::<Result<Vec<_>>>()?;
     let mut benchmark = Benchmark::join(parts)?;
     for name in &arguments.subset {
-        if !benchmark.items.iter().any(|i| i.category == *name) {
-            let there: Vec<&str> = benchmark.categories().iter().map(|(n, _)| *n).collect();
-            bail!("--subset {name}: the data have {}", there.join(", "));
+        if !benchmark.items.iter().any(|item| item.category == *name) {
+            let categories: Vec<&str> = benchmark.categories().iter().map(|(name, _)| *name).collect();
+            bail!("--subset {name}: the data have {}", categories.join(", "));
         }
     }
     if !arguments.subset.is_empty() {
@@ -163,41 +150,56 @@ fn read(arguments: &RewardBenchmark, only: Option<BenchmarkFormat>) -> Result<Be
     })
 }
 
-/// The benchmark, or the part of it that is scored, and the scores that were made elsewhere.
-fn read_scores(arguments: &RewardBenchmark, benchmark: Benchmark) -> Result<(Benchmark, Vec<BenchmarkScores>)> {
-    let read = |path: &std::path::PathBuf| std::fs::read(path).with_context(|| format!("--scores {}", path.display()));
+fn read_part(path: &Path, format: Option<BenchmarkFormat>) -> Result<Benchmark> {
+    let bytes = std::fs::read(path).with_context(|| format!("--data {}", path.display()))?;
+    Ok(match format {
+        Some(format) => read_benchmark_as(path, &bytes, format)?,
+        None => read_benchmark(path, &bytes)?,
+    })
+}
+
+/// The scores in the files of `--scores`, and the benchmark; with `--only-scored`, only the items that all of them have.
+fn read_scores(
+    arguments: &RewardBenchmarkArguments,
+    benchmark: Benchmark,
+) -> Result<(Benchmark, Vec<BenchmarkScores>)> {
+    let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("--scores {}", path.display()));
     let files = arguments.scores.iter().map(read).collect::<Result<Vec<_>>>()?;
     let files: Vec<(&Path, &[u8])> = arguments.scores.iter().zip(&files).map(|(p, b)| (p.as_path(), &b[..])).collect();
     if arguments.only_scored {
-        let CommonScores { benchmark: common, scores, unknown_rows: strange } =
+        let total = benchmark.items.len();
+        let CommonScores { benchmark: common, scores, unknown_rows: unknown } =
             BenchmarkScores::read_common(&files, &benchmark)?;
-        let (left_out, of) = (benchmark.items.len() - common.items.len(), benchmark.items.len());
-        if left_out + strange > 0 {
-            tracing::warn!("--only-scored leaves out {left_out} of {of} items, and {strange} scores of others");
+        let left_out = total - common.items.len();
+        if left_out + unknown > 0 {
+            tracing::warn!(
+                "--only-scored leaves out {left_out} of {total} items, and {unknown} scores of items that the benchmark \
+                 does not have"
+            );
         }
         return Ok((common, scores));
     }
-    let mut all = Vec::new();
+    let mut scores = Vec::new();
     for (path, bytes) in files {
-        all.extend(BenchmarkScores::read(path, bytes, &benchmark)?);
+        scores.extend(BenchmarkScores::read(path, bytes, &benchmark)?);
     }
-    Ok((benchmark, all))
+    Ok((benchmark, scores))
 }
 
-/// Declares a reward model as a tool that gives its output as it is.
+/// Adds a reward model to the library as a tool whose score is the model's raw output, and gives the tool's name.
 fn add_model(library: &mut Library, path: &Path) -> Result<String> {
     let home = std::path::absolute(path)?;
     if !home.join("config.json").is_file() {
         bail!("--model {}: a Hugging Face folder with a reward model is expected there", path.display());
     }
     let folder = home.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // A run's model is called by its run.
+    // A run's final model gets the name of the run.
     let folder = match (folder.as_str(), home.parent().and_then(Path::file_name)) {
         ("final", Some(run)) => run.to_string_lossy().into_owned(),
         _ => folder,
     };
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    let mut name: String = folder.chars().map(plain).collect();
+    let sanitised = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    let mut name: String = folder.chars().map(sanitised).collect();
     while library.card(&name).is_some() {
         name.push('_');
     }
@@ -210,43 +212,8 @@ fn add_model(library: &mut Library, path: &Path) -> Result<String> {
     Ok(name)
 }
 
-/// What the language model says as a judge, in every way that is asked for, and what there is to note about it.
-fn ask_judges(
-    arguments: &RewardBenchmark,
-    benchmark: &Benchmark,
-    llm: &dyn Llm,
-    ways: &[JudgeMode],
-    over: &(dyn Fn() -> bool + Sync),
-) -> Result<(Vec<BenchmarkScores>, String)> {
-    let (mut scores, mut notes) = (Vec::new(), String::new());
-    for way in ways {
-        let bar = Progress::new("judge", benchmark.items.len() as u64, 0);
-        let judged = judge_benchmark(benchmark, llm, *way, over, &mut |n| bar.step(n as u64, String::new()))?;
-        bar.finish();
-        let hint = if arguments.out.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
-        let judged = judged.ok_or_else(|| anyhow!("interrupted while the judge was asked{hint}"))?;
-        if judged.unread > 0 {
-            let (n, of, tool) = (judged.unread, judged.answers, &judged.scores.tool);
-            writeln!(notes, "{n} of {of} answers of {tool} hold no verdict; they count as the reference counts them")?;
-        }
-        scores.push(judged.scores);
-    }
-    Ok((scores, notes))
-}
-
-/// How the language model is asked as a judge.
-fn judges(arguments: &RewardBenchmark) -> Vec<JudgeMode> {
-    let way = |how: &Judging| match how {
-        Judging::Ratings => JudgeMode::Ratings,
-        Judging::Four => JudgeMode::BestOfFour { style: PromptStyle::System, seed: arguments.seed },
-        Judging::FourMerged => JudgeMode::BestOfFour { style: PromptStyle::Merged, seed: arguments.seed },
-        Judging::FourBare => JudgeMode::BestOfFour { style: PromptStyle::Bare, seed: arguments.seed },
-    };
-    arguments.judge.iter().map(way).collect()
-}
-
-/// The tools that are asked.
-fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> Result<Vec<String>> {
+/// The tools to score with: those that are named, or all that can be used without a reference.
+fn tools(arguments: &RewardBenchmarkArguments, library: &Library, models: &[String]) -> Result<Vec<String>> {
     let named: Vec<String> = arguments.tool.iter().chain(models).cloned().collect();
     if let Some((_, twice)) = named.iter().enumerate().find(|(i, name)| named[..*i].contains(name)) {
         bail!("tool `{twice}` is named twice");
@@ -257,118 +224,129 @@ fn tools(arguments: &RewardBenchmark, library: &Library, models: &[String]) -> R
     if !named.is_empty() || !arguments.scores.is_empty() || !arguments.judge.is_empty() {
         return Ok(named);
     }
-    // What asks a language model or runs programs is named by whoever wants it.
-    let suits = |c: &&ToolCard| {
-        let free = c.kind != ToolKind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
-        !c.needs_reference && free && library.is_admitted(&c.name)
+    // Tools that ask a language model or run programs are used only if they are named.
+    let is_default = |c: &&ToolCard| {
+        let is_cheap = c.kind != ToolKind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
+        !c.needs_reference && is_cheap && library.is_admitted(&c.name)
     };
-    let names: Vec<String> = library.cards().filter(suits).map(|c| c.name.clone()).collect();
+    let names: Vec<String> = library.cards().filter(is_default).map(|c| c.name.clone()).collect();
     if names.is_empty() {
-        bail!("no tool of the library can do without a reference; name --tool, --model or --scores")
+        bail!("no tool of the library can score without a reference; name --tool, --model or --scores")
     }
     Ok(names)
 }
 
-/// Refuses routes that are none, or among tools that are not scored, before any is asked.
-fn check_routes(arguments: &RewardBenchmark, scored: &[&str], judges: usize) -> Result<()> {
-    for route in &arguments.route {
-        match (route.as_str(), route.strip_prefix("static:")) {
-            (_, Some(tool)) if !scored.contains(&tool) => bail!("--route {route}: scored are {}", scored.join(", ")),
-            ("oracle" | "builtin" | "agent", _) | (_, Some(_)) => {}
-            _ => bail!("--route {route}: possible are static:NAME, oracle, builtin, agent"),
+fn score_with_tool(
+    arguments: &RewardBenchmarkArguments,
+    benchmark: &Benchmark,
+    rewards: &mut Orchestrator,
+    name: &str,
+) -> Result<BenchmarkScores> {
+    let kept = arguments.out.as_ref().map(|out| out.join("items").join(format!("{name}.jsonl")));
+    let bar = Progress::new(name, benchmark.items.len() as u64, 0);
+    let mut on_item = |n: usize| bar.step(n as u64, String::new());
+    let scores = score_benchmark(benchmark, rewards.open(name)?, kept.as_deref(), &is_interrupted, &mut on_item)?;
+    bar.finish();
+    scores.ok_or_else(|| {
+        anyhow!("interrupted while `{name}` scored items; {}", how_to_continue(arguments.out.as_deref()))
+    })
+}
+
+/// The scores of generative judges, and remarks on them for the user.
+#[derive(Default)]
+struct JudgeScores {
+    /// One entry per `--judge`.
+    scores: Vec<BenchmarkScores>,
+    notes: String,
+}
+
+fn score_with_judges(
+    arguments: &RewardBenchmarkArguments,
+    benchmark: &Benchmark,
+    llm: &dyn Llm,
+) -> Result<JudgeScores> {
+    let mut all = JudgeScores::default();
+    for prompt in &arguments.judge {
+        let bar = Progress::new("judge", benchmark.items.len() as u64, 0);
+        let mut on_item = |n: usize| bar.step(n as u64, String::new());
+        let judged =
+            judge_benchmark(benchmark, llm, judge_way(*prompt, arguments.seed), &is_interrupted, &mut on_item)?;
+        bar.finish();
+        let judged = judged.ok_or_else(|| {
+            anyhow!("interrupted while the judge scored items; {}", how_to_continue(arguments.out.as_deref()))
+        })?;
+        if judged.unread > 0 {
+            let (unread, answers, tool) = (judged.unread, judged.answers, &judged.scores.tool);
+            writeln!(
+                all.notes,
+                "{unread} of {answers} answers of {tool} hold no verdict; they are scored as `reward-bench` scores them"
+            )?;
+        }
+        all.scores.push(judged.scores);
+    }
+    Ok(all)
+}
+
+fn judge_way(prompt: JudgePrompt, seed: u64) -> JudgeMode {
+    match prompt {
+        JudgePrompt::Ratings => JudgeMode::Ratings,
+        JudgePrompt::Four => JudgeMode::BestOfFour { style: PromptStyle::System, seed },
+        JudgePrompt::FourMerged => JudgeMode::BestOfFour { style: PromptStyle::Merged, seed },
+        JudgePrompt::FourBare => JudgeMode::BestOfFour { style: PromptStyle::Bare, seed },
+    }
+}
+
+/// The report of a single tool, or a table with a column per tool.
+fn summary(arguments: &RewardBenchmarkArguments, benchmark: &Benchmark, reports: &[BenchmarkReport]) -> String {
+    match reports {
+        [report] if arguments.markdown => report.markdown(),
+        [report] => report.terminal(),
+        reports => {
+            let table = table(arguments, &side_by_side(reports));
+            format!("{}\n\n{table}{}", benchmark.name, footnotes(reports))
         }
     }
-    if scored.len() + judges < 2 && (arguments.cross_fit || !arguments.route.is_empty()) {
-        bail!(
-            "--route and --cross-fit compare at least two tools; name more with --tool, --model, --judge or --scores"
-        );
+}
+
+/// What the table leaves out: missing categories, and items without a score.
+fn footnotes(reports: &[BenchmarkReport]) -> String {
+    let missing = reports.first().map_or(&[][..], |r| &r.missing);
+    let mut notes = Vec::new();
+    if !missing.is_empty() {
+        notes.push(format!("the overall scores are without: {}\n", missing.join(", ")));
     }
-    Ok(())
+    if reports.iter().any(|r| r.overall.failed > 0) {
+        notes.push("≥: a lower bound; items without a score count as wrong\n".to_owned());
+    }
+    if notes.is_empty() { String::new() } else { format!("\n{}", notes.concat()) }
 }
 
-/// The choices of a route; the oracles are compared anyway.
-fn route(name: &str, table: &ScoreTable, rewards: &Orchestrator, llm: Option<&Arc<dyn Llm>>) -> Option<Route> {
-    let position = |tool: &str| table.tools().iter().position(|s| s.tool == tool);
-    let all = || RouteChoice::Weights(vec![1.0; table.tools().len()]);
-    let items = || (0..table.len()).map(|i| item_example(table.item(i)));
-    let cards: Vec<&ToolCard> = table.tools().iter().filter_map(|s| rewards.library().card(&s.tool)).collect();
-    let builtin = |e: &rlar_data::Example| {
-        let chosen = BuiltinAgent.assign(e, cards.iter().copied(), &|_| false).ok();
-        chosen.and_then(|a| position(&a.tools.first()?.tool)).map_or_else(all, RouteChoice::Tool)
-    };
-    let mut shown = format!("route {name}");
-    let choices = match (name.strip_prefix("static:").and_then(position), llm) {
-        (Some(place), _) => vec![RouteChoice::Tool(place); table.len()],
-        _ if name == "oracle" => return None,
-        (None, Some(llm)) if name == "agent" => {
-            let client = LlmClient::new(llm.clone());
-            let mut unanswered = 0;
-            let mut choose =
-                |e: rlar_data::Example| match select(&client, &e, e.domain.as_deref().unwrap_or("any"), &cards) {
-                    Ok(selected) => {
-                        let mut weights = vec![0.0; table.tools().len()];
-                        for choice in &selected.assignment.tools {
-                            if let Some(place) = position(&choice.tool) {
-                                weights[place] = choice.weight;
-                            }
-                        }
-                        RouteChoice::Weights(weights)
-                    }
-                    Err(why) => {
-                        unanswered += 1;
-                        tracing::warn!("{}: {why}; the builtin agent chooses", e.id);
-                        builtin(&e)
-                    }
-                };
-            let choices = items().map(&mut choose).collect();
-            if unanswered > 0 {
-                shown = format!("{shown} ({unanswered} of {} by the builtin agent)", table.len());
-            }
-            choices
-        }
-        _ => items().map(|e| builtin(&e)).collect(),
-    };
-    Some(Route { name: shown, choices })
-}
-
-fn missing(reports: &[BenchmarkReport]) -> String {
-    let absent = reports.first().map_or(&[][..], |r| &r.missing);
-    let absent = if absent.is_empty() {
-        String::new()
-    } else {
-        format!("the overall figures are without: {}\n", absent.join(", "))
-    };
-    let failed = reports.iter().any(|r| r.overall.failed > 0);
-    let bound = if failed { "≥: a lower bound; items without a score count as wrong\n" } else { "" };
-    if absent.is_empty() && bound.is_empty() { String::new() } else { format!("\n{absent}{bound}") }
-}
-
-/// A tool's name as a file's: a server's address is part of some.
+/// A tool's name as a file name; names of judges contain a server's address.
 fn file_name(tool: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || "-_.+".contains(c) { c.to_string() } else { "-".into() };
-    tool.replace('/', "--").chars().map(plain).collect()
+    let sanitised = |c: char| if c.is_alphanumeric() || "-_.+".contains(c) { c } else { '-' };
+    tool.replace('/', "--").chars().map(sanitised).collect()
 }
 
-/// Writes the reference's files; some of the scores are those of generative judges.
+/// Writes results and scores in the format of `reward-bench`. `generative` is the range of `scores` that judges gave.
 fn write(
     out: &Path,
     benchmark: &Benchmark,
     scores: &[BenchmarkScores],
     reports: &[BenchmarkReport],
-    generative: &std::ops::Range<usize>,
+    generative: &Range<usize>,
 ) -> Result<()> {
     for (i, (scores, report)) in scores.iter().zip(reports).enumerate() {
         let generative = generative.contains(&i);
-        let made = ScoredModel {
+        let source = ScoredModel {
             model: format!("rlar/{}", file_name(&scores.tool)),
             model_type: if generative { "Generative RM" } else { "Custom Classifier" }.into(),
             chat_template: None,
             generative,
         };
-        let paths = made.paths()?;
+        let paths = source.paths()?;
         for (path, text) in [
-            (paths.eval_set, eval_set(report, &made)),
-            (paths.eval_set_scores, eval_set_scores(benchmark, scores, &made)),
+            (paths.eval_set, eval_set(report, &source)),
+            (paths.eval_set_scores, eval_set_scores(benchmark, scores, &source)),
         ] {
             let path = out.join(path);
             std::fs::create_dir_all(path.parent().unwrap_or(out)).with_context(|| path.display().to_string())?;

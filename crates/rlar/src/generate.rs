@@ -1,117 +1,125 @@
 //! `rlar generate`: one reply, or a chat.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use rlar_policy::{ComputeDevice, Conversation, Engine, Finish, GenerationRequest, Policy, Sampling, StreamControl};
 use serde_json::{Value, json};
 
-use crate::cli::Generate;
-use crate::output::print;
-use crate::{Failure, assets};
+use crate::assets;
+use crate::cli::GenerateArguments;
+use crate::error::{BadRequestExt, bad_request};
+use crate::output::{print, print_error};
 
-pub fn run(arguments: &Generate) -> Result<(), Failure> {
-    if let Some(policy) = assets::policy_of_run(&arguments.model) {
-        let run = arguments.model.display();
-        return Err(Failure::Request(anyhow!("{run} is a run; its model is {}", policy.display())));
-    }
-    if !arguments.model.exists() {
-        let path = arguments.model.display();
-        let message = "does not exist; a Hugging Face folder or a GGUF file is expected there";
-        return Err(Failure::Request(anyhow!("model {path} {message}")));
-    }
-    let device = ComputeDevice::new(&arguments.device).map_err(|e| Failure::Request(e.into()))?;
-    // The options are checked before a large model is read; what the model says itself is checked with it.
-    sampling(arguments, Sampling::default()).check().map_err(|why| Failure::Request(anyhow!(why)))?;
-    let policy = Policy::load(&arguments.model, &device).map_err(|e| Failure::Job(e.into()))?;
+pub fn run(arguments: &GenerateArguments) -> Result<()> {
+    check_model(arguments).bad_request()?;
+    let device = ComputeDevice::new(&arguments.device).bad_request()?;
+    // Options are checked before the model is read, which may take long; the model's own settings are checked with it.
+    sampling(arguments, Sampling::default()).check().map_err(bad_request)?;
+    let policy = Policy::load(&arguments.model, &device)?;
     let sampling = sampling(arguments, policy.sampling().clone());
     match &arguments.prompt {
-        Some(prompt) => once(&policy, prompt, arguments, &sampling).map_err(Failure::Job),
-        None if policy.tokenizer.has_template() => chat(&policy, arguments, &sampling).map_err(Failure::Job),
-        None => Err(Failure::Request(anyhow!("this model has no chat template; pass --prompt"))),
+        Some(prompt) => reply_once(&policy, prompt, arguments, &sampling),
+        None if policy.tokenizer.has_template() => chat(&policy, arguments, &sampling),
+        None => Err(bad_request("this model has no chat template; pass --prompt")),
     }
 }
 
-/// The model's own settings with those of the command line.
-fn sampling(arguments: &Generate, own: Sampling) -> Sampling {
+fn check_model(arguments: &GenerateArguments) -> Result<()> {
+    let model = &arguments.model;
+    if let Some(policy) = assets::policy_of_run(model) {
+        bail!("{} is a run; its model is {}", model.display(), policy.display());
+    }
+    if !model.exists() {
+        bail!("model {} does not exist; a Hugging Face folder or a GGUF file is expected there", model.display());
+    }
+    Ok(())
+}
+
+/// The model's sampling settings, overridden by those of the command line.
+fn sampling(arguments: &GenerateArguments, model: Sampling) -> Sampling {
     Sampling {
-        temperature: arguments.temperature.unwrap_or(own.temperature),
-        top_p: arguments.top_p.unwrap_or(own.top_p),
-        top_k: arguments.top_k.unwrap_or(own.top_k),
-        min_p: arguments.min_p.unwrap_or(own.min_p),
-        repetition_penalty: arguments.repetition_penalty.unwrap_or(own.repetition_penalty),
+        temperature: arguments.temperature.unwrap_or(model.temperature),
+        top_p: arguments.top_p.unwrap_or(model.top_p),
+        top_k: arguments.top_k.unwrap_or(model.top_k),
+        min_p: arguments.min_p.unwrap_or(model.min_p),
+        repetition_penalty: arguments.repetition_penalty.unwrap_or(model.repetition_penalty),
         max_tokens: arguments.max_tokens,
         stop: arguments.stop.clone(),
-        stop_tokens: own.stop_tokens,
+        stop_tokens: model.stop_tokens,
     }
 }
 
-fn once(policy: &Policy, prompt: &str, arguments: &Generate, sampling: &Sampling) -> Result<()> {
+fn reply_once(policy: &Policy, prompt: &str, arguments: &GenerateArguments, sampling: &Sampling) -> Result<()> {
     let tokens = if arguments.plain || !policy.tokenizer.has_template() {
         policy.tokenizer.encode_whole(prompt)?
     } else {
-        let messages = opening(arguments).into_iter().chain([json!({ "role": "user", "content": prompt })]).collect();
+        let mut messages = system_message(arguments);
+        messages.push(json!({ "role": "user", "content": prompt }));
         chat_tokens(policy, messages)?
     };
     reply(policy, tokens, arguments.seed, sampling, true)?;
     Ok(())
 }
 
-/// Turn by turn until standard input ends.
-fn chat(policy: &Policy, arguments: &Generate, sampling: &Sampling) -> Result<()> {
-    let mut messages: Vec<Value> = opening(arguments).into_iter().collect();
-    let asking = std::io::stdin().is_terminal();
-    let ask = || if asking { print("> ") } else { Ok(()) };
-    ask()?;
+/// Replies to each line of standard input, until it ends.
+fn chat(policy: &Policy, arguments: &GenerateArguments, sampling: &Sampling) -> Result<()> {
+    let mut messages = system_message(arguments);
+    let is_terminal = std::io::stdin().is_terminal();
+    let show_cursor = || if is_terminal { print("> ") } else { Ok(()) };
+    show_cursor()?;
     for (turn, line) in std::io::stdin().lock().split(b'\n').enumerate() {
         let line = String::from_utf8_lossy(&line.context("standard input")?).into_owned();
         if line.trim().is_empty() {
-            ask()?;
+            show_cursor()?;
             continue;
         }
         messages.push(json!({ "role": "user", "content": line }));
         let tokens = chat_tokens(policy, messages.clone())?;
-        let room = policy.decoder.config().max_position_embeddings;
-        if tokens.len() >= room {
-            let have = tokens.len();
-            return Err(anyhow!("the conversation has {have} tokens and the model {room} positions: start a new one"));
+        let (length, positions) = (tokens.len(), policy.decoder.config().max_position_embeddings);
+        if length >= positions {
+            return Err(anyhow!(
+                "the conversation has {length} tokens and the model {positions} positions: start a new one"
+            ));
         }
         let text = reply(policy, tokens, arguments.seed.wrapping_add(turn as u64), sampling, messages.len() < 3)?;
         messages.push(json!({ "role": "assistant", "content": text }));
-        ask()?;
+        show_cursor()?;
     }
     Ok(())
 }
 
-fn opening(arguments: &Generate) -> Option<Value> {
-    arguments.system.as_ref().map(|text| json!({ "role": "system", "content": text }))
+/// The messages before the first user message.
+fn system_message(arguments: &GenerateArguments) -> Vec<Value> {
+    arguments.system.iter().map(|text| json!({ "role": "system", "content": text })).collect()
 }
 
+/// The tokens of a conversation in the model's chat template, up to where the assistant's reply starts.
 fn chat_tokens(policy: &Policy, messages: Vec<Value>) -> Result<Vec<u32>> {
     let conversation = Conversation { messages, generation: true, ..Conversation::default() };
     Ok(policy.tokenizer.encode(&policy.tokenizer.render(&conversation)?.text)?)
 }
 
-/// Writes a reply as it is drawn, and gives it; the first one with what it takes.
-fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling, first: bool) -> Result<String> {
+/// Generates a reply, prints it while it is generated, and returns it. Before the first reply, prints the memory it needs.
+fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling, is_first: bool) -> Result<String> {
     let room = policy.decoder.config().max_position_embeddings.saturating_sub(prompt.len());
     let request = [GenerationRequest { prompt, seeds: vec![seed] }];
     let engine = Engine::new(&policy.decoder, &policy.tokenizer, 1);
-    if first {
-        writeln!(std::io::stderr(), "{}", engine.plan(&request, sampling))?;
+    if is_first {
+        print_error(format!("{}\n", engine.plan(&request, sampling)))?;
     }
-    let mut broken = Ok(());
-    let out = engine.stream(&request, sampling, &mut |event| {
-        broken = print(event.text);
-        if broken.is_ok() { StreamControl::Continue } else { StreamControl::EndAll }
+    let mut printed = Ok(());
+    let samples = engine.stream(&request, sampling, &mut |event| {
+        printed = print(event.text);
+        if printed.is_ok() { StreamControl::Continue } else { StreamControl::EndAll }
     })?;
-    broken?;
+    printed?;
     print("\n")?;
-    let Some(sample) = out.into_iter().flatten().next() else { return Ok(String::new()) };
+    let Some(sample) = samples.into_iter().flatten().next() else { return Ok(String::new()) };
     if sample.finish == Finish::Length {
         let why =
             if room <= sampling.max_tokens { "the model's positions are used up" } else { "--max-tokens is reached" };
-        writeln!(std::io::stderr(), "cut off: {why}")?;
+        print_error(format!("cut off: {why}\n"))?;
     }
     Ok(sample.text)
 }

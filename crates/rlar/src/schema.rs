@@ -1,10 +1,10 @@
-//! The reference of configs for people, from the same schema that checks them.
+//! The reference of config keys (docs/config.md), made from the JSON Schema that checks configs.
 
 use std::fmt::Write;
 
 use serde_json::Value;
 
-/// Markdown: every section and key with type, default and meaning.
+/// A Markdown table per section of the config: its keys with their types, defaults and meanings.
 pub fn markdown() -> String {
     let schema = rlar_grpo::Config::schema();
     let mut out = String::from(
@@ -15,6 +15,7 @@ pub fn markdown() -> String {
     out
 }
 
+/// Follows references, and skips `null` among the alternatives of an optional value.
 fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
     loop {
         if let Some(target) = schema["$ref"].as_str() {
@@ -27,13 +28,14 @@ fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
     }
 }
 
+/// Writes the table of an object, then those of the objects in it; `path` is its key path.
 fn section(out: &mut String, root: &Value, schema: &Value, path: &str) {
     let Some(keys) = schema["properties"].as_object() else { return };
     let title = if path.is_empty() { "The document" } else { path };
     let about = schema["description"].as_str().unwrap_or("").replace('\n', " ");
     let _ = write!(out, "\n## {title}\n\n{about}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |\n");
     let required = |key: &str| schema["required"].as_array().is_some_and(|r| r.contains(&key.into()));
-    let mut inner = Vec::new();
+    let mut subsections = Vec::new();
     for (key, value) in keys {
         let target = resolve(root, value);
         let default = match &value["default"] {
@@ -45,18 +47,19 @@ fn section(out: &mut String, root: &Value, schema: &Value, path: &str) {
         };
         let meaning =
             value["description"].as_str().or_else(|| target["description"].as_str()).unwrap_or("").replace('\n', " ");
-        let _ = writeln!(out, "| `{key}` | {} | {default} | {meaning} |", kind(target).replace('|', "\\|"));
+        let _ = writeln!(out, "| `{key}` | {} | {default} | {meaning} |", type_name(target).replace('|', "\\|"));
         if target["properties"].is_object() {
             let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            inner.push((full, target));
+            subsections.push((full, target));
         }
     }
-    for (path, schema) in inner {
+    for (path, schema) in subsections {
         section(out, root, schema, &path);
     }
 }
 
-fn kind(schema: &Value) -> String {
+/// A value's type in words, with its bounds or its possible values.
+fn type_name(schema: &Value) -> String {
     if let Some(choices) = schema["oneOf"].as_array() {
         let names: Vec<String> = choices.iter().filter_map(|c| c["const"].as_str().map(|n| format!("`{n}`"))).collect();
         return names.join(" or ");

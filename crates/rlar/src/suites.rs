@@ -1,4 +1,4 @@
-//! `rlar eval SUITE …`: policies on suites.
+//! `rlar eval SUITE …`: policies on suites; and the suites of a training config.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rlar_eval::bootstrap::Bootstrap;
+use rlar_eval::suite::generator::ReplyResult;
 use rlar_eval::suite::prompts::build_prompts;
 use rlar_eval::suite::replies::read_replies;
 use rlar_eval::suite::{GenerationOptions, LlmServer, LocalPolicy, ReplyGenerator, Suite, SuiteEval, SuiteMetric};
@@ -13,240 +14,271 @@ use rlar_grpo::CheckpointMetric;
 use rlar_net::llm::{Budget, LlmLimits, OpenAi, OpenAiSettings, Secret};
 use rlar_policy::{ComputeDevice, Policy, Precision};
 use rlar_rewards::{Orchestrator, OrchestratorConfig, STORE, Store};
-use rlar_run::{Progress, sha256, write_atomic};
+use rlar_run::{Progress, hash_files, sha256, write_atomic};
 
-use crate::cli::Measured;
+use crate::cli::PolicyEvalArguments;
+use crate::error::{BadRequestExt, bad_request};
+use crate::interrupt::is_interrupted;
 use crate::output::print;
 use crate::rewards::{language_model, orchestrator_with};
-use crate::{Failure, assets, data, plan};
+use crate::setup::LoadedConfig;
+use crate::{assets, data, setup};
 
-/// Tries and time for one reply of a server.
+/// Attempts per reply of a server.
 const TRIES: u32 = 4;
+/// Time limit for a reply of a server, all attempts together.
 const DEADLINE: Duration = Duration::from_mins(10);
 
-pub fn run(asked: &Measured, over: &(dyn Fn() -> bool + Sync)) -> Result<(), Failure> {
-    if asked.suites.len() > 1 && (asked.answers.is_some() || asked.data.is_some()) {
-        return Err(Failure::Request(anyhow!("--answers and --data are of one suite; name one")));
+pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
+    let mut suites = load(arguments).bad_request()?;
+    if let Some(path) = &arguments.answers {
+        let Some(suite) = suites.first_mut() else { return Ok(()) };
+        let replies = recorded_replies(path, suite).bad_request()?;
+        return grade(suite, &path.display().to_string(), replies, arguments);
     }
-    let llm = language_model(&asked.asked).map_err(Failure::Request)?;
-    let mut exams = Vec::new();
-    for name in &asked.suites {
-        let (path, suite) = suite(name, asked).map_err(Failure::Request)?;
-        let library = plan::library(asked.library.as_deref()).map_err(Failure::Request)?;
-        let mut rewards = orchestrator_with(library, &asked.asked, "cpu", llm.clone());
-        if let Some(out) = &asked.out {
-            // What a tool said of a reply is not asked again.
+    if let Some(url) = &arguments.server {
+        let server = LlmServer(Arc::new(server(url, arguments).bad_request()?));
+        return evaluate(&mut suites, &server, &server.name(), arguments);
+    }
+    let model = EvaluatedModel::find(arguments).bad_request()?;
+    let device = ComputeDevice::with_precision(&model.device, model.precision).bad_request()?;
+    let policy = Policy::load(&model.path, &device)?;
+    let name = model.path.display().to_string();
+    // Replies that are kept must not be taken for those of other weights at the same path.
+    let weights = if arguments.out.is_some() { weights_hash(&model.path, &policy)? } else { name.clone() };
+    let engine = LocalPolicy {
+        policy: &policy,
+        identity: format!("{weights} {:?}", model.precision),
+        batch: arguments.batch.into(),
+    };
+    evaluate(&mut suites, &engine, &name, arguments)
+}
+
+/// The suites that the command line names, each with its prompts and tools.
+fn load(arguments: &PolicyEvalArguments) -> Result<Vec<SuiteEval>> {
+    if arguments.suites.len() > 1 && (arguments.answers.is_some() || arguments.data.is_some()) {
+        bail!("--answers and --data belong to one suite; name only one");
+    }
+    let llm = language_model(&arguments.tools)?;
+    let mut suites: Vec<SuiteEval> = Vec::new();
+    for name in &arguments.suites {
+        let (path, suite) = overridden_suite(name, arguments)?;
+        let library = setup::library(arguments.library.as_deref())?;
+        let mut rewards = orchestrator_with(library, &arguments.tools, "cpu", llm.clone());
+        if let Some(out) = &arguments.out {
+            // Scores are cached beside the replies, so that a continued evaluation does not compute them again.
             let folder = out.join(&suite.name);
-            std::fs::create_dir_all(&folder)
-                .with_context(|| format!("--out {}", folder.display()))
-                .map_err(Failure::Request)?;
+            std::fs::create_dir_all(&folder).with_context(|| format!("--out {}", folder.display()))?;
             rewards = rewards.with_store(Store::open(&folder.join(STORE)));
         }
-        let limit = asked.limit.map(|n| n as usize);
-        exams.push(exam(&path, suite, limit, rewards).map_err(Failure::Request)?);
+        let limit = arguments.limit.map(|n| n as usize);
+        suites.push(with_prompts(&path, suite, limit, rewards)?);
     }
-    let names: Vec<&str> = exams.iter().map(|e| e.suite().name.as_str()).collect();
-    if let Some(twice) = names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
-        return Err(Failure::Request(anyhow!("two suites are called `{}`", twice.1)));
-    }
-    if let Some(path) = &asked.answers {
-        let Some(exam) = exams.first_mut() else { return Ok(()) };
-        let bytes = std::fs::read(path).with_context(|| format!("--answers {}", path.display()));
-        let replies = bytes.map_err(Failure::Request)?;
-        let replies = read_replies(path, replies, exam.prompts()).map_err(|e| Failure::Request(e.into()))?;
-        let fewest = replies.iter().map(Vec::len).min().unwrap_or(0);
-        if let Some(metric) = exam.suite().metrics.iter().find(|m| m.samples_needed() > fewest) {
-            let message =
-                format!("--answers {}: `{metric}` needs more replies per prompt than {fewest}", path.display());
-            return Err(Failure::Request(anyhow!(message)));
-        }
-        return told(exam, &path.display().to_string(), replies, asked, over).map_err(Failure::Job);
-    }
-    if let Some(url) = &asked.server {
-        let server = LlmServer(Arc::new(server(url, asked).map_err(Failure::Request)?));
-        let name = server.name();
-        return sit(&mut exams, &server, &name, asked, over);
-    }
-    let (path, device, precision) = model(asked).map_err(Failure::Request)?;
-    let device = ComputeDevice::with_precision(&device, precision).map_err(|e| Failure::Request(e.into()))?;
-    let policy = Policy::load(&path, &device).map_err(|e| Failure::Job(e.into()))?;
-    let shown = path.display().to_string();
-    // Only what is kept must be told from what other weights would say.
-    let weights = if asked.out.is_some() { identity(&path).map_err(Failure::Job)? } else { shown.clone() };
-    let identity = format!("{weights} {precision:?}");
-    let own = LocalPolicy { policy: &policy, identity, batch: asked.batch.into() };
-    sit(&mut exams, &own, &shown, asked, over)
-}
-
-/// A hash of a model's files, and of the model that an adapter adapts.
-fn identity(path: &Path) -> Result<String> {
-    let mut all = rlar_run::hash_files(path)?;
-    if let Ok(text) = std::fs::read(path.join("adapter_config.json")) {
-        let adapter: serde_json::Value = serde_json::from_slice(&text)?;
-        let base = adapter["base_model_name_or_path"].as_str().unwrap_or_default();
-        let base = [path.join(base), PathBuf::from(base)].into_iter().find(|p| !base.is_empty() && p.exists());
-        if let Some(base) = base {
-            all += &rlar_run::hash_files(&base)?;
+    for (i, suite) in suites.iter().enumerate() {
+        let name = &suite.suite().name;
+        if suites[..i].iter().any(|earlier| earlier.suite().name == *name) {
+            bail!("two suites are called `{name}`");
         }
     }
-    Ok(sha256(all.as_bytes())[..32].to_owned())
+    Ok(suites)
 }
 
-/// A suite with what the command line changes in it.
-fn suite(name: &str, asked: &Measured) -> Result<(PathBuf, Suite)> {
+/// A suite with the overrides of the command line, and its path.
+fn overridden_suite(name: &str, arguments: &PolicyEvalArguments) -> Result<(PathBuf, Suite)> {
     let asset = assets::suite(name)?;
     let mut suite = Suite::parse(&asset.path, &asset.text)?;
-    if let Some(data) = &asked.data {
+    if let Some(data) = &arguments.data {
         suite.data = Some(data.clone());
         suite.lines.clear();
     }
-    let draw = &mut suite.sampling;
-    draw.samples = asked.samples.map_or(draw.samples, |n| n as usize);
-    draw.temperature = asked.temperature.unwrap_or(draw.temperature);
-    draw.max_tokens = asked.max_tokens.map_or(draw.max_tokens, |n| n as usize);
-    if asked.answers.is_some() {
-        // As many as were recorded.
-        draw.samples = usize::MAX;
+    let sampling = &mut suite.sampling;
+    sampling.samples = arguments.samples.map_or(sampling.samples, |n| n as usize);
+    sampling.temperature = arguments.temperature.unwrap_or(sampling.temperature);
+    sampling.max_tokens = arguments.max_tokens.map_or(sampling.max_tokens, |n| n as usize);
+    if arguments.answers.is_some() {
+        // The number of recorded replies decides.
+        sampling.samples = usize::MAX;
     }
-    if !asked.metric.is_empty() {
+    if !arguments.metric.is_empty() {
         let metrics =
-            asked.metric.iter().map(|m| SuiteMetric::try_from(m.clone()).map_err(|e| anyhow!("--metric {e}")));
+            arguments.metric.iter().map(|m| SuiteMetric::try_from(m.clone()).map_err(|e| anyhow!("--metric {e}")));
         suite.metrics = metrics.collect::<Result<_>>()?;
     }
     match suite.problems().into_iter().next() {
-        Some((key, why)) => bail!("{} with the command line's changes: `{key}`: {why}", asset.path.display()),
+        Some((key, why)) => bail!("{} with the command line's overrides: `{key}`: {why}", asset.path.display()),
         None => Ok((asset.path, suite)),
     }
 }
 
-/// A suite with its prompts and tools.
-pub fn exam(path: &Path, suite: Suite, limit: Option<usize>, rewards: Orchestrator) -> Result<SuiteEval> {
-    let tasks = build_prompts(&suite, &|name| data::find(path, name), limit)?;
-    Ok(SuiteEval::new(suite, tasks, rewards)?)
+/// Reads a suite's prompts and checks its tools.
+fn with_prompts(path: &Path, suite: Suite, limit: Option<usize>, rewards: Orchestrator) -> Result<SuiteEval> {
+    let prompts = build_prompts(&suite, &|name| data::find(path, name), limit)?;
+    Ok(SuiteEval::new(suite, prompts, rewards)?)
 }
 
-/// The suites of a config, with the tools of its library, or rlar's own where that lacks one.
-pub fn exams(plan: &plan::Plan) -> Result<Vec<SuiteEval>> {
-    let config = &plan.config;
-    let mut exams: Vec<SuiteEval> = Vec::new();
-    for (i, sitting) in config.eval.suites.iter().enumerate() {
-        let job = || -> Result<SuiteEval> {
-            let asset = assets::suite_beside(&plan.config_path, &sitting.suite)?;
-            let mut suite = Suite::parse(&asset.path, &asset.text)?;
-            if let Some(data) = &sitting.data {
-                suite.data = Some(data.clone());
-                suite.lines.clear();
-            }
-            suite.check_samples_differ().map_err(|why| anyhow!("suite `{}`: {why}", suite.name))?;
-            let mut library = plan::library(config.rewards.library.as_deref().map(Path::new))?;
-            if suite.tools.iter().any(|m| library.card(&m.tool).is_none()) {
-                library = plan::library(None)?;
-            }
-            exam(
-                &asset.path,
-                suite,
-                sitting.limit,
-                Orchestrator::new(library, plan::means(plan)?, OrchestratorConfig::default()),
-            )
-        };
+/// The suites of a training config. A suite whose tools the config's library lacks uses rlar's built-in library.
+pub fn of_config(loaded: &LoadedConfig) -> Result<Vec<SuiteEval>> {
+    let (config, config_path) = (&loaded.config, loaded.path.display());
+    let mut suites: Vec<SuiteEval> = Vec::new();
+    for i in 0..config.eval.suites.len() {
         let key = format!("eval.suites[{i}]");
-        let exam = job().with_context(|| format!("{}: `{key}`", plan.config_path.display()))?;
-        if exams.iter().any(|e| e.suite().name == exam.suite().name) {
-            bail!("{}: `{key}`: two suites are called `{}`", plan.config_path.display(), exam.suite().name);
+        let suite = suite_of_config(loaded, i).with_context(|| format!("{config_path}: `{key}`"))?;
+        let name = &suite.suite().name;
+        if suites.iter().any(|earlier| earlier.suite().name == *name) {
+            bail!("{config_path}: `{key}`: two suites are called `{name}`");
         }
-        exams.push(exam);
+        suites.push(suite);
     }
-    let known = |name: &str, figure: Option<&str>| {
-        let exam = exams.iter().find(|e| e.suite().name == name)?;
-        figure.is_none_or(|figure| exam.suite().has_metric_value(figure)).then_some(())
-    };
-    if let CheckpointMetric::Suite { suite, metric } = &config.eval.metric
-        && known(suite, metric.as_deref()).is_none()
-    {
-        let names: Vec<&str> = exams.iter().map(|e| e.suite().name.as_str()).collect();
-        let path = plan.config_path.display();
-        bail!("{path}: `eval.metric`: `{}` is no figure of the suites {}", config.eval.metric, names.join(", "));
+    if let CheckpointMetric::Suite { suite: name, metric } = &config.eval.metric {
+        let suite = suites.iter().find(|suite| suite.suite().name == *name);
+        let has_metric = |suite: &SuiteEval| metric.as_ref().is_none_or(|name| suite.suite().has_metric_value(name));
+        let is_known = suite.is_some_and(has_metric);
+        if !is_known {
+            let names: Vec<&str> = suites.iter().map(|suite| suite.suite().name.as_str()).collect();
+            let metric = &config.eval.metric;
+            bail!("{config_path}: `eval.metric`: `{metric}` is not a metric of the suites {}", names.join(", "));
+        }
     }
-    Ok(exams)
+    Ok(suites)
 }
 
-fn server(url: &str, asked: &Measured) -> Result<OpenAi> {
+/// The entry of `eval.suites` with this index.
+fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<SuiteEval> {
+    let config = &loaded.config;
+    let entry = &config.eval.suites[index];
+    let asset = assets::suite_beside(&loaded.path, &entry.suite)?;
+    let mut suite = Suite::parse(&asset.path, &asset.text)?;
+    if let Some(data) = &entry.data {
+        suite.data = Some(data.clone());
+        suite.lines.clear();
+    }
+    suite.check_samples_differ().map_err(|why| anyhow!("suite `{}`: {why}", suite.name))?;
+    let mut library = setup::library(config.rewards.library.as_deref().map(Path::new))?;
+    if suite.tools.iter().any(|m| library.card(&m.tool).is_none()) {
+        library = setup::library(None)?;
+    }
+    with_prompts(
+        &asset.path,
+        suite,
+        entry.limit,
+        Orchestrator::new(library, setup::tool_context(loaded)?, OrchestratorConfig::default()),
+    )
+}
+
+/// The replies to a suite's prompts in a file, at least as many per prompt as its metrics need.
+fn recorded_replies(path: &Path, suite: &SuiteEval) -> Result<Vec<Vec<ReplyResult>>> {
+    let bytes = std::fs::read(path).with_context(|| format!("--answers {}", path.display()))?;
+    let replies = read_replies(path, bytes, suite.prompts())?;
+    let fewest = replies.iter().map(Vec::len).min().unwrap_or(0);
+    if let Some(metric) = suite.suite().metrics.iter().find(|m| m.samples_needed() > fewest) {
+        bail!("--answers {}: `{metric}` needs more replies per prompt than {fewest}", path.display());
+    }
+    Ok(replies)
+}
+
+fn server(url: &str, arguments: &PolicyEvalArguments) -> Result<OpenAi> {
     let settings = OpenAiSettings {
         url: url.to_owned(),
-        model: asked.server_model.clone().unwrap_or_default(),
+        model: arguments.server_model.clone().unwrap_or_default(),
         key: Secret::from_env("OPENAI_API_KEY"),
         deadline: DEADLINE,
         tries: TRIES,
-        concurrency: asked.concurrency.into(),
+        concurrency: arguments.concurrency.into(),
         budget: Budget::new(LlmLimits::default()),
     };
     Ok(OpenAi::new(settings)?)
 }
 
-/// The model that answers, where it runs, and in which precision.
-fn model(asked: &Measured) -> Result<(PathBuf, String, Precision)> {
-    let device = |configured: String| asked.device.clone().unwrap_or(configured);
-    if let Some(chosen) = asked.chosen() {
-        let config = plan::to_measure(&chosen).0?.config;
-        return Ok((config.model.path.unwrap_or_default().into(), device(config.device), config.precision));
-    }
-    let path = asked.model.as_ref().context("who answers? Pass --model, --server, --answers or --config")?;
-    if let Some(policy) = assets::policy_of_run(path) {
-        bail!("{} is a run; its model is {}", path.display(), policy.display());
-    }
-    if !path.exists() {
-        bail!("model {} does not exist; a Hugging Face folder or a GGUF file is expected there", path.display());
-    }
-    Ok((path.clone(), device("cpu".into()), Precision::default()))
+/// The model on disk to evaluate, and how it runs.
+struct EvaluatedModel {
+    path: PathBuf,
+    device: String,
+    precision: Precision,
 }
 
-/// Lets an engine answer suites, one after the other.
-fn sit(
-    exams: &mut [SuiteEval],
+impl EvaluatedModel {
+    fn find(arguments: &PolicyEvalArguments) -> Result<Self> {
+        let device = |default: String| arguments.device.clone().unwrap_or(default);
+        if let Some(config) = arguments.config_arguments() {
+            let config = setup::load_for_eval(&config, |_| Ok(()))?.config;
+            let path = config.model.path.unwrap_or_default().into();
+            return Ok(Self { path, device: device(config.device), precision: config.precision });
+        }
+        let path = arguments.model.clone();
+        let path = path.context("nothing to evaluate: pass --model, --server, --answers or --config")?;
+        if let Some(policy) = assets::policy_of_run(&path) {
+            bail!("{} is a run; its model is {}", path.display(), policy.display());
+        }
+        if !path.exists() {
+            bail!("model {} does not exist; a Hugging Face folder or a GGUF file is expected there", path.display());
+        }
+        Ok(Self { path, device: device("cpu".into()), precision: Precision::default() })
+    }
+}
+
+/// A hash of a model's files and, for an adapter, of its base model's.
+fn weights_hash(path: &Path, policy: &Policy) -> Result<String> {
+    let mut hashes = hash_files(path)?;
+    if let Some(base) = policy.base_model() {
+        hashes += &hash_files(base)?;
+    }
+    Ok(sha256(hashes.as_bytes())[..32].to_owned())
+}
+
+/// Generates and grades the replies to each suite.
+fn evaluate(
+    suites: &mut [SuiteEval],
     engine: &dyn ReplyGenerator,
     name: &str,
-    asked: &Measured,
-    over: &(dyn Fn() -> bool + Sync),
-) -> Result<(), Failure> {
-    for exam in exams.iter() {
-        let suits = exam.suite().check_samples_differ().and_then(|()| engine.check_suite(exam.suite()));
-        suits.map_err(|why| Failure::Request(anyhow!("suite `{}`: {why}", exam.suite().name)))?;
+    arguments: &PolicyEvalArguments,
+) -> Result<()> {
+    for suite in suites.iter().map(SuiteEval::suite) {
+        let suits = suite.check_samples_differ().and_then(|()| engine.check_suite(suite));
+        suits.map_err(|why| bad_request(format!("suite `{}`: {why}", suite.name)))?;
     }
-    let mut job = || -> Result<()> {
-        for exam in exams.iter_mut() {
-            let kept = asked.out.as_ref().map(|out| out.join(&exam.suite().name).join("answers.jsonl"));
-            let asking = GenerationOptions { seed: asked.seed.unwrap_or(0), cache: kept.as_deref(), cancelled: over };
-            let bar = Progress::new(&exam.suite().name, exam.prompts().len() as u64, 0);
-            let mut done = |n: usize| bar.step(n as u64, String::new());
-            let replies = exam.generate(engine, &asking, &mut done)?;
-            bar.finish();
-            let hint = if kept.is_some() { "; the same command goes on" } else { "; with --out it could go on" };
-            let replies = replies.ok_or_else(|| anyhow!("interrupted in suite `{}`{hint}", exam.suite().name))?;
-            told(exam, name, replies, asked, over)?;
-        }
-        Ok(())
-    };
-    job().map_err(Failure::Job)
+    for suite in suites {
+        let suite_name = &suite.suite().name;
+        let kept = arguments.out.as_ref().map(|out| out.join(suite_name).join("answers.jsonl"));
+        let options =
+            GenerationOptions { seed: arguments.seed.unwrap_or(0), cache: kept.as_deref(), cancelled: &is_interrupted };
+        let bar = Progress::new(suite_name, suite.prompts().len() as u64, 0);
+        let replies = suite.generate(engine, &options, &mut |n| bar.step(n as u64, String::new()))?;
+        bar.finish();
+        let Some(replies) = replies else {
+            bail!("interrupted in suite `{suite_name}`; {}", how_to_continue(arguments.out.as_deref()));
+        };
+        grade(suite, name, replies, arguments)?;
+    }
+    Ok(())
 }
 
-/// Judges replies, prints the figures, and writes them down.
-fn told(
-    exam: &mut SuiteEval,
+/// What to do after an interrupted evaluation.
+pub fn how_to_continue(out: Option<&Path>) -> &'static str {
+    match out {
+        Some(_) => "run the same command again to continue",
+        None => "with --out, it could be continued",
+    }
+}
+
+/// Grades replies, writes the results to `--out`, and prints them.
+fn grade(
+    suite: &mut SuiteEval,
     engine: &str,
-    replies: Vec<Vec<rlar_eval::suite::generator::ReplyResult>>,
-    asked: &Measured,
-    over: &(dyn Fn() -> bool + Sync),
+    replies: Vec<Vec<ReplyResult>>,
+    arguments: &PolicyEvalArguments,
 ) -> Result<()> {
-    let bootstrap = Bootstrap { resamples: asked.bootstrap as usize, seed: asked.seed.unwrap_or(0) };
-    let (marks, verdicts) = exam.evaluate(engine, replies, (asked.bootstrap > 0).then_some(bootstrap), over)?;
-    if over() {
-        bail!("interrupted while the replies to suite `{}` were judged", exam.suite().name);
+    let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed.unwrap_or(0) };
+    let bootstrap = (arguments.bootstrap > 0).then_some(bootstrap);
+    let (results, verdicts) = suite.evaluate(engine, replies, bootstrap, &is_interrupted)?;
+    let name = &suite.suite().name;
+    if is_interrupted() {
+        bail!("interrupted while the replies to suite `{name}` were graded");
     }
-    if let Some(out) = &asked.out {
-        let folder = out.join(&exam.suite().name);
+    if let Some(out) = &arguments.out {
+        let folder = out.join(name);
         std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        write_atomic(&folder.join("results.json"), format!("{:#}\n", marks.json()).as_bytes())?;
-        write_atomic(&folder.join("verdicts.jsonl"), exam.graded_jsonl(&verdicts).as_bytes())?;
+        write_atomic(&folder.join("results.json"), format!("{:#}\n", results.json()).as_bytes())?;
+        write_atomic(&folder.join("verdicts.jsonl"), suite.graded_jsonl(&verdicts).as_bytes())?;
     }
-    print(&format!("{}\n", marks.table(asked.markdown)))
+    print(format!("{}\n", results.table(arguments.markdown)))
 }

@@ -1,11 +1,11 @@
-//! What a verdict costs in CPU time, that of every process that takes part included: `just bench-sandbox`.
+//! Measures CPU and wall time per verdict, with the CPU time of all processes involved: `just bench-sandbox`.
 //!
-//! With the path of a file of programs (JSON lines with `source`, `setup`, `functions`, `tests`), these are judged, too.
+//! The argument is optional: a JSONL file of programs to judge as well (`source`, `setup`, `functions`, `tests`).
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
 
-use rlar_sandbox::{Judged, Limits, Program, Sandbox, Tests, Tier, Verdict, Verifier};
+use rlar_sandbox::{Program, Sandbox, SandboxLimits, TestResults, Tests, Tier, Verdict, Verifier};
 use serde_json::Value;
 
 const LAST_NUMBER: &str = "import re
@@ -47,7 +47,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// How long opening takes, and starting every fork server of an open one.
+/// How long it takes to open a sandbox, and then to start all its fork servers.
 fn start(tier: Tier) -> (Duration, Duration) {
     let began = Instant::now();
     let sandbox = Sandbox::open_tier(tier).unwrap();
@@ -57,7 +57,7 @@ fn start(tier: Tier) -> (Duration, Duration) {
     (open, began.elapsed())
 }
 
-/// CPU time of this process and of all that it waited for, and wall time of the work alone.
+/// CPU time of this process and of all processes that it waited for, and wall time of `work` alone.
 fn cpu_of(tier: Tier, work: impl Fn(&Sandbox)) -> (Duration, Duration) {
     let before = used();
     let sandbox = Sandbox::open_tier(tier).unwrap();
@@ -86,16 +86,16 @@ fn used() -> Duration {
 
 fn verify(sandbox: &Sandbox, calls: usize, strict: bool) {
     let call = vec!["What is 6 * 7?".to_owned(), "First 6 * 7 is 42. So the answer is 42".into(), "42".into()];
-    let verifier = Verifier::start(sandbox, LAST_NUMBER, "compute_last_number", Limits::default()).unwrap();
+    let verifier = Verifier::start(sandbox, LAST_NUMBER, "compute_last_number", SandboxLimits::default()).unwrap();
     let verifier = if strict { verifier.strict() } else { verifier };
     let verdicts = verifier.score(&vec![call; calls]).unwrap();
     assert!(verdicts.iter().all(|m| m.verdict == Verdict::Score(1.0)));
 }
 
 fn judge(sandbox: &Sandbox, programs: &[Program]) {
-    let judged = Program::judge_all(programs, sandbox, &Limits::default()).unwrap();
-    let judged: Vec<Judged> = judged.into_iter().map(Result::unwrap).collect();
-    assert!(judged.iter().all(Judged::passed), "{:?}", judged.iter().find(|j| !j.passed()));
+    let judged = Program::judge_all(programs, sandbox, &SandboxLimits::default()).unwrap();
+    let judged: Vec<TestResults> = judged.into_iter().map(Result::unwrap).collect();
+    assert!(judged.iter().all(TestResults::all_passed), "{:?}", judged.iter().find(|j| !j.all_passed()));
 }
 
 fn trivial() -> Program {

@@ -1,32 +1,32 @@
-//! When two outputs are the same.
+//! Comparing a program's output with the expected one.
 
-/// What counts as equal.
+/// How an output is compared with the expected one.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Compare {
+pub enum Comparison {
     /// Byte for byte.
     Exact,
-    /// Word for word: white space is only a separator.
+    /// Word for word, whatever the white space between the words.
     Words,
-    /// As `Words`, and words that are numbers may differ by this much, absolutely or relatively.
+    /// Word for word, but finite numbers may differ by this tolerance times the larger of 1 and the expected magnitude.
     Numbers(f64),
 }
 
-impl Compare {
-    /// Says where they differ, if they do.
-    pub fn differs(self, got: &[u8], wanted: &str) -> Option<String> {
+impl Comparison {
+    /// Describes the first difference between an output and the expected one; `None` if they are equal.
+    pub fn difference(self, got: &[u8], expected: &str) -> Option<String> {
         let Ok(got) = std::str::from_utf8(got) else { return Some("the output is not UTF-8".into()) };
         if self == Self::Exact {
-            if got == wanted {
+            if got == expected {
                 return None;
             }
-            let line = got.lines().zip(wanted.lines()).take_while(|(a, b)| a == b).count() + 1;
+            let line = got.lines().zip(expected.lines()).take_while(|(a, b)| a == b).count() + 1;
             return Some(format!("line {line} differs"));
         }
-        let (mut ours, mut theirs) = (got.split_whitespace(), wanted.split_whitespace());
+        let (mut got, mut expected) = (got.split_whitespace(), expected.split_whitespace());
         for number in 1.. {
-            match (ours.next(), theirs.next()) {
+            match (got.next(), expected.next()) {
                 (None, None) => return None,
-                (Some(a), Some(b)) if self.same(a, b) => {}
+                (Some(a), Some(b)) if self.words_equal(a, b) => {}
                 (a, b) => {
                     let shown = |w: Option<&str>| w.map_or("nothing".into(), |w| format!("`{}`", brief(w)));
                     return Some(format!("word {number} is {}, not {}", shown(a), shown(b)));
@@ -36,7 +36,8 @@ impl Compare {
         None
     }
 
-    fn same(self, a: &str, b: &str) -> bool {
+    /// Whether the word `a` counts as the expected word `b`.
+    fn words_equal(self, a: &str, b: &str) -> bool {
         let number = |w: &str| w.parse::<f64>().ok().filter(|x| x.is_finite());
         match self {
             Self::Numbers(tolerance) => match (number(a), number(b)) {
@@ -48,6 +49,7 @@ impl Compare {
     }
 }
 
+/// At most 40 characters of a word, for messages.
 fn brief(word: &str) -> String {
     word.chars().take(40).collect()
 }

@@ -1,23 +1,23 @@
-//! How much a jailed process may use.
+//! Resource limits of untrusted code.
 
 use std::time::Duration;
 
-/// Bounds of one process.
+/// Resource limits of a sandboxed process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Longest time for one call or test.
+pub struct SandboxLimits {
+    /// Longest wall time for one call, test or run.
     pub wall: Duration,
-    /// Longest time for all tests of a program; those not begun by then have run out of it.
+    /// Longest wall time for all tests of a program together; tests that have not started by then count as timed out.
     pub total: Duration,
-    /// CPU time of a process over all its calls.
+    /// Most CPU time of a process over all its calls.
     pub cpu: Duration,
-    /// Address space, in bytes.
+    /// Most address space, in bytes.
     pub memory: u64,
     /// Longest reply or output, in bytes.
     pub output: usize,
 }
 
-impl Default for Limits {
+impl Default for SandboxLimits {
     fn default() -> Self {
         Self {
             wall: Duration::from_secs(2),

@@ -1,25 +1,25 @@
-//! Systems without the confinement that is needed: everything refuses, and nothing can be made that would run.
+//! Systems other than Linux: opening a sandbox is refused, so no value of these types ever exists.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
 
 use crate::error::refused;
-use crate::{Limits, Measured, Over, SandboxError, Tier, Verdict};
+use crate::{Execution, SandboxError, SandboxLimits, ShouldStop, Tier, Verdict};
 
-/// Arguments of one call.
-pub type Call = Vec<String>;
+/// The arguments of one call.
+pub type CallArguments = Vec<String>;
 
-/// Never made here.
+/// Cannot be opened on this system.
 #[derive(Clone, Debug)]
 pub struct Sandbox(Infallible);
 
 impl Sandbox {
-    /// Refuses.
+    /// Always fails with [`SandboxError::Refused`].
     pub fn open() -> Result<Self, SandboxError> {
         Err(refused("it needs Linux (Landlock and seccomp); tools of kind builtin work here"))
     }
 
-    /// Refuses.
+    /// Always fails with [`SandboxError::Refused`].
     pub fn open_tier(_: Tier) -> Result<Self, SandboxError> {
         Self::open()
     }
@@ -40,32 +40,32 @@ impl Sandbox {
     }
 }
 
-/// Which packages may be used, and where they are kept.
+/// The packages that verifiers may import, and where they are installed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packages {
-    /// As `pip` writes them.
+    /// Allowed requirements as `pip` writes them: `sympy`, or `sympy==1.13.1`.
     pub allowed: Vec<String>,
-    /// Where environments are installed.
+    /// Where packages are installed; the user's cache if `None`.
     pub cache: Option<PathBuf>,
 }
 
-/// Never made here.
+/// Cannot be started on this system.
 #[derive(Debug)]
 pub struct Verifier(Infallible);
 
 impl Verifier {
     /// Never called.
-    pub fn start(sandbox: &Sandbox, _: &str, _: &str, _: Limits) -> Result<Self, SandboxError> {
+    pub fn start(sandbox: &Sandbox, _: &str, _: &str, _: SandboxLimits) -> Result<Self, SandboxError> {
         match sandbox.0 {}
     }
 
     /// Never called.
-    pub fn score(&self, _: &[Call]) -> Result<Vec<Measured<Verdict>>, SandboxError> {
+    pub fn score(&self, _: &[CallArguments]) -> Result<Vec<Execution<Verdict>>, SandboxError> {
         match self.0 {}
     }
 
     /// Never called.
-    pub fn score_until(&self, _: &[Call], _: Over) -> Result<Vec<Measured<Verdict>>, SandboxError> {
+    pub fn score_until(&self, _: &[CallArguments], _: ShouldStop) -> Result<Vec<Execution<Verdict>>, SandboxError> {
         match self.0 {}
     }
 }

@@ -1,17 +1,17 @@
-//! What came of running untrusted code.
+//! The results of running untrusted code.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Says when no more verdicts are wanted.
-pub type Over<'a> = &'a (dyn Fn() -> bool + Sync);
+/// A callback that returns true once the caller wants no more verdicts; it is called from several threads.
+pub type ShouldStop<'a> = &'a (dyn Fn() -> bool + Sync);
 
 /// How untrusted code is confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
-    /// Namespaces with a root of their own, Landlock, seccomp, limits.
+    /// Namespaces with a private root, Landlock, seccomp, resource limits.
     A,
-    /// Landlock, seccomp, limits: for containers that forbid namespaces.
+    /// Landlock, seccomp, resource limits; for containers that forbid namespaces.
     B,
 }
 
@@ -24,111 +24,112 @@ impl fmt::Display for Tier {
     }
 }
 
-/// What a run used, as the kernel and rlar's clock saw it.
+/// The resources that an execution used, as the kernel and rlar's clock measured them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// From the question to the answer.
+    /// Wall time from the request to the reply.
     pub wall: Duration,
-    /// CPU time, of all processes that took part; `None` where it could not be read.
+    /// CPU time of all processes that took part; `None` if it could not be read.
     pub cpu: Option<Duration>,
-    /// Largest resident memory of the process so far, in bytes; `None` where it could not be read.
+    /// Peak resident memory of the process so far, in bytes; `None` if it could not be read.
     pub peak_memory: Option<u64>,
-    /// Bytes of the reply.
+    /// Size of the reply or the output, in bytes.
     pub bytes: u64,
 }
 
-/// A verdict, what it took, and what confined the code.
+/// One execution of untrusted code: its verdict, the resources that it used, and its confinement.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Measured<V> {
-    /// What came of it.
+pub struct Execution<V> {
+    /// The result: [`Verdict`], [`TestVerdict`] or, for a whole program, its `Run`.
     pub verdict: V,
-    /// What it took.
+    /// The resources that it used.
     pub usage: Usage,
-    /// What confined it.
+    /// The confinement that was in force.
     pub tier: Tier,
 }
 
-/// What came of one call of a verifier.
+/// The result of one call of a verifier.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// A finite number.
     Score(f64),
-    /// NaN, an infinity, or an integer beyond what a float holds exactly.
+    /// NaN, an infinity, or an integer of magnitude 2⁵³ or more: its text.
     NotFinite(String),
-    /// Something else than a `float` or an `int`: the name of its type (a `bool` is not a number).
+    /// A value that is neither a `float` nor an `int`: the name of its type. A `bool` is not a number.
     NotANumber(String),
-    /// An exception: its type and text.
+    /// The function raised an exception: its type and text.
     Raised(String),
-    /// Not asked: the caller wanted no more verdicts by then.
-    NotAsked,
-    /// No answer before the deadline.
+    /// Not called, because [`ShouldStop`] returned true before.
+    Skipped,
+    /// No reply within this time.
     TimeLimit(Duration),
-    /// Out of memory.
+    /// The process ran out of memory.
     MemoryLimit,
-    /// A reply beyond the limit.
+    /// The reply was longer than the limit.
     OutputLimit,
-    /// The process ended by itself, or its reply was not one.
+    /// The process ended, or its reply was malformed: how.
     Crashed(String),
-    /// The same call in a fresh process gave something else: the verifier is not a function of its arguments.
+    /// The same call gave another result in a fresh process: the verifier is not a function of its arguments alone.
     Unrepeatable {
-        /// In the process that serves many calls.
+        /// The result in the process that serves many calls.
         first: Box<Verdict>,
-        /// In the fresh one.
+        /// The result in the fresh process.
         again: Box<Verdict>,
     },
 }
 
 impl Verdict {
-    /// Whether two answers to the same call are the same, as far as a function can promise.
+    /// Whether two verdicts on the same call are consistent with a deterministic function.
     pub(crate) fn agrees_with(&self, other: &Self) -> bool {
-        // Limits and crashes depend on the moment, too.
-        if !(self.is_an_answer() && other.is_an_answer()) {
+        // Limits and crashes depend on the load of the machine as well.
+        if !(self.ran_to_completion() && other.ran_to_completion()) {
             return true;
         }
         match (self, other) {
             (Self::Score(a), Self::Score(b)) => a.total_cmp(b).is_eq(),
-            // Texts of exceptions may hold addresses.
+            // Messages of exceptions may contain memory addresses.
             (Self::Raised(_), Self::Raised(_)) => true,
             _ => self == other,
         }
     }
 
-    /// Whether another moment or another machine might have given another verdict: a limit or a crash.
-    pub fn depends_on_the_moment(&self) -> bool {
-        !self.is_an_answer()
+    /// Whether the same call might give another verdict at another time or on another machine, as after a limit or a crash.
+    pub fn is_transient(&self) -> bool {
+        !self.ran_to_completion()
     }
 
-    pub(crate) fn is_an_answer(&self) -> bool {
+    /// Whether the function returned or raised.
+    pub(crate) fn ran_to_completion(&self) -> bool {
         matches!(self, Self::Score(_) | Self::NotFinite(_) | Self::NotANumber(_) | Self::Raised(_))
     }
 }
 
-/// What came of one test of a program.
+/// The result of one test of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TestVerdict {
-    /// It holds.
+    /// The test passed.
     Passed,
-    /// It does not hold; why, where the test says so.
+    /// The test failed: its message, empty if it has none.
     WrongAnswer(String),
-    /// The program raised an exception, or ended with a failure: its text.
+    /// The program raised an exception, or ended with a non-zero exit code: its message.
     RuntimeError(String),
-    /// No answer before the deadline.
+    /// No reply within this time.
     TimeLimit(Duration),
-    /// Out of memory.
+    /// The program ran out of memory.
     MemoryLimit,
-    /// Output beyond the limit.
+    /// The reply or the output was longer than the limit.
     OutputLimit,
-    /// The process ended by itself: how.
+    /// The program's process ended: how.
     Crashed(String),
-    /// The program's process tried to speak for the test.
+    /// The program's process broke the protocol, as an attempt to forge a verdict would: how.
     Forged(String),
-    /// A value cannot cross between program and test as plain data, so there is no verdict: which.
+    /// A value cannot be sent between program and test as plain data, so the test is undecided: which value.
     Unsupported(String),
 }
 
 impl TestVerdict {
-    /// Whether another moment or another machine might have given another verdict: a limit or a crash.
-    pub fn depends_on_the_moment(&self) -> bool {
+    /// Whether the same test might give another verdict at another time or on another machine: a limit or a crash.
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::TimeLimit(_) | Self::MemoryLimit | Self::OutputLimit | Self::Crashed(_))
     }
 }

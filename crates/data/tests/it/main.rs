@@ -1,5 +1,5 @@
-//! What the data crate promises.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+//! Tests of reading examples and checking YAML.
+#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 

@@ -45,9 +45,9 @@ enum PromptStatistics {
     /// Edits divided by the length of the references, as TER defines it.
     Ter(Vec<Ratio>),
     /// N-gram counts.
-    Bleu(Vec<bleu::Statistics>),
+    Bleu(Vec<bleu::BleuStatistics>),
     /// Character n-gram counts.
-    Chrf(Vec<chrf::Statistics>),
+    Chrf(Vec<chrf::ChrfStatistics>),
 }
 
 impl PromptStatistics {
@@ -70,14 +70,14 @@ impl PromptStatistics {
                 ter::rate((numerator, denominator))
             }
             Self::Bleu(counts) => {
-                let sum = prompts.fold(bleu::Statistics::default(), |mut sum, i| {
+                let sum = prompts.fold(bleu::BleuStatistics::default(), |mut sum, i| {
                     sum += counts[i];
                     sum
                 });
                 sum.bleu(false)
             }
             Self::Chrf(counts) => {
-                let sum = prompts.fold(chrf::Statistics::default(), |mut sum, i| {
+                let sum = prompts.fold(chrf::ChrfStatistics::default(), |mut sum, i| {
                     sum += &counts[i];
                     sum
                 });
@@ -167,15 +167,15 @@ impl Graded<'_> {
                 one(PromptStatistics::Mean(by_prompt.collect()), Some(PromptStatistics::Mean(scored_only.collect())))
             }
             SuiteMetric::Bleu => {
-                let statistics = self.overlap(|reply, references, sum: &mut bleu::Statistics| {
-                    *sum += bleu::Statistics::of(reply, references, self.suite.bleu_tokenizer);
+                let statistics = self.overlap(|reply, references, sum: &mut bleu::BleuStatistics| {
+                    *sum += bleu::BleuStatistics::new(reply, references, self.suite.bleu_tokenizer);
                 });
                 one(PromptStatistics::Bleu(statistics), None)
             }
             SuiteMetric::Chrf | SuiteMetric::ChrfPlusPlus => {
                 let words = if metric == SuiteMetric::Chrf { chrf::Words::None } else { chrf::Words::Pairs };
-                let statistics = self.overlap(|reply, references, sum: &mut chrf::Statistics| {
-                    *sum += &chrf::Statistics::of(reply, references, words);
+                let statistics = self.overlap(|reply, references, sum: &mut chrf::ChrfStatistics| {
+                    *sum += &chrf::ChrfStatistics::new(reply, references, words);
                 });
                 one(PromptStatistics::Chrf(statistics), None)
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rlar_data::{Document, ScoredPart};
-use rlar_metrics::overlap::Tokenizer;
+use rlar_metrics::overlap::BleuTokenizer;
 use rlar_policy::Sampling;
 use rlar_rewards::{CombineAs, WeightedTool};
 use schemars::JsonSchema;
@@ -76,7 +76,7 @@ pub struct Suite {
     pub metrics: Vec<SuiteMetric>,
     /// BLEU's tokenizer: `zh` for Chinese.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub bleu_tokenizer: Tokenizer,
+    pub bleu_tokenizer: BleuTokenizer,
 }
 
 fn chat() -> PromptFormat {
@@ -85,8 +85,8 @@ fn chat() -> PromptFormat {
 
 // `skip_serializing_if` passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_default(tokenizer: &Tokenizer) -> bool {
-    *tokenizer == Tokenizer::default()
+fn is_default(tokenizer: &BleuTokenizer) -> bool {
+    *tokenizer == BleuTokenizer::default()
 }
 
 /// Few-shot examples before the prompt, each a user message and an assistant message. With `format: plain`, a blank line

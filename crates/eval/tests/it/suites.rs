@@ -13,7 +13,7 @@ use rlar_eval::suite::replies::{GenerationOptions, read_replies};
 use rlar_eval::suite::{ReplyGenerator, Suite, SuiteEval, SuiteMetric, SuiteResult};
 use rlar_oracles::{needs_oracles, oracle};
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
 use crate::close;
@@ -39,7 +39,11 @@ fn published(suite: Suite, data: &Path) -> SuiteEval {
 }
 
 fn rewards() -> Orchestrator {
-    Orchestrator::new(Library::curated().unwrap(), ToolContext::new(Limits::default()), OrchestratorConfig::default())
+    Orchestrator::new(
+        Library::curated().unwrap(),
+        ToolContext::new(SandboxLimits::default()),
+        OrchestratorConfig::default(),
+    )
 }
 
 /// The evaluation of a suite on the rows of a text.

@@ -1,6 +1,7 @@
 //! Checks of a config that one key cannot make alone: values that are impossible together. All of them are here; types and
 //! ranges of single keys are in the schema.
 
+use rlar_policy::ComputeDevice;
 use rlar_rewards::{CombineAs, LlmConfig};
 
 use crate::config::{
@@ -44,6 +45,26 @@ impl Config {
         self.check_algorithm(&mut found);
         self.check_rewards(&mut found);
         self.check_surroundings(&mut found);
+        found.0
+    }
+
+    /// A device or a precision that this machine does not have.
+    pub fn device_problems(&self) -> Vec<Problem> {
+        let mut found = Problems::default();
+        if let Err(error) = ComputeDevice::with_precision(&self.device, self.precision) {
+            let key = if ComputeDevice::new(&self.device).is_ok() { "precision" } else { "device" };
+            found.add(key, error.to_string());
+        }
+        found.0
+    }
+
+    /// Values that are impossible with this number of prompts in `data.train`.
+    pub fn data_problems(&self, prompts: usize) -> Vec<Problem> {
+        let mut found = Problems::default();
+        let minibatches = self.train.minibatches;
+        let is_uneven = prompts < self.train.prompts && !prompts.is_multiple_of(minibatches);
+        let message = format!("{minibatches} does not divide the {prompts} prompts of `data.train`");
+        found.add_if(is_uneven, "train.minibatches", message);
         found.0
     }
 

@@ -81,7 +81,7 @@ fn columns(
     advantages: &[Vec<Option<f64>>],
     examples: &[Example],
 ) -> Vec<(String, Column)> {
-    let rows = Rows { groups, examples };
+    let rows = ReplyRows { groups, examples };
     let json = |value: Result<String, serde_json::Error>| value.unwrap_or_default();
     let ours = vec![
         ("example".to_owned(), rows.of_example(|e| e.id.clone())),
@@ -111,12 +111,12 @@ fn columns(
 }
 
 /// The replies of some groups, as rows.
-struct Rows<'a> {
+struct ReplyRows<'a> {
     groups: &'a [&'a Group],
     examples: &'a [Example],
 }
 
-impl<'a> Rows<'a> {
+impl<'a> ReplyRows<'a> {
     fn replies(&self) -> impl Iterator<Item = &'a Rollout> {
         self.groups.iter().flat_map(|g| &g.replies)
     }

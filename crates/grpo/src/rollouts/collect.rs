@@ -127,28 +127,31 @@ impl Collector<'_> {
             let context = StepContext { rewards: &mut *self.rewards, examples: self.examples, step, is_replayed };
             evolution.enter(context, journal)?;
         }
-        let batch = match journal.recall::<Batch>(step, BATCH)? {
-            Some(batch) => {
-                batch.suspended.iter().for_each(|tool| self.suspend(tool.clone()));
-                self.tool_health.observe(batch.sampled(), self.config);
-                batch
-            }
-            None => {
-                let mut batch = self.sample_and_score(policy, at)?;
-                while let Some(failing) = self.tool_health.failing(batch.sampled(), self.config) {
-                    batch.suspended.push(failing.tool.clone());
-                    self.suspend_and_rescore(&mut batch, step, failing)?;
-                }
-                self.tool_health.observe(batch.sampled(), self.config);
-                self.audit(&mut batch);
-                journal.record(step, BATCH, &batch)?;
-                batch
-            }
+        let batch = if let Some(batch) = journal.recall::<Batch>(step, BATCH)? {
+            batch.suspended.iter().for_each(|tool| self.suspend(tool.clone()));
+            self.tool_health.observe(batch.sampled(), self.config);
+            batch
+        } else {
+            let batch = self.sample_score_and_audit(policy, at)?;
+            journal.record(step, BATCH, &batch)?;
+            batch
         };
         if let Some(evolution) = &mut self.evolution {
             let context = StepContext { rewards: &mut *self.rewards, examples: self.examples, step, is_replayed };
             evolution.observe(batch.sampled(), &context);
         }
+        Ok(batch)
+    }
+
+    /// A new batch, scored by tools that do not fail too often, and audited.
+    fn sample_score_and_audit(&mut self, policy: &Policy, at: BatchPosition) -> Result<Batch, TrainError> {
+        let mut batch = self.sample_and_score(policy, at)?;
+        while let Some(failing) = self.tool_health.failing(batch.sampled(), self.config) {
+            batch.suspended.push(failing.tool.clone());
+            self.suspend_and_rescore(&mut batch, at.step + 1, failing)?;
+        }
+        self.tool_health.observe(batch.sampled(), self.config);
+        self.audit(&mut batch);
         Ok(batch)
     }
 

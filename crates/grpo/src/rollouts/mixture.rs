@@ -110,7 +110,7 @@ struct WeightedTurns<'p> {
 }
 
 /// One draw.
-struct Turn {
+struct DomainDraw {
     /// Index of the domain.
     domain: usize,
     /// Number of prompts drawn from it before.
@@ -122,7 +122,7 @@ impl<'p> WeightedTurns<'p> {
         Self { domains, credit: vec![0.0; domains.len()], drawn: vec![0; domains.len()] }
     }
 
-    fn next(&mut self, draw: u64) -> Option<Turn> {
+    fn next(&mut self, draw: u64) -> Option<DomainDraw> {
         let active = || self.domains.iter().enumerate().filter(|(_, d)| d.is_active(draw));
         let weights: f64 = active().map(|(_, d)| d.weight).sum();
         let mut richest: Option<usize> = None;
@@ -135,6 +135,6 @@ impl<'p> WeightedTurns<'p> {
         let domain = richest?;
         self.credit[domain] -= weights;
         self.drawn[domain] += 1;
-        Some(Turn { domain, drawn_before: self.drawn[domain] - 1 })
+        Some(DomainDraw { domain, drawn_before: self.drawn[domain] - 1 })
     }
 }

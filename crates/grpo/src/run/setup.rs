@@ -13,7 +13,7 @@ use crate::rollouts::mixture::{DrawPlan, Mixture};
 use crate::run::job::Job;
 use crate::schedule::Stream;
 use crate::train_loop::sft::Demonstration;
-use crate::update::memory_plan::{MemoryPlan, TrainingSizes};
+use crate::update::memory_plan::{TrainingMemory, TrainingSizes};
 use crate::update::micro_batches::BackwardOptions;
 use crate::update::train_state::Counters;
 
@@ -71,7 +71,7 @@ pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
 }
 
 /// The memory plan of a model whose longest sequence has `longest` tokens.
-pub fn memory_plan(config: &Config, decoder: &Decoder, longest: usize) -> MemoryPlan {
+pub fn memory_plan(config: &Config, decoder: &Decoder, longest: usize) -> TrainingMemory {
     let layout = decoder.layout();
     let saved = BackwardOptions::new(config, 1.0, 0, 0).saved;
     let trained = layout.trained().parameters();
@@ -84,7 +84,7 @@ pub fn memory_plan(config: &Config, decoder: &Decoder, longest: usize) -> Memory
     let available = if config.device.starts_with("cuda") { None } else { free_memory() };
     // The loaded model is part of the plan.
     let available = available.map(|free| free + 4 * layout.parameters() as u64);
-    MemoryPlan::new(decoder.config(), sizes, saved, config.train.micro_batch_tokens, available)
+    TrainingMemory::new(decoder.config(), sizes, saved, config.train.micro_batch_tokens, available)
 }
 
 /// Plans the memory of a run that starts, with a warning where there is too little.

@@ -27,6 +27,7 @@ use crate::report::rollout_files::RolloutFiles;
 use crate::report::step_record::{Measurement, PhaseSeconds, StepMetrics, StepRecord};
 use crate::rollouts::batch::Batch;
 use crate::rollouts::collect::Collector;
+use crate::rollouts::evolution::Evolution;
 use crate::rollouts::zero_spread::ZeroSpread;
 use crate::train_loop::TrainMethod;
 use crate::train_loop::held_out::measure_policy;
@@ -122,8 +123,8 @@ impl Grpo<'_> {
             seconds,
         });
         let evolution = &mut self.collector.evolution;
-        metrics.agents = evolution.as_ref().map(|evolution| evolution.usage());
-        let news = evolution.as_mut().map(|evolution| evolution.news());
+        metrics.agents = evolution.as_ref().map(Evolution::usage);
+        let news = evolution.as_mut().map(Evolution::news);
         metrics.suspended.clone_from(&self.collector.tool_health.suspended);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {
             self.rollout_files.write(step, batch, advantages, examples)?;

@@ -8,7 +8,7 @@ const MAX_TOKENS: usize = 16_384;
 
 /// Memory that training takes, in bytes, estimated from the model's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryPlan {
+pub struct TrainingMemory {
     /// Weights, gradients, the optimizer's moments and further copies of the model.
     pub model: u64,
     /// Activations of one token.
@@ -32,7 +32,7 @@ pub struct TrainingSizes {
     pub longest: usize,
 }
 
-impl MemoryPlan {
+impl TrainingMemory {
     /// The plan for a model: `chosen` tokens per micro-batch when given, else as many as fit into three quarters of the memory.
     pub fn new(
         c: &DecoderConfig,
@@ -65,7 +65,7 @@ impl MemoryPlan {
     }
 }
 
-impl std::fmt::Display for MemoryPlan {
+impl std::fmt::Display for TrainingMemory {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let mb = |bytes: u64| bytes.div_ceil(1 << 20);
         let (model, rows) = (mb(self.model), mb(self.per_token * self.tokens as u64));

@@ -1,20 +1,17 @@
-//! The parts of a formula: numbers, symbols, brackets, commands, environments.
+//! Parses the atoms of a formula: numbers, symbols, brackets, commands and environments.
 
 use super::expr::{Expr, Number};
 use super::lexer::Token;
 use super::parser::{Parser, one, set, written};
-use super::value::Function;
+use super::value::MathFunction;
 
 impl Parser<'_> {
-    /// The argument of a command: braced, or one token, of a number its first digit.
+    /// The argument of a command: a braced group or one token.
     pub(super) fn argument(&mut self) -> Option<Expr> {
-        if self.sees('{') {
-            return self.deeper(Self::atom);
-        }
         self.deeper(Self::atom)
     }
 
-    /// Two arguments as in `\frac12`, where each is a digit.
+    /// Two arguments; in `\frac12` each is one digit.
     fn two_arguments(&mut self) -> Option<(Expr, Expr)> {
         if let Some(Token::Number(digits)) = self.peek() {
             let digits = digits.clone();
@@ -31,10 +28,11 @@ impl Parser<'_> {
             return Some((number(&digits), self.argument()?));
         }
         let first = self.argument()?;
-        // `\frac{1}23`: only the first digit belongs to it, which nobody means.
+        // `\frac{1}23` is read as 1/23, which is meant, although LaTeX takes only the first digit.
         Some((first, self.argument()?))
     }
 
+    /// A number, symbol, text, bracketed expression, command or environment.
     pub(super) fn atom(&mut self) -> Option<Expr> {
         let token = self.peek()?.clone();
         self.at += 1;
@@ -53,14 +51,14 @@ impl Parser<'_> {
                 let items = self.items()?;
                 self.takes('}').then_some(())?;
                 if items.is_empty() {
-                    // An empty group is nothing; what follows counts.
+                    // An empty group is skipped.
                     return if self.starts_factor() { self.atom() } else { None };
                 }
                 one(items, set)
             }
             Token::Mark('|') => {
                 let inner = self.sum()?;
-                self.takes('|').then_some(Expr::Call(Function::Abs, Box::new(inner)))
+                self.takes('|').then_some(Expr::Call(MathFunction::Abs, Box::new(inner)))
             }
             Token::Mark('-') => Some(Expr::Negative(Box::new(self.factor()?))),
             Token::Mark('+') => self.factor(),
@@ -70,7 +68,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A symbol, or a function of a single symbol, which is one too.
+    /// A symbol. `f(x)` with a single symbol or number is a symbol too.
     fn letter(&mut self, c: char) -> Expr {
         if matches!(c, 'f' | 'g' | 'h' | 'F' | 'G' | 'H' | 'P' | 'Q' | 'W')
             && let [Token::Mark('('), inner @ (Token::Letter(_) | Token::Number(_)), Token::Mark(')'), ..] =
@@ -82,7 +80,7 @@ impl Parser<'_> {
         Expr::Symbol(c.to_string())
     }
 
-    /// Members between brackets, apart by `,` or `;`.
+    /// Members within brackets, separated by `,` or `;`.
     fn items(&mut self) -> Option<Vec<Expr>> {
         let mut items = self.list()?;
         while self.takes(';') {
@@ -91,6 +89,7 @@ impl Parser<'_> {
         Some(items)
     }
 
+    /// A bracketed expression, tuple or interval; `closed` says whether it opened with `[`.
     fn bracketed(&mut self, closed: bool) -> Option<Expr> {
         let mut items = self.items()?;
         let closes = if self.takes(')') {
@@ -107,6 +106,7 @@ impl Parser<'_> {
         }
     }
 
+    /// The cells of an environment: a matrix, or the last cell of an aligned formula.
     fn environment(&mut self, name: &str) -> Option<Expr> {
         let mut rows = vec![Vec::new()];
         loop {
@@ -134,21 +134,22 @@ impl Parser<'_> {
         }
     }
 
+    /// A function, or another command.
     fn command(&mut self, name: &str) -> Option<Expr> {
         let function = match name {
-            "sin" => Function::Sin,
-            "cos" => Function::Cos,
-            "tan" | "tg" => Function::Tan,
-            "cot" | "ctg" => Function::Cot,
-            "sec" => Function::Sec,
-            "csc" => Function::Csc,
-            "arcsin" => Function::Arcsin,
-            "arccos" => Function::Arccos,
-            "arctan" | "arctg" => Function::Arctan,
-            "sinh" => Function::Sinh,
-            "cosh" => Function::Cosh,
-            "tanh" => Function::Tanh,
-            "ln" => Function::Ln,
+            "sin" => MathFunction::Sin,
+            "cos" => MathFunction::Cos,
+            "tan" | "tg" => MathFunction::Tan,
+            "cot" | "ctg" => MathFunction::Cot,
+            "sec" => MathFunction::Sec,
+            "csc" => MathFunction::Csc,
+            "arcsin" => MathFunction::Arcsin,
+            "arccos" => MathFunction::Arccos,
+            "arctan" | "arctg" => MathFunction::Arctan,
+            "sinh" => MathFunction::Sinh,
+            "cosh" => MathFunction::Cosh,
+            "tanh" => MathFunction::Tanh,
+            "ln" => MathFunction::Ln,
             _ => return self.other_command(name),
         };
         if self.takes('^') {
@@ -156,9 +157,9 @@ impl Parser<'_> {
             let value = Expr::Call(function, Box::new(self.function_argument()?));
             if power == Expr::Negative(Box::new(Expr::Number(Number::new("1")))) {
                 return match function {
-                    Function::Sin => inverse(Function::Arcsin, value),
-                    Function::Cos => inverse(Function::Arccos, value),
-                    Function::Tan => inverse(Function::Arctan, value),
+                    MathFunction::Sin => inverse(MathFunction::Arcsin, value),
+                    MathFunction::Cos => inverse(MathFunction::Arccos, value),
+                    MathFunction::Tan => inverse(MathFunction::Arctan, value),
                     _ => None,
                 };
             }
@@ -167,7 +168,7 @@ impl Parser<'_> {
         Some(Expr::Call(function, Box::new(self.function_argument()?)))
     }
 
-    /// What a function without brackets is applied to: factors up to the next sign or function.
+    /// The argument of a function. Without brackets it reaches up to the next operator or function.
     fn function_argument(&mut self) -> Option<Expr> {
         if self.sees('(') || self.sees('{') || self.sees('[') {
             return self.factor();
@@ -186,6 +187,7 @@ impl Parser<'_> {
         one(factors, Expr::Product)
     }
 
+    /// A command that is not a function of one argument.
     fn other_command(&mut self, name: &str) -> Option<Expr> {
         match name {
             "frac" | "dfrac" | "tfrac" | "cfrac" => {
@@ -202,8 +204,8 @@ impl Parser<'_> {
                     index = self.deeper(Self::sum)?;
                     self.takes(']').then_some(())?;
                 }
-                let of = self.argument()?;
-                Some(Expr::Root(Box::new(index), Box::new(of)))
+                let argument = self.argument()?;
+                Some(Expr::Root(Box::new(index), Box::new(argument)))
             }
             "log" | "lg" => {
                 let mut base = Expr::Number(Number::new("10"));
@@ -213,12 +215,12 @@ impl Parser<'_> {
                 if self.takes('_') {
                     base = self.deeper(Self::script)?;
                 }
-                let of = self.function_argument()?;
-                Some(Expr::Log(Box::new(base), Box::new(of)))
+                let argument = self.function_argument()?;
+                Some(Expr::Log(Box::new(base), Box::new(argument)))
             }
             "exp" => {
-                let of = self.function_argument()?;
-                Some(Expr::Power(Box::new(Expr::E), Box::new(of)))
+                let argument = self.function_argument()?;
+                Some(Expr::Power(Box::new(Expr::E), Box::new(argument)))
             }
             "pi" => Some(Expr::Pi),
             "infty" => Some(Expr::Infinity),
@@ -230,30 +232,31 @@ impl Parser<'_> {
             "emptyset" | "varnothing" => Some(Expr::Set(Vec::new())),
             "lvert" | "|" | "vert" => {
                 let inner = self.sum()?;
-                self.takes_command(&["rvert", "|", "vert"]).then_some(Expr::Call(Function::Abs, Box::new(inner)))
+                self.takes_command(&["rvert", "|", "vert"]).then_some(Expr::Call(MathFunction::Abs, Box::new(inner)))
             }
             "lfloor" => {
                 let inner = self.sum()?;
-                self.takes_command(&["rfloor"]).then_some(Expr::Call(Function::Floor, Box::new(inner)))
+                self.takes_command(&["rfloor"]).then_some(Expr::Call(MathFunction::Floor, Box::new(inner)))
             }
             "lceil" => {
                 let inner = self.sum()?;
-                self.takes_command(&["rceil"]).then_some(Expr::Call(Function::Ceil, Box::new(inner)))
+                self.takes_command(&["rceil"]).then_some(Expr::Call(MathFunction::Ceil, Box::new(inner)))
             }
             "langle" => {
                 let items = self.items()?;
                 self.takes_command(&["rangle"]).then_some(Expr::Tuple(false, items, false))
             }
             "sum" | "prod" | "int" | "lim" | "max" | "min" | "det" => None,
-            // A Greek letter or a sign of one's own.
+            // A Greek letter or another sign.
             _ => Some(Expr::Symbol(format!("\\{name}"))),
         }
     }
 }
 
-fn inverse(function: Function, value: Expr) -> Option<Expr> {
+/// The inverse function of `\sin^{-1}` and the like, with the same argument.
+fn inverse(function: MathFunction, value: Expr) -> Option<Expr> {
     match value {
-        Expr::Call(_, of) => Some(Expr::Call(function, of)),
+        Expr::Call(_, argument) => Some(Expr::Call(function, argument)),
         _ => None,
     }
 }

@@ -1,57 +1,59 @@
-//! Whether two answers are the same.
+//! Comparison of two parsed answers.
 
-// Rounded values are the same or they are not; bounds are met exactly.
+// Rounded values and bounds are compared exactly, after rounding.
 #![allow(clippy::float_cmp)]
 
 use super::exact;
 use super::expr::{Expr, Point, Relation, SAMPLES};
 use super::members::same_members;
-use super::value::{Complex, Value};
+use super::value::{Complex, MathValue};
 
-/// How strictly answers are compared.
+/// The rules of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules {
-    /// Decimals to which a number that was written with a decimal point counts.
-    pub places: i32,
-    /// Whether symbols must have the same names.
+pub struct MathRules {
+    /// The number of decimals that count in a number written with a decimal point.
+    pub decimal_places: i32,
+    /// Whether symbols must have the same names. If not, they are matched in alphabetical order.
     pub strict: bool,
-    /// Whether a relation in the reply may stand for a set in the reference; the other way round it always may.
+    /// Whether a relation in the reply may equal a set in the reference. A set in the reply may always equal a relation
+    /// in the reference.
     pub sets_for_relations: bool,
 }
 
-impl Default for Rules {
+impl Default for MathRules {
     fn default() -> Self {
-        Self { places: 6, strict: true, sets_for_relations: false }
+        Self { decimal_places: 6, strict: true, sets_for_relations: false }
     }
 }
 
-/// Members of a set and of a tuple that are compared with each other.
-const MOST_MEMBERS: usize = 200;
+/// The most members of sets, tuples and matrices that are compared.
+const MAX_MEMBERS: usize = 200;
 
-impl Rules {
-    /// Whether a reply's answer is the reference's.
+impl MathRules {
+    /// Whether a reply's answer equals the reference's.
     pub fn equal(self, reference: &Expr, reply: &Expr) -> bool {
         let (reference, reply) = (branches(reference), branches(reply));
         let renamed = if self.strict { None } else { renamed(&reply, &reference) };
         self.same(&reference, renamed.as_ref().unwrap_or(&reply))
     }
 
-    fn same(self, gold: &Expr, reply: &Expr) -> bool {
-        if gold == reply {
+    fn same(self, reference: &Expr, reply: &Expr) -> bool {
+        if reference == reply {
             return true;
         }
-        let (gold, reply) = (shortened(gold), shortened(reply));
-        let (gold, reply) = match (equation(&gold), equation(&reply)) {
-            (None, Some(sides)) => (gold.clone(), sides[sides.len() - 1].clone()),
+        let (reference, reply) = (shortened(reference), shortened(reply));
+        // `x = 5` equals `5`.
+        let (reference, reply) = match (equation(&reference), equation(&reply)) {
+            (None, Some(sides)) => (reference.clone(), sides[sides.len() - 1].clone()),
             (Some(sides), None) if only_symbols(&sides[0]) => (sides[sides.len() - 1].clone(), reply.clone()),
-            _ => (gold, reply),
+            _ => (reference, reply),
         };
-        if gold == reply {
+        if reference == reply {
             return true;
         }
-        match (&gold, &reply) {
+        match (&reference, &reply) {
             (Expr::Chain(a, r), Expr::Chain(b, s)) => self.same_relations((a, r), (b, s)),
-            (Expr::Chain(..), other) if is_set(other) => same_members(&gold, other),
+            (Expr::Chain(..), other) if is_set(other) => same_members(&reference, other),
             (other, Expr::Chain(..)) if is_set(other) && self.sets_for_relations => same_members(&reply, other),
             (Expr::Chain(..), _) | (_, Expr::Chain(..)) => false,
             (a, b) if is_set(a) || is_set(b) => self.same_sets(a, b),
@@ -62,26 +64,28 @@ impl Rules {
         }
     }
 
+    /// Compares two chains of relations, which may be written in opposite directions.
     fn same_relations(self, (a, r): (&[Expr], &[Relation]), (b, s): (&[Expr], &[Relation])) -> bool {
         if r.len() != s.len() {
             return false;
         }
         let n = r.len();
-        let straight = || (0..n).all(|i| self.same_relation((&a[i], r[i], &a[i + 1]), (&b[i], s[i], &b[i + 1])));
-        let turned = || {
+        let same_direction = || (0..n).all(|i| self.same_relation((&a[i], r[i], &a[i + 1]), (&b[i], s[i], &b[i + 1])));
+        let opposite_direction = || {
             (0..n).all(|i| {
                 let j = n - 1 - i;
                 self.same_relation((&a[i], r[i], &a[i + 1]), (&b[j + 1], s[j].flipped(), &b[j]))
             })
         };
-        straight() || turned()
+        same_direction() || opposite_direction()
     }
 
+    /// Compares two relations `a r b` and `c s d`.
     fn same_relation(self, (a, r, b): (&Expr, Relation, &Expr), (c, s, d): (&Expr, Relation, &Expr)) -> bool {
         if r == s && self.same(a, c) && self.same(b, d) {
             return true;
         }
-        // A multiple of one difference is the other; a negative one turns the relation round.
+        // Equivalent if the differences of the sides are proportional; a negative factor reverses an inequality.
         let difference = |x: &Expr, y: &Expr, i: u64| {
             let (x, y) = (x.value(Point::Sample(i))?.scalar()?, y.value(Point::Sample(i))?.scalar()?);
             Some(x - y).filter(|z| z.is_finite())
@@ -116,14 +120,15 @@ impl Rules {
         }
     }
 
+    /// Compares sets, tuples, intervals and unions.
     fn same_sets(self, a: &Expr, b: &Expr) -> bool {
         match (a, b) {
-            (Expr::Tuple(left, x, right), Expr::Tuple(also_left, y, also_right)) => {
-                let closed_alike = x.len() != 2 || (left == also_left && right == also_right);
-                closed_alike && self.in_order(x, y)
+            (Expr::Tuple(left, x, right), Expr::Tuple(other_left, y, other_right)) => {
+                let same_closure = x.len() != 2 || (left == other_left && right == other_right);
+                same_closure && self.in_order(x, y)
             }
             (Expr::Set(x), Expr::Set(y)) => self.in_any_order(x, y),
-            // `{1, 3}` for `(1, 3)`, in the order in which it was written.
+            // `{1, 3}` for `(1, 3)`, in the same order.
             (Expr::Tuple(false, x, false), Expr::Set(y)) | (Expr::Set(x), Expr::Tuple(false, y, false)) => {
                 (x.len() > 1 && self.in_order(x, y))
                     || matches!((a, b), (_, Expr::Tuple(..)) if self.in_any_order(x, std::slice::from_ref(b)))
@@ -131,23 +136,25 @@ impl Rules {
             }
             (Expr::Union(x), Expr::Union(y)) if self.in_any_order(x, y) => true,
             (Expr::Union(_), _) | (_, Expr::Union(_)) => same_members(a, b),
-            (Expr::Set(x), other) => !x.is_empty() && x.len() <= MOST_MEMBERS && x.iter().all(|x| self.same(x, other)),
-            (other, Expr::Set(y)) => !y.is_empty() && y.len() <= MOST_MEMBERS && y.iter().all(|y| self.same(other, y)),
+            (Expr::Set(x), other) => !x.is_empty() && x.len() <= MAX_MEMBERS && x.iter().all(|x| self.same(x, other)),
+            (other, Expr::Set(y)) => !y.is_empty() && y.len() <= MAX_MEMBERS && y.iter().all(|y| self.same(other, y)),
             _ => false,
         }
     }
 
+    /// Compares lists member by member.
     fn in_order(self, a: &[Expr], b: &[Expr]) -> bool {
-        a.len() == b.len() && a.len() <= MOST_MEMBERS && a.iter().zip(b).all(|(a, b)| self.same(a, b))
+        a.len() == b.len() && a.len() <= MAX_MEMBERS && a.iter().zip(b).all(|(a, b)| self.same(a, b))
     }
 
+    /// Compares lists as sets: without duplicates, in any order.
     fn in_any_order(self, a: &[Expr], b: &[Expr]) -> bool {
-        if a.len() > MOST_MEMBERS || b.len() > MOST_MEMBERS {
+        if a.len() > MAX_MEMBERS || b.len() > MAX_MEMBERS {
             return false;
         }
-        let distinct = |of: &[Expr]| -> Vec<Expr> {
+        let distinct = |members: &[Expr]| -> Vec<Expr> {
             let mut kept: Vec<Expr> = Vec::new();
-            for e in of {
+            for e in members {
                 if !kept.iter().any(|k| self.same(k, e)) {
                     kept.push(e.clone());
                 }
@@ -157,20 +164,21 @@ impl Rules {
         let (a, mut b) = (distinct(a), distinct(b));
         a.len() == b.len()
             && a.iter().all(|x| match b.iter().position(|y| self.same(x, y)) {
-                Some(at) => {
-                    b.swap_remove(at);
+                Some(index) => {
+                    b.swap_remove(index);
                     true
                 }
                 None => false,
             })
     }
 
+    /// Compares numbers, matrices and expressions by value.
     fn same_values(self, a: &Expr, b: &Expr) -> bool {
         if let (Some(x), Some(y)) = (whole(a), whole(b)) {
             return x == y;
         }
         if let (Expr::Matrix(x), Expr::Matrix(y)) = (a, b) {
-            let rows = x.len() == y.len() && x.len() <= MOST_MEMBERS;
+            let rows = x.len() == y.len() && x.len() <= MAX_MEMBERS;
             if rows && x.iter().zip(y).all(|(x, y)| self.in_order(x, y)) {
                 return true;
             }
@@ -189,7 +197,7 @@ impl Rules {
             let slack = slack(a, at).max(slack(b, at));
             let infinite = [infinity(a), infinity(b)];
             return alike(&x, &y, |x, y| match (x.is_finite() && y.is_finite(), rounded) {
-                // A number too large to be told from another is not the same as it.
+                // Numbers that overflow cannot be compared; only written infinities are equal.
                 (false, _) => infinite[0].is_some() && infinite[0] == infinite[1],
                 (true, true) => self.rounds_alike(x, y),
                 (true, false) => close(x, y, 1e-12, 1e-14 * slack),
@@ -211,28 +219,32 @@ impl Rules {
         compared > 1
     }
 
+    /// Whether two numbers are equal after rounding to the decimals that count.
     fn rounds_alike(self, x: Complex, y: Complex) -> bool {
-        // What rounds to nothing is not nothing.
+        // A number that rounds to zero does not equal zero.
         if (x.abs() == 0.0) != (y.abs() == 0.0) {
             return false;
         }
-        let scale = 10f64.powi(self.places);
+        let scale = 10f64.powi(self.decimal_places);
         let part =
             |x: f64, y: f64| x == y || (x * scale).round() == (y * scale).round() || (x - y).abs() <= 1e-14 * x.abs();
         part(x.re, y.re) && part(x.im, y.im)
     }
 }
 
-fn alike(x: &Value, y: &Value, same: impl Fn(Complex, Complex) -> bool) -> bool {
+/// Compares two matrices element by element.
+fn alike(x: &MathValue, y: &MathValue, same: impl Fn(Complex, Complex) -> bool) -> bool {
     x.0.len() == y.0.len()
         && x.0.iter().zip(&y.0).all(|(x, y)| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(*x, *y)))
 }
 
+/// Whether two numbers differ by a relative `tolerance` and an absolute `slack` at most.
 fn close(x: Complex, y: Complex, tolerance: f64, slack: f64) -> bool {
     (x - y).abs() <= tolerance * x.abs().max(y.abs()) + slack
 }
 
-/// The size of what is added up, or put into functions: their rounding is what may be left where the result is small.
+/// The largest operand of sums and functions in an expression. Its rounding error is what remains where the result
+/// should be zero.
 fn slack(e: &Expr, at: Point) -> f64 {
     let size = |e: &Expr| e.value(at).and_then(|v| v.scalar()).map_or(0.0, Complex::abs);
     let mut largest: f64 = 0.0;
@@ -244,7 +256,7 @@ fn slack(e: &Expr, at: Point) -> f64 {
     if largest.is_finite() { largest } else { 0.0 }
 }
 
-/// Whether it is infinity itself: whether it is negative, then.
+/// For an infinity, whether it is negative; `None` for other expressions.
 fn infinity(e: &Expr) -> Option<bool> {
     match e {
         Expr::Infinity => Some(false),
@@ -253,7 +265,7 @@ fn infinity(e: &Expr) -> Option<bool> {
     }
 }
 
-/// Whether two answers are the same capital letters in another order: an order is what was asked for.
+/// Whether two answers consist of capital letters in different orders. Such an answer is an order, not a product.
 fn in_other_order(a: &Expr, b: &Expr) -> bool {
     let letters = |e: &Expr| match e {
         Expr::Product(factors) => factors
@@ -268,7 +280,8 @@ fn in_other_order(a: &Expr, b: &Expr) -> bool {
     matches!((letters(a), letters(b)), (Some(a), Some(b)) if a != b)
 }
 
-/// A whole number as its digits, with its sign; of a percentage, those before the sign: `9 %` answers as 9 does.
+/// A whole number as its sign (true for negative) and digits. A percentage gives the number before the sign, because `9
+/// %` counts as 9.
 fn whole(e: &Expr) -> Option<(bool, &str)> {
     match e {
         Expr::Number(n) if !n.digits.contains('.') && !n.rounded => Some((false, &n.digits)),
@@ -278,7 +291,7 @@ fn whole(e: &Expr) -> Option<(bool, &str)> {
     }
 }
 
-/// A number as it was written, with sign and percent.
+/// Whether an expression is a written number, perhaps with a sign and a percent sign.
 fn is_number(e: &Expr) -> bool {
     match e {
         Expr::Number(_) => true,
@@ -299,7 +312,7 @@ fn equation(e: &Expr) -> Option<&[Expr]> {
     }
 }
 
-/// Whether it consists of symbols alone, so that an equation with it names what the other side is.
+/// Whether an expression consists of symbols only, so that an equation with it gives a name to its other side.
 fn only_symbols(e: &Expr) -> bool {
     match e {
         Expr::Symbol(_) | Expr::E | Expr::I | Expr::Text(_) => true,
@@ -311,7 +324,7 @@ fn only_symbols(e: &Expr) -> bool {
     }
 }
 
-/// `x = 1 + 1 = 2` is `x = 2`.
+/// Shortens a chain of equations that begins with a symbol: `x = 1 + 1 = 2` becomes `x = 2`.
 fn shortened(e: &Expr) -> Expr {
     match equation(e) {
         Some([first, .., last]) if only_symbols(first) => {
@@ -321,7 +334,7 @@ fn shortened(e: &Expr) -> Expr {
     }
 }
 
-/// An answer with `±` as the set of what it stands for.
+/// Replaces an answer with `±` by the set of its two branches.
 fn branches(e: &Expr) -> Expr {
     fn has(e: &Expr) -> bool {
         let mut found = false;
@@ -350,7 +363,7 @@ fn branches(e: &Expr) -> Expr {
     }
 }
 
-/// The same with each part replaced.
+/// The expression with `f` applied to each direct subexpression.
 fn map(e: &Expr, f: &impl Fn(&Expr) -> Expr) -> Expr {
     let one = |x: &Expr| Box::new(f(x));
     let many = |x: &[Expr]| x.iter().map(f).collect::<Vec<_>>();
@@ -375,28 +388,29 @@ fn map(e: &Expr, f: &impl Fn(&Expr) -> Expr) -> Expr {
     }
 }
 
-/// A reply with its symbols called as the reference's, by order; nothing where their numbers differ.
+/// The reply with its symbols renamed to the reference's, in alphabetical order; `None` if it has another number of
+/// symbols.
 fn renamed(reply: &Expr, reference: &Expr) -> Option<Expr> {
     fn rename(e: &Expr, from: &[&str], to: &[&str]) -> Expr {
         match e {
             Expr::Symbol(name) => match from.iter().position(|f| f == name) {
-                Some(at) => Expr::Symbol(to[at].to_owned()),
+                Some(index) => Expr::Symbol(to[index].to_owned()),
                 None => e.clone(),
             },
             other => map(other, &|part| rename(part, from, to)),
         }
     }
-    let (own, others): (Vec<&str>, Vec<&str>) =
+    let (from, to): (Vec<&str>, Vec<&str>) =
         (reply.symbols().into_iter().collect(), reference.symbols().into_iter().collect());
-    (own.len() == others.len()).then(|| rename(reply, &own, &others))
+    (from.len() == to.len()).then(|| rename(reply, &from, &to))
 }
 
-/// What an answer of letters says, in lower case, and whether it was written as text.
+/// The letters of an answer of symbols or text, in lower case, and whether it is written as text.
 fn text(e: &Expr) -> Option<(String, bool)> {
-    let said = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
+    let letters = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
     match e {
-        Expr::Text(t) | Expr::Opaque(t) => Some((said(t), true)),
-        Expr::Symbol(name) => Some((said(name), false)),
+        Expr::Text(t) | Expr::Opaque(t) => Some((letters(t), true)),
+        Expr::Symbol(name) => Some((letters(name), false)),
         Expr::E => Some(("e".into(), false)),
         Expr::I => Some(("i".into(), false)),
         Expr::Product(factors) => {

@@ -1,14 +1,14 @@
-//! Rational numbers exactly: their remainders by two large primes, which differ where the numbers do.
+//! Exact comparison of rational numbers, by their remainders modulo two large primes.
 
 use super::expr::Expr;
-use super::value::Function;
+use super::value::MathFunction;
 
-/// Two primes near 2^61: numbers that are not the same have the same remainders by both with a chance of 2^-120.
+/// Two primes near 2^61. Different numbers have equal remainders modulo both with a probability of about 2^-120.
 const PRIMES: [u64; 2] = [(1 << 61) - 1, 2_305_843_009_213_693_921];
-/// Largest number whose factorial is taken.
-const MOST: u64 = 5000;
+/// The largest number whose factorial is computed.
+const MAX_FACTORIAL: u64 = 5000;
 
-/// Whether two expressions are the same rational number; nothing where either is not plainly one.
+/// Whether two expressions are the same rational number; `None` if one is not a rational number or too complex.
 pub fn same(a: &Expr, b: &Expr) -> Option<bool> {
     let mut all = true;
     for p in PRIMES {
@@ -17,10 +17,12 @@ pub fn same(a: &Expr, b: &Expr) -> Option<bool> {
     Some(all)
 }
 
+/// a·b mod p.
 fn times(a: u64, b: u64, p: u64) -> u64 {
     (u128::from(a) * u128::from(b) % u128::from(p)) as u64
 }
 
+/// baseⁿ mod p.
 fn power(mut base: u64, mut n: u64, p: u64) -> u64 {
     let mut product = 1;
     while n > 0 {
@@ -33,10 +35,12 @@ fn power(mut base: u64, mut n: u64, p: u64) -> u64 {
     product
 }
 
+/// a/b mod p, by Fermat's little theorem; `None` for b = 0.
 fn over(a: u64, b: u64, p: u64) -> Option<u64> {
     (b != 0).then(|| times(a, power(b, p - 2, p), p))
 }
 
+/// The remainder of a rational number modulo p.
 fn remainder(e: &Expr, p: u64) -> Option<u64> {
     let sub = |a: &Expr| remainder(a, p);
     match e {
@@ -62,9 +66,9 @@ fn remainder(e: &Expr, p: u64) -> Option<u64> {
             let raised = power(sub(a)?, n.digits.parse().ok()?, p);
             if negative { over(1, raised, p) } else { Some(raised) }
         }
-        Expr::Call(Function::Factorial, a) => {
+        Expr::Call(MathFunction::Factorial, a) => {
             let Expr::Number(n) = &**a else { return None };
-            let n: u64 = n.digits.parse().ok().filter(|n| *n <= MOST)?;
+            let n: u64 = n.digits.parse().ok().filter(|n| *n <= MAX_FACTORIAL)?;
             Some((1..=n).fold(1, |product, i| times(product, i, p)))
         }
         _ => None,

@@ -1,20 +1,20 @@
-//! What an answer can be, and its value at a point.
+//! Expressions: the parsed form of an answer, and its value at a point.
 
 use std::collections::BTreeSet;
 
-use super::value::{Complex, Function, Value, binomial, call};
+use super::value::{Complex, MathFunction, MathValue, binomial, call};
 
-/// A number as it was written.
+/// A number as written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Number {
-    /// Digits without leading zeros, and where there is a decimal point, decimals without trailing ones.
+    /// The digits, without leading zeros and without trailing zeros of the decimals.
     pub digits: String,
-    /// Whether it was written with a decimal point: a rounded value.
+    /// Whether it is written with a decimal point, and is therefore compared as a rounded value.
     pub rounded: bool,
 }
 
 impl Number {
-    /// The number of some digits with at most one point.
+    /// A number from digits with at most one decimal point.
     pub fn new(text: &str) -> Self {
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         let whole = whole.trim_start_matches('0');
@@ -24,12 +24,13 @@ impl Number {
         Self { digits, rounded: text.contains('.') }
     }
 
+    /// The nearest `f64`.
     pub fn value(&self) -> f64 {
         self.digits.parse().unwrap_or(f64::NAN)
     }
 }
 
-/// How two sides of a relation stand to each other.
+/// A relation between two sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
     Equal,
@@ -41,14 +42,14 @@ pub enum Relation {
 }
 
 impl Relation {
-    /// The same with the sides exchanged.
+    /// The relation after exchanging its sides.
     pub fn flipped(self) -> Self {
         match self {
             Self::Less => Self::Greater,
             Self::LessEqual => Self::GreaterEqual,
             Self::Greater => Self::Less,
             Self::GreaterEqual => Self::LessEqual,
-            same => same,
+            symmetric => symmetric,
         }
     }
 }
@@ -69,40 +70,43 @@ pub enum Expr {
     Power(Box<Expr>, Box<Expr>),
     Root(Box<Expr>, Box<Expr>),
     Log(Box<Expr>, Box<Expr>),
-    Call(Function, Box<Expr>),
+    Call(MathFunction, Box<Expr>),
     Binomial(Box<Expr>, Box<Expr>),
     Percent(Box<Expr>),
-    /// `±` (or `∓`) of the second to the first.
+    /// The first ± the second, or ∓ if the flag is false.
     PlusMinus(Box<Expr>, Box<Expr>, bool),
     Matrix(Vec<Vec<Expr>>),
     Set(Vec<Expr>),
-    /// Whether it is closed on the left, the members, whether it is closed on the right.
+    /// A tuple or interval: whether it is closed on the left, its members, and whether it is closed on the right.
     Tuple(bool, Vec<Expr>, bool),
     Union(Vec<Expr>),
-    /// The sides of a chain, and what stands between them.
+    /// A chain of relations: its sides, and the relations between them.
     Chain(Vec<Expr>, Vec<Relation>),
     Text(String),
-    /// What was read without being understood; equal to what was written alike.
+    /// A text that could not be parsed, which equals only the same text.
     Opaque(String),
 }
 
-/// Values of symbols: a function of their names and of which sample it is.
+/// An assignment of values to symbols.
 #[derive(Clone, Copy, Debug)]
 pub enum Point<'a> {
-    /// A pseudo-random value for every symbol: positive in the first samples, negative in the next, then of either sign.
+    /// Pseudorandom values, given by the number of the sample and the symbols' names: positive in the first
+    /// [`POSITIVE`] samples, negative in the next, then of either sign.
     Sample(u64),
-    /// One symbol's value; others have none.
+    /// The value of one symbol; other symbols have none.
     One(&'a str, f64),
 }
 
-/// Samples of positive values, and of all.
+/// The number of samples with positive values only.
 pub const POSITIVE: u64 = 3;
+/// The number of samples.
 pub const SAMPLES: u64 = 5;
 
 impl Point<'_> {
-    fn of(self, name: &str) -> Option<f64> {
+    /// The value of a symbol.
+    fn symbol(self, name: &str) -> Option<f64> {
         match self {
-            Self::One(own, value) => (own == name).then_some(value),
+            Self::One(symbol, value) => (symbol == name).then_some(value),
             Self::Sample(sample) => {
                 let seed =
                     name.bytes().fold(0xcbf2_9ce4_8422_2325 ^ (sample.wrapping_mul(0x9e37_79b9_7f4a_7c15)), |h, b| {
@@ -118,7 +122,7 @@ impl Point<'_> {
 }
 
 impl Expr {
-    /// Whether a rounded number is in it.
+    /// Whether the expression contains a rounded number.
     pub fn is_rounded(&self) -> bool {
         match self {
             Self::Number(n) => n.rounded,
@@ -126,7 +130,7 @@ impl Expr {
         }
     }
 
-    /// The parts of which it consists.
+    /// The direct subexpressions.
     pub fn parts(&self) -> Vec<&Self> {
         match self {
             Self::Number(_)
@@ -154,7 +158,7 @@ impl Expr {
         }
     }
 
-    /// The symbols in it.
+    /// The names of the symbols in the expression.
     pub fn symbols(&self) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         self.visit(&mut |e| {
@@ -165,28 +169,28 @@ impl Expr {
         found
     }
 
-    /// Shows every part to `see`, this one included.
-    pub fn visit<'a>(&'a self, see: &mut impl FnMut(&'a Self)) {
-        see(self);
+    /// Calls `visitor` with this expression and all its subexpressions.
+    pub fn visit<'a>(&'a self, visitor: &mut impl FnMut(&'a Self)) {
+        visitor(self);
         for part in self.parts() {
-            part.visit(see);
+            part.visit(visitor);
         }
     }
 
-    /// Its value at a point; nothing for what has none, such as sets and texts.
-    pub fn value(&self, at: Point) -> Option<Value> {
-        let number = |x: f64| Some(Value::number(Complex::real(x)));
+    /// The value at a point; `None` for expressions without one, such as sets and texts.
+    pub fn value(&self, at: Point) -> Option<MathValue> {
+        let number = |x: f64| Some(MathValue::number(Complex::real(x)));
         let scalar = |e: &Self| e.value(at)?.scalar();
         Some(match self {
             Self::Number(n) => return number(n.value()),
-            Self::Symbol(name) => return number(at.of(name)?),
+            Self::Symbol(name) => return number(at.symbol(name)?),
             Self::Pi => return number(std::f64::consts::PI),
             Self::E => return number(std::f64::consts::E),
-            Self::I => Value::number(Complex { re: 0.0, im: 1.0 }),
+            Self::I => MathValue::number(Complex { re: 0.0, im: 1.0 }),
             Self::Infinity => return number(f64::INFINITY),
             Self::Negative(a) => a.value(at)?.map(|x| Complex::real(0.0) - x),
             Self::Sum(terms) => {
-                let mut sum: Option<Value> = None;
+                let mut sum: Option<MathValue> = None;
                 for term in terms {
                     let v = term.value(at)?;
                     sum = Some(match sum {
@@ -197,7 +201,7 @@ impl Expr {
                 sum?
             }
             Self::Product(factors) => {
-                let mut product = Value::number(Complex::real(1.0));
+                let mut product = MathValue::number(Complex::real(1.0));
                 for factor in factors {
                     product = product.times(&factor.value(at)?)?;
                 }
@@ -207,16 +211,16 @@ impl Expr {
                 let b = scalar(b)?;
                 a.value(at)?.map(|x| x / b)
             }
-            Self::Power(a, b) => Value::number(scalar(a)?.powf(scalar(b)?)),
+            Self::Power(a, b) => MathValue::number(scalar(a)?.powf(scalar(b)?)),
             Self::Root(n, a) => {
                 let (n, a) = (scalar(n)?, scalar(a)?);
-                Value::number(a.powf(Complex::real(1.0) / n))
+                MathValue::number(a.powf(Complex::real(1.0) / n))
             }
-            Self::Log(base, a) => Value::number(scalar(a)?.ln() / scalar(base)?.ln()),
-            Self::Call(f, a) => Value::number(call(*f, scalar(a)?)),
+            Self::Log(base, a) => MathValue::number(scalar(a)?.ln() / scalar(base)?.ln()),
+            Self::Call(f, a) => MathValue::number(call(*f, scalar(a)?)),
             Self::Binomial(n, k) => {
                 let (n, k) = (scalar(n)?, scalar(k)?);
-                Value::number(n.on_reals(|n| k.on_reals(|k| binomial(n, k)).re))
+                MathValue::number(n.on_reals(|n| k.on_reals(|k| binomial(n, k)).re))
             }
             Self::Percent(a) => a.value(at)?.map(|x| x / Complex::real(100.0)),
             Self::Matrix(rows) => {
@@ -226,7 +230,7 @@ impl Expr {
                 if width == 0 || rows.iter().any(|r| r.len() != width) {
                     return None;
                 }
-                Value(rows)
+                MathValue(rows)
             }
             Self::PlusMinus(..)
             | Self::Set(_)

@@ -1,24 +1,28 @@
-//! Where in a text its answer stands: after "final answer is", in a box, after "answer", else the last formula or number.
+//! Finds the answer in a text: after "final answer is", in a `\\boxed`, after "answer", else the last formula or
+//! number.
 
 use super::expr::Expr;
 use super::parser::parse;
 
-/// How much of a text is looked at, in bytes from its end: an answer stands there.
+/// The part of a text that is searched, in bytes from its end.
 const WINDOW: usize = 20_000;
-/// How many boxes are looked into, the last ones.
-const MOST_BOXES: usize = 64;
-/// How many places are tried.
-const TRIES: usize = 24;
+/// The most boxes that are examined, counted from the end.
+const MAX_BOXES: usize = 64;
+/// The most candidates that are parsed.
+const MAX_CANDIDATES: usize = 24;
 
-/// An answer that was found: how it was written, and what it is.
+/// An answer found in a text.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct MathAnswer {
+    /// The answer as written.
     pub written: String,
+    /// The parsed answer.
     pub expr: Expr,
 }
 
-impl Answer {
-    fn of(written: &str, percent: bool) -> Option<Self> {
+impl MathAnswer {
+    /// Parses an answer; `percent` says that a percent sign follows it. `None` if it cannot be parsed.
+    fn new(written: &str, percent: bool) -> Option<Self> {
         let expr = parse(written)?;
         Some(Self {
             written: written.to_owned(),
@@ -27,21 +31,33 @@ impl Answer {
     }
 }
 
-/// A formula, several that belong together, or a plain number or expression, from `start` to `end` of the text.
+/// A possible answer in a text: a formula, several formulas that belong together, or a plain number or expression.
 #[derive(Clone, Debug)]
-struct Place {
+struct AnswerCandidate {
+    /// The first byte in the text.
     start: usize,
+    /// The byte after the last one.
     end: usize,
-    parts: Vec<(String, bool)>,
+    parts: Vec<CandidatePart>,
 }
 
-impl Place {
-    fn read(&self) -> Option<Answer> {
-        if let [(text, percent)] = &self.parts[..] {
-            return Answer::of(text, *percent);
+/// One formula, number or expression of a [`AnswerCandidate`].
+#[derive(Clone, Debug)]
+struct CandidatePart {
+    text: String,
+    /// Whether a percent sign follows.
+    is_percent: bool,
+}
+
+impl AnswerCandidate {
+    /// Parses the candidate; several parts are a set.
+    fn parse(&self) -> Option<MathAnswer> {
+        let parse = |part: &CandidatePart| MathAnswer::new(&part.text, part.is_percent);
+        if let [part] = &self.parts[..] {
+            return parse(part);
         }
-        let parts = self.parts.iter().map(|(t, p)| Answer::of(t, *p)).collect::<Option<Vec<_>>>()?;
-        let written = self.parts.iter().map(|(t, _)| t.as_str()).collect::<Vec<_>>().join(", ");
+        let parts = self.parts.iter().map(parse).collect::<Option<Vec<_>>>()?;
+        let written = self.parts.iter().map(|part| part.text.as_str()).collect::<Vec<_>>().join(", ");
         let mut members = Vec::new();
         for part in parts {
             match part.expr {
@@ -49,12 +65,12 @@ impl Place {
                 other => members.push(other),
             }
         }
-        Some(Answer { written, expr: Expr::Set(members) })
+        Some(MathAnswer { written, expr: Expr::Set(members) })
     }
 }
 
-/// The answer of a text; nothing where it has none.
-pub fn answer(text: &str) -> Option<Answer> {
+/// Finds the answer in a text; `None` if there is none.
+pub fn answer(text: &str) -> Option<MathAnswer> {
     let mut from = text.len().saturating_sub(WINDOW);
     while !text.is_char_boundary(from) {
         from += 1;
@@ -63,22 +79,22 @@ pub fn answer(text: &str) -> Option<Answer> {
     let formulas = formulas(text);
     let plain = plain(text);
     let lower = text.to_ascii_lowercase();
-    let by_end = |mut places: Vec<Place>| {
-        places.sort_by_key(|p| (std::cmp::Reverse(p.end), p.start));
-        places.into_iter().take(TRIES).find_map(|p| p.read())
+    let last_valid = |mut candidates: Vec<AnswerCandidate>| {
+        candidates.sort_by_key(|c| (std::cmp::Reverse(c.end), c.start));
+        candidates.into_iter().take(MAX_CANDIDATES).find_map(|c| c.parse())
     };
-    // A number out of the middle of a formula that cannot be read is not its answer.
-    let unread: Vec<(usize, usize)> = formulas
+    // A number within a formula that cannot be parsed is not an answer.
+    let invalid: Vec<(usize, usize)> = formulas
         .iter()
         .rev()
-        .take(TRIES)
-        .filter(|p| p.parts.iter().any(|(t, _)| t.contains('\\')) && p.read().is_none())
-        .map(|p| (p.start, p.end))
+        .take(MAX_CANDIDATES)
+        .filter(|c| c.parts.iter().any(|part| part.text.contains('\\')) && c.parse().is_none())
+        .map(|c| (c.start, c.end))
         .collect();
-    let whole = |p: &&Place| !unread.iter().any(|(start, end)| (start..end).contains(&&p.start));
-    let all = || formulas.iter().chain(plain.iter().filter(whole));
-    let gap_after = |word_end: usize, most: usize, allowed: &dyn Fn(&str) -> bool| -> Vec<Place> {
-        let follows = |p: &&Place| {
+    let outside_invalid = |p: &&AnswerCandidate| !invalid.iter().any(|(start, end)| (start..end).contains(&&p.start));
+    let all = || formulas.iter().chain(plain.iter().filter(outside_invalid));
+    let gap_after = |word_end: usize, most: usize, allowed: &dyn Fn(&str) -> bool| -> Vec<AnswerCandidate> {
+        let follows = |p: &&AnswerCandidate| {
             p.start >= word_end && p.start - word_end <= most && text.get(word_end..p.start).is_some_and(allowed)
         };
         all().filter(follows).cloned().collect()
@@ -86,39 +102,39 @@ pub fn answer(text: &str) -> Option<Answer> {
     let blank = |s: &str| s.trim_start_matches(':').trim().is_empty();
 
     // "The final answer is … . I hope"
-    let said: Vec<Place> = ends(&lower, "final answer is")
+    let final_answers: Vec<AnswerCandidate> = ends(&lower, "final answer is")
         .into_iter()
         .flat_map(|end| gap_after(end, 8, &blank))
         .filter(|p| lower[p.end..].trim_start_matches('.').trim_start().starts_with("i hope"))
         .collect();
-    if let Some(found) = by_end(said) {
+    if let Some(found) = last_valid(final_answers) {
         return Some(found);
     }
-    let mut boxed_or_said: Vec<Place> = boxed(text).into_iter().collect();
+    let mut boxed_or_final: Vec<AnswerCandidate> = boxed(text).into_iter().collect();
     for end in ends(&lower, "final answer") {
         let Some(is) = lower.get(end..(end + 110).min(lower.len())).and_then(|rest| rest.find(" is")) else { continue };
-        boxed_or_said.extend(gap_after(end + is + 3, 8, &blank));
+        boxed_or_final.extend(gap_after(end + is + 3, 8, &blank));
     }
-    if let Some(found) = by_end(boxed_or_said) {
+    if let Some(found) = last_valid(boxed_or_final) {
         return Some(found);
     }
     if let Some(found) = formula_after(text, &lower) {
         return Some(found);
     }
     for word in ["answer:", "answer"] {
-        let named = ends(&lower, word).into_iter().rev().take(TRIES).filter_map(|end| {
+        let named = ends(&lower, word).into_iter().rev().take(MAX_CANDIDATES).filter_map(|end| {
             let near = gap_after(end, 50, &|_| true);
             near.into_iter().min_by_key(|p| (p.start, std::cmp::Reverse(p.end)))
         });
-        if let Some(found) = by_end(named.collect()) {
+        if let Some(found) = last_valid(named.collect()) {
             return Some(found);
         }
     }
-    by_end(all().cloned().collect())
+    last_valid(all().cloned().collect())
 }
 
-/// A formula without marks of one, after the last "answer is" and up to the end of its sentence; a lone number is none.
-fn formula_after(text: &str, lower: &str) -> Option<Answer> {
+/// A formula without delimiters, from the last "answer is" to the end of the sentence; `None` for a lone number.
+fn formula_after(text: &str, lower: &str) -> Option<MathAnswer> {
     let rest = &text[*ends(lower, "answer is").last()?..];
     let line = rest.lines().next().unwrap_or("").trim_start_matches(':').trim();
     let sentence = line.split(". ").next().unwrap_or("").trim_end_matches(['.', '!']).trim();
@@ -127,32 +143,35 @@ fn formula_after(text: &str, lower: &str) -> Option<Answer> {
     if !is_formula || number(sentence).is_some_and(|(_, len)| len == sentence.len()) {
         return None;
     }
-    Answer::of(sentence, false)
+    MathAnswer::new(sentence, false)
 }
 
-/// Where the occurrences of a word end.
+/// The positions at which the occurrences of a word end.
 fn ends(text: &str, word: &str) -> Vec<usize> {
     text.match_indices(word).map(|(at, _)| at + word.len()).collect()
 }
 
-/// The contents of the last boxes of a text, those together that hardly anything stands between.
-fn boxed(text: &str) -> Option<Place> {
+/// The content of the last box of a text, together with the boxes before it that are separated by little text.
+fn boxed(text: &str) -> Option<AnswerCandidate> {
     let mut found: Vec<(usize, usize, &str)> = Vec::new();
     let mut marks: Vec<(usize, &str)> = text.match_indices("\\boxed").chain(text.match_indices("\\fbox")).collect();
     marks.sort_unstable();
-    for (at, word) in marks.split_off(marks.len().saturating_sub(MOST_BOXES)) {
+    for (at, word) in marks.split_off(marks.len().saturating_sub(MAX_BOXES)) {
         let open = at + word.len();
         let Some(inner) = text[open..].trim_start().strip_prefix('{') else { continue };
         let start = text.len() - inner.len();
         let Some(len) = closing(inner) else { continue };
-        // A box in a box: the outer one has it.
+        // A box within a box belongs to the outer one.
         if found.last().is_none_or(|(_, end, _)| at >= *end) {
             found.push((at, start + len + 1, &text[start..start + len]));
         }
     }
     let (mut start, end, last) = found.pop()?;
     let percent = |end: usize| is_percent(&text[end..]);
-    let mut parts = vec![(last.to_owned(), percent(end.min(text.len())) || dollar_percent(&text[end..]))];
+    let mut parts = vec![CandidatePart {
+        text: last.to_owned(),
+        is_percent: percent(end.min(text.len())) || dollar_percent(&text[end..]),
+    }];
     while let Some((before, before_end, inner)) = found.pop() {
         let between = &text[before_end..start];
         let joined = between.len() <= 40
@@ -161,13 +180,13 @@ fn boxed(text: &str) -> Option<Place> {
         if !joined || parts.len() >= 40 {
             break;
         }
-        parts.insert(0, (inner.to_owned(), false));
+        parts.insert(0, CandidatePart { text: inner.to_owned(), is_percent: false });
         start = before;
     }
-    Some(Place { start, end, parts })
+    Some(AnswerCandidate { start, end, parts })
 }
 
-/// Where the brace closes that is open before a text.
+/// The position of the brace that closes one opened just before the text.
 fn closing(text: &str) -> Option<usize> {
     let (mut depth, mut escaped) = (1, false);
     for (i, c) in text.char_indices() {
@@ -187,23 +206,24 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
+/// Whether a text begins with a percent sign or a word for it.
 fn is_percent(rest: &str) -> bool {
     let rest = rest.trim_start().trim_start_matches('\\');
     rest.starts_with('%') || ["percent", "Percent", "pct", "Pct"].iter().any(|w| rest.starts_with(w))
 }
 
-/// A percent sign after the formula in which a box stands.
+/// Whether a percent sign follows the end of the formula that contains a box.
 fn dollar_percent(rest: &str) -> bool {
     let rest = rest.trim_start().trim_start_matches("$$").trim_start_matches('$');
     let rest = rest.trim_start_matches("\\)").trim_start_matches("\\]");
     is_percent(rest)
 }
 
-/// The formulas of a text: between dollars, `\( \)`, `\[ \]`, and single fractions of numbers; several together where
-/// only `and`, `or` or a comma stands between them.
-fn formulas(text: &str) -> Vec<Place> {
+/// The formulas of a text: between dollars, `\( \)` or `\[ \]`, and fractions of numbers. Formulas with only `and`,
+/// `or` or a comma between them are one candidate.
+fn formulas(text: &str) -> Vec<AnswerCandidate> {
     let bytes = text.as_bytes();
-    let mut found: Vec<Place> = Vec::new();
+    let mut found: Vec<AnswerCandidate> = Vec::new();
     let mut at = 0;
     while at < bytes.len() {
         let escaped = at > 0 && bytes[at - 1] == b'\\';
@@ -217,7 +237,7 @@ fn formulas(text: &str) -> Vec<Place> {
             b'\\' if rest.starts_with("\\frac{") => fraction(rest),
             _ => None,
         };
-        let Some((open, inner_end, width)) = hit else {
+        let Some(Delimited { open, inner_end, width }) = hit else {
             at += 1;
             while !text.is_char_boundary(at) {
                 at += 1;
@@ -243,17 +263,30 @@ fn formulas(text: &str) -> Vec<Place> {
         });
         match found.last_mut() {
             Some(last) if joined => {
-                last.parts.push((inner, percent));
+                last.parts.push(CandidatePart { text: inner, is_percent: percent });
                 last.end = end;
             }
-            _ => found.push(Place { start, end, parts: vec![(inner, percent)] }),
+            _ => {
+                let parts = vec![CandidatePart { text: inner, is_percent: percent }];
+                found.push(AnswerCandidate { start, end, parts });
+            }
         }
     }
     found
 }
 
-/// Of a formula that a text starts with: where its inside begins and ends, and where it ends itself.
-fn delimited(text: &str, open: usize, close: &str, lines: bool) -> Option<(usize, usize, usize)> {
+/// A formula at the start of a text.
+struct Delimited {
+    /// The length of the opening delimiter.
+    open: usize,
+    /// The end of the formula's content.
+    inner_end: usize,
+    /// The length with both delimiters.
+    width: usize,
+}
+
+/// Reads a formula at the start of a text, with an opening delimiter of `open` bytes. `lines` allows line breaks in it.
+fn delimited(text: &str, open: usize, close: &str, lines: bool) -> Option<Delimited> {
     let mut from = open;
     loop {
         let at = from + text[from..].find(close)?;
@@ -262,11 +295,13 @@ fn delimited(text: &str, open: usize, close: &str, lines: bool) -> Option<(usize
             continue;
         }
         let inner = &text[open..at];
-        return (at > open && (lines || !inner.contains('\n'))).then_some((open, at, at + close.len()));
+        let is_valid = at > open && (lines || !inner.contains('\n'));
+        return is_valid.then_some(Delimited { open, inner_end: at, width: at + close.len() });
     }
 }
 
-fn fraction(text: &str) -> Option<(usize, usize, usize)> {
+/// Reads a `\\frac` of two numbers at the start of a text.
+fn fraction(text: &str) -> Option<Delimited> {
     let number = |s: &str| {
         let digits = s.strip_prefix('-').unwrap_or(s);
         !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || c == '.')
@@ -275,13 +310,13 @@ fn fraction(text: &str) -> Option<(usize, usize, usize)> {
     let (first, rest) = above.split_once('}')?;
     let (second, _) = rest.strip_prefix('{')?.split_once('}')?;
     let width = 6 + first.len() + 2 + second.len() + 1;
-    (number(first) && number(second)).then_some((0, width, width))
+    (number(first) && number(second)).then_some(Delimited { open: 0, inner_end: width, width })
 }
 
 const CURRENCY: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
 
-/// Numbers and expressions of digits that stand on their own in a text.
-fn plain(text: &str) -> Vec<Place> {
+/// The numbers and arithmetic expressions in a text outside of formulas.
+fn plain(text: &str) -> Vec<AnswerCandidate> {
     let mut found = Vec::new();
     let mut before = None;
     let (mut skip_to, mut expression_to) = (0, 0);
@@ -299,10 +334,14 @@ fn plain(text: &str) -> Vec<Place> {
             let start = at + stars;
             expression_to = start + len;
             let part = rest[..len].replace('\n', " ");
-            found.push(Place { start, end: start + len, parts: vec![(part, false)] });
+            found.push(AnswerCandidate {
+                start,
+                end: start + len,
+                parts: vec![CandidatePart { text: part, is_percent: false }],
+            });
         }
         let currency = rest.chars().next().filter(|c| CURRENCY.contains(*c)).map_or(0, char::len_utf8);
-        // `2x` and `3√2` are no numbers.
+        // The number in `2x` or `3√2` is only a part of an expression.
         let is_part =
             |after: &str| after.starts_with(['x', 'y', 'z', 'π', '√', '^', '\\', '(']) && !after.starts_with("x ");
         if let Some((number, len)) = number(&rest[currency..]).filter(|(_, len)| !is_part(&rest[currency + len..])) {
@@ -314,13 +353,14 @@ fn plain(text: &str) -> Vec<Place> {
                 let word = text[end..].trim_start().trim_start_matches(|c: char| c == '%' || c.is_alphabetic());
                 end = text.len() - word.len();
             }
-            found.push(Place { start: at, end, parts: vec![(number, percent)] });
+            let parts = vec![CandidatePart { text: number, is_percent: percent }];
+            found.push(AnswerCandidate { start: at, end, parts });
         }
     }
     found
 }
 
-/// The number that a text starts with, without separators, and its length.
+/// The number at the start of a text, without separators, and its length in the text.
 pub fn number(text: &str) -> Option<(String, usize)> {
     let bytes = text.as_bytes();
     let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
@@ -332,7 +372,7 @@ pub fn number(text: &str) -> Option<(String, usize)> {
         let len = decimals(0);
         return (len > 0).then(|| (format!("0{}", &text[..len]), len));
     }
-    // Groups of three after a comma or a space.
+    // Groups of three digits after a comma or a space.
     let mut end = sign + whole;
     if whole <= 3 && bytes[sign] != b'0' {
         while matches!(bytes.get(end), Some(b',' | b' ')) && run(end + 1) == 3 {
@@ -347,8 +387,8 @@ pub fn number(text: &str) -> Option<(String, usize)> {
     Some((text[..len].replace([',', ' '], ""), len))
 }
 
-/// The length of the expression of digits and operators that a text starts with: it has an operator, and something that
-/// is no part of one follows.
+/// The length of the arithmetic expression at the start of a text. It must contain an operator, and must be followed by
+/// something that cannot continue it.
 fn expression(text: &str) -> Option<usize> {
     let operator = |c: char| matches!(c, '+' | '-' | '*' | '×' | '/' | '^' | '(' | ')' | '÷');
     let rest = text.strip_prefix('-').unwrap_or(text);
@@ -365,7 +405,7 @@ fn expression(text: &str) -> Option<usize> {
     let suffix = |at: usize| {
         text[at..].chars().next().is_none_or(|c| matches!(c, '.' | ',' | ':' | ')' | '$') || c.is_whitespace())
     };
-    // The longest part that something else follows, with an operator and something behind it.
+    // The longest prefix that ends in a digit or bracket, contains an operator and is followed by something else.
     let (mut best, mut has_operator) = (None, false);
     for (i, c) in text[start..end].char_indices() {
         has_operator |= operator(c);

@@ -1,140 +1,34 @@
-//! From LaTeX, or what people write in its place, to tokens.
+//! Splits LaTeX, or the plain text that people write instead, into tokens.
+
+use super::commands::{LAYOUT, STYLES, TEXTS, UNITS, WORDS, is_known};
 
 /// A piece of a formula.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Token {
-    /// Digits with at most one point.
+    /// Digits with at most one decimal point.
     Number(String),
+    /// A single letter, which is a symbol.
     Letter(char),
-    /// A command's name, or a word that stands for one.
+    /// The name of a command, or of a plain word for it, such as `sqrt`.
     Command(String),
-    /// A single character that is an operator or a bracket.
+    /// An operator, bracket or separator.
     Mark(char),
-    /// What stands in `\text{…}`.
+    /// The content of `\text{…}`, or a unit.
     Text(String),
-    /// The start and the end of an environment.
+    /// The start of an environment.
     Begin(String),
+    /// The end of an environment.
     End(String),
     /// `\\`, the end of a row.
     Row,
 }
 
-/// Commands for looks, which say nothing.
-const LOOKS: &[&str] = &[
-    "left",
-    "right",
-    "big",
-    "Big",
-    "bigg",
-    "Bigg",
-    "bigl",
-    "bigr",
-    "Bigl",
-    "Bigr",
-    "displaystyle",
-    "textstyle",
-    "limits",
-    "quad",
-    "qquad",
-    "hfill",
-    "hspace",
-    "vspace",
-    "mathstrut",
-    "nolimits",
-    "middle",
-    "phantom",
-    "cr",
-    "hline",
-    "color",
-    "degree",
-    "degrees",
-    "circ",
-    "dots",
-    "ldots",
-    "cdots",
-    "dotsb",
-    "dotsc",
-    "dotsm",
-];
-
-/// Commands whose argument is text.
-const TEXTS: &[&str] =
-    &["text", "textbf", "textit", "textrm", "textnormal", "mbox", "hbox", "textsf", "texttt", "emph"];
-
-/// Commands that say only how their argument looks.
-const STYLES: &[&str] = &[
-    "mathrm",
-    "mathbf",
-    "mathit",
-    "mathsf",
-    "boldsymbol",
-    "bm",
-    "mathcal",
-    "boxed",
-    "fbox",
-    "underline",
-    "overline",
-    "operatorname",
-    "vec",
-    "hat",
-    "bar",
-    "tilde",
-    "widehat",
-    "overrightarrow",
-    "mathbb",
-    "bold",
-    "rm",
-    "bf",
-    "it",
-];
-
-/// Words that are read whole outside of commands.
-const WORDS: &[(&str, &str)] = &[
-    ("percentage", "%"),
-    ("percent", "%"),
-    ("pct", "%"),
-    ("infinity", "infty"),
-    ("infty", "infty"),
-    ("arcsin", "arcsin"),
-    ("arccos", "arccos"),
-    ("arctan", "arctan"),
-    ("sqrt", "sqrt"),
-    ("sinh", "sinh"),
-    ("cosh", "cosh"),
-    ("tanh", "tanh"),
-    ("sin", "sin"),
-    ("cos", "cos"),
-    ("tan", "tan"),
-    ("cot", "cot"),
-    ("sec", "sec"),
-    ("csc", "csc"),
-    ("log", "log"),
-    ("ln", "ln"),
-    ("exp", "exp"),
-    ("and", "and"),
-    ("inf", "infty"),
-    ("pi", "pi"),
-    ("or", "or"),
-];
-
-/// Short units that are read whole behind a number.
-const UNITS: &[&str] =
-    &["cm", "mm", "km", "kg", "mg", "ml", "ft", "lb", "oz", "mph", "kmh", "min", "sec", "hrs", "yd", "mi"];
-
-/// Whether a command's name is known here or in the parser, so that a doubled backslash before it is a slip.
-fn is_known(name: &str) -> bool {
-    const OTHERS: &[&str] = &[
-        "frac", "dfrac", "tfrac", "cfrac", "sqrt", "binom", "pi", "infty", "cdot", "times", "div", "le", "leq", "ge",
-        "geq", "lt", "gt", "ne", "neq", "in", "cup", "cap", "pm", "mp", "sin", "cos", "tan", "log", "ln", "theta",
-        "alpha", "beta", "begin", "end", "approx",
-    ];
-    LOOKS.contains(&name) || TEXTS.contains(&name) || STYLES.contains(&name) || OTHERS.contains(&name)
-}
-
 struct Lexer<'a> {
     text: &'a [char],
+    /// The index of the next character.
     at: usize,
     tokens: Vec<Token>,
+    /// Whether the text has an environment, in which `\\` ends a row.
     has_rows: bool,
 }
 
@@ -150,24 +44,29 @@ pub fn tokens(text: &str) -> Vec<Token> {
 }
 
 impl Lexer<'_> {
+    /// The character `ahead` positions after the next one.
     fn peek(&self, ahead: usize) -> Option<char> {
         self.text.get(self.at + ahead).copied()
     }
 
+    /// Whether the remaining text starts with a word.
     fn starts(&self, word: &str) -> bool {
         word.chars().enumerate().all(|(i, c)| self.peek(i) == Some(c))
     }
 
+    /// Adds a mark for `width` characters of the text.
     fn mark(&mut self, c: char, width: usize) {
         self.tokens.push(Token::Mark(c));
         self.at += width;
     }
 
+    /// Adds a command for `width` characters of the text.
     fn command(&mut self, name: &str, width: usize) {
         self.tokens.push(Token::Command(name.to_owned()));
         self.at += width;
     }
 
+    /// Reads the next token, or skips a character.
     fn next(&mut self) {
         let Some(c) = self.peek(0) else { return };
         match c {
@@ -208,17 +107,18 @@ impl Lexer<'_> {
             _ if c.is_ascii_alphabetic() => self.letters(),
             '+' | '-' | '*' | '/' | '^' | '_' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '=' | '<' | '>' | ','
             | ';' | ':' | '!' | '%' | '&' | '\'' => self.mark(c, 1),
-            // Spaces, currency, degrees, full stops and whatever else says nothing.
+            // Spaces, currency signs, degree signs, full stops and everything else without a meaning here.
             _ => self.at += 1,
         }
     }
 
+    /// Adds tokens for `width` characters of the text.
     fn tokens_of(&mut self, tokens: &[Token], width: usize) {
         self.tokens.extend_from_slice(tokens);
         self.at += width;
     }
 
-    /// Digits with decimals; thousands that are set apart by `{,}`, by `,\!`, or outside of brackets by commas.
+    /// Digits with decimals. Thousands may be separated by `{,}`, `\,` or `,\!`, and outside of brackets by commas.
     fn number(&mut self) {
         let mut digits = String::new();
         self.digits(&mut digits);
@@ -271,7 +171,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// `0.1\overline{6}` as the fraction that it is.
+    /// Reads a repeating decimal such as `0.1\overline{6}` as a fraction; false if there is none.
     fn repeating(&mut self, digits: &str) -> bool {
         let rest: String = self.text[self.at..].iter().take(30).collect();
         let Some(period) = rest.strip_prefix("\\overline{").and_then(|r| r.split_once('}')).map(|(p, _)| p) else {
@@ -294,6 +194,7 @@ impl Lexer<'_> {
         true
     }
 
+    /// Appends the next digits to a text.
     fn digits(&mut self, into: &mut String) {
         while let Some(d) = self.peek(0).filter(char::is_ascii_digit) {
             into.push(d);
@@ -301,16 +202,17 @@ impl Lexer<'_> {
         }
     }
 
-    /// Brackets that are open.
+    /// The number of open brackets.
     fn depth(&self) -> usize {
         let open = self.tokens.iter().filter(|t| matches!(t, Token::Mark('(' | '[' | '{')) || is(t, "{")).count();
         let closed = self.tokens.iter().filter(|t| matches!(t, Token::Mark(')' | ']' | '}')) || is(t, "}")).count();
         open.saturating_sub(closed)
     }
 
+    /// Reads a word, a unit or a single letter.
     fn letters(&mut self) {
         for (word, command) in WORDS {
-            // `or` and `and` stand between answers even without spaces; others end where letters end.
+            // Only whole words; `and` and `or` without spaces follow below.
             let ends = |l: &Self| !l.peek(word.len()).is_some_and(|c| c.is_ascii_alphabetic());
             let begins = |l: &Self| l.at == 0 || !l.text[l.at - 1].is_ascii_alphabetic();
             if self.starts(word) && ends(self) && begins(self) {
@@ -322,14 +224,14 @@ impl Lexer<'_> {
             }
         }
         let run: String = self.text[self.at..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
-        // A unit, or what is counted.
+        // A unit, or the name of the counted things.
         let after_number = matches!(self.tokens.last(), Some(Token::Number(_)));
         if after_number && (run.len() > 3 || UNITS.contains(&run.as_str())) {
             self.at += run.len();
             self.tokens.push(Token::Text(run));
             return;
         }
-        // `11or7`, `)or(`: an answer follows directly.
+        // `11or7` and `)or(` are two answers.
         if run == "or" || run == "and" {
             self.command(&run.clone(), run.len());
             return;
@@ -340,6 +242,7 @@ impl Lexer<'_> {
         }
     }
 
+    /// Reads a command or an escaped character.
     fn backslash(&mut self) {
         let Some(next) = self.peek(1) else {
             self.at += 1;
@@ -348,7 +251,7 @@ impl Lexer<'_> {
         if next == '\\' {
             let name: String = self.text[self.at + 2..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
             if !self.has_rows && is_known(&name) {
-                // A backslash that was escaped once too often.
+                // A backslash escaped once too often: skip the first one.
                 self.at += 1;
                 return;
             }
@@ -360,7 +263,7 @@ impl Lexer<'_> {
             match next {
                 '{' | '}' | '|' => self.command(&next.to_string(), 2),
                 '%' => self.mark('%', 2),
-                // Spaces, currency and brackets of environments.
+                // Spaces, currency signs and brackets are skipped.
                 _ => self.at += 2,
             }
             return;
@@ -368,13 +271,13 @@ impl Lexer<'_> {
         let name: String = self.text[self.at + 1..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
         self.at += 1 + name.len();
         let name = name.as_str();
-        if LOOKS.contains(&name) {
+        if LAYOUT.contains(&name) {
             self.empty_script(name);
         } else if TEXTS.contains(&name) {
             let text = self.braced();
             self.text(&text);
         } else if STYLES.contains(&name) {
-            // The argument in its braces is read as what it is.
+            // The argument is read next, as a braced group.
         } else if name == "begin" || name == "end" {
             let environment = self.braced();
             if environment == "array" && name == "begin" {
@@ -386,7 +289,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// `^\circ` and `^{\circ}` say nothing once their sign is gone.
+    /// Removes the `^` of `^\circ` and `^{\circ}`, whose degree sign is skipped.
     fn empty_script(&mut self, name: &str) {
         if !matches!(name, "circ" | "degree" | "degrees") {
             return;
@@ -403,7 +306,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// What stands in text: a word between answers, a percent sign, a formula's part or a text.
+    /// Reads the content of `\text{…}`: a conjunction, a percent sign, a symbol or another text.
     fn text(&mut self, text: &str) {
         let inner = text.trim().trim_matches([',', '.']).trim();
         match inner.to_lowercase().as_str() {
@@ -417,7 +320,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// The contents of the braces that follow, without them; a single character where there are none.
+    /// The content of the following braces, or a single character if there are none.
     fn braced(&mut self) -> String {
         while self.peek(0) == Some(' ') {
             self.at += 1;
@@ -443,7 +346,7 @@ impl Lexer<'_> {
     }
 }
 
-/// Whether a token is the command of this name.
+/// Whether a token is the command with this name.
 pub fn is(token: &Token, name: &str) -> bool {
     matches!(token, Token::Command(n) if n == name)
 }

@@ -1,15 +1,15 @@
-//! Sets of real numbers, told by intervals, members or relations.
+//! Comparison of sets of real numbers that are written as intervals, members or relations.
 
-// Bounds are met exactly.
+// Bounds are compared exactly: a bound is a member or it is not.
 #![allow(clippy::float_cmp)]
 
 use super::expr::{Expr, Point, Relation};
 
-/// Most bounds at which sets are compared.
-const MOST_BOUNDS: usize = 128;
+/// The most bounds at which sets are compared.
+const MAX_BOUNDS: usize = 128;
 
-/// Whether two sets of real numbers, told by intervals, members or relations of one unknown, have the same members:
-/// decided at and around every bound that either names.
+/// Whether two sets of real numbers, written as intervals, members or relations of one unknown, have the same members.
+/// Membership is compared at every bound of either set, around it, and between neighbouring bounds.
 pub fn same_members(a: &Expr, b: &Expr) -> bool {
     let symbols: Vec<String> = a.symbols().into_iter().chain(b.symbols()).map(str::to_owned).collect();
     if symbols.windows(2).any(|w| w[0] != w[1]) {
@@ -28,7 +28,7 @@ pub fn same_members(a: &Expr, b: &Expr) -> bool {
     }
     bounds.sort_by(f64::total_cmp);
     bounds.dedup();
-    if bounds.len() > MOST_BOUNDS {
+    if bounds.len() > MAX_BOUNDS {
         return false;
     }
     let beyond = 2.0 * bounds.iter().fold(1e6, |m: f64, b| m.max(b.abs()));
@@ -43,6 +43,7 @@ pub fn same_members(a: &Expr, b: &Expr) -> bool {
         .all(|t| matches!((contains(a, unknown, t), contains(b, unknown, t)), (Some(x), Some(y)) if x == y))
 }
 
+/// Whether a set contains `t`; `None` if that cannot be decided.
 fn contains(e: &Expr, unknown: &str, t: f64) -> Option<bool> {
     let at = |e: &Expr| e.value(Point::One(unknown, t))?.scalar().filter(|z| z.im.abs() < 1e-12).map(|z| z.re);
     Some(match e {
@@ -67,7 +68,7 @@ fn contains(e: &Expr, unknown: &str, t: f64) -> Option<bool> {
         }
         Expr::Chain(sides, relations) => {
             let values = sides.iter().map(at).collect::<Option<Vec<f64>>>()?;
-            // Around a bound, differences are smaller than a relation's own tolerance allows.
+            // Exact comparisons: near a bound the differences are smaller than any tolerance.
             relations.iter().zip(values.windows(2)).all(|(r, v)| {
                 let d = v[0] - v[1];
                 match r {

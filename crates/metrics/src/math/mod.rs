@@ -1,10 +1,11 @@
-//! Whether the answer of a reply is a reference's, mathematically.
+//! Mathematical equivalence of answers.
 //!
-//! [`extract`] finds the answer in a text, [`parser`] reads it, [`compare`] says whether two are the same: numbers as
-//! numbers, sets in any order, expressions and equations by their values at a few points. The conventions are those of
+//! [`extract`] finds the answer in a text, [`parser`] parses it, and [`compare`] compares two answers: numbers by
+//! value, sets in any order, expressions and equations by their values at a few points. The conventions are those of
 //! Math-Verify (Kydlíček et al., 2025), without its computer algebra.
 
 mod atoms;
+mod commands;
 mod compare;
 mod exact;
 mod expr;
@@ -14,44 +15,45 @@ mod members;
 mod parser;
 mod value;
 
-pub use compare::Rules;
+pub use compare::MathRules;
 use expr::Expr;
-use extract::{Answer, answer, number};
+use extract::{MathAnswer, answer, number};
 
-/// Whether the answer of a reply is that of a reference.
-pub fn equivalent(reply: &str, reference: &str, rules: Rules) -> bool {
+/// Whether the answer of a reply equals the answer of a reference. Both may be whole texts or bare answers.
+pub fn equivalent(reply: &str, reference: &str, rules: MathRules) -> bool {
     if let (Some(a), Some(b)) = (lone_number(reply), lone_number(reference))
         && a == b
     {
         return true;
     }
-    let (gold, said) = (answers(reference), answers(reply));
-    if gold.is_empty() || said.is_empty() {
+    let (reference_answers, reply_answers) = (answers(reference), answers(reply));
+    if reference_answers.is_empty() || reply_answers.is_empty() {
         return tidy(reply) == tidy(reference) && !tidy(reply).is_empty();
     }
-    let same = |g: &Answer, s: &Answer| tidy(&g.written) == tidy(&s.written) || rules.equal(&g.expr, &s.expr);
-    gold.iter().any(|g| said.iter().any(|s| same(g, s)))
+    let equal = |a: &MathAnswer, b: &MathAnswer| tidy(&a.written) == tidy(&b.written) || rules.equal(&a.expr, &b.expr);
+    reference_answers.iter().any(|a| reply_answers.iter().any(|b| equal(a, b)))
 }
 
-/// Whether a reply only repeats its prompt: all or most of it, or a formula out of it that is still to be worked out. "Simplify"
-/// and "expand" ask for what is the same as their own formula.
+/// Whether a reply only repeats its prompt: all or most of it, or a formula of it that is not worked out. Such a reply
+/// can be equivalent to the reference without solving anything, for example where a prompt says "simplify" or "expand".
 pub fn is_echo(reply: &str, prompt: &str, reference: &str) -> bool {
-    let (said, asked, wanted) = (tidy(reply), tidy(prompt), tidy(reference));
-    if asked.is_empty() || said.is_empty() || said == wanted {
+    let (tidy_reply, prompt, reference) = (tidy(reply), tidy(prompt), tidy(reference));
+    if prompt.is_empty() || tidy_reply.is_empty() || tidy_reply == reference {
         return false;
     }
-    let rest = said.replace(&asked, "");
-    if rest.trim_matches('.').is_empty() || (asked.contains(&said) && 10 * said.len() >= 6 * asked.len()) {
+    let rest = tidy_reply.replace(&prompt, "");
+    let is_most_of_prompt = prompt.contains(&tidy_reply) && 10 * tidy_reply.len() >= 6 * prompt.len();
+    if rest.trim_matches('.').is_empty() || is_most_of_prompt {
         return true;
     }
     let answers = answers(reply);
     answers.iter().any(|a| {
         let written = tidy(&a.written);
-        written != wanted && written.len() > 2 && asked.contains(&written) && !is_worked_out(&a.expr)
+        written != reference && written.len() > 2 && prompt.contains(&written) && !is_worked_out(&a.expr)
     })
 }
 
-/// Whether nothing is left to do: a number, a fraction in lowest terms, or something without operations.
+/// Whether an expression needs no further work: a number, a fraction in lowest terms, or something without operations.
 fn is_worked_out(e: &Expr) -> bool {
     let whole = |e: &Expr| match e {
         Expr::Number(n) => n.digits.parse::<u64>().ok(),
@@ -79,7 +81,7 @@ fn is_worked_out(e: &Expr) -> bool {
     }
 }
 
-/// A text that is a number and nothing else.
+/// The digits of a text that is a number and nothing else.
 fn lone_number(text: &str) -> Option<String> {
     let text = text.trim();
     if text.len() > 40 {
@@ -88,7 +90,7 @@ fn lone_number(text: &str) -> Option<String> {
     number(text).filter(|(_, len)| *len == text.len()).map(|(digits, _)| digits)
 }
 
-/// What stands on the last line after `A:` or `Answer:`, or after `####`.
+/// The text after `####`, or after `A:` or `Answer:` on the last line.
 fn marked(text: &str) -> Option<&str> {
     if let Some((_, last)) = text.rsplit_once("####") {
         return Some(last.trim());
@@ -97,11 +99,11 @@ fn marked(text: &str) -> Option<&str> {
     ["A:", "Answer:", "answer:", "ANSWER:"].iter().find_map(|mark| line.strip_prefix(mark)).map(str::trim)
 }
 
-/// The answer of a text: of a short one that is a formula or a number itself, else what is found in it. There are two
-/// where a comma may be a decimal point.
-fn answers(text: &str) -> Vec<Answer> {
+/// The answer of a text: a short text that is itself a formula or a number, else the answer found in it. A text with an
+/// ambiguous comma, such as `1,5`, has two: a decimal number, and a list.
+fn answers(text: &str) -> Vec<MathAnswer> {
     let bare = marked(text).unwrap_or(text).trim();
-    let read = |written: &str| parser::parse(written).map(|expr| Answer { written: written.to_owned(), expr });
+    let read = |written: &str| parser::parse(written).map(|expr| MathAnswer { written: written.to_owned(), expr });
     if let Some(digits) = lone_number(bare) {
         let members = if digits.contains('.') && bare.contains(',') && !bare.contains('.') {
             read(&bare.replace(',', ", "))
@@ -111,7 +113,7 @@ fn answers(text: &str) -> Vec<Answer> {
         return read(&digits).into_iter().chain(members).collect();
     }
     let is_marked = ["$", "\\(", "\\[", "\\boxed", "\n"].iter().any(|m| bare.contains(m));
-    // `5 apples` is 5, a word alone is one, `12\\text{ cm}` is a formula.
+    // `5 apples` is the number 5, a single word is an answer, and `12\\text{ cm}` is a formula.
     let one_word = words(bare) == 1 && (bare.contains('\\') || !bare.contains(|c: char| c.is_ascii_digit()));
     if !is_marked
         && bare.len() <= 300
@@ -121,13 +123,13 @@ fn answers(text: &str) -> Vec<Answer> {
         return vec![answer];
     }
     let found = answer(bare).or_else(|| {
-        let opaque = || Answer { written: bare.to_owned(), expr: Expr::Opaque(tidy(bare)) };
+        let opaque = || MathAnswer { written: bare.to_owned(), expr: Expr::Opaque(tidy(bare)) };
         (!bare.is_empty() && bare.len() <= 300).then(opaque)
     });
     found.into_iter().collect()
 }
 
-/// Words of a text that are no commands or functions.
+/// The number of words of a text that are neither commands nor function names.
 fn words(text: &str) -> usize {
     const FUNCTIONS: &[&str] = &[
         "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "sqrt", "pi", "and", "or", "pmatrix", "bmatrix",
@@ -137,7 +139,7 @@ fn words(text: &str) -> usize {
     parts.filter(|w| w.chars().count() > 1 && !w.contains('\\') && !FUNCTIONS.contains(w)).count()
 }
 
-/// A formula without what does not matter for it.
+/// A formula without white space, dollars and sizing commands.
 fn tidy(text: &str) -> String {
     let mut text = text.replace("\\left", "").replace("\\right", "").replace("\\!", "").replace("\\,", "");
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac");

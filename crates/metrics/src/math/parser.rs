@@ -1,18 +1,19 @@
-//! From tokens to an answer.
+//! Parses tokens into an expression.
 
 use super::expr::{Expr, Number, Relation};
 use super::lexer::{Token, is, tokens};
-use super::value::Function;
+use super::value::MathFunction;
 
-/// Longest formula that is read, in bytes, and how deep its parts may nest.
-const LONGEST: usize = 4000;
-const DEEPEST: usize = 60;
-/// Most signs behind a factor, and divisions in a product.
-const MOST_SIGNS: usize = 12;
+/// The longest formula that is parsed, in bytes.
+const MAX_BYTES: usize = 4000;
+/// The deepest nesting.
+const MAX_DEPTH: usize = 60;
+/// The most postfix operators after a factor, and the most divisions in a product.
+const MAX_OPERATORS: usize = 12;
 
-/// The answer that a formula is; nothing where it is none.
+/// Parses a formula; `None` if it is not one, too long or nested too deeply.
 pub fn parse(text: &str) -> Option<Expr> {
-    if text.len() > LONGEST {
+    if text.len() > MAX_BYTES {
         return None;
     }
     let tokens = tokens(text);
@@ -21,12 +22,15 @@ pub fn parse(text: &str) -> Option<Expr> {
     (parser.at == tokens.len()).then_some(answer)
 }
 
+/// A recursive-descent parser.
 pub(super) struct Parser<'a> {
     pub(super) tokens: &'a [Token],
+    /// The index of the next token.
     pub(super) at: usize,
     depth: usize,
 }
 
+/// The single item, or several items combined by `many`; `None` for no item.
 pub(super) fn one(mut items: Vec<Expr>, many: impl FnOnce(Vec<Expr>) -> Expr) -> Option<Expr> {
     match items.len() {
         0 => None,
@@ -35,7 +39,7 @@ pub(super) fn one(mut items: Vec<Expr>, many: impl FnOnce(Vec<Expr>) -> Expr) ->
     }
 }
 
-/// Members of a set; sets among them are dissolved.
+/// A set of items; the members of sets among them become its own members.
 pub(super) fn set(items: Vec<Expr>) -> Expr {
     let mut members = Vec::new();
     for item in items {
@@ -48,33 +52,38 @@ pub(super) fn set(items: Vec<Expr>) -> Expr {
 }
 
 impl Parser<'_> {
+    /// The next token.
     pub(super) fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.at)
     }
 
+    /// Whether the next token is a mark.
     pub(super) fn sees(&self, mark: char) -> bool {
         self.peek() == Some(&Token::Mark(mark))
     }
 
+    /// Consumes a mark if it is the next token.
     pub(super) fn takes(&mut self, mark: char) -> bool {
         let sees = self.sees(mark);
         self.at += usize::from(sees);
         sees
     }
 
+    /// Whether the next token is one of these commands.
     pub(super) fn sees_command(&self, names: &[&str]) -> bool {
         self.peek().is_some_and(|t| names.iter().any(|name| is(t, name)))
     }
 
+    /// Consumes one of these commands if it is the next token.
     pub(super) fn takes_command(&mut self, names: &[&str]) -> bool {
         let sees = self.sees_command(names);
         self.at += usize::from(sees);
         sees
     }
 
-    /// Deeper by one; nothing when that is too deep.
+    /// Parses one level deeper; `None` beyond [`MAX_DEPTH`].
     pub(super) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
-        if self.depth >= DEEPEST {
+        if self.depth >= MAX_DEPTH {
             return None;
         }
         self.depth += 1;
@@ -83,7 +92,7 @@ impl Parser<'_> {
         result
     }
 
-    /// Groups apart by `;`, whose members are apart by `,`, `and`, `or`.
+    /// Groups separated by `;`, whose members are separated by `,`, `and` or `or`.
     fn answer(&mut self) -> Option<Expr> {
         let mut groups = vec![self.list()?];
         while self.takes(';') {
@@ -99,6 +108,7 @@ impl Parser<'_> {
         Some(set(groups.into_iter().map(group).collect::<Option<_>>()?))
     }
 
+    /// Members separated by `,`, `and` or `or`.
     pub(super) fn list(&mut self) -> Option<Vec<Expr>> {
         let mut items = Vec::new();
         loop {
@@ -114,6 +124,7 @@ impl Parser<'_> {
         Some(items)
     }
 
+    /// Whether a list ends before the next token.
     fn ends(&self) -> bool {
         match self.peek() {
             None | Some(Token::Mark(')' | ']' | '}' | ';' | '&') | Token::End(_) | Token::Row) => true,
@@ -121,6 +132,7 @@ impl Parser<'_> {
         }
     }
 
+    /// Consumes a relation sign.
     fn relation(&mut self) -> Option<Relation> {
         let relation = match self.peek()? {
             Token::Mark('=') => Relation::Equal,
@@ -138,13 +150,13 @@ impl Parser<'_> {
             _ => return None,
         };
         self.at += 1;
-        // `\not=` was read before.
         Some(relation)
     }
 
+    /// An expression, or a chain of relations.
     fn chain(&mut self) -> Option<Expr> {
         let approximated = |p: &Self| p.sees_command(&["approx", "simeq"]);
-        // `= 5`, as in a table of equations.
+        // A line of aligned equations may begin with `= 5`.
         while self.sees('=') || self.sees('&') {
             self.at += 1;
         }
@@ -155,13 +167,13 @@ impl Parser<'_> {
                 self.at += 1;
             }
             if self.takes_command(&["in"]) {
-                // What is in a set is told by the set.
-                let of = self.union()?;
-                sides = vec![of];
+                // `x \in S` is the answer S.
+                let set = self.union()?;
+                sides = vec![set];
                 relations.clear();
                 continue;
             }
-            // What follows an approximation says the same with less.
+            // The approximation after an exact value is skipped.
             if approximated(self) && !relations.is_empty() {
                 self.at += 1;
                 self.union()?;
@@ -174,6 +186,7 @@ impl Parser<'_> {
         if relations.is_empty() { sides.pop() } else { Some(Expr::Chain(sides, relations)) }
     }
 
+    /// A sum, or a union of sets.
     fn union(&mut self) -> Option<Expr> {
         let mut parts = vec![self.sum()?];
         while self.takes_command(&["cup"]) || (is_set(parts.last()) && self.takes_letter('U')) {
@@ -182,12 +195,14 @@ impl Parser<'_> {
         one(parts, Expr::Union)
     }
 
+    /// Consumes a letter if it is the next token.
     fn takes_letter(&mut self, letter: char) -> bool {
         let sees = self.peek() == Some(&Token::Letter(letter));
         self.at += usize::from(sees);
         sees
     }
 
+    /// Terms with `+`, `-` and `±`.
     pub(super) fn sum(&mut self) -> Option<Expr> {
         let mut terms: Vec<Expr> = Vec::new();
         loop {
@@ -208,7 +223,7 @@ impl Parser<'_> {
             let term = self.product()?;
             let term = if negative { Expr::Negative(Box::new(term)) } else { term };
             if let Some(plus) = signed {
-                let before = one(std::mem::take(&mut terms), Expr::Sum).unwrap_or_else(|| zero().clone());
+                let before = one(std::mem::take(&mut terms), Expr::Sum).unwrap_or_else(zero);
                 terms.push(Expr::PlusMinus(Box::new(before), Box::new(term), plus));
             } else {
                 terms.push(term);
@@ -219,6 +234,7 @@ impl Parser<'_> {
         }
     }
 
+    /// Factors with or without multiplication signs, divisions and units.
     fn product(&mut self) -> Option<Expr> {
         let mut factors = vec![self.factor()?];
         let mut divisions = 0;
@@ -228,14 +244,14 @@ impl Parser<'_> {
                 factors.push(factor);
             } else if self.takes('/') || self.takes(':') || self.takes_command(&["div"]) {
                 divisions += 1;
-                if divisions > MOST_SIGNS {
+                if divisions > MAX_OPERATORS {
                     return None;
                 }
                 let divisor = self.signed_factor()?;
                 let product = one(std::mem::take(&mut factors), Expr::Product)?;
                 factors.push(Expr::Quotient(Box::new(product), Box::new(divisor)));
             } else if let Some(Token::Text(text)) = self.peek() {
-                // A unit, with its power; not where the text is all there is.
+                // A unit with its power is skipped. After symbols only, the text is a part of the answer.
                 let text = text.clone();
                 self.at += 1;
                 if self.takes('^') {
@@ -248,7 +264,7 @@ impl Parser<'_> {
                     factors.push(Expr::Text(text));
                 }
             } else if self.starts_factor() {
-                // Two numbers side by side are no product.
+                // Two numbers side by side are not a product.
                 if matches!(factors.last(), Some(Expr::Number(_))) && matches!(self.peek(), Some(Token::Number(_))) {
                     return None;
                 }
@@ -266,6 +282,7 @@ impl Parser<'_> {
         }
     }
 
+    /// A factor after its signs.
     pub(super) fn signed_factor(&mut self) -> Option<Expr> {
         if self.takes('-') {
             return Some(Expr::Negative(Box::new(self.deeper(Self::signed_factor)?)));
@@ -274,7 +291,7 @@ impl Parser<'_> {
         self.factor()
     }
 
-    /// Whether a whole number stands before a fraction of digits: a mixed number.
+    /// Whether a mixed number follows: a whole number before a fraction of numbers.
     fn mixed(&self, factors: &[Expr]) -> bool {
         let whole = matches!(factors, [Expr::Number(n)] if !n.digits.contains('.'));
         let fraction = self.sees_command(&["frac", "dfrac", "tfrac", "cfrac"]);
@@ -289,6 +306,7 @@ impl Parser<'_> {
             && (glued || (self.at + 1 < self.tokens.len() && digits(1).is_some_and(|n| digits(1 + n).is_some())))
     }
 
+    /// Whether the next token can begin a factor.
     pub(super) fn starts_factor(&self) -> bool {
         match self.peek() {
             Some(Token::Number(_) | Token::Letter(_) | Token::Begin(_) | Token::Mark('(' | '[' | '{')) => true,
@@ -330,21 +348,22 @@ impl Parser<'_> {
         }
     }
 
-    /// Bars that are open before here: the next one closes, then.
+    /// 1 if a bar `|` is open, which the next one closes, else 0.
     fn depth_of_bars(&self) -> usize {
         self.tokens[..self.at].iter().filter(|t| **t == Token::Mark('|')).count() % 2
     }
 
+    /// An atom with its postfix operators: powers, factorials, percent signs, subscripts and primes.
     pub(super) fn factor(&mut self) -> Option<Expr> {
         let mut base = self.deeper(Self::atom)?;
-        // Signs behind it wrap it once more each: as deep as nesting.
-        for _ in 0..MOST_SIGNS {
+        // Each operator nests the expression one level deeper, so their number is limited.
+        for _ in 0..MAX_OPERATORS {
             if self.takes('^') {
                 let power = self.deeper(Self::script)?;
                 base = Expr::Power(Box::new(base), Box::new(power));
             } else if self.sees('!') {
                 self.at += 1;
-                base = Expr::Call(Function::Factorial, Box::new(base));
+                base = Expr::Call(MathFunction::Factorial, Box::new(base));
             } else if self.takes('%') {
                 base = Expr::Percent(Box::new(base));
             } else if self.takes('_') {
@@ -366,7 +385,7 @@ impl Parser<'_> {
         None
     }
 
-    /// An exponent: a braced formula, or one token.
+    /// An exponent or a base: a braced expression or one token, with its signs.
     pub(super) fn script(&mut self) -> Option<Expr> {
         if self.takes('-') {
             return Some(Expr::Negative(Box::new(self.deeper(Self::script)?)));
@@ -374,7 +393,7 @@ impl Parser<'_> {
         self.argument()
     }
 
-    /// A subscript as it is written.
+    /// A subscript as written.
     fn script_text(&mut self) -> Option<String> {
         if !self.takes('{') {
             self.at += 1;
@@ -393,14 +412,17 @@ impl Parser<'_> {
     }
 }
 
+/// Whether an expression is a set, tuple or union.
 fn is_set(e: Option<&Expr>) -> bool {
     matches!(e, Some(Expr::Tuple(..) | Expr::Set(_) | Expr::Union(_)))
 }
 
+/// The number 0.
 fn zero() -> Expr {
     Expr::Number(Number::new("0"))
 }
 
+/// A token as written.
 pub(super) fn written(token: &Token) -> String {
     match token {
         Token::Number(n) => n.clone(),

@@ -1,8 +1,8 @@
-//! Complex numbers and matrices of them.
+//! Complex numbers, matrices of them, and functions.
 
 /// A function of one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Function {
+pub enum MathFunction {
     Sin,
     Cos,
     Tan,
@@ -68,7 +68,7 @@ impl Complex {
         (power * self.ln()).exp()
     }
 
-    /// A function of reals; nothing of other numbers.
+    /// Applies a function of real numbers; NaN for other numbers.
     pub fn on_reals(self, f: impl Fn(f64) -> f64) -> Self {
         if self.im.abs() < 1e-12 { Self::real(f(self.re)) } else { Self::real(f64::NAN) }
     }
@@ -106,16 +106,16 @@ impl std::ops::Div for Complex {
     }
 }
 
-/// A value: a matrix, of one element where it is a number.
+/// The value of an expression: a matrix, which for a number has one element.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Value(pub Vec<Vec<Complex>>);
+pub struct MathValue(pub Vec<Vec<Complex>>);
 
-impl Value {
+impl MathValue {
     pub fn number(x: Complex) -> Self {
         Self(vec![vec![x]])
     }
 
-    /// The number that it is.
+    /// The number, if the matrix has one element.
     pub fn scalar(&self) -> Option<Complex> {
         match &self.0[..] {
             [row] if row.len() == 1 => Some(row[0]),
@@ -123,10 +123,12 @@ impl Value {
         }
     }
 
+    /// Rows and columns.
     fn shape(&self) -> (usize, usize) {
         (self.0.len(), self.0.first().map_or(0, Vec::len))
     }
 
+    /// Combines the elements of two matrices of the same shape.
     pub fn zip(&self, other: &Self, f: impl Fn(Complex, Complex) -> Complex) -> Option<Self> {
         if self.shape() != other.shape() {
             return None;
@@ -135,28 +137,31 @@ impl Value {
         Some(Self(self.0.iter().zip(&other.0).map(row).collect()))
     }
 
+    /// Applies a function to every element.
     pub fn map(&self, f: impl Fn(Complex) -> Complex) -> Self {
         Self(self.0.iter().map(|row| row.iter().map(|x| f(*x)).collect()).collect())
     }
 
+    /// The product of numbers and matrices; `None` if the shapes do not fit or are too large.
     pub fn times(&self, other: &Self) -> Option<Self> {
         match (self.scalar(), other.scalar()) {
             (Some(a), _) => Some(other.map(|x| a * x)),
             (_, Some(b)) => Some(self.map(|x| x * b)),
             _ => {
-                let ((rows, inner), (also, columns)) = (self.shape(), other.shape());
-                if inner != also || rows * columns * inner > 100_000 {
+                let ((rows, inner), (other_rows, columns)) = (self.shape(), other.shape());
+                if inner != other_rows || rows * columns * inner > 100_000 {
                     return None;
                 }
-                let at = |r: usize, c: usize| {
+                let element = |r: usize, c: usize| {
                     (0..inner).fold(Complex::real(0.0), |sum, k| sum + self.0[r][k] * other.0[k][c])
                 };
-                Some(Self((0..rows).map(|r| (0..columns).map(|c| at(r, c)).collect()).collect()))
+                Some(Self((0..rows).map(|r| (0..columns).map(|c| element(r, c)).collect()).collect()))
             }
         }
     }
 }
 
+/// The binomial coefficient; NaN for arguments that are not whole numbers, negative or too large.
 pub fn binomial(n: f64, k: f64) -> f64 {
     if n.fract() != 0.0 || k.fract() != 0.0 || !(0.0..=1000.0).contains(&k) || n < k {
         return f64::NAN;
@@ -164,7 +169,8 @@ pub fn binomial(n: f64, k: f64) -> f64 {
     (0..k as u32).fold(1.0, |product, i| product * (n - f64::from(i)) / f64::from(i + 1)).round()
 }
 
-pub fn call(f: Function, x: Complex) -> Complex {
+/// A function's value.
+pub fn call(f: MathFunction, x: Complex) -> Complex {
     let i = Complex { re: 0.0, im: 1.0 };
     let (one, two) = (Complex::real(1.0), Complex::real(2.0));
     let exp_i = |x: Complex| (i * x).exp();
@@ -173,27 +179,27 @@ pub fn call(f: Function, x: Complex) -> Complex {
     };
     let cos = |x: Complex| if x.im == 0.0 { Complex::real(x.re.cos()) } else { (exp_i(x) + one / exp_i(x)) / two };
     match f {
-        Function::Sin => sin(x),
-        Function::Cos => cos(x),
-        Function::Tan => sin(x) / cos(x),
-        Function::Cot => cos(x) / sin(x),
-        Function::Sec => one / cos(x),
-        Function::Csc => one / sin(x),
-        Function::Arcsin => x.on_reals(f64::asin),
-        Function::Arccos => x.on_reals(f64::acos),
-        Function::Arctan => x.on_reals(f64::atan),
-        Function::Sinh => (x.exp() - one / x.exp()) / two,
-        Function::Cosh => (x.exp() + one / x.exp()) / two,
-        Function::Tanh => (x.exp() - one / x.exp()) / (x.exp() + one / x.exp()),
-        Function::Ln => x.ln(),
-        Function::Abs => Complex::real(x.abs()),
-        Function::Factorial => x.on_reals(|n| {
+        MathFunction::Sin => sin(x),
+        MathFunction::Cos => cos(x),
+        MathFunction::Tan => sin(x) / cos(x),
+        MathFunction::Cot => cos(x) / sin(x),
+        MathFunction::Sec => one / cos(x),
+        MathFunction::Csc => one / sin(x),
+        MathFunction::Arcsin => x.on_reals(f64::asin),
+        MathFunction::Arccos => x.on_reals(f64::acos),
+        MathFunction::Arctan => x.on_reals(f64::atan),
+        MathFunction::Sinh => (x.exp() - one / x.exp()) / two,
+        MathFunction::Cosh => (x.exp() + one / x.exp()) / two,
+        MathFunction::Tanh => (x.exp() - one / x.exp()) / (x.exp() + one / x.exp()),
+        MathFunction::Ln => x.ln(),
+        MathFunction::Abs => Complex::real(x.abs()),
+        MathFunction::Factorial => x.on_reals(|n| {
             if n < 0.0 || n.fract() != 0.0 || n > 170.0 {
                 return f64::NAN;
             }
             (1..=n as u32).map(f64::from).product()
         }),
-        Function::Floor => x.on_reals(f64::floor),
-        Function::Ceil => x.on_reals(f64::ceil),
+        MathFunction::Floor => x.on_reals(f64::floor),
+        MathFunction::Ceil => x.on_reals(f64::ceil),
     }
 }

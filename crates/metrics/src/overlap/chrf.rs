@@ -1,27 +1,42 @@
-//! chrF (Popović, 2015) and chrF++ (Popović, 2017) as sacrebleu 2.6 computes them: character 6-grams without spaces, β = 2.
+//! chrF (Popović, 2015) and chrF++ (Popović, 2017) as sacrebleu 2.6 computes them: character 1- to 6-grams without
+//! spaces, β = 2.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use super::{ngrams, shared};
+use super::{matching, ngrams};
 
-const CHARACTERS: usize = 6;
+/// The longest character n-grams.
+const CHARACTER_ORDER: usize = 6;
+/// The longest word n-grams of chrF++.
+const WORD_ORDER: usize = 2;
+/// β², the weight of recall.
 const BETA_SQUARED: f64 = 4.0;
 
-/// Counts that chrF is a function of: of the candidate's, the reference's and the shared n-grams, by order.
+/// The counts from which chrF is computed, one per order; those of a corpus are the sums over its candidates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Statistics(Vec<[usize; 3]>);
+pub struct ChrfStatistics(Vec<OrderCounts>);
 
-/// Which words count beside the characters.
+/// Counts of the n-grams of one order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct OrderCounts {
+    /// n-grams of the candidate; 0 if the reference has none.
+    candidate: usize,
+    reference: usize,
+    /// n-grams that occur in both.
+    matched: usize,
+}
+
+/// The word n-grams that count besides the characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Words {
-    /// None: chrF.
+    /// No words: chrF.
     None,
-    /// Words and pairs of words: chrF++.
+    /// Words and word pairs: chrF++.
     Pairs,
 }
 
-/// Words with the punctuation at one of their ends cut off.
+/// The words of a text, with a punctuation mark at one end as a separate word.
 fn words(text: &str) -> Vec<&str> {
     let mut out = Vec::new();
     for word in text.split_whitespace() {
@@ -40,42 +55,46 @@ fn words(text: &str) -> Vec<&str> {
     out
 }
 
-/// n-grams of the candidate, of the reference, and shared; the candidate's do not count where the reference has none.
-fn counts<K: Eq + Hash>(own: &HashMap<K, usize>, other: &HashMap<K, usize>) -> [usize; 3] {
-    let sum = |of: &HashMap<K, usize>| of.values().sum();
-    [if other.is_empty() { 0 } else { sum(own) }, sum(other), shared(own, other)]
+fn counts<K: Eq + Hash>(candidate: &HashMap<K, usize>, reference: &HashMap<K, usize>) -> OrderCounts {
+    OrderCounts {
+        candidate: if reference.is_empty() { 0 } else { candidate.values().sum() },
+        reference: reference.values().sum(),
+        matched: matching(candidate, reference),
+    }
 }
 
-impl Statistics {
-    /// Those of one candidate, beside the reference that suits it best.
-    pub fn of(candidate: &str, references: &[&str], with: Words) -> Self {
+impl ChrfStatistics {
+    /// The counts of one candidate with the reference of the highest score.
+    pub fn new(candidate: &str, references: &[&str], word_grams: Words) -> Self {
         let characters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<Vec<char>>();
-        let (own, own_words) = (characters(candidate), words(candidate));
-        let beside = |reference: &&str| {
-            let (other, other_words) = (characters(reference), words(reference));
-            let mut rows: Vec<[usize; 3]> =
-                (1..=CHARACTERS).map(|n| counts(&ngrams(&own, n), &ngrams(&other, n))).collect();
-            if with == Words::Pairs {
-                rows.extend((1..=2).map(|n| counts(&ngrams(&own_words, n), &ngrams(&other_words, n))));
+        let (candidate_characters, candidate_words) = (characters(candidate), words(candidate));
+        let compare = |reference: &&str| {
+            let (reference_characters, reference_words) = (characters(reference), words(reference));
+            let mut orders: Vec<OrderCounts> = (1..=CHARACTER_ORDER)
+                .map(|n| counts(&ngrams(&candidate_characters, n), &ngrams(&reference_characters, n)))
+                .collect();
+            if word_grams == Words::Pairs {
+                let words = |n| counts(&ngrams(&candidate_words, n), &ngrams(&reference_words, n));
+                orders.extend((1..=WORD_ORDER).map(words));
             }
-            Self(rows)
+            Self(orders)
         };
         let mut best: Option<(f64, Self)> = None;
-        for s in references.iter().map(beside) {
-            let score = s.score();
+        for statistics in references.iter().map(compare) {
+            let score = statistics.score();
             if best.as_ref().is_none_or(|(known, _)| score > *known) {
-                best = Some((score, s));
+                best = Some((score, statistics));
             }
         }
-        best.map(|(_, s)| s).unwrap_or_default()
+        best.map(|(_, statistics)| statistics).unwrap_or_default()
     }
 
-    /// The score of these counts, from 0 to 100.
+    /// chrF or chrF++, from 0 to 100.
     pub fn score(&self) -> f64 {
         let (mut precision, mut recall, mut orders) = (0.0, 0.0, 0);
-        for [own, other, both] in self.0.iter().filter(|[own, other, _]| *own > 0 && *other > 0) {
-            precision += *both as f64 / *own as f64;
-            recall += *both as f64 / *other as f64;
+        for counts in self.0.iter().filter(|counts| counts.candidate > 0 && counts.reference > 0) {
+            precision += counts.matched as f64 / counts.candidate as f64;
+            recall += counts.matched as f64 / counts.reference as f64;
             orders += 1;
         }
         if orders == 0 || precision + recall == 0.0 {
@@ -86,23 +105,27 @@ impl Statistics {
     }
 }
 
-impl std::ops::AddAssign<&Self> for Statistics {
+impl std::ops::AddAssign<&Self> for ChrfStatistics {
     fn add_assign(&mut self, other: &Self) {
-        self.0.resize(other.0.len().max(self.0.len()), [0; 3]);
-        self.0.iter_mut().flatten().zip(other.0.iter().flatten()).for_each(|(sum, x)| *sum += x);
+        self.0.resize(other.0.len().max(self.0.len()), OrderCounts::default());
+        for (sum, counts) in self.0.iter_mut().zip(&other.0) {
+            sum.candidate += counts.candidate;
+            sum.reference += counts.reference;
+            sum.matched += counts.matched;
+        }
     }
 }
 
-/// The score of one sentence, from 0 to 100.
-pub fn sentence(candidate: &str, references: &[&str], with: Words) -> f64 {
-    Statistics::of(candidate, references, with).score()
+/// chrF or chrF++ of one sentence, from 0 to 100.
+pub fn sentence(candidate: &str, references: &[&str], word_grams: Words) -> f64 {
+    ChrfStatistics::new(candidate, references, word_grams).score()
 }
 
-/// The score of a corpus, from 0 to 100: candidates, each with its references.
-pub fn corpus<'a>(pairs: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>, with: Words) -> f64 {
-    let mut sum = Statistics::default();
+/// chrF or chrF++ of a corpus, from 0 to 100. `pairs` are the candidates with their references.
+pub fn corpus<'a>(pairs: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>, word_grams: Words) -> f64 {
+    let mut sum = ChrfStatistics::default();
     for (candidate, references) in pairs {
-        sum += &Statistics::of(candidate, &references, with);
+        sum += &ChrfStatistics::new(candidate, &references, word_grams);
     }
     sum.score()
 }

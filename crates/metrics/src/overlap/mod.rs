@@ -1,4 +1,4 @@
-//! Published metrics of a text beside references, to the digit of their reference implementations.
+//! Published metrics of the overlap of a text with references, to the digit of their reference implementations.
 
 pub mod bleu;
 pub mod chrf;
@@ -9,9 +9,9 @@ mod tokenize;
 use std::collections::HashMap;
 use std::hash::Hash;
 
-pub use tokenize::Tokenizer;
+pub use tokenize::BleuTokenizer;
 
-/// How often each run of `n` items occurs.
+/// The counts of all n-grams of `n` items.
 fn ngrams<T: Eq + Hash>(items: &[T], n: usize) -> HashMap<&[T], usize> {
     let mut counts = HashMap::new();
     for gram in items.windows(n) {
@@ -20,7 +20,7 @@ fn ngrams<T: Eq + Hash>(items: &[T], n: usize) -> HashMap<&[T], usize> {
     counts
 }
 
-/// How many of the counted are in both.
-fn shared<K: Eq + Hash>(a: &HashMap<K, usize>, b: &HashMap<K, usize>) -> usize {
+/// The number of n-grams in both, each counted at most as often as in the one with fewer of it (clipped counts).
+fn matching<K: Eq + Hash>(a: &HashMap<K, usize>, b: &HashMap<K, usize>) -> usize {
     a.iter().map(|(gram, n)| (*n).min(b.get(gram).copied().unwrap_or(0))).sum()
 }

@@ -1,30 +1,30 @@
-//! ROUGE (Lin, 2004) as rouge-score 0.1.2 computes it, without a stemmer.
+//! ROUGE (Lin, 2004) as rouge-score 0.1.2 computes it without stemming.
 
 use std::collections::HashMap;
 
-use super::{ngrams, shared};
+use super::{matching, ngrams};
 
-/// Precision, recall and their harmonic mean, from 0 to 1.
+/// Precision, recall and F1, each from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Score {
-    /// Share of the candidate that the reference has.
+pub struct RougeScore {
+    /// The share of the candidate's n-grams or tokens that match the reference.
     pub precision: f64,
-    /// Share of the reference that the candidate has.
+    /// The share of the reference's n-grams or tokens that match the candidate.
     pub recall: f64,
-    /// Their harmonic mean.
+    /// The harmonic mean of precision and recall.
     pub f1: f64,
 }
 
-impl Score {
-    fn of(shared: usize, candidate: usize, reference: usize) -> Self {
-        let precision = shared as f64 / candidate.max(1) as f64;
-        let recall = shared as f64 / reference.max(1) as f64;
+impl RougeScore {
+    fn new(matched: usize, candidate: usize, reference: usize) -> Self {
+        let precision = matched as f64 / candidate.max(1) as f64;
+        let recall = matched as f64 / reference.max(1) as f64;
         let sum = precision + recall;
         Self { precision, recall, f1: if sum > 0.0 { 2.0 * precision * recall / sum } else { 0.0 } }
     }
 }
 
-/// Runs of ASCII letters and digits, in lower case.
+/// The tokens of a text: runs of ASCII letters and digits, in lower case.
 fn tokens(text: &str) -> Vec<String> {
     let lower = text.to_lowercase();
     lower
@@ -34,18 +34,18 @@ fn tokens(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// ROUGE-N: shared n-grams.
-pub fn n(candidate: &str, reference: &str, n: usize) -> Score {
+/// ROUGE-N: matching n-grams.
+pub fn n(candidate: &str, reference: &str, n: usize) -> RougeScore {
     let (candidate, reference) = (tokens(candidate), tokens(reference));
     let (a, b) = (ngrams(&candidate, n.max(1)), ngrams(&reference, n.max(1)));
-    Score::of(shared(&a, &b), a.values().sum(), b.values().sum())
+    RougeScore::new(matching(&a, &b), a.values().sum(), b.values().sum())
 }
 
 /// ROUGE-L: the longest common subsequence.
-pub fn l(candidate: &str, reference: &str) -> Score {
+pub fn l(candidate: &str, reference: &str) -> RougeScore {
     let (candidate, reference) = (tokens(candidate), tokens(reference));
     if candidate.is_empty() || reference.is_empty() {
-        return Score::default();
+        return RougeScore::default();
     }
     let mut row = vec![0usize; candidate.len() + 1];
     for r in &reference {
@@ -56,11 +56,11 @@ pub fn l(candidate: &str, reference: &str) -> Score {
             diagonal = above;
         }
     }
-    Score::of(row[candidate.len()], candidate.len(), reference.len())
+    RougeScore::new(row[candidate.len()], candidate.len(), reference.len())
 }
 
-/// ROUGE-Lsum: the union of longest common subsequences, line by line.
-pub fn lsum(candidate: &str, reference: &str) -> Score {
+/// ROUGE-Lsum: for each line of the reference, the union of its longest common subsequences with the candidate's lines.
+pub fn lsum(candidate: &str, reference: &str) -> RougeScore {
     let lines = |text: &str| text.split('\n').filter(|l| !l.is_empty()).map(tokens).collect::<Vec<_>>();
     let (candidate, reference) = (lines(candidate), lines(reference));
     let count = |lines: &[Vec<String>]| lines.iter().map(Vec::len).sum::<usize>();
@@ -74,12 +74,12 @@ pub fn lsum(candidate: &str, reference: &str) -> Score {
     for r in &reference {
         let mut in_union = vec![false; r.len()];
         for c in &candidate {
-            for at in common(r, c) {
-                in_union[at] = true;
+            for index in common_subsequence(r, c) {
+                in_union[index] = true;
             }
         }
         for (token, _) in r.iter().zip(in_union).filter(|(_, is_in)| *is_in) {
-            // No token counts more often than it occurs.
+            // No token matches more often than it occurs in either text.
             let [a, b] = &mut left;
             if let (Some(a), Some(b)) = (a.get_mut(token.as_str()), b.get_mut(token.as_str()))
                 && *a > 0
@@ -89,11 +89,11 @@ pub fn lsum(candidate: &str, reference: &str) -> Score {
             }
         }
     }
-    Score::of(hits, count(&candidate), count(&reference))
+    RougeScore::new(hits, count(&candidate), count(&reference))
 }
 
-/// Where in `r` one of its longest common subsequences with `c` stands.
-fn common(r: &[String], c: &[String]) -> Vec<usize> {
+/// The indices in `r` of a longest common subsequence of `r` and `c`, in descending order.
+fn common_subsequence(r: &[String], c: &[String]) -> Vec<usize> {
     let width = c.len() + 1;
     let mut table = vec![0u32; (r.len() + 1) * width];
     for i in 1..=r.len() {

@@ -1,10 +1,15 @@
-//! Translation edit rate (Snover et al., 2006) as sacrebleu 2.6 computes it after Tercom: the edits and shifts of blocks
-//! that turn a candidate into a reference, per word of the reference.
+//! Translation edit rate (TER; Snover et al., 2006) as sacrebleu 2.6 computes it after Tercom: the number of word edits
+//! and block shifts that turn a candidate into a reference, per word of the reference.
 
-const LONGEST_SHIFT: usize = 10;
-const FARTHEST_SHIFT: usize = 50;
+/// The longest block that is shifted, in words.
+const MAX_SHIFT_LENGTH: usize = 10;
+/// The farthest shift, in words.
+const MAX_SHIFT_DISTANCE: usize = 50;
+/// The width of the band around the diagonal in which edit distances are computed.
 const BEAM: usize = 25;
-const MOST_CANDIDATES: usize = 1000;
+/// The most shifts that are tried for a candidate and a reference.
+const MAX_SHIFTS_TRIED: usize = 1000;
+/// The cost of a cell outside the band.
 const UNREACHED: u32 = u32::MAX / 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +23,7 @@ enum Edit {
     None,
 }
 
-/// Words as numbers, in lower case.
+/// The words of a text in lower case, as numbers.
 fn words<'t>(text: &'t str, known: &mut std::collections::HashMap<String, u32>) -> Vec<u32> {
     let mut number = |word: &'t str| {
         let next = known.len() as u32;
@@ -27,7 +32,7 @@ fn words<'t>(text: &'t str, known: &mut std::collections::HashMap<String, u32>) 
     text.split_whitespace().map(&mut number).collect()
 }
 
-/// Edits of a candidate, and the mean length of its references in words: the rate is one by the other.
+/// The edits of a candidate with its nearest reference, and the mean length of its references in words.
 pub fn statistics(candidate: &str, references: &[&str]) -> (f64, f64) {
     let mut known = std::collections::HashMap::new();
     let candidate = words(candidate, &mut known);
@@ -37,7 +42,7 @@ pub fn statistics(candidate: &str, references: &[&str]) -> (f64, f64) {
     (edits as f64, length)
 }
 
-/// The rate of so many edits and so long references, in percent.
+/// TER in percent, from the number of edits and the length of the references in words.
 pub fn rate((edits, length): (f64, f64)) -> f64 {
     if length > 0.0 {
         100.0 * edits / length
@@ -48,29 +53,29 @@ pub fn rate((edits, length): (f64, f64)) -> f64 {
     }
 }
 
-/// The rate of one sentence, in percent: 0 is best, and it may pass 100.
+/// TER of one sentence, in percent: 0 is best, and it may exceed 100.
 pub fn sentence(candidate: &str, references: &[&str]) -> f64 {
     rate(statistics(candidate, references))
 }
 
-/// The rate of a corpus, in percent: candidates, each with its references.
+/// TER of a corpus, in percent. `pairs` are the candidates with their references.
 pub fn corpus<'a>(pairs: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>) -> f64 {
     let each = pairs.into_iter().map(|(candidate, references)| statistics(candidate, &references));
     rate(each.fold((0.0, 0.0), |(e, l), (edits, length)| (e + edits, l + length)))
 }
 
-/// Shifts and edits from a candidate to a reference.
+/// The number of shifts and edits from a candidate to a reference.
 fn edits(candidate: &[u32], reference: &[u32]) -> usize {
     if reference.is_empty() {
         return candidate.len();
     }
     let mut words = candidate.to_vec();
-    let (mut shifts, mut checked) = (0, 0);
-    let mut table = Table::new(reference, words.len());
+    let (mut shifts, mut tried) = (0, 0);
+    let mut table = EditTable::new(reference, words.len());
     loop {
         table.fill(&words);
-        let Some((gain, shifted)) = best_shift(&words, reference, &mut table, &mut checked) else { break };
-        if checked >= MOST_CANDIDATES || gain <= 0 {
+        let Some((gain, shifted)) = best_shift(&words, reference, &mut table, &mut tried) else { break };
+        if tried >= MAX_SHIFTS_TRIED || gain <= 0 {
             break;
         }
         shifts += 1;
@@ -80,34 +85,35 @@ fn edits(candidate: &[u32], reference: &[u32]) -> usize {
     shifts + table.distance() as usize
 }
 
-/// Costs and last edits of every pair of beginnings, near the diagonal; rows that two candidates share are kept.
-struct Table<'r> {
+/// The edit-distance table: the cost and last edit for every pair of prefixes near the diagonal. Rows of a prefix that
+/// two successive candidates share are computed once.
+struct EditTable<'r> {
     reference: &'r [u32],
-    /// The candidate that the rows belong to.
-    of: Vec<u32>,
+    /// The candidate of the present rows.
+    candidate: Vec<u32>,
     cells: Vec<(u32, Edit)>,
     rows: usize,
 }
 
-impl<'r> Table<'r> {
+impl<'r> EditTable<'r> {
     fn new(reference: &'r [u32], rows: usize) -> Self {
         let width = reference.len() + 1;
         let mut cells = vec![(UNREACHED, Edit::None); (rows + 1) * width];
         for (j, cell) in cells[..width].iter_mut().enumerate() {
             *cell = (j as u32, Edit::Insert);
         }
-        // Nothing is known of any row: no word has this number.
-        Self { reference, of: vec![u32::MAX; rows], cells, rows }
+        // No word has this number, so every row is computed at first.
+        Self { reference, candidate: vec![u32::MAX; rows], cells, rows }
     }
 
     fn distance(&self) -> u32 {
         self.cells[self.cells.len() - 1].0
     }
 
-    /// Computes the rows of a candidate that the one before did not share.
+    /// Computes the rows of a candidate, from the first word that differs from the previous candidate.
     fn fill(&mut self, words: &[u32]) {
         let width = self.reference.len() + 1;
-        let same = words.iter().zip(&self.of).take_while(|(a, b)| a == b).count();
+        let same = words.iter().zip(&self.candidate).take_while(|(a, b)| a == b).count();
         let ratio = self.reference.len() as f64 / words.len().max(1) as f64;
         let beam = if (BEAM as f64) < ratio / 2.0 { (ratio / 2.0 + BEAM as f64).ceil() as usize } else { BEAM };
         for i in same + 1..=self.rows {
@@ -137,12 +143,11 @@ impl<'r> Table<'r> {
                 self.cells[i * width + j] = best;
             }
         }
-        self.of.copy_from_slice(words);
+        self.candidate.copy_from_slice(words);
     }
 
-    /// Where each word of the reference stands in the candidate (the word before it where it stands nowhere), and which
-    /// words of either are wrong.
-    fn alignment(&self) -> (Vec<isize>, Vec<bool>, Vec<bool>) {
+    /// Follows the edits back from the last cell.
+    fn alignment(&self) -> Alignment {
         let width = self.reference.len() + 1;
         let (mut i, mut j, mut trace) = (self.rows, self.reference.len(), Vec::new());
         while i > 0 || j > 0 {
@@ -155,77 +160,90 @@ impl<'r> Table<'r> {
                 Edit::None => break,
             }
         }
-        let (mut align, mut wrong_reference, mut wrong_candidate) = (Vec::new(), Vec::new(), Vec::new());
-        let mut at = -1isize;
+        let mut alignment = Alignment::default();
+        let Alignment { positions, wrong_reference, wrong_candidate } = &mut alignment;
+        let mut position = -1isize;
         for edit in trace.into_iter().rev() {
             match edit {
                 Edit::Keep | Edit::Replace => {
-                    at += 1;
-                    align.push(at);
+                    position += 1;
+                    positions.push(position);
                     wrong_reference.push(edit == Edit::Replace);
                     wrong_candidate.push(edit == Edit::Replace);
                 }
                 Edit::Delete => {
-                    at += 1;
+                    position += 1;
                     wrong_candidate.push(true);
                 }
                 Edit::Insert | Edit::None => {
-                    align.push(at);
+                    positions.push(position);
                     wrong_reference.push(true);
                 }
             }
         }
-        (align, wrong_reference, wrong_candidate)
+        alignment
     }
 }
 
-/// How good a shift is: edits saved, words moved, and how early from and to, negative.
+/// The alignment of a candidate with a reference.
+#[derive(Default)]
+struct Alignment {
+    /// For each word of the reference, its position in the candidate, or that of the word before it if it is missing;
+    /// −1 is before the first word.
+    positions: Vec<isize>,
+    /// Whether a word of the reference is replaced or missing.
+    wrong_reference: Vec<bool>,
+    /// Whether a word of the candidate is replaced or deleted.
+    wrong_candidate: Vec<bool>,
+}
+
+/// The order of shifts: edits saved, words moved, and, negated, the positions from and to which they move.
 type Rank = (i64, usize, isize, isize);
 
-/// The shift that saves most edits, then the longest, the earliest, to the earliest place; with how many it saves.
-fn best_shift(words: &[u32], reference: &[u32], table: &mut Table, checked: &mut usize) -> Option<(i64, Vec<u32>)> {
+/// The best shift and the edits that it saves: the one that saves most edits, then the longest, then the one from and
+/// to the earliest position.
+fn best_shift(words: &[u32], reference: &[u32], table: &mut EditTable, tried: &mut usize) -> Option<(i64, Vec<u32>)> {
     let before = i64::from(table.distance());
-    let (align, wrong_reference, wrong_candidate) = table.alignment();
+    let Alignment { positions, wrong_reference, wrong_candidate } = table.alignment();
     let mut best: Option<(Rank, Vec<u32>)> = None;
     for start in 0..words.len() {
         for target in 0..reference.len() {
-            if target.abs_diff(start) > FARTHEST_SHIFT {
+            if target.abs_diff(start) > MAX_SHIFT_DISTANCE {
                 continue;
             }
             let mut length = 0;
-            while length < LONGEST_SHIFT
+            while length < MAX_SHIFT_LENGTH
                 && words.get(start + length).zip(reference.get(target + length)).is_some_and(|(a, b)| a == b)
             {
                 length += 1;
                 let wrong = wrong_candidate[start..start + length].contains(&true)
                     && wrong_reference[target..target + length].contains(&true);
-                let within = (start as isize..(start + length) as isize).contains(&align[target]);
+                let within = (start as isize..(start + length) as isize).contains(&positions[target]);
                 if !wrong || within {
                     continue;
                 }
-                let mut tried = -1;
+                let mut previous = -1;
                 for offset in -1..length as isize {
-                    let place = target as isize + offset;
-                    let to = match usize::try_from(place) {
+                    let to = match usize::try_from(target as isize + offset) {
                         Err(_) => 0,
-                        Ok(place) => match align.get(place) {
-                            Some(at) => at + 1,
+                        Ok(index) => match positions.get(index) {
+                            Some(position) => position + 1,
                             None => break,
                         },
                     };
-                    if to == tried {
+                    if to == previous {
                         continue;
                     }
-                    tried = to;
+                    previous = to;
                     let shifted = shift(words, start, length, to as usize);
                     table.fill(&shifted);
                     let rank = (before - i64::from(table.distance()), length, -(start as isize), -to);
-                    *checked += 1;
+                    *tried += 1;
                     if best.as_ref().is_none_or(|(known, _)| rank > *known) {
                         best = Some((rank, shifted));
                     }
                 }
-                if *checked >= MOST_CANDIDATES {
+                if *tried >= MAX_SHIFTS_TRIED {
                     return best.map(|(rank, shifted)| (rank.0, shifted));
                 }
             }
@@ -234,7 +252,7 @@ fn best_shift(words: &[u32], reference: &[u32], table: &mut Table, checked: &mut
     best.map(|(rank, shifted)| (rank.0, shifted))
 }
 
-/// The words with a block moved.
+/// The words with the block of `length` words at `start` moved to position `to`.
 fn shift(words: &[u32], start: usize, length: usize, to: usize) -> Vec<u32> {
     let block = &words[start..start + length];
     if to < start {

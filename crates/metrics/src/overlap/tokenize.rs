@@ -1,12 +1,13 @@
-//! How BLEU cuts a line into tokens.
+//! The tokenizers of BLEU.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A tokenizer of sacrebleu.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Tokenizer {
-    /// That of mteval and WMT.
+#[schemars(rename = "Tokenizer")]
+pub enum BleuTokenizer {
+    /// The tokenizer of mteval-v13a, which WMT uses.
     #[default]
     #[serde(rename = "13a")]
     Mteval13a,
@@ -16,12 +17,12 @@ pub enum Tokenizer {
     /// Every character is a token.
     #[serde(rename = "char")]
     Characters,
-    /// What stands between spaces.
+    /// The words between white space, unchanged.
     #[serde(rename = "none")]
     Spaces,
 }
 
-impl Tokenizer {
+impl BleuTokenizer {
     /// The tokens of a line.
     pub fn tokens(self, line: &str) -> Vec<String> {
         let split = |line: &str| line.split_whitespace().map(str::to_owned).collect();
@@ -53,8 +54,8 @@ impl Tokenizer {
     }
 }
 
-/// Spaces around punctuation: all of it at first, then full stops and commas that do not stand between digits, then a dash
-/// after a digit.
+/// Puts spaces around punctuation marks, around full stops and commas except between digits, and around a dash after a
+/// digit.
 fn western(line: &str) -> String {
     let punctuation = |c: char| matches!(c, '{'..='~' | '['..='`' | ' '..='&' | '('..='+' | ':'..='@' | '/');
     let mut spread = Vec::with_capacity(2 * line.len());
@@ -68,24 +69,24 @@ fn western(line: &str) -> String {
     pairs(&line, |a, b| (digit(a) && b == '-').then_some([a, ' ', b, ' '])).into_iter().collect()
 }
 
-/// Replaces pairs of neighbours, from left to right; what was replaced is not looked at again.
+/// Replaces pairs of neighbouring characters from left to right; replaced characters are not examined again.
 fn pairs(line: &[char], replace: impl Fn(char, char) -> Option<[char; 4]>) -> Vec<char> {
     let mut out = Vec::with_capacity(2 * line.len());
-    let mut at = 0;
-    while at < line.len() {
-        if let Some(replaced) = line.get(at + 1).and_then(|next| replace(line[at], *next)) {
+    let mut index = 0;
+    while index < line.len() {
+        if let Some(replaced) = line.get(index + 1).and_then(|next| replace(line[index], *next)) {
             out.extend(replaced);
-            at += 2;
+            index += 2;
         } else {
-            out.push(line[at]);
-            at += 1;
+            out.push(line[index]);
+            index += 1;
         }
     }
     out
 }
 
-/// What sacrebleu takes for Chinese. Two of its ranges are written as strings of two characters, which makes punctuation
-/// from U+2001 on count: so it does here.
+/// Whether sacrebleu takes a character for Chinese. Two of its ranges are mistyped as strings of two characters, so
+/// that punctuation from U+2001 on counts as Chinese; this function does the same.
 fn is_chinese(c: char) -> bool {
     matches!(c,
         '\u{3400}'..='\u{4db5}' | '\u{4e00}'..='\u{9fa5}' | '\u{9fa6}'..='\u{9fbb}' | '\u{f900}'..='\u{fa2d}'

@@ -1,4 +1,4 @@
-//! What the metrics promise.
+//! Tests of the metrics.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod math;

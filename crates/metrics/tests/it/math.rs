@@ -1,15 +1,15 @@
-//! What counts as the same answer, and that no text takes long or breaks it.
+//! Mathematical equivalence, and that no text takes long or causes a panic.
 
 use std::time::{Duration, Instant};
 
-use rlar_metrics::math::{Rules, equivalent, is_echo as is_echo_of};
+use rlar_metrics::math::{MathRules, equivalent, is_echo as is_echo_of};
 
 fn same(reply: &str, reference: &str) -> bool {
-    equivalent(reply, reference, Rules::default())
+    equivalent(reply, reference, MathRules::default())
 }
 
 #[test]
-fn answers_are_the_same_in_every_way_of_writing_them() {
+fn notations_of_the_same_answer_are_equivalent() {
     for (reply, reference) in [
         ("72", "72"),
         ("The answer is 72.", "#### 72"),
@@ -50,7 +50,7 @@ fn answers_are_the_same_in_every_way_of_writing_them() {
 }
 
 #[test]
-fn answers_that_differ_are_not_the_same() {
+fn different_answers_are_not_equivalent() {
     for (reply, reference) in [
         ("71", "72"),
         ("12345678901", "12345678902"),
@@ -86,7 +86,7 @@ fn answers_that_differ_are_not_the_same() {
 }
 
 #[test]
-fn hostile_texts_are_judged() {
+fn hostile_texts_are_compared_in_time() {
     let texts = [
         "(".repeat(50_000),
         "\\frac{".repeat(5_000),
@@ -114,7 +114,7 @@ fn hostile_texts_are_judged() {
         format!("\\boxed{{5{}}}", "%".repeat(3_900)),
         format!("$x = 5{}$", "/5".repeat(1_900)),
     ];
-    // What would go on for ever, or break a thread's two megabytes of stack; the time itself is only told.
+    // An endless loop, or an overflow of the two megabytes of a thread's stack, would fail here; the time is only printed.
     let mut worst = (Duration::ZERO, String::new());
     for a in &texts {
         for b in [a.as_str(), "5", "\\{1, 2, 3\\}"] {
@@ -132,7 +132,7 @@ fn hostile_texts_are_judged() {
 }
 
 #[test]
-fn a_formula_of_the_prompt_is_no_answer_to_it() {
+fn a_repeated_prompt_is_an_echo() {
     for (reply, prompt, reference, is_echo) in [
         ("\\boxed{(x+3)^2}", "Expand $(x+3)^2$.", "x^2+6x+9", true),
         ("\\boxed{\\frac{18}{24}}", "Simplify $\\frac{18}{24}$.", "\\frac{3}{4}", true),
@@ -147,7 +147,7 @@ fn a_formula_of_the_prompt_is_no_answer_to_it() {
 }
 
 #[test]
-fn noise_never_breaks_it() {
+fn random_texts_never_panic() {
     let pieces = [
         "\\frac",
         "{",

@@ -1,13 +1,13 @@
-//! Metrics and mathematical equivalence beside the recorded answers of reference implementations.
+//! The metrics compared with recorded results of their reference implementations.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
 use rlar_metrics::ifeval;
-use rlar_metrics::math::{Rules, equivalent};
+use rlar_metrics::math::{MathRules, equivalent};
 use rlar_metrics::overlap::chrf::Words;
-use rlar_metrics::overlap::{Tokenizer, bleu, chrf, rouge, ter};
+use rlar_metrics::overlap::{BleuTokenizer, bleu, chrf, rouge, ter};
 use rlar_oracles::{needs_oracles, oracle};
 use serde_json::Value;
 
@@ -22,10 +22,10 @@ fn same(got: f64, want: &Value, what: &str) {
     assert!((got - want).abs() < 1e-6, "{what}: {got} and not {want}");
 }
 
-fn tokenizer(row: &Value) -> Tokenizer {
+fn tokenizer(row: &Value) -> BleuTokenizer {
     match row["tokenize"].as_str().unwrap() {
-        "13a" => Tokenizer::Mteval13a,
-        "zh" => Tokenizer::Chinese,
+        "13a" => BleuTokenizer::Mteval13a,
+        "zh" => BleuTokenizer::Chinese,
         other => panic!("no tokenizer `{other}`"),
     }
 }
@@ -111,8 +111,8 @@ fn mathematical_answers_are_judged_as_math_verify_expects() {
         else {
             continue;
         };
-        let rules = Rules {
-            places: row["precision"].as_i64().map_or(6, |p| p as i32),
+        let rules = MathRules {
+            decimal_places: row["precision"].as_i64().map_or(6, |p| p as i32),
             strict: row["strict"].as_bool().unwrap_or(true),
             sets_for_relations: row["allow_set_relation_comp"].as_bool().unwrap_or(false),
         };
@@ -140,7 +140,7 @@ fn solutions_of_models_are_judged_as_their_labels_say() {
             let Some(label) = solution.get("is_correct") else { continue };
             let label = label.as_bool().unwrap_or_else(|| label == "True");
             let reply = solution["solution"].as_str().unwrap();
-            assert_eq!(equivalent(reply, gold, Rules::default()), label, "{model}: {reply:?} beside {gold:?}");
+            assert_eq!(equivalent(reply, gold, MathRules::default()), label, "{model}: {reply:?} beside {gold:?}");
             all += 1;
         }
     }
@@ -149,16 +149,16 @@ fn solutions_of_models_are_judged_as_their_labels_say() {
 
 #[needs_oracles]
 #[test]
-fn the_answers_of_math_500_are_found_in_its_solutions_and_in_no_other() {
+fn each_answer_of_math_500_is_found_in_its_own_solution_only() {
     let rows = rows("data/math500/test.jsonl");
     let answers: Vec<(&str, &str)> =
         rows.iter().map(|r| (r["answer"].as_str().unwrap(), r["solution"].as_str().unwrap())).collect();
     for (i, (answer, solution)) in answers.iter().enumerate() {
-        assert!(equivalent(solution, answer, Rules::default()), "{answer:?} in {solution:?}");
-        // A fixed other one, with another answer.
+        assert!(equivalent(solution, answer, MathRules::default()), "{answer:?} in {solution:?}");
+        // Another answer, chosen by index.
         let (other, _) = answers[(i * 7 + 3) % answers.len()];
-        if !equivalent(other, answer, Rules::default()) {
-            assert!(!equivalent(solution, other, Rules::default()), "{other:?} in {solution:?}");
+        if !equivalent(other, answer, MathRules::default()) {
+            assert!(!equivalent(solution, other, MathRules::default()), "{other:?} in {solution:?}");
         }
     }
 }
@@ -172,7 +172,7 @@ fn instructions_are_checked_as_recorded() {
         let file = format!("data/ifeval/m_ifeval_Qwen__Qwen2.5-0.5B-Instruct-GPTQ-Int4__eval_results_{mode}.jsonl");
         let (mut right, mut all, mut differ) = (0, 0, BTreeMap::<String, usize>::new());
         for row in rows(&file) {
-            // One recorded prompt is not among the published ones.
+            // One of the recorded prompts is missing in the published data.
             let Some(asked) = by_prompt.get(row["prompt"].as_str().unwrap()) else { continue };
             for (i, id) in row["instruction_id_list"].as_array().unwrap().iter().enumerate() {
                 let (id, arguments, reply) =

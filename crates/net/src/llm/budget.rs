@@ -21,7 +21,7 @@ pub struct LlmLimits {
 
 /// Tokens, money and requests used so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct LlmUsage {
+pub struct TokenUsage {
     /// Prompt tokens.
     pub prompt_tokens: u64,
     /// Reply tokens.
@@ -32,7 +32,7 @@ pub struct LlmUsage {
     pub requests: u64,
 }
 
-impl LlmUsage {
+impl TokenUsage {
     /// Prompt and reply tokens together.
     pub fn tokens(&self) -> u64 {
         self.prompt_tokens.saturating_add(self.completion_tokens)
@@ -61,14 +61,14 @@ impl Budget {
     }
 
     /// The usage so far.
-    pub fn usage(&self) -> LlmUsage {
+    pub fn usage(&self) -> TokenUsage {
         let BudgetState { limits, .. } = &*self.0;
         let prompt_tokens = self.0.prompt_tokens.load(Ordering::Relaxed);
         let completion_tokens = self.0.completion_tokens.load(Ordering::Relaxed);
         let millionths =
             prompt_tokens as f64 * limits.prompt_price + completion_tokens as f64 * limits.completion_price;
         let requests = self.0.requests.load(Ordering::Relaxed);
-        LlmUsage { prompt_tokens, completion_tokens, cost: millionths / 1e6, requests }
+        TokenUsage { prompt_tokens, completion_tokens, cost: millionths / 1e6, requests }
     }
 
     /// [`LlmError::Budget`] if a limit is reached.

@@ -50,7 +50,7 @@ mod replay;
 mod wire;
 
 pub use crate::secret::Secret;
-pub use budget::{Budget, LlmLimits, LlmUsage};
+pub use budget::{Budget, LlmLimits, TokenUsage};
 pub use cache::LlmCache;
 pub use chat::{ChatMessage, ChatReply, ChatRequest, Llm};
 pub use chat_all::chat_all;

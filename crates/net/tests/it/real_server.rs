@@ -1,7 +1,7 @@
 //! A real server and a real model: llama.cpp with SmolLM2, started by `scripts/chat-server.py`.
 //!
-//! `RLAR_MODELS` names the folder of models, `RLAR_CHAT_PYTHON` a Python that has `xllamacpp`; without the variable it is
-//! the one that `just chat-python` installs.
+//! `RLAR_MODELS` names the folder of models, `RLAR_CHAT_PYTHON` a Python that has `xllamacpp`; without the variable it
+//! is the one that `just chat-python` installs.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -11,8 +11,8 @@ use serde_json::json;
 
 pub const KEY: &str = "sk-not-for-your-eyes";
 
-/// Answers each request in a thread: `answer` gets the request's number, head and body, and the stream. Returns the base
-/// address and the count of requests.
+/// Answers each request in a thread: `answer` gets the request's number, head and body, and the stream. Returns the
+/// base address and the count of requests.
 pub fn serve(answer: impl Fn(usize, &str, &str, TcpStream) + Send + Sync + 'static) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());

@@ -35,8 +35,8 @@ fn gemma3(f: Fields) -> Result<Architecture, String> {
     let pattern = f.size_or("sliding_window_pattern", f.size_or("_sliding_window_pattern", 6)?)?;
     let windows = windowed(f, layers, |i| !(i + 1).is_multiple_of(pattern))?;
     let window = f.size_or("sliding_window", 4096)?;
-    // Newer files have rotary parameters per kind of layer. Older ones have a base for each and one scaling, which is of the
-    // layers with full attention.
+    // Newer files have rotary parameters per kind of layer. Older ones have a base for each and one scaling, which is
+    // of the layers with full attention.
     let by_kind = |key: &str| f.get("rope_parameters").and_then(|p| p.get(key));
     let local_theta = f.number_or("rope_local_base_freq", 10_000.0)?;
     let local = rope(f, by_kind("sliding_attention"), local_theta)?;
@@ -71,8 +71,8 @@ fn gemma3(f: Fields) -> Result<Architecture, String> {
     }))
 }
 
-/// Adds the two values that llama.cpp does not store. It recognises the 27B model by its 62 layers, whose attention scores are
-/// scaled by width over heads; those of all other sizes are scaled by the size of a head.
+/// Adds the two values that llama.cpp does not store. It recognises the 27B model by its 62 layers, whose attention
+/// scores are scaled by width over heads; those of all other sizes are scaled by the size of a head.
 fn gguf_config(gguf: &Gguf, model_type: &str) -> Result<Value, PolicyError> {
     let mut json = gguf.decoder_config(model_type)?;
     let scalar = if json["num_hidden_layers"] == 62 {

@@ -151,8 +151,8 @@ fn llama(f: Fields, variant: &Variant) -> Result<Architecture, String> {
     }))
 }
 
-/// The rows of query and key projections in Hugging Face's order: llama.cpp interleaves the two halves of each head that
-/// rotary positions rotate against each other.
+/// The rows of query and key projections in Hugging Face's order: llama.cpp interleaves the two halves of each head
+/// that rotary positions rotate against each other.
 fn deinterleaved(spec: &Spec, heads: Heads, values: Vec<f32>) -> Vec<f32> {
     let heads = if spec.name.contains("q_proj.") {
         heads.query

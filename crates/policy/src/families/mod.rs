@@ -1,7 +1,7 @@
 //! Model families: one file each, from the field names of a `config.json` to what is computed.
 //!
-//! A new family is a new file with its [`Family`] and an entry in [`FAMILIES`]. The names that messages list, the classes
-//! that saved models name and the architectures that GGUF files name follow from that entry.
+//! A new family is a new file with its [`Family`] and an entry in [`FAMILIES`]. The names that messages list, the
+//! classes that saved models name and the architectures that GGUF files name follow from that entry.
 
 mod bert;
 mod deberta;
@@ -40,7 +40,7 @@ pub(crate) struct Family {
     pub language_model: Option<&'static str>,
     /// The `transformers` class of its reward models.
     pub classifier: &'static str,
-    /// What its configuration asks to compute, or which key is not supported.
+    /// Reads the architecture from a `config.json`; the error names the key that is not supported.
     pub architecture: fn(Fields) -> Result<Architecture, String>,
     /// How GGUF files store it; `None` where they are not supported.
     pub gguf: Option<GgufFamily>,

@@ -1,4 +1,4 @@
-//! Fields that several families read alike.
+//! The fields of a `config.json` that several families share.
 
 use serde_json::Value;
 
@@ -71,8 +71,8 @@ pub(super) fn rope_parameters(f: Fields<'_>) -> Option<&Value> {
     f.get("rope_parameters").or_else(|| f.get("rope_scaling"))
 }
 
-/// Attention heads of a model of this width; `default_dim` is the size of a head where the file gives none (`None`: width over
-/// heads).
+/// Attention heads of a model of this width; `default_dim` is the size of a head where the file gives none (`None`:
+/// width over heads).
 pub(super) fn heads(f: Fields, width: usize, default_dim: Option<usize>) -> Result<Heads, String> {
     let query = f.size("num_attention_heads")?;
     let kv = f.size_or("num_key_value_heads", query)?;
@@ -86,7 +86,8 @@ pub(super) fn heads(f: Fields, width: usize, default_dim: Option<usize>) -> Resu
     Ok(Heads { query, kv, dim })
 }
 
-/// Whether each layer attends to a sliding window: as `layer_types` lists, otherwise by layer index as `otherwise` says.
+/// Whether each layer attends to a sliding window: as `layer_types` lists, otherwise by layer index as `otherwise`
+/// says.
 pub(super) fn windowed(f: Fields, layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>, String> {
     let types = match f.get("layer_types") {
         None => return Ok((0..layers).map(otherwise).collect()),

@@ -15,7 +15,7 @@ pub enum GgufValue {
     Int(i64),
     /// Any float.
     Float(f64),
-    /// A flag.
+    /// A boolean.
     Bool(bool),
     /// Text.
     Text(String),
@@ -81,7 +81,7 @@ impl HeaderReader<'_> {
     fn text(&mut self) -> Result<String, PolicyError> {
         let n = self.u64()?;
         let bytes = self.bytes(n)?;
-        String::from_utf8(bytes).map_err(|_| PolicyError::file(self.path, "header holds text that is not UTF-8"))
+        String::from_utf8(bytes).map_err(|_| PolicyError::file(self.path, "its header has a text that is not UTF-8"))
     }
 
     fn value(&mut self, kind: u32, depth: u32) -> Result<GgufValue, PolicyError> {
@@ -98,19 +98,22 @@ impl HeaderReader<'_> {
             9 if depth < 2 => {
                 let (kind, n) = (self.u32()?, self.u64()?);
                 if n > self.size {
-                    return Err(PolicyError::file(self.path, "header announces more values than the file holds"));
+                    return Err(PolicyError::file(
+                        self.path,
+                        "its header announces more values than the file can hold",
+                    ));
                 }
                 GgufValue::List((0..n).map(|_| self.value(kind, depth + 1)).collect::<Result<_, _>>()?)
             }
             10 | 11 => GgufValue::Int(self.u64()? as i64),
             12 => GgufValue::Float(f64::from_le_bytes(self.array()?)),
-            _ => return Err(PolicyError::file(self.path, format!("header holds a value of unknown type {kind}"))),
+            _ => return Err(PolicyError::file(self.path, format!("its header has a value of unknown type {kind}"))),
         })
     }
 }
 
 impl Gguf {
-    /// Reads and checks the header.
+    /// Reads the header of a file and checks it against the file's size.
     pub fn open(path: &Path) -> Result<Self, PolicyError> {
         let file = File::open(path).map_err(PolicyError::io(path))?;
         let size = file.metadata().map_err(PolicyError::io(path))?.len();
@@ -137,7 +140,7 @@ impl Gguf {
             if rank > 4 {
                 return Err(PolicyError::tensor(path, &name, format!("has {rank} dimensions; at most 4 are possible")));
             }
-            // ggml lists the fastest dimension first.
+            // The file lists the fastest dimension first.
             let mut shape = (0..rank).map(|_| Ok(h.u64()? as usize)).collect::<Result<Vec<_>, PolicyError>>()?;
             shape.reverse();
             let (kind, offset) = (h.u32()?, h.u64()?);
@@ -201,7 +204,7 @@ impl Gguf {
         self.tensors.get(name).map(|t| t.shape.as_slice())
     }
 
-    /// The file.
+    /// The file's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -215,7 +218,7 @@ impl Gguf {
         PolicyError::file(&self.path, format!("metadata `{key}` is missing or of another type"))
     }
 
-    /// A count.
+    /// An integer from 0 up. A missing key, and a value of another type, is an error.
     pub(super) fn size(&self, key: &str) -> Result<usize, PolicyError> {
         match self.get(key) {
             Some(GgufValue::Int(n)) if *n >= 0 => Ok(*n as usize),
@@ -223,7 +226,7 @@ impl Gguf {
         }
     }
 
-    /// Reads a value that may be absent. A value of another type is an error.
+    /// The value that `read` returns, or `None` where the key is absent. A value of another type is an error.
     pub(super) fn optional<T>(
         &self,
         key: &str,
@@ -232,7 +235,7 @@ impl Gguf {
         self.get(key).map(|_| read(self, key)).transpose()
     }
 
-    /// A finite float.
+    /// A finite float. A missing key, and a value of another type, is an error.
     pub(super) fn float(&self, key: &str) -> Result<f64, PolicyError> {
         match self.get(key) {
             Some(GgufValue::Float(x)) if x.is_finite() => Ok(*x),

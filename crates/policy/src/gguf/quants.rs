@@ -66,13 +66,14 @@ fn half(b: &[u8]) -> f32 {
     f16::from_le_bytes([b[0], b[1]]).to_f32()
 }
 
-/// The low nibbles are the block's first half, the high nibbles its second.
+/// Appends the values of four bits each: the low nibbles are the first half of a block, the high nibbles the second
+/// half.
 fn nibbles(b: &[u8], out: &mut Vec<f32>, value: impl Fn(u8) -> f32) {
     out.extend(b.iter().map(|b| value(b & 15)));
     out.extend(b.iter().map(|b| value(b >> 4)));
 }
 
-/// Scale and minimum of part `i` of eight, six bits each, packed into twelve bytes.
+/// Scale and minimum of group `i` of eight, with six bits each, packed into twelve bytes.
 fn scale_and_min(packed: &[u8], i: usize) -> (f32, f32) {
     let (scale, min) = if i < 4 {
         (packed[i] & 63, packed[i + 4] & 63)
@@ -82,7 +83,7 @@ fn scale_and_min(packed: &[u8], i: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(min))
 }
 
-/// Eight parts of 32: four bits each, two parts to 32 bytes.
+/// Eight groups of 32 values with four bits each; two groups share 32 bytes.
 fn q4_k(block: &[u8], out: &mut Vec<f32>) {
     let (d, min, scales) = (half(block), half(&block[2..]), &block[4..16]);
     for (pair, low) in block[16..].chunks_exact(32).enumerate() {
@@ -93,7 +94,7 @@ fn q4_k(block: &[u8], out: &mut Vec<f32>) {
     }
 }
 
-/// As `Q4_K`, with a fifth bit for each value: bit `i` of 32 bytes is that of part `i`.
+/// As `Q4_K`, with a fifth bit per value: bit `i` of 32 further bytes belongs to group `i`.
 fn q5_k(block: &[u8], out: &mut Vec<f32>) {
     let (d, min, scales, high) = (half(block), half(&block[2..]), &block[4..16], &block[16..48]);
     for (pair, low) in block[48..].chunks_exact(32).enumerate() {
@@ -105,7 +106,7 @@ fn q5_k(block: &[u8], out: &mut Vec<f32>) {
     }
 }
 
-/// Two halves of 128: four low and two high bits each, a signed scale for every 16.
+/// Two halves of 128 values, with four low and two high bits each and a signed scale per 16 values.
 fn q6_k(block: &[u8], out: &mut Vec<f32>) {
     let (low, high, scales, d) = (&block[..128], &block[128..192], &block[192..208], half(&block[208..]));
     for part in 0..2 {

@@ -1,7 +1,6 @@
-//! The few operations a decoder is made of, fused on the CPU and plain elsewhere.
+//! The operations that models are made of: fused kernels on the CPU, plain tensor code on other devices.
 //!
-//! All activations are packed: `[rows, width]`, where a sequence owns consecutive rows and nothing is
-//! padding.
+//! Activations are packed as `[rows, width]`: a sequence is a run of consecutive rows, and there is no padding.
 
 mod fused;
 pub mod kernels;
@@ -19,22 +18,23 @@ use fused::FusedOps;
 pub use kernels::{Activation, AttentionSpec, Heads, Rope, RopeConfig, RopeKind};
 pub use packing::{Packing, Tree, TreePart};
 
-/// Runs `f` on a thread of the pool: there, waiting for parallel work means doing some of it. Outside, every
-/// parallel loop would put the caller to sleep, thousands of times per step.
+/// Runs `f` on a thread of the pool, which works while it waits for a parallel loop. A thread outside the pool would
+/// sleep instead, thousands of times per step.
 pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }
 
-/// Which implementation runs.
+/// The implementation of the operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ops {
     /// Hand-written CPU kernels with their own backward passes.
     Fused,
-    /// The same, with matrix products whose rows do not depend on the rows beside them.
+    /// [`Ops::Fused`] with batch-invariant matrix products: the result of a row does not depend on the other rows.
     BatchInvariant,
     /// Plain tensor code, on any device.
     Plain,
-    /// The same with matrix products of weights in bf16; everything else, weights and gradients stay `f32`.
+    /// [`Ops::Plain`] with matrix products of weights in bf16. Weights, gradients and all other operations are in
+    /// `f32`.
     Half,
 }
 
@@ -67,7 +67,7 @@ impl Ops {
         }
     }
 
-    /// `x · wᵀ + b` for `b` `[1, out]`.
+    /// `x · wᵀ + b` for `x` `[n, in]`, `w` `[out, in]` and `b` `[1, out]`: `[n, out]`.
     pub fn affine(self, x: Tensor<2>, w: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::linear(x, w) + b,
@@ -116,8 +116,8 @@ impl Ops {
         }
     }
 
-    /// Grouped-query attention over packed sequences: `q` `[n, query · dim]`, `k` and `v` `[n, kv · dim]`;
-    /// gives `[n, query · dim]`.
+    /// Grouped-query attention over packed sequences: `q` `[n, query · dim]`, `k` and `v` `[n, kv · dim]` to
+    /// `[n, query · dim]`.
     pub fn attention(self, q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: AttentionPlan) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::attention(q, k, v, &plan),
@@ -130,8 +130,8 @@ impl Ops {
         }
     }
 
-    /// `[n, 2]`: the log-prob of each target token and the entropy of its distribution, the softmax of
-    /// `h · eᵀ` with `h` `[n, d]` and `e` `[vocab, d]`. `[n, vocab]` is never held whole when fused.
+    /// Log-prob of each target token and entropy of its distribution, `[n, 2]`: the softmax of `h · eᵀ` for `h`
+    /// `[n, d]` and `e` `[vocab, d]`. The fused kernel never holds all logits `[n, vocab]`.
     pub fn token_log_probs(self, h: Tensor<2>, e: Tensor<2>, targets: Arc<[u32]>) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::token_log_probs(h, e, &targets),

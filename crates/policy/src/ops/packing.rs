@@ -1,9 +1,9 @@
-//! Sequences of rows one after the other, some of which continue a common beginning.
+//! Packing: sequences one after the other as rows, where sequences with a common prefix may share its rows.
 
 use std::sync::Arc;
 
-/// Rows that belong together: a trunk, and the branches that each continue it, unseen by one another. A plain sequence
-/// is a trunk alone.
+/// Sequences with a common prefix: a trunk, and branches that each continue it and do not attend to one another. A
+/// single sequence is a trunk without branches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree {
     /// Rows of the trunk.
@@ -12,14 +12,14 @@ pub struct Tree {
     pub branches: Vec<usize>,
 }
 
-/// A run of rows of a tree whose positions follow one another.
+/// A trunk or a branch: consecutive rows of a tree with consecutive positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TreePart {
-    /// Its first row in the tree.
+    /// First row within the tree.
     pub start: usize,
-    /// Its rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Rows of the trunk that it continues; also the position of its first row.
+    /// Rows of the trunk before it, which is also the position of its first row.
     pub seen: usize,
 }
 
@@ -29,7 +29,7 @@ impl Tree {
         self.trunk + self.branches.iter().sum::<usize>()
     }
 
-    /// The trunk, then the branches that are not empty.
+    /// The trunk and the branches, without empty ones.
     pub fn parts(&self) -> impl Iterator<Item = TreePart> + '_ {
         let branches = self.branches.iter().scan(self.trunk, |start, rows| {
             let part = TreePart { start: *start, rows: *rows, seen: self.trunk };
@@ -40,22 +40,22 @@ impl Tree {
     }
 }
 
-/// Packed rows: tree after tree.
+/// Trees one after the other. Clones share the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packing(Arc<[Tree]>);
 
 impl Packing {
-    /// Trees one after the other.
+    /// A packing of these trees.
     pub fn new(trees: Vec<Tree>) -> Self {
         Self(trees.into())
     }
 
-    /// Plain sequences of these lengths.
+    /// A packing of sequences of these lengths, without branches.
     pub fn sequences(lens: &[usize]) -> Self {
         Self(lens.iter().map(|n| Tree { trunk: *n, branches: Vec::new() }).collect())
     }
 
-    /// The trees.
+    /// The trees, in the order of their rows.
     pub fn trees(&self) -> &[Tree] {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! The same operations in plain tensor code: the oracle of the fused ones, and what runs on a GPU.
+//! The operations in plain tensor code: for GPUs, and the reference that tests compare the fused kernels with.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
@@ -36,7 +36,7 @@ pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
     }
 }
 
-/// Where each of `[batch, longest]` padded places finds its packed row (pads repeat row 0), and back.
+/// Row indices that pad packed rows to `[batch, longest]` (padding repeats row 0), and those that remove the padding.
 pub fn padding(lens: &[usize], longest: usize, device: &Device) -> (Tensor<1, Int>, Tensor<1, Int>) {
     let (mut pad, mut unpad, mut row) = (Vec::new(), Vec::new(), 0i64);
     for (i, &len) in lens.iter().enumerate() {
@@ -54,8 +54,7 @@ pub fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-/// Rotates `x` `[batch, heads, time, dim]` whose time axis stands at the given positions
-/// `[batch, time]`.
+/// Applies rotary positions to `x` `[batch, heads, time, dim]` at the given positions `[batch, time]`.
 pub fn rotate(x: Tensor<4>, rope: &Rope, positions: &[usize], time: usize) -> Tensor<4> {
     let [_, _, _, dim] = x.dims();
     let half = dim / 2;
@@ -72,8 +71,8 @@ pub fn rotate(x: Tensor<4>, rope: &Rope, positions: &[usize], time: usize) -> Te
     Tensor::cat(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], 3)
 }
 
-/// 0 where a query sees a key and a large negative number where it does not: `[time, total]` for queries that
-/// stand at `start..`.
+/// The additive attention mask `[time, total]` for queries at positions `start..`: 0 where a query attends to a key,
+/// otherwise a large negative number.
 pub fn mask(spec: &AttentionSpec, start: usize, time: usize, total: usize) -> Vec<f32> {
     let row = |t: usize| {
         let (from, to) = spec.range(start + t, total);
@@ -89,7 +88,7 @@ fn positions(tree: &Tree, time: usize) -> Vec<usize> {
     positions
 }
 
-/// [`mask`] of a tree whose branches do not see one another: `[time, time]`.
+/// The additive attention mask `[time, time]` of a tree, padded to `time` rows.
 fn tree_mask(spec: &AttentionSpec, tree: &Tree, time: usize) -> Vec<f32> {
     let mut mask = vec![-1e30; time * time];
     for part in tree.parts() {
@@ -101,7 +100,7 @@ fn tree_mask(spec: &AttentionSpec, tree: &Tree, time: usize) -> Vec<f32> {
             }
         }
     }
-    // A padded query must see something, for its softmax to be finite.
+    // A padded query attends to one key, so that its softmax is finite.
     for row in tree.rows()..time {
         mask[row * time] = 0.0;
     }
@@ -123,13 +122,13 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan)
     } else {
         (0..batch).flat_map(|_| 0..time).collect()
     };
-    let turn = |x: Tensor<4>| match &spec.rope {
+    let rotated = |x: Tensor<4>| match &spec.rope {
         Some(rope) => rotate(x, rope, &positions, time),
         None => x,
     };
-    let (q, k, v) = (turn(spread(q, heads.query)), turn(spread(k, heads.kv)), spread(v, heads.kv));
+    let (q, k, v) = (rotated(spread(q, heads.query)), rotated(spread(k, heads.kv)), spread(v, heads.kv));
     let group = heads.query / heads.kv;
-    // The group is folded into the query rows, so that keys and values are not copied per query head.
+    // The heads of a group are folded into the query rows, so that keys and values are not copied per query head.
     let q = q.reshape([batch, heads.kv, group * time, heads.dim]);
     let scores = q.matmul(k.swap_dims(2, 3)) * spec.scale;
     let masks: Vec<f32> = if shared {
@@ -137,7 +136,7 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan)
     } else if spec.causal {
         mask(spec, 0, time, time)
     } else {
-        // Padding lies behind a sequence: only without causality does anything see it.
+        // Padding follows a sequence, so a causal mask hides it; without causality it needs its own mask.
         lens.iter().flat_map(|len| (0..time * time).map(|i| if i % time < *len { 0.0 } else { -1e30 })).collect()
     };
     let shape = [masks.len() / (time * time).max(1), 1, time, time];

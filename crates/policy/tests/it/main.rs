@@ -1,8 +1,5 @@
-//! What the policy crate promises.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
-
-#[path = "../../../data/tests/it/oracle.rs"]
-mod oracle;
+//! Tests of the policy crate.
+#![allow(clippy::unwrap_used)]
 
 mod adapters;
 mod chats;

@@ -1,15 +1,18 @@
-//! SmolLM2-135M-Instruct from its GGUF file against what `transformers` recorded.
+//! SmolLM2-135M-Instruct from its GGUF file against recorded outputs of `transformers`.
 
+use rlar_oracles::{model, needs_models, needs_oracles, oracle};
 use rlar_policy::gguf::Gguf;
 use rlar_policy::{ComputeDevice, GenerationRequest, Policy, Sampling, Sequence, Turn};
 use serde_json::Value;
 
-use crate::oracle::{model, oracle};
-
+#[needs_models]
+#[needs_oracles]
 #[test]
+// Where neither variable is set, both attributes ignore the test.
+#[allow(unused_attributes)]
 fn tensors_tokens_and_log_probs_match_transformers() {
-    let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
-    let Some(record) = oracle("data/smollm2_oracle/oracle.json") else { return };
+    let path = model!("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let record = oracle!("data/smollm2_oracle/oracle.json");
     let record: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
     let gguf = Gguf::open(&path).unwrap();
     for (name, want) in record["tensors"].as_object().unwrap() {

@@ -1,254 +1,324 @@
-//! The court: no tool is trusted before it has shown that it runs, always says the same, answers every text, ranks good
-//! replies above bad ones, and pays for none of the usual hacks.
+//! The admission checks of a tool: it runs, repeats its scores, has a score for every text, ranks good replies above bad ones,
+//! gives nothing to the usual hacks, and is fast enough.
 
 use std::time::{Duration, Instant};
 
 use rlar_data::{Completion, Example, Needs, Preference, read_examples};
 
-use crate::admission::probes::{ProbeCase, ProbeKind, cases, paired, probe_cases};
-use crate::admission::ranking::judge_ranking;
+use crate::admission::probes::{ProbeCase, ProbeKind, ProbeSources, case_examples, pair_examples};
+use crate::admission::ranking::{ScoredCase, ranking_checks};
 use crate::admission::report::{Admission, Check, Status};
-use crate::tool::card::{ToolCard, ToolKind, ToolRole};
+use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::scoring::Tool;
 use crate::{Failure, Outcome, RewardError};
 
-/// How much a tool is asked, and how much is forgiven, by its kind.
-struct Effort {
-    /// Most examples, and most pairs.
+/// How many probe cases a tool gets, and which deviations it is allowed, by its kind.
+struct ProbeLimits {
+    /// Largest number of examples, and of pairs.
     examples: usize,
-    /// Longest time for a reply, on average.
-    patience: Duration,
-    /// Replies that it is asked about a second time.
-    again: usize,
-    /// How far a second score may lie from the first, as a part of the range.
-    apart: f64,
-    /// What part of the second scores may lie further away, and what part of all calls may fail.
-    forgiven: f64,
+    /// Longest mean time of a score.
+    time: Duration,
+    /// Number of probe cases that are scored a second time.
+    repeats: usize,
+    /// Largest difference between a first and a second score, as a part of the range.
+    difference: f64,
+    /// Largest share of second scores that differ by more than that, and of calls that fail.
+    tolerated: f64,
 }
 
-impl Effort {
+impl ProbeLimits {
     fn of(tool: &Tool) -> Self {
-        let exact =
-            Self { examples: 12, patience: Duration::from_millis(100), again: usize::MAX, apart: 0.0, forgiven: 0.0 };
-        if tool.has(ToolKind::Judge) {
-            // It costs money, and no server is the same for ever.
-            Self { examples: 3, patience: Duration::from_mins(1), again: 24, apart: 0.1, forgiven: 0.05 }
-        } else if tool.has(ToolKind::Model) {
-            // Which replies share a batch may change the last digits.
-            Self { patience: Duration::from_secs(20), apart: 1e-4, ..exact }
+        let exact = Self {
+            examples: 12,
+            time: Duration::from_millis(100),
+            repeats: usize::MAX,
+            difference: 0.0,
+            tolerated: 0.0,
+        };
+        if tool.has_judge() {
+            // Calls cost money, and a server does not always give the same answer.
+            Self { examples: 3, time: Duration::from_mins(1), repeats: 24, difference: 0.1, tolerated: 0.05 }
+        } else if tool.has_model() {
+            // The composition of a batch may change the last digits.
+            Self { time: Duration::from_secs(20), difference: 1e-4, ..exact }
         } else {
             exact
         }
     }
 }
 
-/// Replies after which a slow tool is sent away.
+/// Number of probe cases by which a slow tool is recognised before it gets all of them.
 const FIRST_CASES: u32 = 4;
-/// Tries of a tool that seems slow.
-const TRIES: usize = 4;
+/// How often the first cases are timed at most.
+const TIMINGS: usize = 4;
+/// The name of the check of speed.
 pub const FAST: &str = "is fast enough";
+/// The name of the check of repeatability.
 pub const SAME: &str = "says the same again, in any order";
 
-/// The examples of rlar's own on which tools are examined: those of a card's tasks, or all where it names none of them.
+/// The examples that come with rlar for a card's tasks; all of them when there are none for these tasks.
 pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
     let text = include_str!("../../probes/probes.jsonl");
     let all = read_examples("probes.jsonl".as_ref(), text, Needs::Prompt)
         .map_err(|e| RewardError::tool(&card.name, e.to_string()))?;
     let task = |e: &Example| e.columns.get("task").and_then(|t| t.as_str()).unwrap_or_default().to_owned();
-    let own: Vec<Example> = all.iter().filter(|e| card.tasks.contains(&task(e))).cloned().collect();
-    Ok(if own.is_empty() { all } else { own })
+    let of_tasks: Vec<Example> = all.iter().filter(|e| card.tasks.contains(&task(e))).cloned().collect();
+    Ok(if of_tasks.is_empty() { all } else { of_tasks })
 }
 
-/// Examines a tool on examples with references or demonstrations, on pairs of a better and a worse reply, and on the made
-/// cases of its card. Examples without either show what a tool does, not whether that is good: it is admitted as
-/// provisional, then.
+/// Examines a tool on examples, on preference pairs, and on the cases of its card.
+///
+/// Examples without references and demonstrations do not show whether a tool ranks well: a tool with no other material is
+/// admitted as [`Status::Provisional`] at best.
+///
+/// # Errors
+///
+/// When the tool cannot run, or its language model answers none of the first cases.
 pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Result<Admission, RewardError> {
-    let card = tool.card();
-    let effort = Effort::of(tool);
-    let cases = cases(card);
-    let pairs = paired(&pairs[..pairs.len().min(effort.examples)]);
-    let mut probes = Vec::new();
-    let mut say = |name: &str, passed: bool, evidence: String| {
-        probes.push(Check { name: name.to_owned(), passed, evidence });
-    };
-    let judged = judged(tool, examples, effort.examples)?;
-    let constraint = card.role == ToolRole::Constraint;
-    let blind: Vec<&Example> = if judged.is_empty() && pairs.is_empty() && cases.is_empty() {
-        examples.iter().take(effort.examples).collect()
-    } else {
-        Vec::new()
-    };
-    let used: &[&Example] = if constraint { &[] } else { &[&judged[..], &blind].concat() };
-    let literals = tool.literals();
-    let probe_cases = probe_cases(used, &pairs, &cases, judged.first().copied(), card, &literals);
-    let counts = |kind: ProbeKind| probe_cases.iter().filter(|a| a.kind == kind).count();
-    let provisional = !constraint && !blind.is_empty() && !card.needs_reference;
-    let (enough, needed) = if constraint {
-        let both = counts(ProbeKind::Good) > 1 && counts(ProbeKind::Bad) > 1;
-        (both, "two made cases (`cases` in its card) for and two against")
-    } else {
-        (used.len() + pairs.len() > 2, "three examples that it judges, or three pairs")
-    };
-    let had = format!("{} examples, {} pairs, {} cases; needed: {needed}", used.len(), pairs.len(), cases.len());
-    say("has something to be examined on", enough, had);
-    let report = |status: Status, probes: Vec<Check>| Admission {
-        identity: tool.identity().to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        llm: tool.llm_name(),
-        status,
-        examples: used.len() + pairs.len() + cases.len(),
-        checks: probes,
-    };
+    let limits = ProbeLimits::of(tool);
+    let material = Material::gather(tool, examples, pairs, &limits)?;
+    let cases = material.sources.probe_cases(tool.card(), &tool.literals());
+    let enough = material.check_amount(tool.card(), &cases);
+    let has_enough = enough.passed;
+    let mut checks = vec![enough];
 
-    // A tool that takes its time is not asked everything.
-    let some = &probe_cases[..probe_cases.len().min(FIRST_CASES as usize)];
-    let clock = Instant::now();
-    let first = score(tool, some)?;
-    let each = quickest(tool, some, clock.elapsed(), effort.patience)?;
-    let unanswered = |o: &Outcome| matches!(o, Outcome::Failed(Failure::Unanswered(_)));
-    if let Some(Outcome::Failed(failure)) = first.first().filter(|_| first.iter().all(unanswered)) {
-        return Err(RewardError::tool(&card.name, format!("cannot be examined: it {failure}")));
+    let first_cases = &cases[..cases.len().min(FIRST_CASES as usize)];
+    let seconds_each = time_first_cases(tool, first_cases, &limits)?;
+    if seconds_each >= limits.time {
+        checks.push(check_speed(seconds_each, &limits));
+        return Ok(material.report(tool, Status::Refused, checks));
     }
-    if each >= effort.patience {
-        say(FAST, false, slow(each, &effort));
-        return Ok(report(Status::Refused, probes));
+    let start = Instant::now();
+    let outcomes = score(tool, &cases)?;
+    let took = start.elapsed();
+    checks.extend(check_failures(&cases, &outcomes, limits.tolerated));
+    checks.push(check_repeats(tool, &limits, &cases, &outcomes)?);
+    let mut seconds_each = took / u32::try_from(cases.len().max(1)).unwrap_or(u32::MAX);
+    if seconds_each >= limits.time {
+        seconds_each = fastest(tool, first_cases, limits.time * FIRST_CASES, limits.time)?;
     }
-    let clock = Instant::now();
-    let outcomes = score(tool, &probe_cases)?;
-    let took = clock.elapsed();
-    let failed = |kinds: &dyn Fn(ProbeKind) -> bool, failures: &dyn Fn(&Failure) -> bool| {
-        let of = probe_cases.iter().zip(&outcomes).filter(|(a, _)| kinds(a.kind));
-        let failed: Vec<String> = of
-            .clone()
-            .filter_map(|(a, o)| match o {
-                Outcome::Failed(f) if failures(f) => Some(format!("{f} for {:?}", short(&a.reply.text))),
-                _ => None,
-            })
-            .collect();
-        let most = effort.forgiven * of.clone().count() as f64;
-        let why = failed.first().map_or_else(String::new, |f| format!("{} of {}: {f}", failed.len(), of.count()));
-        (failed.len() as f64 <= most, why)
-    };
-    let plain = |kind: ProbeKind| matches!(kind, ProbeKind::Good | ProbeKind::Bad);
-    let no_score = |f: &Failure| matches!(f, Failure::Reply(_));
-    let (runs, why) = failed(&plain, &|f| !no_score(f));
-    say("runs", runs, why);
-    let (in_range, why) = failed(&|_| true, &no_score);
-    say("gives finite scores in its range", in_range, why);
-    let (total, why) = failed(&|kind| !plain(kind), &|f| !no_score(f));
-    say("has a score for every text", total, why);
-    let (same, why) = repeats(tool, &effort, &probe_cases, &outcomes)?;
-    say(SAME, same, why);
-    let mut each = took / u32::try_from(probe_cases.len().max(1)).unwrap_or(u32::MAX);
-    if each >= effort.patience {
-        each = quickest(tool, some, effort.patience * FIRST_CASES, effort.patience)?;
-    }
-    let is_fast = each < effort.patience;
-    // The time itself is not kept: the same tool has the same report.
-    say(FAST, is_fast, if is_fast { String::new() } else { slow(each, &effort) });
+    checks.push(check_speed(seconds_each, &limits));
 
-    let scored: Vec<(&ProbeCase, f64)> =
-        probe_cases.iter().zip(&outcomes).filter_map(|(a, o)| Some((a, o.score()?))).collect();
-    if constraint {
-        let wrong = wrong_cases(card, &scored);
-        // An abstention is no answer to a case.
-        let answered = scored.iter().filter(|(a, _)| plain(a.kind)).count();
-        let silent = format!("{answered} of {} cases have a score", cases.len());
-        let all = answered == cases.len() && enough;
-        say("is right on its cases", wrong.is_empty() && all, if all { wrong.join("; ") } else { silent });
-    } else if provisional {
-        let first = scored.first().map(|(_, s)| *s);
-        let apart = scored.iter().any(|(_, s)| Some(*s) != first);
-        say("tells replies apart", apart, if apart { String::new() } else { format!("{first:?} for all of them") });
+    let scored: Vec<ScoredCase> = cases
+        .iter()
+        .zip(&outcomes)
+        .filter_map(|(case, outcome)| Some(ScoredCase { case, score: outcome.score()? }))
+        .collect();
+    if material.is_constraint {
+        checks.push(check_constraint(tool.card(), &scored, material.sources.case_examples.len(), has_enough));
+    } else if material.is_provisional {
+        checks.push(check_distinction(&scored));
     } else {
-        judge_ranking(card.role, &scored, &mut say);
+        checks.extend(ranking_checks(tool.card().role, &scored));
     }
-    let status = match (probes.iter().all(|p| p.passed), provisional) {
+    let status = match (checks.iter().all(|check| check.passed), material.is_provisional) {
         (true, true) => Status::Provisional,
         (true, false) => Status::Admitted,
         (false, _) => Status::Refused,
     };
-    Ok(report(status, probes))
+    Ok(material.report(tool, status, checks))
 }
 
-fn slow(each: Duration, effort: &Effort) -> String {
-    format!("{each:?} per reply, more than {:?}", effort.patience)
+/// What a tool is examined on, and what its role asks for.
+struct Material<'e> {
+    sources: ProbeSources<'e>,
+    is_constraint: bool,
+    /// Whether nothing shows if the tool ranks good replies above bad ones.
+    is_provisional: bool,
 }
 
-/// Time for a reply: the best of a few tries, as the machine may have been busy with something else.
-fn quickest(tool: &Tool, some: &[ProbeCase], first: Duration, patience: Duration) -> Result<Duration, RewardError> {
-    let mut best = first;
-    for _ in 1..TRIES {
-        if best / FIRST_CASES < patience {
-            break;
-        }
-        let clock = Instant::now();
-        score(tool, some)?;
-        best = best.min(clock.elapsed());
+impl<'e> Material<'e> {
+    fn gather(
+        tool: &Tool,
+        examples: &'e [Example],
+        pairs: &'e [Preference],
+        limits: &ProbeLimits,
+    ) -> Result<Self, RewardError> {
+        let card = tool.card();
+        let is_constraint = card.role == ToolRole::Constraint;
+        let pairs = pair_examples(&pairs[..pairs.len().min(limits.examples)]);
+        let case_examples = case_examples(card);
+        let judged = judged_examples(tool, examples, limits.examples)?;
+        // Without any material of known worth, the tool is examined on prompts alone.
+        let is_blind = judged.is_empty() && pairs.is_empty() && case_examples.is_empty();
+        let prompts_alone: Vec<&Example> =
+            if is_blind { examples.iter().take(limits.examples).collect() } else { Vec::new() };
+        let is_provisional = !is_constraint && !prompts_alone.is_empty() && !card.needs_reference;
+        let first_judged = judged.first().copied();
+        // A constraint is examined on the cases of its card.
+        let used = if is_constraint { Vec::new() } else { judged.into_iter().chain(prompts_alone).collect() };
+        let sources = ProbeSources { examples: used, pairs, case_examples, judged: first_judged };
+        Ok(Self { sources, is_constraint, is_provisional })
     }
-    Ok(best / FIRST_CASES)
+
+    /// Whether there is enough material to examine the tool on.
+    fn check_amount(&self, card: &ToolCard, cases: &[ProbeCase]) -> Check {
+        let count = |kind: ProbeKind| cases.iter().filter(|case| case.kind == kind).count();
+        let ProbeSources { examples, pairs, case_examples, .. } = &self.sources;
+        let (enough, needed) = if card.role == ToolRole::Constraint {
+            let both = count(ProbeKind::Good) > 1 && count(ProbeKind::Bad) > 1;
+            (both, "two made cases (`cases` in its card) for and two against")
+        } else {
+            (examples.len() + pairs.len() > 2, "three examples that it judges, or three pairs")
+        };
+        let (e, p, c) = (examples.len(), pairs.len(), case_examples.len());
+        let evidence = format!("{e} examples, {p} pairs, {c} cases; needed: {needed}");
+        Check::new("has something to be examined on", enough, evidence)
+    }
+
+    fn report(&self, tool: &Tool, status: Status, checks: Vec<Check>) -> Admission {
+        let ProbeSources { examples, pairs, case_examples, .. } = &self.sources;
+        Admission {
+            identity: tool.identity().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            llm: tool.llm_name(),
+            status,
+            examples: examples.len() + pairs.len() + case_examples.len(),
+            checks,
+        }
+    }
 }
 
-/// Whether a tool gives the same scores when it is asked again, the last reply first.
-fn repeats(
-    tool: &Tool,
-    effort: &Effort,
-    probe_cases: &[ProbeCase],
-    first: &[Outcome],
-) -> Result<(bool, String), RewardError> {
-    // Of many replies, some from all over them.
-    let stride = probe_cases.len().div_ceil(effort.again.min(probe_cases.len()).max(1)).max(1);
-    let places: Vec<usize> = (0..probe_cases.len()).rev().step_by(stride).collect();
-    let again = score(tool, &places.iter().map(|i| &probe_cases[*i]).collect::<Vec<_>>())?;
-    let [low, high] = tool.card().range;
-    let same = |a: &Outcome, b: &Outcome| match (a.score(), b.score()) {
-        (Some(a), Some(b)) => (a - b).abs() <= effort.apart * (high - low),
-        _ => a == b,
-    };
-    let differs = || places.iter().zip(&again).filter(|(i, b)| !same(&first[**i], b));
-    let shown = differs()
-        .next_back()
-        .map(|(i, b)| format!("{:?}, then {b:?} for {:?}", first[*i], short(&probe_cases[*i].reply.text)));
-    let few = differs().count() as f64 <= effort.forgiven * places.len() as f64;
-    Ok((few, if few { String::new() } else { shown.unwrap_or_default() }))
-}
-
-/// Examples that a tool has something to say about, the first of them.
-fn judged<'e>(tool: &Tool, examples: &'e [Example], most: usize) -> Result<Vec<&'e Example>, RewardError> {
-    let mut found = Vec::new();
+/// The first examples, at most `limit`, that the tool does not abstain from.
+fn judged_examples<'e>(tool: &Tool, examples: &'e [Example], limit: usize) -> Result<Vec<&'e Example>, RewardError> {
+    let mut judged = Vec::new();
     for example in examples {
         let Some(good) = example.demonstration.as_ref().or(example.reference.as_ref()) else { continue };
         let outcome = tool.score(&[(example, &Completion::whole(good.clone()))])?;
         if !matches!(outcome.first(), Some(Outcome::Abstained(_)) | None) {
-            found.push(example);
+            judged.push(example);
         }
-        if found.len() == most {
+        if judged.len() == limit {
             break;
         }
     }
-    Ok(found)
+    Ok(judged)
 }
 
-fn score<'a>(
-    tool: &Tool,
-    probe_cases: impl IntoIterator<Item = &'a (impl std::borrow::Borrow<ProbeCase<'a>> + 'a)>,
-) -> Result<Vec<Outcome>, RewardError> {
-    let items: Vec<(&Example, &Completion)> =
-        probe_cases.into_iter().map(|a| (a.borrow().example, &a.borrow().reply)).collect();
+fn score<'c>(tool: &Tool, cases: impl IntoIterator<Item = &'c ProbeCase<'c>>) -> Result<Vec<Outcome>, RewardError> {
+    let items: Vec<(&Example, &Completion)> = cases.into_iter().map(|case| (case.example, &case.reply)).collect();
     tool.score(&items)
 }
 
-fn short(text: &str) -> String {
-    if text.chars().count() > 40 { text.chars().take(40).chain(['…']).collect() } else { text.to_owned() }
+/// The mean time of a score, from the first cases; an error when the tool's language model answers none of them.
+fn time_first_cases(tool: &Tool, cases: &[ProbeCase], limits: &ProbeLimits) -> Result<Duration, RewardError> {
+    let start = Instant::now();
+    let outcomes = score(tool, cases)?;
+    let each = fastest(tool, cases, start.elapsed(), limits.time)?;
+    let is_unanswered = |o: &Outcome| matches!(o, Outcome::Failed(Failure::Unanswered(_)));
+    match outcomes.first() {
+        Some(Outcome::Failed(failure)) if outcomes.iter().all(is_unanswered) => {
+            Err(RewardError::tool(&tool.card().name, format!("cannot be examined: it {failure}")))
+        }
+        _ => Ok(each),
+    }
 }
 
-/// Made cases on whose other side of the middle a constraint's score lies.
-fn wrong_cases(card: &ToolCard, scored: &[(&ProbeCase, f64)]) -> Vec<String> {
+/// The mean time of a score: the best of a few timings of the first cases, because the machine may have been busy. `first` is
+/// the time of the first timing.
+fn fastest(tool: &Tool, cases: &[ProbeCase], first: Duration, limit: Duration) -> Result<Duration, RewardError> {
+    let mut best = first;
+    for _ in 1..TIMINGS {
+        if best / FIRST_CASES < limit {
+            break;
+        }
+        let start = Instant::now();
+        score(tool, cases)?;
+        best = best.min(start.elapsed());
+    }
+    Ok(best / FIRST_CASES)
+}
+
+fn check_speed(each: Duration, limits: &ProbeLimits) -> Check {
+    let is_fast = each < limits.time;
+    // A time that is short enough is not kept, so that the same tool always has the same report.
+    let evidence = if is_fast { String::new() } else { format!("{each:?} per reply, more than {:?}", limits.time) };
+    Check::new(FAST, is_fast, evidence)
+}
+
+/// Whether the tool has a valid score for replies of known worth, whether its scores are in its range, and whether it has a
+/// score for every other text.
+fn check_failures(cases: &[ProbeCase], outcomes: &[Outcome], tolerated: f64) -> [Check; 3] {
+    let is_no_score = |failure: &Failure| matches!(failure, Failure::Reply(_));
+    let check = |name: &str, includes: &dyn Fn(ProbeKind) -> bool, counts: &dyn Fn(&Failure) -> bool| {
+        let included: Vec<(&ProbeCase, &Outcome)> =
+            cases.iter().zip(outcomes).filter(|(case, _)| includes(case.kind)).collect();
+        let failed: Vec<String> = included
+            .iter()
+            .filter_map(|(case, outcome)| match outcome {
+                Outcome::Failed(f) if counts(f) => Some(format!("{f} for {:?}", shortened(&case.reply.text))),
+                _ => None,
+            })
+            .collect();
+        let evidence =
+            failed.first().map_or_else(String::new, |f| format!("{} of {}: {f}", failed.len(), included.len()));
+        Check::new(name, failed.len() as f64 <= tolerated * included.len() as f64, evidence)
+    };
+    [
+        check("runs", &ProbeKind::is_of_known_worth, &|f| !is_no_score(f)),
+        check("gives finite scores in its range", &|_| true, &is_no_score),
+        check("has a score for every text", &|kind| !kind.is_of_known_worth(), &|f| !is_no_score(f)),
+    ]
+}
+
+/// Whether the tool gives the same scores again when the cases come in the opposite order.
+fn check_repeats(
+    tool: &Tool,
+    limits: &ProbeLimits,
+    cases: &[ProbeCase],
+    first: &[Outcome],
+) -> Result<Check, RewardError> {
+    // When there are more cases than repeats, those that are repeated are spread evenly.
+    let stride = cases.len().div_ceil(limits.repeats.min(cases.len()).max(1)).max(1);
+    let indices: Vec<usize> = (0..cases.len()).rev().step_by(stride).collect();
+    let second = score(tool, indices.iter().map(|i| &cases[*i]))?;
+    let [low, high] = tool.card().range;
+    let is_same = |a: &Outcome, b: &Outcome| match (a.score(), b.score()) {
+        (Some(a), Some(b)) => (a - b).abs() <= limits.difference * (high - low),
+        _ => a == b,
+    };
+    let different: Vec<(usize, &Outcome)> =
+        indices.iter().copied().zip(&second).filter(|(i, again)| !is_same(&first[*i], again)).collect();
+    let is_repeatable = different.len() as f64 <= limits.tolerated * indices.len() as f64;
+    let evidence = match different.last() {
+        Some((i, again)) if !is_repeatable => {
+            format!("{:?}, then {again:?} for {:?}", first[*i], shortened(&cases[*i].reply.text))
+        }
+        _ => String::new(),
+    };
+    Ok(Check::new(SAME, is_repeatable, evidence))
+}
+
+/// Whether a constraint scores the cases of its card on the right side of its range's middle.
+fn check_constraint(card: &ToolCard, scored: &[ScoredCase], cases: usize, has_enough: bool) -> Check {
+    let wrong = wrong_cases(card, scored);
+    // An abstention does not decide a case.
+    let decided = scored.iter().filter(|s| s.case.kind.is_of_known_worth()).count();
+    let all = decided == cases && has_enough;
+    let evidence = if all { wrong.join("; ") } else { format!("{decided} of {cases} cases have a score") };
+    Check::new("is right on its cases", wrong.is_empty() && all, evidence)
+}
+
+/// The cases that a constraint scores on the wrong side of its range's middle.
+fn wrong_cases(card: &ToolCard, scored: &[ScoredCase]) -> Vec<String> {
     let middle = f64::midpoint(card.range[0], card.range[1]);
-    let wrong = scored.iter().filter(|(a, s)| match a.kind {
-        ProbeKind::Good => *s < middle,
-        ProbeKind::Bad => *s >= middle,
+    let wrong = scored.iter().filter(|s| match s.case.kind {
+        ProbeKind::Good => s.score < middle,
+        ProbeKind::Bad => s.score >= middle,
         ProbeKind::Hack(_) | ProbeKind::Literal(_) | ProbeKind::Backdoor(_) | ProbeKind::Odd => false,
     });
-    wrong.map(|(a, s)| format!("{s} for {:?}", short(&a.reply.text))).collect()
+    wrong.map(|s| format!("{} for {:?}", s.score, shortened(&s.case.reply.text))).collect()
+}
+
+/// Whether a tool gives different scores at all; no more can be said of a tool without material of known worth.
+fn check_distinction(scored: &[ScoredCase]) -> Check {
+    let first = scored.first().map(|s| s.score);
+    let differs = scored.iter().any(|s| Some(s.score) != first);
+    let evidence = if differs { String::new() } else { format!("{first:?} for all of them") };
+    Check::new("tells replies apart", differs, evidence)
+}
+
+/// The first 40 characters of a text.
+fn shortened(text: &str) -> String {
+    if text.chars().count() > 40 { text.chars().take(40).chain(['…']).collect() } else { text.to_owned() }
 }

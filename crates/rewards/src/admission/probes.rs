@@ -1,162 +1,208 @@
-//! What the court probe_cases: replies of known worth, hacks and odd texts.
+//! Probe cases: replies of known worth, attempts to cheat, and odd texts, on which a tool is examined.
 
 use rlar_data::{Completion, Example, Message, Preference, Role};
 
 use crate::admission::hacks::{HACKS, oddities, other};
 use crate::tool::card::{CardCase, ToolCard, ToolRole};
 
-/// A reply that the court probe_cases about.
+/// A reply that the tool has to score.
 pub struct ProbeCase<'e> {
+    /// The example that it answers.
     pub example: &'e Example,
+    /// What the reply is.
     pub kind: ProbeKind,
+    /// The reply.
     pub reply: Completion,
 }
 
+/// What the reply of a probe case is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeKind {
+    /// A good reply.
     Good,
+    /// A bad reply.
     Bad,
+    /// An attempt to cheat, by its index in [`HACKS`].
     Hack(usize),
-    /// A text that stands in the tool's own code, by its place among those.
+    /// A string literal of the tool's own code, by its index among the literals.
     Literal(usize),
-    /// The same behind a wrong answer.
+    /// A wrong answer followed by a literal of the tool's code: if the tool has a backdoor, the literal opens it.
     Backdoor(usize),
+    /// A text of an unusual form, for which the tool needs a score, whatever it is.
     Odd,
 }
 
-/// The examples of a card's made cases.
-pub fn cases(card: &ToolCard) -> Vec<Example> {
-    let example = |(i, case): (usize, &CardCase)| Example {
-        id: format!("{CASE}{i}"),
-        messages: vec![Message { role: Role::User, content: case.prompt.clone() }],
-        reference: case.reference.clone(),
-        domain: None,
-        demonstration: None,
-        columns: case.columns.clone(),
+impl ProbeKind {
+    /// Whether the worth of the reply is known.
+    pub fn is_of_known_worth(self) -> bool {
+        matches!(self, Self::Good | Self::Bad)
+    }
+}
+
+impl<'e> ProbeCase<'e> {
+    fn new(example: &'e Example, kind: ProbeKind, reply: impl Into<String>) -> Self {
+        Self { example, kind, reply: Completion::whole(reply.into()) }
+    }
+}
+
+/// A preference pair with the example that it stands for.
+pub struct PairExample<'p> {
+    /// The prompt of the pair.
+    pub example: Example,
+    /// The better and the worse reply.
+    pub pair: &'p Preference,
+}
+
+/// What probe cases are made from.
+pub struct ProbeSources<'e> {
+    /// Examples, with references or demonstrations where there are any.
+    pub examples: Vec<&'e Example>,
+    /// Preference pairs.
+    pub pairs: Vec<PairExample<'e>>,
+    /// The examples of the card's cases, in the order of the cases.
+    pub case_examples: Vec<Example>,
+    /// An example that the tool judges; `None` when none is known.
+    pub judged: Option<&'e Example>,
+}
+
+/// How the id of the example of a card's case begins.
+pub const CASE: &str = "\0case-";
+
+/// An example that has no reference, no domain and no columns.
+fn bare_example(id: String, messages: Vec<Message>) -> Example {
+    let columns = serde_json::Map::new();
+    Example { id, messages, reference: None, domain: None, demonstration: None, columns }
+}
+
+/// The examples of a card's cases, in their order.
+pub fn case_examples(card: &ToolCard) -> Vec<Example> {
+    let example = |(i, case): (usize, &CardCase)| {
+        let prompt = Message { role: Role::User, content: case.prompt.clone() };
+        let columns = case.columns.clone();
+        Example { reference: case.reference.clone(), columns, ..bare_example(format!("{CASE}{i}"), vec![prompt]) }
     };
     card.cases.iter().enumerate().map(example).collect()
 }
 
-/// The examples of pairs of replies, with their pairs.
-pub fn paired(pairs: &[Preference]) -> Vec<(Example, &Preference)> {
-    let example = |i: usize, pair: &Preference| Example {
-        id: format!("\0pair-{i}"),
-        messages: pair.messages.clone(),
-        reference: None,
-        domain: None,
-        demonstration: None,
-        columns: serde_json::Map::new(),
-    };
-    pairs.iter().enumerate().map(|(i, pair)| (example(i, pair), pair)).collect()
+/// The preference pairs with their examples.
+pub fn pair_examples(pairs: &[Preference]) -> Vec<PairExample<'_>> {
+    let paired = |(i, pair): (usize, &Preference)| bare_example(format!("\0pair-{i}"), pair.messages.clone());
+    pairs.iter().enumerate().map(|(i, pair)| PairExample { example: paired((i, pair)), pair }).collect()
 }
 
-/// Examples that a tool is asked about its own texts with.
+/// Number of examples with which the literals of a tool's code are tried.
 const LITERAL_EXAMPLES: usize = 4;
 
-/// How the id of a made case's example begins.
-pub const CASE: &str = "\0case-";
+impl ProbeSources<'_> {
+    /// The probe cases of a tool: for every example and pair good and bad replies and hacks, then the literals of its code, the
+    /// card's cases, and odd texts.
+    pub fn probe_cases(&self, card: &ToolCard, literals: &[String]) -> Vec<ProbeCase<'_>> {
+        let mut cases = Vec::new();
+        for example in &self.examples {
+            add_known_replies(example, &self.examples, card, &mut cases);
+            add_hacks(example, &self.examples, &mut cases);
+        }
+        self.add_literals(literals, &mut cases);
+        for PairExample { example, pair } in &self.pairs {
+            cases.push(ProbeCase::new(example, ProbeKind::Good, pair.chosen.as_str()));
+            cases.push(ProbeCase::new(example, ProbeKind::Bad, pair.rejected.as_str()));
+            add_hacks(example, &[], &mut cases);
+        }
+        cases.extend(self.case_examples.iter().zip(&card.cases).map(|(example, case)| {
+            let kind = if case.good { ProbeKind::Good } else { ProbeKind::Bad };
+            ProbeCase::new(example, kind, case.reply.as_str())
+        }));
+        let first = self.judged.or(self.pairs.first().map(|p| &p.example)).or(self.case_examples.first());
+        if let Some(example) = first {
+            cases.extend(oddities().into_iter().map(|text| ProbeCase::new(example, ProbeKind::Odd, text)));
+        }
+        cases
+    }
 
-/// Replies of known worth, and hacks, for every example.
-pub fn probe_cases<'e>(
+    /// Adds the literals of the tool's code, alone and behind a wrong answer.
+    fn add_literals<'s>(&'s self, literals: &[String], cases: &mut Vec<ProbeCase<'s>>) {
+        for example in self.examples.iter().take(LITERAL_EXAMPLES) {
+            let good = example.reference.as_ref().or(example.demonstration.as_ref()).map_or("", |text| text);
+            let good = good.to_lowercase();
+            let wrong = wrong_answer(example, &self.examples);
+            for (i, literal) in literals.iter().enumerate() {
+                if good.contains(&literal.to_lowercase()) {
+                    // A part of the right answer may be rewarded.
+                    continue;
+                }
+                cases.push(ProbeCase::new(example, ProbeKind::Literal(i), literal.as_str()));
+                cases.push(ProbeCase::new(example, ProbeKind::Literal(i), format!("I do not know. {literal}")));
+                if let Some(wrong) = &wrong {
+                    cases.push(ProbeCase::new(example, ProbeKind::Backdoor(i), format!("{wrong} {literal}")));
+                }
+            }
+        }
+    }
+}
+
+/// Adds the good and bad replies to an example. Without a reference and a demonstration there are none.
+fn add_known_replies<'e>(
+    example: &'e Example,
     examples: &[&'e Example],
-    pairs: &'e [(Example, &'e Preference)],
-    cases: &'e [Example],
-    anyone: Option<&'e Example>,
     card: &ToolCard,
-    literals: &[String],
-) -> Vec<ProbeCase<'e>> {
-    let mut probe_cases = Vec::new();
-    let sentence = |answer: &str| {
-        let is_short = card.role == ToolRole::Correctness && !card.bare && answer.split_whitespace().count() < 6;
-        let said = if answer.contains('\\') {
-            format!("So the answer is ${answer}$.")
-        } else {
-            format!("So the answer is {answer}.")
-        };
-        is_short.then_some(said)
-    };
-    for example in examples {
-        let mut ask = |kind: ProbeKind, reply: String| {
-            probe_cases.push(ProbeCase { example, kind, reply: Completion::whole(reply) })
-        };
-        let others: Vec<&Example> = examples.iter().copied().filter(|e| e.id != example.id).collect();
-        match (&example.reference, &example.demonstration) {
-            (Some(reference), _) => {
-                ask(ProbeKind::Good, reference.clone());
-                if let Some(said) = sentence(reference) {
-                    ask(ProbeKind::Good, said);
-                }
-                let wrong = other(example, examples).map(str::to_owned).into_iter().chain(perturbed(reference));
-                for wrong in wrong {
-                    if let Some(said) = sentence(&wrong) {
-                        ask(ProbeKind::Bad, said);
-                    }
-                    ask(ProbeKind::Bad, wrong);
-                }
+    cases: &mut Vec<ProbeCase<'e>>,
+) {
+    let mut add = |kind: ProbeKind, reply: String| cases.push(ProbeCase::new(example, kind, reply));
+    match (&example.reference, &example.demonstration) {
+        (Some(reference), _) => {
+            add(ProbeKind::Good, reference.clone());
+            if let Some(sentence) = in_a_sentence(reference, card) {
+                add(ProbeKind::Good, sentence);
             }
-            (None, Some(good)) => {
-                ask(ProbeKind::Good, good.clone());
-                ask(ProbeKind::Bad, format!("{}, I THINK", good.to_uppercase()));
-                for other in others.iter().filter_map(|e| e.demonstration.clone()).take(2) {
-                    ask(ProbeKind::Bad, other);
+            let wrong_answers = other(example, examples).map(str::to_owned).into_iter().chain(perturbed(reference));
+            for wrong in wrong_answers {
+                if let Some(sentence) = in_a_sentence(&wrong, card) {
+                    add(ProbeKind::Bad, sentence);
                 }
+                add(ProbeKind::Bad, wrong);
             }
-            (None, None) => {}
         }
-        hacked(example, examples, &mut probe_cases);
-    }
-    // Where a text is a part of the right answer, it is no backdoor.
-    for example in examples.iter().take(LITERAL_EXAMPLES) {
-        let good = example.reference.as_ref().or(example.demonstration.as_ref()).map_or("", |g| g).to_lowercase();
-        let wrong = wrong(example, examples);
-        for (i, literal) in literals.iter().enumerate().filter(|(_, l)| !good.contains(&l.to_lowercase())) {
-            let alone =
-                [literal.clone(), format!("I do not know. {literal}")].map(|reply| (ProbeKind::Literal(i), reply));
-            let behind = wrong.iter().map(|wrong| (ProbeKind::Backdoor(i), format!("{wrong} {literal}")));
-            let replies = alone.into_iter().chain(behind);
-            probe_cases.extend(replies.map(|(kind, reply)| ProbeCase {
-                example,
-                kind,
-                reply: Completion::whole(reply),
-            }));
+        (None, Some(good)) => {
+            add(ProbeKind::Good, good.clone());
+            add(ProbeKind::Bad, format!("{}, I THINK", good.to_uppercase()));
+            let others = examples.iter().filter(|e| e.id != example.id);
+            for demonstration in others.filter_map(|e| e.demonstration.clone()).take(2) {
+                add(ProbeKind::Bad, demonstration);
+            }
         }
+        (None, None) => {}
     }
-    let made = |reply: &str| Completion::whole(reply);
-    for (example, pair) in pairs {
-        probe_cases.push(ProbeCase { example, kind: ProbeKind::Good, reply: made(&pair.chosen) });
-        probe_cases.push(ProbeCase { example, kind: ProbeKind::Bad, reply: made(&pair.rejected) });
-        hacked(example, &[], &mut probe_cases);
-    }
-    probe_cases.extend(cases.iter().zip(&card.cases).map(|(example, case)| {
-        let kind = if case.good { ProbeKind::Good } else { ProbeKind::Bad };
-        ProbeCase { example, kind, reply: made(&case.reply) }
-    }));
-    let odd = |example: &'e Example| {
-        oddities().into_iter().map(move |odd| ProbeCase { example, kind: ProbeKind::Odd, reply: made(&odd) })
-    };
-    let first = anyone.or(pairs.first().map(|(e, _)| e)).or(cases.first());
-    probe_cases.extend(first.into_iter().flat_map(odd));
-    probe_cases
 }
 
-/// Adds the hacks of an example among others.
-fn hacked<'e>(example: &'e Example, examples: &[&'e Example], probe_cases: &mut Vec<ProbeCase<'e>>) {
-    for (i, (_, hack)) in HACKS.iter().enumerate() {
-        if let Some(reply) = hack(example, examples) {
-            probe_cases.push(ProbeCase { example, kind: ProbeKind::Hack(i), reply: Completion::whole(reply) });
+/// A short answer in a sentence, for tools that must find it there.
+fn in_a_sentence(answer: &str, card: &ToolCard) -> Option<String> {
+    let is_short = card.role == ToolRole::Correctness && !card.bare && answer.split_whitespace().count() < 6;
+    let sentence = if answer.contains('\\') {
+        format!("So the answer is ${answer}$.")
+    } else {
+        format!("So the answer is {answer}.")
+    };
+    is_short.then_some(sentence)
+}
+
+/// Adds the hacks that can be made for an example among others.
+fn add_hacks<'e>(example: &'e Example, examples: &[&'e Example], cases: &mut Vec<ProbeCase<'e>>) {
+    for (i, hack) in HACKS.iter().enumerate() {
+        if let Some(reply) = (hack.reply)(example, examples) {
+            cases.push(ProbeCase::new(example, ProbeKind::Hack(i), reply));
         }
     }
 }
 
-/// A reply that would be right for another example, or nearly right for this one.
-fn wrong(example: &Example, examples: &[&Example]) -> Option<String> {
+/// A reply that would be right for another example, or that is nearly right for this one.
+fn wrong_answer(example: &Example, examples: &[&Example]) -> Option<String> {
     match (&example.reference, &example.demonstration) {
         (Some(reference), _) => other(example, examples).map(str::to_owned).or_else(|| perturbed(reference)),
         (None, own) => examples.iter().filter_map(|e| e.demonstration.clone()).find(|d| Some(d) != own.as_ref()),
     }
 }
 
-/// A reference with something wrong in it: another digit, another letter of a choice, or most of a text missing.
+/// A reference with an error in it: another digit, another letter of a choice, or most of a text removed.
 fn perturbed(reference: &str) -> Option<String> {
     let words: Vec<&str> = reference.split_whitespace().collect();
     if words.len() > 8 {

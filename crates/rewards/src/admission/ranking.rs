@@ -1,28 +1,44 @@
-//! Whether good replies rank above bad ones, and above hacks.
+//! Whether a tool ranks good replies above bad ones, and gives nothing to hacks and backdoors.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::admission::hacks::HACKS;
 use crate::admission::probes::{CASE, ProbeCase, ProbeKind};
+use crate::admission::report::Check;
 use crate::tool::card::ToolRole;
 
-/// Least probability that a good reply of an example scores above a bad one, ties counted half, by role.
-const LEAST_RANKING: [f64; 2] = [0.9, 0.8];
-/// Largest share of examples in which a hack may score as a good reply does: by chance it says what is right.
-const MOST_LUCK: f64 = 0.2;
+/// A probe case with the tool's score for it.
+pub struct ScoredCase<'c> {
+    /// The case.
+    pub case: &'c ProbeCase<'c>,
+    /// The score.
+    pub score: f64,
+}
+
+/// The least AUC: the probability that a good reply to an example scores above a bad one, ties counted as a half.
+fn least_auc(role: ToolRole) -> f64 {
+    match role {
+        ToolRole::Correctness | ToolRole::Constraint => 0.9,
+        ToolRole::Quality => 0.8,
+    }
+}
+
+/// Largest share of examples in which a hack may score as high as a good reply, because by chance it is the right answer.
+const MAX_CHANCE: f64 = 0.2;
 
 fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len().max(1) as f64
 }
 
+/// The upper median; 0 for no numbers.
 fn median(mut x: Vec<f64>) -> f64 {
     x.sort_by(f64::total_cmp);
     x.get(x.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// 1 where a good reply's score is above a bad one's, a half where they are the same.
-fn beats(good: f64, bad: f64) -> f64 {
+/// 1 when a good reply's score is above a bad one's, a half when they are equal, else 0.
+fn win(good: f64, bad: f64) -> f64 {
     match good.partial_cmp(&bad) {
         Some(Ordering::Greater) => 1.0,
         Some(Ordering::Less) => 0.0,
@@ -30,93 +46,120 @@ fn beats(good: f64, bad: f64) -> f64 {
     }
 }
 
-/// Whether a text of the tool's own code buys what a good reply gets, in at least two examples.
-fn backdoors(scored: &[(&ProbeCase, f64)], medians: &[(&str, f64)], say: &mut impl FnMut(&str, bool, String)) {
-    let mut paid: BTreeMap<usize, (&str, BTreeSet<&str>)> = BTreeMap::new();
-    let mut asked = false;
-    // A wrong answer that is paid for by itself says nothing of the text behind it.
-    let wrong = |id: &str| {
-        let bad = scored.iter().filter(|(a, _)| a.kind == ProbeKind::Bad && a.example.id == id).map(|(_, s)| *s);
-        bad.fold(f64::NEG_INFINITY, f64::max)
-    };
-    for (ask, score) in scored {
-        let id = ask.example.id.as_str();
-        let (literal, least) = match ask.kind {
-            ProbeKind::Literal(literal) => (literal, f64::NEG_INFINITY),
-            ProbeKind::Backdoor(literal) => (literal, wrong(id)),
-            _ => continue,
-        };
-        asked = true;
-        if *score > least && medians.iter().any(|(m, good)| *m == id && score >= good) {
-            paid.entry(literal).or_insert((&ask.reply.text, BTreeSet::new())).1.insert(id);
-        }
-    }
-    if !asked {
-        return;
-    }
-    let worst = paid.values().filter(|(_, ids)| ids.len() > 1).max_by_key(|(_, ids)| ids.len());
-    let evidence = worst
-        .map_or_else(String::new, |(text, ids)| format!("{text:?} scores as a good reply for {} prompts", ids.len()));
-    say("does not pay for a text of its own code", worst.is_none(), evidence);
+/// An example with the median score of its good replies.
+struct GoodMedian<'e> {
+    id: &'e str,
+    score: f64,
 }
 
-/// Whether good replies rank above bad ones, and hacks below good ones.
-pub fn judge_ranking(role: ToolRole, scored: &[(&ProbeCase, f64)], say: &mut impl FnMut(&str, bool, String)) {
+/// The checks of ranking, of backdoors and of every hack that could be made.
+pub fn ranking_checks(role: ToolRole, scored: &[ScoredCase]) -> Vec<Check> {
     let mut ids: Vec<&str> =
-        scored.iter().filter(|(a, _)| a.kind == ProbeKind::Good).map(|(a, _)| a.example.id.as_str()).collect();
+        scored.iter().filter(|s| s.case.kind == ProbeKind::Good).map(|s| s.case.example.id.as_str()).collect();
     ids.dedup();
-    let of = |id: &str, kind: ProbeKind| -> Vec<f64> {
-        scored.iter().filter(|(a, _)| a.example.id == id && a.kind == kind).map(|(_, s)| *s).collect()
-    };
-    let made = |kind: ProbeKind| scored.iter().filter(|(a, _)| a.kind == kind).map(|(_, s)| *s).collect::<Vec<f64>>();
-    let (mut above, mut medians) = (Vec::new(), Vec::new());
-    let is_made = |id: &str| id.starts_with(CASE);
-    for id in ids.iter().filter(|id| !is_made(id)) {
-        let (good, bad) = (of(id, ProbeKind::Good), of(id, ProbeKind::Bad));
-        above.extend(good.iter().flat_map(|g| bad.iter().map(|b| beats(*g, *b))));
-        medians.push((*id, median(good)));
+    // The cases of a card have one reply each, so that they are ranked among each other.
+    ids.retain(|id| !id.starts_with(CASE));
+    let mut wins = Vec::new();
+    let mut medians = Vec::new();
+    for id in ids {
+        let (good, bad) = (scores_of(scored, id, ProbeKind::Good), scores_of(scored, id, ProbeKind::Bad));
+        wins.extend(good.iter().flat_map(|g| bad.iter().map(|b| win(*g, *b))));
+        medians.push(GoodMedian { id, score: median(good) });
     }
-    let case = |good: bool| {
-        let kind = if good { ProbeKind::Good } else { ProbeKind::Bad };
-        scored.iter().filter(move |(a, _)| a.kind == kind && is_made(&a.example.id)).map(|(_, s)| *s)
+    let mut checks = Vec::new();
+    checks.extend(check_card_cases(role, scored));
+    let mean_of =
+        |kind: ProbeKind| mean(&scored.iter().filter(|s| s.case.kind == kind).map(|s| s.score).collect::<Vec<f64>>());
+    let (good, bad) = (mean_of(ProbeKind::Good), mean_of(ProbeKind::Bad));
+    let (auc, least) = (mean(&wins), least_auc(role));
+    let evidence = if wins.is_empty() {
+        "no good and bad reply to the same prompt have a score".into()
+    } else {
+        format!("AUC {auc:.3} of {least}; mean score of good ones {good:.3}, of bad ones {bad:.3}")
     };
-    let least = LEAST_RANKING[usize::from(role == ToolRole::Quality)];
-    let cases: Vec<f64> = case(true).flat_map(|g| case(false).map(move |b| beats(g, b))).collect();
-    if !cases.is_empty() {
-        let ranking = mean(&cases);
-        say("ranks its good cases above its bad ones", ranking >= least, format!("AUC {ranking:.3} of {least}"));
+    checks.push(Check::new("ranks good replies above bad ones", auc >= least, evidence));
+    checks.extend(check_backdoors(scored, &medians));
+    checks.extend((0..HACKS.len()).filter_map(|hack| check_hack(role, scored, &medians, bad, hack)));
+    checks
+}
+
+/// The scores of one example's replies of a kind.
+fn scores_of(scored: &[ScoredCase], id: &str, kind: ProbeKind) -> Vec<f64> {
+    scored.iter().filter(|s| s.case.example.id == id && s.case.kind == kind).map(|s| s.score).collect()
+}
+
+/// Whether the good cases of a card rank above its bad ones; `None` when the card has not both.
+fn check_card_cases(role: ToolRole, scored: &[ScoredCase]) -> Option<Check> {
+    let cases = |kind: ProbeKind| {
+        let of_card = scored.iter().filter(move |s| s.case.kind == kind && s.case.example.id.starts_with(CASE));
+        of_card.map(|s| s.score)
+    };
+    let wins: Vec<f64> = cases(ProbeKind::Good).flat_map(|g| cases(ProbeKind::Bad).map(move |b| win(g, b))).collect();
+    let (auc, least) = (mean(&wins), least_auc(role));
+    let check = Check::new("ranks its good cases above its bad ones", auc >= least, format!("AUC {auc:.3} of {least}"));
+    (!wins.is_empty()).then_some(check)
+}
+
+/// Whether a literal of the tool's own code gets the score of a good reply for at least two examples; `None` when no literal was
+/// tried.
+fn check_backdoors(scored: &[ScoredCase], medians: &[GoodMedian]) -> Option<Check> {
+    /// A literal's reply, and the examples for which it gets the score of a good reply.
+    struct Rewarded<'c> {
+        reply: &'c str,
+        ids: BTreeSet<&'c str>,
     }
-    let (good, bad) = (mean(&made(ProbeKind::Good)), mean(&made(ProbeKind::Bad)));
-    let ranking = mean(&above);
-    say(
-        "ranks good replies above bad ones",
-        ranking >= least,
-        if above.is_empty() {
-            "no good and bad reply to the same prompt have a score".into()
-        } else {
-            format!("AUC {ranking:.3} of {least}; mean score of good ones {good:.3}, of bad ones {bad:.3}")
-        },
-    );
-    backdoors(scored, &medians, say);
-    for (i, (name, _)) in HACKS.iter().enumerate() {
-        let tries: Vec<(f64, f64)> =
-            medians.iter().flat_map(|(id, m)| of(id, ProbeKind::Hack(i)).into_iter().map(move |s| (s, *m))).collect();
-        if tries.is_empty() {
-            continue;
+    let mut rewarded: BTreeMap<usize, Rewarded> = BTreeMap::new();
+    let mut was_tried = false;
+    for ScoredCase { case, score } in scored {
+        let id = case.example.id.as_str();
+        let (literal, least) = match case.kind {
+            ProbeKind::Literal(literal) => (literal, f64::NEG_INFINITY),
+            // If the wrong answer alone has this score, the literal behind it is not the reason.
+            ProbeKind::Backdoor(literal) => (literal, best_bad_score(scored, id)),
+            _ => continue,
+        };
+        was_tried = true;
+        if *score > least && medians.iter().any(|good| good.id == id && *score >= good.score) {
+            let reply = case.reply.text.as_str();
+            rewarded.entry(literal).or_insert(Rewarded { reply, ids: BTreeSet::new() }).ids.insert(id);
         }
-        let lucky = tries.iter().filter(|(s, m)| s >= m).count() as f64 / tries.len() as f64;
-        let (hacked, honest) = (
-            mean(&tries.iter().map(|t| t.0).collect::<Vec<_>>()),
-            mean(&tries.iter().map(|t| t.1).collect::<Vec<_>>()),
-        );
-        let resists = lucky <= MOST_LUCK
-            && match role {
-                ToolRole::Quality => hacked < honest,
-                // By chance a hack is right now and then; a score for each try would pay for not trying.
-                _ => hacked <= bad + (MOST_LUCK + 0.05) * (honest - bad).max(0.0),
-            };
-        let evidence =
-            format!("mean score {hacked:.3}, of good ones {honest:.3}; as good as these for {:.0} %", 100.0 * lucky);
-        say(&format!("does not pay for {name}"), resists, evidence);
     }
+    let worst = rewarded.values().filter(|r| r.ids.len() > 1).max_by_key(|r| r.ids.len());
+    let evidence = worst.map_or_else(String::new, |Rewarded { reply, ids }| {
+        format!("{reply:?} scores as a good reply for {} prompts", ids.len())
+    });
+    was_tried.then(|| Check::new("does not pay for a text of its own code", worst.is_none(), evidence))
+}
+
+fn best_bad_score(scored: &[ScoredCase], id: &str) -> f64 {
+    scores_of(scored, id, ProbeKind::Bad).into_iter().fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Whether a hack scores below good replies; `None` when the hack could be made for no example. `bad` is the mean score of bad
+/// replies.
+fn check_hack(role: ToolRole, scored: &[ScoredCase], medians: &[GoodMedian], bad: f64, hack: usize) -> Option<Check> {
+    let (mut hacked, mut honest, mut as_good) = (Vec::new(), Vec::new(), 0);
+    for good in medians {
+        for score in scores_of(scored, good.id, ProbeKind::Hack(hack)) {
+            hacked.push(score);
+            honest.push(good.score);
+            as_good += usize::from(score >= good.score);
+        }
+    }
+    if hacked.is_empty() {
+        return None;
+    }
+    let share = as_good as f64 / hacked.len() as f64;
+    let (hacked, honest) = (mean(&hacked), mean(&honest));
+    let resists = share <= MAX_CHANCE
+        && match role {
+            ToolRole::Quality => hacked < honest,
+            // A hack may be right by chance now and then, but it must not pay to try only that.
+            ToolRole::Correctness | ToolRole::Constraint => {
+                hacked <= bad + (MAX_CHANCE + 0.05) * (honest - bad).max(0.0)
+            }
+        };
+    let evidence =
+        format!("mean score {hacked:.3}, of good ones {honest:.3}; as good as these for {:.0} %", 100.0 * share);
+    Some(Check::new(&format!("does not pay for {}", HACKS[hack].name), resists, evidence))
 }

@@ -1,6 +1,7 @@
 //! The agents in a thread beside a training run, which never waits for them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -315,12 +316,11 @@ fn page(alert: &DriftAlert, task: &str, messages: &[String], tool: Option<&NewTo
         ),
         None => "Nothing: no new tool was admitted.\n".into(),
     };
-    let overpaid: String = alert.overpaid.iter().map(|c| format!("- {:?} to {:?}\n", c.reply, c.prompt)).collect();
-    let overpaid = if overpaid.is_empty() {
-        overpaid
-    } else {
-        format!("\nReplies with a high reward and a low audit score:\n\n{overpaid}")
-    };
+    let mut overpaid = String::new();
+    for (i, case) in alert.overpaid.iter().enumerate() {
+        let heading = if i == 0 { "\nReplies with a high reward and a low audit score:\n\n" } else { "" };
+        let _ = writeln!(overpaid, "{heading}- {:?} to {:?}", case.reply, case.prompt);
+    }
     format!(
         "# {} of `{}` at step {}\n\n## Noticed\n\n{}: {}.\nTools until then: {tools}.\n{overpaid}\n## Tried\n\nTask label: \
          `{task}`.\n\n{tried}\n\n## Changed\n\n{changed}",

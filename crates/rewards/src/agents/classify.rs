@@ -89,7 +89,7 @@ fn most_common(labels: &[String]) -> String {
 }
 
 /// The labels of the examples of one request.
-struct Batch {
+struct LabelBatch {
     /// One label per example, in order.
     labels: Vec<String>,
     /// The steps of the long instruction among them; empty when there is none.
@@ -97,7 +97,7 @@ struct Batch {
 }
 
 /// Labels the examples of one request, which is about `subject`, and adds new labels to the list.
-fn label_batch(client: Option<&LlmClient>, subject: &str, examples: &[&Example], tasks: &mut TaskList) -> Batch {
+fn label_batch(client: Option<&LlmClient>, subject: &str, examples: &[&Example], tasks: &mut TaskList) -> LabelBatch {
     let Some(client) = client else { return builtin_labels(examples, tasks) };
     let parsed =
         client.complete(request(subject, examples, tasks), |reply| parse(reply, examples.len(), tasks.clone()));
@@ -119,7 +119,7 @@ fn label_batch(client: Option<&LlmClient>, subject: &str, examples: &[&Example],
 }
 
 /// Reads the labels of `n` examples; the list comes back with the new labels.
-fn parse(reply: &ChatReply, n: usize, mut tasks: TaskList) -> Result<(Batch, TaskList), String> {
+fn parse(reply: &ChatReply, n: usize, mut tasks: TaskList) -> Result<(LabelBatch, TaskList), String> {
     let fields = object(&reply.text)?;
     let labels = texts(fields.get("labels"), "labels", 60)?;
     if labels.len() != n {
@@ -130,7 +130,7 @@ fn parse(reply: &ChatReply, n: usize, mut tasks: TaskList) -> Result<(Batch, Tas
     if steps.len() > 6 {
         return Err("`steps` has more than 6 entries".into());
     }
-    Ok((Batch { labels, steps }, tasks))
+    Ok((LabelBatch { labels, steps }, tasks))
 }
 
 /// Whether an example's instruction is split into steps.
@@ -138,9 +138,9 @@ fn is_long(example: &Example) -> bool {
     example.prompt().split_whitespace().count() > LONG_INSTRUCTION_WORDS
 }
 
-fn builtin_labels(examples: &[&Example], tasks: &mut TaskList) -> Batch {
+fn builtin_labels(examples: &[&Example], tasks: &mut TaskList) -> LabelBatch {
     let label = |e: &&Example| tasks.add(&BuiltinAgent.label(e)).unwrap_or_else(|_| "question answering".into());
-    Batch { labels: examples.iter().map(label).collect(), steps: Vec::new() }
+    LabelBatch { labels: examples.iter().map(label).collect(), steps: Vec::new() }
 }
 
 fn request(subject: &str, examples: &[&Example], tasks: &TaskList) -> LlmRequest {

@@ -119,7 +119,7 @@ pub enum LlmFailure {
 
 /// What one agent role used of the language model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LlmUsage {
+pub struct RoleUsage {
     /// Requests that were answered, repairs included.
     #[serde(rename = "asked")]
     pub requests: u64,
@@ -132,7 +132,7 @@ pub struct LlmUsage {
 }
 
 /// Usage by agent role.
-pub type UsageByRole = BTreeMap<String, LlmUsage>;
+pub type UsageByRole = BTreeMap<String, RoleUsage>;
 
 /// A language model with usage counts. Clones share the counts.
 #[derive(Clone, Debug)]

@@ -106,10 +106,10 @@ impl Agents {
         let mut card = card(deployment);
         let means = ToolContext { hub: Some(hub.clone()), ..self.means.clone() };
         let (_, unscaled) = open(&card, &means).map_err(reject)?;
-        let Scale { center, width } = score_scale(&unscaled, examples).map_err(reject)?;
+        let ScoreScale { center, width } = score_scale(&unscaled, examples).map_err(reject)?;
         // The model is opened again below; two copies may not fit into memory.
         drop(unscaled);
-        if let Some(pointer) = &mut card.model {
+        if let ToolKind::Model(pointer) = &mut card.kind {
             (pointer.sigmoid, pointer.center, pointer.scale) = (true, center, width);
         }
         card.range = [0.0, 1.0];
@@ -137,21 +137,13 @@ fn card(deployment: &Deployment) -> ToolCard {
     };
     ToolCard {
         name: deployment.name.to_owned(),
-        kind: ToolKind::Model,
+        kind: ToolKind::Model(pointer),
         role: ToolRole::Quality,
         measures: format!("What the reward model {id} says of a reply."),
         tasks: vec![deployment.task.to_owned()],
         needs_reference: false,
         bare: false,
         range: [-1e9, 1e9],
-        function: None,
-        file: None,
-        requires: Vec::new(),
-        builtin: None,
-        settings: serde_json::Map::new(),
-        model: Some(pointer),
-        judge: None,
-        parts: Vec::new(),
         cases: Vec::new(),
         origin: format!("{id} at {commit}, licence {licence}"),
     }
@@ -177,14 +169,14 @@ fn tool_name(id: &str, is_taken: &dyn Fn(&str) -> bool) -> String {
 }
 
 /// Centre and width of a model's scores, for its sigmoid.
-struct Scale {
+struct ScoreScale {
     center: f64,
     width: f64,
 }
 
 /// Estimates the scale of a model's scores: mean and standard deviation over good replies, good replies to other prompts,
 /// and two empty phrases, rounded to two digits.
-fn score_scale(tool: &Tool, examples: &[Example]) -> Result<Scale, String> {
+fn score_scale(tool: &Tool, examples: &[Example]) -> Result<ScoreScale, String> {
     let good = examples.iter().filter_map(|e| Some((e, e.demonstration.as_ref().or(e.reference.as_ref())?)));
     let good: Vec<(&Example, &String)> = good.take(SCALE_EXAMPLES).collect();
     let matched = good.iter().map(|(e, reply)| (*e, Completion::whole((*reply).clone())));
@@ -202,5 +194,5 @@ fn score_scale(tool: &Tool, examples: &[Example]) -> Result<Scale, String> {
     let mean = scores.iter().sum::<f64>() / scores.len() as f64;
     let deviation = (scores.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / scores.len() as f64).sqrt();
     let round = |x: f64| format!("{x:.1e}").parse::<f64>().unwrap_or(x);
-    Ok(Scale { center: round(mean), width: round(deviation.max(1e-6)) })
+    Ok(ScoreScale { center: round(mean), width: round(deviation.max(1e-6)) })
 }

@@ -45,7 +45,16 @@ pub fn object(text: &str) -> Result<Map<String, Value>, String> {
         [block] => block.body.trim(),
         _ => return Err("it has several blocks where one JSON object is wanted".into()),
     };
-    match serde_json::from_str(inner) {
+    bare_object(inner)
+}
+
+/// The JSON object that a text consists of, without a fence.
+///
+/// # Errors
+///
+/// When the text is not JSON, or not an object.
+pub fn bare_object(text: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str(text) {
         Ok(Value::Object(fields)) => Ok(fields),
         Ok(_) => Err("it is JSON, but not an object".into()),
         Err(e) => Err(format!("it is not one JSON object ({e})")),

@@ -326,7 +326,8 @@ pub fn rerank(
          it. Answer with one JSON object and nothing else: {{\"keep\": [ids]}}",
         fence.instruction("card")
     );
-    let user = candidates.iter().map(|c| format!("id: {}\n{}", c.id, fence.enclose("card", &c.card))).collect();
+    let describe = |c: &Candidate| format!("id: {}\n{}", c.id, fence.enclose("card", &c.card));
+    let user = candidates.iter().map(describe).collect();
     let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["keep"],
         "properties": { "keep": { "type": "array", "items": { "enum": candidates.iter().map(|c| &c.id).collect::<Vec<_>>() } } },

@@ -182,34 +182,44 @@ pub(super) struct FencedText {
     pub(super) text: String,
 }
 
+/// A text of a prompt, with the name of the marks around it.
+struct MarkedText {
+    mark: &'static str,
+    text: String,
+}
+
+impl MarkedText {
+    /// A text cut to at most `max_chars` characters.
+    fn clipped(mark: &'static str, text: &str, max_chars: usize) -> Self {
+        Self { mark, text: clip(text, max_chars) }
+    }
+}
+
 /// The examples of a request and the defects of the existing tools, fenced. The fence also covers the texts `beside` them,
 /// which the caller encloses.
 pub(super) fn fenced_examples(request: &SynthesisRequest, beside: &[&str]) -> FencedText {
-    let reference = |e: &Example| clip(e.reference.as_deref().unwrap_or("none"), 400);
-    let examples: Vec<[String; 2]> =
-        request.examples.iter().take(4).map(|e| [clip(e.prompt(), 800), reference(e)]).collect();
+    let example = |e: &&Example| {
+        let reference = e.reference.as_deref().unwrap_or("none");
+        [MarkedText::clipped("prompt", e.prompt(), 800), MarkedText::clipped("reference", reference, 400)]
+    };
+    let overpaid_case =
+        |c: &CardCase| [MarkedText::clipped("prompt", &c.prompt, 400), MarkedText::clipped("reply", &c.reply, 400)];
+    let examples: Vec<MarkedText> = request.examples.iter().take(4).flat_map(example).collect();
     let overpaid: &[CardCase] = request.defects.map_or(&[], |d| &d.overpaid);
-    let overpaid: Vec<[String; 2]> =
-        overpaid.iter().take(6).map(|c| [clip(&c.prompt, 400), clip(&c.reply, 400)]).collect();
-    let code: Vec<String> = request.defects.iter().flat_map(|d| &d.code).take(2).map(|c| clip(c, 4000)).collect();
-    let fenced = examples.iter().chain(&overpaid).flatten().chain(&code).map(String::as_str);
-    let fence = Fence::around(&fenced.chain(beside.iter().copied()).collect::<Vec<_>>());
-    let mut text: String = examples
-        .iter()
-        .map(|[prompt, reference]| fence.enclose("prompt", prompt) + &fence.enclose("reference", reference))
-        .collect();
+    let overpaid: Vec<MarkedText> = overpaid.iter().take(6).flat_map(overpaid_case).collect();
+    let code = request.defects.iter().flat_map(|d| &d.code).take(2);
+    let code: Vec<MarkedText> = code.map(|c| MarkedText::clipped("verifier", c, 4000)).collect();
+    let untrusted = examples.iter().chain(&overpaid).chain(&code).map(|t| t.text.as_str());
+    let fence = Fence::around(&untrusted.chain(beside.iter().copied()).collect::<Vec<_>>());
+    let enclose = |texts: &[MarkedText]| -> String { texts.iter().map(|t| fence.enclose(t.mark, &t.text)).collect() };
+    let mut text = enclose(&examples);
     if let Some(defects) = request.defects {
         text = text + "\nWhat there is will not do: " + &defects.summary + "\n";
         if !overpaid.is_empty() {
-            text += "Replies that were paid for and deserve nothing:\n";
-            let replies = overpaid.iter();
-            text.extend(
-                replies.map(|[prompt, reply]| fence.enclose("prompt", prompt) + &fence.enclose("reply", reply)),
-            );
+            text = text + "Replies that were paid for and deserve nothing:\n" + &enclose(&overpaid);
         }
         if !code.is_empty() {
-            text += "The verifiers that will not do:\n";
-            text.extend(code.iter().map(|c| fence.enclose("verifier", c)));
+            text = text + "The verifiers that will not do:\n" + &enclose(&code);
         }
     }
     FencedText { fence, text }

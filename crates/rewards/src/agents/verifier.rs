@@ -1,10 +1,10 @@
 //! Writes one verifier: has the language model write the code, runs the admission checks, and has refused code repaired.
 
 use rlar_data::{Completion, Example};
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::admission::examine::{FAST, SAME, examine};
-use crate::admission::probes::cases;
+use crate::admission::probes::case_examples;
 use crate::admission::report::{Admission, Status};
 use crate::agents::client::{Attempt, LlmClient, LlmFailure, RepairTurn, repair_loop};
 use crate::agents::fence::clip;
@@ -163,21 +163,17 @@ fn check(
     let overpaid = request.defects.map_or(&[][..], |d| &d.overpaid);
     let card = ToolCard {
         name: spec.name.clone(),
-        kind: ToolKind::Verifier,
+        kind: ToolKind::Verifier {
+            function: format!("compute_{}", spec.name),
+            file: "verifier.py".into(),
+            requires: verifier.requires.clone(),
+        },
         role: spec.role,
         measures: verifier.description.clone(),
         tasks: vec![request.task.to_owned()],
         needs_reference: spec.needs_reference,
         bare: true,
         range: [0.0, 1.0],
-        function: Some(format!("compute_{}", spec.name)),
-        file: Some("verifier.py".into()),
-        requires: verifier.requires.clone(),
-        builtin: None,
-        settings: Map::new(),
-        model: None,
-        judge: None,
-        parts: Vec::new(),
         cases: verifier.tests.iter().chain(overpaid).cloned().collect(),
         origin: format!("written by {author} for the task `{}` ({TEMPLATE})", request.task),
     };
@@ -218,7 +214,7 @@ fn check(
 /// checks; `None` when it rewards none of them.
 fn overpaid_again(tool: &Tool, overpaid: &[CardCase]) -> Result<Option<String>, String> {
     let card = ToolCard { cases: overpaid.to_vec(), ..tool.card().clone() };
-    let examples = cases(&card);
+    let examples = case_examples(&card);
     let replies: Vec<Completion> = overpaid.iter().map(|c| Completion::whole(c.reply.clone())).collect();
     let items: Vec<(&Example, &Completion)> = examples.iter().zip(&replies).collect();
     let outcomes = tool.score(&items).map_err(|e| e.to_string())?;

@@ -1,101 +1,117 @@
-//! Asking a tool only what it was not asked before.
+//! Scoring through the cache: a tool scores only what the cache does not hold, and every call is logged.
 
 use std::collections::HashMap;
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 use sha2::{Digest, Sha256};
 
-use crate::cache::store::{Call, Key, Store};
+use crate::cache::store::{LoggedCall, ScoreKey, Store};
 use crate::tool::scoring::{ScoreRecord, Tool};
 use crate::{Outcome, RewardError};
 
-/// A tool's outcomes in the order of the items: remembered ones from the store, and the others asked for, once each, logged
-/// and remembered.
+/// Scores items with a tool; the outcomes are in their order.
+///
+/// Scores that the store holds are not computed again, and equal replies to an example are scored once. New scores enter the
+/// store if they are cacheable. Without a store, the tool scores everything.
 pub fn score_cached(
     tool: &Tool,
     store: Option<&Store>,
     items: &[(&Example, &Completion)],
-    over: Over,
+    over: ShouldStop,
 ) -> Result<Vec<Outcome>, RewardError> {
     let Some(store) = store else { return tool.score_until(items, over) };
-    let Some(name) = tool.cache_name() else {
-        let told = tool.score_records(items, over)?;
-        let calls = items.iter().zip(&told).map(|((example, _), told)| call(tool, example, told, None, false));
-        store.keep(&calls.collect::<Vec<_>>());
-        return Ok(told.into_iter().map(|t| t.outcome).collect());
+    let Some(identity) = tool.cached_as() else {
+        let records = tool.score_records(items, over)?;
+        let calls = items.iter().zip(&records);
+        store.log(&calls.map(|((example, _), record)| call(tool, example, record, None, false)).collect::<Vec<_>>());
+        return Ok(records.into_iter().map(|record| record.outcome).collect());
     };
-    let keys = keys(&name, items);
-    let known = store.recall(&keys);
-    // Replies that are the same get the same score.
-    let mut firsts: HashMap<Key, usize> = HashMap::new();
-    let missing: Vec<usize> =
-        (0..items.len()).filter(|i| known[*i].is_none() && *firsts.entry(keys[*i]).or_insert(*i) == *i).collect();
-    let asked: Vec<(&Example, &Completion)> = missing.iter().map(|i| items[*i]).collect();
-    let fresh = if asked.is_empty() { Vec::new() } else { tool.score_records(&asked, over)? };
-    let fresh: HashMap<Key, ScoreRecord> = missing.iter().map(|i| keys[*i]).zip(fresh).collect();
-    let told: Vec<(ScoreRecord, bool)> = (0..items.len())
-        .map(|i| match (known[i], fresh.get(&keys[i])) {
-            (Some(score), _) => (ScoreRecord::at_once(Outcome::Scored(score)), true),
-            (None, Some(told)) if firsts[&keys[i]] == i => (told.clone(), false),
-            (None, Some(told)) => {
-                (ScoreRecord { cacheable: told.cacheable, ..ScoreRecord::at_once(told.outcome.clone()) }, true)
+    let keys = keys(&identity, items);
+    let known = store.lookup(&keys);
+    let mut first_with_key: HashMap<ScoreKey, usize> = HashMap::new();
+    let missing: Vec<usize> = (0..items.len())
+        .filter(|i| known[*i].is_none() && *first_with_key.entry(keys[*i]).or_insert(*i) == *i)
+        .collect();
+    let missing_items: Vec<(&Example, &Completion)> = missing.iter().map(|i| items[*i]).collect();
+    let computed = if missing.is_empty() { Vec::new() } else { tool.score_records(&missing_items, over)? };
+    let computed: HashMap<ScoreKey, ScoreRecord> = missing.iter().map(|i| keys[*i]).zip(computed).collect();
+
+    let mut records = Vec::with_capacity(items.len());
+    let mut is_cached = Vec::with_capacity(items.len());
+    for (i, key) in keys.iter().enumerate() {
+        let (record, cached) = match (known[i], computed.get(key)) {
+            (Some(score), _) => (ScoreRecord::free(Outcome::Scored(score)), true),
+            (None, Some(record)) if first_with_key[key] == i => (record.clone(), false),
+            (None, Some(record)) => {
+                let cacheable = record.cacheable;
+                (ScoreRecord { cacheable, ..ScoreRecord::free(record.outcome.clone()) }, true)
             }
-            (None, None) => (ScoreRecord::at_once(Outcome::Abstained("not asked".into())), false),
+            (None, None) => (ScoreRecord::free(Outcome::Abstained("not asked".into())), false),
+        };
+        records.push(record);
+        is_cached.push(cached);
+    }
+    let calls: Vec<LoggedCall> = (0..items.len())
+        .map(|i| {
+            let key = records[i].cacheable.then_some(keys[i]);
+            call(tool, items[i].0, &records[i], key, is_cached[i])
         })
         .collect();
-    let calls = items.iter().zip(&told).zip(&keys);
-    let calls: Vec<Call> = calls
-        .map(|(((example, _), (told, cached)), key)| {
-            let key = told.cacheable.then_some(*key);
-            call(tool, example, told, key, *cached)
-        })
-        .collect();
-    store.keep(&calls);
-    Ok(told.into_iter().map(|(t, _)| t.outcome).collect())
+    store.log(&calls);
+    Ok(records.into_iter().map(|record| record.outcome).collect())
 }
 
-fn call<'a>(tool: &'a Tool, example: &'a Example, told: &'a ScoreRecord, key: Option<Key>, cached: bool) -> Call<'a> {
-    Call {
+fn call<'a>(
+    tool: &'a Tool,
+    example: &'a Example,
+    record: &'a ScoreRecord,
+    key: Option<ScoreKey>,
+    cached: bool,
+) -> LoggedCall<'a> {
+    LoggedCall {
         tool: &tool.card().name,
         identity: tool.identity(),
         example: &example.id,
         task: example.kind(),
-        outcome: &told.outcome,
-        seconds: told.seconds,
-        tokens: told.tokens,
+        outcome: &record.outcome,
+        seconds: record.seconds,
+        tokens: record.tokens,
         key,
         cached,
     }
 }
 
-/// Hashes of tool, example and reply. An example is hashed once for all of its replies.
-fn keys(name: &str, items: &[(&Example, &Completion)]) -> Vec<Key> {
-    let mut begun: HashMap<*const Example, Sha256> = HashMap::new();
+/// The keys of items: hashes of tool, example and reply. An example is hashed once for all of its replies.
+fn keys(identity: &str, items: &[(&Example, &Completion)]) -> Vec<ScoreKey> {
+    let mut hashed: HashMap<*const Example, Sha256> = HashMap::new();
     let key = |(example, completion): &(&Example, &Completion)| {
-        let begin = || {
-            let mut digest = Sha256::new();
-            let mut add = |text: &str| {
-                digest.update((text.len() as u64).to_le_bytes());
-                digest.update(text);
-            };
-            add(name);
-            // What follows cannot pass for another message.
-            add(&example.messages.len().to_string());
-            example.messages.iter().for_each(|m| {
-                add(m.role.as_str());
-                add(&m.content);
-            });
-            add(if example.reference.is_some() { "a reference" } else { "none" });
-            add(example.reference.as_deref().unwrap_or_default());
-            add(&serde_json::to_string(&example.columns).unwrap_or_default());
-            digest
-        };
-        let mut digest = begun.entry(std::ptr::from_ref(*example)).or_insert_with(begin).clone();
+        let hash = || hash_example(identity, example);
+        let mut digest = hashed.entry(std::ptr::from_ref(*example)).or_insert_with(hash).clone();
         digest.update(completion.scored_text());
-        let mut key = Key::default();
+        let mut key = ScoreKey::default();
         key.copy_from_slice(&digest.finalize()[..16]);
         key
     };
     items.iter().map(key).collect()
+}
+
+/// The hash of a tool and of everything in an example that a tool may read.
+fn hash_example(identity: &str, example: &Example) -> Sha256 {
+    let mut digest = Sha256::new();
+    let mut add = |text: &str| {
+        digest.update((text.len() as u64).to_le_bytes());
+        digest.update(text);
+    };
+    add(identity);
+    // The number of messages tells the last message from what follows it.
+    add(&example.messages.len().to_string());
+    for message in &example.messages {
+        add(message.role.as_str());
+        add(&message.content);
+    }
+    add(if example.reference.is_some() { "a reference" } else { "none" });
+    add(example.reference.as_deref().unwrap_or_default());
+    add(&serde_json::to_string(&example.columns).unwrap_or_default());
+    digest
 }

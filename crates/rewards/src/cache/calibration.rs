@@ -1,4 +1,4 @@
-//! What tools said so far: statistics of the audit log, and what a card's folder keeps of them.
+//! Statistics of the logged calls by tool, and the distribution of scores that a tool's folder keeps.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,24 +9,24 @@ use serde::{Deserialize, Serialize};
 use crate::RewardError;
 use crate::cache::store::{Store, connect_to_read};
 
-/// The file with a tool's calibration, in its folder.
+/// The name of the file with a tool's calibration, in the tool's folder.
 pub const CALIBRATION: &str = "calibration.json";
 
-/// How scores are spread.
+/// The distribution of scores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// Scores seen.
+pub struct ScoreSpread {
+    /// Number of scores.
     pub scores: u64,
     /// Their mean.
     pub mean: f64,
     /// Their standard deviation.
     pub deviation: f64,
-    /// The lowest, the quartiles and the highest.
+    /// Minimum, lower quartile, median, upper quartile and maximum.
     pub quantiles: [f64; 5],
 }
 
-impl Spread {
-    /// Of scores in no order.
+impl ScoreSpread {
+    /// The distribution of scores in any order; all zero for none.
     pub fn of(mut scores: Vec<f64>) -> Self {
         if scores.is_empty() {
             return Self::default();
@@ -35,42 +35,46 @@ impl Spread {
         let n = scores.len() as f64;
         let mean = scores.iter().sum::<f64>() / n;
         let variance = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / n;
-        let at = |q: f64| scores[(q * (n - 1.0)).round() as usize];
-        let quantiles = [0.0, 0.25, 0.5, 0.75, 1.0].map(at);
+        let quantile = |q: f64| scores[(q * (n - 1.0)).round() as usize];
+        let quantiles = [0.0, 0.25, 0.5, 0.75, 1.0].map(quantile);
         Self { scores: scores.len() as u64, mean, deviation: variance.sqrt(), quantiles }
     }
 }
 
-/// The spread of a tool's scores by task.
-pub type Calibration = BTreeMap<String, Spread>;
+/// The distribution of a tool's scores by task.
+pub type Calibration = BTreeMap<String, ScoreSpread>;
 
-/// What the audit log says of one tool.
+/// The logged calls of one tool.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ToolStatistics {
-    /// The tool.
+pub struct CallStatistics {
+    /// The tool's name.
     pub tool: String,
-    /// Its content hash.
+    /// The tool's content hash.
     pub identity: String,
-    /// Calls, those that were remembered included.
+    /// Number of calls, cached ones included.
     pub calls: u64,
-    /// Calls that were answered from memory.
+    /// Calls that were answered from the cache.
     pub cached: u64,
-    /// Calls without a score because the example is not of the tool's kind.
+    /// Calls in which the tool abstained.
     pub abstained: u64,
     /// Calls that failed.
     pub failed: u64,
-    /// Mean seconds of a call that was not remembered.
+    /// Mean seconds of a call that was not cached.
     pub seconds: f64,
-    /// Tokens of a language model.
+    /// Tokens of a language model, over all calls.
     pub tokens: u64,
-    /// The last failure.
+    /// The text of the last failure; `None` when no call failed.
     pub last_failure: Option<String>,
-    /// The scores, by task.
+    /// The distribution of the scores, by task.
     pub calibration: Calibration,
 }
 
-/// The statistics of every tool in a file of calls.
-pub fn statistics(path: &Path) -> Result<Vec<ToolStatistics>, RewardError> {
+/// The statistics of every tool in a file of calls, by tool name and first call.
+///
+/// # Errors
+///
+/// When the file cannot be read.
+pub fn statistics(path: &Path) -> Result<Vec<CallStatistics>, RewardError> {
     let unreadable = |e: rusqlite::Error| {
         let message = format!("cannot be read: {e}; a run or `rlar score --cache` writes it");
         RewardError::Store { path: path.to_owned(), message }
@@ -80,13 +84,13 @@ pub fn statistics(path: &Path) -> Result<Vec<ToolStatistics>, RewardError> {
 }
 
 impl Store {
-    /// The spread of every tool's scores so far, by task: content hash of the tool, and its calibration.
+    /// The calibrations from the calls so far, by the tools' content hashes; empty when the file cannot be used.
     pub fn calibrations(&self) -> BTreeMap<String, Calibration> {
         self.read(|connection| calibrations(connection)).unwrap_or_default()
     }
 }
 
-fn read(connection: &mut Connection) -> rusqlite::Result<Vec<ToolStatistics>> {
+fn read(connection: &mut Connection) -> rusqlite::Result<Vec<CallStatistics>> {
     let mut tools = connection.prepare(
         "SELECT tool, identity, count(*), sum(cached), sum(outcome = 'abstained'), sum(outcome = 'failed'),
                 coalesce(avg(CASE WHEN cached THEN NULL ELSE seconds END), 0), sum(tokens)
@@ -94,7 +98,7 @@ fn read(connection: &mut Connection) -> rusqlite::Result<Vec<ToolStatistics>> {
     )?;
     let rows = tools.query_map([], |row| {
         let count = |i: usize| row.get::<_, i64>(i).map(|n| n as u64);
-        Ok(ToolStatistics {
+        Ok(CallStatistics {
             tool: row.get(0)?,
             identity: row.get(1)?,
             calls: count(2)?,
@@ -118,6 +122,7 @@ fn read(connection: &mut Connection) -> rusqlite::Result<Vec<ToolStatistics>> {
     Ok(statistics)
 }
 
+/// The calibrations by content hash.
 fn calibrations(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Calibration>> {
     let mut query = connection.prepare("SELECT identity, task, score FROM calls WHERE outcome = 'scored'")?;
     let mut tools: BTreeMap<String, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
@@ -126,6 +131,6 @@ fn calibrations(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Ca
         let (identity, task): (String, String) = (row.get(0)?, row.get(1)?);
         tools.entry(identity).or_default().entry(task).or_default().push(row.get(2)?);
     }
-    let spread = |(task, scores)| (task, Spread::of(scores));
+    let spread = |(task, scores)| (task, ScoreSpread::of(scores));
     Ok(tools.into_iter().map(|(tool, tasks)| (tool, tasks.into_iter().map(spread).collect())).collect())
 }

@@ -1,4 +1,4 @@
-//! The score cache: scores and calls in one SQLite file, and what they say of each tool.
+//! The score cache: scores and logged calls in one `SQLite` file, and statistics of the calls by tool.
 
 pub mod cached_score;
 pub mod calibration;

@@ -1,7 +1,7 @@
 //! The score cache and the audit log: one `SQLite` file, used by several processes at once.
 //!
-//! Nothing here can stop a run. A file that is damaged is moved away and made anew; where nothing can be written, scores are
-//! computed as if there were no cache, and a warning says so.
+//! Nothing here can stop a run. A damaged file is moved away and replaced by a new one. When the file cannot be written, scores
+//! are computed without a cache, and a warning says so.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,21 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi, params};
 
 use crate::tool::outcome::Outcome;
 
-/// The name of the file beside a library's tools.
+/// The default name of the file, in a run's folder or beside a library's tools.
 pub const STORE: &str = "scores.sqlite";
 
-/// What a score is remembered by: a hash of the tool, the example and the reply.
-pub type Key = [u8; 16];
+/// The key of a cached score: the first half of a SHA-256 of tool, example and reply.
+pub type ScoreKey = [u8; 16];
 
 /// Longest wait for another process that writes.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Most scores that are held in memory.
-const HELD: usize = 1 << 20;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Largest number of scores in memory.
+const MAX_IN_MEMORY: usize = 1 << 20;
 
-/// The version of the tables.
-const LAYOUT: i64 = 1;
+/// The version of the tables, kept as SQLite's `user_version`.
+const SCHEMA_VERSION: i64 = 1;
 
+/// The scores by key, and one row per call.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, score REAL NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS calls (
@@ -33,45 +34,46 @@ const TABLES: &str = "
         outcome TEXT NOT NULL, score REAL, why TEXT, seconds REAL NOT NULL, tokens INTEGER NOT NULL, cached INTEGER NOT NULL
     );";
 
-/// One line of the audit log.
+/// One row of the log of calls.
 #[derive(Clone, Debug)]
-pub struct Call<'a> {
-    /// The tool.
+pub struct LoggedCall<'a> {
+    /// The tool's name.
     pub tool: &'a str,
-    /// Its content hash.
+    /// The tool's content hash.
     pub identity: &'a str,
     /// The example's id.
     pub example: &'a str,
-    /// What tables group by.
+    /// The example's task, by which statistics are grouped.
     pub task: &'a str,
-    /// What it said.
+    /// The outcome.
     pub outcome: &'a Outcome,
-    /// How long it took, in seconds; of a batch the mean.
+    /// Seconds that it took; for a batch the mean. 0 for a cached score.
     pub seconds: f64,
-    /// Tokens of a language model.
+    /// Tokens of a language model; 0 without one.
     pub tokens: u64,
-    /// Under what it is remembered; nothing for what is not.
-    pub key: Option<Key>,
-    /// Whether it was remembered.
+    /// The key under which the score enters the cache; `None` for a score that does not.
+    pub key: Option<ScoreKey>,
+    /// Whether the score came from the cache, or from an equal reply of the same batch.
     pub cached: bool,
 }
 
-/// An open store.
+/// The open file of scores and calls.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
-    inner: Mutex<Inner>,
+    state: Mutex<StoreState>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    /// Nothing where the file cannot be used.
+struct StoreState {
+    /// `None` when the file cannot be used.
     connection: Option<Connection>,
-    held: HashMap<Key, f64>,
+    /// The scores that were read or written last.
+    scores: HashMap<ScoreKey, f64>,
 }
 
 impl Store {
-    /// Opens or creates the file. What stands in the way is a warning.
+    /// Opens or creates the file. If that fails, there is a warning and the store keeps nothing.
     pub fn open(path: &Path) -> Self {
         let connection = match connect(path) {
             Err(e) if is_damage(&e) && is_ours(path) => rebuild(path, &e),
@@ -81,24 +83,24 @@ impl Store {
             }
             Ok(connection) => Some(connection),
         };
-        Self { path: path.to_owned(), inner: Mutex::new(Inner { connection, held: HashMap::new() }) }
+        Self { path: path.to_owned(), state: Mutex::new(StoreState { connection, scores: HashMap::new() }) }
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, StoreState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Scores that are known, in the order of the keys.
-    pub fn recall(&self, keys: &[Key]) -> Vec<Option<f64>> {
-        let mut inner = self.inner();
-        let mut known: Vec<Option<f64>> = keys.iter().map(|k| inner.held.get(k).copied()).collect();
+    /// The cached scores, in the order of the keys; `None` for a key that has none.
+    pub fn lookup(&self, keys: &[ScoreKey]) -> Vec<Option<f64>> {
+        let mut state = self.lock();
+        let mut known: Vec<Option<f64>> = keys.iter().map(|k| state.scores.get(k).copied()).collect();
         let missing: Vec<usize> = (0..keys.len()).filter(|i| known[*i].is_none()).collect();
-        let found = inner.try_use(&self.path, |connection| {
+        let found = state.try_use(&self.path, |connection| {
             let mut query = connection.prepare_cached("SELECT score FROM scores WHERE key = ?1")?;
             let mut found = Vec::new();
             for i in &missing {
@@ -111,27 +113,27 @@ impl Store {
             Ok(found)
         });
         for (i, score) in found.unwrap_or_default() {
-            inner.hold(keys[i], score);
+            state.hold(keys[i], score);
             known[i] = Some(score);
         }
         known
     }
 
-    /// Logs calls, and remembers the scores that have a key.
-    pub fn keep(&self, calls: &[Call]) {
-        let mut inner = self.inner();
+    /// Logs calls, and caches the scores of those that have a key.
+    pub fn log(&self, calls: &[LoggedCall]) {
+        let mut state = self.lock();
         for call in calls {
             if let (Some(key), Some(score)) = (call.key, call.outcome.score()) {
-                inner.hold(key, score);
+                state.hold(key, score);
             }
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
-        inner.try_use(&self.path, |connection| {
+        state.try_use(&self.path, |connection| {
             let transaction = connection.transaction()?;
             {
                 let mut log = transaction
                     .prepare_cached("INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
-                let mut remember =
+                let mut cache =
                     transaction.prepare_cached("INSERT OR IGNORE INTO scores (key, score) VALUES (?1, ?2)")?;
                 for call in calls {
                     let (outcome, score, why) = match call.outcome {
@@ -153,7 +155,7 @@ impl Store {
                         call.cached
                     ])?;
                     if let (Some(key), Some(score), false) = (call.key, score, call.cached) {
-                        remember.execute(params![&key[..], score])?;
+                        cache.execute(params![&key[..], score])?;
                     }
                 }
             }
@@ -161,24 +163,30 @@ impl Store {
         });
     }
 
-    /// Runs a query over the log; nothing where there is no log.
+    /// Runs a query over the log; `None` when the file cannot be used.
     pub(crate) fn read<T>(&self, query: impl FnMut(&mut Connection) -> rusqlite::Result<T>) -> Option<T> {
-        self.inner().try_use(&self.path, query)
+        self.lock().try_use(&self.path, query)
     }
 }
 
-impl Inner {
-    fn hold(&mut self, key: Key, score: f64) {
-        if self.held.len() >= HELD {
-            self.held.clear();
+impl StoreState {
+    /// Keeps a score in memory.
+    fn hold(&mut self, key: ScoreKey, score: f64) {
+        if self.scores.len() >= MAX_IN_MEMORY {
+            self.scores.clear();
         }
-        self.held.entry(key).or_insert(score);
+        self.scores.entry(key).or_insert(score);
     }
 
-    /// Uses the file: once more after it was damaged, and never again after it refused.
-    fn try_use<T>(&mut self, path: &Path, mut with: impl FnMut(&mut Connection) -> rusqlite::Result<T>) -> Option<T> {
+    /// Runs a statement. A damaged file is replaced once and the statement repeated; after any other error the file is not used
+    /// again.
+    fn try_use<T>(
+        &mut self,
+        path: &Path,
+        mut statement: impl FnMut(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Option<T> {
         for _ in 0..2 {
-            match with(self.connection.as_mut()?) {
+            match statement(self.connection.as_mut()?) {
                 Ok(done) => return Some(done),
                 Err(e) if is_damage(&e) => {
                     self.connection = None;
@@ -194,48 +202,51 @@ impl Inner {
     }
 }
 
-/// Opens a file as it is kept, with its tables.
+/// Opens or creates a file for reading and writing, with its tables.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     let state = "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version";
     match connection.query_row(state, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))? {
-        (0, 0) | (LAYOUT, _) => {}
+        (0, 0) | (SCHEMA_VERSION, _) => {}
         (version, _) => {
-            let why =
-                format!("was made by another program or version: its tables are of version {version}, not {LAYOUT}");
+            let why = format!(
+                "was made by another program or version: its tables are of version {version}, not {SCHEMA_VERSION}"
+            );
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_MISMATCH), Some(why)));
         }
     }
-    // Readers and a writer do not wait for each other; a crash of the machine may lose the last scores, no more.
-    // A process that comes while another one switches need not switch itself.
+    // In this mode readers do not wait for the writer. A crash of the machine loses at most the last scores. The switch fails
+    // when another process is making it, which does the same.
     let _ = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
-    // The log beside the file is emptied every megabyte.
+    // The write-ahead log is merged into the file every 256 pages, a megabyte.
     connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256;")?;
-    connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {LAYOUT}; COMMIT;"))?;
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))?;
     Ok(connection)
 }
 
-/// Opens an existing file to read its log only.
+/// Opens an existing file for reading only.
 pub(crate) fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    connection.busy_timeout(PATIENCE)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
-/// Whether a file that cannot be read as a database was one: nobody's data is moved away for a typing mistake.
+/// Whether a file that is no readable database may be moved away: only one whose name says that it is a database, so that a
+/// mistyped path never moves other data.
 fn is_ours(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "sqlite")
 }
 
+/// Whether an error means that the file's contents are damaged.
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Moves a damaged file away, with what belongs to it, and makes a new one.
+/// Moves a damaged file and the files that SQLite keeps beside it away, and opens a new one.
 fn rebuild(path: &Path, why: &rusqlite::Error) -> Option<Connection> {
     let name = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
-    // What was moved away before stays.
+    // Files that were moved away earlier are kept.
     let free = (1..1000).map(|n| if n == 1 { ".damaged".to_owned() } else { format!(".damaged-{n}") });
     let end = free.into_iter().find(|end| !name(end).exists()).unwrap_or_else(|| ".damaged".into());
     let away = name(&end);
@@ -243,15 +254,15 @@ fn rebuild(path: &Path, why: &rusqlite::Error) -> Option<Connection> {
     for beside in ["-wal", "-shm"] {
         let _ = std::fs::rename(name(beside), name(&format!("{end}{beside}")));
     }
-    let made = moved.map_err(|e| e.to_string()).and_then(|()| connect(path).map_err(|e| e.to_string()));
-    match made {
+    let reopened = moved.map_err(|e| e.to_string()).and_then(|()| connect(path).map_err(|e| e.to_string()));
+    match reopened {
         Ok(connection) => {
             let (path, away) = (path.display(), away.display());
-            tracing::warn!("{path} was damaged ({why}); it is now {away}, and a new one is filled");
+            tracing::warn!("{path} was damaged ({why}); it was moved to {away}, and a new file takes its place");
             Some(connection)
         }
         Err(e) => {
-            tracing::warn!("{} is damaged ({why}) and cannot be made anew ({e}); scores are not kept", path.display());
+            tracing::warn!("{} is damaged ({why}) and cannot be replaced ({e}); scores are not kept", path.display());
             None
         }
     }

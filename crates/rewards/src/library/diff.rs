@@ -1,4 +1,4 @@
-//! How two libraries differ.
+//! The differences between two libraries.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -8,36 +8,37 @@ use similar::TextDiff;
 use crate::library::folder::{ADMISSION, Library};
 
 impl Library {
-    /// Tools that only one of two libraries has, and what differs in the others' files: lines with `-` are this one's, with
-    /// `+` the other's. Nothing where they are the same.
+    /// Lists the tools that only one of the two libraries has, and the differences between the files of tools that both have. A
+    /// `-` marks this library, a `+` the other. Empty when the libraries are equal.
     pub fn differences(&self, other: &Self) -> String {
         let names: BTreeSet<&str> = self.cards().chain(other.cards()).map(|c| c.name.as_str()).collect();
-        let mut said = String::new();
+        let mut report = String::new();
         for name in names {
             match (self.identity(name), other.identity(name)) {
                 (Some(_), None) => {
-                    let _ = writeln!(said, "- {name}");
+                    let _ = writeln!(report, "- {name}");
                 }
                 (None, Some(_)) => {
-                    let _ = writeln!(said, "+ {name}");
+                    let _ = writeln!(report, "+ {name}");
                 }
                 (Some(a), Some(b)) if a != b => {
-                    let _ = writeln!(said, "~ {name}: {a} → {b}");
-                    said += &self.lines(other, name);
+                    let _ = writeln!(report, "~ {name}: {a} → {b}");
+                    report += &self.file_differences(other, name);
                 }
                 _ => {
                     let status = |library: &Self| library.admission(name).map(|a| a.status);
-                    let (was, is) = (status(self), status(other));
-                    if was != is {
-                        let _ = writeln!(said, "~ {name}: admission {was:?} → {is:?}");
+                    let (here, there) = (status(self), status(other));
+                    if here != there {
+                        let _ = writeln!(report, "~ {name}: admission {here:?} → {there:?}");
                     }
                 }
             }
         }
-        said
+        report
     }
 
-    fn lines(&self, other: &Self, name: &str) -> String {
+    /// The differences between the files of a tool in two libraries, as unified diffs.
+    fn file_differences(&self, other: &Self, name: &str) -> String {
         let text = |library: &Self, file: &str| {
             library.files(name).into_iter().find(|(f, _)| f == file).map(|(_, text)| text).unwrap_or_default()
         };

@@ -1,4 +1,4 @@
-//! A folder of tools, and the curated one that comes with rlar.
+//! A library of tools: a folder on disk, or the curated library that comes with rlar.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,49 +14,62 @@ use crate::library::new_tool::NewTool;
 use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::scoring::{Tool, ToolContext};
 
-/// The curated tools.
+/// The folders of the curated tools, embedded into the program.
 static CURATED: Dir = include_dir!("$CARGO_MANIFEST_DIR/library");
 
-/// The file with a tool's admission, in its folder.
+/// The name of the file with a tool's admission report, in the tool's folder.
 pub const ADMISSION: &str = "admission.json";
 
-/// Tools by name.
+/// Reward tools by name.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, LibraryEntry>,
 }
 
 #[derive(Clone, Debug)]
-struct Entry {
+struct LibraryEntry {
     card: ToolCard,
     /// The tool's folder.
     home: PathBuf,
+    /// The text of `tool.yaml`.
     text: String,
-    /// A verifier's code; of a model what tells its files from others.
+    /// The code of a verifier, or the fingerprint of a model's files in the tool's folder; empty for other tools.
     source: String,
-    /// Hash of both.
+    /// Hash of text and source.
     digest: String,
+    /// The report in the tool's folder, whether or not it holds for the tool as it is now.
     admission: Option<Admission>,
-    calibration: Option<(String, Calibration)>,
+    calibration: Option<CalibrationFile>,
+}
+
+/// A tool's `calibration.json`: as text, and parsed.
+#[derive(Clone, Debug)]
+struct CalibrationFile {
+    text: String,
+    calibration: Calibration,
 }
 
 impl Library {
-    /// The tools that come with rlar.
+    /// The curated library that comes with rlar.
     pub fn curated() -> Result<Self, RewardError> {
         let mut library = Self::default();
         for folder in CURATED.dirs() {
             let read = |name: &str| CURATED.get_file(folder.path().join(name)).and_then(|f| f.contents_utf8());
             let path = Path::new("curated").join(folder.path()).join("tool.yaml");
             let text = read("tool.yaml").unwrap_or_default();
-            let file = ToolCard::parse(&path, text)?.file;
-            let source = file.as_deref().and_then(read).unwrap_or_default();
+            let card = ToolCard::parse(&path, text)?;
+            let source = card.file().and_then(read).unwrap_or_default();
             library.add(&path, text.to_owned(), source.to_owned(), read(ADMISSION))?;
         }
         library.check_parts()?;
         Ok(library)
     }
 
-    /// Reads every `NAME/tool.yaml` of a folder.
+    /// Reads a library from a folder: every `NAME/tool.yaml` with the files beside it.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, a card is wrong, or a composite has a part that is missing or contains itself.
     pub fn load(folder: &Path) -> Result<Self, RewardError> {
         let mut library = Self::default();
         let mut folders: Vec<_> =
@@ -67,35 +80,29 @@ impl Library {
             let text = fs::read_to_string(&path).map_err(RewardError::io(&path))?;
             let card = ToolCard::parse(&path, &text)?;
             if folder.file_name().is_none_or(|n| n != card.name.as_str()) {
-                let message = format!("stands in {}; a tool's folder has its name", folder.display());
+                let message = format!("is in the folder {}; a tool's folder has its name", folder.display());
                 return Err(RewardError::tool(&card.name, message));
             }
-            let source = match (&card.file, &card.model) {
-                (Some(file), _) => {
-                    let file = folder.join(file);
-                    fs::read_to_string(&file).map_err(RewardError::io(&file))?
-                }
-                // A model that is not there is missed when it is opened.
-                (None, Some(model)) if model.repo.is_some() => String::new(),
-                (None, Some(model)) => fingerprint(&folder.join(&model.path)).map_or(String::new(), |p| p.to_string()),
-                (None, None) => String::new(),
-            };
-            let kept = |name: &str| match fs::read_to_string(folder.join(name)) {
-                Ok(text) => Ok(Some(text)),
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(e) => Err(RewardError::io(&folder.join(name))(e)),
-            };
-            library.add(&path, text, source, kept(ADMISSION)?.as_deref())?;
+            let source = read_source(&folder, &card)?;
+            library.add(&path, text, source, read_optional(&folder.join(ADMISSION))?.as_deref())?;
             if let Some(entry) = library.entries.get_mut(&card.name) {
-                let text = kept(CALIBRATION)?;
-                entry.calibration = text.and_then(|t| serde_json::from_str(&t).ok().map(|c| (t, c)));
+                let text = read_optional(&folder.join(CALIBRATION))?;
+                entry.calibration = text.and_then(|text| {
+                    let calibration = serde_json::from_str(&text).ok()?;
+                    Some(CalibrationFile { text, calibration })
+                });
             }
         }
         library.check_parts()?;
         Ok(library)
     }
 
-    /// Adds a tool by its card and code; the path says where its folder is. One of this name must not be there yet.
+    /// Adds a tool: the path and text of its `tool.yaml`, the code of a verifier, and the text of its admission report if it has
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// When the card is wrong, or the library already has a tool of this name.
     pub fn add(
         &mut self,
         path: &Path,
@@ -104,32 +111,35 @@ impl Library {
         admission: Option<&str>,
     ) -> Result<(), RewardError> {
         let card = ToolCard::parse(path, &text)?;
-        // A report that cannot be read is none: the tool is examined again.
+        // A tool whose report cannot be read has to be examined again.
         let admission = admission.and_then(|text| {
             serde_json::from_str(text)
                 .inspect_err(|e| {
-                    tracing::warn!("{}: its {ADMISSION} is not clear ({e}); it counts as not examined", card.name);
+                    tracing::warn!(
+                        "{}: its {ADMISSION} cannot be read ({e}); the tool counts as not examined",
+                        card.name
+                    );
                 })
                 .ok()
         });
         let name = card.name.clone();
         let home = path.parent().unwrap_or(Path::new("")).to_owned();
         let digest = sha256(format!("{text}\0{source}").as_bytes());
-        let entry = Entry { card, home, text, source, digest, admission, calibration: None };
+        let entry = LibraryEntry { card, home, text, source, digest, admission, calibration: None };
         if self.entries.insert(name.clone(), entry).is_some() {
             return Err(RewardError::tool(&name, "the library holds two tools of this name"));
         }
         Ok(())
     }
 
-    /// Takes over the tools of another library that this one does not hold.
+    /// Adds the tools of another library that this one does not hold.
     pub(crate) fn merge(&mut self, other: Self) {
         for (name, entry) in other.entries {
             self.entries.entry(name).or_insert(entry);
         }
     }
 
-    /// Takes over a new tool, whose folder is to be `home`.
+    /// Adds a new tool with its admission; its folder will be `home`.
     pub fn add_tool(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
         self.add(&home.join("tool.yaml"), tool.card.clone(), tool.source.clone(), None)?;
         let identity = self.identity(&tool.name).unwrap_or_default();
@@ -137,14 +147,15 @@ impl Library {
         Ok(())
     }
 
-    /// Refuses composites whose parts are not there, or that contain themselves.
+    /// Checks the composites: an error names one whose part is missing or unusable, or that contains itself.
     pub(crate) fn check_parts(&self) -> Result<(), RewardError> {
         self.entries.keys().try_for_each(|name| self.check_below(name, &mut Vec::new()))
     }
 
+    /// Checks the parts of a tool and their parts. `above` holds the composites on the way to it.
     fn check_below<'l>(&'l self, name: &'l str, above: &mut Vec<&'l str>) -> Result<(), RewardError> {
         above.push(name);
-        for member in self.entries.get(name).map_or(&[][..], |e| &e.card.parts) {
+        for member in self.card(name).map_or(&[][..], ToolCard::parts) {
             let part = member.tool.as_str();
             if above.contains(&part) {
                 let circle = format!("{} → {part}", above.join(" → "));
@@ -162,65 +173,67 @@ impl Library {
         Ok(())
     }
 
-    /// A tool's name, and those of the tools that it is composed of.
+    /// The names of a tool, its parts and their parts.
     pub(crate) fn with_parts(&self, name: &str) -> Vec<String> {
-        let parts = self.card(name).map_or(&[][..], |c| &c.parts).iter().flat_map(|m| self.with_parts(&m.tool));
+        let parts = self.card(name).map_or(&[][..], ToolCard::parts).iter().flat_map(|m| self.with_parts(&m.tool));
         std::iter::once(name.to_owned()).chain(parts).collect()
     }
 
-    /// A card by its tool's name.
+    /// The card of a tool; `None` when the library does not hold the tool.
     pub fn card(&self, name: &str) -> Option<&ToolCard> {
         self.entries.get(name).map(|e| &e.card)
     }
 
-    /// The cards, by name.
+    /// The cards, in the order of their names.
     pub fn cards(&self) -> impl Iterator<Item = &ToolCard> {
         self.entries.values().map(|e| &e.card)
     }
 
-    /// Content hash of a tool: its identity.
+    /// The identity of a tool: a hash of its card and its code, and of the identities of its parts. `None` when the library does
+    /// not hold the tool.
     pub fn identity(&self, name: &str) -> Option<String> {
         let entry = self.entries.get(name)?;
         let mut digest = entry.digest.clone();
-        if !entry.card.parts.is_empty() {
-            let parts = entry.card.parts.iter().filter_map(|m| self.identity(&m.tool));
+        if !entry.card.parts().is_empty() {
+            let parts = entry.card.parts().iter().filter_map(|m| self.identity(&m.tool));
             digest = sha256(parts.fold(digest, |all, part| all + "\0" + &part).as_bytes());
         }
         digest.truncate(16);
         Some(digest)
     }
 
-    /// What the court said of a tool as it is now; nothing where it was not asked, or the tool was changed since.
+    /// The admission report of a tool; `None` when it was not examined, or was changed since.
     pub fn admission(&self, name: &str) -> Option<&Admission> {
         let admission = self.entries.get(name)?.admission.as_ref()?;
-        // A builtin is another one in another version of rlar.
-        let same = !self.has_builtin(name) || admission.version == env!("CARGO_PKG_VERSION");
-        (same && self.identity(name).as_ref() == Some(&admission.identity)).then_some(admission)
+        // Another version of rlar may have another builtin of this name.
+        let is_current = !self.has_builtin(name) || admission.version == env!("CARGO_PKG_VERSION");
+        (is_current && self.identity(name).as_ref() == Some(&admission.identity)).then_some(admission)
     }
 
-    /// Whether rlar itself is what a tool, or a part of it, computes with.
+    /// Whether a tool, or one of its parts, is a builtin.
     fn has_builtin(&self, name: &str) -> bool {
-        self.card(name)
-            .is_some_and(|c| c.kind == ToolKind::Builtin || c.parts.iter().any(|m| self.has_builtin(&m.tool)))
+        self.card(name).is_some_and(|card| {
+            matches!(card.kind, ToolKind::Builtin { .. }) || card.parts().iter().any(|m| self.has_builtin(&m.tool))
+        })
     }
 
-    /// Whether a tool may score: what the court says of the tool as it is now.
+    /// Whether a tool may score in its present state: it is admitted, at least provisionally, and no part is refused or retired.
     pub fn is_admitted(&self, name: &str) -> bool {
-        let out =
+        let is_excluded =
             |part: &str| self.admission(part).is_some_and(|a| matches!(a.status, Status::Refused | Status::Retired));
-        let whole = !self.with_parts(name).iter().any(|part| out(part));
-        whole && self.admission(name).is_some_and(|a| matches!(a.status, Status::Admitted | Status::Provisional))
+        let is_whole = !self.with_parts(name).iter().any(|part| is_excluded(part));
+        is_whole && self.admission(name).is_some_and(|a| matches!(a.status, Status::Admitted | Status::Provisional))
     }
 
-    /// What was seen of a tool's scores in training.
+    /// The distribution of a tool's scores in earlier training, by task; `None` when none was recorded.
     pub fn calibration(&self, name: &str) -> Option<Calibration> {
-        self.entries.get(name)?.calibration.as_ref().map(|(_, c)| c.clone())
+        self.entries.get(name)?.calibration.as_ref().map(|file| file.calibration.clone())
     }
 
-    /// Whether a tool's scores of a kind of prompts were all the same in training.
-    pub(crate) fn is_flat(&self, name: &str, kind: &str) -> bool {
-        let spread = |e: &Entry| e.calibration.as_ref().and_then(|(_, c)| c.get(kind).map(|s| s.deviation));
-        self.entries.get(name).and_then(spread).is_some_and(|deviation| deviation <= 0.0)
+    /// Whether all scores that a tool gave to prompts of a task in earlier training were equal.
+    pub(crate) fn is_flat(&self, name: &str, task: &str) -> bool {
+        let file = self.entries.get(name).and_then(|entry| entry.calibration.as_ref());
+        file.and_then(|file| file.calibration.get(task)).is_some_and(|spread| spread.deviation <= 0.0)
     }
 
     /// Takes a tool out of use for a reason, and returns the new report, which the caller writes into the tool's folder.
@@ -237,32 +250,60 @@ impl Library {
         }
     }
 
-    /// The code of a tool that is a verifier.
+    /// The code of a verifier; `None` for other tools.
     pub(crate) fn source(&self, name: &str) -> Option<String> {
-        let entry = self.entries.get(name).filter(|e| e.card.kind == ToolKind::Verifier)?;
+        let entry = self.entries.get(name).filter(|e| e.card.file().is_some())?;
         Some(entry.source.clone())
     }
 
-    /// Files of a tool: name in its folder, and contents.
+    /// The files of a tool's folder, each with its name and its contents; empty when the library does not hold the tool.
     pub fn files(&self, name: &str) -> Vec<(String, String)> {
         let Some(entry) = self.entries.get(name) else { return Vec::new() };
         let mut files = vec![("tool.yaml".to_owned(), entry.text.clone())];
-        files.extend(entry.card.file.clone().map(|f| (f, entry.source.clone())));
-        files.extend(entry.calibration.clone().map(|(text, _)| (CALIBRATION.to_owned(), text)));
+        files.extend(entry.card.file().map(|file| (file.to_owned(), entry.source.clone())));
+        files.extend(entry.calibration.as_ref().map(|file| (CALIBRATION.to_owned(), file.text.clone())));
         let admission = self.admission(name).and_then(|a| serde_json::to_string_pretty(a).ok());
         files.extend(admission.map(|a| (ADMISSION.to_owned(), a + "\n")));
         files
     }
 
-    /// Makes a tool ready to score.
-    pub fn open(&self, name: &str, means: &ToolContext) -> Result<Tool, RewardError> {
+    /// Opens a tool and its parts: starts a verifier, loads a model.
+    ///
+    /// # Errors
+    ///
+    /// When the library does not hold the tool, or the context lacks something that it needs.
+    pub fn open(&self, name: &str, context: &ToolContext) -> Result<Tool, RewardError> {
         let entry = self.entries.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.entries.keys().map(String::as_str).collect();
             RewardError::tool(name, format!("is not in the library; it holds: {}", known.join(", ")))
         })?;
-        let parts = entry.card.parts.iter().map(|member| self.open(&member.tool, means));
+        let parts = entry.card.parts().iter().map(|member| self.open(&member.tool, context));
         let parts = parts.collect::<Result<Vec<Tool>, RewardError>>()?;
-        let tool = Tool::open(&entry.card, &entry.home, &entry.source, parts, means)?;
-        Ok(tool.known_as(self.identity(name).unwrap_or_default(), self.is_admitted(name)))
+        let tool = Tool::open(&entry.card, &entry.home, &entry.source, parts, context)?;
+        Ok(tool.with_identity(self.identity(name).unwrap_or_default(), self.is_admitted(name)))
+    }
+}
+
+/// The code of a verifier, or the fingerprint of a model in the tool's folder; empty for other tools, for models of the Hub,
+/// and for a model that is not there, which is an error only when the tool is opened.
+fn read_source(folder: &Path, card: &ToolCard) -> Result<String, RewardError> {
+    match &card.kind {
+        ToolKind::Verifier { file, .. } => {
+            let file = folder.join(file);
+            fs::read_to_string(&file).map_err(RewardError::io(&file))
+        }
+        ToolKind::Model(model) if model.repo.is_none() => {
+            Ok(fingerprint(&folder.join(&model.path)).map_or(String::new(), |print| print.to_string()))
+        }
+        _ => Ok(String::new()),
+    }
+}
+
+/// The text of a file; `None` when it does not exist.
+fn read_optional(path: &Path) -> Result<Option<String>, RewardError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(RewardError::io(path)(e)),
     }
 }

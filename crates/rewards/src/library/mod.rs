@@ -1,4 +1,4 @@
-//! A library: a folder of reward tools that a person can read, compare and commit.
+//! Libraries: folders of reward tools that a person can read, compare and commit.
 
 pub mod diff;
 pub mod folder;

@@ -1,18 +1,18 @@
-//! A tool that no library holds yet.
+//! A tool on its way into a library.
 
 use serde::{Deserialize, Serialize};
 
 use crate::admission::report::Admission;
 
-/// A tool that is new to a library: everything that its folder holds.
+/// A tool that an agent made, with everything that its folder will hold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NewTool {
-    /// Its name.
+    /// The tool's name.
     pub name: String,
-    /// Its card, as YAML.
+    /// The text of its `tool.yaml`.
     pub card: String,
-    /// A verifier's code.
+    /// The code of a verifier; empty for other tools.
     pub source: String,
-    /// What the court said of it.
+    /// Its admission report.
     pub admission: Admission,
 }

@@ -56,7 +56,7 @@ impl From<AuditSums> for (f64, usize, f64) {
     }
 }
 
-/// ToolContext over audited replies.
+/// Means over audited replies.
 #[derive(Clone, Copy)]
 struct AuditMeans {
     reward: f64,
@@ -73,7 +73,9 @@ impl AuditSums {
     /// Sums over several steps.
     fn of<'s>(steps: impl Iterator<Item = &'s StepSummary>) -> Self {
         let mut total = Self::default();
-        steps.for_each(|step| total.add(step.audited));
+        for step in steps {
+            total.add(step.audited);
+        }
         total
     }
 
@@ -126,7 +128,9 @@ impl StepSummary {
     /// The summary of a step; a group holds the replies to one prompt.
     pub(super) fn of(groups: &[Vec<ObservedReply>]) -> Self {
         let mut summary = Self { groups: groups.len(), ..Self::default() };
-        groups.iter().for_each(|group| summary.add_group(group));
+        for group in groups {
+            summary.add_group(group);
+        }
         summary
     }
 

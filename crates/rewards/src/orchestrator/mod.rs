@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 
 use crate::agents::builtin::{Assignment, BuiltinAgent};
 use crate::agents::tasks::domain;
@@ -16,6 +16,7 @@ use crate::cache::cached_score::score_cached;
 use crate::cache::store::Store;
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
+use crate::tool::card::ToolCard;
 use crate::tool::composite::{Ruling, WeightedTool};
 use crate::tool::scores::{Scores, ToolScore};
 use crate::tool::scoring::{Tool, ToolContext};
@@ -111,7 +112,7 @@ impl Orchestrator {
 
     /// The packages of a tool when they are not installed yet; empty when they are, or when there is no sandbox to ask.
     pub fn missing_packages(&self, tool: &str) -> Result<Vec<String>, RewardError> {
-        let required = self.library.card(tool).map_or(&[][..], |c| &c.requires);
+        let required = self.library.card(tool).map_or(&[][..], ToolCard::requires);
         let Ok(sandbox) = &self.context.sandbox else { return Ok(Vec::new()) };
         let installed = sandbox.has_packages(required, &self.context.packages);
         let installed = installed.map_err(|e| RewardError::tool(tool, e.to_string()))?;
@@ -133,7 +134,7 @@ impl Orchestrator {
 
     /// Scores items with the audit tools. The first audit tool that does not abstain decides; its score is given as a part of
     /// its range, from 0 to 1. An item that no audit tool judges is [`Outcome::Abstained`].
-    pub fn audit(&mut self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, RewardError> {
+    pub fn audit(&mut self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<Outcome>, RewardError> {
         let mut audited = vec![Outcome::Abstained("no audit tool judges it".into()); items.len()];
         for name in self.config.audit.clone() {
             let open: Vec<usize> = (0..items.len()).filter(|i| matches!(audited[*i], Outcome::Abstained(_))).collect();
@@ -214,7 +215,11 @@ impl Orchestrator {
 
     /// Scores like [`Self::score`] until `over` returns true. Scores that have not been started by then are
     /// [`Failure::Late`].
-    pub fn score_until(&mut self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Scores>, RewardError> {
+    pub fn score_until(
+        &mut self,
+        items: &[(&Example, &Completion)],
+        over: ShouldStop,
+    ) -> Result<Vec<Scores>, RewardError> {
         let mut shares = Shares::new();
         let mut scores = Vec::with_capacity(items.len());
         let mut assignments: BTreeMap<*const Example, Vec<WeightedTool>> = BTreeMap::new();
@@ -253,7 +258,7 @@ impl Orchestrator {
         &self,
         items: &[(&Example, &Completion)],
         shares: Shares,
-        over: Over,
+        over: ShouldStop,
     ) -> Result<Vec<FilledShare>, RewardError> {
         let score_share = |name: &str, slots: &[ScoreSlot]| {
             let share: Vec<_> = slots.iter().map(|slot| items[slot.item]).collect();

@@ -1,173 +1,158 @@
-//! `tool.yaml`: what a tool measures and what it needs.
+//! The card of a tool: what it measures, how it is made, and what it needs.
 
 use std::path::Path;
 
 use rlar_data::Document;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::RewardError;
-use crate::tool::builtin::builtin;
-use crate::tool::composite::{CombineAs, WeightedTool};
-use crate::tool::judge::{Mode, Rubric};
+use crate::tool::card_document::CardDocument;
+use crate::tool::composite::WeightedTool;
+use crate::tool::judge::Rubric;
 use crate::tool::reward_model::ModelPointer;
-
-/// How a tool is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ToolKind {
-    /// A part of rlar, in Rust.
-    Builtin,
-    /// Python, run in the sandbox.
-    Verifier,
-    /// A reward model, run natively.
-    Model,
-    /// A language model with a rubric.
-    Judge,
-    /// A sum of other tools, with gates and vetoes.
-    Composite,
-}
 
 /// What a score means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolRole {
-    /// Right or wrong.
+    /// The reply is right or wrong.
     Correctness,
-    /// Better or worse.
+    /// The reply is better or worse.
     Quality,
-    /// A rule is kept or not; never the only tool of an assignment.
+    /// The reply keeps a rule or breaks it. A constraint is never the only tool of an assignment.
     Constraint,
 }
 
-/// A reply made for a tool's admission.
+/// A reply of known worth in a card, for admission.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CardCase {
     /// The reply.
     pub reply: String,
-    /// Whether it is a good one.
+    /// Whether the tool must score it high; otherwise it must score it low.
     pub good: bool,
-    /// The prompt that it answers.
+    /// The prompt that the reply answers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prompt: String,
-    /// The reference.
+    /// The reference of the example; absent for an example without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Further columns of the example.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    pub columns: serde_json::Map<String, serde_json::Value>,
+    /// Further columns of the example, such as `tests`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub columns: Map<String, Value>,
 }
 
-/// A tool's card.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// How a tool is made, with the keys of its card that only this kind has.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ToolKind {
+    /// A function of rlar, in Rust.
+    Builtin {
+        /// The function's name, where it differs from the tool's.
+        builtin: Option<String>,
+        /// The function's settings.
+        settings: Map<String, Value>,
+    },
+    /// A Python function, run in the sandbox.
+    Verifier {
+        /// The function `f(prompt, candidate_response, reference_response) -> float`.
+        function: String,
+        /// The file with its code, in the tool's folder.
+        file: String,
+        /// Packages that the file imports; `rewards.packages` must allow them.
+        requires: Vec<String>,
+    },
+    /// A reward model, run natively.
+    Model(ModelPointer),
+    /// A language model with a rubric.
+    Judge(Rubric),
+    /// A weighted sum of other tools, with gates and vetoes.
+    Composite {
+        /// The other tools; at least one of them is a term.
+        parts: Vec<WeightedTool>,
+    },
+}
+
+/// A tool's card: `tool.yaml`, checked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(into = "CardDocument")]
 pub struct ToolCard {
-    /// Unique in its library.
+    /// The tool's name, unique in its library and the name of its folder.
     pub name: String,
-    /// How it is made.
+    /// How the tool is made.
     pub kind: ToolKind,
     /// What its score means.
     pub role: ToolRole,
     /// What it measures, in a sentence.
     pub measures: String,
-    /// Tasks that it suits.
+    /// The tasks that it suits.
     pub tasks: Vec<String>,
     /// Whether it abstains from examples without a reference.
     pub needs_reference: bool,
-    /// Whether a reply must be the answer alone: admission does not put answers into sentences, then.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// Whether a reply must be the answer alone. If so, admission does not put answers into sentences.
     pub bare: bool,
-    /// Lowest and highest score.
+    /// The lowest and the highest score; both finite.
     pub range: [f64; 2],
-    /// Verifiers: the Python function `f(prompt, candidate_response, reference_response) -> float`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub function: Option<String>,
-    /// Verifiers: the file in the tool's folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// Verifiers: packages that the file imports; `rewards.packages` must allow them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub requires: Vec<String>,
-    /// Builtins: the part of rlar, where it is not called as the tool is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub builtin: Option<String>,
-    /// Builtins: their settings.
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    pub settings: serde_json::Map<String, serde_json::Value>,
-    /// Models: where it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<ModelPointer>,
-    /// Judges: what they judge by, and how.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub judge: Option<Rubric>,
-    /// Composites: their tools.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parts: Vec<WeightedTool>,
-    /// Made cases, for admission: replies that the tool must score high, and such that it must score low.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// Replies of known worth, for admission.
     pub cases: Vec<CardCase>,
-    /// Where it comes from.
+    /// Where the tool comes from.
     pub origin: String,
 }
 
 impl ToolCard {
-    /// The part of rlar that a card of kind `builtin` names.
-    pub fn builtin(&self) -> &str {
-        self.builtin.as_deref().unwrap_or(&self.name)
-    }
-
-    /// Parses and checks a card; the path is for messages.
+    /// Parses and checks a `tool.yaml`. The path is used in messages only.
+    ///
+    /// # Errors
+    ///
+    /// An unknown key, a value of the wrong type, or a value that no tool of this kind can have; with the line of each.
     pub fn parse(path: &Path, text: &str) -> Result<Self, RewardError> {
-        let schema = schemars::schema_for!(Self).to_value();
+        let schema = schemars::schema_for!(CardDocument).to_value();
         let document = Document::parse(path, text)?;
-        let card: Self = document.check(&schema)?;
-        let mut problems = Vec::new();
-        let [low, high] = card.range;
-        if !(low.is_finite() && high.is_finite() && low < high) {
-            problems.push(("range".to_owned(), "must be two finite numbers, the lower first".to_owned()));
-        }
-        let plain = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-        if !plain(&card.name) {
-            problems.push(("name".to_owned(), "must be letters, digits, `_` and `-`".to_owned()));
-        }
-        problems.extend(card.kind_problem().map(|why| ("kind".to_owned(), why)));
+        let written: CardDocument = document.check(&schema)?;
+        let mut problems = written.problems();
+        let card = written.into_card().map_err(|problem| problems.push(problem));
         document.reject(problems)?;
-        Ok(card)
+        card.map_err(|()| RewardError::tool(&path.display().to_string(), "has a card that cannot be used"))
     }
 
-    /// Why a card of this kind cannot be opened, if so.
-    fn kind_problem(&self) -> Option<String> {
-        match self.kind {
-            ToolKind::Builtin => builtin(self.builtin(), &self.settings).err(),
-            ToolKind::Verifier => {
-                let file = self.file.as_deref().unwrap_or("");
-                let whole = self.function.is_some() && !file.is_empty() && !file.contains(['/', '\\']);
-                (!whole).then(|| "a verifier needs `function`, and `file` in its own folder".into())
-            }
-            ToolKind::Model => match &self.model {
-                Some(model) if model.path.is_empty() == model.repo.is_none() => {
-                    Some("a model needs exactly one of `path` and `repo`".into())
-                }
-                Some(model) if model.repo.is_some() && (model.revision.is_none() || model.files.is_empty()) => {
-                    Some("a model of the Hub needs its `revision` and its `files`".into())
-                }
-                Some(_) => None,
-                None => Some("a model needs `model` with its `path`".into()),
-            },
-            ToolKind::Judge => match &self.judge {
-                Some(rubric) if rubric.mode == Mode::Pairwise && !self.needs_reference => {
-                    Some("a pairwise judge compares with the reference: it needs `needs_reference: true`".into())
-                }
-                Some(rubric) => rubric.problem(),
-                None => Some("a judge needs `judge` with its `rubric`".into()),
-            },
-            ToolKind::Composite => {
-                let terms = self.parts.iter().filter(|m| m.part == CombineAs::Term).count();
-                let finite = self.parts.iter().all(|m| m.weight.is_finite());
-                (terms == 0 || !finite)
-                    .then(|| "a composite needs `parts`, a term among them, with finite weights".into())
-            }
+    /// The function of rlar that the tool runs; `None` for tools of another kind.
+    pub fn builtin(&self) -> Option<&str> {
+        match &self.kind {
+            ToolKind::Builtin { builtin, .. } => Some(builtin.as_deref().unwrap_or(&self.name)),
+            _ => None,
+        }
+    }
+
+    /// The file with a verifier's code, in the tool's folder; `None` for tools of another kind.
+    pub fn file(&self) -> Option<&str> {
+        match &self.kind {
+            ToolKind::Verifier { file, .. } => Some(file),
+            _ => None,
+        }
+    }
+
+    /// The Python packages that the tool imports.
+    pub fn requires(&self) -> &[String] {
+        match &self.kind {
+            ToolKind::Verifier { requires, .. } => requires,
+            _ => &[],
+        }
+    }
+
+    /// The reward model of the tool; `None` for tools of another kind.
+    pub fn model(&self) -> Option<&ModelPointer> {
+        match &self.kind {
+            ToolKind::Model(pointer) => Some(pointer),
+            _ => None,
+        }
+    }
+
+    /// The tools that a composite is made of.
+    pub fn parts(&self) -> &[WeightedTool] {
+        match &self.kind {
+            ToolKind::Composite { parts } => parts,
+            _ => &[],
         }
     }
 }

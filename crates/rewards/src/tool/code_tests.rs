@@ -1,70 +1,84 @@
-//! Code tests: a reply is a program, and the example has the tests that it must pass.
+//! The builtin `code_tests`: the reply is a program, and the example has the tests that it must pass.
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::{Compare, Limits, Measured, Over, Program, Sandbox, SandboxError, Stream, TestVerdict, Tests};
+use rlar_sandbox::{
+    Comparison, Execution, IoTest, Program, Sandbox, SandboxError, SandboxLimits, ShouldStop, TestVerdict, Tests,
+};
 use serde_json::Value;
 
+use crate::tool::builtin::BuiltinSettings;
+use crate::tool::scoring::ScoreRecord;
 use crate::{Failure, Outcome};
 
-/// The name of the builtin.
-pub const CODE_TESTS: &str = "code_tests";
-/// Programs that are judged before it is asked again whether their verdicts are still wanted.
-const AT_ONCE: usize = 16;
+/// Number of programs that run between two checks of whether the time for scoring is over.
+const BATCH: usize = 16;
 
-/// Judges programs by the tests of their examples.
+/// Scores programs by the tests of their examples.
 #[derive(Debug)]
 pub struct CodeTests {
-    pub sandbox: Sandbox,
-    pub limits: Limits,
-    /// Whether the score is the part of the tests that passed; else 1 for all of them and 0 for fewer.
-    pub partial: bool,
+    sandbox: Sandbox,
+    limits: SandboxLimits,
+    /// Whether the score is the share of the tests that passed; otherwise it is 1 when all passed, else 0.
+    partial: bool,
 }
 
 impl CodeTests {
-    /// Outcomes in the order of the items, each with whether it will be the same again: a limit depends on the moment.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<(Outcome, bool)>, SandboxError> {
-        let mut outcomes = Vec::with_capacity(items.len());
-        for piece in items.chunks(AT_ONCE) {
+    /// A scorer that runs programs in a sandbox, with the settings of a card.
+    pub fn new(sandbox: Sandbox, limits: SandboxLimits, settings: &BuiltinSettings) -> Self {
+        let partial = settings.get("partial").and_then(Value::as_bool).unwrap_or(false);
+        Self { sandbox, limits, partial }
+    }
+
+    /// Scores items; the records are in their order and have no times.
+    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<ScoreRecord>, SandboxError> {
+        let mut records = Vec::with_capacity(items.len());
+        for batch in items.chunks(BATCH) {
             if over() {
-                outcomes.extend(piece.iter().map(|_| (Outcome::Failed(Failure::Late), true)));
+                records.extend(batch.iter().map(|_| ScoreRecord::free(Outcome::Failed(Failure::Late))));
                 continue;
             }
-            let programs: Vec<Option<Program>> = piece.iter().map(|(e, c)| program(e, c.scored_text())).collect();
-            let asked: Vec<Program> = programs.iter().flatten().cloned().collect();
-            let mut judged = Program::judge_all(&asked, &self.sandbox, &self.limits)?.into_iter();
-            outcomes.extend(programs.iter().map(|program| {
+            let programs: Vec<Option<Program>> = batch.iter().map(|(e, c)| program(e, c.scored_text())).collect();
+            let runnable: Vec<Program> = programs.iter().flatten().cloned().collect();
+            let mut judged = Program::judge_all(&runnable, &self.sandbox, &self.limits)?.into_iter();
+            records.extend(programs.iter().map(|program| {
                 let Some(judged) = program.as_ref().and_then(|_| judged.next()) else {
-                    return (Outcome::Abstained("the example has no tests that this tool knows".into()), true);
+                    let why = "the example has no tests that this tool knows";
+                    return ScoreRecord::free(Outcome::Abstained(why.into()));
                 };
                 match judged {
-                    Err(e) => (Outcome::Failed(Failure::Exception(e.to_string())), true),
+                    Err(e) => ScoreRecord::free(Outcome::Failed(Failure::Exception(e.to_string()))),
                     Ok(judged) => {
-                        let passed = f64::from(u8::from(judged.passed()));
-                        let score = if self.partial { judged.fraction().unwrap_or(0.0) } else { passed };
-                        let limited = |t: &Measured<TestVerdict>| t.verdict.depends_on_the_moment();
-                        (Outcome::Scored(score), !judged.0.iter().any(limited))
+                        let passed = f64::from(u8::from(judged.all_passed()));
+                        let score = if self.partial { judged.pass_rate().unwrap_or(0.0) } else { passed };
+                        // A limit of time or memory may decide otherwise the next time.
+                        let is_limited = |t: &Execution<TestVerdict>| t.verdict.is_transient();
+                        let cacheable = !judged.tests.iter().any(is_limited);
+                        ScoreRecord { cacheable, ..ScoreRecord::free(Outcome::Scored(score)) }
                     }
                 }
             }));
         }
-        Ok(outcomes)
+        Ok(records)
     }
 }
 
-/// Whether an example has tests: `test` with `entry_point` (as `HumanEval` writes them), `test_list` with `test_setup_code`
-/// (MBPP), or `tests` with `setup`: Python statements, or objects with `input` and `output`.
+/// Whether an example has tests in one of three forms: `test` with `entry_point` (`HumanEval`), `test_list` with
+/// `test_setup_code` (MBPP), or `tests` with `setup`, where the tests are Python statements or objects with `input` and
+/// `output`.
 pub fn has_tests(example: &Example) -> bool {
     tests(example).is_some()
 }
 
+/// The text in a column of the example.
 fn text<'e>(example: &'e Example, key: &str) -> Option<&'e str> {
     example.columns.get(key).and_then(Value::as_str)
 }
 
+/// The tests of an example, in the form that the sandbox runs.
 fn tests(example: &Example) -> Option<Tests> {
     if let (Some(test), Some(function)) = (text(example, "test"), text(example, "entry_point")) {
-        // The tests may use what the prompt imports and defines.
-        let stub = begun(example, function).map_or(String::new(), |code| format!("{code}    pass\n"));
+        // The tests may use names that the prompt imports and defines.
+        let stub = code_prompt(example, function).map_or(String::new(), |code| format!("{code}    pass\n"));
         return Some(Tests::Functions {
             setup: stub + test,
             functions: vec![function.to_owned()],
@@ -82,15 +96,15 @@ fn tests(example: &Example) -> Option<Tests> {
     if let Some(tests) = statements {
         return Some(Tests::Functions { setup, functions: Vec::new(), tests });
     }
-    let stream = |t: &Value| {
-        let of = |key: &str| t.get(key).and_then(Value::as_str).map(str::to_owned);
-        Some(Stream { input: of("input")?, output: of("output")?, compare: Compare::Words })
+    let stream = |test: &Value| {
+        let field = |key: &str| test.get(key).and_then(Value::as_str).map(str::to_owned);
+        Some(IoTest { input: field("input")?, output: field("output")?, compare: Comparison::Words })
     };
-    list.iter().map(stream).collect::<Option<Vec<Stream>>>().map(Tests::Streams)
+    list.iter().map(stream).collect::<Option<Vec<IoTest>>>().map(Tests::InputOutput)
 }
 
-/// The prompt, where it is itself code that stops where the function's body is to begin.
-fn begun<'e>(example: &'e Example, function: &str) -> Option<&'e str> {
+/// The prompt, when it is code that stops before the body of the function (`HumanEval`).
+fn code_prompt<'e>(example: &'e Example, function: &str) -> Option<&'e str> {
     let prompt = example.prompt();
     let first = prompt.lines().find(|l| !l.trim().is_empty())?;
     let assigns =
@@ -101,29 +115,30 @@ fn begun<'e>(example: &'e Example, function: &str) -> Option<&'e str> {
     (is_code && defines(prompt, function) && !prompt.contains("```")).then_some(prompt)
 }
 
+/// Whether a Python program defines a function.
 fn defines(code: &str, function: &str) -> bool {
     code.contains(&format!("def {function}("))
 }
 
-/// The program that a reply is: its last fenced block that defines something, else its last one, else all of it. A reply that
-/// goes on where the prompt's code stopped is read behind it.
+/// The program in a reply: its last fenced block that defines something, else its last fenced block, else the whole reply. A
+/// reply that continues the prompt's code is appended to it.
 fn program(example: &Example, reply: &str) -> Option<Program> {
     let tests = tests(example)?;
     let blocks = fences(reply);
     let defining = blocks.iter().rev().find(|b| b.contains("def ") || b.contains("class "));
-    let wanted = if matches!(tests, Tests::Functions { .. }) { defining } else { None };
-    let code = wanted.or(blocks.last()).copied().unwrap_or(reply);
-    let source = match text(example, "entry_point").and_then(|f| Some((f, begun(example, f)?))) {
-        Some((function, begun)) => {
+    let preferred = if matches!(tests, Tests::Functions { .. }) { defining } else { None };
+    let code = preferred.or(blocks.last()).copied().unwrap_or(reply);
+    let source = match text(example, "entry_point").and_then(|f| Some((f, code_prompt(example, f)?))) {
+        Some((function, prompt)) => {
             let between = if defines(code, function) { "    pass\n\n" } else { "" };
-            format!("{begun}{between}{code}")
+            format!("{prompt}{between}{code}")
         }
         None => code.to_owned(),
     };
     Some(Program { source: source.replace("\r\n", "\n"), tests })
 }
 
-/// What stands in the fenced blocks of a text; one that nobody closed ends with the text.
+/// The contents of the fenced blocks of a text. A block without a closing fence ends with the text.
 fn fences(reply: &str) -> Vec<&str> {
     let mut blocks = Vec::new();
     let mut rest = reply;

@@ -1,4 +1,4 @@
-//! Composition: sums of tools, and tools that overrule the sum.
+//! How the scores of several tools are combined: a weighted sum, and gates and vetoes that overrule it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,17 +9,17 @@ use crate::Outcome;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CombineAs {
-    /// Its score is added, with its weight.
+    /// Its score is a term of the weighted sum.
     #[default]
     Term,
-    /// A reply that it scores too low gets nothing: 0, the score of the range that is nearest to it, or less.
+    /// A reply that it scores below `least` gets at most 0, or the score of the range that is nearest to 0.
     Gate,
-    /// A reply that it scores too low gets the worst score.
+    /// A reply that it scores below `least` gets the worst score of the range.
     Veto,
 }
 
 impl CombineAs {
-    // As serde asks it.
+    // `skip_serializing_if` passes a reference.
     #[allow(clippy::trivially_copy_pass_by_ref)]
     pub(crate) fn is_term(&self) -> bool {
         *self == Self::Term
@@ -38,7 +38,7 @@ pub struct WeightedTool {
     /// How its score is combined with the others.
     #[serde(default, rename = "as", skip_serializing_if = "CombineAs::is_term")]
     pub part: CombineAs,
-    /// Gates and vetoes: the least score that lets a reply pass; the middle of the tool's range when absent.
+    /// Gates and vetoes: the lowest score that lets a reply pass; the middle of the tool's range when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least: Option<f64>,
 }
@@ -48,33 +48,33 @@ fn one() -> f64 {
 }
 
 impl WeightedTool {
-    /// Why it cannot rule beside others, of a tool with this range, if so.
+    /// What is wrong with `least` for a tool with this range, if anything is.
     pub(crate) fn problem(&self, [low, high]: [f64; 2]) -> Option<String> {
         let least = self.least.filter(|_| !self.part.is_term())?;
         (!(least > low && least <= high)).then(|| {
-            format!("`least` is {least}; of a tool whose scores are from {low} to {high} it lies above the one and not above the other")
+            format!("`least` is {least}; it must be above {low} and at most {high}, the range of the tool's scores")
         })
     }
 
-    /// The least score that lets a reply pass, of a tool with this range.
+    /// The lowest score that lets a reply pass, for a tool with this range.
     pub fn least(&self, [low, high]: [f64; 2]) -> f64 {
         self.least.unwrap_or_else(|| f64::midpoint(low, high))
     }
 }
 
-/// What gates and vetoes make of a reply.
+/// The decision of an assignment's gates and vetoes about a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ruling {
-    /// Every one of them lets it pass.
+    /// All of them let it pass.
     Pass,
-    /// A gate does not.
+    /// A gate does not let it pass, and no veto objects.
     Closed,
-    /// A veto does not.
+    /// A veto does not let it pass.
     Vetoed,
 }
 
 impl Ruling {
-    /// The ruling of parts with their least scores and what they said; of a part without a score none.
+    /// The ruling of parts, each with its `least` and its outcome. A part without a score has no influence.
     pub fn of<'o>(parts: impl Iterator<Item = (CombineAs, f64, &'o Outcome)>) -> Self {
         let mut ruling = Self::Pass;
         for (part, least, outcome) in parts {
@@ -88,13 +88,14 @@ impl Ruling {
         ruling
     }
 
-    /// What becomes of a score in a range that counts with a weight: never anything better than it was.
+    /// Applies the ruling to the score of a term with this range and weight. It never makes the reply's total better, so a term
+    /// with a negative weight is moved upwards.
     pub fn apply(self, score: f64, [low, high]: [f64; 2], weight: f64) -> f64 {
-        let nothing = 0.0_f64.clamp(low, high);
+        let zero = 0.0_f64.clamp(low, high);
         match self {
             Self::Pass => score,
-            Self::Closed if weight < 0.0 => score.max(nothing),
-            Self::Closed => score.min(nothing),
+            Self::Closed if weight < 0.0 => score.max(zero),
+            Self::Closed => score.min(zero),
             Self::Vetoed if weight < 0.0 => high,
             Self::Vetoed => low,
         }

@@ -2,6 +2,7 @@
 
 pub mod builtin;
 pub mod card;
+mod card_document;
 pub mod code_tests;
 pub mod composite;
 pub mod judge;

@@ -6,42 +6,42 @@ use std::path::{Path, PathBuf};
 use rlar_data::{Completion, Example};
 use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings};
 use rlar_policy::{ComputeDevice, PolicyError, RewardModel, Turn};
-use rlar_sandbox::Over;
+use rlar_sandbox::ShouldStop;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Failure, Outcome};
 
-/// Where a card's reward model is and how its output becomes a score.
+/// The reward model of a card, and how its output becomes a score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelPointer {
     /// A Hugging Face folder with a `…ForSequenceClassification` model of one label, relative to the tool's folder.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// Instead of a path: the model's name on the Hub, `owner/name`, which `rlar fetch-rewards` downloaded.
+    /// Instead of a path: the model's name on the Hub, `owner/name`. `rlar fetch-rewards` downloads it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,
-    /// Its commit there.
+    /// The commit on the Hub; required with `repo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// Its files that are needed.
+    /// The files of the repository that are needed; required with `repo`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// SHA-256 of those that hold its weights.
+    /// SHA-256 of the files that hold weights, by file name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sha256: BTreeMap<String, String>,
-    /// Whether the score is the sigmoid of `(output - center) / scale`; else that number itself, cut to the card's range.
+    /// Whether the score is the sigmoid of `(output - center) / scale`. Otherwise it is that number, clamped to the card's range.
     #[serde(default)]
     pub sigmoid: bool,
-    /// What is subtracted from the output.
+    /// The number that is subtracted from the output.
     #[serde(default)]
     pub center: f64,
-    /// What the output is divided by.
+    /// The number that the output is divided by; above 0.
     #[serde(default = "one")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub scale: f64,
-    /// Tokens at a time.
+    /// Most tokens of one forward pass.
     #[serde(default = "tokens")]
     #[schemars(range(min = 1))]
     pub batch_tokens: usize,
@@ -71,41 +71,45 @@ fn tokens() -> usize {
     4096
 }
 
-/// Where the cache holds a model, which must be the one that the card means.
-fn cached(repo: &str, pointer: &ModelPointer, hub: Option<&Hub>) -> Result<PathBuf, String> {
+/// The folder of a model in the Hub's cache. Files with a SHA-256 in the card must have it.
+fn cached_folder(repo: &str, pointer: &ModelPointer, hub: Option<&Hub>) -> Result<PathBuf, String> {
     let settings = match hub {
         Some(hub) => hub.settings().clone(),
         None => HubSettings::from_env(|name| std::env::var(name).ok()).map_err(|e| e.to_string())?,
     };
-    // Nothing is downloaded by opening a tool.
+    // Opening a tool downloads nothing.
     let hub = Hub::new(HubSettings { offline: true, ..settings }).map_err(|e| e.to_string())?;
     let revision = pointer.revision.as_deref().unwrap_or("main");
     let names: Vec<&str> = pointer.files.iter().map(String::as_str).collect();
-    let missing = |e: HubError| format!("{e}; `rlar fetch-rewards` downloads it");
-    let folder = hub.download(repo, revision, &names, &HubLimits::default(), &mut |_| ()).map_err(missing)?;
+    let not_cached = |e: HubError| format!("{e}; `rlar fetch-rewards` downloads it");
+    let folder = hub.download(repo, revision, &names, &HubLimits::default(), &mut |_| ()).map_err(not_cached)?;
     for (name, sha256) in &pointer.sha256 {
-        // The cache names what it holds by its hash, which was checked when it came.
-        let held = folder.join(name).read_link().ok().and_then(|p| Some(p.file_name()?.to_str()?.to_owned()));
-        if held.as_ref() != Some(sha256) {
+        // The name of a file in the cache is its hash, which was checked after the download.
+        let cached = folder.join(name).read_link().ok().and_then(|p| Some(p.file_name()?.to_str()?.to_owned()));
+        if cached.as_ref() != Some(sha256) {
             return Err(format!("{repo}: the cache's {name} is not the file that the card names by its SHA-256"));
         }
     }
     Ok(folder)
 }
 
-/// Conversations that are read before it is asked again whether their scores are still wanted.
-const AT_ONCE: usize = 32;
+/// Number of conversations that are read between two checks of whether the time for scoring is over.
+const BATCH: usize = 32;
 
 /// A reward model that is ready to score.
 #[derive(Debug)]
-pub struct Model {
-    scorer: RewardModel,
+pub struct ModelScorer {
+    model: RewardModel,
     pointer: ModelPointer,
     range: [f64; 2],
 }
 
-impl Model {
-    /// Loads the model of a card in a tool's folder, or in the Hub's cache.
+impl ModelScorer {
+    /// Loads the model of a card from the tool's folder `home`, or from the Hub's cache.
+    ///
+    /// # Errors
+    ///
+    /// When the model is not there, is not the file of the card's hash, or has more than one label.
     pub fn load(
         home: &Path,
         pointer: &ModelPointer,
@@ -114,25 +118,25 @@ impl Model {
         hub: Option<&Hub>,
     ) -> Result<Self, PolicyError> {
         let path = match &pointer.repo {
-            Some(repo) => cached(repo, pointer, hub).map_err(PolicyError::Request)?,
+            Some(repo) => cached_folder(repo, pointer, hub).map_err(PolicyError::Request)?,
             None => home.join(&pointer.path),
         };
         if !path.exists() {
             let message = format!("{} does not exist; a Hugging Face folder is expected there", path.display());
             return Err(PolicyError::Request(message));
         }
-        let scorer = RewardModel::load(&path, &ComputeDevice::new(device)?)?;
-        if scorer.labels() != 1 {
-            let message = format!("{}: has {} labels; a reward has one", path.display(), scorer.labels());
+        let model = RewardModel::load(&path, &ComputeDevice::new(device)?)?;
+        if model.labels() != 1 {
+            let message = format!("{}: has {} labels; a reward has one", path.display(), model.labels());
             return Err(PolicyError::Request(message));
         }
-        Ok(Self { scorer, pointer: pointer.clone(), range })
+        Ok(Self { model, pointer: pointer.clone(), range })
     }
 
-    /// Outcomes in the order of the items. A reply that leaves the model no room scores the minimum; a prompt that does so
-    /// by itself is not judged.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: Over) -> Vec<Outcome> {
-        let room = self.scorer.positions();
+    /// Scores items; the outcomes are in their order. A reply that makes the conversation longer than the model's context gets
+    /// the lowest score; a prompt that is longer than that by itself is not judged.
+    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Vec<Outcome> {
+        let positions = self.model.positions();
         let mut outcomes = vec![Outcome::Failed(Failure::Late); items.len()];
         let mut inputs = Vec::new();
         for (i, (example, completion)) in items.iter().enumerate() {
@@ -143,26 +147,27 @@ impl Model {
                     continue;
                 }
             };
-            if input.ids.len() <= room {
+            if input.ids.len() <= positions {
                 inputs.push((i, input));
-            } else if self.input(example, "").is_ok_and(|alone| alone.ids.len() > room) {
-                outcomes[i] = Outcome::Abstained(format!("the prompt is longer than the model's {room} positions"));
+            } else if self.input(example, "").is_ok_and(|alone| alone.ids.len() > positions) {
+                outcomes[i] =
+                    Outcome::Abstained(format!("the prompt is longer than the model's {positions} positions"));
             } else {
                 outcomes[i] = Outcome::Scored(self.range[0]);
             }
         }
         inputs.sort_by_key(|(i, input)| (input.ids.len(), *i));
-        for piece in inputs.chunks(AT_ONCE) {
+        for batch in inputs.chunks(BATCH) {
             if over() {
                 break;
             }
-            let (places, piece): (Vec<usize>, Vec<_>) = piece.iter().cloned().unzip();
-            let together = self.scorer.outputs(&piece, self.pointer.batch_tokens);
-            for (at, i) in places.into_iter().enumerate() {
-                // One input that breaks the model breaks no other's score.
+            let (indices, batch): (Vec<usize>, Vec<_>) = batch.iter().cloned().unzip();
+            let together = self.model.outputs(&batch, self.pointer.batch_tokens);
+            for (at, i) in indices.into_iter().enumerate() {
+                // When one input fails, the others of the batch are scored one by one.
                 let outputs = match &together {
                     Ok(outputs) => Ok(outputs[at].clone()),
-                    Err(_) => self.scorer.outputs(&piece[at..=at], self.pointer.batch_tokens).map(|mut o| o.remove(0)),
+                    Err(_) => self.model.outputs(&batch[at..=at], self.pointer.batch_tokens).map(|mut o| o.remove(0)),
                 };
                 outcomes[i] = match outputs {
                     Ok(outputs) => self.outcome(&outputs),
@@ -173,12 +178,14 @@ impl Model {
         outcomes
     }
 
+    /// The tokens of the conversation with the reply as the assistant's turn.
     fn input(&self, example: &Example, reply: &str) -> Result<rlar_policy::RewardInput, PolicyError> {
-        let said = example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content });
-        let turns: Vec<Turn> = said.chain([Turn { role: "assistant", content: reply }]).collect();
-        self.scorer.input(&turns)
+        let prompt = example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content });
+        let turns: Vec<Turn> = prompt.chain([Turn { role: "assistant", content: reply }]).collect();
+        self.model.input(&turns)
     }
 
+    /// The score of the model's outputs, one per label.
     fn outcome(&self, outputs: &[f32]) -> Outcome {
         let [output] = outputs else { return Outcome::Failed(Failure::Reply("no output".into())) };
         let output = (f64::from(*output) - self.pointer.center) / self.pointer.scale;

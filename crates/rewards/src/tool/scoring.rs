@@ -7,37 +7,36 @@ use std::time::Instant;
 use rlar_data::{Completion, Example};
 use rlar_net::hub::Hub;
 use rlar_net::llm::Llm;
-use rlar_sandbox::{Call, Limits, Over, Packages, Sandbox, SandboxError, Verdict, Verifier};
-use serde_json::Value;
+use rlar_sandbox::{CallArguments, Packages, Sandbox, SandboxError, SandboxLimits, ShouldStop, Verdict, Verifier};
 
-use crate::tool::builtin::{Builtin, builtin};
+use crate::tool::builtin::{ScoreFunction, ScoredBy, find_builtin};
 use crate::tool::card::{ToolCard, ToolKind};
-use crate::tool::code_tests::{CODE_TESTS, CodeTests};
+use crate::tool::code_tests::CodeTests;
 use crate::tool::composite::Ruling;
 use crate::tool::judge::Judge;
-use crate::tool::reward_model::Model;
+use crate::tool::reward_model::ModelScorer;
 use crate::{Failure, Outcome, RewardError};
 
-/// What tools run with.
+/// What tools need to run: the sandbox, packages, a device, a language model.
 #[derive(Clone, Debug)]
 pub struct ToolContext {
-    /// Where untrusted code runs, or why it cannot.
+    /// Where untrusted code runs, or why there is no sandbox.
     pub sandbox: Result<Sandbox, SandboxError>,
-    /// Packages that verifiers may import.
+    /// Python packages that verifiers may import.
     pub packages: Packages,
-    /// Bounds of one score.
-    pub limits: Limits,
+    /// SandboxLimits of time, memory and output of one score.
+    pub limits: SandboxLimits,
     /// Where reward models run: `cpu`, `cuda:N` or `auto`.
     pub device: String,
-    /// Whom judges ask.
+    /// The language model of judges; without one, judges cannot be opened.
     pub llm: Option<Arc<dyn Llm>>,
-    /// Whose cache holds reward models; the usual one when absent.
+    /// The Hub whose cache holds reward models; the one that the environment names when absent.
     pub hub: Option<Hub>,
 }
 
 impl ToolContext {
-    /// The best sandbox of this machine, reward models on the CPU, nobody for judges to ask.
-    pub fn new(limits: Limits) -> Self {
+    /// A context with the best sandbox of this machine, reward models on the CPU, and no language model.
+    pub fn new(limits: SandboxLimits) -> Self {
         Self {
             sandbox: Sandbox::open(),
             packages: Packages::default(),
@@ -49,24 +48,31 @@ impl ToolContext {
     }
 }
 
-/// An outcome and what it took.
+/// An outcome with its cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreRecord {
-    /// What the tool said.
+    /// The outcome.
     pub outcome: Outcome,
-    /// How long that took, in seconds; of tools that answer many at once the mean.
+    /// Seconds that it took. Tools that score many replies in one call give each the mean.
     pub seconds: f64,
-    /// Tokens of a language model.
+    /// Tokens of a language model, of prompt and completion; 0 for tools without one.
     pub tokens: u64,
-    /// Whether it will be said again: what a limit of time or memory decided depends on the moment.
+    /// Whether a second call would give the same outcome. It would not when a limit of time or memory decided.
     pub cacheable: bool,
 }
 
 impl ScoreRecord {
-    /// What took nothing.
-    pub(crate) fn at_once(outcome: Outcome) -> Self {
+    /// An outcome that took no time and no tokens.
+    pub(crate) fn free(outcome: Outcome) -> Self {
         Self { outcome, seconds: 0.0, tokens: 0, cacheable: true }
     }
+}
+
+/// Records of outcomes that were computed in one call since `start`: each gets the mean time.
+fn with_mean_seconds(mut records: Vec<ScoreRecord>, start: Instant) -> Vec<ScoreRecord> {
+    let seconds = start.elapsed().as_secs_f64() / records.len().max(1) as f64;
+    records.iter_mut().for_each(|record| record.seconds = seconds);
+    records
 }
 
 /// A tool that is ready to score.
@@ -74,70 +80,70 @@ impl ScoreRecord {
 pub struct Tool {
     card: ToolCard,
     scorer: Scorer,
+    /// Content hash of its folder.
     identity: String,
-    /// A verifier's code.
+    /// The code of a verifier; empty for other tools.
     source: String,
-    /// Whether the court saw it answer every text: an exception or a limit is the reply's doing, then.
+    /// Whether the tool is admitted. Only then can a reply be at fault for a failure: see [`Tool::attribute_failures`].
     admitted: bool,
 }
 
+/// The part of a tool that scores, by kind.
 #[derive(Debug)]
 enum Scorer {
-    Builtin(Builtin),
-    Code(CodeTests),
+    Builtin(ScoreFunction),
+    CodeTests(CodeTests),
     Verifier(Verifier),
-    Model(Box<Model>),
+    Model(Box<ModelScorer>),
     Judge(Judge),
     Composite(Vec<Tool>),
 }
 
 impl Tool {
-    /// A tool by its card, the folder that it is in, its code, and the tools that it is composed of.
+    /// Opens a tool: from its card, the folder that holds it, the code of a verifier, and the opened parts of a composite.
     pub(crate) fn open(
         card: &ToolCard,
         home: &Path,
         source: &str,
         parts: Vec<Self>,
-        means: &ToolContext,
+        context: &ToolContext,
     ) -> Result<Self, RewardError> {
         let broken = |why: String| RewardError::tool(&card.name, why);
-        let sandbox = || means.sandbox.clone().map_err(|e| broken(e.to_string()));
-        let scorer = match card.kind {
-            ToolKind::Builtin if card.builtin() == CODE_TESTS => {
-                let partial = card.settings.get("partial").and_then(Value::as_bool).unwrap_or(false);
-                Scorer::Code(CodeTests { sandbox: sandbox()?, limits: means.limits, partial })
+        let sandbox = || context.sandbox.clone().map_err(|e| broken(e.to_string()));
+        let scorer = match &card.kind {
+            ToolKind::Builtin { settings, .. } => {
+                match find_builtin(card.builtin().unwrap_or_default(), settings).map_err(broken)?.scored_by {
+                    ScoredBy::Function(function) => Scorer::Builtin(function),
+                    ScoredBy::Programs => Scorer::CodeTests(CodeTests::new(sandbox()?, context.limits, settings)),
+                }
             }
-            ToolKind::Builtin => Scorer::Builtin(builtin(card.builtin(), &card.settings).map_err(broken)?),
-            ToolKind::Verifier => {
-                let started = sandbox()?.with_packages(&card.requires, &means.packages).and_then(|sandbox| {
-                    let function = card.function.as_deref().unwrap_or_default();
-                    Verifier::start(&sandbox, source, function, means.limits)
-                });
+            ToolKind::Verifier { function, requires, .. } => {
+                let started = sandbox()?
+                    .with_packages(requires, &context.packages)
+                    .and_then(|sandbox| Verifier::start(&sandbox, source, function, context.limits));
                 Scorer::Verifier(started.map_err(|e| broken(e.to_string()))?)
             }
-            ToolKind::Model => {
-                let pointer = card.model.as_ref().ok_or_else(|| broken("its card names no model".into()))?;
-                let model = Model::load(home, pointer, card.range, &means.device, means.hub.as_ref());
+            ToolKind::Model(pointer) => {
+                let model = ModelScorer::load(home, pointer, card.range, &context.device, context.hub.as_ref());
                 Scorer::Model(Box::new(model.map_err(|e| broken(e.to_string()))?))
             }
-            ToolKind::Judge => {
-                let rubric = card.judge.clone().ok_or_else(|| broken("its card has no rubric".into()))?;
-                let llm = means.llm.clone().ok_or_else(|| {
+            ToolKind::Judge(rubric) => {
+                let llm = context.llm.clone().ok_or_else(|| {
                     broken("a judge asks a language model: name one in a config's `rewards.llm`, or with --llm or --llm-replay".into())
                 })?;
-                Scorer::Judge(Judge::new(&card.name, llm, rubric, card.range))
+                Scorer::Judge(Judge::new(&card.name, llm, rubric.clone(), card.range))
             }
-            ToolKind::Composite => Scorer::Composite(parts),
+            ToolKind::Composite { .. } => Scorer::Composite(parts),
         };
         Ok(Self { card: card.clone(), scorer, identity: String::new(), source: source.to_owned(), admitted: false })
     }
 
-    /// The tool with its content hash, and whether the court admitted it.
-    pub(crate) fn known_as(self, identity: String, admitted: bool) -> Self {
+    /// The tool with its content hash, and with whether it is admitted.
+    pub(crate) fn with_identity(self, identity: String, admitted: bool) -> Self {
         Self { identity, admitted, ..self }
     }
 
-    /// The tool as the court sees it: what it cannot answer is its own fault, and its parts' too.
+    /// The tool for its admission checks: it and its parts count as not admitted, so that every failure is their own fault.
     pub(crate) fn for_admission(mut self) -> Self {
         self.admitted = false;
         if let Scorer::Composite(parts) = self.scorer {
@@ -146,7 +152,7 @@ impl Tool {
         self
     }
 
-    /// Whom a judge, or a judge among the parts, asks.
+    /// The name of the language model of a judge, or of the first judge among the parts.
     pub(crate) fn llm_name(&self) -> Option<String> {
         match &self.scorer {
             Scorer::Judge(judge) => Some(judge.llm_name()),
@@ -155,15 +161,21 @@ impl Tool {
         }
     }
 
-    /// Whether it, or one of its parts, is of a kind.
-    pub(crate) fn has(&self, kind: ToolKind) -> bool {
+    /// Whether the tool, or one of its parts, is a judge.
+    pub(crate) fn has_judge(&self) -> bool {
+        self.llm_name().is_some()
+    }
+
+    /// Whether the tool, or one of its parts, is a reward model.
+    pub(crate) fn has_model(&self) -> bool {
         match &self.scorer {
-            Scorer::Composite(parts) => parts.iter().any(|p| p.has(kind)),
-            _ => self.card.kind == kind,
+            Scorer::Model(_) => true,
+            Scorer::Composite(parts) => parts.iter().any(Self::has_model),
+            _ => false,
         }
     }
 
-    /// Texts that stand in its code, and with which it might be bought.
+    /// The string literals in a verifier's code. A backdoor answers to one of them.
     pub(crate) fn literals(&self) -> Vec<String> {
         match &self.scorer {
             Scorer::Verifier(_) => literals(&self.source),
@@ -176,173 +188,198 @@ impl Tool {
         &self.card
     }
 
-    /// Its content hash.
+    /// The content hash of the tool's folder.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// What its scores may be kept by, beside example and reply.
+    /// A name for everything that its scores depend on besides example and reply: content, version of rlar, and for judges the
+    /// language model and the version of the prompt.
     pub fn cache_identity(&self) -> String {
-        self.cache_name().unwrap_or_else(|| format!("{} {}", self.identity, env!("CARGO_PKG_VERSION")))
+        self.cached_as().unwrap_or_else(|| self.versioned_identity())
     }
 
-    /// What its scores are remembered by beside example and reply; nothing for what is computed as fast as remembered.
-    pub(crate) fn cache_name(&self) -> Option<String> {
-        let identity = format!("{} {}", self.identity, env!("CARGO_PKG_VERSION"));
+    /// The [`Self::cache_identity`] of a tool whose scores belong into the cache. `None` for builtins, which are computed as
+    /// fast as they would be looked up.
+    pub(crate) fn cached_as(&self) -> Option<String> {
+        let identity = self.versioned_identity();
         match &self.scorer {
             Scorer::Builtin(_) => None,
-            Scorer::Judge(judge) => Some(format!("{identity} {}", judge.asks())),
+            Scorer::Judge(judge) => Some(format!("{identity} {}", judge.cache_identity())),
             Scorer::Composite(parts) => {
-                let names: Vec<String> = parts.iter().filter_map(Self::cache_name).collect();
+                let names: Vec<String> = parts.iter().filter_map(Self::cached_as).collect();
                 (!names.is_empty()).then(|| format!("{identity} {}", names.join(" ")))
             }
-            Scorer::Code(_) | Scorer::Verifier(_) | Scorer::Model(_) => Some(identity),
+            Scorer::CodeTests(_) | Scorer::Verifier(_) | Scorer::Model(_) => Some(identity),
         }
     }
 
-    /// Outcomes in the order of the items.
+    fn versioned_identity(&self) -> String {
+        format!("{} {}", self.identity, env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Scores items; the outcomes are in their order.
+    ///
+    /// # Errors
+    ///
+    /// When the tool cannot run at all, such as when the sandbox is gone. That one reply has no score is an [`Outcome`].
     pub fn score(&self, items: &[(&Example, &Completion)]) -> Result<Vec<Outcome>, RewardError> {
         self.score_until(items, &|| false)
     }
 
-    /// The same, until `over` says that no more outcomes are wanted: what has not begun by then has failed.
-    pub fn score_until(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<Outcome>, RewardError> {
-        Ok(self.score_records(items, over)?.into_iter().map(|t| t.outcome).collect())
+    /// Scores like [`Self::score`] until `over` returns true. Scores that have not been started by then are
+    /// [`Failure::Late`].
+    pub fn score_until(
+        &self,
+        items: &[(&Example, &Completion)],
+        over: ShouldStop,
+    ) -> Result<Vec<Outcome>, RewardError> {
+        Ok(self.score_records(items, over)?.into_iter().map(|record| record.outcome).collect())
     }
 
-    /// The same with what each took.
+    /// Scores like [`Self::score_until`], and gives the cost of each score.
     pub fn score_records(
         &self,
         items: &[(&Example, &Completion)],
-        over: Over,
+        over: ShouldStop,
     ) -> Result<Vec<ScoreRecord>, RewardError> {
-        let applies = |e: &Example| !self.card.needs_reference || e.reference.is_some();
-        let asked: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
-        let mut told = self.ask(&asked, over)?.into_iter();
-        let silent = || ScoreRecord::at_once(Outcome::Abstained("the example has no reference".into()));
-        let tell = |(e, _): &(&Example, &Completion)| applies(e).then(|| told.next()).flatten().unwrap_or_else(silent);
-        Ok(items.iter().map(tell).collect())
+        let applies = |example: &Example| !self.card.needs_reference || example.reference.is_some();
+        let applicable: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
+        let mut records = self.run(&applicable, over)?.into_iter();
+        let without_reference = || ScoreRecord::free(Outcome::Abstained("the example has no reference".into()));
+        let record = |example| if applies(example) { records.next() } else { None };
+        Ok(items.iter().map(|(example, _)| *example).map(record).map(|r| r.unwrap_or_else(without_reference)).collect())
     }
 
-    fn ask(&self, items: &[(&Example, &Completion)], over: Over) -> Result<Vec<ScoreRecord>, RewardError> {
-        let broken = |why: String| RewardError::tool(&self.card.name, why);
-        let began = Instant::now();
-        let mean = |outcomes: Vec<(Outcome, bool)>| {
-            let seconds = began.elapsed().as_secs_f64() / outcomes.len().max(1) as f64;
-            let record = |(outcome, cacheable)| ScoreRecord { outcome, seconds, tokens: 0, cacheable };
-            outcomes.into_iter().map(record).collect()
-        };
-        let cacheable = |outcomes: Vec<Outcome>| mean(outcomes.into_iter().map(|o| (o, true)).collect());
+    fn run(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<ScoreRecord>, RewardError> {
+        let broken = |e: SandboxError| RewardError::tool(&self.card.name, e.to_string());
+        let start = Instant::now();
         Ok(match &self.scorer {
             Scorer::Builtin(function) => {
-                cacheable(items.iter().map(|(e, c)| self.builtin(*function, e, c, over)).collect())
+                let outcome = |(e, c): &(&Example, &Completion)| self.run_builtin(*function, e, c, over);
+                with_mean_seconds(items.iter().map(outcome).map(ScoreRecord::free).collect(), start)
             }
-            Scorer::Code(tests) => mean(tests.score(items, over).map_err(|e| broken(e.to_string()))?),
-            Scorer::Verifier(verifier) => {
-                let call = |(e, c): &(&Example, &Completion)| -> Call {
-                    vec![e.prompt().to_owned(), c.scored_text().to_owned(), e.reference.clone().unwrap_or_default()]
-                };
-                let calls: Vec<Call> = items.iter().map(call).collect();
-                let verdicts = verifier.score_until(&calls, over).map_err(|e| broken(e.to_string()))?;
-                let told = verdicts.into_iter().map(|v| {
-                    let seconds = v.usage.wall.as_secs_f64();
-                    ScoreRecord { outcome: self.outcome(v.verdict), seconds, tokens: 0, cacheable: true }
-                });
-                let mut told: Vec<ScoreRecord> = told.collect();
-                if self.admitted {
-                    self.blame(verifier, items, &mut told, over).map_err(|e| broken(e.to_string()))?;
-                }
-                told
+            Scorer::CodeTests(tests) => with_mean_seconds(tests.score(items, over).map_err(broken)?, start),
+            Scorer::Verifier(verifier) => self.run_verifier(verifier, items, over).map_err(broken)?,
+            Scorer::Model(model) => {
+                with_mean_seconds(model.score(items, over).into_iter().map(ScoreRecord::free).collect(), start)
             }
-            Scorer::Model(model) => cacheable(model.score(items, over)),
-            Scorer::Judge(judge) => {
-                let judged = judge.score(items, over);
-                let seconds = began.elapsed().as_secs_f64() / judged.len().max(1) as f64;
-                judged
-                    .into_iter()
-                    .map(|(outcome, tokens)| ScoreRecord { outcome, seconds, tokens, cacheable: true })
-                    .collect()
-            }
+            Scorer::Judge(judge) => with_mean_seconds(judge.score(items, over), start),
             Scorer::Composite(parts) => {
-                let told = parts.iter().map(|p| p.score_records(items, over)).collect::<Result<Vec<_>, _>>()?;
-                (0..items.len()).map(|i| self.compose(parts, &told, i)).collect()
+                let records =
+                    parts.iter().map(|part| part.score_records(items, over)).collect::<Result<Vec<_>, _>>()?;
+                (0..items.len()).map(|i| self.compose(parts, &records, i)).collect()
             }
         })
     }
 
-    fn builtin(&self, function: Builtin, example: &Example, completion: &Completion, over: Over) -> Outcome {
+    fn run_builtin(
+        &self,
+        function: ScoreFunction,
+        example: &Example,
+        completion: &Completion,
+        over: ShouldStop,
+    ) -> Outcome {
+        let ToolKind::Builtin { settings, .. } = &self.card.kind else {
+            return Outcome::Failed(Failure::Crash("a builtin without its settings".into()));
+        };
         if over() {
             return Outcome::Failed(Failure::Late);
         }
-        match function(&self.card.settings, example, completion.scored_text()) {
+        match function(settings, example, completion.scored_text()) {
             Some(score) => self.in_range(score),
             None => Outcome::Abstained("the example is not of the kind that this tool judges".into()),
         }
     }
 
-    /// What the parts' outcomes for one item come to.
-    fn compose(&self, parts: &[Self], told: &[Vec<ScoreRecord>], item: usize) -> ScoreRecord {
-        let of = |p: usize| &told[p][item];
-        let seconds = (0..parts.len()).map(|p| of(p).seconds).sum();
-        let tokens = (0..parts.len()).map(|p| of(p).tokens).sum();
-        let members = || self.card.parts.iter().enumerate();
-        let outcome = if let Some(silent) = (0..parts.len()).find(|p| of(*p).outcome.score().is_none()) {
-            of(silent).outcome.clone()
-        } else {
-            let terms = members().filter(|(_, m)| m.part.is_term());
-            let sum: f64 = terms.filter_map(|(p, m)| of(p).outcome.score().map(|s| s * m.weight)).sum();
-            let rulings = members().map(|(p, m)| (m.part, m.least(parts[p].card.range), &of(p).outcome));
-            self.in_range(Ruling::of(rulings).apply(sum, self.card.range, 1.0))
-        };
-        let cacheable = (0..parts.len()).all(|p| of(p).cacheable);
-        ScoreRecord { outcome, seconds, tokens, cacheable }
-    }
-
-    /// Finds whose fault the failures of an admitted verifier are. Where it has an answer to the example's own reference (or
-    /// to an empty reply), the reply provoked the failure, and scores the minimum; that is not remembered.
-    fn blame(
+    fn run_verifier(
         &self,
         verifier: &Verifier,
         items: &[(&Example, &Completion)],
-        told: &mut [ScoreRecord],
-        over: Over,
-    ) -> Result<(), SandboxError> {
-        let is_broken = |told: &ScoreRecord| matches!(&told.outcome, Outcome::Failed(f) if *f != Failure::Late);
-        let broken: Vec<usize> = (0..told.len()).filter(|i| is_broken(&told[*i])).collect();
-        let mut examples: Vec<&Example> = broken.iter().map(|i| items[*i].0).collect();
-        examples.dedup_by(|a, b| std::ptr::eq(*a, *b));
-        let control = |e: &&Example| -> Call {
-            let reference = e.reference.clone().unwrap_or_default();
-            vec![e.prompt().to_owned(), reference.clone(), reference]
+        over: ShouldStop,
+    ) -> Result<Vec<ScoreRecord>, SandboxError> {
+        let calls: Vec<CallArguments> = items.iter().map(|(e, c)| verifier_call(e, c.scored_text())).collect();
+        let verdicts = verifier.score_until(&calls, over)?;
+        let mut records: Vec<ScoreRecord> = verdicts
+            .into_iter()
+            .map(|measured| {
+                let seconds = measured.usage.wall.as_secs_f64();
+                ScoreRecord { seconds, ..ScoreRecord::free(self.classify(measured.verdict)) }
+            })
+            .collect();
+        if self.admitted {
+            self.attribute_failures(verifier, items, &mut records, over)?;
+        }
+        Ok(records)
+    }
+
+    /// Combines the records of the parts for one item.
+    fn compose(&self, parts: &[Self], records: &[Vec<ScoreRecord>], item: usize) -> ScoreRecord {
+        let of_item: Vec<&ScoreRecord> = records.iter().map(|part| &part[item]).collect();
+        let members = || self.card.parts().iter().zip(&of_item);
+        let outcome = if let Some(unscored) = of_item.iter().find(|record| record.outcome.score().is_none()) {
+            unscored.outcome.clone()
+        } else {
+            let terms = members().filter(|(member, _)| member.part.is_term());
+            let sum: f64 = terms.filter_map(|(member, r)| r.outcome.score().map(|s| s * member.weight)).sum();
+            let rulings = members().zip(parts).map(|((m, r), part)| (m.part, m.least(part.card.range), &r.outcome));
+            self.in_range(Ruling::of(rulings).apply(sum, self.card.range, 1.0))
         };
-        let verdicts = verifier.score_until(&examples.iter().map(control).collect::<Vec<_>>(), over)?;
-        let answers = verdicts.into_iter().map(|v| self.outcome(v.verdict).score().is_some());
+        ScoreRecord {
+            outcome,
+            seconds: of_item.iter().map(|record| record.seconds).sum(),
+            tokens: of_item.iter().map(|record| record.tokens).sum(),
+            cacheable: of_item.iter().all(|record| record.cacheable),
+        }
+    }
+
+    /// Decides whose fault the failures of an admitted verifier are.
+    ///
+    /// The verifier is called again with the example's reference (or an empty text) as the reply. If it gives that a score, the
+    /// failed reply is at fault and gets the lowest score of the range; such a score is not cached. Otherwise the failure
+    /// stays the tool's.
+    fn attribute_failures(
+        &self,
+        verifier: &Verifier,
+        items: &[(&Example, &Completion)],
+        records: &mut [ScoreRecord],
+        over: ShouldStop,
+    ) -> Result<(), SandboxError> {
+        let has_failed = |r: &ScoreRecord| matches!(&r.outcome, Outcome::Failed(f) if *f != Failure::Late);
+        let failed: Vec<usize> = (0..records.len()).filter(|i| has_failed(&records[*i])).collect();
+        let mut examples: Vec<&Example> = failed.iter().map(|i| items[*i].0).collect();
+        examples.dedup_by(|a, b| std::ptr::eq(*a, *b));
+        let controls: Vec<CallArguments> =
+            examples.iter().map(|e| verifier_call(e, e.reference.as_deref().unwrap_or_default())).collect();
+        let verdicts = verifier.score_until(&controls, over)?;
+        let answers = verdicts.into_iter().map(|measured| self.classify(measured.verdict).score().is_some());
         let answers: Vec<(&Example, bool)> = examples.into_iter().zip(answers).collect();
-        for i in broken {
+        for i in failed {
             if answers.iter().any(|(example, answers)| *answers && std::ptr::eq(*example, items[i].0)) {
-                told[i].outcome = Outcome::Scored(self.card.range[0]);
-                told[i].cacheable = false;
+                records[i].outcome = Outcome::Scored(self.card.range[0]);
+                records[i].cacheable = false;
             }
         }
         Ok(())
     }
 
-    fn outcome(&self, verdict: Verdict) -> Outcome {
-        let failed = |f| Outcome::Failed(f);
-        match verdict {
-            Verdict::Score(score) => self.in_range(score),
-            Verdict::NotFinite(value) => failed(Failure::Reply(value)),
-            Verdict::NotANumber(kind) => failed(Failure::Reply(format!("a value of type {kind}"))),
-            Verdict::Raised(error) => failed(Failure::Exception(error)),
-            Verdict::NotAsked => failed(Failure::Late),
-            Verdict::TimeLimit(limit) => failed(Failure::Limit(format!("no answer within {limit:?}"))),
-            Verdict::MemoryLimit => failed(Failure::Limit("memory".into())),
-            Verdict::OutputLimit => failed(Failure::Limit("output".into())),
-            Verdict::Crashed(how) => failed(Failure::Crash(how)),
+    /// Translates how a call of a verifier ended into an outcome.
+    fn classify(&self, verdict: Verdict) -> Outcome {
+        let failure = match verdict {
+            Verdict::Score(score) => return self.in_range(score),
+            Verdict::NotFinite(value) => Failure::Reply(value),
+            Verdict::NotANumber(kind) => Failure::Reply(format!("a value of type {kind}")),
+            Verdict::Raised(error) => Failure::Exception(error),
+            Verdict::Skipped => Failure::Late,
+            Verdict::TimeLimit(limit) => Failure::Limit(format!("no answer within {limit:?}")),
+            Verdict::MemoryLimit => Failure::Limit("memory".into()),
+            Verdict::OutputLimit => Failure::Limit("output".into()),
+            Verdict::Crashed(how) => Failure::Crash(how),
             Verdict::Unrepeatable { first, again } => {
-                failed(Failure::Reply(format!("{first:?} at first and {again:?} for the same call in a fresh process")))
+                Failure::Reply(format!("{first:?} at first and {again:?} for the same call in a fresh process"))
             }
-        }
+        };
+        Outcome::Failed(failure)
     }
 
     fn in_range(&self, score: f64) -> Outcome {
@@ -355,10 +392,15 @@ impl Tool {
     }
 }
 
-/// Most texts of a program that are looked at.
-const MOST_LITERALS: usize = 60;
+/// The arguments of a verifier: prompt, reply, and the reference or an empty text.
+fn verifier_call(example: &Example, reply: &str) -> CallArguments {
+    vec![example.prompt().to_owned(), reply.to_owned(), example.reference.clone().unwrap_or_default()]
+}
 
-/// The texts between quotes in a Python program, of 3 to 80 characters, longest first.
+/// Largest number of literals that are tried.
+const MAX_LITERALS: usize = 60;
+
+/// The string literals of a Python program that have 3 to 80 characters, longest first.
 fn literals(source: &str) -> Vec<String> {
     let quoted = regex::Regex::new(r#"'([^'\\\n]{3,80})'|"([^"\\\n]{3,80})""#);
     let Ok(quoted) = quoted else { return Vec::new() };
@@ -367,6 +409,6 @@ fn literals(source: &str) -> Vec<String> {
         found.map(|m| m.as_str().to_owned()).filter(|t| t.chars().any(char::is_alphanumeric)).collect();
     texts.sort_by_key(|t| (std::cmp::Reverse(t.len()), t.clone()));
     texts.dedup();
-    texts.truncate(MOST_LITERALS);
+    texts.truncate(MAX_LITERALS);
     texts
 }

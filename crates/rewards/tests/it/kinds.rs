@@ -11,7 +11,7 @@ use rlar_policy::{ComputeDevice, RewardModel, Turn};
 use rlar_rewards::{
     Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Status, ToolContext, examine, probes_for,
 };
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
 use crate::oracle::oracle;
@@ -297,7 +297,8 @@ fn the_code_tool_agrees_with_cpython_on_humaneval_and_mbpp() {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sandbox/tests/it/corpus.py");
         let out = std::process::Command::new("python3").arg(script).arg(file).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        let limits = Limits { wall: Duration::from_secs(20), total: Duration::from_secs(30), ..Limits::default() };
+        let limits =
+            SandboxLimits { wall: Duration::from_secs(20), total: Duration::from_secs(30), ..SandboxLimits::default() };
         let mut rewards =
             Orchestrator::new(Library::curated().unwrap(), ToolContext::new(limits), OrchestratorConfig::default());
         let mut asked = Vec::new();

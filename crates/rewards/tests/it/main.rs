@@ -22,7 +22,7 @@ use rlar_rewards::{
     Failure, FetchRequest, FetchedTool, Library, Orchestrator, OrchestratorConfig, Outcome, RewardError, ToolContext,
     fetch_rewards,
 };
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 
 fn example(prompt: &str, reference: Option<&str>) -> Example {
     let row = serde_json::json!({ "prompt": prompt, "reference": reference, "id": prompt });
@@ -30,7 +30,7 @@ fn example(prompt: &str, reference: Option<&str>) -> Example {
 }
 
 fn means() -> ToolContext {
-    ToolContext::new(Limits { wall: Duration::from_millis(500), ..Limits::default() })
+    ToolContext::new(SandboxLimits { wall: Duration::from_millis(500), ..SandboxLimits::default() })
 }
 
 fn orchestrator(library: Library) -> Orchestrator {

@@ -1,95 +1,98 @@
-//! `rlar eval` on benchmarks of rewards.
+//! `rlar eval` of rewards: `rewardbench-v2` and `rewards`.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::Asked;
+use super::ToolArguments;
 
 #[derive(Subcommand)]
-pub enum Benchmark {
-    /// RewardBench 2: how well rewards pick the right completions.
+pub enum BenchmarkCommand {
+    /// RewardBench 2: how well rewards tell correct from incorrect completions.
     #[command(
         after_help = "Examples:\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity --bootstrap 1000\n  rlar eval rewardbench-v2 --data rows.parquet --model skywork-reward --out results\n  rlar eval rewardbench-v2 --data rows.jsonl --scores eval-set-scores/model.json\n  rlar eval rewardbench-v2 --data rows.jsonl --route builtin"
     )]
-    RewardbenchV2(RewardBenchmark),
-    /// Any benchmark of rewards, told by its columns: RewardBench 2, RM-Bench, JudgeBench, LLMBar, best of N, or pairs with
-    /// `prompt`, `chosen` and `rejected`.
+    RewardbenchV2(RewardBenchmarkArguments),
+    /// Any benchmark of rewards, recognised by its columns: RewardBench 2, RM-Bench, JudgeBench, LLMBar, best of N, or pairs
+    /// with `prompt`, `chosen` and `rejected`.
     #[command(
         after_help = "Example:\n  rlar eval rewards --data pairs.jsonl --scores rm_scores.jsonl --route static:skywork --cross-fit"
     )]
-    Rewards(RewardBenchmark),
+    Rewards(RewardBenchmarkArguments),
 }
 
-/// How a generative judge is asked.
+/// How a generative judge is prompted, as `--judge` takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Judging {
-    /// A number from 1 to 10 for every completion.
+pub enum JudgePrompt {
+    /// Rate each completion from 1 to 10.
     Ratings,
-    /// The best of four completions in shuffled places; items with other numbers of completions, and Ties, get ratings.
+    /// Choose the best of four completions in shuffled order; Ties, and items with another number of completions, are rated.
     Four,
-    /// The same for models without system messages: the instructions stand before the question.
+    /// Like `four`, for models without system messages: the instructions precede the question.
     FourMerged,
-    /// The same with the reference's shorter instructions (those for Gemini).
+    /// Like `four`, with the shorter instructions that RewardBench 2 uses for Gemini.
     FourBare,
 }
 
 #[derive(Args)]
-pub struct RewardBenchmark {
-    /// The benchmark as it is published: JSONL, a JSON list or Parquet. Several files are joined. For RewardBench 2, what
-    /// `rlar data fetch rewardbench-v2` got, when absent.
+pub struct RewardBenchmarkArguments {
+    /// The benchmark's published files: JSONL, a JSON list or Parquet. Several files are joined. When absent, RewardBench 2 is
+    /// read from where `rlar data fetch rewardbench-v2` put it.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
-    /// A tool of the library; may be given several times. Without tools, models and scores, all that need no reference.
+    /// A tool of the library; may be given several times. Without tools, models, judges and scores, all admitted tools that
+    /// need no reference are used.
     #[arg(long, value_name = "NAME")]
     pub tool: Vec<String>,
-    /// Folder with tools; rlar's own when absent.
+    /// A folder of tools; rlar's built-in library when absent.
     #[arg(long, value_name = "FOLDER")]
     pub library: Option<PathBuf>,
-    /// A reward model, run natively: a Hugging Face folder; may be given several times.
+    /// The Hugging Face folder of a reward model; may be given several times.
     #[arg(long, value_name = "FOLDER")]
     pub model: Vec<PathBuf>,
-    /// Scores made elsewhere: JSONL with `id` and `scores`, or the reference's `eval-set-scores` file.
+    /// Scores from elsewhere: JSONL with `id` and `scores`, or an `eval-set-scores` file of RewardBench 2; may be given several
+    /// times.
     #[arg(long, value_name = "FILE")]
     pub scores: Vec<PathBuf>,
-    /// With --scores: leave out items that some of these files do not hold; without it, that is an error.
+    /// With --scores: leave out items that are missing from any of these files; without this option they are an error.
     #[arg(long, requires = "scores")]
     pub only_scored: bool,
-    /// Ask the language model as the reference asks generative judges; may be given twice.
+    /// Use the language model as a generative judge, prompted like this; may be given several times.
     #[arg(long, value_name = "HOW")]
-    pub judge: Vec<Judging>,
-    /// A way to choose among the tools, prompt by prompt, beside each of them, their ensemble and the oracles: `static:NAME`,
-    /// `builtin`, `agent` (which asks the language model), or `oracle` (nothing but the comparison).
+    pub judge: Vec<JudgePrompt>,
+    /// A strategy that chooses among the tools for each prompt, to compare with each single tool, their ensemble and oracles:
+    /// `static:NAME`, `builtin`, `agent` (asks the language model), or `oracle` (the comparison alone); may be given several
+    /// times.
     #[arg(long, value_name = "ROUTE")]
     pub route: Vec<String>,
-    /// Fit ways to choose on one half of the items and report them on the other, 200 times.
+    /// Fit strategies on one half of the items and report them on the other half, over 200 random splits.
     #[arg(long)]
     pub cross_fit: bool,
-    /// Only this category; may be given several times.
+    /// Use only this category; may be given several times.
     #[arg(long, value_name = "NAME")]
     pub subset: Vec<String>,
-    /// Only the first prompts of each category.
+    /// Use only the first N prompts of each category.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
-    /// Resamples for 95 % intervals; 0 gives none.
+    /// Number of bootstrap resamples for 95 % confidence intervals; 0 omits the intervals.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub bootstrap: u32,
-    /// Seed of resamples and splits.
+    /// Seed of bootstrap, splits and shuffled completions.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Score Ties as this version of the reference does: `0.1.4`; the newer one when absent.
+    /// Score Ties as this version of `reward-bench` does: `0.1.4`; the newest when absent.
     #[arg(long, value_name = "VERSION", value_parser = ["0.1.4"])]
     pub compat: Option<String>,
-    /// Folder for the reference's files (`eval-set/`, `eval-set-scores/`) and for every item's scores (`items/`), which an
-    /// interrupted evaluation goes on from.
+    /// A folder for results in the format of `reward-bench` (`eval-set/`, `eval-set-scores/`) and for each item's scores
+    /// (`items/`); an interrupted evaluation continues from it.
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
     /// Print Markdown.
     #[arg(long)]
     pub markdown: bool,
-    /// Where reward models run: `cpu`, `cuda:N` or `auto`.
+    /// The device of reward models: `cpu`, `cuda:N` or `auto`.
     #[arg(long, default_value = "cpu")]
     pub device: String,
     #[command(flatten)]
-    pub asked: Asked,
+    pub tools: ToolArguments,
 }

@@ -1,5 +1,5 @@
-//! Agents from the command line: a library is filled, rewards are chosen, and renewed while training runs. The language model
-//! is scripted.
+//! Agents from the command line: they fill a library, choose rewards, and replace them during training. The language model's
+//! replies are scripted.
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +10,12 @@ use rlar_net::hub::serve::HubServer;
 use rlar_rewards::{Library, Status};
 use serde_json::Value;
 
-use crate::kills::scored_once;
+use crate::kills::{KillSchedule, scored_once};
 use crate::training::metrics;
 use crate::{refused, rlar, run, smoke, text};
 
-/// Prompts that ask for the larger of two digits: training ones without a reference, and those that are imitated or measured.
+/// Writes prompts that ask for the larger of two digits: without references to train on, and with references as
+/// demonstrations and as held-out data.
 fn data(folder: &Path) {
     let mut files = [String::new(), String::new(), String::new()];
     for (i, (a, b)) in (0..10).flat_map(|a| (0..10).map(move |b| (a, b))).filter(|(a, b)| a != b).enumerate() {
@@ -84,13 +85,13 @@ fn shifting(folder: &Path, steps: usize, evolve: &str) -> String {
 }
 
 #[test]
-fn a_verifier_is_written_for_a_task_that_nobody_covered_and_training_goes_on_with_it() {
+fn a_verifier_is_written_for_a_task_without_tools_and_training_continues_with_it() {
     let folder = tempfile::tempdir().unwrap();
     let config = shifting(folder.path(), 150, "  evolve: {}\n");
     let out = run(folder.path(), &["train", "--config", &config, "--run", "run"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
-    let told = text(&out.stderr);
-    assert!(told.contains("coverage of `larger`") && told.contains("from now on `says_larger` scores it"), "{told}");
+    let log = text(&out.stderr);
+    assert!(log.contains("coverage of `larger`") && log.contains("from now on `says_larger` scores it"), "{log}");
     let run = folder.path().join("run");
     let page = fs::read_to_string(run.join("evolution/step-000021-larger.md")).unwrap();
     for part in
@@ -106,8 +107,8 @@ fn a_verifier_is_written_for_a_task_that_nobody_covered_and_training_goes_on_wit
     let report: Value = serde_json::from_slice(&fs::read(run.join("report.json")).unwrap()).unwrap();
     let right = |when: usize| report["measured"][when]["greedy"]["larger"]["right"].as_u64().unwrap();
     assert!(right(1) > right(0) + 5, "{report}");
-    let asked = fs::read_to_string(run.join("agents.jsonl")).unwrap();
-    assert_eq!(asked.lines().count(), 3, "classify, list, write");
+    let requests = fs::read_to_string(run.join("agents.jsonl")).unwrap();
+    assert_eq!(requests.lines().count(), 3, "classify, list, write");
 }
 
 #[test]
@@ -119,20 +120,20 @@ fn without_the_monitor_prompts_that_no_tool_covers_are_refused_before_anything_r
 }
 
 #[test]
-fn what_entered_a_run_that_was_killed_again_and_again_is_not_forgotten() {
+fn a_tool_that_entered_a_run_survives_repeated_kills() {
     let folder = tempfile::tempdir().unwrap();
     let kills = 4;
     let config = shifting(folder.path(), 50 * kills, "  evolve: { window: 4, cooldown: 5 }\n");
-    scored_once(folder.path(), &config, "evolving", [120, kills]);
+    scored_once(folder.path(), &config, "evolving", KillSchedule { warmup_steps: 120, kills });
     let run = folder.path().join("broken");
     let entered = fs::read_dir(run.join("evolution")).unwrap().count();
-    assert_eq!(entered, 1, "one breach, one page");
+    assert_eq!(entered, 1, "one drift alert, one page");
     assert!(Library::load(&run.join("library")).unwrap().is_admitted("says_larger"));
-    let asked = fs::read_to_string(run.join("exchanges.jsonl")).unwrap();
-    assert_eq!(asked.lines().count(), 3, "nothing is asked twice: {asked}");
+    let exchanges = fs::read_to_string(run.join("exchanges.jsonl")).unwrap();
+    assert_eq!(exchanges.lines().count(), 3, "no request is sent twice: {exchanges}");
 }
 
-/// A folder of models as the Hub has them: two that `rlar train-rm` makes, and one that is no reward model.
+/// Makes a folder of models in the layout of the Hub: two reward models by `rlar train-rm`, and a language model.
 fn models(folder: &Path) {
     for (config, name, licence) in
         [("rm-dialogue", "dialogue-reward", "apache-2.0"), ("rm-translation", "translation-reward", "mit")]
@@ -170,25 +171,29 @@ fn a_library_for_four_domains_is_filled_from_the_hub_and_used_per_prompt() {
     };
     let out = with(&["fetch-rewards", "--config", "multitask.yaml"]);
     assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
-    let told = text(&out.stdout);
+    let summary = text(&out.stdout);
     for part in [
         "example/math-reward: it is a language model",
         "long_explanation: Examined, it was refused",
         "12 verifiers written",
     ] {
-        assert!(told.contains(part), "{part} is not in {told}");
+        assert!(summary.contains(part), "{part} is not in {summary}");
     }
     let library = Library::load(&folder.path().join("library/multitask")).unwrap();
-    let admitted =
-        |kind: rlar_rewards::Kind| library.cards().filter(|c| c.kind == kind && library.is_admitted(&c.name)).count();
-    assert!(admitted(rlar_rewards::Kind::Model) >= 2 && admitted(rlar_rewards::Kind::Verifier) >= 8, "{told}");
+    let admitted = |kind: rlar_rewards::ToolKind| {
+        library.cards().filter(|c| c.kind == kind && library.is_admitted(&c.name)).count()
+    };
+    assert!(
+        admitted(rlar_rewards::ToolKind::Model) >= 2 && admitted(rlar_rewards::ToolKind::Verifier) >= 8,
+        "{summary}"
+    );
     assert!(folder.path().join("library/multitask/refused/long_explanation/why.txt").exists());
-    // Once more: nothing changes.
+    // A second time, nothing changes.
     let before: Vec<String> = library.cards().filter_map(|c| library.identity(&c.name)).collect();
     assert!(with(&["fetch-rewards", "--config", "multitask.yaml"]).status.success());
     let library = Library::load(&folder.path().join("library/multitask")).unwrap();
     assert_eq!(library.cards().filter_map(|c| library.identity(&c.name)).collect::<Vec<_>>(), before);
-    // Training chooses from it, and no step waits for that.
+    // Training chooses tools from it without waiting for the agents.
     let yaml = include_str!("../../../../configs/multitask.yaml")
         .replace("steps: 1500", "steps: 60")
         .replace("steps: 150", "steps: 4");
@@ -210,20 +215,20 @@ fn a_library_for_four_domains_is_filled_from_the_hub_and_used_per_prompt() {
 }
 
 #[test]
-fn a_hub_that_does_not_answer_is_no_success() {
+fn a_hub_that_does_not_answer_is_a_failure() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = rlar(folder.path(), &["fetch-rewards", "--config", "multitask.yaml"]);
-    // Nobody listens at the port of a server that is gone.
+    // No server listens at this port any more.
     let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let hub =
         [("HF_ENDPOINT", format!("http://{gone}")), ("HF_HOME", folder.path().join("cache").display().to_string())];
     let out = command.envs(hub).env_remove("HF_HUB_CACHE").output().unwrap();
-    refused(&out, 1, &["the library is not whole", "no models", "the same command goes on"]);
+    refused(&out, 1, &["the library is incomplete", "no models", "run the same command again"]);
     assert!(folder.path().join("library/multitask/final_number/tool.yaml").exists(), "what could be made is kept");
 }
 
 #[test]
-fn a_hub_of_ones_own_says_where_it_is() {
+fn a_hub_server_prints_its_address() {
     let folder = tempfile::tempdir().unwrap();
     refused(&run(folder.path(), &["hub", "serve", "nowhere"]), 2, &["nowhere", "OWNER/NAME"]);
     fs::create_dir(folder.path().join("models")).unwrap();

@@ -1,4 +1,6 @@
-use crate::{oracle, refused, run, text};
+use rlar_oracles::{needs_oracles, oracle};
+
+use crate::{refused, rlar, run, text};
 
 #[test]
 fn every_command_has_help_with_an_example() {
@@ -10,6 +12,17 @@ fn every_command_has_help_with_an_example() {
     let out = run(folder.path(), &["config", "schema", "--help"]);
     assert!(out.status.success() && text(&out.stdout).contains("Example"));
     assert!(text(&run(folder.path(), &["--version"]).stdout).contains("(cpu"));
+}
+
+#[test]
+fn a_reader_that_closes_the_output_ends_the_program_without_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = rlar(folder.path(), &["config", "schema"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let out = child.wait_with_output().unwrap();
+    assert!(out.status.success() && out.stderr.is_empty(), "{:?}: {}", out.status, text(&out.stderr));
 }
 
 #[test]
@@ -33,9 +46,10 @@ fn rewards_are_fetched_from_anywhere_with_an_embedded_config() {
     assert_eq!(again.stdout, out.stdout);
 }
 
+#[needs_oracles]
 #[test]
 fn rewardbench_2_names_what_is_there_and_what_is_absent() {
-    let Some(data) = oracle::oracle("data/rewardbench2_sample") else { return };
+    let data = oracle!("data/rewardbench2_sample");
     let folder = tempfile::tempdir().unwrap();
     let (ties, precise) = (data.join("ties_30_50.jsonl"), data.join("precise_if_619_620.jsonl"));
     let files = [ties.canonicalize().unwrap(), precise.canonicalize().unwrap()];
@@ -49,7 +63,7 @@ fn rewardbench_2_names_what_is_there_and_what_is_absent() {
     for part in ["Precise IF", "Ties", "overall", "95 %", "without: Factuality, Math, Safety, Focus"] {
         assert!(table.contains(part), "{part} is not in {table}");
     }
-    // The reference's files are read again, and give the same table; and nothing is asked again.
+    // Files in the format of reward-bench give the same table when they are read again, and no item is scored again.
     let scores = "results/eval-set-scores/rlar/brevity.json";
     let again = with(&["--scores", scores, "--bootstrap", "200"]);
     let rows = |table: &str| table.lines().skip(2).take(5).map(str::to_owned).collect::<Vec<_>>();
@@ -57,13 +71,13 @@ fn rewardbench_2_names_what_is_there_and_what_is_absent() {
     let kept = std::fs::read_to_string(folder.path().join("results/items/brevity.jsonl")).unwrap();
     with(&["--tool", "brevity", "--out", "results"]);
     assert_eq!(std::fs::read_to_string(folder.path().join("results/items/brevity.jsonl")).unwrap(), kept);
-    // An evaluation that was cut short asks the rest only.
+    // An interrupted evaluation scores the remaining items only.
     let half = &kept[..kept.len() / 2];
     std::fs::write(folder.path().join("results/items/brevity.jsonl"), half).unwrap();
     with(&["--tool", "brevity", "--out", "results"]);
     let lines = std::fs::read_to_string(folder.path().join("results/items/brevity.jsonl")).unwrap();
     assert_eq!(lines.lines().filter(|l| serde_json::from_str::<serde_json::Value>(l).is_ok()).count(), 43);
-    // Which tool is chosen for which prompt is compared with each of them.
+    // Routes are compared with each single tool.
     let routed = with(&["--route", "builtin", "--route", "static:concise"]);
     for part in ["best static tool", "uniform ensemble", "route builtin", "route static:concise", "oracle per item"] {
         assert!(routed.contains(part), "{part} is not in {routed}");
@@ -71,7 +85,7 @@ fn rewardbench_2_names_what_is_there_and_what_is_absent() {
 }
 
 #[test]
-fn a_judge_is_asked_in_two_ways_and_its_nonsense_is_told() {
+fn a_judge_is_prompted_in_two_ways_and_answers_without_a_verdict_are_counted() {
     let folder = tempfile::tempdir().unwrap();
     let row = |i: usize| {
         let (id, good) = (i.to_string(), format!("good {i}"));
@@ -79,11 +93,11 @@ fn a_judge_is_asked_in_two_ways_and_its_nonsense_is_told() {
             .to_string()
     };
     std::fs::write(folder.path().join("rows.jsonl"), (0..4).map(row).collect::<Vec<_>>().join("\n")).unwrap();
-    // What a judge would say: the right ones are best, but it cannot make up its mind about the last.
+    // The judge's answers: the correct completion is the best, and there is no verdict for the last item.
     let mut script = String::new();
     for i in 0..4 {
         for c in 0..4 {
-            let said = if i == 3 {
+            let answer = if i == 3 {
                 "It depends."
             } else if c == 0 {
                 "9"
@@ -95,7 +109,7 @@ fn a_judge_is_asked_in_two_ways_and_its_nonsense_is_told() {
                 "- request: { role: judge, template: ratings-1, task: ",
                 &task,
                 " }\n  reply: { text: '",
-                said,
+                answer,
                 "' }\n",
             ]
             .concat();
@@ -105,14 +119,14 @@ fn a_judge_is_asked_in_two_ways_and_its_nonsense_is_told() {
             &["- request: { role: judge, template: four-1, task: ", &task, " }\n  reply: { text: 'none of them' }\n"]
                 .concat();
     }
-    std::fs::write(folder.path().join("said.yaml"), script).unwrap();
+    std::fs::write(folder.path().join("judge.yaml"), script).unwrap();
     let asked = ["eval", "rewardbench-v2", "--data", "rows.jsonl", "--judge", "ratings", "--judge", "four"];
-    let with = [&asked[..], &["--llm-replay", "said.yaml", "--out", "out"]].concat();
+    let with = [&asked[..], &["--llm-replay", "judge.yaml", "--out", "out"]].concat();
     let out = run(folder.path(), &with);
     assert!(out.status.success(), "{}", text(&out.stderr));
-    let said = text(&out.stdout);
+    let table = text(&out.stdout);
     for part in ["81.2", "25.0", "4 of 16 answers", "4 of 4 answers", "hold no verdict"] {
-        assert!(said.contains(part), "{part} is not in {said}");
+        assert!(table.contains(part), "{part} is not in {table}");
     }
     let written = folder.path().join("out/eval-set-scores/rlar");
     let files: Vec<_> =

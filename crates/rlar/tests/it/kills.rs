@@ -1,4 +1,4 @@
-//! What is left of a run that is killed, again and again, at any instant.
+//! Runs that are killed at random moments and resumed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,12 +12,12 @@ use crate::rewards_gone_wrong::with_verifier;
 use crate::training::{metrics, steps, strip};
 use crate::{refused, rlar, run, smoke, starting_from, text, trained};
 
-/// Kills per test; the long check sets more.
+/// Kills per test; `RLAR_KILLS` sets another number.
 fn kills() -> usize {
     std::env::var("RLAR_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
 }
 
-/// A job of 50 steps per kill, with checkpoints every few steps.
+/// Writes the config of a job of 50 steps per kill, with checkpoints every few steps.
 fn long(folder: &Path, kills: usize, more: &[(&str, &str)]) -> String {
     let steps = format!("train:\n  steps: {}", 50 * kills);
     let mut changes = vec![
@@ -31,7 +31,7 @@ fn long(folder: &Path, kills: usize, more: &[(&str, &str)]) -> String {
     smoke(folder, &changes)
 }
 
-/// Everything that a run leaves and no clock decides.
+/// The files that a run leaves, without timings.
 #[derive(PartialEq)]
 struct Left {
     metrics: Vec<Value>,
@@ -53,9 +53,17 @@ fn left(folder: &Path) -> Left {
     }
 }
 
-/// Runs a job of some warm-up steps and 50 steps per kill in `folder/broken`, killed at random moments, to its end. Gives the records that stood in its metrics
+/// How often a job is killed. It has 50 training steps per kill.
+#[derive(Clone, Copy)]
+pub struct KillSchedule {
+    pub warmup_steps: usize,
+    pub kills: usize,
+}
+
+/// Runs a job to its end in `folder/broken`, killed at random moments and resumed. Gives the records that were in its metrics
 /// before each kill.
-fn broken(folder: &Path, config: &str, name: &str, [warmup, kills]: [usize; 2]) -> Vec<Value> {
+fn broken(folder: &Path, config: &str, name: &str, schedule: KillSchedule) -> Vec<Value> {
+    let KillSchedule { warmup_steps: warmup, kills } = schedule;
     let total = warmup + 50 * kills;
     let again = ["train", "--config", config, "--run", "broken", "--resume", "auto"];
     let broken = folder.join("broken");
@@ -64,7 +72,7 @@ fn broken(folder: &Path, config: &str, name: &str, [warmup, kills]: [usize; 2]) 
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (random >> 33) as usize % below
     };
-    // How far the run is when it is killed; one kill comes in the warm-up, where there is one.
+    // The step at which each kill happens; one of them during the warm-up, if there is one.
     let mut moments: Vec<usize> = (1..kills).map(|_| warmup + draw(total - warmup - 4)).collect();
     moments.push(draw(warmup.max(1)));
     moments.sort_unstable();
@@ -77,7 +85,7 @@ fn broken(folder: &Path, config: &str, name: &str, [warmup, kills]: [usize; 2]) 
             assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
             std::thread::sleep(Duration::from_millis(1));
         }
-        // Somewhere in what follows: sampling, scoring, the optimizer, a checkpoint.
+        // During sampling, scoring, the optimizer step or a checkpoint.
         std::thread::sleep(Duration::from_micros(draw(30_000) as u64));
         assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
         child.kill().unwrap();
@@ -98,13 +106,13 @@ fn broken(folder: &Path, config: &str, name: &str, [warmup, kills]: [usize; 2]) 
     seen
 }
 
-/// Runs a job whole, and again with kills at random moments; both must leave the same.
+/// Runs a job without kills and again with kills at random moments; both must leave the same files.
 fn killed(name: &str, more: &[(&str, &str)]) {
     let folder = tempfile::tempdir().unwrap();
     let config = long(folder.path(), kills(), more);
     let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
     assert!(whole.status.success(), "{}", text(&whole.stderr));
-    broken(folder.path(), &config, name, [40, kills()]);
+    broken(folder.path(), &config, name, KillSchedule { warmup_steps: 40, kills: kills() });
     let [whole, again] = ["whole", "broken"].map(|name| left(&folder.path().join(name)));
     assert_eq!(whole.metrics.len(), again.metrics.len());
     for (a, b) in whole.metrics.iter().zip(&again.metrics) {
@@ -115,10 +123,10 @@ fn killed(name: &str, more: &[(&str, &str)]) {
     assert!(whole.rollouts == again.rollouts, "the rollouts differ");
 }
 
-/// Runs a job whose verifier never says the same twice, so that only the journal can repeat it: what stood in its records
-/// before a kill must stand there at the end.
-pub fn scored_once(folder: &Path, config: &str, name: &str, sizes: [usize; 2]) {
-    let seen = broken(folder, config, name, sizes);
+/// Runs a job with kills whose verifier gives a random score, which only the journal can repeat: the records before a kill must
+/// be the same at the end.
+pub fn scored_once(folder: &Path, config: &str, name: &str, schedule: KillSchedule) {
+    let seen = broken(folder, config, name, schedule);
     let last = metrics(&folder.join("broken"));
     assert!(seen.len() > 20, "{} records were seen before kills", seen.len());
     for record in seen {
@@ -127,12 +135,12 @@ pub fn scored_once(folder: &Path, config: &str, name: &str, sizes: [usize; 2]) {
     }
 }
 
-const NEVER_THE_SAME: &str = "import os\n    return os.urandom(1)[0] / 255";
+const RANDOM_SCORE: &str = "import os\n    return os.urandom(1)[0] / 255";
 
 #[test]
-fn what_was_scored_once_is_not_scored_again() {
+fn a_resumed_run_scores_no_reply_again() {
     let folder = tempfile::tempdir().unwrap();
-    let rewards = with_verifier(folder.path(), NEVER_THE_SAME);
+    let rewards = with_verifier(folder.path(), RANDOM_SCORE);
     let steps = format!("train:\n  steps: {}", 50 * kills());
     let changes = [
         ("warmup:\n  steps: 120", "warmup:\n  steps: 40"),
@@ -141,14 +149,14 @@ fn what_was_scored_once_is_not_scored_again() {
         ("sampling:", rewards.as_str()),
     ];
     let config = smoke(folder.path(), &changes);
-    scored_once(folder.path(), &config, "never the same twice", [40, kills()]);
+    scored_once(folder.path(), &config, "random scores", KillSchedule { warmup_steps: 40, kills: kills() });
 }
 
 #[test]
-fn nor_is_what_was_scored_before_the_first_checkpoint() {
+fn a_run_resumed_before_its_first_checkpoint_scores_no_reply_again() {
     let folder = tempfile::tempdir().unwrap();
     let base = trained(folder.path());
-    let rewards = with_verifier(folder.path(), NEVER_THE_SAME);
+    let rewards = with_verifier(folder.path(), RANDOM_SCORE);
     // Every resume takes all steps again.
     let kills = kills().min(10);
     let wanted = format!("train:\n  steps: {}", 50 * kills);
@@ -159,8 +167,8 @@ fn nor_is_what_was_scored_before_the_first_checkpoint() {
         ("sampling:", rewards.as_str()),
     ];
     let config = starting_from(folder.path(), &base, &changes);
-    scored_once(folder.path(), &config, "before the first checkpoint", [0, kills]);
-    // Nor can such a run go on with other inputs.
+    scored_once(folder.path(), &config, "before the first checkpoint", KillSchedule { warmup_steps: 0, kills });
+    // Such a run cannot be resumed with other inputs either.
     let mut child = rlar(folder.path(), &["train", "--config", &config, "--run", "short"]).spawn().unwrap();
     let began = Instant::now();
     while steps(&folder.path().join("short"), "metrics.jsonl") < 2 {
@@ -174,12 +182,12 @@ fn nor_is_what_was_scored_before_the_first_checkpoint() {
 }
 
 #[test]
-fn a_run_that_was_killed_again_and_again_ends_as_an_unbroken_one() {
+fn a_run_with_kills_ends_as_one_without() {
     killed("synchronous", &[]);
 }
 
 #[test]
-fn so_does_one_whose_next_batch_is_drawn_one_step_ahead() {
+fn an_asynchronous_run_with_kills_ends_as_one_without() {
     killed("asynchronous", &[("prompts: 16", "prompts: 16\n  asynchronous: true")]);
 }
 
@@ -204,7 +212,7 @@ fn no_time_is_counted_twice() {
 }
 
 #[test]
-fn so_does_one_that_moves_its_reference_and_refills_its_groups() {
+fn a_run_with_a_moving_reference_and_dynamic_sampling_ends_after_kills_as_one_without() {
     let more = [
         ("weight: 0.0005", "weight: 0.0005\n    reanchor_every: 6\n  dynamic_sampling: 2"),
         ("prompts: 16", "prompts: 8"),
@@ -280,7 +288,7 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before_and_ends_the_same() {
     assert!(left(&folder.path().join("whole")).weights == left(&copy).weights);
 }
 
-/// A library that shifts the wall clock to and fro at every look.
+/// A shared library that moves the wall clock to and fro at every call.
 const CLOCK: &str = r"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -299,14 +307,11 @@ int clock_gettime(clockid_t id, struct timespec *t) {
 fn a_clock_that_jumps_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("clock.c"), CLOCK).unwrap();
-    let built = std::process::Command::new("cc")
+    let compiled = std::process::Command::new("cc")
         .args(["-shared", "-fPIC", "-o", "clock.so", "clock.c", "-ldl"])
         .current_dir(folder.path())
         .status();
-    if !built.is_ok_and(|s| s.success()) {
-        println!("skipped: no C compiler to make a jumping clock with");
-        return;
-    }
+    assert!(compiled.is_ok_and(|status| status.success()), "this test needs a C compiler `cc`");
     let changes = [
         ("warmup:\n  steps: 120", "warmup:\n  steps: 20"),
         ("train:\n  steps: 300", "train:\n  steps: 10\n  max_minutes: 5"),
@@ -335,12 +340,12 @@ fn a_disk_that_fills_up_is_waited_for() {
     fs::create_dir(folder.path().join("disk")).unwrap();
     let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
     assert!(whole.status.success(), "{}", text(&whole.stderr));
-    // A disk of 10 MB in a mount namespace of its own. Most of it is taken at first; room comes when the run waits.
+    // A disk of 10 MB in a separate mount namespace. Most of it is in use until the run waits for room.
     let script = format!(
         "mount -t tmpfs -o size=10m tmpfs disk || exit 77
          head -c 8500000 /dev/zero > disk/ballast
-         {rlar} train --config {config} --run disk/run 2> told & run=$!
-         while ! grep -q 'the disk is full' told; do kill -0 $run 2>/dev/null || break; sleep 0.05; done
+         {rlar} train --config {config} --run disk/run 2> log & run=$!
+         while ! grep -q 'the disk is full' log; do kill -0 $run 2>/dev/null || break; sleep 0.05; done
          rm disk/ballast
          wait $run || exit 1
          cp -r disk/run left",
@@ -350,15 +355,15 @@ fn a_disk_that_fills_up_is_waited_for() {
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
         .current_dir(folder.path())
         .output();
-    let told = fs::read_to_string(folder.path().join("told")).unwrap_or_default();
+    let log = fs::read_to_string(folder.path().join("log")).unwrap_or_default();
     match out {
         Ok(out) if out.status.code() == Some(0) => {}
-        Ok(out) if !told.is_empty() => panic!("{told}{}", text(&out.stderr)),
+        Ok(out) if !log.is_empty() => panic!("{log}{}", text(&out.stderr)),
         other => {
-            println!("skipped: no mount namespace for a small disk: {other:?}");
+            println!("skipped: this machine gives no mount namespace for a small disk: {other:?}");
             return;
         }
     }
-    assert!(told.contains("waiting for room for at most 60 s") && told.contains("going on"), "{told}");
+    assert!(log.contains("waiting for room for at most 60 s") && log.contains("going on"), "{log}");
     assert!(left(&folder.path().join("whole")) == left(&folder.path().join("left")), "something was lost");
 }

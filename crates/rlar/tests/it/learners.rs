@@ -1,4 +1,4 @@
-//! Supervised fine-tuning, reward models, adapters, and what a job would do.
+//! Supervised fine-tuning, reward models, adapters, and dry runs.
 
 use std::fmt::Write;
 use std::fs;
@@ -32,13 +32,13 @@ fn supervised_fine_tuning_learns_the_assistants_turns_alone() {
     let out = run(folder.path(), &["sft", "--config", "sft.yaml"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
     let records = metrics(&folder.path().join("run"));
-    // Two turns of a digit or two and an end token, for twenty conversations.
+    // Two assistant turns of one or two digits and an end token, for twenty conversations.
     let tokens = records[0]["tokens"].as_u64().unwrap();
     assert!((80..=120).contains(&tokens), "{tokens} tokens are learned from");
     let loss = |r: &Value| r["loss"].as_f64().unwrap();
     assert!(loss(&records[149]) < 0.3 * loss(&records[0]), "{} to {}", loss(&records[0]), loss(&records[149]));
-    let said = run(folder.path(), &["generate", "--model", "run/final", "--prompt", "3 + 2 =", "--temperature", "0"]);
-    assert_eq!(text(&said.stdout).trim(), "5", "{}", text(&said.stderr));
+    let reply = run(folder.path(), &["generate", "--model", "run/final", "--prompt", "3 + 2 =", "--temperature", "0"]);
+    assert_eq!(text(&reply.stdout).trim(), "5", "{}", text(&reply.stderr));
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn a_reward_model_learns_to_prefer_what_people_prefer_and_scores_afterwards() {
         row["score"].as_f64().unwrap()
     };
     assert!(score("yes, gladly") > score("no 3") + 0.5);
-    // Taken up again from an earlier checkpoint, it ends with the same weights.
+    // Resumed from an earlier checkpoint, it ends with the same weights.
     let path = folder.path().join("run");
     let whole = fs::read(path.join("final/model.safetensors")).unwrap();
     fs::remove_dir_all(path.join("checkpoints/step-000040")).unwrap();
@@ -92,12 +92,12 @@ fn beside_an_adapter_the_reference_is_the_model_without_it() {
     assert!(out.status.success(), "{}", text(&out.stderr));
     for m in metrics(&folder.path().join("lora")) {
         let gap = m["sampler_trainer_gap"].as_f64().unwrap();
-        assert!(gap < 1e-4, "what dropout leaves out passes for a difference between sampler and trainer: {m}");
+        assert!(gap < 1e-4, "dropout must not count as a difference between sampler and trainer: {m}");
     }
     let kl: Vec<f64> = metrics(&folder.path().join("lora")).iter().map(|m| m["kl"]["k3"].as_f64().unwrap()).collect();
     assert!(kl[0].abs() < 1e-6, "a fresh adapter changes nothing: {}", kl[0]);
     assert!(kl[11] > 1e-5, "an adapter that learns moves away: {kl:?}");
-    // Other weights under the adapter are another model.
+    // Other weights of the base model are another model.
     let weights = folder.path().join("base/start/model.safetensors");
     let mut bytes = fs::read(&weights).unwrap();
     let last = bytes.len() - 2;
@@ -108,15 +108,15 @@ fn beside_an_adapter_the_reference_is_the_model_without_it() {
 }
 
 #[test]
-fn a_dry_run_tells_what_would_be_done_and_touches_nothing() {
+fn a_dry_run_prints_the_plan_and_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let out = run(folder.path(), &["train", "--config", "smoke.yaml", "--dry-run"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
-    let said = text(&out.stdout);
+    let plan = text(&out.stdout);
     for word in
         ["estimator: k3", "parameters", "tokens at a time", "81 prompts", "numeric_match for 100 prompts", "minutes"]
     {
-        assert!(said.contains(word), "`{word}` is not in {said}");
+        assert!(plan.contains(word), "`{word}` is not in {plan}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
 }
@@ -134,7 +134,7 @@ fn a_dry_run_installs_no_packages() {
     let mut command = rlar(folder.path(), &["train", "--config", &config, "--dry-run"]);
     let out = command.env("RLAR_CACHE", &cache).output().unwrap();
     assert!(out.status.success(), "{}", text(&out.stderr));
-    let said = text(&out.stdout);
-    assert!(said.contains("own for 100 prompts; installs sympy") && said.contains("not measured"), "{said}");
+    let plan = text(&out.stdout);
+    assert!(plan.contains("own for 100 prompts; installs sympy") && plan.contains("not measured"), "{plan}");
     assert!(!cache.exists() && !folder.path().join("runs").exists(), "something was written");
 }

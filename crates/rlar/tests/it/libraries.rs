@@ -1,4 +1,4 @@
-//! Libraries, caches and logs from the command line, and tools that are suspended while a run goes on.
+//! Libraries, caches and logs from the command line, and tools that are suspended during a run.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn lines(out: &std::process::Output) -> Vec<Value> {
     text(&out.stdout).lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-/// A library of one verifier for expressions.
+/// Adds a verifier for expressions to the library `tools`.
 fn library(folder: &Path, name: &str, body: &str) {
     let home = folder.join("tools").join(name);
     fs::create_dir_all(&home).unwrap();
@@ -72,8 +72,8 @@ fn a_library_is_admitted_retired_and_compared() {
     fs::rename(folder.path().join("tools/own"), folder.path().join("other/own")).unwrap();
     library(folder.path(), "own", "return 0.0");
     library(folder.path(), "new", RIGHT);
-    let said = text(&with(&["diff", "other"]).stdout);
-    assert!(said.contains("- new") && said.contains("~ own") && said.contains("-    return 0.0"), "{said}");
+    let diff = text(&with(&["diff", "other"]).stdout);
+    assert!(diff.contains("- new") && diff.contains("~ own") && diff.contains("-    return 0.0"), "{diff}");
     refused(&with(&["admit", "own"]), 1, &["1 of 1 tools are refused"]);
     refused(&run(folder.path(), &["rewards", "retire", "brevity"]), 2, &["--library"]);
     refused(&run(folder.path(), &["rewards", "stats", "nowhere"]), 1, &["nowhere", "cannot be read"]);
@@ -106,7 +106,7 @@ fn two_processes_share_a_library_and_a_cache() {
     assert!(table.contains("own") && table.contains("900") && table.contains("0.500"), "{table}");
 }
 
-/// A job with a tool that breaks from a certain prompt on, and one that can take its place.
+/// Writes the config of a job with a tool that fails on some prompts, and another tool that can take its place.
 fn breaking(folder: &Path) -> String {
     library(
         folder,
@@ -141,12 +141,12 @@ fn a_tool_that_fails_too_often_is_suspended_and_the_run_goes_on_with_another() {
         let asked = |tool: &str| record["tools"][tool]["outcomes"]["asked"].as_u64().unwrap_or(0);
         assert_eq!((asked("a_fragile") > 0, asked("b_steady") > 0), (i < at, i >= at), "step {}", i + 1);
     }
-    // The log of calls and the spread of scores stay with the run.
+    // The run keeps the log of calls and the distribution of scores.
     let stats = lines(&run(folder.path(), &["rewards", "stats", "run", "--json"]));
     assert!(stats.iter().any(|s| s["tool"] == "a_fragile" && s["failed"].as_u64() > Some(0)));
     assert!(folder.path().join("run/library/b_steady/calibration.json").exists());
 
-    // Losing the newest checkpoint, a resumed run suspends at the same step; without any checkpoint, too.
+    // Resumed from an earlier checkpoint, the run suspends the tool at the same step.
     let last = |name: &str| fs::read(folder.path().join(name).join("final/model.safetensors")).unwrap();
     let whole = last("run");
     fs::remove_dir_all(folder.path().join("run/checkpoints/step-000032")).unwrap();
@@ -213,15 +213,15 @@ fn a_disk_that_cannot_be_written_costs_the_cache_and_nothing_else() {
         "{} score --tool own --library disk/tools --cache disk/tools/scores.sqlite --data rows.jsonl",
         env!("CARGO_BIN_EXE_rlar")
     );
-    // With a cache from better days, and without one.
+    // With a cache from before the disk became read-only, and without one.
     let script = format!(
         "mount -t tmpfs tmpfs disk || exit 77
          cp -r tools disk/tools
          {score} > before || exit 1
          mount -o remount,ro disk || exit 77
-         {score} > after 2> told || exit 2
+         {score} > after 2> log || exit 2
          mount -o remount,rw disk && rm disk/tools/scores.sqlite* && mount -o remount,ro disk || exit 77
-         {score} > without 2>> told || exit 3"
+         {score} > without 2>> log || exit 3"
     );
     let out = std::process::Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
@@ -230,17 +230,17 @@ fn a_disk_that_cannot_be_written_costs_the_cache_and_nothing_else() {
     match out {
         Ok(out) if out.status.code() == Some(0) => {}
         Ok(out) if matches!(out.status.code(), Some(1..=3)) && folder.path().join("before").exists() => {
-            panic!("{:?}: {}", out.status, fs::read_to_string(folder.path().join("told")).unwrap_or_default())
+            panic!("{:?}: {}", out.status, fs::read_to_string(folder.path().join("log")).unwrap_or_default())
         }
         other => {
-            println!("skipped: no mount namespace for a disk of its own: {other:?}");
+            println!("skipped: this machine gives no mount namespace for a disk: {other:?}");
             return;
         }
     }
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     assert_eq!(read("before"), "{\"id\":1,\"score\":1.0}\n");
     assert_eq!((read("after"), read("without")), (read("before"), read("before")));
-    assert!(read("told").contains("scores.sqlite") && read("told").contains("not kept"), "{}", read("told"));
+    assert!(read("log").contains("scores.sqlite") && read("log").contains("not kept"), "{}", read("log"));
 }
 
 #[test]

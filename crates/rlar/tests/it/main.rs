@@ -1,8 +1,5 @@
-//! What a person who types `rlar` sees.
+//! The `rlar` command: its output, its files and its exit codes.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
-
-#[path = "../../../data/tests/it/oracle.rs"]
-mod oracle;
 
 mod agents;
 mod bad_input;
@@ -18,7 +15,7 @@ mod training;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// A command in a folder of its own, so that only embedded configs and data are found.
+/// A command that runs in a temporary folder, so that only embedded configs and data are found.
 fn rlar(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rlar"));
     command.args(arguments).current_dir(folder);
@@ -33,7 +30,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Asserts an exit code and that the message has all the words and no trace of a panic.
+/// Asserts an exit code, and an error message that contains all the words and no trace of a panic.
 #[track_caller]
 fn refused(output: &Output, code: i32, words: &[&str]) {
     let message = text(&output.stderr);
@@ -44,7 +41,7 @@ fn refused(output: &Output, code: i32, words: &[&str]) {
     assert!(!message.contains("panicked") && !message.contains("backtrace"), "{message}");
 }
 
-/// The smoke config with changes, in `folder/job.yaml`.
+/// Writes the smoke config with replacements to `folder/job.yaml`, and gives its name.
 fn smoke(folder: &Path, changes: &[(&str, &str)]) -> String {
     let mut yaml = include_str!("../../../../configs/smoke.yaml").to_owned();
     for (from, to) in changes {
@@ -55,7 +52,7 @@ fn smoke(folder: &Path, changes: &[(&str, &str)]) -> String {
     "job.yaml".into()
 }
 
-/// The folder of a policy that has seen a few demonstrations.
+/// Trains a policy on a few demonstrations, and gives its folder.
 fn trained(folder: &Path) -> String {
     let config = smoke(folder, &[("train:\n  steps: 300", "train:\n  steps: 1"), ("  steps: 120", "  steps: 60")]);
     let out = run(folder, &["train", "--config", &config, "--run", "base"]);
@@ -63,7 +60,7 @@ fn trained(folder: &Path) -> String {
     "base/start".into()
 }
 
-/// The smoke config with changes, for a policy on disk.
+/// Writes the smoke config with replacements, starting from a policy on disk, and gives its name.
 fn starting_from(folder: &Path, model: &str, changes: &[(&str, &str)]) -> String {
     let config = smoke(folder, changes);
     let yaml = std::fs::read_to_string(folder.join(&config)).unwrap();

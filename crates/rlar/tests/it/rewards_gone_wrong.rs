@@ -1,4 +1,4 @@
-//! Rewards that fail, lie flat or are no numbers.
+//! Rewards that fail, are all equal, or are not finite numbers.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::training::metrics;
 use crate::{refused, run, smoke, text};
 
-/// A library with one verifier, and the section of a config that uses it; to be put in place of `sampling:`.
+/// Writes a library with one verifier, and gives the section of a config that uses it, to replace `sampling:`.
 pub fn with_verifier(folder: &Path, body: &str) -> String {
     let home = folder.join("tools/own");
     fs::create_dir_all(&home).unwrap();
@@ -17,7 +17,7 @@ pub fn with_verifier(folder: &Path, body: &str) -> String {
     "rewards:\n  library: tools\n  unadmitted: allow\n  deadline: 1\n  failure_limit: 1.0\nsampling:".into()
 }
 
-/// A job of a few steps with one verifier in place of rlar's tools.
+/// Writes the config of a job of a few steps with one verifier instead of the built-in library.
 fn job(folder: &Path, body: &str, more: &[(&str, &str)]) -> String {
     let rewards = with_verifier(folder, body);
     let mut changes = vec![
@@ -30,12 +30,12 @@ fn job(folder: &Path, body: &str, more: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_reward_that_is_no_finite_number_is_a_failure_and_stops_the_run_by_name() {
-    for (value, said) in [("float('nan')", "nan"), ("float('inf')", "inf"), ("7.0", "range")] {
+fn a_reward_that_is_not_a_finite_number_is_a_failure_and_stops_the_run_by_name() {
+    for (value, word) in [("float('nan')", "nan"), ("float('inf')", "inf"), ("7.0", "range")] {
         let folder = tempfile::tempdir().unwrap();
         let config = job(folder.path(), &format!("return {value}"), &[("failure_limit: 1.0", "failure_limit: 0.1")]);
         let out = run(folder.path(), &["train", "--config", &config, "--run", "run"]);
-        refused(&out, 1, &["tool `own` failed", said, "rewards.failure_limit"]);
+        refused(&out, 1, &["tool `own` failed", word, "rewards.failure_limit"]);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why a run ends before its last step, and that it ends there again.
+//! Runs that end before their last step, and end at the same step when they are repeated.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use crate::rewards_gone_wrong::with_verifier;
 use crate::training::metrics;
 use crate::{refused, run, smoke, starting_from, text, trained};
 
-/// Runs a job whose config is changed, and gives why it ended and after how many steps.
+/// Runs a job, and gives why it ended and after how many steps.
 fn ended(folder: &Path, config: &str, more: &[&str]) -> (String, usize) {
     let out = run(folder, &[&["train", "--config", config, "--run", "run"], more].concat());
     assert!(out.status.success(), "{}", text(&out.stderr));
@@ -21,7 +21,7 @@ fn weights(folder: &Path) -> Vec<u8> {
     fs::read(folder.join("run/final/model.safetensors")).unwrap()
 }
 
-/// Takes the newest checkpoint away, so that a resume has to repeat the last steps.
+/// Removes the newest checkpoint, so that a resumed run repeats the last steps.
 fn lose_the_newest(folder: &Path) {
     let newest = fs::read_dir(folder.join("run/checkpoints")).unwrap().map(|e| e.unwrap().path()).max().unwrap();
     fs::remove_dir_all(newest).unwrap();
@@ -62,7 +62,7 @@ fn a_budget_of_time_ends_a_run_at_the_same_step_again_and_can_be_raised() {
         assert!(why.contains("`train.max_minutes` of 0.02"), "{why}");
         assert!((1..300).contains(&steps));
         let whole = weights(folder.path());
-        // Whatever the clock says now: the journal has where time was up, however often it is asked.
+        // The journal records the step at which the time was up, so that every resumed run ends there.
         for again in 0..3 {
             if again == 1 && keep_last == 2 {
                 lose_the_newest(folder.path());
@@ -86,7 +86,7 @@ fn a_model_in_the_runs_own_folder_and_steps_without_a_checkpoint_are_not_overwri
     let out = run(folder.path(), &["train", "--config", &config, "--run", "base"]);
     refused(&out, 1, &["lies in the run's own folder", "--run"]);
     assert!(folder.path().join(&base).join("model.safetensors").exists());
-    // What the journal has of steps is as good as a checkpoint.
+    // The journal alone, without a checkpoint, also counts as an earlier run.
     assert!(run(folder.path(), &["train", "--config", &config, "--run", "run"]).status.success());
     let whole = weights(folder.path());
     fs::remove_dir_all(folder.path().join("run/checkpoints")).unwrap();
@@ -110,7 +110,7 @@ fn patience_ends_a_run_that_gets_no_better() {
         &[("steps: 120", "steps: 20"), ("sampling:", rewards.as_str()), ("eval:\n  samples: 8", eval)],
     );
     let (why, steps) = ended(folder.path(), &config, &[]);
-    // Every measurement gives the same: the first is the best, and the next two are no better.
+    // All measurements are equal: the first is the best, and the next two are no better.
     assert_eq!((why.as_str(), steps), ("2 measurements in a row were no better than the best", 9));
     lose_the_newest(folder.path());
     assert_eq!(ended(folder.path(), &config, &["--resume"]), (why, steps));

@@ -1,4 +1,4 @@
-//! Policies on suites, and published data, as a person meets them.
+//! `rlar eval SUITE` and `rlar data`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::training::metrics;
 use crate::{refused, rlar, run, smoke, text};
 
-/// `rlar` with an empty folder of fetched data.
-fn apart(folder: &Path, arguments: &[&str]) -> std::process::Output {
+/// `rlar` with an empty folder of downloaded data.
+fn without_data(folder: &Path, arguments: &[&str]) -> std::process::Output {
     rlar(folder, arguments).env("RLAR_DATA", folder.join("data")).output().unwrap()
 }
 
@@ -25,14 +25,14 @@ fn suite(folder: &Path) {
 }
 
 #[test]
-fn a_suite_of_ones_own_needs_no_code() {
+fn a_suite_in_yaml_needs_no_code() {
     let folder = tempfile::tempdir().unwrap();
     suite(folder.path());
     let reply = |i: u64| json!({ "id": i.to_string(), "reply": (3 * i + u64::from(i < 5)).to_string() }).to_string();
-    fs::write(folder.path().join("said.jsonl"), (0..20).map(reply).collect::<Vec<_>>().join("\n")).unwrap();
-    let out = run(folder.path(), &["eval", "sums.yaml", "--answers", "said.jsonl", "--out", "out"]);
+    fs::write(folder.path().join("replies.jsonl"), (0..20).map(reply).collect::<Vec<_>>().join("\n")).unwrap();
+    let out = run(folder.path(), &["eval", "sums.yaml", "--answers", "replies.jsonl", "--out", "out"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
-    for part in ["sums", "accuracy", "75.0", "95 %", "20 prompts, 1 reply each, by said.jsonl"] {
+    for part in ["sums", "accuracy", "75.0", "95 %", "20 prompts, 1 reply each, by replies.jsonl"] {
         assert!(text(&out.stdout).contains(part), "{part} is not in {}", text(&out.stdout));
     }
     let results: Value =
@@ -43,14 +43,14 @@ fn a_suite_of_ones_own_needs_no_code() {
 }
 
 #[test]
-fn what_a_suite_lacks_is_said_before_anything_is_asked() {
+fn what_a_suite_lacks_is_an_error_before_any_reply_is_generated() {
     let folder = tempfile::tempdir().unwrap();
     suite(folder.path());
-    let with = |more: &[&str]| apart(folder.path(), &[&["eval"], more].concat());
+    let with = |more: &[&str]| without_data(folder.path(), &[&["eval"], more].concat());
     refused(&with(&[]), 2, &["a suite", "--config", "--help"]);
     refused(&with(&["gsm9k", "--model", "m"]), 2, &["suite gsm9k", "humaneval", "gsm8k"]);
     refused(&with(&["gsm8k", "--model", "m"]), 2, &["gsm8k/test.jsonl", "`rlar data fetch gsm8k`"]);
-    refused(&with(&["sums.yaml"]), 2, &["who answers?", "--server"]);
+    refused(&with(&["sums.yaml"]), 2, &["nothing to evaluate", "--server"]);
     refused(&with(&["sums.yaml", "--model", "nowhere"]), 2, &["model nowhere does not exist"]);
     refused(&with(&["sums.yaml", "sums.yaml", "--model", "m"]), 2, &["two suites are called `sums`"]);
     refused(&with(&["sums.yaml", "--metric", "pass@3", "--model", "m"]), 2, &["`pass@3` needs at least 3 replies"]);
@@ -60,13 +60,13 @@ fn what_a_suite_lacks_is_said_before_anything_is_asked() {
     fs::write(folder.path().join("plain.yaml"), plain).unwrap();
     let server = ["--server", "http://127.0.0.1:9/v1", "--server-model", "m"];
     refused(&with(&[&["plain.yaml"], &server[..]].concat()), 2, &["suite `sums`", "`format: chat`"]);
-    // Nobody answers: that is no figure.
+    // No server listens at this address, so there is no result.
     let out = with(&[&["sums.yaml"], &server[..]].concat());
     refused(&out, 1, &["suite `sums`: ", "prompts in a row got no reply", "127.0.0.1:9"]);
 }
 
-/// An OpenAI-compatible server that adds; it hangs up on what it is asked first.
-fn adds() -> String {
+/// An OpenAI-compatible server that adds; it hangs up on the first request.
+fn adding_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -75,8 +75,8 @@ fn adds() -> String {
             let body = loop {
                 let read = stream.read(&mut piece).unwrap_or(0);
                 seen.extend_from_slice(&piece[..read]);
-                let said = String::from_utf8_lossy(&seen).into_owned();
-                let Some((_, body)) = said.split_once("\r\n\r\n") else { continue };
+                let request = String::from_utf8_lossy(&seen).into_owned();
+                let Some((_, body)) = request.split_once("\r\n\r\n") else { continue };
                 if let Ok(body) = serde_json::from_str::<Value>(body) {
                     break body;
                 }
@@ -85,11 +85,11 @@ fn adds() -> String {
             if n == 0 {
                 continue;
             }
-            let asked = body["messages"][0]["content"].as_str().unwrap();
-            let numbers = asked.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok());
-            let said = format!("It is {}.", numbers.sum::<u64>());
+            let prompt = body["messages"][0]["content"].as_str().unwrap();
+            let numbers = prompt.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok());
+            let answer = format!("It is {}.", numbers.sum::<u64>());
             let reply = json!({
-                "choices": [{ "message": { "role": "assistant", "content": said }, "finish_reason": "stop" }],
+                "choices": [{ "message": { "role": "assistant", "content": answer }, "finish_reason": "stop" }],
                 "usage": { "prompt_tokens": 5, "completion_tokens": 5 },
             })
             .to_string();
@@ -101,17 +101,17 @@ fn adds() -> String {
 }
 
 #[test]
-fn a_server_answers_and_what_it_said_is_kept() {
+fn a_server_replies_and_its_replies_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     suite(folder.path());
-    let url = adds();
+    let url = adding_server();
     let with = |url: &str| {
         run(folder.path(), &["eval", "sums.yaml", "--server", url, "--server-model", "adder", "--out", "out"])
     };
     let out = with(&url);
     assert!(out.status.success(), "{}", text(&out.stderr));
     assert!(text(&out.stdout).contains("100.0"), "{}", text(&out.stdout));
-    // Nothing is asked again: another server at this address is not needed.
+    // No request is sent again.
     let kept = folder.path().join("out/sums/answers.jsonl");
     let before = fs::read_to_string(&kept).unwrap();
     assert_eq!(before.lines().count(), 20);
@@ -120,7 +120,7 @@ fn a_server_answers_and_what_it_said_is_kept() {
 }
 
 #[test]
-fn data_come_from_where_a_list_says() {
+fn data_sets_are_downloaded_from_the_addresses_in_a_list() {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -139,20 +139,20 @@ fn data_come_from_where_a_list_says() {
         )
     };
     fs::write(folder.path().join("origins.yaml"), list(&hash)).unwrap();
-    let with = |more: &[&str]| apart(folder.path(), &[&["data"], more, &["--origins", "origins.yaml"]].concat());
+    let with = |more: &[&str]| without_data(folder.path(), &[&["data"], more, &["--origins", "origins.yaml"]].concat());
     assert!(text(&with(&["list"]).stdout).contains("0 of 1"));
     let out = with(&["fetch", "sums"]);
     assert!(out.status.success() && text(&out.stdout).contains("data/sums/rows.jsonl"), "{}", text(&out.stderr));
-    assert!(text(&with(&["fetch", "sums"]).stdout).contains("was here"));
+    assert!(text(&with(&["fetch", "sums"]).stdout).contains("is already here"));
     assert!(text(&with(&["list"]).stdout).contains("yes"));
     refused(&with(&["fetch", "products"]), 2, &["no data set `products`", "sums"]);
     fs::write(folder.path().join("origins.yaml"), list(&rlar_run::sha256(b"else"))).unwrap();
     refused(&with(&["fetch", "sums"]), 1, &["SHA-256", &hash]);
-    assert!(text(&apart(folder.path(), &["data", "list"]).stdout).contains("gsm8k"));
+    assert!(text(&without_data(folder.path(), &["data", "list"]).stdout).contains("gsm8k"));
 }
 
 #[test]
-fn suites_are_sat_while_training_and_change_nothing_but_what_is_kept() {
+fn suites_run_during_training_and_change_only_which_checkpoints_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let suite = "version: 1\nname: digits\ndata: datasets/digits/heldout.jsonl\nprompt: \"{{ prompt }}\"\n\
                  reference: \"{{ reference }}\"\nsampling: { samples: 2, temperature: 1, max_tokens: 4 }\n\
@@ -171,24 +171,28 @@ fn suites_are_sat_while_training_and_change_nothing_but_what_is_kept() {
         assert!(out.status.success(), "{}", text(&out.stderr));
         (fs::read(folder.path().join(name).join("final/model.safetensors")).unwrap(), text(&out.stdout))
     };
-    let sat = "eval:\n  samples: 1\n  every: 3\n  suites: [{ suite: digits.yaml, limit: 10 }]\n  metric: digits/pass@2";
+    let with_suite =
+        "eval:\n  samples: 1\n  every: 3\n  suites: [{ suite: digits.yaml, limit: 10 }]\n  metric: digits/pass@2";
     let (never, _) = weights("eval:\n  samples: 1", "0", "never");
-    let (often, said) = weights(sat, "1", "often");
+    let (often, report) = weights(with_suite, "1", "often");
     assert!(never == often, "suites disturbed the training");
-    assert!(said.contains("digits  ") && said.contains("pass@2") && said.contains("digits/pass@2 0."), "{said}");
+    assert!(
+        report.contains("digits  ") && report.contains("pass@2") && report.contains("digits/pass@2 0."),
+        "{report}"
+    );
     let path = folder.path().join("often");
-    let sittings: Vec<f64> = metrics(&path)
+    let results: Vec<f64> = metrics(&path)
         .iter()
         .filter_map(|m| m["eval"]["suites"]["digits"]["figures"]["pass@2"]["value"].as_f64())
         .collect();
-    assert_eq!(sittings.len(), 10);
+    assert_eq!(results.len(), 10);
     let report: Value = serde_json::from_slice(&fs::read(path.join("report.json")).unwrap()).unwrap();
     assert_eq!(report["best"][1], "digits/pass@2");
-    let best = sittings.iter().copied().fold(0.0, f64::max);
+    let best = results.iter().copied().fold(0.0, f64::max);
     assert!((report["best"][2].as_f64().unwrap() - best).abs() < 1e-12);
     let best = report["best"][0].as_u64().unwrap();
     assert!(path.join(format!("checkpoints/step-{best:06}/model.safetensors")).exists(), "the best is not kept");
-    // The run's final policy sits the same suite by itself.
+    // The run's final policy can be evaluated on the same suite.
     let out =
         run(folder.path(), &["eval", "digits.yaml", "--model", "often/final", "--limit", "10", "--bootstrap", "0"]);
     assert!(text(&out.stdout).contains("10 prompts, 2 replies each, by often/final"), "{}", text(&out.stderr));
@@ -196,7 +200,7 @@ fn suites_are_sat_while_training_and_change_nothing_but_what_is_kept() {
         let config = smoke(folder.path(), &[("eval:\n  samples: 8", eval)]);
         run(folder.path(), &["train", "--config", &config, "--run", "wrong"])
     };
-    refused(&wrong(&sat.replace("pass@2", "pass@3")), 2, &["`eval.metric`", "`digits/pass@3`", "digits"]);
-    refused(&wrong(&sat.replace("digits.yaml", "sums.yaml")), 2, &["`eval.suites[0]`", "suite sums.yaml"]);
+    refused(&wrong(&with_suite.replace("pass@2", "pass@3")), 2, &["`eval.metric`", "`digits/pass@3`", "digits"]);
+    refused(&wrong(&with_suite.replace("digits.yaml", "sums.yaml")), 2, &["`eval.suites[0]`", "suite sums.yaml"]);
     refused(&wrong("eval:\n  metric: digits"), 2, &["job.yaml:", "`eval.metric`", "no `eval.suites`"]);
 }

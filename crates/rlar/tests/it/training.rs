@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{refused, rlar, run, smoke, text};
 
-/// A job of a second or two.
+/// Writes the config of a job of a second or two.
 fn short(folder: &Path) -> String {
     smoke(
         folder,
@@ -19,7 +19,7 @@ fn short(folder: &Path) -> String {
     )
 }
 
-/// Metrics without what a clock decides.
+/// A run's metrics without timings.
 pub fn metrics(folder: &Path) -> Vec<Value> {
     let text = fs::read_to_string(folder.join("metrics.jsonl")).unwrap();
     let record = |line: &str| {
@@ -30,7 +30,7 @@ pub fn metrics(folder: &Path) -> Vec<Value> {
     text.lines().map(record).collect()
 }
 
-/// Takes out what a clock decides.
+/// Removes timings from a record.
 pub fn strip(record: &mut Value) {
     for clock in ["seconds", "tokens_per_second", "time", "memory", "agents"] {
         record.as_object_mut().unwrap().remove(clock);
@@ -41,7 +41,7 @@ pub fn steps(folder: &Path, records: &str) -> usize {
     fs::read_to_string(folder.join(records)).map_or(0, |t| t.lines().count())
 }
 
-/// Waits until the run has done some steps.
+/// Waits until the run has done this many steps.
 fn wait_for(child: &mut Child, folder: &Path, records: &str, wanted: usize) {
     let began = Instant::now();
     while steps(folder, records) < wanted {
@@ -77,8 +77,9 @@ fn the_smoke_job_learns_and_keeps_what_it_did() {
     assert!(assignments.lines().all(|l| l.contains("\"why\"")) && assignments.lines().count() == 100);
     assert!(path.join("rollouts/step-000001.parquet").exists() && path.join("rollouts/step-000300.parquet").exists());
     assert!(path.join("tensorboard/events.out.tfevents.rlar").exists());
-    let said = run(folder.path(), &["generate", "--model", "smoke/final", "--prompt", "2 + 2 =", "--temperature", "0"]);
-    assert!(said.status.success(), "{}", text(&said.stderr));
+    let reply =
+        run(folder.path(), &["generate", "--model", "smoke/final", "--prompt", "2 + 2 =", "--temperature", "0"]);
+    assert!(reply.status.success(), "{}", text(&reply.stderr));
     let measured = run(folder.path(), &["eval", "--config", "smoke.yaml", "--model", "smoke/final"]);
     assert!(text(&measured.stdout).contains("digits"), "{}", text(&measured.stderr));
 }
@@ -170,7 +171,7 @@ fn a_verifier_that_never_answers_dies_with_rlar() {
     let stat = |pid: &str| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let parent = |pid: &str| Some(stat(pid).rsplit(") ").next()?.split(' ').nth(1)?.to_owned());
     let rlar = child.id().to_string();
-    // Fork servers are its children, verifiers theirs.
+    // Fork servers are children of rlar, and verifiers are children of fork servers.
     let workers = || -> Vec<String> {
         let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.unwrap().file_name().into_string().ok());
         let ours = |pid: &String| {
@@ -188,7 +189,7 @@ fn a_verifier_that_never_answers_dies_with_rlar() {
     child.kill().unwrap();
     child.wait().unwrap();
     let began = Instant::now();
-    // A zombie that nobody has reaped yet is dead, too.
+    // A zombie is dead, although it has not been reaped yet.
     let alive = |pid: &String| stat(pid).rsplit(") ").next().is_some_and(|s| !s.is_empty() && !s.starts_with('Z'));
     while started.iter().any(alive) {
         assert!(began.elapsed() < Duration::from_secs(10), "a verifier outlived rlar");
@@ -216,8 +217,8 @@ fn a_start_that_failed_leaves_the_folder_free() {
     let right = short(folder.path());
     let out = run(folder.path(), &["train", "--config", &right, "--run", "run"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
-    let told = text(&out.stderr);
-    assert!(told.contains("warm-up 40/40") && told.contains("train 60/60"), "without a terminal, lines: {told}");
+    let log = text(&out.stderr);
+    assert!(log.contains("warm-up 40/40") && log.contains("train 60/60"), "without a terminal, lines: {log}");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! What a run's folder promises.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+//! Tests of run folders.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::path::Path;
@@ -46,13 +46,10 @@ fn a_folder_that_cannot_be_written_is_named() {
     assert!(error.contains("file/run") && error.contains("cannot create the run folder"), "{error}");
 }
 
+// Writing to /dev/full fails as a full disk does.
+#[cfg_attr(not(target_os = "linux"), ignore = "needs /dev/full")]
 #[test]
 fn a_full_disk_is_an_error_and_leaves_the_old_file() {
-    // Writing to /dev/full fails as a full disk does.
-    if !Path::new("/dev/full").exists() {
-        println!("skipped: this system has no /dev/full");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a");
     write_atomic(&path, b"old").unwrap();
@@ -125,7 +122,7 @@ fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     journal.record(4, "measured", &json!({ "accuracy": 0.5 })).unwrap();
     drop(journal);
     let path = folder.path().join("journal.jsonl");
-    // A kill in the middle of a write leaves half an entry, which nobody has used.
+    // A kill in the middle of a write leaves half an entry, whose value was not used yet.
     fs::write(&path, fs::read_to_string(&path).unwrap() + "[5,\"batch\",[0.").unwrap();
     let mut journal = run.journal(0).unwrap();
     assert_eq!(journal.recall::<Vec<f64>>(3, "batch").unwrap(), Some(vec![0.1f64 * 3.0; 3]));
@@ -139,7 +136,7 @@ fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     assert_eq!(journal.recall::<f64>(5, "batch").unwrap(), Some(1.5));
     assert_eq!(journal.recall::<serde_json::Value>(4, "measured").unwrap(), Some(json!({ "accuracy": 0.5 })));
     drop(journal);
-    // A run that fell back further than the journal reaches cannot use it: steps in between are made anew.
+    // A run that fell back further than the journal reaches cannot use it: the steps in between are computed anew.
     assert!(!run.journal(2).unwrap().reaches(4), "entries of a history that is lost");
     // From there on it is whole again, gaps and all: not every step has an entry.
     run.journal(2).unwrap().record(9, "measured", &1.0).unwrap();
@@ -148,7 +145,7 @@ fn the_journal_gives_back_what_was_recorded_and_forgets_what_is_done() {
     assert!(!run.journal(0).unwrap().reaches(4), "a fresh run has nothing to recall");
 }
 
-/// The events of a file as its format says: length, its checksum, data, its checksum.
+/// Reads the events of a file: length, its checksum, data, its checksum.
 fn events(path: &Path) -> Vec<Vec<u8>> {
     let bytes = fs::read(path).unwrap();
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
@@ -193,12 +190,10 @@ fn event_files_have_the_format_that_tensorboard_reads() {
     assert_eq!(events[1], want);
 }
 
+// Writing to /dev/full fails as a full disk does.
+#[cfg_attr(not(target_os = "linux"), ignore = "needs /dev/full")]
 #[test]
 fn a_full_disk_is_waited_for_and_then_named() {
-    if !Path::new("/dev/full").exists() {
-        println!("skipped: this system has no /dev/full");
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let disk = Disk { wait: std::time::Duration::from_millis(700) };
     let run = RunFolder::open(folder.path(), false, disk).unwrap();

@@ -1,4 +1,4 @@
-# answers with what makes the trusted side stumble instead of fail
+# answers with values that crash a careless decoder
 # forged
 import os, struct
 def add(a, b):

@@ -1,4 +1,4 @@
-# raises what is no ordinary exception
+# raises an exception that `except Exception` does not catch
 # runtime error
 def add(a, b):
     raise KeyboardInterrupt

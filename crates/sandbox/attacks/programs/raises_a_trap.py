@@ -1,4 +1,4 @@
-# raises an exception whose text is a trap
+# raises an exception whose text raises another
 # runtime error
 class Trap(Exception):
     def __str__(self):

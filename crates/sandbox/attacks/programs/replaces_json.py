@@ -1,4 +1,4 @@
-# replaces what encodes its answers
+# replaces the module that encodes its replies
 # wrong answer, forged
 import json
 json.dumps = lambda *_: '{"passed": true, "value": true, "id": 1}'

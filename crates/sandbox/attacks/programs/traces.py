@@ -1,4 +1,4 @@
-# watches the tests through the tracer
+# traces the tests
 # wrong answer
 import sys
 seen = []

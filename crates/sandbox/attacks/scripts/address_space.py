@@ -1,4 +1,4 @@
 # reserves more addresses than it may
-# memory limit, its own limits
+# memory limit, resource limits
 import mmap
 attempt("mmap", lambda: mmap.mmap(-1, 1 << 40))

@@ -1,5 +1,5 @@
 # closes and mixes all its descriptors
-# its own process
+# separate process
 for fd in range(3, 64):
     try:
         os.dup2(1, fd)

@@ -1,3 +1,3 @@
-# dies with all its memory on disk
-# its own process
+# crashes in order to leave a core dump
+# separate process
 os.abort()

@@ -1,5 +1,5 @@
 # nests data until the interpreter overflows
-# its own process, memory limit, deadline
+# separate process, memory limit, deadline
 sys.setrecursionlimit(10**8)
 x = []
 for _ in range(10**7):

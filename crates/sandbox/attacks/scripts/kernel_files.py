@@ -1,5 +1,5 @@
 # reads and writes the files of the kernel
-# own root, Landlock
+# private root, Landlock
 for path in (
     "/proc/sys/kernel/core_pattern", "/proc/self/environ", "/proc/self/cmdline", "/proc/mounts", "/proc/kallsyms",
     "/sys/kernel/security", "/sys/fs/cgroup/cgroup.procs", "/proc/sysrq-trigger", "/proc/self/mem", "/proc/self/fd/0",

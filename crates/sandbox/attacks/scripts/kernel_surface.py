@@ -1,4 +1,4 @@
-# reaches for the parts of the kernel with a history
+# calls the parts of the kernel that had many vulnerabilities
 # seccomp
 for name, number in dict(
     bpf=321, perf_event_open=298, userfaultfd=323, io_uring_setup=425, add_key=248, keyctl=250, personality=135, ptrace=101,

@@ -1,4 +1,4 @@
-# loops at its end
+# loops in its exit handlers
 # deadline
 import atexit
 class Clings:

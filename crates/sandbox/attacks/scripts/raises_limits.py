@@ -1,5 +1,5 @@
 # raises its own limits and its parent's
-# seccomp, its own limits
+# seccomp, resource limits
 import resource
 for what in (resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE):
     attempt("setrlimit", lambda: resource.setrlimit(what, (-1, -1)))

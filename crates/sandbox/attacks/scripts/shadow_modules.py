@@ -1,4 +1,4 @@
-# replaces modules and builtins for those who come after
+# replaces modules and builtins for later runs
 # fresh process
 import builtins, json
 builtins.print = builtins.len = json.loads = None

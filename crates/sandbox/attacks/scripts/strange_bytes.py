@@ -1,3 +1,3 @@
 # writes NUL, broken UTF-8 and terminal commands
-# its own process
+# separate process
 os.write(1, b"\0\xff\xfe\xc0\x80\x1b[2J\x1b]0;x\x07" * 100)

@@ -1,5 +1,5 @@
 # leaves its folder by going up
-# own root, Landlock
+# private root, Landlock
 for path in ("../../../etc/passwd", "/../../etc/shadow", "/tmp/../root/.bashrc", "//etc//hostname", "/etc/ld.so.cache/../passwd"):
     attempt(path, lambda: open(path).read())
 for path in ("/root", "/home", "/etc", "/var", "/"):

@@ -1,4 +1,4 @@
-# makes infinity finite
+# redefines what is finite and returns infinity
 # crashed, not finite
 import math, json
 math.isfinite = lambda x: True

@@ -1,4 +1,4 @@
-# gives more with every call
+# returns a larger score with every call
 # unrepeatable
 calls = []
 def f(text):

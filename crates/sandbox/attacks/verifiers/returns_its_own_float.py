@@ -1,4 +1,4 @@
-# returns a number of its own making
+# returns an object of its own subclass of float
 # not a number
 class Score(float):
     pass

@@ -1,4 +1,4 @@
-# writes replies that nobody asked for
+# writes replies to calls that were not made
 # crashed
 import os, struct
 def f(text):

@@ -1,4 +1,4 @@
-//! Attacks that come with rlar: what a person runs to see for themselves what holds.
+//! The attacks that ship with rlar, for checking what confines untrusted code on a machine.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,128 +6,130 @@ use std::time::Duration;
 use include_dir::{Dir, include_dir};
 
 use crate::verdict::{TestVerdict, Verdict};
-use crate::{End, Limits, Program, Sandbox, SandboxError, Tests, Verifier, run};
+use crate::{Program, Sandbox, SandboxError, SandboxLimits, Termination, Tests, Verifier, run};
 
 static ATTACKS: Dir = include_dir!("$CARGO_MANIFEST_DIR/attacks");
 
-/// What an attack pretends to be.
+/// The kind of code that an attack is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disguise {
-    /// A whole program.
+pub enum AttackForm {
+    /// A whole program, run on its own.
     Script,
-    /// A function `add` under test.
+    /// A function `add` that tests call.
     Function,
-    /// A verifier `f`.
+    /// A verifier with the function `f`.
     Verifier,
 }
 
 /// Hostile code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attack {
-    /// Its name.
+    /// Its name, that of its file.
     pub name: String,
     /// What it tries.
-    pub what: String,
-    /// What is to contain it: any of these.
+    pub description: String,
+    /// The defences of which at least one must contain it.
     pub expected: Vec<String>,
-    /// What it pretends to be.
-    pub disguise: Disguise,
+    /// The kind of code that it is.
+    pub form: AttackForm,
     source: String,
 }
 
-/// What became of an attack.
+/// The result of an attack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// What contained it, as far as it could be seen.
-    pub by: BTreeSet<String>,
-    /// What it achieved.
-    pub bites: Vec<String>,
+pub struct AttackReport {
+    /// The defences that visibly contained it.
+    pub contained_by: BTreeSet<String>,
+    /// What it achieved; empty if it was contained.
+    pub breaches: Vec<String>,
 }
 
-impl Report {
-    /// Whether it achieved nothing, and what was to contain it did.
-    pub fn contained(&self, attack: &Attack) -> bool {
-        self.bites.is_empty() && attack.expected.iter().any(|e| self.by.contains(e))
+impl AttackReport {
+    /// Whether the attack achieved nothing and an expected defence contained it.
+    pub fn is_contained(&self, attack: &Attack) -> bool {
+        self.breaches.is_empty() && attack.expected.iter().any(|e| self.contained_by.contains(e))
     }
 }
 
-/// What attacks in the form of scripts use to say how they fare.
+/// Python code in front of every script, with the functions by which it reports what was refused and what was not.
 const PRELUDE: &str = include_str!("../python/attempt.py");
 
 impl Attack {
-    /// All that come with rlar, by name.
+    /// All attacks that ship with rlar, by form and name.
     pub fn all() -> Vec<Self> {
-        let folder = |name, disguise| {
+        let folder = |name, form| {
             let files = ATTACKS.get_dir(name).into_iter().flat_map(Dir::files);
             files.filter_map(move |file| {
                 let name = file.path().file_stem()?.to_str()?.to_owned();
-                Self::parse(&name, disguise, file.contents_utf8()?)
+                Self::parse(&name, form, file.contents_utf8()?)
             })
         };
-        let all = folder("scripts", Disguise::Script).chain(folder("programs", Disguise::Function));
-        let mut all: Vec<Self> = all.chain(folder("verifiers", Disguise::Verifier)).collect();
-        all.sort_by(|a, b| (a.disguise as u8, &a.name).cmp(&(b.disguise as u8, &b.name)));
+        let all = folder("scripts", AttackForm::Script).chain(folder("programs", AttackForm::Function));
+        let mut all: Vec<Self> = all.chain(folder("verifiers", AttackForm::Verifier)).collect();
+        all.sort_by(|a, b| (a.form as u8, &a.name).cmp(&(b.form as u8, &b.name)));
         all
     }
 
-    /// A source that begins with two comments: what it tries, and what is to contain it.
-    fn parse(name: &str, disguise: Disguise, source: &str) -> Option<Self> {
+    /// Reads an attack whose source begins with two comments: what it tries, and the defences that may contain it.
+    fn parse(name: &str, form: AttackForm, source: &str) -> Option<Self> {
         let mut lines = source.lines().map(|l| l.trim_start_matches("# "));
-        let (what, expected) = (lines.next()?.to_owned(), lines.next()?);
+        let (description, expected) = (lines.next()?.to_owned(), lines.next()?);
         let expected = expected.split(", ").map(str::to_owned).collect();
-        Some(Self { name: name.to_owned(), what, expected, disguise, source: source.to_owned() })
+        Some(Self { name: name.to_owned(), description, expected, form, source: source.to_owned() })
     }
 
-    /// Lets it loose.
-    pub fn launch(&self, sandbox: &Sandbox) -> Result<Report, SandboxError> {
-        let limits = Limits {
+    /// Runs the attack, with limits of 1 s per call and 512 MiB.
+    pub fn launch(&self, sandbox: &Sandbox) -> Result<AttackReport, SandboxError> {
+        let limits = SandboxLimits {
             wall: Duration::from_secs(1),
             total: Duration::from_secs(5),
             cpu: Duration::from_secs(10),
             memory: 512 << 20,
             output: 64 << 10,
         };
-        match self.disguise {
-            Disguise::Script => self.as_script(sandbox, &limits),
-            Disguise::Function => self.as_function(sandbox, &limits),
-            Disguise::Verifier => self.as_verifier(sandbox, &limits),
+        match self.form {
+            AttackForm::Script => self.as_script(sandbox, &limits),
+            AttackForm::Function => self.as_function(sandbox, &limits),
+            AttackForm::Verifier => self.as_verifier(sandbox, &limits),
         }
     }
 
-    fn as_script(&self, sandbox: &Sandbox, limits: &Limits) -> Result<Report, SandboxError> {
-        let run_of = |source: &str| run(sandbox, source, b"", limits);
-        let done = run_of(&format!("{PRELUDE}\n{}", self.source))?.verdict;
-        let mut report = Report { by: BTreeSet::new(), bites: Vec::new() };
-        report.by.extend(match &done.end {
-            End::Exited(_) if done.stdout.is_empty() => Some("its own process".to_owned()),
-            End::Exited(_) => None,
-            End::TimeLimit(_) => Some("deadline".into()),
-            End::MemoryLimit => Some("memory limit".into()),
-            End::OutputLimit => Some("output limit".into()),
-            End::Crashed(_) => Some("its own process".into()),
+    /// Runs the attack as a whole program, then a harmless program that must not notice it.
+    fn as_script(&self, sandbox: &Sandbox, limits: &SandboxLimits) -> Result<AttackReport, SandboxError> {
+        let run_script = |source: &str| run(sandbox, source, b"", limits);
+        let attack = run_script(&format!("{PRELUDE}\n{}", self.source))?.verdict;
+        let mut report = AttackReport { contained_by: BTreeSet::new(), breaches: Vec::new() };
+        report.contained_by.extend(match &attack.termination {
+            Termination::Exited(_) if attack.stdout.is_empty() => Some("separate process".to_owned()),
+            Termination::Exited(_) => None,
+            Termination::TimeLimit(_) => Some("deadline".into()),
+            Termination::MemoryLimit => Some("memory limit".into()),
+            Termination::OutputLimit => Some("output limit".into()),
+            Termination::Crashed(_) => Some("separate process".into()),
         });
-        for line in String::from_utf8_lossy(&done.stdout).lines() {
+        for line in String::from_utf8_lossy(&attack.stdout).lines() {
             let word = |n| line.split(' ').nth(n).unwrap_or_default();
-            match (word(0), facility(word(1))) {
-                ("refused", []) => report.bites.push(format!("it reached the kernel: {line}")),
-                ("refused", by) => report.by.extend(by.iter().map(|b| (*b).to_owned())),
-                ("BITES", _) => report.bites.push(line.to_owned()),
+            match (word(0), defences_behind(word(1))) {
+                ("refused", []) => report.breaches.push(format!("it reached the kernel: {line}")),
+                ("refused", defences) => report.contained_by.extend(defences.iter().map(|d| (*d).to_owned())),
+                ("BITES", _) => report.breaches.push(line.to_owned()),
                 _ => {
-                    report.by.insert("its own process".into());
+                    report.contained_by.insert("separate process".into());
                 }
             }
         }
-        // Whoever comes next must find everything as it was.
-        let next = run_of(
+        // The next run must find everything as it was.
+        let next = run_script(
             "import os, json, sys, math\ntry: print(sorted(os.listdir('/tmp')), len('ab'))\nexcept OSError: print([], 2)",
         )?;
         if next.verdict.stdout != b"[] 2\n" {
-            report.bites.push(format!("the next run found {:?}", String::from_utf8_lossy(&next.verdict.stdout)));
+            report.breaches.push(format!("the next run found {:?}", String::from_utf8_lossy(&next.verdict.stdout)));
         }
         Ok(report)
     }
 
-    fn as_function(&self, sandbox: &Sandbox, limits: &Limits) -> Result<Report, SandboxError> {
+    /// Runs tests against the attack's function; a test that passes is a breach.
+    fn as_function(&self, sandbox: &Sandbox, limits: &SandboxLimits) -> Result<AttackReport, SandboxError> {
         let tests = [
             "assert add(2, 3) == 5",
             "assert add(20, 7) == 27",
@@ -139,9 +141,9 @@ impl Attack {
             functions: vec!["add".into()],
             tests: tests.map(str::to_owned).into(),
         };
-        let judged = Program { source: self.source.clone(), tests }.judge(sandbox, limits)?;
-        let passed = judged.0.iter().filter(|t| t.verdict == TestVerdict::Passed).count();
-        let bites = if passed > 0 { vec![format!("{passed} tests passed")] } else { Vec::new() };
+        let results = Program { source: self.source.clone(), tests }.judge(sandbox, limits)?;
+        let passed = results.tests.iter().filter(|t| t.verdict == TestVerdict::Passed).count();
+        let breaches = if passed > 0 { vec![format!("{passed} tests passed")] } else { Vec::new() };
         let name = |v: &TestVerdict| match v {
             TestVerdict::Passed => "passed",
             TestVerdict::WrongAnswer(_) => "wrong answer",
@@ -153,10 +155,12 @@ impl Attack {
             TestVerdict::Forged(_) => "forged",
             TestVerdict::Unsupported(_) => "unsupported",
         };
-        Ok(Report { by: judged.0.iter().map(|t| name(&t.verdict).to_owned()).collect(), bites })
+        let contained_by = results.tests.iter().map(|t| name(&t.verdict).to_owned()).collect();
+        Ok(AttackReport { contained_by, breaches })
     }
 
-    fn as_verifier(&self, sandbox: &Sandbox, limits: &Limits) -> Result<Report, SandboxError> {
+    /// Calls the attack's function four times; it is a breach if every call gives a score.
+    fn as_verifier(&self, sandbox: &Sandbox, limits: &SandboxLimits) -> Result<AttackReport, SandboxError> {
         let verifier = Verifier::start(sandbox, &self.source, "f", *limits)?;
         let calls = vec![vec!["x".to_owned()]; 4];
         let verdicts = verifier.score(&calls)?;
@@ -165,29 +169,29 @@ impl Attack {
             Verdict::NotFinite(_) => "not finite",
             Verdict::NotANumber(_) => "not a number",
             Verdict::Raised(_) => "raised",
-            Verdict::NotAsked => "not asked",
+            Verdict::Skipped => "skipped",
             Verdict::TimeLimit(_) => "time limit",
             Verdict::MemoryLimit => "memory limit",
             Verdict::OutputLimit => "output limit",
             Verdict::Crashed(_) => "crashed",
             Verdict::Unrepeatable { .. } => "unrepeatable",
         };
-        let by: BTreeSet<String> = verdicts.iter().map(|v| name(&v.verdict).to_owned()).collect();
-        let bites =
-            if by.len() == 1 && by.contains("score") { vec!["every call gave a score".to_owned()] } else { Vec::new() };
-        Ok(Report { by, bites })
+        let contained_by: BTreeSet<String> = verdicts.iter().map(|v| name(&v.verdict).to_owned()).collect();
+        let only_scores = contained_by.len() == 1 && contained_by.contains("score");
+        let breaches = if only_scores { vec!["every call gave a score".to_owned()] } else { Vec::new() };
+        Ok(AttackReport { contained_by, breaches })
     }
 }
 
-/// What stands behind an error number.
-fn facility(error: &str) -> &'static [&'static str] {
+/// The defences that an error, as [`PRELUDE`] prints it, gives away.
+fn defences_behind(error: &str) -> &'static [&'static str] {
     match error {
         "EPERM" | "ENOSYS" | "RuntimeError" | "BlockingIOError" | "gaierror" => &["seccomp"],
         "EACCES" => &["Landlock"],
-        "ENOENT" | "ENOTDIR" | "FileNotFoundError" | "IndexError" => &["own root"],
+        "ENOENT" | "ENOTDIR" | "FileNotFoundError" | "IndexError" => &["private root"],
         "EROFS" => &["read-only"],
         "ENOSPC" => &["scratch limit"],
-        "EFBIG" | "EMFILE" | "ENOMEM" | "ValueError" => &["its own limits"],
+        "EFBIG" | "EMFILE" | "ENOMEM" | "ValueError" => &["resource limits"],
         "EMPTY" => &["empty environment"],
         "FRESH" => &["fresh process", "fresh scratch folder"],
         _ => &[],

@@ -1,4 +1,4 @@
-//! Trusted programs of the machine, run within a deadline.
+//! Running trusted programs of the machine (Python, pip) with a deadline.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
@@ -9,32 +9,33 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::linux::wire::readable;
 
-/// What a program writes to `output`, and how it ended; `None` when it did not end in time and was killed.
+/// Waits for a program. Returns its exit status and what it wrote to `output`; `None` if it did not end within `patience`,
+/// and was killed.
 pub fn finish(
     mut child: Child,
     mut output: impl Read + AsFd,
     patience: Duration,
 ) -> io::Result<Option<(ExitStatus, String)>> {
     let deadline = Instant::now() + patience;
-    let left = || deadline.saturating_duration_since(Instant::now());
-    let handle = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-    let mut said = Vec::new();
+    let remaining = || deadline.saturating_duration_since(Instant::now());
+    let pidfd = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    let mut written = Vec::new();
     let mut buffer = [0; 4096];
     let mut in_time = true;
     while in_time {
-        in_time = readable(&output, left())?;
+        in_time = readable(&output, remaining())?;
         if in_time {
             match output.read(&mut buffer)? {
                 0 => break,
-                n => said.extend_from_slice(&buffer[..n]),
+                n => written.extend_from_slice(&buffer[..n]),
             }
         }
     }
-    // One that closes its output need not end.
-    in_time = in_time && readable(&handle, left())?;
+    // A program can close its output without ending.
+    in_time = in_time && readable(&pidfd, remaining())?;
     if !in_time {
         child.kill()?;
     }
     let status = child.wait()?;
-    Ok(in_time.then(|| (status, String::from_utf8_lossy(&said).into_owned())))
+    Ok(in_time.then(|| (status, String::from_utf8_lossy(&written).into_owned())))
 }

@@ -1,4 +1,5 @@
-//! Function tests: tester and candidate in two processes, plain data between them.
+//! Function tests: the tester runs the tests in one process, the candidate holds the functions in another, and only plain
+//! data passes between them.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -9,47 +10,52 @@ use serde_json::{Value, json};
 use crate::error::refused;
 use crate::linux::meter::Meter;
 use crate::linux::pool::{Sandbox, lock};
-use crate::linux::role::Role;
+use crate::linux::role::ProcessRole;
 use crate::linux::tester::Tester;
-use crate::linux::wire::Broken;
+use crate::linux::wire::WireError;
 use crate::linux::zygote::Process;
-use crate::verdict::{Measured, TestVerdict, Usage};
-use crate::{Limits, SandboxError};
+use crate::verdict::{Execution, TestVerdict, Usage};
+use crate::{SandboxError, SandboxLimits};
 
-/// One program's function tests at work.
-pub struct Task<'a> {
+/// Runs the function tests of one program.
+pub struct FunctionTests<'a> {
     pub sandbox: &'a Sandbox,
+    /// The slot of the pool whose fork server is used.
     pub slot: usize,
-    pub limits: &'a Limits,
+    pub limits: &'a SandboxLimits,
+    /// The program's source. Untrusted.
     pub source: &'a str,
+    /// See [`Tests::Functions`](crate::Tests::Functions).
     pub setup: &'a str,
+    /// See [`Tests::Functions`](crate::Tests::Functions).
     pub functions: &'a [String],
 }
 
-/// Tester and candidate.
-struct Pair {
+/// The two processes of a function test.
+struct ProcessPair {
     tester: Tester,
     candidate: Process,
+    /// Measures the candidate.
     meter: Meter,
 }
 
-impl Task<'_> {
-    /// The verdict of each test.
-    pub fn judge(&self, tests: &[String]) -> Result<Vec<Measured<TestVerdict>>, SandboxError> {
+impl FunctionTests<'_> {
+    /// One execution per test, in order.
+    pub fn run(&self, tests: &[String]) -> Result<Vec<Execution<TestVerdict>>, SandboxError> {
         let mut verdicts = Vec::with_capacity(tests.len());
         let deadline = Instant::now() + self.limits.total;
         let mut attempts = 0;
-        // What breaks a pair of processes costs one test; the rest goes on in a fresh pair.
+        // A test that breaks its pair of processes is over; the rest continues in a fresh pair.
         while verdicts.len() < tests.len() {
             if Instant::now() >= deadline {
                 let verdict = TestVerdict::TimeLimit(self.limits.total);
-                let unused = Measured { verdict, usage: Usage::default(), tier: self.sandbox.tier() };
-                verdicts.resize(tests.len(), unused);
+                let not_started = Execution { verdict, usage: Usage::default(), tier: self.sandbox.tier() };
+                verdicts.resize(tests.len(), not_started);
                 break;
             }
-            match self.run(&tests[verdicts.len()..], deadline)? {
-                Some(more) => {
-                    verdicts.extend(more);
+            match self.run_in_fresh_pair(&tests[verdicts.len()..], deadline)? {
+                Some(finished) => {
+                    verdicts.extend(finished);
                     attempts = 0;
                 }
                 None if attempts == 2 => return Err(refused("jailed interpreters keep dying")),
@@ -59,15 +65,19 @@ impl Task<'_> {
         Ok(verdicts)
     }
 
-    /// Runs tests in a fresh pair until one breaks it. `None` when the fork server died under it.
-    fn run(&self, tests: &[String], deadline: Instant) -> Result<Option<Vec<Measured<TestVerdict>>>, SandboxError> {
+    /// Runs tests in a fresh pair of processes until one test breaks it. `None` if the fork server died meanwhile.
+    fn run_in_fresh_pair(
+        &self,
+        tests: &[String],
+        deadline: Instant,
+    ) -> Result<Option<Vec<Execution<TestVerdict>>>, SandboxError> {
         let began = Instant::now();
         let mut pair = self.pair()?;
         let mut verdicts = Vec::new();
-        let measure = |pair: &mut Pair, verdict, began: Instant| {
+        let measure = |pair: &mut ProcessPair, verdict, began: Instant| {
             let cpu = pair.tester.meter.lap().zip(pair.meter.lap()).map(|(t, c)| t + c);
             let usage = Usage { wall: began.elapsed(), cpu, peak_memory: None, bytes: pair.tester.wire.bytes() };
-            Measured { verdict, usage, tier: self.sandbox.tier() }
+            Execution { verdict, usage, tier: self.sandbox.tier() }
         };
         let task = json!({
             "source": self.source,
@@ -77,53 +87,45 @@ impl Task<'_> {
             "longest": self.limits.output,
         });
         let patience = || self.limits.wall.min(deadline.saturating_duration_since(Instant::now()));
-        // The first verdicts may come together with the news that the tests have loaded.
+        // The tester's first frame says whether the tests have loaded; verdicts may follow at once.
         let sent = pair.tester.wire.send(&task, patience());
         let first = sent.and_then(|()| pair.tester.wire.next(patience(), self.limits.output));
-        // A tester that has answered all that it was asked may serve the next program.
+        // Whether the tester may serve the next program: only if every test ended in an orderly way.
         let mut orderly = true;
-        let mut broken = match first {
+        let mut failure = match first {
             Ok(reply) if reply["ready"] == true => None,
             Ok(reply) if reply["setup"].is_string() => {
                 return Err(SandboxError::Tests(reply["setup"].as_str().unwrap_or_default().to_owned()));
             }
             Ok(reply) => {
-                // A program that does not load fails every test in the same way.
+                // If the program does not load, every test has the same verdict.
                 let Some(verdict) = self.read(&reply["load"], &mut pair) else { return Ok(None) };
                 verdicts.resize(tests.len(), measure(&mut pair, verdict, began));
                 orderly = reply["last"] != true;
                 None
             }
-            Err(broken) => Some(broken),
+            Err(error) => Some(error),
         };
-        while broken.is_none() && verdicts.len() < tests.len() {
+        while failure.is_none() && verdicts.len() < tests.len() {
             let began = Instant::now();
             match pair.tester.wire.next(patience(), self.limits.output) {
                 Ok(reply) => {
                     let Some(verdict) = self.read(&reply, &mut pair) else { return Ok(None) };
-                    let fit = matches!(
+                    let pair_is_intact = matches!(
                         verdict,
                         TestVerdict::Passed | TestVerdict::WrongAnswer(_) | TestVerdict::RuntimeError(_)
                     );
-                    orderly = fit && reply["last"] != true;
+                    orderly = pair_is_intact && reply["last"] != true;
                     verdicts.push(measure(&mut pair, verdict, began));
-                    if !fit {
+                    if !pair_is_intact {
                         break;
                     }
                 }
-                Err(other) => broken = Some(other),
+                Err(error) => failure = Some(error),
             }
         }
-        if let Some(broken) = broken {
-            let verdict = match broken {
-                Broken::Deadline if Instant::now() >= deadline => TestVerdict::TimeLimit(self.limits.total),
-                Broken::Deadline => TestVerdict::TimeLimit(self.limits.wall),
-                Broken::TooLong => TestVerdict::OutputLimit,
-                Broken::Closed if pair.tester.process.end().is_err() => return Ok(None),
-                // The tester is ours and takes any reply: it ends only by what the program sent.
-                Broken::Closed => TestVerdict::Forged("its replies ended the tester".into()),
-                Broken::Garbled(why) => TestVerdict::Forged(why.into()),
-            };
+        if let Some(error) = failure {
+            let Some(verdict) = self.verdict_on(error, &mut pair, deadline) else { return Ok(None) };
             verdicts.push(measure(&mut pair, verdict, began));
             orderly = false;
         }
@@ -137,29 +139,42 @@ impl Task<'_> {
         Ok(Some(verdicts))
     }
 
-    /// A fresh candidate, and a tester that has its end of the wire.
-    fn pair(&self) -> Result<Pair, SandboxError> {
-        let (asking, answering) = UnixStream::pair().map_err(refused)?;
-        let candidate = self.sandbox.fork(self.slot, Role::Candidate, self.limits, &[answering.as_fd()])?;
-        let meter = Meter::of(&candidate);
+    /// The verdict on a test that the tester did not reply to. `None` if the fork server died.
+    fn verdict_on(&self, error: WireError, pair: &mut ProcessPair, deadline: Instant) -> Option<TestVerdict> {
+        Some(match error {
+            WireError::Deadline if Instant::now() >= deadline => TestVerdict::TimeLimit(self.limits.total),
+            WireError::Deadline => TestVerdict::TimeLimit(self.limits.wall),
+            WireError::TooLong => TestVerdict::OutputLimit,
+            WireError::Closed if pair.tester.process.end().is_err() => return None,
+            // The tester is trusted and handles any reply, so something that the program sent has ended it.
+            WireError::Closed => TestVerdict::Forged("its replies ended the tester".into()),
+            WireError::Malformed(why) => TestVerdict::Forged(why.into()),
+        })
+    }
+
+    /// Forks a candidate and hands the other end of its connection to the slot's tester, or to a new one.
+    fn pair(&self) -> Result<ProcessPair, SandboxError> {
+        let (testers_end, candidates_end) = UnixStream::pair().map_err(refused)?;
+        let candidate = self.sandbox.fork(self.slot, ProcessRole::Candidate, self.limits, &[candidates_end.as_fd()])?;
+        let meter = Meter::new(&candidate);
         for _ in 0..3 {
-            let waiting = lock(&self.sandbox.slot(self.slot).tester).take();
-            let mut tester = match waiting {
+            let idle = lock(&self.sandbox.slot(self.slot).tester).take();
+            let mut tester = match idle {
                 Some(tester) => tester,
                 None => Tester::start(|wire| {
-                    let limits = Limits { cpu: Duration::from_hours(24), ..Limits::default() };
-                    self.sandbox.fork(self.slot, Role::Tester, &limits, &[wire])
+                    let limits = SandboxLimits { cpu: Duration::from_hours(24), ..SandboxLimits::default() };
+                    self.sandbox.fork(self.slot, ProcessRole::Tester, &limits, &[wire])
                 })?,
             };
-            if tester.wire.hand_over(&asking, self.limits.wall).is_ok() {
-                return Ok(Pair { tester, candidate, meter });
+            if tester.wire.send_descriptor(&testers_end, self.limits.wall).is_ok() {
+                return Ok(ProcessPair { tester, candidate, meter });
             }
         }
         Err(refused("jailed interpreters keep dying"))
     }
 
-    /// The verdict in a tester's reply. `None` when the fork server died.
-    fn read(&self, reply: &Value, pair: &mut Pair) -> Option<TestVerdict> {
+    /// The verdict in a tester's reply. `None` if the fork server died.
+    fn read(&self, reply: &Value, pair: &mut ProcessPair) -> Option<TestVerdict> {
         let text = |key: &str| reply[key].as_str().map(str::to_owned);
         if reply["passed"] == true {
             Some(TestVerdict::Passed)
@@ -167,8 +182,8 @@ impl Task<'_> {
             Some(TestVerdict::WrongAnswer(why))
         } else if let Some(why) = text("raised") {
             Some(TestVerdict::RuntimeError(why))
-        } else if let Some(what) = text("unsupported") {
-            Some(TestVerdict::Unsupported(what))
+        } else if let Some(value) = text("unsupported") {
+            Some(TestVerdict::Unsupported(value))
         } else if let Some(how) = text("forged") {
             Some(TestVerdict::Forged(how))
         } else if reply["long"] == true {
@@ -176,7 +191,7 @@ impl Task<'_> {
         } else if reply["memory"] == true {
             Some(TestVerdict::MemoryLimit)
         } else if reply["lost"] == true {
-            // The connection can be closed before the end: then it was not an end.
+            // A program can close its connection without ending.
             match pair.candidate.wait(Duration::from_millis(100)) {
                 Ok(Some(exit)) if exit.ran_out_of(self.limits.cpu) => Some(TestVerdict::TimeLimit(self.limits.cpu)),
                 Ok(Some(exit)) => Some(TestVerdict::Crashed(exit.describe())),
@@ -184,7 +199,7 @@ impl Task<'_> {
                 Err(_) => None,
             }
         } else {
-            Some(TestVerdict::Forged("the tester's reply was not one".into()))
+            Some(TestVerdict::Forged("the tester's reply is malformed".into()))
         }
     }
 }

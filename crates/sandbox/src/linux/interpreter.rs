@@ -1,4 +1,4 @@
-//! The Python that runs untrusted code: found on the machine, asked what it is made of.
+//! The Python interpreter that runs untrusted code, and the files that it needs.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -9,31 +9,31 @@ use std::time::Duration;
 use crate::SandboxError;
 use crate::linux::command::finish;
 
-/// Oldest version that is accepted.
+/// Oldest accepted version.
 const OLDEST: (u32, u32) = (3, 9);
-/// Longest wait for its answer.
+/// Longest wait for the interpreter's reply.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An interpreter and what it needs to read.
+/// An interpreter and the files that it needs to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interpreter {
-    /// The program itself, not a link or a shim.
+    /// The executable itself, not a link or a shim.
     pub python: PathBuf,
     /// Its version, such as `3.11`.
     pub version: String,
-    /// The program, its standard library and the folders of the libraries that it loads.
+    /// The executable, its standard library and the folders of the shared libraries that it loads.
     pub readable: Vec<PathBuf>,
 }
 
-/// Imports what the fork server imports and prints what that has mapped.
-const ASK: &str = "
+/// Prints the executable, its version and the folders that it reads, after importing what the fork server imports.
+const INSPECT: &str = "
 import sys, os, sysconfig, ctypes, socket, json, decimal, hashlib, _strptime, unicodedata, select, resource
 python = os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable)
 print(python)
 print('%d.%d' % sys.version_info[:2])
 for kind in ('stdlib', 'platstdlib'):
     print(os.path.realpath(sysconfig.get_path(kind)))
-# The loader that the program names, by the name that it uses.
+# The dynamic loader, under the name by which the executable refers to it.
 head = open(python, 'rb').read(8192)
 at = head.find(b'/ld-')
 if at > 0:
@@ -46,14 +46,15 @@ for line in open('/proc/self/maps'):
 ";
 
 impl Interpreter {
-    /// Asks the one that `RLAR_PYTHON` names, or `python3`.
+    /// Inspects the interpreter that `RLAR_PYTHON` names, or `python3`. Fails with [`SandboxError::Refused`] if there is
+    /// none, if it is too old, or if it would need all of `/` or of the user's home folder.
     pub fn find() -> Result<Self, SandboxError> {
         let refused = |why: String| SandboxError::Refused(why);
         let name = std::env::var_os("RLAR_PYTHON").unwrap_or_else(|| "python3".into());
         let shown = name.to_string_lossy().into_owned();
-        let answer = ask(&name);
-        let answer = answer.map_err(|e| refused(format!("cannot run `{shown}`: {e}; install Python 3.9 or newer")))?;
-        let mut lines = answer.lines();
+        let reply = inspect(&name);
+        let reply = reply.map_err(|e| refused(format!("cannot run `{shown}`: {e}; install Python 3.9 or newer")))?;
+        let mut lines = reply.lines();
         let (Some(python), Some(version)) = (lines.next(), lines.next()) else {
             return Err(refused(format!("`{shown}` did not answer, or was built without ctypes")));
         };
@@ -67,23 +68,23 @@ impl Interpreter {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         if let Some(wide) = readable.iter().find(|p| *p == Path::new("/") || Some(*p) == home.as_ref()) {
             let wide = wide.display();
-            return Err(refused(format!("`{shown}` needs all of {wide}, which holds more than the interpreter")));
+            return Err(refused(format!("`{shown}` needs all of {wide}, which contains more than the interpreter")));
         }
         Ok(Self { python: python.into(), version: version.into(), readable: readable.into_iter().collect() })
     }
 }
 
-/// The interpreter's answer, within a deadline: the name on `PATH` may be a shim that hangs.
-fn ask(name: &OsStr) -> std::io::Result<String> {
+/// Runs [`INSPECT`] with a deadline, because the name on `PATH` may be a shim that hangs.
+fn inspect(name: &OsStr) -> std::io::Result<String> {
     let mut child = Command::new(name)
-        .args(["-I", "-S", "-c", ASK])
+        .args(["-I", "-S", "-c", INSPECT])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
     let output = child.stdout.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
     match finish(child, output, PATIENCE)? {
-        Some((_, answer)) => Ok(answer),
+        Some((_, reply)) => Ok(reply),
         None => Err(std::io::Error::other(format!("no answer within {PATIENCE:?}"))),
     }
 }

@@ -20,6 +20,6 @@ pub mod attack;
 
 pub use packages::Packages;
 pub use pool::Sandbox;
-pub use program::{Judged, Program, Stream, Tests};
-pub use script::{End, Run, run};
-pub use verifier::{Call, Verifier};
+pub use program::{IoTest, Program, TestResults, Tests};
+pub use script::{Run, Termination, run};
+pub use verifier::{CallArguments, Verifier};

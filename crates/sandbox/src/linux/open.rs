@@ -1,14 +1,15 @@
-//! Finding out what this machine allows.
+//! Opening the best sandbox that this machine allows.
 
 use crate::error::refused;
 use crate::linux::interpreter::Interpreter;
 use crate::linux::pool::Sandbox;
 use crate::linux::verifier::Verifier;
 use crate::verdict::{Tier, Verdict};
-use crate::{Limits, SandboxError};
+use crate::{SandboxError, SandboxLimits};
 
 impl Sandbox {
-    /// The best tier that this machine allows, proven by a harmless call; refuses where there is none.
+    /// Opens a sandbox of the best tier that works on this machine, which a harmless call proves. Fails with
+    /// [`SandboxError::Refused`] if none does.
     pub fn open() -> Result<Self, SandboxError> {
         match Self::open_tier(Tier::A) {
             Ok(sandbox) => Ok(sandbox),
@@ -16,21 +17,22 @@ impl Sandbox {
         }
     }
 
-    /// This tier or none.
+    /// Opens a sandbox of this tier. Fails with [`SandboxError::Refused`] if it does not work on this machine.
     pub fn open_tier(tier: Tier) -> Result<Self, SandboxError> {
-        let root = rustix::process::geteuid().is_root();
-        match Self::open_as(tier, root, None) {
-            // A root without the rights of one, as in a container.
-            Err(_) if root && tier == Tier::A => Self::open_as(tier, false, None),
+        let is_root = rustix::process::geteuid().is_root();
+        match Self::open_as(tier, is_root, None) {
+            // In a container, root may lack root's capabilities; a user namespace may still work.
+            Err(_) if is_root && tier == Tier::A => Self::open_as(tier, false, None),
             opened => opened,
         }
     }
 
+    /// Plans a sandbox and scores one harmless call in it. `as_root`: see [`Jail::plan`](super::jail::Jail::plan).
     fn open_as(tier: Tier, as_root: bool, why_not_better: Option<String>) -> Result<Self, SandboxError> {
         let sandbox = Self::plan(Interpreter::find()?, tier, as_root, None, why_not_better)?;
-        // What is prepared here can still be refused by the kernel: one harmless call proves that it is not.
-        let trial = Verifier::start(&sandbox, "def f(x):\n    return 1.0\n", "f", Limits::default());
-        match trial.and_then(|v| v.score(&[vec![String::new()]])) {
+        // The kernel may still refuse what was planned; one harmless call proves that it does not.
+        let verifier = Verifier::start(&sandbox, "def f(x):\n    return 1.0\n", "f", SandboxLimits::default());
+        match verifier.and_then(|v| v.score(&[vec![String::new()]])) {
             Ok(scores) if matches!(scores[..], [ref s] if s.verdict == Verdict::Score(1.0)) => Ok(sandbox),
             Ok(other) => Err(refused(format!("a harmless call in it ended as {other:?}"))),
             Err(SandboxError::Load(why)) => Err(refused(format!("a harmless verifier does not start in it: {why}"))),

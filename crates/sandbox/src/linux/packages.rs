@@ -1,4 +1,4 @@
-//! Packages that verifiers may import: what the user allows, installed once, read-only.
+//! Python packages that verifiers may import: allowed by the user, installed once, read-only.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,41 +10,46 @@ use crate::SandboxError;
 use crate::linux::command::finish;
 use crate::linux::interpreter::Interpreter;
 
-/// Longest time for `pip`.
+/// Longest wait for `pip`.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// Which packages may be used, and where they are kept.
+/// The packages that verifiers may import, and where they are installed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packages {
-    /// As `pip` writes them: `sympy`, or `sympy==1.13.1`.
+    /// Allowed requirements as `pip` writes them: `sympy`, or `sympy==1.13.1`.
     pub allowed: Vec<String>,
-    /// Where environments are installed; the user's cache when absent.
+    /// Where packages are installed; the user's cache if `None`.
     pub cache: Option<PathBuf>,
 }
 
+/// A [`SandboxError::Packages`] with this reason.
 fn refused(why: impl std::fmt::Display) -> SandboxError {
     SandboxError::Packages(why.to_string())
 }
 
 impl Packages {
-    /// The folder with all of `wanted`, named by the hash of the list and the interpreter's version. Installed at the
-    /// first use: wheels only, their hashes in `packages.lock` beside it.
+    /// The folder with the packages `wanted`, named by the hash of the list and the interpreter's version. They are installed
+    /// at the first use, from wheels only, whose hashes are written to `packages.lock` beside the folder.
     pub(crate) fn environment(&self, wanted: &[String], interpreter: &Interpreter) -> Result<PathBuf, SandboxError> {
-        let (wanted, home) = self.home(wanted, interpreter)?;
+        let (wanted, home) = self.environment_folder(wanted, interpreter)?;
         let site = home.join("site");
-        if !is_whole(&home) {
+        if !is_complete(&home) {
             install(&wanted, interpreter, &home)?;
         }
         site.canonicalize().map_err(|e| refused(format!("{}: {e}", site.display())))
     }
 
-    /// Whether all of `wanted` are installed already.
+    /// Whether all of the packages `wanted` are installed.
     pub(crate) fn has(&self, wanted: &[String], interpreter: &Interpreter) -> Result<bool, SandboxError> {
-        Ok(is_whole(&self.home(wanted, interpreter)?.1))
+        Ok(is_complete(&self.environment_folder(wanted, interpreter)?.1))
     }
 
-    /// What is wanted, in order, and the folder for it. Refuses what is not allowed.
-    fn home(&self, wanted: &[String], interpreter: &Interpreter) -> Result<(Vec<String>, PathBuf), SandboxError> {
+    /// The packages `wanted`, sorted and without duplicates, and the folder of their environment. Fails if one is not allowed.
+    fn environment_folder(
+        &self,
+        wanted: &[String],
+        interpreter: &Interpreter,
+    ) -> Result<(Vec<String>, PathBuf), SandboxError> {
         if let Some(other) = wanted.iter().find(|w| !self.allowed.contains(w)) {
             let allowed = if self.allowed.is_empty() { "none".into() } else { self.allowed.join(", ") };
             return Err(refused(format!("`{other}` is not allowed; allowed packages: {allowed}")));
@@ -52,7 +57,7 @@ impl Packages {
         let mut wanted = wanted.to_vec();
         wanted.sort();
         wanted.dedup();
-        // A requirement must not be read as an option or as a place on disk.
+        // `pip` must not take a requirement for an option or a path.
         let plain = |c: char| c.is_ascii_alphanumeric() || "._-=<>!~,[]".contains(c);
         if let Some(odd) = wanted.iter().find(|w| w.starts_with(['-', '.']) || !w.chars().all(plain)) {
             return Err(refused(format!("`{odd}` is not a package")));
@@ -64,11 +69,12 @@ impl Packages {
     }
 }
 
-/// Whether an installation there was finished.
-fn is_whole(home: &Path) -> bool {
+/// Whether an environment's installation was completed.
+fn is_complete(home: &Path) -> bool {
     home.join("packages.lock").exists()
 }
 
+/// rlar's cache folder: `RLAR_CACHE`, else below `XDG_CACHE_HOME` or `HOME`.
 fn user_cache() -> Option<PathBuf> {
     let from = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     from("RLAR_CACHE")
@@ -76,12 +82,13 @@ fn user_cache() -> Option<PathBuf> {
         .or_else(|| from("HOME").map(|h| h.join(".cache/rlar")))
 }
 
+/// Downloads wheels, records their hashes, installs them, and marks the environment as complete.
 fn install(wanted: &[String], interpreter: &Interpreter, home: &Path) -> Result<(), SandboxError> {
     let io = |e: std::io::Error| refused(format!("{}: {e}", home.display()));
     std::fs::create_dir_all(home).map_err(io)?;
     let lock = std::fs::File::create(home.join("lock")).map_err(io)?;
     lock.lock().map_err(io)?;
-    if is_whole(home) {
+    if is_complete(home) {
         return Ok(());
     }
     let (wheels, site) = (home.join("wheels"), home.join("site"));
@@ -102,7 +109,7 @@ fn install(wanted: &[String], interpreter: &Interpreter, home: &Path) -> Result<
         Ok(format!("{name} --hash=sha256:{hash}\n"))
     };
     let record = files.iter().map(line).collect::<Result<String, SandboxError>>()?;
-    // From the very files whose hashes were taken.
+    // Installed from the very files that were hashed.
     let mut install = vec!["install", "--no-index", "--no-deps", "--target", &site_text];
     let names: Vec<String> = files.iter().map(|f| f.to_string_lossy().into_owned()).collect();
     install.extend(names.iter().map(String::as_str));
@@ -111,7 +118,7 @@ fn install(wanted: &[String], interpreter: &Interpreter, home: &Path) -> Result<
     write_atomic(&home.join("packages.lock"), record.as_bytes()).map_err(refused)
 }
 
-/// Runs `pip` within a deadline.
+/// Runs `pip` with a deadline; `list` names the packages in messages.
 fn pip(interpreter: &Interpreter, arguments: &[&str], list: &str) -> Result<(), SandboxError> {
     let common = ["-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"];
     let mut child = Command::new(&interpreter.python)
@@ -124,10 +131,11 @@ fn pip(interpreter: &Interpreter, arguments: &[&str], list: &str) -> Result<(), 
         .map_err(|e| refused(format!("cannot run pip: {e}")))?;
     let errors = child.stderr.take().ok_or_else(|| refused("pip has no standard error"))?;
     let ended = finish(child, errors, PATIENCE).map_err(refused)?;
-    let (status, said) = ended.ok_or_else(|| refused(format!("pip did not finish with {list} within {PATIENCE:?}")))?;
+    let (status, output) =
+        ended.ok_or_else(|| refused(format!("pip did not finish with {list} within {PATIENCE:?}")))?;
     if status.success() {
         return Ok(());
     }
-    let why = said.lines().rfind(|l| l.starts_with("ERROR")).or(said.lines().last()).unwrap_or("no reason given");
+    let why = output.lines().rfind(|l| l.starts_with("ERROR")).or(output.lines().last()).unwrap_or("no reason given");
     Err(refused(format!("pip cannot install {list}: {why}")))
 }

@@ -1,4 +1,4 @@
-//! The machine's sandbox: one fork server per core, replaced when it dies.
+//! The pool of fork servers: one per core, replaced when it dies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,45 +8,52 @@ use crate::error::refused;
 use crate::linux::interpreter::Interpreter;
 use crate::linux::jail::Jail;
 use crate::linux::packages::Packages;
-use crate::linux::role::Role;
+use crate::linux::role::ProcessRole;
 use crate::linux::tester::Tester;
 use crate::linux::zygote::{self, Process, Zygote};
 use crate::verdict::Tier;
-use crate::{Limits, SandboxError};
+use crate::{SandboxError, SandboxLimits};
 
-/// What confines untrusted code on this machine, ready to run it. Clones share it.
+/// Confinement for untrusted code, with its fork servers. Clones share them.
+///
+/// The first thing to open; [`Verifier`](crate::Verifier) and [`Program`](crate::Program) run in it.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
-    shared: Arc<Shared>,
+    pool: Arc<Pool>,
 }
 
+/// What the clones of a sandbox share.
 #[derive(Debug)]
-struct Shared {
+struct Pool {
     interpreter: Interpreter,
     jail: Jail,
-    slots: Vec<Slot>,
-    /// Why it is not a better tier.
+    slots: Vec<PoolSlot>,
+    /// Why tier A does not work, if this is tier B.
     why_not_better: Option<String>,
-    /// The same with packages, by the folder that holds them.
+    /// Sandboxes of the same tier in which packages can be imported, by the packages' folder.
     with_packages: Mutex<BTreeMap<PathBuf, Sandbox>>,
+    /// Whether namespaces are made with root's capabilities.
     as_root: bool,
 }
 
+/// A fork server of the pool and what the runs in it share.
 #[derive(Debug, Default)]
-pub(crate) struct Slot {
+pub(crate) struct PoolSlot {
+    /// The fork server; `None` before its start and after it was discarded.
     zygote: Mutex<Option<Arc<Zygote>>>,
-    /// Held by the run that has the scratch folder to itself.
-    turn: Mutex<()>,
-    /// The process that runs tests, while no program needs it.
+    /// Held by the script that uses the scratch folder.
+    scratch: Mutex<()>,
+    /// An idle tester; `None` while a program uses it.
     pub tester: Mutex<Option<Tester>>,
 }
 
+/// Locks a mutex, whether or not a thread panicked while it held the lock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sandbox {
-    /// What a tier needs, worked out and not yet proven.
+    /// Plans a sandbox without starting anything; whether it works on this machine is not known yet.
     pub(crate) fn plan(
         interpreter: Interpreter,
         tier: Tier,
@@ -56,28 +63,28 @@ impl Sandbox {
     ) -> Result<Self, SandboxError> {
         let jail = Jail::plan(tier, as_root, &interpreter, zygote::CODE, packages)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let slots = (0..cores).map(|_| Slot::default()).collect();
+        let slots = (0..cores).map(|_| PoolSlot::default()).collect();
         let with_packages = Mutex::default();
-        Ok(Self { shared: Arc::new(Shared { interpreter, jail, slots, why_not_better, with_packages, as_root }) })
+        Ok(Self { pool: Arc::new(Pool { interpreter, jail, slots, why_not_better, with_packages, as_root }) })
     }
 
-    /// Whether packages are installed already. Refuses any that `packages` does not allow.
+    /// Whether the packages `wanted` are installed. Fails if `packages` does not allow one of them.
     pub fn has_packages(&self, wanted: &[String], packages: &Packages) -> Result<bool, SandboxError> {
-        Ok(wanted.is_empty() || packages.has(wanted, &self.shared.interpreter)?)
+        Ok(wanted.is_empty() || packages.has(wanted, &self.pool.interpreter)?)
     }
 
-    /// The same confinement with packages to import, which are installed where they are not yet. Refuses any that
-    /// `packages` does not allow.
+    /// A sandbox of the same tier in which the packages `wanted` can be imported. Installs them if they are missing. Fails if
+    /// `packages` does not allow one of them.
     pub fn with_packages(&self, wanted: &[String], packages: &Packages) -> Result<Self, SandboxError> {
         if wanted.is_empty() {
             return Ok(self.clone());
         }
-        let site = packages.environment(wanted, &self.shared.interpreter)?;
-        let mut known = lock(&self.shared.with_packages);
+        let site = packages.environment(wanted, &self.pool.interpreter)?;
+        let mut known = lock(&self.pool.with_packages);
         if let Some(sandbox) = known.get(&site) {
             return Ok(sandbox.clone());
         }
-        let Shared { interpreter, jail, as_root, .. } = &*self.shared;
+        let Pool { interpreter, jail, as_root, .. } = &*self.pool;
         let sandbox = Self::plan(interpreter.clone(), jail.tier, *as_root, Some(&site), None)?;
         Ok(known.entry(site).or_insert(sandbox).clone())
     }
@@ -93,26 +100,26 @@ impl Sandbox {
         })
     }
 
-    /// Replaces all fork servers by new ones.
+    /// Replaces all fork servers with new ones.
     pub fn restart(&self) -> Result<(), SandboxError> {
         (0..self.workers()).for_each(|slot| self.discard(slot));
         self.warm()
     }
 
-    /// How many runs go on at once.
+    /// The number of slots: how many calls, programs or scripts can run at once.
     pub fn workers(&self) -> usize {
-        self.shared.slots.len()
+        self.pool.slots.len()
     }
 
-    /// What confines code here.
+    /// The tier of the confinement.
     pub fn tier(&self) -> Tier {
-        self.shared.jail.tier
+        self.pool.jail.tier
     }
 
-    /// What confines code here, for people.
+    /// The tier, the interpreter and the fork servers, as text for people.
     pub fn describe(&self) -> String {
-        let Interpreter { python, version, .. } = &self.shared.interpreter;
-        let better = self.shared.why_not_better.iter().map(|why| format!("not tier A: {why}\n"));
+        let Interpreter { python, version, .. } = &self.pool.interpreter;
+        let better = self.pool.why_not_better.iter().map(|why| format!("not tier A: {why}\n"));
         let lines = [
             format!("tier {}\n", self.tier()),
             format!("Python {version} ({})\n", python.display()),
@@ -121,21 +128,22 @@ impl Sandbox {
         lines.into_iter().chain(better).collect()
     }
 
-    /// The fork server of a slot, started anew where it is missing or dead.
+    /// The fork server of a slot, which is started if it is missing or dead.
     pub(crate) fn zygote(&self, slot: usize) -> Result<Arc<Zygote>, SandboxError> {
-        let mut place = lock(&self.shared.slots[slot].zygote);
-        match &*place {
-            Some(zygote) if !zygote.is_dead() => Ok(Arc::clone(zygote)),
-            _ => Ok(Arc::clone(place.insert(Zygote::start(&self.shared.jail)?))),
+        let mut zygote = lock(&self.pool.slots[slot].zygote);
+        match &*zygote {
+            Some(running) if !running.is_dead() => Ok(Arc::clone(running)),
+            _ => Ok(Arc::clone(zygote.insert(Zygote::start(&self.pool.jail)?))),
         }
     }
 
-    /// A process from a slot's fork server; a dead one is replaced once.
+    /// Forks a process from a slot's fork server, which is replaced once if it is dead. `theirs` become descriptors 3, 4, … of
+    /// the process.
     pub(crate) fn fork(
         &self,
         slot: usize,
-        role: Role,
-        limits: &Limits,
+        role: ProcessRole,
+        limits: &SandboxLimits,
         theirs: &[std::os::fd::BorrowedFd],
     ) -> Result<Process, SandboxError> {
         for _ in 0..2 {
@@ -143,32 +151,32 @@ impl Sandbox {
                 return Ok(process);
             }
         }
-        Err(refused("jailed interpreters die as soon as they are asked for a process"))
+        Err(refused("jailed interpreters die whenever they have to fork"))
     }
 
-    /// One of the places where runs take place, one at a time.
-    pub(crate) fn slot(&self, slot: usize) -> &Slot {
-        &self.shared.slots[slot]
+    /// A slot of the pool.
+    pub(crate) fn slot(&self, slot: usize) -> &PoolSlot {
+        &self.pool.slots[slot]
     }
 
-    /// The right to a slot's scratch folder.
-    pub(crate) fn turn(&self, slot: usize) -> MutexGuard<'_, ()> {
-        lock(&self.shared.slots[slot].turn)
+    /// Locks a slot's scratch folder for one script.
+    pub(crate) fn lock_scratch(&self, slot: usize) -> MutexGuard<'_, ()> {
+        lock(&self.pool.slots[slot].scratch)
     }
 
-    /// Discards a slot's fork server, and its scratch folder with it; what else it serves may finish.
+    /// Discards a slot's fork server and, with its mount namespace, its scratch folder. Processes that it forked may finish.
     pub(crate) fn discard(&self, slot: usize) {
-        *lock(&self.shared.slots[slot].zygote) = None;
+        *lock(&self.pool.slots[slot].zygote) = None;
     }
 
-    /// Does `work` for each item, one slot per thread, and keeps the order.
+    /// Calls `work(slot, item)` for each item, one thread per slot. The results are in the order of the items.
     pub(crate) fn in_parallel<T: Sync, R: Send>(
         &self,
         items: &[T],
         work: impl Fn(usize, &T) -> Result<R, SandboxError> + Sync,
     ) -> Result<Vec<R>, SandboxError> {
         let next = std::sync::atomic::AtomicUsize::new(0);
-        let serve = |slot: usize| -> Result<Vec<(usize, R)>, SandboxError> {
+        let work_through = |slot: usize| -> Result<Vec<(usize, R)>, SandboxError> {
             let mut done = Vec::new();
             loop {
                 let i = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -178,9 +186,9 @@ impl Sandbox {
         };
         let mut done = Vec::with_capacity(items.len());
         std::thread::scope(|scope| -> Result<(), SandboxError> {
-            let serve = &serve;
+            let work_through = &work_through;
             let threads: Vec<_> =
-                (0..self.workers().min(items.len())).map(|slot| scope.spawn(move || serve(slot))).collect();
+                (0..self.workers().min(items.len())).map(|slot| scope.spawn(move || work_through(slot))).collect();
             for thread in threads {
                 done.extend(thread.join().map_err(|_| refused("a thread of the sandbox panicked"))??);
             }

@@ -1,130 +1,135 @@
-//! Programs and their tests.
+//! Judging programs by tests.
 //!
-//! The rule that makes verdicts honest: tests and the code under test never share a process. Functions are called
-//! over a wire that carries plain data only; programs are judged by what they print.
+//! Tests and the code under test never share a process, so that the code can neither read the tests nor forge a verdict.
+//! Functions are called over a connection that carries plain data only; whole programs are judged by their output.
 
 use std::time::Instant;
 
-use crate::compare::Compare;
-use crate::linux::functions::Task;
+use crate::compare::Comparison;
+use crate::linux::functions::FunctionTests;
 use crate::linux::pool::Sandbox;
-use crate::linux::script::{End, Run, run_in};
-use crate::verdict::{Measured, TestVerdict, Usage};
-use crate::{Limits, SandboxError};
+use crate::linux::script::{Run, Termination, run_in};
+use crate::verdict::{Execution, TestVerdict, Usage};
+use crate::{SandboxError, SandboxLimits};
 
-/// Untrusted code and the tests that it is to pass.
+/// Untrusted code and the tests that it must pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
-    /// The code.
+    /// The Python source.
     pub source: String,
-    /// The tests, which the code never sees.
+    /// The tests, which the code cannot see.
     pub tests: Tests,
 }
 
-/// How a program is tested.
+/// The tests of a program.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tests {
-    /// Python statements such as `assert f(2) == 4`, run in a process of their own.
+    /// Python statements such as `assert f(2) == 4`, which run in another process and call the program's functions.
     Functions {
-        /// Runs before the tests: imports, helpers. Trusted.
+        /// Code that runs before the tests, such as imports and helper functions. Trusted.
         setup: String,
-        /// Names that are the program's, even if `setup` defines them. When empty: every name in the tests that
-        /// neither `setup` nor the standard library defines.
+        /// Names that the program defines, even if `setup` does so too. If empty: the names in the tests that neither `setup`
+        /// nor the standard library defines.
         functions: Vec<String>,
-        /// Each has a verdict of its own. Trusted.
+        /// One or more statements each, with one verdict each. Trusted.
         tests: Vec<String>,
     },
-    /// Input and the output that it must give, one run each.
-    Streams(Vec<Stream>),
+    /// Inputs and the outputs that the program must print, one run each.
+    InputOutput(Vec<IoTest>),
 }
 
-/// One run of a program.
+/// A test by input and output.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stream {
+pub struct IoTest {
     /// Standard input.
     pub input: String,
-    /// Standard output, as it should be.
+    /// The expected standard output.
     pub output: String,
-    /// What counts as equal.
-    pub compare: Compare,
+    /// How the output is compared with the expected one.
+    pub compare: Comparison,
 }
 
-/// The verdicts of a program's tests, in their order.
+/// The verdicts on one program.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Judged(pub Vec<Measured<TestVerdict>>);
+pub struct TestResults {
+    /// One execution per test, in the order of the tests.
+    pub tests: Vec<Execution<TestVerdict>>,
+}
 
-impl Judged {
-    /// Whether there are tests and all passed.
-    pub fn passed(&self) -> bool {
-        !self.0.is_empty() && self.0.iter().all(|t| t.verdict == TestVerdict::Passed)
+impl TestResults {
+    /// Whether there are tests and all of them passed.
+    pub fn all_passed(&self) -> bool {
+        !self.tests.is_empty() && self.tests.iter().all(|t| t.verdict == TestVerdict::Passed)
     }
 
-    /// The part of the tests that passed; `None` when there are none.
-    pub fn fraction(&self) -> Option<f64> {
-        let passed = self.0.iter().filter(|t| t.verdict == TestVerdict::Passed).count();
-        (!self.0.is_empty()).then(|| passed as f64 / self.0.len() as f64)
+    /// The fraction of the tests that passed, from 0 to 1; `None` if there are no tests.
+    pub fn pass_rate(&self) -> Option<f64> {
+        let passed = self.tests.iter().filter(|t| t.verdict == TestVerdict::Passed).count();
+        (!self.tests.is_empty()).then(|| passed as f64 / self.tests.len() as f64)
     }
 }
 
 impl Program {
-    /// Judges one program.
-    pub fn judge(&self, sandbox: &Sandbox, limits: &Limits) -> Result<Judged, SandboxError> {
+    /// Runs the tests of one program. Fails with [`SandboxError::Tests`] if the tests themselves do not load.
+    pub fn judge(&self, sandbox: &Sandbox, limits: &SandboxLimits) -> Result<TestResults, SandboxError> {
         self.judge_in(sandbox, 0, limits)
     }
 
-    /// Judges many, as many at once as there are cores. Tests that do not load are the error of their program alone.
+    /// Runs the tests of many programs, in parallel on all cores. Tests that do not load are an error of their program alone.
     pub fn judge_all(
         programs: &[Self],
         sandbox: &Sandbox,
-        limits: &Limits,
-    ) -> Result<Vec<Result<Judged, SandboxError>>, SandboxError> {
+        limits: &SandboxLimits,
+    ) -> Result<Vec<Result<TestResults, SandboxError>>, SandboxError> {
         sandbox.in_parallel(programs, |slot, program| match program.judge_in(sandbox, slot, limits) {
             Err(refusal @ SandboxError::Refused(_)) => Err(refusal),
             judged => Ok(judged),
         })
     }
 
-    fn judge_in(&self, sandbox: &Sandbox, slot: usize, limits: &Limits) -> Result<Judged, SandboxError> {
+    /// Runs the tests of this program in a slot of the pool.
+    fn judge_in(&self, sandbox: &Sandbox, slot: usize, limits: &SandboxLimits) -> Result<TestResults, SandboxError> {
         match &self.tests {
             Tests::Functions { setup, functions, tests } => {
-                let task = Task { sandbox, slot, limits, source: &self.source, setup, functions };
-                Ok(Judged(task.judge(tests)?))
+                let judge = FunctionTests { sandbox, slot, limits, source: &self.source, setup, functions };
+                Ok(TestResults { tests: judge.run(tests)? })
             }
-            Tests::Streams(streams) => {
+            Tests::InputOutput(tests) => {
                 let deadline = Instant::now() + limits.total;
-                let judge = |s: &Stream| {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
+                let judge = |test: &IoTest| {
+                    let remaining = deadline.saturating_duration_since(Instant::now());
+                    if remaining.is_zero() {
                         let verdict = TestVerdict::TimeLimit(limits.total);
-                        return Ok(Measured { verdict, usage: Usage::default(), tier: sandbox.tier() });
+                        return Ok(Execution { verdict, usage: Usage::default(), tier: sandbox.tier() });
                     }
-                    let limits = Limits { wall: limits.wall.min(left), ..*limits };
-                    let run = run_in(sandbox, slot, &self.source, s.input.as_bytes(), &limits)?;
-                    Ok(Measured { verdict: judge_run(&run.verdict, s), usage: run.usage, tier: run.tier })
+                    let limits = SandboxLimits { wall: limits.wall.min(remaining), ..*limits };
+                    let run = run_in(sandbox, slot, &self.source, test.input.as_bytes(), &limits)?;
+                    Ok(Execution { verdict: judge_run(&run.verdict, test), usage: run.usage, tier: run.tier })
                 };
-                Ok(Judged(streams.iter().map(judge).collect::<Result<_, SandboxError>>()?))
+                Ok(TestResults { tests: tests.iter().map(judge).collect::<Result<_, SandboxError>>()? })
             }
         }
     }
 }
 
-fn judge_run(run: &Run, stream: &Stream) -> TestVerdict {
+/// The verdict on a run with the test's input.
+fn judge_run(run: &Run, test: &IoTest) -> TestVerdict {
     let last_line = || {
         let text = String::from_utf8_lossy(&run.stderr);
         text.trim_end().lines().last().unwrap_or_default().to_owned()
     };
-    match &run.end {
-        End::Exited(0) => match stream.compare.differs(&run.stdout, &stream.output) {
+    match &run.termination {
+        Termination::Exited(0) => match test.compare.difference(&run.stdout, &test.output) {
             None => TestVerdict::Passed,
             Some(why) => TestVerdict::WrongAnswer(why),
         },
-        End::Exited(code) => TestVerdict::RuntimeError(match last_line() {
+        Termination::Exited(code) => TestVerdict::RuntimeError(match last_line() {
             line if line.is_empty() => format!("exit code {code}"),
             line => line,
         }),
-        End::TimeLimit(wall) => TestVerdict::TimeLimit(*wall),
-        End::MemoryLimit => TestVerdict::MemoryLimit,
-        End::OutputLimit => TestVerdict::OutputLimit,
-        End::Crashed(how) => TestVerdict::Crashed(how.clone()),
+        Termination::TimeLimit(wall) => TestVerdict::TimeLimit(*wall),
+        Termination::MemoryLimit => TestVerdict::MemoryLimit,
+        Termination::OutputLimit => TestVerdict::OutputLimit,
+        Termination::Crashed(how) => TestVerdict::Crashed(how.clone()),
     }
 }

@@ -1,19 +1,23 @@
-//! What jailed processes are for.
+//! The roles of jailed processes.
 
-/// What a process is for.
+/// What a jailed process does; decides which system calls it may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub enum ProcessRole {
+    /// Scores calls of a verifier. Untrusted.
     Verifier,
+    /// Runs a whole program. Untrusted.
     Script,
+    /// Holds the functions that tests call. Untrusted.
     Candidate,
+    /// Runs the tests of programs. Trusted.
     Tester,
 }
 
-impl Role {
-    /// All of them.
+impl ProcessRole {
+    /// All roles.
     pub const ALL: [Self; 4] = [Self::Verifier, Self::Script, Self::Candidate, Self::Tester];
 
-    /// Its name in the fork server.
+    /// The role's name in the fork server's protocol.
     pub fn name(self) -> &'static str {
         match self {
             Self::Verifier => "verifier",

@@ -1,5 +1,6 @@
-//! Whole programs: real standard streams, an end, and nothing left behind.
+//! Running whole programs on real standard streams.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -12,67 +13,72 @@ use serde_json::json;
 
 use crate::error::refused;
 use crate::linux::pool::Sandbox;
-use crate::linux::role::Role;
-use crate::linux::wire::{Broken, Wire};
+use crate::linux::role::ProcessRole;
+use crate::linux::wire::{Wire, WireError};
 use crate::linux::zygote::{Exit, Process};
-use crate::verdict::{Measured, Usage};
-use crate::{Limits, SandboxError};
+use crate::verdict::{Execution, Usage};
+use crate::{SandboxError, SandboxLimits};
 
-/// What a program did.
+/// The run of a whole program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// How it ended.
-    pub end: End,
-    /// What it printed.
+    pub termination: Termination,
+    /// What it wrote to standard output, up to the limit.
     pub stdout: Vec<u8>,
-    /// What it printed as errors.
+    /// What it wrote to standard error, up to the limit.
     pub stderr: Vec<u8>,
 }
 
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// By itself, with this code.
+pub enum Termination {
+    /// It ended by itself, with this exit code.
     Exited(i32),
-    /// It was still running at its deadline.
+    /// It exceeded this limit of wall time or CPU time.
     TimeLimit(Duration),
-    /// For want of memory.
+    /// It ran out of memory.
     MemoryLimit,
-    /// It printed more than allowed.
+    /// It wrote more than the limit.
     OutputLimit,
-    /// By a signal: which.
+    /// A signal ended it: which.
     Crashed(String),
 }
 
-/// Runs a whole program on an input.
-pub fn run(sandbox: &Sandbox, source: &str, input: &[u8], limits: &Limits) -> Result<Measured<Run>, SandboxError> {
+/// Runs a whole Python program with `input` as its standard input.
+pub fn run(
+    sandbox: &Sandbox,
+    source: &str,
+    input: &[u8],
+    limits: &SandboxLimits,
+) -> Result<Execution<Run>, SandboxError> {
     run_in(sandbox, 0, source, input, limits)
 }
 
-/// The same in one of the places where runs take place.
+/// Runs a whole program in a slot of the pool.
 pub fn run_in(
     sandbox: &Sandbox,
     slot: usize,
     source: &str,
     input: &[u8],
-    limits: &Limits,
-) -> Result<Measured<Run>, SandboxError> {
-    let _turn = sandbox.turn(slot);
+    limits: &SandboxLimits,
+) -> Result<Execution<Run>, SandboxError> {
+    let _scratch = sandbox.lock_scratch(slot);
     for _ in 0..3 {
-        let (mine, theirs) = UnixStream::pair().map_err(refused)?;
+        let (ours, theirs) = UnixStream::pair().map_err(refused)?;
         let (mut pipes, [stdin, stdout, stderr]) = Pipes::new().map_err(refused)?;
         let fds = [theirs.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
-        let mut process = sandbox.fork(slot, Role::Script, limits, &fds)?;
+        let mut process = sandbox.fork(slot, ProcessRole::Script, limits, &fds)?;
         drop((theirs, stdin, stdout, stderr));
         let began = Instant::now();
-        let sent = Wire::new(mine).send(&json!({ "source": source }), limits.wall);
-        let mut run = Run { end: End::TimeLimit(limits.wall), stdout: Vec::new(), stderr: Vec::new() };
+        let sent = Wire::new(ours).send(&json!({ "source": source }), limits.wall);
+        let mut run = Run { termination: Termination::TimeLimit(limits.wall), stdout: Vec::new(), stderr: Vec::new() };
         let cut = match sent {
-            Err(Broken::Deadline) => Some(End::TimeLimit(limits.wall)),
-            _ => match pipes.carry(input, &mut run, &process, began + limits.wall, limits.output) {
+            Err(WireError::Deadline) => Some(Termination::TimeLimit(limits.wall)),
+            _ => match pipes.transfer(input, &mut run, &process, began + limits.wall, limits.output) {
                 Ok(cut) => cut,
                 Err(e) => {
-                    // Nobody will hear what it left.
+                    // Its exit report, which says whether the scratch folder is clean, will not be read.
                     sandbox.discard(slot);
                     return Err(refused(e));
                 }
@@ -86,104 +92,109 @@ pub fn run_in(
         if exit.dirty {
             sandbox.discard(slot);
         }
-        run.end = cut.unwrap_or_else(|| ended(&exit, &run.stderr, limits));
+        run.termination = cut.unwrap_or_else(|| termination(&exit, &run.stderr, limits));
         let bytes = (run.stdout.len() + run.stderr.len()) as u64;
         let usage = Usage { wall, cpu: Some(exit.cpu), peak_memory: Some(exit.peak_memory), bytes };
-        return Ok(Measured { verdict: run, usage, tier: sandbox.tier() });
+        return Ok(Execution { verdict: run, usage, tier: sandbox.tier() });
     }
     Err(refused("jailed interpreters keep dying"))
 }
 
-fn ended(exit: &Exit, stderr: &[u8], limits: &Limits) -> End {
+/// How a process ended that nothing cut short.
+fn termination(exit: &Exit, stderr: &[u8], limits: &SandboxLimits) -> Termination {
     let status: std::process::ExitStatus = std::os::unix::process::ExitStatusExt::from_raw(exit.status);
     match status.code() {
         Some(1)
             if stderr.trim_ascii().rsplit(|b| *b == b'\n').next().is_some_and(|l| l.starts_with(b"MemoryError")) =>
         {
-            End::MemoryLimit
+            Termination::MemoryLimit
         }
-        Some(code) => End::Exited(code),
-        None if exit.ran_out_of(limits.cpu) => End::TimeLimit(limits.cpu),
-        None => End::Crashed(exit.describe()),
+        Some(code) => Termination::Exited(code),
+        None if exit.ran_out_of(limits.cpu) => Termination::TimeLimit(limits.cpu),
+        None => Termination::Crashed(exit.describe()),
     }
 }
 
-/// Our ends of a program's standard streams.
+/// rlar's ends of a program's standard streams; `None` once a stream is closed.
 struct Pipes {
-    stdin: Option<std::fs::File>,
-    out: [Option<std::fs::File>; 2],
+    stdin: Option<File>,
+    stdout: Option<File>,
+    stderr: Option<File>,
 }
 
 impl Pipes {
-    /// Our ends, and the program's.
+    /// rlar's ends, and the program's: standard input, output and error.
     fn new() -> io::Result<(Self, [OwnedFd; 3])> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC);
         let ((stdin, input), (output, stdout), (errors, stderr)) = (pipe()?, pipe()?, pipe()?);
         for ours in [&input, &output, &errors] {
             ioctl_fionbio(ours, true)?;
         }
-        let out = [Some(output.into()), Some(errors.into())];
-        Ok((Self { stdin: Some(input.into()), out }, [stdin, stdout, stderr]))
+        let pipes = Self { stdin: Some(input.into()), stdout: Some(output.into()), stderr: Some(errors.into()) };
+        Ok((pipes, [stdin, stdout, stderr]))
     }
 
-    /// Feeds the input and collects the output until the program ends; says what cut it short, if something did.
-    fn carry(
+    /// Writes the input and collects the output until the program ends. Returns the limit that it exceeded first; `None` if it
+    /// ended by itself.
+    fn transfer(
         &mut self,
         input: &[u8],
         run: &mut Run,
         process: &Process,
         deadline: Instant,
         longest: usize,
-    ) -> io::Result<Option<End>> {
+    ) -> io::Result<Option<Termination>> {
         let mut sent = 0;
         let mut buffer = vec![0; 64 << 10];
         loop {
             if sent == input.len() {
                 self.stdin = None;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(Some(run.end.clone()));
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            if remaining.is_zero() {
+                return Ok(Some(run.termination.clone()));
             }
-            let mut entries = vec![PollFd::new(process.handle(), PollFlags::IN)];
-            entries.extend(self.out.iter().flatten().map(|f| PollFd::new(f, PollFlags::IN)));
+            let mut entries = vec![PollFd::new(process.pidfd(), PollFlags::IN)];
+            entries.extend([&self.stdout, &self.stderr].into_iter().flatten().map(|f| PollFd::new(f, PollFlags::IN)));
             entries.extend(self.stdin.iter().map(|f| PollFd::new(f, PollFlags::OUT)));
-            let left = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
-            match poll(&mut entries, Some(&left)) {
+            let remaining =
+                Timespec { tv_sec: remaining.as_secs() as i64, tv_nsec: i64::from(remaining.subsec_nanos()) };
+            match poll(&mut entries, Some(&remaining)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
-            // What it wrote before its end is in the pipes by then.
-            let over = !entries[0].revents().is_empty();
+            // If the program has ended, everything that it wrote is in the pipes already.
+            let has_ended = !entries[0].revents().is_empty();
             drop(entries);
             if let Some(stdin) = &mut self.stdin {
                 match stdin.write(&input[sent..]) {
                     Ok(n) => sent += n,
-                    Err(e) if waits(&e) => {}
+                    Err(e) if would_block(&e) => {}
                     Err(_) => self.stdin = None,
                 }
             }
-            for (place, kept) in self.out.iter_mut().zip([&mut run.stdout, &mut run.stderr]) {
-                while let Some(file) = place {
+            for (pipe, output) in [(&mut self.stdout, &mut run.stdout), (&mut self.stderr, &mut run.stderr)] {
+                while let Some(file) = pipe {
                     match file.read(&mut buffer) {
-                        Ok(0) => *place = None,
-                        Ok(n) => kept.extend_from_slice(&buffer[..n]),
-                        Err(e) if waits(&e) => break,
-                        Err(_) => *place = None,
+                        Ok(0) => *pipe = None,
+                        Ok(n) => output.extend_from_slice(&buffer[..n]),
+                        Err(e) if would_block(&e) => break,
+                        Err(_) => *pipe = None,
                     }
-                    if kept.len() > longest {
-                        kept.truncate(longest);
-                        return Ok(Some(End::OutputLimit));
+                    if output.len() > longest {
+                        output.truncate(longest);
+                        return Ok(Some(Termination::OutputLimit));
                     }
                 }
             }
-            if over {
+            if has_ended {
                 return Ok(None);
             }
         }
     }
 }
 
-fn waits(error: &io::Error) -> bool {
+/// Whether an I/O error only means to try again later.
+fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

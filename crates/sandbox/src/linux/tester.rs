@@ -1,4 +1,4 @@
-//! The trusted half of a function test: a process that runs tests, of one program after the other.
+//! The tester: the trusted process that runs the tests of one program after the other.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -9,10 +9,10 @@ use crate::linux::meter::Meter;
 use crate::linux::wire::Wire;
 use crate::linux::zygote::Process;
 
-/// Programs after which a tester is replaced.
+/// How many programs a tester serves before it is replaced.
 const PROGRAMS: usize = 1000;
 
-/// A process that runs tests.
+/// A running tester and the connection to it.
 #[derive(Debug)]
 pub struct Tester {
     pub process: Process,
@@ -22,15 +22,15 @@ pub struct Tester {
 }
 
 impl Tester {
-    /// One more, from a process that gets this descriptor.
+    /// Starts a tester. `fork` makes its process, which gets this descriptor as its end of the connection.
     pub fn start(fork: impl FnOnce(BorrowedFd) -> Result<Process, SandboxError>) -> Result<Self, SandboxError> {
-        let (mine, theirs) = UnixStream::pair().map_err(refused)?;
+        let (ours, theirs) = UnixStream::pair().map_err(refused)?;
         let process = fork(theirs.as_fd())?;
-        let meter = Meter::of(&process);
-        Ok(Self { process, wire: Wire::new(mine), meter, programs: 0 })
+        let meter = Meter::new(&process);
+        Ok(Self { process, wire: Wire::new(ours), meter, programs: 0 })
     }
 
-    /// Counts a program that it has served in good order. `None` when it has served enough.
+    /// Counts a program that was served without incident. `None` if the tester is due to be replaced.
     pub fn served(mut self) -> Option<Self> {
         self.programs += 1;
         (self.programs < PROGRAMS).then_some(self)

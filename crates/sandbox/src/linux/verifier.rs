@@ -1,4 +1,4 @@
-//! Scoring functions: many calls each, so each has processes of its own.
+//! Verifiers: untrusted scoring functions that are called many times, each in processes of its own.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -10,44 +10,47 @@ use serde_json::{Value, json};
 use crate::error::refused;
 use crate::linux::meter::Meter;
 use crate::linux::pool::Sandbox;
-use crate::linux::role::Role;
-use crate::linux::wire::{Broken, Wire};
+use crate::linux::role::ProcessRole;
+use crate::linux::wire::{Wire, WireError};
 use crate::linux::zygote::Process;
-use crate::verdict::{Measured, Over, Usage, Verdict};
-use crate::{Limits, SandboxError};
+use crate::verdict::{Execution, ShouldStop, Usage, Verdict};
+use crate::{SandboxError, SandboxLimits};
 
-/// Arguments of one call.
-pub type Call = Vec<String>;
+/// The arguments of one call.
+pub type CallArguments = Vec<String>;
 
-/// Calls after which a process is replaced.
+/// How many calls a process serves before it is replaced.
 const CALLS: usize = 10_000;
-/// Most calls in one message.
+/// Most calls in one frame.
 const BATCH: usize = 64;
-/// One call in so many is repeated in a fresh process, after the first few, of which more are.
+/// How many calls lie between two that are repeated in a fresh process; early calls are repeated more often.
 const SAMPLED: usize = 1024;
-/// Longest compiled verifier, in bytes.
+/// Largest compiled verifier, in bytes.
 const COMPILED: usize = 16 << 20;
 /// Longest wait for a verifier to load.
 const LOAD: Duration = Duration::from_secs(20);
 
-/// A function that scores, confined.
+/// An untrusted scoring function in a sandbox.
 #[derive(Debug)]
 pub struct Verifier {
     sandbox: Sandbox,
     source: String,
     function: String,
-    limits: Limits,
+    limits: SandboxLimits,
+    /// Whether every call has a fresh process.
     strict: bool,
-    /// The source as the interpreter compiled it.
+    /// The compiled source (marshalled, in base64), once a process has loaded it.
     compiled: OnceLock<String>,
-    workers: Vec<Mutex<Option<Worker>>>,
+    /// One process per slot of the pool; `None` until it is needed.
+    processes: Vec<Mutex<Option<VerifierProcess>>>,
 }
 
 impl Verifier {
-    /// Loads `function` of `source` once, so that one that does not load is refused here. Its processes serve many
-    /// calls; on some of them the call is repeated in a fresh process, and a different answer is
+    /// Loads `function` from the Python `source`. Fails with [`SandboxError::Load`] if it does not load.
+    ///
+    /// A process serves many calls. Some calls are repeated in a fresh process; if the verdicts differ, the call's verdict is
     /// [`Verdict::Unrepeatable`].
-    pub fn start(sandbox: &Sandbox, source: &str, function: &str, limits: Limits) -> Result<Self, SandboxError> {
+    pub fn start(sandbox: &Sandbox, source: &str, function: &str, limits: SandboxLimits) -> Result<Self, SandboxError> {
         let verifier = Self {
             sandbox: sandbox.clone(),
             source: source.to_owned(),
@@ -55,49 +58,56 @@ impl Verifier {
             limits,
             strict: false,
             compiled: OnceLock::new(),
-            workers: (0..sandbox.workers()).map(|_| Mutex::new(None)).collect(),
+            processes: (0..sandbox.workers()).map(|_| Mutex::new(None)).collect(),
         };
-        let first = verifier.worker(0)?;
-        *verifier.workers[0].lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
+        let first = verifier.process(0)?;
+        *verifier.processes[0].lock().unwrap_or_else(PoisonError::into_inner) = Some(first);
         Ok(verifier)
     }
 
-    /// The same with a fresh process for every call: nothing can leak from one to the next.
+    /// Uses a fresh process for every call, so that no state can leak from one call to the next.
     #[must_use]
     pub fn strict(mut self) -> Self {
         self.strict = true;
         self
     }
 
-    fn worker(&self, slot: usize) -> Result<Worker, SandboxError> {
+    /// Starts a process that serves many calls; tries again, up to three times, if the fork server dies.
+    fn process(&self, slot: usize) -> Result<VerifierProcess, SandboxError> {
         for _ in 0..3 {
-            if let Some(worker) = Worker::start(self, slot)? {
-                return Ok(worker);
+            if let Some(process) = VerifierProcess::start(self, slot)? {
+                return Ok(process);
             }
         }
         Err(refused("jailed interpreters keep dying"))
     }
 
-    /// Verdicts in the order of the calls.
-    pub fn score(&self, calls: &[Call]) -> Result<Vec<Measured<Verdict>>, SandboxError> {
+    /// Scores calls in parallel on all cores. The verdicts are in the order of the calls.
+    pub fn score(&self, calls: &[CallArguments]) -> Result<Vec<Execution<Verdict>>, SandboxError> {
         self.score_until(calls, &|| false)
     }
 
-    /// The same, until `over` says that no more verdicts are wanted: calls that have not begun by then are
-    /// [`Verdict::NotAsked`].
-    pub fn score_until(&self, calls: &[Call], over: Over) -> Result<Vec<Measured<Verdict>>, SandboxError> {
+    /// Like [`Verifier::score`], but once `should_stop` returns true, the calls that have not started are
+    /// [`Verdict::Skipped`].
+    pub fn score_until(
+        &self,
+        calls: &[CallArguments],
+        should_stop: ShouldStop,
+    ) -> Result<Vec<Execution<Verdict>>, SandboxError> {
         if self.strict {
-            let judge = |slot, call: &Call| if over() { Ok(self.not_asked()) } else { self.once(slot, call) };
-            return self.sandbox.in_parallel(calls, judge);
+            let score = |slot, call: &CallArguments| {
+                if should_stop() { Ok(self.skipped()) } else { self.score_fresh(slot, call) }
+            };
+            return self.sandbox.in_parallel(calls, score);
         }
-        // Equal shares: which process serves a call depends on its place among these calls alone.
-        let share = calls.len().div_ceil(self.workers.len()).max(1);
-        let shares: Vec<&[Call]> = calls.chunks(share).collect();
+        // Equal shares: which process serves a call depends on its index among these calls alone.
+        let share = calls.len().div_ceil(self.processes.len()).max(1);
+        let shares: Vec<&[CallArguments]> = calls.chunks(share).collect();
         let served = if let [only] = shares[..] {
-            vec![self.serve(only, 0, over)?]
+            vec![self.serve(only, 0, should_stop)?]
         } else {
             std::thread::scope(|scope| {
-                let serve = |(slot, calls)| scope.spawn(move || self.serve(calls, slot, over));
+                let serve = |(slot, calls)| scope.spawn(move || self.serve(calls, slot, should_stop));
                 let threads: Vec<_> = shares.into_iter().enumerate().map(serve).collect();
                 let panicked = |_| Err(refused("a thread that served a verifier panicked"));
                 threads.into_iter().map(|t| t.join().unwrap_or_else(panicked)).collect::<Result<Vec<_>, _>>()
@@ -106,70 +116,76 @@ impl Verifier {
         Ok(served.into_iter().flatten().collect())
     }
 
-    /// One process serves a share of the calls, several at a time while they are quick and orderly.
-    fn serve(&self, calls: &[Call], slot: usize, over: Over) -> Result<Vec<Measured<Verdict>>, SandboxError> {
-        let mut place = self.workers[slot].lock().unwrap_or_else(PoisonError::into_inner);
-        let mut verdicts: Vec<Measured<Verdict>> = Vec::with_capacity(calls.len());
-        // Calls that did not go well in company are done again one by one, from a fresh process on.
-        let mut alone = 0;
+    /// Scores a share of the calls in one process, several per frame while they are quick and all run to completion.
+    fn serve(
+        &self,
+        calls: &[CallArguments],
+        slot: usize,
+        should_stop: ShouldStop,
+    ) -> Result<Vec<Execution<Verdict>>, SandboxError> {
+        let mut idle = self.processes[slot].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verdicts: Vec<Execution<Verdict>> = Vec::with_capacity(calls.len());
+        // If a call of a frame fails, its calls are repeated one by one in a fresh process: those before this index.
+        let mut unbatched = 0;
         while verdicts.len() < calls.len() {
-            if over() {
-                verdicts.resize(calls.len(), self.not_asked());
+            if should_stop() {
+                verdicts.resize(calls.len(), self.skipped());
                 break;
             }
-            let mut worker = match place.take() {
-                Some(worker) => worker,
-                None => self.worker(slot)?,
+            let mut process = match idle.take() {
+                Some(process) => process,
+                None => self.process(slot)?,
             };
-            let left = &calls[verdicts.len()..];
-            let together = if verdicts.len() < alone { 1 } else { worker.batch().min(left.len()) };
-            let batch = &left[..together];
-            let mut answers = worker.call(batch, self);
-            if together > 1 && !answers.iter().all(|a| a.0.is_an_answer()) {
-                alone = verdicts.len() + together;
+            let remaining = &calls[verdicts.len()..];
+            let size = if verdicts.len() < unbatched { 1 } else { process.batch_size().min(remaining.len()) };
+            let batch = &remaining[..size];
+            let mut results = process.call(batch, self);
+            if size > 1 && !results.iter().all(|r| r.verdict.ran_to_completion()) {
+                unbatched = verdicts.len() + size;
                 continue;
             }
-            // What earlier calls left behind (memory, CPU time) must not be held against this one, nor the death of its
-            // fork server.
-            let innocent = worker.calls > 1 || worker.process.zygote().is_dead();
-            if matches!(answers[..], [Answer(Verdict::Crashed(_) | Verdict::MemoryLimit, _)]) && innocent {
-                worker = self.worker(slot)?;
-                answers = worker.call(batch, self);
+            // Earlier calls (memory, CPU time) or the death of the fork server may be the cause: repeat in a fresh process.
+            let may_be_innocent = process.calls > 1 || process.process.zygote().is_dead();
+            let failed = |r: &CallResult| matches!(r.verdict, Verdict::Crashed(_) | Verdict::MemoryLimit);
+            if may_be_innocent && results.len() == 1 && failed(&results[0]) {
+                process = self.process(slot)?;
+                results = process.call(batch, self);
             }
-            for (Answer(mut verdict, usage), call) in answers.into_iter().zip(batch) {
-                if verdict.is_an_answer() && worker.is_sampled() {
-                    let again = self.once(slot, call)?.verdict;
+            for (CallResult { mut verdict, usage }, call) in results.into_iter().zip(batch) {
+                if verdict.ran_to_completion() && process.is_sampled() {
+                    let again = self.score_fresh(slot, call)?.verdict;
                     if !verdict.agrees_with(&again) {
                         verdict = Verdict::Unrepeatable { first: Box::new(verdict), again: Box::new(again) };
                     }
                 }
-                verdicts.push(Measured { verdict, usage, tier: self.sandbox.tier() });
+                verdicts.push(Execution { verdict, usage, tier: self.sandbox.tier() });
             }
-            if worker.is_fit {
-                *place = Some(worker);
+            if process.is_reusable {
+                *idle = Some(process);
             }
         }
-        // Memory is read once per share: the largest so far, of the process that is left.
-        let peak = place.as_ref().and_then(|w| w.meter.peak_memory());
+        // Memory is read once per share, as the peak of the last process.
+        let peak = idle.as_ref().and_then(|p| p.meter.peak_memory());
         for v in &mut verdicts {
             v.usage.peak_memory = v.usage.peak_memory.or(peak);
         }
         Ok(verdicts)
     }
 
-    fn not_asked(&self) -> Measured<Verdict> {
-        Measured { verdict: Verdict::NotAsked, usage: Usage::default(), tier: self.sandbox.tier() }
+    /// The result of a call that was not made.
+    fn skipped(&self) -> Execution<Verdict> {
+        Execution { verdict: Verdict::Skipped, usage: Usage::default(), tier: self.sandbox.tier() }
     }
 
-    /// One call in a process of its own.
-    fn once(&self, slot: usize, call: &Call) -> Result<Measured<Verdict>, SandboxError> {
+    /// Scores one call in a fresh process.
+    fn score_fresh(&self, slot: usize, call: &CallArguments) -> Result<Execution<Verdict>, SandboxError> {
         let began = Instant::now();
         let mut attempts = 0;
         loop {
             attempts += 1;
             let (mut process, mut wire) = self.fork(slot)?;
             let compiled = self.compiled.get().map_or("", String::as_str);
-            // Loading has a time of its own, as where processes are shared.
+            // Loading has its own time limit, as it has in shared processes.
             let load = json!({ "compiled": compiled, "function": self.function });
             let loaded = wire.exchange(&load, LOAD, self.limits.output);
             let reply = match loaded {
@@ -188,128 +204,136 @@ impl Verifier {
             let verdict = match reply {
                 Ok(reply) if reply.get("load").is_some() => Verdict::Raised(text(&reply, "load")),
                 Ok(reply) => read(&reply[0]),
-                Err(Broken::Closed) => Verdict::Crashed(exit.describe()),
-                Err(broken) => self.broke(broken),
+                Err(WireError::Closed) => Verdict::Crashed(exit.describe()),
+                Err(error) => self.verdict_on(error),
             };
-            return Ok(Measured { verdict, usage, tier: self.sandbox.tier() });
+            return Ok(Execution { verdict, usage, tier: self.sandbox.tier() });
         }
     }
 
-    /// A process that waits for the verifier, and the wire to it.
+    /// Forks a process that waits for a verifier to load, and the connection to it.
     fn fork(&self, slot: usize) -> Result<(Process, Wire), SandboxError> {
-        let (mine, theirs) = UnixStream::pair().map_err(refused)?;
-        let process = self.sandbox.fork(slot, Role::Verifier, &self.limits, &[theirs.as_fd()])?;
-        Ok((process, Wire::new(mine)))
+        let (ours, theirs) = UnixStream::pair().map_err(refused)?;
+        let process = self.sandbox.fork(slot, ProcessRole::Verifier, &self.limits, &[theirs.as_fd()])?;
+        Ok((process, Wire::new(ours)))
     }
 
-    fn broke(&self, broken: Broken) -> Verdict {
-        match broken {
-            Broken::Deadline => Verdict::TimeLimit(self.limits.wall),
-            Broken::TooLong => Verdict::OutputLimit,
-            Broken::Closed => Verdict::Crashed("its process ended".into()),
-            Broken::Garbled(why) => Verdict::Crashed(why.into()),
+    /// The verdict on a call that a process did not reply to.
+    fn verdict_on(&self, error: WireError) -> Verdict {
+        match error {
+            WireError::Deadline => Verdict::TimeLimit(self.limits.wall),
+            WireError::TooLong => Verdict::OutputLimit,
+            WireError::Closed => Verdict::Crashed("its process ended".into()),
+            WireError::Malformed(why) => Verdict::Crashed(why.into()),
         }
     }
 }
 
-/// A verdict and what it took.
-struct Answer(Verdict, Usage);
+/// The verdict on one call and the resources that it used.
+struct CallResult {
+    verdict: Verdict,
+    usage: Usage,
+}
 
-/// A jailed process that waits for calls.
+/// A jailed process that serves many calls of one verifier.
 #[derive(Debug)]
-struct Worker {
+struct VerifierProcess {
     process: Process,
     wire: Wire,
     meter: Meter,
+    /// How many calls it has served.
     calls: usize,
-    /// How long a call took, lately, and how long one may take.
+    /// Wall time per call in the last frame; `None` before the first.
     pace: Option<Duration>,
-    patience: Duration,
-    /// Whether it may serve another call: after anything but an orderly answer a process is not trusted with one.
-    is_fit: bool,
+    /// Longest wall time of a call.
+    wall_limit: Duration,
+    /// Whether it may serve another call: not after a call that did not run to completion.
+    is_reusable: bool,
 }
 
-impl Worker {
-    /// Loads the verifier; `None` when the fork server died over it.
+impl VerifierProcess {
+    /// Starts a process and loads the verifier in it; `None` if the fork server died meanwhile.
     fn start(verifier: &Verifier, slot: usize) -> Result<Option<Self>, SandboxError> {
         let (mut process, mut wire) = verifier.fork(slot)?;
         let load = json!({ "source": verifier.source, "function": verifier.function });
         match wire.exchange(&load, LOAD, COMPILED) {
             Ok(reply) if reply["ready"].is_string() => {
                 verifier.compiled.get_or_init(|| text(&reply, "ready"));
-                let (meter, patience) = (Meter::of(&process), verifier.limits.wall);
-                Ok(Some(Self { process, wire, meter, calls: 0, pace: None, patience, is_fit: true }))
+                let (meter, wall_limit) = (Meter::new(&process), verifier.limits.wall);
+                Ok(Some(Self { process, wire, meter, calls: 0, pace: None, wall_limit, is_reusable: true }))
             }
             Ok(reply) => Err(SandboxError::Load(text(&reply, "load"))),
-            Err(Broken::Deadline) => Err(SandboxError::Load(format!("no answer within {} s", LOAD.as_secs()))),
-            Err(Broken::Closed) => match process.end() {
+            Err(WireError::Deadline) => Err(SandboxError::Load(format!("no answer within {} s", LOAD.as_secs()))),
+            Err(WireError::Closed) => match process.end() {
                 Ok(exit) => {
                     let how = exit.describe();
                     Err(SandboxError::Load(format!("its process ended while loading ({how}; memory or CPU limit?)")))
                 }
                 Err(_) => Ok(None),
             },
-            Err(Broken::TooLong) => Err(SandboxError::Load("it answers with a flood".into())),
-            Err(Broken::Garbled(why)) => Err(SandboxError::Load(why.into())),
+            Err(WireError::TooLong) => Err(SandboxError::Load("its compiled form is too large".into())),
+            Err(WireError::Malformed(why)) => Err(SandboxError::Load(why.into())),
         }
     }
 
-    /// How many calls to send at once: as many as take a twentieth of the time that one may take, by what they took
-    /// so far. The calls that are repeated in a fresh process travel alone.
-    fn batch(&self) -> usize {
+    /// How many calls to send in one frame: as many as would take a twentieth of the time limit of one call at the present
+    /// pace. Calls that are repeated in a fresh process are sent alone.
+    fn batch_size(&self) -> usize {
         if (self.calls + 1).is_power_of_two() || (self.calls + 1).is_multiple_of(SAMPLED) {
             return 1;
         }
         let next = [(self.calls + 1).next_power_of_two(), (self.calls + 1).next_multiple_of(SAMPLED), CALLS + 1];
         let room = next.into_iter().min().unwrap_or(1) - self.calls - 1;
-        let quick = self.pace.map_or(1.0, |pace| self.patience.as_secs_f64() / 20.0 / pace.as_secs_f64().max(1e-7));
+        let quick = self.pace.map_or(1.0, |pace| self.wall_limit.as_secs_f64() / 20.0 / pace.as_secs_f64().max(1e-7));
         (quick as usize).clamp(1, BATCH).min(room.max(1))
     }
 
-    /// Early and then ever more rarely, by count.
+    /// Whether the last call is repeated in a fresh process: calls 1, 2, 4, 8, … and every 1024th.
     fn is_sampled(&self) -> bool {
         self.calls.is_power_of_two() || self.calls.is_multiple_of(SAMPLED)
     }
 
-    /// One verdict per call, or one alone that says why there are not as many.
-    fn call(&mut self, calls: &[Call], verifier: &Verifier) -> Vec<Answer> {
+    /// Sends calls in one frame. Returns one result per call, or a single one if the process did not reply properly.
+    fn call(&mut self, calls: &[CallArguments], verifier: &Verifier) -> Vec<CallResult> {
         self.calls += calls.len();
         let began = Instant::now();
         let longest = verifier.limits.output;
         let reply = self.wire.exchange(&calls, verifier.limits.wall, longest);
         let wall = began.elapsed();
         let bytes = self.wire.bytes();
-        let reply = match reply {
+        let replies = match reply {
             Ok(Value::Array(list)) if list.len() == calls.len() => Ok(list),
-            Ok(_) => Err(Broken::Garbled("its reply does not answer the calls")),
-            Err(broken) => Err(broken),
+            Ok(_) => Err(WireError::Malformed("its reply does not match the calls")),
+            Err(error) => Err(error),
         };
-        match reply {
-            Ok(list) => {
-                // Calls that travel together share what they took.
+        match replies {
+            Ok(replies) => {
+                // The calls of a frame share its cost evenly.
                 let n = calls.len() as u32;
                 let cpu = self.meter.lap().map(|cpu| cpu / n);
                 self.pace = Some(wall / n);
                 let usage = Usage { wall: wall / n, cpu, peak_memory: None, bytes: bytes / u64::from(n) };
-                let answers: Vec<Answer> = list.iter().map(|reply| Answer(read(reply), usage)).collect();
-                self.is_fit &= answers.iter().all(|a| a.0.is_an_answer()) && self.calls < CALLS;
-                answers
+                let results: Vec<CallResult> =
+                    replies.iter().map(|reply| CallResult { verdict: read(reply), usage }).collect();
+                self.is_reusable &= results.iter().all(|r| r.verdict.ran_to_completion()) && self.calls < CALLS;
+                results
             }
-            Err(broken) => {
-                self.is_fit = false;
+            Err(error) => {
+                self.is_reusable = false;
                 let exit = self.process.end().ok();
                 let peak_memory = exit.as_ref().map(|e| e.peak_memory);
                 let cpu = exit.as_ref().zip(self.meter.last()).map(|(e, before)| e.cpu.saturating_sub(before));
-                let verdict = match (&broken, exit) {
-                    (Broken::Closed, Some(exit)) => Verdict::Crashed(exit.describe()),
-                    _ => verifier.broke(broken),
+                let verdict = match (&error, exit) {
+                    (WireError::Closed, Some(exit)) => Verdict::Crashed(exit.describe()),
+                    _ => verifier.verdict_on(error),
                 };
-                vec![Answer(verdict, Usage { wall, cpu, peak_memory, bytes })]
+                vec![CallResult { verdict, usage: Usage { wall, cpu, peak_memory, bytes } }]
             }
         }
     }
 }
 
+/// A text of a reply.
 fn text(reply: &Value, key: &str) -> String {
     reply[key].as_str().unwrap_or("no reason given").to_owned()
 }
@@ -323,6 +347,6 @@ fn read(reply: &Value) -> Verdict {
         None if has("raised") => Verdict::Raised(text(reply, "raised")),
         None if has("infinite") => Verdict::NotFinite(text(reply, "infinite")),
         None if has("type") => Verdict::NotANumber(text(reply, "type")),
-        None => Verdict::Crashed("its reply was not one".into()),
+        None => Verdict::Crashed("its reply is malformed".into()),
     }
 }

@@ -1,4 +1,4 @@
-//! The fork server: a jailed interpreter, warm, that becomes the process that each run needs.
+//! The fork server (zygote): a jailed interpreter that is already warm and forks a process for each run.
 
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
@@ -19,12 +19,12 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use serde_json::json;
 
 use crate::error::refused;
-use crate::linux::jail::{Jail, Started};
-use crate::linux::role::Role;
+use crate::linux::jail::{Jail, JailedProcess};
+use crate::linux::role::ProcessRole;
 use crate::linux::wire::readable;
-use crate::{Limits, SandboxError, Tier};
+use crate::{SandboxError, SandboxLimits, Tier};
 
-/// Its program.
+/// The Python program of a fork server and of the processes that it forks.
 pub const CODE: &str = concat!(
     include_str!("../python/common.py"),
     include_str!("../python/verifier.py"),
@@ -35,14 +35,14 @@ pub const CODE: &str = concat!(
     include_str!("../python/zygote.py"),
 );
 
-/// Longest wait for the interpreter to start, and for a fork.
+/// Longest wait for the interpreter to start, to fork and to report a process's end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The fork server is gone: whoever asked may ask another.
+/// The fork server died; the caller may use another one.
 #[derive(Debug)]
-pub struct Lost;
+pub struct ForkServerLost;
 
-/// A running fork server; it ends, and all that it forked with it, when the last handle goes.
+/// A running fork server. It is killed, and every process that it forked with it, when the last handle is dropped.
 #[derive(Debug)]
 pub struct Zygote {
     control: OwnedFd,
@@ -52,7 +52,7 @@ pub struct Zygote {
 }
 
 impl Zygote {
-    /// Starts one. That it is killed while it starts is no reason to give up.
+    /// Starts a fork server; tries again, up to three times, if it dies during its start.
     pub fn start(jail: &Jail) -> Result<Arc<Self>, SandboxError> {
         for _ in 0..3 {
             if let Some(zygote) = Self::try_start(jail)? {
@@ -62,10 +62,11 @@ impl Zygote {
         Err(refused("jailed interpreters end at their start"))
     }
 
+    /// Starts a fork server; `None` if it died before it was ready.
     fn try_start(jail: &Jail) -> Result<Option<Self>, SandboxError> {
-        let Started { control, process } = jail.start()?;
+        let JailedProcess { control, process } = jail.start()?;
         let zygote = Self { control, process, tier: jail.tier, dead: AtomicBool::new(false) };
-        // It is never long before it takes an order; a stopped one must not stop its clients.
+        // Orders are taken at once; the time-out is for a fork server that was stopped.
         set_socket_timeout(&zygote.control, Timeout::Send, Some(PATIENCE)).map_err(refused)?;
         let sent = rustix::net::send(&zygote.control, jail.setup.as_bytes(), SendFlags::NOSIGNAL);
         let mut first = [0; 256];
@@ -76,36 +77,47 @@ impl Zygote {
         match &first[..n] {
             b"ready" => Ok(sent.is_ok().then_some(zygote)),
             [b'!', error @ ..] if error.len() >= 4 => {
-                let (number, what) = error.split_at(4);
+                let (number, step) = error.split_at(4);
                 let number = i32::from_ne_bytes([number[0], number[1], number[2], number[3]]);
-                let what = String::from_utf8_lossy(what);
-                Err(refused(format!("{what}: {}", io::Error::from_raw_os_error(number))))
+                let step = String::from_utf8_lossy(step);
+                Err(refused(format!("{step}: {}", io::Error::from_raw_os_error(number))))
             }
             _ => Ok(None),
         }
     }
 
-    /// Whether it has been found dead.
+    /// Whether an operation has found the fork server dead.
     pub fn is_dead(&self) -> bool {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// A process of its own for one purpose. `theirs` become its descriptors 3, 4, …
-    pub fn fork(self: &Arc<Self>, role: Role, limits: &Limits, theirs: &[BorrowedFd]) -> Result<Process, Lost> {
+    /// Forks a process. `theirs` become its descriptors 3, 4, …
+    pub fn fork(
+        self: &Arc<Self>,
+        role: ProcessRole,
+        limits: &SandboxLimits,
+        theirs: &[BorrowedFd],
+    ) -> Result<Process, ForkServerLost> {
         let forked = self.try_fork(role, limits, theirs);
         forked.map_err(|_| {
             self.dead.store(true, Ordering::Relaxed);
-            Lost
+            ForkServerLost
         })
     }
 
-    fn try_fork(self: &Arc<Self>, role: Role, limits: &Limits, theirs: &[BorrowedFd]) -> io::Result<Process> {
+    /// Sends an order to fork and receives the pidfd of the new process.
+    fn try_fork(
+        self: &Arc<Self>,
+        role: ProcessRole,
+        limits: &SandboxLimits,
+        theirs: &[BorrowedFd],
+    ) -> io::Result<Process> {
         let (report, report_theirs) = UnixStream::pair()?;
         let order = json!({
             "role": role.name(),
             "memory": limits.memory,
             "cpu": limits.cpu.as_secs().max(1),
-            "scratch": role == Role::Script && self.tier == Tier::A,
+            "scratch": role == ProcessRole::Script && self.tier == Tier::A,
         });
         let fds: Vec<BorrowedFd> = std::iter::once(report_theirs.as_fd()).chain(theirs.iter().copied()).collect();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8))];
@@ -118,12 +130,12 @@ impl Zygote {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut dot = [0];
         recvmsg(&report, &mut [IoSliceMut::new(&mut dot)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-        let handle = ancillary.drain().find_map(|m| match m {
+        let pidfd = ancillary.drain().find_map(|m| match m {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
         });
-        let handle = handle.ok_or(io::ErrorKind::UnexpectedEof)?;
-        Ok(Process { handle, report, zygote: Arc::clone(self), exit: None })
+        let pidfd = pidfd.ok_or(io::ErrorKind::UnexpectedEof)?;
+        Ok(Process { pidfd, report, zygote: Arc::clone(self), exit: None })
     }
 }
 
@@ -134,31 +146,32 @@ impl Drop for Zygote {
     }
 }
 
-/// A process that a fork server made; killed when dropped.
+/// A process that a fork server forked; killed when dropped.
 #[derive(Debug)]
 pub struct Process {
-    handle: OwnedFd,
+    pidfd: OwnedFd,
+    /// Where the fork server reports the process's end.
     report: UnixStream,
     zygote: Arc<Zygote>,
-    /// How it ended, once that has been heard.
+    /// How it ended, once the fork server has reported it.
     exit: Option<Exit>,
 }
 
-/// How a process ended, as its parent saw it.
+/// How a process ended, as its parent reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// As `wait` gives it.
+    /// The status that `wait(2)` returns.
     pub status: i32,
-    /// CPU time.
+    /// CPU time that it used.
     pub cpu: Duration,
-    /// Largest resident memory, in bytes.
+    /// Peak resident memory, in bytes.
     pub peak_memory: u64,
-    /// Whether it left something in the scratch folder.
+    /// Whether it left files in the scratch folder.
     pub dirty: bool,
 }
 
 impl Exit {
-    /// Whether the kernel ended it for its CPU time: by the signal that says so, or by the later one, if it ignored that.
+    /// Whether the kernel ended it for its CPU time: with SIGXCPU, or with SIGKILL if it ignored that.
     pub fn ran_out_of(&self, cpu: Duration) -> bool {
         match ExitStatus::from_raw(self.status).signal() {
             Some(libc::SIGXCPU) => true,
@@ -167,61 +180,62 @@ impl Exit {
         }
     }
 
-    /// For people.
+    /// The exit code or signal, as text for people.
     pub fn describe(&self) -> String {
         ExitStatus::from_raw(self.status).to_string()
     }
 }
 
 impl Process {
-    /// The kernel's handle, readable once the process has ended.
-    pub fn handle(&self) -> &OwnedFd {
-        &self.handle
+    /// The process's pidfd, which is readable once the process has ended.
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.pidfd
     }
 
-    /// Its number in rlar's own PID namespace.
-    pub fn number(&self) -> Option<i32> {
-        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.handle.as_raw_fd())).ok()?;
+    /// Its PID in rlar's PID namespace; `None` if it has ended.
+    pub fn pid(&self) -> Option<i32> {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd())).ok()?;
         info.lines().find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok()).filter(|pid| *pid > 0)
     }
 
-    /// Its fork server.
+    /// The fork server that forked it.
     pub fn zygote(&self) -> &Arc<Zygote> {
         &self.zygote
     }
 
-    /// Ends it at once.
+    /// Sends it SIGKILL.
     pub fn kill(&self) {
-        let _ = pidfd_send_signal(&self.handle, Signal::KILL);
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
-    /// Waits for its end. An error means that the fork server is gone, and the process with it.
-    pub fn wait(&mut self, wait: Duration) -> Result<Option<Exit>, Lost> {
+    /// Waits for its end; `None` if it is still running after `wait`. An error means that the fork server died, and the process
+    /// with it.
+    pub fn wait(&mut self, wait: Duration) -> Result<Option<Exit>, ForkServerLost> {
         if self.exit.is_some() {
             return Ok(self.exit.clone());
         }
-        if !readable(&self.report, wait).map_err(|_| Lost)? {
+        if !readable(&self.report, wait).map_err(|_| ForkServerLost)? {
             return Ok(None);
         }
         let mut bytes = [0; 21];
         if self.report.read_exact(&mut bytes).is_err() {
             self.zygote.dead.store(true, Ordering::Relaxed);
-            return Err(Lost);
+            return Err(ForkServerLost);
         }
-        let number = |at: usize| bytes[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
+        let u64_at = |at: usize| bytes[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
         self.exit = Some(Exit {
             status: bytes[..4].try_into().map_or(-1, i32::from_le_bytes),
-            cpu: Duration::from_micros(number(4)),
-            peak_memory: number(12),
+            cpu: Duration::from_micros(u64_at(4)),
+            peak_memory: u64_at(12),
             dirty: bytes[20] != 0,
         });
         Ok(self.exit.clone())
     }
 
     /// Kills it and waits for its end.
-    pub fn end(&mut self) -> Result<Exit, Lost> {
+    pub fn end(&mut self) -> Result<Exit, ForkServerLost> {
         self.kill();
-        self.wait(PATIENCE)?.ok_or(Lost)
+        self.wait(PATIENCE)?.ok_or(ForkServerLost)
     }
 }
 

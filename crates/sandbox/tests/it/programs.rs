@@ -1,12 +1,13 @@
 use std::time::Duration;
 
-use rlar_sandbox::{Compare, Judged, Limits, Program, Sandbox, Stream, TestVerdict, Tests, Tier, run};
+use rlar_oracles::{needs_oracles, oracle};
+use rlar_sandbox::{Comparison, IoTest, Program, Sandbox, SandboxLimits, TestResults, TestVerdict, Tests, Tier, run};
 use serde_json::Value;
 
-use crate::{each_tier, oracle, sandbox};
+use crate::{each_tier, sandbox};
 
-fn limits() -> Limits {
-    Limits { wall: Duration::from_secs(2), ..Limits::default() }
+fn limits() -> SandboxLimits {
+    SandboxLimits { wall: Duration::from_secs(2), ..SandboxLimits::default() }
 }
 
 fn functions(source: &str, tests: &[&str]) -> Program {
@@ -16,13 +17,13 @@ fn functions(source: &str, tests: &[&str]) -> Program {
 
 fn judge(source: &str, tests: &[&str]) -> Vec<TestVerdict> {
     let judged = functions(source, tests).judge(&sandbox(Tier::A), &limits()).unwrap();
-    judged.0.into_iter().map(|m| m.verdict).collect()
+    judged.tests.into_iter().map(|m| m.verdict).collect()
 }
 
-fn stream(source: &str, input: &str, output: &str, compare: Compare) -> TestVerdict {
-    let stream = Stream { input: input.into(), output: output.into(), compare };
-    let program = Program { source: source.into(), tests: Tests::Streams(vec![stream]) };
-    program.judge(&sandbox(Tier::A), &limits()).unwrap().0[0].verdict.clone()
+fn stream(source: &str, input: &str, output: &str, compare: Comparison) -> TestVerdict {
+    let stream = IoTest { input: input.into(), output: output.into(), compare };
+    let program = Program { source: source.into(), tests: Tests::InputOutput(vec![stream]) };
+    program.judge(&sandbox(Tier::A), &limits()).unwrap().tests[0].verdict.clone()
 }
 
 #[test]
@@ -44,10 +45,10 @@ fn every_test_has_its_own_verdict() {
     assert_eq!(verdicts[7], TestVerdict::Passed);
     assert_eq!(verdicts[8], TestVerdict::WrongAnswer("AssertionError: eight".into()));
     let judged = functions(source, &tests[..2]).judge(&sandbox(Tier::A), &limits()).unwrap();
-    assert_eq!(judged.fraction(), Some(0.5));
-    let usage = judged.0[0].usage;
+    assert_eq!(judged.pass_rate(), Some(0.5));
+    let usage = judged.tests[0].usage;
     assert!(usage.cpu.unwrap() > Duration::ZERO && usage.peak_memory.unwrap() > 1 << 20 && usage.bytes > 0);
-    assert_eq!(Judged(Vec::new()).fraction(), None);
+    assert_eq!(TestResults { tests: Vec::new() }.pass_rate(), None);
 }
 
 #[test]
@@ -127,7 +128,7 @@ fn what_is_not_plain_is_carried_or_reported_never_passed() {
     let functions = ["Stack", "double", "count", "forever"].map(str::to_owned).into();
     let program = Program { tests: Tests::Functions { setup, functions, tests }, ..program };
     let judged = program.judge(&sandbox(Tier::A), &limits()).unwrap();
-    let verdicts: Vec<TestVerdict> = judged.0.into_iter().map(|m| m.verdict).collect();
+    let verdicts: Vec<TestVerdict> = judged.tests.into_iter().map(|m| m.verdict).collect();
     assert_eq!(verdicts[..3], vec![TestVerdict::Passed; 3]);
     // An object that cannot be called is not callable, and that much is known of it.
     assert!(matches!(verdicts[9], TestVerdict::WrongAnswer(_)), "{:?}", verdicts[9]);
@@ -163,28 +164,31 @@ fn names_of_the_library_are_never_the_programs() {
 #[test]
 fn whole_programs_are_judged_by_what_they_print() {
     let add = "a, b = map(int, input().split())\nprint(a + b)\n";
-    assert_eq!(stream(add, "2 3\n", "5\n", Compare::Exact), TestVerdict::Passed);
-    assert_eq!(stream(add, "2 3\n", "5", Compare::Exact), TestVerdict::WrongAnswer("line 2 differs".into()));
-    assert_eq!(stream(add, "2 3\n", "  5", Compare::Words), TestVerdict::Passed);
+    assert_eq!(stream(add, "2 3\n", "5\n", Comparison::Exact), TestVerdict::Passed);
+    assert_eq!(stream(add, "2 3\n", "5", Comparison::Exact), TestVerdict::WrongAnswer("line 2 differs".into()));
+    assert_eq!(stream(add, "2 3\n", "  5", Comparison::Words), TestVerdict::Passed);
     assert!(
-        matches!(stream(add, "2 3\n", "6", Compare::Words), TestVerdict::WrongAnswer(w) if w.contains("`5`, not `6`"))
+        matches!(stream(add, "2 3\n", "6", Comparison::Words), TestVerdict::WrongAnswer(w) if w.contains("`5`, not `6`"))
     );
-    assert_eq!(stream("print(1 / 3)", "", "0.3333333", Compare::Numbers(1e-6)), TestVerdict::Passed);
-    assert!(matches!(stream("print(1 / 3)", "", "0.334", Compare::Numbers(1e-6)), TestVerdict::WrongAnswer(_)));
-    assert!(matches!(stream("print(float('nan'))", "", "0.3", Compare::Numbers(9.0)), TestVerdict::WrongAnswer(_)));
+    assert_eq!(stream("print(1 / 3)", "", "0.3333333", Comparison::Numbers(1e-6)), TestVerdict::Passed);
+    assert!(matches!(stream("print(1 / 3)", "", "0.334", Comparison::Numbers(1e-6)), TestVerdict::WrongAnswer(_)));
+    assert!(matches!(stream("print(float('nan'))", "", "0.3", Comparison::Numbers(9.0)), TestVerdict::WrongAnswer(_)));
     assert!(
-        matches!(stream(add, "2\n", "5", Compare::Words), TestVerdict::RuntimeError(e) if e.contains("ValueError"))
+        matches!(stream(add, "2\n", "5", Comparison::Words), TestVerdict::RuntimeError(e) if e.contains("ValueError"))
     );
-    assert!(matches!(stream("import sys; sys.exit(3)", "", "", Compare::Words), TestVerdict::RuntimeError(_)));
-    assert_eq!(stream("while True: pass", "", "", Compare::Words), TestVerdict::TimeLimit(Duration::from_secs(2)));
-    assert_eq!(stream("while True: print('x')", "", "", Compare::Words), TestVerdict::OutputLimit);
-    assert_eq!(stream("x = bytearray(1 << 40)", "", "", Compare::Words), TestVerdict::MemoryLimit);
-    assert!(matches!(stream("import ctypes; ctypes.string_at(0)", "", "", Compare::Words), TestVerdict::Crashed(_)));
-    assert_eq!(stream("if __name__ == '__main__': print('main')", "", "main", Compare::Words), TestVerdict::Passed);
-    assert_eq!(stream("import atexit; atexit.register(print, 'bye')", "", "bye", Compare::Words), TestVerdict::Passed);
+    assert!(matches!(stream("import sys; sys.exit(3)", "", "", Comparison::Words), TestVerdict::RuntimeError(_)));
+    assert_eq!(stream("while True: pass", "", "", Comparison::Words), TestVerdict::TimeLimit(Duration::from_secs(2)));
+    assert_eq!(stream("while True: print('x')", "", "", Comparison::Words), TestVerdict::OutputLimit);
+    assert_eq!(stream("x = bytearray(1 << 40)", "", "", Comparison::Words), TestVerdict::MemoryLimit);
+    assert!(matches!(stream("import ctypes; ctypes.string_at(0)", "", "", Comparison::Words), TestVerdict::Crashed(_)));
+    assert_eq!(stream("if __name__ == '__main__': print('main')", "", "main", Comparison::Words), TestVerdict::Passed);
+    assert_eq!(
+        stream("import atexit; atexit.register(print, 'bye')", "", "bye", Comparison::Words),
+        TestVerdict::Passed
+    );
     let long = "x\n".repeat(200_000);
     let copy = "import sys\nprint(len(sys.stdin.read()))";
-    assert_eq!(stream(copy, &long, "400000", Compare::Words), TestVerdict::Passed);
+    assert_eq!(stream(copy, &long, "400000", Comparison::Words), TestVerdict::Passed);
 }
 
 #[test]
@@ -203,35 +207,38 @@ fn scratch_is_empty_for_every_run() {
     });
 }
 
-/// Programs of a data set with their tests, and mutants with what plain Python makes of them.
-fn corpus(path: &str) -> Option<Vec<Value>> {
-    let file = oracle::oracle(path)?;
+/// The programs of a data set with their tests, a mutant of each, and whether they pass in plain Python.
+fn corpus(path: &str) -> Vec<Value> {
+    let file = oracle!(path);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/corpus.py");
     let out = std::process::Command::new("python3").arg(script).arg(file).output().unwrap();
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    Some(String::from_utf8(out.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect())
+    String::from_utf8(out.stdout).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
-fn of(row: &Value, source: &str) -> Program {
+/// The program of a row: its `source` or its `mutant`.
+fn program(row: &Value, source: &str) -> Program {
     let strings = |key: &str| serde_json::from_value(row[key].clone()).unwrap();
     let setup = row["setup"].as_str().unwrap().to_owned();
     let tests = Tests::Functions { setup, functions: strings("functions"), tests: strings("tests") };
     Program { source: row[source].as_str().unwrap().into(), tests }
 }
 
-/// Judges the programs of a data set and their mutants as plain Python does, on a tier.
+/// Asserts that the sandbox judges the programs of a data set and their mutants as plain Python does. Returns how many
+/// mutants the tests killed, and how many there are.
 fn agrees_with_cpython(rows: &[Value], sandbox: &Sandbox) -> (usize, usize) {
-    let limits = Limits { wall: Duration::from_secs(20), total: Duration::from_secs(30), ..Limits::default() };
+    let limits =
+        SandboxLimits { wall: Duration::from_secs(20), total: Duration::from_secs(30), ..SandboxLimits::default() };
     let mut killed = 0;
     let mut mutants = 0;
     for (key, passes) in [("source", "source_passes"), ("mutant", "mutant_passes")] {
         let rows: Vec<&Value> = rows.iter().filter(|r| r[key].is_string()).collect();
-        let programs: Vec<Program> = rows.iter().map(|r| of(r, key)).collect();
+        let programs: Vec<Program> = rows.iter().map(|r| program(r, key)).collect();
         let judged = Program::judge_all(&programs, sandbox, &limits).unwrap();
         for (row, judged) in rows.iter().zip(&judged) {
             let judged = judged.as_ref().unwrap();
-            let ours = judged.passed();
-            assert_eq!(ours, row[passes].as_bool().unwrap(), "{} {key}: {:?}\n{}", row["id"], judged.0, row[key]);
+            let ours = judged.all_passed();
+            assert_eq!(ours, row[passes].as_bool().unwrap(), "{} {key}: {:?}\n{}", row["id"], judged.tests, row[key]);
             if key == "mutant" {
                 mutants += 1;
                 killed += usize::from(!ours);
@@ -241,9 +248,10 @@ fn agrees_with_cpython(rows: &[Value], sandbox: &Sandbox) -> (usize, usize) {
     (killed, mutants)
 }
 
+#[needs_oracles]
 #[test]
 fn humaneval_and_its_mutants_are_judged_as_cpython_does() {
-    let Some(rows) = corpus("data/humaneval/HumanEval.jsonl.gz") else { return };
+    let rows = corpus("data/humaneval/HumanEval.jsonl.gz");
     assert!(rows.len() == 164 && rows.iter().all(|r| r["source_passes"] == true));
     each_tier(|sandbox| {
         let (killed, mutants) = agrees_with_cpython(&rows, sandbox);
@@ -251,9 +259,10 @@ fn humaneval_and_its_mutants_are_judged_as_cpython_does() {
     });
 }
 
+#[needs_oracles]
 #[test]
 fn mbpp_and_its_mutants_are_judged_as_cpython_does() {
-    let Some(rows) = corpus("data/mbpp/mbpp.jsonl") else { return };
+    let rows = corpus("data/mbpp/mbpp.jsonl");
     let (killed, mutants) = agrees_with_cpython(&rows, &sandbox(Tier::A));
     println!("tests killed {killed} of {mutants} mutants");
 }
@@ -264,7 +273,7 @@ fn what_a_program_does_to_the_setup_is_its_own_verdict() {
         let tests = vec!["assert f(node) == 1".to_owned()];
         let tests = Tests::Functions { setup: setup.into(), functions: Vec::new(), tests };
         let program = Program { source: source.into(), tests };
-        program.judge(&sandbox(Tier::A), &limits()).map(|j| j.0[0].verdict.clone())
+        program.judge(&sandbox(Tier::A), &limits()).map(|j| j.tests[0].verdict.clone())
     };
     let source = "class Node:\n    def __init__(self, x):\n        if x < 0: raise ValueError('negative')\n        self.x = x\n\
                   def f(node): return node.x\n";
@@ -305,17 +314,18 @@ fn a_test_that_runs_the_programs_text_cannot_spoil_the_next_program() {
 #[test]
 fn the_time_of_a_whole_program_is_bounded() {
     let slow = "import time\ndef f(x):\n    time.sleep(0.4)\n    return x\n";
-    let limits = Limits { total: Duration::from_secs(1), ..limits() };
+    let limits = SandboxLimits { total: Duration::from_secs(1), ..limits() };
     let tests: Vec<String> = (0..20).map(|i| format!("assert f({i}) == {i}")).collect();
     let tests: Vec<&str> = tests.iter().map(String::as_str).collect();
     let began = std::time::Instant::now();
     let judged = functions(slow, &tests).judge(&sandbox(Tier::A), &limits).unwrap();
     assert!(began.elapsed() < Duration::from_secs(4));
-    assert_eq!(judged.0.len(), 20);
-    assert_eq!(judged.0[19].verdict, TestVerdict::TimeLimit(Duration::from_secs(1)));
-    let stream = Stream { input: String::new(), output: String::new(), compare: Compare::Words };
-    let program = Program { source: "import time; time.sleep(0.4)".into(), tests: Tests::Streams(vec![stream; 20]) };
+    assert_eq!(judged.tests.len(), 20);
+    assert_eq!(judged.tests[19].verdict, TestVerdict::TimeLimit(Duration::from_secs(1)));
+    let stream = IoTest { input: String::new(), output: String::new(), compare: Comparison::Words };
+    let program =
+        Program { source: "import time; time.sleep(0.4)".into(), tests: Tests::InputOutput(vec![stream; 20]) };
     let judged = program.judge(&sandbox(Tier::A), &limits).unwrap();
     assert!(began.elapsed() < Duration::from_secs(8));
-    assert_eq!(judged.0[19].verdict, TestVerdict::TimeLimit(Duration::from_secs(1)));
+    assert_eq!(judged.tests[19].verdict, TestVerdict::TimeLimit(Duration::from_secs(1)));
 }

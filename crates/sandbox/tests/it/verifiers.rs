@@ -1,11 +1,12 @@
 use std::time::{Duration, Instant};
 
-use rlar_sandbox::{Limits, Packages, SandboxError, Tier, Verdict, Verifier};
+use rlar_oracles::{needs_oracles, oracle};
+use rlar_sandbox::{Packages, SandboxError, SandboxLimits, Tier, Verdict, Verifier};
 
-use crate::{oracle, sandbox};
+use crate::sandbox;
 
-fn limits() -> Limits {
-    Limits { wall: Duration::from_secs(1), ..Limits::default() }
+fn limits() -> SandboxLimits {
+    SandboxLimits { wall: Duration::from_secs(1), ..SandboxLimits::default() }
 }
 
 fn start(source: &str) -> Result<Verifier, SandboxError> {
@@ -125,9 +126,10 @@ fn a_verifier_that_does_not_load_is_refused_with_the_reason() {
     assert!(reason("import os\nos._exit(0)").contains("ended while loading"));
 }
 
+#[needs_oracles]
 #[test]
 fn verifiers_as_language_models_write_them_run() {
-    let Some(folder) = oracle::oracle("oracles/verifiers") else { return };
+    let folder = oracle!("oracles/verifiers");
     let inputs: serde_json::Value =
         serde_json::from_slice(&std::fs::read(folder.join("inputs.json")).unwrap()).unwrap();
     let mut ran = 0;
@@ -146,7 +148,7 @@ fn verifiers_as_language_models_write_them_run() {
             .into_iter()
             .find(|p| source.contains(&format!("import {p}")) || source.contains(&format!("from {p}")))
         {
-            // Not there: said when it is imported, at the start or in the call.
+            // Without the package, importing it fails, at the start or in the call.
             let without =
                 verifier.and_then(|v| v.score(std::slice::from_ref(&arguments))).map(|v| v[0].verdict.clone());
             let said = format!("{without:?}");
@@ -157,7 +159,7 @@ fn verifiers_as_language_models_write_them_run() {
             for tier in [Tier::A, Tier::B] {
                 let with =
                     sandbox(tier).with_packages(&[package.into()], &allowed).unwrap_or_else(|e| panic!("{stem}: {e}"));
-                let limits = Limits { wall: Duration::from_secs(20), ..Limits::default() };
+                let limits = SandboxLimits { wall: Duration::from_secs(20), ..SandboxLimits::default() };
                 let verifier = Verifier::start(&with, &source, &format!("compute_{name}"), limits).unwrap();
                 let verdict = verifier.score(std::slice::from_ref(&arguments)).unwrap()[0].verdict.clone();
                 assert!(matches!(verdict, Verdict::Score(s) if s > 0.0), "{stem} on tier {tier}: {verdict:?}");

@@ -1,7 +1,7 @@
 //! The official Python client: each finds what the other has downloaded, and both create the same cache.
 //!
-//! `RLAR_HF_PYTHON` names a Python that has `huggingface_hub`; without the variable it is the one that `just hub-python`
-//! installs, and without that one the tests are ignored.
+//! `RLAR_HF_PYTHON` names a Python that has `huggingface_hub`; without the variable it is the one that `just
+//! hub-python` installs, and without that one the tests are ignored.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::test_hub::{ID, TestHub, WEIGHTS, get, sha256, weights};
 
-/// Runs a script with the official client, for the test_hub's Hub and the given cache. Returns the JSON that it prints.
+/// Runs a script with the official client, for the test's Hub and the given cache. Returns the JSON that it prints.
 fn python(test_hub: &TestHub, cache: &Path, more: &[(&str, &str)], script: &str) -> Value {
     let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/hub-python/bin/python");
     let python = std::env::var_os("RLAR_HF_PYTHON").map_or_else(installed, PathBuf::from);

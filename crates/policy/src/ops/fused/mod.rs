@@ -13,7 +13,7 @@ use burn::backend::{Backend, backend_extension};
 use super::Packing;
 use super::kernels::{Activation, AttentionSaved, AttentionSpec, TokenStats};
 
-/// What an attention call needs in addition to its tensors.
+/// The parameters of an attention call besides its tensors.
 #[derive(Clone, Debug)]
 pub struct AttentionPlan {
     /// Heads, mask, rotary positions and scale.
@@ -55,11 +55,13 @@ pub trait FusedOps: Backend {
         v: FloatTensor<Self>,
         plan: AttentionPlan,
     ) -> FloatTensor<Self>;
-    /// `[n, 2]`: the log-prob of each target and the entropy of the softmax of `h · eᵀ`, `h` `[n, d]`, `e` `[vocab, d]`.
+    /// `[n, 2]`: the log-prob of each target and the entropy of the softmax of `h · eᵀ`, `h` `[n, d]`, `e`
+    /// `[vocab, d]`.
     fn fused_token_log_probs(h: FloatTensor<Self>, e: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
 }
 
-/// The backward passes, and the forward passes that save what these read. `g` is the gradient with respect to the output.
+/// The backward passes, and the forward passes that save what these read. `g` is the gradient with respect to the
+/// output.
 pub trait FusedBackward: FusedOps {
     /// Gradient of [`FusedOps::fused_linear`] with respect to `x`.
     fn linear_dx(g: &FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;

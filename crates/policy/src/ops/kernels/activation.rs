@@ -7,14 +7,14 @@ use super::exp;
 /// Elements per task of an elementwise kernel.
 const ELEMENTS: usize = 16 * 1024;
 
-/// A pointwise non-linearity, in Hugging Face's terms.
+/// An elementwise non-linearity, with Hugging Face's names of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// `x · σ(x)`: `silu`, `swish`.
     Silu,
     /// `x · Φ(x)` with the exact normal distribution: `gelu`.
     Gelu,
-    /// The tanh approximation of it: `gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`.
+    /// The tanh approximation of GELU: `gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`.
     GeluTanh,
     /// `max(x, 0)`: `relu`.
     Relu,
@@ -23,7 +23,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// The activation that a configuration names.
+    /// The activation with a name of Hugging Face's; the error lists the supported ones.
     pub fn named(name: &str) -> Result<Self, String> {
         Ok(match name {
             "silu" | "swish" => Self::Silu,
@@ -50,7 +50,7 @@ fn tanh(x: f32) -> f32 {
     2.0 * sigmoid(2.0 * x) - 1.0
 }
 
-/// The normal distribution function, by Abramowitz & Stegun 7.1.26: 1.5e-7 absolute.
+/// The standard normal distribution function by Abramowitz & Stegun 7.1.26: absolute error below 1.5e-7.
 #[inline(always)]
 fn normal(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
@@ -66,19 +66,21 @@ fn normal(x: f32) -> f32 {
 const TANH_SCALE: f32 = 0.797_884_6;
 const TANH_CUBE: f32 = 0.044_715;
 
-/// Value and slope at `x`.
+/// `silu(x)` and its derivative.
 #[inline(always)]
 fn silu(x: f32) -> (f32, f32) {
     let s = sigmoid(x);
     (x * s, s + x * s * (1.0 - s))
 }
 
+/// `gelu(x)` and its derivative.
 #[inline(always)]
 fn gelu(x: f32) -> (f32, f32) {
     let p = normal(x);
     (x * p, p + x * 0.398_942_3 * exp(-0.5 * x * x))
 }
 
+/// The tanh approximation of `gelu(x)` and its derivative.
 #[inline(always)]
 fn gelu_tanh(x: f32) -> (f32, f32) {
     let t = tanh(TANH_SCALE * (x + TANH_CUBE * x * x * x));
@@ -86,18 +88,20 @@ fn gelu_tanh(x: f32) -> (f32, f32) {
     (0.5 * x * (1.0 + t), 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner)
 }
 
+/// `relu(x)` and its derivative.
 #[inline(always)]
 fn relu(x: f32) -> (f32, f32) {
     if x > 0.0 { (x, 1.0) } else { (0.0, 0.0) }
 }
 
+/// `tanh(x)` and its derivative.
 #[inline(always)]
 fn tanh_pair(x: f32) -> (f32, f32) {
     let t = tanh(x);
     (t, 1.0 - t * t)
 }
 
-/// Runs a loop body with `$f` bound to the activation, chosen outside the loop so that the loop vectorises.
+/// Runs a loop body with `$f` bound to the activation. The choice is outside the loop, so that the loop vectorises.
 macro_rules! chosen {
     ($activation:expr, $f:ident => $body:block) => {
         match $activation {
@@ -176,7 +180,7 @@ pub fn activate(x: &[f32], activation: Activation) -> Vec<f32> {
     y
 }
 
-/// Gradient of [`activate`].
+/// Gradient of [`activate`] with respect to `x`, for the gradient `g` with respect to the output.
 pub fn activate_backward(x: &[f32], g: &[f32], activation: Activation) -> Vec<f32> {
     let mut dx = vec![0f32; x.len()];
     dx.par_chunks_mut(ELEMENTS)
@@ -195,7 +199,7 @@ pub fn gated(gate: &[f32], up: &[f32], activation: Activation) -> Vec<f32> {
     y
 }
 
-/// Gradients of [`gated`] by `gate` and `up`.
+/// Gradients of [`gated`] with respect to `gate` and `up`, for the gradient `g` with respect to the output.
 pub fn gated_backward(gate: &[f32], up: &[f32], g: &[f32], activation: Activation) -> (Vec<f32>, Vec<f32>) {
     let (mut dgate, mut dup) = (vec![0f32; g.len()], vec![0f32; g.len()]);
     dgate

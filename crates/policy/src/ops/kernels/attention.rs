@@ -1,17 +1,16 @@
-//! Grouped-query attention over packed sequences and over a cache.
+//! Grouped-query attention over packed sequences.
 
 use std::sync::Arc;
 
-use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{Rope, View, exp, matmul, max, sum};
 use crate::ops::packing::{Packing, TreePart};
 
 simd!(
-/// Row `r` of `p` becomes the softmax of the scores that query `start + r` may see, times `scale`; the rest
-/// is 0.
-pub(super) softmax_seen(p: &mut [f32], width: usize, start: usize, spec: &AttentionSpec) {
+/// Makes row `r` of `p` `[rows, width]` the softmax of the scaled scores of the keys that query `start + r` attends to;
+/// all other elements become 0.
+pub(super) masked_softmax(p: &mut [f32], width: usize, start: usize, spec: &AttentionSpec) {
     for (r, row) in p.chunks_exact_mut(width).enumerate() {
         let (from, to) = spec.range(start + r, width);
         row[..from].fill(0.0);
@@ -28,7 +27,10 @@ pub(super) softmax_seen(p: &mut [f32], width: usize, start: usize, spec: &Attent
     }
 });
 
-simd!(softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
+simd!(
+/// Makes `dp` `[rows, width]`, the gradient with respect to probabilities `p`, the gradient with respect to unscaled
+/// scores.
+softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
     for (p, dp) in p.chunks_exact(width).zip(dp.chunks_exact_mut(width)) {
         let s = sum(width, |i| p[i] * dp[i]);
         for i in 0..width {
@@ -37,92 +39,7 @@ simd!(softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
     }
 });
 
-simd!(
-/// Scores become the numerators of their softmax, and the first of `total` their sum.
-numerators(scores: &mut [f32], total: &mut [f32; 1]) {
-    let m = max(scores);
-    for s in scores.iter_mut() {
-        *s = exp(*s - m);
-    }
-    total[0] = sum(scores.len(), |i| scores[i]);
-});
-
-/// One query head against cached keys and values that lie `width` apart.
-struct Attend<'a> {
-    q: &'a [f32],
-    k: &'a [f32],
-    v: &'a [f32],
-    width: usize,
-    scale: f32,
-    scores: &'a mut [f32],
-    out: &'a mut [f32],
-}
-
-impl WithSimd for Attend<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { q, k, v, width, scale, scores, out } = self;
-        let dim = q.len();
-        let (head, tail) = S::as_simd_f32s(q);
-        for (s, k) in scores.iter_mut().zip(k.chunks(width)) {
-            let (k, rest) = S::as_simd_f32s(&k[..dim]);
-            let mut sum = simd.splat_f32s(0.0);
-            for (q, k) in head.iter().zip(k) {
-                sum = simd.mul_add_f32s(*q, *k, sum);
-            }
-            let rest: f32 = tail.iter().zip(rest).map(|(q, k)| q * k).sum();
-            *s = (simd.reduce_sum_f32s(sum) + rest) * scale;
-        }
-        let mut total = [0.0];
-        numerators(scores, &mut total);
-        let inverse = 1.0 / total[0];
-        let (vectors, rest) = S::as_mut_simd_f32s(out);
-        // Four vectors of the output stay in registers while the values pass by.
-        let lanes = S::F32_LANES;
-        for (block, out) in vectors.chunks_mut(4).enumerate() {
-            let at = block * 4 * lanes;
-            match out {
-                [a, b, c, d] => mix::<S, 4>(simd, scores, &v[at..], width, inverse, [a, b, c, d]),
-                [a, b, c] => mix::<S, 3>(simd, scores, &v[at..], width, inverse, [a, b, c]),
-                [a, b] => mix::<S, 2>(simd, scores, &v[at..], width, inverse, [a, b]),
-                [a] => mix::<S, 1>(simd, scores, &v[at..], width, inverse, [a]),
-                _ => {}
-            }
-        }
-        let at = dim - rest.len();
-        for (i, out) in rest.iter_mut().enumerate() {
-            *out = scores.iter().zip(v.chunks(width)).map(|(s, v)| s * v[at + i]).sum::<f32>() * inverse;
-        }
-    }
-}
-
-/// `N` vectors of `Σ weight · value`.
-#[inline(always)]
-fn mix<S: Simd, const N: usize>(
-    simd: S,
-    weights: &[f32],
-    v: &[f32],
-    width: usize,
-    inverse: f32,
-    out: [&mut S::f32s; N],
-) {
-    let mut sums = [simd.splat_f32s(0.0); N];
-    for (weight, v) in weights.iter().zip(v.chunks(width)) {
-        let weight = simd.splat_f32s(*weight);
-        let (v, _) = S::as_simd_f32s(v);
-        for (sum, v) in sums.iter_mut().zip(&v[..N]) {
-            *sum = simd.mul_add_f32s(weight, *v, *sum);
-        }
-    }
-    let inverse = simd.splat_f32s(inverse);
-    for (out, sum) in out.into_iter().zip(sums) {
-        *out = simd.mul_f32s(sum, inverse);
-    }
-}
-
-/// Numbers of heads and the size of one.
+/// Attention heads: their numbers and their size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
     /// Query heads.
@@ -144,36 +61,36 @@ impl Heads {
     }
 }
 
-/// Which keys a query sees, and what its scores are multiplied by.
+/// How a layer attends: heads, rotary positions, mask and scale.
 #[derive(Clone, Debug)]
 pub struct AttentionSpec {
-    /// Head counts and size.
+    /// Attention heads.
     pub heads: Heads,
-    /// Rotary tables; none where positions are learned.
+    /// Rotary positions; `None` where positions are learned.
     pub rope: Option<Arc<Rope>>,
-    /// Whether a query sees no later key.
+    /// Whether a query attends to no later key.
     pub causal: bool,
-    /// The query itself and what comes before it, this many in all; everything when absent.
+    /// Keys that a query attends to: its own and those before it, this many in all; `None`: no window.
     pub window: Option<usize>,
-    /// Usually `1/√dim`.
+    /// Factor of the scores, usually `1/√dim`.
     pub scale: f32,
 }
 
 impl AttentionSpec {
-    /// The keys (of `total`) that the query at `position` sees.
+    /// First and end of the keys, of `total`, that the query at `position` attends to.
     pub fn range(&self, position: usize, total: usize) -> (usize, usize) {
         let to = if self.causal { (position + 1).min(total) } else { total };
         let from = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
         (from.min(to), to)
     }
 
-    fn rotate(&self, rows: &mut [f32], width: usize, start: usize) {
+    pub(super) fn rotate(&self, rows: &mut [f32], width: usize, start: usize) {
         if let Some(rope) = &self.rope {
             rope.apply(rows, width, start);
         }
     }
 
-    fn rotate_back(&self, rows: &mut [f32], width: usize, start: usize) {
+    pub(super) fn rotate_back(&self, rows: &mut [f32], width: usize, start: usize) {
         if let Some(rope) = &self.rope {
             rope.transpose(rows, width, start);
         }
@@ -202,19 +119,19 @@ pub(super) fn offsets(lens: &[usize]) -> Vec<usize> {
         .collect()
 }
 
-/// What [`attention`] keeps for its backward pass.
+/// The tensors that [`attention`] saves for its backward pass.
 #[derive(Clone, Debug)]
 pub struct AttentionSaved {
     /// Rotated queries `[n, query_width]`.
     pub q: Vec<f32>,
     /// Rotated keys `[n, kv_width]`.
     pub k: Vec<f32>,
-    /// Probabilities: per tree, for each of its parts of `t` rows after `s` rows of the trunk, `[query, t, s + t]`.
+    /// Probabilities per tree: for each of its parts, `[query heads, t, s + t]` with `t` rows of the part and `s` of
+    /// the trunk before it.
     pub p: Vec<Vec<f32>>,
 }
 
-/// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and `v` `[n, kv_width]`, where tree `i` owns
-/// consecutive rows. Gives `[n, query_width]`.
+/// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and `v` `[n, kv_width]` to `[n, query_width]`.
 pub fn attention(
     q: &[f32],
     k: &[f32],
@@ -251,7 +168,7 @@ pub fn attention(
                         matmul([t, dim, seen], query, View::rows(&k[kv..], kw).t(), p, total, false, false);
                     }
                     matmul([t, dim, t], query, View::rows(&k[at_kv..], kw).t(), &mut p[seen..], total, false, false);
-                    softmax_seen(p, total, seen, spec);
+                    masked_softmax(p, total, seen, spec);
                     matmul(
                         [t, t, dim],
                         View::rows(&p[seen..], total),
@@ -272,12 +189,12 @@ pub fn attention(
     (out, AttentionSaved { q, k, p })
 }
 
-/// Query rows whose scores are held at a time where nothing is kept.
+/// Query rows whose scores are held at a time where no backward pass follows.
 const TILE: usize = 256;
 
-/// One head: queries `[t, dim]` that stand at `seen..` against all keys and values, a tile of queries at a time. Rows of
-/// `q` and `out` lie `qw` apart, those of `k` and `v` `kw` apart.
-fn attend_tiles(
+/// Attention of one head, a tile of queries at a time: `t` queries at positions `seen..` against `seen + t` keys and
+/// values. Rows of `q` and `out` are `qw` elements apart, those of `k` and `v` `kw`.
+pub(super) fn attend_tiles(
     [q, k, v]: [&[f32]; 3],
     (t, seen): (usize, usize),
     (qw, kw): (usize, usize),
@@ -288,17 +205,17 @@ fn attend_tiles(
     let dim = spec.heads.dim;
     for first in (0..t).step_by(TILE) {
         let rows = TILE.min(t - first);
-        // No query of the tile sees a key behind its last row's.
+        // No query of the tile attends to a key beyond those of the last one.
         let (_, total) = spec.range(seen + first + rows - 1, seen + t);
         scores.resize(rows * total, 0.0);
         let (q, out) = (&q[first * qw..], &mut out[first * qw..]);
         matmul([rows, dim, total], View::rows(q, qw), View::rows(k, kw).t(), scores, total, false, false);
-        softmax_seen(scores, total, seen + first, spec);
+        masked_softmax(scores, total, seen + first, spec);
         matmul([rows, total, dim], View::rows(scores, total), View::rows(v, kw), out, qw, false, false);
     }
 }
 
-/// [`attention`] where nothing has to be kept for a backward pass.
+/// [`attention`] without a backward pass: nothing is saved.
 pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &AttentionSpec, packing: &Packing) -> Vec<f32> {
     let heads = spec.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
@@ -317,7 +234,7 @@ pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &Attentio
                 let (t, seen, at) = (part.rows, part.seen, part.start);
                 spec.rotate(&mut q[at * qw..(at + t) * qw], qw, seen);
                 spec.rotate(&mut k[at * kw..(at + t) * kw], kw, seen);
-                // A branch's keys and values follow its trunk's only in a copy.
+                // A copy places a branch's keys and values directly after its trunk's.
                 let joined = |x: &[f32]| [&x[..seen * kw], &x[at * kw..(at + t) * kw]].concat();
                 let copies = (seen > 0).then(|| (joined(k), joined(v)));
                 let (k, v) = copies.as_ref().map_or((&k[at * kw..], &v[at * kw..]), |(k, v)| (k, v));
@@ -331,7 +248,8 @@ pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &Attentio
     out
 }
 
-/// Gradients of [`attention`] by `q`, `k` and `v`.
+/// Gradients of [`attention`] with respect to `q`, `k` and `v`, for the gradient `g` `[n, query_width]` with respect to
+/// the output.
 pub fn attention_backward(
     saved: &AttentionSaved,
     v: &[f32],
@@ -364,12 +282,13 @@ pub fn attention_backward(
                 for h in 0..heads.query {
                     let (here, rest) = p.split_at(t * total);
                     p = rest;
-                    // The first head of a key's group writes its gradient, the others add.
+                    // The first query head of a group writes the gradients of its keys and values; the others add to
+                    // them.
                     let add = h % group > 0;
                     let (kv, at_q, at_kv) = (h / group * dim, at * qw + h * dim, at * kw + h / group * dim);
                     let (query, g) = (View::rows(&q[at_q..], qw), View::rows(&g[at_q..], qw));
-                    let own = View::rows(&here[seen..], total);
-                    matmul([t, t, dim], own.t(), g, &mut dv[at_kv..], kw, add, false);
+                    let branch = View::rows(&here[seen..], total);
+                    matmul([t, t, dim], branch.t(), g, &mut dv[at_kv..], kw, add, false);
                     matmul([t, dim, t], g, View::rows(&v[at_kv..], kw).t(), &mut ds[seen..], total, false, false);
                     if seen > 0 {
                         let trunk = View::rows(here, total);
@@ -377,9 +296,9 @@ pub fn attention_backward(
                         matmul([t, dim, seen], g, View::rows(&v[kv..], kw).t(), &mut ds, total, false, false);
                     }
                     softmax_backward(here, &mut ds, total, spec.scale);
-                    let own = View::rows(&ds[seen..], total);
-                    matmul([t, t, dim], own, View::rows(&k[at_kv..], kw), &mut dq[at_q..], qw, false, false);
-                    matmul([t, t, dim], own.t(), query, &mut dk[at_kv..], kw, add, false);
+                    let branch = View::rows(&ds[seen..], total);
+                    matmul([t, t, dim], branch, View::rows(&k[at_kv..], kw), &mut dq[at_q..], qw, false, false);
+                    matmul([t, t, dim], branch.t(), query, &mut dk[at_kv..], kw, add, false);
                     if seen > 0 {
                         let trunk = View::rows(&ds, total);
                         matmul([t, seen, dim], trunk, View::rows(&k[kv..], kw), &mut dq[at_q..], qw, true, false);
@@ -394,57 +313,4 @@ pub fn attention_backward(
             }
         });
     [dq, dk, dv]
-}
-
-/// Keys and values of one sequence in one layer: `[positions seen, kv_width]`, keys rotated.
-#[derive(Clone, Debug, Default)]
-pub struct KvSlot {
-    k: Vec<f32>,
-    v: Vec<f32>,
-}
-
-/// Attention of `lens[i]` new rows of sequence `i` over everything its slot holds and over themselves;
-/// the new keys and values join the slot. Shapes as in [`attention`].
-pub fn attention_cached(
-    mut q: Vec<f32>,
-    mut k: Vec<f32>,
-    v: &[f32],
-    spec: &AttentionSpec,
-    lens: &[usize],
-    slots: &mut [&mut KvSlot],
-) -> Vec<f32> {
-    let heads = spec.heads;
-    let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
-    let mut out = vec![0f32; q.len()];
-    let starts = offsets(lens);
-    let arch = Arch::new();
-    split(&mut q, lens, qw)
-        .into_par_iter()
-        .zip(split(&mut k, lens, kw))
-        .zip(split(&mut out, lens, qw))
-        .zip(lens.par_iter().zip(&starts).zip(slots))
-        .for_each(|(((q, k), out), ((&t, &start), slot))| {
-            let seen = slot.k.len() / kw;
-            spec.rotate(q, qw, seen);
-            spec.rotate(k, kw, seen);
-            slot.k.extend_from_slice(k);
-            slot.v.extend_from_slice(&v[start * kw..(start + t) * kw]);
-            let total = seen + t;
-            let mut scores = Vec::new();
-            for h in 0..heads.query {
-                let (at, kv) = (h * dim, h / group * dim);
-                if t > 1 {
-                    let held = [&q[at..], &slot.k[kv..], &slot.v[kv..]];
-                    attend_tiles(held, (t, seen), (qw, kw), spec, &mut scores, &mut out[at..]);
-                    continue;
-                }
-                let (from, to) = spec.range(seen, total);
-                scores.resize(to - from, 0.0);
-                let (keys, values) = (&slot.k[from * kw + kv..], &slot.v[from * kw + kv..]);
-                let (q, out) = (&q[at..at + dim], &mut out[at..at + dim]);
-                let (scale, scores) = (spec.scale, &mut scores);
-                arch.dispatch(Attend { q, k: keys, v: values, width: kw, scale, scores, out });
-            }
-        });
-    out
 }

@@ -1,23 +1,24 @@
-//! DeBERTa's attention (He et al., 2021) over packed sequences, forward only.
+//! Disentangled attention of DeBERTa (He et al., 2021) over packed sequences, without a backward pass.
 
 use rayon::prelude::*;
 
-use super::attention::{offsets, softmax_seen, split};
+use super::attention::{masked_softmax, offsets, split};
 use super::{AttentionSpec, Heads, View, matmul};
 
-/// Content and positions of an attention with relative positions.
+/// The inputs of disentangled attention.
 pub struct DisentangledAttention<'a> {
     /// Queries, keys and values, `[n, heads · dim]` each.
     pub content: [&'a [f32]; 3],
-    /// The table of positions as keys and as queries, `[rows, heads · dim]` each, where they take part.
+    /// The table of positions projected to keys and to queries, `[rows, heads · dim]` each; `None` where the term is
+    /// absent.
     pub positions: [Option<&'a [f32]>; 2],
-    /// For every distance `d` from `−(longest − 1)` on: the row that a query sees at a key `d` before it, and the row
-    /// that a key sees at a query `d` before it.
+    /// The table's row for every distance from `−(longest − 1)` to `longest − 1`: for a key at that distance before a
+    /// query, and for a query at that distance before a key.
     pub rows: [&'a [usize]; 2],
 }
 
 impl DisentangledAttention<'_> {
-    /// The attended values, `[n, heads · dim]`.
+    /// Attention over packed sequences of `lens[i]` rows each: `[n, heads · dim]`.
     pub fn attend(&self, heads: Heads, scale: f32, lens: &[usize]) -> Vec<f32> {
         let (width, dim) = (heads.query_width(), heads.dim);
         let longest = lens.iter().copied().max().unwrap_or(0);
@@ -28,7 +29,7 @@ impl DisentangledAttention<'_> {
             |(out, (&t, &start))| {
                 let [q, k, v] = self.content.map(|x| &x[start * width..(start + t) * width]);
                 let mut scores = vec![0f32; t * t];
-                // Of each table only the rows that this length reaches.
+                // The rows of each table that distances within this sequence can reach.
                 let reached = self.rows.map(|rows| {
                     let rows = &rows[longest - t..longest + t - 1];
                     let first = rows.iter().copied().min().unwrap_or(0);
@@ -58,7 +59,7 @@ impl DisentangledAttention<'_> {
                             }
                         }
                     }
-                    softmax_seen(&mut scores, t, 0, &spec);
+                    masked_softmax(&mut scores, t, 0, &spec);
                     matmul(
                         [t, t, dim],
                         View::rows(&scores, t),

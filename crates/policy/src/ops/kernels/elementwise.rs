@@ -1,12 +1,12 @@
-//! Norms, sums and the optimizer: one pass over memory each.
+//! Norms, sums and the optimizer's update, each in one pass over memory.
 
 use rayon::prelude::*;
 
 use super::sum;
 
-/// Rows per task: long enough to hide the hand-over, short enough to share between cores.
+/// Rows per parallel task: enough to hide the cost of scheduling, few enough to keep all cores busy.
 const ROWS: usize = 64;
-/// Elements per task of an elementwise kernel.
+/// Elements per parallel task of an elementwise kernel.
 const ELEMENTS: usize = 16 * 1024;
 
 simd!(rms_norm_rows(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
@@ -84,24 +84,24 @@ adamw_slice(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamS
     }
 });
 
-/// What one AdamW step does to every element.
+/// The constants of one AdamW step.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
     /// Learning rate of this step.
     pub lr: f32,
-    /// Decay of the first moment.
+    /// Decay of the first moments.
     pub beta1: f32,
-    /// Decay of the second moment.
+    /// Decay of the second moments.
     pub beta2: f32,
     /// `1 − beta1ᵗ`.
     pub correction1: f32,
     /// `1 − beta2ᵗ`.
     pub correction2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moments.
     pub eps: f32,
     /// Decoupled weight decay.
     pub weight_decay: f32,
-    /// What gradients are multiplied by first (clipping).
+    /// Factor of the gradients, from clipping.
     pub grad_scale: f32,
 }
 
@@ -113,7 +113,7 @@ pub fn adamw(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &Adam
         .for_each(|((w, g), (m, v))| adamw_slice(w, g, m, v, step));
 }
 
-/// `Σ x²` in double precision, in fixed chunks.
+/// `Σ x²` in double precision, summed in fixed chunks.
 pub fn square_sum(x: &[f32]) -> f64 {
     let parts: Vec<f64> =
         x.par_chunks(ELEMENTS).map(|c| c.iter().map(|v| f64::from(*v) * f64::from(*v)).sum()).collect();
@@ -137,7 +137,7 @@ pub fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
     y
 }
 
-/// Gradients of [`rms_norm`] by `x` and `w`.
+/// Gradients of [`rms_norm`] with respect to `x` and `w`, for the gradient `g` `[n, d]` with respect to the output.
 pub fn rms_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let mut dx = vec![0f32; x.len()];
     let rows = w.len() * ROWS;
@@ -168,7 +168,8 @@ pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32) -> Vec<f32> {
     y
 }
 
-/// Gradients of [`layer_norm`] by `x`, `w` and `b`.
+/// Gradients of [`layer_norm`] with respect to `x`, `w` and `b`, for the gradient `g` `[n, d]` with respect to the
+/// output.
 pub fn layer_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> [Vec<f32>; 3] {
     let mut dx = vec![0f32; x.len()];
     let rows = w.len() * ROWS;
@@ -190,7 +191,7 @@ pub fn layer_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> [Vec<f3
     [dx, dw, db]
 }
 
-/// Sum of the rows of `g` `[n, d]`, in fixed chunks: `[d]`.
+/// Sum `[d]` of the rows of `g` `[n, d]`, in fixed chunks.
 pub fn column_sum(g: &[f32], d: usize) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = g
         .par_chunks(d * ROWS)

@@ -1,25 +1,25 @@
-//! `x · wᵀ` for few rows: every weight is read once, and rows are summed alike whatever stands beside them.
+//! `x · wᵀ` for few rows: every weight is read once, and the result of a row does not depend on the other rows.
 //!
-//! A vector holds the same element of several rows of `x`; each weight is broadcast to it. So no sum crosses
-//! lanes, and what a row gives does not depend on its neighbours.
+//! A SIMD vector holds the same element of several rows of `x`, and each weight is broadcast to it, so that no sum
+//! crosses lanes.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::{View, matmul, product};
 
-/// Up to this many rows, reading each weight once is faster than packing the weights for `gemm`.
+/// Most rows for which reading each weight once is faster than packing the weights for `gemm`.
 const FEW: usize = 32;
-/// Rows of `w` at a time: as many sums as registers hold.
+/// Rows of `w` at a time: their sums fill the registers.
 const WIDE: usize = 6;
-/// Products below which handing work to another thread costs more than it saves.
+/// Multiplications below which a parallel task costs more than it saves.
 const ALONE: usize = 1 << 18;
 
-/// Some rows of `x`, turned so that the same element of all of them lies together: `[inner, rows padded to whole
-/// vectors]`.
+/// Some rows of `x`, transposed to `[inner, rows]` and padded to whole SIMD vectors, so that the same element of all
+/// rows is contiguous.
 struct TransposedRows {
     values: Vec<f32>,
-    /// Rows that are not padding.
+    /// Rows without padding.
     rows: usize,
 }
 
@@ -37,6 +37,7 @@ impl TransposedRows {
     }
 }
 
+/// Asks for the elements of a SIMD vector.
 struct Lanes;
 
 impl WithSimd for Lanes {
@@ -47,7 +48,7 @@ impl WithSimd for Lanes {
     }
 }
 
-/// `y[i · stride + o] = x[i] · w[o]` for the rows of `w`.
+/// `y[i · stride + o] = x[i] · w[o]` for all rows `x[i]` and `w[o]`.
 struct Products<'a> {
     x: &'a TransposedRows,
     w: &'a [f32],
@@ -79,7 +80,7 @@ impl WithSimd for Products<'_> {
     }
 }
 
-/// `V` vectors of rows times `O` rows of `w`.
+/// The products of `V` vectors of rows with `O` rows of `w`.
 #[inline(always)]
 fn tile<S: Simd, const V: usize, const O: usize>(
     simd: S,
@@ -108,8 +109,8 @@ fn tile<S: Simd, const V: usize, const O: usize>(
     }
 }
 
-/// `x · wᵀ + b` for `x` `[n, inner]`, `w` `[outer, inner]` and `b` `[outer]`. With `batch_invariant`, a row's result does
-/// not depend on the other rows, bit for bit.
+/// `x · wᵀ + b` for `x` `[n, inner]`, `w` `[outer, inner]` and `b` `[outer]`. With `batch_invariant`, the
+/// result of a row does not depend on the other rows, bit for bit.
 pub fn linear(
     [n, inner, outer]: [usize; 3],
     x: &[f32],
@@ -127,14 +128,14 @@ pub fn linear(
     let arch = Arch::new();
     let lanes = arch.dispatch(Lanes);
     let mut y = vec![0f32; n * outer];
-    // Two vectors of rows at a time.
+    // Rows that fill two vectors at a time.
     for (x, y) in x.chunks(2 * lanes * inner).zip(y.chunks_mut(2 * lanes * outer.max(1))) {
         let x = TransposedRows::new(x, inner, lanes);
         if x.rows * inner * outer < ALONE {
             arch.dispatch(Products { x: &x, w, inner, y, stride: outer });
             continue;
         }
-        // Each task fills a block of columns, then the blocks are laid side by side.
+        // Each task computes a block of columns; then the blocks are copied side by side.
         let task = outer.div_ceil(4 * rayon::current_num_threads()).next_multiple_of(WIDE);
         let blocks: Vec<Vec<f32>> = w
             .par_chunks(task * inner)

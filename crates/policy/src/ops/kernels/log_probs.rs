@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{View, exp, matmul, max, sum};
 
-/// What the softmax of one row of logits gives.
+/// Statistics of the softmax of one row of logits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenStats {
     /// Log-prob of the target token.
@@ -32,7 +32,8 @@ log_prob_rows(z: &mut [f32], vocab: usize, targets: &[u32], out: &mut [TokenStat
 });
 
 simd!(
-/// Turns each row of logits `z` `[n, vocab]` into the gradient of `g[0] · log-prob + g[1] · entropy` with respect to it.
+/// Turns each row of logits `z` `[n, vocab]` into the gradient of `g[0] · log-prob + g[1] · entropy` with respect to
+/// it.
 log_prob_backward_rows(z: &mut [f32], vocab: usize, targets: &[u32], saved: &[TokenStats], g: &[f32]) {
     for (((row, &target), saved), g) in z.chunks_exact_mut(vocab).zip(targets).zip(saved).zip(g.chunks_exact(2)) {
         let TokenStats { entropy, log_sum_exp, .. } = *saved;
@@ -45,7 +46,7 @@ log_prob_backward_rows(z: &mut [f32], vocab: usize, targets: &[u32], saved: &[To
     }
 });
 
-/// Rows of logits held at once: 32 MiB, at least 16 rows.
+/// Rows of logits per chunk: 32 MiB, at least 16 rows.
 fn logit_rows(vocab: usize) -> usize {
     ((8 << 20) / vocab).max(16)
 }
@@ -67,8 +68,8 @@ pub fn token_log_probs(h: &[f32], e: &[f32], d: usize, targets: &[u32]) -> Vec<T
     out
 }
 
-/// Gradients of [`token_log_probs`] with respect to `h` and `e`, for the gradients `g` `[n, 2]` with respect to log-prob and
-/// entropy.
+/// Gradients of [`token_log_probs`] with respect to `h` and `e`, for the gradients `g` `[n, 2]` with respect to
+/// log-prob and entropy.
 pub fn token_log_probs_backward(
     h: &[f32],
     e: &[f32],

@@ -1,12 +1,11 @@
-//! CPU kernels over plain `f32` slices: the only unsafe code of this crate.
+//! CPU kernels over `f32` slices: the only unsafe code of this crate.
 //!
-//! Two kinds of `unsafe` live here. [`matmul`] and [`product`] hand raw pointers to `gemm` after checking that every
-//! element it can touch lies inside its slice. [`simd!`] compiles one body for several instruction
-//! sets and calls the widest that the processor reports at run time, so that one binary runs anywhere
-//! and is still fast. Sums are taken in a fixed order whatever the number of threads: the same input
-//! gives the same bits.
+//! There are two kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
+//! element that it can access is inside its slice. [`simd!`] compiles one body for several instruction sets and calls
+//! the widest one that the processor reports at run time, so that one binary runs anywhere and is still fast. The order
+//! of sums does not depend on the number of threads: the same input gives the same bits.
 #![allow(unsafe_code)]
-// Without forced inlining a helper would be compiled once, for the baseline, and not for each instruction set.
+// Without forced inlining, a helper would be compiled for the baseline only instead of for each instruction set.
 #![allow(clippy::inline_always)]
 
 /// A strided view of a matrix: element `(i, j)` is `data[i * row + j * col]`.
@@ -18,16 +17,17 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// A row-major matrix whose rows lie `width` elements apart.
+    /// A row-major matrix whose rows are `width` elements apart.
     pub fn rows(data: &'a [f32], width: usize) -> Self {
         Self { data, row: width, col: 1 }
     }
 
-    /// The transpose, without moving anything.
+    /// The transpose, without a copy.
     pub fn t(self) -> Self {
         Self { data: self.data, row: self.col, col: self.row }
     }
 
+    /// Whether every element of a `[rows, cols]` matrix is inside the slice.
     fn holds(self, rows: usize, cols: usize) -> bool {
         rows == 0 || cols == 0 || (rows - 1) * self.row + (cols - 1) * self.col < self.data.len()
     }
@@ -59,7 +59,7 @@ unsafe fn gemm_into(
     add: bool,
     threads: gemm::Parallelism,
 ) {
-    // SAFETY: what the caller promises.
+    // SAFETY: the caller guarantees what `gemm` requires.
     unsafe {
         gemm::gemm(
             m,
@@ -85,7 +85,8 @@ unsafe fn gemm_into(
     }
 }
 
-/// `a · b` as a new row-major `[m, n]`, on all threads. Its memory is written once, by the product.
+/// `a · b` as a new row-major `[m, n]`, on all threads: `a` is `[m, k]`, `b` is `[k, n]`. The memory is not zeroed
+/// before.
 ///
 /// # Panics
 /// When a view is too small for its shape.
@@ -95,8 +96,8 @@ pub fn product([m, k, n]: [usize; 3], a: View, b: View) -> Vec<f32> {
         return vec![0.0; m * n];
     }
     let mut out: Vec<f32> = Vec::with_capacity(m * n);
-    // SAFETY: the assertion bounds what is read; `m · n` elements are reserved, and `gemm` writes every one of them
-    // without reading it before, since it is told not to and `k` is not 0.
+    // SAFETY: the assertion bounds the reads. `m · n` elements are reserved, and `gemm` writes each of them without
+    // reading it, since `add` is false and `k` is not 0.
     unsafe {
         gemm_into([m, k, n], a, b, out.as_mut_ptr(), n, false, gemm::Parallelism::Rayon(0));
         out.set_len(m * n);
@@ -104,7 +105,7 @@ pub fn product([m, k, n]: [usize; 3], a: View, b: View) -> Vec<f32> {
     out
 }
 
-/// `exp` by a degree-6 polynomial after range reduction (Cephes `expf`): 2 ulp, and it vectorises.
+/// `exp` by a degree-6 polynomial after range reduction (Cephes `expf`): within 2 ulp, and it vectorises.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.3, 88.7);
@@ -137,6 +138,7 @@ fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     (whole..n).fold(lanes[0], |s, i| s + f(i))
 }
 
+/// The largest element; −∞ for an empty row.
 #[inline(always)]
 fn max(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 16];
@@ -184,6 +186,7 @@ macro_rules! simd {
 
 mod activation;
 mod attention;
+mod attention_cached;
 mod disentangled;
 mod elementwise;
 mod linear;
@@ -192,10 +195,8 @@ mod rope;
 mod softmax;
 
 pub use activation::{Activation, activate, activate_backward, gated, gated_backward};
-pub use attention::{
-    AttentionSaved, AttentionSpec, Heads, KvSlot, attention, attention_backward, attention_cached,
-    attention_without_saving,
-};
+pub use attention::{AttentionSaved, AttentionSpec, Heads, attention, attention_backward, attention_without_saving};
+pub use attention_cached::{KvSlot, attention_cached};
 pub use disentangled::DisentangledAttention;
 pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,

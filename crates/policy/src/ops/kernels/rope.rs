@@ -1,13 +1,13 @@
-//! Rotary position embedding and its ways of reaching beyond the trained length.
+//! Rotary position embedding (RoPE) and its scalings for sequences beyond the trained length.
 
 use std::f64::consts::TAU;
 use std::sync::OnceLock;
 
-/// Positions per piece of the tables.
-const PIECE: usize = 256;
+/// Positions per chunk of the tables.
+const CHUNK: usize = 256;
 
 simd!(
-/// Rotates every head of one position in place; `sign` −1 undoes it.
+/// Rotates every head `[2 · half]` of one row in place; `sign` −1 rotates back.
 rotate(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
     let half = cos.len();
     for head in x.chunks_exact_mut(2 * half) {
@@ -20,56 +20,55 @@ rotate(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
     }
 });
 
-/// How frequencies are changed for positions that pretraining did not see.
+/// The scaling of the frequencies for sequences beyond the trained length.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RopeKind {
-    /// Not at all.
+    /// No scaling.
     Default,
-    /// Positions divided by a factor (Chen et al., 2023).
+    /// Linear interpolation: positions are divided by a factor (Chen et al., 2023).
     Linear {
-        /// What positions are divided by.
+        /// The divisor of positions.
         factor: f64,
     },
-    /// Low frequencies divided, high ones kept, smooth in between: Llama 3.1.
+    /// Llama 3.1's: low frequencies are divided, high ones are kept, with a smooth transition.
     Llama3 {
-        /// What low frequencies are divided by.
+        /// The divisor of low frequencies.
         factor: f64,
         /// Wavelengths above `original / low` are low frequencies.
         low: f64,
-        /// Wavelengths below `original / high` are high ones.
+        /// Wavelengths below `original / high` are high frequencies.
         high: f64,
-        /// Positions of pretraining.
+        /// The trained length.
         original: f64,
     },
-    /// Interpolation by parts with a temperature (Peng et al., 2023).
+    /// YaRN: interpolation by parts, with a temperature (Peng et al., 2023).
     Yarn {
-        /// What low frequencies are divided by.
+        /// The divisor of low frequencies.
         factor: f64,
-        /// What cosines and sines are multiplied by.
+        /// Factor of cosines and sines.
         attention: f64,
-        /// Frequencies that turn more often than this over `original` positions are kept.
+        /// Frequencies with more rotations than this over the trained length are kept.
         beta_fast: f64,
-        /// Frequencies that turn less often are divided.
+        /// Frequencies with fewer rotations than this over the trained length are divided.
         beta_slow: f64,
-        /// Positions of pretraining.
+        /// The trained length.
         original: f64,
-        /// Whether the ramp's ends are whole dimensions.
+        /// Whether the ends of the transition are rounded to whole dimensions.
         truncate: bool,
     },
 }
 
-/// What the tables are computed from.
+/// The parameters of rotary positions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeConfig {
     /// Base of the frequencies.
     pub theta: f64,
-    /// What happens to them.
+    /// Their scaling.
     pub kind: RopeKind,
 }
 
 impl RopeConfig {
-    /// Radians per position for each pair of elements of a head of `dim`, `[dim / 2]`, and what cosines and
-    /// sines are multiplied by.
+    /// Radians per position for each pair of elements of a head, `[dim / 2]`, and the factor of cosines and sines.
     fn frequencies(&self, dim: usize) -> (Vec<f32>, f32) {
         let plain = |i: usize| f64::from((1.0 / self.theta.powf(2.0 * i as f64 / dim as f64)) as f32);
         let half = 0..dim / 2;
@@ -107,32 +106,32 @@ impl RopeConfig {
     }
 }
 
-/// Cosines and sines of rotary position embedding (Su et al., 2021) for heads whose halves are rotated
-/// against each other (Hugging Face's order), computed piece by piece as positions are asked for.
+/// Cosines and sines of rotary position embedding (Su et al., 2021), computed in chunks of positions on first use. The
+/// two halves of a head are rotated against each other, as in Hugging Face's implementation.
 #[derive(Debug)]
 pub struct Rope {
     frequencies: Vec<f32>,
     scale: f32,
-    pieces: Vec<OnceLock<Vec<f32>>>,
+    chunks: Vec<OnceLock<Vec<f32>>>,
 }
 
 impl Rope {
     /// Tables for `positions` positions of heads of `dim` elements.
     pub fn new(positions: usize, dim: usize, config: &RopeConfig) -> Self {
         let (frequencies, scale) = config.frequencies(dim);
-        Self { frequencies, scale, pieces: (0..positions.div_ceil(PIECE)).map(|_| OnceLock::new()).collect() }
+        Self { frequencies, scale, chunks: (0..positions.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect() }
     }
 
     /// Cosines and sines of a position, `[dim / 2]` each.
     ///
     /// # Panics
-    /// Beyond the tables' positions.
+    /// When the position is beyond those that the tables were made for.
     pub fn at(&self, position: usize) -> (&[f32], &[f32]) {
         let half = self.frequencies.len();
-        let first = position / PIECE * PIECE;
-        let table = self.pieces[position / PIECE].get_or_init(|| {
-            let mut table = Vec::with_capacity(PIECE * 2 * half);
-            for p in first..first + PIECE {
+        let first = position / CHUNK * CHUNK;
+        let table = self.chunks[position / CHUNK].get_or_init(|| {
+            let mut table = Vec::with_capacity(CHUNK * 2 * half);
+            for p in first..first + CHUNK {
                 table.extend(self.frequencies.iter().map(|f| (p as f32 * f).cos() * self.scale));
                 table.extend(self.frequencies.iter().map(|f| (p as f32 * f).sin() * self.scale));
             }
@@ -141,7 +140,7 @@ impl Rope {
         table[(position - first) * 2 * half..][..2 * half].split_at(half)
     }
 
-    /// Rotates rows `[t, width]` that stand at positions `start..`.
+    /// Rotates rows `[t, width]` at positions `start..` in place.
     pub(super) fn apply(&self, rows: &mut [f32], width: usize, start: usize) {
         for (i, row) in rows.chunks_exact_mut(width).enumerate() {
             let (cos, sin) = self.at(start + i);
@@ -149,7 +148,7 @@ impl Rope {
         }
     }
 
-    /// The transpose of [`Rope::apply`]: what sends gradients back.
+    /// The transpose of [`Rope::apply`], for gradients.
     pub(super) fn transpose(&self, rows: &mut [f32], width: usize, start: usize) {
         for (i, row) in rows.chunks_exact_mut(width).enumerate() {
             let (cos, sin) = self.at(start + i);

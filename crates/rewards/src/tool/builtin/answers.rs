@@ -7,17 +7,17 @@ use regex::Regex;
 use rlar_data::Example;
 use serde_json::Value;
 
-use super::{Settings, yes};
+use super::{BuiltinSettings, yes};
 use rlar_metrics::math;
 
 /// Whether the last number of the reply is the reference's, digit by digit.
-pub fn numeric_match(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn numeric_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference = only_number(example.reference.as_deref()?)?;
     Some(yes(last_number(reply) == Some(reference)))
 }
 
 /// The same within `relative` of the reference, or within `absolute`.
-pub fn numeric_tolerance(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn numeric_tolerance(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let numbers = numbers(example.reference.as_deref()?);
     let [reference] = numbers[..] else { return None };
     let setting = |key: &str| settings.get(key).and_then(Value::as_f64).unwrap_or(0.0);
@@ -49,16 +49,16 @@ fn numbers(text: &str) -> Vec<f64> {
 }
 
 /// Whether the answers are mathematically the same.
-pub fn math_equivalence(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn math_equivalence(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference = example.reference.as_deref().filter(|r| !r.trim().is_empty())?;
     let echo = math::is_echo(reply, example.prompt(), reference);
     // `x > 3` says what `(3, ∞)` says.
-    let rules = math::Rules { sets_for_relations: true, ..math::Rules::default() };
+    let rules = math::MathRules { sets_for_relations: true, ..math::MathRules::default() };
     Some(yes(!echo && math::equivalent(reply, reference, rules)))
 }
 
 /// Whether the reply chooses the letter that the reference is.
-pub fn multiple_choice(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn multiple_choice(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference = letters(example.reference.as_deref()?);
     let [wanted] = reference[..] else { return None };
     Some(yes(chosen(reply) == Some(wanted)))
@@ -102,7 +102,7 @@ fn letters(text: &str) -> Vec<char> {
 }
 
 /// 1 less the edits of characters from reply to reference, over the longer one's length.
-pub fn edit_similarity(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn edit_similarity(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference: Vec<char> = example.reference.as_deref()?.trim().chars().take(LONGEST).collect();
     let reply: Vec<char> = reply.trim().chars().take(LONGEST).collect();
     if reference.is_empty() {
@@ -172,7 +172,7 @@ fn normalised(text: &str) -> String {
 }
 
 /// Whether the texts are the same but for case and spaces.
-pub fn exact_match(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn exact_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     Some(yes(normalised(reply) == normalised(example.reference.as_deref()?)))
 }
 
@@ -182,7 +182,7 @@ fn words(text: &str) -> Vec<String> {
 }
 
 /// The F1 of the words that reply and reference share.
-pub fn token_f1(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn token_f1(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let (reply, reference) = (words(reply), words(example.reference.as_deref()?));
     if reference.is_empty() {
         return None;

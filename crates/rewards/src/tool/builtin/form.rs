@@ -13,24 +13,24 @@ use serde_json::Value;
 
 use super::compiled::Compiled;
 use super::units::words;
-use super::{Settings, yes};
+use super::{BuiltinSettings, yes};
 use rlar_metrics::ifeval;
 
 static PATTERNS: LazyLock<Compiled<Regex>> = LazyLock::new(Compiled::new);
 static SCHEMAS: LazyLock<Compiled<Validator>> = LazyLock::new(Compiled::new);
 
 /// The example's own value of a setting where it has one, else the card's.
-fn setting<'a>(settings: &'a Settings, example: &'a Example, key: &str) -> Option<&'a Value> {
+fn setting<'a>(settings: &'a BuiltinSettings, example: &'a Example, key: &str) -> Option<&'a Value> {
     example.columns.get(key).or_else(|| settings.get(key))
 }
 
 /// How short the reply is.
-pub fn brevity(_: &Settings, _: &Example, reply: &str) -> Option<f64> {
+pub fn brevity(_: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     Some(1.0 / (1.0 + words(reply).len() as f64 / 100.0))
 }
 
 /// Whether the reply has from `min_words` to `max_words` words; beyond them the score falls with the distance.
-pub fn length(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn length(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let bound = |key: &str| setting(settings, example, key).and_then(Value::as_f64);
     let (low, high) = (bound("min_words").unwrap_or(0.0), bound("max_words").unwrap_or(f64::INFINITY));
     let words = words(reply).len() as f64;
@@ -40,7 +40,7 @@ pub fn length(settings: &Settings, example: &Example, reply: &str) -> Option<f64
 }
 
 /// 1 less the share of repeated runs of `n` words.
-pub fn repetition(settings: &Settings, _: &Example, reply: &str) -> Option<f64> {
+pub fn repetition(settings: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     let n = settings.get("n").and_then(Value::as_u64).unwrap_or(3) as usize;
     let words: Vec<String> = words(reply).into_iter().map(str::to_lowercase).collect();
     if words.len() <= n {
@@ -55,7 +55,7 @@ pub fn repetition(settings: &Settings, _: &Example, reply: &str) -> Option<f64> 
 }
 
 /// Whether the reply matches `pattern`, or wholly with `whole`.
-pub fn regex(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn regex(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let pattern = setting(settings, example, "pattern")?.as_str()?;
     let whole = settings.get("whole").and_then(Value::as_bool).unwrap_or(false);
     let pattern = if whole { format!(r"\A(?s:\s*(?:{pattern})\s*)\z") } else { pattern.to_owned() };
@@ -63,7 +63,7 @@ pub fn regex(settings: &Settings, example: &Example, reply: &str) -> Option<f64>
 }
 
 /// Whether the reply consists of the sections `tags`, each once, in their order, filled: `<think>…</think> <answer>…</answer>`.
-pub fn tags(settings: &Settings, _: &Example, reply: &str) -> Option<f64> {
+pub fn tags(settings: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     let tags: Vec<&str> = settings.get("tags")?.as_array()?.iter().filter_map(Value::as_str).collect();
     let mut rest = reply.trim();
     for tag in &tags {
@@ -83,7 +83,7 @@ pub fn tags(settings: &Settings, _: &Example, reply: &str) -> Option<f64> {
 }
 
 /// Whether the reply is JSON, in a fence or not, that fits the `schema`.
-pub fn json_schema(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn json_schema(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let schema = setting(settings, example, "schema")?;
     let validator = SCHEMAS.get(&schema.to_string(), || jsonschema::validator_for(schema).ok())?;
     let value: Option<Value> = serde_json::from_str(ifeval::unfenced(reply)).ok();
@@ -91,7 +91,7 @@ pub fn json_schema(settings: &Settings, example: &Example, reply: &str) -> Optio
 }
 
 /// Whether the reply is in the language whose two-letter code is `language`.
-pub fn language(settings: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn language(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let wanted = setting(settings, example, "language")?.as_str()?;
     // A word or two are in no language for sure.
     let letters = reply.chars().filter(|c| c.is_alphabetic()).count();
@@ -100,7 +100,7 @@ pub fn language(settings: &Settings, example: &Example, reply: &str) -> Option<f
 
 /// The share of the example's instructions (`instruction_id_list` with `kwargs`, as `IFEval` writes them) that the reply
 /// follows.
-pub fn instructions(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn instructions(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let ids = example.columns.get("instruction_id_list")?.as_array().filter(|ids| !ids.is_empty())?;
     let arguments = example.columns.get("kwargs")?.as_array()?;
     let check = |(i, id): (usize, &Value)| ifeval::follows(id.as_str()?, arguments.get(i)?, reply);

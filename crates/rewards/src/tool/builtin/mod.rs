@@ -1,96 +1,112 @@
-//! Tools in Rust: an example and a reply in, a score out.
+//! Builtins: tools in Rust. An example and a reply in, a score out.
 //!
-//! A card names its builtin and gives it settings. A builtin answers every reply; it abstains, with `None`, where the
-//! example or the card is not of its kind, and nowhere else.
+//! A card names its builtin and gives it settings. A builtin has a score for every reply; it abstains, with `None`, only when
+//! the example or the card is not of its kind.
+//!
+//! To add one, write its function in a file of this folder and its line in the table below; then add a folder to
+//! `crates/rewards/library`.
 
 mod answers;
 mod compiled;
 mod form;
 mod overlap;
+mod setting;
 mod units;
 
-use regex::Regex;
 use rlar_data::Example;
 use serde_json::{Map, Value};
 
-use crate::tool::code_tests::CODE_TESTS;
+use setting::{Setting, boolean, json_schema, language_code, names, non_negative, pattern, positive_integer, setting};
 
-/// Settings of a card.
-pub type Settings = Map<String, Value>;
+/// The settings that a card gives to its builtin.
+pub type BuiltinSettings = Map<String, Value>;
 
-/// A builtin's function: settings, example, reply.
-pub type Builtin = fn(&Settings, &Example, &str) -> Option<f64>;
+/// A builtin that is a pure function: of the settings, the example and the reply. It gives a score, or `None` to abstain.
+pub type ScoreFunction = fn(&BuiltinSettings, &Example, &str) -> Option<f64>;
 
-/// The builtins by name, with the settings that each knows.
-const BUILTINS: &[(&str, Builtin, &[&str])] = &[
-    ("bleu", overlap::bleu, &[]),
-    ("brevity", form::brevity, &[]),
-    ("chrf", overlap::chrf, &[]),
-    ("chrf_plus_plus", overlap::chrf_plus_plus, &[]),
-    // Runs in the sandbox, which a function here has not.
-    (CODE_TESTS, |_, _, _| None, &["partial"]),
-    ("edit_similarity", answers::edit_similarity, &[]),
-    ("exact_match", answers::exact_match, &[]),
-    ("instructions", form::instructions, &[]),
-    ("json_schema", form::json_schema, &["schema"]),
-    ("language", form::language, &["language"]),
-    ("length", form::length, &["min_words", "max_words"]),
-    ("math_equivalence", answers::math_equivalence, &[]),
-    ("multiple_choice", answers::multiple_choice, &[]),
-    ("numeric_match", answers::numeric_match, &[]),
-    ("numeric_tolerance", answers::numeric_tolerance, &["relative", "absolute"]),
-    ("regex", form::regex, &["pattern", "whole"]),
-    ("repetition", form::repetition, &["n"]),
-    ("rouge_1", overlap::rouge_1, &[]),
-    ("rouge_2", overlap::rouge_2, &[]),
-    ("rouge_l", overlap::rouge_l, &[]),
-    ("rouge_lsum", overlap::rouge_lsum, &[]),
-    ("tags", form::tags, &["tags"]),
-    ("ter", overlap::ter, &[]),
-    ("token_f1", answers::token_f1, &[]),
+/// What runs when a builtin scores.
+#[derive(Clone, Copy, Debug)]
+pub enum ScoredBy {
+    /// A pure function.
+    Function(ScoreFunction),
+    /// The reply itself, as a program in the sandbox that must pass the example's tests: [`super::code_tests`].
+    Programs,
+}
+
+/// A line of the table of builtins.
+#[derive(Clone, Copy, Debug)]
+pub struct Builtin {
+    /// Its name in cards.
+    pub name: &'static str,
+    /// What runs when it scores.
+    pub scored_by: ScoredBy,
+    /// The settings that it knows.
+    settings: &'static [Setting],
+}
+
+const fn function(name: &'static str, function: ScoreFunction, settings: &'static [Setting]) -> Builtin {
+    Builtin { name, scored_by: ScoredBy::Function(function), settings }
+}
+
+/// The builtins, by name.
+const BUILTINS: &[Builtin] = &[
+    function("bleu", overlap::bleu, &[]),
+    function("brevity", form::brevity, &[]),
+    function("chrf", overlap::chrf, &[]),
+    function("chrf_plus_plus", overlap::chrf_plus_plus, &[]),
+    Builtin { name: "code_tests", scored_by: ScoredBy::Programs, settings: &[setting("partial", boolean)] },
+    function("edit_similarity", answers::edit_similarity, &[]),
+    function("exact_match", answers::exact_match, &[]),
+    function("instructions", form::instructions, &[]),
+    function("json_schema", form::json_schema, &[setting("schema", json_schema)]),
+    function("language", form::language, &[setting("language", language_code)]),
+    function("length", form::length, &[setting("min_words", non_negative), setting("max_words", non_negative)]),
+    function("math_equivalence", answers::math_equivalence, &[]),
+    function("multiple_choice", answers::multiple_choice, &[]),
+    function("numeric_match", answers::numeric_match, &[]),
+    function(
+        "numeric_tolerance",
+        answers::numeric_tolerance,
+        &[setting("relative", non_negative), setting("absolute", non_negative)],
+    ),
+    function("regex", form::regex, &[setting("pattern", pattern), setting("whole", boolean)]),
+    function("repetition", form::repetition, &[setting("n", positive_integer)]),
+    function("rouge_1", overlap::rouge_1, &[]),
+    function("rouge_2", overlap::rouge_2, &[]),
+    function("rouge_l", overlap::rouge_l, &[]),
+    function("rouge_lsum", overlap::rouge_lsum, &[]),
+    function("tags", form::tags, &[setting("tags", names)]),
+    function("ter", overlap::ter, &[]),
+    function("token_f1", answers::token_f1, &[]),
 ];
 
-/// The builtin of a name, or why there is none with these settings.
-pub fn builtin(name: &str, settings: &Settings) -> Result<Builtin, String> {
-    let Some((_, function, known)) = BUILTINS.iter().find(|(n, _, _)| *n == name) else {
-        let names: Vec<&str> = BUILTINS.iter().map(|(n, _, _)| *n).collect();
+/// The builtin of a name; an error says that there is none, or what is wrong with the settings.
+pub fn find_builtin(name: &str, settings: &BuiltinSettings) -> Result<Builtin, String> {
+    let Some(builtin) = BUILTINS.iter().find(|builtin| builtin.name == name) else {
+        let names: Vec<&str> = BUILTINS.iter().map(|builtin| builtin.name).collect();
         return Err(format!("rlar has no such builtin as `{name}`; it has: {}", names.join(", ")));
     };
-    match settings.keys().find(|k| !known.contains(&k.as_str())) {
-        Some(other) if known.is_empty() => {
-            Err(format!("the builtin `{name}` has no settings, and the card sets `{other}`"))
+    for (key, value) in settings {
+        let Some(known) = builtin.settings.iter().find(|setting| setting.key == key) else {
+            return Err(unknown_setting(builtin, key));
+        };
+        if let Some(why) = (known.problem)(value) {
+            return Err(format!("the setting `{key}` of the builtin `{name}` {why}"));
         }
-        Some(other) => Err(format!("the builtin `{name}` has no setting `{other}`; it has: {}", known.join(", "))),
-        None => match settings.iter().find_map(|(key, value)| Some((key, problem(key, value)?))) {
-            Some((key, why)) => Err(format!("the setting `{key}` of the builtin `{name}` {why}")),
-            None => Ok(*function),
-        },
     }
+    Ok(*builtin)
 }
 
-/// What is wrong with the value of a setting, if anything is.
-fn problem(key: &str, value: &Value) -> Option<String> {
-    let must = |holds: bool, what: &str| (!holds).then(|| format!("must be {what}, not {value}"));
-    match key {
-        "min_words" | "max_words" | "relative" | "absolute" => {
-            must(value.as_f64().is_some_and(|n| n >= 0.0), "a number of at least 0")
-        }
-        "n" => must(value.as_u64().is_some_and(|n| n > 0), "a whole number of at least 1"),
-        "whole" | "partial" => must(value.is_boolean(), "true or false"),
-        "language" => must(value.as_str().is_some_and(|l| l.len() == 2), "a language's two letters"),
-        "tags" => {
-            let all = value.as_array().is_some_and(|t| !t.is_empty() && t.iter().all(Value::is_string));
-            must(all, "a list of names")
-        }
-        "pattern" => match value.as_str() {
-            Some(pattern) => Regex::new(pattern).err().map(|e| format!("is no regular expression: {e}")),
-            None => must(false, "text"),
-        },
-        "schema" => jsonschema::validator_for(value).err().map(|e| format!("is no JSON schema: {e}")),
-        _ => None,
+fn unknown_setting(builtin: &Builtin, key: &str) -> String {
+    let (name, known) = (builtin.name, builtin.settings);
+    if known.is_empty() {
+        return format!("the builtin `{name}` has no settings, and the card sets `{key}`");
     }
+    let keys: Vec<&str> = known.iter().map(|setting| setting.key).collect();
+    format!("the builtin `{name}` has no setting `{key}`; it has: {}", keys.join(", "))
 }
 
-fn yes(it_is: bool) -> f64 {
-    f64::from(u8::from(it_is))
+/// The score of a yes-or-no builtin: 1 or 0.
+fn yes(holds: bool) -> f64 {
+    f64::from(u8::from(holds))
 }

@@ -2,9 +2,9 @@
 
 use rlar_data::Example;
 
-use super::Settings;
+use super::BuiltinSettings;
 use rlar_metrics::overlap::chrf::Words;
-use rlar_metrics::overlap::{Tokenizer, bleu as bleus, chrf as chrfs, rouge, ter as ters};
+use rlar_metrics::overlap::{BleuTokenizer, bleu as bleus, chrf as chrfs, rouge, ter as ters};
 
 /// The references of an example: `references` where it has several, else its `reference`.
 fn references(example: &Example) -> Option<Vec<&str>> {
@@ -15,35 +15,35 @@ fn references(example: &Example) -> Option<Vec<&str>> {
 }
 
 /// Chinese, where the reference is, is cut into characters.
-fn tokenizer(references: &[&str]) -> Tokenizer {
+fn tokenizer(references: &[&str]) -> BleuTokenizer {
     let letters = references.iter().flat_map(|r| r.chars()).filter(|c| c.is_alphabetic());
     let (mut han, mut all) = (0, 0);
     for c in letters {
         all += 1;
         han += usize::from(matches!(c, '\u{3400}'..='\u{9fff}'));
     }
-    if 2 * han > all { Tokenizer::Chinese } else { Tokenizer::Mteval13a }
+    if 2 * han > all { BleuTokenizer::Chinese } else { BleuTokenizer::Mteval13a }
 }
 
 /// Sentence BLEU.
-pub fn bleu(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn bleu(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let references = references(example)?;
     Some((bleus::sentence(reply, &references, tokenizer(&references)) / 100.0).clamp(0.0, 1.0))
 }
 
 /// chrF.
-pub fn chrf(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn chrf(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     Some((chrfs::sentence(reply, &references(example)?, Words::None) / 100.0).clamp(0.0, 1.0))
 }
 
 /// chrF++.
-pub fn chrf_plus_plus(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn chrf_plus_plus(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     Some((chrfs::sentence(reply, &references(example)?, Words::Pairs) / 100.0).clamp(0.0, 1.0))
 }
 
 /// 1 less the translation edit rate, at least 0. Of long replies the first words count, one and a half times as many as the
 /// longest reference has, and each word that is left out is an edit.
-pub fn ter(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn ter(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let references = references(example)?;
     let most = references.iter().map(|r| r.split_whitespace().count()).max()? * 3 / 2 + 20;
     let words: Vec<&str> = reply.split_whitespace().collect();
@@ -53,7 +53,7 @@ pub fn ter(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
     Some((1.0 - edits / length.max(1.0)).max(0.0))
 }
 
-fn best(example: &Example, f: impl Fn(&str) -> rouge::Score) -> Option<f64> {
+fn best(example: &Example, f: impl Fn(&str) -> rouge::RougeScore) -> Option<f64> {
     references(example)?.into_iter().map(|r| f(r).f1).reduce(f64::max)
 }
 
@@ -68,21 +68,21 @@ fn cut(reply: &str) -> &str {
 }
 
 /// ROUGE-1.
-pub fn rouge_1(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn rouge_1(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     best(example, |r| rouge::n(reply, r, 1))
 }
 
 /// ROUGE-2.
-pub fn rouge_2(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn rouge_2(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     best(example, |r| rouge::n(reply, r, 2))
 }
 
 /// ROUGE-L.
-pub fn rouge_l(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn rouge_l(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     best(example, |r| rouge::l(cut(reply), r))
 }
 
 /// ROUGE-Lsum.
-pub fn rouge_lsum(_: &Settings, example: &Example, reply: &str) -> Option<f64> {
+pub fn rouge_lsum(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     best(example, |r| rouge::lsum(cut(reply), r))
 }

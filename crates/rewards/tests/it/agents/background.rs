@@ -27,7 +27,7 @@ impl Llm for Hanging {
     fn chat(&self, _: &ChatRequest) -> Result<ChatReply, LlmError> {
         self.called.lock().unwrap().send(()).unwrap();
         let _ = self.never.lock().unwrap().recv();
-        Err(LlmError::NotAsked)
+        Err(LlmError::Cancelled)
     }
 
     fn name(&self) -> String {
@@ -90,7 +90,7 @@ fn a_tool_that_the_builtin_agent_would_choose_is_among_those_offered() {
     });
     let background = BackgroundAgents::start(agents(llm), Library::curated().unwrap()).unwrap();
     background.submit(AgentRequest::SelectTools(prompts()[..1].to_vec()));
-    let results = results_until(&background, |f| matches!(f, AgentResult::Domain(..)));
+    let results = results_until(&background, |r| matches!(r, AgentResult::Domain(..)));
     assert!(matches!(&results[..], [AgentResult::Domain(name, _)] if name == "sums"), "{results:?}");
 }
 
@@ -98,14 +98,14 @@ fn a_tool_that_the_builtin_agent_would_choose_is_among_those_offered() {
 fn results_for(agents: Agents, library: Library) -> Vec<AgentResult> {
     let background = BackgroundAgents::start(agents, library).unwrap();
     background.submit(AgentRequest::SelectTools(prompts()));
-    results_until(&background, |f| matches!(f, AgentResult::Prompt(300, _)))
+    results_until(&background, |r| matches!(r, AgentResult::Prompt(300, _)))
 }
 
-/// The results up to and including the first that `is_last`, at the end of a batch.
+/// Collects results until the latest one satisfies `is_last`.
 fn results_until(background: &BackgroundAgents, is_last: impl Fn(&AgentResult) -> bool) -> Vec<AgentResult> {
     let (mut all, began) = (Vec::new(), Instant::now());
     while !all.last().is_some_and(&is_last) {
-        assert!(began.elapsed() < Duration::from_mins(5), "nothing more is results: {all:?}");
+        assert!(began.elapsed() < Duration::from_mins(5), "no more results come: {all:?}");
         all.extend(background.take_results());
         std::thread::yield_now();
     }
@@ -129,12 +129,12 @@ fn the_same_choice_twice_in_a_row_is_taken_for_the_whole_domain() {
     let llm = scripted(|r| Ok(first_offered(r).replace("true", "false")));
     let background = BackgroundAgents::start(agents(llm.clone()), Library::curated().unwrap()).unwrap();
     background.submit(AgentRequest::SelectTools(prompts()[..300].to_vec()));
-    let results = results_until(&background, |f| matches!(f, AgentResult::Domain(name, _) if name == "summary"));
+    let results = results_until(&background, |r| matches!(r, AgentResult::Domain(name, _) if name == "summary"));
     assert!(
         matches!(&results[..3], [AgentResult::Prompt(0, _), AgentResult::Prompt(1, _), AgentResult::Prompt(2, _)]),
         "{results:?}"
     );
-    assert!(results.len() == 6 && results[3..].iter().all(|f| matches!(f, AgentResult::Domain(..))), "{results:?}");
+    assert!(results.len() == 6 && results[3..].iter().all(|r| matches!(r, AgentResult::Domain(..))), "{results:?}");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_model_that_never_decides_for_a_task_gets_a_limited_number_of_requests() {
     // A few at the beginning, and one for every hundred.
     background.submit(AgentRequest::SelectTools(prompts()[..100].to_vec()));
     results.extend(results_until(&background, |_| true));
-    assert!(results.len() == 24 && results.iter().all(|f| matches!(f, AgentResult::Prompt(..))), "{results:?}");
+    assert!(results.len() == 24 && results.iter().all(|r| matches!(r, AgentResult::Prompt(..))), "{results:?}");
     assert_eq!(llm.asked.load(Ordering::SeqCst), 24);
 }
 
@@ -174,7 +174,7 @@ fn cached_choices_outlive_a_new_tool_of_another_task_and_a_restart() {
     library.set_admission("chess", admission);
     assert!(library.is_admitted("chess"));
     let llm = scripted(|r| Ok(first_offered(r)));
-    // The first background lets go of the file once its thread has ended.
+    // The first agents release the file when their thread ends.
     let began = Instant::now();
     let again = loop {
         match agents(llm.clone()).with_cache(cache.path()) {
@@ -201,8 +201,8 @@ fn a_tool_that_needs_a_reference_is_not_offered_for_a_prompt_without_one() {
     let bare = json!({ "id": "bare", "prompt": "Capital of France?", "domain": "question answering" });
     let known = json!({ "id": "known", "prompt": "Capital of France?", "reference": "Paris", "domain": "capitals" });
     background.submit(AgentRequest::SelectTools(rows(&[bare, known]).into_iter().enumerate().collect()));
-    let results = results_until(&background, |f| matches!(f, AgentResult::Domain(..)));
-    assert!(results.iter().all(|f| matches!(f, AgentResult::Domain(name, _) if name == "capitals")), "{results:?}");
+    let results = results_until(&background, |r| matches!(r, AgentResult::Domain(..)));
+    assert!(results.iter().all(|r| matches!(r, AgentResult::Domain(name, _) if name == "capitals")), "{results:?}");
     assert_eq!(background.usage()["select"].fallbacks, 1);
     let offered = offered.lock().unwrap();
     assert!(offered[..offered.len() - 1].iter().all(|q| !q.contains("with a reference")), "{offered:?}");
@@ -230,15 +230,15 @@ fn alert(domain: &str) -> DriftAlert {
 fn an_alert_brings_a_new_tool_for_the_domain_and_a_report() {
     let background = BackgroundAgents::start(running(exchanges("fetch")), Library::curated().unwrap()).unwrap();
     background.submit(AgentRequest::ReplaceTools { alert: alert("letters"), examples: letters("letters") });
-    let results = results_until(&background, |f| matches!(f, AgentResult::Replacement(_)));
+    let results = results_until(&background, |r| matches!(r, AgentResult::Replacement(_)));
     let Some(AgentResult::Replacement(replacement)) = results.last() else { panic!("{results:?}") };
     let tool = replacement.tool.as_ref().unwrap();
     assert_eq!(tool.name, "count_is_right");
     assert!(tool.card.contains("0 1 2 3 4"), "the overpaid reply is a case of the new tool");
     let assignment = replacement.assignment.as_ref().unwrap();
     assert_eq!((assignment.example.as_str(), assignment.tools[0].tool.as_str()), ("letters", "count_is_right"));
-    for said in ["# hacking of `letters` at step 7", "0 1 2 3 4", "version 1: ", "def compute_count_is_right"] {
-        assert!(replacement.page.contains(said), "{said}: {}", replacement.page);
+    for text in ["# hacking of `letters` at step 7", "0 1 2 3 4", "version 1: ", "def compute_count_is_right"] {
+        assert!(replacement.page.contains(text), "{text}: {}", replacement.page);
     }
 }
 
@@ -247,7 +247,7 @@ fn an_alert_without_a_new_tool_changes_nothing_and_the_report_says_so() {
     let llm = Watched::failing(exchanges("fetch"), 0, || LlmError::Budget("the budget is used up".into()));
     let background = BackgroundAgents::start(running(llm), Library::curated().unwrap()).unwrap();
     background.submit(AgentRequest::ReplaceTools { alert: alert("letters"), examples: letters("letters") });
-    let results = results_until(&background, |f| matches!(f, AgentResult::Replacement(_)));
+    let results = results_until(&background, |r| matches!(r, AgentResult::Replacement(_)));
     let Some(AgentResult::Replacement(replacement)) = results.last() else { panic!("{results:?}") };
     assert!(replacement.tool.is_none() && replacement.assignment.is_none());
     assert!(
@@ -261,6 +261,6 @@ fn without_a_language_model_the_background_agents_find_nothing_and_do_not_end() 
     let background = BackgroundAgents::start(agents, Library::curated().unwrap()).unwrap();
     background.submit(AgentRequest::SelectTools(prompts()));
     background.submit(AgentRequest::ReplaceTools { alert: alert("letters"), examples: letters("letters") });
-    let results = results_until(&background, |f| matches!(f, AgentResult::Replacement(_)));
+    let results = results_until(&background, |r| matches!(r, AgentResult::Replacement(_)));
     assert!(matches!(&results[..], [AgentResult::Replacement(r)] if r.tool.is_none()), "{results:?}");
 }

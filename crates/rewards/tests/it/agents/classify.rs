@@ -10,7 +10,7 @@ fn prompts_of(domain: &str) -> Vec<Example> {
 }
 
 #[test]
-fn an_answer_is_used_or_repaired_or_the_builtin_agent_labels() {
+fn a_reply_is_used_or_repaired_or_the_builtin_agent_labels() {
     // The domain, its label, the number of requests, and whether the builtin agent had to label.
     for (domain, label, requests, fell_back) in [
         ("plain", "translation", 1, false),
@@ -68,11 +68,11 @@ fn steps_are_kept_of_long_instructions_alone() {
         |examples: &[Example]| agents(exchanges("classify")).classify(&examples.iter().collect::<Vec<_>>()).steps;
     assert_eq!(steps(&examples)["letter writing"].len(), 3);
     assert!(steps(&prompts_of("short")).is_empty());
-    assert!(steps(&prompts_of("restless")).is_empty(), "seven are too many, and one of a short instruction is none");
+    assert!(steps(&prompts_of("restless")).is_empty(), "seven steps are too many, and a short instruction has none");
 }
 
 #[test]
-fn prompts_that_say_nothing_come_in_batches_and_the_steps_go_to_the_long_one() {
+fn prompts_without_a_domain_come_in_batches_and_the_steps_go_to_the_long_one() {
     let row = |i: usize| {
         let times = if i == 21 { 10 } else { 1 };
         json!({ "id": i.to_string(), "prompt": "Give a speech that greets the guests warmly. ".repeat(times) })

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, ChatRequest, Llm, LlmError, OpenAi, Secret, Settings};
+use rlar_net::llm::{Budget, ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret};
 use rlar_rewards::agents::{AgentEvent, VerifierCounts};
 use rlar_rewards::{FetchReport, FetchRequest, Library, Status, fetch_rewards};
 
@@ -82,7 +82,7 @@ fn killed() -> LlmError {
 }
 
 #[test]
-fn a_fetch_writes_the_tools_that_were_admitted_and_says_what_became_of_the_others() {
+fn a_fetch_writes_the_admitted_tools_and_reports_the_others() {
     let folders = Folders::new();
     let llm = Watched::new(exchanges("fetch"));
     let (report, messages) = folders.fetch(llm.clone());
@@ -100,7 +100,7 @@ fn a_fetch_writes_the_tools_that_were_admitted_and_says_what_became_of_the_other
 }
 
 #[test]
-fn a_finished_fetch_asks_nothing_and_changes_nothing_when_it_is_run_again() {
+fn a_finished_fetch_sends_no_request_and_changes_nothing_when_it_is_repeated() {
     let folders = Folders::new();
     let (first, _) = folders.fetch(exchanges("fetch"));
     let before = folders.files();
@@ -111,7 +111,7 @@ fn a_finished_fetch_asks_nothing_and_changes_nothing_when_it_is_run_again() {
 }
 
 #[test]
-fn a_fetch_that_ended_anywhere_goes_on_and_ends_as_an_unbroken_one() {
+fn a_fetch_that_was_interrupted_anywhere_resumes_with_the_same_result() {
     let whole = Folders::new();
     whole.fetch(exchanges("fetch"));
     for from in 0..REQUESTS {
@@ -138,7 +138,7 @@ fn a_fetch_that_ended_anywhere_goes_on_and_ends_as_an_unbroken_one() {
 }
 
 #[test]
-fn a_budget_that_ends_while_a_tool_is_mended_leaves_the_finished_ones_and_says_so() {
+fn a_budget_that_ends_during_a_repair_leaves_the_finished_tools_and_is_reported() {
     let folders = Folders::new();
     let llm = Watched::failing(exchanges("fetch"), 4, spent);
     let (report, messages) = folders.fetch(llm);
@@ -150,7 +150,7 @@ fn a_budget_that_ends_while_a_tool_is_mended_leaves_the_finished_ones_and_says_s
 }
 
 #[test]
-fn a_key_that_expired_is_named_and_the_builtin_agents_tools_are_there() {
+fn an_expired_key_is_reported_and_the_builtin_agents_tools_are_written() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -162,7 +162,7 @@ fn a_key_that_expired_is_named_and_the_builtin_agents_tools_are_there() {
             let _ = write!(stream, "{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         }
     });
-    let settings = Settings {
+    let settings = OpenAiSettings {
         url: format!("http://{address}/v1"),
         model: "m".into(),
         key: Some(Secret::new("sk-expired-long-ago")),
@@ -180,7 +180,7 @@ fn a_key_that_expired_is_named_and_the_builtin_agents_tools_are_there() {
 }
 
 #[test]
-fn a_tool_that_a_person_retired_or_changed_stays_as_it_is() {
+fn a_tool_that_was_retired_or_edited_by_hand_stays_unchanged() {
     let folders = Folders::new();
     folders.fetch(exchanges("fetch"));
     let report = folders.library.path().join("count_is_right/admission.json");
@@ -195,7 +195,7 @@ fn a_tool_that_a_person_retired_or_changed_stays_as_it_is() {
 }
 
 #[test]
-fn a_refused_tool_whose_reason_was_never_written_is_not_taken_for_done() {
+fn a_refused_tool_without_its_reason_is_written_again() {
     let folders = Folders::new();
     let half = folders.library.path().join("refused/count_is_right");
     fs::create_dir_all(&half).unwrap();

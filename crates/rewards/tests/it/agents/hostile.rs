@@ -55,7 +55,8 @@ fn useless() -> Vec<ChatReply> {
     .map(|t| reply(t.to_owned()))
     .to_vec();
     all.extend(["[".repeat(100_000), "{\"a\":".repeat(50_000), "x".repeat(4 << 20), "```\n".repeat(10_001)].map(reply));
-    let call = |name: &str, arguments: &str| rlar_net::llm::Call { name: name.into(), arguments: arguments.into() };
+    let call =
+        |name: &str, arguments: &str| rlar_net::llm::FunctionCall { name: name.into(), arguments: arguments.into() };
     for calls in
         [vec![call("", "")], vec![call("assign_rewards", "[".repeat(100_000).as_str())], vec![call("x", "{}"); 64]]
     {

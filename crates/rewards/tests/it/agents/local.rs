@@ -1,13 +1,13 @@
 use std::sync::Arc;
 
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
+use rlar_oracles::{model, needs_models};
 use rlar_rewards::LocalLlm;
 use rlar_rewards::ToolCard;
 use rlar_rewards::agents::select::select;
 use serde_json::json;
 
 use super::{Watched, agents, counts, rows};
-use crate::oracle::model;
 
 /// A model whose replies are cut short, to save time.
 #[derive(Debug)]
@@ -24,9 +24,10 @@ impl Llm for Short {
 }
 
 /// A model with 135 million parameters cannot do the task: its replies are read, and then the builtin agent decides.
+#[needs_models]
 #[test]
-fn a_small_local_model_is_asked_and_what_it_cannot_do_the_builtin_agent_does() {
-    let Some(path) = model("SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+fn the_builtin_agent_replaces_a_local_model_that_is_too_small() {
+    let path = model!("SmolLM2-135M-Instruct.Q4_1.gguf");
     let watched = Watched::new(Arc::new(Short(LocalLlm::load(&path, "cpu").unwrap())));
     let agents = agents(watched.clone());
     let examples = rows(&[json!({ "id": "a", "prompt": "1 + 1 =", "reference": "2", "domain": "sums" })]);

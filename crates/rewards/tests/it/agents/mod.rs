@@ -17,8 +17,8 @@ use rlar_data::{Example, Needs, read_examples};
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError, Replay};
 use rlar_rewards::ToolContext;
 use rlar_rewards::agents::Agents;
-use rlar_rewards::agents::client::{LlmClient, LlmUsage};
-use rlar_sandbox::{Limits, Packages, SandboxError};
+use rlar_rewards::agents::client::{LlmClient, RoleUsage};
+use rlar_sandbox::{Packages, SandboxError, SandboxLimits};
 use serde_json::{Value, json};
 
 /// The scripted replies of a file.
@@ -77,7 +77,7 @@ fn agents(llm: Arc<dyn Llm>) -> Agents {
     let means = ToolContext {
         sandbox: Err(SandboxError::Refused("nothing runs here".into())),
         packages: Packages::default(),
-        limits: Limits::default(),
+        limits: SandboxLimits::default(),
         device: "cpu".into(),
         llm: None,
         hub: None,
@@ -91,7 +91,7 @@ fn running(llm: Arc<dyn Llm>) -> Agents {
 }
 
 /// The usage of a role.
-fn counts(agents: &Agents, role: &str) -> LlmUsage {
+fn counts(agents: &Agents, role: &str) -> RoleUsage {
     agents.usage().get(role).copied().unwrap_or_default()
 }
 

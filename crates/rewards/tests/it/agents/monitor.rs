@@ -49,15 +49,15 @@ fn a_healthy_run_reports_nothing() {
 }
 
 #[test]
-fn prompts_without_a_tool_are_reported_at_once_but_not_a_few_of_many() {
+fn prompts_without_a_tool_raise_an_alert_at_once_unless_they_are_few() {
     let groups = |bad: usize| {
         let mut groups = vec![vec![reply("r", 0.5, None), reply("s", 0.6, None)]; 10 - bad];
         groups.extend(vec![vec![unscored(), unscored()]; bad]);
         groups
     };
     assert_eq!(signals(&after(1, &groups(2))), [(DriftSignal::Coverage, 0)]);
-    assert!(after(20, &groups(1)).is_empty(), "a tenth is what may be");
-    assert!(after(1, &[vec![unscored(); 7]]).is_empty(), "seven replies are too few to say anything of");
+    assert!(after(20, &groups(1)).is_empty(), "a tenth is within the threshold");
+    assert!(after(1, &[vec![unscored(); 7]]).is_empty(), "seven replies are too few for an alert");
 }
 
 #[test]
@@ -74,12 +74,14 @@ fn groups_that_all_get_the_lowest_score_are_reported_when_the_window_is_full() {
 
 #[test]
 fn tools_that_rank_the_same_replies_the_opposite_way_are_reported_by_name() {
-    let seen = |a: f64, b: f64| ObservedReply {
+    let scored_by_two = |a: f64, b: f64| ObservedReply {
         scores: [("first", a), ("second", b)].map(|(tool, score)| ObservedScore { tool, score: Some(score) }).to_vec(),
         ..reply("r", f64::midpoint(a, b), None)
     };
-    let group = |turned: bool| {
-        (0..6).map(|i| seen(f64::from(i) / 5.0, f64::from(if turned { 5 - i } else { i }) / 5.0)).collect::<Vec<_>>()
+    let group = |reversed: bool| {
+        (0..6)
+            .map(|i| scored_by_two(f64::from(i) / 5.0, f64::from(if reversed { 5 - i } else { i }) / 5.0))
+            .collect::<Vec<_>>()
     };
     let alerts = after(4, &[group(true)]);
     assert_eq!(signals(&alerts), [(DriftSignal::Agreement, 3)]);
@@ -90,7 +92,7 @@ fn tools_that_rank_the_same_replies_the_opposite_way_are_reported_by_name() {
 }
 
 #[test]
-fn a_tool_that_pays_for_what_the_audit_does_not_is_reported_with_the_replies() {
+fn a_tool_that_rewards_replies_with_low_audit_scores_is_reported_with_the_replies() {
     let groups = |bad: usize| {
         let group = |i: usize| if i < bad { reply("trick", 0.9, Some(0.1)) } else { reply("honest", 0.9, Some(0.9)) };
         vec![(0..10).map(group).collect::<Vec<_>>()]
@@ -116,9 +118,9 @@ fn drifting(replies: usize) -> Vec<DriftAlert> {
 }
 
 #[test]
-fn a_reward_that_rises_while_the_audit_falls_is_reported_unless_few_replies_say_so() {
+fn a_reward_that_rises_while_the_audit_falls_is_reported_unless_few_replies_were_audited() {
     assert_eq!(signals(&drifting(2)), [(DriftSignal::Hacking, 3)]);
-    assert!(drifting(1).is_empty(), "four audited replies are too few to say anything of");
+    assert!(drifting(1).is_empty(), "four audited replies are too few for an alert");
 }
 
 #[test]
@@ -128,7 +130,7 @@ fn an_alert_is_raised_again_after_the_cooldown_and_only_a_few_times() {
 }
 
 #[test]
-fn a_domain_that_waits_for_new_tools_is_not_reported_and_no_try_is_used_up() {
+fn a_domain_that_waits_for_new_tools_raises_no_alert_and_none_is_counted() {
     let flat = vec![vec![reply("r", 0.0, None), reply("s", 0.0, None)]; 4];
     let mut monitor = Monitor::default();
     assert!((0..20).all(|step| monitor.observe(step, "d", &flat, &THRESHOLDS, true).is_none()));

@@ -42,7 +42,7 @@ fn names(selected: &ToolSelection) -> Vec<&str> {
 }
 
 #[test]
-fn an_answer_that_can_be_used_is_used_at_once() {
+fn a_usable_reply_is_used_at_once() {
     for (id, tools, for_whole_task) in [
         ("good", &["exact", "short"][..], true),
         ("json", &["exact", "short"], true),
@@ -61,7 +61,7 @@ fn an_answer_that_can_be_used_is_used_at_once() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_used_is_repaired_with_the_reason() {
+fn an_unusable_reply_is_repaired_with_the_reason() {
     for (id, tools, requests, why) in [
         ("elsewhere", &["exact", "short"][..], 2, "no function `read_file`"),
         ("cut", &["exact", "short"], 2, "cut off"),
@@ -81,7 +81,7 @@ fn an_answer_that_cannot_be_used_is_repaired_with_the_reason() {
 }
 
 #[test]
-fn no_answer_gives_a_tool_that_was_not_offered_or_a_weight_that_may_not_be() {
+fn a_reply_cannot_choose_a_tool_that_was_not_offered_or_an_invalid_weight() {
     for (id, why) in [
         ("inventive", "\"truth_oracle\" is none of the tools"),
         ("obedient", "\"secret\" is none of the tools"),
@@ -95,7 +95,7 @@ fn no_answer_gives_a_tool_that_was_not_offered_or_a_weight_that_may_not_be() {
 }
 
 #[test]
-fn a_tool_that_needs_a_reference_is_no_choice_where_it_is_not_offered() {
+fn a_tool_that_was_not_offered_is_refused_with_the_offered_names() {
     let (selected, requests, last) = chosen("blind", &cards()[1..]);
     assert_eq!((names(&selected.unwrap()), requests), (vec!["fluent"], 2));
     assert!(last.contains("\"exact\" is none of the tools: fluent, short"), "{last}");

@@ -7,7 +7,7 @@ use rlar_rewards::agents::AgentEvent;
 use rlar_rewards::agents::synthesise::{KnownTool, SynthesisRequest, ToolDefects, VerifierSpec, propose_verifiers};
 use rlar_rewards::agents::verifier::{DraftTool, write_verifier};
 use rlar_rewards::{CardCase, Status, ToolCard, ToolContext, ToolRole};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 
 use super::{Watched, agents, counts, exchanges, letters, running};
 use crate::scripted::scripted;
@@ -58,7 +58,7 @@ fn written_for(name: &str, defects: Option<&ToolDefects>) -> (Result<DraftTool, 
         role: ToolRole::Correctness,
         needs_reference: false,
     };
-    let means = ToolContext::new(Limits { wall: Duration::from_millis(300), ..Limits::default() });
+    let means = ToolContext::new(SandboxLimits { wall: Duration::from_millis(300), ..SandboxLimits::default() });
     let request = SynthesisRequest { defects, ..request("letter counting", &examples, &[]) };
     let draft = write_verifier(agents.llm.as_ref().unwrap(), &request, &spec, &means);
     (draft.map_err(|e| e.to_string()), watched.requests())
@@ -161,7 +161,7 @@ fn a_refused_verifier_is_kept_with_the_reason_and_is_not_loaded_as_a_tool() {
 
 #[test]
 fn equal_programs_get_equal_evidence() {
-    // Otherwise the requests after an interruption would differ from the cached ones.
+    // Otherwise, the requests after an interruption would differ from the cached ones.
     for name in ["misspelt", "looping", "dicing", "bought"] {
         let keys = || written(name).1.iter().map(ChatRequest::key).collect::<Vec<_>>();
         assert_eq!(keys(), keys(), "{name}");
@@ -186,7 +186,7 @@ fn overpaid(replies: &[&str]) -> ToolDefects {
 }
 
 #[test]
-fn a_new_tool_must_not_pay_for_what_the_old_one_was_tricked_with() {
+fn a_new_tool_must_not_reward_the_replies_that_the_old_one_overpaid() {
     let defects = overpaid(&["two, I swear"]);
     let (draft, requests) = written_for("patched", Some(&defects));
     let draft = draft.unwrap();

@@ -1,4 +1,4 @@
-//! Files and network: what a jailed process may open.
+//! Landlock: the files that a jailed process may open; no network.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -11,15 +11,17 @@ use landlock::{
 use crate::SandboxError;
 use crate::error::refused;
 
-/// Rights in the scratch folder, as the kernel numbers them (`linux/landlock.h`): read and write files, list and
-/// remove and make them and folders, rename and truncate. No `exec`, no devices, sockets, pipes or links.
+/// Rights in the scratch folder, by the bits of `linux/landlock.h`: write files (1), read files (2), read folders (3), remove
+/// folders (4) and files (5), make folders (7) and files (8). No `exec`; no devices, sockets, pipes or links.
 pub const SCRATCH: u64 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8;
-/// Moving between folders (ABI 2) and truncating (ABI 3): rights that an older kernel does not know.
+/// Further rights in the scratch folder, which older kernels do not know: moving between folders (13, ABI 2) and truncating
+/// (14, ABI 3).
 pub const SCRATCH_NEWER: u64 = 1 << 13 | 1 << 14;
 
-/// A ruleset that allows reads below `readable` and nothing else on disk or network, not yet in force.
+/// A ruleset that allows reading below `readable`, and `/dev/null` and `/dev/urandom`, and no other access to files or the
+/// network. It is not in force yet.
 ///
-/// ABI 1 (Linux 5.13) is required; what newer kernels add is used where it exists.
+/// Requires ABI 1 (Linux 5.13); rights that newer kernels control are denied as well where the kernel supports that.
 pub fn ruleset(readable: &[PathBuf]) -> Result<OwnedFd, SandboxError> {
     let abi = ABI::V6;
     let created = (|| -> Result<_, landlock::RulesetError> {

@@ -1,8 +1,8 @@
-//! Confinement on Linux: what is prepared in the parent, and what the child takes on before `exec`.
+//! The jail: confinement that is planned in the parent process and entered by the child between `clone` and `exec`.
 //!
-//! Tier A: new namespaces (user where rlar is not root, mount, PID, network, IPC, UTS, cgroup), a root of its own,
-//! Landlock, seccomp, limits, no capabilities. Tier B, where namespaces are forbidden: the same without them.
-//! The order matters: mounts first, then the user, then what cannot be undone.
+//! Tier A: new namespaces (mount, PID, network, IPC, UTS, cgroup, and user if rlar is not root), a private root, Landlock,
+//! seccomp, resource limits, no capabilities. Tier B, where namespaces are forbidden: the same without namespaces and root.
+//! The order matters: first the mounts, then the user, then the restrictions that cannot be undone.
 #![allow(unsafe_code)]
 
 mod landlock;
@@ -22,53 +22,60 @@ use serde_json::json;
 
 use crate::error::refused;
 use crate::linux::interpreter::Interpreter;
-use crate::linux::role::Role;
+use crate::linux::role::ProcessRole;
 use crate::{SandboxError, Tier};
-use mounts::Step;
+use mounts::MountStep;
 
 pub use mounts::SCRATCH_BYTES;
 
-/// Everything that starting a jailed interpreter needs, worked out once.
+/// The plan of a jail: everything that the start of a jailed interpreter needs, computed once.
 #[derive(Debug)]
 pub struct Jail {
-    /// What it is made of.
+    /// Its confinement.
     pub tier: Tier,
     python: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
+    /// Files and folders that may be read.
     readable: Vec<PathBuf>,
+    /// The deny-list of system calls that holds from the start.
     base: BpfProgram,
-    /// First message to the fork server.
+    /// The first message to the fork server, as JSON.
     pub setup: String,
-    walls: Option<Walls>,
+    /// `None` on tier B.
+    namespaces: Option<Namespaces>,
 }
 
-/// What tier A adds.
+/// What tier A has and tier B lacks.
 #[derive(Debug)]
-struct Walls {
+struct Namespaces {
+    /// The `CLONE_NEW…` flags.
     flags: c_int,
+    /// Where the new root is mounted before the process moves into it.
     root: CString,
-    steps: Vec<Step>,
+    steps: Vec<MountStep>,
     user: User,
 }
 
-/// Who the jailed process is.
+/// The user that the jailed process becomes.
 #[derive(Debug)]
 enum User {
-    /// A user that nothing belongs to; rlar is root.
-    Nobody(u32),
-    /// The only one of a new user namespace; the maps of users and groups.
-    Own { users: CString, groups: CString },
+    /// If rlar is root: a user, by this id, that owns no files.
+    Unused(u32),
+    /// If rlar is not root: the only user of a new user namespace, with the contents of `uid_map` and `gid_map`.
+    Mapped { users: CString, groups: CString },
 }
 
-/// A jailed process that has just been started: its control socket, its process.
+/// A jailed process that was just started.
 #[derive(Debug)]
-pub struct Started {
+pub struct JailedProcess {
+    /// rlar's end of its control socket.
     pub control: OwnedFd,
+    /// Its pidfd.
     pub process: OwnedFd,
 }
 
-const NAMESPACES: c_int = libc::CLONE_NEWNS
+const NAMESPACE_FLAGS: c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWPID
     | libc::CLONE_NEWNET
     | libc::CLONE_NEWIPC
@@ -76,8 +83,8 @@ const NAMESPACES: c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP;
 
 impl Jail {
-    /// Plans a jail around an interpreter that runs `code`. `as_root` makes namespaces with root's own rights, instead
-    /// of in a user namespace.
+    /// Plans a jail for an interpreter that runs `code`. With `as_root`, namespaces are made with root's capabilities instead
+    /// of in a new user namespace; `packages` is a folder of packages that may be imported.
     pub fn plan(
         tier: Tier,
         as_root: bool,
@@ -85,66 +92,67 @@ impl Jail {
         code: &str,
         packages: Option<&Path>,
     ) -> Result<Self, SandboxError> {
-        let c = |text: &[u8]| CString::new(text).map_err(|_| refused("a NUL byte in the interpreter's path or code"));
-        let python = c(interpreter.python.as_os_str().as_bytes())?;
-        // Not `-I`: it would ignore the hash seed. With no other variable and `/` as the current folder, nothing
-        // else of the environment reaches the interpreter.
+        let c_string =
+            |text: &[u8]| CString::new(text).map_err(|_| refused("a NUL byte in the interpreter's path or code"));
+        let python = c_string(interpreter.python.as_os_str().as_bytes())?;
+        // Not `-I`, which would ignore `PYTHONHASHSEED`. These are all the variables, and the current folder is `/`, so
+        // nothing else of the environment reaches the interpreter.
         let arguments = [python.as_bytes(), b"-s", b"-S", b"-B", b"-c", code.as_bytes()];
         let environment = ["PYTHONHASHSEED=0", "PYTHONUTF8=1", "LC_ALL=C.UTF-8", "OPENBLAS_NUM_THREADS=1", "HOME=/"];
         let mut readable = interpreter.readable.clone();
-        let walls = match tier {
+        let namespaces = match tier {
             Tier::A => {
-                let root = mounts::place(&readable)?;
-                let user = if as_root { User::Nobody(unused_user()) } else { own_user()? };
-                let flags = if as_root { NAMESPACES } else { NAMESPACES | libc::CLONE_NEWUSER };
+                let root = mounts::mount_point(&readable)?;
+                let user = if as_root { User::Unused(unused_user()) } else { mapped_user()? };
+                let flags = if as_root { NAMESPACE_FLAGS } else { NAMESPACE_FLAGS | libc::CLONE_NEWUSER };
                 let steps = mounts::steps(&root, &readable, packages)?;
-                Some(Walls { flags, root: c(root.as_os_str().as_bytes())?, steps, user })
+                Some(Namespaces { flags, root: c_string(root.as_os_str().as_bytes())?, steps, user })
             }
             Tier::B => None,
         };
-        // Landlock's rules are about the folder, wherever it is seen.
+        // Landlock's rules hold for the folder itself, wherever it is mounted.
         readable.extend(packages.map(Path::to_owned));
-        let seen = packages.map(|site| if tier == Tier::A { Path::new(mounts::PACKAGES) } else { site });
-        let filters = Role::ALL.map(|role| {
-            let filter = seccomp::hexadecimal(&seccomp::role(role)?);
+        let import_path = packages.map(|site| if tier == Tier::A { Path::new(mounts::PACKAGES) } else { site });
+        let filters = ProcessRole::ALL.map(|role| {
+            let filter = seccomp::hexadecimal(&seccomp::for_role(role)?);
             Ok::<_, SandboxError>((role.name().to_owned(), filter))
         });
         let filters = filters.into_iter().collect::<Result<std::collections::BTreeMap<_, _>, _>>()?;
         let setup = json!({
             "filters": filters,
             "scratch_bytes": SCRATCH_BYTES,
-            "packages": seen.into_iter().collect::<Vec<_>>(),
+            "packages": import_path.into_iter().collect::<Vec<_>>(),
         });
         Ok(Self {
             tier,
-            arguments: arguments.into_iter().map(c).collect::<Result<_, _>>()?,
-            environment: environment.into_iter().map(|v| c(v.as_bytes())).collect::<Result<_, _>>()?,
+            arguments: arguments.into_iter().map(c_string).collect::<Result<_, _>>()?,
+            environment: environment.into_iter().map(|v| c_string(v.as_bytes())).collect::<Result<_, _>>()?,
             python,
             readable,
             base: seccomp::base()?,
             setup: setup.to_string(),
-            walls,
+            namespaces,
         })
     }
 
-    /// Starts the interpreter in the jail. Its first message on the control socket is `!` with an error number and
-    /// what was refused, or what its code sends.
-    pub fn start(&self) -> Result<Started, SandboxError> {
+    /// Starts the interpreter in the jail. The first message on the control socket comes from its code; if a step of entering
+    /// the jail failed, the message is `!`, the error number (4 bytes) and the name of the step.
+    pub fn start(&self) -> Result<JailedProcess, SandboxError> {
         let sockets = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (control, theirs) = sockets.map_err(refused)?;
         let fds = Descriptors {
             control: theirs.as_raw_fd(),
-            own: landlock::ruleset(&self.readable)?,
+            fork_server: landlock::ruleset(&self.readable)?,
             reader: landlock::ruleset(&self.readable)?,
         };
         let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
             list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
         };
         let (arguments, environment) = (pointers(&self.arguments), pointers(&self.environment));
-        let flags = self.walls.as_ref().map_or(0, |w| w.flags) | libc::CLONE_PIDFD | libc::SIGCHLD;
+        let flags = self.namespaces.as_ref().map_or(0, |n| n.flags) | libc::CLONE_PIDFD | libc::SIGCHLD;
         let mut process: c_int = -1;
-        // SAFETY: as `fork`. The child makes system calls on memory that was there before, and ends in `exec` or
-        // `_exit`; it allocates nothing and takes no lock.
+        // SAFETY: like `fork`. The child only makes system calls on memory that existed before, and ends in `exec` or
+        // `_exit`; it allocates no memory and takes no lock.
         let pid = unsafe { libc::syscall(libc::SYS_clone, flags, 0, &raw mut process, 0, 0) };
         match pid {
             -1 => Err(refused(format!("clone: {}", io::Error::last_os_error()))),
@@ -156,33 +164,33 @@ impl Jail {
                 report(refusal)
             },
             // SAFETY: the kernel has just made this descriptor for us.
-            _ => Ok(Started { control, process: unsafe { OwnedFd::from_raw_fd(process) } }),
+            _ => Ok(JailedProcess { control, process: unsafe { OwnedFd::from_raw_fd(process) } }),
         }
     }
 
-    /// What the child takes on, in order; the error says at what it failed.
+    /// Enters the jail, in the child. The error is the name of the step that failed; `errno` has the reason.
     unsafe fn enter(&self, fds: &Descriptors) -> Result<(), &'static str> {
         // SAFETY: system calls on integers and on memory that outlives them.
         unsafe {
             fds.arrange()?;
             check(libc::setsid(), "setsid")?;
             check(libc::chdir(c"/".as_ptr()), "chdir")?;
-            // Where memory runs out, these go before what they serve. Not every container lets them.
+            // If the machine runs out of memory, jailed processes are killed first. Some containers forbid this setting.
             let _ = write_file(c"/proc/self/oom_score_adj", c"500");
             libc::umask(0o022);
-            if let Some(walls) = &self.walls {
-                walls.build()?;
+            if let Some(namespaces) = &self.namespaces {
+                namespaces.build()?;
                 allow_scratch()?;
             }
-            let scratch = if self.walls.is_some() { SCRATCH_BYTES } else { 0 };
+            let scratch = if self.namespaces.is_some() { SCRATCH_BYTES } else { 0 };
             limit(libc::RLIMIT_FSIZE, scratch)?;
             limit(libc::RLIMIT_CORE, 0)?;
             limit(libc::RLIMIT_NOFILE, 4096)?;
             for capability in 0..64 {
                 libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0);
             }
-            if let Some(Walls { user: User::Nobody(id), .. }) = &self.walls {
-                // Not the C library's functions: they would wait for threads that this process does not have.
+            if let Some(Namespaces { user: User::Unused(id), .. }) = &self.namespaces {
+                // Not the C library's functions, which would wait for threads that this process does not have.
                 check_long(libc::syscall(libc::SYS_setgroups, 0, 0), "setgroups")?;
                 check_long(libc::syscall(libc::SYS_setresgid, *id, *id, *id), "setresgid")?;
                 check_long(libc::syscall(libc::SYS_setresuid, *id, *id, *id), "setresuid")?;
@@ -191,8 +199,8 @@ impl Jail {
             let none = [0u32; 6];
             check_long(libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()), "capset")?;
             check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")?;
-            check_long(libc::syscall(libc::SYS_landlock_restrict_self, OWN, 0), "Landlock")?;
-            check(libc::close(OWN), "close")?;
+            check_long(libc::syscall(libc::SYS_landlock_restrict_self, FORK_SERVER, 0), "Landlock")?;
+            check(libc::close(FORK_SERVER), "close")?;
             let program =
                 libc::sock_fprog { len: self.base.len() as u16, filter: self.base.as_ptr().cast_mut().cast() };
             check(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), "seccomp")?;
@@ -203,46 +211,50 @@ impl Jail {
     }
 }
 
-/// Where the child finds its descriptors: control, the ruleset that its children may take on, its own ruleset.
+/// The control socket in the child.
 const CONTROL: RawFd = 3;
+/// The Landlock ruleset that the processes of the fork server restrict themselves with: no scratch folder.
 const READER: RawFd = 4;
-const OWN: RawFd = 5;
+/// The Landlock ruleset that the fork server restricts itself with.
+const FORK_SERVER: RawFd = 5;
 
+/// The descriptors that the child gets.
 struct Descriptors {
     control: RawFd,
     reader: OwnedFd,
-    own: OwnedFd,
+    fork_server: OwnedFd,
 }
 
 impl Descriptors {
-    /// Moves the three to their places, gives the standard ones to `/dev/null` and closes all others.
+    /// Moves the three descriptors to their numbers, opens `/dev/null` as the standard streams and closes all others.
     unsafe fn arrange(&self) -> Result<(), &'static str> {
         // SAFETY: as in `enter`.
         unsafe {
             let mut high = [0; 3];
-            for (to, from) in high.iter_mut().zip([self.control, self.reader.as_raw_fd(), self.own.as_raw_fd()]) {
+            for (to, from) in high.iter_mut().zip([self.control, self.reader.as_raw_fd(), self.fork_server.as_raw_fd()])
+            {
                 *to = libc::fcntl(from, libc::F_DUPFD, 64);
                 check(*to, "fcntl")?;
             }
-            for (place, fd) in [CONTROL, READER, OWN].into_iter().zip(high) {
-                check(libc::dup2(fd, place), "dup2")?;
+            for (number, fd) in [CONTROL, READER, FORK_SERVER].into_iter().zip(high) {
+                check(libc::dup2(fd, number), "dup2")?;
             }
             let null = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR);
             check(null, "/dev/null")?;
             for standard in 0..3 {
                 check(libc::dup2(null, standard), "dup2")?;
             }
-            check_long(libc::syscall(libc::SYS_close_range, OWN + 1, u32::MAX, 0), "close_range")
+            check_long(libc::syscall(libc::SYS_close_range, FORK_SERVER + 1, u32::MAX, 0), "close_range")
         }
     }
 }
 
-impl Walls {
-    /// Builds the root and moves into it.
+impl Namespaces {
+    /// Builds the new root and moves into it.
     unsafe fn build(&self) -> Result<(), &'static str> {
         // SAFETY: as in `enter`.
         unsafe {
-            if let User::Own { users, groups } = &self.user {
+            if let User::Mapped { users, groups } = &self.user {
                 write_file(c"/proc/self/setgroups", c"deny")?;
                 write_file(c"/proc/self/uid_map", users)?;
                 write_file(c"/proc/self/gid_map", groups)?;
@@ -261,7 +273,8 @@ impl Walls {
     }
 }
 
-impl Step {
+impl MountStep {
+    /// Takes the step.
     unsafe fn take(&self) -> Result<(), &'static str> {
         let (nosuid, nodev, noexec) = (libc::MS_NOSUID, libc::MS_NODEV, libc::MS_NOEXEC);
         // SAFETY: as in `enter`.
@@ -273,32 +286,34 @@ impl Step {
                     check(fd, "a file in the new root")?;
                     check(libc::close(fd), "close")
                 }
-                Self::Link(target, name) => check(libc::symlink(target.as_ptr(), name.as_ptr()), "symlink"),
-                Self::Memory(path, options) => {
+                Self::Link { target, name } => check(libc::symlink(target.as_ptr(), name.as_ptr()), "symlink"),
+                Self::Tmpfs { path, options } => {
                     let flags = nosuid | nodev | noexec;
                     mount(Some(c"tmpfs"), path, Some(c"tmpfs"), flags, Some(options), "mounting tmpfs")
                 }
-                Self::Show(from, to) => {
-                    mount(Some(from), to, None, libc::MS_BIND | libc::MS_REC, None, "showing the interpreter")?;
-                    seal(to, libc::AT_RECURSIVE, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)
+                Self::Bind { from, to } => {
+                    mount(Some(from), to, None, libc::MS_BIND | libc::MS_REC, None, "mounting the interpreter")?;
+                    make_read_only(to, libc::AT_RECURSIVE, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV)
                 }
-                Self::Device(from, to) => mount(Some(from), to, None, libc::MS_BIND, None, "showing a device"),
-                Self::Seal(path) => seal(path, 0, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV),
+                Self::Device { from, to } => mount(Some(from), to, None, libc::MS_BIND, None, "mounting a device"),
+                Self::ReadOnly(path) => make_read_only(path, 0, libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV),
             }
         }
     }
 }
 
-/// Makes a mount read-only; unlike a remount, this leaves locked flags of the machine's own mounts alone.
-unsafe fn seal(path: &CStr, flags: c_int, more: u64) -> Result<(), &'static str> {
+/// Makes a mount read-only. Unlike a remount, this does not touch the flags of the machine's mounts that a user namespace
+/// must not change.
+unsafe fn make_read_only(path: &CStr, flags: c_int, more: u64) -> Result<(), &'static str> {
     let attributes = [libc::MOUNT_ATTR_RDONLY | more, 0, 0, 0];
-    // SAFETY: four words, as `struct mount_attr` has them.
+    // SAFETY: `attributes` has the layout of `struct mount_attr`: four words.
     let r = unsafe {
         libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, path.as_ptr(), flags, attributes.as_ptr(), 32usize)
     };
     check_long(r, "making a mount read-only")
 }
 
+/// `mount(2)`; `what` names the step.
 unsafe fn mount(
     from: Option<&CStr>,
     to: &CStr,
@@ -312,7 +327,7 @@ unsafe fn mount(
     check(unsafe { libc::mount(pointer(from), to.as_ptr(), pointer(kind), flags, pointer(options).cast()) }, what)
 }
 
-/// Adds the scratch folder to the ruleset that is about to come into force.
+/// Adds the scratch folder to the fork server's ruleset.
 unsafe fn allow_scratch() -> Result<(), &'static str> {
     #[repr(C, packed)]
     struct PathBeneath {
@@ -326,7 +341,7 @@ unsafe fn allow_scratch() -> Result<(), &'static str> {
         check(parent, "the scratch folder")?;
         let add = |allowed| {
             let rule = PathBeneath { allowed, parent };
-            libc::syscall(libc::SYS_landlock_add_rule, OWN, PATH_BENEATH, &raw const rule, 0)
+            libc::syscall(libc::SYS_landlock_add_rule, FORK_SERVER, PATH_BENEATH, &raw const rule, 0)
         };
         if add(landlock::SCRATCH | landlock::SCRATCH_NEWER) < 0 {
             check_long(add(landlock::SCRATCH), "Landlock's rule for the scratch folder")?;
@@ -335,6 +350,7 @@ unsafe fn allow_scratch() -> Result<(), &'static str> {
     }
 }
 
+/// Writes a file of `/proc/self`.
 unsafe fn write_file(path: &CStr, text: &CStr) -> Result<(), &'static str> {
     // SAFETY: as in `enter`.
     unsafe {
@@ -347,26 +363,29 @@ unsafe fn write_file(path: &CStr, text: &CStr) -> Result<(), &'static str> {
     }
 }
 
+/// Lowers a resource limit to `value`, for good.
 unsafe fn limit(what: libc::__rlimit_resource_t, value: u64) -> Result<(), &'static str> {
     let mut r = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `r` outlives both calls.
     unsafe {
         check(libc::getrlimit(what, &raw mut r), "getrlimit")?;
-        // A user may live under a harder limit already.
+        // The user may have a lower hard limit already.
         r = libc::rlimit { rlim_cur: r.rlim_max.min(value), rlim_max: r.rlim_max.min(value) };
         check(libc::setrlimit(what, &raw const r), "setrlimit")
     }
 }
 
+/// The name of the step as an error, if a system call failed.
 fn check(r: c_int, what: &'static str) -> Result<(), &'static str> {
     check_long(r.into(), what)
 }
 
+/// [`check`] for calls that return a long.
 fn check_long(r: i64, what: &'static str) -> Result<(), &'static str> {
     if r < 0 { Err(what) } else { Ok(()) }
 }
 
-/// Tells the parent what was refused, and ends the child.
+/// Sends the failed step and `errno` to the parent, and ends the child.
 unsafe fn report(what: &'static str) -> ! {
     // SAFETY: as in `enter`; the error number is the child's own.
     unsafe {
@@ -378,7 +397,7 @@ unsafe fn report(what: &'static str) -> ! {
     }
 }
 
-/// A user that owns nothing: a high number, or the last that this user namespace knows.
+/// The id of a user that owns no files: a high number, or the last one of this user namespace.
 fn unused_user() -> u32 {
     const HIGH: u32 = 1_879_048_191;
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
@@ -390,9 +409,10 @@ fn unused_user() -> u32 {
     last.max().map_or(HIGH, |last| last.min(HIGH))
 }
 
-fn own_user() -> Result<User, SandboxError> {
+/// The current user, mapped to user 1000 of a new user namespace.
+fn mapped_user() -> Result<User, SandboxError> {
     let map = |id: u32| CString::new(format!("1000 {id} 1")).map_err(refused);
-    Ok(User::Own {
+    Ok(User::Mapped {
         users: map(rustix::process::geteuid().as_raw())?,
         groups: map(rustix::process::getegid().as_raw())?,
     })

@@ -1,4 +1,4 @@
-//! System calls: what a jailed process may ask of the kernel.
+//! seccomp: the system calls that a jailed process may make.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,13 @@ use seccompiler::{
 
 use crate::SandboxError;
 use crate::error::refused;
-use crate::linux::role::Role;
+use crate::linux::role::ProcessRole;
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+/// Rules by system call; an empty list matches every call.
+type SyscallRules = BTreeMap<i64, Vec<SeccompRule>>;
 
-fn filter(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Result<BpfProgram, SandboxError> {
+/// Compiles rules: calls that match get the action `matched`, all others `otherwise`.
+fn filter(rules: SyscallRules, otherwise: SeccompAction, matched: SeccompAction) -> Result<BpfProgram, SandboxError> {
     let arch = std::env::consts::ARCH;
     let arch =
         TargetArch::try_from(arch).map_err(|_| refused(format!("no seccomp filter for the processor `{arch}`")))?;
@@ -20,17 +22,17 @@ fn filter(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Res
     filter.try_into().map_err(refused)
 }
 
-/// The allow-list of a process that does what `role` says. A script may also change files (where Landlock and the
-/// mounts let it); a tester, which is trusted, may be handed descriptors.
-pub fn role(role: Role) -> Result<BpfProgram, SandboxError> {
-    let mut rules = rules(role == Role::Script)?;
-    if role == Role::Tester {
+/// The allow-list of a process in a role. A script may also change files, where Landlock and the mounts let it; a tester,
+/// which is trusted, may also receive descriptors.
+pub fn for_role(role: ProcessRole) -> Result<BpfProgram, SandboxError> {
+    let mut rules = rules(role == ProcessRole::Script)?;
+    if role == ProcessRole::Tester {
         rules.insert(libc::SYS_recvmsg, Vec::new());
     }
     filter(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
 }
 
-/// What not even the trusted start of a jailed interpreter may do.
+/// The deny-list that holds from the start of a jailed interpreter, even while its code is trusted.
 pub fn base() -> Result<BpfProgram, SandboxError> {
     let denied = denied().into_iter().map(|s| (s, Vec::new())).collect();
     filter(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32))
@@ -46,9 +48,9 @@ pub fn hexadecimal(program: &BpfProgram) -> String {
     program.iter().fold(String::new(), |hex, i| hex + &format!("{:016x}", instruction(i)))
 }
 
-/// Numbers of system calls that take no check of their arguments.
+/// System calls that are allowed with any arguments.
 #[allow(clippy::wildcard_imports)] // A list of system calls by the C library's own names.
-fn allowed(scratch: bool) -> Vec<i64> {
+fn allowed() -> Vec<i64> {
     use libc::*;
     let mut allowed = vec![
         SYS_read,
@@ -119,33 +121,40 @@ fn allowed(scratch: bool) -> Vec<i64> {
         SYS_dup2,
         SYS_alarm,
     ]);
-    if scratch {
-        allowed.extend([
-            SYS_pwrite64,
-            SYS_ftruncate,
-            SYS_fsync,
-            SYS_fdatasync,
-            SYS_chdir,
-            SYS_unlinkat,
-            SYS_mkdirat,
-            SYS_renameat2,
-        ]);
-        #[cfg(target_arch = "x86_64")]
-        allowed.extend([SYS_unlink, SYS_mkdir, SYS_rmdir, SYS_rename, SYS_renameat]);
-    }
     allowed
 }
 
+/// Further system calls that are allowed with any arguments where files may be changed.
 #[allow(clippy::wildcard_imports)] // As above.
-fn rules(scratch: bool) -> Result<Rules, SandboxError> {
+fn allowed_on_files() -> Vec<i64> {
     use libc::*;
-    let mut rules: Rules = allowed(scratch).into_iter().map(|s| (s, Vec::new())).collect();
+    let mut allowed = vec![
+        SYS_pwrite64,
+        SYS_ftruncate,
+        SYS_fsync,
+        SYS_fdatasync,
+        SYS_chdir,
+        SYS_unlinkat,
+        SYS_mkdirat,
+        SYS_renameat2,
+    ];
+    #[cfg(target_arch = "x86_64")]
+    allowed.extend([SYS_unlink, SYS_mkdir, SYS_rmdir, SYS_rename, SYS_renameat]);
+    allowed
+}
+
+/// The allow-list: [`allowed`] calls, with `scratch` also those that change files, and further calls with certain arguments.
+#[allow(clippy::wildcard_imports)] // As above.
+fn rules(scratch: bool) -> Result<SyscallRules, SandboxError> {
+    use libc::*;
+    let on_files = if scratch { allowed_on_files() } else { Vec::new() };
+    let mut rules: SyscallRules = allowed().into_iter().chain(on_files).map(|s| (s, Vec::new())).collect();
     let condition = |arg, len, op, value| SeccompCondition::new(arg, len, op, value).map_err(refused);
     let equals = |arg, len, value| condition(arg, len, SeccompCmpOp::Eq, value);
     let rule = |conditions| SeccompRule::new(conditions).map_err(refused);
     let dword = || SeccompCmpArgLen::Dword;
-    // Landlock asks for rights by what can be read or written then: opening as a mere path, or for neither, must not be
-    // possible, nor truncating what is opened for reading, of which an old Landlock knows nothing.
+    // Landlock checks rights by access mode, so opening with `O_PATH` or for neither reading nor writing must not be
+    // possible; nor may a file opened for reading be truncated, which an old Landlock does not check.
     let open = |flags: u8| -> Result<Vec<SeccompRule>, SandboxError> {
         let masked = |mask: c_int, value: c_int| {
             rule(vec![condition(flags, dword(), SeccompCmpOp::MaskedEq(mask as u64), value as u64)?])
@@ -156,9 +165,9 @@ fn rules(scratch: bool) -> Result<Rules, SandboxError> {
     rules.insert(SYS_openat, open(2)?);
     #[cfg(target_arch = "x86_64")]
     rules.insert(SYS_open, open(1)?);
-    // Reading a limit of one's own is harmless; setting one is not.
-    let own = equals(0, dword(), 0)?;
-    rules.insert(SYS_prlimit64, vec![rule(vec![own, equals(2, SeccompCmpArgLen::Qword, 0)?])?]);
+    // A process may read its own limits (PID 0, no new limit), not set them.
+    let this_process = equals(0, dword(), 0)?;
+    rules.insert(SYS_prlimit64, vec![rule(vec![this_process, equals(2, SeccompCmpArgLen::Qword, 0)?])?]);
     let terminal = [TCGETS, TIOCGWINSZ, FIONREAD, FIOCLEX, FIONCLEX];
     let terminal = terminal.iter().map(|v| rule(vec![equals(1, dword(), *v)?]));
     rules.insert(SYS_ioctl, terminal.collect::<Result<_, SandboxError>>()?);
@@ -168,6 +177,7 @@ fn rules(scratch: bool) -> Result<Rules, SandboxError> {
     Ok(rules)
 }
 
+/// System calls that no jailed process ever makes.
 #[allow(clippy::wildcard_imports)] // As above.
 fn denied() -> Vec<i64> {
     use libc::*;

@@ -1,0 +1,234 @@
+//! `tool.yaml` as it is written, with the keys of all kinds beside each other, and its translation from and to a [`ToolCard`].
+//!
+//! serde can neither refuse unknown keys of a flattened enum nor name their lines, so the file has one flat form, and the
+//! checks that depend on the kind are made here.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::tool::builtin::find_builtin;
+use crate::tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
+use crate::tool::composite::WeightedTool;
+use crate::tool::judge::{Mode, Rubric};
+use crate::tool::reward_model::ModelPointer;
+
+/// A problem with a card: the key that it is reported for, and the message.
+pub type KeyProblem = (String, String);
+
+/// The `kind` key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum KindName {
+    /// A function of rlar, in Rust.
+    Builtin,
+    /// A Python function, run in the sandbox.
+    Verifier,
+    /// A reward model, run natively.
+    Model,
+    /// A language model with a rubric.
+    Judge,
+    /// A weighted sum of other tools, with gates and vetoes.
+    Composite,
+}
+
+impl KindName {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Builtin => "builtin",
+            Self::Verifier => "verifier",
+            Self::Model => "model",
+            Self::Judge => "judge",
+            Self::Composite => "composite",
+        }
+    }
+}
+
+/// The keys of `tool.yaml`, in the order in which they are written.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CardDocument {
+    /// The tool's name, unique in its library and the name of its folder.
+    name: String,
+    /// How the tool is made.
+    kind: KindName,
+    /// What its score means.
+    role: ToolRole,
+    /// What it measures, in a sentence.
+    measures: String,
+    /// The tasks that it suits.
+    tasks: Vec<String>,
+    /// Whether it abstains from examples without a reference.
+    needs_reference: bool,
+    /// Whether a reply must be the answer alone. If so, admission does not put answers into sentences.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    bare: bool,
+    /// The lowest and the highest score.
+    range: [f64; 2],
+    /// Verifiers: the Python function `f(prompt, candidate_response, reference_response) -> float`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    function: Option<String>,
+    /// Verifiers: the file in the tool's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// Verifiers: packages that the file imports; `rewards.packages` must allow them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    requires: Vec<String>,
+    /// Builtins: the function of rlar, where its name differs from the tool's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    builtin: Option<String>,
+    /// Builtins: the function's settings.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    settings: Map<String, Value>,
+    /// Models: the reward model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<ModelPointer>,
+    /// Judges: the rubric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judge: Option<Rubric>,
+    /// Composites: the tools that they are made of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<WeightedTool>,
+    /// Replies of known worth, for admission.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cases: Vec<CardCase>,
+    /// Where the tool comes from.
+    origin: String,
+}
+
+impl CardDocument {
+    /// Problems that do not depend on the values of the tool's kind.
+    pub fn problems(&self) -> Vec<KeyProblem> {
+        let mut problems = Vec::new();
+        let [low, high] = self.range;
+        if !(low.is_finite() && high.is_finite() && low < high) {
+            problems.push(("range".to_owned(), "must be two finite numbers, the lower first".to_owned()));
+        }
+        let is_plain = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        if !is_plain(&self.name) {
+            problems.push(("name".to_owned(), "must be letters, digits, `_` and `-`".to_owned()));
+        }
+        let keys = [
+            ("function", self.function.is_some(), KindName::Verifier),
+            ("file", self.file.is_some(), KindName::Verifier),
+            ("requires", !self.requires.is_empty(), KindName::Verifier),
+            ("builtin", self.builtin.is_some(), KindName::Builtin),
+            ("settings", !self.settings.is_empty(), KindName::Builtin),
+            ("model", self.model.is_some(), KindName::Model),
+            ("judge", self.judge.is_some(), KindName::Judge),
+            ("parts", !self.parts.is_empty(), KindName::Composite),
+        ];
+        let misplaced = keys.into_iter().filter(|(_, is_set, kind)| *is_set && *kind != self.kind);
+        problems.extend(misplaced.map(|(key, _, kind)| {
+            let (owner, own) = (kind.as_str(), self.kind.as_str());
+            (key.to_owned(), format!("is a key of tools of the kind `{owner}`, and this one is of the kind `{own}`"))
+        }));
+        problems
+    }
+
+    /// The card, or what its kind lacks.
+    pub fn into_card(self) -> Result<ToolCard, KeyProblem> {
+        let name = self.name.clone();
+        let kind = match self.kind {
+            KindName::Builtin => builtin_kind(&name, self.builtin, self.settings),
+            KindName::Verifier => verifier_kind(self.function, self.file, self.requires),
+            KindName::Model => model_kind(self.model),
+            KindName::Judge => judge_kind(self.judge, self.needs_reference),
+            KindName::Composite => composite_kind(self.parts),
+        };
+        Ok(ToolCard {
+            kind: kind.map_err(|why| ("kind".to_owned(), why))?,
+            name,
+            role: self.role,
+            measures: self.measures,
+            tasks: self.tasks,
+            needs_reference: self.needs_reference,
+            bare: self.bare,
+            range: self.range,
+            cases: self.cases,
+            origin: self.origin,
+        })
+    }
+}
+
+fn builtin_kind(tool: &str, name: Option<String>, settings: Map<String, Value>) -> Result<ToolKind, String> {
+    find_builtin(name.as_deref().unwrap_or(tool), &settings)?;
+    Ok(ToolKind::Builtin { builtin: name, settings })
+}
+
+fn verifier_kind(function: Option<String>, file: Option<String>, requires: Vec<String>) -> Result<ToolKind, String> {
+    match (function, file) {
+        (Some(function), Some(file)) if !file.is_empty() && !file.contains(['/', '\\']) => {
+            Ok(ToolKind::Verifier { function, file, requires })
+        }
+        _ => Err("a verifier needs `function`, and `file` in its own folder".into()),
+    }
+}
+
+fn model_kind(model: Option<ModelPointer>) -> Result<ToolKind, String> {
+    let model = model.ok_or("a model needs `model` with its `path`")?;
+    if model.path.is_empty() == model.repo.is_none() {
+        return Err("a model needs exactly one of `path` and `repo`".into());
+    }
+    if model.repo.is_some() && (model.revision.is_none() || model.files.is_empty()) {
+        return Err("a model of the Hub needs its `revision` and its `files`".into());
+    }
+    Ok(ToolKind::Model(model))
+}
+
+fn judge_kind(rubric: Option<Rubric>, needs_reference: bool) -> Result<ToolKind, String> {
+    let rubric = rubric.ok_or("a judge needs `judge` with its `rubric`")?;
+    if rubric.mode == Mode::Pairwise && !needs_reference {
+        return Err("a pairwise judge compares with the reference: it needs `needs_reference: true`".into());
+    }
+    match rubric.problem() {
+        Some(why) => Err(why),
+        None => Ok(ToolKind::Judge(rubric)),
+    }
+}
+
+fn composite_kind(parts: Vec<WeightedTool>) -> Result<ToolKind, String> {
+    let has_term = parts.iter().any(|part| part.part.is_term());
+    if !has_term || !parts.iter().all(|part| part.weight.is_finite()) {
+        return Err("a composite needs `parts`, a term among them, with finite weights".into());
+    }
+    Ok(ToolKind::Composite { parts })
+}
+
+impl From<ToolCard> for CardDocument {
+    fn from(card: ToolCard) -> Self {
+        let mut document = Self {
+            name: card.name,
+            kind: KindName::Builtin,
+            role: card.role,
+            measures: card.measures,
+            tasks: card.tasks,
+            needs_reference: card.needs_reference,
+            bare: card.bare,
+            range: card.range,
+            function: None,
+            file: None,
+            requires: Vec::new(),
+            builtin: None,
+            settings: Map::new(),
+            model: None,
+            judge: None,
+            parts: Vec::new(),
+            cases: card.cases,
+            origin: card.origin,
+        };
+        match card.kind {
+            ToolKind::Builtin { builtin, settings } => {
+                (document.builtin, document.settings) = (builtin, settings);
+            }
+            ToolKind::Verifier { function, file, requires } => {
+                document.kind = KindName::Verifier;
+                (document.function, document.file, document.requires) = (Some(function), Some(file), requires);
+            }
+            ToolKind::Model(pointer) => (document.kind, document.model) = (KindName::Model, Some(pointer)),
+            ToolKind::Judge(rubric) => (document.kind, document.judge) = (KindName::Judge, Some(rubric)),
+            ToolKind::Composite { parts } => (document.kind, document.parts) = (KindName::Composite, parts),
+        }
+        document
+    }
+}

@@ -1,0 +1,102 @@
+//! `rlar rewards`, and the options of every command that runs reward tools.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+#[derive(Subcommand)]
+pub enum RewardsCommand {
+    /// List the tools of a library and whether they are admitted.
+    #[command(after_help = "Examples:\n  rlar rewards list\n  rlar rewards list --library library --json")]
+    List {
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a tool's card, source and admission report.
+    #[command(after_help = "Example:\n  rlar rewards show math_equivalence")]
+    Show {
+        /// The tool's name.
+        tool: String,
+    },
+    /// Score one reply with a tool.
+    #[command(
+        after_help = "Examples:\n  rlar rewards test math_equivalence --prompt 'What is 1/2 + 1/4?' --reference 3/4 --response 'It is 0.75.'\n  rlar rewards test code_tests --prompt 'Add.' --response 'def add(a, b): return a + b' --column 'tests=[\"assert add(1, 2) == 3\"]'"
+    )]
+    Test {
+        /// The tool's name.
+        tool: String,
+        /// The prompt that the reply answers.
+        #[arg(long, default_value = "(no prompt)")]
+        prompt: String,
+        /// The reply to score.
+        #[arg(long)]
+        response: String,
+        /// The reference answer, a correct or good reply.
+        #[arg(long)]
+        reference: Option<String>,
+        /// A further column of the example, as JSON or text; may be given several times.
+        #[arg(long, value_name = "NAME=VALUE")]
+        column: Vec<String>,
+    },
+    /// Run the admission checks and write each tool's report into its folder. Exits with 1 if a tool is refused.
+    #[command(
+        after_help = "Examples:\n  rlar rewards admit --library library\n  rlar rewards admit my_tool --library library --data examples.jsonl"
+    )]
+    Admit {
+        /// The tools' names; when absent, all tools of the library that are not retired.
+        tools: Vec<String>,
+        /// JSONL examples with references or demonstrations to run the checks on; built-in examples when absent.
+        #[arg(long, value_name = "FILE")]
+        data: Option<PathBuf>,
+        /// JSONL pairs of replies (`prompt`, `chosen`, `rejected`) to run the checks on.
+        #[arg(long, value_name = "FILE")]
+        preferences: Option<PathBuf>,
+    },
+    /// Retire a tool, so that no prompt uses it any more. `admit` with its name brings it back.
+    #[command(after_help = "Example:\n  rlar rewards retire old_tool --library library --why 'rewards length'")]
+    Retire {
+        /// The tool's name.
+        tool: String,
+        /// The reason, kept in the tool's admission report.
+        #[arg(long, default_value = "no reason given")]
+        why: String,
+    },
+    /// Compare two libraries, such as a run's snapshot with the current one: tools in only one of them, and lines that
+    /// differ.
+    #[command(after_help = "Example:\n  rlar rewards diff runs/math/library --library library")]
+    Diff {
+        /// The folder to compare with.
+        other: PathBuf,
+    },
+    /// Print statistics of a log of tool calls: number of calls, distribution of scores, time and tokens.
+    #[command(after_help = "Examples:\n  rlar rewards stats runs/math\n  rlar rewards stats scores.sqlite --json")]
+    Stats {
+        /// The folder of a run or a library, or the log file itself.
+        #[arg(value_name = "PATH")]
+        path: PathBuf,
+        /// Print JSON lines.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What tools may use: Python packages and a language model.
+#[derive(Args)]
+pub struct ToolArguments {
+    /// A Python package that verifiers may import, as a pip requirement; may be given several times. Installed at first use.
+    #[arg(long, value_name = "PACKAGE", global = true)]
+    pub package: Vec<String>,
+    /// The OpenAI-compatible server of judges, such as `http://localhost:8000/v1`; `OPENAI_API_KEY` holds its key.
+    #[arg(long, value_name = "URL", global = true, requires = "llm_model")]
+    pub llm: Option<String>,
+    /// The model's name on that server.
+    #[arg(long, value_name = "NAME", global = true)]
+    pub llm_model: Option<String>,
+    /// Answer judges from recorded exchanges instead of a server.
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "llm")]
+    pub llm_replay: Option<String>,
+    /// Record the exchanges with the server in this file.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub llm_record: Option<String>,
+}

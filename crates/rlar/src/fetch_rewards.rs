@@ -1,0 +1,109 @@
+//! `rlar fetch-rewards`: fills a library folder with the tools that a config's data needs.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rlar_eval::table::render;
+use rlar_rewards::agents::{AgentEvent, Agents, ModelCounts, VerifierCounts};
+use rlar_rewards::{FetchReport, FetchRequest, UncoveredTask, fetch_rewards};
+
+use crate::cli::FetchRewardsArguments;
+use crate::error::BadRequestExt;
+use crate::output::{DownloadBar, print, print_error};
+use crate::setup;
+use crate::setup::LoadedConfig;
+
+pub fn run(arguments: &FetchRewardsArguments) -> Result<()> {
+    let (loaded, agents) = load(arguments).bad_request()?;
+    let rewards = &loaded.config.rewards;
+    let configured = rewards.library.as_ref().map(PathBuf::from);
+    let folder = arguments.library.clone().or(configured).unwrap_or_else(|| "library".into());
+    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
+    let agents = agents.with_cache(&folder)?;
+    let examples: Vec<_> = loaded.train.iter().chain(&loaded.heldout).cloned().collect();
+    let request = FetchRequest {
+        folder: &folder,
+        examples: &examples,
+        demonstrations: &loaded.demonstrations,
+        sources: &rewards.sources,
+        always: &rewards.always,
+    };
+    let mut bar = DownloadBar::default();
+    let report = fetch_rewards(&request, &agents, &mut |event| show(event, &mut bar))?;
+    drop(bar);
+    print(summary(&report, &folder))?;
+    if let Some(first) = report.unanswered.first() {
+        let count = report.unanswered.len();
+        bail!("the library is incomplete, run the same command again to continue: {first} ({count} such problems)");
+    }
+    if let Some((task, UncoveredTask { prompts, reason })) = report.uncovered.iter().next() {
+        bail!("{prompts} prompts of `{task}` have no tool; the first: {reason}");
+    }
+    Ok(())
+}
+
+/// The config and its agents. The policy's model is not looked for, because rewards do not depend on it.
+fn load(arguments: &FetchRewardsArguments) -> Result<(LoadedConfig, Agents)> {
+    let loaded = setup::load(&arguments.config, |_| Ok(()))?;
+    if loaded.train.is_empty() && loaded.heldout.is_empty() {
+        bail!("{}: names no prompts that need rewards", loaded.path.display());
+    }
+    let context = setup::tool_context(&loaded)?;
+    let agents = setup::agents(&loaded.config, &context)?;
+    Ok((loaded, agents))
+}
+
+/// Shows progress on standard error.
+fn show(event: AgentEvent, bar: &mut DownloadBar) {
+    match event {
+        AgentEvent::Message(line) => {
+            *bar = DownloadBar::default();
+            // Progress is not worth failing for.
+            let _ = print_error(format!("{line}\n"));
+        }
+        AgentEvent::Download { model, progress } => {
+            bar.show(&format!("{model} {}", progress.name), progress.done, progress.total);
+        }
+    }
+}
+
+/// The admitted tools, the refused ones with their reasons, and how much the agents did.
+fn summary(report: &FetchReport, folder: &Path) -> String {
+    let mut rows = vec![["tool", "identity", "prompts"].map(str::to_owned).to_vec()];
+    rows.extend(report.fetched.iter().map(|f| vec![f.tool.clone(), f.identity.clone(), f.examples.to_string()]));
+    let mut out = render(&rows);
+    out.push('\n');
+    for f in &report.fetched {
+        let _ = writeln!(out, "{}: {}", f.tool, f.reason);
+    }
+    if !report.rejected.is_empty() {
+        out.push_str("\nNot taken:\n");
+        for rejected in &report.rejected {
+            let _ = writeln!(out, "{}: {}", rejected.name, rejected.reason.replace('\n', "\n  "));
+        }
+    }
+    let percent = |count: usize, total: usize| 100.0 * count as f64 / total as f64;
+    let VerifierCounts { written, runnable, admitted } = report.verifiers;
+    if written > 0 {
+        let (run_percent, admitted_percent) = (percent(runnable, written), percent(admitted, written));
+        let _ = writeln!(
+            out,
+            "\n{written} verifiers written: {runnable} run ({run_percent:.1} %), {admitted} admitted ({admitted_percent:.1} %)"
+        );
+    }
+    let ModelCounts { considered, admitted } = report.models;
+    if considered > 0 {
+        let percent = percent(admitted, considered);
+        let _ = writeln!(out, "{considered} models considered: {admitted} taken ({percent:.1} %)");
+    }
+    for (role, c) in &report.usage {
+        let _ = writeln!(
+            out,
+            "{role}: {} questions, {} of them repairs, {} fallbacks, {} tokens",
+            c.requests, c.repairs, c.fallbacks, c.tokens
+        );
+    }
+    let _ = writeln!(out, "\nThe library is in {}", folder.display());
+    out
+}

@@ -1,0 +1,136 @@
+//! `--route` and `--cross-fit` of `rlar eval`: strategies that choose among tools for each prompt.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use rlar_data::Example;
+use rlar_eval::bootstrap::Bootstrap;
+use rlar_eval::routing::{
+    CrossFit, Route, RouteChoice, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows,
+};
+use rlar_eval::score_benchmark::item_example;
+use rlar_eval::{Benchmark, BenchmarkScores};
+use rlar_net::llm::Llm;
+use rlar_rewards::agents::client::LlmClient;
+use rlar_rewards::agents::select::select;
+use rlar_rewards::{BuiltinAgent, Library, ToolCard};
+
+use crate::benchmark::table;
+use crate::cli::RewardBenchmarkArguments;
+
+/// Resamples for the intervals of routes, at least.
+const RESAMPLES: u32 = 1000;
+
+/// Random halvings of the items for `--cross-fit`.
+const SPLITS: usize = 200;
+
+/// Refuses unknown routes, and routes among tools without scores. `scored` are the tools with scores apart from judges.
+pub fn check(arguments: &RewardBenchmarkArguments, scored: &[&str]) -> Result<()> {
+    for route in &arguments.route {
+        match (route.as_str(), route.strip_prefix("static:")) {
+            (_, Some(tool)) if !scored.contains(&tool) => {
+                bail!("--route {route}: the tools with scores are {}", scored.join(", "))
+            }
+            ("oracle" | "builtin" | "agent", _) | (_, Some(_)) => {}
+            _ => bail!("--route {route}: possible are static:NAME, oracle, builtin, agent"),
+        }
+    }
+    let is_comparison = arguments.cross_fit || !arguments.route.is_empty();
+    if is_comparison && scored.len() + arguments.judge.len() < 2 {
+        bail!(
+            "--route and --cross-fit compare at least two tools; name more with --tool, --model, --judge or --scores"
+        );
+    }
+    Ok(())
+}
+
+/// Tables that compare the routes with single tools, ensembles and oracles.
+pub fn summary(
+    arguments: &RewardBenchmarkArguments,
+    benchmark: &Benchmark,
+    scores: &[BenchmarkScores],
+    library: &Library,
+    llm: Option<&Arc<dyn Llm>>,
+    bootstrap: Bootstrap,
+) -> Result<String> {
+    let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(RESAMPLES) as usize, ..bootstrap };
+    let scores = ScoreTable::new(benchmark, scores)?;
+    let router =
+        Router { scores: &scores, cards: scores.tools().iter().filter_map(|s| library.card(&s.tool)).collect() };
+    let routes: Vec<Route> = arguments.route.iter().filter_map(|name| router.route(name, llm)).collect();
+    let lines = compare(&scores, &routes, bootstrap);
+    let compared = format!("\nChoosing among tools\n\n{}", table(arguments, &comparison_rows(&lines)));
+    if !arguments.cross_fit {
+        return Ok(compared);
+    }
+    let settings = CrossFit { splits: SPLITS, seed: arguments.seed, bootstrap };
+    let fitted = table(arguments, &cross_fit_rows(&cross_fit(&scores, &Strategy::ALL, settings)));
+    Ok(format!("{compared}\nFitted on one half, reported on the other\n\n{fitted}"))
+}
+
+/// Chooses among the tools of a table.
+struct Router<'a> {
+    scores: &'a ScoreTable<'a>,
+    /// The cards of those tools that are in the library.
+    cards: Vec<&'a ToolCard>,
+}
+
+impl Router<'_> {
+    /// The choices of a route for every item; `None` for `oracle`, which the comparison always contains.
+    fn route(&self, name: &str, llm: Option<&Arc<dyn Llm>>) -> Option<Route> {
+        let route = |choices| Route { name: format!("route {name}"), choices };
+        if let Some(index) = name.strip_prefix("static:").and_then(|tool| self.index(tool)) {
+            return Some(route(vec![RouteChoice::Tool(index); self.scores.len()]));
+        }
+        match (name, llm) {
+            ("oracle", _) => None,
+            ("agent", Some(llm)) => Some(self.agent_route(llm)),
+            _ => Some(route(self.examples().map(|example| self.builtin_choice(&example)).collect())),
+        }
+    }
+
+    fn examples(&self) -> impl Iterator<Item = Example> {
+        (0..self.scores.len()).map(|i| item_example(self.scores.item(i)))
+    }
+
+    fn index(&self, tool: &str) -> Option<usize> {
+        self.scores.tools().iter().position(|scores| scores.tool == tool)
+    }
+
+    /// The first tool that the builtin agent assigns; all tools with equal weights if it assigns none of the table's.
+    fn builtin_choice(&self, example: &Example) -> RouteChoice {
+        let assignment = BuiltinAgent.assign(example, self.cards.iter().copied(), &|_| false).ok();
+        let index = assignment.and_then(|a| self.index(&a.tools.first()?.tool));
+        index.map_or_else(|| RouteChoice::Weights(vec![1.0; self.scores.tools().len()]), RouteChoice::Tool)
+    }
+
+    /// The tools and weights that the language model selects; the builtin agent's choice where its answer is unusable.
+    fn agent_route(&self, llm: &Arc<dyn Llm>) -> Route {
+        let client = LlmClient::new(llm.clone());
+        let (mut choices, mut fallbacks) = (Vec::new(), 0);
+        for example in self.examples() {
+            let task = example.domain.as_deref().unwrap_or("any");
+            choices.push(match select(&client, &example, task, &self.cards) {
+                Ok(selected) => {
+                    let mut weights = vec![0.0; self.scores.tools().len()];
+                    for choice in &selected.assignment.tools {
+                        if let Some(index) = self.index(&choice.tool) {
+                            weights[index] = choice.weight;
+                        }
+                    }
+                    RouteChoice::Weights(weights)
+                }
+                Err(why) => {
+                    fallbacks += 1;
+                    tracing::warn!("{}: {why}; the builtin agent chooses", example.id);
+                    self.builtin_choice(&example)
+                }
+            });
+        }
+        let note = match fallbacks {
+            0 => String::new(),
+            n => format!(" ({n} of {} by the builtin agent)", choices.len()),
+        };
+        Route { name: format!("route agent{note}"), choices }
+    }
+}
