@@ -3,11 +3,13 @@
 
     pip install torch transformers xllamacpp gguf
     cargo build --release --example bench
-    scripts/bench-policy.py [--model SmolLM2-135M-Instruct.Q4_1.gguf] [--only s,m10,smollm2] [--rounds 3]
+    scripts/bench-policy.py [--model SmolLM2-135M-Instruct.Q4_1.gguf] [--only s,m10,smollm2,reward] [--rounds 3]
+    scripts/bench-policy.py --alone            rlar alone, without these packages
 
-Each task runs in a process of its own, both sides in turn, with the same weights and two threads. A process gives the
-median of its repetitions, the table the median over rounds. `bound` is the share of the machine's measured f32 product
-that the task's floating-point operations take.
+Each task runs in its own process, first on one side, then on the other, with the same weights and two threads. A process
+gives the median of its repetitions, the table the median over rounds. `of the bound` is the share of the machine's measured
+rate of f32 products that the task's floating-point operations reach. `smollm2` needs the model file, which
+`scripts/fetch-smollm2.sh` fetches; `reward` compares with `transformers` on models that it makes, so it does not run alone.
 """
 
 import argparse
@@ -23,13 +25,13 @@ import time
 from pathlib import Path
 
 THREADS = 2
-BENCH = Path(__file__).parent.parent / "target/release/examples/bench"
-# shape: sequences and tokens of the differentiated tasks
+ROOT = Path(__file__).resolve().parent.parent
+# Sequences and tokens per sequence of the tasks `log-probs` and `train`, by shape.
 SHAPES = {"s": (64, 64), "m10": (32, 128), "smollm2": (4, 256)}
 
 
 def measure(tokens, run):
-    """The median of at least three repetitions, after one that does not count."""
+    """Prints the median time of at least three repetitions of `run`, after one that does not count."""
     run()
     times, start = [], time.perf_counter()
     while len(times) < 3 or (len(times) < 9 and time.perf_counter() - start < 10):
@@ -98,7 +100,7 @@ def torch_side(task, folder, n, t):
 
 
 def llama_side(path, n, t):
-    """`n` completions at a time through llama.cpp's server, in this process, without HTTP."""
+    """Times `n` simultaneous completions by llama.cpp's server, which runs in this process, without HTTP."""
     import threading
 
     import xllamacpp
@@ -127,98 +129,128 @@ def llama_side(path, n, t):
     os._exit(0)
 
 
-def main():
-    options = argparse.ArgumentParser()
-    options.add_argument("--model", type=Path, default=Path("models/SmolLM2-135M-Instruct.Q4_1.gguf"))
-    options.add_argument("--only", default="s,m10,smollm2,reward")
-    options.add_argument("--rounds", type=int, default=3)
-    options = options.parse_args()
-    only = options.only.split(",")
-    if not BENCH.exists():
-        sys.exit(f"{BENCH} does not exist; `cargo build --release -p rlar-policy --example bench` builds it")
-    if "smollm2" in only and not options.model.exists():
-        sys.exit(f"{options.model} does not exist; `scripts/fetch-smollm2.sh` fetches it")
-    environment = dict(os.environ, RAYON_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS))
+class Sides:
+    """Runs the commands that time a task, and prints rows of the table."""
 
-    def one(command):
-        out = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment)
+    def __init__(self, bench, rounds, alone):
+        self.bench, self.rounds, self.alone = bench, rounds, alone
+        self.this_script = [sys.executable, __file__, "--side"]
+        self.environment = dict(os.environ, RAYON_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS))
+        rates = {"rlar": self.run([bench, "matmul"])["gflops"]}
+        if not alone:
+            rates["torch"] = self.run([*self.this_script, "matmul", "-", 0, 0])["gflops"]
+        self.best_rate = max(rates.values())
+        text = ", ".join(f"{side} {rate:.0f}" for side, rate in rates.items())
+        print(f"f32 product 1024³: {text} GFLOP/s; {THREADS} threads\n")
+
+    def run(self, command):
+        """The last line that a command prints, which is JSON."""
+        out = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=self.environment)
         if out.returncode != 0:
-            sys.exit(f"{command}: {out.stderr[-2000:]}")
+            sys.exit(f"{' '.join(map(str, command))}: {out.stderr[-2000:]}")
         return json.loads(out.stdout.strip().splitlines()[-1])
 
-    def side_by_side(sides):
-        """Rounds in turn; the median of each side's seconds and the largest of its peaks."""
+    def time(self, rlar, other):
+        """Runs a task of rlar and of the other library, round by round: for each side the median of the seconds and the
+        largest of the peaks."""
+        sides = {"rlar": [self.bench, *rlar], **({} if self.alone else {"other": [*self.this_script, *other]})}
         runs = {name: [] for name in sides}
-        for _ in range(options.rounds):
+        for _ in range(self.rounds):
             for name, command in sides.items():
-                runs[name].append(one(command))
-        return {name: dict(seconds=statistics.median(r["seconds"] for r in rs), tokens=rs[0]["tokens"],
+                runs[name].append(self.run(command))
+        return {name: dict(rate=rs[0]["tokens"] / statistics.median(r["seconds"] for r in rs),
                            peak=max(r["peak_mb"] for r in rs)) for name, rs in runs.items()}
 
-    own = [sys.executable, __file__, "--side"]
-    rates = {"rlar": one([BENCH, "matmul"])["gflops"], "torch": one([*own, "matmul", "-", 0, 0])["gflops"]}
-    best = max(rates.values())
-    print(f"f32 product 1024³: rlar {rates['rlar']:.0f}, torch {rates['torch']:.0f} GFLOP/s; {THREADS} threads\n")
-    print("| shape | task | rlar tok/s | transformers tok/s | ratio | rlar MB | transformers MB | of the bound |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-
-    def row(shape, task, result, flops=None):
-        ours, theirs = result["rlar"], result["theirs"]
-        rate = lambda r: r["tokens"] / r["seconds"]
-        bound = f"{flops / 1e9 / best / ours['seconds']:.0%}" if flops else ""
-        print(f"| {shape} | {task} | {rate(ours):.0f} | {rate(theirs):.0f} | {rate(ours) / rate(theirs):.2f} "
-              f"| {ours['peak']} | {theirs['peak']} | {bound} |", flush=True)
-
-    with tempfile.TemporaryDirectory() as scratch:
-        for shape, (n, t) in SHAPES.items():
-            if shape not in only:
-                continue
-            folder = Path(scratch) / shape
-            source = [options.model] if shape == "smollm2" else []
-            subprocess.run([BENCH, "save", shape, folder, *source], check=True)
-            config = json.loads((folder / "config.json").read_text())
-            d, layers = config["hidden_size"], config["num_hidden_layers"]
-            q = config["num_attention_heads"] * config.get("head_dim", d // config["num_attention_heads"])
-            kv = q * config["num_key_value_heads"] // config["num_attention_heads"]
-            matrices = layers * (2 * d * q + 2 * d * kv + 3 * d * config["intermediate_size"]) + d * config["vocab_size"]
-            forward = n * (t - 1) * 2 * matrices + layers * n * 4 * (t - 1) ** 2 * q
-            for task, size, flops in [("log-probs", (n, t), forward), ("train", (n, t), 3 * forward),
-                                      ("generate", (16, 64), None)]:
-                row(shape, task, side_by_side({
-                    "rlar": [BENCH, task, folder, *size], "theirs": [*own, task, folder, *size]}), flops)
-            if shape == "smollm2":
-                row(shape, "generate, deterministic", side_by_side({
-                    "rlar": [BENCH, "generate", folder, 16, 64, "deterministic"],
-                    "theirs": [*own, "generate", folder, 16, 64]}))
-                row(shape, "train, layers again", side_by_side({
-                    "rlar": [BENCH, "train", folder, n, t, "layers"], "theirs": [*own, "train", folder, n, t]}), 3 * forward)
-                alone = one([BENCH, "train", folder, 16, 256, "layers", "gradients"])
-                print(f"\ngradient of 16 × 256 tokens, layers again, no optimizer: peak {alone['peak_mb']} MB\n")
-                if importlib.util.find_spec("xllamacpp"):
-                    llama(side_by_side, own, folder, options.model, Path(scratch))
-        if "reward" in only:
-            for name in ("deberta-v3-base", "gpt2", "qwen3-0.6b"):
-                folder = Path(scratch) / name
-                subprocess.run([sys.executable, __file__, "--make", name, folder], check=True, capture_output=True)
-                row(name, "reward model", side_by_side({
-                    "rlar": [BENCH, "reward", folder, 16, 128], "theirs": [*own, "reward", folder, 16, 128]}))
+    def row(self, titles, rlar, other, flops_per_token=None):
+        result = self.time(rlar, other)
+        ours, theirs = result["rlar"], result.get("other")
+        cells = [f"{ours['rate']:.0f}", "", "", f"{ours['peak']}", ""]
+        if theirs:
+            cells = [f"{ours['rate']:.0f}", f"{theirs['rate']:.0f}", f"{ours['rate'] / theirs['rate']:.2f}",
+                     f"{ours['peak']}", f"{theirs['peak']}"]
+        if flops_per_token is not None:
+            cells.append(f"{flops_per_token * ours['rate'] / 1e9 / self.best_rate:.0%}" if flops_per_token else "")
+        print(f"| {' | '.join([*titles, *cells])} |", flush=True)
 
 
-def llama(side_by_side, own, folder, quantised, scratch):
+def forward_flops(config, n, t):
+    """Floating-point operations of a forward pass over `n` sequences of `t` tokens, the last of which is not an input."""
+    d, layers = config["hidden_size"], config["num_hidden_layers"]
+    q = config["num_attention_heads"] * config.get("head_dim", d // config["num_attention_heads"])
+    kv = q * config["num_key_value_heads"] // config["num_attention_heads"]
+    matrices = layers * (2 * d * q + 2 * d * kv + 3 * d * config["intermediate_size"]) + d * config["vocab_size"]
+    return n * (t - 1) * 2 * matrices + layers * n * 4 * (t - 1) ** 2 * q
+
+
+def language_model(sides, shape, folder, n, t):
+    forward = forward_flops(json.loads((folder / "config.json").read_text()), n, t) / (n * t)
+    for task, size, flops in [("log-probs", (n, t), forward), ("train", (n, t), 3 * forward), ("generate", (16, 64), 0)]:
+        sides.row([shape, task], [task, folder, *size], [task, folder, *size], flops)
+
+
+def smollm2(sides, folder, n, t, model, scratch):
+    """Further tasks of the pretrained model: batch-invariant sampling, activation checkpointing, llama.cpp."""
+    sides.row(["smollm2", "generate, deterministic"], ["generate", folder, 16, 64, "deterministic"],
+              ["generate", folder, 16, 64], 0)
+    flops = 3 * forward_flops(json.loads((folder / "config.json").read_text()), n, t) / (n * t)
+    sides.row(["smollm2", "train, layers recomputed"], ["train", folder, n, t, "layers"], ["train", folder, n, t], flops)
+    alone = sides.run([sides.bench, "train", folder, 16, 256, "layers", "gradients"])
+    print(f"\ngradient of 16 × 256 tokens, layers recomputed, no optimizer: peak {alone['peak_mb']} MB\n")
+    if not sides.alone and importlib.util.find_spec("xllamacpp"):
+        llama(sides, folder, model, scratch)
+
+
+def llama(sides, folder, quantised, scratch):
     """SmolLM2 at batch 8 beside llama.cpp, on the same tensors as an F32 GGUF and on the quantised file."""
     f32 = scratch / "smollm2-f32.gguf"
     copy_dequantised(quantised, f32)
     print("| llama.cpp on | rlar tok/s | llama.cpp tok/s | ratio | rlar MB | llama.cpp MB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, path in [("F32", f32), ("Q4_1", quantised)]:
-        result = side_by_side({"rlar": [BENCH, "generate", folder, 8, 64], "theirs": [*own, "llama", path, 8, 64]})
-        ours, theirs = (r["tokens"] / r["seconds"] for r in (result["rlar"], result["theirs"]))
-        print(f"| {name} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.2f} | {result['rlar']['peak']} "
-              f"| {result['theirs']['peak']} |", flush=True)
+        sides.row([name], ["generate", folder, 8, 64], ["llama", path, 8, 64])
     print()
 
 
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--model", type=Path, default=ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf")
+    options.add_argument("--bench", type=Path, default=ROOT / "target/release/examples/bench", help="the example `bench`")
+    options.add_argument("--only", help="shapes, with commas between; all that can run when absent")
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--alone", action="store_true", help="rlar alone, without other packages")
+    options = options.parse_args()
+    known = [*SHAPES, *([] if options.alone else ["reward"])]
+    only = options.only.split(",") if options.only else known
+    if unknown := [name for name in only if name not in known]:
+        sys.exit(f"{', '.join(unknown)}: not one of {', '.join(known)}")
+    if not options.bench.exists():
+        sys.exit(f"{options.bench} is missing; `cargo build --release --example bench` builds it")
+    if "smollm2" in only and not options.model.is_file():
+        if options.only or not options.alone:
+            sys.exit(f"{options.model} is missing; scripts/fetch-smollm2.sh fetches it, --only names other shapes")
+        only.remove("smollm2")
+    sides = Sides(options.bench, options.rounds, options.alone)
+    print("| shape | task | rlar tok/s | transformers tok/s | ratio | rlar MB | transformers MB | of the bound |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory() as scratch:
+        for shape, (n, t) in SHAPES.items():
+            if shape not in only:
+                continue
+            folder = Path(scratch) / shape
+            source = [options.model] if shape == "smollm2" else []
+            subprocess.run([options.bench, "save", shape, folder, *source], check=True)
+            language_model(sides, shape, folder, n, t)
+            if shape == "smollm2":
+                smollm2(sides, folder, n, t, options.model, Path(scratch))
+        if "reward" in only:
+            for name in ("deberta-v3-base", "gpt2", "qwen3-0.6b"):
+                folder = Path(scratch) / name
+                subprocess.run([sys.executable, __file__, "--make", name, folder], check=True, capture_output=True)
+                sides.row([name, "reward model"], ["reward", folder, 16, 128], ["reward", folder, 16, 128], 0)
+
+
 def copy_dequantised(source, target):
+    """Writes the tensors of a GGUF file as f32 into another."""
     import gguf
     import numpy as np
 
@@ -240,7 +272,7 @@ def copy_dequantised(source, target):
 
 
 def make(name, folder):
-    """A reward model of a known shape with random weights."""
+    """Writes a reward model of a known shape with random weights."""
     from tokenizers import Tokenizer, models
     from transformers import AutoModelForSequenceClassification, DebertaV2Config, GPT2Config, PreTrainedTokenizerFast, Qwen3Config
 

@@ -4,22 +4,24 @@
     pip install torch transformers trl pyarrow
     cargo build --release && cargo build --release --example bench
     scripts/bench-train.py [--shape s,smollm2] [--rounds 3] [--steps 8] [--pieces 4] [--plain-malloc]
+    scripts/bench-train.py --alone            rlar alone, without these packages
 
-Each round runs both sides in turn, each in a process of its own, from the same random weights, with the same prompts,
-group size, reward and optimizer, two threads, f32, every reply exactly as long, `--pieces` micro-batches to a step. A
-process gives the median of its steps after the first ones, the table the median over rounds. A step lasts from the end of
-one to the end of the next. Memory is the peak of the whole process, loading and saving included (rlar also measures one
-held-out example and writes a checkpoint), and the peak by the last step, before saving. `limit` is the time that the
-floating-point operations which no trainer can leave out take at the machine's measured f32 product: one forward pass to
-sample, three to differentiate, every prompt once per group.
+Each round runs one side after the other, each in its own process, from the same random weights, with the same prompts,
+group size, reward (`token_f1`) and optimizer, two threads, f32, and replies of equal length, in `--pieces` micro-batches per
+step. A process gives the median of its steps after the first ones, the table the median over rounds. A step lasts from the
+end of one to the end of the next. Memory is the peak of the whole process, loading and saving included (rlar also measures
+one held-out example and writes a checkpoint), and the peak by the last step, before saving. `limit` is the time that the
+necessary floating-point operations take at the machine's measured rate of f32 products: one forward pass to sample, three
+passes' worth to train, every prompt once per group.
 
-TRL runs as fast as settings make it on a CPU: plain generation without a logits processor, fused AdamW, and a malloc that
-keeps what is freed, as rlar's does, which helps where the vocabulary is large and costs a little memory
-(`--plain-malloc` leaves it alone). Run it on a quiet machine: OpenMP threads wait for each other far longer where others
-want the cores. The share of the cores that others took is printed.
+TRL runs as fast as its settings allow on a CPU: plain generation without a logits processor, fused AdamW, and a malloc that
+keeps freed memory, as rlar's does, which helps where the vocabulary is large and costs a little memory (`--plain-malloc`
+leaves malloc as it is). Use a machine without other load: OpenMP threads wait for each other far longer where other
+processes use the cores. The share of the cores that other processes took is printed.
 """
 
 import argparse
+import importlib.util
 import json
 import os
 import random
@@ -32,6 +34,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_model
+import config_files
+
 THREADS = 2
 NEW_TOKENS, GROUP, LEARNING_RATE = 32, 8, 1e-5
 WARM_UP = 2  # steps that do not count
@@ -39,51 +44,24 @@ PARTS = ("sampling", "scoring", "training", "other")
 # What keeps glibc from giving every large tensor back to the system.
 KEEPING = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 33))
 MEMORY = ("peak", "before_saving")
-SHAPES = {
-    "s": dict(layers=4, hidden=128, inner=384, heads=4, kv=2, vocab=512, prompts=32),
-    "smollm2": dict(layers=30, hidden=576, inner=1536, heads=9, kv=3, vocab=49152, prompts=4),
-}
-PAD = "<pad>"
+PROMPTS = {"s": 32, "smollm2": 4}  # per step, by shape
 
 
 def rlar_config(folder, lengths, steps, pieces):
-    """All that rlar is told. Its tokenizer names no end token, so that nothing but `max_tokens` ends a reply."""
+    """The job of rlar's side. Its tokenizer names no end token, so that nothing but `max_tokens` ends a reply."""
     tokens = sum(length + GROUP * NEW_TOKENS for length in lengths)
-    return f"""\
-version: 1
-seed: 0
-run:
-  folder: "{folder}/run"
-  checkpoint_every: 1000000
-  keep_last: 1
-  rollouts_every: 1000000
-model:
-  path: "{folder}/model"
-data:
-  train: "{folder}/train.jsonl"
-  heldout: "{folder}/heldout.jsonl"
-  format: plain
-sampling:
-  temperature: 1.0
-  max_tokens: {NEW_TOKENS}
-  batch: {len(lengths) * GROUP}
-train:
-  steps: {steps}
-  prompts: {len(lengths)}
-  group_size: {GROUP}
-  micro_batch_tokens: {tokens // pieces + max(lengths) + NEW_TOKENS}
-optimizer:
-  learning_rate: {LEARNING_RATE:.8f}
-  warmup_steps: 0
-  decay: constant
-  beta1: 0.9
-  beta2: 0.99
-  weight_decay: 0.0
-  max_norm: 1.0
-eval:
-  samples: 1
-  limit: 1
-"""
+    return dict(
+        version=1, seed=0,
+        run=dict(folder=f"{folder}/run", checkpoint_every=1_000_000, keep_last=1, rollouts_every=1_000_000),
+        model=dict(path=f"{folder}/model"),
+        data=dict(train=f"{folder}/train.jsonl", heldout=f"{folder}/heldout.jsonl", format="plain"),
+        rewards=dict(assign=dict(bench=[dict(tool="token_f1")])),
+        sampling=dict(temperature=1.0, max_tokens=NEW_TOKENS, batch=len(lengths) * GROUP),
+        train=dict(steps=steps, prompts=len(lengths), group_size=GROUP,
+                   micro_batch_tokens=tokens // pieces + max(lengths) + NEW_TOKENS),
+        optimizer=dict(learning_rate=LEARNING_RATE, warmup_steps=0, decay="constant", beta1=0.9, beta2=0.99,
+                       weight_decay=0.0, max_norm=1.0),
+        eval=dict(samples=1, limit=1))
 
 
 def token_f1(reply, reference):
@@ -100,41 +78,13 @@ def token_f1(reply, reference):
     return 2 * shared / total
 
 
-def word(i):
-    """The text of token `i`. Its first half is one of 16, so that replies of random tokens earn different scores."""
-    return f"c{i % 16}_{i}" if i else PAD
-
-
-def write_data(folder, shape):
+def write_data(folder, name):
     """Prompts of 16 to 24 tokens; their lengths."""
-    draw, rows, lengths = random.Random(0), [], []
-    for i in range(shape["prompts"]):
-        lengths.append(16 + i * 5 % 9)
-        prompt = " ".join(word(draw.randrange(1, shape["vocab"])) for _ in range(lengths[-1]))
-        wanted = draw.sample(range(16), 8)
-        rows.append(json.dumps(dict(prompt=prompt, reference=" ".join(f"c{c} c{c}" for c in wanted))) + "\n")
-    (folder / "train.jsonl").write_text("".join(rows))
-    (folder / "heldout.jsonl").write_text(rows[0])
+    lengths = [16 + i * 5 % 9 for i in range(PROMPTS[name])]
+    train = folder / "train.jsonl"
+    bench_model.write_prompts(train, bench_model.SHAPES[name]["vocab"], lengths)
+    (folder / "heldout.jsonl").write_text(train.read_text().splitlines(keepends=True)[0])
     return lengths
-
-
-def make(name, folder):
-    """A model with random weights and a tokenizer of one word per token, as both sides read them."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-    shape = SHAPES[name]
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=shape["vocab"], hidden_size=shape["hidden"], intermediate_size=shape["inner"],
-        num_hidden_layers=shape["layers"], num_attention_heads=shape["heads"], num_key_value_heads=shape["kv"],
-        max_position_embeddings=2048, tie_word_embeddings=True, rms_norm_eps=1e-5,
-        bos_token_id=None, eos_token_id=None, pad_token_id=0)
-    LlamaForCausalLM(config).save_pretrained(folder)
-    words = Tokenizer(models.WordLevel({word(i): i for i in range(shape["vocab"])}, unk_token=PAD))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    PreTrainedTokenizerFast(tokenizer_object=words, pad_token=PAD).save_pretrained(folder)
 
 
 def matmul():
@@ -216,21 +166,21 @@ def trl_side(folder, prompts, steps, pieces):
     print(json.dumps(dict(steps=done, before_saving=before_saving)))
 
 
-def high_water(pid):
-    """Peak memory of a running process so far, in MB."""
+def peak_memory(pid):
+    """Peak resident memory of a running process so far, in MB."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) // 1024
 
 
 def busy():
-    """Seconds that the cores have worked since they started, for anyone."""
+    """Seconds that all cores have worked since they started, for any process."""
     user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
     return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
 
 
 def watched(command, environment, records=None):
-    """Runs a process: its output, its peak memory in MB and the share of the cores that others took meanwhile, and when
-    each line of `records` came, with the peak by then."""
+    """Runs a process. Returns its output, its peak memory in MB with the share of the cores that other processes took
+    meanwhile, and for each line of the file `records` the time at which it appeared and the peak memory by then."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start, before = time.perf_counter(), busy()
         process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err, env=environment)
@@ -240,7 +190,7 @@ def watched(command, environment, records=None):
                 if records and records.exists() and records.stat().st_size > size:
                     text = records.read_bytes()
                     size = len(text)
-                    came += [(time.perf_counter(), high_water(process.pid))] * (text.count(b"\n") - len(came))
+                    came += [(time.perf_counter(), peak_memory(process.pid))] * (text.count(b"\n") - len(came))
                 time.sleep(0.001)
                 pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -267,13 +217,17 @@ def rlar_round(rlar, folder, steps, environment):
     _, took, came = watched([rlar, "train", "--config", folder / "rlar.yaml"], environment, run / "metrics.jsonl")
     records = [json.loads(line) for line in (run / "metrics.jsonl").open()]
     assert len(records) == len(came) == steps, f"{len(records)} records, {len(came)} seen, {steps} steps"
+    assert list(records[0]["tools"]) == ["token_f1"], f"the reward is {list(records[0]['tools'])}, not token_f1"
     outside = [now[0] - before[0] for before, now in zip(came, came[1:])]
     done = []
     for record, wall in zip(records, [outside[0], *outside]):
         assert record["reply_tokens"]["mean"] == NEW_TOKENS and record["unscored"] == 0, record
         seconds = {part: record["seconds"][part] for part in PARTS[:3]}
         done.append(dict(seconds, total=wall, other=wall - sum(seconds.values())))
-    check_scores(run)
+    if importlib.util.find_spec("pyarrow"):
+        check_scores(run)
+    else:
+        print("pyarrow is missing: rlar's rewards were not compared with the definition of token_f1\n")
     shutil.rmtree(run)
     return result(done, before_saving=came[-1][1], outside=statistics.median(outside[WARM_UP - 1:]), **took)
 
@@ -288,98 +242,88 @@ def check_scores(run):
     assert len({record["reward"] for record in records[:GROUP]}) > 1, "a group of equal rewards teaches nothing"
 
 
-def forward(shape, lengths):
-    """Floating-point operations of one forward pass over a step's tokens, every prompt once per group. The last token of
-    a reply is never fed, and one row of logits serves the first token of a whole group."""
-    d, vocab, layers = shape["hidden"], shape["vocab"], shape["layers"]
-    kv = d // shape["heads"] * shape["kv"]
-    matrices = layers * (2 * d * d + 2 * d * kv + 3 * d * shape["inner"])
-    total = 0
-    for p in lengths:
-        fed = p + GROUP * (NEW_TOKENS - 1)
-        pairs = p * (p + 1) // 2 + GROUP * sum(p + j for j in range(1, NEW_TOKENS))
-        total += 2 * fed * matrices + 4 * layers * d * pairs + 2 * (1 + GROUP * (NEW_TOKENS - 1)) * d * vocab
-    return total
-
-
-def table(name, shape, rlar, trl, flops, best):
+def table(name, sides, flops, best):
+    """Prints the table of a shape; `sides` are the medians of rlar and, unless it ran alone, of TRL."""
     cell = lambda seconds: f"{seconds:.3f}" if abs(seconds) < 10 else f"{seconds:.1f}"
     row = lambda title, *cells: print(f"| {title} | {' | '.join(cells)} |")
-    sizes = ", ".join(f"{key} {value}" for key, value in shape.items() if key != "prompts")
-    print(f"### {name}: {sizes}; {shape['prompts']} × {GROUP} replies of {NEW_TOKENS} tokens\n")
+    sizes = ", ".join(f"{key} {value}" for key, value in bench_model.SHAPES[name].items() if key != "family")
+    print(f"### {name}: {sizes}; {PROMPTS[name]} × {GROUP} replies of {NEW_TOKENS} tokens\n")
     row("", "s/step", *PARTS, "peak MB", "before saving")
     row("---", *["---"] * 7)
-    for title, side in (("rlar", rlar), ("TRL", trl)):
+    for title, side in sides.items():
         row(title, *(cell(side[part]) for part in ("total", *PARTS)), *(str(side[key]) for key in MEMORY))
-    ratio = lambda key: f"{trl[key] / rlar[key]:.2f}"
-    row("TRL / rlar", *map(ratio, ("total", *PARTS[:3])), "", *map(ratio, MEMORY))
+    rlar = sides["rlar"]
+    if "TRL" in sides:
+        ratio = lambda key: f"{sides['TRL'][key] / rlar[key]:.2f}"
+        row("TRL / rlar", *map(ratio, ("total", *PARTS[:3])), "", *map(ratio, MEMORY))
     forward = flops / 1e9 / best
     limit = dict(total=4 * forward, sampling=forward, training=3 * forward)
     row("limit", *(cell(limit[key]) if key in limit else "" for key in ("total", *PARTS, *MEMORY)))
-    for title, side in (("rlar", rlar), ("TRL", trl)):
+    for title, side in sides.items():
         share = lambda key: f"{limit[key] / side[key]:.0%}" if key in limit else ""
         row(f"limit / {title}", *map(share, ("total", *PARTS, *MEMORY)))
-    print(f"\nrlar outside sampling, scoring and differentiation: {rlar['other'] / rlar['total']:.2%} of a step.\n"
+    others = ", ".join(f"{side['others']:.0%} beside {title}" for title, side in sides.items())
+    print(f"\nrlar outside sampling, scoring and training: {rlar['other'] / rlar['total']:.2%} of a step.\n"
           f"Its step by a clock outside the process: {cell(rlar['outside'])} s.\n"
           f"{4 * flops / 1e9:.0f} GFLOP per step at {best:.0f} GFLOP/s.\n"
-          f"Other processes took up to {rlar['others']:.0%} of the cores beside rlar, {trl['others']:.0%} beside TRL.\n",
-          flush=True)
+          f"Other processes took up to this share of the cores: {others}.\n", flush=True)
 
 
 def main():
     root = Path(__file__).resolve().parent.parent
-    options = argparse.ArgumentParser()
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--rlar", type=Path, default=root / "target/release/rlar")
     options.add_argument("--shape", default="s,smollm2")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--steps", type=int, default=8, help=f"steps that count, after {WARM_UP} that do not")
     options.add_argument("--pieces", type=int, default=4, choices=(1, 2, 4, 8, 16), help="micro-batches per step")
-    options.add_argument("--plain-malloc", action="store_true", help="TRL without its tuned malloc")
+    options.add_argument("--plain-malloc", action="store_true", help="TRL with malloc's own settings")
+    options.add_argument("--alone", action="store_true", help="rlar alone, without TRL and its packages")
     options = options.parse_args()
     names, steps = options.shape.split(","), options.steps + WARM_UP
     bench = options.rlar.parent / "examples/bench"
-    if unknown := [name for name in names if name not in SHAPES]:
-        sys.exit(f"no shape {', '.join(unknown)}; there are {', '.join(SHAPES)}")
+    if unknown := [name for name in names if name not in PROMPTS]:
+        sys.exit(f"no shape {', '.join(unknown)}; there are {', '.join(PROMPTS)}")
+    if missing := [str(path) for path in (options.rlar, bench) if not path.exists()]:
+        sys.exit(f"{', '.join(missing)}: missing; `cargo build --release && cargo build --release --example bench` builds them")
     environment = dict(os.environ, RAYON_NUM_THREADS=str(THREADS), OMP_NUM_THREADS=str(THREADS), HF_HUB_OFFLINE="1")
-    theirs = environment if options.plain_malloc else dict(environment, **KEEPING)
-    own = [sys.executable, __file__, "--side"]
-
-    def one(command):
-        return json.loads(watched(command, environment)[0].strip().splitlines()[-1])
-
-    rates = {"torch": 0.0, **({"rlar": 0.0} if bench.exists() else {})}
+    trl_environment = environment if options.plain_malloc else dict(environment, **KEEPING)
+    this_script = [sys.executable, __file__, "--side"]
+    products = {"rlar": [bench, "matmul"], **({} if options.alone else {"torch": [*this_script, "matmul"]})}
+    rates = dict.fromkeys(products, 0.0)
 
     def measure_rates():
         """The machine's best over the whole run: a limit is what it could do when nothing else was running."""
-        for side, command in (("torch", [*own, "matmul"]), ("rlar", [bench, "matmul"])):
-            if side in rates:
-                rates[side] = max(rates[side], one(command)["gflops"])
+        for side, command in products.items():
+            out = watched(command, environment)[0].strip().splitlines()[-1]
+            rates[side] = max(rates[side], json.loads(out)["gflops"])
 
     for name in names:
-        shape = SHAPES[name]
+        shape = bench_model.SHAPES[name]
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch)
-            lengths = write_data(folder, shape)
-            (folder / "rlar.yaml").write_text(rlar_config(folder, lengths, steps, options.pieces))
-            watched([sys.executable, __file__, "--make", name, folder / "model"], environment)
-            rlar, trl = [], []
+            lengths = write_data(folder, name)
+            config_files.write(folder / "rlar.yaml", rlar_config(folder, lengths, steps, options.pieces))
+            bench_model.write_model(folder / "model", shape)
+            runs = {"rlar": [], **({} if options.alone else {"TRL": []})}
             for _ in range(options.rounds):
                 measure_rates()
-                rlar.append(rlar_round(options.rlar, folder, steps, environment))
-                out, took, _ = watched([*own, "trl", folder, shape["prompts"], steps, options.pieces], theirs)
-                trl.append(result(**took, **json.loads(out.strip().splitlines()[-1])))
+                runs["rlar"].append(rlar_round(options.rlar, folder, steps, environment))
+                if not options.alone:
+                    command = [*this_script, "trl", folder, PROMPTS[name], steps, options.pieces]
+                    out, took, _ = watched(command, trl_environment)
+                    runs["TRL"].append(result(**took, **json.loads(out.strip().splitlines()[-1])))
         over_rounds = lambda runs: {
             key: (max if key in (*MEMORY, "others") else statistics.median)(run[key] for run in runs) for key in runs[0]}
         print("f32 product 1024³: " + ", ".join(f"{side} {rate:.0f}" for side, rate in rates.items())
               + f" GFLOP/s; {THREADS} threads; {options.rounds} × {options.steps} steps of "
               + f"{options.pieces} micro-batches\n")
-        table(name, shape, over_rounds(rlar), over_rounds(trl), forward(shape, lengths), max(rates.values()))
+        flops = bench_model.forward_flops(shape, lengths, GROUP, NEW_TOKENS)
+        table(name, {side: over_rounds(results) for side, results in runs.items()}, flops, max(rates.values()))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
         matmul() if sys.argv[2] == "matmul" else trl_side(sys.argv[3], *map(int, sys.argv[4:7]))
-    elif sys.argv[1:2] == ["--make"]:
-        make(sys.argv[2], sys.argv[3])
     else:
         main()

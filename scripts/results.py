@@ -1,22 +1,24 @@
 #!/usr/bin/env python3
 """The learning experiments of docs/results.md: runs what is missing, then writes the table, the curves and their data.
 
-    pip install matplotlib pyyaml
+    pip install matplotlib                       for the curves; without it only their data is written
     cargo build --release
-    scripts/results.py NAME [--seeds N] [--rlar PATH] [--runs FOLDER]
+    scripts/results.py NAME [--seeds N] [--rlar PATH] [--runs FOLDER] [--smallest]
 
     math        configs/math.yaml with three seeds
     ablations   the same from the same warm-ups, without KL, without clip-higher, with groups of 2, 4 and 16
-    smollm2     configs/smollm2-arithmetic.yaml, one seed
-    failures    a reward that fails for one reply in five, at random: failures left out against failures turned into 0
+    smollm2     configs/smollm2-arithmetic.yaml, one seed; scripts/fetch-smollm2.sh fetches the model
+    failures    a reward that fails at random for one reply in five: failures left out against failures that score 0
 
-A run that was begun is taken up again (`--resume auto`), one that has ended is not repeated: an experiment may be stopped
-and started at any time. Curves go to docs/results/NAME.png, their data to docs/results/NAME.csv, the table to the standard
-output.
+An experiment may be stopped and started at any time: an unfinished run is resumed (`--resume auto`), a finished one is not
+repeated. Curves go to docs/results/NAME.png, their data to docs/results/NAME.csv, the table to standard output.
+
+`--smallest` takes two steps of every run, to see that the script works, and writes curves and data to the folder of runs.
 """
 
 import argparse
 import csv
+import importlib.util
 import json
 import math
 import statistics
@@ -24,7 +26,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import yaml
+import config_files
+from config_files import without
 
 ROOT = Path(__file__).resolve().parent.parent
 FAILING = """\
@@ -53,47 +56,51 @@ FAILURE_SHARE = 0.2
 
 
 class Runs:
-    """Runs of rlar in a folder, each done once."""
+    """Runs of rlar in a folder, none of them repeated once it is finished."""
 
-    def __init__(self, rlar, folder):
-        self.rlar, self.folder = rlar, folder
+    def __init__(self, rlar, folder, smallest):
+        self.rlar, self.folder, self.smallest = rlar, folder, smallest
+        self.results = folder if smallest else ROOT / "docs/results"
         folder.mkdir(parents=True, exist_ok=True)
 
-    def rlar_(self, *arguments):
+    def command(self, *arguments):
+        """Runs rlar and returns its standard output."""
         return subprocess.run([self.rlar, *map(str, arguments)], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
 
+    def load(self, name):
+        """A config of the project, with the numbers of `--smallest` in it."""
+        config = config_files.read(ROOT / "configs" / name)
+        if self.smallest:
+            config["train"]["steps"] = 2
+            config["eval"] = dict(samples=1, limit=20)
+            if "warmup" in config:
+                config["warmup"]["steps"] = 2
+        return config
+
     def train(self, name, config, *more):
-        """The folder of a finished run of this config."""
+        """The folder of a finished run of a config."""
         path, run = self.folder / f"{name}.yaml", self.folder / name
         if not (run / "report.json").exists():
-            path.write_text(yaml.safe_dump(config, sort_keys=False))
+            config_files.write(path, config)
             print(f"{name} …", file=sys.stderr, flush=True)
-            self.rlar_("train", "--config", path, "--run", run, "--resume", "auto", *more)
+            self.command("train", "--config", path, "--run", run, "--resume", "auto", *more)
         return run
 
     def warm(self, base, seed):
-        """A policy after the warm-up of a seed."""
+        """The policy after the warm-up with a seed."""
         config = dict(base, seed=seed, train=dict(base["train"], steps=0), data=without(base["data"], "heldout"))
         return self.train(f"warm-{seed}", config) / "final"
 
     def accuracy(self, name, config, model):
-        """Held-out accuracy of a model, sampled and greedy, of how many answers."""
-        done = self.folder / f"{name}.eval.txt"
-        if not done.exists():
+        """Held-out accuracy of a model in percent, sampled and greedy, and the number of answers."""
+        output = self.folder / f"{name}.eval.txt"
+        if not output.exists():
             path = self.folder / f"{name}.eval.yaml"
-            path.write_text(yaml.safe_dump(config, sort_keys=False))
-            done.write_text(self.rlar_("eval", "--config", path, "--model", model))
-        row = next(line for line in done.read_text().splitlines() if line.startswith("all"))
+            config_files.write(path, config)
+            output.write_text(self.command("eval", "--config", path, "--model", model))
+        row = next(line for line in output.read_text().splitlines() if line.startswith("all"))
         sampled, answers, greedy, *_ = [word for word in row.split()[1:] if word != "%"]
         return float(sampled), float(greedy), int(answers)
-
-
-def without(section, *keys):
-    return {key: value for key, value in section.items() if key not in keys}
-
-
-def load(name):
-    return yaml.safe_load((ROOT / "configs" / name).read_text())
 
 
 def report(run):
@@ -106,32 +113,35 @@ def report(run):
 
 
 def curve(run):
-    """Step and mean accuracy of what the policy drew, smoothed over ten steps; held-out accuracy where measured."""
+    """Two lists of step and accuracy: of the drawn replies, as the mean of ten steps, and of held-out prompts."""
     records = [json.loads(line) for line in (run / "metrics.jsonl").open()]
     drawn = [(r["step"], r["accuracy"]) for r in records if r["accuracy"] is not None]
     smooth = [(step, statistics.mean(a for _, a in drawn[max(0, i - 9):i + 1])) for i, (step, _) in enumerate(drawn)]
     return smooth, [(r["step"], r["eval"]["accuracy"]) for r in records if "eval" in r]
 
 
-def draw(name, title, curves):
-    """Writes curves, by label, as PNG and as CSV."""
+def draw(runs, name, title, curves):
+    """Writes curves, by label, as CSV and, where matplotlib is installed, as PNG."""
+    runs.results.mkdir(exist_ok=True)
+    with (runs.results / f"{name}.csv").open("w") as file:
+        out = csv.writer(file)
+        out.writerow(["run", "step", "accuracy"])
+        for label, points in curves.items():
+            out.writerows([label, step, f"{value:.4f}"] for step, value in points)
+    if not importlib.util.find_spec("matplotlib"):
+        print("matplotlib is missing: no curves are drawn", file=sys.stderr)
+        return
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    folder = ROOT / "docs/results"
-    folder.mkdir(exist_ok=True)
     figure, axes = pyplot.subplots(figsize=(7, 4))
-    with (folder / f"{name}.csv").open("w") as file:
-        out = csv.writer(file)
-        out.writerow(["run", "step", "accuracy"])
-        for label, points in curves.items():
-            axes.plot(*zip(*points), label=label, linewidth=1)
-            out.writerows([label, step, f"{value:.4f}"] for step, value in points)
+    for label, points in curves.items():
+        axes.plot(*zip(*points), label=label, linewidth=1)
     axes.set(xlabel="step", ylabel="accuracy", title=title, ylim=(0, 1))
     axes.legend(fontsize=7)
     figure.tight_layout()
-    figure.savefig(folder / f"{name}.png", dpi=100)
+    figure.savefig(runs.results / f"{name}.png", dpi=100)
 
 
 def table(head, rows):
@@ -141,18 +151,18 @@ def table(head, rows):
 
 
 def math_job(runs, seeds):
-    base, curves, rows = load("math.yaml"), {}, []
+    base, curves, rows = runs.load("math.yaml"), {}, []
     for seed in range(seeds):
         run = runs.train(f"math-{seed}", dict(base, seed=seed))
         r, curves[f"seed {seed}"] = report(run), curve(run)[0]
         rows.append([seed, f"{r['before']:.1f} %", f"{r['after']:.1f} %", f"{r['after'] - r['before']:+.1f}",
                      f"{r['greedy_before']:.1f} %", f"{r['greedy_after']:.1f} %", f"{r['seconds']:.0f} s"])
-    draw("math", "configs/math.yaml: accuracy of the drawn replies", curves)
+    draw(runs, "math", "configs/math.yaml: accuracy of the drawn replies", curves)
     table(["seed", "before", "after", "change", "greedy before", "after", "training"], rows)
 
 
 def ablations(runs, seeds):
-    base = load("math.yaml")
+    base = runs.load("math.yaml")
     replies = base["train"]["prompts"] * base["train"]["group_size"]
     algorithm, kl = base["algorithm"], base["algorithm"]["kl"]
     group = lambda size: dict(train=dict(base["train"], group_size=size, prompts=replies // size))
@@ -173,24 +183,25 @@ def ablations(runs, seeds):
         mean = lambda key: statistics.mean(r[key] for r in results)
         rows.append([label, *(f"{mean(key):.1f} %" for key in ("before", "after", "greedy_after")),
                      ", ".join(f"{r['after']:.1f}" for r in results), f"{mean('seconds'):.0f} s"])
-    draw("ablations", "Ablations of configs/math.yaml, seed 0", curves)
+    draw(runs, "ablations", "Ablations of configs/math.yaml, seed 0", curves)
     table(["", "before", "after", "greedy after", "after, by seed", "training"], rows)
 
 
 def smollm2(runs, _):
-    run = runs.train("smollm2", load("smollm2-arithmetic.yaml"))
+    run = runs.train("smollm2", runs.load("smollm2-arithmetic.yaml"))
     r, (drawn, held) = report(run), curve(run)
-    draw("smollm2", "SmolLM2-135M-Instruct, two-digit addition", {"drawn replies": drawn, **({"held out": held} if held else {})})
+    draw(runs, "smollm2", "SmolLM2-135M-Instruct, two-digit addition", {"drawn replies": drawn, **({"held out": held} if held else {})})
     table(["", "before", "after"],
           [["sampled", f"{r['before']:.1f} %", f"{r['after']:.1f} %"], ["greedy", f"{r['greedy_before']:.1f} %", f"{r['greedy_after']:.1f} %"]])
     print(f"{r['steps']} steps, {r['seconds'] / 60:.1f} minutes of sampling, scoring and training")
 
 
 def failures(runs, seeds):
-    base = load("math.yaml")
+    base = runs.load("math.yaml")
     data = runs.folder / "data"
     if not (data / "arithmetic/heldout.jsonl").exists():
-        subprocess.run([sys.executable, ROOT / "scripts/make-arithmetic.py", data, "--heldout", "2000"], check=True)
+        rows = "20" if runs.smallest else "2000"
+        subprocess.run([sys.executable, ROOT / "scripts/make-arithmetic.py", data, "--heldout", rows], check=True)
     held = dict(base, data=dict(base["data"], heldout=str(data / "arithmetic/heldout.jsonl")), eval=dict(samples=1, limit=0))
     treatments = {"left out": "raise RuntimeError('the service is down')", "turned into 0": "return 0.0"}
     rows, curves, after = [], {}, {label: [] for label in treatments}
@@ -208,9 +219,9 @@ def failures(runs, seeds):
             after[label].append(runs.accuracy(name, held, run / "final"))
             curves[f"{label}, seed {seed}"] = curve(run)[0]
         rows.append([seed, *(f"{after[label][-1][how]:.1f} %" for how in (0, 1) for label in treatments)])
-    draw("failures", f"A reward that fails for {FAILURE_SHARE:.0%} of the replies", curves)
+    draw(runs, "failures", f"A reward that fails for {FAILURE_SHARE:.0%} of the replies", curves)
     table(["seed", *(f"{how}, {label}" for how in ("sampled", "greedy") for label in treatments)], rows)
-    for how, name in ((0, "sampled"), (1, "greedy")):
+    for how, name in ((0, "sampled"), (1, "greedy")) if seeds > 1 else ():
         differences = [a[how] - b[how] for a, b in zip(*after.values())]
         mean, spread = statistics.mean(differences), statistics.stdev(differences) / math.sqrt(len(differences))
         # Student's t for 95 %, by degrees of freedom.
@@ -275,9 +286,11 @@ def main():
     options.add_argument("--seeds", type=int)
     options.add_argument("--rlar", type=Path, default=ROOT / "target/release/rlar")
     options.add_argument("--runs", type=Path, default=ROOT / "runs/results")
+    options.add_argument("--smallest", action="store_true", help="two steps of every run")
     options = options.parse_args()
     experiment, seeds = EXPERIMENTS[options.name]
-    experiment(Runs(options.rlar.resolve(), options.runs.resolve()), options.seeds or seeds)
+    runs = Runs(options.rlar.resolve(), options.runs.resolve(), options.smallest)
+    experiment(runs, options.seeds or (1 if options.smallest else seeds))
 
 
 if __name__ == "__main__":

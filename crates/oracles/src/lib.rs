@@ -42,12 +42,11 @@ pub fn needs_models(_: TokenStream, test: TokenStream) -> TokenStream {
     needs(MODELS, std::env::var_os(MODELS).is_some(), &format!("{reason:?}"), test)
 }
 
-/// Marks a test as ignored if an environment variable is not set: `#[needs_env("VARIABLE", "reason")]`. The reason should say
-/// how to get what the variable names.
+/// Marks a test as ignored if an environment variable is not set: `#[needs_env("VARIABLE", "reason")]`. The reason should
+/// say how to get what the variable names.
 ///
-/// With a third argument, `#[needs_env("VARIABLE", "reason", "path")]`, the test also runs where that path, relative to
-/// the workspace, exists when the tests are compiled. Creating the path does not compile the tests anew; setting the
-/// variable does.
+/// With a third argument, `#[needs_env("VARIABLE", "reason", "path")]`, the test also runs if that path, relative to the
+/// workspace, exists when the tests are compiled. Setting the variable recompiles the tests; creating the path does not.
 #[proc_macro_attribute]
 pub fn needs_env(arguments: TokenStream, test: TokenStream) -> TokenStream {
     let literals: Option<Vec<String>> = arguments
@@ -85,7 +84,7 @@ pub fn model(file: TokenStream) -> TokenStream {
 
 /// Adds `#[ignore]` to a test that cannot run. `reason` is a string literal, with its quotes.
 fn needs(variable: &str, can_run: bool, reason: &str, test: TokenStream) -> TokenStream {
-    // Naming the variable in the expansion makes cargo compile the tests anew when it changes.
+    // Because the expansion names the variable, cargo recompiles the tests when it changes.
     let tracked = format!("const _: Option<&str> = option_env!({variable:?});");
     // Another attribute of this crate may have ignored the test already.
     let ignored = if can_run || is_ignored(&test) { String::new() } else { format!("#[ignore = {reason}]") };

@@ -52,9 +52,9 @@ pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>
     scores.extend(judged.scores);
     scores.extend(given);
     let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed };
-    let version = if arguments.compat.is_some() { RewardBenchVersion::V0_1_4 } else { RewardBenchVersion::Newest };
+    let compat = if arguments.compat.is_some() { RewardBenchVersion::V0_1_4 } else { RewardBenchVersion::Newest };
     let report = |s: &BenchmarkScores| {
-        BenchmarkReport::new(&benchmark, s, version, (bootstrap.resamples > 0).then_some(bootstrap))
+        BenchmarkReport::new(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap))
     };
     let reports: Vec<BenchmarkReport> = scores.iter().map(report).collect();
     if let Some(out) = &arguments.out {
@@ -226,7 +226,8 @@ fn tools(arguments: &RewardBenchmarkArguments, library: &Library, models: &[Stri
     }
     // Tools that ask a language model or run programs are used only if they are named.
     let is_default = |c: &&ToolCard| {
-        let is_cheap = c.kind != ToolKind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
+        let is_cheap =
+            !matches!(c.kind, ToolKind::Judge(_)) && !matches!(c.builtin(), Some("code_tests" | "instructions"));
         !c.needs_reference && is_cheap && library.is_admitted(&c.name)
     };
     let names: Vec<String> = library.cards().filter(is_default).map(|c| c.name.clone()).collect();

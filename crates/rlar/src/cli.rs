@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 
 pub use benchmark::{BenchmarkCommand, JudgePrompt, RewardBenchmarkArguments};
 pub use eval::{EvalArguments, PolicyEvalArguments};
-pub use models::{ConvertArguments, GenerateArguments, ScoreArguments};
+pub use models::{ConvertArguments, GenerateArguments, GpuCheckArguments, ScoreArguments};
 pub use rewards::{RewardsCommand, ToolArguments};
 pub use sandbox::{SandboxCommand, SandboxRunArguments, TierArgument};
 pub use sources::{DataCommand, HubCommand, HubServeArguments};
@@ -95,6 +95,9 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
+    /// Check a device: what it computes beside recorded results and beside the CPU.
+    #[command(after_help = "Example:\n  rlar gpu-check --device cuda:0")]
+    GpuCheck(GpuCheckArguments),
     /// Inspect and try the sandbox that runs untrusted code.
     Sandbox {
         #[command(subcommand)]

@@ -10,7 +10,7 @@ use rlar_run::write_atomic;
 use crate::cli::{Command, ConfigCommand, ConvertArguments, HubCommand, MethodArgument};
 use crate::error::bad_request;
 use crate::output::print;
-use crate::{data, eval, fetch_rewards, generate, hub, rewards, sandbox, schema, score, train};
+use crate::{data, eval, fetch_rewards, generate, gpu_check, hub, rewards, sandbox, schema, score, train};
 
 pub fn run(command: Command) -> Result<()> {
     match command {
@@ -36,6 +36,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Config { command: ConfigCommand::Schema { markdown: false } } => {
             print(format!("{:#}\n", rlar_grpo::Config::schema()))
         }
+        Command::GpuCheck(arguments) => gpu_check::run(&arguments),
         Command::Sandbox { command } => sandbox::run(command),
     }
 }

@@ -13,6 +13,7 @@ mod error;
 mod eval;
 mod fetch_rewards;
 mod generate;
+mod gpu_check;
 mod hub;
 mod interrupt;
 mod output;

@@ -1,4 +1,4 @@
-//! `rlar generate`, `score` and `convert`: commands that run one model.
+//! `rlar generate`, `score`, `convert` and `gpu-check`: commands that run one model.
 
 use std::path::PathBuf;
 
@@ -97,4 +97,11 @@ pub struct ConvertArguments {
     /// The folder to write; it must be new or empty.
     #[arg(long, value_name = "FOLDER")]
     pub output: PathBuf,
+}
+
+#[derive(Args)]
+pub struct GpuCheckArguments {
+    /// The device to check: `cuda:N`, `cpu` or `auto` (the first GPU if there is one, otherwise the CPU).
+    #[arg(long, default_value = "cuda:0")]
+    pub device: String,
 }
