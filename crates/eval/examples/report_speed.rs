@@ -1,4 +1,4 @@
-//! How long reading, scoring and reporting takes at RewardBench 2's size. Texts and scores are made up.
+//! Measures how long reading, scoring and reporting take at the size of RewardBench 2, with synthetic texts and scores.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -11,20 +11,20 @@ use rand_chacha::ChaCha8Rng;
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::readers::read_benchmark;
 use rlar_eval::reward_bench_2::RewardBenchVersion;
-use rlar_eval::reward_bench_files::{ModelInfo, eval_set, eval_set_scores};
+use rlar_eval::reward_bench_files::{ScoredModel, eval_set, eval_set_scores};
 use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let benchmark = made()?;
+    let benchmark = synthetic()?;
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let rows = benchmark.items.iter().map(|i| Some(i.completions.iter().map(|_| rng.random::<f64>()).collect()));
-    let given = BenchmarkScores::new("made", &benchmark, rows.collect())?;
+    let given = BenchmarkScores::new("random", &benchmark, rows.collect())?;
     let count: usize = benchmark.items.iter().map(|i| i.completions.len()).sum();
     let text = given.jsonl(&benchmark);
     println!("{} items, {count} scores", benchmark.items.len());
 
     let begin = Instant::now();
-    let read = BenchmarkScores::read(Path::new("made.jsonl"), text.as_bytes(), &benchmark)?.remove(0);
+    let read = BenchmarkScores::read(Path::new("synthetic.jsonl"), text.as_bytes(), &benchmark)?.remove(0);
     println!("read scores          {:>8.1?}", begin.elapsed());
     let begin = Instant::now();
     let report = BenchmarkReport::new(&benchmark, &read, RewardBenchVersion::Newest, None);
@@ -33,16 +33,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let begin = Instant::now();
     let report = BenchmarkReport::new(&benchmark, &read, RewardBenchVersion::Newest, Some(Bootstrap::default()));
     println!("with 1000 resamples  {:>8.1?}", begin.elapsed());
-    let made = ModelInfo { model: "a/b".into(), model_type: "made".into(), chat_template: None, generative: false };
+    let model = ScoredModel {
+        model: "a/b".into(),
+        model_type: "Custom Classifier".into(),
+        chat_template: None,
+        generative: false,
+    };
     let begin = Instant::now();
-    let bytes = eval_set_scores(&benchmark, &read, &made).len() + eval_set(&report, &made).len();
+    let bytes = eval_set_scores(&benchmark, &read, &model).len() + eval_set(&report, &model).len();
     println!("write both files     {:>8.1?} ({bytes} bytes)", begin.elapsed());
     println!("\n{shown}");
     Ok(())
 }
 
-/// The subsets' real sizes; Ties has about 20 completions per row.
-fn made() -> Result<Benchmark, Box<dyn Error>> {
+/// A benchmark with the sizes of the real subsets; Ties has about 20 completions per row.
+fn synthetic() -> Result<Benchmark, Box<dyn Error>> {
     let mut text = String::new();
     let words = "some words that a completion might say ".repeat(20);
     for (subset, rows) in [("Factuality", 475), ("Precise IF", 160), ("Math", 183), ("Safety", 450), ("Focus", 495)] {
@@ -64,5 +69,5 @@ fn made() -> Result<Benchmark, Box<dyn Error>> {
             )?;
         }
     }
-    Ok(read_benchmark(Path::new("made.jsonl"), text.as_bytes())?)
+    Ok(read_benchmark(Path::new("synthetic.jsonl"), text.as_bytes())?)
 }

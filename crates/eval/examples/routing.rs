@@ -1,7 +1,7 @@
-//! Prints routing tables as Markdown: `routing BENCHMARK [SCORES…]`.
+//! Prints the routing tables of a benchmark as Markdown: `routing BENCHMARK [SCORES…]`.
 //!
-//! BenchmarkScores are files that `BenchmarkScores::read` reads; without any, the picks that a best-of-n file records in `rm_pick` are
-//! compared. Only the items that all of them hold take part.
+//! Scores are read from files, as [`BenchmarkScores::read_common`] does. Without any, the picks that a best-of-n file records in
+//! `rm_pick` are compared. Items without scores of every tool are left out.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;

@@ -203,14 +203,14 @@ pub fn fetch(
         (source.url.clone(), None)
     };
     let hash = expected_hash(&path, source);
-    let wanted = FileDownload {
+    let download = FileDownload {
         address: &address,
         sha256: hash.as_deref(),
         max_bytes: MAX_BYTES,
         token: token.as_ref(),
         deadline: DEADLINE,
     };
-    let found = get_file(&wanted, &path, on_progress)?;
+    let found = get_file(&download, &path, on_progress)?;
     if hash.is_some() {
         return Ok(FetchOutcome::Downloaded);
     }

@@ -8,6 +8,21 @@
 //! [`scores`] reads and writes such scores. [`item_metric`] and [`reward_bench_2`] turn scores into accuracies, [`report`]
 //! aggregates them with [`bootstrap`] intervals, and [`reward_bench_files`] writes the files that RewardBench's own scripts
 //! read. [`routing`] measures whether choosing a tool per prompt beats the best single tool.
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! use rlar_eval::readers::read_benchmark;
+//! use rlar_eval::reward_bench_2::RewardBenchVersion;
+//! use rlar_eval::{BenchmarkReport, BenchmarkScores};
+//!
+//! let rows = br#"{"prompt": "What is 1 + 1?", "chosen": "2", "rejected": "3"}"#;
+//! let benchmark = read_benchmark(Path::new("pairs.jsonl"), rows)?;
+//! let scores = BenchmarkScores::new("my reward", &benchmark, vec![Some(vec![0.9, 0.1])])?;
+//! let report = BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::default(), None);
+//! assert!(report.terminal().contains("100.0"));
+//! # Ok::<(), rlar_eval::EvalError>(())
+//! ```
 
 pub mod error;
 

@@ -199,7 +199,7 @@ impl BenchmarkReport {
             ));
         }
         if !self.missing.is_empty() {
-            notes.push(format!("the overall figure is without: {}", self.missing.join(", ")));
+            notes.push(format!("the overall score is without: {}", self.missing.join(", ")));
         }
         if self.overall.unlabelled > 0 {
             notes.push(format!("{} items are left out: the picked completion has no label", self.overall.unlabelled));

@@ -14,7 +14,7 @@ use crate::scores::BenchmarkScores;
 
 /// The scored model, as the files describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelInfo {
+pub struct ScoredModel {
     /// Name of the model, `organisation/name`; also decides where the files go.
     pub model: String,
     /// `Seq. Classifier`, `Generative RM`, `Custom Classifier`, …
@@ -34,7 +34,7 @@ pub struct ResultPaths {
     pub eval_set_scores: String,
 }
 
-impl ModelInfo {
+impl ScoredModel {
     /// Where the two files go. Fails for a name that leads out of the folder.
     pub fn paths(&self) -> Result<ResultPaths, EvalError> {
         let is_plain =
@@ -49,7 +49,7 @@ impl ModelInfo {
 }
 
 /// The contents of `eval-set/MODEL.json`: a score from 0 to 1 for every subset present.
-pub fn eval_set(report: &BenchmarkReport, model: &ModelInfo) -> String {
+pub fn eval_set(report: &BenchmarkReport, model: &ScoredModel) -> String {
     let mut out = json!({ "model": model.model, "model_type": model.model_type, "chat_template": model.chat_template });
     for (subset, result) in &report.categories {
         out[subset] = result.score.into();
@@ -61,7 +61,7 @@ pub fn eval_set(report: &BenchmarkReport, model: &ModelInfo) -> String {
 ///
 /// Items without scores have null in `scores` and 0 in `results`. As in RewardBench, `results` of the rows of Ties are
 /// [`best_of_n`] for a reward model and null for a judge.
-pub fn eval_set_scores(benchmark: &Benchmark, scores: &BenchmarkScores, model: &ModelInfo) -> String {
+pub fn eval_set_scores(benchmark: &Benchmark, scores: &BenchmarkScores, model: &ScoredModel) -> String {
     let mut columns: Map<String, Value> = Map::new();
     let mut add_column = |key: &str, entry: &dyn Fn(&Item, Option<&[f64]>) -> Value| {
         let pairs = benchmark.items.iter().zip(&scores.rows);

@@ -1,12 +1,25 @@
-//! Test support: files that live outside the project, found through an environment variable.
+//! Test support for files that live outside the project and are found through environment variables.
 //!
-//! Recorded answers of reference implementations are under `RLAR_ORACLES`, models under `RLAR_MODELS`; both paths are
-//! relative to the workspace. A test marked `#[needs_oracles]` or `#[needs_models]` is reported as ignored, with the
-//! reason, where the variable is not set when the tests are compiled. [`oracle!`] and [`model!`] give the path of a
-//! file and panic where it is missing: with the variable set, a missing file is a failure.
+//! Recorded outputs of reference implementations (oracles) are below `RLAR_ORACLES`, models below `RLAR_MODELS`; both paths
+//! are relative to the workspace. A test marked `#[needs_oracles]` or `#[needs_models]` is reported as ignored, with the
+//! reason, if the variable is not set when the tests are compiled. [`oracle!`] and [`model!`] return the path of a file. If
+//! the variable is set, a missing file makes the test fail.
 //!
 //! `#[needs_env("VARIABLE", "reason")]` does the same for any variable, such as the path of a Python with a certain
 //! package.
+//!
+//! ```
+//! use rlar_oracles::{needs_oracles, oracle};
+//!
+//! #[needs_oracles]
+//! #[test]
+//! fn scores_match_the_reference() {
+//!     let scores = std::fs::read_to_string(oracle!("data/scores.jsonl")).unwrap();
+//!     // …
+//! }
+//! ```
+// The example shows how a test is marked; it is compiled, not run.
+#![allow(clippy::test_attr_in_doctest)]
 
 use std::path::Path;
 
@@ -15,26 +28,25 @@ use proc_macro::{Delimiter, TokenStream, TokenTree};
 const ORACLES: &str = "RLAR_ORACLES";
 const MODELS: &str = "RLAR_MODELS";
 
-/// Ignores a test where `RLAR_ORACLES` is not set.
+/// Marks a test as ignored if `RLAR_ORACLES` is not set.
 #[proc_macro_attribute]
 pub fn needs_oracles(_: TokenStream, test: TokenStream) -> TokenStream {
     let reason = "RLAR_ORACLES is not set: see CONTRIBUTING.md, Oracles";
     needs(ORACLES, std::env::var_os(ORACLES).is_some(), &format!("{reason:?}"), test)
 }
 
-/// Ignores a test where `RLAR_MODELS` is not set.
+/// Marks a test as ignored if `RLAR_MODELS` is not set.
 #[proc_macro_attribute]
 pub fn needs_models(_: TokenStream, test: TokenStream) -> TokenStream {
     let reason = "RLAR_MODELS is not set: scripts/fetch-smollm2.sh fetches the model";
     needs(MODELS, std::env::var_os(MODELS).is_some(), &format!("{reason:?}"), test)
 }
 
-/// Ignores a test where an environment variable is not set: `#[needs_env("VARIABLE", "reason")]`. The reason should say
-/// how to get what the variable names.
+/// Marks a test as ignored if an environment variable is not set: `#[needs_env("VARIABLE", "reason")]`. The reason should
+/// say how to get what the variable names.
 ///
-/// With a third argument, `#[needs_env("VARIABLE", "reason", "path")]`, the test also runs where that path, relative to
-/// the workspace, exists when the tests are compiled. Creating the path does not compile the tests anew; setting the
-/// variable does.
+/// With a third argument, `#[needs_env("VARIABLE", "reason", "path")]`, the test also runs if that path, relative to the
+/// workspace, exists when the tests are compiled. Setting the variable recompiles the tests; creating the path does not.
 #[proc_macro_attribute]
 pub fn needs_env(arguments: TokenStream, test: TokenStream) -> TokenStream {
     let literals: Option<Vec<String>> = arguments
@@ -58,13 +70,13 @@ pub fn needs_env(arguments: TokenStream, test: TokenStream) -> TokenStream {
     needs(variable, std::env::var_os(variable).is_some() || path.is_some_and(exists), reason, test)
 }
 
-/// The path of a file below `RLAR_ORACLES`, as a `PathBuf`.
+/// The path of a file below `RLAR_ORACLES`, as a `PathBuf`. Panics if the file is missing.
 #[proc_macro]
 pub fn oracle(file: TokenStream) -> TokenStream {
     path(ORACLES, &file)
 }
 
-/// The path of a file below `RLAR_MODELS`, as a `PathBuf`.
+/// The path of a file below `RLAR_MODELS`, as a `PathBuf`. Panics if the file is missing.
 #[proc_macro]
 pub fn model(file: TokenStream) -> TokenStream {
     path(MODELS, &file)
@@ -72,7 +84,7 @@ pub fn model(file: TokenStream) -> TokenStream {
 
 /// Adds `#[ignore]` to a test that cannot run. `reason` is a string literal, with its quotes.
 fn needs(variable: &str, can_run: bool, reason: &str, test: TokenStream) -> TokenStream {
-    // Naming the variable in the expansion makes cargo compile the tests anew when it changes.
+    // Because the expansion names the variable, cargo recompiles the tests when it changes.
     let tracked = format!("const _: Option<&str> = option_env!({variable:?});");
     // Another attribute of this crate may have ignored the test already.
     let ignored = if can_run || is_ignored(&test) { String::new() } else { format!("#[ignore = {reason}]") };

@@ -15,7 +15,7 @@ pub enum Architecture {
 /// How the rows of hidden states are normalised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum NormKind {
-    /// By their root mean square (RMSNorm); the result is multiplied by the weight plus `offset`.
+    /// By their root mean square (RMS norm); the result is multiplied by the weight plus `offset`.
     Rms {
         /// Added to the mean square under the root.
         eps: f32,
@@ -88,7 +88,7 @@ pub struct LayerConfig {
 #[allow(clippy::struct_excessive_bools)]
 pub struct DecoderConfig {
     /// Names of the tensors in a checkpoint.
-    pub names: TensorNames,
+    pub names: &'static TensorNames,
     /// Rows of the token embedding.
     pub vocab_size: usize,
     /// Width of the residual stream.

@@ -96,7 +96,7 @@ fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
     files.into_iter().map(|f| Shard::open(&folder.join(f))).collect()
 }
 
-/// A tensor's name in layouts: older BERT files have `gamma` and `beta`, and OpenAI's GPT-2 files lack the prefix
+/// A tensor's name in layouts: older BERT files have `gamma` and `beta`, and the original GPT-2 files lack the prefix
 /// `transformer`.
 fn layout_name(name: &str, specs: &BTreeMap<&str, &Spec>) -> String {
     let name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");

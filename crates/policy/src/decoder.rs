@@ -61,7 +61,7 @@ pub(crate) fn layout(
     lora: Option<Lora>,
 ) -> (Layout, Arc<DecoderTensors>) {
     let mut l = Layout::new(lora);
-    let (c, names, d) = (config, &config.names, config.hidden_size);
+    let (c, names, d) = (config, config.names, config.hidden_size);
     let embedding = l.embedding(names.embedding, c.vocab_size, d);
     let positions = names.positions.map(|name| l.embedding(name, c.max_position_embeddings, d));
     let layers = (0..c.layers.len()).map(|i| declare_layer(&mut l, c, i)).collect();
@@ -75,7 +75,7 @@ pub(crate) fn layout(
 }
 
 fn declare_layer(l: &mut Layout, c: &DecoderConfig, index: usize) -> DecoderLayer {
-    let (names, d, inner, form) = (&c.names, c.hidden_size, c.intermediate_size, c.names.matrices);
+    let (names, d, inner, form) = (c.names, c.hidden_size, c.intermediate_size, c.names.matrices);
     let (q, kv) = (c.heads.query_width(), c.heads.kv_width());
     // The outputs of blocks start smaller the deeper the model is, as in GPT-2.
     let depth = (2.0 * c.layers.len() as f32).sqrt();
@@ -183,7 +183,7 @@ impl Decoder {
 
     /// A view of this decoder without its adapter: the frozen weights alone.
     #[must_use]
-    pub fn unadapted(&self) -> Self {
+    pub fn without_adapter(&self) -> Self {
         let mut view = self.clone();
         view.forward.adapted = false;
         view

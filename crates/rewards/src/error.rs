@@ -1,43 +1,44 @@
-//! What can go wrong with rewards as a whole.
+//! The error type of this crate.
 
 use std::path::{Path, PathBuf};
 
-/// What can go wrong with rewards as a whole; what goes wrong with one score is an [`Outcome`].
+/// Why tools cannot be loaded, assigned or run. That a tool gives no score for one reply is no error but a
+/// [`Failure`](crate::Failure).
 #[derive(Debug, thiserror::Error)]
 pub enum RewardError {
-    /// A library file could not be read or written.
+    /// A file of a library cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// A card is wrong.
+    /// A card is wrong; the message has the file and the lines.
     #[error("{0}")]
     Card(#[from] rlar_data::ConfigError),
-    /// A tool cannot be used.
+    /// A tool cannot be opened or run.
     #[error("tool `{tool}`: {message}")]
     Tool {
-        /// The tool.
+        /// The tool's name.
         tool: String,
-        /// Why, and what to do.
+        /// The reason, and what to do about it.
         message: String,
     },
-    /// A tool may not score: the court did not admit it.
+    /// A tool may not score, because it is not admitted.
     #[error("tool `{tool}` {message}")]
     NotAdmitted {
-        /// The tool.
+        /// The tool's name.
         tool: String,
-        /// Why, and what to do.
+        /// The reason, and what to do about it.
         message: String,
     },
-    /// A file of scores and calls cannot be read.
+    /// A file of scores and calls (`scores.sqlite`) cannot be read.
     #[error("{}: {message}", path.display())]
     Store {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         message: String,
     },
     /// No tool fits an example.
@@ -45,10 +46,10 @@ pub enum RewardError {
     Unassigned {
         /// The example's id.
         example: String,
-        /// What was missing.
+        /// What the example or the library lacks.
         message: String,
     },
-    /// A language model cannot be asked.
+    /// A language model cannot be opened or asked.
     #[error(transparent)]
     Llm(#[from] rlar_net::llm::LlmError),
     /// A download failed.

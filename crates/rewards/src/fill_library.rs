@@ -114,7 +114,7 @@ pub fn fetch_rewards(
     let is_added = |name: &String| !known.contains(name) && library.is_admitted(name);
     let added: Vec<String> = library.cards().map(|c| c.name.clone()).filter(is_added).collect();
     let config = OrchestratorConfig { allow_unadmitted: true, ..OrchestratorConfig::default() };
-    let mut rewards = Orchestrator::new(library, agents.means.clone(), config);
+    let mut rewards = Orchestrator::new(library, agents.context.clone(), config);
     let has_agents = agents.llm.is_some() || agents.hub.is_some();
     let Coverage { chosen, uncovered } = choose(&rewards, request.examples);
     if !has_agents && let Some((_, error)) = uncovered.into_iter().next() {
@@ -251,7 +251,7 @@ fn add_new_tools(
             examples: &examples,
             steps: labels.steps.get(&task).map_or(&[], Vec::as_slice),
             known: &taken,
-            packages: &agents.means.packages.allowed,
+            packages: &agents.context.packages.allowed,
             defects: None,
         };
         let is_done = |name: &str| rewards.library().card(name).is_some() || was_refused(&refused, name, &task);

@@ -1,21 +1,49 @@
-//! The agent reward orchestrator: finds, writes, checks and chooses the reward tools of every prompt, and scores replies
-//! with them.
+//! Reward tools: a library of them, the checks that admit them, the agents that find, write and choose them, and the
+//! orchestrator that scores replies with them.
 //!
-//! In the order in which a prompt travels: [`tool`] says what a reward tool is ([`ToolCard`]) and what it says of a reply (an
-//! [`Outcome`]; a failure is never a number); a [`Library`] is a folder of tools that a person can read; [`admission`] checks
-//! a tool before it may score ([`examine`]); [`agents`] classify prompts and find, write and choose tools; [`monitor`] notices
-//! rewards that drift; [`fetch_rewards`] fills a library for the tasks of a data set; the [`Orchestrator`] assigns tools to
-//! prompts and scores replies, through the score cache ([`Store`]).
+//! In the order in which a prompt travels:
+//!
+//! 1. [`tool`]: what a reward tool is (a [`ToolCard`]) and what it gives for a reply (an [`Outcome`]; a failure is never a
+//!    number).
+//! 2. [`library`]: a [`Library`] is a folder of tools that a person can read, compare and commit.
+//! 3. [`admission`]: [`examine`] checks a tool before it may score training rollouts.
+//! 4. [`agents`]: they classify prompts, and find, write and choose tools; [`fetch_rewards`] lets them fill a library for a data
+//!    set.
+//! 5. [`Orchestrator`]: it assigns tools to prompts and scores replies, through the score cache ([`cache`]).
+//! 6. [`monitor`]: it notices rewards that drift from what they should measure.
+//!
+//! ```
+//! use rlar_data::{Completion, Needs, read_examples};
+//! use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, ToolContext};
+//! use rlar_sandbox::SandboxLimits;
+//!
+//! let row = r#"{"prompt": "47 + 38 =", "reference": "85"}"#;
+//! let examples = read_examples("rows.jsonl".as_ref(), row, Needs::Prompt)?;
+//! let reply = Completion::whole("The sum is 85.");
+//!
+//! let context = ToolContext::new(SandboxLimits::default());
+//! let mut rewards = Orchestrator::new(Library::curated()?, context, OrchestratorConfig::default());
+//! let scores = rewards.score(&[(&examples[0], &reply)])?;
+//! assert_eq!(&*scores[0].tools[0].tool, "numeric_match");
+//! assert_eq!(scores[0].total(), Some(1.0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod tool;
+
+pub mod library;
 
 pub mod admission;
+
 pub mod agents;
-pub mod cache;
-mod error;
 mod fill_library;
-pub mod library;
-pub mod monitor;
+
+pub mod cache;
 mod orchestrator;
-pub mod tool;
+
+pub mod monitor;
+
+mod error;
 
 pub use admission::examine::{examine, probes_for};
 pub use admission::report::{Admission, Check, Status};

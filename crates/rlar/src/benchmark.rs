@@ -13,9 +13,8 @@ use rlar_eval::judge::{JudgeMode, judge_benchmark};
 use rlar_eval::readers::{BenchmarkFormat, read_benchmark, read_benchmark_as};
 use rlar_eval::report::side_by_side;
 use rlar_eval::reward_bench_2::RewardBenchVersion;
-use rlar_eval::reward_bench_files::{ModelInfo, eval_set, eval_set_scores};
-use rlar_eval::routing::{RouteChoice, ScoreTable, comparison_rows, cross_fit_rows};
-use rlar_eval::score_benchmark::{item_example, score_benchmark};
+use rlar_eval::reward_bench_files::{ScoredModel, eval_set, eval_set_scores};
+use rlar_eval::score_benchmark::score_benchmark;
 use rlar_eval::scores::CommonScores;
 use rlar_eval::table::{markdown, render};
 use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores};
@@ -35,7 +34,7 @@ use crate::{data, routing, setup};
 const REWARDBENCH2: &str = "rewardbench-v2/test.parquet";
 
 /// Evaluates rewards on a benchmark; `format` is its format, or is recognised by the columns without one.
-pub fn run(arguments: &RewardBenchmarkArguments, format: Option<Format>) -> Result<()> {
+pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -> Result<()> {
     let Inputs { benchmark, mut rewards, tools, given, llm } = Inputs::prepare(arguments, format).bad_request()?;
     let llm = match (llm, &arguments.out) {
         (Some(llm), Some(out)) => Some(cached(llm, out)?),
@@ -53,9 +52,11 @@ pub fn run(arguments: &RewardBenchmarkArguments, format: Option<Format>) -> Resu
     scores.extend(judged.scores);
     scores.extend(given);
     let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed };
-    let compat = if arguments.compat.is_some() { Compat::V0_1_4 } else { Compat::Newest };
-    let report = |s: &Scores| Report::of(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap));
-    let reports: Vec<Report> = scores.iter().map(report).collect();
+    let compat = if arguments.compat.is_some() { RewardBenchVersion::V0_1_4 } else { RewardBenchVersion::Newest };
+    let report = |s: &BenchmarkScores| {
+        BenchmarkReport::new(&benchmark, s, compat, (bootstrap.resamples > 0).then_some(bootstrap))
+    };
+    let reports: Vec<BenchmarkReport> = scores.iter().map(report).collect();
     if let Some(out) = &arguments.out {
         write(out, &benchmark, &scores, &reports, &generative)?;
     }
@@ -80,14 +81,14 @@ struct Inputs {
     rewards: Orchestrator,
     /// Names of the tools to score with; they are open.
     tools: Vec<String>,
-    /// Scores from files.
-    given: Vec<Scores>,
+    /// BenchmarkScores from files.
+    given: Vec<BenchmarkScores>,
     /// The model of `--judge` and `--route agent`.
     llm: Option<Arc<dyn Llm>>,
 }
 
 impl Inputs {
-    fn prepare(arguments: &RewardBenchmarkArguments, format: Option<Format>) -> Result<Self> {
+    fn prepare(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -> Result<Self> {
         let benchmark = read(arguments, format)?;
         let mut library = setup::library(arguments.library.as_deref())?;
         arguments.tool.iter().try_for_each(|tool| check_tool(&library, tool))?;
@@ -123,10 +124,10 @@ fn cached(llm: Arc<dyn Llm>, out: &Path) -> Result<Arc<dyn Llm>> {
 }
 
 /// The benchmark in the files, restricted to `--subset` and `--limit`.
-fn read(arguments: &RewardBenchmarkArguments, format: Option<Format>) -> Result<Benchmark> {
+fn read(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -> Result<Benchmark> {
     let files = if !arguments.data.is_empty() {
         arguments.data.clone()
-    } else if format == Some(Format::RewardBench2) {
+    } else if format == Some(BenchmarkFormat::RewardBench2) {
         let found = data::find(Path::new(""), REWARDBENCH2);
         vec![found.context("without --data, RewardBench 2 is read from the downloaded data")?.0]
     } else {
@@ -149,22 +150,26 @@ fn read(arguments: &RewardBenchmarkArguments, format: Option<Format>) -> Result<
     })
 }
 
-fn read_part(path: &Path, format: Option<Format>) -> Result<Benchmark> {
+fn read_part(path: &Path, format: Option<BenchmarkFormat>) -> Result<Benchmark> {
     let bytes = std::fs::read(path).with_context(|| format!("--data {}", path.display()))?;
     Ok(match format {
-        Some(format) => formats::read_as(path, &bytes, format)?,
-        None => formats::read(path, &bytes)?,
+        Some(format) => read_benchmark_as(path, &bytes, format)?,
+        None => read_benchmark(path, &bytes)?,
     })
 }
 
 /// The scores in the files of `--scores`, and the benchmark; with `--only-scored`, only the items that all of them have.
-fn read_scores(arguments: &RewardBenchmarkArguments, benchmark: Benchmark) -> Result<(Benchmark, Vec<BenchmarkScores>)> {
+fn read_scores(
+    arguments: &RewardBenchmarkArguments,
+    benchmark: Benchmark,
+) -> Result<(Benchmark, Vec<BenchmarkScores>)> {
     let read = |path: &PathBuf| std::fs::read(path).with_context(|| format!("--scores {}", path.display()));
     let files = arguments.scores.iter().map(read).collect::<Result<Vec<_>>>()?;
     let files: Vec<(&Path, &[u8])> = arguments.scores.iter().zip(&files).map(|(p, b)| (p.as_path(), &b[..])).collect();
     if arguments.only_scored {
         let total = benchmark.items.len();
-        let (common, scores, unknown) = Scores::read_common(&files, &benchmark)?;
+        let CommonScores { benchmark: common, scores, unknown_rows: unknown } =
+            BenchmarkScores::read_common(&files, &benchmark)?;
         let left_out = total - common.items.len();
         if left_out + unknown > 0 {
             tracing::warn!(
@@ -221,7 +226,8 @@ fn tools(arguments: &RewardBenchmarkArguments, library: &Library, models: &[Stri
     }
     // Tools that ask a language model or run programs are used only if they are named.
     let is_default = |c: &&ToolCard| {
-        let is_cheap = c.kind != ToolKind::Judge && c.builtin() != "code_tests" && c.builtin() != "instructions";
+        let is_cheap =
+            !matches!(c.kind, ToolKind::Judge(_)) && !matches!(c.builtin(), Some("code_tests" | "instructions"));
         !c.needs_reference && is_cheap && library.is_admitted(&c.name)
     };
     let names: Vec<String> = library.cards().filter(is_default).map(|c| c.name.clone()).collect();
@@ -236,11 +242,11 @@ fn score_with_tool(
     benchmark: &Benchmark,
     rewards: &mut Orchestrator,
     name: &str,
-) -> Result<Scores> {
+) -> Result<BenchmarkScores> {
     let kept = arguments.out.as_ref().map(|out| out.join("items").join(format!("{name}.jsonl")));
     let bar = Progress::new(name, benchmark.items.len() as u64, 0);
     let mut on_item = |n: usize| bar.step(n as u64, String::new());
-    let scores = ask(benchmark, rewards.open(name)?, kept.as_deref(), &is_interrupted, &mut on_item)?;
+    let scores = score_benchmark(benchmark, rewards.open(name)?, kept.as_deref(), &is_interrupted, &mut on_item)?;
     bar.finish();
     scores.ok_or_else(|| {
         anyhow!("interrupted while `{name}` scored items; {}", how_to_continue(arguments.out.as_deref()))
@@ -251,7 +257,7 @@ fn score_with_tool(
 #[derive(Default)]
 struct JudgeScores {
     /// One entry per `--judge`.
-    scores: Vec<Scores>,
+    scores: Vec<BenchmarkScores>,
     notes: String,
 }
 
@@ -264,7 +270,8 @@ fn score_with_judges(
     for prompt in &arguments.judge {
         let bar = Progress::new("judge", benchmark.items.len() as u64, 0);
         let mut on_item = |n: usize| bar.step(n as u64, String::new());
-        let judged = judge(benchmark, llm, judge_way(*prompt, arguments.seed), &is_interrupted, &mut on_item)?;
+        let judged =
+            judge_benchmark(benchmark, llm, judge_way(*prompt, arguments.seed), &is_interrupted, &mut on_item)?;
         bar.finish();
         let judged = judged.ok_or_else(|| {
             anyhow!("interrupted while the judge scored items; {}", how_to_continue(arguments.out.as_deref()))
@@ -281,17 +288,17 @@ fn score_with_judges(
     Ok(all)
 }
 
-fn judge_way(prompt: JudgePrompt, seed: u64) -> Way {
+fn judge_way(prompt: JudgePrompt, seed: u64) -> JudgeMode {
     match prompt {
-        JudgePrompt::Ratings => Way::Ratings,
-        JudgePrompt::Four => Way::Four { style: four::Style::System, seed },
-        JudgePrompt::FourMerged => Way::Four { style: four::Style::Merged, seed },
-        JudgePrompt::FourBare => Way::Four { style: four::Style::Bare, seed },
+        JudgePrompt::Ratings => JudgeMode::Ratings,
+        JudgePrompt::Four => JudgeMode::BestOfFour { style: PromptStyle::System, seed },
+        JudgePrompt::FourMerged => JudgeMode::BestOfFour { style: PromptStyle::Merged, seed },
+        JudgePrompt::FourBare => JudgeMode::BestOfFour { style: PromptStyle::Bare, seed },
     }
 }
 
 /// The report of a single tool, or a table with a column per tool.
-fn summary(arguments: &RewardBenchmarkArguments, benchmark: &Benchmark, reports: &[Report]) -> String {
+fn summary(arguments: &RewardBenchmarkArguments, benchmark: &Benchmark, reports: &[BenchmarkReport]) -> String {
     match reports {
         [report] if arguments.markdown => report.markdown(),
         [report] => report.terminal(),
@@ -303,7 +310,7 @@ fn summary(arguments: &RewardBenchmarkArguments, benchmark: &Benchmark, reports:
 }
 
 /// What the table leaves out: missing categories, and items without a score.
-fn footnotes(reports: &[Report]) -> String {
+fn footnotes(reports: &[BenchmarkReport]) -> String {
     let missing = reports.first().map_or(&[][..], |r| &r.missing);
     let mut notes = Vec::new();
     if !missing.is_empty() {
@@ -331,7 +338,7 @@ fn write(
 ) -> Result<()> {
     for (i, (scores, report)) in scores.iter().zip(reports).enumerate() {
         let generative = generative.contains(&i);
-        let source = ModelInfo {
+        let source = ScoredModel {
             model: format!("rlar/{}", file_name(&scores.tool)),
             model_type: if generative { "Generative RM" } else { "Custom Classifier" }.into(),
             chat_template: None,

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use rlar_eval::readers::BenchmarkFormat;
 use rlar_grpo::Method;
 use rlar_policy::{ComputeDevice, Policy, PolicyError, RewardModel};
 use rlar_run::write_atomic;

@@ -22,7 +22,7 @@ pub fn run(command: &DataCommand) -> Result<()> {
 /// The files of one data set, or a single file of the Hub.
 struct RequestedSet<'a> {
     name: &'a str,
-    files: Vec<Source>,
+    files: Vec<DataFile>,
 }
 
 fn requested<'a>(names: &'a [String], origins: Option<&Path>) -> Result<Vec<RequestedSet<'a>>> {
@@ -134,5 +134,5 @@ fn set_of(file: &str) -> Result<Option<String>, EvalError> {
         return Ok(Some(file.to_owned()));
     }
     let asset = assets::origins();
-    Ok(Origins::parse(&asset.path, &asset.text)?.of(file).map(str::to_owned))
+    Ok(DatasetManifest::parse(&asset.path, &asset.text)?.dataset_of(file).map(str::to_owned))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use rlar_eval::formats::Format;
+use rlar_eval::readers::BenchmarkFormat;
 use rlar_eval::table::render;
 use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::Method;
@@ -21,7 +21,9 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
     if let Some(benchmark) = &arguments.benchmark {
         interrupt::watch()?;
         return match benchmark {
-            BenchmarkCommand::RewardbenchV2(arguments) => benchmark::run(arguments, Some(Format::RewardBench2)),
+            BenchmarkCommand::RewardbenchV2(arguments) => {
+                benchmark::run(arguments, Some(BenchmarkFormat::RewardBench2))
+            }
             BenchmarkCommand::Rewards(arguments) => benchmark::run(arguments, None),
         };
     }

@@ -8,8 +8,8 @@ use rlar_data::{Completion, Example, Needs, Preference, read_examples, read_pref
 use rlar_eval::table::render;
 use rlar_net::llm::Llm;
 use rlar_rewards::{
-    ADMISSION, Admission, Check, Library, LlmConfig, Orchestrator, OrchestratorConfig, Outcome, RewardError, ScoreSpread,
-    Status, ToolContext, ToolRole, ToolStatistics, examine, probes_for, statistics,
+    ADMISSION, Admission, CallStatistics, Check, Library, LlmConfig, Orchestrator, OrchestratorConfig, Outcome,
+    RewardError, ScoreSpread, Status, ToolContext, ToolRole, examine, probes_for, statistics,
 };
 use rlar_run::write_atomic;
 use rlar_sandbox::{Packages, SandboxLimits};
@@ -164,7 +164,8 @@ pub fn orchestrator_with(
     llm: Option<Arc<dyn Llm>>,
 ) -> Orchestrator {
     let packages = Packages { allowed: arguments.package.clone(), cache: None };
-    let context = ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(SandboxLimits::default()) };
+    let context =
+        ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(SandboxLimits::default()) };
     Orchestrator::new(library, context, OrchestratorConfig::default())
 }
 
@@ -278,15 +279,15 @@ fn stats(path: &Path, as_json: bool) -> Result<()> {
 }
 
 /// A table row per task of a tool; what concerns the tool as a whole stands in the first of them.
-fn stats_rows(tool: &ToolStatistics) -> Vec<Vec<String>> {
+fn stats_rows(tool: &CallStatistics) -> Vec<Vec<String>> {
     let counts = [tool.calls, tool.cached, tool.abstained, tool.failed].map(|n| n.to_string());
     let cost = [format!("{:.3}", 1000.0 * tool.seconds), tool.tokens.to_string()];
     let blank = || String::new();
-    let mut tasks: Vec<Option<(&String, &Spread)>> = tool.calibration.iter().map(Some).collect();
+    let mut tasks: Vec<Option<(&String, &ScoreSpread)>> = tool.calibration.iter().map(Some).collect();
     if tasks.is_empty() {
         tasks.push(None);
     }
-    let row = |(i, task): (usize, Option<(&String, &Spread)>)| {
+    let row = |(i, task): (usize, Option<(&String, &ScoreSpread)>)| {
         let of_tool = |cell: &String| if i == 0 { cell.clone() } else { blank() };
         let mut row = vec![of_tool(&tool.tool), task.map_or_else(blank, |(name, _)| name.clone())];
         row.extend(counts.iter().map(of_tool));
@@ -298,7 +299,7 @@ fn stats_rows(tool: &ToolStatistics) -> Vec<Vec<String>> {
 }
 
 /// Mean, standard deviation and quartiles of scores.
-fn spread_cells(spread: &Spread) -> [String; 3] {
+fn spread_cells(spread: &ScoreSpread) -> [String; 3] {
     let quartiles: Vec<String> = spread.quantiles[1..4].iter().map(|q| format!("{q:.2}")).collect();
     [format!("{:.3}", spread.mean), format!("{:.3}", spread.deviation), quartiles.join(" ")]
 }

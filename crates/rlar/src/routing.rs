@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use rlar_data::Example;
-use rlar_eval::ask::example;
 use rlar_eval::bootstrap::Bootstrap;
-use rlar_eval::routing::{Choice, CrossFit, Route, Strategy, Table, compare, cross_fit, fitted_rows, rows};
-use rlar_eval::{Benchmark, Scores};
+use rlar_eval::routing::{
+    CrossFit, Route, RouteChoice, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows,
+};
+use rlar_eval::score_benchmark::item_example;
+use rlar_eval::{Benchmark, BenchmarkScores};
 use rlar_net::llm::Llm;
 use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::agents::select::select;
@@ -46,29 +48,29 @@ pub fn check(arguments: &RewardBenchmarkArguments, scored: &[&str]) -> Result<()
 pub fn summary(
     arguments: &RewardBenchmarkArguments,
     benchmark: &Benchmark,
-    scores: &[Scores],
+    scores: &[BenchmarkScores],
     library: &Library,
     llm: Option<&Arc<dyn Llm>>,
     bootstrap: Bootstrap,
 ) -> Result<String> {
     let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(RESAMPLES) as usize, ..bootstrap };
-    let scores = Table::new(benchmark, scores)?;
+    let scores = ScoreTable::new(benchmark, scores)?;
     let router =
         Router { scores: &scores, cards: scores.tools().iter().filter_map(|s| library.card(&s.tool)).collect() };
     let routes: Vec<Route> = arguments.route.iter().filter_map(|name| router.route(name, llm)).collect();
     let lines = compare(&scores, &routes, bootstrap);
-    let compared = format!("\nChoosing among tools\n\n{}", table(arguments, &rows(&lines)));
+    let compared = format!("\nChoosing among tools\n\n{}", table(arguments, &comparison_rows(&lines)));
     if !arguments.cross_fit {
         return Ok(compared);
     }
     let settings = CrossFit { splits: SPLITS, seed: arguments.seed, bootstrap };
-    let fitted = table(arguments, &fitted_rows(&cross_fit(&scores, &Strategy::ALL, settings)));
+    let fitted = table(arguments, &cross_fit_rows(&cross_fit(&scores, &Strategy::ALL, settings)));
     Ok(format!("{compared}\nFitted on one half, reported on the other\n\n{fitted}"))
 }
 
 /// Chooses among the tools of a table.
 struct Router<'a> {
-    scores: &'a Table<'a>,
+    scores: &'a ScoreTable<'a>,
     /// The cards of those tools that are in the library.
     cards: Vec<&'a ToolCard>,
 }
@@ -78,7 +80,7 @@ impl Router<'_> {
     fn route(&self, name: &str, llm: Option<&Arc<dyn Llm>>) -> Option<Route> {
         let route = |choices| Route { name: format!("route {name}"), choices };
         if let Some(index) = name.strip_prefix("static:").and_then(|tool| self.index(tool)) {
-            return Some(route(vec![Choice::Tool(index); self.scores.len()]));
+            return Some(route(vec![RouteChoice::Tool(index); self.scores.len()]));
         }
         match (name, llm) {
             ("oracle", _) => None,
@@ -88,7 +90,7 @@ impl Router<'_> {
     }
 
     fn examples(&self) -> impl Iterator<Item = Example> {
-        (0..self.scores.len()).map(|i| example(self.scores.item(i)))
+        (0..self.scores.len()).map(|i| item_example(self.scores.item(i)))
     }
 
     fn index(&self, tool: &str) -> Option<usize> {
@@ -96,10 +98,10 @@ impl Router<'_> {
     }
 
     /// The first tool that the builtin agent assigns; all tools with equal weights if it assigns none of the table's.
-    fn builtin_choice(&self, example: &Example) -> Choice {
+    fn builtin_choice(&self, example: &Example) -> RouteChoice {
         let assignment = BuiltinAgent.assign(example, self.cards.iter().copied(), &|_| false).ok();
         let index = assignment.and_then(|a| self.index(&a.tools.first()?.tool));
-        index.map_or_else(|| Choice::Weights(vec![1.0; self.scores.tools().len()]), Choice::Tool)
+        index.map_or_else(|| RouteChoice::Weights(vec![1.0; self.scores.tools().len()]), RouteChoice::Tool)
     }
 
     /// The tools and weights that the language model selects; the builtin agent's choice where its answer is unusable.
@@ -116,7 +118,7 @@ impl Router<'_> {
                             weights[index] = choice.weight;
                         }
                     }
-                    Choice::Weights(weights)
+                    RouteChoice::Weights(weights)
                 }
                 Err(why) => {
                     fallbacks += 1;

@@ -58,7 +58,11 @@ mod linux {
             let wall = Duration::try_from_secs_f64(arguments.seconds).ok().filter(|d| !d.is_zero() && *d <= DAY);
             let wall = wall.context("--seconds must be more than 0 and at most a day")?;
             let memory = arguments.megabytes.saturating_mul(1 << 20);
-            Ok(Self { source, input, limits: SandboxLimits { wall, memory, output: 16 << 20, ..SandboxLimits::default() } })
+            Ok(Self {
+                source,
+                input,
+                limits: SandboxLimits { wall, memory, output: 16 << 20, ..SandboxLimits::default() },
+            })
         }
     }
 
@@ -67,12 +71,12 @@ mod linux {
         let sandbox = open(arguments.tier)?;
         let done = rlar_sandbox::run(&sandbox, &program.source, &program.input, &program.limits)?;
         let (result, usage) = (done.verdict, done.usage);
-        let end = match &result.end {
-            End::Exited(code) => format!("exit code {code}"),
-            End::TimeLimit(limit) => format!("no end within {limit:?}"),
-            End::MemoryLimit => format!("out of memory ({} MB)", arguments.megabytes),
-            End::OutputLimit => "more output than 16 MB".into(),
-            End::Crashed(how) => how.clone(),
+        let end = match &result.termination {
+            Termination::Exited(code) => format!("exit code {code}"),
+            Termination::TimeLimit(limit) => format!("no end within {limit:?}"),
+            Termination::MemoryLimit => format!("out of memory ({} MB)", arguments.megabytes),
+            Termination::OutputLimit => "more output than 16 MB".into(),
+            Termination::Crashed(how) => how.clone(),
         };
         let wall = usage.wall.as_secs_f64() * 1e3;
         let cpu = usage.cpu.map_or_else(|| "unknown".into(), |t| format!("{:.1} ms", t.as_secs_f64() * 1e3));
@@ -80,8 +84,8 @@ mod linux {
         print(&result.stdout)?;
         print_error(&result.stderr)?;
         print_error(format!("{end}; {wall:.1} ms, CPU {cpu}, memory {peak}; tier {}\n", done.tier))?;
-        match result.end {
-            End::Exited(0) => Ok(()),
+        match result.termination {
+            Termination::Exited(0) => Ok(()),
             _ => bail!("{} failed: {end}", arguments.file.display()),
         }
     }
@@ -92,8 +96,8 @@ mod linux {
         let mut escaped = 0;
         for attack in Attack::all() {
             let report = attack.launch(&sandbox)?;
-            let by = report.by.iter().cloned().collect::<Vec<_>>().join(", ");
-            let by = if report.contained(&attack) {
+            let by = report.contained_by.iter().cloned().collect::<Vec<_>>().join(", ");
+            let by = if report.is_contained(&attack) {
                 by
             } else {
                 escaped += 1;

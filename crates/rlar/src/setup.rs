@@ -12,7 +12,7 @@ use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::{Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_sandbox::{Limits, Packages};
+use rlar_sandbox::{Packages, SandboxLimits};
 
 use crate::assets;
 use crate::cli::ConfigArguments;
@@ -183,7 +183,7 @@ pub fn tool_context(loaded: &LoadedConfig) -> Result<ToolContext> {
         let found = assets::exchanges(&loaded.path, name)?;
         Ok((found.path, found.text.into_owned()))
     };
-    let limits = Limits { wall: Duration::from_secs_f64(rewards.deadline), ..Limits::default() };
+    let limits = SandboxLimits { wall: Duration::from_secs_f64(rewards.deadline), ..SandboxLimits::default() };
     Ok(ToolContext {
         packages: Packages { allowed: rewards.packages.clone(), cache: None },
         device: rewards.device.clone(),
@@ -214,7 +214,7 @@ pub fn agents(config: &Config, context: &ToolContext) -> Result<Agents> {
         llm: context.llm.clone().map(LlmClient::new),
         hub,
         webs,
-        means: context.clone(),
+        context: context.clone(),
         secrets: rewards.llm.as_ref().map(LlmConfig::secrets).unwrap_or_default(),
     })
 }

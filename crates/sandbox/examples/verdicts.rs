@@ -1,6 +1,6 @@
-//! What a verdict costs in CPU time, that of every process that takes part included: `just bench-sandbox`.
+//! Measures CPU and wall time per verdict, with the CPU time of all processes involved: `just bench-sandbox`.
 //!
-//! With the path of a file of programs (JSON lines with `source`, `setup`, `functions`, `tests`), these are judged, too.
+//! The argument is optional: a JSONL file of programs to judge as well (`source`, `setup`, `functions`, `tests`).
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times[times.len() / 2]
 }
 
-/// How long opening takes, and starting every fork server of an open one.
+/// How long it takes to open a sandbox, and then to start all its fork servers.
 fn start(tier: Tier) -> (Duration, Duration) {
     let began = Instant::now();
     let sandbox = Sandbox::open_tier(tier).unwrap();
@@ -57,7 +57,7 @@ fn start(tier: Tier) -> (Duration, Duration) {
     (open, began.elapsed())
 }
 
-/// CPU time of this process and of all that it waited for, and wall time of the work alone.
+/// CPU time of this process and of all processes that it waited for, and wall time of `work` alone.
 fn cpu_of(tier: Tier, work: impl Fn(&Sandbox)) -> (Duration, Duration) {
     let before = used();
     let sandbox = Sandbox::open_tier(tier).unwrap();

@@ -1,19 +1,36 @@
-//! Untrusted Python in, a typed verdict out.
+//! Runs untrusted Python and returns typed verdicts.
 //!
 //! [`Sandbox::open`] finds an interpreter and the best confinement that this kernel enforces (a [`Tier`]), or refuses:
-//! nothing untrusted ever runs unconfined. Inside, one warm fork server per core becomes a fresh process whenever
-//! one is needed. Two kinds of code run there:
+//! untrusted code never runs unconfined. A sandbox has one warm fork server per core, which forks a fresh process when
+//! one is needed. Two kinds of code run in it:
 //!
-//! - a [`Verifier`] is a function that scores. Many calls share a process; [`Verifier::strict`] gives each its own.
-//! - a [`Program`] is judged by tests that it never sees, because they run in another process.
+//! - A [`Verifier`] is a function that scores. Many calls share a process; [`Verifier::strict`] gives each call its own.
+//! - A [`Program`] is judged by tests that it cannot see, because they run in another process.
 //!
-//! Every run ends in a closed set of verdicts, [`Execution`] with what it took. A run that breaks a limit costs its
-//! process, not the batch. `docs/sandbox.md` says what protects what.
+//! Every result is an [`Execution`]: a verdict from a closed set, the resources used and the tier. Code that exceeds a limit
+//! of [`SandboxLimits`] loses its process and affects no other call. `docs/sandbox.md` says what protects against what.
+//!
+//! ```
+//! # #[cfg(target_os = "linux")]
+//! # fn main() -> Result<(), rlar_sandbox::SandboxError> {
+//! use rlar_sandbox::{Sandbox, SandboxLimits, Verdict, Verifier};
+//!
+//! let sandbox = Sandbox::open()?;
+//! let source = "def length(text):\n    return len(text) / 100\n";
+//! let verifier = Verifier::start(&sandbox, source, "length", SandboxLimits::default())?;
+//! let executions = verifier.score(&[vec!["A reply of 25 characters.".to_owned()]])?;
+//! assert_eq!(executions[0].verdict, Verdict::Score(0.25));
+//! # Ok(())
+//! # }
+//! # #[cfg(not(target_os = "linux"))]
+//! # fn main() {}
+//! ```
 
-mod compare;
 mod error;
 mod limits;
 mod verdict;
+
+mod compare;
 
 #[cfg(target_os = "linux")]
 mod linux;

@@ -35,7 +35,7 @@ pub struct ComparisonRow {
 }
 
 /// A way to score the items.
-struct Candidate {
+struct ComparedRoute {
     name: String,
     /// The value on each item; `None` where the picked completion has no label.
     values: Vec<Option<f64>>,
@@ -58,9 +58,9 @@ pub fn compare(table: &ScoreTable, routes: &[Route], bootstrap: Bootstrap) -> Ve
     routed.push(Route { name: "uniform ensemble".into(), choices: vec![ensemble.clone(); table.len()] });
     routed.extend(routes.iter().cloned());
     let scales = table.scales(&items);
-    let mut candidates: Vec<Candidate> = routed
+    let mut candidates: Vec<ComparedRoute> = routed
         .into_iter()
-        .map(|Route { name, choices }| Candidate {
+        .map(|Route { name, choices }| ComparedRoute {
             name,
             values: items.iter().map(|i| table.choice_value(*i, choices.get(*i)?, &scales)).collect(),
             cost: items.iter().filter_map(|i| Some(table.cost(*i, choices.get(*i)?))).sum(),
@@ -69,10 +69,10 @@ pub fn compare(table: &ScoreTable, routes: &[Route], bootstrap: Bootstrap) -> Ve
     let cost: ScoringCost = items.iter().map(|i| table.cost(*i, &ensemble)).sum();
     let by_category = Strategy::Category.fit(table, &items);
     let values = items.iter().map(|i| by_category.value(table, *i)).collect();
-    candidates.push(Candidate { name: "oracle per category".into(), values, cost });
+    candidates.push(ComparedRoute { name: "oracle per category".into(), values, cost });
     let best_of_item = |i: &usize| first_max((0..tools.len()).map(|t| table.value(t, *i)));
     let values = items.iter().map(|i| Some(table.value(best_of_item(i), *i))).collect();
-    candidates.push(Candidate { name: "oracle per item".into(), values, cost });
+    candidates.push(ComparedRoute { name: "oracle per item".into(), values, cost });
     with_intervals(table, &items, candidates, best, bootstrap)
 }
 
@@ -80,7 +80,7 @@ pub fn compare(table: &ScoreTable, routes: &[Route], bootstrap: Bootstrap) -> Ve
 fn with_intervals(
     table: &ScoreTable,
     items: &[usize],
-    candidates: Vec<Candidate>,
+    candidates: Vec<ComparedRoute>,
     best: usize,
     bootstrap: Bootstrap,
 ) -> Vec<ComparisonRow> {
@@ -97,7 +97,7 @@ fn with_intervals(
     });
     let scores = statistics(items);
     let interval = |i: usize| intervals.get(i).copied().flatten();
-    let row = |(i, candidate): (usize, &Candidate)| ComparisonRow {
+    let row = |(i, candidate): (usize, &ComparedRoute)| ComparisonRow {
         name: candidate.name.clone(),
         score: scores[2 * i],
         interval: interval(2 * i),

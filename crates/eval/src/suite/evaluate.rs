@@ -250,7 +250,7 @@ impl SuiteResult {
     fn metric_rows(&self) -> Vec<Vec<String>> {
         let has_intervals = self.metrics.iter().any(|m| m.interval.is_some());
         let has_bounds = self.metrics.iter().any(|m| self.is_bound(m));
-        let mut header = vec![self.suite.clone(), "figure".into()];
+        let mut header = vec![self.suite.clone(), "value".into()];
         header.extend(has_intervals.then(|| "95 %".to_owned()));
         header.extend(has_bounds.then(|| "scored only".to_owned()));
         let mut rows = vec![header];
@@ -279,7 +279,7 @@ impl SuiteResult {
             notes += &format!("{} replies were cut off at `max_tokens`\n", self.truncated);
         }
         let effect = if self.metrics.iter().any(|m| m.is_lower_bound) {
-            "they count as wrong, the figures are lower bounds"
+            "they count as wrong, the values are lower bounds"
         } else if self.metrics.iter().any(|m| m.metric == SuiteMetric::Score) {
             "they are left out"
         } else {

@@ -216,7 +216,7 @@ impl Graded<'_> {
     /// The four values of `IFEval`, in the order of [`SuiteMetric::value_names`]. A missing reply follows nothing.
     fn ifeval(&self, metric: SuiteMetric) -> Vec<Unaveraged> {
         let mut values = Vec::new();
-        for check in [follows_strictly as Check, ifeval::follows_loosely] {
+        for check in [follows_strictly as InstructionCheck, ifeval::follows_loosely] {
             let followed: Vec<Vec<Vec<bool>>> = self
                 .prompts
                 .iter()
@@ -258,7 +258,7 @@ fn majority(replies: &[GradedReply], answer_groups: &[usize], k: usize) -> f64 {
 }
 
 /// Whether a reply follows an instruction with arguments; `None` where the instruction is unknown.
-type Check = fn(&str, &Value, &str) -> Option<bool>;
+type InstructionCheck = fn(&str, &Value, &str) -> Option<bool>;
 
 /// An instruction of `IFEval`.
 struct Instruction<'t> {
@@ -281,7 +281,7 @@ fn follows_strictly(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
 }
 
 /// Which of the instructions a reply follows.
-fn follow(instructions: &[Instruction], reply: &GradedReply, check: Check) -> Vec<bool> {
+fn follow(instructions: &[Instruction], reply: &GradedReply, check: InstructionCheck) -> Vec<bool> {
     let text = reply.text.as_deref().unwrap_or("");
     instructions.iter().map(|i| check(i.id, i.arguments, text) == Some(true)).collect()
 }

@@ -1,4 +1,4 @@
-//! Every wrong input is named by file, line and column, with what to do.
+//! Every wrong input is reported with file, line and column, and with what to do.
 
 use std::path::Path;
 
@@ -64,15 +64,15 @@ fn a_parquet_file_that_is_cut_anywhere_is_an_error() {
     let whole = include_bytes!("../fixtures/rewardbench2.parquet");
     let path = Path::new("r.parquet");
     for end in (4..whole.len()).step_by(7) {
-        let said = read_benchmark(path, &whole[..end]).unwrap_err().to_string();
-        assert!(said.starts_with("r.parquet: "), "{said}");
+        let error = read_benchmark(path, &whole[..end]).unwrap_err().to_string();
+        assert!(error.starts_with("r.parquet: "), "{error}");
     }
     // A damaged byte may still be a file, but never a panic.
-    for place in (0..whole.len()).step_by(3) {
+    for i in (0..whole.len()).step_by(3) {
         let mut damaged = whole.to_vec();
-        damaged[place] ^= 0x55;
-        if let Err(said) = read_benchmark(path, &damaged) {
-            assert!(said.to_string().starts_with("r.parquet"), "{said}");
+        damaged[i] ^= 0x55;
+        if let Err(error) = read_benchmark(path, &damaged) {
+            assert!(error.to_string().starts_with("r.parquet"), "{error}");
         }
     }
     // A footer that promises what the file does not hold.
@@ -88,34 +88,34 @@ fn two() -> Benchmark {
 #[test]
 fn files_of_scores() {
     let benchmark = two();
-    let said =
+    let error =
         |text: &str| BenchmarkScores::read(Path::new("s.jsonl"), text.as_bytes(), &benchmark).unwrap_err().to_string();
     let one = "{\"id\":\"1\",\"scores\":[1,0]}\n";
-    assert!(said(&format!("{one}{{\"id\":\"2\",\"scores\":[1,NaN]}}")).starts_with("s.jsonl:2: not JSON"));
+    assert!(error(&format!("{one}{{\"id\":\"2\",\"scores\":[1,NaN]}}")).starts_with("s.jsonl:2: not JSON"));
     for no_number in ["NaN", "Infinity", "-Infinity"] {
-        let said = said(&format!("{one}{{\"id\":\"2\",\"scores\":[1,{no_number}]}}"));
+        let error = error(&format!("{one}{{\"id\":\"2\",\"scores\":[1,{no_number}]}}"));
         assert!(
-            said.ends_with("NaN and Infinity are not scores: write null for a completion without a score"),
-            "{said}"
+            error.ends_with("NaN and Infinity are not scores: write null for a completion without a score"),
+            "{error}"
         );
-        assert!(said.starts_with("s.jsonl:2: "), "{said}");
+        assert!(error.starts_with("s.jsonl:2: "), "{error}");
     }
     assert!(
-        said(&format!("{one}{{\"id\":\"2\",\"scores\":[1,\"x\"]}}"))
+        error(&format!("{one}{{\"id\":\"2\",\"scores\":[1,\"x\"]}}"))
             .contains(":2: `scores` holds \"x\", which is not a number")
     );
-    assert!(said(one).contains("s.jsonl: s has no scores of 1 of 2 items, such as `2`; write `\"scores\": null`"));
-    assert!(said(&format!("{one}{one}")).starts_with("s.jsonl:2: id `1` occurs in line 1 too"));
+    assert!(error(one).contains("s.jsonl: s has no scores of 1 of 2 items, such as `2`; write `\"scores\": null`"));
+    assert!(error(&format!("{one}{one}")).starts_with("s.jsonl:2: id `1` occurs in line 1 too"));
     assert!(
-        said(&format!("{one}{{\"id\":\"3\",\"scores\":[1,0]}}"))
+        error(&format!("{one}{{\"id\":\"3\",\"scores\":[1,0]}}"))
             .starts_with("s.jsonl:2: id `3` is not in the benchmark")
     );
     assert!(
-        said(&format!("{one}{{\"id\":\"2\",\"scores\":[1]}}")).contains(":2: id `2` (s): 1 scores for 2 completions")
+        error(&format!("{one}{{\"id\":\"2\",\"scores\":[1]}}")).contains(":2: id `2` (s): 1 scores for 2 completions")
     );
-    assert!(said(&format!("{one}{{\"id\":\"2\"}}")).contains("s.jsonl:2: the column `scores` is missing"));
-    assert!(said(&format!("{one}{{\"scores\":[1,0]}}")).contains(":2: the column `id` is missing"));
-    assert!(said(&format!("{one}{{\"id\":\"2\",\"sco")).starts_with("s.jsonl:2: not JSON: EOF"));
+    assert!(error(&format!("{one}{{\"id\":\"2\"}}")).contains("s.jsonl:2: the column `scores` is missing"));
+    assert!(error(&format!("{one}{{\"scores\":[1,0]}}")).contains(":2: the column `id` is missing"));
+    assert!(error(&format!("{one}{{\"id\":\"2\",\"sco")).starts_with("s.jsonl:2: not JSON: EOF"));
     let null = format!("{one}{{\"id\":\"2\",\"scores\":[1,null]}}");
     let read = BenchmarkScores::read(Path::new("s.jsonl"), null.as_bytes(), &benchmark).unwrap();
     assert_eq!(read[0].failed(), 1);
@@ -124,30 +124,30 @@ fn files_of_scores() {
 #[test]
 fn files_of_the_reference() {
     let benchmark = two();
-    let said =
+    let error =
         |text: &str| BenchmarkScores::read(Path::new("m.json"), text.as_bytes(), &benchmark).unwrap_err().to_string();
-    assert_eq!(said(r#"{"id":["1","2"],"scores":[[1,0]]}"#), "m.json: `id` holds 2 entries and `scores` 1");
-    assert_eq!(said(r#"{"id":["1","2"]}"#), "m.json: the column `scores` is missing or not a list");
+    assert_eq!(error(r#"{"id":["1","2"],"scores":[[1,0]]}"#), "m.json: `id` holds 2 entries and `scores` 1");
+    assert_eq!(error(r#"{"id":["1","2"]}"#), "m.json: the column `scores` is missing or not a list");
     assert!(
-        said(r#"{"id":["1","2"],"scores":[[1,0],["a",0]]}"#).starts_with("m.json: entry 2 (id `2`): `scores` holds")
+        error(r#"{"id":["1","2"],"scores":[[1,0],["a",0]]}"#).starts_with("m.json: entry 2 (id `2`): `scores` holds")
     );
-    let nan = said("{\n    \"id\": [\"1\", \"2\"],\n    \"scores\": [[1, 0], [NaN, 0]]\n}");
+    let nan = error("{\n    \"id\": [\"1\", \"2\"],\n    \"scores\": [[1, 0], [NaN, 0]]\n}");
     assert!(nan.starts_with("m.json:3: ") && nan.ends_with("write null for a completion without a score"), "{nan}");
-    let cut = said("{\n    \"id\": [\"1\", \"2\"],\n    \"scores\": [[1, 0],");
+    let cut = error("{\n    \"id\": [\"1\", \"2\"],\n    \"scores\": [[1, 0],");
     assert!(cut.starts_with("m.json:3: ") && cut.ends_with("the file is cut short, fetch or write it again"), "{cut}");
 }
 
 #[test]
 fn scores_in_memory() {
     let benchmark = two();
-    let said = |rows| BenchmarkScores::new("t", &benchmark, rows).unwrap_err().to_string();
-    assert_eq!(said(vec![None]), "t scored 1 items of 2");
-    assert!(said(vec![None, Some(vec![f64::NAN, 1.0])]).starts_with("t on `2` of Math: NaN is not a score"));
+    let error = |rows| BenchmarkScores::new("t", &benchmark, rows).unwrap_err().to_string();
+    assert_eq!(error(vec![None]), "t scored 1 items of 2");
+    assert!(error(vec![None, Some(vec![f64::NAN, 1.0])]).starts_with("t on `2` of Math: NaN is not a score"));
     let t = [scored("t", &benchmark, |_, c| c as f64)];
-    let said = ScoreTable::new(&benchmark, &t).err().unwrap().to_string();
-    assert!(said.contains("routing compares at least two tools"));
+    let error = ScoreTable::new(&benchmark, &t).err().unwrap().to_string();
+    assert!(error.contains("routing compares at least two tools"));
     let other = text("p.jsonl", "{\"prompt\":\"p\",\"chosen\":\"a\",\"rejected\":\"b\"}").unwrap();
-    let said = Benchmark::join([two(), other]).unwrap_err().to_string();
-    assert_eq!(said, "files of RewardBench 2 and of pairs cannot be one benchmark");
+    let error = Benchmark::join([two(), other]).unwrap_err().to_string();
+    assert_eq!(error, "files of RewardBench 2 and of pairs cannot be one benchmark");
     assert!(Benchmark::join([two(), two()]).unwrap_err().to_string().contains("id `1` occurs twice in `Math`"));
 }

@@ -1,4 +1,4 @@
-//! Published files, and the figures recorded for them.
+//! Published files, and the results recorded for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -81,7 +81,7 @@ fn judgebench_pairs_are_read_and_judgments_in_both_orders_scored() {
     }
     let summary = json("data/judgebench/judge_accuracy_summary.json");
     let path = oracle!("data/judgebench/pairs_gpt-4o-2024-05-13.jsonl");
-    // The recorded judge o1-mini won as many pairs of each source; here it plays one game of each that it won.
+    // The recorded judge o1-mini won as many pairs of each source; here it makes one decision about each that it won.
     let record = summary.as_array().unwrap().iter().find(|r| r["judge_model"] == "o1-mini-2024-09-12").unwrap();
     let benchmark = open(&path);
     let mut left: BTreeMap<&str, u64> =
@@ -98,8 +98,8 @@ fn judgebench_pairs_are_read_and_judgments_in_both_orders_scored() {
     let scores = judgebench::judgments(Path::new("o.jsonl"), lines.as_bytes(), "o1-mini", &benchmark).unwrap();
     let report = BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::Newest, None);
     close(100.0 * report.overall.score, record["acc_pos_consistent"].as_f64().unwrap(), 0.005);
-    for (source, figure) in &report.categories {
-        close(100.0 * figure.score, record["by_cat"][source][2].as_f64().unwrap(), 0.005);
+    for (source, result) in &report.categories {
+        close(100.0 * result.score, record["by_cat"][source][2].as_f64().unwrap(), 0.005);
     }
 }
 
@@ -125,10 +125,10 @@ fn rm_bench_files_make_four_domains_and_a_matrix() {
     let length = scored("length", &benchmark, |i, c| benchmark.items[i].completions[c].len() as f64);
     let report = BenchmarkReport::new(&benchmark, &length, RewardBenchVersion::Newest, None);
     let longer = |i: &Item, a: usize, b: usize| u32::from(i.completions[a].len() > i.completions[3 + b].len());
-    for (domain, figure) in &report.categories {
+    for (domain, result) in &report.categories {
         let items: Vec<&Item> = benchmark.items.iter().filter(|i| i.category == *domain).collect();
         let hard: u32 = items.iter().map(|i| longer(i, 0, 1) + longer(i, 0, 2) + longer(i, 1, 2)).sum();
-        close(figure.styles.unwrap().hard, f64::from(hard) / 3.0 / items.len() as f64, 1e-12);
+        close(result.styles.unwrap().hard, f64::from(hard) / 3.0 / items.len() as f64, 1e-12);
     }
     let by_domain = report.categories.iter().map(|(_, f)| f.score).sum::<f64>() / 3.0;
     close(report.overall.score, by_domain, 1e-12);
@@ -200,8 +200,12 @@ fn picks_of_reward_models_agree_with_what_is_recorded_of_them() {
         // Samples 11 to 15 have no labels here: the recorded rate lies between what they could make of ours.
         let (known, unknown) = ((805 - rate.left_out) as f64, rate.left_out as f64);
         let low = rate.percent * known / 805.0;
-        let said = recorded["win_rate"].as_f64().unwrap();
-        assert!(low <= said && said <= low + 100.0 * unknown / 805.0, "{}: {low} {said}", tool.tool);
+        let rate_recorded = recorded["win_rate"].as_f64().unwrap();
+        assert!(
+            low <= rate_recorded && rate_recorded <= low + 100.0 * unknown / 805.0,
+            "{}: {low} {rate_recorded}",
+            tool.tool
+        );
         assert!(recorded["n_wins"].as_u64().unwrap() as usize >= rate.wins - 1);
         labelled.push((805 - rate.left_out, (100.0 * rate.percent).round() as u64));
     }
@@ -223,10 +227,10 @@ fn any_pairs_and_any_best_of_n_are_benchmarks() {
     assert_eq!(BenchmarkReport::new(&pairs, &tied, RewardBenchVersion::Newest, None).overall.score, 0.0);
     let best = text("b.jsonl", r#"{"id":"x","prompt":"p","completions":["a","b","c"],"labels":[0.2,null,1]}"#).unwrap();
     let worth = |scores: [f64; 3]| {
-        let figure =
+        let result =
             BenchmarkReport::new(&best, &scored("t", &best, |_, c| scores[c]), RewardBenchVersion::Newest, None)
                 .overall;
-        (figure.score, figure.unlabelled)
+        (result.score, result.unlabelled)
     };
     assert_eq!(worth([0.0, 1.0, 2.0]), (1.0, 0));
     assert_eq!(worth([2.0, 1.0, 2.0]), (0.6, 0));

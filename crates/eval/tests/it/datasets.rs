@@ -1,4 +1,4 @@
-//! Published data sets are what their hashes say, or not there.
+//! Published data sets have the expected hash, or are not there.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use rlar_eval::datasets::{DataFile, DatasetManifest, FetchOutcome, data_folder, fetch, hub_file, is_fetched};
 use rlar_run::sha256;
 
-/// Serves the answers one after the other, the last for ever, and remembers requests.
+/// Serves the responses one after the other, the last one repeatedly, and records the requests.
 fn serve(answers: &[(&str, &[u8])]) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -54,7 +54,7 @@ fn a_file_comes_once_with_its_right_hash_or_not_at_all() {
     assert_eq!(names(home.path()), [""; 0], "nothing of a wrong file is left");
     assert_eq!(get().unwrap(), FetchOutcome::Downloaded, "a busy server is asked again");
     assert_eq!((get().unwrap(), seen.lock().unwrap().len()), (FetchOutcome::AlreadyThere, 3));
-    // What somebody changed is fetched again.
+    // A file that was changed is fetched again.
     std::fs::write(home.path().join("sums/rows.jsonl"), "mine").unwrap();
     assert!(!is_fetched(home.path(), &right));
     assert_eq!(get().unwrap(), FetchOutcome::Downloaded);
@@ -82,21 +82,21 @@ fn a_file_whose_hash_nobody_knows_is_trusted_once() {
 fn a_file_of_the_hub_is_asked_for_as_the_python_client_does() {
     let home = tempfile::tempdir().unwrap();
     let (url, seen) = serve(&[("200 OK", b"rows")]);
-    let of = hub_file("hub:openai/gsm8k@main/main/test.parquet").unwrap();
+    let file = hub_file("hub:openai/gsm8k@main/main/test.parquet").unwrap();
     let env = |name: &str| match name {
         "HF_ENDPOINT" => Some(url.clone()),
         "HF_TOKEN" => Some("hf_secret".into()),
         "HOME" => Some(home.path().to_string_lossy().into_owned()),
         _ => None,
     };
-    fetch(home.path(), &of, env, &mut |_, _| ()).unwrap();
+    fetch(home.path(), &file, env, &mut |_, _| ()).unwrap();
     assert!(home.path().join("hub/openai/gsm8k/main/main/test.parquet").is_file());
-    let asked = seen.lock().unwrap()[0].to_lowercase();
-    assert!(asked.starts_with("get /datasets/openai/gsm8k/resolve/main/main/test.parquet http/1.1"), "{asked}");
-    assert!(asked.contains("authorization: bearer hf_secret"), "{asked}");
+    let request = seen.lock().unwrap()[0].to_lowercase();
+    assert!(request.starts_with("get /datasets/openai/gsm8k/resolve/main/main/test.parquet http/1.1"), "{request}");
+    assert!(request.contains("authorization: bearer hf_secret"), "{request}");
     let offline = |name: &str| if name == "HF_HUB_OFFLINE" { Some("1".into()) } else { env(name) };
     let other = tempfile::tempdir().unwrap();
-    let error = fetch(other.path(), &of, offline, &mut |_, _| ()).unwrap_err().to_string();
+    let error = fetch(other.path(), &file, offline, &mut |_, _| ()).unwrap_err().to_string();
     assert!(error.contains("HF_HUB_OFFLINE"), "{error}");
     for bad in ["hub:a/b", "hub:a/b@c/../x", "hub:a/../x/y", "a/b@c/d"] {
         assert_eq!(hub_file(bad), None, "{bad}");
@@ -126,11 +126,11 @@ fn lists_of_data_sets_cannot_lead_out_of_their_folder() {
 
 #[test]
 fn the_folder_is_where_caches_are() {
-    let of = |set: &'static [(&str, &str)]| {
+    let folder = |set: &'static [(&str, &str)]| {
         data_folder(|name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()))
     };
-    assert_eq!(of(&[("HOME", "/h")]).unwrap(), Path::new("/h/.cache/rlar/data"));
-    assert_eq!(of(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]).unwrap(), Path::new("/c/rlar/data"));
-    assert_eq!(of(&[("HOME", "/h"), ("RLAR_DATA", "/d")]).unwrap(), Path::new("/d"));
-    assert_eq!(of(&[]), None);
+    assert_eq!(folder(&[("HOME", "/h")]).unwrap(), Path::new("/h/.cache/rlar/data"));
+    assert_eq!(folder(&[("HOME", "/h"), ("XDG_CACHE_HOME", "/c")]).unwrap(), Path::new("/c/rlar/data"));
+    assert_eq!(folder(&[("HOME", "/h"), ("RLAR_DATA", "/d")]).unwrap(), Path::new("/d"));
+    assert_eq!(folder(&[]), None);
 }

@@ -1,9 +1,9 @@
-//! Files that others read, and files that others wrote.
+//! The files of other programs, written and read.
 
 use std::path::Path;
 
 use rlar_eval::reward_bench_2::RewardBenchVersion;
-use rlar_eval::reward_bench_files::{ModelInfo, eval_set, eval_set_scores};
+use rlar_eval::reward_bench_files::{ScoredModel, eval_set, eval_set_scores};
 use rlar_eval::{BenchmarkReport, BenchmarkScores, ScoringCost};
 use serde_json::Value;
 
@@ -22,8 +22,8 @@ fn recorded() -> (rlar_eval::Benchmark, BenchmarkScores) {
     (benchmark, scores)
 }
 
-fn made(generative: bool) -> ModelInfo {
-    ModelInfo {
+fn model(generative: bool) -> ScoredModel {
+    ScoredModel {
         model: "org/name".into(),
         model_type: if generative { "Generative RM" } else { "Seq. Classifier" }.into(),
         chat_template: (!generative).then(|| "tokenizer".into()),
@@ -35,21 +35,21 @@ fn made(generative: bool) -> ModelInfo {
 fn both_files_are_the_references_to_the_byte() {
     let (benchmark, given) = recorded();
     let record = record();
-    assert_eq!(eval_set_scores(&benchmark, &given, &made(false)), record["eval_set_scores"].as_str().unwrap());
+    assert_eq!(eval_set_scores(&benchmark, &given, &model(false)), record["eval_set_scores"].as_str().unwrap());
     assert_eq!(
-        eval_set_scores(&benchmark, &given, &made(true)),
+        eval_set_scores(&benchmark, &given, &model(true)),
         record["eval_set_scores_generative"].as_str().unwrap()
     );
     let math = benchmark.select(|i| i.category == "Math");
     let of_math = BenchmarkScores { tool: "org/name".into(), rows: vec![given.rows[0].clone()] };
     let report = BenchmarkReport::new(&math, &of_math, RewardBenchVersion::Newest, None);
-    let named = ModelInfo { chat_template: None, ..made(false) };
+    let named = ScoredModel { chat_template: None, ..model(false) };
     assert_eq!(eval_set(&report, &named), record["eval_set"].as_str().unwrap());
-    let paths = made(false).paths().unwrap();
+    let paths = model(false).paths().unwrap();
     assert_eq!(paths.eval_set, "eval-set/org/name.json");
     assert_eq!(paths.eval_set_scores, "eval-set-scores/org/name.json");
-    for model in ["", "../up", "/root", "a//b", "a/.."] {
-        assert!(ModelInfo { model: model.into(), ..made(false) }.paths().is_err(), "{model}");
+    for name in ["", "../up", "/root", "a//b", "a/.."] {
+        assert!(ScoredModel { model: name.into(), ..model(false) }.paths().is_err(), "{name}");
     }
 }
 
@@ -61,14 +61,14 @@ fn what_is_written_is_read_again() {
     let read = |text: &str| BenchmarkScores::read(Path::new("m.json"), text.as_bytes(), &benchmark).unwrap();
     assert_eq!(read(&jsonl), [given.clone()]);
     given.rows[1].cost = ScoringCost::default();
-    assert_eq!(read(&eval_set_scores(&benchmark, &given, &made(false))), [given.clone()]);
-    // A judge's file has no scores outside Ties; what it has is worth the same.
-    let judged = read(&eval_set_scores(&benchmark, &given, &made(true))).remove(0);
-    let figures = |s: &BenchmarkScores| BenchmarkReport::new(&benchmark, s, RewardBenchVersion::Newest, None).overall;
-    assert_eq!(figures(&judged), figures(&given));
+    assert_eq!(read(&eval_set_scores(&benchmark, &given, &model(false))), [given.clone()]);
+    // A judge's file has no scores outside Ties; its results give the same report.
+    let judged = read(&eval_set_scores(&benchmark, &given, &model(true))).remove(0);
+    let overall = |s: &BenchmarkScores| BenchmarkReport::new(&benchmark, s, RewardBenchVersion::Newest, None).overall;
+    assert_eq!(overall(&judged), overall(&given));
     given.rows[2].scores = None;
     assert_eq!(read(&given.jsonl(&benchmark)), [given.clone()]);
-    assert_eq!(read(&eval_set_scores(&benchmark, &given, &made(false))), [given]);
+    assert_eq!(read(&eval_set_scores(&benchmark, &given, &model(false))), [given]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Generative judges ask, parse and score as the reference implementation (recorded from rewardbench 0.1.4).
+//! Generative judges have the prompts, the parsing and the scoring of the reference implementation (recorded from rewardbench 0.1.4).
 
 use rlar_data::Role;
 use rlar_eval::item_metric::mean_label_of_best;
@@ -25,23 +25,23 @@ fn prompts_are_the_references_to_the_byte() {
     let cases = record["four"].as_array().unwrap();
     assert_eq!(cases.len(), 8);
     for case in cases {
-        let place = Position::new(case["place"].as_u64().unwrap() as u8);
+        let position = Position::new(case["place"].as_u64().unwrap() as u8);
         let user = case["user"].as_str().unwrap();
         if case["bare"].as_bool().unwrap() {
-            let asked = best_of_four::prompt(question, answers, place, PromptStyle::Bare);
-            assert_eq!((asked.len(), asked[0].content.as_str()), (1, user));
+            let messages = best_of_four::prompt(question, answers, position, PromptStyle::Bare);
+            assert_eq!((messages.len(), messages[0].content.as_str()), (1, user));
         } else {
-            let asked = best_of_four::prompt(question, answers, place, PromptStyle::System);
+            let messages = best_of_four::prompt(question, answers, position, PromptStyle::System);
             let system = case["system"].as_str().unwrap();
-            assert_eq!((asked[0].role, asked[0].content.as_str()), (Role::System, system));
-            assert_eq!((asked[1].role, asked[1].content.as_str()), (Role::User, user));
-            let merged = best_of_four::prompt(question, answers, place, PromptStyle::Merged);
+            assert_eq!((messages[0].role, messages[0].content.as_str()), (Role::System, system));
+            assert_eq!((messages[1].role, messages[1].content.as_str()), (Role::User, user));
+            let merged = best_of_four::prompt(question, answers, position, PromptStyle::Merged);
             assert_eq!(merged[0].content, format!("{system}\n\n{user}"));
         }
     }
     for (key, ties) in [("ratings", false), ("ratings_ties", true)] {
-        let asked = ratings::prompt(question, answers[2], ties);
-        assert_eq!((asked.len(), asked[0].content.as_str()), (1, record[key].as_str().unwrap()));
+        let messages = ratings::prompt(question, answers[2], ties);
+        assert_eq!((messages.len(), messages[0].content.as_str()), (1, record[key].as_str().unwrap()));
     }
 }
 
@@ -61,15 +61,18 @@ fn replies_are_read_as_the_reference_reads_them() {
 #[test]
 fn verdicts_are_worth_what_the_reference_gives_them() {
     let labels = [Some(1.0), Some(0.0), Some(0.0), Some(0.0)];
-    for place in 0..4 {
+    for position in 0..4 {
         for verdict in 0..4 {
-            let scores = best_of_four::scores(Some(verdict), Position::new(place));
-            let right = f64::from(u8::from(verdict == place));
+            let scores = best_of_four::scores(Some(verdict), Position::new(position));
+            let right = f64::from(u8::from(verdict == position));
             assert_eq!(mean_label_of_best(&labels, &scores), Some(right));
         }
-        // Nonsense is a tie.
+        // A reply without a verdict is a tie.
         assert_eq!(
-            mean_label_of_best(&labels, &best_of_four::scores(best_of_four::parse("I like all"), Position::new(place))),
+            mean_label_of_best(
+                &labels,
+                &best_of_four::scores(best_of_four::parse("I like all"), Position::new(position))
+            ),
             Some(0.25)
         );
     }
@@ -86,8 +89,8 @@ fn places_are_even_and_repeat_with_their_seed() {
     let draw = |seed| (0..4000).map(|i| Position::draw(seed, i).order()[0]).collect::<Vec<_>>();
     assert_eq!(draw(1), draw(1));
     assert_ne!(draw(1), draw(2));
-    for place in 0..4 {
-        let share = draw(3).iter().filter(|p| **p == place).count();
+    for position in 0..4 {
+        let share = draw(3).iter().filter(|p| **p == position).count();
         assert!((900..1100).contains(&share), "{share}");
     }
 }
@@ -107,7 +110,7 @@ fn both_orders_of_a_pair_are_counted_as_judgebench_does() {
     assert!(!won(Some(Tie), Some(Tie)) && !won(None, None) && !won(Some(Second), Some(First)));
 }
 
-/// A judge that reads what it is asked: it knows the right completions by their text.
+/// A judge that knows the correct completions by their text.
 #[derive(Debug)]
 struct Knowing {
     says: fn(&str) -> Result<String, ()>,
@@ -115,8 +118,8 @@ struct Knowing {
 
 impl Llm for Knowing {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
-        let said = (self.says)(&request.messages.last().unwrap().content);
-        let text = said.map_err(|()| LlmError::Request { address: "judge".into(), message: "503".into() })?;
+        let reply = (self.says)(&request.messages.last().unwrap().content);
+        let text = reply.map_err(|()| LlmError::Request { address: "judge".into(), message: "503".into() })?;
         Ok(ChatReply { text, prompt_tokens: 10, completion_tokens: 2, finish: "stop".into(), calls: Vec::new() })
     }
     fn name(&self) -> String {
@@ -144,16 +147,16 @@ fn judged(way: JudgeMode, says: fn(&str) -> Result<String, ()>) -> JudgeResult {
     judge_benchmark(&mixed(), &Knowing { says }, way, &|| false, &mut |_| ()).unwrap().unwrap()
 }
 
-/// Where the right one of four is shown, or how good the completion in question is.
+/// The verdict for the correct completion of four, or the rating of a completion.
 #[allow(clippy::unnecessary_wraps)]
-fn right(asked: &str) -> Result<String, ()> {
+fn right(prompt: &str) -> Result<String, ()> {
     let shown = ["A", "B", "C", "D"].into_iter().find(|l| {
         let begin = format!("[The Start of Assistant {l}'s Answer]");
-        asked.split(&begin).nth(1).is_some_and(|rest| rest.trim_start().starts_with("GOOD"))
+        prompt.split(&begin).nth(1).is_some_and(|rest| rest.trim_start().starts_with("GOOD"))
     });
     Ok(match shown {
         Some(letter) => format!("It is best. [[{letter}]]"),
-        None => if asked.contains("GOOD") { "9" } else { "2" }.into(),
+        None => if prompt.contains("GOOD") { "9" } else { "2" }.into(),
     })
 }
 
@@ -161,12 +164,12 @@ fn right(asked: &str) -> Result<String, ()> {
 fn a_judge_that_knows_gets_everything_whatever_the_places() {
     let benchmark = mixed();
     for way in [JudgeMode::Ratings, FOUR] {
-        let told = judged(way, right);
-        assert_eq!((told.unread, told.scores.failed()), (0, 0));
-        let report = BenchmarkReport::new(&benchmark, &told.scores, RewardBenchVersion::Newest, None);
+        let result = judged(way, right);
+        assert_eq!((result.unread, result.scores.failed()), (0, 0));
+        let report = BenchmarkReport::new(&benchmark, &result.scores, RewardBenchVersion::Newest, None);
         assert_eq!(report.categories[0].1.score, 1.0, "{way:?}");
         let calls = if way == JudgeMode::Ratings { 10 * 4 + 6 } else { 10 + 6 };
-        assert_eq!((told.answers, told.scores.cost().llm_calls), (calls, calls as u64));
+        assert_eq!((result.answers, result.scores.cost().llm_calls), (calls, calls as u64));
     }
 }
 
@@ -174,9 +177,9 @@ fn a_judge_that_knows_gets_everything_whatever_the_places() {
 fn a_judge_that_answers_nonsense_is_worth_a_guess_and_counted() {
     let benchmark = mixed();
     for way in [JudgeMode::Ratings, FOUR] {
-        let told = judged(way, |_| Ok("I like them all!".into()));
-        assert_eq!(told.unread, told.answers);
-        let report = BenchmarkReport::new(&benchmark, &told.scores, RewardBenchVersion::Newest, None);
+        let result = judged(way, |_| Ok("I like them all!".into()));
+        assert_eq!(result.unread, result.answers);
+        let report = BenchmarkReport::new(&benchmark, &result.scores, RewardBenchVersion::Newest, None);
         assert_eq!(report.categories[0].1.score, 0.25, "{way:?}");
         assert_eq!(report.overall.failed, 0, "an answer without a verdict is one, as in the reference");
     }
@@ -184,8 +187,8 @@ fn a_judge_that_answers_nonsense_is_worth_a_guess_and_counted() {
 
 #[test]
 fn a_question_that_nobody_answers_leaves_its_item_without_scores() {
-    let told = judged(JudgeMode::Ratings, |asked| if asked.contains("GOOD 3") { Err(()) } else { right(asked) });
-    let report = BenchmarkReport::new(&mixed(), &told.scores, RewardBenchVersion::Newest, None);
+    let result = judged(JudgeMode::Ratings, |prompt| if prompt.contains("GOOD 3") { Err(()) } else { right(prompt) });
+    let report = BenchmarkReport::new(&mixed(), &result.scores, RewardBenchVersion::Newest, None);
     let math = &report.categories[0].1;
     assert_eq!((math.score, math.failed, math.scored_only), (0.9, 1, Some(1.0)));
     assert!(report.terminal().contains("lower bound"));

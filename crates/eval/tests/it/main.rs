@@ -1,4 +1,4 @@
-//! What the benchmarks of rewards promise.
+//! Tests of the evaluation of policies and rewards.
 #![allow(clippy::float_cmp, clippy::unwrap_used, clippy::print_stdout)]
 
 mod bad_input;
@@ -15,17 +15,17 @@ use std::path::Path;
 use rlar_eval::readers::read_benchmark;
 use rlar_eval::{Benchmark, BenchmarkScores, EvalError};
 
-/// A benchmark of a text in the given file.
+/// The benchmark in a text, as if it were the contents of a file.
 fn text(file: &str, text: &str) -> Result<Benchmark, EvalError> {
     read_benchmark(Path::new(file), text.as_bytes())
 }
 
-/// A benchmark of a real file.
+/// The benchmark in a file.
 fn open(path: &Path) -> Benchmark {
     read_benchmark(path, &std::fs::read(path).unwrap()).unwrap()
 }
 
-/// BenchmarkScores by a rule.
+/// Scores by a function of the item and the completion.
 fn scored(tool: &str, benchmark: &Benchmark, score: impl Fn(usize, usize) -> f64) -> BenchmarkScores {
     let row = |(i, item): (usize, &rlar_eval::Item)| Some((0..item.completions.len()).map(|c| score(i, c)).collect());
     let rows = benchmark.items.iter().enumerate().map(row).collect();

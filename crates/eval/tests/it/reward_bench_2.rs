@@ -1,4 +1,4 @@
-//! RewardBench 2: figures of the reference implementation, failures and intervals.
+//! RewardBench 2: scores of the reference implementation, failures and intervals.
 
 use std::fmt::Write;
 
@@ -49,7 +49,7 @@ fn formulas_match_both_versions_of_the_reference() {
 
 #[needs_oracles]
 #[test]
-fn the_same_figures_come_out_of_real_rows_and_a_report() {
+fn the_same_scores_come_out_of_real_rows_and_a_report() {
     let folder = oracle!("data/rewardbench2_sample");
     let record: Value =
         serde_json::from_slice(&std::fs::read(folder.join("rewardbench_oracle.json")).unwrap()).unwrap();
@@ -69,7 +69,7 @@ fn the_same_figures_come_out_of_real_rows_and_a_report() {
     }
 }
 
-/// 20 prompts of each of two subsets and 10 of Ties.
+/// 20 prompts of each of two subsets, and 10 of Ties.
 fn small() -> rlar_eval::Benchmark {
     let mut rows = String::new();
     for i in 0..20 {
@@ -104,7 +104,7 @@ fn the_headline_is_the_mean_of_the_subsets_present_and_says_which_are_missing() 
     let by_name: Vec<(&str, f64)> = report.categories.iter().map(|(n, f)| (n.as_str(), f.score)).collect();
     assert_eq!(by_name.iter().map(|b| b.0).collect::<Vec<_>>(), ["Math", "Focus", "Ties"]);
     close(report.overall.score, (1.0 + 0.25 + 1.01) / 3.0, 1e-12);
-    assert!(report.terminal().contains("the overall figure is without: Factuality, Precise IF, Safety"));
+    assert!(report.terminal().contains("the overall score is without: Factuality, Precise IF, Safety"));
     let older = BenchmarkReport::new(&benchmark, &scores, RewardBenchVersion::V0_1_4, None);
     close(older.overall.score, (1.0 + 0.25 + 1.0) / 3.0, 1e-12);
 }
@@ -157,7 +157,7 @@ fn a_limit_keeps_both_rows_of_a_prompt() {
 }
 
 #[test]
-fn intervals_hold_the_figure_repeat_with_their_seed_and_have_the_right_width() {
+fn intervals_hold_the_score_repeat_with_their_seed_and_have_the_right_width() {
     let benchmark = small();
     let scores = scored("t", &benchmark, |i, c| f64::from(u8::from(benchmark.items[i].is_correct(c) == (i % 3 > 0))));
     let report = |seed| {
@@ -166,12 +166,12 @@ fn intervals_hold_the_figure_repeat_with_their_seed_and_have_the_right_width() {
     let one = report(1);
     assert_eq!(one, report(1));
     assert_ne!(one, report(2));
-    for (_, figure) in one.categories.iter().filter(|(n, _)| n != "Ties") {
-        let interval = figure.interval.unwrap();
+    for (_, result) in one.categories.iter().filter(|(n, _)| n != "Ties") {
+        let interval = result.interval.unwrap();
         // 1.96 standard errors of a share of 20.
-        let half = 1.96 * (figure.score * (1.0 - figure.score) / 20.0).sqrt();
+        let half = 1.96 * (result.score * (1.0 - result.score) / 20.0).sqrt();
         close(interval.high - interval.low, 2.0 * half, 0.06);
-        assert!(interval.low <= figure.score && figure.score <= interval.high);
+        assert!(interval.low <= result.score && result.score <= interval.high);
     }
     assert!(one.terminal().contains("95 %"));
 }

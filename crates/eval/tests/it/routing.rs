@@ -1,4 +1,4 @@
-//! Routing: recorded figures, and strategies on data whose answer is known.
+//! Routing: recorded results, and strategies on data whose best choice is known.
 
 use std::fmt::Write;
 
@@ -30,7 +30,7 @@ fn judgebench_oracles_and_ensembles_are_those_recorded() {
     match table.len() {
         // All pairs: 64.3, 62.6, 67.1 and 88.3 %.
         350 => assert_eq!(found, [225, 219, 235, 309]),
-        // The part of them that is at hand: 64.3, 62.9, 67.6 and 88.1 %.
+        // The part of them that is available: 64.3, 62.9, 67.6 and 88.1 %.
         n => assert_eq!((n, found), (210, [135, 132, 142, 185])),
     }
     assert_eq!(lines.last().unwrap().selector, Some(1.0));
@@ -43,7 +43,7 @@ fn choosing_per_category_on_one_half_gains_little_on_the_other() {
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
     let settings = CrossFit { splits: 200, seed: 0, bootstrap: FEW };
     let fitted = cross_fit(&table, &[Strategy::Static, Strategy::Category], settings);
-    // What another implementation's splits gave.
+    // What another implementation measured with other splits.
     let (single, category) = if table.len() == 350 { (0.627, 0.635) } else { (0.612, 0.627) };
     close(fitted[0].score, single, 0.006);
     close(fitted[1].score, category, 0.006);
@@ -65,7 +65,7 @@ fn picks_without_labels_are_left_out_of_routing() {
 }
 
 /// `n` pairs in each of two categories, and two tools whose chances of being right are given by category.
-fn made(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<BenchmarkScores>) {
+fn synthetic(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<BenchmarkScores>) {
     let mut lines = String::new();
     for category in ["maths", "poems"] {
         for _ in 0..n {
@@ -88,7 +88,7 @@ fn made(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<BenchmarkScores>) {
 
 #[test]
 fn where_tools_have_their_own_fields_every_way_of_routing_finds_them() {
-    let (benchmark, tools) = made(100, [[0.9, 0.55], [0.5, 0.95]]);
+    let (benchmark, tools) = synthetic(100, [[0.9, 0.55], [0.5, 0.95]]);
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
     let fitted = cross_fit(&table, &Strategy::ALL, CrossFit { splits: 20, seed: 1, bootstrap: FEW });
     for f in fitted.iter().filter(|f| ![Strategy::Static, Strategy::Uniform].contains(&f.strategy)) {
@@ -100,7 +100,7 @@ fn where_tools_have_their_own_fields_every_way_of_routing_finds_them() {
 
 #[test]
 fn where_categories_say_nothing_shrinking_keeps_the_static_tool() {
-    let (benchmark, tools) = made(100, [[0.7, 0.7], [0.6, 0.6]]);
+    let (benchmark, tools) = synthetic(100, [[0.7, 0.7], [0.6, 0.6]]);
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
     let items: Vec<usize> = (0..table.len()).collect();
     let rule = Strategy::Shrunken.fit(&table, &items);
@@ -109,7 +109,7 @@ fn where_categories_say_nothing_shrinking_keeps_the_static_tool() {
 
 #[test]
 fn scales_do_not_depend_on_a_tools_unit_and_a_failed_tool_is_passed_over() {
-    let (benchmark, mut tools) = made(50, [[0.8, 0.8], [0.7, 0.7]]);
+    let (benchmark, mut tools) = synthetic(50, [[0.8, 0.8], [0.7, 0.7]]);
     let uniform = |tools: &[BenchmarkScores]| {
         let table = ScoreTable::new(&benchmark, tools).unwrap();
         let items: Vec<usize> = (0..table.len()).collect();
@@ -130,7 +130,7 @@ fn scales_do_not_depend_on_a_tools_unit_and_a_failed_tool_is_passed_over() {
 
 #[test]
 fn a_given_route_stands_beside_the_others_with_its_cost() {
-    let (benchmark, mut tools) = made(40, [[0.9, 0.5], [0.5, 0.9]]);
+    let (benchmark, mut tools) = synthetic(40, [[0.9, 0.5], [0.5, 0.9]]);
     for (tool, calls) in tools.iter_mut().zip([0, 3]) {
         tool.rows.iter_mut().for_each(|r| r.cost = ScoringCost { llm_calls: calls, tokens: 10 * calls, seconds: 0.25 });
     }

@@ -1,4 +1,4 @@
-//! Policies on suites: the same replies get the figures that the references give them.
+//! Policies on suites: the same replies get the values that the reference implementations compute.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -27,7 +27,7 @@ fn suite(yaml: &str) -> Result<Suite, String> {
     Suite::parse(Path::new("s.yaml"), yaml).map_err(|e| e.to_string())
 }
 
-/// An exam over published files.
+/// The evaluation of a suite on published files.
 fn published(suite: Suite, data: &Path) -> SuiteEval {
     let find = |name: &str| -> Result<(PathBuf, Vec<u8>), EvalError> {
         let path = data.join(name);
@@ -46,8 +46,8 @@ fn rewards() -> Orchestrator {
     )
 }
 
-/// An exam over rows of a text.
-fn sat(yaml: &str, rows: &str) -> Result<SuiteEval, String> {
+/// The evaluation of a suite on the rows of a text.
+fn with_rows(yaml: &str, rows: &str) -> Result<SuiteEval, String> {
     let suite = suite(yaml)?;
     let find = |name: &str| Ok((PathBuf::from(name), rows.as_bytes().to_vec()));
     let prompts = build_prompts(&suite, &find, None).map_err(|e| e.to_string())?;
@@ -55,12 +55,12 @@ fn sat(yaml: &str, rows: &str) -> Result<SuiteEval, String> {
 }
 
 #[allow(clippy::unnecessary_wraps)]
-fn said(text: &str) -> ReplyResult {
+fn reply(text: &str) -> ReplyResult {
     Ok(SuiteReply { text: text.into(), truncated: false })
 }
 
-fn value(marks: &SuiteResult, name: &str) -> f64 {
-    marks.metric(Some(name)).and_then(|f| f.value).unwrap_or_else(|| panic!("no {name}"))
+fn value(result: &SuiteResult, name: &str) -> f64 {
+    result.metric(Some(name)).and_then(|f| f.value).unwrap_or_else(|| panic!("no {name}"))
 }
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -71,9 +71,9 @@ fn lines(path: &Path) -> Vec<Value> {
 #[test]
 fn labelled_solutions_of_gsm8k_get_their_labels() {
     let data = oracle!("data");
-    let mut exam = published(shipped("gsm8k"), &data);
+    let mut suite_eval = published(shipped("gsm8k"), &data);
     let labelled = lines(&data.join("gsm8k/example_model_solutions.jsonl"));
-    let ids: std::collections::BTreeMap<String, String> = exam
+    let ids: std::collections::BTreeMap<String, String> = suite_eval
         .prompts()
         .iter()
         .map(|t| (t.example.columns["question"].as_str().unwrap().to_owned(), t.example.id.clone()))
@@ -83,10 +83,10 @@ fn labelled_solutions_of_gsm8k_get_their_labels() {
             json!({ "id": ids[r["question"].as_str().unwrap()], "solution": r[model]["solution"] }).to_string()
         };
         let file = labelled.iter().map(row).collect::<Vec<_>>().join("\n");
-        let replies = read_replies(Path::new("a.jsonl"), file.into_bytes(), exam.prompts()).unwrap();
+        let replies = read_replies(Path::new("a.jsonl"), file.into_bytes(), suite_eval.prompts()).unwrap();
         let right = labelled.iter().filter(|r| r[model]["is_correct"] == true).count();
-        let marks = exam.evaluate(model, replies, None, &|| false).unwrap().0;
-        assert_eq!(value(&marks, "accuracy"), right as f64 / 1319.0, "{model}");
+        let result = suite_eval.evaluate(model, replies, None, &|| false).unwrap().0;
+        assert_eq!(value(&result, "accuracy"), right as f64 / 1319.0, "{model}");
     }
 }
 
@@ -101,18 +101,18 @@ fn a_whole_system_output_of_wmt22_gets_its_published_scores() {
         ("en-zh", "zh", &["Lan-Bridge", "Online-B", "Online-W"]),
     ] {
         let suite = Suite { metrics: vec![SuiteMetric::Bleu, SuiteMetric::Chrf], ..shipped(&format!("wmt22-{pair}")) };
-        let mut exam = published(suite, &data);
+        let mut suite_eval = published(suite, &data);
         for system in systems {
             let path = data.join(format!("wmt22/{pair}.hyp.{system}.{language}"));
-            let replies = read_replies(&path, std::fs::read(&path).unwrap(), exam.prompts()).unwrap();
-            let marks = exam.evaluate(system, replies, None, &|| false).unwrap().0;
+            let replies = read_replies(&path, std::fs::read(&path).unwrap(), suite_eval.prompts()).unwrap();
+            let result = suite_eval.evaluate(system, replies, None, &|| false).unwrap().0;
             for (ours, theirs) in [("bleu", "bleu-A"), ("chrf", "chrf-A")] {
                 let row = |l: &&str| {
                     let cells: Vec<&str> = l.split('\t').collect();
                     cells[0] == pair && cells[1] == *system && cells[4] == theirs
                 };
                 let Some(line) = published_scores.lines().find(row) else { continue };
-                close(value(&marks, ours), line.rsplit('\t').next().unwrap().parse().unwrap(), 1e-6);
+                close(value(&result, ours), line.rsplit('\t').next().unwrap().parse().unwrap(), 1e-6);
                 compared += 1;
             }
         }
@@ -125,60 +125,75 @@ fn a_whole_system_output_of_wmt22_gets_its_published_scores() {
 fn human_evals_own_example_has_the_pass_rate_that_it_states() {
     let data = oracle!("data");
     let suite = Suite { data: Some("humaneval/example_problem.jsonl".into()), ..shipped("humaneval-base") };
-    let mut exam = published(suite, &data);
+    let mut suite_eval = published(suite, &data);
     let path = data.join("humaneval/example_samples.jsonl");
-    let replies = read_replies(&path, std::fs::read(&path).unwrap(), exam.prompts()).unwrap();
+    let replies = read_replies(&path, std::fs::read(&path).unwrap(), suite_eval.prompts()).unwrap();
     assert_eq!(replies[0].len(), 6);
-    let marks = exam.evaluate("example", replies, None, &|| false).unwrap().0;
-    close(value(&marks, "pass@1"), 0.5, 1e-12);
+    let result = suite_eval.evaluate("example", replies, None, &|| false).unwrap().0;
+    close(value(&result, "pass@1"), 0.5, 1e-12);
 }
 
 #[needs_oracles]
 #[test]
 fn canonical_solutions_of_human_eval_all_pass() {
     let data = oracle!("data");
-    let mut exam = published(shipped("humaneval"), &data);
+    let mut suite_eval = published(shipped("humaneval"), &data);
     let canonical =
-        |t: &rlar_eval::suite::SuitePrompt| vec![said(t.example.columns["canonical_solution"].as_str().unwrap())];
-    let replies = exam.prompts().iter().map(canonical).collect();
-    let marks = exam.evaluate("canonical", replies, None, &|| false).unwrap().0;
-    assert_eq!((value(&marks, "pass@1"), marks.prompts, marks.unscored), (1.0, 164, 0));
+        |t: &rlar_eval::suite::SuitePrompt| vec![reply(t.example.columns["canonical_solution"].as_str().unwrap())];
+    let replies = suite_eval.prompts().iter().map(canonical).collect();
+    let result = suite_eval.evaluate("canonical", replies, None, &|| false).unwrap().0;
+    assert_eq!((value(&result, "pass@1"), result.prompts, result.unscored), (1.0, 164, 0));
 }
 
 #[needs_oracles]
 #[test]
 fn recorded_verdicts_of_ifeval_are_ours_but_for_the_languages_and_sentences() {
     let data = oracle!("data");
-    let mut exam = published(shipped("ifeval"), &data);
+    let mut suite_eval = published(shipped("ifeval"), &data);
     let base = "ifeval/m_ifeval_Qwen__Qwen2.5-0.5B-Instruct-GPTQ-Int4__eval_results";
     let mut recorded = Vec::new();
     for how in ["strict", "loose"] {
         let path = data.join(format!("{base}_{how}.jsonl"));
         let rows = lines(&path);
         // One recorded prompt is not among the published ones.
-        let asked: Vec<&Value> = rows
+        let published: Vec<&Value> = rows
             .iter()
             .filter(|r| {
-                exam.prompts().iter().any(|t| t.example.prompt().trim() == r["prompt"].as_str().unwrap().trim())
+                suite_eval.prompts().iter().any(|t| t.example.prompt().trim() == r["prompt"].as_str().unwrap().trim())
             })
             .collect();
-        let prompts = asked.iter().filter(|r| r["follow_all_instructions"] == true).count();
-        let each = asked.iter().flat_map(|r| r["follow_instruction_list"].as_array().unwrap());
+        let prompts = published.iter().filter(|r| r["follow_all_instructions"] == true).count();
+        let each = published.iter().flat_map(|r| r["follow_instruction_list"].as_array().unwrap());
         recorded.push((prompts, each.filter(|f| **f == true).count()));
     }
     let path = data.join(format!("{base}_strict.jsonl"));
-    let replies = read_replies(&path, std::fs::read(&path).unwrap(), exam.prompts()).unwrap();
+    let replies = read_replies(&path, std::fs::read(&path).unwrap(), suite_eval.prompts()).unwrap();
     let instructions: usize =
-        exam.prompts().iter().map(|t| t.example.columns["kwargs"].as_array().unwrap().len()).sum();
-    let marks = exam.evaluate("qwen", replies, None, &|| false).unwrap().0;
-    assert_eq!(marks.unanswered, 1);
+        suite_eval.prompts().iter().map(|t| t.example.columns["kwargs"].as_array().unwrap().len()).sum();
+    let result = suite_eval.evaluate("qwen", replies, None, &|| false).unwrap().0;
+    assert_eq!(result.unanswered, 1);
     for (how, (prompts, each)) in ["strict", "loose"].into_iter().zip(recorded) {
-        let ours = (value(&marks, &format!("ifeval prompt {how}")) * 541.0).round();
-        let ours_each = (value(&marks, &format!("ifeval instruction {how}")) * instructions as f64).round();
+        let ours = (value(&result, &format!("ifeval prompt {how}")) * 541.0).round();
+        let ours_each = (value(&result, &format!("ifeval instruction {how}")) * instructions as f64).round();
         println!("{how}: {ours} of {prompts} prompts, {ours_each} of {each} instructions");
-        // Languages and sentences are told by other libraries than the reference's.
+        // Languages and sentences are detected with other libraries than in the reference implementation.
         assert!((ours - prompts as f64).abs() <= 3.0 && (ours_each - each as f64).abs() <= 1.0);
     }
+}
+
+#[test]
+fn metrics_are_read_by_their_names_and_say_which_way_is_better() {
+    let names = ["accuracy", "score", "pass@3", "maj@16", "bleu", "chrf", "chrf++", "ter", "ifeval"];
+    for name in names {
+        let metric = SuiteMetric::try_from(name.to_owned()).unwrap();
+        assert_eq!(metric.to_string(), name);
+        assert_eq!(metric.higher_is_better(), name != "ter", "{name}");
+    }
+    for wrong in ["pass@", "pass@0", "pass@K", "maj@10001", "Ter"] {
+        assert!(SuiteMetric::try_from(wrong.to_owned()).unwrap_err().contains("possible: accuracy, score, pass@K"));
+    }
+    assert_eq!(SuiteMetric::Ter.value_names(), ["ter"]);
+    assert_eq!(SuiteMetric::IfEval.value_names()[3], "ifeval instruction loose");
 }
 
 #[test]
@@ -203,36 +218,37 @@ const ROWS: &str = "{\"id\": \"x\", \"a\": 1, \"b\": 2}\n{\"id\": \"y\", \"a\": 
 fn the_most_frequent_answer_counts_however_it_is_written_and_of_equals_the_earliest() {
     let yaml = SUMS.to_owned()
         + "sampling: { samples: 4, temperature: 1 }\nmetrics: [\"maj@4\", \"maj@2\", \"pass@2\", accuracy]\n";
-    let mut exam = sat(&yaml, ROWS).unwrap();
+    let mut suite_eval = with_rows(&yaml, ROWS).unwrap();
     let replies = vec![
-        ["It is 3.", "\\boxed{3.0}", "4", "the answer is 5"].map(said).to_vec(),
-        ["24", "23", "24", "The answer is 23."].map(said).to_vec(),
+        ["It is 3.", "\\boxed{3.0}", "4", "the answer is 5"].map(reply).to_vec(),
+        ["24", "23", "24", "The answer is 23."].map(reply).to_vec(),
     ];
-    let marks = exam.evaluate("x", replies, None, &|| false).unwrap().0;
-    assert_eq!(value(&marks, "maj@4"), 0.5, "3 wins; of 24 and 23 the earlier");
-    assert_eq!(value(&marks, "maj@2"), 0.25, "3, 3 | 4, 5 | 24, 23 | 24, 23");
-    assert_eq!(value(&marks, "accuracy"), 0.5);
-    close(value(&marks, "pass@2"), 1.0 - 1.0 / 6.0, 1e-12);
+    let result = suite_eval.evaluate("x", replies, None, &|| false).unwrap().0;
+    assert_eq!(value(&result, "maj@4"), 0.5, "3 wins; of 24 and 23 the earlier counts");
+    assert_eq!(value(&result, "maj@2"), 0.25, "3, 3 | 4, 5 | 24, 23 | 24, 23");
+    assert_eq!(value(&result, "accuracy"), 0.5);
+    close(value(&result, "pass@2"), 1.0 - 1.0 / 6.0, 1e-12);
 }
 
 #[test]
-fn what_has_no_score_makes_the_figure_a_lower_bound() {
+fn missing_scores_make_the_value_a_lower_bound() {
     let rows: String = (0..100).map(|i| json!({ "id": i.to_string(), "a": i, "b": 1 }).to_string() + "\n").collect();
-    let mut exam = sat(&(SUMS.to_owned() + "metrics: [accuracy]\n"), &rows).unwrap();
-    let reply = |i: usize| if i % 33 == 5 { Err("the server is gone".to_owned()) } else { said(&format!("{}", i + 1)) };
+    let mut suite_eval = with_rows(&(SUMS.to_owned() + "metrics: [accuracy]\n"), &rows).unwrap();
+    let reply =
+        |i: usize| if i % 33 == 5 { Err("the server is gone".to_owned()) } else { reply(&format!("{}", i + 1)) };
     let replies = (0..100).map(|i| vec![reply(i)]).collect();
-    let (marks, verdicts) = exam.evaluate("a server", replies, Some(Bootstrap::default()), &|| false).unwrap();
+    let (result, graded) = suite_eval.evaluate("a server", replies, Some(Bootstrap::default()), &|| false).unwrap();
     let lost = (0..100).filter(|i| i % 33 == 5).count();
     assert_eq!(lost, 3);
-    let figure = marks.metric(None).unwrap();
-    assert_eq!((figure.value, figure.scored_only), (Some(0.97), Some(1.0)));
-    let table = marks.table(false);
+    let metric = result.metric(None).unwrap();
+    assert_eq!((metric.value, metric.scored_only), (Some(0.97), Some(1.0)));
+    let table = result.table(false);
     for part in ["≥ 97.0", "100.0", "3 replies are missing", "lower bounds"] {
         assert!(table.contains(part), "{part} is not in {table}");
     }
-    assert_eq!(marks.json()["figures"]["accuracy"]["lower_bound"], true);
-    assert!(exam.graded_jsonl(&verdicts).contains("no reply: the server is gone"));
-    let interval = figure.interval.unwrap();
+    assert_eq!(result.json()["figures"]["accuracy"]["lower_bound"], true);
+    assert!(suite_eval.graded_jsonl(&graded).contains("no reply: the server is gone"));
+    let interval = metric.interval.unwrap();
     assert!(interval.low < 0.97 && interval.high > 0.97, "{interval:?}");
 }
 
@@ -240,12 +256,13 @@ fn what_has_no_score_makes_the_figure_a_lower_bound() {
 fn gates_rule_and_add_nothing() {
     let gated =
         SUMS.replace("[{ tool: math_equivalence }]", "[{ tool: math_equivalence }, { tool: no_repetition, as: gate }]");
-    let mut exam = sat(&(gated + "metrics: [accuracy, score]\n"), ROWS).unwrap();
+    let mut suite_eval = with_rows(&(gated + "metrics: [accuracy, score]\n"), ROWS).unwrap();
     let many = "23 ".repeat(60);
-    let marks = exam.evaluate("x", vec![vec![said("It is 4.")], vec![said(&many)]], None, &|| false).unwrap().0;
-    assert_eq!((value(&marks, "accuracy"), value(&marks, "score")), (0.0, 0.0), "wrong, and right but repeated");
-    let marks = exam.evaluate("x", vec![vec![said("It is 3.")], vec![said("23")]], None, &|| false).unwrap().0;
-    assert_eq!((value(&marks, "accuracy"), value(&marks, "score")), (1.0, 1.0));
+    let result =
+        suite_eval.evaluate("x", vec![vec![reply("It is 4.")], vec![reply(&many)]], None, &|| false).unwrap().0;
+    assert_eq!((value(&result, "accuracy"), value(&result, "score")), (0.0, 0.0), "wrong, and right but repeated");
+    let result = suite_eval.evaluate("x", vec![vec![reply("It is 3.")], vec![reply("23")]], None, &|| false).unwrap().0;
+    assert_eq!((value(&result, "accuracy"), value(&result, "score")), (1.0, 1.0));
 }
 
 #[test]
@@ -253,48 +270,55 @@ fn a_vote_needs_a_tool_that_takes_replies_for_references() {
     let voted = |tool: &str| {
         SUMS.replace("math_equivalence", tool) + "sampling: { samples: 3, temperature: 1 }\nmetrics: [\"maj@3\"]\n"
     };
-    let error = sat(&voted("english"), ROWS).unwrap_err();
+    let error = with_rows(&voted("english"), ROWS).unwrap_err();
     assert!(error.contains("`maj@3`") && error.contains("compares with no reference"), "{error}");
     let replies = || {
-        vec![["1 + 2 = 3", "It is 3", "4"].map(said).to_vec(), vec![said("24"), Err("gone".into()), Err("gone".into())]]
+        vec![
+            ["1 + 2 = 3", "It is 3", "4"].map(reply).to_vec(),
+            vec![reply("24"), Err("gone".into()), Err("gone".into())],
+        ]
     };
-    let error =
-        sat(&voted("numeric_match"), ROWS).unwrap().evaluate("x", replies(), None, &|| false).unwrap_err().to_string();
+    let error = with_rows(&voted("numeric_match"), ROWS)
+        .unwrap()
+        .evaluate("x", replies(), None, &|| false)
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("`numeric_match` does not accept this one") && error.contains("math_equivalence"),
         "{error}"
     );
-    // Those who say nothing do not vote.
-    let marks = sat(&voted("math_equivalence"), ROWS).unwrap().evaluate("x", replies(), None, &|| false).unwrap().0;
-    let figure = marks.metric(None).unwrap();
-    assert_eq!((figure.value, figure.scored_only, figure.is_lower_bound), (Some(0.5), Some(1.0), true));
+    // Missing replies do not vote.
+    let result =
+        with_rows(&voted("math_equivalence"), ROWS).unwrap().evaluate("x", replies(), None, &|| false).unwrap().0;
+    let metric = result.metric(None).unwrap();
+    assert_eq!((metric.value, metric.scored_only, metric.is_lower_bound), (Some(0.5), Some(1.0), true));
 }
 
 #[test]
 fn what_nobody_knows_is_no_number() {
     let yaml = SUMS.to_owned() + "metrics: [score, ter]\n";
-    let mut exam =
-        sat(&yaml.replace("{{ a + b }}", "{{ ' ' }}").replace("math_equivalence", "exact_match"), ROWS).unwrap();
+    let mut suite_eval =
+        with_rows(&yaml.replace("{{ a + b }}", "{{ ' ' }}").replace("math_equivalence", "exact_match"), ROWS).unwrap();
     let gone = || vec![vec![Err("gone".to_owned())]; 2];
-    let marks = exam.evaluate("x", gone(), Some(Bootstrap::default()), &|| false).unwrap().0;
-    let score = marks.metric(Some("score")).unwrap();
+    let result = suite_eval.evaluate("x", gone(), Some(Bootstrap::default()), &|| false).unwrap().0;
+    let score = result.metric(Some("score")).unwrap();
     assert_eq!((score.value, score.interval), (None, None));
-    assert!(marks.json()["figures"]["score"]["value"].is_null());
-    assert!(marks.table(false).contains("score       –") && marks.table(false).contains("they are left out"));
+    assert!(result.json()["figures"]["score"]["value"].is_null());
+    assert!(result.table(false).contains("score      –") && result.table(false).contains("they are left out"));
     // Words beside an empty reference are all wrong, as the reference implementation has it.
-    let marks = exam.evaluate("x", vec![vec![said("word")], vec![said("words")]], None, &|| false).unwrap().0;
-    assert_eq!(value(&marks, "ter"), 100.0);
+    let result = suite_eval.evaluate("x", vec![vec![reply("word")], vec![reply("words")]], None, &|| false).unwrap().0;
+    assert_eq!(value(&result, "ter"), 100.0);
 }
 
-/// Answers with the sum, counts what it was asked, and breaks off where it is told to.
-struct Clerk {
-    asked: Mutex<Vec<(String, usize, u64)>>,
+/// Replies with the sum, and records the prompts, samples and seeds that it was asked for.
+struct AddingGenerator {
+    requested: Mutex<Vec<(String, usize, u64)>>,
     ends_after: usize,
 }
 
-impl ReplyGenerator for Clerk {
+impl ReplyGenerator for AddingGenerator {
     fn name(&self) -> String {
-        "clerk".into()
+        "generator".into()
     }
     fn check_suite(&self, _: &Suite) -> Result<(), String> {
         Ok(())
@@ -305,19 +329,19 @@ impl ReplyGenerator for Clerk {
     fn generate(
         &self,
         _: &Suite,
-        asked: &[ReplyRequest],
+        requests: &[ReplyRequest],
         _: &(dyn Fn() -> bool + Sync),
     ) -> Result<GeneratedReplies, EvalError> {
-        let mut known = self.asked.lock().unwrap();
-        let reply = |one: &ReplyRequest| {
-            let row = &one.example.columns;
+        let mut requested = self.requested.lock().unwrap();
+        let sums = |request: &ReplyRequest| {
+            let row = &request.example.columns;
             let sum = row["a"].as_u64().unwrap() + row["b"].as_u64().unwrap();
-            one.draws.iter().map(|draw| said(&format!("{}: {sum}", draw.sample))).collect()
+            request.draws.iter().map(|draw| reply(&format!("{}: {sum}", draw.sample))).collect()
         };
-        for one in asked {
-            known.extend(one.draws.iter().map(|draw| (one.example.id.clone(), draw.sample, draw.seed)));
+        for request in requests {
+            requested.extend(request.draws.iter().map(|draw| (request.example.id.clone(), draw.sample, draw.seed)));
         }
-        Ok(GeneratedReplies { replies: asked.iter().map(reply).collect(), exhausted: None })
+        Ok(GeneratedReplies { replies: requests.iter().map(sums).collect(), exhausted: None })
     }
 }
 
@@ -325,41 +349,41 @@ impl ReplyGenerator for Clerk {
 fn an_interrupted_suite_goes_on_where_it_was_and_ends_the_same() {
     let rows: String = (0..9).map(|i| json!({ "id": i.to_string(), "a": i, "b": 1 }).to_string() + "\n").collect();
     let yaml = SUMS.to_owned() + "sampling: { samples: 2, temperature: 0.7 }\nmetrics: [accuracy]\n";
-    let exam = sat(&yaml, &rows).unwrap();
+    let suite_eval = with_rows(&yaml, &rows).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let ask = |file: Option<&str>, ends_after: usize, seed: u64| {
-        let clerk = Clerk { asked: Mutex::default(), ends_after };
+        let generator = AddingGenerator { requested: Mutex::default(), ends_after };
         let path = file.map(|f| folder.path().join(f));
-        let over = || clerk.asked.lock().unwrap().len() >= clerk.ends_after;
-        let asking = GenerationOptions { seed, cache: path.as_deref(), cancelled: &over };
-        let replies = exam.generate(&clerk, &asking, &mut |_| ()).unwrap();
-        (replies, clerk.asked.into_inner().unwrap())
+        let over = || generator.requested.lock().unwrap().len() >= generator.ends_after;
+        let options = GenerationOptions { seed, cache: path.as_deref(), cancelled: &over };
+        let replies = suite_eval.generate(&generator, &options, &mut |_| ()).unwrap();
+        (replies, generator.requested.into_inner().unwrap())
     };
     let (whole, everything) = ask(None, usize::MAX, 0);
     assert_eq!(everything.len(), 18);
     let (none, first) = ask(Some("kept.jsonl"), 8, 0);
     assert!(none.is_none());
-    // A kill in the middle of a line loses that line alone.
+    // A line that a kill cut short is lost, and no other.
     let path = folder.path().join("kept.jsonl");
     let text = std::fs::read_to_string(&path).unwrap();
-    assert_eq!(text.lines().count(), 8, "what was answered when it was interrupted is kept");
+    assert_eq!(text.lines().count(), 8, "replies that were there when it was interrupted are kept");
     std::fs::write(&path, &text[..text.len() - 9]).unwrap();
     let (again, rest) = ask(Some("kept.jsonl"), usize::MAX, 0);
     assert_eq!(again, whole);
     assert_eq!((first.len(), rest.len()), (8, 11));
-    // The streams of random numbers are those of an unbroken run, whatever was asked before.
-    assert!(rest.iter().all(|asked| everything.contains(asked)));
+    // The seeds are those of an uninterrupted run.
+    assert!(rest.iter().all(|draw| everything.contains(draw)));
     assert_eq!(ask(Some("kept.jsonl"), usize::MAX, 0).1, []);
-    // Another seed is another draw, and nothing of it is known.
+    // Another seed has other draws, none of which is cached.
     let (_, other) = ask(Some("kept.jsonl"), usize::MAX, 1);
     assert!(other.len() == 18 && other.iter().zip(&everything).all(|(a, b)| a.2 != b.2));
 }
 
 #[test]
 fn wrong_suites_and_rows_are_named() {
-    let wrong = |more: &str| sat(&(SUMS.to_owned() + more), ROWS).unwrap_err();
+    let wrong = |more: &str| with_rows(&(SUMS.to_owned() + more), ROWS).unwrap_err();
     let has =
-        |said: String, parts: &[&str]| parts.iter().for_each(|p| assert!(said.contains(p), "{p} is not in {said}"));
+        |error: String, parts: &[&str]| parts.iter().for_each(|p| assert!(error.contains(p), "{p} is not in {error}"));
     has(wrong("metrics: [acuracy]\n"), &["`acuracy` is not a metric", "pass@K"]);
     has(wrong("metrics: [accuracy]\nprompts: x\n"), &["s.yaml:8: unknown key `prompts`; did you mean `prompt`?"]);
     has(wrong("metrics: [\"pass@5\"]\n"), &["`sampling.samples`", "`pass@5` needs at least 5 replies"]);
@@ -368,7 +392,7 @@ fn wrong_suites_and_rows_are_named() {
     has(wrong("metrics: [accuracy]\nid: same\n"), &["rows.jsonl:2: id `same` occurs twice"]);
     has(wrong("metrics: [accuracy]\nid: \"{{ a\"\n"), &["suite `sums`, `id`"]);
     has(wrong("metrics: [ifeval]\n"), &["suite `sums`, `x`", "instruction_id_list"]);
-    let of = |yaml: &str, rows: &str| sat(yaml, rows).unwrap_err();
+    let of = |yaml: &str, rows: &str| with_rows(yaml, rows).unwrap_err();
     let good = SUMS.to_owned() + "metrics: [accuracy]\n";
     has(of(&good.replace("math_equivalence", "maths"), ROWS), &["no tool `maths`", "math_equivalence"]);
     has(of(&good.replace("reference: \"{{ a + b }}\"\n", ""), ROWS), &["`math_equivalence` needs a `reference`"]);
@@ -384,11 +408,11 @@ fn wrong_suites_and_rows_are_named() {
 
 #[test]
 fn replies_from_elsewhere_must_fit() {
-    let exam = sat(&(SUMS.to_owned() + "metrics: [accuracy]\n"), ROWS).unwrap();
-    let read = |file: &str, text: &str| read_replies(Path::new(file), text.as_bytes().to_vec(), exam.prompts());
+    let suite_eval = with_rows(&(SUMS.to_owned() + "metrics: [accuracy]\n"), ROWS).unwrap();
+    let read = |file: &str, text: &str| read_replies(Path::new(file), text.as_bytes().to_vec(), suite_eval.prompts());
     let texts = |file: &str, text: &str| {
         let all = read(file, text).unwrap().into_iter();
-        all.map(|own| own.into_iter().map(|r| r.map(|a| a.text)).collect::<Vec<_>>()).collect::<Vec<_>>()
+        all.map(|replies| replies.into_iter().map(|r| r.map(|a| a.text)).collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     let both = [vec![Ok("3".to_owned())], vec![Ok("23".to_owned())]];
     assert_eq!(texts("a.jsonl", "{\"id\": \"y\", \"reply\": \"23\"}\n{\"id\": \"x\", \"completion\": \"3\"}"), both);
@@ -412,8 +436,8 @@ fn replies_from_elsewhere_must_fit() {
             "`x` has 1 replies, but other prompts have 2",
         ),
     ] {
-        let said = read(file, text).unwrap_err().to_string();
-        assert!(said.contains(part), "{part} is not in {said}");
+        let error = read(file, text).unwrap_err().to_string();
+        assert!(error.contains(part), "{part} is not in {error}");
     }
 }
 
@@ -439,17 +463,18 @@ fn the_references_of_published_data_are_right() {
     for (name, prompts) in
         [("math500", 500), ("mbpp", 500), ("gsm8k-base", 1319), ("humaneval-base", 164), ("multi30k-en-de", 1000)]
     {
-        let exam = published(shipped(name), &data);
-        assert_eq!(exam.prompts().len(), prompts, "{name}");
-        let Some(reference) = exam.prompts()[0].example.reference.clone() else { continue };
+        let suite_eval = published(shipped(name), &data);
+        assert_eq!(suite_eval.prompts().len(), prompts, "{name}");
+        let Some(reference) = suite_eval.prompts()[0].example.reference.clone() else { continue };
         // A reply that is the reference is right.
-        let mut exam = exam;
-        let replies = exam.prompts().iter().map(|t| vec![said(t.example.reference.as_deref().unwrap())]).collect();
-        let (marks, verdicts): (SuiteResult, Vec<Vec<GradedReply>>) =
-            exam.evaluate("itself", replies, None, &|| false).unwrap();
-        let figure = marks.metric(None).unwrap();
-        let wrong: Vec<usize> = (0..prompts).filter(|i| verdicts[*i][0].score.is_some_and(|s| s < 0.5)).collect();
-        let known = figure.value.unwrap();
-        assert!(known > if figure.metric.is_share() { 0.99 } else { 99.9 }, "{name}: {reference}: {known} {wrong:?}");
+        let mut suite_eval = suite_eval;
+        let replies =
+            suite_eval.prompts().iter().map(|t| vec![reply(t.example.reference.as_deref().unwrap())]).collect();
+        let (result, graded): (SuiteResult, Vec<Vec<GradedReply>>) =
+            suite_eval.evaluate("itself", replies, None, &|| false).unwrap();
+        let metric = result.metric(None).unwrap();
+        let wrong: Vec<usize> = (0..prompts).filter(|i| graded[*i][0].score.is_some_and(|s| s < 0.5)).collect();
+        let known = metric.value.unwrap();
+        assert!(known > if metric.metric.is_share() { 0.99 } else { 99.9 }, "{name}: {reference}: {known} {wrong:?}");
     }
 }

@@ -33,7 +33,7 @@ impl Reference {
             return Ok(Self::None);
         }
         if state.model.layout().lora().is_some() && kl.reanchor_every == 0 {
-            return Ok(Self::Base(state.model.decoder.unadapted()));
+            return Ok(Self::Base(state.model.decoder.without_adapter()));
         }
         let device = ComputeDevice::with_precision(&config.device, config.precision)?;
         Ok(match checkpoint {

@@ -26,6 +26,9 @@ pub(super) static GEMMA3: Family = Family {
     }),
 };
 
+/// The tensor names of Gemma 3's checkpoints.
+const NAMES: TensorNames = TensorNames { mlp_norm: "pre_feedforward_layernorm", ..llama::NAMES };
+
 fn gemma3(f: Fields) -> Result<Architecture, String> {
     let hidden_size = f.size("hidden_size")?;
     let layers = f.depth("num_hidden_layers")?;
@@ -44,7 +47,7 @@ fn gemma3(f: Fields) -> Result<Architecture, String> {
     let global = rope(f, by_kind("full_attention").or_else(|| f.get("rope_scaling")), global_theta)?;
     let attention_bias = f.flag_or("attention_bias", false)?;
     Ok(Architecture::Decoder(DecoderConfig {
-        names: TensorNames { mlp_norm: "pre_feedforward_layernorm", ..llama::NAMES },
+        names: &NAMES,
         vocab_size: f.size("vocab_size")?,
         hidden_size,
         intermediate_size: f.size("intermediate_size")?,

@@ -61,7 +61,7 @@ fn gpt2(f: Fields) -> Result<Architecture, String> {
     f.refuse("scale_attn_by_inverse_layer_idx", |v| v == false)?;
     f.refuse("scale_attn_weights", |v| v == true)?;
     Ok(Architecture::Decoder(DecoderConfig {
-        names: NAMES,
+        names: &NAMES,
         vocab_size: f.size("vocab_size")?,
         hidden_size,
         intermediate_size: f.size_or("n_inner", 4 * hidden_size)?,

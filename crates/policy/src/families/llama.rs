@@ -15,7 +15,7 @@ pub(super) static LLAMA: Family = Family {
     model_type: "llama",
     language_model: Some("LlamaForCausalLM"),
     classifier: "LlamaForSequenceClassification",
-    architecture: |f| llama(f, &Variant { head_dim: None, windows: no_windows, qkv_bias: false, qk_norm: false }),
+    architecture: |f| llama(f, &Variant { head_dim: None, windows: None, qkv_bias: false, qk_norm: false }),
     gguf: Some(GgufFamily {
         architecture: "llama",
         config: Gguf::llama_config,
@@ -29,7 +29,9 @@ pub(super) static MISTRAL: Family = Family {
     model_type: "mistral",
     language_model: Some("MistralForCausalLM"),
     classifier: "MistralForSequenceClassification",
-    architecture: |f| llama(f, &Variant { head_dim: None, windows: all_windows, qkv_bias: false, qk_norm: false }),
+    architecture: |f| {
+        llama(f, &Variant { head_dim: None, windows: Some(all_windows), qkv_bias: false, qk_norm: false })
+    },
     gguf: None,
 };
 
@@ -38,7 +40,9 @@ pub(super) static QWEN2: Family = Family {
     model_type: "qwen2",
     language_model: Some("Qwen2ForCausalLM"),
     classifier: "Qwen2ForSequenceClassification",
-    architecture: |f| llama(f, &Variant { head_dim: None, windows: upper_windows, qkv_bias: true, qk_norm: false }),
+    architecture: |f| {
+        llama(f, &Variant { head_dim: None, windows: Some(upper_windows), qkv_bias: true, qk_norm: false })
+    },
     gguf: Some(GgufFamily {
         architecture: "qwen2",
         config: |gguf, model_type| {
@@ -58,27 +62,27 @@ pub(super) static QWEN3: Family = Family {
     language_model: Some("Qwen3ForCausalLM"),
     classifier: "Qwen3ForSequenceClassification",
     architecture: |f| {
-        llama(f, &Variant { head_dim: Some(128), windows: upper_windows, qkv_bias: false, qk_norm: true })
+        llama(f, &Variant { head_dim: Some(128), windows: Some(upper_windows), qkv_bias: false, qk_norm: true })
     },
     gguf: Some(GgufFamily { architecture: "qwen3", config: Gguf::llama_config, renamed: &[], weight: None }),
 };
+
+/// From a configuration and a number of layers to the layers that attend to a sliding window.
+type Windows = fn(Fields, usize) -> Result<Vec<bool>, String>;
 
 /// Where a family differs from Llama.
 struct Variant {
     /// Size of a head where the file gives none; `None`: width over heads.
     head_dim: Option<usize>,
-    /// Whether each layer attends to a sliding window.
-    windows: fn(Fields, usize) -> Result<Vec<bool>, String>,
+    /// Whether each of a number of layers attends to a sliding window; `None`: no layer does.
+    windows: Option<Windows>,
     /// Whether query, key and value have biases, and attention's output has none, whatever `attention_bias` says.
     qkv_bias: bool,
     /// Whether queries and keys are normalised per head.
     qk_norm: bool,
 }
 
-fn no_windows(_: Fields, layers: usize) -> Result<Vec<bool>, String> {
-    Ok(vec![false; layers])
-}
-
+/// Mistral: every layer.
 fn all_windows(f: Fields, layers: usize) -> Result<Vec<bool>, String> {
     windowed(f, layers, |_| true)
 }
@@ -86,7 +90,7 @@ fn all_windows(f: Fields, layers: usize) -> Result<Vec<bool>, String> {
 /// Qwen: the layers from `max_window_layers` up, where windows are used at all.
 fn upper_windows(f: Fields, layers: usize) -> Result<Vec<bool>, String> {
     if !f.flag_or("use_sliding_window", false)? {
-        return no_windows(f, layers);
+        return Ok(vec![false; layers]);
     }
     let full = f.integer_or("max_window_layers", 28)?.max(0) as usize;
     windowed(f, layers, |i| i >= full)
@@ -117,7 +121,10 @@ fn llama(f: Fields, variant: &Variant) -> Result<Architecture, String> {
     let layers = f.depth("num_hidden_layers")?;
     let theta = f.number_or("rope_theta", 10_000.0)?;
     let rope = rope(f, rope_parameters(f), theta)?;
-    let windows = (variant.windows)(f, layers)?;
+    let windows = match variant.windows {
+        Some(windows) => windows(f, layers)?,
+        None => vec![false; layers],
+    };
     // `null` means no window. A file without the key means 4096, as in `transformers`.
     let window = match f.0.get("sliding_window") {
         _ if !windows.contains(&true) => None,
@@ -127,7 +134,7 @@ fn llama(f: Fields, variant: &Variant) -> Result<Architecture, String> {
     };
     let attention_bias = f.flag_or("attention_bias", false)?;
     Ok(Architecture::Decoder(DecoderConfig {
-        names: NAMES,
+        names: &NAMES,
         vocab_size: f.size("vocab_size")?,
         hidden_size,
         intermediate_size: f.size("intermediate_size")?,

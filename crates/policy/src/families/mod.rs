@@ -80,6 +80,9 @@ fn unsupported(name: &str, supported: impl Iterator<Item = &'static str>) -> Str
     format!("architecture `{name}` is not supported; supported: {}", supported.join(", "))
 }
 
+/// From a tensor's values in a GGUF file to those in a Hugging Face file.
+type RestoreWeight = fn(&Spec, Heads, Vec<f32>) -> Vec<f32>;
+
 /// How llama.cpp stores a family in GGUF files.
 #[derive(Debug)]
 pub(crate) struct GgufFamily {
@@ -90,5 +93,5 @@ pub(crate) struct GgufFamily {
     /// Parts of Hugging Face's tensor names that GGUF names differently than in other families.
     pub renamed: &'static [(&'static str, &'static str)],
     /// The values of a tensor as Hugging Face stores them; `None` where GGUF stores the same values.
-    pub weight: Option<fn(&Spec, Heads, Vec<f32>) -> Vec<f32>>,
+    pub weight: Option<RestoreWeight>,
 }

@@ -230,7 +230,7 @@ impl AgentThread {
             examples: &references,
             steps: labels.steps.get(&task).map_or(&[], Vec::as_slice),
             known: &known,
-            packages: &self.agents.means.packages.allowed,
+            packages: &self.agents.context.packages.allowed,
             defects: Some(&defects),
         };
         let mut on_event = |event: AgentEvent| {

@@ -33,7 +33,7 @@ pub struct Agents {
     /// Web search engines, beside the Hub's own search.
     pub webs: Vec<Box<dyn WebSearch>>,
     /// Sandbox, device and services that new tools run with.
-    pub means: ToolContext,
+    pub context: ToolContext,
     /// Secrets that are removed from the log.
     pub secrets: Vec<Secret>,
 }

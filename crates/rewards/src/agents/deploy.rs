@@ -104,8 +104,8 @@ impl Agents {
         let model = &candidate.id;
         download(hub, candidate, config, &mut |progress| on_event(AgentEvent::Download { model, progress }))?;
         let mut card = card(deployment);
-        let means = ToolContext { hub: Some(hub.clone()), ..self.means.clone() };
-        let (_, unscaled) = open(&card, &means).map_err(reject)?;
+        let context = ToolContext { hub: Some(hub.clone()), ..self.context.clone() };
+        let (_, unscaled) = open(&card, &context).map_err(reject)?;
         let ScoreScale { center, width } = score_scale(&unscaled, examples).map_err(reject)?;
         // The model is opened again below; two copies may not fit into memory.
         drop(unscaled);
@@ -113,7 +113,7 @@ impl Agents {
             (pointer.sigmoid, pointer.center, pointer.scale) = (true, center, width);
         }
         card.range = [0.0, 1.0];
-        let (text, tool) = open(&card, &means).map_err(reject)?;
+        let (text, tool) = open(&card, &context).map_err(reject)?;
         let admission = examine(&tool, examples, &[]).map_err(|e| reject(e.to_string()))?;
         if admission.status == Status::Refused {
             let failed: Vec<String> =
@@ -150,11 +150,11 @@ fn card(deployment: &Deployment) -> ToolCard {
 }
 
 /// Opens the tool of a card for admission, and gives the card as YAML with it.
-fn open(card: &ToolCard, means: &ToolContext) -> Result<(String, Tool), String> {
+fn open(card: &ToolCard, context: &ToolContext) -> Result<(String, Tool), String> {
     let text = serde_yaml::to_string(card).map_err(|e| e.to_string())?;
     let mut library = Library::default();
     library.add("found/tool.yaml".as_ref(), text.clone(), String::new(), None).map_err(|e| e.to_string())?;
-    Ok((text, library.open(&card.name, means).map_err(|e| e.to_string())?.for_admission()))
+    Ok((text, library.open(&card.name, context).map_err(|e| e.to_string())?.for_admission()))
 }
 
 /// A name for the tool of a model: the model's name, with the publisher's if that is taken, and a number if both are.

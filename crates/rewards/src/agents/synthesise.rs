@@ -83,7 +83,7 @@ impl Agents {
         let Some(client) = &self.llm else { return tools };
         let task = request.task;
         // Without a sandbox no verifier could be tried.
-        if let Err(e) = &self.means.sandbox {
+        if let Err(e) = &self.context.sandbox {
             on_event(AgentEvent::Message(format!("{task}: no verifiers: {e}")));
             return tools;
         }
@@ -100,7 +100,7 @@ impl Agents {
                 break;
             }
             tools.verifiers.written += 1;
-            match write_verifier(client, request, spec, &self.means) {
+            match write_verifier(client, request, spec, &self.context) {
                 Ok(draft) => {
                     report_versions(task, &draft, on_event);
                     let is_judge = draft.card.role != ToolRole::Constraint;

@@ -95,10 +95,10 @@ pub fn known_task(label: &str) -> Option<&'static str> {
         return Some(name);
     }
     let words: Vec<&str> = clean.split(' ').filter(|w| !FILLERS.contains(&singular(w))).collect();
-    let means = |synonyms: &[&str]| {
+    let is_named_by = |synonyms: &[&str]| {
         !words.is_empty() && words.iter().all(|w| synonyms.contains(w) || synonyms.contains(&singular(w)))
     };
-    KNOWN_TASKS.iter().find(|(_, synonyms)| means(synonyms)).map(|(name, _)| *name)
+    KNOWN_TASKS.iter().find(|(_, synonyms)| is_named_by(synonyms)).map(|(name, _)| *name)
 }
 
 /// Whether a task on a card and a label are equal or synonyms.

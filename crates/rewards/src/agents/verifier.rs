@@ -60,7 +60,7 @@ pub fn write_verifier(
     client: &LlmClient,
     request: &SynthesisRequest,
     spec: &VerifierSpec,
-    means: &ToolContext,
+    context: &ToolContext,
 ) -> Result<DraftTool, LlmFailure> {
     let (system, user) = instructions(request, spec);
     let mut llm_request = llm_request(TEMPLATE, &spec.name, system, user);
@@ -78,7 +78,7 @@ pub fn write_verifier(
             (Err(why), _) => return Err(why),
         };
         llm_request.attempt = reply.attempts;
-        let draft = check(&reply.value, spec, request, means, &client.name()).map_err(LlmFailure::Unavailable)?;
+        let draft = check(&reply.value, spec, request, context, &client.name()).map_err(LlmFailure::Unavailable)?;
         let draft = DraftTool { earlier_refusals: refusals.clone(), ..draft };
         let Some(refusal) = draft.refusal.clone() else { return Ok(Attempt::Accepted(draft)) };
         let feedback = format!("{refusal}\nMend it and answer with both blocks again.");
@@ -157,7 +157,7 @@ fn check(
     verifier: &ParsedVerifier,
     spec: &VerifierSpec,
     request: &SynthesisRequest,
-    means: &ToolContext,
+    context: &ToolContext,
     author: &str,
 ) -> Result<DraftTool, String> {
     let overpaid = request.defects.map_or(&[][..], |d| &d.overpaid);
@@ -191,7 +191,7 @@ fn check(
     library
         .add("written/tool.yaml".as_ref(), card_yaml.clone(), verifier.source.clone(), None)
         .map_err(|e| e.to_string())?;
-    let tool = match library.open(&spec.name, means) {
+    let tool = match library.open(&spec.name, context) {
         Ok(tool) => tool.for_admission(),
         Err(e) => return Ok(draft(false, None, Some(format!("It does not start: {}", clip(&e.to_string(), 1000))))),
     };

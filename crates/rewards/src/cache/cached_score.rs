@@ -18,11 +18,11 @@ pub fn score_cached(
     tool: &Tool,
     store: Option<&Store>,
     items: &[(&Example, &Completion)],
-    over: ShouldStop,
+    should_stop: ShouldStop,
 ) -> Result<Vec<Outcome>, RewardError> {
-    let Some(store) = store else { return tool.score_until(items, over) };
+    let Some(store) = store else { return tool.score_until(items, should_stop) };
     let Some(identity) = tool.cached_as() else {
-        let records = tool.score_records(items, over)?;
+        let records = tool.score_records(items, should_stop)?;
         let calls = items.iter().zip(&records);
         store.log(&calls.map(|((example, _), record)| call(tool, example, record, None, false)).collect::<Vec<_>>());
         return Ok(records.into_iter().map(|record| record.outcome).collect());
@@ -34,7 +34,7 @@ pub fn score_cached(
         .filter(|i| known[*i].is_none() && *first_with_key.entry(keys[*i]).or_insert(*i) == *i)
         .collect();
     let missing_items: Vec<(&Example, &Completion)> = missing.iter().map(|i| items[*i]).collect();
-    let computed = if missing.is_empty() { Vec::new() } else { tool.score_records(&missing_items, over)? };
+    let computed = if missing.is_empty() { Vec::new() } else { tool.score_records(&missing_items, should_stop)? };
     let computed: HashMap<ScoreKey, ScoreRecord> = missing.iter().map(|i| keys[*i]).zip(computed).collect();
 
     let mut records = Vec::with_capacity(items.len());

@@ -23,7 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest number of scores in memory.
 const MAX_IN_MEMORY: usize = 1 << 20;
 
-/// The version of the tables, kept as SQLite's `user_version`.
+/// The version of the tables, kept as `SQLite`'s `user_version`.
 const SCHEMA_VERSION: i64 = 1;
 
 /// The scores by key, and one row per call.
@@ -243,7 +243,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Moves a damaged file and the files that SQLite keeps beside it away, and opens a new one.
+/// Moves a damaged file and the files that `SQLite` keeps beside it away, and opens a new one.
 fn rebuild(path: &Path, why: &rusqlite::Error) -> Option<Connection> {
     let name = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
     // Files that were moved away earlier are kept.

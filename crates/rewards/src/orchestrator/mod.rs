@@ -134,7 +134,11 @@ impl Orchestrator {
 
     /// Scores items with the audit tools. The first audit tool that does not abstain decides; its score is given as a part of
     /// its range, from 0 to 1. An item that no audit tool judges is [`Outcome::Abstained`].
-    pub fn audit(&mut self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<Outcome>, RewardError> {
+    pub fn audit(
+        &mut self,
+        items: &[(&Example, &Completion)],
+        should_stop: ShouldStop,
+    ) -> Result<Vec<Outcome>, RewardError> {
         let mut audited = vec![Outcome::Abstained("no audit tool judges it".into()); items.len()];
         for name in self.config.audit.clone() {
             let open: Vec<usize> = (0..items.len()).filter(|i| matches!(audited[*i], Outcome::Abstained(_))).collect();
@@ -143,7 +147,7 @@ impl Orchestrator {
             }
             let open_items: Vec<_> = open.iter().map(|i| items[*i]).collect();
             self.open(&name)?;
-            let outcomes = score_cached(&self.tools[&name], self.store.as_deref(), &open_items, over)?;
+            let outcomes = score_cached(&self.tools[&name], self.store.as_deref(), &open_items, should_stop)?;
             let [low, high] = self.range(&name);
             for (i, outcome) in open.into_iter().zip(outcomes) {
                 audited[i] = match outcome {
@@ -213,12 +217,12 @@ impl Orchestrator {
         self.score_until(items, &|| false)
     }
 
-    /// Scores like [`Self::score`] until `over` returns true. Scores that have not been started by then are
+    /// Scores like [`Self::score`] until `should_stop` returns true. Scores that have not been started by then are
     /// [`Failure::Late`].
     pub fn score_until(
         &mut self,
         items: &[(&Example, &Completion)],
-        over: ShouldStop,
+        should_stop: ShouldStop,
     ) -> Result<Vec<Scores>, RewardError> {
         let mut shares = Shares::new();
         let mut scores = Vec::with_capacity(items.len());
@@ -240,7 +244,7 @@ impl Orchestrator {
             }
             scores.push(Scores { tools: pending });
         }
-        for share in self.score_shares(items, shares, over)? {
+        for share in self.score_shares(items, shares, should_stop)? {
             for (slot, outcome) in share.slots.into_iter().zip(share.outcomes) {
                 scores[slot.item].tools[slot.tool].outcome = outcome;
             }
@@ -258,11 +262,11 @@ impl Orchestrator {
         &self,
         items: &[(&Example, &Completion)],
         shares: Shares,
-        over: ShouldStop,
+        should_stop: ShouldStop,
     ) -> Result<Vec<FilledShare>, RewardError> {
         let score_share = |name: &str, slots: &[ScoreSlot]| {
             let share: Vec<_> = slots.iter().map(|slot| items[slot.item]).collect();
-            score_cached(&self.tools[name], self.store.as_deref(), &share, over)
+            score_cached(&self.tools[name], self.store.as_deref(), &share, should_stop)
         };
         let score_share = &score_share;
         if shares.len() == 1 {

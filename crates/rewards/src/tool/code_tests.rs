@@ -30,10 +30,14 @@ impl CodeTests {
     }
 
     /// Scores items; the records are in their order and have no times.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<ScoreRecord>, SandboxError> {
+    pub fn score(
+        &self,
+        items: &[(&Example, &Completion)],
+        should_stop: ShouldStop,
+    ) -> Result<Vec<ScoreRecord>, SandboxError> {
         let mut records = Vec::with_capacity(items.len());
         for batch in items.chunks(BATCH) {
-            if over() {
+            if should_stop() {
                 records.extend(batch.iter().map(|_| ScoreRecord::free(Outcome::Failed(Failure::Late))));
                 continue;
             }

@@ -131,14 +131,14 @@ impl Judge {
     }
 
     /// Scores items; the records are in their order and have no times.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Vec<ScoreRecord> {
+    pub fn score(&self, items: &[(&Example, &Completion)], should_stop: ShouldStop) -> Vec<ScoreRecord> {
         let positions: &[ReplyPosition] = match self.rubric.mode {
             Mode::Pairwise => &[ReplyPosition::First, ReplyPosition::Second],
             Mode::Pointwise | Mode::Checklist => &[ReplyPosition::First],
         };
         let requests: Vec<ChatRequest> =
             items.iter().flat_map(|(e, c)| positions.iter().map(|position| self.request(e, c, *position))).collect();
-        let answers = chat_all(&*self.llm, &requests, over);
+        let answers = chat_all(&*self.llm, &requests, should_stop);
         let records = answers.chunks(positions.len()).map(|answers| {
             let tokens = answers.iter().flatten().map(|a| a.prompt_tokens + a.completion_tokens).sum();
             let grades = answers.iter().zip(positions).map(|(answer, position)| match answer {

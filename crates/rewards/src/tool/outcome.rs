@@ -62,7 +62,7 @@ impl Outcome {
 }
 
 impl std::fmt::Display for Failure {
-    /// The predicate of a sentence about the tool: "raised ValueError".
+    /// The predicate of a sentence about the tool: "raised `ValueError`".
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         match self {
             Self::Exception(what) => write!(f, "raised {what}"),

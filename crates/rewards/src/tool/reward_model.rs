@@ -135,7 +135,7 @@ impl ModelScorer {
 
     /// Scores items; the outcomes are in their order. A reply that makes the conversation longer than the model's context gets
     /// the lowest score; a prompt that is longer than that by itself is not judged.
-    pub fn score(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Vec<Outcome> {
+    pub fn score(&self, items: &[(&Example, &Completion)], should_stop: ShouldStop) -> Vec<Outcome> {
         let positions = self.model.positions();
         let mut outcomes = vec![Outcome::Failed(Failure::Late); items.len()];
         let mut inputs = Vec::new();
@@ -158,7 +158,7 @@ impl ModelScorer {
         }
         inputs.sort_by_key(|(i, input)| (input.ids.len(), *i));
         for batch in inputs.chunks(BATCH) {
-            if over() {
+            if should_stop() {
                 break;
             }
             let (indices, batch): (Vec<usize>, Vec<_>) = batch.iter().cloned().unzip();

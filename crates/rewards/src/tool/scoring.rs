@@ -24,7 +24,7 @@ pub struct ToolContext {
     pub sandbox: Result<Sandbox, SandboxError>,
     /// Python packages that verifiers may import.
     pub packages: Packages,
-    /// SandboxLimits of time, memory and output of one score.
+    /// Limits of time, memory and output of one score.
     pub limits: SandboxLimits,
     /// Where reward models run: `cpu`, `cuda:N` or `auto`.
     pub device: String,
@@ -71,7 +71,9 @@ impl ScoreRecord {
 /// Records of outcomes that were computed in one call since `start`: each gets the mean time.
 fn with_mean_seconds(mut records: Vec<ScoreRecord>, start: Instant) -> Vec<ScoreRecord> {
     let seconds = start.elapsed().as_secs_f64() / records.len().max(1) as f64;
-    records.iter_mut().for_each(|record| record.seconds = seconds);
+    for record in &mut records {
+        record.seconds = seconds;
+    }
     records
 }
 
@@ -227,53 +229,63 @@ impl Tool {
         self.score_until(items, &|| false)
     }
 
-    /// Scores like [`Self::score`] until `over` returns true. Scores that have not been started by then are
+    /// Scores like [`Self::score`] until `should_stop` returns true. Scores that have not been started by then are
     /// [`Failure::Late`].
-    pub fn score_until(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<Outcome>, RewardError> {
-        Ok(self.score_records(items, over)?.into_iter().map(|record| record.outcome).collect())
+    pub fn score_until(
+        &self,
+        items: &[(&Example, &Completion)],
+        should_stop: ShouldStop,
+    ) -> Result<Vec<Outcome>, RewardError> {
+        Ok(self.score_records(items, should_stop)?.into_iter().map(|record| record.outcome).collect())
     }
 
     /// Scores like [`Self::score_until`], and gives the cost of each score.
     pub fn score_records(
         &self,
         items: &[(&Example, &Completion)],
-        over: ShouldStop,
+        should_stop: ShouldStop,
     ) -> Result<Vec<ScoreRecord>, RewardError> {
         let applies = |example: &Example| !self.card.needs_reference || example.reference.is_some();
         let applicable: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
-        let mut records = self.run(&applicable, over)?.into_iter();
+        let mut records = self.run(&applicable, should_stop)?.into_iter();
         let without_reference = || ScoreRecord::free(Outcome::Abstained("the example has no reference".into()));
         let record = |example| if applies(example) { records.next() } else { None };
         Ok(items.iter().map(|(example, _)| *example).map(record).map(|r| r.unwrap_or_else(without_reference)).collect())
     }
 
-    fn run(&self, items: &[(&Example, &Completion)], over: ShouldStop) -> Result<Vec<ScoreRecord>, RewardError> {
+    fn run(&self, items: &[(&Example, &Completion)], should_stop: ShouldStop) -> Result<Vec<ScoreRecord>, RewardError> {
         let broken = |e: SandboxError| RewardError::tool(&self.card.name, e.to_string());
         let start = Instant::now();
         Ok(match &self.scorer {
             Scorer::Builtin(function) => {
-                let outcome = |(e, c): &(&Example, &Completion)| self.run_builtin(*function, e, c, over);
+                let outcome = |(e, c): &(&Example, &Completion)| self.run_builtin(*function, e, c, should_stop);
                 with_mean_seconds(items.iter().map(outcome).map(ScoreRecord::free).collect(), start)
             }
-            Scorer::CodeTests(tests) => with_mean_seconds(tests.score(items, over).map_err(broken)?, start),
-            Scorer::Verifier(verifier) => self.run_verifier(verifier, items, over).map_err(broken)?,
+            Scorer::CodeTests(tests) => with_mean_seconds(tests.score(items, should_stop).map_err(broken)?, start),
+            Scorer::Verifier(verifier) => self.run_verifier(verifier, items, should_stop).map_err(broken)?,
             Scorer::Model(model) => {
-                with_mean_seconds(model.score(items, over).into_iter().map(ScoreRecord::free).collect(), start)
+                with_mean_seconds(model.score(items, should_stop).into_iter().map(ScoreRecord::free).collect(), start)
             }
-            Scorer::Judge(judge) => with_mean_seconds(judge.score(items, over), start),
+            Scorer::Judge(judge) => with_mean_seconds(judge.score(items, should_stop), start),
             Scorer::Composite(parts) => {
                 let records =
-                    parts.iter().map(|part| part.score_records(items, over)).collect::<Result<Vec<_>, _>>()?;
+                    parts.iter().map(|part| part.score_records(items, should_stop)).collect::<Result<Vec<_>, _>>()?;
                 (0..items.len()).map(|i| self.compose(parts, &records, i)).collect()
             }
         })
     }
 
-    fn run_builtin(&self, function: ScoreFunction, example: &Example, completion: &Completion, over: ShouldStop) -> Outcome {
+    fn run_builtin(
+        &self,
+        function: ScoreFunction,
+        example: &Example,
+        completion: &Completion,
+        should_stop: ShouldStop,
+    ) -> Outcome {
         let ToolKind::Builtin { settings, .. } = &self.card.kind else {
             return Outcome::Failed(Failure::Crash("a builtin without its settings".into()));
         };
-        if over() {
+        if should_stop() {
             return Outcome::Failed(Failure::Late);
         }
         match function(settings, example, completion.scored_text()) {
@@ -286,10 +298,10 @@ impl Tool {
         &self,
         verifier: &Verifier,
         items: &[(&Example, &Completion)],
-        over: ShouldStop,
+        should_stop: ShouldStop,
     ) -> Result<Vec<ScoreRecord>, SandboxError> {
         let calls: Vec<CallArguments> = items.iter().map(|(e, c)| verifier_call(e, c.scored_text())).collect();
-        let verdicts = verifier.score_until(&calls, over)?;
+        let verdicts = verifier.score_until(&calls, should_stop)?;
         let mut records: Vec<ScoreRecord> = verdicts
             .into_iter()
             .map(|measured| {
@@ -298,7 +310,7 @@ impl Tool {
             })
             .collect();
         if self.admitted {
-            self.attribute_failures(verifier, items, &mut records, over)?;
+            self.attribute_failures(verifier, items, &mut records, should_stop)?;
         }
         Ok(records)
     }
@@ -333,7 +345,7 @@ impl Tool {
         verifier: &Verifier,
         items: &[(&Example, &Completion)],
         records: &mut [ScoreRecord],
-        over: ShouldStop,
+        should_stop: ShouldStop,
     ) -> Result<(), SandboxError> {
         let has_failed = |r: &ScoreRecord| matches!(&r.outcome, Outcome::Failed(f) if *f != Failure::Late);
         let failed: Vec<usize> = (0..records.len()).filter(|i| has_failed(&records[*i])).collect();
@@ -341,7 +353,7 @@ impl Tool {
         examples.dedup_by(|a, b| std::ptr::eq(*a, *b));
         let controls: Vec<CallArguments> =
             examples.iter().map(|e| verifier_call(e, e.reference.as_deref().unwrap_or_default())).collect();
-        let verdicts = verifier.score_until(&controls, over)?;
+        let verdicts = verifier.score_until(&controls, should_stop)?;
         let answers = verdicts.into_iter().map(|measured| self.classify(measured.verdict).score().is_some());
         let answers: Vec<(&Example, bool)> = examples.into_iter().zip(answers).collect();
         for i in failed {

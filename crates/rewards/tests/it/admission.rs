@@ -1,15 +1,15 @@
-//! The court: good tools are admitted, bad ones refused for the right reason.
+//! Admission: good tools are admitted, bad ones are refused for the right reason.
 
 use std::fs;
 
 use rlar_data::Completion;
+use rlar_oracles::{needs_oracles, oracle};
 use rlar_rewards::{Admission, Failure, Library, Outcome, Status, examine, probes_for};
 
-use crate::oracle::oracle;
 use crate::orchestrator;
 
-/// What the court says of one tool of a library.
-fn court(library: Library, name: &str) -> Admission {
+/// The admission report of one tool of a library.
+fn admission_of(library: Library, name: &str) -> Admission {
     let rewards = orchestrator(library);
     let tool = rewards.for_admission(name).unwrap();
     examine(&tool, &probes_for(tool.card()).unwrap(), &[]).unwrap()
@@ -21,19 +21,19 @@ fn every_curated_tool_is_admitted_and_its_report_is_kept() {
     let names: Vec<String> = library.cards().map(|c| c.name.clone()).collect();
     let mut wrong = Vec::new();
     for name in &names {
-        let admission = court(library.clone(), name);
+        let admission = admission_of(library.clone(), name);
         let failed: Vec<String> = admission.failed().map(|p| format!("{}: {}", p.name, p.evidence)).collect();
         if admission.status != Status::Admitted {
             wrong.push(format!("{name} is refused: {failed:?}"));
         } else if library.admission(name) != Some(&admission) {
-            wrong.push(format!("{name}: its kept admission is not what the court says now"));
+            wrong.push(format!("{name}: its kept report differs from a new one"));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Verifiers that nobody should trust: name, role, body, and the probe (or one of two) that must find them out. They are asked
-/// about word problems, of quality about translations.
+/// Bad verifiers: name, role, body, and the check (or one of two) that they must fail. They are examined on word problems, those
+/// of quality on translations.
 const BAD: &[(&str, &str, &str, &str)] = &[
     ("constant", "correctness", "return 1.0", "ranks good replies"),
     ("zero", "correctness", "return 0.0", "ranks good replies"),
@@ -283,7 +283,7 @@ fn bad_tools_are_refused_for_the_right_reason() {
     let (mut refused, mut wrong) = (0, Vec::new());
     for (name, role, body, expected) in BAD {
         let task = if *role == "quality" { "translation" } else { "word problems" };
-        let admission = court(of_body(name, task, role, body), name);
+        let admission = admission_of(of_body(name, task, role, body), name);
         let failed: Vec<String> = admission.failed().map(|p| format!("{}: {}", p.name, p.evidence)).collect();
         let found = expected.split('|').any(|e| failed.iter().any(|f| f.contains(e)));
         if admission.status == Status::Refused && found {
@@ -296,40 +296,53 @@ fn bad_tools_are_refused_for_the_right_reason() {
     assert!(BAD.len() >= 40 && refused >= BAD.len() - 2, "{wrong:#?}");
 }
 
+/// Prints how many tools of these libraries are admitted, and gives the refusals with their reasons.
+fn refusals(libraries: &[(String, Library)]) -> Vec<String> {
+    let mut refused = Vec::new();
+    for (name, library) in libraries {
+        let admission = admission_of(library.clone(), name);
+        if admission.status == Status::Refused {
+            let failed: Vec<String> = admission.failed().map(|p| format!("{}: {}", p.name, p.evidence)).collect();
+            refused.push(format!("{name}: {failed:?}"));
+        }
+    }
+    println!("{} of {} good tools admitted; {refused:#?}", libraries.len() - refused.len(), libraries.len());
+    refused
+}
+
 #[test]
 fn good_tools_are_admitted() {
     let mut libraries: Vec<(String, Library)> =
         GOOD.iter().map(|(name, task, role, body)| ((*name).to_owned(), of_body(name, task, role, body))).collect();
-    for (file, function, task, role) in [
+    let curated = Library::curated().unwrap();
+    libraries.extend(curated.cards().map(|c| (c.name.clone(), curated.clone())));
+    let refused = refusals(&libraries);
+    assert!(refused.len() <= 2, "{refused:#?}");
+}
+
+#[needs_oracles]
+#[test]
+fn verifiers_written_for_other_systems_are_admitted() {
+    let verifiers = [
         ("v01_last_number", "compute_last_number_match", "word problems", "correctness"),
         ("v03_bleu4", "compute_bleu4", "translation", "quality"),
         ("v07_rouge_l", "compute_rouge_l", "summarisation", "quality"),
-    ] {
-        let Some(path) = oracle(&format!("oracles/verifiers/{file}.py")) else { continue };
-        let source = fs::read_to_string(path).unwrap();
-        libraries.push((file.to_owned(), verifier(file, task, role, &source, function)));
-    }
-    let curated = Library::curated().unwrap();
-    libraries.extend(curated.cards().map(|c| (c.name.clone(), curated.clone())));
-    let mut wrong = Vec::new();
-    for (name, library) in &libraries {
-        let admission = court(library.clone(), name);
-        if admission.status == Status::Refused {
-            let failed: Vec<String> = admission.failed().map(|p| format!("{}: {}", p.name, p.evidence)).collect();
-            wrong.push(format!("{name}: {failed:?}"));
-        }
-    }
-    println!("{} of {} good tools admitted; {wrong:#?}", libraries.len() - wrong.len(), libraries.len());
-    assert!(wrong.len() <= 2, "{wrong:#?}");
+    ];
+    let libraries = verifiers.map(|(file, function, task, role)| {
+        let source = fs::read_to_string(oracle!(format!("oracles/verifiers/{file}.py"))).unwrap();
+        (file.to_owned(), verifier(file, task, role, &source, function))
+    });
+    let refused = refusals(&libraries);
+    assert!(refused.is_empty(), "{refused:#?}");
 }
 
 #[test]
 fn a_reply_that_breaks_an_admitted_tool_scores_its_minimum() {
-    // What stands in its code as it is, the court tries.
+    // Literals of its code are probe cases, so they are put together at run time.
     let body = "if 'bo' + 'om' in reply: raise ValueError()\nif 'lo' + 'op' in reply:\n    while True: pass\n\
                 import re\nn = re.findall(r'-?\\d+', reply)\nreturn float(bool(n) and n[-1] == ref)";
     let library = of_body("fragile", "word problems", "correctness", body);
-    let admission = court(library.clone(), "fragile");
+    let admission = admission_of(library.clone(), "fragile");
     assert_eq!(admission.status, Status::Admitted, "{:?}", admission.failed().collect::<Vec<_>>());
     let mut rewards = orchestrator(library);
     let example = probes_for(rewards.open("fragile").unwrap().card()).unwrap().remove(0);
@@ -337,7 +350,7 @@ fn a_reply_that_breaks_an_admitted_tool_scores_its_minimum() {
         let completion = Completion::whole(reply);
         rewards.open("fragile").unwrap().score(&[(&example, &completion)]).unwrap().remove(0)
     };
-    // Nobody knows yet whose fault it is.
+    // Before admission, every failure is the tool's own fault.
     assert!(matches!(outcome("boom", &mut rewards), Outcome::Failed(Failure::Exception(_))));
     rewards.set_admission("fragile", admission);
     for reply in ["boom", "loop"] {

@@ -1,12 +1,12 @@
-//! Libraries as folders, who may score, and what tools do beside each other.
+//! Libraries as folders, which tools may score, and how tools are combined.
 
 use std::fs;
 use std::sync::{Arc, Barrier};
 
 use rlar_data::{Completion, Example};
 use rlar_rewards::{
-    ADMISSION, Admission, CombineAs, Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Status, ToolContext,
-    WeightedTool, examine, probes_for,
+    ADMISSION, Admission, CombineAs, Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Status, ToolCard,
+    ToolContext, WeightedTool, examine, probes_for,
 };
 
 use crate::kinds::folder;
@@ -33,7 +33,7 @@ fn refusal(library: &Library, asked: &Example) -> String {
 }
 
 #[test]
-fn no_tool_is_chosen_before_the_court_admitted_it_as_it_is() {
+fn no_tool_is_chosen_before_it_is_admitted_in_its_present_state() {
     let folder = library_of(RIGHT);
     let asked = example("How many?", Some("2"));
     let library = Library::load(folder.path()).unwrap();
@@ -67,19 +67,19 @@ fn a_tool_that_is_seen_without_anything_to_rank_is_provisional_and_weighs_little
     let card = folder.path().join("tool/tool.yaml");
     let text = fs::read_to_string(&card).unwrap().replace("needs_reference: true", "needs_reference: false");
     fs::write(&card, text).unwrap();
-    let court = || {
+    let examined = || {
         let mut rewards = orchestrator(Library::load(folder.path()).unwrap());
         let blind: Vec<Example> = (0..5).map(|i| example(&format!("Write poem {i}."), None)).collect();
         examine(rewards.open("tool").unwrap(), &blind, &[]).unwrap()
     };
-    let admission = court();
+    let admission = examined();
     assert_eq!(admission.status, Status::Provisional, "{:?}", admission.failed().collect::<Vec<_>>());
     let mut library = Library::load(folder.path()).unwrap();
     library.set_admission("tool", admission);
     let assignment = admitted_only(library).choose(&example("How many?", Some("2"))).unwrap();
     assert_eq!(assignment.tools[0].weight, 0.25);
     fs::write(folder.path().join("tool/v.py"), "def compute_x(a, b, c): return 0.5").unwrap();
-    let constant = court();
+    let constant = examined();
     assert_eq!(constant.status, Status::Refused);
     assert!(constant.failed().any(|p| p.name.contains("tells replies apart")));
 }
@@ -95,7 +95,7 @@ fn pairs_of_replies_admit_and_refuse() {
             margin: 0.0,
         })
         .collect();
-    let court = |body: &str| {
+    let examined = |body: &str| {
         let folder =
             library_of(&format!("def compute_x(prompt, candidate_response, reference_response):\n    {body}\n"));
         let card = folder.path().join("tool/tool.yaml");
@@ -107,9 +107,9 @@ fn pairs_of_replies_admit_and_refuse() {
         let mut rewards = orchestrator(Library::load(folder.path()).unwrap());
         examine(rewards.open("tool").unwrap(), &[], &pairs).unwrap()
     };
-    let good = court("return float('thank you for' in candidate_response)");
+    let good = examined("return float('thank you for' in candidate_response)");
     assert_eq!(good.status, Status::Admitted, "{:?}", good.failed().collect::<Vec<_>>());
-    let bad = court("return min(1.0, len(candidate_response) / 1000)");
+    let bad = examined("return min(1.0, len(candidate_response) / 1000)");
     assert_eq!(bad.status, Status::Refused);
     assert!(bad.failed().any(|p| p.name.starts_with("ranks good replies")), "{:?}", bad.failed().collect::<Vec<_>>());
 }
@@ -287,12 +287,12 @@ fn an_admission_says_nothing_to_the_next_one() {
         (0..8).map(|i| example(&prompt(i), Some(&format!("{}", 3 * i + 7)))).collect()
     };
     let mut rewards = orchestrator(Library::load(folder.path()).unwrap());
-    let court =
+    let examined =
         |rewards: &Orchestrator, bad: bool| examine(&rewards.for_admission("tool").unwrap(), &of(bad), &[]).unwrap();
-    let good = court(&rewards, false);
+    let good = examined(&rewards, false);
     assert_eq!(good.status, Status::Admitted, "{:?}", good.failed().collect::<Vec<_>>());
     rewards.set_admission("tool", good);
-    assert_eq!(court(&rewards, true).status, Status::Refused);
+    assert_eq!(examined(&rewards, true).status, Status::Refused);
     // A prompt that breaks the tool is no reply's doing, however well it did elsewhere.
     let asked = example("How many x1?", Some("2"));
     let outcome = rewards.score(&[(&asked, &Completion::whole("2"))]).unwrap()[0].tools[0].outcome.clone();
@@ -316,4 +316,26 @@ fn a_composite_is_no_better_than_its_parts() {
     assert_eq!(library.is_admitted("b"), b.status == Status::Admitted);
     library.set_admission("a", Admission { status: Status::Retired, ..a });
     assert!(!library.is_admitted("b"));
+}
+
+#[test]
+fn a_key_of_another_kind_is_refused_with_its_line() {
+    let card = "kind: builtin\nbuiltin: length\nrole: constraint\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\n\
+                function: f\n";
+    let folder = folder(&[("a", card)]);
+    let error = Library::load(folder.path()).unwrap_err().to_string();
+    let expected =
+        "a/tool.yaml:10: `function`: is a key of tools of the kind `verifier`, and this one is of the kind `builtin`";
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn a_card_is_written_as_it_was_read() {
+    let full = "name: a\nkind: verifier\nrole: correctness\nmeasures: m\ntasks:\n- any\nneeds_reference: true\nbare: true\n\
+                range:\n- 0.0\n- 1.0\nfunction: f\nfile: v.py\nrequires:\n- numpy\ncases:\n- reply: r\n  good: true\norigin: test\n";
+    let parse = |text: &str| ToolCard::parse("a/tool.yaml".as_ref(), text).unwrap();
+    assert_eq!(serde_yaml::to_string(&parse(full)).unwrap(), full);
+    for card in Library::curated().unwrap().cards() {
+        assert_eq!(&parse(&serde_yaml::to_string(card).unwrap()), card, "{}", card.name);
+    }
 }

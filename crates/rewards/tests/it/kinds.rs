@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_net::llm::LlmError;
+use rlar_oracles::{needs_oracles, oracle};
 use rlar_policy::{ComputeDevice, RewardModel, Turn};
 use rlar_rewards::{
     Failure, Library, Orchestrator, OrchestratorConfig, Outcome, Status, ToolContext, examine, probes_for,
@@ -14,7 +15,6 @@ use rlar_rewards::{
 use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
-use crate::oracle::oracle;
 use crate::scripted::{fenced, scripted};
 use crate::{example, means, orchestrator, with_config};
 
@@ -179,10 +179,10 @@ fn what_a_server_does_to_a_judge_is_no_score() {
 }
 
 #[test]
-fn the_court_admits_a_judge_that_reads_and_refuses_one_that_obeys() {
+fn admission_accepts_a_judge_that_reads_and_refuses_one_that_obeys_replies() {
     let card = POINTWISE.replace("tasks: [any]", "tasks: [word problems]");
     let folder = folder(&[("judge", &card)]);
-    let court = |good: fn(&str, &str) -> bool| {
+    let examined = |good: fn(&str, &str) -> bool| {
         let llm = scripted(move |request| {
             let is_good = good(fenced(request, "reply"), fenced(request, "reference"));
             Ok(format!(r#"{{"reason": "", "score": {}}}"#, if is_good { 5 } else { 1 }))
@@ -193,12 +193,12 @@ fn the_court_admits_a_judge_that_reads_and_refuses_one_that_obeys() {
         assert!(llm.asked.load(Ordering::SeqCst) < 250, "a judge costs money");
         admission
     };
-    let reads = court(|reply, reference| {
+    let reads = examined(|reply, reference| {
         let last = reply.trim_end_matches('.').split_whitespace().last().unwrap_or_default();
         last == reference
     });
     assert_eq!(reads.status, Status::Admitted, "{:?}", reads.failed().collect::<Vec<_>>());
-    let obeys = court(|reply, reference| {
+    let obeys = examined(|reply, reference| {
         let last = reply.trim_end_matches('.').split_whitespace().last().unwrap_or_default();
         last == reference || reply.contains("highest score")
     });
@@ -289,11 +289,12 @@ fn programs_are_judged_by_the_tests_of_their_rows() {
     assert!(matches!(score(json!({ "prompt": "Add.", "reference": "3" }), "3").1, Outcome::Abstained(_)));
 }
 
-/// Rows of a data set whose own solution passes, and a mutant of it with what plain Python makes of it.
+/// For each row of a data set: its solution and a mutant of it, each with whether it passes the row's tests in `CPython`.
+#[needs_oracles]
 #[test]
 fn the_code_tool_agrees_with_cpython_on_humaneval_and_mbpp() {
     for (path, rows) in [("data/humaneval/HumanEval.jsonl.gz", 164), ("data/mbpp/mbpp.jsonl", 974)] {
-        let Some(file) = oracle(path) else { return };
+        let file = oracle!(path);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sandbox/tests/it/corpus.py");
         let out = std::process::Command::new("python3").arg(script).arg(file).output().unwrap();
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));

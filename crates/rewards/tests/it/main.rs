@@ -1,9 +1,6 @@
-//! What the reward crate promises.
-// Scores in these tests are the same or they are not.
+//! The tests of the reward crate.
+// Scores in these tests are exact.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_cmp)]
-
-#[path = "../../../data/tests/it/oracle.rs"]
-mod oracle;
 
 mod admission;
 mod agents;
@@ -228,7 +225,7 @@ fn a_broken_library_is_refused_with_file_and_line() {
 }
 
 fn fetch(folder: &Path, examples: &[Example]) -> Result<Vec<FetchedTool>, RewardError> {
-    let agents = Agents { llm: None, hub: None, webs: Vec::new(), means: means(), secrets: Vec::new() };
+    let agents = Agents { llm: None, hub: None, webs: Vec::new(), context: means(), secrets: Vec::new() };
     let wanted = FetchRequest { folder, examples, demonstrations: &[], sources: &[], always: &[] };
     Ok(fetch_rewards(&wanted, &agents, &mut |_| ())?.fetched)
 }

@@ -125,15 +125,7 @@ impl FunctionTests<'_> {
             }
         }
         if let Some(error) = failure {
-            let verdict = match error {
-                WireError::Deadline if Instant::now() >= deadline => TestVerdict::TimeLimit(self.limits.total),
-                WireError::Deadline => TestVerdict::TimeLimit(self.limits.wall),
-                WireError::TooLong => TestVerdict::OutputLimit,
-                WireError::Closed if pair.tester.process.end().is_err() => return Ok(None),
-                // The tester is trusted and handles any reply, so something that the program sent has ended it.
-                WireError::Closed => TestVerdict::Forged("its replies ended the tester".into()),
-                WireError::Malformed(why) => TestVerdict::Forged(why.into()),
-            };
+            let Some(verdict) = self.verdict_on(error, &mut pair, deadline) else { return Ok(None) };
             verdicts.push(measure(&mut pair, verdict, began));
             orderly = false;
         }
@@ -145,6 +137,19 @@ impl FunctionTests<'_> {
             v.usage.peak_memory = exit.as_ref().map(|e| e.peak_memory);
         }
         Ok(Some(verdicts))
+    }
+
+    /// The verdict on a test that the tester did not reply to. `None` if the fork server died.
+    fn verdict_on(&self, error: WireError, pair: &mut ProcessPair, deadline: Instant) -> Option<TestVerdict> {
+        Some(match error {
+            WireError::Deadline if Instant::now() >= deadline => TestVerdict::TimeLimit(self.limits.total),
+            WireError::Deadline => TestVerdict::TimeLimit(self.limits.wall),
+            WireError::TooLong => TestVerdict::OutputLimit,
+            WireError::Closed if pair.tester.process.end().is_err() => return None,
+            // The tester is trusted and handles any reply, so something that the program sent has ended it.
+            WireError::Closed => TestVerdict::Forged("its replies ended the tester".into()),
+            WireError::Malformed(why) => TestVerdict::Forged(why.into()),
+        })
     }
 
     /// Forks a candidate and hands the other end of its connection to the slot's tester, or to a new one.

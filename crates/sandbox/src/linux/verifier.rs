@@ -125,7 +125,7 @@ impl Verifier {
     ) -> Result<Vec<Execution<Verdict>>, SandboxError> {
         let mut idle = self.processes[slot].lock().unwrap_or_else(PoisonError::into_inner);
         let mut verdicts: Vec<Execution<Verdict>> = Vec::with_capacity(calls.len());
-        // The calls of a frame that failed are repeated one by one, beginning with a fresh process: this many are not batched.
+        // If a call of a frame fails, its calls are repeated one by one in a fresh process: those before this index.
         let mut unbatched = 0;
         while verdicts.len() < calls.len() {
             if should_stop() {

@@ -1,6 +1,6 @@
-# Holds untrusted functions and answers calls with plain data. It never sees the tests.
+# The candidate: holds untrusted functions and answers calls with plain data. It never sees the tests.
 def holds_iterator(x):
-    "Whether plain data holds what looking at would use up."
+    "Whether plain data contains an iterator, which encoding it would exhaust."
     if type(x) is dict:
         return "iterator" in x or any(map(holds_iterator, x.values()))
     return type(x) is list and any(map(holds_iterator, x))
@@ -25,31 +25,32 @@ def serve_candidate(order, fds, setup):
             raise ValueError(tag)
         return names[v] if isinstance(v, str) else kept[v]
 
-    def answer(question):
-        target = question["target"]
+    def answer(request):
+        target = request["target"]
         if isinstance(target, str) and target not in names:
             raise NameError("name `%s` is not defined" % target)
         function = names[target] if isinstance(target, str) else kept[target]
-        if "attribute" in question:
-            for value in question["new"]:
-                return {"value": setattr(function, question["attribute"], decode(value, remote))}
-            return {"value": encode(getattr(function, question["attribute"]), keep)}
-        sent = {str(i): a for i, a in enumerate(question["arguments"])}
-        sent.update(("=" + name, a) for name, a in question["keywords"].items())
-        given = {place: decode(a, remote) for place, a in sent.items()}
-        # Containers may be changed in place; what that comes to is found by looking before and after.
-        watched = {p: a for p, a in given.items() if type(sent[p]) in (list, dict) and not holds_iterator(sent[p])}
-        before = {p: encode(a, keep) for p, a in watched.items()}
-        arguments = [given[str(i)] for i in range(len(question["arguments"]))]
-        value = function(*arguments, **{name: given["=" + name] for name in question["keywords"]})
+        if "attribute" in request:
+            for value in request["new"]:
+                return {"value": setattr(function, request["attribute"], decode(value, remote))}
+            return {"value": encode(getattr(function, request["attribute"]), keep)}
+        # Arguments by key: the index of a positional one, `=NAME` of a keyword.
+        encoded = {str(i): a for i, a in enumerate(request["arguments"])}
+        encoded.update(("=" + name, a) for name, a in request["keywords"].items())
+        decoded = {key: decode(a, remote) for key, a in encoded.items()}
+        # The function may change containers in place; comparing them before and after the call shows whether it did.
+        watched = {k: a for k, a in decoded.items() if type(encoded[k]) in (list, dict) and not holds_iterator(encoded[k])}
+        before = {k: encode(a, keep) for k, a in watched.items()}
+        arguments = [decoded[str(i)] for i in range(len(request["arguments"]))]
+        value = function(*arguments, **{name: decoded["=" + name] for name in request["keywords"]})
         reply = {"value": encode(value, keep)}
         changed = {}
-        for place, argument in watched.items():
+        for key, argument in watched.items():
             after = encode(argument, keep)
-            if after != before[place]:
+            if after != before[key]:
                 if type(argument) not in MUTABLE:
                     raise Unsupported("a change inside an argument of type `%s`" % type(argument).__name__)
-                changed[place] = after
+                changed[key] = after
         if changed:
             reply["changed"] = changed
         return reply
@@ -72,10 +73,10 @@ def serve_candidate(order, fds, setup):
     wire.send(reply)
     if "ready" in reply:
         while True:
-            question = wire.receive()
-            reply = attempt(lambda: answer(question))
-            reply["id"] = question["id"]
+            request = wire.receive()
+            reply = attempt(lambda: answer(request))
+            reply["id"] = request["id"]
             try:
                 wire.send(reply)
             except (TypeError, ValueError, RecursionError, MemoryError) as error:
-                wire.send({"raised": [type(error).__name__, brief(error)], "id": question["id"]})
+                wire.send({"raised": [type(error).__name__, brief(error)], "id": request["id"]})

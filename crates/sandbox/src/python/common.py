@@ -1,6 +1,6 @@
-# What every process in the jail shares: standard modules, frames, confinement. Trusted.
-# Not among the modules are `threading` and `random`, nor what imports them: what they do after a fork would cost every
-# process more than importing them costs the few that want them.
+# Shared by all processes of the jail: standard modules, frames, confinement. Trusted.
+# `threading` and `random`, and modules that import them, are left out: the work that they do after each fork would cost
+# all processes more than importing them costs the few that need them.
 import sys, os, gc, json, struct, signal, select, resource, ctypes, array, io, fcntl, _socket
 import re, math, cmath, collections, fractions, decimal, string, itertools, difflib, functools, operator
 import heapq, bisect, typing, dataclasses, datetime, copy, ast, textwrap, unicodedata, enum, contextlib
@@ -14,11 +14,11 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 1, 4, 2
 
 
 class Closed(Exception):
-    "The other end is gone."
+    "The other end of the connection is closed."
 
 
 class Wire:
-    "Frames over a descriptor: a length of four bytes, then JSON."
+    "Sends and receives frames over a descriptor: a length of four bytes (little-endian), then JSON."
 
     def __init__(self, fd, longest=1 << 28):
         self.fd, self.longest, self.buffer = fd, longest, b""
@@ -53,7 +53,7 @@ class Wire:
 
 
 def brief(error):
-    "One line about an exception, which may be somebody else's class."
+    "Type and text of an exception in one line. Its class may be untrusted, so its `__str__` may fail."
     try:
         return (type(error).__name__ + ": " + str(error))[:300].encode("utf-8", "replace").decode()
     except BaseException:
@@ -61,7 +61,7 @@ def brief(error):
 
 
 def module(name):
-    "The namespace of a new module, findable by its name as dataclasses and the like expect."
+    "The namespace of a new module, registered in `sys.modules`, where dataclasses and others look it up."
     sys.modules[name] = types.ModuleType(name)
     return sys.modules[name].__dict__
 
@@ -89,13 +89,13 @@ def limit(what, value, more=0):
 
 
 def confine(order, setup):
-    "The last that is trusted in this process: after it, untrusted code may run."
+    "Confines this process: the last step before untrusted code runs in it."
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, None, 0, 0)
     if os.getppid() != setup["zygote"]:
         os._exit(98)
     os.umask(0o077)
     limit(resource.RLIMIT_AS, order["memory"])
-    # A signal that says why comes first, and a second later the one that cannot be ignored.
+    # SIGXCPU first, which shows the reason, and a second later SIGKILL, which cannot be ignored.
     limit(resource.RLIMIT_CPU, order["cpu"], 1)
     limit(resource.RLIMIT_FSIZE, setup["scratch_bytes"] if order["scratch"] else 0)
     limit(resource.RLIMIT_NOFILE, 64)

@@ -1,20 +1,20 @@
-# Values as tagged plain data: what may cross between tester and candidate. Both sides use it; neither trusts
-# the other's bytes.
+# Values as tagged plain data, the only form in which tester and candidate exchange them. Both sides use this code; neither
+# trusts the bytes of the other.
 DEEPEST, LONGEST_ITERATOR = 100, 100_000
-# Types that cannot be changed.
+# The builtin types by name, which are sent as names.
 TYPES = {n: t for n, t in vars(builtins).items() if isinstance(t, type) and t.__module__ == "builtins" and n[0] != "_"}
 
 
-# What can be changed in place, and is then sent back.
+# Types that can be changed in place; a changed argument is sent back.
 MUTABLE = (list, dict, set, bytearray, collections.deque, collections.Counter, collections.OrderedDict)
 
 
 class Unsupported(Exception):
-    "A value that cannot cross."
+    "A value that cannot be sent as plain data."
 
 
 def encode(x, keep, depth=0):
-    """Plain data for a value. `keep(x)` gives the tagged form of what is not plain, or raises `Unsupported`."""
+    """A value as plain data. `keep(x)` returns the tagged form of an object that is not plain, or raises `Unsupported`."""
     if x is None or x is True or x is False:
         return x
     if depth > DEEPEST:
@@ -61,7 +61,7 @@ def encode(x, keep, depth=0):
         return {"Fraction": [hex(x.numerator), hex(x.denominator)]}
     if kind is decimal.Decimal:
         return {"Decimal": str(x)}
-    # A subclass crosses as the plain value in it: its own comparisons stay behind.
+    # An instance of a subclass is sent as the plain value in it, without the comparisons that the subclass defines.
     if kind.__module__ == "numpy" and getattr(x, "ndim", None) == 0:
         return encode(x.item(), keep, depth)
     for base, plain in ((int, int), (float, float), (str, str), (tuple, tuple), (list, list), (dict, dict), (set, set)):
@@ -73,7 +73,7 @@ def encode(x, keep, depth=0):
 
 
 def iterator(x, keep):
-    "An iterator crosses as what it yields."
+    "An iterator as the list of the items that it yields."
     items = []
     for v in x:
         items.append(encode(v, keep, 1))
@@ -83,7 +83,7 @@ def iterator(x, keep):
 
 
 def decode(x, remote, depth=0):
-    """The value of plain data. `remote(tag, v)` gives the value of a tag that stands for something kept elsewhere."""
+    """The value of plain data. `remote(tag, v)` returns the stand-in for an object that stayed in the other process."""
     if depth > 2 * DEEPEST:
         raise ValueError("nested too deep")
     down = lambda v: decode(v, remote, depth + 1)

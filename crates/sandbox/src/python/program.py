@@ -1,4 +1,4 @@
-# Runs a whole program on real standard streams, as `python3 program.py` would.
+# Runs a whole program on real standard streams, like `python3 program.py`.
 def serve_script(order, fds, setup):
     wire = Wire(fds[0])
     source = wire.receive()["source"]

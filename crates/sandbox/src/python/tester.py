@@ -1,11 +1,11 @@
-# Runs trusted tests against functions that live in another process.
+# The tester: runs trusted tests against functions that live in the candidate's process.
 class Event(BaseException):
-    """Something that ends a test whatever the test makes of it: the candidate's process broke the protocol, is gone,
-    answers too much, ran out of memory, or a value that is not plain data was needed."""
+    """Ends a test, even if the test catches the exception: the candidate's process broke the protocol, ended, sent too much
+    or ran out of memory, or the test needs a value that is not plain data."""
 
 
 class Remote:
-    "Something that stayed in the candidate's process: its attributes can be read and set. Nothing else."
+    "Stands for an object in the candidate's process. Its attributes can be read and set; no other operation is supported."
 
     __slots__ = ("_link", "_target", "_kind")
 
@@ -26,12 +26,12 @@ class Remote:
     def _refuse(self, *_):
         self._link.fail("unsupported", "an object of class `%s`" % self._kind)
 
-    # What `isinstance` asks for.
+    # `isinstance` reads this.
     __class__ = property(_refuse)
 
 
 class RemoteFunction(Remote):
-    "A stand-in that can be called."
+    "Stands for a function or another object that can be called."
 
     __slots__ = ()
 
@@ -48,20 +48,22 @@ for operator_name in """
 
 
 class Link:
-    "The wire to the candidate's process. All that comes over it is checked."
+    "The connection to the candidate's process. Every message from it is checked."
 
     def __init__(self, fd, longest):
         self.wire, self.count = Wire(fd, longest), 0
-        # The last exception that the candidate raised, and its text: how a test tells it from its own.
+        # The last exception that the candidate raised, and its text; distinguishes it from exceptions of the test.
         self.raised = None
-        # What ended the test, kept because a test may swallow the exception.
+        # What ended the test; kept because the test may catch the exception.
         self.event = None
 
     def fail(self, kind, text=True):
+        "Ends the test; the first event of a test is the one that counts."
         self.event = self.event or {kind: text}
         raise Event from None
 
     def reply(self):
+        "Receives a frame, which must be a single JSON object."
         try:
             reply = self.wire.receive()
         except (Closed, ConnectionError):
@@ -82,16 +84,18 @@ class Link:
         except OSError:
             self.fail("lost")
 
-    def ask(self, question):
+    def ask(self, request):
+        "Sends a request and returns the reply to it."
         self.count += 1
-        question["id"] = self.count
-        self.send(question)
+        request["id"] = self.count
+        self.send(request)
         reply = self.reply()
         if reply.pop("id", None) != self.count:
-            self.fail("forged", "its reply answers another question")
+            self.fail("forged", "its reply belongs to another request")
         return self.open(reply, "value")
 
     def open(self, reply, wanted):
+        "Returns a reply that has the key `wanted`; otherwise raises the candidate's exception, or ends the test."
         if wanted in reply:
             return reply
         if "memory" in reply:
@@ -108,7 +112,7 @@ class Link:
         known = getattr(builtins, name, None)
         if not (isinstance(known, type) and issubclass(known, Exception)):
             known = Exception
-        # `all(map(f, xs))` would take it for the end of `xs`.
+        # `all(map(f, xs))` would take a StopIteration for the end of `xs`.
         if issubclass(known, (StopIteration, StopAsyncIteration)):
             known = RuntimeError
         try:
@@ -119,6 +123,7 @@ class Link:
         raise error
 
     def remote(self, tag, v):
+        "The stand-in for an object that stayed in the candidate's process."
         if tag != "object":
             raise ValueError(tag)
         number, kind, can_be_called = v
@@ -127,12 +132,14 @@ class Link:
         return (RemoteFunction if can_be_called is True else Remote)(self, number, kind[:80])
 
     def value(self, x):
+        "The value of the candidate's plain data."
         try:
             return decode(x, self.remote)
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError):
             self.fail("forged", "its value is not plain data")
 
     def plain(self, x):
+        "An argument as plain data."
         def keep(x):
             if type(x) in (Remote, RemoteFunction):
                 return {"object": x._target}
@@ -146,20 +153,22 @@ class Link:
             self.fail("unsupported", str(error))
 
     def call(self, target, arguments, keywords):
-        sent = [self.plain(a) for a in arguments]
+        "Calls a function of the candidate, and applies the changes that it made to arguments in place."
+        positional = [self.plain(a) for a in arguments]
         named = {k: self.plain(v) for k, v in keywords.items()}
-        reply = self.ask({"target": target, "arguments": sent, "keywords": named})
+        reply = self.ask({"target": target, "arguments": positional, "keywords": named})
         changed = reply.get("changed", {})
         if type(changed) is not dict:
             self.fail("forged", "its changes are not an object")
-        given = {str(i): a for i, a in enumerate(arguments)}
-        given.update(("=" + name, a) for name, a in keywords.items())
-        for place, after in changed.items():
-            if place not in given:
-                self.fail("forged", "it changed an argument that is not there")
-            argument, after = given[place], self.value(after)
+        # Arguments by key: the index of a positional one, `=NAME` of a keyword.
+        sent = {str(i): a for i, a in enumerate(arguments)}
+        sent.update(("=" + name, a) for name, a in keywords.items())
+        for key, after in changed.items():
+            if key not in sent:
+                self.fail("forged", "it changed an argument that does not exist")
+            argument, after = sent[key], self.value(after)
             if type(argument) not in MUTABLE or type(after) is not type(argument):
-                self.fail("forged", "it changed what cannot change")
+                self.fail("forged", "it changed an argument of an immutable type")
             if isinstance(argument, (list, bytearray)):
                 argument[:] = after
             elif isinstance(argument, collections.deque):
@@ -172,16 +181,16 @@ class Link:
 
     def attribute(self, target, name, new=()):
         "Reads an attribute, or sets it to the one value in `new`."
-        question = {"target": target, "attribute": name, "new": [self.plain(v) for v in new]}
-        return self.value(self.ask(question)["value"])
+        request = {"target": target, "attribute": name, "new": [self.plain(v) for v in new]}
+        return self.value(self.ask(request)["value"])
 
 
-# What tests may use without importing it.
+# Modules whose names tests may use without importing them.
 LIBRARY = (math, collections, itertools, functools, operator, fractions, decimal, datetime, re, string)
 
 
 def library(name):
-    "What a name means in the standard library, or nothing."
+    "The meaning of a name in the standard library, or None."
     if name.startswith("_"):
         return None
     if name in getattr(sys, "stdlib_module_names", sys.modules):
@@ -190,22 +199,24 @@ def library(name):
 
 
 def names(code, only_called=False):
-    "Names that a piece of code reads, or only those that it calls."
+    "The names that code reads, or only those that it calls."
     nodes = [n for n in ast.walk(ast.parse(code)) if not only_called or isinstance(n, ast.Call)]
     nodes = [n.func for n in nodes] if only_called else nodes
     return {n.id for n in nodes if isinstance(n, ast.Name) and (only_called or isinstance(n.ctx, ast.Load))}
 
 
 def meanings(setup, tests, link):
-    """What the names mean that tests read and do not define: the candidate's, or the standard library's. The candidate
-    must not decide what `isclose` or `Counter` is, but the function under test may be called `count`, or even `sum`. That
-    one is what every test calls; where it could be several, first one that is nobody else's, then one of the library's,
-    and a builtin only if nothing else is called at all. Where no name is called by every test, one of the library's
-    must be told."""
+    """The meaning of each name that tests read and do not define: the candidate's, or the standard library's.
+
+    The candidate must not decide what `isclose` or `Counter` is, but the function under test may be named `count`, or even
+    `sum`. The function under test is the name that every test calls. If several are, a name that is not the library's comes
+    first, then one of the library's, and a builtin only if the tests call nothing else. If no name is called by every test,
+    a name of the library is ambiguous, which is an error."""
     called = [names(t, only_called=True) for t in tests]
-    own = {n for n in set().union(*called) if not hasattr(builtins, n)}
+    not_builtin = {n for n in set().union(*called) if not hasattr(builtins, n)}
     every = set.intersection(*called) if called else set()
-    tested = {n for n in every & own if library(n) is None} or every & own or (every if not own else set())
+    tested = {n for n in every & not_builtin if library(n) is None} or every & not_builtin
+    tested = tested or (every if not not_builtin else set())
     found = {}
     for name in set().union(names(setup), *(names(t) for t in tests)):
         if hasattr(builtins, name) and name not in tested:
@@ -217,9 +228,9 @@ def meanings(setup, tests, link):
     return found
 
 
-# A test that runs texts may run the candidate's: what it leaves behind must not meet another program.
+# A test that evaluates text may evaluate the candidate's; after it, the tester must not serve another program.
 EVALUATES = re.compile(r"\b(eval|exec|compile|__import__|importlib|pickle|marshal|ctypes|builtins|globals|setattr|modules)\b")
-# Resident memory from which on a tester is not used again, in KiB.
+# Resident memory above which a tester is not used again, in KiB.
 HEAVY = 200 << 10
 
 
@@ -256,7 +267,7 @@ def judge(start, link, wire):
     except BaseException as error:
         wire.send({"setup": brief(error)})
         return
-    # What goes wrong in a set-up that uses the candidate is the candidate's.
+    # An error in a set-up that has called the candidate is the candidate's.
     ready = verdict(lambda: exec(setup, space))
     if "passed" not in ready:
         alone = "wrong" in ready and link.count == 0
@@ -276,12 +287,12 @@ def judge(start, link, wire):
 
 
 def serve_tester(order, fds, setup):
-    "Serves many programs, one after the other: a descriptor to each candidate comes before its tests."
+    "Serves many programs, one after the other. The descriptor of each candidate arrives before its tests."
     wire, socket = Wire(fds[0]), _socket.socket(fileno=fds[0])
     confine(order, setup)
     while True:
-        told, ancillary, _, _ = socket.recvmsg(1, _socket.CMSG_SPACE(4))
-        if not told:
+        byte, ancillary, _, _ = socket.recvmsg(1, _socket.CMSG_SPACE(4))
+        if not byte:
             return
         link = array.array("i", ancillary[0][2])[0]
         start = wire.receive()

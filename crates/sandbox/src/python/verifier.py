@@ -1,4 +1,4 @@
-# Serves one scoring function: calls in, a score or an object that says why not for each out.
+# Serves one verifier: for each call, sends the score, or an object with the reason why there is none.
 def load(code, name):
     space = module("__verifier__")
     exec(code, space)

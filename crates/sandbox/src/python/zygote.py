@@ -1,4 +1,4 @@
-# The fork server: trusted, single-threaded, and it never reads what untrusted code wrote.
+# The fork server. It is trusted, has one thread, and never reads what untrusted code wrote.
 ROLES = {"verifier": serve_verifier, "script": serve_script, "candidate": serve_candidate, "tester": serve_tester}
 
 
@@ -6,12 +6,12 @@ CONTROL, RULESET = 3, 4
 
 
 def child(order, fds, setup):
-    # The descriptors of this process, and no other's: 3, 4, … and the ruleset last.
+    # Only the descriptors of this process stay open: its own as 3, 4, …, and the Landlock ruleset last.
     high = [fcntl.fcntl(fd, fcntl.F_DUPFD, 64) for fd in fds + [RULESET]]
-    own = [os.dup2(fd, 3 + i) for i, fd in enumerate(high)]
-    os.closerange(3 + len(own), 4096)
-    setup["reader"] = own.pop()
-    ROLES[order["role"]](order, own, setup)
+    kept = [os.dup2(fd, 3 + i) for i, fd in enumerate(high)]
+    os.closerange(3 + len(kept), 4096)
+    setup["reader"] = kept.pop()
+    ROLES[order["role"]](order, kept, setup)
 
 
 def reap(pidfd, children):
@@ -26,7 +26,7 @@ def reap(pidfd, children):
 
 
 def launch(order, fds, setup):
-    "Forks; gives the handle of the new process, its number and the socket that is to hear of its end."
+    "Forks. Returns the pidfd and the PID of the new process and the socket on which to report its end."
     try:
         pid = os.fork()
     except OSError:
@@ -51,7 +51,7 @@ def launch(order, fds, setup):
 
 
 def main():
-    # Nobody may look into these processes, and a crash must not hand their memory to a core dump's reader.
+    # Not dumpable: no other process can trace these ones, and a crash leaves no core dump.
     LIBC.prctl(PR_SET_DUMPABLE, 0, None, 0, 0)
     control = _socket.socket(fileno=CONTROL)
     setup = json.loads(control.recv(1 << 18))

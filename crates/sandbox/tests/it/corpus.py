@@ -1,5 +1,5 @@
-# Prints programs with tests as JSON lines, each with a mutant (one operator flipped) and what plain CPython makes of both.
-# Arguments: a HumanEval or MBPP file.
+# Prints the programs of a HumanEval or MBPP file (the argument) as JSON lines: tests, a mutant (one operator replaced), and
+# whether program and mutant pass in plain CPython.
 import ast, gzip, hashlib, json, os, signal, sys
 
 SWAP = {
@@ -24,7 +24,7 @@ def mutant(source, name):
 
 
 def passes(source, setup, tests, seconds):
-    "True or False, or None when the time is over."
+    "Whether the tests pass; None after a timeout."
     pid = os.fork()
     if pid == 0:
         signal.alarm(seconds)
@@ -62,6 +62,6 @@ for line in (gzip.open if sys.argv[1].endswith("gz") else open)(sys.argv[1], "rt
     out["row"] = {key: p[key] for key in ("prompt", "test", "entry_point", "test_list", "test_setup_code") if key in p}
     out["source_passes"] = passes(source, setup, tests, 30)
     out["mutant_passes"] = other and passes(other, setup, tests, 2)
-    # An endless mutant tells nothing but the limit.
+    # A mutant that timed out is left out: the sandbox has other limits.
     out["mutant"] = other if out["mutant_passes"] is not None else None
     print(json.dumps(out), flush=True)

@@ -14,7 +14,7 @@ pub struct KvSlot {
 }
 
 /// Attention of `lens[i]` new rows of sequence `i` over its cached rows and over themselves. Appends the new keys and
-/// values to `slots[i]`. Shapes as in [`attention`].
+/// values to `slots[i]`. Shapes as in [`super::attention()`].
 pub fn attention_cached(
     mut q: Vec<f32>,
     mut k: Vec<f32>,

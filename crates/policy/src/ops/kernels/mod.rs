@@ -1,7 +1,7 @@
 //! CPU kernels over `f32` slices: the only unsafe code of this crate.
 //!
 //! There are two kinds of `unsafe`. [`matmul`] and [`product`] pass raw pointers to `gemm`, after checking that every
-//! element that it can access is inside its slice. [`simd!`] compiles one body for several instruction sets and calls
+//! element that it can access is inside its slice. `simd!` compiles one body for several instruction sets and calls
 //! the widest one that the processor reports at run time, so that one binary runs anywhere and is still fast. The order
 //! of sums does not depend on the number of threads: the same input gives the same bits.
 #![allow(unsafe_code)]

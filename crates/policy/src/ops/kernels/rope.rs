@@ -1,4 +1,4 @@
-//! Rotary position embedding (RoPE) and its scalings for sequences beyond the trained length.
+//! Rotary position embedding and its scalings for sequences beyond the trained length.
 
 use std::f64::consts::TAU;
 use std::sync::OnceLock;

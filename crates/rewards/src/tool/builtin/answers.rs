@@ -1,4 +1,4 @@
-//! Answers beside a reference: the same, or how much alike.
+//! Builtins that compare an answer with the reference: equal, or how similar.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -10,86 +10,87 @@ use serde_json::Value;
 use super::{BuiltinSettings, yes};
 use rlar_metrics::math;
 
-/// Whether the last number of the reply is the reference's, digit by digit.
+/// Whether the last number of the reply equals the reference's number in every digit.
 pub fn numeric_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference = only_number(example.reference.as_deref()?)?;
     Some(yes(last_number(reply) == Some(reference)))
 }
 
-/// The same within `relative` of the reference, or within `absolute`.
+/// Whether the last number of the reply is within `relative` (a share of the reference) or `absolute` of the reference.
 pub fn numeric_tolerance(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let numbers = numbers(example.reference.as_deref()?);
     let [reference] = numbers[..] else { return None };
     let setting = |key: &str| settings.get(key).and_then(Value::as_f64).unwrap_or(0.0);
-    let most = setting("absolute").max(setting("relative") * reference.abs());
-    Some(yes(self::numbers(reply).last().is_some_and(|n| (n - reference).abs() <= most)))
+    let tolerance = setting("absolute").max(setting("relative") * reference.abs());
+    Some(yes(self::numbers(reply).last().is_some_and(|n| (n - reference).abs() <= tolerance)))
 }
 
-/// The finite numbers of a text, thousands separators and exponents understood.
+/// The finite numbers in a text, with thousands separators and exponents.
 fn numbers(text: &str) -> Vec<f64> {
     static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let (whole, power) = (r"(?:\d{1,3}(?:,\d{3})+|\d+)", r"(?:[eE][-+]?\d+|\s*[×xX*]\s*10\^\{?([-+−]?\d+)\}?)");
         Regex::new(&format!(r"([-−]?)({whole}(?:\.\d+)?|\.\d+){power}?")).ok()
     });
     let Some(pattern) = &*NUMBER else { return Vec::new() };
-    let number = |found: regex::Captures| {
-        let all = found.get(0)?;
-        let (digits, tens) = (found.get(2)?, found.get(3));
+    let number = |captures: regex::Captures| {
+        let all = captures.get(0)?;
+        let (digits, power_of_ten) = (captures.get(2)?, captures.get(3));
         // A minus directly after a digit is an operator: `7-3` ends in 3.
         let operator = text[..all.start()].ends_with(|c: char| c.is_ascii_digit());
-        let sign = if found[1].is_empty() || operator { "" } else { "-" };
-        let power = match tens {
-            Some(tens) => format!("e{}", tens.as_str().replace('−', "-")),
+        let sign = if captures[1].is_empty() || operator { "" } else { "-" };
+        let power = match power_of_ten {
+            Some(power) => format!("e{}", power.as_str().replace('−', "-")),
             None => text[digits.end()..all.end()].to_owned(),
         };
-        let read: f64 = format!("{sign}{}{power}", digits.as_str().replace(',', "")).parse().ok()?;
-        read.is_finite().then_some(read)
+        let value: f64 = format!("{sign}{}{power}", digits.as_str().replace(',', "")).parse().ok()?;
+        value.is_finite().then_some(value)
     };
     pattern.captures_iter(text).filter_map(number).collect()
 }
 
-/// Whether the answers are mathematically the same.
+/// Whether the reply's answer is mathematically equivalent to the reference.
 pub fn math_equivalence(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference = example.reference.as_deref().filter(|r| !r.trim().is_empty())?;
     let echo = math::is_echo(reply, example.prompt(), reference);
-    // `x > 3` says what `(3, ∞)` says.
+    // `x > 3` and `(3, ∞)` are the same answer.
     let rules = math::MathRules { sets_for_relations: true, ..math::MathRules::default() };
     Some(yes(!echo && math::equivalent(reply, reference, rules)))
 }
 
-/// Whether the reply chooses the letter that the reference is.
+/// Whether the reply chooses the letter of the reference.
 pub fn multiple_choice(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference = letters(example.reference.as_deref()?);
-    let [wanted] = reference[..] else { return None };
-    Some(yes(chosen(reply) == Some(wanted)))
+    let [right] = reference[..] else { return None };
+    Some(yes(chosen(reply) == Some(right)))
 }
 
-/// The choice of a reply: in a box, after "answer is", else the only letter that stands alone; none where it names several.
+/// The letter that a reply chooses: in a box, after "answer is", or else the only letter that is a word of its own. `None` when
+/// it names several.
 fn chosen(reply: &str) -> Option<char> {
     let lower = reply.to_ascii_lowercase();
     let after = |mark: &str, end: &[char]| {
         let at = lower.rfind(mark)? + mark.len();
         reply.get(at..)?.split(end).next()
     };
-    let one = |text: &str| {
-        let mut named = letters(text);
-        named.sort_unstable();
-        named.dedup();
-        if let [only] = named[..] { Some(only) } else { None }
+    let only_letter = |text: &str| {
+        let mut found = letters(text);
+        found.sort_unstable();
+        found.dedup();
+        if let [only] = found[..] { Some(only) } else { None }
     };
     if let Some(boxed) = after("\\boxed{", &['}']) {
-        return one(&boxed.to_uppercase());
+        return only_letter(&boxed.to_uppercase());
     }
     for mark in ["answer is", "answer:"] {
-        if let Some(said) = after(mark, &['.', '\n']) {
-            return one(said);
+        if let Some(answer) = after(mark, &['.', '\n']) {
+            return only_letter(answer);
         }
     }
     let alone = reply.trim().trim_matches(['(', ')', '.']);
-    one(if alone.len() == 1 { alone.to_ascii_uppercase() } else { reply.to_owned() }.as_str())
+    only_letter(if alone.len() == 1 { alone.to_ascii_uppercase() } else { reply.to_owned() }.as_str())
 }
 
-/// The capital letters from A to J that stand alone; not "I", and not "A" before a word.
+/// The capital letters from A to J that are words of their own, without "I", and without "A" as an article.
 fn letters(text: &str) -> Vec<char> {
     let words: Vec<&str> =
         text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|w| !w.is_empty()).collect();
@@ -101,10 +102,10 @@ fn letters(text: &str) -> Vec<char> {
     (0..words.len()).filter(|i| !is_article(*i)).filter_map(letter).collect()
 }
 
-/// 1 less the edits of characters from reply to reference, over the longer one's length.
+/// One minus the edit distance between reply and reference in characters, divided by the length of the longer one.
 pub fn edit_similarity(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
-    let reference: Vec<char> = example.reference.as_deref()?.trim().chars().take(LONGEST).collect();
-    let reply: Vec<char> = reply.trim().chars().take(LONGEST).collect();
+    let reference: Vec<char> = example.reference.as_deref()?.trim().chars().take(MAX_CHARS).collect();
+    let reply: Vec<char> = reply.trim().chars().take(MAX_CHARS).collect();
     if reference.is_empty() {
         return None;
     }
@@ -121,19 +122,18 @@ pub fn edit_similarity(_: &BuiltinSettings, example: &Example, reply: &str) -> O
     Some(1.0 - row[reply.len()] as f64 / reference.len().max(reply.len()) as f64)
 }
 
-/// Most characters that are compared.
-const LONGEST: usize = 4000;
+/// Largest number of characters that are compared, because the time grows with the product of the lengths.
+const MAX_CHARS: usize = 4000;
 
-/// The number that a reference is, with nothing else in it: of several, or of one with a unit's power, nobody knows which
-/// one is meant.
+/// The number of a reference that contains exactly one. `None` otherwise: it is unclear which one is the answer.
 fn only_number(reference: &str) -> Option<String> {
     let digits = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',');
     let runs = reference.split(|c: char| !digits(c)).filter(|r| r.contains(|c: char| c.is_ascii_digit()));
     (runs.count() == 1).then(|| last_number(reference)).flatten()
 }
 
-/// The last number of a text in a canonical form: sign, digits without leading zeros, decimals without
-/// trailing ones. Thousands separators are left out.
+/// The last number of a text in a canonical form: sign, digits without leading zeros, decimals without trailing zeros. Thousands
+/// separators are removed.
 fn last_number(text: &str) -> Option<String> {
     let all: Vec<char> = text.chars().map(|c| if c == '−' { '-' } else { c }).collect();
     let separates =
@@ -153,7 +153,7 @@ fn last_number(text: &str) -> Option<String> {
             break;
         }
     }
-    // `.5`, and `$.50`.
+    // A number may begin with its point: `.5`, `$.50`.
     if point.is_none() && start > 0 && text[start - 1] == '.' && !(start > 1 && digit(start - 2)) {
         (start, point) = (start - 1, Some(start - 1));
     }
@@ -167,33 +167,35 @@ fn last_number(text: &str) -> Option<String> {
     Some(if decimals.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{decimals}") })
 }
 
+/// A text in lower case with single spaces.
 fn normalised(text: &str) -> String {
     text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether the texts are the same but for case and spaces.
+/// Whether reply and reference are equal except for case and white space.
 pub fn exact_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     Some(yes(normalised(reply) == normalised(example.reference.as_deref()?)))
 }
 
+/// The words of a text in lower case, without punctuation and articles.
 fn words(text: &str) -> Vec<String> {
     let text: String = text.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
     text.split_whitespace().filter(|w| !matches!(*w, "a" | "an" | "the")).map(str::to_owned).collect()
 }
 
-/// The F1 of the words that reply and reference share.
+/// The F1 of the words that reply and reference share, as `SQuAD` defines it.
 pub fn token_f1(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let (reply, reference) = (words(reply), words(example.reference.as_deref()?));
     if reference.is_empty() {
         return None;
     }
-    let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut unmatched: BTreeMap<&str, usize> = BTreeMap::new();
     for w in &reference {
-        *left.entry(w).or_default() += 1;
+        *unmatched.entry(w).or_default() += 1;
     }
     let mut shared = 0;
     for w in &reply {
-        if let Some(n) = left.get_mut(w.as_str()).filter(|n| **n > 0) {
+        if let Some(n) = unmatched.get_mut(w.as_str()).filter(|n| **n > 0) {
             *n -= 1;
             shared += 1;
         }

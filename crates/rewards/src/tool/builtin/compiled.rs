@@ -1,29 +1,29 @@
-//! Patterns and schemas that are compiled once, not for every reply.
+//! A cache of compiled patterns and schemas, so that they are not compiled for every reply.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most that are kept: rows may each bring their own.
-const KEPT: usize = 256;
+/// Largest number of entries: every row of a data set may have its own pattern.
+const MAX_ENTRIES: usize = 256;
 
-/// What was made of texts; nothing where nothing can be made of one.
+/// Compiled values by their source texts; `None` for a text that cannot be compiled.
 pub struct Compiled<T>(Mutex<HashMap<String, Option<Arc<T>>>>);
 
 impl<T> Compiled<T> {
-    /// Nothing yet.
+    /// An empty cache.
     pub fn new() -> Self {
         Self(Mutex::new(HashMap::new()))
     }
 
-    /// What `make` makes of a text, or made of it before.
-    pub fn get(&self, text: &str, make: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = made.get(text) {
-            return made.clone();
+    /// The compiled value of a text. `compile` is called unless the cache has it.
+    pub fn get(&self, text: &str, compile: impl FnOnce() -> Option<T>) -> Option<Arc<T>> {
+        let mut compiled = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compiled.get(text) {
+            return known.clone();
         }
-        if made.len() >= KEPT {
-            made.clear();
+        if compiled.len() >= MAX_ENTRIES {
+            compiled.clear();
         }
-        made.entry(text.to_owned()).or_insert(make().map(Arc::new)).clone()
+        compiled.entry(text.to_owned()).or_insert(compile().map(Arc::new)).clone()
     }
 }

@@ -1,6 +1,6 @@
-//! The form of a reply: constraints that need no reference.
+//! Builtins that check the form of a reply, which needs no reference.
 
-// One signature for all builtins, those included that judge everything.
+// All builtins have one signature, even those that never abstain.
 #![allow(clippy::unnecessary_wraps)]
 
 use std::collections::HashMap;
@@ -19,17 +19,17 @@ use rlar_metrics::ifeval;
 static PATTERNS: LazyLock<Compiled<Regex>> = LazyLock::new(Compiled::new);
 static SCHEMAS: LazyLock<Compiled<Validator>> = LazyLock::new(Compiled::new);
 
-/// The example's own value of a setting where it has one, else the card's.
+/// The value of a setting: the example's column of this name, or else the card's value.
 fn setting<'a>(settings: &'a BuiltinSettings, example: &'a Example, key: &str) -> Option<&'a Value> {
     example.columns.get(key).or_else(|| settings.get(key))
 }
 
-/// How short the reply is.
+/// One for an empty reply, falling with its length: a half at 100 words.
 pub fn brevity(_: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     Some(1.0 / (1.0 + words(reply).len() as f64 / 100.0))
 }
 
-/// Whether the reply has from `min_words` to `max_words` words; beyond them the score falls with the distance.
+/// One when the reply has from `min_words` to `max_words` words; outside of that the score falls with the distance.
 pub fn length(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let bound = |key: &str| setting(settings, example, key).and_then(Value::as_f64);
     let (low, high) = (bound("min_words").unwrap_or(0.0), bound("max_words").unwrap_or(f64::INFINITY));
@@ -39,7 +39,7 @@ pub fn length(settings: &BuiltinSettings, example: &Example, reply: &str) -> Opt
     Some((1.0 - beyond / scale.max(1.0)).max(0.0))
 }
 
-/// 1 less the share of repeated runs of `n` words.
+/// The number of different runs of `n` words, divided by the number of all runs.
 pub fn repetition(settings: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     let n = settings.get("n").and_then(Value::as_u64).unwrap_or(3) as usize;
     let words: Vec<String> = words(reply).into_iter().map(str::to_lowercase).collect();
@@ -54,7 +54,7 @@ pub fn repetition(settings: &BuiltinSettings, _: &Example, reply: &str) -> Optio
     Some(seen.len() as f64 / all as f64)
 }
 
-/// Whether the reply matches `pattern`, or wholly with `whole`.
+/// Whether the reply contains a match of `pattern`, or is one with `whole`.
 pub fn regex(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let pattern = setting(settings, example, "pattern")?.as_str()?;
     let whole = settings.get("whole").and_then(Value::as_bool).unwrap_or(false);
@@ -62,7 +62,8 @@ pub fn regex(settings: &BuiltinSettings, example: &Example, reply: &str) -> Opti
     Some(yes(PATTERNS.get(&pattern, || Regex::new(&pattern).ok())?.is_match(reply)))
 }
 
-/// Whether the reply consists of the sections `tags`, each once, in their order, filled: `<think>…</think> <answer>…</answer>`.
+/// Whether the reply consists of the sections `tags`, each once, in this order, and none empty:
+/// `<think>…</think> <answer>…</answer>`.
 pub fn tags(settings: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     let tags: Vec<&str> = settings.get("tags")?.as_array()?.iter().filter_map(Value::as_str).collect();
     let mut rest = reply.trim();
@@ -82,7 +83,7 @@ pub fn tags(settings: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64>
     Some(yes(rest.is_empty()))
 }
 
-/// Whether the reply is JSON, in a fence or not, that fits the `schema`.
+/// Whether the reply is JSON that is valid by the `schema`; it may be fenced.
 pub fn json_schema(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let schema = setting(settings, example, "schema")?;
     let validator = SCHEMAS.get(&schema.to_string(), || jsonschema::validator_for(schema).ok())?;
@@ -92,19 +93,19 @@ pub fn json_schema(settings: &BuiltinSettings, example: &Example, reply: &str) -
 
 /// Whether the reply is in the language whose two-letter code is `language`.
 pub fn language(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
-    let wanted = setting(settings, example, "language")?.as_str()?;
-    // A word or two are in no language for sure.
+    let code = setting(settings, example, "language")?.as_str()?;
+    // The language of one or two words cannot be told.
     let letters = reply.chars().filter(|c| c.is_alphabetic()).count();
-    Some(yes(letters > 0 && (letters < 12 || ifeval::language(reply) == Some(wanted))))
+    Some(yes(letters > 0 && (letters < 12 || ifeval::language(reply) == Some(code))))
 }
 
-/// The share of the example's instructions (`instruction_id_list` with `kwargs`, as `IFEval` writes them) that the reply
-/// follows.
+/// The share of the example's instructions that the reply follows. The instructions are in the columns `instruction_id_list` and
+/// `kwargs`, in the form of `IFEval`.
 pub fn instructions(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let ids = example.columns.get("instruction_id_list")?.as_array().filter(|ids| !ids.is_empty())?;
     let arguments = example.columns.get("kwargs")?.as_array()?;
     let check = |(i, id): (usize, &Value)| ifeval::follows(id.as_str()?, arguments.get(i)?, reply);
-    // An empty reply follows many an instruction; it is no reply.
+    // An empty reply follows many instructions, but deserves nothing.
     let filled = f64::from(u8::from(!reply.trim().is_empty()));
     let verdicts = ids.iter().enumerate().map(check).collect::<Option<Vec<bool>>>()?;
     Some(filled * verdicts.iter().filter(|v| **v).count() as f64 / verdicts.len() as f64)

@@ -1,6 +1,6 @@
-//! Words, in scripts with spaces and in those without.
+//! Words, in scripts with and without spaces.
 
-/// The words of a text; of scripts that put no spaces between words every character is one.
+/// The words of a text. In scripts that put no spaces between words, every character is a word.
 pub fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for run in text.split_whitespace() {
@@ -19,7 +19,7 @@ pub fn words(text: &str) -> Vec<&str> {
     words
 }
 
-/// Thai, Lao, Burmese, Khmer, and what Chinese and Japanese are written in.
+/// Whether a character is Thai, Lao, Burmese, Khmer, Chinese or Japanese.
 fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
         | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')

@@ -74,7 +74,7 @@ impl Llm for Watched {
 
 /// Agents that cannot run programs.
 fn agents(llm: Arc<dyn Llm>) -> Agents {
-    let means = ToolContext {
+    let context = ToolContext {
         sandbox: Err(SandboxError::Refused("nothing runs here".into())),
         packages: Packages::default(),
         limits: SandboxLimits::default(),
@@ -82,12 +82,12 @@ fn agents(llm: Arc<dyn Llm>) -> Agents {
         llm: None,
         hub: None,
     };
-    Agents { llm: Some(LlmClient::new(llm)), hub: None, webs: Vec::new(), means, secrets: Vec::new() }
+    Agents { llm: Some(LlmClient::new(llm)), hub: None, webs: Vec::new(), context, secrets: Vec::new() }
 }
 
 /// Agents that run the programs that the model writes.
 fn running(llm: Arc<dyn Llm>) -> Agents {
-    Agents { means: crate::means(), ..agents(llm) }
+    Agents { context: crate::means(), ..agents(llm) }
 }
 
 /// The usage of a role.

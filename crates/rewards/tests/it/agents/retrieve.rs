@@ -311,16 +311,16 @@ fn a_model_that_can_rank_is_admitted_and_pinned_and_opens_from_the_cache_alone()
     assert_eq!(model.sha256["model.safetensors"].len(), 64);
     let library = Library::load(folder.path()).unwrap();
     assert!(library.is_admitted("reward_a"));
-    let means = |shop: &TestHub| ToolContext { hub: Some(shop.hub(true)), ..crate::means() };
-    let tool = library.open("reward_a", &means(&shop)).unwrap();
+    let context = |shop: &TestHub| ToolContext { hub: Some(shop.hub(true)), ..crate::means() };
+    let tool = library.open("reward_a", &context(&shop)).unwrap();
     let score =
         |reply: &str| tool.score(&[(&examples[0], &rlar_data::Completion::whole(reply))]).unwrap()[0].score().unwrap();
     assert!(score(HOURS) > score(DIRECTIONS) && score(HOURS) > score("I do not know."));
     // The model changes on the Hub; the tool keeps the commit that was examined.
     shop.put("acme/reward-a", MIT, files(false).clone());
-    library.open("reward_a", &means(&shop)).unwrap();
+    library.open("reward_a", &context(&shop)).unwrap();
     let gone = TestHub { cache: tempfile::tempdir().unwrap(), ..shop };
-    let error = library.open("reward_a", &means(&gone)).unwrap_err().to_string();
+    let error = library.open("reward_a", &context(&gone)).unwrap_err().to_string();
     assert!(error.contains("`rlar fetch-rewards` downloads it") && error.contains("acme/reward-a"), "{error}");
 }
 

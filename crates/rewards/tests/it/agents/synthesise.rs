@@ -58,9 +58,10 @@ fn written_for(name: &str, defects: Option<&ToolDefects>) -> (Result<DraftTool, 
         role: ToolRole::Correctness,
         needs_reference: false,
     };
-    let means = ToolContext::new(SandboxLimits { wall: Duration::from_millis(300), ..SandboxLimits::default() });
+    let limits = SandboxLimits { wall: Duration::from_millis(300), ..SandboxLimits::default() };
+    let context = ToolContext::new(limits);
     let request = SynthesisRequest { defects, ..request("letter counting", &examples, &[]) };
-    let draft = write_verifier(agents.llm.as_ref().unwrap(), &request, &spec, &means);
+    let draft = write_verifier(agents.llm.as_ref().unwrap(), &request, &spec, &context);
     (draft.map_err(|e| e.to_string()), watched.requests())
 }
 

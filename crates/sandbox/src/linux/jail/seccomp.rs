@@ -48,9 +48,9 @@ pub fn hexadecimal(program: &BpfProgram) -> String {
     program.iter().fold(String::new(), |hex, i| hex + &format!("{:016x}", instruction(i)))
 }
 
-/// System calls that are allowed with any arguments. `scratch` adds those that change files.
+/// System calls that are allowed with any arguments.
 #[allow(clippy::wildcard_imports)] // A list of system calls by the C library's own names.
-fn allowed(scratch: bool) -> Vec<i64> {
+fn allowed() -> Vec<i64> {
     use libc::*;
     let mut allowed = vec![
         SYS_read,
@@ -121,28 +121,34 @@ fn allowed(scratch: bool) -> Vec<i64> {
         SYS_dup2,
         SYS_alarm,
     ]);
-    if scratch {
-        allowed.extend([
-            SYS_pwrite64,
-            SYS_ftruncate,
-            SYS_fsync,
-            SYS_fdatasync,
-            SYS_chdir,
-            SYS_unlinkat,
-            SYS_mkdirat,
-            SYS_renameat2,
-        ]);
-        #[cfg(target_arch = "x86_64")]
-        allowed.extend([SYS_unlink, SYS_mkdir, SYS_rmdir, SYS_rename, SYS_renameat]);
-    }
     allowed
 }
 
-/// The allow-list: [`allowed`] calls, and further calls with certain arguments.
+/// Further system calls that are allowed with any arguments where files may be changed.
+#[allow(clippy::wildcard_imports)] // As above.
+fn allowed_on_files() -> Vec<i64> {
+    use libc::*;
+    let mut allowed = vec![
+        SYS_pwrite64,
+        SYS_ftruncate,
+        SYS_fsync,
+        SYS_fdatasync,
+        SYS_chdir,
+        SYS_unlinkat,
+        SYS_mkdirat,
+        SYS_renameat2,
+    ];
+    #[cfg(target_arch = "x86_64")]
+    allowed.extend([SYS_unlink, SYS_mkdir, SYS_rmdir, SYS_rename, SYS_renameat]);
+    allowed
+}
+
+/// The allow-list: [`allowed`] calls, with `scratch` also those that change files, and further calls with certain arguments.
 #[allow(clippy::wildcard_imports)] // As above.
 fn rules(scratch: bool) -> Result<SyscallRules, SandboxError> {
     use libc::*;
-    let mut rules: SyscallRules = allowed(scratch).into_iter().map(|s| (s, Vec::new())).collect();
+    let on_files = if scratch { allowed_on_files() } else { Vec::new() };
+    let mut rules: SyscallRules = allowed().into_iter().chain(on_files).map(|s| (s, Vec::new())).collect();
     let condition = |arg, len, op, value| SeccompCondition::new(arg, len, op, value).map_err(refused);
     let equals = |arg, len, value| condition(arg, len, SeccompCmpOp::Eq, value);
     let rule = |conditions| SeccompRule::new(conditions).map_err(refused);
