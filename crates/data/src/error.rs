@@ -33,7 +33,23 @@ pub enum DataError {
     },
 }
 
-/// One mistake in a YAML document.
+/// A value of a YAML document that cannot be used, by its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyProblem {
+    /// The path of the key, such as `train.steps` or `data.mixture[1].until`.
+    pub key: String,
+    /// What is wrong with the value, and what to do.
+    pub message: String,
+}
+
+impl KeyProblem {
+    /// A problem of the value at `key`.
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), message: message.into() }
+    }
+}
+
+/// One mistake in a YAML document, by its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Its line, from 1.

@@ -27,7 +27,7 @@ mod jsonl;
 mod table;
 mod yaml;
 
-pub use error::{ConfigError, DataError, Problem};
+pub use error::{ConfigError, DataError, KeyProblem, Problem};
 pub use example::{Completion, Example, Message, Preference, Role, ScoredPart};
 pub use jsonl::{Needs, NumberedRow, json_type_name, read_examples, read_preferences, read_rows};
 pub use table::{Column, parquet};

@@ -6,7 +6,7 @@ use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::error::{ConfigError, Problem};
+use crate::error::{ConfigError, KeyProblem, Problem};
 
 /// A parsed YAML file that remembers the line of every key.
 pub struct Document<'a> {
@@ -47,16 +47,15 @@ impl<'a> Document<'a> {
         Err(ConfigError { path: self.path.clone(), problems })
     }
 
-    /// Fails with mistakes that were found after [`Document::check`], unless the list is empty. Each is a key path
-    /// (`train.steps`, `data.mixture[1].until`) and a message; the line is looked up.
-    pub fn reject(&self, mistakes: Vec<(String, String)>) -> Result<(), ConfigError> {
-        if mistakes.is_empty() {
+    /// Fails with problems that were found after [`Document::check`], unless the list is empty. The lines of the keys are
+    /// looked up.
+    pub fn reject(&self, found: Vec<KeyProblem>) -> Result<(), ConfigError> {
+        if found.is_empty() {
             return Ok(());
         }
-        let mut problems: Vec<Problem> = mistakes
-            .into_iter()
-            .map(|(path, message)| Problem { line: self.line(&path), message: format!("`{path}`: {message}") })
-            .collect();
+        let with_line =
+            |KeyProblem { key, message }| Problem { line: self.line(&key), message: format!("`{key}`: {message}") };
+        let mut problems: Vec<Problem> = found.into_iter().map(with_line).collect();
         problems.sort_by_key(|p| p.line);
         Err(ConfigError { path: self.path.clone(), problems })
     }

@@ -9,7 +9,7 @@ use rlar_eval::suite::prompts::build_prompts;
 use rlar_eval::suite::replies::read_replies;
 use rlar_eval::suite::{Suite, SuiteEval};
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_sandbox::Limits;
+use rlar_sandbox::SandboxLimits;
 
 const SUITE: &str = r#"
 version: 1
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let suite = Suite::parse(Path::new("sums.yaml"), SUITE)?;
     let find = |name: &str| Ok((PathBuf::from(name), DATA.as_bytes().to_vec()));
     let prompts = build_prompts(&suite, &find, None)?;
-    let context = ToolContext::new(Limits::default());
+    let context = ToolContext::new(SandboxLimits::default());
     let rewards = Orchestrator::new(Library::curated()?, context, OrchestratorConfig::default());
     let mut evaluation = SuiteEval::new(suite, prompts, rewards)?;
     let replies = read_replies(Path::new("replies.jsonl"), REPLIES.as_bytes().to_vec(), evaluation.prompts())?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rlar_data::Document;
+use rlar_data::{Document, KeyProblem};
 use rlar_net::hub::HubSettings;
 use rlar_net::{FileDownload, get_file};
 use rlar_run::{sha256, write_atomic};
@@ -84,29 +84,36 @@ impl DatasetManifest {
         let manifest: Self = document.check(&schemars::schema_for!(Self).to_value())?;
         let mut problems = Vec::new();
         if manifest.version != VERSION {
-            problems
-                .push(("version".to_owned(), format!("is {}; this build reads version {VERSION}", manifest.version)));
+            problems.push(KeyProblem::new(
+                "version",
+                format!("is {}; this build reads version {VERSION}", manifest.version),
+            ));
         }
         let is_plain_path = |name: &str| !name.is_empty() && name.split('/').all(is_plain);
         for (name, set) in &manifest.sets {
             let key = format!("sets.{name}");
             if !is_plain(name) {
-                problems.push((key.clone(), "a name may have letters, digits, `.`, `-` and `_` only".to_owned()));
+                problems.push(KeyProblem::new(&key, "a name may have letters, digits, `.`, `-` and `_` only"));
             }
             for (i, source) in set.files.iter().enumerate() {
                 let key = format!("{key}.files[{i}]");
                 if !is_plain_path(&source.file) {
-                    problems.push((key.clone(), format!("`{}` is not a relative path of plain names", source.file)));
+                    problems.push(KeyProblem::new(
+                        &key,
+                        format!("`{}` is not a relative path of plain names", source.file),
+                    ));
                 }
                 if set.files[..i].iter().any(|other| other.file == source.file) {
-                    problems.push((key.clone(), format!("`{}` is listed twice", source.file)));
+                    problems.push(KeyProblem::new(&key, format!("`{}` is listed twice", source.file)));
                 }
                 if !["http://", "https://", HUB].iter().any(|start| source.url.starts_with(start)) {
-                    problems
-                        .push((key.clone(), format!("`{}` must begin with http://, https:// or {HUB}", source.url)));
+                    problems.push(KeyProblem::new(
+                        &key,
+                        format!("`{}` must begin with http://, https:// or {HUB}", source.url),
+                    ));
                 }
                 if source.sha256.as_ref().is_some_and(|h| h.len() != 64 || !h.bytes().all(|b| b.is_ascii_hexdigit())) {
-                    problems.push((key, "`sha256` must be 64 hexadecimal digits".to_owned()));
+                    problems.push(KeyProblem::new(key, "`sha256` must be 64 hexadecimal digits"));
                 }
             }
         }

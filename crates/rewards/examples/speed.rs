@@ -1,4 +1,4 @@
-//! What the orchestrator adds to its tools: time per score, remembered scores per second, and a batch with a Python verifier.
+//! Measures the orchestrator: its overhead per score, cached scores per second, and the time of a batch with a Python verifier.
 //!
 //!     cargo run --release -p rlar-rewards --example speed
 #![allow(clippy::print_stdout)]
@@ -10,21 +10,21 @@ use rlar_data::{Completion, Example, Needs, read_examples};
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, STORE, Store, ToolContext};
 use rlar_sandbox::SandboxLimits;
 
-/// The median of nine rounds' figures.
+/// The median of nine measurements.
 fn median(mut figure: impl FnMut(usize) -> Result<f64, Box<dyn Error>>) -> Result<f64, Box<dyn Error>> {
     let mut figures = (0..9).map(&mut figure).collect::<Result<Vec<f64>, _>>()?;
     figures.sort_by(f64::total_cmp);
     Ok(figures[4])
 }
 
-/// How long something takes, in seconds.
+/// The seconds that a piece of work takes.
 fn timed<T, E: Into<Box<dyn Error>>>(work: impl FnOnce() -> Result<T, E>) -> Result<f64, Box<dyn Error>> {
     let clock = Instant::now();
     work().map_err(Into::into)?;
     Ok(clock.elapsed().as_secs_f64())
 }
 
-/// Rows of a prompt in words or of an expression, each with its reference.
+/// Examples with references: word problems or expressions.
 fn rows(prompts: usize, words: bool) -> Result<Vec<Example>, Box<dyn Error>> {
     let row = |i: usize| {
         let prompt = if words { format!("Tom has {i} apples and gets one. How many?") } else { format!("{i} + 1 =") };
@@ -33,7 +33,7 @@ fn rows(prompts: usize, words: bool) -> Result<Vec<Example>, Box<dyn Error>> {
     Ok(read_examples("rows".as_ref(), &(0..prompts).map(row).collect::<String>(), Needs::Prompt)?)
 }
 
-/// Eight replies to each, which no other round has.
+/// Eight replies to each example, different in every round.
 fn replies(examples: &[Example], round: usize) -> Vec<(&Example, Completion)> {
     let reply = |e: &Example, i: usize| format!("Round {round}: it is {} or so, {i}.", e.id);
     examples.iter().flat_map(|e| (0..8).map(move |i| (e, Completion::whole(reply(e, i))))).collect()
@@ -72,13 +72,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     logging.score(&known)?;
     let per_second = |seconds: f64| known.len() as f64 / seconds;
     let held = median(|_| Ok(per_second(timed(|| logging.score(&known))?)))?;
-    println!("remembered scores, held in memory and logged: {held:.0} per second");
+    println!("cached scores, held in memory and logged: {held:.0} per second");
     let read = median(|_| {
         let mut fresh = new().with_store(store());
         fresh.score(&known[..8])?;
         Ok(per_second(timed(|| fresh.score(&known))?))
     })?;
-    println!("remembered scores, by a new process, assignments included: {read:.0} per second");
+    println!("cached scores, by a new process, assignments included: {read:.0} per second");
 
     let batch = rows(256, true)?;
     let mut rewards = new().with_store(store());

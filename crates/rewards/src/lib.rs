@@ -60,7 +60,7 @@ pub use library::new_tool::NewTool;
 pub use orchestrator::{Orchestrator, OrchestratorConfig};
 pub use tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
 pub use tool::composite::{CombineAs, WeightedTool};
-pub use tool::judge::{Criterion, Mode, Rubric};
+pub use tool::judge::{Criterion, JudgeMode, Rubric};
 pub use tool::outcome::{Failure, Outcome};
 pub use tool::reward_model::ModelPointer;
 pub use tool::scores::{Scores, ToolScore};

@@ -81,7 +81,7 @@ struct Inputs {
     rewards: Orchestrator,
     /// Names of the tools to score with; they are open.
     tools: Vec<String>,
-    /// BenchmarkScores from files.
+    /// Scores from files.
     given: Vec<BenchmarkScores>,
     /// The model of `--judge` and `--route agent`.
     llm: Option<Arc<dyn Llm>>,

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rlar_data::{Document, Example, Needs, Preference, read_examples, read_preferences};
-use rlar_grpo::config::Problem;
+use rlar_data::{Document, Example, KeyProblem, Needs, Preference, read_examples, read_preferences};
 use rlar_grpo::{Agent, Config, Method, Unadmitted};
 use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
@@ -52,8 +51,8 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
         start_from(&mut config, model.to_string_lossy().into_owned());
     }
     adjust(&mut config)?;
-    reject(&document, config.problems())?;
-    reject(&document, config.device_problems())?;
+    document.reject(config.problems())?;
+    document.reject(config.device_problems())?;
 
     let data = &config.data;
     let files = DataFiles { document: &document, config_path: &asset.path };
@@ -67,7 +66,7 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
     let demonstrations = files.examples(is_imitated, demonstrations, Needs::Demonstration)?;
     let sizes = train.iter().map(Vec::len).collect();
     let train = train.concat();
-    reject(&document, config.data_problems(train.len()))?;
+    document.reject(config.data_problems(train.len()))?;
     Ok(LoadedConfig {
         train,
         sizes,
@@ -78,11 +77,6 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
         path: asset.path.clone(),
         config: config.clone(),
     })
-}
-
-/// Refuses the config if there are problems, with the lines of their keys.
-fn reject(document: &Document, problems: Vec<Problem>) -> Result<()> {
-    Ok(document.reject(problems.into_iter().map(|problem| (problem.key, problem.message)).collect())?)
 }
 
 /// The data files of a config.
@@ -119,7 +113,7 @@ impl DataFiles<'_> {
         if found.is_none() {
             let message =
                 format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
-            self.document.reject(vec![(key.to_owned(), message)])?;
+            self.document.reject(vec![KeyProblem::new(key, message)])?;
         }
         Ok(found)
     }

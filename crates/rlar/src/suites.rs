@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use rlar_data::KeyProblem;
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::suite::generator::ReplyResult;
 use rlar_eval::suite::prompts::build_prompts;
@@ -105,7 +106,9 @@ fn overridden_suite(name: &str, arguments: &PolicyEvalArguments) -> Result<(Path
         suite.metrics = metrics.collect::<Result<_>>()?;
     }
     match suite.problems().into_iter().next() {
-        Some((key, why)) => bail!("{} with the command line's overrides: `{key}`: {why}", asset.path.display()),
+        Some(KeyProblem { key, message }) => {
+            bail!("{} with the command line's overrides: `{key}`: {message}", asset.path.display())
+        }
         None => Ok((asset.path, suite)),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use rlar_data::{Completion, Document, Needs, ScoredPart, read_examples};
+use rlar_data::{Completion, Document, KeyProblem, Needs, ScoredPart, read_examples};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -132,6 +132,6 @@ fn wrong_types_and_broken_yaml_are_named() {
 fn impossible_combinations_point_to_the_line_of_their_key() {
     let document = Document::parse(Path::new("c.yaml"), "a: 1\nb:\n  c: 2\n  d: 3\n").unwrap();
     let error =
-        document.reject(vec![("b.d".into(), "clashes with a".into()), ("b.missing".into(), "is needed".into())]);
+        document.reject(vec![KeyProblem::new("b.d", "clashes with a"), KeyProblem::new("b.missing", "is needed")]);
     assert_eq!(error.unwrap_err().to_string(), "c.yaml:2: `b.missing`: is needed\nc.yaml:4: `b.d`: clashes with a");
 }

@@ -73,14 +73,14 @@ pub fn compare(table: &ScoreTable, routes: &[Route], bootstrap: Bootstrap) -> Ve
     let best_of_item = |i: &usize| first_max((0..tools.len()).map(|t| table.value(t, *i)));
     let values = items.iter().map(|i| Some(table.value(best_of_item(i), *i))).collect();
     candidates.push(ComparedRoute { name: "oracle per item".into(), values, cost });
-    with_intervals(table, &items, candidates, best, bootstrap)
+    with_intervals(table, &items, &candidates, best, bootstrap)
 }
 
 /// Averages the candidates over items; `best` is the index of the best static tool.
 fn with_intervals(
     table: &ScoreTable,
     items: &[usize],
-    candidates: Vec<ComparedRoute>,
+    candidates: &[ComparedRoute],
     best: usize,
     bootstrap: Bootstrap,
 ) -> Vec<ComparisonRow> {

@@ -31,7 +31,7 @@ pub enum RouteChoice {
 
 /// Mean and deviation of a tool's scores, by which they are standardised.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ScoreScale {
+pub struct Standardisation {
     /// Mean of all scores.
     pub mean: f64,
     /// Their population standard deviation.
@@ -143,26 +143,26 @@ impl<'b> ScoreTable<'b> {
     }
 
     /// The scale of each tool's scores on some items.
-    pub fn scales(&self, items: &[usize]) -> Vec<ScoreScale> {
+    pub fn scales(&self, items: &[usize]) -> Vec<Standardisation> {
         let scale = |tool: &BenchmarkScores| {
             let scores = || items.iter().filter_map(|i| tool.rows[self.benchmark_index[*i]].scores.as_ref()).flatten();
             let n = scores().count().max(1) as f64;
             let mean = scores().sum::<f64>() / n;
             let variance = scores().map(|s| (s - mean).powi(2)).sum::<f64>() / n;
-            ScoreScale { mean, deviation: variance.sqrt() }
+            Standardisation { mean, deviation: variance.sqrt() }
         };
         self.tools.iter().map(scale).collect()
     }
 
     /// A tool's standardised scores of an item; `None` where it failed.
-    fn standardised(&self, tool: usize, item: usize, scale: ScoreScale) -> Option<impl Iterator<Item = f64>> {
+    fn standardised(&self, tool: usize, item: usize, scale: Standardisation) -> Option<impl Iterator<Item = f64>> {
         let scores = self.tools[tool].rows[self.benchmark_index[item]].scores.as_ref()?;
         let deviation = if scale.deviation > 0.0 { scale.deviation } else { 1.0 };
         Some(scores.iter().map(move |s| (s - scale.mean) / deviation))
     }
 
     /// The scores of an item's completions under a choice; `None` where every chosen tool failed.
-    pub fn scores(&self, item: usize, choice: &RouteChoice, scales: &[ScoreScale]) -> Option<Vec<f64>> {
+    pub fn scores(&self, item: usize, choice: &RouteChoice, scales: &[Standardisation]) -> Option<Vec<f64>> {
         let weights = match choice {
             RouteChoice::Tool(tool) => return self.tools.get(*tool)?.rows[self.benchmark_index[item]].scores.clone(),
             RouteChoice::Weights(weights) => weights,
@@ -178,7 +178,7 @@ impl<'b> ScoreTable<'b> {
     }
 
     /// The value of an item's scores under a choice: 0 where there are none, `None` where the picked completion has no label.
-    pub fn choice_value(&self, item: usize, choice: &RouteChoice, scales: &[ScoreScale]) -> Option<f64> {
+    pub fn choice_value(&self, item: usize, choice: &RouteChoice, scales: &[Standardisation]) -> Option<f64> {
         match choice {
             RouteChoice::Tool(tool) => self.values.get(*tool).map(|values| values[item]),
             RouteChoice::Weights(_) => match self.scores(item, choice, scales) {
@@ -190,7 +190,7 @@ impl<'b> ScoreTable<'b> {
 
     /// The scores of the whole benchmark under choices, one per item of the table, for [`crate::BenchmarkReport::new`]. Items
     /// that are left out have none. Choosing different tools for the two rows of a prompt of Ties mixes their scales.
-    pub fn routed(&self, name: &str, choices: &[RouteChoice], scales: &[ScoreScale]) -> BenchmarkScores {
+    pub fn routed(&self, name: &str, choices: &[RouteChoice], scales: &[Standardisation]) -> BenchmarkScores {
         let mut rows = vec![ItemScores::default(); self.benchmark.items.len()];
         for (item, (index, choice)) in self.benchmark_index.iter().zip(choices).enumerate() {
             rows[*index] = ItemScores { scores: self.scores(item, choice, scales), cost: self.cost(item, choice) };

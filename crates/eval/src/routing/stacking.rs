@@ -1,7 +1,7 @@
 //! Stacking: one weight per tool, fitted so that better completions score higher (Bradley and Terry, 1952, with a ridge
 //! penalty).
 
-use super::{ScoreScale, ScoreTable};
+use super::{ScoreTable, Standardisation};
 
 /// Two completions of an item with different labels.
 pub struct LabelledPair {
@@ -13,7 +13,7 @@ pub struct LabelledPair {
 
 /// The pairs of completions with different labels. The pairs of an item weigh 1 together, or less where its labels differ
 /// little. A tool that failed has the difference 0.
-pub fn labelled_pairs(table: &ScoreTable, items: &[usize], scales: &[ScoreScale]) -> Vec<LabelledPair> {
+pub fn labelled_pairs(table: &ScoreTable, items: &[usize], scales: &[Standardisation]) -> Vec<LabelledPair> {
     let mut all = Vec::new();
     for item in items {
         let labels = &table.item(*item).labels;

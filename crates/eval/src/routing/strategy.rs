@@ -2,7 +2,7 @@
 
 use super::accuracy::CategoryAccuracies;
 use super::stacking::{fit, labelled_pairs};
-use super::{RouteChoice, ScoreScale, ScoreTable, first_max};
+use super::{RouteChoice, ScoreTable, Standardisation, first_max};
 
 /// How to choose tools.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,7 +87,7 @@ impl Strategy {
 #[derive(Clone, Debug, PartialEq)]
 pub struct FittedRule {
     /// The scale of each tool's scores.
-    pub scales: Vec<ScoreScale>,
+    pub scales: Vec<Standardisation>,
     /// The choice for each category of the table.
     pub by_category: Vec<RouteChoice>,
 }

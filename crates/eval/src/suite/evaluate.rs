@@ -274,10 +274,6 @@ impl SuiteResult {
 
     fn notes(&self) -> String {
         let replies = if self.samples == 1 { "reply" } else { "replies" };
-        let mut notes = format!("\n{} prompts, {} {replies} each, by {}\n", self.prompts, self.samples, self.generator);
-        if self.truncated > 0 {
-            notes += &format!("{} replies were cut off at `max_tokens`\n", self.truncated);
-        }
         let effect = if self.metrics.iter().any(|m| m.is_lower_bound) {
             "they count as wrong, the values are lower bounds"
         } else if self.metrics.iter().any(|m| m.metric == SuiteMetric::Score) {
@@ -285,15 +281,19 @@ impl SuiteResult {
         } else {
             "they count as empty"
         };
-        for (count, problem) in [(self.unanswered, "replies are missing"), (self.unscored, "replies have no score")] {
-            if count > 0 {
-                notes += &format!("{count} {problem}: {effect}\n");
-            }
+        let mut notes =
+            vec![format!("\n{} prompts, {} {replies} each, by {}", self.prompts, self.samples, self.generator)];
+        if self.truncated > 0 {
+            notes.push(format!("{} replies were cut off at `max_tokens`", self.truncated));
         }
-        if let Some(reason) = &self.first_failure {
-            notes += &format!("the first of them: {reason}\n");
+        if self.unanswered > 0 {
+            notes.push(format!("{} replies are missing: {effect}", self.unanswered));
         }
-        notes
+        if self.unscored > 0 {
+            notes.push(format!("{} replies have no score: {effect}", self.unscored));
+        }
+        notes.extend(self.first_failure.as_ref().map(|reason| format!("the first of them: {reason}")));
+        notes.join("\n") + "\n"
     }
 }
 

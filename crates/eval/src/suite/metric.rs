@@ -35,6 +35,8 @@ pub enum SuiteMetric {
 }
 
 /// What a metric needs and how its values read.
+// Each is a question of its own, not a state.
+#[allow(clippy::struct_excessive_bools)]
 struct Properties {
     /// Its name; `@K` at the end stands for a number of replies.
     name: &'static str,

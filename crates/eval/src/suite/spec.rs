@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rlar_data::{Document, ScoredPart};
+use rlar_data::{Document, KeyProblem, ScoredPart};
 use rlar_metrics::overlap::BleuTokenizer;
 use rlar_policy::Sampling;
 use rlar_rewards::{CombineAs, WeightedTool};
@@ -188,10 +188,10 @@ impl Suite {
         Ok(())
     }
 
-    /// Contradictions between values that are valid by themselves, as pairs of key path and reason.
-    pub fn problems(&self) -> Vec<(String, String)> {
+    /// Contradictions between values that are valid by themselves.
+    pub fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = Vec::new();
-        let mut report = |key: &str, reason: String| problems.push((key.to_owned(), reason));
+        let mut report = |key: &str, reason: String| problems.push(KeyProblem::new(key, reason));
         if self.version != VERSION {
             report("version", format!("is {}; this build reads version {VERSION}", self.version));
         }

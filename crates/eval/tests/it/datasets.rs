@@ -66,7 +66,7 @@ fn a_file_comes_once_with_its_right_hash_or_not_at_all() {
 }
 
 #[test]
-fn a_file_whose_hash_nobody_knows_is_trusted_once() {
+fn a_file_without_a_known_hash_is_trusted_once() {
     let home = tempfile::tempdir().unwrap();
     let (url, _) = serve(&[("200 OK", b"rows"), ("200 OK", b"other rows")]);
     let unknown = source(url, None);

@@ -59,7 +59,7 @@ fn replies_are_read_as_the_reference_reads_them() {
 }
 
 #[test]
-fn verdicts_are_worth_what_the_reference_gives_them() {
+fn verdicts_have_the_value_that_the_reference_gives_them() {
     let labels = [Some(1.0), Some(0.0), Some(0.0), Some(0.0)];
     for position in 0..4 {
         for verdict in 0..4 {
@@ -85,7 +85,7 @@ fn verdicts_are_worth_what_the_reference_gives_them() {
 }
 
 #[test]
-fn places_are_even_and_repeat_with_their_seed() {
+fn positions_are_uniform_and_repeat_with_their_seed() {
     let draw = |seed| (0..4000).map(|i| Position::draw(seed, i).order()[0]).collect::<Vec<_>>();
     assert_eq!(draw(1), draw(1));
     assert_ne!(draw(1), draw(2));
@@ -161,7 +161,7 @@ fn right(prompt: &str) -> Result<String, ()> {
 }
 
 #[test]
-fn a_judge_that_knows_gets_everything_whatever_the_places() {
+fn a_perfect_judge_gets_everything_right_at_any_position() {
     let benchmark = mixed();
     for way in [JudgeMode::Ratings, FOUR] {
         let result = judged(way, right);
@@ -174,7 +174,7 @@ fn a_judge_that_knows_gets_everything_whatever_the_places() {
 }
 
 #[test]
-fn a_judge_that_answers_nonsense_is_worth_a_guess_and_counted() {
+fn a_judge_without_verdicts_has_the_value_of_a_guess_and_is_counted() {
     let benchmark = mixed();
     for way in [JudgeMode::Ratings, FOUR] {
         let result = judged(way, |_| Ok("I like them all!".into()));
@@ -186,13 +186,13 @@ fn a_judge_that_answers_nonsense_is_worth_a_guess_and_counted() {
 }
 
 #[test]
-fn a_question_that_nobody_answers_leaves_its_item_without_scores() {
+fn a_request_without_a_reply_leaves_its_item_without_scores() {
     let result = judged(JudgeMode::Ratings, |prompt| if prompt.contains("GOOD 3") { Err(()) } else { right(prompt) });
     let report = BenchmarkReport::new(&mixed(), &result.scores, RewardBenchVersion::Newest, None);
     let math = &report.categories[0].1;
     assert_eq!((math.score, math.failed, math.scored_only), (0.9, 1, Some(1.0)));
     assert!(report.terminal().contains("lower bound"));
-    let nobody = judge_benchmark(&mixed(), &Knowing { says: |_| Err(()) }, FOUR, &|| false, &mut |_| ());
-    assert!(nobody.unwrap_err().to_string().contains("gave no reply about the first items: judge: 503"));
+    let unreachable = judge_benchmark(&mixed(), &Knowing { says: |_| Err(()) }, FOUR, &|| false, &mut |_| ());
+    assert!(unreachable.unwrap_err().to_string().contains("gave no reply about the first items: judge: 503"));
     assert_eq!(judge_benchmark(&mixed(), &Knowing { says: right }, FOUR, &|| true, &mut |_| ()).unwrap(), None);
 }

@@ -87,7 +87,7 @@ fn synthetic(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<BenchmarkScore
 }
 
 #[test]
-fn where_tools_have_their_own_fields_every_way_of_routing_finds_them() {
+fn where_tools_excel_in_different_categories_every_strategy_finds_them() {
     let (benchmark, tools) = synthetic(100, [[0.9, 0.55], [0.5, 0.95]]);
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
     let fitted = cross_fit(&table, &Strategy::ALL, CrossFit { splits: 20, seed: 1, bootstrap: FEW });
@@ -99,7 +99,7 @@ fn where_tools_have_their_own_fields_every_way_of_routing_finds_them() {
 }
 
 #[test]
-fn where_categories_say_nothing_shrinking_keeps_the_static_tool() {
+fn where_categories_do_not_matter_shrinking_keeps_the_static_tool() {
     let (benchmark, tools) = synthetic(100, [[0.7, 0.7], [0.6, 0.6]]);
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
     let items: Vec<usize> = (0..table.len()).collect();

@@ -295,7 +295,7 @@ fn a_vote_needs_a_tool_that_takes_replies_for_references() {
 }
 
 #[test]
-fn what_nobody_knows_is_no_number() {
+fn values_without_data_are_missing() {
     let yaml = SUMS.to_owned() + "metrics: [score, ter]\n";
     let mut suite_eval =
         with_rows(&yaml.replace("{{ a + b }}", "{{ ' ' }}").replace("math_equivalence", "exact_match"), ROWS).unwrap();

@@ -1,6 +1,7 @@
 //! Checks of a config that one key cannot make alone: values that are impossible together. All of them are here; types and
 //! ranges of single keys are in the schema.
 
+use rlar_data::KeyProblem;
 use rlar_policy::ComputeDevice;
 use rlar_rewards::{CombineAs, LlmConfig};
 
@@ -9,22 +10,13 @@ use crate::config::{
     Method, Scratch, Surrogate, VERSION,
 };
 
-/// A value that cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Its path in the YAML, such as `data.mixture[0].until`.
-    pub key: String,
-    /// Why, and what to do.
-    pub message: String,
-}
-
 /// The problems found so far.
 #[derive(Default)]
-struct Problems(Vec<Problem>);
+struct Problems(Vec<KeyProblem>);
 
 impl Problems {
     fn add(&mut self, key: impl Into<String>, message: impl Into<String>) {
-        self.0.push(Problem { key: key.into(), message: message.into() });
+        self.0.push(KeyProblem::new(key, message));
     }
 
     fn add_if(&mut self, is_wrong: bool, key: impl Into<String>, message: impl Into<String>) {
@@ -36,7 +28,7 @@ impl Problems {
 
 impl Config {
     /// All values that are impossible together.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub fn problems(&self) -> Vec<KeyProblem> {
         let mut found = Problems::default();
         self.check_start(&mut found);
         self.check_data(&mut found);
@@ -49,7 +41,7 @@ impl Config {
     }
 
     /// A device or a precision that this machine does not have.
-    pub fn device_problems(&self) -> Vec<Problem> {
+    pub fn device_problems(&self) -> Vec<KeyProblem> {
         let mut found = Problems::default();
         if let Err(error) = ComputeDevice::with_precision(&self.device, self.precision) {
             let key = if ComputeDevice::new(&self.device).is_ok() { "precision" } else { "device" };
@@ -59,7 +51,7 @@ impl Config {
     }
 
     /// Values that are impossible with this number of prompts in `data.train`.
-    pub fn data_problems(&self, prompts: usize) -> Vec<Problem> {
+    pub fn data_problems(&self, prompts: usize) -> Vec<KeyProblem> {
         let mut found = Problems::default();
         let minibatches = self.train.minibatches;
         let is_uneven = prompts < self.train.prompts && !prompts.is_multiple_of(minibatches);

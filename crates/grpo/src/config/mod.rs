@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 pub use algorithm::{
     Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlPlace, Overlong, Surrogate,
 };
-pub use check::Problem;
 pub use data::{DataConfig, Domain};
 pub use evaluation::{CheckpointMetric, EvalConfig, SuiteRun};
 pub use model::{LoraConfig, ModelChoice, Scratch};

@@ -93,8 +93,8 @@ fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
 
-/// The words of a text in another order: every second word backwards, then the others. `None` for fewer than six words, which may
-/// mean the same in any order.
+/// The words of a text in another order: every second word backwards, then the others. `None` for fewer than six words, which
+/// may mean the same in any order.
 fn shuffled(text: &str) -> Option<String> {
     let words = words(text);
     if words.len() < 6 {

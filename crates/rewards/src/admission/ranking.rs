@@ -100,8 +100,8 @@ fn check_card_cases(role: ToolRole, scored: &[ScoredCase]) -> Option<Check> {
     (!wins.is_empty()).then_some(check)
 }
 
-/// Whether a literal of the tool's own code gets the score of a good reply for at least two examples; `None` when no literal was
-/// tried.
+/// Whether a literal of the tool's own code gets the score of a good reply for at least two examples; `None` when no literal
+/// was tried.
 fn check_backdoors(scored: &[ScoredCase], medians: &[GoodMedian]) -> Option<Check> {
     /// A literal's reply, and the examples for which it gets the score of a good reply.
     struct Rewarded<'c> {

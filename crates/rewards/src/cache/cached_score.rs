@@ -47,7 +47,7 @@ pub fn score_cached(
                 let cacheable = record.cacheable;
                 (ScoreRecord { cacheable, ..ScoreRecord::free(record.outcome.clone()) }, true)
             }
-            (None, None) => (ScoreRecord::free(Outcome::Abstained("not asked".into())), false),
+            (None, None) => (ScoreRecord::free(Outcome::Abstained("not scored".into())), false),
         };
         records.push(record);
         is_cached.push(cached);

@@ -3,6 +3,7 @@
 //! serde can neither refuse unknown keys of a flattened enum nor name their lines, so the file has one flat form, and the
 //! checks that depend on the kind are made here.
 
+use rlar_data::KeyProblem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -10,11 +11,8 @@ use serde_json::{Map, Value};
 use crate::tool::builtin::find_builtin;
 use crate::tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
 use crate::tool::composite::WeightedTool;
-use crate::tool::judge::{Mode, Rubric};
+use crate::tool::judge::{JudgeMode, Rubric};
 use crate::tool::reward_model::ModelPointer;
-
-/// A problem with a card: the key that it is reported for, and the message.
-pub type KeyProblem = (String, String);
 
 /// The `kind` key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -102,11 +100,11 @@ impl CardDocument {
         let mut problems = Vec::new();
         let [low, high] = self.range;
         if !(low.is_finite() && high.is_finite() && low < high) {
-            problems.push(("range".to_owned(), "must be two finite numbers, the lower first".to_owned()));
+            problems.push(KeyProblem::new("range", "must be two finite numbers, the lower first"));
         }
         let is_plain = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         if !is_plain(&self.name) {
-            problems.push(("name".to_owned(), "must be letters, digits, `_` and `-`".to_owned()));
+            problems.push(KeyProblem::new("name", "must be letters, digits, `_` and `-`"));
         }
         let keys = [
             ("function", self.function.is_some(), KindName::Verifier),
@@ -121,7 +119,10 @@ impl CardDocument {
         let misplaced = keys.into_iter().filter(|(_, is_set, kind)| *is_set && *kind != self.kind);
         problems.extend(misplaced.map(|(key, _, kind)| {
             let (owner, own) = (kind.as_str(), self.kind.as_str());
-            (key.to_owned(), format!("is a key of tools of the kind `{owner}`, and this one is of the kind `{own}`"))
+            KeyProblem::new(
+                key,
+                format!("is a key of tools of the kind `{owner}`, and this one is of the kind `{own}`"),
+            )
         }));
         problems
     }
@@ -137,7 +138,7 @@ impl CardDocument {
             KindName::Composite => composite_kind(self.parts),
         };
         Ok(ToolCard {
-            kind: kind.map_err(|why| ("kind".to_owned(), why))?,
+            kind: kind.map_err(|why| KeyProblem::new("kind", why))?,
             name,
             role: self.role,
             measures: self.measures,
@@ -178,7 +179,7 @@ fn model_kind(model: Option<ModelPointer>) -> Result<ToolKind, String> {
 
 fn judge_kind(rubric: Option<Rubric>, needs_reference: bool) -> Result<ToolKind, String> {
     let rubric = rubric.ok_or("a judge needs `judge` with its `rubric`")?;
-    if rubric.mode == Mode::Pairwise && !needs_reference {
+    if rubric.mode == JudgeMode::Pairwise && !needs_reference {
         return Err("a pairwise judge compares with the reference: it needs `needs_reference: true`".into());
     }
     match rubric.problem() {

@@ -20,7 +20,7 @@ use crate::{Failure, Outcome};
 /// The question that a judge answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub enum JudgeMode {
     /// How good is the reply, on a scale?
     #[default]
     Pointwise,
@@ -53,7 +53,7 @@ pub struct Rubric {
     pub rubric: String,
     /// The question that the judge answers.
     #[serde(default)]
-    pub mode: Mode,
+    pub mode: JudgeMode,
     /// Pointwise: the lowest and the highest grade that the judge may give.
     #[serde(default = "scale")]
     pub scale: [f64; 2],
@@ -83,7 +83,7 @@ impl Rubric {
         let total: f64 = self.criteria.iter().map(|c| c.weight).sum();
         let has_weights = self.criteria.iter().all(|c| c.weight > 0.0) && total.is_finite();
         let is_usable = !self.criteria.is_empty() && has_weights;
-        (self.mode == Mode::Checklist && !is_usable)
+        (self.mode == JudgeMode::Checklist && !is_usable)
             .then(|| "a checklist needs `judge.criteria` with weights above 0".into())
     }
 }
@@ -133,8 +133,8 @@ impl Judge {
     /// Scores items; the records are in their order and have no times.
     pub fn score(&self, items: &[(&Example, &Completion)], should_stop: ShouldStop) -> Vec<ScoreRecord> {
         let positions: &[ReplyPosition] = match self.rubric.mode {
-            Mode::Pairwise => &[ReplyPosition::First, ReplyPosition::Second],
-            Mode::Pointwise | Mode::Checklist => &[ReplyPosition::First],
+            JudgeMode::Pairwise => &[ReplyPosition::First, ReplyPosition::Second],
+            JudgeMode::Pointwise | JudgeMode::Checklist => &[ReplyPosition::First],
         };
         let requests: Vec<ChatRequest> =
             items.iter().flat_map(|(e, c)| positions.iter().map(|position| self.request(e, c, *position))).collect();
@@ -167,7 +167,7 @@ impl Judge {
         let fence = Fence::around(&[&conversation, reply]);
         let mut question = fence.enclose("conversation", &conversation);
         match (self.rubric.mode, example.reference.as_deref()) {
-            (Mode::Pairwise, reference) => {
+            (JudgeMode::Pairwise, reference) => {
                 let reference = reference.unwrap_or_default();
                 let (a, b) = match position {
                     ReplyPosition::First => (reply, reference),
@@ -211,7 +211,7 @@ impl Judge {
         };
         let answer = "Answer with one JSON object and nothing else";
         match self.rubric.mode {
-            Mode::Pointwise => {
+            JudgeMode::Pointwise => {
                 let [low, high] = self.rubric.scale;
                 let instruction = format!(
                     "Grade the reply from {low} to {high}, {high} being best. {answer}: \
@@ -220,14 +220,14 @@ impl Judge {
                 let schema = with_reason("score", json!({ "type": "number", "minimum": low, "maximum": high }));
                 AnswerForm { instruction, schema }
             }
-            Mode::Pairwise => {
+            JudgeMode::Pairwise => {
                 let instruction = format!(
                     "Say which reply is better; their order means nothing. {answer}: \
                      {{\"reason\": \"…\", \"better\": \"A\"}}, or \"B\", or \"tie\""
                 );
                 AnswerForm { instruction, schema: with_reason("better", json!({ "enum": ["A", "B", "tie"] })) }
             }
-            Mode::Checklist => {
+            JudgeMode::Checklist => {
                 let n = self.rubric.criteria.len();
                 let list: Vec<String> =
                     self.rubric.criteria.iter().enumerate().map(|(i, c)| format!("{}. {}", i + 1, c.text)).collect();
@@ -254,7 +254,7 @@ impl Judge {
             return Err(unclear(&format!("has a field `{other}`")));
         }
         match self.rubric.mode {
-            Mode::Pointwise => {
+            JudgeMode::Pointwise => {
                 let [low, high] = self.rubric.scale;
                 let score =
                     fields.get("score").and_then(Value::as_f64).ok_or_else(|| unclear("has no number `score`"))?;
@@ -263,13 +263,13 @@ impl Judge {
                 }
                 Ok((score - low) / (high - low))
             }
-            Mode::Pairwise => match (fields.get("better").and_then(Value::as_str), position) {
+            JudgeMode::Pairwise => match (fields.get("better").and_then(Value::as_str), position) {
                 (Some("A"), ReplyPosition::First) | (Some("B"), ReplyPosition::Second) => Ok(1.0),
                 (Some("B"), ReplyPosition::First) | (Some("A"), ReplyPosition::Second) => Ok(0.0),
                 (Some("tie"), _) => Ok(0.5),
                 _ => Err(unclear("has no `better` that is A, B or tie")),
             },
-            Mode::Checklist => {
+            JudgeMode::Checklist => {
                 let criteria = &self.rubric.criteria;
                 let verdicts = fields.get("verdicts").and_then(Value::as_array).filter(|v| v.len() == criteria.len());
                 let verdicts = verdicts.ok_or_else(|| unclear(&format!("has not {} `verdicts`", criteria.len())))?;

@@ -70,7 +70,7 @@ impl std::fmt::Display for Failure {
             Self::Reply(what) => write!(f, "gave no score: {what}"),
             Self::Crash(what) => write!(f, "crashed: {what}"),
             Self::Unanswered(why) => write!(f, "got no answer: {why}"),
-            Self::Late => f.write_str("was not asked before the time for scoring was over"),
+            Self::Late => f.write_str("was not called before the time for scoring was over"),
         }
     }
 }

@@ -158,7 +158,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ),
 ];
 
-/// Verifiers that deserve trust: name, task, role, body.
+/// Good verifiers: name, task, role, body.
 const GOOD: &[(&str, &str, &str, &str)] = &[
     (
         "last_integer",

@@ -11,16 +11,16 @@ use rlar_rewards::{
 
 use crate::kinds::folder;
 use crate::scripted::scripted;
-use crate::{example, library_of, means, orchestrator, with_config};
+use crate::{context, example, library_of, orchestrator, with_config};
 
-/// A verifier that is right about last words.
+/// A verifier that compares the last word with the reference.
 const RIGHT: &str = "def compute_x(prompt, candidate_response, reference_response):\n    \
                      w = candidate_response.strip().rstrip('.').split()\n    \
                      return float(bool(w) and w[-1] == reference_response)\n";
 
 /// An orchestrator that uses admitted tools only.
 fn admitted_only(library: Library) -> Orchestrator {
-    Orchestrator::new(library, means(), OrchestratorConfig::default())
+    Orchestrator::new(library, context(), OrchestratorConfig::default())
 }
 
 /// A configuration with tools that score every example.
@@ -28,6 +28,7 @@ fn with_always(always: Vec<WeightedTool>) -> OrchestratorConfig {
     OrchestratorConfig { always, ..OrchestratorConfig::default() }
 }
 
+/// Why no tool can be chosen for an example.
 fn refusal(library: &Library, asked: &Example) -> String {
     admitted_only(library.clone()).choose(asked).unwrap_err().to_string()
 }
@@ -49,7 +50,7 @@ fn no_tool_is_chosen_before_it_is_admitted_in_its_present_state() {
     let library = Library::load(folder.path()).unwrap();
     let chosen = admitted_only(library).choose(&asked).unwrap();
     assert_eq!(chosen.tools[0].tool, "tool");
-    // Retired, edited, or with a report that cannot be read: each has to be examined anew.
+    // A tool that was retired or edited, or whose report cannot be read, has to be examined again.
     keep(&Admission { status: Status::Retired, checks: Vec::new(), ..admission.clone() });
     assert!(refusal(&Library::load(folder.path()).unwrap(), &asked).contains("was retired"));
     keep(&admission);
@@ -60,7 +61,7 @@ fn no_tool_is_chosen_before_it_is_admitted_in_its_present_state() {
 }
 
 #[test]
-fn a_tool_that_is_seen_without_anything_to_rank_is_provisional_and_weighs_little() {
+fn a_tool_examined_without_references_is_provisional_with_a_small_weight() {
     let source =
         "def compute_x(prompt, candidate_response, reference_response):\n    return len(candidate_response) % 7 / 7\n";
     let folder = library_of(source);
@@ -85,7 +86,7 @@ fn a_tool_that_is_seen_without_anything_to_rank_is_provisional_and_weighs_little
 }
 
 #[test]
-fn pairs_of_replies_admit_and_refuse() {
+fn preference_pairs_admit_and_refuse() {
     let pairs: Vec<rlar_data::Preference> = (0..6)
         .map(|i| rlar_data::Preference {
             id: i.to_string(),
@@ -115,7 +116,7 @@ fn pairs_of_replies_admit_and_refuse() {
 }
 
 #[test]
-fn a_composition_of_itself_or_of_nothing_is_refused_by_name() {
+fn a_composite_of_itself_or_of_a_missing_part_is_refused_by_name() {
     let card = |part: &str| {
         format!(
             "kind: composite\nrole: quality\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\nparts: [{{ tool: {part} }}]\n"
@@ -132,7 +133,7 @@ fn a_composition_of_itself_or_of_nothing_is_refused_by_name() {
 }
 
 #[test]
-fn a_composite_is_another_one_when_a_part_changes() {
+fn the_identity_of_a_composite_changes_with_its_parts() {
     let part =
         "kind: builtin\nbuiltin: length\nrole: constraint\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\n";
     let whole =
@@ -159,10 +160,10 @@ fn two_libraries_are_compared_by_tool_and_line() {
 }
 
 #[test]
-fn a_tool_that_does_not_judge_an_example_is_left_out_of_it() {
+fn a_tool_that_abstains_is_left_out_of_the_scores() {
     let members =
         vec![always("numeric_match", CombineAs::Term, None), always("multiple_choice", CombineAs::Gate, None)];
-    let mut rewards = with_config(Library::curated().unwrap(), means(), with_always(members));
+    let mut rewards = with_config(Library::curated().unwrap(), context(), with_always(members));
     let mut scored = |reference: &str, reply: &str| -> Vec<String> {
         let asked = example("What is it?", Some(reference));
         let scores = rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0);
@@ -179,13 +180,13 @@ fn always(tool: &str, part: CombineAs, least: Option<f64>) -> WeightedTool {
 }
 
 #[test]
-fn gates_and_vetoes_rule_over_what_is_chosen() {
+fn gates_and_vetoes_overrule_the_chosen_tools() {
     let members = vec![
         always("concise", CombineAs::Gate, Some(1.0)),
         always("no_repetition", CombineAs::Veto, None),
         always("token_f1", CombineAs::Term, None),
     ];
-    let mut rewards = with_config(Library::curated().unwrap(), means(), with_always(members));
+    let mut rewards = with_config(Library::curated().unwrap(), context(), with_always(members));
     let asked = example("Capital of France?", Some("Paris"));
     let mut scores = |reply: &str| rewards.score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0);
     let fine = scores("Paris");
@@ -196,12 +197,12 @@ fn gates_and_vetoes_rule_over_what_is_chosen() {
     assert_eq!(scores(&format!("Paris {long}")).total(), Some(0.0));
     assert_eq!(scores(&"Paris is it. ".repeat(40)).total(), Some(0.0));
     let unknown = with_always(vec![always("nothing", CombineAs::Gate, None)]);
-    let missing = with_config(Library::curated().unwrap(), means(), unknown);
+    let missing = with_config(Library::curated().unwrap(), context(), unknown);
     assert!(missing.choose(&asked).unwrap_err().to_string().contains("rewards.always"));
 }
 
 #[test]
-fn a_suspended_tools_examples_get_another_one_while_there_is_one() {
+fn examples_of_a_suspended_tool_get_another_tool() {
     let mut rewards = orchestrator(Library::curated().unwrap());
     let asked = example("How many?", Some("2"));
     let mut seen = Vec::new();
@@ -216,19 +217,19 @@ fn a_suspended_tools_examples_get_another_one_while_there_is_one() {
 }
 
 #[test]
-fn tools_are_asked_at_the_same_time_and_one_that_panics_breaks_no_other() {
+fn tools_run_concurrently_and_a_panic_stays_with_its_tool() {
     let judge =
         "kind: judge\nrole: quality\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\njudge: { rubric: r }\n";
     let text = judge.replace("tasks: [any]", "tasks: [short answers]");
     let folder = folder(&[("a", &text), ("b", judge)]);
     let both = Arc::new(Barrier::new(2));
     let llm = scripted(move |request| {
-        // Nobody gets past this before both tools have asked.
+        // Both tools have to ask before either gets an answer.
         both.wait();
         assert!(request.task != "b", "b breaks");
         Ok(r#"{"reason": "", "score": 10}"#.to_owned())
     });
-    let context = ToolContext { llm: Some(llm), ..means() };
+    let context = ToolContext { llm: Some(llm), ..context() };
     let config = with_always(vec![always("b", CombineAs::Term, None)]);
     let mut rewards = with_config(Library::load(folder.path()).unwrap(), context, config);
     let asked = example("Capital of France?", Some("Paris"));
@@ -250,8 +251,8 @@ fn two_tools_of_one_name_are_refused() {
 }
 
 #[test]
-fn breaking_a_rule_is_never_worth_it() {
-    // A penalty (a term with a negative weight) and a score that goes below 0: what breaks the rule has no better total.
+fn breaking_a_gate_never_improves_the_total() {
+    // With a penalty (a term with a negative weight) and a score below 0, a reply that breaks the rule has no better total.
     let card = |tool: &str, range: &str, more: &str| {
         format!("kind: {tool}\nrole: quality\ntasks: [short answers]\nneeds_reference: false\nrange: {range}\n{more}")
     };
@@ -267,7 +268,7 @@ fn breaking_a_rule_is_never_worth_it() {
             WeightedTool { tool: "penalty".into(), weight: -1.0, part: CombineAs::Term, least: None },
             always("rule", part, Some(1.0)),
         ];
-        let context = ToolContext { llm: Some(llm), ..means() };
+        let context = ToolContext { llm: Some(llm), ..context() };
         let mut rewards = with_config(Library::load(folder.path()).unwrap(), context, with_always(members));
         let asked = example("Capital of France?", Some("Paris"));
         let mut total =
@@ -278,7 +279,7 @@ fn breaking_a_rule_is_never_worth_it() {
 }
 
 #[test]
-fn an_admission_says_nothing_to_the_next_one() {
+fn an_earlier_admission_does_not_excuse_failures() {
     let source = "def compute_x(prompt, candidate_response, reference_response):\n    if 'x1' in prompt: raise KeyError('x1')\n    \
                   w = candidate_response.strip().rstrip('.').split()\n    return float(bool(w) and w[-1] == reference_response)\n";
     let folder = library_of(source);
@@ -293,14 +294,14 @@ fn an_admission_says_nothing_to_the_next_one() {
     assert_eq!(good.status, Status::Admitted, "{:?}", good.failed().collect::<Vec<_>>());
     rewards.set_admission("tool", good);
     assert_eq!(examined(&rewards, true).status, Status::Refused);
-    // A prompt that breaks the tool is no reply's doing, however well it did elsewhere.
+    // When the prompt itself breaks the tool, the tool is at fault although it is admitted.
     let asked = example("How many x1?", Some("2"));
     let outcome = rewards.score(&[(&asked, &Completion::whole("2"))]).unwrap()[0].tools[0].outcome.clone();
     assert!(matches!(outcome, Outcome::Failed(Failure::Exception(_))), "{outcome:?}");
 }
 
 #[test]
-fn a_composite_is_no_better_than_its_parts() {
+fn a_composite_with_a_retired_part_is_not_admitted() {
     let part =
         "kind: builtin\nbuiltin: exact_match\nrole: correctness\ntasks: [any]\nneeds_reference: true\nrange: [0, 1]\n";
     let whole = "kind: composite\nrole: correctness\ntasks: [short answers]\nneeds_reference: true\nrange: [0, 1]\nparts: [{ tool: a }]\n";

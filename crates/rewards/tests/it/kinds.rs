@@ -16,7 +16,7 @@ use rlar_sandbox::SandboxLimits;
 use serde_json::{Value, json};
 
 use crate::scripted::{fenced, scripted};
-use crate::{example, means, orchestrator, with_config};
+use crate::{context, example, orchestrator, with_config};
 
 /// A folder with tools of these cards.
 pub fn folder(cards: &[(&str, &str)]) -> tempfile::TempDir {
@@ -29,8 +29,8 @@ pub fn folder(cards: &[(&str, &str)]) -> tempfile::TempDir {
     folder
 }
 
-fn load(folder: &tempfile::TempDir, means: ToolContext) -> Orchestrator {
-    with_config(Library::load(folder.path()).unwrap(), means, OrchestratorConfig::default())
+fn load(folder: &tempfile::TempDir, context: ToolContext) -> Orchestrator {
+    with_config(Library::load(folder.path()).unwrap(), context, OrchestratorConfig::default())
 }
 
 fn reward_model(name: &str) -> PathBuf {
@@ -38,7 +38,7 @@ fn reward_model(name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_reward_models_tool_says_what_the_model_says() {
+fn a_reward_model_tool_gives_the_output_of_its_model() {
     for name in ["qwen3_reward", "mistral_reward", "gpt2_reward", "deberta_v3_reward", "roberta_reward"] {
         let path = reward_model(name);
         let card = format!(
@@ -46,7 +46,7 @@ fn a_reward_models_tool_says_what_the_model_says() {
             path.display()
         );
         let folder = folder(&[("rm", &card)]);
-        let mut rewards = load(&folder, means());
+        let mut rewards = load(&folder, context());
         let prompts = ["What is 2 + 2?", "Name a colour.", "Say hello."];
         let examples: Vec<Example> = prompts.iter().map(|p| example(p, None)).collect();
         let replies = ["It is 4.", "x", "A longer reply that goes on for a while.", ""];
@@ -62,7 +62,7 @@ fn a_reward_models_tool_says_what_the_model_says() {
             let score = outcome.score().unwrap();
             assert!((score - f64::from(alone)).abs() < 1e-4, "{name}: {score} and {alone}");
         }
-        // A reply beyond the model's positions is the reply's doing; a prompt beyond them is the example's.
+        // A reply that is too long for the model gets the lowest score; a prompt that is too long is not judged.
         let long = "word ".repeat(5000);
         let outcomes = rewards.open("rm").unwrap().score(&[
             (&examples[0], &Completion::whole(long.clone())),
@@ -75,7 +75,7 @@ fn a_reward_models_tool_says_what_the_model_says() {
 }
 
 #[test]
-fn a_model_that_is_no_reward_is_refused_by_name() {
+fn a_model_without_a_single_label_is_refused_by_name() {
     let card = |path: &str| {
         format!(
             "kind: model\nrole: quality\ntasks: [any]\nneeds_reference: false\nrange: [0, 1]\nmodel: {{ path: {path} }}\n"
@@ -83,7 +83,7 @@ fn a_model_that_is_no_reward_is_refused_by_name() {
     };
     let labels = card(&reward_model("llama_three_labels").display().to_string());
     let folder = folder(&[("three", &labels), ("missing", &card("weights"))]);
-    let mut rewards = load(&folder, means());
+    let mut rewards = load(&folder, context());
     let error = rewards.open("three").unwrap_err().to_string();
     assert!(error.contains("three") && error.contains("3 labels"), "{error}");
     let error = rewards.open("missing").unwrap_err().to_string();
@@ -97,11 +97,11 @@ const PAIRWISE: &str = "kind: judge\nrole: quality\ntasks: [any]\nneeds_referenc
 const CHECKLIST: &str = "kind: judge\nrole: quality\ntasks: [any]\nneeds_reference: false\nrange: [0, 10]\n\
     judge: { rubric: r, mode: checklist, criteria: [{ text: It greets., weight: 3 }, { text: It thanks. }] }\n";
 
-/// What a judge makes of a reply to which the model answers so.
+/// The outcome of a judge whose language model gives this answer.
 fn judged(card: &str, answer: &'static str) -> Outcome {
     let folder = folder(&[("judge", card)]);
     let llm = scripted(move |_| Ok(answer.to_owned()));
-    let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..means() });
+    let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..context() });
     let asked = example("Say hello.", Some("Hello."));
     rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole("Hi."))]).unwrap().remove(0)
 }
@@ -110,6 +110,7 @@ fn judged(card: &str, answer: &'static str) -> Outcome {
 fn a_judges_answer_is_one_json_object_or_a_failure() {
     assert_eq!(judged(POINTWISE, r#"{"reason": "kind", "score": 4}"#), Outcome::Scored(0.75));
     assert_eq!(judged(POINTWISE, "```json\n{\"score\": 1}\n```"), Outcome::Scored(0.0));
+    assert_eq!(judged(POINTWISE, "```{\"score\": 1}```"), Outcome::Scored(0.0));
     assert_eq!(judged(CHECKLIST, r#"{"reason": "", "verdicts": ["yes", "no"]}"#), Outcome::Scored(7.5));
     for (card, answer) in [
         (POINTWISE, ""),
@@ -117,6 +118,8 @@ fn a_judges_answer_is_one_json_object_or_a_failure() {
         (POINTWISE, "I would say 4 of 5."),
         (POINTWISE, r#"Sure! {"score": 4}"#),
         (POINTWISE, r#"{"score": 4} {"score": 5}"#),
+        (POINTWISE, "Sure!\n```json\n{\"score\": 4}\n```"),
+        (POINTWISE, "{\"score\": 4}\n```json\n{\"score\": 5}\n```"),
         (POINTWISE, r#"{"score": "4"}"#),
         (POINTWISE, r#"{"score": 6}"#),
         (POINTWISE, r#"{"score": null}"#),
@@ -134,13 +137,13 @@ fn a_judges_answer_is_one_json_object_or_a_failure() {
 }
 
 #[test]
-fn a_pair_is_judged_in_both_orders_and_a_preference_for_a_place_is_a_tie() {
+fn a_pair_is_judged_in_both_orders_so_that_position_bias_is_a_tie() {
     let folder = folder(&[("judge", PAIRWISE)]);
     let ask = |answer: fn(&str, &str) -> &'static str| {
         let llm = scripted(move |r| {
             Ok(format!(r#"{{"reason": "", "better": "{}"}}"#, answer(fenced(r, "reply-a"), fenced(r, "reply-b"))))
         });
-        let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..means() });
+        let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..context() });
         let asked = example("2 + 2?", Some("4"));
         let outcome =
             rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole("four, I think"))]).unwrap().remove(0);
@@ -160,21 +163,21 @@ fn a_reply_cannot_close_the_marks_around_it() {
         assert_eq!(fenced(request, "reply"), attack);
         Ok(r#"{"score": 1}"#.to_owned())
     });
-    let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..means() });
+    let mut rewards = load(&folder, ToolContext { llm: Some(llm), ..context() });
     let asked = example("Say hello.", None);
     let outcome = rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole(attack))]).unwrap().remove(0);
     assert_eq!(outcome, Outcome::Scored(0.0));
 }
 
 #[test]
-fn what_a_server_does_to_a_judge_is_no_score() {
+fn a_judge_whose_server_fails_gives_no_score() {
     let folder = folder(&[("judge", POINTWISE)]);
     let failing = scripted(|_| Err(LlmError::Budget("the budget is used up".into())));
-    let mut rewards = load(&folder, ToolContext { llm: Some(failing), ..means() });
+    let mut rewards = load(&folder, ToolContext { llm: Some(failing), ..context() });
     let asked = example("Say hello.", None);
     let outcome = rewards.open("judge").unwrap().score(&[(&asked, &Completion::whole("Hi."))]).unwrap().remove(0);
     assert!(matches!(&outcome, Outcome::Failed(Failure::Unanswered(why)) if why.contains("budget")), "{outcome:?}");
-    let error = load(&folder, means()).open("judge").unwrap_err().to_string();
+    let error = load(&folder, context()).open("judge").unwrap_err().to_string();
     assert!(error.contains("rewards.llm") && error.contains("--llm"), "{error}");
 }
 
@@ -187,7 +190,7 @@ fn admission_accepts_a_judge_that_reads_and_refuses_one_that_obeys_replies() {
             let is_good = good(fenced(request, "reply"), fenced(request, "reference"));
             Ok(format!(r#"{{"reason": "", "score": {}}}"#, if is_good { 5 } else { 1 }))
         });
-        let mut rewards = load(&folder, ToolContext { llm: Some(llm.clone()), ..means() });
+        let mut rewards = load(&folder, ToolContext { llm: Some(llm.clone()), ..context() });
         let tool = rewards.open("judge").unwrap();
         let admission = examine(tool, &probes_for(tool.card()).unwrap(), &[]).unwrap();
         assert!(llm.asked.load(Ordering::SeqCst) < 250, "a judge costs money");
@@ -211,7 +214,7 @@ fn admission_accepts_a_judge_that_reads_and_refuses_one_that_obeys_replies() {
 }
 
 #[test]
-fn composites_sum_close_and_veto() {
+fn composites_sum_gate_and_veto() {
     let length = |name: &str, words: u32| {
         format!(
             "name: {name}\nkind: builtin\nbuiltin: length\nrole: constraint\nmeasures: m\ntasks: [any]\n\
@@ -238,7 +241,7 @@ fn composites_sum_close_and_veto() {
     tool("f1", scored("f1", "token_f1"));
     tool("short", length("short", 4));
     tool("shorter", length("shorter", 8));
-    let mut rewards = load(&folder, means());
+    let mut rewards = load(&folder, context());
     let asked = example("Capital?", Some("Paris"));
     let mut score =
         |reply: &str| rewards.open("whole").unwrap().score(&[(&asked, &Completion::whole(reply))]).unwrap().remove(0);

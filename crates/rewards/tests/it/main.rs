@@ -26,12 +26,12 @@ fn example(prompt: &str, reference: Option<&str>) -> Example {
     read_examples(Path::new("x.jsonl"), &row.to_string(), Needs::Prompt).unwrap().remove(0)
 }
 
-fn means() -> ToolContext {
+fn context() -> ToolContext {
     ToolContext::new(SandboxLimits { wall: Duration::from_millis(500), ..SandboxLimits::default() })
 }
 
 fn orchestrator(library: Library) -> Orchestrator {
-    with_config(library, means(), OrchestratorConfig::default())
+    with_config(library, context(), OrchestratorConfig::default())
 }
 
 /// An orchestrator that also uses tools without admission.
@@ -50,7 +50,7 @@ fn score(tool: &str, reply: &str, reference: Option<&str>) -> Outcome {
 }
 
 #[test]
-fn both_number_tools_agree_on_what_a_last_number_is() {
+fn both_number_tools_find_the_same_last_number() {
     let cases = [
         ("7+8=15; 4+3+1=8; 85", "85", 1.0),
         ("85.", "85", 1.0),
@@ -78,7 +78,7 @@ fn both_number_tools_agree_on_what_a_last_number_is() {
 }
 
 #[test]
-fn a_number_within_tolerance_is_read_as_people_write_it() {
+fn numeric_tolerance_reads_numbers_as_people_write_them() {
     for (reply, reference, want) in [
         ("about 3.14159", "3.1415926", 1.0),
         ("3.2", "3.1415926", 0.0),
@@ -225,7 +225,7 @@ fn a_broken_library_is_refused_with_file_and_line() {
 }
 
 fn fetch(folder: &Path, examples: &[Example]) -> Result<Vec<FetchedTool>, RewardError> {
-    let agents = Agents { llm: None, hub: None, webs: Vec::new(), context: means(), secrets: Vec::new() };
+    let agents = Agents { llm: None, hub: None, webs: Vec::new(), context: context(), secrets: Vec::new() };
     let wanted = FetchRequest { folder, examples, demonstrations: &[], sources: &[], always: &[] };
     Ok(fetch_rewards(&wanted, &agents, &mut |_| ())?.fetched)
 }

@@ -1,4 +1,4 @@
-//! A language model for tests: a function.
+//! A language model for tests, whose answers come from a function.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
 
 type Answer = dyn Fn(&ChatRequest) -> Result<String, LlmError> + Send + Sync;
 
-/// Answers by a function, and counts.
+/// Answers requests with a function, and counts them.
 pub struct Scripted {
     answer: Box<Answer>,
     pub asked: AtomicUsize,
@@ -35,7 +35,7 @@ impl Llm for Scripted {
     }
 }
 
-/// What stands between the marks of a request's question.
+/// The text between the marks of this name in a request's question.
 pub fn fenced<'r>(request: &'r ChatRequest, what: &str) -> &'r str {
     let question = &request.messages[1].content;
     let open = question.find(&format!("<{what}-")).unwrap();

@@ -11,12 +11,12 @@ use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, Outcome, STORE, St
 
 use crate::kinds::folder;
 use crate::scripted::{Scripted, fenced, scripted};
-use crate::{example, means, with_config};
+use crate::{context, example, with_config};
 
 const JUDGE: &str = "kind: judge\nrole: quality\ntasks: [short answers]\nneeds_reference: false\nrange: [0, 1]\n\
                      judge: { rubric: r }\n";
 
-/// A judge that gives replies of one character 10, and fails on empty ones.
+/// A judge that grades replies of one character with 10 and others with 1, and fails on the reply `none`.
 fn judge() -> Arc<Scripted> {
     scripted(|request| {
         let reply = fenced(request, "reply");
@@ -26,8 +26,8 @@ fn judge() -> Arc<Scripted> {
 }
 
 fn rewards(library: &Path, store: &Path, llm: &Arc<Scripted>) -> Orchestrator {
-    let means = ToolContext { llm: Some(llm.clone()), ..means() };
-    with_config(Library::load(library).unwrap(), means, OrchestratorConfig::default()).with_store(Store::open(store))
+    let context = ToolContext { llm: Some(llm.clone()), ..context() };
+    with_config(Library::load(library).unwrap(), context, OrchestratorConfig::default()).with_store(Store::open(store))
 }
 
 fn ask(rewards: &mut Orchestrator, reply: &str) -> Outcome {
@@ -36,11 +36,11 @@ fn ask(rewards: &mut Orchestrator, reply: &str) -> Outcome {
 }
 
 #[test]
-fn a_score_is_asked_for_once_and_a_failure_again() {
+fn a_score_is_computed_once_and_a_failure_again() {
     let library = folder(&[("judge", JUDGE)]);
     let (store, llm) = (library.path().join(STORE), judge());
     for _ in 0..3 {
-        // Another process would open the file anew, too.
+        // As another process would, open the file again.
         let mut rewards = rewards(library.path(), &store, &llm);
         assert_eq!(ask(&mut rewards, "x"), Outcome::Scored(1.0));
         assert_eq!(ask(&mut rewards, "xy"), Outcome::Scored(0.0));
@@ -63,7 +63,7 @@ fn a_score_is_asked_for_once_and_a_failure_again() {
 }
 
 #[test]
-fn what_makes_an_example_another_one_makes_its_score_another_one() {
+fn the_cache_key_covers_an_example_without_its_id() {
     let library = folder(&[("judge", JUDGE)]);
     let (store, llm) = (library.path().join(STORE), judge());
     let mut rewards = rewards(library.path(), &store, &llm);
@@ -82,7 +82,7 @@ fn what_makes_an_example_another_one_makes_its_score_another_one() {
 }
 
 #[test]
-fn a_damaged_file_is_moved_away_and_filled_anew() {
+fn a_damaged_cache_is_moved_away_and_replaced() {
     let library = folder(&[("judge", JUDGE)]);
     let (store, llm) = (library.path().join(STORE), judge());
     let damages: [&dyn Fn(Vec<u8>) -> Vec<u8>; 3] = [
@@ -110,7 +110,7 @@ fn a_damaged_file_is_moved_away_and_filled_anew() {
 }
 
 #[test]
-fn where_nothing_can_be_kept_scores_are_computed() {
+fn scores_are_computed_without_a_usable_cache() {
     let library = folder(&[("judge", JUDGE)]);
     let llm = judge();
     let nowhere = library.path().join("no/such/folder").join(STORE);
@@ -118,7 +118,7 @@ fn where_nothing_can_be_kept_scores_are_computed() {
     assert_eq!(ask(&mut lost, "x"), Outcome::Scored(1.0));
     let error = statistics(&nowhere).unwrap_err().to_string();
     assert!(error.contains("cannot be read"), "{error}");
-    // A file that may only be read is read, at most.
+    // A file without write permission does not stop scoring.
     let store = library.path().join(STORE);
     ask(&mut rewards(library.path(), &store, &llm), "x");
     fs::set_permissions(&store, fs::Permissions::from_mode(0o444)).unwrap();
@@ -126,7 +126,7 @@ fn where_nothing_can_be_kept_scores_are_computed() {
 }
 
 #[test]
-fn many_at_once_lose_nothing_and_say_the_same() {
+fn concurrent_users_of_a_cache_lose_no_call() {
     let library = folder(&[("judge", JUDGE)]);
     let (store, llm) = (library.path().join(STORE), judge());
     let replies: Vec<String> = (0..200).map(|i| "x".repeat(1 + i % 50)).collect();
@@ -147,10 +147,10 @@ fn many_at_once_lose_nothing_and_say_the_same() {
 }
 
 #[test]
-fn what_a_limit_decided_is_asked_again() {
+fn a_score_that_a_limit_decided_is_not_cached() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join(STORE);
-    let mut rewards = Orchestrator::new(Library::curated().unwrap(), means(), OrchestratorConfig::default())
+    let mut rewards = Orchestrator::new(Library::curated().unwrap(), context(), OrchestratorConfig::default())
         .with_store(Store::open(&store));
     let mut asked = example("Add.", None);
     asked.columns.insert("tests".into(), serde_json::json!(["assert add(1, 2) == 3"]));
@@ -165,7 +165,7 @@ fn what_a_limit_decided_is_asked_again() {
 }
 
 #[test]
-fn equal_replies_are_asked_about_once() {
+fn equal_replies_are_scored_once() {
     let library = folder(&[("judge", JUDGE)]);
     let (store, llm) = (library.path().join(STORE), judge());
     let mut rewards = rewards(library.path(), &store, &llm);
@@ -179,7 +179,7 @@ fn equal_replies_are_asked_about_once() {
 }
 
 #[test]
-fn nobody_elses_file_is_touched() {
+fn a_file_of_another_program_is_not_touched() {
     let library = folder(&[("judge", JUDGE)]);
     let llm = judge();
     let data = library.path().join("data.jsonl");

@@ -87,7 +87,7 @@ fn agents(llm: Arc<dyn Llm>) -> Agents {
 
 /// Agents that run the programs that the model writes.
 fn running(llm: Arc<dyn Llm>) -> Agents {
-    Agents { context: crate::means(), ..agents(llm) }
+    Agents { context: crate::context(), ..agents(llm) }
 }
 
 /// The usage of a role.

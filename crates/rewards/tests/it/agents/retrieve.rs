@@ -311,7 +311,7 @@ fn a_model_that_can_rank_is_admitted_and_pinned_and_opens_from_the_cache_alone()
     assert_eq!(model.sha256["model.safetensors"].len(), 64);
     let library = Library::load(folder.path()).unwrap();
     assert!(library.is_admitted("reward_a"));
-    let context = |shop: &TestHub| ToolContext { hub: Some(shop.hub(true)), ..crate::means() };
+    let context = |shop: &TestHub| ToolContext { hub: Some(shop.hub(true)), ..crate::context() };
     let tool = library.open("reward_a", &context(&shop)).unwrap();
     let score =
         |reply: &str| tool.score(&[(&examples[0], &rlar_data::Completion::whole(reply))]).unwrap()[0].score().unwrap();
