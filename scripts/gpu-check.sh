@@ -74,7 +74,7 @@ if wanted 2; then
 fi
 if wanted 3; then
     wait "$model"
-    part step step "$rlar" train --config step.yaml --run step
+    part step step "$rlar" train --config step.yaml --run step --minutes 0.9
     # shellcheck disable=SC2046
     part torch '' python3 "$scripts/gpu-check-torch.py" --device "$device" $(cat torch-arguments)
     rm -rf model

@@ -33,7 +33,7 @@ MEMORY_STEPS = 200
 def sizes(device):
     """The step of part 3: a shape, and how much of it."""
     if device.startswith("cuda"):
-        return dict(shape="qwen3-0.6b", prompts=16, group=8, length=32, new=256, micro_batch=8, steps=3, precision="bf16")
+        return dict(shape="qwen3-0.6b", prompts=16, group=8, length=32, new=256, micro_batch=8, steps=4, precision="bf16")
     return dict(shape="qwen3-tiny", prompts=2, group=4, length=8, new=16, micro_batch=4, steps=3, precision="f32")
 
 
@@ -160,7 +160,9 @@ def last_error(out, part):
 
 def steps_of(records):
     """Median seconds of the steps after the first, or of the first where there is no other; and which these were."""
-    which = f"median of {len(records) - 1} steps after the first" if len(records) > 1 else "the first step, kernels compiled in it"
+    which = "the first step, which compiles kernels"
+    if len(records) > 1:
+        which = f"median of the {len(records) - 1} steps after the first"
     chosen = records[1:] or records
     parts = ("sampling", "scoring", "training", "other")
     seconds = {part: statistics.median(record["seconds"].get(part, 0.0) for record in chosen) for part in parts}

@@ -65,7 +65,10 @@ class Runs:
 
     def command(self, *arguments):
         """Runs rlar and returns its standard output."""
-        return subprocess.run([self.rlar, *map(str, arguments)], cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
+        process = subprocess.run([self.rlar, *map(str, arguments)], cwd=ROOT, text=True, stdout=subprocess.PIPE)
+        if process.returncode != 0:
+            sys.exit(f"`rlar {' '.join(map(str, arguments))}` ended with exit code {process.returncode}")
+        return process.stdout
 
     def load(self, name):
         """A config of the project, with the numbers of `--smallest` in it."""
@@ -213,7 +216,7 @@ def failures(runs, seeds):
             tool.mkdir(parents=True, exist_ok=True)
             (tool / "tool.yaml").write_text(CARD)
             (tool / "verifier.py").write_text(FAILING.format(share=FAILURE_SHARE, failure=failure))
-            config = dict(base, seed=seed, rewards=dict(library=str(tool.parent), failure_limit=1.0),
+            config = dict(base, seed=seed, rewards=dict(library=str(tool.parent), failure_limit=1.0, unadmitted="allow"),
                           data=without(base["data"], "heldout"))
             run = runs.train(name, config, "--model", warm)
             after[label].append(runs.accuracy(name, held, run / "final"))
@@ -233,32 +236,32 @@ def failures(runs, seeds):
 
 
 def bias(size):
-    """The expected advantage of a right and of a wrong reply, exactly, over all outcomes of the rest of its group."""
-    def advantage(scores, own):
+    """Prints the expected advantage of a right and of a wrong reply: exact, over all outcomes of the rest of its group."""
+    def advantage(scores, score):
         known = [s for s in scores if s is not None]
-        if own is None or len(known) < 2 or len(set(known)) == 1:
+        if score is None or len(known) < 2 or len(set(known)) == 1:
             return 0.0
-        return (own - statistics.mean(known)) / (statistics.stdev(known) + 1e-4)
+        return (score - statistics.mean(known)) / (statistics.stdev(known) + 1e-4)
 
-    def expected(own, p, failed):
+    def expected(score, p, failed):
         total = 0.0
-        # Of the others, `right` are right and scored, `wrong` wrong and scored; the rest failed.
+        # Of the group's other replies, `right` are right and scored, `wrong` are wrong and scored; the rest failed.
         for right in range(size):
             for wrong in range(size - right):
                 lost = size - 1 - right - wrong
                 ways = math.comb(size - 1, right) * math.comb(size - 1 - right, wrong)
                 chance = ways * (p * (1 - FAILURE_SHARE)) ** right * ((1 - p) * (1 - FAILURE_SHARE)) ** wrong * FAILURE_SHARE ** lost
-                for mine, weight in ((own, 1 - FAILURE_SHARE), (failed, FAILURE_SHARE)):
+                for mine, weight in ((score, 1 - FAILURE_SHARE), (failed, FAILURE_SHARE)):
                     scores = [mine] + [1.0] * right + [0.0] * wrong + [failed] * lost
                     total += chance * weight * advantage(scores, mine)
         return total
 
-    def clean(own, p):
+    def clean(score, p):
         return sum(math.comb(size - 1, k) * p**k * (1 - p) ** (size - 1 - k)
-                   * advantage([own] + [1.0] * k + [0.0] * (size - 1 - k), own) for k in range(size))
+                   * advantage([score] + [1.0] * k + [0.0] * (size - 1 - k), score) for k in range(size))
 
     def lost(p):
-        """What a right reply is given whose score failed and became 0."""
+        """The expected advantage of a right reply whose score failed and became 0."""
         total = 0.0
         for k in range(size):
             seen = p * (1 - FAILURE_SHARE)
@@ -269,8 +272,8 @@ def bias(size):
     rows = []
     for p in (0.1, 0.3, 0.5, 0.7, 0.9):
         gap = lambda f: f(1.0) - f(0.0)
-        true, masked, zeros = (gap(lambda own: clean(own, p)), gap(lambda own: expected(own, p, None)),
-                               gap(lambda own: expected(own, p, 0.0)))
+        true, masked, zeros = (gap(lambda score: clean(score, p)), gap(lambda score: expected(score, p, None)),
+                               gap(lambda score: expected(score, p, 0.0)))
         rows.append([f"{p:.0%}", f"{true:.3f}", f"{masked:.3f} ({masked / true:.0%})", f"{zeros:.3f} ({zeros / true:.0%})",
                      "0", f"{lost(p):+.3f}"])
     table(["right replies", "right less wrong, no failures", "left out", "turned into 0", "a right reply that failed: left out",

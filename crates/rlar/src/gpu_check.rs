@@ -51,9 +51,17 @@ struct CheckedDevice {
 }
 
 impl CheckedDevice {
-    /// Largest absolute difference of logits, log-probs and scores.
-    fn value_tolerance(&self) -> f32 {
-        if self.is_half { 0.05 } else { 1e-4 }
+    /// Largest absolute difference of logits, log-probs and scores from `recorded` ones. A bf16 number has 8 significant
+    /// bits, so there it is a share of the largest number.
+    fn value_tolerance(&self, recorded: &[f32]) -> f32 {
+        if self.is_half { 0.02 * recorded.iter().map(|x| x.abs()).fold(0.0, f32::max) } else { 1e-4 }
+    }
+
+    /// The largest difference of computed numbers from recorded ones, beside its tolerance.
+    fn compare(&self, computed: &[f32], recorded: &[f32]) -> Result<Difference> {
+        ensure!(computed.len() == recorded.len(), "{} numbers, not {}", computed.len(), recorded.len());
+        let largest = computed.iter().zip(recorded).map(|(a, b)| (a - b).abs()).fold(0.0, max);
+        Ok(Difference { largest, tolerance: self.value_tolerance(recorded) })
     }
 
     /// Largest relative difference of a tensor's gradient, in the Euclidean norm.
@@ -96,7 +104,7 @@ impl CheckReport {
         let (passed, text) = match result {
             Ok(Difference { largest, tolerance }) => {
                 // A difference that is not a number fails.
-                (largest <= tolerance, format!("largest difference {largest:.1e}, tolerance {tolerance:.0e}"))
+                (largest <= tolerance, format!("largest difference {largest:.1e}, tolerance {tolerance:.1e}"))
             }
             Err(error) => (false, format!("{error:#}")),
         };
@@ -220,7 +228,7 @@ fn check_language_model(report: &mut CheckReport, checked: &CheckedDevice, folde
         let logits = policy.decoder.logits(&policy.decoder.hidden(&ids.concat(), &lens));
         let logits = logits.into_data().try_to_vec::<f32>().map_err(|e| anyhow::anyhow!("{e:?}"))?;
         let recorded = (0..3).map(|i| expected.get(&format!("logits.{i}"))).collect::<Result<Vec<_>>>()?.concat();
-        Ok(Difference { largest: largest_difference(&logits, &recorded)?, tolerance: checked.value_tolerance() })
+        checked.compare(&logits, &recorded)
     })?;
     report.check(checked, &format!("{name}: gradients against transformers"), || {
         let mut gradients = Gradients::default();
@@ -236,8 +244,7 @@ fn check_reward_model(report: &mut CheckReport, checked: &CheckedDevice, folder:
     let inputs: Vec<RewardInput> = expected.tokens("ids")?.into_iter().map(input).collect();
     report.check(checked, &format!("{name}: scores against transformers"), || {
         let scores = RewardModel::load(folder, &checked.device)?.outputs(&inputs, 1000)?.concat();
-        let largest = largest_difference(&scores, expected.get("scores")?)?;
-        Ok(Difference { largest, tolerance: checked.value_tolerance() })
+        checked.compare(&scores, expected.get("scores")?)
     })?;
     report.check(checked, &format!("{name}: gradients against transformers"), || {
         let model = RewardModel::load(folder, &checked.device)?.with_grad();
@@ -281,10 +288,10 @@ fn check_random_model(report: &mut CheckReport, checked: &CheckedDevice) -> Resu
             let out = random_model(device)?.decoder.log_probs(&sequences, 0.8);
             Ok([floats(&out.log_probs), floats(&out.entropies)].concat())
         });
-        Ok(Difference { largest: largest_difference(&ours?, &fused?)?, tolerance: checked.value_tolerance() })
+        checked.compare(&ours?, &fused?)
     })?;
     for (saved, name) in
-        [(SavedActivations::All, "gradients"), (SavedActivations::LayerInputs, "gradients, layers recomputed")]
+        [(SavedActivations::All, "gradients"), (SavedActivations::LayerInputs, "gradients with recomputed layers")]
     {
         report.check(checked, &format!("random model: {name} against fused operations on the CPU"), || {
             let [ours, fused] = [&checked.device, &cpu].map(|device| -> Result<_> {
@@ -320,7 +327,7 @@ fn check_sampler(report: &mut CheckReport, checked: &CheckedDevice) -> Result<()
             .flat_map(|(prompt, group)| group.iter().map(move |s| Sequence { prompt, completion: &s.tokens }))
             .collect();
         let trainer = floats(&policy.decoder.log_probs(&sequences, 1.0).log_probs);
-        Ok(Difference { largest: largest_difference(&sampler, &trainer)?, tolerance: checked.value_tolerance() })
+        checked.compare(&sampler, &trainer)
     })
 }
 
@@ -331,12 +338,6 @@ fn max(a: f32, b: f32) -> f32 {
 
 fn norm(values: &[f32]) -> f32 {
     values.iter().map(|v| v * v).sum::<f32>().sqrt()
-}
-
-/// The largest absolute difference of two lists of numbers.
-fn largest_difference(ours: &[f32], theirs: &[f32]) -> Result<f32> {
-    ensure!(ours.len() == theirs.len(), "{} numbers, not {}", ours.len(), theirs.len());
-    Ok(ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, max))
 }
 
 /// The Euclidean norm of the difference over that of `theirs`.
