@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""What rlar saves, loaded by `transformers` and `peft`.
+"""Loads models that rlar saved into `transformers` and `peft`, and compares what they compute.
 
     pip install torch transformers peft safetensors
     cargo build --release
-    scripts/oracles/check_saved_models.py
+    scripts/oracles/check_saved_models.py [RLAR]
 
-1. Every tiny model of crates/policy/tests/fixtures goes through `rlar convert`; `transformers` loads the result and
-   must find the recorded logits or scores. So must it for the merged adapter and for every GGUF.
-2. A policy is trained, then adapted with LoRA for a few steps; `peft` loads the adapter that rlar wrote, `transformers`
-   the merged model, and both must give the same logits.
+1. `rlar convert` rewrites every tiny model of crates/policy/tests/fixtures, the merged adapter, and every GGUF file.
+   `transformers` loads the result and must compute the recorded logits or scores.
+2. A policy is trained, then adapted with LoRA for a few steps. `peft` loads the adapter and `transformers` the merged model,
+   and both must compute the same logits.
 """
 
 import json
@@ -23,7 +23,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 ROOT = Path(__file__).parent.parent.parent
-RLAR = ROOT / "target/release/rlar"
+RLAR = Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target/release/rlar").resolve()
 FIXTURES = ROOT / "crates/policy/tests/fixtures"
 
 
@@ -34,6 +34,7 @@ def rlar(*arguments, cwd=None):
 
 
 def check(source, recorded, out):
+    """Converts one model into the folder `out` and compares it with the outputs in the folder `recorded`."""
     rlar("convert", "--model", source, "--output", out)
     AutoTokenizer.from_pretrained(out)
     config = json.loads((out / "config.json").read_text())
@@ -52,7 +53,8 @@ def check(source, recorded, out):
     assert worst < 1e-4
 
 
-def adapted(scratch):
+def check_adapter(scratch):
+    """Trains the smoke job, then an adapter on it, and compares the adapter in `peft` with the merged model."""
     rlar("train", "--config", "smoke.yaml", "--run", scratch / "base", cwd=scratch)
     text = (ROOT / "configs/smoke.yaml").read_text()
     start = text.index("model:")
@@ -78,4 +80,4 @@ with tempfile.TemporaryDirectory() as scratch:
     for file in sorted((FIXTURES / "gguf").glob("*.gguf")):
         if not file.name.startswith("tokenizer") and file.stem != "gemma3":
             check(file, FIXTURES / "models" / file.stem, scratch / file.name)
-    adapted(scratch)
+    check_adapter(scratch)
