@@ -3,7 +3,8 @@
 
     scripts/sample-texts.py [--seed 0] [--count 60]
 
-Prints each text with its file and, for a doc comment, the line that it documents. A text counts once, however long it is.
+Prints each text with its file and, for a doc comment, the line that it documents and the type around it. A text counts once,
+however long it is.
 Doc comments are `///` and `//!`; messages are the texts of errors and warnings and the help of the command line.
 """
 
@@ -21,8 +22,18 @@ MESSAGE = re.compile(
 )
 
 
+def enclosing(lines, i):
+    """The type, trait or block that a line of a source file is in, or nothing."""
+    indent = len(lines[i]) - len(lines[i].lstrip())
+    for line in reversed(lines[:i]):
+        depth = len(line) - len(line.lstrip())
+        if line.strip() and depth < indent and re.match(r"\s*(pub(\([^)]*\))? )?(struct|enum|trait|impl|mod|static|const)\b|\s+[A-Z]\w* \{$", line):
+            return f", in `{line.strip().rstrip(' {')}`"
+    return ""
+
+
 def doc_comments(lines):
-    """Every block of doc comments with its line number and the line below it."""
+    """Every block of doc comments with its line number, and what it documents."""
     i = 0
     while i < len(lines):
         mark = re.match(r"\s*(///|//!)", lines[i])
@@ -34,7 +45,7 @@ def doc_comments(lines):
             i += 1
         text = "\n".join(re.sub(r"^\s*(///|//!) ?", "", line) for line in lines[start:i])
         below = next((l.strip() for l in lines[i:] if l.strip() and not l.strip().startswith("#[")), "")
-        yield start + 1, text, "the module" if mark[1] == "//!" else below
+        yield start + 1, text, "the module" if mark[1] == "//!" else below + enclosing(lines, start)
 
 
 def main():
