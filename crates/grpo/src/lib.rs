@@ -9,16 +9,29 @@
 //! The [`update::train_state`] between two steps is the checkpoint; what enters a step from outside is in the run's journal
 //! before it is used; data order, seeds and learning rate are functions of the step ([`schedule`]). So a resumed run repeats
 //! an unbroken one bit for bit.
+//!
+//! ```
+//! use rlar_grpo::Config;
+//!
+//! let yaml = "{version: 1, model: {path: my-model}, data: {train: prompts.jsonl}, train: {prompts: 10, minibatches: 4}}";
+//! let config: Config = serde_yaml::from_str(yaml)?;
+//! let problems = config.problems();
+//! assert_eq!(problems[0].key, "train.minibatches");
+//! assert_eq!(problems[0].message, "4 does not divide the 10 prompts of a step");
+//! # Ok::<(), serde_yaml::Error>(())
+//! ```
+//!
+//! `examples/train_tiny_policy.rs` trains a policy from Rust.
 
-pub mod algorithm;
 pub mod config;
-mod error;
-pub mod report;
-pub mod rollouts;
 mod run;
-pub mod schedule;
 pub mod train_loop;
+pub mod rollouts;
+pub mod algorithm;
 pub mod update;
+pub mod report;
+pub mod schedule;
+mod error;
 
 pub use config::{Agent, CheckpointMetric, Config, Method, Unadmitted};
 pub use error::TrainError;

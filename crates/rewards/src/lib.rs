@@ -30,19 +30,13 @@
 //! ```
 
 pub mod tool;
-
 pub mod library;
-
 pub mod admission;
-
 pub mod agents;
 mod fill_library;
-
-pub mod cache;
 mod orchestrator;
-
+pub mod cache;
 pub mod monitor;
-
 mod error;
 
 pub use admission::examine::{examine, probes_for};

@@ -1,6 +1,7 @@
 //! The metrics that a suite can report, and what each of them needs.
 //!
-//! A new metric is a variant and a line of [`SuiteMetric::properties`] here, and its computation in
+//! A new metric is a variant, an entry of [`SuiteMetric::ALL`] and a line of [`SuiteMetric::properties`] here, and its
+//! computation in
 //! [`metric_values`](super::metric_values).
 
 use std::fmt;

@@ -50,7 +50,7 @@ fn a_file_comes_once_with_its_right_hash_or_not_at_all() {
     let right = source(url, Some(sha256(b"rows")));
     let get = || fetch(home.path(), &right, no_env, &mut |_, _| ());
     let error = get().unwrap_err().to_string();
-    assert!(error.contains(&sha256(b"changed")) && error.contains("its origin has changed"), "{error}");
+    assert!(error.contains(&sha256(b"changed")) && error.contains("changed at its origin"), "{error}");
     assert_eq!(names(home.path()), [""; 0], "nothing of a wrong file is left");
     assert_eq!(get().unwrap(), FetchOutcome::Downloaded, "a busy server is asked again");
     assert_eq!((get().unwrap(), seen.lock().unwrap().len()), (FetchOutcome::AlreadyThere, 3));
@@ -75,7 +75,7 @@ fn a_file_without_a_known_hash_is_trusted_once() {
     assert_eq!(names(home.path()), ["rows.jsonl", "rows.jsonl.sha256"]);
     assert_eq!(get().unwrap(), FetchOutcome::AlreadyThere);
     std::fs::remove_file(home.path().join("sums/rows.jsonl")).unwrap();
-    assert!(get().unwrap_err().to_string().contains("its origin has changed"));
+    assert!(get().unwrap_err().to_string().contains("changed at its origin"));
 }
 
 #[test]

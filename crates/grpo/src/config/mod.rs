@@ -1,7 +1,7 @@
 //! The YAML of a job. Each section has a file here; [`check`] holds all checks that one key cannot make alone.
 //!
 //! To add a key: add a field to its section, with a doc comment (the text of `docs/config.md`) and a default; if it depends on
-//! other keys, add a check in `check.rs`.
+//! other keys, add a check in `check.rs`; if a resume may change it, add it to `MAY_CHANGE` in `run/inputs.rs`.
 
 mod algorithm;
 mod check;

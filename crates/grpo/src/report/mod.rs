@@ -1,7 +1,7 @@
 //! What a run leaves for people: the record of every step, rollouts as Parquet files, and the final report.
 
-pub mod final_report;
+pub mod step_record;
 pub(crate) mod grpo_metrics;
 pub(crate) mod metrics_log;
 pub(crate) mod rollout_files;
-pub mod step_record;
+pub mod final_report;

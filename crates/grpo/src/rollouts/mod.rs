@@ -1,11 +1,11 @@
 //! Rollouts: which prompts a step draws, the policy's replies with the scores of the reward tools, and what is watched about
 //! them: tools that fail, groups without spread, rewards that drift.
 
-pub mod batch;
-pub mod collect;
-pub mod evolution;
 pub mod mixture;
-pub mod rollout;
+pub mod collect;
 mod sample_and_score;
+pub mod batch;
+pub mod rollout;
 pub mod tool_health;
 pub mod zero_spread;
+pub mod evolution;

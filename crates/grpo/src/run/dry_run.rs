@@ -18,7 +18,7 @@ use crate::run::setup;
 use crate::train_loop::preference::{PreferencePair, preference_pairs};
 use crate::train_loop::reward_model::RewardModelTraining;
 use crate::train_loop::sft::{Demonstration, SftStep, demonstrations};
-use crate::update::policy_update::{FixedLogProbs, policy_update};
+use crate::update::policy_update::{OldAndRefLogProbs, policy_update, scores_with_kl};
 use crate::update::train_state::TrainState;
 
 /// The resolved config of a job, its memory, token counts, tools and expected time. One step is taken in memory to time it;
@@ -137,9 +137,9 @@ fn grpo_step(
     let start = BatchPosition { step: 0, policy_steps: 0, cursor: 0 };
     let batch = collector.sample_and_score(&state.model, start)?;
     let reference = (config.algorithm.kl.estimator != KlEstimator::None).then(|| state.model.decoder.clone());
-    let fixed = FixedLogProbs::new(state, reference.as_ref(), &batch, prompts, config);
-    let advantages = advantages(&fixed.scores(&batch, config), &config.algorithm);
-    policy_update(state, &batch, prompts, &fixed, &advantages, config, 0.0);
+    let log_probs = OldAndRefLogProbs::new(state, reference.as_ref(), &batch, prompts, config);
+    let advantages = advantages(&scores_with_kl(&batch, &log_probs, config), &config.algorithm);
+    policy_update(state, &batch, prompts, &log_probs, &advantages, config, 0.0);
     let step = clock.elapsed().as_secs_f64();
     let _ = writeln!(out, "step      {} reply tokens in {} groups", batch.tokens(), batch.sampled().count());
     expected_time(out, config, warmup, step);

@@ -7,13 +7,15 @@
 //!    ([`policy_loss`](crate::algorithm::loss::policy_loss)).
 //! 2. A reply that any tool failed on, or abstained from, has no advantage and does not enter its group's baseline
 //!    ([`advantages`]). It is never trained on as a 0.
-//! 3. With several tools each tool's scores are normalised within the group, and their weighted sums are normalised again over
-//!    the batch (GDPO). With one tool this is the paper's advantage, with 1e-4 added to the standard deviation.
+//! 3. Where prompts have several tools, each tool's scores are normalised within the group, and their weighted sums are
+//!    normalised again over the batch (GDPO). A batch whose prompts have one tool each gets the paper's advantages, with the
+//!    sample standard deviation (`n − 1`) plus 1e-4 as divisor.
 //! 4. The sampler's log-probs stand for those of the old policy, unless `algorithm.correction` asks for the trainer's own
-//!    ([`FixedLogProbs`]).
+//!    ([`OldAndRefLogProbs`]).
 //! 5. There is no KL penalty unless `algorithm.kl` asks for one.
-//! 6. One optimizer step per batch, so that all ratios are 1 up to rounding, unless `train.epochs` or `train.minibatches` is more.
-//! 7. Replies with advantage 0 count in the loss's normaliser, but skip the backward pass that would add nothing.
+//! 6. There is one optimizer step per batch, so that all ratios are 1 up to rounding, unless `train.epochs` or
+//!    `train.minibatches` is more than 1.
+//! 7. Replies with advantage 0 count in the loss's normaliser, but skip the backward pass, where their gradient would be 0.
 
 use rlar_data::Example;
 use rlar_eval::suite::SuiteEval;
@@ -31,7 +33,7 @@ use crate::rollouts::evolution::Evolution;
 use crate::rollouts::zero_spread::ZeroSpread;
 use crate::train_loop::TrainMethod;
 use crate::train_loop::held_out::measure_policy;
-use crate::update::policy_update::{FixedLogProbs, UpdateStats, policy_update};
+use crate::update::policy_update::{OldAndRefLogProbs, UpdateStats, policy_update, scores_with_kl};
 use crate::update::reference::Reference;
 use crate::update::train_state::TrainState;
 
@@ -40,7 +42,7 @@ use crate::update::train_state::TrainState;
 pub struct Grpo<'a> {
     /// Samples and scores batches.
     pub collector: Collector<'a>,
-    /// The model of the KL penalty.
+    /// The reference model of the KL penalty.
     pub reference: Reference,
     /// Where rollouts are written.
     pub rollout_files: RolloutFiles,
@@ -59,27 +61,32 @@ struct Updated {
 impl TrainMethod<Policy> for Grpo<'_> {
     fn step(&mut self, state: &mut TrainState, lr: f32, journal: &mut Journal) -> Result<StepRecord, TrainError> {
         let (config, prompts) = (self.collector.config, self.collector.prompts);
+        let step = state.counters.step + 1;
         let mut seconds = PhaseSeconds::default();
 
-        // 1. Collect: prompts are drawn, replies sampled and scored.
+        // 1. Collect: draw prompts, sample replies, score them with the reward tools.
         let batch = self.collector.collect(&state.model, &state.counters, journal, &mut seconds)?;
 
         let reference = self.reference.decoder();
         let update = |state: &mut TrainState| {
-            // 2. Advantages: each reply's scores beside those of its group.
-            let fixed = FixedLogProbs::new(state, reference, &batch, prompts, config);
-            let advantages = advantages(&fixed.scores(&batch, config), &config.algorithm);
+            // 2. Advantages. With `algorithm.kl.in: reward` the KL to the reference model is one of the scores.
+            let log_probs = OldAndRefLogProbs::new(state, reference, &batch, prompts, config);
+            let scores = scores_with_kl(&batch, &log_probs, config);
+            let by_group = advantages(&scores, &config.algorithm);
 
             // 3. Policy update: optimizer steps down the policy loss.
-            let stats = policy_update(state, &batch, prompts, &fixed, &advantages, config, lr);
-            Updated { advantages, stats }
+            let stats = policy_update(state, &batch, prompts, &log_probs, &by_group, config, lr);
+            Updated { advantages: by_group, stats }
         };
+        // Runs the update now. With `train.asynchronous` the next batch is collected at the same time.
         let updated = self.collector.update_and_collect_ahead(state, &batch, journal, &mut seconds, update)?;
-        let Updated { advantages, stats } = updated;
-        let stats = stats.finite(state.counters.step + 1)?;
+        let stats = updated.stats.finite(step)?;
 
         // 4. Record.
-        self.record(state, &batch, &advantages, &stats, seconds, lr)
+        let record = self.record(state, &batch, &updated.advantages, &stats, seconds, lr)?;
+
+        self.reference.reanchor(state, step, config.algorithm.kl.reanchor_every);
+        Ok(record)
     }
 
     fn measure(&mut self, model: &Policy) -> Result<Option<Measurement>, TrainError> {
@@ -96,8 +103,8 @@ impl TrainMethod<Policy> for Grpo<'_> {
 }
 
 impl Grpo<'_> {
-    /// Counts a step in `state`, writes its rollouts, and returns its record. A run whose groups have had no spread for
-    /// `train.flat_steps` steps ends here.
+    /// Counts the batch in `state`, writes its rollouts, and returns the record of the step. It is an error where no group has
+    /// had different rewards for `train.flat_steps` steps: the run learns nothing.
     fn record(
         &mut self,
         state: &mut TrainState,
@@ -109,7 +116,7 @@ impl Grpo<'_> {
     ) -> Result<StepRecord, TrainError> {
         let Collector { config, examples, .. } = self.collector;
         let step = state.counters.step + 1;
-        state.counters.count(batch, seconds, config.algorithm.combine);
+        state.counters.count_batch(batch, seconds, config.algorithm.combine);
         let zero_spread = self.zero_spread(batch, advantages);
         let mut metrics = GrpoMetrics::new(&StepResults {
             config,
@@ -133,7 +140,6 @@ impl Grpo<'_> {
         if config.train.flat_steps > 0 && flat_steps >= config.train.flat_steps {
             return Err(TrainError::Flat { steps: flat_steps, why: zero_spread.explain(batch) });
         }
-        self.reference.reanchor(state, step, config.algorithm.kl.reanchor_every);
         Ok(StepRecord {
             step,
             metrics: StepMetrics::Grpo(Box::new(metrics)),
@@ -143,10 +149,10 @@ impl Grpo<'_> {
         })
     }
 
-    /// The groups of a batch without spread. Replaced groups have no advantages.
+    /// The groups of a batch whose replies all have the same advantage. Groups that dynamic sampling replaced have none.
     fn zero_spread(&self, batch: &Batch, advantages: &[Vec<Option<f64>>]) -> ZeroSpread {
         let library = self.collector.rewards.library();
-        // A tool without a card is the soft overlong penalty.
+        // The soft overlong penalty (DAPO) counts as a tool and has no card.
         let range = |tool: &str| library.card(tool).map_or([-1.0, 0.0], |card| card.range);
         let advantages = advantages.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
         ZeroSpread::count(batch.sampled().zip(advantages), self.collector.config.algorithm.combine, range)

@@ -19,18 +19,18 @@ use crate::update::train_state::TrainState;
 /// sampler-trainer gap.
 const MEASURED_WITHOUT_GRADIENT: usize = 8;
 
-/// The log-probs of a batch's replies that stay fixed during its update.
+/// Log-probs of a batch's replies under the old policy and the reference model, which stay the same during its update.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct FixedLogProbs {
+pub struct OldAndRefLogProbs {
     /// Per reply: under the policy before the update. The sampler's stand for them, unless importance correction needs the
     /// trainer's own.
-    pub old: Vec<Vec<f32>>,
+    pub old_log_probs: Vec<Vec<f32>>,
     /// Per reply: under the reference model; empty without one.
-    pub reference: Vec<Vec<f32>>,
+    pub ref_log_probs: Vec<Vec<f32>>,
 }
 
-impl FixedLogProbs {
-    /// Computes them for every reply of a batch, in order. `prompts` are the tokens of all examples.
+impl OldAndRefLogProbs {
+    /// Computes them for every reply of a batch, in order. `prompts` are the token ids of all examples.
     pub fn new(
         state: &TrainState,
         reference: Option<&Decoder>,
@@ -40,35 +40,35 @@ impl FixedLogProbs {
     ) -> Self {
         let options = options(state, config);
         let sequences: Vec<Sequence> = sequences(batch, prompts).collect();
-        let old = if config.algorithm.correction.mode == CorrectionMode::None {
+        let old_log_probs = if config.algorithm.correction.mode == CorrectionMode::None {
             batch.groups.iter().flat_map(|g| &g.replies).map(|r| r.log_probs.clone()).collect()
         } else {
             by_reply(&log_probs(&state.model.decoder, &sequences, options).log_probs, &sequences)
         };
-        let reference = match reference {
+        let ref_log_probs = match reference {
             Some(reference) => by_reply(&log_probs(reference, &sequences, options).log_probs, &sequences),
             None => vec![Vec::new(); sequences.len()],
         };
-        Self { old, reference }
+        Self { old_log_probs, ref_log_probs }
     }
+}
 
-    /// The scores of a batch's groups as advantages are computed from them: with `algorithm.kl.in: reward`, the KL of each
-    /// reply to the reference is one more (negatively weighted) score.
-    pub fn scores(&self, batch: &Batch, config: &Config) -> Vec<GroupScores> {
-        let mut groups: Vec<GroupScores> = batch.groups.iter().map(Group::scores).collect();
-        let settings = &config.algorithm.kl;
-        if settings.place == KlPlace::Reward && settings.estimator != KlEstimator::None {
-            let mut penalties = self.old.iter().zip(&self.reference).map(|(old, reference)| {
-                let tokens = old.iter().zip(reference);
-                tokens.map(|(o, r)| kl(settings.estimator, f64::from(*o), f64::from(*r)).value).sum::<f64>()
-            });
-            for group in &mut groups {
-                let scores = penalties.by_ref().take(group.lengths.len()).map(Some).collect();
-                group.tools.push(ScoreColumn { weight: -settings.weight, scores });
-            }
+/// The scores that advantages are computed from, by group. With `algorithm.kl.in: reward` the KL of each reply to the reference
+/// model is one more score, with a negative weight.
+pub fn scores_with_kl(batch: &Batch, known: &OldAndRefLogProbs, config: &Config) -> Vec<GroupScores> {
+    let mut groups: Vec<GroupScores> = batch.groups.iter().map(Group::scores).collect();
+    let settings = &config.algorithm.kl;
+    if settings.place == KlPlace::Reward && settings.estimator != KlEstimator::None {
+        let mut penalties = known.old_log_probs.iter().zip(&known.ref_log_probs).map(|(old, reference)| {
+            let tokens = old.iter().zip(reference);
+            tokens.map(|(o, r)| kl(settings.estimator, f64::from(*o), f64::from(*r)).value).sum::<f64>()
+        });
+        for group in &mut groups {
+            let scores = penalties.by_ref().take(group.lengths.len()).map(Some).collect();
+            group.tools.push(ScoreColumn { weight: -settings.weight, scores });
         }
-        groups
     }
+    groups
 }
 
 /// What the update of a batch did, summed over its optimizer steps.
@@ -158,13 +158,13 @@ pub fn policy_update(
     state: &mut TrainState,
     batch: &Batch,
     prompts: &[Vec<u32>],
-    fixed: &FixedLogProbs,
+    known: &OldAndRefLogProbs,
     advantages: &[Vec<Option<f64>>],
     config: &Config,
     lr: f32,
 ) -> UpdateStats {
     let options = options(state, config);
-    let samples = train_samples(batch, prompts, fixed, advantages, config);
+    let samples = train_samples(batch, prompts, known, advantages, config);
     let groups_per_step = batch.groups.len().div_ceil(config.train.minibatches).max(1);
     let mut stats = UpdateStats::default();
     for epoch in 0..config.train.epochs {
@@ -190,13 +190,13 @@ pub fn policy_update(
 fn train_samples<'a>(
     batch: &'a Batch,
     prompts: &'a [Vec<u32>],
-    fixed: &'a FixedLogProbs,
+    known: &'a OldAndRefLogProbs,
     advantages: &[Vec<Option<f64>>],
     config: &Config,
 ) -> Vec<TrainSample<'a>> {
     let groups = batch.groups.iter().enumerate();
     let rollouts = groups.flat_map(|(group, g)| g.replies.iter().map(move |rollout| (group, rollout)));
-    let log_probs = fixed.old.iter().zip(&fixed.reference);
+    let log_probs = known.old_log_probs.iter().zip(&known.ref_log_probs);
     let all = rollouts.zip(sequences(batch, prompts)).zip(log_probs).zip(advantages.iter().flatten());
     all.filter_map(|((((group, rollout), sequence), (old_log_probs, ref_log_probs)), advantage)| {
         let is_overlong = config.algorithm.overlong.filter && rollout.finish == Finish::Length;

@@ -197,7 +197,7 @@ impl Counters {
     }
 
     /// Counts a batch that was trained on, and the time that it took.
-    pub fn count(&mut self, batch: &Batch, seconds: PhaseSeconds, combine: Combine) {
+    pub fn count_batch(&mut self, batch: &Batch, seconds: PhaseSeconds, combine: Combine) {
         self.cursor = batch.cursor;
         self.reply_tokens += batch.tokens() as u64;
         let has_spread = batch.groups.iter().any(|g| g.scores().has_spread(combine));

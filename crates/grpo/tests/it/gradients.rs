@@ -7,7 +7,7 @@ use rlar_grpo::algorithm::advantage::advantages;
 use rlar_grpo::rollouts::batch::Batch;
 use rlar_grpo::rollouts::rollout::{Group, Rollout};
 use rlar_grpo::update::micro_batches::{BackwardOptions, LossGradients, gradient};
-use rlar_grpo::update::policy_update::{FixedLogProbs, policy_update};
+use rlar_grpo::update::policy_update::{OldAndRefLogProbs, policy_update, scores_with_kl};
 use rlar_grpo::update::train_state::{Counters, TrainState};
 use rlar_policy::{ComputeDevice, Finish, ModelConfig, Policy, SavedActivations, Sequence, Tokenizer};
 use rlar_rewards::{Failure, Outcome, Scores, ToolScore};
@@ -87,9 +87,9 @@ fn updated(groups: [Vec<Rollout>; 2], settings: &serde_json::Value) -> Vec<f32> 
     state.counters = Counters { tokens_per_micro_batch: 4096, ..state.counters };
     let groups = groups.into_iter().enumerate().map(|(example, replies)| Group { example, replies }).collect();
     let batch = Batch { groups, cursor: 2, ..Batch::default() };
-    let fixed = FixedLogProbs::new(&state, None, &batch, &prompts(), &config);
-    let advantages = advantages(&fixed.scores(&batch, &config), &config.algorithm);
-    policy_update(&mut state, &batch, &prompts(), &fixed, &advantages, &config, 1e-2);
+    let log_probs = OldAndRefLogProbs::new(&state, None, &batch, &prompts(), &config);
+    let advantages = advantages(&scores_with_kl(&batch, &log_probs, &config), &config.algorithm);
+    policy_update(&mut state, &batch, &prompts(), &log_probs, &advantages, &config, 1e-2);
     state.model.weights().entries().flat_map(|(_, w)| w.clone()).collect()
 }
 

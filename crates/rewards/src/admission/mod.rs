@@ -1,7 +1,7 @@
 //! Admission: the checks that a tool must pass before it may score training rollouts.
 
 pub mod examine;
-pub mod hacks;
 pub mod probes;
+pub mod hacks;
 pub mod ranking;
 pub mod report;

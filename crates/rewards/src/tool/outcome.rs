@@ -16,7 +16,7 @@
 //! 5. **Baseline.** A reply without a total has no advantage and does not count in its group's mean and deviation
 //!    (`grpo/src/algorithm/advantage.rs`).
 //! 6. **Suspension.** `grpo/src/rollouts/tool_health.rs` counts failures per tool over recent steps. A tool that fails too often
-//!    is suspended (`Orchestrator::suspend`), and its replies are scored by other tools (`grpo/src/train_loop/grpo.rs`); when
+//!    is suspended (`Orchestrator::suspend`), and its replies are scored by other tools (`grpo/src/rollouts/collect.rs`); when
 //!    none is left, the run stops with the tool's name and its last failure.
 
 use serde::{Deserialize, Serialize};

@@ -50,7 +50,7 @@ fn what_the_command_line_changes_is_checked_like_the_config() {
     let folder = tempfile::tempdir().unwrap();
     let config = smoke(folder.path(), &[]);
     let with = |more: &[&str]| run(folder.path(), &[&["train", "--config", &config], more].concat());
-    refused(&with(&["--minutes=-1"]), 2, &["`train.max_minutes`", "not a time"]);
+    refused(&with(&["--minutes=-1"]), 2, &["`train.max_minutes`", "not a duration"]);
     let no_demonstrations = smoke(folder.path(), &[("  demonstrations: datasets/digits/sft.jsonl\n", "")]);
     let out = run(folder.path(), &["train", "--config", &no_demonstrations, "--model", ".", "--method", "sft"]);
     refused(&out, 2, &["`data`", "needs `demonstrations`"]);

@@ -255,7 +255,7 @@ fn a_checkpoint_of_another_version_is_refused_by_name() {
     assert!(run(folder.path(), &["train", "--config", &config, "--run", "run"]).status.success());
     let checkpoint = folder.path().join("run/checkpoints/step-000023");
     let state = fs::read_to_string(checkpoint.join("state.json")).unwrap();
-    let other = state.replace("\"format\": 3", "\"format\": 99").replace("\"version\": \"", "\"version\": \"9.");
+    let other = state.replace("\"format\": 4", "\"format\": 99").replace("\"version\": \"", "\"version\": \"9.");
     assert_ne!(state, other);
     fs::write(checkpoint.join("state.json"), &other).unwrap();
     let manifest = fs::read_to_string(checkpoint.join("sha256.json")).unwrap();
@@ -284,7 +284,7 @@ fn a_damaged_checkpoint_falls_back_to_the_one_before_and_ends_the_same() {
     fs::write(newest.join("adam_v.safetensors"), b"torn").unwrap();
     let out = run(folder.path(), &["train", "--config", &config, "--run", "copy", "--resume"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
-    assert!(text(&out.stderr).contains("damaged checkpoint, using what was before"), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("damaged checkpoint, using the one before"), "{}", text(&out.stderr));
     assert!(left(&folder.path().join("whole")).weights == left(&copy).weights);
 }
 

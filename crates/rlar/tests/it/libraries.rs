@@ -171,7 +171,7 @@ fn groups_that_teach_nothing_are_explained_by_tool() {
         ],
     );
     let out = run(folder.path(), &["train", "--config", &config, "--run", "run"]);
-    refused(&out, 1, &["16 groups without a difference", "`own` all highest in 16"]);
+    refused(&out, 1, &["16 groups without spread", "`own` all highest in 16"]);
     let record = &metrics(&folder.path().join("run"))[0];
     assert_eq!(record["flat"]["tools"]["own"]["high"], 16);
 }

@@ -84,7 +84,7 @@ fn a_model_in_the_runs_own_folder_and_steps_without_a_checkpoint_are_not_overwri
     fs::remove_dir_all(folder.path().join("base/checkpoints")).unwrap();
     fs::remove_file(folder.path().join("base/journal.jsonl")).unwrap();
     let out = run(folder.path(), &["train", "--config", &config, "--run", "base"]);
-    refused(&out, 1, &["lies in the run's own folder", "--run"]);
+    refused(&out, 1, &["lies in the run's folder", "--run"]);
     assert!(folder.path().join(&base).join("model.safetensors").exists());
     // The journal alone, without a checkpoint, also counts as an earlier run.
     assert!(run(folder.path(), &["train", "--config", &config, "--run", "run"]).status.success());
