@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""The control of the attacks: what they achieve without the walls, under resource limits only.
+"""Runs the attacks of crates/sandbox without the sandbox, as a control: under resource limits only.
 
-Each runs as a user that owns nothing, in process and network namespaces of its own so that this machine stays whole, on
-the machine's real files. Functions run in one process with their tests. Needs root, `unshare`, `setpriv` and
-/usr/bin/python3. Arguments: further folders of attack scripts.
+    scripts/attack-control.py [FOLDER …]        further folders of attack scripts
+
+Each attack runs as a user that owns no files, on the machine's real files, in its own process and network namespaces, so that
+it cannot harm the machine. Attacking functions run in one process with their tests. Needs root, `unshare`, `setpriv` and
+/usr/bin/python3.
 """
 import os, re, resource, shutil, subprocess, sys, tempfile
 from pathlib import Path
@@ -12,7 +14,7 @@ USER = 54321
 ATTACKS = Path(__file__).resolve().parent.parent / "crates/sandbox/attacks"
 PRELUDE = (ATTACKS.parent / "src/python/attempt.py").read_text()
 TESTS = "assert add(2, 3) == 5\nassert add(20, 7) == 27\n"
-BITES = re.compile(r"BITES|READ|KILLED|SOCKET|WROTE|MKNOD|OPENED|MUTATED|threads [1-9]|ptrace 0|Success|chmod ok|uid=|^-?1? ?0 ", re.M)
+SUCCESS = re.compile(r"BITES|READ|KILLED|SOCKET|WROTE|MKNOD|OPENED|MUTATED|threads [1-9]|ptrace 0|Success|chmod ok|uid=|^-?1? ?0 ", re.M)
 
 
 def limits():
@@ -34,26 +36,26 @@ def run(source):
         shutil.rmtree(home, ignore_errors=True)
 
 
-def report(name, bites, how):
-    print("%-28s %-6s %s" % (name, "bites" if bites else "", " ".join(how.split())[:90]), flush=True)
-    return bites
+def report(name, succeeds, output):
+    print("%-28s %-8s %s" % (name, "succeeds" if succeeds else "", " ".join(output.split())[:90]), flush=True)
+    return succeeds
 
 
-bit = total = 0
+succeeded = total = 0
 for file in sorted((ATTACKS / "scripts").glob("*.py")) + sorted(f for d in sys.argv[1:] for f in Path(d).glob("*.py")):
-    code, said = run(PRELUDE + file.read_text())
-    found = BITES.search(said)
-    bit += report(file.stem, bool(found), said[found.start():] if found else "exit %s" % code)
+    code, output = run(PRELUDE + file.read_text())
+    found = SUCCESS.search(output)
+    succeeded += report(file.stem, bool(found), output[found.start():] if found else "exit code %s" % code)
     total += 1
-print("%d of %d scripts bite without the walls\n" % (bit, total))
-won = total = 0
+print("%d of %d scripts succeed without the sandbox\n" % (succeeded, total))
+passed = total = 0
 for file in sorted((ATTACKS / "programs").glob("*.py")):
-    # As most judges do it: tests and candidate in one process, a pass marker, an exit code.
+    # As most graders do: tests and candidate in one process, a marker at the end, the exit code decides.
     source = file.read_text() + "\n" + TESTS + "\nimport os\nos.write(1, b'passed')\n"
-    code, said = run(source)
-    won += report(file.stem, code == 0, said[:60])
+    code, output = run(source)
+    passed += report(file.stem, code == 0, output[:60])
     total += 1
-print("%d of %d functions win in one process with their tests, judged by the exit code" % (won, total))
+print("%d of %d functions pass in one process with their tests, judged by the exit code" % (passed, total))
 for left in ("/tmp/pwn", "/dev/shm/pwn", "/dev/shm/x", "/var/tmp/x"):
     if os.path.exists(left) and os.stat(left).st_uid == USER:
         os.unlink(left)

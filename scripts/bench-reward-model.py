@@ -5,30 +5,31 @@
     cargo build --release
     scripts/bench-reward-model.py [--model FOLDER] [--items 256] [--batch 16] [--rounds 3] [--threads 2] [--plain-malloc]
 
-Both sides have the same weights, the same texts and as many threads, on CPU in f32, and take turns, each time in a process
-of its own. The table has medians over rounds. Scores that differ by more than 1e-3 anywhere are a failure.
+Both sides have the same weights, the same texts and the same number of threads, on CPU in f32. They take turns, each time in
+a new process. The table has medians over rounds. The script fails if any two scores differ by more than 1e-3.
 
-Weights: a Llama-style classifier of 61 million random parameters with a tokenizer trained on the script's own texts, or
-`--model`, a folder with one output. Items: replies of 20 to 400 tokens, as many of each length, shuffled, to short prompts.
+Weights: a Llama-style classifier with 61 million random parameters and a tokenizer trained on generated texts, or `--model`, a
+folder of a model with one output. Items: replies of 20 to 400 tokens to short prompts, with all lengths equally often,
+shuffled.
 
 Tokens: where the model has a chat template, rlar renders prompt and reply with it and adds no special tokens; the pipeline
 is given the same text, rendered beforehand, and `add_special_tokens=False`. Without a template both get the pair of texts and
-add special tokens. rlar's time has the rendering in it, the pipeline's has not; tokenizing is in both.
+add special tokens. rlar's time includes the rendering, the pipeline's does not; both include tokenizing.
 
 Batches: the pipeline's hold `--batch` items each, padded to the longest of them. rlar sorts by length, does not pad, and
-takes `--batch-tokens` at a time: here as many tokens as that number of items has on average, so that both make about as many
-batches. Since the pipeline leaves the order to its caller, it is timed twice: with the items as they come, which is what
-a plain call does, and with the items sorted by length beforehand, which leaves next to no padding. The first ratio is what
-a user gains, the second one what is left of it for a user who sorts.
+takes `--batch-tokens` at a time: here the average number of tokens of `--batch` items, so that both sides have about the same
+number of batches. The pipeline leaves the order to its caller and is timed twice: with the items in their given order, as a
+plain call does, and with the items sorted by length beforehand, which leaves almost no padding. The first ratio is the gain of
+a user who does not sort, the second that of a user who does.
 
-Loading is not in the times. The pipeline is timed around its call, after a batch that does not count. rlar prints no
-times, so that two processes are timed from outside, one that scores a single short item and one that scores that item and all
-others: what the second takes longer is the time of the others, and the first is the table's `start`, which for the pipeline
-is imports, loading and the batch that does not count. Memory is the peak of the whole process.
+The times exclude loading. The pipeline is timed around its call, after a batch that does not count. rlar prints no times, so
+two processes are timed from outside: one scores a single short item, the other that item and all the rest. The difference is
+the time of the rest. The table's `start` is the time of the first process; for the pipeline it is imports, loading and the
+batch that does not count. Memory is the peak of the whole process.
 
-The pipeline runs with a malloc that keeps what is freed, as rlar's does (`--plain-malloc` leaves it alone). Run it on a
-quiet machine: OpenMP threads wait for each other far longer where others want the cores. The share of the cores that others
-took is printed.
+The pipeline runs with a malloc that keeps freed memory, as rlar's does (`--plain-malloc` leaves malloc as it is). Use a
+machine without other load: OpenMP threads wait for each other far longer where other processes use the cores. The share of
+the cores that other processes took is printed.
 """
 
 import argparse
@@ -51,20 +52,21 @@ SPECIALS = ["<pad>", "<|im_start|>", "<|im_end|>"]
 TEMPLATE = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}")
-# What keeps glibc from giving every large tensor back to the system.
+# Settings with which glibc keeps freed tensors instead of returning them to the system.
 KEEPING = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 33))
 ORDERS = ("as they come", "sorted by length")
 
 
 def invented(draw):
-    """3,000 words of one to four syllables, the common ones first, and how often each occurs."""
+    """3,000 words of one to four syllables, the common ones first, and their frequencies."""
     syllables = [c + v + e for c in "bdfgklmnprstvz" for v in "aeiou" for e in ("", "", "n", "r", "s")]
     words = list(dict.fromkeys("".join(draw.choices(syllables, k=1 + i // 800)) for i in range(3000)))
     return words, [1 / (i + 10) for i in range(len(words))]
 
 
 def make_model(folder, texts):
-    """Random weights, wider than usual so that attention is no plain average and the scores differ; a BPE of `texts`."""
+    """Writes a model with random weights and a BPE of `texts`. The weights vary more than usual, so that attention is not close
+    to an average and the scores differ."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
@@ -86,7 +88,7 @@ def make_model(folder, texts):
 
 
 def make(given, folder, count):
-    """The model where none is given, the items for both sides, and what is to know about them."""
+    """Writes the model, unless one is given, and the items for both sides; prints the model's size and the items' lengths."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     draw = random.Random(0)
@@ -99,7 +101,7 @@ def make(given, folder, count):
     size = {word: len(tokenizer(" " + word, add_special_tokens=False).input_ids) for word in words}
 
     def text(tokens):
-        """About so many tokens."""
+        """A text of about this many tokens."""
         chosen, have = [], 0
         while have < tokens:
             chosen += draw.choices(words, often)
@@ -108,7 +110,7 @@ def make(given, folder, count):
 
     lengths = [SHORTEST + round(i * (LONGEST - SHORTEST) / max(count - 1, 1)) for i in range(count)]
     draw.shuffle(lengths)
-    # The first item is the one that rlar scores alone.
+    # rlar scores the first item alone.
     rows = [dict(id=i, prompt=text(8 + i * 7 % 25), response=text(n)) for i, n in enumerate([SHORTEST, *lengths])]
     lines = [json.dumps(row) + "\n" for row in rows]
     (folder / "all.jsonl").write_text("".join(lines))
@@ -145,34 +147,36 @@ def pipeline_side(model, folder, lengths, batch, threads):
     for name, order in orders(lengths).items():
         ordered = [inputs[i] for i in order]
         clock = time.perf_counter()
-        said = classify(ordered)
+        results = classify(ordered)
         seconds = time.perf_counter() - clock
         scores = [0.0] * len(inputs)
-        for i, labels in zip(order, said):
+        for i, labels in zip(order, results):
             (scores[i],) = (label["score"] for label in labels)
         out[name] = dict(seconds=seconds, scores=scores)
     print(json.dumps(out))
 
 
 def orders(lengths):
-    places = range(len(lengths))
-    return dict(zip(ORDERS, (list(places), sorted(places, key=lambda i: lengths[i]))))
+    """The orders in which the pipeline gets the items, as lists of indices."""
+    indices = range(len(lengths))
+    return dict(zip(ORDERS, (list(indices), sorted(indices, key=lambda i: lengths[i]))))
 
 
 def padding(lengths, order, batch):
-    """The share of padding in what the pipeline feeds the model."""
+    """The share of padding in the model's inputs under the pipeline."""
     batches = [[lengths[i] for i in order[at:at + batch]] for at in range(0, len(order), batch)]
     return 1 - sum(lengths) / sum(max(part) * len(part) for part in batches)
 
 
 def busy():
-    """Seconds that the cores have worked since they started, for anyone."""
+    """Seconds that all cores have worked since they started, for any process."""
     user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
     return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
 
 
 def watched(command, environment):
-    """Runs a process: its output, the seconds it took, its peak memory in MB, the share of the cores that others took."""
+    """Runs a process. Returns its output, with the seconds that it took, its peak memory in MB, and the share of the cores that
+    other processes took."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start, before = time.perf_counter(), busy()
         process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=err, env=environment)
@@ -207,16 +211,16 @@ def main():
             sys.exit(f"{path} does not exist")
     threads = str(options.threads)
     environment = dict(os.environ, RAYON_NUM_THREADS=threads, OMP_NUM_THREADS=threads, MKL_NUM_THREADS=threads)
-    theirs = dict(environment, **({} if options.plain_malloc else KEEPING))
+    pipeline_environment = dict(environment, **({} if options.plain_malloc else KEEPING))
     with tempfile.TemporaryDirectory() as scratch:
         scratch = Path(scratch)
         model = options.model or scratch / "model"
-        own = [sys.executable, __file__]
-        made = json.loads(watched([*own, "--make", options.model or "-", scratch, options.items], environment)[0])
-        lengths = made["lengths"]
+        this_script = [sys.executable, __file__]
+        model_info = json.loads(watched([*this_script, "--make", options.model or "-", scratch, options.items], environment)[0])
+        lengths = model_info["lengths"]
         tokens = math.ceil(sum(lengths) / len(lengths) * options.batch)
         score = [options.rlar, "score", "--model", model, "--batch-tokens", tokens, "--data"]
-        side = [*own, "--side", model, scratch, json.dumps(lengths), options.batch, threads]
+        side = [*this_script, "--side", model, scratch, json.dumps(lengths), options.batch, threads]
         runs, starts = {name: [] for name in ("rlar", *ORDERS)}, {"rlar": [], "pipeline": []}
         peaks, others, furthest = {}, {}, 0.0
 
@@ -233,16 +237,16 @@ def main():
             scores = [row["score"] for row in rows]
             runs["rlar"].append(took["seconds"] - one["seconds"])
             starts["rlar"].append(one["seconds"])
-            line, took = watched(side, theirs)
+            line, took = watched(side, pipeline_environment)
             note("pipeline", took)
-            said = json.loads(line.splitlines()[-1])
-            starts["pipeline"].append(said["start"])
+            pipeline = json.loads(line.splitlines()[-1])
+            starts["pipeline"].append(pipeline["start"])
             for name in ORDERS:
-                runs[name].append(said[name]["seconds"])
-                gaps = [abs(a - b) for a, b in zip(scores, said[name]["scores"])]
+                runs[name].append(pipeline[name]["seconds"])
+                gaps = [abs(a - b) for a, b in zip(scores, pipeline[name]["scores"])]
                 furthest = max(furthest, *(gap if math.isfinite(gap) else math.inf for gap in gaps))
 
-    report(options, made, tokens, runs, starts, peaks, others)
+    report(options, model_info, tokens, runs, starts, peaks, others)
     spread = statistics.pstdev(scores)
     print(f"\nScores from {min(scores):.3f} to {max(scores):.3f}, standard deviation {spread:.3f}; rlar's differ from the "
           f"pipeline's by at most {furthest:.1e}.")
@@ -252,9 +256,9 @@ def main():
         sys.exit("the scores are too much alike for their agreement to show anything")
 
 
-def report(options, made, tokens, runs, starts, peaks, others):
-    lengths, rounds = made["lengths"], options.rounds
-    print(f"{made['name']}, {made['parameters'] / 1e6:.1f} M parameters, f32, {options.threads} threads; {len(lengths)} items of "
+def report(options, model_info, tokens, runs, starts, peaks, others):
+    lengths, rounds = model_info["lengths"], options.rounds
+    print(f"{model_info['name']}, {model_info['parameters'] / 1e6:.1f} M parameters, f32, {options.threads} threads; {len(lengths)} items of "
           f"{min(lengths)} to {max(lengths)} tokens, {sum(lengths)} together\n"
           f"rlar: --batch-tokens {tokens}; pipeline: batch_size {options.batch}; {rounds} rounds in turn\n")
     print("| side | s | ms/item | tok/s | padding | rlar is faster by | in single rounds | start s | peak MB |")

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Seconds from the start of `rlar train` to its first recorded step: the smoke job from random weights, and from a policy on disk.
+"""Seconds from the start of `rlar train` to its first recorded step: the smoke job from random weights, and from a policy on
+disk.
 
     cargo build --release
     scripts/bench-start.py [--rlar PATH] [--rounds 7]
@@ -13,10 +14,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import config_files
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def first_record(rlar, folder, config, records):
+    """Seconds until a run of `config` has written to its file `records`."""
     run = folder / "timed"
     shutil.rmtree(run, ignore_errors=True)
     began = time.monotonic()
@@ -34,20 +38,20 @@ def first_record(rlar, folder, config, records):
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rlar", default=ROOT / "target/release/rlar")
+    arguments.add_argument("--rlar", type=Path, default=ROOT / "target/release/rlar")
     arguments.add_argument("--rounds", type=int, default=7)
     chosen = arguments.parse_args()
-    smoke = (ROOT / "configs/smoke.yaml").read_text()
+    rlar = chosen.rlar.resolve()
+    smoke = config_files.read(ROOT / "configs/smoke.yaml")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        subprocess.run([chosen.rlar, "train", "--config", "smoke.yaml", "--run", "base", "--steps", "1"], cwd=folder,
+        subprocess.run([rlar, "train", "--config", "smoke.yaml", "--run", "base", "--steps", "1"], cwd=folder,
                        check=True, capture_output=True)
-        head, rest = smoke.split("model:\n")
-        loaded = head + "model:\n  path: base/start\n" + "data:" + rest.split("data:", 1)[1]
-        (folder / "loaded.yaml").write_text(loaded.replace("steps: 120", "steps: 0"))
+        loaded = dict(config_files.without(smoke, "warmup"), model=dict(path="base/start"))
+        config_files.write(folder / "loaded.yaml", loaded)
         for title, config, records in [("from random weights, to the first warm-up step", "smoke.yaml", "warmup.jsonl"),
                                        ("from a policy on disk, to the first GRPO step", "loaded.yaml", "metrics.jsonl")]:
-            times = [first_record(chosen.rlar, folder, config, records) for _ in range(chosen.rounds)]
+            times = [first_record(rlar, folder, config, records) for _ in range(chosen.rounds)]
             print(f"{title}: median {statistics.median(times):.2f} s, {min(times):.2f} to {max(times):.2f}")
 
 

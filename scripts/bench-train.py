@@ -41,7 +41,7 @@ THREADS = 2
 NEW_TOKENS, GROUP, LEARNING_RATE = 32, 8, 1e-5
 WARM_UP = 2  # steps that do not count
 PARTS = ("sampling", "scoring", "training", "other")
-# What keeps glibc from giving every large tensor back to the system.
+# Settings with which glibc keeps freed tensors instead of returning them to the system.
 KEEPING = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 33))
 MEMORY = ("peak", "before_saving")
 PROMPTS = {"s": 32, "smollm2": 4}  # per step, by shape
@@ -65,7 +65,7 @@ def rlar_config(folder, lengths, steps, pieces):
 
 
 def token_f1(reply, reference):
-    """rlar's builtin `token_f1`."""
+    """The score of rlar's tool `token_f1`."""
     def words(text):
         text = "".join(c if c.isalnum() else " " for c in text.lower())
         return [word for word in text.split() if word not in ("a", "an", "the")]

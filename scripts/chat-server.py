@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Serves a GGUF model by the OpenAI protocol on a loopback port, with llama.cpp's server on the CPU.
+"""Serves a GGUF model through the OpenAI API on a loopback port, with llama.cpp's server on the CPU.
 
     pip install xllamacpp
     scripts/chat-server.py [MODEL.gguf] [--port 8000] [--template scripts/chatml-tools.jinja]
 
-The first line of the output is the address for `rewards.llm.url`; the server runs until it is interrupted. Where
-RLAR_CHAT_KEY is set, clients must send it as their key. Models whose own template has no functions need another one to
-see and call them; `chatml-tools.jinja` is for ChatML models such as SmolLM2.
+The first line of the output is the address for `rewards.llm.url`. The server runs until it is interrupted. If RLAR_CHAT_KEY is
+set, clients must send it as their API key. A model whose own chat template has no functions needs another template to see and
+call them; `chatml-tools.jinja` is for ChatML models such as SmolLM2.
 """
 
 import argparse
@@ -19,9 +19,9 @@ import xllamacpp
 
 options = argparse.ArgumentParser()
 options.add_argument("model", nargs="?", type=Path, default=Path("models/SmolLM2-135M-Instruct.Q4_1.gguf"))
-options.add_argument("--port", type=int, default=0, help="0 takes a free one")
+options.add_argument("--port", type=int, default=0, help="0 takes a free port")
 options.add_argument("--slots", type=int, default=2, help="chats at once")
-options.add_argument("--context", type=int, default=2048, help="tokens of a chat, its answer included")
+options.add_argument("--context", type=int, default=2048, help="tokens of a chat, the reply included")
 options.add_argument("--threads", type=int, default=os.cpu_count())
 options.add_argument("--template", type=Path, help="a chat template in Jinja, instead of the model's own")
 options.add_argument("--until-eof", action="store_true", help="end when standard input ends")
@@ -50,5 +50,5 @@ try:
         signal.pause()
 except KeyboardInterrupt:
     pass
-# The server's own end would wait for chats under way.
+# A normal exit would wait for the chats in progress.
 os._exit(0)

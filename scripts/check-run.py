@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whether other people's tools read what a run left: TensorBoard its events, pyarrow its rollouts, transformers its model.
+"""Reads the files of a run with other tools: events with TensorBoard, rollouts with pyarrow, the model with transformers.
 
     pip install tensorboard pyarrow torch transformers
     scripts/check-run.py RUN

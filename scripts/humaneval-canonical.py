@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes HumanEval's canonical solutions as a perfect model's answers, to time what judging them takes. Needs nothing but Python.
+"""Writes HumanEval's canonical solutions as the answers of a model, to time how long judging them takes. Needs nothing but
+Python.
 
     scripts/humaneval-canonical.py HumanEval.jsonl.gz samples.jsonl
 
-The first file is that of github.com/openai/human-eval. The second has a row per problem, as its
-`evaluate_functional_correctness` reads them: `task_id` and `completion`, the text that goes on from the problem's prompt.
+The first file is that of github.com/openai/human-eval. The second has a row per problem in the form that its
+`evaluate_functional_correctness` reads: `task_id` and `completion`, the text that continues the problem's prompt.
 """
 
 import argparse

@@ -2,14 +2,14 @@
 """Writes datasets/arithmetic, datasets/addition and datasets/digits. Deterministic; needs nothing but Python.
 
 arithmetic: addition and subtraction of numbers up to two digits, as expressions and as word problems
-  sft.jsonl       prompts with an answer to imitate, worked or bare
+  sft.jsonl       prompts with a demonstration that shows its work or gives the answer only
   train.jsonl     prompts with the reference answer only
-  heldout.jsonl   prompts whose unordered operand pair occurs in neither of the others
-addition: two-digit addition as plain text after three solved lines, for a pretrained model
-  train.jsonl, heldout.jsonl   likewise disjoint by unordered operand pair
-digits: sums of two digits, for tests that must be fast
-  sft.jsonl, train.jsonl, heldout.jsonl   likewise
-  preferences.jsonl, heldout-preferences.jsonl   the right sum, preferred to what tries to pass for an answer
+  heldout.jsonl   prompts whose unordered operand pair occurs in neither of the other files
+addition: two-digit additions as plain text after three solved examples, for a pretrained model
+  train.jsonl, heldout.jsonl   without a common unordered operand pair
+digits: sums of two digits, for fast tests
+  sft.jsonl, train.jsonl, heldout.jsonl   as for arithmetic
+  preferences.jsonl, heldout-preferences.jsonl   the right sum, preferred to imitations of an answer
 
 Usage: scripts/make-arithmetic.py [FOLDER] [--heldout N]
 """
@@ -102,7 +102,7 @@ def digits_only(folder):
 
 
 def preferences(row):
-    """A prompt with its right answer, beside the question again, the answer over and over, and no answer."""
+    """The right answer, preferred to the repeated question, to the answer four times, and to no answer."""
     answer = row["reference"]
     for name, rejected in (("echo", row["prompt"]), ("again", " ".join([answer] * 4)), ("none", "I do not know")):
         yield {"id": f"{row['id']}-{name}", "prompt": row["prompt"], "chosen": answer, "rejected": rejected}
@@ -130,7 +130,7 @@ def arithmetic(folder):
             answer = str(a + b if op == "+" else a - b)
             row = {"id": f"{part}-{len(rows)}", "domain": "math", "kind": kind, "prompt": prompt, "reference": answer}
             if part == "sft":
-                # Half of the demonstrations show their work, half answer at once, as people do.
+                # Half of the demonstrations show their work, half give the answer only.
                 row["demonstration"] = working(a, b, op) if rng.random() < 0.5 else row["reference"]
             rows.append(row)
         text = "".join(json.dumps(row) + "\n" for row in rows)

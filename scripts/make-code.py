@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes datasets/code: prompts for a Python function of one line. Deterministic; needs nothing but Python.
 
-  sft.jsonl       with a program to imitate, more than half of them wrong, as first drafts are
+  sft.jsonl       with a program as demonstration; more than half of them are wrong
   train.jsonl     with tests only
-  heldout.jsonl   likewise, of functions that occur in neither of the others
+  heldout.jsonl   with tests only, for functions that occur in neither of the other files
 
 Usage: scripts/make-code.py [FOLDER]
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 SIZES = {"heldout": 200, "train": 1000, "sft": 1000}
 WRONG = 0.6
 
-# kind, parameter, what to return, how, and what to try it on; `a` and `b` are constants.
+# Kind, parameter, what to return in words and as an expression, and test inputs; `a` and `b` are constants.
 FAMILIES = (
     ("numbers", "x", "x plus {a}", "x + {a}", ("{a}", "3")),
     ("numbers", "x", "{a} times x, minus {b}", "{a} * x - {b}", ("2", "{b}")),
@@ -43,7 +43,7 @@ SLIPS = ((" + ", " - "), (" - ", " + "), (" * ", " + "), (" > ", " >= "), (" <= 
 
 
 def functions():
-    """Every function: its family, and its parts with the constants filled in."""
+    """Yields every function: the index of its family, then the family's parts with the constants filled in."""
     for family, (kind, parameter, text, body, inputs) in enumerate(FAMILIES):
         for a in range(2, 31):
             for b in range(2, 10) if "{b}" in body else [0]:
@@ -52,7 +52,7 @@ def functions():
 
 
 def tests(parameter, body, inputs):
-    """Assertions about what the body gives; inputs are written out, so that a test says nothing about the constants."""
+    """Assertions about the results of the body. Inputs are evaluated, so that the tests do not show the constants."""
     for value in map(eval, inputs):
         yield f"assert f({value!r}) == {eval(body, {parameter: value})!r}"
 
@@ -73,7 +73,7 @@ def right(parameter, body):
 
 
 def wrong(parameter, body, rng):
-    """A program with a slip: another constant, another operator, no `return`, no colon."""
+    """A program with a mistake: another constant, another operator, no `return`, no colon."""
     other = re.sub(r"\d+", lambda m: str(int(m.group()) + 1), body, count=1)
     drafts = [f"def f({parameter}): {body}", f"def f({parameter}) return {body}", right(parameter, other)]
     drafts += [right(parameter, body.replace(a, b, 1)) for a, b in SLIPS if a in body] * 2

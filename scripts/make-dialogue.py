@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes datasets/dialogue: small talk with an assistant. Deterministic; needs nothing but Python.
 
-  sft.jsonl       with a reply to imitate, more than half of them rude, about something else, echoed or repeated
+  sft.jsonl       with a demonstration; more than half of them are rude, off topic, repeat the prompt or repeat themselves
   train.jsonl     with the reference only, one of several good replies
-  heldout.jsonl   likewise, about things that occur in neither of the others
+  heldout.jsonl   the same, about topics that occur in neither of the other files
   preferences.jsonl, heldout-preferences.jsonl   a good reply, preferred to bad ones
 
 Usage: scripts/make-dialogue.py [FOLDER]
@@ -17,7 +17,7 @@ SIZES = {"heldout": 160, "train": 600, "sft": 700, "preferences": 1400, "heldout
 BAD = 0.6
 ADJECTIVES = "old new small big red blue fast round wooden".split()
 NOUNS = "trains birds boats clocks maps songs cakes lamps chairs shoes stones kites drums".split()
-# What is said about a thing, and good replies to it.
+# Prompts about a topic, and good replies to them.
 TALK = {
     "ask": (
         ("Can you tell me about {}?", "What do you know about {}?"),
@@ -57,7 +57,7 @@ def say(kind, thing, rng):
 
 
 def spoilt(prompt, reply, kind, thing, pool, rng):
-    """Bad replies, by what is wrong with them."""
+    """Bad replies, by the name of what is wrong with them."""
     elsewhere = rng.choice([t for t in pool if t != thing])
     otherwise = rng.choice([k for k in TALK if k != kind])
     words = reply.split()
@@ -76,7 +76,7 @@ def spoilt(prompt, reply, kind, thing, pool, rng):
     }
 
 
-# Bad replies that people write, and those of preferences: what is hard to tell is there more often.
+# The bad replies of `sft.jsonl`, and those of the preferences, where the ones that are hard to recognise occur more often.
 HUMAN = ("rude", "rude", "thing", "kind", "echo", "again", "short")
 FAULTS = (
     "thing", "thing", "thing", "thing", "thing", "thing", "kind", "kind", "kind", "kind", "kind", "spliced", "spliced", "spliced",

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes datasets/letters: how often a letter occurs in an invented word. Deterministic; needs nothing but Python.
 
-  sft.jsonl       with an answer to imitate: most go through the word, few end with the right number
+  sft.jsonl       with a demonstration: most go through the word, a third end with the right number
   train.jsonl     with the reference only
-  prompts.jsonl   the same without the reference: nothing but a verifier that counts can judge a reply
-  heldout.jsonl   likewise, of words that occur in neither of the others
+  prompts.jsonl   the same without the reference: only a verifier that counts can judge a reply
+  heldout.jsonl   with the reference, for words that occur in neither of the other files
 
 Usage: scripts/make-letters.py [FOLDER]
 """
@@ -25,7 +25,7 @@ def word(rng):
 
 
 def working(word, letter):
-    """The word syllable by syllable, each with the count so far: `ro1 ri2 ra3 = `."""
+    """The word syllable by syllable, each followed by the count so far: `ro1 ri2 ra3 = `."""
     syllables = word.split("-")
     parts = [f"{syllable}{''.join(syllables[:i + 1]).count(letter)}" for i, syllable in enumerate(syllables)]
     return " ".join(parts) + " = "

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Writes datasets/translation: short English phrases and their German, by a grammar. Deterministic; needs nothing but Python.
 
-  sft.jsonl       with a translation to imitate, more than half of them word for word, without agreement
+  sft.jsonl       with a demonstration; more than half of them are translated word for word, without agreement
   train.jsonl     with the reference only
-  heldout.jsonl   likewise, of pairs of adjective and noun that occur in neither of the others
-  preferences.jsonl, heldout-preferences.jsonl   the reference, preferred to what is wrong with translations
+  heldout.jsonl   the same, for pairs of adjective and noun that occur in neither of the other files
+  preferences.jsonl, heldout-preferences.jsonl   the reference, preferred to a bad translation
 
 Usage: scripts/make-translation.py [FOLDER]
 """
@@ -23,16 +23,16 @@ cat cats f Katze Katzen; mouse mice f Maus Mäuse; duck ducks f Ente Enten
 child children n Kind Kinder; horse horses n Pferd Pferde; girl girls n Mädchen Mädchen
 """
 ADJECTIVES = "small klein; old alt; big groß; young jung; good gut; strong stark; quiet still; tired müde"
-# English with `she` and with `they`, German likewise.
+# English with `she` and with `they`, German with `sie` in the singular and in the plural.
 VERBS = "sleeps sleep schläft schlafen; sings sing singt singen; comes come kommt kommen; runs run läuft laufen"
-# English, German, and its infinitive.
+# English, German, and German with the infinitive.
 SIGHTS = "I_see ich_sehe ich_sehen; we_have wir_haben wir_haben; she_knows sie_kennt sie_kennen; he_likes er_mag er_mögen"
 DIGITS = "one two three four five six seven eight nine ten eleven twelve".split(), "eins zwei drei vier fünf sechs sieben acht neun zehn elf zwölf".split()
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split(), "zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split()
 THE = {"nominative": {"m": "der", "f": "die", "n": "das", "p": "die"}, "accusative": {"m": "den", "f": "die", "n": "das", "p": "die"}}
 ENDINGS = {"nominative": {"m": ("", "er"), "f": ("e", "e"), "n": ("", "es")}, "accusative": {"m": ("en", "en"), "f": ("e", "e"), "n": ("", "es")}}
 KINDS = ("phrase", "number", "sentence", "object")
-# What is wrong with the bad translations of preferences; what is hard to tell is there more often.
+# What is wrong with the bad translations of the preferences; what is hard to recognise occurs more often.
 FAULTS = (
     "literal", "literal", "other", "other", "other", "other", "other", "missing", "missing", "shuffled", "more", "both", "source",
     "mixed", "again", "letters", "backwards", "word", "empty", "junk", "junk",
@@ -51,7 +51,7 @@ NOUNS, ADJECTIVES, VERBS, SIGHTS = map(table, (NOUNS, ADJECTIVES, VERBS, SIGHTS)
 
 
 def number(n):
-    """A number in both languages; German says the ones first."""
+    """A number in English and in German, which puts the ones first."""
     if n <= 12:
         return DIGITS[0][n - 1], DIGITS[1][n - 1]
     tens, ones = divmod(n, 10)
@@ -62,7 +62,8 @@ def number(n):
 
 
 def noun_phrase(adjective, noun, case, article, n):
-    """English, German and word-for-word German. `n` is None for one thing, 0 for several, else their number."""
+    """English, German and word-for-word German, as lists of words. `n` is `None` for the singular, 0 for a plural without a
+    number, else the number."""
     (small, klein), (dog, dogs, gender, hund, hunde) = adjective, noun
     the = {"the": ["der"], "a": ["ein"], "": []}[article]
     klein_ = klein.removesuffix("e")
@@ -98,7 +99,7 @@ def phrase(kind, adjective, noun, rng):
 
 
 def spoilt(source, german, literal, other, rng):
-    """Bad translations, by what is wrong with them."""
+    """Bad translations, by the name of what is wrong with them."""
     words = german.split()
     shuffled, short, letters = words[:], words[:], list(german)
     while shuffled == words:

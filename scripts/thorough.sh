@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# Long checks, run by hand, half an hour or so: 50 kills of runs of every kind (10 of one without checkpoints); rounds of every test that depends on
-# timing; all attacks on every Python of the machine; 100,000 verdicts in a row. Prints the commit that they ran on.
+# Long checks, for about half an hour: ten rounds of every test that depends on timing, 50 kills of runs of every kind (10 of
+# one without checkpoints), all attacks on every Python of the machine, 100,000 verdicts in a row. Prints the commit first.
+#
+#     scripts/thorough.sh [ROUNDS]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 echo "commit $(git rev-parse HEAD)$(git diff --quiet HEAD || echo ' with local changes')"

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Chat templates in the dialect of Hugging Face's, and what `apply_chat_template` makes of conversations.
+"""Writes chat templates as Hugging Face's tokenizers have them, with the texts that `apply_chat_template` renders.
 
     pip install transformers jinja2
     scripts/oracles/make_chat_fixtures.py crates/policy/tests/fixtures/chats.json
 
-The templates are ours. Each uses features that templates of public models use; the list of cases names them.
+The templates are written for this. Each uses features that templates of public models use; the list of cases names them.
 `assistant` holds the texts of `{% generation %}` blocks, as `return_assistant_tokens_mask` finds them.
 """
 

@@ -11,7 +11,7 @@ from gguf.quants import dequantize
 
 home = Path(__file__).resolve().parent.parent.parent / "crates/policy/tests/fixtures"
 rng = np.random.default_rng(1)
-# Where the half-precision scales stand in a block, so that they can be made finite.
+# Size of a block, and the offsets of its half-precision scales, which are overwritten with finite numbers.
 formats = {"Q4_0": (18, [0]), "Q4_1": (20, [0, 2]), "Q8_0": (34, [0]), "Q4_K": (144, [0, 2]), "Q5_K": (176, [0, 2]), "Q6_K": (210, [208])}
 writer = GGUFWriter(home / "formats.gguf", "llama")
 values = {}

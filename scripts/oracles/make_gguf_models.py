@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""GGUF files of the tiny models, and of tokenizers, as llama.cpp's converter writes them.
+"""Writes GGUF files of the tiny models and of tokenizers, in the form of llama.cpp's converter.
 
     pip install gguf torch transformers safetensors sentencepiece
     scripts/oracles/make_gguf_models.py crates/policy/tests/fixtures

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""What TRL, verl and OpenRLHF compute of GRPO and its relatives: losses with gradients and metrics, advantages,
-estimates of the KL, overlong penalties, losses of preferences.
+"""Records what TRL, verl and OpenRLHF compute for GRPO and its variants: losses with gradients and metrics, advantages, KL
+estimates, overlong penalties, preference losses.
 
     pip install trl==1.16.0 peft tensordict codetiming omegaconf pillow
     pip install --no-deps verl==0.9.1 openrlhf==0.11.2
     scripts/oracles/make_grpo_fixtures.py crates/grpo/tests/fixtures/grpo.json
 
 Every number comes from the libraries' own functions, on the CPU and in double precision where they allow it. Modules in
-`ABSENT` have no part in them and are stubs. TRL's trainer runs its own code from the generated batch to the loss; only
-what models, sampler and reward functions say is prepared. `settings` are those of rlar's section `algorithm`; what they
-cannot say is listed under `not_possible`.
+`ABSENT` do not contribute to the numbers and are replaced by stubs. TRL's trainer runs its own code from the generated batch
+to the loss; only the outputs of models, sampler and reward functions are prepared. `settings` are those of rlar's section
+`algorithm`; variants that the libraries cannot compute are listed under `not_possible`.
 """
 
 import argparse
@@ -66,8 +66,8 @@ from verl.workers.utils.losses import ppo_loss  # noqa: E402
 
 TRL, VERL, OPENRLHF = (f"{name} {version(name)}" for name in ("trl", "verl", "openrlhf"))
 MAX_TOKENS = 8
-# Of every sequence its length and advantage, how far the policy has moved from the old one (`None`: not at all), and
-# how far the sampler is off that one.
+# For every sequence: its length and advantage, how far the policy has moved from the old one (`None`: not at all), and how far
+# the sampler differs from the old one.
 REPLIES = [(5, -1.3, -0.8, 0.05), (1, 0.9, 0.5, -0.3), (3, 0.0, 0.2, 0.3), (6, -0.7, 0.6, 0.05), (2, 1.7, None, 0.1),
            (4, 1.1, 0.3, -0.2)]
 METRICS = re.compile("kl|entropy|cispo_clip_ratio|(clip_ratio|sampling/importance_sampling_ratio)/.*")
@@ -112,7 +112,7 @@ def said(settings):
 
 
 def draw(rng, sampled, reference):
-    """Sequences of random tokens. The entropies are different 64ths, which single precision holds, too."""
+    """Sequences of random tokens. The entropies are distinct multiples of 1/64, which single precision represents exactly."""
     entropies = iter(rng.sample(range(8, 256), sum(reply[0] for reply in REPLIES)))
     for n, advantage, drift, shift in REPLIES:
         still = [drift is None or rng.random() < 0.15 for _ in range(n)]
@@ -126,7 +126,7 @@ def draw(rng, sampled, reference):
 
 
 def clear(settings, sequences):
-    """Whether no ratio, of a token or of a reply, is at a bound."""
+    """Whether no ratio, neither of a token nor of a reply, lies on a clipping bound."""
     correction = settings.get("correction", {})
     bounds = [1 - settings["clip_low"], 1 + settings["clip_high"], settings.get("ratio_max"), settings.get("dual_clip"),
               correction.get("low"), correction.get("high"), math.exp(-settings.get("off_policy_mask", 9))]
@@ -140,7 +140,7 @@ def clear(settings, sequences):
 
 
 def record_loss(name, source, settings, sampled, compute):
-    """`compute` gets the sequences column by column, and gives the loss and its metrics."""
+    """Calls `compute` with the columns of the sequences; it returns the loss and its metrics."""
     settings = {k: v for k, v in settings.items() if v is not None}
     rng = Random(name)
     batches = iter(lambda: list(draw(rng, sampled, "kl" in settings)), None)
@@ -201,7 +201,7 @@ class Trainer(GRPOTrainer):
 
 
 def trl_config(replies, group, **more):
-    """With two passes over a batch, so that the old log-probs are those of its first."""
+    """Makes two passes over a batch, so that the old log-probs are those of the first pass."""
     return GRPOConfig(use_cpu=True, bf16=False, report_to="none", per_device_train_batch_size=replies,
                       num_generations=group, num_iterations=2, max_completion_length=MAX_TOKENS, **more)
 
@@ -326,7 +326,7 @@ def verl_loss(name, mode="vanilla", aggregate="token-mean", correction=None, **m
                 padded(b.old) - padded(b.sampled), b.mask, level, f"{low}_{high}" if bound == "mask" else high)
         data = TensorDict(data, batch_size=len(b.old))
         assign_non_tensor(data, dp_size=1, batch_num_tokens=None, global_batch_size=None)
-        # A model's last output of a sequence says nothing of it.
+        # The model's last output in a sequence predicts no token of it.
         outputs = {"log_probs": b.log_probs, "entropy": b.entropies}
         return ppo_loss(config, {k: torch.cat([pad(x, (0, 1)) for x in v]) for k, v in outputs.items()}, data)[0], {}
 
@@ -359,7 +359,7 @@ def verl_losses():
 
 
 def verl_advantages():
-    # Scores so far apart that 1e-6 beside their deviation is as good as 1e-4.
+    # The scores are so far apart that adding 1e-6 or 1e-4 to their standard deviation makes no difference.
     rng = Random("groups for verl")
     ragged = [[[round(rng.uniform(-900, 900), 1)] for _ in range(n)] for n in (4, 2, 5, 3)] + [[[300.0]] * 3]
     even = [[[round(rng.uniform(-2, 2), 3)] for _ in range(5)] for _ in range(3)]

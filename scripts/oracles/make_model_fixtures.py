@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tiny random models of every architecture, with what `transformers` computes on them.
+"""Writes tiny random models of every architecture, with what `transformers` computes on them.
 
     pip install torch transformers peft safetensors
     scripts/oracles/make_model_fixtures.py crates/policy/tests/fixtures/models
@@ -90,7 +90,7 @@ MODELS = {
 
 
 def randomise(model):
-    """Weights large enough that every part of the computation shows in the numbers."""
+    """Draws weights that are large enough for every part of the computation to change the outputs."""
     for name, p in model.named_parameters():
         with torch.no_grad():
             if p.dim() == 1:
@@ -208,7 +208,7 @@ def make(folder, name):
     sequences, out = sequences_of(sum(map(ord, name))), {}
     for i, s in enumerate(sequences):
         out[f"ids.{i}"] = torch.tensor(s, dtype=torch.int32)
-    # As BERT's and DeBERTa's own tokenizers do; RoBERTa has no segments.
+    # As the tokenizers of BERT and DeBERTa do; RoBERTa has no segments.
     tokenizer = tokenizer_of(at, model.config.pad_token_id, decoder, kind in ("bert", "deberta-v2"))
     if labels:
         classifier(model, sequences, out, decoder)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Records what PyPI's rewardbench 0.1.4 asks, parses and writes, for the tests of crates/eval.
+"""Records the prompts, parsed replies and result files of PyPI's rewardbench 0.1.4, for the tests of crates/eval.
 
     pip install --no-deps rewardbench==0.1.4 && pip install pyarrow
     scripts/oracles/make_rewardbench_fixtures.py crates/eval/tests/fixtures
 
-Its modules import half of PyPI, so the functions are taken out of the sources and run alone.
+Its modules import many packages, so the functions are extracted from the sources and run alone.
 """
 
 import ast
