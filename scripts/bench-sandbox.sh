@@ -1,17 +1,18 @@
 #!/usr/bin/env bash
 # CPU time of a verdict of the sandbox, beside that of human-eval 1.0.3 on the same problems, in one run.
 #
-#     scripts/bench-sandbox.sh [HumanEval.jsonl.gz]
+#     scripts/bench-sandbox.sh [HumanEval.jsonl.gz | --smallest]
 #
 # The file is that of github.com/openai/human-eval. With it, Python 3 with pip and a network are needed; without it, the
-# sandbox is timed alone, on its own calls and programs.
+# sandbox is timed alone, with `--smallest` on few calls.
 set -euo pipefail
-problems=${1:+$(realpath "$1")}
+problems=${1:-}
+[ -z "$problems" ] || [ "$problems" = --smallest ] || problems=$(realpath -e "$problems")
 cd "$(dirname "$0")/.."
 cargo build --release --workspace --example verdicts
 verdicts=${CARGO_TARGET_DIR:-target}/release/examples/verdicts
-if [ -z "$problems" ]; then
-    exec "$verdicts"
+if [ -z "$problems" ] || [ "$problems" = --smallest ]; then
+    exec "$verdicts" $problems
 fi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

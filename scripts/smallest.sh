@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs every script that needs no package beside Python with its smallest setting, to see that it works; the numbers that it
-# prints mean little. Scripts that need packages are compiled only. One to two minutes after
+# prints mean little. Scripts that need packages are compiled only. About a minute after
 # `cargo build --release --workspace --examples`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,6 +30,6 @@ scripts/bench-train.py --rlar "$rlar" --alone --shape s --rounds 1 --steps 1
 echo "== scripts/bench-policy.py"
 scripts/bench-policy.py --bench "$target/examples/bench" --alone --only s --rounds 1
 echo "== scripts/bench-sandbox.sh"
-scripts/bench-sandbox.sh
+scripts/bench-sandbox.sh --smallest
 echo "== scripts/gpu-check.sh"
 scripts/gpu-check.sh --rlar "$rlar" --out "$scratch/gpu-check" --device cpu

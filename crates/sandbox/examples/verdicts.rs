@@ -1,6 +1,7 @@
 //! Measures CPU and wall time per verdict, with the CPU time of all processes involved: `just bench-sandbox`.
 //!
-//! The argument is optional: a JSONL file of programs to judge as well (`source`, `setup`, `functions`, `tests`).
+//! The argument is optional: a JSONL file of programs to judge as well (`source`, `setup`, `functions`, `tests`), or
+//! `--smallest`, which makes a fiftieth of the calls.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::time::{Duration, Instant};
@@ -16,7 +17,10 @@ def compute_last_number(prompt, reply, reference):
 ";
 
 fn main() {
-    let programs = std::env::args().nth(1).map(|path| read(&path));
+    let argument = std::env::args().nth(1);
+    let is_smallest = argument.as_deref() == Some("--smallest");
+    let programs = argument.filter(|_| !is_smallest).map(|path| read(&path));
+    let [shared, single, programs_judged] = [50_000, 1_000, 500].map(|n| if is_smallest { n / 50 } else { n });
     for tier in [Tier::A, Tier::B] {
         if let Err(e) = Sandbox::open_tier(tier) {
             println!("tier {tier}: {e}");
@@ -33,9 +37,9 @@ fn main() {
             let wall = median(runs.iter().map(|r| r.1).collect());
             println!("  {what:<34} {calls:>6} × {:>8.1} µs CPU {:>8.1} µs wall", per(cpu), per(wall));
         };
-        report("verifier, shared processes", 50_000, &|s| verify(s, 50_000, false));
-        report("verifier, a process per call", 1_000, &|s| verify(s, 1_000, true));
-        report("program, two processes", 500, &|s| judge(s, &vec![trivial(); 500]));
+        report("verifier, shared processes", shared, &|s| verify(s, shared, false));
+        report("verifier, a process per call", single, &|s| verify(s, single, true));
+        report("program, two processes", programs_judged, &|s| judge(s, &vec![trivial(); programs_judged]));
         if let Some(programs) = &programs {
             report("programs of the file, two processes", programs.len(), &|s| judge(s, programs));
         }
