@@ -95,7 +95,7 @@ impl Ruling {
     }
 
     /// The score of a term after the ruling. `low` and `high` are the ends of the range of the term's scores. A ruling
-    /// never raises the weighted sum of a reply, so it lowers the score of a term, or raises it if the weight is
+    /// never raises the weighted sum of a reply: it may lower the score of a term, or raise it if the weight is
     /// negative.
     pub fn apply(self, score: f64, [low, high]: [f64; 2], weight: f64) -> f64 {
         let zero = 0.0_f64.clamp(low, high);

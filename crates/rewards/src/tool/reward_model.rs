@@ -83,7 +83,7 @@ fn cached_folder(repo: &str, pointer: &ModelPointer, hub: Option<&Hub>) -> Resul
         Some(hub) => hub.settings().clone(),
         None => HubSettings::from_env(|name| std::env::var(name).ok()).map_err(|e| e.to_string())?,
     };
-    // Only `rlar fetch-rewards` downloads models, never the opening of a tool.
+    // Opening a tool downloads nothing: the model must already be in the cache.
     let hub = Hub::new(HubSettings { offline: true, ..settings }).map_err(|e| e.to_string())?;
     let revision = pointer.revision.as_deref().unwrap_or("main");
     let names: Vec<&str> = pointer.files.iter().map(String::as_str).collect();
