@@ -49,7 +49,7 @@ pub type Calibration = BTreeMap<String, ScoreSpread>;
 pub struct CallStatistics {
     /// The tool's name.
     pub tool: String,
-    /// The tool's content hash.
+    /// The tool's content hash: of its card, its code and its parts.
     pub identity: String,
     /// Number of calls, where one call scores one reply; those answered from the cache are included.
     pub calls: u64,

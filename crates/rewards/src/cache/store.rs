@@ -40,7 +40,7 @@ const TABLES: &str = "
 pub struct LoggedCall<'a> {
     /// The tool's name.
     pub tool: &'a str,
-    /// The tool's content hash.
+    /// The tool's content hash: of its card, its code and its parts.
     pub identity: &'a str,
     /// The example's id.
     pub example: &'a str,
@@ -240,7 +240,7 @@ fn is_ours(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "sqlite")
 }
 
-/// Whether an error means that the file's contents are damaged.
+/// Whether an error of `SQLite` means that the contents of the file are damaged.
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }

@@ -30,7 +30,7 @@ pub struct Library {
 #[derive(Clone, Debug)]
 struct LibraryEntry {
     card: ToolCard,
-    /// The tool's folder.
+    /// The path of the tool's folder.
     home: PathBuf,
     /// The text of the tool's `tool.yaml`.
     text: String,

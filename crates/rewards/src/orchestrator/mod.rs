@@ -167,7 +167,8 @@ impl Orchestrator {
         !self.config.audit.is_empty()
     }
 
-    /// Restores the assignments that an earlier process made for these examples, and opens their tools.
+    /// Restores the assignments (tools with their weights) that an earlier process made for these examples, and opens
+    /// the tools.
     pub fn restore(&mut self, assigned: Vec<(&Example, Assignment)>) -> Result<(), RewardError> {
         for (example, assignment) in assigned {
             for chosen in &assignment.tools {

@@ -81,7 +81,7 @@ pub enum ToolKind {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(into = "CardDocument")]
 pub struct ToolCard {
-    /// The tool's name, unique in its library and the name of its folder.
+    /// The name of the tool, which is unique in its library. The tool's folder has the same name.
     pub name: String,
     /// The kind of the tool, that is, how it computes scores.
     pub kind: ToolKind,

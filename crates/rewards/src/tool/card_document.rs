@@ -48,7 +48,7 @@ impl KindName {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CardDocument {
-    /// The tool's name, unique in its library and the name of its folder.
+    /// The name of the tool, which is unique in its library. The tool's folder has the same name.
     name: String,
     /// The kind of the tool, that is, how it computes scores.
     kind: KindName,

@@ -373,7 +373,7 @@ impl Tool {
         Ok(())
     }
 
-    /// Translates how a call of a verifier ended into an outcome.
+    /// Translates the way in which a call of a verifier (a Python function in the sandbox) ended into an outcome.
     fn classify(&self, verdict: Verdict) -> Outcome {
         let failure = match verdict {
             Verdict::Score(score) => return self.in_range(score),
