@@ -2,19 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-/// Why tools cannot be loaded, assigned or run. That a tool gives no score for one reply is no error but a
-/// [`Failure`](crate::Failure).
+/// An error that keeps tools from being loaded, assigned to examples, or run. A tool that only gives no score for one
+/// reply is not an error: the reply's [`Outcome`](crate::Outcome) says so.
 #[derive(Debug, thiserror::Error)]
 pub enum RewardError {
-    /// A file of a library cannot be read or written.
+    /// A file or folder of a library of tools cannot be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// The error of the operating system.
+        /// The error that the operating system reported.
         source: std::io::Error,
     },
-    /// A card is wrong; the message has the file and the lines.
+    /// A tool card (`tool.yaml`) is wrong; the message names the file and the lines.
     #[error("{0}")]
     Card(#[from] rlar_data::ConfigError),
     /// A tool cannot be opened or run.
@@ -22,26 +22,26 @@ pub enum RewardError {
     Tool {
         /// The tool's name.
         tool: String,
-        /// The reason, and what to do about it.
+        /// What is wrong with the tool, and how to fix it where that is known.
         message: String,
     },
-    /// A tool may not score, because it is not admitted.
+    /// A tool may not score: it has not passed the admission checks, was changed since, or was retired.
     #[error("tool `{tool}` {message}")]
     NotAdmitted {
         /// The tool's name.
         tool: String,
-        /// The reason, and what to do about it.
+        /// Why the tool may not score, and which command or config key changes that.
         message: String,
     },
-    /// A file of scores and calls (`scores.sqlite`) cannot be read.
+    /// A file of cached scores and logged calls of tools (`scores.sqlite`) cannot be read.
     #[error("{}: {message}", path.display())]
     Store {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The reason.
+        /// Why the file cannot be read.
         message: String,
     },
-    /// No tool fits an example.
+    /// No tool of the library can score the replies to an example.
     #[error("example `{example}`: {message}")]
     Unassigned {
         /// The example's id.
@@ -49,10 +49,10 @@ pub enum RewardError {
         /// What the example or the library lacks.
         message: String,
     },
-    /// A language model cannot be opened or asked.
+    /// A language model that judges or agents use cannot be opened, or gave no answer.
     #[error(transparent)]
     Llm(#[from] rlar_net::llm::LlmError),
-    /// A download failed.
+    /// A download from the network failed, after all retries.
     #[error(transparent)]
     Net(#[from] rlar_net::NetError),
 }

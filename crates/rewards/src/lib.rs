@@ -1,16 +1,20 @@
-//! Reward tools: a library of them, the checks that admit them, the agents that find, write and choose them, and the
-//! orchestrator that scores replies with them.
+//! Reward tools (functions, reward models and judges that score a model's replies): libraries of tools, the checks that
+//! a tool must pass before it may give rewards, the agents that find, write and choose tools, and the scoring of
+//! replies.
 //!
-//! In the order in which a prompt travels:
+//! The modules in the order in which they are used:
 //!
-//! 1. [`tool`]: what a reward tool is (a [`ToolCard`]) and what it gives for a reply (an [`Outcome`]; a failure is never a
-//!    number).
+//! 1. [`tool`]: what a reward tool is (a [`ToolCard`], read from its `tool.yaml`) and what it gives for a reply (an
+//!    [`Outcome`]: a score, an abstention or a failure; a failure is never a number).
 //! 2. [`library`]: a [`Library`] is a folder of tools that a person can read, compare and commit.
-//! 3. [`admission`]: [`examine`] checks a tool before it may score training rollouts.
-//! 4. [`agents`]: they classify prompts, and find, write and choose tools; [`fetch_rewards`] lets them fill a library for a data
-//!    set.
-//! 5. [`Orchestrator`]: it assigns tools to prompts and scores replies, through the score cache ([`cache`]).
-//! 6. [`monitor`]: it notices rewards that drift from what they should measure.
+//! 3. [`admission`]: tests that a tool must pass before it may score replies in training; [`examine`] makes them.
+//! 4. [`agents`]: roles of a language model. They decide which tools there are and which suit a prompt: they label the
+//!    tasks of prompts, find reward models, write scoring functions in Python, and choose the tools of a prompt.
+//!    [`fetch_rewards`] lets them fill a library for a data set.
+//! 5. [`Orchestrator`]: runs the tools. It keeps the assignment of every prompt (its tools with their weights, chosen
+//!    by the config, by an agent or by fixed rules), and scores replies with the assigned tools, through the score
+//!    cache ([`cache`]).
+//! 6. [`monitor`]: raises an alert when the rewards no longer tell good replies from bad ones (drift).
 //!
 //! ```
 //! use rlar_data::{Completion, Needs, read_examples};

@@ -1,4 +1,5 @@
-//! Scoring through the cache: a tool scores only what the cache does not hold, and every call is logged.
+//! Scoring through the cache: a tool scores only replies whose scores the cache does not hold, and every call is
+//! logged.
 
 use std::collections::HashMap;
 
@@ -10,10 +11,11 @@ use crate::cache::store::{LoggedCall, ScoreKey, Store};
 use crate::tool::scoring::{ScoreRecord, Tool};
 use crate::{Outcome, RewardError};
 
-/// Scores items with a tool; the outcomes are in their order.
+/// Scores replies, each with its example, with a tool; the outcomes are in the order of `items`.
 ///
-/// Scores that the store holds are not computed again, and equal replies to an example are scored once. New scores enter the
-/// store if they are cacheable. Without a store, the tool scores everything.
+/// Scores that the store (the file of cached scores and logged calls) holds are not computed again, and of equal
+/// replies to an example only one is scored. New scores enter the store if a second call would give the same ones.
+/// Without a store, the tool scores everything.
 pub fn score_cached(
     tool: &Tool,
     store: Option<&Store>,
@@ -82,7 +84,8 @@ fn call<'a>(
     }
 }
 
-/// The keys of items: hashes of tool, example and reply. An example is hashed once for all of its replies.
+/// The cache keys of items: hashes of the tool's identity, the example and the reply. An example is hashed only once
+/// for all of its replies.
 fn keys(identity: &str, items: &[(&Example, &Completion)]) -> Vec<ScoreKey> {
     let mut hashed: HashMap<*const Example, Sha256> = HashMap::new();
     let key = |(example, completion): &(&Example, &Completion)| {
@@ -96,7 +99,7 @@ fn keys(identity: &str, items: &[(&Example, &Completion)]) -> Vec<ScoreKey> {
     items.iter().map(key).collect()
 }
 
-/// The hash of a tool and of everything in an example that a tool may read.
+/// The hash of a tool's identity and of everything in an example that a tool may read. The reply is still to be added.
 fn hash_example(identity: &str, example: &Example) -> Sha256 {
     let mut digest = Sha256::new();
     let mut add = |text: &str| {
@@ -104,7 +107,7 @@ fn hash_example(identity: &str, example: &Example) -> Sha256 {
         digest.update(text);
     };
     add(identity);
-    // The number of messages tells the last message from what follows it.
+    // The number of messages shows where the messages end and the reference begins.
     add(&example.messages.len().to_string());
     for message in &example.messages {
         add(message.role.as_str());

@@ -1,4 +1,4 @@
-//! Statistics of the logged calls by tool, and the distribution of scores that a tool's folder keeps.
+//! Statistics of the logged calls of every tool, and the distribution of scores that is kept in a tool's folder.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,24 +9,24 @@ use serde::{Deserialize, Serialize};
 use crate::RewardError;
 use crate::cache::store::{Store, connect_to_read};
 
-/// The name of the file with a tool's calibration, in the tool's folder.
+/// The name of the file in a tool's folder that holds the distribution of the tool's scores in earlier training.
 pub const CALIBRATION: &str = "calibration.json";
 
-/// The distribution of scores.
+/// The distribution of the scores that a tool gave: how many there are, their mean, deviation and quantiles.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ScoreSpread {
     /// Number of scores.
     pub scores: u64,
-    /// Their mean.
+    /// Mean of the scores.
     pub mean: f64,
-    /// Their standard deviation.
+    /// Standard deviation of the scores, with their number (not one less) as the divisor.
     pub deviation: f64,
-    /// Minimum, lower quartile, median, upper quartile and maximum.
+    /// Minimum, lower quartile, median, upper quartile and maximum of the scores.
     pub quantiles: [f64; 5],
 }
 
 impl ScoreSpread {
-    /// The distribution of scores in any order; all zero for none.
+    /// Computes the distribution of `scores`, which may be in any order. All numbers are 0 when there are no scores.
     pub fn of(mut scores: Vec<f64>) -> Self {
         if scores.is_empty() {
             return Self::default();
@@ -41,35 +41,36 @@ impl ScoreSpread {
     }
 }
 
-/// The distribution of a tool's scores by task.
+/// The distributions of a tool's scores: one for each task, by the name of the task.
 pub type Calibration = BTreeMap<String, ScoreSpread>;
 
-/// The logged calls of one tool.
+/// Statistics of the logged calls of one tool.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CallStatistics {
     /// The tool's name.
     pub tool: String,
-    /// The tool's content hash.
+    /// The tool's content hash: of its card, its code and its parts.
     pub identity: String,
-    /// Number of calls, cached ones included.
+    /// Number of calls, where one call scores one reply; those answered from the cache are included.
     pub calls: u64,
-    /// Calls that were answered from the cache.
+    /// Number of calls that were answered from the cache.
     pub cached: u64,
-    /// Calls in which the tool abstained.
+    /// Number of calls in which the tool abstained.
     pub abstained: u64,
-    /// Calls that failed.
+    /// Number of calls that failed.
     pub failed: u64,
-    /// Mean seconds of a call that was not cached.
+    /// Mean time of the calls that were not answered from the cache, in seconds; 0 when there are none.
     pub seconds: f64,
-    /// Tokens of a language model, over all calls.
+    /// Number of tokens of a language model that all calls used, in prompts and answers.
     pub tokens: u64,
     /// The text of the last failure; `None` when no call failed.
     pub last_failure: Option<String>,
-    /// The distribution of the scores, by task.
+    /// The distribution of the tool's scores, for each task.
     pub calibration: Calibration,
 }
 
-/// The statistics of every tool in a file of calls, by tool name and first call.
+/// The statistics of every tool in a file of logged calls (`scores.sqlite`), in the order of tool names. If a tool was
+/// changed, each of its versions has its own statistics, in the order of their first calls.
 ///
 /// # Errors
 ///
@@ -84,7 +85,8 @@ pub fn statistics(path: &Path) -> Result<Vec<CallStatistics>, RewardError> {
 }
 
 impl Store {
-    /// The calibrations from the calls so far, by the tools' content hashes; empty when the file cannot be used.
+    /// The distributions of scores in the calls that were logged so far, by the content hash of the tool and then by
+    /// task. Empty when the file cannot be used.
     pub fn calibrations(&self) -> BTreeMap<String, Calibration> {
         self.read(|connection| calibrations(connection)).unwrap_or_default()
     }
@@ -122,7 +124,7 @@ fn read(connection: &mut Connection) -> rusqlite::Result<Vec<CallStatistics>> {
     Ok(statistics)
 }
 
-/// The calibrations by content hash.
+/// The distributions of the logged scores, by the content hash of the tool and then by task.
 fn calibrations(connection: &Connection) -> rusqlite::Result<BTreeMap<String, Calibration>> {
     let mut query = connection.prepare("SELECT identity, task, score FROM calls WHERE outcome = 'scored'")?;
     let mut tools: BTreeMap<String, BTreeMap<String, Vec<f64>>> = BTreeMap::new();

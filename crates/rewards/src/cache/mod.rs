@@ -1,4 +1,4 @@
-//! The score cache: scores and logged calls in one `SQLite` file, and statistics of the calls by tool.
+//! The score cache: scores and logged calls in one `SQLite` file, and statistics of the logged calls of every tool.
 
 pub mod cached_score;
 pub mod calibration;

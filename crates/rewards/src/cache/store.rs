@@ -1,7 +1,7 @@
-//! The score cache and the audit log: one `SQLite` file, used by several processes at once.
+//! The score cache and the log of calls: one `SQLite` file, which several processes may use at once.
 //!
-//! Nothing here can stop a run. A damaged file is moved away and replaced by a new one. When the file cannot be written, scores
-//! are computed without a cache, and a warning says so.
+//! No problem with the file can stop a run. A damaged file is moved away and replaced by a new one. When the file
+//! cannot be written, scores are computed without a cache, and a warning says so.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,21 +12,22 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, ffi, params};
 
 use crate::tool::outcome::Outcome;
 
-/// The default name of the file, in a run's folder or beside a library's tools.
+/// The default name of the file of cached scores and logged calls. It lies in a run's folder or beside a library's
+/// tools.
 pub const STORE: &str = "scores.sqlite";
 
-/// The key of a cached score: the first half of a SHA-256 of tool, example and reply.
+/// The key of a cached score: the first 16 bytes of a SHA-256 of tool, example and reply.
 pub type ScoreKey = [u8; 16];
 
-/// Longest wait for another process that writes.
+/// Longest time to wait for another process that is writing to the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Largest number of scores in memory.
+/// Number of scores in memory at which all of them are dropped from memory. The file keeps them.
 const MAX_IN_MEMORY: usize = 1 << 20;
 
-/// The version of the tables, kept as `SQLite`'s `user_version`.
+/// The version of the tables in the file, stored as `SQLite`'s `user_version`.
 const SCHEMA_VERSION: i64 = 1;
 
-/// The scores by key, and one row per call.
+/// SQL that creates the tables: the cached scores by key, and the log with one row per call.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, score REAL NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS calls (
@@ -34,30 +35,31 @@ const TABLES: &str = "
         outcome TEXT NOT NULL, score REAL, why TEXT, seconds REAL NOT NULL, tokens INTEGER NOT NULL, cached INTEGER NOT NULL
     );";
 
-/// One row of the log of calls.
+/// One call of a tool for one reply, as a row of the log of calls.
 #[derive(Clone, Debug)]
 pub struct LoggedCall<'a> {
     /// The tool's name.
     pub tool: &'a str,
-    /// The tool's content hash.
+    /// The tool's content hash: of its card, its code and its parts.
     pub identity: &'a str,
     /// The example's id.
     pub example: &'a str,
     /// The example's task, by which statistics are grouped.
     pub task: &'a str,
-    /// The outcome.
+    /// The score that the tool gave, or why there is none.
     pub outcome: &'a Outcome,
-    /// Seconds that it took; for a batch the mean. 0 for a cached score.
+    /// Seconds that the call took. For a tool that scored a batch in one call, the mean over the batch; for a cached
+    /// score, 0.
     pub seconds: f64,
-    /// Tokens of a language model; 0 without one.
+    /// Number of tokens of a language model that the call used, in prompt and answer; 0 for tools that ask none.
     pub tokens: u64,
-    /// The key under which the score enters the cache; `None` for a score that does not.
+    /// The key under which the score enters the cache; `None` for a score that is not to be cached.
     pub key: Option<ScoreKey>,
-    /// Whether the score came from the cache, or from an equal reply of the same batch.
+    /// Whether the score came from the cache, or from an equal reply in the same batch.
     pub cached: bool,
 }
 
-/// The open file of scores and calls.
+/// The open file of cached scores and logged calls.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
@@ -66,14 +68,14 @@ pub struct Store {
 
 #[derive(Debug)]
 struct StoreState {
-    /// `None` when the file cannot be used.
+    /// The connection to the file; `None` when the file cannot be used.
     connection: Option<Connection>,
-    /// The scores that were read or written last.
+    /// The scores that were read or written last, kept in memory.
     scores: HashMap<ScoreKey, f64>,
 }
 
 impl Store {
-    /// Opens or creates the file. If that fails, there is a warning and the store keeps nothing.
+    /// Opens or creates the file. If that fails, a warning is logged, and the store keeps scores in memory only.
     pub fn open(path: &Path) -> Self {
         let connection = match connect(path) {
             Err(e) if is_damage(&e) && is_ours(path) => rebuild(path, &e),
@@ -90,12 +92,12 @@ impl Store {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The path of the file.
+    /// The path of the `SQLite` file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The cached scores, in the order of the keys; `None` for a key that has none.
+    /// The cached scores for `keys`, in the same order; `None` for a key without a cached score.
     pub fn lookup(&self, keys: &[ScoreKey]) -> Vec<Option<f64>> {
         let mut state = self.lock();
         let mut known: Vec<Option<f64>> = keys.iter().map(|k| state.scores.get(k).copied()).collect();
@@ -119,7 +121,7 @@ impl Store {
         known
     }
 
-    /// Logs calls, and caches the scores of those that have a key.
+    /// Logs calls, and caches the scores of those calls that have a key.
     pub fn log(&self, calls: &[LoggedCall]) {
         let mut state = self.lock();
         for call in calls {
@@ -163,14 +165,14 @@ impl Store {
         });
     }
 
-    /// Runs a query over the log; `None` when the file cannot be used.
+    /// Runs a query on the file; `None` when the file cannot be used.
     pub(crate) fn read<T>(&self, query: impl FnMut(&mut Connection) -> rusqlite::Result<T>) -> Option<T> {
         self.lock().try_use(&self.path, query)
     }
 }
 
 impl StoreState {
-    /// Keeps a score in memory.
+    /// Keeps a score in memory. When there are too many, the earlier ones are dropped first.
     fn hold(&mut self, key: ScoreKey, score: f64) {
         if self.scores.len() >= MAX_IN_MEMORY {
             self.scores.clear();
@@ -178,8 +180,8 @@ impl StoreState {
         self.scores.entry(key).or_insert(score);
     }
 
-    /// Runs a statement. A damaged file is replaced once and the statement repeated; after any other error the file is not used
-    /// again.
+    /// Runs a statement on the file at `path`. A damaged file is replaced once by a new one and the statement repeated;
+    /// after any other error the file is not used again. `None` when the statement failed.
     fn try_use<T>(
         &mut self,
         path: &Path,
@@ -202,7 +204,7 @@ impl StoreState {
     }
 }
 
-/// Opens or creates a file for reading and writing, with its tables.
+/// Opens or creates a file for reading and writing, and creates its tables if they are missing.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
@@ -216,8 +218,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_MISMATCH), Some(why)));
         }
     }
-    // In this mode readers do not wait for the writer. A crash of the machine loses at most the last scores. The switch fails
-    // when another process is making it, which does the same.
+    // In this mode (a write-ahead log) readers do not wait for the writer, and a crash of the machine loses at most the
+    // last scores. The switch fails when another process switches at the same time, which has the same effect.
     let _ = connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()));
     // The write-ahead log is merged into the file every 256 pages, a megabyte.
     connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 256;")?;
@@ -225,28 +227,29 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens an existing file for reading only.
+/// Opens an existing file of scores and calls for reading only.
 pub(crate) fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
 
-/// Whether a file that is no readable database may be moved away: only one whose name says that it is a database, so that a
-/// mistyped path never moves other data.
+/// Whether a file that is not a readable database may be moved away. That is allowed only when its name ends in
+/// `.sqlite`, so that a mistyped path never moves other data.
 fn is_ours(path: &Path) -> bool {
     path.extension().is_some_and(|e| e == "sqlite")
 }
 
-/// Whether an error means that the file's contents are damaged.
+/// Whether an error of `SQLite` means that the contents of the file are damaged.
 fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Moves a damaged file and the files that `SQLite` keeps beside it away, and opens a new one.
+/// Moves a damaged file away, together with the files that `SQLite` keeps beside it, and opens a new file. `why` is the
+/// error that showed the damage. `None` when the file cannot be replaced.
 fn rebuild(path: &Path, why: &rusqlite::Error) -> Option<Connection> {
     let name = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
-    // Files that were moved away earlier are kept.
+    // Damaged files that were moved away earlier are kept.
     let free = (1..1000).map(|n| if n == 1 { ".damaged".to_owned() } else { format!(".damaged-{n}") });
     let end = free.into_iter().find(|end| !name(end).exists()).unwrap_or_else(|| ".damaged".into());
     let away = name(&end);

@@ -1,4 +1,4 @@
-//! The differences between two libraries.
+//! Compares two libraries of tools.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -8,8 +8,9 @@ use similar::TextDiff;
 use crate::library::folder::{ADMISSION, Library};
 
 impl Library {
-    /// Lists the tools that only one of the two libraries has, and the differences between the files of tools that both have. A
-    /// `-` marks this library, a `+` the other. Empty when the libraries are equal.
+    /// The differences between two libraries as text: the tools that only one of them has, the differences between the
+    /// files of tools that both have, and different admission statuses. A `-` marks this library, a `+` the other.
+    /// Empty when the libraries are equal.
     pub fn differences(&self, other: &Self) -> String {
         let names: BTreeSet<&str> = self.cards().chain(other.cards()).map(|c| c.name.as_str()).collect();
         let mut report = String::new();
@@ -37,7 +38,8 @@ impl Library {
         report
     }
 
-    /// The differences between the files of a tool in two libraries, as unified diffs.
+    /// The differences between the files that a tool has in two libraries, as unified diffs. Admission reports are left
+    /// out.
     fn file_differences(&self, other: &Self, name: &str) -> String {
         let text = |library: &Self, file: &str| {
             library.files(name).into_iter().find(|(f, _)| f == file).map(|(_, text)| text).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! A library of tools: a folder on disk, or the curated library that comes with rlar.
+//! A library of tools: a folder on disk, or the curated library that is built into rlar.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,13 +14,14 @@ use crate::library::new_tool::NewTool;
 use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::scoring::{Tool, ToolContext};
 
-/// The folders of the curated tools, embedded into the program.
+/// The folders of the curated tools, that is, the tools that come with rlar; embedded into the program.
 static CURATED: Dir = include_dir!("$CARGO_MANIFEST_DIR/library");
 
-/// The name of the file with a tool's admission report, in the tool's folder.
+/// The name of the file in a tool's folder that holds the report of the tool's admission checks (tests that a tool must
+/// pass before it may score).
 pub const ADMISSION: &str = "admission.json";
 
-/// Reward tools by name.
+/// A library of reward tools: tool cards, code and reports, by the name of the tool.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     entries: BTreeMap<String, LibraryEntry>,
@@ -29,20 +30,21 @@ pub struct Library {
 #[derive(Clone, Debug)]
 struct LibraryEntry {
     card: ToolCard,
-    /// The tool's folder.
+    /// The path of the tool's folder.
     home: PathBuf,
-    /// The text of `tool.yaml`.
+    /// The text of the tool's `tool.yaml`.
     text: String,
-    /// The code of a verifier, or the fingerprint of a model's files in the tool's folder; empty for other tools.
+    /// The code of a verifier, or the fingerprint (names, sizes, hashes) of a model's files in the tool's folder; empty
+    /// for other tools.
     source: String,
-    /// Hash of text and source.
+    /// SHA-256 of `text` and `source`, in hexadecimal.
     digest: String,
-    /// The report in the tool's folder, whether or not it holds for the tool as it is now.
+    /// The admission report of the tool, whether or not it holds for the tool as it is now; `None` when there is none.
     admission: Option<Admission>,
     calibration: Option<CalibrationFile>,
 }
 
-/// A tool's `calibration.json`: as text, and parsed.
+/// A tool's `calibration.json` (the distribution of its scores in earlier training): as text, and parsed.
 #[derive(Clone, Debug)]
 struct CalibrationFile {
     text: String,
@@ -50,7 +52,7 @@ struct CalibrationFile {
 }
 
 impl Library {
-    /// The curated library that comes with rlar.
+    /// The curated library, which is built into rlar.
     pub fn curated() -> Result<Self, RewardError> {
         let mut library = Self::default();
         for folder in CURATED.dirs() {
@@ -65,11 +67,13 @@ impl Library {
         Ok(library)
     }
 
-    /// Reads a library from a folder: every `NAME/tool.yaml` with the files beside it.
+    /// Reads a library from a folder: every subfolder that has a `tool.yaml`, with the files beside it. The subfolder
+    /// must have the tool's name.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, a card is wrong, or a composite has a part that is missing or contains itself.
+    /// When a file cannot be read, a card is wrong, a tool's folder has another name than the tool, or a composite has
+    /// a part that is missing or contains itself.
     pub fn load(folder: &Path) -> Result<Self, RewardError> {
         let mut library = Self::default();
         let mut folders: Vec<_> =
@@ -97,8 +101,8 @@ impl Library {
         Ok(library)
     }
 
-    /// Adds a tool: the path and text of its `tool.yaml`, the code of a verifier, and the text of its admission report if it has
-    /// one.
+    /// Adds a tool. `path` and `text` are those of its `tool.yaml`, `source` is the code of a verifier or the
+    /// fingerprint of a model's files, and `admission` is the text of its admission report, if it has one.
     ///
     /// # Errors
     ///
@@ -132,14 +136,14 @@ impl Library {
         Ok(())
     }
 
-    /// Adds the tools of another library that this one does not hold.
+    /// Adds the tools of another library whose names this library does not have.
     pub(crate) fn merge(&mut self, other: Self) {
         for (name, entry) in other.entries {
             self.entries.entry(name).or_insert(entry);
         }
     }
 
-    /// Adds a new tool with its admission; its folder will be `home`.
+    /// Adds a new tool with its admission report. `home` is the path that the tool's folder will have.
     pub fn add_tool(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
         self.add(&home.join("tool.yaml"), tool.card.clone(), tool.source.clone(), None)?;
         let identity = self.identity(&tool.name).unwrap_or_default();
@@ -147,12 +151,13 @@ impl Library {
         Ok(())
     }
 
-    /// Checks the composites: an error names one whose part is missing or unusable, or that contains itself.
+    /// Checks all composites. The error names a composite that has a missing or unusable part, or contains itself.
     pub(crate) fn check_parts(&self) -> Result<(), RewardError> {
         self.entries.keys().try_for_each(|name| self.check_below(name, &mut Vec::new()))
     }
 
-    /// Checks the parts of a tool and their parts. `above` holds the composites on the way to it.
+    /// Checks the parts of a tool, then the parts of these parts, and so on. `above` names the composites that lead to
+    /// the tool, from the outermost on.
     fn check_below<'l>(&'l self, name: &'l str, above: &mut Vec<&'l str>) -> Result<(), RewardError> {
         above.push(name);
         for member in self.card(name).map_or(&[][..], ToolCard::parts) {
@@ -173,7 +178,7 @@ impl Library {
         Ok(())
     }
 
-    /// The names of a tool, its parts and their parts.
+    /// The names of a tool, of its parts, of the parts of these parts, and so on.
     pub(crate) fn with_parts(&self, name: &str) -> Vec<String> {
         let parts = self.card(name).map_or(&[][..], ToolCard::parts).iter().flat_map(|m| self.with_parts(&m.tool));
         std::iter::once(name.to_owned()).chain(parts).collect()
@@ -184,13 +189,13 @@ impl Library {
         self.entries.get(name).map(|e| &e.card)
     }
 
-    /// The cards, in the order of their names.
+    /// The cards of all tools, in the order of their names.
     pub fn cards(&self) -> impl Iterator<Item = &ToolCard> {
         self.entries.values().map(|e| &e.card)
     }
 
-    /// The identity of a tool: a hash of its card and its code, and of the identities of its parts. `None` when the library does
-    /// not hold the tool.
+    /// The identity of a tool: a hash of its card, of its code or model files, and of the identities of its parts, as
+    /// 16 hexadecimal digits. `None` when the library does not hold the tool.
     pub fn identity(&self, name: &str) -> Option<String> {
         let entry = self.entries.get(name)?;
         let mut digest = entry.digest.clone();
@@ -202,22 +207,23 @@ impl Library {
         Some(digest)
     }
 
-    /// The admission report of a tool; `None` when it was not examined, or was changed since.
+    /// The admission report of a tool; `None` when the tool was not examined, or was changed since.
     pub fn admission(&self, name: &str) -> Option<&Admission> {
         let admission = self.entries.get(name)?.admission.as_ref()?;
-        // Another version of rlar may have another builtin of this name.
+        // In another version of rlar, the builtin of this name may compute something else.
         let is_current = !self.has_builtin(name) || admission.version == env!("CARGO_PKG_VERSION");
         (is_current && self.identity(name).as_ref() == Some(&admission.identity)).then_some(admission)
     }
 
-    /// Whether a tool, or one of its parts, is a builtin.
+    /// Whether a tool, or one of its parts, is a builtin (a tool written in Rust).
     fn has_builtin(&self, name: &str) -> bool {
         self.card(name).is_some_and(|card| {
             matches!(card.kind, ToolKind::Builtin { .. }) || card.parts().iter().any(|m| self.has_builtin(&m.tool))
         })
     }
 
-    /// Whether a tool may score in its present state: it is admitted, at least provisionally, and no part is refused or retired.
+    /// Whether a tool may score in its present state: it passed the admission checks, at least provisionally, and none
+    /// of its parts is refused or retired.
     pub fn is_admitted(&self, name: &str) -> bool {
         let is_excluded =
             |part: &str| self.admission(part).is_some_and(|a| matches!(a.status, Status::Refused | Status::Retired));
@@ -225,38 +231,41 @@ impl Library {
         is_whole && self.admission(name).is_some_and(|a| matches!(a.status, Status::Admitted | Status::Provisional))
     }
 
-    /// The distribution of a tool's scores in earlier training, by task; `None` when none was recorded.
+    /// The distribution of a tool's scores in earlier training, for each task; `None` when none was recorded.
     pub fn calibration(&self, name: &str) -> Option<Calibration> {
         self.entries.get(name)?.calibration.as_ref().map(|file| file.calibration.clone())
     }
 
-    /// Whether all scores that a tool gave to prompts of a task in earlier training were equal.
+    /// Whether the scores that a tool gave to replies to prompts of a task in earlier training were all equal. False
+    /// when none were recorded.
     pub(crate) fn is_flat(&self, name: &str, task: &str) -> bool {
         let file = self.entries.get(name).and_then(|entry| entry.calibration.as_ref());
         file.and_then(|file| file.calibration.get(task)).is_some_and(|spread| spread.deviation <= 0.0)
     }
 
-    /// Takes a tool out of use for a reason, and returns the new report, which the caller writes into the tool's folder.
+    /// Takes a tool out of use; `why` is the reason. Returns the tool's new admission report, which the caller must
+    /// write into the tool's folder.
     pub fn retire(&mut self, name: &str, why: String) -> Admission {
         let admission = Admission::retired(self.identity(name).unwrap_or_default(), why);
         self.set_admission(name, admission.clone());
         admission
     }
 
-    /// Sets the admission report of a tool.
+    /// Sets the admission report of a tool; without effect when the library does not hold the tool.
     pub fn set_admission(&mut self, name: &str, admission: Admission) {
         if let Some(entry) = self.entries.get_mut(name) {
             entry.admission = Some(admission);
         }
     }
 
-    /// The code of a verifier; `None` for other tools.
+    /// The Python code of a verifier; `None` for other tools.
     pub(crate) fn source(&self, name: &str) -> Option<String> {
         let entry = self.entries.get(name).filter(|e| e.card.file().is_some())?;
         Some(entry.source.clone())
     }
 
-    /// The files of a tool's folder, each with its name and its contents; empty when the library does not hold the tool.
+    /// The files of a tool's folder that the library knows, each with its name and its contents; empty when the library
+    /// does not hold the tool.
     pub fn files(&self, name: &str) -> Vec<(String, String)> {
         let Some(entry) = self.entries.get(name) else { return Vec::new() };
         let mut files = vec![("tool.yaml".to_owned(), entry.text.clone())];
@@ -267,11 +276,11 @@ impl Library {
         files
     }
 
-    /// Opens a tool and its parts: starts a verifier, loads a model.
+    /// Opens a tool and its parts, so that they can score: starts verifiers, loads models.
     ///
     /// # Errors
     ///
-    /// When the library does not hold the tool, or the context lacks something that it needs.
+    /// When the library does not hold the tool, or `context` lacks something that the tool needs, such as a sandbox.
     pub fn open(&self, name: &str, context: &ToolContext) -> Result<Tool, RewardError> {
         let entry = self.entries.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.entries.keys().map(String::as_str).collect();
@@ -284,8 +293,9 @@ impl Library {
     }
 }
 
-/// The code of a verifier, or the fingerprint of a model in the tool's folder; empty for other tools, for models of the Hub,
-/// and for a model that is not there, which is an error only when the tool is opened.
+/// The text that identifies what a tool consists of besides its card: the code of a verifier, or the fingerprint of a
+/// model in the tool's folder. Empty for other tools, for models of the Hub, and for a model that is missing, which is
+/// an error only when the tool is opened.
 fn read_source(folder: &Path, card: &ToolCard) -> Result<String, RewardError> {
     match &card.kind {
         ToolKind::Verifier { file, .. } => {

@@ -1,5 +1,5 @@
-//! Which tools score which example: those set for its domain, else those that the builtin agent chooses, and in both cases the
-//! tools that score every example.
+//! Which tools score which example: those that were set for its domain, or else those that the builtin agent (fixed
+//! rules, no language model) chooses. In both cases the tools that score every example are added.
 
 use rlar_data::Example;
 
@@ -10,11 +10,12 @@ use crate::agents::tasks::domain;
 use crate::tool::composite::{CombineAs, WeightedTool};
 use crate::{Admission, RewardError};
 
-/// Largest absolute weight of a provisional tool.
+/// Largest absolute weight of a provisional tool, one for which no example showed whether it ranks good replies above
+/// bad ones.
 const PROVISIONAL: f64 = 0.25;
 
 impl Orchestrator {
-    /// Chooses the tools of an example without opening them.
+    /// Chooses the tools that are to score an example, but does not open them.
     pub fn choose(&self, example: &Example) -> Result<Assignment, RewardError> {
         if let Some(assignment) = self.assigned_by_domain(example)? {
             return self.complete(example, assignment);
@@ -23,7 +24,7 @@ impl Orchestrator {
         let is_flat = |name: &str| self.library.is_flat(name, example.kind());
         let chosen = self.agent.assign(example, cards().filter(|c| self.may_score(&c.name)), &is_flat);
         let assignment = chosen.map_err(|refusal| {
-            // If a tool that is not admitted would fit, the message is about that tool.
+            // If a tool would fit but is not admitted, the message is about that tool.
             match self.agent.assign(example, cards(), &is_flat) {
                 Ok(assignment) => self.not_admitted(&assignment.tools[0].tool),
                 Err(_) => refusal,
@@ -38,8 +39,8 @@ impl Orchestrator {
         }
     }
 
-    /// The assignment that was set for the example's domain; `None` when there is none, or when one of its tools is suspended or
-    /// needs a reference that this example lacks.
+    /// The assignment (the tools with their weights) that was set for the domain of an example. `None` when there is
+    /// none, or when one of its tools is suspended or needs a reference that this example lacks.
     fn assigned_by_domain(&self, example: &Example) -> Result<Option<Assignment>, RewardError> {
         let Some(assignment) = self.by_domain.get(domain(example)) else { return Ok(None) };
         for member in &assignment.tools {
@@ -60,7 +61,7 @@ impl Orchestrator {
         Ok(Some(Assignment { example: example.id.clone(), ..assignment.clone() }))
     }
 
-    /// Adds the tools that score every example, and limits the weights of provisional tools.
+    /// Adds the tools that score every example to an assignment, and limits the weights of provisional tools.
     fn complete(&self, example: &Example, mut assignment: Assignment) -> Result<Assignment, RewardError> {
         for member in &self.config.always {
             let needs_reference = self.check_always(member)?;
@@ -80,7 +81,8 @@ impl Orchestrator {
         Ok(assignment)
     }
 
-    /// Whether a tool of `rewards.always` needs a reference; an error when it may not score every example.
+    /// Whether a tool of `rewards.always` (the tools that score every example) needs a reference; an error when the
+    /// tool may not be used in this way.
     fn check_always(&self, member: &WeightedTool) -> Result<bool, RewardError> {
         let card = self.library.card(&member.tool).ok_or_else(|| {
             let known: Vec<&str> = self.library.cards().map(|c| c.name.as_str()).collect();
@@ -103,12 +105,13 @@ impl Orchestrator {
         self.library.admission(tool).is_some_and(|admission| admission.status == Status::Provisional)
     }
 
-    /// Whether a tool may be chosen.
+    /// Whether a tool may be chosen: it is admitted, or the config lets tools without admission score.
     fn may_score(&self, name: &str) -> bool {
         self.config.allow_unadmitted || self.is_admitted(name)
     }
 
-    /// Whether the tool is admitted in its present state. The admission of a judge holds for one language model only.
+    /// Whether a tool is admitted in its present state. A judge is admitted only with the language model with which it
+    /// passed the admission checks.
     fn is_admitted(&self, name: &str) -> bool {
         let examined = self.library.admission(name).and_then(|a| a.llm.as_deref());
         let present = self.context.llm.as_ref().map(|llm| llm.name());
@@ -142,17 +145,18 @@ impl Orchestrator {
         RewardError::NotAdmitted { tool: tool.to_owned(), message }
     }
 
-    /// Sets the tools of all prompts of a domain from now on.
+    /// Sets the tools of all examples of a domain from now on.
     pub fn assign_domain(&mut self, domain_name: &str, mut assignment: Assignment) {
-        // Gates and vetoes are no terms of the weighted sum.
+        // Gates and vetoes are not terms of the weighted sum.
         assignment.tools.iter_mut().filter(|t| t.part != CombineAs::Term).for_each(|t| t.weight = 0.0);
         self.by_domain.insert(domain_name.to_owned(), assignment);
-        // Earlier choices for the domain's examples are made again when they are next scored.
+        // Examples of the domain that already have tools get the new ones when they are next scored.
         let prefix = format!("{domain_name}\0");
         self.assigned.retain(|key, _| !key.starts_with(&prefix));
     }
 
-    /// Sets the tools of one example from now on. The assignment is ignored when one of its tools may not or cannot score.
+    /// Sets the tools of one example from now on. The assignment is ignored when it has no tools, or when one of them
+    /// may not score the example or cannot be opened.
     pub fn assign_example(&mut self, example: &Example, assignment: Assignment) -> Result<(), RewardError> {
         let fits = |t: &WeightedTool| {
             let has_inputs = |needs_reference: bool| !needs_reference || example.reference.is_some();
@@ -172,7 +176,7 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Opens a tool that may score; an error says why it may not, or why it cannot be opened.
+    /// Opens a tool if it may score. The error says why the tool may not score or cannot be opened.
     pub fn open_admitted(&mut self, name: &str) -> Result<(), RewardError> {
         if self.library.card(name).is_some() && !self.may_score(name) {
             return Err(self.not_admitted(name));

@@ -1,4 +1,4 @@
-//! Assigns tools to examples and scores batches with them.
+//! Assigns tools to examples, and scores batches of replies with them.
 
 mod choosing;
 
@@ -22,21 +22,21 @@ use crate::tool::scores::{Scores, ToolScore};
 use crate::tool::scoring::{Tool, ToolContext};
 use crate::{Admission, Failure, Outcome, RewardError};
 
-/// What an orchestrator may choose and what it adds to every assignment.
+/// Which tools an orchestrator may choose, and which it adds to every assignment (the tools of an example).
 #[derive(Clone, Debug, Default)]
 pub struct OrchestratorConfig {
-    /// Whether tools without admission may score.
+    /// Whether tools that have not passed the admission checks may score.
     pub allow_unadmitted: bool,
-    /// Whether an example that no tool fits gets an assignment without tools; otherwise it is an error.
+    /// Whether an example that no tool fits is left without tools; otherwise such an example is an error.
     pub allow_uncovered: bool,
-    /// Tools that score every example beside the tools that are chosen for it.
+    /// Tools that score every example, in addition to the tools that are chosen for the example.
     pub always: Vec<WeightedTool>,
-    /// Names of the audit tools: they score some replies to show how far the assigned tools can be trusted, and have no part
-    /// in the reward.
+    /// Names of the audit tools. They score some of the replies to show how far the other tools can be trusted, and do
+    /// not count in the reward.
     pub audit: Vec<String>,
 }
 
-/// Chooses, opens and runs reward tools.
+/// Chooses the reward tools of every example, opens them, and scores replies with them.
 #[derive(Debug)]
 pub struct Orchestrator {
     library: Library,
@@ -46,34 +46,34 @@ pub struct Orchestrator {
     store: Option<Arc<Store>>,
     /// The opened tools, by name.
     tools: BTreeMap<String, Tool>,
-    /// Assignments that were set for whole domains.
+    /// Assignments that were set for whole domains, by the name of the domain.
     by_domain: BTreeMap<String, Assignment>,
-    /// Assignments of single examples, by [`assignment_key`].
+    /// Assignments (tools with their weights) of single examples, by [`assignment_key`].
     assigned: BTreeMap<String, Assignment>,
-    /// Names of the tools that are no longer used.
+    /// Names of the tools that [`Orchestrator::suspend`] took out of use.
     suspended: BTreeSet<String>,
 }
 
-/// The place of an outcome in a batch.
+/// The place of one outcome in a batch: which reply, and which of its tools.
 #[derive(Clone, Copy)]
 struct ScoreSlot {
-    /// Index of the item in the batch.
+    /// Index of the item (an example with a reply) in the batch.
     item: usize,
-    /// Index of the tool in the item's assignment.
+    /// Index of the tool in the assignment of the item's example.
     tool: usize,
 }
 
-/// The slots that each tool has to fill, by the tool's name.
+/// For each tool, by name: the places of the outcomes that it has to compute for a batch.
 type Shares = BTreeMap<Arc<str>, Vec<ScoreSlot>>;
 
-/// The slots of one tool with their outcomes, in the same order.
+/// The places of one tool's outcomes in a batch, with the outcomes in the same order.
 struct FilledShare {
     slots: Vec<ScoreSlot>,
     outcomes: Vec<Outcome>,
 }
 
 impl Orchestrator {
-    /// An orchestrator over a library. It has no score cache until [`Self::with_store`] gives it one.
+    /// An orchestrator that uses the tools of `library`. It has no score cache until [`Self::with_store`] gives it one.
     pub fn new(library: Library, context: ToolContext, config: OrchestratorConfig) -> Self {
         Self {
             library,
@@ -88,29 +88,30 @@ impl Orchestrator {
         }
     }
 
-    /// Caches scores and logs calls in a store.
+    /// Makes the orchestrator cache scores and log calls in `store`.
     #[must_use]
     pub fn with_store(mut self, store: Store) -> Self {
         self.store = Some(Arc::new(store));
         self
     }
 
-    /// Opens a store for scores and calls, unless there is one already.
+    /// Gives the orchestrator the store of scores and calls that `open` opens, unless it has one already.
     pub fn ensure_store(&mut self, open: impl FnOnce() -> Store) {
         self.store.get_or_insert_with(|| Arc::new(open()));
     }
 
-    /// The store of scores and calls, if there is one.
+    /// The store of cached scores and logged calls; `None` when the orchestrator has none.
     pub fn store(&self) -> Option<&Store> {
         self.store.as_deref()
     }
 
-    /// The library.
+    /// The library whose tools the orchestrator uses.
     pub fn library(&self) -> &Library {
         &self.library
     }
 
-    /// The packages of a tool when they are not installed yet; empty when they are, or when there is no sandbox to ask.
+    /// The Python packages that a tool requires, if any of them is not installed yet. Empty when all are installed, or
+    /// when there is no sandbox to ask.
     pub fn missing_packages(&self, tool: &str) -> Result<Vec<String>, RewardError> {
         let required = self.library.card(tool).map_or(&[][..], ToolCard::requires);
         let Ok(sandbox) = &self.context.sandbox else { return Ok(Vec::new()) };
@@ -119,7 +120,8 @@ impl Orchestrator {
         Ok(if installed { Vec::new() } else { required.to_vec() })
     }
 
-    /// The assignment of an example. It is chosen, and its tools are opened, on the first call.
+    /// The assignment of an example (its tools with their weights). The tools are chosen and opened on the first call
+    /// for the example.
     pub fn assign(&mut self, example: &Example) -> Result<&Assignment, RewardError> {
         let key = assignment_key(example);
         if !self.assigned.contains_key(&key) {
@@ -132,8 +134,9 @@ impl Orchestrator {
         Ok(&self.assigned[&key])
     }
 
-    /// Scores items with the audit tools. The first audit tool that does not abstain decides; its score is given as a part of
-    /// its range, from 0 to 1. An item that no audit tool judges is [`Outcome::Abstained`].
+    /// Scores replies, each with its example, with the audit tools. For each reply, the first audit tool that does not
+    /// abstain decides; its score is scaled from the range of the tool to a range from 0 to 1. A reply from which all
+    /// audit tools abstain gets [`Outcome::Abstained`].
     pub fn audit(
         &mut self,
         items: &[(&Example, &Completion)],
@@ -159,12 +162,13 @@ impl Orchestrator {
         Ok(audited)
     }
 
-    /// Whether there are audit tools.
+    /// Whether the config names audit tools.
     pub fn has_audit(&self) -> bool {
         !self.config.audit.is_empty()
     }
 
-    /// Restores the assignments that an earlier process made for these examples, and opens their tools.
+    /// Restores the assignments (tools with their weights) that an earlier process made for these examples, and opens
+    /// the tools.
     pub fn restore(&mut self, assigned: Vec<(&Example, Assignment)>) -> Result<(), RewardError> {
         for (example, assignment) in assigned {
             for chosen in &assignment.tools {
@@ -175,13 +179,13 @@ impl Orchestrator {
         Ok(())
     }
 
-    /// Stops using a tool: the examples that it was assigned to get new tools when they are next scored.
+    /// Stops using a tool. The examples that the tool is assigned to get new tools when their replies are next scored.
     pub fn suspend(&mut self, tool: &str) {
         self.suspended.insert(tool.to_owned());
         self.assigned.retain(|_, assignment| assignment.tools.iter().all(|t| t.tool != tool));
     }
 
-    /// A tool by name. It is opened on the first call.
+    /// The opened tool of this name. It is opened on the first call.
     pub fn open(&mut self, name: &str) -> Result<&Tool, RewardError> {
         if !self.tools.contains_key(name) {
             let tool = self.library.open(name, &self.context)?;
@@ -190,35 +194,35 @@ impl Orchestrator {
         Ok(&self.tools[name])
     }
 
-    /// Opens a tool as if it had not been examined; see [`Tool::for_admission`].
+    /// Opens a tool for its admission checks, as if it had not passed them; see [`Tool::for_admission`].
     pub fn for_admission(&self, name: &str) -> Result<Tool, RewardError> {
         Ok(self.library.open(name, &self.context)?.for_admission())
     }
 
-    /// Adds a new tool to the library; its folder will be `home`.
+    /// Adds a new tool to the library. `home` is the path that the tool's folder will have.
     pub fn add_tool(&mut self, tool: &NewTool, home: &Path) -> Result<(), RewardError> {
         self.library.add_tool(tool, home)
     }
 
-    /// Sets the admission report of a tool. The tool is opened again when it is next needed.
+    /// Sets the admission report of a tool. A tool that is already open is opened again when it is next needed.
     pub fn set_admission(&mut self, tool: &str, admission: Admission) {
         self.library.set_admission(tool, admission);
         self.tools.remove(tool);
     }
 
-    /// Scores completions with one tool, through the cache.
+    /// Scores replies, each with its example, with one tool and through the score cache.
     pub fn score_with(&mut self, tool: &str, items: &[(&Example, &Completion)]) -> Result<Vec<Outcome>, RewardError> {
         self.open(tool)?;
         score_cached(&self.tools[tool], self.store.as_deref(), items, &|| false)
     }
 
-    /// Scores each completion with the tools of its example. Every tool gets its share of the batch in one call.
+    /// Scores each reply with the tools of its example. Every tool scores all of its replies of the batch in one call.
     pub fn score(&mut self, items: &[(&Example, &Completion)]) -> Result<Vec<Scores>, RewardError> {
         self.score_until(items, &|| false)
     }
 
-    /// Scores like [`Self::score`] until `should_stop` returns true. Scores that have not been started by then are
-    /// [`Failure::Late`].
+    /// Scores like [`Self::score`] until `should_stop` returns true. Replies that a tool has not started to score by
+    /// then get [`Failure::Late`] from it.
     pub fn score_until(
         &mut self,
         items: &[(&Example, &Completion)],
@@ -257,7 +261,8 @@ impl Orchestrator {
         Ok(scores)
     }
 
-    /// Scores the share of every tool. The tools run at the same time, so that one that hangs delays no other.
+    /// Lets every tool score its share of the batch. The tools run at the same time, so that one that hangs does not
+    /// delay the others.
     fn score_shares(
         &self,
         items: &[(&Example, &Completion)],
@@ -295,7 +300,8 @@ impl Orchestrator {
         })
     }
 
-    /// Applies the gates and vetoes of an assignment to the scores of its terms.
+    /// Applies the decisions of an assignment's gates and vetoes to the scores of its other tools, the terms of the
+    /// sum.
     fn apply_rulings(&self, assigned: &[WeightedTool], scores: &mut Scores) {
         if assigned.iter().all(|t| t.part.is_term()) {
             return;
@@ -309,15 +315,17 @@ impl Orchestrator {
         }
     }
 
-    /// The range of a tool's scores.
+    /// The lowest and the highest score of a tool; 0 and 1 when the library does not hold the tool.
     fn range(&self, tool: &str) -> [f64; 2] {
         self.library.card(tool).map_or([0.0, 1.0], |card| card.range)
     }
 }
 
-/// Removes abstentions when another term of the assignment judges the example.
+/// Removes the outcomes of tools that abstained. Those of terms of the weighted sum are removed only if another term
+/// judges the example.
 ///
-/// A tool abstains because of the example, so it is removed from all replies of the example alike.
+/// A tool abstains because of the example, never because of the reply, so it is removed from all replies to the example
+/// alike.
 fn drop_abstentions(assigned: &[WeightedTool], scores: &mut Scores) {
     let abstains = |score: &ToolScore| matches!(score.outcome, Outcome::Abstained(_));
     let is_judged = assigned.iter().zip(&scores.tools).any(|(t, score)| t.part.is_term() && !abstains(score));
@@ -326,8 +334,8 @@ fn drop_abstentions(assigned: &[WeightedTool], scores: &mut Scores) {
     scores.tools = kept.map(|(_, score)| score).collect();
 }
 
-/// The key of an example's assignment: its domain, then everything that tells the example from others, because an id is unique
-/// only within its file.
+/// The key under which the assignment of an example is stored: the domain, then id, prompt and reference. The id alone
+/// is not enough, because it is unique only within its file.
 fn assignment_key(example: &Example) -> String {
     format!("{}\0{}\0{}\0{:?}", domain(example), example.id, example.prompt(), example.reference)
 }

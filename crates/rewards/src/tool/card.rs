@@ -1,4 +1,4 @@
-//! The card of a tool: what it measures, how it is made, and what it needs.
+//! The card of a tool (its file `tool.yaml`): what the tool measures, how it computes scores, and what it needs.
 
 use std::path::Path;
 
@@ -13,99 +13,104 @@ use crate::tool::composite::WeightedTool;
 use crate::tool::judge::Rubric;
 use crate::tool::reward_model::ModelPointer;
 
-/// What a score means.
+/// What the scores of a tool mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ToolRole {
-    /// The reply is right or wrong.
+    /// Scores say whether a reply is right or wrong.
     Correctness,
-    /// The reply is better or worse.
+    /// Scores say how good a reply is.
     Quality,
-    /// The reply keeps a rule or breaks it. A constraint is never the only tool of an assignment.
+    /// Scores say whether a reply keeps a rule, such as a length or a format. Agents never choose such a tool as the
+    /// only one for a prompt.
     Constraint,
 }
 
-/// A reply of known worth in a card, for admission.
+/// A reply in a tool card that is known to be good or bad. The admission checks (tests that a tool must pass before it
+/// may score) use it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CardCase {
-    /// The reply.
+    /// The text of the reply.
     pub reply: String,
-    /// Whether the tool must score it high; otherwise it must score it low.
+    /// Whether the reply is good, so that the tool must score it high; the tool must score a bad one low.
     pub good: bool,
-    /// The prompt that the reply answers.
+    /// The prompt that the reply answers; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub prompt: String,
-    /// The reference of the example; absent for an example without one.
+    /// The reference for the prompt (the right answer); absent for a prompt without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Further columns of the example, such as `tests`.
+    /// Further columns of the example that the tool may read, such as `tests`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub columns: Map<String, Value>,
 }
 
-/// How a tool is made, with the keys of its card that only this kind has.
+/// The kind of a tool, that is, how it computes scores; with the values in `tool.yaml` that only tools of this kind
+/// have.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ToolKind {
-    /// A function of rlar, in Rust.
+    /// The tool is a builtin: a function in Rust that is a part of rlar.
     Builtin {
-        /// The function's name, where it differs from the tool's.
+        /// The name of the builtin; `None` when it is the name of the tool.
         builtin: Option<String>,
-        /// The function's settings.
+        /// The settings of the builtin.
         settings: Map<String, Value>,
     },
-    /// A Python function, run in the sandbox.
+    /// The tool is a Python function that runs in the sandbox.
     Verifier {
-        /// The function `f(prompt, candidate_response, reference_response) -> float`.
+        /// The name of the function `f(prompt, candidate_response, reference_response) -> float`.
         function: String,
-        /// The file with its code, in the tool's folder.
+        /// The name of the file with the function's code, in the tool's folder.
         file: String,
-        /// Packages that the file imports; `rewards.packages` must allow them.
+        /// Python packages that the file imports; `rewards.packages` in the config must allow them.
         requires: Vec<String>,
     },
-    /// A reward model, run natively.
+    /// The tool is a reward model that rlar runs itself.
     Model(ModelPointer),
-    /// A language model with a rubric.
+    /// The tool is a judge: a language model that scores replies by a rubric.
     Judge(Rubric),
-    /// A weighted sum of other tools, with gates and vetoes.
+    /// The tool is a weighted sum of other tools, which gates and vetoes among them may overrule.
     Composite {
-        /// The other tools; at least one of them is a term.
+        /// The tools that are combined; at least one of them is a term of the sum.
         parts: Vec<WeightedTool>,
     },
 }
 
-/// A tool's card: `tool.yaml`, checked.
+/// The card of a tool: the checked contents of its `tool.yaml`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(into = "CardDocument")]
 pub struct ToolCard {
-    /// The tool's name, unique in its library and the name of its folder.
+    /// The name of the tool, which is unique in its library. The tool's folder has the same name.
     pub name: String,
-    /// How the tool is made.
+    /// The kind of the tool, that is, how it computes scores.
     pub kind: ToolKind,
-    /// What its score means.
+    /// What the tool's scores mean.
     pub role: ToolRole,
-    /// What it measures, in a sentence.
+    /// What the tool measures, in a sentence.
     pub measures: String,
-    /// The tasks that it suits.
+    /// The labels of the tasks that the tool suits, such as `word problems`.
     pub tasks: Vec<String>,
-    /// Whether it abstains from examples without a reference.
+    /// Whether the tool abstains from examples without a reference.
     pub needs_reference: bool,
-    /// Whether a reply must be the answer alone. If so, admission does not put answers into sentences.
+    /// Whether the tool expects replies that are the answer alone. If so, the admission checks do not put the answers
+    /// into sentences.
     pub bare: bool,
-    /// The lowest and the highest score; both finite.
+    /// The lowest and the highest score that the tool can give; both finite.
     pub range: [f64; 2],
-    /// Replies of known worth, for admission.
+    /// Replies that are known to be good or bad, for the admission checks.
     pub cases: Vec<CardCase>,
-    /// Where the tool comes from.
+    /// Where the tool comes from, such as its author or source.
     pub origin: String,
 }
 
 impl ToolCard {
-    /// Parses and checks a `tool.yaml`. The path is used in messages only.
+    /// Parses and checks the text of a `tool.yaml`. The path appears only in error messages.
     ///
     /// # Errors
     ///
-    /// An unknown key, a value of the wrong type, or a value that no tool of this kind can have; with the line of each.
+    /// When a key is unknown, a value has the wrong type, or a tool of this kind cannot have the value. The message
+    /// gives the line of each problem.
     pub fn parse(path: &Path, text: &str) -> Result<Self, RewardError> {
         let schema = schemars::schema_for!(CardDocument).to_value();
         let document = Document::parse(path, text)?;
@@ -116,7 +121,7 @@ impl ToolCard {
         card.map_err(|()| RewardError::tool(&path.display().to_string(), "has a card that cannot be used"))
     }
 
-    /// The function of rlar that the tool runs; `None` for tools of another kind.
+    /// The name of the builtin (a function in Rust) that the tool runs; `None` for tools of other kinds.
     pub fn builtin(&self) -> Option<&str> {
         match &self.kind {
             ToolKind::Builtin { builtin, .. } => Some(builtin.as_deref().unwrap_or(&self.name)),
@@ -124,7 +129,7 @@ impl ToolCard {
         }
     }
 
-    /// The file with a verifier's code, in the tool's folder; `None` for tools of another kind.
+    /// The name of the file with a verifier's Python code, in the tool's folder; `None` for tools of other kinds.
     pub fn file(&self) -> Option<&str> {
         match &self.kind {
             ToolKind::Verifier { file, .. } => Some(file),
@@ -132,7 +137,7 @@ impl ToolCard {
         }
     }
 
-    /// The Python packages that the tool imports.
+    /// The Python packages that a verifier imports; empty for tools of other kinds.
     pub fn requires(&self) -> &[String] {
         match &self.kind {
             ToolKind::Verifier { requires, .. } => requires,
@@ -140,7 +145,8 @@ impl ToolCard {
         }
     }
 
-    /// The reward model of the tool; `None` for tools of another kind.
+    /// Where the reward model of a tool of kind `model` is, and how its output becomes a score; `None` for tools of
+    /// other kinds.
     pub fn model(&self) -> Option<&ModelPointer> {
         match &self.kind {
             ToolKind::Model(pointer) => Some(pointer),
@@ -148,7 +154,7 @@ impl ToolCard {
         }
     }
 
-    /// The tools that a composite is made of.
+    /// The tools that a composite combines; empty for tools of other kinds.
     pub fn parts(&self) -> &[WeightedTool] {
         match &self.kind {
             ToolKind::Composite { parts } => parts,

@@ -1,7 +1,8 @@
-//! `tool.yaml` as it is written, with the keys of all kinds beside each other, and its translation from and to a [`ToolCard`].
+//! The contents of `tool.yaml` as they are written, with the keys of all kinds of tools side by side, and their
+//! translation from and to a [`ToolCard`].
 //!
-//! serde can neither refuse unknown keys of a flattened enum nor name their lines, so the file has one flat form, and the
-//! checks that depend on the kind are made here.
+//! serde can neither refuse unknown keys of a flattened enum nor tell their lines. So the file has one flat form, and
+//! the checks that depend on the kind of the tool are made in this module.
 
 use rlar_data::KeyProblem;
 use schemars::JsonSchema;
@@ -14,19 +15,19 @@ use crate::tool::composite::WeightedTool;
 use crate::tool::judge::{JudgeMode, Rubric};
 use crate::tool::reward_model::ModelPointer;
 
-/// The `kind` key.
+/// The value of the key `kind` in `tool.yaml`: how the tool computes scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum KindName {
-    /// A function of rlar, in Rust.
+    /// The tool is a builtin: a function in Rust that is a part of rlar.
     Builtin,
-    /// A Python function, run in the sandbox.
+    /// The tool is a Python function that runs in the sandbox.
     Verifier,
-    /// A reward model, run natively.
+    /// The tool is a reward model that rlar runs itself.
     Model,
-    /// A language model with a rubric.
+    /// The tool is a language model that scores replies by a rubric.
     Judge,
-    /// A weighted sum of other tools, with gates and vetoes.
+    /// The tool is a weighted sum of other tools, which gates and vetoes among them may overrule.
     Composite,
 }
 
@@ -42,60 +43,65 @@ impl KindName {
     }
 }
 
-/// The keys of `tool.yaml`, in the order in which they are written.
+/// The contents of `tool.yaml`, before checks that depend on the kind of the tool. The keys are in the order in which
+/// they are written.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CardDocument {
-    /// The tool's name, unique in its library and the name of its folder.
+    /// The name of the tool, which is unique in its library. The tool's folder has the same name.
     name: String,
-    /// How the tool is made.
+    /// The kind of the tool, that is, how it computes scores.
     kind: KindName,
-    /// What its score means.
+    /// What the tool's scores mean.
     role: ToolRole,
-    /// What it measures, in a sentence.
+    /// What the tool measures, in a sentence.
     measures: String,
-    /// The tasks that it suits.
+    /// The labels of the tasks that the tool suits, such as `word problems`.
     tasks: Vec<String>,
-    /// Whether it abstains from examples without a reference.
+    /// Whether the tool abstains from examples without a reference.
     needs_reference: bool,
-    /// Whether a reply must be the answer alone. If so, admission does not put answers into sentences.
+    /// Whether the tool expects replies that are the answer alone. If so, the admission checks do not put the answers
+    /// into sentences.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     bare: bool,
-    /// The lowest and the highest score.
+    /// The lowest and the highest score that the tool can give.
     range: [f64; 2],
-    /// Verifiers: the Python function `f(prompt, candidate_response, reference_response) -> float`.
+    /// For tools of kind `verifier`: the name of the Python function `f(prompt, candidate_response, reference_response)
+    /// -> float`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     function: Option<String>,
-    /// Verifiers: the file in the tool's folder.
+    /// For tools of kind `verifier`: the name of the Python file with the function, in the tool's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file: Option<String>,
-    /// Verifiers: packages that the file imports; `rewards.packages` must allow them.
+    /// For tools of kind `verifier`: Python packages that the file imports; `rewards.packages` in the config must allow
+    /// them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     requires: Vec<String>,
-    /// Builtins: the function of rlar, where its name differs from the tool's.
+    /// For tools of kind `builtin`: the name of the function in Rust, where it differs from the tool's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     builtin: Option<String>,
-    /// Builtins: the function's settings.
+    /// For tools of kind `builtin`: the settings of the function in Rust.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     settings: Map<String, Value>,
-    /// Models: the reward model.
+    /// For tools of kind `model`: where the reward model is, and how its output becomes a score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     model: Option<ModelPointer>,
-    /// Judges: the rubric.
+    /// For tools of kind `judge`: the rubric.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     judge: Option<Rubric>,
-    /// Composites: the tools that they are made of.
+    /// For tools of kind `composite`: the tools that are combined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     parts: Vec<WeightedTool>,
-    /// Replies of known worth, for admission.
+    /// Replies that are known to be good or bad, for the admission checks (tests that a tool must pass before it may
+    /// score).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cases: Vec<CardCase>,
-    /// Where the tool comes from.
+    /// Where the tool comes from, such as its author or source.
     origin: String,
 }
 
 impl CardDocument {
-    /// Problems that do not depend on the values of the tool's kind.
+    /// Problems of the range, of the name, and of keys that only tools of another kind have.
     pub fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = Vec::new();
         let [low, high] = self.range;
@@ -127,7 +133,7 @@ impl CardDocument {
         problems
     }
 
-    /// The card, or what its kind lacks.
+    /// The tool card; an error says what a tool of this kind must have and lacks.
     pub fn into_card(self) -> Result<ToolCard, KeyProblem> {
         let name = self.name.clone();
         let kind = match self.kind {

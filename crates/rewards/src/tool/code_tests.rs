@@ -1,4 +1,5 @@
-//! The builtin `code_tests`: the reply is a program, and the example has the tests that it must pass.
+//! The builtin (a tool written in Rust) `code_tests`: it runs the program in a reply, in the sandbox, against the tests
+//! that the example holds.
 
 use rlar_data::{Completion, Example};
 use rlar_sandbox::{
@@ -13,23 +14,25 @@ use crate::{Failure, Outcome};
 /// Number of programs that run between two checks of whether the time for scoring is over.
 const BATCH: usize = 16;
 
-/// Scores programs by the tests of their examples.
+/// Scores replies that are programs, by the tests that their examples hold.
 #[derive(Debug)]
 pub struct CodeTests {
     sandbox: Sandbox,
     limits: SandboxLimits,
-    /// Whether the score is the share of the tests that passed; otherwise it is 1 when all passed, else 0.
+    /// Whether the score is the share of the tests that passed. Otherwise the score is 1 when all tests passed, else 0.
     partial: bool,
 }
 
 impl CodeTests {
-    /// A scorer that runs programs in a sandbox, with the settings of a card.
+    /// A scorer that runs programs in `sandbox`, within `limits`. `settings` are those of the tool card; only `partial`
+    /// is known.
     pub fn new(sandbox: Sandbox, limits: SandboxLimits, settings: &BuiltinSettings) -> Self {
         let partial = settings.get("partial").and_then(Value::as_bool).unwrap_or(false);
         Self { sandbox, limits, partial }
     }
 
-    /// Scores items; the records are in their order and have no times.
+    /// Scores replies, each with its example; the records are in the order of `items`. Their `seconds` are 0: the
+    /// caller sets them.
     pub fn score(
         &self,
         items: &[(&Example, &Completion)],
@@ -54,7 +57,8 @@ impl CodeTests {
                     Ok(judged) => {
                         let passed = f64::from(u8::from(judged.all_passed()));
                         let score = if self.partial { judged.pass_rate().unwrap_or(0.0) } else { passed };
-                        // A limit of time or memory may decide otherwise the next time.
+                        // After a limit of time or memory, or a crash, a second run of the same program may end
+                        // differently.
                         let is_limited = |t: &Execution<TestVerdict>| t.verdict.is_transient();
                         let cacheable = !judged.tests.iter().any(is_limited);
                         ScoreRecord { cacheable, ..ScoreRecord::free(Outcome::Scored(score)) }
@@ -66,19 +70,19 @@ impl CodeTests {
     }
 }
 
-/// Whether an example has tests in one of three forms: `test` with `entry_point` (`HumanEval`), `test_list` with
-/// `test_setup_code` (MBPP), or `tests` with `setup`, where the tests are Python statements or objects with `input` and
-/// `output`.
+/// Whether an example has tests, in one of three forms: the columns `test` and `entry_point` (as in `HumanEval`),
+/// `test_list` and perhaps `test_setup_code` (as in MBPP), or `tests` and perhaps `setup`. A test in `test_list` or
+/// `tests` is a Python statement, or an object with `input` and `output` (standard input and expected standard output).
 pub fn has_tests(example: &Example) -> bool {
     tests(example).is_some()
 }
 
-/// The text in a column of the example.
+/// The text in the column `key` of an example; `None` when the column is absent or holds no text.
 fn text<'e>(example: &'e Example, key: &str) -> Option<&'e str> {
     example.columns.get(key).and_then(Value::as_str)
 }
 
-/// The tests of an example, in the form that the sandbox runs.
+/// The tests of an example, in the form that the sandbox runs; `None` when the example has none in a known form.
 fn tests(example: &Example) -> Option<Tests> {
     if let (Some(test), Some(function)) = (text(example, "test"), text(example, "entry_point")) {
         // The tests may use names that the prompt imports and defines.
@@ -107,7 +111,8 @@ fn tests(example: &Example) -> Option<Tests> {
     list.iter().map(stream).collect::<Option<Vec<IoTest>>>().map(Tests::InputOutput)
 }
 
-/// The prompt, when it is code that stops before the body of the function (`HumanEval`).
+/// The example's prompt, when it is Python code that stops before the body of the function `function`, as in
+/// `HumanEval`; `None` for other prompts.
 fn code_prompt<'e>(example: &'e Example, function: &str) -> Option<&'e str> {
     let prompt = example.prompt();
     let first = prompt.lines().find(|l| !l.trim().is_empty())?;
@@ -119,13 +124,14 @@ fn code_prompt<'e>(example: &'e Example, function: &str) -> Option<&'e str> {
     (is_code && defines(prompt, function) && !prompt.contains("```")).then_some(prompt)
 }
 
-/// Whether a Python program defines a function.
+/// Whether Python code defines a function of this name.
 fn defines(code: &str, function: &str) -> bool {
     code.contains(&format!("def {function}("))
 }
 
-/// The program in a reply: its last fenced block that defines something, else its last fenced block, else the whole reply. A
-/// reply that continues the prompt's code is appended to it.
+/// The program in a reply, with the tests of the example; `None` when the example has no tests. The code is the last
+/// fenced block that defines a function or class (if the tests call functions), else the last fenced block, else the
+/// whole reply. When the prompt is code that the reply must continue, that code is put before it.
 fn program(example: &Example, reply: &str) -> Option<Program> {
     let tests = tests(example)?;
     let blocks = fences(reply);
@@ -142,7 +148,8 @@ fn program(example: &Example, reply: &str) -> Option<Program> {
     Some(Program { source: source.replace("\r\n", "\n"), tests })
 }
 
-/// The contents of the fenced blocks of a text. A block without a closing fence ends with the text.
+/// The contents of the fenced code blocks (between lines with three backticks) of a reply. A block without a closing
+/// fence ends with the reply.
 fn fences(reply: &str) -> Vec<&str> {
     let mut blocks = Vec::new();
     let mut rest = reply;

@@ -1,4 +1,5 @@
-//! How the scores of several tools are combined: a weighted sum, and gates and vetoes that overrule it.
+//! How the scores of several tools are combined: into a weighted sum, which gates (a reply that they score too low gets
+//! at most 0) and vetoes (such a reply gets the worst score) overrule.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,12 +10,13 @@ use crate::Outcome;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CombineAs {
-    /// Its score is a term of the weighted sum.
+    /// The tool's score, times a weight, is a term of the weighted sum.
     #[default]
     Term,
-    /// A reply that it scores below `least` gets at most 0, or the score of the range that is nearest to 0.
+    /// A reply that the tool scores below `least` gets at most 0; where the range of scores does not contain 0, at most
+    /// the end of the range that is nearest to 0.
     Gate,
-    /// A reply that it scores below `least` gets the worst score of the range.
+    /// A reply that the tool scores below `least` gets the worst score of the range, whatever the other tools give.
     Veto,
 }
 
@@ -26,19 +28,21 @@ impl CombineAs {
     }
 }
 
-/// A tool with its weight and its part: in an assignment, a composite, or a config's list of tools.
+/// One of several tools whose scores are combined, with its weight and its part in the combination. Lists of them make
+/// up assignments (the tools of a prompt), composite tools, and `rewards.always` in a config.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightedTool {
     /// The tool's name in the library.
     pub tool: String,
-    /// What a term's score is multiplied by; without effect for gates and vetoes.
+    /// The factor of the tool's score in the weighted sum; without effect for gates and vetoes.
     #[serde(default = "one")]
     pub weight: f64,
-    /// How its score is combined with the others.
+    /// How the tool's score is combined with the scores of the other tools: as a term, a gate or a veto.
     #[serde(default, rename = "as", skip_serializing_if = "CombineAs::is_term")]
     pub part: CombineAs,
-    /// Gates and vetoes: the lowest score that lets a reply pass; the middle of the tool's range when absent.
+    /// For gates and vetoes: the lowest score that lets a reply pass. When absent, it is the middle of the tool's
+    /// range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub least: Option<f64>,
 }
@@ -48,7 +52,7 @@ fn one() -> f64 {
 }
 
 impl WeightedTool {
-    /// What is wrong with `least` for a tool with this range, if anything is.
+    /// What is wrong with `least`, for a tool whose scores range from `low` to `high`; `None` when nothing is wrong.
     pub(crate) fn problem(&self, [low, high]: [f64; 2]) -> Option<String> {
         let least = self.least.filter(|_| !self.part.is_term())?;
         (!(least > low && least <= high)).then(|| {
@@ -56,25 +60,27 @@ impl WeightedTool {
         })
     }
 
-    /// The lowest score that lets a reply pass, for a tool with this range.
+    /// The lowest score with which a gate or a veto lets a reply pass: `least`, or else the middle between `low` and
+    /// `high`, the ends of the tool's range.
     pub fn least(&self, [low, high]: [f64; 2]) -> f64 {
         self.least.unwrap_or_else(|| f64::midpoint(low, high))
     }
 }
 
-/// The decision of an assignment's gates and vetoes about a reply.
+/// What the gates and vetoes of an assignment or a composite together decide about a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ruling {
-    /// All of them let it pass.
+    /// All gates and vetoes let the reply pass.
     Pass,
-    /// A gate does not let it pass, and no veto objects.
+    /// At least one gate does not let the reply pass; all vetoes do.
     Closed,
-    /// A veto does not let it pass.
+    /// At least one veto does not let the reply pass.
     Vetoed,
 }
 
 impl Ruling {
-    /// The ruling of parts, each with its `least` and its outcome. A part without a score has no influence.
+    /// The ruling of several tools about a reply. For each tool the iterator gives its part (term, gate or veto), its
+    /// `least`, and its outcome for the reply. A tool without a score has no influence.
     pub fn of<'o>(parts: impl Iterator<Item = (CombineAs, f64, &'o Outcome)>) -> Self {
         let mut ruling = Self::Pass;
         for (part, least, outcome) in parts {
@@ -88,8 +94,9 @@ impl Ruling {
         ruling
     }
 
-    /// Applies the ruling to the score of a term with this range and weight. It never makes the reply's total better, so a term
-    /// with a negative weight is moved upwards.
+    /// The score of a term after the ruling. `low` and `high` are the ends of the range of the term's scores. A ruling
+    /// never raises the weighted sum of a reply: it may lower the score of a term, or raise it if the weight is
+    /// negative.
     pub fn apply(self, score: f64, [low, high]: [f64; 2], weight: f64) -> f64 {
         let zero = 0.0_f64.clamp(low, high);
         match self {

@@ -1,7 +1,8 @@
-//! Tools of the kind `judge`: a language model with a rubric.
+//! Tools of the kind `judge`: a language model that scores replies by a rubric.
 //!
-//! The conversation and the reply are fenced in the prompt, so that no reply can give the judge instructions. The judge must
-//! answer with one JSON object; anything else is a failure of the tool, never a score.
+//! The prompt encloses the conversation and the reply in marks that contain a hash of these texts, so that no reply can
+//! give the judge instructions. The judge must answer with one JSON object; anything else is a failure of the tool,
+//! never a score.
 
 use std::sync::Arc;
 
@@ -17,26 +18,26 @@ use crate::agents::parse::bare_object;
 use crate::tool::scoring::ScoreRecord;
 use crate::{Failure, Outcome};
 
-/// The question that a judge answers.
+/// The question about a reply that a judge answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JudgeMode {
-    /// How good is the reply, on a scale?
+    /// How good is the reply, as a grade on a scale?
     #[default]
     Pointwise,
-    /// Is the reply better than the reference? Asked twice, in both orders.
+    /// Is the reply better than the reference? The judge is asked twice, with the two texts in both orders.
     Pairwise,
-    /// Which criteria does the reply meet? The score is the weighted share of those that it meets.
+    /// Which criteria does the reply meet? The score is the weighted share of the criteria that are met.
     Checklist,
 }
 
-/// A criterion of a checklist.
+/// A criterion of a judge of mode `checklist`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Criterion {
     /// A statement about the reply that is true or false.
     pub text: String,
-    /// Its weight in the share of criteria met; above 0.
+    /// The weight of the criterion in the share of criteria that are met; above 0.
     #[serde(default = "one")]
     pub weight: f64,
 }
@@ -45,22 +46,22 @@ fn one() -> f64 {
     1.0
 }
 
-/// The instructions of a judge.
+/// The instructions that a judge gets, and how it must answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rubric {
-    /// What makes a reply good, in the words of the prompt.
+    /// Description of what makes a reply good. It becomes a part of the judge's prompt, word for word.
     pub rubric: String,
-    /// The question that the judge answers.
+    /// The question about a reply that the judge answers.
     #[serde(default)]
     pub mode: JudgeMode,
-    /// Pointwise: the lowest and the highest grade that the judge may give.
+    /// For mode `pointwise`: the lowest and the highest grade that the judge may give.
     #[serde(default = "scale")]
     pub scale: [f64; 2],
-    /// Checklist: the criteria.
+    /// For mode `checklist`: the criteria that a reply is checked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub criteria: Vec<Criterion>,
-    /// Longest answer of the judge, in tokens.
+    /// Largest number of tokens in an answer of the judge.
     #[serde(default = "max_tokens")]
     pub max_tokens: u32,
 }
@@ -74,7 +75,7 @@ fn max_tokens() -> u32 {
 }
 
 impl Rubric {
-    /// What is wrong with the rubric, if anything is.
+    /// What is wrong with the rubric; `None` when nothing is wrong.
     pub fn problem(&self) -> Option<String> {
         let [low, high] = self.scale;
         if !(low.is_finite() && high.is_finite() && low < high) {
@@ -88,23 +89,25 @@ impl Rubric {
     }
 }
 
-/// The version of the prompts below. Exchanges that were recorded with another version do not answer them.
+/// The version of the prompts that this file writes. A recorded exchange with a language model is not used as the
+/// answer to a prompt of another version.
 const TEMPLATE: &str = "judge-1";
 
-/// The position of the reply in a pairwise question; the reference has the other one.
+/// The position of the reply in a question of mode `pairwise`, which shows two texts; the reference has the other
+/// position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReplyPosition {
     First,
     Second,
 }
 
-/// The task of a judge, and the JSON schema of its answer.
+/// What a judge is told to answer, and the JSON schema of its answer.
 struct AnswerForm {
     instruction: String,
     schema: Value,
 }
 
-/// A judge that is ready to score.
+/// A judge (a language model with a rubric) that is ready to score.
 #[derive(Debug)]
 pub struct Judge {
     name: String,
@@ -115,22 +118,24 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge of this name that asks a language model by a rubric.
+    /// A judge that asks `llm` by a rubric. `name` is the tool's name, and `range` is the range of its scores.
     pub fn new(name: &str, llm: Arc<dyn Llm>, rubric: Rubric, range: [f64; 2]) -> Self {
         Self { name: name.to_owned(), llm, rubric, range }
     }
 
-    /// The name of the language model.
+    /// The name of the language model that the judge asks.
     pub fn llm_name(&self) -> String {
         self.llm.name()
     }
 
-    /// The language model and the version of the prompt, on which the scores depend.
+    /// The name of the language model and the version of the prompts. The judge's scores depend on them, so they are a
+    /// part of cache keys.
     pub fn cache_identity(&self) -> String {
         format!("{} {TEMPLATE}", self.llm.name())
     }
 
-    /// Scores items; the records are in their order and have no times.
+    /// Scores replies, each with its example; the records are in the order of `items`. Their `seconds` are 0: the
+    /// caller sets them.
     pub fn score(&self, items: &[(&Example, &Completion)], should_stop: ShouldStop) -> Vec<ScoreRecord> {
         let positions: &[ReplyPosition] = match self.rubric.mode {
             JudgeMode::Pairwise => &[ReplyPosition::First, ReplyPosition::Second],
@@ -158,7 +163,7 @@ impl Judge {
         records.collect()
     }
 
-    /// The question about a reply.
+    /// The request that asks the language model about one reply.
     fn request(&self, example: &Example, completion: &Completion, position: ReplyPosition) -> ChatRequest {
         let reply = completion.scored_text();
         let messages: Vec<String> =
@@ -203,7 +208,7 @@ impl Judge {
         }
     }
 
-    /// The task in words, and the form of the answer.
+    /// What the judge is told to answer, in words, and the JSON schema of the answer; both depend on the mode.
     fn answer_form(&self) -> AnswerForm {
         let with_reason = |field: &str, schema: Value| {
             let fields = json!({ "reason": { "type": "string" }, field: schema });
@@ -243,7 +248,8 @@ impl Judge {
         }
     }
 
-    /// The grade that an answer gives, from 0 (worst) to 1 (best); an error says why the answer gives none.
+    /// The grade that the text of an answer gives, from 0 (worst) to 1 (best); an error says why the answer gives no
+    /// grade.
     fn grade(&self, answer: &str, position: ReplyPosition) -> Result<f64, String> {
         let unclear = |why: &str| {
             let shown: String = answer.chars().take(80).collect();
@@ -284,8 +290,9 @@ impl Judge {
     }
 }
 
-/// The JSON object that is the whole answer, in a fence or not. Text around it is an error: an answer that a reply talked the
-/// judge into must not pass because an object stands somewhere in it.
+/// The JSON object that is the whole answer of a judge, with or without a code fence around it. Any other text around
+/// the object is an error: an object that the judge only quotes, for example from a reply, must not count as its
+/// answer.
 fn answer_object(answer: &str) -> Result<Map<String, Value>, String> {
     let text = answer.trim();
     let opened = text.strip_prefix("```json").or_else(|| text.strip_prefix("```"));

@@ -1,4 +1,5 @@
-//! What a reward tool is: its card, its kind, how it scores a reply, and what its outcome means.
+//! What a reward tool is: its card (`tool.yaml`), its kind (builtin, verifier, reward model, judge or composite), how
+//! it scores a reply, and what the outcome of scoring means.
 
 pub mod card;
 mod card_document;

@@ -1,4 +1,4 @@
-//! Tools of the kind `model`: a reward model, run natively.
+//! Tools of the kind `model`: a reward model (a sequence classifier with one output), run by rlar itself.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,36 +12,41 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Failure, Outcome};
 
-/// The reward model of a card, and how its output becomes a score.
+/// For a tool of kind `model`: where its reward model is, and how the model's output becomes a score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelPointer {
-    /// A Hugging Face folder with a `…ForSequenceClassification` model of one label, relative to the tool's folder.
+    /// Path of a Hugging Face folder with a `…ForSequenceClassification` model of one label, relative to the tool's
+    /// folder. A card gives either `path` or `repo`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// Instead of a path: the model's name on the Hub, `owner/name`. `rlar fetch-rewards` downloads it.
+    /// Name of the model on the Hugging Face Hub, `owner/name`, instead of `path`. `rlar fetch-rewards` downloads the
+    /// model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,
-    /// The commit on the Hub; required with `repo`.
+    /// Commit of the model's repository on the Hub; required with `repo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// The files of the repository that are needed; required with `repo`.
+    /// Names of the files to download from the model's repository on the Hub; required with `repo`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
-    /// SHA-256 of the files that hold weights, by file name.
+    /// With `repo`: SHA-256, in hexadecimal, that files of the repository must have, by file name. It is meant for the
+    /// files that hold weights.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sha256: BTreeMap<String, String>,
-    /// Whether the score is the sigmoid of `(output - center) / scale`. Otherwise it is that number, clamped to the card's range.
+    /// Whether the score is the sigmoid of `(output - center) / scale`; otherwise the score is `(output - center) /
+    /// scale` itself. Either is clamped to the range of the tool's scores.
     #[serde(default)]
     pub sigmoid: bool,
-    /// The number that is subtracted from the output.
+    /// The number that is subtracted from the model's output before the division by `scale`.
     #[serde(default)]
     pub center: f64,
-    /// The number that the output is divided by; above 0.
+    /// The number that the model's output, less `center`, is divided by; above 0.
     #[serde(default = "one")]
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub scale: f64,
-    /// Most tokens of one forward pass.
+    /// Largest number of tokens in one forward pass over several conversations. A conversation that is longer than this
+    /// gets a forward pass of its own.
     #[serde(default = "tokens")]
     #[schemars(range(min = 1))]
     pub batch_tokens: usize,
@@ -71,20 +76,21 @@ fn tokens() -> usize {
     4096
 }
 
-/// The folder of a model in the Hub's cache. Files with a SHA-256 in the card must have it.
+/// The local folder of a Hub model that was downloaded earlier. A file for which the tool card gives a SHA-256 must
+/// have that hash.
 fn cached_folder(repo: &str, pointer: &ModelPointer, hub: Option<&Hub>) -> Result<PathBuf, String> {
     let settings = match hub {
         Some(hub) => hub.settings().clone(),
         None => HubSettings::from_env(|name| std::env::var(name).ok()).map_err(|e| e.to_string())?,
     };
-    // Opening a tool downloads nothing.
+    // Opening a tool downloads nothing: the model must already be in the cache.
     let hub = Hub::new(HubSettings { offline: true, ..settings }).map_err(|e| e.to_string())?;
     let revision = pointer.revision.as_deref().unwrap_or("main");
     let names: Vec<&str> = pointer.files.iter().map(String::as_str).collect();
     let not_cached = |e: HubError| format!("{e}; `rlar fetch-rewards` downloads it");
     let folder = hub.download(repo, revision, &names, &HubLimits::default(), &mut |_| ()).map_err(not_cached)?;
     for (name, sha256) in &pointer.sha256 {
-        // The name of a file in the cache is its hash, which was checked after the download.
+        // A file in this folder is a link to a file that is named by its SHA-256, which was checked after the download.
         let cached = folder.join(name).read_link().ok().and_then(|p| Some(p.file_name()?.to_str()?.to_owned()));
         if cached.as_ref() != Some(sha256) {
             return Err(format!("{repo}: the cache's {name} is not the file that the card names by its SHA-256"));
@@ -93,10 +99,10 @@ fn cached_folder(repo: &str, pointer: &ModelPointer, hub: Option<&Hub>) -> Resul
     Ok(folder)
 }
 
-/// Number of conversations that are read between two checks of whether the time for scoring is over.
+/// Number of conversations that are scored between two checks of whether the time for scoring is over.
 const BATCH: usize = 32;
 
-/// A reward model that is ready to score.
+/// A loaded reward model, with the settings that turn its outputs into scores.
 #[derive(Debug)]
 pub struct ModelScorer {
     model: RewardModel,
@@ -105,11 +111,13 @@ pub struct ModelScorer {
 }
 
 impl ModelScorer {
-    /// Loads the model of a card from the tool's folder `home`, or from the Hub's cache.
+    /// Loads the model that `pointer` names: from the tool's folder `home`, or from the local cache of the Hugging Face
+    /// Hub. `range` is the range of the tool's scores.
     ///
     /// # Errors
     ///
-    /// When the model is not there, is not the file of the card's hash, or has more than one label.
+    /// When the model is not there, a file does not have the SHA-256 that the card gives, or the model does not have
+    /// exactly one label.
     pub fn load(
         home: &Path,
         pointer: &ModelPointer,
@@ -133,8 +141,9 @@ impl ModelScorer {
         Ok(Self { model, pointer: pointer.clone(), range })
     }
 
-    /// Scores items; the outcomes are in their order. A reply that makes the conversation longer than the model's context gets
-    /// the lowest score; a prompt that is longer than that by itself is not judged.
+    /// Scores replies, each with its example; the outcomes are in the order of `items`. A reply that makes the
+    /// conversation longer than the model's context gets the lowest score of the range. A prompt that is too long even
+    /// without a reply gets an abstention.
     pub fn score(&self, items: &[(&Example, &Completion)], should_stop: ShouldStop) -> Vec<Outcome> {
         let positions = self.model.positions();
         let mut outcomes = vec![Outcome::Failed(Failure::Late); items.len()];
@@ -164,7 +173,7 @@ impl ModelScorer {
             let (indices, batch): (Vec<usize>, Vec<_>) = batch.iter().cloned().unzip();
             let together = self.model.outputs(&batch, self.pointer.batch_tokens);
             for (at, i) in indices.into_iter().enumerate() {
-                // When one input fails, the others of the batch are scored one by one.
+                // When a batch fails because of one input, each input of the batch is scored by itself.
                 let outputs = match &together {
                     Ok(outputs) => Ok(outputs[at].clone()),
                     Err(_) => self.model.outputs(&batch[at..=at], self.pointer.batch_tokens).map(|mut o| o.remove(0)),
@@ -178,14 +187,16 @@ impl ModelScorer {
         outcomes
     }
 
-    /// The tokens of the conversation with the reply as the assistant's turn.
+    /// The tokens of the conversation that the model scores: the example's messages, then the reply as the assistant's
+    /// turn.
     fn input(&self, example: &Example, reply: &str) -> Result<rlar_policy::RewardInput, PolicyError> {
         let prompt = example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content });
         let turns: Vec<Turn> = prompt.chain([Turn { role: "assistant", content: reply }]).collect();
         self.model.input(&turns)
     }
 
-    /// The score of the model's outputs, one per label.
+    /// Turns the model's outputs for one conversation, of which there must be exactly one, into a score in the tool's
+    /// range.
     fn outcome(&self, outputs: &[f32]) -> Outcome {
         let [output] = outputs else { return Outcome::Failed(Failure::Reply("no output".into())) };
         let output = (f64::from(*output) - self.pointer.center) / self.pointer.scale;

@@ -1,4 +1,4 @@
-//! The outcomes of one completion, tool by tool, and their weighted sum.
+//! The outcomes that the tools of a prompt have for one reply, and the weighted sum of their scores.
 
 use std::sync::Arc;
 
@@ -7,23 +7,25 @@ use serde::{Deserialize, Serialize};
 use crate::Outcome;
 use crate::tool::composite::WeightedTool;
 
-/// The outcomes of one completion, in the order of its assignment's tools.
+/// The outcomes of scoring one reply, in the order of the tools that are assigned to its prompt.
 ///
-/// Gates and vetoes have the weight 0: what they decided is already in the other tools' scores.
+/// Gates and vetoes (tools that overrule the others when they score a reply too low) have the weight 0: their decisions
+/// are already applied to the scores of the other tools.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scores {
-    /// One outcome per tool. Empty when no tool was assigned to the example.
+    /// One outcome per tool. An abstention is left out when another tool of the weighted sum judged the reply. Empty
+    /// when no tool was assigned to the example.
     pub tools: Vec<ToolScore>,
 }
 
-/// The outcome of one tool. On disk it is the triple `[tool, weight, outcome]`.
+/// The outcome that one tool has for a reply. In JSON it is the array `[tool, weight, outcome]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "(Arc<str>, f64, Outcome)", into = "(Arc<str>, f64, Outcome)")]
 pub struct ToolScore {
     /// The tool's name.
     pub tool: Arc<str>,
-    /// What the score is multiplied by in the weighted sum; 0 for gates and vetoes.
+    /// The factor of the score in the weighted sum; 0 for gates and vetoes.
     pub weight: f64,
     /// The score, or why there is none.
     pub outcome: Outcome,
@@ -42,19 +44,21 @@ impl From<ToolScore> for (Arc<str>, f64, Outcome) {
 }
 
 impl Scores {
-    /// The outcome of a tool; `None` when the tool did not score this completion.
+    /// The outcome of the tool of this name; `None` when the tool has no outcome for this reply.
     pub fn get(&self, tool: &str) -> Option<&ToolScore> {
         self.tools.iter().find(|score| &*score.tool == tool)
     }
 
-    /// The weighted sum; `None` when there are no tools, or when any of them gave no score.
+    /// The weighted sum of the scores; `None` when there are no tools, or when any of them gave no score.
     pub fn total(&self) -> Option<f64> {
         self.total_beside(&[])
     }
 
-    /// The weighted sum without the tools in `always`; `None` when no other tool is left, or when any tool gave no score.
+    /// The weighted sum of the scores without the tools in `always` (those that score the replies to every prompt).
+    /// `None` when no other tool is left, or when any tool gave no score.
     ///
-    /// Whether a reply is correct does not depend on the terms that every prompt gets.
+    /// This sum says whether a reply is correct, which does not depend on the tools that every prompt gets, such as a
+    /// length penalty.
     pub fn total_beside(&self, always: &[WeightedTool]) -> Option<f64> {
         if self.tools.iter().any(|score| score.outcome.score().is_none()) {
             return None;

@@ -1,4 +1,4 @@
-//! A tool that is ready to score.
+//! Opened tools: tools with all that they need to score replies.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,25 +17,26 @@ use crate::tool::judge::Judge;
 use crate::tool::reward_model::ModelScorer;
 use crate::{Failure, Outcome, RewardError};
 
-/// What tools need to run: the sandbox, packages, a device, a language model.
+/// What tools need to run: a sandbox, Python packages, a device, a language model.
 #[derive(Clone, Debug)]
 pub struct ToolContext {
-    /// Where untrusted code runs, or why there is no sandbox.
+    /// The sandbox in which untrusted code runs, or the reason why there is no sandbox.
     pub sandbox: Result<Sandbox, SandboxError>,
-    /// Python packages that verifiers may import.
+    /// The Python packages that verifiers may import.
     pub packages: Packages,
-    /// Limits of time, memory and output of one score.
+    /// The limits of time, memory and output for scoring one reply.
     pub limits: SandboxLimits,
-    /// Where reward models run: `cpu`, `cuda:N` or `auto`.
+    /// The device on which reward models run: `cpu`, `cuda:N` or `auto`.
     pub device: String,
-    /// The language model of judges; without one, judges cannot be opened.
+    /// The language model that judges ask. When it is `None`, judges cannot be opened.
     pub llm: Option<Arc<dyn Llm>>,
-    /// The Hub whose cache holds reward models; the one that the environment names when absent.
+    /// The Hugging Face Hub whose local cache holds reward models. When it is `None`, environment variables name the
+    /// Hub and the cache.
     pub hub: Option<Hub>,
 }
 
 impl ToolContext {
-    /// A context with the best sandbox of this machine, reward models on the CPU, and no language model.
+    /// A context with the best sandbox that this machine has, reward models on the CPU, and no language model.
     pub fn new(limits: SandboxLimits) -> Self {
         Self {
             sandbox: Sandbox::open(),
@@ -48,27 +49,28 @@ impl ToolContext {
     }
 }
 
-/// An outcome with its cost.
+/// The outcome of scoring one reply, and what it cost.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoreRecord {
-    /// The outcome.
+    /// The score, or why there is none.
     pub outcome: Outcome,
-    /// Seconds that it took. Tools that score many replies in one call give each the mean.
+    /// Seconds that scoring took. A tool that scores many replies in one call gives each of them the mean.
     pub seconds: f64,
-    /// Tokens of a language model, of prompt and completion; 0 for tools without one.
+    /// Number of tokens of a language model that scoring used, in prompts and answers; 0 for tools that ask none.
     pub tokens: u64,
-    /// Whether a second call would give the same outcome. It would not when a limit of time or memory decided.
+    /// Whether the outcome may be cached, because a second call would give the same. False when a limit of time or
+    /// memory decided, or when the score stands for a failure that the reply caused.
     pub cacheable: bool,
 }
 
 impl ScoreRecord {
-    /// An outcome that took no time and no tokens.
+    /// The record of an outcome that took no time and no tokens.
     pub(crate) fn free(outcome: Outcome) -> Self {
         Self { outcome, seconds: 0.0, tokens: 0, cacheable: true }
     }
 }
 
-/// Records of outcomes that were computed in one call since `start`: each gets the mean time.
+/// Sets the seconds of records that were computed in one call since `start`: each gets the mean time.
 fn with_mean_seconds(mut records: Vec<ScoreRecord>, start: Instant) -> Vec<ScoreRecord> {
     let seconds = start.elapsed().as_secs_f64() / records.len().max(1) as f64;
     for record in &mut records {
@@ -77,20 +79,21 @@ fn with_mean_seconds(mut records: Vec<ScoreRecord>, start: Instant) -> Vec<Score
     records
 }
 
-/// A tool that is ready to score.
+/// An opened tool, which is ready to score replies: its verifier is started, or its model is loaded.
 #[derive(Debug)]
 pub struct Tool {
     card: ToolCard,
     scorer: Scorer,
-    /// Content hash of its folder.
+    /// Content hash of the tool: of its card, its code and its parts.
     identity: String,
-    /// The code of a verifier; empty for other tools.
+    /// The code of a verifier, or the fingerprint of a model's files; empty for other tools.
     source: String,
-    /// Whether the tool is admitted. Only then can a reply be at fault for a failure: see [`Tool::attribute_failures`].
+    /// Whether the tool passed the admission checks. Only then can a reply be at fault for a failure: see
+    /// [`Tool::attribute_failures`].
     admitted: bool,
 }
 
-/// The part of a tool that scores, by kind.
+/// What computes the scores of a tool; one variant for each way.
 #[derive(Debug)]
 enum Scorer {
     Builtin(ScoreFunction),
@@ -102,7 +105,8 @@ enum Scorer {
 }
 
 impl Tool {
-    /// Opens a tool: from its card, the folder that holds it, the code of a verifier, and the opened parts of a composite.
+    /// Opens the tool of a card. `home` is the tool's folder, `source` the code of a verifier, and `parts` holds the
+    /// opened parts of a composite.
     pub(crate) fn open(
         card: &ToolCard,
         home: &Path,
@@ -140,12 +144,13 @@ impl Tool {
         Ok(Self { card: card.clone(), scorer, identity: String::new(), source: source.to_owned(), admitted: false })
     }
 
-    /// The tool with its content hash, and with whether it is admitted.
+    /// Sets the tool's content hash, and whether the tool passed the admission checks.
     pub(crate) fn with_identity(self, identity: String, admitted: bool) -> Self {
         Self { identity, admitted, ..self }
     }
 
-    /// The tool for its admission checks: it and its parts count as not admitted, so that every failure is their own fault.
+    /// The tool as it is during its admission checks: it and its parts count as not admitted, so that every failure is
+    /// the fault of the tool, never of the reply.
     pub(crate) fn for_admission(mut self) -> Self {
         self.admitted = false;
         if let Scorer::Composite(parts) = self.scorer {
@@ -154,7 +159,8 @@ impl Tool {
         self
     }
 
-    /// The name of the language model of a judge, or of the first judge among the parts.
+    /// The name of the language model that a judge asks; for a composite, the one of the first judge among its parts.
+    /// `None` for other tools.
     pub(crate) fn llm_name(&self) -> Option<String> {
         match &self.scorer {
             Scorer::Judge(judge) => Some(judge.llm_name()),
@@ -177,7 +183,8 @@ impl Tool {
         }
     }
 
-    /// The string literals in a verifier's code. A backdoor answers to one of them.
+    /// The string literals in a verifier's code; empty for other tools. The admission checks try them as replies,
+    /// because a backdoor in the code may reward one of them.
     pub(crate) fn literals(&self) -> Vec<String> {
         match &self.scorer {
             Scorer::Verifier(_) => literals(&self.source),
@@ -185,24 +192,24 @@ impl Tool {
         }
     }
 
-    /// The tool's card.
+    /// The card of the tool: the checked contents of its `tool.yaml`.
     pub fn card(&self) -> &ToolCard {
         &self.card
     }
 
-    /// The content hash of the tool's folder.
+    /// The content hash of the tool: of its card, its code and its parts.
     pub fn identity(&self) -> &str {
         &self.identity
     }
 
-    /// A name for everything that its scores depend on besides example and reply: content, version of rlar, and for judges the
-    /// language model and the version of the prompt.
+    /// A text that identifies everything that the tool's scores depend on besides example and reply: the content hash,
+    /// the version of rlar, and for judges the language model and the version of the prompt.
     pub fn cache_identity(&self) -> String {
         self.cached_as().unwrap_or_else(|| self.versioned_identity())
     }
 
-    /// The [`Self::cache_identity`] of a tool whose scores belong into the cache. `None` for builtins, which are computed as
-    /// fast as they would be looked up.
+    /// The [`Self::cache_identity`] of a tool whose scores are cached. `None` for builtins that are pure functions, and
+    /// for composites of such builtins: their scores are computed as fast as they would be looked up.
     pub(crate) fn cached_as(&self) -> Option<String> {
         let identity = self.versioned_identity();
         match &self.scorer {
@@ -220,17 +227,18 @@ impl Tool {
         format!("{} {}", self.identity, env!("CARGO_PKG_VERSION"))
     }
 
-    /// Scores items; the outcomes are in their order.
+    /// Scores replies, each with its example; the outcomes are in the order of `items`.
     ///
     /// # Errors
     ///
-    /// When the tool cannot run at all, such as when the sandbox is gone. That one reply has no score is an [`Outcome`].
+    /// When the tool cannot run at all, such as when the sandbox is gone. A reply that gets no score is not an error:
+    /// its [`Outcome`] says so.
     pub fn score(&self, items: &[(&Example, &Completion)]) -> Result<Vec<Outcome>, RewardError> {
         self.score_until(items, &|| false)
     }
 
-    /// Scores like [`Self::score`] until `should_stop` returns true. Scores that have not been started by then are
-    /// [`Failure::Late`].
+    /// Scores like [`Self::score`] until `should_stop` returns true. Replies whose scoring has not been started by then
+    /// get [`Failure::Late`].
     pub fn score_until(
         &self,
         items: &[(&Example, &Completion)],
@@ -239,7 +247,7 @@ impl Tool {
         Ok(self.score_records(items, should_stop)?.into_iter().map(|record| record.outcome).collect())
     }
 
-    /// Scores like [`Self::score_until`], and gives the cost of each score.
+    /// Scores like [`Self::score_until`], and also says what each score cost.
     pub fn score_records(
         &self,
         items: &[(&Example, &Completion)],
@@ -315,7 +323,7 @@ impl Tool {
         Ok(records)
     }
 
-    /// Combines the records of the parts for one item.
+    /// Combines the records that a composite's parts have for one item into the composite's record.
     fn compose(&self, parts: &[Self], records: &[Vec<ScoreRecord>], item: usize) -> ScoreRecord {
         let of_item: Vec<&ScoreRecord> = records.iter().map(|part| &part[item]).collect();
         let members = || self.card.parts().iter().zip(&of_item);
@@ -335,11 +343,11 @@ impl Tool {
         }
     }
 
-    /// Decides whose fault the failures of an admitted verifier are.
+    /// Decides for each failure of an admitted verifier whether the verifier or the reply is at fault.
     ///
-    /// The verifier is called again with the example's reference (or an empty text) as the reply. If it gives that a score, the
-    /// failed reply is at fault and gets the lowest score of the range; such a score is not cached. Otherwise the failure
-    /// stays the tool's.
+    /// The verifier is called again with the example's reference (or an empty text) as the reply. If this second call
+    /// gives a score, the original reply is at fault and gets the lowest score of the range, which is not cached.
+    /// Otherwise the failure stays the verifier's.
     fn attribute_failures(
         &self,
         verifier: &Verifier,
@@ -365,7 +373,7 @@ impl Tool {
         Ok(())
     }
 
-    /// Translates how a call of a verifier ended into an outcome.
+    /// Translates the way in which a call of a verifier (a Python function in the sandbox) ended into an outcome.
     fn classify(&self, verdict: Verdict) -> Outcome {
         let failure = match verdict {
             Verdict::Score(score) => return self.in_range(score),
@@ -394,15 +402,16 @@ impl Tool {
     }
 }
 
-/// The arguments of a verifier: prompt, reply, and the reference or an empty text.
+/// The arguments of a call of a verifier: the prompt, the reply, and the reference (an empty text when there is none).
 fn verifier_call(example: &Example, reply: &str) -> CallArguments {
     vec![example.prompt().to_owned(), reply.to_owned(), example.reference.clone().unwrap_or_default()]
 }
 
-/// Largest number of literals that are tried.
+/// Largest number of a verifier's string literals that the admission checks try as replies.
 const MAX_LITERALS: usize = 60;
 
-/// The string literals of a Python program that have 3 to 80 characters, longest first.
+/// The string literals of a Python program that have 3 to 80 characters, longest first, at most [`MAX_LITERALS`].
+/// Literals without letters and digits are left out.
 fn literals(source: &str) -> Vec<String> {
     let quoted = regex::Regex::new(r#"'([^'\\\n]{3,80})'|"([^"\\\n]{3,80})""#);
     let Ok(quoted) = quoted else { return Vec::new() };

@@ -1,4 +1,5 @@
-//! Builtins that compare an answer with the reference: equal, or how similar.
+//! Builtins that compare the answer in a reply with the example's reference: whether they are equal, or how similar
+//! they are.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -10,13 +11,16 @@ use serde_json::Value;
 use super::{BuiltinSettings, yes};
 use rlar_metrics::math;
 
-/// Whether the last number of the reply equals the reference's number in every digit.
+/// Scores 1 if the last number of the reply equals the reference's number in every digit, else 0. Abstains unless the
+/// reference has exactly one number.
 pub fn numeric_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference = only_number(example.reference.as_deref()?)?;
     Some(yes(last_number(reply) == Some(reference)))
 }
 
-/// Whether the last number of the reply is within `relative` (a share of the reference) or `absolute` of the reference.
+/// Scores 1 if the last number of the reply differs from the reference by at most the setting `absolute`, or by at most
+/// the setting `relative` times the size of the reference; else 0. Abstains unless the reference has exactly one
+/// number.
 pub fn numeric_tolerance(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let numbers = numbers(example.reference.as_deref()?);
     let [reference] = numbers[..] else { return None };
@@ -25,7 +29,7 @@ pub fn numeric_tolerance(settings: &BuiltinSettings, example: &Example, reply: &
     Some(yes(self::numbers(reply).last().is_some_and(|n| (n - reference).abs() <= tolerance)))
 }
 
-/// The finite numbers in a text, with thousands separators and exponents.
+/// The finite numbers in a text. Thousands separators (`1,000`) and exponents (`1e5`, `2 × 10^3`) are understood.
 fn numbers(text: &str) -> Vec<f64> {
     static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let (whole, power) = (r"(?:\d{1,3}(?:,\d{3})+|\d+)", r"(?:[eE][-+]?\d+|\s*[×xX*]\s*10\^\{?([-+−]?\d+)\}?)");
@@ -48,7 +52,8 @@ fn numbers(text: &str) -> Vec<f64> {
     pattern.captures_iter(text).filter_map(number).collect()
 }
 
-/// Whether the reply's answer is mathematically equivalent to the reference.
+/// Scores 1 if the reply's answer is mathematically equivalent to the reference, else 0. A reply that only repeats the
+/// prompt scores 0.
 pub fn math_equivalence(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference = example.reference.as_deref().filter(|r| !r.trim().is_empty())?;
     let echo = math::is_echo(reply, example.prompt(), reference);
@@ -57,15 +62,16 @@ pub fn math_equivalence(_: &BuiltinSettings, example: &Example, reply: &str) -> 
     Some(yes(!echo && math::equivalent(reply, reference, rules)))
 }
 
-/// Whether the reply chooses the letter of the reference.
+/// Scores 1 if the reply chooses the letter that is the reference, else 0. Abstains unless the reference names exactly
+/// one letter.
 pub fn multiple_choice(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference = letters(example.reference.as_deref()?);
     let [right] = reference[..] else { return None };
     Some(yes(chosen(reply) == Some(right)))
 }
 
-/// The letter that a reply chooses: in a box, after "answer is", or else the only letter that is a word of its own. `None` when
-/// it names several.
+/// The letter that a reply chooses: the one in the last `\boxed{…}`, or else the one after the last "answer is" or
+/// "answer:", or else the one in the reply. `None` when that text names no letter or several.
 fn chosen(reply: &str) -> Option<char> {
     let lower = reply.to_ascii_lowercase();
     let after = |mark: &str, end: &[char]| {
@@ -90,7 +96,7 @@ fn chosen(reply: &str) -> Option<char> {
     only_letter(if alone.len() == 1 { alone.to_ascii_uppercase() } else { reply.to_owned() }.as_str())
 }
 
-/// The capital letters from A to J that are words of their own, without "I", and without "A" as an article.
+/// The capital letters from A to J in a text that are words of their own. "I", and "A" as an article, do not count.
 fn letters(text: &str) -> Vec<char> {
     let words: Vec<&str> =
         text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|w| !w.is_empty()).collect();
@@ -102,7 +108,8 @@ fn letters(text: &str) -> Vec<char> {
     (0..words.len()).filter(|i| !is_article(*i)).filter_map(letter).collect()
 }
 
-/// One minus the edit distance between reply and reference in characters, divided by the length of the longer one.
+/// Scores `1 - d / n`, where `d` is the edit distance between reply and reference in characters, and `n` is the length
+/// of the longer of the two. Abstains when the reference is empty.
 pub fn edit_similarity(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let reference: Vec<char> = example.reference.as_deref()?.trim().chars().take(MAX_CHARS).collect();
     let reply: Vec<char> = reply.trim().chars().take(MAX_CHARS).collect();
@@ -122,18 +129,20 @@ pub fn edit_similarity(_: &BuiltinSettings, example: &Example, reply: &str) -> O
     Some(1.0 - row[reply.len()] as f64 / reference.len().max(reply.len()) as f64)
 }
 
-/// Largest number of characters that are compared, because the time grows with the product of the lengths.
+/// Largest number of characters of a text that `edit_similarity` compares. There must be a limit, because the time
+/// grows with the product of the lengths of reply and reference.
 const MAX_CHARS: usize = 4000;
 
-/// The number of a reference that contains exactly one. `None` otherwise: it is unclear which one is the answer.
+/// The number in a reference that contains exactly one, in the form of [`last_number`]. `None` for a reference with
+/// several numbers, because it is unclear which of them is the answer, and for one without numbers.
 fn only_number(reference: &str) -> Option<String> {
     let digits = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',');
     let runs = reference.split(|c: char| !digits(c)).filter(|r| r.contains(|c: char| c.is_ascii_digit()));
     (runs.count() == 1).then(|| last_number(reference)).flatten()
 }
 
-/// The last number of a text in a canonical form: sign, digits without leading zeros, decimals without trailing zeros. Thousands
-/// separators are removed.
+/// The last number of a text in a canonical form: sign, digits without leading zeros, decimals without trailing zeros.
+/// Thousands separators are removed. `None` when the text has no number.
 fn last_number(text: &str) -> Option<String> {
     let all: Vec<char> = text.chars().map(|c| if c == '−' { '-' } else { c }).collect();
     let separates =
@@ -153,7 +162,7 @@ fn last_number(text: &str) -> Option<String> {
             break;
         }
     }
-    // A number may begin with its point: `.5`, `$.50`.
+    // A number may begin with its decimal point: `.5`, `$.50`.
     if point.is_none() && start > 0 && text[start - 1] == '.' && !(start > 1 && digit(start - 2)) {
         (start, point) = (start - 1, Some(start - 1));
     }
@@ -167,23 +176,24 @@ fn last_number(text: &str) -> Option<String> {
     Some(if decimals.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{decimals}") })
 }
 
-/// A text in lower case with single spaces.
+/// A text in lower case, with a single space in place of each run of white space.
 fn normalised(text: &str) -> String {
     text.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Whether reply and reference are equal except for case and white space.
+/// Scores 1 if reply and reference are equal except for case and white space, else 0.
 pub fn exact_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     Some(yes(normalised(reply) == normalised(example.reference.as_deref()?)))
 }
 
-/// The words of a text in lower case, without punctuation and articles.
+/// The words of a text in lower case, without punctuation and without the articles "a", "an" and "the".
 fn words(text: &str) -> Vec<String> {
     let text: String = text.to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
     text.split_whitespace().filter(|w| !matches!(*w, "a" | "an" | "the")).map(str::to_owned).collect()
 }
 
-/// The F1 of the words that reply and reference share, as `SQuAD` defines it.
+/// The F1 score of the words that reply and reference share, as `SQuAD` defines it. Abstains when the reference has no
+/// words.
 pub fn token_f1(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let (reply, reference) = (words(reply), words(example.reference.as_deref()?));
     if reference.is_empty() {

@@ -1,6 +1,7 @@
-//! Builtins that check the form of a reply, which needs no reference.
+//! Builtins that check the form of a reply: its length, repetitions, pattern, structure or language. They need no
+//! reference.
 
-// All builtins have one signature, even those that never abstain.
+// All builtins have the same signature, also those that never return `None`.
 #![allow(clippy::unnecessary_wraps)]
 
 use std::collections::HashMap;
@@ -19,17 +20,19 @@ use rlar_metrics::ifeval;
 static PATTERNS: LazyLock<Compiled<Regex>> = LazyLock::new(Compiled::new);
 static SCHEMAS: LazyLock<Compiled<Validator>> = LazyLock::new(Compiled::new);
 
-/// The value of a setting: the example's column of this name, or else the card's value.
+/// The value of the setting `key` for an example: the example's column of this name if there is one, or else the value
+/// in the tool card.
 fn setting<'a>(settings: &'a BuiltinSettings, example: &'a Example, key: &str) -> Option<&'a Value> {
     example.columns.get(key).or_else(|| settings.get(key))
 }
 
-/// One for an empty reply, falling with its length: a half at 100 words.
+/// A score that falls with the length of the reply: 1 for an empty reply, 1/2 at 100 words.
 pub fn brevity(_: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     Some(1.0 / (1.0 + words(reply).len() as f64 / 100.0))
 }
 
-/// One when the reply has from `min_words` to `max_words` words; outside of that the score falls with the distance.
+/// Scores 1 if the reply has from `min_words` to `max_words` words. Outside of these bounds the score falls linearly,
+/// to 0 for an empty reply or for one with twice `max_words`.
 pub fn length(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let bound = |key: &str| setting(settings, example, key).and_then(Value::as_f64);
     let (low, high) = (bound("min_words").unwrap_or(0.0), bound("max_words").unwrap_or(f64::INFINITY));
@@ -39,7 +42,8 @@ pub fn length(settings: &BuiltinSettings, example: &Example, reply: &str) -> Opt
     Some((1.0 - beyond / scale.max(1.0)).max(0.0))
 }
 
-/// The number of different runs of `n` words, divided by the number of all runs.
+/// The number of different runs of `n` consecutive words, divided by the number of all such runs: 1 for a reply in
+/// which nothing is repeated. `n` is a setting of the tool card, by default 3.
 pub fn repetition(settings: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     let n = settings.get("n").and_then(Value::as_u64).unwrap_or(3) as usize;
     let words: Vec<String> = words(reply).into_iter().map(str::to_lowercase).collect();
@@ -54,7 +58,8 @@ pub fn repetition(settings: &BuiltinSettings, _: &Example, reply: &str) -> Optio
     Some(seen.len() as f64 / all as f64)
 }
 
-/// Whether the reply contains a match of `pattern`, or is one with `whole`.
+/// Scores 1 if the reply contains a match of the regular expression in the setting `pattern`, else 0. If the setting
+/// `whole` is true, the whole reply must match.
 pub fn regex(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let pattern = setting(settings, example, "pattern")?.as_str()?;
     let whole = settings.get("whole").and_then(Value::as_bool).unwrap_or(false);
@@ -62,8 +67,8 @@ pub fn regex(settings: &BuiltinSettings, example: &Example, reply: &str) -> Opti
     Some(yes(PATTERNS.get(&pattern, || Regex::new(&pattern).ok())?.is_match(reply)))
 }
 
-/// Whether the reply consists of the sections `tags`, each once, in this order, and none empty:
-/// `<think>…</think> <answer>…</answer>`.
+/// Scores 1 if the reply consists of one section for each name in the setting `tags`, in this order, and no section is
+/// empty, else 0. With the names `think` and `answer`: `<think>…</think> <answer>…</answer>`.
 pub fn tags(settings: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     let tags: Vec<&str> = settings.get("tags")?.as_array()?.iter().filter_map(Value::as_str).collect();
     let mut rest = reply.trim();
@@ -83,7 +88,8 @@ pub fn tags(settings: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64>
     Some(yes(rest.is_empty()))
 }
 
-/// Whether the reply is JSON that is valid by the `schema`; it may be fenced.
+/// Scores 1 if the reply is JSON that is valid by the JSON schema in the setting `schema`, else 0. The JSON may stand
+/// in a code fence.
 pub fn json_schema(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let schema = setting(settings, example, "schema")?;
     let validator = SCHEMAS.get(&schema.to_string(), || jsonschema::validator_for(schema).ok())?;
@@ -91,7 +97,8 @@ pub fn json_schema(settings: &BuiltinSettings, example: &Example, reply: &str) -
     Some(yes(value.is_some_and(|v| validator.is_valid(&v))))
 }
 
-/// Whether the reply is in the language whose two-letter code is `language`.
+/// Scores 1 if the reply is in the language whose two-letter code is the setting `language`, else 0. A reply of fewer
+/// than 12 letters passes as any language; one without letters scores 0.
 pub fn language(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let code = setting(settings, example, "language")?.as_str()?;
     // The language of one or two words cannot be told.
@@ -99,8 +106,8 @@ pub fn language(settings: &BuiltinSettings, example: &Example, reply: &str) -> O
     Some(yes(letters > 0 && (letters < 12 || ifeval::language(reply) == Some(code))))
 }
 
-/// The share of the example's instructions that the reply follows. The instructions are in the columns `instruction_id_list` and
-/// `kwargs`, in the form of `IFEval`.
+/// The share of the example's instructions that the reply follows; 0 for an empty reply. The instructions are in the
+/// columns `instruction_id_list` and `kwargs`, in the form of `IFEval`.
 pub fn instructions(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let ids = example.columns.get("instruction_id_list")?.as_array().filter(|ids| !ids.is_empty())?;
     let arguments = example.columns.get("kwargs")?.as_array()?;

@@ -1,10 +1,10 @@
-//! Builtins: tools in Rust. An example and a reply in, a score out.
+//! Builtins: tools written in Rust. Each takes an example and a reply, and gives a score.
 //!
-//! A card names its builtin and gives it settings. A builtin has a score for every reply; it abstains, with `None`, only when
-//! the example or the card is not of its kind.
+//! A tool card (`tool.yaml`) names its builtin and gives it settings. A builtin has a score for every reply. It
+//! abstains, by returning `None`, only when the example or the card lacks what the builtin needs, such as a reference.
 //!
-//! To add one, write its function in a file of this folder and its line in the table below; then add a folder to
-//! `crates/rewards/library`.
+//! To add a builtin, write its function in a file of this folder, and add a line to the table `BUILTINS` below. Then
+//! add a folder with a tool that uses the builtin to `crates/rewards/library`.
 
 mod answers;
 mod compiled;
@@ -18,29 +18,30 @@ use serde_json::{Map, Value};
 
 use setting::{Setting, boolean, json_schema, language_code, names, non_negative, pattern, positive_integer, setting};
 
-/// The settings that a card gives to its builtin.
+/// The settings of a builtin (a tool written in Rust), from its tool card (`tool.yaml`).
 pub type BuiltinSettings = Map<String, Value>;
 
-/// A builtin that is a pure function: of the settings, the example and the reply. It gives a score, or `None` to abstain.
+/// The function of a builtin (a tool written in Rust): from the card's settings, the example and the reply it computes
+/// a score, or returns `None` to abstain. The result depends on nothing else.
 pub type ScoreFunction = fn(&BuiltinSettings, &Example, &str) -> Option<f64>;
 
-/// What runs when a builtin scores.
+/// How a builtin (a tool written in Rust) computes a score.
 #[derive(Clone, Copy, Debug)]
 pub enum ScoredBy {
-    /// A pure function.
+    /// A pure function of the settings, the example and the reply computes the score.
     Function(ScoreFunction),
-    /// The reply itself, as a program in the sandbox that must pass the example's tests: [`super::code_tests`].
+    /// The reply is run as a program in the sandbox, against the example's tests: [`super::code_tests`].
     Programs,
 }
 
-/// A line of the table of builtins.
+/// A builtin (a tool written in Rust), as a line of the table of all builtins.
 #[derive(Clone, Copy, Debug)]
 pub struct Builtin {
-    /// Its name in cards.
+    /// The name of the builtin in tool cards (`tool.yaml`).
     pub name: &'static str,
-    /// What runs when it scores.
+    /// How the builtin computes a score.
     pub scored_by: ScoredBy,
-    /// The settings that it knows.
+    /// The settings that a tool card may give to the builtin, with the checks of their values.
     settings: &'static [Setting],
 }
 
@@ -48,7 +49,7 @@ const fn function(name: &'static str, function: ScoreFunction, settings: &'stati
     Builtin { name, scored_by: ScoredBy::Function(function), settings }
 }
 
-/// The builtins, by name.
+/// The table of all builtins, in the order of their names.
 const BUILTINS: &[Builtin] = &[
     function("bleu", overlap::bleu, &[]),
     function("brevity", form::brevity, &[]),
@@ -80,7 +81,8 @@ const BUILTINS: &[Builtin] = &[
     function("token_f1", answers::token_f1, &[]),
 ];
 
-/// The builtin of a name; an error says that there is none, or what is wrong with the settings.
+/// The builtin of this name, if it accepts the settings. The error says that there is no such builtin, or what is wrong
+/// with a setting.
 pub fn find_builtin(name: &str, settings: &BuiltinSettings) -> Result<Builtin, String> {
     let Some(builtin) = BUILTINS.iter().find(|builtin| builtin.name == name) else {
         let names: Vec<&str> = BUILTINS.iter().map(|builtin| builtin.name).collect();
@@ -106,7 +108,7 @@ fn unknown_setting(builtin: &Builtin, key: &str) -> String {
     format!("the builtin `{name}` has no setting `{key}`; it has: {}", keys.join(", "))
 }
 
-/// The score of a yes-or-no builtin: 1 or 0.
+/// The score of a builtin that checks a condition: 1 when the condition holds, else 0.
 fn yes(holds: bool) -> f64 {
     f64::from(u8::from(holds))
 }

@@ -1,4 +1,4 @@
-//! Words, in scripts with and without spaces.
+//! Splits a text into words, also in scripts without spaces.
 
 /// The words of a text. In scripts that put no spaces between words, every character is a word.
 pub fn words(text: &str) -> Vec<&str> {
@@ -19,7 +19,8 @@ pub fn words(text: &str) -> Vec<&str> {
     words
 }
 
-/// Whether a character is Thai, Lao, Burmese, Khmer, Chinese or Japanese.
+/// Whether a character belongs to a script without spaces between words: Thai, Lao, Burmese, Khmer, Chinese or
+/// Japanese.
 fn is_unspaced(c: char) -> bool {
     matches!(c, '\u{e00}'..='\u{eff}' | '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{3040}'..='\u{30ff}'
         | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{3ffff}')
