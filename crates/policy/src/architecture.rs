@@ -92,7 +92,7 @@ pub struct DecoderConfig {
     pub names: &'static TensorNames,
     /// Number of rows of the token embedding.
     pub vocab_size: usize,
-    /// Width of the residual stream.
+    /// Width of the residual stream: the number of elements of a token's hidden state.
     pub hidden_size: usize,
     /// Width of the hidden layer of the feed-forward block.
     pub intermediate_size: usize,
@@ -193,11 +193,11 @@ pub struct EncoderConfig {
     pub prefix: &'static str,
     /// Number of rows of the token embedding.
     pub vocab_size: usize,
-    /// Width of the residual stream.
+    /// Width of the residual stream: the number of elements of a token's hidden state.
     pub hidden_size: usize,
     /// Width of the hidden layer of the feed-forward block.
     pub intermediate_size: usize,
-    /// Number of layers.
+    /// Number of layers of the encoder.
     pub layers: usize,
     /// Number and size of the attention heads.
     pub heads: Heads,

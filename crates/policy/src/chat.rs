@@ -87,7 +87,7 @@ const DEEPEST: usize = 64;
 const PARTS: usize = 1 << 20;
 
 fn wrong(e: &Error) -> PolicyError {
-    // For `raise_exception`, only the template's message is shown; for every other error, also its line in the template.
+    // For `raise_exception`, only the template's message is shown; for other errors, also the line in the template.
     let message = match e.kind() {
         ErrorKind::InvalidOperation if e.detail().is_some() => e.detail().unwrap_or_default().to_owned(),
         _ => format!("{e:#}"),

@@ -253,7 +253,7 @@ impl Decoder {
         self.forward.ops.token_log_probs(hidden, self.forward.weights[self.tensors.head.weight].clone(), targets)
     }
 
-    /// Number of layers.
+    /// Number of layers of the decoder.
     pub(crate) fn depth(&self) -> usize {
         self.tensors.layers.len()
     }

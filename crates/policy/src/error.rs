@@ -29,7 +29,7 @@ pub enum PolicyError {
     Tensor {
         /// Path of the file with the tensor, or of the model's folder.
         path: PathBuf,
-        /// The tensor's name in the file.
+        /// Name of the tensor in the file.
         tensor: String,
         /// What is wrong with the tensor.
         message: String,

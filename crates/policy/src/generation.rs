@@ -9,7 +9,7 @@ pub struct GenerationRequest {
     pub seeds: Vec<u64>,
 }
 
-/// Why a reply ended.
+/// Why a sampled reply ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
@@ -66,10 +66,10 @@ pub struct TokenEvent<'a> {
 /// What the callback of streaming generation answers to a [`TokenEvent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamControl {
-    /// This sequence and all others go on.
+    /// The sequence of the token and all others go on.
     Continue,
-    /// This sequence ends; all others go on.
+    /// The sequence of the token ends; all others go on.
     EndSequence,
-    /// This sequence and all others end.
+    /// All sequences end, including those that did not start yet.
     EndAll,
 }

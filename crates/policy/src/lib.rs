@@ -1,8 +1,8 @@
 //! Language models and reward models on [burn](https://burn.dev): loading, sampling, log-probs, gradients, scoring.
 //!
 //! A [`ModelConfig`] (a checked `config.json`) declares a model as a [`layout`] of named tensors. Loading, checking,
-//! gradients, optimizer moments, LoRA and saving read these declarations. There are two architectures: the [`Decoder`] (Llama, Mistral,
-//! Qwen, Gemma, GPT-2) and the [`Encoder`] (BERT, RoBERTa, DeBERTa).
+//! gradients, optimizer moments, LoRA and saving read these declarations. There are two architectures: the [`Decoder`]
+//! (Llama, Mistral, Qwen, Gemma, GPT-2) and the [`Encoder`] (BERT, RoBERTa, DeBERTa).
 //!
 //! A [`Policy`] is a decoder with its [`Tokenizer`], from a Hugging Face folder or a GGUF file. Its [`Engine`] samples
 //! continuations with a [`KvCache`]. [`Decoder::log_probs`] computes log-probs of given tokens, [`Gradients::add`] the

@@ -22,9 +22,10 @@ pub struct Sequence<'a> {
 /// Log-probs and entropies of the completion tokens of several sequences, one sequence after the other.
 #[derive(Clone, Debug)]
 pub struct TokenLogProbs {
-    /// Log-prob of each completion token, `[tokens]`.
+    /// Log-prob of each completion token at the sampling temperature, `[tokens]`.
     pub log_probs: Tensor<1>,
-    /// Entropy, in nats, of the distribution from which each completion token is predicted, `[tokens]`.
+    /// Entropy, in nats, of the distribution from which each completion token is predicted, at the sampling
+    /// temperature, `[tokens]`.
     pub entropies: Tensor<1>,
 }
 
@@ -148,8 +149,8 @@ impl Gradients {
             let next = decoder.layer(i, inputs[i].clone(), &mut context());
             inputs.push(next);
         }
-        // The backward pass goes from the head down. The input of each part is a leaf of autodiff, and the gradient of its
-        // output is a constant.
+        // The backward pass goes from the head down. The input of each part is a leaf of autodiff, and the gradient of
+        // its output is a constant.
         let leaf = |x: Tensor<2>| x.autodiff().require_grad();
         let top = leaf(inputs.pop().unwrap_or_else(|| Tensor::zeros([0, 0], decoder.device())));
         let hidden = tracked.last_norm(top.clone());

@@ -80,7 +80,7 @@ impl Policy {
         self.base.as_deref()
     }
 
-    /// The model's checked `config.json`.
+    /// The configuration of the model: its checked `config.json`.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }

@@ -134,8 +134,8 @@ impl RewardModel {
                 let hidden = decoder.hidden(&ids, &lens);
                 let padding = self.config.padding();
                 let ends = inputs.iter().scan(0usize, |start, x| {
-                    // The output is read at the last token that is not padding, as in `transformers`, even where a padding
-                    // token is within the text.
+                    // The output is read at the last token that is not padding, as in `transformers`, even where a
+                    // padding token is within the text.
                     let last = x.ids.iter().rposition(|id| Some(*id) != padding).unwrap_or(0);
                     let at = *start + last;
                     *start += x.ids.len();

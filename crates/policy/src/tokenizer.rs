@@ -230,7 +230,7 @@ impl Tokenizer {
         &self.eos
     }
 
-    /// Number of tokens, including special tokens.
+    /// Number of tokens of the vocabulary, including special tokens.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }

@@ -163,7 +163,7 @@ fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::T
 struct Merge {
     /// SentencePiece's score of the merged token; higher scores are merged first.
     score: f64,
-    /// Id of the merged token.
+    /// Id of the token that the pair merges into.
     whole: usize,
     first: usize,
     second: usize,

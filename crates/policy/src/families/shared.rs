@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::fields::Fields;
 use crate::ops::{Heads, RopeConfig, RopeKind};
 
-/// Reads the parameters of rotary positions from `parameters`. `theta` is the base of the frequencies where these name
-/// none.
+/// Reads the parameters of rotary positions from `parameters`. `theta` is the base of the frequencies where
+/// `parameters` has none.
 pub(super) fn rope(f: Fields, parameters: Option<&Value>, theta: f64) -> Result<RopeConfig, String> {
     let null = Value::Null;
     let p = Fields(parameters.unwrap_or(&null));
@@ -88,8 +88,8 @@ pub(super) fn heads(f: Fields, width: usize, default_dim: Option<usize>) -> Resu
     Ok(Heads { query, kv, dim })
 }
 
-/// Reads for each layer whether it attends to a sliding window: from `layer_types`, or where the file does not have it
-/// from the layer's index as `otherwise` says.
+/// Reads for each layer whether it attends to a sliding window: from `layer_types`, or, where the file does not have
+/// this key, from the layer's index as `otherwise` says.
 pub(super) fn windowed(f: Fields, layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>, String> {
     let types = match f.get("layer_types") {
         None => return Ok((0..layers).map(otherwise).collect()),

@@ -11,15 +11,15 @@ use crate::gguf::quants::{QuantFormat, dequantise};
 /// A value of a GGUF file's metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GgufValue {
-    /// An integer of any width.
+    /// An integer, which the file stores in 8 to 64 bits.
     Int(i64),
-    /// A float of either precision.
+    /// A float, which the file stores in 32 or 64 bits.
     Float(f64),
-    /// A boolean.
+    /// A boolean value, true or false.
     Bool(bool),
     /// A text in UTF-8.
     Text(String),
-    /// A list of values.
+    /// A list of metadata values.
     List(Vec<GgufValue>),
 }
 
@@ -204,7 +204,7 @@ impl Gguf {
         self.tensors.get(name).map(|t| t.shape.as_slice())
     }
 
-    /// Path of the file.
+    /// Path of the GGUF file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }

@@ -1,4 +1,4 @@
-//! The operations that models are made of: hand-written (fused) kernels on the CPU, tensor code of burn on other devices.
+//! The operations that models are made of: hand-written (fused) kernels on the CPU, burn's tensor code elsewhere.
 //!
 //! Activations are packed as `[rows, width]`: a sequence is a run of consecutive rows, and there is no padding.
 

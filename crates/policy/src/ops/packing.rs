@@ -48,7 +48,7 @@ impl Tree {
 pub struct Packing(Arc<[Tree]>);
 
 impl Packing {
-    /// Packs these trees.
+    /// Packs these trees one after the other.
     pub fn new(trees: Vec<Tree>) -> Self {
         Self(trees.into())
     }
@@ -63,7 +63,7 @@ impl Packing {
         &self.0
     }
 
-    /// Number of rows of each tree.
+    /// Number of rows of each packed tree.
     pub fn lens(&self) -> Vec<usize> {
         self.0.iter().map(Tree::rows).collect()
     }

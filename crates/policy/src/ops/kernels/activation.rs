@@ -7,7 +7,7 @@ use super::exp;
 /// Number of elements per parallel task of an elementwise kernel.
 const ELEMENTS: usize = 16 * 1024;
 
-/// An elementwise non-linearity. Comments give the formula, and Hugging Face's names for it.
+/// An elementwise non-linearity, with the names that Hugging Face's `config.json` files use for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     /// `x · σ(x)`, named `silu` or `swish`.
