@@ -1,4 +1,4 @@
-//! A sequence during generation: its growing text, and where it ends.
+//! A sequence while it is generated: its tokens and text so far, and the conditions that end it.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -8,18 +8,18 @@ use crate::generation::{Finish, Sample, StreamControl, TokenEvent};
 use crate::sampling::Sampling;
 use crate::tokenizer::{TextStream, Tokenizer};
 
-/// A sequence of the running batch.
+/// A sequence of the batch that is being generated.
 pub(crate) struct ActiveSequence {
-    /// Index of the request.
+    /// Index of the sequence's request.
     pub request: usize,
-    /// Index of the continuation within the request.
+    /// Index of the sequence among the continuations of its request.
     pub index: usize,
     pub rng: ChaCha8Rng,
     pub sample: Sample,
-    /// Most tokens that it may have.
+    /// Largest number of tokens that this sequence may get.
     room: usize,
     stream: TextStream,
-    /// Bytes of the stream's text that were passed to the caller.
+    /// Number of bytes of the text that were already passed to the caller.
     emitted: usize,
 }
 
@@ -30,7 +30,7 @@ impl ActiveSequence {
         Self { request, index, rng, sample, room, stream: TextStream::default(), emitted: 0 }
     }
 
-    /// Adds the text of the last token; returns why the sequence ends with it, if it does.
+    /// Adds the text of the last sampled token. If the sequence ends with this token, returns why.
     pub fn advance(&mut self, tokenizer: &Tokenizer, sampling: &Sampling) -> Result<Option<Finish>, PolicyError> {
         let Some(token) = self.sample.tokens.last().copied() else { return Ok(None) };
         if tokenizer.eos().contains(&token) || sampling.stop_tokens.contains(&token) {
@@ -42,7 +42,7 @@ impl ActiveSequence {
         if full {
             self.stream.finish(tokenizer)?;
         }
-        // A new stop text ends in the text of the last token, and may begin before it.
+        // A stop text that is complete now ends in the text of the last token, but may begin before it.
         let stopped = sampling.stop.iter().any(|s| {
             let mut from = before.saturating_sub(s.len());
             while !self.stream.text().is_char_boundary(from) {
@@ -56,7 +56,7 @@ impl ActiveSequence {
         Ok(full.then_some(Finish::Length))
     }
 
-    /// Passes the last token to the caller, with the text that became final.
+    /// Passes the last sampled token to the caller, together with the text that became final with it.
     pub fn emit(
         &mut self,
         tokenizer: &Tokenizer,
@@ -78,7 +78,7 @@ impl ActiveSequence {
         Ok(on_token(TokenEvent { request: self.request, index: self.index, token, text: new_text, finish }))
     }
 
-    /// Takes the finished continuation, whose text ends before the end token or stop text.
+    /// Takes the finished sample out of the sequence. Its text ends before the end token or stop text.
     pub fn end(&mut self, tokenizer: &Tokenizer, sampling: &Sampling, finish: Finish) -> Result<Sample, PolicyError> {
         let mut tokens = self.sample.tokens.as_slice();
         if let [before @ .., last] = tokens
@@ -93,12 +93,12 @@ impl ActiveSequence {
     }
 }
 
-/// The byte at which the first stop text begins.
+/// Byte at which the earliest stop text in `text` begins; `None` where there is none.
 fn stop_at(text: &str, stop: &[String]) -> Option<usize> {
     stop.iter().filter_map(|s| text.find(s.as_str())).min()
 }
 
-/// Bytes at the end of `text` that may turn out to be the beginning of a stop text.
+/// Number of bytes at the end of `text` that may turn out to be the beginning of a stop text.
 fn held_back(text: &str, stop: &[String]) -> usize {
     let longest = |s: &String| s.char_indices().map(|(i, _)| i).rev().find(|i| text.ends_with(&s[..*i])).unwrap_or(0);
     stop.iter().map(longest).max().unwrap_or(0)

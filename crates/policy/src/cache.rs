@@ -1,4 +1,4 @@
-//! Keys and values of the sequences being generated.
+//! The KV cache: keys and values of the sequences that are being generated.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use burn::tensor::{Tensor, TensorData, activation};
 use crate::ops::kernels::{self, KvSlot};
 use crate::ops::{AttentionSpec, Ops, plain};
 
-/// The keys and values of a batch of sequences, in every layer.
+/// The KV cache: the keys and values of a batch of sequences, in every layer.
 #[derive(Clone, Debug)]
 pub struct KvCache {
-    /// How each layer attends.
+    /// How each layer attends: heads, positions, mask and scale.
     specs: Vec<Arc<AttentionSpec>>,
     lens: Vec<usize>,
     layers: Layers,
@@ -18,10 +18,10 @@ pub struct KvCache {
 
 #[derive(Clone, Debug)]
 enum Layers {
-    /// On the CPU: a growing slot per sequence, for each layer.
+    /// The cache on the CPU: for each layer, a growing slot per sequence.
     Fused(Vec<Vec<KvSlot>>),
-    /// On other devices: rotated keys and values of all sequences one after the other, `[Σ lens, kv_width]` each, per
-    /// layer.
+    /// The cache on other devices: for each layer, the rotated keys and the values of all sequences one after the
+    /// other, `[Σ lens, kv_width]` each; `None` while empty.
     Plain(Vec<Option<[Tensor<2>; 2]>>),
 }
 
@@ -35,7 +35,7 @@ impl KvCache {
         Self { specs, lens: Vec::new(), layers }
     }
 
-    /// Tokens per sequence.
+    /// Number of cached tokens of each sequence.
     pub fn lens(&self) -> &[usize] {
         &self.lens
     }
@@ -52,7 +52,8 @@ impl KvCache {
         self.lens.extend(vec![0; n]);
     }
 
-    /// Makes sequence `order[i]` sequence `i`: sequences are dropped, reordered or copied.
+    /// Replaces the sequences: the new sequence `i` is the old sequence `order[i]`. So sequences can be dropped,
+    /// reordered or copied.
     pub fn reorder(&mut self, order: &[usize]) {
         match &mut self.layers {
             Layers::Fused(layers) => {
@@ -94,7 +95,7 @@ impl KvCache {
         self.lens = order.iter().map(|i| self.lens[*i]).collect();
     }
 
-    /// Appends the sequences of another cache.
+    /// Appends the sequences of another cache of the same decoder.
     pub fn join(&mut self, other: Self) {
         match (&mut self.layers, other.layers) {
             (Layers::Fused(a), Layers::Fused(b)) => a.iter_mut().zip(b).for_each(|(a, b)| a.extend(b)),
@@ -113,14 +114,15 @@ impl KvCache {
         self.lens.extend(other.lens);
     }
 
-    /// Counts `lens[i]` new tokens of each sequence, after all layers have stored them.
+    /// Adds `lens[i]` to the number of cached tokens of each sequence, after all layers have stored their keys and
+    /// values.
     pub(crate) fn grow(&mut self, lens: &[usize]) {
         self.lens.iter_mut().zip(lens).for_each(|(n, new)| *n += new);
     }
 
-    /// Attention of `new[i]` new rows of each sequence over its cached rows and over themselves, in one layer: `q`
-    /// `[Σ new, query_width]`, `k` and `v` `[Σ new, kv_width]` to `[Σ new, query_width]`. Stores the new keys and
-    /// values.
+    /// Attention in one layer: the `new[i]` new rows of each sequence attend to its cached rows and to themselves. `q`
+    /// `[Σ new, query_width]`, `k` and `v` `[Σ new, kv_width]` give `[Σ new, query_width]`. The new keys and values are
+    /// stored.
     pub(crate) fn attend(
         &mut self,
         layer: usize,
@@ -142,12 +144,12 @@ impl KvCache {
     }
 }
 
-/// The elements of a tensor in row order.
+/// Copies the elements of a tensor to the host's memory, row by row.
 pub(crate) fn values(t: Tensor<2>) -> Vec<f32> {
     t.into_data_as::<f32>().try_into_vec::<f32>().unwrap_or_default()
 }
 
-/// [`KvCache::attend`] in plain tensor code, where sequence `i` has `seen[i]` cached rows.
+/// [`KvCache::attend`] in plain tensor code. Sequence `i` has `seen[i]` cached rows.
 fn attend_plain(
     cached: &mut Option<[Tensor<2>; 2]>,
     [q, k, v]: [Tensor<2>; 3],
@@ -166,7 +168,7 @@ fn attend_plain(
         plain::rotate(x, rope, &positions, 1).swap_dims(1, 2).reshape([rows, n * heads.dim])
     };
     let (q, k) = (rotate(q, heads.query), rotate(k, heads.kv));
-    // Each sequence's cached rows, then its new rows, in one gather per tensor.
+    // One gather per tensor puts the new rows of each sequence after its cached rows.
     let old: usize = if cached.is_some() { seen.iter().sum() } else { 0 };
     let (mut order, mut from_old, mut from_new) = (Vec::new(), 0, old);
     for (s, n) in seen.iter().zip(new) {
@@ -182,7 +184,7 @@ fn attend_plain(
     let (ok, ov) = cached.take().map_or((None, None), |[k, v]| (Some(k), Some(v)));
     let (k, v) = (merge(ok, k), merge(ov, v));
     *cached = Some([k.clone(), v.clone()]);
-    // Pad to `[batch, heads, time, dim]`, attend, and remove the padding.
+    // Queries, keys and values are padded to `[batch, heads, time, dim]`; after attention the padding is removed.
     let totals: Vec<usize> = seen.iter().zip(new).map(|(s, n)| s + n).collect();
     let longest = totals.iter().copied().max().unwrap_or(0);
     let (mut pad_q, mut unpad, mut pad_k, mut mask) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());

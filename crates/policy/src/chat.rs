@@ -1,4 +1,4 @@
-//! Chat templates: Hugging Face's Jinja dialect, rendered as `transformers` renders it.
+//! Chat templates, in Hugging Face's dialect of Jinja. They are rendered as `transformers` renders them.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -11,81 +11,83 @@ use serde_json::json;
 
 use crate::error::PolicyError;
 
-/// One turn of a chat, as templates read it.
+/// One turn of a conversation: who speaks, and the text.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Turn<'a> {
-    /// `system`, `user` or `assistant`.
+    /// Who speaks: `system`, `user` or `assistant`.
     pub role: &'a str,
-    /// The text.
+    /// Text of the turn.
     pub content: &'a str,
 }
 
-/// A conversation with everything that a template may read.
+/// A conversation, with everything else that a chat template may read.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation {
-    /// Objects with `role`, `content` and other keys that the template reads (`tool_calls`, `name` …).
+    /// The messages: objects with `role`, `content` and other keys that the template may read (`tool_calls`, `name` …).
     pub messages: Vec<serde_json::Value>,
     /// Descriptions of the tools that the model may call, as JSON Schemas.
     pub tools: Vec<serde_json::Value>,
-    /// Whether the text ends with the header of the model's reply (`add_generation_prompt`).
+    /// Whether the text ends with the header of the reply that the model is to write (`add_generation_prompt`).
     pub generation: bool,
-    /// Further variables, such as `enable_thinking`.
+    /// Further variables that the template can read, such as `enable_thinking`.
     pub variables: serde_json::Map<String, serde_json::Value>,
-    /// The time that `strftime_now` writes; `None`: the template's, or else the current time.
+    /// Time that the template's function `strftime_now` writes. `None`: the time of [`ChatTemplate::today`], or without
+    /// one the current time.
     pub now: Option<NaiveDateTime>,
 }
 
 impl Conversation {
-    /// A conversation of plain turns.
+    /// Makes a conversation of plain turns, without tools or variables.
     pub fn new(turns: &[Turn], generation: bool) -> Self {
         let messages = turns.iter().map(|t| json!({ "role": t.role, "content": t.content })).collect();
         Self { messages, generation, ..Self::default() }
     }
 }
 
-/// A conversation as text.
+/// A conversation as the text that a chat template makes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rendered {
-    /// The text.
+    /// The whole text.
     pub text: String,
-    /// Byte ranges of the model's replies: the contents of `{% generation %}` blocks.
+    /// Byte ranges of the model's replies in the text: the contents of the template's `{% generation %}` blocks.
     pub assistant: Vec<Range<usize>>,
 }
 
-/// A model's chat template and the special tokens that it may name.
+/// A model's chat template, and the special tokens that it may use.
 #[derive(Clone, Debug, Default)]
 pub struct ChatTemplate {
-    /// Jinja source.
+    /// Source of the template, in Jinja.
     pub source: String,
-    /// Special tokens by variable name, such as `bos_token` and `eos_token`.
+    /// Special tokens: the name of the template's variable, such as `eos_token`, and the token's text.
     pub tokens: Vec<(String, String)>,
-    /// The time that `strftime_now` writes for conversations without one; `None`: the current time.
+    /// Time that `strftime_now` writes for conversations without a time of their own; `None`: the current time.
     pub today: Option<NaiveDateTime>,
 }
 
-/// The local time in seconds since 1970, as if it were UTC.
+/// The current local time, in seconds since 1970 as if it were UTC.
 pub fn local_seconds() -> i64 {
     Local::now().naive_local().and_utc().timestamp()
 }
 
-/// Marks around the model's replies while a template renders: Unicode noncharacters, which no text may hold.
+/// The marks that are put around the model's replies while a template is rendered. They are Unicode noncharacters,
+/// which no text may hold.
 const OPEN: char = '\u{FDD0}';
 const CLOSE: char = '\u{FDD1}';
 
-/// Most steps of a template.
+/// Largest number of steps that rendering a template may take.
 const FUEL: u64 = 50_000_000;
-/// Longest template, in bytes.
+/// Largest size of a template, in bytes.
 const LONGEST: usize = 1 << 16;
-/// Stack of the rendering thread, in bytes: enough for the deepest expression that a template of [`LONGEST`] bytes can
-/// nest.
+/// Size of the rendering thread's stack, in bytes: enough for the deepest expression that fits into a template of
+/// [`LONGEST`] bytes.
 const STACK: usize = 1 << 29;
-/// Deepest nesting of a value that a template writes.
+/// Deepest nesting of a value that a template may write.
 const DEEPEST: usize = 64;
-/// Most parts of a value that a template writes.
+/// Largest number of parts (nested values) of a value that a template may write.
 const PARTS: usize = 1 << 20;
 
 fn wrong(e: &Error) -> PolicyError {
-    // The message of `raise_exception` is shown alone; every other error with its line in the template.
+    // For `raise_exception`, only the template's message is shown; for other errors, also the line in the template.
     let message = match e.kind() {
         ErrorKind::InvalidOperation if e.detail().is_some() => e.detail().unwrap_or_default().to_owned(),
         _ => format!("{e:#}"),
@@ -99,8 +101,8 @@ impl ChatTemplate {
         self.source.contains("endgeneration")
     }
 
-    /// Renders a conversation. The steps of a hostile template and the nesting of its values are bounded; its memory is
-    /// not.
+    /// Turns a conversation into text. For hostile templates, the number of steps and the nesting of values are
+    /// limited; the memory is not.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
         std::thread::scope(|scope| {
             let job = || self.render_here(conversation);
@@ -124,7 +126,7 @@ impl ChatTemplate {
         }
         let mut env = Environment::new();
         env.set_fuel(Some(FUEL));
-        // As `transformers` configures Jinja: these two options, and Python's string methods.
+        // `transformers` configures Jinja with these two options, and templates use the methods of Python's strings.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|e| wrong(&e))?);
         env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -166,7 +168,8 @@ impl ChatTemplate {
     }
 }
 
-/// Replaces the `{% generation %}` tags of `transformers` by blocks of a filter that marks their text.
+/// Replaces the `{% generation %}` tags, which only `transformers` knows, by a filter that puts the marks around the
+/// text between them.
 fn as_filter(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -186,7 +189,7 @@ fn as_filter(source: &str) -> String {
     out
 }
 
-/// Removes the marks and returns the ranges between them.
+/// Removes the marks from a rendered text, and returns the byte ranges that were between them.
 fn unmarked(marked: &str) -> Rendered {
     let (mut text, mut assistant, mut start) = (String::with_capacity(marked.len()), Vec::new(), 0);
     for c in marked.chars() {
@@ -199,7 +202,8 @@ fn unmarked(marked: &str) -> Rendered {
     Rendered { text, assistant }
 }
 
-/// Refuses a value that is too deep or too large to write, such as one that contains itself.
+/// Returns an error where a value is too deep or has too many parts to be written, such as a value that contains
+/// itself.
 fn bounded(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
     if depth > DEEPEST || *left == 0 {
         let message = format!("a value is nested more than {DEEPEST} deep or has more than {PARTS} parts");
@@ -213,7 +217,7 @@ fn bounded(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
     }
 }
 
-/// A value as Python's `str` writes it.
+/// Writes a value as Python's `str` does.
 fn python(value: &Value) -> String {
     let inside = |value: &Value| match value.as_str() {
         Some(text) => quoted(text),
@@ -238,7 +242,7 @@ fn python(value: &Value) -> String {
     }
 }
 
-/// A text as Python's `repr` writes it.
+/// Writes a text as Python's `repr` does, in quotes.
 fn quoted(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::from(quote);
@@ -259,7 +263,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// `json.dumps` with `ensure_ascii=False`: Python's spaces, no HTML escapes.
+/// The template filter `tojson`: writes a value as Python's `json.dumps` does with `ensure_ascii=False`, without HTML
+/// escapes.
 #[allow(clippy::needless_pass_by_value)] // minijinja prescribes the signature of a filter
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
@@ -276,7 +281,7 @@ fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     Ok(Value::from(out))
 }
 
-/// Appends a value as `json.dumps` writes it.
+/// Appends a value to `out` as Python's `json.dumps` writes it.
 fn dump(value: &serde_json::Value, indent: Option<usize>, sorted: bool, depth: usize, out: &mut String) {
     let line = |out: &mut String, depth: usize| {
         if let Some(n) = indent {

@@ -1,4 +1,5 @@
-//! Weights on disk: one or more safetensors files, checked against a layout before any tensor is read.
+//! Weights on disk: one or more safetensors files. Names, shapes and types of all tensors are checked against a
+//! layout before any tensor is read.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,14 +17,15 @@ use crate::error::PolicyError;
 use crate::layout::{Layout, Spec};
 use crate::weights::{Weights, from_stored, to_stored};
 
-/// Longest header that is read, in bytes; known models need less than a hundredth of it.
+/// Largest header of a safetensors file that is read, in bytes. The headers of known models are less than a hundredth
+/// of it.
 const LONGEST_HEADER: u64 = 100 << 20;
 
-/// A safetensors file whose header was read and checked against the file's size.
+/// One safetensors file of a model. Its header was read and checked against the file's size.
 struct Shard {
     path: PathBuf,
     metadata: Metadata,
-    /// Byte at which the tensors start.
+    /// Byte of the file at which the tensors' data start.
     data: u64,
 }
 
@@ -75,7 +77,7 @@ impl Shard {
     }
 }
 
-/// The safetensors files of a folder.
+/// Opens the safetensors files of a model's folder: those that the index names, or else `model.safetensors`.
 fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
     let index = folder.join("model.safetensors.index.json");
     let mut files = BTreeSet::from(["model.safetensors".to_owned()]);
@@ -96,47 +98,50 @@ fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
     files.into_iter().map(|f| Shard::open(&folder.join(f))).collect()
 }
 
-/// A tensor's name in layouts: older BERT files have `gamma` and `beta`, and the original GPT-2 files lack the prefix
-/// `transformer`.
+/// The name under which a layout declares the tensor that a file calls `name`: older BERT files say `gamma` and `beta`
+/// for `weight` and `bias` of norms, and the original GPT-2 files lack the prefix `transformer`.
 fn layout_name(name: &str, specs: &BTreeMap<&str, &Spec>) -> String {
     let name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias");
     let longer = format!("transformer.{name}");
     if !specs.contains_key(name.as_str()) && specs.contains_key(longer.as_str()) { longer } else { name }
 }
 
-/// Whether a tensor is a table that some versions of `transformers` store although it follows from the configuration.
+/// Whether a tensor is a table that some versions of `transformers` store although the configuration determines it; it
+/// is ignored.
 fn is_derived(name: &str) -> bool {
     ["inv_freq", "attn.bias", "attn.masked_bias", "embeddings.position_ids"].iter().any(|end| name.ends_with(end))
 }
 
-/// Whether the files may lack a tensor: the adapter's are not in the files of the base model.
+/// Whether a tensor may be missing from the files: with LoRA, a base model's files do not have the adapter's tensors.
 fn is_optional(layout: &Layout, spec: &Spec) -> bool {
     layout.lora().is_some() && spec.trained
 }
 
-/// Where a tensor is stored.
+/// The place of a tensor in a model's files.
 struct StoredTensor {
-    /// Index of the file.
+    /// Index of the safetensors file that holds the tensor.
     shard: usize,
-    /// Name in the file.
+    /// Name of the tensor in that file.
     name: String,
 }
 
-/// The tensors of a layout, found in files and checked, but not read yet.
+/// The places of a layout's tensors in safetensors files: names, shapes and types are checked, the values are not read
+/// yet.
 pub struct CheckpointTensors {
     layout: Arc<Layout>,
     path: PathBuf,
     shards: Vec<Shard>,
-    /// Where each tensor of the layout is stored; `None` for one that the files lack.
+    /// Place of each tensor, in the layout's order; `None` for a tensor that the files lack.
     stored_tensors: Vec<Option<StoredTensor>>,
 }
 
-/// Finds the weights of a Hugging Face folder, and checks every name, shape and type.
+/// Finds the tensors of a layout in the safetensors files of a Hugging Face folder, and checks every name, shape and
+/// type.
 pub fn find_in_folder(folder: &Path, layout: &Arc<Layout>) -> Result<CheckpointTensors, PolicyError> {
     find(folder, shards(folder)?, layout)
 }
 
-/// Finds the tensors of a layout in one safetensors file.
+/// Finds the tensors of a layout in one safetensors file, and checks every name, shape and type.
 pub fn find_in_file(path: &Path, layout: &Arc<Layout>) -> Result<CheckpointTensors, PolicyError> {
     find(path, vec![Shard::open(path)?], layout)
 }
@@ -176,7 +181,8 @@ fn find(path: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<Checkpo
 }
 
 impl CheckpointTensors {
-    /// Reads the tensors one by one through `put`. `make` gives the values of those that the files lack.
+    /// Reads the tensors one by one and collects what `put` makes of the values of each. For an adapter's tensor that
+    /// the files lack, `make` gives the values.
     pub fn read<T>(
         self,
         mut make: impl FnMut(&Spec) -> Vec<f32>,
@@ -198,7 +204,7 @@ impl CheckpointTensors {
     }
 }
 
-/// The values, or an error that names the first one that is not finite.
+/// Returns a tensor's values unchanged, or an error that names the first element that is not finite.
 pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f32>, PolicyError> {
     match values.iter().position(|x| !x.is_finite()) {
         Some(i) => {
@@ -208,9 +214,9 @@ pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f3
     }
 }
 
-/// Values that can be copied to the host's memory.
+/// A tensor of which a copy of all elements in the host's memory can be had.
 pub trait Floats {
-    /// The elements in row order.
+    /// The tensor's elements, row by row.
     fn floats(&self) -> Cow<'_, [f32]>;
 }
 
@@ -226,8 +232,8 @@ impl Floats for Tensor<2> {
     }
 }
 
-/// A tensor whose bytes are made while it is written, so that the file's bytes are the only copy of the model in
-/// memory.
+/// A tensor for the safetensors writer, which makes the bytes only when they are written. So the bytes of the file are
+/// the only copy of the model in memory.
 struct LazyTensor<'a, T> {
     spec: &'a Spec,
     stored_shape: Vec<usize>,
@@ -253,7 +259,8 @@ impl<T: Floats> View for LazyTensor<'_, T> {
     }
 }
 
-/// The bytes of a safetensors file, in `f32`, with the tensors for which `chosen` returns a name.
+/// The bytes of a safetensors file, in `f32`. The file holds the tensors for which `chosen` returns a name, under that
+/// name.
 pub fn to_safetensors<T: Floats>(
     weights: &Weights<T>,
     chosen: impl Fn(&Spec) -> Option<String>,

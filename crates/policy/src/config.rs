@@ -1,4 +1,5 @@
-//! A `config.json`, checked: a value that rlar does not support is refused here, before any memory is taken.
+//! A model's `config.json`, checked. Values that rlar does not support are refused here, before memory is allocated for
+//! the model.
 
 use serde_json::Value;
 
@@ -6,18 +7,18 @@ use crate::architecture::Architecture;
 use crate::families::Family;
 use crate::fields::Fields;
 
-/// Most outputs of a classifier.
+/// Largest number of outputs of a classifier that is accepted.
 const MOST_LABELS: usize = 4096;
 
-/// A checked `config.json`.
+/// A model's `config.json`, checked: its family, architecture and sizes are known and supported.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelConfig {
-    /// The file as it was read; saving writes it back.
+    /// The contents of the file as it was read. Saving a model writes them back.
     pub(crate) json: Value,
     pub(crate) family: &'static Family,
-    /// The architecture and its sizes.
+    /// The model's architecture with all its sizes.
     pub architecture: Architecture,
-    /// Outputs of a `…ForSequenceClassification` model; `None` for a language model.
+    /// Number of outputs of a `…ForSequenceClassification` model (a reward model); `None` for a language model.
     pub labels: Option<usize>,
 }
 
@@ -37,17 +38,18 @@ impl ModelConfig {
         Ok(Self { json, family, architecture, labels })
     }
 
-    /// The `transformers` class that a saved model names.
+    /// The name of the `transformers` class that `architectures` of a saved `config.json` names.
     pub(crate) fn class(&self) -> &'static str {
         self.family.class(self.labels)
     }
 
-    /// The token that pads batches in `transformers`.
+    /// Id of the padding token (`pad_token_id`), with which `transformers` pads batches; `None` where the file names
+    /// none.
     pub(crate) fn padding(&self) -> Option<u32> {
         self.json.get("pad_token_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok())
     }
 
-    /// Rows of the token embedding.
+    /// Number of rows of the token embedding, which limits the token ids that the model accepts.
     pub fn vocab_size(&self) -> usize {
         match &self.architecture {
             Architecture::Decoder(d) => d.vocab_size,
@@ -55,7 +57,7 @@ impl ModelConfig {
         }
     }
 
-    /// Longest sequence, in tokens.
+    /// Largest number of tokens of a sequence.
     pub fn positions(&self) -> usize {
         match &self.architecture {
             Architecture::Decoder(d) => d.max_position_embeddings,
@@ -64,7 +66,8 @@ impl ModelConfig {
     }
 }
 
-/// Outputs of a classifier, and `None` for a language model, by the class that `architectures` names.
+/// Number of outputs of a classifier, or `None` for a language model. The class that `architectures` names decides
+/// which of the two it is.
 fn labels(f: Fields, architecture: &Architecture) -> Result<Option<usize>, String> {
     let class = f.0["architectures"][0].as_str().unwrap_or_default();
     if class.ends_with("ForSequenceClassification") {

@@ -1,4 +1,4 @@
-//! The decoder: embedding, layers of attention and feed-forward blocks, norm, head.
+//! The decoder (causal transformer): embedding, layers of attention and feed-forward blocks, norm, output head.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors};
 use crate::ops::{AttentionPlan, AttentionSpec, Ops, Packing, Rope, plain};
 use crate::weights::Weights;
 
-/// A causal transformer. Clones share the weights until one of them changes.
+/// A causal transformer with its weights. Clones share the weights until one of them changes.
 #[derive(Clone, Debug)]
 pub struct Decoder {
     config: Arc<DecoderConfig>,
@@ -22,7 +22,7 @@ pub struct Decoder {
     forward: ForwardPass,
 }
 
-/// The tensors of a decoder, as ids in its layout.
+/// The ids of a decoder's tensors in its layout.
 #[derive(Debug)]
 pub(crate) struct DecoderTensors {
     embedding: Id,
@@ -36,7 +36,7 @@ pub(crate) struct DecoderTensors {
 struct DecoderLayer {
     attention_norm: NormTensors,
     qkv: Projections,
-    /// Of queries and keys, per head.
+    /// Norms of each head's queries and of its keys.
     qk_norm: Option<[NormTensors; 2]>,
     output: LinearTensors,
     after_attention: Option<NormTensors>,
@@ -47,14 +47,14 @@ struct DecoderLayer {
     after_mlp: Option<NormTensors>,
 }
 
-/// Query, key and value.
+/// The projections to queries, keys and values: three matrices, or one for all three.
 #[derive(Debug)]
 enum Projections {
     Separate([LinearTensors; 3]),
     Fused(LinearTensors),
 }
 
-/// Declares the tensors of a language model, or of a classifier with `labels` outputs per token.
+/// Declares the tensors of a language model (`labels` is `None`), or of a classifier with `labels` outputs per token.
 pub(crate) fn layout(
     config: &DecoderConfig,
     labels: Option<usize>,
@@ -77,10 +77,10 @@ pub(crate) fn layout(
 fn declare_layer(l: &mut Layout, c: &DecoderConfig, index: usize) -> DecoderLayer {
     let (names, d, inner, form) = (c.names, c.hidden_size, c.intermediate_size, c.names.matrices);
     let (q, kv) = (c.heads.query_width(), c.heads.kv_width());
-    // The outputs of blocks start smaller the deeper the model is, as in GPT-2.
+    // The deeper the model, the smaller are the initial weights that end a block, as in GPT-2.
     let depth = (2.0 * c.layers.len() as f32).sqrt();
     let at = |part: &str| format!("{}.{index}.{part}", names.layers);
-    // The order of declaration is the order of random initial values.
+    // The order of these declarations decides which random initial values a tensor gets.
     DecoderLayer {
         attention_norm: declare_norm(l, c, &at(names.attention_norm), d),
         qkv: match names.qkv {
@@ -108,11 +108,11 @@ fn declare_norm(l: &mut Layout, c: &DecoderConfig, name: &str, width: usize) -> 
     }
 }
 
-/// The sequences that new rows belong to.
+/// What the rows of a forward pass are, and what they may attend to.
 pub(crate) enum Context<'a> {
-    /// Whole sequences; nothing is cached.
+    /// Whole sequences, packed as rows; nothing is cached.
     Packed(Packing),
-    /// A number of new rows per sequence of a cache.
+    /// New tokens of cached sequences: the cache, and the number of new rows of each sequence.
     Cached(&'a mut KvCache, &'a [usize]),
 }
 
@@ -142,12 +142,12 @@ impl Decoder {
         Self { config: Arc::new(config), tensors, specs, forward }
     }
 
-    /// The model's configuration.
+    /// The decoder's sizes and settings.
     pub fn config(&self) -> &DecoderConfig {
         &self.config
     }
 
-    /// The weights, on their device and outside autodiff.
+    /// The weights: tensors on the decoder's device, outside autodiff.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
         &self.forward.weights
     }
@@ -157,12 +157,12 @@ impl Decoder {
         &mut self.forward.weights
     }
 
-    /// Names and shapes of the weights.
+    /// The declarations of the weights: names and shapes.
     pub fn layout(&self) -> &Arc<Layout> {
         self.forward.layout()
     }
 
-    /// The device of the weights.
+    /// The device whose memory holds the weights.
     pub fn device(&self) -> &Device {
         &self.forward.device
     }
@@ -173,7 +173,8 @@ impl Decoder {
         Self { forward: self.forward.with_grad(), ..self.clone() }
     }
 
-    /// A view of this decoder in which the adapter's dropout is active; `seed` decides which inputs it drops.
+    /// A view of this decoder in which the dropout of the adapter's inputs is active; `seed` decides which inputs are
+    /// dropped.
     #[must_use]
     pub fn with_dropout(&self, seed: u64) -> Self {
         let mut view = self.clone();
@@ -181,7 +182,8 @@ impl Decoder {
         view
     }
 
-    /// A view of this decoder without its adapter: the frozen weights alone.
+    /// A view of this decoder in which the adapter is not applied, so that it computes what the frozen base model
+    /// computes.
     #[must_use]
     pub fn without_adapter(&self) -> Self {
         let mut view = self.clone();
@@ -189,7 +191,8 @@ impl Decoder {
         view
     }
 
-    /// A view of this decoder in which the rows of a matrix product do not depend on one another. An error on a GPU.
+    /// A view of this decoder that is batch-invariant: in a matrix product, the result of a row does not depend on the
+    /// other rows. On a GPU this is an error.
     pub(crate) fn batch_invariant(&self) -> Result<Self, PolicyError> {
         if !self.on_cpu() {
             return Err(PolicyError::BatchInvariantOnGpu);
@@ -199,23 +202,23 @@ impl Decoder {
         Ok(view)
     }
 
-    /// Whether the fused CPU kernels run.
+    /// Whether the decoder runs on the CPU, with the fused kernels.
     pub(crate) fn on_cpu(&self) -> bool {
         self.forward.ops.fused()
     }
 
-    /// An empty cache for [`Decoder::extend`].
+    /// Makes an empty KV cache for [`Decoder::extend`].
     pub fn cache(&self) -> KvCache {
         KvCache::new(self.forward.ops, self.specs.clone())
     }
 
-    /// Hidden states `[tokens, hidden]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens
-    /// each.
+    /// Computes the hidden states `[tokens, hidden]` of packed sequences. `ids` holds the token ids of all sequences
+    /// one after the other, `lens[i]` of them for sequence `i`.
     pub fn hidden(&self, ids: &[u32], lens: &[usize]) -> Tensor<2> {
         self.hidden_of(ids, Packing::sequences(lens))
     }
 
-    /// Hidden states `[tokens, hidden]` of packed trees.
+    /// Computes the hidden states `[tokens, hidden]` of packed trees (sequences of which some share a prefix).
     pub(crate) fn hidden_of(&self, ids: &[u32], packing: Packing) -> Tensor<2> {
         let mut context = Context::Packed(packing);
         let mut x = self.embed(ids, &mut context);
@@ -225,7 +228,8 @@ impl Decoder {
         self.last_norm(x)
     }
 
-    /// Hidden states `[tokens, hidden]` of `lens[i]` new tokens of each cached sequence, which join the cache.
+    /// Computes the hidden states `[tokens, hidden]` of new tokens, `lens[i]` of them for cached sequence `i`, and adds
+    /// the tokens to the cache.
     pub fn extend(&self, ids: &[u32], lens: &[usize], cache: &mut KvCache) -> Tensor<2> {
         let mut context = Context::Cached(cache, lens);
         let mut x = self.embed(ids, &mut context);
@@ -236,23 +240,25 @@ impl Decoder {
         self.last_norm(x)
     }
 
-    /// Logits `[n, vocab]` of hidden states `[n, hidden]`; `[n, labels]` for a classifier.
+    /// Computes the output head: logits `[n, vocab]`, or outputs `[n, labels]` of a classifier, from hidden states
+    /// `[n, hidden]`.
     pub fn logits(&self, hidden: &Tensor<2>) -> Tensor<2> {
         self.forward.linear(hidden, &self.tensors.head)
     }
 
-    /// Log-prob and entropy `[n, 2]` of the target tokens at a temperature, of hidden states `[n, hidden]`.
+    /// Computes for each of the hidden states `[n, hidden]` the log-prob of its target token and the entropy, in nats,
+    /// at a temperature: `[n, 2]`.
     pub fn token_log_probs(&self, hidden: Tensor<2>, targets: Arc<[u32]>, temperature: f32) -> Tensor<2> {
         let hidden = if (temperature - 1.0).abs() < f32::EPSILON { hidden } else { hidden / temperature };
         self.forward.ops.token_log_probs(hidden, self.forward.weights[self.tensors.head.weight].clone(), targets)
     }
 
-    /// Number of layers.
+    /// Number of layers of the decoder.
     pub(crate) fn depth(&self) -> usize {
         self.tensors.layers.len()
     }
 
-    /// The input `[tokens, hidden]` of the first layer.
+    /// Computes the input `[tokens, hidden]` of the first layer from token ids.
     pub(crate) fn embed(&self, ids: &[u32], context: &mut Context) -> Tensor<2> {
         let mut x = self.forward.rows(self.tensors.embedding, ids.iter().map(|id| *id as usize));
         if (self.config.embedding_scale - 1.0).abs() > f32::EPSILON {
@@ -266,7 +272,7 @@ impl Decoder {
         x + self.forward.rows(table, positions)
     }
 
-    /// A layer's output `[tokens, hidden]` for its input `x` `[tokens, hidden]`.
+    /// Computes the output `[tokens, hidden]` of a layer from its input `x` `[tokens, hidden]`.
     pub(crate) fn layer(&self, index: usize, x: Tensor<2>, context: &mut Context) -> Tensor<2> {
         let (layer, config, forward) = (&self.tensors.layers[index], &self.config, &self.forward);
         let norm = |x: &Tensor<2>, n: &NormTensors| forward.norm(x.clone(), n, config.norm);
@@ -294,7 +300,8 @@ impl Decoder {
         x + after(forward.linear(&inner, &layer.down), &layer.after_mlp)
     }
 
-    /// Queries `[tokens, query_width]`, keys and values `[tokens, kv_width]`, before rotation.
+    /// Computes queries `[tokens, query_width]`, keys and values `[tokens, kv_width]` of a layer, before rotation by
+    /// positions.
     fn projections(&self, x: &Tensor<2>, layer: &DecoderLayer) -> [Tensor<2>; 3] {
         let heads = self.config.heads;
         let [q, k, v] = match &layer.qkv {
@@ -314,12 +321,12 @@ impl Decoder {
         [by_head(q, q_norm), by_head(k, k_norm), v]
     }
 
-    /// The norm after the last layer, of `[tokens, hidden]`.
+    /// Applies the norm after the last layer to `[tokens, hidden]`.
     pub(crate) fn last_norm(&self, x: Tensor<2>) -> Tensor<2> {
         self.forward.norm(x, &self.tensors.norm, self.config.norm)
     }
 
-    /// Rows of hidden states `[tokens, hidden]`, by index: `[rows, hidden]`.
+    /// Picks rows of hidden states `[tokens, hidden]` by index: `[rows, hidden]`.
     pub(crate) fn select_rows(hidden: Tensor<2>, rows: Vec<i64>) -> Tensor<2> {
         let index = plain::ints(rows, &hidden.device().without_autodiff());
         hidden.select(0, index)

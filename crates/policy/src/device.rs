@@ -1,33 +1,33 @@
-//! Devices that models run on.
+//! The devices that models run on, and how operations are computed there.
 
 use burn::tensor::Device;
 
 use crate::error::PolicyError;
 use crate::ops::Ops;
 
-/// Number format of the matrix products with weights.
+/// Number format of matrix products with weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// Single precision.
+    /// Single precision (`f32`).
     #[default]
     F32,
-    /// bfloat16, on a GPU only; weights, gradients and the optimizer stay in single precision.
+    /// bfloat16, on GPUs only. Weights, gradients and the optimizer's state stay in single precision.
     Bf16,
 }
 
-/// A device and the operations that run on it.
+/// A device, and the implementation of the operations that models run on it.
 #[derive(Clone, Debug)]
 pub struct ComputeDevice {
-    /// The device that stores tensors.
+    /// The device whose memory holds the tensors.
     pub device: Device,
-    /// The implementation of the operations.
+    /// Which implementation of the operations runs.
     pub ops: Ops,
 }
 
 impl ComputeDevice {
-    /// The device with a name, in single precision: `cpu`, `cuda:N`, or `auto` (the first GPU if the NVIDIA driver is
-    /// installed, otherwise the CPU).
+    /// Finds a device by name, in single precision: `cpu`, `cuda:N` for GPU number N, or `auto` (the first GPU if this
+    /// build supports GPUs and the NVIDIA driver is installed, otherwise the CPU).
     pub fn new(name: &str) -> Result<Self, PolicyError> {
         match name {
             "cpu" => Ok(Self::cpu()),
@@ -40,7 +40,7 @@ impl ComputeDevice {
         }
     }
 
-    /// [`ComputeDevice::new`] with a precision. `bf16` is an error on the CPU.
+    /// Finds a device by name as [`ComputeDevice::new`] does, with a precision. `bf16` is an error on the CPU.
     pub fn with_precision(name: &str, precision: Precision) -> Result<Self, PolicyError> {
         let Self { device, ops } = Self::new(name)?;
         match (precision, ops) {
@@ -69,8 +69,8 @@ fn cuda(index: usize) -> Result<ComputeDevice, PolicyError> {
     Err(PolicyError::NoGpu { index, missing: "a build with GPU support (`cargo build --release --features cuda`)" })
 }
 
-/// Whether this build and this machine can use a GPU. The device node is tested instead of the driver's library:
-/// loading `libcuda` without the driver panics in a worker thread.
+/// Whether this build supports GPUs and this machine has the NVIDIA driver. The driver's device node is tested rather
+/// than its library, because loading `libcuda` without the driver panics in a worker thread.
 fn has_driver() -> bool {
     cfg!(feature = "cuda") && std::path::Path::new("/dev/nvidiactl").exists()
 }

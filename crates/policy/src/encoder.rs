@@ -1,4 +1,5 @@
-//! The encoder of BERT, RoBERTa and DeBERTa: attention in both directions; the first token's row gives the outputs.
+//! The encoder of BERT, RoBERTa and DeBERTa. Tokens attend in both directions, and the hidden state of the first token
+//! gives the outputs.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors, Start};
 use crate::ops::{Activation, AttentionPlan, AttentionSpec, Packing, kernels, plain};
 use crate::weights::Weights;
 
-/// An encoder with a classifier's head.
+/// An encoder with the head of a classifier, and its weights.
 #[derive(Clone, Debug)]
 pub struct Encoder {
     config: Arc<EncoderConfig>,
@@ -23,7 +24,7 @@ pub struct Encoder {
     forward: ForwardPass,
 }
 
-/// The tensors of an encoder, as ids in its layout.
+/// The ids of an encoder's tensors in its layout.
 #[derive(Debug)]
 pub(crate) struct EncoderTensors {
     words: Id,
@@ -37,7 +38,7 @@ pub(crate) struct EncoderTensors {
     head: LinearTensors,
 }
 
-/// DeBERTa's table of relative positions.
+/// The ids of DeBERTa's table of relative positions and of its norm.
 #[derive(Debug)]
 struct Relative {
     table: Id,
@@ -47,7 +48,8 @@ struct Relative {
 #[derive(Debug)]
 struct EncoderLayer {
     qkv: [LinearTensors; 3],
-    /// Projections of positions to keys and to queries; `None` where content's are used, or the term is absent.
+    /// Projections of relative positions to keys and to queries. `None` where the projections of the content are used
+    /// instead, or where attention does not have that score.
     positions: [Option<LinearTensors>; 2],
     output: LinearTensors,
     attention_norm: NormTensors,
@@ -56,7 +58,7 @@ struct EncoderLayer {
     mlp_norm: NormTensors,
 }
 
-/// Declares the tensors of a classifier with `labels` outputs.
+/// Declares the tensors of an encoder with `labels` outputs.
 pub(crate) fn layout(c: &EncoderConfig, labels: usize, lora: Option<Lora>) -> (Layout, Arc<EncoderTensors>) {
     let mut l = Layout::new(lora);
     let (d, root) = (c.hidden_size, c.prefix);
@@ -125,12 +127,12 @@ impl Encoder {
         Self { config: Arc::new(config), tensors, spec: Arc::new(spec), forward }
     }
 
-    /// The model's configuration.
+    /// The encoder's sizes and settings.
     pub fn config(&self) -> &EncoderConfig {
         &self.config
     }
 
-    /// The weights, on their device and outside autodiff.
+    /// The weights: tensors on the encoder's device, outside autodiff.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
         &self.forward.weights
     }
@@ -141,8 +143,8 @@ impl Encoder {
         Self { forward: self.forward.with_grad(), ..self.clone() }
     }
 
-    /// Outputs `[sequences, labels]` of packed sequences: `ids` holds them one after the other, `lens[i]` tokens each,
-    /// and `segments` the segment of each token.
+    /// Computes the outputs `[sequences, labels]` of packed sequences. `ids` holds the token ids of all sequences one
+    /// after the other, `lens[i]` of them for sequence `i`, and `segments` the segment of each token.
     pub fn outputs(&self, ids: &[u32], segments: &[u32], lens: &[usize]) -> Tensor<2> {
         let hidden = self.hidden(ids, segments, lens);
         let mut start = 0i64;
@@ -160,7 +162,7 @@ impl Encoder {
         self.forward.linear(&self.forward.activate(pooled, activation), &self.tensors.head)
     }
 
-    /// Hidden states `[tokens, hidden]` after the last layer.
+    /// Computes the hidden states `[tokens, hidden]` after the last layer.
     fn hidden(&self, ids: &[u32], segments: &[u32], lens: &[usize]) -> Tensor<2> {
         let (tensors, forward) = (&self.tensors, &self.forward);
         let mut x = forward.rows(tensors.words, ids.iter().map(|id| *id as usize));
@@ -194,7 +196,8 @@ impl Encoder {
         self.forward.norm(x, n, NormKind::Layer { eps: self.config.eps })
     }
 
-    /// A layer's output `[tokens, hidden]`; `relative` is DeBERTa's table of positions `[2 · span, hidden]`.
+    /// Computes the output `[tokens, hidden]` of a layer from its input `x`. `relative` is DeBERTa's table of relative
+    /// positions, `[2 · span, hidden]`.
     fn layer(
         &self,
         x: Tensor<2>,
@@ -218,8 +221,8 @@ impl Encoder {
         self.norm(x.clone() + forward.linear(&inner, &layer.down), &layer.mlp_norm)
     }
 
-    /// DeBERTa's attention: content to content, content to position and position to content, each scaled by
-    /// the number of terms.
+    /// DeBERTa's attention. Its scores are the sum of content-to-content, content-to-position and position-to-content
+    /// terms, divided by the root of the number of terms times `dim`.
     fn disentangled(
         &self,
         layer: &EncoderLayer,
@@ -234,7 +237,7 @@ impl Encoder {
         let (heads, dim) = (self.config.heads.query, self.config.heads.dim);
         let scale = 1.0 / ((1 + usize::from(c2p) + usize::from(p2c)) as f32 * dim as f32).sqrt();
         let longest = lens.iter().copied().max().unwrap_or(0) as i64;
-        // The table's row of a bucket: 0 is in the middle.
+        // The row of a bucket in the table; bucket 0 is in the middle.
         let row = |bucket: i64| (bucket + span as i64).clamp(0, 2 * span as i64 - 1);
         let keys = c2p.then(|| self.forward.linear(table, layer.positions[0].as_ref().unwrap_or(&layer.qkv[1])));
         let queries = p2c.then(|| self.forward.linear(table, layer.positions[1].as_ref().unwrap_or(&layer.qkv[0])));
@@ -282,10 +285,10 @@ impl Encoder {
         out.reshape([batch * time, heads * dim]).select(0, unpad)
     }
 
-    /// A convolution `[tokens, hidden]` over each sequence, padded with zeros.
+    /// Runs DeBERTa's convolution over each sequence, padded with zeros: `[tokens, hidden]` to `[tokens, hidden]`.
     fn convolve(&self, x: &Tensor<2>, kernel: &LinearTensors, width: usize, lens: &[usize]) -> Tensor<2> {
         let [rows, d] = x.dims();
-        // The row after the last one is the padding.
+        // The row of zeros after the last one stands for the padding.
         let padded = Tensor::cat(vec![x.clone(), Tensor::zeros([1, d], &x.device())], 0);
         let mut index = Vec::with_capacity(rows * width);
         let mut start = 0;
@@ -298,14 +301,14 @@ impl Encoder {
             }
             start += n;
         }
-        // `[rows, width, d]` to `[rows, d · width]`: the order of the stored kernel.
+        // From `[rows, width, d]` to `[rows, d · width]`, the order in which the kernel is stored.
         let windows = padded.select(0, plain::ints(index, &self.forward.device)).reshape([rows, width, d]);
         self.forward.linear(&windows.swap_dims(1, 2).reshape([rows, d * width]), kernel)
     }
 }
 
-/// The row of each token's position. RoBERTa counts from the row after its padding token's. A padding token within a
-/// text has the padding row and is not counted.
+/// The row of each token in the table of learned positions. For RoBERTa, rows start after that of the padding token,
+/// and a padding token within a text has the padding row and is not counted.
 fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     let Some(padding) = padding else { return lens.iter().flat_map(|n| 0..*n).collect() };
     let mut rows = Vec::with_capacity(ids.len());
@@ -321,8 +324,8 @@ fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     rows
 }
 
-/// The bucket of a distance: near distances have their own, far ones share buckets of logarithmic width up to
-/// `farthest`.
+/// The bucket of the distance between two tokens, with the distance's sign. Near distances have a bucket each; far ones
+/// share buckets of logarithmic width, up to `farthest`.
 fn bucket(distance: i64, buckets: Option<DistanceBuckets>) -> i64 {
     let Some(DistanceBuckets { count, farthest }) = buckets else { return distance };
     let middle = (count / 2) as i64;

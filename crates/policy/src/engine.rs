@@ -1,4 +1,4 @@
-//! Generation with continuous batching: sequences leave the batch as they end, and new ones join it.
+//! Generation with continuous batching: sequences leave the batch as soon as they end, and new ones take their place.
 
 use rand::RngExt;
 use rayon::prelude::*;
@@ -13,7 +13,7 @@ use crate::ops::in_pool;
 use crate::sampling::{Sampling, sample_token};
 use crate::tokenizer::Tokenizer;
 
-/// Generates continuations with a decoder.
+/// Samples continuations of prompts with a decoder.
 #[derive(Clone, Debug)]
 pub struct Engine<'a> {
     decoder: Decoder,
@@ -22,18 +22,19 @@ pub struct Engine<'a> {
 }
 
 impl<'a> Engine<'a> {
-    /// An engine for a decoder that runs about `batch` sequences at a time. All sequences of a request run together.
+    /// Makes an engine that runs about `batch` sequences of a decoder at a time. All continuations of a request start
+    /// together, even if there are more than `batch`.
     pub fn new(decoder: &Decoder, tokenizer: &'a Tokenizer, batch: usize) -> Self {
         Self { decoder: decoder.clone(), tokenizer, batch: batch.max(1) }
     }
 
-    /// Makes the engine batch-invariant: a sequence's tokens and log-probs do not depend on the other sequences of the
-    /// batch, to the last bit. Prompts run more slowly. An error on a GPU.
+    /// Makes the engine batch-invariant: the tokens and log-probs of a sequence do not depend on the other sequences of
+    /// the batch, to the last bit. Prompts run more slowly. On a GPU this is an error.
     pub fn deterministic(self) -> Result<Self, PolicyError> {
         Ok(Self { decoder: self.decoder.batch_invariant()?, ..self })
     }
 
-    /// The memory that generation for `requests` takes.
+    /// Estimates the memory that generation for `requests` needs.
     pub fn plan(&self, requests: &[GenerationRequest], sampling: &Sampling) -> MemoryPlan {
         let c = self.decoder.config();
         let length =
@@ -44,7 +45,7 @@ impl<'a> Engine<'a> {
         let per_token = 2 * c.layers.len() * c.heads.kv_width();
         let prompt = requests.iter().map(|r| r.prompt.len()).max().unwrap_or(0);
         let prefill = prompt * (self.batch / group.max(1)).clamp(1, requests.len().max(1));
-        // Attention scores of a tile of queries, for as many sequences as run in parallel.
+        // The attention scores of a tile of queries are held for as many sequences as run in parallel.
         let scores = 256 * prompt * rayon::current_num_threads().min(sequences.max(1));
         let row = 4 * c.hidden_size + 3 * c.intermediate_size + 2 * c.heads.query_width();
         let weights = 4 * self.decoder.layout().parameters() as u64;
@@ -56,7 +57,7 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// The continuations of every request, one per seed.
+    /// Samples the continuations of every request, one per seed, in the order of the requests and seeds.
     pub fn generate(
         &self,
         requests: &[GenerationRequest],
@@ -65,7 +66,7 @@ impl<'a> Engine<'a> {
         self.stream(requests, sampling, &mut |_| StreamControl::Continue)
     }
 
-    /// [`Engine::generate`] that calls `on_token` after every sampled token.
+    /// Samples as [`Engine::generate`] does, and calls `on_token` after every sampled token.
     pub fn stream(
         &self,
         requests: &[GenerationRequest],
@@ -147,7 +148,8 @@ impl<'a> Engine<'a> {
         if plan.is_too_large() { Err(PolicyError::Memory(plan)) } else { Ok(()) }
     }
 
-    /// Runs each prompt once, copies its keys and values to every continuation, and samples the first tokens.
+    /// Starts the requests `which`: runs each prompt once, copies its keys and values to every continuation, and
+    /// samples the first token of each.
     fn prefill(
         &self,
         requests: &[GenerationRequest],
@@ -181,7 +183,7 @@ impl<'a> Engine<'a> {
     }
 }
 
-/// Samples the next token of every sequence from `logits` `[active, vocab]`.
+/// Samples the next token of every sequence from `logits` `[active, vocab]` and appends it to the sequence.
 fn draw(
     logits: &[f32],
     active: &mut [ActiveSequence],

@@ -1,4 +1,4 @@
-//! Errors of this crate: each names what failed and what to do about it.
+//! Errors of this crate. Each message says what failed and, where possible, what the user can do about it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,124 +7,126 @@ use crate::memory::MemoryPlan;
 /// Errors of loading, saving and running models.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
-    /// A file could not be read or written.
+    /// A file or folder that could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// The error of the operating system.
+        /// The operating system's error.
         source: std::io::Error,
     },
-    /// A model file that is damaged, inconsistent or of an unsupported kind.
+    /// A file or folder of a model that is damaged, inconsistent or of an unsupported kind.
     #[error("{}: {message}", path.display())]
     File {
-        /// The file.
+        /// Path of the file or folder.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// What is wrong with the file and what the user can do about it.
         message: String,
     },
-    /// A tensor that is missing, unexpected, not finite, or of the wrong shape or type.
+    /// A tensor that is missing from a model's files or not expected in them, that has the wrong shape or type, or that
+    /// holds a number that is not finite.
     #[error("{}: tensor `{tensor}`: {message}", path.display())]
     Tensor {
-        /// The file.
+        /// Path of the file with the tensor, or of the model's folder.
         path: PathBuf,
-        /// The tensor's name in the file.
+        /// Name of the tensor in the file.
         tensor: String,
-        /// What is wrong with it.
+        /// What is wrong with the tensor.
         message: String,
     },
-    /// A reward model where a language model is required, or the other way round.
+    /// A reward model where a language model is required, or a language model where a reward model is required.
     #[error("{}: {message}", path.display())]
     WrongHead {
-        /// The model.
+        /// Path of the model.
         path: PathBuf,
-        /// What the model is, and the command that runs it.
+        /// What kind of model it is, and the `rlar` command that runs this kind.
         message: &'static str,
     },
-    /// A configuration of a model without weights that is not supported.
+    /// A configuration that is not supported, of a reward model that is made from a policy.
     #[error("{0}")]
     Config(String),
-    /// A configuration of a classifier or an encoder where a policy is required.
+    /// A classifier or an encoder where a policy (a causal language model) is required.
     #[error("a policy must be a language model")]
     NotALanguageModel,
-    /// A LoRA adapter that does not fit the model.
+    /// A LoRA adapter that does not fit the model, or whose settings are impossible. The text says why.
     #[error("{0}")]
     Adapter(String),
-    /// An adapter for a model that has one already.
+    /// An attempt to add a LoRA adapter to a model that already has one.
     #[error("this policy has an adapter already; merge it first with `rlar convert`, or train on without `model.lora`")]
     AdapterPresent,
-    /// Text that could not be turned into tokens, or a conversation into text.
+    /// An error of the tokenizer or of the chat template: a text could not be turned into tokens, tokens into a text,
+    /// or a conversation into a text.
     #[error("tokenizer: {0}")]
     Tokenizer(String),
-    /// A model that could not be written.
+    /// A model whose files could not be made, so that it was not saved.
     #[error("{format}: {message}")]
     Serialise {
-        /// The format of the file.
+        /// Format of the file that could not be made, such as `safetensors`.
         format: &'static str,
-        /// What is wrong.
+        /// Why the file could not be made.
         message: String,
     },
-    /// A device name that is not known.
+    /// A device name other than `cpu`, `cuda:N` and `auto`.
     #[error("device `{name}` is not one of: cpu, cuda:0, cuda:1 …, auto")]
     UnknownDevice {
-        /// The name.
+        /// The device name that is not known.
         name: String,
     },
-    /// A GPU that this build or this machine cannot use.
+    /// A GPU that cannot be used, because this build has no GPU support or this machine has no driver.
     #[error("device `cuda:{index}` needs {missing}; use device `cpu`")]
     NoGpu {
-        /// Number of the GPU.
+        /// Number of the GPU, from 0.
         index: usize,
-        /// What is missing.
+        /// What is missing: an NVIDIA driver, or a build with GPU support.
         missing: &'static str,
     },
-    /// bfloat16 on the CPU.
+    /// Precision bfloat16 was asked for on the CPU.
     #[error("precision `bf16` is for GPUs; use `f32` on the CPU")]
     Bf16OnCpu,
-    /// Batch-invariant sampling on a GPU.
+    /// Batch-invariant sampling (tokens that do not depend on the rest of the batch) was asked for on a GPU.
     #[error("tokens that do not depend on the batch need the device `cpu`")]
     BatchInvariantOnGpu,
-    /// Sampling settings that are impossible.
+    /// A sampling setting with an impossible value. The text names the setting.
     #[error("{0}")]
     Sampling(String),
-    /// A prompt that is empty or leaves the model no room for a reply.
+    /// A prompt that is empty, or so long that the model has no room for a reply.
     #[error("a prompt has {tokens} tokens; the model has room for 1 to {most}")]
     PromptLength {
-        /// Tokens of the prompt.
+        /// Number of tokens of the prompt.
         tokens: usize,
-        /// Most tokens that a prompt of this model may have.
+        /// Largest number of tokens that a prompt of this model may have.
         most: usize,
     },
-    /// An input of a reward model that is empty or too long.
+    /// An input of a reward model that is empty or longer than the model's longest sequence.
     #[error("input {index} has {tokens} tokens; the model reads 1 to {most}")]
     InputLength {
-        /// Index among the inputs, from 0.
+        /// Index of the input among all inputs of the call, from 0.
         index: usize,
-        /// Tokens of the input.
+        /// Number of tokens of the input.
         tokens: usize,
-        /// Most tokens that the model reads.
+        /// Largest number of tokens that the model reads.
         most: usize,
     },
-    /// A conversation without turns.
+    /// A conversation without turns, which a reward model cannot score.
     #[error("an empty conversation has no score")]
     EmptyConversation,
-    /// Generation that does not fit the machine's memory.
+    /// Generation that would need more memory than the machine has. The plan says how much each part needs.
     #[error(
         "{0}: not enough; sample fewer sequences at a time, shorten prompts or `max_tokens`, or use a smaller model"
     )]
     Memory(MemoryPlan),
-    /// Logits that are not finite.
+    /// A logit that is NaN or infinite, so that no token can be sampled.
     #[error("the model's logits are not finite: its weights are damaged or training diverged")]
     LogitsNotFinite,
-    /// A reward that is not finite.
+    /// A reward model's score that is NaN or infinite.
     #[error("the score of input {index} is {value}: the model's weights are damaged")]
     ScoreNotFinite {
-        /// Index among the inputs, from 0.
+        /// Index of the scored input among all inputs of the call, from 0.
         index: usize,
-        /// The reward.
+        /// The score: NaN or an infinity.
         value: f32,
     },
-    /// A request that the callers of this crate refuse on behalf of a model.
+    /// A request that a crate which uses this one refuses, such as training an encoder. The text says why.
     #[error("{0}")]
     Request(String),
 }

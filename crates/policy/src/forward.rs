@@ -1,4 +1,4 @@
-//! A forward pass over one set of weights: linear layers with their adapters, norms, embeddings.
+//! The parts of a forward pass that both architectures share: linear layers with their adapters, norms, embeddings.
 
 use std::sync::Arc;
 
@@ -11,17 +11,18 @@ use crate::layout::{Layout, LinearTensors, NormTensors};
 use crate::ops::{Activation, Ops, plain};
 use crate::weights::Weights;
 
-/// Weights on a device, and the options with which they are run. Clones share the weights until one of them changes.
+/// Weights on a device, and the options with which a forward pass uses them. Clones share the weights until one of them
+/// changes.
 #[derive(Clone, Debug)]
 pub(crate) struct ForwardPass {
     pub weights: Weights<Tensor<2>>,
     pub ops: Ops,
     pub device: Device,
-    /// Seed of the adapter's dropout; `None`: no dropout.
+    /// Seed of the dropout of the adapter's inputs; `None`: no dropout.
     pub dropout: Option<u64>,
-    /// Whether gradients are recorded.
+    /// Whether the weights record gradients.
     pub tracked: bool,
-    /// Whether the adapter is applied.
+    /// Whether the LoRA adapter, if there is one, is applied.
     pub adapted: bool,
 }
 
@@ -30,7 +31,7 @@ impl ForwardPass {
         self.weights.layout()
     }
 
-    /// A view whose trained weights record gradients.
+    /// A copy that shares the weights, whose trained weights record gradients.
     pub fn with_grad(&self) -> Self {
         let track = |spec: &crate::layout::Spec, w: &Tensor<2>| {
             let w = w.clone().autodiff();
@@ -39,7 +40,8 @@ impl ForwardPass {
         Self { weights: self.weights.map(track), tracked: true, ..self.clone() }
     }
 
-    /// `x · wᵀ` with bias and adapter, `x` `[n, in]`: `[n, out]`.
+    /// A linear layer: `x · wᵀ`, plus its bias and its adapter's product where it has them, for `x` `[n, in]`:
+    /// `[n, out]`.
     pub fn linear(&self, x: &Tensor<2>, l: &LinearTensors) -> Tensor<2> {
         let w = self.weights[l.weight].clone();
         let y = match l.bias {
@@ -55,7 +57,8 @@ impl ForwardPass {
         y + self.ops.linear(low, self.weights[b].clone()) * lora.scale()
     }
 
-    /// Dropout: zeroes a share of the elements of `x` `[n, width]` and scales up the rest. The seed decides which.
+    /// Dropout: sets each element of `x` `[n, width]` to 0 with probability `share`, and divides the others by
+    /// `1 − share`. The seed decides which elements.
     fn drop(&self, x: Tensor<2>, share: f32, seed: u64) -> Tensor<2> {
         let [rows, columns] = x.dims();
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -64,7 +67,7 @@ impl ForwardPass {
         x * Tensor::<2>::from_data(TensorData::new(mask, [rows, columns]), &self.device)
     }
 
-    /// The norm of each row of `x` `[n, width]`.
+    /// Normalises each row of `x` `[n, width]`.
     pub fn norm(&self, x: Tensor<2>, n: &NormTensors, kind: NormKind) -> Tensor<2> {
         let w = self.weights[n.weight].clone();
         match (kind, n.bias) {
@@ -74,12 +77,12 @@ impl ForwardPass {
         }
     }
 
-    /// `activation(x)`, elementwise.
+    /// Applies an activation to every element of `x`.
     pub fn activate(&self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         self.ops.activate(x, activation)
     }
 
-    /// Rows `[rows, width]` of a table.
+    /// Looks up rows of a table (an embedding) by index: `[rows, width]`.
     pub fn rows(&self, table: crate::layout::Id, rows: impl IntoIterator<Item = usize>) -> Tensor<2> {
         let rows = plain::ints(rows.into_iter().map(|r| r as i64).collect(), &self.device);
         self.weights[table].clone().select(0, rows)

@@ -1,41 +1,42 @@
-//! The types of generation: requests, continuations, and events per token.
+//! The types of generation: requests, sampled continuations, and the events of streaming.
 
-/// A prompt and the seeds of its continuations.
+/// A prompt, and one seed for each continuation that is to be sampled.
 #[derive(Clone, Debug)]
 pub struct GenerationRequest {
-    /// The prompt's tokens.
+    /// Token ids of the prompt.
     pub prompt: Vec<u32>,
-    /// One seed per continuation. A continuation's random numbers depend on its seed alone.
+    /// Seeds, one per continuation. The random numbers of a continuation depend on its seed alone.
     pub seeds: Vec<u64>,
 }
 
-/// Why a reply ended.
+/// Why a sampled reply ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
-    /// An end token or a stop text.
+    /// The reply ended with an end token or a stop text.
     Stop,
-    /// `max_tokens` or the model's positions were used up.
+    /// The reply reached `max_tokens`, or the model's longest sequence.
     Length,
-    /// The caller ended it.
+    /// The caller ended the reply.
     Cancelled,
 }
 
-/// One continuation.
+/// One sampled continuation of a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// Sampled tokens, with the end token.
+    /// Ids of the sampled tokens, including those of the end token or stop text.
     pub tokens: Vec<u32>,
-    /// Log-prob of each token at the sampling temperature (1 when greedy) over the whole vocabulary, which is what
-    /// training computes.
+    /// Log-prob of each token at the sampling temperature (1 when greedy) over the whole vocabulary, without the
+    /// repetition penalty. Training computes these log-probs.
     pub log_probs: Vec<f32>,
-    /// Log-prob of each token under the distribution that it was drawn from, after top-k, top-p, min-p and the penalty.
+    /// Log-prob of each token under the distribution from which it was drawn: after penalty, temperature, top-k, top-p
+    /// and min-p. 0 when greedy.
     pub drawn_log_probs: Vec<f32>,
-    /// Log-prob of each token at temperature 1 over the whole vocabulary.
+    /// Log-prob of each token at temperature 1 over the whole vocabulary, without the repetition penalty.
     pub plain_log_probs: Vec<f32>,
-    /// The reply's text, up to the end token or stop text.
+    /// Text of the reply, without the end token or stop text and what follows it.
     pub text: String,
-    /// Why it ended.
+    /// Why the reply ended.
     pub finish: Finish,
 }
 
@@ -46,29 +47,29 @@ impl Sample {
     }
 }
 
-/// A token that was just sampled.
+/// A token that was just sampled, as the callback of streaming generation gets it.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenEvent<'a> {
-    /// Index of the request.
+    /// Index of the token's request.
     pub request: usize,
-    /// Index of the continuation within the request.
+    /// Index of the continuation among those of its request.
     pub index: usize,
-    /// The token's id.
+    /// Id of the token.
     pub token: u32,
-    /// Text that became final with this token: whole characters only, and nothing that may still turn out to be the
-    /// beginning of a stop text.
+    /// Text that became final with this token: whole characters only, and without an end that may turn out to be the
+    /// beginning of a stop text. It may be empty.
     pub text: &'a str,
     /// Why the continuation ends with this token; `None` while it goes on.
     pub finish: Option<Finish>,
 }
 
-/// The answer of the callback to a [`TokenEvent`].
+/// What the callback of streaming generation answers to a [`TokenEvent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamControl {
-    /// Continue all sequences.
+    /// The sequence of the token and all others go on.
     Continue,
-    /// End this sequence; all others go on.
+    /// The sequence of the token ends; all others go on.
     EndSequence,
-    /// End all sequences.
+    /// All sequences end, including those that did not start yet.
     EndAll,
 }

@@ -1,53 +1,53 @@
-//! The tensors of a model, declared once: names, shapes, storage and initial values.
+//! Layouts: the declarations of a model's tensors, with names, shapes, storage and initial values.
 //!
-//! An architecture declares its tensors and keeps their [`Id`]s. Loading, checking, gradients, moments, saving and LoRA
-//! read the declaration, so that they work for every architecture.
+//! An architecture declares its tensors once and keeps their [`Id`]s. Loading, checking, gradients, optimizer moments,
+//! saving and LoRA read the declarations, so that they work for every architecture.
 
 use serde::{Deserialize, Serialize};
 
-/// A tensor's index in its layout.
+/// Index of a tensor in its layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Id(pub(crate) usize);
 
-/// How a file stores a tensor whose shape in memory is `[rows, columns]`.
+/// How a file stores a tensor that is a matrix `[rows, columns]` in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// As `[rows, columns]`.
+    /// The file stores the shape `[rows, columns]`, as in memory.
     Matrix,
-    /// As `[columns]`; there is one row.
+    /// The file stores the shape `[columns]`, for a tensor with one row: a bias or the weight of a norm.
     Vector,
-    /// As `[columns, rows]` (GPT-2).
+    /// The file stores the transpose, `[columns, rows]` (GPT-2).
     Transposed,
-    /// As `[rows, columns / width, width]`: the kernel of a convolution of this width.
+    /// The file stores the shape `[rows, columns / width, width]`: the kernel of a convolution of this width.
     Convolution(usize),
 }
 
-/// The initial values of a tensor in a model with random weights.
+/// Which initial values a tensor has in a model with random weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Start {
-    /// This number everywhere.
+    /// All elements have this value.
     Constant(f32),
-    /// Normal with mean 0 and this standard deviation.
+    /// Elements are normally distributed with mean 0 and this standard deviation.
     Normal(f32),
 }
 
-/// The declaration of a tensor.
+/// The declaration of a tensor: its name, shape, storage and initial values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Spec {
-    /// Name in a checkpoint.
+    /// Name of the tensor in a checkpoint.
     pub name: String,
-    /// `[rows, columns]` in memory.
+    /// Shape `[rows, columns]` of the tensor in memory.
     pub shape: [usize; 2],
-    /// How files store it.
+    /// How files store the tensor.
     pub form: Form,
-    /// Initial values.
+    /// Initial values of the tensor in a model with random weights.
     pub start: Start,
-    /// Whether training changes it; under LoRA, only the adapter's tensors.
+    /// Whether training changes the tensor; under LoRA, it changes the adapter's tensors only.
     pub trained: bool,
 }
 
 impl Spec {
-    /// Shape in a file.
+    /// Shape of the tensor in a file.
     pub fn stored(&self) -> Vec<usize> {
         let [rows, columns] = self.shape;
         match self.form {
@@ -58,38 +58,38 @@ impl Spec {
         }
     }
 
-    /// Number of elements.
+    /// Number of elements of the tensor.
     pub fn elements(&self) -> usize {
         self.shape[0] * self.shape[1]
     }
 }
 
-/// Low-rank adaptation (Hu et al., 2021): `x · wᵀ + scale · (x · aᵀ) · bᵀ` with everything but `a` and `b`
-/// frozen. Fields are named as in PEFT's `adapter_config.json`.
+/// Settings of a low-rank adapter (LoRA; Hu et al., 2021), which computes `x · wᵀ + scale · (x · aᵀ) · bᵀ` and trains
+/// `a` and `b` only. The fields are named as in PEFT's `adapter_config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lora {
-    /// Rows of `a`.
+    /// Rank of the adapter: the number of rows of `a` and of columns of `b`.
     pub r: usize,
-    /// `scale` is `lora_alpha / r`.
+    /// Strength of the adapter: `scale` is `lora_alpha / r`, or `lora_alpha / √r` with `use_rslora`.
     pub lora_alpha: f32,
-    /// Names of the adapted matrices: whole names, or their last parts such as `q_proj`.
+    /// Names of the matrices that get an adapter: whole names, or the last parts of names, such as `q_proj`.
     pub target_modules: Vec<String>,
-    /// Share of the inputs of `a` that training drops, from 0 to below 1.
+    /// Dropout probability of the adapter's inputs during training, from 0 to below 1.
     #[serde(default)]
     pub lora_dropout: f32,
-    /// Divides by `√r` instead of `r`.
+    /// Whether `scale` is `lora_alpha / √r` instead of `lora_alpha / r`.
     #[serde(default)]
     pub use_rslora: bool,
 }
 
 impl Lora {
-    /// Factor of the low-rank product.
+    /// Factor by which the adapter's low-rank product is multiplied.
     pub fn scale(&self) -> f32 {
         let r = self.r as f32;
         self.lora_alpha / if self.use_rslora { r.sqrt() } else { r }
     }
 
-    /// Checks the values; the error names the key that is impossible.
+    /// Checks that the settings are possible; the error names the one that is not.
     pub fn check(&self) -> Result<(), String> {
         if self.r == 0 || self.r > 4096 {
             return Err(format!("`r` is {}; it must lie between 1 and 4096", self.r));
@@ -104,27 +104,27 @@ impl Lora {
     }
 }
 
-/// The tensors of a linear layer: `x · wᵀ`, plus a bias and a low-rank product where there are any.
+/// Ids of the tensors of a linear layer: `x · wᵀ`, plus a bias and an adapter's low-rank product where it has them.
 #[derive(Clone, Copy, Debug)]
 pub struct LinearTensors {
-    /// `[out, in]`.
+    /// Matrix `w` `[out, in]`.
     pub weight: Id,
-    /// `[1, out]`.
+    /// Bias `[1, out]`; `None` for a layer without one.
     pub bias: Option<Id>,
-    /// LoRA's `a` `[r, in]` and `b` `[out, r]`.
+    /// The adapter's matrices `a` `[r, in]` and `b` `[out, r]`; `None` for a layer without an adapter.
     pub lora: Option<[Id; 2]>,
 }
 
-/// The tensors of a norm, `[1, width]` each.
+/// Ids of the tensors of a norm, each of shape `[1, width]`.
 #[derive(Clone, Copy, Debug)]
 pub struct NormTensors {
-    /// Weight.
+    /// Weight, by which the normalised rows are multiplied.
     pub weight: Id,
-    /// Bias, of a layer norm.
+    /// Bias of a layer norm; `None` for an RMS norm.
     pub bias: Option<Id>,
 }
 
-/// The tensors of a model in a fixed order.
+/// The declarations of all tensors of a model, in a fixed order.
 #[derive(Clone, Debug, Default)]
 pub struct Layout {
     specs: Vec<Spec>,
@@ -132,46 +132,47 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// An empty layout. With `lora`, the matrices that it names get low-rank companions, and everything else is frozen.
+    /// Makes an empty layout. With `lora`, the matrices that it names will get low-rank companions, and all other
+    /// tensors will be frozen.
     pub fn new(lora: Option<Lora>) -> Self {
         Self { specs: Vec::new(), lora }
     }
 
-    /// All tensors, in the order of declaration.
+    /// The declarations of all tensors, in the order in which they were made.
     pub fn specs(&self) -> &[Spec] {
         &self.specs
     }
 
-    /// The adapter; `None` where all weights are trained.
+    /// Settings of the adapter; `None` for a model without one, whose weights are all trained.
     pub fn lora(&self) -> Option<&Lora> {
         self.lora.as_ref()
     }
 
-    /// A layout of the tensors that training changes.
+    /// The layout of only those tensors that training changes.
     #[must_use]
     pub fn trained(&self) -> Self {
         Self { specs: self.specs.iter().filter(|s| s.trained).cloned().collect(), lora: None }
     }
 
-    /// Number of weights.
+    /// Number of parameters: the elements of all tensors together.
     pub fn parameters(&self) -> usize {
         self.specs.iter().map(Spec::elements).sum()
     }
 
-    /// Declares a tensor.
+    /// Declares a tensor and returns its id. It is frozen if this layout has an adapter.
     pub fn tensor(&mut self, name: String, shape: [usize; 2], form: Form, start: Start) -> Id {
         let trained = self.lora.is_none();
         self.specs.push(Spec { name, shape, form, start, trained });
         Id(self.specs.len() - 1)
     }
 
-    /// Declares a table of `rows` vectors.
+    /// Declares an embedding: a table `[rows, width]` with one vector per row.
     pub fn embedding(&mut self, name: &str, rows: usize, width: usize) -> Id {
         self.tensor(format!("{name}.weight"), [rows, width], Form::Matrix, Start::Normal(0.02))
     }
 
-    /// Declares a matrix `[outer, inner]` with its low-rank companions where LoRA names it. `damp` divides the standard
-    /// deviation of its initial values, `1/√inner`.
+    /// Declares a linear layer with a matrix `[outer, inner]` and, where LoRA names the layer, an adapter. `damp`
+    /// divides the standard deviation of the matrix's initial values, which is `1/√inner` without it.
     pub fn linear(
         &mut self,
         name: &str,
@@ -196,14 +197,15 @@ impl Layout {
         LinearTensors { weight, bias, lora }
     }
 
-    /// Declares a norm of `width` elements; the initial weight is `weight`.
+    /// Declares a norm over `width` elements, with or without a bias; `weight` is the initial value of its weights.
     pub fn norm(&mut self, name: &str, width: usize, weight: f32, bias: bool) -> NormTensors {
         let mut vector =
             |part: &str, start| self.tensor(format!("{name}.{part}"), [1, width], Form::Vector, Start::Constant(start));
         NormTensors { weight: vector("weight", weight), bias: bias.then(|| vector("bias", 0.0)) }
     }
 
-    /// Checks the adapter; the error names a target that the model does not have.
+    /// Checks the adapter's settings; the error names an impossible value, or a target module that the model does not
+    /// have.
     pub fn check(&self) -> Result<(), String> {
         let Some(lora) = &self.lora else { return Ok(()) };
         lora.check()?;
@@ -218,7 +220,7 @@ impl Layout {
     }
 }
 
-/// Whether a target of LoRA selects a module: it is the module's name, or the last parts of it.
+/// Whether a target of LoRA selects a module. It does if it is the whole name of the module or the last parts of it.
 fn names(target: &str, module: &str) -> bool {
     module.strip_suffix(target).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }

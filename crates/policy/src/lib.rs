@@ -1,13 +1,13 @@
 //! Language models and reward models on [burn](https://burn.dev): loading, sampling, log-probs, gradients, scoring.
 //!
-//! A [`ModelConfig`] (a `config.json`) declares a model as a [`layout`] of named tensors; loading, checking, gradients,
-//! moments, LoRA and saving go through that declaration. There are two architectures: the [`Decoder`] (Llama, Mistral,
-//! Qwen, Gemma, GPT-2) and the [`Encoder`] (BERT, RoBERTa, DeBERTa).
+//! A [`ModelConfig`] (a checked `config.json`) declares a model as a [`layout`] of named tensors. Loading, checking,
+//! gradients, optimizer moments, LoRA and saving read these declarations. There are two architectures: the [`Decoder`]
+//! (Llama, Mistral, Qwen, Gemma, GPT-2) and the [`Encoder`] (BERT, RoBERTa, DeBERTa).
 //!
 //! A [`Policy`] is a decoder with its [`Tokenizer`], from a Hugging Face folder or a GGUF file. Its [`Engine`] samples
-//! continuations over a [`KvCache`]. [`Decoder::log_probs`] computes log-probs of given tokens, [`Gradients::add`] the
-//! gradient of a loss over them, and [`AdamW`] takes the step. A [`RewardModel`] scores conversations. The [`ops`] are
-//! fused kernels on the CPU and plain tensor code on other devices.
+//! continuations with a [`KvCache`]. [`Decoder::log_probs`] computes log-probs of given tokens, [`Gradients::add`] the
+//! gradient of a loss over these log-probs, and [`AdamW`] takes the optimizer's step. A [`RewardModel`] scores
+//! conversations. The [`ops`] run as fused kernels on the CPU and as burn's tensor code on other devices.
 //!
 //! Models are read from paths only; this crate has no network access.
 //!

@@ -10,36 +10,39 @@ use crate::decoder::{Context, Decoder};
 use crate::ops::{Packing, Tree, in_pool};
 use crate::optim::Gradients;
 
-/// A prompt and the completion whose log-probs are computed.
+/// A prompt and a completion, whose log-probs are to be computed.
 #[derive(Clone, Copy, Debug)]
 pub struct Sequence<'a> {
-    /// Tokens before the completion; at least one.
+    /// Token ids of the prompt; at least one.
     pub prompt: &'a [u32],
-    /// The completion's tokens; at least one.
+    /// Token ids of the completion; at least one.
     pub completion: &'a [u32],
 }
 
-/// Log-probs and entropies of the completion tokens of all sequences, one sequence after the other.
+/// Log-probs and entropies of the completion tokens of several sequences, one sequence after the other.
 #[derive(Clone, Debug)]
 pub struct TokenLogProbs {
-    /// Log-prob of each token, `[tokens]`.
+    /// Log-prob of each completion token at the sampling temperature, `[tokens]`.
     pub log_probs: Tensor<1>,
-    /// Entropy of the distribution that predicts each token, in nats, `[tokens]`.
+    /// Entropy, in nats, of the distribution from which each completion token is predicted, at the sampling
+    /// temperature, `[tokens]`.
     pub entropies: Tensor<1>,
 }
 
-/// Sequences one after the other, without padding. Sequences that share a prompt may share its rows.
+/// Several sequences as rows of one batch, one after the other and without padding. Sequences with the same prompt may
+/// share its rows.
 struct Packed {
     ids: Vec<u32>,
     packing: Packing,
-    /// Rows that predict a completion token.
+    /// Indices of the rows that predict a completion token.
     rows: Vec<i64>,
     targets: Arc<[u32]>,
 }
 
 impl Packed {
-    /// Packs consecutive sequences with one prompt as a tree, so that the prompt runs once. Where attention holds the
-    /// scores of a whole tree (`whole`), only while the branches together are no longer than the prompt.
+    /// Packs sequences. Consecutive ones with the same prompt become a tree, so that their prompt runs once. With
+    /// `whole` (attention holds the scores of a whole tree in memory), they do so only while the completions together
+    /// are no longer than the prompt.
     fn new(sequences: &[Sequence], whole: bool) -> Self {
         let mut packed =
             Self { ids: Vec::new(), packing: Packing::sequences(&[]), rows: Vec::new(), targets: [].into() };
@@ -55,7 +58,7 @@ impl Packed {
         Self { packing: Packing::new(trees), targets: targets.into(), ..packed }
     }
 
-    /// Appends the rows of sequences with one prompt.
+    /// Appends the rows of sequences with the same prompt.
     fn push(&mut self, group: &[Sequence]) -> Tree {
         let end_of_prompt = (self.ids.len() + group[0].prompt.len() - 1) as i64;
         self.ids.extend_from_slice(group[0].prompt);
@@ -75,8 +78,8 @@ impl Packed {
 }
 
 impl Decoder {
-    /// Log-probs and entropies of the completion tokens of packed sequences at a sampling temperature,
-    /// differentiable on a [`Decoder::with_grad`] view. Logits are computed for completion tokens only.
+    /// Computes log-probs and entropies of the completion tokens of sequences at a sampling temperature. They are
+    /// differentiable when `self` is a [`Decoder::with_grad`] view. Logits are computed for completion tokens only.
     pub fn log_probs(&self, sequences: &[Sequence], temperature: f32) -> TokenLogProbs {
         in_pool(|| {
             let packed = Packed::new(sequences, !self.on_cpu());
@@ -99,20 +102,21 @@ impl Decoder {
     }
 }
 
-/// Which activations the forward pass saves for the backward pass.
+/// Which activations the forward pass keeps in memory for the backward pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SavedActivations {
-    /// Everything that the backward pass reads.
+    /// The forward pass keeps everything that the backward pass reads.
     #[default]
     All,
-    /// The inputs of each layer only; the backward pass computes the layer again (activation checkpointing, Chen et
-    /// al., 2016). It takes a third more computation and the memory of one layer instead of all.
+    /// The forward pass keeps only the input of each layer, and the backward pass computes each layer again (activation
+    /// checkpointing; Chen et al., 2016). This takes a third more computation, but memory for the activations of one
+    /// layer instead of all.
     LayerInputs,
 }
 
 impl Gradients {
-    /// Adds the gradient of `loss(log_probs)` `[1]` over the completion tokens of packed sequences and returns the
-    /// loss.
+    /// Runs the forward and backward pass of `loss` `[1]`, a function of the log-probs of the completion tokens of
+    /// `sequences`. Adds the gradient to these gradients, and returns the value of the loss.
     pub fn add(
         &mut self,
         decoder: &Decoder,
@@ -145,7 +149,8 @@ impl Gradients {
             let next = decoder.layer(i, inputs[i].clone(), &mut context());
             inputs.push(next);
         }
-        // From the head down: each part's input is a leaf, and the gradient of its output a constant.
+        // The backward pass goes from the head down. The input of each part is a leaf of autodiff, and the gradient of
+        // its output is a constant.
         let leaf = |x: Tensor<2>| x.autodiff().require_grad();
         let top = leaf(inputs.pop().unwrap_or_else(|| Tensor::zeros([0, 0], decoder.device())));
         let hidden = tracked.last_norm(top.clone());
@@ -158,7 +163,7 @@ impl Gradients {
             let product = (out * gradient.autodiff()).sum();
             gradient = self.accumulate_through(tracked.weights(), &product, &input);
         }
-        // With an adapter the embedding is frozen and has no gradient.
+        // With an adapter, the embedding is frozen and needs no gradient.
         if decoder.layout().lora().is_none() {
             let product = (tracked.embed(&packed.ids, &mut context()) * gradient.autodiff()).sum();
             self.accumulate(tracked.weights(), &product);
@@ -167,14 +172,15 @@ impl Gradients {
     }
 }
 
-/// Cuts sequences into micro-batches of at most `tokens` tokens; a longer sequence gets its own. Ranges of indices.
+/// Cuts sequences of these lengths into micro-batches of at most `tokens` tokens, as ranges of indices. A sequence that
+/// is longer gets a micro-batch of its own.
 pub fn micro_batches(lens: impl IntoIterator<Item = usize>, tokens: usize) -> Vec<Range<usize>> {
     cut(lens.into_iter().map(|n| (n, n)), tokens)
 }
 
 impl Decoder {
-    /// Cuts sequences into micro-batches of at most `tokens` tokens, as [`micro_batches`] does. A prompt that a
-    /// micro-batch runs once counts once.
+    /// Cuts sequences into micro-batches of at most `tokens` tokens, as [`micro_batches`] does, except that a prompt
+    /// which several sequences of a micro-batch share counts once if it runs once.
     pub fn micro_batches(&self, sequences: &[Sequence], tokens: usize) -> Vec<Range<usize>> {
         let sizes = sequences.iter().enumerate().map(|(i, s)| {
             let whole = s.prompt.len() + s.completion.len();
@@ -185,8 +191,8 @@ impl Decoder {
     }
 }
 
-/// Runs of items whose sizes add up to at most `most`. Each item has a size as the first of a run and one as a later
-/// item.
+/// Cuts items into runs whose sizes add up to at most `most`, as ranges of indices. Each item has two sizes: one as the
+/// first item of a run, and one as a later item.
 fn cut(sizes: impl Iterator<Item = (usize, usize)>, most: usize) -> Vec<Range<usize>> {
     let (mut runs, mut start, mut total, mut end) = (Vec::new(), 0, 0, 0);
     for (as_first, as_later) in sizes {
@@ -205,7 +211,7 @@ fn cut(sizes: impl Iterator<Item = (usize, usize)>, most: usize) -> Vec<Range<us
     runs
 }
 
-/// The elements of a vector, copied to the host.
+/// Copies the elements of a vector to the host's memory.
 pub fn floats(x: &Tensor<1>) -> Vec<f32> {
     values(x.clone().inner().reshape([1, -1]))
 }

@@ -1,23 +1,23 @@
-//! The memory that generation takes, and what the machine has.
+//! The memory that generation needs, and the free memory of the machine.
 
 use std::fmt;
 
-/// Bytes that generation takes at most.
+/// Estimate of the memory that generation needs at most, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// The model's weights.
+    /// Bytes of the model's weights.
     pub weights: u64,
-    /// Keys and values of all sequences at their longest.
+    /// Bytes of the keys and values of all sequences at their greatest length.
     pub cache: u64,
-    /// Activations, in the larger of a prefill and a decoding step.
+    /// Bytes of the activations, for a prefill (the pass over the prompts) or a decoding step, whichever needs more.
     pub activations: u64,
-    /// Free memory of the machine plus the weights, which are loaded already; `None` on a GPU, and where the system
-    /// does not tell.
+    /// Bytes that the machine has for these parts: free memory plus the weights, which are loaded already. `None` on a
+    /// GPU, and where the system does not say.
     pub available: Option<u64>,
 }
 
 impl MemoryPlan {
-    /// Whether the machine is known to have too little memory.
+    /// Whether generation needs more memory than the machine has; false where the available memory is not known.
     pub(crate) fn is_too_large(&self) -> bool {
         self.available.is_some_and(|available| self.weights + self.cache + self.activations > available)
     }
@@ -35,7 +35,8 @@ impl fmt::Display for MemoryPlan {
     }
 }
 
-/// Bytes that the system can still give out without swapping; `None` where `/proc/meminfo` does not say.
+/// Bytes of memory that the system can still give out without swapping (`MemAvailable`); `None` where `/proc/meminfo`
+/// does not say.
 pub fn free_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;

@@ -21,24 +21,24 @@ use crate::layout::{Layout, Lora, Spec};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
 
-/// A model of one of the two architectures.
+/// A model of one of the two architectures, with its weights.
 #[derive(Clone, Debug)]
 pub(crate) enum Transformer {
     Decoder(Decoder),
     Encoder(Encoder),
 }
 
-/// A model with its configuration and tokenizer.
+/// What loading a model from a path gives: configuration, weights and tokenizer.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub config: Arc<ModelConfig>,
     pub model: Transformer,
     pub tokenizer: Tokenizer,
-    /// The folder or file of an adapter's base model; `None` without an adapter.
+    /// For an adapter, the folder or file of its base model; `None` for a model without an adapter.
     pub base: Option<PathBuf>,
 }
 
-/// The kind of model that a caller needs.
+/// The kind of model that a caller of [`load`] needs. A model of the other kind is an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     LanguageModel,
@@ -58,7 +58,7 @@ impl Head {
     }
 }
 
-/// The tensors of a model, as ids in its layout.
+/// The ids of a model's tensors in its layout.
 enum TensorIds {
     Decoder(Arc<decoder::DecoderTensors>),
     Encoder(Arc<encoder::EncoderTensors>),
@@ -96,12 +96,12 @@ fn assemble(
     }
 }
 
-/// Copies values to a device as tensors of their declared shapes.
+/// Returns a function that copies a tensor's values to a device, in the shape that the tensor's declaration gives.
 fn put(device: &Device) -> impl Fn(&Spec, Vec<f32>) -> Tensor<2> + '_ {
     move |spec, values| Tensor::from_data(TensorData::new(values, spec.shape), device)
 }
 
-/// A model with random weights.
+/// Makes a model with random initial weights.
 pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) -> Result<Transformer, PolicyError> {
     let (layout, tensors) = declare(config, None)?;
     let put = put(&device.device);
@@ -110,7 +110,7 @@ pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) ->
     Ok(assemble(config, tensors, weights, device))
 }
 
-/// A model whose weights `weight` gives, one per tensor in the layout's order.
+/// Makes a model from the weights that `weight` returns. It is called once per tensor, in the layout's order.
 pub(crate) fn with(
     config: &ModelConfig,
     lora: Option<Lora>,
@@ -122,8 +122,8 @@ pub(crate) fn with(
     Ok(assemble(config, tensors, weights, device))
 }
 
-/// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), one with a PEFT adapter
-/// (`adapter_config.json`, `adapter_model.safetensors`), or a GGUF file.
+/// Loads a model from one of three places: a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), a
+/// folder with a PEFT adapter (`adapter_config.json`, `adapter_model.safetensors`), or a GGUF file.
 pub(crate) fn load(path: &Path, head: Head, device: &ComputeDevice) -> Result<Loaded, PolicyError> {
     if path.join("adapter_config.json").exists() {
         return load_adapter(path, head, device);
@@ -131,7 +131,8 @@ pub(crate) fn load(path: &Path, head: Head, device: &ComputeDevice) -> Result<Lo
     load_with(path, head, device, None, &mut |spec| vec![0.0; spec.elements()])
 }
 
-/// Loads a model. With `lora` its weights are frozen, and `make` gives the values of the adapter's tensors.
+/// Loads a model without looking for an adapter. With `lora`, the model's weights are frozen, and `make` gives the
+/// values of the adapter's tensors.
 fn load_with(
     path: &Path,
     head: Head,
@@ -158,7 +159,7 @@ fn load_with(
     let config = gguf.config()?;
     head.check(path, &config)?;
     let tokenizer = Tokenizer::from_gguf(path, &gguf)?;
-    // The adapter's tensors are not in the file.
+    // The check uses a layout without the adapter, whose tensors are not in the file.
     let (plain, _) = declare(&config, None)?;
     gguf.check(&plain)?;
     let (layout, tensors) = declare(&config, lora)?;
@@ -170,10 +171,11 @@ fn load_with(
     Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None })
 }
 
-/// Prefix of every tensor in PEFT's files.
+/// Prefix of every tensor's name in the files of PEFT.
 pub(crate) const PEFT: &str = "base_model.model.";
 
-/// Keys of an `adapter_config.json` that are supported, or that do not change what is computed.
+/// Keys of an `adapter_config.json` that may have any value: those that are supported, and those that do not change
+/// what is computed. Other keys must be empty or off.
 const HARMLESS: [&str; 16] = [
     "peft_type",
     "task_type",
@@ -190,11 +192,11 @@ const HARMLESS: [&str; 16] = [
     "peft_version",
     "megatron_core",
     "ensure_weight_tying",
-    // It has no effect while `use_qalora` is false, and a true `use_qalora` is refused.
+    // This key has no effect while `use_qalora` is false, and `use_qalora: true` is refused.
     "qalora_group_size",
 ];
 
-/// The adapter in `folder` with its base model.
+/// Loads the PEFT adapter in `folder` together with its base model.
 fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loaded, PolicyError> {
     let at = folder.join("adapter_config.json");
     let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
@@ -254,7 +256,7 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
     )?;
     let mut make = |spec: &Spec| held.remove(&spec.name).unwrap_or_else(|| vec![0.0; spec.elements()]);
     let mut loaded = load_with(&base, head, device, Some(lora), &mut make)?;
-    // An adapter may have its own tokenizer.
+    // The folder of an adapter may hold a tokenizer of its own.
     if folder.join("tokenizer.json").exists() {
         let ends = loaded.tokenizer.eos().to_vec();
         loaded.tokenizer = Tokenizer::load(folder, config.vocab_size())?;

@@ -1,4 +1,4 @@
-//! AdamW with clipping by global norm; it updates a decoder in place.
+//! The AdamW optimizer with clipping by global norm. It updates the weights of a decoder in place.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,42 +15,43 @@ use crate::ops::kernels::{self, AdamStep};
 use crate::save::File;
 use crate::weights::Weights;
 
-/// Hyperparameters of AdamW (Loshchilov & Hutter, 2019), except the learning rate.
+/// Hyperparameters of the AdamW optimizer (Loshchilov & Hutter, 2019), except the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AdamW {
-    /// Decay of the first moments, from 0 to below 1.
+    /// Decay of the first moments (averages of gradients) per step, from 0 to below 1.
     pub beta1: f32,
-    /// Decay of the second moments, from 0 to below 1.
+    /// Decay of the second moments (averages of squared gradients) per step, from 0 to below 1.
     pub beta2: f32,
-    /// Added to the root of the second moments.
+    /// Added to the root of the second moments, by which the first moments are divided.
     pub eps: f32,
-    /// Decoupled weight decay, on matrices only.
+    /// Decoupled weight decay: a step also subtracts `lr · weight_decay · w` from each weight `w`, except biases and
+    /// norm weights.
     pub weight_decay: f32,
-    /// Gradients with a larger global norm are scaled down to this one; 0: no clipping.
+    /// Largest global norm of the gradients: gradients with a larger norm are scaled down to it. 0: no clipping.
     pub max_norm: f32,
 }
 
-/// The optimizer's state: first and second moments, and the number of steps taken.
+/// The state of the AdamW optimizer: first and second moments of every weight, and the number of steps taken.
 #[derive(Clone, Debug)]
 pub struct Moments {
-    /// First moments; empty for frozen weights.
+    /// First moments (averages of gradients) of each tensor; empty for frozen tensors.
     pub m: Weights<Vec<f32>>,
-    /// Second moments; empty for frozen weights.
+    /// Second moments (averages of squared gradients) of each tensor; empty for frozen tensors.
     pub v: Weights<Vec<f32>>,
-    /// Steps taken.
+    /// Number of steps taken so far.
     pub steps: u64,
 }
 
-/// The files of a checkpoint with first and second moments.
+/// Names of the files of a checkpoint that hold the first and the second moments.
 const FILES: [&str; 2] = ["adam_m.safetensors", "adam_v.safetensors"];
 
 impl Moments {
-    /// The first moments as the file that [`Moments::load`] reads.
+    /// The file with the first moments, as [`Moments::load`] reads it.
     pub fn first_file(&self) -> Result<File, PolicyError> {
         Ok((FILES[0], Self::bytes(&self.m)?))
     }
 
-    /// The second moments as the file that [`Moments::load`] reads.
+    /// The file with the second moments, as [`Moments::load`] reads it.
     pub fn second_file(&self) -> Result<File, PolicyError> {
         Ok((FILES[1], Self::bytes(&self.v)?))
     }
@@ -59,7 +60,8 @@ impl Moments {
         checkpoint::to_safetensors(x, |spec| spec.trained.then(|| spec.name.clone()))
     }
 
-    /// Reads the moments of a decoder from a checkpoint's folder, bit for bit.
+    /// Loads the moments for a decoder from the folder of a checkpoint; they are the saved ones bit for bit. `steps` is
+    /// the number of steps taken, which the files do not hold.
     pub fn load(decoder: &Decoder, folder: &Path, steps: u64) -> Result<Self, PolicyError> {
         let trained = Arc::new(decoder.layout().trained());
         let read = |name: &str| -> Result<Weights<Vec<f32>>, PolicyError> {
@@ -73,25 +75,26 @@ impl Moments {
         Ok(Self { m: read(FILES[0])?, v: read(FILES[1])?, steps })
     }
 
-    /// The state before the first step: zeros for every trained weight of a decoder.
+    /// The state before the first step, with zeros for every trained weight of a decoder.
     pub fn zeros(decoder: &Decoder) -> Self {
         let zeros = Weights::from(decoder.layout(), |spec| vec![0f32; if spec.trained { spec.elements() } else { 0 }]);
         Self { m: zeros.clone(), v: zeros, steps: 0 }
     }
 }
 
-/// Gradients of a decoder's weights, summed over micro-batches.
+/// Gradients of a decoder's trained weights, summed over micro-batches.
 #[derive(Debug, Default)]
 pub struct Gradients(Option<Weights<Option<TensorData>>>);
 
 impl Gradients {
-    /// Adds the gradients of `loss` `[1]` with respect to the weights of a [`Decoder::with_grad`] view.
+    /// Runs the backward pass of `loss` `[1]` and adds the gradients with respect to `tracked`, the weights of a
+    /// [`Decoder::with_grad`] view.
     pub fn accumulate(&mut self, tracked: &Weights<Tensor<2>>, loss: &Tensor<1>) {
         let mut grads = loss.backward();
         self.collect(tracked, &mut grads);
     }
 
-    /// [`Gradients::accumulate`] that also returns the gradient with respect to `leaf`.
+    /// Does what [`Gradients::accumulate`] does, and returns the gradient with respect to `leaf`.
     pub(crate) fn accumulate_through(
         &mut self,
         tracked: &Weights<Tensor<2>>,
@@ -119,14 +122,14 @@ impl Gradients {
         }
     }
 
-    /// Euclidean norm over all weights; 0 before any gradient was added.
+    /// Global norm: the Euclidean norm of all gradients together; 0 before any was added.
     pub fn norm(&self) -> f64 {
         let Some(sum) = &self.0 else { return 0.0 };
         let squares = sum.entries().filter_map(|(_, g)| g.as_ref()?.as_slice::<f32>().ok());
         squares.map(kernels::square_sum).sum::<f64>().sqrt()
     }
 
-    /// A copy of every gradient by the weight's name; empty for weights that have none.
+    /// Copies every gradient, by the name of its tensor. A tensor without a gradient has an empty one.
     pub fn to_map(&self) -> std::collections::BTreeMap<String, Vec<f32>> {
         let entries = self.0.iter().flat_map(Weights::entries);
         let values = |g: &Option<TensorData>| g.as_ref().and_then(|g| g.as_slice::<f32>().ok()).map(<[f32]>::to_vec);
@@ -135,8 +138,8 @@ impl Gradients {
 }
 
 impl AdamW {
-    /// Takes one step at learning rate `lr` and returns the gradient norm before clipping. Where the norm is not
-    /// finite, no step is taken.
+    /// Takes one step at learning rate `lr`, and returns the global norm of the gradients before clipping. Where the
+    /// norm is not finite, nothing is changed.
     pub fn step(&self, decoder: &mut Decoder, moments: &mut Moments, gradients: Gradients, lr: f32) -> f64 {
         in_pool(|| self.step_here(decoder, moments, gradients, lr))
     }
@@ -168,7 +171,7 @@ impl AdamW {
                 grad_scale,
             };
             let device = weight.device();
-            // Taking the tensor out leaves its memory with one owner, so that the update needs no copy.
+            // While it is taken out, the tensor's memory has a single owner, so that updating it needs no copy.
             let held = std::mem::replace(weight, Tensor::empty([1, 1], &device));
             let mut data = held.into_data();
             if let (Ok(w), Ok(g)) = (data.as_mut_slice::<f32>(), gradient.as_slice::<f32>()) {

@@ -22,25 +22,25 @@ use crate::save::{self, File};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
 
-/// A causal language model with its tokenizer.
+/// A causal language model with its tokenizer: the policy that is sampled from and trained.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// The model.
+    /// The transformer with its weights.
     pub decoder: Decoder,
     /// The model's tokenizer.
     pub tokenizer: Tokenizer,
     config: Arc<ModelConfig>,
     device: ComputeDevice,
-    /// The path of an adapter's base model.
+    /// For an adapter, the path of its base model; `None` for a model without an adapter.
     base: Option<PathBuf>,
     sampling: Sampling,
-    /// The text of the `generation_config.json`; saving writes it back.
+    /// Text of the model's `generation_config.json`, which saving the model writes back; `None` where there is none.
     generation: Option<String>,
 }
 
 impl Policy {
-    /// Loads a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), a folder with a PEFT adapter, or a
-    /// GGUF file.
+    /// Loads a policy from a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), a folder with a PEFT
+    /// adapter, or a GGUF file. A reward model is an error.
     pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
         let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, device)?;
         let Transformer::Decoder(decoder) = model else { return Err(PolicyError::NotALanguageModel) };
@@ -48,7 +48,7 @@ impl Policy {
         Ok(Self { decoder, tokenizer, config, device: device.clone(), base, sampling, generation })
     }
 
-    /// A model with random weights.
+    /// Makes a policy with random initial weights. A configuration of a classifier or an encoder is an error.
     pub fn random(
         config: ModelConfig,
         tokenizer: Tokenizer,
@@ -64,28 +64,30 @@ impl Policy {
         }
     }
 
-    /// An engine that samples from this model, about `batch` sequences at a time.
+    /// Makes an engine that samples from this policy, about `batch` sequences at a time.
     pub fn engine(&self, batch: usize) -> Engine<'_> {
         Engine::new(&self.decoder, &self.tokenizer, batch)
     }
 
-    /// The sampling settings of the model's `generation_config.json`. Without one: temperature 1, and no cuts.
+    /// The sampling settings of the model's `generation_config.json`. For a model without this file: temperature 1, and
+    /// no top-k, top-p or min-p.
     pub fn sampling(&self) -> &Sampling {
         &self.sampling
     }
 
-    /// The folder or GGUF file of the base model, if this policy is an adapter on frozen weights.
+    /// The folder or GGUF file of the base model, if this policy is a LoRA adapter on frozen weights; otherwise `None`.
     pub fn base_model(&self) -> Option<&Path> {
         self.base.as_deref()
     }
 
-    /// The model's checked `config.json`.
+    /// The configuration of the model: its checked `config.json`.
     pub fn config(&self) -> &ModelConfig {
         &self.config
     }
 
-    /// Freezes the weights and adds a LoRA adapter to train, which does not change the outputs yet. `base` is the path
-    /// of the frozen weights, which a saved adapter names. An error where the model has an adapter already.
+    /// Freezes the weights and adds a LoRA adapter to be trained, which does not change the outputs at first. `base` is
+    /// the path of the frozen weights, which the files of the adapter will name. A model that already has an adapter is
+    /// an error.
     pub fn adapt(self, lora: Lora, seed: u64, base: PathBuf) -> Result<Self, PolicyError> {
         if self.decoder.layout().lora().is_some() {
             return Err(PolicyError::AdapterPresent);
@@ -103,7 +105,7 @@ impl Policy {
         Ok(Self { decoder, base: Some(base), ..self })
     }
 
-    /// This model with its adapter merged into the weights; without an adapter, a clone.
+    /// Returns this policy with its adapter merged into the weights; a policy without an adapter is only cloned.
     pub fn merged(&self) -> Result<Self, PolicyError> {
         let Some(scale) = self.decoder.layout().lora().map(Lora::scale) else { return Ok(self.clone()) };
         let entries: Vec<_> = self.decoder.weights().entries().collect();
@@ -119,7 +121,7 @@ impl Policy {
         Ok(Self { decoder, base: None, ..self.clone() })
     }
 
-    /// A decoder of this configuration whose weights `weight` gives.
+    /// Makes a decoder of this policy's configuration from the weights that `weight` returns.
     fn with_weights(
         &self,
         lora: Option<Lora>,
@@ -131,7 +133,8 @@ impl Policy {
         }
     }
 
-    /// A reward model with these weights, and one output with random weights instead of the vocabulary.
+    /// Makes a reward model from this policy: the same weights, with an adapter merged, but instead of the output head
+    /// a layer with one output and random initial weights.
     pub fn reward_model(&self, seed: u64) -> Result<RewardModel, PolicyError> {
         let mut json = self.config.json.clone();
         json["architectures"] = serde_json::json!([self.config.family.class(Some(1))]);
@@ -154,17 +157,18 @@ impl Policy {
         Ok(RewardModel::assemble(model, self.tokenizer.clone(), config))
     }
 
-    /// Names and shapes of the weights.
+    /// The declarations of the weights: names and shapes.
     pub fn layout(&self) -> &Arc<Layout> {
         self.decoder.layout()
     }
 
-    /// The weights, copied to the host.
+    /// Copies all weights to the host's memory.
     pub fn weights(&self) -> Weights<Vec<f32>> {
         self.decoder.weights().map(|_, w| crate::cache::values(w.clone()))
     }
 
-    /// The files of a Hugging Face folder with this model; with an adapter, those of a PEFT folder.
+    /// The files of a Hugging Face folder that holds this model. For a policy with an adapter, the files of a PEFT
+    /// folder that holds the adapter alone.
     pub fn files(&self) -> Result<Vec<File>, PolicyError> {
         match self.layout().lora() {
             None => {
@@ -202,13 +206,13 @@ impl Policy {
     }
 }
 
-/// The settings of a folder's `generation_config.json`, and its text. `do_sample: false` is greedy. Without
-/// `do_sample`, tokens are sampled at temperature 1 without cuts.
+/// The sampling settings of the `generation_config.json` in a folder, and the text of that file. `do_sample: false`
+/// means greedy. Without `do_sample`, tokens are sampled at temperature 1 without top-k, top-p or min-p.
 fn default_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError> {
     let path = folder.join("generation_config.json");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        // The path of a GGUF file is not a folder, and a folder may lack the file.
+        // `folder` is the path of a GGUF file, or the folder has no such file.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok((Sampling::default(), None));
         }

@@ -1,4 +1,4 @@
-//! Reward models: classifiers that score conversations.
+//! Reward models: classifiers whose outputs score conversations.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::save::{self, File};
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
-/// A `…ForSequenceClassification` model with its tokenizer.
+/// A reward model: a `…ForSequenceClassification` model (decoder or encoder) with its tokenizer.
 #[derive(Clone, Debug)]
 pub struct RewardModel {
     model: Transformer,
@@ -28,17 +28,17 @@ pub struct RewardModel {
     config: Arc<ModelConfig>,
 }
 
-/// The input of a reward model: token ids, and the segment of each.
+/// One input of a reward model: token ids, and the segment of each token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RewardInput {
-    /// Token ids; at least one.
+    /// Ids of the tokens; at least one.
     pub ids: Vec<u32>,
-    /// 0 for the first text of a pair, 1 for the second.
+    /// Segment (`token_type_ids`) of each token: 0 for the first text of a pair, 1 for the second.
     pub segments: Vec<u32>,
 }
 
 impl RewardModel {
-    /// Loads a Hugging Face folder. A language model is a [`PolicyError::WrongHead`].
+    /// Loads a reward model from a Hugging Face folder. A language model is a [`PolicyError::WrongHead`].
     pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
         let Loaded { config, model, tokenizer, .. } = model::load(path, Head::Classifier, device)?;
         Ok(Self { model, tokenizer, config })
@@ -48,7 +48,7 @@ impl RewardModel {
         Self { model, tokenizer, config: Arc::new(config) }
     }
 
-    /// The decoder; `None` for an encoder.
+    /// The decoder of this reward model; `None` where the model is an encoder.
     pub fn decoder(&self) -> Option<&Decoder> {
         match &self.model {
             Transformer::Decoder(decoder) => Some(decoder),
@@ -56,7 +56,7 @@ impl RewardModel {
         }
     }
 
-    /// The decoder, to change it in place; `None` for an encoder.
+    /// The decoder of this reward model, to change it in place; `None` where the model is an encoder.
     pub fn decoder_mut(&mut self) -> Option<&mut Decoder> {
         match &mut self.model {
             Transformer::Decoder(decoder) => Some(decoder),
@@ -64,23 +64,24 @@ impl RewardModel {
         }
     }
 
-    /// The files of a Hugging Face folder with this model.
+    /// The files of a Hugging Face folder that holds this model.
     pub fn files(&self) -> Result<Vec<File>, PolicyError> {
         save::files(&self.config, self.weights(), &self.tokenizer)
     }
 
-    /// Outputs per input.
+    /// Number of outputs per input.
     pub fn labels(&self) -> usize {
         self.config.labels.unwrap_or(1)
     }
 
-    /// Longest input, in tokens.
+    /// Largest number of tokens of an input.
     pub fn positions(&self) -> usize {
         self.config.positions()
     }
 
-    /// A conversation as the model reads it: through the chat template, or for a model without one as a pair of texts,
-    /// the last turn and everything before it. An empty conversation is an error.
+    /// Turns a conversation into the model's input. A model with a chat template reads the conversation through it. Any
+    /// other model reads a pair of texts: all turns but the last, and the last turn. Without a chat template, an empty
+    /// conversation is an error.
     pub fn input(&self, turns: &[Turn]) -> Result<RewardInput, PolicyError> {
         if self.tokenizer.has_template() {
             let ids = self.tokenizer.encode(&self.tokenizer.chat(turns, false)?)?;
@@ -95,8 +96,8 @@ impl RewardModel {
         Ok(RewardInput { ids, segments })
     }
 
-    /// The outputs of every input, `[labels]` each. Inputs run sorted by length, about `tokens` tokens at a time. An
-    /// input that is too long is an error.
+    /// Computes the outputs of every input, `[labels]` each, in the order of the inputs. They run sorted by length,
+    /// about `tokens` tokens at a time. An input that is empty or too long is an error.
     pub fn outputs(&self, inputs: &[RewardInput], tokens: usize) -> Result<Vec<Vec<f32>>, PolicyError> {
         let room = self.positions();
         if let Some(index) = inputs.iter().position(|x| x.ids.is_empty() || x.ids.len() > room) {
@@ -119,7 +120,8 @@ impl RewardModel {
         Ok(out)
     }
 
-    /// Outputs `[inputs, labels]`, differentiable on a [`RewardModel::with_grad`] view.
+    /// Computes the outputs `[inputs, labels]`. They are differentiable when `self` is a [`RewardModel::with_grad`]
+    /// view.
     pub fn forward(&self, inputs: &[&RewardInput]) -> Tensor<2> {
         let ids: Vec<u32> = inputs.iter().flat_map(|x| x.ids.iter().copied()).collect();
         let lens: Vec<usize> = inputs.iter().map(|x| x.ids.len()).collect();
@@ -132,7 +134,8 @@ impl RewardModel {
                 let hidden = decoder.hidden(&ids, &lens);
                 let padding = self.config.padding();
                 let ends = inputs.iter().scan(0usize, |start, x| {
-                    // As in `transformers`: the last token that is not padding, even where padding is within the text.
+                    // The output is read at the last token that is not padding, as in `transformers`, even where a
+                    // padding token is within the text.
                     let last = x.ids.iter().rposition(|id| Some(*id) != padding).unwrap_or(0);
                     let at = *start + last;
                     *start += x.ids.len();
@@ -143,8 +146,9 @@ impl RewardModel {
         }
     }
 
-    /// Adds to `gradients` those of a loss that is known by its derivatives: `slopes` maps the first output of every
-    /// input `[inputs]` to the derivative of the loss with respect to each.
+    /// Runs forward and backward passes and adds the gradient of a loss to `gradients`. The loss is given by its
+    /// derivatives: `slopes` is called with the first output of every input, `[inputs]`, and returns the derivative of
+    /// the loss with respect to each of them.
     pub fn backward(
         &self,
         gradients: &mut Gradients,
@@ -160,7 +164,7 @@ impl RewardModel {
         });
     }
 
-    /// A view whose trained weights record gradients.
+    /// A view of this reward model whose trained weights record gradients.
     #[must_use]
     pub fn with_grad(&self) -> Self {
         let model = match &self.model {
@@ -170,7 +174,7 @@ impl RewardModel {
         Self { model, ..self.clone() }
     }
 
-    /// The weights, on their device and outside autodiff.
+    /// The weights: tensors on the model's device, outside autodiff.
     pub fn weights(&self) -> &Weights<Tensor<2>> {
         match &self.model {
             Transformer::Decoder(d) => d.weights(),

@@ -1,27 +1,28 @@
-//! Sampling: from logits to a token.
+//! Sampling: how a token is drawn from logits.
 
 use crate::ops::kernels;
 
-/// Sampling settings.
+/// Settings by which tokens are sampled, and by which a reply ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sampling {
-    /// Divides the logits; 0 is greedy.
+    /// Temperature by which the logits are divided; 0 means greedy: the likeliest token is always taken.
     pub temperature: f32,
-    /// Samples from the smallest set of likeliest tokens with at least this probability; 1 is all tokens.
+    /// Nucleus sampling: only the smallest set of likeliest tokens whose probabilities add up to at least `top_p` can
+    /// be sampled; 1 means all tokens.
     pub top_p: f32,
-    /// Samples from this many likeliest tokens; 0 is all tokens.
+    /// Only the `top_k` likeliest tokens can be sampled; 0 means all tokens.
     pub top_k: usize,
-    /// Samples from tokens with at least this share of the likeliest token's probability; 0 is all tokens (Nguyen et
-    /// al., 2024).
+    /// Only tokens whose probability is at least `min_p` times that of the likeliest token can be sampled; 0 means all
+    /// tokens (Nguyen et al., 2024).
     pub min_p: f32,
-    /// Divides positive logits, and multiplies negative ones, of tokens that occurred before; 1 is no penalty (Keskar
-    /// et al., 2019).
+    /// For tokens that already occur in the prompt or the reply, positive logits are divided by this number and
+    /// negative ones are multiplied by it; 1 means no penalty (Keskar et al., 2019).
     pub repetition_penalty: f32,
-    /// Longest reply, in tokens.
+    /// Largest number of tokens of a reply.
     pub max_tokens: usize,
-    /// Texts that end a reply.
+    /// Texts that end a reply as soon as they occur in it.
     pub stop: Vec<String>,
-    /// Tokens that end a reply, in addition to the model's end tokens.
+    /// Ids of tokens that end a reply, in addition to the end tokens of the model's tokenizer.
     pub stop_tokens: Vec<u32>,
 }
 
@@ -41,7 +42,7 @@ impl Default for Sampling {
 }
 
 impl Sampling {
-    /// Checks the values; the error names the one that is impossible.
+    /// Checks that every setting is possible; the error names the one that is not.
     pub fn check(&self) -> Result<(), String> {
         let within = |name: &str, x: f32, ok: bool| if ok { Ok(()) } else { Err(format!("`{name}` cannot be {x}")) };
         within("temperature", self.temperature, self.temperature == 0.0 || (1e-6..1e6).contains(&self.temperature))?;
@@ -58,33 +59,33 @@ impl Sampling {
         Ok(())
     }
 
-    /// Whether every token can be sampled.
+    /// Whether all tokens can be sampled, because top-k, top-p and min-p are off.
     fn is_uncut(&self) -> bool {
         self.top_k == 0 && self.top_p >= 1.0 && self.min_p <= 0.0
     }
 }
 
-/// A sampled token and its log-prob under three distributions.
+/// A sampled token, and its log-prob under three distributions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SampledToken {
-    /// The token.
+    /// Id of the token.
     pub token: u32,
-    /// At the sampling temperature (1 when greedy) over the whole vocabulary, without the penalty: what training
-    /// computes.
+    /// Log-prob of the token at the sampling temperature (1 when greedy) over the whole vocabulary, without the
+    /// repetition penalty. Training computes this log-prob.
     pub log_prob: f32,
-    /// Under the distribution that it was drawn from, after penalty, temperature, top-k, top-p and min-p. 0 when
-    /// greedy.
+    /// Log-prob under the distribution from which the token was drawn: after penalty, temperature, top-k, top-p and
+    /// min-p. 0 when greedy.
     pub drawn_log_prob: f32,
-    /// At temperature 1 over the whole vocabulary, without the penalty.
+    /// Log-prob of the token at temperature 1 over the whole vocabulary, without the repetition penalty.
     pub plain_log_prob: f32,
 }
 
-/// A softmax before the division by its sum.
+/// A softmax that is not normalised yet: the exponentials of the logits, and their sum.
 struct Softmax<'a> {
     logits: &'a [f32],
     best: usize,
     scale: f64,
-    /// `exp((logit − top) · scale)`.
+    /// Numerator of each token's probability: `exp((logit − top) · scale)`, where `top` is the largest logit.
     weights: Vec<f32>,
     total: f64,
 }
@@ -108,7 +109,7 @@ impl<'a> Softmax<'a> {
         (f64::from(self.logits[i] - self.logits[self.best]) * self.scale - self.total.ln()) as f32
     }
 
-    /// First index at which the running sum of the weights exceeds `target`.
+    /// Index of the token at which the running sum of the numerators first exceeds `target`.
     fn select(&self, target: f64) -> usize {
         let mut before = 0.0;
         for (c, chunk) in self.weights.chunks(64).enumerate() {
@@ -127,8 +128,8 @@ fn chunk_sum(chunk: &[f32]) -> f64 {
     chunk.iter().map(|w| f64::from(*w)).sum()
 }
 
-/// Samples a token from `logits` `[vocab]` with the uniform random number `u` in `[0, 1)`; the penalty applies to the
-/// tokens `seen`. `None` where logits are not finite.
+/// Samples a token from `logits` `[vocab]`. `u` is a uniform random number in `[0, 1)`, and `seen` the tokens that the
+/// repetition penalty applies to. `None` where a logit is not finite.
 pub fn sample_token(
     logits: &[f32],
     sampling: &Sampling,
@@ -163,7 +164,8 @@ pub fn sample_token(
     if sampling.top_k > 0 {
         order.truncate(sampling.top_k);
     }
-    // Each cut applies to the tokens that the one before kept, as in `transformers`.
+    // The order of the cuts is top-k, top-p, min-p. Each applies to the tokens that the previous one left, as in
+    // `transformers`.
     let left: f64 = order.iter().map(|i| from.weight(*i)).sum();
     let mut mass = 0.0;
     let enough = order.iter().position(|i| {
@@ -179,7 +181,8 @@ pub fn sample_token(
     Some(drawn(token, (from.weight(token) / kept).ln() as f32))
 }
 
-/// Logits with the repetition penalty on the tokens `seen`; `None` where there is no penalty.
+/// The logits with the repetition penalty applied to the tokens `seen`; `None` where the penalty is 1 and changes
+/// nothing.
 fn penalised(logits: &[f32], penalty: f32, seen: impl Iterator<Item = u32>) -> Option<Vec<f32>> {
     if (penalty - 1.0).abs() < f32::EPSILON {
         return None;
@@ -192,8 +195,8 @@ fn penalised(logits: &[f32], penalty: f32, seen: impl Iterator<Item = u32>) -> O
     Some(changed)
 }
 
-/// First index at which the running sum of `weights` exceeds `target`, or else the last index with a positive weight;
-/// `None` where none is positive.
+/// Index at which the running sum of `weights` first exceeds `target`; where it never does (rounding), the last index
+/// with a positive weight. `None` where no weight is positive.
 fn select(weights: impl Iterator<Item = f64>, target: f64) -> Option<usize> {
     let mut sum = 0.0;
     let mut last = None;

@@ -1,4 +1,4 @@
-//! Saving: a model as the files of a Hugging Face folder that `transformers` loads.
+//! Saving a model as the files of a Hugging Face folder, which `transformers` can load.
 
 use burn::tensor::Tensor;
 
@@ -8,10 +8,10 @@ use crate::error::PolicyError;
 use crate::tokenizer::Tokenizer;
 use crate::weights::Weights;
 
-/// A file's name and contents.
+/// Name and contents of a file that is to be written.
 pub type File = (&'static str, Vec<u8>);
 
-/// The files of a model: configuration, weights in `f32`, tokenizer.
+/// The files of a model: `config.json`, the weights in `f32`, and the tokenizer's files.
 pub(crate) fn files(
     config: &ModelConfig,
     weights: &Weights<Tensor<2>>,
@@ -30,7 +30,7 @@ pub(crate) fn files(
     Ok(files)
 }
 
-/// The tokenizer's files.
+/// The files of a tokenizer.
 pub(crate) fn tokenizer_files(tokenizer: &Tokenizer) -> Result<Vec<File>, PolicyError> {
     Ok(tokenizer.files()?.into_iter().map(|(name, text)| (name, text.into_bytes())).collect())
 }

@@ -1,4 +1,4 @@
-//! Tokenizers: text to token ids and back, and conversations to text.
+//! Tokenizers: from text to token ids and back, and from conversations to text.
 
 use std::ops::Range;
 use std::path::Path;
@@ -13,27 +13,27 @@ use crate::error::PolicyError;
 use crate::gguf::Gguf;
 use crate::vocabulary::{self, digits_then_bytes};
 
-/// The chat template of tokenizers that rlar trains.
+/// The chat template that tokenizers trained by rlar have.
 const TRAINED_TEMPLATE: &str = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}\
                             {% if add_generation_prompt %}<|assistant|>{% endif %}";
-/// Their special tokens; the first one ends a turn.
+/// The special tokens that tokenizers trained by rlar have; the first one ends a turn.
 const TRAINED_SPECIALS: [&str; 4] = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"];
 
-/// A model's tokenizer with its chat template and end tokens.
+/// A model's tokenizer, with its chat template and the tokens that end a reply.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     eos: Vec<u32>,
     template: Option<ChatTemplate>,
-    /// Special tokens by name, such as `bos_token` and `eos_token`.
+    /// Special tokens: the name in `tokenizer_config.json`, such as `eos_token`, and the token's text.
     tokens: Vec<(String, String)>,
-    /// Rows of the model's embedding. A text that gives a larger id is an error.
+    /// Number of rows of the model's token embedding. A text that gives a token id from this number on is an error.
     limit: u32,
-    /// Whether the second text of a pair has segment 1.
+    /// Whether the tokens of the second text of a pair have segment (`token_type_ids`) 1 instead of 0.
     segments: bool,
 }
 
-/// Runs code that a tokenizer file may make panic, and turns the panic into an error.
+/// Runs code that may panic on an inconsistent tokenizer file, and turns the panic into an error.
 fn guarded<T>(f: impl FnOnce() -> Result<T, PolicyError>) -> Result<T, PolicyError> {
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f));
     result.unwrap_or_else(|_| Err(wrong("the tokenizer.json is inconsistent: fetch the file again")))
@@ -44,7 +44,8 @@ fn wrong(e: impl std::fmt::Display) -> PolicyError {
 }
 
 impl Tokenizer {
-    /// Trains a byte-level BPE on `texts`, with every digit a token. It has a chat template.
+    /// Trains a byte-level BPE on `texts`, in which every digit is a token of its own. The tokenizer gets a chat
+    /// template.
     pub fn train<'a>(texts: impl IntoIterator<Item = &'a str>, vocab_size: usize) -> Result<Self, PolicyError> {
         let specials: Vec<AddedToken> = TRAINED_SPECIALS.iter().map(|s| AddedToken::from(*s, true)).collect();
         let trainer = BpeTrainer::builder()
@@ -66,8 +67,9 @@ impl Tokenizer {
         Ok(Self::assemble(inner, vec![eos], Some(TRAINED_TEMPLATE.into()), tokens))
     }
 
-    /// Reads `tokenizer.json` and, where present, `tokenizer_config.json`, `generation_config.json` and
-    /// `chat_template.jinja` of a Hugging Face folder.
+    /// Loads the tokenizer of a Hugging Face folder: `tokenizer.json` and, where present, the chat template, special
+    /// tokens and end tokens that `chat_template.jinja` and the other JSON files of the folder hold. `vocab_size` is
+    /// the number of rows of the model's embedding.
     pub fn load(folder: &Path, vocab_size: usize) -> Result<Self, PolicyError> {
         let path = folder.join("tokenizer.json");
         if !path.exists() {
@@ -79,7 +81,7 @@ impl Tokenizer {
         let text = std::fs::read_to_string(&path).map_err(PolicyError::io(&path))?;
         let parsed = guarded(|| text.parse::<tokenizers::Tokenizer>().map_err(wrong));
         let mut inner = parsed.map_err(|e| PolicyError::file(&path, format!("not a tokenizer: {e}")))?;
-        // As in `transformers`, the file's settings of truncation and padding are ignored.
+        // The file's settings of truncation and padding are ignored, as in `transformers`.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(wrong)?;
         let json = |name: &str| -> Result<serde_json::Value, PolicyError> {
@@ -102,7 +104,7 @@ impl Tokenizer {
             let listed = ids.as_array().map_or(std::slice::from_ref(ids), Vec::as_slice);
             eos.extend(listed.iter().filter_map(serde_json::Value::as_u64).filter_map(|id| u32::try_from(id).ok()));
         }
-        // The tokenizer's own end token stays first: supervised training ends replies with it.
+        // The tokenizer's own end token stays first, because supervised training ends replies with the first one.
         let mut seen = std::collections::BTreeSet::new();
         eos.retain(|id| seen.insert(*id));
         let file = folder.join("chat_template.jinja");
@@ -116,7 +118,7 @@ impl Tokenizer {
         let template = template
             .or_else(|| config["chat_template"].as_str().map(str::to_owned))
             .or_else(|| listed.and_then(|t| t["template"].as_str()).map(str::to_owned));
-        // Tokenizer classes of one model, such as BERT's, give segments; the general class only where
+        // Tokenizer classes of a single model, such as BERT's, give segments. The general class gives them only where
         // `model_input_names` lists them.
         let general = config["tokenizer_class"]
             .as_str()
@@ -129,7 +131,7 @@ impl Tokenizer {
         tokenizer.checked(&path, vocab_size)
     }
 
-    /// Builds the tokenizer that a GGUF file's metadata describes.
+    /// Makes the tokenizer that a GGUF file's metadata describes. `path` is the path of the file, for errors.
     pub fn from_gguf(path: &Path, gguf: &Gguf) -> Result<Self, PolicyError> {
         let vocabulary::GgufTokenizer { inner, eos, tokens } = vocabulary::rebuild(path, gguf)?;
         let template = gguf.text("tokenizer.chat_template").ok().map(str::to_owned);
@@ -146,8 +148,8 @@ impl Tokenizer {
         Self { inner: Arc::new(inner), eos, template, tokens, limit: u32::MAX, segments: false }
     }
 
-    /// Refuses a tokenizer whose vocabulary is larger than the model's. Added tokens beyond it are accepted (Gemma 3
-    /// has one for images), but a text that gives one is an error.
+    /// Returns an error where the vocabulary is larger than the model's. Added tokens beyond it are accepted (Gemma 3
+    /// has one for images), but a text that gives one of them is an error.
     fn checked(mut self, path: &Path, vocab_size: usize) -> Result<Self, PolicyError> {
         let size = self.inner.get_vocab(false).into_values().max().map_or(0, |id| id as usize + 1);
         if size > vocab_size {
@@ -181,29 +183,30 @@ impl Tokenizer {
         }
     }
 
-    /// Token ids of a text with the special tokens that the tokenizer adds, such as BOS.
+    /// Turns a text into token ids, with the special tokens that the tokenizer adds around a text, such as BOS.
     pub fn encode_whole(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
         Ok(self.encoding(text, true)?.get_ids().to_vec())
     }
 
-    /// Token ids of a text. Special tokens in the text are recognised; none are added.
+    /// Turns a text into token ids. Special tokens written in the text are recognised, but none are added.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, PolicyError> {
         Ok(self.encoding(text, false)?.get_ids().to_vec())
     }
 
-    /// Token ids and segments of a pair of texts, with the special tokens that the tokenizer adds.
+    /// Turns a pair of texts into token ids and the segment of each token, with the special tokens that the tokenizer
+    /// adds.
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<(Vec<u32>, Vec<u32>), PolicyError> {
         let encoding = self.encoding((first, second), true)?;
         let segments = if self.segments { encoding.get_type_ids().to_vec() } else { vec![0; encoding.len()] };
         Ok((encoding.get_ids().to_vec(), segments))
     }
 
-    /// The text of token ids, without special tokens.
+    /// Turns token ids into a text. Special tokens are left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String, PolicyError> {
         guarded(|| self.inner.decode(ids, true).map_err(wrong))
     }
 
-    /// Appends tokens that end a reply.
+    /// Adds tokens to those that end a reply.
     pub(crate) fn also_ends(&mut self, more: &[u32]) {
         let new: Vec<u32> = more.iter().copied().filter(|id| !self.eos.contains(id)).collect();
         self.eos.extend(new);
@@ -214,44 +217,45 @@ impl Tokenizer {
         self.eos = eos;
     }
 
-    /// Fixes the current time of the chat template, in local seconds since 1970, so that prompts do not change during a
-    /// run of several days.
+    /// Fixes the current time that the chat template sees, given in seconds of local time since 1970. So prompts with
+    /// today's date do not change during a run of several days.
     pub fn pin_today(&mut self, seconds: i64) {
         if let Some(template) = &mut self.template {
             template.today = chrono::DateTime::from_timestamp(seconds, 0).map(|t| t.naive_utc());
         }
     }
 
-    /// Tokens that end a reply. Training ends replies with the first one.
+    /// Ids of the tokens that end a reply. Replies for training end with the first of them.
     pub fn eos(&self) -> &[u32] {
         &self.eos
     }
 
-    /// Number of tokens, special ones included.
+    /// Number of tokens of the vocabulary, including special tokens.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Whether the model has a chat template.
+    /// Whether the tokenizer has a chat template.
     pub fn has_template(&self) -> bool {
         self.template.is_some()
     }
 
-    /// The text of a conversation through the chat template; with `generation`, it ends with the header of the model's
-    /// reply.
+    /// Turns a conversation into text with the chat template. With `generation`, the text ends with the header of the
+    /// reply that the model is to write. Without a chat template this is an error.
     pub fn chat(&self, turns: &[Turn], generation: bool) -> Result<String, PolicyError> {
         Ok(self.render(&Conversation::new(turns, generation))?.text)
     }
 
-    /// The text of a conversation through the chat template, and the replies that the template marks. An error without
-    /// a template.
+    /// Turns a conversation into text with the chat template, and finds the replies that the template marks. Without a
+    /// chat template this is an error.
     pub fn render(&self, conversation: &Conversation) -> Result<Rendered, PolicyError> {
         let template = self.template.as_ref();
         template.ok_or_else(|| wrong("this model has no chat template; use plain prompts"))?.render(conversation)
     }
 
-    /// The tokens of a conversation, and whether each belongs to a reply: the loss mask of multi-turn training. Without
-    /// `{% generation %}` marks in the template, a reply is the text that it adds to the conversation before it.
+    /// The token ids of a conversation, and for each token whether it belongs to a reply of the model: the loss mask
+    /// for training on several turns. Where the template has no `{% generation %}` marks, a reply is the text that it
+    /// adds to the conversation before it.
     pub fn masked(&self, conversation: &Conversation) -> Result<(Vec<u32>, Vec<bool>), PolicyError> {
         let whole = self.render(conversation)?;
         let spans = if self.template.as_ref().is_some_and(ChatTemplate::marks_replies) {
@@ -264,7 +268,7 @@ impl Tokenizer {
         Ok((encoding.get_ids().to_vec(), encoding.get_offsets().iter().map(in_reply).collect()))
     }
 
-    /// Byte ranges of the replies in `whole`, the text of the conversation.
+    /// Byte ranges of the model's replies in `whole`, the text of the conversation.
     fn replies(&self, conversation: &Conversation, whole: &str) -> Result<Vec<Range<usize>>, PolicyError> {
         let up_to = |n: usize, generation: bool| -> Result<String, PolicyError> {
             let messages = conversation.messages[..n].to_vec();
@@ -286,7 +290,7 @@ impl Tokenizer {
         Ok(spans)
     }
 
-    /// `tokenizer.json` and `tokenizer_config.json` as texts.
+    /// The texts of the files `tokenizer.json` and `tokenizer_config.json`, with their names.
     pub fn files(&self) -> Result<[(&'static str, String); 2], PolicyError> {
         let mut config = serde_json::json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
         for (name, token) in &self.tokens {
@@ -305,31 +309,31 @@ impl Tokenizer {
     }
 }
 
-/// The text of a growing sequence of tokens, in whole characters.
+/// The text of a sequence of tokens that grows token by token. Only whole characters are added to it.
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
     tokens: Vec<u32>,
-    /// First token of the window that is decoded with every new token, because some tokenizers decode a token
-    /// differently at the start of a text.
+    /// Index of the first token of the window that is decoded again with every new token. A window is needed because
+    /// some tokenizers decode a token differently at the start of a text.
     window: usize,
-    /// First token whose text is not in `text` yet.
+    /// Index of the first token whose text was not added to `text` yet.
     pending: usize,
     text: String,
 }
 
 impl TextStream {
-    /// The text so far.
+    /// The text so far, without an incomplete last character.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Adds a token. Its text is appended once its last character is complete.
+    /// Adds a token. Its text is added once its last character is complete, which may take further tokens.
     pub fn push(&mut self, tokenizer: &Tokenizer, token: u32) -> Result<(), PolicyError> {
         self.tokens.push(token);
         self.flush(tokenizer, false)
     }
 
-    /// Appends the text of an incomplete last character.
+    /// Ends the text: what is left of an incomplete last character is added.
     pub fn finish(&mut self, tokenizer: &Tokenizer) -> Result<(), PolicyError> {
         self.flush(tokenizer, true)
     }

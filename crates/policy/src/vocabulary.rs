@@ -1,4 +1,4 @@
-//! Tokenizers from GGUF metadata: byte-level BPE, and SentencePiece as BPE.
+//! Building tokenizers from GGUF metadata: byte-level BPE, and SentencePiece converted to BPE.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,27 +21,27 @@ use tokenizers::{
 use crate::error::PolicyError;
 use crate::gguf::{Gguf, GgufValue};
 
-/// A tokenizer with its end tokens and special tokens by name.
+/// The tokenizer of a GGUF file, with its end tokens, and its special tokens by name.
 pub(crate) struct GgufTokenizer {
     pub inner: tokenizers::Tokenizer,
     pub eos: Vec<u32>,
     pub tokens: Vec<(String, String)>,
 }
 
-/// llama.cpp's number of a control token.
+/// llama.cpp's number of the token type "control", such as an end token.
 const CONTROL: i64 = 3;
-/// llama.cpp's number of a user-defined token.
+/// llama.cpp's number of the token type "user-defined".
 const USER_DEFINED: i64 = 4;
 
-/// llama.cpp's names of the supported pre-tokenizers.
+/// llama.cpp's names of the supported pre-tokenizers, for error messages.
 const PRE_TOKENIZERS: &str = "gpt-2, smollm, llama-bpe, qwen2";
 
-/// Llama 3's split; Qwen2's splits digits one by one.
+/// The pattern by which Llama 3 splits a text before BPE. Qwen2's differs in that it splits numbers into single digits.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// SentencePiece's mark for a space.
+/// The character that SentencePiece writes for a space.
 const SPACE: &str = "\u{2581}";
 
 /// Builds the tokenizer that a GGUF file's metadata describes.
@@ -100,14 +100,14 @@ pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<GgufTokenizer, PolicyE
             .map_err(|e| wrong(&e))?;
         inner.with_post_processor(Some(template));
     }
-    // The end of a turn and the end of a text may be different tokens.
+    // The token that ends a turn (`eot`) and the one that ends a text (`eos`) may differ.
     let mut eos: Vec<u32> = ["eos", "eot"].iter().filter_map(|n| id(&format!("tokenizer.ggml.{n}_token_id"))).collect();
     eos.dedup();
     let tokens = special.into_iter().map(|(name, _, token)| (name.to_owned(), token)).collect();
     Ok(GgufTokenizer { inner, eos, tokens })
 }
 
-/// The pre-tokenizer that splits digits one by one, then as GPT-2.
+/// The pre-tokenizer that splits numbers into single digits, and the rest of the text as GPT-2 does.
 pub(crate) fn digits_then_bytes() -> PreTokenizerWrapper {
     let bytes = ByteLevel::new(false, true, true);
     PreTokenizerWrapper::Sequence(Sequence::new(vec![
@@ -116,12 +116,12 @@ pub(crate) fn digits_then_bytes() -> PreTokenizerWrapper {
     ]))
 }
 
-/// Tokens with their ids.
+/// A vocabulary in which the id of each token is its index.
 fn numbered(tokens: &[&str]) -> Vocab {
     tokens.iter().enumerate().map(|(i, t)| ((*t).to_owned(), i as u32)).collect()
 }
 
-/// GPT-2's byte-level BPE and its descendants.
+/// Builds the byte-level BPE of GPT-2 and its descendants.
 fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::Tokenizer, PolicyError> {
     let merges = gguf.texts("tokenizer.ggml.merges")?.into_iter().map(|m| match m.split_once(' ') {
         Some((a, b)) => Ok((a.to_owned(), b.to_owned())),
@@ -159,11 +159,11 @@ fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::T
     Ok(inner)
 }
 
-/// A pair of tokens that merges into a third.
+/// A pair of tokens that BPE merges into a third token.
 struct Merge {
-    /// Score of the merged token.
+    /// SentencePiece's score of the merged token; higher scores are merged first.
     score: f64,
-    /// Id of the merged token.
+    /// Id of the token that the pair merges into.
     whole: usize,
     first: usize,
     second: usize,
@@ -175,7 +175,8 @@ impl Merge {
     }
 }
 
-/// SentencePiece's BPE: the pair whose merged token has the best score is merged first.
+/// Builds a BPE that splits texts as SentencePiece does: of all adjacent pairs, the one whose merged token has the best
+/// score is merged first.
 fn sentence_piece(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::Tokenizer, PolicyError> {
     let Some(GgufValue::List(scores)) = gguf.get("tokenizer.ggml.scores") else {
         return Err(PolicyError::file(path, "metadata `tokenizer.ggml.scores` is missing or of another type"));

@@ -1,4 +1,4 @@
-//! One value per tensor of a model: its weights, gradients or moments.
+//! A collection with one value per tensor of a model, for weights, gradients and the optimizer's moments.
 
 use std::borrow::Cow;
 use std::ops::Index;
@@ -8,7 +8,7 @@ use rand::{Rng, RngExt};
 
 use crate::layout::{Form, Id, Layout, Spec, Start};
 
-/// One `T` per tensor of a layout.
+/// One value of type `T` for each tensor of a layout, such as its weights, its gradient or its moments.
 #[derive(Clone, Debug)]
 pub struct Weights<T> {
     layout: Arc<Layout>,
@@ -16,23 +16,23 @@ pub struct Weights<T> {
 }
 
 impl<T> Weights<T> {
-    /// A value for every tensor, made in the layout's order.
+    /// Makes a value for every tensor, in the layout's order. The first error of `make` ends it.
     pub fn try_from<E>(layout: &Arc<Layout>, make: impl FnMut(&Spec) -> Result<T, E>) -> Result<Self, E> {
         let values = layout.specs().iter().map(make).collect::<Result<_, E>>()?;
         Ok(Self { layout: layout.clone(), values })
     }
 
-    /// [`Weights::try_from`] that cannot fail.
+    /// Makes a value for every tensor, in the layout's order: [`Weights::try_from`] for a `make` that cannot fail.
     pub fn from(layout: &Arc<Layout>, make: impl FnMut(&Spec) -> T) -> Self {
         Self { layout: layout.clone(), values: layout.specs().iter().map(make).collect() }
     }
 
-    /// The tensors that the values belong to.
+    /// The layout: the declarations of the tensors that the values belong to.
     pub fn layout(&self) -> &Arc<Layout> {
         &self.layout
     }
 
-    /// Every value with its tensor's declaration, in the layout's order.
+    /// Every value together with the declaration of its tensor, in the layout's order.
     pub fn entries(&self) -> impl Iterator<Item = (&Spec, &T)> {
         self.layout.specs().iter().zip(&self.values)
     }
@@ -42,7 +42,7 @@ impl<T> Weights<T> {
         &mut self.values
     }
 
-    /// The results of `f` for every value.
+    /// Applies `f` to every value and returns the results, which belong to the same tensors.
     pub fn map<U>(&self, mut f: impl FnMut(&Spec, &T) -> U) -> Weights<U> {
         let values = self.entries().map(|(spec, value)| f(spec, value)).collect();
         Weights { layout: self.layout.clone(), values }
@@ -56,9 +56,10 @@ impl<T> Index<Id> for Weights<T> {
     }
 }
 
-/// The initial values of a tensor: normal with standard deviation `1/√fan_in` for matrices (0.02 for embeddings;
-/// residual outputs further divided by `√(2 · layers)`, as in GPT-2), ones for norms. A model's tensors must be
-/// initialised in the layout's order, since they share the random numbers.
+/// The initial values of a tensor that starts untrained, as its declaration says. Matrices start normal with standard
+/// deviation `1/√fan_in` (residual outputs further divided by `√(2 · layers)`, as in GPT-2), embeddings normal with
+/// 0.02, norms with ones, biases with zeros. A model's tensors must be initialised in the layout's order, because they
+/// share one stream of random numbers.
 pub fn start(spec: &Spec, rng: &mut impl Rng) -> Vec<f32> {
     match spec.start {
         Start::Constant(value) => vec![value; spec.elements()],
@@ -66,13 +67,13 @@ pub fn start(spec: &Spec, rng: &mut impl Rng) -> Vec<f32> {
     }
 }
 
-/// A standard normal random number (Box–Muller).
+/// Draws a random number from the standard normal distribution (Box–Muller).
 fn normal(rng: &mut impl Rng) -> f32 {
     let (u, v): (f64, f64) = (rng.random(), rng.random());
     ((-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32
 }
 
-/// The transpose of a row-major `[rows, columns]`.
+/// The transpose of a row-major matrix `[rows, columns]`.
 pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     let mut out = vec![0f32; values.len()];
     for (r, row) in values.chunks_exact(columns.max(1)).enumerate() {
@@ -83,7 +84,7 @@ pub(crate) fn transposed(values: &[f32], rows: usize, columns: usize) -> Vec<f32
     out
 }
 
-/// Values in a file's order as values in memory's order.
+/// Converts a tensor's values from the order in files, which for GPT-2 is transposed, to the order in memory.
 pub(crate) fn from_stored(spec: &Spec, values: Vec<f32>) -> Vec<f32> {
     match spec.form {
         Form::Transposed => transposed(&values, spec.shape[1], spec.shape[0]),
@@ -91,7 +92,7 @@ pub(crate) fn from_stored(spec: &Spec, values: Vec<f32>) -> Vec<f32> {
     }
 }
 
-/// Values in memory's order as values in a file's order.
+/// Converts a tensor's values from the order in memory to the order in files, which for GPT-2 is transposed.
 pub(crate) fn to_stored<'v>(spec: &Spec, values: Cow<'v, [f32]>) -> Cow<'v, [f32]> {
     match spec.form {
         Form::Transposed => transposed(&values, spec.shape[0], spec.shape[1]).into(),

@@ -1,11 +1,11 @@
-//! BERT and RoBERTa.
+//! The families BERT, RoBERTa and XLM-RoBERTa.
 
 use crate::architecture::{Architecture, EncoderConfig, Pooling, PositionKind};
 use crate::families::Family;
 use crate::fields::Fields;
 use crate::ops::{Activation, Heads};
 
-/// BERT (Devlin et al., 2019).
+/// The family BERT (Devlin et al., 2019).
 pub(super) static BERT: Family = Family {
     model_type: "bert",
     language_model: None,
@@ -14,7 +14,7 @@ pub(super) static BERT: Family = Family {
     gguf: None,
 };
 
-/// RoBERTa (Liu et al., 2019).
+/// The family RoBERTa (Liu et al., 2019).
 pub(super) static ROBERTA: Family = Family {
     model_type: "roberta",
     language_model: None,
@@ -23,7 +23,7 @@ pub(super) static ROBERTA: Family = Family {
     gguf: None,
 };
 
-/// XLM-RoBERTa (Conneau et al., 2020).
+/// The family XLM-RoBERTa (Conneau et al., 2020).
 pub(super) static XLM_ROBERTA: Family = Family {
     model_type: "xlm-roberta",
     language_model: None,
@@ -36,7 +36,7 @@ fn roberta(f: Fields) -> Result<Architecture, String> {
     Ok(Architecture::Encoder(bert(f, "roberta", Pooling::Roberta)?))
 }
 
-/// The configuration of a BERT whose tensors are named `prefix.…`.
+/// Reads the configuration of a model with BERT's layers, whose tensors are named `prefix.…`.
 pub(super) fn bert(f: Fields, prefix: &'static str, pooling: Pooling) -> Result<EncoderConfig, String> {
     let hidden_size = f.size("hidden_size")?;
     let query = f.size("num_attention_heads")?;
@@ -76,7 +76,7 @@ pub(super) fn bert(f: Fields, prefix: &'static str, pooling: Pooling) -> Result<
     })
 }
 
-/// Rows of the table of segments (`token_type_ids`); 0 is no table.
+/// Reads the number of rows of the table of segments (`type_vocab_size`); 0 means that there is no such table.
 pub(super) fn segments(f: Fields, default: i64) -> Result<usize, String> {
     let n = f.integer_or("type_vocab_size", default)?;
     usize::try_from(n).ok().filter(|n| *n <= 1 << 16).ok_or_else(|| format!("`type_vocab_size` cannot be {n}"))

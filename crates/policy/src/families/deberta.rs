@@ -1,4 +1,4 @@
-//! DeBERTa v2 and v3.
+//! The family DeBERTa v2 and v3.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::families::bert::{bert, segments};
 use crate::fields::Fields;
 use crate::ops::Activation;
 
-/// DeBERTa v2 (He et al., 2021) and v3.
+/// The family DeBERTa v2 (He et al., 2021) and v3.
 pub(super) static DEBERTA_V2: Family = Family {
     model_type: "deberta-v2",
     language_model: None,
@@ -48,7 +48,7 @@ fn deberta(f: Fields) -> Result<Architecture, String> {
     }))
 }
 
-/// Disentangled attention of a model with `rows` absolute positions.
+/// Reads the settings of disentangled attention. `rows` is the largest distance where the file does not give one.
 fn disentangled(f: Fields, rows: usize) -> Result<PositionKind, String> {
     let farthest = match f.integer_or("max_relative_positions", -1)? {
         n if n < 1 => rows,
@@ -58,7 +58,7 @@ fn disentangled(f: Fields, rows: usize) -> Result<PositionKind, String> {
         n if n < 1 => None,
         n => Some(DistanceBuckets { count: n as usize, farthest }),
     };
-    // Older files write `c2p|p2c`, newer ones a list.
+    // Older files write a text such as `c2p|p2c`, newer ones a list.
     let kinds: Vec<&str> = match f.get("pos_att_type") {
         Some(Value::String(text)) => text.split('|').map(str::trim).collect(),
         Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),

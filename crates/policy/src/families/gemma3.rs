@@ -1,4 +1,4 @@
-//! Gemma 3, text only.
+//! The family Gemma 3, text only.
 
 use serde_json::Value;
 
@@ -11,7 +11,8 @@ use crate::gguf::Gguf;
 use crate::layout::{Form, Spec};
 use crate::ops::{Activation, Heads};
 
-/// Gemma 3 (Gemma Team, 2025): norms on both sides of every block, and five layers with a window for each without.
+/// The family Gemma 3 (Gemma Team, 2025). It has norms before and after every block, and of six layers, five attend to
+/// a sliding window and one to all tokens.
 pub(super) static GEMMA3: Family = Family {
     model_type: "gemma3_text",
     language_model: Some("Gemma3ForCausalLM"),
@@ -38,8 +39,8 @@ fn gemma3(f: Fields) -> Result<Architecture, String> {
     let pattern = f.size_or("sliding_window_pattern", f.size_or("_sliding_window_pattern", 6)?)?;
     let windows = windowed(f, layers, |i| !(i + 1).is_multiple_of(pattern))?;
     let window = f.size_or("sliding_window", 4096)?;
-    // Newer files have rotary parameters per kind of layer. Older ones have a base for each and one scaling, which is
-    // of the layers with full attention.
+    // Newer files have rotary parameters for each kind of layer. Older ones have a base for each kind, and one scaling,
+    // which applies to the layers with full attention.
     let by_kind = |key: &str| f.get("rope_parameters").and_then(|p| p.get(key));
     let local_theta = f.number_or("rope_local_base_freq", 10_000.0)?;
     let local = rope(f, by_kind("sliding_attention"), local_theta)?;
@@ -74,8 +75,9 @@ fn gemma3(f: Fields) -> Result<Architecture, String> {
     }))
 }
 
-/// Adds the two values that llama.cpp does not store. It recognises the 27B model by its 62 layers, whose attention
-/// scores are scaled by width over heads; those of all other sizes are scaled by the size of a head.
+/// Makes the `config.json` with the two values that llama.cpp does not store. One is the number by whose root attention
+/// scores are divided: for the 27B model, which llama.cpp also recognises by its 62 layers, the width divided by the
+/// number of heads; for all other sizes, the size of a head.
 fn gguf_config(gguf: &Gguf, model_type: &str) -> Result<Value, PolicyError> {
     let mut json = gguf.decoder_config(model_type)?;
     let scalar = if json["num_hidden_layers"] == 62 {
@@ -89,7 +91,7 @@ fn gguf_config(gguf: &Gguf, model_type: &str) -> Result<Value, PolicyError> {
     gguf.with_rope_scaling(json)
 }
 
-/// Norm weights as their distance from 1, as Hugging Face stores them; GGUF stores the whole weights.
+/// Subtracts 1 from the weights of norms: Hugging Face stores their distance from 1, GGUF the whole weights.
 fn norms_from_one(spec: &Spec, _: Heads, mut values: Vec<f32>) -> Vec<f32> {
     if spec.form == Form::Vector {
         for x in &mut values {

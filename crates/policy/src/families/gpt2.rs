@@ -1,4 +1,4 @@
-//! GPT-2.
+//! The family GPT-2.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::gguf::Gguf;
 use crate::layout::Form;
 use crate::ops::{Activation, Heads};
 
-/// GPT-2 (Radford et al., 2019): learned positions, layer norms, no gate.
+/// The family GPT-2 (Radford et al., 2019). It has learned positions, layer norms, and no gates.
 pub(super) static GPT2: Family = Family {
     model_type: "gpt2",
     language_model: Some("GPT2LMHeadModel"),
@@ -35,7 +35,7 @@ pub(super) static GPT2: Family = Family {
     }),
 };
 
-/// The tensor names of GPT-2's checkpoints. Some of them belong to parts that it does not have.
+/// The names of GPT-2's tensors in checkpoints. Parts that GPT-2 does not have keep Llama's names, which are not used.
 const NAMES: TensorNames = TensorNames {
     embedding: "transformer.wte",
     positions: Some("transformer.wpe"),

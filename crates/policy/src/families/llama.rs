@@ -1,4 +1,4 @@
-//! Llama and its relatives: Mistral, Qwen2 and Qwen3.
+//! The family Llama and its relatives: Mistral, Qwen2 and Qwen3.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::gguf::Gguf;
 use crate::layout::{Form, Spec};
 use crate::ops::{Activation, Heads};
 
-/// Llama (Touvron et al., 2023) up to 3.
+/// The family Llama (Touvron et al., 2023), versions 1 to 3.
 pub(super) static LLAMA: Family = Family {
     model_type: "llama",
     language_model: Some("LlamaForCausalLM"),
@@ -24,7 +24,7 @@ pub(super) static LLAMA: Family = Family {
     }),
 };
 
-/// Mistral (Jiang et al., 2023): every layer attends to a sliding window.
+/// The family Mistral (Jiang et al., 2023). Every layer attends to a sliding window.
 pub(super) static MISTRAL: Family = Family {
     model_type: "mistral",
     language_model: Some("MistralForCausalLM"),
@@ -35,7 +35,7 @@ pub(super) static MISTRAL: Family = Family {
     gguf: None,
 };
 
-/// Qwen2 and Qwen2.5: biases of query, key and value.
+/// The family Qwen2, with Qwen2.5. The projections to queries, keys and values have biases.
 pub(super) static QWEN2: Family = Family {
     model_type: "qwen2",
     language_model: Some("Qwen2ForCausalLM"),
@@ -47,7 +47,7 @@ pub(super) static QWEN2: Family = Family {
         architecture: "qwen2",
         config: |gguf, model_type| {
             let mut json = gguf.llama_config(model_type)?;
-            // The file's biases are those that every Qwen2 has.
+            // The biases that the file has are those of every Qwen2, not those that `attention_bias` adds.
             json["attention_bias"] = false.into();
             Ok(json)
         },
@@ -56,7 +56,7 @@ pub(super) static QWEN2: Family = Family {
     }),
 };
 
-/// Qwen3: queries and keys are normalised per head.
+/// The family Qwen3. Each head's queries and keys are normalised.
 pub(super) static QWEN3: Family = Family {
     model_type: "qwen3",
     language_model: Some("Qwen3ForCausalLM"),
@@ -67,27 +67,30 @@ pub(super) static QWEN3: Family = Family {
     gguf: Some(GgufFamily { architecture: "qwen3", config: Gguf::llama_config, renamed: &[], weight: None }),
 };
 
-/// From a configuration and a number of layers to the layers that attend to a sliding window.
+/// Function that says for each layer whether it attends to a sliding window, given the configuration and the number of
+/// layers.
 type Windows = fn(Fields, usize) -> Result<Vec<bool>, String>;
 
-/// Where a family differs from Llama.
+/// The points in which a relative of Llama differs from Llama.
 struct Variant {
-    /// Size of a head where the file gives none; `None`: width over heads.
+    /// Size of a head where the file gives none; `None`: the width of the model divided by the number of heads.
     head_dim: Option<usize>,
-    /// Whether each of a number of layers attends to a sliding window; `None`: no layer does.
+    /// Which layers attend to a sliding window; `None`: no layer does.
     windows: Option<Windows>,
-    /// Whether query, key and value have biases, and attention's output has none, whatever `attention_bias` says.
+    /// Whether, regardless of `attention_bias`, the projections to queries, keys and values have biases and attention's
+    /// output projection has none.
     qkv_bias: bool,
-    /// Whether queries and keys are normalised per head.
+    /// Whether each head's queries and keys are normalised.
     qk_norm: bool,
 }
 
-/// Mistral: every layer.
+/// The windows of Mistral: every layer attends to a sliding window.
 fn all_windows(f: Fields, layers: usize) -> Result<Vec<bool>, String> {
     windowed(f, layers, |_| true)
 }
 
-/// Qwen: the layers from `max_window_layers` up, where windows are used at all.
+/// The windows of Qwen: where `use_sliding_window` is true, the layers from `max_window_layers` up attend to a sliding
+/// window.
 fn upper_windows(f: Fields, layers: usize) -> Result<Vec<bool>, String> {
     if !f.flag_or("use_sliding_window", false)? {
         return Ok(vec![false; layers]);
@@ -96,7 +99,7 @@ fn upper_windows(f: Fields, layers: usize) -> Result<Vec<bool>, String> {
     windowed(f, layers, |i| i >= full)
 }
 
-/// The tensor names of Llama's checkpoints.
+/// The names of Llama's tensors in checkpoints.
 pub(super) const NAMES: TensorNames = TensorNames {
     embedding: "model.embed_tokens",
     positions: None,
@@ -125,7 +128,7 @@ fn llama(f: Fields, variant: &Variant) -> Result<Architecture, String> {
         Some(windows) => windows(f, layers)?,
         None => vec![false; layers],
     };
-    // `null` means no window. A file without the key means 4096, as in `transformers`.
+    // `sliding_window: null` means no window. Without the key, the window is 4096, as in `transformers`.
     let window = match f.0.get("sliding_window") {
         _ if !windows.contains(&true) => None,
         Some(Value::Null) => None,
@@ -158,8 +161,8 @@ fn llama(f: Fields, variant: &Variant) -> Result<Architecture, String> {
     }))
 }
 
-/// The rows of query and key projections in Hugging Face's order: llama.cpp interleaves the two halves of each head
-/// that rotary positions rotate against each other.
+/// Puts the rows of query and key projections into Hugging Face's order. In GGUF files, llama.cpp interleaves the two
+/// halves of each head that rotary positions rotate against each other.
 fn deinterleaved(spec: &Spec, heads: Heads, values: Vec<f32>) -> Vec<f32> {
     let heads = if spec.name.contains("q_proj.") {
         heads.query

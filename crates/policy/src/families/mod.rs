@@ -1,7 +1,7 @@
-//! Model families: one file each, from the field names of a `config.json` to what is computed.
+//! Model families, one file each: how the fields of their `config.json` are read, and what they are called in files.
 //!
-//! A new family is a new file with its [`Family`] and an entry in [`FAMILIES`]. The names that messages list, the
-//! classes that saved models name and the architectures that GGUF files name follow from that entry.
+//! To add a family, add a file with its [`Family`] and an entry in [`FAMILIES`]. The names that messages list and the
+//! classes that saved models name come from that entry.
 
 mod bert;
 mod deberta;
@@ -17,7 +17,7 @@ use crate::gguf::Gguf;
 use crate::layout::Spec;
 use crate::ops::Heads;
 
-/// The supported families, in the order in which messages list them.
+/// The supported model families, in the order in which messages list them.
 static FAMILIES: [&Family; 10] = [
     &llama::LLAMA,
     &llama::MISTRAL,
@@ -31,18 +31,18 @@ static FAMILIES: [&Family; 10] = [
     &deberta::DEBERTA_V2,
 ];
 
-/// A model family: its names in files, and how its configuration is read.
+/// A model family (models of one `model_type`): its names in files, and how its configuration is read.
 #[derive(Debug)]
 pub(crate) struct Family {
-    /// `model_type` of its `config.json`.
+    /// The `model_type` that the family's `config.json` names.
     pub model_type: &'static str,
-    /// The `transformers` class of its language models; `None` for encoders.
+    /// The `transformers` class of the family's language models; `None` for encoders.
     pub language_model: Option<&'static str>,
-    /// The `transformers` class of its reward models.
+    /// The `transformers` class of the family's reward models.
     pub classifier: &'static str,
-    /// Reads the architecture from a `config.json`; the error names the key that is not supported.
+    /// Reads the architecture from a `config.json`. The error names the key that is not supported.
     pub architecture: fn(Fields) -> Result<Architecture, String>,
-    /// How GGUF files store it; `None` where they are not supported.
+    /// How GGUF files store the family's models; `None` where rlar does not read such files.
     pub gguf: Option<GgufFamily>,
 }
 
@@ -53,20 +53,22 @@ impl PartialEq for Family {
 }
 
 impl Family {
-    /// The family with a `model_type`, or which ones are supported.
+    /// Finds the family with a `model_type`. The error lists the supported ones.
     pub fn of_model_type(model_type: &str) -> Result<&'static Self, String> {
         let found = FAMILIES.iter().find(|f| f.model_type == model_type);
         found.copied().ok_or_else(|| unsupported(model_type, FAMILIES.iter().map(|f| f.model_type)))
     }
 
-    /// The family with a GGUF `general.architecture` and how such files store it, or which ones are supported.
+    /// Finds the family whose GGUF files name this `general.architecture`, and how these files store it. The error
+    /// lists the supported ones.
     pub fn of_gguf(architecture: &str) -> Result<(&'static Self, &'static GgufFamily), String> {
         let stored = || FAMILIES.iter().filter_map(|f| Some((*f, f.gguf.as_ref()?)));
         let found = stored().find(|(_, gguf)| gguf.architecture == architecture);
         found.ok_or_else(|| unsupported(architecture, stored().map(|(_, gguf)| gguf.architecture)))
     }
 
-    /// The `transformers` class of its models: language models, or classifiers with `labels` outputs.
+    /// The `transformers` class of a model of the family: a language model where `labels` is `None`, otherwise a
+    /// classifier.
     pub fn class(&self, labels: Option<usize>) -> &'static str {
         match labels {
             None => self.language_model.unwrap_or(self.classifier),
@@ -80,18 +82,18 @@ fn unsupported(name: &str, supported: impl Iterator<Item = &'static str>) -> Str
     format!("architecture `{name}` is not supported; supported: {}", supported.join(", "))
 }
 
-/// From a tensor's values in a GGUF file to those in a Hugging Face file.
+/// Function that converts a tensor's values from those in a GGUF file to those that Hugging Face stores.
 type RestoreWeight = fn(&Spec, Heads, Vec<f32>) -> Vec<f32>;
 
-/// How llama.cpp stores a family in GGUF files.
+/// How llama.cpp stores the models of a family in GGUF files.
 #[derive(Debug)]
 pub(crate) struct GgufFamily {
-    /// `general.architecture` of the file's metadata.
+    /// The architecture that the file's metadata names (`general.architecture`).
     pub architecture: &'static str,
-    /// The `config.json` that the metadata describes, given its `model_type`.
+    /// Makes the `config.json` that the metadata describes, for a `model_type`.
     pub config: fn(&Gguf, &str) -> Result<serde_json::Value, PolicyError>,
-    /// Parts of Hugging Face's tensor names that GGUF names differently than in other families.
+    /// Parts of tensor names that differ from those of other families: Hugging Face's, and GGUF's.
     pub renamed: &'static [(&'static str, &'static str)],
-    /// The values of a tensor as Hugging Face stores them; `None` where GGUF stores the same values.
+    /// Converts the values of a tensor to those that Hugging Face stores; `None` where GGUF stores the same values.
     pub weight: Option<RestoreWeight>,
 }

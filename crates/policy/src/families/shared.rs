@@ -1,11 +1,12 @@
-//! The fields of a `config.json` that several families share.
+//! Reading those fields of a `config.json` that several families have.
 
 use serde_json::Value;
 
 use crate::fields::Fields;
 use crate::ops::{Heads, RopeConfig, RopeKind};
 
-/// Rotary positions as `parameters` describe them; `theta` is the base of the frequencies where they do not name one.
+/// Reads the parameters of rotary positions from `parameters`. `theta` is the base of the frequencies where
+/// `parameters` has none.
 pub(super) fn rope(f: Fields, parameters: Option<&Value>, theta: f64) -> Result<RopeConfig, String> {
     let null = Value::Null;
     let p = Fields(parameters.unwrap_or(&null));
@@ -23,7 +24,7 @@ pub(super) fn rope(f: Fields, parameters: Option<&Value>, theta: f64) -> Result<
         return Err("`partial_rotary_factor` below 1 is not supported".into());
     }
     let kind = match p.text_or("rope_type", p.text_or("type", "default")?)? {
-        // Dynamic scaling has no effect up to the trained length, and longer sequences are refused.
+        // Dynamic scaling changes nothing up to the trained length, and longer sequences are refused.
         "default" | "dynamic" => RopeKind::Default,
         "linear" => RopeKind::Linear { factor: p.positive("factor")? },
         "llama3" => RopeKind::Llama3 {
@@ -58,7 +59,8 @@ pub(super) fn rope(f: Fields, parameters: Option<&Value>, theta: f64) -> Result<
     Ok(RopeConfig { theta, kind })
 }
 
-/// Longest sequence: `positions`, or the trained length times the factor under YaRN, which extends it.
+/// Largest number of tokens of a sequence: `positions`, or under YaRN, which extends the length, the trained length
+/// times the factor if that is larger.
 pub(super) fn served_positions(rope: &RopeConfig, positions: usize) -> usize {
     match rope.kind {
         RopeKind::Yarn { factor, original, .. } => positions.max((factor * original).min(f64::from(1 << 24)) as usize),
@@ -66,13 +68,13 @@ pub(super) fn served_positions(rope: &RopeConfig, positions: usize) -> usize {
     }
 }
 
-/// The table `rope_parameters`, which older files call `rope_scaling`.
+/// Returns the table of rotary parameters: `rope_parameters`, which older files call `rope_scaling`.
 pub(super) fn rope_parameters(f: Fields<'_>) -> Option<&Value> {
     f.get("rope_parameters").or_else(|| f.get("rope_scaling"))
 }
 
-/// Attention heads of a model of this width; `default_dim` is the size of a head where the file gives none (`None`:
-/// width over heads).
+/// Reads number and size of the attention heads of a model of this width. `default_dim` is the size of a head where the
+/// file gives none; `None`: the width divided by the number of heads.
 pub(super) fn heads(f: Fields, width: usize, default_dim: Option<usize>) -> Result<Heads, String> {
     let query = f.size("num_attention_heads")?;
     let kv = f.size_or("num_key_value_heads", query)?;
@@ -86,8 +88,8 @@ pub(super) fn heads(f: Fields, width: usize, default_dim: Option<usize>) -> Resu
     Ok(Heads { query, kv, dim })
 }
 
-/// Whether each layer attends to a sliding window: as `layer_types` lists, otherwise by layer index as `otherwise`
-/// says.
+/// Reads for each layer whether it attends to a sliding window: from `layer_types`, or, where the file does not have
+/// this key, from the layer's index as `otherwise` says.
 pub(super) fn windowed(f: Fields, layers: usize, otherwise: impl Fn(usize) -> bool) -> Result<Vec<bool>, String> {
     let types = match f.get("layer_types") {
         None => return Ok((0..layers).map(otherwise).collect()),

@@ -1,4 +1,4 @@
-//! The container: header, metadata, and tensors dequantised to `f32`.
+//! The GGUF container format: header, metadata, and tensors, which are dequantised to `f32`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,47 +8,47 @@ use std::path::{Path, PathBuf};
 use crate::error::PolicyError;
 use crate::gguf::quants::{QuantFormat, dequantise};
 
-/// A metadata value.
+/// A value of a GGUF file's metadata.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GgufValue {
-    /// Any integer.
+    /// An integer, which the file stores in 8 to 64 bits.
     Int(i64),
-    /// Any float.
+    /// A float, which the file stores in 32 or 64 bits.
     Float(f64),
-    /// A boolean.
+    /// A boolean value, true or false.
     Bool(bool),
-    /// Text.
+    /// A text in UTF-8.
     Text(String),
-    /// A list.
+    /// A list of metadata values.
     List(Vec<GgufValue>),
 }
 
-/// A tensor as the header describes it.
+/// What the header says about a tensor.
 struct TensorInfo {
-    /// Slowest dimension first.
+    /// Shape of the tensor, with the slowest dimension first (row order).
     shape: Vec<usize>,
-    /// ggml's number of the type.
+    /// ggml's number of the tensor's type, which [`QuantFormat::of`] looks up.
     kind: u32,
-    /// Bytes from the start of the data section.
+    /// Byte at which the tensor starts, counted from the start of the data section.
     offset: u64,
 }
 
-/// A GGUF file whose header was read and checked against the file's size.
+/// A GGUF file. Its header was read and checked against the file's size.
 pub struct Gguf {
     path: PathBuf,
     metadata: BTreeMap<String, GgufValue>,
     tensors: BTreeMap<String, TensorInfo>,
-    /// Byte at which the data section starts.
+    /// Byte of the file at which the data section starts.
     data: u64,
 }
 
-/// Reads a header from front to back and refuses lengths that the file cannot hold.
+/// Reads the header of a file from front to back, and refuses lengths that the file cannot hold.
 struct HeaderReader<'a> {
     path: &'a Path,
     file: BufReader<File>,
-    /// Bytes read so far.
+    /// Number of bytes read so far.
     at: u64,
-    /// Bytes of the file.
+    /// Size of the file in bytes.
     size: u64,
 }
 
@@ -113,7 +113,7 @@ impl HeaderReader<'_> {
 }
 
 impl Gguf {
-    /// Reads the header of a file and checks it against the file's size.
+    /// Opens a file: reads its header and checks it against the file's size.
     pub fn open(path: &Path) -> Result<Self, PolicyError> {
         let file = File::open(path).map_err(PolicyError::io(path))?;
         let size = file.metadata().map_err(PolicyError::io(path))?.len();
@@ -162,7 +162,7 @@ impl Gguf {
         Ok(gguf)
     }
 
-    /// Values and bytes of a tensor.
+    /// Number of values and number of bytes of a tensor.
     fn extent(&self, name: &str, entry: &TensorInfo) -> Result<(usize, usize), PolicyError> {
         let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
         let Some(QuantFormat { values, bytes, .. }) = QuantFormat::of(entry.kind) else {
@@ -177,12 +177,12 @@ impl Gguf {
         }
     }
 
-    /// Names of all tensors.
+    /// The names of all tensors of the file.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// A tensor's values in file order, and its shape with the slowest dimension first.
+    /// Reads a tensor: its values in the order of the file, and its shape with the slowest dimension first.
     pub fn tensor(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>), PolicyError> {
         let entry =
             self.tensors.get(name).ok_or_else(|| PolicyError::tensor(&self.path, name, "is missing from the file"))?;
@@ -194,22 +194,22 @@ impl Gguf {
         Ok((dequantise(entry.kind, &bytes), entry.shape.clone()))
     }
 
-    /// Whether the file holds a tensor.
+    /// Whether the file holds a tensor with this name.
     pub(crate) fn has_tensor(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
 
-    /// A tensor's shape with the slowest dimension first; `None` where the file has no such tensor.
+    /// Shape of a tensor with the slowest dimension first; `None` where the file has no such tensor.
     pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|t| t.shape.as_slice())
     }
 
-    /// The file's path.
+    /// Path of the GGUF file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A metadata value; `None` where the file has no such key.
+    /// Returns a metadata value; `None` where the file has no such key.
     pub fn get(&self, key: &str) -> Option<&GgufValue> {
         self.metadata.get(key)
     }
@@ -218,7 +218,7 @@ impl Gguf {
         PolicyError::file(&self.path, format!("metadata `{key}` is missing or of another type"))
     }
 
-    /// An integer from 0 up. A missing key, and a value of another type, is an error.
+    /// Reads a metadata value that is an integer from 0 up. A missing key or a value of another type is an error.
     pub(super) fn size(&self, key: &str) -> Result<usize, PolicyError> {
         match self.get(key) {
             Some(GgufValue::Int(n)) if *n >= 0 => Ok(*n as usize),
@@ -226,7 +226,7 @@ impl Gguf {
         }
     }
 
-    /// The value that `read` returns, or `None` where the key is absent. A value of another type is an error.
+    /// Reads a metadata value with `read`; `None` where the key is missing. A value of another type is an error.
     pub(super) fn optional<T>(
         &self,
         key: &str,
@@ -235,7 +235,7 @@ impl Gguf {
         self.get(key).map(|_| read(self, key)).transpose()
     }
 
-    /// A finite float. A missing key, and a value of another type, is an error.
+    /// Reads a metadata value that is a finite float. A missing key or a value of another type is an error.
     pub(super) fn float(&self, key: &str) -> Result<f64, PolicyError> {
         match self.get(key) {
             Some(GgufValue::Float(x)) if x.is_finite() => Ok(*x),
@@ -243,7 +243,7 @@ impl Gguf {
         }
     }
 
-    /// A text. A missing key, and a value of another type, is an error.
+    /// Reads a metadata value that is a text. A missing key or a value of another type is an error.
     pub fn text(&self, key: &str) -> Result<&str, PolicyError> {
         match self.get(key) {
             Some(GgufValue::Text(s)) => Ok(s),
@@ -251,7 +251,7 @@ impl Gguf {
         }
     }
 
-    /// A list of texts. A missing key, and a value of another type, is an error.
+    /// Reads a metadata value that is a list of texts. A missing key or a value of another type is an error.
     pub fn texts(&self, key: &str) -> Result<Vec<&str>, PolicyError> {
         let Some(GgufValue::List(list)) = self.get(key) else { return Err(self.missing(key)) };
         list.iter()

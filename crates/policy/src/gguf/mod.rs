@@ -1,4 +1,5 @@
-//! GGUF files, llama.cpp's format, version 2 and 3: metadata, and tensors dequantised to `f32`.
+//! Reading GGUF files (llama.cpp's format for models), versions 2 and 3: metadata, and tensors, which are dequantised
+//! to `f32`.
 
 mod file;
 mod model;

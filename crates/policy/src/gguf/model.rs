@@ -1,4 +1,4 @@
-//! The model in a GGUF file: its configuration and its weights in Hugging Face's terms.
+//! The model in a GGUF file, in Hugging Face's terms: its `config.json`, and its weights by their names there.
 
 use std::collections::BTreeSet;
 
@@ -11,11 +11,12 @@ use crate::families::{Family, GgufFamily};
 use crate::gguf::{Gguf, GgufValue};
 use crate::layout::{Form, Layout, Spec};
 
-/// Keys of options that no supported family has, below the architecture's prefix; 0 means that an option is off.
+/// Metadata keys of options that no supported family has, without the prefix of the architecture. A file with a value
+/// other than the integer 0 (off) for one of them is refused.
 const UNSUPPORTED: [&str; 4] = ["expert_count", "attention.scale", "logit_scale", "attn_logit_softcapping"];
 
 impl Gguf {
-    /// The model that the metadata describes, as the `config.json` that would describe it.
+    /// The model's configuration: the `config.json` that describes the same model as the metadata.
     pub fn config(&self) -> Result<ModelConfig, PolicyError> {
         let (family, gguf) = self.family()?;
         for name in UNSUPPORTED {
@@ -33,32 +34,36 @@ impl Gguf {
         Family::of_gguf(architecture).map_err(|why| PolicyError::file(self.path(), why))
     }
 
-    /// A metadata key of the file's architecture: `llama.block_count` for `block_count`.
+    /// The full metadata key of a name: the file's architecture is its prefix, such as `llama.block_count` for
+    /// `block_count`.
     fn own_key(&self, name: &str) -> Result<String, PolicyError> {
         Ok(format!("{}.{name}", self.text("general.architecture")?))
     }
 
-    /// A count below the architecture's prefix.
+    /// Reads a metadata value that is an integer from 0 up, such as `llama.block_count` for `block_count`; the file's
+    /// architecture is the prefix of the key.
     pub(crate) fn own_size(&self, name: &str) -> Result<usize, PolicyError> {
         self.size(&self.own_key(name)?)
     }
 
-    /// A finite float below the architecture's prefix.
+    /// Reads a metadata value that is a finite float, such as `llama.rope.freq_base` for `rope.freq_base`; the file's
+    /// architecture is the prefix of the key.
     pub(crate) fn own_float(&self, name: &str) -> Result<f64, PolicyError> {
         self.float(&self.own_key(name)?)
     }
 
-    /// Number of tokens.
+    /// Number of tokens of the vocabulary.
     pub(crate) fn vocab_size(&self) -> Result<usize, PolicyError> {
         Ok(self.texts("tokenizer.ggml.tokens")?.len())
     }
 
-    /// The `config.json` of Llama and its relatives, with rotary scaling.
+    /// Makes the `config.json` of Llama or one of its relatives from the metadata, with rotary scaling.
     pub(crate) fn llama_config(&self, model_type: &str) -> Result<Value, PolicyError> {
         self.with_rope_scaling(self.decoder_config(model_type)?)
     }
 
-    /// The `config.json` of a decoder with rotary positions and RMS norms, without rotary scaling.
+    /// Makes the `config.json` of a decoder with rotary positions and RMS norms from the metadata, without rotary
+    /// scaling.
     pub(crate) fn decoder_config(&self, model_type: &str) -> Result<Value, PolicyError> {
         let heads = self.own_size("attention.head_count")?;
         let hidden = self.own_size("embedding_length")?;
@@ -85,7 +90,7 @@ impl Gguf {
         }))
     }
 
-    /// Adds the rotary scaling that the metadata describes, if any, to a `config.json`.
+    /// Adds to a `config.json` the rotary scaling that the metadata describes, if any.
     pub(crate) fn with_rope_scaling(&self, mut config: Value) -> Result<Value, PolicyError> {
         let key = |name: &str| self.own_key(&format!("rope.scaling.{name}"));
         if self.has_tensor("rope_freqs.weight") {
@@ -111,7 +116,7 @@ impl Gguf {
         Ok(config)
     }
 
-    /// Checks that the file holds exactly the tensors of a layout, in their shapes.
+    /// Checks that the file holds exactly the tensors of a layout, in the shapes that the layout declares.
     pub fn check(&self, layout: &Layout) -> Result<(), PolicyError> {
         let (_, family) = self.family()?;
         let known: BTreeSet<String> = layout.specs().iter().map(|s| gguf_name(family, &s.name)).collect();
@@ -122,7 +127,7 @@ impl Gguf {
             let name = gguf_name(family, &spec.name);
             let shape = self.shape(&name);
             let shape = shape.ok_or_else(|| PolicyError::tensor(self.path(), &name, "is missing from the file"))?;
-            // GGUF does not transpose what Hugging Face stores transposed.
+            // In GGUF, matrices that Hugging Face stores transposed (GPT-2) are not transposed.
             let expected = if spec.form == Form::Vector { vec![spec.shape[1]] } else { spec.shape.to_vec() };
             if shape != expected {
                 let message = format!("has shape {shape:?}; the metadata asks for {expected:?}");
@@ -132,7 +137,8 @@ impl Gguf {
         Ok(())
     }
 
-    /// The values of a weight, row by row as the layout shapes it.
+    /// Reads a tensor of the layout: its values as Hugging Face orders them, row by row in the shape that the layout
+    /// declares.
     pub fn weight(&self, spec: &Spec, config: &ModelConfig) -> Result<Vec<f32>, PolicyError> {
         let (_, family) = self.family()?;
         let (values, _) = self.tensor(&gguf_name(family, &spec.name))?;
@@ -143,7 +149,8 @@ impl Gguf {
     }
 }
 
-/// `model.layers.3.self_attn.q_proj.weight` → `blk.3.attn_q.weight`.
+/// The GGUF name of a tensor for its Hugging Face name: `model.layers.3.self_attn.q_proj.weight` becomes
+/// `blk.3.attn_q.weight`.
 fn gguf_name(family: &GgufFamily, name: &str) -> String {
     let pairs = [
         ("model.embed_tokens", "token_embd"),

@@ -1,16 +1,16 @@
-//! GGUF's tensor types: blocks of small integers with their scales, in ggml's layout (`ggml-quants.c`).
+//! The tensor types of GGUF: blocks of small integers with their scales, laid out as in ggml (`ggml-quants.c`).
 
 use half::{bf16, f16};
 
-/// A tensor type.
+/// The format in which a GGUF file stores a tensor's values, such as `F16` or the quantised `Q4_K`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuantFormat {
-    /// ggml's number of the type.
+    /// ggml's number of the format.
     number: u32,
     name: &'static str,
-    /// Values per block.
+    /// Number of values per block.
     pub values: usize,
-    /// Bytes per block.
+    /// Number of bytes per block.
     pub bytes: usize,
 }
 
@@ -31,18 +31,19 @@ const FORMATS: [QuantFormat; 9] = [
 ];
 
 impl QuantFormat {
-    /// The type with ggml's number; `None` where it is not supported.
+    /// Returns the format with one of ggml's numbers; `None` where it is not supported.
     pub fn of(number: u32) -> Option<Self> {
         FORMATS.into_iter().find(|f| f.number == number)
     }
 
-    /// The names of all supported types, for messages.
+    /// The names of all supported formats, for error messages.
     pub fn names() -> String {
         FORMATS.map(|f| f.name).join(", ")
     }
 }
 
-/// The values of whole blocks of a type; none where it is not supported.
+/// Converts the bytes of whole blocks to values. `number` is ggml's number of the format; the result is empty where the
+/// format is not supported.
 pub fn dequantise(number: u32, bytes: &[u8]) -> Vec<f32> {
     let Some(format) = QuantFormat::of(number) else { return Vec::new() };
     let mut out = Vec::with_capacity(bytes.len() / format.bytes * format.values);
@@ -66,14 +67,15 @@ fn half(b: &[u8]) -> f32 {
     f16::from_le_bytes([b[0], b[1]]).to_f32()
 }
 
-/// Appends the values of four bits each: the low nibbles are the first half of a block, the high nibbles the second
-/// half.
+/// Appends the values of a block with four bits per value: the low nibbles of its bytes are the first half of the
+/// values, the high nibbles the second half.
 fn nibbles(b: &[u8], out: &mut Vec<f32>, value: impl Fn(u8) -> f32) {
     out.extend(b.iter().map(|b| value(b & 15)));
     out.extend(b.iter().map(|b| value(b >> 4)));
 }
 
-/// Scale and minimum of group `i` of eight, with six bits each, packed into twelve bytes.
+/// The scale and the minimum of group `i` of the eight groups of a block, six bits each, from the twelve bytes into
+/// which all of them are packed.
 fn scale_and_min(packed: &[u8], i: usize) -> (f32, f32) {
     let (scale, min) = if i < 4 {
         (packed[i] & 63, packed[i + 4] & 63)
@@ -83,7 +85,7 @@ fn scale_and_min(packed: &[u8], i: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(min))
 }
 
-/// Eight groups of 32 values with four bits each; two groups share 32 bytes.
+/// Appends the values of a `Q4_K` block: eight groups of 32 values with four bits each. Two groups share 32 bytes.
 fn q4_k(block: &[u8], out: &mut Vec<f32>) {
     let (d, min, scales) = (half(block), half(&block[2..]), &block[4..16]);
     for (pair, low) in block[16..].chunks_exact(32).enumerate() {
@@ -94,7 +96,8 @@ fn q4_k(block: &[u8], out: &mut Vec<f32>) {
     }
 }
 
-/// As `Q4_K`, with a fifth bit per value: bit `i` of 32 further bytes belongs to group `i`.
+/// Appends the values of a `Q5_K` block, which is like `Q4_K` with a fifth bit per value: bit `i` of 32 further bytes
+/// belongs to group `i`.
 fn q5_k(block: &[u8], out: &mut Vec<f32>) {
     let (d, min, scales, high) = (half(block), half(&block[2..]), &block[4..16], &block[16..48]);
     for (pair, low) in block[48..].chunks_exact(32).enumerate() {
@@ -106,7 +109,8 @@ fn q5_k(block: &[u8], out: &mut Vec<f32>) {
     }
 }
 
-/// Two halves of 128 values, with four low and two high bits each and a signed scale per 16 values.
+/// Appends the values of a `Q6_K` block: two halves of 128 values, with four low and two high bits per value and a
+/// signed scale per 16 values.
 fn q6_k(block: &[u8], out: &mut Vec<f32>) {
     let (low, high, scales, d) = (&block[..128], &block[128..192], &block[192..208], half(&block[208..]));
     for part in 0..2 {

@@ -1,4 +1,4 @@
-//! The operations that models are made of: fused kernels on the CPU, plain tensor code on other devices.
+//! The operations that models are made of: hand-written (fused) kernels on the CPU, burn's tensor code elsewhere.
 //!
 //! Activations are packed as `[rows, width]`: a sequence is a run of consecutive rows, and there is no padding.
 
@@ -18,33 +18,34 @@ use fused::FusedOps;
 pub use kernels::{Activation, AttentionSpec, Heads, Rope, RopeConfig, RopeKind};
 pub use packing::{Packing, Tree, TreePart};
 
-/// Runs `f` on a thread of the pool, which works while it waits for a parallel loop. A thread outside the pool would
-/// sleep instead, thousands of times per step.
+/// Runs `f` on a thread of the pool. While such a thread waits for a parallel loop, it works on the loop; a thread
+/// outside the pool would sleep instead, thousands of times per step.
 pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }
 
-/// The implementation of the operations.
+/// The implementation of the operations that models are made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ops {
-    /// Hand-written CPU kernels with their own backward passes.
+    /// Hand-written CPU kernels, each with its own backward pass.
     Fused,
-    /// [`Ops::Fused`] with batch-invariant matrix products: the result of a row does not depend on the other rows.
+    /// The CPU kernels of [`Ops::Fused`] with batch-invariant matrix products: the result of a row does not depend on
+    /// the other rows.
     BatchInvariant,
-    /// Plain tensor code, on any device.
+    /// Tensor code of burn in `f32`, for any device.
     Plain,
-    /// [`Ops::Plain`] with matrix products of weights in bf16. Weights, gradients and all other operations are in
+    /// [`Ops::Plain`] with matrix products of weights in bfloat16. Weights, gradients and all other operations are in
     /// `f32`.
     Half,
 }
 
 impl Ops {
-    /// Whether the hand-written CPU kernels run.
+    /// Whether the implementation is the hand-written CPU kernels.
     pub fn fused(self) -> bool {
         matches!(self, Self::Fused | Self::BatchInvariant)
     }
 
-    /// `x · wᵀ` for `x` `[n, in]` and `w` `[out, in]`: `[n, out]`.
+    /// Linear layer without bias: `x · wᵀ` for `x` `[n, in]` and `w` `[out, in]` gives `[n, out]`.
     pub fn linear(self, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::linear(x, w),
@@ -57,7 +58,8 @@ impl Ops {
         }
     }
 
-    /// Root-mean-square norm (Zhang & Sennrich, 2019) of `x` `[n, d]`, scaled by `w` `[1, d]`.
+    /// RMS norm (Zhang & Sennrich, 2019) of each row of `x` `[n, d]`, multiplied by `w` `[1, d]`. `eps` is added to the
+    /// mean square.
     pub fn rms_norm(self, x: Tensor<2>, w: Tensor<2>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::rms_norm(x, w, eps),
@@ -67,7 +69,7 @@ impl Ops {
         }
     }
 
-    /// `x · wᵀ + b` for `x` `[n, in]`, `w` `[out, in]` and `b` `[1, out]`: `[n, out]`.
+    /// Linear layer with bias: `x · wᵀ + b` for `x` `[n, in]`, `w` `[out, in]` and `b` `[1, out]` gives `[n, out]`.
     pub fn affine(self, x: Tensor<2>, w: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
         match self {
             Self::Plain => plain::linear(x, w) + b,
@@ -81,7 +83,8 @@ impl Ops {
         }
     }
 
-    /// Layer norm (Ba et al., 2016) of `x` `[n, d]`, scaled by `w` and shifted by `b`, `[1, d]` each.
+    /// Layer norm (Ba et al., 2016) of each row of `x` `[n, d]`, multiplied by `w` `[1, d]`, plus `b` `[1, d]`. `eps`
+    /// is added to the variance.
     pub fn layer_norm(self, x: Tensor<2>, w: Tensor<2>, b: Tensor<2>, eps: f32) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::layer_norm(x, w, b, eps),
@@ -94,7 +97,7 @@ impl Ops {
         }
     }
 
-    /// `activation(gate) · up` (Shazeer, 2020), both `[n, d]`.
+    /// Gated linear unit (Shazeer, 2020), elementwise: `activation(gate) · up` for `gate` and `up` `[n, d]`.
     pub fn gated(self, gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::activate(gate, activation) * up,
@@ -106,7 +109,7 @@ impl Ops {
         }
     }
 
-    /// `activation(x)` for `x` `[n, d]`.
+    /// Applies an activation to every element of `x` `[n, d]`.
     pub fn activate(self, x: Tensor<2>, activation: Activation) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::activate(x, activation),
@@ -116,7 +119,7 @@ impl Ops {
         }
     }
 
-    /// Grouped-query attention over packed sequences: `q` `[n, query · dim]`, `k` and `v` `[n, kv · dim]` to
+    /// Grouped-query attention over packed sequences: `q` `[n, query · dim]`, `k` and `v` `[n, kv · dim]` give
     /// `[n, query · dim]`.
     pub fn attention(self, q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: AttentionPlan) -> Tensor<2> {
         match self {
@@ -130,8 +133,8 @@ impl Ops {
         }
     }
 
-    /// Log-prob of each target token and entropy of its distribution, `[n, 2]`: the softmax of `h · eᵀ` for `h`
-    /// `[n, d]` and `e` `[vocab, d]`. The fused kernel never holds all logits `[n, vocab]`.
+    /// Computes for each row of `h` `[n, d]` the log-prob of its target token and the entropy in nats, both under the
+    /// softmax of `h · eᵀ` for `e` `[vocab, d]`: `[n, 2]`. The fused kernel never holds all logits `[n, vocab]`.
     pub fn token_log_probs(self, h: Tensor<2>, e: Tensor<2>, targets: Arc<[u32]>) -> Tensor<2> {
         match self {
             Self::Plain | Self::Half => plain::token_log_probs(h, e, &targets),

@@ -1,4 +1,4 @@
-//! The operations in plain tensor code: for GPUs, and the reference that tests compare the fused kernels with.
+//! The operations as tensor code of burn: for GPUs, and as the reference with which tests compare the fused kernels.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData, activation};
 
@@ -36,7 +36,8 @@ pub fn activate(x: Tensor<2>, activation: Activation) -> Tensor<2> {
     }
 }
 
-/// Row indices that pad packed rows to `[batch, longest]` (padding repeats row 0), and those that remove the padding.
+/// Two lists of row indices: those that pad packed rows to `[batch, longest]` (padding repeats row 0), and those that
+/// remove the padding again.
 pub fn padding(lens: &[usize], longest: usize, device: &Device) -> (Tensor<1, Int>, Tensor<1, Int>) {
     let (mut pad, mut unpad, mut row) = (Vec::new(), Vec::new(), 0i64);
     for (i, &len) in lens.iter().enumerate() {
@@ -54,7 +55,8 @@ pub fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
-/// Applies rotary positions to `x` `[batch, heads, time, dim]` at the given positions `[batch, time]`.
+/// Applies rotary position embedding to `x` `[batch, heads, time, dim]`, whose tokens have the positions
+/// `[batch, time]`.
 pub fn rotate(x: Tensor<4>, rope: &Rope, positions: &[usize], time: usize) -> Tensor<4> {
     let [_, _, _, dim] = x.dims();
     let half = dim / 2;
@@ -71,8 +73,8 @@ pub fn rotate(x: Tensor<4>, rope: &Rope, positions: &[usize], time: usize) -> Te
     Tensor::cat(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], 3)
 }
 
-/// The additive attention mask `[time, total]` for queries at positions `start..`: 0 where a query attends to a key,
-/// otherwise a large negative number.
+/// The mask `[time, total]` that is added to attention scores, for `time` queries at the positions from `start` on: 0
+/// where a query attends to a key, and −1e30 elsewhere.
 pub fn mask(spec: &AttentionSpec, start: usize, time: usize, total: usize) -> Vec<f32> {
     let row = |t: usize| {
         let (from, to) = spec.range(start + t, total);
@@ -81,14 +83,14 @@ pub fn mask(spec: &AttentionSpec, start: usize, time: usize, total: usize) -> Ve
     (0..time).flat_map(row).collect()
 }
 
-/// The position of each of a tree's rows, padded to `time`.
+/// Position of each row of a tree within its sequence, padded with zeros to `time` rows.
 fn positions(tree: &Tree, time: usize) -> Vec<usize> {
     let mut positions: Vec<usize> = tree.parts().flat_map(|p| p.seen..p.seen + p.rows).collect();
     positions.resize(time, 0);
     positions
 }
 
-/// The additive attention mask `[time, time]` of a tree, padded to `time` rows.
+/// The mask `[time, time]` that is added to the attention scores of a tree, which is padded to `time` rows.
 fn tree_mask(spec: &AttentionSpec, tree: &Tree, time: usize) -> Vec<f32> {
     let mut mask = vec![-1e30; time * time];
     for part in tree.parts() {
@@ -128,7 +130,7 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan)
     };
     let (q, k, v) = (rotated(spread(q, heads.query)), rotated(spread(k, heads.kv)), spread(v, heads.kv));
     let group = heads.query / heads.kv;
-    // The heads of a group are folded into the query rows, so that keys and values are not copied per query head.
+    // The query heads that share keys and values are stacked as rows, so that keys and values are not copied for each.
     let q = q.reshape([batch, heads.kv, group * time, heads.dim]);
     let scores = q.matmul(k.swap_dims(2, 3)) * spec.scale;
     let masks: Vec<f32> = if shared {
@@ -136,7 +138,7 @@ pub fn attention(q: Tensor<2>, k: Tensor<2>, v: Tensor<2>, plan: &AttentionPlan)
     } else if spec.causal {
         mask(spec, 0, time, time)
     } else {
-        // Padding follows a sequence, so a causal mask hides it; without causality it needs its own mask.
+        // Padding follows a sequence, so that a causal mask hides it. Attention in both directions needs a mask for it.
         lens.iter().flat_map(|len| (0..time * time).map(|i| if i % time < *len { 0.0 } else { -1e30 })).collect()
     };
     let shape = [masks.len() / (time * time).max(1), 1, time, time];

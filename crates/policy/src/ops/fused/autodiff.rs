@@ -1,4 +1,4 @@
-//! The operations under autodiff: each registers a node that runs the backward pass.
+//! The fused operations under autodiff: each adds a node to the graph, which runs the operation's backward pass.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use burn::backend::tensor::FloatTensor;
 use super::{AttentionPlan, FusedBackward, FusedOps};
 use crate::ops::kernels::{Activation, AttentionSaved, TokenStats};
 
-/// Registers a gradient with each parent that is tracked.
+/// Registers the gradients of those inputs of an operation that autodiff tracks; the others are not computed.
 macro_rules! register {
     ($backend:ident, $grads:ident, $($node:expr => $gradient:expr),*) => {
         $(if let Some(node) = $node {

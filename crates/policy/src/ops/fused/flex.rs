@@ -1,4 +1,4 @@
-//! The operations on the CPU backend: each calls its kernel.
+//! The fused operations on burn's CPU backend: each calls its kernel.
 
 use std::sync::Arc;
 

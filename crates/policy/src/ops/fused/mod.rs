@@ -1,6 +1,6 @@
 //! Fused operations as burn backend extensions for the CPU backend, each with its own backward pass.
 //!
-//! A forward pass under autodiff saves only what its backward pass reads; without autodiff nothing is saved.
+//! A forward pass under autodiff saves only what its backward pass reads. Without autodiff, nothing is saved.
 
 mod autodiff;
 mod flex;
@@ -13,55 +13,56 @@ use burn::backend::{Backend, backend_extension};
 use super::Packing;
 use super::kernels::{Activation, AttentionSaved, AttentionSpec, TokenStats};
 
-/// The parameters of an attention call besides its tensors.
+/// The parameters of an attention call other than its tensors.
 #[derive(Clone, Debug)]
 pub struct AttentionPlan {
-    /// Heads, mask, rotary positions and scale.
+    /// Settings of the layer's attention: heads, mask, rotary positions and scale.
     pub spec: Arc<AttentionSpec>,
-    /// How the rows are packed.
+    /// Which sequences the rows belong to.
     pub packing: Packing,
 }
 
-/// The forward passes, which a model calls.
+/// The forward passes of the fused operations, which models call.
 #[backend_extension(Flex, Autodiff)]
 pub trait FusedOps: Backend {
-    /// `x · wᵀ` for `x` `[n, in]`, `w` `[out, in]`; with `batch_invariant`, a row's result does not depend on the
-    /// other rows.
+    /// Linear layer without bias: `x · wᵀ` for `x` `[n, in]` and `w` `[out, in]`. With `batch_invariant`, the result of
+    /// a row does not depend on the other rows.
     fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, batch_invariant: bool) -> FloatTensor<Self>;
-    /// `x · wᵀ + b` for `b` `[1, out]`.
+    /// Linear layer with bias: `x · wᵀ + b` for `x` `[n, in]`, `w` `[out, in]` and `b` `[1, out]`. With
+    /// `batch_invariant`, the result of a row does not depend on the other rows.
     fn fused_affine(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
         batch_invariant: bool,
     ) -> FloatTensor<Self>;
-    /// Layer norm of `x` `[n, d]`, scaled by `w` and shifted by `b`, `[1, d]` each.
+    /// Layer norm of each row of `x` `[n, d]`, multiplied by `w` `[1, d]`, plus `b` `[1, d]`.
     fn fused_layer_norm(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
         eps: f32,
     ) -> FloatTensor<Self>;
-    /// Root-mean-square norm of `x` `[n, d]`, scaled by `w` `[1, d]`.
+    /// RMS norm of each row of `x` `[n, d]`, multiplied by `w` `[1, d]`.
     fn fused_rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
-    /// `activation(gate) · up`, all `[n, d]`.
+    /// Gated linear unit, elementwise: `activation(gate) · up` for `gate` and `up` `[n, d]`.
     fn fused_gated(gate: FloatTensor<Self>, up: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
-    /// `activation(x)`, both `[n, d]`.
+    /// Applies an activation to every element of `x` `[n, d]`.
     fn fused_activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
-    /// Attention over packed sequences: `q` `[n, query · dim]`, `k` and `v` `[n, kv · dim]` to `[n, query · dim]`.
+    /// Attention over packed sequences: `q` `[n, query · dim]`, `k` and `v` `[n, kv · dim]` give `[n, query · dim]`.
     fn fused_attention(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         plan: AttentionPlan,
     ) -> FloatTensor<Self>;
-    /// `[n, 2]`: the log-prob of each target and the entropy of the softmax of `h · eᵀ`, `h` `[n, d]`, `e`
-    /// `[vocab, d]`.
+    /// Computes for each row of `h` `[n, d]` the log-prob of its target and the entropy in nats, both under the softmax
+    /// of `h · eᵀ` for `e` `[vocab, d]`: `[n, 2]`.
     fn fused_token_log_probs(h: FloatTensor<Self>, e: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
 }
 
-/// The backward passes, and the forward passes that save what these read. `g` is the gradient with respect to the
-/// output.
+/// The backward passes of the fused operations, and those forward passes that save what a backward pass reads. `g` is
+/// the gradient with respect to an operation's output.
 pub trait FusedBackward: FusedOps {
     /// Gradient of [`FusedOps::fused_linear`] with respect to `x`.
     fn linear_dx(g: &FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
@@ -92,7 +93,7 @@ pub trait FusedBackward: FusedOps {
     ) -> [FloatTensor<Self>; 2];
     /// Gradient of [`FusedOps::fused_activate`] with respect to `x`.
     fn activate_backward(x: FloatTensor<Self>, activation: Activation, g: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// [`FusedOps::fused_attention`] with what its backward pass reads.
+    /// [`FusedOps::fused_attention`] that also returns what its backward pass reads.
     fn attention_saving(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
@@ -106,7 +107,7 @@ pub trait FusedBackward: FusedOps {
         g: FloatTensor<Self>,
         plan: &AttentionPlan,
     ) -> [FloatTensor<Self>; 3];
-    /// [`FusedOps::fused_token_log_probs`] with what its backward pass reads.
+    /// [`FusedOps::fused_token_log_probs`] that also returns what its backward pass reads.
     fn token_log_probs_saving(
         h: FloatTensor<Self>,
         e: FloatTensor<Self>,

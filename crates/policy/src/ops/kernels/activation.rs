@@ -1,29 +1,29 @@
-//! Activations and gates: one pass over memory, forward and backward.
+//! Activations and gated linear units, forward and backward, each in one pass over memory.
 
 use rayon::prelude::*;
 
 use super::exp;
 
-/// Elements per task of an elementwise kernel.
+/// Number of elements per parallel task of an elementwise kernel.
 const ELEMENTS: usize = 16 * 1024;
 
-/// An elementwise non-linearity, with Hugging Face's names of it.
+/// An elementwise non-linearity, with the names that Hugging Face's `config.json` files use for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// `x · σ(x)`: `silu`, `swish`.
+    /// `x · σ(x)`, named `silu` or `swish`.
     Silu,
-    /// `x · Φ(x)` with the exact normal distribution: `gelu`.
+    /// `x · Φ(x)` with the distribution function of the normal distribution, named `gelu`.
     Gelu,
-    /// The tanh approximation of GELU: `gelu_new`, `gelu_pytorch_tanh`, `gelu_fast`.
+    /// The tanh approximation of GELU, named `gelu_new`, `gelu_pytorch_tanh` or `gelu_fast`.
     GeluTanh,
-    /// `max(x, 0)`: `relu`.
+    /// `max(x, 0)`, named `relu`.
     Relu,
-    /// `tanh(x)`: `tanh`.
+    /// `tanh(x)`, named `tanh`.
     Tanh,
 }
 
 impl Activation {
-    /// The activation with a name of Hugging Face's; the error lists the supported ones.
+    /// Finds an activation by one of Hugging Face's names. The error lists the supported names.
     pub fn named(name: &str) -> Result<Self, String> {
         Ok(match name {
             "silu" | "swish" => Self::Silu,
@@ -50,7 +50,7 @@ fn tanh(x: f32) -> f32 {
     2.0 * sigmoid(2.0 * x) - 1.0
 }
 
-/// The standard normal distribution function by Abramowitz & Stegun 7.1.26: absolute error below 1.5e-7.
+/// The standard normal distribution function `Φ(x)` by Abramowitz & Stegun 7.1.26, with an absolute error below 1.5e-7.
 #[inline(always)]
 fn normal(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
@@ -80,7 +80,7 @@ fn gelu(x: f32) -> (f32, f32) {
     (x * p, p + x * 0.398_942_3 * exp(-0.5 * x * x))
 }
 
-/// The tanh approximation of `gelu(x)` and its derivative.
+/// The tanh approximation of `gelu(x)`, and its derivative.
 #[inline(always)]
 fn gelu_tanh(x: f32) -> (f32, f32) {
     let t = tanh(TANH_SCALE * (x + TANH_CUBE * x * x * x));
@@ -101,7 +101,8 @@ fn tanh_pair(x: f32) -> (f32, f32) {
     (t, 1.0 - t * t)
 }
 
-/// Runs a loop body with `$f` bound to the activation. The choice is outside the loop, so that the loop vectorises.
+/// Runs a loop body with `$f` bound to the function of an activation. The choice is made outside the loop, so that the
+/// compiler can vectorise the loop.
 macro_rules! chosen {
     ($activation:expr, $f:ident => $body:block) => {
         match $activation {
@@ -173,14 +174,14 @@ simd!(gated_backward_slice(
     });
 });
 
-/// The activation of every element.
+/// Applies an activation to every element.
 pub fn activate(x: &[f32], activation: Activation) -> Vec<f32> {
     let mut y = vec![0f32; x.len()];
     y.par_chunks_mut(ELEMENTS).zip(x.par_chunks(ELEMENTS)).for_each(|(y, x)| activate_slice(x, y, activation));
     y
 }
 
-/// Gradient of [`activate`] with respect to `x`, for the gradient `g` with respect to the output.
+/// Gradient of [`activate`] with respect to `x`, where `g` is the gradient with respect to its output.
 pub fn activate_backward(x: &[f32], g: &[f32], activation: Activation) -> Vec<f32> {
     let mut dx = vec![0f32; x.len()];
     dx.par_chunks_mut(ELEMENTS)
@@ -189,7 +190,7 @@ pub fn activate_backward(x: &[f32], g: &[f32], activation: Activation) -> Vec<f3
     dx
 }
 
-/// `activation(gate) · up`, elementwise.
+/// Gated linear unit: `activation(gate) · up`, elementwise.
 pub fn gated(gate: &[f32], up: &[f32], activation: Activation) -> Vec<f32> {
     let mut y = vec![0f32; gate.len()];
     y.par_chunks_mut(ELEMENTS)
@@ -199,7 +200,7 @@ pub fn gated(gate: &[f32], up: &[f32], activation: Activation) -> Vec<f32> {
     y
 }
 
-/// Gradients of [`gated`] with respect to `gate` and `up`, for the gradient `g` with respect to the output.
+/// Gradients of [`gated`] with respect to `gate` and `up`, where `g` is the gradient with respect to its output.
 pub fn gated_backward(gate: &[f32], up: &[f32], g: &[f32], activation: Activation) -> (Vec<f32>, Vec<f32>) {
     let (mut dgate, mut dup) = (vec![0f32; g.len()], vec![0f32; g.len()]);
     dgate

@@ -1,4 +1,4 @@
-//! Grouped-query attention over packed sequences.
+//! Grouped-query attention over packed sequences, forward and backward.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use super::{Rope, View, exp, matmul, max, sum};
 use crate::ops::packing::{Packing, TreePart};
 
 simd!(
-/// Makes row `r` of `p` `[rows, width]` the softmax of the scaled scores of the keys that query `start + r` attends to;
-/// all other elements become 0.
+/// Turns attention scores into probabilities: row `r` of `p` `[rows, width]` becomes the softmax of the scaled scores
+/// of those keys that the query at position `start + r` attends to; the other elements become 0.
 pub(super) masked_softmax(p: &mut [f32], width: usize, start: usize, spec: &AttentionSpec) {
     for (r, row) in p.chunks_exact_mut(width).enumerate() {
         let (from, to) = spec.range(start + r, width);
@@ -28,8 +28,8 @@ pub(super) masked_softmax(p: &mut [f32], width: usize, start: usize, spec: &Atte
 });
 
 simd!(
-/// Makes `dp` `[rows, width]`, the gradient with respect to probabilities `p`, the gradient with respect to unscaled
-/// scores.
+/// Turns `dp` `[rows, width]`, the gradient with respect to the probabilities `p`, into the gradient with respect to
+/// the scores before scaling.
 softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
     for (p, dp) in p.chunks_exact(width).zip(dp.chunks_exact_mut(width)) {
         let s = sum(width, |i| p[i] * dp[i]);
@@ -39,45 +39,46 @@ softmax_backward(p: &[f32], dp: &mut [f32], width: usize, scale: f32) {
     }
 });
 
-/// Attention heads: their numbers and their size.
+/// Number and size of the attention heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heads {
-    /// Query heads.
+    /// Number of query heads.
     pub query: usize,
-    /// Key and value heads; divides `query`.
+    /// Number of key and value heads, which divides `query`: each is shared by `query / kv` query heads.
     pub kv: usize,
-    /// Elements per head.
+    /// Number of elements of a head.
     pub dim: usize,
 }
 
 impl Heads {
-    /// Width of a row of queries.
+    /// Width of a row with the queries of all heads: `query · dim`.
     pub fn query_width(self) -> usize {
         self.query * self.dim
     }
-    /// Width of a row of keys or values.
+    /// Width of a row with the keys (or the values) of all heads: `kv · dim`.
     pub fn kv_width(self) -> usize {
         self.kv * self.dim
     }
 }
 
-/// How a layer attends: heads, rotary positions, mask and scale.
+/// How a layer attends: its heads, rotary positions, mask and scale.
 #[derive(Clone, Debug)]
 pub struct AttentionSpec {
-    /// Attention heads.
+    /// Number and size of the attention heads.
     pub heads: Heads,
-    /// Rotary positions; `None` where positions are learned.
+    /// Tables for rotary positions; `None` for models with other positions.
     pub rope: Option<Arc<Rope>>,
-    /// Whether a query attends to no later key.
+    /// Whether attention is causal: a query attends only to its own key and earlier ones.
     pub causal: bool,
-    /// Keys that a query attends to: its own and those before it, this many in all; `None`: no window.
+    /// Largest number of keys that a query attends to: its own and those directly before it. `None`: no limit.
     pub window: Option<usize>,
-    /// Factor of the scores, usually `1/√dim`.
+    /// Factor by which the scores are multiplied before the softmax, usually `1/√dim`.
     pub scale: f32,
 }
 
 impl AttentionSpec {
-    /// First and end of the keys, of `total`, that the query at `position` attends to.
+    /// The range of keys that the query at `position` attends to, out of `total` keys: the first, and the one after the
+    /// last.
     pub fn range(&self, position: usize, total: usize) -> (usize, usize) {
         let to = if self.causal { (position + 1).min(total) } else { total };
         let from = self.window.map_or(0, |w| (position + 1).saturating_sub(w));
@@ -97,7 +98,7 @@ impl AttentionSpec {
     }
 }
 
-/// Cuts `buffer` into consecutive pieces of `len * width` elements.
+/// Cuts `buffer` into consecutive pieces, one of `len * width` elements for each of `lens`.
 pub(super) fn split<'a>(mut buffer: &'a mut [f32], lens: &[usize], width: usize) -> Vec<&'a mut [f32]> {
     lens.iter()
         .map(|len| {
@@ -108,7 +109,7 @@ pub(super) fn split<'a>(mut buffer: &'a mut [f32], lens: &[usize], width: usize)
         .collect()
 }
 
-/// First row of each packed sequence.
+/// Index of the first row of each packed sequence.
 pub(super) fn offsets(lens: &[usize]) -> Vec<usize> {
     lens.iter()
         .scan(0, |at, len| {
@@ -119,19 +120,20 @@ pub(super) fn offsets(lens: &[usize]) -> Vec<usize> {
         .collect()
 }
 
-/// The tensors that [`attention`] saves for its backward pass.
+/// What [`attention`] saves for its backward pass.
 #[derive(Clone, Debug)]
 pub struct AttentionSaved {
-    /// Rotated queries `[n, query_width]`.
+    /// Queries after rotation, `[n, query_width]`.
     pub q: Vec<f32>,
-    /// Rotated keys `[n, kv_width]`.
+    /// Keys after rotation, `[n, kv_width]`.
     pub k: Vec<f32>,
-    /// Probabilities per tree: for each of its parts, `[query heads, t, s + t]` with `t` rows of the part and `s` of
-    /// the trunk before it.
+    /// Attention probabilities of each tree. For each part of the tree (its trunk or a branch) there are
+    /// `[query heads, t, s + t]`, where `t` is the number of rows of the part, and `s` that of the trunk before it.
     pub p: Vec<Vec<f32>>,
 }
 
-/// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and `v` `[n, kv_width]` to `[n, query_width]`.
+/// Self-attention over packed sequences: `q` `[n, query_width]`, `k` and `v` `[n, kv_width]` give `[n, query_width]`.
+/// Also returns what the backward pass reads.
 pub fn attention(
     q: &[f32],
     k: &[f32],
@@ -189,11 +191,11 @@ pub fn attention(
     (out, AttentionSaved { q, k, p })
 }
 
-/// Query rows whose scores are held at a time where no backward pass follows.
+/// Number of query rows whose scores are held in memory at a time, where no backward pass follows.
 const TILE: usize = 256;
 
-/// Attention of one head, a tile of queries at a time: `t` queries at positions `seen..` against `seen + t` keys and
-/// values. Rows of `q` and `out` are `qw` elements apart, those of `k` and `v` `kw`.
+/// Attention of one head, for a tile of queries at a time: `t` queries at the positions from `seen` on, and `seen + t`
+/// keys and values. Rows of `q` and `out` are `qw` elements apart, rows of `k` and `v` `kw` elements.
 pub(super) fn attend_tiles(
     [q, k, v]: [&[f32]; 3],
     (t, seen): (usize, usize),
@@ -205,7 +207,7 @@ pub(super) fn attend_tiles(
     let dim = spec.heads.dim;
     for first in (0..t).step_by(TILE) {
         let rows = TILE.min(t - first);
-        // No query of the tile attends to a key beyond those of the last one.
+        // No query of the tile attends to a later key than the tile's last query does.
         let (_, total) = spec.range(seen + first + rows - 1, seen + t);
         scores.resize(rows * total, 0.0);
         let (q, out) = (&q[first * qw..], &mut out[first * qw..]);
@@ -215,7 +217,7 @@ pub(super) fn attend_tiles(
     }
 }
 
-/// [`attention`] without a backward pass: nothing is saved.
+/// [`attention`] where no backward pass follows: nothing is saved.
 pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &AttentionSpec, packing: &Packing) -> Vec<f32> {
     let heads = spec.heads;
     let (qw, kw, dim, group) = (heads.query_width(), heads.kv_width(), heads.dim, heads.query / heads.kv);
@@ -248,8 +250,8 @@ pub fn attention_without_saving(q: &[f32], k: &[f32], v: &[f32], spec: &Attentio
     out
 }
 
-/// Gradients of [`attention`] with respect to `q`, `k` and `v`, for the gradient `g` `[n, query_width]` with respect to
-/// the output.
+/// Gradients of [`attention`] with respect to `q`, `k` and `v`, where `g` `[n, query_width]` is the gradient with
+/// respect to its output.
 pub fn attention_backward(
     saved: &AttentionSaved,
     v: &[f32],
@@ -282,8 +284,8 @@ pub fn attention_backward(
                 for h in 0..heads.query {
                     let (here, rest) = p.split_at(t * total);
                     p = rest;
-                    // The first query head of a group writes the gradients of its keys and values; the others add to
-                    // them.
+                    // Query heads that share keys and values form a group. The first head of a group writes the
+                    // gradients of these keys and values, and the others add to them.
                     let add = h % group > 0;
                     let (kv, at_q, at_kv) = (h / group * dim, at * qw + h * dim, at * kw + h / group * dim);
                     let (query, g) = (View::rows(&q[at_q..], qw), View::rows(&g[at_q..], qw));

@@ -1,4 +1,4 @@
-//! Grouped-query attention over cached keys and values.
+//! Grouped-query attention of new rows over cached keys and values.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -6,15 +6,15 @@ use rayon::prelude::*;
 use super::attention::{AttentionSpec, attend_tiles, offsets, split};
 use super::{exp, max, sum};
 
-/// Cached keys and values of one sequence in one layer, `[tokens, kv_width]` each; keys are rotated.
+/// The cached keys (after rotation) and values of one sequence in one layer, `[tokens, kv_width]` each.
 #[derive(Clone, Debug, Default)]
 pub struct KvSlot {
     k: Vec<f32>,
     v: Vec<f32>,
 }
 
-/// Attention of `lens[i]` new rows of sequence `i` over its cached rows and over themselves. Appends the new keys and
-/// values to `slots[i]`. Shapes as in [`super::attention()`].
+/// Attention of new rows, `lens[i]` of sequence `i`, over the cached rows of their sequence and over themselves.
+/// Appends the new keys and values to `slots[i]`. Shapes are as in [`super::attention()`].
 pub fn attention_cached(
     mut q: Vec<f32>,
     mut k: Vec<f32>,
@@ -60,7 +60,7 @@ pub fn attention_cached(
 }
 
 simd!(
-/// Makes scores the numerators of their softmax, and `total` their sum.
+/// Turns scores into the numerators of their softmax, and sets `total` to the sum of these.
 numerators(scores: &mut [f32], total: &mut [f32; 1]) {
     let m = max(scores);
     for s in scores.iter_mut() {
@@ -69,7 +69,7 @@ numerators(scores: &mut [f32], total: &mut [f32; 1]) {
     total[0] = sum(scores.len(), |i| scores[i]);
 });
 
-/// One query head `[dim]` against cached keys and values, whose rows are `width` elements apart.
+/// Attention of one query head `[dim]` over cached keys and values, whose rows are `width` elements apart.
 struct Attend<'a> {
     q: &'a [f32],
     k: &'a [f32],
@@ -101,7 +101,7 @@ impl WithSimd for Attend<'_> {
         numerators(scores, &mut total);
         let inverse = 1.0 / total[0];
         let (vectors, rest) = S::as_mut_simd_f32s(out);
-        // Up to four vectors of the output stay in registers during a pass over the values.
+        // Up to four SIMD vectors of the output stay in registers during a pass over the values.
         let lanes = S::F32_LANES;
         for (block, out) in vectors.chunks_mut(4).enumerate() {
             let at = block * 4 * lanes;
@@ -120,7 +120,7 @@ impl WithSimd for Attend<'_> {
     }
 }
 
-/// `N` vectors of `Σ weight · value · inverse`.
+/// Sets `N` SIMD vectors of the output to `Σ weight · value · inverse`, the sum over the cached values.
 #[inline(always)]
 fn mix<S: Simd, const N: usize>(
     simd: S,

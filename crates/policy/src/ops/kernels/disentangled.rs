@@ -1,24 +1,24 @@
-//! Disentangled attention of DeBERTa (He et al., 2021) over packed sequences, without a backward pass.
+//! DeBERTa's disentangled attention (He et al., 2021) over packed sequences, without a backward pass.
 
 use rayon::prelude::*;
 
 use super::attention::{masked_softmax, offsets, split};
 use super::{AttentionSpec, Heads, View, matmul};
 
-/// The inputs of disentangled attention.
+/// The inputs of DeBERTa's disentangled attention, whose scores also depend on the distance of query and key.
 pub struct DisentangledAttention<'a> {
     /// Queries, keys and values, `[n, heads · dim]` each.
     pub content: [&'a [f32]; 3],
-    /// The table of positions projected to keys and to queries, `[rows, heads · dim]` each; `None` where the term is
-    /// absent.
+    /// The table of relative positions, projected to keys and to queries, `[rows, heads · dim]` each; `None` for a
+    /// score that the model does not have.
     pub positions: [Option<&'a [f32]>; 2],
-    /// The table's row for every distance from `−(longest − 1)` to `longest − 1`: for a key at that distance before a
-    /// query, and for a query at that distance before a key.
+    /// The table's row for every distance from `−(longest − 1)` to `longest − 1`. The first list is for keys at that
+    /// distance before a query, the second for queries at that distance before a key.
     pub rows: [&'a [usize]; 2],
 }
 
 impl DisentangledAttention<'_> {
-    /// Attention over packed sequences of `lens[i]` rows each: `[n, heads · dim]`.
+    /// Computes attention over packed sequences of `lens[i]` rows each: `[n, heads · dim]`.
     pub fn attend(&self, heads: Heads, scale: f32, lens: &[usize]) -> Vec<f32> {
         let (width, dim) = (heads.query_width(), heads.dim);
         let longest = lens.iter().copied().max().unwrap_or(0);
@@ -29,7 +29,7 @@ impl DisentangledAttention<'_> {
             |(out, (&t, &start))| {
                 let [q, k, v] = self.content.map(|x| &x[start * width..(start + t) * width]);
                 let mut scores = vec![0f32; t * t];
-                // The rows of each table that distances within this sequence can reach.
+                // Only these rows of a table belong to distances that occur within this sequence.
                 let reached = self.rows.map(|rows| {
                     let rows = &rows[longest - t..longest + t - 1];
                     let first = rows.iter().copied().min().unwrap_or(0);

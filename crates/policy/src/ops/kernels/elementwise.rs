@@ -4,9 +4,9 @@ use rayon::prelude::*;
 
 use super::sum;
 
-/// Rows per parallel task: enough to hide the cost of scheduling, few enough to keep all cores busy.
+/// Number of rows per parallel task: enough to hide the cost of scheduling, few enough to keep all cores busy.
 const ROWS: usize = 64;
-/// Elements per parallel task of an elementwise kernel.
+/// Number of elements per parallel task of an elementwise kernel.
 const ELEMENTS: usize = 16 * 1024;
 
 simd!(rms_norm_rows(x: &[f32], w: &[f32], eps: f32, y: &mut [f32]) {
@@ -71,7 +71,7 @@ simd!(column_sum_rows(g: &[f32], total: &mut [f32]) {
 });
 
 simd!(
-/// AdamW (Loshchilov & Hutter, 2019, algorithm 2) with bias corrections `c1`, `c2`.
+/// One step of AdamW (Loshchilov & Hutter, 2019, algorithm 2) on a part of a tensor.
 adamw_slice(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamStep) {
     let n = w.len();
     let (g, m, v) = (&g[..n], &mut m[..n], &mut v[..n]);
@@ -89,23 +89,23 @@ adamw_slice(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamS
 pub struct AdamStep {
     /// Learning rate of this step.
     pub lr: f32,
-    /// Decay of the first moments.
+    /// Decay of the first moments per step.
     pub beta1: f32,
-    /// Decay of the second moments.
+    /// Decay of the second moments per step.
     pub beta2: f32,
-    /// `1 − beta1ᵗ`.
+    /// Bias correction of the first moments at step `t`: `1 − beta1ᵗ`.
     pub correction1: f32,
-    /// `1 − beta2ᵗ`.
+    /// Bias correction of the second moments at step `t`: `1 − beta2ᵗ`.
     pub correction2: f32,
-    /// Added to the root of the second moments.
+    /// Added to the root of the second moments, by which the first moments are divided.
     pub eps: f32,
-    /// Decoupled weight decay.
+    /// Decoupled weight decay: the step also subtracts `lr · weight_decay · w` from each weight `w`.
     pub weight_decay: f32,
-    /// Factor of the gradients, from clipping.
+    /// Factor by which the gradients are multiplied to clip their norm; 1 without clipping.
     pub grad_scale: f32,
 }
 
-/// Updates weights and moments in place.
+/// Takes one step of AdamW: updates the weights `w` and the moments `m` and `v` in place.
 pub fn adamw(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &AdamStep) {
     w.par_chunks_mut(ELEMENTS)
         .zip(g.par_chunks(ELEMENTS))
@@ -113,14 +113,15 @@ pub fn adamw(w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: &Adam
         .for_each(|((w, g), (m, v))| adamw_slice(w, g, m, v, step));
 }
 
-/// `Σ x²` in double precision, summed in fixed chunks.
+/// Sum of squares `Σ x²` in double precision. It is summed in fixed chunks, so that the result does not depend on the
+/// number of threads.
 pub fn square_sum(x: &[f32]) -> f64 {
     let parts: Vec<f64> =
         x.par_chunks(ELEMENTS).map(|c| c.iter().map(|v| f64::from(*v) * f64::from(*v)).sum()).collect();
     parts.iter().sum()
 }
 
-/// `y[i] += x[i]`.
+/// Adds `x` to `y`, elementwise.
 pub fn add_assign(y: &mut [f32], x: &[f32]) {
     y.par_chunks_mut(ELEMENTS).zip(x.par_chunks(ELEMENTS)).for_each(|(y, x)| {
         for (y, x) in y.iter_mut().zip(x) {
@@ -129,7 +130,7 @@ pub fn add_assign(y: &mut [f32], x: &[f32]) {
     });
 }
 
-/// Root-mean-square norm of each row of `x` `[n, d]`, scaled by `w` `[d]`.
+/// RMS norm of each row of `x` `[n, d]`, multiplied by `w` `[d]`.
 pub fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
     let mut y = vec![0f32; x.len()];
     let rows = w.len() * ROWS;
@@ -137,7 +138,8 @@ pub fn rms_norm(x: &[f32], w: &[f32], eps: f32) -> Vec<f32> {
     y
 }
 
-/// Gradients of [`rms_norm`] with respect to `x` and `w`, for the gradient `g` `[n, d]` with respect to the output.
+/// Gradients of [`rms_norm`] with respect to `x` and `w`, where `g` `[n, d]` is the gradient with respect to its
+/// output.
 pub fn rms_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> (Vec<f32>, Vec<f32>) {
     let mut dx = vec![0f32; x.len()];
     let rows = w.len() * ROWS;
@@ -160,7 +162,7 @@ pub fn rms_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> (Vec<f32>
     (dx, dw)
 }
 
-/// Layer norm (Ba et al., 2016) of each row of `x` `[n, d]`, scaled by `w` and shifted by `b`, `[d]` each.
+/// Layer norm (Ba et al., 2016) of each row of `x` `[n, d]`, multiplied by `w` `[d]`, plus `b` `[d]`.
 pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32) -> Vec<f32> {
     let mut y = vec![0f32; x.len()];
     let rows = w.len() * ROWS;
@@ -168,7 +170,7 @@ pub fn layer_norm(x: &[f32], w: &[f32], b: &[f32], eps: f32) -> Vec<f32> {
     y
 }
 
-/// Gradients of [`layer_norm`] with respect to `x`, `w` and `b`, for the gradient `g` `[n, d]` with respect to the
+/// Gradients of [`layer_norm`] with respect to `x`, `w` and `b`, where `g` `[n, d]` is the gradient with respect to its
 /// output.
 pub fn layer_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> [Vec<f32>; 3] {
     let mut dx = vec![0f32; x.len()];
@@ -191,7 +193,8 @@ pub fn layer_norm_backward(x: &[f32], w: &[f32], eps: f32, g: &[f32]) -> [Vec<f3
     [dx, dw, db]
 }
 
-/// Sum `[d]` of the rows of `g` `[n, d]`, in fixed chunks.
+/// Sum `[d]` of the rows of `g` `[n, d]`. It is summed in fixed chunks, so that the result does not depend on the
+/// number of threads.
 pub fn column_sum(g: &[f32], d: usize) -> Vec<f32> {
     let parts: Vec<Vec<f32>> = g
         .par_chunks(d * ROWS)

@@ -8,18 +8,18 @@ use rayon::prelude::*;
 
 use super::{View, matmul, product};
 
-/// Most rows for which reading each weight once is faster than packing the weights for `gemm`.
+/// Largest number of rows for which it is faster to read each weight once than to pack the weights for `gemm`.
 const FEW: usize = 32;
-/// Rows of `w` at a time: their sums fill the registers.
+/// Number of rows of `w` that are processed at a time; their sums fill the registers.
 const WIDE: usize = 6;
-/// Multiplications below which a parallel task costs more than it saves.
+/// Number of multiplications below which a parallel task costs more than it saves.
 const ALONE: usize = 1 << 18;
 
-/// Some rows of `x`, transposed to `[inner, rows]` and padded to whole SIMD vectors, so that the same element of all
-/// rows is contiguous.
+/// Some rows of `x`, transposed to `[inner, rows]`, so that the same element of all rows is contiguous. They are padded
+/// to whole SIMD vectors.
 struct TransposedRows {
     values: Vec<f32>,
-    /// Rows without padding.
+    /// Number of rows without the padding.
     rows: usize,
 }
 
@@ -37,7 +37,7 @@ impl TransposedRows {
     }
 }
 
-/// Asks for the elements of a SIMD vector.
+/// Asks the processor for the number of elements of a SIMD vector.
 struct Lanes;
 
 impl WithSimd for Lanes {
@@ -48,7 +48,7 @@ impl WithSimd for Lanes {
     }
 }
 
-/// `y[i · stride + o] = x[i] · w[o]` for all rows `x[i]` and `w[o]`.
+/// The products of all rows of `x` and `w`: `y[i · stride + o] = x[i] · w[o]`.
 struct Products<'a> {
     x: &'a TransposedRows,
     w: &'a [f32],
@@ -80,7 +80,7 @@ impl WithSimd for Products<'_> {
     }
 }
 
-/// The products of `V` vectors of rows with `O` rows of `w`.
+/// Computes the products of `V` SIMD vectors of rows of `x` with `O` rows of `w`.
 #[inline(always)]
 fn tile<S: Simd, const V: usize, const O: usize>(
     simd: S,
@@ -109,8 +109,8 @@ fn tile<S: Simd, const V: usize, const O: usize>(
     }
 }
 
-/// `x · wᵀ + b` for `x` `[n, inner]`, `w` `[outer, inner]` and `b` `[outer]`. With `batch_invariant`, the
-/// result of a row does not depend on the other rows, bit for bit.
+/// Linear layer `x · wᵀ + b` for `x` `[n, inner]`, `w` `[outer, inner]` and, unless it is `None`, `b` `[outer]`. With
+/// `batch_invariant`, the result of a row does not depend on the other rows, bit for bit.
 pub fn linear(
     [n, inner, outer]: [usize; 3],
     x: &[f32],
@@ -128,7 +128,7 @@ pub fn linear(
     let arch = Arch::new();
     let lanes = arch.dispatch(Lanes);
     let mut y = vec![0f32; n * outer];
-    // Rows that fill two vectors at a time.
+    // As many rows as fill two SIMD vectors are processed at a time.
     for (x, y) in x.chunks(2 * lanes * inner).zip(y.chunks_mut(2 * lanes * outer.max(1))) {
         let x = TransposedRows::new(x, inner, lanes);
         if x.rows * inner * outer < ALONE {

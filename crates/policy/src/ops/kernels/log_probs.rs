@@ -1,22 +1,22 @@
-//! Log-probs and entropies of tokens. Logits exist in chunks of rows only.
+//! Log-probs and entropies of tokens from hidden states. Only the logits of a chunk of rows are in memory at a time.
 
 use rayon::prelude::*;
 
 use super::{View, exp, matmul, max, sum};
 
-/// Statistics of the softmax of one row of logits.
+/// What is computed from one row of logits: statistics of its softmax.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenStats {
     /// Log-prob of the target token.
     pub log_prob: f32,
-    /// Entropy, in nats.
+    /// Entropy of the softmax, in nats.
     pub entropy: f32,
-    /// Log of the sum of the logits' exponentials.
+    /// Logarithm of the sum of the logits' exponentials, which the backward pass reads.
     pub log_sum_exp: f32,
 }
 
 simd!(
-/// Statistics of each row of logits `z` `[n, vocab]`, which is overwritten.
+/// Computes the statistics of each row of logits `z` `[n, vocab]`, and overwrites `z`.
 log_prob_rows(z: &mut [f32], vocab: usize, targets: &[u32], out: &mut [TokenStats]) {
     for ((row, &target), out) in z.chunks_exact_mut(vocab).zip(targets).zip(out) {
         let m = max(row);
@@ -33,7 +33,7 @@ log_prob_rows(z: &mut [f32], vocab: usize, targets: &[u32], out: &mut [TokenStat
 
 simd!(
 /// Turns each row of logits `z` `[n, vocab]` into the gradient of `g[0] · log-prob + g[1] · entropy` with respect to
-/// it.
+/// this row.
 log_prob_backward_rows(z: &mut [f32], vocab: usize, targets: &[u32], saved: &[TokenStats], g: &[f32]) {
     for (((row, &target), saved), g) in z.chunks_exact_mut(vocab).zip(targets).zip(saved).zip(g.chunks_exact(2)) {
         let TokenStats { entropy, log_sum_exp, .. } = *saved;
@@ -46,12 +46,13 @@ log_prob_backward_rows(z: &mut [f32], vocab: usize, targets: &[u32], saved: &[To
     }
 });
 
-/// Rows of logits per chunk: 32 MiB, at least 16 rows.
+/// Number of rows of logits per chunk: as many as fit into 32 MiB, but at least 16.
 fn logit_rows(vocab: usize) -> usize {
     ((8 << 20) / vocab).max(16)
 }
 
-/// Per row of `h` `[n, d]`: the log-prob of its target and the entropy under the softmax of `h · eᵀ`, `e` `[vocab, d]`.
+/// Computes for each row of `h` `[n, d]` the log-prob of its target and the entropy, both under the softmax of `h · eᵀ`
+/// for `e` `[vocab, d]`.
 pub fn token_log_probs(h: &[f32], e: &[f32], d: usize, targets: &[u32]) -> Vec<TokenStats> {
     let vocab = e.len() / d;
     let mut out = vec![TokenStats::default(); targets.len()];
@@ -68,7 +69,7 @@ pub fn token_log_probs(h: &[f32], e: &[f32], d: usize, targets: &[u32]) -> Vec<T
     out
 }
 
-/// Gradients of [`token_log_probs`] with respect to `h` and `e`, for the gradients `g` `[n, 2]` with respect to
+/// Gradients of [`token_log_probs`] with respect to `h` and `e`, where `g` `[n, 2]` holds the gradients with respect to
 /// log-prob and entropy.
 pub fn token_log_probs_backward(
     h: &[f32],

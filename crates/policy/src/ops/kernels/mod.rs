@@ -8,7 +8,7 @@
 // Without forced inlining, a helper would be compiled for the baseline only instead of for each instruction set.
 #![allow(clippy::inline_always)]
 
-/// A strided view of a matrix: element `(i, j)` is `data[i * row + j * col]`.
+/// A view of a matrix in a slice, with any strides: element `(i, j)` is `data[i * row + j * col]`.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     data: &'a [f32],
@@ -17,23 +17,23 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// A row-major matrix whose rows are `width` elements apart.
+    /// Makes a view of a row-major matrix whose rows are `width` elements apart.
     pub fn rows(data: &'a [f32], width: usize) -> Self {
         Self { data, row: width, col: 1 }
     }
 
-    /// The transpose, without a copy.
+    /// Transposes the view, without copying elements.
     pub fn t(self) -> Self {
         Self { data: self.data, row: self.col, col: self.row }
     }
 
-    /// Whether every element of a `[rows, cols]` matrix is inside the slice.
+    /// Whether the slice holds every element of a matrix `[rows, cols]`.
     fn holds(self, rows: usize, cols: usize) -> bool {
         rows == 0 || cols == 0 || (rows - 1) * self.row + (cols - 1) * self.col < self.data.len()
     }
 }
 
-/// `out = a · b`, or `out += a · b` with `add`; `a` is `[m, k]`, `b` is `[k, n]`, and `out` is `[m, n]`
+/// Matrix product: `out = a · b`, or `out += a · b` with `add`. `a` is `[m, k]`, `b` is `[k, n]`, and `out` is `[m, n]`
 /// with rows `width` elements apart.
 ///
 /// # Panics
@@ -85,8 +85,8 @@ unsafe fn gemm_into(
     }
 }
 
-/// `a · b` as a new row-major `[m, n]`, on all threads: `a` is `[m, k]`, `b` is `[k, n]`. The memory is not zeroed
-/// before.
+/// Matrix product `a · b` as a new row-major matrix `[m, n]`, on all threads: `a` is `[m, k]`, `b` is `[k, n]`. The new
+/// memory is not filled with zeros first.
 ///
 /// # Panics
 /// When a view is too small for its shape.
@@ -105,7 +105,8 @@ pub fn product([m, k, n]: [usize; 3], a: View, b: View) -> Vec<f32> {
     out
 }
 
-/// `exp` by a degree-6 polynomial after range reduction (Cephes `expf`): within 2 ulp, and it vectorises.
+/// Exponential function by a polynomial of degree 6 after range reduction (Cephes `expf`). The error is within 2 ulp,
+/// and the compiler can vectorise it.
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.3, 88.7);
@@ -118,7 +119,7 @@ fn exp(x: f32) -> f32 {
     (p * r).mul_add(r, r + 1.0) * f32::from_bits(((n as i32 + 127) << 23) as u32)
 }
 
-/// `Σ f(i)` for `i < n` in sixteen interleaved partial sums.
+/// Sum `Σ f(i)` for `i < n`, in sixteen interleaved partial sums, which the compiler can vectorise.
 #[inline(always)]
 fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     let mut lanes = [0f32; 16];
@@ -138,7 +139,7 @@ fn sum(n: usize, f: impl Fn(usize) -> f32) -> f32 {
     (whole..n).fold(lanes[0], |s, i| s + f(i))
 }
 
-/// The largest element; −∞ for an empty row.
+/// The largest element of a row; −∞ for an empty row.
 #[inline(always)]
 fn max(row: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 16];
@@ -152,7 +153,8 @@ fn max(row: &[f32]) -> f32 {
     lanes.iter().copied().fold(rest, f32::max)
 }
 
-/// Defines `fn name(args)` whose body is compiled for the baseline, AVX2 + FMA and AVX-512.
+/// Defines a function `name(args)` whose body is compiled for three instruction sets: the baseline, AVX2 with FMA, and
+/// AVX-512.
 macro_rules! simd {
     ($(#[$doc:meta])* $vis:vis $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block) => {
         $(#[$doc])*

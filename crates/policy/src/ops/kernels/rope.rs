@@ -1,13 +1,13 @@
-//! Rotary position embedding and its scalings for sequences beyond the trained length.
+//! Rotary position embedding, and how its frequencies are scaled for sequences beyond the trained length.
 
 use std::f64::consts::TAU;
 use std::sync::OnceLock;
 
-/// Positions per chunk of the tables.
+/// Number of positions per chunk of the tables of cosines and sines.
 const CHUNK: usize = 256;
 
 simd!(
-/// Rotates every head `[2 · half]` of one row in place; `sign` −1 rotates back.
+/// Rotates every head `[2 · half]` of one row in place. `sign` is 1, or −1 to rotate back.
 rotate(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
     let half = cos.len();
     for head in x.chunks_exact_mut(2 * half) {
@@ -20,55 +20,59 @@ rotate(x: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
     }
 });
 
-/// The scaling of the frequencies for sequences beyond the trained length.
+/// How the frequencies are scaled, so that a model can read sequences beyond its trained length.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum RopeKind {
-    /// No scaling.
+    /// Frequencies are not scaled.
     Default,
     /// Linear interpolation: positions are divided by a factor (Chen et al., 2023).
     Linear {
-        /// The divisor of positions.
+        /// Number by which positions are divided.
         factor: f64,
     },
-    /// Llama 3.1's: low frequencies are divided, high ones are kept, with a smooth transition.
+    /// The scaling of Llama 3.1: low frequencies are divided by a factor, high ones stay as they are, and between them
+    /// is a smooth transition.
     Llama3 {
-        /// The divisor of low frequencies.
+        /// Number by which low frequencies are divided.
         factor: f64,
-        /// Wavelengths above `original / low` are low frequencies.
+        /// Low frequencies are those with wavelengths above `original / low`.
         low: f64,
-        /// Wavelengths below `original / high` are high frequencies.
+        /// High frequencies are those with wavelengths below `original / high`.
         high: f64,
-        /// The trained length.
+        /// Sequence length with which the model was trained, in tokens.
         original: f64,
     },
-    /// YaRN: interpolation by parts, with a temperature (Peng et al., 2023).
+    /// YaRN (Peng et al., 2023): low frequencies are divided, high ones stay as they are, and a factor on cosines and
+    /// sines changes the temperature of attention.
     Yarn {
-        /// The divisor of low frequencies.
+        /// Number by which low frequencies are divided.
         factor: f64,
-        /// Factor of cosines and sines.
+        /// Factor by which cosines and sines are multiplied.
         attention: f64,
-        /// Frequencies with more rotations than this over the trained length are kept.
+        /// Frequencies with more full rotations than this over the trained length stay as they are.
         beta_fast: f64,
-        /// Frequencies with fewer rotations than this over the trained length are divided.
+        /// Frequencies with fewer full rotations than this over the trained length are divided by `factor`.
         beta_slow: f64,
-        /// The trained length.
+        /// Sequence length with which the model was trained, in tokens.
         original: f64,
-        /// Whether the ends of the transition are rounded to whole dimensions.
+        /// Whether the two ends of the transition between divided and unchanged frequencies are rounded to whole
+        /// dimensions.
         truncate: bool,
     },
 }
 
-/// The parameters of rotary positions.
+/// The parameters of rotary position embedding.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeConfig {
-    /// Base of the frequencies.
+    /// Base of the frequencies: pair `i` of a head's elements rotates by `theta^(−2i/dim)` radians per position.
     pub theta: f64,
-    /// Their scaling.
+    /// Scaling of the frequencies for sequences beyond the trained length.
     pub kind: RopeKind,
 }
 
 impl RopeConfig {
-    /// Radians per position for each pair of elements of a head, `[dim / 2]`, and the factor of cosines and sines.
+    /// The rotation in radians per position of each pair of elements of a head, `[dim / 2]`, and the factor of cosines
+    /// and sines.
     fn frequencies(&self, dim: usize) -> (Vec<f32>, f32) {
         let plain = |i: usize| f64::from((1.0 / self.theta.powf(2.0 * i as f64 / dim as f64)) as f32);
         let half = 0..dim / 2;
@@ -106,8 +110,9 @@ impl RopeConfig {
     }
 }
 
-/// Cosines and sines of rotary position embedding (Su et al., 2021), computed in chunks of positions on first use. The
-/// two halves of a head are rotated against each other, as in Hugging Face's implementation.
+/// Tables of the cosines and sines of rotary position embedding (Su et al., 2021), computed in chunks of positions when
+/// they are first used. Element `i` of a head is rotated with element `i + dim / 2`, as in Hugging Face's
+/// implementation.
 #[derive(Debug)]
 pub struct Rope {
     frequencies: Vec<f32>,
@@ -116,16 +121,16 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Tables for `positions` positions of heads of `dim` elements.
+    /// Makes tables for `positions` positions, and for heads of `dim` elements.
     pub fn new(positions: usize, dim: usize, config: &RopeConfig) -> Self {
         let (frequencies, scale) = config.frequencies(dim);
         Self { frequencies, scale, chunks: (0..positions.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect() }
     }
 
-    /// Cosines and sines of a position, `[dim / 2]` each.
+    /// The cosines and the sines of a position, `[dim / 2]` each.
     ///
     /// # Panics
-    /// When the position is beyond those that the tables were made for.
+    /// When the tables were made for fewer positions.
     pub fn at(&self, position: usize) -> (&[f32], &[f32]) {
         let half = self.frequencies.len();
         let first = position / CHUNK * CHUNK;
@@ -140,7 +145,7 @@ impl Rope {
         table[(position - first) * 2 * half..][..2 * half].split_at(half)
     }
 
-    /// Rotates rows `[t, width]` at positions `start..` in place.
+    /// Rotates rows `[t, width]`, which have the positions from `start` on, in place.
     pub(super) fn apply(&self, rows: &mut [f32], width: usize, start: usize) {
         for (i, row) in rows.chunks_exact_mut(width).enumerate() {
             let (cos, sin) = self.at(start + i);
@@ -148,7 +153,7 @@ impl Rope {
         }
     }
 
-    /// The transpose of [`Rope::apply`], for gradients.
+    /// Rotates rows back: the transpose of [`Rope::apply`], which gradients need.
     pub(super) fn transpose(&self, rows: &mut [f32], width: usize, start: usize) {
         for (i, row) in rows.chunks_exact_mut(width).enumerate() {
             let (cos, sin) = self.at(start + i);

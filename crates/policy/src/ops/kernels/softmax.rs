@@ -1,4 +1,4 @@
-//! The numerators of a softmax over the vocabulary.
+//! The numerators of a softmax over the vocabulary, for sampling.
 
 use super::exp;
 
@@ -10,7 +10,8 @@ simd!(weights_of(logits: &[f32], top: f32, scale: f32, out: &mut [f32]) {
     }
 });
 
-/// The numerators `exp((logit − top) · scale)` of a softmax over `logits` `[vocab]`, where `top` is the largest logit.
+/// Computes the numerators of a softmax over `logits` `[vocab]`: `exp((logit − top) · scale)`, where `top` is the
+/// largest logit.
 pub fn weights(logits: &[f32], top: f32, scale: f32) -> Vec<f32> {
     let mut out = vec![0f32; logits.len()];
     weights_of(logits, top, scale, &mut out);
