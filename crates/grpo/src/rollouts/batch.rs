@@ -14,8 +14,8 @@ pub struct Batch {
     pub policy_steps: u64,
     /// Number of prompts that the run has drawn, those of this batch included.
     pub cursor: u64,
-    /// Groups whose replies all had the same reward, so that dynamic sampling drew other prompts instead. They were sampled
-    /// and scored, but the policy is not updated on them.
+    /// Groups whose replies all had the same reward, so that dynamic sampling drew other prompts instead. They were
+    /// sampled and scored, but the policy is not updated on them.
     pub replaced: Vec<Group>,
     /// Names of the tools that were suspended because they failed too often on this batch.
     #[serde(default)]
