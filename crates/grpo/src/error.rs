@@ -96,7 +96,7 @@ pub enum TrainError {
     Interrupted {
         /// Number of supervised warm-up steps done and saved.
         warmup: u64,
-        /// Number of training steps done and saved, warm-up steps not counted.
+        /// Number of training steps done and saved; steps of the supervised warm-up are not counted.
         step: u64,
     },
 }

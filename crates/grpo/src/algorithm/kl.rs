@@ -2,7 +2,7 @@
 
 use crate::config::KlEstimator;
 
-/// A token's KL estimate, in nats.
+/// The KL estimate of one token, and its derivative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KlTerm {
     /// The estimate, in nats.

@@ -67,7 +67,7 @@ pub enum CheckpointMetric {
     Greedy,
     /// One of the metrics of an evaluation suite.
     Suite {
-        /// The suite's name.
+        /// Name of the suite.
         suite: String,
         /// Name of the metric; `None` is the suite's first metric.
         metric: Option<String>,

@@ -28,7 +28,7 @@ pub struct TrainConfig {
     /// Number of training steps; steps of the supervised warm-up are not counted.
     pub steps: u64,
     /// Longest training time, in minutes; 0 is no limit. Only the time of sampling, scoring and training counts, not
-    /// that of the warm-up or of evaluations.
+    /// that of the supervised warm-up or of evaluations.
     #[schemars(range(min = 0))]
     pub max_minutes: f64,
     /// Limit of reply tokens sampled by the run: once it is reached, no further step begins. 0 is no limit.

@@ -78,7 +78,7 @@ pub struct Report {
     /// Share of held-out preference pairs in which the reward model scores the chosen reply higher, before and after
     /// training; `None` without such pairs, and for policies.
     pub preferred: Option<BeforeAfter<f64>>,
-    /// Number of training steps done, warm-up steps not counted.
+    /// Number of training steps done; steps of the supervised warm-up are not counted.
     pub steps: u64,
     /// Why the run ended, such as `all steps are done`.
     pub ended: String,

@@ -6,7 +6,7 @@
 //! 3. Tools that fail too often are suspended, and other tools score their replies again.
 //! 4. Audit tools score a share of the replies.
 //! 5. The batch is written to the journal.
-//! 6. The drift monitor looks at the batch.
+//! 6. The drift monitor, which watches whether scores still measure what they should, is shown the batch.
 
 use std::time::Instant;
 

@@ -28,7 +28,7 @@ const ENTERED: &str = "entered";
 /// Largest number of examples of a domain that the agents get to write and check a new tool.
 const MAX_EXAMPLES: usize = 64;
 
-/// The state of agents and drift monitor that a checkpoint holds.
+/// The part of a checkpoint about agents and drift monitor: the monitor's window, open alerts, and the agents' results.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EvolutionState {
     monitor: Monitor,
@@ -66,7 +66,7 @@ impl EvolutionState {
     }
 }
 
-/// What a step passes to the agents and the drift monitor.
+/// What a step passes to the agents and to the drift monitor, which watches the scores of the tools.
 pub struct StepContext<'a> {
     /// The reward tools, and which of them each prompt has.
     pub rewards: &'a mut Orchestrator,
@@ -78,12 +78,13 @@ pub struct StepContext<'a> {
     pub is_replayed: bool,
 }
 
-/// The language-model agents and the drift monitor that work beside the training of a run.
+/// The language-model agents, which assign and replace reward tools while training runs, and the drift monitor, which
+/// raises an alert when a tool's scores no longer measure what they should.
 #[derive(Debug)]
 pub struct Evolution<'a> {
     run: &'a RunFolder,
     agents: BackgroundAgents,
-    /// The thresholds at which the monitor raises an alert; `None` without drift monitoring.
+    /// The thresholds at which the drift monitor raises an alert; `None` if the scores are not monitored.
     thresholds: Option<DriftThresholds>,
     demonstrations: Vec<Example>,
     state: EvolutionState,

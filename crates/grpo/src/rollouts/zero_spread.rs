@@ -10,20 +10,20 @@ use crate::config::Combine;
 use crate::rollouts::batch::Batch;
 use crate::rollouts::rollout::Group;
 
-/// Numbers of a step's groups without spread (all replies have the same advantage), by reason. A group can have
-/// several.
+/// Numbers of a step's groups without spread (all replies have the same advantage), by reason. A group can count for
+/// several reasons.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ZeroSpread {
-    /// Number of all groups without spread.
+    /// Number of all groups whose replies have the same advantage.
     pub groups: usize,
-    /// Number of groups without spread that have fewer than two scored replies.
+    /// Number of groups without any advantage, because fewer than two of their replies were scored.
     pub unscored: usize,
-    /// Number of groups without spread in which the tools' scores differ, but their differences cancel out.
+    /// Number of groups in which tools gave the replies different scores, but these differences cancel out in the sum.
     pub cancelled: usize,
     /// Number of groups without spread whose replies are all the same text.
     #[serde(rename = "alike")]
     pub identical: usize,
-    /// For each tool, numbers of groups without spread in which it gave all replies the same score.
+    /// For each tool, numbers of groups (of those without spread) in which it gave all replies the same score.
     pub tools: BTreeMap<String, ConstantScores>,
 }
 

@@ -46,8 +46,8 @@ fn token_counts(out: &mut String, name: &str, unit: &str, lengths: &[usize]) {
     let _ = writeln!(out, "{name:9} {} {unit}, {all} tokens, the longest {longest}", lengths.len());
 }
 
-/// Writes a line with the expected time of the run. `warmup` and `step` are the seconds of a warm-up step and of a
-/// training step.
+/// Writes a line with the expected time of the run. `warmup` and `step` are the seconds of a supervised warm-up step
+/// and of a training step.
 fn expected_time(out: &mut String, config: &Config, warmup: f64, step: f64) {
     let total = warmup * config.warmup.steps as f64 + step * config.train.steps as f64;
     let mut parts = format!("{} steps of {step:.2} s", config.train.steps);

@@ -27,7 +27,8 @@ struct WarmupRecord {
     metrics: SftMetrics,
 }
 
-/// Takes the warm-up steps that are not done yet. Reinforcement learning then starts with zero optimizer moments.
+/// Takes the steps of the supervised warm-up that are not done yet. Reinforcement learning then starts with zero
+/// optimizer moments.
 pub fn warm_up(state: &mut TrainState, job: &Job, run: &RunFolder, data: &[Demonstration]) -> Result<(), TrainError> {
     let config = &job.config;
     let steps = config.warmup.steps;
@@ -66,7 +67,7 @@ pub fn warm_up(state: &mut TrainState, job: &Job, run: &RunFolder, data: &[Demon
     Ok(())
 }
 
-/// Learning rate of the warm-up step `index` (from 0): a linear rise over a tenth of the steps, then half a cosine down
+/// Learning rate of step `index` (from 0): a linear rise over a tenth of the steps, then half a cosine down
 /// to a tenth of the peak.
 fn learning_rate(config: &Config, index: u64) -> f32 {
     let w = &config.warmup;

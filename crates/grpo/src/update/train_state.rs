@@ -41,9 +41,10 @@ pub struct Counters {
     pub version: String,
     /// Number of supervised warm-up steps done.
     pub warmup: u64,
-    /// Number of training steps done after the warm-up.
+    /// Number of training steps done; steps of the supervised warm-up are not counted.
     pub step: u64,
-    /// Number of optimizer steps that the moments contain; it restarts at 0 when the warm-up before `grpo` ends.
+    /// Number of optimizer steps that the moments contain. With `grpo` it restarts at 0 after the supervised
+    /// warm-up.
     pub optimizer_steps: u64,
     /// Number of prompts that the run has drawn for training.
     pub cursor: u64,
