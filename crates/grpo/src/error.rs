@@ -1,4 +1,4 @@
-//! Why a training job ended without a result.
+//! The error of a training job.
 
 use std::path::PathBuf;
 
@@ -10,32 +10,33 @@ pub enum TrainError {
     /// The model cannot be loaded, trained or sampled from.
     #[error(transparent)]
     Policy(#[from] rlar_policy::PolicyError),
-    /// The data does not fit the model.
+    /// A data file cannot be used with this model, for instance because a prompt is longer than the model's context.
     #[error("`{key}`: {source}")]
     Data {
-        /// The key of the file in the config.
+        /// The config key of the file, such as `data.train`.
         key: &'static str,
-        /// Why.
+        /// What is wrong with the data.
         source: rlar_policy::PolicyError,
     },
-    /// A reward tool cannot be used at all.
+    /// A reward tool cannot be opened, or no tool can score a prompt. A tool that fails on single replies is
+    /// [`Self::ToolFails`].
     #[error(transparent)]
     Reward(#[from] rlar_rewards::RewardError),
-    /// An evaluation failed.
+    /// An evaluation on held-out prompts or a suite failed.
     #[error(transparent)]
     Eval(#[from] rlar_eval::EvalError),
     /// The run's folder cannot be read or written.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// A file of the run has another form than this build writes.
+    /// A JSON file of the run cannot be parsed or written; another version of rlar may have written it.
     #[error("a file of the run cannot be understood: {0}")]
     Format(#[from] serde_json::Error),
-    /// The run cannot be continued.
+    /// The run cannot be started or continued with what is in its folder.
     #[error("{}: {message}", path.display())]
     Checkpoint {
-        /// The checkpoint, or another part of the run's folder.
+        /// Path of the checkpoint, or of another part of the run's folder, that is the obstacle.
         path: PathBuf,
-        /// Why it cannot be continued, and what to do.
+        /// Why the run cannot continue, and what the user can do.
         message: String,
     },
     /// A reward tool fails too often to train on, and no other tool can replace it.
@@ -44,63 +45,64 @@ pub enum TrainError {
          last: {last}; and no other tool can replace it: {left}"
     )]
     ToolFails {
-        /// The step, from 1.
+        /// Number of the training step, from 1.
         step: u64,
-        /// The tool.
+        /// Name of the failing tool.
         tool: String,
-        /// Failed scores.
+        /// Number of scores that failed in the last `rewards.failure_window` steps.
         failed: usize,
-        /// Requested scores.
+        /// Number of scores that were requested in the same steps.
         requested: usize,
-        /// The last failure.
+        /// Text of the tool's last failure.
         last: String,
-        /// Why no other tool can score its prompts.
+        /// Why no other tool can score the prompts of the failing tool.
         left: String,
     },
-    /// No group has had spread for too long, so that nothing is learned.
+    /// In each of the last `train.flat_steps` steps, all replies of every group had the same reward, so that nothing
+    /// was learned.
     #[error("no group's rewards differed for {steps} steps in a row (`train.flat_steps`): {why}")]
     Flat {
-        /// Steps in a row.
+        /// Number of such steps in a row.
         steps: u64,
-        /// What the rewards look like, and what to do.
+        /// Range of the rewards in the last step, why they are equal within groups, and what the user can change.
         why: String,
     },
-    /// The rollouts of a step cannot be encoded.
+    /// The rollouts of a step cannot be encoded as a Parquet file.
     #[error("step {step}: the rollouts cannot be written as Parquet: {message}")]
     Rollouts {
-        /// The step, from 1.
+        /// Number of the training step, from 1.
         step: u64,
-        /// Why.
+        /// Message of the Parquet encoder.
         message: String,
     },
-    /// The gradient contains NaN or infinity.
+    /// The gradient contains NaN or infinity; the weights were not changed by it.
     #[error("step {step}: the gradient is not finite; start again with a lower learning rate")]
     Diverged {
-        /// The step, from 1.
+        /// Number of the step, from 1.
         step: u64,
     },
-    /// Config, data or tools are not those that the run was started with.
+    /// Config, data, model or tools are not those that the run was started with.
     #[error("{}: the run was started with other inputs: {what}; change it back or start a new run{hint}", path.display())]
     Changed {
-        /// The run's folder.
+        /// Path of the run's folder.
         path: PathBuf,
-        /// The first difference.
+        /// The first difference that was found.
         what: String,
-        /// How to start a new run from this one's warm-up; empty where that is not possible.
+        /// How to start a new run from the policy after this run's supervised warm-up; empty if that is not possible.
         hint: String,
     },
-    /// The user pressed Ctrl-C.
+    /// The user stopped the job (Ctrl-C or SIGTERM), and its state was saved.
     #[error("interrupted after {warmup} warm-up steps and {step} steps; continue with `--resume`")]
     Interrupted {
-        /// Warm-up steps done and saved.
+        /// Number of supervised warm-up steps done and saved.
         warmup: u64,
-        /// Steps done and saved.
+        /// Number of training steps done and saved; steps of the supervised warm-up are not counted.
         step: u64,
     },
 }
 
 impl TrainError {
-    /// Whether the request was wrong (exit code 2), rather than the job failed (exit code 1).
+    /// Whether the user's request was wrong (exit code 2); otherwise the job itself failed (exit code 1).
     pub fn is_request(&self) -> bool {
         matches!(
             self,

@@ -1,14 +1,18 @@
-//! Group relative policy optimisation, from a config to a better policy.
+//! Group relative policy optimisation (GRPO): from the config of a job to a trained policy.
 //!
-//! In the order in which things happen: [`Config`] is the YAML of a job; [`train`] opens the run's folder, loads the policy,
-//! warms it up on demonstrations and starts the [`train_loop`]. Every step of [`train_loop::grpo`] collects [`rollouts`]
-//! (replies with the reward tools' scores), turns the scores into advantages ([`algorithm::advantage`]), and takes optimizer
-//! steps down the policy loss ([`algorithm::loss`], [`update`]). [`report`] writes what a person reads afterwards. The same
-//! loop runs supervised fine-tuning and reward-model training.
+//! In the order in which things happen: [`Config`] is the YAML of a job. [`train`] opens the run's folder and loads the
+//! policy. If `warmup.steps` is more than 0, the policy is first fine-tuned on demonstrations; this supervised phase is
+//! called the warm-up. Then the [`train_loop`] starts. Every step of [`train_loop::grpo`] collects [`rollouts`]
+//! (sampled replies with the scores of the reward tools: verifiers, judges, reward models), turns the scores into
+//! advantages ([`algorithm::advantage`]), and takes optimizer steps down the policy loss ([`algorithm::loss`],
+//! [`update`]). [`report`] writes the metrics, the rollouts and the final report. The same loop runs supervised
+//! fine-tuning and reward-model training.
 //!
-//! The [`update::train_state`] between two steps is the checkpoint; what enters a step from outside is in the run's journal
-//! before it is used; data order, seeds and learning rate are functions of the step ([`schedule`]). So a resumed run repeats
-//! an unbroken one bit for bit.
+//! A checkpoint holds the state of training between two steps, [`update::train_state`]. Data order, seeds and learning
+//! rate are not part of it, because they are functions of the step ([`schedule`]). Inputs of a step that cannot be
+//! computed again (sampled replies with their scores, measurements, results of language-model agents, whether the time
+//! is up) are written to the run's `journal.jsonl` before they are used, and a resumed run reads them from there. So a
+//! resumed run gives the same weights, bit for bit, as an uninterrupted one.
 //!
 //! ```
 //! use rlar_grpo::Config;
@@ -21,7 +25,7 @@
 //! # Ok::<(), serde_yaml::Error>(())
 //! ```
 //!
-//! `examples/train_tiny_policy.rs` trains a policy from Rust.
+//! `examples/train_tiny_policy.rs` trains a policy by a call of [`train`].
 
 pub mod config;
 mod run;

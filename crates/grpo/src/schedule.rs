@@ -1,4 +1,4 @@
-//! Learning rate, order of data and random streams: functions of seed and step, so that a checkpoint need not keep them.
+//! Learning rate, order of data and seeds as functions of seed and step, so that a checkpoint need not keep them.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -6,19 +6,20 @@ use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the learning rate decays after its warm-up.
+/// How the learning rate changes after its linear rise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decay {
-    /// It stays at the peak.
+    /// The learning rate stays at its peak.
     Constant,
-    /// Linearly, to zero at the last step.
+    /// The learning rate falls linearly, to zero after the last step.
     Linear,
-    /// Along half a cosine, to zero at the last step.
+    /// The learning rate falls along half a cosine, to zero after the last step.
     Cosine,
 }
 
-/// Learning rate of step `step` (from 0) of `steps`: a linear rise over `warmup` steps, then the decay.
+/// Learning rate of step `step` (from 0) of `steps`: it rises linearly to `peak` over the first `warmup` steps, then
+/// decays.
 pub fn learning_rate(peak: f32, step: u64, steps: u64, warmup: u64, decay: Decay) -> f32 {
     if step < warmup {
         return peak * (step + 1) as f32 / warmup as f32;
@@ -32,13 +33,13 @@ pub fn learning_rate(peak: f32, step: u64, steps: u64, warmup: u64, decay: Decay
     }
 }
 
-/// Indices of the `batch` of `n` items that step `step` (from 0) takes: every item once per epoch, in an order that depends
-/// on seed and epoch alone.
+/// Indices of the `batch` items, out of `n`, that step `step` (from 0) takes. Every item is taken once per epoch, in an
+/// order that depends only on seed and epoch.
 pub fn batch(n: usize, batch: usize, step: u64, seed: u64) -> Vec<usize> {
     draw(n, batch, step * batch as u64, seed)
 }
 
-/// The next `wanted` indices in that order, after the first `drawn`.
+/// Indices of the next `wanted` items, out of `n`, after the first `drawn`, in the order of [`batch`].
 pub fn draw(n: usize, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
     let first = drawn as usize;
     let mut order = Vec::new();
@@ -56,39 +57,41 @@ pub fn draw(n: usize, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
     items
 }
 
-/// What random numbers are drawn for. Each purpose has a stream of its own, so that none repeats another's numbers: the
-/// seed of a stream is [`Stream::seed`].
+/// The purposes for which random numbers are drawn. Each purpose has a seed of its own ([`Stream::seed`]), so that no
+/// two of them get the same numbers.
 ///
-/// Sampled replies and the order of data have seeds of other forms: `[seed, step, prompt, sample]` and `[seed, epoch]`.
+/// Two purposes have no variant here: the sampled replies of training steps use the seed
+/// `mix(&[seed, step, prompt, reply])`, and the order of data uses `mix(&[seed, epoch])`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Initial weights of a model from scratch, or of a LoRA adapter.
+    /// Random numbers for the initial weights of a model from scratch, or of a LoRA adapter.
     Weights = 1,
-    /// Sampled replies to held-out prompts.
+    /// Random numbers for sampling replies to held-out prompts.
     HeldOut = 2,
-    /// LoRA's dropout, by step.
+    /// Random numbers for LoRA's dropout; one generator per step.
     Dropout = 3,
-    /// Sampled replies of suites while training.
+    /// Random numbers for sampling replies to the prompts of evaluation suites while training.
     Suites = 4,
-    /// The order of each domain's prompts, by domain and epoch.
+    /// Random numbers for the order of prompts in a mixture of domains; one generator per domain.
     Mixture = 5,
-    /// Initial weights of a reward model's head.
+    /// Random numbers for the initial weights of a reward model's scalar head.
     RewardHead = 6,
 }
 
 impl Stream {
-    /// The seed of this stream in a run with seed `seed`.
+    /// The seed for this purpose in a run with seed `seed`.
     pub fn seed(self, seed: u64) -> u64 {
         mix(&[seed, self as u64])
     }
 
-    /// The same, for the `index`-th of several generators of the stream.
+    /// The seed of the generator with index `index`, for a purpose with several generators, such as one per step or
+    /// domain.
     pub fn seed_at(self, seed: u64, index: u64) -> u64 {
         mix(&[seed, self as u64, index])
     }
 }
 
-/// One seed from several numbers: the finaliser of SplitMix64 (Steele et al., 2014), chained.
+/// Hashes several numbers to one seed with the finaliser of SplitMix64 (Steele et al., 2014), applied once per number.
 pub fn mix(parts: &[u64]) -> u64 {
     parts.iter().fold(0x9e37_79b9_7f4a_7c15, |h, part| {
         let mut z = (h ^ part).wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,36 +1,38 @@
 //! Advantages: how much better a reply is than the other replies to its prompt.
 //!
-//! A reply that any tool left without a score has no advantage and does not enter the group's baseline; in a group with fewer
-//! than two scored replies no reply has an advantage. So a failed reward is never trained on as a 0.
+//! A reply that any of its tools gave no score has no advantage and does not enter the group's baseline. In a group
+//! with fewer than two fully scored replies no reply has an advantage. So a missing score is never trained on as a 0.
 
-// Equal scores must give exactly equal advantages, so scores are compared without a tolerance.
+// Exact comparisons are meant: weights with 0, and scores with their own copies. Scores of different replies use
+// `is_equal`.
 #![allow(clippy::float_cmp)]
 
 use crate::config::{Algorithm, Combine, Estimator};
 
-/// What is added to a standard deviation before dividing by it.
+/// Added to a standard deviation before dividing by it, so that a tiny deviation does not give a huge advantage.
 const EPSILON: f64 = 1e-4;
 
 /// One tool's scores of the replies to one prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ScoreColumn {
-    /// The tool's weight in the sum; 0 for gates and vetoes.
+    /// Weight of the tool in the weighted sum of scores; 0 for gates and vetoes, which have already changed the other
+    /// tools' scores.
     pub weight: f64,
-    /// One score per reply; `None` where the tool gave none.
+    /// One score per reply; `None` where the tool gave the reply no score.
     pub scores: Vec<Option<f64>>,
 }
 
-/// The scores of a group: of all replies to one prompt, by every tool of the prompt.
+/// The scores of a group, that is, of all replies to one prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupScores {
-    /// One column per tool.
+    /// The scores of each tool of the prompt, one column per tool.
     pub tools: Vec<ScoreColumn>,
     /// Length of each reply, in tokens.
     pub lengths: Vec<usize>,
 }
 
 impl GroupScores {
-    /// The scores without those of replies that any tool left without a score.
+    /// A copy in which a reply that any tool gave no score has no scores at all.
     fn fully_scored(&self) -> Self {
         let kept = |i: usize| self.tools.iter().all(|tool| tool.scores[i].is_some());
         let kept: Vec<bool> = (0..self.lengths.len()).map(kept).collect();
@@ -41,12 +43,13 @@ impl GroupScores {
         Self { tools: tools.collect(), lengths: self.lengths.clone() }
     }
 
-    /// Number of tools that enter the sum; gates and vetoes do not.
+    /// Number of tools with a weight other than 0 in the weighted sum; gates and vetoes have weight 0.
     fn terms(&self) -> usize {
         self.tools.iter().filter(|tool| tool.weight != 0.0).count()
     }
 
-    /// The weighted sum of the tools' scores of each reply. A reply that no tool scored has no total.
+    /// The weighted sum of the tools' scores, per reply; `None` where any tool gave no score, or where there are no
+    /// tools.
     fn totals(&self) -> Vec<Option<f64>> {
         let known = |i: &usize| !self.tools.is_empty() && *i < self.lengths.len();
         let sum = |i: usize| self.tools.iter().map(|tool| tool.scores[i].map(|s| s * tool.weight)).sum();
@@ -54,7 +57,8 @@ impl GroupScores {
         (0..self.lengths.len()).map(total).collect()
     }
 
-    /// The columns that are normalised: one per tool, or the weighted sums as one column.
+    /// The columns that are normalised within the group: with `normalise_then_sum` one per tool; with
+    /// `sum_then_normalise` a single column, the weighted sums.
     fn combined(&self, combine: Combine) -> Self {
         let scored = self.fully_scored();
         match combine {
@@ -65,7 +69,8 @@ impl GroupScores {
         }
     }
 
-    /// Whether any two scored replies differ, so that the group has an advantage other than 0.
+    /// Whether the group has spread: at least two scored replies have different scores, so that some advantage is not
+    /// 0. `combine` says whether each tool's scores are compared, or their weighted sums.
     pub fn has_spread(&self, combine: Combine) -> bool {
         self.combined(combine).tools.iter().any(|tool| {
             let mut known = tool.scores.iter().flatten();
@@ -74,10 +79,11 @@ impl GroupScores {
     }
 }
 
-/// The advantage of every reply, by group; `None` for a reply without a score from every tool.
+/// The advantage of every reply, by group. It is `None` for a reply that any tool gave no score, and for all replies of
+/// a group with fewer than two fully scored ones.
 ///
-/// With several tools and the defaults (`grpo`, `normalise_then_sum`) this is GDPO (Liu et al., 2026): each tool is normalised
-/// within the group, and the weighted sums are normalised again over the batch.
+/// With several tools and the defaults (`grpo`, `normalise_then_sum`) this is GDPO (Liu et al., 2026): each tool's
+/// scores are normalised within the group, and their weighted sums are normalised again over the batch.
 pub fn advantages(groups: &[GroupScores], algorithm: &Algorithm) -> Vec<Vec<Option<f64>>> {
     let combined: Vec<GroupScores> = groups.iter().map(|g| g.combined(algorithm.combine)).collect();
     let summed = |g: &GroupScores| {
@@ -117,18 +123,18 @@ fn rescale(advantages: &mut [Vec<Option<f64>>], mean: f64, divisor: f64) {
     }
 }
 
-/// Whether two scores are equal up to rounding in a weighted sum.
+/// Whether two scores are equal, apart from the rounding errors of a weighted sum.
 fn is_equal(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-12 * a.abs().max(b.abs())
 }
 
-/// Advantages of one column of scores, computed within its group.
+/// Advantages of one column of scores within its group; all `None` where fewer than two scores are known.
 fn within_group(scores: &[Option<f64>], algorithm: &Algorithm) -> Vec<Option<f64>> {
     let known: Vec<f64> = scores.iter().flatten().copied().collect();
     if known.len() < 2 {
         return vec![None; scores.len()];
     }
-    // All scores are equal: exactly 0, where subtracting a rounded mean would leave a tiny difference.
+    // Equal scores give exactly 0; subtracting a rounded mean would leave a tiny difference.
     if known.iter().all(|s| is_equal(*s, known[0])) {
         return scores.iter().map(|s| s.map(|_| 0.0)).collect();
     }
@@ -147,9 +153,9 @@ fn within_group(scores: &[Option<f64>], algorithm: &Algorithm) -> Vec<Option<f64
     }
 }
 
-/// pass@k advantages: how much a reply raises, on average, the best score among `k` replies that contain it. With the other
-/// replies sorted by score, the `j`-th (from 0) is the best of `k − 1` drawn ones with probability
-/// `C(j, k − 2) / C(n − 1, k − 1)`.
+/// pass@k advantages: how much a reply raises, on average, the best score of `k` replies that contain it. Of the
+/// `n − 1` other replies, `k − 1` are drawn. With the others sorted by score, the `j`-th (from 0) is the best drawn one
+/// with probability `C(j, k − 2) / C(n − 1, k − 1)`.
 fn pass_at_k(scores: &[Option<f64>], known: &[f64], k: usize) -> Vec<Option<f64>> {
     let mut sorted = known.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -173,7 +179,8 @@ fn choose_ratio(j: usize, others: usize, k: usize) -> f64 {
     (k - 1) as f64 / others as f64 * product
 }
 
-/// Mean and sample standard deviation (with `n − 1`); 0 and 0 for no numbers.
+/// Mean and sample standard deviation (divisor `n − 1`). The deviation is 0 for fewer than two numbers; the mean of
+/// none is 0.
 pub fn moments(x: &[f64]) -> (f64, f64) {
     let n = x.len() as f64;
     if x.len() < 2 {

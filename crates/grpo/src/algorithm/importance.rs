@@ -1,10 +1,11 @@
-//! Importance correction for a sampler whose probabilities differ from the trainer's: the ratio of the two, truncated or
-//! masked (TIS: Yao et al., 2025).
+//! Importance correction for a sampler whose token probabilities differ from the trainer's: each token is weighted by
+//! the ratio of the two, truncated or masked (TIS: Yao et al., 2025).
 
 use crate::config::{Correction, CorrectionMode};
 
-/// The weight of every token of a reply, `exp(old log-prob − sampler log-prob)` within bounds. `old_log_probs` are the
-/// trainer's before the update, `sampler_log_probs` those of the distribution that drew the tokens.
+/// The importance weight of every token of a reply: `exp(old log-prob − sampler log-prob)`, or the product of these
+/// ratios over the reply, kept within `correction`'s bounds. `old_log_probs` are the trainer's log-probs before the
+/// update, `sampler_log_probs` those of the distribution that the tokens were drawn from.
 pub fn importance_weights(correction: &Correction, old_log_probs: &[f32], sampler_log_probs: &[f32]) -> Vec<f64> {
     let n = old_log_probs.len();
     let difference = |(old, sampler): (&f32, &f32)| f64::from(*old) - f64::from(*sampler);

@@ -2,16 +2,16 @@
 
 use crate::config::KlEstimator;
 
-/// A token's KL estimate, in nats.
+/// The KL estimate of one token, and its derivative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct KlTerm {
-    /// The estimate.
+    /// The estimate, in nats.
     pub value: f64,
-    /// Its derivative with respect to the policy's log-prob.
+    /// Derivative of the estimate with respect to the policy's log-prob.
     pub grad: f64,
 }
 
-/// The estimate for a token from its log-probs under the policy and under the reference model.
+/// The KL estimate of one token, from its log-prob under the policy and under the reference model.
 pub fn kl(estimator: KlEstimator, log_prob: f64, ref_log_prob: f64) -> KlTerm {
     let d = ref_log_prob - log_prob;
     match estimator {

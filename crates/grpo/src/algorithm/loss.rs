@@ -1,66 +1,67 @@
 //! The policy loss of a reply, and its gradient with respect to each token's log-prob and entropy.
 //!
-//! Plain numbers in, plain numbers out: the backward pass of the model starts from these gradients.
+//! All functions here take and return plain numbers, not tensors. The backward pass of the model starts from these
+//! gradients.
 
 use crate::algorithm::importance::importance_weights;
 use crate::algorithm::kl::kl;
 use crate::algorithm::surrogate::{LOG_RATIO_MAX, token_loss};
 use crate::config::{Aggregate, Algorithm, CorrectionMode, KlEstimator, KlPlace, Surrogate};
 
-/// What the loss of a reply depends on; every slice has one element per token of the reply.
+/// The inputs of a reply's loss. Every slice has one element per token of the reply.
 #[derive(Clone, Copy, Debug)]
 pub struct ReplyInputs<'a> {
-    /// Log-probs under the policy that is trained.
+    /// Log-prob of each token under the policy that is being trained.
     pub log_probs: &'a [f32],
-    /// Log-probs under the policy before the first optimizer step on this batch.
+    /// Log-prob of each token under the old policy, the one before the first optimizer step on this batch.
     pub old_log_probs: &'a [f32],
-    /// Log-probs under the reference model; empty without one.
+    /// Log-prob of each token under the reference model; empty without a reference model.
     pub ref_log_probs: &'a [f32],
-    /// Log-probs under the distribution that the sampler drew from; empty without importance correction.
+    /// Log-prob of each token under the distribution that the sampler drew from; empty without importance correction.
     pub sampler_log_probs: &'a [f32],
-    /// Entropies of the next-token distribution of the policy that is trained, in nats.
+    /// Entropy of the policy's next-token distribution at each token, in nats.
     pub entropies: &'a [f32],
-    /// The reply's advantage.
+    /// The reply's advantage, the same for all its tokens.
     pub advantage: f64,
 }
 
-/// Totals of an optimizer step's minibatch, by which losses are normalised.
+/// Totals of the minibatch of one optimizer step, by which the losses of its replies are divided.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Minibatch {
-    /// Number of replies.
+    /// Number of replies in the minibatch.
     pub replies: usize,
-    /// Number of their tokens.
+    /// Number of tokens of all replies in the minibatch.
     pub tokens: usize,
-    /// `sampling.max_tokens`, the divisor of Dr. GRPO.
+    /// The config's `sampling.max_tokens`, by which Dr. GRPO divides the loss.
     pub max_tokens: usize,
-    /// Which tokens enter the surrogate; `None` for all of them.
+    /// Restricts the surrogate loss to tokens of high entropy (`algorithm.top_entropy`); `None` if all tokens count.
     pub entropy_floor: Option<EntropyFloor>,
 }
 
-/// The entropy from which on a token belongs to those of highest entropy.
+/// The threshold by which only the tokens of highest entropy enter the surrogate loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EntropyFloor {
-    /// The least entropy, in nats.
+    /// Lowest entropy of a token that counts, in nats.
     pub entropy: f32,
-    /// Number of tokens with at least that entropy.
+    /// Number of tokens with at least this entropy.
     pub tokens: usize,
 }
 
-/// Sums over the tokens of a reply of the KL estimates.
+/// KL estimates to the reference model, summed over the tokens of one or several replies, in nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct KlSums {
-    /// Of k1.
+    /// Sum of the k1 estimates.
     pub k1: f64,
-    /// Of k2.
+    /// Sum of the k2 estimates.
     pub k2: f64,
-    /// Of k3.
+    /// Sum of the k3 estimates.
     pub k3: f64,
-    /// Of the estimate in the loss, before its weight.
+    /// Sum of the estimates that are in the loss (`algorithm.kl.estimator`), before multiplication by the KL weight.
     pub in_loss: f64,
 }
 
 impl KlSums {
-    /// Adds another reply's sums.
+    /// Adds the sums of another reply.
     pub fn add(&mut self, other: &Self) {
         self.k1 += other.k1;
         self.k2 += other.k2;
@@ -69,28 +70,29 @@ impl KlSums {
     }
 }
 
-/// The loss of a reply, its gradients, and what metrics need.
+/// The loss of a reply, its gradients, and values for the metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LossTerms {
-    /// The reply's share of the minibatch's loss.
+    /// What the reply adds to the loss of its minibatch.
     pub loss: f64,
-    /// Gradient with respect to each token's log-prob.
+    /// Gradient of the loss with respect to each token's log-prob.
     pub grad_log_probs: Vec<f32>,
-    /// Gradient with respect to each token's entropy.
+    /// Gradient of the loss with respect to each token's entropy.
     pub grad_entropies: Vec<f32>,
-    /// Ratios to the old policy: one per token, or one for the reply under GSPO.
+    /// Ratios of the trained policy's probability to the old policy's: one per token, or one for the whole reply with
+    /// GSPO.
     pub ratios: Vec<f32>,
-    /// Number of ratios clipped from below, where clipping changed the loss.
+    /// Number of ratios below the clip range with a negative advantage, where clipping changed the loss.
     pub clipped_low: usize,
-    /// Number of ratios clipped from above, where clipping changed the loss.
+    /// Number of ratios above the clip range with a positive advantage, where clipping changed the loss.
     pub clipped_high: usize,
-    /// KL to the reference; zeros without one.
+    /// KL estimates to the reference model, summed over the reply's tokens; zeros without a reference model.
     pub kl: KlSums,
-    /// Importance weights, one per token; all 1 without correction.
+    /// Importance weight of each token; all 1 without importance correction.
     pub importance_weights: Vec<f64>,
 }
 
-/// The loss of a reply within its minibatch. `docs/algorithms.md` has the equations.
+/// Computes the loss of a reply as its share of the minibatch's loss. `docs/algorithms.md` has the equations.
 pub fn policy_loss(reply: &ReplyInputs, algorithm: &Algorithm, minibatch: &Minibatch) -> LossTerms {
     let a = algorithm;
     let n = reply.log_probs.len();
@@ -135,7 +137,7 @@ pub fn policy_loss(reply: &ReplyInputs, algorithm: &Algorithm, minibatch: &Minib
             out.kl.k3 += estimate(KlEstimator::K3);
         }
     }
-    // GSPO's ratio is the mean over the reply, so every token gets the mean of the gradients.
+    // GSPO has one ratio per reply, from the mean of the log-ratios, so every token gets the mean of the gradients.
     let mean_grad = grad_log_ratio.iter().sum::<f64>() / n as f64;
     for t in 0..n {
         out.grad_log_probs[t] =
@@ -151,13 +153,13 @@ pub fn policy_loss(reply: &ReplyInputs, algorithm: &Algorithm, minibatch: &Minib
     out
 }
 
-/// Log-ratios of the trained policy to the old one.
+/// Log-ratios of the trained policy to the old policy, and the importance weights, of one reply.
 struct LogRatios {
     per_token: Vec<f64>,
     mean: f64,
-    /// Whether all tokens share the reply's mean log-ratio (GSPO).
+    /// Whether every token uses the mean log-ratio of the reply (GSPO).
     is_per_reply: bool,
-    /// The sum over the reply, importance corrections included (VESPO).
+    /// Sum of the token log-ratios over the reply, log importance weights included (VESPO).
     of_reply: f64,
     importance_weights: Vec<f64>,
 }
@@ -185,8 +187,8 @@ impl LogRatios {
     }
 }
 
-/// Whether a reply with a negative advantage is left out because the policy has moved too far from the one that drew it
-/// (DeepSeek-V3.2, eq. 9).
+/// Whether a reply with a negative advantage is left out of the surrogate loss, because the trained policy is too far
+/// from the policy that sampled the reply (`algorithm.off_policy_mask`; DeepSeek-V3.2, eq. 9).
 fn is_off_policy(reply: &ReplyInputs, a: &Algorithm) -> bool {
     let drawn = if reply.sampler_log_probs.is_empty() { reply.old_log_probs } else { reply.sampler_log_probs };
     let n = reply.log_probs.len();
@@ -194,7 +196,7 @@ fn is_off_policy(reply: &ReplyInputs, a: &Algorithm) -> bool {
     reply.advantage < 0.0 && a.off_policy_mask.is_some_and(|limit| distance > limit)
 }
 
-/// What the loss of one token is multiplied by, in a reply of `n` tokens.
+/// The factor by which the loss of each token is multiplied, in a reply of `n` tokens.
 fn token_share(aggregate: Aggregate, n: usize, minibatch: &Minibatch) -> f64 {
     match aggregate {
         Aggregate::TokenMean => 1.0 / minibatch.tokens as f64,
@@ -204,8 +206,8 @@ fn token_share(aggregate: Aggregate, n: usize, minibatch: &Minibatch) -> f64 {
     }
 }
 
-/// The entropy floor of the `top` share of tokens with the highest entropy; `None` when all tokens count. The quantile is
-/// interpolated linearly, as TRL and verl do.
+/// The entropy threshold above which a share `top` of the tokens lies; `None` when all tokens count. The quantile is
+/// interpolated linearly, as in TRL and verl.
 pub fn entropy_floor(entropies: &[f32], top: f64) -> Option<EntropyFloor> {
     if top >= 1.0 || entropies.is_empty() {
         return None;
@@ -218,8 +220,9 @@ pub fn entropy_floor(entropies: &[f32], top: f64) -> Option<EntropyFloor> {
     Some(EntropyFloor { entropy, tokens: entropies.iter().filter(|e| **e >= entropy).count() })
 }
 
-/// The soft overlong penalty of a reply of `length` tokens (DAPO: Yu et al., 2025, eq. 13): 0 up to
-/// `max_tokens − soft_tokens`, then falling linearly to −1 at `max_tokens`.
+/// The soft overlong penalty (DAPO: Yu et al., 2025, eq. 13): a score that discourages replies close to the length
+/// limit. For a reply of `length` tokens it is 0 up to `max_tokens − soft_tokens` tokens, then falls linearly to −1 at
+/// `max_tokens`.
 pub fn soft_overlong(length: usize, max_tokens: usize, soft_tokens: usize) -> f64 {
     let free = max_tokens.saturating_sub(soft_tokens);
     if length <= free {

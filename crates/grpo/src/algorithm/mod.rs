@@ -1,4 +1,5 @@
-//! The mathematics of a step, as pure functions on numbers: scores to advantages, then the policy loss and its gradients.
+//! The equations of a training step as pure functions on numbers: from scores to advantages, then the policy loss and
+//! its gradients.
 
 pub mod advantage;
 pub mod loss;

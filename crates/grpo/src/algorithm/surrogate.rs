@@ -1,26 +1,29 @@
-//! Surrogate losses of a token: functions of the ratio `exp(log_prob − old_log_prob)` and the advantage of its reply.
+//! Surrogate losses of a token, as functions of the ratio `exp(log_prob − old_log_prob)` and the advantage of its
+//! reply.
 
 // A clamped ratio equals its bound exactly, so ratio and bound are compared without a tolerance.
 #![allow(clippy::float_cmp)]
 
 use crate::config::{Algorithm, Surrogate};
 
-/// A token's loss and its derivatives.
+/// The surrogate loss of a token and its derivatives.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenLoss {
-    /// The loss, to be minimised.
+    /// The token's loss, which is minimised.
     pub value: f64,
-    /// Derivative with respect to the log-ratio: the token's, or its reply's mean under GSPO.
+    /// Derivative of the loss with respect to the token's log-ratio; with GSPO, with respect to the reply's mean
+    /// log-ratio.
     pub grad_log_ratio: f64,
-    /// Derivative with respect to the log-prob, for surrogates that multiply it by a constant weight (CISPO, VESPO).
+    /// Derivative of the loss with respect to the log-prob, for surrogates that are a constant weight times the
+    /// log-prob (CISPO, VESPO); otherwise 0.
     pub grad_log_prob: f64,
 }
 
-/// Log-ratios are clamped to ± this before `exp`, so that no ratio overflows.
+/// Bound of log-ratios: they are clamped to ± this before `exp`, so that no ratio overflows.
 pub const LOG_RATIO_MAX: f64 = 20.0;
 
-/// The surrogate loss of a token. `reply_log_ratio` is the sum of the log-ratios of the reply's tokens, importance
-/// corrections included (VESPO).
+/// The surrogate loss of a token. `log_ratio` is the token's, or the reply's mean with GSPO. `reply_log_ratio` is the
+/// sum of the log-ratios of the reply's tokens, log importance weights included; only VESPO uses it.
 pub fn token_loss(a: &Algorithm, advantage: f64, log_ratio: f64, log_prob: f64, reply_log_ratio: f64) -> TokenLoss {
     let within = log_ratio.abs() <= LOG_RATIO_MAX;
     let ratio = log_ratio.clamp(-LOG_RATIO_MAX, LOG_RATIO_MAX).exp();
@@ -50,7 +53,8 @@ pub fn token_loss(a: &Algorithm, advantage: f64, log_ratio: f64, log_prob: f64, 
     }
 }
 
-/// PPO's `−min(r·A, clip(r)·A)`, with the optional upper bound of the unclipped ratio and the optional dual clip.
+/// PPO's loss `−min(r·A, clip(r)·A)`. `ratio_max` optionally bounds the unclipped ratio, and `dual_clip` the loss of a
+/// token with a negative advantage.
 fn clipped(a: &Algorithm, advantage: f64, ratio: f64) -> TokenLoss {
     let bounded = ratio.clamp(1.0 - a.clip_low, 1.0 + a.clip_high);
     let unclipped = a.ratio_max.map_or(ratio, |most| ratio.min(most));
@@ -69,14 +73,14 @@ fn clipped(a: &Algorithm, advantage: f64, ratio: f64) -> TokenLoss {
     }
 }
 
-/// `−weight · A · log_prob`, with the weight held constant (stop-gradient).
+/// The loss `−weight · A · log_prob`; the weight is treated as a constant (stop-gradient).
 fn weighted(weight: f64, advantage: f64, log_prob: f64) -> TokenLoss {
     let grad = -weight * advantage;
     TokenLoss { value: grad * log_prob, grad_log_ratio: 0.0, grad_log_prob: grad }
 }
 
-/// VESPO's weight `exp(λ) · w^k · exp(−λ·w)` of a reply with ratio `w`; it is 1 at `w = 1`. `k` and `λ` are the published
-/// constants.
+/// VESPO's weight `exp(λ) · w^k · exp(−λ·w)` of a reply with ratio `w`, which is 1 at `w = 1`. `k` and `λ` are the
+/// constants of the paper, for non-negative and for negative advantages.
 fn gamma_weight(advantage: f64, reply_log_ratio: f64) -> f64 {
     let (k, lambda) = if advantage >= 0.0 { (2.0, 3.0) } else { (3.0, 2.0) };
     let log_weight = reply_log_ratio.clamp(1e-8f64.ln(), LOG_RATIO_MAX);

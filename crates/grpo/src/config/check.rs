@@ -1,5 +1,5 @@
-//! Checks of a config that one key cannot make alone: values that are impossible together. All of them are here; types and
-//! ranges of single keys are in the schema.
+//! Checks of a config that its JSON Schema cannot express: mostly values of several keys that are impossible together.
+//! Types and ranges of single keys are in the schema.
 
 use rlar_data::KeyProblem;
 use rlar_policy::ComputeDevice;
@@ -10,7 +10,7 @@ use crate::config::{
     Method, Scratch, Surrogate, VERSION,
 };
 
-/// The problems found so far.
+/// The problems found so far, each with its config key.
 #[derive(Default)]
 struct Problems(Vec<KeyProblem>);
 
@@ -27,7 +27,8 @@ impl Problems {
 }
 
 impl Config {
-    /// All values that are impossible together.
+    /// Finds the values that are impossible together; empty for a valid config. The data and the machine are not looked
+    /// at.
     pub fn problems(&self) -> Vec<KeyProblem> {
         let mut found = Problems::default();
         self.check_start(&mut found);
@@ -40,7 +41,7 @@ impl Config {
         found.0
     }
 
-    /// A device or a precision that this machine does not have.
+    /// Finds a `device` or `precision` that this machine does not have; empty if it has both.
     pub fn device_problems(&self) -> Vec<KeyProblem> {
         let mut found = Problems::default();
         if let Err(error) = ComputeDevice::with_precision(&self.device, self.precision) {
@@ -50,7 +51,7 @@ impl Config {
         found.0
     }
 
-    /// Values that are impossible with this number of prompts in `data.train`.
+    /// Finds values that are impossible when `data.train` has this number of prompts.
     pub fn data_problems(&self, prompts: usize) -> Vec<KeyProblem> {
         let mut found = Problems::default();
         let minibatches = self.train.minibatches;
@@ -60,7 +61,7 @@ impl Config {
         found.0
     }
 
-    /// Version, and the model to start from.
+    /// Checks the version and the model to start from.
     fn check_start(&self, found: &mut Problems) {
         let has_version = self.version == VERSION;
         found.add_if(!has_version, "version", format!("is {}; this build reads version {VERSION}", self.version));
@@ -258,7 +259,7 @@ impl Config {
         }
     }
 
-    /// Device and run folder.
+    /// Checks the device's name and the run's folder.
     fn check_surroundings(&self, found: &mut Problems) {
         let device = self.device.as_str();
         let is_cuda = device.strip_prefix("cuda:").is_some_and(|n| n.parse::<usize>().is_ok());
@@ -271,7 +272,7 @@ impl Config {
     }
 }
 
-/// Settings that another setting leaves without effect.
+/// Finds settings that have no effect because of the value of another key.
 fn check_without_effect(a: &Algorithm, found: &mut Problems) {
     let default = Algorithm::default();
     let kl = Kl { estimator: default.kl.estimator, ..a.kl.clone() };
@@ -291,7 +292,7 @@ fn check_without_effect(a: &Algorithm, found: &mut Problems) {
     }
 }
 
-/// Settings of the surrogate loss.
+/// Checks the settings of the surrogate loss.
 fn check_surrogate(a: &Algorithm, found: &mut Problems) {
     let is_ppo = matches!(a.surrogate, Surrogate::Ppo | Surrogate::Gspo);
     for (key, bound) in [("dual_clip", a.dual_clip), ("ratio_max", a.ratio_max)] {

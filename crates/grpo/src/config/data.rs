@@ -1,53 +1,57 @@
-//! `data`: what a job trains and measures on.
+//! Section `data`: the files that a job trains and measures on.
 
 use rlar_eval::PromptFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The data. A path is looked for as given, then beside the config file and one folder above it, then among the files that
-/// the binary contains.
+/// The data files. A path is looked for as given, then beside the config file, then one folder above it, then among the
+/// files that are embedded in the program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// JSONL of prompts with references, to train on with `grpo`.
+    /// JSONL file of prompts with reference answers, to train on with `grpo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
-    /// JSONL of prompts with references to measure on; with `reward_model`, of pairs.
+    /// JSONL file of prompts with reference answers to measure on; with `reward_model`, of preference pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heldout: Option<String>,
-    /// JSONL of demonstrations for supervised fine-tuning: prompts with a reply, or conversations whose assistant turns are
-    /// learned.
+    /// JSONL file of demonstrations for supervised fine-tuning: prompts with a reply, or conversations. In a
+    /// conversation, only assistant turns are learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demonstrations: Option<String>,
-    /// JSONL of prompts with a chosen and a rejected reply, for `reward_model`.
+    /// JSONL file of prompts with a chosen and a rejected reply, to train on with `reward_model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferences: Option<String>,
-    /// Several domains, each with its own `train`, `heldout` and `demonstrations`, which then stand here instead.
+    /// Several domains, each with its own `train`, `heldout` and `demonstrations`. With this key, those three keys of
+    /// `data` itself must be absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mixture: Vec<Domain>,
-    /// How messages become the text of a prompt.
+    /// How the messages of a prompt become text: `chat` applies the model's chat template, `plain` concatenates their
+    /// contents.
     #[serde(default = "chat")]
     pub format: PromptFormat,
-    /// Prompts with fewer tokens are left out.
+    /// Smallest length of a prompt, in tokens; shorter prompts are left out. Without this key there is no lower limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_prompt_tokens: Option<usize>,
-    /// Prompts with more tokens are left out. Without this key a prompt that is too long for the model is an error.
+    /// Largest length of a prompt, in tokens; longer prompts are left out. Without this key, a prompt that is too long
+    /// for the model is an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_prompt_tokens: Option<usize>,
 }
 
 impl DataConfig {
-    /// Whether a prompt with this number of tokens is used.
+    /// Whether a prompt of this length, in tokens, is within `min_prompt_tokens` and `max_prompt_tokens`.
     pub fn fits(&self, tokens: usize) -> bool {
         self.min_prompt_tokens.is_none_or(|n| tokens >= n) && self.max_prompt_tokens.is_none_or(|n| tokens <= n)
     }
 
-    /// Whether there are demonstrations.
+    /// Whether any file of demonstrations is named, in `data` itself or in a domain.
     pub fn has_demonstrations(&self) -> bool {
         self.demonstrations.is_some() || self.mixture.iter().any(|d| d.demonstrations.is_some())
     }
 
-    /// The paths of one kind with their keys: that of the data as a whole, or one per domain of the mixture.
+    /// Config keys and paths of the files for the key `name`. Without a mixture this is the one file `whole`; with a
+    /// mixture, the file `of_domain` of each domain. The path is `None` where the key is absent.
     pub fn files<'c>(
         &'c self,
         name: &str,
@@ -62,28 +66,30 @@ impl DataConfig {
     }
 }
 
-/// One domain of a mixture.
+/// One domain of a mixture: its files, its weight, and the steps in which its prompts are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Domain {
-    /// JSONL of prompts to train on. A domain without them is only measured.
+    /// JSONL file of prompts to train on. A domain without this key is only measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<String>,
-    /// JSONL of prompts to measure on.
+    /// JSONL file of prompts to measure on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heldout: Option<String>,
-    /// JSONL of demonstrations for supervised fine-tuning.
+    /// JSONL file of demonstrations for supervised fine-tuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demonstrations: Option<String>,
-    /// Weight of the domain: its share of a step's prompts, relative to the other domains' weights.
+    /// Weight of the domain: its share of a step's prompts is this weight divided by the sum of the weights of all
+    /// active domains.
     #[serde(default = "one")]
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 1e6))]
     pub weight: f64,
-    /// The first step that draws prompts from it. Counted in prompts drawn, so that groups replaced by dynamic sampling bring
-    /// it forward.
+    /// The first step (counted from 0) that draws prompts from this domain. The step is converted to a number of drawn
+    /// prompts, so it comes earlier when dynamic sampling draws more prompts per step.
     #[serde(default)]
     pub from: u64,
-    /// The first step that no longer draws prompts from it.
+    /// The first step (counted from 0) that no longer draws prompts from this domain. Without this key the domain is
+    /// drawn from until the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<u64>,
 }

@@ -1,29 +1,30 @@
-//! `eval`: evaluation before, after and while training.
+//! Section `eval`: evaluation before, during and after training.
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Evaluation before, after and while training: held-out accuracy, and suites.
+/// Evaluation before, during and after training: accuracy on held-out prompts, and evaluation suites (benchmarks such
+/// as HumanEval).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
-    /// Sampled replies per held-out prompt, at the training temperature.
+    /// Number of replies that are sampled per held-out prompt, at the training temperature.
     #[schemars(range(min = 1))]
     pub samples: usize,
-    /// Number of held-out prompts used, from the first; 0 is all.
+    /// Number of held-out prompts that are used, from the first one; 0 is all.
     pub limit: usize,
-    /// Suites that are run as well.
+    /// Evaluation suites that are run in addition to the held-out prompts.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub suites: Vec<SuiteRun>,
-    /// Steps between evaluations while training; 0 evaluates before and after only.
+    /// Number of training steps between two evaluations; 0 evaluates only before and after training.
     pub every: u64,
-    /// The metric that decides which checkpoint is best and when `patience` ends the run: `sampled` or `greedy` (held-out
-    /// accuracy at the training temperature, or of greedy replies), the name of a suite (its first metric), or `SUITE/METRIC`,
-    /// such as `humaneval/pass@1`.
+    /// The metric that decides which checkpoint is best and when `patience` ends the run. `sampled` and `greedy` are
+    /// held-out accuracy, of replies at the training temperature or of greedy replies. The name of a suite is the
+    /// suite's first metric, and `SUITE/METRIC` another one, such as `humaneval/pass@1`.
     pub metric: CheckpointMetric,
-    /// The run stops when this many evaluations in a row are no better than the best; 0 never stops it.
+    /// The run stops when this number of evaluations in a row were no better than the best one; 0 never stops the run.
     pub patience: u64,
 }
 
@@ -34,41 +35,41 @@ impl Default for EvalConfig {
 }
 
 impl EvalConfig {
-    /// How many of `available` prompts are used.
+    /// Number of held-out prompts that are used when there are `available`.
     pub fn examples(&self, available: usize) -> usize {
         if self.limit == 0 { available } else { self.limit.min(available) }
     }
 }
 
-/// A suite that is run before, after and while training.
+/// An evaluation suite that is run before, during and after training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuiteRun {
-    /// The name of a suite that comes with rlar (`rlar eval --help` lists them), or a YAML file.
+    /// Name of a suite that comes with rlar (`rlar eval --help` lists them), or path of a YAML file.
     pub suite: String,
-    /// Number of prompts used, from the first; all when absent.
+    /// Number of prompts of the suite that are used, from the first one; all when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub limit: Option<usize>,
-    /// A file with the rows, instead of the data that the suite names.
+    /// Path of a file with the suite's rows; when absent, the data that the suite names is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
 }
 
-/// The metric that decides which checkpoint is best.
+/// The metric that decides which checkpoint is best and when `eval.patience` ends the run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 #[schemars(with = "String")]
 pub enum CheckpointMetric {
-    /// Held-out accuracy at the training temperature.
+    /// Held-out accuracy of replies sampled at the training temperature.
     Sampled,
     /// Held-out accuracy of greedy replies.
     Greedy,
-    /// A metric of a suite.
+    /// One of the metrics of an evaluation suite.
     Suite {
-        /// The suite's name.
+        /// Name of the suite.
         suite: String,
-        /// The metric's name; the suite's first when absent.
+        /// Name of the metric; `None` is the suite's first metric.
         metric: Option<String>,
     },
 }

@@ -1,7 +1,9 @@
-//! The YAML of a job. Each section has a file here; [`check`] holds all checks that one key cannot make alone.
+//! The config, which is the YAML of a job. Each section has a file here. [`check`] holds the checks that involve
+//! several keys.
 //!
-//! To add a key: add a field to its section, with a doc comment (the text of `docs/config.md`) and a default; if it depends on
-//! other keys, add a check in `check.rs`; if a resume may change it, add it to `MAY_CHANGE` in `run/inputs.rs`.
+//! To add a key: add a field to the struct of its section, with a default and a doc comment, which becomes the text in
+//! `docs/config.md`. If the key depends on others, add a check in `check.rs`. If a resumed run may change it, add it to
+//! `MAY_CHANGE` in `run/inputs.rs`.
 
 mod algorithm;
 mod check;
@@ -29,16 +31,16 @@ pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupC
 
 use crate::schedule::Stream;
 
-/// The version of the format that this build reads.
+/// The version of the config format that this program reads.
 pub const VERSION: u32 = 1;
 
 /// A job: what to train, on what data, with which rewards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Version of this format: 1.
+    /// Version of the config format: 1.
     pub version: u32,
-    /// Seed of everything random.
+    /// Seed of all random numbers: initial weights, order of data, sampling, dropout.
     #[serde(default)]
     pub seed: u64,
     /// The device that computes: `cpu`, `cuda:0`, `cuda:1` …, or `auto`.
@@ -47,32 +49,32 @@ pub struct Config {
     /// The number format of matrix products: `f32`, or `bf16` on a GPU.
     #[serde(default)]
     pub precision: Precision,
-    /// The run's folder and what is kept in it.
+    /// The run's folder, and which checkpoints and rollouts it keeps.
     #[serde(default)]
     pub run: RunConfig,
-    /// The policy to start from.
+    /// The model to start from.
     pub model: ModelChoice,
-    /// The data.
+    /// The data files.
     pub data: DataConfig,
-    /// Supervised fine-tuning before reinforcement learning; needs `data.demonstrations`.
+    /// Supervised fine-tuning of the policy before reinforcement learning (the warm-up); needs `data.demonstrations`.
     #[serde(default)]
     pub warmup: WarmupConfig,
-    /// Reward tools.
+    /// The reward tools: verifiers, judges and reward models that score replies.
     #[serde(default)]
     pub rewards: RewardsConfig,
     /// How replies are sampled.
     #[serde(default)]
     pub sampling: SamplingConfig,
-    /// Method, steps, sizes and budgets.
+    /// Training method, number of steps, batch sizes, and limits of time and tokens.
     #[serde(default)]
     pub train: TrainConfig,
-    /// How a policy learns from rewards.
+    /// The reinforcement-learning algorithm: how the policy learns from rewards.
     #[serde(default)]
     pub algorithm: Algorithm,
-    /// The optimizer.
+    /// The settings of the optimizer, AdamW.
     #[serde(default)]
     pub optimizer: OptimizerConfig,
-    /// Evaluation before, after and while training.
+    /// Evaluation before, during and after training.
     #[serde(default)]
     pub eval: EvalConfig,
 }
@@ -82,7 +84,8 @@ fn cpu() -> String {
 }
 
 impl Config {
-    /// How held-out accuracy is measured: sampled at the training temperature, and greedily.
+    /// How held-out accuracy is measured: first with replies sampled at the training temperature, then with greedy
+    /// replies.
     pub fn protocols(&self) -> [Protocol; 2] {
         let protocol = |temperature: f32, samples: usize| Protocol {
             format: self.data.format,
@@ -96,7 +99,7 @@ impl Config {
         [protocol(self.sampling.temperature, self.eval.samples), protocol(0.0, 1)]
     }
 
-    /// The JSON Schema of the YAML.
+    /// The JSON Schema of a config, by which its YAML is checked.
     pub fn schema() -> serde_json::Value {
         schemars::schema_for!(Self).to_value()
     }

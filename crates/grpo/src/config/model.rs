@@ -1,38 +1,40 @@
-//! `model`: the policy to start from.
+//! Section `model`: the model to start from.
 
 use rlar_policy::{Lora, ModelConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// The policy to start from: exactly one of `path` and `scratch`.
+/// The model to start from: exactly one of `path` and `scratch`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelChoice {
-    /// A Hugging Face folder or a GGUF file.
+    /// Path of a Hugging Face model folder or of a GGUF file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// A new Llama-style model with random weights and a tokenizer trained on the data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scratch: Option<Scratch>,
-    /// Trains a LoRA adapter of the model at `path` instead of all its weights.
+    /// Settings of a LoRA adapter. With this key, an adapter of the model at `path` is trained instead of all its
+    /// weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
 }
 
-/// A LoRA adapter (Hu et al., 2021): low-rank products that are added to frozen matrices.
+/// A LoRA adapter (Hu et al., 2021): a product of two low-rank matrices is added to each adapted weight matrix, which
+/// stays frozen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LoraConfig {
-    /// Rank of the products.
+    /// Rank of the low-rank products.
     #[schemars(range(min = 1, max = 4096))]
     pub rank: usize,
-    /// The products are multiplied by `alpha / rank`.
+    /// Scale of the low-rank products: they are multiplied by `alpha / rank`.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub alpha: f32,
-    /// The adapted matrices, by the last part of their names in the checkpoint.
+    /// The weight matrices that are adapted, by the last part of their names in the checkpoint, such as `q_proj`.
     pub targets: Vec<String>,
-    /// Dropout of the adapter's inputs while training, from 0 to below 1.
+    /// Probability with which inputs of the adapter are dropped while training, from 0 to below 1.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f32,
 }
@@ -45,7 +47,7 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
-    /// The adapter's settings for the policy crate.
+    /// Converts the settings to those of the policy crate.
     pub fn lora(&self) -> Lora {
         Lora {
             r: self.rank,
@@ -57,11 +59,12 @@ impl LoraConfig {
     }
 }
 
-/// The shape of a new model.
+/// The shape of a new model with random weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scratch {
-    /// Largest vocabulary of the byte-level BPE tokenizer, at least 260; few or short demonstrations give a smaller one.
+    /// Largest size of the vocabulary of the byte-level BPE tokenizer, at least 260. It gets smaller when the data has
+    /// too little text for this number of tokens.
     #[schemars(range(min = 260, max = 1_000_000))]
     pub vocab_size: usize,
     /// Width of the residual stream.
@@ -70,22 +73,23 @@ pub struct Scratch {
     /// Width inside the feed-forward block.
     #[schemars(range(min = 1, max = 262_144))]
     pub intermediate_size: usize,
-    /// Number of layers.
+    /// Number of transformer layers.
     #[schemars(range(min = 1, max = 1024))]
     pub layers: usize,
     /// Number of query heads.
     #[schemars(range(min = 1, max = 1024))]
     pub heads: usize,
-    /// Number of key and value heads; must divide `heads`.
+    /// Number of key and value heads (grouped-query attention); must divide `heads`.
     #[schemars(range(min = 1, max = 1024))]
     pub kv_heads: usize,
-    /// Longest sequence, in tokens.
+    /// Length of the longest sequence that the model can process, in tokens.
     #[schemars(range(min = 8, max = 1_048_576))]
     pub positions: usize,
 }
 
 impl Scratch {
-    /// The configuration of a model of this shape with `vocab_size` tokens.
+    /// Model configuration of this shape with a vocabulary of `vocab_size` tokens; an error if the sizes do not fit
+    /// together.
     pub fn model(&self, vocab_size: usize) -> Result<ModelConfig, String> {
         ModelConfig::new(json!({
             "model_type": "llama",

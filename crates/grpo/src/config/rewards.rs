@@ -1,4 +1,4 @@
-//! `rewards`: reward tools, who chooses them, and their limits.
+//! Section `rewards`: the reward tools, who assigns them to prompts, and their limits.
 
 use std::collections::BTreeMap;
 
@@ -9,82 +9,88 @@ use rlar_rewards::{LlmConfig, WeightedTool};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Reward tools.
+/// The reward tools (verifiers, judges and reward models that score replies), who assigns them to prompts, and their
+/// limits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardsConfig {
-    /// Folder with the tools; the tools that come with rlar when absent.
+    /// Folder with the reward tools; when absent, the tools that come with rlar.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub library: Option<String>,
-    /// Who chooses the tools of a prompt: `builtin`, or `llm`, which asks `rewards.llm` and falls back to the builtin agent.
+    /// Who chooses the tools of a prompt: `builtin`, fixed rules; or `llm`, the language model of `rewards.llm`. Until
+    /// it has answered, and where it gives no usable answer, the rules choose.
     pub agent: Agent,
-    /// Tools of whole domains, by the prompts' `domain` (else `kind`) column. They take precedence over the agent's choice.
+    /// Tools for whole domains: maps a value of the prompts' `domain` column (of `kind`, if there is no `domain`) to a
+    /// list of tools. These lists take precedence over the agent's choice.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, Vec<WeightedTool>>,
-    /// Tools that measure and are not trained on.
+    /// Audit tools, which score some of the replies as a check of the rewards; their scores are not trained on.
     pub audit: Audit,
-    /// Drift monitoring: the thresholds at which agents are asked to replace a tool while training runs. Without this key
-    /// rewards are not monitored.
+    /// Drift monitoring: the thresholds at which a language-model agent is asked to replace a tool while training runs.
+    /// Without this key, rewards are not monitored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evolve: Option<DriftThresholds>,
-    /// Which reward models agents may take from the Hub. Without this key none is searched for.
+    /// Which reward models the agents may download from the Hugging Face Hub. Without this key, they do not search it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hub: Option<HubConfig>,
-    /// Whether tools that did not pass the admission checks may score.
+    /// Whether tools may score that did not pass the admission checks (tests that a tool must pass before it is
+    /// trusted).
     pub unadmitted: Unadmitted,
-    /// Tools that every prompt has in addition to the chosen ones: terms, gates and vetoes.
+    /// Tools that every prompt has in addition to its chosen ones. Each is a term of the weighted sum, a gate (a reply
+    /// that it scores too low gets at most 0) or a veto (such a reply gets the worst score).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub always: Vec<WeightedTool>,
-    /// Which part of a reply is scored; all of it when absent.
+    /// Which part of a reply is scored, such as the text after `</think>`; the whole reply when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scored: Option<ScoredPart>,
-    /// The language model that judges and agents ask.
+    /// The language model that judges (tools that grade a reply with a prompt) and agents call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub llm: Option<LlmConfig>,
-    /// Where reward models run: `cpu`, `cuda:N` or `auto`.
+    /// Device of the reward models among the tools: `cpu`, `cuda:N` or `auto`.
     pub device: String,
-    /// The score cache: a file with scores and a log of calls. `scores.sqlite` in the run's folder when absent; several runs
-    /// may share one.
+    /// Path of the score cache, an SQLite file with cached scores and a log of all tool calls. When absent, it is
+    /// `scores.sqlite` in the run's folder. Several runs may share one file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
-    /// Addresses of further tool cards for `rlar fetch-rewards`.
+    /// URLs of further tool cards (`tool.yaml` files), which `rlar fetch-rewards` downloads.
     pub sources: Vec<String>,
-    /// Python packages that verifiers may import, as pip writes them (`sympy`, `sympy==1.13.1`); installed at first use.
+    /// Python packages that verifiers may import, as pip writes them (`sympy`, `sympy==1.13.1`). They are installed
+    /// when first needed.
     pub packages: Vec<String>,
-    /// Longest time for one score, in seconds.
+    /// Longest time that a tool in the sandbox may take for one score, in seconds.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 3600))]
     pub deadline: f64,
-    /// Longest time that scoring may go on after a step's last reply is sampled, in seconds. Replies that have no score by
-    /// then count as failed.
+    /// Longest time that scoring may go on after the last reply of a step was sampled, in seconds. Scores that have not
+    /// been started by then are skipped; replies without all their scores are not trained on.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 86400))]
     pub step_deadline: f64,
-    /// Share of a tool's scores, from 0 to 1, that may fail in a window of steps before the tool is suspended. Its prompts then
-    /// get other tools; where there are none, the run stops.
+    /// Largest share of a tool's scores, from 0 to 1, that may fail within `failure_window` steps. If more fail, the
+    /// tool is suspended and its prompts get other tools; if no other tool can score them, the run stops.
     #[schemars(range(min = 0, max = 1))]
     pub failure_limit: f64,
-    /// Steps of that window.
+    /// Number of last steps over which the failures of a tool are counted.
     #[schemars(range(min = 1))]
     pub failure_window: usize,
 }
 
-/// Whether tools that did not pass the admission checks may score.
+/// Whether tools may score that did not pass the admission checks (tests that a tool must pass before it is trusted).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Unadmitted {
-    /// They may not.
+    /// Tools that did not pass may not score.
     Refuse,
-    /// They may, with a warning; for experiments.
+    /// Tools that did not pass may score, with a warning; meant for experiments.
     Allow,
 }
 
-/// Audit tools: they score a part of the replies to measure how far the rewards can be trusted, and are not trained on. Choose
+/// Audit tools: they score some of the replies as a check of the rewards, and their scores are not trained on. Choose
 /// tools that do not also give rewards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Audit {
-    /// The tools. Each reply is audited by the first of them that applies to it.
+    /// Names of the audit tools. Each reply is audited by the first tool in the list that applies to its prompt.
     pub tools: Vec<String>,
-    /// Share of each group's replies that is audited while training.
+    /// Share of each group's replies that is audited while training, from 0 to 1.
     #[schemars(range(min = 0, max = 1))]
     pub share: f64,
 }
@@ -99,9 +105,9 @@ impl Default for Audit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Agent {
-    /// Rules about prompt and reference; offline and deterministic.
+    /// Fixed rules about prompt and reference answer; they need no network and always choose the same tools.
     Builtin,
-    /// A language model, by function calling; its answers are cached in the run's folder.
+    /// A language model, by function calling. Its answers are cached in the run's folder.
     Llm,
 }
 

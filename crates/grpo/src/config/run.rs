@@ -1,26 +1,26 @@
-//! `run`: the run's folder and what is kept in it.
+//! Section `run`: the run's folder, and which checkpoints and rollouts it keeps.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The run's folder and what is kept in it.
+/// The run's folder, and which checkpoints and rollouts it keeps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunConfig {
-    /// The folder, relative to the current one.
+    /// Path of the run's folder, relative to the current folder.
     pub folder: String,
-    /// Steps between checkpoints.
+    /// Number of training steps between two checkpoints.
     #[schemars(range(min = 1))]
     pub checkpoint_every: u64,
-    /// Newest checkpoints that are kept.
+    /// Number of newest checkpoints that are kept.
     #[schemars(range(min = 1))]
     pub keep_last: usize,
-    /// Checkpoints that are kept in addition, those with the best value of `eval.metric`; needs `eval.every`.
+    /// Number of checkpoints with the best values of `eval.metric` that are kept in addition; needs `eval.every`.
     pub keep_best: usize,
-    /// Steps between files of rollouts.
+    /// Number of steps between two Parquet files of rollouts. The first step always writes one.
     #[schemars(range(min = 1))]
     pub rollouts_every: u64,
-    /// Longest wait for room on a full disk, in seconds.
+    /// Longest time that a write waits for free space on a full disk, in seconds. Then the run ends with an error.
     #[schemars(range(min = 0, max = 604_800))]
     pub disk_wait: f64,
 }

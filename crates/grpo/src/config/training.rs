@@ -1,4 +1,4 @@
-//! `train`, `warmup`, `sampling`, `optimizer`: what a training step does.
+//! Sections `train`, `warmup`, `sampling` and `optimizer`: what a training step does.
 
 use rlar_policy::{AdamW, Sampling};
 use schemars::JsonSchema;
@@ -10,54 +10,59 @@ use crate::schedule::Decay;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// Trains a policy on rewards: group relative policy optimisation (Shao et al., 2024), as `algorithm` describes it.
+    /// Reinforcement learning of a policy from rewards: group relative policy optimisation (Shao et al., 2024), with
+    /// the settings in `algorithm`.
     Grpo,
-    /// Trains a policy on demonstrations; `rlar sft`.
+    /// Supervised fine-tuning of a policy on demonstrations, as by `rlar sft`.
     Sft,
-    /// Trains a reward model on preference pairs (Bradley & Terry, 1952); `rlar train-rm`.
+    /// Training of a reward model on preference pairs (Bradley & Terry, 1952), as by `rlar train-rm`.
     RewardModel,
 }
 
-/// Method, steps, sizes and budgets.
+/// Training method, number of steps, batch sizes, and limits of time and tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
     /// The training method.
     pub method: Method,
-    /// Number of steps.
+    /// Number of training steps; steps of the supervised warm-up are not counted.
     pub steps: u64,
-    /// Longest training time, in minutes; 0 is no limit. Sampling, scoring and training count.
+    /// Longest training time, in minutes; 0 is no limit. Only the time of sampling, scoring and training counts, not
+    /// that of the supervised warm-up or of evaluations.
     #[schemars(range(min = 0))]
     pub max_minutes: f64,
-    /// Reply tokens after which no further step begins; 0 is no limit.
+    /// Limit of reply tokens sampled by the run: once it is reached, no further step begins. 0 is no limit.
     pub max_tokens: u64,
-    /// `grpo`: prompts per step.
+    /// `grpo` only: number of prompts per step.
     #[schemars(range(min = 1))]
     pub prompts: usize,
-    /// `grpo`: replies per prompt.
+    /// `grpo` only: number of replies per prompt, which form a group.
     #[schemars(range(min = 2))]
     pub group_size: usize,
-    /// `sft`, `reward_model`: demonstrations or pairs per step.
+    /// `sft` and `reward_model` only: number of demonstrations or preference pairs per step.
     #[schemars(range(min = 1))]
     pub batch: usize,
-    /// `grpo`: passes over each batch of rollouts.
+    /// `grpo` only: number of passes over each batch of rollouts.
     #[schemars(range(min = 1))]
     pub epochs: usize,
-    /// `grpo`: optimizer steps per epoch, each on its share of the prompts; must divide `prompts`.
+    /// `grpo` only: number of optimizer steps per pass over the batch, each on an equal share of the prompts; must
+    /// divide `prompts`.
     #[schemars(range(min = 1))]
     pub minibatches: usize,
-    /// `grpo`: whether the next batch is sampled and scored, by the policy before the step, while the step is taken
-    /// (one-step-off; Noukhovitch et al., 2024).
+    /// `grpo` only: whether the next batch is sampled and scored at the same time as the update on the current one, by
+    /// the policy before this update (one-step-off; Noukhovitch et al., 2024).
     pub asynchronous: bool,
-    /// `grpo`: the run stops after this many steps in a row in which no group's rewards differ; 0 never stops it.
+    /// `grpo` only: the run stops with an error after this number of steps in a row in which all replies of every group
+    /// had the same reward. 0 never stops the run.
     pub flat_steps: u64,
-    /// Tokens differentiated at a time, prompts included; does not change the mathematics. Planned from the machine's free
-    /// memory when absent.
+    /// Number of tokens per micro-batch of the backward pass, prompts included. It does not change the mathematics.
+    /// When absent, it is derived from the free memory of the machine.
     #[schemars(range(min = 1))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micro_batch_tokens: Option<usize>,
-    /// Whether the backward pass recomputes each layer's activations instead of keeping them (gradient checkpointing): a third
-    /// more computation, and the memory of one layer instead of all. Does not change the mathematics.
+    /// Whether the backward pass recomputes the activations of each layer instead of keeping them (gradient
+    /// checkpointing). This takes a third more computation, and the memory of one layer instead of all. It does not
+    /// change the mathematics.
     pub recompute_layers: bool,
 }
 
@@ -81,16 +86,17 @@ impl Default for TrainConfig {
     }
 }
 
-/// Supervised fine-tuning before reinforcement learning.
+/// Supervised fine-tuning on demonstrations before the training steps (the warm-up).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WarmupConfig {
-    /// Steps; 0 skips it.
+    /// Number of supervised steps; 0 is no warm-up.
     pub steps: u64,
-    /// Demonstrations per step.
+    /// Number of demonstrations per supervised step.
     #[schemars(range(min = 1))]
     pub batch: usize,
-    /// Peak learning rate; it warms up over a tenth of the steps and decays to a tenth of itself.
+    /// Peak learning rate of the supervised steps: it is reached after a tenth of them, and decays to a tenth of itself
+    /// at the end.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f32,
 }
@@ -105,26 +111,29 @@ impl Default for WarmupConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplingConfig {
-    /// Sampling temperature while training. Evaluation also samples greedily.
+    /// Temperature of sampling while training. Evaluations also use greedy replies.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 100))]
     pub temperature: f32,
-    /// Nucleus sampling: the smallest set of most likely tokens with at least this probability; 1 is all.
+    /// Nucleus sampling: tokens are drawn from the smallest set of most likely tokens that together have at least this
+    /// probability. 1 is all tokens.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 1))]
     pub top_p: f32,
-    /// Number of most likely tokens to sample from; 0 is all.
+    /// Number of most likely tokens from which each token is drawn; 0 is all tokens.
     pub top_k: usize,
-    /// Least probability of a token to sample, as a share of the most likely token's; 0 is all.
+    /// Smallest probability of a token that may be drawn, as a fraction of the most likely token's probability; 0 is
+    /// all tokens.
     #[schemars(range(min = 0, max = 1))]
     pub min_p: f32,
-    /// Logits of tokens that occurred before are divided by this when positive and multiplied when negative; 1 is no penalty.
+    /// Repetition penalty: logits of tokens that occurred before are divided by this number when positive, and
+    /// multiplied by it when negative. 1 is no penalty.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub repetition_penalty: f32,
-    /// Longest reply, in tokens.
+    /// Largest length of a reply, in tokens.
     #[schemars(range(min = 1))]
     pub max_tokens: usize,
-    /// Texts that end a reply, in addition to the model's end token.
+    /// Texts that end a reply when they occur in it, in addition to the model's end token.
     pub stop: Vec<String>,
-    /// Sequences sampled at a time.
+    /// Number of replies that are sampled at the same time.
     #[schemars(range(min = 1))]
     pub batch: usize,
 }
@@ -145,7 +154,7 @@ impl Default for SamplingConfig {
 }
 
 impl SamplingConfig {
-    /// The settings of the sampler, at a temperature.
+    /// Converts to the settings of the sampler, with this temperature; 0 is greedy.
     pub fn at(&self, temperature: f32) -> Sampling {
         Sampling {
             temperature,
@@ -160,36 +169,36 @@ impl SamplingConfig {
     }
 }
 
-/// The optimizer: AdamW.
+/// The settings of the optimizer, AdamW.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
-    /// Peak learning rate of reinforcement learning.
+    /// Peak learning rate of the training steps. The supervised warm-up has its own, `warmup.learning_rate`.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f32,
-    /// Steps over which the learning rate rises linearly from zero.
+    /// Number of training steps over which the learning rate rises linearly from zero to its peak.
     pub warmup_steps: u64,
-    /// How the learning rate decays afterwards.
+    /// How the learning rate changes after that rise.
     pub decay: Decay,
-    /// Decay rate of the first moment.
+    /// Decay rate of AdamW's first moment.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub beta1: f32,
-    /// Decay rate of the second moment.
+    /// Decay rate of AdamW's second moment.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub beta2: f32,
-    /// Added to the square root of the second moment.
+    /// Constant that is added to the square root of the second moment in the denominator.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub eps: f32,
-    /// Decoupled weight decay, on matrices only.
+    /// Decoupled weight decay, applied to matrices only.
     #[schemars(range(min = 0))]
     pub weight_decay: f32,
-    /// Gradients are scaled down to this global norm; 0 is no clipping.
+    /// Largest global norm of the gradient; larger gradients are scaled down to it. 0 is no clipping.
     #[schemars(range(min = 0))]
     pub max_norm: f32,
 }
 
 impl OptimizerConfig {
-    /// The optimizer.
+    /// Converts to the settings of AdamW.
     pub fn adamw(&self) -> AdamW {
         AdamW {
             beta1: self.beta1,

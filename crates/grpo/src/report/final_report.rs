@@ -1,4 +1,4 @@
-//! The final report: measurements before and after training, and where the time went.
+//! The final report of a job: measurements before and after training, and how long each phase took.
 
 use std::collections::BTreeMap;
 
@@ -10,25 +10,25 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::update::train_state::{Counters, TotalSeconds};
 
-/// Held-out accuracy of a policy by kind of task (`all` is over every kind), and results of suites.
+/// Evaluation of a policy: held-out accuracy by kind of task (the key `all` is over every kind), and results of suites.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PolicyEvaluation {
-    /// Of replies sampled at the training temperature.
+    /// Held-out accuracy of replies sampled at the training temperature, by kind of task.
     pub sampled: BTreeMap<String, Accuracy>,
-    /// Of greedy replies.
+    /// Held-out accuracy of greedy replies, by kind of task.
     pub greedy: BTreeMap<String, Accuracy>,
-    /// Results of suites, as [`SuiteResult::json`](rlar_eval::suite::SuiteResult::json) writes them.
+    /// Results of evaluation suites by name, as [`SuiteResult::json`](rlar_eval::suite::SuiteResult::json) writes them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub suites: BTreeMap<String, Value>,
 }
 
-/// A value before and after training; on disk `[before, after]`.
+/// A value before and after training; on disk the pair `[before, after]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "(T, T)", into = "(T, T)", bound(serialize = "T: Clone + Serialize"))]
 pub struct BeforeAfter<T> {
-    /// Before the first step, after any warm-up.
+    /// The value before the first training step, after the supervised warm-up if there is one.
     pub before: T,
-    /// After the last step.
+    /// The value after the last training step.
     pub after: T,
 }
 
@@ -44,15 +44,15 @@ impl<T> From<BeforeAfter<T>> for (T, T) {
     }
 }
 
-/// The best checkpoint of a run; on disk `[number, metric, value]`.
+/// The best checkpoint of a run; on disk the triple `[number, metric, value]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "(u64, String, f64)", into = "(u64, String, f64)")]
 pub struct BestOfRun {
-    /// Its number: steps done, warm-up steps included.
+    /// Number of the checkpoint: steps done, supervised warm-up steps included.
     pub number: u64,
-    /// `eval.metric`, which decided.
+    /// Name of the metric by which checkpoints were compared, `eval.metric`.
     pub metric: String,
-    /// The metric's value, negated where less is better.
+    /// Value of the metric at this checkpoint, negated if lower values of the metric are better.
     pub value: f64,
 }
 
@@ -68,26 +68,29 @@ impl From<BestOfRun> for (u64, String, f64) {
     }
 }
 
-/// The result of a job: `report.json`, and as text `report.txt`. Held-out replies without a score count as wrong, and their
-/// number is given as `unscored`.
+/// The result of a job, written as `report.json` and as text in `report.txt`. Held-out replies that got no score count
+/// as wrong; their number is reported as `unscored`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
-    /// A policy's evaluations; `None` without held-out prompts and suites.
+    /// Evaluation of a policy before and after training; `None` without held-out prompts and suites, and for reward
+    /// models.
     pub measured: Option<BeforeAfter<PolicyEvaluation>>,
-    /// A reward model's share of held-out pairs whose chosen reply scores higher; `None` without such pairs.
+    /// Share of held-out preference pairs in which the reward model scores the chosen reply higher, before and after
+    /// training; `None` without such pairs, and for policies.
     pub preferred: Option<BeforeAfter<f64>>,
-    /// Steps done.
+    /// Number of training steps done; steps of the supervised warm-up are not counted.
     pub steps: u64,
-    /// Why there were no more.
+    /// Why the run ended, such as `all steps are done`.
     pub ended: String,
-    /// The best checkpoint; `None` without `run.keep_best`.
+    /// The best checkpoint; `None` without `run.keep_best` or without a measurement.
     pub best: Option<BestOfRun>,
-    /// Where the time went.
+    /// Seconds that the run spent in each phase.
     pub seconds: TotalSeconds,
 }
 
 impl Report {
-    /// The report of a run that ended for a reason, without its evaluations.
+    /// A report with steps, best checkpoint and times from `counters`, but without evaluations. `ended` says why the
+    /// run ended.
     pub fn new(counters: &Counters, config: &Config, ended: String) -> Self {
         let best = counters.best.first().filter(|_| config.run.keep_best > 0);
         let metric = config.eval.metric.to_string();
@@ -132,7 +135,7 @@ impl std::fmt::Display for Report {
     }
 }
 
-/// A table of accuracy by kind of task, before and after.
+/// Held-out accuracy before and after training as a text table, one row per kind of task.
 fn table(before: &PolicyEvaluation, after: &PolicyEvaluation) -> String {
     let head = ["held-out accuracy", "answers", "before", "after", "change", "greedy before", "after", "unscored"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
@@ -161,7 +164,8 @@ fn table(before: &PolicyEvaluation, after: &PolicyEvaluation) -> String {
     render(&rows)
 }
 
-/// A table of the suites' metrics, before and after: shares from 0 to 1, BLEU, chrF and TER as published.
+/// Metrics of the suites before and after training as a text table. Shares lie between 0 and 1; BLEU, chrF and TER have
+/// their published scales.
 fn suites(before: &PolicyEvaluation, after: &PolicyEvaluation) -> String {
     let mut rows = vec![["suite", "metric", "before", "after"].map(str::to_owned).to_vec()];
     for (suite, result) in &after.suites {

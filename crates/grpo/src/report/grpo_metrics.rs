@@ -1,4 +1,4 @@
-//! What a step of reinforcement learning records.
+//! The metrics of a step of reinforcement learning.
 
 use std::collections::BTreeMap;
 
@@ -17,181 +17,185 @@ use crate::rollouts::zero_spread::ZeroSpread;
 use crate::update::policy_update::UpdateStats;
 use crate::update::train_state::Counters;
 
-/// The numbers of a step. `docs/run.md` explains every key; `None` is written as `null`.
+/// The metrics of a step of reinforcement learning. `docs/run.md` explains every key. `None` is written as `null`;
+/// unless a field says otherwise, it means that there was nothing to measure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct GrpoMetrics {
-    /// Weighted sums of the tools' scores.
+    /// Distribution of the rewards (weighted sums of the tools' scores) of the scored replies.
     pub reward: Option<Distribution>,
-    /// Share of the scored replies with a reward of at least 0.5, `rewards.always` not counted.
+    /// Share of the scored replies whose reward, without the tools in `rewards.always`, is at least 0.5.
     pub accuracy: Option<f64>,
-    /// Number of replies without a reward.
+    /// Number of replies without a reward, because a tool gave no score or the prompt has no tool.
     pub unscored: usize,
-    /// Number of replies to prompts without a tool.
+    /// Number of replies to prompts that have no tool.
     pub uncovered: usize,
-    /// Mean score of the audit tools, from 0 to 1.
+    /// Mean audit score of the audited replies, as a fraction of the audit tool's score range.
     pub audit: Option<f64>,
-    /// Scores and outcomes of every tool.
+    /// Scores and outcomes of every tool, by the tool's name.
     pub tools: BTreeMap<String, ToolMetrics>,
-    /// Share of the groups whose replies all have the same advantage.
+    /// Share of the groups in which nothing can be learned from the rewards, because all replies have the same
+    /// advantage.
     pub zero_spread_groups: Option<f64>,
-    /// Why these groups have no spread.
+    /// Why all replies of these groups have the same advantage.
     #[serde(rename = "flat")]
     pub zero_spread: ZeroSpread,
-    /// Number of groups that dynamic sampling replaced.
+    /// Number of groups without different rewards that dynamic sampling replaced by groups of further prompts.
     pub replaced_groups: usize,
-    /// Advantages of the replies.
+    /// Distribution of the replies' advantages.
     pub advantage: Option<Distribution>,
-    /// Mean over optimizer steps of the loss.
+    /// Loss, as the mean over the optimizer steps of this training step.
     pub loss: Option<f64>,
-    /// Mean over optimizer steps of the gradient's norm before clipping.
+    /// Norm of the gradient before clipping, as the mean over the optimizer steps of this training step.
     pub grad_norm: Option<f64>,
-    /// Learning rate.
+    /// Learning rate of the step.
     pub learning_rate: f32,
-    /// Number of optimizer steps.
+    /// Number of optimizer steps taken.
     pub optimizer_steps: usize,
-    /// Ratios to the old policy.
+    /// Distribution of the ratios of the policy's probability to the old policy's, per token, or per reply with GSPO.
     pub ratio: Option<Distribution>,
-    /// Share of the ratios that were clipped.
+    /// Shares of the ratios that were clipped.
     pub clipped: ClippedShare,
-    /// KL to the reference model, in nats per token.
+    /// Mean estimates of the KL divergence from the reference model, in nats per token.
     pub kl: KlMeans,
-    /// Mean entropy of the next-token distributions, in nats.
+    /// Mean entropy of the policy's next-token distributions, in nats.
     pub entropy: Option<f64>,
-    /// Mean absolute difference between the sampler's and the trainer's log-probs, in nats.
+    /// Mean absolute difference between the sampler's and the trainer's log-probs of the same tokens, in nats.
     pub sampler_trainer_gap: Option<f64>,
-    /// Importance weights.
+    /// Distribution of the importance weights; `None` without importance correction.
     pub correction: Option<Distribution>,
-    /// Number of steps between the policy that sampled the batch and the one that was updated.
+    /// Number of steps by which the policy that sampled the batch is older than the policy that was updated: 0, or 1
+    /// with `train.asynchronous`.
     pub staleness: u64,
-    /// Lengths of the replies, in tokens.
+    /// Distribution of the replies' lengths, in tokens.
     pub reply_tokens: Option<Distribution>,
-    /// Share of the replies that ran into `sampling.max_tokens`.
+    /// Share of the replies that reached the length limit `sampling.max_tokens`.
     pub cut_off: Option<f64>,
-    /// Reply tokens sampled by the run so far.
+    /// Number of reply tokens that the run has sampled so far.
     pub tokens_drawn: u64,
-    /// Tokens per second, by phase.
+    /// Throughput in tokens per second, by phase.
     pub tokens_per_second: TokenRates,
-    /// Prompts, reward and accuracy by domain; `None` where there is only one.
+    /// Metrics of each domain; `None` if the step's prompts are of one domain.
     pub domains: Option<BTreeMap<String, DomainMetrics>>,
-    /// What the agents were asked so far, and what came of the verifiers that they wrote; absent without agents.
+    /// Usage of the language model by the agents of this process so far, and numbers of verifiers that they wrote;
+    /// absent without agents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agents: Option<Value>,
-    /// Tools that are suspended.
+    /// Names of the tools that are suspended because they failed too often.
     pub suspended: Vec<String>,
 }
 
-/// Mean, spread and quantiles of some numbers.
+/// Mean, standard deviation and quantiles of a set of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Distribution {
-    /// Mean.
+    /// Mean of the numbers.
     pub mean: f64,
-    /// Sample standard deviation.
+    /// Sample standard deviation of the numbers (divisor `n − 1`).
     pub std: f64,
-    /// Least value.
+    /// Smallest of the numbers.
     pub min: f64,
-    /// 10 % quantile.
+    /// 10 % quantile of the numbers.
     pub q10: f64,
-    /// Median.
+    /// Median of the numbers.
     pub q50: f64,
-    /// 90 % quantile.
+    /// 90 % quantile of the numbers.
     pub q90: f64,
-    /// Greatest value.
+    /// Largest of the numbers.
     pub max: f64,
 }
 
-/// A tool's scores and outcomes.
+/// Scores of a tool in one step, and how its calls ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToolMetrics {
-    /// Its scores.
+    /// Distribution of the tool's scores; `None` if it gave none.
     pub score: Option<Distribution>,
-    /// Counts of its outcomes.
+    /// Numbers of the tool's calls by how they ended.
     pub outcomes: OutcomeCounts,
 }
 
-/// Counts of a tool's outcomes.
+/// Numbers of a tool's calls in one step, by how they ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OutcomeCounts {
-    /// Scores requested.
+    /// Number of scores requested.
     #[serde(rename = "asked")]
     pub requested: usize,
-    /// Failed.
+    /// Number of calls that failed; late ones are not counted.
     pub failed: usize,
-    /// Not begun before `rewards.step_deadline` was over.
+    /// Number of scores that were not begun before `rewards.step_deadline` was over.
     pub late: usize,
-    /// Not applicable.
+    /// Number of replies to prompts that the tool does not apply to.
     pub abstained: usize,
-    /// The last failure.
+    /// The last failure; `None` if no call failed.
     pub last_failure: Option<rlar_rewards::Failure>,
 }
 
-/// Share of the ratios that were clipped; `None` for surrogates that do not clip.
+/// Shares of the ratios that were clipped; `None` for surrogate losses that do not clip.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClippedShare {
-    /// From below.
+    /// Share of the ratios below the clip range with a negative advantage.
     pub low: Option<f64>,
-    /// From above.
+    /// Share of the ratios above the clip range with a positive advantage.
     pub high: Option<f64>,
 }
 
-/// Mean KL estimates; `None` without a reference.
+/// Mean estimates of the KL divergence from the reference model, in nats per token; `None` without a reference model.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct KlMeans {
-    /// k1.
+    /// Mean of the k1 estimate.
     pub k1: Option<f64>,
-    /// k2.
+    /// Mean of the k2 estimate.
     pub k2: Option<f64>,
-    /// k3.
+    /// Mean of the k3 estimate.
     pub k3: Option<f64>,
 }
 
-/// Tokens per second.
+/// Throughput of a step, in tokens per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct TokenRates {
-    /// Reply tokens, while sampling.
+    /// Reply tokens per second of sampling.
     pub sampling: Option<f64>,
-    /// Tokens through the backward pass, while training.
+    /// Tokens with a gradient per second of training.
     pub training: Option<f64>,
-    /// Reply tokens, over the whole step.
+    /// Reply tokens per second of the whole step, from sampling to training.
     pub step: Option<f64>,
 }
 
-/// The numbers of one domain.
+/// Metrics of the prompts of one domain in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct DomainMetrics {
-    /// Number of prompts.
+    /// Number of prompts drawn from the domain.
     pub prompts: usize,
-    /// Mean reward.
+    /// Mean reward of the domain's scored replies.
     pub reward: Option<f64>,
-    /// Share of the scored replies with a reward of at least 0.5, `rewards.always` not counted.
+    /// Share of the domain's scored replies whose reward, without the tools in `rewards.always`, is at least 0.5.
     pub accuracy: Option<f64>,
-    /// Number of replies without a reward.
+    /// Number of the domain's replies without a reward.
     pub unscored: usize,
 }
 
-/// Everything that a step's metrics are computed from.
+/// The inputs from which the metrics of a step are computed.
 pub struct StepResults<'a> {
-    /// The config.
+    /// The config of the run.
     pub config: &'a Config,
-    /// Prompts to train on.
+    /// Prompts to train on; groups refer to them by index.
     pub examples: &'a [Example],
-    /// The batch.
+    /// The batch of the step: sampled and scored replies.
     pub batch: &'a Batch,
-    /// Advantages by group and reply.
+    /// Advantages of the replies, by group; `None` for a reply without an advantage.
     pub advantages: &'a [Vec<Option<f64>>],
-    /// What the update did.
+    /// Statistics of the policy update.
     pub update: &'a UpdateStats,
-    /// Groups without spread.
+    /// Counts of groups in which all replies have the same advantage.
     pub zero_spread: &'a ZeroSpread,
-    /// The counters, with this step's tokens.
+    /// The counters of the run, with this step's tokens already added.
     pub counters: &'a Counters,
-    /// Learning rate.
+    /// Learning rate of the step.
     pub lr: f32,
-    /// Seconds by phase.
+    /// Seconds that the step spent in each phase.
     pub seconds: PhaseSeconds,
 }
 
 impl GrpoMetrics {
-    /// The metrics of a step; those of agents and suspended tools are for the caller to fill in.
+    /// Computes the metrics of a step. `agents` and `suspended` stay empty; the caller fills them in.
     pub fn new(step: &StepResults) -> Self {
         let StepResults { config, batch, update, zero_spread, counters, seconds, .. } = *step;
         let replies: Vec<&Rollout> = batch.sampled().flat_map(|g| &g.replies).collect();
@@ -256,7 +260,7 @@ impl ToolMetrics {
 }
 
 impl Distribution {
-    /// Of some numbers; `None` without any.
+    /// The distribution of some numbers; `None` if there are none.
     fn of(x: &[f64]) -> Option<Self> {
         if x.is_empty() {
             return None;
@@ -277,7 +281,7 @@ impl Distribution {
     }
 }
 
-/// Prompts, reward and accuracy by domain; `None` where there is only one.
+/// The metrics of each domain; `None` if all prompts of the step are of one domain.
 fn domains(step: &StepResults) -> Option<BTreeMap<String, DomainMetrics>> {
     let mut domains: BTreeMap<&str, Vec<&Group>> = BTreeMap::new();
     for group in step.batch.sampled() {
@@ -300,7 +304,7 @@ fn domains(step: &StepResults) -> Option<BTreeMap<String, DomainMetrics>> {
     Some(domains.into_iter().map(metrics).collect())
 }
 
-/// 1 for each reply that counts as correct, 0 for each that does not; replies without a score are left out.
+/// For each scored reply, 1 if its reward without the tools in `rewards.always` is at least 0.5, otherwise 0.
 fn correct<'a>(replies: impl Iterator<Item = &'a Rollout>, config: &Config) -> Vec<f64> {
     let judged = replies.filter_map(|r| r.scores.total_beside(&config.rewards.always));
     judged.map(|score| f64::from(u8::from(score >= 0.5))).collect()

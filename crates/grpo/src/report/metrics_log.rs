@@ -1,4 +1,4 @@
-//! Step records as they are written and shown: `metrics.jsonl` or `warmup.jsonl`, TensorBoard's events, the progress line.
+//! Writes the records of steps to `metrics.jsonl` or `warmup.jsonl` and to TensorBoard, and shows the progress line.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,12 +9,13 @@ use serde_json::Value;
 
 use crate::TrainError;
 
-/// Seconds since 1970.
+/// The current time, in seconds since 1970 (UTC).
 pub fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
-/// The record of one phase of a run: its file, TensorBoard's events, and its progress line.
+/// The log of one phase of a run: a JSONL file of step records, TensorBoard events, and the progress line in the
+/// terminal.
 #[derive(Debug)]
 pub struct MetricsLog {
     records: Records,
@@ -23,8 +24,8 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Opens the file `file` of a run for the records after step `done`; later ones are cut off. With `tensorboard`, its
-    /// events are written anew from the records that are left.
+    /// Opens the file `file` in the run's folder, and removes its records of steps after `done`. With `tensorboard`,
+    /// the events are written anew from the remaining records.
     pub fn open(
         run: &RunFolder,
         file: &str,
@@ -45,7 +46,7 @@ impl MetricsLog {
         Ok(Self { records, events, progress })
     }
 
-    /// Writes the record of step `step` with the time and the memory in use, and shows it.
+    /// Adds time and memory use to the record of step `step`, writes it, and updates the progress line.
     pub fn write(&mut self, step: u64, record: &impl Serialize) -> Result<(), TrainError> {
         let time = now();
         let mut record = serde_json::to_value(record)?;
@@ -59,7 +60,7 @@ impl MetricsLog {
         Ok(())
     }
 
-    /// Makes everything written so far survive a crash of the machine.
+    /// Syncs all records to disk, so that they survive a crash of the machine.
     pub fn sync(&self) -> Result<(), TrainError> {
         Ok(self.records.sync()?)
     }
@@ -69,20 +70,21 @@ impl MetricsLog {
         self.progress.say(line);
     }
 
-    /// Removes the progress line.
+    /// Removes the progress line from the terminal.
     pub fn finish(&self) {
         self.progress.finish();
     }
 }
 
-/// Bytes of memory in use, by the name of the line in `/proc/self/status`; `None` where there is no such file.
+/// Memory of this process in bytes, from the line of `/proc/self/status` that starts with `name`; `None` if there is no
+/// such file or line.
 fn memory(name: &str) -> Option<u64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kb| kb << 10)
 }
 
-/// The most important numbers of a record, in a line.
+/// One line of text with the most important numbers of a record.
 fn progress_line(record: &Value) -> String {
     let number = |path: &str| record.pointer(path).and_then(Value::as_f64);
     let mut parts = Vec::new();
@@ -104,7 +106,7 @@ fn progress_line(record: &Value) -> String {
     parts.join("  ")
 }
 
-/// Every number in a record with the path to it, joined by `/`: TensorBoard's scalars.
+/// All numbers in a record, named by their paths joined with `/`, as TensorBoard's scalars.
 fn scalars(record: &Value) -> Vec<(String, f64)> {
     fn walk(value: &Value, path: &str, out: &mut Vec<(String, f64)>) {
         match value {

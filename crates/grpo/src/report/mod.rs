@@ -1,4 +1,4 @@
-//! What a run leaves for people: the record of every step, rollouts as Parquet files, and the final report.
+//! What a run writes for people to read: a record per step, rollouts as Parquet files, and the final report.
 
 pub mod step_record;
 pub(crate) mod grpo_metrics;

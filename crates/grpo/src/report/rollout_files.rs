@@ -1,4 +1,4 @@
-//! Rollouts on disk: one Parquet file per step, with the columns of TRL's completion logs and more.
+//! Writes the rollouts of a step to a Parquet file, with the columns of TRL's completion logs and more.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,17 +11,17 @@ use crate::TrainError;
 use crate::rollouts::batch::Batch;
 use crate::rollouts::rollout::{Group, Rollout};
 
-/// The folder `rollouts/` of a run.
+/// The folder `rollouts/` of a run, with one Parquet file per recorded step.
 #[derive(Debug)]
 pub struct RolloutFiles {
     folder: PathBuf,
     disk: Disk,
-    /// Files that a crash of the machine could still lose.
+    /// Files that are not synced to disk yet, so that a crash of the machine could lose them.
     unsynced: Vec<PathBuf>,
 }
 
 impl RolloutFiles {
-    /// Opens the folder, and removes the files of steps after `done`.
+    /// Opens the folder, and removes the files of steps after step `done`.
     pub fn open(run: &RunFolder, disk: Disk, done: u64) -> Result<Self, TrainError> {
         let folder = run.path().join("rollouts");
         let step = |path: &PathBuf| path.file_stem()?.to_str()?.strip_prefix("step-")?.parse::<u64>().ok();
@@ -34,8 +34,8 @@ impl RolloutFiles {
         Ok(Self { folder, disk, unsynced: Vec::new() })
     }
 
-    /// Writes the rollouts of a step: TRL's columns (`step`, `prompt`, `completion`, one per tool, `advantage`), then those that
-    /// only rlar has.
+    /// Writes the rollouts of a step. The first columns are TRL's (`step`, `prompt`, `completion`, one per tool,
+    /// `advantage`); the others exist only in rlar.
     pub fn write(
         &mut self,
         step: u64,
@@ -44,7 +44,7 @@ impl RolloutFiles {
         examples: &[Example],
     ) -> Result<(), TrainError> {
         let groups: Vec<&Group> = batch.sampled().collect();
-        // Replaced groups are not trained on and have no advantages.
+        // Replaced groups are not trained on, so they have no advantages.
         let replaced = batch.replaced.iter().map(|g| vec![None; g.replies.len()]);
         let advantages: Vec<Vec<Option<f64>>> = advantages.iter().cloned().chain(replaced).collect();
         let bytes = parquet(&columns(step, &groups, &advantages, examples))
@@ -64,7 +64,7 @@ impl RolloutFiles {
         Ok(())
     }
 
-    /// Makes everything written so far survive a crash of the machine.
+    /// Syncs all files written so far to disk, so that they survive a crash of the machine.
     pub fn sync(&mut self) -> Result<(), TrainError> {
         while let Some(path) = self.unsynced.last() {
             sync_or_rewrite(path, self.disk)?;
@@ -74,7 +74,7 @@ impl RolloutFiles {
     }
 }
 
-/// The columns of a file: one row per reply.
+/// Names and values of the columns of a file, with one row per reply.
 fn columns(
     step: u64,
     groups: &[&Group],
@@ -110,7 +110,7 @@ fn columns(
     columns
 }
 
-/// The replies of some groups, as rows.
+/// Gives columns with one row per reply, for the replies of some groups.
 struct ReplyRows<'a> {
     groups: &'a [&'a Group],
     examples: &'a [Example],
@@ -133,13 +133,13 @@ impl<'a> ReplyRows<'a> {
         Column::Whole(self.replies().map(integer).collect())
     }
 
-    /// A text of each reply's example.
+    /// A column with a text of each reply's example: its id, prompt or reference.
     fn of_example(&self, text: impl Fn(&Example) -> String) -> Column {
         let rows = self.groups.iter().flat_map(|g| g.replies.iter().map(|_| &self.examples[g.example]));
         Column::Text(rows.map(text).collect())
     }
 
-    /// The number of each reply's group in the step.
+    /// A column with the index of each reply's group in the step.
     fn numbered_groups(&self) -> Column {
         let rows = self.groups.iter().enumerate().flat_map(|(i, g)| g.replies.iter().map(move |_| i as i64));
         Column::Whole(rows.collect())

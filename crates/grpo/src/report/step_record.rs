@@ -1,4 +1,4 @@
-//! The record of a step: what a training method hands to the train loop, and a line of `metrics.jsonl`.
+//! The record of a step: a training method returns it to the train loop, which writes it as a line of `metrics.jsonl`.
 
 use std::collections::BTreeMap;
 
@@ -7,95 +7,96 @@ use serde_json::Value;
 
 use crate::report::grpo_metrics::GrpoMetrics;
 
-/// A line of `metrics.jsonl`. `docs/run.md` explains every key; a value that cannot be known is `null`, not 0.
+/// A line of `metrics.jsonl`. `docs/run.md` explains every key. A value that cannot be known is `null`, not 0.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepRecord {
     /// Number of the step, from 1.
     pub step: u64,
-    /// What the method measured.
+    /// Metrics of the step, which depend on the training method.
     #[serde(flatten)]
     pub metrics: StepMetrics,
-    /// Where the time went.
+    /// Seconds that the step spent in each phase.
     pub seconds: StepSeconds,
-    /// The measurement after this step, where one was due.
+    /// The evaluation after this step; `None` if none was due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval: Option<Measurement>,
-    /// What agents and monitor did since the last step, for a person to read; `None` for runs without agents.
+    /// Lines for people to read: drift alerts, and tools that agents replaced, since the last step. `None` for runs
+    /// without language-model agents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub news: Option<Vec<String>>,
 }
 
-/// What each training method records of a step.
+/// The metrics of a step, by training method.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum StepMetrics {
-    /// Reinforcement learning.
+    /// Metrics of reinforcement learning.
     Grpo(Box<GrpoMetrics>),
-    /// Supervised fine-tuning.
+    /// Metrics of supervised fine-tuning.
     Sft(SftMetrics),
-    /// A reward model.
+    /// Metrics of reward-model training.
     RewardModel(RewardModelMetrics),
 }
 
-/// The record of a supervised step.
+/// Metrics of a step of supervised fine-tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct SftMetrics {
-    /// Mean negative log-prob of the tokens that are learned, in nats.
+    /// Mean negative log-prob of the tokens that are trained on, in nats.
     pub loss: f64,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// Learning rate.
+    /// Learning rate of the step.
     pub learning_rate: f32,
-    /// Number of tokens that are learned.
+    /// Number of tokens that are trained on; tokens of prompts do not count.
     pub tokens: usize,
 }
 
-/// The record of a step of reward-model training.
+/// Metrics of a step of reward-model training.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct RewardModelMetrics {
     /// Mean Bradley–Terry loss of the pairs, in nats.
     pub loss: f64,
-    /// Share of the pairs whose chosen reply scores higher.
+    /// Share of the pairs in which the chosen reply scores higher.
     pub accuracy: f64,
-    /// Mean difference between the scores of chosen and rejected replies.
+    /// Mean over the pairs of the chosen reply's score minus the rejected reply's.
     pub margin: f64,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// Learning rate.
+    /// Learning rate of the step.
     pub learning_rate: f32,
 }
 
-/// Seconds that a step of reinforcement learning spent in its phases. Where phases run at the same time, each counts what the
-/// step waited for it.
+/// Seconds that a step of reinforcement learning spent in each phase. If phases run at the same time, a phase only
+/// counts the time that the step waited for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PhaseSeconds {
-    /// Sampling, with the scoring beside it.
+    /// Seconds of sampling, including the scoring done at the same time.
     pub sampling: f64,
-    /// Scoring after the last reply was sampled.
+    /// Seconds of scoring after the last reply was sampled.
     pub scoring: f64,
-    /// Log-probs, gradients and optimizer.
+    /// Seconds of the policy update: log-probs, gradients and optimizer steps.
     pub training: f64,
 }
 
-/// Seconds that a step took.
+/// Seconds that a step spent in each phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct StepSeconds {
-    /// Sampling, with the scoring beside it; `None` for methods that do not sample.
+    /// Seconds of sampling, including the scoring done at the same time; `None` for methods that do not sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling: Option<f64>,
-    /// Scoring after the last reply was sampled; `None` for methods that do not sample.
+    /// Seconds of scoring after the last reply was sampled; `None` for methods that do not sample.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scoring: Option<f64>,
-    /// Log-probs, gradients and optimizer.
+    /// Seconds of the update: log-probs, gradients and optimizer steps.
     pub training: f64,
-    /// The measurement after the step.
+    /// Seconds of the evaluation after the step; 0 if none was due.
     pub evaluation: f64,
-    /// Everything else since the record of the step before: journal, records, checkpoints.
+    /// Seconds of everything else since the record of the previous step: writing journal, records and checkpoints.
     pub other: f64,
 }
 
 impl StepSeconds {
-    /// Of a method that only trains.
+    /// The times of a step without sampling, scoring and evaluation; `seconds` is the time of the update.
     pub fn training(seconds: f64) -> Self {
         Self { training: seconds, ..Self::default() }
     }
@@ -108,23 +109,25 @@ impl From<PhaseSeconds> for StepSeconds {
     }
 }
 
-/// A measurement while training. The journal holds it, because it decides which checkpoints are kept.
+/// An evaluation during training. It is written to the journal, because it decides which checkpoints are kept.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {
-    /// Held-out accuracy, from 0 to 1; for a reward model, the share of held-out pairs that it ranks right. `None` without
-    /// held-out data, or where too many replies have no score.
+    /// Held-out accuracy of a policy, from 0 to 1; for a reward model, the share of held-out pairs in which the chosen
+    /// reply scores higher. `None` without held-out data, or if more replies than `rewards.failure_limit` allows got no
+    /// score.
     #[serde(default)]
     pub accuracy: Option<f64>,
-    /// Number of held-out replies without a score; `None` where no replies were sampled.
+    /// Number of held-out replies that got no score; `None` if no held-out replies were sampled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unscored: Option<usize>,
-    /// Accuracy by kind of task.
+    /// Held-out accuracy by kind of task, from 0 to 1; the key `all` is over every kind.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kinds: BTreeMap<String, f64>,
-    /// The value that decides which checkpoint is best, more is better; `None` where too much of it is unknown.
+    /// Value of `eval.metric`, by which checkpoints are compared. Higher is better: a metric that is better when lower
+    /// is negated. `None` if too many replies got no score.
     #[serde(default)]
     pub decides: Option<f64>,
-    /// Results of suites, by name.
+    /// Results of evaluation suites, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub suites: BTreeMap<String, Value>,
 }

@@ -1,8 +1,12 @@
-//! Collecting the batch of a step: from the journal where it holds one, else by sampling and scoring.
+//! Collects the batch of a step: reads it from the journal if it is there, otherwise samples and scores a new one.
 //!
-//! Everything that changes the rewards between two steps happens here, in this order: the agents' new tools enter, replies are
-//! sampled and scored, tools that fail too often are suspended and their replies scored by others, a share of the replies is
-//! audited, the batch is journalled, and the drift monitor sees it.
+//! Everything that changes the rewards between two steps happens here, in this order:
+//! 1. New tools and assignments from the language-model agents come into use.
+//! 2. Replies are sampled and scored.
+//! 3. Tools that fail too often are suspended, and other tools score their replies again.
+//! 4. Audit tools score a share of the replies.
+//! 5. The batch is written to the journal.
+//! 6. The drift monitor, which watches whether scores still measure what they should, is shown the batch.
 
 use std::time::Instant;
 
@@ -21,44 +25,45 @@ use crate::rollouts::rollout::Group;
 use crate::rollouts::tool_health::{FailingTool, ToolHealth};
 use crate::update::train_state::{Counters, TrainState};
 
-/// The file of a checkpoint with the batch of the next step, where it was collected one step ahead.
+/// The file of a checkpoint with the batch of the next step, if it was collected one step ahead.
 const NEXT_BATCH: &str = "pending.json";
 
-/// The file of a checkpoint with the tools' health.
+/// The file of a checkpoint with the failures of tools in the last steps and the suspended tools.
 const TOOL_HEALTH: &str = "tools.json";
 
-/// The kind of the journal's entries for batches.
+/// The kind of the journal entries that hold a batch.
 const BATCH: &str = "batch";
 
-/// Collects batches.
+/// Collects the batches of a run of reinforcement learning.
 #[derive(Debug)]
 pub struct Collector<'a> {
-    /// The config.
+    /// The config of the run.
     pub config: &'a Config,
     /// Prompts to train on.
     pub examples: &'a [Example],
-    /// Prompts to measure on; a suspended tool must be replaceable for them, too.
+    /// Prompts to measure on. When a tool is suspended, other tools must be able to score these prompts, too.
     pub heldout: &'a [Example],
-    /// Token ids of the prompts to train on; empty for those that are left out for their length.
+    /// Token ids of the prompts to train on; empty for a prompt that is left out because of its length.
     pub prompts: &'a [Vec<u32>],
-    /// In which order prompts are drawn.
+    /// The order in which prompts are drawn from the domains.
     pub mixture: Mixture,
-    /// The reward tools.
+    /// The reward tools, and which of them each prompt has.
     pub rewards: &'a mut Orchestrator,
-    /// How the tools did in the last steps.
+    /// Failures of each tool in the last steps, and the suspended tools.
     pub tool_health: ToolHealth,
-    /// The agents that replace tools while training runs.
+    /// The agents that assign and replace tools while training runs; `None` without agents.
     pub evolution: Option<Evolution<'a>>,
-    /// The batch of the next step, where it was collected one step ahead.
+    /// The batch of the next step; `None` unless it was collected one step ahead (`train.asynchronous`).
     pub next: Option<Batch>,
 }
 
-/// The tools' health in a checkpoint; without a checkpoint, that of tools that have not failed.
+/// Reads from a checkpoint how often each tool failed in the last steps, and which tools are suspended. Without a
+/// checkpoint, no failures are counted and no tool is suspended.
 pub fn tool_health(checkpoint: Option<&Checkpoint>) -> Result<ToolHealth, TrainError> {
     Ok(read(checkpoint, TOOL_HEALTH)?.unwrap_or_default())
 }
 
-/// The batch that a checkpoint holds for the step after it.
+/// Reads from a checkpoint the batch that was collected ahead for the next step; `None` if there is none.
 pub fn next_batch(checkpoint: Option<&Checkpoint>) -> Result<Option<Batch>, TrainError> {
     read(checkpoint, NEXT_BATCH)
 }
@@ -69,7 +74,8 @@ fn read<T: serde::de::DeserializeOwned>(checkpoint: Option<&Checkpoint>, file: &
 }
 
 impl Collector<'_> {
-    /// The batch of the step after `counters`: the one collected ahead, or a new one. Adds its time to `seconds`.
+    /// The batch of the step that follows `counters`: the one that was collected ahead, or else one from the journal or
+    /// a new one. Sets the times of sampling and scoring in `seconds`, unless the batch was collected ahead.
     pub fn collect(
         &mut self,
         policy: &Policy,
@@ -87,8 +93,8 @@ impl Collector<'_> {
         Ok(batch)
     }
 
-    /// Runs the update on a batch. With `train.asynchronous` the next batch is collected at the same time, by the policy
-    /// before this update (one-step-off; Noukhovitch et al., 2024). Adds the time to `seconds`.
+    /// Runs the update on a batch. With `train.asynchronous` the next batch is collected at the same time, by the
+    /// policy before this update (one-step-off; Noukhovitch et al., 2024). Adds the times of both to `seconds`.
     pub fn update_and_collect_ahead<T>(
         &mut self,
         state: &mut TrainState,
@@ -117,9 +123,9 @@ impl Collector<'_> {
         Ok(updated)
     }
 
-    /// The batch at a position: from the journal, or a new one, which is journalled before it is used. A tool that fails too
-    /// often is suspended; where no other tool can score its prompts, the step fails before the batch is journalled, so that a
-    /// resume tries it again.
+    /// The batch for a position: from the journal, or a new one, which is written to the journal before it is used. A
+    /// tool that fails too often is suspended. If no other tool can score its prompts, this is an error, and the batch
+    /// is not written to the journal, so that a resumed run samples and scores anew.
     fn obtain(&mut self, policy: &Policy, at: BatchPosition, journal: &mut Journal) -> Result<Batch, TrainError> {
         let step = at.step + 1;
         let is_replayed = journal.holds(step, BATCH);
@@ -143,7 +149,7 @@ impl Collector<'_> {
         Ok(batch)
     }
 
-    /// A new batch, scored by tools that do not fail too often, and audited.
+    /// A new batch: sampled, scored by tools that do not fail too often, and audited.
     fn sample_score_and_audit(&mut self, policy: &Policy, at: BatchPosition) -> Result<Batch, TrainError> {
         let mut batch = self.sample_and_score(policy, at)?;
         while let Some(failing) = self.tool_health.failing(batch.sampled(), self.config) {
@@ -155,13 +161,13 @@ impl Collector<'_> {
         Ok(batch)
     }
 
-    /// Takes a tool out of use for the rest of the run.
+    /// Stops using a tool for the rest of the run.
     fn suspend(&mut self, tool: String) {
         self.rewards.suspend(&tool);
         self.tool_health.suspended.push(tool);
     }
 
-    /// Suspends a failing tool and lets other tools score its replies in the batch.
+    /// Suspends a failing tool, and scores the replies that it scored in this batch again with other tools.
     fn suspend_and_rescore(&mut self, batch: &mut Batch, step: u64, failing: FailingTool) -> Result<(), TrainError> {
         let FailingTool { tool, failed, requested, last_failure: last } = failing;
         let no_replacement = |left: String| TrainError::ToolFails {
@@ -173,7 +179,7 @@ impl Collector<'_> {
             left,
         };
         self.suspend(tool.clone());
-        // A gate without its tool would let every reply pass.
+        // A gate lets only replies pass that its tool scores high enough; without the tool, every reply would pass.
         if self.config.rewards.always.iter().any(|m| m.tool == tool) {
             return Err(no_replacement("`rewards.always` gives it to every prompt".to_owned()));
         }
@@ -194,7 +200,8 @@ impl Collector<'_> {
         }
     }
 
-    /// Files that a checkpoint needs to continue from.
+    /// The files by which a checkpoint restores the collector: tool failures, the agents' results, and a batch
+    /// collected ahead.
     pub fn files(&self) -> Result<Files, TrainError> {
         let mut files = vec![(TOOL_HEALTH.to_owned(), serde_json::to_vec(&self.tool_health)?)];
         if let Some(evolution) = &self.evolution {

@@ -1,8 +1,8 @@
-//! Rewards that change while training runs: assignments and tools from the agents enter between two steps, and what the drift
-//! monitor notices is handed to the agents.
+//! Reward tools that change while training runs. Language-model agents choose tools for prompts, and the drift monitor
+//! watches whether scores still measure what they should. When it raises an alert, the agents are asked for a new tool.
 //!
-//! Training never waits for the agents. What enters a step is journalled before it is used, and everything that has entered is
-//! in each checkpoint, so that a resumed run gives every reply the score that it had.
+//! Training never waits for the agents. Their results come into use between two steps. They are written to the journal
+//! before, and every checkpoint holds all of them, so that a resumed run gives every reply the score that it had.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,27 +19,27 @@ use crate::TrainError;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::run::job::Job;
 
-/// The file of a checkpoint with everything that has entered.
+/// The file of a checkpoint with the monitor's state and all results of the agents that are in use.
 pub const EVOLUTION: &str = "evolution.json";
 
-/// The kind of the journal's entries for what enters a step.
+/// The kind of the journal entries that hold results of the agents which come into use at a step.
 const ENTERED: &str = "entered";
 
-/// Largest number of a domain's examples that the agents get to make and check a new tool with.
+/// Largest number of examples of a domain that the agents get to write and check a new tool.
 const MAX_EXAMPLES: usize = 64;
 
-/// What a checkpoint keeps of the agents and the monitor.
+/// The part of a checkpoint about agents and drift monitor: the monitor's window, open alerts, and the agents' results.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EvolutionState {
     monitor: Monitor,
-    /// Alerts that the agents have not answered yet.
+    /// Drift alerts for which the agents have not given a result yet.
     pending: Vec<DriftAlert>,
-    /// The results that have entered, in order.
+    /// Results of the agents that are in use, in the order in which they came.
     entered: Vec<AgentResult>,
 }
 
 impl EvolutionState {
-    /// The state in a checkpoint; empty without one.
+    /// Reads the state from a checkpoint; empty without a checkpoint.
     pub fn load(checkpoint: Option<&Checkpoint>) -> Result<Self, TrainError> {
         let Some(checkpoint) = checkpoint.filter(|c| c.path.join(EVOLUTION).exists()) else {
             return Ok(Self::default());
@@ -47,7 +47,7 @@ impl EvolutionState {
         Ok(serde_json::from_slice(&checkpoint.read(EVOLUTION)?)?)
     }
 
-    /// The new tools that have entered.
+    /// The new tools among the results.
     pub fn tools(&self) -> impl Iterator<Item = &NewTool> {
         self.entered.iter().filter_map(|result| match result {
             AgentResult::Replacement(replacement) => replacement.tool.as_ref(),
@@ -55,7 +55,8 @@ impl EvolutionState {
         })
     }
 
-    /// Whether the agents have chosen the tools of a prompt, given by its index in the training data and its domain.
+    /// Whether the agents have already chosen the tools of a prompt. `index` is the prompt's index in the training
+    /// data, `domain` its domain.
     pub fn has_chosen(&self, index: usize, domain: &str) -> bool {
         self.entered.iter().any(|result| match result {
             AgentResult::Prompt(prompt, _) => *prompt == index,
@@ -65,39 +66,41 @@ impl EvolutionState {
     }
 }
 
-/// What a step hands to the agents and the monitor.
+/// What a step passes to the agents and to the drift monitor, which watches the scores of the tools.
 pub struct StepContext<'a> {
-    /// The reward tools.
+    /// The reward tools, and which of them each prompt has.
     pub rewards: &'a mut Orchestrator,
     /// Prompts to train on.
     pub examples: &'a [Example],
-    /// The step, from 1; 0 before the first.
+    /// Number of the step, from 1; 0 before the first step.
     pub step: u64,
-    /// Whether the journal holds the step, because an earlier process took it.
+    /// Whether the journal holds this step, because an earlier process already took it.
     pub is_replayed: bool,
 }
 
-/// The agents and the drift monitor beside a run.
+/// The language-model agents, which assign and replace reward tools while training runs, and the drift monitor, which
+/// raises an alert when a tool's scores no longer measure what they should.
 #[derive(Debug)]
 pub struct Evolution<'a> {
     run: &'a RunFolder,
     agents: BackgroundAgents,
-    /// When the monitor raises an alert; `None` without monitoring.
+    /// The thresholds at which the drift monitor raises an alert; `None` if the scores are not monitored.
     thresholds: Option<DriftThresholds>,
     demonstrations: Vec<Example>,
     state: EvolutionState,
-    /// Domains whose tools were assigned by the config or replaced after an alert: earlier choices do not change them.
+    /// Domains whose tools the config assigned, or an agent replaced after an alert. Results of older requests do not
+    /// change their tools.
     fixed_domains: BTreeSet<String>,
-    /// Alerts that this process has handed to the agents.
+    /// Names of the alerts that this process has passed to the agents.
     submitted: BTreeSet<String>,
-    /// Verifiers that were written in this run.
+    /// Numbers of verifiers that the agents wrote in this run.
     verifiers: VerifierCounts,
-    /// What happened since the last step, for a person to read.
+    /// Lines for people to read: alerts and replaced tools since the last step.
     news: Vec<String>,
 }
 
 impl<'a> Evolution<'a> {
-    /// Continues from a state, by applying again everything that has entered.
+    /// Continues from a saved state by applying the agents' results again, in the same order.
     pub fn resume(
         run: &'a RunFolder,
         agents: BackgroundAgents,
@@ -122,12 +125,13 @@ impl<'a> Evolution<'a> {
         Ok(Self { state, news: Vec::new(), ..evolution })
     }
 
-    /// The state for a checkpoint.
+    /// The state that a checkpoint holds.
     pub fn state(&self) -> &EvolutionState {
         &self.state
     }
 
-    /// Applies the results that the agents have by now, or those that the journal has for a replayed step.
+    /// Applies the results that the agents have by now. In a replayed step, applies those that the journal holds for
+    /// it.
     pub fn enter(&mut self, context: StepContext, journal: &mut Journal) -> Result<(), TrainError> {
         let StepContext { rewards, examples, step, is_replayed } = context;
         let results: Vec<AgentResult> = match journal.recall(step, ENTERED)? {
@@ -171,7 +175,7 @@ impl<'a> Evolution<'a> {
         Ok(())
     }
 
-    /// Writes the report of a replacement, and gives its domain the new tool, where there is one.
+    /// Writes the report of a replacement to the run's folder. If the agents found a new tool, gives it to the domain.
     fn replace(&mut self, replacement: &ToolReplacement, rewards: &mut Orchestrator) -> Result<(), TrainError> {
         let ToolReplacement { alert, tool, assignment, verifiers, page } = replacement;
         self.verifiers.add(*verifiers);
@@ -199,8 +203,8 @@ impl<'a> Evolution<'a> {
         Ok(())
     }
 
-    /// Shows the groups of a step to the monitor, and hands new alerts to the agents. In a replayed step the alerts were handed
-    /// over by an earlier process, and the journal may hold the agents' answer.
+    /// Shows the groups of a step to the drift monitor, and passes new alerts to the agents. In a replayed step alerts
+    /// are not passed on: an earlier process did so, and the journal may already hold the agents' result.
     pub fn observe<'g>(&mut self, groups: impl Iterator<Item = &'g Group>, context: &'g StepContext<'g>) {
         let Some(thresholds) = &self.thresholds else { return };
         let mut domains: BTreeMap<&str, Vec<Vec<ObservedReply>>> = BTreeMap::new();
@@ -228,12 +232,12 @@ impl<'a> Evolution<'a> {
         }
     }
 
-    /// Takes what happened since the last time, for a person to read.
+    /// Takes the lines about alerts and replaced tools since the last call.
     pub fn news(&mut self) -> Vec<String> {
         std::mem::take(&mut self.news)
     }
 
-    /// How often the agents asked the language model, by role, and the verifiers that they wrote in this run.
+    /// How often this process's agents called the language model, by role, and numbers of verifiers that they wrote.
     pub fn usage(&self) -> Value {
         let mut usage = json!(self.agents.usage());
         let VerifierCounts { written, runnable, admitted } = self.verifiers;
@@ -242,8 +246,8 @@ impl<'a> Evolution<'a> {
     }
 }
 
-/// The name of an alert's report. It contains the domain in letters that every file system allows, with a hash where they
-/// differ from the domain's own.
+/// The file name of an alert's report. It contains the domain with only ASCII letters, digits and `-`, so that every
+/// file system allows it. If this changes the domain's name, a hash keeps file names apart.
 fn report_name(alert: &DriftAlert) -> String {
     let plain = alert.domain.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
     let mut name: String = plain.take(40).collect();
@@ -253,8 +257,8 @@ fn report_name(alert: &DriftAlert) -> String {
     format!("step-{:06}-{name}.md", alert.step)
 }
 
-/// Assigns tools to a domain. A tool that cannot be opened is a warning, and the domain keeps its tools: it would end the run at
-/// the next step.
+/// Assigns tools to a domain. If one of them cannot be opened, this only logs a warning, and the domain keeps its
+/// tools: with such a tool the run would end at the next step.
 fn assign_domain(rewards: &mut Orchestrator, name: &str, assignment: &Assignment) {
     match assignment.tools.iter().find_map(|tool| rewards.open_admitted(&tool.tool).err()) {
         Some(why) => tracing::warn!("the tools chosen for `{name}` cannot be used: {why}"),
@@ -262,13 +266,13 @@ fn assign_domain(rewards: &mut Orchestrator, name: &str, assignment: &Assignment
     }
 }
 
-/// The replies of a group as the monitor sees them, with scores as a part of each tool's range.
+/// The replies of a group as the monitor sees them, with each score as a fraction of its tool's range.
 fn observed<'b>(group: &'b Group, context: &'b StepContext<'b>) -> Vec<ObservedReply<'b>> {
     let (example, library) = (&context.examples[group.example], context.rewards.library());
     let reply = |reply: &'b Rollout| {
         let mut scores = Vec::new();
         let (mut sum, mut weights) = (Some(0.0), 0.0);
-        // A tool without a card is the soft overlong penalty.
+        // The soft overlong penalty (a score for the reply's length) has no tool card, so it is skipped here.
         for score in &reply.scores.tools {
             let Some(card) = library.card(&score.tool) else { continue };
             let [low, high] = card.range;

@@ -1,4 +1,5 @@
-//! Which prompts a step draws: a function of the number of prompts drawn before, the domains' weights and the seed.
+//! The order in which prompts are drawn: a function of the number of prompts drawn before, the domains' weights and the
+//! seed.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -6,14 +7,15 @@ use std::ops::Range;
 use crate::config::Domain;
 use crate::schedule::{self, Stream};
 
-/// The prompts of one domain.
+/// The prompts of one domain, and when they are drawn.
 #[derive(Clone, Debug, PartialEq)]
 struct DomainPrompts {
-    /// Their indices among all examples to train on.
+    /// Indices of the domain's prompts among all prompts to train on.
     prompts: Vec<usize>,
-    /// The domain's weight beside the other domains that are active at the same time.
+    /// The weight of the domain, relative to the other domains that are active at the same time.
     weight: f64,
-    /// The draws during which the domain is active.
+    /// The range of draws in which the domain is active. A draw is one drawn prompt; draws are counted from 0 over the
+    /// run.
     draws: Range<u64>,
 }
 
@@ -23,25 +25,27 @@ impl DomainPrompts {
     }
 }
 
-/// How long a run draws prompts.
+/// The number of prompts that a run draws: per step, and for how many steps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrawPlan {
-    /// Prompts per step.
+    /// Number of prompts per training step.
     pub per_step: u64,
-    /// Number of steps.
+    /// Number of training steps of the run.
     pub steps: u64,
 }
 
-/// Domains and their weights. Each domain gives every one of its prompts once per epoch of its own, in an order that depends
-/// on seed, domain and epoch alone; domains take turns in proportion to their weights.
+/// The domains of the training data, and the order in which their prompts are drawn. Domains take turns in proportion
+/// to their weights. Within a domain, every prompt is drawn once per epoch of the domain, in an order that depends only
+/// on seed, domain and epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mixture {
     domains: Vec<DomainPrompts>,
 }
 
 impl Mixture {
-    /// The mixture of a config's domains. The examples of all domains lie one domain after the other, `sizes` of each;
-    /// without domains there is one size, and all prompts count alike. Prompts for which `fits` is false are left out.
+    /// The mixture of a config's domains. `sizes` has the number of prompts of each domain, whose prompts are
+    /// concatenated in this order. Without domains, `sizes` has one number, and all prompts have the same weight.
+    /// Prompts whose index `fits` rejects are left out.
     pub fn new(domains: &[Domain], sizes: &[usize], plan: DrawPlan, fits: &dyn Fn(usize) -> bool) -> Self {
         let mut first = 0;
         let mut mixed = Vec::new();
@@ -57,17 +61,17 @@ impl Mixture {
         Self { domains: mixed }
     }
 
-    /// Number of prompts that can be drawn.
+    /// Number of different prompts that can be drawn.
     pub fn len(&self) -> usize {
         self.domains.iter().map(|d| d.prompts.len()).sum()
     }
 
-    /// Whether no prompt can be drawn.
+    /// Whether there is no prompt that can be drawn.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The first of `draws` draws at which no active domain has a prompt.
+    /// The first of the run's `draws` draws at which no active domain has a prompt; `None` if there is no such draw.
     pub fn gap(&self, draws: u64) -> Option<u64> {
         let bounds = self.domains.iter().flat_map(|d| [d.draws.start, d.draws.end]);
         let mut starts: Vec<u64> = bounds.chain([0]).filter(|d| *d < draws).collect();
@@ -75,7 +79,7 @@ impl Mixture {
         starts.into_iter().find(|draw| !self.domains.iter().any(|d| d.is_active(*draw)))
     }
 
-    /// The indices of the next `wanted` prompts, after the first `drawn`.
+    /// Indices of the next `wanted` prompts, after the first `drawn` of the run.
     pub fn draw(&self, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
         if let [only] = &self.domains[..] {
             let order = schedule::draw(only.prompts.len(), wanted, drawn, seed);
@@ -101,19 +105,19 @@ impl Mixture {
     }
 }
 
-/// Smooth weighted round-robin: at every draw each active domain gains its weight as credit, and the domain with the most
-/// credit is drawn from and pays the sum of all weights.
+/// Smooth weighted round-robin. At every draw, each active domain gains its weight as credit. The prompt comes from the
+/// domain with the most credit, which then loses the sum of all active weights.
 struct WeightedTurns<'p> {
     domains: &'p [DomainPrompts],
     credit: Vec<f64>,
     drawn: Vec<u64>,
 }
 
-/// One draw.
+/// One draw: the domain that gives the prompt.
 struct DomainDraw {
-    /// Index of the domain.
+    /// Index of the domain in the mixture.
     domain: usize,
-    /// Number of prompts drawn from it before.
+    /// Number of prompts that this domain gave before this draw.
     drawn_before: u64,
 }
 

@@ -1,5 +1,5 @@
-//! Rollouts: which prompts a step draws, the policy's replies with the scores of the reward tools, and what is watched about
-//! them: tools that fail, groups without spread, rewards that drift.
+//! Rollouts: which prompts a step draws, the policy's replies with the scores of the reward tools, and what is
+//! monitored: tools that fail, groups in which all replies have the same reward, and scores that drift.
 
 pub mod mixture;
 pub mod collect;

@@ -1,4 +1,4 @@
-//! Rollouts: the policy's replies to a prompt, with everything that the update needs of them.
+//! Rollouts: the policy's replies to a prompt, with the log-probs and scores that the update needs.
 
 use std::collections::BTreeMap;
 
@@ -9,37 +9,39 @@ use serde::{Deserialize, Serialize};
 use crate::algorithm::advantage::{GroupScores, ScoreColumn};
 use crate::config::SamplingConfig;
 
-/// A reply of the policy.
+/// A sampled reply of the policy, with its log-probs and scores.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rollout {
-    /// Its token ids, the end token included.
+    /// Token ids of the reply, the end token included.
     pub tokens: Vec<u32>,
-    /// Log-probs of the tokens under the policy that sampled them, at the sampling temperature over the whole vocabulary.
+    /// Log-prob of each token under the policy that sampled it, at the sampling temperature, over the whole vocabulary.
     pub log_probs: Vec<f32>,
-    /// Log-probs under the distribution that they were drawn from, with top-k, top-p, min-p and repetition penalty applied.
+    /// Log-prob of each token under the distribution that it was drawn from, after top-k, top-p, min-p and repetition
+    /// penalty.
     pub drawn_log_probs: Vec<f32>,
-    /// The decoded text.
+    /// The reply as text.
     pub text: String,
-    /// Why generation ended.
+    /// Why the generation of the reply ended, such as an end token or the length limit.
     pub finish: Finish,
-    /// The outcomes of the prompt's reward tools.
+    /// The score of each reward tool of the prompt, or why it gave none.
     pub scores: Scores,
-    /// The score of the audit tool, scaled to its range (0 to 1); `None` where the reply was not audited or the audit failed.
+    /// Score of the audit tool as a fraction of its range, from 0 to 1; `None` if the reply was not audited or the
+    /// audit gave no score.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audit: Option<f64>,
 }
 
-/// The replies to one prompt.
+/// The replies to one prompt, among which rewards are compared.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// Index of the prompt among the examples to train on.
+    /// Index of the prompt among the prompts to train on.
     pub example: usize,
-    /// The replies.
+    /// The sampled replies to the prompt.
     pub replies: Vec<Rollout>,
 }
 
 impl Group {
-    /// The scores that advantages are computed from. All replies of a group have the same tools.
+    /// The scores from which the group's advantages are computed. All replies of a group are scored by the same tools.
     pub fn scores(&self) -> GroupScores {
         let tools = self.replies.first().map_or(&[][..], |r| &r.scores.tools);
         let score = |r: &Rollout, tool: &str| r.scores.get(tool)?.outcome.score();
@@ -51,18 +53,18 @@ impl Group {
     }
 }
 
-/// A reply that has just been completed.
+/// A reply that has just been sampled completely.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FinishedReply {
-    /// Index of its request.
+    /// Index of the generation request, one per prompt.
     pub request: usize,
-    /// Index among the replies to that request.
+    /// Index of the reply among those to the same prompt.
     pub index: usize,
-    /// Its text.
+    /// The whole reply as text.
     pub text: String,
 }
 
-/// Samples one reply per seed of every request, and calls `on_reply` with each as soon as it is complete.
+/// Samples replies to every request, one per seed, and calls `on_reply` with each as soon as it is complete.
 pub fn sample(
     policy: &Policy,
     requests: &[GenerationRequest],
@@ -82,24 +84,24 @@ pub fn sample(
     engine.stream(requests, &sampling.at(sampling.temperature), &mut on_token)
 }
 
-/// Counts of one tool's outcomes in a step.
+/// Scores of one tool in a step, and numbers of its calls by how they ended.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ToolOutcomes {
-    /// Scores requested.
+    /// Number of scores requested.
     pub requested: usize,
-    /// Scores that failed, late ones not counted.
+    /// Number of calls that failed; late ones are not counted.
     pub failed: usize,
-    /// Scores that were not begun before `rewards.step_deadline` was over.
+    /// Number of scores that were not begun before `rewards.step_deadline` was over.
     pub late: usize,
-    /// Replies that the tool does not apply to.
+    /// Number of replies to prompts that the tool does not apply to.
     pub abstained: usize,
-    /// The scores, in no particular order.
+    /// All scores that the tool gave, in no particular order.
     pub scores: Vec<f64>,
-    /// The last failure.
+    /// The last failure; `None` if no call failed.
     pub last_failure: Option<Failure>,
 }
 
-/// Counts of the outcomes of every tool, by the tool's name.
+/// Scores and numbers of calls of every tool, by the tool's name.
 pub fn tool_outcomes<'a>(groups: impl Iterator<Item = &'a Group>) -> BTreeMap<String, ToolOutcomes> {
     let mut tools: BTreeMap<String, ToolOutcomes> = BTreeMap::new();
     for score in groups.flat_map(|g| &g.replies).flat_map(|r| &r.scores.tools) {

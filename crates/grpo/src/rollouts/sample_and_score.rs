@@ -1,4 +1,4 @@
-//! Sampling and scoring a batch: prompts are drawn, replies sampled and, while later ones are still being written, scored.
+//! Samples and scores a batch: prompts are drawn, and each reply is scored while later ones are still being sampled.
 
 use std::sync::OnceLock;
 use std::sync::mpsc;
@@ -15,12 +15,13 @@ use crate::rollouts::collect::Collector;
 use crate::rollouts::rollout::{FinishedReply, Group, Rollout, sample};
 use crate::schedule::mix;
 
-/// Name under which the soft overlong penalty counts as one more tool.
+/// Name of the soft overlong penalty, which is stored like the score of one more tool.
 const SOFT_OVERLONG: &str = "soft_overlong";
 
 impl Collector<'_> {
-    /// Samples and scores a new batch. A reply's random numbers depend on the seed, the step and its index in the batch alone.
-    /// With dynamic sampling, groups without spread are replaced by groups of further prompts.
+    /// Samples and scores a new batch. The random numbers of a reply depend only on the seed, the step and the indices
+    /// of prompt and reply. With dynamic sampling, groups whose replies all have the same reward are replaced by groups
+    /// of further prompts.
     pub fn sample_and_score(&mut self, policy: &Policy, position: BatchPosition) -> Result<Batch, TrainError> {
         let (config, t) = (self.config, &self.config.train);
         let wanted = t.prompts.min(self.mixture.len());
@@ -50,7 +51,7 @@ impl Collector<'_> {
         Ok(batch)
     }
 
-    /// Samples the replies to some prompts, scoring each as soon as it is complete.
+    /// Samples the replies to some prompts, and scores each as soon as it is complete. Adds the times to `batch`.
     fn sample_groups(
         &mut self,
         policy: &Policy,
@@ -62,7 +63,7 @@ impl Collector<'_> {
         let sampling = &self.config.sampling;
         let part = self.config.rewards.scored.clone().unwrap_or_default();
         let (rewards, examples) = (&mut *self.rewards, self.examples);
-        // One time limit for the whole step, however often its groups are replaced.
+        // The time limit holds for the whole step, even if groups are replaced several times.
         let time_left = Duration::from_secs_f64((self.config.rewards.step_deadline - batch.scoring).max(0.0));
         let deadline = OnceLock::new();
         let is_over = &|| deadline.get().is_some_and(|d| Instant::now() >= *d);
@@ -82,7 +83,7 @@ impl Collector<'_> {
             });
             let mut on_reply = |reply: FinishedReply| {
                 let completion = part.completion(reply.text.clone());
-                // Fails only when the scorer has ended with an error, which is returned below.
+                // Sending fails only if the scorer has ended with an error, which is returned below.
                 let _ = send.send((reply, completion));
             };
             let samples = sample(policy, requests, sampling, &mut on_reply);
@@ -104,7 +105,7 @@ impl Collector<'_> {
 
     fn rollout(&self, sample: Sample, mut scores: Scores) -> Rollout {
         let overlong = &self.config.algorithm.overlong;
-        // A reply that no tool scores is not trained on, whatever its length.
+        // A reply that no tool scores gets no penalty either, so that it is not trained on.
         if overlong.soft_tokens > 0 && !scores.tools.is_empty() {
             let penalty = soft_overlong(sample.tokens.len(), self.config.sampling.max_tokens, overlong.soft_tokens);
             let outcome = Outcome::Scored(penalty);
@@ -121,7 +122,7 @@ impl Collector<'_> {
         }
     }
 
-    /// Scores some groups of a batch again, with the tools that their prompts have now.
+    /// Scores the groups of a batch for which `is_affected` is true again, with the tools that their prompts have now.
     pub fn rescore(&mut self, batch: &mut Batch, is_affected: impl Fn(&Group) -> bool) -> Result<(), TrainError> {
         let part = self.config.rewards.scored.clone().unwrap_or_default();
         let deadline = self.step_deadline();
@@ -138,8 +139,8 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// Lets the audit tools score the first `rewards.audit.share` of the replies of every group. Audit scores are recorded and
-    /// watched, but nothing is trained on them.
+    /// Lets the audit tools score the first replies of every group, a share of `rewards.audit.share`. Audit scores are
+    /// recorded and monitored, but not trained on.
     pub fn audit(&mut self, batch: &mut Batch) {
         if !self.rewards.has_audit() {
             return;

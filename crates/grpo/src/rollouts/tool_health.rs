@@ -1,4 +1,4 @@
-//! Reward tools that fail too often are suspended.
+//! Counts the failures of each reward tool over the last steps, to suspend tools that fail too often.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::rollouts::rollout::{Group, tool_outcomes};
 
-/// How the tools did in the last steps, and which of them are suspended. A checkpoint keeps it.
+/// Failures of each tool in the last steps, and the suspended tools. A checkpoint holds them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ToolHealth {
-    /// Per step, the counts of every tool.
+    /// For each of the last steps, the oldest first: numbers of failed and requested scores, by tool.
     window: VecDeque<BTreeMap<String, FailureCount>>,
-    /// Tools that score no further replies.
+    /// Names of the tools that were suspended; they score no further replies.
     pub suspended: Vec<String>,
 }
 
-/// How many of a tool's scores failed; on disk `[failed, requested]`.
+/// Numbers of failed and requested scores of a tool; on disk the pair `[failed, requested]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "[usize; 2]", into = "[usize; 2]")]
 struct FailureCount {
@@ -36,21 +36,22 @@ impl From<FailureCount> for [usize; 2] {
     }
 }
 
-/// A tool that fails more often than `rewards.failure_limit` allows.
+/// A tool whose scores fail more often than `rewards.failure_limit` allows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FailingTool {
-    /// The tool's name.
+    /// Name of the tool in the library.
     pub tool: String,
-    /// Failed scores in the window.
+    /// Number of scores that failed in the last `rewards.failure_window` steps.
     pub failed: usize,
-    /// Requested scores in the window.
+    /// Number of scores that were requested in the same steps.
     pub requested: usize,
-    /// The last failure.
+    /// Text of the tool's last failure.
     pub last_failure: String,
 }
 
 impl ToolHealth {
-    /// The first tool that fails too often, counting these groups as the last step of the window; `None` if none does.
+    /// The first tool, by name, that fails too often in the last steps, of which `groups` are the newest; `None` if no
+    /// tool does.
     pub fn failing<'g>(&self, groups: impl Iterator<Item = &'g Group>, config: &Config) -> Option<FailingTool> {
         let earlier = self.window.len().saturating_sub(config.rewards.failure_window - 1);
         let mut now = tool_outcomes(groups).into_iter();
@@ -69,7 +70,7 @@ impl ToolHealth {
         })
     }
 
-    /// Adds the groups of a step to the window.
+    /// Counts the scores of a step's groups, and drops the counts of steps that are too old.
     pub fn observe<'g>(&mut self, groups: impl Iterator<Item = &'g Group>, config: &Config) {
         let outcomes = tool_outcomes(groups).into_iter();
         let counts = outcomes.map(|(tool, o)| (tool, FailureCount { failed: o.failed, requested: o.requested }));

@@ -1,4 +1,5 @@
-//! Groups without spread: all replies have the same advantage, so nothing is learned from them. Counts them and says why.
+//! Groups without spread: all replies have the same advantage, so nothing can be learned from their rewards. This file
+//! counts them and says why.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,36 +10,37 @@ use crate::config::Combine;
 use crate::rollouts::batch::Batch;
 use crate::rollouts::rollout::Group;
 
-/// The groups of a step whose replies all have the same advantage, by reason.
+/// Numbers of a step's groups without spread (all replies have the same advantage), by reason. A group can count for
+/// several reasons.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct ZeroSpread {
-    /// Number of such groups.
+    /// Number of all groups whose replies have the same advantage.
     pub groups: usize,
-    /// Those with fewer than two scored replies.
+    /// Number of groups without any advantage, because fewer than two of their replies were scored.
     pub unscored: usize,
-    /// Those where the tools' differences cancel out exactly.
+    /// Number of groups in which tools gave the replies different scores, but these differences cancel out in the sum.
     pub cancelled: usize,
-    /// Those whose replies are all the same text.
+    /// Number of groups without spread whose replies are all the same text.
     #[serde(rename = "alike")]
     pub identical: usize,
-    /// Tools that gave every reply of such a group the same score, and where in their range it was.
+    /// For each tool, numbers of groups (of those without spread) in which it gave all replies the same score.
     pub tools: BTreeMap<String, ConstantScores>,
 }
 
-/// Number of groups in which a tool gave every reply the same score.
+/// Numbers of groups in which a tool gave all replies the same score, by where this score is in the tool's range.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ConstantScores {
-    /// The highest score of its range.
+    /// Number of groups in which all replies got the highest score of the tool's range.
     pub high: usize,
-    /// The lowest.
+    /// Number of groups in which all replies got the lowest score of the tool's range.
     pub low: usize,
-    /// Another one.
+    /// Number of groups in which all replies got the same score between lowest and highest.
     pub between: usize,
 }
 
 impl ZeroSpread {
-    /// Counts them among groups with the advantages of their replies (empty for groups that are not trained on). `range` gives
-    /// a tool's lowest and highest score.
+    /// Counts the groups without spread. Each group comes with the advantages of its replies, which are empty if it was
+    /// replaced by dynamic sampling. `range` returns the lowest and highest score of a tool.
     pub fn count<'g>(
         groups: impl Iterator<Item = (&'g Group, &'g [Option<f64>])>,
         combine: Combine,
@@ -78,7 +80,8 @@ impl ZeroSpread {
         counts
     }
 
-    /// Why no group of a batch has spread, and what to do, for the message that stops a run.
+    /// For the message that stops a run: why all replies of every group have the same reward, and what the user can
+    /// change.
     pub fn explain(&self, batch: &Batch) -> String {
         let replies = || batch.sampled().flat_map(|g| &g.replies);
         let unscored = replies().filter(|r| r.scores.total().is_none()).count();

@@ -1,4 +1,4 @@
-//! The reward tools of every prompt, chosen before the first step and kept by a resumed run.
+//! Assigns reward tools to every prompt before the first step; a resumed run keeps the assignments.
 
 use rlar_rewards::{Assignment, RewardError};
 use rlar_run::RunFolder;
@@ -7,11 +7,12 @@ use crate::TrainError;
 use crate::config::{Estimator, Method};
 use crate::run::job::Job;
 
-/// The file with the assignment of every prompt: those to train on, then the held-out ones.
+/// The file in the run's folder with the assignment of every prompt: first the prompts to train on, then the held-out
+/// ones.
 const ASSIGNMENTS: &str = "assignments.jsonl";
 
-/// Chooses the tools of every prompt and writes the assignments with their reasons, and the tools themselves. A resumed run
-/// keeps the assignments that it started with.
+/// Chooses the tools of every prompt. Writes the assignments with their reasons, and copies of the tools, to the run's
+/// folder. A resumed run reads the assignments back instead.
 pub fn assign_tools(run: &RunFolder, job: &mut Job, is_resumed: bool) -> Result<(), TrainError> {
     if job.config.train.method == Method::RewardModel {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What a job would do, without doing it.
+//! Shows what a job would do, without training or writing anything.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,8 +21,8 @@ use crate::train_loop::sft::{Demonstration, SftStep, demonstrations};
 use crate::update::policy_update::{OldAndRefLogProbs, policy_update, scores_with_kl};
 use crate::update::train_state::TrainState;
 
-/// The resolved config of a job, its memory, token counts, tools and expected time. One step is taken in memory to time it;
-/// nothing is written.
+/// The resolved config of a job as text, with its memory, token counts, tools and expected time. To measure the time,
+/// one step is taken in memory at learning rate 0. No file is written.
 pub fn dry_run(mut job: Job) -> Result<String, TrainError> {
     let config = job.config.clone();
     let mut out = serde_yaml::to_string(&config).unwrap_or_else(|e| e.to_string());
@@ -37,7 +37,7 @@ pub fn dry_run(mut job: Job) -> Result<String, TrainError> {
     Ok(out)
 }
 
-/// A line with the number of some sequences and of their tokens.
+/// Writes a line with the number of sequences, the sum of their tokens, and the longest of them.
 fn token_counts(out: &mut String, name: &str, unit: &str, lengths: &[usize]) {
     if lengths.is_empty() {
         return;
@@ -46,7 +46,8 @@ fn token_counts(out: &mut String, name: &str, unit: &str, lengths: &[usize]) {
     let _ = writeln!(out, "{name:9} {} {unit}, {all} tokens, the longest {longest}", lengths.len());
 }
 
-/// A line with the expected time, from the seconds of a warm-up step and of a training step.
+/// Writes a line with the expected time of the run. `warmup` and `step` are the seconds of a supervised warm-up step
+/// and of a training step.
 fn expected_time(out: &mut String, config: &Config, warmup: f64, step: f64) {
     let total = warmup * config.warmup.steps as f64 + step * config.train.steps as f64;
     let mut parts = format!("{} steps of {step:.2} s", config.train.steps);
@@ -59,7 +60,7 @@ fn expected_time(out: &mut String, config: &Config, warmup: f64, step: f64) {
     let _ = writeln!(out, "time      about {:.1} minutes: {parts}{bound}; evaluation not included", total / 60.0);
 }
 
-/// A line per tool with the number of its prompts; returns the packages that are not installed yet.
+/// Writes a line per tool with the number of its prompts. Returns the Python packages that are not installed yet.
 fn tools(out: &mut String, job: &Job) -> Result<Vec<String>, TrainError> {
     let mut tools: BTreeMap<String, usize> = BTreeMap::new();
     for example in job.train.iter().chain(&job.heldout) {
@@ -112,7 +113,8 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
     grpo_step(out, job, &prompts, mixture, &mut state, warmup)
 }
 
-/// Takes one step of reinforcement learning at learning rate 0, and writes what it took.
+/// Takes one step of reinforcement learning at learning rate 0, and writes its number of tokens and the expected time
+/// of the run.
 fn grpo_step(
     out: &mut String,
     job: &mut Job,

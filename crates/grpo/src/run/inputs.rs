@@ -1,4 +1,5 @@
-//! The inputs of a run: config, data, model and tools. A resume with other inputs is refused.
+//! Compares the inputs of a resumed run (config, data, model, tools, suites) with those at its start; other inputs are
+//! refused.
 
 use std::path::Path;
 
@@ -11,8 +12,8 @@ use crate::TrainError;
 use crate::config::Config;
 use crate::run::job::Job;
 
-/// Keys that may change on a resume, because they do not change what the steps compute: where a run writes and how long it may
-/// take.
+/// Config keys that may change when a run is resumed, because they do not change what the steps compute: where a run
+/// writes and its limits of time, tokens, failures and requests.
 const MAY_CHANGE: [&str; 10] = [
     "run",
     "train.max_minutes",
@@ -26,8 +27,8 @@ const MAY_CHANGE: [&str; 10] = [
     "rewards.llm.concurrency",
 ];
 
-/// Writes the resolved config and hashes of data, model and tools into the folder of a new run; compares them with those in
-/// the folder of a resumed one.
+/// For a new run, writes the resolved config and hashes of data, model, tools and suites to the run's folder. For a
+/// resumed run, compares them with those in the folder; a difference is an error.
 pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), TrainError> {
     let resolved = |text: &[u8]| -> Result<Value, TrainError> {
         let config: Config = serde_yaml::from_slice(text).map_err(|e| changed(run, &format!("config.yaml: {e}")))?;
@@ -61,14 +62,15 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
                        (`--run`)";
         return Err(TrainError::Checkpoint { path: model, message: message.into() });
     }
-    // Removed first: if this start is killed, the journal of an earlier one must not be taken for its own.
+    // The journal is removed first: if this start is killed, the journal of an earlier run must not be taken for its
+    // own.
     run.clear(&[JOURNAL])?;
     run.write("inputs.json", &serde_json::to_vec_pretty(&inputs)?)?;
     let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
     Ok(run.write("config.yaml", config.as_bytes())?)
 }
 
-/// The first difference between two JSON values; `None` if there is none but in keys that may change.
+/// The first difference between two JSON values, as text; `None` if they differ only in keys that may change.
 fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
     if MAY_CHANGE.contains(&path) || old == new {
         return None;
@@ -89,7 +91,7 @@ fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
 fn changed(run: &RunFolder, what: &str) -> TrainError {
     let path = run.path().to_owned();
     let start = path.join("start");
-    // An adapter's folder has no `config.json` and cannot be the base of another adapter.
+    // The folder of a LoRA adapter has no `config.json`, and cannot be the base of another adapter.
     let hint = if start.join("config.json").exists() {
         format!(", from the end of its warm-up with `--model {}`", start.display())
     } else {

@@ -1,4 +1,4 @@
-//! What a run is made from.
+//! The inputs of a run: config, data, reward tools and agents.
 
 use std::sync::atomic::AtomicBool;
 
@@ -9,15 +9,16 @@ use rlar_rewards::agents::Agents;
 
 use crate::config::Config;
 
-/// Everything that a run depends on.
+/// A job: everything that a run needs to start or continue.
 pub struct Job<'a> {
-    /// The checked config.
+    /// The config, after its checks.
     pub config: Config,
     /// Prompts to train on.
     pub train: Vec<Example>,
-    /// How many of them each domain of `data.mixture` has, one domain after the other; without domains one number for all.
+    /// Number of training prompts of each domain in `data.mixture`, in the order in which the domains are concatenated
+    /// in `train`. Without domains, this is one number, that of all prompts.
     pub sizes: Vec<usize>,
-    /// Prompts to measure on.
+    /// Held-out prompts to measure a policy on.
     pub heldout: Vec<Example>,
     /// Demonstrations for supervised fine-tuning.
     pub demonstrations: Vec<Example>,
@@ -25,16 +26,17 @@ pub struct Job<'a> {
     pub preferences: Vec<Preference>,
     /// Preference pairs to measure a reward model on.
     pub heldout_preferences: Vec<Preference>,
-    /// Suites to measure a policy on, with the tools that score them.
+    /// Evaluation suites to measure a policy on, with the tools that score them.
     pub suites: Vec<SuiteEval>,
-    /// The reward tools.
+    /// The reward tools, and which of them each prompt has.
     pub rewards: Orchestrator,
-    /// The agents that choose and replace tools while training runs; `None` for the builtin agent alone.
+    /// The language-model agents that choose and replace tools while training runs; `None` if fixed rules choose all
+    /// tools.
     pub agents: Option<Agents>,
-    /// Whether to continue the run in the folder.
+    /// Whether to continue the earlier run in the folder `run.folder`; otherwise a new run starts.
     pub resume: bool,
-    /// Set from outside to stop after the current step.
+    /// A flag that a signal handler sets; the run then stops after the current step.
     pub interrupted: &'a AtomicBool,
-    /// Whether to show progress.
+    /// Whether to show progress in the terminal.
     pub progress: bool,
 }

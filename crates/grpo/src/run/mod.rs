@@ -1,4 +1,4 @@
-//! A job from its start to its report: resume point, setup, warm-up, train loop, final model.
+//! Runs a job from start to report: resume point, setup, supervised warm-up, train loop, final model.
 
 pub mod job;
 pub mod train;

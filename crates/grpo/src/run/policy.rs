@@ -1,4 +1,5 @@
-//! A policy's run: warm-up, then reinforcement learning or supervised fine-tuning, evaluated before and after.
+//! The run of a policy: supervised warm-up, then reinforcement learning or supervised fine-tuning, with an evaluation
+//! before and after.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +28,7 @@ use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
 use crate::update::reference::Reference;
 use crate::update::train_state::TrainState;
 
-/// What is prepared before the first step.
+/// What a run prepares before its first step.
 struct Prepared<'a> {
     checkpoint: Option<Checkpoint>,
     journal: Journal,
@@ -37,7 +38,7 @@ struct Prepared<'a> {
     evolution: Option<Evolution<'a>>,
 }
 
-/// Trains a policy to the job's end.
+/// Trains a policy to the end of the job, writes the final model, and returns the report.
 pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Report, TrainError> {
     let config = &job.config.clone();
     let mut state = resume.state(config, || first_policy(job))?;
@@ -76,7 +77,8 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     Ok(Report { measured, ..Report::new(&state.counters, config, ended) })
 }
 
-/// Tokenises the data, refuses what the policy has no room for before any work is lost to it, and starts journal and agents.
+/// Encodes the data, and refuses prompts that do not fit into the policy's context before time is spent on training.
+/// Then starts the journal and the agents.
 fn prepare<'a>(
     job: &mut Job,
     run: &'a RunFolder,
@@ -94,7 +96,7 @@ fn prepare<'a>(
     let checkpoint = resume.checkpoint.clone();
     let journal = resume.start(run, state, config, longest_sequence(&prompts, &demonstrations, config))?;
     tool_health(checkpoint.as_ref())?.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
-    // The agents choose tools while the policy warms up.
+    // The agents choose tools during the supervised warm-up.
     let evolution = match job.agents.take() {
         Some(agents) => Some(start_agents(agents, job, run, &mixture, EvolutionState::load(checkpoint.as_ref())?)?),
         None => None,
@@ -102,7 +104,7 @@ fn prepare<'a>(
     Ok(Prepared { checkpoint, journal, prompts, mixture, demonstrations, evolution })
 }
 
-/// Runs the train loop; returns why it ended, and its journal.
+/// Runs the train loop; returns why it ended, and the journal.
 fn run_loop(
     job: &mut Job,
     config: &Config,
@@ -139,8 +141,9 @@ fn run_loop(
     Ok((ended, training.journal))
 }
 
-/// Starts the agents beside a run. They cache their answers in the run's folder, know the tools that have entered so far, and
-/// are asked for the tools of all prompts without an assignment of theirs, in the order in which the prompts will be drawn.
+/// Starts the language-model agents in a thread of their own. They cache replies of the language model in the run's
+/// folder, and know the new tools that earlier requests gave. With `rewards.agent: llm` they are asked for the tools of
+/// all prompts for which they have not chosen yet, in the order in which the prompts will be drawn.
 fn start_agents<'a>(
     agents: Agents,
     job: &mut Job,

@@ -1,4 +1,5 @@
-//! Where a run starts: anew, from its first step as the journal has it, or from a checkpoint.
+//! Finds where a run starts: from the beginning, from the first step with inputs from the journal, or from a
+//! checkpoint.
 
 use rlar_run::{Checkpoint, JOURNAL, Journal, RunFolder};
 
@@ -9,28 +10,29 @@ use crate::run::setup::plan_memory;
 use crate::update::train_state::{Counters, FORMAT, TrainState};
 use crate::update::trainable::Trainable;
 
-/// The kind of the journal's entry for step 0: the counters before the first step.
+/// The kind of the journal entry for step 0, which holds the counters before the first step.
 const START: &str = "start";
 
-/// The point that a run continues from.
+/// The point from which a run starts or continues.
 #[derive(Debug)]
 pub struct ResumePoint {
-    /// The newest intact checkpoint; `None` without one.
+    /// The newest checkpoint that is intact; `None` if there is none.
     pub checkpoint: Option<Checkpoint>,
-    /// `None` for a run that starts anew.
+    /// Counters and journal of the earlier run; `None` for a run that starts from the beginning.
     resumed: Option<Resumed>,
 }
 
-/// What a resumed run continues with.
+/// Counters and journal with which a resumed run continues.
 #[derive(Debug)]
 struct Resumed {
     counters: Counters,
-    /// What entered the steps after the checkpoint.
+    /// The journal, with the recorded inputs of the steps after the checkpoint.
     journal: Journal,
 }
 
 impl ResumePoint {
-    /// Finds where a job continues, with messages for the user.
+    /// Finds the point from which a job starts or continues. Also returns messages for the user, for instance about
+    /// damaged checkpoints.
     pub fn find(run: &RunFolder, job: &Job) -> Result<(Self, Vec<String>), TrainError> {
         let anew = Self { checkpoint: None, resumed: None };
         if !job.resume {
@@ -68,17 +70,17 @@ impl ResumePoint {
         Ok((Self { checkpoint: None, resumed: Some(Resumed { counters, journal }) }, notes))
     }
 
-    /// The counters to continue with; `None` for a run that starts anew.
+    /// The counters to continue with; `None` for a run that starts from the beginning.
     pub fn counters(&self) -> Option<&Counters> {
         self.resumed.as_ref().map(|resumed| &resumed.counters)
     }
 
-    /// Whether an earlier run is continued.
+    /// Whether an earlier run is continued, from a checkpoint or from its journal.
     pub fn is_resumed(&self) -> bool {
         self.resumed.is_some()
     }
 
-    /// The state to continue with: the checkpoint's, or that of the model that `first` makes.
+    /// The state to continue with: that of the checkpoint, or a fresh one with the model that `first` makes.
     pub fn state<M: Trainable>(
         &self,
         config: &Config,
@@ -91,8 +93,8 @@ impl ResumePoint {
         }
     }
 
-    /// The journal to continue with. A run that starts anew plans its memory for sequences of at most `longest` tokens,
-    /// removes what an earlier start left in the folder, and journals its counters.
+    /// The journal to continue with. A run that starts from the beginning plans its memory for sequences of at most
+    /// `longest` tokens, removes files of an earlier start from the folder, and writes its counters to the journal.
     pub fn start<M: Trainable>(
         self,
         run: &RunFolder,

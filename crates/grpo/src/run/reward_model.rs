@@ -1,4 +1,5 @@
-//! A reward model's run: a language model's vocabulary head is replaced by a scalar head, and trained on preference pairs.
+//! The run of a reward model: the vocabulary head of a language model is replaced by a scalar head, and all weights are
+//! trained on preference pairs.
 
 use rlar_policy::RewardModel;
 use rlar_run::RunFolder;
@@ -16,7 +17,7 @@ use crate::train_loop::preference::{PreferencePair, preference_pairs};
 use crate::train_loop::reward_model::RewardModelTraining;
 use crate::update::train_state::TrainState;
 
-/// Trains a reward model to the job's end.
+/// Trains a reward model to the end of the job, writes the final model, and returns the report.
 pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Report, TrainError> {
     let config = &job.config;
     let first = || Ok(first_policy(job)?.reward_model(Stream::RewardHead.seed(config.seed))?);

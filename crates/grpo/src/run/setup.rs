@@ -1,4 +1,4 @@
-//! What happens before the train loop: the first model, its memory, its prompts.
+//! Setup before the train loop: the initial model, its memory plan, and the token ids of its prompts.
 
 use std::time::Duration;
 
@@ -17,21 +17,21 @@ use crate::update::memory_plan::{TrainingMemory, TrainingSizes};
 use crate::update::micro_batches::BackwardOptions;
 use crate::update::train_state::Counters;
 
-/// The progress bar of a phase.
+/// The progress line of a phase with `total` steps, of which `done` are done.
 pub fn progress(job: &Job, title: &str, total: u64, done: u64) -> Progress {
     if job.progress { Progress::new(title, total, done) } else { Progress::hidden() }
 }
 
-/// How long a write waits for room on a full disk.
+/// The longest time that a write waits for free space on a full disk, from `run.disk_wait`.
 pub fn disk(config: &Config) -> Disk {
     Disk { wait: Duration::from_secs_f64(config.run.disk_wait) }
 }
 
-/// Sets the number of threads to that of the run so far: sums depend on it, bit for bit. It is an error where threads are
-/// already running in another number.
+/// Sets the number of threads to that of the earlier run, because sums depend on it, bit for bit. If the thread pool
+/// already runs with another number, this is an error. `counters` is `None` for a run that starts from the beginning.
 pub fn restore_threads(run: &RunFolder, counters: Option<&Counters>) -> Result<(), TrainError> {
     let Some(wanted) = counters.map(|c| c.threads) else { return Ok(()) };
-    // Fails where the pool runs already; its size is compared below.
+    // Building the pool fails if it runs already; its size is compared below.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(wanted).build_global();
     let threads = rayon::current_num_threads();
     if threads != wanted {
@@ -70,24 +70,25 @@ pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
     }
 }
 
-/// The memory plan of a model whose longest sequence has `longest` tokens.
+/// Estimates the memory of training, and chooses the number of tokens per micro-batch. The longest sequence has
+/// `longest` tokens.
 pub fn memory_plan(config: &Config, decoder: &Decoder, longest: usize) -> TrainingMemory {
     let layout = decoder.layout();
     let saved = BackwardOptions::new(config, 1.0, 0, 0).saved;
     let trained = layout.trained().parameters();
     let (has_reference, is_adapted) = (config.algorithm.kl.estimator != KlEstimator::None, layout.lora().is_some());
     let is_grpo = config.train.method == Method::Grpo;
-    // A reference model, and the policy before the step that samples ahead.
+    // Copies: a reference model, and the policy before the update, which samples the next batch.
     let copies =
         usize::from(is_grpo && has_reference && !is_adapted) + usize::from(is_grpo && config.train.asynchronous);
     let sizes = TrainingSizes { parameters: layout.parameters(), trained, copies, longest };
     let available = if config.device.starts_with("cuda") { None } else { free_memory() };
-    // The loaded model is part of the plan.
+    // The loaded model is part of the plan, so its memory counts as available.
     let available = available.map(|free| free + 4 * layout.parameters() as u64);
     TrainingMemory::new(decoder.config(), sizes, saved, config.train.micro_batch_tokens, available)
 }
 
-/// Plans the memory of a run that starts, with a warning where there is too little.
+/// Sets the number of tokens per micro-batch by the memory plan, and warns if the machine has too little memory for it.
 pub fn plan_memory(counters: &mut Counters, config: &Config, decoder: &Decoder, longest: usize) {
     let plan = memory_plan(config, decoder, longest);
     counters.tokens_per_micro_batch = plan.tokens;
@@ -96,8 +97,8 @@ pub fn plan_memory(counters: &mut Counters, config: &Config, decoder: &Decoder, 
     }
 }
 
-/// Token ids of every prompt, empty for those that `data.min_prompt_tokens` and `data.max_prompt_tokens` leave out. A prompt
-/// that the policy has no room for is an error. `key` names the file in the config.
+/// Token ids of every prompt; empty for a prompt that `data.min_prompt_tokens` or `data.max_prompt_tokens` leaves out.
+/// A prompt that is too long for the policy's context is an error. `key` is the config key of the file, for messages.
 pub fn prompt_token_ids(
     policy: &Policy,
     examples: &[Example],
@@ -134,7 +135,7 @@ pub fn prompt_token_ids(
     Ok(prompts)
 }
 
-/// In which order the prompts of a job are drawn.
+/// The order in which the prompts of a job are drawn. With `grpo`, a step at which no domain has a prompt is an error.
 pub fn mixture(job: &Job, prompts: &[Vec<u32>]) -> Result<Mixture, TrainError> {
     let plan = DrawPlan { per_step: job.config.train.prompts as u64, steps: job.config.train.steps };
     let mixture = Mixture::new(&job.config.data.mixture, &job.sizes, plan, &|i| !prompts[i].is_empty());
@@ -148,13 +149,14 @@ pub fn mixture(job: &Job, prompts: &[Vec<u32>]) -> Result<Mixture, TrainError> {
     }
 }
 
-/// Removes the examples whose prompts are left out.
+/// Removes the examples whose prompts are left out because of their length.
 pub fn retain_fitting(examples: &mut Vec<Example>, prompts: &[Vec<u32>]) {
     let mut kept = prompts.iter().map(|p| !p.is_empty());
     examples.retain(|_| kept.next().unwrap_or(true));
 }
 
-/// Length of the longest sequence that is trained on, in tokens.
+/// Length of the longest sequence that is trained on, in tokens: a prompt with the longest possible reply, or a
+/// demonstration.
 pub fn longest_sequence(prompts: &[Vec<u32>], demonstrations: &[Demonstration], config: &Config) -> usize {
     let sampled = prompts.iter().map(|p| p.len() + config.sampling.max_tokens);
     sampled.chain(demonstrations.iter().map(Demonstration::len)).max().unwrap_or(1)

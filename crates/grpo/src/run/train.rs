@@ -1,4 +1,4 @@
-//! A job from start to end.
+//! Runs a job from start to end, for every training method.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::run::resume::ResumePoint;
 use crate::run::setup::{disk, progress, restore_threads};
 use crate::run::{policy, reward_model};
 
-/// Runs a job to its end.
+/// Runs or continues a job to its end, writes `report.json` and `report.txt`, and returns the report.
 pub fn train(mut job: Job) -> Result<Report, TrainError> {
     let run = RunFolder::open(Path::new(&job.config.run.folder), job.resume, disk(&job.config))?;
     let (resume, notes) = ResumePoint::find(&run, &job)?;
@@ -40,7 +40,7 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     Ok(report)
 }
 
-/// Writes the distribution of each tool's scores beside its card in the run's library.
+/// Writes the distribution of each tool's scores to the run's folder, as `library/TOOL/calibration.json`.
 fn write_calibrations(run: &RunFolder, job: &Job) -> Result<(), TrainError> {
     let (library, store) = (job.rewards.library(), job.rewards.store());
     let calibrations = store.map(Store::calibrations).unwrap_or_default();

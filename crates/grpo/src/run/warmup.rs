@@ -1,4 +1,4 @@
-//! The warm-up: supervised steps before reinforcement learning.
+//! The supervised warm-up: steps of supervised fine-tuning before the training steps.
 
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -15,10 +15,11 @@ use crate::train_loop::sft::{Demonstration, SftStep};
 use crate::update::train_state::TrainState;
 use crate::{TrainError, schedule};
 
-/// How many checkpoints a warm-up writes, the last at its end. Its steps are short.
+/// Largest number of checkpoints that the supervised warm-up writes, unless interrupted; the last is at its end.
+/// Warm-up steps are too short for a checkpoint every `run.checkpoint_every` steps.
 const CHECKPOINTS: u64 = 10;
 
-/// A line of `warmup.jsonl`.
+/// A record of the supervised warm-up: a line of `warmup.jsonl`.
 #[derive(serde::Serialize)]
 struct WarmupRecord {
     step: u64,
@@ -26,7 +27,8 @@ struct WarmupRecord {
     metrics: SftMetrics,
 }
 
-/// Takes the warm-up steps that are left. Reinforcement learning then starts with fresh optimizer moments.
+/// Takes the steps of the supervised warm-up that are not done yet. Reinforcement learning then starts with zero
+/// optimizer moments.
 pub fn warm_up(state: &mut TrainState, job: &Job, run: &RunFolder, data: &[Demonstration]) -> Result<(), TrainError> {
     let config = &job.config;
     let steps = config.warmup.steps;
@@ -65,7 +67,8 @@ pub fn warm_up(state: &mut TrainState, job: &Job, run: &RunFolder, data: &[Demon
     Ok(())
 }
 
-/// A linear rise over a tenth of the steps, then half a cosine down to a tenth of the peak.
+/// Learning rate of step `index` (from 0): a linear rise over a tenth of the steps, then half a cosine down
+/// to a tenth of the peak.
 fn learning_rate(config: &Config, index: u64) -> f32 {
     let w = &config.warmup;
     let floor = w.learning_rate * 0.1;

@@ -1,21 +1,21 @@
 //! GRPO on one page: collect rollouts, compute advantages, update the policy, record the step.
 //!
-//! Group relative policy optimisation is that of Shao et al. (2024, arXiv 2402.03300). With the default
-//! [`Algorithm`](crate::config::Algorithm) it differs from the paper in this:
+//! GRPO is group relative policy optimisation (Shao et al., 2024, arXiv 2402.03300). With the default
+//! [`Algorithm`](crate::config::Algorithm) the steps here differ from the paper in the following:
 //!
 //! 1. The loss is the mean over all tokens of a minibatch (DAPO), not the mean of each reply's mean
 //!    ([`policy_loss`](crate::algorithm::loss::policy_loss)).
-//! 2. A reply that any tool failed on, or abstained from, has no advantage and does not enter its group's baseline
-//!    ([`advantages`]). It is never trained on as a 0.
-//! 3. Where prompts have several tools, each tool's scores are normalised within the group, and their weighted sums are
-//!    normalised again over the batch (GDPO). A batch whose prompts have one tool each gets the paper's advantages, with the
-//!    sample standard deviation (`n − 1`) plus 1e-4 as divisor.
-//! 4. The sampler's log-probs stand for those of the old policy, unless `algorithm.correction` asks for the trainer's own
-//!    ([`OldAndRefLogProbs`]).
+//! 2. If any tool fails on a reply, or abstains (it does not apply to the prompt), the reply has no advantage and does
+//!    not enter its group's baseline ([`advantages`]). A missing score is never trained on as a 0.
+//! 3. If prompts have several tools, each tool's scores are normalised within the group, and their weighted sums are
+//!    normalised again over the batch (GDPO). If every prompt has one tool, the advantages are those of the paper, with
+//!    the sample standard deviation (`n − 1`) plus 1e-4 as divisor.
+//! 4. The sampler's log-probs serve as those of the old policy, unless `algorithm.correction` asks for the trainer's
+//!    own ([`OldAndRefLogProbs`]).
 //! 5. There is no KL penalty unless `algorithm.kl` asks for one.
 //! 6. There is one optimizer step per batch, so that all ratios are 1 up to rounding, unless `train.epochs` or
 //!    `train.minibatches` is more than 1.
-//! 7. Replies with advantage 0 count in the loss's normaliser, but skip the backward pass, where their gradient would be 0.
+//! 7. Replies with advantage 0 count in the divisor of the loss, but skip the backward pass when their gradient is 0.
 
 use rlar_data::Example;
 use rlar_eval::suite::SuiteEval;
@@ -37,22 +37,22 @@ use crate::update::policy_update::{OldAndRefLogProbs, UpdateStats, policy_update
 use crate::update::reference::Reference;
 use crate::update::train_state::TrainState;
 
-/// Reinforcement learning of a policy.
+/// Reinforcement learning of a policy as a training method of the train loop.
 #[derive(Debug)]
 pub struct Grpo<'a> {
-    /// Samples and scores batches.
+    /// Samples and scores the batch of each step.
     pub collector: Collector<'a>,
-    /// The reference model of the KL penalty.
+    /// The reference model of the KL penalty, if there is one.
     pub reference: Reference,
-    /// Where rollouts are written.
+    /// The folder to which rollouts are written.
     pub rollout_files: RolloutFiles,
-    /// Prompts to measure on.
+    /// Held-out prompts to measure the policy on.
     pub heldout: &'a [Example],
-    /// Suites to measure on.
+    /// Evaluation suites to measure the policy on.
     pub suites: &'a mut [SuiteEval],
 }
 
-/// Advantages of a batch, by group and reply, and what the update with them did.
+/// Advantages of a batch, by group and reply, and the statistics of the update with them.
 struct Updated {
     advantages: Vec<Vec<Option<f64>>>,
     stats: UpdateStats,
@@ -69,20 +69,20 @@ impl TrainMethod<Policy> for Grpo<'_> {
 
         let reference = self.reference.decoder();
         let update = |state: &mut TrainState| {
-            // 2. Advantages. With `algorithm.kl.in: reward` the KL to the reference model is one of the scores.
+            // 2. Advantages. With `algorithm.kl.in: reward`, the KL from the reference model is one of the scores.
             let log_probs = OldAndRefLogProbs::new(state, reference, &batch, prompts, config);
             let scores = scores_with_kl(&batch, &log_probs, config);
             let by_group = advantages(&scores, &config.algorithm);
 
-            // 3. Policy update: optimizer steps down the policy loss.
+            // 3. Policy update: optimizer steps that lower the policy loss.
             let stats = policy_update(state, &batch, prompts, &log_probs, &by_group, config, lr);
             Updated { advantages: by_group, stats }
         };
-        // Runs the update now. With `train.asynchronous` the next batch is collected at the same time.
+        // Runs `update` now. With `train.asynchronous`, the next batch is collected at the same time.
         let updated = self.collector.update_and_collect_ahead(state, &batch, journal, &mut seconds, update)?;
         let stats = updated.stats.finite(step)?;
 
-        // 4. Record.
+        // 4. Record: count the batch, write its rollouts, compute the metrics.
         let record = self.record(state, &batch, &updated.advantages, &stats, seconds, lr)?;
 
         self.reference.reanchor(state, step, config.algorithm.kl.reanchor_every);
@@ -103,8 +103,9 @@ impl TrainMethod<Policy> for Grpo<'_> {
 }
 
 impl Grpo<'_> {
-    /// Counts the batch in `state`, writes its rollouts, and returns the record of the step. It is an error where no group has
-    /// had different rewards for `train.flat_steps` steps: the run learns nothing.
+    /// Counts the batch in `state`, writes its rollouts, and returns the record of the step. If all replies of every
+    /// group had the same reward for `train.flat_steps` steps in a row, this is an error, because the run learns
+    /// nothing.
     fn record(
         &mut self,
         state: &mut TrainState,
@@ -149,10 +150,11 @@ impl Grpo<'_> {
         })
     }
 
-    /// The groups of a batch whose replies all have the same advantage. Groups that dynamic sampling replaced have none.
+    /// Counts the groups of a batch whose replies all have the same advantage. Groups that dynamic sampling replaced
+    /// have no advantages; their rewards are compared instead.
     fn zero_spread(&self, batch: &Batch, advantages: &[Vec<Option<f64>>]) -> ZeroSpread {
         let library = self.collector.rewards.library();
-        // The soft overlong penalty (DAPO) counts as a tool and has no card.
+        // The soft overlong penalty (DAPO) is scored like a tool, from −1 to 0, but has no tool card with a range.
         let range = |tool: &str| library.card(tool).map_or([-1.0, 0.0], |card| card.range);
         let advantages = advantages.iter().map(Vec::as_slice).chain(std::iter::repeat(&[][..]));
         ZeroSpread::count(batch.sampled().zip(advantages), self.collector.config.algorithm.combine, range)

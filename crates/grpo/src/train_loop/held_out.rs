@@ -1,4 +1,4 @@
-//! Measurements of a policy: accuracy on held-out prompts, and suites.
+//! Evaluates a policy: accuracy on held-out prompts, and suites (benchmarks).
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -21,7 +21,8 @@ use crate::run::job::Job;
 use crate::schedule::Stream;
 use crate::update::train_state::TrainState;
 
-/// Evaluates the policy before or after training: held-out accuracy, sampled and greedy, and suites.
+/// Evaluates the policy before or after training: held-out accuracy of sampled and of greedy replies, and suites. Adds
+/// the time to the state's counters.
 pub fn evaluate(job: &mut Job, state: &mut TrainState) -> Result<PolicyEvaluation, TrainError> {
     let clock = Instant::now();
     let config = &job.config;
@@ -39,7 +40,8 @@ pub fn evaluate(job: &mut Job, state: &mut TrainState) -> Result<PolicyEvaluatio
     Ok(PolicyEvaluation { sampled, greedy, suites })
 }
 
-/// Measures a policy while training; `None` without held-out prompts and suites. Uses no random numbers of the training.
+/// Evaluates a policy during training; `None` without held-out prompts and suites. The random numbers of training are
+/// not affected.
 pub fn measure_policy(
     policy: &Policy,
     heldout: &[Example],
@@ -65,7 +67,8 @@ fn by_name(results: &[SuiteResult]) -> BTreeMap<String, Value> {
     results.iter().map(|result| (result.suite.clone(), result.json())).collect()
 }
 
-/// The value of a suite's metric, negated where less is better; `None` where too many replies have no score.
+/// The value of a suite's metric, negated if lower values are better. `None` if there is no such metric, or if more
+/// replies than `rewards.failure_limit` allows got no score.
 fn suite_value(results: &[SuiteResult], suite: &str, metric: Option<&str>, config: &Config) -> Option<f64> {
     let result = results.iter().find(|result| result.suite == suite)?;
     let replies = (result.prompts * result.samples) as f64;
@@ -88,8 +91,8 @@ fn run_suites(policy: &Policy, suites: &mut [SuiteEval], config: &Config) -> Res
     Ok(results)
 }
 
-/// Accuracy on held-out prompts, sampled or greedy as `eval.metric` says; `None` without such prompts. There is no accuracy
-/// where more replies have no score than `rewards.failure_limit` allows.
+/// Accuracy on held-out prompts, of sampled or greedy replies as `eval.metric` says. `None` without held-out prompts.
+/// The accuracy in the result is `None` if more replies than `rewards.failure_limit` allows got no score.
 fn held_out_accuracy(
     policy: &Policy,
     heldout: &[Example],
@@ -114,8 +117,9 @@ fn held_out_accuracy(
     }))
 }
 
-/// Evaluates a model before the first step, once per run, and keeps the result in a file of the run's folder. A resumed run
-/// reads the file: without it the change since the start cannot be reported.
+/// Evaluates a model before the first training step, and keeps the result in the file `file` of the run's folder. A
+/// resumed run reads the file instead, because its model is no longer that of the start. `step` is the number of steps
+/// done.
 pub fn evaluate_once<T: Serialize + DeserializeOwned>(
     run: &RunFolder,
     file: &str,

@@ -1,5 +1,6 @@
-//! The train loop, the same for every method: step, measure, record, checkpoint, until the steps, the time, the tokens or the
-//! patience are used up. [`grpo`] is the step of reinforcement learning.
+//! The train loop, the same for every training method: take a step, evaluate, record, write a checkpoint. It ends when
+//! the steps are done, when the limit of time or tokens is reached, or when evaluations no longer improve. [`grpo`] is
+//! the step of reinforcement learning.
 
 pub mod grpo;
 pub(crate) mod held_out;
@@ -20,38 +21,40 @@ use crate::schedule;
 use crate::update::train_state::{BestCheckpoint, TrainState};
 use crate::update::trainable::Trainable;
 
-/// A training method: what a step does, and how the model is measured.
+/// A training method: what one step does, and how the model is evaluated.
 pub trait TrainMethod<M> {
-    /// Takes one step at learning rate `lr`. What enters the step from outside is journalled before it is used.
+    /// Takes one training step at learning rate `lr`. Inputs that cannot be computed again, such as sampled replies,
+    /// are written to the journal before they are used.
     fn step(&mut self, state: &mut TrainState<M>, lr: f32, journal: &mut Journal) -> Result<StepRecord, TrainError>;
-    /// Measures the model; `None` without data to measure on.
+    /// Evaluates the model during training; `None` without data to evaluate on.
     fn measure(&mut self, model: &M) -> Result<Option<Measurement>, TrainError>;
-    /// Files of the method that a checkpoint holds beside the state.
+    /// Files of the method that a checkpoint holds in addition to model, moments and counters.
     fn files(&self) -> Result<Files, TrainError> {
         Ok(Vec::new())
     }
-    /// Makes the files that the method has written outside checkpoints survive a crash of the machine.
+    /// Syncs the files that the method writes outside checkpoints to disk, so that they survive a crash of the machine.
     fn sync(&mut self) -> Result<(), TrainError> {
         Ok(())
     }
 }
 
-/// The train loop of a run.
+/// The train loop of a run, with the files that it writes.
 pub struct TrainLoop<'a> {
-    /// The run's folder.
+    /// The folder of the run.
     pub run: &'a RunFolder,
-    /// The config.
+    /// The config of the run.
     pub config: &'a Config,
-    /// Everything that entered a step from outside.
+    /// The journal: inputs of steps that cannot be computed again, such as sampled replies, recorded before they are
+    /// used.
     pub journal: Journal,
-    /// Step records and progress line.
+    /// The log of step records, with the progress line.
     pub log: MetricsLog,
-    /// Set from outside to stop after the current step.
+    /// A flag that a signal handler sets; the loop then stops after the current step.
     pub interrupted: &'a AtomicBool,
 }
 
 impl TrainLoop<'_> {
-    /// Runs to the end, saves a last checkpoint, and returns why it ended.
+    /// Takes steps until the run ends, writes a last checkpoint, and returns the reason for the end.
     pub fn run<M: Trainable>(
         &mut self,
         state: &mut TrainState<M>,
@@ -78,8 +81,8 @@ impl TrainLoop<'_> {
             let is_best = record.eval.as_ref().is_some_and(|measured| self.keep_best(state, measured));
             let seconds = &mut state.counters.seconds;
             record.seconds.evaluation = seconds.evaluation - before.evaluation;
-            // Time after this record is counted with the next one. The difference can be below 0 when the journal supplied the
-            // batch, whose time an earlier process spent.
+            // Time after this record is counted with the next one. `other` could be below 0 if the journal supplied the
+            // batch, because an earlier process spent the time of sampling it.
             let counted = seconds.counted() - before.counted() + record.seconds.evaluation;
             record.seconds.other = (last_record.elapsed().as_secs_f64() - counted).max(0.0);
             last_record = Instant::now();
@@ -96,8 +99,8 @@ impl TrainLoop<'_> {
         }
     }
 
-    /// Why there is no further step; `None` if there is one. A reason that depends on the clock is journalled, so that a
-    /// resumed run stops where the run before it did.
+    /// Why there is no further step; `None` if there is one. If the time is up, this is written to the journal, so that
+    /// a resumed run stops after the same step.
     fn ended<M>(&mut self, state: &TrainState<M>) -> Result<Option<String>, TrainError> {
         let (t, counters) = (&self.config.train, &state.counters);
         if counters.step >= t.steps {
@@ -111,7 +114,7 @@ impl TrainLoop<'_> {
             return Ok(Some(format!("{patience} measurements in a row were no better than the best")));
         }
         if t.max_minutes > 0.0 {
-            // An entry with a smaller limit is from before the limit was raised, and no longer holds.
+            // An entry with a smaller limit was written before the user raised the limit, and no longer holds.
             let spent: Option<f64> = self.journal.recall(counters.step, "out of time")?;
             if spent.is_some_and(|minutes| minutes >= t.max_minutes) {
                 return Ok(Some(format!("`train.max_minutes` of {} are spent", t.max_minutes)));
@@ -125,7 +128,8 @@ impl TrainLoop<'_> {
         Ok(None)
     }
 
-    /// Measures the model when a measurement is due. The result decides which checkpoints are kept, so it is journalled.
+    /// Evaluates the model if an evaluation is due. The result decides which checkpoints are kept, so it is written to
+    /// the journal.
     fn measure<M: Trainable>(
         &mut self,
         state: &mut TrainState<M>,
@@ -143,7 +147,8 @@ impl TrainLoop<'_> {
         Ok(measured)
     }
 
-    /// Enters a measurement among the best so far; returns whether its checkpoint is one of the `run.keep_best` to keep.
+    /// Ranks the current state by its measurement among the best so far. Returns whether its checkpoint is one of the
+    /// `run.keep_best` that are kept.
     fn keep_best<M>(&self, state: &mut TrainState<M>, measured: &Measurement) -> bool {
         let number = state.number();
         let counters = &mut state.counters;
@@ -167,7 +172,8 @@ impl TrainLoop<'_> {
         method.sync()?;
         state.save(&checkpoints, &|| method.files())?;
         let best: Vec<u64> = state.counters.best.iter().take(self.config.run.keep_best).map(|b| b.number).collect();
-        // While there are fewer checkpoints than are kept, the journal reaches back to the start of the run.
+        // While there are fewer checkpoints than `run.keep_last`, the journal keeps all entries from the start of the
+        // run.
         if let Some(oldest) = checkpoints.keep(self.config.run.keep_last, &best)? {
             self.journal.forget(oldest.saturating_sub(state.counters.warmup))?;
         }

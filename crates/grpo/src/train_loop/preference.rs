@@ -1,50 +1,52 @@
-//! Preference pairs: their token ids, and the Bradley–Terry loss of a pair of scores.
+//! Preference pairs: their token ids, and the Bradley–Terry loss of the two scores of a pair.
 
 use rlar_data::Preference;
 use rlar_policy::{PolicyError, RewardInput, RewardModel, Turn};
 
-/// The loss of a pair of scores, and its derivative.
+/// The loss of a preference pair, and its derivative.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PairLoss {
-    /// The loss, in nats.
+    /// Bradley–Terry loss of the pair, in nats.
     pub value: f64,
-    /// Derivative with respect to the chosen reply's score; that with respect to the rejected reply's is its negative.
+    /// Derivative of the loss with respect to the chosen reply's score. The derivative with respect to the rejected
+    /// reply's score is its negative.
     pub grad_chosen: f64,
 }
 
-/// `−log σ(chosen − rejected − margin)`: the Bradley–Terry loss with a margin (Bradley & Terry, 1952; Touvron et al., 2023,
-/// eq. 2).
+/// The loss `−log σ(chosen − rejected − margin)` of the scores of a chosen and a rejected reply: Bradley–Terry with a
+/// margin (Bradley & Terry, 1952; Touvron et al., 2023, eq. 2).
 pub fn bradley_terry(chosen: f64, rejected: f64, margin: f64) -> PairLoss {
     let x = chosen - rejected - margin;
-    // log(1 + exp(−x)) without overflow.
+    // Computes log(1 + exp(−x)) without overflow.
     let value = (-x).max(0.0) + (-x.abs()).exp().ln_1p();
     PairLoss { value, grad_chosen: -1.0 / (1.0 + x.exp()) }
 }
 
-/// The token ids of a prompt with its chosen and with its rejected reply.
+/// The token ids of a preference pair: the prompt with its chosen reply, and the prompt with its rejected reply.
 #[derive(Clone, Debug)]
 pub struct PreferencePair {
-    /// With the chosen reply.
+    /// Token ids of the prompt with the chosen reply.
     pub chosen: RewardInput,
-    /// With the rejected reply.
+    /// Token ids of the prompt with the rejected reply.
     pub rejected: RewardInput,
-    /// By how much the chosen reply should score higher.
+    /// By how much the score of the chosen reply should exceed that of the rejected reply.
     pub margin: f64,
 }
 
 impl PreferencePair {
-    /// Number of tokens of both.
+    /// Number of tokens of both sequences: the prompt with the chosen reply, and the prompt with the rejected one.
     pub fn len(&self) -> usize {
         self.chosen.ids.len() + self.rejected.ids.len()
     }
 
-    /// Whether neither has tokens.
+    /// Whether both sequences are empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// The token ids of every pair. A pair that is empty or longer than the model's positions is an error with its id.
+/// The token ids of every preference pair. A sequence that is empty or longer than the model's context is an error with
+/// the pair's id.
 pub fn preference_pairs(model: &RewardModel, preferences: &[Preference]) -> Result<Vec<PreferencePair>, PolicyError> {
     let pair = |p: &Preference| {
         let input = |reply: &str| {

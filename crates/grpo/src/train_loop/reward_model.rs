@@ -1,4 +1,4 @@
-//! Reward-model training: a step down the Bradley–Terry loss of preference pairs, and accuracy on held-out pairs.
+//! Reward-model training: steps that lower the Bradley–Terry loss of preference pairs, and accuracy on held-out pairs.
 
 use std::time::Instant;
 
@@ -12,21 +12,21 @@ use crate::train_loop::preference::{PreferencePair, bradley_terry};
 use crate::update::train_state::TrainState;
 use crate::{TrainError, schedule};
 
-/// Training of a reward model.
+/// Training of a reward model on preference pairs as a training method of the train loop.
 #[derive(Debug)]
 pub struct RewardModelTraining<'a> {
-    /// The config.
+    /// The config of the run.
     pub config: &'a Config,
-    /// Pairs to train on.
+    /// Preference pairs to train on.
     pub pairs: &'a [PreferencePair],
-    /// Pairs to measure on.
+    /// Held-out preference pairs to measure accuracy on.
     pub heldout: &'a [PreferencePair],
-    /// Tokens differentiated at a time.
+    /// Number of tokens per micro-batch of the backward pass, prompts included.
     pub tokens_per_micro_batch: usize,
 }
 
 impl RewardModelTraining<'_> {
-    /// The share of held-out pairs whose chosen reply scores higher; `None` without such pairs.
+    /// Share of the held-out pairs in which the model scores the chosen reply higher; `None` without held-out pairs.
     pub fn accuracy(&self, model: &RewardModel) -> Result<Option<f64>, TrainError> {
         if self.heldout.is_empty() {
             return Ok(None);
@@ -38,7 +38,7 @@ impl RewardModelTraining<'_> {
         Ok(Some(right as f64 / used.len().max(1) as f64))
     }
 
-    /// Takes the step after those of `state`, and returns its loss and metrics.
+    /// Takes the step that follows the state's counters, and returns its metrics.
     pub fn update(&self, state: &mut TrainState<RewardModel>, lr: f32) -> Result<RewardModelMetrics, TrainError> {
         let batch = self.config.train.batch.min(self.pairs.len());
         let chosen = schedule::batch(self.pairs.len(), batch, state.counters.step, self.config.seed);

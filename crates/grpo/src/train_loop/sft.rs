@@ -1,4 +1,4 @@
-//! Supervised fine-tuning: the mean negative log-prob of the completion tokens of demonstrations.
+//! Supervised fine-tuning: the loss is the mean negative log-prob of the completion tokens of demonstrations.
 
 use std::time::Instant;
 
@@ -17,22 +17,22 @@ use crate::update::micro_batches::{BackwardOptions, LossGradients, gradient};
 use crate::update::train_state::TrainState;
 use crate::{TrainError, schedule};
 
-/// The token ids of a demonstration.
+/// The token ids of a demonstration, and which of them are trained on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Demonstration {
     prompt: Vec<u32>,
     completion: Vec<u32>,
-    /// Which tokens of the completion are learned: those of assistant turns.
+    /// For each token of the completion, whether it is trained on: true for the tokens of assistant turns.
     completion_mask: Vec<bool>,
 }
 
 impl Demonstration {
-    /// Number of tokens, the prompt's included.
+    /// Number of tokens of prompt and completion together.
     pub fn len(&self) -> usize {
         self.prompt.len() + self.completion.len()
     }
 
-    /// Whether it has no tokens.
+    /// Whether prompt and completion are both empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -42,8 +42,9 @@ impl Demonstration {
     }
 }
 
-/// The token ids of every demonstration: a prompt with its reply and the model's end token, or a conversation, of which the
-/// assistant turns are learned. A demonstration that is empty or longer than the model's positions is an error with its id.
+/// The token ids of every demonstration: a prompt with its reply and the model's end token, or a conversation, of which
+/// only the assistant turns are trained on. A demonstration with an empty prompt or reply, or longer than the model's
+/// context, is an error with its id.
 pub fn demonstrations(
     policy: &Policy,
     examples: &[Example],
@@ -70,7 +71,8 @@ pub fn demonstrations(
     examples.iter().map(tokens).collect()
 }
 
-/// A conversation, split before its first token that is learned and cut after the last one.
+/// The token ids of a conversation. The prompt ends before the first token that is trained on, and the completion ends
+/// with the last one.
 fn conversation(policy: &Policy, example: &Example) -> Result<Demonstration, PolicyError> {
     let turns: Vec<Turn> =
         example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect();
@@ -88,21 +90,21 @@ fn conversation(policy: &Policy, example: &Example) -> Result<Demonstration, Pol
     })
 }
 
-/// One supervised step.
+/// The settings of one step of supervised fine-tuning.
 #[derive(Clone, Copy, Debug)]
 pub struct SftStep {
-    /// Its number in the record, from 1.
+    /// Number of the step in its record, from 1.
     pub number: u64,
-    /// Its index in the order of the data, from 0.
+    /// Index of the step, from 0, in the order of the data.
     pub index: u64,
-    /// Demonstrations per step.
+    /// Number of demonstrations per step.
     pub batch: usize,
-    /// Learning rate.
+    /// Learning rate of the step.
     pub lr: f32,
 }
 
 impl SftStep {
-    /// Takes the step, and returns its loss and gradient norm.
+    /// Takes the step, and returns its loss, gradient norm and number of trained tokens.
     pub fn take(
         self,
         state: &mut TrainState,
@@ -131,18 +133,18 @@ impl SftStep {
     }
 }
 
-/// Supervised fine-tuning of a policy.
+/// Supervised fine-tuning of a policy as a training method of the train loop.
 #[derive(Debug)]
 pub struct Sft<'a> {
-    /// The config.
+    /// The config of the run.
     pub config: &'a Config,
-    /// The demonstrations.
+    /// The demonstrations to train on, as token ids.
     pub data: &'a [Demonstration],
-    /// Reward tools, for held-out accuracy.
+    /// The reward tools, which score replies to held-out prompts.
     pub rewards: &'a mut Orchestrator,
-    /// Prompts to measure on.
+    /// Held-out prompts to measure the policy on.
     pub heldout: &'a [Example],
-    /// Suites to measure on.
+    /// Evaluation suites to measure the policy on.
     pub suites: &'a mut [SuiteEval],
 }
 

@@ -1,39 +1,41 @@
-//! How many tokens are differentiated at a time, planned from the memory that the machine has left.
+//! Chooses the number of tokens per micro-batch from the memory that the machine has left.
 
 use rlar_policy::SavedActivations;
 use rlar_policy::architecture::DecoderConfig;
 
-/// Largest planned micro-batch, in tokens: larger ones are not faster.
+/// Largest micro-batch that is planned, in tokens; larger ones are not faster.
 const MAX_TOKENS: usize = 16_384;
 
-/// Memory that training takes, in bytes, estimated from the model's shape.
+/// Estimate of the memory that training takes, in bytes, from the model's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingMemory {
-    /// Weights, gradients, the optimizer's moments and further copies of the model.
+    /// Bytes of weights, gradients, AdamW's moments and further copies of the model.
     pub model: u64,
-    /// Activations of one token.
+    /// Bytes of activations per token of a micro-batch.
     pub per_token: u64,
-    /// Memory that is free, the loaded model's included; `None` on a GPU, where it is not known.
+    /// Bytes of free memory, plus those that the loaded model already takes; `None` on a GPU, where the free memory is
+    /// not known.
     pub available: Option<u64>,
-    /// Tokens per micro-batch.
+    /// Number of tokens per micro-batch.
     pub tokens: usize,
 }
 
-/// What a plan depends on beside the model's shape.
+/// Sizes on which the plan depends in addition to the model's shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingSizes {
-    /// Number of parameters.
+    /// Number of all parameters.
     pub parameters: usize,
-    /// Number of parameters that are trained.
+    /// Number of parameters that are trained; with LoRA, those of the adapter.
     pub trained: usize,
-    /// Further copies of the trained parameters: a reference model, a policy that samples ahead.
+    /// Number of further copies of the trained parameters: a reference model, and a policy that samples the next batch.
     pub copies: usize,
-    /// Length of the longest sequence, in tokens.
+    /// Length of the longest sequence that is trained on, in tokens.
     pub longest: usize,
 }
 
 impl TrainingMemory {
-    /// The plan for a model: `chosen` tokens per micro-batch when given, else as many as fit into three quarters of the memory.
+    /// Plans the micro-batches of a model: `chosen` tokens if given, otherwise as many as fit into three quarters of
+    /// the available memory.
     pub fn new(
         c: &DecoderConfig,
         TrainingSizes { parameters, trained, copies, longest }: TrainingSizes,
@@ -41,7 +43,7 @@ impl TrainingMemory {
         chosen: Option<usize>,
         available: Option<u64>,
     ) -> Self {
-        // Floats per token that a layer's backward pass reads, attention probabilities included.
+        // Number of floats per token that the backward pass of a layer reads, attention probabilities included.
         let layer = 6 * c.hidden_size
             + 3 * (c.heads.query_width() + 2 * c.heads.kv_width())
             + 4 * c.intermediate_size
@@ -59,7 +61,7 @@ impl TrainingMemory {
         Self { model, per_token, available, tokens }
     }
 
-    /// Whether the machine has too little memory for it.
+    /// Whether the planned training needs more memory than is available; false if that is not known.
     pub fn is_too_large(&self) -> bool {
         self.available.is_some_and(|a| self.model + self.per_token * self.tokens as u64 > a)
     }

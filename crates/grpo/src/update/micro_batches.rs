@@ -1,4 +1,4 @@
-//! The backward pass of an optimizer step over packed micro-batches.
+//! The backward pass of an optimizer step, over micro-batches of packed sequences.
 
 use std::ops::Range;
 
@@ -8,22 +8,22 @@ use rlar_policy::{Decoder, Gradients, SavedActivations, Sequence, TokenLogProbs,
 use crate::config::Config;
 use crate::schedule::{Stream, mix};
 
-/// How an optimizer step is differentiated. None of it changes the mathematics, except that `seed` and
-/// `tokens_per_micro_batch` decide which activations LoRA's dropout drops.
+/// Options of the backward pass of an optimizer step. They do not change the mathematics, except the temperature. With
+/// LoRA's dropout, `seed` and `tokens_per_micro_batch` also decide which activations are dropped.
 #[derive(Clone, Copy, Debug)]
 pub struct BackwardOptions {
-    /// Temperature of the log-probs.
+    /// Temperature by which logits are divided before log-probs and entropies are computed.
     pub temperature: f32,
-    /// Tokens differentiated at a time, prompts included.
+    /// Number of tokens per micro-batch, prompts included.
     pub tokens_per_micro_batch: usize,
-    /// What is kept between forward and backward pass.
+    /// Which activations are kept between forward and backward pass: all, or only each layer's input.
     pub saved: SavedActivations,
-    /// Seed of LoRA's dropout.
+    /// Seed of LoRA's dropout in this optimizer step.
     pub seed: u64,
 }
 
 impl BackwardOptions {
-    /// The options of step `step` of a config's run.
+    /// The backward options of step `step` (from 0) in a run with this config.
     pub fn new(config: &Config, temperature: f32, tokens_per_micro_batch: usize, step: u64) -> Self {
         let saved = if config.train.recompute_layers { SavedActivations::LayerInputs } else { SavedActivations::All };
         let seed = Stream::Dropout.seed_at(config.seed, step);
@@ -31,27 +31,28 @@ impl BackwardOptions {
     }
 }
 
-/// Log-probs and entropies of the completion tokens of some sequences, one sequence after the other.
+/// Log-probs and entropies of the completion tokens of some sequences, concatenated in the order of the sequences.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CompletionLogProbs {
-    /// Log-probs.
+    /// Log-prob of each completion token.
     pub log_probs: Vec<f32>,
-    /// Entropies of the next-token distributions, in nats.
+    /// Entropy of the next-token distribution at each completion token, in nats.
     pub entropies: Vec<f32>,
 }
 
-/// Gradients of a loss with respect to the log-probs and entropies of the completion tokens of some sequences, one sequence
-/// after the other. An empty vector stands for zeros.
+/// Gradients of a loss with respect to log-probs and entropies of the completion tokens of some sequences, concatenated
+/// in the order of the sequences. An empty vector stands for zeros.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LossGradients {
-    /// With respect to log-probs.
+    /// Gradient of the loss with respect to each token's log-prob.
     pub log_probs: Vec<f32>,
-    /// With respect to entropies.
+    /// Gradient of the loss with respect to each token's entropy.
     pub entropies: Vec<f32>,
 }
 
-/// The gradient of a loss with respect to the weights, summed over micro-batches. `loss_gradients` is given the range of
-/// sequences in a micro-batch, and the log-probs and entropies of their tokens.
+/// The gradient of a loss with respect to the weights, summed over micro-batches. For each micro-batch,
+/// `loss_gradients` gets the index range of its sequences with the log-probs and entropies of their tokens, and returns
+/// the gradients of the loss with respect to them.
 pub fn gradient(
     decoder: &Decoder,
     sequences: &[Sequence],
@@ -62,7 +63,8 @@ pub fn gradient(
     let micro_batches = decoder.micro_batches(sequences, options.tokens_per_micro_batch);
     for (number, range) in micro_batches.into_iter().enumerate() {
         let decoder = decoder.with_dropout(mix(&[options.seed, number as u64]));
-        // A linear function of the outputs, with these gradients.
+        // A function that is linear in log-probs and entropies and has these gradients, so its backward pass gives the
+        // loss's.
         let linear = |tokens: TokenLogProbs| {
             let known =
                 CompletionLogProbs { log_probs: floats(&tokens.log_probs), entropies: floats(&tokens.entropies) };
@@ -74,7 +76,7 @@ pub fn gradient(
     gradients
 }
 
-/// The dot product of `x` with constants: `[1]`.
+/// The dot product of `x` with constants, as a tensor of shape `[1]`. An empty vector stands for zeros.
 fn dot(x: Tensor<1>, constants: Vec<f32>) -> Tensor<1> {
     if constants.iter().all(|c| *c == 0.0) {
         return (x * 0.0).sum();
@@ -84,7 +86,8 @@ fn dot(x: Tensor<1>, constants: Vec<f32>) -> Tensor<1> {
     (x * constants).sum()
 }
 
-/// Log-probs and entropies of the completion tokens of sequences, without gradients, in micro-batches of the same size.
+/// Log-probs and entropies of the completion tokens of sequences, by forward passes only, in the same micro-batches as
+/// [`gradient`].
 pub fn log_probs(decoder: &Decoder, sequences: &[Sequence], options: BackwardOptions) -> CompletionLogProbs {
     let mut all = CompletionLogProbs::default();
     for range in decoder.micro_batches(sequences, options.tokens_per_micro_batch) {

@@ -1,4 +1,4 @@
-//! The policy update: from advantages to new weights, and the state of training that a checkpoint keeps.
+//! The policy update (from advantages to new weights), and the state of training that a checkpoint holds.
 
 pub mod policy_update;
 pub mod micro_batches;

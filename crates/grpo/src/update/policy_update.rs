@@ -1,4 +1,4 @@
-//! The policy update: optimizer steps down the policy loss of a batch of rollouts.
+//! The policy update: optimizer steps that lower the policy loss of a batch of rollouts.
 
 use std::ops::Range;
 
@@ -15,22 +15,24 @@ use crate::schedule::mix;
 use crate::update::micro_batches::{BackwardOptions, CompletionLogProbs, LossGradients, gradient, log_probs};
 use crate::update::train_state::TrainState;
 
-/// Of the replies without a gradient, one in this many is run forward all the same, to measure entropy and the
-/// sampler-trainer gap.
+/// One in this many of the replies without a gradient still gets a forward pass, to measure entropy and the difference
+/// between the sampler's and the trainer's log-probs.
 const MEASURED_WITHOUT_GRADIENT: usize = 8;
 
-/// Log-probs of a batch's replies under the old policy and the reference model, which stay the same during its update.
+/// Log-probs of a batch's replies under the old policy and under the reference model. They do not change during the
+/// update.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OldAndRefLogProbs {
-    /// Per reply: under the policy before the update. The sampler's stand for them, unless importance correction needs the
-    /// trainer's own.
+    /// For each reply, the log-probs of its tokens under the old policy, the one before the update. These are the
+    /// sampler's log-probs, unless importance correction needs those that the trainer computes.
     pub old_log_probs: Vec<Vec<f32>>,
-    /// Per reply: under the reference model; empty without one.
+    /// For each reply, the log-probs of its tokens under the reference model; empty without a reference model.
     pub ref_log_probs: Vec<Vec<f32>>,
 }
 
 impl OldAndRefLogProbs {
-    /// Computes them for every reply of a batch, in order. `prompts` are the token ids of all examples.
+    /// Computes the log-probs for every reply of a batch, in order. `prompts` are the token ids of all prompts to train
+    /// on.
     pub fn new(
         state: &TrainState,
         reference: Option<&Decoder>,
@@ -53,8 +55,8 @@ impl OldAndRefLogProbs {
     }
 }
 
-/// The scores that advantages are computed from, by group. With `algorithm.kl.in: reward` the KL of each reply to the reference
-/// model is one more score, with a negative weight.
+/// The scores from which advantages are computed, by group. With `algorithm.kl.in: reward`, the sum of a reply's KL
+/// estimates is added as one more score with a negative weight.
 pub fn scores_with_kl(batch: &Batch, known: &OldAndRefLogProbs, config: &Config) -> Vec<GroupScores> {
     let mut groups: Vec<GroupScores> = batch.groups.iter().map(Group::scores).collect();
     let settings = &config.algorithm.kl;
@@ -71,41 +73,42 @@ pub fn scores_with_kl(batch: &Batch, known: &OldAndRefLogProbs, config: &Config)
     groups
 }
 
-/// What the update of a batch did, summed over its optimizer steps.
+/// Statistics of the update on a batch, summed over its optimizer steps.
 #[derive(Clone, Debug, Default)]
 pub struct UpdateStats {
-    /// Optimizer steps taken.
+    /// Number of optimizer steps taken.
     pub steps: usize,
-    /// Sum over steps of the loss.
+    /// Sum of the losses of the optimizer steps.
     pub loss: f64,
-    /// Sum over steps of the gradient's norm before clipping.
+    /// Sum over the optimizer steps of the gradient's norm before clipping.
     pub grad_norm: f64,
-    /// Tokens that went through a backward pass.
+    /// Number of reply tokens that went through a backward pass; with several epochs, each pass counts.
     pub tokens: usize,
-    /// Entropies of the next-token distributions: of these tokens, and of a sample of the replies without a gradient.
+    /// Entropies of next-token distributions, in nats: at the tokens that went through a backward pass, and at those of
+    /// a sample of the replies without a gradient.
     pub entropies: Vec<f32>,
-    /// Sums of the KL estimates over the tokens that went through a backward pass.
+    /// KL estimates, summed over the tokens that went through a backward pass.
     pub kl: KlSums,
-    /// Ratios to the old policy.
+    /// Ratios of the policy's probability to the old policy's, per token, or per reply with GSPO.
     pub ratios: Vec<f32>,
-    /// Ratios clipped from below.
+    /// Number of ratios below the clip range with a negative advantage.
     pub clipped_low: usize,
-    /// Ratios clipped from above.
+    /// Number of ratios above the clip range with a positive advantage.
     pub clipped_high: usize,
-    /// Importance weights; empty without correction.
+    /// Importance weights of the tokens; empty without importance correction.
     pub importance_weights: Vec<f64>,
-    /// How far sampler and trainer are apart before the first optimizer step.
+    /// Differences between sampler and trainer, measured before the first optimizer step.
     pub gap: SamplerTrainerGap,
-    /// Whether a gradient was not finite; no step was taken with it.
+    /// Whether a gradient contained NaN or infinity. No optimizer step was taken with it, and the update ended there.
     pub diverged: bool,
 }
 
-/// Absolute differences between the sampler's log-probs and the trainer's.
+/// Absolute differences between the sampler's and the trainer's log-probs of the same tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SamplerTrainerGap {
-    /// Their sum, in nats.
+    /// Sum of the absolute differences, in nats.
     pub sum: f64,
-    /// Number of tokens compared.
+    /// Number of tokens that were compared.
     pub tokens: usize,
 }
 
@@ -115,14 +118,15 @@ impl SamplerTrainerGap {
         self.tokens += sampler.len();
     }
 
-    /// The mean, in nats; `None` where no token was compared.
+    /// Mean absolute difference, in nats; `None` if no token was compared.
     pub fn mean(&self) -> Option<f64> {
         (self.tokens > 0).then(|| self.sum / self.tokens as f64)
     }
 }
 
 impl UpdateStats {
-    /// Refuses an update whose gradient was not finite, at step `step` (from 1).
+    /// Returns the statistics, or the error [`TrainError::Diverged`] of step `step` (from 1) if a gradient was not
+    /// finite.
     pub fn finite(self, step: u64) -> Result<Self, TrainError> {
         if self.diverged { Err(TrainError::Diverged { step }) } else { Ok(self) }
     }
@@ -141,9 +145,9 @@ impl UpdateStats {
     }
 }
 
-/// A reply that is trained on.
+/// A reply that is trained on, with its advantage and log-probs.
 struct TrainSample<'a> {
-    /// Index of its group in the batch.
+    /// Index of the reply's group in the batch.
     group: usize,
     rollout: &'a Rollout,
     sequence: Sequence<'a>,
@@ -152,8 +156,9 @@ struct TrainSample<'a> {
     ref_log_probs: &'a [f32],
 }
 
-/// Updates the policy on a batch: `train.epochs` times over its `train.minibatches`, one optimizer step each, at learning
-/// rate `lr`. `advantages` has one entry per reply, by group; replies without an advantage are left out.
+/// Updates the policy on a batch, at learning rate `lr`: `train.epochs` passes over `train.minibatches` minibatches,
+/// with one optimizer step each. `advantages` has one entry per reply, by group; replies without an advantage are left
+/// out.
 pub fn policy_update(
     state: &mut TrainState,
     batch: &Batch,
@@ -186,7 +191,7 @@ pub fn policy_update(
     stats
 }
 
-/// The replies that have an advantage, without those that `algorithm.overlong.filter` leaves out.
+/// The replies of a batch that have an advantage, except those that `algorithm.overlong.filter` leaves out.
 fn train_samples<'a>(
     batch: &'a Batch,
     prompts: &'a [Vec<u32>],
@@ -206,11 +211,12 @@ fn train_samples<'a>(
     .collect()
 }
 
-/// One optimizer step of an update.
+/// The settings of one optimizer step of an update.
 struct OptimizerStep<'a> {
     config: &'a Config,
     options: BackwardOptions,
-    /// Whether the weights are still those that drew the batch (or were its trainer's when it was drawn).
+    /// Whether this is the first optimizer step on the batch, before which the weights are still those of the old
+    /// policy.
     is_first: bool,
     lr: f32,
 }
@@ -219,13 +225,14 @@ impl OptimizerStep<'_> {
     fn take(&self, state: &mut TrainState, samples: &[&TrainSample], stats: &mut UpdateStats) {
         let a = &self.config.algorithm;
         let minibatch = self.minibatch(state, samples);
-        // Replies with advantage 0 count in the loss's normaliser but have no gradient, unless KL or entropy is in the loss.
+        // Replies with advantage 0 count in the loss's divisor but have no gradient, unless KL or entropy is in the
+        // loss.
         let kl_in_loss = a.kl.place == KlPlace::Loss && a.kl.estimator != KlEstimator::None && a.kl.weight > 0.0;
         let has_gradient = |s: &&TrainSample| s.advantage != 0.0 || kl_in_loss || a.entropy_bonus > 0.0;
         let (with, without): (Vec<&TrainSample>, Vec<&TrainSample>) = samples.iter().copied().partition(has_gradient);
         let entropies = self.measure(state, &without, stats);
         stats.entropies.extend(entropies);
-        // With dropout the training pass does not give the log-probs of the policy that drew the replies.
+        // With dropout, the log-probs of the training pass are not those of the policy that sampled the replies.
         let uses_dropout = state.model.layout().lora().is_some_and(|lora| lora.lora_dropout > 0.0);
         if uses_dropout && self.is_first {
             self.measure(state, &with, stats);
@@ -235,7 +242,7 @@ impl OptimizerStep<'_> {
         }
         let sequences: Vec<Sequence> = with.iter().map(|s| s.sequence).collect();
         let measures_gap = self.is_first && !uses_dropout;
-        // Summed within the step first, so that the loss does not depend on the steps before it.
+        // The loss is summed within the step first, so that its rounding does not depend on the steps before it.
         let loss_before = std::mem::take(&mut stats.loss);
         let gradients = gradient(&state.model.decoder, &sequences, self.options, |range, known| {
             self.loss_gradients(&with[range], known, &minibatch, measures_gap, stats)
@@ -247,7 +254,7 @@ impl OptimizerStep<'_> {
         stats.grad_norm += norm;
     }
 
-    /// The totals by which the losses of this step are normalised.
+    /// The totals by which the losses of this optimizer step are divided.
     fn minibatch(&self, state: &TrainState, samples: &[&TrainSample]) -> Minibatch {
         let top = self.config.algorithm.top_entropy;
         let sequences: Vec<Sequence> = samples.iter().map(|s| s.sequence).collect();
@@ -264,7 +271,8 @@ impl OptimizerStep<'_> {
         }
     }
 
-    /// The loss of a micro-batch's replies, added to `stats`, and its gradients with respect to log-probs and entropies.
+    /// Computes the losses of a micro-batch's replies, adds them to `stats`, and returns their gradients with respect
+    /// to log-probs and entropies.
     fn loss_gradients(
         &self,
         samples: &[&TrainSample],
@@ -296,7 +304,8 @@ impl OptimizerStep<'_> {
         grads
     }
 
-    /// Entropies of a sample of replies, by a forward pass alone; in the first step the gap is measured on them, too.
+    /// Entropies of a sample of the replies, by a forward pass. In the first optimizer step, also adds the differences
+    /// between sampler and trainer to `stats`.
     fn measure(&self, state: &TrainState, replies: &[&TrainSample], stats: &mut UpdateStats) -> Vec<f32> {
         let some: Vec<&TrainSample> = replies.iter().step_by(MEASURED_WITHOUT_GRADIENT).copied().collect();
         let sequences: Vec<Sequence> = some.iter().map(|s| s.sequence).collect();
@@ -309,13 +318,13 @@ impl OptimizerStep<'_> {
     }
 }
 
-/// How the update after the steps of `state` is differentiated.
+/// The backward options of the step that follows the state's counters.
 fn options(state: &TrainState, config: &Config) -> BackwardOptions {
     let counters = &state.counters;
     BackwardOptions::new(config, config.sampling.temperature, counters.tokens_per_micro_batch, counters.step)
 }
 
-/// Every reply of a batch with its prompt, in order.
+/// Every reply of a batch with the token ids of its prompt, in order.
 fn sequences<'a>(batch: &'a Batch, prompts: &'a [Vec<u32>]) -> impl Iterator<Item = Sequence<'a>> {
     batch.groups.iter().flat_map(|group| {
         let prompt = &prompts[group.example];
@@ -323,13 +332,13 @@ fn sequences<'a>(batch: &'a Batch, prompts: &'a [Vec<u32>]) -> impl Iterator<Ite
     })
 }
 
-/// Values of all tokens, split by reply.
+/// Splits the concatenated values of all tokens by reply.
 fn by_reply(values: &[f32], sequences: &[Sequence]) -> Vec<Vec<f32>> {
     let ranges = token_ranges(sequences.iter().map(|s| s.completion.len()));
     ranges.map(|range| values[range].to_vec()).collect()
 }
 
-/// The range of each of some lengths, laid one after the other.
+/// The ranges of slices with the given lengths in their concatenation.
 fn token_ranges(lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = Range<usize>> {
     lengths.scan(0, |end, length| {
         let start = *end;

@@ -1,4 +1,4 @@
-//! The reference model of the KL penalty.
+//! The reference model of the KL penalty, and when it is replaced by the current policy.
 
 use rlar_policy::{ComputeDevice, Decoder, Policy};
 use rlar_run::{Checkpoint, Files, RunFolder};
@@ -7,21 +7,21 @@ use crate::TrainError;
 use crate::config::{Config, KlEstimator};
 use crate::update::train_state::TrainState;
 
-/// The model that the policy is held close to.
+/// The reference model, from which the KL penalty keeps the policy close.
 #[derive(Clone, Debug)]
 pub enum Reference {
-    /// None: there is no KL penalty.
+    /// No reference model, because there is no KL penalty.
     None,
-    /// The base model under a LoRA adapter, which needs no second copy.
+    /// The base model under a LoRA adapter, which shares its weights with the policy.
     Base(Decoder),
-    /// The policy at the start of reinforcement learning; the run keeps it in `start/`.
+    /// The policy at the start of reinforcement learning; the run keeps it in the folder `start/`.
     Start(Policy),
-    /// The policy after a later step (`algorithm.kl.reanchor_every`); checkpoints keep it.
+    /// The policy after a later step, as `algorithm.kl.reanchor_every` asks for; each checkpoint contains it.
     Anchored(Policy),
 }
 
 impl Reference {
-    /// The reference of a run that starts, or that continues from a checkpoint.
+    /// Loads or makes the reference model of a run that starts, or that continues from a checkpoint.
     pub fn open(
         run: &RunFolder,
         state: &TrainState,
@@ -49,7 +49,8 @@ impl Reference {
         })
     }
 
-    /// Replaces the reference by the policy after step `step`, every `every` steps; 0 never.
+    /// Replaces the reference model by the policy after step `step` if `step` is a multiple of `every`; never if
+    /// `every` is 0.
     pub fn reanchor(&mut self, state: &mut TrainState, step: u64, every: u64) {
         if every > 0 && step.is_multiple_of(every) && !matches!(self, Self::None) {
             state.counters.reference = step;
@@ -57,7 +58,7 @@ impl Reference {
         }
     }
 
-    /// The model that computes reference log-probs; `None` without a KL penalty.
+    /// The decoder that computes reference log-probs; `None` without a KL penalty.
     pub fn decoder(&self) -> Option<&Decoder> {
         match self {
             Self::None => None,
@@ -66,7 +67,7 @@ impl Reference {
         }
     }
 
-    /// The files that a checkpoint needs to restore it.
+    /// The files of the reference model for a checkpoint; empty if it can be loaded from elsewhere or there is none.
     pub fn files(&self) -> Result<Files, TrainError> {
         let Self::Anchored(policy) = self else { return Ok(Vec::new()) };
         Ok(policy.files()?.into_iter().map(|(name, bytes)| (format!("reference/{name}"), bytes)).collect())

@@ -1,4 +1,4 @@
-//! The state of training between two steps: everything that a step depends on and that is not a function of config and step
+//! The state of training between two steps: what a step depends on and what is not a function of config and step
 //! number. A checkpoint is this state on disk.
 
 use std::path::Path;
@@ -14,66 +14,68 @@ use crate::report::step_record::PhaseSeconds;
 use crate::rollouts::batch::Batch;
 use crate::update::trainable::Trainable;
 
-/// The format of checkpoints that this build writes. It also reads those from [`OLDEST_FORMAT`] on.
+/// The format of checkpoints that this program writes. It reads formats from [`OLDEST_FORMAT`] on.
 pub const FORMAT: u32 = 4;
 
-/// The oldest format that this build reads. In format 3 the head of a reward model started from another random stream.
+/// The oldest format of checkpoints that this program reads. In format 3, the initial weights of a reward model's head
+/// came from another random stream.
 pub const OLDEST_FORMAT: u32 = 3;
 
-/// The state of training between two steps.
+/// The state of training between two steps: model, optimizer moments and counters.
 #[derive(Debug)]
 pub struct TrainState<M = Policy> {
-    /// The model.
+    /// The model that is trained: a policy or a reward model.
     pub model: M,
-    /// AdamW's moments.
+    /// The first and second moments of AdamW.
     pub moments: Moments,
-    /// Everything small.
+    /// Step counts, times and other small values.
     pub counters: Counters,
 }
 
-/// The small part of a checkpoint: `state.json`.
+/// Step counts and other small values of a run; `state.json` in a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
     /// Format of the checkpoint.
     pub format: u32,
-    /// Version of rlar that wrote it.
+    /// Version of rlar that wrote the checkpoint.
     pub version: String,
-    /// Warm-up steps done.
+    /// Number of supervised warm-up steps done.
     pub warmup: u64,
-    /// Steps done after the warm-up.
+    /// Number of training steps done; steps of the supervised warm-up are not counted.
     pub step: u64,
-    /// Optimizer steps since the moments were zero.
+    /// Number of optimizer steps that the moments contain. With `grpo` it restarts at 0 after the supervised
+    /// warm-up.
     pub optimizer_steps: u64,
-    /// Prompts drawn.
+    /// Number of prompts that the run has drawn for training.
     pub cursor: u64,
-    /// Reply tokens sampled.
+    /// Number of reply tokens that the run has sampled for training.
     pub reply_tokens: u64,
-    /// Steps in a row in which no group had spread.
+    /// Number of last steps in a row in which all replies of every group had the same reward.
     pub flat_steps: u64,
-    /// The best checkpoints so far, the best first.
+    /// The checkpoints with the best values of `eval.metric` so far, the best first.
     pub best: Vec<BestCheckpoint>,
-    /// Measurements since the best one.
+    /// Number of measurements since the best one.
     pub since_best: u64,
-    /// The step after which the reference model was taken; 0 for the start.
+    /// The step after which the policy became the reference model; 0 is the start of reinforcement learning.
     pub reference: u64,
-    /// Tokens differentiated at a time, prompts included.
+    /// Number of tokens per micro-batch of the backward pass, prompts included.
     #[serde(rename = "tokens_at_a_time")]
     pub tokens_per_micro_batch: usize,
-    /// Number of threads that compute.
+    /// Number of threads that compute. A resumed run uses the same number, because sums depend on it, bit for bit.
     pub threads: usize,
-    /// When the run began, in seconds since 1970 of local time: the date that chat templates write as today's.
+    /// When the run began, in seconds since 1970 of local time. Chat templates that write today's date write this one.
     pub began: i64,
-    /// Time spent.
+    /// Seconds that the run has spent in each phase.
     pub seconds: TotalSeconds,
 }
 
-/// A checkpoint and the value that it is kept for; on disk `[number, value]`.
+/// A checkpoint and the value by which it is ranked; on disk the pair `[number, value]`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(from = "(u64, f64)", into = "(u64, f64)")]
 pub struct BestCheckpoint {
-    /// Its number: steps done, warm-up steps included.
+    /// Number of the checkpoint: steps done, supervised warm-up steps included.
     pub number: u64,
-    /// What `eval.metric` measured, negated where less is better.
+    /// Value of `eval.metric` at this checkpoint, negated if lower values of the metric are better.
     pub value: f64,
 }
 
@@ -89,39 +91,40 @@ impl From<BestCheckpoint> for (u64, f64) {
     }
 }
 
-/// Seconds that a run spent in each phase.
+/// Seconds that a run spent in each phase, over all steps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TotalSeconds {
-    /// Supervised fine-tuning before reinforcement learning.
+    /// Seconds of the supervised warm-up before the training steps.
     pub warmup: f64,
-    /// Sampling replies.
+    /// Seconds spent sampling replies, including the scoring done at the same time.
     pub sampling: f64,
-    /// Scoring them.
+    /// Seconds of scoring after the last reply of a step was sampled.
     pub scoring: f64,
-    /// Reference log-probs, gradients and optimizer.
+    /// Seconds of the updates: log-probs, gradients and optimizer steps.
     pub training: f64,
-    /// Measurements.
+    /// Seconds of evaluations before, during and after training.
     pub evaluation: f64,
-    /// The rest of the steps: journal, metrics, rollouts, checkpoints.
+    /// Seconds of everything else: writing journal, metrics, rollouts and checkpoints.
     #[serde(rename = "keeping")]
     pub overhead: f64,
 }
 
 impl TotalSeconds {
-    /// Time that counts against `train.max_minutes`.
+    /// Seconds that count against `train.max_minutes`: sampling, scoring and training.
     pub fn counted(&self) -> f64 {
         self.sampling + self.scoring + self.training
     }
 }
 
 impl<M: Trainable> TrainState<M> {
-    /// The state of a model before its first step.
+    /// The state of a model before its first step, with zero moments and new counters.
     pub fn fresh(model: M) -> Result<Self, TrainError> {
         let moments = Moments::zeros(model.decoder()?);
         Ok(Self { model, moments, counters: Counters::default() })
     }
 
-    /// Writes a checkpoint, which is also a Hugging Face folder. `method_files` are files of the training method.
+    /// Writes a checkpoint, which is also a Hugging Face model folder. `method_files` gives further files of the
+    /// training method.
     pub fn save(
         &self,
         checkpoints: &Checkpoints,
@@ -139,7 +142,7 @@ impl<M: Trainable> TrainState<M> {
         checkpoints.save(self.number(), &[&model, &first_moments, &second_moments, &counters, method_files])
     }
 
-    /// Reads a checkpoint back, bit for bit.
+    /// Loads a checkpoint; the state is the saved one bit for bit.
     pub fn load(checkpoint: &Checkpoint, counters: Counters, config: &Config) -> Result<Self, TrainError> {
         let device = ComputeDevice::with_precision(&config.device, config.precision)?;
         let model = M::load(&checkpoint.path, &device)?;
@@ -149,14 +152,14 @@ impl<M: Trainable> TrainState<M> {
 }
 
 impl<M> TrainState<M> {
-    /// The number of a checkpoint of this state: all steps done, warm-up steps included.
+    /// The number of a checkpoint of this state: all steps done, supervised warm-up steps included.
     pub fn number(&self) -> u64 {
         self.counters.warmup + self.counters.step
     }
 }
 
 impl Default for Counters {
-    /// Those of a run that begins now.
+    /// The counters of a run that begins now.
     fn default() -> Self {
         Self {
             format: FORMAT,
@@ -179,8 +182,8 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Parses `json`, which a run left at `path`. A format that this build does not read is an error that names the version of
-    /// rlar which wrote it.
+    /// Parses the counters in `json`, which were read from `path`. A format that this program does not read is an error
+    /// with the version of rlar that wrote it.
     pub fn parse(json: &[u8], path: &Path) -> Result<Self, TrainError> {
         let json: serde_json::Value = serde_json::from_slice(json)?;
         let format = json["format"].as_u64().and_then(|f| u32::try_from(f).ok());
@@ -196,7 +199,7 @@ impl Counters {
         Ok(serde_json::from_value(json)?)
     }
 
-    /// Counts a batch that was trained on, and the time that it took.
+    /// Adds a batch that was trained on, and the seconds that its phases took, to the counters.
     pub fn count_batch(&mut self, batch: &Batch, seconds: PhaseSeconds, combine: Combine) {
         self.cursor = batch.cursor;
         self.reply_tokens += batch.tokens() as u64;

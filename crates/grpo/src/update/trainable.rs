@@ -1,16 +1,16 @@
-//! What can be trained: a policy, or a reward model.
+//! What models must provide to be trained: policies and reward models.
 
 use std::path::Path;
 
 use rlar_policy::{ComputeDevice, Decoder, File, Policy, PolicyError, RewardModel};
 
-/// A model whose decoder an optimizer steps.
+/// A model with a decoder that an optimizer can train.
 pub trait Trainable: Clone + Sized {
-    /// Loads it from the folder of a checkpoint.
+    /// Loads the model from the folder of a checkpoint.
     fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError>;
-    /// The files of a Hugging Face folder with it.
+    /// The files of the model as a Hugging Face folder.
     fn files(&self) -> Result<Vec<File>, PolicyError>;
-    /// Its decoder; an error for an encoder, which cannot be trained.
+    /// The decoder that is trained; an error for an encoder, which cannot be trained.
     fn decoder(&self) -> Result<&Decoder, PolicyError>;
 }
 
