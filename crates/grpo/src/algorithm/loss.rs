@@ -6,7 +6,7 @@
 use crate::algorithm::importance::importance_weights;
 use crate::algorithm::kl::kl;
 use crate::algorithm::surrogate::{LOG_RATIO_MAX, token_loss};
-use crate::config::{Aggregate, Algorithm, CorrectionMode, KlEstimator, KlPlace, Surrogate};
+use crate::config::{Aggregate, Algorithm, CorrectionMode, KlEstimator, KlTarget, Surrogate};
 
 /// The inputs of a reply's loss. Every slice has one element per token of the reply.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,7 @@ pub fn policy_loss(reply: &ReplyInputs, algorithm: &Algorithm, minibatch: &Minib
     let is_masked = is_off_policy(reply, a);
     let token_share = token_share(a.aggregate, n, minibatch);
     let has_reference = !reply.ref_log_probs.is_empty();
-    let kl_in_loss = a.kl.place == KlPlace::Loss && has_reference;
+    let kl_in_loss = a.kl.target == KlTarget::Loss && has_reference;
     let entropy_tokens = minibatch.entropy_floor.map_or(minibatch.tokens, |floor| floor.tokens);
     let entropy_bonus = a.entropy_bonus / entropy_tokens.max(1) as f64;
 

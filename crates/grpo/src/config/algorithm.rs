@@ -172,7 +172,7 @@ pub struct Kl {
     pub weight: f64,
     /// Where the penalty is applied: `loss` or `reward`.
     #[serde(rename = "in")]
-    pub place: KlPlace,
+    pub target: KlTarget,
     /// Whether the KL estimate in the loss is multiplied by the token's ratio, which makes its gradient unbiased
     /// (DeepSeek-V3.2).
     pub unbiased: bool,
@@ -183,7 +183,7 @@ pub struct Kl {
 
 impl Default for Kl {
     fn default() -> Self {
-        Self { estimator: KlEstimator::None, weight: 0.01, place: KlPlace::Loss, unbiased: false, reanchor_every: 0 }
+        Self { estimator: KlEstimator::None, weight: 0.01, target: KlTarget::Loss, unbiased: false, reanchor_every: 0 }
     }
 }
 
@@ -204,7 +204,7 @@ pub enum KlEstimator {
 /// Where the KL penalty is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum KlPlace {
+pub enum KlTarget {
     /// The KL estimate of each token is added to the token's loss.
     Loss,
     /// The sum of the KL estimates of a reply's tokens is subtracted from the reply's reward.

@@ -6,7 +6,7 @@ use rlar_policy::ComputeDevice;
 use rlar_rewards::{CombineAs, LlmConfig};
 
 use crate::config::{
-    Agent, Algorithm, CheckpointMetric, Combine, Config, CorrectionMode, Domain, Estimator, Kl, KlEstimator, KlPlace,
+    Agent, Algorithm, CheckpointMetric, Combine, Config, CorrectionMode, Domain, Estimator, Kl, KlEstimator, KlTarget,
     Method, Scratch, Surrogate, VERSION,
 };
 
@@ -205,14 +205,14 @@ impl Config {
             format!("is {}; it must be 2 to the group size of {group_size}, or 0", a.pass_k),
         );
         found.add_if(
-            a.advantage == Estimator::MaxRl && (a.overlong.soft_tokens > 0 || a.kl.place == KlPlace::Reward),
+            a.advantage == Estimator::MaxRl && (a.overlong.soft_tokens > 0 || a.kl.target == KlTarget::Reward),
             "algorithm.advantage",
             "`max_rl` needs scores of at least 0: no `overlong.soft_tokens`, no `kl.in: reward`",
         );
         check_without_effect(a, found);
         check_surrogate(a, found);
         let separately = a.combine == Combine::NormaliseThenSum;
-        let kl_in_reward = a.kl.place == KlPlace::Reward && a.kl.estimator != KlEstimator::None;
+        let kl_in_reward = a.kl.target == KlTarget::Reward && a.kl.estimator != KlEstimator::None;
         found.add_if(
             kl_in_reward && separately,
             "algorithm.kl.in",

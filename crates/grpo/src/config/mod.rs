@@ -20,7 +20,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use algorithm::{
-    Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlPlace, Overlong, Surrogate,
+    Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlTarget, Overlong,
+    Surrogate,
 };
 pub use data::{DataConfig, Domain};
 pub use evaluation::{CheckpointMetric, EvalConfig, SuiteRun};

@@ -8,7 +8,7 @@ use crate::TrainError;
 use crate::algorithm::advantage::{GroupScores, ScoreColumn};
 use crate::algorithm::kl::kl;
 use crate::algorithm::loss::{KlSums, LossTerms, Minibatch, ReplyInputs, entropy_floor, policy_loss};
-use crate::config::{Config, CorrectionMode, KlEstimator, KlPlace};
+use crate::config::{Config, CorrectionMode, KlEstimator, KlTarget};
 use crate::rollouts::batch::Batch;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::mix;
@@ -60,7 +60,7 @@ impl OldAndRefLogProbs {
 pub fn scores_with_kl(batch: &Batch, known: &OldAndRefLogProbs, config: &Config) -> Vec<GroupScores> {
     let mut groups: Vec<GroupScores> = batch.groups.iter().map(Group::scores).collect();
     let settings = &config.algorithm.kl;
-    if settings.place == KlPlace::Reward && settings.estimator != KlEstimator::None {
+    if settings.target == KlTarget::Reward && settings.estimator != KlEstimator::None {
         let mut penalties = known.old_log_probs.iter().zip(&known.ref_log_probs).map(|(old, reference)| {
             let tokens = old.iter().zip(reference);
             tokens.map(|(o, r)| kl(settings.estimator, f64::from(*o), f64::from(*r)).value).sum::<f64>()
@@ -227,7 +227,7 @@ impl OptimizerStep<'_> {
         let minibatch = self.minibatch(state, samples);
         // Replies with advantage 0 count in the loss's divisor but have no gradient, unless KL or entropy is in the
         // loss.
-        let kl_in_loss = a.kl.place == KlPlace::Loss && a.kl.estimator != KlEstimator::None && a.kl.weight > 0.0;
+        let kl_in_loss = a.kl.target == KlTarget::Loss && a.kl.estimator != KlEstimator::None && a.kl.weight > 0.0;
         let has_gradient = |s: &&TrainSample| s.advantage != 0.0 || kl_in_loss || a.entropy_bonus > 0.0;
         let (with, without): (Vec<&TrainSample>, Vec<&TrainSample>) = samples.iter().copied().partition(has_gradient);
         let entropies = self.measure(state, &without, stats);

@@ -1,6 +1,6 @@
 use rlar_grpo::algorithm::kl::kl;
 use rlar_grpo::algorithm::loss::{Minibatch, ReplyInputs, policy_loss, soft_overlong};
-use rlar_grpo::config::{Aggregate, Algorithm, Kl, KlEstimator, KlPlace, Surrogate};
+use rlar_grpo::config::{Aggregate, Algorithm, Kl, KlEstimator, KlTarget, Surrogate};
 use rlar_grpo::train_loop::preference::bradley_terry;
 
 const SURROGATES: [Surrogate; 5] =
@@ -43,9 +43,9 @@ fn gradients_are_what_finite_differences_measure() {
     let new = [-1.13f32, -0.35, -1.71];
     let reference = [-0.9f32, -0.5, -2.2];
     for surrogate in SURROGATES {
-        for (unbiased, place) in [(false, KlPlace::Loss), (true, KlPlace::Loss), (false, KlPlace::Reward)] {
+        for (unbiased, target) in [(false, KlTarget::Loss), (true, KlTarget::Loss), (false, KlTarget::Reward)] {
             for advantage in [1.3, -0.8] {
-                let kl = Kl { estimator: KlEstimator::K3, weight: 0.3, place, unbiased, ..Kl::default() };
+                let kl = Kl { estimator: KlEstimator::K3, weight: 0.3, target, unbiased, ..Kl::default() };
                 let a = Algorithm { surrogate, kl, aggregate: Aggregate::SequenceMean, ..Algorithm::default() };
                 let of = |log_probs: &[f32]| {
                     policy_loss(
