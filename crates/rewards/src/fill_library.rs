@@ -67,7 +67,7 @@ pub struct FetchedTool {
 pub struct UncoveredTask {
     /// Number of prompts of the task that no tool fits.
     pub prompts: usize,
-    /// What is missing for the first of these prompts.
+    /// Why no tool fits the first of these prompts, for example because it has no reference.
     pub reason: String,
 }
 
@@ -87,7 +87,7 @@ pub struct FetchReport {
     /// Messages about the steps that were skipped because the language model or the Hub did not answer. Another run can
     /// complete these steps.
     pub unanswered: Vec<String>,
-    /// Number of requests to the language model and of their tokens, by agent role.
+    /// How many requests and tokens the agents used of the language model, by agent role.
     pub usage: UsageByRole,
 }
 

@@ -16,12 +16,12 @@ pub struct ProbeCase<'e> {
     pub reply: Completion,
 }
 
-/// What the reply of a probe case is.
+/// The kind of reply in a probe case, which decides how the tool must score the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeKind {
-    /// A good reply.
+    /// A reply that is known to be good, which the tool must score high.
     Good,
-    /// A bad reply.
+    /// A reply that is known to be bad, which the tool must score low.
     Bad,
     /// An attempt to cheat; the number is its index in [`HACKS`].
     Hack(usize),
@@ -72,7 +72,7 @@ pub struct ProbeSources<'e> {
 /// Prefix of the id of every example that is made from a case of a tool card (`cases`).
 pub const CASE: &str = "\0case-";
 
-/// An example that has no reference, no domain and no columns.
+/// An example with an id and a prompt alone: without reference, domain, demonstration and further columns.
 fn bare_example(id: String, messages: Vec<Message>) -> Example {
     let columns = serde_json::Map::new();
     Example { id, messages, reference: None, domain: None, demonstration: None, columns }
