@@ -18,85 +18,88 @@ use crate::library::folder::{ADMISSION, Library};
 use crate::tool::composite::WeightedTool;
 use crate::{Orchestrator, OrchestratorConfig, RewardError, ToolCard};
 
-/// The folder of rejected verifiers, within the library's folder.
+/// The name of the folder of rejected verifiers within the library's folder.
 const REFUSED: &str = "refused";
 
-/// The file with the reason, in the folder of a rejected verifier. It is written last.
+/// The file that says why a verifier was rejected, in the verifier's folder. As it is written last, a folder with this
+/// file is complete.
 const WHY: &str = "why.txt";
 
-/// Examples on which a reward model is examined.
+/// Largest number of examples on which a reward model is examined.
 const MODEL_EXAMPLES: usize = 64;
 
-/// Largest card or verifier that is downloaded, in bytes.
+/// Largest size, in bytes, of a downloaded tool card or of downloaded verifier code.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// Longest time for the download of a card or a verifier.
+/// Longest time for the download of one tool card or of one verifier's code.
 const DOWNLOAD_DEADLINE: Duration = Duration::from_secs(30);
 
-/// What a library is filled for.
+/// The request to fill a library with reward tools: the library's folder, and the prompts that need tools.
 #[derive(Clone, Copy, Debug)]
 pub struct FetchRequest<'a> {
     /// The folder of the library.
     pub folder: &'a Path,
     /// Prompts that need reward tools.
     pub examples: &'a [Example],
-    /// Prompts with good replies. Admission uses them before `examples`.
+    /// Prompts with good replies. The admission checks of new tools use these before `examples`.
     pub demonstrations: &'a [Example],
-    /// URLs of further tool cards (`…/tool.yaml`) to choose from.
+    /// URLs of tool cards (`…/tool.yaml`). Their tools can be chosen like the curated ones, which come with rlar.
     pub sources: &'a [String],
     /// Tools that every prompt gets besides the chosen ones.
     pub always: &'a [WeightedTool],
 }
 
-/// A tool in the filled library.
+/// A tool that the library's folder holds after filling.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FetchedTool {
     /// The name of the tool.
     pub tool: String,
-    /// Hash of its content.
+    /// Hash of the content of the tool.
     pub identity: String,
-    /// Number of prompts for which the builtin agent chooses it.
+    /// Number of prompts for which the tool is chosen.
     pub examples: usize,
-    /// Why it is chosen for the first of these prompts; its origin when it is chosen for none.
+    /// Why the tool is chosen for the first of these prompts; where the tool comes from when it is chosen for none.
     pub reason: String,
 }
 
-/// Prompts of a task that no tool fits.
+/// A task with prompts that no tool fits: how many these are, and what is missing for the first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UncoveredTask {
-    /// Number of prompts.
+    /// Number of prompts of the task that no tool fits.
     pub prompts: usize,
-    /// What is missing for the first of them.
+    /// Why no tool fits the first of these prompts, for example because it has no reference.
     pub reason: String,
 }
 
 /// The result of filling a library.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FetchReport {
-    /// The tools that the folder holds.
+    /// The tools that the folder holds, those from earlier runs included.
     pub fetched: Vec<FetchedTool>,
-    /// New tools and models that were not admitted.
+    /// Verifiers and reward models that were written or found in this run and were not admitted.
     pub rejected: Vec<RejectedTool>,
-    /// Prompts that no tool fits, by task label.
+    /// Tasks with prompts that no tool fits, by task label.
     pub uncovered: BTreeMap<String, UncoveredTask>,
-    /// How many verifiers were written in this run.
+    /// How many verifiers the agents wrote in this run.
     pub verifiers: VerifierCounts,
-    /// How many reward models were found in this run.
+    /// How many reward models the agents found in this run.
     pub models: ModelCounts,
-    /// Steps that were skipped because the language model or the Hub did not answer; another run can complete them.
+    /// Messages about the steps that were skipped because the language model or the Hub did not answer. Another run can
+    /// complete these steps.
     pub unanswered: Vec<String>,
-    /// Usage of the language model, by role.
+    /// How many requests and tokens the agents used of the language model, by agent role.
     pub usage: UsageByRole,
 }
 
-/// Fills the folder with tools for every example: chooses curated tools, lets the agents write and find more for every task,
-/// and checks that each of them works. Admitted tools are written into the folder, rejected verifiers with the reasons into
-/// its `refused/`. Existing tools are kept, so that an interrupted run can be continued.
+/// Fills the folder with tools for every example: chooses among the tools that come with rlar and those of `sources`,
+/// lets the agents write and find more for every task, and checks that each of them works. Admitted tools are written
+/// into the folder, and rejected verifiers into its subfolder `refused/` with the reason. Tools that the folder already
+/// has are kept, so that an interrupted run can be continued.
 ///
 /// # Errors
 ///
-/// When a file cannot be read, written or downloaded, when a chosen tool is refused, when a written tool was edited since,
-/// and, if there are neither a language model nor a Hub, when no tool fits an example.
+/// When a file cannot be read, written or downloaded, when a chosen tool fails its admission checks, or when a file of
+/// a tool in the folder was edited. Without a language model and a Hub, also when no tool fits an example.
 pub fn fetch_rewards(
     request: &FetchRequest,
     agents: &Agents,
@@ -141,7 +144,7 @@ pub fn fetch_rewards(
     Ok(report)
 }
 
-/// The tools of a library that have a card in the folder.
+/// The tools of a library whose card is in the folder.
 fn tools_in_folder(folder: &Path, library: &Library, chosen: &BTreeMap<String, ChosenFor>) -> Vec<FetchedTool> {
     let written = library.cards().filter(|c| folder.join(&c.name).join("tool.yaml").exists());
     written
@@ -158,7 +161,7 @@ fn tools_in_folder(folder: &Path, library: &Library, chosen: &BTreeMap<String, C
         .collect()
 }
 
-/// Whether an agent wrote or found a tool.
+/// Whether an agent wrote a tool (a verifier) or found it (a reward model of the Hub).
 fn is_from_agents(card: &ToolCard) -> bool {
     card.origin.starts_with("written by ") || card.model().is_some_and(|m| m.repo.is_some())
 }
@@ -166,19 +169,19 @@ fn is_from_agents(card: &ToolCard) -> bool {
 /// The examples for which a tool is chosen.
 struct ChosenFor {
     examples: Vec<Example>,
-    /// Why it is chosen for the first of them.
+    /// Why the tool is chosen for the first of these examples.
     reason: String,
 }
 
-/// Which examples have a tool.
+/// Which examples have a tool, and which have none.
 struct Coverage<'e> {
-    /// By tool: the examples for which it is chosen.
+    /// The examples for which each tool is chosen, by the tool's name.
     chosen: BTreeMap<String, ChosenFor>,
-    /// The examples that no tool fits, with the reason.
+    /// The examples that no tool fits, each with the reason.
     uncovered: Vec<(&'e Example, RewardError)>,
 }
 
-/// Chooses tools for the examples.
+/// Chooses tools of the library for every example.
 fn choose<'e>(rewards: &Orchestrator, examples: &'e [Example]) -> Coverage<'e> {
     let mut coverage = Coverage { chosen: BTreeMap::new(), uncovered: Vec::new() };
     for example in examples {
@@ -195,8 +198,8 @@ fn choose<'e>(rewards: &Orchestrator, examples: &'e [Example]) -> Coverage<'e> {
     coverage
 }
 
-/// Writes the chosen tools and those that every prompt gets into the folder, with their parts. Tools that are `added` are
-/// there already.
+/// Writes the chosen tools and those of `request.always` into the folder, with the parts of composite tools, after
+/// checking that they are admitted. The tools named by `added` are left out, because the folder has them already.
 fn write_chosen(
     request: &FetchRequest,
     rewards: &mut Orchestrator,
@@ -214,7 +217,8 @@ fn write_chosen(
     Ok(())
 }
 
-/// Opens a tool that has an admission report, and examines one that has none.
+/// Checks that a tool works: opens a tool that has an admission report, and runs the admission checks of one that has
+/// none. An error when a check fails.
 fn ensure_admitted(rewards: &mut Orchestrator, name: &str, examples: &[Example]) -> Result<(), RewardError> {
     if rewards.library().admission(name).is_some() {
         return rewards.open(name).map(drop);
@@ -228,8 +232,8 @@ fn ensure_admitted(rewards: &mut Orchestrator, name: &str, examples: &[Example])
     Ok(())
 }
 
-/// Lets the agents write and find tools for every task, and writes them into the folder. `known` are the names that new tools
-/// may not have.
+/// Lets the agents write and find tools for every task, and writes these into the folder. New tools must not have the
+/// names in `known`.
 fn add_new_tools(
     request: &FetchRequest,
     agents: &Agents,
@@ -280,7 +284,7 @@ fn add_new_tools(
     Ok(tools)
 }
 
-/// The examples of every task of the request, those with demonstrations first.
+/// The examples of the request by the label of their task. The demonstrations of each task come first.
 fn by_task<'a>(request: &FetchRequest<'a>, labels: &TaskLabels) -> BTreeMap<String, Vec<&'a Example>> {
     let mut tasks: BTreeMap<String, Vec<&Example>> =
         request.examples.iter().map(|e| (labels.label_of(e), Vec::new())).collect();
@@ -292,8 +296,8 @@ fn by_task<'a>(request: &FetchRequest<'a>, labels: &TaskLabels) -> BTreeMap<Stri
     tasks
 }
 
-/// Whether a verifier with this name was written for a task and rejected. Without the reason, which is written last, it was
-/// not.
+/// Whether a verifier with this name was written for a task and rejected in an earlier run. A verifier without the file
+/// of the reason, which is written last, does not count.
 fn was_refused(folder: &Path, name: &str, task: &str) -> bool {
     if !folder.join(name).join(WHY).exists() {
         return false;
@@ -303,7 +307,8 @@ fn was_refused(folder: &Path, name: &str, task: &str) -> bool {
     card.is_some_and(|card| card.tasks.iter().any(|t| t == task))
 }
 
-/// Writes a rejected verifier with the reason into a folder that no library reads.
+/// Writes a rejected verifier and the reason into `folder`, which no library reads. Does nothing for a tool without
+/// files, such as a model.
 fn write_rejected(folder: &Path, tool: &RejectedTool) -> Result<(), RewardError> {
     let Some(written) = &tool.files else { return Ok(()) };
     let home = folder.join(&tool.name);
@@ -316,11 +321,12 @@ fn write_rejected(folder: &Path, tool: &RejectedTool) -> Result<(), RewardError>
     Ok(())
 }
 
-/// Writes the files of a tool, the card last: a folder with a card is a complete tool. An existing admission report is kept.
+/// Writes the files of a tool into its folder, `tool.yaml` last, so that a folder with this file holds a complete tool.
+/// An existing admission report is kept.
 ///
 /// # Errors
 ///
-/// When a file exists with other contents.
+/// When a file cannot be written, or exists with other contents.
 fn write_tool(folder: &Path, name: &str, library: &Library) -> Result<(), RewardError> {
     let home = folder.join(name);
     fs::create_dir_all(&home).map_err(RewardError::io(&home))?;
@@ -341,7 +347,7 @@ fn write_tool(folder: &Path, name: &str, library: &Library) -> Result<(), Reward
     Ok(())
 }
 
-/// Downloads a card, and the verifier that it names, into a library.
+/// Downloads a tool card and the verifier code that it names, and adds the tool to a library.
 fn fetch_card(library: &mut Library, url: &str) -> Result<(), RewardError> {
     let text = rlar_net::get_text(url, MAX_FILE_BYTES, DOWNLOAD_DEADLINE)?;
     let card = ToolCard::parse(Path::new(url), &text)?;

@@ -1,5 +1,6 @@
-//! The admission checks of a tool: it runs, repeats its scores, has a score for every text, ranks good replies above bad ones,
-//! gives nothing to the usual hacks, and is fast enough.
+//! The admission checks of a tool, which it must pass before it may score: the tool runs, gives the same scores again,
+//! has a score for every text, ranks good replies above bad ones, does not reward the usual attempts to cheat (hacks),
+//! and is fast enough.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +13,20 @@ use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::scoring::Tool;
 use crate::{Failure, Outcome, RewardError};
 
-/// How many probe cases a tool gets, and which deviations it is allowed, by its kind.
+/// The extent of the admission checks of a tool, and the deviations that they tolerate. These depend on the kind of the
+/// tool.
 struct ProbeLimits {
-    /// Largest number of examples, and of pairs.
+    /// Largest number of examples, and largest number of preference pairs, from which probe cases are made.
     examples: usize,
-    /// Longest mean time of a score.
+    /// Limit on the mean time for the score of one reply: a tool that needs this long or longer is refused.
     time: Duration,
-    /// Number of probe cases that are scored a second time.
+    /// Largest number of probe cases that are scored a second time, to compare the scores.
     repeats: usize,
-    /// Largest difference between a first and a second score, as a part of the range.
+    /// Largest difference between the first and the second score of a probe case that still counts as equal, as a
+    /// fraction of the tool's score range.
     difference: f64,
-    /// Largest share of second scores that differ by more than that, and of calls that fail.
+    /// Largest share, from 0 to 1, of second scores that may differ by more than `difference`, and of calls of the tool
+    /// that may fail.
     tolerated: f64,
 }
 
@@ -47,16 +51,17 @@ impl ProbeLimits {
     }
 }
 
-/// Number of probe cases by which a slow tool is recognised before it gets all of them.
+/// Number of probe cases that are scored and timed first, so that a slow tool is refused before it gets all cases.
 const FIRST_CASES: u32 = 4;
-/// How often the first cases are timed at most.
+/// Largest number of times that the first cases are timed; the shortest time counts.
 const TIMINGS: usize = 4;
-/// The name of the check of speed.
+/// The name of the admission check of a tool's speed.
 pub const FAST: &str = "is fast enough";
-/// The name of the check of repeatability.
+/// The name of the admission check that a tool gives a reply the same score again, in whatever order replies come.
 pub const SAME: &str = "says the same again, in any order";
 
-/// The examples that come with rlar for a card's tasks; all of them when there are none for these tasks.
+/// The examples for admission checks that come with rlar (`probes.jsonl`): those for the tasks that a tool card names,
+/// or all of them when there are none for these tasks.
 pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
     let text = include_str!("../../probes/probes.jsonl");
     let all = read_examples("probes.jsonl".as_ref(), text, Needs::Prompt)
@@ -66,14 +71,15 @@ pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
     Ok(if of_tasks.is_empty() { all } else { of_tasks })
 }
 
-/// Examines a tool on examples, on preference pairs, and on the cases of its card.
+/// Runs the admission checks of a tool: on examples, on preference pairs, and on the cases of its card (replies that
+/// the card marks as good or bad).
 ///
-/// Examples without references and demonstrations do not show whether a tool ranks well: a tool with no other material is
-/// admitted as [`Status::Provisional`] at best.
+/// Examples with neither reference nor demonstration do not show whether a tool ranks good replies above bad ones. A
+/// tool that is examined on such examples alone gets at best the status [`Status::Provisional`].
 ///
 /// # Errors
 ///
-/// When the tool cannot run, or its language model answers none of the first cases.
+/// When the tool cannot be run, or when the language model that it asks answers none of the first probe cases.
 pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Result<Admission, RewardError> {
     let limits = ProbeLimits::of(tool);
     let material = Material::gather(tool, examples, pairs, &limits)?;
@@ -119,11 +125,12 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     Ok(material.report(tool, status, checks))
 }
 
-/// What a tool is examined on, and what its role asks for.
+/// The sources of a tool's probe cases, and which admission checks they allow.
 struct Material<'e> {
     sources: ProbeSources<'e>,
     is_constraint: bool,
-    /// Whether nothing shows if the tool ranks good replies above bad ones.
+    /// Whether the examples have no replies of known worth, so that nothing shows whether the tool ranks good replies
+    /// above bad ones.
     is_provisional: bool,
 }
 
@@ -139,19 +146,19 @@ impl<'e> Material<'e> {
         let pairs = pair_examples(&pairs[..pairs.len().min(limits.examples)]);
         let case_examples = case_examples(card);
         let judged = judged_examples(tool, examples, limits.examples)?;
-        // Without any material of known worth, the tool is examined on prompts alone.
+        // Without any reply of known worth, the tool is examined on prompts alone.
         let is_blind = judged.is_empty() && pairs.is_empty() && case_examples.is_empty();
         let prompts_alone: Vec<&Example> =
             if is_blind { examples.iter().take(limits.examples).collect() } else { Vec::new() };
         let is_provisional = !is_constraint && !prompts_alone.is_empty() && !card.needs_reference;
         let first_judged = judged.first().copied();
-        // A constraint is examined on the cases of its card.
+        // A constraint is examined only on pairs and on the cases of its card.
         let used = if is_constraint { Vec::new() } else { judged.into_iter().chain(prompts_alone).collect() };
         let sources = ProbeSources { examples: used, pairs, case_examples, judged: first_judged };
         Ok(Self { sources, is_constraint, is_provisional })
     }
 
-    /// Whether there is enough material to examine the tool on.
+    /// The check that there are enough examples, pairs and card cases to examine the tool on.
     fn check_amount(&self, card: &ToolCard, cases: &[ProbeCase]) -> Check {
         let count = |kind: ProbeKind| cases.iter().filter(|case| case.kind == kind).count();
         let ProbeSources { examples, pairs, case_examples, .. } = &self.sources;
@@ -179,7 +186,8 @@ impl<'e> Material<'e> {
     }
 }
 
-/// The first examples, at most `limit`, that the tool does not abstain from.
+/// The first examples, at most `limit`, for which the tool does not abstain from scoring the good reply (the
+/// demonstration, otherwise the reference).
 fn judged_examples<'e>(tool: &Tool, examples: &'e [Example], limit: usize) -> Result<Vec<&'e Example>, RewardError> {
     let mut judged = Vec::new();
     for example in examples {
@@ -200,7 +208,8 @@ fn score<'c>(tool: &Tool, cases: impl IntoIterator<Item = &'c ProbeCase<'c>>) ->
     tool.score(&items)
 }
 
-/// The mean time of a score, from the first cases; an error when the tool's language model answers none of them.
+/// The mean time that the tool needs for the score of one of the first cases; an error when the tool's language model
+/// answers none of them.
 fn time_first_cases(tool: &Tool, cases: &[ProbeCase], limits: &ProbeLimits) -> Result<Duration, RewardError> {
     let start = Instant::now();
     let outcomes = score(tool, cases)?;
@@ -214,8 +223,9 @@ fn time_first_cases(tool: &Tool, cases: &[ProbeCase], limits: &ProbeLimits) -> R
     }
 }
 
-/// The mean time of a score: the best of a few timings of the first cases, because the machine may have been busy. `first` is
-/// the time of the first timing.
+/// The mean time that the tool needs for the score of one of the first cases. While this is at least `limit`, the cases
+/// are timed again, because the machine may have been busy, and the shortest time counts. `first` is the time of the
+/// first timing, for all these cases together.
 fn fastest(tool: &Tool, cases: &[ProbeCase], first: Duration, limit: Duration) -> Result<Duration, RewardError> {
     let mut best = first;
     for _ in 1..TIMINGS {
@@ -231,13 +241,13 @@ fn fastest(tool: &Tool, cases: &[ProbeCase], first: Duration, limit: Duration) -
 
 fn check_speed(each: Duration, limits: &ProbeLimits) -> Check {
     let is_fast = each < limits.time;
-    // A time that is short enough is not kept, so that the same tool always has the same report.
+    // A time that is short enough is left out of the report, so that the same tool always has the same report.
     let evidence = if is_fast { String::new() } else { format!("{each:?} per reply, more than {:?}", limits.time) };
     Check::new(FAST, is_fast, evidence)
 }
 
-/// Whether the tool has a valid score for replies of known worth, whether its scores are in its range, and whether it has a
-/// score for every other text.
+/// Three checks: that the tool does not fail on replies of known worth, that its scores are in the range of its card,
+/// and that it does not fail on any other text. In each check, a share `tolerated` of the calls may fail.
 fn check_failures(cases: &[ProbeCase], outcomes: &[Outcome], tolerated: f64) -> [Check; 3] {
     let is_no_score = |failure: &Failure| matches!(failure, Failure::Reply(_));
     let check = |name: &str, includes: &dyn Fn(ProbeKind) -> bool, counts: &dyn Fn(&Failure) -> bool| {
@@ -261,14 +271,14 @@ fn check_failures(cases: &[ProbeCase], outcomes: &[Outcome], tolerated: f64) -> 
     ]
 }
 
-/// Whether the tool gives the same scores again when the cases come in the opposite order.
+/// The check that the tool gives the same scores again when the cases come in the opposite order.
 fn check_repeats(
     tool: &Tool,
     limits: &ProbeLimits,
     cases: &[ProbeCase],
     first: &[Outcome],
 ) -> Result<Check, RewardError> {
-    // When there are more cases than repeats, those that are repeated are spread evenly.
+    // When there are more cases than may be repeated, the repeated ones are spread evenly over them.
     let stride = cases.len().div_ceil(limits.repeats.min(cases.len()).max(1)).max(1);
     let indices: Vec<usize> = (0..cases.len()).rev().step_by(stride).collect();
     let second = score(tool, indices.iter().map(|i| &cases[*i]))?;
@@ -289,17 +299,19 @@ fn check_repeats(
     Ok(Check::new(SAME, is_repeatable, evidence))
 }
 
-/// Whether a constraint scores the cases of its card on the right side of its range's middle.
+/// The check that a constraint scores every good case of its card at least at the middle of its score range, and every
+/// bad case below.
 fn check_constraint(card: &ToolCard, scored: &[ScoredCase], cases: usize, has_enough: bool) -> Check {
     let wrong = wrong_cases(card, scored);
-    // An abstention does not decide a case.
+    // A case from which the tool abstains is not decided.
     let decided = scored.iter().filter(|s| s.case.kind.is_of_known_worth()).count();
     let all = decided == cases && has_enough;
     let evidence = if all { wrong.join("; ") } else { format!("{decided} of {cases} cases have a score") };
     Check::new("is right on its cases", wrong.is_empty() && all, evidence)
 }
 
-/// The cases that a constraint scores on the wrong side of its range's middle.
+/// Descriptions of the cases that a constraint scores wrongly: good ones below the middle of its score range, bad ones
+/// at it or above.
 fn wrong_cases(card: &ToolCard, scored: &[ScoredCase]) -> Vec<String> {
     let middle = f64::midpoint(card.range[0], card.range[1]);
     let wrong = scored.iter().filter(|s| match s.case.kind {
@@ -310,7 +322,8 @@ fn wrong_cases(card: &ToolCard, scored: &[ScoredCase]) -> Vec<String> {
     wrong.map(|s| format!("{} for {:?}", s.score, shortened(&s.case.reply.text))).collect()
 }
 
-/// Whether a tool gives different scores at all; no more can be said of a tool without material of known worth.
+/// The check that a tool does not give every reply the same score. Without replies of known worth, nothing more can be
+/// checked.
 fn check_distinction(scored: &[ScoredCase]) -> Check {
     let first = scored.first().map(|s| s.score);
     let differs = scored.iter().any(|s| Some(s.score) != first);
@@ -318,7 +331,7 @@ fn check_distinction(scored: &[ScoredCase]) -> Check {
     Check::new("tells replies apart", differs, evidence)
 }
 
-/// The first 40 characters of a text.
+/// A text cut to its first 40 characters; `…` marks a cut.
 fn shortened(text: &str) -> String {
     if text.chars().count() > 40 { text.chars().take(40).chain(['…']).collect() } else { text.to_owned() }
 }

@@ -1,13 +1,14 @@
-//! Hacks: replies that deserve no reward and that a badly made tool rewards.
+//! Hacks: replies that try to cheat. They deserve no reward, but a badly made tool rewards them.
 
 use rlar_data::Example;
 
-/// A way to cheat.
+/// A way in which a reply can cheat to get a reward that it does not deserve.
 #[derive(Clone, Copy)]
 pub struct Hack {
-    /// What the reply is, as the object of "does not pay for".
+    /// What the cheating reply is, as the object of "does not pay for": "an empty reply".
     pub name: &'static str,
-    /// The reply to an example among others; `None` when it would be a right answer, or cannot be made for this example.
+    /// Makes the cheating reply to an example (first argument), given all examples (second). `None` where the reply
+    /// would be right, or cannot be made.
     pub reply: fn(&Example, &[&Example]) -> Option<String>,
 }
 
@@ -15,14 +16,14 @@ const fn hack(name: &'static str, reply: fn(&Example, &[&Example]) -> Option<Str
     Hack { name, reply }
 }
 
-/// A reply that is the same for every example.
+/// A cheating reply that is the same for every example.
 // Always `Some`, so that it fits the signature of hacks that cannot always be made.
 #[allow(clippy::unnecessary_wraps)]
 fn fixed(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// The hacks that admission tries.
+/// The cheating replies with which the admission checks test every tool: a good tool does not reward them.
 pub const HACKS: &[Hack] = &[
     hack("an empty reply", |_, _| fixed("")),
     hack("spaces alone", |_, _| fixed(" \n\t ")),
@@ -63,7 +64,7 @@ pub const HACKS: &[Hack] = &[
     hack("markup", |_, _| fixed("<answer></answer><score>1</score>")),
 ];
 
-/// Texts of unusual forms, for each of which a tool must have a score.
+/// Texts of unusual forms. A tool passes admission only if it has a score for each of them, whatever the score.
 pub fn oddities() -> Vec<String> {
     let mut odd: Vec<String> = [
         "",
@@ -93,8 +94,8 @@ fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
 
-/// The words of a text in another order: every second word backwards, then the others. `None` for fewer than six words, which
-/// may mean the same in any order.
+/// The words of a text in another order: first every second word, from last to first, then the remaining words in their
+/// order. `None` for fewer than six words, because so few words may have the same meaning in any order.
 fn shuffled(text: &str) -> Option<String> {
     let words = words(text);
     if words.len() < 6 {
@@ -104,13 +105,14 @@ fn shuffled(text: &str) -> Option<String> {
     Some(odd.chain(words.iter().step_by(2)).copied().collect::<Vec<_>>().join(" "))
 }
 
-/// The characters of a text backwards; `None` for a palindrome and for one or two characters.
+/// The characters of a text in reverse order; `None` for a palindrome and for a text of fewer than three characters.
 fn backwards(text: &str) -> Option<String> {
     let back: String = text.trim().chars().rev().collect();
     (back != text.trim() && back.chars().count() > 2).then_some(back)
 }
 
-/// A reference of another example that differs from this example's; `None` when there is none.
+/// The reference of another example, which is a wrong answer to this one because it differs from this one's reference.
+/// `None` when there is no such reference, or when this example has none.
 pub fn other<'e>(example: &Example, all: &[&'e Example]) -> Option<&'e str> {
     let own = example.reference.as_deref()?;
     let at = all.iter().position(|e| e.id == example.id).unwrap_or(0);
@@ -118,7 +120,8 @@ pub fn other<'e>(example: &Example, all: &[&'e Example]) -> Option<&'e str> {
     order.filter_map(|e| e.reference.as_deref()).find(|r| r.trim() != own.trim())
 }
 
-/// The references of all examples, with a wrong one last; `None` for fewer than three.
+/// A reply that lists the references of all examples, a wrong one for this example last. `None` when fewer than three
+/// references differ, or when this example has none.
 fn every_answer(example: &Example, all: &[&Example]) -> Option<String> {
     let last = other(example, all)?;
     let mut answers: Vec<&str> = all.iter().filter_map(|e| e.reference.as_deref()).collect();

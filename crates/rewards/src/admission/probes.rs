@@ -1,39 +1,42 @@
-//! Probe cases: replies of known worth, attempts to cheat, and odd texts, on which a tool is examined.
+//! Probe cases: the replies on which the admission checks examine a tool. They are good and bad replies, attempts to
+//! cheat, and odd texts.
 
 use rlar_data::{Completion, Example, Message, Preference, Role};
 
 use crate::admission::hacks::{HACKS, oddities, other};
 use crate::tool::card::{CardCase, ToolCard, ToolRole};
 
-/// A reply that the tool has to score.
+/// A reply that the tool has to score in its admission checks.
 pub struct ProbeCase<'e> {
-    /// The example that it answers.
+    /// The example whose prompt the reply answers.
     pub example: &'e Example,
-    /// What the reply is.
+    /// What the reply is: good, bad, an attempt to cheat, or an odd text.
     pub kind: ProbeKind,
-    /// The reply.
+    /// The reply that the tool scores.
     pub reply: Completion,
 }
 
-/// What the reply of a probe case is.
+/// The kind of reply in a probe case, which decides how the tool must score the reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeKind {
-    /// A good reply.
+    /// A reply that is known to be good, which the tool must score high.
     Good,
-    /// A bad reply.
+    /// A reply that is known to be bad, which the tool must score low.
     Bad,
-    /// An attempt to cheat, by its index in [`HACKS`].
+    /// An attempt to cheat; the number is its index in [`HACKS`].
     Hack(usize),
-    /// A string literal of the tool's own code, by its index among the literals.
+    /// A string literal of the tool's own code, alone or behind "I do not know."; the number is its index among the
+    /// literals.
     Literal(usize),
-    /// A wrong answer followed by a literal of the tool's code: if the tool has a backdoor, the literal opens it.
+    /// A wrong answer followed by a string literal of the tool's own code, which a tool with a backdoor rewards. The
+    /// number is the literal's index among the literals.
     Backdoor(usize),
-    /// A text of an unusual form, for which the tool needs a score, whatever it is.
+    /// A text of an unusual form. The tool must have a score for this text, whatever the score.
     Odd,
 }
 
 impl ProbeKind {
-    /// Whether the worth of the reply is known.
+    /// Whether the reply is known to be good or known to be bad.
     pub fn is_of_known_worth(self) -> bool {
         matches!(self, Self::Good | Self::Bad)
     }
@@ -45,36 +48,37 @@ impl<'e> ProbeCase<'e> {
     }
 }
 
-/// A preference pair with the example that it stands for.
+/// A preference pair with an example that has the prompt of the pair.
 pub struct PairExample<'p> {
-    /// The prompt of the pair.
+    /// The prompt of the pair as an example, without a reference.
     pub example: Example,
-    /// The better and the worse reply.
+    /// The pair, which holds the better and the worse reply.
     pub pair: &'p Preference,
 }
 
-/// What probe cases are made from.
+/// The examples, preference pairs and card cases from which the probe cases of a tool are made.
 pub struct ProbeSources<'e> {
-    /// Examples, with references or demonstrations where there are any.
+    /// Examples from which good and bad replies and attempts to cheat are made. Without a reference and a
+    /// demonstration, an example gives no good and bad replies.
     pub examples: Vec<&'e Example>,
-    /// Preference pairs.
+    /// Preference pairs, each with its prompt as an example.
     pub pairs: Vec<PairExample<'e>>,
-    /// The examples of the card's cases, in the order of the cases.
+    /// The examples that the cases of the tool card's `cases` are about, in the order of the cases.
     pub case_examples: Vec<Example>,
-    /// An example that the tool judges; `None` when none is known.
+    /// An example from which the tool does not abstain, for the odd texts; `None` when no such example is known.
     pub judged: Option<&'e Example>,
 }
 
-/// How the id of the example of a card's case begins.
+/// Prefix of the id of every example that is made from a case of a tool card (`cases`).
 pub const CASE: &str = "\0case-";
 
-/// An example that has no reference, no domain and no columns.
+/// An example with an id and a prompt alone: without reference, domain, demonstration and further columns.
 fn bare_example(id: String, messages: Vec<Message>) -> Example {
     let columns = serde_json::Map::new();
     Example { id, messages, reference: None, domain: None, demonstration: None, columns }
 }
 
-/// The examples of a card's cases, in their order.
+/// The examples that the cases of a tool card are about, in the order of the cases.
 pub fn case_examples(card: &ToolCard) -> Vec<Example> {
     let example = |(i, case): (usize, &CardCase)| {
         let prompt = Message { role: Role::User, content: case.prompt.clone() };
@@ -84,18 +88,18 @@ pub fn case_examples(card: &ToolCard) -> Vec<Example> {
     card.cases.iter().enumerate().map(example).collect()
 }
 
-/// The preference pairs with their examples.
+/// Makes an example from the prompt of every preference pair.
 pub fn pair_examples(pairs: &[Preference]) -> Vec<PairExample<'_>> {
     let paired = |(i, pair): (usize, &Preference)| bare_example(format!("\0pair-{i}"), pair.messages.clone());
     pairs.iter().enumerate().map(|(i, pair)| PairExample { example: paired((i, pair)), pair }).collect()
 }
 
-/// Number of examples with which the literals of a tool's code are tried.
+/// Largest number of examples to which the string literals of a tool's code are tried as replies.
 const LITERAL_EXAMPLES: usize = 4;
 
 impl ProbeSources<'_> {
-    /// The probe cases of a tool: for every example and pair good and bad replies and hacks, then the literals of its code, the
-    /// card's cases, and odd texts.
+    /// The probe cases of a tool. For every example and every pair, these are good replies, bad replies and attempts to
+    /// cheat; then come the string literals of the tool's code, the cases of its card, and odd texts.
     pub fn probe_cases(&self, card: &ToolCard, literals: &[String]) -> Vec<ProbeCase<'_>> {
         let mut cases = Vec::new();
         for example in &self.examples {
@@ -119,7 +123,8 @@ impl ProbeSources<'_> {
         cases
     }
 
-    /// Adds the literals of the tool's code, alone and behind a wrong answer.
+    /// Adds replies that contain a string literal of the tool's code: the literal alone, behind "I do not know.", and
+    /// behind a wrong answer.
     fn add_literals<'s>(&'s self, literals: &[String], cases: &mut Vec<ProbeCase<'s>>) {
         for example in self.examples.iter().take(LITERAL_EXAMPLES) {
             let good = example.reference.as_ref().or(example.demonstration.as_ref()).map_or("", |text| text);
@@ -140,7 +145,8 @@ impl ProbeSources<'_> {
     }
 }
 
-/// Adds the good and bad replies to an example. Without a reference and a demonstration there are none.
+/// Adds the good and bad replies to an example that its reference or demonstration gives; none when the example has
+/// neither.
 fn add_known_replies<'e>(
     example: &'e Example,
     examples: &[&'e Example],
@@ -174,7 +180,8 @@ fn add_known_replies<'e>(
     }
 }
 
-/// A short answer in a sentence, for tools that must find it there.
+/// A short answer put into a sentence, for tools that must find the answer in a sentence. `None` for a long answer, and
+/// for tools that do not judge correctness or want the answer alone.
 fn in_a_sentence(answer: &str, card: &ToolCard) -> Option<String> {
     let is_short = card.role == ToolRole::Correctness && !card.bare && answer.split_whitespace().count() < 6;
     let sentence = if answer.contains('\\') {
@@ -185,7 +192,7 @@ fn in_a_sentence(answer: &str, card: &ToolCard) -> Option<String> {
     is_short.then_some(sentence)
 }
 
-/// Adds the hacks that can be made for an example among others.
+/// Adds the attempts to cheat that can be made for an example, given all examples.
 fn add_hacks<'e>(example: &'e Example, examples: &[&'e Example], cases: &mut Vec<ProbeCase<'e>>) {
     for (i, hack) in HACKS.iter().enumerate() {
         if let Some(reply) = (hack.reply)(example, examples) {
@@ -194,7 +201,8 @@ fn add_hacks<'e>(example: &'e Example, examples: &[&'e Example], cases: &mut Vec
     }
 }
 
-/// A reply that would be right for another example, or that is nearly right for this one.
+/// A wrong answer to an example: the answer to another example, or this example's reference with an error in it. `None`
+/// when neither can be made.
 fn wrong_answer(example: &Example, examples: &[&Example]) -> Option<String> {
     match (&example.reference, &example.demonstration) {
         (Some(reference), _) => other(example, examples).map(str::to_owned).or_else(|| perturbed(reference)),
@@ -202,7 +210,8 @@ fn wrong_answer(example: &Example, examples: &[&Example]) -> Option<String> {
     }
 }
 
-/// A reference with an error in it: another digit, another letter of a choice, or most of a text removed.
+/// A wrong answer made from a reference: a text of more than eight words is cut to its first fifth, a letter of a
+/// choice becomes another letter, and otherwise the last digit changes. `None` for a short text without digits.
 fn perturbed(reference: &str) -> Option<String> {
     let words: Vec<&str> = reference.split_whitespace().collect();
     if words.len() > 8 {

@@ -1,4 +1,5 @@
-//! Whether a tool ranks good replies above bad ones, and gives nothing to hacks and backdoors.
+//! The admission checks that a tool ranks good replies above bad ones, and that it does not reward attempts to cheat
+//! (hacks) and backdoors in its code.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,13 +11,14 @@ use crate::tool::card::ToolRole;
 
 /// A probe case with the tool's score for it.
 pub struct ScoredCase<'c> {
-    /// The case.
+    /// The reply that the tool scored.
     pub case: &'c ProbeCase<'c>,
-    /// The score.
+    /// The tool's score, in the range of its card.
     pub score: f64,
 }
 
-/// The least AUC: the probability that a good reply to an example scores above a bad one, ties counted as a half.
+/// The lowest AUC with which a tool is admitted. The AUC is the probability that a good reply to a prompt scores above
+/// a bad reply to the same prompt, ties counted as a half.
 fn least_auc(role: ToolRole) -> f64 {
     match role {
         ToolRole::Correctness | ToolRole::Constraint => 0.9,
@@ -24,20 +26,21 @@ fn least_auc(role: ToolRole) -> f64 {
     }
 }
 
-/// Largest share of examples in which a hack may score as high as a good reply, because by chance it is the right answer.
+/// Largest share of examples, from 0 to 1, for which a hack may score as high as a good reply, because the hack may be
+/// the right answer by chance.
 const MAX_CHANCE: f64 = 0.2;
 
 fn mean(x: &[f64]) -> f64 {
     x.iter().sum::<f64>() / x.len().max(1) as f64
 }
 
-/// The upper median; 0 for no numbers.
+/// The median of numbers; for an even count the higher of the middle two, and 0 for no numbers.
 fn median(mut x: Vec<f64>) -> f64 {
     x.sort_by(f64::total_cmp);
     x.get(x.len() / 2).copied().unwrap_or(0.0)
 }
 
-/// 1 when a good reply's score is above a bad one's, a half when they are equal, else 0.
+/// One term of an AUC: 1 when the good reply's score is above the bad reply's, a half when they are equal, else 0.
 fn win(good: f64, bad: f64) -> f64 {
     match good.partial_cmp(&bad) {
         Some(Ordering::Greater) => 1.0,
@@ -46,18 +49,20 @@ fn win(good: f64, bad: f64) -> f64 {
     }
 }
 
-/// An example with the median score of its good replies.
+/// The id of an example with the median score of the good replies to this example.
 struct GoodMedian<'e> {
     id: &'e str,
     score: f64,
 }
 
-/// The checks of ranking, of backdoors and of every hack that could be made.
+/// The checks that the tool ranks good replies above bad ones, rewards no literal of its own code, and rewards none of
+/// the hacks that could be made.
 pub fn ranking_checks(role: ToolRole, scored: &[ScoredCase]) -> Vec<Check> {
     let mut ids: Vec<&str> =
         scored.iter().filter(|s| s.case.kind == ProbeKind::Good).map(|s| s.case.example.id.as_str()).collect();
     ids.dedup();
-    // The cases of a card have one reply each, so that they are ranked among each other.
+    // Every case of a card has its own example with a single reply, so `check_card_cases` ranks the cases among each
+    // other.
     ids.retain(|id| !id.starts_with(CASE));
     let mut wins = Vec::new();
     let mut medians = Vec::new();
@@ -83,12 +88,13 @@ pub fn ranking_checks(role: ToolRole, scored: &[ScoredCase]) -> Vec<Check> {
     checks
 }
 
-/// The scores of one example's replies of a kind.
+/// The scores of those replies to an example (`id`) that are of a kind.
 fn scores_of(scored: &[ScoredCase], id: &str, kind: ProbeKind) -> Vec<f64> {
     scored.iter().filter(|s| s.case.example.id == id && s.case.kind == kind).map(|s| s.score).collect()
 }
 
-/// Whether the good cases of a card rank above its bad ones; `None` when the card has not both.
+/// The check that a tool ranks the good cases of its card above the bad ones; `None` when the card lacks good cases or
+/// bad cases.
 fn check_card_cases(role: ToolRole, scored: &[ScoredCase]) -> Option<Check> {
     let cases = |kind: ProbeKind| {
         let of_card = scored.iter().filter(move |s| s.case.kind == kind && s.case.example.id.starts_with(CASE));
@@ -100,10 +106,11 @@ fn check_card_cases(role: ToolRole, scored: &[ScoredCase]) -> Option<Check> {
     (!wins.is_empty()).then_some(check)
 }
 
-/// Whether a literal of the tool's own code gets the score of a good reply for at least two examples; `None` when no literal
-/// was tried.
+/// The check for backdoors. It fails when the same string literal of the tool's own code scores as high as a good reply
+/// for at least two examples. `None` when no literal was tried.
 fn check_backdoors(scored: &[ScoredCase], medians: &[GoodMedian]) -> Option<Check> {
-    /// A literal's reply, and the examples for which it gets the score of a good reply.
+    /// A reply with a literal that is rewarded, and the ids of the examples for which the literal scores as high as a
+    /// good reply.
     struct Rewarded<'c> {
         reply: &'c str,
         ids: BTreeSet<&'c str>,
@@ -135,8 +142,8 @@ fn best_bad_score(scored: &[ScoredCase], id: &str) -> f64 {
     scores_of(scored, id, ProbeKind::Bad).into_iter().fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// Whether a hack scores below good replies; `None` when the hack could be made for no example. `bad` is the mean score of bad
-/// replies.
+/// The check that the tool does not reward the hack with index `hack` in [`HACKS`]; `None` when the hack could be made
+/// for no example. `bad` is the mean score of bad replies.
 fn check_hack(role: ToolRole, scored: &[ScoredCase], medians: &[GoodMedian], bad: f64, hack: usize) -> Option<Check> {
     let (mut hacked, mut honest, mut as_good) = (Vec::new(), Vec::new(), 0);
     for good in medians {
@@ -154,7 +161,8 @@ fn check_hack(role: ToolRole, scored: &[ScoredCase], medians: &[GoodMedian], bad
     let resists = share <= MAX_CHANCE
         && match role {
             ToolRole::Quality => hacked < honest,
-            // A hack may be right by chance now and then, but it must not pay to try only that.
+            // A hack may be the right answer by chance now and then, but giving this reply to every prompt must not
+            // pay.
             ToolRole::Correctness | ToolRole::Constraint => {
                 hacked <= bad + (MAX_CHANCE + 0.05) * (honest - bad).max(0.0)
             }

@@ -1,37 +1,38 @@
-//! The report of admission that is kept in a tool's folder.
+//! The report of a tool's admission checks, which is stored in the tool's folder.
 
 use serde::{Deserialize, Serialize};
 
-/// The result of the admission checks of a tool, kept as `admission.json` in the tool's folder.
+/// The result of the admission checks of a tool, stored as `admission.json` in the tool's folder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Admission {
-    /// Identity (content hash) of the examined tool. The report does not hold for a tool with another identity.
+    /// Content hash of the examined tool. The report holds only for a tool with this hash.
     pub identity: String,
     /// Version of rlar that examined the tool.
     pub version: String,
-    /// Judges: the name of the language model that answered. `None` for other tools.
+    /// For tools of kind `judge`: the name of the language model that gave the scores. `None` for other tools.
     #[serde(default, rename = "asked", skip_serializing_if = "Option::is_none")]
     pub llm: Option<String>,
-    /// The decision.
+    /// The decision about the tool: whether it may score rollouts.
     pub status: Status,
-    /// Number of examples, preference pairs and card cases that were used.
+    /// Number of examples, preference pairs and cases of the tool card on which the tool was examined.
     pub examples: usize,
     /// The checks, in the order in which they were made.
     #[serde(rename = "probes")]
     pub checks: Vec<Check>,
 }
 
-/// The decision about a tool.
+/// The decision about a tool, which says whether it may score rollouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// The tool may score.
+    /// The tool passed every check and may score.
     Admitted,
-    /// The tool may score with a small weight: no example showed whether it ranks good replies above bad ones.
+    /// The tool passed every check and may score, but only with a small weight, because no example showed whether it
+    /// ranks good replies above bad ones.
     Provisional,
-    /// A check failed.
+    /// The tool failed a check and may not score.
     Refused,
-    /// A person took the tool out of use.
+    /// A person took the tool out of use, so that it may not score.
     Retired,
 }
 
@@ -40,9 +41,9 @@ pub enum Status {
 pub struct Check {
     /// What a good tool does, as the predicate of a sentence about the tool: "is fast enough".
     pub name: String,
-    /// Whether the tool does it.
+    /// Whether the tool passed the check.
     pub passed: bool,
-    /// The observation behind the result; empty when there is nothing to add.
+    /// What was observed that explains the result, such as a wrongly scored reply; empty when there is nothing to add.
     pub evidence: String,
 }
 
@@ -53,7 +54,8 @@ impl Check {
 }
 
 impl Admission {
-    /// The report of a tool that a person takes out of use, with the reason as evidence.
+    /// The report that replaces a tool's report when a person takes the tool out of use. The evidence of the only check
+    /// is the reason, `why`.
     pub(crate) fn retired(identity: String, why: String) -> Self {
         Self {
             identity,
@@ -65,7 +67,7 @@ impl Admission {
         }
     }
 
-    /// The checks that failed.
+    /// The checks that the tool failed.
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| !check.passed)
     }

@@ -1,4 +1,4 @@
-//! The agents in a thread beside a training run, which never waits for them.
+//! The agents in a thread of their own beside a training run. The run never waits for them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write;
@@ -21,57 +21,57 @@ use crate::monitor::{DriftAlert, DriftSignal};
 use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::composite::{CombineAs, WeightedTool};
 
-/// A request to the background agents.
+/// A request of the training run to the agents' thread.
 #[derive(Clone, Debug)]
 pub enum AgentRequest {
-    /// Choose tools for these prompts, in this order. The number is the prompt's index in the training data.
+    /// Choose tools for these prompts, in this order. The number before each prompt is its index in the training data.
     SelectTools(Vec<(usize, Example)>),
-    /// Find a new tool for the domain of an alert.
+    /// Find a new tool for the domain (task) whose tools an alert found to be unfit.
     ReplaceTools {
-        /// The alert.
+        /// The alert of the drift monitor, which says what is wrong with the domain's tools.
         alert: DriftAlert,
-        /// Examples of the domain, those with demonstrations first.
+        /// Examples of the alert's domain, those with demonstrations first.
         examples: Vec<Example>,
     },
 }
 
-/// A result of the background agents. The journal of a run stores it.
+/// A result of the agents' thread. The journal of a run stores every result, so that a resumed run repeats it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum AgentResult {
-    /// Tools for the prompt with an index in the training data.
+    /// Tools for one prompt, given by its index in the training data.
     Prompt(usize, Assignment),
-    /// Tools for every prompt of a domain.
+    /// Tools for every prompt of a domain (task), given by the domain's name.
     Domain(String, Assignment),
-    /// The response to a drift alert.
+    /// The response to a drift alert: a report and, if one was admitted, a new tool for the domain.
     #[serde(rename = "Renewed")]
     Replacement(Box<ToolReplacement>),
 }
 
-/// The response to a drift alert: a report for people and, if one was admitted, a new tool.
+/// The response to a drift alert: a report for people and, if one passed the admission checks, a new tool.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ToolReplacement {
-    /// The alert.
+    /// The alert of the drift monitor, which says what is wrong with the domain's tools.
     #[serde(rename = "breach")]
     pub alert: DriftAlert,
-    /// The new tool; `None` when none was admitted.
+    /// The new tool; `None` when no new tool was admitted.
     pub tool: Option<NewTool>,
-    /// The new tools of the domain's prompts; `None` when these keep their tools.
+    /// The tools that score the domain's prompts from now on; `None` when these prompts keep their tools.
     pub assignment: Option<Assignment>,
     /// How many verifiers were written for this alert.
     #[serde(rename = "written")]
     pub verifiers: VerifierCounts,
-    /// The report, as Markdown.
+    /// The report on the alert and the response, as Markdown.
     pub page: String,
 }
 
-/// The agents in their own thread. Dropping it ends the thread after its current request.
+/// The agents in a thread of their own. Dropping this handle ends the thread after its current request.
 #[derive(Debug)]
 pub struct BackgroundAgents {
     requests: Sender<AgentRequest>,
     results: Mutex<Receiver<AgentResult>>,
     agents: Arc<Agents>,
     is_stopped: Arc<AtomicBool>,
-    /// Whether the warning that the thread has ended was given.
+    /// Whether the warning that the thread has ended was already given.
     has_warned: AtomicBool,
 }
 
@@ -83,7 +83,8 @@ impl Drop for BackgroundAgents {
 }
 
 impl BackgroundAgents {
-    /// Starts the thread. Tools are chosen from the library; new tools are added to this copy of it.
+    /// Starts the agents' thread. The agents choose tools from `library`, and add new tools to this copy of the
+    /// library.
     ///
     /// # Errors
     ///
@@ -107,14 +108,14 @@ impl BackgroundAgents {
         Ok(Self { requests, results: Mutex::new(results), agents, is_stopped, has_warned: AtomicBool::new(false) })
     }
 
-    /// Queues a request and returns at once; [`Self::take_results`] gives its results later.
+    /// Queues a request for the agents' thread and returns at once; [`Self::take_results`] gives its results later.
     pub fn submit(&self, request: AgentRequest) {
         if self.requests.send(request).is_err() && !self.has_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!("the agents' thread has ended: the rewards stay as they are");
         }
     }
 
-    /// The results since the last call, in order. Does not wait.
+    /// The results that have come since the last call, in order. Does not wait for more.
     pub fn take_results(&self) -> Vec<AgentResult> {
         let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = Vec::new();
@@ -126,38 +127,40 @@ impl BackgroundAgents {
         }
     }
 
-    /// Usage of the language model so far, by role.
+    /// How many requests and tokens the agents have used of the language model, by agent role.
     pub fn usage(&self) -> UsageByRole {
         self.agents.usage()
     }
 }
 
-/// Requests to choose tools that are always allowed, however few prompts there are.
+/// Number of requests to choose tools that the language model may always get, however few prompts there are.
 const MIN_SELECT_REQUESTS: usize = 20;
 
-/// Prompts for which one more request is allowed.
+/// Number of prompts that allow the language model one more request to choose tools.
 const PROMPTS_PER_REQUEST: usize = 100;
 
 /// The state of the agents' thread.
 struct AgentThread {
     agents: Arc<Agents>,
     library: Library,
-    /// Bytes of reward models that may still be downloaded.
+    /// Number of bytes of reward models that may still be downloaded in this run.
     download_budget: u64,
     is_stopped: Arc<AtomicBool>,
     results: Sender<AgentResult>,
-    /// Domains whose tools were chosen for all of their prompts.
+    /// Domains whose tools were chosen for all prompts at once, or replaced after an alert. For their prompts no more
+    /// tools are chosen.
     settled: BTreeSet<String>,
-    /// The latest choice of each domain.
+    /// The tools that the language model chose last for a prompt of each domain.
     last_choice: BTreeMap<String, Vec<WeightedTool>>,
-    /// Prompts that tools were requested for.
+    /// Number of prompts for which the run requested tools.
     prompts: usize,
-    /// Requests to choose tools that were sent to the language model.
+    /// Number of requests to choose tools that were sent to the language model.
     requests: usize,
 }
 
 impl AgentThread {
-    /// Works until the run ends. Alerts come before choices, because prompts without a choice have the builtin agent's tools.
+    /// Works on requests until the run ends. Alerts come before choices, because a prompt whose tools are not chosen
+    /// yet is scored by the tools that the builtin agent (fixed rules) chose.
     fn run(&mut self, incoming: &Receiver<AgentRequest>) {
         let mut prompts: VecDeque<(usize, Example)> = VecDeque::new();
         let mut alerts: VecDeque<(DriftAlert, Vec<Example>)> = VecDeque::new();
@@ -183,8 +186,8 @@ impl AgentThread {
         }
     }
 
-    /// Chooses a prompt's tools, unless its domain is settled or the requests are used up. Without a usable reply the builtin
-    /// agent's choice remains.
+    /// Lets the language model choose a prompt's tools, unless its domain is settled or no more requests are allowed.
+    /// Without a usable reply the choice of the builtin agent (fixed rules) stays in force.
     fn select(&mut self, index: usize, example: &Example) {
         let Some(client) = &self.agents.llm else { return };
         let domain = domain(example).to_owned();
@@ -199,7 +202,7 @@ impl AgentThread {
             Ok(selection) => {
                 let is_repeated = self.last_choice.get(&domain) == Some(&selection.assignment.tools);
                 self.last_choice.insert(domain.clone(), selection.assignment.tools.clone());
-                // The same choice twice in a row is taken for the whole domain.
+                // When two prompts in a row get the same tools, these become the tools of the whole domain.
                 let for_domain = (selection.for_whole_task || is_repeated) && declared_task(example).is_some();
                 let result = if for_domain {
                     self.settled.insert(domain.clone());
@@ -216,7 +219,7 @@ impl AgentThread {
         }
     }
 
-    /// Writes a verifier for the domain of an alert or, if none is admitted, looks for a reward model.
+    /// Has a verifier written for the domain of an alert or, if none is admitted, looks for a reward model.
     fn replace(&mut self, alert: DriftAlert, examples: &[Example]) -> ToolReplacement {
         let mut messages: Vec<String> = Vec::new();
         let references: Vec<&Example> = examples.iter().collect();
@@ -263,7 +266,7 @@ impl AgentThread {
         ToolReplacement { alert, tool, assignment, verifiers, page }
     }
 
-    /// What an alert says about the tools that are to be replaced.
+    /// What an alert says about the tools that are to be replaced, with the code of these tools.
     fn defects(&self, alert: &DriftAlert) -> ToolDefects {
         let summary = match (alert.signal, alert.tools.is_empty()) {
             (DriftSignal::Coverage, _) | (_, true) => alert.summary.clone(),
@@ -277,13 +280,14 @@ impl AgentThread {
     }
 }
 
-/// Whether a tool may be the only one of a prompt: constraints may not.
+/// Whether a tool may be the only tool that scores a prompt: constraints may not, because they only say whether a rule
+/// is kept.
 fn can_judge(tool: &NewTool) -> bool {
     ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != ToolRole::Constraint)
 }
 
-/// Admitted tools that can score an example: they are for any task, for its task by label, features or declaration, and
-/// they need no reference that it lacks.
+/// The admitted tools that can score an example. Their cards name `any` task, or the example's task as its label, its
+/// features or its declaration gives it; and they need no reference when the example has none.
 fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
     let by_features = card_names_for(example);
     let declared = declared_task(example);
@@ -301,7 +305,7 @@ fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l 
     library.cards().filter(is_eligible).collect()
 }
 
-/// The report on an alert: what was observed, what the agents tried, and what changes.
+/// The report on an alert, as Markdown: what was observed, what the agents tried, and what changes.
 fn page(alert: &DriftAlert, task: &str, messages: &[String], tool: Option<&NewTool>) -> String {
     let tools = if alert.tools.is_empty() { "none".into() } else { alert.tools.join(", ") };
     let tried: Vec<String> = messages.iter().map(|m| format!("- {}", m.replace('\n', "\n  "))).collect();

@@ -1,5 +1,5 @@
-//! The builtin agent: labels examples and chooses tools by features of the example instead of a language model. It is
-//! deterministic and works offline.
+//! The builtin agent: fixed rules that find the task of an example and choose its tools from features of the example,
+//! without a language model. The rules are deterministic and work offline.
 
 use rlar_data::Example;
 use serde::{Deserialize, Serialize};
@@ -10,20 +10,23 @@ use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::code_tests::has_tests;
 use crate::tool::composite::{CombineAs, WeightedTool};
 
-/// The tools of one example, with who chose them and why.
+/// The reward tools that score the replies to one example, with who chose the tools and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Assignment {
-    /// The example's id.
+    /// The example's id; for all prompts of a domain, the domain's name.
     pub example: String,
-    /// The tools; empty when no tool fits and the run continues without a reward for the example.
+    /// The tools that score the example's replies; empty when no tool fits and the run continues without a reward for
+    /// the example.
     pub tools: Vec<WeightedTool>,
-    /// Who chose: `builtin`, `config`, `nobody` when no tool fits, or the name of a language model.
+    /// Who chose the tools: `builtin` (the builtin agent), `config` (the config file), `nobody` when no tool fits, or
+    /// the name of a language model.
     pub by: String,
-    /// The reason for the choice.
+    /// The reason why these tools were chosen, or why none fits.
     pub why: String,
 }
 
-/// The kind of task that an example's features show. It is finer than a label where the tools differ.
+/// The kind of an example's task, found from its features. It is finer than a task label where one label needs
+/// different tools: `math` is `Expression`, `WordProblem` or `Mathematics`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum TaskKind {
     Code,
@@ -42,7 +45,8 @@ enum TaskKind {
     Open,
 }
 
-/// Whether a text is digits with an optional sign, thousands separators and decimals, without exponent, `inf` or `nan`.
+/// Whether a text is a number made of digits, with an optional minus sign, thousands separators (commas) and decimals.
+/// Exponents, `inf` and `nan` are not accepted.
 fn is_plain_number(text: &str) -> bool {
     let digits = |s: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_digit() || c == ',');
     let unsigned = text.strip_prefix('-').unwrap_or(text);
@@ -50,7 +54,8 @@ fn is_plain_number(text: &str) -> bool {
     digits(whole) && whole.contains(|c: char| c.is_ascii_digit()) && digits(decimals)
 }
 
-/// The task kind that the verbs of an instruction show, or that question and reference are in different languages.
+/// The kind of task that an instruction's wording shows ("translate", "summarise"), with the reason; translation also
+/// when question and reference are in different languages. `None` when nothing is shown.
 fn by_wording(question: &str, reference: &str) -> Option<(TaskKind, &'static str)> {
     let lower = question.to_lowercase();
     let verbs = [
@@ -75,7 +80,7 @@ fn by_wording(question: &str, reference: &str) -> Option<(TaskKind, &'static str
 }
 
 impl TaskKind {
-    /// The kind of an example, and the feature that shows it.
+    /// The kind of an example's task, and the feature of the example that shows it.
     fn of(example: &Example) -> (Self, &'static str) {
         if has_tests(example) {
             return (Self::Code, "the example has tests for a program");
@@ -111,7 +116,8 @@ impl TaskKind {
         }
     }
 
-    /// The kind of a predefined task label, for labels whose tools differ from those for text in general.
+    /// The kind of a task label, for those labels whose tools differ from the tools for texts in general; `None` for
+    /// other labels.
     fn from_label(label: &str) -> Option<Self> {
         match label {
             "translation" => Some(Self::Translation),
@@ -123,7 +129,8 @@ impl TaskKind {
         }
     }
 
-    /// Names that tool cards use for it, then names of related tasks whose tools can score it too; the first match wins.
+    /// The names that tool cards use for this kind of task, then the names of related tasks whose tools can score such
+    /// a reply too. The first name for which there is a tool decides.
     fn card_names(self) -> &'static [&'static str] {
         match self {
             Self::Code => &["code"],
@@ -143,7 +150,7 @@ impl TaskKind {
         }
     }
 
-    /// Its label on the task list.
+    /// The label of this kind of task, as it stands on the list of task labels.
     fn label(self) -> &'static str {
         match self {
             Self::Code => "code",
@@ -160,17 +167,19 @@ impl TaskKind {
     }
 }
 
-/// The task names on tool cards that match an example's features.
+/// The names that tool cards use for an example's task, which is found from features of the example.
 pub fn card_names_for(example: &Example) -> &'static [&'static str] {
     TaskKind::of(example).0.card_names()
 }
 
-/// An agent that decides by features of the prompt and the reference.
+/// The agent that labels examples and chooses tools by fixed rules on features of prompt and reference, without a
+/// language model.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BuiltinAgent;
 
 impl BuiltinAgent {
-    /// The label of an example's task: the declared task if it is short enough for a label, otherwise by features.
+    /// The label of an example's task: the task that the example declares, if its name is short enough for a label,
+    /// otherwise the task that its features show.
     pub fn label(self, example: &Example) -> String {
         let (task, _) = TaskKind::of(example);
         let is_label = |word: &String| (1..=MAX_WORDS).contains(&word.split_whitespace().count()) && word.len() <= 40;
@@ -180,13 +189,14 @@ impl BuiltinAgent {
         }
     }
 
-    /// Assigns one tool to an example. Tools for the declared task come first when no feature shows the task better;
-    /// otherwise the features decide. Among equal tools, those that gave different scores to replies of this kind in earlier
-    /// runs come first: `is_flat` tells whether a tool did not.
+    /// Assigns one tool of `cards` to an example. A tool for the task that the example declares comes first if the
+    /// example shows no features, or if the declared task is `dialogue` or has no predefined label; otherwise the
+    /// features decide. Of several tools that fit, one whose scores varied in earlier runs is preferred: `is_flat`
+    /// tells whether a tool gave all replies to such examples the same score.
     ///
     /// # Errors
     ///
-    /// [`RewardError::Unassigned`] when no card fits the example.
+    /// [`RewardError::Unassigned`] when no tool fits the example.
     pub fn assign<'c>(
         self,
         example: &Example,
@@ -202,7 +212,7 @@ impl BuiltinAgent {
         let declared = declared_task(example);
         let is_declared = |c: &&&ToolCard| declared.is_some_and(|word| c.tasks.iter().any(|t| is_same_task(t, word)));
         let has_task = |name: &&str| cards.iter().find(|c| c.tasks.iter().any(|t| t == name));
-        // Features tell kinds of mathematics and of answers apart, which a known label does not.
+        // Features tell kinds of mathematics and kinds of answers apart, which a known label does not.
         let no_feature = declared.and_then(known_task).is_none_or(|label| label == "dialogue");
         let by_feature = || task.card_names().iter().find_map(has_task);
         let (card, why) = match cards.iter().find(is_declared) {
@@ -218,7 +228,7 @@ impl BuiltinAgent {
     }
 }
 
-/// Why no tool fits.
+/// The error message that says why no tool fits an example with this kind of task.
 fn no_tool(task: TaskKind, declared: Option<&str>) -> String {
     let word = declared.map(|w| format!(" for `{w}`")).unwrap_or_default();
     match task {

@@ -1,4 +1,4 @@
-//! Classify: gives every prompt the label of its task.
+//! The agent role `classify`: gives every prompt a label of its task, such as `math`.
 
 use std::collections::BTreeMap;
 
@@ -14,28 +14,29 @@ use crate::agents::tasks::{TaskList, declared_task};
 
 const TEMPLATE: &str = "classify-1";
 
-/// Examples that a request shows of those that declare the same task.
+/// Largest number of examples that a request shows of a declared task.
 const EXAMPLES_PER_TASK: usize = 3;
 
-/// Examples in one request, of those that declare no task.
+/// Largest number of examples in one request when the examples declare no task.
 const BATCH_SIZE: usize = 20;
 
-/// Most words of an instruction that is not split into steps.
+/// An instruction with more words than this is split into its separate requirements, the steps.
 const LONG_INSTRUCTION_WORDS: usize = 60;
 
-/// The task labels of examples.
+/// The task labels that were found for a set of examples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TaskLabels {
-    /// Labels of examples that declare a task, by what they declare.
+    /// Labels of the examples that declare a task, by the declared task.
     pub by_declared_task: BTreeMap<String, String>,
-    /// Labels of the other examples, by id and prompt.
+    /// Labels of the examples that declare no task, by id and prompt as one text.
     pub by_example: BTreeMap<String, String>,
-    /// The separate requirements of long instructions, by label.
+    /// The separate requirements of long instructions, by task label.
     pub steps: BTreeMap<String, Vec<String>>,
 }
 
 impl TaskLabels {
-    /// An example's label; the builtin agent's when the example is not among the labelled ones.
+    /// The task label of an example; for an example that was not labelled, the label that the builtin agent (fixed
+    /// rules) gives.
     pub fn label_of(&self, example: &Example) -> String {
         let label = match declared_task(example) {
             Some(task) => self.by_declared_task.get(task),
@@ -45,8 +46,9 @@ impl TaskLabels {
     }
 }
 
-/// Labels examples. Those that declare the same task (`domain`, otherwise `kind`) share one label, found from a few of them;
-/// each of the others gets its own. Without a language model, or when it gives no usable reply, the builtin agent labels.
+/// Gives examples the labels of their tasks. Examples that declare the same task (in `domain`, otherwise in the column
+/// `kind`) share one label, which is found from a few of them; each of the others gets its own label. Without a
+/// language model, or when the model gives no usable reply, the builtin agent (fixed rules) labels.
 pub fn classify(client: Option<&LlmClient>, examples: &[&Example], tasks: &mut TaskList) -> TaskLabels {
     let mut labels = TaskLabels::default();
     let mut declared: BTreeMap<&str, Vec<&Example>> = BTreeMap::new();
@@ -76,27 +78,28 @@ pub fn classify(client: Option<&LlmClient>, examples: &[&Example], tasks: &mut T
     labels
 }
 
-/// Id and prompt of an example: an id is unique only within its file.
+/// The key of an example among the labels: its id and its prompt, because an id is unique only within its file.
 fn key(example: &Example) -> String {
     format!("{}: {}", example.id, example.prompt())
 }
 
-/// The most common label; among equally common ones the first.
+/// The most common of the labels; the first one among equally common labels, and empty for no labels.
 fn most_common(labels: &[String]) -> String {
     let count = |label: &String| labels.iter().filter(|l| *l == label).count();
     let most = labels.iter().map(count).max().unwrap_or(0);
     labels.iter().find(|l| count(l) == most).cloned().unwrap_or_default()
 }
 
-/// The labels of the examples of one request.
+/// The task labels of the examples of one request.
 struct LabelBatch {
-    /// One label per example, in order.
+    /// One task label per example, in the order of the examples.
     labels: Vec<String>,
-    /// The steps of the long instruction among them; empty when there is none.
+    /// The separate requirements of a long instruction among the examples; empty when there is no long instruction.
     steps: Vec<String>,
 }
 
-/// Labels the examples of one request, which is about `subject`, and adds new labels to the list.
+/// Labels the examples of one request and adds new labels to the list `tasks`. `subject` names the request in logs and
+/// recordings.
 fn label_batch(client: Option<&LlmClient>, subject: &str, examples: &[&Example], tasks: &mut TaskList) -> LabelBatch {
     let Some(client) = client else { return builtin_labels(examples, tasks) };
     let parsed =
@@ -118,7 +121,7 @@ fn label_batch(client: Option<&LlmClient>, subject: &str, examples: &[&Example],
     }
 }
 
-/// Reads the labels of `n` examples; the list comes back with the new labels.
+/// Reads the labels of `n` examples from a reply, and adds new ones to the list of labels, which is returned too.
 fn parse(reply: &ChatReply, n: usize, mut tasks: TaskList) -> Result<(LabelBatch, TaskList), String> {
     let fields = object(&reply.text)?;
     let labels = texts(fields.get("labels"), "labels", 60)?;
@@ -133,7 +136,7 @@ fn parse(reply: &ChatReply, n: usize, mut tasks: TaskList) -> Result<(LabelBatch
     Ok((LabelBatch { labels, steps }, tasks))
 }
 
-/// Whether an example's instruction is split into steps.
+/// Whether an example's instruction is so long that it is split into separate requirements.
 fn is_long(example: &Example) -> bool {
     example.prompt().split_whitespace().count() > LONG_INSTRUCTION_WORDS
 }

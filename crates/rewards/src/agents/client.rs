@@ -1,4 +1,5 @@
-//! Requests of the agents to a language model: sent, counted, parsed, and repeated with the reason when a reply is unusable.
+//! The client through which the agents ask a language model. It sends requests, counts them and parses the replies; a
+//! request whose reply is unusable is repeated with the reason.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,13 +10,13 @@ use serde_json::Value;
 
 use crate::agents::fence::clip;
 
-/// Repair requests after an unusable reply.
+/// Largest number of times that the model is asked to repair an unusable reply.
 const MAX_REPAIRS: u32 = 2;
 
-/// Characters of an unusable reply that a repair request quotes.
+/// Largest number of characters of an unusable reply that are shown to the model again when it is asked for a repair.
 const QUOTED_CHARS: usize = 4000;
 
-/// A request of an agent role, before it becomes a chat.
+/// A request of an agent role to the language model, from which a chat is made.
 #[derive(Clone, Debug, Default)]
 pub struct LlmRequest {
     /// The agent role: `classify`, `retrieve`, `synthesise` or `select`.
@@ -24,28 +25,29 @@ pub struct LlmRequest {
     pub template: &'static str,
     /// What the request is about: a task label, a domain or the name of a tool.
     pub task: String,
-    /// Number of earlier requests about the same task. It tells repeated requests apart in recordings.
+    /// Number of requests about the same task that were sent before this one. The number tells repeated requests apart
+    /// in recordings.
     pub attempt: u32,
     /// The system message.
     pub system: String,
     /// The first user message.
     pub user: String,
-    /// Earlier replies that were rejected, oldest first.
+    /// The replies to this request that were rejected, oldest first, each with what was wrong.
     pub repairs: Vec<RepairTurn>,
-    /// Longest reply, in tokens.
+    /// Largest length of the reply, in tokens.
     pub max_tokens: u32,
-    /// JSON schema of the reply; `None` for free text and for function calls.
+    /// JSON schema that the reply must follow; `None` when free text or a function call is wanted.
     pub schema: Option<Value>,
-    /// Functions that the reply may call.
+    /// Functions that the model may call in its reply; empty for none.
     pub functions: Vec<FunctionDefinition>,
 }
 
-/// A rejected reply and what the model is told about it.
+/// A rejected reply of the model, and what the model is told about it.
 #[derive(Clone, Debug)]
 pub struct RepairTurn {
-    /// The reply, clipped.
+    /// The text of the rejected reply, possibly cut.
     pub reply: String,
-    /// Why it was rejected, and the request for another one.
+    /// The message to the model: why the reply was rejected, and the request for another one.
     pub feedback: String,
 }
 
@@ -71,16 +73,17 @@ impl LlmRequest {
     }
 }
 
-/// What one pass of [`repair_loop`] gave.
+/// The result of one pass of [`repair_loop`]: an accepted or a rejected reply of the model.
 pub enum Attempt<T> {
-    /// The result; the loop ends.
+    /// The value of an accepted reply, with which the loop ends.
     Accepted(T),
-    /// A rejected reply; the next pass shows it to the model.
+    /// A rejected reply, which the next pass shows to the model with the reason.
     Rejected(RepairTurn),
 }
 
-/// Runs `attempt` until it accepts a reply, at most `max_repairs` times after the first. It is given the request, with all
-/// replies rejected so far, and the number of the repair, 0 at first. `None` when every reply was rejected.
+/// Runs `attempt` until it accepts a reply, at most `max_repairs` times after the first. The arguments of `attempt` are
+/// the request, which holds all replies rejected so far, and the number of repairs so far, 0 at first. The result is
+/// the accepted value, or `None` when every reply was rejected.
 pub fn repair_loop<T, E>(
     request: &mut LlmRequest,
     max_repairs: u32,
@@ -95,46 +98,48 @@ pub fn repair_loop<T, E>(
     Ok(None)
 }
 
-/// A reply that could be parsed.
+/// A reply of the model that could be parsed.
 #[derive(Clone, Debug)]
 pub struct ParsedReply<T> {
-    /// The parsed value.
+    /// The value that the reply was parsed into.
     pub value: T,
     /// The reply as the model wrote it, function calls included.
     pub text: String,
-    /// Number of requests about the same task so far: the next request's [`LlmRequest::attempt`].
+    /// Number of requests about the same task so far, this one included: the [`LlmRequest::attempt`] of the next
+    /// request.
     pub attempts: u32,
 }
 
 /// Why a request brought no usable reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LlmFailure {
-    /// No reply came: the connection failed or the budget is used up. The same request may succeed later.
+    /// No reply came, because the connection failed or the budget is used up; holds the reason. The same request may
+    /// succeed later.
     #[error("{0}")]
     Unavailable(String),
-    /// All replies were rejected; holds the reason for the last one.
+    /// All replies to the request were rejected; holds the reason for the last rejection.
     #[error("no usable answer in {tries} tries; the last problem: {0}", tries = MAX_REPAIRS + 1)]
     Unusable(String),
 }
 
-/// What one agent role used of the language model.
+/// How much one agent role has used of the language model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleUsage {
-    /// Requests that were answered, repairs included.
+    /// Number of requests that were answered, repair requests included.
     #[serde(rename = "asked")]
     pub requests: u64,
-    /// Requests that asked for a repair.
+    /// Number of requests that asked for the repair of an unusable reply.
     pub repairs: u64,
-    /// Times that the builtin agent decided instead, because no usable reply came.
+    /// Number of times that the builtin agent (fixed rules) decided, because the language model gave no usable reply.
     pub fallbacks: u64,
-    /// Tokens of prompts and replies.
+    /// Number of tokens of all prompts and replies.
     pub tokens: u64,
 }
 
-/// Usage by agent role.
+/// Usage of the language model by agent role, such as `select`.
 pub type UsageByRole = BTreeMap<String, RoleUsage>;
 
-/// A language model with usage counts. Clones share the counts.
+/// A language model with counts of its usage. All clones of a client share the counts.
 #[derive(Clone, Debug)]
 pub struct LlmClient {
     llm: Arc<dyn Llm>,
@@ -144,12 +149,12 @@ pub struct LlmClient {
 #[derive(Debug, Default)]
 struct ClientState {
     usage: UsageByRole,
-    /// Why no more requests are sent: the budget is used up.
+    /// The reason why no more requests are sent, once the budget is used up; `None` before.
     exhausted: Option<String>,
 }
 
 impl LlmClient {
-    /// A client without any usage yet.
+    /// A client for a language model, with all counts at 0.
     pub fn new(llm: Arc<dyn Llm>) -> Self {
         Self { llm, state: Arc::default() }
     }
@@ -164,22 +169,24 @@ impl LlmClient {
         self.llm.name()
     }
 
-    /// Usage so far, by role.
+    /// Usage of the language model so far, by agent role.
     pub fn usage(&self) -> UsageByRole {
         self.state().usage.clone()
     }
 
-    /// Counts a decision that the builtin agent took instead of the language model.
+    /// Counts a decision of an agent role that the builtin agent (fixed rules) took because the language model gave no
+    /// usable reply.
     pub fn count_fallback(&self, role: &str) {
         self.state().usage.entry(role.to_owned()).or_default().fallbacks += 1;
     }
 
-    /// Sends a request and parses the reply. A reply that `parse` rejects is shown to the model with the reason, at most
-    /// twice.
+    /// Sends a request and parses the reply. A reply that `parse` rejects is sent back to the model with the reason, at
+    /// most twice, so that the model can repair it.
     ///
     /// # Errors
     ///
-    /// [`LlmFailure::Unavailable`] when the model does not answer, [`LlmFailure::Unusable`] when `parse` rejects every reply.
+    /// [`LlmFailure::Unavailable`] when the model does not answer; [`LlmFailure::Unusable`] when `parse` rejects every
+    /// reply.
     pub fn complete<T>(
         &self,
         mut request: LlmRequest,
@@ -208,7 +215,8 @@ impl LlmClient {
         parsed.ok_or(LlmFailure::Unusable(problem))
     }
 
-    /// Sends one request. Once the budget is used up, nothing is sent any more.
+    /// Sends one request and returns the reply. Once the budget is used up, nothing is sent, and the result is an
+    /// error.
     fn send(&self, request: &LlmRequest) -> Result<ChatReply, LlmFailure> {
         if let Some(why) = self.state().exhausted.clone() {
             return Err(LlmFailure::Unavailable(why));
@@ -234,7 +242,7 @@ impl LlmClient {
     }
 }
 
-/// The text of a reply, followed by its function calls, one a line.
+/// The text of a reply, followed by its function calls, one call a line.
 fn full_text(reply: &ChatReply) -> String {
     let calls = reply.calls.iter().map(|c| format!("{}({})", c.name, c.arguments));
     std::iter::once(reply.text.clone()).filter(|t| !t.is_empty()).chain(calls).collect::<Vec<_>>().join("\n")

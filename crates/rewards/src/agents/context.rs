@@ -1,4 +1,4 @@
-//! The agents with everything that they use: language model, Hub, web search, sandbox.
+//! The agents with the services that they use: language model, Hub, web search and sandbox.
 
 use std::fmt;
 use std::path::Path;
@@ -18,23 +18,25 @@ use crate::agents::retrieve::HubConfig;
 use crate::agents::tasks::TaskList;
 use crate::tool::scoring::ToolContext;
 
-/// The file of a folder that caches the language model's replies.
+/// Name of the file, in a given folder, that caches the language model's replies.
 pub const EXCHANGES: &str = "exchanges.jsonl";
 
-/// The file of a folder that logs every request to the language model, failed ones included.
+/// Name of the file, in a given folder, that logs every request to the language model, failed ones included.
 pub const LOG: &str = "agents.jsonl";
 
 /// The agents and the services that they use.
 pub struct Agents {
-    /// The language model; without it the builtin agent decides what it can and no verifier is written.
+    /// The language model; `None` for none. Without it, the builtin agent (fixed rules) labels examples and chooses
+    /// tools, and no verifier is written.
     pub llm: Option<LlmClient>,
-    /// The Hub with the limits for models; without it no reward model is searched.
+    /// The Hugging Face Hub, with the limits for models; `None` for none. Without it, no reward models are searched
+    /// for.
     pub hub: Option<(Hub, HubConfig)>,
-    /// Web search engines, beside the Hub's own search.
+    /// Web search engines that look for reward models, besides the Hub's own search; may be empty.
     pub webs: Vec<Box<dyn WebSearch>>,
-    /// Sandbox, device and services that new tools run with.
+    /// The sandbox, device and services with which new tools run.
     pub context: ToolContext,
-    /// Secrets that are removed from the log.
+    /// Secrets, such as API keys, that are removed from the log of requests.
     pub secrets: Vec<Secret>,
 }
 
@@ -45,8 +47,8 @@ impl fmt::Debug for Agents {
 }
 
 impl Agents {
-    /// Caches the replies of the language model in a folder (`exchanges.jsonl`), so that no request is sent twice, and logs
-    /// every request there (`agents.jsonl`). Does nothing without a language model.
+    /// Caches the replies of the language model in `folder` (`exchanges.jsonl`), so that no request is sent twice, and
+    /// logs every request there (`agents.jsonl`). Does nothing without a language model.
     pub fn with_cache(self, folder: &Path) -> Result<Self, RewardError> {
         let Some(client) = &self.llm else { return Ok(self) };
         let logged = LlmLog::new(client.llm(), &folder.join(LOG))?.redacting(self.secrets.clone());
@@ -54,22 +56,22 @@ impl Agents {
         Ok(Self { llm: Some(cached), ..self })
     }
 
-    /// Usage of the language model so far, by role.
+    /// Usage of the language model so far, by agent role; empty without a language model.
     pub fn usage(&self) -> UsageByRole {
         self.llm.as_ref().map(LlmClient::usage).unwrap_or_default()
     }
 
-    /// The builtin agent's task label of an example.
+    /// The label of an example's task that the builtin agent gives, by fixed rules and without a language model.
     pub fn builtin_label(&self, example: &Example) -> String {
         BuiltinAgent.label(example)
     }
 
-    /// Labels examples by their tasks.
+    /// Gives examples the labels of their tasks.
     pub fn classify(&self, examples: &[&Example]) -> TaskLabels {
         classify(self.llm.as_ref(), examples, &mut TaskList::default())
     }
 
-    /// Bytes of reward models that may be downloaded in total.
+    /// Number of bytes of reward models that may be downloaded in total; 0 without a Hub.
     pub fn download_budget(&self) -> u64 {
         self.hub.as_ref().map_or(0, |(_, config)| config.max_megabytes_in_all << 20)
     }

@@ -1,4 +1,5 @@
-//! Deploy: turns the reward models that [`retrieve`](super::retrieve) found into tools.
+//! Turns the reward models that [`retrieve`](super::retrieve) found into tools: downloads them, scales their scores and
+//! runs the admission checks.
 
 use std::collections::BTreeSet;
 
@@ -16,25 +17,26 @@ use crate::tool::card::{ToolCard, ToolKind, ToolRole};
 use crate::tool::reward_model::ModelPointer;
 use crate::tool::scoring::{Tool, ToolContext};
 
-/// Examples from which the scale of a model's scores is estimated.
+/// Largest number of examples from which the mean and the spread of a model's scores are estimated.
 const SCALE_EXAMPLES: usize = 12;
 
-/// A model to deploy, and what for.
+/// A reward model to make a tool of, with the name, the task and the examples of the tool.
 struct Deployment<'a> {
     hub: &'a Hub,
     config: &'a HubConfig,
     candidate: &'a Candidate,
     /// The name of the new tool.
     name: &'a str,
-    /// The label of the task.
+    /// The label of the task that the tool is for.
     task: &'a str,
-    /// Examples of the task, for admission.
+    /// Examples of the task, on which the tool is examined.
     examples: &'a [Example],
 }
 
 impl Agents {
-    /// Finds reward models for a task, and deploys the first of them that pass admission. The bytes of every download are
-    /// subtracted from `budget`. Without a Hub the result is empty.
+    /// Finds reward models for a task, and makes tools of the first of them that pass the admission checks. `is_taken`
+    /// tells whether a tool has a name already. The sizes of all downloads, in bytes, are subtracted from `budget`.
+    /// Without a Hub the result is empty.
     pub fn retrieve(
         &self,
         task: &str,
@@ -97,7 +99,8 @@ impl Agents {
         tools
     }
 
-    /// Downloads a model, declares it as a tool with scores from 0 to 1, and runs its admission checks.
+    /// Downloads a model, makes a tool of it whose scores are scaled to the range from 0 to 1, and runs the tool's
+    /// admission checks. The error says why the model cannot be used.
     fn deploy(&self, deployment: &Deployment, on_event: &mut dyn FnMut(AgentEvent)) -> Result<NewTool, RejectedModel> {
         let Deployment { hub, config, candidate, name, examples, .. } = *deployment;
         let reject = |reason: String| RejectedModel { id: candidate.id.clone(), reason };
@@ -124,7 +127,7 @@ impl Agents {
     }
 }
 
-/// The card of a model before its scores are scaled: any finite score is in range.
+/// The tool card of a model whose scores are not scaled yet, so that any finite score is in the card's range.
 fn card(deployment: &Deployment) -> ToolCard {
     let Candidate { id, commit, licence, files, .. } = deployment.candidate;
     let hashes = files.iter().filter_map(|f| Some((f.name.clone(), f.sha256.clone()?)));
@@ -149,7 +152,7 @@ fn card(deployment: &Deployment) -> ToolCard {
     }
 }
 
-/// Opens the tool of a card for admission, and gives the card as YAML with it.
+/// Opens the tool of a card for its admission checks, and returns the card as YAML with the tool.
 fn open(card: &ToolCard, context: &ToolContext) -> Result<(String, Tool), String> {
     let text = serde_yaml::to_string(card).map_err(|e| e.to_string())?;
     let mut library = Library::default();
@@ -157,7 +160,8 @@ fn open(card: &ToolCard, context: &ToolContext) -> Result<(String, Tool), String
     Ok((text, library.open(&card.name, context).map_err(|e| e.to_string())?.for_admission()))
 }
 
-/// A name for the tool of a model: the model's name, with the publisher's if that is taken, and a number if both are.
+/// A free name for the tool of a model with the Hub id `id`: the model's name; where that is taken, the publisher's and
+/// the model's name; where that is taken too, a number behind these.
 fn tool_name(id: &str, is_taken: &dyn Fn(&str) -> bool) -> String {
     let plain = |s: &str| -> String {
         let plain_char = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
@@ -168,14 +172,15 @@ fn tool_name(id: &str, is_taken: &dyn Fn(&str) -> bool) -> String {
     [short, plain(id)].into_iter().chain(numbered).find(|name| !is_taken(name)).unwrap_or_default()
 }
 
-/// Centre and width of a model's scores, for its sigmoid.
+/// The mean (`center`) and the standard deviation (`width`) of a model's scores, with which a sigmoid maps scores to 0
+/// to 1.
 struct ScoreScale {
     center: f64,
     width: f64,
 }
 
-/// Estimates the scale of a model's scores: mean and standard deviation over good replies, good replies to other prompts,
-/// and two empty phrases, rounded to two digits.
+/// Estimates the mean and the standard deviation of a model's scores, rounded to two digits, over good replies, good
+/// replies to other prompts, an empty reply and "I do not know."
 fn score_scale(tool: &Tool, examples: &[Example]) -> Result<ScoreScale, String> {
     let good = examples.iter().filter_map(|e| Some((e, e.demonstration.as_ref().or(e.reference.as_ref())?)));
     let good: Vec<(&Example, &String)> = good.take(SCALE_EXAMPLES).collect();

@@ -1,16 +1,16 @@
-//! Progress of the agents, for the user.
+//! Messages about the progress of the agents, for the user.
 
 use rlar_net::hub::DownloadProgress;
 
 /// Something that the user should see while the agents work.
 pub enum AgentEvent<'a> {
-    /// A message of one line or more.
+    /// A message to the user, of one line or more.
     Message(String),
-    /// A download has progressed.
+    /// The download of a reward model has progressed.
     Download {
-        /// The Hub id of the model, `owner/name`.
+        /// The Hub id of the model that is downloaded, `owner/name`.
         model: &'a str,
-        /// The file and its bytes so far.
+        /// The file that is downloaded, and its number of bytes so far.
         progress: &'a DownloadProgress<'a>,
     },
 }

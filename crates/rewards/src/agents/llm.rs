@@ -1,4 +1,4 @@
-//! The language model of agents and judges, from its configuration.
+//! Configuration of the language model that agents and judges use, and opening of the model.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,49 +11,52 @@ use serde::{Deserialize, Serialize};
 use crate::RewardError;
 use crate::agents::local::LocalLlm;
 
-/// A file of recorded exchanges: its path and its text.
+/// A file of recorded exchanges (requests to a language model with their replies): its path and its text.
 pub type Exchanges = (PathBuf, String);
 
-/// The language model of agents and judges: an OpenAI-compatible server, a local model, or recorded exchanges.
+/// The language model of agents and judges: an OpenAI-compatible server, a local model, or a file of recorded
+/// exchanges. Exactly one of them must be configured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LlmConfig {
-    /// Base URL of the server, without `chat/completions`: `http://localhost:8000/v1`.
+    /// Base URL of the OpenAI-compatible server, without `chat/completions`: `http://localhost:8000/v1`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The model's name on the server.
+    /// The name of the model on the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// A local chat model instead of a server: a Hugging Face folder or a GGUF file, which rlar runs on the CPU.
+    /// A local chat model to use instead of a server: a Hugging Face folder or a GGUF file. rlar runs it on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<String>,
-    /// The environment variable with the API key.
+    /// Name of the environment variable that holds the server's API key. The variable may be unset for a server that
+    /// needs no key.
     pub key: String,
-    /// Longest time for one request, in seconds, retries and pauses included.
+    /// Longest time for one request, in seconds, including its retries and the pauses between them.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 3600))]
     pub deadline: f64,
-    /// Most tries per request.
+    /// Largest number of times that one request is sent, the first time included, when it fails.
     #[schemars(range(min = 1, max = 20))]
     pub tries: u32,
-    /// Most requests at the same time.
+    /// Largest number of requests that are sent to the server at the same time.
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: usize,
-    /// Most tokens of prompts and replies in total.
+    /// Largest total number of tokens of all prompts and replies; no limit when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
-    /// Highest total cost, in the currency of the prices.
+    /// Largest total cost of all requests, in the currency of the prices; no limit when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<f64>,
-    /// Price of a million prompt tokens.
+    /// Price of a million prompt tokens, in any currency. Used for `max_cost`.
     #[schemars(range(min = 0))]
     pub prompt_price: f64,
-    /// Price of a million reply tokens.
+    /// Price of a million reply tokens, in the same currency. Used for `max_cost`.
     #[schemars(range(min = 0))]
     pub completion_price: f64,
-    /// A file of recorded or scripted exchanges (JSONL or YAML) that replaces the server. It is searched like data files.
+    /// A file of recorded or scripted exchanges (JSONL or YAML) whose replies are used instead of a server's. The path
+    /// is searched like those of data files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
-    /// The file in which exchanges are recorded, as JSONL.
+    /// The file, as JSONL, in which requests and replies are recorded for `replay`; nothing is recorded when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
 }
@@ -79,7 +82,7 @@ impl Default for LlmConfig {
 }
 
 impl LlmConfig {
-    /// The error message when not exactly one model is configured; `None` when the configuration is valid.
+    /// The error message when the configuration does not name exactly one model; `None` when it does.
     pub fn problem(&self) -> Option<String> {
         let server = self.url.is_some() && self.model.is_some();
         let models = [server, self.local.is_some(), self.replay.is_some()].into_iter().filter(|n| *n).count();
@@ -87,12 +90,13 @@ impl LlmConfig {
         (models != 1 || is_incomplete).then(|| "needs `url` and `model`, or `local` alone, or `replay` alone".into())
     }
 
-    /// The API key, to be removed from logs; empty when the environment variable is not set.
+    /// The API key, which must be removed from logs; empty when the environment variable is not set.
     pub fn secrets(&self) -> Vec<Secret> {
         Secret::from_env(&self.key).into_iter().collect()
     }
 
-    /// Opens the language model without sending a request. `find` reads the file of recorded exchanges.
+    /// Opens the language model without sending a request. `find` finds and reads the file of recorded exchanges, given
+    /// its path.
     pub fn open(&self, find: &dyn Fn(&str) -> Result<Exchanges, RewardError>) -> Result<Arc<dyn Llm>, RewardError> {
         let llm: Arc<dyn Llm> = match (&self.replay, &self.local, &self.url, &self.model) {
             (Some(path), None, None, _) => {

@@ -1,4 +1,4 @@
-//! A local chat model as the language model of agents and judges.
+//! A local chat model, used as the language model of agents and judges.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -8,8 +8,9 @@ use rlar_policy::{ComputeDevice, Finish, GenerationRequest, Policy, PolicyError,
 use rlar_run::sha256;
 use serde_json::json;
 
-/// A chat model run by `rlar-policy`. It answers one request at a time, greedily at temperature 0. Functions are described in
-/// the first message, and a call is expected as JSON text; decoding is not constrained by a schema.
+/// A chat model that `rlar-policy` runs in this process. It answers one request at a time; at temperature 0 it decodes
+/// greedily. Functions that the reply may call are described in the first message, and a call is expected as JSON text.
+/// A schema of the reply does not constrain decoding.
 #[derive(Debug)]
 pub struct LocalLlm {
     policy: Mutex<Policy>,
@@ -17,7 +18,8 @@ pub struct LocalLlm {
 }
 
 impl LocalLlm {
-    /// Loads a Hugging Face folder or a GGUF file with a chat template onto a device, such as `cpu`.
+    /// Loads a chat model onto a device, such as `cpu`, from a Hugging Face folder or a GGUF file. The model needs a
+    /// chat template.
     pub fn load(path: &Path, device: &str) -> Result<Self, PolicyError> {
         let policy = Policy::load(path, &ComputeDevice::new(device)?)?;
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();

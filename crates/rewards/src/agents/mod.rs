@@ -1,13 +1,14 @@
-//! The agents: a language model finds, writes and chooses reward tools, and code checks every reply.
+//! The agents: a language model finds, writes and chooses reward tools, and code checks every reply of the model.
 //!
-//! Four roles: [`classify`] labels the task of a prompt, [`retrieve`] finds reward models, [`synthesise`] writes verifiers,
-//! and [`select`] chooses the tools of a prompt. Each role has a prompt template, a typed reply, a validator and a fallback: an
-//! unusable reply is repaired at most twice, then the builtin agent decides. Text of web pages, model cards and data sets is
-//! fenced and treated as data.
+//! There are four agent roles: [`classify`] labels the task of a prompt, [`retrieve`] finds reward models,
+//! [`synthesise`] writes verifiers (tools in Python), and [`select`] chooses the tools of a prompt. Each role has a
+//! prompt template, a typed reply, a validator and a fallback: the model may repair an unusable reply at most twice,
+//! then the builtin agent (fixed rules, [`builtin`]) decides. Text of web pages, model cards and data sets is put
+//! between marks ([`fence`]) and treated as data, not as instructions.
 //!
-//! In order of use: [`Agents`] holds the services; [`client`] sends requests and [`parse`] reads replies; [`verifier`] writes
-//! and repairs one verifier, [`deploy`] turns one model into a tool, and both results are a [`ToolSet`]; [`background`] runs
-//! the agents beside a training run.
+//! The modules in order of use: [`Agents`] holds the services; [`client`] sends requests and [`parse`] reads replies;
+//! [`verifier`] writes and repairs one verifier, and [`deploy`] turns one model into a tool. Both results are a
+//! [`ToolSet`]; [`background`] runs the agents beside a training run.
 
 mod context;
 mod event;

@@ -1,20 +1,22 @@
-//! Reads the replies of a language model: fenced blocks, one JSON object, and fields of limited length.
+//! Parsers for the replies of a language model, which consist of fenced blocks of Markdown or of one JSON object, and
+//! for fields of limited length.
 //!
-//! The errors are shown to the model, which may repair its reply. Their text is part of recorded exchanges.
+//! The errors are shown to the model, so that it can repair its reply. Their texts are part of recorded exchanges: a
+//! changed text changes the recorded requests.
 
 use serde_json::{Map, Value};
 
 /// A fenced block of Markdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FencedBlock<'t> {
-    /// The info string after the opening fence, such as `python`; may be empty.
+    /// The info string after the opening fence, such as `python`; empty when there is none.
     pub language: &'t str,
     /// The lines between the fences, with their line ends.
     pub body: &'t str,
 }
 
-/// The fenced blocks of a text. A fence is a line of its own, so a program may contain three backticks within a line. A
-/// block without a closing fence is left out.
+/// The fenced blocks of Markdown in a text. A fence must be alone on its line, so a program may contain three backticks
+/// within a line. A block without a closing fence is left out.
 pub fn blocks(text: &str) -> Vec<FencedBlock<'_>> {
     let mut blocks = Vec::new();
     let (mut open, mut offset) = (None, 0);
@@ -33,11 +35,11 @@ pub fn blocks(text: &str) -> Vec<FencedBlock<'_>> {
     blocks
 }
 
-/// The JSON object that a reply consists of, bare or in its only fenced block.
+/// The JSON object in a reply: the whole reply, or the only fenced block in it.
 ///
 /// # Errors
 ///
-/// When there are several blocks, or when the text is not JSON or not an object.
+/// When there are several fenced blocks, or when the text is not JSON or not an object.
 pub fn object(text: &str) -> Result<Map<String, Value>, String> {
     let found = blocks(text);
     let inner = match &found[..] {
@@ -48,7 +50,7 @@ pub fn object(text: &str) -> Result<Map<String, Value>, String> {
     bare_object(inner)
 }
 
-/// The JSON object that a text consists of, without a fence.
+/// The JSON object that a text consists of, without a fence around it.
 ///
 /// # Errors
 ///
@@ -61,11 +63,12 @@ pub fn bare_object(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// The trimmed texts of a list.
+/// The texts of a JSON list, trimmed. `name` names the list in the error.
 ///
 /// # Errors
 ///
-/// When the value is not a list, or an entry is not a text, is empty or has more than `max_chars` characters.
+/// When the value is missing or not a list, or when an entry is not a text, is empty or has more than `max_chars`
+/// characters.
 pub fn texts(value: Option<&Value>, name: &str, max_chars: usize) -> Result<Vec<String>, String> {
     let list = value.and_then(Value::as_array).ok_or_else(|| format!("`{name}` must be a list"))?;
     let text =
@@ -74,7 +77,7 @@ pub fn texts(value: Option<&Value>, name: &str, max_chars: usize) -> Result<Vec<
     texts.ok_or_else(|| format!("`{name}` must hold texts of at most {max_chars} characters"))
 }
 
-/// The trimmed text of a field.
+/// The text of a field of a JSON object, trimmed. `name` is the field's name.
 ///
 /// # Errors
 ///

@@ -1,7 +1,9 @@
-//! Retrieve: finds reward models on the Hub and the web, checks them, and orders and downloads those that pass.
+//! The agent role `retrieve`: finds reward models on the Hub and the web, checks them, and orders and downloads those
+//! that pass.
 //!
-//! The language model only decides the order in which candidates are tried. Whether a candidate may be downloaded and run is
-//! decided by facts: architecture and labels, licence, files with their sizes and hashes, and commit.
+//! The language model proposes search queries and decides the order in which candidates are tried. Only facts decide
+//! whether a candidate may be downloaded and run: architecture and labels, licence, files with their sizes and hashes,
+//! and commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,19 +21,20 @@ use crate::agents::parse::{object, texts};
 const QUERIES: &str = "retrieve-queries-1";
 const RERANK: &str = "retrieve-rerank-1";
 
-/// Largest `config.json`, in bytes.
+/// Largest `config.json` of a model that is read, in bytes.
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
-/// Largest model card, in bytes.
+/// Largest model card (`README.md`) that is read, in bytes.
 const MAX_CARD_BYTES: u64 = 64 << 10;
 
-/// Most models from one search.
+/// Largest number of models to take from one search.
 const MAX_PER_SEARCH: usize = 20;
 
-/// Most models from all searches for a task.
+/// Largest number of models to take from all searches for a task together.
 const MAX_FOUND: usize = 40;
 
-/// Publishers of well-known reward models. A publisher with almost the same name as one of them is rejected as an imitation.
+/// Hub names of publishers of well-known reward models. A publisher with almost the same name as one of them is
+/// rejected as an imitation.
 const KNOWN_PUBLISHERS: [&str; 16] = [
     "skywork",
     "openassistant",
@@ -51,25 +54,26 @@ const KNOWN_PUBLISHERS: [&str; 16] = [
     "deepseek-ai",
 ];
 
-/// Limits for reward models from the Hub.
+/// Limits for the reward models that the agents take from the Hub.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HubConfig {
-    /// Accepted licences, by their identifiers on the Hub.
+    /// Licences that a model may have, by their identifiers on the Hub.
     pub licences: Vec<String>,
-    /// Largest download of one model, in MiB.
+    /// Largest size of one model's files, in MiB. Larger models are rejected.
     #[schemars(range(min = 0))]
     pub max_megabytes: u64,
-    /// Largest total of all downloads, in MiB.
+    /// Largest total size of all models that are downloaded, in MiB.
     #[schemars(range(min = 0))]
     pub max_megabytes_in_all: u64,
-    /// Most models admitted for one task.
+    /// Largest number of models that become tools for one task.
     #[schemars(range(min = 1, max = 20))]
     pub models: usize,
-    /// Most candidates downloaded for one task.
+    /// Largest number of models that are tried for one task, by downloading and examining them.
     #[schemars(range(min = 1, max = 50))]
     pub tries: usize,
-    /// Whether to search the web as well as the Hub, with the key in `SERPAPI_API_KEY` or `BRAVE_API_KEY`.
+    /// Whether to search for models on the web as well as on the Hub. A web search needs a key in the environment
+    /// variable `SERPAPI_API_KEY` or `BRAVE_API_KEY`.
     pub web: bool,
 }
 
@@ -87,37 +91,37 @@ impl Default for HubConfig {
     }
 }
 
-/// A model that passed [`check_model`].
+/// A model that passed [`check_model`], so that it may be downloaded and tried.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
-    /// Hub id, `owner/name`.
+    /// Hub id of the model, `owner/name`.
     pub id: String,
-    /// Hash of the commit that was checked.
+    /// Hash of the model's commit that was checked. Only this commit is downloaded.
     pub commit: String,
-    /// Licence identifier.
+    /// Identifier of the model's licence, such as `apache-2.0`.
     pub licence: String,
-    /// The files to download.
+    /// The model's files that are to be downloaded.
     pub files: Vec<Sibling>,
     /// Total size of these files, in bytes.
     pub bytes: u64,
-    /// Downloads in the last 30 days.
+    /// Number of downloads of the model from the Hub in the last 30 days.
     pub downloads: u64,
-    /// The model card, clipped; empty when there is none.
+    /// The start of the model card (`README.md`), at most 1500 characters; empty when there is no card.
     pub card: String,
 }
 
-/// A model that cannot be used, and why.
+/// A model of the Hub that cannot be used as a reward model, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RejectedModel {
-    /// Hub id, `owner/name`.
+    /// Hub id of the model, `owner/name`.
     pub id: String,
-    /// Why it cannot be used.
+    /// Why the model cannot be used.
     #[serde(rename = "why")]
     pub reason: String,
 }
 
-/// Searches the Hub and the web for models that may suit a task, and returns their Hub ids without duplicates. A failed web
-/// search is only logged.
+/// Searches the Hub and the web for models that may suit a task, and returns their Hub ids without duplicates. When a
+/// web search fails, a warning is logged and its results are missing.
 ///
 /// # Errors
 ///
@@ -152,7 +156,7 @@ pub fn find_models(
     Ok(found)
 }
 
-/// Search queries: two fixed ones, and those that the language model proposes.
+/// The queries with which models for a task are searched: two fixed ones, and those that the language model proposes.
 fn queries(client: Option<&LlmClient>, task: &str) -> Vec<String> {
     let mut queries = vec![format!("{task} reward"), "reward".to_owned()];
     let Some(client) = client else { return queries };
@@ -184,7 +188,7 @@ fn queries(client: Option<&LlmClient>, task: &str) -> Vec<String> {
     queries
 }
 
-/// Hub ids of the models that a text links to.
+/// The Hub ids of the models that a text links to (`huggingface.co/owner/name`).
 fn ids_in(text: &str) -> Vec<String> {
     let id_part = |s: &str| {
         let end = s.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))).unwrap_or(s.len());
@@ -201,12 +205,13 @@ fn ids_in(text: &str) -> Vec<String> {
     links.filter_map(id).collect()
 }
 
-/// Checks a model by everything that is known before its weights are downloaded: publisher, access, licence, files, size,
-/// and a configuration with one label. `memory` is this machine's free memory in bytes; `None` skips that check.
+/// Checks a model by everything that is known before its weights are downloaded: publisher, access, licence, files,
+/// size, and a configuration with one label (one score per reply). `memory` is this machine's free memory in bytes;
+/// `None` skips the check that the model fits.
 ///
 /// # Errors
 ///
-/// The model with the reason why it cannot be used.
+/// The model with the reason, when it cannot be used.
 pub fn check_model(hub: &Hub, id: &str, config: &HubConfig, memory: Option<u64>) -> Result<Candidate, RejectedModel> {
     let reject = |reason: String| RejectedModel { id: id.to_owned(), reason };
     if let Some(known) = imitated(id) {
@@ -225,7 +230,7 @@ pub fn check_model(hub: &Hub, id: &str, config: &HubConfig, memory: Option<u64>)
         let (size, limit) = (bytes >> 20, config.max_megabytes);
         return Err(reject(format!("it has {size} megabytes, more than the {limit} of `rewards.hub.max_megabytes`")));
     }
-    // Half-precision weights are converted to f32.
+    // Half-precision weights are converted to f32, which doubles their size.
     if memory.is_some_and(|free| bytes.saturating_mul(2) > free) {
         return Err(reject(format!("its {} megabytes do not fit into this machine's free memory", bytes >> 20)));
     }
@@ -248,10 +253,10 @@ pub fn check_model(hub: &Hub, id: &str, config: &HubConfig, memory: Option<u64>)
     })
 }
 
-/// The well-known publisher whose name an id's publisher imitates, if any.
+/// The well-known publisher whose name the publisher of this Hub id imitates; `None` when it imitates none.
 fn imitated(id: &str) -> Option<&'static str> {
     let owner = id.split('/').next().unwrap_or_default().to_lowercase();
-    // Digits that look like letters are read as these, and separators are ignored.
+    // Digits that look like letters are read as those letters, and separators are ignored.
     let look_alike: String = owner
         .chars()
         .filter(|c| !matches!(c, '-' | '_' | '.'))
@@ -270,13 +275,14 @@ fn imitated(id: &str) -> Option<&'static str> {
     })
 }
 
-/// The licence of the Hub's metadata, otherwise of the model card.
+/// The licence identifier in the Hub's metadata of a model, otherwise in its model card; `None` when both name none.
 fn licence(info: &ModelInfo) -> Option<String> {
     let card = info.card.get("license").and_then(Value::as_str).map(str::to_lowercase);
     info.model.licence.clone().or(card).filter(|l| !l.is_empty())
 }
 
-/// The files to download and their total size in bytes; the error says what is missing.
+/// The files of a model to download and their total size in bytes. The error says what is missing, when the model
+/// cannot be used.
 fn files(info: &ModelInfo) -> Result<(Vec<Sibling>, u64), String> {
     let metadata =
         ["config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"];
@@ -308,8 +314,9 @@ fn files(info: &ModelInfo) -> Result<(Vec<Sibling>, u64), String> {
     Ok((files, bytes))
 }
 
-/// Orders candidates for trial: those that the language model keeps, in its order; the others are rejected. Without a
-/// language model, or when it gives no usable reply, all are kept, the most downloaded first.
+/// Orders candidates for trial. The first result are the candidates that the language model keeps, in its order; the
+/// second are the others, which are rejected. Without a language model, or when it gives no usable reply, all are kept,
+/// the most downloaded first.
 pub fn rerank(
     client: Option<&LlmClient>,
     task: &str,
@@ -357,11 +364,11 @@ pub fn rerank(
     }
 }
 
-/// Downloads a candidate's files at its commit into the Hub cache; returns their folder.
+/// Downloads a candidate's files at its checked commit into the Hub cache, and returns the folder that holds them.
 ///
 /// # Errors
 ///
-/// When a file cannot be downloaded, is too large, or does not match its hash.
+/// When a file cannot be downloaded, is too large, or does not have the hash that the Hub gives.
 pub fn download(
     hub: &Hub,
     candidate: &Candidate,
@@ -369,7 +376,7 @@ pub fn download(
     on_progress: &mut dyn FnMut(&DownloadProgress),
 ) -> Result<std::path::PathBuf, RejectedModel> {
     let names: Vec<&str> = candidate.files.iter().map(|f| f.name.as_str()).collect();
-    // Configuration and tokenizer come on top of the weights.
+    // The files of configuration and tokenizer come on top of the weights.
     let max_bytes = (config.max_megabytes << 20).saturating_add(64 << 20);
     let limits = HubLimits { file: max_bytes, all: max_bytes, ..HubLimits::default() };
     hub.download(&candidate.id, &candidate.commit, &names, &limits, on_progress)

@@ -1,4 +1,4 @@
-//! Select: chooses the tools of a prompt and their weights.
+//! The agent role `select`: chooses the tools that score replies to a prompt, and the tools' weights.
 
 use rlar_data::Example;
 use rlar_net::llm::{ChatReply, FunctionDefinition};
@@ -13,22 +13,23 @@ use crate::tool::composite::{CombineAs, WeightedTool};
 
 const TEMPLATE: &str = "select-1";
 
-/// The function that the model calls to choose.
+/// Name of the function that the language model calls to choose tools.
 const FUNCTION: &str = "assign_rewards";
 
-/// Most tools for one prompt.
+/// Largest number of tools that the language model may choose for one prompt.
 const MAX_TOOLS: usize = 4;
 
-/// The tools that the model chose for a prompt.
+/// The tools that the language model chose for a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolSelection {
-    /// The tools with their weights.
+    /// The chosen tools with their weights, and the reason of the choice.
     pub assignment: Assignment,
-    /// Whether the model recommends the same tools for every prompt of the task.
+    /// Whether the language model recommends the same tools for every prompt of the task.
     pub for_whole_task: bool,
 }
 
-/// Chooses tools for an example of a task among candidates.
+/// Lets the language model choose tools for an example among the tools of `candidates`. `task` is the label of the
+/// example's task.
 ///
 /// # Errors
 ///
@@ -90,7 +91,8 @@ fn request(example: &Example, task: &str, candidates: &[&ToolCard]) -> LlmReques
     }
 }
 
-/// A card in one line, without code and without statistics of earlier runs, which would differ between runs.
+/// A tool card in one line for a prompt. The line has no code, and no statistics of earlier runs, which would differ
+/// from run to run.
 fn card_line(card: &ToolCard) -> String {
     let role = match card.role {
         ToolRole::Correctness => "correctness",
@@ -102,7 +104,8 @@ fn card_line(card: &ToolCard) -> String {
     format!("- {} ({role}, {reference}, {low} to {high}): {}", card.name, clip(&one_line(&card.measures), 200))
 }
 
-/// The arguments of the function call. A model that cannot call functions may write them as JSON text instead.
+/// The arguments of the function call in a reply. A model that cannot call functions may write the arguments as JSON
+/// text instead.
 fn arguments(reply: &ChatReply) -> Result<Map<String, Value>, String> {
     match &reply.calls[..] {
         [] => {
@@ -119,7 +122,7 @@ fn arguments(reply: &ChatReply) -> Result<Map<String, Value>, String> {
     }
 }
 
-/// What a reply chooses.
+/// The content of a reply of the language model: the chosen tools, whether they suit the whole task, and the reason.
 struct ParsedChoice {
     tools: Vec<WeightedTool>,
     for_whole_task: bool,
@@ -132,7 +135,7 @@ fn parse_choice(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result
         return Err(format!("`tools` has {} entries; 1 to {MAX_TOOLS} are wanted", list.len()));
     }
     let mut tools: Vec<WeightedTool> = Vec::new();
-    // A constraint tells whether a rule is kept, not whether a reply is good.
+    // A constraint tells whether a reply keeps a rule, not whether the reply is good.
     let mut has_judge = false;
     for entry in list {
         let name = entry.get("tool").and_then(Value::as_str).unwrap_or_default();

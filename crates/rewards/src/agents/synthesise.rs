@@ -1,4 +1,5 @@
-//! Synthesise: proposes the rewards that a task needs and has each of them written as a verifier.
+//! The agent role `synthesise`: the language model proposes verifiers (tools in Python) that a task needs, and each of
+//! them is written.
 
 use rlar_data::Example;
 use rlar_net::llm::ChatReply;
@@ -14,64 +15,65 @@ use crate::tool::card::{CardCase, ToolRole};
 
 const TEMPLATE: &str = "synthesise-list-1";
 
-/// Names that a tool may not have: the folder of refused tools, and columns of a run's records.
+/// Names that a new tool must not have: that of the folder of rejected tools, and those of columns in a run's records.
 const RESERVED_NAMES: [&str; 3] = ["refused", "soft_overlong", "advantage"];
 
-/// A task for which verifiers are to be written.
+/// A task for which verifiers are to be written, with everything that the language model is told about it.
 #[derive(Clone, Debug)]
 pub struct SynthesisRequest<'a> {
     /// The label of the task.
     pub task: &'a str,
-    /// Examples of the task; prompts show the first four, and admission uses all of them.
+    /// Examples of the task. The language model sees the first four; the admission checks use all of them.
     pub examples: &'a [&'a Example],
-    /// The separate requirements of long instructions among the examples; empty when there are none.
+    /// The separate requirements of long instructions among the examples; empty when there are no long instructions.
     pub steps: &'a [String],
-    /// Existing tools, whose names are taken.
+    /// Existing tools. New tools must not have their names.
     pub known: &'a [KnownTool],
-    /// Packages that a verifier may import besides the standard library.
+    /// Python packages that a verifier may import besides the standard library.
     pub packages: &'a [String],
-    /// What is wrong with the existing tools; `None` when the task has none yet.
+    /// What is wrong with existing tools that the new ones are to replace; `None` when no tools are to be replaced.
     pub defects: Option<&'a ToolDefects>,
 }
 
-/// An existing tool, as a prompt lists it.
+/// An existing tool, as the language model sees it in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownTool {
     /// The name of the tool.
     pub name: String,
-    /// What its card says that it measures.
+    /// What the tool measures, in the words of its tool card.
     pub measures: String,
 }
 
-/// What is wrong with existing tools that are to be replaced.
+/// What is wrong with existing tools that are to be replaced, as the language model is told.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ToolDefects {
-    /// One sentence, without numbers that a second run could not reproduce.
+    /// One sentence about what is wrong, without numbers, which a second run might not reproduce.
     #[serde(rename = "what")]
     pub summary: String,
-    /// Replies that the tools reward and should not.
+    /// Replies that the tools score high and should score low.
     pub overpaid: Vec<CardCase>,
-    /// The code of those tools that are verifiers.
+    /// The Python code of those of the tools that are verifiers.
     #[serde(default)]
     pub code: Vec<String>,
 }
 
-/// A verifier that the language model proposed: one aspect by which replies are judged.
+/// A proposal of the language model for a verifier, which judges replies by one aspect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VerifierSpec {
     /// The name of the tool to write, in `snake_case`.
     pub name: String,
-    /// What its score is to measure.
+    /// What the tool's score is to measure, in a sentence.
     pub measures: String,
-    /// What its score means.
+    /// What the tool's score means: whether a reply is right, how good it is, or whether it keeps a rule.
     pub role: ToolRole,
-    /// Whether it compares replies with a reference.
+    /// Whether the tool compares replies with a reference.
     pub needs_reference: bool,
 }
 
 impl Agents {
-    /// Proposes three to five verifiers for a task and writes them one by one, except those whose name `is_done`. Stops
-    /// after `max_judges` admitted verifiers that are not constraints. Without a language model the result is empty.
+    /// Lets the language model propose three to five verifiers for a task and write them one by one, except those whose
+    /// name `is_done` accepts. Stops after `max_judges` admitted verifiers that are not constraints; `None` for no
+    /// limit. Without a language model or a sandbox the result is empty.
     pub fn synthesise(
         &self,
         request: &SynthesisRequest,
@@ -117,7 +119,8 @@ impl Agents {
     }
 }
 
-/// Counts and reports a request without a usable reply. One that the model did not answer may be sent again later.
+/// Counts and reports a request that brought no usable reply. If the model did not answer at all, the request is listed
+/// as unanswered, because it may succeed later.
 fn fall_back(
     client: &LlmClient,
     tools: &mut ToolSet,
@@ -132,7 +135,7 @@ fn fall_back(
     }
 }
 
-/// Reports what became of every version of a verifier.
+/// Reports to the user what became of every version of a verifier.
 fn report_versions(task: &str, draft: &DraftTool, on_event: &mut dyn FnMut(AgentEvent)) {
     let name = &draft.card.name;
     for (i, refusal) in draft.earlier_refusals.iter().enumerate() {
@@ -143,7 +146,7 @@ fn report_versions(task: &str, draft: &DraftTool, on_event: &mut dyn FnMut(Agent
     on_event(AgentEvent::Message(format!("{task}: {name}, version {version}: {result}")));
 }
 
-/// Adds a verifier to the admitted or the rejected tools; returns whether it was admitted.
+/// Adds a written verifier to the admitted or the rejected tools; returns whether it was admitted.
 fn add_draft(tools: &mut ToolSet, draft: DraftTool) -> bool {
     tools.verifiers.runnable += usize::from(draft.is_runnable);
     let name = draft.card.name;
@@ -161,7 +164,7 @@ fn add_draft(tools: &mut ToolSet, draft: DraftTool) -> bool {
     }
 }
 
-/// A request of this role, with a reply of at most 4000 tokens.
+/// A request of the agent role `synthesise`, with a reply of at most 4000 tokens.
 pub(super) fn llm_request(template: &'static str, task: &str, system: String, user: String) -> LlmRequest {
     LlmRequest {
         role: "synthesise",
@@ -174,29 +177,29 @@ pub(super) fn llm_request(template: &'static str, task: &str, system: String, us
     }
 }
 
-/// A part of a prompt with untrusted text.
+/// Untrusted texts between marks, as a part of a prompt.
 pub(super) struct FencedText {
-    /// The fence around the texts, and around those beside them.
+    /// The marks around the texts. They also serve for further texts, which the caller encloses.
     pub(super) fence: Fence,
     /// The texts between their marks.
     pub(super) text: String,
 }
 
-/// A text of a prompt, with the name of the marks around it.
+/// An untrusted text for a prompt, with the name of the marks that will enclose it.
 struct MarkedText {
     mark: &'static str,
     text: String,
 }
 
 impl MarkedText {
-    /// A text cut to at most `max_chars` characters.
+    /// A text cut to its first `max_chars` characters, with the name of its marks.
     fn clipped(mark: &'static str, text: &str, max_chars: usize) -> Self {
         Self { mark, text: clip(text, max_chars) }
     }
 }
 
-/// The examples of a request and the defects of the existing tools, fenced. The fence also covers the texts `beside` them,
-/// which the caller encloses.
+/// The examples of a request and the defects of the existing tools, between marks. The marks also serve for the texts
+/// `beside` these, which the caller encloses.
 pub(super) fn fenced_examples(request: &SynthesisRequest, beside: &[&str]) -> FencedText {
     let example = |e: &&Example| {
         let reference = e.reference.as_deref().unwrap_or("none");
@@ -225,7 +228,7 @@ pub(super) fn fenced_examples(request: &SynthesisRequest, beside: &[&str]) -> Fe
     FencedText { fence, text }
 }
 
-/// Three to five verifiers for a task, with new names.
+/// Lets the language model propose three to five verifiers for a task, with names that no existing tool has.
 ///
 /// # Errors
 ///

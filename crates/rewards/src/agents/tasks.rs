@@ -1,8 +1,10 @@
-//! Task labels: a stable list of short names without synonyms, and the domain of an example.
+//! Task labels: a stable list of short names of tasks, in which no two labels are synonyms; and the domain of an
+//! example, which is the task that the example declares.
 
 use rlar_data::Example;
 
-/// The predefined tasks, each with its synonyms: the eight of the RLAR paper (arXiv 2603.00724), mathematics and dialogue.
+/// The predefined task labels, each with the words that are its synonyms: the eight tasks of the RLAR paper (arXiv
+/// 2603.00724), mathematics and dialogue.
 const KNOWN_TASKS: [(&str, &[&str]); 10] = [
     (
         "math",
@@ -38,26 +40,26 @@ const KNOWN_TASKS: [(&str, &[&str]); 10] = [
     ("dialogue", &["dialogue", "dialog", "chat", "conversation", "conversational", "assistant"]),
 ];
 
-/// Words that do not tell one task from another.
+/// Words that do not tell one task from another, and are left out when labels are compared.
 const FILLERS: [&str; 22] = [
     "task", "problem", "exercise", "solving", "solve", "simple", "basic", "easy", "general", "short", "the", "a", "an",
     "of", "to", "and", "with", "in", "for", "english", "text", "type",
 ];
 
-/// Most words in a label.
+/// Largest number of words in a task label.
 pub const MAX_WORDS: usize = 3;
 
-/// The list of task labels: the predefined ones, then the added ones in order of addition.
+/// The list of task labels: the predefined ones, then the added ones in the order in which they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TaskList(Vec<String>);
 
 impl TaskList {
-    /// All labels.
+    /// All task labels, the predefined ones first.
     pub fn labels(&self) -> impl Iterator<Item = &str> {
         KNOWN_TASKS.iter().map(|(name, _)| *name).chain(self.0.iter().map(String::as_str))
     }
 
-    /// The listed label that is equal to this one or a synonym of it.
+    /// The label on the list that is equal to `label` or a synonym of it; `None` when there is none.
     pub fn find(&self, label: &str) -> Option<&str> {
         if let Some(known) = known_task(label) {
             return Some(known);
@@ -66,11 +68,13 @@ impl TaskList {
         self.0.iter().find(|added| !wanted.is_empty() && stems(added) == wanted).map(String::as_str)
     }
 
-    /// The listed label that is equal to this one or a synonym of it; otherwise this label, cleaned and added to the list.
+    /// The label on the list that is equal to `label` or a synonym of it. When there is none, `label` is cleaned (see
+    /// [`clean`]) and added, and the cleaned label is returned.
     ///
     /// # Errors
     ///
-    /// When the label is empty, too long, or made of words that do not name a task. The message is shown to the model.
+    /// When the label is empty, too long, or made of words that name no task. The message is shown to the language
+    /// model.
     pub fn add(&mut self, label: &str) -> Result<String, String> {
         if let Some(known) = self.find(label) {
             return Ok(known.to_owned());
@@ -88,7 +92,8 @@ impl TaskList {
     }
 }
 
-/// The predefined task that a label names, itself or by synonyms; `None` when it names none of them.
+/// The predefined task label that a label means, because it is equal or made of synonyms; `None` when it means none of
+/// them.
 pub fn known_task(label: &str) -> Option<&'static str> {
     let clean = clean(label);
     if let Some((name, _)) = KNOWN_TASKS.iter().find(|(name, _)| *name == clean) {
@@ -101,7 +106,7 @@ pub fn known_task(label: &str) -> Option<&'static str> {
     KNOWN_TASKS.iter().find(|(_, synonyms)| is_named_by(synonyms)).map(|(name, _)| *name)
 }
 
-/// Whether a task on a card and a label are equal or synonyms.
+/// Whether a task that a tool card names (`card`) and a task label are equal or synonyms.
 pub fn is_same_task(card: &str, label: &str) -> bool {
     match (known_task(card), known_task(label)) {
         (Some(a), Some(b)) => a == b,
@@ -110,26 +115,28 @@ pub fn is_same_task(card: &str, label: &str) -> bool {
     }
 }
 
-/// The task that an example declares: its `domain`, otherwise its column `kind`. `None` when both are missing or blank.
+/// The task that an example declares: its `domain`, otherwise its column `kind`. `None` when the example has neither,
+/// or the text is blank.
 pub fn declared_task(example: &Example) -> Option<&str> {
     let kind = example.columns.get("kind").and_then(serde_json::Value::as_str);
     example.domain.as_deref().or(kind).filter(|s| !s.trim().is_empty())
 }
 
-/// The domain of an example, by which tools are assigned and drift is monitored: its declared task, otherwise `all`.
+/// The domain of an example: the task that it declares, otherwise `all`. Tools are assigned and reward drift is
+/// monitored per domain.
 pub fn domain(example: &Example) -> &str {
     declared_task(example).unwrap_or("all")
 }
 
-/// A label in lower case, with only letters, digits and single spaces. Ampersands and apostrophes are dropped, so that `Q&A`
-/// is one word.
+/// A label in lower case, with only letters, digits and single spaces. Ampersands and apostrophes are dropped without
+/// leaving a space, so that `Q&A` becomes one word.
 pub fn clean(label: &str) -> String {
     let joined = label.chars().filter(|c| !matches!(c, '&' | '\'' | '’'));
     let plain: String = joined.map(|c| if c.is_alphanumeric() { c } else { ' ' }).collect();
     plain.to_lowercase().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A word without the plural `s`.
+/// A word without the plural `s`; words of fewer than four letters and words in `ss` stay as they are.
 fn singular(word: &str) -> &str {
     match word.strip_suffix('s') {
         Some(stem) if stem.len() > 2 && !stem.ends_with('s') => stem,
@@ -137,8 +144,8 @@ fn singular(word: &str) -> &str {
     }
 }
 
-/// The words of a label without fillers and without the endings `s` and `ing`, in alphabetical order: labels with the same
-/// stems are synonyms.
+/// The words of a label in alphabetical order, without filler words and without the endings `s` and `ing`. Labels with
+/// the same stems are synonyms.
 fn stems(label: &str) -> Vec<String> {
     let clean = clean(label);
     let words = clean.split(' ').map(singular).filter(|w| !w.is_empty() && !FILLERS.contains(w));

@@ -1,40 +1,40 @@
-//! The result of a search for new tools: admitted and rejected ones, with counts.
+//! The result of the agents' search for new tools of a task: admitted and rejected tools, with counts.
 
 use serde::{Deserialize, Serialize};
 
 use crate::library::new_tool::NewTool;
 
-/// A new tool or model that was not admitted.
+/// A tool that an agent wrote, or a model that it found, that did not become a tool of the library, with the reason.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RejectedTool {
-    /// The name of the tool, or the Hub id of the model.
+    /// The name of the tool; for a model, its Hub id.
     pub name: String,
-    /// Why it was rejected.
+    /// Why the tool or model was rejected.
     #[serde(rename = "why")]
     pub reason: String,
-    /// What the agent wrote; `None` for models and when no reply was usable.
+    /// The files that the agent wrote; `None` for models, and when the language model gave no usable reply.
     #[serde(skip)]
     pub files: Option<DraftFiles>,
 }
 
-/// The files of a verifier that an agent wrote.
+/// The files of a verifier that an agent wrote and that was rejected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DraftFiles {
-    /// The card, as YAML.
+    /// The tool card (`tool.yaml`), as YAML.
     pub card: String,
-    /// The Python code.
+    /// The Python code of the verifier.
     pub source: String,
 }
 
-/// How many verifiers the agents wrote. On disk it is a list of three numbers.
+/// How many verifiers the agents wrote. In files, these counts are a list of three numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "[usize; 3]", into = "[usize; 3]")]
 pub struct VerifierCounts {
-    /// Verifiers that were requested from the language model.
+    /// Number of verifiers that the language model was asked to write.
     pub written: usize,
-    /// Those whose last version runs without errors.
+    /// Number of these verifiers whose last version runs without errors on ordinary replies.
     pub runnable: usize,
-    /// Those that were admitted.
+    /// Number of these verifiers that passed the admission checks.
     pub admitted: usize,
 }
 
@@ -51,7 +51,7 @@ impl From<VerifierCounts> for [usize; 3] {
 }
 
 impl VerifierCounts {
-    /// Adds other counts to these.
+    /// Adds the counts of another search to these.
     pub fn add(&mut self, other: Self) {
         self.written += other.written;
         self.runnable += other.runnable;
@@ -59,40 +59,41 @@ impl VerifierCounts {
     }
 }
 
-/// How many reward models the agents found.
+/// How many reward models the agents found, and how many of them became tools.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ModelCounts {
-    /// Models that the searches returned.
+    /// Number of models that the searches found.
     pub considered: usize,
-    /// Those that were admitted as tools.
+    /// Number of these models that became tools, because they passed the admission checks.
     pub admitted: usize,
 }
 
 impl ModelCounts {
-    /// Adds other counts to these.
+    /// Adds the counts of another search to these.
     pub fn add(&mut self, other: Self) {
         self.considered += other.considered;
         self.admitted += other.admitted;
     }
 }
 
-/// What the agents found or wrote for a task.
+/// The tools and models that the agents found or wrote for a task, admitted and rejected ones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ToolSet {
-    /// Tools that passed admission.
+    /// New tools that passed the admission checks.
     pub admitted: Vec<NewTool>,
-    /// Tools and models that did not.
+    /// New tools and models that were rejected, each with the reason.
     pub rejected: Vec<RejectedTool>,
-    /// How many verifiers were written.
+    /// How many verifiers the agents wrote.
     pub verifiers: VerifierCounts,
-    /// How many reward models were found.
+    /// How many reward models the agents found.
     pub models: ModelCounts,
-    /// Steps that were skipped because the language model or the Hub did not answer; the same request may succeed later.
+    /// Messages about the steps that were skipped because the language model or the Hub did not answer. The same
+    /// request may succeed later.
     pub unanswered: Vec<String>,
 }
 
 impl ToolSet {
-    /// Adds the results of another search.
+    /// Adds the tools and counts of another search to these.
     pub fn add(&mut self, other: Self) {
         self.admitted.extend(other.admitted);
         self.rejected.extend(other.rejected);

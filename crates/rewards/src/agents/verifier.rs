@@ -1,4 +1,5 @@
-//! Writes one verifier: has the language model write the code, runs the admission checks, and has refused code repaired.
+//! Writes one verifier (a tool in Python): the language model writes the code, the admission checks examine it, and the
+//! model repairs code that they refuse.
 
 use rlar_data::{Completion, Example};
 use serde_json::json;
@@ -16,32 +17,32 @@ use crate::tool::scoring::{Tool, ToolContext};
 
 const TEMPLATE: &str = "synthesise-write-1";
 
-/// Most repairs of a verifier after its first version.
+/// Largest number of repairs of a verifier after its first version was refused.
 pub const MAX_REPAIRS: u32 = 3;
 
-/// Longest program, in characters.
+/// Largest length of a verifier's program, in characters.
 const MAX_CODE_CHARS: usize = 20_000;
 
-/// A verifier that was written and checked.
+/// A verifier that the language model wrote, with the result of its admission checks: admitted or refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DraftTool {
-    /// Its card.
+    /// The tool card of the verifier.
     pub card: ToolCard,
-    /// The card as YAML.
+    /// The tool card as YAML, which is the text of `tool.yaml`.
     pub card_yaml: String,
-    /// Its Python code.
+    /// The Python code of the verifier.
     pub source: String,
-    /// Whether it runs without errors on ordinary replies.
+    /// Whether the verifier runs without errors on ordinary replies.
     pub is_runnable: bool,
-    /// Why the earlier versions were refused, oldest first.
+    /// Why the earlier versions of the verifier were refused, oldest first; empty when this is the first version.
     pub earlier_refusals: Vec<String>,
-    /// The admission report of this version; `None` when the tool could not be started or checked.
+    /// The admission report of this version; `None` when the verifier could not be started or examined.
     pub admission: Option<Admission>,
     /// Why this version was refused; `None` when it was admitted.
     pub refusal: Option<String>,
 }
 
-/// What the language model wrote for a verifier.
+/// The content of the language model's reply for a verifier: description, packages, test replies and Python code.
 #[derive(Clone, Debug)]
 struct ParsedVerifier {
     description: String,
@@ -50,12 +51,14 @@ struct ParsedVerifier {
     source: String,
 }
 
-/// Writes a verifier. A version that does not start or that admission refuses is shown to the model with the reason, and
-/// repaired at most [`MAX_REPAIRS`] times. The result is the admitted version, or the last one with its refusal.
+/// Has the language model write a verifier. A version that does not start or that the admission checks refuse is sent
+/// back to the model with the reason, and repaired at most [`MAX_REPAIRS`] times. The result is the admitted version,
+/// or the last one with its refusal.
 ///
 /// # Errors
 ///
-/// When the model does not answer, or when its first replies are unusable.
+/// When the language model does not answer, when none of its replies for the first version is usable, or when the
+/// admission checks cannot be run.
 pub fn write_verifier(
     client: &LlmClient,
     request: &SynthesisRequest,
@@ -69,12 +72,13 @@ pub fn write_verifier(
         let parsed = client.complete(llm_request.clone(), |reply| parse_verifier(&reply.text, spec, request));
         let reply = match (parsed, refused.take()) {
             (Ok(reply), _) => reply,
-            // The model can no longer repair it: the version before stays refused.
+            // The model's repair is unusable: the version before it stays refused.
             (Err(why @ LlmFailure::Unusable(_)), Some(draft)) => {
                 let refusal = draft.refusal.map(|r| format!("{r}; and it was not repaired: {why}"));
                 return Ok(Attempt::Accepted(DraftTool { refusal, ..draft }));
             }
-            // Without an answer the verifier is not given up: a later run resumes here from the cached replies.
+            // Without an answer the verifier is not given up: a later run gets the earlier replies from the cache and
+            // resumes here.
             (Err(why), _) => return Err(why),
         };
         llm_request.attempt = reply.attempts;
@@ -89,7 +93,7 @@ pub fn write_verifier(
     finished.or(refused).ok_or_else(|| LlmFailure::Unavailable("nothing was written".into()))
 }
 
-/// The system and the user message.
+/// The system message and the user message of the request to write a verifier.
 fn instructions(request: &SynthesisRequest, spec: &VerifierSpec) -> (String, String) {
     let FencedText { fence, text: examples } = fenced_examples(request, &[]);
     let packages = if request.packages.is_empty() {
@@ -152,7 +156,7 @@ fn parse_verifier(reply: &str, spec: &VerifierSpec, request: &SynthesisRequest) 
     Ok(ParsedVerifier { description: text(&fields, "description", 1200)?, requires, tests, source: source.to_owned() })
 }
 
-/// Opens a verifier as a tool and runs its admission checks. The error is a failure of rlar, not of the verifier.
+/// Opens a verifier as a tool and runs its admission checks. An error is a failure of rlar, not of the verifier.
 fn check(
     verifier: &ParsedVerifier,
     spec: &VerifierSpec,
@@ -210,8 +214,8 @@ fn check(
     Ok(draft(is_runnable, Some(admission), refusal))
 }
 
-/// The refusal of a tool that rewards one of the replies which the tools before it overpaid, even if it passes all other
-/// checks; `None` when it rewards none of them.
+/// The refusal of a tool that rewards a reply which the tools before it wrongly rewarded (`overpaid`), even if the tool
+/// passes all admission checks; `None` when it rewards none of these replies.
 fn overpaid_again(tool: &Tool, overpaid: &[CardCase]) -> Result<Option<String>, String> {
     let card = ToolCard { cases: overpaid.to_vec(), ..tool.card().clone() };
     let examples = case_examples(&card);
@@ -225,8 +229,8 @@ fn overpaid_again(tool: &Tool, overpaid: &[CardCase]) -> Result<Option<String>, 
     }))
 }
 
-/// The refusal of a tool by its failed admission checks, for the model. It holds no measured times, which would differ in a
-/// second run and make its request a different one.
+/// The refusal that tells the language model which admission checks a tool failed. The text has no measured times,
+/// because these would differ in a second run and change the request.
 fn refusal_text(admission: &Admission) -> String {
     if admission.failed().any(|p| p.name == SAME) {
         return "Examined, it was refused: asked again about the same reply, it gives another score. It may depend on nothing \

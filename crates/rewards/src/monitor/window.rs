@@ -1,4 +1,5 @@
-//! What the monitor keeps of a step, and the signals that it computes from a window of steps.
+//! Summaries of the scores of one training step, and the drift signals that the monitor computes from a window of
+//! several steps.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -6,41 +7,43 @@ use serde::{Deserialize, Serialize};
 
 use super::{DriftSignal, DriftThresholds, ObservedReply, ObservedScore};
 
-/// Fewest replies, audited replies or groups that can raise an alert.
+/// Smallest number of replies (for hacking of audited replies, for the signal `signal` of groups) from which an alert
+/// can be raised.
 const MIN_SAMPLES: usize = 8;
 
-/// Fewest pairs of replies from which the agreement of two tools is computed.
+/// Smallest number of pairs of replies from which the agreement of two tools is judged.
 const MIN_PAIRS: u64 = 50;
 
-/// Score differences up to this size are ties.
+/// Two replies are tied when a tool's scores for them, from 0 to 1, differ by at most this.
 const TIE: f64 = 1e-9;
 
-/// Counts and sums of one domain's replies in one step.
+/// Counts and sums over the replies to one domain's prompts in one training step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct StepSummary {
     replies: usize,
-    /// Replies without any tool.
+    /// Number of replies that no tool scores.
     uncovered: usize,
     groups: usize,
-    /// Groups in which every known reward is the lowest possible.
+    /// Number of groups in which every known reward is the lowest possible.
     lowest: usize,
     audited: AuditSums,
-    /// Audited replies with a high reward and a low audit score.
+    /// Number of audited replies with a high reward and a low audit score.
     overpaid: usize,
-    /// By pair of tools, as `a and b`: how they rank pairs of replies of the same group.
+    /// For every pair of tools, named `a and b`: how often they rank two replies of a group in the same and in opposite
+    /// order.
     pairs: BTreeMap<String, RankCounts>,
-    /// Names of the tools that were called.
+    /// Names of the tools that were called for the replies.
     pub(super) tools: BTreeSet<String>,
 }
 
-/// Sums over audited replies.
+/// Sums over the audited replies, which have both a reward and an audit score.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "(f64, usize, f64)", into = "(f64, usize, f64)")]
 struct AuditSums {
-    /// Sum of the rewards.
+    /// Sum of the audited replies' rewards.
     reward: f64,
     replies: usize,
-    /// Sum of the audit scores.
+    /// Sum of the audited replies' audit scores.
     audit: f64,
 }
 
@@ -56,7 +59,7 @@ impl From<AuditSums> for (f64, usize, f64) {
     }
 }
 
-/// Means over audited replies.
+/// Mean reward and mean audit score of the audited replies.
 #[derive(Clone, Copy)]
 struct AuditMeans {
     reward: f64,
@@ -70,7 +73,7 @@ impl AuditSums {
         self.audit += other.audit;
     }
 
-    /// Sums over several steps.
+    /// The sums over the audited replies of several steps.
     fn of<'s>(steps: impl Iterator<Item = &'s StepSummary>) -> Self {
         let mut total = Self::default();
         for step in steps {
@@ -79,20 +82,20 @@ impl AuditSums {
         total
     }
 
-    /// `None` when no reply was audited.
+    /// Mean reward and mean audit score; `None` when no reply was audited.
     fn means(self) -> Option<AuditMeans> {
         let n = self.replies as f64;
         (self.replies > 0).then(|| AuditMeans { reward: self.reward / n, audit: self.audit / n })
     }
 }
 
-/// How two tools rank pairs of replies.
+/// How often two tools rank two replies of the same group in the same and in opposite order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "[u64; 2]", into = "[u64; 2]")]
 struct RankCounts {
-    /// Pairs of replies that both tools rank in the same order.
+    /// Number of pairs of replies that the two tools rank in the same order.
     concordant: u64,
-    /// Pairs of replies that they rank in opposite order.
+    /// Number of pairs of replies that the two tools rank in opposite order.
     discordant: u64,
 }
 
@@ -113,19 +116,21 @@ impl RankCounts {
         self.concordant + self.discordant
     }
 
-    /// Kendall's tau over the pairs that neither tool ties, from -1 to 1.
+    /// The rank correlation of the two tools, from -1 to 1: Kendall's tau over the pairs of replies in which neither
+    /// tool has a tie. 0 when there are none.
     fn tau(self) -> f64 {
         (self.concordant as f64 - self.discordant as f64) / self.total().max(1) as f64
     }
 }
 
-/// Whether the reward is in the upper half of its range and the audit score in the lower half.
+/// Whether a reply has a reward in the upper half of the reward range and an audit score in the lower half of the audit
+/// range.
 pub(super) fn is_overpaid(reply: &ObservedReply) -> bool {
     reply.reward.zip(reply.audit).is_some_and(|(reward, audit)| reward >= 0.5 && audit < 0.5)
 }
 
 impl StepSummary {
-    /// The summary of a step; a group holds the replies to one prompt.
+    /// The summary of a step, given its groups; a group holds the replies to one prompt.
     pub(super) fn of(groups: &[Vec<ObservedReply>]) -> Self {
         let mut summary = Self { groups: groups.len(), ..Self::default() };
         for group in groups {
@@ -153,7 +158,8 @@ impl StepSummary {
         }
     }
 
-    /// Counts for every pair of tools whether they rank two replies in the same order.
+    /// Counts for every pair of tools whether the tools rank two replies of a group in the same order. Ties are not
+    /// counted.
     fn add_pair(&mut self, first: &ObservedReply, second: &ObservedReply) {
         let difference = |tool: &str| {
             let (a, b) = score_of(first, tool).zip(score_of(second, tool))?;
@@ -178,14 +184,15 @@ fn score_of(reply: &ObservedReply, tool: &str) -> Option<f64> {
     reply.scores.iter().find(|s| s.tool == tool)?.score
 }
 
-/// The signal that a window shows, in words and in numbers.
+/// A signal that crossed its threshold in a window of steps, described in words (`summary`) and in numbers (`figures`).
 pub(super) struct Finding {
     pub(super) signal: DriftSignal,
     pub(super) summary: String,
     pub(super) figures: String,
 }
 
-/// The first signal that crosses its threshold. Coverage needs no full window: without a tool there is nothing to wait for.
+/// The first signal that crosses its threshold; `None` when none does. Only the signal `coverage` may do so before the
+/// window is full, because waiting does not help prompts without a tool.
 pub(super) fn detect(window: &VecDeque<StepSummary>, thresholds: &DriftThresholds) -> Option<Finding> {
     if let Some(finding) = coverage(window, thresholds) {
         return Some(finding);
