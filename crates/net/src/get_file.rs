@@ -15,7 +15,7 @@ use crate::secret::Secret;
 
 /// A connection that delivers no byte for this long counts as broken.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Tries per file.
+/// Maximum number of times that a file is requested.
 const TRIES: u32 = 4;
 
 /// A file to download.
@@ -27,9 +27,10 @@ pub struct FileDownload<'a> {
     pub sha256: Option<&'a str>,
     /// The largest allowed size, in bytes.
     pub max_bytes: u64,
-    /// Sent as a bearer token to the address's own host; a redirect to another host does not receive it.
+    /// The token that is sent as a bearer token to the host of `address`, and never to another host that a redirect
+    /// points to; `None` sends no token.
     pub token: Option<&'a Secret>,
-    /// Time for all tries and the pauses between them.
+    /// Maximum time for all tries together with the pauses between them.
     pub deadline: Duration,
 }
 
@@ -66,7 +67,7 @@ pub fn get_file(
     Ok(hash)
 }
 
-/// One try: writes the file to `part`, synced to disk, and returns its hash.
+/// Requests the file once: writes the response to `part`, synced to disk, and returns its hash.
 async fn get_once(
     client: &reqwest::Client,
     download: &FileDownload<'_>,

@@ -34,7 +34,7 @@ pub enum LlmError {
         message: String,
     },
     /// The batch was cancelled before this request was sent.
-    #[error("the request was not sent: its batch was cancelled before")]
+    #[error("the request was not sent: its batch had already been cancelled")]
     Cancelled,
     /// A file of recordings could not be read or written, or a log could not be opened.
     #[error("{}: {source}", path.display())]
