@@ -1,4 +1,5 @@
-//! Metrics that compare a text with a reference: pure functions, used by reward tools and by evaluation.
+//! Metrics that compare a text with a reference, or check its form. They are pure functions, used by reward tools and
+//! by evaluation.
 //!
 //! - [`math`]: whether two answers are mathematically equal, as Math-Verify decides it.
 //! - [`overlap`]: BLEU, chrF, TER and ROUGE, to the digit of sacrebleu and rouge-score.

@@ -5,8 +5,7 @@
 //! - [`get_text`] and [`get_file`] download a text or a file.
 //! - [`llm`]: chat completions, from an `OpenAI`-compatible server ([`llm::OpenAi`]) or from recorded exchanges
 //!   ([`llm::Replay`]), with a log, a cache and a budget.
-//! - [`hub`]: finds and downloads models of the Hugging Face Hub, and serves a folder of models with the Hub's
-//! protocol.
+//! - [`hub`]: finds and downloads models of the Hugging Face Hub, and serves local models with its protocol.
 //! - [`web`]: web search.
 
 mod error;

@@ -162,7 +162,7 @@ impl Cache {
     }
 }
 
-/// JSON in the form of Python's `json.dump(…, indent=1)`: in ASCII, with `\\u` escapes.
+/// JSON in the form of Python's `json.dump(…, indent=1)`: in ASCII, with `\u` escapes.
 fn python_json(value: &Value) -> String {
     let mut bytes = Vec::new();
     let style = serde_json::ser::PrettyFormatter::with_indent(b" ");

@@ -9,7 +9,7 @@ use crate::web::{Hit, WebError, WebSearch};
 /// The names of a result's fields in the JSON of this service.
 const FIELDS: HitFields = HitFields { title: "title", url: "url", snippet: "description" };
 
-/// Searches the web with the Brave Search API, which gives at most 20 results per search. The key is in `BRAVE_API_KEY`.
+/// Searches the web with the Brave Search API, which gives at most 20 results. The key is in `BRAVE_API_KEY`.
 #[derive(Debug)]
 pub struct Brave(SearchService);
 
