@@ -60,11 +60,7 @@ fn rewards_that_tell_nothing_apart_end_the_run_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let config = job(folder.path(), "return 0.25", &[("prompts: 16", "prompts: 16\n  flat_steps: 3")]);
     let out = run(folder.path(), &["train", "--config", &config, "--run", "run"]);
-    refused(
-        &out,
-        1,
-        &["no group's rewards differed for 3 steps", "`train.flat_steps`", "from 0.25 to 0.25", "too hard or too easy"],
-    );
+    refused(&out, 1, &["no group's rewards differed for 3 steps", "`train.flat_steps`", "from 0.25 to 0.25", "too hard or too easy"]);
 }
 
 #[test]
