@@ -2,8 +2,8 @@
 //! by evaluation.
 //!
 //! - [`math`]: whether two answers are mathematically equal, as Math-Verify decides it.
-//! - [`overlap`]: BLEU, chrF, TER and ROUGE, to the digit of sacrebleu and rouge-score.
-//! - [`ifeval`]: the instruction checks of `IFEval`.
+//! - [`overlap`]: BLEU, chrF, TER and ROUGE, equal to the last digit to sacrebleu and rouge-score.
+//! - [`ifeval`]: whether a reply follows an instruction about its form, as `IFEval` checks it.
 //!
 //! ```
 //! use rlar_metrics::math::{MathRules, equivalent};

@@ -1,4 +1,4 @@
-//! Splits a text into sentences.
+//! Splits a text into sentences and counts them.
 //!
 //! A sentence ends at `.`, `?` or `!` before a space, except after abbreviations, initials and the numbers of lists.
 //! The rules are those of Punkt (Kiss & Strunk, 2006), with a list of English abbreviations instead of a trained model.

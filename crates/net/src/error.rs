@@ -3,7 +3,7 @@
 /// An error of [`get_text`](crate::get_text) or [`get_file`](crate::get_file).
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
-    /// The download failed, after all retries.
+    /// A download failed, after all retries.
     #[error("{address}: {message}")]
     Request {
         /// The address that was requested, without user, password and query.

@@ -1,4 +1,4 @@
-//! Downloads one file to disk, completely and with the right hash, or not at all.
+//! Downloads one file to disk. The file appears there only once it is complete and its hash is right.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -21,11 +21,11 @@ const TRIES: u32 = 4;
 /// A file to download.
 #[derive(Clone, Debug)]
 pub struct FileDownload<'a> {
-    /// The file's address.
+    /// The URL of the file.
     pub address: &'a str,
     /// The expected SHA-256 in lower-case hexadecimal; `None` accepts any content.
     pub sha256: Option<&'a str>,
-    /// The largest allowed size, in bytes.
+    /// Largest allowed size of the file, in bytes; a larger file is an error.
     pub max_bytes: u64,
     /// The token that is sent as a bearer token to the host of `address`, and never to another host that a redirect
     /// points to; `None` sends no token.

@@ -21,7 +21,7 @@ pub(crate) struct RetryPolicy {
     pub per_try: Duration,
 }
 
-/// Why one try failed.
+/// Why one try of a request failed, and whether another try makes sense.
 pub(crate) enum AttemptError<E> {
     /// A failure after which another try would fail in the same way.
     Fatal(E),
@@ -43,7 +43,7 @@ impl<E> AttemptError<E> {
 
 /// Why a request failed in the end, with all its retries.
 pub(crate) enum RetryError<E> {
-    /// A try failed with an error that no retry can help.
+    /// A try failed in such a way that a further one would fail too.
     Fatal(E),
     /// Every try failed. The text says what went wrong in the last try, with the number of tries.
     Exhausted(String),

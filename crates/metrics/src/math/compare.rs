@@ -225,7 +225,7 @@ impl MathRules {
 
     /// Whether two numbers are equal after rounding to [`Self::decimal_places`] decimals.
     fn rounds_alike(self, x: Complex, y: Complex) -> bool {
-        // A number that rounds to zero does not equal zero.
+        // A number that is not zero does not equal zero, even if it is rounded to zero.
         if (x.abs() == 0.0) != (y.abs() == 0.0) {
             return false;
         }

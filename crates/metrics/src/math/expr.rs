@@ -171,7 +171,7 @@ impl Expr {
         found
     }
 
-    /// Calls `visitor` with this expression and all its subexpressions.
+    /// Calls `visitor` with this expression and, recursively, with each of its subexpressions.
     pub fn visit<'a>(&'a self, visitor: &mut impl FnMut(&'a Self)) {
         visitor(self);
         for part in self.parts() {

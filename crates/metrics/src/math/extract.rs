@@ -11,7 +11,7 @@ const MAX_BOXES: usize = 64;
 /// Maximum number of possible answers that are parsed.
 const MAX_CANDIDATES: usize = 24;
 
-/// An answer found in a text.
+/// An answer found in a text, as written and as a parsed expression.
 #[derive(Clone, Debug)]
 pub struct MathAnswer {
     /// The answer as it is written in the text.
@@ -163,7 +163,7 @@ fn boxed(text: &str) -> Option<AnswerCandidate> {
         let Some(inner) = text[open..].trim_start().strip_prefix('{') else { continue };
         let start = text.len() - inner.len();
         let Some(len) = closing(inner) else { continue };
-        // A box within a box belongs to the outer one.
+        // A box within another box is a part of the content of the outer one.
         if found.last().is_none_or(|(_, end, _)| at >= *end) {
             found.push((at, start + len + 1, &text[start..start + len]));
         }

@@ -44,7 +44,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
 }
 
 impl Lexer<'_> {
-    /// The character `ahead` positions after the next one.
+    /// The character `ahead` positions after the next character to read, without moving; `None` after the end.
     fn peek(&self, ahead: usize) -> Option<char> {
         self.text.get(self.at + ahead).copied()
     }

@@ -58,7 +58,7 @@ impl Parser<'_> {
         self.tokens.get(self.at)
     }
 
-    /// Whether the next token is a mark.
+    /// Whether the next token is this mark, which is not consumed.
     pub(super) fn sees(&self, mark: char) -> bool {
         self.peek() == Some(&Token::Mark(mark))
     }

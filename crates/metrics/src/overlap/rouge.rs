@@ -7,11 +7,11 @@ use super::{matching, ngrams};
 /// The score of a candidate (the text that is scored) against a reference: precision, recall and F1, each from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RougeScore {
-    /// The share of the candidate's n-grams or tokens that match the reference.
+    /// The share of the candidate's n-grams or tokens that occur in the reference too, from 0 to 1.
     pub precision: f64,
-    /// The share of the reference's n-grams or tokens that match the candidate.
+    /// The share of the reference's n-grams or tokens that occur in the candidate too, from 0 to 1.
     pub recall: f64,
-    /// The harmonic mean of precision and recall.
+    /// The harmonic mean of precision and recall, from 0 to 1.
     pub f1: f64,
 }
 

@@ -101,7 +101,7 @@ impl Cache {
         write_atomic(&self.folder.join("refs").join(revision), commit.as_bytes())
     }
 
-    /// Whether a commit's snapshot contains a file.
+    /// Whether the snapshot of a commit contains the file with this name.
     pub fn has(&self, commit: &str, name: &str) -> bool {
         self.snapshot(commit).join(name).is_file()
     }
@@ -213,7 +213,7 @@ fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
     })
 }
 
-/// Eight random hexadecimal digits.
+/// Eight random hexadecimal digits, for the name of a temporary file.
 fn random_hex() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     format!("{:08x}", RandomState::new().build_hasher().finish() as u32)

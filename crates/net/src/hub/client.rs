@@ -178,7 +178,7 @@ impl Hub {
         HubError::Offline { what, path: self.0.settings.cache.clone() }
     }
 
-    /// Blocks until `work` is done.
+    /// Runs `work` and blocks until it is done. Inside asynchronous code this is an error.
     pub(crate) fn wait<T>(&self, work: impl Future<Output = Result<T, HubError>>) -> Result<T, HubError> {
         let address = || redacted(self.0.endpoint.as_str());
         self.0.background.wait(work).map_err(|message| HubError::Request { address: address(), message })?

@@ -30,7 +30,7 @@ pub(crate) struct HubConnection {
 
 /// What a request is about, for error messages.
 pub(crate) struct RequestContext<'a> {
-    /// The model's id; empty if the request is not about a model.
+    /// The id of the requested model; empty if the request is not about a model.
     pub id: &'a str,
     pub revision: &'a str,
     /// The path of the requested file in the model; `None` if the request is not about a file.
@@ -51,7 +51,7 @@ pub(crate) struct HubResponse {
     pub file: FileHeaders,
 }
 
-/// One page of a JSON response.
+/// One page of a JSON response, which may be a part of a longer list.
 pub(crate) struct JsonPage {
     pub json: Value,
     /// The address of the next page; `None` if there is none or it is on another server.
@@ -85,7 +85,7 @@ impl FileHeaders {
     }
 }
 
-/// An entity tag without its quotes and its `W/` prefix.
+/// Removes the quotes and the prefix `W/` from an entity tag (ETag).
 fn unquoted(etag: &str) -> &str {
     etag.trim_start_matches("W/").trim_matches('"')
 }
@@ -95,7 +95,7 @@ pub(crate) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
 }
 
-/// Whether two addresses have the same scheme, host and port.
+/// Whether two URLs have the same scheme, host and port.
 fn same_origin(a: &Url, b: &Url) -> bool {
     (a.scheme(), a.host_str(), a.port_or_known_default()) == (b.scheme(), b.host_str(), b.port_or_known_default())
 }

@@ -1,4 +1,4 @@
-//! The hashes by which the Hub identifies files: git's SHA-1 and Git LFS's SHA-256.
+//! The hashes that identify files on the Hub: SHA-1 for files in git, and SHA-256 for files in Git LFS.
 
 use std::fs::File;
 use std::io::{self, Read};

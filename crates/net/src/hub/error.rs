@@ -24,7 +24,7 @@ pub enum HubError {
     Revision {
         /// The model's id.
         id: String,
-        /// The branch, tag or commit.
+        /// The branch, tag or commit that was requested.
         revision: String,
     },
     /// The model has no such file.
@@ -100,9 +100,9 @@ pub enum HubError {
     TooLarge {
         /// What is too large: one file, or all files of a model together.
         what: String,
-        /// The announced size, in bytes.
+        /// The size that the Hub announced, in bytes.
         bytes: u64,
-        /// The limit, in bytes.
+        /// The limit that the size exceeds, in bytes.
         limit: u64,
     },
     /// The disk has too little space for a download.

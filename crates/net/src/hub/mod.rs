@@ -1,4 +1,4 @@
-//! The Hugging Face Hub: search, model information, downloads, and a server of local models.
+//! The Hugging Face Hub: searches for models, model information, downloads, and a server of local models.
 //!
 //! A [`Hub`] is a client of a server with the Hub's protocol. Downloads are kept in the cache of the official Python
 //! client (`huggingface_hub`), so that this client and the official one find each other's downloads.

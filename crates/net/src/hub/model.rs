@@ -14,9 +14,9 @@ pub struct Search {
     pub query: String,
     /// Tags that the model must have, such as `license:mit` or `safetensors`.
     pub filter: Vec<String>,
-    /// The task of the model, such as `text-generation`; `None` for every task.
+    /// The task that the model must have, such as `text-generation`; `None` for every task.
     pub pipeline_tag: Option<String>,
-    /// The owner of the model; `None` for every owner.
+    /// The owner that the model must have; `None` for every owner.
     pub author: Option<String>,
     /// The order of the models found.
     pub sort: Sort,
@@ -77,15 +77,15 @@ pub enum GatedAccess {
 /// texts are cut after 500 characters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelSummary {
-    /// The id, `owner/name`.
+    /// The id of the model, `owner/name`.
     pub id: String,
-    /// The newest commit, 40 hexadecimal digits; `None` if the Hub does not give it.
+    /// The newest commit of the model, as 40 hexadecimal digits; `None` if the Hub does not give it.
     pub sha: Option<String>,
     /// Number of downloads in the last 30 days.
     pub downloads: u64,
     /// Number of likes.
     pub likes: u64,
-    /// The Hub's tags, such as `safetensors` or `license:mit`.
+    /// The tags that the Hub gives to the model, such as `safetensors` or `license:mit`.
     pub tags: Vec<String>,
     /// The task of the model, such as `text-generation`; `None` if the Hub does not give it.
     pub pipeline_tag: Option<String>,

@@ -1,4 +1,5 @@
-//! The address of the Hub, its cache and its token, read from the environment like the official Python client.
+//! The address of the Hub, the folder of the cache and the token, read from the same environment variables as those of
+//! the official Python client.
 
 use std::fmt;
 use std::fs::File;

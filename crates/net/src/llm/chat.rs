@@ -6,9 +6,9 @@ use sha2::{Digest, Sha256};
 use crate::hex::hex;
 use crate::llm::{FunctionCall, FunctionDefinition, LlmError};
 
-/// A language model that answers chats.
+/// A language model that answers chat requests, or something in its place, such as a recording.
 pub trait Llm: Send + Sync + std::fmt::Debug {
-    /// Answers one request. Blocks until the reply is complete.
+    /// Answers one request, and blocks until the reply is complete.
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError>;
 
     /// Maximum number of requests that are answered at the same time.
@@ -98,7 +98,7 @@ impl ChatRequest {
     }
 }
 
-/// A model's reply.
+/// The reply of a model to a chat request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatReply {

@@ -1,4 +1,4 @@
-//! Sends many requests at once.
+//! Sends many chat requests at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

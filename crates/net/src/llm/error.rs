@@ -30,7 +30,8 @@ pub enum LlmError {
     /// A recording has no reply to a request, or a file of recordings is invalid.
     #[error("{message}")]
     Replay {
-        /// The request and its difference from the nearest recorded one, or the invalid line and what is wrong with it.
+        /// The request and how it differs from the most similar recorded one, or the invalid line and what is wrong
+        /// with the line.
         message: String,
     },
     /// The request was not sent, because the batch that it belongs to had already been cancelled.

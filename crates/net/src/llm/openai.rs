@@ -129,7 +129,7 @@ impl OpenAiConnection {
         LlmError::Request { address: redacted(self.address.as_str()), message }
     }
 
-    /// Waits for a permit, then sends the request with its retries.
+    /// Waits until fewer than the maximum number of chats are under way, then sends the request with its retries.
     async fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
         let _permit = self.permits.acquire().await.map_err(|e| self.failed(e.to_string()))?;
         let OpenAiSettings { tries, deadline, .. } = self.settings;

@@ -1,4 +1,4 @@
-//! Answers from recorded exchanges, without a network.
+//! Answers chat requests from recorded exchanges, without a network.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

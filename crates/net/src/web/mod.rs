@@ -1,4 +1,4 @@
-//! Web search.
+//! Searches the web through search services.
 //!
 //! A [`WebSearch`] is a search service, which answers a query with a list of [`Hit`]s. [`SerpApi`] and [`Brave`] are
 //! such services.

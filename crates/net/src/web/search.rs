@@ -13,7 +13,7 @@ pub struct Hit {
     pub snippet: String,
 }
 
-/// A web search service.
+/// A service that searches the web.
 pub trait WebSearch: Send + Sync + std::fmt::Debug {
     /// Returns at most `limit` pages for a query, the most relevant first. Blocks until the service has answered;
     /// inside asynchronous code a call is an error.

@@ -16,7 +16,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// Maximum wait until the client takes more bytes of a response; after it, the connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A request to the server.
+/// A request that the server received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRequest {
     /// The method of the request: `GET` or `HEAD`.
@@ -53,9 +53,9 @@ impl HttpRequest {
     }
 }
 
-/// A response of the server.
+/// A response that the server sends.
 pub struct HttpResponse {
-    /// The status code, such as 200.
+    /// The status code of the response, such as 200.
     pub status: u16,
     /// The headers as names and values. The server adds `content-length` and `connection` itself.
     pub headers: Vec<(String, String)>,

@@ -70,7 +70,7 @@ impl LocalFile {
     }
 }
 
-/// A model and its files at the time of a request.
+/// A model in the served folder, with its files at the time of a request.
 pub(crate) struct LocalModel {
     pub id: String,
     /// The model's commit: a SHA-1 of the names and hashes of the files.
@@ -181,7 +181,7 @@ impl LocalModels {
     }
 }
 
-/// The first `max_bytes` bytes of a text file.
+/// The first `max_bytes` bytes of a text file; invalid UTF-8 is replaced.
 fn read_start(path: &Path, max_bytes: usize) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(max_bytes as u64).read_to_end(&mut bytes)?;

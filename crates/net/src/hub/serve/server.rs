@@ -20,7 +20,7 @@ const MAX_CONNECTIONS: usize = 128;
 /// response is sent; with `None`, the server answers.
 pub type Hook = Box<dyn Fn(&HttpRequest) -> Option<HttpResponse> + Send + Sync>;
 
-/// A running server. Dropping it closes its connections and stops it.
+/// A running server of local models. Dropping the value closes all connections and stops the server.
 pub struct HubServer {
     address: SocketAddr,
     state: Arc<ServerState>,
@@ -74,7 +74,7 @@ impl Drop for HubServer {
         for stream in self.state.lock().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Connects once to wake the thread that waits for connections.
+        // Connects once, in order to wake the thread that waits for connections.
         let mut own_address = self.address;
         if own_address.ip().is_unspecified() {
             own_address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
