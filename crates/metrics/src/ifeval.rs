@@ -1,19 +1,21 @@
-//! The 25 instruction checks of `IFEval` (Zhou et al., 2023): whether a reply follows an instruction about its form.
+//! The 25 instruction checks of `IFEval` (Zhou et al., 2023). Each check decides whether a reply follows one
+//! instruction about its form, such as "use no comma".
 //!
-//! The language is detected by `whatlang` and sentences are split by [`sentences`], where the reference implementation
-//! uses `langdetect` and NLTK's trained Punkt. On some replies the results differ.
+//! Here `whatlang` detects the language and [`sentences`] splits sentences, whereas the reference implementation uses
+//! `langdetect` and NLTK's trained Punkt. On some replies the results differ.
 
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use crate::sentences::sentences;
 
-/// The largest compiled regular expression, in bytes: patterns come from the instructions' arguments.
+/// Maximum size of a compiled regular expression, in bytes. The limit is needed because instructions contain regular
+/// expressions.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
 
-/// Whether a reply follows an instruction (strict mode). `id` is the instruction's id, such as `punctuation:no_comma`,
-/// with or without the prefix `en:`; `arguments` is its `kwargs` object. `None` if the id is unknown or an argument is
-/// missing.
+/// Whether a reply follows an instruction exactly (strict mode). `id` is the instruction's id, such as
+/// `punctuation:no_comma`, with or without the prefix `en:`; `arguments` is the instruction's `kwargs` object. `None`
+/// if the id is unknown, or an argument is missing or invalid.
 pub fn follows(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
     let id = id.strip_prefix("en:").unwrap_or(id);
     let arguments = Arguments(arguments);
@@ -25,7 +27,8 @@ pub fn follows(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
     }
 }
 
-/// The arguments of an instruction, its `kwargs`. Every method gives `None` if the argument is missing.
+/// The arguments of an instruction (`kwargs`). Every method gives `None` if the argument is missing or has another
+/// type.
 #[derive(Clone, Copy)]
 struct Arguments<'a>(&'a Value);
 
@@ -42,7 +45,8 @@ impl<'a> Arguments<'a> {
         self.0[key].as_array()?.iter().map(Value::as_str).collect()
     }
 
-    /// Compares a count with the number at `bound`, by the relation at `relation`: `less than` or `at least`.
+    /// Whether `count` is in the required relation to the number in the argument `bound`. The argument `relation` is
+    /// `less than` or `at least`.
     fn compare(self, relation: &str, count: usize, bound: &str) -> Option<bool> {
         let bound = self.number(bound)?;
         match self.text(relation)? {
@@ -53,7 +57,7 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// Instructions about keywords and letters.
+/// Whether a reply follows an instruction about keywords or letters (`keywords:…`).
 fn follows_keywords(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
     Some(match id {
         "keywords:existence" => {
@@ -82,7 +86,7 @@ fn follows_keywords(id: &str, arguments: Arguments, reply: &str) -> Option<bool>
     })
 }
 
-/// Instructions about the language and the length.
+/// Whether a reply follows an instruction about the language or the length (`language:…`, `length_constraints:…`).
 fn follows_length(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
     Some(match id {
         "language:response_language" => language(reply).is_none_or(|l| Some(l) == arguments.text("language")),
@@ -100,7 +104,8 @@ fn follows_length(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
     })
 }
 
-/// Instructions about detectable content and formats.
+/// Whether a reply follows an instruction about detectable content or formats (`detectable_content:…`,
+/// `detectable_format:…`).
 fn follows_format(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
     Some(match id {
         "detectable_content:number_placeholders" => count(r"\[.*?\]", reply) >= arguments.number("num_placeholders")?,
@@ -135,7 +140,7 @@ fn follows_format(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
     })
 }
 
-/// Instructions about repetitions, the start and end, capitals and punctuation.
+/// Whether a reply follows an instruction about repetition, the start or end, capitals or punctuation.
 fn follows_wording(id: &str, arguments: Arguments, reply: &str) -> Option<bool> {
     Some(match id {
         "combination:two_responses" => two_responses(reply),
@@ -162,8 +167,8 @@ fn follows_wording(id: &str, arguments: Arguments, reply: &str) -> Option<bool> 
     })
 }
 
-/// Whether a reply follows an instruction in loose mode: as [`follows`], for the reply with or without its first line,
-/// its last line and its asterisks.
+/// Whether a reply follows an instruction in loose mode: whether [`follows`] holds for the reply, or for the reply
+/// without its first line, its last line or both, with or without asterisks.
 pub fn follows_loosely(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
     let lines: Vec<&str> = reply.split('\n').collect();
     let part = |from: usize, to: usize| lines.get(from..to.max(from)).unwrap_or(&[]).join("\n").trim().to_owned();
@@ -178,28 +183,29 @@ pub fn follows_loosely(id: &str, arguments: &Value, reply: &str) -> Option<bool>
     Some(any)
 }
 
-/// Compiles a pattern of an instruction's arguments, which matches in any case.
+/// Compiles a regular expression from an instruction's arguments, which ignores case; `None` if it is invalid or too
+/// large.
 fn pattern(text: &str) -> Option<Regex> {
     RegexBuilder::new(text).case_insensitive(true).size_limit(MAX_PATTERN_BYTES).build().ok()
 }
 
-/// Compiles a case-sensitive pattern.
+/// Compiles a regular expression that respects case; `None` if it is invalid or too large.
 fn case_sensitive(text: &str) -> Option<Regex> {
     RegexBuilder::new(text).size_limit(MAX_PATTERN_BYTES).build().ok()
 }
 
-/// The number of matches.
+/// The number of matches of a regular expression in a reply.
 fn count(pattern: &str, reply: &str) -> usize {
     case_sensitive(pattern).map_or(0, |p| p.find_iter(reply).count())
 }
 
-/// The number of non-empty texts between `marks` asterisks on either side.
+/// The number of matches of a regular expression whose text is not empty without the `marks` asterisks on either side.
 fn marked(pattern: &str, marks: usize, reply: &str) -> usize {
     let inner = |m: &str| m[marks..m.len() - marks].trim_matches('*').trim().to_owned();
     case_sensitive(pattern).map_or(0, |p| p.find_iter(reply).filter(|m| !inner(m.as_str()).is_empty()).count())
 }
 
-/// A text without the code fence (three backticks) around it.
+/// Removes the code fence (three backticks) around a text, if there is one.
 pub fn unfenced(reply: &str) -> &str {
     let mut inner = reply.trim();
     for fence in ["```json", "```Json", "```JSON", "```"] {
@@ -208,14 +214,14 @@ pub fn unfenced(reply: &str) -> &str {
     inner.strip_suffix("```").unwrap_or(inner).trim()
 }
 
-/// The ISO 639-1 code of a text's language, or the ISO 639-3 code of a rarer one; `None` for a text without letters, or
-/// whose language cannot be detected.
+/// The language of a text, as its ISO 639-1 code, or as its ISO 639-3 code if it is a rarer language. `None` if the
+/// text has no letters or its language cannot be detected.
 pub fn language(text: &str) -> Option<&'static str> {
     use whatlang::Lang;
     if !text.chars().any(char::is_alphabetic) {
         return None;
     }
-    // The detector's models were trained on lower case.
+    // The text is in lower case here because the detector's models were trained on lower case.
     let lang = whatlang::detect_lang(&text.to_lowercase())?;
     Some(match lang {
         Lang::Eng => "en",
@@ -262,7 +268,7 @@ pub fn language(text: &str) -> Option<&'static str> {
     })
 }
 
-/// The number of paragraphs separated by `***`; `None` if one between two others is empty.
+/// The number of paragraphs, which are separated by `***`. `None` if a paragraph between two others is empty.
 fn paragraphs(reply: &str) -> Option<usize> {
     let splitter = case_sensitive(r"\s?\*\*\*\s?")?;
     let parts: Vec<&str> = splitter.split(reply).collect();
@@ -274,8 +280,8 @@ fn paragraphs(reply: &str) -> Option<usize> {
     Some(parts.len() - ends)
 }
 
-/// The first word, in lower case, of the `nth` paragraph (from 1), if the reply has `count` paragraphs separated by
-/// blank lines.
+/// The first word, in lower case, of paragraph number `nth` (from 1). `None` unless the reply has exactly `count`
+/// paragraphs separated by blank lines, and the paragraph is one of them.
 fn first_word(reply: &str, count: usize, nth: usize) -> Option<String> {
     let parts: Vec<&str> = reply.split("\n\n").collect();
     let filled = parts.iter().filter(|p| !p.trim().is_empty()).count();
@@ -300,12 +306,12 @@ fn two_responses(reply: &str) -> bool {
     !inner_is_empty && filled.len() == 2 && filled[0] != filled[1]
 }
 
-/// Whether a text has cased letters, all of them in upper case.
+/// Whether a text has upper-case letters and no lower-case letters.
 fn is_upper(text: &str) -> bool {
     text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)
 }
 
-/// Whether a text has cased letters, all of them in lower case.
+/// Whether a text has lower-case letters and no upper-case letters.
 fn is_lower(text: &str) -> bool {
     text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)
 }
@@ -343,7 +349,7 @@ fn words(text: &str) -> Vec<String> {
     out
 }
 
-/// Splits an English contraction: `don't` into `do` and `n't`.
+/// Splits an English contraction into two words, such as `don't` into `do` and `n't`. Other words are returned whole.
 fn contractions(word: String) -> Vec<String> {
     let lower = word.to_lowercase();
     for ending in ["n't", "'ll", "'re", "'ve", "'s", "'m", "'d"] {

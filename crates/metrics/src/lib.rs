@@ -1,8 +1,9 @@
-//! Metrics that compare a text with a reference: pure functions, used by reward tools and by evaluation.
+//! Metrics that compare a text with a reference, or check its form. They are pure functions, used by reward tools and
+//! by evaluation.
 //!
 //! - [`math`]: whether two answers are mathematically equal, as Math-Verify decides it.
-//! - [`overlap`]: BLEU, chrF, TER and ROUGE, to the digit of sacrebleu and rouge-score.
-//! - [`ifeval`]: the instruction checks of `IFEval`.
+//! - [`overlap`]: BLEU, chrF, TER and ROUGE, equal to the last digit to sacrebleu and rouge-score.
+//! - [`ifeval`]: whether a reply follows an instruction about its form, as `IFEval` checks it.
 //!
 //! ```
 //! use rlar_metrics::math::{MathRules, equivalent};

@@ -1,9 +1,9 @@
-//! Splits a text into sentences.
+//! Splits a text into sentences and counts them.
 //!
 //! A sentence ends at `.`, `?` or `!` before a space, except after abbreviations, initials and the numbers of lists.
 //! The rules are those of Punkt (Kiss & Strunk, 2006), with a list of English abbreviations instead of a trained model.
 
-/// Abbreviations that do not end a sentence unless one of [`STARTERS`] follows.
+/// Abbreviations after which a sentence does not end, unless one of [`STARTERS`] with a capital letter follows.
 const ABBREVIATIONS: &[&str] = &[
     "mr", "mrs", "ms", "dr", "prof", "st", "jr", "sr", "vs", "etc", "e.g", "i.e", "inc", "ltd", "co", "corp", "gen",
     "rep", "sen", "gov", "rev", "sgt", "capt", "col", "lt", "maj", "u.s", "u.k", "u.n", "a.m", "p.m", "no", "vol",
@@ -12,7 +12,7 @@ const ABBREVIATIONS: &[&str] = &[
     "calif", "ariz", "minn", "conn", "mass", "wash", "okla",
 ];
 
-/// Frequent first words of sentences.
+/// Words that often begin a sentence. They show that a sentence ended at the abbreviation before.
 const STARTERS: &[&str] = &[
     "the", "this", "that", "these", "those", "he", "she", "it", "they", "we", "i", "in", "but", "and", "however", "if",
     "when", "a", "there", "for", "as", "at", "on", "his", "her", "its", "their", "our", "my", "you", "so",
@@ -33,7 +33,7 @@ pub fn sentences(text: &str) -> usize {
     count + usize::from(is_open)
 }
 
-/// Whether a sentence ends with this token, given the next one.
+/// Whether a sentence ends with the word `token`, if `next` is the word that follows.
 fn ends_sentence(token: &str, next: Option<&str>) -> bool {
     let bare = token.trim_end_matches(['"', '\'', ')', ']', '}', '”', '’', '*', '_']);
     let closed = bare.len() < token.len();
@@ -54,7 +54,7 @@ fn ends_sentence(token: &str, next: Option<&str>) -> bool {
             if ABBREVIATIONS.contains(&lower.as_str()) {
                 return upper && starter;
             }
-            // An initial, or the letter of a list item.
+            // The word is an initial, or the letter of a list item.
             if stem.chars().count() == 1 && stem.chars().all(char::is_alphabetic) {
                 return upper && starter;
             }
@@ -67,7 +67,7 @@ fn ends_sentence(token: &str, next: Option<&str>) -> bool {
     }
 }
 
-/// Whether a word, after opening quotes and brackets, begins with a capital letter.
+/// Whether a word begins with a capital letter, after any opening quotes and brackets.
 fn starts_upper(word: &str) -> bool {
     word.trim_start_matches(['"', '\'', '(', '[', '“', '*', '_']).starts_with(char::is_uppercase)
 }

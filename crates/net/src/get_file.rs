@@ -1,4 +1,4 @@
-//! Downloads one file to disk, completely and with the right hash, or not at all.
+//! Downloads one file to disk. The file appears there only once it is complete and its hash is right.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -15,21 +15,22 @@ use crate::secret::Secret;
 
 /// A connection that delivers no byte for this long counts as broken.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
-/// Tries per file.
+/// Maximum number of times that a file is requested.
 const TRIES: u32 = 4;
 
 /// A file to download.
 #[derive(Clone, Debug)]
 pub struct FileDownload<'a> {
-    /// The file's address.
+    /// The URL of the file.
     pub address: &'a str,
     /// The expected SHA-256 in lower-case hexadecimal; `None` accepts any content.
     pub sha256: Option<&'a str>,
-    /// The largest allowed size, in bytes.
+    /// Largest allowed size of the file, in bytes; a larger file is an error.
     pub max_bytes: u64,
-    /// Sent as a bearer token to the address's own host; a redirect to another host does not receive it.
+    /// The token that is sent as a bearer token to the host of `address`, and never to another host that a redirect
+    /// points to; `None` sends no token.
     pub token: Option<&'a Secret>,
-    /// Time for all tries and the pauses between them.
+    /// Maximum time for all tries together with the pauses between them.
     pub deadline: Duration,
 }
 
@@ -66,7 +67,7 @@ pub fn get_file(
     Ok(hash)
 }
 
-/// One try: writes the file to `part`, synced to disk, and returns its hash.
+/// Requests the file once: writes the response to `part`, synced to disk, and returns its hash.
 async fn get_once(
     client: &reqwest::Client,
     download: &FileDownload<'_>,

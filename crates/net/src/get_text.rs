@@ -6,7 +6,7 @@ use crate::NetError;
 use crate::http::{self, redacted};
 use crate::retry::{AttemptError, RetryPolicy, tried, with_retries};
 
-/// Tries per request.
+/// Maximum number of times that a text is requested.
 const TRIES: u32 = 3;
 
 /// Downloads a UTF-8 text of at most `max_bytes` bytes.
@@ -32,7 +32,7 @@ pub fn get_text(address: &str, max_bytes: u64, deadline: Duration) -> Result<Str
     text.map_err(|e| failed(e.into_message()))
 }
 
-/// One try.
+/// Requests the text once.
 async fn get_once(client: &reqwest::Client, address: &str, max_bytes: u64) -> Result<String, AttemptError<String>> {
     let mut response = client.get(address).send().await.map_err(http::attempt_error)?;
     http::check_status(&response)?;

@@ -1,8 +1,8 @@
-//! Hexadecimal.
+//! Conversion of bytes to hexadecimal digits.
 
 use std::fmt::Write;
 
-/// Bytes as lower-case hexadecimal digits.
+/// Writes bytes as lower-case hexadecimal digits, two for each byte.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {

@@ -7,14 +7,15 @@ use reqwest::{Client, ClientBuilder, Response, StatusCode, Url};
 
 use crate::retry::AttemptError;
 
-/// A client with the crate's defaults: rustls with ring, 10 s to connect.
+/// An HTTP client builder with the crate's defaults: TLS by rustls with the `ring` provider, and at most 10 s to
+/// connect.
 pub(crate) fn builder() -> ClientBuilder {
     // Fails if another part of the process has already installed a provider, which then serves here as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().connect_timeout(Duration::from_secs(10))
 }
 
-/// An address without the parts that may be secret: user, password, query and fragment.
+/// A URL without the parts that may be secret: user, password, query and fragment.
 pub(crate) fn redacted(address: &str) -> String {
     match Url::parse(address) {
         Ok(mut url) => {
@@ -33,7 +34,7 @@ pub(crate) fn is_retryable(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
 }
 
-/// An error for every status but success, retryable where [`is_retryable`] says so.
+/// Gives an error for every status but success. The error can be retried if [`is_retryable`] holds for the status.
 pub(crate) fn check_status(response: &Response) -> Result<(), AttemptError<String>> {
     let status = response.status();
     if status.is_success() {
@@ -43,13 +44,13 @@ pub(crate) fn check_status(response: &Response) -> Result<(), AttemptError<Strin
     Err(if is_retryable(status) { AttemptError::retry(message) } else { AttemptError::Fatal(message) })
 }
 
-/// An error of the connection, which is worth a retry unless the request could not even be built.
+/// Converts an error of `reqwest` to one that is retried, or to a fatal one if the request could not even be built.
 pub(crate) fn attempt_error(error: reqwest::Error) -> AttemptError<String> {
     if error.is_builder() { AttemptError::Fatal(error_chain(error)) } else { AttemptError::retry(error_chain(error)) }
 }
 
-/// An error's message with those of its causes, and without the address. The causes are needed because the outermost
-/// message is only "error sending request".
+/// The message of an error followed by those of its causes, without the URL. The causes are needed because the
+/// outermost message is only "error sending request".
 pub(crate) fn error_chain(error: reqwest::Error) -> String {
     let error = error.without_url();
     let mut text = error.to_string();
@@ -61,7 +62,7 @@ pub(crate) fn error_chain(error: reqwest::Error) -> String {
     text
 }
 
-/// Reads a body of at most `max_bytes` bytes; `None` if it is longer.
+/// Reads the body of a response; `None` if the body is longer than `max_bytes` bytes.
 pub(crate) async fn read_body(response: &mut Response, max_bytes: u64) -> Result<Option<Vec<u8>>, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {

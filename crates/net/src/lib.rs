@@ -1,11 +1,11 @@
-//! The network: HTTP downloads, language models, the Hugging Face Hub and web search.
+//! Requests over the network: HTTP downloads, chats with language models, the Hugging Face Hub and web search.
 //!
 //! Every request has a deadline, a bounded number of retries, and error messages without secrets.
 //!
 //! - [`get_text`] and [`get_file`] download a text or a file.
 //! - [`llm`]: chat completions, from an `OpenAI`-compatible server ([`llm::OpenAi`]) or from recorded exchanges
 //!   ([`llm::Replay`]), with a log, a cache and a budget.
-//! - [`hub`]: finds and downloads models of the Hugging Face Hub, and serves a folder of models in the same way.
+//! - [`hub`]: finds and downloads models of the Hugging Face Hub, and serves local models with its protocol.
 //! - [`web`]: web search.
 
 mod error;

@@ -1,4 +1,4 @@
-//! Parses the atoms of a formula: numbers, symbols, brackets, commands and environments.
+//! Parses the atoms of a formula (its smallest operands): numbers, symbols, brackets, commands and environments.
 
 use super::expr::{Expr, Number};
 use super::lexer::Token;
@@ -6,12 +6,12 @@ use super::parser::{Parser, one, set, written};
 use super::value::MathFunction;
 
 impl Parser<'_> {
-    /// The argument of a command: a braced group or one token.
+    /// Parses the argument of a command: a group in braces, or a single token.
     pub(super) fn argument(&mut self) -> Option<Expr> {
         self.deeper(Self::atom)
     }
 
-    /// Two arguments; in `\frac12` each is one digit.
+    /// Parses the two arguments of a command. In `\frac12` each argument is one digit.
     fn two_arguments(&mut self) -> Option<(Expr, Expr)> {
         if let Some(Token::Number(digits)) = self.peek() {
             let digits = digits.clone();
@@ -28,11 +28,11 @@ impl Parser<'_> {
             return Some((number(&digits), self.argument()?));
         }
         let first = self.argument()?;
-        // `\frac{1}23` is read as 1/23, which is meant, although LaTeX takes only the first digit.
+        // `\frac{1}23` is read as 1/23, although LaTeX takes only the digit 2: 1/23 is what the author means.
         Some((first, self.argument()?))
     }
 
-    /// A number, symbol, text, bracketed expression, command or environment.
+    /// Parses a number, symbol, text, bracketed expression, command or environment.
     pub(super) fn atom(&mut self) -> Option<Expr> {
         let token = self.peek()?.clone();
         self.at += 1;
@@ -42,7 +42,7 @@ impl Parser<'_> {
             Token::Letter('i') => Some(Expr::I),
             Token::Letter(c) => Some(self.letter(c)),
             Token::Text(text) => {
-                // `\text{Area} = 5`
+                // An example is the text `Area` in `\text{Area} = 5`.
                 Some(Expr::Text(text))
             }
             Token::Mark('(') => self.bracketed(false),
@@ -51,7 +51,7 @@ impl Parser<'_> {
                 let items = self.items()?;
                 self.takes('}').then_some(())?;
                 if items.is_empty() {
-                    // An empty group is skipped.
+                    // An empty group of braces is skipped.
                     return if self.starts_factor() { self.atom() } else { None };
                 }
                 one(items, set)
@@ -68,7 +68,8 @@ impl Parser<'_> {
         }
     }
 
-    /// A symbol. `f(x)` with a single symbol or number is a symbol too.
+    /// Makes a symbol of a letter. Function notation such as `f(x)`, with a single symbol or number in brackets, is one
+    /// symbol too.
     fn letter(&mut self, c: char) -> Expr {
         if matches!(c, 'f' | 'g' | 'h' | 'F' | 'G' | 'H' | 'P' | 'Q' | 'W')
             && let [Token::Mark('('), inner @ (Token::Letter(_) | Token::Number(_)), Token::Mark(')'), ..] =
@@ -80,7 +81,7 @@ impl Parser<'_> {
         Expr::Symbol(c.to_string())
     }
 
-    /// Members within brackets, separated by `,` or `;`.
+    /// Parses the members within brackets, which are separated by `,` or `;`.
     fn items(&mut self) -> Option<Vec<Expr>> {
         let mut items = self.list()?;
         while self.takes(';') {
@@ -89,7 +90,8 @@ impl Parser<'_> {
         Some(items)
     }
 
-    /// A bracketed expression, tuple or interval; `closed` says whether it opened with `[`.
+    /// Parses a bracketed expression, tuple or interval after its opening bracket. `closed` says whether this bracket
+    /// is `[`.
     fn bracketed(&mut self, closed: bool) -> Option<Expr> {
         let mut items = self.items()?;
         let closes = if self.takes(')') {
@@ -106,7 +108,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The cells of an environment: a matrix, or the last cell of an aligned formula.
+    /// Parses an environment after its `\begin`: a matrix, or of an aligned formula the last cell, which is the result.
     fn environment(&mut self, name: &str) -> Option<Expr> {
         let mut rows = vec![Vec::new()];
         loop {
@@ -134,7 +136,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A function, or another command.
+    /// Parses a function such as `\sin` with its argument, or another command.
     fn command(&mut self, name: &str) -> Option<Expr> {
         let function = match name {
             "sin" => MathFunction::Sin,
@@ -168,7 +170,7 @@ impl Parser<'_> {
         Some(Expr::Call(function, Box::new(self.function_argument()?)))
     }
 
-    /// The argument of a function. Without brackets it reaches up to the next operator or function.
+    /// Parses the argument of a function. Without brackets, the argument ends before the next operator or function.
     fn function_argument(&mut self) -> Option<Expr> {
         if self.sees('(') || self.sees('{') || self.sees('[') {
             return self.factor();
@@ -187,7 +189,7 @@ impl Parser<'_> {
         one(factors, Expr::Product)
     }
 
-    /// A command that is not a function of one argument.
+    /// Parses what follows a command other than the functions in [`Self::command`], such as `\frac`, `\sqrt` or `\pi`.
     fn other_command(&mut self, name: &str) -> Option<Expr> {
         match name {
             "frac" | "dfrac" | "tfrac" | "cfrac" => {
@@ -247,13 +249,13 @@ impl Parser<'_> {
                 self.takes_command(&["rangle"]).then_some(Expr::Tuple(false, items, false))
             }
             "sum" | "prod" | "int" | "lim" | "max" | "min" | "det" => None,
-            // A Greek letter or another sign.
+            // Any other command is taken as a symbol, such as a Greek letter.
             _ => Some(Expr::Symbol(format!("\\{name}"))),
         }
     }
 }
 
-/// The inverse function of `\sin^{-1}` and the like, with the same argument.
+/// Replaces the function in a call by `function`, with the same argument: `\sin^{-1} x` becomes `\arcsin x`.
 fn inverse(function: MathFunction, value: Expr) -> Option<Expr> {
     match value {
         Expr::Call(_, argument) => Some(Expr::Call(function, argument)),

@@ -1,6 +1,6 @@
-//! The LaTeX commands and plain words that the lexer knows.
+//! Names of the LaTeX commands and of the plain words that the lexer knows.
 
-/// Commands for layout, which are skipped.
+/// Commands that the lexer skips: those for layout, dots and degree signs.
 pub const LAYOUT: &[&str] = &[
     "left",
     "right",
@@ -38,11 +38,11 @@ pub const LAYOUT: &[&str] = &[
     "dotsm",
 ];
 
-/// Commands whose argument is text.
+/// Commands whose argument is text, such as `\text{cm}`.
 pub const TEXTS: &[&str] =
     &["text", "textbf", "textit", "textrm", "textnormal", "mbox", "hbox", "textsf", "texttt", "emph"];
 
-/// Commands that change only the style of their argument.
+/// Commands that change only the style of their argument; the lexer skips them but not the argument.
 pub const STYLES: &[&str] = &[
     "mathrm",
     "mathbf",
@@ -69,7 +69,7 @@ pub const STYLES: &[&str] = &[
     "it",
 ];
 
-/// Plain words and the commands that they stand for.
+/// Words without a backslash, and the command that each stands for.
 pub const WORDS: &[(&str, &str)] = &[
     ("percentage", "%"),
     ("percent", "%"),
@@ -98,11 +98,13 @@ pub const WORDS: &[(&str, &str)] = &[
     ("or", "or"),
 ];
 
-/// Units of two or three letters that are recognised after a number.
+/// Units of measurement that the lexer recognises after a number. They are listed because they are short; any word of
+/// more than three letters after a number counts as a unit too.
 pub const UNITS: &[&str] =
     &["cm", "mm", "km", "kg", "mg", "ml", "ft", "lb", "oz", "mph", "kmh", "min", "sec", "hrs", "yd", "mi"];
 
-/// Whether a command is known. A doubled backslash before a known command is an escaping error, not the end of a row.
+/// Whether the lexer knows a command. If a doubled backslash stands before a known command, one backslash too many was
+/// written; otherwise the doubled backslash is the end of a row.
 pub fn is_known(name: &str) -> bool {
     const OTHERS: &[&str] = &[
         "frac", "dfrac", "tfrac", "cfrac", "sqrt", "binom", "pi", "infty", "cdot", "times", "div", "le", "leq", "ge",

@@ -1,6 +1,6 @@
-//! Comparison of two parsed answers.
+//! Compares two parsed answers.
 
-// Rounded values and bounds are compared exactly, after rounding.
+// The comparisons of floating-point numbers are exact because the numbers were rounded before.
 #![allow(clippy::float_cmp)]
 
 use super::exact;
@@ -8,15 +8,17 @@ use super::expr::{Expr, Point, Relation, SAMPLES};
 use super::members::same_members;
 use super::value::{Complex, MathValue};
 
-/// The rules of a comparison.
+/// The rules by which two answers are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MathRules {
-    /// The number of decimals that count in a number written with a decimal point.
+    /// Number of decimals after rounding. If one of two numbers is written with a decimal point, both are rounded
+    /// before they are compared.
     pub decimal_places: i32,
-    /// Whether symbols must have the same names. If not, they are matched in alphabetical order.
+    /// Whether symbols must have the same names. If not, the symbols of the reply are renamed to those of the
+    /// reference, in alphabetical order.
     pub strict: bool,
-    /// Whether a relation in the reply may equal a set in the reference. A set in the reply may always equal a relation
-    /// in the reference.
+    /// Whether a relation in the reply, such as `x > 1`, may equal a set in the reference, such as `(1, \infty)`. A set
+    /// in the reply may always equal a relation in the reference.
     pub sets_for_relations: bool,
 }
 
@@ -26,11 +28,11 @@ impl Default for MathRules {
     }
 }
 
-/// The most members of sets, tuples and matrices that are compared.
+/// Maximum number of members in sets, tuples and matrices; larger ones equal only identical ones.
 const MAX_MEMBERS: usize = 200;
 
 impl MathRules {
-    /// Whether a reply's answer equals the reference's.
+    /// Whether the answer in a reply equals the answer in the reference.
     pub fn equal(self, reference: &Expr, reply: &Expr) -> bool {
         let (reference, reply) = (branches(reference), branches(reply));
         let renamed = if self.strict { None } else { renamed(&reply, &reference) };
@@ -42,7 +44,7 @@ impl MathRules {
             return true;
         }
         let (reference, reply) = (shortened(reference), shortened(reply));
-        // `x = 5` equals `5`.
+        // An equation such as `x = 5` equals the answer `5`.
         let (reference, reply) = match (equation(&reference), equation(&reply)) {
             (None, Some(sides)) => (reference.clone(), sides[sides.len() - 1].clone()),
             (Some(sides), None) if only_symbols(&sides[0]) => (sides[sides.len() - 1].clone(), reply.clone()),
@@ -64,7 +66,8 @@ impl MathRules {
         }
     }
 
-    /// Compares two chains of relations, which may be written in opposite directions.
+    /// Whether two chains of relations are equal, also if they are written in opposite directions. A chain has sides
+    /// (`a`, `b`) and the relations between them (`r`, `s`).
     fn same_relations(self, (a, r): (&[Expr], &[Relation]), (b, s): (&[Expr], &[Relation])) -> bool {
         if r.len() != s.len() {
             return false;
@@ -80,12 +83,12 @@ impl MathRules {
         same_direction() || opposite_direction()
     }
 
-    /// Compares two relations `a r b` and `c s d`.
+    /// Whether the relation `a r b` is equivalent to the relation `c s d`.
     fn same_relation(self, (a, r, b): (&Expr, Relation, &Expr), (c, s, d): (&Expr, Relation, &Expr)) -> bool {
         if r == s && self.same(a, c) && self.same(b, d) {
             return true;
         }
-        // Equivalent if the differences of the sides are proportional; a negative factor reverses an inequality.
+        // The relations are equivalent if a − b and c − d are proportional; a negative factor reverses an inequality.
         let difference = |x: &Expr, y: &Expr, i: u64| {
             let (x, y) = (x.value(Point::Sample(i))?.scalar()?, y.value(Point::Sample(i))?.scalar()?);
             Some(x - y).filter(|z| z.is_finite())
@@ -120,7 +123,7 @@ impl MathRules {
         }
     }
 
-    /// Compares sets, tuples, intervals and unions.
+    /// Whether two sets, tuples, intervals or unions are equal.
     fn same_sets(self, a: &Expr, b: &Expr) -> bool {
         match (a, b) {
             (Expr::Tuple(left, x, right), Expr::Tuple(other_left, y, other_right)) => {
@@ -128,7 +131,7 @@ impl MathRules {
                 same_closure && self.in_order(x, y)
             }
             (Expr::Set(x), Expr::Set(y)) => self.in_any_order(x, y),
-            // `{1, 3}` for `(1, 3)`, in the same order.
+            // `{1, 3}` may stand for `(1, 3)` if the order is the same.
             (Expr::Tuple(false, x, false), Expr::Set(y)) | (Expr::Set(x), Expr::Tuple(false, y, false)) => {
                 (x.len() > 1 && self.in_order(x, y))
                     || matches!((a, b), (_, Expr::Tuple(..)) if self.in_any_order(x, std::slice::from_ref(b)))
@@ -142,12 +145,12 @@ impl MathRules {
         }
     }
 
-    /// Compares lists member by member.
+    /// Whether two lists have equal members at the same positions.
     fn in_order(self, a: &[Expr], b: &[Expr]) -> bool {
         a.len() == b.len() && a.len() <= MAX_MEMBERS && a.iter().zip(b).all(|(a, b)| self.same(a, b))
     }
 
-    /// Compares lists as sets: without duplicates, in any order.
+    /// Whether two lists are equal as sets: in any order and without duplicates.
     fn in_any_order(self, a: &[Expr], b: &[Expr]) -> bool {
         if a.len() > MAX_MEMBERS || b.len() > MAX_MEMBERS {
             return false;
@@ -172,7 +175,8 @@ impl MathRules {
             })
     }
 
-    /// Compares numbers, matrices and expressions by value.
+    /// Whether two numbers, matrices or other expressions have equal values. Values of expressions with symbols are
+    /// compared at [`SAMPLES`] points.
     fn same_values(self, a: &Expr, b: &Expr) -> bool {
         if let (Some(x), Some(y)) = (whole(a), whole(b)) {
             return x == y;
@@ -197,7 +201,7 @@ impl MathRules {
             let slack = slack(a, at).max(slack(b, at));
             let infinite = [infinity(a), infinity(b)];
             return alike(&x, &y, |x, y| match (x.is_finite() && y.is_finite(), rounded) {
-                // Numbers that overflow cannot be compared; only written infinities are equal.
+                // The values of numbers that overflow are unknown; only infinities that are written as such are equal.
                 (false, _) => infinite[0].is_some() && infinite[0] == infinite[1],
                 (true, true) => self.rounds_alike(x, y),
                 (true, false) => close(x, y, 1e-12, 1e-14 * slack),
@@ -219,9 +223,9 @@ impl MathRules {
         compared > 1
     }
 
-    /// Whether two numbers are equal after rounding to the decimals that count.
+    /// Whether two numbers are equal after rounding to [`Self::decimal_places`] decimals.
     fn rounds_alike(self, x: Complex, y: Complex) -> bool {
-        // A number that rounds to zero does not equal zero.
+        // A number that is not zero does not equal zero, even if it is rounded to zero.
         if (x.abs() == 0.0) != (y.abs() == 0.0) {
             return false;
         }
@@ -232,19 +236,19 @@ impl MathRules {
     }
 }
 
-/// Compares two matrices element by element.
+/// Whether two matrices have the same shape and `same` holds for each pair of elements.
 fn alike(x: &MathValue, y: &MathValue, same: impl Fn(Complex, Complex) -> bool) -> bool {
     x.0.len() == y.0.len()
         && x.0.iter().zip(&y.0).all(|(x, y)| x.len() == y.len() && x.iter().zip(y).all(|(x, y)| same(*x, *y)))
 }
 
-/// Whether two numbers differ by a relative `tolerance` and an absolute `slack` at most.
+/// Whether two numbers are nearly equal: they may differ by `tolerance` times the larger one, plus `slack`.
 fn close(x: Complex, y: Complex, tolerance: f64, slack: f64) -> bool {
     (x - y).abs() <= tolerance * x.abs().max(y.abs()) + slack
 }
 
-/// The largest operand of sums and functions in an expression. Its rounding error is what remains where the result
-/// should be zero.
+/// The largest operand of sums and functions in an expression. The rounding error of this operand is what a result may
+/// have in place of zero.
 fn slack(e: &Expr, at: Point) -> f64 {
     let size = |e: &Expr| e.value(at).and_then(|v| v.scalar()).map_or(0.0, Complex::abs);
     let mut largest: f64 = 0.0;
@@ -256,7 +260,7 @@ fn slack(e: &Expr, at: Point) -> f64 {
     if largest.is_finite() { largest } else { 0.0 }
 }
 
-/// For an infinity, whether it is negative; `None` for other expressions.
+/// Whether an expression is a written infinity: `Some(true)` for −∞, `Some(false)` for ∞, `None` for other expressions.
 fn infinity(e: &Expr) -> Option<bool> {
     match e {
         Expr::Infinity => Some(false),
@@ -265,7 +269,8 @@ fn infinity(e: &Expr) -> Option<bool> {
     }
 }
 
-/// Whether two answers consist of capital letters in different orders. Such an answer is an order, not a product.
+/// Whether two answers consist of capital letters and differ. Such an answer, like `CAB`, lists things in order, so
+/// that it must not be compared as a product.
 fn in_other_order(a: &Expr, b: &Expr) -> bool {
     let letters = |e: &Expr| match e {
         Expr::Product(factors) => factors
@@ -280,8 +285,8 @@ fn in_other_order(a: &Expr, b: &Expr) -> bool {
     matches!((letters(a), letters(b)), (Some(a), Some(b)) if a != b)
 }
 
-/// A whole number as its sign (true for negative) and digits. A percentage gives the number before the sign, because `9
-/// %` counts as 9.
+/// The sign (true for negative) and digits of a whole number; `None` for other expressions. A percentage gives the
+/// number before the percent sign, because `9 %` counts as 9.
 fn whole(e: &Expr) -> Option<(bool, &str)> {
     match e {
         Expr::Number(n) if !n.digits.contains('.') && !n.rounded => Some((false, &n.digits)),
@@ -291,7 +296,7 @@ fn whole(e: &Expr) -> Option<(bool, &str)> {
     }
 }
 
-/// Whether an expression is a written number, perhaps with a sign and a percent sign.
+/// Whether an expression is a number as written, perhaps with a minus sign and a percent sign, and not a calculation.
 fn is_number(e: &Expr) -> bool {
     match e {
         Expr::Number(_) => true,
@@ -304,7 +309,7 @@ fn is_set(e: &Expr) -> bool {
     matches!(e, Expr::Set(_) | Expr::Tuple(..) | Expr::Union(_))
 }
 
-/// The sides of a chain of equations.
+/// The sides of a chain of relations that are all `=`; `None` for other expressions.
 fn equation(e: &Expr) -> Option<&[Expr]> {
     match e {
         Expr::Chain(sides, relations) if relations.iter().all(|r| *r == Relation::Equal) => Some(sides),
@@ -312,7 +317,7 @@ fn equation(e: &Expr) -> Option<&[Expr]> {
     }
 }
 
-/// Whether an expression consists of symbols only, so that an equation with it gives a name to its other side.
+/// Whether an expression consists of symbols only. An equation with such a side only gives a name to its other side.
 fn only_symbols(e: &Expr) -> bool {
     match e {
         Expr::Symbol(_) | Expr::E | Expr::I | Expr::Text(_) => true,
@@ -324,7 +329,7 @@ fn only_symbols(e: &Expr) -> bool {
     }
 }
 
-/// Shortens a chain of equations that begins with a symbol: `x = 1 + 1 = 2` becomes `x = 2`.
+/// Shortens a chain of equations that begins with a symbol to its ends: `x = 1 + 1 = 2` becomes `x = 2`.
 fn shortened(e: &Expr) -> Expr {
     match equation(e) {
         Some([first, .., last]) if only_symbols(first) => {
@@ -334,7 +339,7 @@ fn shortened(e: &Expr) -> Expr {
     }
 }
 
-/// Replaces an answer with `±` by the set of its two branches.
+/// Replaces an answer with `±` by a set of two answers, one with `+` and one with `−`.
 fn branches(e: &Expr) -> Expr {
     fn has(e: &Expr) -> bool {
         let mut found = false;
@@ -363,7 +368,7 @@ fn branches(e: &Expr) -> Expr {
     }
 }
 
-/// The expression with `f` applied to each direct subexpression.
+/// A copy of an expression in which `f` has replaced each direct subexpression.
 fn map(e: &Expr, f: &impl Fn(&Expr) -> Expr) -> Expr {
     let one = |x: &Expr| Box::new(f(x));
     let many = |x: &[Expr]| x.iter().map(f).collect::<Vec<_>>();
@@ -388,8 +393,8 @@ fn map(e: &Expr, f: &impl Fn(&Expr) -> Expr) -> Expr {
     }
 }
 
-/// The reply with its symbols renamed to the reference's, in alphabetical order; `None` if it has another number of
-/// symbols.
+/// A copy of the reply whose symbols have the names of the reference's symbols, in alphabetical order. `None` if reply
+/// and reference have different numbers of symbols.
 fn renamed(reply: &Expr, reference: &Expr) -> Option<Expr> {
     fn rename(e: &Expr, from: &[&str], to: &[&str]) -> Expr {
         match e {
@@ -405,7 +410,8 @@ fn renamed(reply: &Expr, reference: &Expr) -> Option<Expr> {
     (from.len() == to.len()).then(|| rename(reply, &from, &to))
 }
 
-/// The letters of an answer of symbols or text, in lower case, and whether it is written as text.
+/// The letters and digits of an answer that consists of symbols and text, in lower case, and whether a part of the
+/// answer is text. `None` for other answers.
 fn text(e: &Expr) -> Option<(String, bool)> {
     let letters = |s: &str| s.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
     match e {

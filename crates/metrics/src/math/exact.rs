@@ -1,14 +1,16 @@
-//! Exact comparison of rational numbers, by their remainders modulo two large primes.
+//! Compares rational numbers exactly, by their remainders modulo two large primes.
 
 use super::expr::Expr;
 use super::value::MathFunction;
 
-/// Two primes near 2^61. Different numbers have equal remainders modulo both with a probability of about 2^-120.
+/// Two primes near 2^61. Two different numbers have equal remainders modulo both primes with a probability of about
+/// 2^-120.
 const PRIMES: [u64; 2] = [(1 << 61) - 1, 2_305_843_009_213_693_921];
-/// The largest number whose factorial is computed.
+/// Largest whole number whose factorial is computed exactly.
 const MAX_FACTORIAL: u64 = 5000;
 
-/// Whether two expressions are the same rational number; `None` if one is not a rational number or too complex.
+/// Whether two expressions are the same rational number. `None` if one of the expressions is not a rational number or
+/// is too complex.
 pub fn same(a: &Expr, b: &Expr) -> Option<bool> {
     let mut all = true;
     for p in PRIMES {
@@ -17,12 +19,12 @@ pub fn same(a: &Expr, b: &Expr) -> Option<bool> {
     Some(all)
 }
 
-/// a·b mod p.
+/// The product a·b mod p.
 fn times(a: u64, b: u64, p: u64) -> u64 {
     (u128::from(a) * u128::from(b) % u128::from(p)) as u64
 }
 
-/// baseⁿ mod p.
+/// The power baseⁿ mod p.
 fn power(mut base: u64, mut n: u64, p: u64) -> u64 {
     let mut product = 1;
     while n > 0 {
@@ -35,12 +37,12 @@ fn power(mut base: u64, mut n: u64, p: u64) -> u64 {
     product
 }
 
-/// a/b mod p, by Fermat's little theorem; `None` for b = 0.
+/// The quotient a/b mod p for a prime p, by Fermat's little theorem; `None` for b = 0.
 fn over(a: u64, b: u64, p: u64) -> Option<u64> {
     (b != 0).then(|| times(a, power(b, p - 2, p), p))
 }
 
-/// The remainder of a rational number modulo p.
+/// The value of an expression modulo the prime p; `None` if the value is not a rational number, or cannot be computed.
 fn remainder(e: &Expr, p: u64) -> Option<u64> {
     let sub = |a: &Expr| remainder(a, p);
     match e {

@@ -1,20 +1,21 @@
-//! Expressions: the parsed form of an answer, and its value at a point.
+//! Expressions: the form of an answer after parsing, and the computation of its value.
 
 use std::collections::BTreeSet;
 
 use super::value::{Complex, MathFunction, MathValue, binomial, call};
 
-/// A number as written.
+/// A number as it is written in an answer, without its sign.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Number {
-    /// The digits, without leading zeros and without trailing zeros of the decimals.
+    /// The digits of the number and its decimal point, without leading zeros and without zeros at the end of the
+    /// decimals.
     pub digits: String,
-    /// Whether it is written with a decimal point, and is therefore compared as a rounded value.
+    /// Whether the number is written with a decimal point. Such a number is compared as a rounded value.
     pub rounded: bool,
 }
 
 impl Number {
-    /// A number from digits with at most one decimal point.
+    /// Makes a number of digits with at most one decimal point.
     pub fn new(text: &str) -> Self {
         let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
         let whole = whole.trim_start_matches('0');
@@ -24,13 +25,13 @@ impl Number {
         Self { digits, rounded: text.contains('.') }
     }
 
-    /// The nearest `f64`.
+    /// The value of the number, as the nearest `f64`.
     pub fn value(&self) -> f64 {
         self.digits.parse().unwrap_or(f64::NAN)
     }
 }
 
-/// A relation between two sides.
+/// The relation between two neighbouring sides of an [`Expr::Chain`], such as `=` or `<`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
     Equal,
@@ -42,7 +43,7 @@ pub enum Relation {
 }
 
 impl Relation {
-    /// The relation after exchanging its sides.
+    /// The relation that holds after exchanging the two sides, such as `>` for `<`.
     pub fn flipped(self) -> Self {
         match self {
             Self::Less => Self::Greater,
@@ -54,7 +55,7 @@ impl Relation {
     }
 }
 
-/// An answer or a part of one.
+/// The parsed form of an answer or of a part of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     Number(Number),
@@ -73,37 +74,38 @@ pub enum Expr {
     Call(MathFunction, Box<Expr>),
     Binomial(Box<Expr>, Box<Expr>),
     Percent(Box<Expr>),
-    /// The first ± the second, or ∓ if the flag is false.
+    /// The first expression ± the second if the flag is true, or ∓ if the flag is false.
     PlusMinus(Box<Expr>, Box<Expr>, bool),
     Matrix(Vec<Vec<Expr>>),
     Set(Vec<Expr>),
-    /// A tuple or interval: whether it is closed on the left, its members, and whether it is closed on the right.
+    /// A tuple or an interval: whether the left bracket is `[` (closed), the members, and whether the right bracket is
+    /// `]`.
     Tuple(bool, Vec<Expr>, bool),
     Union(Vec<Expr>),
-    /// A chain of relations: its sides, and the relations between them.
+    /// A chain of relations such as `a < b = c`: first the sides, then the relations between neighbouring sides.
     Chain(Vec<Expr>, Vec<Relation>),
     Text(String),
     /// A text that could not be parsed, which equals only the same text.
     Opaque(String),
 }
 
-/// An assignment of values to symbols.
+/// Which value each symbol has when an expression is computed.
 #[derive(Clone, Copy, Debug)]
 pub enum Point<'a> {
-    /// Pseudorandom values, given by the number of the sample and the symbols' names: positive in the first
-    /// [`POSITIVE`] samples, negative in the next, then of either sign.
+    /// A pseudorandom value for each symbol, which depends on the number of the sample and on the symbol's name. Values
+    /// are positive in the first [`POSITIVE`] samples, negative in the next sample, and of either sign in the others.
     Sample(u64),
-    /// The value of one symbol; other symbols have none.
+    /// A value for the one symbol with this name; other symbols have no value.
     One(&'a str, f64),
 }
 
-/// The number of samples with positive values only.
+/// Number of samples in which all symbols have positive values.
 pub const POSITIVE: u64 = 3;
-/// The number of samples.
+/// Number of samples at which two expressions are compared.
 pub const SAMPLES: u64 = 5;
 
 impl Point<'_> {
-    /// The value of a symbol.
+    /// The value of the symbol with this name at this point; `None` if the symbol has no value.
     fn symbol(self, name: &str) -> Option<f64> {
         match self {
             Self::One(symbol, value) => (symbol == name).then_some(value),
@@ -122,7 +124,7 @@ impl Point<'_> {
 }
 
 impl Expr {
-    /// Whether the expression contains a rounded number.
+    /// Whether the expression contains a number with a decimal point, which is compared as a rounded value.
     pub fn is_rounded(&self) -> bool {
         match self {
             Self::Number(n) => n.rounded,
@@ -130,7 +132,7 @@ impl Expr {
         }
     }
 
-    /// The direct subexpressions.
+    /// The direct subexpressions of the expression; empty for numbers, symbols and texts.
     pub fn parts(&self) -> Vec<&Self> {
         match self {
             Self::Number(_)
@@ -158,7 +160,7 @@ impl Expr {
         }
     }
 
-    /// The names of the symbols in the expression.
+    /// The names of all symbols in the expression.
     pub fn symbols(&self) -> BTreeSet<&str> {
         let mut found = BTreeSet::new();
         self.visit(&mut |e| {
@@ -169,7 +171,7 @@ impl Expr {
         found
     }
 
-    /// Calls `visitor` with this expression and all its subexpressions.
+    /// Calls `visitor` with this expression and, recursively, with each of its subexpressions.
     pub fn visit<'a>(&'a self, visitor: &mut impl FnMut(&'a Self)) {
         visitor(self);
         for part in self.parts() {
@@ -177,7 +179,8 @@ impl Expr {
         }
     }
 
-    /// The value at a point; `None` for expressions without one, such as sets and texts.
+    /// The value of the expression if its symbols have the values at a point. `None` for expressions without a value,
+    /// such as sets and texts.
     pub fn value(&self, at: Point) -> Option<MathValue> {
         let number = |x: f64| Some(MathValue::number(Complex::real(x)));
         let scalar = |e: &Self| e.value(at)?.scalar();

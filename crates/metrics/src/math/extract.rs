@@ -1,27 +1,27 @@
-//! Finds the answer in a text: after "final answer is", in a `\\boxed`, after "answer", else the last formula or
-//! number.
+//! Finds the answer in a text. The answer follows "final answer is", is in a `\boxed`, or follows "answer"; without any
+//! of these, the last formula or number is the answer.
 
 use super::expr::Expr;
 use super::parser::parse;
 
-/// The part of a text that is searched, in bytes from its end.
+/// Number of bytes at the end of a text in which the answer is searched.
 const WINDOW: usize = 20_000;
-/// The most boxes that are examined, counted from the end.
+/// Maximum number of boxes (`\boxed`) that are examined, counted from the end of the text.
 const MAX_BOXES: usize = 64;
-/// The most candidates that are parsed.
+/// Maximum number of possible answers that are parsed.
 const MAX_CANDIDATES: usize = 24;
 
-/// An answer found in a text.
+/// An answer found in a text, as written and as a parsed expression.
 #[derive(Clone, Debug)]
 pub struct MathAnswer {
-    /// The answer as written.
+    /// The answer as it is written in the text.
     pub written: String,
-    /// The parsed answer.
+    /// The answer as a parsed expression.
     pub expr: Expr,
 }
 
 impl MathAnswer {
-    /// Parses an answer; `percent` says that a percent sign follows it. `None` if it cannot be parsed.
+    /// Parses an answer. `percent` says whether a percent sign follows the answer in the text. `None` if parsing fails.
     fn new(written: &str, percent: bool) -> Option<Self> {
         let expr = parse(written)?;
         Some(Self {
@@ -34,23 +34,23 @@ impl MathAnswer {
 /// A possible answer in a text: a formula, several formulas that belong together, or a plain number or expression.
 #[derive(Clone, Debug)]
 struct AnswerCandidate {
-    /// The first byte in the text.
+    /// The position of the candidate's first byte in the text.
     start: usize,
-    /// The byte after the last one.
+    /// The position after the candidate's last byte in the text.
     end: usize,
     parts: Vec<CandidatePart>,
 }
 
-/// One formula, number or expression of a [`AnswerCandidate`].
+/// One formula, number or expression of an [`AnswerCandidate`].
 #[derive(Clone, Debug)]
 struct CandidatePart {
     text: String,
-    /// Whether a percent sign follows.
+    /// Whether a percent sign follows the part in the text.
     is_percent: bool,
 }
 
 impl AnswerCandidate {
-    /// Parses the candidate; several parts are a set.
+    /// Parses the candidate. Several parts become a set. `None` if parsing fails.
     fn parse(&self) -> Option<MathAnswer> {
         let parse = |part: &CandidatePart| MathAnswer::new(&part.text, part.is_percent);
         if let [part] = &self.parts[..] {
@@ -83,7 +83,7 @@ pub fn answer(text: &str) -> Option<MathAnswer> {
         candidates.sort_by_key(|c| (std::cmp::Reverse(c.end), c.start));
         candidates.into_iter().take(MAX_CANDIDATES).find_map(|c| c.parse())
     };
-    // A number within a formula that cannot be parsed is not an answer.
+    // Numbers within a formula that cannot be parsed are not taken as answers; these are the places of such formulas.
     let invalid: Vec<(usize, usize)> = formulas
         .iter()
         .rev()
@@ -101,7 +101,7 @@ pub fn answer(text: &str) -> Option<MathAnswer> {
     };
     let blank = |s: &str| s.trim_start_matches(':').trim().is_empty();
 
-    // "The final answer is … . I hope"
+    // Finds answers in sentences like "The final answer is … . I hope it is correct."
     let final_answers: Vec<AnswerCandidate> = ends(&lower, "final answer is")
         .into_iter()
         .flat_map(|end| gap_after(end, 8, &blank))
@@ -133,7 +133,8 @@ pub fn answer(text: &str) -> Option<MathAnswer> {
     last_valid(all().cloned().collect())
 }
 
-/// A formula without delimiters, from the last "answer is" to the end of the sentence; `None` for a lone number.
+/// The answer after the last "answer is", up to the end of the sentence, if this is a formula without delimiters such
+/// as dollars. `None` if it is a single number or no formula.
 fn formula_after(text: &str, lower: &str) -> Option<MathAnswer> {
     let rest = &text[*ends(lower, "answer is").last()?..];
     let line = rest.lines().next().unwrap_or("").trim_start_matches(':').trim();
@@ -146,12 +147,13 @@ fn formula_after(text: &str, lower: &str) -> Option<MathAnswer> {
     MathAnswer::new(sentence, false)
 }
 
-/// The positions at which the occurrences of a word end.
+/// The positions in a text at which the occurrences of a word end.
 fn ends(text: &str, word: &str) -> Vec<usize> {
     text.match_indices(word).map(|(at, _)| at + word.len()).collect()
 }
 
-/// The content of the last box of a text, together with the boxes before it that are separated by little text.
+/// The content of the last box (`\boxed`) of a text. Boxes before it, with little text in between, are further parts of
+/// the same answer.
 fn boxed(text: &str) -> Option<AnswerCandidate> {
     let mut found: Vec<(usize, usize, &str)> = Vec::new();
     let mut marks: Vec<(usize, &str)> = text.match_indices("\\boxed").chain(text.match_indices("\\fbox")).collect();
@@ -161,7 +163,7 @@ fn boxed(text: &str) -> Option<AnswerCandidate> {
         let Some(inner) = text[open..].trim_start().strip_prefix('{') else { continue };
         let start = text.len() - inner.len();
         let Some(len) = closing(inner) else { continue };
-        // A box within a box belongs to the outer one.
+        // A box within another box is a part of the content of the outer one.
         if found.last().is_none_or(|(_, end, _)| at >= *end) {
             found.push((at, start + len + 1, &text[start..start + len]));
         }
@@ -186,7 +188,7 @@ fn boxed(text: &str) -> Option<AnswerCandidate> {
     Some(AnswerCandidate { start, end, parts })
 }
 
-/// The position of the brace that closes one opened just before the text.
+/// The position of the brace that closes a brace opened just before the text; `None` if there is none.
 fn closing(text: &str) -> Option<usize> {
     let (mut depth, mut escaped) = (1, false);
     for (i, c) in text.char_indices() {
@@ -206,21 +208,21 @@ fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// Whether a text begins with a percent sign or a word for it.
+/// Whether a text begins with a percent sign or with the word "percent".
 fn is_percent(rest: &str) -> bool {
     let rest = rest.trim_start().trim_start_matches('\\');
     rest.starts_with('%') || ["percent", "Percent", "pct", "Pct"].iter().any(|w| rest.starts_with(w))
 }
 
-/// Whether a percent sign follows the end of the formula that contains a box.
+/// Whether a text begins with the end of a formula (such as `$`) and then a percent sign.
 fn dollar_percent(rest: &str) -> bool {
     let rest = rest.trim_start().trim_start_matches("$$").trim_start_matches('$');
     let rest = rest.trim_start_matches("\\)").trim_start_matches("\\]");
     is_percent(rest)
 }
 
-/// The formulas of a text: between dollars, `\( \)` or `\[ \]`, and fractions of numbers. Formulas with only `and`,
-/// `or` or a comma between them are one candidate.
+/// The formulas of a text: those between dollars, `\( \)` or `\[ \]`, and fractions of two numbers. Formulas with only
+/// `and`, `or` or a comma between them are one candidate.
 fn formulas(text: &str) -> Vec<AnswerCandidate> {
     let bytes = text.as_bytes();
     let mut found: Vec<AnswerCandidate> = Vec::new();
@@ -275,17 +277,18 @@ fn formulas(text: &str) -> Vec<AnswerCandidate> {
     found
 }
 
-/// A formula at the start of a text.
+/// The position of a formula that begins at the start of a text.
 struct Delimited {
-    /// The length of the opening delimiter.
+    /// Number of bytes in the opening delimiter; 0 if there is none.
     open: usize,
-    /// The end of the formula's content.
+    /// The position after the last byte of the formula's content.
     inner_end: usize,
-    /// The length with both delimiters.
+    /// Number of bytes in the formula together with both delimiters.
     width: usize,
 }
 
-/// Reads a formula at the start of a text, with an opening delimiter of `open` bytes. `lines` allows line breaks in it.
+/// Finds the formula at the start of a text, between an opening delimiter of `open` bytes and the delimiter `close`.
+/// `lines` says whether the formula may contain line breaks. `None` if the formula does not end or is empty.
 fn delimited(text: &str, open: usize, close: &str, lines: bool) -> Option<Delimited> {
     let mut from = open;
     loop {
@@ -300,7 +303,7 @@ fn delimited(text: &str, open: usize, close: &str, lines: bool) -> Option<Delimi
     }
 }
 
-/// Reads a `\\frac` of two numbers at the start of a text.
+/// Finds a `\frac` of two numbers at the start of a text; `None` if there is none.
 fn fraction(text: &str) -> Option<Delimited> {
     let number = |s: &str| {
         let digits = s.strip_prefix('-').unwrap_or(s);
@@ -315,7 +318,7 @@ fn fraction(text: &str) -> Option<Delimited> {
 
 const CURRENCY: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
 
-/// The numbers and arithmetic expressions in a text outside of formulas.
+/// The numbers and arithmetic expressions of a text that are written without dollars or other delimiters.
 fn plain(text: &str) -> Vec<AnswerCandidate> {
     let mut found = Vec::new();
     let mut before = None;
@@ -341,7 +344,7 @@ fn plain(text: &str) -> Vec<AnswerCandidate> {
             });
         }
         let currency = rest.chars().next().filter(|c| CURRENCY.contains(*c)).map_or(0, char::len_utf8);
-        // The number in `2x` or `3√2` is only a part of an expression.
+        // Numbers like those in `2x` and `3√2` are left out, because each is only a part of an expression.
         let is_part =
             |after: &str| after.starts_with(['x', 'y', 'z', 'π', '√', '^', '\\', '(']) && !after.starts_with("x ");
         if let Some((number, len)) = number(&rest[currency..]).filter(|(_, len)| !is_part(&rest[currency + len..])) {
@@ -360,7 +363,8 @@ fn plain(text: &str) -> Vec<AnswerCandidate> {
     found
 }
 
-/// The number at the start of a text, without separators, and its length in the text.
+/// Reads the number at the start of a text: returns its digits without separators of thousands, and the number of bytes
+/// that were read. `None` if the text does not start with a number.
 pub fn number(text: &str) -> Option<(String, usize)> {
     let bytes = text.as_bytes();
     let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
@@ -372,7 +376,7 @@ pub fn number(text: &str) -> Option<(String, usize)> {
         let len = decimals(0);
         return (len > 0).then(|| (format!("0{}", &text[..len]), len));
     }
-    // Groups of three digits after a comma or a space.
+    // The number may have groups of three digits, each after a comma or a space.
     let mut end = sign + whole;
     if whole <= 3 && bytes[sign] != b'0' {
         while matches!(bytes.get(end), Some(b',' | b' ')) && run(end + 1) == 3 {
@@ -387,8 +391,8 @@ pub fn number(text: &str) -> Option<(String, usize)> {
     Some((text[..len].replace([',', ' '], ""), len))
 }
 
-/// The length of the arithmetic expression at the start of a text. It must contain an operator, and must be followed by
-/// something that cannot continue it.
+/// Number of bytes in the arithmetic expression at the start of a text. The expression must contain an operator, and
+/// the text after it must not continue it. `None` if there is no such expression.
 fn expression(text: &str) -> Option<usize> {
     let operator = |c: char| matches!(c, '+' | '-' | '*' | '×' | '/' | '^' | '(' | ')' | '÷');
     let rest = text.strip_prefix('-').unwrap_or(text);
@@ -405,7 +409,8 @@ fn expression(text: &str) -> Option<usize> {
     let suffix = |at: usize| {
         text[at..].chars().next().is_none_or(|c| matches!(c, '.' | ',' | ':' | ')' | '$') || c.is_whitespace())
     };
-    // The longest prefix that ends in a digit or bracket, contains an operator and is followed by something else.
+    // Finds the longest prefix that ends in a digit or bracket, contains an operator, and is followed by a character
+    // that ends an expression.
     let (mut best, mut has_operator) = (None, false);
     for (i, c) in text[start..end].char_indices() {
         has_operator |= operator(c);

@@ -1,38 +1,38 @@
-//! Splits LaTeX, or the plain text that people write instead, into tokens.
+//! The lexer: splits LaTeX, or the plain text that people write instead, into tokens.
 
 use super::commands::{LAYOUT, STYLES, TEXTS, UNITS, WORDS, is_known};
 
-/// A piece of a formula.
+/// A token: the smallest piece of a formula.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Token {
-    /// Digits with at most one decimal point.
+    /// A number without a sign: digits with at most one decimal point.
     Number(String),
-    /// A single letter, which is a symbol.
+    /// A single letter, which stands for a symbol.
     Letter(char),
-    /// The name of a command, or of a plain word for it, such as `sqrt`.
+    /// The name of a command without its backslash, such as `sqrt`. A plain word such as `sqrt` gives the same token.
     Command(String),
-    /// An operator, bracket or separator.
+    /// An operator, bracket or separator of one character.
     Mark(char),
-    /// The content of `\text{…}`, or a unit.
+    /// The content of `\text{…}`, or a unit of measurement.
     Text(String),
-    /// The start of an environment.
+    /// The start of the environment with this name (`\begin{…}`).
     Begin(String),
-    /// The end of an environment.
+    /// The end of the environment with this name (`\end{…}`).
     End(String),
-    /// `\\`, the end of a row.
+    /// The end of a row of an environment (`\\`).
     Row,
 }
 
 struct Lexer<'a> {
     text: &'a [char],
-    /// The index of the next character.
+    /// The index of the next character to read.
     at: usize,
     tokens: Vec<Token>,
-    /// Whether the text has an environment, in which `\\` ends a row.
+    /// Whether the text contains `\begin`, and so an environment in which `\\` ends a row.
     has_rows: bool,
 }
 
-/// The tokens of a formula.
+/// Splits a formula into tokens.
 pub fn tokens(text: &str) -> Vec<Token> {
     let chars: Vec<char> = text.chars().collect();
     let has_rows = text.contains("\\begin");
@@ -44,29 +44,29 @@ pub fn tokens(text: &str) -> Vec<Token> {
 }
 
 impl Lexer<'_> {
-    /// The character `ahead` positions after the next one.
+    /// The character `ahead` positions after the next character to read, without moving; `None` after the end.
     fn peek(&self, ahead: usize) -> Option<char> {
         self.text.get(self.at + ahead).copied()
     }
 
-    /// Whether the remaining text starts with a word.
+    /// Whether the text that remains starts with `word`.
     fn starts(&self, word: &str) -> bool {
         word.chars().enumerate().all(|(i, c)| self.peek(i) == Some(c))
     }
 
-    /// Adds a mark for `width` characters of the text.
+    /// Adds a mark for `width` characters of the text, and moves past them.
     fn mark(&mut self, c: char, width: usize) {
         self.tokens.push(Token::Mark(c));
         self.at += width;
     }
 
-    /// Adds a command for `width` characters of the text.
+    /// Adds a command for `width` characters of the text, and moves past them.
     fn command(&mut self, name: &str, width: usize) {
         self.tokens.push(Token::Command(name.to_owned()));
         self.at += width;
     }
 
-    /// Reads the next token, or skips a character.
+    /// Reads the next token, or skips a character that has no meaning.
     fn next(&mut self) {
         let Some(c) = self.peek(0) else { return };
         match c {
@@ -107,18 +107,19 @@ impl Lexer<'_> {
             _ if c.is_ascii_alphabetic() => self.letters(),
             '+' | '-' | '*' | '/' | '^' | '_' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '=' | '<' | '>' | ','
             | ';' | ':' | '!' | '%' | '&' | '\'' => self.mark(c, 1),
-            // Spaces, currency signs, degree signs, full stops and everything else without a meaning here.
+            // Spaces, currency signs, degree signs, full stops and all other characters have no meaning here.
             _ => self.at += 1,
         }
     }
 
-    /// Adds tokens for `width` characters of the text.
+    /// Adds several tokens for `width` characters of the text, and moves past them.
     fn tokens_of(&mut self, tokens: &[Token], width: usize) {
         self.tokens.extend_from_slice(tokens);
         self.at += width;
     }
 
-    /// Digits with decimals. Thousands may be separated by `{,}`, `\,` or `,\!`, and outside of brackets by commas.
+    /// Reads a number with its decimals. Groups of three digits may be separated by `{,}`, `\,` or `,\!`, and outside
+    /// of brackets by commas.
     fn number(&mut self) {
         let mut digits = String::new();
         self.digits(&mut digits);
@@ -171,7 +172,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// Reads a repeating decimal such as `0.1\overline{6}` as a fraction; false if there is none.
+    /// Reads the rest of a repeating decimal whose first digits are `digits`, such as `0.1\overline{6}`, and adds it as
+    /// a fraction. Returns false if no `\overline` follows.
     fn repeating(&mut self, digits: &str) -> bool {
         let rest: String = self.text[self.at..].iter().take(30).collect();
         let Some(period) = rest.strip_prefix("\\overline{").and_then(|r| r.split_once('}')).map(|(p, _)| p) else {
@@ -194,7 +196,7 @@ impl Lexer<'_> {
         true
     }
 
-    /// Appends the next digits to a text.
+    /// Appends the digits that follow in the text to `into`, and moves past them.
     fn digits(&mut self, into: &mut String) {
         while let Some(d) = self.peek(0).filter(char::is_ascii_digit) {
             into.push(d);
@@ -202,17 +204,17 @@ impl Lexer<'_> {
         }
     }
 
-    /// The number of open brackets.
+    /// The number of brackets that are open after the tokens so far.
     fn depth(&self) -> usize {
         let open = self.tokens.iter().filter(|t| matches!(t, Token::Mark('(' | '[' | '{')) || is(t, "{")).count();
         let closed = self.tokens.iter().filter(|t| matches!(t, Token::Mark(')' | ']' | '}')) || is(t, "}")).count();
         open.saturating_sub(closed)
     }
 
-    /// Reads a word, a unit or a single letter.
+    /// Reads what begins with a letter: a known word, a unit, or else a single letter as a symbol.
     fn letters(&mut self) {
         for (word, command) in WORDS {
-            // Only whole words; `and` and `or` without spaces follow below.
+            // Known words are recognised only as whole words; `and` and `or` without spaces are recognised below.
             let ends = |l: &Self| !l.peek(word.len()).is_some_and(|c| c.is_ascii_alphabetic());
             let begins = |l: &Self| l.at == 0 || !l.text[l.at - 1].is_ascii_alphabetic();
             if self.starts(word) && ends(self) && begins(self) {
@@ -224,14 +226,14 @@ impl Lexer<'_> {
             }
         }
         let run: String = self.text[self.at..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
-        // A unit, or the name of the counted things.
+        // After a number, a word is a unit or the name of what is counted, such as `apples`.
         let after_number = matches!(self.tokens.last(), Some(Token::Number(_)));
         if after_number && (run.len() > 3 || UNITS.contains(&run.as_str())) {
             self.at += run.len();
             self.tokens.push(Token::Text(run));
             return;
         }
-        // `11or7` and `)or(` are two answers.
+        // `11or7` and `)or(` contain two answers.
         if run == "or" || run == "and" {
             self.command(&run.clone(), run.len());
             return;
@@ -242,7 +244,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// Reads a command or an escaped character.
+    /// Reads what begins with a backslash: a command or an escaped character.
     fn backslash(&mut self) {
         let Some(next) = self.peek(1) else {
             self.at += 1;
@@ -251,7 +253,7 @@ impl Lexer<'_> {
         if next == '\\' {
             let name: String = self.text[self.at + 2..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
             if !self.has_rows && is_known(&name) {
-                // A backslash escaped once too often: skip the first one.
+                // The backslash is doubled by mistake: skip the first one.
                 self.at += 1;
                 return;
             }
@@ -263,7 +265,7 @@ impl Lexer<'_> {
             match next {
                 '{' | '}' | '|' => self.command(&next.to_string(), 2),
                 '%' => self.mark('%', 2),
-                // Spaces, currency signs and brackets are skipped.
+                // Escaped spaces, currency signs and brackets are skipped.
                 _ => self.at += 2,
             }
             return;
@@ -277,7 +279,7 @@ impl Lexer<'_> {
             let text = self.braced();
             self.text(&text);
         } else if STYLES.contains(&name) {
-            // The argument is read next, as a braced group.
+            // Only the command is skipped. Its argument is read next, as a group in braces.
         } else if name == "begin" || name == "end" {
             let environment = self.braced();
             if environment == "array" && name == "begin" {
@@ -289,7 +291,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// Removes the `^` of `^\circ` and `^{\circ}`, whose degree sign is skipped.
+    /// After a degree command such as `\circ`, which is skipped, removes the `^` before it: the one of `^\circ` or
+    /// `^{\circ}`.
     fn empty_script(&mut self, name: &str) {
         if !matches!(name, "circ" | "degree" | "degrees") {
             return;
@@ -306,7 +309,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// Reads the content of `\text{…}`: a conjunction, a percent sign, a symbol or another text.
+    /// Adds the token for the content of `\text{…}`: a conjunction, a percent sign, a symbol or another text.
     fn text(&mut self, text: &str) {
         let inner = text.trim().trim_matches([',', '.']).trim();
         match inner.to_lowercase().as_str() {
@@ -320,7 +323,7 @@ impl Lexer<'_> {
         }
     }
 
-    /// The content of the following braces, or a single character if there are none.
+    /// Reads the content of the braces that follow, or a single character if no brace follows.
     fn braced(&mut self) -> String {
         while self.peek(0) == Some(' ') {
             self.at += 1;
@@ -346,7 +349,7 @@ impl Lexer<'_> {
     }
 }
 
-/// Whether a token is the command with this name.
+/// Whether a token is the command with this name, given without its backslash.
 pub fn is(token: &Token, name: &str) -> bool {
     matches!(token, Token::Command(n) if n == name)
 }

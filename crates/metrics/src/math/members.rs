@@ -1,15 +1,17 @@
-//! Comparison of sets of real numbers that are written as intervals, members or relations.
+//! Compares sets of real numbers that are written as intervals, lists of members or relations.
 
-// Bounds are compared exactly: a bound is a member or it is not.
+// The comparisons of floating-point numbers are exact because a bound either is a member of a set or is not.
 #![allow(clippy::float_cmp)]
 
 use super::expr::{Expr, Point, Relation};
 
-/// The most bounds at which sets are compared.
+/// Maximum number of bounds (ends of intervals, and other numbers) in both sets; with more, the sets count as
+/// different.
 const MAX_BOUNDS: usize = 128;
 
-/// Whether two sets of real numbers, written as intervals, members or relations of one unknown, have the same members.
-/// Membership is compared at every bound of either set, around it, and between neighbouring bounds.
+/// Whether two sets of real numbers have the same members. Sets are written as intervals, lists of members, or
+/// relations with one unknown. The members are compared at every bound of either set, just below and above the bound,
+/// and between neighbouring bounds.
 pub fn same_members(a: &Expr, b: &Expr) -> bool {
     let symbols: Vec<String> = a.symbols().into_iter().chain(b.symbols()).map(str::to_owned).collect();
     if symbols.windows(2).any(|w| w[0] != w[1]) {
@@ -43,7 +45,8 @@ pub fn same_members(a: &Expr, b: &Expr) -> bool {
         .all(|t| matches!((contains(a, unknown, t), contains(b, unknown, t)), (Some(x), Some(y)) if x == y))
 }
 
-/// Whether a set contains `t`; `None` if that cannot be decided.
+/// Whether a set contains the number `t`, which takes the place of the unknown in relations. `None` if that cannot be
+/// decided.
 fn contains(e: &Expr, unknown: &str, t: f64) -> Option<bool> {
     let at = |e: &Expr| e.value(Point::One(unknown, t))?.scalar().filter(|z| z.im.abs() < 1e-12).map(|z| z.re);
     Some(match e {
@@ -68,7 +71,7 @@ fn contains(e: &Expr, unknown: &str, t: f64) -> Option<bool> {
         }
         Expr::Chain(sides, relations) => {
             let values = sides.iter().map(at).collect::<Option<Vec<f64>>>()?;
-            // Exact comparisons: near a bound the differences are smaller than any tolerance.
+            // The comparisons are exact, because near a bound the differences are smaller than any tolerance.
             relations.iter().zip(values.windows(2)).all(|(r, v)| {
                 let d = v[0] - v[1];
                 match r {

@@ -1,4 +1,4 @@
-//! Mathematical equivalence of answers.
+//! Decides whether two answers are mathematically equal.
 //!
 //! [`extract`] finds the answer in a text, [`parser`] parses it, and [`compare`] compares two answers: numbers by
 //! value, sets in any order, expressions and equations by their values at a few points. The conventions are those of
@@ -19,7 +19,8 @@ pub use compare::MathRules;
 use expr::Expr;
 use extract::{MathAnswer, answer, number};
 
-/// Whether the answer of a reply equals the answer of a reference. Both may be whole texts or bare answers.
+/// Whether the answer of a reply equals the answer of a reference. Reply and reference may be whole texts or only
+/// answers.
 pub fn equivalent(reply: &str, reference: &str, rules: MathRules) -> bool {
     if let (Some(a), Some(b)) = (lone_number(reply), lone_number(reference))
         && a == b
@@ -34,8 +35,9 @@ pub fn equivalent(reply: &str, reference: &str, rules: MathRules) -> bool {
     reference_answers.iter().any(|a| reply_answers.iter().any(|b| equal(a, b)))
 }
 
-/// Whether a reply only repeats its prompt: all or most of it, or a formula of it that is not worked out. Such a reply
-/// can be equivalent to the reference without solving anything, for example where a prompt says "simplify" or "expand".
+/// Whether a reply only repeats its prompt: all of the prompt, most of it, or a formula of the prompt that is not
+/// worked out. Such a reply can be equivalent to the reference although it solves nothing, for example where a prompt
+/// says "simplify" or "expand".
 pub fn is_echo(reply: &str, prompt: &str, reference: &str) -> bool {
     let (tidy_reply, prompt, reference) = (tidy(reply), tidy(prompt), tidy(reference));
     if prompt.is_empty() || tidy_reply.is_empty() || tidy_reply == reference {
@@ -53,7 +55,8 @@ pub fn is_echo(reply: &str, prompt: &str, reference: &str) -> bool {
     })
 }
 
-/// Whether an expression needs no further work: a number, a fraction in lowest terms, or something without operations.
+/// Whether an expression is a result that needs no further work: a number, a fraction in lowest terms, or an expression
+/// without operations.
 fn is_worked_out(e: &Expr) -> bool {
     let whole = |e: &Expr| match e {
         Expr::Number(n) => n.digits.parse::<u64>().ok(),
@@ -81,7 +84,7 @@ fn is_worked_out(e: &Expr) -> bool {
     }
 }
 
-/// The digits of a text that is a number and nothing else.
+/// The digits of a text that consists of one number and nothing else; `None` for other texts.
 fn lone_number(text: &str) -> Option<String> {
     let text = text.trim();
     if text.len() > 40 {
@@ -90,7 +93,8 @@ fn lone_number(text: &str) -> Option<String> {
     number(text).filter(|(_, len)| *len == text.len()).map(|(digits, _)| digits)
 }
 
-/// The text after `####`, or after `A:` or `Answer:` on the last line.
+/// The marked answer of a text: what follows the last `####`, or else what follows `A:` or `Answer:` at the beginning
+/// of the last line. `None` if there is no mark.
 fn marked(text: &str) -> Option<&str> {
     if let Some((_, last)) = text.rsplit_once("####") {
         return Some(last.trim());
@@ -99,8 +103,9 @@ fn marked(text: &str) -> Option<&str> {
     ["A:", "Answer:", "answer:", "ANSWER:"].iter().find_map(|mark| line.strip_prefix(mark)).map(str::trim)
 }
 
-/// The answer of a text: a short text that is itself a formula or a number, else the answer found in it. A text with an
-/// ambiguous comma, such as `1,5`, has two: a decimal number, and a list.
+/// The possible answers of a text. A short text that is itself a formula or a number is the answer; in other texts the
+/// answer is searched. A text with an ambiguous comma, such as `1,5`, has two possible answers: a decimal number and a
+/// list.
 fn answers(text: &str) -> Vec<MathAnswer> {
     let bare = marked(text).unwrap_or(text).trim();
     let read = |written: &str| parser::parse(written).map(|expr| MathAnswer { written: written.to_owned(), expr });
@@ -113,7 +118,7 @@ fn answers(text: &str) -> Vec<MathAnswer> {
         return read(&digits).into_iter().chain(members).collect();
     }
     let is_marked = ["$", "\\(", "\\[", "\\boxed", "\n"].iter().any(|m| bare.contains(m));
-    // `5 apples` is the number 5, a single word is an answer, and `12\\text{ cm}` is a formula.
+    // For example, `5 apples` is the number 5, a single word is an answer, and `12\text{ cm}` is a formula.
     let one_word = words(bare) == 1 && (bare.contains('\\') || !bare.contains(|c: char| c.is_ascii_digit()));
     if !is_marked
         && bare.len() <= 300
@@ -129,7 +134,7 @@ fn answers(text: &str) -> Vec<MathAnswer> {
     found.into_iter().collect()
 }
 
-/// The number of words of a text that are neither commands nor function names.
+/// The number of words of at least two letters in a text, without commands and names of functions.
 fn words(text: &str) -> usize {
     const FUNCTIONS: &[&str] = &[
         "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "sqrt", "pi", "and", "or", "pmatrix", "bmatrix",
@@ -139,7 +144,8 @@ fn words(text: &str) -> usize {
     parts.filter(|w| w.chars().count() > 1 && !w.contains('\\') && !FUNCTIONS.contains(w)).count()
 }
 
-/// A formula without white space, dollars and sizing commands.
+/// A formula in a form for comparison as a text: without white space, dollars, commands for size and a full stop at its
+/// end.
 fn tidy(text: &str) -> String {
     let mut text = text.replace("\\left", "").replace("\\right", "").replace("\\!", "").replace("\\,", "");
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac");

@@ -1,17 +1,17 @@
-//! Parses tokens into an expression.
+//! The parser: turns the tokens of a formula into an expression.
 
 use super::expr::{Expr, Number, Relation};
 use super::lexer::{Token, is, tokens};
 use super::value::MathFunction;
 
-/// The longest formula that is parsed, in bytes.
+/// Maximum length of a formula, in bytes; longer ones are not parsed.
 const MAX_BYTES: usize = 4000;
-/// The deepest nesting.
+/// Maximum depth of nested expressions in a formula; deeper ones are not parsed.
 const MAX_DEPTH: usize = 60;
-/// The most postfix operators after a factor, and the most divisions in a product.
+/// Maximum number of postfix operators after one factor, and maximum number of divisions in one product.
 const MAX_OPERATORS: usize = 12;
 
-/// Parses a formula; `None` if it is not one, too long or nested too deeply.
+/// Parses a formula. `None` if the text is not a formula, is too long or is nested too deeply.
 pub fn parse(text: &str) -> Option<Expr> {
     if text.len() > MAX_BYTES {
         return None;
@@ -22,15 +22,16 @@ pub fn parse(text: &str) -> Option<Expr> {
     (parser.at == tokens.len()).then_some(answer)
 }
 
-/// A recursive-descent parser.
+/// A recursive-descent parser over the tokens of a formula. Its methods return `None` if the formula is invalid.
 pub(super) struct Parser<'a> {
     pub(super) tokens: &'a [Token],
-    /// The index of the next token.
+    /// The index of the next token to read.
     pub(super) at: usize,
     depth: usize,
 }
 
-/// The single item, or several items combined by `many`; `None` for no item.
+/// Combines a list into one expression: a single item stays as it is, and several items are combined by `many`. `None`
+/// for an empty list.
 pub(super) fn one(mut items: Vec<Expr>, many: impl FnOnce(Vec<Expr>) -> Expr) -> Option<Expr> {
     match items.len() {
         0 => None,
@@ -39,7 +40,7 @@ pub(super) fn one(mut items: Vec<Expr>, many: impl FnOnce(Vec<Expr>) -> Expr) ->
     }
 }
 
-/// A set of items; the members of sets among them become its own members.
+/// Makes a set of items. An item that is itself a set is replaced by its members.
 pub(super) fn set(items: Vec<Expr>) -> Expr {
     let mut members = Vec::new();
     for item in items {
@@ -52,36 +53,36 @@ pub(super) fn set(items: Vec<Expr>) -> Expr {
 }
 
 impl Parser<'_> {
-    /// The next token.
+    /// The next token, which is not consumed; `None` at the end.
     pub(super) fn peek(&self) -> Option<&Token> {
         self.tokens.get(self.at)
     }
 
-    /// Whether the next token is a mark.
+    /// Whether the next token is this mark, which is not consumed.
     pub(super) fn sees(&self, mark: char) -> bool {
         self.peek() == Some(&Token::Mark(mark))
     }
 
-    /// Consumes a mark if it is the next token.
+    /// Consumes the next token if it is this mark. Returns whether it is.
     pub(super) fn takes(&mut self, mark: char) -> bool {
         let sees = self.sees(mark);
         self.at += usize::from(sees);
         sees
     }
 
-    /// Whether the next token is one of these commands.
+    /// Whether the next token is one of the commands with these names.
     pub(super) fn sees_command(&self, names: &[&str]) -> bool {
         self.peek().is_some_and(|t| names.iter().any(|name| is(t, name)))
     }
 
-    /// Consumes one of these commands if it is the next token.
+    /// Consumes the next token if it is one of the commands with these names. Returns whether it is.
     pub(super) fn takes_command(&mut self, names: &[&str]) -> bool {
         let sees = self.sees_command(names);
         self.at += usize::from(sees);
         sees
     }
 
-    /// Parses one level deeper; `None` beyond [`MAX_DEPTH`].
+    /// Calls `read` one level of nesting deeper; `None` beyond [`MAX_DEPTH`].
     pub(super) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         if self.depth >= MAX_DEPTH {
             return None;
@@ -92,7 +93,7 @@ impl Parser<'_> {
         result
     }
 
-    /// Groups separated by `;`, whose members are separated by `,`, `and` or `or`.
+    /// Parses a whole answer: groups separated by `;`, whose members are separated by `,`, `and` or `or`.
     fn answer(&mut self) -> Option<Expr> {
         let mut groups = vec![self.list()?];
         while self.takes(';') {
@@ -108,7 +109,7 @@ impl Parser<'_> {
         Some(set(groups.into_iter().map(group).collect::<Option<_>>()?))
     }
 
-    /// Members separated by `,`, `and` or `or`.
+    /// Parses a list of members, which are separated by `,`, `and` or `or`.
     pub(super) fn list(&mut self) -> Option<Vec<Expr>> {
         let mut items = Vec::new();
         loop {
@@ -124,7 +125,7 @@ impl Parser<'_> {
         Some(items)
     }
 
-    /// Whether a list ends before the next token.
+    /// Whether a list ends before the next token, which is a closing bracket or another end.
     fn ends(&self) -> bool {
         match self.peek() {
             None | Some(Token::Mark(')' | ']' | '}' | ';' | '&') | Token::End(_) | Token::Row) => true,
@@ -132,7 +133,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Consumes a relation sign.
+    /// Consumes a relation sign such as `=` or `\le`; `None` if the next token is none.
     fn relation(&mut self) -> Option<Relation> {
         let relation = match self.peek()? {
             Token::Mark('=') => Relation::Equal,
@@ -153,10 +154,10 @@ impl Parser<'_> {
         Some(relation)
     }
 
-    /// An expression, or a chain of relations.
+    /// Parses an expression, or several expressions with relation signs between them (a chain of relations).
     fn chain(&mut self) -> Option<Expr> {
         let approximated = |p: &Self| p.sees_command(&["approx", "simeq"]);
-        // A line of aligned equations may begin with `= 5`.
+        // Skips the signs at the start of a line of aligned equations, such as the `=` of `= 5`.
         while self.sees('=') || self.sees('&') {
             self.at += 1;
         }
@@ -167,13 +168,13 @@ impl Parser<'_> {
                 self.at += 1;
             }
             if self.takes_command(&["in"]) {
-                // `x \in S` is the answer S.
+                // In `x \in S`, the answer is the set S.
                 let set = self.union()?;
                 sides = vec![set];
                 relations.clear();
                 continue;
             }
-            // The approximation after an exact value is skipped.
+            // In `x = 1/3 \approx 0.33`, the approximation after the exact value is skipped.
             if approximated(self) && !relations.is_empty() {
                 self.at += 1;
                 self.union()?;
@@ -186,7 +187,7 @@ impl Parser<'_> {
         if relations.is_empty() { sides.pop() } else { Some(Expr::Chain(sides, relations)) }
     }
 
-    /// A sum, or a union of sets.
+    /// Parses a sum, or several sets with union signs between them.
     fn union(&mut self) -> Option<Expr> {
         let mut parts = vec![self.sum()?];
         while self.takes_command(&["cup"]) || (is_set(parts.last()) && self.takes_letter('U')) {
@@ -195,14 +196,14 @@ impl Parser<'_> {
         one(parts, Expr::Union)
     }
 
-    /// Consumes a letter if it is the next token.
+    /// Consumes the next token if it is this letter. Returns whether it is.
     fn takes_letter(&mut self, letter: char) -> bool {
         let sees = self.peek() == Some(&Token::Letter(letter));
         self.at += usize::from(sees);
         sees
     }
 
-    /// Terms with `+`, `-` and `±`.
+    /// Parses terms with `+`, `-` and `±` between them.
     pub(super) fn sum(&mut self) -> Option<Expr> {
         let mut terms: Vec<Expr> = Vec::new();
         loop {
@@ -234,7 +235,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Factors with or without multiplication signs, divisions and units.
+    /// Parses factors with or without multiplication signs between them, divisions, mixed numbers and units.
     fn product(&mut self) -> Option<Expr> {
         let mut factors = vec![self.factor()?];
         let mut divisions = 0;
@@ -251,7 +252,8 @@ impl Parser<'_> {
                 let product = one(std::mem::take(&mut factors), Expr::Product)?;
                 factors.push(Expr::Quotient(Box::new(product), Box::new(divisor)));
             } else if let Some(Token::Text(text)) = self.peek() {
-                // A unit with its power is skipped. After symbols only, the text is a part of the answer.
+                // A unit is skipped with its power. If there are only symbols before, the text is a part of the answer
+                // instead.
                 let text = text.clone();
                 self.at += 1;
                 if self.takes('^') {
@@ -264,7 +266,7 @@ impl Parser<'_> {
                     factors.push(Expr::Text(text));
                 }
             } else if self.starts_factor() {
-                // Two numbers side by side are not a product.
+                // Two numbers side by side are not a product but an error.
                 if matches!(factors.last(), Some(Expr::Number(_))) && matches!(self.peek(), Some(Token::Number(_))) {
                     return None;
                 }
@@ -282,7 +284,7 @@ impl Parser<'_> {
         }
     }
 
-    /// A factor after its signs.
+    /// Parses a factor with the signs before it.
     pub(super) fn signed_factor(&mut self) -> Option<Expr> {
         if self.takes('-') {
             return Some(Expr::Negative(Box::new(self.deeper(Self::signed_factor)?)));
@@ -291,7 +293,7 @@ impl Parser<'_> {
         self.factor()
     }
 
-    /// Whether a mixed number follows: a whole number before a fraction of numbers.
+    /// Whether `factors` and the next tokens are a mixed number: a whole number before a fraction of two numbers.
     fn mixed(&self, factors: &[Expr]) -> bool {
         let whole = matches!(factors, [Expr::Number(n)] if !n.digits.contains('.'));
         let fraction = self.sees_command(&["frac", "dfrac", "tfrac", "cfrac"]);
@@ -306,7 +308,7 @@ impl Parser<'_> {
             && (glued || (self.at + 1 < self.tokens.len() && digits(1).is_some_and(|n| digits(1 + n).is_some())))
     }
 
-    /// Whether the next token can begin a factor.
+    /// Whether a factor can begin with the next token.
     pub(super) fn starts_factor(&self) -> bool {
         match self.peek() {
             Some(Token::Number(_) | Token::Letter(_) | Token::Begin(_) | Token::Mark('(' | '[' | '{')) => true,
@@ -348,15 +350,15 @@ impl Parser<'_> {
         }
     }
 
-    /// 1 if a bar `|` is open, which the next one closes, else 0.
+    /// 1 if a bar `|` has been opened and not yet closed, or else 0.
     fn depth_of_bars(&self) -> usize {
         self.tokens[..self.at].iter().filter(|t| **t == Token::Mark('|')).count() % 2
     }
 
-    /// An atom with its postfix operators: powers, factorials, percent signs, subscripts and primes.
+    /// Parses an atom and the postfix operators after it: powers, factorials, percent signs, subscripts and primes.
     pub(super) fn factor(&mut self) -> Option<Expr> {
         let mut base = self.deeper(Self::atom)?;
-        // Each operator nests the expression one level deeper, so their number is limited.
+        // The number of operators is limited because each nests the expression one level deeper.
         for _ in 0..MAX_OPERATORS {
             if self.takes('^') {
                 let power = self.deeper(Self::script)?;
@@ -385,7 +387,8 @@ impl Parser<'_> {
         None
     }
 
-    /// An exponent or a base: a braced expression or one token, with its signs.
+    /// Parses an exponent, or the base of a logarithm: a group in braces or a single token, perhaps with minus signs
+    /// before it.
     pub(super) fn script(&mut self) -> Option<Expr> {
         if self.takes('-') {
             return Some(Expr::Negative(Box::new(self.deeper(Self::script)?)));
@@ -393,7 +396,7 @@ impl Parser<'_> {
         self.argument()
     }
 
-    /// A subscript as written.
+    /// Reads a subscript as text, because it becomes a part of a symbol's name.
     fn script_text(&mut self) -> Option<String> {
         if !self.takes('{') {
             self.at += 1;
@@ -412,17 +415,17 @@ impl Parser<'_> {
     }
 }
 
-/// Whether an expression is a set, tuple or union.
+/// Whether an expression is a set, a tuple or interval, or a union; `None` is not.
 fn is_set(e: Option<&Expr>) -> bool {
     matches!(e, Some(Expr::Tuple(..) | Expr::Set(_) | Expr::Union(_)))
 }
 
-/// The number 0.
+/// The number 0 as an expression.
 fn zero() -> Expr {
     Expr::Number(Number::new("0"))
 }
 
-/// A token as written.
+/// A token as text, much as it was written in the formula.
 pub(super) fn written(token: &Token) -> String {
     match token {
         Token::Number(n) => n.clone(),

@@ -1,6 +1,6 @@
-//! Complex numbers, matrices of them, and functions.
+//! Values of expressions: complex numbers, matrices of complex numbers, and functions of complex numbers.
 
-/// A function of one argument.
+/// A mathematical function of one argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MathFunction {
     Sin,
@@ -22,7 +22,7 @@ pub enum MathFunction {
     Ceil,
 }
 
-/// A complex number.
+/// A complex number, with real part `re` and imaginary part `im`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Complex {
     pub re: f64,
@@ -68,7 +68,7 @@ impl Complex {
         (power * self.ln()).exp()
     }
 
-    /// Applies a function of real numbers; NaN for other numbers.
+    /// Applies a function of real numbers to this number. NaN if the number is not real.
     pub fn on_reals(self, f: impl Fn(f64) -> f64) -> Self {
         if self.im.abs() < 1e-12 { Self::real(f(self.re)) } else { Self::real(f64::NAN) }
     }
@@ -106,7 +106,7 @@ impl std::ops::Div for Complex {
     }
 }
 
-/// The value of an expression: a matrix, which for a number has one element.
+/// The value of an expression, as the rows of a matrix. The value of a number is a matrix with one element.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MathValue(pub Vec<Vec<Complex>>);
 
@@ -115,7 +115,7 @@ impl MathValue {
         Self(vec![vec![x]])
     }
 
-    /// The number, if the matrix has one element.
+    /// The only element of the matrix; `None` if the matrix has several elements.
     pub fn scalar(&self) -> Option<Complex> {
         match &self.0[..] {
             [row] if row.len() == 1 => Some(row[0]),
@@ -123,12 +123,12 @@ impl MathValue {
         }
     }
 
-    /// Rows and columns.
+    /// The number of rows and of columns.
     fn shape(&self) -> (usize, usize) {
         (self.0.len(), self.0.first().map_or(0, Vec::len))
     }
 
-    /// Combines the elements of two matrices of the same shape.
+    /// Applies `f` to each pair of elements at the same position in two matrices; `None` if their shapes differ.
     pub fn zip(&self, other: &Self, f: impl Fn(Complex, Complex) -> Complex) -> Option<Self> {
         if self.shape() != other.shape() {
             return None;
@@ -137,12 +137,13 @@ impl MathValue {
         Some(Self(self.0.iter().zip(&other.0).map(row).collect()))
     }
 
-    /// Applies a function to every element.
+    /// Applies `f` to every element of the matrix.
     pub fn map(&self, f: impl Fn(Complex) -> Complex) -> Self {
         Self(self.0.iter().map(|row| row.iter().map(|x| f(*x)).collect()).collect())
     }
 
-    /// The product of numbers and matrices; `None` if the shapes do not fit or are too large.
+    /// The product of two values, each of which is a number or a matrix. `None` if the shapes do not fit or the
+    /// matrices are too large.
     pub fn times(&self, other: &Self) -> Option<Self> {
         match (self.scalar(), other.scalar()) {
             (Some(a), _) => Some(other.map(|x| a * x)),
@@ -161,7 +162,7 @@ impl MathValue {
     }
 }
 
-/// The binomial coefficient; NaN for arguments that are not whole numbers, negative or too large.
+/// The number of ways to choose k of n things. NaN unless n and k are whole numbers with 0 ≤ k ≤ n and k ≤ 1000.
 pub fn binomial(n: f64, k: f64) -> f64 {
     if n.fract() != 0.0 || k.fract() != 0.0 || !(0.0..=1000.0).contains(&k) || n < k {
         return f64::NAN;
@@ -169,7 +170,7 @@ pub fn binomial(n: f64, k: f64) -> f64 {
     (0..k as u32).fold(1.0, |product, i| product * (n - f64::from(i)) / f64::from(i + 1)).round()
 }
 
-/// A function's value.
+/// The value of the function `f` at `x`; NaN where it is not defined.
 pub fn call(f: MathFunction, x: Complex) -> Complex {
     let i = Complex { re: 0.0, im: 1.0 };
     let (one, two) = (Complex::real(1.0), Complex::real(2.0));

@@ -1,25 +1,27 @@
-//! BLEU (Papineni et al., 2002) as sacrebleu 2.6 computes it: 1- to 4-grams, exponential smoothing.
+//! BLEU (Papineni et al., 2002), computed as by sacrebleu 2.6: with 1- to 4-grams and exponential smoothing.
 
 use super::{BleuTokenizer, matching, ngrams};
 
-/// The longest n-grams.
+/// Maximum length of the n-grams, in tokens.
 const ORDER: usize = 4;
 
-/// The counts from which BLEU is computed; those of a corpus are the sums over its candidates.
+/// The counts from which BLEU is computed. Those of a corpus are the sums over the candidates (the texts that are
+/// scored).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BleuStatistics {
-    /// Tokens of the candidates.
+    /// Number of tokens in the candidate, or in all candidates of a corpus.
     candidate_length: usize,
-    /// Tokens of the references, for each candidate the one closest in length.
+    /// Number of tokens in the reference whose length is closest to that of the candidate; for a corpus, the sum over
+    /// the candidates.
     reference_length: usize,
-    /// n-grams of the candidates that also occur in a reference, at index n − 1.
+    /// Number of n-grams of the candidate that also occur in a reference (clipped counts), at index n − 1.
     matched: [usize; ORDER],
-    /// All n-grams of the candidates, at index n − 1.
+    /// Number of all n-grams of the candidate, at index n − 1.
     total: [usize; ORDER],
 }
 
 impl BleuStatistics {
-    /// The counts of one candidate.
+    /// Counts the n-grams of one candidate and their matches in its references.
     pub fn new(candidate: &str, references: &[&str], tokenizer: BleuTokenizer) -> Self {
         let candidate = tokenizer.tokens(candidate);
         let references: Vec<Vec<String>> = references.iter().map(|r| tokenizer.tokens(r)).collect();
@@ -41,8 +43,8 @@ impl BleuStatistics {
         counts
     }
 
-    /// BLEU, from 0 to 100. With `effective_order`, as for single sentences, n-grams longer than the candidate do not
-    /// count.
+    /// BLEU, from 0 to 100. With `effective_order`, which is used for single sentences, the n-grams that are longer
+    /// than the candidate are ignored.
     pub fn bleu(self, effective_order: bool) -> f64 {
         if self.matched.iter().all(|m| *m == 0) {
             return 0.0;
@@ -53,7 +55,7 @@ impl BleuStatistics {
         for n in 0..ORDER {
             let total = self.total[n] as f64;
             if self.total[n] == 0 {
-                // Without n-grams the precision is 0, whose logarithm sacrebleu replaces by −9999999999.
+                // Without any n-grams, precision is 0; in place of its logarithm sacrebleu uses −9999999999.
                 logs += if effective_order { 0.0 } else { -9_999_999_999.0 * (ORDER - n) as f64 };
                 break;
             }
@@ -82,12 +84,12 @@ impl std::ops::AddAssign for BleuStatistics {
     }
 }
 
-/// BLEU of one sentence, from 0 to 100, with effective order.
+/// BLEU of one sentence, from 0 to 100. n-grams that are longer than the sentence are ignored.
 pub fn sentence(candidate: &str, references: &[&str], tokenizer: BleuTokenizer) -> f64 {
     BleuStatistics::new(candidate, references, tokenizer).bleu(true)
 }
 
-/// BLEU of a corpus, from 0 to 100. `pairs` are the candidates with their references.
+/// BLEU of a corpus, from 0 to 100. `pairs` are the candidates, each with its references.
 pub fn corpus<'a>(pairs: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>, tokenizer: BleuTokenizer) -> f64 {
     let mut sum = BleuStatistics::default();
     for (candidate, references) in pairs {

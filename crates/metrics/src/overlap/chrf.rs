@@ -1,42 +1,43 @@
-//! chrF (Popović, 2015) and chrF++ (Popović, 2017) as sacrebleu 2.6 computes them: character 1- to 6-grams without
-//! spaces, β = 2.
+//! chrF (Popović, 2015) and chrF++ (Popović, 2017), computed as by sacrebleu 2.6: F-scores of character 1- to 6-grams
+//! without spaces, with β = 2.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
 use super::{matching, ngrams};
 
-/// The longest character n-grams.
+/// Maximum length of the character n-grams, in characters.
 const CHARACTER_ORDER: usize = 6;
-/// The longest word n-grams of chrF++.
+/// Maximum length of the word n-grams in chrF++, in words.
 const WORD_ORDER: usize = 2;
-/// β², the weight of recall.
+/// β², the weight of recall relative to precision.
 const BETA_SQUARED: f64 = 4.0;
 
-/// The counts from which chrF is computed, one per order; those of a corpus are the sums over its candidates.
+/// The counts from which chrF is computed, one entry for each length of n-grams. Those of a corpus are the sums over
+/// the candidates (the texts that are scored).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChrfStatistics(Vec<OrderCounts>);
 
-/// Counts of the n-grams of one order.
+/// The counts of the n-grams of one length.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct OrderCounts {
-    /// n-grams of the candidate; 0 if the reference has none.
+    /// Number of n-grams in the candidate; 0 if the reference has no n-grams of this length.
     candidate: usize,
     reference: usize,
-    /// n-grams that occur in both.
+    /// Number of n-grams that occur in the candidate and in the reference (clipped counts).
     matched: usize,
 }
 
-/// The word n-grams that count besides the characters.
+/// Which word n-grams count in addition to the character n-grams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Words {
-    /// No words: chrF.
+    /// No word n-grams count: the score is chrF.
     None,
-    /// Words and word pairs: chrF++.
+    /// Single words and pairs of words count: the score is chrF++.
     Pairs,
 }
 
-/// The words of a text, with a punctuation mark at one end as a separate word.
+/// The words of a text. A punctuation mark at one end of a word is a separate word.
 fn words(text: &str) -> Vec<&str> {
     let mut out = Vec::new();
     for word in text.split_whitespace() {
@@ -64,7 +65,7 @@ fn counts<K: Eq + Hash>(candidate: &HashMap<K, usize>, reference: &HashMap<K, us
 }
 
 impl ChrfStatistics {
-    /// The counts of one candidate with the reference of the highest score.
+    /// The counts of one candidate, compared with the reference that gives the highest score.
     pub fn new(candidate: &str, references: &[&str], word_grams: Words) -> Self {
         let characters = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<Vec<char>>();
         let (candidate_characters, candidate_words) = (characters(candidate), words(candidate));
@@ -89,7 +90,7 @@ impl ChrfStatistics {
         best.map(|(_, statistics)| statistics).unwrap_or_default()
     }
 
-    /// chrF or chrF++, from 0 to 100.
+    /// The score chrF or chrF++, from 0 to 100.
     pub fn score(&self) -> f64 {
         let (mut precision, mut recall, mut orders) = (0.0, 0.0, 0);
         for counts in self.0.iter().filter(|counts| counts.candidate > 0 && counts.reference > 0) {
@@ -121,7 +122,7 @@ pub fn sentence(candidate: &str, references: &[&str], word_grams: Words) -> f64 
     ChrfStatistics::new(candidate, references, word_grams).score()
 }
 
-/// chrF or chrF++ of a corpus, from 0 to 100. `pairs` are the candidates with their references.
+/// chrF or chrF++ of a corpus, from 0 to 100. `pairs` are the candidates, each with its references.
 pub fn corpus<'a>(pairs: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>, word_grams: Words) -> f64 {
     let mut sum = ChrfStatistics::default();
     for (candidate, references) in pairs {

@@ -1,4 +1,5 @@
-//! Published metrics of the overlap of a text with references, to the digit of their reference implementations.
+//! Published metrics of how much a text overlaps with reference texts. Results are equal, to the last digit, to those
+//! of the reference implementations.
 
 pub mod bleu;
 pub mod chrf;
@@ -11,7 +12,7 @@ use std::hash::Hash;
 
 pub use tokenize::BleuTokenizer;
 
-/// The counts of all n-grams of `n` items.
+/// How often each n-gram (`n` neighbouring items) occurs in `items`.
 fn ngrams<T: Eq + Hash>(items: &[T], n: usize) -> HashMap<&[T], usize> {
     let mut counts = HashMap::new();
     for gram in items.windows(n) {
@@ -20,7 +21,8 @@ fn ngrams<T: Eq + Hash>(items: &[T], n: usize) -> HashMap<&[T], usize> {
     counts
 }
 
-/// The number of n-grams in both, each counted at most as often as in the one with fewer of it (clipped counts).
+/// The number of n-grams that two texts have in common. An n-gram that occurs several times counts as often as it
+/// occurs in both (clipped counts).
 fn matching<K: Eq + Hash>(a: &HashMap<K, usize>, b: &HashMap<K, usize>) -> usize {
     a.iter().map(|(gram, n)| (*n).min(b.get(gram).copied().unwrap_or(0))).sum()
 }

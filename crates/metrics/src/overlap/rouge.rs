@@ -1,17 +1,17 @@
-//! ROUGE (Lin, 2004) as rouge-score 0.1.2 computes it without stemming.
+//! ROUGE (Lin, 2004), computed as by rouge-score 0.1.2 without stemming.
 
 use std::collections::HashMap;
 
 use super::{matching, ngrams};
 
-/// Precision, recall and F1, each from 0 to 1.
+/// The score of a candidate (the text that is scored) against a reference: precision, recall and F1, each from 0 to 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RougeScore {
-    /// The share of the candidate's n-grams or tokens that match the reference.
+    /// The share of the candidate's n-grams or tokens that occur in the reference too, from 0 to 1.
     pub precision: f64,
-    /// The share of the reference's n-grams or tokens that match the candidate.
+    /// The share of the reference's n-grams or tokens that occur in the candidate too, from 0 to 1.
     pub recall: f64,
-    /// The harmonic mean of precision and recall.
+    /// The harmonic mean of precision and recall, from 0 to 1.
     pub f1: f64,
 }
 
@@ -34,14 +34,14 @@ fn tokens(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// ROUGE-N: matching n-grams.
+/// ROUGE-N: the score from the n-grams that candidate and reference have in common.
 pub fn n(candidate: &str, reference: &str, n: usize) -> RougeScore {
     let (candidate, reference) = (tokens(candidate), tokens(reference));
     let (a, b) = (ngrams(&candidate, n.max(1)), ngrams(&reference, n.max(1)));
     RougeScore::new(matching(&a, &b), a.values().sum(), b.values().sum())
 }
 
-/// ROUGE-L: the longest common subsequence.
+/// ROUGE-L: the score from the longest common subsequence of tokens.
 pub fn l(candidate: &str, reference: &str) -> RougeScore {
     let (candidate, reference) = (tokens(candidate), tokens(reference));
     if candidate.is_empty() || reference.is_empty() {
@@ -59,7 +59,8 @@ pub fn l(candidate: &str, reference: &str) -> RougeScore {
     RougeScore::new(row[candidate.len()], candidate.len(), reference.len())
 }
 
-/// ROUGE-Lsum: for each line of the reference, the union of its longest common subsequences with the candidate's lines.
+/// ROUGE-Lsum: the score from the tokens of each line of the reference that are in a longest common subsequence with
+/// some line of the candidate.
 pub fn lsum(candidate: &str, reference: &str) -> RougeScore {
     let lines = |text: &str| text.split('\n').filter(|l| !l.is_empty()).map(tokens).collect::<Vec<_>>();
     let (candidate, reference) = (lines(candidate), lines(reference));
@@ -79,7 +80,7 @@ pub fn lsum(candidate: &str, reference: &str) -> RougeScore {
             }
         }
         for (token, _) in r.iter().zip(in_union).filter(|(_, is_in)| *is_in) {
-            // No token matches more often than it occurs in either text.
+            // A token cannot match more often than it occurs in the candidate or in the reference.
             let [a, b] = &mut left;
             if let (Some(a), Some(b)) = (a.get_mut(token.as_str()), b.get_mut(token.as_str()))
                 && *a > 0
@@ -92,7 +93,7 @@ pub fn lsum(candidate: &str, reference: &str) -> RougeScore {
     RougeScore::new(hits, count(&candidate), count(&reference))
 }
 
-/// The indices in `r` of a longest common subsequence of `r` and `c`, in descending order.
+/// The indices in `r` of the tokens of a longest common subsequence of `r` and `c`, in descending order.
 fn common_subsequence(r: &[String], c: &[String]) -> Vec<usize> {
     let width = c.len() + 1;
     let mut table = vec![0u32; (r.len() + 1) * width];

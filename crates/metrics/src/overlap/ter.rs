@@ -1,29 +1,30 @@
-//! Translation edit rate (TER; Snover et al., 2006) as sacrebleu 2.6 computes it after Tercom: the number of word edits
-//! and block shifts that turn a candidate into a reference, per word of the reference.
+//! Translation edit rate (TER; Snover et al., 2006), computed as by sacrebleu 2.6, which follows Tercom. TER is the
+//! number of word edits and shifts of blocks that turn a candidate (the text that is scored) into a reference, divided
+//! by the number of words in the reference.
 
-/// The longest block that is shifted, in words.
+/// Maximum length of a block that is shifted, in words.
 const MAX_SHIFT_LENGTH: usize = 10;
-/// The farthest shift, in words.
+/// Maximum distance of a shift, in words.
 const MAX_SHIFT_DISTANCE: usize = 50;
-/// The width of the band around the diagonal in which edit distances are computed.
+/// Half the width of the band around the diagonal of the table in which edit distances are computed, in words.
 const BEAM: usize = 25;
-/// The most shifts that are tried for a candidate and a reference.
+/// Maximum number of shifts that are tried for one candidate and one reference.
 const MAX_SHIFTS_TRIED: usize = 1000;
-/// The cost of a cell outside the band.
+/// The cost of a cell of the table that is outside the band.
 const UNREACHED: u32 = u32::MAX / 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Edit {
     Keep,
     Replace,
-    /// A word of the reference that the candidate lacks.
+    /// Insert a word of the reference that the candidate lacks.
     Insert,
-    /// A word of the candidate that the reference lacks.
+    /// Delete a word of the candidate that the reference lacks.
     Delete,
     None,
 }
 
-/// The words of a text in lower case, as numbers.
+/// The words of a text in lower case, each replaced by a number. `known` maps words to their numbers.
 fn words<'t>(text: &'t str, known: &mut std::collections::HashMap<String, u32>) -> Vec<u32> {
     let mut number = |word: &'t str| {
         let next = known.len() as u32;
@@ -32,7 +33,7 @@ fn words<'t>(text: &'t str, known: &mut std::collections::HashMap<String, u32>) 
     text.split_whitespace().map(&mut number).collect()
 }
 
-/// The edits of a candidate with its nearest reference, and the mean length of its references in words.
+/// The number of edits from a candidate to its nearest reference, and the mean number of words in its references.
 pub fn statistics(candidate: &str, references: &[&str]) -> (f64, f64) {
     let mut known = std::collections::HashMap::new();
     let candidate = words(candidate, &mut known);
@@ -42,7 +43,7 @@ pub fn statistics(candidate: &str, references: &[&str]) -> (f64, f64) {
     (edits as f64, length)
 }
 
-/// TER in percent, from the number of edits and the length of the references in words.
+/// TER in percent, from the number of edits and the number of words in the references.
 pub fn rate((edits, length): (f64, f64)) -> f64 {
     if length > 0.0 {
         100.0 * edits / length
@@ -53,18 +54,18 @@ pub fn rate((edits, length): (f64, f64)) -> f64 {
     }
 }
 
-/// TER of one sentence, in percent: 0 is best, and it may exceed 100.
+/// TER of one sentence, in percent. 0 means that candidate and reference are equal, and TER may exceed 100.
 pub fn sentence(candidate: &str, references: &[&str]) -> f64 {
     rate(statistics(candidate, references))
 }
 
-/// TER of a corpus, in percent. `pairs` are the candidates with their references.
+/// TER of a corpus, in percent. `pairs` are the candidates, each with its references.
 pub fn corpus<'a>(pairs: impl IntoIterator<Item = (&'a str, Vec<&'a str>)>) -> f64 {
     let each = pairs.into_iter().map(|(candidate, references)| statistics(candidate, &references));
     rate(each.fold((0.0, 0.0), |(e, l), (edits, length)| (e + edits, l + length)))
 }
 
-/// The number of shifts and edits from a candidate to a reference.
+/// The number of shifts and other edits that turn a candidate into a reference. Words are given as numbers.
 fn edits(candidate: &[u32], reference: &[u32]) -> usize {
     if reference.is_empty() {
         return candidate.len();
@@ -85,11 +86,11 @@ fn edits(candidate: &[u32], reference: &[u32]) -> usize {
     shifts + table.distance() as usize
 }
 
-/// The edit-distance table: the cost and last edit for every pair of prefixes near the diagonal. Rows of a prefix that
-/// two successive candidates share are computed once.
+/// The table of edit distances, with the cost and last edit for every pair of prefixes near the diagonal. Rows belong
+/// to prefixes of the candidate. The rows of a prefix that two successive candidates share are computed only once.
 struct EditTable<'r> {
     reference: &'r [u32],
-    /// The candidate of the present rows.
+    /// The candidate for which the rows of the table were computed.
     candidate: Vec<u32>,
     cells: Vec<(u32, Edit)>,
     rows: usize,
@@ -102,7 +103,7 @@ impl<'r> EditTable<'r> {
         for (j, cell) in cells[..width].iter_mut().enumerate() {
             *cell = (j as u32, Edit::Insert);
         }
-        // No word has this number, so every row is computed at first.
+        // No word has the number `u32::MAX`, so that all rows are computed at first.
         Self { reference, candidate: vec![u32::MAX; rows], cells, rows }
     }
 
@@ -110,7 +111,7 @@ impl<'r> EditTable<'r> {
         self.cells[self.cells.len() - 1].0
     }
 
-    /// Computes the rows of a candidate, from the first word that differs from the previous candidate.
+    /// Computes the rows of the table for a candidate, from the first word that differs from the previous candidate.
     fn fill(&mut self, words: &[u32]) {
         let width = self.reference.len() + 1;
         let same = words.iter().zip(&self.candidate).take_while(|(a, b)| a == b).count();
@@ -146,7 +147,7 @@ impl<'r> EditTable<'r> {
         self.candidate.copy_from_slice(words);
     }
 
-    /// Follows the edits back from the last cell.
+    /// Follows the edits back from the last cell of the table.
     fn alignment(&self) -> Alignment {
         let width = self.reference.len() + 1;
         let (mut i, mut j, mut trace) = (self.rows, self.reference.len(), Vec::new());
@@ -185,23 +186,25 @@ impl<'r> EditTable<'r> {
     }
 }
 
-/// The alignment of a candidate with a reference.
+/// How the words of a candidate correspond to the words of a reference.
 #[derive(Default)]
 struct Alignment {
-    /// For each word of the reference, its position in the candidate, or that of the word before it if it is missing;
-    /// −1 is before the first word.
+    /// For each word of the reference, the position of its word in the candidate. For a word that the candidate lacks,
+    /// the position of the word before; −1 is before the first word.
     positions: Vec<isize>,
-    /// Whether a word of the reference is replaced or missing.
+    /// For each word of the reference, whether the word is replaced or missing in the candidate.
     wrong_reference: Vec<bool>,
-    /// Whether a word of the candidate is replaced or deleted.
+    /// For each word of the candidate, whether the word is replaced or deleted.
     wrong_candidate: Vec<bool>,
 }
 
-/// The order of shifts: edits saved, words moved, and, negated, the positions from and to which they move.
+/// How good a shift is; the largest value is best: number of edits saved, number of words moved, the negative position
+/// from which they move, and the negative position to which they move.
 type Rank = (i64, usize, isize, isize);
 
-/// The best shift and the edits that it saves: the one that saves most edits, then the longest, then the one from and
-/// to the earliest position.
+/// The best shift of a block: number of edits that it saves, and the words after the shift; `None` if there is no
+/// shift. The best one saves the most edits; among equals the longest block wins, then the earliest position from which
+/// and to which words move.
 fn best_shift(words: &[u32], reference: &[u32], table: &mut EditTable, tried: &mut usize) -> Option<(i64, Vec<u32>)> {
     let before = i64::from(table.distance());
     let Alignment { positions, wrong_reference, wrong_candidate } = table.alignment();
@@ -252,7 +255,7 @@ fn best_shift(words: &[u32], reference: &[u32], table: &mut EditTable, tried: &m
     best.map(|(rank, shifted)| (rank.0, shifted))
 }
 
-/// The words with the block of `length` words at `start` moved to position `to`.
+/// The words after the block of `length` words at `start` has been moved to position `to`.
 fn shift(words: &[u32], start: usize, length: usize, to: usize) -> Vec<u32> {
     let block = &words[start..start + length];
     if to < start {

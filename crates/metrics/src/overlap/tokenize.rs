@@ -1,29 +1,29 @@
-//! The tokenizers of BLEU.
+//! The tokenizers that split texts for BLEU.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A tokenizer of sacrebleu.
+/// A tokenizer of sacrebleu, which splits texts for BLEU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Tokenizer")]
 pub enum BleuTokenizer {
-    /// The tokenizer of mteval-v13a, which WMT uses.
+    /// The tokenizer of the script mteval-v13a, which WMT (the conference on machine translation) uses.
     #[default]
     #[serde(rename = "13a")]
     Mteval13a,
-    /// Every Chinese character is a token, the rest as `13a`.
+    /// A tokenizer that makes every Chinese character a token, and splits other text like `13a`.
     #[serde(rename = "zh")]
     Chinese,
-    /// Every character is a token.
+    /// A tokenizer that makes every character a token, except white space.
     #[serde(rename = "char")]
     Characters,
-    /// The words between white space, unchanged.
+    /// A tokenizer that splits only at white space, and leaves words unchanged.
     #[serde(rename = "none")]
     Spaces,
 }
 
 impl BleuTokenizer {
-    /// The tokens of a line.
+    /// Splits a line into tokens.
     pub fn tokens(self, line: &str) -> Vec<String> {
         let split = |line: &str| line.split_whitespace().map(str::to_owned).collect();
         let line = line.trim_end();
@@ -54,8 +54,8 @@ impl BleuTokenizer {
     }
 }
 
-/// Puts spaces around punctuation marks, around full stops and commas except between digits, and around a dash after a
-/// digit.
+/// Puts spaces around punctuation marks, except around full stops and commas between two digits, and around a dash only
+/// if it follows a digit.
 fn western(line: &str) -> String {
     let punctuation = |c: char| matches!(c, '{'..='~' | '['..='`' | ' '..='&' | '('..='+' | ':'..='@' | '/');
     let mut spread = Vec::with_capacity(2 * line.len());
@@ -69,7 +69,8 @@ fn western(line: &str) -> String {
     pairs(&line, |a, b| (digit(a) && b == '-').then_some([a, ' ', b, ' '])).into_iter().collect()
 }
 
-/// Replaces pairs of neighbouring characters from left to right; replaced characters are not examined again.
+/// Calls `replace` for pairs of neighbouring characters from left to right. Characters that were replaced are not
+/// examined again.
 fn pairs(line: &[char], replace: impl Fn(char, char) -> Option<[char; 4]>) -> Vec<char> {
     let mut out = Vec::with_capacity(2 * line.len());
     let mut index = 0;
@@ -85,8 +86,8 @@ fn pairs(line: &[char], replace: impl Fn(char, char) -> Option<[char; 4]>) -> Ve
     out
 }
 
-/// Whether sacrebleu takes a character for Chinese. Two of its ranges are mistyped as strings of two characters, so
-/// that punctuation from U+2001 on counts as Chinese; this function does the same.
+/// Whether sacrebleu takes a character for Chinese. Two of sacrebleu's ranges are mistyped as strings of two
+/// characters, so that punctuation from U+2001 on counts as Chinese; this function does the same.
 fn is_chinese(c: char) -> bool {
     matches!(c,
         '\u{3400}'..='\u{4db5}' | '\u{4e00}'..='\u{9fa5}' | '\u{9fa6}'..='\u{9fbb}' | '\u{f900}'..='\u{fa2d}'

@@ -1,8 +1,9 @@
 //! The cache of downloaded models, in the layout of the official client (`huggingface_hub` 2.4, `file_download.py` and
 //! `_tree_cache.py`).
 //!
-//! In `models--OWNER--NAME`, `blobs` contains the files by their hashes, `snapshots/COMMIT` links to them by their
-//! names, `refs` contains the commits of branches and tags, and `trees/COMMIT.json` lists the files of a commit.
+//! In the folder `models--OWNER--NAME` of a model, `blobs` contains the files, named by their hashes,
+//! `snapshots/COMMIT` contains links to them with their names in the model, `refs` stores the commit of each branch and
+//! tag, and `trees/COMMIT.json` lists the files of a commit.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,65 +24,66 @@ const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
     # For information about cache directory tags, see:\n\
     #\thttps://bford.info/cachedir/\n";
 
-/// The longest `trees/COMMIT.json`, in bytes.
+/// Largest size of `trees/COMMIT.json` that is read, in bytes.
 const MAX_TREE_BYTES: u64 = 64 << 20;
 
-/// The cache of one model.
+/// The part of the cache that belongs to one model.
 pub(crate) struct Cache {
-    /// The folder of all models.
+    /// The folder that contains the folders of all models.
     root: PathBuf,
-    /// The model's folder.
+    /// The folder of this model, `models--OWNER--NAME`.
     folder: PathBuf,
-    /// The folder of the model's lock files.
+    /// The folder of this model's lock files.
     locks: PathBuf,
 }
 
 impl Cache {
-    /// The cache of a model, whose id must have passed [`names::id`].
+    /// The cache of the model with this id, which must have passed [`names::id`]. Creates nothing on disk.
     pub fn new(root: &Path, id: &str) -> Self {
         let name = format!("models--{}", id.replace('/', "--"));
         Self { root: root.to_owned(), folder: root.join(&name), locks: root.join(".locks").join(name) }
     }
 
-    /// The folder of all models.
+    /// The folder that contains the folders of all models.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The folder with a commit's files.
+    /// The path of the folder `snapshots/COMMIT`, in which the files of a commit have their names in the model.
     pub fn snapshot(&self, commit: &str) -> PathBuf {
         self.folder.join("snapshots").join(commit)
     }
 
-    /// The file with the content of a hash.
+    /// The path of the file whose content has this hash.
     pub fn blob(&self, hash: &str) -> PathBuf {
         self.folder.join("blobs").join(hash)
     }
 
-    /// The file of a download that is not complete.
+    /// The path of a file that is only partly downloaded, whose complete content has this hash.
     pub fn incomplete(&self, hash: &str) -> PathBuf {
         self.folder.join("blobs").join(format!("{hash}.incomplete"))
     }
 
-    /// The lock file of a hash.
+    /// The path of the lock file that is locked while the file with this hash is downloaded.
     pub fn lock(&self, hash: &str) -> PathBuf {
         self.locks.join(format!("{hash}.lock"))
     }
 
-    /// Creates the folders of a commit, and the cache's `CACHEDIR.TAG`.
+    /// Creates the folders that a download of a commit needs, and the cache's `CACHEDIR.TAG` if it is missing.
     pub fn prepare(&self, commit: &str) -> Result<(), HubError> {
         for folder in [self.folder.join("blobs"), self.snapshot(commit)] {
             fs::create_dir_all(&folder).map_err(HubError::io(&folder))?;
         }
         let tag = self.root.join("CACHEDIR.TAG");
         if !tag.exists() {
-            // The cache works without the tag.
+            // A failure is ignored, because the cache works without the tag.
             let _ = fs::write(tag, TAG);
         }
         Ok(())
     }
 
-    /// The commit of a branch or tag at its last download, or `None` if there was none. A commit gives itself.
+    /// The commit that a branch or tag had at its last download; `None` if none is stored. A revision that is itself a
+    /// commit is returned unchanged.
     pub fn commit(&self, revision: &str) -> Result<Option<String>, HubError> {
         if names::is_hash(revision, 40) {
             return Ok(Some(revision.to_owned()));
@@ -91,7 +93,7 @@ impl Cache {
         Ok(Some(text.trim().to_owned()).filter(|c| names::is_hash(c, 40)))
     }
 
-    /// Stores the commit of a branch or tag.
+    /// Stores which commit a branch or tag has.
     pub fn write_ref(&self, revision: &str, commit: &str) -> Result<(), HubError> {
         if revision == commit || self.commit(revision)?.as_deref() == Some(commit) {
             return Ok(());
@@ -99,12 +101,12 @@ impl Cache {
         write_atomic(&self.folder.join("refs").join(revision), commit.as_bytes())
     }
 
-    /// Whether a commit's snapshot contains a file.
+    /// Whether the snapshot of a commit contains the file with this name.
     pub fn has(&self, commit: &str, name: &str) -> bool {
         self.snapshot(commit).join(name).is_file()
     }
 
-    /// Links a file of a snapshot to its blob.
+    /// Creates the link in a snapshot from a file's name to the blob with this hash.
     pub fn link(&self, commit: &str, name: &str, hash: &str) -> Result<(), HubError> {
         let path = self.snapshot(commit).join(name);
         if let Some(folder) = path.parent() {
@@ -126,7 +128,7 @@ impl Cache {
         Err(HubError::io(&path)(ErrorKind::AlreadyExists.into()))
     }
 
-    /// The names of a commit's files; `None` if no valid list is stored.
+    /// The names of all files of a commit, from `trees/COMMIT.json`; `None` if no valid list is stored.
     pub fn tree(&self, commit: &str) -> Result<Option<Vec<String>>, HubError> {
         let Some(text) = read(&self.tree_path(commit), MAX_TREE_BYTES)? else { return Ok(None) };
         let tree: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -135,7 +137,8 @@ impl Cache {
         Ok(names.filter(|all| tree["format_version"] == 1 && all.iter().all(|name| names::file(name).is_ok())))
     }
 
-    /// Stores the list of a commit's files, unless the Hub left out a size or a hash.
+    /// Stores the list of a commit's files in `trees/COMMIT.json`. Nothing is stored if a list exists, or if the Hub
+    /// left out the size or the git hash of a file.
     pub fn write_tree(&self, commit: &str, files: &[Sibling]) -> Result<(), HubError> {
         let path = self.tree_path(commit);
         if path.exists() {
@@ -159,11 +162,11 @@ impl Cache {
     }
 }
 
-/// JSON as Python's `json.dump(…, indent=1)` writes it: in ASCII, with `\\u` escapes.
+/// JSON in the form of Python's `json.dump(…, indent=1)`: in ASCII, with `\u` escapes.
 fn python_json(value: &Value) -> String {
     let mut bytes = Vec::new();
     let style = serde_json::ser::PrettyFormatter::with_indent(b" ");
-    // Cannot fail: the keys are strings and the writer is a vector.
+    // This cannot fail: the keys are strings and the writer is a vector.
     let _ = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, style));
     let text = String::from_utf8_lossy(&bytes);
     let mut ascii = String::new();
@@ -177,7 +180,7 @@ fn python_json(value: &Value) -> String {
     ascii
 }
 
-/// The first `max_bytes` bytes of a file as text; `None` if there is no such file or it is not UTF-8.
+/// Reads the first `max_bytes` bytes of a file as text; `None` if there is no such file or it is not UTF-8.
 fn read(path: &Path, max_bytes: u64) -> Result<Option<String>, HubError> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -192,7 +195,7 @@ fn read(path: &Path, max_bytes: u64) -> Result<Option<String>, HubError> {
     }
 }
 
-/// Writes a file atomically: to a temporary file beside it, which is then renamed.
+/// Writes a file atomically: first to a temporary file in the same folder, which is then renamed.
 fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(HubError::io(folder))?;
@@ -210,7 +213,7 @@ fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
     })
 }
 
-/// Eight random hexadecimal digits.
+/// Eight random hexadecimal digits, for the name of a temporary file.
 fn random_hex() -> String {
     use std::hash::{BuildHasher, Hasher, RandomState};
     format!("{:08x}", RandomState::new().build_hasher().finish() as u32)

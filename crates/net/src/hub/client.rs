@@ -1,4 +1,4 @@
-//! The Hub's client: search, model information and small texts.
+//! The client for a server with the Hub's protocol: searches for models, and reads model information and small texts.
 
 use std::fmt;
 use std::fs::File;
@@ -15,24 +15,24 @@ use crate::hub::connection::{HubConnection, RequestContext};
 use crate::hub::{HubError, HubSettings, ModelInfo, ModelSummary, Search, names};
 use crate::retry::AttemptError;
 
-/// The longest JSON response, in bytes.
+/// Largest size of a JSON response, in bytes.
 const MAX_BYTES: u64 = 32 << 20;
 
-/// The most pages of a search.
+/// Maximum number of pages that one search requests.
 const MAX_PAGES: usize = 100;
 
-/// The most models per page of a search.
+/// Maximum number of models on one page of a search.
 const PAGE_SIZE: usize = 1000;
 
-/// The fields of a model that a search asks for.
+/// Names of the model fields that a search requests (`expand`).
 const EXPANDED_FIELDS: [&str; 8] =
     ["downloads", "gated", "lastModified", "library_name", "likes", "pipeline_tag", "sha", "tags"];
 
-/// A client of a Hub, with its cache. Clones share connections.
+/// A client of a Hugging Face Hub, with a cache of downloads. Clones share the connections.
 ///
-/// Every call blocks until its end; inside asynchronous code that is an error. Status 429, 5xx, timeouts and broken
-/// connections are retried after a random pause whose bound grows, and not before `Retry-After`. The token is sent to
-/// the endpoint only, never to another host that a redirect points to.
+/// Every call blocks until its end; inside asynchronous code a call is an error. Status 429, 5xx, timeouts and broken
+/// connections are retried after a random pause, whose upper bound doubles with every try, and not before the time in
+/// `Retry-After`. The token is sent to the endpoint only, never to another host that a redirect points to.
 #[derive(Clone)]
 pub struct Hub(pub(crate) Arc<HubConnection>);
 
@@ -43,17 +43,17 @@ impl fmt::Debug for Hub {
 }
 
 impl Hub {
-    /// A client; nothing is sent yet. [`HubError::Settings`] if the settings cannot work.
+    /// Creates a client without sending a request. [`HubError::Settings`] if the settings are invalid.
     pub fn new(settings: HubSettings) -> Result<Self, HubError> {
         Ok(Self(Arc::new(HubConnection::new(settings)?)))
     }
 
-    /// The client's settings.
+    /// The settings of the client.
     pub fn settings(&self) -> &HubSettings {
         &self.0.settings
     }
 
-    /// Finds models (`GET /api/models`), in the order of [`Search::sort`].
+    /// Finds models with `GET /api/models`, in the order of [`Search::sort`].
     pub fn search(&self, search: &Search) -> Result<Vec<ModelSummary>, HubError> {
         self.require_online(|| "a search".into())?;
         let mut next = Some(self.search_address(search));
@@ -65,7 +65,7 @@ impl Hub {
                 let list = page.json.as_array().ok_or_else(|| self.0.invalid(&address, "it is not a list"))?;
                 // An empty page ends the search even if it links to a next one.
                 next = page.next.filter(|_| !list.is_empty());
-                // A model without a valid id could not be requested anyway.
+                // A model without a valid id is left out: no request could name that model.
                 let usable = list.iter().filter_map(|model| ModelSummary::read(model).ok());
                 found.extend(usable.take(search.limit - found.len()));
             }
@@ -100,7 +100,8 @@ impl Hub {
         address
     }
 
-    /// A model's metadata and files at a branch, tag or commit (`GET /api/models/{id}/revision/{revision}`).
+    /// Requests the metadata and the list of files of a model at a branch, tag or commit (`GET
+    /// /api/models/{id}/revision/{revision}`).
     pub fn info(&self, id: &str, revision: &str) -> Result<ModelInfo, HubError> {
         names::id(id)?;
         names::revision(revision)?;
@@ -121,8 +122,9 @@ impl Hub {
         Ok(info)
     }
 
-    /// The first `max_bytes` bytes of a text file of a model, such as its `README.md`. The rest is not transferred, and
-    /// invalid UTF-8 is replaced. A commit's file that is in the cache is read from there.
+    /// The first `max_bytes` bytes of a text file of a model, such as the model's `README.md`. The rest is not
+    /// transferred, and invalid UTF-8 is replaced. If `revision` is a commit whose file is in the cache, the cached
+    /// file is read instead.
     pub fn text(&self, id: &str, revision: &str, name: &str, max_bytes: u64) -> Result<String, HubError> {
         names::id(id)?;
         names::revision(revision)?;
@@ -152,12 +154,12 @@ impl Hub {
         self.wait(self.0.request(&address, &context, self.0.settings.deadline, attempt)).map(lossy_text)
     }
 
-    /// The address of a file's bytes.
+    /// The URL at which a file of a model can be downloaded.
     pub(crate) fn file_address(&self, id: &str, revision: &str, name: &str) -> Url {
         self.0.address(id.split('/').chain(["resolve", revision]).chain(name.split('/')))
     }
 
-    /// The name of the token's owner (`GET /api/whoami-v2`); [`HubError::Token`] if the token is invalid.
+    /// The user name of the token's owner (`GET /api/whoami-v2`); [`HubError::Token`] if the token is invalid.
     pub fn whoami(&self) -> Result<String, HubError> {
         self.require_online(|| "the token's owner".into())?;
         let address = self.0.address(["api", "whoami-v2"]);
@@ -167,7 +169,7 @@ impl Hub {
         name.ok_or_else(|| self.0.invalid(&address, "it has no `name`"))
     }
 
-    /// [`HubError::Offline`] in offline mode.
+    /// Gives [`HubError::Offline`] in offline mode; `what` names the thing that cannot be requested.
     fn require_online(&self, what: impl FnOnce() -> String) -> Result<(), HubError> {
         if self.0.settings.offline { Err(self.not_cached(what())) } else { Ok(()) }
     }
@@ -176,14 +178,14 @@ impl Hub {
         HubError::Offline { what, path: self.0.settings.cache.clone() }
     }
 
-    /// Blocks until `work` is done.
+    /// Runs `work` and blocks until it is done. Inside asynchronous code this is an error.
     pub(crate) fn wait<T>(&self, work: impl Future<Output = Result<T, HubError>>) -> Result<T, HubError> {
         let address = || redacted(self.0.endpoint.as_str());
         self.0.background.wait(work).map_err(|message| HubError::Request { address: address(), message })?
     }
 }
 
-/// The text of bytes that may end within a character, which is then left out.
+/// Decodes bytes as UTF-8 and replaces invalid bytes. A character that the end of the bytes cuts is left out.
 fn lossy_text(mut bytes: Vec<u8>) -> String {
     if let Err(e) = std::str::from_utf8(&bytes)
         && e.error_len().is_none()

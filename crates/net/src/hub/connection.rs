@@ -1,4 +1,4 @@
-//! Requests to the Hub: the token, redirects, retries and the meaning of error responses.
+//! Requests to the Hub: adds the token, follows redirects, retries, and interprets error responses.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -16,10 +16,10 @@ use crate::hub::{HubError, HubSettings};
 use crate::retry::{AttemptError, RetryError, RetryPolicy, retry_after, tried, with_retries};
 use crate::runtime::BackgroundRuntime;
 
-/// The most redirects per request.
+/// Maximum number of redirects that one request follows.
 const MAX_REDIRECTS: usize = 5;
 
-/// A connection to a Hub.
+/// An HTTP client for a server with the Hub's protocol, with its settings.
 pub(crate) struct HubConnection {
     pub settings: HubSettings,
     pub endpoint: Url,
@@ -28,14 +28,14 @@ pub(crate) struct HubConnection {
     pub background: BackgroundRuntime,
 }
 
-/// The subject of a request, for error messages.
+/// What a request is about, for error messages.
 pub(crate) struct RequestContext<'a> {
-    /// The model's id; empty if the request is not about a model.
+    /// The id of the requested model; empty if the request is not about a model.
     pub id: &'a str,
     pub revision: &'a str,
-    /// The file's path in the model.
+    /// The path of the requested file in the model; `None` if the request is not about a file.
     pub file: Option<&'a str>,
-    /// Whether the last response had status 429.
+    /// Whether the last response had status 429 (too many requests).
     is_rate_limited: Cell<bool>,
 }
 
@@ -45,32 +45,32 @@ impl<'a> RequestContext<'a> {
     }
 }
 
-/// A response, and the headers about a file that the Hub sent with it or with its redirects.
+/// A response, together with the headers about a file that the Hub sent in this response or in the redirects before.
 pub(crate) struct HubResponse {
     pub response: Response,
     pub file: FileHeaders,
 }
 
-/// One page of a JSON response.
+/// One page of a JSON response, which may be a part of a longer list.
 pub(crate) struct JsonPage {
     pub json: Value,
-    /// The address of the next page, if there is one on the same server.
+    /// The address of the next page; `None` if there is none or it is on another server.
     pub next: Option<Url>,
 }
 
-/// The Hub's headers about a file.
+/// What the Hub's headers say about a file.
 #[derive(Default)]
 pub(crate) struct FileHeaders {
     pub commit: Option<String>,
-    /// The hash of the file's bytes, without quotes.
+    /// The hash of the file's bytes (the ETag), without quotes.
     pub etag: Option<String>,
-    /// Bytes.
+    /// The size of the file, in bytes.
     pub size: Option<u64>,
 }
 
 impl FileHeaders {
-    /// Adds the headers of a response. Headers about a linked file (`x-linked-…`) count more than those of the response
-    /// itself, and earlier responses more than later ones.
+    /// Adds the values from the headers of a response where no earlier response gave them. Headers about a linked file
+    /// (`x-linked-…`) are preferred to those about the response itself, which count only if `is_last`.
     fn add(&mut self, headers: &HeaderMap, is_last: bool) {
         let commit = || header_text(headers, "x-repo-commit");
         let number = |name: &str| header_text(headers, name).and_then(|n| n.parse().ok());
@@ -85,23 +85,23 @@ impl FileHeaders {
     }
 }
 
-/// An entity tag without its quotes and its `W/` prefix.
+/// Removes the quotes and the prefix `W/` from an entity tag (ETag).
 fn unquoted(etag: &str) -> &str {
     etag.trim_start_matches("W/").trim_matches('"')
 }
 
-/// A header's value, if it is ASCII.
+/// The value of a header; `None` if the header is missing or not ASCII.
 pub(crate) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned)
 }
 
-/// Whether two addresses have the same scheme, host and port.
+/// Whether two URLs have the same scheme, host and port.
 fn same_origin(a: &Url, b: &Url) -> bool {
     (a.scheme(), a.host_str(), a.port_or_known_default()) == (b.scheme(), b.host_str(), b.port_or_known_default())
 }
 
 impl HubConnection {
-    /// A connection; nothing is sent yet. [`HubError::Settings`] if the settings cannot work.
+    /// Creates the client without sending a request. [`HubError::Settings`] if the settings are invalid.
     pub fn new(mut settings: HubSettings) -> Result<Self, HubError> {
         let failed =
             |message: String| HubError::Settings(format!("HF_ENDPOINT {}: {message}", redacted(&settings.endpoint)));
@@ -120,13 +120,14 @@ impl HubConnection {
         let client = http::builder().redirect(reqwest::redirect::Policy::none());
         let client = client.user_agent(concat!("rlar/", env!("CARGO_PKG_VERSION"))).build();
         let client = client.map_err(|e| failed(http::error_chain(e)))?;
-        // Links in the cache and returned paths must not depend on the working folder.
+        // The path of the cache becomes absolute, so that links in the cache and returned paths do not depend on the
+        // working folder.
         settings.cache = std::path::absolute(&settings.cache).map_err(HubError::io(&settings.cache))?;
         let background = BackgroundRuntime::start().map_err(HubError::Settings)?;
         Ok(Self { settings, endpoint, authorization, client, background })
     }
 
-    /// An address below the endpoint.
+    /// The URL of a path below the endpoint, from the path's segments.
     pub fn address<'p>(&self, parts: impl IntoIterator<Item = &'p str>) -> Url {
         let mut url = self.endpoint.clone();
         if let Ok(mut path) = url.path_segments_mut() {
@@ -135,18 +136,19 @@ impl HubConnection {
         url
     }
 
-    /// The error for a response that does not follow the protocol.
+    /// The error for a response that does not follow the Hub's protocol.
     pub fn invalid(&self, address: &Url, message: impl Into<String>) -> HubError {
         HubError::Reply { address: redacted(address.as_str()), message: self.clean(&message.into()) }
     }
 
-    /// A server's text for display, without the token.
+    /// Prepares a server's text for display: shortens the text, and removes control characters and the token.
     pub fn clean(&self, text: &str) -> String {
         let text = shown(text);
         self.settings.token.as_ref().map_or(text.clone(), |token| token.redact(&text))
     }
 
-    /// Repeats `attempt` with the tries of the settings, for short requests.
+    /// Calls `attempt` until it succeeds, within the number of tries of the settings. For requests with short
+    /// responses.
     pub async fn request<T>(
         &self,
         address: &Url,
@@ -155,12 +157,12 @@ impl HubConnection {
         attempt: impl AsyncFnMut() -> Result<T, AttemptError<HubError>>,
     ) -> Result<T, HubError> {
         let tries = self.settings.tries.max(1);
-        // A try that hangs must leave time for another.
+        // With several tries, one that hangs must leave time for another.
         let per_try = if tries > 1 { deadline / 2 } else { deadline };
         self.request_with(address, context, &RetryPolicy { tries, deadline, per_try }, attempt).await
     }
 
-    /// Repeats `attempt` within the given limits.
+    /// Calls `attempt` until it succeeds, within the limits of `policy`.
     pub async fn request_with<T>(
         &self,
         address: &Url,
@@ -188,7 +190,7 @@ impl HubConnection {
         })
     }
 
-    /// Requests JSON of at most `max_bytes` bytes.
+    /// Requests an address and parses the response, of at most `max_bytes` bytes, as JSON.
     pub async fn json(
         &self,
         address: &Url,
@@ -208,14 +210,14 @@ impl HubConnection {
         self.request(address, context, deadline, attempt).await
     }
 
-    /// The error of a broken connection, which is worth a retry.
+    /// Converts the error of a broken connection to one that is retried.
     pub fn connection_error(&self, error: reqwest::Error) -> AttemptError<HubError> {
         AttemptError::retry(self.clean(&http::error_chain(error)))
     }
 
-    /// Sends one request and follows its redirects. `from` requests the bytes from that one on (`Range`). Only the
-    /// endpoint receives the token. A HEAD request is not redirected away from the endpoint, whose own response has all
-    /// headers about a file, wherever its bytes are stored.
+    /// Sends one request and follows its redirects. With `from`, only the bytes from this position on are requested
+    /// (`Range`). Only the endpoint receives the token. A HEAD request is not redirected to another server: the
+    /// endpoint's own response has all headers about a file, wherever the file is stored.
     pub async fn send(
         &self,
         method: &Method,
@@ -261,8 +263,8 @@ impl HubConnection {
         Err(AttemptError::Fatal(self.invalid(address, format!("it is redirected more than {MAX_REDIRECTS} times"))))
     }
 
-    /// The error of a response without success, as `huggingface_hub`'s `hf_raise_for_status` reads it. `at_endpoint` is
-    /// false for a response of another host that a redirect pointed to.
+    /// The error for a response whose status is not success, by the rules of `huggingface_hub`'s `hf_raise_for_status`.
+    /// `at_endpoint` is false if a redirect led to another host, which sent the response.
     fn status_error(
         &self,
         response: &Response,
@@ -275,7 +277,8 @@ impl HubConnection {
         let reason = if message.is_empty() { String::new() } else { format!(": {message}") };
         let (id, address) = (context.id.to_owned(), redacted(response.url().as_str()));
         if !at_endpoint || http::is_retryable(status) {
-            // The address of a storage host expires; another try gets a new one from the endpoint.
+            // An error of a storage host is retried, because its address may have expired: the next try gets a new
+            // address from the endpoint.
             context.is_rate_limited.set(status == StatusCode::TOO_MANY_REQUESTS);
             let after = header_text(headers, RETRY_AFTER.as_str()).and_then(|a| retry_after(&a));
             return AttemptError::Retry { message: format!("the server answered {status}{reason}"), after };
@@ -303,13 +306,13 @@ impl HubConnection {
     }
 }
 
-/// The address that a redirect points to; `None` if the response is not a redirect.
+/// The URL that a redirect points to; `None` if the response is not a redirect.
 fn redirect_target(response: &Response, from: &Url) -> Option<Url> {
     let moved = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     header_text(response.headers(), LOCATION.as_str()).filter(|_| moved).and_then(|to| from.join(&to).ok())
 }
 
-/// The address marked `rel="next"` in a `Link` header (RFC 8288).
+/// The URL that is marked `rel="next"` in a `Link` header (RFC 8288); `None` if there is none.
 fn next_page(header: &str, from: &Url) -> Option<Url> {
     let mut links = header.split(',').filter_map(|link| link.trim().strip_prefix('<')?.split_once('>'));
     let (to, _) = links.find(|(_, rest)| rest.contains(r#"rel="next""#) || rest.contains("rel=next"))?;

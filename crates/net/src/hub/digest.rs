@@ -1,4 +1,4 @@
-//! The hashes by which the Hub identifies files: git's SHA-1 and Git LFS's SHA-256.
+//! The hashes that identify files on the Hub: SHA-1 for files in git, and SHA-256 for files in Git LFS.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::hex::hex;
 
-/// A file's blob id in git, in hexadecimal: the SHA-1 of a header and the file's bytes.
+/// The blob id of a file in git, in hexadecimal: the SHA-1 of a header with the size, followed by the file's bytes.
 pub(crate) fn git(path: &Path) -> io::Result<String> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -17,22 +17,22 @@ pub(crate) fn git(path: &Path) -> io::Result<String> {
     digest(hasher, file.take(size))
 }
 
-/// A text's blob id in git, in hexadecimal.
+/// The blob id that git gives to a file with this text, in hexadecimal.
 pub(crate) fn git_text(text: &str) -> String {
     hex(&Sha1::new_with_prefix(format!("blob {}\0{text}", text.len())).finalize())
 }
 
-/// A file's id in Git LFS, in hexadecimal: its SHA-256.
+/// The id of a file in Git LFS, in hexadecimal: the SHA-256 of the file's bytes.
 pub(crate) fn lfs(path: &Path) -> io::Result<String> {
     digest(Sha256::new(), File::open(path)?)
 }
 
-/// A text's SHA-1, in hexadecimal.
+/// The SHA-1 of a text, in hexadecimal.
 pub(crate) fn sha1(text: &str) -> String {
     hex(&Sha1::digest(text))
 }
 
-/// Reads to the end and returns the hash in hexadecimal.
+/// Reads `reader` to its end and returns the hash of the bytes in hexadecimal.
 fn digest(mut hasher: impl Digest, mut reader: impl Read) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 20];
     loop {

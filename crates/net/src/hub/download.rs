@@ -1,4 +1,4 @@
-//! Downloads a model: resolves the revision, checks sizes, then fetches file after file into the cache.
+//! Downloads a model: finds the commit of the revision, checks sizes, then downloads file after file into the cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,30 +13,30 @@ use crate::hub::fetch::RemoteFile;
 use crate::hub::model::Sibling;
 use crate::hub::{Hub, HubError, names};
 
-/// Limits of a download.
+/// Limits of one download of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HubLimits {
-    /// The most bytes of one file.
+    /// Largest size of one file, in bytes.
     pub file: u64,
-    /// The most bytes of all requested files together, also of those in the cache.
+    /// Largest size of all requested files together, in bytes; files that are already in the cache count too.
     pub all: u64,
-    /// Time for the whole download.
+    /// Maximum time for the whole download.
     pub deadline: Duration,
 }
 
 impl Default for HubLimits {
-    /// No limit of bytes, and one day.
+    /// No limit on sizes, and one day for the download.
     fn default() -> Self {
         Self { file: u64::MAX, all: u64::MAX, deadline: Duration::from_hours(24) }
     }
 }
 
-/// The progress of one file of a download.
+/// How much of one file has been downloaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DownloadProgress<'a> {
     /// The file's path in the model.
     pub name: &'a str,
-    /// Bytes on disk, those of an earlier download included.
+    /// Number of bytes on disk, including those of an earlier download that was interrupted.
     pub done: u64,
     /// The file's size in bytes.
     pub total: u64,
@@ -45,13 +45,13 @@ pub struct DownloadProgress<'a> {
 impl Hub {
     /// Downloads files of a model and returns the folder that contains them. An empty `names` downloads all files.
     ///
-    /// A branch or tag is resolved to a commit first, and all files are of that commit. Sizes are checked against the
-    /// limits and the free disk space before the first byte is requested. An interrupted download continues where it
-    /// ended, also after a kill, and a file enters the cache only once its hash is right. `progress` is called for
-    /// every chunk that arrives.
+    /// A branch or tag is replaced by its commit first, so that all files are of the same commit. Sizes are checked
+    /// against the limits and the free disk space before the first file is requested. An interrupted download, also one
+    /// whose process was killed, continues where it stopped, and a file enters the cache only once its hash is right.
+    /// `progress` is called for every chunk that arrives.
     ///
-    /// No request is sent for a commit whose files are all in the cache. In offline mode, a branch or tag is its commit
-    /// at the last download.
+    /// If all files of a commit are in the cache, no request is sent. In offline mode, a branch or tag stands for the
+    /// commit that it had at its last download.
     pub fn download(
         &self,
         id: &str,
@@ -67,7 +67,7 @@ impl Hub {
         if self.0.settings.offline {
             return self.cached(&cache, id, revision, names);
         }
-        // Without names, the cache must know the list of the commit's files.
+        // If no file names are given, the cache must contain the list of the commit's files.
         if names::is_hash(revision, 40)
             && (!names.is_empty() || cache.tree(revision)?.is_some())
             && let Ok(folder) = self.cached(&cache, id, revision, names)
@@ -77,7 +77,7 @@ impl Hub {
         self.wait(self.download_missing(&cache, (id, revision), names, limits, progress))
     }
 
-    /// The folder of files, all of which must be in the cache.
+    /// The snapshot folder that contains the requested files; [`HubError::Offline`] if one of them is not in the cache.
     fn cached(&self, cache: &Cache, id: &str, revision: &str, names: &[&str]) -> Result<PathBuf, HubError> {
         let commit = cache.commit(revision)?.filter(|commit| cache.snapshot(commit).is_dir());
         let commit = commit.ok_or_else(|| self.not_cached(format!("{id} at `{revision}`")))?;
@@ -89,7 +89,7 @@ impl Hub {
         }
     }
 
-    /// Downloads the files that the cache lacks.
+    /// Downloads the requested files that the cache lacks, and returns the snapshot folder.
     async fn download_missing(
         &self,
         cache: &Cache,
@@ -120,7 +120,7 @@ impl Hub {
         Ok(cache.snapshot(&info.commit))
     }
 
-    /// Requests a file's hash and size (HEAD), which must agree with those of the model's list of files.
+    /// Requests the hash and size of a file (HEAD). An error if they differ from those in the model's list of files.
     async fn request_headers(
         &self,
         id: &str,
@@ -150,7 +150,7 @@ impl Hub {
 }
 
 impl HubLimits {
-    /// [`HubError::TooLarge`] if files, given by name and bytes, exceed a limit.
+    /// Gives [`HubError::TooLarge`] if a file, or all together, exceed a limit. `files` are names with sizes in bytes.
     fn check<'a>(&self, id: &str, files: impl Iterator<Item = (&'a str, u64)>) -> Result<(), HubError> {
         let mut all = 0_u64;
         for (name, bytes) in files {
@@ -166,7 +166,7 @@ impl HubLimits {
     }
 }
 
-/// The files with the given names, or all files if no name is given.
+/// The files with the given names, or all files if `names` is empty. [`HubError::File`] if a name is not in `files`.
 fn select<'a>(id: &str, files: &'a [Sibling], names: &[&str]) -> Result<Vec<&'a Sibling>, HubError> {
     if names.is_empty() {
         return Ok(files.iter().collect());
@@ -178,7 +178,7 @@ fn select<'a>(id: &str, files: &'a [Sibling], names: &[&str]) -> Result<Vec<&'a 
     names.iter().map(find).collect()
 }
 
-/// [`HubError::Disk`] if the disk has no room for the bytes that are still to download.
+/// Gives [`HubError::Disk`] if the disk has too little space for the bytes that are still to be downloaded.
 fn check_disk(cache: &Cache, files: &[RemoteFile]) -> Result<(), HubError> {
     let length = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
     let missing_bytes = |file: &RemoteFile| {
@@ -192,7 +192,7 @@ fn check_disk(cache: &Cache, files: &[RemoteFile]) -> Result<(), HubError> {
     if need > free { Err(HubError::Disk { path: path.to_owned(), need, free }) } else { Ok(()) }
 }
 
-/// A deadline in a year, for a limit that an [`Instant`] cannot hold.
+/// A time one year from now, in place of a deadline that is too far away for an [`Instant`].
 fn far_future() -> Instant {
     Instant::now() + Duration::from_hours(24 * 365)
 }

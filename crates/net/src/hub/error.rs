@@ -1,11 +1,11 @@
-//! Errors of the Hub.
+//! The error type of the Hub's client.
 
 use std::path::{Path, PathBuf};
 
-/// An error of the Hub. Messages say what to do next; none contains a token.
+/// An error of a request to a Hub, or of its cache. Messages say what to do next; none contains a token.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
-    /// The settings cannot work.
+    /// The settings of the client are invalid.
     #[error("the Hub's settings: {0}")]
     Settings(String),
     /// A model id, a revision or a file name that the Hub does not allow.
@@ -16,15 +16,15 @@ pub enum HubError {
     NotFound {
         /// The model's id.
         id: String,
-        /// The Hub's address.
+        /// The address of the Hub.
         address: String,
     },
-    /// The model has no such revision.
+    /// The model has no such branch, tag or commit.
     #[error("{id}: no revision `{revision}`; check the name of the branch, tag or commit")]
     Revision {
         /// The model's id.
         id: String,
-        /// The branch, tag or commit.
+        /// The branch, tag or commit that was requested.
         revision: String,
     },
     /// The model has no such file.
@@ -35,26 +35,26 @@ pub enum HubError {
         /// The file's path in the model.
         name: String,
     },
-    /// The Hub rejects the token.
+    /// The Hub rejects the access token.
     #[error("{address}: the Hub does not accept the token; set HF_TOKEN to one that is valid, or unset it")]
     Token {
-        /// The address, without user, password and query.
+        /// The address of the Hub, without user, password and query.
         address: String,
     },
-    /// The token's owner has no access.
+    /// The Hub forbids this request to the token's owner, or to a user without a token (status 403).
     #[error("{address}: access is forbidden{reason}; set HF_TOKEN to a token that may read this model")]
     Forbidden {
-        /// The address, without user, password and query.
+        /// The requested address, without user, password and query.
         address: String,
-        /// The Hub's message after a colon and a space, or an empty text.
+        /// The reason that the Hub gives, after a colon and a space; empty if it gives none.
         reason: String,
     },
-    /// The model is gated: its owner gives access to users who accept terms.
+    /// The model is gated: the model's owner gives access only to users who accept terms.
     #[error("{id}: access is restricted; accept the terms at {address}, then set HF_TOKEN to your token")]
     Gated {
         /// The model's id.
         id: String,
-        /// The model's page.
+        /// The address of the model's page, where a user can ask for access.
         address: String,
     },
     /// The Hub has disabled the model for all users.
@@ -63,98 +63,98 @@ pub enum HubError {
         /// The model's id.
         id: String,
     },
-    /// The Hub limits the rate of requests (status 429).
+    /// The Hub answers that too many requests were sent (status 429), also after retries.
     #[error("{address}: {message}; try again later, or set HF_TOKEN for a higher limit")]
     Busy {
-        /// The address, without user, password and query.
+        /// The requested address, without user, password and query.
         address: String,
-        /// The last error and the number of tries.
+        /// What went wrong in the last try, with the number of tries.
         message: String,
     },
     /// A request failed, after all retries.
     #[error("{address}: {message}")]
     Request {
-        /// The address, without user, password and query.
+        /// The requested address, without user, password and query.
         address: String,
-        /// The last error and the number of tries.
+        /// What went wrong in the last try, with the number of tries.
         message: String,
     },
-    /// The deadline passed, or would pass before another try.
+    /// The request was not answered before the deadline, or its next try would begin after the deadline.
     #[error("{address}: {message}; try again: a download continues from the bytes that it has")]
     Deadline {
-        /// The address, without user, password and query.
+        /// The requested address, without user, password and query.
         address: String,
-        /// The deadline, the number of tries and the last error.
+        /// The deadline, the number of tries, and what went wrong in the last try.
         message: String,
     },
     /// The response does not follow the Hub's protocol.
     #[error("{address}: the response does not follow the Hub's protocol: {message}")]
     Reply {
-        /// The address, without user, password and query.
+        /// The requested address, without user, password and query.
         address: String,
         /// What is wrong with the response.
         message: String,
     },
-    /// The download is larger than its limit.
+    /// A download is larger than its limit.
     #[error("{what} has {bytes} bytes, more than the limit of {limit}; raise the limit or choose another model")]
     TooLarge {
-        /// The file, or all files of a model.
+        /// What is too large: one file, or all files of a model together.
         what: String,
-        /// The announced size, in bytes.
+        /// The size that the Hub announced, in bytes.
         bytes: u64,
-        /// The limit, in bytes.
+        /// The limit that the size exceeds, in bytes.
         limit: u64,
     },
-    /// The disk has too little space.
+    /// The disk has too little space for a download.
     #[error("{}: {need} bytes are needed and {free} are free; make room or set HF_HUB_CACHE", path.display())]
     Disk {
-        /// The cache's folder.
+        /// The folder of the cache.
         path: PathBuf,
-        /// Bytes still to download.
+        /// Number of bytes that are still to be downloaded.
         need: u64,
-        /// Free bytes.
+        /// Number of bytes that are free on the disk.
         free: u64,
     },
-    /// A downloaded file has another hash than announced. The file is deleted.
+    /// A downloaded file has another hash than the Hub announced. The file is deleted.
     #[error("{id}: {name} is damaged: its hash is {found}, not {expected}; try again, or ask the model's owner")]
     Damaged {
         /// The model's id.
         id: String,
         /// The file's path in the model.
         name: String,
-        /// The announced hash, in hexadecimal.
+        /// The hash that the Hub announced, in hexadecimal.
         expected: String,
         /// The hash of the downloaded bytes, in hexadecimal.
         found: String,
     },
-    /// In offline mode, something is not in the cache.
+    /// Something is not in the cache and cannot be requested in offline mode.
     #[error(
         "{what} is not in the cache at {}, and HF_HUB_OFFLINE forbids requests to the Hub; unset it to download",
         path.display()
     )]
     Offline {
-        /// What is missing.
+        /// What is missing in the cache, such as a file of a model.
         what: String,
-        /// The cache's folder.
+        /// The folder of the cache.
         path: PathBuf,
     },
-    /// Another download held the lock of a file until the deadline.
+    /// Another process or thread held the lock of a file, in order to download that file, until the deadline.
     #[error(
         "{}: another process or thread has held this lock for {seconds} s; wait for the other download or end it",
         path.display()
     )]
     Locked {
-        /// The lock file.
+        /// The path of the lock file.
         path: PathBuf,
-        /// The time waited, in seconds.
+        /// How long the lock was waited for, in seconds.
         seconds: u64,
     },
-    /// A file could not be read or written.
+    /// A file of the cache, or a token file, could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The path of the file or folder.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }

@@ -1,4 +1,4 @@
-//! Downloads the bytes of one file, over as many requests as it takes.
+//! Downloads the bytes of one file, with as many requests as necessary.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
@@ -14,7 +14,7 @@ use crate::hub::connection::{RequestContext, header_text, time_left};
 use crate::hub::{DownloadProgress, Hub, HubError, digest, lock};
 use crate::retry::{AttemptError, RetryPolicy};
 
-/// A file as the Hub announced it.
+/// A file on the Hub, with the hash and size that the Hub announced.
 pub(crate) struct RemoteFile {
     pub address: Url,
     /// The model's id.
@@ -22,9 +22,9 @@ pub(crate) struct RemoteFile {
     pub commit: String,
     /// The file's path in the model.
     pub name: String,
-    /// SHA-256 (64 digits) of a file in Git LFS, else git's SHA-1 (40 digits).
+    /// The SHA-256 (64 digits) of a file in Git LFS, or else the git blob id (SHA-1, 40 digits).
     pub hash: String,
-    /// Bytes.
+    /// The size of the file, in bytes.
     pub size: u64,
 }
 
@@ -38,16 +38,17 @@ impl RemoteFile {
     }
 }
 
-/// A file that is being downloaded.
+/// A file on disk of which a part has been downloaded.
 struct PartialFile<'a> {
     path: &'a Path,
     file: File,
-    /// Bytes written so far.
+    /// Number of bytes written so far.
     length: u64,
 }
 
 impl<'a> PartialFile<'a> {
-    /// Opens or creates a file; one that is longer than `max_bytes` is emptied.
+    /// Opens or creates a file, to continue after its last byte. A file that is longer than `max_bytes` is emptied
+    /// first.
     fn open(path: &'a Path, max_bytes: u64) -> Result<Self, HubError> {
         let file =
             OpenOptions::new().write(true).create(true).truncate(false).open(path).map_err(HubError::io(path))?;
@@ -74,8 +75,8 @@ impl<'a> PartialFile<'a> {
 }
 
 impl Hub {
-    /// Downloads a file's bytes into the cache, unless they are there. A lock keeps other processes and threads from
-    /// downloading the same bytes at the same time.
+    /// Downloads the bytes of a file into the cache, unless they are there already. A lock keeps other processes and
+    /// threads from downloading the same bytes at the same time.
     pub(crate) async fn fetch(
         &self,
         cache: &Cache,
@@ -101,7 +102,8 @@ impl Hub {
                 return moved.map_err(HubError::io(&blob));
             }
             fs::remove_file(&path).map_err(HubError::io(&path))?;
-            // The bytes of an earlier download may be the wrong ones: try once more from the first byte.
+            // The hash is wrong, perhaps because of the bytes of an earlier download: try once more from the first
+            // byte.
             if !was_resumed {
                 let RemoteFile { id, name, hash, .. } = file;
                 let (id, name, expected) = (id.clone(), name.clone(), hash.clone());
@@ -110,7 +112,7 @@ impl Hub {
         }
     }
 
-    /// Requests the missing bytes, repeatedly as long as each request brings some.
+    /// Requests the missing bytes, again and again as long as each request brings some.
     async fn fill(
         &self,
         partial: &mut PartialFile<'_>,
@@ -123,7 +125,7 @@ impl Hub {
         while partial.length < file.size {
             let before = partial.length;
             let attempt = async || self.fill_once(partial, file, &context, progress).await;
-            // A large file may take the whole deadline, so a single try ends only by the idle timeout.
+            // A large file may take the whole deadline, so a single try is ended only by the idle timeout.
             let (deadline, per_try) = (time_left(deadline), time_left(deadline));
             let policy = RetryPolicy { tries: self.0.settings.tries, deadline, per_try };
             match self.0.request_with(&file.address, &context, &policy, attempt).await {
@@ -134,7 +136,7 @@ impl Hub {
         Ok(())
     }
 
-    /// One request for the missing bytes.
+    /// Sends one request for the missing bytes, and writes those that arrive.
     async fn fill_once(
         &self,
         partial: &mut PartialFile<'_>,
@@ -165,7 +167,7 @@ impl Hub {
                 let message = format!("the response ended after {} of {} bytes", partial.length, file.size);
                 return Err(AttemptError::retry(message));
             };
-            // Bytes beyond the announced end are dropped: the hash shows whether the file is right without them.
+            // Bytes beyond the announced size are dropped: the hash shows whether the file is right without them.
             let room = usize::try_from(file.size - partial.length).unwrap_or(usize::MAX);
             partial.append(&chunk[..chunk.len().min(room)]).map_err(AttemptError::Fatal)?;
             progress(&file.progress(partial.length));
@@ -174,7 +176,8 @@ impl Hub {
     }
 }
 
-/// Checks by its headers that a response is the announced file from byte `from` on; the error says what is wrong.
+/// Checks by its headers that a response contains the file of the announced size, beginning at byte `from`. The error
+/// says what is wrong.
 fn check_announced(response: &Response, from: u64, size: u64) -> Result<(), String> {
     let headers = response.headers();
     if response.status() == StatusCode::PARTIAL_CONTENT {

@@ -1,8 +1,8 @@
-//! The Hugging Face Hub: search, model information, downloads, and a server of local models.
+//! The Hugging Face Hub: searches for models, model information, downloads, and a server of local models.
 //!
-//! A [`Hub`] talks to a server with the Hub's protocol. It keeps its downloads in the cache of the official client
-//! (`huggingface_hub`), so that each finds what the other has downloaded. [`serve::HubServer`] serves a folder of
-//! models with the same protocol.
+//! A [`Hub`] is a client of a server with the Hub's protocol. Downloads are kept in the cache of the official Python
+//! client (`huggingface_hub`), so that this client and the official one find each other's downloads.
+//! [`serve::HubServer`] serves a folder of models with the same protocol.
 
 mod cache;
 mod client;

@@ -1,55 +1,55 @@
-//! Searches for models, and what the Hub returns about a model.
+//! What a search for models asks for, and what the Hub returns about a model.
 
 use serde_json::Value;
 
 use crate::hub::names::{self, shown};
 
-/// The most files that a model may have.
+/// Maximum number of files of a model; a model with more is an error.
 pub(crate) const MAX_FILES: usize = 50_000;
 
-/// A search for models.
+/// What a search for models asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
-    /// A text that the id must contain; empty for every id.
+    /// A text that the model's id must contain; an empty text allows every id.
     pub query: String,
     /// Tags that the model must have, such as `license:mit` or `safetensors`.
     pub filter: Vec<String>,
-    /// The task of the model, such as `text-generation`; `None` for every task.
+    /// The task that the model must have, such as `text-generation`; `None` for every task.
     pub pipeline_tag: Option<String>,
-    /// The owner of the model; `None` for every owner.
+    /// The owner that the model must have; `None` for every owner.
     pub author: Option<String>,
-    /// The order of the results.
+    /// The order of the models found.
     pub sort: Sort,
-    /// The most models to return.
+    /// Maximum number of models to return.
     pub limit: usize,
 }
 
 impl Default for Search {
-    /// The 20 models with the most downloads, of every task and owner.
+    /// A search for the 20 models with the most downloads, of every task and owner.
     fn default() -> Self {
         let (query, filter) = (String::new(), Vec::new());
         Self { query, filter, pipeline_tag: None, author: None, sort: Sort::default(), limit: 20 }
     }
 }
 
-/// The order of a search's results, always descending.
+/// The order in which a search returns models, always descending.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {
-    /// Downloads in the last 30 days.
+    /// By the number of downloads in the last 30 days.
     #[default]
     Downloads,
-    /// The number of likes.
+    /// By the number of likes.
     Likes,
-    /// The time of the last change.
+    /// By the time of the last change, newest first.
     Updated,
-    /// The time of the first publication.
+    /// By the time of the first publication, newest first.
     Created,
-    /// The Hub's trending score: recent popularity.
+    /// By the Hub's trending score, a measure of recent popularity.
     Trending,
 }
 
 impl Sort {
-    /// The value of the `sort` parameter.
+    /// The value of the parameter `sort` in a request.
     pub(crate) fn parameter(self) -> &'static str {
         match self {
             Self::Downloads => "downloads",
@@ -61,72 +61,73 @@ impl Sort {
     }
 }
 
-/// Access to a model's files (the Hub's `gated`).
+/// Who may download a model's files (the Hub's `gated`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GatedAccess {
-    /// Free for everyone.
+    /// Everyone may download the files.
     #[default]
     No,
-    /// For users who accept the model's terms.
+    /// Only users who have accepted the model's terms may download the files.
     Auto,
-    /// For users whom the owner approves.
+    /// Only users whom the model's owner has approved may download the files.
     Manual,
 }
 
-/// A model in the results of a search. Texts are the publisher's, without control characters and cut after 500
-/// characters.
+/// A model in the results of a search. The publisher of the model wrote the texts; control characters are removed, and
+/// texts are cut after 500 characters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModelSummary {
-    /// The id, `owner/name`.
+    /// The id of the model, `owner/name`.
     pub id: String,
-    /// The newest commit, 40 hexadecimal digits; `None` if the Hub does not give it.
+    /// The newest commit of the model, as 40 hexadecimal digits; `None` if the Hub does not give it.
     pub sha: Option<String>,
-    /// Downloads in the last 30 days.
+    /// Number of downloads in the last 30 days.
     pub downloads: u64,
-    /// The number of likes.
+    /// Number of likes.
     pub likes: u64,
-    /// The Hub's tags, such as `safetensors` or `license:mit`.
+    /// The tags that the Hub gives to the model, such as `safetensors` or `license:mit`.
     pub tags: Vec<String>,
-    /// The task, such as `text-generation`.
+    /// The task of the model, such as `text-generation`; `None` if the Hub does not give it.
     pub pipeline_tag: Option<String>,
-    /// The library that runs it, such as `transformers`.
+    /// The library that runs the model, such as `transformers`; `None` if the Hub does not give it.
     pub library_name: Option<String>,
-    /// The licence, such as `apache-2.0`, from the model card or the tags.
+    /// The licence, such as `apache-2.0`, from the model card or the tags; `None` if neither names one.
     pub licence: Option<String>,
-    /// Access to the files.
+    /// Who may download the model's files.
     pub gated: GatedAccess,
-    /// The time of the last change (ISO 8601).
+    /// The time of the last change (ISO 8601); `None` if the Hub does not give it.
     pub last_modified: Option<String>,
 }
 
-/// A model at one commit.
+/// The metadata and the list of files of a model at one commit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelInfo {
-    /// The metadata that a search returns as well. Its id is the model's present one, also if it was renamed.
+    /// The metadata that a search returns as well. For a model that was renamed, the id is the new one.
     pub model: ModelSummary,
-    /// The commit, 40 hexadecimal digits.
+    /// The commit, as 40 hexadecimal digits.
     pub commit: String,
-    /// The files, sorted by name.
+    /// The files of the model at this commit, sorted by name.
     pub siblings: Vec<Sibling>,
-    /// The metadata of the model card (`cardData`); null if there is none.
+    /// The metadata at the top of the model's README (`cardData`); null if there is none.
     pub card: Value,
 }
 
-/// A file of a model.
+/// A file in the list of a model's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sibling {
-    /// The path in the model.
+    /// The file's path in the model.
     pub name: String,
-    /// The size in bytes; `None` if the Hub does not give it.
+    /// The file's size in bytes; `None` if the Hub does not give it.
     pub size: Option<u64>,
-    /// The git blob id (SHA-1), which for a file in Git LFS is that of its pointer.
+    /// The file's blob id in git (SHA-1). For a file in Git LFS, this is the blob id of the small pointer file that git
+    /// stores instead. `None` if the Hub does not give it.
     pub blob: Option<String>,
-    /// The SHA-256 of a file in Git LFS, else `None`.
+    /// The SHA-256 of the file's bytes if the file is stored in Git LFS; `None` for other files.
     pub sha256: Option<String>,
 }
 
 impl ModelSummary {
-    /// Reads an item of `GET /api/models`; an error without a valid id.
+    /// Reads a model from an item of the response to `GET /api/models`. An error if the item has no valid id.
     pub(crate) fn read(json: &Value) -> Result<Self, String> {
         let text = |key: &str| json.get(key).and_then(Value::as_str).map(shown);
         let number = |key: &str| json.get(key).and_then(Value::as_u64).unwrap_or_default();
@@ -163,7 +164,7 @@ impl ModelSummary {
 }
 
 impl ModelInfo {
-    /// Reads `GET /api/models/{id}`; the error says what is wrong.
+    /// Reads the response to `GET /api/models/{id}`. The error says what is wrong with the response.
     pub(crate) fn read(json: &Value) -> Result<Self, String> {
         let model = ModelSummary::read(json)?;
         let commit = model.sha.clone().ok_or("`sha` is not a commit of 40 hexadecimal digits")?;
@@ -198,7 +199,8 @@ impl Sibling {
         })
     }
 
-    /// The hash of the file's bytes: SHA-256 in Git LFS, else the git blob id.
+    /// The hash that identifies the file's bytes: the SHA-256 of a file in Git LFS, or else the git blob id. `None` if
+    /// the Hub gave neither.
     pub(crate) fn hash(&self) -> Option<&str> {
         self.sha256.as_deref().or(self.blob.as_deref())
     }

@@ -2,10 +2,10 @@
 
 use crate::hub::HubError;
 
-/// The longest owner or name in a model's id, in bytes.
+/// Maximum length of the owner or the name in a model's id, in bytes.
 const MAX_ID_PART: usize = 96;
 
-/// The longest file name or revision, in bytes.
+/// Maximum length of a file's path or of a revision, in bytes.
 const MAX_PATH: usize = 1024;
 
 /// Checks a model's id by the rules of `huggingface_hub`'s `validate_repo_id`: `name` or `owner/name`, of letters,
@@ -27,9 +27,9 @@ pub(crate) fn id(id: &str) -> Result<(), HubError> {
     Ok(())
 }
 
-/// Checks the name of a branch, a tag or a commit.
+/// Checks the name of a revision: a branch, a tag or a commit.
 pub(crate) fn revision(revision: &str) -> Result<(), HubError> {
-    // The rules of `git check-ref-format`, which exclude everything that has a meaning in a path.
+    // These are the rules of `git check-ref-format`, which exclude everything that has a meaning in a path.
     let bad_part = |part: &str| part.starts_with('.') || part.strip_suffix(".lock").is_some();
     let bad = revision.contains([' ', '~', '^', ':', '?', '*', '[']) || revision.split('/').any(bad_part);
     if bad || !is_relative(revision) {
@@ -40,7 +40,7 @@ pub(crate) fn revision(revision: &str) -> Result<(), HubError> {
 
 /// Checks a file's path in a model: it must be relative and stay below the model's folder on every system.
 pub(crate) fn file(name: &str) -> Result<(), HubError> {
-    // On Windows, where the cache may be read later, a letter and a colon are a drive.
+    // On Windows, where the cache may be read later, a letter followed by a colon names a drive.
     let is_drive = |part: &str| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.get(1..2) == Some(":");
     if !is_relative(name) || name.split('/').any(is_drive) {
         let why = "it must be a relative path without `..`, `\\`, drives, empty parts and control characters";
@@ -62,12 +62,13 @@ fn short(name: &str) -> String {
     name.chars().take(100).collect()
 }
 
-/// Whether a text is a hash of `digits` lower-case hexadecimal digits: 40 for SHA-1, 64 for SHA-256.
+/// Whether a text consists of exactly `digits` lower-case hexadecimal digits, as a hash does: 40 for SHA-1, 64 for
+/// SHA-256.
 pub(crate) fn is_hash(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// A text of the Hub for display: its first 500 characters, without control characters.
+/// Prepares a text from the Hub for display: removes control characters and keeps the first 500 others.
 pub(crate) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(500).collect()
 }

@@ -1,4 +1,5 @@
-//! The address of the Hub, its cache and its token, read from the environment like the official Python client.
+//! The address of the Hub, the folder of the cache and the token, read from the same environment variables as those of
+//! the official Python client.
 
 use std::fmt;
 use std::fs::File;
@@ -10,7 +11,7 @@ use crate::Secret;
 use crate::http::redacted;
 use crate::hub::HubError;
 
-/// The longest token file, in bytes.
+/// Maximum number of bytes that are read of a token file.
 const MAX_TOKEN_BYTES: u64 = 64 << 10;
 
 /// The settings of a [`Hub`](crate::hub::Hub).
@@ -18,27 +19,28 @@ const MAX_TOKEN_BYTES: u64 = 64 << 10;
 pub struct HubSettings {
     /// The Hub's address, such as `https://huggingface.co`.
     pub endpoint: String,
-    /// The cache's folder, which the official client can share.
+    /// The folder of the cache, which the official Python client can share.
     pub cache: PathBuf,
-    /// The user's token, sent to the endpoint only; `None` for anonymous requests.
+    /// The user's access token, sent to the endpoint only; `None` for requests without a token.
     pub token: Option<Secret>,
-    /// Offline mode: use the cache and send no requests.
+    /// Whether requests are forbidden (offline mode), so that only the cache is used.
     pub offline: bool,
-    /// Time for a request other than a download, with all its tries and pauses.
+    /// Maximum time for a request other than a download, with all its tries and the pauses between them.
     pub deadline: Duration,
-    /// A download's connection that delivers no byte for this long counts as broken.
+    /// How long a download may receive no byte before its connection counts as broken.
     pub idle_timeout: Duration,
-    /// Tries per request; a download that makes progress begins to count again. Zero counts as one.
+    /// Maximum number of tries per request; zero counts as one. A download that received new bytes starts counting
+    /// again.
     pub tries: u32,
 }
 
 impl HubSettings {
-    /// Reads the variables that `huggingface_hub` 2.4 reads: `HF_ENDPOINT`, `HF_HUB_CACHE` (or
+    /// Reads the environment variables that `huggingface_hub` 2.4 reads: `HF_ENDPOINT`, `HF_HUB_CACHE` (or
     /// `HUGGINGFACE_HUB_CACHE`), `HF_HOME`, `XDG_CACHE_HOME`, `HF_TOKEN` (or `HUGGING_FACE_HUB_TOKEN`, or the file at
     /// `HF_TOKEN_PATH` or `$HF_HOME/token`), `HF_HUB_DISABLE_IMPLICIT_TOKEN` and `HF_HUB_OFFLINE` (or
-    /// `TRANSFORMERS_OFFLINE`). `env` looks a variable up, such as `|name| std::env::var(name).ok()`; an empty value
-    /// counts as unset. [`HubError::Settings`] if `HOME` is needed and unset, [`HubError::Io`] if a token file cannot
-    /// be read.
+    /// `TRANSFORMERS_OFFLINE`). `env` is a function that looks a variable up, such as `|name|
+    /// std::env::var(name).ok()`; an empty value counts as unset. The result is [`HubError::Settings`] if `HOME` is
+    /// needed and unset, and [`HubError::Io`] if a token file cannot be read.
     pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Result<Self, HubError> {
         let get = |names: &[&str]| names.iter().find_map(|n| env(n).filter(|v| !v.is_empty()));
         let is_true = |names: &[&str]| {
@@ -73,7 +75,7 @@ impl HubSettings {
     }
 }
 
-// Not derived: the address may contain a password.
+// `Debug` is not derived, because the address may contain a password.
 impl fmt::Debug for HubSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("HubSettings");
@@ -83,14 +85,15 @@ impl fmt::Debug for HubSettings {
     }
 }
 
-/// A token without the white space that files and shells add; `None` if nothing else is there.
+/// Makes a token from a text without line breaks and without white space at its ends, which files and shells add;
+/// `None` if nothing is left.
 fn token_of(token: &str) -> Option<Secret> {
     let token = token.replace(['\r', '\n'], "");
     let token = token.trim();
     (!token.is_empty()).then(|| Secret::new(token))
 }
 
-/// The token in a file; `None` if there is no such file.
+/// Reads a token from a file; `None` if there is no such file or it contains only white space.
 fn read_token(path: &Path) -> Result<Option<Secret>, HubError> {
     let file = match File::open(path) {
         Ok(file) => file,
@@ -102,7 +105,8 @@ fn read_token(path: &Path) -> Result<Option<Secret>, HubError> {
     Ok(token_of(&text))
 }
 
-/// A path with `~`, `$NAME` and `${NAME}` expanded; unknown variables are left as they are.
+/// Replaces `~`, `$NAME` and `${NAME}` in a path by the values of the variables; unknown variables are left as they
+/// are.
 fn expanded(text: &str, get: &dyn Fn(&[&str]) -> Option<String>) -> Result<PathBuf, HubError> {
     let home = |rest: &str| {
         let home = get(&["HOME"]).ok_or_else(|| HubError::Settings("HOME is not set; set it, or HF_HOME".into()))?;

@@ -1,4 +1,4 @@
-//! Limits of the tokens and the money that chats may use.
+//! A budget for chats with language models: limits on tokens and on money.
 
 use std::cmp::Ordering::Less;
 use std::sync::Arc;
@@ -6,43 +6,43 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::llm::LlmError;
 
-/// Limits of tokens and money, and prices. By default nothing is limited and everything is free.
+/// The limits of a [`Budget`], and the prices of tokens. By default, nothing is limited and every price is 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LlmLimits {
-    /// The most tokens of prompts and replies together; `None` for no limit.
+    /// Maximum number of tokens of prompts and replies together; `None` for no limit.
     pub max_tokens: Option<u64>,
-    /// The most money, in the currency of the prices; `None` for no limit.
+    /// Maximum amount of money, in the currency of the prices; `None` for no limit.
     pub max_cost: Option<f64>,
-    /// Price of a million prompt tokens.
+    /// Price of one million prompt tokens, in any currency.
     pub prompt_price: f64,
-    /// Price of a million reply tokens.
+    /// Price of one million reply tokens, in the same currency as the price of prompt tokens.
     pub completion_price: f64,
 }
 
-/// Tokens, money and requests used so far.
+/// How many tokens, how much money and how many requests a [`Budget`] has spent so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenUsage {
-    /// Prompt tokens.
+    /// Number of tokens in the prompts.
     pub prompt_tokens: u64,
-    /// Reply tokens.
+    /// Number of tokens in the replies.
     pub completion_tokens: u64,
-    /// Money, in the currency of the prices.
+    /// Money spent, in the currency of the prices.
     pub cost: f64,
-    /// Requests that got a reply.
+    /// Number of requests that got a reply.
     pub requests: u64,
 }
 
 impl TokenUsage {
-    /// Prompt and reply tokens together.
+    /// Number of tokens in prompts and replies together.
     pub fn tokens(&self) -> u64 {
         self.prompt_tokens.saturating_add(self.completion_tokens)
     }
 }
 
-/// A budget that clones share.
+/// Limits the tokens and the money that chats may use, and counts what they have used. Clones share the count.
 ///
-/// It is checked before each request, but a request's cost is known only afterwards. The usage can therefore exceed a
-/// limit by the requests that are under way at that moment, at most as many as the server's concurrency.
+/// The budget is checked before each request, but the cost of a request is known only afterwards. The usage can
+/// therefore exceed a limit by the cost of the requests that are under way when the limit is reached.
 #[derive(Clone, Debug, Default)]
 pub struct Budget(Arc<BudgetState>);
 
@@ -55,12 +55,12 @@ struct BudgetState {
 }
 
 impl Budget {
-    /// An unused budget.
+    /// A budget with these limits, of which nothing has been used.
     pub fn new(limits: LlmLimits) -> Self {
         Self(Arc::new(BudgetState { limits, ..BudgetState::default() }))
     }
 
-    /// The usage so far.
+    /// What has been used so far.
     pub fn usage(&self) -> TokenUsage {
         let BudgetState { limits, .. } = &*self.0;
         let prompt_tokens = self.0.prompt_tokens.load(Ordering::Relaxed);
@@ -71,7 +71,7 @@ impl Budget {
         TokenUsage { prompt_tokens, completion_tokens, cost: millionths / 1e6, requests }
     }
 
-    /// [`LlmError::Budget`] if a limit is reached.
+    /// Gives [`LlmError::Budget`] if a limit is reached.
     pub fn check(&self) -> Result<(), LlmError> {
         let usage = self.usage();
         let used_up = |what: String, key: &str| {
@@ -82,16 +82,17 @@ impl Budget {
         if let Some(max) = max_tokens.filter(|max| usage.tokens() >= *max) {
             return used_up(format!("{} of {max} tokens", usage.tokens()), "rewards.llm.max_tokens");
         }
-        // Written so that a NaN limit allows nothing.
+        // This comparison makes a limit of NaN allow nothing.
         if let Some(max) = max_cost.filter(|max| usage.cost.partial_cmp(max) != Some(Less)) {
             return used_up(format!("a cost of {:.6} of {max}", usage.cost), "rewards.llm.max_cost");
         }
         Ok(())
     }
 
-    /// Adds the tokens of a request that got a reply.
+    /// Counts a request that got a reply, and its tokens.
     pub(crate) fn charge(&self, prompt_tokens: u64, completion_tokens: u64) {
-        // Saturating: a server's absurd count cannot wrap the sum around to a small one.
+        // The sum stops at the largest `u64`, so that an absurd count from a server cannot wrap the sum around to a
+        // small one.
         let add = |to: &AtomicU64, n: u64| {
             let _ = to.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_add(n)));
         };

@@ -1,4 +1,4 @@
-//! A chat completion: the request, the reply, and the trait of what answers.
+//! Chat completions: the request, the reply, and the trait of everything that answers requests.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -6,17 +6,18 @@ use sha2::{Digest, Sha256};
 use crate::hex::hex;
 use crate::llm::{FunctionCall, FunctionDefinition, LlmError};
 
-/// A language model that answers chats.
+/// A language model that answers chat requests, or something in its place, such as a recording.
 pub trait Llm: Send + Sync + std::fmt::Debug {
-    /// Answers one request. Blocks until the reply is complete.
+    /// Answers one request, and blocks until the reply is complete.
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError>;
 
-    /// The most requests that are answered at once.
+    /// Maximum number of requests that are answered at the same time.
     fn concurrency(&self) -> usize {
         1
     }
 
-    /// A stable name of the model, for logs and as a part of cache keys: different models need different names.
+    /// The name of the model, for logs and as a part of cache keys. The name must stay the same, and different models
+    /// must have different names.
     fn name(&self) -> String;
 }
 
@@ -24,42 +25,43 @@ pub trait Llm: Send + Sync + std::fmt::Debug {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatMessage {
-    /// The author: `system`, `user` or `assistant`.
+    /// The author of the message: `system`, `user` or `assistant`.
     pub role: String,
-    /// The text.
+    /// The text of the message.
     pub content: String,
 }
 
 /// A request for a chat completion.
 ///
-/// `role`, `template`, `task`, `attempt` and the messages identify a request, for caches and replays; see
-/// [`ChatRequest::key`]. The token limit, temperature, schema and functions do not: the form of the reply is given by
-/// the template's version.
+/// `role`, `template`, `task`, `attempt` and the messages identify a request in caches and recordings; see
+/// [`ChatRequest::key`]. The token limit, temperature, schema and functions are no part of the identity: who changes
+/// them must change the version in `template`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatRequest {
-    /// The caller's job, such as `judge` or `select`.
+    /// The purpose for which the caller uses the model, such as `judge` or `select`.
     pub role: String,
-    /// The prompt template with its version, such as `judge-1`.
+    /// The name of the prompt template with its version, such as `judge-1`.
     pub template: String,
-    /// What the request is about, such as an example's id.
+    /// What the request is about, such as the id of a dataset example.
     #[serde(default)]
     pub task: String,
-    /// The number of the attempt at the same task, from 0. Requests that should get different replies need different
-    /// attempts.
+    /// The number of the attempt at the same task, from 0. Two requests that should get different replies need
+    /// different attempts.
     #[serde(default)]
     pub attempt: u32,
-    /// The chat so far. Empty only in scripted exchanges, see [`Replay::load`](crate::llm::Replay::load).
+    /// The messages of the chat so far. They are empty only in scripted exchanges, see
+    /// [`Replay::load`](crate::llm::Replay::load).
     #[serde(default)]
     pub messages: Vec<ChatMessage>,
-    /// The most tokens of the reply.
+    /// Maximum number of tokens in the reply.
     #[serde(default)]
     pub max_tokens: u32,
-    /// Sampling temperature; 0 is greedy.
+    /// Sampling temperature; 0 always takes the most probable token.
     #[serde(default)]
     pub temperature: f64,
-    /// A JSON schema that the reply must fit. Servers that follow `OpenAI`'s strict rules refuse objects with optional
-    /// properties or without `additionalProperties: false`.
+    /// A JSON schema that the reply must fit; `None` for free text. Servers that follow `OpenAI`'s strict rules refuse
+    /// schemas with optional properties or without `additionalProperties: false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<serde_json::Value>,
     /// Functions of which the reply must call at least one (`tool_choice: required`). A server may reply with text
@@ -70,54 +72,55 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
-    /// The request's identity, a SHA-256 in hexadecimal. Requests that differ only in white space within messages, in
-    /// the token limit, temperature, schema or functions have the same key.
+    /// The identity of the request: a SHA-256 in hexadecimal. Requests have the same key if they differ only in white
+    /// space within messages, in the token limit, temperature, schema or functions.
     pub fn key(&self) -> String {
         let mut hash = Sha256::new();
         let messages = self.messages.iter().flat_map(|m| [m.role.clone(), normalized(&m.content)]);
         let head = [self.role.clone(), self.template.clone(), self.task.clone(), self.attempt.to_string()];
         for part in head.into_iter().chain(messages) {
-            // The length separates the parts: ("ab", "c") and ("a", "bc") have different keys.
+            // The length separates the parts, so that ("ab", "c") and ("a", "bc") have different keys.
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);
         }
         hex(&hash.finalize())
     }
 
-    /// A copy without messages, which has the key of a scripted exchange.
+    /// A copy of the request without messages. The key of the copy is that of a scripted exchange for this request.
     pub(crate) fn without_messages(&self) -> Self {
         Self { messages: Vec::new(), ..self.clone() }
     }
 
-    /// An estimate of the prompt's tokens: a quarter of the bytes of messages and functions.
+    /// An estimate of the number of prompt tokens: a quarter of the bytes of the messages and functions.
     pub(crate) fn estimate_tokens(&self) -> u64 {
         let messages = self.messages.iter().map(|m| estimate_tokens(&m.content));
         messages.chain(self.tools.iter().map(FunctionDefinition::estimate_tokens)).sum()
     }
 }
 
-/// A model's reply.
+/// The reply of a model to a chat request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChatReply {
-    /// The text; often empty if the model calls functions.
+    /// The text of the reply; often empty if the model calls functions.
     #[serde(default)]
     pub text: String,
-    /// Tokens of the prompt.
+    /// Number of tokens in the prompt.
     #[serde(default)]
     pub prompt_tokens: u64,
-    /// Tokens of the reply.
+    /// Number of tokens in the reply.
     #[serde(default)]
     pub completion_tokens: u64,
-    /// The server's `finish_reason`, such as `stop`, `length` or `tool_calls`; empty if the server gave none.
+    /// Why the reply ended: the server's `finish_reason`, such as `stop`, `length` or `tool_calls`; empty if the server
+    /// gave none.
     #[serde(default = "stop")]
     pub finish: String,
-    /// The function calls, in the model's order.
+    /// The function calls in the reply, in the model's order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<FunctionCall>,
 }
 
-/// The finish reason of an exchange that was written without one.
+/// The default of `finish` for an exchange in a file that does not give one.
 fn stop() -> String {
     "stop".into()
 }
@@ -127,7 +130,7 @@ pub(crate) fn normalized(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// An estimate of a text's tokens: a quarter of its bytes, rounded up.
+/// An estimate of the number of tokens in a text: a quarter of the text's bytes, rounded up.
 pub(crate) fn estimate_tokens(text: &str) -> u64 {
     (text.len() as u64).div_ceil(4)
 }

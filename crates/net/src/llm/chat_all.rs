@@ -1,14 +1,15 @@
-//! Sends many requests at once.
+//! Sends many chat requests at the same time.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::llm::{ChatReply, ChatRequest, Llm, LlmError};
 
-/// Sends requests with at most [`Llm::concurrency`] of them at once, and returns the replies in the requests' order.
+/// Sends requests, at most [`Llm::concurrency`] of them at the same time, and returns the replies in the order of the
+/// requests.
 ///
-/// `is_cancelled` is called before each request; once it is true, requests that have not begun give
-/// [`LlmError::Cancelled`].
+/// `is_cancelled` is called before each request. Once `is_cancelled` returns true, the requests that have not begun
+/// give [`LlmError::Cancelled`].
 pub fn chat_all(
     llm: &dyn Llm,
     requests: &[ChatRequest],
@@ -26,7 +27,7 @@ pub fn chat_all(
     };
     std::thread::scope(|scope| {
         for _ in 1..llm.concurrency().min(requests.len()) {
-            // If the system refuses another thread, those that exist do the work.
+            // If the system refuses another thread, the existing threads do the work.
             if std::thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }

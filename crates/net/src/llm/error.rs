@@ -1,24 +1,24 @@
-//! Errors of a chat.
+//! The error type of chats with language models.
 
 use std::path::{Path, PathBuf};
 
-/// An error of a chat.
+/// An error of a chat with a language model, or of its recordings and logs.
 #[derive(Debug, thiserror::Error)]
 pub enum LlmError {
-    /// The request failed, after all retries.
+    /// A request failed, after all retries, or the settings are invalid.
     #[error("{address}: {message}")]
     Request {
-        /// The address, without user, password and query.
+        /// The address of the server, without user, password and query.
         address: String,
-        /// The last error and the number of tries.
+        /// What went wrong in the last try, with the number of tries.
         message: String,
     },
-    /// The deadline of the chat passed, or would pass before another try.
+    /// A request was not answered before the deadline, or its next try would begin after the deadline.
     #[error("{address}: {message}")]
     Deadline {
-        /// The address, without user, password and query.
+        /// The address of the server, without user, password and query.
         address: String,
-        /// The deadline, the number of tries and the last error.
+        /// The deadline, the number of tries, and what went wrong in the last try.
         message: String,
     },
     /// The server's response does not follow the chat protocol.
@@ -30,18 +30,19 @@ pub enum LlmError {
     /// A recording has no reply to a request, or a file of recordings is invalid.
     #[error("{message}")]
     Replay {
-        /// The request and its difference from the nearest recorded one, or the invalid line and what is wrong with it.
+        /// The request and how it differs from the most similar recorded one, or the invalid line and what is wrong
+        /// with the line.
         message: String,
     },
-    /// The batch was cancelled before this request was sent.
-    #[error("the request was not sent: its batch was cancelled before")]
+    /// The request was not sent, because the batch that it belongs to had already been cancelled.
+    #[error("the request was not sent: its batch had already been cancelled")]
     Cancelled,
     /// A file of recordings could not be read or written, or a log could not be opened.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's error.
+        /// The error of the operating system.
         source: std::io::Error,
     },
 }

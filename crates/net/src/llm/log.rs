@@ -1,4 +1,4 @@
-//! A log of every exchange.
+//! A log of every exchange with a language model.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind, Write};
@@ -13,13 +13,13 @@ use serde_json::Value;
 
 use crate::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError, Secret};
 
-/// Passes requests to another model and appends every exchange, failed ones included, to a JSONL file for people and
-/// their tools.
+/// Passes requests to another model and logs every exchange, including failed ones, in a JSONL file for people and
+/// their programs.
 ///
 /// A line has `time` (when the request was sent: RFC 3339, UTC), `model`, the request's `role`, `template`, `task`,
-/// `attempt` and `messages`, `reply` (a [`ChatReply`] with its token counts) or `error` (a text), and `seconds`. Each
-/// line is appended in one write, so that threads and processes can share a file. If the log cannot be written, one
-/// warning is given and the chats go on.
+/// `attempt` and `messages`, `reply` (a [`ChatReply`] with its token counts) or `error` (a text), and `seconds` (how
+/// long the exchange took). Each line is appended in one write, so that threads and processes can share a file. If the
+/// log cannot be written, one warning is given and chats continue.
 #[derive(Debug)]
 pub struct LlmLog {
     inner: Arc<dyn Llm>,
@@ -31,9 +31,9 @@ pub struct LlmLog {
 #[derive(Debug)]
 struct LogFile {
     file: File,
-    /// Whether the last line lacks its line break.
+    /// Whether the last line of the file lacks its line break, because a write failed in between.
     is_torn: bool,
-    /// Whether a failed write was reported.
+    /// Whether a warning about a failed write was given.
     has_warned: bool,
 }
 
@@ -54,7 +54,8 @@ struct LogLine<'a> {
 }
 
 impl LlmLog {
-    /// Opens or creates the file and keeps its content. [`LlmError::Io`] if that fails.
+    /// Opens the file to append to it, or creates it. `inner` is the model that answers. [`LlmError::Io`] if the file
+    /// cannot be opened.
     pub fn new(inner: Arc<dyn Llm>, path: &Path) -> Result<Self, LlmError> {
         let open = || {
             let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
@@ -68,11 +69,12 @@ impl LlmLog {
         Ok(Self { inner, path: path.to_owned(), secrets: Vec::new(), file })
     }
 
-    /// Replaces these secrets by `[secret]` in everything that is logged. Errors never contain the server's key, but
-    /// messages and replies might, so pass it here too.
+    /// Replaces these secrets by `[secret]` in everything that is logged. Errors never contain the server's API key,
+    /// but messages and replies might, so pass the key here too.
     pub fn redacting(mut self, secrets: Vec<Secret>) -> Self {
         self.secrets = secrets;
-        // Longer secrets go first: replacing one that is a part of another would leave the rest of the other visible.
+        // Longer secrets are replaced first: if a shorter one is a part of a longer one, the rest of the longer one
+        // would stay visible.
         self.secrets.sort_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
         self
     }
@@ -92,7 +94,7 @@ impl LlmLog {
 }
 
 impl LogFile {
-    /// Appends a line in one write, which no other writer can split.
+    /// Appends a line to the file in one write, which no other writer can split.
     fn append(&mut self, line: &str) -> std::io::Result<()> {
         let begin = if self.is_torn { "\n" } else { "" };
         let bytes = format!("{begin}{line}\n").into_bytes();

@@ -1,13 +1,13 @@
-//! Language models for chat completions.
+//! Chats with language models.
 //!
 //! An [`Llm`] answers a [`ChatRequest`] with a [`ChatReply`]; [`chat_all`] sends many requests at once.
 //!
-//! - [`OpenAi`]: an `OpenAI`-compatible server, within a [`Budget`].
+//! - [`OpenAi`] sends requests to an `OpenAI`-compatible server, within a [`Budget`].
 //! - [`Record`] appends every exchange to a file, [`Replay`] answers from such a file without a network, and
 //!   [`LlmCache`] does both, so that an interrupted job does not pay twice.
 //! - [`LlmLog`] logs every exchange, failed ones included, for people to read.
 //!
-//! A recorded chat, replayed:
+//! An example of a replay:
 //!
 //! ```
 //! use std::path::Path;

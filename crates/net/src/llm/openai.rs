@@ -1,4 +1,4 @@
-//! An `OpenAI`-compatible server.
+//! A client of servers with the `OpenAI` protocol for chat completions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,39 +15,40 @@ use crate::llm::{Budget, ChatReply, ChatRequest, Llm, LlmError, Secret, wire};
 use crate::retry::{AttemptError, RetryError, RetryPolicy, retry_after, tried, with_retries};
 use crate::runtime::BackgroundRuntime;
 
-/// The longest response, in bytes.
+/// Maximum size of a response, in bytes.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// The longest body of an error response, in bytes; a longer one is ignored.
+/// Maximum size of the body of an error response, in bytes; a longer body is ignored.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
 
-/// The longest wait for the body of an error response, whose status alone is enough to go on.
+/// Maximum wait for the body of an error response. Without the body, the error message has only the status.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Characters of a server's message that an error shows.
+/// Maximum number of characters of a server's message that an error shows.
 const MAX_SHOWN_CHARS: usize = 300;
 
-/// The address of a server, and the limits of a chat.
+/// The address of a server and of a model on it, and the limits of each chat.
 #[derive(Clone)]
 pub struct OpenAiSettings {
-    /// The address below which `chat/completions` is, such as `http://host:8000/v1`.
+    /// The base URL of the server, below which `chat/completions` is, such as `http://host:8000/v1`.
     pub url: String,
-    /// The model's name on the server.
+    /// The name of the model on the server.
     pub model: String,
-    /// The API key, sent as a bearer token; `None` sends none.
+    /// The API key, which is sent as a bearer token; with `None`, no key is sent.
     pub key: Option<Secret>,
-    /// Time for a chat with all its tries and pauses, counted from when the chat is sent rather than queued. With more
-    /// than one try, each has half of it at most.
+    /// Maximum time for a chat, with all its tries and the pauses between them. The time in which a chat waits for
+    /// others to end does not count. If there may be several tries, each gets at most half of the time.
     pub deadline: Duration,
-    /// Tries per chat; zero counts as one.
+    /// Maximum number of tries per chat; zero counts as one.
     pub tries: u32,
-    /// The most chats under way at once, over all clones of the client; further chats wait. Zero counts as one.
+    /// Maximum number of chats that are under way at the same time, over all clones of the client; further chats wait.
+    /// Zero counts as one.
     pub concurrency: usize,
-    /// The budget, checked before every try.
+    /// The budget of tokens and money, which is checked before every try.
     pub budget: Budget,
 }
 
-// Not derived: the address may contain a password.
+// `Debug` is not derived, because the address may contain a password.
 impl fmt::Debug for OpenAiSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("OpenAiSettings");
@@ -57,12 +58,13 @@ impl fmt::Debug for OpenAiSettings {
     }
 }
 
-/// A client of an `OpenAI`-compatible server: `OpenAI`'s own, vLLM, llama.cpp and many others.
+/// A client of an `OpenAI`-compatible server, such as `OpenAI`'s own, vLLM or llama.cpp.
 ///
-/// Status 429, 5xx, timeouts and broken connections are retried after a random pause whose bound grows, and not before
-/// `Retry-After`. Redirects are not followed, because the key belongs to one server. The budget is charged with the
-/// token counts of the responses, or with a quarter of the bytes where a response has no counts; a try without a
-/// response costs nothing here, though the server may charge for it. Clones share connections, limits and budget.
+/// Status 429, 5xx, timeouts and broken connections are retried after a random pause, whose upper bound doubles with
+/// every try, and not before the time in `Retry-After`. Redirects are not followed, because the API key belongs to one
+/// server. Each response is charged to the budget with its token counts, or with a quarter of its bytes if it has no
+/// counts. A try without a response is not charged, although the server may bill it. Clones share connections, limits
+/// and budget.
 #[derive(Clone, Debug)]
 pub struct OpenAi(Arc<OpenAiConnection>);
 
@@ -71,7 +73,7 @@ struct OpenAiConnection {
     address: Url,
     authorization: Option<HeaderValue>,
     client: Client,
-    /// One permit per chat under way.
+    /// Limits the number of chats under way: each chat holds one permit.
     permits: Semaphore,
     background: BackgroundRuntime,
 }
@@ -83,7 +85,7 @@ impl fmt::Debug for OpenAiConnection {
 }
 
 impl OpenAi {
-    /// A client; nothing is sent yet. [`LlmError::Request`] if the settings cannot work.
+    /// Creates a client without sending a request. [`LlmError::Request`] if the settings are invalid.
     pub fn new(settings: OpenAiSettings) -> Result<Self, LlmError> {
         let failed = |message: String| LlmError::Request { address: redacted(&settings.url), message };
         let mut address = Url::parse(&settings.url).map_err(|e| failed(e.to_string()))?;
@@ -127,11 +129,11 @@ impl OpenAiConnection {
         LlmError::Request { address: redacted(self.address.as_str()), message }
     }
 
-    /// Waits for a permit, then sends the request with its retries.
+    /// Waits until fewer than the maximum number of chats are under way, then sends the request with its retries.
     async fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
         let _permit = self.permits.acquire().await.map_err(|e| self.failed(e.to_string()))?;
         let OpenAiSettings { tries, deadline, .. } = self.settings;
-        // A try that hangs must leave time for another.
+        // With several tries, one that hangs must leave time for another.
         let per_try = if tries > 1 { deadline / 2 } else { deadline };
         let body = wire::body(request, &self.settings.model);
         let policy = RetryPolicy { tries, deadline, per_try };
@@ -150,7 +152,7 @@ impl OpenAiConnection {
         })
     }
 
-    /// One try.
+    /// Sends the request once and reads the reply.
     async fn chat_once(
         &self,
         request: &ChatRequest,
@@ -172,13 +174,13 @@ impl OpenAiConnection {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| format!("it is not JSON: {e}")),
             None => Err(format!("it is longer than {} MiB", MAX_BYTES >> 20)),
         };
-        // The server did the work, whether or not its response can be used.
+        // The tokens are charged even if the response cannot be used, because the server did the work.
         let usage = wire::usage(request, parsed.as_ref().unwrap_or(&Value::Null));
         self.settings.budget.charge(usage.prompt, usage.completion);
         wire::reply(&parsed.map_err(invalid)?, usage).map_err(invalid)
     }
 
-    /// The error of a response without success, with the server's message and advice on what to do.
+    /// The error for a response whose status is not success, with the server's message and advice on what to do.
     async fn status_error(&self, mut response: Response, number: u32) -> AttemptError<LlmError> {
         let status = response.status();
         let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
@@ -204,7 +206,7 @@ impl OpenAiConnection {
         AttemptError::Fatal(self.failed(format!("{message} ({})", tried(number))))
     }
 
-    /// What to do about status 401: the key may be wrong, or may have expired since the last request.
+    /// Advice after status 401: the key may be wrong, or may have expired since the last request.
     fn key_advice(&self) -> String {
         match &self.settings.key {
             Some(key) if self.authorization.is_some() => match key.variable() {
@@ -215,9 +217,9 @@ impl OpenAiConnection {
         }
     }
 
-    /// A server's text for display: without control characters, without the key, and no longer than
-    /// [`MAX_SHOWN_CHARS`]. The key is removed after the control characters, which may have hidden it, and before the
-    /// cut, which would leave its beginning.
+    /// Prepares a server's text for display: without control characters, without the API key, and not longer than
+    /// [`MAX_SHOWN_CHARS`]. The key is removed after the control characters, because those could hide a key, and before
+    /// the text is cut, because a cut could leave the beginning of a key.
     fn clean(&self, text: &str) -> String {
         let visible: String = text.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
         let text = normalized(&visible);

@@ -1,4 +1,4 @@
-//! Records exchanges.
+//! Records the exchanges with a language model in a file.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::llm::exchange::{Exchange, is_yaml, read_jsonl};
 use crate::llm::{ChatReply, ChatRequest, Llm, LlmError};
 
-/// Passes requests to another model and appends each exchange to a JSONL file that [`Replay`](crate::llm::Replay)
-/// reads. The file contains no API key and no address with a password.
+/// Passes requests to another model and appends each exchange to a JSONL file that [`Replay`](crate::llm::Replay) can
+/// read. The file contains no API key and no address with a password.
 ///
-/// A request that the file already contains is sent again, but not recorded again: a replay gives the first reply.
+/// A request that is already in the file is sent again, but its new reply is not recorded: a replay gives the first
+/// reply.
 #[derive(Debug)]
 pub struct Record {
     inner: Arc<dyn Llm>,
@@ -23,13 +24,14 @@ pub struct Record {
 #[derive(Debug)]
 struct Recording {
     file: File,
-    /// The recorded requests, by [`ChatRequest::key`].
+    /// The requests in the file, by [`ChatRequest::key`].
     keys: HashSet<String>,
 }
 
 impl Record {
-    /// Opens or creates the file. A last line that a kill cut short is removed. [`LlmError::Replay`] if the file is
-    /// otherwise invalid, or if another recorder has it open.
+    /// Opens or creates the file. A last line that is incomplete, because the process was killed, is removed.
+    /// [`LlmError::Replay`] if the file is otherwise invalid or is named like YAML, or if another recorder has the file
+    /// open.
     pub fn new(inner: Arc<dyn Llm>, path: &Path) -> Result<Self, LlmError> {
         let io = || LlmError::io(path);
         if is_yaml(path) {
@@ -37,8 +39,8 @@ impl Record {
             return Err(LlmError::Replay { message });
         }
         let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(io())?;
-        // Two recorders would record different replies to the same request. A file system without locks gives another
-        // error, which is ignored: there the user has to take care.
+        // Two recorders would record different replies to the same request. On a file system without locks, locking
+        // gives another error, which is ignored: there the user must not record into one file twice at the same time.
         if let Err(TryLockError::WouldBlock) = file.try_lock() {
             let message = format!("{} is being recorded into by another recorder; choose another file", path.display());
             return Err(LlmError::Replay { message });
@@ -47,7 +49,7 @@ impl Record {
         file.read_to_end(&mut text).map_err(io())?;
         let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |index| index + 1);
         if serde_json::from_slice::<Exchange>(&text[whole..]).is_ok() {
-            // A complete line whose line break is missing, as some editors write it.
+            // The last line is complete, but its line break is missing, as some editors write it.
             file.write_all(b"\n").map_err(io())?;
         } else if whole < text.len() {
             tracing::warn!("{}: removing the last line, which is cut short", path.display());
@@ -59,7 +61,7 @@ impl Record {
         Ok(Self { inner, path: path.to_owned(), recording: Mutex::new(Recording { file, keys }) })
     }
 
-    /// Appends an exchange in one write, unless its request is recorded already.
+    /// Appends an exchange to the file in one write, unless the file already contains its request.
     fn append(&self, exchange: &Exchange) -> std::io::Result<()> {
         let key = exchange.request.key();
         let mut line = serde_json::to_vec(exchange)?;
@@ -70,7 +72,7 @@ impl Record {
         }
         let before = recording.file.metadata()?.len();
         if let Err(e) = recording.file.write_all(&line) {
-            // Removes the part that was written, or the next line would be appended to it.
+            // Removes the part of the line that was written, because the next line would be appended to it.
             let _ = recording.file.set_len(before);
             return Err(e);
         }

@@ -1,4 +1,4 @@
-//! Answers from recorded exchanges, without a network.
+//! Answers chat requests from recorded exchanges, without a network.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -11,30 +11,31 @@ use crate::llm::chat::normalized;
 use crate::llm::exchange::{LocatedExchange, read};
 use crate::llm::{ChatReply, ChatRequest, Llm, LlmError};
 
-/// Answers requests with recorded replies; a request that was not recorded is [`LlmError::Replay`]. Its name contains a
-/// hash of the recording, so that another recording has another name.
+/// Answers requests with recorded replies. A request that was not recorded gives [`LlmError::Replay`]. The name of a
+/// replay, as a model, contains a hash of the recording, so that different recordings have different names.
 #[derive(Debug)]
 pub struct Replay {
     path: PathBuf,
     exchanges: Vec<LocatedExchange>,
-    /// Indices into `exchanges`, by [`ChatRequest::key`].
+    /// For each [`ChatRequest::key`], the index of the exchange in `exchanges`.
     by_key: HashMap<String, usize>,
     name: String,
 }
 
 impl Replay {
-    /// Reads a recording: a JSONL file of objects with `request` and `reply`, or a YAML list of them (`.yaml`, `.yml`).
-    /// [`LlmError::Replay`] if an entry is invalid or a request has two different replies.
+    /// Reads a recording: a JSONL file of objects with `request` and `reply`, or a YAML list of such objects (`.yaml`,
+    /// `.yml`). [`LlmError::Replay`] if an entry is invalid or if two entries give different replies to the same
+    /// request.
     ///
-    /// An entry without `messages` is scripted rather than recorded. It answers every request with its role, template,
-    /// task and attempt that no entry with messages answers.
+    /// An entry without `messages` is scripted: it was written by a person. A scripted entry answers every request that
+    /// has the same role, template, task and attempt and that no entry with messages answers.
     pub fn load(path: &Path) -> Result<Self, LlmError> {
         let text = std::fs::read_to_string(path).map_err(LlmError::io(path))?;
         Self::parse(path, &text)
     }
 
-    /// Reads a recording from a text, like [`Replay::load`]. The path is not opened: it gives the format by its
-    /// extension, and appears in error messages.
+    /// Parses a recording like [`Replay::load`], from a text. The file at `path` is not opened: the extension of the
+    /// path decides between JSONL and YAML, and the path appears in error messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, LlmError> {
         let mut exchanges: Vec<LocatedExchange> = Vec::new();
         let mut by_key: HashMap<String, usize> = HashMap::new();
@@ -60,30 +61,30 @@ impl Replay {
         Ok(Self { path: path.to_owned(), exchanges, by_key, name })
     }
 
-    /// The number of requests that have a reply.
+    /// The number of different requests in the recording.
     pub fn len(&self) -> usize {
         self.exchanges.len()
     }
 
-    /// Whether the recording is empty.
+    /// Whether the recording contains no request.
     pub fn is_empty(&self) -> bool {
         self.exchanges.is_empty()
     }
 
-    /// Keeps the replies of one model, and those without a model's name.
+    /// Drops the replies of other models; those without a model's name stay.
     pub(crate) fn of_model(mut self, model: &str) -> Self {
         self.by_key.retain(|_, index| self.exchanges[*index].exchange.model.as_ref().is_none_or(|m| m == model));
         self
     }
 
-    /// The recorded or scripted reply to a request, if there is one.
+    /// The recorded or scripted reply to a request; `None` if there is none.
     pub(crate) fn find(&self, request: &ChatRequest) -> Option<ChatReply> {
         let scripted = || self.by_key.get(&request.without_messages().key());
         let index = self.by_key.get(&request.key()).or_else(scripted)?;
         self.exchanges.get(*index).map(|located| located.exchange.reply.clone())
     }
 
-    /// The error for a request that was not recorded, which shows the nearest recorded one.
+    /// The error for a request that was not recorded. The message shows how the most similar recorded request differs.
     fn not_recorded(&self, request: &ChatRequest) -> LlmError {
         let miss = format!("{}: no reply was recorded for {}", self.path.display(), identity(request));
         let similarity = |known: &ChatRequest| {
@@ -111,12 +112,12 @@ impl Llm for Replay {
     }
 }
 
-/// Whether two replies are equal but for their token counts, which may differ between servers.
+/// Whether two replies are equal apart from their token counts, which may differ between servers.
 fn is_same_reply(a: &ChatReply, b: &ChatReply) -> bool {
     (&a.text, &a.finish, &a.calls) == (&b.text, &b.finish, &b.calls)
 }
 
-/// `replay-` and the first 16 digits of a SHA-256 of all keys and replies.
+/// The name of a recording: `replay-` and the first 16 hexadecimal digits of a SHA-256 of all keys and replies.
 fn name(exchanges: &[LocatedExchange], by_key: &HashMap<String, usize>) -> String {
     let mut replies: Vec<(&String, &ChatReply)> =
         by_key.iter().map(|(key, index)| (key, &exchanges[*index].exchange.reply)).collect();
@@ -132,23 +133,23 @@ fn name(exchanges: &[LocatedExchange], by_key: &HashMap<String, usize>) -> Strin
     format!("replay-{}", &hex(&hash.finalize())[..16])
 }
 
-/// What identifies a request, without its messages, for error messages.
+/// What identifies a request apart from its messages, as a text for error messages.
 fn identity(request: &ChatRequest) -> String {
     let ChatRequest { role, template, task, attempt, .. } = request;
     format!("role {role:?}, template {template:?}, task {task:?}, attempt {attempt}")
 }
 
-/// The messages as texts that begin with the author's role.
+/// The messages of a request as texts, each of which begins with the author's role.
 fn message_texts(request: &ChatRequest) -> Vec<String> {
     request.messages.iter().map(|m| format!("{}: {}", m.role, normalized(&m.content))).collect()
 }
 
-/// The length of the common prefix of two texts, in characters.
+/// The number of characters at the beginning of two texts that are equal.
 fn common_chars(a: &str, b: &str) -> usize {
     a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count()
 }
 
-/// The length of the common prefix of two chats, in characters.
+/// The number of characters at the beginning of two chats that are equal.
 fn common_prefix(a: &ChatRequest, b: &ChatRequest) -> usize {
     let mut sum = 0;
     for (a, b) in message_texts(a).iter().zip(&message_texts(b)) {
@@ -160,7 +161,7 @@ fn common_prefix(a: &ChatRequest, b: &ChatRequest) -> usize {
     sum
 }
 
-/// The differences between a recorded request and the present one, for an error message.
+/// How a request differs from a recorded one, as a text for an error message.
 fn differences(recorded: &ChatRequest, request: &ChatRequest) -> String {
     let mut out = Vec::new();
     let mut compare = |what: &str, recorded: &str, requested: &str| {
@@ -184,7 +185,7 @@ fn differences(recorded: &ChatRequest, request: &ChatRequest) -> String {
     out.join(", ")
 }
 
-/// At most 60 characters of a text, from 20 characters before the character `from`.
+/// At most 60 characters of a text, beginning 20 characters before the character at index `from`.
 fn excerpt(text: &str, from: usize) -> String {
     let begin = from.saturating_sub(20);
     let rest = text.chars().skip(begin);

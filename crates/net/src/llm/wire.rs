@@ -1,4 +1,4 @@
-//! The JSON bodies of the `OpenAI` chat completions protocol.
+//! The JSON bodies of requests and responses in the `OpenAI` protocol for chat completions.
 
 use serde_json::{Value, json};
 
@@ -6,14 +6,14 @@ use crate::llm::chat::estimate_tokens;
 use crate::llm::function::{calls, tools};
 use crate::llm::{ChatReply, ChatRequest};
 
-/// Token counts of one exchange.
+/// Numbers of tokens in the prompt and in the reply of one exchange.
 #[derive(Clone, Copy)]
 pub(crate) struct TokenCounts {
     pub prompt: u64,
     pub completion: u64,
 }
 
-/// The body of a request.
+/// The JSON body of a request to the model with this name.
 pub(crate) fn body(request: &ChatRequest, model: &str) -> Value {
     let mut body = json!({
         "model": model,
@@ -23,7 +23,7 @@ pub(crate) fn body(request: &ChatRequest, model: &str) -> Value {
         "stream": false,
     });
     if let Some(schema) = &request.schema {
-        // The protocol allows a schema's name these characters, and at most 64 of them.
+        // In this protocol, the name of a schema has at most 64 characters, and only these.
         let allowed = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
         let name: String = request.role.chars().map(allowed).take(64).collect();
         let name = if name.is_empty() { "answer".into() } else { name };
@@ -37,7 +37,7 @@ pub(crate) fn body(request: &ChatRequest, model: &str) -> Value {
     body
 }
 
-/// The token counts of a response's `usage`; a count that is missing is estimated as a quarter of the bytes.
+/// The token counts in a response's `usage`. A missing count is estimated as a quarter of the bytes.
 pub(crate) fn usage(request: &ChatRequest, body: &Value) -> TokenCounts {
     let count = |name: &str| body.pointer(&format!("/usage/{name}")).and_then(Value::as_u64);
     let prompt = count("prompt_tokens").unwrap_or_else(|| request.estimate_tokens());
@@ -46,7 +46,7 @@ pub(crate) fn usage(request: &ChatRequest, body: &Value) -> TokenCounts {
     TokenCounts { prompt, completion }
 }
 
-/// An estimate of a message's tokens, including its calls, whether or not they are well formed.
+/// An estimate of the number of tokens in a reply's message, including its function calls, even malformed ones.
 fn estimate_message(message: &Value) -> u64 {
     let tokens = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, estimate_tokens);
     let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
@@ -54,7 +54,7 @@ fn estimate_message(message: &Value) -> u64 {
     tokens(message.get("content")) + call_tokens.sum::<u64>()
 }
 
-/// Reads the first choice of a response; the error says what is wrong with it.
+/// Reads the reply from the first of the response's `choices`. The error says what is wrong with the response.
 pub(crate) fn reply(body: &Value, tokens: TokenCounts) -> Result<ChatReply, String> {
     let choices = body.get("choices").and_then(Value::as_array).ok_or("`choices` is not a list")?;
     let choice = choices.first().ok_or("`choices` is empty")?;
@@ -64,10 +64,10 @@ pub(crate) fn reply(body: &Value, tokens: TokenCounts) -> Result<ChatReply, Stri
     let content = message.get("content").unwrap_or(&Value::Null);
     let text = match content {
         Value::String(text) => text.clone(),
-        // A reply that calls functions needs no text.
+        // A reply that calls functions may have no text.
         Value::Null if !calls.is_empty() => String::new(),
         _ => {
-            // A model whose reasoning uses up its tokens returns no content; the finish reason shows that.
+            // A model that spends all its tokens on reasoning returns no content; the finish reason shows that.
             let why = if finish.is_empty() { String::new() } else { format!(" (`finish_reason` is {finish:?})") };
             return Err(format!("`choices[0].message.content` is {}, not a text{why}", kind(content)));
         }
@@ -75,7 +75,7 @@ pub(crate) fn reply(body: &Value, tokens: TokenCounts) -> Result<ChatReply, Stri
     Ok(ChatReply { text, prompt_tokens: tokens.prompt, completion_tokens: tokens.completion, finish, calls })
 }
 
-/// The kind of a JSON value, for an error message.
+/// The type of a JSON value, for an error message.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -1,6 +1,7 @@
-//! Web search.
+//! Searches the web through search services.
 //!
-//! A [`WebSearch`] answers a query with a list of [`Hit`]s. [`SerpApi`] and [`Brave`] implement it.
+//! A [`WebSearch`] is a search service, which answers a query with a list of [`Hit`]s. [`SerpApi`] and [`Brave`] are
+//! such services.
 
 mod brave;
 mod error;

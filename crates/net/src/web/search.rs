@@ -1,21 +1,21 @@
-//! What a web search takes and returns.
+//! The trait of web search services, and the pages that they find.
 
 use crate::web::WebError;
 
-/// A page that a search found. Its texts are written by third parties; markup and control characters are removed.
+/// A page that a search found. Its texts were written by others; markup and control characters are removed from them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// The page's title.
+    /// The title of the page.
     pub title: String,
-    /// The page's address, `http` or `https`.
+    /// The address of the page, which begins with `http` or `https`.
     pub url: String,
-    /// An excerpt of the page, or its description.
+    /// An excerpt from the page, or a description of it.
     pub snippet: String,
 }
 
-/// A web search service.
+/// A service that searches the web.
 pub trait WebSearch: Send + Sync + std::fmt::Debug {
-    /// Returns at most `limit` pages for a query, the most relevant first. Blocks until then; inside asynchronous code
-    /// that is an error.
+    /// Returns at most `limit` pages for a query, the most relevant first. Blocks until the service has answered;
+    /// inside asynchronous code a call is an error.
     fn search(&self, query: &str, limit: usize) -> Result<Vec<Hit>, WebError>;
 }

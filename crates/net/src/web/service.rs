@@ -1,4 +1,4 @@
-//! The code that search services share: the key, a request with its retries, and the clean-up of texts.
+//! The code that all search services share: the API key, a request with its retries, and the clean-up of texts.
 
 use std::time::Duration;
 
@@ -12,35 +12,36 @@ use crate::retry::{AttemptError, RetryError, RetryPolicy, retry_after, tried, wi
 use crate::runtime::BackgroundRuntime;
 use crate::web::{Hit, WebError};
 
-/// The longest response, in bytes.
+/// Maximum size of a response, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
 
-/// Time for a search, with all its tries and pauses.
+/// Maximum time for a search, with all its tries and the pauses between them.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Tries per search.
+/// Maximum number of tries per search.
 const TRIES: u32 = 3;
 
-/// The longest title, snippet and address, in characters; longer texts are cut, and a longer address drops its page.
+/// Maximum length of a title or snippet, in characters, and of an address, in bytes. Longer titles and snippets are
+/// cut; a page with a longer address is left out.
 const MAX_CHARS: usize = 2000;
 
-/// A search service with an API key.
+/// A web search service and its API key.
 #[derive(Debug)]
 pub(crate) struct SearchService {
     name: &'static str,
-    /// The environment variable of the key.
+    /// The environment variable that contains the API key.
     variable: &'static str,
     pub key: Secret,
-    /// The key as a header's value.
+    /// The API key in the form of a header's value.
     pub header: HeaderValue,
-    /// The base address, without a slash at its end.
+    /// The base URL of the service, without a slash at its end.
     pub base: String,
     pub deadline: Duration,
     client: Client,
     background: BackgroundRuntime,
 }
 
-/// The names of a result's fields in a service's JSON.
+/// The names that a service gives to the fields of a result in its JSON.
 #[derive(Clone, Copy)]
 pub(crate) struct HitFields {
     pub title: &'static str,
@@ -49,7 +50,8 @@ pub(crate) struct HitFields {
 }
 
 impl SearchService {
-    /// A service whose key is looked up with `env`.
+    /// Creates a client of the service `name`. `env` looks up the environment variable `variable`, which contains the
+    /// API key.
     pub fn new(
         name: &'static str,
         variable: &'static str,
@@ -70,8 +72,8 @@ impl SearchService {
         Ok(Self { name, variable, key, header, base: base.into(), deadline: DEADLINE, client, background })
     }
 
-    /// Sends a GET request for a path below the base address and returns the JSON of the response. `add_key` adds the
-    /// key where the service expects it in a header.
+    /// Sends a GET request for a path below the base URL and returns the response as JSON. `add_key` adds the API key
+    /// to the headers of the request, if the service expects the key there.
     pub fn get(
         &self,
         path: &str,
@@ -95,7 +97,7 @@ impl SearchService {
         })
     }
 
-    /// One try.
+    /// Sends the request once.
     async fn get_once(&self, request: RequestBuilder) -> Result<Value, AttemptError<WebError>> {
         let (service, variable) = (self.name, self.variable);
         let connection_error = |e: reqwest::Error| AttemptError::retry(self.clean(&http::error_chain(e)));
@@ -118,13 +120,13 @@ impl SearchService {
         serde_json::from_slice(&body).map_err(|e| invalid(format!("it is not JSON: {e}")))
     }
 
-    /// A text without the key.
+    /// Removes the API key from a text.
     fn clean(&self, text: &str) -> String {
         self.key.redact(text)
     }
 
-    /// Reads a list of results; `None`, an absent list, means that nothing was found. Results without a usable address
-    /// are left out.
+    /// Reads a list of results, of which it keeps at most `limit`. With `None`, the response had no list, and nothing
+    /// was found. Results without a usable address are left out.
     pub fn hits(&self, list: Option<&Value>, fields: HitFields, limit: usize) -> Result<Vec<Hit>, WebError> {
         let Some(list) = list else { return Ok(Vec::new()) };
         let list = list
@@ -141,13 +143,14 @@ impl SearchService {
     }
 }
 
-/// A text without tags, common HTML escapes and control characters, and no longer than [`MAX_CHARS`].
+/// Removes tags and control characters from a text, decodes common HTML escapes, and cuts the text after [`MAX_CHARS`]
+/// characters.
 fn plain(text: &str) -> String {
     let mut kept = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('<') {
         kept.push_str(before);
-        // A `<` that begins no tag is an ordinary character.
+        // A `<` that does not begin a tag is an ordinary character.
         let is_tag = after.starts_with(|c: char| c.is_ascii_alphabetic() || c == '/');
         if let Some((_, behind)) = after.split_once('>').filter(|_| is_tag) {
             rest = behind;

@@ -1,13 +1,13 @@
-//! Tokens of requests, and error responses.
+//! Reads access tokens from requests, and builds error responses.
 
 use crate::hub::serve::http1::{HttpRequest, HttpResponse};
 
-/// An error response with the Hub's headers for its code and message.
+/// An error response that gives its code and message also in the Hub's headers for them (`x-error-…`).
 pub(crate) fn error(status: u16, code: &str, message: &str) -> HttpResponse {
     HttpResponse::text(status, message).with("x-error-code", code).with("x-error-message", message)
 }
 
-/// The bearer token of a request.
+/// The access token that a request sends as a bearer token; `None` if there is none.
 pub(crate) fn token(request: &HttpRequest) -> Option<&str> {
     request.header("authorization").and_then(|a| a.strip_prefix("Bearer ")).filter(|t| !t.is_empty())
 }

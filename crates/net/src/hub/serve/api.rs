@@ -1,4 +1,4 @@
-//! The routes of the Hub's API (<https://huggingface.co/docs/hub/api>).
+//! The paths of the Hub's API that the server answers (<https://huggingface.co/docs/hub/api>).
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use crate::hub::serve::files;
 use crate::hub::serve::local_models::{LocalFile, LocalModel, LocalModels};
 use crate::hub::serve::{HttpRequest, HttpResponse};
 
-/// The most models per page.
+/// Maximum number of models on one page of a list.
 const PAGE_SIZE: usize = 1000;
 
-/// Answers a request.
+/// The response to a request: chooses the function for the path and calls it.
 pub(crate) fn answer(models: &LocalModels, request: &HttpRequest) -> HttpResponse {
     let parts: Vec<&str> = request.path.iter().map(String::as_str).collect();
     match parts.as_slice() {
@@ -32,7 +32,8 @@ pub(crate) fn answer(models: &LocalModels, request: &HttpRequest) -> HttpRespons
     }
 }
 
-/// Answers a request about a model at a revision, which must be `main` or the model's present commit.
+/// Looks up the model `owner/name` and calls `answer` for it. The revision must be `main` or the model's present
+/// commit.
 fn with(
     models: &LocalModels,
     owner: &str,
@@ -51,7 +52,7 @@ fn with(
     }
 }
 
-/// `GET /api/whoami-v2`: every token belongs to the user `local`.
+/// Answers `GET /api/whoami-v2`: every token belongs to the user `local`.
 fn whoami(request: &HttpRequest) -> HttpResponse {
     match token(request) {
         Some(_) => HttpResponse::json(&json!({"type": "user", "name": "local", "fullname": "local", "orgs": []})),
@@ -59,7 +60,7 @@ fn whoami(request: &HttpRequest) -> HttpResponse {
     }
 }
 
-/// `GET /api/models`: the models that match, in descending order and in pages.
+/// Answers `GET /api/models` with one page of the models that match, in the requested order.
 fn list(models: &LocalModels, request: &HttpRequest) -> HttpResponse {
     let lower = |name| request.query(name).unwrap_or_default().to_lowercase();
     let (search, author) = (lower("search"), request.query("author"));
@@ -88,7 +89,7 @@ fn list(models: &LocalModels, request: &HttpRequest) -> HttpResponse {
     if limit == 0 || end >= models.len() { response } else { response.with("link", &next_link(request, end)) }
 }
 
-/// The `Link` header with the address of the next page.
+/// The `Link` header with the address of the next page, which begins with model number `cursor` (from 0).
 fn next_link(request: &HttpRequest, cursor: usize) -> String {
     let host = request.header("host").unwrap_or("localhost");
     let Ok(mut url) = reqwest::Url::parse(&format!("http://{host}/api/models")) else { return String::new() };
@@ -97,7 +98,8 @@ fn next_link(request: &HttpRequest, cursor: usize) -> String {
     format!("<{url}>; rel=\"next\"")
 }
 
-/// A model's metadata, as lists and `info` give it.
+/// The metadata of a model as JSON, for a list of models and for one model; with the model card and the names of the
+/// files on request.
 fn summary(model: &LocalModel, with_card: bool, with_files: bool) -> Value {
     let LocalModel { id, commit, card, modified, .. } = model;
     let author = id.split('/').next();
@@ -120,7 +122,7 @@ fn summary(model: &LocalModel, with_card: bool, with_files: bool) -> Value {
     summary
 }
 
-/// `GET /api/models/{id}`: metadata and files, with sizes and hashes if `blobs` is true.
+/// Answers `GET /api/models/{id}` with the model's metadata and files; with their sizes and hashes if `blobs` is true.
 fn info(model: &LocalModel, request: &HttpRequest) -> HttpResponse {
     let mut info = summary(model, true, true);
     if request.query("blobs").is_some_and(|b| b.eq_ignore_ascii_case("true") || b == "1") {
@@ -130,7 +132,7 @@ fn info(model: &LocalModel, request: &HttpRequest) -> HttpResponse {
     HttpResponse::json(&info)
 }
 
-/// A file in the response of `info`.
+/// The JSON for a file in the response of [`info`].
 fn sibling(file: &LocalFile) -> Value {
     let mut entry = json!({"rfilename": file.name, "blobId": file.blob, "size": file.size});
     if let Some(lfs) = &file.lfs {
@@ -139,8 +141,8 @@ fn sibling(file: &LocalFile) -> Value {
     entry
 }
 
-/// `GET /api/models/{id}/tree/{revision}/{below}`: the files and folders of a folder, or of all folders below it if
-/// `recursive` is true.
+/// Answers `GET /api/models/{id}/tree/{revision}/{below}` with the files and folders directly in the folder `below`, or
+/// at every depth below that folder if `recursive` is true.
 fn tree(model: &LocalModel, below: &str, request: &HttpRequest) -> HttpResponse {
     let prefix = if below.is_empty() { String::new() } else { format!("{below}/") };
     let is_recursive = request.query("recursive").is_some_and(|r| r.eq_ignore_ascii_case("true") || r == "1");
@@ -166,7 +168,7 @@ fn tree(model: &LocalModel, below: &str, request: &HttpRequest) -> HttpResponse 
     HttpResponse::json(&Value::Array(entries))
 }
 
-/// A file in the response of `tree`.
+/// The JSON for a file in the response of [`tree`].
 fn tree_file(file: &LocalFile) -> Value {
     let mut entry = json!({"type": "file", "oid": file.blob, "size": file.size, "path": file.name});
     if let Some(lfs) = &file.lfs {

@@ -1,4 +1,4 @@
-//! The bytes of files, whole or a range of them.
+//! Responses with the bytes of a file, or with a range of them.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,16 +11,16 @@ use crate::hub::serve::{HttpRequest, HttpResponse};
 enum ByteRange {
     Whole,
     Range {
-        /// The first byte.
+        /// The position of the first byte of the range.
         from: u64,
-        /// The number of bytes.
+        /// Number of bytes in the range.
         length: u64,
     },
-    /// A range without any byte of the file.
+    /// A range that contains no byte of the file; the response has status 416.
     Unsatisfiable,
 }
 
-/// `/{id}/resolve/{revision}/{file}`: the file, or a redirect to its address in Git LFS.
+/// Answers `/{id}/resolve/{revision}/{file}` with the file, or with a redirect to `/lfs/…` for a file in Git LFS.
 pub(crate) fn resolve(model: &LocalModel, name: &str, request: &HttpRequest) -> HttpResponse {
     let Some(file) = model.file(name) else {
         return error(404, "EntryNotFound", "LocalFile not found").with("x-repo-commit", &model.commit);
@@ -39,7 +39,7 @@ pub(crate) fn resolve(model: &LocalModel, name: &str, request: &HttpRequest) -> 
     )
 }
 
-/// `/lfs/{id}/{commit}/{sha256}`: a file in Git LFS.
+/// Answers `/lfs/{id}/{commit}/{sha256}` with the file in Git LFS that has this hash.
 pub(crate) fn stored(model: &LocalModel, hash: &str, request: &HttpRequest) -> HttpResponse {
     let has_hash = |f: &&LocalFile| f.lfs.as_ref().is_some_and(|lfs| lfs.sha256 == hash);
     let gated = model.card.gated() != false && token(request).is_none();
@@ -49,7 +49,7 @@ pub(crate) fn stored(model: &LocalModel, hash: &str, request: &HttpRequest) -> H
     }
 }
 
-/// Adds the Hub's headers about a file to a response.
+/// Adds the Hub's headers about a file to a response: commit, hash and size.
 fn with_file_headers(response: HttpResponse, model: &LocalModel, file: &LocalFile) -> HttpResponse {
     let response = response.with("x-repo-commit", &model.commit).with("accept-ranges", "bytes");
     let response = response.with("etag", &format!("\"{}\"", file.etag()));
@@ -61,7 +61,7 @@ fn with_file_headers(response: HttpResponse, model: &LocalModel, file: &LocalFil
     }
 }
 
-/// A response with the part of a file that the request asks for.
+/// The response with the part of a file that the request asks for.
 fn send(model: &LocalModel, file: &LocalFile, request: &HttpRequest) -> HttpResponse {
     let (from, length, status) = match requested_range(request, file.size) {
         ByteRange::Whole => (0, file.size, 200),
@@ -88,14 +88,15 @@ fn send(model: &LocalModel, file: &LocalFile, request: &HttpRequest) -> HttpResp
     with_file_headers(response.with("content-type", "application/octet-stream"), model, file)
 }
 
-/// Opens a file at a byte.
+/// Opens a file for reading from byte `from` on.
 fn open(file: &LocalFile, from: u64) -> io::Result<File> {
     let mut opened = File::open(&file.path)?;
     opened.seek(SeekFrom::Start(from))?;
     Ok(opened)
 }
 
-/// Reads the `Range` header. Several ranges, or a header that is not a range of bytes, give the whole file.
+/// Reads which part of a file the `Range` header asks for. Several ranges, or a header that is not a range of bytes,
+/// give the whole file.
 fn requested_range(request: &HttpRequest, size: u64) -> ByteRange {
     let range = request.header("range").and_then(|r| r.strip_prefix("bytes=")).and_then(|r| r.split_once('-'));
     let Some((from, to)) = range else { return ByteRange::Whole };

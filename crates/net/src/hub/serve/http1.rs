@@ -7,61 +7,61 @@ use std::time::{Duration, Instant};
 
 use reqwest::Url;
 
-/// The longest head of a request, in bytes.
+/// Maximum size of the head of a request (the request line and the headers), in bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
-/// The longest wait for a request on an open connection.
+/// Maximum wait for a complete request on an open connection; after it, the connection is closed.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The longest wait until the client takes more bytes.
+/// Maximum wait until the client takes more bytes of a response; after it, the connection is closed.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// A request to the server.
+/// A request that the server received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRequest {
-    /// `GET` or `HEAD`.
+    /// The method of the request: `GET` or `HEAD`.
     pub method: String,
-    /// The path and query as they were sent, with percent escapes.
+    /// The path and query exactly as the client sent them, with percent escapes.
     pub target: String,
-    /// The segments of the path, decoded.
+    /// The parts of the path between slashes, with percent escapes decoded.
     pub path: Vec<String>,
-    /// The names and values of the query, in order and decoded.
+    /// The names and values of the query parameters, decoded, in the order of the request.
     pub query: Vec<(String, String)>,
-    /// The names, in lower case, and values of the headers.
+    /// The headers as pairs of a name in lower case and a value.
     pub headers: Vec<(String, String)>,
 }
 
 impl HttpRequest {
-    /// The value of a header; its name may be in any case.
+    /// The value of the header with this name, in any case; `None` if the request has no such header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
-    /// All values of a query parameter.
+    /// All values of the query parameter with this name.
     pub fn queries<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.query.iter().filter(move |(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// The first value of a query parameter.
+    /// The first value of the query parameter with this name; `None` if the request has no such parameter.
     pub fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
-    /// Whether the client allows further requests on the connection.
+    /// Whether the client allows further requests on the connection (no `Connection: close`).
     pub(crate) fn keeps_alive(&self) -> bool {
         !self.header("connection").is_some_and(|c| c.eq_ignore_ascii_case("close"))
     }
 }
 
-/// A response of the server.
+/// A response that the server sends.
 pub struct HttpResponse {
-    /// The status code, such as 200.
+    /// The status code of the response, such as 200.
     pub status: u16,
-    /// The headers, without `content-length` and `connection`.
+    /// The headers as names and values. The server adds `content-length` and `connection` itself.
     pub headers: Vec<(String, String)>,
-    /// The announced length of the body in bytes; with `None`, the body ends with the connection.
+    /// The length of the body in bytes, sent as `content-length`. With `None`, the end of the connection ends the body.
     pub length: Option<u64>,
-    /// The body. If it is shorter than announced, the connection is closed after it.
+    /// The body. If the body is shorter than `length`, the connection is closed after it.
     pub body: Box<dyn io::Read + Send>,
 }
 
@@ -74,36 +74,36 @@ impl fmt::Debug for HttpResponse {
 }
 
 impl HttpResponse {
-    /// A response with a body of bytes.
+    /// A response whose body consists of these bytes.
     pub fn new(status: u16, body: Vec<u8>) -> Self {
         let length = Some(body.len() as u64);
         Self { status, headers: Vec::new(), length, body: Box::new(io::Cursor::new(body)) }
     }
 
-    /// A plain-text response.
+    /// A response whose body is plain text.
     pub fn text(status: u16, body: &str) -> Self {
         Self::new(status, body.into()).with("content-type", "text/plain; charset=utf-8")
     }
 
-    /// A JSON response with status 200.
+    /// A response with status 200 whose body is JSON.
     pub fn json(body: &serde_json::Value) -> Self {
         Self::new(200, body.to_string().into_bytes()).with("content-type", "application/json; charset=utf-8")
     }
 
-    /// Adds a header.
+    /// Adds a header to the response.
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 }
 
-/// The next event on a connection.
+/// What happened next on a connection: what [`read`] returns.
 pub(crate) enum Incoming {
-    /// A request.
+    /// The client sent a request.
     Request(HttpRequest),
-    /// The client has closed the connection, or sent nothing for too long.
+    /// The client closed the connection, or sent no complete request for too long.
     Closed,
-    /// An invalid request, with the status and message of the response.
+    /// The client sent an invalid request, which gets a response with this status and message.
     Invalid { status: u16, message: &'static str },
 }
 
@@ -113,13 +113,13 @@ impl Incoming {
     }
 }
 
-/// Sets a connection's options.
+/// Sets the options of a connection: small responses are sent at once, and a write waits only for a limited time.
 pub(crate) fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(WRITE_TIMEOUT))
 }
 
-/// Reads the head of a request. `unread` keeps the bytes after it for the next call.
+/// Reads the head of the next request. `unread` keeps the bytes that follow the head for the next call.
 pub(crate) fn read(mut stream: &TcpStream, unread: &mut Vec<u8>) -> io::Result<Incoming> {
     let began = Instant::now();
     let mut buffer = [0; 4096];
@@ -148,7 +148,7 @@ pub(crate) fn read(mut stream: &TcpStream, unread: &mut Vec<u8>) -> io::Result<I
     }
 }
 
-/// Parses the head of a request.
+/// Parses the head of a request: the request line and the headers.
 fn parse(head: &str) -> Incoming {
     let mut lines = head.split("\r\n");
     let mut first = lines.next().unwrap_or_default().split(' ');
@@ -168,7 +168,7 @@ fn parse(head: &str) -> Incoming {
     };
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let parts = path.strip_prefix('/').map(|p| p.split('/').map(percent_decoded).collect::<Option<Vec<_>>>());
-    // `Url` parses the query only: in a path it would resolve `..`.
+    // Only the query is parsed by `Url`, which would resolve `..` in a path.
     let parsed = Url::parse(&format!("http://localhost/?{query}"));
     let (Some(Some(path)), Ok(parsed)) = (parts, parsed) else {
         return Incoming::invalid(400, "this is not a path");
@@ -177,7 +177,7 @@ fn parse(head: &str) -> Incoming {
     Incoming::Request(HttpRequest { method: method.into(), target: target.into(), path, query, headers })
 }
 
-/// A segment of a path, decoded; `None` if its escapes are invalid or not UTF-8.
+/// Decodes the percent escapes in one part of a path; `None` if an escape is invalid or the result is not UTF-8.
 fn percent_decoded(part: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = part.as_bytes();
@@ -194,7 +194,8 @@ fn percent_decoded(part: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Sends a response, without its body if `is_head`. Returns whether the connection can serve another request.
+/// Sends a response, or only the head of the response if `is_head`. Returns whether the connection can serve another
+/// request.
 pub(crate) fn write(
     mut stream: &TcpStream,
     response: HttpResponse,
@@ -205,7 +206,7 @@ pub(crate) fn write(
     let keep_alive = keep_alive && length.is_some();
     let mut head = format!("HTTP/1.1 {status} {}\r\n", reason(status));
     for (name, value) in &headers {
-        // A line break in a value would begin another header.
+        // Line breaks become spaces, because a line break in a value would begin another header.
         let _ = write!(head, "{name}: {}\r\n", value.replace(['\r', '\n'], " "));
     }
     if let Some(length) = length {
@@ -220,7 +221,7 @@ pub(crate) fn write(
     Ok(keep_alive && Some(sent) == length)
 }
 
-/// The standard phrase of a status code.
+/// The standard phrase for a status code, such as `Not Found` for 404.
 fn reason(status: u16) -> &'static str {
     reqwest::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Unknown")
 }

@@ -1,4 +1,4 @@
-//! The models of a folder, read from disk at each request.
+//! The models in a folder on disk, which is read at each request.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -13,83 +13,84 @@ use crate::hub::model::MAX_FILES;
 use crate::hub::serve::model_card::{self, ModelCard};
 use crate::hub::{digest, names};
 
-/// Files of at least this many bytes are in Git LFS, as on the Hub.
+/// Files of at least this many bytes are served as files in Git LFS, as on the Hub.
 const LFS_MIN_BYTES: u64 = 10 << 20;
 
-/// Files with these extensions are in Git LFS, whatever their size.
+/// Files with these extensions are served as files in Git LFS, whatever their size.
 const LFS_EXTENSIONS: &[&str] = &["safetensors", "bin", "gguf", "pt", "pth", "onnx", "h5", "msgpack"];
 
-/// The deepest nesting of folders within a model.
+/// Maximum depth of folders within a model; files in deeper folders are left out.
 const MAX_DEPTH: usize = 16;
 
-/// A folder of models. A file is hashed when its hash is first needed, and again when its size or time has changed.
+/// A folder of models. A file is hashed when its hash is needed for the first time, and again when its size or
+/// modification time has changed.
 pub(crate) struct LocalModels {
-    /// The folder's canonical path.
+    /// The absolute path of the folder, without symbolic links.
     root: PathBuf,
     hashes: Mutex<HashMap<PathBuf, FileHashes>>,
 }
 
-/// A file's hashes, and the size and time for which they hold.
+/// The hashes of a file. They are valid while its size and modification time stay the same.
 #[derive(Clone)]
 struct FileHashes {
     size: u64,
     modified: Option<SystemTime>,
-    /// The git blob id.
+    /// The git blob id of the file, or of its pointer if the file is in Git LFS.
     blob: String,
     lfs: Option<LfsPointer>,
 }
 
-/// The Git LFS pointer of a file.
+/// The contents of the pointer that git stores instead of a file in Git LFS.
 #[derive(Clone, Debug)]
 pub(crate) struct LfsPointer {
     pub sha256: String,
-    /// The size in bytes of the pointer, which is the text that git stores instead of the file.
+    /// The size of the pointer's text, in bytes.
     pub pointer_size: u64,
 }
 
-/// A file of a model.
+/// A file of a model in the served folder.
 #[derive(Clone, Debug)]
 pub(crate) struct LocalFile {
-    /// The path in the model.
+    /// The file's path in the model.
     pub name: String,
-    /// The path on disk.
+    /// The file's path on disk.
     pub path: PathBuf,
-    /// Bytes.
+    /// The size of the file, in bytes.
     pub size: u64,
-    /// The git blob id of the file or of its pointer.
+    /// The git blob id of the file, or of its pointer if the file is in Git LFS.
     pub blob: String,
-    /// `None` if the file is stored in git itself.
+    /// The pointer of a file in Git LFS; `None` if the file is served as one that is stored in git itself.
     pub lfs: Option<LfsPointer>,
 }
 
 impl LocalFile {
-    /// The entity tag (ETag): the hash by which the Hub's client stores the file.
+    /// The entity tag (ETag) of the file: the hash that names the file in the cache of the Hub's client.
     pub fn etag(&self) -> &str {
         self.lfs.as_ref().map_or(&self.blob, |lfs| &lfs.sha256)
     }
 }
 
-/// A model and its files at the time of a request.
+/// A model in the served folder, with its files at the time of a request.
 pub(crate) struct LocalModel {
     pub id: String,
-    /// A SHA-1 of the files' names and hashes.
+    /// The model's commit: a SHA-1 of the names and hashes of the files.
     pub commit: String,
-    /// Sorted by name.
+    /// The files of the model, sorted by name.
     pub files: Vec<LocalFile>,
     pub card: ModelCard,
-    /// The time of the newest file (RFC 3339).
+    /// The modification time of the newest file (RFC 3339).
     pub modified: String,
 }
 
 impl LocalModel {
-    /// The file with a path.
+    /// The file with this path in the model; `None` if there is none.
     pub fn file(&self, name: &str) -> Option<&LocalFile> {
         self.files.iter().find(|f| f.name == name)
     }
 }
 
 impl LocalModels {
-    /// The models of a folder, which must exist.
+    /// Opens a folder of models, which must exist. No model is read yet.
     pub fn new(folder: &Path) -> io::Result<Self> {
         let root = folder.canonicalize()?;
         if !root.is_dir() {
@@ -98,7 +99,7 @@ impl LocalModels {
         Ok(Self { root, hashes: Mutex::default() })
     }
 
-    /// The ids of all models, sorted.
+    /// The ids (`owner/name`) of all models in the folder, sorted.
     pub fn ids(&self) -> Vec<String> {
         let folders = |path: &Path| {
             let entries = fs::read_dir(path).into_iter().flatten().flatten();
@@ -116,7 +117,7 @@ impl LocalModels {
         ids
     }
 
-    /// The model with an id; `None` if there is none.
+    /// Reads the model with this id; `None` if there is none.
     pub fn model(&self, id: &str) -> io::Result<Option<LocalModel>> {
         let folder = self.root.join(id);
         if names::id(id).is_err() || !id.contains('/') || !folder.is_dir() {
@@ -140,8 +141,8 @@ impl LocalModels {
         Ok(Some(LocalModel { id: id.into(), commit, files, card: ModelCard::read(&card), modified }))
     }
 
-    /// Collects the files of a folder and its subfolders, as paths in the model and on disk. Leaves out links to
-    /// folders, links out of the root, invalid names, `.git` and `.cache`.
+    /// Collects the files of a folder and its subfolders into `found`, as pairs of the path in the model and the path
+    /// on disk. Leaves out links to folders, links to files outside of the root, invalid names, `.git` and `.cache`.
     fn collect(&self, folder: &Path, prefix: &str, depth: usize, found: &mut Vec<(String, PathBuf)>) -> io::Result<()> {
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
@@ -158,7 +159,7 @@ impl LocalModels {
         Ok(())
     }
 
-    /// A file's hashes, from the earlier requests if the file has not changed.
+    /// The hashes of a file: those of an earlier request if the file has not changed since, or else new ones.
     fn hashes_of(&self, path: &Path) -> io::Result<FileHashes> {
         let metadata = fs::metadata(path)?;
         let (size, modified) = (metadata.len(), metadata.modified().ok());
@@ -180,7 +181,7 @@ impl LocalModels {
     }
 }
 
-/// The first `max_bytes` bytes of a text file.
+/// The first `max_bytes` bytes of a text file; invalid UTF-8 is replaced.
 fn read_start(path: &Path, max_bytes: usize) -> io::Result<String> {
     let mut bytes = Vec::new();
     File::open(path)?.take(max_bytes as u64).read_to_end(&mut bytes)?;

@@ -1,22 +1,22 @@
-//! A model card: the metadata at the top of a README, YAML between two lines of `---`
+//! The model card: the metadata at the top of a model's README, as YAML between two lines of `---`
 //! (<https://huggingface.co/docs/hub/model-cards>).
 
 use serde_json::Value;
 
-/// The longest metadata, in bytes; longer metadata is ignored.
+/// Maximum size of the metadata, in bytes; longer metadata is ignored.
 pub(crate) const MAX_BYTES: usize = 256 << 10;
 
-/// The metadata of a model.
+/// The metadata in the README of a model.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ModelCard {
-    /// The whole metadata; null if there is none.
+    /// The whole metadata as JSON; null if there is none.
     pub data: Value,
-    /// The tags, with those that the Hub derives from other keys, such as `license:mit`.
+    /// The tags, including those that the Hub derives from other keys, such as `license:mit` from `license`.
     pub tags: Vec<String>,
 }
 
 impl ModelCard {
-    /// Reads a README; without metadata, or with invalid YAML, the card is empty.
+    /// Reads the metadata in the text of a README. Without metadata, or if the YAML is invalid, the result is empty.
     pub fn read(text: &str) -> Self {
         let yaml = text.strip_prefix("---").and_then(|rest| rest.split_once("\n---")).map(|(yaml, _)| yaml);
         let data: Value = yaml.and_then(|y| serde_yaml::from_str(y).ok()).unwrap_or_default();
@@ -44,17 +44,18 @@ impl ModelCard {
         Self { data, tags }
     }
 
-    /// A key's text, if it has one.
+    /// The text that a key of the metadata has; `None` if there is no such key or its value is no text.
     pub fn text(&self, key: &str) -> Option<&str> {
         self.data.get(key).and_then(Value::as_str)
     }
 
-    /// A key's number, or 0.
+    /// The number that a key of the metadata has; 0 if there is no such key or its value is no whole number.
     pub fn number(&self, key: &str) -> u64 {
         self.data.get(key).and_then(Value::as_u64).unwrap_or_default()
     }
 
-    /// The `gated` value of the Hub's API: `false`, `"auto"` or `"manual"`.
+    /// Who may download the model, as the value of `gated` in the Hub's API: `false` (everyone), `"auto"` or
+    /// `"manual"`.
     pub fn gated(&self) -> Value {
         match self.data.get("gated") {
             Some(Value::Bool(true)) => "auto".into(),

@@ -1,4 +1,4 @@
-//! The server: accepts connections and answers their requests.
+//! The server of local models: accepts connections and answers their requests.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,14 +13,14 @@ use std::time::Duration;
 use crate::hub::serve::local_models::LocalModels;
 use crate::hub::serve::{HttpRequest, HttpResponse, api, http1};
 
-/// The most connections; a further one is closed immediately.
+/// Maximum number of open connections; a further connection is closed immediately.
 const MAX_CONNECTIONS: usize = 128;
 
-/// A function that sees each request first. Its response is sent instead of the server's; `None` leaves the request to
-/// the server.
+/// A function that is called with each request before the server answers. If the function gives a response, that
+/// response is sent; with `None`, the server answers.
 pub type Hook = Box<dyn Fn(&HttpRequest) -> Option<HttpResponse> + Send + Sync>;
 
-/// A running server. Dropping it closes its connections and stops it.
+/// A running server of local models. Dropping the value closes all connections and stops the server.
 pub struct HubServer {
     address: SocketAddr,
     state: Arc<ServerState>,
@@ -31,9 +31,9 @@ struct ServerState {
     models: LocalModels,
     hook: Option<Hook>,
     stopped: AtomicBool,
-    /// The number of the next connection.
+    /// The number that the next connection gets.
     next: AtomicU64,
-    /// The open connections by number, to be closed when the server stops.
+    /// The open connections by their numbers, so that they can be closed when the server stops.
     open: Mutex<HashMap<u64, TcpStream>>,
 }
 
@@ -44,8 +44,8 @@ impl fmt::Debug for HubServer {
 }
 
 impl HubServer {
-    /// Serves a folder at an address, such as `127.0.0.1:0`; port 0 takes a free port. Everyone who can reach the
-    /// address can read everything in the folder.
+    /// Serves the models in a folder at an address, such as `127.0.0.1:0`, where port 0 stands for any free port.
+    /// Everyone who can reach the address can read every model in the folder.
     pub fn start(folder: &Path, address: &str, hook: Option<Hook>) -> io::Result<Self> {
         let models = LocalModels::new(folder)?;
         let listener = TcpListener::bind(address)?;
@@ -57,12 +57,12 @@ impl HubServer {
         Ok(Self { address, state, accepting: Some(accepting) })
     }
 
-    /// The address that the server listens at.
+    /// The address and port at which the server accepts connections.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The value for `HF_ENDPOINT`.
+    /// The URL of the server, for the environment variable `HF_ENDPOINT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -74,7 +74,7 @@ impl Drop for HubServer {
         for stream in self.state.lock().values() {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Connects once to wake the thread that waits for connections.
+        // Connects once, in order to wake the thread that waits for connections.
         let mut own_address = self.address;
         if own_address.ip().is_unspecified() {
             own_address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
@@ -91,14 +91,14 @@ impl ServerState {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Accepts connections until the server stops, with one thread for each.
+    /// Accepts connections until the server stops. Each connection gets its own thread.
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
         for stream in listener.incoming() {
             if self.stopped.load(Ordering::SeqCst) {
                 return;
             }
             let Ok(stream) = stream else {
-                // Mostly too many open files: wait until other connections have closed.
+                // The usual cause is too many open files: wait until other connections have closed.
                 std::thread::sleep(Duration::from_millis(50));
                 continue;
             };
@@ -127,7 +127,7 @@ impl ServerState {
         }
     }
 
-    /// Answers the requests of a connection until one side closes it.
+    /// Answers the requests on a connection, one after another, until the client or the server closes it.
     fn serve(&self, stream: &TcpStream) -> io::Result<()> {
         http1::prepare(stream)?;
         let mut unread = Vec::new();
