@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Evaluation before, during and after training: accuracy on held-out prompts, and evaluation suites (benchmarks such
-/// as HumanEval).
+/// as `HumanEval`).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {

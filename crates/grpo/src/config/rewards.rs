@@ -48,7 +48,7 @@ pub struct RewardsConfig {
     pub llm: Option<LlmConfig>,
     /// Device of the reward models among the tools: `cpu`, `cuda:N` or `auto`.
     pub device: String,
-    /// Path of the score cache, an SQLite file with cached scores and a log of all tool calls. When absent, it is
+    /// Path of the score cache, an `SQLite` file with cached scores and a log of all tool calls. When absent, it is
     /// `scores.sqlite` in the run's folder. Several runs may share one file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,

@@ -163,7 +163,7 @@ fn tree(model: &LocalModel, below: &str, request: &HttpRequest) -> HttpResponse 
         }
     }
     if entries.is_empty() && !below.is_empty() {
-        return error(404, "EntryNotFound", "LocalFile not found");
+        return error(404, "EntryNotFound", "Entry not found");
     }
     HttpResponse::json(&Value::Array(entries))
 }

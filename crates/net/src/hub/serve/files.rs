@@ -23,7 +23,7 @@ enum ByteRange {
 /// Answers `/{id}/resolve/{revision}/{file}` with the file, or with a redirect to `/lfs/…` for a file in Git LFS.
 pub(crate) fn resolve(model: &LocalModel, name: &str, request: &HttpRequest) -> HttpResponse {
     let Some(file) = model.file(name) else {
-        return error(404, "EntryNotFound", "LocalFile not found").with("x-repo-commit", &model.commit);
+        return error(404, "EntryNotFound", "Entry not found").with("x-repo-commit", &model.commit);
     };
     if model.card.gated() != false && token(request).is_none() {
         let message =
@@ -33,7 +33,7 @@ pub(crate) fn resolve(model: &LocalModel, name: &str, request: &HttpRequest) -> 
     let Some(lfs) = &file.lfs else { return send(model, file, request) };
     let to = format!("/lfs/{}/{}/{}", model.id, model.commit, lfs.sha256);
     with_file_headers(
-        HttpResponse::text(302, &format!("ModelSummary. Redirecting to {to}")).with("location", &to),
+        HttpResponse::text(302, &format!("Found. Redirecting to {to}")).with("location", &to),
         model,
         file,
     )
@@ -45,7 +45,7 @@ pub(crate) fn stored(model: &LocalModel, hash: &str, request: &HttpRequest) -> H
     let gated = model.card.gated() != false && token(request).is_none();
     match model.files.iter().find(has_hash).filter(|_| !gated) {
         Some(file) => send(model, file, request),
-        None => error(404, "EntryNotFound", "LocalFile not found"),
+        None => error(404, "EntryNotFound", "Entry not found"),
     }
 }
 
