@@ -1,4 +1,5 @@
-//! `rlar eval`: policies on a config's held-out data here, on suites in [`suites`], rewards in [`benchmark`].
+//! `rlar eval` evaluates policies on a config's held-out data (in this module) and on suites (in [`suites`]), and
+//! rewards on a benchmark (in [`benchmark`]).
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -43,7 +43,8 @@ pub fn run(arguments: &FetchRewardsArguments) -> Result<()> {
     Ok(())
 }
 
-/// The config and its agents. The policy's model is not looked for, because rewards do not depend on it.
+/// The config and the agents that find its reward tools. The policy's model is not looked for, because rewards do not
+/// depend on it.
 fn load(arguments: &FetchRewardsArguments) -> Result<(LoadedConfig, Agents)> {
     let loaded = setup::load(&arguments.config, |_| Ok(()))?;
     if loaded.train.is_empty() && loaded.heldout.is_empty() {

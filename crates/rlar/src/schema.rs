@@ -15,7 +15,8 @@ pub fn markdown() -> String {
     out
 }
 
-/// Follows references, and skips `null` among the alternatives of an optional value.
+/// The schema that a reference, or the alternatives of an optional value, stand for: the one referred to, or the first
+/// that is not `null`.
 fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
     loop {
         if let Some(target) = schema["$ref"].as_str() {

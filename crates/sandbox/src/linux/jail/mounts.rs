@@ -9,8 +9,8 @@ use std::path::{Component, Path, PathBuf};
 use crate::SandboxError;
 use crate::error::refused;
 
-/// One step of building the root. It holds everything that it needs, because the forked child that takes it must not
-/// allocate memory.
+/// One step of building the private root. A step holds everything that it needs, because the forked child that carries
+/// it out must not allocate memory.
 #[derive(Debug)]
 pub enum MountStep {
     /// Creates a folder.
@@ -29,9 +29,9 @@ pub enum MountStep {
     ReadOnly(CString),
 }
 
-/// Capacity of a scratch folder, in bytes.
+/// Maximum size of all files in a scratch folder together, in bytes.
 pub const SCRATCH_BYTES: u64 = 16 << 20;
-/// Capacity of a scratch folder, in files and folders.
+/// Maximum number of files and folders in a scratch folder.
 const SCRATCH_FILES: u32 = 1024;
 
 /// A path as a C string.
@@ -46,10 +46,10 @@ pub fn mount_point(readable: &[PathBuf]) -> Result<PathBuf, SandboxError> {
     candidates.into_iter().find(free).ok_or_else(|| refused("no folder to build a root in (/mnt, /media, /srv, /tmp)"))
 }
 
-/// Where packages are mounted in the new root.
+/// Folder of the new root on which Python packages are mounted.
 pub const PACKAGES: &str = "/packages";
 
-/// The steps that build the root of a jail at `root`, with the `readable` paths and the folder of `packages`.
+/// The steps that build a private root at the folder `root`, with the `readable` paths and the folder `packages` in it.
 pub fn steps(root: &Path, readable: &[PathBuf], packages: Option<&Path>) -> Result<Vec<MountStep>, SandboxError> {
     if let Some(path) = readable.iter().find(|r| r.starts_with("/tmp")) {
         return Err(refused(format!("{} lies below /tmp, which the scratch folder hides", path.display())));
