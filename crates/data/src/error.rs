@@ -12,7 +12,7 @@ pub enum DataError {
     Io {
         /// The file that could not be read.
         path: PathBuf,
-        /// The operating system's error.
+        /// The error that the operating system reported.
         source: io::Error,
     },
     /// A row of the file is invalid.
@@ -54,7 +54,7 @@ impl KeyProblem {
 pub struct Problem {
     /// Line of the mistake in the document, from 1.
     pub line: usize,
-    /// What is wrong and, for a misspelt name, the nearest valid one.
+    /// What is wrong with the document there and, for a misspelt name, the most similar valid name.
     pub message: String,
 }
 

@@ -42,7 +42,7 @@ pub struct Message {
 pub struct Example {
     /// Name of the example, unique within its file.
     pub id: String,
-    /// The conversation so far; at least one message.
+    /// Messages that precede the reply; at least one.
     pub messages: Vec<Message>,
     /// The correct answer, or a good reply; `None` if the row has neither.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,13 +53,13 @@ pub struct Example {
     /// A reply to imitate, for supervised fine-tuning; `None` if the row has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub demonstration: Option<String>,
-    /// All other columns of the row.
+    /// Values of all other columns of the row, by column name.
     #[serde(flatten)]
     pub columns: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Example {
-    /// The text of the last message.
+    /// The text of the last message of the prompt; empty if there is no message.
     pub fn prompt(&self) -> &str {
         self.messages.last().map_or("", |m| &m.content)
     }
@@ -81,7 +81,7 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// A reply of which the whole text is scored.
+    /// Makes a completion whose whole text is scored.
     pub fn whole(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { part: 0..text.len(), text }
@@ -134,7 +134,7 @@ impl ScoredPart {
 pub struct Preference {
     /// Name of the preference, unique within its file.
     pub id: String,
-    /// The conversation so far; at least one message.
+    /// Messages that precede the reply; at least one.
     pub messages: Vec<Message>,
     /// The better reply.
     pub chosen: String,

@@ -1,4 +1,4 @@
-//! YAML files that are checked as a whole against a JSON Schema, every mistake with its line.
+//! YAML files that are checked as a whole against a JSON Schema; every mistake is reported with its line.
 
 use std::path::{Path, PathBuf};
 
@@ -87,7 +87,7 @@ fn text(node: &MarkedYaml) -> Option<String> {
 
 /// Compares a document with a schema and collects the mistakes.
 struct Checker<'s> {
-    /// The root of the schema, in which references are looked up.
+    /// The whole schema, in which `$ref` references are looked up.
     schema: &'s Value,
     problems: Vec<Problem>,
 }
@@ -246,7 +246,7 @@ fn article(kind: &str) -> &str {
     }
 }
 
-/// A node in words, for messages.
+/// Describes the value of a node in words, for messages.
 fn shown(node: &MarkedYaml) -> String {
     match &node.data {
         YamlData::Mapping(_) => "a mapping".into(),

@@ -8,7 +8,7 @@ use libmimalloc_sys::{_mi_option_last, mi_option_set_default, mi_option_t};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// `mi_option_purge_delay` in `mimalloc.h`; the bindings do not name it.
+/// Number of the option `mi_option_purge_delay` in `mimalloc.h`, which the bindings do not name.
 const PURGE_DELAY: mi_option_t = 15;
 const _: () = assert!(_mi_option_last == 47, "mimalloc has other options: look up the number of mi_option_purge_delay");
 

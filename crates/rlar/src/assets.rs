@@ -64,7 +64,7 @@ pub fn suite_beside(config: &Path, name: &str) -> Result<Asset> {
     }
 }
 
-/// The built-in list of published data sets.
+/// The list of published data sets that is embedded in the binary.
 pub fn origins() -> Asset {
     let text = DATASETS.get_file("origins.yaml").and_then(|f| f.contents_utf8()).unwrap_or_default();
     Asset { path: "embedded/datasets/origins.yaml".into(), text: text.into() }

@@ -215,7 +215,7 @@ fn add_model(library: &mut Library, path: &Path) -> Result<String> {
 }
 
 /// Names of the tools to score with: those that the command line names, or, if it names nothing to score with, all
-/// admitted tools that need neither a reference nor a language model and run no programs.
+/// admitted tools that need no reference, except judges, `code_tests` and `instructions`.
 fn tools(arguments: &RewardBenchmarkArguments, library: &Library, models: &[String]) -> Result<Vec<String>> {
     let named: Vec<String> = arguments.tool.iter().chain(models).cloned().collect();
     if let Some((_, twice)) = named.iter().enumerate().find(|(i, name)| named[..*i].contains(name)) {
@@ -227,7 +227,7 @@ fn tools(arguments: &RewardBenchmarkArguments, library: &Library, models: &[Stri
     if !named.is_empty() || !arguments.scores.is_empty() || !arguments.judge.is_empty() {
         return Ok(named);
     }
-    // Tools that ask a language model or run programs are used only if they are named.
+    // Judges ask a language model, `code_tests` runs programs, `instructions` reads IFEval's columns: only if named.
     let is_default = |c: &&ToolCard| {
         let is_cheap =
             !matches!(c.kind, ToolKind::Judge(_)) && !matches!(c.builtin(), Some("code_tests" | "instructions"));
@@ -259,7 +259,7 @@ fn score_with_tool(
 /// The scores of generative judges (language models that compare or rate replies), and remarks on them for the user.
 #[derive(Default)]
 struct JudgeScores {
-    /// One entry per `--judge`.
+    /// Scores by judge, one entry per option `--judge`.
     scores: Vec<BenchmarkScores>,
     notes: String,
 }
@@ -300,7 +300,7 @@ fn judge_way(prompt: JudgePrompt, seed: u64) -> JudgeMode {
     }
 }
 
-/// The report of a single tool, or a table with a column per tool.
+/// The printed result: the report of a single tool, or a table with a column per tool.
 fn summary(arguments: &RewardBenchmarkArguments, benchmark: &Benchmark, reports: &[BenchmarkReport]) -> String {
     match reports {
         [report] if arguments.markdown => report.markdown(),

@@ -71,7 +71,7 @@ fn load(arguments: &ConfigArguments) -> Result<(LoadedConfig, Orchestrator)> {
     Ok((loaded, rewards))
 }
 
-/// A table of accuracies by domain; the total is the last row.
+/// A table of accuracies by kind of example; the total is the last row.
 fn table(sampled: &BTreeMap<String, Accuracy>, greedy: &BTreeMap<String, Accuracy>) -> String {
     let mut rows = vec![["kind", "sampled", "answers", "greedy", "answers", "unscored"].map(str::to_owned).to_vec()];
     let kinds = sampled.keys().map(String::as_str).filter(|kind| *kind != "all").chain(["all"]);

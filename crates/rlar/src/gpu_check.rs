@@ -123,7 +123,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("the computation panicked")
 }
 
-/// Runs every check on a device; an error when one of them fails.
+/// Runs every check on a device; returns an error if a check fails.
 pub fn run(arguments: &GpuCheckArguments) -> Result<()> {
     let devices = checked_devices(&arguments.device)?;
     let folder = Fixtures::extract()?;
@@ -143,7 +143,7 @@ pub fn run(arguments: &GpuCheckArguments) -> Result<()> {
     print(format!("all {checks} checks passed on {}\n", arguments.device))
 }
 
-/// The embedded models in a temporary folder, which is removed when this is dropped.
+/// A temporary folder with the embedded models, which is removed when this value is dropped.
 struct Fixtures(PathBuf);
 
 impl Fixtures {
@@ -199,7 +199,8 @@ impl RecordedResults {
         (0..3).map(sequence).collect()
     }
 
-    /// The largest relative difference between recorded gradients and ours, by the tensor's name.
+    /// The largest relative difference, over all tensors, between the recorded gradients and `ours`, which are by
+    /// tensor name.
     fn gradient_difference(&self, ours: &BTreeMap<String, Vec<f32>>, model: &str) -> Result<f32> {
         let mut largest = 0f32;
         for (name, RecordedTensor { values, shape }) in &self.0 {

@@ -213,7 +213,7 @@ impl CheckData {
         Ok(Self { examples, pairs })
     }
 
-    /// Runs the admission checks on a tool: on the named data, or on built-in examples without any.
+    /// Runs the admission checks on a tool: on the data that the command line names, or else on built-in examples.
     fn check(&self, rewards: &Orchestrator, name: &str) -> Result<Admission> {
         let tool = rewards.for_admission(name)?;
         let builtin = match (&self.examples, &self.pairs) {
@@ -279,7 +279,7 @@ fn stats(path: &Path, as_json: bool) -> Result<()> {
     print(format!("{}{}", render(&rows), failures.collect::<String>()))
 }
 
-/// A table row per task of a tool; what concerns the tool as a whole stands in the first of them.
+/// Table rows for a tool, one per task; what concerns the tool as a whole stands in the first row.
 fn stats_rows(tool: &CallStatistics) -> Vec<Vec<String>> {
     let counts = [tool.calls, tool.cached, tool.abstained, tool.failed].map(|n| n.to_string());
     let cost = [format!("{:.3}", 1000.0 * tool.seconds), tool.tokens.to_string()];

@@ -14,7 +14,7 @@ pub enum RunError {
         path: PathBuf,
         /// The operation that failed, such as `cannot read`.
         action: &'static str,
-        /// The operating system's error.
+        /// The error that the operating system reported.
         source: io::Error,
     },
     /// The disk stayed full for as long as a write may wait.
@@ -31,7 +31,7 @@ pub enum RunError {
         /// The run's folder.
         path: PathBuf,
     },
-    /// The folder's contents do not allow the operation, or a file of it is damaged.
+    /// The contents of the run's folder do not allow the operation, or a file of the folder is damaged.
     #[error("{}: {message}", path.display())]
     State {
         /// The folder or the damaged file.

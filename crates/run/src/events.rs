@@ -11,7 +11,7 @@ use crate::RunError;
 use crate::disk::Disk;
 use crate::journal::{append, append_whole};
 
-/// An event file that is open for appending.
+/// A TensorBoard event file that is open for appending.
 #[derive(Debug)]
 pub struct Events {
     path: PathBuf,
@@ -41,7 +41,7 @@ impl Events {
         self.append(&event(time, step, &bytes_field(5, &summary)))
     }
 
-    /// Appends one `TFRecord`.
+    /// Appends one `TFRecord` with these bytes as its data.
     fn append(&mut self, data: &[u8]) -> Result<(), RunError> {
         let length = (data.len() as u64).to_le_bytes();
         let parts = [length.as_slice(), &masked_crc(&length), data, &masked_crc(data)];

@@ -135,7 +135,7 @@ pub(crate) fn has_steps(path: &Path) -> Result<bool, RunError> {
     Ok(read(path)?.split(|b| *b == b'\n').any(|line| step_of(line).is_some_and(|s| s > 0)))
 }
 
-/// A file's bytes; empty if there is no file.
+/// Reads a file's bytes; empty if there is no file.
 fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     match fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),

@@ -37,7 +37,7 @@ impl Records {
         Ok(Self { path: path.to_owned(), file: disk.write(|| append(path))?, disk })
     }
 
-    /// All records of the file. Fails if a line is not JSON.
+    /// Reads all records of the file. Fails if a line is not JSON.
     pub fn read(&self) -> Result<Vec<Value>, RunError> {
         let text = fs::read_to_string(&self.path).map_err(RunError::io(&self.path, "cannot read"))?;
         let record = |line| serde_json::from_str(line).map_err(|e| RunError::state(&self.path, e.to_string()));

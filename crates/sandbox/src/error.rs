@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-/// Why untrusted code, or one verifier or program, cannot be run.
+/// Why the sandbox cannot run untrusted code at all, or cannot run one verifier or program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SandboxError {
     /// This machine cannot run sandboxed code: no confinement works, no usable Python is installed, or jailed processes

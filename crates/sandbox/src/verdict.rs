@@ -118,7 +118,7 @@ pub enum TestVerdict {
     RuntimeError(String),
     /// The test did not end within this time, allowed for it or for all tests together.
     TimeLimit(Duration),
-    /// The program ran out of memory.
+    /// The program ran out of memory during the test.
     MemoryLimit,
     /// The reply or the output was longer than [`SandboxLimits::output`](crate::SandboxLimits::output).
     OutputLimit,

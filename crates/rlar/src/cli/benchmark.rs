@@ -42,7 +42,7 @@ pub struct RewardBenchmarkArguments {
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
     /// A tool of the library; may be given several times. Without tools, models, judges and scores, all admitted tools
-    /// that need no reference, no language model and no program to run are used.
+    /// that need no reference are used, except judges, `code_tests` and `instructions`.
     #[arg(long, value_name = "NAME")]
     pub tool: Vec<String>,
     /// A folder of tools; rlar's built-in library when absent.

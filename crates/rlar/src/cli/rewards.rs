@@ -67,7 +67,7 @@ pub enum RewardsCommand {
     /// differ.
     #[command(after_help = "Example:\n  rlar rewards diff runs/math/library --library library")]
     Diff {
-        /// The folder to compare with.
+        /// The folder of the library to compare with.
         other: PathBuf,
     },
     /// Print statistics of a log of tool calls: number of calls, distribution of scores, time and tokens.

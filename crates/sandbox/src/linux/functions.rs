@@ -17,13 +17,13 @@ use crate::linux::zygote::Process;
 use crate::verdict::{Execution, TestVerdict, Usage};
 use crate::{SandboxError, SandboxLimits};
 
-/// Runs the function tests of one program.
+/// Runs the function tests of one program: tests that call its functions.
 pub struct FunctionTests<'a> {
     pub sandbox: &'a Sandbox,
     /// Index of the slot of the pool whose fork server is used.
     pub slot: usize,
     pub limits: &'a SandboxLimits,
-    /// The program's source. Untrusted.
+    /// Python source of the program, which is untrusted.
     pub source: &'a str,
     /// Trusted code that runs before the tests: see [`Tests::Functions`](crate::Tests::Functions).
     pub setup: &'a str,

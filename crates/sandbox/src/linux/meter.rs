@@ -15,7 +15,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Starts measuring a process.
+    /// Starts to measure a process.
     pub fn new(process: &Process) -> Self {
         let mut meter = Self { pid: process.pid(), last: None };
         meter.lap();

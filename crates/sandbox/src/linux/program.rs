@@ -22,17 +22,17 @@ pub struct Program {
     pub tests: Tests,
 }
 
-/// The tests of a program.
+/// The tests of a program, by how they exercise it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tests {
     /// Python statements such as `assert f(2) == 4`, which run in another process and call the program's functions.
     Functions {
-        /// Code that runs before the tests, such as imports and helper functions. Trusted.
+        /// Trusted code that runs before the tests, such as imports and helper functions.
         setup: String,
         /// Names of functions that the program defines and the tests call, even if `setup` defines them too. If empty:
         /// the names in the tests that neither `setup` nor the standard library defines.
         functions: Vec<String>,
-        /// Tests, each of one or more statements and with one verdict. Trusted.
+        /// Trusted tests, each of one or more statements and with one verdict.
         tests: Vec<String>,
     },
     /// Inputs for the program's standard input, with the outputs that it must print; each test is one run of the

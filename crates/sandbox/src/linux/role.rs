@@ -14,7 +14,7 @@ pub enum ProcessRole {
 }
 
 impl ProcessRole {
-    /// All roles.
+    /// All roles of jailed processes.
     pub const ALL: [Self; 4] = [Self::Verifier, Self::Script, Self::Candidate, Self::Tester];
 
     /// Name of the role in messages to the fork server.

@@ -12,7 +12,7 @@ use crate::linux::zygote::Process;
 /// Number of programs that a tester serves before it is replaced.
 const PROGRAMS: usize = 1000;
 
-/// A running tester and the connection to it.
+/// A running tester (the trusted process that runs function tests) and rlar's connection to it.
 #[derive(Debug)]
 pub struct Tester {
     pub process: Process,

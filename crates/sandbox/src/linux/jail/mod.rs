@@ -41,7 +41,7 @@ pub struct Jail {
     readable: Vec<PathBuf>,
     /// seccomp filter that holds from the start: it denies listed system calls and allows all others.
     base: BpfProgram,
-    /// The first message to the fork server, as JSON.
+    /// The first message to the fork server, as JSON: seccomp filters by role, scratch size and folder of packages.
     pub setup: String,
     /// Namespaces, private root and user of tier A; `None` on tier B.
     namespaces: Option<Namespaces>,

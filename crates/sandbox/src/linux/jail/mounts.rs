@@ -13,19 +13,19 @@ use crate::error::refused;
 /// it out must not allocate memory.
 #[derive(Debug)]
 pub enum MountStep {
-    /// Creates a folder.
+    /// Creates the folder at this path.
     Folder(CString),
-    /// Creates an empty file.
+    /// Creates an empty file at this path.
     File(CString),
-    /// Creates a symbolic link.
+    /// Creates the symbolic link `name`, which points to `target`.
     Link { target: CString, name: CString },
-    /// Mounts a `tmpfs`.
+    /// Mounts a `tmpfs` (a file system in memory) at `path`.
     Tmpfs { path: CString, options: CString },
-    /// Bind-mounts a file or folder of the machine, read-only.
+    /// Bind-mounts the file or folder `from` of the machine at `to`, read-only.
     Bind { from: CString, to: CString },
-    /// Bind-mounts a device of the machine.
+    /// Bind-mounts the device `from` of the machine at `to`.
     Device { from: CString, to: CString },
-    /// Makes a mount read-only.
+    /// Makes the mount at this path read-only.
     ReadOnly(CString),
 }
 
@@ -34,7 +34,7 @@ pub const SCRATCH_BYTES: u64 = 16 << 20;
 /// Maximum number of files and folders in a scratch folder.
 const SCRATCH_FILES: u32 = 1024;
 
-/// A path as a C string.
+/// Converts a path to a C string; fails if the path holds a NUL byte.
 fn c(path: impl AsRef<OsStr>) -> Result<CString, SandboxError> {
     CString::new(path.as_ref().as_bytes()).map_err(|_| refused("a path of the interpreter holds a NUL byte"))
 }
