@@ -10,60 +10,60 @@ pub enum DataError {
     /// The file could not be read.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// The file that could not be read.
         path: PathBuf,
-        /// The operating system's error.
+        /// The error that the operating system reported.
         source: io::Error,
     },
-    /// A row is invalid.
+    /// A row of the file is invalid.
     #[error("{}:{line}: {message}", path.display())]
     Row {
-        /// The file.
+        /// The file that holds the row.
         path: PathBuf,
-        /// The row's line, from 1.
+        /// Line of the row in the file, from 1.
         line: usize,
-        /// What is wrong and what was expected.
+        /// What is wrong with the row and what was expected.
         message: String,
     },
     /// The file has no rows.
     #[error("{}: the data set is empty", path.display())]
     Empty {
-        /// The file.
+        /// The file that has no rows.
         path: PathBuf,
     },
 }
 
-/// A value of a YAML document that cannot be used, by its key.
+/// A value of a YAML document that cannot be used, with the key at which it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyProblem {
     /// The path of the key, such as `train.steps` or `data.mixture[1].until`.
     pub key: String,
-    /// What is wrong with the value, and what to do.
+    /// What is wrong with the value, and how to correct it.
     pub message: String,
 }
 
 impl KeyProblem {
-    /// A problem of the value at `key`.
+    /// Describes a problem of the value at `key`.
     pub fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
         Self { key: key.into(), message: message.into() }
     }
 }
 
-/// One mistake in a YAML document, by its line.
+/// One mistake in a YAML document, with its line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Its line, from 1.
+    /// Line of the mistake in the document, from 1.
     pub line: usize,
-    /// What is wrong and, for a misspelt name, the nearest valid one.
+    /// What is wrong with the document there and, for a misspelt name, the most similar valid name.
     pub message: String,
 }
 
 /// All mistakes in a YAML document, displayed as one `FILE:LINE: MESSAGE` line each.
 #[derive(Debug)]
 pub struct ConfigError {
-    /// The file.
+    /// The YAML file that holds the document.
     pub path: PathBuf,
-    /// The mistakes, by line.
+    /// The mistakes, ordered by line.
     pub problems: Vec<Problem>,
 }
 

@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Standing instructions for the model.
+    /// Author of the system message, which holds standing instructions for the model.
     System,
     /// The person who talks to the model.
     User,
-    /// The model.
+    /// The language model.
     Assistant,
 }
 
@@ -31,35 +31,35 @@ impl Role {
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Its author.
+    /// Author of the message.
     pub role: Role,
-    /// Its text.
+    /// Text of the message.
     pub content: String,
 }
 
 /// One prompt with its reference answer, domain and other columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Example {
-    /// Unique within its file.
+    /// Name of the example, unique within its file.
     pub id: String,
-    /// The conversation so far; at least one message.
+    /// Messages that precede the reply; at least one.
     pub messages: Vec<Message>,
-    /// The correct answer, or a good reply.
+    /// The correct answer, or a good reply; `None` if the row has neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// The kind of task, such as `math`.
+    /// The kind of task, such as `math`; `None` if the row does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
-    /// A reply to imitate, for supervised fine-tuning.
+    /// A reply to imitate, for supervised fine-tuning; `None` if the row has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub demonstration: Option<String>,
-    /// All other columns of the row.
+    /// Values of all other columns of the row, by column name.
     #[serde(flatten)]
     pub columns: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Example {
-    /// The text of the last message.
+    /// The text of the last message of the prompt; empty if there is no message.
     pub fn prompt(&self) -> &str {
         self.messages.last().map_or("", |m| &m.content)
     }
@@ -74,20 +74,20 @@ impl Example {
 /// A reply and the part of it that is scored: all that a reward tool sees of a model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Completion {
-    /// The whole reply.
+    /// The whole text of the reply.
     pub text: String,
-    /// The byte range of the part that is scored.
+    /// The part of the text that is scored, as a byte range.
     pub part: Range<usize>,
 }
 
 impl Completion {
-    /// A reply of which the whole text is scored.
+    /// Makes a completion whose whole text is scored.
     pub fn whole(text: impl Into<String>) -> Self {
         let text = text.into();
         Self { part: 0..text.len(), text }
     }
 
-    /// The text of the part that is scored; empty if the range is not one of this text.
+    /// The text of the part that is scored; empty if the range does not lie within the text.
     pub fn scored_text(&self) -> &str {
         self.text.get(self.part.clone()).unwrap_or("")
     }
@@ -97,24 +97,25 @@ impl Completion {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoredPart {
-    /// Only what follows the last occurrence of this text, such as `</think>`. A reply without it has an empty scored part.
+    /// Score only what follows the last occurrence of this text, such as `</think>`. A reply without this text has an
+    /// empty scored part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// Only what the last `<TAG>…</TAG>` encloses, for a tag such as `answer`; with `after`, the last one behind that text. A
-    /// reply without it has an empty scored part.
+    /// Score only what the last `<TAG>…</TAG>` encloses, for a tag such as `answer`; with `after`, the last one behind
+    /// that text. A reply without such a pair has an empty scored part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub within: Option<String>,
 }
 
 impl ScoredPart {
-    /// A completion with this part of `text` as its scored part.
+    /// Makes a completion of the reply `text`, with this part of it as the scored part.
     pub fn completion(&self, text: impl Into<String>) -> Completion {
         let text = text.into();
         let part = self.range(&text).unwrap_or(text.len()..text.len());
         Completion { text, part }
     }
 
-    /// The byte range of the part; `None` if the marker or the tag is missing.
+    /// Byte range of the scored part in `text`; `None` if the text `after` or the tag `within` is missing there.
     fn range(&self, text: &str) -> Option<Range<usize>> {
         let start = match &self.after {
             Some(marker) => text.rfind(marker)? + marker.len(),
@@ -131,9 +132,9 @@ impl ScoredPart {
 /// A prompt with a better and a worse reply.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Preference {
-    /// Unique within its file.
+    /// Name of the preference, unique within its file.
     pub id: String,
-    /// The conversation so far; at least one message.
+    /// Messages that precede the reply; at least one.
     pub messages: Vec<Message>,
     /// The better reply.
     pub chosen: String,

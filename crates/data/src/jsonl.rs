@@ -1,4 +1,4 @@
-//! Reading JSONL files; errors name the line.
+//! Reading JSONL files; errors name the file and the line.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,25 +11,25 @@ use crate::example::{Example, Message, Preference, Role};
 /// The columns that a job requires of every row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
-    /// A prompt; all else is optional.
+    /// Every row must have a prompt; all else is optional.
     Prompt,
-    /// A prompt and the correct answer.
+    /// Every row must have a prompt and the correct answer.
     Reference,
-    /// A prompt and a reply to imitate, or a conversation that ends with one.
+    /// Every row must have a prompt and a reply to imitate, or a conversation that ends with such a reply.
     Demonstration,
 }
 
-/// A row of a file.
+/// A row of a JSONL file, with its line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NumberedRow {
-    /// Its line, from 1.
+    /// Line of the row in the file, from 1.
     pub line: usize,
-    /// Its columns.
+    /// The row's values by column name.
     pub columns: Map<String, Value>,
 }
 
-/// Parses the rows of a JSONL text; blank lines are skipped. `path` is for messages. Fails at the first line that is not a
-/// JSON object, and if there are no rows.
+/// Parses the rows of a JSONL text; blank lines are skipped. `path` is the file that errors name. Fails at the first
+/// line that is not a JSON object, and if there are no rows.
 pub fn read_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, DataError> {
     let wrong = |line, message: String| DataError::Row { path: path.to_owned(), line, message };
     let mut rows = Vec::new();
@@ -50,7 +50,7 @@ pub fn read_rows(path: &Path, text: &str) -> Result<Vec<NumberedRow>, DataError>
     Ok(rows)
 }
 
-/// Parses the examples of a JSONL text. `path` is for messages.
+/// Parses the examples of a JSONL text. `path` is the file that errors name.
 ///
 /// A row has `prompt` (text, or a list of messages, as in TRL) or `messages`, and `reference` (or `answer`) and
 /// `demonstration` as far as `needs` requires them. The id of a row without `id` is its line; ids must be unique.
@@ -83,10 +83,10 @@ fn ends_with_reply(example: &Example) -> bool {
     example.messages.len() > 1 && example.messages.last().is_some_and(|m| m.role == Role::Assistant)
 }
 
-/// Parses the preferences of a JSONL text. `path` is for messages.
+/// Parses the preferences of a JSONL text. `path` is the file that errors name.
 ///
-/// A row has `prompt` (text or a list of messages), `chosen` and `rejected` (texts, or lists of messages that end with the
-/// reply) and optionally `margin`. Without `prompt`, the prompt is what precedes the reply in `chosen`.
+/// A row has `prompt` (text or a list of messages), `chosen` and `rejected` (texts, or lists of messages that end with
+/// the reply) and optionally `margin`. Without `prompt`, the prompt is what precedes the reply in `chosen`.
 pub fn read_preferences(path: &Path, text: &str) -> Result<Vec<Preference>, DataError> {
     let (mut preferences, mut seen) = (Vec::<Preference>::new(), BTreeMap::new());
     for NumberedRow { line, columns } in read_rows(path, text)? {
@@ -100,7 +100,7 @@ pub fn read_preferences(path: &Path, text: &str) -> Result<Vec<Preference>, Data
     Ok(preferences)
 }
 
-/// The preference of a row; `line` is its id if it has none.
+/// Makes a preference of a row; if the row has no id, `line` is the id.
 fn preference(mut row: Map<String, Value>, line: usize) -> Result<Preference, String> {
     let mut reply = |key: &str| match row.remove(key) {
         Some(Value::String(text)) => Ok((Vec::new(), text)),
@@ -144,7 +144,7 @@ fn preference(mut row: Map<String, Value>, line: usize) -> Result<Preference, St
     Ok(Preference { id, messages, chosen, rejected, margin })
 }
 
-/// The example of a row; `line` is its id if it has none.
+/// Makes an example of a row; if the row has no id, `line` is the id.
 fn example(mut row: Map<String, Value>, line: usize) -> Result<Example, String> {
     let text = |row: &mut Map<String, Value>, key: &str| match row.remove(key) {
         None | Some(Value::Null) => Ok(None),

@@ -12,11 +12,11 @@ use parquet::schema::types;
 /// The values of a column, one for each row.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
-    /// Integers, all present.
+    /// Integers, one per row, none of them null.
     Whole(Vec<i64>),
-    /// Floating-point numbers; `None` is null.
+    /// Floating-point numbers, one per row; `None` is null.
     Number(Vec<Option<f64>>),
-    /// Texts, all present.
+    /// Texts, one per row, none of them null.
     Text(Vec<String>),
 }
 

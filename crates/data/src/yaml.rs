@@ -1,4 +1,4 @@
-//! YAML files that are checked as a whole against a JSON Schema, every mistake with its line.
+//! YAML files that are checked as a whole against a JSON Schema; every mistake is reported with its line.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
-    /// Parses a text that holds one YAML document. `path` is for messages.
+    /// Parses a text that holds one YAML document. `path` is the file that errors name.
     pub fn parse(path: &Path, text: &'a str) -> Result<Self, ConfigError> {
         let error = |line, message| ConfigError { path: path.to_owned(), problems: vec![Problem { line, message }] };
         let mut documents =
@@ -28,8 +28,8 @@ impl<'a> Document<'a> {
         Ok(Self { path: path.to_owned(), text, root })
     }
 
-    /// Checks the document against the JSON Schema of `T` (unknown and missing keys, types, ranges, allowed values), then
-    /// deserialises it. The error lists every mistake.
+    /// Checks the document against the JSON Schema of `T` (unknown and missing keys, types, ranges, allowed values),
+    /// then deserialises it. The error lists every mistake.
     pub fn check<T: DeserializeOwned>(&self, schema: &Value) -> Result<T, ConfigError> {
         let mut checker = Checker { schema, problems: Vec::new() };
         checker.node(&self.root, schema, "");
@@ -47,8 +47,8 @@ impl<'a> Document<'a> {
         Err(ConfigError { path: self.path.clone(), problems })
     }
 
-    /// Fails with problems that were found after [`Document::check`], unless the list is empty. The lines of the keys are
-    /// looked up.
+    /// Turns problems that were found after [`Document::check`] into one error, with the line of each key. Succeeds if
+    /// there are none.
     pub fn reject(&self, found: Vec<KeyProblem>) -> Result<(), ConfigError> {
         if found.is_empty() {
             return Ok(());
@@ -60,7 +60,7 @@ impl<'a> Document<'a> {
         Err(ConfigError { path: self.path.clone(), problems })
     }
 
-    /// The line of a key path, or of its nearest ancestor that the document contains.
+    /// The line of the key at a path, or of its nearest ancestor that the document contains.
     fn line(&self, path: &str) -> usize {
         let (mut node, mut line) = (&self.root, 1);
         for part in path.split('.') {
@@ -77,7 +77,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// The value of a text node; `None` for other nodes.
+/// The text of a node that holds text; `None` for other nodes.
 fn text(node: &MarkedYaml) -> Option<String> {
     match &node.data {
         YamlData::Value(Scalar::String(s)) => Some(s.to_string()),
@@ -87,18 +87,19 @@ fn text(node: &MarkedYaml) -> Option<String> {
 
 /// Compares a document with a schema and collects the mistakes.
 struct Checker<'s> {
-    /// The root of the schema, in which references are looked up.
+    /// The whole schema, in which `$ref` references are looked up.
     schema: &'s Value,
     problems: Vec<Problem>,
 }
 
 impl<'s> Checker<'s> {
-    /// Adds a mistake at a node's line.
+    /// Adds a mistake at the line of a node.
     fn report(&mut self, node: &MarkedYaml, message: String) {
         self.problems.push(Problem { line: node.span.start.line(), message });
     }
 
-    /// Follows `$ref` and, in the `anyOf` of an optional value, the branch that is not `null`.
+    /// The schema that a `$ref` or the `anyOf` of an optional value stands for: the one referred to, or the branch that
+    /// is not `null`.
     fn resolve(&self, mut schema: &'s Value) -> &'s Value {
         loop {
             if let Some(target) = schema["$ref"].as_str() {
@@ -114,7 +115,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// Checks a node; `path` is its key path, empty for the whole document.
+    /// Checks a node against a schema; `path` is the node's key path, empty for the whole document.
     fn node(&mut self, node: &MarkedYaml, schema: &'s Value, path: &str) {
         let null = matches!(node.data, YamlData::Value(Scalar::Null));
         let optional =
@@ -186,7 +187,7 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// Checks a number against the schema's bounds; `here` names the key.
+    /// Checks a number against the bounds of a schema; `here` names the number's key in messages.
     fn range(&mut self, node: &MarkedYaml, x: f64, schema: &Value, here: &str) {
         let bound = |key: &str| schema[key].as_f64();
         let low = bound("minimum").is_some_and(|m| x < m) || bound("exclusiveMinimum").is_some_and(|m| x <= m);
@@ -206,7 +207,7 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// The texts that a schema allows; `None` if it does not list them.
+/// The texts that a schema allows as a value; `None` if the schema does not list them.
 fn enumeration(schema: &Value) -> Option<Vec<&str>> {
     if let Some(list) = schema["enum"].as_array() {
         return Some(list.iter().filter_map(Value::as_str).collect());
@@ -232,7 +233,7 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     }
 }
 
-/// A JSON Schema type in words.
+/// The type that a JSON Schema names, in words and with its article.
 fn article(kind: &str) -> &str {
     match kind {
         "object" => "a mapping",
@@ -245,7 +246,7 @@ fn article(kind: &str) -> &str {
     }
 }
 
-/// A node in words, for messages.
+/// Describes the value of a node in words, for messages.
 fn shown(node: &MarkedYaml) -> String {
     match &node.data {
         YamlData::Mapping(_) => "a mapping".into(),

@@ -1,9 +1,9 @@
 //! Test support for files that live outside the project and are found through environment variables.
 //!
-//! Recorded outputs of reference implementations (oracles) are below `RLAR_ORACLES`, models below `RLAR_MODELS`; both paths
-//! are relative to the workspace. A test marked `#[needs_oracles]` or `#[needs_models]` is reported as ignored, with the
-//! reason, if the variable is not set when the tests are compiled. [`oracle!`] and [`model!`] return the path of a file. If
-//! the variable is set, a missing file makes the test fail.
+//! Recorded outputs of reference implementations (oracles) are below `RLAR_ORACLES`, models below `RLAR_MODELS`; both
+//! paths are relative to the workspace. A test marked `#[needs_oracles]` or `#[needs_models]` is reported as ignored,
+//! with the reason, if the variable is not set when the tests are compiled. [`oracle!`] and [`model!`] return the path
+//! of a file. If the variable is set, a missing file makes the test fail.
 //!
 //! `#[needs_env("VARIABLE", "reason")]` does the same for any variable, such as the path of a Python with a certain
 //! package.
@@ -42,11 +42,12 @@ pub fn needs_models(_: TokenStream, test: TokenStream) -> TokenStream {
     needs(MODELS, std::env::var_os(MODELS).is_some(), &format!("{reason:?}"), test)
 }
 
-/// Marks a test as ignored if an environment variable is not set: `#[needs_env("VARIABLE", "reason")]`. The reason should
-/// say how to get what the variable names.
+/// Marks a test as ignored if an environment variable is not set: `#[needs_env("VARIABLE", "reason")]`. The reason
+/// should say how to get what the variable names.
 ///
-/// With a third argument, `#[needs_env("VARIABLE", "reason", "path")]`, the test also runs if that path, relative to the
-/// workspace, exists when the tests are compiled. Setting the variable recompiles the tests; creating the path does not.
+/// With a third argument, `#[needs_env("VARIABLE", "reason", "path")]`, the test also runs if that path, relative to
+/// the workspace, exists when the tests are compiled. Setting the variable recompiles the tests; creating the path does
+/// not.
 #[proc_macro_attribute]
 pub fn needs_env(arguments: TokenStream, test: TokenStream) -> TokenStream {
     let literals: Option<Vec<String>> = arguments
@@ -103,7 +104,7 @@ fn is_ignored(test: &TokenStream) -> bool {
     })
 }
 
-/// Whether a token is a string literal without escapes, such as `"text"`.
+/// Whether the source text of a token is a string literal without escapes, such as `"text"`.
 fn is_plain_literal(token: &str) -> bool {
     token.len() >= 2 && token.starts_with('"') && token.ends_with('"') && !token.contains('\\')
 }
@@ -124,7 +125,7 @@ fn path(variable: &str, file: &TokenStream) -> TokenStream {
     ))
 }
 
-/// Parses code that is written in this file.
+/// Parses Rust code that this crate has generated.
 #[allow(clippy::unwrap_used)]
 fn code(text: &str) -> TokenStream {
     text.parse().unwrap()

@@ -3,20 +3,20 @@
 use libmimalloc_sys::{_mi_option_last, mi_option_set_default, mi_option_t};
 
 // A training step allocates and frees thousands of tensors on all threads, many of them megabytes large. The system's
-// allocator returns large blocks to the kernel when they are freed and maps them anew for the next tensor; mimalloc reuses
-// them.
+// allocator returns large blocks to the kernel when they are freed and maps them anew for the next tensor; mimalloc
+// reuses them.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// `mi_option_purge_delay` in `mimalloc.h`; the bindings do not name it.
+/// Number of the option `mi_option_purge_delay` in `mimalloc.h`, which the bindings do not name.
 const PURGE_DELAY: mi_option_t = 15;
 const _: () = assert!(_mi_option_last == 47, "mimalloc has other options: look up the number of mi_option_purge_delay");
 
 /// Makes mimalloc keep freed pages instead of returning them to the kernel, unless `MIMALLOC_PURGE_DELAY` is set.
 ///
-/// By default mimalloc returns pages that were free for a second, and the kernel clears each page before the process gets it
-/// back. A training step soon needs them again: a GRPO step at the shape of SmolLM2-135M takes 5.37 s with this setting and
-/// 7.65 s without it, at a peak of 3,550 instead of 3,263 MB.
+/// By default mimalloc returns pages that were free for a second, and the kernel clears each page before the process
+/// gets it back. A training step soon needs them again: a GRPO step at the shape of SmolLM2-135M takes 5.37 s with this
+/// setting and 7.65 s without it, at a peak of 3,550 instead of 3,263 MB.
 #[allow(unsafe_code)]
 pub fn keep_freed_pages() {
     // SAFETY: the function takes two integers and writes one static variable, which no other thread accesses because

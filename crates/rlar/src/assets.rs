@@ -10,11 +10,11 @@ use rlar_rewards::RewardError;
 static CONFIGS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
 static DATASETS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../datasets");
 
-/// A text file.
+/// A text file, read from disk or embedded in the binary.
 pub struct Asset {
-    /// Its path, or `embedded/…`. Messages show it, and files that the asset names are looked for beside it.
+    /// Path of the file, or `embedded/…`. Messages show it, and files that the text names are looked for beside it.
     pub path: PathBuf,
-    /// Its contents.
+    /// Contents of the file.
     pub text: Cow<'static, str>,
 }
 
@@ -24,7 +24,7 @@ pub fn read(path: &Path) -> Result<Asset> {
     Ok(Asset { path: path.to_owned(), text: text.into() })
 }
 
-/// Finds a config: at the given path, then under `configs/`, then embedded.
+/// Finds a config: at the given path, then under `configs/`, then among those embedded in the binary.
 pub fn config(name: &Path) -> Result<Asset> {
     for path in [name.to_owned(), Path::new("configs").join(name)] {
         if path.is_file() {
@@ -39,7 +39,8 @@ pub fn config(name: &Path) -> Result<Asset> {
     bail!("config {} is neither a file nor under configs/ nor embedded; embedded: {}", name.display(), known.join(", "))
 }
 
-/// Finds a suite: at the given path, then as `NAME.yaml` under `configs/suites/`, then embedded.
+/// Finds a suite: at the given path, then as `NAME.yaml` under `configs/suites/`, then among those embedded in the
+/// binary.
 pub fn suite(name: &str) -> Result<Asset> {
     let file = format!("suites/{name}.yaml");
     for path in [PathBuf::from(name), Path::new("configs").join(&file)] {
@@ -55,7 +56,7 @@ pub fn suite(name: &str) -> Result<Asset> {
     bail!("suite {name} is neither a file nor under configs/suites/ nor embedded; embedded: {}", known.join(", "))
 }
 
-/// Finds a suite that a config names: also beside the config and one folder up.
+/// Finds a suite that a config names: at the given path, beside the config or one folder up, then as [`suite`] does.
 pub fn suite_beside(config: &Path, name: &str) -> Result<Asset> {
     match beside(config, name).filter(|p| p.is_file()) {
         Some(path) => read(&path),
@@ -63,7 +64,7 @@ pub fn suite_beside(config: &Path, name: &str) -> Result<Asset> {
     }
 }
 
-/// The built-in list of published data sets.
+/// The list of published data sets that is embedded in the binary.
 pub fn origins() -> Asset {
     let text = DATASETS.get_file("origins.yaml").and_then(|f| f.contents_utf8()).unwrap_or_default();
     Asset { path: "embedded/datasets/origins.yaml".into(), text: text.into() }
@@ -76,7 +77,8 @@ pub fn beside(config: &Path, name: &str) -> Option<PathBuf> {
     paths.into_iter().find(|p| p.exists())
 }
 
-/// Finds a data file that a config names: on disk, then embedded; `None` if it does not exist.
+/// Finds a data file that a config names: on disk, then among those embedded in the binary; `None` if it does not
+/// exist.
 pub fn data(config: &Path, name: &str) -> Result<Option<Asset>> {
     if let Some(path) = beside(config, name) {
         return read(&path).map(Some);
@@ -84,14 +86,15 @@ pub fn data(config: &Path, name: &str) -> Result<Option<Asset>> {
     Ok(embedded(name))
 }
 
-/// An embedded data file; `None` if it does not exist.
+/// A data file that is embedded in the binary; `None` if it does not exist.
 pub fn embedded(name: &str) -> Option<Asset> {
     let inside = name.strip_prefix("datasets/").unwrap_or(name);
     let text = DATASETS.get_file(inside).and_then(|f| f.contents_utf8())?;
     Some(Asset { path: Path::new("embedded/datasets").join(inside), text: text.into() })
 }
 
-/// Finds recorded exchanges that a config names: on disk, then among the embedded configs.
+/// Finds a file of recorded exchanges with a language model that a config names: on disk, then among the embedded
+/// configs.
 pub fn exchanges(config: &Path, name: &str) -> Result<Asset, RewardError> {
     let path = beside(config, name).unwrap_or_else(|| name.into());
     match std::fs::read_to_string(&path) {
@@ -105,7 +108,7 @@ pub fn exchanges(config: &Path, name: &str) -> Result<Asset, RewardError> {
     }
 }
 
-/// The final model of a run, if the folder is a run's and not a model's.
+/// The folder of a run's final model; `None` if `folder` is no run, or is itself a model.
 pub fn policy_of_run(folder: &Path) -> Option<PathBuf> {
     let model = folder.join("final");
     (model.is_dir() && !folder.join("config.json").exists()).then_some(model)

@@ -1,5 +1,5 @@
-//! `rlar eval rewardbench-v2` and `rlar eval rewards`: how well tools, reward models and judges score a benchmark, and whether
-//! choosing among them per prompt does better.
+//! `rlar eval rewardbench-v2` and `rlar eval rewards`: how well tools, reward models and judges score a benchmark, and
+//! whether choosing among them per prompt does better.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -30,10 +30,10 @@ use crate::rewards::{check_tool, language_model, orchestrator_with};
 use crate::suites::how_to_continue;
 use crate::{data, routing, setup};
 
-/// The file of RewardBench 2 in the folder of downloaded data.
+/// Path of RewardBench 2 in the folder of downloaded data.
 const REWARDBENCH2: &str = "rewardbench-v2/test.parquet";
 
-/// Evaluates rewards on a benchmark; `format` is its format, or is recognised by the columns without one.
+/// Evaluates rewards on a benchmark. `format` is the format of its files; if `None`, their columns show it.
 pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -> Result<()> {
     let Inputs { benchmark, mut rewards, tools, given, llm } = Inputs::prepare(arguments, format).bad_request()?;
     let llm = match (llm, &arguments.out) {
@@ -73,17 +73,17 @@ pub fn table(arguments: &RewardBenchmarkArguments, rows: &[Vec<String>]) -> Stri
     if arguments.markdown { markdown(rows) } else { render(rows) }
 }
 
-/// What the command line names, read and checked.
+/// What the command line names, read and checked: the benchmark, and what scores it.
 struct Inputs {
     /// The items to score.
     benchmark: Benchmark,
-    /// Holds the tools and runs them.
+    /// The reward tools, and what runs them.
     rewards: Orchestrator,
-    /// Names of the tools to score with; they are open.
+    /// Names of the tools to score with; all of them are open in `rewards`.
     tools: Vec<String>,
-    /// Scores from files.
+    /// Scores that were read from the files of `--scores`.
     given: Vec<BenchmarkScores>,
-    /// The model of `--judge` and `--route agent`.
+    /// The language model for `--judge` and `--route agent`; `None` if the command line names none.
     llm: Option<Arc<dyn Llm>>,
 }
 
@@ -117,7 +117,8 @@ impl Inputs {
     }
 }
 
-/// A language model whose replies are kept in `out`, so that no request is sent twice, even by a continued evaluation.
+/// A language model whose replies are stored in the folder `out`, so that no request is sent twice, even by a continued
+/// evaluation.
 fn cached(llm: Arc<dyn Llm>, out: &Path) -> Result<Arc<dyn Llm>> {
     std::fs::create_dir_all(out).with_context(|| format!("--out {}", out.display())).bad_request()?;
     Ok(Arc::new(LlmCache::new(llm, &out.join("exchanges.jsonl"))?))
@@ -131,7 +132,7 @@ fn read(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -
         let found = data::find(Path::new(""), REWARDBENCH2);
         vec![found.context("without --data, RewardBench 2 is read from the downloaded data")?.0]
     } else {
-        bail!("--data: name the benchmark's files");
+        bail!("--data is missing: give the benchmark's files (only RewardBench 2 is found without it)");
     };
     let parts = files.iter().map(|path| read_part(path, format)).collect::<Result<Vec<_>>>()?;
     let mut benchmark = Benchmark::join(parts)?;
@@ -158,7 +159,8 @@ fn read_part(path: &Path, format: Option<BenchmarkFormat>) -> Result<Benchmark> 
     })
 }
 
-/// The scores in the files of `--scores`, and the benchmark; with `--only-scored`, only the items that all of them have.
+/// The scores in the files of `--scores`, and the benchmark; with `--only-scored`, only the items that all of them
+/// have.
 fn read_scores(
     arguments: &RewardBenchmarkArguments,
     benchmark: Benchmark,
@@ -186,7 +188,7 @@ fn read_scores(
     Ok((benchmark, scores))
 }
 
-/// Adds a reward model to the library as a tool whose score is the model's raw output, and gives the tool's name.
+/// Adds a reward model to the library as a tool whose score is the model's raw output, and returns the tool's name.
 fn add_model(library: &mut Library, path: &Path) -> Result<String> {
     let home = std::path::absolute(path)?;
     if !home.join("config.json").is_file() {
@@ -212,7 +214,8 @@ fn add_model(library: &mut Library, path: &Path) -> Result<String> {
     Ok(name)
 }
 
-/// The tools to score with: those that are named, or all that can be used without a reference.
+/// Names of the tools to score with: those that the command line names, or, if it names nothing to score with, all
+/// admitted tools that need no reference, except judges, `code_tests` and `instructions`.
 fn tools(arguments: &RewardBenchmarkArguments, library: &Library, models: &[String]) -> Result<Vec<String>> {
     let named: Vec<String> = arguments.tool.iter().chain(models).cloned().collect();
     if let Some((_, twice)) = named.iter().enumerate().find(|(i, name)| named[..*i].contains(name)) {
@@ -224,7 +227,7 @@ fn tools(arguments: &RewardBenchmarkArguments, library: &Library, models: &[Stri
     if !named.is_empty() || !arguments.scores.is_empty() || !arguments.judge.is_empty() {
         return Ok(named);
     }
-    // Tools that ask a language model or run programs are used only if they are named.
+    // Judges ask a language model, `code_tests` runs programs, `instructions` reads IFEval's columns: only if named.
     let is_default = |c: &&ToolCard| {
         let is_cheap =
             !matches!(c.kind, ToolKind::Judge(_)) && !matches!(c.builtin(), Some("code_tests" | "instructions"));
@@ -253,10 +256,10 @@ fn score_with_tool(
     })
 }
 
-/// The scores of generative judges, and remarks on them for the user.
+/// The scores of generative judges (language models that compare or rate replies), and remarks on them for the user.
 #[derive(Default)]
 struct JudgeScores {
-    /// One entry per `--judge`.
+    /// Scores by judge, one entry per option `--judge`.
     scores: Vec<BenchmarkScores>,
     notes: String,
 }
@@ -297,7 +300,7 @@ fn judge_way(prompt: JudgePrompt, seed: u64) -> JudgeMode {
     }
 }
 
-/// The report of a single tool, or a table with a column per tool.
+/// The printed result: the report of a single tool, or a table with a column per tool.
 fn summary(arguments: &RewardBenchmarkArguments, benchmark: &Benchmark, reports: &[BenchmarkReport]) -> String {
     match reports {
         [report] if arguments.markdown => report.markdown(),
@@ -322,13 +325,14 @@ fn footnotes(reports: &[BenchmarkReport]) -> String {
     if notes.is_empty() { String::new() } else { format!("\n{}", notes.concat()) }
 }
 
-/// A tool's name as a file name; names of judges contain a server's address.
+/// A tool's name with only characters that a file name may have; names of judges contain a server's address.
 fn file_name(tool: &str) -> String {
     let sanitised = |c: char| if c.is_alphanumeric() || "-_.+".contains(c) { c } else { '-' };
     tool.replace('/', "--").chars().map(sanitised).collect()
 }
 
-/// Writes results and scores in the format of `reward-bench`. `generative` is the range of `scores` that judges gave.
+/// Writes results and scores in the format of `reward-bench`. `generative` is the range of indices of the `scores` that
+/// judges gave.
 fn write(
     out: &Path,
     benchmark: &Benchmark,

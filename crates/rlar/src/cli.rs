@@ -85,7 +85,7 @@ pub enum Command {
         #[command(subcommand)]
         command: DataCommand,
     },
-    /// Serve a model hub, for machines without a network.
+    /// Serve a folder of models as the Hugging Face Hub would, for machines without a network.
     Hub {
         #[command(subcommand)]
         command: HubCommand,
@@ -95,7 +95,7 @@ pub enum Command {
         #[command(subcommand)]
         command: ConfigCommand,
     },
-    /// Check a device: what it computes beside recorded results and beside the CPU.
+    /// Check that a device computes correctly, against recorded results and against the CPU.
     #[command(after_help = "Example:\n  rlar gpu-check --device cuda:0")]
     GpuCheck(GpuCheckArguments),
     /// Inspect and try the sandbox that runs untrusted code.

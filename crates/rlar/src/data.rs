@@ -19,7 +19,7 @@ pub fn run(command: &DataCommand) -> Result<()> {
     }
 }
 
-/// The files of one data set, or a single file of the Hub.
+/// A data set with all its files, or a single file of the Hugging Face Hub.
 struct RequestedSet<'a> {
     name: &'a str,
     files: Vec<DataFile>,
@@ -94,10 +94,10 @@ fn download(sets: &[RequestedSet]) -> Result<()> {
     Ok(())
 }
 
-/// The path and the contents of a file that a suite names.
+/// The path and the contents of a data file that a suite names.
 ///
-/// The file is looked for as given, beside the suite and one folder up, in the folder of downloaded data, then among the
-/// embedded data.
+/// The file is looked for as given, beside the suite and one folder up, in the folder of downloaded data, then among
+/// the embedded data.
 pub fn find(suite: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), EvalError> {
     if let Some(path) = assets::beside(suite, name) {
         return read_file(path);

@@ -26,7 +26,7 @@ impl Error for BadRequest {
     }
 }
 
-/// Blames an error on the request.
+/// Marks errors as caused by the user's request.
 pub trait BadRequestExt<T> {
     /// Marks the error, if there is one, as caused by the request.
     fn bad_request(self) -> Result<T>;
@@ -38,14 +38,15 @@ impl<T, E: Into<anyhow::Error>> BadRequestExt<T> for Result<T, E> {
     }
 }
 
-/// An error with this message that the request caused.
+/// Makes an error with this message that the user's request caused.
 pub fn bad_request(message: impl Display) -> anyhow::Error {
     BadRequest(anyhow!("{message}")).into()
 }
 
 /// Prints an error as one line on standard error and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
-    // `anyhow::Error::downcast_ref` does not look into the sources of other error types, so the whole chain is searched.
+    // `anyhow::Error::downcast_ref` does not look into the sources of other error types, so the whole chain is
+    // searched.
     if error.chain().any(<dyn Error>::is::<ReaderGone>) {
         return ExitCode::SUCCESS;
     }

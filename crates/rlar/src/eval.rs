@@ -1,4 +1,5 @@
-//! `rlar eval`: policies on a config's held-out data here, on suites in [`suites`], rewards in [`benchmark`].
+//! `rlar eval` evaluates policies on a config's held-out data (in this module) and on suites (in [`suites`]), and
+//! rewards on a benchmark (in [`benchmark`]).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -70,7 +71,7 @@ fn load(arguments: &ConfigArguments) -> Result<(LoadedConfig, Orchestrator)> {
     Ok((loaded, rewards))
 }
 
-/// A table of accuracies by domain; the total is the last row.
+/// A table of accuracies by kind of example; the total is the last row.
 fn table(sampled: &BTreeMap<String, Accuracy>, greedy: &BTreeMap<String, Accuracy>) -> String {
     let mut rows = vec![["kind", "sampled", "answers", "greedy", "answers", "unscored"].map(str::to_owned).to_vec()];
     let kinds = sampled.keys().map(String::as_str).filter(|kind| *kind != "all").chain(["all"]);

@@ -43,7 +43,8 @@ pub fn run(arguments: &FetchRewardsArguments) -> Result<()> {
     Ok(())
 }
 
-/// The config and its agents. The policy's model is not looked for, because rewards do not depend on it.
+/// The config and the agents that find its reward tools. The policy's model is not looked for, because rewards do not
+/// depend on it.
 fn load(arguments: &FetchRewardsArguments) -> Result<(LoadedConfig, Agents)> {
     let loaded = setup::load(&arguments.config, |_| Ok(()))?;
     if loaded.train.is_empty() && loaded.heldout.is_empty() {
@@ -68,7 +69,7 @@ fn show(event: AgentEvent, bar: &mut DownloadBar) {
     }
 }
 
-/// The admitted tools, the refused ones with their reasons, and how much the agents did.
+/// The printed result: the admitted tools, the refused tools with the reasons, and how much the agents did.
 fn summary(report: &FetchReport, folder: &Path) -> String {
     let mut rows = vec![["tool", "identity", "prompts"].map(str::to_owned).to_vec()];
     rows.extend(report.fetched.iter().map(|f| vec![f.tool.clone(), f.identity.clone(), f.examples.to_string()]));

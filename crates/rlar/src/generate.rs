@@ -62,7 +62,7 @@ fn reply_once(policy: &Policy, prompt: &str, arguments: &GenerateArguments, samp
     Ok(())
 }
 
-/// Replies to each line of standard input, until it ends.
+/// Replies to each line of standard input, until the input ends.
 fn chat(policy: &Policy, arguments: &GenerateArguments, sampling: &Sampling) -> Result<()> {
     let mut messages = system_message(arguments);
     let is_terminal = std::io::stdin().is_terminal();
@@ -89,7 +89,7 @@ fn chat(policy: &Policy, arguments: &GenerateArguments, sampling: &Sampling) -> 
     Ok(())
 }
 
-/// The messages before the first user message.
+/// The messages before the first user message: that of `--system`, if given.
 fn system_message(arguments: &GenerateArguments) -> Vec<Value> {
     arguments.system.iter().map(|text| json!({ "role": "system", "content": text })).collect()
 }
@@ -100,7 +100,8 @@ fn chat_tokens(policy: &Policy, messages: Vec<Value>) -> Result<Vec<u32>> {
     Ok(policy.tokenizer.encode(&policy.tokenizer.render(&conversation)?.text)?)
 }
 
-/// Generates a reply, prints it while it is generated, and returns it. Before the first reply, prints the memory it needs.
+/// Generates a reply, prints it while it is generated, and returns it. Before the first reply, prints the memory it
+/// needs.
 fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling, is_first: bool) -> Result<String> {
     let room = policy.decoder.config().max_position_embeddings.saturating_sub(prompt.len());
     let request = [GenerationRequest { prompt, seeds: vec![seed] }];

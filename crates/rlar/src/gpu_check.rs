@@ -1,8 +1,8 @@
-//! Whether a device computes what it should: tiny models against what `transformers` computed on them, a larger random model
-//! against the fused operations of the CPU, and the sampler against the trainer.
+//! Whether a device computes what it should: tiny models against what `transformers` computed on them, a larger random
+//! model against the fused operations of the CPU, and the sampler against the trainer.
 //!
-//! The tiny models are the fixtures of the policy crate's tests, embedded in the binary, so that a machine with a GPU needs
-//! nothing else.
+//! The tiny models are the fixtures of the policy crate's tests, embedded in the binary, so that a machine with a GPU
+//! needs nothing else.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::cli::GpuCheckArguments;
 use crate::error::BadRequestExt;
 use crate::output::print;
 
-/// Causal language models, one of each family and of what sets them apart.
+/// Tiny causal language models of five architectures, by name; `qwen2_window` has a sliding window of attention.
 static LANGUAGE_MODELS: [(&str, Dir); 5] = [
     ("llama", include_dir!("$CARGO_MANIFEST_DIR/../policy/tests/fixtures/models/llama")),
     ("qwen3", include_dir!("$CARGO_MANIFEST_DIR/../policy/tests/fixtures/models/qwen3")),
@@ -32,18 +32,19 @@ static LANGUAGE_MODELS: [(&str, Dir); 5] = [
     ("gpt2", include_dir!("$CARGO_MANIFEST_DIR/../policy/tests/fixtures/models/gpt2")),
 ];
 
-/// Reward models with one output: a decoder and an encoder.
+/// Tiny reward models with one output, by name: a decoder and an encoder.
 static REWARD_MODELS: [(&str, Dir); 2] = [
     ("qwen3_reward", include_dir!("$CARGO_MANIFEST_DIR/../policy/tests/fixtures/models/qwen3_reward")),
     ("deberta_v3_reward", include_dir!("$CARGO_MANIFEST_DIR/../policy/tests/fixtures/models/deberta_v3_reward")),
 ];
 
-/// Gradients smaller than this are rounding (the bias of every key shifts all scores of a query alike).
+/// A recorded gradient with a smaller norm is only rounding error and is not compared: the bias of every key shifts all
+/// scores of a query alike, so that its exact gradient is 0.
 const ROUNDING: f32 = 1e-6;
 
-/// A way of computing that is checked, with the differences that it is allowed.
+/// A device with the precision and the kind of operations that are checked.
 struct CheckedDevice {
-    /// As printed: the device's name, the precision, and the kind of operations.
+    /// Name in the printed lines: the device, the precision, and the kind of operations.
     name: String,
     device: ComputeDevice,
     /// Whether matrix products are in bf16.
@@ -51,26 +52,27 @@ struct CheckedDevice {
 }
 
 impl CheckedDevice {
-    /// Largest absolute difference of logits, log-probs and scores from `recorded` ones. A bf16 number has 8 significant
-    /// bits, so there it is a share of the largest number.
+    /// Maximum allowed absolute difference of logits, log-probs or scores from the `recorded` ones. A bf16 number has
+    /// only 8 significant bits, so with bf16 this is 2 % of the largest recorded magnitude.
     fn value_tolerance(&self, recorded: &[f32]) -> f32 {
         if self.is_half { 0.02 * recorded.iter().map(|x| x.abs()).fold(0.0, f32::max) } else { 1e-4 }
     }
 
-    /// The largest difference of computed numbers from recorded ones, beside its tolerance.
+    /// The largest absolute difference of computed numbers from recorded ones, with the tolerance for it.
     fn compare(&self, computed: &[f32], recorded: &[f32]) -> Result<Difference> {
         ensure!(computed.len() == recorded.len(), "{} numbers, not {}", computed.len(), recorded.len());
         let largest = computed.iter().zip(recorded).map(|(a, b)| (a - b).abs()).fold(0.0, max);
         Ok(Difference { largest, tolerance: self.value_tolerance(recorded) })
     }
 
-    /// Largest relative difference of a tensor's gradient, in the Euclidean norm.
+    /// Maximum allowed relative difference of a tensor's gradient, in the Euclidean norm.
     fn gradient_tolerance(&self) -> f32 {
         if self.is_half { 0.1 } else { 1e-3 }
     }
 }
 
-/// The ways of computing on a device: single precision and bf16, and on the CPU the fused operations as well.
+/// What is checked on a device: plain operations in single precision and in bf16, and on the CPU the fused operations
+/// as well.
 fn checked_devices(name: &str) -> Result<Vec<CheckedDevice>> {
     let device = ComputeDevice::new(name).bad_request()?;
     let checked = |ops: Ops| {
@@ -83,7 +85,7 @@ fn checked_devices(name: &str) -> Result<Vec<CheckedDevice>> {
     Ok(fused.into_iter().chain([Ops::Plain, Ops::Half]).map(checked).collect())
 }
 
-/// What a check found.
+/// The largest difference that a check found, and the largest that it tolerates.
 struct Difference {
     largest: f32,
     tolerance: f32,
@@ -121,7 +123,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("the computation panicked")
 }
 
-/// Runs every check on a device; an error when one of them fails.
+/// Runs every check on a device; returns an error if a check fails.
 pub fn run(arguments: &GpuCheckArguments) -> Result<()> {
     let devices = checked_devices(&arguments.device)?;
     let folder = Fixtures::extract()?;
@@ -141,7 +143,7 @@ pub fn run(arguments: &GpuCheckArguments) -> Result<()> {
     print(format!("all {checks} checks passed on {}\n", arguments.device))
 }
 
-/// The embedded models in a temporary folder, which is removed when this is dropped.
+/// A temporary folder with the embedded models, which is removed when this value is dropped.
 struct Fixtures(PathBuf);
 
 impl Fixtures {
@@ -163,13 +165,13 @@ impl Drop for Fixtures {
     }
 }
 
-/// A recorded tensor.
+/// A tensor that `transformers` computed.
 struct RecordedTensor {
     values: Vec<f32>,
     shape: Vec<usize>,
 }
 
-/// What `transformers` computed on a tiny model: token ids, logits, log-probs, scores, gradients.
+/// What `transformers` computed on a tiny model, by name: token ids, logits, log-probs, scores, gradients.
 struct RecordedResults(BTreeMap<String, RecordedTensor>);
 
 impl RecordedResults {
@@ -191,13 +193,14 @@ impl RecordedResults {
         Ok(&self.0.get(name).with_context(|| format!("{name} is not recorded"))?.values)
     }
 
-    /// The token ids of the three recorded sequences.
+    /// The token ids of the three recorded sequences, whose names start with `kind`.
     fn tokens(&self, kind: &str) -> Result<Vec<Vec<u32>>> {
         let sequence = |i| Ok(self.get(&format!("{kind}.{i}"))?.iter().map(|x| *x as u32).collect());
         (0..3).map(sequence).collect()
     }
 
-    /// The largest relative difference between recorded gradients and ours, by the tensor's name.
+    /// The largest relative difference, over all tensors, between the recorded gradients and `ours`, which are by
+    /// tensor name.
     fn gradient_difference(&self, ours: &BTreeMap<String, Vec<f32>>, model: &str) -> Result<f32> {
         let mut largest = 0f32;
         for (name, RecordedTensor { values, shape }) in &self.0 {
@@ -274,7 +277,8 @@ fn token_ids(seed: usize, length: usize) -> Vec<u32> {
     (0..length).map(|i| ((seed * 7919 + i * 104_729 + 13) % 2048) as u32).collect()
 }
 
-/// Log-probs, entropies and gradients of a random model, on the device and with the fused operations of the CPU.
+/// Compares the log-probs, entropies and gradients of a random model on the device with those of the fused operations
+/// on the CPU.
 fn check_random_model(report: &mut CheckReport, checked: &CheckedDevice) -> Result<()> {
     // Three prompts with two replies each, of different lengths.
     let texts: Vec<Vec<u32>> =
@@ -312,7 +316,8 @@ fn check_random_model(report: &mut CheckReport, checked: &CheckedDevice) -> Resu
     Ok(())
 }
 
-/// The log-probs that the sampler recorded, one token at a time over its cache, against the trainer's, all tokens at once.
+/// Compares the log-probs that the sampler recorded, one token at a time over its key-value cache, with the trainer's,
+/// all tokens at once.
 fn check_sampler(report: &mut CheckReport, checked: &CheckedDevice) -> Result<()> {
     report.check(checked, "random model: the sampler's log-probs against the trainer's", || {
         let mut policy = random_model(&checked.device)?;
@@ -331,7 +336,7 @@ fn check_sampler(report: &mut CheckReport, checked: &CheckedDevice) -> Result<()
     })
 }
 
-/// The larger of two numbers; not a number where one of them is not.
+/// The larger of two numbers; NaN if one of them is NaN.
 fn max(a: f32, b: f32) -> f32 {
     if a.is_nan() || a > b { a } else { b }
 }
@@ -340,14 +345,14 @@ fn norm(values: &[f32]) -> f32 {
     values.iter().map(|v| v * v).sum::<f32>().sqrt()
 }
 
-/// The Euclidean norm of the difference over that of `theirs`.
+/// The Euclidean norm of the difference between `ours` and `theirs`, divided by the norm of `theirs`.
 fn relative_difference(ours: &[f32], theirs: &[f32]) -> Result<f32> {
     ensure!(ours.len() == theirs.len(), "{} numbers, not {}", ours.len(), theirs.len());
     let difference: Vec<f32> = ours.iter().zip(theirs).map(|(a, b)| a - b).collect();
     Ok(norm(&difference) / norm(theirs).max(ROUNDING))
 }
 
-/// A row-major `[rows, columns]` as `[columns, rows]`.
+/// Transposes a row-major matrix `[rows, columns]` to `[columns, rows]`.
 fn transpose(values: &[f32], rows: usize, columns: usize) -> Vec<f32> {
     (0..rows * columns).map(|i| values[(i % rows) * columns + i / rows]).collect()
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first lets the step in progress end, the second ends the program.
+//! Ctrl-C and SIGTERM: after the first signal the step in progress is finished, the second ends the program at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,7 +26,7 @@ pub fn watch() -> Result<()> {
     Ok(())
 }
 
-/// The flag that the first signal sets.
+/// The flag that the first Ctrl-C or SIGTERM sets.
 pub fn flag() -> &'static AtomicBool {
     &INTERRUPTED
 }

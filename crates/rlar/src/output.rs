@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// The process that read standard output or standard error has closed it, like `head` does after its last line.
 ///
-/// It has what it wanted, so the program ends without a message and with exit code 0. Broken pipes to other processes and
-/// servers are failures.
+/// That process has what it wanted, so rlar ends without a message and with exit code 0. Broken pipes to other
+/// processes and servers are failures.
 #[derive(Debug)]
 pub struct ReaderGone;
 

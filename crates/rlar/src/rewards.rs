@@ -60,7 +60,7 @@ pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCom
     }
 }
 
-/// Refuses a tool that the library does not hold.
+/// Fails if the library does not hold the tool.
 pub fn check_tool(library: &Library, tool: &str) -> Result<()> {
     let names: Vec<&str> = library.cards().map(|c| c.name.as_str()).collect();
     if !names.contains(&tool) {
@@ -129,7 +129,7 @@ fn report(admission: &Admission) -> String {
     admission.checks.iter().map(line).collect()
 }
 
-/// The text of recorded exchanges that the command line names.
+/// Reads a file of recorded exchanges with a language model; returns its path and text.
 fn exchanges(name: &str) -> Result<(PathBuf, String), RewardError> {
     let path = PathBuf::from(name);
     match std::fs::read_to_string(&path) {
@@ -151,7 +151,8 @@ pub fn language_model(arguments: &ToolArguments) -> Result<Option<Arc<dyn Llm>>>
     Ok(is_named.then(|| config.open(&exchanges)).transpose()?)
 }
 
-/// A library with what the command line lets its tools use.
+/// Makes an orchestrator that runs the tools of a library, with the Python packages and the language model that the
+/// command line lets them use.
 pub fn orchestrator(library: Library, arguments: &ToolArguments, device: &str) -> Result<Orchestrator> {
     Ok(orchestrator_with(library, arguments, device, language_model(arguments)?))
 }
@@ -169,7 +170,7 @@ pub fn orchestrator_with(
     Orchestrator::new(library, context, OrchestratorConfig::default())
 }
 
-/// A data row of the values on the command line.
+/// Makes a data row of the values on the command line.
 fn row(prompt: &str, reference: Option<&str>, columns: &[String]) -> Result<Value> {
     let mut row = json!({ "prompt": prompt, "reference": reference });
     for column in columns {
@@ -190,7 +191,7 @@ fn test(rewards: &mut Orchestrator, tool: &str, row: &str, reply: String) -> Res
     })
 }
 
-/// The data of the admission checks, where the command line names it.
+/// The data that the command line names for the admission checks, which a tool must pass before it may score.
 struct CheckData {
     examples: Option<Vec<Example>>,
     pairs: Option<Vec<Preference>>,
@@ -212,7 +213,7 @@ impl CheckData {
         Ok(Self { examples, pairs })
     }
 
-    /// Runs the admission checks on a tool: on the named data, or on built-in examples without any.
+    /// Runs the admission checks on a tool: on the data that the command line names, or else on built-in examples.
     fn check(&self, rewards: &Orchestrator, name: &str) -> Result<Admission> {
         let tool = rewards.for_admission(name)?;
         let builtin = match (&self.examples, &self.pairs) {
@@ -278,7 +279,7 @@ fn stats(path: &Path, as_json: bool) -> Result<()> {
     print(format!("{}{}", render(&rows), failures.collect::<String>()))
 }
 
-/// A table row per task of a tool; what concerns the tool as a whole stands in the first of them.
+/// Table rows for a tool, one per task; what concerns the tool as a whole stands in the first row.
 fn stats_rows(tool: &CallStatistics) -> Vec<Vec<String>> {
     let counts = [tool.calls, tool.cached, tool.abstained, tool.failed].map(|n| n.to_string());
     let cost = [format!("{:.3}", 1000.0 * tool.seconds), tool.tokens.to_string()];

@@ -18,13 +18,14 @@ use rlar_rewards::{BuiltinAgent, Library, ToolCard};
 use crate::benchmark::table;
 use crate::cli::RewardBenchmarkArguments;
 
-/// Resamples for the intervals of routes, at least.
+/// Minimum number of bootstrap resamples for the confidence intervals of routes.
 const RESAMPLES: u32 = 1000;
 
-/// Random halvings of the items for `--cross-fit`.
+/// Number of random halvings of the items for `--cross-fit`.
 const SPLITS: usize = 200;
 
-/// Refuses unknown routes, and routes among tools without scores. `scored` are the tools with scores apart from judges.
+/// Refuses unknown routes, and static routes to tools without scores. `scored` names the tools that have scores, judges
+/// not included.
 pub fn check(arguments: &RewardBenchmarkArguments, scored: &[&str]) -> Result<()> {
     for route in &arguments.route {
         match (route.as_str(), route.strip_prefix("static:")) {
@@ -68,15 +69,15 @@ pub fn summary(
     Ok(format!("{compared}\nFitted on one half, reported on the other\n\n{fitted}"))
 }
 
-/// Chooses among the tools of a table.
+/// Chooses, for each item, among the tools of a score table.
 struct Router<'a> {
     scores: &'a ScoreTable<'a>,
-    /// The cards of those tools that are in the library.
+    /// The tool cards (`tool.yaml`) of those tools of the table that are in the library.
     cards: Vec<&'a ToolCard>,
 }
 
 impl Router<'_> {
-    /// The choices of a route for every item; `None` for `oracle`, which the comparison always contains.
+    /// The choices of a route for all items; `None` for `oracle`, which every comparison contains anyway.
     fn route(&self, name: &str, llm: Option<&Arc<dyn Llm>>) -> Option<Route> {
         let route = |choices| Route { name: format!("route {name}"), choices };
         if let Some(index) = name.strip_prefix("static:").and_then(|tool| self.index(tool)) {
@@ -97,14 +98,16 @@ impl Router<'_> {
         self.scores.tools().iter().position(|scores| scores.tool == tool)
     }
 
-    /// The first tool that the builtin agent assigns; all tools with equal weights if it assigns none of the table's.
+    /// The first tool that the builtin agent (rules, no language model) assigns; if it assigns none of the table's
+    /// tools, all of them with equal weights.
     fn builtin_choice(&self, example: &Example) -> RouteChoice {
         let assignment = BuiltinAgent.assign(example, self.cards.iter().copied(), &|_| false).ok();
         let index = assignment.and_then(|a| self.index(&a.tools.first()?.tool));
         index.map_or_else(|| RouteChoice::Weights(vec![1.0; self.scores.tools().len()]), RouteChoice::Tool)
     }
 
-    /// The tools and weights that the language model selects; the builtin agent's choice where its answer is unusable.
+    /// The tools and weights that the language model selects for each item; the builtin agent chooses where the model's
+    /// answer is unusable.
     fn agent_route(&self, llm: &Arc<dyn Llm>) -> Route {
         let client = LlmClient::new(llm.clone());
         let (mut choices, mut fallbacks) = (Vec::new(), 0);

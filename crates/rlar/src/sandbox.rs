@@ -42,7 +42,7 @@ mod linux {
 
     const DAY: Duration = Duration::from_hours(24);
 
-    /// A program with its input and its limits.
+    /// A Python program with its input and its limits.
     struct SandboxedProgram {
         source: String,
         input: Vec<u8>,

@@ -15,7 +15,8 @@ pub fn markdown() -> String {
     out
 }
 
-/// Follows references, and skips `null` among the alternatives of an optional value.
+/// The schema that a reference, or the alternatives of an optional value, stand for: the one referred to, or the first
+/// that is not `null`.
 fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
     loop {
         if let Some(target) = schema["$ref"].as_str() {
@@ -28,7 +29,7 @@ fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
     }
 }
 
-/// Writes the table of an object, then those of the objects in it; `path` is its key path.
+/// Writes the table of an object's keys, then the tables of the objects in it; `path` is the object's key path.
 fn section(out: &mut String, root: &Value, schema: &Value, path: &str) {
     let Some(keys) = schema["properties"].as_object() else { return };
     let title = if path.is_empty() { "The document" } else { path };

@@ -18,9 +18,9 @@ pub fn run(arguments: &ScoreArguments) -> Result<()> {
     if arguments.tool.is_empty() { score_with_model(arguments) } else { score_with_tools(arguments) }
 }
 
-/// An example with the reply to score.
+/// A reply to score, with the example that it answers.
 struct ScoreItem {
-    /// The row's `id`, or its line number.
+    /// Id in the output: the row's `id`, or its line number.
     id: Value,
     example: Example,
     reply: Completion,

@@ -20,11 +20,11 @@ use crate::cli::ConfigArguments;
 pub struct LoadedConfig {
     /// The config, with the overrides of the command line.
     pub config: Config,
-    /// The config's file; files that it names are looked for beside it.
+    /// Path of the config's file; files that the config names are looked for beside it.
     pub path: PathBuf,
     /// Prompts to train on; empty unless the method is GRPO.
     pub train: Vec<Example>,
-    /// Number of prompts in `train` per domain of `data.mixture`; a single number without domains.
+    /// Number of prompts in `train` for each domain of `data.mixture`; a single number if the config has no mixture.
     pub sizes: Vec<usize>,
     /// Prompts to evaluate on; empty for reward models.
     pub heldout: Vec<Example>,
@@ -36,7 +36,8 @@ pub struct LoadedConfig {
     pub heldout_preferences: Vec<Preference>,
 }
 
-/// Reads and checks a config and all data that it names. `adjust` applies a command's own overrides, or refuses the config.
+/// Reads and checks a config and all data that the config names. `adjust` applies a command's own overrides, or refuses
+/// the config.
 pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Result<()>) -> Result<LoadedConfig> {
     let asset = assets::config(&arguments.config)?;
     let document = Document::parse(&asset.path, &asset.text)?;
@@ -79,14 +80,14 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
     })
 }
 
-/// The data files of a config.
+/// Finds and reads the data files that a config names.
 struct DataFiles<'a> {
     document: &'a Document<'a>,
     config_path: &'a Path,
 }
 
 impl DataFiles<'_> {
-    /// The examples of each file; empty lists for files that are not used or not named.
+    /// The examples of each file; an empty list for a file that is not used or not named.
     fn examples(&self, is_used: bool, files: Vec<(String, Option<&str>)>, needs: Needs) -> Result<Vec<Vec<Example>>> {
         let mut examples = Vec::with_capacity(files.len());
         for (key, name) in files {
@@ -98,7 +99,7 @@ impl DataFiles<'_> {
         Ok(examples)
     }
 
-    /// The pairs of replies in a file; none if it is not used or not named.
+    /// The pairs of replies in a file; empty if the file is not used or not named.
     fn pairs(&self, is_used: bool, key: &str, name: Option<&str>) -> Result<Vec<Preference>> {
         match self.find(is_used, key, name)? {
             Some(data) => Ok(read_preferences(&data.path, &data.text)?),
@@ -106,7 +107,8 @@ impl DataFiles<'_> {
         }
     }
 
-    /// A data file; `None` if it is not used or not named, an error at its key if it does not exist.
+    /// A data file; `None` if it is not used or not named. If it does not exist, the error names the line of the
+    /// config's `key`.
     fn find(&self, is_used: bool, key: &str, name: Option<&str>) -> Result<Option<assets::Asset>> {
         let Some(name) = name.filter(|_| is_used) else { return Ok(None) };
         let found = assets::data(self.config_path, name)?;
@@ -119,7 +121,8 @@ impl DataFiles<'_> {
     }
 }
 
-/// Loads a config to evaluate a policy: `--model`, or else the final policy of the config's run. `check` may refuse the config.
+/// Loads a config to evaluate a policy: `--model`, or else the final policy of the config's run. `check` may refuse the
+/// config.
 pub fn load_for_eval(arguments: &ConfigArguments, check: impl FnOnce(&Config) -> Result<()>) -> Result<LoadedConfig> {
     let loaded = load(arguments, |config| {
         check(config)?;
@@ -139,7 +142,7 @@ pub fn load_for_eval(arguments: &ConfigArguments, check: impl FnOnce(&Config) ->
     }
 }
 
-/// Makes a config start from a model on disk, without warm-up.
+/// Makes a config start from a model on disk, without the supervised warm-up.
 fn start_from(config: &mut Config, model: String) {
     config.model.path = Some(model);
     config.model.scratch = None;
@@ -162,7 +165,7 @@ impl LoadedConfig {
     }
 }
 
-/// The tools in a folder, or those built into rlar without one.
+/// The tools in a folder; without a folder, those built into rlar.
 pub fn library(folder: Option<&Path>) -> Result<Library> {
     match folder {
         Some(folder) => Library::load(folder).with_context(|| format!("library {}", folder.display())),
@@ -191,7 +194,7 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The agents that a config asks for.
+/// The agents that a config asks for, which find and choose reward tools.
 pub fn agents(config: &Config, context: &ToolContext) -> Result<Agents> {
     let rewards = &config.rewards;
     let hub = match &rewards.hub {
@@ -213,7 +216,8 @@ pub fn agents(config: &Config, context: &ToolContext) -> Result<Agents> {
     })
 }
 
-/// The orchestrator that a config describes, and the agents that run during training if it asks for any.
+/// The orchestrator of reward tools that a config describes, and the agents that run during training if the config asks
+/// for any.
 pub fn orchestrator(loaded: &LoadedConfig) -> Result<(Orchestrator, Option<Agents>)> {
     let (config, context) = (&loaded.config, tool_context(loaded)?);
     let rewards = &config.rewards;

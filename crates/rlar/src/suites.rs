@@ -25,9 +25,9 @@ use crate::rewards::{language_model, orchestrator_with};
 use crate::setup::LoadedConfig;
 use crate::{assets, data, setup};
 
-/// Attempts per reply of a server.
+/// Maximum number of attempts to get one reply from a server.
 const TRIES: u32 = 4;
-/// Time limit for a reply of a server, all attempts together.
+/// Maximum time for one reply of a server, all attempts together.
 const DEADLINE: Duration = Duration::from_mins(10);
 
 pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
@@ -84,7 +84,7 @@ fn load(arguments: &PolicyEvalArguments) -> Result<Vec<SuiteEval>> {
     Ok(suites)
 }
 
-/// A suite with the overrides of the command line, and its path.
+/// A suite with the overrides of the command line, and the path of the suite's file.
 fn overridden_suite(name: &str, arguments: &PolicyEvalArguments) -> Result<(PathBuf, Suite)> {
     let asset = assets::suite(name)?;
     let mut suite = Suite::parse(&asset.path, &asset.text)?;
@@ -145,7 +145,7 @@ pub fn of_config(loaded: &LoadedConfig) -> Result<Vec<SuiteEval>> {
     Ok(suites)
 }
 
-/// The entry of `eval.suites` with this index.
+/// The suite that the entry of `eval.suites` with this index names.
 fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<SuiteEval> {
     let config = &loaded.config;
     let entry = &config.eval.suites[index];
@@ -168,7 +168,7 @@ fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<SuiteEval> {
     )
 }
 
-/// The replies to a suite's prompts in a file, at least as many per prompt as its metrics need.
+/// The replies to a suite's prompts in a file. Fails if a prompt has fewer replies than the suite's metrics need.
 fn recorded_replies(path: &Path, suite: &SuiteEval) -> Result<Vec<Vec<ReplyResult>>> {
     let bytes = std::fs::read(path).with_context(|| format!("--answers {}", path.display()))?;
     let replies = read_replies(path, bytes, suite.prompts())?;
@@ -219,7 +219,7 @@ impl EvaluatedModel {
     }
 }
 
-/// A hash of a model's files and, for an adapter, of its base model's.
+/// A hash of a model's files; for an adapter, also of its base model's files.
 fn weights_hash(path: &Path, policy: &Policy) -> Result<String> {
     let mut hashes = hash_files(path)?;
     if let Some(base) = policy.base_model() {

@@ -30,7 +30,7 @@ pub fn run(arguments: &TrainingArguments, method: Option<Method>) -> Result<()> 
     print(format!("{report}\nThe {kind} is in {folder}/final, {adapter}everything else in {folder}\n"))
 }
 
-/// The training job that the command line describes.
+/// The training job that the command line describes, with the config and data read and checked.
 fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'static>> {
     let loaded = setup::load(&arguments.config, |config| {
         let train = &mut config.train;

@@ -1,4 +1,4 @@
-//! Atomic writes: a reader or a crash sees a whole file or none.
+//! Atomic writes: a reader, or a restart after a crash, finds the old file or the whole new one, never a part.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::{Disk, RunError};
 
-/// Replaces a file so that a reader or a crash sees the old contents or the new ones, never a part of either: writes to a
-/// temporary name (`NAME.tmp`), syncs, renames, and syncs the folder.
+/// Replaces a file so that a reader or a crash sees the old contents or the new ones, never a part of either: writes to
+/// a temporary name (`NAME.tmp`), syncs, renames, and syncs the folder.
 pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), RunError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".tmp");
@@ -17,8 +17,9 @@ pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), RunError> {
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Syncs a file and its folder, so that it survives a crash of the machine. Where a sync fails on a full disk, the file is
-/// written again: the kernel marks pages clean after a failed sync, so that a second sync would succeed without them.
+/// Syncs a file and its folder, so that the file survives a crash of the machine. Where a sync fails on a full disk,
+/// the file is written again: the kernel marks pages clean after a failed sync, so that a second sync would succeed
+/// without writing them.
 pub fn sync_or_rewrite(path: &Path, disk: Disk) -> Result<(), RunError> {
     let cannot_write = |e| RunError::io(path, "cannot write")(e);
     let mut sync_failed = false;
@@ -32,7 +33,7 @@ pub fn sync_or_rewrite(path: &Path, disk: Disk) -> Result<(), RunError> {
     })
 }
 
-/// Writes and syncs a file, not atomically.
+/// Writes and syncs a file, not atomically: a crash can leave a part of it.
 pub(crate) fn write_synced(path: &Path, contents: &[u8]) -> Result<(), RunError> {
     let mut file = File::create(path).map_err(RunError::io(path, "cannot create"))?;
     file.write_all(contents).map_err(RunError::io(path, "cannot write"))?;

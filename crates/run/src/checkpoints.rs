@@ -17,16 +17,16 @@ pub struct Checkpoints {
 /// One checkpoint whose files match their recorded hashes.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
-    /// The number of steps that were finished when it was taken.
+    /// Number of steps that were finished when the checkpoint was taken.
     pub step: u64,
-    /// Its folder.
+    /// Folder of the checkpoint.
     pub path: PathBuf,
 }
 
-/// Files of a checkpoint: names, relative to its folder, and contents.
+/// Files of a checkpoint: names, relative to the checkpoint's folder, and contents.
 pub type Files = Vec<(String, Vec<u8>)>;
 
-/// The file of a checkpoint that holds the SHA-256 of every other file, by name.
+/// Name of the file in a checkpoint that holds the SHA-256 of every other file, by name.
 const MANIFEST: &str = "sha256.json";
 
 impl Checkpoints {
@@ -39,9 +39,9 @@ impl Checkpoints {
         Ok(!self.steps()?.is_empty())
     }
 
-    /// Writes a checkpoint, one part after the other, so that only one part has to be in memory; a file's name may contain
-    /// a folder. An intact checkpoint of the same step is kept as it is. Checkpoints of later steps are removed: the run
-    /// fell back behind them.
+    /// Writes a checkpoint, one part after the other, so that only one part has to be in memory; a file's name may
+    /// contain a folder. An intact checkpoint of the same step is kept as it is. Checkpoints of later steps are
+    /// removed, because the run has gone back to an earlier step.
     pub fn save<E: From<RunError>>(&self, step: u64, parts: &[&dyn Fn() -> Result<Files, E>]) -> Result<Checkpoint, E> {
         let path = self.path(step);
         if verify(&path).is_err() {
@@ -93,8 +93,8 @@ impl Checkpoints {
         }
     }
 
-    /// Removes all checkpoints but the newest `last` (at least one) and those of the steps `best`. Gives the step of the
-    /// oldest of the newest `last`; `None` while there are fewer.
+    /// Removes all checkpoints except the newest `last` (at least one) and those of the steps in `best`. Returns the
+    /// oldest step among the newest `last` checkpoints; `None` while there are fewer than `last`.
     pub fn keep(&self, last: usize, best: &[u64]) -> Result<Option<u64>, RunError> {
         let steps = self.steps()?;
         let (old, newest) = steps.split_at(steps.len().saturating_sub(last.max(1)));
@@ -102,7 +102,7 @@ impl Checkpoints {
         Ok(newest.first().copied().filter(|_| newest.len() >= last))
     }
 
-    /// The folder of a step's checkpoint.
+    /// The folder of a step's checkpoint, whether or not it exists.
     fn path(&self, step: u64) -> PathBuf {
         self.folder.join(format!("step-{step:06}"))
     }
@@ -142,7 +142,7 @@ impl Checkpoints {
     }
 }
 
-/// Writes a file and syncs it and its folder, which is created where it is missing.
+/// Writes a file and syncs it and its folder, which is created if it is missing.
 fn write(file: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(RunError::io(folder, "cannot create"))?;
@@ -150,7 +150,7 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), RunError> {
     sync_folder(folder)
 }
 
-/// The name under which a checkpoint's folder is written or removed.
+/// The name that a checkpoint's folder has while it is written or removed.
 fn temporary(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }
@@ -169,7 +169,7 @@ fn verify(path: &Path) -> Result<(), String> {
 }
 
 impl Checkpoint {
-    /// Reads a file of the checkpoint; `name` is relative to its folder.
+    /// Reads a file of the checkpoint; `name` is relative to the checkpoint's folder.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, RunError> {
         let path = self.path.join(name);
         fs::read(&path).map_err(RunError::io(&path, "cannot read"))

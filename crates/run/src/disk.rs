@@ -8,7 +8,7 @@ use crate::RunError;
 /// How long writes wait for room on a full disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Disk {
-    /// Longest wait per write; zero fails at once.
+    /// Maximum time that one write waits; with zero, a write to a full disk fails at once.
     pub wait: Duration,
 }
 
@@ -16,8 +16,9 @@ pub struct Disk {
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Disk {
-    /// Calls `write`, and calls it again while the disk is full, for at most the longest wait; then the error is
-    /// [`RunError::Full`]. `write` must start from the beginning each time. Logs a warning when the wait begins and ends.
+    /// Calls `write`, and calls it again while the disk is full, for at most [`Disk::wait`]; after that the error is
+    /// [`RunError::Full`]. `write` must start from the beginning each time. Logs a warning when the wait begins and
+    /// ends.
     pub fn write<T>(self, mut write: impl FnMut() -> Result<T, RunError>) -> Result<T, RunError> {
         let mut began = None;
         loop {

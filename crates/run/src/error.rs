@@ -7,14 +7,14 @@ use std::time::Duration;
 /// Why a file or folder of a run cannot be read, written or used.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The operating system refused a read or a write.
+    /// The operating system refused an operation on a file or folder, such as a read or a write.
     #[error("{}: {action}: {source}", path.display())]
     Io {
-        /// The file or folder.
+        /// The file or folder that the operation was meant for.
         path: PathBuf,
-        /// What failed, such as `cannot read`.
+        /// The operation that failed, such as `cannot read`.
         action: &'static str,
-        /// The operating system's error.
+        /// The error that the operating system reported.
         source: io::Error,
     },
     /// The disk stayed full for as long as a write may wait.
@@ -25,29 +25,29 @@ pub enum RunError {
         /// How long the write waited.
         waited: Duration,
     },
-    /// Another process uses the folder.
+    /// Another process uses the run's folder.
     #[error("{} is in use by another run; wait for it or choose another `run.folder`", path.display())]
     Locked {
-        /// The folder.
+        /// The run's folder.
         path: PathBuf,
     },
-    /// The folder's contents do not allow the operation, or a file of it is damaged.
+    /// The contents of the run's folder do not allow the operation, or a file of the folder is damaged.
     #[error("{}: {message}", path.display())]
     State {
-        /// The folder or file.
+        /// The folder or the damaged file.
         path: PathBuf,
-        /// The reason, and what to do.
+        /// What is wrong, and how to continue.
         message: String,
     },
 }
 
 impl RunError {
-    /// Turns an I/O error into a [`RunError::Io`]; for `map_err`.
+    /// Makes a function for `map_err` that turns an I/O error into a [`RunError::Io`].
     pub(crate) fn io<'a>(path: &'a Path, action: &'static str) -> impl FnOnce(io::Error) -> Self + 'a {
         move |source| Self::Io { path: path.to_owned(), action, source }
     }
 
-    /// A [`RunError::State`].
+    /// Makes a [`RunError::State`].
     pub(crate) fn state(path: &Path, message: impl Into<String>) -> Self {
         Self::State { path: path.to_owned(), message: message.into() }
     }

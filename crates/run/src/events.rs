@@ -1,7 +1,7 @@
 //! TensorBoard's event files, for scalars by step.
 //!
-//! A file is a sequence of `TFRecord`s (length, masked CRC-32C of the length, data, masked CRC-32C of the data), each an
-//! `Event` of TensorFlow's `event.proto` in protocol buffers.
+//! A file is a sequence of `TFRecord`s (length, masked CRC-32C of the length, data, masked CRC-32C of the data), each
+//! an `Event` of TensorFlow's `event.proto` in protocol buffers.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::RunError;
 use crate::disk::Disk;
 use crate::journal::{append, append_whole};
 
-/// An event file that is open for appending.
+/// A TensorBoard event file that is open for appending.
 #[derive(Debug)]
 pub struct Events {
     path: PathBuf,
@@ -20,7 +20,7 @@ pub struct Events {
 }
 
 impl Events {
-    /// Creates a file, replacing an existing one. `time` is in seconds since 1970.
+    /// Creates an event file, replacing an existing one. `time`, in seconds since 1970, is the time of its first event.
     pub(crate) fn create(path: &Path, time: f64, disk: Disk) -> Result<Self, RunError> {
         File::create(path).map_err(RunError::io(path, "cannot create"))?;
         // Opened to append: after a failed write the file is cut back, and the next write must start at its new end.
@@ -29,7 +29,7 @@ impl Events {
         Ok(events)
     }
 
-    /// Writes tags and values of a step. `time` is in seconds since 1970.
+    /// Writes the scalars of a step, each with its tag. `time` is in seconds since 1970.
     pub fn scalars(&mut self, step: u64, time: f64, scalars: &[(String, f64)]) -> Result<(), RunError> {
         let values = scalars.iter().flat_map(|(tag, x)| {
             let mut value = bytes_field(1, tag.as_bytes());
@@ -41,7 +41,7 @@ impl Events {
         self.append(&event(time, step, &bytes_field(5, &summary)))
     }
 
-    /// Appends one `TFRecord`.
+    /// Appends one `TFRecord` with these bytes as its data.
     fn append(&mut self, data: &[u8]) -> Result<(), RunError> {
         let length = (data.len() as u64).to_le_bytes();
         let parts = [length.as_slice(), &masked_crc(&length), data, &masked_crc(data)];
@@ -60,7 +60,7 @@ fn event(time: f64, step: u64, field: &[u8]) -> Vec<u8> {
     event
 }
 
-/// A length-delimited protocol-buffers field.
+/// Encodes bytes as a length-delimited field of protocol buffers.
 fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let mut field = vec![number << 3 | 2];
     field.extend(varint(bytes.len() as u64));
@@ -68,7 +68,7 @@ fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
     field
 }
 
-/// A base-128 varint of protocol buffers.
+/// Encodes a number as a base-128 varint of protocol buffers.
 fn varint(mut x: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     while x >= 0x80 {

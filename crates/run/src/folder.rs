@@ -20,8 +20,8 @@ pub struct RunFolder {
 impl RunFolder {
     /// Creates and locks a folder for a new run, or, with `resume`, locks the folder of an earlier run.
     ///
-    /// Without `resume`, a folder with a checkpoint or a finished step is refused; the remains of a run that ended before
-    /// its first step are no obstacle. Fails with [`RunError::Locked`] while another process uses the folder.
+    /// Without `resume`, a folder with a checkpoint or a finished step is refused; the remains of a run that ended
+    /// before its first step are no obstacle. Fails with [`RunError::Locked`] while another process uses the folder.
     pub fn open(path: &Path, resume: bool, disk: Disk) -> Result<Self, RunError> {
         if resume && !path.join("config.yaml").exists() {
             return Err(RunError::state(path, "holds no run to resume; start one without `--resume`"));
@@ -46,7 +46,7 @@ impl RunFolder {
         &self.path
     }
 
-    /// Writes a file of the folder atomically.
+    /// Writes a file of the folder atomically; `name` is relative to the folder.
     pub fn write(&self, name: &str, contents: &[u8]) -> Result<(), RunError> {
         self.disk.write(|| write_atomic(&self.path.join(name), contents))
     }
@@ -60,7 +60,7 @@ impl RunFolder {
         })
     }
 
-    /// Reads a file of the folder.
+    /// Reads a file of the folder; `name` is relative to the folder.
     pub fn read(&self, name: &str) -> Result<Vec<u8>, RunError> {
         let path = self.path.join(name);
         fs::read(&path).map_err(RunError::io(&path, "cannot read"))
@@ -91,7 +91,8 @@ impl RunFolder {
         Ok(())
     }
 
-    /// Whether the run can only be resumed from a checkpoint, because the journal no longer holds its first steps.
+    /// Whether the run can only be resumed from a checkpoint, because the journal no longer has the entries of its
+    /// first steps.
     pub fn needs_checkpoint(&self) -> Result<bool, RunError> {
         Journal::forgot(&self.path.join(JOURNAL))
     }

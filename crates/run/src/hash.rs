@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::RunError;
 
-/// Bytes that a fingerprint reads at either end of a file.
+/// Number of bytes that a fingerprint reads at the start and at the end of a file.
 const FINGERPRINT_BYTES: u64 = 1 << 20;
 
 /// The SHA-256 of some bytes, in hexadecimal.
@@ -22,7 +22,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// The SHA-256 of a file, or of the names and hashes of every file of a folder, in hexadecimal. Subfolders are left out.
+/// The SHA-256 of a file, or of the names and hashes of every file of a folder, in hexadecimal. Subfolders are left
+/// out.
 pub fn hash_files(path: &Path) -> Result<String, RunError> {
     if path.is_dir() {
         let mut listing = String::new();
@@ -41,7 +42,7 @@ pub fn hash_files(path: &Path) -> Result<String, RunError> {
     }
 }
 
-/// What tells a large file, or the files of a folder, from another without reading all of it: a list with
+/// A fingerprint that tells a large file, or the files of a folder, from others without reading all of it: a list with
 /// `[name, size in bytes, SHA-256 of the first and the last megabyte]` for each file. Subfolders are left out.
 pub fn fingerprint(path: &Path) -> Result<Value, RunError> {
     let files = if path.is_dir() { files_of(path)? } else { vec![path.to_owned()] };

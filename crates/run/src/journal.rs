@@ -1,4 +1,4 @@
-//! The journal: inputs of steps that cannot be computed again, recorded before they are used.
+//! The journal: values that enter a step and cannot be computed again, recorded before they are used.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -19,18 +19,19 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     disk: Disk,
-    /// Entries that an earlier process recorded and that were not recalled yet, by step and kind.
+    /// Values that an earlier process recorded and that were not recalled (taken back) yet, by step and kind.
     entries: BTreeMap<(u64, String), Box<RawValue>>,
 }
 
-/// The kind of the remark `[step, "forgotten", null]`: entries of earlier steps were removed from the file.
+/// Kind of the entry `[step, "forgotten", null]`, which says that the entries of earlier steps were removed from the
+/// file.
 const FORGOTTEN: &str = "forgotten";
 
 impl Journal {
     /// Opens or creates the journal of a run that continues after `done` finished steps.
     ///
-    /// A last line that a kill cut short is dropped: its value was not used yet. Where entries after step `done` are
-    /// already forgotten, the remaining ones cannot be replayed from there, and all are dropped.
+    /// A last line that a kill cut short is dropped: its value was not used yet. If entries of step `done` or of later
+    /// steps have been removed already, the remaining ones cannot be replayed, and all are dropped.
     pub(crate) fn open(path: &Path, done: u64, disk: Disk) -> Result<Self, RunError> {
         let bytes = read(path)?;
         let (mut entries, mut forgotten, mut whole) = (BTreeMap::new(), 0, 0);
@@ -54,14 +55,14 @@ impl Journal {
         Ok(Self { path: path.to_owned(), file: disk.write(|| append(path))?, disk, entries })
     }
 
-    /// Takes the recorded value of a step and kind; `None` if there is none, or if it was recalled before.
+    /// Takes the recorded value of a step and kind; `None` if none was recorded, or if it was recalled before.
     pub fn recall<T: DeserializeOwned>(&mut self, step: u64, kind: &str) -> Result<Option<T>, RunError> {
         let Some(value) = self.entries.remove(&(step, kind.to_owned())) else { return Ok(None) };
         let invalid = |e| RunError::state(&self.path, format!("the entry `{kind}` of step {step} cannot be read: {e}"));
         serde_json::from_str(value.get()).map(Some).map_err(invalid)
     }
 
-    /// Whether the journal in a file has forgotten entries of its first steps.
+    /// Whether entries of the first steps were removed from the journal at `path`.
     pub(crate) fn forgot(path: &Path) -> Result<bool, RunError> {
         let is_remark = |l: &[u8]| l.ends_with(REMARK) && step_of(l).is_some_and(|s| s > 0);
         Ok(read(path)?.split_inclusive(|b| *b == b'\n').any(is_remark))
@@ -115,26 +116,26 @@ impl Journal {
     }
 }
 
-/// The end of the line of a [`FORGOTTEN`] remark.
+/// How the line of a [`FORGOTTEN`] entry ends, after the step.
 const REMARK: &[u8] = b",\"forgotten\",null]\n";
 
-/// The line that says that entries of steps before `done` were forgotten.
+/// The line that says that the entries of steps before `done` were removed.
 fn remark(done: u64) -> Vec<u8> {
     [format!("[{done}").as_bytes(), REMARK].concat()
 }
 
-/// The step of a line; `None` if it does not start like an entry.
+/// The step of a line of a journal; `None` if the line does not start like an entry.
 fn step_of(line: &[u8]) -> Option<u64> {
     let step = line.strip_prefix(b"[")?.split(|b| *b == b',').next()?;
     std::str::from_utf8(step).ok()?.parse().ok()
 }
 
-/// Whether the journal in a file has an entry of step 1 or later.
+/// Whether the journal at `path` has an entry of step 1 or later.
 pub(crate) fn has_steps(path: &Path) -> Result<bool, RunError> {
     Ok(read(path)?.split(|b| *b == b'\n').any(|line| step_of(line).is_some_and(|s| s > 0)))
 }
 
-/// A file's bytes; empty if there is no file.
+/// Reads a file's bytes; empty if there is no file.
 fn read(path: &Path) -> Result<Vec<u8>, RunError> {
     match fs::read(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -152,8 +153,8 @@ pub(crate) fn append_whole(file: &mut File, path: &Path, disk: Disk, line: &[u8]
     append_then(file, path, disk, line, |_| Ok(()))
 }
 
-/// Appends bytes and calls `then`, such as a sync; if either fails, the file is cut back to its old length. Some systems
-/// report a full disk only when they sync.
+/// Appends bytes and calls `then`, such as a sync; if either fails, the file is cut back to its old length. Some
+/// systems report a full disk only when they sync.
 fn append_then(
     file: &mut File,
     path: &Path,

@@ -2,7 +2,8 @@
 //!
 //! - [`RunFolder`] locks the folder and knows the names in it.
 //! - [`write_atomic`] writes a whole file or nothing; a [`Disk`] that is full is waited for.
-//! - [`Journal`] records what enters a step and cannot be computed again, so that a resumed run repeats the step exactly.
+//! - [`Journal`] records what enters a step and cannot be computed again, so that a resumed run repeats the step
+//!   exactly.
 //! - [`Records`] are append-only JSONL files, which a resume cuts back to its checkpoint.
 //! - [`Checkpoints`] are folders that appear complete or not at all, with the hash of every file.
 //! - [`Events`] are TensorBoard's event files; [`Progress`] is the progress bar.

@@ -11,20 +11,20 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    /// What lines are printed from; `None` where the bar is drawn or nothing is shown.
+    /// Lines of text that replace the bar; `None` where the bar is drawn or nothing is shown.
     lines: Option<ProgressLines>,
 }
 
-/// Progress as lines of text.
+/// Progress that is printed as lines of text.
 #[derive(Debug)]
 struct ProgressLines {
     title: String,
-    /// Tenths of the steps for which a line was printed.
+    /// Number of tenths of the steps for which a line was printed.
     printed_tenths: AtomicU64,
 }
 
 impl Progress {
-    /// A bar of `total` steps, of which `done` are finished.
+    /// Makes a bar of `total` steps, of which `done` are finished.
     pub fn new(title: &str, total: u64, done: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
         let style = "{prefix} {bar:24} {pos}/{len} {msg} eta {eta}";
@@ -41,12 +41,12 @@ impl Progress {
         Self { bar, lines }
     }
 
-    /// A bar that shows nothing.
+    /// Makes a bar that shows nothing.
     pub fn hidden() -> Self {
         Self { bar: ProgressBar::hidden(), lines: None }
     }
 
-    /// Moves to a step and shows its metrics.
+    /// Moves the bar to the step `position` and shows the step's metrics.
     pub fn step(&self, position: u64, metrics: String) {
         if let Some(ProgressLines { title, printed_tenths }) = &self.lines {
             let total = self.bar.length().unwrap_or(0).max(1);

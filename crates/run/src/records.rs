@@ -10,7 +10,7 @@ use crate::disk::Disk;
 use crate::journal::{append, append_whole};
 use crate::{RunError, sync_or_rewrite, write_atomic};
 
-/// A JSONL file that is open for appending.
+/// A JSONL file of records that have a `step`, open for appending.
 #[derive(Debug)]
 pub struct Records {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub struct Records {
 }
 
 impl Records {
-    /// Opens or creates a file and drops the records of steps after `last_step`, and a last line that a kill cut short.
+    /// Opens or creates a file and drops its records of steps after `last_step`, and a last line that a kill cut short.
     pub fn open(path: &Path, last_step: u64, disk: Disk) -> Result<Self, RunError> {
         // Lossy: a kill can cut the last line in the middle of a UTF-8 character.
         let text = match fs::read(path) {
@@ -37,7 +37,7 @@ impl Records {
         Ok(Self { path: path.to_owned(), file: disk.write(|| append(path))?, disk })
     }
 
-    /// All records of the file. Fails if a line is not JSON.
+    /// Reads all records of the file. Fails if a line is not JSON.
     pub fn read(&self) -> Result<Vec<Value>, RunError> {
         let text = fs::read_to_string(&self.path).map_err(RunError::io(&self.path, "cannot read"))?;
         let record = |line| serde_json::from_str(line).map_err(|e| RunError::state(&self.path, e.to_string()));

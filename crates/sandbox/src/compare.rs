@@ -1,13 +1,14 @@
 //! Comparing a program's output with the expected one.
 
-/// How an output is compared with the expected one.
+/// How a program's output is compared with the expected output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Comparison {
-    /// Byte for byte.
+    /// The output must equal the expected one byte for byte.
     Exact,
-    /// Word for word, whatever the white space between the words.
+    /// Outputs are compared word by word; how much white space separates the words does not matter.
     Words,
-    /// Word for word, but finite numbers may differ by this tolerance times the larger of 1 and the expected magnitude.
+    /// Like [`Comparison::Words`], but a finite number may differ from the expected one by this tolerance times the
+    /// larger of 1 and the expected magnitude.
     Numbers(f64),
 }
 
@@ -49,7 +50,7 @@ impl Comparison {
     }
 }
 
-/// At most 40 characters of a word, for messages.
+/// The first characters of a word, at most 40, for messages.
 fn brief(word: &str) -> String {
     word.chars().take(40).collect()
 }

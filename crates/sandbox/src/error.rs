@@ -2,24 +2,25 @@
 
 use std::fmt::Display;
 
-/// Why untrusted code, or one verifier or program, cannot be run.
+/// Why the sandbox cannot run untrusted code at all, or cannot run one verifier or program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SandboxError {
-    /// This machine has no confinement that works, or no interpreter.
+    /// This machine cannot run sandboxed code: no confinement works, no usable Python is installed, or jailed processes
+    /// keep dying. The text says why.
     #[error("the sandbox refuses to run untrusted code: {0}")]
     Refused(String),
-    /// The verifier's source does not load.
+    /// The Python source of a verifier (an untrusted scoring function) failed to load; the text says why.
     #[error("the verifier does not load: {0}")]
     Load(String),
-    /// A package is not allowed, or cannot be installed.
+    /// A Python package that a verifier wants is not allowed, or cannot be installed; the text says why.
     #[error("packages for verifiers: {0}")]
     Packages(String),
-    /// The trusted tests of a program do not load.
+    /// The trusted test code of a program failed to load; the text says why.
     #[error("the tests themselves do not load: {0}")]
     Tests(String),
 }
 
-/// A [`SandboxError::Refused`] with this reason.
+/// Makes a [`SandboxError::Refused`] with this reason.
 pub(crate) fn refused(why: impl Display) -> SandboxError {
     SandboxError::Refused(why.to_string())
 }

@@ -1,14 +1,16 @@
 //! Runs untrusted Python and returns typed verdicts.
 //!
-//! [`Sandbox::open`] finds an interpreter and the best confinement that this kernel enforces (a [`Tier`]), or refuses:
-//! untrusted code never runs unconfined. A sandbox has one warm fork server per core, which forks a fresh process when
-//! one is needed. Two kinds of code run in it:
+//! [`Sandbox::open`] finds an interpreter and the strongest confinement that this kernel enforces (a [`Tier`]), or
+//! refuses: untrusted code never runs unconfined. A sandbox has one fork server per core: a Python interpreter that is
+//! already running and forks a fresh process when one is needed. Two kinds of code run in a sandbox:
 //!
-//! - A [`Verifier`] is a function that scores. Many calls share a process; [`Verifier::strict`] gives each call its own.
+//! - A [`Verifier`] is a function that scores. Many calls share a process; [`Verifier::strict`] gives each call its
+//!   own.
 //! - A [`Program`] is judged by tests that it cannot see, because they run in another process.
 //!
-//! Every result is an [`Execution`]: a verdict from a closed set, the resources used and the tier. Code that exceeds a limit
-//! of [`SandboxLimits`] loses its process and affects no other call. `docs/sandbox.md` says what protects against what.
+//! Every result is an [`Execution`]: a verdict from a closed set, the resources used and the tier. Code that exceeds a
+//! limit of [`SandboxLimits`] loses its process and affects no other call. `docs/sandbox.md` says what protects against
+//! what.
 //!
 //! ```
 //! # #[cfg(target_os = "linux")]

@@ -5,15 +5,15 @@ use std::time::Duration;
 /// Resource limits of a sandboxed process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SandboxLimits {
-    /// Longest wall time for one call, test or run.
+    /// Maximum wall time of one call of a verifier, one test, or one run of a program.
     pub wall: Duration,
-    /// Longest wall time for all tests of a program together; tests that have not started by then count as timed out.
+    /// Maximum wall time of all tests of a program together; tests that have not started by then count as timed out.
     pub total: Duration,
-    /// Most CPU time of a process over all its calls.
+    /// Maximum CPU time of a process, summed over all calls that the process serves.
     pub cpu: Duration,
-    /// Most address space, in bytes.
+    /// Maximum address space of a process, in bytes.
     pub memory: u64,
-    /// Longest reply or output, in bytes.
+    /// Maximum length of a reply, or of each output stream of a program, in bytes.
     pub output: usize,
 }
 

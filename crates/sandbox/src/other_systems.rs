@@ -6,65 +6,65 @@ use std::path::PathBuf;
 use crate::error::refused;
 use crate::{Execution, SandboxError, SandboxLimits, ShouldStop, Tier, Verdict};
 
-/// The arguments of one call.
+/// The arguments of one call of a verifier's function.
 pub type CallArguments = Vec<String>;
 
-/// Cannot be opened on this system.
+/// A sandbox for untrusted code, which cannot be opened on this system.
 #[derive(Clone, Debug)]
 pub struct Sandbox(Infallible);
 
 impl Sandbox {
-    /// Always fails with [`SandboxError::Refused`].
+    /// Always fails with [`SandboxError::Refused`]: a sandbox needs Linux.
     pub fn open() -> Result<Self, SandboxError> {
         Err(refused("it needs Linux (Landlock and seccomp); tools of kind builtin work here"))
     }
 
-    /// Always fails with [`SandboxError::Refused`].
+    /// Always fails with [`SandboxError::Refused`]: a sandbox needs Linux.
     pub fn open_tier(_: Tier) -> Result<Self, SandboxError> {
         Self::open()
     }
 
-    /// Never called.
+    /// Never called: without Linux no `Sandbox` can exist.
     pub fn describe(&self) -> String {
         match self.0 {}
     }
 
-    /// Never called.
+    /// Never called: without Linux no `Sandbox` can exist.
     pub fn has_packages(&self, _: &[String], _: &Packages) -> Result<bool, SandboxError> {
         match self.0 {}
     }
 
-    /// Never called.
+    /// Never called: without Linux no `Sandbox` can exist.
     pub fn with_packages(&self, _: &[String], _: &Packages) -> Result<Self, SandboxError> {
         match self.0 {}
     }
 }
 
-/// The packages that verifiers may import, and where they are installed.
+/// The Python packages that verifiers may import, and where they are installed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packages {
-    /// Allowed requirements as `pip` writes them: `sympy`, or `sympy==1.13.1`.
+    /// Requirements that verifiers may ask for, as `pip` writes them: `sympy`, or `sympy==1.13.1`.
     pub allowed: Vec<String>,
-    /// Where packages are installed; the user's cache if `None`.
+    /// Folder below which packages are installed; if `None`, rlar's cache folder.
     pub cache: Option<PathBuf>,
 }
 
-/// Cannot be started on this system.
+/// An untrusted scoring function, which cannot be started on this system.
 #[derive(Debug)]
 pub struct Verifier(Infallible);
 
 impl Verifier {
-    /// Never called.
+    /// Never called: without Linux no `Sandbox` can exist.
     pub fn start(sandbox: &Sandbox, _: &str, _: &str, _: SandboxLimits) -> Result<Self, SandboxError> {
         match sandbox.0 {}
     }
 
-    /// Never called.
+    /// Never called: without Linux no `Verifier` can exist.
     pub fn score(&self, _: &[CallArguments]) -> Result<Vec<Execution<Verdict>>, SandboxError> {
         match self.0 {}
     }
 
-    /// Never called.
+    /// Never called: without Linux no `Verifier` can exist.
     pub fn score_until(&self, _: &[CallArguments], _: ShouldStop) -> Result<Vec<Execution<Verdict>>, SandboxError> {
         match self.0 {}
     }

@@ -6,12 +6,12 @@ use std::time::Duration;
 /// A callback that returns true once the caller wants no more verdicts; it is called from several threads.
 pub type ShouldStop<'a> = &'a (dyn Fn() -> bool + Sync);
 
-/// How untrusted code is confined.
+/// How strongly untrusted code is confined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tier {
-    /// Namespaces with a private root, Landlock, seccomp, resource limits.
+    /// Code is confined by namespaces with a private root, Landlock, seccomp and resource limits.
     A,
-    /// Landlock, seccomp, resource limits; for containers that forbid namespaces.
+    /// Code is confined by Landlock, seccomp and resource limits only; for containers that forbid namespaces.
     B,
 }
 
@@ -27,13 +27,14 @@ impl fmt::Display for Tier {
 /// The resources that an execution used, as the kernel and rlar's clock measured them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// Wall time from the request to the reply.
+    /// Wall time from the request to the reply, or to the end of the run.
     pub wall: Duration,
     /// CPU time of all processes that took part; `None` if it could not be read.
     pub cpu: Option<Duration>,
-    /// Peak resident memory of the process so far, in bytes; `None` if it could not be read.
+    /// Peak resident memory of the process that ran the code, over all its calls so far, in bytes; `None` if it could
+    /// not be read.
     pub peak_memory: Option<u64>,
-    /// Size of the reply or the output, in bytes.
+    /// Size of the reply, or of what the program printed, in bytes.
     pub bytes: u64,
 }
 
@@ -42,38 +43,39 @@ pub struct Usage {
 pub struct Execution<V> {
     /// The result: [`Verdict`], [`TestVerdict`] or, for a whole program, its `Run`.
     pub verdict: V,
-    /// The resources that it used.
+    /// Resources that the execution used.
     pub usage: Usage,
-    /// The confinement that was in force.
+    /// Tier of the sandbox in which the code ran.
     pub tier: Tier,
 }
 
 /// The result of one call of a verifier.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
-    /// A finite number.
+    /// The function returned this finite number.
     Score(f64),
-    /// NaN, an infinity, or an integer of magnitude 2⁵³ or more: its text.
+    /// The function returned NaN, an infinity, or an integer of magnitude 2⁵³ or more; the text shows the value.
     NotFinite(String),
-    /// A value that is neither a `float` nor an `int`: the name of its type. A `bool` is not a number.
+    /// The function returned neither a `float` nor an `int` (a `bool` is not a number); the text is the name of the
+    /// value's type.
     NotANumber(String),
-    /// The function raised an exception: its type and text.
+    /// The function raised an exception; the text holds its type and message.
     Raised(String),
-    /// Not called, because [`ShouldStop`] returned true before.
+    /// The function was not called, because [`ShouldStop`] had returned true before.
     Skipped,
-    /// No reply within this time.
+    /// The function did not reply within this time.
     TimeLimit(Duration),
-    /// The process ran out of memory.
+    /// The process that ran the function ran out of memory.
     MemoryLimit,
-    /// The reply was longer than the limit.
+    /// The reply was longer than [`SandboxLimits::output`](crate::SandboxLimits::output).
     OutputLimit,
-    /// The process ended, or its reply was malformed: how.
+    /// The process ended, or its reply was malformed; the text says how.
     Crashed(String),
     /// The same call gave another result in a fresh process: the verifier is not a function of its arguments alone.
     Unrepeatable {
-        /// The result in the process that serves many calls.
+        /// The verdict in the process that serves many calls.
         first: Box<Verdict>,
-        /// The result in the fresh process.
+        /// The verdict in the fresh process.
         again: Box<Verdict>,
     },
 }
@@ -93,12 +95,13 @@ impl Verdict {
         }
     }
 
-    /// Whether the same call might give another verdict at another time or on another machine, as after a limit or a crash.
+    /// Whether the same call might give another verdict at another time or on another machine, as after a limit or a
+    /// crash.
     pub fn is_transient(&self) -> bool {
         !self.ran_to_completion()
     }
 
-    /// Whether the function returned or raised.
+    /// Whether the function returned a value or raised an exception.
     pub(crate) fn ran_to_completion(&self) -> bool {
         matches!(self, Self::Score(_) | Self::NotFinite(_) | Self::NotANumber(_) | Self::Raised(_))
     }
@@ -107,23 +110,24 @@ impl Verdict {
 /// The result of one test of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TestVerdict {
-    /// The test passed.
+    /// The program passed the test.
     Passed,
-    /// The test failed: its message, empty if it has none.
+    /// The program failed the test; the text is the test's message, empty if there is none.
     WrongAnswer(String),
-    /// The program raised an exception, or ended with a non-zero exit code: its message.
+    /// The program raised an exception, or ended with a non-zero exit code; the text says which.
     RuntimeError(String),
-    /// No reply within this time.
+    /// The test did not end within this time, allowed for it or for all tests together.
     TimeLimit(Duration),
-    /// The program ran out of memory.
+    /// The program ran out of memory during the test.
     MemoryLimit,
-    /// The reply or the output was longer than the limit.
+    /// The reply or the output was longer than [`SandboxLimits::output`](crate::SandboxLimits::output).
     OutputLimit,
-    /// The program's process ended: how.
+    /// The program's process ended during the test; the text says how.
     Crashed(String),
-    /// The program's process broke the protocol, as an attempt to forge a verdict would: how.
+    /// The program's process broke the protocol, as an attempt to forge a verdict would; the text says how.
     Forged(String),
-    /// A value cannot be sent between program and test as plain data, so the test is undecided: which value.
+    /// A value cannot be sent between program and test as plain data, so the test is undecided; the text says which
+    /// value.
     Unsupported(String),
 }
 

@@ -13,8 +13,8 @@ pub enum BenchmarkCommand {
         after_help = "Examples:\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity --bootstrap 1000\n  rlar eval rewardbench-v2 --data rows.parquet --model skywork-reward --out results\n  rlar eval rewardbench-v2 --data rows.jsonl --scores eval-set-scores/model.json\n  rlar eval rewardbench-v2 --data rows.jsonl --route builtin"
     )]
     RewardbenchV2(RewardBenchmarkArguments),
-    /// Any benchmark of rewards, recognised by its columns: RewardBench 2, RM-Bench, JudgeBench, LLMBar, best of N, or pairs
-    /// with `prompt`, `chosen` and `rejected`.
+    /// Any benchmark of rewards, recognised by its columns: RewardBench 2, RM-Bench, JudgeBench, LLMBar, best of N, or
+    /// pairs with `prompt`, `chosen` and `rejected`.
     #[command(
         after_help = "Example:\n  rlar eval rewards --data pairs.jsonl --scores rm_scores.jsonl --route static:skywork --cross-fit"
     )]
@@ -26,7 +26,8 @@ pub enum BenchmarkCommand {
 pub enum JudgePrompt {
     /// Rate each completion from 1 to 10.
     Ratings,
-    /// Choose the best of four completions in shuffled order; Ties, and items with another number of completions, are rated.
+    /// Choose the best of four completions in shuffled order; items of the category Ties, and items with another number
+    /// of completions, are rated.
     Four,
     /// Like `four`, for models without system messages: the instructions precede the question.
     FourMerged,
@@ -36,12 +37,12 @@ pub enum JudgePrompt {
 
 #[derive(Args)]
 pub struct RewardBenchmarkArguments {
-    /// The benchmark's published files: JSONL, a JSON list or Parquet. Several files are joined. When absent, RewardBench 2 is
-    /// read from where `rlar data fetch rewardbench-v2` put it.
+    /// The benchmark's published files: JSONL, a JSON list or Parquet. Several files are joined. When absent,
+    /// RewardBench 2 is read from where `rlar data fetch rewardbench-v2` put it.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
-    /// A tool of the library; may be given several times. Without tools, models, judges and scores, all admitted tools that
-    /// need no reference are used.
+    /// A tool of the library; may be given several times. Without tools, models, judges and scores, all admitted tools
+    /// that need no reference are used, except judges, `code_tests` and `instructions`.
     #[arg(long, value_name = "NAME")]
     pub tool: Vec<String>,
     /// A folder of tools; rlar's built-in library when absent.
@@ -50,8 +51,8 @@ pub struct RewardBenchmarkArguments {
     /// The Hugging Face folder of a reward model; may be given several times.
     #[arg(long, value_name = "FOLDER")]
     pub model: Vec<PathBuf>,
-    /// Scores from elsewhere: JSONL with `id` and `scores`, or an `eval-set-scores` file of RewardBench 2; may be given several
-    /// times.
+    /// Scores from elsewhere: JSONL with `id` and `scores`, or an `eval-set-scores` file of RewardBench 2; may be given
+    /// several times.
     #[arg(long, value_name = "FILE")]
     pub scores: Vec<PathBuf>,
     /// With --scores: leave out items that are missing from any of these files; without this option they are an error.
@@ -60,9 +61,9 @@ pub struct RewardBenchmarkArguments {
     /// Use the language model as a generative judge, prompted like this; may be given several times.
     #[arg(long, value_name = "HOW")]
     pub judge: Vec<JudgePrompt>,
-    /// A strategy that chooses among the tools for each prompt, to compare with each single tool, their ensemble and oracles:
-    /// `static:NAME`, `builtin`, `agent` (asks the language model), or `oracle` (the comparison alone); may be given several
-    /// times.
+    /// A strategy that chooses among the tools for each prompt, to compare with each single tool, their ensemble and
+    /// oracles: `static:NAME`, `builtin`, `agent` (asks the language model), or `oracle` (the comparison alone); may be
+    /// given several times.
     #[arg(long, value_name = "ROUTE")]
     pub route: Vec<String>,
     /// Fit strategies on one half of the items and report them on the other half, over 200 random splits.
@@ -80,14 +81,14 @@ pub struct RewardBenchmarkArguments {
     /// Seed of bootstrap, splits and shuffled completions.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// Score Ties as this version of `reward-bench` does: `0.1.4`; the newest when absent.
+    /// Score the category Ties as this version of `reward-bench` does: `0.1.4`; the newest when absent.
     #[arg(long, value_name = "VERSION", value_parser = ["0.1.4"])]
     pub compat: Option<String>,
-    /// A folder for results in the format of `reward-bench` (`eval-set/`, `eval-set-scores/`) and for each item's scores
-    /// (`items/`); an interrupted evaluation continues from it.
+    /// A folder for results in the format of `reward-bench` (`eval-set/`, `eval-set-scores/`) and for each item's
+    /// scores (`items/`); an interrupted evaluation continues from it.
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
-    /// Print Markdown.
+    /// Print the results as Markdown.
     #[arg(long)]
     pub markdown: bool,
     /// The device of reward models: `cpu`, `cuda:N` or `auto`.

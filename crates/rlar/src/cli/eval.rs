@@ -20,15 +20,15 @@ pub struct PolicyEvalArguments {
     /// Suites: names of built-in suites, or YAML files. Without any, the held-out data of `--config` is used.
     #[arg(value_name = "SUITE")]
     pub suites: Vec<String>,
-    /// Without suites: the config whose held-out data is used. With suites: the config whose run's final policy is evaluated.
-    /// It is looked for at this path, then under `configs/`, then among the configs embedded in rlar.
+    /// Without suites: the config whose held-out data is used. With suites: the config whose run's final policy is
+    /// evaluated. It is looked for at this path, then under `configs/`, then among the configs embedded in rlar.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The model to evaluate: a Hugging Face folder, a folder with a LoRA adapter, or a GGUF file.
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
-    /// With suites: evaluate a model on this OpenAI-compatible server, such as `http://localhost:8000/v1`; `OPENAI_API_KEY`
-    /// holds its key.
+    /// With suites: evaluate a model on this OpenAI-compatible server, such as `http://localhost:8000/v1`;
+    /// `OPENAI_API_KEY` holds its key.
     #[arg(long, value_name = "URL", requires_all = ["suites", "server_model"], conflicts_with_all = ["model", "answers", "config"])]
     pub server: Option<String>,
     /// The model's name on that server.
@@ -37,8 +37,8 @@ pub struct PolicyEvalArguments {
     /// Number of concurrent requests to that server.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
-    /// With one suite: evaluate recorded replies. Either JSONL rows with `id` (or `task_id`, `key`, `prompt`) and `reply` (or
-    /// `completion`, `response`, `output`), or a text file with one line per prompt.
+    /// With one suite: evaluate recorded replies. Either JSONL rows with `id` (or `task_id`, `key`, `prompt`) and
+    /// `reply` (or `completion`, `response`, `output`), or a text file with one line per prompt.
     #[arg(long, value_name = "FILE", requires = "suites", conflicts_with_all = ["model", "config", "samples", "temperature", "max_tokens"])]
     pub answers: Option<PathBuf>,
     /// With one suite: a data file that replaces the suite's.
@@ -62,7 +62,8 @@ pub struct PolicyEvalArguments {
     /// With suites: a folder of tools; rlar's built-in library when absent.
     #[arg(long, value_name = "FOLDER", requires = "suites")]
     pub library: Option<PathBuf>,
-    /// With suites: a folder for each suite's replies, verdicts and results; an interrupted evaluation continues from it.
+    /// With suites: a folder for each suite's replies, verdicts and results; an interrupted evaluation continues from
+    /// it.
     #[arg(long, value_name = "FOLDER", requires = "suites")]
     pub out: Option<PathBuf>,
     /// With suites: number of sequences that are generated together.
@@ -71,7 +72,7 @@ pub struct PolicyEvalArguments {
     /// With suites: number of bootstrap resamples for 95 % confidence intervals; 0 omits the intervals.
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub bootstrap: u32,
-    /// With suites: print Markdown.
+    /// With suites: print the results as Markdown.
     #[arg(long, requires = "suites")]
     pub markdown: bool,
     /// With suites: the model's device: `cpu`, `cuda:N` or `auto`; when absent, the config's, else the CPU.

@@ -11,8 +11,8 @@ pub struct GenerateArguments {
     /// A Hugging Face folder, a folder with a LoRA adapter, or a GGUF file.
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// The text to continue, or the message to reply to if the model has a chat template. When absent, start a chat: every
-    /// line of standard input is one user message.
+    /// The text to continue, or the message to reply to if the model has a chat template. When absent, start a chat:
+    /// every line of standard input is one user message.
     #[arg(long)]
     pub prompt: Option<String>,
     /// The system message of the chat.
@@ -47,7 +47,7 @@ pub struct GenerateArguments {
     /// Seed of the sampling.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    /// `cpu`, `cuda:N` or `auto`.
+    /// The device to compute on: `cpu`, `cuda:N` or `auto`.
     #[arg(long, default_value = "cpu")]
     pub device: String,
 }
@@ -68,8 +68,8 @@ pub struct ScoreArguments {
     pub cache: Option<PathBuf>,
     #[command(flatten)]
     pub tools: ToolArguments,
-    /// JSONL rows with `prompt` (text or messages) and `response` (or `completion`), or with `messages` that end with the
-    /// reply; an `id` is repeated in the output. Tools also read `reference` and other columns.
+    /// JSONL rows with `prompt` (text or messages) and `response` (or `completion`), or with `messages` that end with
+    /// the reply; an `id` is repeated in the output. Tools also read `reference` and other columns.
     #[arg(long, value_name = "FILE", required_unless_present = "prompt", conflicts_with_all = ["prompt", "response"])]
     pub data: Option<PathBuf>,
     /// The prompt of a single reply to score.
@@ -81,10 +81,10 @@ pub struct ScoreArguments {
     /// With --tool: the reference answer, a correct or good reply.
     #[arg(long, requires_all = ["prompt", "tool"])]
     pub reference: Option<String>,
-    /// Tokens per batch of the reward model.
+    /// Maximum number of tokens in a batch of the reward model.
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
-    /// `cpu`, `cuda:N` or `auto`.
+    /// The device to compute on: `cpu`, `cuda:N` or `auto`.
     #[arg(long, default_value = "cpu")]
     pub device: String,
 }

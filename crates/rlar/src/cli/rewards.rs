@@ -9,11 +9,11 @@ pub enum RewardsCommand {
     /// List the tools of a library and whether they are admitted.
     #[command(after_help = "Examples:\n  rlar rewards list\n  rlar rewards list --library library --json")]
     List {
-        /// Print JSON lines.
+        /// Print a JSON object per tool, one on each line.
         #[arg(long)]
         json: bool,
     },
-    /// Show a tool's card, source and admission report.
+    /// Show a tool's card (`tool.yaml`), source and admission report.
     #[command(after_help = "Example:\n  rlar rewards show math_equivalence")]
     Show {
         /// The tool's name.
@@ -39,7 +39,8 @@ pub enum RewardsCommand {
         #[arg(long, value_name = "NAME=VALUE")]
         column: Vec<String>,
     },
-    /// Run the admission checks and write each tool's report into its folder. Exits with 1 if a tool is refused.
+    /// Run the admission checks, which a tool must pass to be used, and write each tool's report into its folder. Exits
+    /// with 1 if a tool is refused.
     #[command(
         after_help = "Examples:\n  rlar rewards admit --library library\n  rlar rewards admit my_tool --library library --data examples.jsonl"
     )]
@@ -66,7 +67,7 @@ pub enum RewardsCommand {
     /// differ.
     #[command(after_help = "Example:\n  rlar rewards diff runs/math/library --library library")]
     Diff {
-        /// The folder to compare with.
+        /// The folder of the library to compare with.
         other: PathBuf,
     },
     /// Print statistics of a log of tool calls: number of calls, distribution of scores, time and tokens.
@@ -75,16 +76,17 @@ pub enum RewardsCommand {
         /// The folder of a run or a library, or the log file itself.
         #[arg(value_name = "PATH")]
         path: PathBuf,
-        /// Print JSON lines.
+        /// Print a JSON object per tool, one on each line.
         #[arg(long)]
         json: bool,
     },
 }
 
-/// What tools may use: Python packages and a language model.
+/// What the command line lets tools use: Python packages and a language model.
 #[derive(Args)]
 pub struct ToolArguments {
-    /// A Python package that verifiers may import, as a pip requirement; may be given several times. Installed at first use.
+    /// A Python package that verifiers may import, as a pip requirement; may be given several times. Installed at first
+    /// use.
     #[arg(long, value_name = "PACKAGE", global = true)]
     pub package: Vec<String>,
     /// The OpenAI-compatible server of judges, such as `http://localhost:8000/v1`; `OPENAI_API_KEY` holds its key.

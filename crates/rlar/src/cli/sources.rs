@@ -29,8 +29,8 @@ pub enum DataCommand {
 
 #[derive(Subcommand)]
 pub enum HubCommand {
-    /// Serve a folder of models with the API of the Hugging Face Hub. Set `HF_ENDPOINT` to the printed address for rlar and
-    /// for Python's `huggingface_hub`.
+    /// Serve a folder of models with the API of the Hugging Face Hub. Set `HF_ENDPOINT` to the printed address for rlar
+    /// and for Python's `huggingface_hub`.
     #[command(
         after_help = "Example:\n  rlar hub serve models --port 8765\n  HF_ENDPOINT=http://127.0.0.1:8765 rlar fetch-rewards --config multitask.yaml"
     )]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-/// A config, and the values of it that the command line overrides.
+/// A config, and options that override values of the config.
 #[derive(Args)]
 pub struct ConfigArguments {
     /// A YAML file. It is looked for at this path, then under `configs/`, then among the configs embedded in rlar.
@@ -16,8 +16,8 @@ pub struct ConfigArguments {
     /// Override the config's run folder.
     #[arg(long, value_name = "FOLDER")]
     pub run: Option<PathBuf>,
-    /// Override the config's model with a Hugging Face folder or a GGUF file. Training starts from this model without the
-    /// config's warm-up.
+    /// Override the config's model with a Hugging Face folder or a GGUF file. Training starts from this model without
+    /// the config's warm-up.
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
 }
@@ -33,9 +33,9 @@ pub enum MethodArgument {
 /// Whether to continue a run, as `--resume` takes it.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Resume {
-    /// Continue the run in the folder; an error if there is none.
+    /// Continue the run in the run folder; an error if the folder holds none.
     Always,
-    /// Continue the run in the folder if there is one, else start it.
+    /// Continue the run in the run folder if the folder holds one, else start a new run.
     Auto,
 }
 

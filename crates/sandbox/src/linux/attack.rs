@@ -1,4 +1,4 @@
-//! The attacks that ship with rlar, for checking what confines untrusted code on a machine.
+//! The attacks that ship with rlar: hostile code that shows whether the sandbox contains it on this machine.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,37 +10,39 @@ use crate::{Program, Sandbox, SandboxError, SandboxLimits, Termination, Tests, V
 
 static ATTACKS: Dir = include_dir!("$CARGO_MANIFEST_DIR/attacks");
 
-/// The kind of code that an attack is.
+/// How the code of an attack is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttackForm {
-    /// A whole program, run on its own.
+    /// The attack is a whole program, which runs on its own.
     Script,
-    /// A function `add` that tests call.
+    /// The attack is a function `add`, which tests call.
     Function,
-    /// A verifier with the function `f`.
+    /// The attack is a verifier: a scoring function `f`.
     Verifier,
 }
 
-/// Hostile code.
+/// Hostile code to run in the sandbox, with the signs by which its containment is recognised.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attack {
-    /// Its name, that of its file.
+    /// Name of the attack's file, without the extension.
     pub name: String,
-    /// What it tries.
+    /// What the attack tries to do, as text for people.
     pub description: String,
-    /// The defences of which at least one must contain it.
+    /// Names of defences (such as `seccomp`) or of verdicts (such as `time limit`), at least one of which must occur in
+    /// [`AttackReport::contained_by`] if the attack is contained.
     pub expected: Vec<String>,
-    /// The kind of code that it is.
+    /// How the attack's code is run.
     pub form: AttackForm,
     source: String,
 }
 
-/// The result of an attack.
+/// What happened when an attack was run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttackReport {
-    /// The defences that visibly contained it.
+    /// For a script: names of the defences that visibly stopped something. For a function or a verifier: names of the
+    /// verdicts that its tests or calls got.
     pub contained_by: BTreeSet<String>,
-    /// What it achieved; empty if it was contained.
+    /// What the attack achieved, one text each; empty if it achieved nothing.
     pub breaches: Vec<String>,
 }
 
@@ -51,11 +53,12 @@ impl AttackReport {
     }
 }
 
-/// Python code in front of every script, with the functions by which it reports what was refused and what was not.
+/// Python code that is put in front of every script. A script calls its functions to report which attempts were refused
+/// and which succeeded.
 const PRELUDE: &str = include_str!("../python/attempt.py");
 
 impl Attack {
-    /// All attacks that ship with rlar, by form and name.
+    /// All attacks that ship with rlar, sorted by form and name.
     pub fn all() -> Vec<Self> {
         let folder = |name, form| {
             let files = ATTACKS.get_dir(name).into_iter().flat_map(Dir::files);
@@ -70,7 +73,8 @@ impl Attack {
         all
     }
 
-    /// Reads an attack whose source begins with two comments: what it tries, and the defences that may contain it.
+    /// Parses an attack whose source begins with two comment lines: what it tries, and the names for
+    /// [`Attack::expected`]. `None` if a line is missing.
     fn parse(name: &str, form: AttackForm, source: &str) -> Option<Self> {
         let mut lines = source.lines().map(|l| l.trim_start_matches("# "));
         let (description, expected) = (lines.next()?.to_owned(), lines.next()?);
@@ -78,7 +82,7 @@ impl Attack {
         Some(Self { name: name.to_owned(), description, expected, form, source: source.to_owned() })
     }
 
-    /// Runs the attack, with limits of 1 s per call and 512 MiB.
+    /// Runs the attack with limits of 1 s of wall time per call and 512 MiB of memory.
     pub fn launch(&self, sandbox: &Sandbox) -> Result<AttackReport, SandboxError> {
         let limits = SandboxLimits {
             wall: Duration::from_secs(1),
@@ -94,7 +98,7 @@ impl Attack {
         }
     }
 
-    /// Runs the attack as a whole program, then a harmless program that must not notice it.
+    /// Runs the attack as a whole program, and then a harmless program, on which the attack must have had no effect.
     fn as_script(&self, sandbox: &Sandbox, limits: &SandboxLimits) -> Result<AttackReport, SandboxError> {
         let run_script = |source: &str| run(sandbox, source, b"", limits);
         let attack = run_script(&format!("{PRELUDE}\n{}", self.source))?.verdict;
@@ -183,7 +187,7 @@ impl Attack {
     }
 }
 
-/// The defences that an error, as [`PRELUDE`] prints it, gives away.
+/// Names of the defences that can have caused an error, given as [`PRELUDE`] prints the error; empty for other errors.
 fn defences_behind(error: &str) -> &'static [&'static str] {
     match error {
         "EPERM" | "ENOSYS" | "RuntimeError" | "BlockingIOError" | "gaierror" => &["seccomp"],

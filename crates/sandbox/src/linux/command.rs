@@ -9,8 +9,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::linux::wire::readable;
 
-/// Waits for a program. Returns its exit status and what it wrote to `output`; `None` if it did not end within `patience`,
-/// and was killed.
+/// Waits until a program ends, and returns its exit status and what it wrote to `output`. If the program does not end
+/// within `patience`, kills it and returns `None`.
 pub fn finish(
     mut child: Child,
     mut output: impl Read + AsFd,

@@ -1,5 +1,5 @@
-//! Function tests: the tester runs the tests in one process, the candidate holds the functions in another, and only plain
-//! data passes between them.
+//! Function tests: the tests run in one process (the tester), the functions that they call live in another (the
+//! candidate), and only plain data passes between the two.
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -17,30 +17,30 @@ use crate::linux::zygote::Process;
 use crate::verdict::{Execution, TestVerdict, Usage};
 use crate::{SandboxError, SandboxLimits};
 
-/// Runs the function tests of one program.
+/// Runs the function tests of one program: tests that call its functions.
 pub struct FunctionTests<'a> {
     pub sandbox: &'a Sandbox,
-    /// The slot of the pool whose fork server is used.
+    /// Index of the slot of the pool whose fork server is used.
     pub slot: usize,
     pub limits: &'a SandboxLimits,
-    /// The program's source. Untrusted.
+    /// Python source of the program, which is untrusted.
     pub source: &'a str,
-    /// See [`Tests::Functions`](crate::Tests::Functions).
+    /// Trusted code that runs before the tests: see [`Tests::Functions`](crate::Tests::Functions).
     pub setup: &'a str,
-    /// See [`Tests::Functions`](crate::Tests::Functions).
+    /// Names of the program's functions that the tests call: see [`Tests::Functions`](crate::Tests::Functions).
     pub functions: &'a [String],
 }
 
-/// The two processes of a function test.
+/// The two processes of a function test: the tester runs the tests, the candidate holds the program's functions.
 struct ProcessPair {
     tester: Tester,
     candidate: Process,
-    /// Measures the candidate.
+    /// Measures the CPU time of the candidate.
     meter: Meter,
 }
 
 impl FunctionTests<'_> {
-    /// One execution per test, in order.
+    /// Runs the tests and returns one execution per test, in order.
     pub fn run(&self, tests: &[String]) -> Result<Vec<Execution<TestVerdict>>, SandboxError> {
         let mut verdicts = Vec::with_capacity(tests.len());
         let deadline = Instant::now() + self.limits.total;
@@ -65,7 +65,8 @@ impl FunctionTests<'_> {
         Ok(verdicts)
     }
 
-    /// Runs tests in a fresh pair of processes until one test breaks it. `None` if the fork server died meanwhile.
+    /// Runs tests in a fresh pair of processes until all have run or one test has made the pair unusable. `None` if the
+    /// fork server died meanwhile.
     fn run_in_fresh_pair(
         &self,
         tests: &[String],
@@ -152,7 +153,8 @@ impl FunctionTests<'_> {
         })
     }
 
-    /// Forks a candidate and hands the other end of its connection to the slot's tester, or to a new one.
+    /// Forks a candidate, and hands the other end of its connection to the slot's idle tester, or to a new tester if
+    /// there is none.
     fn pair(&self) -> Result<ProcessPair, SandboxError> {
         let (testers_end, candidates_end) = UnixStream::pair().map_err(refused)?;
         let candidate = self.sandbox.fork(self.slot, ProcessRole::Candidate, self.limits, &[candidates_end.as_fd()])?;
@@ -173,7 +175,7 @@ impl FunctionTests<'_> {
         Err(refused("jailed interpreters keep dying"))
     }
 
-    /// The verdict in a tester's reply. `None` if the fork server died.
+    /// Turns a tester's reply into a verdict. `None` if the fork server died.
     fn read(&self, reply: &Value, pair: &mut ProcessPair) -> Option<TestVerdict> {
         let text = |key: &str| reply[key].as_str().map(str::to_owned);
         if reply["passed"] == true {

@@ -9,23 +9,25 @@ use std::time::Duration;
 use crate::SandboxError;
 use crate::linux::command::finish;
 
-/// Oldest accepted version.
+/// Oldest Python version that is accepted: major and minor number.
 const OLDEST: (u32, u32) = (3, 9);
-/// Longest wait for the interpreter's reply.
+/// Maximum time that the interpreter may take to answer [`INSPECT`].
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An interpreter and the files that it needs to read.
+/// A Python interpreter and the files that it needs to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interpreter {
-    /// The executable itself, not a link or a shim.
+    /// Path of the executable itself, never of a link or of a script that starts the executable.
     pub python: PathBuf,
-    /// Its version, such as `3.11`.
+    /// Python's version, such as `3.11`.
     pub version: String,
-    /// The executable, its standard library and the folders of the shared libraries that it loads.
+    /// Paths that the interpreter reads: the executable, its standard library, the dynamic loader with its cache, and
+    /// the folders of the shared libraries that it loads.
     pub readable: Vec<PathBuf>,
 }
 
-/// Prints the executable, its version and the folders that it reads, after importing what the fork server imports.
+/// Python code that prints the executable, its version and the paths that it reads, one per line, after importing all
+/// modules that the fork server imports.
 const INSPECT: &str = "
 import sys, os, sysconfig, ctypes, socket, json, decimal, hashlib, _strptime, unicodedata, select, resource
 python = os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable)
@@ -46,8 +48,9 @@ for line in open('/proc/self/maps'):
 ";
 
 impl Interpreter {
-    /// Inspects the interpreter that `RLAR_PYTHON` names, or `python3`. Fails with [`SandboxError::Refused`] if there is
-    /// none, if it is too old, or if it would need all of `/` or of the user's home folder.
+    /// Inspects the interpreter that the environment variable `RLAR_PYTHON` names, or else `python3`. Fails with
+    /// [`SandboxError::Refused`] if there is none, if it is too old, or if it would need all of `/` or of the user's
+    /// home folder.
     pub fn find() -> Result<Self, SandboxError> {
         let refused = |why: String| SandboxError::Refused(why);
         let name = std::env::var_os("RLAR_PYTHON").unwrap_or_else(|| "python3".into());
@@ -74,7 +77,7 @@ impl Interpreter {
     }
 }
 
-/// Runs [`INSPECT`] with a deadline, because the name on `PATH` may be a shim that hangs.
+/// Runs [`INSPECT`] and returns what it prints; with a deadline, because `python3` may be a script that hangs.
 fn inspect(name: &OsStr) -> std::io::Result<String> {
     let mut child = Command::new(name)
         .args(["-I", "-S", "-c", INSPECT])

@@ -8,21 +8,22 @@ use crate::linux::zygote::Process;
 /// Reads the CPU clock and the memory of one process.
 #[derive(Debug)]
 pub struct Meter {
-    /// `None` if the process has ended already.
+    /// PID of the process; `None` if it had ended before the measurement began.
     pid: Option<i32>,
-    /// The CPU clock at the last lap; `None` if it could not be read.
+    /// The process's CPU clock when it was last read; `None` if it could not be read.
     last: Option<Duration>,
 }
 
 impl Meter {
-    /// Starts measuring a process.
+    /// Starts to measure a process.
     pub fn new(process: &Process) -> Self {
         let mut meter = Self { pid: process.pid(), last: None };
         meter.lap();
         meter
     }
 
-    /// CPU time since the last lap, or since [`Meter::new`]; `None` if it could not be read.
+    /// CPU time of the process since the last call of this function, or since [`Meter::new`]; `None` if it could not be
+    /// read.
     pub fn lap(&mut self) -> Option<Duration> {
         let now = self.pid.and_then(cpu);
         let since = now.zip(self.last).map(|(now, last)| now.saturating_sub(last));
@@ -30,12 +31,12 @@ impl Meter {
         since
     }
 
-    /// CPU time of the process at the last lap.
+    /// CPU time of the process, since its start, at the last call of [`Meter::lap`]; `None` if it could not be read.
     pub fn last(&self) -> Option<Duration> {
         self.last
     }
 
-    /// Peak resident memory so far, in bytes; `None` if it could not be read.
+    /// Peak resident memory of the process so far, in bytes; `None` if it could not be read.
     pub fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid?)).ok()?;
         let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
@@ -43,9 +44,10 @@ impl Meter {
     }
 }
 
-/// The CPU clock of a process. Its clock id is computed from the PID as `clock_getcpuclockid(3)` does.
+/// The CPU clock of a process; `None` if it cannot be read. The id of the clock is computed from the PID as
+/// `clock_getcpuclockid(3)` does.
 fn cpu(pid: i32) -> Option<Duration> {
-    /// The kernel's `CPUCLOCK_SCHED`.
+    /// The kernel's `CPUCLOCK_SCHED`: the type of clock that counts all CPU time.
     const SCHEDULED: libc::clockid_t = 2;
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` outlives the call.

@@ -8,8 +8,8 @@ use crate::verdict::{Tier, Verdict};
 use crate::{SandboxError, SandboxLimits};
 
 impl Sandbox {
-    /// Opens a sandbox of the best tier that works on this machine, which a harmless call proves. Fails with
-    /// [`SandboxError::Refused`] if none does.
+    /// Opens a sandbox of the strongest tier that works on this machine; one harmless call proves that it works. Fails
+    /// with [`SandboxError::Refused`] if no tier works.
     pub fn open() -> Result<Self, SandboxError> {
         match Self::open_tier(Tier::A) {
             Ok(sandbox) => Ok(sandbox),
@@ -28,6 +28,7 @@ impl Sandbox {
     }
 
     /// Plans a sandbox and scores one harmless call in it. `as_root`: see [`Jail::plan`](super::jail::Jail::plan).
+    /// `why_not_better` says why tier A does not work.
     fn open_as(tier: Tier, as_root: bool, why_not_better: Option<String>) -> Result<Self, SandboxError> {
         let sandbox = Self::plan(Interpreter::find()?, tier, as_root, None, why_not_better)?;
         // The kernel may still refuse what was planned; one harmless call proves that it does not.

@@ -10,26 +10,27 @@ use crate::SandboxError;
 use crate::linux::command::finish;
 use crate::linux::interpreter::Interpreter;
 
-/// Longest wait for `pip`.
+/// Maximum time that one run of `pip` may take.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// The packages that verifiers may import, and where they are installed.
+/// The Python packages that verifiers may import, and where they are installed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packages {
-    /// Allowed requirements as `pip` writes them: `sympy`, or `sympy==1.13.1`.
+    /// Requirements that verifiers may ask for, as `pip` writes them: `sympy`, or `sympy==1.13.1`.
     pub allowed: Vec<String>,
-    /// Where packages are installed; the user's cache if `None`.
+    /// Folder below which packages are installed; if `None`, rlar's cache folder.
     pub cache: Option<PathBuf>,
 }
 
-/// A [`SandboxError::Packages`] with this reason.
+/// Makes a [`SandboxError::Packages`] with this reason.
 fn refused(why: impl std::fmt::Display) -> SandboxError {
     SandboxError::Packages(why.to_string())
 }
 
 impl Packages {
-    /// The folder with the packages `wanted`, named by the hash of the list and the interpreter's version. They are installed
-    /// at the first use, from wheels only, whose hashes are written to `packages.lock` beside the folder.
+    /// The folder from which the packages `wanted` can be imported. At the first use they are installed, from wheels
+    /// only, and the hashes of the wheels are written to `packages.lock` beside the folder. The folder's parent is
+    /// named by the hash of the list and the interpreter's version.
     pub(crate) fn environment(&self, wanted: &[String], interpreter: &Interpreter) -> Result<PathBuf, SandboxError> {
         let (wanted, home) = self.environment_folder(wanted, interpreter)?;
         let site = home.join("site");
@@ -44,7 +45,8 @@ impl Packages {
         Ok(is_complete(&self.environment_folder(wanted, interpreter)?.1))
     }
 
-    /// The packages `wanted`, sorted and without duplicates, and the folder of their environment. Fails if one is not allowed.
+    /// The packages `wanted`, sorted and without duplicates, and the folder of their environment (which holds the
+    /// installed packages). Fails if a package is not allowed.
     fn environment_folder(
         &self,
         wanted: &[String],
@@ -69,12 +71,13 @@ impl Packages {
     }
 }
 
-/// Whether an environment's installation was completed.
+/// Whether the installation of an environment's packages was completed.
 fn is_complete(home: &Path) -> bool {
     home.join("packages.lock").exists()
 }
 
-/// rlar's cache folder: `RLAR_CACHE`, else below `XDG_CACHE_HOME` or `HOME`.
+/// rlar's cache folder: `RLAR_CACHE`, else `rlar` in `XDG_CACHE_HOME`, else `.cache/rlar` in `HOME`. `None` if none of
+/// these variables is set.
 fn user_cache() -> Option<PathBuf> {
     let from = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     from("RLAR_CACHE")
@@ -82,7 +85,8 @@ fn user_cache() -> Option<PathBuf> {
         .or_else(|| from("HOME").map(|h| h.join(".cache/rlar")))
 }
 
-/// Downloads wheels, records their hashes, installs them, and marks the environment as complete.
+/// Downloads the wheels of the packages `wanted`, records their hashes, installs them, and marks the environment as
+/// complete.
 fn install(wanted: &[String], interpreter: &Interpreter, home: &Path) -> Result<(), SandboxError> {
     let io = |e: std::io::Error| refused(format!("{}: {e}", home.display()));
     std::fs::create_dir_all(home).map_err(io)?;

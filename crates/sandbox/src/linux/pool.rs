@@ -1,4 +1,4 @@
-//! The pool of fork servers: one per core, replaced when it dies.
+//! The pool of fork servers: one per core; a fork server that dies is replaced.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ use crate::linux::zygote::{self, Process, Zygote};
 use crate::verdict::Tier;
 use crate::{SandboxError, SandboxLimits};
 
-/// Confinement for untrusted code, with its fork servers. Clones share them.
+/// Confinement for untrusted code, with fork servers that all clones of a sandbox share.
 ///
-/// The first thing to open; [`Verifier`](crate::Verifier) and [`Program`](crate::Program) run in it.
+/// Open a sandbox first; [`Verifier`](crate::Verifier) and [`Program`](crate::Program) run in it.
 #[derive(Clone, Debug)]
 pub struct Sandbox {
     pool: Arc<Pool>,
@@ -28,22 +28,23 @@ struct Pool {
     interpreter: Interpreter,
     jail: Jail,
     slots: Vec<PoolSlot>,
-    /// Why tier A does not work, if this is tier B.
+    /// Why tier A does not work, if that is why this sandbox has tier B; otherwise `None`.
     why_not_better: Option<String>,
-    /// Sandboxes of the same tier in which packages can be imported, by the packages' folder.
+    /// Sandboxes of the same tier that can also import Python packages, by the folder of the packages.
     with_packages: Mutex<BTreeMap<PathBuf, Sandbox>>,
-    /// Whether namespaces are made with root's capabilities.
+    /// Whether namespaces are made with root's capabilities instead of in a new user namespace.
     as_root: bool,
 }
 
-/// A fork server of the pool and what the runs in it share.
+/// One place of the pool: a fork server, and what the processes that it forks share.
 #[derive(Debug, Default)]
 pub(crate) struct PoolSlot {
-    /// The fork server; `None` before its start and after it was discarded.
+    /// The fork server; `None` before it was started and after it was discarded.
     zygote: Mutex<Option<Arc<Zygote>>>,
-    /// Held by the script that uses the scratch folder.
+    /// Locked while a script uses the fork server's scratch folder.
     scratch: Mutex<()>,
-    /// An idle tester; `None` while a program uses it.
+    /// An idle tester (the trusted process that runs function tests); `None` while a program uses it, or if there is
+    /// none yet.
     pub tester: Mutex<Option<Tester>>,
 }
 
@@ -73,8 +74,8 @@ impl Sandbox {
         Ok(wanted.is_empty() || packages.has(wanted, &self.pool.interpreter)?)
     }
 
-    /// A sandbox of the same tier in which the packages `wanted` can be imported. Installs them if they are missing. Fails if
-    /// `packages` does not allow one of them.
+    /// A sandbox of the same tier in which the packages `wanted` can be imported. Installs them if they are missing.
+    /// Fails if `packages` does not allow one of them.
     pub fn with_packages(&self, wanted: &[String], packages: &Packages) -> Result<Self, SandboxError> {
         if wanted.is_empty() {
             return Ok(self.clone());
@@ -106,12 +107,12 @@ impl Sandbox {
         self.warm()
     }
 
-    /// The number of slots: how many calls, programs or scripts can run at once.
+    /// Number of slots, which is how many calls, programs or scripts can run at once.
     pub fn workers(&self) -> usize {
         self.pool.slots.len()
     }
 
-    /// The tier of the confinement.
+    /// Tier of the sandbox's confinement.
     pub fn tier(&self) -> Tier {
         self.pool.jail.tier
     }
@@ -128,7 +129,7 @@ impl Sandbox {
         lines.into_iter().chain(better).collect()
     }
 
-    /// The fork server of a slot, which is started if it is missing or dead.
+    /// The fork server of a slot; it is started first if it is missing or dead.
     pub(crate) fn zygote(&self, slot: usize) -> Result<Arc<Zygote>, SandboxError> {
         let mut zygote = lock(&self.pool.slots[slot].zygote);
         match &*zygote {
@@ -137,8 +138,8 @@ impl Sandbox {
         }
     }
 
-    /// Forks a process from a slot's fork server, which is replaced once if it is dead. `theirs` become descriptors 3, 4, … of
-    /// the process.
+    /// Forks a process from a slot's fork server, which is replaced once if it is dead. `theirs` become descriptors 3,
+    /// 4, … of the process.
     pub(crate) fn fork(
         &self,
         slot: usize,
@@ -154,7 +155,7 @@ impl Sandbox {
         Err(refused("jailed interpreters die whenever they have to fork"))
     }
 
-    /// A slot of the pool.
+    /// The slot with this index.
     pub(crate) fn slot(&self, slot: usize) -> &PoolSlot {
         &self.pool.slots[slot]
     }
@@ -164,12 +165,14 @@ impl Sandbox {
         lock(&self.pool.slots[slot].scratch)
     }
 
-    /// Discards a slot's fork server and, with its mount namespace, its scratch folder. Processes that it forked may finish.
+    /// Discards a slot's fork server and, with its mount namespace, its scratch folder. Processes that the fork server
+    /// forked may finish.
     pub(crate) fn discard(&self, slot: usize) {
         *lock(&self.pool.slots[slot].zygote) = None;
     }
 
-    /// Calls `work(slot, item)` for each item, one thread per slot. The results are in the order of the items.
+    /// Calls `work(slot, item)` for each item, in parallel, with one thread per slot. The results are in the order of
+    /// the items.
     pub(crate) fn in_parallel<T: Sync, R: Send>(
         &self,
         items: &[T],

@@ -1,7 +1,8 @@
 //! Judging programs by tests.
 //!
-//! Tests and the code under test never share a process, so that the code can neither read the tests nor forge a verdict.
-//! Functions are called over a connection that carries plain data only; whole programs are judged by their output.
+//! Tests and the code under test never share a process, so that the code can neither read the tests nor forge a
+//! verdict. Functions are called over a connection that carries plain data only; whole programs are judged by their
+//! output.
 
 use std::time::Instant;
 
@@ -15,37 +16,38 @@ use crate::{SandboxError, SandboxLimits};
 /// Untrusted code and the tests that it must pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Program {
-    /// The Python source.
+    /// Python source of the untrusted code.
     pub source: String,
-    /// The tests, which the code cannot see.
+    /// Tests that the code must pass and cannot see.
     pub tests: Tests,
 }
 
-/// The tests of a program.
+/// The tests of a program, by how they exercise it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Tests {
     /// Python statements such as `assert f(2) == 4`, which run in another process and call the program's functions.
     Functions {
-        /// Code that runs before the tests, such as imports and helper functions. Trusted.
+        /// Trusted code that runs before the tests, such as imports and helper functions.
         setup: String,
-        /// Names that the program defines, even if `setup` does so too. If empty: the names in the tests that neither `setup`
-        /// nor the standard library defines.
+        /// Names of functions that the program defines and the tests call, even if `setup` defines them too. If empty:
+        /// the names in the tests that neither `setup` nor the standard library defines.
         functions: Vec<String>,
-        /// One or more statements each, with one verdict each. Trusted.
+        /// Trusted tests, each of one or more statements and with one verdict.
         tests: Vec<String>,
     },
-    /// Inputs and the outputs that the program must print, one run each.
+    /// Inputs for the program's standard input, with the outputs that it must print; each test is one run of the
+    /// program.
     InputOutput(Vec<IoTest>),
 }
 
-/// A test by input and output.
+/// A test that runs a program on an input and checks what it prints.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IoTest {
-    /// Standard input.
+    /// Text that the program gets as its standard input.
     pub input: String,
-    /// The expected standard output.
+    /// Text that the program must write to its standard output.
     pub output: String,
-    /// How the output is compared with the expected one.
+    /// How the program's output is compared with the expected one.
     pub compare: Comparison,
 }
 
@@ -75,7 +77,8 @@ impl Program {
         self.judge_in(sandbox, 0, limits)
     }
 
-    /// Runs the tests of many programs, in parallel on all cores. Tests that do not load are an error of their program alone.
+    /// Runs the tests of many programs, in parallel on all cores. If the tests of a program do not load, only the
+    /// result of that program is an error.
     pub fn judge_all(
         programs: &[Self],
         sandbox: &Sandbox,
@@ -87,7 +90,7 @@ impl Program {
         })
     }
 
-    /// Runs the tests of this program in a slot of the pool.
+    /// Runs the tests of this program on the fork server of a slot of the pool.
     fn judge_in(&self, sandbox: &Sandbox, slot: usize, limits: &SandboxLimits) -> Result<TestResults, SandboxError> {
         match &self.tests {
             Tests::Functions { setup, functions, tests } => {
@@ -112,7 +115,7 @@ impl Program {
     }
 }
 
-/// The verdict on a run with the test's input.
+/// The verdict on a finished run of a program that got the test's input.
 fn judge_run(run: &Run, test: &IoTest) -> TestVerdict {
     let last_line = || {
         let text = String::from_utf8_lossy(&run.stderr);

@@ -1,23 +1,23 @@
 //! The roles of jailed processes.
 
-/// What a jailed process does; decides which system calls it may make.
+/// What a jailed process does, which decides the system calls that it may make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessRole {
-    /// Scores calls of a verifier. Untrusted.
+    /// The process runs a verifier, an untrusted scoring function.
     Verifier,
-    /// Runs a whole program. Untrusted.
+    /// The process runs a whole program, which is untrusted.
     Script,
-    /// Holds the functions that tests call. Untrusted.
+    /// The process holds a program's untrusted functions, which the tests call.
     Candidate,
-    /// Runs the tests of programs. Trusted.
+    /// The process runs the tests of programs; the tests are trusted.
     Tester,
 }
 
 impl ProcessRole {
-    /// All roles.
+    /// All roles of jailed processes.
     pub const ALL: [Self; 4] = [Self::Verifier, Self::Script, Self::Candidate, Self::Tester];
 
-    /// The role's name in the fork server's protocol.
+    /// Name of the role in messages to the fork server.
     pub fn name(self) -> &'static str {
         match self {
             Self::Verifier => "verifier",

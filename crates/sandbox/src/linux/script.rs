@@ -1,4 +1,4 @@
-//! Running whole programs on real standard streams.
+//! Running whole programs with real standard streams.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -19,29 +19,29 @@ use crate::linux::zygote::{Exit, Process};
 use crate::verdict::{Execution, Usage};
 use crate::{SandboxError, SandboxLimits};
 
-/// The run of a whole program.
+/// What one run of a whole program did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// How it ended.
+    /// How the program ended.
     pub termination: Termination,
-    /// What it wrote to standard output, up to the limit.
+    /// What the program wrote to standard output, cut off at [`SandboxLimits::output`] bytes.
     pub stdout: Vec<u8>,
-    /// What it wrote to standard error, up to the limit.
+    /// What the program wrote to standard error, cut off at [`SandboxLimits::output`] bytes.
     pub stderr: Vec<u8>,
 }
 
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Termination {
-    /// It ended by itself, with this exit code.
+    /// The program ended by itself, with this exit code.
     Exited(i32),
-    /// It exceeded this limit of wall time or CPU time.
+    /// The program was killed because it exceeded this limit of wall time or CPU time.
     TimeLimit(Duration),
-    /// It ran out of memory.
+    /// The program ended with a `MemoryError` because Python could allocate no more memory.
     MemoryLimit,
-    /// It wrote more than the limit.
+    /// The program was killed because it wrote more than [`SandboxLimits::output`] bytes to a stream.
     OutputLimit,
-    /// A signal ended it: which.
+    /// A signal ended the program; the text names the signal.
     Crashed(String),
 }
 
@@ -55,7 +55,7 @@ pub fn run(
     run_in(sandbox, 0, source, input, limits)
 }
 
-/// Runs a whole program in a slot of the pool.
+/// Runs a whole program on the fork server of a slot of the pool.
 pub fn run_in(
     sandbox: &Sandbox,
     slot: usize,
@@ -100,7 +100,7 @@ pub fn run_in(
     Err(refused("jailed interpreters keep dying"))
 }
 
-/// How a process ended that nothing cut short.
+/// The termination of a process that rlar did not kill: an exit code, a crash, or its memory or CPU limit.
 fn termination(exit: &Exit, stderr: &[u8], limits: &SandboxLimits) -> Termination {
     let status: std::process::ExitStatus = std::os::unix::process::ExitStatusExt::from_raw(exit.status);
     match status.code() {
@@ -123,7 +123,7 @@ struct Pipes {
 }
 
 impl Pipes {
-    /// rlar's ends, and the program's: standard input, output and error.
+    /// Makes the pipes: rlar's ends, and the program's ends (standard input, output and error).
     fn new() -> io::Result<(Self, [OwnedFd; 3])> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC);
         let ((stdin, input), (output, stdout), (errors, stderr)) = (pipe()?, pipe()?, pipe()?);
@@ -134,8 +134,8 @@ impl Pipes {
         Ok((pipes, [stdin, stdout, stderr]))
     }
 
-    /// Writes the input and collects the output until the program ends. Returns the limit that it exceeded first; `None` if it
-    /// ended by itself.
+    /// Writes the input and collects the output until the program ends. Returns the limit that the program exceeded
+    /// first; `None` if the program ended by itself.
     fn transfer(
         &mut self,
         input: &[u8],
@@ -194,7 +194,7 @@ impl Pipes {
     }
 }
 
-/// Whether an I/O error only means to try again later.
+/// Whether an I/O error only means that the operation must be tried again later.
 fn would_block(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -1,4 +1,4 @@
-//! The tester: the trusted process that runs the tests of one program after the other.
+//! The tester: a trusted process that runs the tests of many programs, one program after the other.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -9,10 +9,10 @@ use crate::linux::meter::Meter;
 use crate::linux::wire::Wire;
 use crate::linux::zygote::Process;
 
-/// How many programs a tester serves before it is replaced.
+/// Number of programs that a tester serves before it is replaced.
 const PROGRAMS: usize = 1000;
 
-/// A running tester and the connection to it.
+/// A running tester (the trusted process that runs function tests) and rlar's connection to it.
 #[derive(Debug)]
 pub struct Tester {
     pub process: Process,
@@ -22,7 +22,8 @@ pub struct Tester {
 }
 
 impl Tester {
-    /// Starts a tester. `fork` makes its process, which gets this descriptor as its end of the connection.
+    /// Starts a tester. `fork` must make the tester's process, whose end of the connection is the descriptor that
+    /// `fork` gets.
     pub fn start(fork: impl FnOnce(BorrowedFd) -> Result<Process, SandboxError>) -> Result<Self, SandboxError> {
         let (ours, theirs) = UnixStream::pair().map_err(refused)?;
         let process = fork(theirs.as_fd())?;
@@ -30,7 +31,8 @@ impl Tester {
         Ok(Self { process, wire: Wire::new(ours), meter, programs: 0 })
     }
 
-    /// Counts a program that was served without incident. `None` if the tester is due to be replaced.
+    /// Counts a program whose tests the tester ran without incident. `None` if the tester has served [`PROGRAMS`]
+    /// programs and is to be replaced.
     pub fn served(mut self) -> Option<Self> {
         self.programs += 1;
         (self.programs < PROGRAMS).then_some(self)

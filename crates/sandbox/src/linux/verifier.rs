@@ -16,18 +16,19 @@ use crate::linux::zygote::Process;
 use crate::verdict::{Execution, ShouldStop, Usage, Verdict};
 use crate::{SandboxError, SandboxLimits};
 
-/// The arguments of one call.
+/// The arguments of one call of a verifier's function.
 pub type CallArguments = Vec<String>;
 
-/// How many calls a process serves before it is replaced.
+/// Number of calls that a process serves before it is replaced.
 const CALLS: usize = 10_000;
-/// Most calls in one frame.
+/// Maximum number of calls in one frame (a message to a process).
 const BATCH: usize = 64;
-/// How many calls lie between two that are repeated in a fresh process; early calls are repeated more often.
+/// Every call whose number is a multiple of this is repeated in a fresh process, to compare the verdicts; so are calls
+/// 1, 2, 4, 8, …
 const SAMPLED: usize = 1024;
-/// Largest compiled verifier, in bytes.
+/// Maximum size of a compiled verifier, in bytes.
 const COMPILED: usize = 16 << 20;
-/// Longest wait for a verifier to load.
+/// Maximum time that a verifier may take to load.
 const LOAD: Duration = Duration::from_secs(20);
 
 /// An untrusted scoring function in a sandbox.
@@ -37,19 +38,19 @@ pub struct Verifier {
     source: String,
     function: String,
     limits: SandboxLimits,
-    /// Whether every call has a fresh process.
+    /// Whether every call gets a fresh process.
     strict: bool,
-    /// The compiled source (marshalled, in base64), once a process has loaded it.
+    /// The compiled source (in Python's `marshal` format, in base64); empty until a process has loaded the source.
     compiled: OnceLock<String>,
-    /// One process per slot of the pool; `None` until it is needed.
+    /// One process per slot of the pool; `None` until a process is needed there.
     processes: Vec<Mutex<Option<VerifierProcess>>>,
 }
 
 impl Verifier {
-    /// Loads `function` from the Python `source`. Fails with [`SandboxError::Load`] if it does not load.
+    /// Loads `function` from the Python `source`. Fails with [`SandboxError::Load`] if the source does not load.
     ///
-    /// A process serves many calls. Some calls are repeated in a fresh process; if the verdicts differ, the call's verdict is
-    /// [`Verdict::Unrepeatable`].
+    /// A process serves many calls. Some calls are repeated in a fresh process; if the verdicts differ, the call's
+    /// verdict is [`Verdict::Unrepeatable`].
     pub fn start(sandbox: &Sandbox, source: &str, function: &str, limits: SandboxLimits) -> Result<Self, SandboxError> {
         let verifier = Self {
             sandbox: sandbox.clone(),
@@ -65,14 +66,14 @@ impl Verifier {
         Ok(verifier)
     }
 
-    /// Uses a fresh process for every call, so that no state can leak from one call to the next.
+    /// Makes the verifier use a fresh process for every call, so that no state can leak from one call to the next.
     #[must_use]
     pub fn strict(mut self) -> Self {
         self.strict = true;
         self
     }
 
-    /// Starts a process that serves many calls; tries again, up to three times, if the fork server dies.
+    /// Starts a process that serves many calls; if the fork server dies, tries again, three times in all.
     fn process(&self, slot: usize) -> Result<VerifierProcess, SandboxError> {
         for _ in 0..3 {
             if let Some(process) = VerifierProcess::start(self, slot)? {
@@ -116,7 +117,8 @@ impl Verifier {
         Ok(served.into_iter().flatten().collect())
     }
 
-    /// Scores a share of the calls in one process, several per frame while they are quick and all run to completion.
+    /// Scores a share of the calls in one process, several per frame (message) while they are quick and all run to
+    /// completion.
     fn serve(
         &self,
         calls: &[CallArguments],
@@ -144,7 +146,8 @@ impl Verifier {
                 unbatched = verdicts.len() + size;
                 continue;
             }
-            // Earlier calls (memory, CPU time) or the death of the fork server may be the cause: repeat in a fresh process.
+            // Earlier calls (memory, CPU time) or the death of the fork server may be the cause: repeat in a fresh
+            // process.
             let may_be_innocent = process.calls > 1 || process.process.zygote().is_dead();
             let failed = |r: &CallResult| matches!(r.verdict, Verdict::Crashed(_) | Verdict::MemoryLimit);
             if may_be_innocent && results.len() == 1 && failed(&results[0]) {
@@ -211,7 +214,7 @@ impl Verifier {
         }
     }
 
-    /// Forks a process that waits for a verifier to load, and the connection to it.
+    /// Forks a process, which waits for a verifier to load; returns the process and the connection to it.
     fn fork(&self, slot: usize) -> Result<(Process, Wire), SandboxError> {
         let (ours, theirs) = UnixStream::pair().map_err(refused)?;
         let process = self.sandbox.fork(slot, ProcessRole::Verifier, &self.limits, &[theirs.as_fd()])?;
@@ -241,13 +244,13 @@ struct VerifierProcess {
     process: Process,
     wire: Wire,
     meter: Meter,
-    /// How many calls it has served.
+    /// Number of calls that the process has served.
     calls: usize,
-    /// Wall time per call in the last frame; `None` before the first.
+    /// Wall time per call in the last frame (message with calls); `None` before the first.
     pace: Option<Duration>,
-    /// Longest wall time of a call.
+    /// Maximum wall time of a call.
     wall_limit: Duration,
-    /// Whether it may serve another call: not after a call that did not run to completion.
+    /// Whether the process may serve another call: not after a call that did not run to completion.
     is_reusable: bool,
 }
 
@@ -276,8 +279,8 @@ impl VerifierProcess {
         }
     }
 
-    /// How many calls to send in one frame: as many as would take a twentieth of the time limit of one call at the present
-    /// pace. Calls that are repeated in a fresh process are sent alone.
+    /// How many calls to send in the next frame: as many as would take a twentieth of the time limit of one call at the
+    /// present pace. Calls that are repeated in a fresh process are sent alone.
     fn batch_size(&self) -> usize {
         if (self.calls + 1).is_power_of_two() || (self.calls + 1).is_multiple_of(SAMPLED) {
             return 1;
@@ -288,12 +291,12 @@ impl VerifierProcess {
         (quick as usize).clamp(1, BATCH).min(room.max(1))
     }
 
-    /// Whether the last call is repeated in a fresh process: calls 1, 2, 4, 8, … and every 1024th.
+    /// Whether the last call is to be repeated in a fresh process: calls 1, 2, 4, 8, … and every 1024th.
     fn is_sampled(&self) -> bool {
         self.calls.is_power_of_two() || self.calls.is_multiple_of(SAMPLED)
     }
 
-    /// Sends calls in one frame. Returns one result per call, or a single one if the process did not reply properly.
+    /// Sends calls in one frame. Returns one result per call, or a single result if the process did not reply properly.
     fn call(&mut self, calls: &[CallArguments], verifier: &Verifier) -> Vec<CallResult> {
         self.calls += calls.len();
         let began = Instant::now();
@@ -333,12 +336,12 @@ impl VerifierProcess {
     }
 }
 
-/// A text of a reply.
+/// The text under a key of the process's answer; `no reason given` if there is none.
 fn text(reply: &Value, key: &str) -> String {
     reply[key].as_str().unwrap_or("no reason given").to_owned()
 }
 
-/// The verdict in a reply.
+/// Turns a process's reply to one call into a verdict.
 fn read(reply: &Value) -> Verdict {
     let has = |key: &str| reply.get(key).is_some();
     match reply.as_f64() {

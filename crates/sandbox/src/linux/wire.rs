@@ -1,5 +1,5 @@
-//! The protocol between rlar and a jailed process: frames of a four-byte little-endian length and JSON over a Unix socket.
-//! Every wait has a deadline.
+//! The protocol between rlar and a jailed process: frames of a four-byte little-endian length and JSON over a Unix
+//! socket. Every wait has a deadline.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
@@ -15,35 +15,35 @@ use serde_json::Value;
 /// Why a frame could not be sent or received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WireError {
-    /// The deadline has passed.
+    /// The deadline passed before the whole frame was sent or received.
     Deadline,
-    /// The frame is longer than allowed, by its own header.
+    /// The header of the frame announces more bytes than are allowed.
     TooLong,
-    /// The other end is closed.
+    /// The other end of the connection is closed, or the socket failed.
     Closed,
-    /// The bytes received are not a frame of JSON, or not a reply: why.
+    /// The bytes received are not a frame of JSON, or the frame is not the expected reply; the text says what is wrong.
     Malformed(&'static str),
 }
 
-/// rlar's end of a connection.
+/// rlar's end of a connection to a jailed process.
 #[derive(Debug)]
 pub struct Wire {
     stream: UnixStream,
-    /// The time-out that is set on the socket.
+    /// The time-out that is set on the socket now.
     timeout: Duration,
-    /// Bytes that were received and belong to no frame yet.
+    /// Bytes that were received and have not been read as a frame yet.
     received: Vec<u8>,
-    /// Length of the last frame received.
+    /// Length of the last frame received, in bytes, without the header.
     bytes: u64,
 }
 
 impl Wire {
-    /// A connection over this socket.
+    /// Makes a connection over this socket.
     pub fn new(stream: UnixStream) -> Self {
         Self { stream, timeout: Duration::ZERO, received: Vec::new(), bytes: 0 }
     }
 
-    /// Sets the socket's time-outs, if they change: that saves two system calls for most frames.
+    /// Sets the socket's time-outs unless they have this value already, which saves two system calls for most frames.
     fn set_timeout(&mut self, wait: Duration) -> Result<(), WireError> {
         let wait = wait.max(Duration::from_micros(1));
         if self.timeout != wait {
@@ -54,7 +54,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Sends one frame and waits for the reply, both within `wait`. Further bytes after the reply are an error.
+    /// Sends one frame and waits for the reply of at most `longest` bytes, both within `wait`. Further bytes after the
+    /// reply are an error.
     pub fn exchange(&mut self, message: &impl Serialize, wait: Duration, longest: usize) -> Result<Value, WireError> {
         let began = Instant::now();
         self.send(message, wait)?;
@@ -62,7 +63,7 @@ impl Wire {
         if self.received.is_empty() { Ok(reply) } else { Err(WireError::Malformed("it wrote more than its reply")) }
     }
 
-    /// Sends a descriptor, with a single byte that belongs to no frame.
+    /// Sends a file descriptor, with a single byte that belongs to no frame.
     pub fn send_descriptor(&mut self, descriptor: impl AsFd, wait: Duration) -> Result<(), WireError> {
         self.set_timeout(wait)?;
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -73,7 +74,7 @@ impl Wire {
         sent.map(|_| ()).map_err(|_| WireError::Closed)
     }
 
-    /// Sends one frame.
+    /// Sends one frame within `wait`.
     pub fn send(&mut self, message: &impl Serialize, wait: Duration) -> Result<(), WireError> {
         let began = Instant::now();
         let mut frame = vec![0; 4];
@@ -94,8 +95,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Waits for one frame of at most `longest` bytes. `remaining` is what is left of `wait`, which may be set on the socket
-    /// already.
+    /// Waits for one frame of at most `longest` bytes during `remaining`, the part of `wait` that is left. Where the
+    /// two are almost equal, the socket's time-out is `wait`, which may be set already.
     fn receive(&mut self, remaining: Duration, wait: Duration, longest: usize) -> Result<Value, WireError> {
         let began = Instant::now();
         let mut buffer = [0; 16 << 10];
@@ -125,18 +126,18 @@ impl Wire {
         }
     }
 
-    /// Waits for one frame of at most `longest` bytes.
+    /// Waits, for at most `wait`, for one frame of at most `longest` bytes.
     pub fn next(&mut self, wait: Duration, longest: usize) -> Result<Value, WireError> {
         self.receive(wait, wait, longest)
     }
 
-    /// Length of the last frame received, in bytes.
+    /// Length of the last frame received, in bytes, without the header.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 }
 
-/// What an I/O error means for the connection; `Ok` means try again.
+/// What an I/O error means for the connection; `Ok` means that the operation is to be tried again.
 fn classify(error: &io::Error) -> Result<(), WireError> {
     match error.kind() {
         io::ErrorKind::Interrupted => Ok(()),
@@ -145,7 +146,7 @@ fn classify(error: &io::Error) -> Result<(), WireError> {
     }
 }
 
-/// Waits until a descriptor is readable or closed; false after `wait`.
+/// Waits until a descriptor is readable or closed; returns false if that did not happen within `wait`.
 pub fn readable(from: &impl AsFd, wait: Duration) -> io::Result<bool> {
     let deadline = Instant::now() + wait;
     loop {

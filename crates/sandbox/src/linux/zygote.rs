@@ -35,14 +35,15 @@ pub const CODE: &str = concat!(
     include_str!("../python/zygote.py"),
 );
 
-/// Longest wait for the interpreter to start, to fork and to report a process's end.
+/// Maximum time that the interpreter may take to start, to fork, or to report the end of a process.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The fork server died; the caller may use another one.
+/// The error that a fork server died; the caller may use another one.
 #[derive(Debug)]
 pub struct ForkServerLost;
 
-/// A running fork server. It is killed, and every process that it forked with it, when the last handle is dropped.
+/// A running fork server. When its last handle is dropped, the fork server is killed, and with it every process that it
+/// forked.
 #[derive(Debug)]
 pub struct Zygote {
     control: OwnedFd,
@@ -52,7 +53,7 @@ pub struct Zygote {
 }
 
 impl Zygote {
-    /// Starts a fork server; tries again, up to three times, if it dies during its start.
+    /// Starts a fork server; if it dies during its start, tries again, three times in all.
     pub fn start(jail: &Jail) -> Result<Arc<Self>, SandboxError> {
         for _ in 0..3 {
             if let Some(zygote) = Self::try_start(jail)? {
@@ -91,7 +92,7 @@ impl Zygote {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// Forks a process. `theirs` become its descriptors 3, 4, …
+    /// Forks a process in a role. `theirs` become descriptors 3, 4, … of the process.
     pub fn fork(
         self: &Arc<Self>,
         role: ProcessRole,
@@ -150,28 +151,29 @@ impl Drop for Zygote {
 #[derive(Debug)]
 pub struct Process {
     pidfd: OwnedFd,
-    /// Where the fork server reports the process's end.
+    /// Socket on which the fork server reports the end of the process.
     report: UnixStream,
     zygote: Arc<Zygote>,
-    /// How it ended, once the fork server has reported it.
+    /// How the process ended; `None` until the fork server has reported it.
     exit: Option<Exit>,
 }
 
-/// How a process ended, as its parent reported it.
+/// How a process ended, as the fork server reported it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exit {
-    /// The status that `wait(2)` returns.
+    /// Status of the process, as `wait(2)` returns it.
     pub status: i32,
-    /// CPU time that it used.
+    /// CPU time that the process used.
     pub cpu: Duration,
-    /// Peak resident memory, in bytes.
+    /// Peak resident memory of the process, in bytes.
     pub peak_memory: u64,
-    /// Whether it left files in the scratch folder.
+    /// Whether the process left files in the scratch folder.
     pub dirty: bool,
 }
 
 impl Exit {
-    /// Whether the kernel ended it for its CPU time: with SIGXCPU, or with SIGKILL if it ignored that.
+    /// Whether the kernel ended the process because it had used the CPU time `cpu`: with SIGXCPU, or with SIGKILL if
+    /// the process ignored SIGXCPU.
     pub fn ran_out_of(&self, cpu: Duration) -> bool {
         match ExitStatus::from_raw(self.status).signal() {
             Some(libc::SIGXCPU) => true,
@@ -180,7 +182,7 @@ impl Exit {
         }
     }
 
-    /// The exit code or signal, as text for people.
+    /// The exit code or the signal that ended the process, as text for people.
     pub fn describe(&self) -> String {
         ExitStatus::from_raw(self.status).to_string()
     }
@@ -192,24 +194,24 @@ impl Process {
         &self.pidfd
     }
 
-    /// Its PID in rlar's PID namespace; `None` if it has ended.
+    /// PID of the process in rlar's PID namespace; `None` if the process has ended.
     pub fn pid(&self) -> Option<i32> {
         let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd())).ok()?;
         info.lines().find_map(|l| l.strip_prefix("Pid:")?.trim().parse().ok()).filter(|pid| *pid > 0)
     }
 
-    /// The fork server that forked it.
+    /// The fork server that forked the process.
     pub fn zygote(&self) -> &Arc<Zygote> {
         &self.zygote
     }
 
-    /// Sends it SIGKILL.
+    /// Sends SIGKILL to the process.
     pub fn kill(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
     }
 
-    /// Waits for its end; `None` if it is still running after `wait`. An error means that the fork server died, and the process
-    /// with it.
+    /// Waits for the end of the process; `None` if the process still runs after `wait`. An error means that the fork
+    /// server died, and the process with it.
     pub fn wait(&mut self, wait: Duration) -> Result<Option<Exit>, ForkServerLost> {
         if self.exit.is_some() {
             return Ok(self.exit.clone());
@@ -232,7 +234,7 @@ impl Process {
         Ok(self.exit.clone())
     }
 
-    /// Kills it and waits for its end.
+    /// Kills the process and waits for its end.
     pub fn end(&mut self) -> Result<Exit, ForkServerLost> {
         self.kill();
         self.wait(PATIENCE)?.ok_or(ForkServerLost)

@@ -1,4 +1,4 @@
-//! Landlock: the files that a jailed process may open; no network.
+//! Landlock: limits the files that a jailed process may open, and denies the network.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -11,17 +11,18 @@ use landlock::{
 use crate::SandboxError;
 use crate::error::refused;
 
-/// Rights in the scratch folder, by the bits of `linux/landlock.h`: write files (1), read files (2), read folders (3), remove
-/// folders (4) and files (5), make folders (7) and files (8). No `exec`; no devices, sockets, pipes or links.
+/// Rights in the scratch folder (the only one that a jailed process may write to), by the bits of `linux/landlock.h`:
+/// write files (1), read files (2), read folders (3), remove folders (4) and files (5), make folders (7) and files (8).
+/// No `exec`; no devices, sockets, pipes or links.
 pub const SCRATCH: u64 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8;
-/// Further rights in the scratch folder, which older kernels do not know: moving between folders (13, ABI 2) and truncating
-/// (14, ABI 3).
+/// Further rights in the scratch folder, which older kernels do not know: moving between folders (13, ABI 2) and
+/// truncating (14, ABI 3).
 pub const SCRATCH_NEWER: u64 = 1 << 13 | 1 << 14;
 
-/// A ruleset that allows reading below `readable`, and `/dev/null` and `/dev/urandom`, and no other access to files or the
-/// network. It is not in force yet.
+/// Makes a ruleset that allows reading below `readable`, reading and writing `/dev/null` and `/dev/urandom`, and no
+/// other access to files or the network. The ruleset is not in force yet.
 ///
-/// Requires ABI 1 (Linux 5.13); rights that newer kernels control are denied as well where the kernel supports that.
+/// Requires ABI 1 (Linux 5.13); where the kernel is newer, the rights that later ABIs control are denied as well.
 pub fn ruleset(readable: &[PathBuf]) -> Result<OwnedFd, SandboxError> {
     let abi = ABI::V6;
     let created = (|| -> Result<_, landlock::RulesetError> {

@@ -1,8 +1,9 @@
 //! The jail: confinement that is planned in the parent process and entered by the child between `clone` and `exec`.
 //!
-//! Tier A: new namespaces (mount, PID, network, IPC, UTS, cgroup, and user if rlar is not root), a private root, Landlock,
-//! seccomp, resource limits, no capabilities. Tier B, where namespaces are forbidden: the same without namespaces and root.
-//! The order matters: first the mounts, then the user, then the restrictions that cannot be undone.
+//! Tier A: new namespaces (mount, PID, network, IPC, UTS, cgroup, and user if rlar is not root), a private root,
+//! Landlock, seccomp, resource limits, no capabilities. Tier B, where namespaces are forbidden: the same without the
+//! namespaces and the private root. The order matters: first the mounts, then the user, then the restrictions that
+//! cannot be undone.
 #![allow(unsafe_code)]
 
 mod landlock;
@@ -28,50 +29,50 @@ use mounts::MountStep;
 
 pub use mounts::SCRATCH_BYTES;
 
-/// The plan of a jail: everything that the start of a jailed interpreter needs, computed once.
+/// The plan of a jail: everything that is needed to start a jailed interpreter, computed once.
 #[derive(Debug)]
 pub struct Jail {
-    /// Its confinement.
+    /// How strong the jail's confinement is.
     pub tier: Tier,
     python: CString,
     arguments: Vec<CString>,
     environment: Vec<CString>,
-    /// Files and folders that may be read.
+    /// Files and folders that the jailed process may read.
     readable: Vec<PathBuf>,
-    /// The deny-list of system calls that holds from the start.
+    /// seccomp filter that holds from the start: it denies listed system calls and allows all others.
     base: BpfProgram,
-    /// The first message to the fork server, as JSON.
+    /// The first message to the fork server, as JSON: seccomp filters by role, scratch size and folder of packages.
     pub setup: String,
-    /// `None` on tier B.
+    /// Namespaces, private root and user of tier A; `None` on tier B.
     namespaces: Option<Namespaces>,
 }
 
-/// What tier A has and tier B lacks.
+/// What tier A has and tier B lacks: new namespaces, a private root and a user of its own.
 #[derive(Debug)]
 struct Namespaces {
-    /// The `CLONE_NEW…` flags.
+    /// The `CLONE_NEW…` flags for `clone(2)`.
     flags: c_int,
-    /// Where the new root is mounted before the process moves into it.
+    /// Folder on which the new root is mounted before the process moves into it.
     root: CString,
     steps: Vec<MountStep>,
     user: User,
 }
 
-/// The user that the jailed process becomes.
+/// The user that the jailed process runs as.
 #[derive(Debug)]
 enum User {
-    /// If rlar is root: a user, by this id, that owns no files.
+    /// If rlar runs as root: the id of a user that owns no files.
     Unused(u32),
-    /// If rlar is not root: the only user of a new user namespace, with the contents of `uid_map` and `gid_map`.
+    /// If rlar does not run as root: the only user of a new user namespace, as the contents of `uid_map` and `gid_map`.
     Mapped { users: CString, groups: CString },
 }
 
 /// A jailed process that was just started.
 #[derive(Debug)]
 pub struct JailedProcess {
-    /// rlar's end of its control socket.
+    /// rlar's end of the control socket of the process.
     pub control: OwnedFd,
-    /// Its pidfd.
+    /// Pidfd of the process.
     pub process: OwnedFd,
 }
 
@@ -83,8 +84,8 @@ const NAMESPACE_FLAGS: c_int = libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP;
 
 impl Jail {
-    /// Plans a jail for an interpreter that runs `code`. With `as_root`, namespaces are made with root's capabilities instead
-    /// of in a new user namespace; `packages` is a folder of packages that may be imported.
+    /// Plans a jail for an interpreter that runs `code`. With `as_root`, namespaces are made with root's capabilities
+    /// instead of in a new user namespace; `packages` is a folder of Python packages that the code may import.
     pub fn plan(
         tier: Tier,
         as_root: bool,
@@ -135,8 +136,8 @@ impl Jail {
         })
     }
 
-    /// Starts the interpreter in the jail. The first message on the control socket comes from its code; if a step of entering
-    /// the jail failed, the message is `!`, the error number (4 bytes) and the name of the step.
+    /// Starts the interpreter in the jail. The first message on the control socket comes from the interpreter's code;
+    /// if a step of entering the jail failed, the message is `!`, the error number (4 bytes) and the name of the step.
     pub fn start(&self) -> Result<JailedProcess, SandboxError> {
         let sockets = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (control, theirs) = sockets.map_err(refused)?;
@@ -168,14 +169,16 @@ impl Jail {
         }
     }
 
-    /// Enters the jail, in the child. The error is the name of the step that failed; `errno` has the reason.
+    /// Enters the jail; the forked child calls this. The error is the name of the step that failed; `errno` has the
+    /// reason.
     unsafe fn enter(&self, fds: &Descriptors) -> Result<(), &'static str> {
         // SAFETY: system calls on integers and on memory that outlives them.
         unsafe {
             fds.arrange()?;
             check(libc::setsid(), "setsid")?;
             check(libc::chdir(c"/".as_ptr()), "chdir")?;
-            // If the machine runs out of memory, jailed processes are killed first. Some containers forbid this setting.
+            // If the machine runs out of memory, jailed processes are killed first. Some containers forbid this
+            // setting.
             let _ = write_file(c"/proc/self/oom_score_adj", c"500");
             libc::umask(0o022);
             if let Some(namespaces) = &self.namespaces {
@@ -211,14 +214,15 @@ impl Jail {
     }
 }
 
-/// The control socket in the child.
+/// Descriptor number of the control socket in the child.
 const CONTROL: RawFd = 3;
-/// The Landlock ruleset that the processes of the fork server restrict themselves with: no scratch folder.
+/// Descriptor number of a Landlock ruleset that does not allow the scratch folder; the fork server's processes that
+/// write no files restrict themselves with it.
 const READER: RawFd = 4;
-/// The Landlock ruleset that the fork server restricts itself with.
+/// Descriptor number of the Landlock ruleset that the fork server restricts itself with.
 const FORK_SERVER: RawFd = 5;
 
-/// The descriptors that the child gets.
+/// The descriptors that the child inherits.
 struct Descriptors {
     control: RawFd,
     reader: OwnedFd,
@@ -226,7 +230,8 @@ struct Descriptors {
 }
 
 impl Descriptors {
-    /// Moves the three descriptors to their numbers, opens `/dev/null` as the standard streams and closes all others.
+    /// Moves the three descriptors to their fixed numbers, opens `/dev/null` as the standard streams and closes all
+    /// other descriptors.
     unsafe fn arrange(&self) -> Result<(), &'static str> {
         // SAFETY: as in `enter`.
         unsafe {
@@ -250,7 +255,7 @@ impl Descriptors {
 }
 
 impl Namespaces {
-    /// Builds the new root and moves into it.
+    /// Builds the private root and moves the process into it.
     unsafe fn build(&self) -> Result<(), &'static str> {
         // SAFETY: as in `enter`.
         unsafe {
@@ -274,7 +279,7 @@ impl Namespaces {
 }
 
 impl MountStep {
-    /// Takes the step.
+    /// Carries out the step, in the forked child.
     unsafe fn take(&self) -> Result<(), &'static str> {
         let (nosuid, nodev, noexec) = (libc::MS_NOSUID, libc::MS_NODEV, libc::MS_NOEXEC);
         // SAFETY: as in `enter`.
@@ -302,8 +307,8 @@ impl MountStep {
     }
 }
 
-/// Makes a mount read-only. Unlike a remount, this does not touch the flags of the machine's mounts that a user namespace
-/// must not change.
+/// Makes a mount read-only with `mount_setattr(2)`, which, unlike a remount, does not touch the mount's other flags: a
+/// user namespace may not change those of the machine's mounts.
 unsafe fn make_read_only(path: &CStr, flags: c_int, more: u64) -> Result<(), &'static str> {
     let attributes = [libc::MOUNT_ATTR_RDONLY | more, 0, 0, 0];
     // SAFETY: `attributes` has the layout of `struct mount_attr`: four words.
@@ -313,7 +318,7 @@ unsafe fn make_read_only(path: &CStr, flags: c_int, more: u64) -> Result<(), &'s
     check_long(r, "making a mount read-only")
 }
 
-/// `mount(2)`; `what` names the step.
+/// Calls `mount(2)`; the error is `what`, the name of the step.
 unsafe fn mount(
     from: Option<&CStr>,
     to: &CStr,
@@ -327,7 +332,8 @@ unsafe fn mount(
     check(unsafe { libc::mount(pointer(from), to.as_ptr(), pointer(kind), flags, pointer(options).cast()) }, what)
 }
 
-/// Adds the scratch folder to the fork server's ruleset.
+/// Adds the scratch folder to the fork server's Landlock ruleset, with the rights in [`landlock::SCRATCH`] and, where
+/// the kernel knows them, in [`landlock::SCRATCH_NEWER`].
 unsafe fn allow_scratch() -> Result<(), &'static str> {
     #[repr(C, packed)]
     struct PathBeneath {
@@ -350,7 +356,7 @@ unsafe fn allow_scratch() -> Result<(), &'static str> {
     }
 }
 
-/// Writes a file of `/proc/self`.
+/// Writes `text` to a file of `/proc/self`.
 unsafe fn write_file(path: &CStr, text: &CStr) -> Result<(), &'static str> {
     // SAFETY: as in `enter`.
     unsafe {
@@ -363,7 +369,7 @@ unsafe fn write_file(path: &CStr, text: &CStr) -> Result<(), &'static str> {
     }
 }
 
-/// Lowers a resource limit to `value`, for good.
+/// Lowers the soft and the hard limit of a resource to `value`, so that the process cannot raise them again.
 unsafe fn limit(what: libc::__rlimit_resource_t, value: u64) -> Result<(), &'static str> {
     let mut r = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `r` outlives both calls.
@@ -375,7 +381,7 @@ unsafe fn limit(what: libc::__rlimit_resource_t, value: u64) -> Result<(), &'sta
     }
 }
 
-/// The name of the step as an error, if a system call failed.
+/// Returns `what`, the name of the step, as an error if the result `r` of a system call is negative.
 fn check(r: c_int, what: &'static str) -> Result<(), &'static str> {
     check_long(r.into(), what)
 }
@@ -397,7 +403,7 @@ unsafe fn report(what: &'static str) -> ! {
     }
 }
 
-/// The id of a user that owns no files: a high number, or the last one of this user namespace.
+/// The id of a user that owns no files: a high number, or the last id of this user namespace if that is lower.
 fn unused_user() -> u32 {
     const HIGH: u32 = 1_879_048_191;
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

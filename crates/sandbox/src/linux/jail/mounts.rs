@@ -9,32 +9,32 @@ use std::path::{Component, Path, PathBuf};
 use crate::SandboxError;
 use crate::error::refused;
 
-/// One step of building the root. It holds everything that it needs, because the forked child that takes it must not
-/// allocate memory.
+/// One step of building the private root. A step holds everything that it needs, because the forked child that carries
+/// it out must not allocate memory.
 #[derive(Debug)]
 pub enum MountStep {
-    /// Creates a folder.
+    /// Creates the folder at this path.
     Folder(CString),
-    /// Creates an empty file.
+    /// Creates an empty file at this path.
     File(CString),
-    /// Creates a symbolic link.
+    /// Creates the symbolic link `name`, which points to `target`.
     Link { target: CString, name: CString },
-    /// Mounts a `tmpfs`.
+    /// Mounts a `tmpfs` (a file system in memory) at `path`.
     Tmpfs { path: CString, options: CString },
-    /// Bind-mounts a file or folder of the machine, read-only.
+    /// Bind-mounts the file or folder `from` of the machine at `to`, read-only.
     Bind { from: CString, to: CString },
-    /// Bind-mounts a device of the machine.
+    /// Bind-mounts the device `from` of the machine at `to`.
     Device { from: CString, to: CString },
-    /// Makes a mount read-only.
+    /// Makes the mount at this path read-only.
     ReadOnly(CString),
 }
 
-/// Capacity of a scratch folder, in bytes.
+/// Maximum size of all files in a scratch folder together, in bytes.
 pub const SCRATCH_BYTES: u64 = 16 << 20;
-/// Capacity of a scratch folder, in files and folders.
+/// Maximum number of files and folders in a scratch folder.
 const SCRATCH_FILES: u32 = 1024;
 
-/// A path as a C string.
+/// Converts a path to a C string; fails if the path holds a NUL byte.
 fn c(path: impl AsRef<OsStr>) -> Result<CString, SandboxError> {
     CString::new(path.as_ref().as_bytes()).map_err(|_| refused("a path of the interpreter holds a NUL byte"))
 }
@@ -46,10 +46,10 @@ pub fn mount_point(readable: &[PathBuf]) -> Result<PathBuf, SandboxError> {
     candidates.into_iter().find(free).ok_or_else(|| refused("no folder to build a root in (/mnt, /media, /srv, /tmp)"))
 }
 
-/// Where packages are mounted in the new root.
+/// Folder of the new root on which Python packages are mounted.
 pub const PACKAGES: &str = "/packages";
 
-/// The steps that build the root of a jail at `root`, with the `readable` paths and the folder of `packages`.
+/// The steps that build a private root at the folder `root`, with the `readable` paths and the folder `packages` in it.
 pub fn steps(root: &Path, readable: &[PathBuf], packages: Option<&Path>) -> Result<Vec<MountStep>, SandboxError> {
     if let Some(path) = readable.iter().find(|r| r.starts_with("/tmp")) {
         return Err(refused(format!("{} lies below /tmp, which the scratch folder hides", path.display())));

@@ -10,10 +10,10 @@ use crate::SandboxError;
 use crate::error::refused;
 use crate::linux::role::ProcessRole;
 
-/// Rules by system call; an empty list matches every call.
+/// Rules by number of the system call; an empty list of rules matches every call.
 type SyscallRules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Compiles rules: calls that match get the action `matched`, all others `otherwise`.
+/// Compiles rules into a filter: system calls that match a rule get the action `matched`, all others `otherwise`.
 fn filter(rules: SyscallRules, otherwise: SeccompAction, matched: SeccompAction) -> Result<BpfProgram, SandboxError> {
     let arch = std::env::consts::ARCH;
     let arch =
@@ -22,8 +22,8 @@ fn filter(rules: SyscallRules, otherwise: SeccompAction, matched: SeccompAction)
     filter.try_into().map_err(refused)
 }
 
-/// The allow-list of a process in a role. A script may also change files, where Landlock and the mounts let it; a tester,
-/// which is trusted, may also receive descriptors.
+/// The filter of a process in a role: it allows listed system calls and denies all others. A script may also change
+/// files, where Landlock and the mounts let it; a tester, which is trusted, may also receive descriptors.
 pub fn for_role(role: ProcessRole) -> Result<BpfProgram, SandboxError> {
     let mut rules = rules(role == ProcessRole::Script)?;
     if role == ProcessRole::Tester {
@@ -32,13 +32,14 @@ pub fn for_role(role: ProcessRole) -> Result<BpfProgram, SandboxError> {
     filter(rules, SeccompAction::Errno(libc::EPERM as u32), SeccompAction::Allow)
 }
 
-/// The deny-list that holds from the start of a jailed interpreter, even while its code is trusted.
+/// The filter that holds from the start of a jailed interpreter, even while its code is trusted: it denies listed
+/// system calls and allows all others.
 pub fn base() -> Result<BpfProgram, SandboxError> {
     let denied = denied().into_iter().map(|s| (s, Vec::new())).collect();
     filter(denied, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32))
 }
 
-/// A filter as the kernel's `sock_filter` array, in hexadecimal.
+/// A compiled filter as the kernel's array of `sock_filter`, in hexadecimal.
 pub fn hexadecimal(program: &BpfProgram) -> String {
     let instruction = |i: &seccompiler::sock_filter| {
         let [k0, k1, k2, k3] = i.k.to_ne_bytes();
@@ -124,7 +125,7 @@ fn allowed() -> Vec<i64> {
     allowed
 }
 
-/// Further system calls that are allowed with any arguments where files may be changed.
+/// Further system calls that are allowed, with any arguments, to processes that may change files.
 #[allow(clippy::wildcard_imports)] // As above.
 fn allowed_on_files() -> Vec<i64> {
     use libc::*;
@@ -143,7 +144,8 @@ fn allowed_on_files() -> Vec<i64> {
     allowed
 }
 
-/// The allow-list: [`allowed`] calls, with `scratch` also those that change files, and further calls with certain arguments.
+/// The rules of the allowed system calls: those of [`allowed`], with `scratch` also those that change files, and
+/// further calls with certain arguments only.
 #[allow(clippy::wildcard_imports)] // As above.
 fn rules(scratch: bool) -> Result<SyscallRules, SandboxError> {
     use libc::*;
@@ -177,7 +179,7 @@ fn rules(scratch: bool) -> Result<SyscallRules, SandboxError> {
     Ok(rules)
 }
 
-/// System calls that no jailed process ever makes.
+/// System calls that no jailed process may make.
 #[allow(clippy::wildcard_imports)] // As above.
 fn denied() -> Vec<i64> {
     use libc::*;
