@@ -38,7 +38,7 @@ pub enum EvalError {
         /// What is wrong with the file, and how to repair it.
         message: String,
     },
-    /// Inputs that do not fit together, such as a suite and the model that should answer it.
+    /// Inputs do not fit together, such as a suite and a model that cannot answer its prompts. The text says why.
     #[error("{0}")]
     Mismatch(String),
 }

@@ -28,12 +28,12 @@ pub struct CategoryResult {
     pub styles: Option<StyleAccuracies>,
 }
 
-/// A tool's results on a benchmark.
+/// A tool's results on a benchmark, by category and overall.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchmarkReport {
-    /// Name of the benchmark.
+    /// Name of the benchmark, for the tables.
     pub benchmark: String,
-    /// Name of the tool.
+    /// Name of the tool that scored the completions.
     pub tool: String,
     /// Results by category, in the order of the benchmark's published table.
     pub categories: Vec<(String, CategoryResult)>,

@@ -1,5 +1,5 @@
-//! The score of RewardBench 2 (Malik et al., 2025). Names are those of the reference implementation, `rewardbench/utils.py`
-//! of `allenai/reward-bench`, so that the two can be read side by side.
+//! The score of RewardBench 2 (Malik et al., 2025). Names are those of the reference implementation,
+//! `rewardbench/utils.py` of `allenai/reward-bench`, so that the two can be read side by side.
 //!
 //! 1. Every subset but Ties: the mean of [`best_of_n`] over the subset's prompts (`reroll_and_score_dataset`).
 //! 2. Ties, whose prompts have many correct answers, none of which should get a much higher score than the others:

@@ -1,6 +1,6 @@
 //! Writes the result files of RewardBench's own scripts (`scripts/run_v2.py` and `scripts/run_generative_v2.py` of
-//! `allenai/reward-bench`), so that the community's tools can read them: `eval-set/MODEL.json` with a score per subset and
-//! `eval-set-scores/MODEL.json` with every item.
+//! `allenai/reward-bench`), so that the community's tools can read them: `eval-set/MODEL.json` with a score per subset,
+//! and `eval-set-scores/MODEL.json` with the scores of every item.
 
 use serde_json::{Map, Value, json};
 

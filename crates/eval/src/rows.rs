@@ -74,7 +74,7 @@ pub fn not_json(path: &Path, text: &str, error: &serde_json::Error) -> EvalError
     EvalError::Row { path: path.to_owned(), line: error.line(), message: format!("not JSON: {error}{hint}") }
 }
 
-/// Whether parsing stopped at Python's `NaN` or `Infinity`.
+/// Whether the JSON error is at Python's `NaN` or `Infinity`, which JSON does not allow.
 fn stopped_at_nan(text: &str, error: &serde_json::Error) -> bool {
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().as_bytes();
     let begin = error.column().saturating_sub(3).min(line.len());

@@ -65,13 +65,13 @@ pub struct BenchmarkScores {
 /// A tool's scores of one item, which is named by its id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoresOfId {
-    /// The item's id.
+    /// Id of the item in the benchmark.
     pub id: String,
     /// One score per completion of the item.
     pub scores: Vec<f64>,
 }
 
-/// A row of a file of scores.
+/// One row of a file of scores: the scores of one item by one tool.
 #[derive(Clone)]
 struct ScoreRow {
     /// Number of the row's line in the file, from 1.

@@ -60,8 +60,8 @@ pub struct JudgeResult {
     pub scores: BenchmarkScores,
     /// Number of replies that the judge gave.
     pub answers: usize,
-    /// Number of replies in which no rating or verdict was found. As in the reference implementation, such a rating
-    /// counts as −1, below all others, and such a verdict as a tie of the four completions.
+    /// Number of replies in which no rating or verdict was found. As in the reference implementation, a missing rating
+    /// counts as −1, below every rating, and a missing verdict as a tie of the four completions.
     pub unread: usize,
 }
 

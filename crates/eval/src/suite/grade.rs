@@ -1,4 +1,4 @@
-//! Grades replies with a suite's reward tools.
+//! Grades replies: scores them with a suite's reward tools, to decide which replies are correct.
 
 use rlar_data::{Completion, Example};
 use rlar_rewards::{Assignment, CombineAs, Orchestrator, Outcome, Scores, Status, WeightedTool};

@@ -47,7 +47,7 @@ struct Properties {
     parts: &'static [&'static str],
     /// Whether the values are shares from 0 to 1, which tables show as percentages.
     is_share: bool,
-    /// Whether a greater value is better.
+    /// Whether a greater value of the metric is better.
     higher_is_better: bool,
     /// Whether the metric needs scores of reward tools.
     needs_tools: bool,

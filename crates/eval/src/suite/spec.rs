@@ -72,10 +72,12 @@ pub struct Suite {
     /// The part of a reply that is scored; without it the whole reply is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scored: Option<ScoredPart>,
-    /// The reward tools that grade replies: a reply is correct if the weighted sum of their scores is at least one half.
+    /// The reward tools that grade replies: a reply is correct if the weighted sum of their scores is at least one
+    /// half.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<WeightedTool>,
-    /// The metrics to report, such as `accuracy` or `pass@10`. The first one stands for the suite where one number is needed.
+    /// The metrics to report, such as `accuracy` or `pass@10`. The first one stands for the suite where one number is
+    /// needed.
     pub metrics: Vec<SuiteMetric>,
     /// The tokenizer of BLEU, such as `zh` for Chinese.
     #[serde(default, skip_serializing_if = "is_default")]
