@@ -1,4 +1,4 @@
-//! The share of a policy's replies that are correct, per kind of task.
+//! Measures the share of a policy's replies that are correct, for each kind of task.
 
 use std::collections::BTreeMap;
 
@@ -10,38 +10,39 @@ use serde::{Deserialize, Serialize};
 use crate::EvalError;
 use crate::prompt_encoding::{PromptFormat, encode_fitting_prompt};
 
-/// How replies are sampled and scored.
+/// Settings of [`accuracy`](fn@accuracy): how replies are sampled and scored.
 #[derive(Clone, Debug)]
 pub struct Protocol {
-    /// How messages become text.
+    /// How an example's messages become the prompt's text.
     pub format: PromptFormat,
-    /// How tokens are sampled.
+    /// How tokens are sampled: temperature, `top_p` and the like.
     pub sampling: Sampling,
-    /// Replies per example.
+    /// Number of replies that are sampled per example.
     pub samples: usize,
-    /// Seed of the sampling.
+    /// Seed of the sampling; example and reply number give every reply its own random numbers.
     pub seed: u64,
-    /// Sequences that are decoded together.
+    /// Maximum number of replies that are decoded together.
     pub batch: usize,
-    /// The part of a reply that is scored.
+    /// The part of a reply that the tools score, such as what follows `</think>`.
     pub scored: ScoredPart,
-    /// Tools whose scores do not count, because they say nothing about correctness.
+    /// Tools that score every reply in training, such as one for the length. Their scores do not count here, because
+    /// they say nothing about correctness.
     pub always: Vec<WeightedTool>,
 }
 
-/// Counts of correct replies.
+/// How many of some replies are correct.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accuracy {
-    /// Replies.
+    /// Number of replies.
     pub answers: usize,
-    /// Replies whose weighted score is at least one half.
+    /// Number of correct replies: those whose score is at least one half.
     pub right: usize,
-    /// Replies without a score, because a tool failed or abstained. They count as wrong.
+    /// Number of replies without a score, because a tool failed or abstained. They count as wrong.
     pub unscored: usize,
 }
 
 impl Accuracy {
-    /// The percentage of correct replies; 0 of none.
+    /// The percentage of correct replies, from 0 to 100; 0 where there are no replies.
     pub fn percent(&self) -> f64 {
         100.0 * self.right as f64 / self.answers.max(1) as f64
     }
@@ -53,19 +54,20 @@ impl Accuracy {
     }
 }
 
-/// A reply to an example, with its score.
+/// A sampled reply to an example, with its score.
 #[derive(Clone, Debug)]
 pub struct ScoredReply<'e> {
-    /// The example.
+    /// The example that the reply answers.
     pub example: &'e Example,
-    /// The whole reply.
+    /// The whole text of the reply, with the parts that are not scored.
     pub text: String,
-    /// The weighted score; `None` where a tool gave none.
+    /// The score of the audit tools, else the weighted sum of the assigned tools' scores; `None` where a tool gave no
+    /// score. A reply is correct if its score is at least one half.
     pub score: Option<f64>,
 }
 
-/// Samples replies to examples and scores them. Returns the accuracy per kind of task, with that of all replies under `all`,
-/// and the replies.
+/// Samples replies to examples and scores them. Returns the accuracy of each kind of task (see [`Example::kind`]) and,
+/// under the key `all`, that of all replies; and the replies.
 pub fn accuracy<'e>(
     policy: &Policy,
     examples: &'e [Example],
@@ -98,7 +100,9 @@ pub fn accuracy<'e>(
     Ok((kinds, scored))
 }
 
-/// The scores of the audit tools, and where these abstain, of the tools that are assigned to the example.
+/// Scores replies. The audit tools (tools that check the rewards and are not trained on) come first; where they
+/// abstain, the score is the weighted sum of the tools assigned to the example, without those in `always`. `None` where
+/// a tool gave no score.
 fn score(
     rewards: &mut Orchestrator,
     items: &[(&Example, &Completion)],

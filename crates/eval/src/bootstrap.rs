@@ -1,12 +1,13 @@
-//! Bootstrap intervals (Efron, 1979): the percentile method, with resampling within strata.
+//! Bootstrap confidence intervals (Efron, 1979) by the percentile method. Resamples are drawn within strata, such as
+//! the categories of a benchmark.
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Settings of a bootstrap.
+/// Settings of bootstrap intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bootstrap {
-    /// Number of resamples; at least 1000 for 95 % intervals.
+    /// Number of resamples. For 95 % intervals at least 1000 should be drawn.
     pub resamples: usize,
     /// Seed of the resampling.
     pub seed: u64,
@@ -18,17 +19,18 @@ impl Default for Bootstrap {
     }
 }
 
-/// The central 95 % of a statistic's distribution.
+/// The 95 % interval of a statistic: the central 95 % of the values that the statistic has in the resamples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
-    /// The 2.5th percentile.
+    /// Lower end of the interval: the 2.5th percentile.
     pub low: f64,
-    /// The 97.5th percentile.
+    /// Upper end of the interval: the 97.5th percentile.
     pub high: f64,
 }
 
 impl Interval {
-    /// The central 95 % of values, with linear interpolation; `None` of none.
+    /// The interval from the 2.5th to the 97.5th percentile of `values`, interpolated linearly between neighbouring
+    /// values; `None` where there are no values.
     pub fn of(mut values: Vec<f64>) -> Option<Self> {
         values.sort_by(f64::total_cmp);
         let last = values.len().checked_sub(1)?;
@@ -42,8 +44,12 @@ impl Interval {
 }
 
 impl Bootstrap {
-    /// The intervals of several statistics. Every resample draws as many units of each stratum as the stratum has, with
-    /// replacement. `statistics` gets the indices drawn, one list per stratum, and returns one value per statistic.
+    /// Computes the bootstrap intervals of several statistics of the same data.
+    ///
+    /// `strata` holds the number of units (such as items) in each stratum. A resample draws as many units from each
+    /// stratum as there are, with replacement. `statistics` gets the indices of the drawn units, one list per stratum,
+    /// and returns one value per statistic. The result has one interval per statistic; it is empty where there are no
+    /// resamples.
     pub fn intervals(
         &self,
         strata: &[usize],

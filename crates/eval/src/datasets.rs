@@ -1,4 +1,4 @@
-//! Fetches published data sets and checks their hashes.
+//! Downloads published data sets and checks the hashes of their files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,34 +14,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 
-/// The version of the YAML form that this build reads.
+/// The version of the YAML form of lists of data sets that this program reads.
 const VERSION: u64 = 1;
-/// Prefix of the address of a file on the Hugging Face Hub: `hub:OWNER/NAME@REVISION/PATH`.
+/// Prefix of the address of a file on the Hugging Face Hub. The whole address is `hub:OWNER/NAME@REVISION/PATH`.
 const HUB: &str = "hub:";
-/// Maximum size of a file, in bytes.
+/// Maximum size of a downloaded file, in bytes.
 const MAX_BYTES: u64 = 4 << 30;
-/// Time limit for one file.
+/// Maximum time for the download of one file.
 const DEADLINE: Duration = Duration::from_hours(2);
 
-/// A list of data sets, as YAML.
+/// A YAML file that lists data sets which can be downloaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetManifest {
-    /// The version of this form: 1.
+    /// The version of this YAML form: 1.
     pub version: u64,
-    /// The data sets by name.
+    /// The data sets by name. The name is also that of the data set's folder.
     pub sets: BTreeMap<String, Dataset>,
 }
 
-/// A published data set.
+/// A published data set that can be downloaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
-    /// What it is.
+    /// What the data set contains, for readers.
     pub about: String,
-    /// The licence that its authors state.
+    /// The licence that the data set's authors state.
     pub licence: String,
-    /// Its files.
+    /// The files of the data set.
     pub files: Vec<DataFile>,
 }
 
@@ -49,28 +49,31 @@ pub struct Dataset {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataFile {
-    /// Its path in the data set's folder.
+    /// The file's path in the data set's folder.
     pub file: String,
-    /// Its URL, or `hub:OWNER/NAME@REVISION/PATH` for a data set on the Hub at `HF_ENDPOINT`.
+    /// The file's URL, or `hub:OWNER/NAME@REVISION/PATH` for a file of a data set on the Hugging Face Hub (at
+    /// `HF_ENDPOINT`).
     pub url: String,
-    /// Its SHA-256 in hexadecimal. Without one, the hash of the first download is stored beside the file and holds from then on.
+    /// The SHA-256 that the file must have, in hexadecimal. Without it, the hash of the first download is stored beside
+    /// the file, and later downloads must have that hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
 }
 
-/// The result of fetching a file.
+/// What happened when a file was fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchOutcome {
-    /// The file was there already, with the expected hash.
+    /// The file was in the folder already, with the expected hash, so nothing was downloaded.
     AlreadyThere,
-    /// The file was downloaded, with the expected hash.
+    /// The file was downloaded, and it has the expected hash.
     Downloaded,
-    /// The file was downloaded without an expected hash; its SHA-256 was stored beside it.
+    /// The file was downloaded, and no hash was known. Its SHA-256, in hexadecimal, was stored beside it.
     Unverified(String),
 }
 
-/// The folder of fetched data: `RLAR_DATA`, else `rlar/data` in `XDG_CACHE_HOME` or `~/.cache`. `env` looks up environment
-/// variables; `None` where none of them is set.
+/// The folder of fetched data: the environment variable `RLAR_DATA`, else `rlar/data` in `XDG_CACHE_HOME` or in
+/// `~/.cache`. `env` looks up environment variables. `None` where `RLAR_DATA`, `XDG_CACHE_HOME` and `HOME` are all
+/// unset.
 pub fn data_folder(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let path = |name: &str| env(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let cache = || path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")));
@@ -78,7 +81,7 @@ pub fn data_folder(env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
 }
 
 impl DatasetManifest {
-    /// Parses and checks a list of data sets; the path is for messages.
+    /// Parses and checks the YAML text of a list of data sets. The path appears only in error messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, EvalError> {
         let document = Document::parse(path, text)?;
         let manifest: Self = document.check(&schemars::schema_for!(Self).to_value())?;
@@ -121,7 +124,8 @@ impl DatasetManifest {
         Ok(manifest)
     }
 
-    /// The name of the data set to which a file in the folder of fetched data belongs.
+    /// The name of the data set to which a file belongs; `None` where the list has no such file. `file` is a path in
+    /// the folder of fetched data, `SET/FILE`.
     pub fn dataset_of(&self, file: &str) -> Option<&str> {
         let (set, inside) = file.split_once('/')?;
         let (name, set) = self.sets.get_key_value(set)?;
@@ -129,14 +133,15 @@ impl DatasetManifest {
     }
 }
 
-/// Whether a name is safe as a part of a path.
+/// Whether a name is safe as one part of a path: letters, digits, `.`, `-` and `_`, and no `.` at the beginning.
 fn is_plain(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     !name.is_empty() && name.chars().all(is_allowed) && !name.starts_with('.')
 }
 
-/// A single file of the Hub, `hub:OWNER/NAME@REVISION/PATH`, to be stored under `hub/OWNER/NAME/REVISION/PATH`. `None` for any
-/// other name, or where a part could lead out of the folder.
+/// A single file of a data set on the Hub, from its address `hub:OWNER/NAME@REVISION/PATH`. It is stored under
+/// `hub/OWNER/NAME/REVISION/PATH`. `None` where the address has another form, or where a part of it could lead out of
+/// the folder.
 pub fn hub_file(name: &str) -> Option<DataFile> {
     let HubAddress { owner, repo, revision, path } = parse_hub(name)?;
     let file = format!("hub/{owner}/{repo}/{revision}/{path}");
@@ -147,7 +152,7 @@ pub fn hub_file(name: &str) -> Option<DataFile> {
 struct HubAddress<'a> {
     owner: &'a str,
     repo: &'a str,
-    /// `main` where none is named.
+    /// The branch, tag or commit; `main` where the address names none.
     revision: &'a str,
     path: &'a str,
 }
@@ -160,14 +165,15 @@ fn parse_hub(name: &str) -> Option<HubAddress<'_>> {
     is_safe.then_some(HubAddress { owner, repo, revision, path })
 }
 
-/// Whether a file is there with the expected hash, or is there and no hash is known.
+/// Whether the file is in the folder and has the expected hash. Where no hash is known, any contents will do.
 pub fn is_fetched(folder: &Path, source: &DataFile) -> bool {
     let path = folder.join(&source.file);
     let Ok(bytes) = fs::read(&path) else { return false };
     expected_hash(&path, source).is_none_or(|hash| hash == sha256(&bytes))
 }
 
-/// The SHA-256 that a file must have: from the list, else from the first download.
+/// The SHA-256 that a file must have: that of the list of data sets, else that of the first download; `None` where
+/// neither is known.
 fn expected_hash(path: &Path, source: &DataFile) -> Option<String> {
     source.sha256.as_ref().map(|h| h.to_lowercase()).or_else(|| {
         let stored = fs::read_to_string(hash_file(path)).ok()?;
@@ -175,16 +181,16 @@ fn expected_hash(path: &Path, source: &DataFile) -> Option<String> {
     })
 }
 
-/// The file beside a data file that stores its hash, in the format of `sha256sum`.
+/// The path of the file that stores a data file's hash, beside it, in the format of `sha256sum`.
 fn hash_file(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".sha256");
     name.into()
 }
 
-/// Fetches a file into a folder, unless it is there with the expected hash. The Hub's address and token come from the
-/// environment variables of `huggingface_hub`, which `env` looks up. `on_progress` gets the bytes downloaded and, if known, the
-/// size.
+/// Downloads a file into a folder, unless it is there with the expected hash. The Hub's address and token come from the
+/// environment variables of `huggingface_hub`, which `env` looks up. `on_progress` gets the number of bytes downloaded
+/// and the file's size, if it is known.
 pub fn fetch(
     folder: &Path,
     source: &DataFile,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// What can go wrong in an evaluation.
+/// Everything that can go wrong in an evaluation.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// The model could not be loaded or run.
@@ -20,25 +20,25 @@ pub enum EvalError {
     /// A download failed.
     #[error(transparent)]
     Net(#[from] rlar_net::NetError),
-    /// A row of a benchmark, of a data file or of a file of scores is wrong.
+    /// A row of a benchmark, of another data file or of a file of scores has a wrong or missing value.
     #[error("{}:{line}: {message}", path.display())]
     Row {
-        /// The file.
+        /// The file that holds the row.
         path: PathBuf,
-        /// Line of a text file, or row of a Parquet file; from 1.
+        /// For a text file the number of the line, for a Parquet file that of the row; counted from 1.
         line: usize,
-        /// What is wrong and what to do.
+        /// What is wrong with the row, and how to repair it.
         message: String,
     },
     /// A file as a whole is wrong, or could not be read or written.
     #[error("{}: {message}", path.display())]
     File {
-        /// The file.
+        /// The file that is wrong.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// What is wrong with the file, and how to repair it.
         message: String,
     },
-    /// Inputs that do not fit together, such as a suite and the model that should answer it.
+    /// Inputs do not fit together, such as a suite and a model that cannot answer its prompts. The text says why.
     #[error("{0}")]
     Mismatch(String),
 }

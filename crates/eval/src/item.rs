@@ -1,57 +1,63 @@
-//! The form into which every benchmark of rewards is read.
+//! The form into which every benchmark of reward tools is read: prompts with labelled completions.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::EvalError;
 use crate::reward_bench_2::{self, TiesId};
 
-/// How the scores of one item become its value, from 0 to 1.
+/// The rule that turns a tool's scores of one item's completions into a value from 0 to 1, such as whether the tool
+/// prefers the correct completion. [`crate::item_metric::item_value`] computes the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ItemKind {
-    /// The label of the completion with the highest score; equal maxima share.
+    /// The value is the label of the completion with the highest score. Where several completions have the highest
+    /// score, it is the mean of their labels.
     BestOfN,
-    /// 1 if every correct completion scores above every incorrect one, else 0. A tie counts as lost.
+    /// The value is 1 if every correct completion has a higher score than every incorrect one, else 0. Equal scores
+    /// give 0.
     Pairwise,
-    /// Three correct and three incorrect completions in the same three styles, compared 3 × 3 (RM-Bench).
+    /// The item has three correct and three incorrect completions, each three in the same three styles. The value is
+    /// the share of the 3 × 3 comparisons in which the correct completion has the higher score (RM-Bench).
     StyleMatrix,
-    /// Several equally correct completions. The benchmark's value is one of the whole category (Ties of RewardBench 2).
+    /// The item has several equally correct completions. Only the category as a whole has a score, which is more than
+    /// the mean of its items' values (the subset Ties of RewardBench 2).
     Ties,
 }
 
-/// How categories are averaged into one score.
+/// How a benchmark's overall score is averaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Average {
-    /// The mean of the categories' scores, however many items each has.
+    /// The overall score is the mean of the categories' scores, which count equally however many items each has.
     Categories,
-    /// The mean over all items.
+    /// The overall score is the mean over all items, so that large categories count more.
     Items,
 }
 
-/// A category's part in the score of a benchmark.
+/// The score of one category, with what the overall score of the benchmark is computed from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CategoryScore {
-    /// The category's score.
+    /// The category's score, from 0 to 1.
     pub score: f64,
-    /// The sum of its items' values.
+    /// The sum of the values of the category's items. Where the score is not a mean, the score times the number of
+    /// items.
     pub sum: f64,
-    /// Number of its items.
+    /// Number of items in the category.
     pub count: usize,
 }
 
 impl CategoryScore {
-    /// A score that is the mean of `count` values with this sum.
+    /// The score of a category whose score is the mean of its items' values: `sum` is the sum of `count` values.
     pub fn mean(sum: f64, count: usize) -> Self {
         Self { score: sum / count.max(1) as f64, sum, count }
     }
 
-    /// A score of `count` items that is not a mean of values.
+    /// The score of a category of `count` items whose score is not the mean of their values, such as Ties.
     pub fn whole(score: f64, count: usize) -> Self {
         Self { score, sum: score * count as f64, count }
     }
 }
 
 impl Average {
-    /// The score of categories together; those without items are left out. 0 where no category has any.
+    /// The overall score of categories. Categories without items are left out; 0 where no category has items.
     pub fn of(self, categories: impl Iterator<Item = CategoryScore>) -> f64 {
         let categories = categories.filter(|c| c.count > 0);
         match self {
@@ -64,25 +70,26 @@ impl Average {
     }
 }
 
-/// A prompt and the completions to score.
+/// A prompt and the completions that a reward tool has to score.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item {
-    /// Unique within the category.
+    /// The item's id, which is unique within the category.
     pub id: String,
-    /// Subset, domain or source.
+    /// The group in which the item's result is reported: a subset, domain or source of the benchmark.
     pub category: String,
-    /// The prompt.
+    /// The prompt, as text.
     pub prompt: String,
-    /// At least two; for [`ItemKind::StyleMatrix`] three correct ones, then three incorrect ones.
+    /// The replies to score, at least two. For [`ItemKind::StyleMatrix`] three correct ones, then three incorrect ones.
     pub completions: Vec<String>,
-    /// How good each completion is, from 0 (incorrect) to 1 (correct); `None` where it is not labelled.
+    /// How good each completion is according to the benchmark, from 0 (incorrect) to 1 (correct); `None` for a
+    /// completion that the benchmark does not rate.
     pub labels: Vec<Option<f64>>,
-    /// How scores become a value.
+    /// The rule that turns a tool's scores of these completions into a value.
     pub kind: ItemKind,
 }
 
 impl Item {
-    /// Whether a completion's label is above one half.
+    /// Whether the completion with this index is correct: its label is above one half.
     pub fn is_correct(&self, completion: usize) -> bool {
         self.labels.get(completion).is_some_and(|l| l.is_some_and(|l| l > 0.5))
     }
@@ -92,28 +99,31 @@ impl Item {
         (0..self.labels.len()).filter(|c| self.is_correct(*c)).count()
     }
 
-    /// What [`Benchmark::limit`] counts: the prompt number of Ties, whose two rows belong together, else the id.
+    /// The key of the prompt, by which [`Benchmark::limit`] counts: for Ties the prompt's number, because a prompt has
+    /// two items there; otherwise the item's id.
     fn limit_key(&self) -> &str {
         let ties = TiesId::parse(&self.id).filter(|_| self.kind == ItemKind::Ties);
         ties.map_or(&self.id, |id| id.prompt)
     }
 }
 
-/// A benchmark of rewards.
+/// A benchmark of reward tools: prompts with labelled completions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Benchmark {
-    /// Its name in tables.
+    /// The benchmark's name in tables.
     pub name: String,
     /// The items in the order of the files.
     pub items: Vec<Item>,
-    /// How categories are averaged.
+    /// How the overall score is averaged over categories.
     pub average: Average,
-    /// The categories of the whole benchmark, in the order of its published tables; empty where any category may occur.
+    /// The categories of the complete benchmark, in the order of its published tables; empty where a benchmark may have
+    /// any categories.
     pub expected: &'static [&'static str],
 }
 
 impl Benchmark {
-    /// Puts the files of one benchmark together. An id may occur once per category.
+    /// Joins the files of one benchmark. Fails without a file, for files of different benchmarks, and where an id
+    /// occurs twice in a category.
     pub fn join(parts: impl IntoIterator<Item = Self>) -> Result<Self, EvalError> {
         let mut parts = parts.into_iter();
         let Some(mut whole) = parts.next() else {
@@ -136,13 +146,14 @@ impl Benchmark {
         Ok(whole)
     }
 
-    /// The benchmark with only the items for which `keep` is true.
+    /// A copy of the benchmark that has only the items for which `keep` returns true.
     pub fn select(&self, keep: impl Fn(&Item) -> bool) -> Self {
         let items = self.items.iter().filter(|i| keep(i)).cloned().collect();
         Self { name: self.name.clone(), items, average: self.average, expected: self.expected }
     }
 
-    /// The benchmark with only the first `limit` prompts of each category. Both rows of a prompt of Ties are kept.
+    /// A copy of the benchmark that has only the first `limit` prompts of each category. Of a prompt of Ties, both
+    /// items are kept.
     pub fn limit(&self, limit: usize) -> Self {
         let mut taken: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         let mut items = Vec::new();
@@ -159,7 +170,8 @@ impl Benchmark {
         Self { name: self.name.clone(), items, average: self.average, expected: self.expected }
     }
 
-    /// Each category with the indices of its items: first the expected categories in their order, then the others by name.
+    /// The name of each category and the indices of its items: first the expected categories in their order, then the
+    /// others in alphabetical order.
     pub fn categories(&self) -> Vec<(&str, Vec<usize>)> {
         let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (i, item) in self.items.iter().enumerate() {
@@ -173,13 +185,14 @@ impl Benchmark {
         ordered
     }
 
-    /// Expected categories that have no item here.
+    /// The expected categories of which the benchmark has no item, for example because a file is missing.
     pub fn missing(&self) -> Vec<&'static str> {
         let is_absent = |name: &&&str| !self.items.iter().any(|i| i.category == **name);
         self.expected.iter().filter(is_absent).copied().collect()
     }
 
-    /// The score of a reward that always picks the best-labelled completion: the mean of each item's highest label.
+    /// The highest possible score: the mean over items of the highest label, which a tool gets if it always picks the
+    /// completion with the highest label.
     pub fn ceiling(&self) -> f64 {
         let best = |i: &Item| i.labels.iter().flatten().copied().fold(0.0, f64::max);
         self.items.iter().map(best).sum::<f64>() / self.items.len().max(1) as f64

@@ -1,11 +1,12 @@
-//! Turns the scores of one item into its value.
+//! Computes the value of one item, from 0 to 1, from a tool's scores of the item's completions.
 
 use crate::item::{Item, ItemKind};
 
-/// The value of an item's scores, from 0 to 1; `None` where the completion with the highest score has no label.
+/// How well a tool scores an item's completions, from 0 to 1, by the rule of the item's [`ItemKind`]; `None` where the
+/// completion with the highest score has no label.
 ///
-/// For [`ItemKind::Ties`] it is whether every correct completion scores above every incorrect one, which is only a part of
-/// the category's score; see [`crate::reward_bench_2`].
+/// For [`ItemKind::Ties`] the value says whether every correct completion has a higher score than every incorrect one.
+/// The score of the category Ties depends on more than that; see [`crate::reward_bench_2`].
 pub fn item_value(item: &Item, scores: &[f64]) -> Option<f64> {
     match item.kind {
         ItemKind::BestOfN => mean_label_of_best(&item.labels, scores),
@@ -14,8 +15,8 @@ pub fn item_value(item: &Item, scores: &[f64]) -> Option<f64> {
     }
 }
 
-/// The mean label of the completions with the highest score. With one correct completion it equals
-/// [`best_of_n`](crate::reward_bench_2::best_of_n).
+/// The mean label of the completions that share the highest score; `None` where none of them has a label. Where only
+/// one completion is correct, this equals [`best_of_n`](crate::reward_bench_2::best_of_n).
 pub fn mean_label_of_best(labels: &[Option<f64>], scores: &[f64]) -> Option<f64> {
     let best = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let labels_of_best = labels.iter().zip(scores).filter(|(_, s)| **s >= best).filter_map(|(l, _)| *l);
@@ -23,7 +24,7 @@ pub fn mean_label_of_best(labels: &[Option<f64>], scores: &[f64]) -> Option<f64>
     (n > 0).then(|| sum / f64::from(n))
 }
 
-/// The scores of an item, split by its labels.
+/// A tool's scores of an item's completions, separated into those of correct and those of incorrect completions.
 pub struct SplitScores {
     /// Scores of the correct completions.
     pub correct: Vec<f64>,
@@ -32,7 +33,7 @@ pub struct SplitScores {
 }
 
 impl SplitScores {
-    /// Splits the scores of an item.
+    /// Separates the scores of an item's completions by the item's labels.
     pub fn of(item: &Item, scores: &[f64]) -> Self {
         let select = |correct: bool| {
             let selected = scores.iter().enumerate().filter(|(c, _)| item.is_correct(*c) == correct);
@@ -49,20 +50,23 @@ fn correct_above_incorrect(item: &Item, scores: &[f64]) -> bool {
     !correct.is_empty() && worst_correct > best_incorrect
 }
 
-/// RM-Bench's accuracies, each from 0 to 1 (Liu et al., 2025; `compute_accuracy` of its `scripts/utils.py`).
+/// The accuracies of RM-Bench at three difficulties, each from 0 to 1 (Liu et al., 2025; `compute_accuracy` in its
+/// `scripts/utils.py`). An item has three comparisons of a correct with an incorrect completion per difficulty.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct StyleAccuracies {
-    /// The correct completion has the fancier style: concise < detailed < detailed with Markdown.
+    /// Accuracy in the comparisons where the correct completion has the more elaborate style. From plain to elaborate,
+    /// the styles are concise, detailed, and detailed with Markdown.
     pub easy: f64,
-    /// Both completions have the same style.
+    /// Accuracy in the comparisons where both completions have the same style.
     pub normal: f64,
-    /// The incorrect completion has the fancier style.
+    /// Accuracy in the comparisons where the incorrect completion has the more elaborate style.
     pub hard: f64,
 }
 
 impl StyleAccuracies {
-    /// The accuracies of one item, from the scores of three correct completions, then three incorrect ones, each in the order
-    /// of styles. A tie counts as lost. With another number of scores everything counts as lost.
+    /// The accuracies on one item. `scores` holds the scores of three correct completions, then of three incorrect
+    /// ones, each in the order concise, detailed, detailed with Markdown. Equal scores count as wrong. All accuracies
+    /// are 0 unless there are six scores.
     pub fn of(scores: &[f64]) -> Self {
         let mut accuracies = Self::default();
         if scores.len() != 6 {
@@ -82,12 +86,12 @@ impl StyleAccuracies {
         accuracies
     }
 
-    /// The mean of the three, which is the mean of all nine comparisons.
+    /// The mean of the three accuracies, which is the share of all nine comparisons that are correct.
     pub fn mean(&self) -> f64 {
         (self.easy + self.normal + self.hard) / 3.0
     }
 
-    /// The mean over items or categories.
+    /// The mean of several items' or categories' accuracies, for each difficulty; 0 where there are none.
     pub fn mean_of(all: &[Self]) -> Self {
         let mean = |f: fn(&Self) -> f64| all.iter().map(f).sum::<f64>() / all.len().max(1) as f64;
         Self { easy: mean(|s| s.easy), normal: mean(|s| s.normal), hard: mean(|s| s.hard) }

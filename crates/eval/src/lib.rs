@@ -1,13 +1,15 @@
-//! How good is a policy, and how good is a reward?
+//! Measures how good a policy is, and how good a reward tool is.
 //!
-//! **Policies.** [`accuracy`](mod@accuracy) samples replies to examples and grades them with reward tools, per kind of task. A
-//! [`suite`] is a published or private benchmark of policies, and [`datasets`] fetches the data that suites read.
+//! **Policies.** [`accuracy`](mod@accuracy) samples replies to examples and measures the share that reward tools find
+//! correct, per kind of task. A [`suite`] is a published or private benchmark of policies, and [`datasets`] downloads
+//! the data that suites need.
 //!
-//! **Rewards.** A [`Benchmark`] is a list of prompts with labelled completions. [`readers`] reads the published files,
-//! [`score_benchmark`](mod@score_benchmark) scores the completions with a reward tool and [`judge`] with a language model,
-//! [`scores`] reads and writes such scores. [`item_metric`] and [`reward_bench_2`] turn scores into accuracies, [`report`]
-//! aggregates them with [`bootstrap`] intervals, and [`reward_bench_files`] writes the files that RewardBench's own scripts
-//! read. [`routing`] measures whether choosing a tool per prompt beats the best single tool.
+//! **Reward tools.** A [`Benchmark`] is a list of prompts with labelled completions. [`readers`] reads the published
+//! files, [`score_benchmark`](mod@score_benchmark) scores the completions with a reward tool, [`judge`] scores them
+//! with a language model, and [`scores`] reads and writes files of scores. [`item_metric`] and [`reward_bench_2`]
+//! compute accuracies from scores, [`report`] averages accuracies and adds [`bootstrap`] intervals, and
+//! [`reward_bench_files`] writes the files that RewardBench's own scripts read. [`routing`] measures whether choosing a
+//! tool per prompt is better than the best single tool.
 //!
 //! ```
 //! use std::path::Path;

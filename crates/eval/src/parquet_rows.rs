@@ -1,4 +1,5 @@
-//! Reads the rows of a Parquet file as JSON objects, without Arrow. Many data sets are published in this format.
+//! Reads the rows of a Parquet file as JSON objects, without the library Arrow. Many data sets are published as
+//! Parquet.
 
 use std::panic::catch_unwind;
 use std::path::Path;
@@ -14,12 +15,12 @@ use crate::EvalError;
 
 const MAGIC: &[u8] = b"PAR1";
 
-/// Whether a file begins as Parquet files do.
+/// Whether a file's contents begin as those of Parquet files do.
 pub fn is_parquet(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
-/// Reads rows, numbered from 1; nested lists and groups become JSON lists and objects.
+/// Reads the rows of a Parquet file, numbered from 1. Nested lists and groups become JSON lists and objects.
 pub fn parquet_rows(path: &Path, bytes: &[u8]) -> Result<Vec<NumberedRow>, EvalError> {
     let file = |message: String| EvalError::File { path: path.to_owned(), message };
     if bytes.len() < 12 || !bytes.ends_with(MAGIC) {
@@ -61,7 +62,7 @@ fn value(field: Field) -> Value {
         Field::Str(s) => s.into(),
         Field::Group(row) => Value::Object(object(row.into_columns())),
         Field::ListInternal(list) => list.elements().iter().cloned().map(value).collect(),
-        // Other types do not occur in benchmarks; such a column counts as missing.
+        // Other types do not occur in benchmarks. They become null, which counts as a missing column.
         _ => Value::Null,
     }
 }

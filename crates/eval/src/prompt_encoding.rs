@@ -1,22 +1,22 @@
-//! Encodes an example's messages as the token ids that a model continues, for training and evaluation alike.
+//! Turns an example's messages into the token ids of the prompt, in the same way for training and evaluation.
 
 use rlar_data::Example;
 use rlar_policy::{Policy, PolicyError, Turn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How messages become text.
+/// How an example's messages become the text of the prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PromptFormat {
-    /// The model's own chat template.
+    /// The messages are formatted by the model's own chat template.
     Chat,
-    /// The contents of the messages, concatenated without separators.
+    /// The contents of the messages are joined without separators, for models that continue plain text.
     Plain,
 }
 
-/// The token ids of an example's messages, up to where the model's reply begins. There may be more than the model's context
-/// holds; see [`check_prompt_fits`].
+/// The token ids of the prompt made of an example's messages, up to where the model's reply begins. They may be more
+/// than the model's context holds; [`check_prompt_fits`] checks that.
 pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
     let text = match format {
         PromptFormat::Chat => {
@@ -29,7 +29,8 @@ pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -
     policy.tokenizer.encode(&text)
 }
 
-/// Like [`encode_prompt`]; fails where the prompt leaves no room for a reply.
+/// The token ids of the prompt, like [`encode_prompt`]; fails where the prompt leaves no room for a reply in the
+/// model's context.
 pub fn encode_fitting_prompt(
     policy: &Policy,
     example: &Example,
@@ -40,7 +41,8 @@ pub fn encode_fitting_prompt(
     Ok(tokens)
 }
 
-/// Fails where a prompt of `tokens` tokens is empty or fills the model's context, so that there is no room for a reply.
+/// Fails where a prompt of this many tokens is empty, or fills the model's context so that there is no room for a
+/// reply.
 pub fn check_prompt_fits(policy: &Policy, example: &Example, tokens: usize) -> Result<(), PolicyError> {
     let context = policy.decoder.config().max_position_embeddings;
     if tokens == 0 || tokens >= context {

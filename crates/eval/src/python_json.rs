@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 
-/// A value as text, with sorted keys and with everything outside ASCII escaped.
+/// Formats a JSON value as text, with sorted keys; characters outside ASCII are escaped.
 pub fn dumps(mut value: Value) -> String {
     value.sort_all_objects();
     let mut out = Vec::new();
@@ -18,7 +18,7 @@ pub fn dumps(mut value: Value) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// A finite number as Python's `repr` writes it.
+/// Formats a finite number as Python's `repr` does.
 fn repr(x: f64) -> String {
     let scientific = format!("{x:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -30,7 +30,7 @@ fn repr(x: f64) -> String {
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
 
-/// The pretty formatter of `serde_json` with Python's numbers and strings.
+/// Formats JSON like `serde_json`'s pretty formatter, but numbers and strings as Python does.
 struct PythonFormatter(PrettyFormatter<'static>);
 
 impl Formatter for PythonFormatter {

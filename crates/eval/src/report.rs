@@ -1,4 +1,4 @@
-//! A tool's results on a benchmark: by category and overall, with intervals and with what is missing.
+//! Reports a tool's results on a benchmark: scores by category and overall, their intervals, and what is missing.
 
 use crate::bootstrap::{Bootstrap, Interval};
 use crate::item::{Average, Benchmark, CategoryScore, Item, ItemKind};
@@ -7,51 +7,53 @@ use crate::reward_bench_2::{PromptStats, RewardBenchVersion, TiesPrompt, ties_pr
 use crate::scores::{BenchmarkScores, ScoringCost};
 use crate::table::{markdown, render};
 
-/// The result on one category, or on the whole benchmark.
+/// A tool's result on one category, or on the whole benchmark.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CategoryResult {
-    /// From 0 to 1 (Ties: from −0.01 to 1.01). Items without scores count as lost, which makes it a lower bound where there
-    /// are any.
+    /// The score, from 0 to 1 (for Ties from −0.01 to 1.01). Items without scores count as wrong; where there are any,
+    /// the score is a lower bound.
     pub score: f64,
-    /// The score over the items that have scores; `None` where there are none.
+    /// The score over only those items for which the tool gave scores; `None` where there are none.
     pub scored_only: Option<f64>,
-    /// 95 % bootstrap interval over prompts; `None` without bootstrap.
+    /// 95 % bootstrap interval of the score, from resampled prompts; `None` without bootstrap.
     pub interval: Option<Interval>,
-    /// Number of items.
+    /// Number of items, with and without scores.
     pub items: usize,
-    /// Items without scores.
+    /// Number of items for which the tool gave no scores.
     pub failed: usize,
-    /// Items that are left out because the completion with the highest score has no label.
+    /// Number of items that are left out of the score, because the completion that the tool scores highest has no
+    /// label.
     pub unlabelled: usize,
-    /// RM-Bench's three difficulties; `None` for other benchmarks.
+    /// The accuracies at RM-Bench's three difficulties; `None` for other benchmarks.
     pub styles: Option<StyleAccuracies>,
 }
 
-/// A tool's results on a benchmark.
+/// A tool's results on a benchmark, by category and overall.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchmarkReport {
-    /// Name of the benchmark.
+    /// Name of the benchmark, for the tables.
     pub benchmark: String,
-    /// Name of the tool.
+    /// Name of the tool that scored the completions.
     pub tool: String,
     /// Results by category, in the order of the benchmark's published table.
     pub categories: Vec<(String, CategoryResult)>,
-    /// The result on all of it.
+    /// The result on the whole benchmark.
     pub overall: CategoryResult,
-    /// Categories of the whole benchmark that are not in the files and so not in the overall result.
+    /// Categories that the complete benchmark has but the files that were read do not. They are not in the overall
+    /// result.
     pub missing: Vec<&'static str>,
-    /// What scoring cost.
+    /// What it cost to score all items.
     pub cost: ScoringCost,
 }
 
-/// An item and its scores; `None` where the tool failed.
+/// An item and the tool's scores of its completions; `None` where the tool gave no scores.
 type ScoredItem<'b> = (&'b Item, Option<&'b [f64]>);
 
-/// What a category's score is computed from, by unit of resampling.
+/// What a category's score is computed from: a list of units, which the bootstrap resamples.
 enum Units {
-    /// One value per item.
+    /// The units are items; each has a value from 0 to 1, and the score is their mean.
     Values(Vec<f64>),
-    /// The prompts of RewardBench 2's Ties.
+    /// The units are prompts of RewardBench 2's Ties, and the score is that of the given version.
     Ties(Vec<TiesPrompt>, RewardBenchVersion),
 }
 
@@ -78,7 +80,7 @@ impl Units {
         }
     }
 
-    /// The score of all units.
+    /// The category's score: that of all units.
     fn score(&self) -> CategoryScore {
         match self {
             Self::Values(values) => CategoryScore::mean(values.iter().sum(), values.len()),
@@ -86,7 +88,7 @@ impl Units {
         }
     }
 
-    /// The score of a resample, given as indices of units.
+    /// The score of a resample. `units` holds the indices of the units that were drawn.
     fn resampled(&self, units: &[usize]) -> CategoryScore {
         match self {
             Self::Values(values) => CategoryScore::mean(units.iter().map(|i| values[*i]).sum(), units.len()),
@@ -98,7 +100,8 @@ impl Units {
 }
 
 impl BenchmarkReport {
-    /// Aggregates the scores of a benchmark; without `bootstrap` there are no intervals.
+    /// Computes a tool's results from its scores of a benchmark. Without `bootstrap` there are no intervals; `version`
+    /// decides the score of Ties.
     pub fn new(
         benchmark: &Benchmark,
         scores: &BenchmarkScores,
@@ -148,12 +151,12 @@ impl BenchmarkReport {
         }
     }
 
-    /// The table for a terminal, with notes below.
+    /// The results as a table for a terminal, with notes about missing scores and costs below.
     pub fn terminal(&self) -> String {
         format!("{} on {}\n\n{}{}", self.tool, self.benchmark, render(&self.rows()), self.notes(""))
     }
 
-    /// The table in Markdown, with notes below.
+    /// The results as a Markdown table, with notes about missing scores and costs below.
     pub fn markdown(&self) -> String {
         format!("**{}** on {}\n\n{}{}", self.tool, self.benchmark, markdown(&self.rows()), self.notes("* "))
     }
@@ -215,7 +218,8 @@ impl BenchmarkReport {
     }
 }
 
-/// The interval of the overall score, then those of the categories; all `None` without `bootstrap`.
+/// The bootstrap interval of the overall score, followed by those of the categories; all are `None` without
+/// `bootstrap`.
 fn intervals(average: Average, units: &[Units], bootstrap: Option<Bootstrap>) -> Vec<Option<Interval>> {
     let mut intervals = bootstrap.map_or(Vec::new(), |bootstrap| {
         let strata: Vec<usize> = units.iter().map(Units::len).collect();
@@ -251,7 +255,8 @@ fn category_result(
     }
 }
 
-/// Reports beside each other: a row per tool, a column per category of the first report, for [`render`] and [`markdown`].
+/// Formats the reports of several tools as the rows of one table, for [`render`] and [`markdown`]: a row per tool, a
+/// column per category of the first report.
 pub fn side_by_side(reports: &[BenchmarkReport]) -> Vec<Vec<String>> {
     let Some(first) = reports.first() else { return Vec::new() };
     let names: Vec<&str> = first.categories.iter().map(|(name, _)| name.as_str()).collect();
@@ -266,17 +271,17 @@ pub fn side_by_side(reports: &[BenchmarkReport]) -> Vec<Vec<String>> {
     std::iter::once(header).chain(reports.iter().map(row)).collect()
 }
 
-/// A share as a percentage with one decimal, without the sign.
+/// A share as a percentage with one decimal, without `%`.
 pub(crate) fn percent(x: f64) -> String {
     format!("{:.1}", 100.0 * x)
 }
 
-/// An interval of shares as percentages.
+/// An interval of a share as percentages, such as `71.2 to 74.0`.
 pub(crate) fn between(interval: &Interval) -> String {
     format!("{} to {}", percent(interval.low), percent(interval.high))
 }
 
-/// An interval of shares as percentages; a dash for none.
+/// An interval of a share as percentages, such as `71.2 to 74.0`; a dash where there is no interval.
 pub(crate) fn interval_cell(interval: Option<Interval>) -> String {
     interval.map_or("–".into(), |i| between(&i))
 }

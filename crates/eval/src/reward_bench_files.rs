@@ -1,6 +1,6 @@
 //! Writes the result files of RewardBench's own scripts (`scripts/run_v2.py` and `scripts/run_generative_v2.py` of
-//! `allenai/reward-bench`), so that the community's tools can read them: `eval-set/MODEL.json` with a score per subset and
-//! `eval-set-scores/MODEL.json` with every item.
+//! `allenai/reward-bench`), so that the community's tools can read them: `eval-set/MODEL.json` with a score per subset,
+//! and `eval-set-scores/MODEL.json` with the scores of every item.
 
 use serde_json::{Map, Value, json};
 
@@ -12,30 +12,32 @@ use crate::report::BenchmarkReport;
 use crate::reward_bench_2::best_of_n;
 use crate::scores::BenchmarkScores;
 
-/// The scored model, as the files describe it.
+/// The scored model, as RewardBench's result files describe it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScoredModel {
-    /// Name of the model, `organisation/name`; also decides where the files go.
+    /// Name of the model, `organisation/name`. The paths of the result files contain this name.
     pub model: String,
-    /// `Seq. Classifier`, `Generative RM`, `Custom Classifier`, …
+    /// RewardBench's type of the model: `Seq. Classifier`, `Generative RM`, `Custom Classifier`, …
     pub model_type: String,
-    /// Name of the chat template; RewardBench writes `tokenizer` for the tokenizer's own.
+    /// Name of the chat template; `None` is written as null. RewardBench writes `tokenizer` where the template is that
+    /// of the tokenizer.
     pub chat_template: Option<String>,
-    /// Whether it is a generative judge, whose `eval-set-scores` file has other columns.
+    /// Whether the model is a generative judge. The file `eval-set-scores/MODEL.json` of a judge has other columns.
     pub generative: bool,
 }
 
-/// Where the two files go, relative to a folder of results.
+/// The paths of the two result files, relative to a folder of results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResultPaths {
-    /// `eval-set/MODEL.json`.
+    /// Path of the file with a score per subset, `eval-set/MODEL.json`.
     pub eval_set: String,
-    /// `eval-set-scores/MODEL.json`.
+    /// Path of the file with the scores of every item, `eval-set-scores/MODEL.json`.
     pub eval_set_scores: String,
 }
 
 impl ScoredModel {
-    /// Where the two files go. Fails for a name that leads out of the folder.
+    /// The paths of the model's two result files. Fails where the model's name would lead out of the folder of results,
+    /// such as `../x`.
     pub fn paths(&self) -> Result<ResultPaths, EvalError> {
         let is_plain =
             |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', '\0', ':']);
@@ -48,7 +50,8 @@ impl ScoredModel {
     }
 }
 
-/// The contents of `eval-set/MODEL.json`: a score from 0 to 1 for every subset present.
+/// The contents of `eval-set/MODEL.json`: the model's description, and the score (from 0 to 1) of every subset that was
+/// scored.
 pub fn eval_set(report: &BenchmarkReport, model: &ScoredModel) -> String {
     let mut out = json!({ "model": model.model, "model_type": model.model_type, "chat_template": model.chat_template });
     for (subset, result) in &report.categories {
@@ -57,10 +60,10 @@ pub fn eval_set(report: &BenchmarkReport, model: &ScoredModel) -> String {
     dumps(out)
 }
 
-/// The contents of `eval-set-scores/MODEL.json`: columns with an entry per item.
+/// The contents of `eval-set-scores/MODEL.json`: an object of columns, which are lists with one entry per item.
 ///
-/// Items without scores have null in `scores` and 0 in `results`. As in RewardBench, `results` of the rows of Ties are
-/// [`best_of_n`] for a reward model and null for a judge.
+/// An item without scores has null in the column `scores` and 0 in the column `results`. As in RewardBench, the items
+/// of Ties have in `results` the value of [`best_of_n`] for a reward model, and null for a judge.
 pub fn eval_set_scores(benchmark: &Benchmark, scores: &BenchmarkScores, model: &ScoredModel) -> String {
     let mut columns: Map<String, Value> = Map::new();
     let mut add_column = |key: &str, entry: &dyn Fn(&Item, Option<&[f64]>) -> Value| {
@@ -92,7 +95,7 @@ pub fn eval_set_scores(benchmark: &Benchmark, scores: &BenchmarkScores, model: &
     dumps(Value::Object(columns))
 }
 
-/// The prompt with each completion for which `keep` is true, as a list of conversations.
+/// A list of conversations: the item's prompt with each completion for whose index `keep` returns true.
 fn conversations(item: &Item, keep: impl Fn(usize) -> bool) -> Value {
     let kept = item.completions.iter().enumerate().filter(|(c, _)| keep(*c));
     kept.map(|(_, text)| json!([{ "role": "user", "content": item.prompt }, { "role": "assistant", "content": text }]))

@@ -1,4 +1,4 @@
-//! Reads the rows of a JSONL, JSON list or Parquet file, with typed access to their columns.
+//! Reads the rows of a JSONL, JSON list or Parquet file, and converts columns to the types that readers expect.
 
 use std::path::{Path, PathBuf};
 
@@ -10,15 +10,16 @@ use serde_json::value::RawValue;
 use crate::EvalError;
 use crate::parquet_rows::{is_parquet, parquet_rows};
 
-/// A row of a file.
+/// A row of a data file: a JSON object, or a row of a Parquet file.
 pub struct Row {
     path: PathBuf,
-    /// From 1.
+    /// Number of the row's line (for Parquet, of the row), from 1.
     line: usize,
     columns: serde_json::Map<String, Value>,
 }
 
-/// Reads the rows of a JSONL file, of a JSON list of objects, or of a Parquet file. The first bytes decide which it is.
+/// Reads the rows of a JSONL file, of a JSON list of objects, or of a Parquet file. The first bytes decide which of
+/// these it is.
 pub fn rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, EvalError> {
     let numbered = if is_parquet(bytes) {
         parquet_rows(path, bytes)?
@@ -29,7 +30,7 @@ pub fn rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>, EvalError> {
     Ok(numbered.into_iter().map(|NumberedRow { line, columns }| Row::new(path, line, columns)).collect())
 }
 
-/// The contents of a file as UTF-8 text.
+/// The contents of a file as text; fails where they are not UTF-8.
 pub fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, EvalError> {
     std::str::from_utf8(bytes).map_err(|e| {
         let gzip = if bytes.starts_with(&[0x1f, 0x8b]) { "; it is compressed, unpack it with `gunzip`" } else { "" };
@@ -38,7 +39,7 @@ pub fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, EvalError> {
     })
 }
 
-/// Reads the objects of a JSON list, with the line on which each begins.
+/// Reads the objects of a JSON list. Each gets the number of the line on which it begins.
 fn read_json_list(path: &Path, text: &str) -> Result<Vec<NumberedRow>, EvalError> {
     let wrong = |line, message| EvalError::Row { path: path.to_owned(), line, message };
     let list: Vec<&RawValue> = serde_json::from_str(text).map_err(|e| not_json(path, text, &e))?;
@@ -60,7 +61,8 @@ fn read_json_list(path: &Path, text: &str) -> Result<Vec<NumberedRow>, EvalError
     Ok(rows)
 }
 
-/// A JSON error, with the usual causes explained: a file that was cut short, or Python's `NaN` and `Infinity`.
+/// The error for a file that is not JSON. The message names the cause where it is a usual one: a file that was cut
+/// short, or Python's `NaN` and `Infinity`.
 pub fn not_json(path: &Path, text: &str, error: &serde_json::Error) -> EvalError {
     let hint = if error.is_eof() {
         "; the file is cut short, fetch or write it again"
@@ -72,7 +74,7 @@ pub fn not_json(path: &Path, text: &str, error: &serde_json::Error) -> EvalError
     EvalError::Row { path: path.to_owned(), line: error.line(), message: format!("not JSON: {error}{hint}") }
 }
 
-/// Whether parsing stopped at Python's `NaN` or `Infinity`.
+/// Whether the JSON error is at Python's `NaN` or `Infinity`, which JSON does not allow.
 fn stopped_at_nan(text: &str, error: &serde_json::Error) -> bool {
     let line = text.lines().nth(error.line().saturating_sub(1)).unwrap_or_default().as_bytes();
     let begin = error.column().saturating_sub(3).min(line.len());
@@ -81,37 +83,37 @@ fn stopped_at_nan(text: &str, error: &serde_json::Error) -> bool {
 }
 
 impl Row {
-    /// A row; the path and the line, from 1, are for messages.
+    /// A row with these columns. The path and the line (from 1) appear only in error messages.
     pub fn new(path: &Path, line: usize, columns: serde_json::Map<String, Value>) -> Self {
         Self { path: path.to_owned(), line, columns }
     }
 
-    /// All columns, in the order of the file.
+    /// All columns of the row, in the order of the file.
     pub fn columns(&self) -> &serde_json::Map<String, Value> {
         &self.columns
     }
 
-    /// An error about this row.
+    /// An error with this message that names the row's file and line.
     pub fn wrong(&self, message: impl Into<String>) -> EvalError {
         EvalError::Row { path: self.path.clone(), line: self.line, message: message.into() }
     }
 
-    /// Line of a text file, or row of a Parquet file; from 1.
+    /// Number of the line in a text file, or of the row in a Parquet file; counted from 1.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// Whether the row has a column, be it null.
+    /// Whether the row has the column, even with the value null.
     pub fn has(&self, key: &str) -> bool {
         self.columns.contains_key(key)
     }
 
-    /// The value of a column; `None` where it is missing or null.
+    /// The value of the column `key`; `None` where the column is missing or null.
     pub fn value(&self, key: &str) -> Option<&Value> {
         self.columns.get(key).filter(|v| !v.is_null())
     }
 
-    /// The value of a column; fails where it is missing or null.
+    /// The value of the column `key`; fails where the column is missing or null.
     pub fn needed(&self, key: &str) -> Result<&Value, EvalError> {
         self.value(key).ok_or_else(|| {
             let columns: Vec<&str> = self.columns.keys().map(String::as_str).collect();
@@ -119,7 +121,7 @@ impl Row {
         })
     }
 
-    /// A column of text; a number is converted to text.
+    /// The column `key` as text. A number is converted to text; other types, null and a missing column are errors.
     pub fn text(&self, key: &str) -> Result<String, EvalError> {
         match self.needed(key)? {
             Value::String(s) => Ok(s.clone()),
@@ -128,7 +130,7 @@ impl Row {
         }
     }
 
-    /// A column with a list of texts; fails where it is empty.
+    /// The column `key` as a list of texts. Other types, an empty list and a missing column are errors.
     pub fn texts(&self, key: &str) -> Result<Vec<String>, EvalError> {
         let wrong = |found: &str| self.wrong(format!("the column `{key}` must be a list of texts, not {found}"));
         let list = self.needed(key)?;
@@ -141,7 +143,8 @@ impl Row {
         list.iter().map(text).collect()
     }
 
-    /// Fails where a column is a number other than `have`; it may be missing.
+    /// Checks a column that states how many entries the row has, such as `num_correct`: fails where the column is there
+    /// and is not `have`.
     pub fn counts(&self, key: &str, have: usize) -> Result<(), EvalError> {
         match self.value(key).map(|v| (v, v.as_u64())) {
             None => Ok(()),

@@ -1,4 +1,5 @@
-//! Scores a benchmark's completions with a reward tool, item by item, so that an interrupted evaluation can resume.
+//! Scores a benchmark's completions with a reward tool. Finished items are cached, so that an interrupted evaluation
+//! can resume.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -14,10 +15,10 @@ use crate::EvalError;
 use crate::item::{Benchmark, Item};
 use crate::scores::{BenchmarkScores, ItemScores, ScoringCost};
 
-/// Items per call of the tool.
+/// Number of items that are scored in one call of the tool.
 const BATCH: usize = 32;
 
-/// An item's prompt as an example for tools, with the item's category as its domain.
+/// An item's prompt as an example that tools can score; its domain is the item's category.
 pub fn item_example(item: &Item) -> Example {
     Example {
         id: format!("{}: {}", item.category, item.id),
@@ -31,9 +32,9 @@ pub fn item_example(item: &Item) -> Example {
 
 /// Scores every completion of a benchmark with a tool; `None` if cancelled.
 ///
-/// An item has no scores where the tool fails or abstains on any of its completions. Scored items are appended to the JSONL
-/// file `cache`, if there is one, and items found in it are not scored again; items on which the tool failed are not cached.
-/// `on_progress` gets the number of finished items.
+/// An item gets no scores where the tool fails or abstains on any of its completions. Finished items are appended to
+/// the JSONL file `cache`, if it is given, and items that are already in this file are not scored again. Items on which
+/// the tool failed are not cached. `on_progress` gets the number of finished items.
 pub fn score_benchmark(
     benchmark: &Benchmark,
     tool: &Tool,
@@ -81,7 +82,8 @@ pub fn score_benchmark(
     Ok(Some(BenchmarkScores { tool: tool.card().name.clone(), rows }))
 }
 
-/// Hashes everything that an item's scores depend on: the tool's contents, the prompt and the completions.
+/// The key under which an item's scores are cached: a hash of everything that they depend on, which is the tool's
+/// contents, the prompt and the completions.
 fn cache_key(tool: &Tool, item: &Item) -> String {
     let mut text = format!("{}\0{}\0{}\0{}", tool.cache_identity(), item.category, item.id, item.prompt);
     for completion in &item.completions {
@@ -109,7 +111,7 @@ fn cache_line(tool: &Tool, item: &Item, scores: &ItemScores) -> String {
     line.to_string() + "\n"
 }
 
-/// Reads cached scores by their keys. A last line that was cut short is ignored.
+/// Reads cached scores, by key. A last line that was cut short is ignored.
 fn read_cache(path: &Path) -> Result<BTreeMap<String, ItemScores>, EvalError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -126,7 +128,7 @@ fn read_cache(path: &Path) -> Result<BTreeMap<String, ItemScores>, EvalError> {
         cached.insert(row["key"].as_str().unwrap_or_default().to_owned(), ItemScores { scores, cost });
     }
     if !text.is_empty() && !text.ends_with('\n') {
-        // The next line must begin on a line of its own.
+        // Lines that are appended later must not continue the one that was cut short.
         append(path, "\n")?;
     }
     Ok(cached)

@@ -1,9 +1,10 @@
-//! A tool's scores of a benchmark's completions, and the files that hold them.
+//! A tool's scores of a benchmark's completions, and the files that hold such scores.
 //!
-//! A file of scores is JSONL with `id` (or `pair_id`) and `scores`: a number per completion, in the order of the benchmark
-//! (correct ones first where it lists them apart), or null where the tool failed. `scores` may also be an object of such lists
-//! by tool. Where an id occurs in several categories, `subset` names the category. `llm_calls`, `tokens` and `seconds` are the
-//! cost of an item. RewardBench's `eval-set-scores/MODEL.json` is read too.
+//! A file of scores is JSONL. Each row has `id` (or `pair_id`), which names an item, and `scores`: one number per
+//! completion, in the order of the benchmark (where the benchmark lists correct and incorrect completions apart, the
+//! correct ones first), or null where the tool failed. `scores` may also be an object that maps names of tools to such
+//! lists. Where an id occurs in several categories, `subset` names the category. `llm_calls`, `tokens` and `seconds`
+//! say what scoring the item cost. RewardBench's `eval-set-scores/MODEL.json` can be read too.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,14 +16,14 @@ use crate::EvalError;
 use crate::item::Benchmark;
 use crate::rows::{Row, json_type_name, not_json, rows, text};
 
-/// What scoring cost.
+/// What it cost to score completions.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ScoringCost {
-    /// Calls of a language model.
+    /// Number of calls of a language model.
     pub llm_calls: u64,
-    /// Prompt and completion tokens of these calls.
+    /// Number of prompt and completion tokens in these calls.
     pub tokens: u64,
-    /// Seconds of a CPU or GPU.
+    /// Seconds that the tool computed on a CPU or GPU.
     pub seconds: f64,
 }
 
@@ -43,37 +44,37 @@ impl std::iter::Sum for ScoringCost {
     }
 }
 
-/// A tool's scores of one item.
+/// A tool's scores of the completions of one item.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ItemScores {
-    /// One per completion; `None` where the tool failed on any of them.
+    /// One score per completion, where higher is better; `None` where the tool gave no score for one of them.
     pub scores: Option<Vec<f64>>,
-    /// What they cost.
+    /// What it cost to score the item.
     pub cost: ScoringCost,
 }
 
-/// A tool's scores of a benchmark.
+/// A tool's scores of the items of a benchmark.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BenchmarkScores {
-    /// Name of the tool.
+    /// Name of the tool, for tables.
     pub tool: String,
-    /// One entry per item of the benchmark, in its order.
+    /// The scores of each item, in the order of the benchmark's items.
     pub rows: Vec<ItemScores>,
 }
 
-/// The scores of completions by the id of their item.
+/// A tool's scores of one item, which is named by its id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScoresOfId {
-    /// The item's id.
+    /// Id of the item in the benchmark.
     pub id: String,
-    /// One score per completion.
+    /// One score per completion of the item.
     pub scores: Vec<f64>,
 }
 
-/// A row of a file of scores.
+/// One row of a file of scores: the scores of one item by one tool.
 #[derive(Clone)]
 struct ScoreRow {
-    /// Line of the file, from 1.
+    /// Number of the row's line in the file, from 1.
     line: usize,
     id: String,
     category: Option<String>,
@@ -86,24 +87,25 @@ impl ScoreRow {
     }
 }
 
-/// The rows of one tool in a file of scores.
+/// One tool's rows in a file of scores.
 struct ToolRows {
     tool: String,
     rows: Vec<ScoreRow>,
 }
 
-/// What [`BenchmarkScores::read_common`] read.
+/// The result of [`BenchmarkScores::read_common`]: scores of several tools on the items that all of them scored.
 pub struct CommonScores {
-    /// The benchmark with only the items that every tool has scores for.
+    /// The benchmark with only those items for which the files have a row of every tool.
     pub benchmark: Benchmark,
-    /// The scores of these items, by tool.
+    /// The scores of these items, one entry per tool.
     pub scores: Vec<BenchmarkScores>,
-    /// Rows of the files whose item is not in the benchmark.
+    /// Number of rows in the files whose item is not in the benchmark.
     pub unknown_rows: usize,
 }
 
 impl BenchmarkScores {
-    /// Scores in the order of the items. Fails where their number does not match, or where one is not finite.
+    /// A tool's scores, given in the order of the benchmark's items; `None` for an item on which the tool failed. Fails
+    /// where the number of items or completions does not match the benchmark, or where a score is not finite.
     pub fn new(tool: impl Into<String>, benchmark: &Benchmark, rows: Vec<Option<Vec<f64>>>) -> Result<Self, EvalError> {
         let tool = tool.into();
         if rows.len() != benchmark.items.len() {
@@ -118,7 +120,7 @@ impl BenchmarkScores {
         Ok(Self { tool, rows })
     }
 
-    /// Scores by the ids of the items; the path is for messages.
+    /// A tool's scores, given in any order with the items' ids. The path appears only in error messages.
     pub fn by_id(
         path: &Path,
         tool: &str,
@@ -135,13 +137,13 @@ impl BenchmarkScores {
         in_benchmark_order(path, ToolRows { tool: tool.to_owned(), rows }, benchmark)
     }
 
-    /// Reads a file of scores: one tool, or several where `scores` is an object. A tool without a name gets the file's name.
-    /// Fails unless every item of the benchmark is there once, and nothing else.
+    /// Reads a file of scores, which may hold several tools. A tool whose name is not in the file is named after the
+    /// file. Fails unless each tool has exactly one row for every item of the benchmark and no other rows.
     pub fn read(path: &Path, bytes: &[u8], benchmark: &Benchmark) -> Result<Vec<Self>, EvalError> {
         read_tools(path, bytes)?.into_iter().map(|tool| in_benchmark_order(path, tool, benchmark)).collect()
     }
 
-    /// Reads files of scores for the items that every tool in them has scores for.
+    /// Reads files of scores, and keeps only the items for which the files have a row of every tool.
     pub fn read_common(files: &[(&Path, &[u8])], benchmark: &Benchmark) -> Result<CommonScores, EvalError> {
         let mut tools: Vec<(&Path, ToolRows)> = Vec::new();
         for (path, bytes) in files {
@@ -180,7 +182,7 @@ impl BenchmarkScores {
         Ok(CommonScores { benchmark: common, scores, unknown_rows })
     }
 
-    /// The file that [`Self::read`] reads, one line per item.
+    /// The scores as a JSONL file that [`Self::read`] can read, with one line per item.
     pub fn jsonl(&self, benchmark: &Benchmark) -> String {
         let mut out = String::new();
         for (item, row) in benchmark.items.iter().zip(&self.rows) {
@@ -196,18 +198,18 @@ impl BenchmarkScores {
         out
     }
 
-    /// Number of items without scores.
+    /// Number of items for which the tool gave no scores.
     pub fn failed(&self) -> usize {
         self.rows.iter().filter(|r| r.scores.is_none()).count()
     }
 
-    /// What all items cost together.
+    /// The cost of all items together.
     pub fn cost(&self) -> ScoringCost {
         self.rows.iter().map(|r| r.cost).sum()
     }
 }
 
-/// The rows of a file, by tool.
+/// Reads the rows of a file of scores, grouped by tool.
 fn read_tools(path: &Path, bytes: &[u8]) -> Result<Vec<ToolRows>, EvalError> {
     let content = text(path, bytes)?;
     if let Some(columns) = reward_bench_columns(path, content)? {
@@ -247,7 +249,8 @@ fn check(scores: Option<&[f64]>, completions: usize) -> Result<(), String> {
     }
 }
 
-/// Parses a list of scores, each a number or a list of one; `None` where any is null.
+/// Parses a list of scores. Each is a number or a list with one number. The result is `None` where the list or a score
+/// is null.
 fn numbers(value: &Value) -> Result<Option<Vec<f64>>, String> {
     let list = match value {
         Value::Null => return Ok(None),
@@ -280,7 +283,7 @@ fn score_row(row: &Row, scores: &Value) -> Result<ScoreRow, EvalError> {
     Ok(ScoreRow { line: row.line(), id, category, scores: ItemScores { scores, cost } })
 }
 
-/// The columns of RewardBench's `eval-set-scores/MODEL.json`; `None` where the file is something else.
+/// Parses RewardBench's `eval-set-scores/MODEL.json`, an object of columns; `None` where the file is not of this form.
 fn reward_bench_columns(path: &Path, content: &str) -> Result<Option<Map<String, Value>>, EvalError> {
     let is_multi_line_object = content.trim_start().lines().next().is_some_and(|l| l.trim_end() == "{");
     match serde_json::from_str::<Map<String, Value>>(content) {
@@ -290,7 +293,7 @@ fn reward_bench_columns(path: &Path, content: &str) -> Result<Option<Map<String,
     }
 }
 
-/// The rows of RewardBench's `eval-set-scores/MODEL.json`.
+/// Converts the columns of RewardBench's `eval-set-scores/MODEL.json` to rows.
 fn reward_bench_rows(path: &Path, columns: &Map<String, Value>) -> Result<ToolRows, EvalError> {
     let wrong = |message: String| EvalError::File { path: path.to_owned(), message };
     let column = |key: &str| {
@@ -316,18 +319,21 @@ fn reward_bench_rows(path: &Path, columns: &Map<String, Value>) -> Result<ToolRo
     Ok(ToolRows { tool: columns.get("model").and_then(Value::as_str).unwrap_or(file_name).to_owned(), rows })
 }
 
-/// Scores that have the value that a generative judge's file records in `results`; such a file has no scores outside Ties.
+/// Makes up scores from `results`, the item's value that a generative judge's file records: scores that give this
+/// value. The file of a generative judge has no scores except for Ties. `None` where the columns for this are missing.
 fn scores_of_result(columns: &Map<String, Value>, entry: usize) -> Option<Vec<f64>> {
     let value = |key: &str| columns.get(key)?.as_array()?.get(entry);
     let count = |key: &str| value(key)?.as_array().map(Vec::len);
     let n = count("texts_chosen")? + count("texts_rejected")?;
     let result = value("results")?.as_f64()?;
-    // A result of 1/m stands for m equal maxima, the correct completion among them; 0 for maxima without it.
+    // A result of 1/m means that m completions, the correct one among them, have the highest score. A result of 0 means
+    // that only incorrect completions have it.
     let maxima = if result > 0.0 { 0..(1.0 / result).round() as usize } else { 1..n };
     Some((0..n).map(|c| f64::from(u8::from(maxima.contains(&c)))).collect())
 }
 
-/// Puts rows into the order of the benchmark's items. Fails where an item is missing, unknown, ambiguous or there twice.
+/// Puts a tool's rows into the order of the benchmark's items. Fails where an item has no row or several, where a row's
+/// item is not in the benchmark, and where a row could belong to items of several categories.
 fn in_benchmark_order(path: &Path, rows: ToolRows, benchmark: &Benchmark) -> Result<BenchmarkScores, EvalError> {
     let ToolRows { tool, rows } = rows;
     let mut items_of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -369,7 +375,8 @@ fn in_benchmark_order(path: &Path, rows: ToolRows, benchmark: &Benchmark) -> Res
     Ok(BenchmarkScores { tool, rows: by_item.into_iter().flatten().map(|(_, scores)| scores).collect() })
 }
 
-/// Adds the usual cause to a JSON error, such as Python's `NaN`, where the parser only reports an unexpected value.
+/// Replaces the message of a JSON error where the cause is a usual one, such as Python's `NaN`, for which the parser
+/// only reports an unexpected value.
 fn explain_json_error(error: EvalError, path: &Path, content: &str) -> EvalError {
     let EvalError::Data(DataError::Row { line, .. }) = &error else { return error };
     let text = content.lines().nth(line - 1).unwrap_or_default();

@@ -1,6 +1,7 @@
-//! Renders tables for a terminal and in Markdown.
+//! Formats rows of text as tables, for a terminal and in Markdown.
 
-/// A table for a terminal: the first column is left-aligned, the others are right-aligned. The first row is the header.
+/// Formats a table for a terminal. The first row is the header; the first column is left-aligned, the others are
+/// right-aligned.
 pub fn render(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |c: usize| rows.iter().filter_map(|r| r.get(c)).map(|s| s.chars().count()).max().unwrap_or(0);
@@ -21,7 +22,8 @@ pub fn render(rows: &[Vec<String>]) -> String {
     out
 }
 
-/// A Markdown table. The first row is the header.
+/// Formats a Markdown table. The first row is the header; the first column is left-aligned, the others are
+/// right-aligned.
 pub fn markdown(rows: &[Vec<String>]) -> String {
     let mut out = String::new();
     for (i, row) in rows.iter().enumerate() {

@@ -1,34 +1,39 @@
-//! Win rates of best-of-n picks over a reference model, as AlpacaEval's leaderboards record them.
+//! Win rates of best-of-n picks against a reference model, computed as for AlpacaEval's leaderboards.
 
 use crate::item::Benchmark;
 use crate::item_metric::item_value;
 use crate::scores::BenchmarkScores;
 use crate::statistics::{mean, sample_variance};
 
-/// How often the picked completion wins over the reference model's, where the labels are the preference for a completion over
-/// the reference model's. The names in brackets are AlpacaEval's.
+/// How often the completion that a tool picks (scores highest) is better than a reference model's reply. The
+/// benchmark's labels must be preferences for a completion over that reply, from 0 to 1. The names in brackets are
+/// AlpacaEval's.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct WinRate {
-    /// Mean preference for the picks, in percent (`win_rate`).
+    /// Mean preference for the picked completions, in percent (`win_rate`).
     pub percent: f64,
-    /// Standard error of the mean, in percent (`standard_error`).
+    /// Standard error of the mean preference, in percent (`standard_error`).
     pub standard_error: f64,
-    /// Picks that are preferred to the reference (`n_wins`).
+    /// Number of picked completions that are preferred to the reference model's reply: their label is above 0.5
+    /// (`n_wins`).
     pub wins: usize,
-    /// Picks to which the reference is preferred (`n_wins_base`).
+    /// Number of picked completions to which the reference model's reply is preferred: their label is below 0.5
+    /// (`n_wins_base`).
     pub losses: usize,
-    /// Picks that are neither (`n_draws`).
+    /// Number of picked completions whose label is exactly 0.5 (`n_draws`).
     pub draws: usize,
-    /// Share of wins, with draws as half wins, in percent (`discrete_win_rate`).
+    /// Share of wins, where a draw counts as half a win, in percent (`discrete_win_rate`).
     pub discrete: f64,
-    /// Mean length of the picks in characters, of which `avg_length` is the whole part. Among equal maxima it is the first.
+    /// Mean length of the picked completions, in characters; AlpacaEval's `avg_length` is its whole part. Of several
+    /// completions with the highest score, the first one is measured.
     pub length: f64,
-    /// Picks without a label, and items without scores. Only the length takes the former into account.
+    /// Number of items that are left out because they have no scores, or because the picked completion has no label.
+    /// The latter still count for `length`.
     pub left_out: usize,
 }
 
 impl WinRate {
-    /// The win rate of the completions with the highest scores.
+    /// Computes the win rate of the completions that have the highest scores.
     pub fn of(benchmark: &Benchmark, scores: &BenchmarkScores) -> Self {
         let mut rate = Self::default();
         let (mut preferences, mut lengths) = (Vec::new(), Vec::new());

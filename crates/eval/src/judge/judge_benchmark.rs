@@ -1,4 +1,4 @@
-//! Scores a benchmark with a language model as a generative judge.
+//! Scores a benchmark's completions with a language model as a generative judge.
 
 use rlar_data::Message;
 use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError, chat_all};
@@ -10,22 +10,22 @@ use crate::EvalError;
 use crate::item::{Benchmark, Item, ItemKind};
 use crate::scores::{BenchmarkScores, ItemScores, ScoringCost};
 
-/// Maximum length of a judge's reply, in tokens, as in the reference implementation.
+/// Maximum length of a judge's reply, in tokens; the same as in the reference implementation.
 const MAX_TOKENS: u32 = 2048;
-/// Items whose requests are sent together.
+/// Number of items whose requests are sent to the model together.
 const BATCH: usize = 16;
 
-/// What the judge is asked for.
+/// What the judge is asked for: ratings, or the best of four completions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JudgeMode {
-    /// A number from 1 to 10 for every completion.
+    /// The judge is asked for a rating from 1 to 10 of every completion by itself.
     Ratings,
-    /// The best of four completions in shuffled order. Ties, and items that do not have four completions of which the first
-    /// is the only correct one, get ratings.
+    /// The judge is asked for the best of four completions in shuffled order. Items of Ties get ratings instead, as do
+    /// items that do not have four completions of which only the first is correct.
     BestOfFour {
-        /// How the instructions reach the model.
+        /// How the judge's instructions are put into its prompt.
         style: PromptStyle,
-        /// Seed of the shuffling.
+        /// Seed of the random positions at which the correct completions are shown.
         seed: u64,
     },
 }
@@ -40,32 +40,33 @@ impl JudgeMode {
         }
     }
 
-    /// Where the correct completion is shown; `None` for an item that gets ratings.
+    /// The position at which the judge is shown the item's correct completion; `None` for an item that gets ratings.
     fn position(self, item: &Item) -> Option<Position> {
         let Self::BestOfFour { seed, .. } = self else { return None };
         let is_one_of_four = item.kind == ItemKind::BestOfN
             && item.completions.len() == 4
             && item.is_correct(0)
             && item.num_correct() == 1;
-        // The random stream depends on the item alone, so that a subset of the items gets the same positions.
+        // The random stream depends only on the item, so that an item has the same position if only a subset is scored.
         let hash = sha256(format!("{}\0{}", item.category, item.id).as_bytes());
         is_one_of_four.then(|| Position::draw(seed, u64::from_str_radix(&hash[..16], 16).unwrap_or(0)))
     }
 }
 
-/// A judge's scores of a benchmark.
+/// A judge's scores of a benchmark, with counts of its replies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JudgeResult {
-    /// The scores; an item has none where a request got no reply.
+    /// The judge's scores. An item has none where one of its requests got no reply.
     pub scores: BenchmarkScores,
-    /// Replies.
+    /// Number of replies that the judge gave.
     pub answers: usize,
-    /// Replies without a rating or a verdict. As in the reference implementation, they count as the lowest rating or as a tie.
+    /// Number of replies in which no rating or verdict was found. As in the reference implementation, a missing rating
+    /// counts as −1, below every rating, and a missing verdict as a tie of the four completions.
     pub unread: usize,
 }
 
-/// Scores a benchmark with a judge; `None` if cancelled. `on_progress` gets the number of finished items. Fails where the
-/// model's budget is spent, or where none of the first items gets a reply.
+/// Scores a benchmark with a judge; `None` if cancelled. `on_progress` gets the number of finished items. Fails where
+/// the budget for the model's calls is spent, or where the judge gives no reply about any of the first items.
 pub fn judge_benchmark(
     benchmark: &Benchmark,
     llm: &dyn Llm,
@@ -104,7 +105,8 @@ pub fn judge_benchmark(
     Ok(Some(result))
 }
 
-/// The requests for an item: one for the best of four, else one per completion.
+/// The requests about an item: one request for the best of four completions, or a request for a rating of each
+/// completion.
 fn chat_requests(item: &Item, position: Option<Position>, mode: JudgeMode) -> Vec<ChatRequest> {
     let request = |template: &str, part: String, messages: Vec<Message>| ChatRequest {
         role: "judge".into(),
@@ -133,7 +135,8 @@ fn chat_requests(item: &Item, position: Option<Position>, mode: JudgeMode) -> Ve
 }
 
 impl JudgeResult {
-    /// Reads an item's scores from the replies; counts those without a rating or verdict.
+    /// Computes an item's scores from the judge's replies, and adds the replies without a rating or verdict to
+    /// `unread`.
     fn read_item(&mut self, position: Option<Position>, responses: &[Result<ChatReply, LlmError>]) -> ItemScores {
         let replies: Vec<&ChatReply> = responses.iter().flatten().collect();
         let tokens = replies.iter().map(|r| r.prompt_tokens + r.completion_tokens).sum();

@@ -1,11 +1,12 @@
 //! Generative judges on RewardBench 2, with the prompts and the scoring of the reference implementation
 //! (`rewardbench/generative_v2.py` and `scripts/run_generative_v2.py` of `allenai/reward-bench`).
 //!
-//! [`ratings`] asks for a number from 1 to 10 per completion, [`best_of_four`] for the best of four; the Ties subset always gets
-//! ratings. Both give scores per completion, so that metrics, files and routing treat a judge like any tool.
-//! [`judge_benchmark`](fn@judge_benchmark) sends the prompts to a language model.
+//! [`ratings`] asks for a number from 1 to 10 per completion, [`best_of_four`] for the best of four completions; the
+//! subset Ties always gets ratings. Either way every completion gets a score, so that metrics, files and routing treat
+//! a judge like any other tool. [`judge_benchmark`](fn@judge_benchmark) sends the prompts to a language model.
 //!
-//! The prompts in `judge/*.txt` are copied from there: Copyright 2023 AllenAI, Apache License 2.0.
+//! The prompts in `judge/*.txt` are copied from the reference implementation: Copyright 2023 AllenAI, Apache License
+//! 2.0.
 
 pub mod best_of_four;
 mod judge_benchmark;
@@ -19,7 +20,8 @@ fn user(content: String) -> Message {
     Message { role: Role::User, content }
 }
 
-/// Replaces `{name}` in a template by values, in one pass: inserted text is not searched for names.
+/// Replaces each `{name}` in a template by the value with that name. Values are inserted as they are: a `{name}` in a
+/// value is not replaced.
 fn fill(template: &str, values: &[(&str, &str)]) -> String {
     let mut out = String::new();
     let mut rest = template;

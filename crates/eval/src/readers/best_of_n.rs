@@ -1,8 +1,10 @@
-//! Reads best-of-n data: prompts with labelled completions. The score is the mean label of the picks, which is a win rate where
-//! the labels are preferences over a reference model.
+//! Reads best-of-n data: prompts with labelled completions, of which a tool picks the one that it scores highest. The
+//! benchmark's score is the mean label of the picked completions. Where labels are preferences over a reference model's
+//! reply, the score is the win rate of the picks.
 //!
-//! Rows have `prompt` (or `instruction`), `completions` and `labels` (numbers from 0 to 1, or null), or completions
-//! `{output, gpt4_pref}` with AlpacaEval's preference from 1 (the reference model wins) to 2.
+//! Rows have `prompt` (or `instruction`), `completions` and `labels` (numbers from 0 to 1, or null). Instead of
+//! `labels`, completions may be objects `{output, gpt4_pref}` with AlpacaEval's preference, from 1 (the reference
+//! model's reply is better) to 2 (the completion is better).
 
 use std::path::Path;
 
@@ -32,14 +34,14 @@ pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     })
 }
 
-/// The completions of a row.
+/// The completions of a row, with their labels.
 struct Completions {
     texts: Vec<String>,
-    /// From 0 to 1; `None` where there is none.
+    /// How good each completion is, from 0 to 1; `None` for a completion without a label.
     labels: Vec<Option<f64>>,
 }
 
-/// Completions `{output, gpt4_pref}`.
+/// Reads completions that are objects `{output, gpt4_pref}`. The label of a completion is `gpt4_pref` − 1.
 fn read_objects(row: &Row, list: &[Value]) -> Result<Completions, EvalError> {
     let mut completions = Completions { texts: Vec::new(), labels: Vec::new() };
     for (i, completion) in list.iter().enumerate() {
@@ -57,7 +59,7 @@ fn read_objects(row: &Row, list: &[Value]) -> Result<Completions, EvalError> {
     Ok(completions)
 }
 
-/// Completions that are texts, with `labels` beside them.
+/// Reads completions that are texts. Their labels are the list in the column `labels`.
 fn read_texts(row: &Row) -> Result<Completions, EvalError> {
     let texts = row.texts("completions")?;
     let labels = row.needed("labels")?.as_array().cloned().unwrap_or_default();
@@ -76,14 +78,15 @@ fn read_texts(row: &Row) -> Result<Completions, EvalError> {
     Ok(Completions { texts, labels })
 }
 
-/// The picks of a tool, as scores.
+/// The completions that a tool picked, as scores: 1 for a picked completion, 0 for the others.
 struct Picks {
     tool: String,
     scores: Vec<ScoresOfId>,
 }
 
-/// Reads the picks that a file records by tool in `rm_pick`, as scores: 1 for the picked completion and 0 for the others. A
-/// pick is the index of a completion, or a list of the indices of equal completions.
+/// Reads which completions tools picked, from a file's column `rm_pick`, and returns the picks as scores: 1 for the
+/// picked completion and 0 for the others. `rm_pick` maps the tool's name to the index of a completion, or to a list of
+/// indices where the tool gave several completions the highest score.
 pub fn picks(path: &Path, bytes: &[u8], benchmark: &Benchmark) -> Result<Vec<BenchmarkScores>, EvalError> {
     let mut tools: Vec<Picks> = Vec::new();
     for row in rows(path, bytes)? {

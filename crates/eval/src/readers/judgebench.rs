@@ -1,5 +1,6 @@
-//! Reads JudgeBench (Tan et al., 2024): pairs of which one answer is objectively correct. A judge sees both orders; it is right
-//! about a pair when it decides for the correct answer more often than for the incorrect one.
+//! Reads JudgeBench (Tan et al., 2024): pairs of answers of which one is objectively correct. A judge sees each pair
+//! twice, in both orders. It is right about a pair if it decides for the correct answer more often than for the
+//! incorrect one.
 
 use std::path::Path;
 
@@ -9,7 +10,8 @@ use crate::item::{Benchmark, Item, ItemKind};
 use crate::rows::{Row, json_type_name, rows};
 use crate::scores::{BenchmarkScores, ScoresOfId};
 
-/// The sources in the order of the published summary; a row's `source` begins with one of them.
+/// The sources of questions, which are the benchmark's categories, in the order of the published summary. The column
+/// `source` of a row begins with one of them.
 pub const SOURCES: [&str; 4] = ["mmlu-pro", "livebench-reasoning", "livebench-math", "livecodebench"];
 
 pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
@@ -31,7 +33,7 @@ pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     })
 }
 
-/// A judge's decision between two answers.
+/// A judge's decision between the two answers that it is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// `A>B`: the first answer is better.
@@ -43,7 +45,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// Parses `A>B`, `B>A` or `A=B`.
+    /// Parses `A>B`, `B>A` or `A=B`; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "A>B" => Some(Self::First),
@@ -54,9 +56,9 @@ impl Decision {
     }
 }
 
-/// How many decisions are for the first and for the second answer, as the scores of the pair. `in_order` saw the answers in
-/// order, `swapped` the other way round. `None`, no decision, counts for neither, as in the reference implementation's
-/// `compute_final_metrics`.
+/// The scores of the two answers of a pair: how many of a judge's two decisions are for the first answer, and how many
+/// for the second. For `in_order` the judge saw the first answer first, for `swapped` the second answer first. `None`,
+/// a missing decision, counts for neither answer, as in `compute_final_metrics` of the reference implementation.
 pub fn votes(in_order: Option<Decision>, swapped: Option<Decision>) -> [f64; 2] {
     let count = |wanted: Decision, wanted_swapped: Decision| {
         f64::from(u8::from(in_order == Some(wanted))) + f64::from(u8::from(swapped == Some(wanted_swapped)))
@@ -64,8 +66,9 @@ pub fn votes(in_order: Option<Decision>, swapped: Option<Decision>) -> [f64; 2] 
     [count(Decision::First, Decision::Second), count(Decision::Second, Decision::First)]
 }
 
-/// Reads scores from a file of the reference implementation's `outputs/`: rows with `pair_id` and `judgments`, one or two each,
-/// `null` where the judge failed. Fails where a pair is missing, or is not in the benchmark.
+/// Reads scores from a file that the reference implementation writes into `outputs/`. Its rows have `pair_id` and
+/// `judgments`: a list of one or two judgments, null where the judge failed. Fails where a pair is missing, or is not
+/// in the benchmark.
 pub fn judgments(path: &Path, bytes: &[u8], tool: &str, benchmark: &Benchmark) -> Result<BenchmarkScores, EvalError> {
     let mut scores = Vec::new();
     for row in rows(path, bytes)? {

@@ -1,5 +1,6 @@
-//! Reads LLMBar (Zeng et al., 2024): instructions with an output that follows them and one that does not. Each set is a file,
-//! and the paper averages over sets. A tie counts one half, like the mean over both orders of a judge.
+//! Reads LLMBar (Zeng et al., 2024): instructions, each with an output that follows the instruction and one that does
+//! not. Each of the five sets is a file; the overall score is the mean of the sets' scores, as in the paper. Equal
+//! scores of the two outputs count as half correct, like a judge that decides for a different output in each order.
 
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use crate::EvalError;
 use crate::item::{Item, ItemKind};
 use crate::rows::Row;
 
-/// The sets, by the names of their files.
+/// The five sets, which are the benchmark's categories; each is the name of a file without its extension.
 pub const SETS: [&str; 5] =
     ["Natural", "Adversarial_Neighbor", "Adversarial_GPTInst", "Adversarial_GPTOut", "Adversarial_Manual"];
 

@@ -1,4 +1,4 @@
-//! Readers of the published files of benchmarks of rewards.
+//! Readers of the published files of benchmarks of reward tools. A file's columns decide how it is read.
 //!
 //! | benchmark | columns by which it is recognised | metric |
 //! | --- | --- | --- |
@@ -9,7 +9,7 @@
 //! | [any pairs](pairs) | `prompt`, `chosen` and `rejected` (texts) | correct above incorrect |
 //! | [any best of n](best_of_n) | `prompt` or `instruction`, `completions`, and `labels` or a label in each completion | label of the pick |
 //!
-//! Files are JSONL, a JSON list of objects or Parquet; the first bytes decide which.
+//! Files are JSONL, a JSON list of objects or Parquet. The first bytes of a file decide which of these it is.
 
 pub mod best_of_n;
 pub mod judgebench;
@@ -28,25 +28,25 @@ use crate::item::{Average, Benchmark, Item};
 use crate::reward_bench_2::SUBSETS;
 use crate::rows::{Row, rows};
 
-/// Which benchmark a file's rows are of.
+/// The format of a file's rows: that of a published benchmark, or a general one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BenchmarkFormat {
-    /// RewardBench 2.
+    /// The format of RewardBench 2.
     RewardBench2,
-    /// RM-Bench.
+    /// The format of RM-Bench.
     RmBench,
-    /// JudgeBench.
+    /// The format of JudgeBench.
     JudgeBench,
-    /// LLMBar.
+    /// The format of LLMBar.
     LlmBar,
-    /// Any preference pairs.
+    /// Preference pairs of any source: a prompt with a better and a worse reply.
     Pairs,
-    /// Any prompts with labelled completions.
+    /// Prompts with labelled completions, of any source.
     BestOfN,
 }
 
 impl BenchmarkFormat {
-    /// Recognises the format of a row by its columns.
+    /// Recognises the format of a row by its columns; `None` where no format has these columns.
     fn detect(row: &Row) -> Option<Self> {
         let has = |keys: &[&str]| keys.iter().all(|k| row.has(k));
         if has(&["response_A", "response_B"]) {
@@ -96,7 +96,7 @@ impl BenchmarkFormat {
     }
 }
 
-/// Reads a file whose first row decides the format.
+/// Reads a benchmark from a file's contents. The columns of the first row decide the format.
 pub fn read_benchmark(path: &Path, bytes: &[u8]) -> Result<Benchmark, EvalError> {
     let rows = rows(path, bytes)?;
     let format = rows.first().and_then(BenchmarkFormat::detect).ok_or_else(|| EvalError::File {
@@ -108,7 +108,7 @@ pub fn read_benchmark(path: &Path, bytes: &[u8]) -> Result<Benchmark, EvalError>
     build(path, &rows, format)
 }
 
-/// Reads a file of a given format.
+/// Reads a benchmark from the contents of a file in the given format.
 pub fn read_benchmark_as(path: &Path, bytes: &[u8], format: BenchmarkFormat) -> Result<Benchmark, EvalError> {
     build(path, &rows(path, bytes)?, format)
 }
@@ -138,18 +138,20 @@ fn build(path: &Path, rows: &[Row], format: BenchmarkFormat) -> Result<Benchmark
     })
 }
 
-/// The id of a row, or its line where it has none.
+/// The id of a row, from the column `key`; the number of the row's line where it has no such column.
 fn id(row: &Row, key: &str) -> Result<String, EvalError> {
     if row.value(key).is_some() { row.text(key) } else { Ok(row.line().to_string()) }
 }
 
-/// The category of a row from the first of several usual columns, else `all`.
+/// The category of a row: the first of the columns `category`, `subset`, `domain`, `dataset` and `source` that has a
+/// value, else `all`.
 fn category(row: &Row) -> Result<String, EvalError> {
     let key = ["category", "subset", "domain", "dataset", "source"].into_iter().find(|k| row.value(k).is_some());
     key.map_or_else(|| Ok("all".to_owned()), |key| row.text(key))
 }
 
-/// The labels of correct completions that stand before incorrect ones.
+/// The labels of completions of which the correct ones stand first: 1 for each of the `correct` ones, then 0 for each
+/// of the `incorrect` ones.
 fn correct_then_incorrect(correct: usize, incorrect: usize) -> Vec<Option<f64>> {
     std::iter::repeat_n(Some(1.0), correct).chain(std::iter::repeat_n(Some(0.0), incorrect)).collect()
 }

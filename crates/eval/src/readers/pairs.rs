@@ -1,5 +1,6 @@
-//! Reads any preference pairs: rows `prompt, chosen, rejected` and, optionally, `id` and a category. Replies are texts, or
-//! conversations of one question and the reply, as TRL writes them; then `prompt` may be missing.
+//! Reads preference pairs of any source: rows with `prompt`, `chosen` and `rejected`, and optionally `id` and a
+//! category. Replies are texts. They may also be conversations of one question and the reply, as TRL writes them;
+//! `prompt` is then optional.
 
 use serde_json::Value;
 
@@ -29,9 +30,9 @@ pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     })
 }
 
-/// A reply.
+/// The chosen or the rejected reply of a row.
 struct PairReply {
-    /// The question, where the reply comes in a conversation.
+    /// The question before the reply; `None` where the reply is a text and not a conversation.
     question: Option<String>,
     text: String,
 }

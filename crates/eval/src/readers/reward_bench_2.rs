@@ -1,6 +1,6 @@
-//! Reads RewardBench 2 (Malik et al., 2025). Rows are `id, prompt, chosen[], rejected[], num_correct, num_incorrect,
-//! total_completions, models[], subset, additional_metadata`, as in `allenai/reward-bench-2`. The scores are in
-//! [`crate::reward_bench_2`].
+//! Reads RewardBench 2 (Malik et al., 2025). Rows have the columns `id, prompt, chosen[], rejected[], num_correct,
+//! num_incorrect, total_completions, models[], subset, additional_metadata`, as in `allenai/reward-bench-2`. How the
+//! benchmark's score is computed is in [`crate::reward_bench_2`].
 
 use super::correct_then_incorrect;
 use crate::EvalError;

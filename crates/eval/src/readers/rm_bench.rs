@@ -1,5 +1,6 @@
-//! Reads RM-Bench (Liu et al., 2025). Rows are `id, prompt, chosen[3], rejected[3]`, each in the styles concise, detailed, and
-//! detailed with Markdown. The domain is a column of `total_dataset.json`, else the beginning of the file's name.
+//! Reads RM-Bench (Liu et al., 2025). Rows have the columns `id, prompt, chosen[3], rejected[3]`; the three replies of
+//! a list have the styles concise, detailed, and detailed with Markdown. The domain is a column in
+//! `total_dataset.json`; in other files it is the beginning of the file's name.
 
 use std::path::Path;
 
@@ -8,7 +9,8 @@ use crate::EvalError;
 use crate::item::{Item, ItemKind};
 use crate::rows::Row;
 
-/// The domains in the order of the paper's table. `safety-refuse` and `safety-response` count as one.
+/// The domains, which are the benchmark's categories, in the order of the paper's table. `safety-refuse` and
+/// `safety-response` are one domain.
 pub const DOMAINS: [&str; 4] = ["chat", "math", "code", "safety"];
 
 pub(super) fn item(row: &Row, path: &Path) -> Result<Item, EvalError> {

@@ -1,25 +1,30 @@
-//! Estimates the accuracy of each tool in each category from few items.
+//! Estimates the accuracy of each tool in each category, also from few items.
 
 use super::ScoreTable;
 use crate::statistics::{mean, sample_variance};
 
-/// Mean values of tools, by category.
+/// The estimated accuracy of each tool in each category. Accuracy is the mean of the item values (see `item_value`).
 pub struct CategoryAccuracies {
-    /// As measured, `[category][tool]`; the tool's mean over everything where a category has no items.
+    /// The mean value of the tool's scores on the items of the category, `[category][tool]`. For a category without
+    /// items, the tool's mean over all items.
     pub measured: Vec<Vec<f64>>,
-    /// Shrunk towards what the tool's and the category's means alone predict, `[category][tool]`.
+    /// The measured accuracies, shrunk towards what the overall accuracy of the tool and the difficulty of the category
+    /// predict, `[category][tool]`.
     pub shrunken: Vec<Vec<f64>>,
-    /// The mean label of the completions of each category: the accuracy of a guess.
+    /// The accuracy of picking a completion at random, by category: the mean label of the completions. 0.5 for a
+    /// category without items.
     pub chance: Vec<f64>,
 }
 
 impl CategoryAccuracies {
-    /// Estimates from some items.
+    /// Estimates the accuracies from the items with these indices.
     ///
-    /// The accuracy of tool `t` in category `c` is modelled as `a_t + a_c − a + d_tc` with random `d_tc`. Their variance is
-    /// what remains of the observed deviations after the sampling noise (method of moments), and each deviation is shrunk by
-    /// its share of signal (Efron and Morris, 1975). Where categories differ by no more than noise, the tools keep their
-    /// overall order in all of them.
+    /// The accuracy of tool `t` in category `c` is modelled as `a_t + a_c − a + d_tc`: the tool's mean, plus the
+    /// category's mean, minus the mean of everything, plus a random deviation `d_tc`. The variance of the deviations is
+    /// estimated as the observed variance minus the sampling noise (method of moments). Each observed deviation is
+    /// multiplied by the estimated variance divided by the sum of this variance and the sampling noise (Efron and
+    /// Morris, 1975). Where the deviations are no larger than noise, every category thus ranks the tools as all items
+    /// together do.
     pub fn estimate(table: &ScoreTable, items: &[usize]) -> Self {
         let tools = table.tools.len();
         let groups = table.by_category(items);
@@ -54,7 +59,8 @@ impl CategoryAccuracies {
     }
 }
 
-/// The variance of the mean of a tool's lead over the tools' average.
+/// The sampling variance of a tool's mean lead in a category, where the lead on an item is the tool's value minus the
+/// mean value of all tools. Infinite for fewer than two items.
 fn sampling_noise(table: &ScoreTable, group: &[usize], tool: usize) -> f64 {
     if group.len() < 2 {
         return f64::INFINITY;

@@ -1,51 +1,55 @@
-//! Compares tools, ensembles, routes and oracles on the same items.
+//! Compares tools, ensembles, given routes and oracles on the same items.
 
 use super::{RouteChoice, ScoreTable, Strategy, first_max};
 use crate::bootstrap::{Bootstrap, Interval};
 use crate::report::{interval_cell, percent};
 use crate::scores::ScoringCost;
 
-/// Choices that were made outside, such as by an agent.
+/// A choice of a tool or of weights for every item, made by something outside this crate, such as an agent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
-    /// Its name in tables.
+    /// The route's name in tables.
     pub name: String,
-    /// One choice per item of the table.
+    /// What scores each item: one choice per item of the [`ScoreTable`].
     pub choices: Vec<RouteChoice>,
 }
 
-/// A way to score the items, and how good it is.
+/// One row of the comparison: a way to score the items, and how good it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ComparisonRow {
-    /// Its name.
+    /// Name of this way to score the items, such as that of a tool.
     pub name: String,
-    /// The benchmark's average, from 0 to 1.
+    /// The mean value of the items, averaged as the benchmark does; from 0 to 1.
     pub score: f64,
-    /// 95 % bootstrap interval over items.
+    /// 95 % bootstrap interval of the score, from resampled items; `None` without resamples.
     pub interval: Option<Interval>,
-    /// The score minus that of the best static tool.
+    /// The score minus that of the best static tool, which is the best single tool for all items.
     pub above: f64,
-    /// 95 % interval of that difference, from the same resamples (paired).
+    /// 95 % bootstrap interval of `above`, where the two scores are computed on the same resampled items (paired);
+    /// `None` without resamples.
     pub above_interval: Option<Interval>,
-    /// Of the items on which tools have different values, the share on which this one has the highest; `None` where they
-    /// never differ.
+    /// How often the choice is a best one: of the items on which the tools have different values, the share on which
+    /// this way to score reaches the highest value of any tool. `None` where the tools have equal values on every item.
     pub selector: Option<f64>,
-    /// What scoring cost; an oracle costs as much as all tools together.
+    /// What it cost to score all items. An oracle costs as much as all tools together.
     pub cost: ScoringCost,
 }
 
-/// A way to score the items.
+/// A way to score the items, before averages are computed.
 struct ComparedRoute {
     name: String,
-    /// The value on each item; `None` where the picked completion has no label.
+    /// How well the route scores each item, from 0 to 1 (see `item_value`); `None` where the completion with the
+    /// highest score has no label, or where the route has no choice for the item.
     values: Vec<Option<f64>>,
     cost: ScoringCost,
 }
 
-/// Compares every tool, the best static one, the uniform ensemble, the given routes, and the oracles that know the labels: the
-/// best tool of each category and of each item.
+/// Compares each tool, the best static tool (the best single tool for all items), the ensemble of all tools with equal
+/// weights, the given routes, and two oracles that know the labels: one uses the best tool of each category, the other
+/// the best tool of each item.
 ///
-/// The best static tool is chosen on these same items, which favours it, as it does the oracles.
+/// The best static tool is chosen on the same items on which it is evaluated, so its score is too optimistic, as are
+/// those of the oracles.
 pub fn compare(table: &ScoreTable, routes: &[Route], bootstrap: Bootstrap) -> Vec<ComparisonRow> {
     let items: Vec<usize> = (0..table.len()).collect();
     let tools = table.tools();
@@ -76,7 +80,8 @@ pub fn compare(table: &ScoreTable, routes: &[Route], bootstrap: Bootstrap) -> Ve
     with_intervals(table, &items, &candidates, best, bootstrap)
 }
 
-/// Averages the candidates over items; `best` is the index of the best static tool.
+/// Averages each candidate over the items and computes bootstrap intervals. `best` is the index of the best static tool
+/// among the candidates.
 fn with_intervals(
     table: &ScoreTable,
     items: &[usize],
@@ -86,7 +91,7 @@ fn with_intervals(
 ) -> Vec<ComparisonRow> {
     let groups = table.by_category(items);
     let strata: Vec<usize> = groups.iter().map(Vec::len).collect();
-    // Two statistics per candidate: its mean, and the mean minus that of the best static tool.
+    // Two statistics per candidate: its mean, and this mean minus that of the best static tool.
     let statistics = |items: &[usize]| -> Vec<f64> {
         let means: Vec<f64> = candidates.iter().map(|c| table.mean(items, |i| c.values[i])).collect();
         means.iter().flat_map(|mean| [*mean, mean - means[best]]).collect()
@@ -122,7 +127,7 @@ fn selector_accuracy(table: &ScoreTable, values: &[Option<f64>]) -> Option<f64> 
     (differ > 0).then(|| f64::from(reached) / f64::from(differ))
 }
 
-/// The rows of a table, for [`crate::table::render`] and [`crate::table::markdown`].
+/// Formats the comparison as the rows of a table, for [`crate::table::render`] and [`crate::table::markdown`].
 pub fn comparison_rows(rows: &[ComparisonRow]) -> Vec<Vec<String>> {
     let has_costs = rows.iter().any(|r| r.cost != ScoringCost::default());
     let mut header = vec!["", "score", "95 %", "above static", "95 %", "selector"];

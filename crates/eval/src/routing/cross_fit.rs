@@ -1,4 +1,5 @@
-//! Fits strategies on one half of the items and evaluates them on the other, many times.
+//! Evaluates strategies on items on which they were not fitted: splits the items into halves many times, fits on one
+//! half and evaluates on the other.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -12,11 +13,12 @@ use crate::statistics::mean;
 /// Settings of [`cross_fit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CrossFit {
-    /// Number of splits; a strategy is fitted on each half and evaluated on the other.
+    /// Number of random splits into halves. In every split a strategy is fitted on each half and evaluated on the
+    /// other.
     pub splits: usize,
-    /// Seed of the splits.
+    /// Seed of the random splits.
     pub seed: u64,
-    /// Settings of the intervals.
+    /// Settings of the bootstrap intervals.
     pub bootstrap: Bootstrap,
 }
 
@@ -26,33 +28,36 @@ impl Default for CrossFit {
     }
 }
 
-/// How good a strategy is on items that it was not fitted on.
+/// How good a strategy is on items on which it was not fitted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrossFitResult {
-    /// The strategy.
+    /// The strategy that was evaluated.
     pub strategy: Strategy,
-    /// The benchmark's average, from 0 to 1; mean over the splits.
+    /// The mean value of the held-out items, averaged as the benchmark does, from 0 to 1; the mean over all splits.
     pub score: f64,
-    /// The score minus that of [`Strategy::Static`], fitted on the same halves.
+    /// The score minus that of [`Strategy::Static`] (the best single tool), which is fitted on the same halves.
     pub above: f64,
-    /// 95 % bootstrap interval of `above` over items, where the difference on an item is its mean over the splits.
+    /// 95 % bootstrap interval of `above`, from resampled items. An item's difference is its mean over the splits.
+    /// `None` without resamples.
     pub above_interval: Option<Interval>,
-    /// The central 95 % of `above` over the splits.
+    /// The 2.5th and 97.5th percentile of `above` over the splits; `None` without splits.
     pub above_splits: Option<Interval>,
-    /// The score minus that of the tool that is best on all these items, which is chosen with hindsight.
+    /// The score minus that of the single tool that is best on all items. That tool is chosen on the items on which it
+    /// is evaluated, so this difference is pessimistic.
     pub above_best: f64,
-    /// 95 % bootstrap interval of `above_best` over items.
+    /// 95 % bootstrap interval of `above_best`, from resampled items; `None` without resamples.
     pub above_best_interval: Option<Interval>,
-    /// The share of the splits in which the strategy is above [`Strategy::Static`]; equal scores count half.
+    /// The share of the splits in which the strategy has a higher score than [`Strategy::Static`]. A split with equal
+    /// scores counts as half.
     pub wins: f64,
 }
 
-/// A strategy's differences on one item, summed over splits.
+/// How far a strategy's value on one item is above that of single tools, summed over splits.
 #[derive(Clone, Copy, Default)]
 struct ItemLead {
-    /// Above the static tool of the same half.
+    /// The strategy's value minus that of the static tool fitted on the same half; sum over splits.
     above_static: f64,
-    /// Above the tool that is best on all items.
+    /// The strategy's value minus that of the tool that is best on all items; sum over splits.
     above_best: f64,
     splits: u32,
 }
@@ -63,17 +68,18 @@ impl ItemLead {
     }
 }
 
-/// A strategy's results over the splits so far.
+/// The results of one strategy in the splits evaluated so far.
 #[derive(Clone)]
 struct SplitResults {
     leads: Vec<ItemLead>,
-    /// The score in each split.
+    /// The strategy's score in each split.
     scores: Vec<f64>,
-    /// The lead over the static tool in each split.
+    /// The strategy's score minus that of [`Strategy::Static`] in each split.
     above_static: Vec<f64>,
 }
 
-/// Evaluates strategies, each against [`Strategy::Static`] fitted on the same half. Halves are stratified by category.
+/// Evaluates strategies on held-out halves of the items, each in comparison with [`Strategy::Static`] fitted on the
+/// same half. Every category is split into halves by itself.
 pub fn cross_fit(table: &ScoreTable, strategies: &[Strategy], settings: CrossFit) -> Vec<CrossFitResult> {
     let items: Vec<usize> = (0..table.len()).collect();
     let groups = table.by_category(&items);
@@ -120,13 +126,13 @@ pub fn cross_fit(table: &ScoreTable, strategies: &[Strategy], settings: CrossFit
     strategies.iter().zip(&results).enumerate().map(result).collect()
 }
 
-/// Both halves of the items.
+/// A split of the items: the indices of the items in each half.
 struct Halves {
     first: Vec<usize>,
     second: Vec<usize>,
 }
 
-/// The value of each item under a strategy that is fitted on the half without it.
+/// The value of each item under the strategy, which is fitted on the half that does not contain the item.
 fn held_out_values(table: &ScoreTable, strategy: Strategy, halves: &Halves) -> Vec<Option<f64>> {
     let mut values = vec![None; table.len()];
     for (fitted, held_out) in [(&halves.first, &halves.second), (&halves.second, &halves.first)] {
@@ -139,11 +145,12 @@ fn held_out_values(table: &ScoreTable, strategy: Strategy, halves: &Halves) -> V
 }
 
 fn win(lead: f64) -> f64 {
-    // A sum of many quotients is not exactly zero.
+    // Differences below this are rounding errors of sums and count as 0.
     if lead.abs() < 1e-12 { 0.5 } else { f64::from(u8::from(lead > 0.0)) }
 }
 
-/// Splits every category at random into halves; the halves take turns in getting the odd item.
+/// Splits the items of every category at random into two halves. Of categories with an odd number of items, the first
+/// and the second half get the larger part in turn.
 fn split_halves(groups: &[Vec<usize>], rng: &mut ChaCha8Rng) -> Halves {
     let mut halves = Halves { first: Vec::new(), second: Vec::new() };
     let mut larger_first = true;
@@ -158,7 +165,7 @@ fn split_halves(groups: &[Vec<usize>], rng: &mut ChaCha8Rng) -> Halves {
     halves
 }
 
-/// The rows of a table, for [`crate::table::render`] and [`crate::table::markdown`].
+/// Formats the results as the rows of a table, for [`crate::table::render`] and [`crate::table::markdown`].
 pub fn cross_fit_rows(results: &[CrossFitResult]) -> Vec<Vec<String>> {
     let header = [
         "",

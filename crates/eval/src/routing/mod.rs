@@ -1,9 +1,11 @@
-//! Does choosing a tool per prompt beat the best single tool? Compares tools' scores of the same items.
+//! Is it better to choose a reward tool per prompt than to use the best single tool? This module answers the question
+//! from the tools' scores of the same items.
 //!
-//! [`compare`](fn@compare) tabulates single tools, ensembles, given routes and oracles. [`cross_fit`](fn@cross_fit) fits
-//! strategies on one half of the items and evaluates them on the other, because a choice that is made and evaluated on the same
-//! items always looks good. Both average [`item_value`] over items; [`ScoreTable::routed`] gives the scores from which a report
-//! computes the score of a whole benchmark with Ties.
+//! [`compare`](fn@compare) tabulates single tools, ensembles, given routes (a choice of tools for every item) and
+//! oracles. [`cross_fit`](fn@cross_fit) fits strategies on one half of the items and evaluates them on the other,
+//! because a choice that is made and evaluated on the same items always looks good. Both functions average
+//! [`item_value`] over items. [`ScoreTable::routed`] gives the scores from which a report computes the score of a whole
+//! benchmark with Ties.
 
 mod accuracy;
 mod compare;
@@ -20,42 +22,45 @@ use crate::item::{Benchmark, CategoryScore, Item};
 use crate::item_metric::item_value;
 use crate::scores::{BenchmarkScores, ItemScores, ScoringCost};
 
-/// What scores one item.
+/// What scores an item: one tool, or a weighted sum of tools.
 #[derive(Clone, Debug, PartialEq)]
 pub enum RouteChoice {
-    /// A tool, by its index.
+    /// One tool, given as its index in [`ScoreTable::tools`].
     Tool(usize),
-    /// The weighted sum of the tools' standardised scores; one weight per tool.
+    /// The weighted sum of the tools' standardised scores; one weight per tool, where a tool with the weight 0 is not
+    /// used.
     Weights(Vec<f64>),
 }
 
-/// Mean and deviation of a tool's scores, by which they are standardised.
+/// Mean and standard deviation of a tool's scores. Standardised scores are `(score − mean) / deviation`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Standardisation {
-    /// Mean of all scores.
+    /// Mean of the tool's scores.
     pub mean: f64,
-    /// Their population standard deviation.
+    /// Population standard deviation of the tool's scores. Where it is 0, scores are divided by 1.
     pub deviation: f64,
 }
 
 /// The scores of several tools on the same items.
 ///
-/// Items are counted from 0 within the table; methods that take items or a choice expect indices of the table.
+/// Items of the benchmark may be left out. Methods therefore take an item's index in the table, not in the benchmark; a
+/// [`RouteChoice`] holds a tool's index in [`Self::tools`].
 pub struct ScoreTable<'b> {
     benchmark: &'b Benchmark,
     tools: &'b [BenchmarkScores],
-    /// Index in the benchmark of each item of the table.
+    /// For each item of the table, the index of the item in the benchmark.
     benchmark_index: Vec<usize>,
     categories: Vec<String>,
-    /// Category of each item.
+    /// For each item of the table, the index of its category in `categories`.
     category_of: Vec<usize>,
-    /// Value of each tool's scores, `[tool][item]`.
+    /// How well each tool scores each item, from 0 to 1 (see [`item_value`]), `[tool][item]`.
     values: Vec<Vec<f64>>,
 }
 
 impl<'b> ScoreTable<'b> {
-    /// Combines the scores of tools. Items for which a tool picks a completion without a label are left out; an item on which
-    /// a tool failed has the value 0 for that tool. Fails with fewer than two tools or without an item.
+    /// Combines the scores of at least two tools. An item is left out where the completion that a tool scores highest
+    /// has no label. An item on which a tool failed has the value 0 for that tool. Fails where the number of scores
+    /// does not match the benchmark, or where no item is left.
     pub fn new(benchmark: &'b Benchmark, tools: &'b [BenchmarkScores]) -> Result<Self, EvalError> {
         if tools.len() < 2 {
             return Err(EvalError::Mismatch("routing compares at least two tools; give scores of more".into()));
@@ -83,39 +88,40 @@ impl<'b> ScoreTable<'b> {
         Ok(Self { benchmark, tools, benchmark_index, categories, category_of, values })
     }
 
-    /// Number of items.
+    /// Number of items in the table.
     // There is no `is_empty`: a table has at least one item.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.benchmark_index.len()
     }
 
-    /// Number of the benchmark's items that are left out.
+    /// Number of items of the benchmark that are not in the table.
     pub fn left_out(&self) -> usize {
         self.benchmark.items.len() - self.len()
     }
 
-    /// An item.
+    /// The item with this index in the table.
     pub fn item(&self, item: usize) -> &'b Item {
         &self.benchmark.items[self.benchmark_index[item]]
     }
 
-    /// The scores of each tool on the whole benchmark.
+    /// Each tool's scores of the whole benchmark, as they were given.
     pub fn tools(&self) -> &'b [BenchmarkScores] {
         self.tools
     }
 
-    /// Names of the categories.
+    /// Names of the benchmark's categories.
     pub fn categories(&self) -> &[String] {
         &self.categories
     }
 
-    /// The value of a tool's scores of an item.
+    /// How well a tool scores an item, from 0 to 1 (see [`item_value`]); 0 where the tool failed.
     pub fn value(&self, tool: usize, item: usize) -> f64 {
         self.values[tool][item]
     }
 
-    /// The items of each category among some items.
+    /// Groups the given items by category: one list of item indices per category, empty where the category has none of
+    /// them.
     fn by_category(&self, items: &[usize]) -> Vec<Vec<usize>> {
         let mut groups = vec![Vec::new(); self.categories.len()];
         for item in items {
@@ -124,7 +130,8 @@ impl<'b> ScoreTable<'b> {
         groups
     }
 
-    /// Averages values over items as the benchmark averages its categories; items without a value are left out.
+    /// The mean of `value` over the given items, averaged as the benchmark averages its categories. Items for which
+    /// `value` returns `None` are left out.
     pub fn mean(&self, items: &[usize], value: impl Fn(usize) -> Option<f64>) -> f64 {
         let mut sums = vec![0.0; self.categories.len()];
         let mut counts = vec![0; self.categories.len()];
@@ -137,12 +144,12 @@ impl<'b> ScoreTable<'b> {
         self.benchmark.average.of(sums.into_iter().zip(counts).map(|(sum, count)| CategoryScore::mean(sum, count)))
     }
 
-    /// The tool with the highest mean over items; the first of equals.
+    /// The index of the tool with the highest mean value over the given items; of several such tools, the first.
     pub fn best(&self, items: &[usize]) -> usize {
         first_max(self.tools.iter().enumerate().map(|(t, _)| self.mean(items, |i| Some(self.values[t][i]))))
     }
 
-    /// The scale of each tool's scores on some items.
+    /// Mean and standard deviation of each tool's scores of the given items.
     pub fn scales(&self, items: &[usize]) -> Vec<Standardisation> {
         let scale = |tool: &BenchmarkScores| {
             let scores = || items.iter().filter_map(|i| tool.rows[self.benchmark_index[*i]].scores.as_ref()).flatten();
@@ -154,14 +161,14 @@ impl<'b> ScoreTable<'b> {
         self.tools.iter().map(scale).collect()
     }
 
-    /// A tool's standardised scores of an item; `None` where it failed.
+    /// A tool's standardised scores of an item's completions; `None` where the tool failed on the item.
     fn standardised(&self, tool: usize, item: usize, scale: Standardisation) -> Option<impl Iterator<Item = f64>> {
         let scores = self.tools[tool].rows[self.benchmark_index[item]].scores.as_ref()?;
         let deviation = if scale.deviation > 0.0 { scale.deviation } else { 1.0 };
         Some(scores.iter().map(move |s| (s - scale.mean) / deviation))
     }
 
-    /// The scores of an item's completions under a choice; `None` where every chosen tool failed.
+    /// The scores that an item's completions get under a choice of tools; `None` where every chosen tool failed.
     pub fn scores(&self, item: usize, choice: &RouteChoice, scales: &[Standardisation]) -> Option<Vec<f64>> {
         let weights = match choice {
             RouteChoice::Tool(tool) => return self.tools.get(*tool)?.rows[self.benchmark_index[item]].scores.clone(),
@@ -177,7 +184,8 @@ impl<'b> ScoreTable<'b> {
         has_scores.then_some(sum)
     }
 
-    /// The value of an item's scores under a choice: 0 where there are none, `None` where the picked completion has no label.
+    /// How well an item is scored under a choice of tools, from 0 to 1 (see [`item_value`]): 0 where every chosen tool
+    /// failed, `None` where the completion with the highest score has no label.
     pub fn choice_value(&self, item: usize, choice: &RouteChoice, scales: &[Standardisation]) -> Option<f64> {
         match choice {
             RouteChoice::Tool(tool) => self.values.get(*tool).map(|values| values[item]),
@@ -188,8 +196,9 @@ impl<'b> ScoreTable<'b> {
         }
     }
 
-    /// The scores of the whole benchmark under choices, one per item of the table, for [`crate::BenchmarkReport::new`]. Items
-    /// that are left out have none. Choosing different tools for the two rows of a prompt of Ties mixes their scales.
+    /// The scores of the whole benchmark under choices of tools, as input for [`crate::BenchmarkReport::new`].
+    /// `choices` has one entry per item of the table; items of the benchmark that are not in the table get no scores. A
+    /// prompt of Ties has two items whose scores are compared, so both should get the same choice.
     pub fn routed(&self, name: &str, choices: &[RouteChoice], scales: &[Standardisation]) -> BenchmarkScores {
         let mut rows = vec![ItemScores::default(); self.benchmark.items.len()];
         for (item, (index, choice)) in self.benchmark_index.iter().zip(choices).enumerate() {
@@ -198,7 +207,7 @@ impl<'b> ScoreTable<'b> {
         BenchmarkScores { tool: name.to_owned(), rows }
     }
 
-    /// The cost of an item under a choice: that of all tools with a weight.
+    /// The cost of scoring an item under a choice: that of the chosen tool, or of all tools whose weight is not 0.
     pub fn cost(&self, item: usize, choice: &RouteChoice) -> ScoringCost {
         let cost = |tool: usize| {
             self.tools.get(tool).map_or(ScoringCost::default(), |t| t.rows[self.benchmark_index[item]].cost)
@@ -212,7 +221,7 @@ impl<'b> ScoreTable<'b> {
     }
 }
 
-/// The index of the first of the greatest values.
+/// The index of the greatest value; of several equal ones, the first.
 fn first_max(values: impl IntoIterator<Item = f64>) -> usize {
     let mut best = (0, f64::NEG_INFINITY);
     for (i, v) in values.into_iter().enumerate() {

@@ -1,18 +1,18 @@
-//! Stacking: one weight per tool, fitted so that better completions score higher (Bradley and Terry, 1952, with a ridge
-//! penalty).
+//! Stacking: fits one weight per tool so that the weighted sum of the tools' scores is higher for better completions.
+//! The model is that of Bradley and Terry (1952) with a ridge penalty.
 
 use super::{ScoreTable, Standardisation};
 
-/// Two completions of an item with different labels.
+/// Two completions of an item that have different labels, as data for the fit.
 pub struct LabelledPair {
-    /// The standardised scores of the better completion minus those of the worse one, by tool.
+    /// For each tool, the standardised score of the better completion minus that of the worse one.
     pub difference: Vec<f64>,
-    /// Weight of the pair in the fit.
+    /// Weight of the pair's loss in the fit.
     pub weight: f64,
 }
 
-/// The pairs of completions with different labels. The pairs of an item weigh 1 together, or less where its labels differ
-/// little. A tool that failed has the difference 0.
+/// All pairs of completions of the given items that have different labels. A pair weighs the difference of its labels
+/// divided by the number of the item's pairs, so an item weighs at most 1. A tool that failed has the difference 0.
 pub fn labelled_pairs(table: &ScoreTable, items: &[usize], scales: &[Standardisation]) -> Vec<LabelledPair> {
     let mut all = Vec::new();
     for item in items {
@@ -45,7 +45,8 @@ pub fn labelled_pairs(table: &ScoreTable, items: &[usize], scales: &[Standardisa
     all
 }
 
-/// Minimises `Σ weight · log(1 + exp(−w·difference)) + ridge/2 · |w − centre|²` by Newton's method.
+/// The weights `w` that minimise `Σ weight · log(1 + exp(−w·difference)) + ridge/2 · |w − centre|²`, by Newton's
+/// method. The sum is over pairs.
 pub fn fit(pairs: &[LabelledPair], centre: &[f64], ridge: f64) -> Vec<f64> {
     let n = centre.len();
     let mut w = centre.to_vec();
@@ -75,8 +76,8 @@ pub fn fit(pairs: &[LabelledPair], centre: &[f64], ridge: f64) -> Vec<f64> {
     w
 }
 
-/// Solves `A x = b` for a symmetric positive definite `A`, given by its lower triangle (Cholesky). `None` where `A` is not
-/// positive definite.
+/// Solves `A x = b` by Cholesky decomposition for a symmetric positive definite matrix `A`, of which `a` has the lower
+/// triangle. `None` where `A` is not positive definite.
 fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Option<Vec<f64>> {
     let n = b.len();
     for i in 0..n {

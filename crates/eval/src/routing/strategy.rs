@@ -1,36 +1,41 @@
-//! Strategies that choose tools by category, fitted on labelled items.
+//! Strategies that choose tools, or weights of tools, by category. They are fitted on labelled items.
 
 use super::accuracy::CategoryAccuracies;
 use super::stacking::{fit, labelled_pairs};
 use super::{RouteChoice, ScoreTable, Standardisation, first_max};
 
-/// How to choose tools.
+/// A strategy for choosing the tools that score the items of each category.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Strategy {
-    /// The tool that is best overall: what routing has to beat.
+    /// Uses one tool for all items: the one that is best over all fitted items. Routing has to beat this strategy.
     Static,
-    /// All tools, standardised, with equal weights; only the scales are fitted.
+    /// Adds the standardised scores of all tools with equal weights. Only the means and deviations for standardising
+    /// are fitted.
     Uniform,
-    /// In each category the tool with the highest accuracy there.
+    /// Uses in each category the tool with the highest accuracy there.
     Category,
-    /// In each category the tool with the highest shrunken accuracy there (see [`CategoryAccuracies::shrunken`]).
+    /// Uses in each category the tool with the highest shrunken accuracy there (see [`CategoryAccuracies::shrunken`]).
     Shrunken,
-    /// All tools, each weighted in a category by how far the log-odds of its shrunken accuracy are above those of a guess.
+    /// Adds the standardised scores of all tools with weights by category: the log-odds of the tool's shrunken accuracy
+    /// there minus the log-odds of a random guess, or 0 where this is negative.
     LogOdds,
-    /// All tools with fitted weights that are the same in all categories.
+    /// Adds the standardised scores of all tools with fitted weights that are the same in all categories.
     Stack {
-        /// Strength of the penalty that draws weights to zero, in items.
+        /// Strength of the L2 penalty that draws the weights to zero. The loss is a sum in which each item weighs at
+        /// most 1.
         ridge: f64,
     },
-    /// All tools with fitted weights in each category, which are drawn to those of all categories together.
+    /// Adds the standardised scores of all tools with weights that are fitted in each category. A penalty draws them to
+    /// the weights that [`Self::Stack`] fits on all categories together.
     StackCategory {
-        /// Strength of both penalties, in items.
+        /// Strength of the L2 penalty, for the weights of all categories together and for those of each category. The
+        /// loss is a sum in which each item weighs at most 1.
         ridge: f64,
     },
 }
 
 impl Strategy {
-    /// Every strategy, [`Self::Static`] first.
+    /// Every strategy, [`Self::Static`] first; those with a penalty have a ridge of 10.
     pub const ALL: [Self; 7] = [
         Self::Static,
         Self::Uniform,
@@ -41,7 +46,7 @@ impl Strategy {
         Self::StackCategory { ridge: 10.0 },
     ];
 
-    /// Its name in tables.
+    /// The strategy's name in tables.
     pub fn name(self) -> String {
         match self {
             Self::Static => "best static tool".into(),
@@ -54,7 +59,7 @@ impl Strategy {
         }
     }
 
-    /// Fits the strategy on items.
+    /// Fits the strategy on the items with these indices in the table.
     pub fn fit(self, table: &ScoreTable, items: &[usize]) -> FittedRule {
         let (tools, categories) = (table.tools().len(), table.categories().len());
         let scales = table.scales(items);
@@ -83,28 +88,28 @@ impl Strategy {
     }
 }
 
-/// A fitted strategy.
+/// A fitted strategy: which tool or weights to use in each category.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FittedRule {
-    /// The scale of each tool's scores.
+    /// Mean and standard deviation of each tool's scores on the fitted items, for standardising.
     pub scales: Vec<Standardisation>,
-    /// The choice for each category of the table.
+    /// The tool or the weights for each category, in the order of [`ScoreTable::categories`].
     pub by_category: Vec<RouteChoice>,
 }
 
 impl FittedRule {
-    /// The choice for an item.
+    /// The tool or the weights that the fitted strategy uses for an item, according to the item's category.
     pub fn choice(&self, table: &ScoreTable, item: usize) -> &RouteChoice {
         &self.by_category[table.category_of[item]]
     }
 
-    /// The value of an item under its choice; see [`ScoreTable::choice_value`].
+    /// How well an item is scored by the fitted strategy, from 0 to 1; see [`ScoreTable::choice_value`].
     pub fn value(&self, table: &ScoreTable, item: usize) -> Option<f64> {
         table.choice_value(item, self.choice(table, item), &self.scales)
     }
 }
 
-/// The best tool of each category.
+/// The tool with the highest accuracy in each category. `accuracies` is `[category][tool]`.
 fn best_tools(accuracies: &[Vec<f64>]) -> Vec<RouteChoice> {
     accuracies.iter().map(|of_tools| RouteChoice::Tool(first_max(of_tools.iter().copied()))).collect()
 }
@@ -114,7 +119,7 @@ fn log_odds(p: f64) -> f64 {
     (p / (1.0 - p)).ln()
 }
 
-/// Weights, or equal ones where all are zero.
+/// A weighted sum of tools with these weights; where all weights are 0, with equal weights.
 fn weighted(weights: Vec<f64>) -> RouteChoice {
     let all_zero = weights.iter().all(|w| *w == 0.0);
     RouteChoice::Weights(if all_zero { vec![1.0; weights.len()] } else { weights })

@@ -1,4 +1,4 @@
-//! Groups the replies to a prompt by their answer, for `maj@K`.
+//! Groups the replies to a prompt by their answer, so that `maj@K` can find the most frequent one.
 
 use rlar_data::{Completion, Example};
 use rlar_rewards::{CombineAs, Orchestrator, Outcome};
@@ -9,9 +9,10 @@ use super::prompts::SuitePrompt;
 use super::spec::Suite;
 use crate::EvalError;
 
-/// For each reply, the index of the first reply to its prompt with the same answer. Two replies have the same answer where
-/// the suite's first tool scores one as correct with the other as the reference. Empty lists where the suite has no `maj@K`.
-/// Fails where the tool does not accept a reply as a reference.
+/// For each reply to each prompt, the index of the first reply to the prompt that has the same answer. Two replies have
+/// the same answer where the suite's first tool, with one reply as the reference, scores the other as correct. The
+/// prompts' lists are empty where the suite has no `maj@K`. Fails where the tool does not accept a reply as a
+/// reference.
 pub fn agreement(
     suite: &Suite,
     prompts: &[SuitePrompt],
@@ -25,7 +26,8 @@ pub fn agreement(
     let mut groups = Vec::with_capacity(prompts.len());
     for (prompt, replies) in prompts.iter().zip(replies) {
         let mut first_equal: Vec<usize> = (0..replies.len()).collect();
-        // One entry per distinct answer: an example that has the reply for its reference.
+        // One entry per distinct answer: the index of the first reply with this answer, and an example whose reference
+        // is the reply.
         let mut answers: Vec<(usize, Example)> = Vec::new();
         for (i, reply) in replies.iter().enumerate() {
             let Some(text) = &reply.text else { continue };

@@ -1,4 +1,4 @@
-//! Runs a suite: prompts to replies, replies to scores, scores to metrics.
+//! Runs a suite: generates a reply to each prompt, scores the replies, and computes the metrics.
 
 use std::collections::BTreeMap;
 
@@ -29,61 +29,64 @@ pub struct SuiteEval {
     rewards: Orchestrator,
 }
 
-/// The metrics of a suite for one model.
+/// The values of a suite's metrics for one model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SuiteResult {
     /// Name of the suite.
     pub suite: String,
     /// Name of the model that replied.
     pub generator: String,
-    /// Number of prompts.
+    /// Number of prompts in the suite.
     pub prompts: usize,
-    /// Replies per prompt.
+    /// Number of replies to each prompt.
     pub samples: usize,
-    /// The values of all metrics; the first stands for the suite.
+    /// The values of all metrics. The first one stands for the suite where one number is needed.
     pub metrics: Vec<MetricValue>,
-    /// The first value for each group of prompts; empty where there are fewer than two groups.
+    /// The first metric's value for each group of prompts, such as a subject; empty where the suite has fewer than two
+    /// groups.
     pub groups: Vec<GroupValue>,
-    /// Missing replies.
+    /// Number of replies that are missing, because they could not be generated or are not in the file of replies.
     pub unanswered: usize,
-    /// Replies without a score.
+    /// Number of replies that are there but got no score; 0 where the suite has no tools.
     pub unscored: usize,
-    /// Why the first reply without a score has none.
+    /// Why the first reply that is missing or got no score is so; `None` where there is no such reply.
     pub first_failure: Option<String>,
-    /// Replies that stopped at `max_tokens`.
+    /// Number of replies that were cut off at `max_tokens`.
     pub truncated: usize,
 }
 
-/// The first metric of a suite over the prompts of one group.
+/// The value of a suite's first metric on one group of prompts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupValue {
-    /// Name of the group.
+    /// Name of the group, as the suite's template `group` renders it.
     pub group: String,
-    /// Number of prompts in it.
+    /// Number of prompts in the group.
     pub prompts: usize,
-    /// The value.
+    /// The first metric's value on these prompts.
     pub value: MetricValue,
 }
 
 impl SuiteEval {
-    /// Fails where a tool may not score, or where the instructions of a prompt are unknown to `ifeval`.
+    /// Prepares an evaluation. Fails where a tool of the suite may not score, or where a prompt has an instruction that
+    /// `ifeval` does not know.
     pub fn new(suite: Suite, prompts: Vec<SuitePrompt>, mut rewards: Orchestrator) -> Result<Self, EvalError> {
         assign_tools(&suite, &mut rewards)?;
         check_instructions(&suite, &prompts)?;
         Ok(Self { suite, prompts, rewards })
     }
 
-    /// The suite.
+    /// The suite that is evaluated.
     pub fn suite(&self) -> &Suite {
         &self.suite
     }
 
-    /// The prompts, in the order of the data.
+    /// The suite's prompts, in the order of the data.
     pub fn prompts(&self) -> &[SuitePrompt] {
         &self.prompts
     }
 
-    /// Identifies what is measured: the suite's name, and a hash of the suite, the prompts and the contents of the tools.
+    /// A text that identifies what is measured: the suite's name, and a hash of the suite, the prompts and the contents
+    /// of the tools.
     pub fn fingerprint(&self) -> String {
         let prompts: Vec<Value> = self.prompts.iter().map(|p| json!([p.example, p.references, p.group])).collect();
         let tools: Vec<_> = self.suite.tools.iter().map(|m| self.rewards.library().identity(&m.tool)).collect();
@@ -91,7 +94,7 @@ impl SuiteEval {
         format!("{} {}", self.suite.name, &sha256(all.to_string().as_bytes())[..32])
     }
 
-    /// Fails where none of the prompts fits into a policy's context.
+    /// Fails where every prompt is too long for the model's context, so that no reply can be generated.
     pub fn check_context(&self, policy: &Policy) -> Result<(), EvalError> {
         let mut last = None;
         for prompt in &self.prompts {
@@ -105,7 +108,8 @@ impl SuiteEval {
         Err(EvalError::Mismatch(format!("suite `{}`: no prompt fits into the context: {reason}", self.suite.name)))
     }
 
-    /// Generates the replies to all prompts; `None` if cancelled. See [`generate_replies`].
+    /// Generates the replies to all prompts, one list per prompt; `None` if cancelled. `on_progress` gets the number of
+    /// finished prompts. See [`generate_replies`].
     pub fn generate(
         &self,
         generator: &dyn ReplyGenerator,
@@ -115,7 +119,9 @@ impl SuiteEval {
         generate_replies(&self.suite, &self.prompts, generator, options, on_progress)
     }
 
-    /// Grades the replies to each prompt and computes the metrics. `generator` is the name of the model that replied.
+    /// Grades the replies (one list per prompt) and computes the metrics, with 95 % intervals where `bootstrap` is
+    /// given. `generator` is the name of the model that replied. Replies that are not scored when `cancelled` returns
+    /// true get no score.
     pub fn evaluate(
         &mut self,
         generator: &str,
@@ -167,7 +173,7 @@ impl SuiteEval {
         by_group.into_iter().filter_map(value).collect()
     }
 
-    /// The graded replies as JSONL, one line per reply.
+    /// The graded replies as JSONL: one line per reply, with its text, its score and why a score is missing.
     pub fn graded_jsonl(&self, graded: &[Vec<GradedReply>]) -> String {
         let mut out = String::new();
         for (prompt, replies) in self.prompts.iter().zip(graded) {
@@ -187,7 +193,8 @@ impl SuiteEval {
 }
 
 impl SuiteResult {
-    /// The value with a name; the first one, which stands for the suite, without.
+    /// The value with this name, such as `ifeval prompt strict`. Without a name the first value, which stands for the
+    /// suite.
     pub fn metric(&self, name: Option<&str>) -> Option<&MetricValue> {
         match name {
             None => self.metrics.first(),
@@ -195,17 +202,18 @@ impl SuiteResult {
         }
     }
 
-    /// Replies that are missing or have no score.
+    /// Number of replies that are missing or got no score.
     pub fn without_score(&self) -> usize {
         self.unanswered + self.unscored
     }
 
-    /// Whether a value is a lower bound, as replies without a score count as wrong.
+    /// Whether a value is only a lower bound, because there are replies without a score and the metric counts them as
+    /// wrong.
     fn is_bound(&self, value: &MetricValue) -> bool {
         value.is_lower_bound && self.without_score() > 0
     }
 
-    /// The result as JSON, with shares from 0 to 1.
+    /// The result as JSON. Shares are numbers from 0 to 1.
     pub fn json(&self) -> Value {
         let metric = |m: &MetricValue| {
             let mut json = json!({ "value": m.value });
@@ -234,7 +242,7 @@ impl SuiteResult {
         })
     }
 
-    /// The result as tables for a terminal, or in Markdown, with notes below.
+    /// The result as tables for a terminal, or in Markdown. Notes about missing and unscored replies follow the tables.
     pub fn table(&self, as_markdown: bool) -> String {
         let draw = if as_markdown { markdown } else { render };
         let mut out = draw(&self.metric_rows());

@@ -1,4 +1,4 @@
-//! What generates the replies to a suite's prompts: a local policy or a language model server.
+//! Generates the replies to a suite's prompts, with a local policy or with a language model server.
 
 use std::sync::Arc;
 
@@ -16,42 +16,44 @@ pub type ReplyResult = Result<SuiteReply, String>;
 /// A reply to a prompt of a suite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SuiteReply {
-    /// The whole text.
+    /// The whole text of the reply.
     pub text: String,
-    /// Whether generation stopped at `max_tokens`.
+    /// Whether the reply was cut off at `max_tokens`.
     pub truncated: bool,
 }
 
-/// A prompt and the replies to draw for it.
+/// A prompt and the replies that should be sampled for it.
 pub struct ReplyRequest<'t> {
-    /// The prompt.
+    /// The example that holds the prompt's messages.
     pub example: &'t Example,
-    /// One entry per reply.
+    /// The replies to sample, one entry each.
     pub draws: Vec<ReplyDraw>,
 }
 
-/// One of several replies to the same prompt.
+/// One of several replies that are sampled for the same prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyDraw {
-    /// Index of the reply among those of its prompt, from 0.
+    /// Index of the reply among those to the same prompt, from 0.
     pub sample: usize,
-    /// Seed of its random numbers. A server does not use it.
+    /// Seed of the random numbers with which the reply is sampled. A server does not use the seed.
     pub seed: u64,
 }
 
-/// Generates replies to prompts.
+/// A model that can generate replies to the prompts of a suite.
 pub trait ReplyGenerator {
-    /// A stable name that identifies the model; cached replies are looked up by it.
+    /// A name that identifies the model and its weights. Cached replies are looked up by this name, so it must stay the
+    /// same.
     fn name(&self) -> String;
 
-    /// Fails with the reason where it cannot generate replies for a suite.
+    /// Fails where the model cannot generate replies for the suite, such as a model without a chat template for chat
+    /// messages. The error says why.
     fn check_suite(&self, suite: &Suite) -> Result<(), String>;
 
-    /// Replies to generate in one call of [`Self::generate`].
+    /// Number of replies that one call of [`Self::generate`] should be asked for.
     fn replies_per_call(&self) -> usize;
 
-    /// Generates the replies to each prompt. Once `cancelled` returns `true`, unfinished replies become errors; finished ones
-    /// are returned.
+    /// Generates the replies to each prompt. Once `cancelled` returns true, unfinished replies become errors; finished
+    /// ones are returned.
     fn generate(
         &self,
         suite: &Suite,
@@ -60,22 +62,22 @@ pub trait ReplyGenerator {
     ) -> Result<GeneratedReplies, EvalError>;
 }
 
-/// The replies of one call of [`ReplyGenerator::generate`].
+/// The result of one call of [`ReplyGenerator::generate`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GeneratedReplies {
     /// The replies to each prompt, in the order of the requests.
     pub replies: Vec<Vec<ReplyResult>>,
-    /// Why later calls will fail too, such as a spent budget; `None` where they may succeed.
+    /// Why later calls will fail too, such as a spent budget of the server; `None` where later calls may succeed.
     pub exhausted: Option<String>,
 }
 
-/// A policy that runs in this process.
+/// A policy whose model runs in this process.
 pub struct LocalPolicy<'p> {
-    /// The model.
+    /// The policy, with model and tokenizer.
     pub policy: &'p Policy,
-    /// Identifies the weights in the keys of cached replies.
+    /// A text that identifies the weights. It is a part of the keys under which replies are cached.
     pub identity: String,
-    /// Sequences that are decoded together.
+    /// Maximum number of replies that are decoded together.
     pub batch: usize,
 }
 
@@ -109,7 +111,7 @@ impl ReplyGenerator for LocalPolicy<'_> {
             let prompt = encode_prompt(self.policy, request.example, suite.format)?;
             match check_prompt_fits(self.policy, request.example, prompt.len()) {
                 Ok(()) => {
-                    // One engine request never has more sequences than decode together.
+                    // A request for more sequences than are decoded together is split.
                     encoded.extend(request.draws.chunks(self.batch.max(1)).map(|draws| GenerationRequest {
                         prompt: prompt.clone(),
                         seeds: draws.iter().map(|draw| draw.seed).collect(),
@@ -139,7 +141,7 @@ impl ReplyGenerator for LocalPolicy<'_> {
     }
 }
 
-/// A language model behind an OpenAI-compatible server, or a recording of one.
+/// A language model behind an OpenAI-compatible server, or a recording of such a server's answers.
 pub struct LlmServer(pub Arc<dyn Llm>);
 
 impl ReplyGenerator for LlmServer {
@@ -205,14 +207,14 @@ fn chat_request(suite: &Suite, example: &Example, sample: usize) -> ChatRequest 
             .map(|m| ChatMessage { role: m.role.as_str().into(), content: m.content.clone() })
             .collect(),
         max_tokens: u32::try_from(suite.sampling.max_tokens).unwrap_or(u32::MAX),
-        // Through its decimal digits: 0.7 in single precision would become 0.699999988 in double precision.
+        // Conversion through decimal digits: the `f32` 0.7 would become the `f64` 0.699999988.
         temperature: suite.sampling.temperature.to_string().parse().unwrap_or_default(),
         schema: None,
         tools: Vec::new(),
     }
 }
 
-/// Cuts a text before the first stop string in it; also says whether there was one.
+/// Cuts a text before the first stop string that occurs in it. The boolean says whether there was one.
 fn cut_at_stop(mut text: String, stop: &[String]) -> (String, bool) {
     let end = stop.iter().filter_map(|s| text.find(s.as_str())).min();
     text.truncate(end.unwrap_or(text.len()));

@@ -1,4 +1,4 @@
-//! Grades replies with a suite's reward tools.
+//! Grades replies: scores them with a suite's reward tools, to decide which replies are correct.
 
 use rlar_data::{Completion, Example};
 use rlar_rewards::{Assignment, CombineAs, Orchestrator, Outcome, Scores, Status, WeightedTool};
@@ -9,27 +9,31 @@ use super::prompts::{SuitePrompt, domain};
 use super::spec::Suite;
 use crate::EvalError;
 
-/// A reply and its score.
+/// A reply to a prompt, and the score that the suite's tools give it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GradedReply {
-    /// The part of the reply that is scored; `None` where there is no reply.
+    /// The part of the reply that the tools score; `None` where the reply is missing.
     pub text: Option<String>,
-    /// Whether generation stopped at `max_tokens`.
+    /// Whether the reply was cut off at `max_tokens`.
     pub truncated: bool,
-    /// The weighted sum of the tools' scores; `None` where there is no reply, no tool, or a tool gave no score.
+    /// The weighted sum of the tools' scores; `None` where the reply is missing, where the suite has no tools, or where
+    /// a tool gave no score.
     pub score: Option<f64>,
-    /// Why there is no score; `None` where there is one, or the suite has no tools.
+    /// Why the reply is missing or got no score; `None` where it has a score, or where it is there and the suite has no
+    /// tools.
     pub failure: Option<String>,
 }
 
 impl GradedReply {
-    /// Whether the score is at least one half.
+    /// Whether the reply is correct: it has a score of at least one half.
     pub fn is_correct(&self) -> bool {
         self.score.is_some_and(|s| s >= 0.5)
     }
 }
 
-/// Assigns a suite's tools to its prompts. Fails where a tool is missing from the library or may not score.
+/// Lets a suite's tools score the suite's prompts. Fails where a tool is missing from the library, where it has not
+/// passed its admission checks (tests before a tool may score) or these had no examples that show whether it ranks
+/// replies correctly, and where the suite lacks the reference that a tool needs.
 pub fn assign_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalError> {
     let wrong = |message: String| EvalError::Mismatch(format!("suite `{}`: {message}", suite.name));
     for tool in &suite.tools {
@@ -65,8 +69,8 @@ pub fn assign_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), Eva
     Ok(())
 }
 
-/// Scores the replies to each prompt with the suite's tools, which [`assign_tools`] has assigned. Replies that are not
-/// scored when `cancelled` returns `true` stay without a score.
+/// Scores the replies to each prompt with the suite's tools; [`assign_tools`] must have been called before. Replies
+/// that are not scored when `cancelled` returns true get no score.
 pub fn grade(
     suite: &Suite,
     prompts: &[SuitePrompt],
@@ -99,13 +103,13 @@ pub fn grade(
     Ok(replies.iter().map(|results| results.iter().map(&mut graded).collect()).collect())
 }
 
-/// A reply as the tools see it.
+/// A reply with the part of it that tools score.
 struct Extracted {
     completion: Completion,
     truncated: bool,
 }
 
-/// The first tool without a score, and why it has none.
+/// The reason why a reply got no score: the first tool that gave none, and why.
 fn missing_score(scores: &Scores) -> String {
     let reason = scores.tools.iter().find_map(|score| match &score.outcome {
         Outcome::Scored(_) => None,

@@ -1,59 +1,62 @@
-//! The metrics that a suite can report, and what each of them needs.
+//! The metrics that a suite can report, and what each metric needs.
 //!
-//! A new metric is a variant, an entry of [`SuiteMetric::ALL`] and a line of [`SuiteMetric::properties`] here, and its
-//! computation in
-//! [`metric_values`](super::metric_values).
+//! A new metric needs four additions: a variant of [`SuiteMetric`], an entry of [`SuiteMetric::ALL`], a line of
+//! [`SuiteMetric::properties`], and its computation in [`metric_values`](super::metric_values).
 
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A metric of a suite. YAML files and tables have its [`Display`](fmt::Display) form, such as `pass@10`.
+/// A metric of a suite. In YAML files and tables it is written as its [`Display`](fmt::Display) form, such as
+/// `pass@10`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub enum SuiteMetric {
-    /// The share of replies that are correct.
+    /// `accuracy`: the share of replies that are correct, which means that their score is at least one half.
     Accuracy,
-    /// The mean score of the replies.
+    /// `score`: the mean score of the replies. Replies without a score are left out.
     Score,
-    /// The probability that at least one of `k` replies is correct: the unbiased estimator of Chen et al. (2021), equation 1.
+    /// `pass@K`: the probability that at least one of `K` replies is correct, by the unbiased estimator of Chen et al.
+    /// (2021), equation 1.
     Pass(usize),
-    /// The share of prompts whose most frequent answer among `k` replies is correct (Wang et al., 2023). With more than `k`
-    /// replies, the mean over disjoint groups of `k`. Among equally frequent answers the earliest counts.
+    /// `maj@K`: the share of prompts for which the most frequent answer among `K` replies is correct (Wang et al.,
+    /// 2023). A prompt with more than `K` replies contributes the mean over disjoint groups of `K` replies. Of equally
+    /// frequent answers, the one that came first counts.
     Majority(usize),
-    /// Corpus BLEU, from 0 to 100.
+    /// `bleu`: corpus BLEU, from 0 to 100.
     Bleu,
-    /// Corpus chrF, from 0 to 100.
+    /// `chrf`: corpus chrF, from 0 to 100.
     Chrf,
-    /// Corpus chrF++, from 0 to 100.
+    /// `chrf++`: corpus chrF++, from 0 to 100.
     ChrfPlusPlus,
-    /// Corpus translation edit rate, in percent: 0 is best.
+    /// `ter`: corpus translation edit rate, in percent. 0 is best.
     Ter,
-    /// The four accuracies of `IFEval`: per prompt and per instruction, strict and loose.
+    /// `ifeval`: the four accuracies of `IFEval`, which count prompts or instructions, each strictly and loosely.
     IfEval,
 }
 
-/// What a metric needs and how its values read.
-// Each is a question of its own, not a state.
+/// What a metric needs, and how to read its values.
+// The booleans answer independent questions; an enum of states could not replace them.
 #[allow(clippy::struct_excessive_bools)]
 struct Properties {
-    /// Its name; `@K` at the end stands for a number of replies.
+    /// The metric's name in YAML files. `@K` at its end stands for a number of replies.
     name: &'static str,
-    /// The parts that have a value of their own; empty where the metric is one value.
+    /// Names of the values, where the metric has several; empty where it has one value.
     parts: &'static [&'static str],
-    /// Whether its values are shares from 0 to 1, which tables show as percentages.
+    /// Whether the values are shares from 0 to 1, which tables show as percentages.
     is_share: bool,
-    /// Whether a greater value is better.
+    /// Whether a greater value of the metric is better.
     higher_is_better: bool,
-    /// Whether reward tools have to grade the replies.
+    /// Whether the metric needs scores of reward tools.
     needs_tools: bool,
-    /// Whether it compares replies with the reference itself, or has a tool compare them with each other.
+    /// Whether prompts must have references. Overlap metrics compare replies with them; `maj@K` has the first tool
+    /// compare replies with each other, which must be a tool that compares with references.
     needs_reference: bool,
 }
 
-/// A metric that reward tools decide.
+/// The properties of a metric that is computed from the scores of reward tools; each such metric sets its own name.
 const GRADED: Properties = Properties {
     name: "",
     parts: &[],
@@ -63,11 +66,11 @@ const GRADED: Properties = Properties {
     needs_reference: false,
 };
 
-/// A metric of the overlap with references.
+/// The properties of a metric that compares the words or characters of replies with references, such as BLEU.
 const OVERLAP: Properties = Properties { is_share: false, needs_tools: false, needs_reference: true, ..GRADED };
 
 impl SuiteMetric {
-    /// Every metric, with 1 for K.
+    /// Every metric. `pass@K` and `maj@K` occur once, with `K` = 1.
     const ALL: [Self; 9] = [
         Self::Accuracy,
         Self::Score,
@@ -99,7 +102,7 @@ impl SuiteMetric {
         }
     }
 
-    /// Replies per prompt that it needs.
+    /// Number of replies per prompt that the metric needs: `K` for `pass@K` and `maj@K`, else 1.
     pub fn samples_needed(self) -> usize {
         match self {
             Self::Pass(k) | Self::Majority(k) => k,
@@ -107,27 +110,28 @@ impl SuiteMetric {
         }
     }
 
-    /// Whether reward tools have to grade the replies.
+    /// Whether the metric needs scores of reward tools.
     pub fn needs_tools(self) -> bool {
         self.properties().needs_tools
     }
 
-    /// Whether the suite must have a reference, whatever its tools need.
+    /// Whether the suite must have a reference for this metric, even if its tools need none.
     pub fn needs_reference(self) -> bool {
         self.properties().needs_reference
     }
 
-    /// Whether its values are shares from 0 to 1.
+    /// Whether the metric's values are shares from 0 to 1.
     pub fn is_share(self) -> bool {
         self.properties().is_share
     }
 
-    /// Whether a greater value is better.
+    /// Whether a greater value of the metric is better.
     pub fn higher_is_better(self) -> bool {
         self.properties().higher_is_better
     }
 
-    /// Names of its values: its own, or one per part, such as `ifeval prompt strict`.
+    /// Names of the metric's values: the metric's name, or one name for each of several values, such as `ifeval prompt
+    /// strict`.
     pub fn value_names(self) -> Vec<String> {
         match self.properties().parts {
             [] => vec![self.to_string()],

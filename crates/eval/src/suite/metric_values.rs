@@ -11,47 +11,53 @@ use super::spec::Suite;
 use crate::EvalError;
 use crate::bootstrap::{Bootstrap, Interval};
 
-/// The value of a metric, or of a part of it, over all prompts.
+/// A value of a metric over all prompts. Most metrics have one value, `ifeval` has four.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetricValue {
-    /// The metric, which says whether the value is a share and whether more is better.
+    /// The metric that the value belongs to.
     pub metric: SuiteMetric,
-    /// Name of the metric, or of the part, such as `ifeval prompt strict`.
+    /// Name of the value: that of the metric, or a longer one where the metric has several values, such as `ifeval
+    /// prompt strict`.
     pub name: String,
-    /// A share from 0 to 1 where [`SuiteMetric::is_share`], else in the metric's own unit. Replies without a score count as
-    /// wrong. `None` where no prompt has a value.
+    /// The value: a share from 0 to 1 where [`SuiteMetric::is_share`], else a number in the metric's own unit. Replies
+    /// without a score count as wrong; `score` leaves them out, and overlap metrics count missing replies as empty.
+    /// `None` where no prompt has a value.
     pub value: Option<f64>,
-    /// The value over the replies that have a score; `None` where there are none, or the metric does not depend on scores.
+    /// The value over the replies that have a score (`maj@K`: over the prompts whose replies all have one; `ifeval`:
+    /// over the prompts without missing replies). `None` where there are none, or where the metric does not count
+    /// replies without a score as wrong.
     pub scored_only: Option<f64>,
-    /// Whether replies without a score make the value a lower bound.
+    /// Whether the metric counts replies that are missing or without a score as wrong. If there are such replies, the
+    /// value is then a lower bound.
     pub is_lower_bound: bool,
-    /// 95 % bootstrap interval over prompts.
+    /// 95 % bootstrap interval of the value, from resampled prompts; `None` without bootstrap or without a value.
     pub interval: Option<Interval>,
 }
 
-/// Two sums over a prompt's replies, whose quotient over all prompts is the value.
+/// Two sums over the replies to one prompt. The metric's value is the quotient of their totals over all prompts.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Ratio {
     numerator: f64,
     denominator: f64,
 }
 
-/// What each prompt contributes to a value.
+/// What each prompt contributes to a metric's value, in a form that can be added up over resampled prompts.
 enum PromptStatistics {
-    /// The value is the mean over the prompts that are not `None`.
+    /// One number per prompt. The metric's value is their mean; prompts with `None` are left out.
     Mean(Vec<Option<f64>>),
-    /// The value is the sum of the numerators divided by that of the denominators.
+    /// Two sums per prompt. The metric's value is the total of the numerators divided by the total of the denominators.
     Ratio(Vec<Ratio>),
-    /// Edits divided by the length of the references, as TER defines it.
+    /// For each prompt, the number of edits and the length of the references. TER is the quotient of their totals.
     Ter(Vec<Ratio>),
-    /// N-gram counts.
+    /// For each prompt, the n-gram counts from which BLEU is computed.
     Bleu(Vec<bleu::BleuStatistics>),
-    /// Character n-gram counts.
+    /// For each prompt, the counts of character and word n-grams from which chrF is computed.
     Chrf(Vec<chrf::ChrfStatistics>),
 }
 
 impl PromptStatistics {
-    /// The value over some prompts, which may occur repeatedly; `None` where none of them has one.
+    /// The metric's value over the prompts with these indices, which may repeat; `None` where none of the prompts has a
+    /// value.
     fn value(&self, mut prompts: impl Iterator<Item = usize>) -> Option<f64> {
         let total = |ratios: &[Ratio], prompts: &mut dyn Iterator<Item = usize>| {
             prompts.map(|i| ratios[i]).fold(Ratio::default(), |sum, r| Ratio {
@@ -87,22 +93,23 @@ impl PromptStatistics {
     }
 }
 
-/// The mean of values; `None` of none.
+/// The mean of the values; `None` where there are no values.
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, n) = values.fold((0.0, 0), |(sum, n), x| (sum + x, n + 1));
     (n > 0).then(|| sum / f64::from(n))
 }
 
-/// A value before it is averaged over prompts.
+/// A metric's value before the prompts are averaged.
 struct Unaveraged {
     name: String,
     statistics: PromptStatistics,
-    /// The same over the replies that have a score; `None` where the metric does not depend on scores.
+    /// What each prompt contributes if only replies with a score count; `None` where the metric does not count replies
+    /// without a score as wrong.
     scored_only: Option<PromptStatistics>,
 }
 
-/// Computes the values of all metrics of a suite. `answer_groups` says which replies of a prompt give the same answer, as
-/// [`agreement`](super::agreement::agreement) returns it; only `maj@K` reads it.
+/// Computes the values of all metrics of a suite. `answer_groups` says which replies to a prompt give the same answer,
+/// as [`agreement`](super::agreement::agreement) returns it; only `maj@K` needs it.
 pub fn metric_values(
     suite: &Suite,
     prompts: &[SuitePrompt],
@@ -117,7 +124,7 @@ pub fn metric_values(
     let values: Vec<Option<f64>> = unaveraged.iter().map(|(_, u)| u.statistics.value(all_prompts())).collect();
     let intervals = bootstrap.map_or(Vec::new(), |b| {
         b.intervals(&[prompts.len()], |draws| {
-            // A resample in which no prompt has a value stands for the value of all prompts.
+            // Where no prompt of a resample has a value, the resample gets the value of all prompts.
             let resampled = |(value, (_, u)): (&Option<f64>, &(SuiteMetric, Unaveraged))| {
                 u.statistics.value(draws[0].iter().copied()).or(*value).unwrap_or_default()
             };
@@ -135,7 +142,7 @@ pub fn metric_values(
     unaveraged.into_iter().enumerate().map(metric_value).collect()
 }
 
-/// What metrics are computed from.
+/// The graded replies of a suite, from which metrics are computed.
 struct Graded<'a> {
     suite: &'a Suite,
     prompts: &'a [SuitePrompt],
@@ -144,7 +151,7 @@ struct Graded<'a> {
 }
 
 impl Graded<'_> {
-    /// The values of a metric.
+    /// The values of one metric, before the prompts are averaged.
     fn metric(&self, metric: SuiteMetric) -> Vec<Unaveraged> {
         let one = |statistics, scored_only| vec![Unaveraged { name: metric.to_string(), statistics, scored_only }];
         let graded = |value: &dyn Fn(&[GradedReply]) -> Option<f64>| {
@@ -191,7 +198,7 @@ impl Graded<'_> {
         }
     }
 
-    /// A value over the scored replies of each prompt; prompts without any have none.
+    /// Applies `value` to those replies to each prompt that have a score. Prompts without such replies get `None`.
     fn scored_only(&self, value: &dyn Fn(&[GradedReply]) -> Option<f64>) -> PromptStatistics {
         let by_prompt = self.replies.iter().map(|replies| {
             let scored: Vec<GradedReply> = replies.iter().filter(|r| r.score.is_some()).cloned().collect();
@@ -200,7 +207,8 @@ impl Graded<'_> {
         PromptStatistics::Mean(by_prompt.collect())
     }
 
-    /// Adds up the overlap statistics of each prompt's replies with its references. A missing reply counts as empty.
+    /// For each prompt, the sum over its replies of what `add` computes from a reply and the references. A missing
+    /// reply counts as empty.
     fn overlap<S: Default>(&self, add: impl Fn(&str, &[&str], &mut S)) -> Vec<S> {
         let statistics = |(prompt, replies): (&SuitePrompt, &Vec<GradedReply>)| {
             let references: Vec<&str> = prompt.references.iter().map(String::as_str).collect();
@@ -213,7 +221,8 @@ impl Graded<'_> {
         self.prompts.iter().zip(self.replies).map(statistics).collect()
     }
 
-    /// The four values of `IFEval`, in the order of [`SuiteMetric::value_names`]. A missing reply follows nothing.
+    /// The four values of `IFEval`, in the order of [`SuiteMetric::value_names`]. A missing reply counts as one that
+    /// follows no instruction.
     fn ifeval(&self, metric: SuiteMetric) -> Vec<Unaveraged> {
         let mut values = Vec::new();
         for check in [follows_strictly as InstructionCheck, ifeval::follows_loosely] {
@@ -245,11 +254,12 @@ fn correct(replies: &[GradedReply]) -> usize {
     replies.iter().filter(|r| r.is_correct()).count()
 }
 
-/// The share of votes of `k` replies each whose most frequent answer is correct.
+/// The mean over disjoint groups of `k` replies to one prompt: 1 for a group whose most frequent answer is correct,
+/// else 0.
 fn majority(replies: &[GradedReply], answer_groups: &[usize], k: usize) -> f64 {
     let votes = replies.chunks_exact(k).zip(answer_groups.chunks_exact(k)).map(|(replies, groups)| {
         let count = |i: &usize| groups.iter().filter(|group| *group == &groups[*i]).count();
-        // Of equally frequent answers the earliest; missing replies do not vote.
+        // Of equally frequent answers, the one that came first wins. Missing replies do not vote.
         let voters = (0..k).filter(|i| replies[*i].text.is_some());
         let winner = voters.max_by_key(|i| (count(i), std::cmp::Reverse(*i)));
         f64::from(u8::from(winner.is_some_and(|i| replies[i].is_correct())))
@@ -257,16 +267,18 @@ fn majority(replies: &[GradedReply], answer_groups: &[usize], k: usize) -> f64 {
     votes.clone().sum::<f64>() / votes.count().max(1) as f64
 }
 
-/// Whether a reply follows an instruction with arguments; `None` where the instruction is unknown.
+/// A function from an instruction's id, its arguments and a reply to whether the reply follows the instruction; `None`
+/// where the instruction is unknown.
 type InstructionCheck = fn(&str, &Value, &str) -> Option<bool>;
 
-/// An instruction of `IFEval`.
+/// An instruction of `IFEval`, such as a minimum number of words, with its arguments.
 struct Instruction<'t> {
     id: &'t str,
     arguments: &'t Value,
 }
 
-/// The instructions of a prompt, from the columns of the published data; `None` where they are malformed.
+/// The instructions of a prompt, from the columns `instruction_id_list` and `kwargs` of the published data; `None`
+/// where these are malformed.
 fn instructions(prompt: &SuitePrompt) -> Option<Vec<Instruction<'_>>> {
     let columns = &prompt.example.columns;
     let ids = columns.get("instruction_id_list")?.as_array()?.iter().map(Value::as_str).collect::<Option<Vec<_>>>()?;
@@ -275,29 +287,32 @@ fn instructions(prompt: &SuitePrompt) -> Option<Vec<Instruction<'_>>> {
     (ids.len() == arguments.len() && !ids.is_empty()).then_some(instructions)
 }
 
-/// An empty reply follows no instruction, as in the reference implementation's strict evaluation.
+/// Whether a reply follows an instruction exactly. An empty reply follows none, as in the reference implementation's
+/// strict evaluation.
 fn follows_strictly(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
     Some(!reply.trim().is_empty() && ifeval::follows(id, arguments, reply)?)
 }
 
-/// Which of the instructions a reply follows.
+/// For each instruction, whether the reply follows it.
 fn follow(instructions: &[Instruction], reply: &GradedReply, check: InstructionCheck) -> Vec<bool> {
     let text = reply.text.as_deref().unwrap_or("");
     instructions.iter().map(|i| check(i.id, i.arguments, text) == Some(true)).collect()
 }
 
-/// The share of replies that follow every instruction; takes one list of booleans per reply.
+/// The share of replies that follow every instruction. `followed` has one list per reply and one boolean per
+/// instruction.
 fn share_following_all(followed: &[Vec<bool>]) -> f64 {
     followed.iter().filter(|reply| reply.iter().all(|f| *f)).count() as f64 / followed.len().max(1) as f64
 }
 
-/// Instructions followed, out of all instructions of all replies.
+/// The number of instructions that replies follow, and the number of all instructions, both added up over the replies.
+/// `followed` has one list per reply.
 fn instructions_followed(followed: &[Vec<bool>]) -> Ratio {
     let all = || followed.iter().flatten();
     Ratio { numerator: all().filter(|f| **f).count() as f64, denominator: all().count() as f64 }
 }
 
-/// Where a suite reports `ifeval`, fails if the instructions of a prompt are malformed or unknown.
+/// Checks the prompts of a suite that reports `ifeval`: fails if the instructions of a prompt are malformed or unknown.
 pub fn check_instructions(suite: &Suite, prompts: &[SuitePrompt]) -> Result<(), EvalError> {
     if !suite.metrics.contains(&SuiteMetric::IfEval) {
         return Ok(());

@@ -1,9 +1,10 @@
-//! Benchmarks of policies. A suite is a small YAML file, so that a new one needs no code.
+//! Benchmarks of policies. A benchmark is described by a small YAML file, the suite, so that a new benchmark needs no
+//! code.
 //!
-//! A [`Suite`] names the data, the prompt templates, the sampling settings, the reward tools that grade replies, and the
-//! [`SuiteMetric`]s to report. [`prompts`](mod@prompts) renders the data's rows, a [`ReplyGenerator`] answers the prompts (or
-//! [`replies::read_replies`] reads recorded replies), [`grade`](mod@grade) runs the tools, [`metric_values`](mod@metric_values)
-//! aggregates over prompts, and [`SuiteEval`] runs these steps in order.
+//! A [`Suite`] names the data, the prompt templates, the sampling settings, the reward tools that grade replies, and
+//! the [`SuiteMetric`]s to report. [`prompts`](mod@prompts) makes prompts from the data's rows, a [`ReplyGenerator`]
+//! generates replies (or [`replies::read_replies`] reads recorded ones), [`grade`](mod@grade) scores them with the
+//! tools, and [`metric_values`](mod@metric_values) computes the metrics. [`SuiteEval`] runs these steps in order.
 
 mod spec;
 mod template;

@@ -14,24 +14,27 @@ use crate::EvalError;
 use crate::prompt_encoding::PromptFormat;
 use crate::rows::{Row, rows, text};
 
-/// The most bytes that a gzipped file may expand to.
+/// Maximum size in bytes to which a gzipped file may expand.
 const MAX_DECOMPRESSED: u64 = 4 << 30;
 
 /// One prompt of a suite.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SuitePrompt {
-    /// The messages, with the row's columns for the tools.
+    /// The prompt's messages and the first reference. It also holds the columns of the data's row, which tools may
+    /// read.
     pub example: Example,
-    /// All references, that of the example first.
+    /// All references; the example's reference is the first.
     pub references: Vec<String>,
-    /// The group that the first metric is also reported for, such as a subject; `None` where the suite has no `group`.
+    /// The group in which the prompt's results are also reported, such as a subject; `None` where the suite has no
+    /// `group`.
     pub group: Option<String>,
 }
 
-/// Finds a file that a suite names; returns its path (for messages) and its bytes.
+/// A function that finds a file by the name that a suite gives. It returns the file's path (for error messages) and its
+/// contents.
 pub type FindFile<'f> = dyn Fn(&str) -> Result<(PathBuf, Vec<u8>), EvalError> + 'f;
 
-/// Builds the prompts of a suite in the order of its rows; at most `limit`.
+/// Builds the prompts of a suite in the order of the data's rows; with a `limit`, only so many of the first ones.
 pub fn build_prompts(suite: &Suite, find: &FindFile, limit: Option<usize>) -> Result<Vec<SuitePrompt>, EvalError> {
     let templates = compile(suite)?;
     let shots = few_shot_messages(suite, &templates, find)?;
@@ -67,7 +70,7 @@ pub fn build_prompts(suite: &Suite, find: &FindFile, limit: Option<usize>) -> Re
         let references = reference.iter().cloned().map(Ok).chain(further).collect::<Result<_, EvalError>>()?;
         let group = suite.group.is_some().then(|| render("group")).transpose()?;
         let mut columns = row.columns().clone();
-        // An example has fields of its own for these.
+        // An `Example` has fields of its own for these columns.
         for name in ["id", "messages", "reference", "domain", "demonstration"] {
             columns.shift_remove(name);
         }
@@ -80,12 +83,12 @@ pub fn build_prompts(suite: &Suite, find: &FindFile, limit: Option<usize>) -> Re
     Ok(prompts)
 }
 
-/// The domain of a suite's examples, by which its tools are assigned to them.
+/// The domain of a suite's examples. Tools are assigned to examples by their domain.
 pub fn domain(suite: &Suite) -> String {
     format!("suite {}", suite.name)
 }
 
-/// Name of the template of a further reference.
+/// The name under which the template of the further reference with index `i` is compiled.
 fn further_reference(i: usize) -> String {
     format!("further_references[{i}]")
 }
@@ -105,7 +108,7 @@ fn compile(suite: &Suite) -> Result<Templates<'_>, EvalError> {
     Templates::new(all).map_err(|e| EvalError::Mismatch(format!("suite `{}`, `{}`: {}", suite.name, e.name, e.reason)))
 }
 
-/// The messages of the few-shot examples.
+/// The user and assistant messages of the few-shot examples, which come before each prompt; empty where there are none.
 fn few_shot_messages(suite: &Suite, templates: &Templates, find: &FindFile) -> Result<Vec<Message>, EvalError> {
     let Some(few_shot) = &suite.few_shot else { return Ok(Vec::new()) };
     let examples: Vec<Map<String, Value>> = match &few_shot.data {
@@ -133,7 +136,8 @@ fn few_shot_messages(suite: &Suite, templates: &Templates, find: &FindFile) -> R
     Ok(messages)
 }
 
-/// The rows of `data`, or those that the text files of `lines` make line by line.
+/// The rows of the suite's data: those of the file `data`, or rows whose columns are the text files of `lines`, where
+/// line i of each file belongs to row i.
 fn read_data(suite: &Suite, find: &FindFile) -> Result<Vec<Row>, EvalError> {
     if let Some(name) = &suite.data {
         return read_rows(find, name);
@@ -166,7 +170,7 @@ fn read_rows(find: &FindFile, name: &str) -> Result<Vec<Row>, EvalError> {
     rows(&path, &decompress(&path, bytes)?)
 }
 
-/// The contents of a file, which may be gzipped.
+/// The contents of a file; those of a gzipped file are decompressed. Fails where the data are damaged or too large.
 pub fn decompress(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, EvalError> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return Ok(bytes);

@@ -1,4 +1,4 @@
-//! Replies to a suite's prompts: generated (and cached on disk as they come), or read from a file.
+//! Gets the replies to a suite's prompts: generates them, with a cache on disk, or reads them from a file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
@@ -14,46 +14,47 @@ use super::spec::Suite;
 use crate::EvalError;
 use crate::rows::{Row, rows, text};
 
-/// Prompts in a row without a reply after which the generator counts as down, where earlier prompts got replies.
+/// Number of prompts in one call of the generator after which the call's total failure ends the generation, because the
+/// generator must be down. As long as there are no replies at all, the failure of a smaller call ends it too.
 const MAX_FAILED_PROMPTS: usize = 8;
 
-/// Settings of [`generate_replies`] that do not belong to the suite.
+/// Settings of [`generate_replies`] that are not part of the suite.
 pub struct GenerationOptions<'a> {
-    /// Seed of the sampling.
+    /// Seed of the sampling, from which each reply's own seed is derived. Not used at temperature 0.
     pub seed: u64,
-    /// JSONL file to which replies are appended as they come; replies found in it are not generated again. `None` keeps
-    /// nothing.
+    /// JSONL file to which finished replies are appended. Replies that are already in it are not generated again.
+    /// `None` caches no replies.
     pub cache: Option<&'a Path>,
-    /// Returns `true` once generation should stop.
+    /// Returns true when generation should stop.
     pub cancelled: &'a (dyn Fn() -> bool + Sync),
 }
 
-/// Where a reply is cached, and the seed that it is drawn with.
+/// The key under which a reply is cached, and the seed with which it is sampled.
 struct ReplyKey {
-    /// Hash of everything that the reply depends on.
+    /// Hash of everything that the reply depends on, in hexadecimal.
     key: String,
     seed: u64,
 }
 
 impl ReplyKey {
-    /// The key hashes the prompt, the sampling settings, the seed, the index of the sample and the generator. The seed of
-    /// the sample hashes the same without the generator, so that models are compared on the same random numbers. At
-    /// temperature 0 neither depends on the run's seed.
+    /// Hashes the prompt, the sampling settings, the run's seed and the index of the reply. This hash gives the reply's
+    /// seed; together with the generator's name it gives the key. All models thus use the same random numbers. At
+    /// temperature 0 the run's seed is taken to be 0, so that key and seed do not depend on it.
     fn new(suite: &Suite, prompt: &SuitePrompt, generator: &str, seed: u64, sample: usize) -> Self {
         let s = &suite.sampling;
         let seed = if s.temperature > 0.0 { seed } else { 0 };
         let sampling = json!([s.temperature, s.top_p, s.top_k, s.min_p, s.max_tokens, s.stop]);
         let request = json!([prompt.example.id, prompt.example.messages, suite.format, sampling, seed, sample]);
         let request = sha256(request.to_string().as_bytes());
-        // 16 hexadecimal digits always parse.
+        // 16 hexadecimal digits always parse as `u64`.
         let seed = u64::from_str_radix(&request[..16], 16).unwrap_or(0);
         Self { key: sha256(json!([request, generator]).to_string().as_bytes())[..32].to_owned(), seed }
     }
 }
 
 /// Generates `sampling.samples` replies to each prompt; `None` if cancelled. `on_progress` gets the number of finished
-/// prompts. Fails where the generator cannot serve the suite, or answers none of several prompts in a row; replies that
-/// were cached before stay cached.
+/// prompts. Fails where the generator cannot serve the suite, where its budget is spent, or where it seems to be down
+/// because a whole batch of prompts gets no reply. Finished replies stay in the cache even then.
 pub fn generate_replies(
     suite: &Suite,
     prompts: &[SuitePrompt],
@@ -94,7 +95,7 @@ pub fn generate_replies(
                         new_lines += &cache_line(request, draw, &reply, key);
                         replies.insert(key.clone(), reply);
                     }
-                    // Failures are not cached: the next attempt may succeed.
+                    // Failed replies are not cached, because the next attempt may succeed.
                     Err(reason) => {
                         first_failure.get_or_insert_with(|| reason.clone());
                         failures.insert(key, reason);
@@ -123,7 +124,7 @@ pub fn generate_replies(
     Ok(Some(keys.iter().map(|keys| keys.iter().map(result).collect()).collect()))
 }
 
-/// The request for the replies to a prompt that are not there yet.
+/// The request for those replies to a prompt that are not in `replies` yet.
 fn request<'t>(prompt: &'t SuitePrompt, keys: &[ReplyKey], replies: &HashMap<String, SuiteReply>) -> ReplyRequest<'t> {
     let missing = keys.iter().enumerate().filter(|(_, k)| !replies.contains_key(&k.key));
     let draws = missing.map(|(sample, k)| ReplyDraw { sample, seed: k.seed }).collect();
@@ -143,7 +144,7 @@ fn read_cache(path: &Path) -> Result<HashMap<String, SuiteReply>, EvalError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(HashMap::new()),
         Err(e) => return Err(EvalError::File { path: path.to_owned(), message: e.to_string() }),
     };
-    // A line that does not parse was cut short when the process was killed.
+    // A line that does not parse was cut short because the process was killed while writing.
     let lines = bytes.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
     let entry = |line: Value| {
         let text = line["reply"].as_str()?.to_owned();
@@ -158,7 +159,7 @@ fn append_to_cache(path: &Path, lines: &str) -> Result<(), EvalError> {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     let mut file = OpenOptions::new().create(true).read(true).append(true).open(path).map_err(failed)?;
-    // After a line that was cut short, the new lines must begin on a line of their own.
+    // Where the file ends with a line that was cut short, the new lines must not continue that line.
     let mut last = [b'\n'];
     if file.metadata().map_err(failed)?.len() > 0 {
         file.seek(SeekFrom::End(-1)).and_then(|_| file.read_exact(&mut last)).map_err(failed)?;
@@ -167,17 +168,17 @@ fn append_to_cache(path: &Path, lines: &str) -> Result<(), EvalError> {
     file.write_all(lines.as_bytes()).and_then(|()| file.sync_data()).map_err(failed)
 }
 
-/// Columns that may hold the id of a prompt.
+/// Names of columns that may hold the id of a prompt in a file of recorded replies.
 const ID_COLUMNS: [&str; 5] = ["id", "task_id", "unique_id", "key", "question_id"];
-/// Columns that may hold a reply.
+/// Names of columns that may hold the reply in a file of recorded replies.
 const REPLY_COLUMNS: [&str; 6] = ["reply", "response", "completion", "output", "solution", "generation"];
 
-/// Reads recorded replies from the contents of a file, which may be gzipped.
+/// Reads recorded replies from the contents of a file, which may be gzipped. The result has one list per prompt.
 ///
-/// The rows of a JSONL, JSON list or Parquet file have a reply (`reply`, `response`, `completion`, `output`, `solution` or
-/// `generation`) and name their prompt by its id (`id`, `task_id`, `unique_id`, `key` or `question_id`) or by its text
-/// (`prompt`). Any other file is text with one reply per line, in the order of the prompts. Several rows of a prompt are
-/// several replies. Every prompt must have equally many, or none.
+/// The rows of a JSONL, JSON list or Parquet file have a reply (`reply`, `response`, `completion`, `output`, `solution`
+/// or `generation`) and name their prompt by its id (`id`, `task_id`, `unique_id`, `key` or `question_id`) or by its
+/// text (`prompt`). Any other file is text with one reply per line, in the order of the prompts. A prompt with several
+/// rows has several replies. All prompts that have replies must have the same number of them.
 pub fn read_replies(path: &Path, bytes: Vec<u8>, prompts: &[SuitePrompt]) -> Result<Vec<Vec<ReplyResult>>, EvalError> {
     let bytes = decompress(path, bytes)?;
     let name = path.to_string_lossy();
@@ -196,7 +197,7 @@ pub fn read_replies(path: &Path, bytes: Vec<u8>, prompts: &[SuitePrompt]) -> Res
     for (i, prompt) in prompts.iter().enumerate() {
         index.insert(prompt.example.prompt().trim(), i);
     }
-    // Ids come second: an id wins over a prompt with the same text.
+    // Ids come second, so that an id replaces the equal text of another prompt as a key.
     for (i, prompt) in prompts.iter().enumerate() {
         index.insert(&prompt.example.id, i);
     }
@@ -224,7 +225,9 @@ pub fn read_replies(path: &Path, bytes: Vec<u8>, prompts: &[SuitePrompt]) -> Res
     Ok(replies)
 }
 
-/// Refuses replies that do not belong to these prompts; warns where some are missing or left out.
+/// Checks that the replies in a file belong to the suite's prompts. Fails where no prompt has a reply, where prompts
+/// have different numbers of replies, or where more rows name unknown prompts than the suite has prompts. Warns where
+/// some prompts have no reply or some rows are left out.
 fn check_coverage(
     path: &Path,
     prompts: &[SuitePrompt],
@@ -258,7 +261,8 @@ fn check_coverage(
     Ok(())
 }
 
-/// The index of the prompt that a row replies to; `None` where the suite has no such prompt.
+/// The index of the prompt to which a row replies; `None` where the suite has no such prompt. Fails where the row has
+/// no column that could name a prompt.
 fn prompt_of_row(row: &Row, index: &BTreeMap<&str, usize>) -> Result<Option<usize>, EvalError> {
     let columns: Vec<&str> = ID_COLUMNS.into_iter().filter(|column| row.has(column)).collect();
     for column in &columns {

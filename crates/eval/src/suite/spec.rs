@@ -1,4 +1,4 @@
-//! The YAML form of a suite.
+//! The YAML form of a suite, a benchmark of policies.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,66 +15,71 @@ use super::metric::SuiteMetric;
 use crate::EvalError;
 use crate::prompt_encoding::PromptFormat;
 
-/// The version of the YAML form that this build reads.
+/// The version of the YAML form of suites that this program reads.
 const VERSION: u64 = 1;
 
-/// A benchmark of policies: prompts, sampling settings, the tools that grade replies, and the metrics to report. Texts with
-/// `{{ … }}` are Jinja templates over the columns of a row.
+/// A benchmark of policies: prompts, sampling settings, the tools that grade replies, and the metrics to report. Texts
+/// with `{{ … }}` are Jinja templates, in which the columns of a data row are variables.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Suite {
-    /// The version of this form: 1.
+    /// The version of this YAML form: 1.
     pub version: u64,
-    /// Its name in tables and folders: letters, digits, `-` and `_`.
+    /// The suite's name in tables and folders: letters, digits, `-` and `_`.
     pub name: String,
-    /// What it measures and where it is from.
+    /// What the suite measures and where it comes from, for readers.
     #[serde(default)]
     pub about: String,
-    /// The rows: a JSONL, JSON list or Parquet file, which may be gzipped. Looked for as given, beside the suite, in the
-    /// folder of fetched data, then among the data embedded in the binary.
+    /// Name of the file with the data's rows: JSONL, a JSON list or Parquet, which may be gzipped. It is looked for in
+    /// this order: at this path, beside the suite, in the folder of fetched data, and among the data embedded in the
+    /// program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// Instead of `data`: columns by name, each a text file with one line per row.
+    /// Used instead of `data`: text files that hold one column each, with one line per row. Maps the column's name to
+    /// the file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lines: BTreeMap<String, String>,
-    /// Rows for which this template does not render to `true` are left out.
+    /// Template that selects rows: a row for which it does not render to `true` is left out. Without it all rows are
+    /// used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<String>,
-    /// The id of a row; without it the column `id`, else the number of the row from 0.
+    /// Template of a row's id. Without it, the id is the column `id`, or else the number of the row, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// The group of a row, such as a subject; the first metric is also reported per group.
+    /// Template of a row's group, such as a subject. The first metric is also reported for each group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
-    /// The system message.
+    /// Template of the system message. Without it there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub system: Option<String>,
-    /// The user message.
+    /// Template of the user message.
     pub prompt: String,
-    /// How messages become text.
+    /// How messages become the text that the model continues.
     #[serde(default = "chat")]
     pub format: PromptFormat,
-    /// Examples with replies, before the prompt.
+    /// Few-shot examples: user messages with replies, which come before the prompt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub few_shot: Option<FewShot>,
-    /// The reference: a correct or good reply.
+    /// Template of the reference: a correct or good reply, for tools and metrics that compare replies with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Further references, for BLEU, chrF and TER.
+    /// Templates of further references, for the metrics BLEU, chrF and TER.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub further_references: Vec<String>,
-    /// How replies are sampled.
+    /// How replies are sampled: their number, temperature and the like.
     #[serde(default)]
     pub sampling: SuiteSampling,
-    /// The part of a reply that is scored; all of it when absent.
+    /// The part of a reply that is scored; without it the whole reply is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scored: Option<ScoredPart>,
-    /// The reward tools that grade replies: a reply is correct if the weighted sum of their scores is at least one half.
+    /// The reward tools that grade replies: a reply is correct if the weighted sum of their scores is at least one
+    /// half.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<WeightedTool>,
-    /// The metrics to report, such as `accuracy` or `pass@10`. The first one stands for the suite where one number is needed.
+    /// The metrics to report, such as `accuracy` or `pass@10`. The first one stands for the suite where one number is
+    /// needed.
     pub metrics: Vec<SuiteMetric>,
-    /// BLEU's tokenizer: `zh` for Chinese.
+    /// The tokenizer of BLEU, such as `zh` for Chinese.
     #[serde(default, skip_serializing_if = "is_default")]
     pub bleu_tokenizer: BleuTokenizer,
 }
@@ -83,26 +88,26 @@ fn chat() -> PromptFormat {
     PromptFormat::Chat
 }
 
-// `skip_serializing_if` passes a reference.
+// `skip_serializing_if` calls this function with a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_default(tokenizer: &BleuTokenizer) -> bool {
     *tokenizer == BleuTokenizer::default()
 }
 
-/// Few-shot examples before the prompt, each a user message and an assistant message. With `format: plain`, a blank line
-/// follows each.
+/// Few-shot examples: a user message (the suite's `prompt`) and an assistant message each, which come before the
+/// prompt. With `format: plain`, a blank line follows each example.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FewShot {
-    /// The assistant message of an example.
+    /// Template of an example's assistant message.
     pub reply: String,
-    /// The examples, as rows with the columns of the data.
+    /// The examples, as rows with the same columns as the suite's data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<Map<String, Value>>,
-    /// Instead of `rows`: a file, looked for like that of the suite's `data`.
+    /// Used instead of `rows`: name of a file with the examples. The file is looked for like the suite's `data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// How many rows of the file are used, from the first.
+    /// Number of examples that are taken from the beginning of the file `data`.
     #[serde(default = "five")]
     #[schemars(range(min = 1, max = 1000))]
     pub count: usize,
@@ -112,28 +117,30 @@ fn five() -> usize {
     5
 }
 
-/// How replies are sampled.
+/// How a suite's replies are sampled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SuiteSampling {
-    /// Replies per prompt.
+    /// Number of replies that are sampled per prompt.
     #[schemars(range(min = 1, max = 10_000))]
     pub samples: usize,
-    /// Sampling temperature; 0 takes the most likely token.
+    /// Sampling temperature. At 0 each token is the most likely one (greedy decoding).
     #[schemars(range(min = 0, max = 100))]
     pub temperature: f32,
-    /// Sample from the smallest set of tokens with this much probability.
+    /// Nucleus sampling: tokens are sampled from the smallest set whose probabilities add up to at least this much. 1
+    /// is no limit.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 1))]
     pub top_p: f32,
-    /// Sample from this many most likely tokens; 0 is all.
+    /// Tokens are sampled from this many of the most likely ones. 0 is no limit.
     pub top_k: usize,
-    /// Sample from tokens at least this many times as likely as the most likely one.
+    /// Tokens are sampled only if their probability is at least `min_p` times that of the most likely token. 0 is no
+    /// limit.
     #[schemars(range(min = 0, max = 1))]
     pub min_p: f32,
     /// Maximum length of a reply, in tokens.
     #[schemars(range(min = 1))]
     pub max_tokens: usize,
-    /// Strings that end a reply.
+    /// Texts at which a reply ends, such as a blank line.
     pub stop: Vec<String>,
 }
 
@@ -144,7 +151,7 @@ impl Default for SuiteSampling {
 }
 
 impl SuiteSampling {
-    /// The settings for one reply.
+    /// The settings in the form in which a policy takes them.
     pub fn to_policy(&self) -> Sampling {
         Sampling {
             temperature: self.temperature,
@@ -159,7 +166,7 @@ impl SuiteSampling {
 }
 
 impl Suite {
-    /// Parses and checks a suite; the path is for messages.
+    /// Parses and checks the YAML text of a suite. The path appears only in error messages.
     pub fn parse(path: &Path, text: &str) -> Result<Self, EvalError> {
         let document = Document::parse(path, text)?;
         let suite: Self = document.check(&Self::schema())?;
@@ -167,17 +174,18 @@ impl Suite {
         Ok(suite)
     }
 
-    /// The JSON Schema of the YAML form.
+    /// The JSON Schema of the YAML form of suites.
     pub fn schema() -> Value {
         schemars::schema_for!(Self).to_value()
     }
 
-    /// Whether one of its metrics has a value of this name.
+    /// Whether one of the suite's metrics has a value with this name, such as `ifeval prompt strict`.
     pub fn has_metric_value(&self, name: &str) -> bool {
         self.metrics.iter().any(|metric| metric.value_names().iter().any(|n| n == name))
     }
 
-    /// Fails where all replies to a prompt would be identical, with what to do about it.
+    /// Fails where all replies to a prompt would be the same, because the suite asks for several at temperature 0. The
+    /// error says what to change.
     pub fn check_samples_differ(&self) -> Result<(), String> {
         if self.sampling.samples > 1 && self.sampling.temperature == 0.0 {
             return Err(format!(
@@ -188,7 +196,8 @@ impl Suite {
         Ok(())
     }
 
-    /// Contradictions between values that are valid by themselves.
+    /// What is wrong with the suite although each value by itself has the right type, such as a metric without the
+    /// tools that it needs. Empty for a suite that can be used.
     pub fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = Vec::new();
         let mut report = |key: &str, reason: String| problems.push(KeyProblem::new(key, reason));

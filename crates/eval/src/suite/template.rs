@@ -1,24 +1,24 @@
-//! The Jinja templates of a suite, rendered with the columns of a row.
+//! The Jinja templates of a suite, rendered with the columns of a data row as variables.
 
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value};
 
-/// Instructions that one rendering may execute, so that a template cannot loop for ever.
+/// Maximum number of template instructions that one rendering may execute, so that no template runs for ever.
 const FUEL: u64 = 1_000_000;
 
-/// The compiled templates of a suite, by name.
+/// The compiled templates of a suite, each with a name.
 pub struct Templates<'t>(Environment<'t>);
 
-/// A template that does not compile.
+/// The error about a template that does not compile.
 pub struct TemplateError {
-    /// The template's name: its key in the suite.
+    /// The template's name, which is its key in the suite's YAML file.
     pub name: String,
-    /// What is wrong with it.
+    /// What is wrong with the template.
     pub reason: String,
 }
 
 impl<'t> Templates<'t> {
-    /// Compiles pairs of name and source.
+    /// Compiles Jinja templates, given as pairs of a name and the template's text.
     pub fn new(sources: impl IntoIterator<Item = (String, &'t str)>) -> Result<Self, TemplateError> {
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
@@ -34,7 +34,8 @@ impl<'t> Templates<'t> {
         Ok(Self(environment))
     }
 
-    /// Renders a template with a row's columns as variables.
+    /// Renders the template with this name; the row's columns are its variables. Fails where the template uses a column
+    /// that the row lacks.
     pub fn render(&self, name: &str, row: &Map<String, Value>) -> Result<String, String> {
         let template = self.0.get_template(name).map_err(|e| describe(&e))?;
         template.render(minijinja::value::Serde(row)).map_err(|e| {
