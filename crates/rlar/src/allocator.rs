@@ -15,8 +15,10 @@ const _: () = assert!(_mi_option_last == 47, "mimalloc has other options: look u
 /// Makes mimalloc keep freed pages instead of returning them to the kernel, unless `MIMALLOC_PURGE_DELAY` is set.
 ///
 /// By default mimalloc returns pages that were free for a second, and the kernel clears each page before the process
-/// gets it back. A training step soon needs them again: a GRPO step at the shape of SmolLM2-135M takes 5.37 s with this
-/// setting and 7.65 s without it, at a peak of 3,550 instead of 3,263 MB.
+/// gets it back, though a training step soon needs them again. At the shape of SmolLM2-135M on two cores a GRPO step took
+/// 14.0 and 13.0 s with this setting, and 15.1 s with mimalloc's own between the two
+/// (`scripts/bench-train.py --alone --shape smollm2 --rounds 1 --steps 3`, without and with
+/// `MIMALLOC_PURGE_DELAY=1000`).
 #[allow(unsafe_code)]
 pub fn keep_freed_pages() {
     // SAFETY: the function takes two integers and writes one static variable, which no other thread accesses because
