@@ -98,8 +98,8 @@ impl Router<'_> {
         self.scores.tools().iter().position(|scores| scores.tool == tool)
     }
 
-    /// The first tool that the builtin agent (rules, no language model) assigns; if it assigns none of the table's
-    /// tools, all of them with equal weights.
+    /// The first tool that the builtin agent (rules, no language model) assigns to the example; equal weights for all
+    /// tools of the recorded score table if the agent assigns none or its first one is not in the table.
     fn builtin_choice(&self, example: &Example) -> RouteChoice {
         let assignment = BuiltinAgent.assign(example, self.cards.iter().copied(), &|_| false).ok();
         let index = assignment.and_then(|a| self.index(&a.tools.first()?.tool));

@@ -46,7 +46,7 @@ pub enum HubError {
     Forbidden {
         /// The requested address, without user, password and query.
         address: String,
-        /// The reason that the Hub gives, after a colon and a space; empty if it gives none.
+        /// `: ` and the reason in the Hub's answer, to be appended to a message; empty if the Hub gives no reason.
         reason: String,
     },
     /// The model is gated: the model's owner gives access only to users who accept terms.

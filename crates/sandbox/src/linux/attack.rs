@@ -39,8 +39,9 @@ pub struct Attack {
 /// What happened when an attack was run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttackReport {
-    /// For a script: names of the defences that visibly stopped something. For a function or a verifier: names of the
-    /// verdicts that its tests or calls got.
+    /// What stopped the attack. If the attacking code ran as a script: names of the defences that visibly stopped
+    /// something. If it ran as a function under test or as a verifier: the kinds of result that its tests or calls had,
+    /// such as `wrong answer`, `crashed` or `time limit`.
     pub contained_by: BTreeSet<String>,
     /// What the attack achieved, one text each; empty if it achieved nothing.
     pub breaches: Vec<String>,

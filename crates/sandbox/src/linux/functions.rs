@@ -153,8 +153,8 @@ impl FunctionTests<'_> {
         })
     }
 
-    /// Forks a candidate, and hands the other end of its connection to the slot's idle tester, or to a new tester if
-    /// there is none.
+    /// Forks the process that runs the untrusted function (the candidate), and connects it by a socket to the process
+    /// that runs the tests (the tester): an idle one of this sandbox slot, or a new one if there is none.
     fn pair(&self) -> Result<ProcessPair, SandboxError> {
         let (testers_end, candidates_end) = UnixStream::pair().map_err(refused)?;
         let candidate = self.sandbox.fork(self.slot, ProcessRole::Candidate, self.limits, &[candidates_end.as_fd()])?;
