@@ -50,14 +50,16 @@ impl<'a> Document<'a> {
     /// Turns problems that were found after [`Document::check`] into one error, with the line of each key. Succeeds if
     /// there are none.
     pub fn reject(&self, found: Vec<KeyProblem>) -> Result<(), ConfigError> {
-        if found.is_empty() {
-            return Ok(());
-        }
+        if found.is_empty() { Ok(()) } else { Err(self.error(found)) }
+    }
+
+    /// The error of one or more problems that were found after [`Document::check`], with the line of each key.
+    pub fn error(&self, found: Vec<KeyProblem>) -> ConfigError {
         let with_line =
             |KeyProblem { key, message }| Problem { line: self.line(&key), message: format!("`{key}`: {message}") };
         let mut problems: Vec<Problem> = found.into_iter().map(with_line).collect();
         problems.sort_by_key(|p| p.line);
-        Err(ConfigError { path: self.path.clone(), problems })
+        ConfigError { path: self.path.clone(), problems }
     }
 
     /// The line of the key at a path, or of its nearest ancestor that the document contains.

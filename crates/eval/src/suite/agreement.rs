@@ -20,7 +20,7 @@ pub fn agreement(
     rewards: &mut Orchestrator,
 ) -> Result<Vec<Vec<usize>>, EvalError> {
     let votes = suite.metrics.iter().any(|m| matches!(m, SuiteMetric::Majority(_)));
-    let Some(tool) = suite.tools.iter().find(|m| m.part == CombineAs::Term).filter(|_| votes) else {
+    let Some(tool) = suite.tools.iter().find(|m| m.combine == CombineAs::Term).filter(|_| votes) else {
         return Ok(vec![Vec::new(); prompts.len()]);
     };
     let mut groups = Vec::with_capacity(prompts.len());

@@ -238,11 +238,11 @@ impl Suite {
                 report("reference", format!("`{metric}` compares with a reference"));
             }
         }
-        if !self.tools.is_empty() && !self.tools.iter().any(|m| m.part == CombineAs::Term) {
+        if !self.tools.is_empty() && !self.tools.iter().any(|m| m.combine == CombineAs::Term) {
             report("tools", "needs a tool that is neither a gate nor a veto".into());
         }
         for (i, member) in self.tools.iter().enumerate() {
-            if member.part == CombineAs::Term && (!member.weight.is_finite() || member.weight == 0.0) {
+            if member.combine == CombineAs::Term && (!member.weight.is_finite() || member.weight == 0.0) {
                 report(&format!("tools[{i}]"), format!("the weight {} must be a number other than 0", member.weight));
             }
         }

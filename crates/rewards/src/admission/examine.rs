@@ -299,8 +299,8 @@ fn check_repeats(
     Ok(Check::new(SAME, is_repeatable, evidence))
 }
 
-/// The check that a constraint scores every good case of its card at least at the middle of its score range, and every
-/// bad case below.
+/// The check that a constraint scores every good case (of its card or of a pair) at least at the middle of its score
+/// range, and every bad case below.
 fn check_constraint(card: &ToolCard, scored: &[ScoredCase], cases: usize, has_enough: bool) -> Check {
     let wrong = wrong_cases(card, scored);
     // A case from which the tool abstains is not decided.

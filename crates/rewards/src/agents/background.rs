@@ -251,7 +251,7 @@ impl AgentThread {
         let tool = tools.admitted.into_iter().find(can_judge);
         let assignment = tool.as_ref().map(|tool| Assignment {
             example: alert.domain.clone(),
-            tools: vec![WeightedTool { tool: tool.name.clone(), weight: 1.0, part: CombineAs::Term, least: None }],
+            tools: vec![WeightedTool { tool: tool.name.clone(), weight: 1.0, combine: CombineAs::Term, least: None }],
             by: self.agents.llm.as_ref().map_or_else(|| "builtin".into(), LlmClient::name),
             why: format!("{} at step {}: {}", alert.signal, alert.step, alert.summary),
         });

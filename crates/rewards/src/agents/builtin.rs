@@ -221,7 +221,7 @@ impl BuiltinAgent {
         };
         Ok(Assignment {
             example: example.id.clone(),
-            tools: vec![WeightedTool { tool: card.name.clone(), weight: 1.0, part: CombineAs::Term, least: None }],
+            tools: vec![WeightedTool { tool: card.name.clone(), weight: 1.0, combine: CombineAs::Term, least: None }],
             by: "builtin".into(),
             why: format!("{why}; `{}` is for {}", card.name, card.tasks.join(", ")),
         })

@@ -23,7 +23,8 @@ pub struct LlmRequest {
     pub role: &'static str,
     /// Name and version of the prompt template, such as `select-1`.
     pub template: &'static str,
-    /// What the request is about: a task label, a domain or the name of a tool.
+    /// What the request is about, which tells requests apart in recordings: a task label, a domain, the name of a tool,
+    /// or one of these with the step.
     pub task: String,
     /// Number of requests about the same task that were sent before this one. The number tells repeated requests apart
     /// in recordings.

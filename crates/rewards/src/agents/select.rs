@@ -149,7 +149,7 @@ fn parse_choice(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result
             return Err(format!("`{name}` is chosen twice"));
         }
         has_judge |= card.role != ToolRole::Constraint;
-        tools.push(WeightedTool { tool: name.to_owned(), weight, part: CombineAs::Term, least: None });
+        tools.push(WeightedTool { tool: name.to_owned(), weight, combine: CombineAs::Term, least: None });
     }
     if !has_judge {
         return Err(

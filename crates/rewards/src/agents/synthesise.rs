@@ -23,7 +23,8 @@ const RESERVED_NAMES: [&str; 3] = ["refused", "soft_overlong", "advantage"];
 pub struct SynthesisRequest<'a> {
     /// The label of the task.
     pub task: &'a str,
-    /// Examples of the task. The language model sees the first four; the admission checks use all of them.
+    /// Examples of the task. The language model sees the first four, the admission checks at most the first
+    /// twelve that the tool judges.
     pub examples: &'a [&'a Example],
     /// The separate requirements of long instructions among the examples; empty when there are no long instructions.
     pub steps: &'a [String],

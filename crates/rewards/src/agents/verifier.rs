@@ -18,7 +18,7 @@ use crate::tool::scoring::{Tool, ToolContext};
 const TEMPLATE: &str = "synthesise-write-1";
 
 /// Largest number of repairs of a verifier after its first version was refused.
-pub const MAX_REPAIRS: u32 = 3;
+pub const MAX_VERIFIER_REPAIRS: u32 = 3;
 
 /// Largest length of a verifier's program, in characters.
 const MAX_CODE_CHARS: usize = 20_000;
@@ -52,8 +52,8 @@ struct ParsedVerifier {
 }
 
 /// Has the language model write a verifier. A version that does not start or that the admission checks refuse is sent
-/// back to the model with the reason, and repaired at most [`MAX_REPAIRS`] times. The result is the admitted version,
-/// or the last one with its refusal.
+/// back to the model with the reason, and repaired at most [`MAX_VERIFIER_REPAIRS`] times. The result is the admitted
+/// version, or the last one with its refusal.
 ///
 /// # Errors
 ///
@@ -68,7 +68,7 @@ pub fn write_verifier(
     let (system, user) = instructions(request, spec);
     let mut llm_request = llm_request(TEMPLATE, &spec.name, system, user);
     let (mut refused, mut refusals): (Option<DraftTool>, Vec<String>) = (None, Vec::new());
-    let finished = repair_loop(&mut llm_request, MAX_REPAIRS, |llm_request, _| {
+    let finished = repair_loop(&mut llm_request, MAX_VERIFIER_REPAIRS, |llm_request, _| {
         let parsed = client.complete(llm_request.clone(), |reply| parse_verifier(&reply.text, spec, request));
         let reply = match (parsed, refused.take()) {
             (Ok(reply), _) => reply,

@@ -70,7 +70,7 @@ impl Orchestrator {
             if is_chosen || lacks_reference || self.suspended.contains(&member.tool) {
                 continue;
             }
-            let weight = if member.part == CombineAs::Term { member.weight } else { 0.0 };
+            let weight = if member.combine == CombineAs::Term { member.weight } else { 0.0 };
             assignment.tools.push(WeightedTool { weight, ..member.clone() });
         }
         for member in &mut assignment.tools {
@@ -92,7 +92,7 @@ impl Orchestrator {
         if let Some(why) = member.problem(card.range) {
             return Err(RewardError::tool(&member.tool, format!("`rewards.always`: {why}")));
         }
-        let overrules = member.part != CombineAs::Term;
+        let overrules = member.combine != CombineAs::Term;
         if !self.may_score(&member.tool)
             || (overrules && self.is_provisional(&member.tool) && !self.config.allow_unadmitted)
         {
@@ -148,7 +148,7 @@ impl Orchestrator {
     /// Sets the tools of all examples of a domain from now on.
     pub fn assign_domain(&mut self, domain_name: &str, mut assignment: Assignment) {
         // Gates and vetoes are not terms of the weighted sum.
-        assignment.tools.iter_mut().filter(|t| t.part != CombineAs::Term).for_each(|t| t.weight = 0.0);
+        assignment.tools.iter_mut().filter(|t| t.combine != CombineAs::Term).for_each(|t| t.weight = 0.0);
         self.by_domain.insert(domain_name.to_owned(), assignment);
         // Examples of the domain that already have tools get the new ones when they are next scored.
         let prefix = format!("{domain_name}\0");

@@ -303,12 +303,13 @@ impl Orchestrator {
     /// Applies the decisions of an assignment's gates and vetoes to the scores of its other tools, the terms of the
     /// sum.
     fn apply_rulings(&self, assigned: &[WeightedTool], scores: &mut Scores) {
-        if assigned.iter().all(|t| t.part.is_term()) {
+        if assigned.iter().all(|t| t.combine.is_term()) {
             return;
         }
         let outcomes = scores.tools.iter().map(|score| &score.outcome);
-        let ruling = Ruling::of(assigned.iter().zip(outcomes).map(|(t, o)| (t.part, t.least(self.range(&t.tool)), o)));
-        for (term, score) in assigned.iter().zip(&mut scores.tools).filter(|(t, _)| t.part.is_term()) {
+        let ruling =
+            Ruling::of(assigned.iter().zip(outcomes).map(|(t, o)| (t.combine, t.least(self.range(&t.tool)), o)));
+        for (term, score) in assigned.iter().zip(&mut scores.tools).filter(|(t, _)| t.combine.is_term()) {
             if let Outcome::Scored(value) = &mut score.outcome {
                 *value = ruling.apply(*value, self.range(&term.tool), score.weight);
             }
@@ -328,9 +329,9 @@ impl Orchestrator {
 /// alike.
 fn drop_abstentions(assigned: &[WeightedTool], scores: &mut Scores) {
     let abstains = |score: &ToolScore| matches!(score.outcome, Outcome::Abstained(_));
-    let is_judged = assigned.iter().zip(&scores.tools).any(|(t, score)| t.part.is_term() && !abstains(score));
+    let is_judged = assigned.iter().zip(&scores.tools).any(|(t, score)| t.combine.is_term() && !abstains(score));
     let tools = assigned.iter().zip(std::mem::take(&mut scores.tools));
-    let kept = tools.filter(|(t, score)| !abstains(score) || (t.part.is_term() && !is_judged));
+    let kept = tools.filter(|(t, score)| !abstains(score) || (t.combine.is_term() && !is_judged));
     scores.tools = kept.map(|(_, score)| score).collect();
 }
 

@@ -115,10 +115,7 @@ impl ToolCard {
         let schema = schemars::schema_for!(CardDocument).to_value();
         let document = Document::parse(path, text)?;
         let written: CardDocument = document.check(&schema)?;
-        let mut problems = written.problems();
-        let card = written.into_card().map_err(|problem| problems.push(problem));
-        document.reject(problems)?;
-        card.map_err(|()| RewardError::tool(&path.display().to_string(), "has a card that cannot be used"))
+        Ok(written.into_card().map_err(|problems| document.error(problems))?)
     }
 
     /// The name of the builtin (a function in Rust) that the tool runs; `None` for tools of other kinds.

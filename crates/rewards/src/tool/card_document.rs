@@ -102,7 +102,7 @@ pub struct CardDocument {
 
 impl CardDocument {
     /// Problems of the range, of the name, and of keys that only tools of another kind have.
-    pub fn problems(&self) -> Vec<KeyProblem> {
+    fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = Vec::new();
         let [low, high] = self.range;
         if !(low.is_finite() && high.is_finite() && low < high) {
@@ -133,9 +133,11 @@ impl CardDocument {
         problems
     }
 
-    /// The tool card; an error says what a tool of this kind must have and lacks.
-    pub fn into_card(self) -> Result<ToolCard, KeyProblem> {
-        let name = self.name.clone();
+    /// The tool card, or everything that is wrong with it: besides the problems above, what a tool of this kind must
+    /// have and lacks.
+    pub fn into_card(self) -> Result<ToolCard, Vec<KeyProblem>> {
+        let mut problems = self.problems();
+        let name = self.name;
         let kind = match self.kind {
             KindName::Builtin => builtin_kind(&name, self.builtin, self.settings),
             KindName::Verifier => verifier_kind(self.function, self.file, self.requires),
@@ -143,8 +145,16 @@ impl CardDocument {
             KindName::Judge => judge_kind(self.judge, self.needs_reference),
             KindName::Composite => composite_kind(self.parts),
         };
+        let kind = match kind {
+            Ok(kind) if problems.is_empty() => kind,
+            Ok(_) => return Err(problems),
+            Err(why) => {
+                problems.push(KeyProblem::new("kind", why));
+                return Err(problems);
+            }
+        };
         Ok(ToolCard {
-            kind: kind.map_err(|why| KeyProblem::new("kind", why))?,
+            kind,
             name,
             role: self.role,
             measures: self.measures,
@@ -195,7 +205,7 @@ fn judge_kind(rubric: Option<Rubric>, needs_reference: bool) -> Result<ToolKind,
 }
 
 fn composite_kind(parts: Vec<WeightedTool>) -> Result<ToolKind, String> {
-    let has_term = parts.iter().any(|part| part.part.is_term());
+    let has_term = parts.iter().any(|part| part.combine.is_term());
     if !has_term || !parts.iter().all(|part| part.weight.is_finite()) {
         return Err("a composite needs `parts`, a term among them, with finite weights".into());
     }

@@ -40,7 +40,7 @@ pub struct WeightedTool {
     pub weight: f64,
     /// How the tool's score is combined with the scores of the other tools: as a term, a gate or a veto.
     #[serde(default, rename = "as", skip_serializing_if = "CombineAs::is_term")]
-    pub part: CombineAs,
+    pub combine: CombineAs,
     /// For gates and vetoes: the lowest score that lets a reply pass. When absent, it is the middle of the tool's
     /// range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ fn one() -> f64 {
 impl WeightedTool {
     /// What is wrong with `least`, for a tool whose scores range from `low` to `high`; `None` when nothing is wrong.
     pub(crate) fn problem(&self, [low, high]: [f64; 2]) -> Option<String> {
-        let least = self.least.filter(|_| !self.part.is_term())?;
+        let least = self.least.filter(|_| !self.combine.is_term())?;
         (!(least > low && least <= high)).then(|| {
             format!("`least` is {least}; it must be above {low} and at most {high}, the range of the tool's scores")
         })
@@ -79,13 +79,13 @@ pub enum Ruling {
 }
 
 impl Ruling {
-    /// The ruling of several tools about a reply. For each tool the iterator gives its part (term, gate or veto), its
-    /// `least`, and its outcome for the reply. A tool without a score has no influence.
-    pub fn of<'o>(parts: impl Iterator<Item = (CombineAs, f64, &'o Outcome)>) -> Self {
+    /// The ruling of several tools about a reply. For each tool the iterator gives how it combines (as term, gate or
+    /// veto), its `least`, and its outcome for the reply. A tool without a score has no influence.
+    pub fn of<'o>(tools: impl Iterator<Item = (CombineAs, f64, &'o Outcome)>) -> Self {
         let mut ruling = Self::Pass;
-        for (part, least, outcome) in parts {
+        for (combine, least, outcome) in tools {
             let low = outcome.score().is_some_and(|s| s < least);
-            match part {
+            match combine {
                 CombineAs::Veto if low => return Self::Vetoed,
                 CombineAs::Gate if low => ruling = Self::Closed,
                 _ => {}

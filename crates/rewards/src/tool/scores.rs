@@ -14,8 +14,8 @@ use crate::tool::composite::WeightedTool;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scores {
-    /// One outcome per tool. An abstention is left out when another tool of the weighted sum judged the reply. Empty
-    /// when no tool was assigned to the example.
+    /// One outcome per tool. Abstentions of gates and vetoes are left out, and one of a tool of the weighted sum when
+    /// another such tool judged the reply. Empty when no tool was assigned to the example.
     pub tools: Vec<ToolScore>,
 }
 

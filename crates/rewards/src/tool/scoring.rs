@@ -8,6 +8,7 @@ use rlar_data::{Completion, Example};
 use rlar_net::hub::Hub;
 use rlar_net::llm::Llm;
 use rlar_sandbox::{CallArguments, Packages, Sandbox, SandboxError, SandboxLimits, ShouldStop, Verdict, Verifier};
+use serde_json::{Map, Value};
 
 use crate::tool::builtin::{ScoreFunction, ScoredBy, find_builtin};
 use crate::tool::card::{ToolCard, ToolKind};
@@ -58,8 +59,9 @@ pub struct ScoreRecord {
     pub seconds: f64,
     /// Number of tokens of a language model that scoring used, in prompts and answers; 0 for tools that ask none.
     pub tokens: u64,
-    /// Whether the outcome may be cached, because a second call would give the same. False when a limit of time or
-    /// memory decided, or when the score stands for a failure that the reply caused.
+    /// Whether the score, if there is one, may be cached, because a second call would give the same. False when a limit
+    /// of time or memory decided, or when the score stands for a failure that the reply caused. Without a score it has
+    /// no effect: the cache only keeps scores.
     pub cacheable: bool,
 }
 
@@ -96,7 +98,7 @@ pub struct Tool {
 /// What computes the scores of a tool; one variant for each way.
 #[derive(Debug)]
 enum Scorer {
-    Builtin(ScoreFunction),
+    Builtin { function: ScoreFunction, settings: Map<String, Value> },
     CodeTests(CodeTests),
     Verifier(Verifier),
     Model(Box<ModelScorer>),
@@ -117,9 +119,9 @@ impl Tool {
         let broken = |why: String| RewardError::tool(&card.name, why);
         let sandbox = || context.sandbox.clone().map_err(|e| broken(e.to_string()));
         let scorer = match &card.kind {
-            ToolKind::Builtin { settings, .. } => {
-                match find_builtin(card.builtin().unwrap_or_default(), settings).map_err(broken)?.scored_by {
-                    ScoredBy::Function(function) => Scorer::Builtin(function),
+            ToolKind::Builtin { builtin, settings } => {
+                match find_builtin(builtin.as_deref().unwrap_or(&card.name), settings).map_err(broken)?.scored_by {
+                    ScoredBy::Function(function) => Scorer::Builtin { function, settings: settings.clone() },
                     ScoredBy::Programs => Scorer::CodeTests(CodeTests::new(sandbox()?, context.limits, settings)),
                 }
             }
@@ -213,7 +215,7 @@ impl Tool {
     pub(crate) fn cached_as(&self) -> Option<String> {
         let identity = self.versioned_identity();
         match &self.scorer {
-            Scorer::Builtin(_) => None,
+            Scorer::Builtin { .. } => None,
             Scorer::Judge(judge) => Some(format!("{identity} {}", judge.cache_identity())),
             Scorer::Composite(parts) => {
                 let names: Vec<String> = parts.iter().filter_map(Self::cached_as).collect();
@@ -265,8 +267,9 @@ impl Tool {
         let broken = |e: SandboxError| RewardError::tool(&self.card.name, e.to_string());
         let start = Instant::now();
         Ok(match &self.scorer {
-            Scorer::Builtin(function) => {
-                let outcome = |(e, c): &(&Example, &Completion)| self.run_builtin(*function, e, c, should_stop);
+            Scorer::Builtin { function, settings } => {
+                let outcome =
+                    |(e, c): &(&Example, &Completion)| self.run_builtin(*function, settings, e, c, should_stop);
                 with_mean_seconds(items.iter().map(outcome).map(ScoreRecord::free).collect(), start)
             }
             Scorer::CodeTests(tests) => with_mean_seconds(tests.score(items, should_stop).map_err(broken)?, start),
@@ -286,13 +289,11 @@ impl Tool {
     fn run_builtin(
         &self,
         function: ScoreFunction,
+        settings: &Map<String, Value>,
         example: &Example,
         completion: &Completion,
         should_stop: ShouldStop,
     ) -> Outcome {
-        let ToolKind::Builtin { settings, .. } = &self.card.kind else {
-            return Outcome::Failed(Failure::Crash("a builtin without its settings".into()));
-        };
         if should_stop() {
             return Outcome::Failed(Failure::Late);
         }
@@ -330,9 +331,9 @@ impl Tool {
         let outcome = if let Some(unscored) = of_item.iter().find(|record| record.outcome.score().is_none()) {
             unscored.outcome.clone()
         } else {
-            let terms = members().filter(|(member, _)| member.part.is_term());
+            let terms = members().filter(|(member, _)| member.combine.is_term());
             let sum: f64 = terms.filter_map(|(member, r)| r.outcome.score().map(|s| s * member.weight)).sum();
-            let rulings = members().zip(parts).map(|((m, r), part)| (m.part, m.least(part.card.range), &r.outcome));
+            let rulings = members().zip(parts).map(|((m, r), part)| (m.combine, m.least(part.card.range), &r.outcome));
             self.in_range(Ruling::of(rulings).apply(sum, self.card.range, 1.0))
         };
         ScoreRecord {

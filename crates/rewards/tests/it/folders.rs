@@ -175,8 +175,8 @@ fn a_tool_that_abstains_is_left_out_of_the_scores() {
     assert_eq!(scored("5 francs", "5"), ["exact_match", "numeric_match"]);
 }
 
-fn always(tool: &str, part: CombineAs, least: Option<f64>) -> WeightedTool {
-    WeightedTool { tool: tool.into(), weight: 2.0, part, least }
+fn always(tool: &str, combine: CombineAs, least: Option<f64>) -> WeightedTool {
+    WeightedTool { tool: tool.into(), weight: 2.0, combine, least }
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn breaking_a_gate_never_improves_the_total() {
         let folder = folder(&[("low", &low), ("penalty", &penalty), ("rule", &rule)]);
         let llm = scripted(|_| Ok(r#"{"reason": "", "score": 1}"#.to_owned()));
         let members = vec![
-            WeightedTool { tool: "penalty".into(), weight: -1.0, part: CombineAs::Term, least: None },
+            WeightedTool { tool: "penalty".into(), weight: -1.0, combine: CombineAs::Term, least: None },
             always("rule", part, Some(1.0)),
         ];
         let context = ToolContext { llm: Some(llm), ..context() };
