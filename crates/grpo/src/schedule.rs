@@ -57,11 +57,11 @@ pub fn draw(n: usize, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
     items
 }
 
-/// The purposes for which random numbers are drawn. Each purpose has a seed of its own ([`Stream::seed`]), so that no
-/// two of them get the same numbers.
+/// The purposes for which random numbers are drawn. Each variant has seeds of its own ([`Stream::seed`]).
 ///
 /// Two purposes have no variant here: the sampled replies of training steps use the seed
-/// `mix(&[seed, step, prompt, reply])`, and the order of data uses `mix(&[seed, epoch])`.
+/// `mix(&[seed, step, prompt, reply])`, and the order of data uses `mix(&[seed, epoch])`, which is the seed of the
+/// variant with the same number. What is drawn from it, an order and weights or replies, has nothing in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Random numbers for the initial weights of a model from scratch, or of a LoRA adapter.
@@ -70,7 +70,7 @@ pub enum Stream {
     HeldOut = 2,
     /// Random numbers for LoRA's dropout; one generator per step.
     Dropout = 3,
-    /// Random numbers for sampling replies to the prompts of evaluation suites while training.
+    /// Random numbers for sampling replies to the prompts of evaluation suites.
     Suites = 4,
     /// Random numbers for the order of prompts in a mixture of domains; one generator per domain.
     Mixture = 5,

@@ -239,13 +239,13 @@ impl Config {
     fn check_rewards(&self, found: &mut Problems) {
         let rewards = &self.rewards;
         for (domain, tools) in &rewards.assign {
-            let has_term = tools.iter().any(|tool| tool.part == CombineAs::Term);
+            let has_term = tools.iter().any(|tool| tool.combine == CombineAs::Term);
             let key = format!("rewards.assign.{domain}");
             found.add_if(!has_term, key, "needs a term: a tool that is neither a gate nor a veto");
         }
         let assigned = rewards.assign.values().flatten().map(|tool| ("rewards.assign", tool));
         for (key, tool) in assigned.chain(rewards.always.iter().map(|tool| ("rewards.always", tool))) {
-            let is_wrong = tool.part == CombineAs::Term && (!tool.weight.is_finite() || tool.weight == 0.0);
+            let is_wrong = tool.combine == CombineAs::Term && (!tool.weight.is_finite() || tool.weight == 0.0);
             let message = format!("the weight of `{}` is {}; it must be a number other than 0", tool.tool, tool.weight);
             found.add_if(is_wrong, key, message);
         }

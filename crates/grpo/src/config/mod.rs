@@ -1,4 +1,4 @@
-//! The config, which is the YAML of a job. Each section has a file here. [`check`] holds the checks that involve
+//! The config, which is the YAML of a job. Each section has a file here. `check.rs` holds the checks that involve
 //! several keys.
 //!
 //! To add a key: add a field to the struct of its section, with a default and a doc comment, which becomes the text in

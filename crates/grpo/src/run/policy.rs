@@ -17,6 +17,7 @@ use crate::report::rollout_files::RolloutFiles;
 use crate::rollouts::collect::{Collector, next_batch, tool_health};
 use crate::rollouts::evolution::{Evolution, EvolutionState, StepContext};
 use crate::rollouts::mixture::Mixture;
+use crate::rollouts::tool_health::ToolHealth;
 use crate::run::job::Job;
 use crate::run::resume::ResumePoint;
 use crate::run::setup::{disk, first_policy, longest_sequence, mixture, progress, prompt_token_ids, retain_fitting};
@@ -31,6 +32,7 @@ use crate::update::train_state::TrainState;
 /// What a run prepares before its first step.
 struct Prepared<'a> {
     checkpoint: Option<Checkpoint>,
+    tool_health: ToolHealth,
     journal: Journal,
     prompts: Vec<Vec<u32>>,
     mixture: Mixture,
@@ -95,13 +97,14 @@ fn prepare<'a>(
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
     let checkpoint = resume.checkpoint.clone();
     let journal = resume.start(run, state, config, longest_sequence(&prompts, &demonstrations, config))?;
-    tool_health(checkpoint.as_ref())?.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
+    let tool_health = tool_health(checkpoint.as_ref())?;
+    tool_health.suspended.iter().for_each(|tool| job.rewards.suspend(tool));
     // The agents choose tools during the supervised warm-up.
     let evolution = match job.agents.take() {
         Some(agents) => Some(start_agents(agents, job, run, &mixture, EvolutionState::load(checkpoint.as_ref())?)?),
         None => None,
     };
-    Ok(Prepared { checkpoint, journal, prompts, mixture, demonstrations, evolution })
+    Ok(Prepared { checkpoint, tool_health, journal, prompts, mixture, demonstrations, evolution })
 }
 
 /// Runs the train loop; returns why it ended, and the journal.
@@ -112,7 +115,7 @@ fn run_loop(
     prepared: Prepared,
     state: &mut TrainState,
 ) -> Result<(String, Journal), TrainError> {
-    let Prepared { checkpoint, journal, prompts, mixture, demonstrations, evolution } = prepared;
+    let Prepared { checkpoint, tool_health, journal, prompts, mixture, demonstrations, evolution } = prepared;
     let checkpoint = checkpoint.as_ref();
     let done = state.counters.step;
     let progress = progress(job, "train", config.train.steps, done);
@@ -129,7 +132,7 @@ fn run_loop(
             prompts: &prompts,
             mixture,
             rewards: &mut job.rewards,
-            tool_health: tool_health(checkpoint)?,
+            tool_health,
             evolution,
             next: next_batch(checkpoint)?,
         };

@@ -120,7 +120,7 @@ impl<M: Trainable> TrainState<M> {
     /// The state of a model before its first step, with zero moments and new counters.
     pub fn fresh(model: M) -> Result<Self, TrainError> {
         let moments = Moments::zeros(model.decoder()?);
-        Ok(Self { model, moments, counters: Counters::default() })
+        Ok(Self { model, moments, counters: Counters::now() })
     }
 
     /// Writes a checkpoint, which is also a Hugging Face model folder. `method_files` gives further files of the
@@ -136,7 +136,8 @@ impl<M: Trainable> TrainState<M> {
         let second_moments = || Ok(named(vec![self.moments.second_file()?]));
         let counters = || {
             let optimizer_steps = self.moments.steps;
-            let counters = Counters { optimizer_steps, format: FORMAT, ..self.counters.clone() };
+            let version = env!("CARGO_PKG_VERSION").into();
+            let counters = Counters { optimizer_steps, format: FORMAT, version, ..self.counters.clone() };
             Ok(vec![("state.json".to_owned(), serde_json::to_vec_pretty(&counters)?)])
         };
         checkpoints.save(self.number(), &[&model, &first_moments, &second_moments, &counters, method_files])
@@ -158,9 +159,9 @@ impl<M> TrainState<M> {
     }
 }
 
-impl Default for Counters {
-    /// The counters of a run that begins now.
-    fn default() -> Self {
+impl Counters {
+    /// The counters of a run that begins now, on the threads that this process has.
+    pub fn now() -> Self {
         Self {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -179,9 +180,7 @@ impl Default for Counters {
             seconds: TotalSeconds::default(),
         }
     }
-}
 
-impl Counters {
     /// Parses the counters in `json`, which were read from `path`. A format that this program does not read is an error
     /// with the version of rlar that wrote it.
     pub fn parse(json: &[u8], path: &Path) -> Result<Self, TrainError> {
