@@ -116,9 +116,10 @@ fn unquoted(literal: &str) -> &str {
 fn path(variable: &str, file: &TokenStream) -> TokenStream {
     code(&format!(
         "{{
+            let file = {file};
             let folder = ::std::env::var_os({variable:?}).expect(\"{variable} is not set\");
             // Tests run in their crate's folder.
-            let path = ::std::path::Path::new(env!(\"CARGO_MANIFEST_DIR\")).join(\"../..\").join(folder).join({file});
+            let path = ::std::path::Path::new(env!(\"CARGO_MANIFEST_DIR\")).join(\"../..\").join(folder).join(file);
             assert!(path.exists(), \"{{}} is missing although {variable} is set\", path.display());
             path
         }}"

@@ -54,7 +54,7 @@ pub struct Execution<V> {
 pub enum Verdict {
     /// The function returned this finite number.
     Score(f64),
-    /// The function returned NaN, an infinity, or an integer of magnitude 2⁵³ or more; the text shows the value.
+    /// The function returned NaN, an infinity, or an integer of magnitude 2⁵³ or more; the text says which.
     NotFinite(String),
     /// The function returned neither a `float` nor an `int` (a `bool` is not a number); the text is the name of the
     /// value's type.
@@ -116,7 +116,7 @@ pub enum TestVerdict {
     WrongAnswer(String),
     /// The program raised an exception, or ended with a non-zero exit code; the text says which.
     RuntimeError(String),
-    /// The test did not end within this time, allowed for it or for all tests together.
+    /// The test used up this time: the wall time of one test or of all tests together, or the CPU time.
     TimeLimit(Duration),
     /// The program ran out of memory during the test.
     MemoryLimit,

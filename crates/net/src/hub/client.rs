@@ -123,8 +123,8 @@ impl Hub {
     }
 
     /// The first `max_bytes` bytes of a text file of a model, such as the model's `README.md`. The rest is not
-    /// transferred, and invalid UTF-8 is replaced. If `revision` is a commit whose file is in the cache, the cached
-    /// file is read instead.
+    /// transferred, and invalid UTF-8 is replaced. If `revision` is a commit, or in offline mode, a file
+    /// that is in the cache is read from there.
     pub fn text(&self, id: &str, revision: &str, name: &str, max_bytes: u64) -> Result<String, HubError> {
         names::id(id)?;
         names::revision(revision)?;

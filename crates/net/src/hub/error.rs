@@ -129,7 +129,7 @@ pub enum HubError {
     },
     /// Something is not in the cache and cannot be requested in offline mode.
     #[error(
-        "{what} is not in the cache at {}, and HF_HUB_OFFLINE forbids requests to the Hub; unset it to download",
+        "{what} is not in the cache at {}, and HF_HUB_OFFLINE forbids requests to the Hub; unset it",
         path.display()
     )]
     Offline {

@@ -23,7 +23,7 @@ const TRIES: u32 = 3;
 
 /// Maximum length of a title or snippet, in characters, and of an address, in bytes. Longer titles and snippets are
 /// cut; a page with a longer address is left out.
-const MAX_CHARS: usize = 2000;
+const MAX_LENGTH: usize = 2000;
 
 /// A web search service and its API key.
 #[derive(Debug)]
@@ -137,13 +137,13 @@ impl SearchService {
             let url = Url::parse(text(fields.url)).ok();
             let url = url.filter(|u| matches!(u.scheme(), "http" | "https"))?.to_string();
             let (title, snippet) = (plain(text(fields.title)), plain(text(fields.snippet)));
-            (url.len() <= MAX_CHARS).then_some(Hit { title, url, snippet })
+            (url.len() <= MAX_LENGTH).then_some(Hit { title, url, snippet })
         });
         Ok(hits.take(limit).collect())
     }
 }
 
-/// Removes tags and control characters from a text, decodes common HTML escapes, and cuts the text after [`MAX_CHARS`]
+/// Removes tags and control characters from a text, decodes common HTML escapes, and cuts the text after [`MAX_LENGTH`]
 /// characters.
 fn plain(text: &str) -> String {
     let mut kept = String::new();
@@ -165,5 +165,5 @@ fn plain(text: &str) -> String {
     {
         kept = kept.replace(escape, character);
     }
-    kept.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !c.is_control()).take(MAX_CHARS).collect()
+    kept.chars().map(|c| if c.is_whitespace() { ' ' } else { c }).filter(|c| !c.is_control()).take(MAX_LENGTH).collect()
 }

@@ -134,8 +134,8 @@ fn a_real_server_answers() {
     assert!(!reply.calls.is_empty() || !reply.text.is_empty());
 
     let began = Instant::now();
-    let reply = chat_all(&model, &["Say hello.", "Say goodbye."].map(|text| chat(&[("user", text)], 8)), &|| false);
-    for reply in reply {
+    let replies = chat_all(&model, &["Say hello.", "Say goodbye."].map(|text| chat(&[("user", text)], 8)), &|| false);
+    for reply in replies {
         show("two at once", began, &reply);
         assert!(!reply.unwrap().text.is_empty());
     }

@@ -45,7 +45,7 @@ impl FunctionTests<'_> {
         let mut verdicts = Vec::with_capacity(tests.len());
         let deadline = Instant::now() + self.limits.total;
         let mut attempts = 0;
-        // A test that breaks its pair of processes is over; the rest continues in a fresh pair.
+        // A test that breaks its pair of processes is over; the rest continues in another pair.
         while verdicts.len() < tests.len() {
             if Instant::now() >= deadline {
                 let verdict = TestVerdict::TimeLimit(self.limits.total);
@@ -53,7 +53,7 @@ impl FunctionTests<'_> {
                 verdicts.resize(tests.len(), not_started);
                 break;
             }
-            match self.run_in_fresh_pair(&tests[verdicts.len()..], deadline)? {
+            match self.run_in_pair(&tests[verdicts.len()..], deadline)? {
                 Some(finished) => {
                     verdicts.extend(finished);
                     attempts = 0;
@@ -65,9 +65,9 @@ impl FunctionTests<'_> {
         Ok(verdicts)
     }
 
-    /// Runs tests in a fresh pair of processes until all have run or one test has made the pair unusable. `None` if the
+    /// Runs tests in a tester and a fresh candidate until all have run or one test has made the pair unusable. `None` if the
     /// fork server died meanwhile.
-    fn run_in_fresh_pair(
+    fn run_in_pair(
         &self,
         tests: &[String],
         deadline: Instant,

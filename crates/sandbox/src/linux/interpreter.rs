@@ -26,8 +26,8 @@ pub struct Interpreter {
     pub readable: Vec<PathBuf>,
 }
 
-/// Python code that prints the executable, its version and the paths that it reads, one per line, after importing all
-/// modules that the fork server imports.
+/// Python code that prints the executable, its version and the paths that it reads, one per line. It first imports
+/// modules with shared libraries, so that the libraries' folders are among the paths.
 const INSPECT: &str = "
 import sys, os, sysconfig, ctypes, socket, json, decimal, hashlib, _strptime, unicodedata, select, resource
 python = os.path.realpath(getattr(sys, '_base_executable', None) or sys.executable)

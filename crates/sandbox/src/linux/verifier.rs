@@ -274,7 +274,7 @@ impl VerifierProcess {
                 }
                 Err(_) => Ok(None),
             },
-            Err(WireError::TooLong) => Err(SandboxError::Load("its compiled form is too large".into())),
+            Err(WireError::TooLong) => Err(SandboxError::Load("its reply while loading is too long".into())),
             Err(WireError::Malformed(why)) => Err(SandboxError::Load(why.into())),
         }
     }

@@ -19,8 +19,8 @@ pub const SCRATCH: u64 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 7 | 1
 /// truncating (14, ABI 3).
 pub const SCRATCH_NEWER: u64 = 1 << 13 | 1 << 14;
 
-/// Makes a ruleset that allows reading below `readable`, reading and writing `/dev/null` and `/dev/urandom`, and no
-/// other access to files or the network. The ruleset is not in force yet.
+/// Makes a ruleset that allows reading and executing below `readable`, reading and writing `/dev/null` and
+/// `/dev/urandom`, and no other access to files or the network. The ruleset is not in force yet.
 ///
 /// Requires ABI 1 (Linux 5.13); where the kernel is newer, the rights that later ABIs control are denied as well.
 pub fn ruleset(readable: &[PathBuf]) -> Result<OwnedFd, SandboxError> {

@@ -194,15 +194,15 @@ impl Jail {
             }
             if let Some(Namespaces { user: User::Unused(id), .. }) = &self.namespaces {
                 // Not the C library's functions, which would wait for threads that this process does not have.
-                check_long(libc::syscall(libc::SYS_setgroups, 0, 0), "setgroups")?;
-                check_long(libc::syscall(libc::SYS_setresgid, *id, *id, *id), "setresgid")?;
-                check_long(libc::syscall(libc::SYS_setresuid, *id, *id, *id), "setresuid")?;
+                check(libc::syscall(libc::SYS_setgroups, 0, 0), "setgroups")?;
+                check(libc::syscall(libc::SYS_setresgid, *id, *id, *id), "setresgid")?;
+                check(libc::syscall(libc::SYS_setresuid, *id, *id, *id), "setresuid")?;
             }
             let header = [0x2008_0522u32, 0];
             let none = [0u32; 6];
-            check_long(libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()), "capset")?;
+            check(libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()), "capset")?;
             check(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")?;
-            check_long(libc::syscall(libc::SYS_landlock_restrict_self, FORK_SERVER, 0), "Landlock")?;
+            check(libc::syscall(libc::SYS_landlock_restrict_self, FORK_SERVER, 0), "Landlock")?;
             check(libc::close(FORK_SERVER), "close")?;
             let program =
                 libc::sock_fprog { len: self.base.len() as u16, filter: self.base.as_ptr().cast_mut().cast() };
@@ -249,7 +249,7 @@ impl Descriptors {
             for standard in 0..3 {
                 check(libc::dup2(null, standard), "dup2")?;
             }
-            check_long(libc::syscall(libc::SYS_close_range, FORK_SERVER + 1, u32::MAX, 0), "close_range")
+            check(libc::syscall(libc::SYS_close_range, FORK_SERVER + 1, u32::MAX, 0), "close_range")
         }
     }
 }
@@ -271,7 +271,7 @@ impl Namespaces {
                 step.take()?;
             }
             check(libc::chdir(self.root.as_ptr()), "the new root")?;
-            check_long(libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()), "pivot_root")?;
+            check(libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()), "pivot_root")?;
             check(libc::umount2(c".".as_ptr(), libc::MNT_DETACH), "leaving the old root")?;
             check(libc::chdir(c"/".as_ptr()), "the new root")
         }
@@ -315,7 +315,7 @@ unsafe fn make_read_only(path: &CStr, flags: c_int, more: u64) -> Result<(), &'s
     let r = unsafe {
         libc::syscall(libc::SYS_mount_setattr, libc::AT_FDCWD, path.as_ptr(), flags, attributes.as_ptr(), 32usize)
     };
-    check_long(r, "making a mount read-only")
+    check(r, "making a mount read-only")
 }
 
 /// Calls `mount(2)`; the error is `what`, the name of the step.
@@ -350,7 +350,7 @@ unsafe fn allow_scratch() -> Result<(), &'static str> {
             libc::syscall(libc::SYS_landlock_add_rule, FORK_SERVER, PATH_BENEATH, &raw const rule, 0)
         };
         if add(landlock::SCRATCH | landlock::SCRATCH_NEWER) < 0 {
-            check_long(add(landlock::SCRATCH), "Landlock's rule for the scratch folder")?;
+            check(add(landlock::SCRATCH), "Landlock's rule for the scratch folder")?;
         }
         check(libc::close(parent), "close")
     }
@@ -365,7 +365,7 @@ unsafe fn write_file(path: &CStr, text: &CStr) -> Result<(), &'static str> {
         let n = text.count_bytes();
         let written = libc::write(fd, text.as_ptr().cast(), n);
         libc::close(fd);
-        check_long(written as i64, "a file of /proc/self")
+        check(written as i64, "a file of /proc/self")
     }
 }
 
@@ -382,13 +382,8 @@ unsafe fn limit(what: libc::__rlimit_resource_t, value: u64) -> Result<(), &'sta
 }
 
 /// Returns `what`, the name of the step, as an error if the result `r` of a system call is negative.
-fn check(r: c_int, what: &'static str) -> Result<(), &'static str> {
-    check_long(r.into(), what)
-}
-
-/// [`check`] for calls that return a long.
-fn check_long(r: i64, what: &'static str) -> Result<(), &'static str> {
-    if r < 0 { Err(what) } else { Ok(()) }
+fn check(r: impl Into<i64>, what: &'static str) -> Result<(), &'static str> {
+    if r.into() < 0 { Err(what) } else { Ok(()) }
 }
 
 /// Sends the failed step and `errno` to the parent, and ends the child.

@@ -125,11 +125,11 @@ fn allowed() -> Vec<i64> {
     allowed
 }
 
-/// Further system calls that are allowed, with any arguments, to processes that may change files.
+/// Adds the system calls that are also allowed, with any arguments, to processes that may change files.
 #[allow(clippy::wildcard_imports)] // As above.
-fn allowed_on_files() -> Vec<i64> {
+fn allow_changing_files(allowed: &mut Vec<i64>) {
     use libc::*;
-    let mut allowed = vec![
+    allowed.extend([
         SYS_pwrite64,
         SYS_ftruncate,
         SYS_fsync,
@@ -138,10 +138,9 @@ fn allowed_on_files() -> Vec<i64> {
         SYS_unlinkat,
         SYS_mkdirat,
         SYS_renameat2,
-    ];
+    ]);
     #[cfg(target_arch = "x86_64")]
     allowed.extend([SYS_unlink, SYS_mkdir, SYS_rmdir, SYS_rename, SYS_renameat]);
-    allowed
 }
 
 /// The rules of the allowed system calls: those of [`allowed`], with `scratch` also those that change files, and
@@ -149,8 +148,11 @@ fn allowed_on_files() -> Vec<i64> {
 #[allow(clippy::wildcard_imports)] // As above.
 fn rules(scratch: bool) -> Result<SyscallRules, SandboxError> {
     use libc::*;
-    let on_files = if scratch { allowed_on_files() } else { Vec::new() };
-    let mut rules: SyscallRules = allowed().into_iter().chain(on_files).map(|s| (s, Vec::new())).collect();
+    let mut allowed = allowed();
+    if scratch {
+        allow_changing_files(&mut allowed);
+    }
+    let mut rules: SyscallRules = allowed.into_iter().map(|s| (s, Vec::new())).collect();
     let condition = |arg, len, op, value| SeccompCondition::new(arg, len, op, value).map_err(refused);
     let equals = |arg, len, value| condition(arg, len, SeccompCmpOp::Eq, value);
     let rule = |conditions| SeccompRule::new(conditions).map_err(refused);
