@@ -64,7 +64,9 @@ impl PromptStats {
     }
 }
 
-/// The statistics of a prompt of Ties. A prompt has two rows in the data; `None` stands for a row that was not read.
+/// The scores' statistics of one prompt of RewardBench 2's category Ties, whose prompts can have several correct answers.
+/// The data have each prompt twice, with one correct completion and with several; `None` stands for a row that was not
+/// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TiesPrompt {
     /// Statistics of the row `ref:N`, which has one correct completion.

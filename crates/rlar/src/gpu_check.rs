@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +18,7 @@ use rlar_policy::{
     SavedActivations, Sequence, Tokenizer, floats,
 };
 use safetensors::{Dtype, SafeTensors};
+use tempfile::TempDir;
 
 use crate::cli::GpuCheckArguments;
 use crate::error::BadRequestExt;
@@ -126,14 +127,14 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 /// Runs every check on a device; returns an error if a check fails.
 pub fn run(arguments: &GpuCheckArguments) -> Result<()> {
     let devices = checked_devices(&arguments.device)?;
-    let folder = Fixtures::extract()?;
+    let folder = extract_fixtures()?;
     let mut report = CheckReport { checks: 0, failures: 0 };
     for checked in &devices {
         for (name, _) in &LANGUAGE_MODELS {
-            check_language_model(&mut report, checked, &folder.0.join(name), name)?;
+            check_language_model(&mut report, checked, &folder.path().join(name), name)?;
         }
         for (name, _) in &REWARD_MODELS {
-            check_reward_model(&mut report, checked, &folder.0.join(name), name)?;
+            check_reward_model(&mut report, checked, &folder.path().join(name), name)?;
         }
         check_random_model(&mut report, checked)?;
         check_sampler(&mut report, checked)?;
@@ -143,26 +144,15 @@ pub fn run(arguments: &GpuCheckArguments) -> Result<()> {
     print(format!("all {checks} checks passed on {}\n", arguments.device))
 }
 
-/// A temporary folder with the embedded models, which is removed when this value is dropped.
-struct Fixtures(PathBuf);
-
-impl Fixtures {
-    fn extract() -> Result<Self> {
-        let folder = std::env::temp_dir().join(format!("rlar-gpu-check-{}", std::process::id()));
-        let fixtures = Self(folder);
-        for (name, files) in LANGUAGE_MODELS.iter().chain(&REWARD_MODELS) {
-            let model = fixtures.0.join(name);
-            std::fs::create_dir_all(&model).with_context(|| model.display().to_string())?;
-            files.extract(&model).with_context(|| model.display().to_string())?;
-        }
-        Ok(fixtures)
+/// Writes the embedded models into a temporary folder, one folder each.
+fn extract_fixtures() -> Result<TempDir> {
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    for (name, files) in LANGUAGE_MODELS.iter().chain(&REWARD_MODELS) {
+        let model = folder.path().join(name);
+        std::fs::create_dir_all(&model).with_context(|| model.display().to_string())?;
+        files.extract(&model).with_context(|| model.display().to_string())?;
     }
-}
-
-impl Drop for Fixtures {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+    Ok(folder)
 }
 
 /// A tensor that `transformers` computed.
@@ -190,7 +180,15 @@ impl RecordedResults {
     }
 
     fn get(&self, name: &str) -> Result<&[f32]> {
-        Ok(&self.0.get(name).with_context(|| format!("{name} is not recorded"))?.values)
+        Ok(&self
+            .0
+            .get(name)
+            .with_context(|| {
+                format!(
+                    "expected.safetensors has no tensor {name}: record it with scripts/oracles/make_model_fixtures.py"
+                )
+            })?
+            .values)
     }
 
     /// The token ids of the three recorded sequences, whose names start with `kind`.

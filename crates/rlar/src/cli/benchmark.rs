@@ -66,7 +66,8 @@ pub struct RewardBenchmarkArguments {
     /// given several times.
     #[arg(long, value_name = "ROUTE")]
     pub route: Vec<String>,
-    /// Fit strategies on one half of the items and report them on the other half, over 200 random splits.
+    /// Also compare simple ways to choose or weight the tools by category on items that they were not fitted on: each is
+    /// fitted on one half of the items and measured on the other, over 200 random splits.
     #[arg(long)]
     pub cross_fit: bool,
     /// Use only this category; may be given several times.

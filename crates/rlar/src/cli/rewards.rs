@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 #[derive(Subcommand)]
 pub enum RewardsCommand {
-    /// List the tools of a library and whether they are admitted.
+    /// List the reward tools of a library, and whether each passed its admission checks, so that training may use it.
     #[command(after_help = "Examples:\n  rlar rewards list\n  rlar rewards list --library library --json")]
     List {
         /// Print a JSON object per tool, one on each line.
