@@ -20,7 +20,7 @@ check-cuda:
 smoke:
     cargo test --release --workspace -- the_smoke_job_learns
 
-# Run every script that needs no further package, with its smallest setting
+# Run the scripts that need no further package, with their smallest settings
 smallest:
     cargo build --release --workspace --examples --bins && scripts/smallest.sh
 
@@ -82,11 +82,11 @@ thorough:
 
 # Generate the config reference
 docs:
-    cargo run --release -- config schema --markdown > docs/config.md
+    cargo run --release -- config schema --markdown > target/config.md && mv target/config.md docs/config.md
 
 # Generate the data sets
 datasets:
-    for name in arithmetic code translation dialogue letters; do python3 scripts/make-$name.py; done
+    for name in arithmetic code translation dialogue letters; do python3 scripts/make-$name.py || exit 1; done
 
 # Install llama.cpp's server in its own Python environment, for tests and for trying the agents
 chat-python:

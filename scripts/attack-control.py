@@ -10,6 +10,9 @@ it cannot harm the machine. Attacking functions run in one process with their te
 import os, re, resource, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
+if os.geteuid():
+    sys.exit("the control needs root: without it no attack starts, which would look as if none succeeded")
+
 USER = 54321
 ATTACKS = Path(__file__).resolve().parent.parent / "crates/sandbox/attacks"
 PRELUDE = (ATTACKS.parent / "src/python/attempt.py").read_text()

@@ -17,6 +17,7 @@ from pathlib import Path
 import config_files
 
 ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 300  # seconds until the first step
 
 
 def first_record(rlar, folder, config, records):
@@ -26,14 +27,17 @@ def first_record(rlar, folder, config, records):
     began = time.monotonic()
     quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process = subprocess.Popen([rlar, "train", "--config", config, "--run", run], cwd=folder, **quiet)
-    while not ((run / records).exists() and (run / records).stat().st_size):
-        if process.poll() is not None:
-            raise SystemExit(f"{config} ended before its first step")
-        time.sleep(0.002)
-    took = time.monotonic() - began
-    process.kill()
-    process.wait()
-    return took
+    try:
+        while not ((run / records).exists() and (run / records).stat().st_size):
+            if process.poll() is not None:
+                raise SystemExit(f"{config} ended before its first step")
+            if time.monotonic() - began > LIMIT:
+                raise SystemExit(f"{config} took no step in {LIMIT} seconds")
+            time.sleep(0.002)
+        return time.monotonic() - began
+    finally:
+        process.kill()
+        process.wait()
 
 
 def main():
@@ -46,7 +50,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         subprocess.run([rlar, "train", "--config", "smoke.yaml", "--run", "base", "--steps", "1"], cwd=folder,
-                       check=True, capture_output=True)
+                       check=True, capture_output=True, timeout=LIMIT)
         loaded = dict(config_files.without(smoke, "warmup"), model=dict(path="base/start"))
         config_files.write(folder / "loaded.yaml", loaded)
         for title, config, records in [("from random weights, to the first warm-up step", "smoke.yaml", "warmup.jsonl"),

@@ -28,6 +28,7 @@ for tag in tags:
         assert abs(event.value - value) <= 1e-6 * max(1, abs(value)), (tag, event, value)
         checked += 1
 assert {event.step for event in events.Scalars("grad_norm")} <= set(records)
+assert checked, "the run has no tensorboard values"
 print(f"tensorboard: {len(tags)} tags, {checked} values, as in metrics.jsonl")
 
 rows = 0
@@ -44,6 +45,7 @@ print(f"pyarrow: {rows} rollouts with the rewards of metrics.jsonl")
 
 config = json.loads((run / "final/config.json").read_text())
 reward_model = config["architectures"][0].endswith("ForSequenceClassification")
+assert rows or reward_model, "the run has no rollouts"
 model = (AutoModelForSequenceClassification if reward_model else AutoModelForCausalLM).from_pretrained(run / "final")
 tokens = AutoTokenizer.from_pretrained(run / "final")("1 + 1 =", return_tensors="pt")["input_ids"]
 print(f"transformers: {type(model).__name__}, output {tuple(model(tokens).logits.shape)}")

