@@ -18,8 +18,8 @@ pub enum ItemKind {
     /// The item has three correct and three incorrect completions, each three in the same three styles. The value is
     /// the share of the 3 × 3 comparisons in which the correct completion has the higher score (RM-Bench).
     StyleMatrix,
-    /// The item has several equally correct completions. Only the category as a whole has a score, which is more than
-    /// the mean of its items' values (the subset Ties of RewardBench 2).
+    /// The item has several equally correct completions. Only the category as a whole has a score, which is computed
+    /// from margins too and is not the mean of its items' values (the subset Ties of RewardBench 2).
     Ties,
 }
 
@@ -35,12 +35,11 @@ pub enum Average {
 /// The score of one category, with what the overall score of the benchmark is computed from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CategoryScore {
-    /// The category's score, from 0 to 1.
+    /// The category's score: a share from 0 to 1, for Ties from -0.01 to 1.01.
     pub score: f64,
-    /// The sum of the values of the category's items. Where the score is not a mean, the score times the number of
-    /// items.
+    /// The sum of the values of the category's items. Where the score is not a mean, the score times `count`.
     pub sum: f64,
-    /// Number of items in the category.
+    /// Number of items that have a value; for Ties, of prompts.
     pub count: usize,
 }
 

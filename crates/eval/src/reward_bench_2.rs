@@ -38,9 +38,10 @@ pub struct PromptStats {
     /// Whether every correct completion has a higher score than every incorrect one.
     pub accurate: bool,
     /// The highest minus the lowest score of the correct completions; `None` where there is only one correct
-    /// completion.
+    /// completion, or where there are no correct or no incorrect ones.
     pub different_correct_margin: Option<f64>,
-    /// The lowest score of the correct completions minus the highest score of the incorrect ones.
+    /// The lowest score of the correct completions minus the highest score of the incorrect ones; 0 where either are
+    /// missing.
     pub correct_incorrect_margin: f64,
 }
 
@@ -64,9 +65,9 @@ impl PromptStats {
     }
 }
 
-/// The scores' statistics of one prompt of RewardBench 2's category Ties, whose prompts can have several correct answers.
-/// The data have each prompt twice, with one correct completion and with several; `None` stands for a row that was not
-/// read.
+/// The scores' statistics of one prompt of RewardBench 2's category Ties, whose prompts can have several correct
+/// answers. The data have each prompt twice, with one correct completion and with several; `None` stands for a row that
+/// was not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TiesPrompt {
     /// Statistics of the row `ref:N`, which has one correct completion.

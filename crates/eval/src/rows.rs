@@ -145,7 +145,7 @@ impl Row {
 
     /// Checks a column that states how many entries the row has, such as `num_correct`: fails where the column is there
     /// and is not `have`.
-    pub fn counts(&self, key: &str, have: usize) -> Result<(), EvalError> {
+    pub fn check_count(&self, key: &str, have: usize) -> Result<(), EvalError> {
         match self.value(key).map(|v| (v, v.as_u64())) {
             None => Ok(()),
             Some((_, Some(count))) if count == have as u64 => Ok(()),

@@ -108,6 +108,17 @@ pub fn exchanges(config: &Path, name: &str) -> Result<Asset, RewardError> {
     }
 }
 
+/// Fails where no model can be at a path: it is a run's folder, or nothing is there.
+pub fn check_model(path: &Path) -> Result<()> {
+    if let Some(model) = policy_of_run(path) {
+        bail!("{} is a run; its model is {}", path.display(), model.display());
+    }
+    if !path.exists() {
+        bail!("model {} does not exist; a Hugging Face folder or a GGUF file is expected there", path.display());
+    }
+    Ok(())
+}
+
 /// The folder of a run's final model; `None` if `folder` is no run, or is itself a model.
 pub fn policy_of_run(folder: &Path) -> Option<PathBuf> {
     let model = folder.join("final");

@@ -115,7 +115,7 @@ pub fn find(suite: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), EvalError> {
         None => "name another file with --data".into(),
     };
     let message = format!(
-        "is neither on disk (as given, beside the suite, in {}) nor embedded; {remedy}",
+        "is neither on disk (as given, beside the suite, one folder up, in {}) nor embedded; {remedy}",
         home.map_or_else(|| "RLAR_DATA".into(), |home| home.display().to_string())
     );
     Err(EvalError::File { path: name.into(), message })

@@ -43,7 +43,7 @@ pub fn bad_request(message: impl Display) -> anyhow::Error {
     BadRequest(anyhow!("{message}")).into()
 }
 
-/// Prints an error as one line on standard error and gives the exit code.
+/// Prints an error as one message on standard error and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     // `anyhow::Error::downcast_ref` does not look into the sources of other error types, so the whole chain is
     // searched.

@@ -2,8 +2,8 @@
 
 use std::io::{BufRead, IsTerminal};
 
-use anyhow::{Context, Result, anyhow, bail};
-use rlar_policy::{ComputeDevice, Conversation, Engine, Finish, GenerationRequest, Policy, Sampling, StreamControl};
+use anyhow::{Context, Result, anyhow};
+use rlar_policy::{ComputeDevice, Conversation, Finish, GenerationRequest, Policy, Sampling, StreamControl};
 use serde_json::{Value, json};
 
 use crate::assets;
@@ -12,7 +12,7 @@ use crate::error::{BadRequestExt, bad_request};
 use crate::output::{print, print_error};
 
 pub fn run(arguments: &GenerateArguments) -> Result<()> {
-    check_model(arguments).bad_request()?;
+    assets::check_model(&arguments.model).bad_request()?;
     let device = ComputeDevice::new(&arguments.device).bad_request()?;
     // Options are checked before the model is read, which may take long; the model's own settings are checked with it.
     sampling(arguments, Sampling::default()).check().map_err(bad_request)?;
@@ -23,17 +23,6 @@ pub fn run(arguments: &GenerateArguments) -> Result<()> {
         None if policy.tokenizer.has_template() => chat(&policy, arguments, &sampling),
         None => Err(bad_request("this model has no chat template; pass --prompt")),
     }
-}
-
-fn check_model(arguments: &GenerateArguments) -> Result<()> {
-    let model = &arguments.model;
-    if let Some(policy) = assets::policy_of_run(model) {
-        bail!("{} is a run; its model is {}", model.display(), policy.display());
-    }
-    if !model.exists() {
-        bail!("model {} does not exist; a Hugging Face folder or a GGUF file is expected there", model.display());
-    }
-    Ok(())
 }
 
 /// The model's sampling settings, overridden by those of the command line.
@@ -105,7 +94,7 @@ fn chat_tokens(policy: &Policy, messages: Vec<Value>) -> Result<Vec<u32>> {
 fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling, is_first: bool) -> Result<String> {
     let room = policy.decoder.config().max_position_embeddings.saturating_sub(prompt.len());
     let request = [GenerationRequest { prompt, seeds: vec![seed] }];
-    let engine = Engine::new(&policy.decoder, &policy.tokenizer, 1);
+    let engine = policy.engine(1);
     if is_first {
         print_error(format!("{}\n", engine.plan(&request, sampling)))?;
     }

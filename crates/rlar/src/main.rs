@@ -1,7 +1,7 @@
 //! `rlar`: reads the command line, runs one command, and ends with an exit code.
 //!
-//! A command is one call into another crate. It returns `anyhow::Result<()>`; [`error`] turns an error into one line of
-//! text and an exit code.
+//! A command is one call into another crate. It returns `anyhow::Result<()>`; [`error`] turns an error into one message
+//! and an exit code.
 
 mod allocator;
 mod assets;

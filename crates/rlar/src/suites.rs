@@ -47,12 +47,12 @@ pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
     let name = model.path.display().to_string();
     // Replies that are kept must not be taken for those of other weights at the same path.
     let weights = if arguments.out.is_some() { weights_hash(&model.path, &policy)? } else { name.clone() };
-    let engine = LocalPolicy {
+    let generator = LocalPolicy {
         policy: &policy,
         identity: format!("{weights} {:?}", model.precision),
         batch: arguments.batch.into(),
     };
-    evaluate(&mut suites, &engine, &name, arguments)
+    evaluate(&mut suites, &generator, &name, arguments)
 }
 
 /// The suites that the command line names, each with its prompts and tools.
@@ -209,12 +209,7 @@ impl EvaluatedModel {
         }
         let path = arguments.model.clone();
         let path = path.context("nothing to evaluate: pass --model, --server, --answers or --config")?;
-        if let Some(policy) = assets::policy_of_run(&path) {
-            bail!("{} is a run; its model is {}", path.display(), policy.display());
-        }
-        if !path.exists() {
-            bail!("model {} does not exist; a Hugging Face folder or a GGUF file is expected there", path.display());
-        }
+        assets::check_model(&path)?;
         Ok(Self { path, device: device("cpu".into()), precision: Precision::default() })
     }
 }
@@ -231,21 +226,24 @@ fn weights_hash(path: &Path, policy: &Policy) -> Result<String> {
 /// Generates and grades the replies to each suite.
 fn evaluate(
     suites: &mut [SuiteEval],
-    engine: &dyn ReplyGenerator,
+    generator: &dyn ReplyGenerator,
     name: &str,
     arguments: &PolicyEvalArguments,
 ) -> Result<()> {
     for suite in suites.iter().map(SuiteEval::suite) {
-        let suits = suite.check_samples_differ().and_then(|()| engine.check_suite(suite));
-        suits.map_err(|why| bad_request(format!("suite `{}`: {why}", suite.name)))?;
+        let check = suite.check_samples_differ().and_then(|()| generator.check_suite(suite));
+        check.map_err(|why| bad_request(format!("suite `{}`: {why}", suite.name)))?;
     }
     for suite in suites {
         let suite_name = &suite.suite().name;
-        let kept = arguments.out.as_ref().map(|out| out.join(suite_name).join("answers.jsonl"));
-        let options =
-            GenerationOptions { seed: arguments.seed.unwrap_or(0), cache: kept.as_deref(), cancelled: &is_interrupted };
+        let cache = arguments.out.as_ref().map(|out| out.join(suite_name).join("answers.jsonl"));
+        let options = GenerationOptions {
+            seed: arguments.seed.unwrap_or(0),
+            cache: cache.as_deref(),
+            cancelled: &is_interrupted,
+        };
         let bar = Progress::new(suite_name, suite.prompts().len() as u64, 0);
-        let replies = suite.generate(engine, &options, &mut |n| bar.step(n as u64, String::new()))?;
+        let replies = suite.generate(generator, &options, &mut |n| bar.step(n as u64, String::new()))?;
         bar.finish();
         let Some(replies) = replies else {
             bail!("interrupted in suite `{suite_name}`; {}", how_to_continue(arguments.out.as_deref()));
@@ -266,13 +264,13 @@ pub fn how_to_continue(out: Option<&Path>) -> &'static str {
 /// Grades replies, writes the results to `--out`, and prints them.
 fn grade(
     suite: &mut SuiteEval,
-    engine: &str,
+    generator: &str,
     replies: Vec<Vec<ReplyResult>>,
     arguments: &PolicyEvalArguments,
 ) -> Result<()> {
     let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed.unwrap_or(0) };
     let bootstrap = (arguments.bootstrap > 0).then_some(bootstrap);
-    let (results, verdicts) = suite.evaluate(engine, replies, bootstrap, &is_interrupted)?;
+    let (results, verdicts) = suite.evaluate(generator, replies, bootstrap, &is_interrupted)?;
     let name = &suite.suite().name;
     if is_interrupted() {
         bail!("interrupted while the replies to suite `{name}` were graded");

@@ -12,9 +12,9 @@ pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     let (id, category) = (row.text("id")?, row.text("subset")?);
     let (chosen, rejected) = (row.texts("chosen")?, row.texts("rejected")?);
     let (num_correct, num_incorrect) = (chosen.len(), rejected.len());
-    row.counts("num_correct", num_correct)?;
-    row.counts("num_incorrect", num_incorrect)?;
-    row.counts("total_completions", num_correct + num_incorrect)?;
+    row.check_count("num_correct", num_correct)?;
+    row.check_count("num_incorrect", num_incorrect)?;
+    row.check_count("total_completions", num_correct + num_incorrect)?;
     if !SUBSETS.contains(&category.as_str()) {
         return Err(row.wrong(format!("subset `{category}` is not one of: {}", SUBSETS.join(", "))));
     }

@@ -49,7 +49,7 @@ pub struct SuiteResult {
     pub unanswered: usize,
     /// Number of replies that are there but got no score; 0 where the suite has no tools.
     pub unscored: usize,
-    /// Why the first reply that is missing or got no score is so; `None` where there is no such reply.
+    /// The reason for the first reply that is missing or got no score; `None` where there is no such reply.
     pub first_failure: Option<String>,
     /// Number of replies that were cut off at `max_tokens`.
     pub truncated: usize,

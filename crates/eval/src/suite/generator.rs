@@ -124,7 +124,7 @@ impl ReplyGenerator for LocalPolicy<'_> {
         }
         let engine = self.policy.engine(self.batch);
         let mut on_token = |_: TokenEvent| if cancelled() { StreamControl::EndAll } else { StreamControl::Continue };
-        let mut samples = engine.stream(&encoded, &suite.sampling.to_policy(), &mut on_token)?.into_iter().flatten();
+        let mut samples = engine.stream(&encoded, &suite.sampling.to_sampling(), &mut on_token)?.into_iter().flatten();
         let replies = requests.iter().zip(refused).map(|(request, reason)| {
             if let Some(reason) = reason {
                 return vec![Err(reason); request.draws.len()];

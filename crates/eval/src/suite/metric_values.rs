@@ -100,7 +100,7 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 }
 
 /// A metric's value before the prompts are averaged.
-struct Unaveraged {
+struct MetricStatistics {
     name: String,
     statistics: PromptStatistics,
     /// What each prompt contributes if only replies with a score count; `None` where the metric does not count replies
@@ -118,20 +118,20 @@ pub fn metric_values(
     bootstrap: Option<Bootstrap>,
 ) -> Vec<MetricValue> {
     let graded = Graded { suite, prompts, replies, answer_groups };
-    let unaveraged: Vec<(SuiteMetric, Unaveraged)> =
+    let unaveraged: Vec<(SuiteMetric, MetricStatistics)> =
         suite.metrics.iter().flat_map(|metric| graded.metric(*metric).into_iter().map(|u| (*metric, u))).collect();
     let all_prompts = || 0..prompts.len();
     let values: Vec<Option<f64>> = unaveraged.iter().map(|(_, u)| u.statistics.value(all_prompts())).collect();
     let intervals = bootstrap.map_or(Vec::new(), |b| {
         b.intervals(&[prompts.len()], |draws| {
             // Where no prompt of a resample has a value, the resample gets the value of all prompts.
-            let resampled = |(value, (_, u)): (&Option<f64>, &(SuiteMetric, Unaveraged))| {
+            let resampled = |(value, (_, u)): (&Option<f64>, &(SuiteMetric, MetricStatistics))| {
                 u.statistics.value(draws[0].iter().copied()).or(*value).unwrap_or_default()
             };
             values.iter().zip(&unaveraged).map(resampled).collect()
         })
     });
-    let metric_value = |(i, (metric, u)): (usize, (SuiteMetric, Unaveraged))| MetricValue {
+    let metric_value = |(i, (metric, u)): (usize, (SuiteMetric, MetricStatistics))| MetricValue {
         metric,
         name: u.name,
         value: values[i],
@@ -152,8 +152,9 @@ struct Graded<'a> {
 
 impl Graded<'_> {
     /// The values of one metric, before the prompts are averaged.
-    fn metric(&self, metric: SuiteMetric) -> Vec<Unaveraged> {
-        let one = |statistics, scored_only| vec![Unaveraged { name: metric.to_string(), statistics, scored_only }];
+    fn metric(&self, metric: SuiteMetric) -> Vec<MetricStatistics> {
+        let one =
+            |statistics, scored_only| vec![MetricStatistics { name: metric.to_string(), statistics, scored_only }];
         let graded = |value: &dyn Fn(&[GradedReply]) -> Option<f64>| {
             let by_prompt = self.replies.iter().map(|replies| value(replies)).collect();
             one(PromptStatistics::Mean(by_prompt), Some(self.scored_only(value)))
@@ -223,7 +224,7 @@ impl Graded<'_> {
 
     /// The four values of `IFEval`, in the order of [`SuiteMetric::value_names`]. A missing reply counts as one that
     /// follows no instruction.
-    fn ifeval(&self, metric: SuiteMetric) -> Vec<Unaveraged> {
+    fn ifeval(&self, metric: SuiteMetric) -> Vec<MetricStatistics> {
         let mut values = Vec::new();
         for check in [follows_strictly as InstructionCheck, ifeval::follows_loosely] {
             let followed: Vec<Vec<Vec<bool>>> = self
@@ -245,7 +246,7 @@ impl Graded<'_> {
             values.push((PromptStatistics::Mean(by_prompt), PromptStatistics::Mean(answered_prompts)));
             values.push((PromptStatistics::Ratio(by_instruction), PromptStatistics::Ratio(answered_instructions)));
         }
-        let named = |(name, (statistics, answered))| Unaveraged { name, statistics, scored_only: Some(answered) };
+        let named = |(name, (statistics, answered))| MetricStatistics { name, statistics, scored_only: Some(answered) };
         metric.value_names().into_iter().zip(values).map(named).collect()
     }
 }

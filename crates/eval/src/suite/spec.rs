@@ -31,8 +31,8 @@ pub struct Suite {
     #[serde(default)]
     pub about: String,
     /// Name of the file with the data's rows: JSONL, a JSON list or Parquet, which may be gzipped. It is looked for in
-    /// this order: at this path, beside the suite, in the folder of fetched data, and among the data embedded in the
-    /// program.
+    /// this order: at this path, beside the suite, one folder up, in the folder of fetched data, and among the data
+    /// embedded in the program.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
     /// Used instead of `data`: text files that hold one column each, with one line per row. Maps the column's name to
@@ -152,7 +152,7 @@ impl Default for SuiteSampling {
 
 impl SuiteSampling {
     /// The settings in the form in which a policy takes them.
-    pub fn to_policy(&self) -> Sampling {
+    pub fn to_sampling(&self) -> Sampling {
         Sampling {
             temperature: self.temperature,
             top_p: self.top_p,
@@ -216,7 +216,7 @@ impl Suite {
         {
             report("few_shot", "needs either `rows` or `data`".into());
         }
-        if let Err(reason) = self.sampling.to_policy().check() {
+        if let Err(reason) = self.sampling.to_sampling().check() {
             report("sampling", reason);
         }
         if self.metrics.is_empty() {

@@ -26,8 +26,8 @@ pub enum BenchmarkCommand {
 pub enum JudgePrompt {
     /// Rate each completion from 1 to 10.
     Ratings,
-    /// Choose the best of four completions in shuffled order; items of the category Ties, and items with another number
-    /// of completions, are rated.
+    /// Choose the best of four completions in shuffled order. Items of the category Ties, and items without exactly four
+    /// completions of which the first alone is correct, are rated.
     Four,
     /// Like `four`, for models without system messages: the instructions precede the question.
     FourMerged,
@@ -37,8 +37,8 @@ pub enum JudgePrompt {
 
 #[derive(Args)]
 pub struct RewardBenchmarkArguments {
-    /// The benchmark's published files: JSONL, a JSON list or Parquet. Several files are joined. When absent,
-    /// RewardBench 2 is read from where `rlar data fetch rewardbench-v2` put it.
+    /// The benchmark's published files: JSONL, a JSON list or Parquet. Several files are joined. `rewards` requires this;
+    /// without it, `rewardbench-v2` reads what `rlar data fetch rewardbench-v2` downloaded.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub data: Vec<PathBuf>,
     /// A tool of the library; may be given several times. Without tools, models, judges and scores, all admitted tools
@@ -66,8 +66,8 @@ pub struct RewardBenchmarkArguments {
     /// given several times.
     #[arg(long, value_name = "ROUTE")]
     pub route: Vec<String>,
-    /// Also compare simple ways to choose or weight the tools by category on items that they were not fitted on: each is
-    /// fitted on one half of the items and measured on the other, over 200 random splits.
+    /// Also compare simple ways to choose or weight the tools by category on items that they were not fitted on: each
+    /// is fitted on one half of the items and measured on the other, over 200 random splits.
     #[arg(long)]
     pub cross_fit: bool,
     /// Use only this category; may be given several times.

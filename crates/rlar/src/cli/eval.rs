@@ -37,8 +37,9 @@ pub struct PolicyEvalArguments {
     /// Number of concurrent requests to that server.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
-    /// With one suite: evaluate recorded replies. Either JSONL rows with `id` (or `task_id`, `key`, `prompt`) and
-    /// `reply` (or `completion`, `response`, `output`), or a text file with one line per prompt.
+    /// With one suite: evaluate recorded replies. Either rows (JSONL, a JSON list or Parquet, also gzipped) with `id` (or
+    /// `task_id`, `key`, `prompt`) and `reply` (or `completion`, `response`, `output`), or a text file with one line per
+    /// prompt.
     #[arg(long, value_name = "FILE", requires = "suites", conflicts_with_all = ["model", "config", "samples", "temperature", "max_tokens"])]
     pub answers: Option<PathBuf>,
     /// With one suite: a data file that replaces the suite's.

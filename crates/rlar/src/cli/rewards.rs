@@ -40,14 +40,15 @@ pub enum RewardsCommand {
         column: Vec<String>,
     },
     /// Run the admission checks, which a tool must pass to be used, and write each tool's report into its folder. Exits
-    /// with 1 if a tool is refused.
+    /// with 1 if a tool is refused or cannot be examined.
     #[command(
         after_help = "Examples:\n  rlar rewards admit --library library\n  rlar rewards admit my_tool --library library --data examples.jsonl"
     )]
     Admit {
         /// The tools' names; when absent, all tools of the library that are not retired.
         tools: Vec<String>,
-        /// JSONL examples with references or demonstrations to run the checks on; built-in examples when absent.
+        /// JSONL examples with references or demonstrations to run the checks on. Without this and `--preferences`,
+        /// built-in examples.
         #[arg(long, value_name = "FILE")]
         data: Option<PathBuf>,
         /// JSONL pairs of replies (`prompt`, `chosen`, `rejected`) to run the checks on.

@@ -13,7 +13,8 @@ pub enum DataCommand {
         #[arg(long, value_name = "FILE")]
         origins: Option<PathBuf>,
     },
-    /// Download data sets from their publisher and check their SHA-256, into `RLAR_DATA`, else `~/.cache/rlar/data`.
+    /// Download data sets from their publisher and check their SHA-256, into `RLAR_DATA`, else
+    /// `rlar/data` in `XDG_CACHE_HOME` or `~/.cache`.
     #[command(
         after_help = "Examples:\n  rlar data fetch gsm8k math500\n  rlar data fetch hub:openai/gsm8k@main/main/test-00000-of-00001.parquet"
     )]
