@@ -86,7 +86,8 @@ impl ChatRequest {
         hex(&hash.finalize())
     }
 
-    /// A copy of the request without messages. The key of the copy is that of a scripted exchange for this request.
+    /// A copy of the request without its messages. Scripted exchanges are looked up by the key of this copy, because they
+    /// answer a request whatever its messages are.
     pub(crate) fn without_messages(&self) -> Self {
         Self { messages: Vec::new(), ..self.clone() }
     }
