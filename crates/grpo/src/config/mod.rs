@@ -1,5 +1,6 @@
-//! The config, which is the YAML of a job. Each section has a file here. `check.rs` holds the checks that involve
-//! several keys.
+//! The config, which is the YAML of a job. The files here hold its sections; `training.rs` holds `train`, `warmup`,
+//! `sampling` and `optimizer`. The bounds of a key stand at its field; `check.rs` holds the checks that involve several
+//! keys.
 //!
 //! To add a key: add a field to the struct of its section, with a default and a doc comment, which becomes the text in
 //! `docs/config.md`. If the key depends on others, add a check in `check.rs`. If a resumed run may change it, add it to
