@@ -15,6 +15,14 @@ pub enum DataError {
         /// The error that the operating system reported.
         source: io::Error,
     },
+    /// The file as a whole cannot be used.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file that cannot be used.
+        path: PathBuf,
+        /// What is wrong with the file and what to do.
+        message: String,
+    },
     /// A row of the file is invalid.
     #[error("{}:{line}: {message}", path.display())]
     Row {

@@ -11,10 +11,14 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Author of the system message, which holds standing instructions for the model.
     System,
+    /// Author of the instructions that some models take instead of a system message.
+    Developer,
     /// The person who talks to the model.
     User,
     /// The language model.
     Assistant,
+    /// A tool that the model called; the message is the tool's result.
+    Tool,
 }
 
 impl Role {
@@ -22,19 +26,58 @@ impl Role {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::System => "system",
+            Self::Developer => "developer",
             Self::User => "user",
             Self::Assistant => "assistant",
+            Self::Tool => "tool",
+        }
+    }
+
+    /// The role with this name in a data set: that of chat templates, or `human`, `gpt`, `model` and `function` of other
+    /// forms. The error lists the names.
+    pub fn parse(name: &str) -> Result<Self, String> {
+        match name {
+            "system" => Ok(Self::System),
+            "developer" => Ok(Self::Developer),
+            "user" | "human" => Ok(Self::User),
+            "assistant" | "gpt" | "model" => Ok(Self::Assistant),
+            "tool" | "function" => Ok(Self::Tool),
+            other => {
+                Err(format!("the role `{other}` is none of `system`, `developer`, `user`, `assistant` and `tool`"))
+            }
         }
     }
 }
 
 /// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// Author of the message.
     pub role: Role,
-    /// Text of the message.
+    /// Text of the message; may be empty beside tool calls.
     pub content: String,
+    /// The tool calls of an assistant's message, in the form of the chat API.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tool_calls: Vec<serde_json::Value>,
+    /// Name of the author, or of the tool that gave the result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The id of the tool call that a tool's message answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_call_id: Option<String>,
+}
+
+impl Message {
+    /// A message with a text and nothing else.
+    pub fn new(role: Role, content: impl Into<String>) -> Self {
+        Self { role, content: content.into(), tool_calls: Vec::new(), name: None, tool_call_id: None }
+    }
+
+    /// The message as chat templates read it: an object with `role`, `content` and, where they are there, `tool_calls`,
+    /// `name` and `tool_call_id`.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
 }
 
 /// One prompt with its reference answer, domain and other columns.
@@ -47,6 +90,12 @@ pub struct Example {
     /// The correct answer, or a good reply; `None` if the row has neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// Further answers that are as good as the reference; empty if the row has one answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_references: Vec<String>,
+    /// Whether the row has the prompt as a list of messages and not as a text. It is not stored.
+    #[serde(skip)]
+    pub conversational: bool,
     /// The kind of task, such as `math`; `None` if the row does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
@@ -59,6 +108,25 @@ pub struct Example {
 }
 
 impl Example {
+    /// A prompt of one user message, with nothing else.
+    pub fn new(id: impl Into<String>, prompt: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            messages: vec![Message::new(Role::User, prompt)],
+            reference: None,
+            further_references: Vec::new(),
+            conversational: false,
+            domain: None,
+            demonstration: None,
+            columns: serde_json::Map::new(),
+        }
+    }
+
+    /// The reference and all further answers that are as good.
+    pub fn references(&self) -> impl Iterator<Item = &str> {
+        self.reference.iter().chain(&self.further_references).map(String::as_str)
+    }
+
     /// The text of the last message of the prompt; empty if there is no message.
     pub fn prompt(&self) -> &str {
         self.messages.last().map_or("", |m| &m.content)

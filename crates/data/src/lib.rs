@@ -1,7 +1,9 @@
 //! The data that rlar works on: prompts, replies, and the files that they come in.
 //!
-//! - [`read_examples`] reads [`Example`]s, one prompt each, from JSONL; an error names the file and the line.
-//! - [`read_preferences`] reads [`Preference`]s: a prompt with a better and a worse reply.
+//! - [`read_rows`] reads the rows of a file, in whatever format it is.
+//! - [`examples`] makes [`Example`]s of rows, one prompt each; an error names the file and the line. [`ColumnTemplates`]
+//!   name the columns, and other tools' forms are recognised.
+//! - [`preferences`] makes [`Preference`]s of rows: a prompt with a better and a worse reply.
 //! - [`Completion`] is a reply and the part of it that is scored: all that a reward tool sees of a model.
 //! - [`Document`] is a YAML file that is checked as a whole against a JSON Schema before anything is built from it.
 //! - [`parquet()`] writes columns as a Parquet file.
@@ -9,26 +11,39 @@
 //! ```
 //! use rlar_data::{Needs, ScoredPart, read_examples};
 //!
-//! let rows = r#"{"prompt": "What is 6 * 7?", "answer": "42", "domain": "math"}"#;
+//! let rows = br#"{"prompt": "What is 6 * 7?", "answer": "42", "domain": "math"}"#;
 //! let examples = read_examples("train.jsonl".as_ref(), rows, Needs::Reference)?;
 //! assert_eq!(examples[0].reference.as_deref(), Some("42"));
 //!
 //! let part = ScoredPart { after: Some("</think>".into()), within: None };
 //! assert_eq!(part.completion("<think>6 * 7 = 42</think>42").scored_text(), "42");
 //!
-//! let error = read_examples("train.jsonl".as_ref(), r#"{"prompt": "Hello"}"#, Needs::Reference).unwrap_err();
+//! let error = read_examples("train.jsonl".as_ref(), br#"{"prompt": "Hello"}"#, Needs::Reference).unwrap_err();
 //! assert!(error.to_string().starts_with("train.jsonl:1: the row has no `reference`"));
 //! # Ok::<(), rlar_data::DataError>(())
 //! ```
 
+mod columns;
 mod error;
 mod example;
-mod jsonl;
+mod examples;
+mod files;
+mod final_answer;
+mod preferences;
+mod rows;
 mod table;
 mod yaml;
 
+pub use columns::{ColumnTemplates, CompiledColumns, TemplateError, Templates, columns_of};
 pub use error::{ConfigError, DataError, KeyProblem, Problem};
 pub use example::{Completion, Example, Message, Preference, Role, ScoredPart};
-pub use jsonl::{Needs, NumberedRow, json_type_name, read_examples, read_preferences, read_rows};
+pub use examples::{ExampleSet, Needs, examples, read_examples};
+pub use files::DataFiles;
+pub use final_answer::{FinalAnswers, find_final_answers};
+pub use preferences::{preferences, read_preferences};
+pub use rows::{
+    DataFile, DataRow, TextColumn, decompress, json_type_name, not_json, number_text, read_rows, read_text_columns,
+    utf8,
+};
 pub use table::{Column, parquet};
 pub use yaml::Document;

@@ -34,7 +34,6 @@ mod prompt_encoding;
 pub mod suite;
 
 pub mod item;
-mod parquet_rows;
 pub mod readers;
 mod rows;
 

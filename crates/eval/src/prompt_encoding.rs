@@ -1,7 +1,7 @@
 //! Turns an example's messages into the token ids of the prompt, in the same way for training and evaluation.
 
-use rlar_data::Example;
-use rlar_policy::{Policy, PolicyError, Turn};
+use rlar_data::{Example, Message, Role};
+use rlar_policy::{Conversation, Policy, PolicyError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,13 +20,33 @@ pub enum PromptFormat {
 pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
     let text = match format {
         PromptFormat::Chat => {
-            let turns: Vec<Turn> =
-                example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect();
-            policy.tokenizer.chat(&turns, true)?
+            let messages = example.messages.iter().map(Message::to_json).collect();
+            let conversation = Conversation { messages, generation: true, ..Conversation::default() };
+            let text = policy.tokenizer.render(&conversation)?.text;
+            check_roles(example, &text)?;
+            text
         }
         PromptFormat::Plain => example.messages.iter().map(|m| m.content.as_str()).collect(),
     };
     policy.tokenizer.encode(&text)
+}
+
+/// Fails where the chat template leaves out a message because it does not know its role, or tool calls.
+fn check_roles(example: &Example, text: &str) -> Result<(), PolicyError> {
+    for message in &example.messages {
+        let is_usual = matches!(message.role, Role::System | Role::User | Role::Assistant);
+        let names =
+            message.tool_calls.iter().filter_map(|call| call.get("function").unwrap_or(call).get("name")?.as_str());
+        let is_left_out = !is_usual && !text.contains(message.content.trim());
+        if is_left_out || names.into_iter().any(|name| !text.contains(name)) {
+            let (id, role) = (&example.id, message.role.as_str());
+            return Err(PolicyError::Request(format!(
+                "example `{id}`: the model's chat template leaves out a message of the role `{role}` or its tool calls; \
+                 use a model whose template has them, or change the row"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The token ids of the prompt, like [`encode_prompt`]; fails where the prompt leaves no room for a reply in the

@@ -6,10 +6,10 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 
-use rlar_data::{Completion, Example, Message, Role};
+use rlar_data::{Completion, Example};
 use rlar_rewards::{Outcome, ScoreRecord, Tool};
 use rlar_run::sha256;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::EvalError;
 use crate::item::{Benchmark, Item};
@@ -21,12 +21,8 @@ const BATCH: usize = 32;
 /// An item's prompt as an example that tools can score; its domain is the item's category.
 pub fn item_example(item: &Item) -> Example {
     Example {
-        id: format!("{}: {}", item.category, item.id),
-        messages: vec![Message { role: Role::User, content: item.prompt.clone() }],
-        reference: None,
         domain: Some(item.category.clone()),
-        demonstration: None,
-        columns: Map::new(),
+        ..Example::new(format!("{}: {}", item.category, item.id), item.prompt.clone())
     }
 }
 

@@ -37,7 +37,7 @@ pub mod report;
 pub mod schedule;
 mod error;
 
-pub use config::{Agent, CheckpointMetric, Config, Method, Unadmitted};
+pub use config::{Agent, CheckpointMetric, Config, DataSet, Method, Unadmitted};
 pub use error::TrainError;
 pub use report::final_report::{BeforeAfter, PolicyEvaluation, Report};
 pub use run::dry_run::dry_run;

@@ -15,7 +15,7 @@ const PROMPTS: &str = r#"{"prompt": "47 + 38 =", "reference": "85"}
 {"prompt": "Simplify 2/4.", "reference": "\\frac{1}{2}"}"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let examples = read_examples("prompts.jsonl".as_ref(), PROMPTS, Needs::Prompt)?;
+    let examples = read_examples("prompts.jsonl".as_ref(), PROMPTS.as_bytes(), Needs::Prompt)?;
     let replies = ["It is 85.", "The answer is B.", "London", "$\\boxed{0.5}$"].map(Completion::whole);
     let context = ToolContext::new(SandboxLimits::default());
     let mut rewards = Orchestrator::new(Library::curated()?, context, OrchestratorConfig::default());

@@ -30,7 +30,7 @@ fn rows(prompts: usize, words: bool) -> Result<Vec<Example>, Box<dyn Error>> {
         let prompt = if words { format!("Tom has {i} apples and gets one. How many?") } else { format!("{i} + 1 =") };
         serde_json::json!({ "prompt": prompt, "reference": (i + 1).to_string() }).to_string() + "\n"
     };
-    Ok(read_examples("rows".as_ref(), &(0..prompts).map(row).collect::<String>(), Needs::Prompt)?)
+    Ok(read_examples("rows".as_ref(), (0..prompts).map(row).collect::<String>().as_bytes(), Needs::Prompt)?)
 }
 
 /// Eight replies to each example, different in every round.

@@ -22,7 +22,7 @@
 //! use rlar_sandbox::SandboxLimits;
 //!
 //! let row = r#"{"prompt": "47 + 38 =", "reference": "85"}"#;
-//! let examples = read_examples("rows.jsonl".as_ref(), row, Needs::Prompt)?;
+//! let examples = read_examples("rows.jsonl".as_ref(), row.as_bytes(), Needs::Prompt)?;
 //! let reply = Completion::whole("The sum is 85.");
 //!
 //! let context = ToolContext::new(SandboxLimits::default());

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use include_dir::{Dir, include_dir};
+use rlar_data::DataFile;
 use rlar_rewards::RewardError;
+
+use crate::data;
 
 static CONFIGS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
 static DATASETS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../datasets");
@@ -77,13 +80,41 @@ pub fn beside(config: &Path, name: &str) -> Option<PathBuf> {
     paths.into_iter().find(|p| p.exists())
 }
 
-/// Finds a data file that a config names: on disk, then among those embedded in the binary; `None` if it does not
-/// exist.
-pub fn data(config: &Path, name: &str) -> Result<Option<Asset>> {
+/// The data files that a name in a config stands for: a path, a pattern such as `data/*.parquet` (its matches in
+/// alphabetical order), `hub:OWNER/NAME@REVISION/PATH` (downloaded if it is not there yet), or a file that is embedded
+/// in the binary. Empty if there is no such file.
+pub fn data_files(config: &Path, name: &str) -> Result<Vec<DataFile>> {
+    let read = |path: PathBuf| {
+        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        Ok(DataFile { path, bytes })
+    };
     if let Some(path) = beside(config, name) {
-        return read(&path).map(Some);
+        return Ok(vec![read(path)?]);
     }
-    Ok(embedded(name))
+    if name.starts_with("hub:") {
+        return Ok(vec![read(data::fetch_hub_file(name)?)?]);
+    }
+    if name.contains(['*', '?', '[']) {
+        return matches_beside(config, name)?.into_iter().map(read).collect();
+    }
+    let embedded =
+        embedded(name).map(|asset| DataFile { path: asset.path, bytes: asset.text.into_owned().into_bytes() });
+    Ok(embedded.into_iter().collect())
+}
+
+/// The files that match a pattern: as given, else beside the config, else one folder up.
+fn matches_beside(config: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
+    let folder = config.parent().unwrap_or(Path::new(""));
+    for base in [PathBuf::new(), folder.to_owned(), folder.join("..")] {
+        let full = glob::Pattern::escape(&base.to_string_lossy());
+        let full = if full.is_empty() { pattern.to_owned() } else { format!("{full}/{pattern}") };
+        let found = glob::glob(&full).with_context(|| format!("pattern {pattern}"))?;
+        let found: Vec<PathBuf> = found.filter_map(Result::ok).filter(|path| path.is_file()).collect();
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// A data file that is embedded in the binary; `None` if it does not exist.

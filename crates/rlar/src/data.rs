@@ -9,7 +9,7 @@ use rlar_eval::table::render;
 
 use crate::assets;
 use crate::cli::DataCommand;
-use crate::error::BadRequestExt;
+use crate::error::{BadRequestExt, bad_request};
 use crate::output::{DownloadBar, print};
 
 pub fn run(command: &DataCommand) -> Result<()> {
@@ -92,6 +92,17 @@ fn download(sets: &[RequestedSet]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The path of a file of a data set on the Hub, `hub:OWNER/NAME@REVISION/PATH`. It is downloaded into the folder of data
+/// if it is not there yet.
+pub fn fetch_hub_file(name: &str) -> Result<PathBuf> {
+    let source = hub_file(name).ok_or_else(|| bad_request(format!("{name}: must be hub:OWNER/NAME@REVISION/PATH")))?;
+    let home = home()?;
+    let mut bar = DownloadBar::default();
+    let mut progress = |done, total: Option<u64>| bar.show(name, done, total.unwrap_or(done));
+    fetch(&home, &source, |name| std::env::var(name).ok(), &mut progress)?;
+    Ok(home.join(&source.file))
 }
 
 /// The path and the contents of a data file that a suite names.

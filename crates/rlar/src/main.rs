@@ -25,6 +25,7 @@ mod score;
 mod setup;
 mod suites;
 mod train;
+mod training_data;
 
 use std::process::ExitCode;
 

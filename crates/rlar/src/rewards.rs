@@ -182,7 +182,7 @@ fn row(prompt: &str, reference: Option<&str>, columns: &[String]) -> Result<Valu
 }
 
 fn test(rewards: &mut Orchestrator, tool: &str, row: &str, reply: String) -> Result<()> {
-    let example = read_examples(Path::new("--prompt"), row, Needs::Prompt)?.remove(0);
+    let example = read_examples(Path::new("--prompt"), row.as_bytes(), Needs::Prompt)?.remove(0);
     let outcome = rewards.open(tool)?.score(&[(&example, &Completion::whole(reply))])?.remove(0);
     print(match outcome {
         Outcome::Scored(score) => format!("{score}\n"),
@@ -199,9 +199,8 @@ struct CheckData {
 
 impl CheckData {
     fn read(examples: Option<&Path>, pairs: Option<&Path>) -> Result<Self> {
-        let read = |option: &str, path: &Path| {
-            std::fs::read_to_string(path).with_context(|| format!("{option} {}", path.display()))
-        };
+        let read =
+            |option: &str, path: &Path| std::fs::read(path).with_context(|| format!("{option} {}", path.display()));
         let examples = match examples {
             Some(path) => Some(read_examples(path, &read("--data", path)?, Needs::Prompt)?),
             None => None,

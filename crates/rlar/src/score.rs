@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
-use rlar_data::{Completion, Example, Needs, NumberedRow, read_examples, read_rows};
+use anyhow::{Context, Result, bail};
+use rlar_data::{Completion, DataRow, Example, Needs, examples, read_rows};
 use rlar_policy::{ComputeDevice, RewardModel, Turn};
 use rlar_rewards::{Outcome, Store};
 use serde_json::{Map, Value, json};
 
 use crate::cli::ScoreArguments;
 use crate::error::{BadRequestExt, bad_request};
-use crate::output::print;
+use crate::output::{print, print_error};
 use crate::rewards::{check_tool, orchestrator};
 use crate::setup;
 
@@ -87,37 +87,41 @@ fn score_with_tools(arguments: &ScoreArguments) -> Result<()> {
 fn score_items(arguments: &ScoreArguments) -> Result<Vec<ScoreItem>> {
     let rows = if let (Some(prompt), Some(response)) = (&arguments.prompt, &arguments.response) {
         let row = json!({ "prompt": prompt, "response": response, "reference": arguments.reference });
-        vec![NumberedRow { line: 1, columns: row.as_object().cloned().unwrap_or_default() }]
+        let path: &Path = Path::new("--prompt");
+        vec![DataRow { path: path.into(), line: 1, columns: row.as_object().cloned().unwrap_or_default() }]
     } else {
         let path = arguments.data.as_deref().unwrap_or(Path::new(""));
-        let text = std::fs::read_to_string(path).with_context(|| format!("--data {}", path.display()))?;
-        read_rows(path, &text)?
+        let bytes = std::fs::read(path).with_context(|| format!("--data {}", path.display()))?;
+        read_rows(path, &bytes)?
     };
-    let path = arguments.data.as_deref().unwrap_or(Path::new("--prompt"));
-    rows.into_iter().map(|row| score_item(path, row)).collect()
+    let (mut prompts, mut replies) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    for mut row in rows {
+        let id = row.columns.get("id").cloned().unwrap_or_else(|| row.line.into());
+        replies.push((id, take_reply(&mut row)?));
+        // Several rows may reply to one prompt and share its id; examples need different ones.
+        row.columns.insert("id".into(), row.line.to_string().into());
+        prompts.push(row);
+    }
+    let set = examples(prompts, None, Needs::Prompt)?;
+    for note in set.notes {
+        print_error(format!("{note}\n"))?;
+    }
+    let items = set.examples.into_iter().zip(replies);
+    Ok(items.map(|(example, (id, reply))| ScoreItem { id, example, reply: Completion::whole(reply) }).collect())
 }
 
-/// Splits a row into its example and its reply.
-fn score_item(path: &Path, row: NumberedRow) -> Result<ScoreItem> {
-    let NumberedRow { line, columns: mut row } = row;
-    let error = |why: &str| anyhow!("{}:{line}: {why}", path.display());
-    let id = row.get("id").cloned().unwrap_or_else(|| line.into());
-    let reply = match row.remove("response").or_else(|| row.remove("completion")) {
-        Some(Value::String(text)) => text,
-        Some(_) => return Err(error("`response` must be text")),
-        None => match row.get_mut("messages").and_then(Value::as_array_mut).and_then(Vec::pop) {
-            Some(last) if last["role"] == "assistant" => last["content"].as_str().unwrap_or_default().to_owned(),
-            _ => {
-                return Err(error(
-                    "the row has neither `response` (or `completion`) nor messages that end with a reply",
-                ));
-            }
-        },
-    };
-    // Several rows may reply to one prompt and share its id; examples need different ones.
-    row.insert("id".into(), json!(line.to_string()));
-    let mut examples = read_examples(path, &Value::Object(row).to_string(), Needs::Prompt)
-        // The error names line 1 of the text that was made of this row.
-        .map_err(|e| error(e.to_string().split_once(":1: ").map_or("", |(_, why)| why)))?;
-    Ok(ScoreItem { id, example: examples.remove(0), reply: Completion::whole(reply) })
+/// Takes the reply out of a row.
+fn take_reply(row: &mut DataRow) -> Result<String> {
+    match row.columns.remove("response").or_else(|| row.columns.remove("completion")) {
+        Some(Value::String(text)) => return Ok(text),
+        Some(_) => return Err(row.wrong("`response` must be text").into()),
+        None => {}
+    }
+    match row.columns.get_mut("messages").and_then(Value::as_array_mut).and_then(Vec::pop) {
+        Some(last) if last["role"] == "assistant" => Ok(last["content"].as_str().unwrap_or_default().to_owned()),
+        _ => {
+            let why = "the row has neither `response` (or `completion`) nor messages that end with a reply";
+            Err(row.wrong(why).into())
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rlar_data::{Document, Example, KeyProblem, Needs, Preference, read_examples, read_preferences};
+use rlar_data::{Document, Example, Needs, Preference};
 use rlar_grpo::{Agent, Config, Method, Unadmitted};
 use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
@@ -15,6 +15,7 @@ use rlar_sandbox::{Packages, SandboxLimits};
 
 use crate::assets;
 use crate::cli::ConfigArguments;
+use crate::training_data::TrainingData;
 
 /// A checked config and the data that it names.
 pub struct LoadedConfig {
@@ -56,69 +57,31 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
     document.reject(config.device_problems())?;
 
     let data = &config.data;
-    let files = DataFiles { document: &document, config_path: &asset.path };
+    let mut files = TrainingData::new(&document, &asset.path);
     let is_reward_model = config.train.method == Method::RewardModel;
     let is_grpo = config.train.method == Method::Grpo;
     let is_imitated = config.warmup.steps > 0 || config.train.method == Method::Sft;
-    let train = files.examples(is_grpo, data.files("train", &data.train, |d| &d.train), Needs::Prompt)?;
-    let heldout = data.files("heldout", &data.heldout, |d| &d.heldout);
+    let train = files.examples(is_grpo, data.sets("train", &data.train, |d| &d.train), Needs::Prompt)?;
+    let heldout = data.sets("heldout", &data.heldout, |d| &d.heldout);
     let heldout = files.examples(!is_reward_model, heldout, Needs::Prompt)?;
-    let demonstrations = data.files("demonstrations", &data.demonstrations, |d| &d.demonstrations);
+    let demonstrations = data.sets("demonstrations", &data.demonstrations, |d| &d.demonstrations);
     let demonstrations = files.examples(is_imitated, demonstrations, Needs::Demonstration)?;
     let sizes = train.iter().map(Vec::len).collect();
     let train = train.concat();
     document.reject(config.data_problems(train.len()))?;
+    if is_grpo {
+        files.reject_unclear_references(&config.rewards.assign)?;
+    }
     Ok(LoadedConfig {
         train,
         sizes,
         heldout: heldout.concat(),
         demonstrations: demonstrations.concat(),
-        preferences: files.pairs(is_reward_model, "data.preferences", data.preferences.as_deref())?,
-        heldout_preferences: files.pairs(is_reward_model, "data.heldout", data.heldout.as_deref())?,
+        preferences: files.pairs(is_reward_model, "data.preferences", &data.preferences, data.columns.as_ref())?,
+        heldout_preferences: files.pairs(is_reward_model, "data.heldout", &data.heldout, data.columns.as_ref())?,
         path: asset.path.clone(),
         config: config.clone(),
     })
-}
-
-/// Finds and reads the data files that a config names.
-struct DataFiles<'a> {
-    document: &'a Document<'a>,
-    config_path: &'a Path,
-}
-
-impl DataFiles<'_> {
-    /// The examples of each file; an empty list for a file that is not used or not named.
-    fn examples(&self, is_used: bool, files: Vec<(String, Option<&str>)>, needs: Needs) -> Result<Vec<Vec<Example>>> {
-        let mut examples = Vec::with_capacity(files.len());
-        for (key, name) in files {
-            examples.push(match self.find(is_used, &key, name)? {
-                Some(data) => read_examples(&data.path, &data.text, needs)?,
-                None => Vec::new(),
-            });
-        }
-        Ok(examples)
-    }
-
-    /// The pairs of replies in a file; empty if the file is not used or not named.
-    fn pairs(&self, is_used: bool, key: &str, name: Option<&str>) -> Result<Vec<Preference>> {
-        match self.find(is_used, key, name)? {
-            Some(data) => Ok(read_preferences(&data.path, &data.text)?),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// A data file; `None` if it is not used or not named. If it does not exist, the error names the line of the
-    /// config's `key`.
-    fn find(&self, is_used: bool, key: &str, name: Option<&str>) -> Result<Option<assets::Asset>> {
-        let Some(name) = name.filter(|_| is_used) else { return Ok(None) };
-        let found = assets::data(self.config_path, name)?;
-        if found.is_none() {
-            let message =
-                format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
-            self.document.reject(vec![KeyProblem::new(key, message)])?;
-        }
-        Ok(found)
-    }
 }
 
 /// Loads a config to evaluate a policy: `--model`, or else the final policy of the config's run. `check` may refuse the
@@ -249,7 +212,7 @@ pub fn check_tools(loaded: &LoadedConfig, rewards: &Orchestrator) -> Result<()> 
         for example in examples {
             rewards
                 .choose(example)
-                .with_context(|| file.clone().unwrap_or_else(|| format!("`data.mixture`, {key}")))?;
+                .with_context(|| file.as_ref().map_or_else(|| format!("`data.mixture`, {key}"), ToString::to_string))?;
         }
     }
     Ok(())

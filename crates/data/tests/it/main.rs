@@ -1,6 +1,10 @@
 //! Tests of reading examples and checking YAML.
 #![allow(clippy::unwrap_used)]
 
+mod columns;
+mod final_answers;
+mod rows;
+
 use std::path::Path;
 
 use rlar_data::{Completion, Document, KeyProblem, Needs, ScoredPart, read_examples};
@@ -8,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 fn rows(text: &str, needs: Needs) -> Result<Vec<rlar_data::Example>, String> {
-    read_examples(Path::new("x.jsonl"), text, needs).map_err(|e| e.to_string())
+    read_examples(Path::new("x.jsonl"), text.as_bytes(), needs).map_err(|e| e.to_string())
 }
 
 #[test]
@@ -26,15 +30,18 @@ fn prompts_come_as_text_or_as_messages() {
 fn a_bad_row_is_named_by_file_and_line() {
     let good = r#"{"prompt":"p","reference":"r"}"#;
     let error = |second: &str, needs| rows(&format!("{good}\n\n{second}"), needs).unwrap_err();
-    assert_eq!(error(r#"{"reference":"r"}"#, Needs::Prompt), "x.jsonl:3: the row has no `prompt` (or `messages`)");
     assert_eq!(
-        error(r#"{"prompt":"p"}"#, Needs::Reference),
-        "x.jsonl:3: the row has no `reference` (or `answer`), which this job needs"
+        error(r#"{"text":"p","reference":"r"}"#, Needs::Prompt),
+        "x.jsonl:3: the row has no `prompt` (or `messages`); the row has: text, reference; name the right one, for \
+         example `data.columns: { prompt: \"{{ text }}\" }`"
     );
+    let missing = error(r#"{"prompt":"p","gold":"r"}"#, Needs::Reference);
+    assert!(missing.starts_with("x.jsonl:3: the row has no `reference` (or `answer`), which this job needs; "));
+    assert!(missing.ends_with("`data.columns: { reference: \"{{ gold }}\" }`"), "{missing}");
     assert!(error(r#"{"prompt":"p","reference":"r"}"#, Needs::Demonstration).starts_with("x.jsonl:1: "));
     assert!(error(r#"{"prompt":" "}"#, Needs::Prompt).ends_with("the prompt is empty"));
     assert!(error(r#"{"prompt":7}"#, Needs::Prompt).ends_with("not a number"));
-    assert!(error("[1]", Needs::Prompt).ends_with("a row must be a JSON object"));
+    assert!(error("[1]", Needs::Prompt).ends_with("a row must be a JSON object, not a list"));
     assert!(error("{oops", Needs::Prompt).starts_with("x.jsonl:3: not JSON"));
     assert!(error(r#"{"prompt":"p","id":"1"}"#, Needs::Prompt).ends_with("the id `1` is also that of line 1"));
     assert_eq!(rows("\n", Needs::Prompt).unwrap_err(), "x.jsonl: the data set is empty");

@@ -54,7 +54,7 @@ pub fn prompt(question: &str, completions: [&str; 4], position: Position, style:
     let request = fill(include_str!("best_of_four_user.txt"), &values);
     let instructions = include_str!("best_of_four_system.txt");
     match style {
-        PromptStyle::System => vec![Message { role: Role::System, content: instructions.to_owned() }, user(request)],
+        PromptStyle::System => vec![Message::new(Role::System, instructions), user(request)],
         PromptStyle::Merged => vec![user(format!("{instructions}\n\n{request}"))],
         PromptStyle::Bare => vec![user(include_str!("best_of_four_bare.txt").to_owned() + &request)],
     }

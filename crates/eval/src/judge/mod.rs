@@ -17,7 +17,7 @@ pub use judge_benchmark::{JudgeMode, JudgeResult, judge_benchmark};
 use rlar_data::{Message, Role};
 
 fn user(content: String) -> Message {
-    Message { role: Role::User, content }
+    Message::new(Role::User, content)
 }
 
 /// Replaces each `{name}` in a template by the value with that name. Values are inserted as they are: a `{name}` in a

@@ -7,7 +7,6 @@
 //! tools, and [`metric_values`](mod@metric_values) computes the metrics. [`SuiteEval`] runs these steps in order.
 
 mod spec;
-mod template;
 
 pub mod agreement;
 mod evaluate;

@@ -1,21 +1,15 @@
 //! Builds a suite's prompts from the rows of its data.
 
 use std::collections::BTreeSet;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use flate2::read::MultiGzDecoder;
-use rlar_data::{Example, Message, Role};
+use rlar_data::{DataFile, Example, Message, Role, Templates, TextColumn, read_text_columns};
 use serde_json::{Map, Value};
 
 use super::spec::Suite;
-use super::template::Templates;
 use crate::EvalError;
 use crate::prompt_encoding::PromptFormat;
-use crate::rows::{Row, rows, text};
-
-/// Maximum size in bytes to which a gzipped file may expand.
-const MAX_DECOMPRESSED: u64 = 4 << 30;
+use crate::rows::{Row, rows};
 
 /// One prompt of a suite.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,10 +52,10 @@ pub fn build_prompts(suite: &Suite, find: &FindFile, limit: Option<usize>) -> Re
         }
         let mut messages = Vec::new();
         if suite.system.is_some() {
-            messages.push(Message { role: Role::System, content: render("system")? });
+            messages.push(Message::new(Role::System, render("system")?));
         }
         messages.extend(shots.iter().cloned());
-        messages.push(Message { role: Role::User, content: render("prompt")? });
+        messages.push(Message::new(Role::User, render("prompt")?));
         if messages.last().is_none_or(|m| m.content.trim().is_empty()) {
             return Err(row.wrong("the prompt is empty"));
         }
@@ -74,7 +68,7 @@ pub fn build_prompts(suite: &Suite, find: &FindFile, limit: Option<usize>) -> Re
         for name in ["id", "messages", "reference", "domain", "demonstration"] {
             columns.shift_remove(name);
         }
-        let example = Example { id, messages, reference, domain: Some(domain(suite)), demonstration: None, columns };
+        let example = Example { messages, reference, domain: Some(domain(suite)), columns, ..Example::new(id, "") };
         prompts.push(SuitePrompt { example, references, group });
     }
     if prompts.is_empty() {
@@ -130,8 +124,8 @@ fn few_shot_messages(suite: &Suite, templates: &Templates, find: &FindFile) -> R
             templates.render(name, row).map_err(wrong)
         };
         let separator = if suite.format == PromptFormat::Plain { "\n\n" } else { "" };
-        messages.push(Message { role: Role::User, content: render("prompt")? });
-        messages.push(Message { role: Role::Assistant, content: render("few_shot.reply")? + separator });
+        messages.push(Message::new(Role::User, render("prompt")?));
+        messages.push(Message::new(Role::Assistant, render("few_shot.reply")? + separator));
     }
     Ok(messages)
 }
@@ -142,45 +136,15 @@ fn read_data(suite: &Suite, find: &FindFile) -> Result<Vec<Row>, EvalError> {
     if let Some(name) = &suite.data {
         return read_rows(find, name);
     }
-    let mut table: Vec<Map<String, Value>> = Vec::new();
-    let mut first: Option<PathBuf> = None;
-    for (column, name) in &suite.lines {
+    let column = |(column, name): (&String, &String)| -> Result<TextColumn, EvalError> {
         let (path, bytes) = find(name)?;
-        let bytes = decompress(&path, bytes)?;
-        let lines: Vec<&str> = text(&path, &bytes)?.lines().collect();
-        if let Some(first) = &first
-            && lines.len() != table.len()
-        {
-            let (n, expected, first) = (lines.len(), table.len(), first.display());
-            let message = format!("{n} lines, but {first} has {expected}; line i of each file makes row i");
-            return Err(EvalError::File { path, message });
-        }
-        table.resize(lines.len(), Map::new());
-        for (row, line) in table.iter_mut().zip(lines) {
-            row.insert(column.clone(), line.into());
-        }
-        first.get_or_insert(path);
-    }
-    let path = first.unwrap_or_default();
-    Ok(table.into_iter().enumerate().map(|(i, columns)| Row::new(&path, i + 1, columns)).collect())
+        Ok(TextColumn { column: column.clone(), file: DataFile { path, bytes } })
+    };
+    let columns = suite.lines.iter().map(column).collect::<Result<Vec<_>, _>>()?;
+    Ok(read_text_columns(&columns)?.into_iter().map(Row::from).collect())
 }
 
 fn read_rows(find: &FindFile, name: &str) -> Result<Vec<Row>, EvalError> {
     let (path, bytes) = find(name)?;
-    rows(&path, &decompress(&path, bytes)?)
-}
-
-/// The contents of a file; those of a gzipped file are decompressed. Fails where the data are damaged or too large.
-pub fn decompress(path: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, EvalError> {
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(bytes);
-    }
-    let mut out = Vec::new();
-    let read = MultiGzDecoder::new(&bytes[..]).take(MAX_DECOMPRESSED).read_to_end(&mut out);
-    let wrong = |message: String| EvalError::File { path: path.to_owned(), message };
-    read.map_err(|e| wrong(format!("cannot be decompressed: {e}; fetch it again")))?;
-    if out.len() as u64 == MAX_DECOMPRESSED {
-        return Err(wrong(format!("decompresses to more than {MAX_DECOMPRESSED} bytes")));
-    }
-    Ok(out)
+    rows(&path, &bytes)
 }

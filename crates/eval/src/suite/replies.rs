@@ -9,7 +9,7 @@ use rlar_run::sha256;
 use serde_json::{Value, json};
 
 use super::generator::{ReplyDraw, ReplyGenerator, ReplyRequest, ReplyResult, SuiteReply};
-use super::prompts::{SuitePrompt, decompress};
+use super::prompts::SuitePrompt;
 use super::spec::Suite;
 use crate::EvalError;
 use crate::rows::{Row, rows, text};
@@ -180,7 +180,7 @@ const REPLY_COLUMNS: [&str; 6] = ["reply", "response", "completion", "output", "
 /// text (`prompt`). Any other file is text with one reply per line, in the order of the prompts. A prompt with several
 /// rows has several replies. All prompts that have replies must have the same number of them.
 pub fn read_replies(path: &Path, bytes: Vec<u8>, prompts: &[SuitePrompt]) -> Result<Vec<Vec<ReplyResult>>, EvalError> {
-    let bytes = decompress(path, bytes)?;
+    let bytes = rlar_data::decompress(path, &bytes)?;
     let name = path.to_string_lossy();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     let reply = |text: &str| Ok(SuiteReply { text: text.to_owned(), truncated: false });

@@ -111,6 +111,13 @@ impl Config {
         );
         let is_empty_range = data.min_prompt_tokens.zip(data.max_prompt_tokens).is_some_and(|(min, max)| min > max);
         found.add_if(is_empty_range, "data.min_prompt_tokens", "is more than `max_prompt_tokens`");
+        let templates =
+            data.mixture.iter().enumerate().map(|(i, d)| (format!("data.mixture[{i}].columns"), &d.columns));
+        for (key, columns) in templates.chain([("data.columns".to_owned(), &data.columns)]) {
+            if let Some(Err(e)) = columns.as_ref().map(|columns| columns.compile()) {
+                found.add(format!("{key}.{}", e.name), e.reason);
+            }
+        }
         if !data.mixture.is_empty() {
             self.check_mixture(&data.mixture, found);
         }

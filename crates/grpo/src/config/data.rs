@@ -1,27 +1,34 @@
 //! Section `data`: the files that a job trains and measures on.
 
+use rlar_data::{ColumnTemplates, DataFiles};
 use rlar_eval::PromptFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The data files. A path is looked for as given, then beside the config file, then one folder above it, then among the
-/// files that are embedded in the program.
+/// The data files: JSONL, a JSON list, Parquet, CSV or TSV, each also gzipped. A path is looked for as given, then beside
+/// the config file, then one folder above it, then among the files that are embedded in the program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
-    /// JSONL file of prompts with reference answers, to train on with `grpo`.
+    /// Prompts with reference answers, to train on with `grpo`: a file, a list of files or a pattern such as
+    /// `data/*.parquet`, `hub:OWNER/NAME@REVISION/PATH`, or text files by the name of the column that they hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub train: Option<String>,
-    /// JSONL file of prompts with reference answers to measure on; with `reward_model`, of preference pairs.
+    pub train: Option<DataFiles>,
+    /// Prompts with reference answers to measure on; with `reward_model`, of preference pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heldout: Option<String>,
-    /// JSONL file of demonstrations for supervised fine-tuning: prompts with a reply, or conversations. In a
+    pub heldout: Option<DataFiles>,
+    /// Demonstrations for supervised fine-tuning: prompts with a reply, or conversations. In a
     /// conversation, only assistant turns are learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub demonstrations: Option<String>,
-    /// JSONL file of prompts with a chosen and a rejected reply, to train on with `reward_model`.
+    pub demonstrations: Option<DataFiles>,
+    /// Prompts with a chosen and a rejected reply, to train on with `reward_model`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preferences: Option<String>,
+    pub preferences: Option<DataFiles>,
+    /// How the columns of the rows become prompts, references and the like, as templates. Without it, the usual names
+    /// are read (`prompt` or `messages`, `reference` or `answer`, `domain`, `demonstration`, `id`) and the forms of GSM8K,
+    /// MATH, APPS, TACO, Alpaca, TRL and verl are recognised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<ColumnTemplates>,
     /// Several domains, each with its own `train`, `heldout` and `demonstrations`. With this key, those three keys of
     /// `data` itself must be absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -50,35 +57,61 @@ impl DataConfig {
         self.demonstrations.is_some() || self.mixture.iter().any(|d| d.demonstrations.is_some())
     }
 
-    /// Config keys and paths of the files for the key `name`. Without a mixture this is the one file `whole`; with a
-    /// mixture, the file `of_domain` of each domain. The path is `None` where the key is absent.
-    pub fn files<'c>(
+    /// The data sets for the key `name`. Without a mixture this is the one set `whole`; with a mixture, the set
+    /// `of_domain` of each domain.
+    pub fn sets<'c>(
         &'c self,
         name: &str,
-        whole: &'c Option<String>,
-        of_domain: impl Fn(&'c Domain) -> &'c Option<String>,
-    ) -> Vec<(String, Option<&'c str>)> {
+        whole: &'c Option<DataFiles>,
+        of_domain: impl Fn(&'c Domain) -> &'c Option<DataFiles>,
+    ) -> Vec<DataSet<'c>> {
+        let columns = ("data.columns".to_owned(), self.columns.as_ref());
+        let set = |key, files: &'c Option<DataFiles>, (columns_key, columns)| DataSet {
+            key,
+            files: files.as_ref(),
+            columns_key,
+            columns,
+        };
         if self.mixture.is_empty() {
-            return vec![(format!("data.{name}"), whole.as_deref())];
+            return vec![set(format!("data.{name}"), whole, columns)];
         }
-        let key = |i: usize| format!("data.mixture[{i}].{name}");
-        self.mixture.iter().enumerate().map(|(i, d)| (key(i), of_domain(d).as_deref())).collect()
+        let domain_set = |(i, domain): (usize, &'c Domain)| {
+            let own = domain.columns.as_ref().map(|own| (format!("data.mixture[{i}].columns"), Some(own)));
+            set(format!("data.mixture[{i}].{name}"), of_domain(domain), own.unwrap_or_else(|| columns.clone()))
+        };
+        self.mixture.iter().enumerate().map(domain_set).collect()
     }
+}
+
+/// The files of a data set that a config names, with how their columns are read.
+#[derive(Clone, Debug)]
+pub struct DataSet<'c> {
+    /// The config key of the files, such as `data.train`.
+    pub key: String,
+    /// The files; `None` where the key is absent.
+    pub files: Option<&'c DataFiles>,
+    /// The config key of the templates.
+    pub columns_key: String,
+    /// The templates of the columns; `None` where there are none.
+    pub columns: Option<&'c ColumnTemplates>,
 }
 
 /// One domain of a mixture: its files, its weight, and the steps in which its prompts are drawn.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Domain {
-    /// JSONL file of prompts to train on. A domain without this key is only measured.
+    /// Prompts to train on. A domain without this key is only measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub train: Option<String>,
-    /// JSONL file of prompts to measure on.
+    pub train: Option<DataFiles>,
+    /// Prompts to measure on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub heldout: Option<String>,
-    /// JSONL file of demonstrations for supervised fine-tuning.
+    pub heldout: Option<DataFiles>,
+    /// Demonstrations for supervised fine-tuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub demonstrations: Option<String>,
+    pub demonstrations: Option<DataFiles>,
+    /// Templates of this domain's columns, which replace `data.columns`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<ColumnTemplates>,
     /// Weight of the domain: its share of a step's prompts is this weight divided by the sum of the weights of all
     /// active domains.
     #[serde(default = "one")]

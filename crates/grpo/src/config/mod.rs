@@ -24,7 +24,7 @@ pub use algorithm::{
     Aggregate, Algorithm, Combine, Correction, CorrectionMode, Estimator, Kl, KlEstimator, KlTarget, Overlong,
     Surrogate,
 };
-pub use data::{DataConfig, Domain};
+pub use data::{DataConfig, DataSet, Domain};
 pub use evaluation::{CheckpointMetric, EvalConfig, SuiteRun};
 pub use model::{LoraConfig, ModelChoice, Scratch};
 pub use rewards::{Agent, Audit, RewardsConfig, Unadmitted};

@@ -34,7 +34,7 @@ fn plan(per_step: u64) -> DrawPlan {
 }
 
 fn domain(weight: f64, from: u64, until: Option<u64>) -> Domain {
-    Domain { train: Some("x".into()), heldout: None, demonstrations: None, weight, from, until }
+    Domain { train: Some("x".into()), heldout: None, demonstrations: None, columns: None, weight, from, until }
 }
 
 #[test]

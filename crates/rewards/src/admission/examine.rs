@@ -64,7 +64,7 @@ pub const SAME: &str = "says the same again, in any order";
 /// or all of them when there are none for these tasks.
 pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
     let text = include_str!("../../probes/probes.jsonl");
-    let all = read_examples("probes.jsonl".as_ref(), text, Needs::Prompt)
+    let all = read_examples("probes.jsonl".as_ref(), text.as_bytes(), Needs::Prompt)
         .map_err(|e| RewardError::tool(&card.name, e.to_string()))?;
     let task = |e: &Example| e.columns.get("task").and_then(|t| t.as_str()).unwrap_or_default().to_owned();
     let of_tasks: Vec<Example> = all.iter().filter(|e| card.tasks.contains(&task(e))).cloned().collect();

@@ -75,13 +75,13 @@ pub const CASE: &str = "\0case-";
 /// An example with an id and a prompt alone: without reference, domain, demonstration and further columns.
 fn bare_example(id: String, messages: Vec<Message>) -> Example {
     let columns = serde_json::Map::new();
-    Example { id, messages, reference: None, domain: None, demonstration: None, columns }
+    Example { messages, columns, ..Example::new(id, "") }
 }
 
 /// The examples that the cases of a tool card are about, in the order of the cases.
 pub fn case_examples(card: &ToolCard) -> Vec<Example> {
     let example = |(i, case): (usize, &CardCase)| {
-        let prompt = Message { role: Role::User, content: case.prompt.clone() };
+        let prompt = Message::new(Role::User, case.prompt.clone());
         let columns = case.columns.clone();
         Example { reference: case.reference.clone(), columns, ..bare_example(format!("{CASE}{i}"), vec![prompt]) }
     };

@@ -112,9 +112,13 @@ fn hash_example(identity: &str, example: &Example) -> Sha256 {
     for message in &example.messages {
         add(message.role.as_str());
         add(&message.content);
+        for call in &message.tool_calls {
+            add(&call.to_string());
+        }
     }
     add(if example.reference.is_some() { "a reference" } else { "none" });
     add(example.reference.as_deref().unwrap_or_default());
+    example.further_references.iter().for_each(|reference| add(reference));
     add(&serde_json::to_string(&example.columns).unwrap_or_default());
     digest
 }

@@ -6,6 +6,7 @@ mod card_document;
 pub mod outcome;
 pub mod scores;
 pub mod scoring;
+mod accepted_answers;
 pub mod builtin;
 pub mod code_tests;
 pub mod reward_model;

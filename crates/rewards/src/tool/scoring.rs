@@ -10,6 +10,7 @@ use rlar_net::llm::Llm;
 use rlar_sandbox::{CallArguments, Packages, Sandbox, SandboxError, SandboxLimits, ShouldStop, Verdict, Verifier};
 use serde_json::{Map, Value};
 
+use crate::tool::accepted_answers::AcceptedAnswers;
 use crate::tool::builtin::{ScoreFunction, ScoredBy, find_builtin};
 use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::code_tests::CodeTests;
@@ -249,8 +250,22 @@ impl Tool {
         Ok(self.score_records(items, should_stop)?.into_iter().map(|record| record.outcome).collect())
     }
 
-    /// Scores like [`Self::score_until`], and also says what each score cost.
+    /// Scores like [`Self::score_until`], and also says what each score cost. Of several accepted answers, the one that
+    /// gives the best score counts.
     pub fn score_records(
+        &self,
+        items: &[(&Example, &Completion)],
+        should_stop: ShouldStop,
+    ) -> Result<Vec<ScoreRecord>, RewardError> {
+        let Some(answers) = AcceptedAnswers::of(items).filter(|_| self.card.needs_reference) else {
+            return self.score_with_reference(items, should_stop);
+        };
+        let records = self.score_with_reference(&answers.items(), should_stop)?;
+        Ok(answers.best(records).into_iter().map(|best| best.unwrap_or_else(without_reference)).collect())
+    }
+
+    /// Scores replies by the reference of their examples alone.
+    fn score_with_reference(
         &self,
         items: &[(&Example, &Completion)],
         should_stop: ShouldStop,
@@ -258,7 +273,6 @@ impl Tool {
         let applies = |example: &Example| !self.card.needs_reference || example.reference.is_some();
         let applicable: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
         let mut records = self.run(&applicable, should_stop)?.into_iter();
-        let without_reference = || ScoreRecord::free(Outcome::Abstained("the example has no reference".into()));
         let record = |example| if applies(example) { records.next() } else { None };
         Ok(items.iter().map(|(example, _)| *example).map(record).map(|r| r.unwrap_or_else(without_reference)).collect())
     }
@@ -401,6 +415,11 @@ impl Tool {
             Outcome::Failed(Failure::Reply(format!("{score} lies outside its range of {low} to {high}")))
         }
     }
+}
+
+/// The record of a reply whose example lacks the reference that the tool needs.
+fn without_reference() -> ScoreRecord {
+    ScoreRecord::free(Outcome::Abstained("the example has no reference".into()))
 }
 
 /// The arguments of a call of a verifier: the prompt, the reply, and the reference (an empty text when there is none).

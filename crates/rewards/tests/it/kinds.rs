@@ -258,7 +258,7 @@ fn composites_sum_gate_and_veto() {
 fn programs_are_judged_by_the_tests_of_their_rows() {
     let mut rewards = orchestrator(Library::curated().unwrap());
     let mut score = |row: Value, reply: &str| {
-        let example = read_examples(Path::new("x.jsonl"), &row.to_string(), Needs::Prompt).unwrap().remove(0);
+        let example = read_examples(Path::new("x.jsonl"), row.to_string().as_bytes(), Needs::Prompt).unwrap().remove(0);
         let assigned = rewards.assign(&example).map(|a| a.tools[0].tool.clone());
         let outcome = rewards.open("code_tests").unwrap().score(&[(&example, &Completion::whole(reply))]);
         (assigned.unwrap_or_default(), outcome.unwrap().remove(0))
@@ -311,7 +311,7 @@ fn the_code_tool_agrees_with_cpython_on_humaneval_and_mbpp() {
             let mut columns = json!({ "prompt": "Write it." });
             columns.as_object_mut().unwrap().extend(row["row"].as_object().unwrap().clone());
             let mut example =
-                read_examples(Path::new("x.jsonl"), &columns.to_string(), Needs::Prompt).unwrap().remove(0);
+                read_examples(Path::new("x.jsonl"), columns.to_string().as_bytes(), Needs::Prompt).unwrap().remove(0);
             row["id"].as_str().unwrap().clone_into(&mut example.id);
             for (source, passes) in [("source", "source_passes"), ("mutant", "mutant_passes")] {
                 if let (Some(source), Some(passes)) = (row[source].as_str(), row[passes].as_bool()) {

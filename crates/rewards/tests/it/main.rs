@@ -23,7 +23,7 @@ use rlar_sandbox::SandboxLimits;
 
 fn example(prompt: &str, reference: Option<&str>) -> Example {
     let row = serde_json::json!({ "prompt": prompt, "reference": reference, "id": prompt });
-    read_examples(Path::new("x.jsonl"), &row.to_string(), Needs::Prompt).unwrap().remove(0)
+    read_examples(Path::new("x.jsonl"), row.to_string().as_bytes(), Needs::Prompt).unwrap().remove(0)
 }
 
 fn context() -> ToolContext {

@@ -97,7 +97,7 @@ fn counts(agents: &Agents, role: &str) -> RoleUsage {
 
 fn rows(rows: &[Value]) -> Vec<Example> {
     let text: Vec<String> = rows.iter().map(Value::to_string).collect();
-    read_examples("rows.jsonl".as_ref(), &text.join("\n"), Needs::Prompt).unwrap()
+    read_examples("rows.jsonl".as_ref(), text.join("\n").as_bytes(), Needs::Prompt).unwrap()
 }
 
 /// Prompts about the number of letters in a word, with the right answers.

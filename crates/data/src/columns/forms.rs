@@ -1,0 +1,107 @@
+//! Recognises the forms of published data sets and of other tools' data sets by their columns: GSM8K, MATH, APPS, TACO,
+//! Alpaca, `ShareGPT`, TRL and verl.
+
+use serde_json::{Map, Value};
+
+use super::program_tests;
+use crate::rows::number_text;
+
+/// Columns that stand for the prompt, by preference.
+const PROMPTS: [&str; 5] = ["question", "problem", "instruction", "query", "conversations"];
+/// Columns that stand for the reference, by preference: those with a bare answer come before those with a solution.
+const REFERENCES: [&str; 4] = ["final_answer", "expected_answer", "ground_truth", "solution"];
+/// Columns that stand for the reply to imitate, by preference.
+const DEMONSTRATIONS: [&str; 2] = ["completion", "output"];
+
+/// Gives a row the columns that rlar reads where they stand under other names. The row's own columns stay. Returns what
+/// was recognised, for a message such as "`question` is the prompt".
+pub fn recognise(row: &mut Map<String, Value>) -> Vec<String> {
+    let mut found = Vec::new();
+    // Arrow fills in null for columns that a row lacks.
+    row.retain(|key, value| !value.is_null() || !["prompt", "messages"].contains(&key.as_str()));
+    verl(row, &mut found);
+    prompt(row, &mut found);
+    if !has_tests(row) {
+        tests(row, &mut found);
+    }
+    for (wanted, names) in [("reference", &REFERENCES[..]), ("demonstration", &DEMONSTRATIONS[..])] {
+        let is_there = has(row, wanted) || (wanted == "reference" && has(row, "answer"));
+        // With tests, a solution is a program and not what replies are compared with.
+        if is_there || (wanted == "reference" && has_tests(row)) {
+            continue;
+        }
+        if let Some(name) = names.iter().find(|name| row.get(**name).is_some_and(is_answer)) {
+            let value = row[*name].clone();
+            row.insert(wanted.into(), value);
+            found.push(format!("`{name}` is the {wanted}"));
+        }
+    }
+    found
+}
+
+/// Whether a row has the column, with a value other than null.
+fn has(row: &Map<String, Value>, key: &str) -> bool {
+    row.get(key).is_some_and(|value| !value.is_null())
+}
+
+/// Whether a value can stand for a reference or a reply.
+fn is_answer(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Number(_) => true,
+        Value::Array(list) => !list.is_empty(),
+        _ => false,
+    }
+}
+
+fn has_tests(row: &Map<String, Value>) -> bool {
+    let is_list = |key: &str| row.get(key).is_some_and(Value::is_array);
+    is_list("tests") || is_list("test_list") || row.contains_key("entry_point")
+}
+
+/// verl's form: `reward_model.ground_truth` is the reference (or holds tests) and `data_source` the domain.
+fn verl(row: &mut Map<String, Value>, found: &mut Vec<String>) {
+    let Some(truth) = row.get("reward_model").and_then(|model| model.get("ground_truth")).cloned() else { return };
+    if let Some(tests) = program_tests::of_inputs_and_outputs(&truth) {
+        row.extend(tests);
+        found.push("`reward_model.ground_truth` holds tests".into());
+    } else if !has(row, "reference") && is_answer(&truth) {
+        row.insert("reference".into(), truth);
+        found.push("`reward_model.ground_truth` is the reference".into());
+    }
+    if let (None, Some(Value::String(source))) = (row.get("domain"), row.get("data_source")) {
+        row.insert("domain".into(), source.clone().into());
+        found.push("`data_source` is the domain".into());
+    }
+}
+
+fn prompt(row: &mut Map<String, Value>, found: &mut Vec<String>) {
+    if row.contains_key("prompt") || row.contains_key("messages") {
+        return;
+    }
+    let Some(name) = PROMPTS.iter().find(|name| row.get(**name).is_some_and(is_answer)) else { return };
+    let mut value = row[*name].clone();
+    // Alpaca's instruction can have an input of its own.
+    if *name == "instruction"
+        && let (Some(instruction), Some(input)) = (value.as_str(), row.get("input").and_then(Value::as_str))
+        && !input.trim().is_empty()
+    {
+        value = format!("{instruction}\n\n{input}").into();
+    }
+    if let Value::Number(number) = &value {
+        value = number_text(number).into();
+    }
+    row.insert("prompt".into(), value);
+    found.push(format!("`{name}` is the prompt"));
+}
+
+/// The forms of tests of APPS, TACO and their kin.
+fn tests(row: &mut Map<String, Value>, found: &mut Vec<String>) {
+    for name in ["input_output", "test_cases", "tests"] {
+        if let Some(tests) = row.get(name).and_then(program_tests::of_inputs_and_outputs) {
+            row.extend(tests);
+            found.push(format!("`{name}` holds tests"));
+            return;
+        }
+    }
+}

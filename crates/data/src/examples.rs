@@ -1,0 +1,199 @@
+//! Makes examples of rows: prompts with references, demonstrations and domains.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::columns::{CompiledColumns, columns_of, messages, recognise, text_of};
+use crate::error::DataError;
+use crate::example::{Example, Message, Role};
+use crate::final_answer::{FinalAnswers, find_final_answers};
+use crate::rows::{DataRow, json_type_name, read_rows};
+
+/// The columns that a job requires of every row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Needs {
+    /// Every row must have a prompt; all else is optional.
+    Prompt,
+    /// Every row must have a prompt and the correct answer.
+    Reference,
+    /// Every row must have a prompt and a reply to imitate, or a conversation that ends with such a reply.
+    Demonstration,
+}
+
+/// The examples of a data set, and what a user should know of how they were read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ExampleSet {
+    /// The examples, in the order of the rows.
+    pub examples: Vec<Example>,
+    /// What was recognised in the rows, for the user: "`question` is the prompt".
+    pub notes: Vec<String>,
+    /// Why the references cannot be compared with replies, if they look like worked solutions whose final answer was
+    /// not found; `None` for references that can be used.
+    pub unclear_references: Option<String>,
+}
+
+/// Reads the examples of a data file. `path` tells CSV files and is the file that errors name.
+pub fn read_examples(path: &Path, bytes: &[u8], needs: Needs) -> Result<Vec<Example>, DataError> {
+    Ok(examples(read_rows(path, bytes)?, None, needs)?.examples)
+}
+
+/// Makes examples of rows.
+///
+/// A row has `prompt` (text, or a list of messages, as in TRL) or `messages`, and `reference` (or `answer`) and
+/// `demonstration` as far as `needs` requires them. Other tools' names for these are recognised, and `columns` maps any
+/// others. In references that hold a worked solution, the final answer is found and becomes the reference. The id of a
+/// row without `id` is its line; ids must be unique.
+pub fn examples(rows: Vec<DataRow>, columns: Option<&CompiledColumns>, needs: Needs) -> Result<ExampleSet, DataError> {
+    let mut set = ExampleSet::default();
+    let mut notes: BTreeMap<String, usize> = BTreeMap::new();
+    let mut seen = BTreeMap::new();
+    let files = rows.iter().map(|row| &row.path).collect::<BTreeSet<_>>().len();
+    for row in rows {
+        let (path, line) = (row.path.clone(), row.line);
+        let wrong = |message: String| DataError::Row { path: path.to_path_buf(), line, message };
+        let default_id = default_id(&path, line, files);
+        let (example, recognised) = example(row.columns, columns, default_id).map_err(wrong)?;
+        recognised.into_iter().for_each(|note| *notes.entry(note).or_default() += 1);
+        let missing = match needs {
+            Needs::Reference if example.reference.is_none() => Some("`reference` (or `answer`)"),
+            Needs::Demonstration if example.demonstration.is_none() && !ends_with_reply(&example) => {
+                Some("`demonstration` (or a last message of the role `assistant`)")
+            }
+            _ => None,
+        };
+        if let Some(missing) = missing {
+            return Err(wrong(format!(
+                "the row has no {missing}, which this job needs; {}",
+                how_to_map(missing, &example.columns)
+            )));
+        }
+        if let Some(first) = seen.insert(example.id.clone(), line) {
+            return Err(wrong(format!("the id `{}` is also that of line {first}", example.id)));
+        }
+        set.examples.push(example);
+    }
+    let count = set.examples.len();
+    set.notes =
+        notes.into_iter().map(|(note, n)| if n == count { note } else { format!("{note} ({n} rows)") }).collect();
+    if columns.is_none_or(|columns| !columns.has("reference")) {
+        set.find_final_answers();
+    }
+    Ok(set)
+}
+
+impl ExampleSet {
+    /// Replaces references that hold more than the answer by the final answer, or says why they cannot be used.
+    fn find_final_answers(&mut self) {
+        let with_reference: Vec<usize> =
+            (0..self.examples.len()).filter(|&i| self.examples[i].reference.is_some()).collect();
+        let references: Vec<&str> =
+            with_reference.iter().filter_map(|&i| self.examples[i].reference.as_deref()).collect();
+        match find_final_answers(&references) {
+            FinalAnswers::AsTheyAre => {}
+            FinalAnswers::Found { answers, how } => {
+                let count = answers.iter().flatten().count();
+                self.notes.push(format!("the reference is what {how} ({count} of {} rows)", references.len()));
+                for (i, answer) in with_reference.into_iter().zip(answers) {
+                    if let Some(answer) = answer {
+                        self.examples[i].reference = Some(answer);
+                    }
+                }
+            }
+            FinalAnswers::Unclear(why) => self.unclear_references = Some(why),
+        }
+    }
+}
+
+/// The id of a row without `id`: its line; with several files also the file's name.
+fn default_id(path: &Path, line: usize, files: usize) -> String {
+    match path.file_name() {
+        Some(name) if files > 1 => format!("{}:{line}", name.to_string_lossy()),
+        _ => line.to_string(),
+    }
+}
+
+/// Whether the conversation ends with a reply to an earlier message.
+fn ends_with_reply(example: &Example) -> bool {
+    example.messages.len() > 1 && example.messages.last().is_some_and(|m| m.role == Role::Assistant)
+}
+
+/// The line of YAML that would map another column to the missing one.
+fn how_to_map(missing: &str, row: &Map<String, Value>) -> String {
+    let key = missing.split('`').nth(1).unwrap_or("reference");
+    let candidate = row.iter().find(|(_, value)| value.is_string()).map_or("COLUMN", |(name, _)| name);
+    format!(
+        "{}; name the right one, for example `data.columns: {{ {key}: \"{{{{ {candidate} }}}}\" }}`",
+        columns_of(row)
+    )
+}
+
+/// Makes an example of a row, with what was recognised in the row.
+pub(crate) fn example(
+    mut row: Map<String, Value>,
+    columns: Option<&CompiledColumns>,
+    default_id: String,
+) -> Result<(Example, Vec<String>), String> {
+    if let Some(columns) = columns {
+        columns.apply(&mut row)?;
+    }
+    let mut recognised = recognise(&mut row);
+    // `remove` may change the order of the other columns. Resuming a run compares its data with this order.
+    let Some(prompt) = row.remove("prompt").or_else(|| row.remove("messages")) else {
+        return Err(format!("the row has no `prompt` (or `messages`); {}", how_to_map("`prompt`", &row)));
+    };
+    let conversational = prompt.is_array();
+    let mut messages = match prompt {
+        Value::String(content) => vec![Message::new(Role::User, content)],
+        Value::Array(list) => messages(&list).map_err(|e| format!("`prompt`: {e}"))?,
+        other => return Err(format!("`prompt` must be text or a list of messages, not {}", json_type_name(&other))),
+    };
+    if messages.last().is_none_or(|m| m.content.trim().is_empty() && m.tool_calls.is_empty()) {
+        return Err("the prompt is empty".into());
+    }
+    if let Some(system) = row.get("system").and_then(Value::as_str).filter(|s| !s.trim().is_empty())
+        && messages.first().is_some_and(|m| m.role != Role::System)
+    {
+        messages.insert(0, Message::new(Role::System, system));
+        recognised.push("`system` is the system message".into());
+    }
+    let id = text_of("id", row.remove("id").as_ref())?.unwrap_or(default_id);
+    let mut references = accepted_answers("reference", row.remove("reference").as_ref())?;
+    if references.is_empty() {
+        references = accepted_answers("answer", row.remove("answer").as_ref())?;
+    }
+    let domain = text_of("domain", row.remove("domain").as_ref())?;
+    let demonstration = demonstration(row.remove("demonstration"))?;
+    let mut references = references.into_iter();
+    let reference = references.next();
+    let further_references = references.collect();
+    let example =
+        Example { id, messages, reference, further_references, conversational, domain, demonstration, columns: row };
+    Ok((example, recognised))
+}
+
+/// The accepted answers of a column: one text, or a list of texts. Blank ones count as missing: otherwise an empty reply
+/// would be correct.
+fn accepted_answers(key: &str, value: Option<&Value>) -> Result<Vec<String>, String> {
+    let texts = match value {
+        Some(Value::Array(list)) => {
+            list.iter().map(|v| text_of(key, Some(v))).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+        }
+        one => Vec::from_iter(text_of(key, one)?),
+    };
+    Ok(texts.into_iter().filter(|text| !text.trim().is_empty()).collect())
+}
+
+/// The reply to imitate: a text, or a list of messages of which the last is the reply.
+fn demonstration(value: Option<Value>) -> Result<Option<String>, String> {
+    match value {
+        Some(Value::Array(list)) => {
+            let last = messages(&list).map_err(|e| format!("`demonstration`: {e}"))?.pop();
+            let last = last.filter(|m| m.role == Role::Assistant);
+            let last = last.ok_or("`demonstration` must end with a message of the role `assistant`")?;
+            Ok(Some(last.content))
+        }
+        other => text_of("demonstration", other.as_ref()),
+    }
+}

@@ -1,0 +1,99 @@
+//! Parquet files as JSON objects, without the library Arrow. Many data sets are published as Parquet.
+
+use std::cell::Cell;
+use std::panic::{catch_unwind, set_hook, take_hook};
+use std::path::Path;
+use std::sync::Once;
+
+use bytes::Bytes;
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::Field;
+use serde_json::{Map, Value};
+
+use crate::error::DataError;
+use crate::rows::json::Numbered;
+
+const MAGIC: &[u8] = b"PAR1";
+
+/// Whether a file's contents begin as those of Parquet files do.
+pub fn is_parquet(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+/// Reads the rows of a Parquet file, numbered from 1. Nested lists and groups become JSON lists and objects; decimals,
+/// dates and times become text.
+pub fn read(path: &Path, bytes: &[u8]) -> Result<Vec<Numbered>, DataError> {
+    let file = |message: String| DataError::File { path: path.to_owned(), message };
+    if bytes.len() < 12 || !bytes.ends_with(MAGIC) {
+        return Err(file("the Parquet file is cut short, fetch it again".into()));
+    }
+    // The decoder trusts the lengths in a page's header and panics where a damaged page has wrong ones.
+    let decoded = without_panic_text(|| catch_unwind(|| decode(bytes)));
+    let decoded = decoded.map_err(|_| file("the Parquet file is damaged, fetch it again".into()))?;
+    decoded.map_err(|e| file(format!("not a Parquet file that can be read: {e}")))
+}
+
+/// Runs a function whose panic is caught, without the panic's text on standard error.
+fn without_panic_text<T>(run: impl FnOnce() -> T) -> T {
+    thread_local!(static IS_QUIET: Cell<bool> = const { Cell::new(false) });
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let earlier = take_hook();
+        set_hook(Box::new(move |info| {
+            if !IS_QUIET.get() {
+                earlier(info);
+            }
+        }));
+    });
+    IS_QUIET.set(true);
+    let result = run();
+    IS_QUIET.set(false);
+    result
+}
+
+fn decode(bytes: &[u8]) -> Result<Vec<Numbered>, ParquetError> {
+    let reader = SerializedFileReader::new(Bytes::copy_from_slice(bytes))?;
+    let rows = reader.get_row_iter(None)?.enumerate();
+    rows.map(|(i, row)| Ok((i + 1, object(row?.into_columns())))).collect()
+}
+
+fn object(columns: Vec<(String, Field)>) -> Map<String, Value> {
+    columns.into_iter().map(|(name, field)| (name, value(field))).collect()
+}
+
+fn value(field: Field) -> Value {
+    match field {
+        Field::Null => Value::Null,
+        Field::Bool(b) => b.into(),
+        Field::Byte(n) => n.into(),
+        Field::Short(n) => n.into(),
+        Field::Int(n) => n.into(),
+        Field::Long(n) => n.into(),
+        Field::UByte(n) => n.into(),
+        Field::UShort(n) => n.into(),
+        Field::UInt(n) => n.into(),
+        Field::ULong(n) => n.into(),
+        // Through the text, so that 0.1 stays 0.1 and does not become 0.10000000149011612.
+        Field::Float(x) => x.to_string().parse::<f64>().map_or(Value::Null, Value::from),
+        Field::Double(x) => x.into(),
+        Field::Str(s) => s.into(),
+        Field::Bytes(bytes) => String::from_utf8_lossy(bytes.data()).into(),
+        Field::Group(row) => Value::Object(object(row.into_columns())),
+        Field::ListInternal(list) => list.elements().iter().cloned().map(value).collect(),
+        Field::MapInternal(map) => {
+            let entries = map.entries().iter().cloned();
+            Value::Object(entries.map(|(key, field)| (key_text(key), value(field))).collect())
+        }
+        // Decimals, dates, times and half-precision numbers.
+        other => other.to_string().into(),
+    }
+}
+
+/// The text of a map's key.
+fn key_text(key: Field) -> String {
+    match value(key) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}

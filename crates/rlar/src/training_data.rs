@@ -1,0 +1,141 @@
+//! Finds and reads the data files that a config names, and tells the user how they were understood.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::Result;
+use rlar_data::{
+    ColumnTemplates, DataFiles, DataRow, Document, Example, KeyProblem, Needs, Preference, TextColumn, examples,
+    preferences, read_rows, read_text_columns,
+};
+use rlar_grpo::DataSet;
+
+use crate::assets;
+use crate::output::print_error;
+
+/// The data files of one config.
+pub struct TrainingData<'a> {
+    document: &'a Document<'a>,
+    config_path: &'a Path,
+    /// What was said already, so that nothing is said twice.
+    said: BTreeSet<String>,
+    /// Data sets whose references cannot be compared with replies.
+    unclear: Vec<UnclearSet>,
+}
+
+/// A data set whose references look like worked solutions without a final answer that can be found.
+struct UnclearSet {
+    key: String,
+    why: String,
+    /// The domains of the set's examples; `None` stands for examples without a domain.
+    domains: BTreeSet<Option<String>>,
+}
+
+impl<'a> TrainingData<'a> {
+    /// The data files of the config in `document`, whose path is `config_path`.
+    pub fn new(document: &'a Document<'a>, config_path: &'a Path) -> Self {
+        Self { document, config_path, said: BTreeSet::new(), unclear: Vec::new() }
+    }
+
+    /// The examples of each data set; an empty list for a set that is not used or not named.
+    pub fn examples(&mut self, is_used: bool, sets: Vec<DataSet>, needs: Needs) -> Result<Vec<Vec<Example>>> {
+        let mut found = Vec::with_capacity(sets.len());
+        for set in sets {
+            let Some(files) = set.files.filter(|_| is_used) else {
+                found.push(Vec::new());
+                continue;
+            };
+            let rows = self.rows(&set.key, files)?;
+            let columns = set.columns.map(ColumnTemplates::compile).transpose();
+            let columns = match columns {
+                Ok(columns) => columns,
+                Err(e) => return self.refuse(&format!("{}.{}", set.columns_key, e.name), e.reason),
+            };
+            let read = examples(rows, columns.as_ref(), needs)?;
+            for note in &read.notes {
+                self.say(format!("{files}: {note}\n"))?;
+            }
+            if let (Some(why), false) = (read.unclear_references, needs == Needs::Demonstration) {
+                let domains = read.examples.iter().map(|e| e.domain.clone()).collect();
+                self.unclear.push(UnclearSet { key: set.key, why, domains });
+            }
+            found.push(read.examples);
+        }
+        Ok(found)
+    }
+
+    /// The pairs of replies of a data set; empty if the set is not used or not named.
+    pub fn pairs(
+        &self,
+        is_used: bool,
+        key: &str,
+        files: &Option<DataFiles>,
+        columns: Option<&ColumnTemplates>,
+    ) -> Result<Vec<Preference>> {
+        let Some(files) = files.as_ref().filter(|_| is_used) else { return Ok(Vec::new()) };
+        let rows = self.rows(key, files)?;
+        match columns.map(ColumnTemplates::compile).transpose() {
+            Ok(columns) => Ok(preferences(rows, columns.as_ref())?),
+            Err(e) => self.refuse(&format!("data.columns.{}", e.name), e.reason),
+        }
+    }
+
+    /// Refuses references that look checkable and are not understood, unless the config names the tools of their
+    /// domains: a metric of similarity would reward wrong solutions that are worded like the right one.
+    pub fn reject_unclear_references<T>(&self, assigned: &BTreeMap<String, T>) -> Result<()> {
+        let is_assigned = |domain: &Option<String>| domain.as_ref().is_some_and(|d| assigned.contains_key(d));
+        let problems = self.unclear.iter().filter(|set| !set.domains.iter().all(is_assigned)).map(|set| {
+            let message = format!(
+                "{}, so no tool can compare a reply with them. Say what the answer is, for example `data.columns: {{ \
+                 reference: \"{{{{ answer.split('####')[-1] | trim }}}}\" }}`, or name the tools of a domain in \
+                 `rewards.assign`",
+                set.why
+            );
+            KeyProblem::new(&set.key, message)
+        });
+        Ok(self.document.reject(problems.collect())?)
+    }
+
+    /// The rows of a data set.
+    fn rows(&self, key: &str, files: &DataFiles) -> Result<Vec<DataRow>> {
+        let find = |name: &str| -> Result<Vec<rlar_data::DataFile>> {
+            let found = assets::data_files(self.config_path, name)?;
+            if found.is_empty() {
+                let message =
+                    format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
+                return self.refuse(key, message);
+            }
+            Ok(found)
+        };
+        let names = match files {
+            DataFiles::One(name) => std::slice::from_ref(name),
+            DataFiles::Several(names) => names,
+            DataFiles::Columns(columns) => {
+                let mut texts = Vec::with_capacity(columns.len());
+                for (column, name) in columns {
+                    let file = find(name)?.remove(0);
+                    texts.push(TextColumn { column: column.clone(), file });
+                }
+                return Ok(read_text_columns(&texts)?);
+            }
+        };
+        let mut rows = Vec::new();
+        for name in names {
+            for file in find(name)? {
+                rows.extend(read_rows(&file.path, &file.bytes)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Fails with an error that names the line of the config's `key`.
+    fn refuse<T>(&self, key: &str, message: String) -> Result<T> {
+        self.document.reject(vec![KeyProblem::new(key, message.clone())])?;
+        anyhow::bail!("{key}: {message}")
+    }
+
+    /// Prints a line on standard error, once.
+    fn say(&mut self, line: String) -> Result<()> {
+        if self.said.insert(line.clone()) { print_error(line) } else { Ok(()) }
+    }
+}
