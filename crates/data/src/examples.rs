@@ -55,7 +55,9 @@ pub fn examples(rows: Vec<DataRow>, columns: Option<&CompiledColumns>, needs: Ne
         let wrong = |message: String| DataError::Row { path: path.to_path_buf(), line, message };
         let default_id = default_id(&path, line, files);
         let (example, recognised) = example(row.columns, columns, default_id).map_err(wrong)?;
-        recognised.into_iter().for_each(|note| *notes.entry(note).or_default() += 1);
+        for note in recognised {
+            *notes.entry(note).or_default() += 1;
+        }
         let missing = match needs {
             Needs::Reference if example.reference.is_none() => Some("`reference` (or `answer`)"),
             Needs::Demonstration if example.demonstration.is_none() && !ends_with_reply(&example) => {

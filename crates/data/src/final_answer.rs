@@ -68,18 +68,14 @@ pub fn find_final_answers(references: &[&str]) -> FinalAnswers {
         .zip(known)
         .map(|(text, known)| {
             let found = known.or_else(|| learned.as_ref()?.apply(text));
-            match found {
-                Some(Found { answer, mark }) => {
-                    if !marks.contains(&mark) {
-                        marks.push(mark);
-                    }
-                    Some(answer)
-                }
-                None => {
-                    missing += usize::from(!is_short(text));
-                    None
-                }
+            let Some(Found { answer, mark }) = found else {
+                missing += usize::from(!is_short(text));
+                return None;
+            };
+            if !marks.contains(&mark) {
+                marks.push(mark);
             }
+            Some(answer)
         })
         .collect();
     let found = answers.iter().flatten().count();
@@ -242,7 +238,7 @@ fn learn_mark(references: &[&str]) -> Option<LearnedMark> {
     let mut marks: Vec<LearnedMark> = counts
         .into_iter()
         .filter(|(_, count)| *count >= needed)
-        .filter_map(|(mark, _)| with_ending(mark, &sample))
+        .map(|(mark, _)| with_ending(mark, &sample))
         .filter(|mark| is_mark(mark, &sample))
         .collect();
     // The mark closest to the answer, and of those the longest.
@@ -251,7 +247,7 @@ fn learn_mark(references: &[&str]) -> Option<LearnedMark> {
 }
 
 /// The mark with the signs that close nearly every answer, such as `]]` or `</ans>`.
-fn with_ending(before: &str, sample: &[&str]) -> Option<LearnedMark> {
+fn with_ending(before: &str, sample: &[&str]) -> LearnedMark {
     static ENDING: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:</?\w+>|[^\s\p{L}\d.%!)}°€$]+\.?)$"));
     let bare = LearnedMark { before: before.to_owned(), behind: String::new() };
     let mut endings: HashMap<String, usize> = HashMap::new();
@@ -264,7 +260,7 @@ fn with_ending(before: &str, sample: &[&str]) -> Option<LearnedMark> {
     }
     let needed = (NEARLY_ALL * sample.len() as f64).ceil() as usize;
     let behind = endings.into_iter().find(|(_, count)| *count >= needed).map(|(ending, _)| ending);
-    Some(LearnedMark { behind: behind.unwrap_or_default(), ..bare })
+    LearnedMark { behind: behind.unwrap_or_default(), ..bare }
 }
 
 /// Whether nearly all references have an answer behind the mark, of a form that suits the mark.

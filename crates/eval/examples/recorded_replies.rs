@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let context = ToolContext::new(SandboxLimits::default());
     let rewards = Orchestrator::new(Library::curated()?, context, OrchestratorConfig::default());
     let mut evaluation = SuiteEval::new(suite, prompts, rewards)?;
-    let replies = read_replies(Path::new("replies.jsonl"), REPLIES.as_bytes().to_vec(), evaluation.prompts())?;
+    let replies = read_replies(Path::new("replies.jsonl"), REPLIES.as_bytes(), evaluation.prompts())?;
     let (result, graded) = evaluation.evaluate("a recorded model", replies, Some(Bootstrap::default()), &|| false)?;
     println!("{}", result.table(false));
     println!("{}", evaluation.graded_jsonl(&graded));

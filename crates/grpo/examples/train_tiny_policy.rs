@@ -27,7 +27,7 @@ fn sums() -> Result<Vec<Example>, Box<dyn Error>> {
     let lines: Vec<String> = rows
         .map(|(a, b, sum)| format!(r#"{{"prompt": "{a} + {b} =", "reference": "{sum}", "demonstration": "{sum}"}}"#))
         .collect();
-    Ok(read_examples("sums.jsonl".as_ref(), &lines.join("\n"), Needs::Prompt)?)
+    Ok(read_examples("sums.jsonl".as_ref(), lines.join("\n").as_bytes(), Needs::Prompt)?)
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -77,8 +77,18 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
         sizes,
         heldout: heldout.concat(),
         demonstrations: demonstrations.concat(),
-        preferences: files.pairs(is_reward_model, "data.preferences", &data.preferences, data.columns.as_ref())?,
-        heldout_preferences: files.pairs(is_reward_model, "data.heldout", &data.heldout, data.columns.as_ref())?,
+        preferences: files.pairs(
+            is_reward_model,
+            "data.preferences",
+            data.preferences.as_ref(),
+            data.columns.as_ref(),
+        )?,
+        heldout_preferences: files.pairs(
+            is_reward_model,
+            "data.heldout",
+            data.heldout.as_ref(),
+            data.columns.as_ref(),
+        )?,
         path: asset.path.clone(),
         config: config.clone(),
     })

@@ -171,7 +171,7 @@ fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<SuiteEval> {
 /// The replies to a suite's prompts in a file. Fails if a prompt has fewer replies than the suite's metrics need.
 fn recorded_replies(path: &Path, suite: &SuiteEval) -> Result<Vec<Vec<ReplyResult>>> {
     let bytes = std::fs::read(path).with_context(|| format!("--answers {}", path.display()))?;
-    let replies = read_replies(path, bytes, suite.prompts())?;
+    let replies = read_replies(path, &bytes, suite.prompts())?;
     let fewest = replies.iter().map(Vec::len).min().unwrap_or(0);
     if let Some(metric) = suite.suite().metrics.iter().find(|m| m.samples_needed() > fewest) {
         bail!("--answers {}: `{metric}` needs more replies per prompt than {fewest}", path.display());

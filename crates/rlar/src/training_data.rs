@@ -49,7 +49,7 @@ impl<'a> TrainingData<'a> {
             let columns = set.columns.map(ColumnTemplates::compile).transpose();
             let columns = match columns {
                 Ok(columns) => columns,
-                Err(e) => return self.refuse(&format!("{}.{}", set.columns_key, e.name), e.reason),
+                Err(e) => return self.refuse(&format!("{}.{}", set.columns_key, e.name), &e.reason),
             };
             let read = examples(rows, columns.as_ref(), needs)?;
             for note in &read.notes {
@@ -69,14 +69,14 @@ impl<'a> TrainingData<'a> {
         &self,
         is_used: bool,
         key: &str,
-        files: &Option<DataFiles>,
+        files: Option<&DataFiles>,
         columns: Option<&ColumnTemplates>,
     ) -> Result<Vec<Preference>> {
-        let Some(files) = files.as_ref().filter(|_| is_used) else { return Ok(Vec::new()) };
+        let Some(files) = files.filter(|_| is_used) else { return Ok(Vec::new()) };
         let rows = self.rows(key, files)?;
         match columns.map(ColumnTemplates::compile).transpose() {
             Ok(columns) => Ok(preferences(rows, columns.as_ref())?),
-            Err(e) => self.refuse(&format!("data.columns.{}", e.name), e.reason),
+            Err(e) => self.refuse(&format!("data.columns.{}", e.name), &e.reason),
         }
     }
 
@@ -103,7 +103,7 @@ impl<'a> TrainingData<'a> {
             if found.is_empty() {
                 let message =
                     format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
-                return self.refuse(key, message);
+                return self.refuse(key, &message);
             }
             Ok(found)
         };
@@ -129,8 +129,8 @@ impl<'a> TrainingData<'a> {
     }
 
     /// Fails with an error that names the line of the config's `key`.
-    fn refuse<T>(&self, key: &str, message: String) -> Result<T> {
-        self.document.reject(vec![KeyProblem::new(key, message.clone())])?;
+    fn refuse<T>(&self, key: &str, message: &str) -> Result<T> {
+        self.document.reject(vec![KeyProblem::new(key, message)])?;
         anyhow::bail!("{key}: {message}")
     }
 

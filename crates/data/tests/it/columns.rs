@@ -8,7 +8,7 @@ use rlar_data::{
 use serde_json::{Value, json};
 
 fn rows(values: &[Value]) -> Vec<DataRow> {
-    let text: String = values.iter().map(|value| format!("{value}\n")).collect();
+    let text = values.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     read_rows(Path::new("x.jsonl"), text.as_bytes()).unwrap()
 }
 

@@ -179,8 +179,8 @@ const REPLY_COLUMNS: [&str; 6] = ["reply", "response", "completion", "output", "
 /// or `generation`) and name their prompt by its id (`id`, `task_id`, `unique_id`, `key` or `question_id`) or by its
 /// text (`prompt`). Any other file is text with one reply per line, in the order of the prompts. A prompt with several
 /// rows has several replies. All prompts that have replies must have the same number of them.
-pub fn read_replies(path: &Path, bytes: Vec<u8>, prompts: &[SuitePrompt]) -> Result<Vec<Vec<ReplyResult>>, EvalError> {
-    let bytes = rlar_data::decompress(path, &bytes)?;
+pub fn read_replies(path: &Path, bytes: &[u8], prompts: &[SuitePrompt]) -> Result<Vec<Vec<ReplyResult>>, EvalError> {
+    let bytes = rlar_data::decompress(path, bytes)?;
     let name = path.to_string_lossy();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     let reply = |text: &str| Ok(SuiteReply { text: text.to_owned(), truncated: false });

@@ -83,7 +83,7 @@ fn labelled_solutions_of_gsm8k_get_their_labels() {
             json!({ "id": ids[r["question"].as_str().unwrap()], "solution": r[model]["solution"] }).to_string()
         };
         let file = labelled.iter().map(row).collect::<Vec<_>>().join("\n");
-        let replies = read_replies(Path::new("a.jsonl"), file.into_bytes(), suite_eval.prompts()).unwrap();
+        let replies = read_replies(Path::new("a.jsonl"), file.as_bytes(), suite_eval.prompts()).unwrap();
         let right = labelled.iter().filter(|r| r[model]["is_correct"] == true).count();
         let result = suite_eval.evaluate(model, replies, None, &|| false).unwrap().0;
         assert_eq!(value(&result, "accuracy"), right as f64 / 1319.0, "{model}");
@@ -104,7 +104,7 @@ fn a_whole_system_output_of_wmt22_gets_its_published_scores() {
         let mut suite_eval = published(suite, &data);
         for system in systems {
             let path = data.join(format!("wmt22/{pair}.hyp.{system}.{language}"));
-            let replies = read_replies(&path, std::fs::read(&path).unwrap(), suite_eval.prompts()).unwrap();
+            let replies = read_replies(&path, &std::fs::read(&path).unwrap(), suite_eval.prompts()).unwrap();
             let result = suite_eval.evaluate(system, replies, None, &|| false).unwrap().0;
             for (ours, theirs) in [("bleu", "bleu-A"), ("chrf", "chrf-A")] {
                 let row = |l: &&str| {
@@ -127,7 +127,7 @@ fn human_evals_own_example_has_the_pass_rate_that_it_states() {
     let suite = Suite { data: Some("humaneval/example_problem.jsonl".into()), ..shipped("humaneval-base") };
     let mut suite_eval = published(suite, &data);
     let path = data.join("humaneval/example_samples.jsonl");
-    let replies = read_replies(&path, std::fs::read(&path).unwrap(), suite_eval.prompts()).unwrap();
+    let replies = read_replies(&path, &std::fs::read(&path).unwrap(), suite_eval.prompts()).unwrap();
     assert_eq!(replies[0].len(), 6);
     let result = suite_eval.evaluate("example", replies, None, &|| false).unwrap().0;
     close(value(&result, "pass@1"), 0.5, 1e-12);
@@ -167,7 +167,7 @@ fn recorded_verdicts_of_ifeval_are_ours_but_for_the_languages_and_sentences() {
         recorded.push((prompts, each.filter(|f| **f == true).count()));
     }
     let path = data.join(format!("{base}_strict.jsonl"));
-    let replies = read_replies(&path, std::fs::read(&path).unwrap(), suite_eval.prompts()).unwrap();
+    let replies = read_replies(&path, &std::fs::read(&path).unwrap(), suite_eval.prompts()).unwrap();
     let instructions: usize =
         suite_eval.prompts().iter().map(|t| t.example.columns["kwargs"].as_array().unwrap().len()).sum();
     let result = suite_eval.evaluate("qwen", replies, None, &|| false).unwrap().0;
@@ -409,7 +409,7 @@ fn wrong_suites_and_rows_are_named() {
 #[test]
 fn replies_from_elsewhere_must_fit() {
     let suite_eval = with_rows(&(SUMS.to_owned() + "metrics: [accuracy]\n"), ROWS).unwrap();
-    let read = |file: &str, text: &str| read_replies(Path::new(file), text.as_bytes().to_vec(), suite_eval.prompts());
+    let read = |file: &str, text: &str| read_replies(Path::new(file), text.as_bytes(), suite_eval.prompts());
     let texts = |file: &str, text: &str| {
         let all = read(file, text).unwrap().into_iter();
         all.map(|replies| replies.into_iter().map(|r| r.map(|a| a.text)).collect::<Vec<_>>()).collect::<Vec<_>>()

@@ -1,7 +1,7 @@
 //! Checks of a config that its JSON Schema cannot express: mostly values of several keys that are impossible together.
 //! Types and ranges of single keys are in the schema.
 
-use rlar_data::KeyProblem;
+use rlar_data::{ColumnTemplates, KeyProblem};
 use rlar_policy::ComputeDevice;
 use rlar_rewards::{CombineAs, LlmConfig};
 
@@ -114,7 +114,7 @@ impl Config {
         let templates =
             data.mixture.iter().enumerate().map(|(i, d)| (format!("data.mixture[{i}].columns"), &d.columns));
         for (key, columns) in templates.chain([("data.columns".to_owned(), &data.columns)]) {
-            if let Some(Err(e)) = columns.as_ref().map(|columns| columns.compile()) {
+            if let Some(Err(e)) = columns.as_ref().map(ColumnTemplates::compile) {
                 found.add(format!("{key}.{}", e.name), e.reason);
             }
         }

@@ -4,6 +4,7 @@
 mod agents;
 mod bad_input;
 mod commands;
+mod data_forms;
 mod kills;
 mod learners;
 mod libraries;

@@ -1,0 +1,100 @@
+//! Data sets as people have them, from the command line.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{refused, run, smoke, text};
+
+/// Writes a config whose training data is the given file. It starts from no demonstrations.
+fn config(folder: &Path, train: &str, more: &str) -> String {
+    let data = format!("  train: {train}\n  heldout: {train}\n  demonstrations: datasets/digits/sft.jsonl\n{more}");
+    let earlier = "  train: datasets/digits/train.jsonl\n  heldout: datasets/digits/heldout.jsonl\n  demonstrations: \
+                   datasets/digits/sft.jsonl\n";
+    smoke(folder, &[(earlier, &data), ("positions: 32", "positions: 256"), ("max_tokens: 4", "max_tokens: 4")])
+}
+
+fn write_lines(folder: &Path, name: &str, lines: impl Iterator<Item = String>) {
+    fs::write(folder.join(name), lines.collect::<Vec<_>>().join("\n")).unwrap();
+}
+
+fn write(folder: &Path, name: &str, rows: &[Value]) {
+    write_lines(folder, name, rows.iter().map(Value::to_string));
+}
+
+/// Problems with worked solutions; `ending` writes the end of a solution from its answer.
+fn problems(ending: impl Fn(u32) -> String) -> Vec<Value> {
+    let solution =
+        |n: u32| format!("First {n} + 5 = {}, then {} * 2 = {}.{}", n + 5, n + 5, 2 * (n + 5), ending(2 * (n + 5)));
+    (0..20).map(|n| json!({"question": format!("Twice {n} and five?"), "answer": solution(n)})).collect()
+}
+
+/// The standard error of a dry run of `rlar train`, and the tools that it assigns.
+fn dry_run(folder: &Path, config: &str) -> String {
+    let out = run(folder, &["train", "--config", config, "--dry-run"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    text(&out.stdout) + &text(&out.stderr)
+}
+
+#[test]
+fn worked_solutions_are_trained_on_by_their_final_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "rows.jsonl", &problems(|answer| format!("\n#### {answer}")));
+    let told = dry_run(folder.path(), &config(folder.path(), "rows.jsonl", ""));
+    assert!(told.contains("`question` is the prompt"), "{told}");
+    assert!(told.contains("the reference is what follows `####` (20 of 20 rows)"), "{told}");
+    assert!(!told.contains("rouge") && !told.contains("token_f1"), "{told}");
+}
+
+#[test]
+fn worked_solutions_without_a_mark_are_refused_with_what_to_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let ends = ["", " That is all.", " Done!", " So it is even."];
+    write(folder.path(), "rows.jsonl", &problems(|answer| ends[answer as usize / 2 % 4].into()));
+    let out = run(folder.path(), &["train", "--config", &config(folder.path(), "rows.jsonl", ""), "--dry-run"]);
+    refused(&out, 2, &["`data.train`", "look like worked solutions", "data.columns", "rewards.assign"]);
+    let columns = "  columns:\n    prompt: \"{{ question }}\"\n    reference: \"{{ answer.split('=')[-1].split('.')[0] | trim }}\"\n";
+    let told = dry_run(folder.path(), &config(folder.path(), "rows.jsonl", columns));
+    assert!(!told.contains("rouge"), "{told}");
+}
+
+#[test]
+fn rows_of_other_tools_are_read_from_lists_and_patterns() {
+    let folder = tempfile::tempdir().unwrap();
+    let verl = |n: u32| {
+        json!({"data_source": "sums", "prompt": [{"role": "user", "content": format!("{n} + 1 =")}],
+        "reward_model": {"style": "rule", "ground_truth": (n + 1).to_string()}, "extra_info": {"index": n}})
+    };
+    write(folder.path(), "part-1.jsonl", &(0..10).map(verl).collect::<Vec<_>>());
+    write(folder.path(), "part-2.jsonl", &(10..20).map(verl).collect::<Vec<_>>());
+    for files in ["part-*.jsonl", "[part-1.jsonl, part-2.jsonl]"] {
+        let told = dry_run(folder.path(), &config(folder.path(), files, ""));
+        assert!(told.contains("`reward_model.ground_truth` is the reference") && told.contains("20 prompts"), "{told}");
+    }
+    let out = run(folder.path(), &["train", "--config", &config(folder.path(), "none-*.jsonl", ""), "--dry-run"]);
+    refused(&out, 2, &["`data.train`", "none-*.jsonl is neither on disk"]);
+}
+
+#[test]
+fn parallel_text_files_are_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    write_lines(folder.path(), "x.q", (0..20).map(|n| format!("{n} + 1 =")));
+    write_lines(folder.path(), "x.a", (0..20).map(|n| (n + 1).to_string()));
+    let told = dry_run(folder.path(), &config(folder.path(), "{ prompt: x.q, reference: x.a }", ""));
+    assert!(told.contains("20 prompts"), "{told}");
+}
+
+#[test]
+fn a_wrong_template_is_refused_with_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "rows.jsonl", &[json!({"q": "1 + 1 =", "a": "2"})]);
+    let with = |columns: &str| {
+        let config = config(folder.path(), "rows.jsonl", columns);
+        run(folder.path(), &["train", "--config", &config, "--dry-run"])
+    };
+    refused(&with("  columns: { prompt: \"{{ q\" }\n"), 2, &["`data.columns.prompt`"]);
+    refused(&with("  columns: { prompt: \"{{ question }}\" }\n"), 2, &["rows.jsonl:1", "the row has: q, a"]);
+    refused(&with("  columns: { promt: \"{{ q }}\" }\n"), 2, &["did you mean `prompt`"]);
+    refused(&with(""), 2, &["rows.jsonl:1", "`data.columns: { prompt: \"{{ q }}\" }`"]);
+}
