@@ -46,4 +46,4 @@ pub use rows::{
     utf8,
 };
 pub use table::{Column, parquet};
-pub use yaml::Document;
+pub use yaml::{Document, ForeignName, nearest};

@@ -13,6 +13,17 @@ pub struct Document<'a> {
     path: PathBuf,
     text: &'a str,
     root: MarkedYaml<'a>,
+    /// Names that other programs have for keys, for hints at unknown keys.
+    foreign_names: &'static [ForeignName],
+}
+
+/// A name that another program has for a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ForeignName {
+    /// The name in the other program.
+    pub name: &'static str,
+    /// The path of the key here.
+    pub key: &'static str,
 }
 
 impl<'a> Document<'a> {
@@ -25,13 +36,19 @@ impl<'a> Document<'a> {
             return Err(error(1, "holds several YAML documents; one is expected".into()));
         }
         let root = documents.pop().ok_or_else(|| error(1, "is empty".into()))?;
-        Ok(Self { path: path.to_owned(), text, root })
+        Ok(Self { path: path.to_owned(), text, root, foreign_names: &[] })
+    }
+
+    /// The document with names that other programs have for its keys. Where such a name stands as an unknown key, the
+    /// error says which key is meant.
+    pub fn with_foreign_names(self, foreign_names: &'static [ForeignName]) -> Self {
+        Self { foreign_names, ..self }
     }
 
     /// Checks the document against the JSON Schema of `T` (unknown and missing keys, types, ranges, allowed values),
     /// then deserialises it. The error lists every mistake.
     pub fn check<T: DeserializeOwned>(&self, schema: &Value) -> Result<T, ConfigError> {
-        let mut checker = Checker { schema, problems: Vec::new() };
+        let mut checker = Checker { schema, foreign_names: self.foreign_names, problems: Vec::new() };
         checker.node(&self.root, schema, "");
         let mut problems = checker.problems;
         if problems.is_empty() {
@@ -91,6 +108,7 @@ fn text(node: &MarkedYaml) -> Option<String> {
 struct Checker<'s> {
     /// The whole schema, in which `$ref` references are looked up.
     schema: &'s Value,
+    foreign_names: &'static [ForeignName],
     problems: Vec<Problem>,
 }
 
@@ -100,17 +118,16 @@ impl<'s> Checker<'s> {
         self.problems.push(Problem { line: node.span.start.line(), message });
     }
 
-    /// The schema that a `$ref` or the `anyOf` of an optional value stands for: the one referred to, or the branch that
-    /// is not `null`.
-    fn resolve(&self, mut schema: &'s Value) -> &'s Value {
+    /// The schema that a `$ref` or an `anyOf` stands for: the one referred to, or of several the one whose type is the
+    /// node's. If none has that type, it is the first that is not `null`.
+    fn resolve(&self, mut schema: &'s Value, node: &MarkedYaml) -> &'s Value {
         loop {
             if let Some(target) = schema["$ref"].as_str() {
                 schema = self.schema.pointer(target.trim_start_matches('#')).unwrap_or(&Value::Null);
             } else if let Some(choices) = schema["anyOf"].as_array() {
-                match choices.iter().find(|c| c["type"] != "null") {
-                    Some(choice) => schema = choice,
-                    None => return schema,
-                }
+                let mut choices = choices.iter().filter(|c| c["type"] != "null");
+                let Some(first) = choices.clone().next() else { return schema };
+                schema = choices.find(|c| fits(self.resolve(c, node), node)).unwrap_or(first);
             } else {
                 return schema;
             }
@@ -125,7 +142,7 @@ impl<'s> Checker<'s> {
         if null && optional(schema) {
             return;
         }
-        let schema = self.resolve(schema);
+        let schema = self.resolve(schema, node);
         let here = if path.is_empty() { "the document".to_owned() } else { format!("`{path}`") };
         if let Some(allowed) = enumeration(schema) {
             let found = text(node).unwrap_or_else(|| shown(node));
@@ -176,7 +193,11 @@ impl<'s> Checker<'s> {
             if let Some(inner) = known.get(&name) {
                 self.node(value, inner, &full);
             } else {
-                let hint = nearest(&name, known.keys().map(String::as_str));
+                let foreign = self.foreign_names.iter().find(|foreign| foreign.name == name);
+                let hint = match foreign {
+                    Some(foreign) => format!("; here it is `{}`", foreign.key),
+                    None => nearest(&name, known.keys().map(String::as_str)),
+                };
                 self.report(key, format!("unknown key `{full}`{hint}"));
             }
             seen.push(name);
@@ -209,6 +230,20 @@ impl<'s> Checker<'s> {
     }
 }
 
+/// Whether a schema is for nodes of this type.
+fn fits(schema: &Value, node: &MarkedYaml) -> bool {
+    let types: &[&str] = match &node.data {
+        YamlData::Mapping(_) => &["object"],
+        YamlData::Sequence(_) => &["array"],
+        YamlData::Value(Scalar::Integer(_)) => &["integer", "number"],
+        YamlData::Value(Scalar::FloatingPoint(_)) => &["number"],
+        YamlData::Value(Scalar::Boolean(_)) => &["boolean"],
+        YamlData::Value(Scalar::String(_)) => &["string"],
+        _ => &[],
+    };
+    types.iter().any(|name| schema["type"] == *name)
+}
+
 /// The texts that a schema allows as a value; `None` if the schema does not list them.
 fn enumeration(schema: &Value) -> Option<Vec<&str>> {
     if let Some(list) = schema["enum"].as_array() {
@@ -226,8 +261,8 @@ fn enumeration(schema: &Value) -> Option<Vec<&str>> {
     None
 }
 
-/// A hint at the known name that is most similar to `name`; empty if none is similar.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+/// A hint at the known name that is most similar to `name`, such as "; did you mean `train`?"; empty if none is similar.
+pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     let scored = known.map(|k| (strsim::normalized_damerau_levenshtein(name, k), k));
     match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((score, k)) if score >= 0.4 => format!("; did you mean `{k}`?"),

@@ -37,9 +37,10 @@ pub mod report;
 pub mod schedule;
 mod error;
 
-pub use config::{Agent, CheckpointMetric, Config, DataSet, Method, Unadmitted};
+pub use config::{Agent, CheckpointMetric, Config, DataSet, FOREIGN_NAMES, Method, Unadmitted};
 pub use error::TrainError;
 pub use report::final_report::{BeforeAfter, PolicyEvaluation, Report};
+pub use report::hints::hints;
 pub use run::dry_run::dry_run;
 pub use run::job::Job;
 pub use run::train::train;

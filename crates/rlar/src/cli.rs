@@ -4,6 +4,7 @@ mod benchmark;
 mod eval;
 mod models;
 mod rewards;
+mod runs;
 mod sandbox;
 mod sources;
 mod training;
@@ -16,6 +17,7 @@ pub use benchmark::{BenchmarkCommand, JudgePrompt, RewardBenchmarkArguments};
 pub use eval::{EvalArguments, PolicyEvalArguments};
 pub use models::{ConvertArguments, GenerateArguments, GpuCheckArguments, ScoreArguments};
 pub use rewards::{RewardsCommand, ToolArguments};
+pub use runs::{CompareArguments, InitArguments, RolloutsArguments};
 pub use sandbox::{SandboxCommand, SandboxRunArguments, TierArgument};
 pub use sources::{DataCommand, HubCommand, HubServeArguments};
 pub use training::{ConfigArguments, FetchRewardsArguments, MethodArgument, Resume, TrainArguments, TrainingArguments};
@@ -52,6 +54,20 @@ pub enum Command {
         after_help = "Suites: arithmetic, code, gsm8k, gsm8k-base, humaneval, humaneval-base, ifeval, math500, mbpp, multi30k-en-de, translation, wmt22-en-de, wmt22-en-zh, or the path of a suite's YAML file (docs/eval.md).\n\nExamples:\n  rlar eval arithmetic --model runs/math/final\n  rlar eval humaneval --server http://localhost:8000/v1 --server-model qwen --samples 20 --temperature 0.8 --metric pass@10\n  rlar eval wmt22-en-de --answers translations.de\n  rlar eval --config math.yaml --model runs/math/final\n  rlar eval rewardbench-v2 --data rows.jsonl --tool brevity"
     )]
     Eval(Box<EvalArguments>),
+    /// Write a commented config for a data set and a model.
+    #[command(after_help = "Example:\n  rlar init --data gsm8k/train.parquet --model SmolLM2-135M-Instruct")]
+    Init(InitArguments),
+    /// Say everything that is wrong with a config, its data, model, tools and suites, at once.
+    #[command(after_help = "Example:\n  rlar check --config math.yaml")]
+    Check(ConfigArguments),
+    /// Show the replies of a step of a run, with their scores and why tools failed.
+    #[command(
+        after_help = "Examples:\n  rlar rollouts runs/math --worst\n  rlar rollouts runs/math --step 10 --failed"
+    )]
+    Rollouts(RolloutsArguments),
+    /// Show how the configs of two runs differ, and their figures side by side.
+    #[command(after_help = "Example:\n  rlar compare runs/one runs/other")]
+    Compare(CompareArguments),
     /// Fill a library folder with the reward tools that a config's data needs.
     #[command(after_help = "Example:\n  rlar fetch-rewards --config math.yaml --library library")]
     FetchRewards(FetchRewardsArguments),

@@ -10,7 +10,10 @@ use rlar_run::write_atomic;
 use crate::cli::{Command, ConfigCommand, ConvertArguments, HubCommand, MethodArgument};
 use crate::error::bad_request;
 use crate::output::print;
-use crate::{data, eval, fetch_rewards, generate, gpu_check, hub, rewards, sandbox, schema, score, train};
+use crate::{
+    check, compare, data, eval, fetch_rewards, generate, gpu_check, hub, init, rewards, rollouts, sandbox, schema,
+    score, train,
+};
 
 pub fn run(command: Command) -> Result<()> {
     match command {
@@ -25,6 +28,10 @@ pub fn run(command: Command) -> Result<()> {
         Command::Sft(arguments) => train::run(&arguments, Some(Method::Sft)),
         Command::TrainRm(arguments) => train::run(&arguments, Some(Method::RewardModel)),
         Command::Eval(arguments) => eval::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Rollouts(arguments) => rollouts::run(&arguments),
+        Command::Compare(arguments) => compare::run(&arguments),
         Command::Data { command } => data::run(&command),
         Command::FetchRewards(arguments) => fetch_rewards::run(&arguments),
         Command::Hub { command: HubCommand::Serve(arguments) } => hub::serve(&arguments),

@@ -45,7 +45,8 @@ fn heldout(arguments: &ConfigArguments) -> Result<()> {
     let (loaded, mut rewards) = load(arguments).bad_request()?;
     let config = &loaded.config;
     let path = config.model.path.as_deref().unwrap_or_default();
-    let policy = Policy::load(Path::new(path), &ComputeDevice::with_precision(&config.device, config.precision)?)?;
+    let device = ComputeDevice::with_precision(&config.device, config.precision).bad_request()?;
+    let policy = Policy::load(Path::new(path), &device).bad_request()?;
     let examples = &loaded.heldout[..config.eval.examples(loaded.heldout.len())];
     let [sampled, greedy] = config.protocols();
     let (sampled, _) = accuracy(&policy, examples, &mut rewards, &sampled)?;

@@ -22,6 +22,11 @@ fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
         if let Some(target) = schema["$ref"].as_str() {
             schema = root.pointer(target.trim_start_matches('#')).unwrap_or(&Value::Null);
         } else if let Some(choice) = schema["anyOf"].as_array().and_then(|c| c.iter().find(|c| c["type"] != "null")) {
+            let several =
+                schema["anyOf"].as_array().is_some_and(|c| c.iter().filter(|c| c["type"] != "null").count() > 1);
+            if several {
+                return schema;
+            }
             schema = choice;
         } else {
             return schema;
@@ -64,6 +69,9 @@ fn type_name(schema: &Value) -> String {
     if let Some(choices) = schema["oneOf"].as_array() {
         let names: Vec<String> = choices.iter().filter_map(|c| c["const"].as_str().map(|n| format!("`{n}`"))).collect();
         return names.join(" or ");
+    }
+    if let Some(choices) = schema["anyOf"].as_array() {
+        return choices.iter().map(type_name).collect::<Vec<_>>().join(" or ");
     }
     if let Some(choices) = schema["enum"].as_array() {
         return choices.iter().map(|c| format!("`{}`", c.as_str().unwrap_or(""))).collect::<Vec<_>>().join(" or ");

@@ -34,7 +34,7 @@ fn score_with_model(arguments: &ScoreArguments) -> Result<()> {
         return Err(bad_request(message));
     }
     let device = ComputeDevice::new(&arguments.device).bad_request()?;
-    let model = RewardModel::load(path, &device)?;
+    let model = RewardModel::load(path, &device).bad_request()?;
     let mut inputs = Vec::with_capacity(items.len());
     for item in &items {
         let prompt = item.example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content });

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rlar_data::{Document, Example, Needs, Preference};
-use rlar_grpo::{Agent, Config, Method, Unadmitted};
+use rlar_data::{DataFiles, Document, Example, Needs, Preference};
+use rlar_grpo::{Agent, Config, DataSet, FOREIGN_NAMES, Method, Unadmitted};
 use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
@@ -15,6 +15,7 @@ use rlar_sandbox::{Packages, SandboxLimits};
 
 use crate::assets;
 use crate::cli::ConfigArguments;
+use crate::error::bad_request;
 use crate::training_data::TrainingData;
 
 /// A checked config and the data that it names.
@@ -40,8 +41,18 @@ pub struct LoadedConfig {
 /// Reads and checks a config and all data that the config names. `adjust` applies a command's own overrides, or refuses
 /// the config.
 pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Result<()>) -> Result<LoadedConfig> {
+    load_with(arguments, adjust, &mut Err)
+}
+
+/// Like [`load`], with a function that gets what is wrong with the config or its data. If it returns no error, the rest
+/// is checked, too; what could not be read is empty.
+pub fn load_with(
+    arguments: &ConfigArguments,
+    adjust: impl FnOnce(&mut Config) -> Result<()>,
+    on_error: &mut OnError,
+) -> Result<LoadedConfig> {
     let asset = assets::config(&arguments.config)?;
-    let document = Document::parse(&asset.path, &asset.text)?;
+    let document = Document::parse(&asset.path, &asset.text)?.with_foreign_names(FOREIGN_NAMES);
     let mut config: Config = document.check(&Config::schema())?;
     if let Some(seed) = arguments.seed {
         config.seed = seed;
@@ -53,45 +64,47 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
         start_from(&mut config, model.to_string_lossy().into_owned());
     }
     adjust(&mut config)?;
-    document.reject(config.problems())?;
-    document.reject(config.device_problems())?;
+    let mut problems = config.problems();
+    problems.extend(config.device_problems());
+    or_default(document.reject(problems), on_error)?;
 
     let data = &config.data;
     let mut files = TrainingData::new(&document, &asset.path);
     let is_reward_model = config.train.method == Method::RewardModel;
     let is_grpo = config.train.method == Method::Grpo;
     let is_imitated = config.warmup.steps > 0 || config.train.method == Method::Sft;
-    let train = files.examples(is_grpo, data.sets("train", &data.train, |d| &d.train), Needs::Prompt)?;
+    let mut examples = |is_used, sets: Vec<DataSet>, needs| -> Result<Vec<Vec<Example>>> {
+        sets.into_iter().map(|set| or_default(files.examples(is_used, &set, needs), on_error)).collect()
+    };
+    let train = examples(is_grpo, data.sets("train", &data.train, |d| &d.train), Needs::Prompt)?;
     let heldout = data.sets("heldout", &data.heldout, |d| &d.heldout);
-    let heldout = files.examples(!is_reward_model, heldout, Needs::Prompt)?;
+    let heldout = examples(!is_reward_model, heldout, Needs::Prompt)?.concat();
     let demonstrations = data.sets("demonstrations", &data.demonstrations, |d| &d.demonstrations);
-    let demonstrations = files.examples(is_imitated, demonstrations, Needs::Demonstration)?;
+    let demonstrations = examples(is_imitated, demonstrations, Needs::Demonstration)?.concat();
+    let mut pairs = |key, files_of_key: Option<&DataFiles>| {
+        or_default(files.pairs(is_reward_model, key, files_of_key, data.columns.as_ref()), on_error)
+    };
+    let preferences = pairs("data.preferences", data.preferences.as_ref())?;
+    let heldout_preferences = pairs("data.heldout", data.heldout.as_ref())?;
     let sizes = train.iter().map(Vec::len).collect();
     let train = train.concat();
-    document.reject(config.data_problems(train.len()))?;
+    or_default(document.reject(config.data_problems(train.len())), on_error)?;
     if is_grpo {
-        files.reject_unclear_references(&config.rewards.assign)?;
+        or_default(files.reject_unclear_references(&config.rewards.assign), on_error)?;
     }
-    Ok(LoadedConfig {
-        train,
-        sizes,
-        heldout: heldout.concat(),
-        demonstrations: demonstrations.concat(),
-        preferences: files.pairs(
-            is_reward_model,
-            "data.preferences",
-            data.preferences.as_ref(),
-            data.columns.as_ref(),
-        )?,
-        heldout_preferences: files.pairs(
-            is_reward_model,
-            "data.heldout",
-            data.heldout.as_ref(),
-            data.columns.as_ref(),
-        )?,
-        path: asset.path.clone(),
-        config: config.clone(),
-    })
+    let path = asset.path.clone();
+    Ok(LoadedConfig { config, path, train, sizes, heldout, demonstrations, preferences, heldout_preferences })
+}
+
+/// What to do about a mistake: return it, or collect it and go on.
+pub type OnError<'e> = dyn FnMut(anyhow::Error) -> Result<()> + 'e;
+
+/// The value of a result. `on_error` gets an error; if it returns none, the value is the default.
+fn or_default<T: Default, E: Into<anyhow::Error>>(result: Result<T, E>, on_error: &mut OnError) -> Result<T> {
+    match result {
+        Ok(value) => Ok(value),
+        Err(error) => on_error(error.into()).map(|()| T::default()),
+    }
 }
 
 /// Loads a config to evaluate a policy: `--model`, or else the final policy of the config's run. `check` may refuse the
@@ -131,7 +144,10 @@ impl LoadedConfig {
             }
             match assets::beside(&self.path, path) {
                 Some(found) => *path = found.to_string_lossy().into_owned(),
-                None => bail!("model {path} does not exist; a Hugging Face folder or a GGUF file is expected there"),
+                None => {
+                    let why = "does not exist; a Hugging Face folder or a GGUF file is expected there";
+                    return Err(bad_request(format!("model {path} {why}")));
+                }
             }
         }
         Ok(self)

@@ -43,7 +43,7 @@ pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
     }
     let model = EvaluatedModel::find(arguments).bad_request()?;
     let device = ComputeDevice::with_precision(&model.device, model.precision).bad_request()?;
-    let policy = Policy::load(&model.path, &device)?;
+    let policy = Policy::load(&model.path, &device).bad_request()?;
     let name = model.path.display().to_string();
     // Replies that are kept must not be taken for those of other weights at the same path.
     let weights = if arguments.out.is_some() { weights_hash(&model.path, &policy)? } else { name.clone() };

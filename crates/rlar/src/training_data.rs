@@ -37,31 +37,23 @@ impl<'a> TrainingData<'a> {
         Self { document, config_path, said: BTreeSet::new(), unclear: Vec::new() }
     }
 
-    /// The examples of each data set; an empty list for a set that is not used or not named.
-    pub fn examples(&mut self, is_used: bool, sets: Vec<DataSet>, needs: Needs) -> Result<Vec<Vec<Example>>> {
-        let mut found = Vec::with_capacity(sets.len());
-        for set in sets {
-            let Some(files) = set.files.filter(|_| is_used) else {
-                found.push(Vec::new());
-                continue;
-            };
-            let rows = self.rows(&set.key, files)?;
-            let columns = set.columns.map(ColumnTemplates::compile).transpose();
-            let columns = match columns {
-                Ok(columns) => columns,
-                Err(e) => return self.refuse(&format!("{}.{}", set.columns_key, e.name), &e.reason),
-            };
-            let read = examples(rows, columns.as_ref(), needs)?;
-            for note in &read.notes {
-                self.say(format!("{files}: {note}\n"))?;
-            }
-            if let (Some(why), false) = (read.unclear_references, needs == Needs::Demonstration) {
-                let domains = read.examples.iter().map(|e| e.domain.clone()).collect();
-                self.unclear.push(UnclearSet { key: set.key, why, domains });
-            }
-            found.push(read.examples);
+    /// The examples of a data set; empty if the set is not used or not named.
+    pub fn examples(&mut self, is_used: bool, set: &DataSet, needs: Needs) -> Result<Vec<Example>> {
+        let Some(files) = set.files.filter(|_| is_used) else { return Ok(Vec::new()) };
+        let rows = self.rows(&set.key, files)?;
+        let columns = match set.columns.map(ColumnTemplates::compile).transpose() {
+            Ok(columns) => columns,
+            Err(e) => return self.refuse(&format!("{}.{}", set.columns_key, e.name), &e.reason),
+        };
+        let read = examples(rows, columns.as_ref(), needs)?;
+        for note in &read.notes {
+            self.say(format!("{files}: {note}\n"))?;
         }
-        Ok(found)
+        if let (Some(why), false) = (read.unclear_references, needs == Needs::Demonstration) {
+            let domains = read.examples.iter().map(|e| e.domain.clone()).collect();
+            self.unclear.push(UnclearSet { key: set.key.clone(), why, domains });
+        }
+        Ok(read.examples)
     }
 
     /// The pairs of replies of a data set; empty if the set is not used or not named.

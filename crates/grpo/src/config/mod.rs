@@ -10,6 +10,7 @@ mod algorithm;
 mod check;
 mod data;
 mod evaluation;
+mod foreign_names;
 mod model;
 mod rewards;
 mod run;
@@ -26,6 +27,7 @@ pub use algorithm::{
 };
 pub use data::{DataConfig, DataSet, Domain};
 pub use evaluation::{CheckpointMetric, EvalConfig, SuiteRun};
+pub use foreign_names::FOREIGN_NAMES;
 pub use model::{LoraConfig, ModelChoice, Scratch};
 pub use rewards::{Agent, Audit, RewardsConfig, Unadmitted};
 pub use run::RunConfig;

@@ -86,6 +86,9 @@ pub struct Report {
     pub best: Option<BestOfRun>,
     /// Seconds that the run spent in each phase.
     pub seconds: TotalSeconds,
+    /// What stood out in the last steps, and what to change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hints: Vec<String>,
 }
 
 impl Report {
@@ -95,7 +98,15 @@ impl Report {
         let best = counters.best.first().filter(|_| config.run.keep_best > 0);
         let metric = config.eval.metric.to_string();
         let best = best.map(|best| BestOfRun { number: best.number, metric, value: best.value });
-        Self { measured: None, preferred: None, steps: counters.step, ended, best, seconds: counters.seconds }
+        Self {
+            measured: None,
+            preferred: None,
+            steps: counters.step,
+            ended,
+            best,
+            seconds: counters.seconds,
+            hints: Vec::new(),
+        }
     }
 }
 
@@ -131,7 +142,8 @@ impl std::fmt::Display for Report {
             ("overhead", s.overhead),
         ];
         let parts: Vec<String> = parts.iter().map(|(name, t)| format!("{name} {t:.1} s")).collect();
-        writeln!(f, "\n{} steps in {total:.0} s: {}; {}", self.steps, parts.join(", "), self.ended)
+        writeln!(f, "\n{} steps in {total:.0} s: {}; {}", self.steps, parts.join(", "), self.ended)?;
+        self.hints.iter().try_for_each(|hint| writeln!(f, "hint: {hint}"))
     }
 }
 

@@ -60,6 +60,11 @@ impl MetricsLog {
         Ok(())
     }
 
+    /// The records so far, lines of the file.
+    pub fn records(&self) -> Result<Vec<Value>, TrainError> {
+        Ok(self.records.read()?)
+    }
+
     /// Syncs all records to disk, so that they survive a crash of the machine.
     pub fn sync(&self) -> Result<(), TrainError> {
         Ok(self.records.sync()?)

@@ -92,6 +92,9 @@ fn columns(
         ("finish".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.finish)).replace('"', ""))),
         ("audit".to_owned(), rows.numbers(|r| r.audit)),
         ("verdicts".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.scores)))),
+        ("messages".to_owned(), rows.of_example(|e| json(serde_json::to_string(&e.messages)))),
+        ("token_ids".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.tokens)))),
+        ("log_probs".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.log_probs)))),
     ];
     let mut columns = vec![
         ("step".to_owned(), rows.integers(|_| step as i64)),

@@ -12,6 +12,7 @@ use rlar_run::{Checkpoint, Journal, RunFolder};
 use crate::TrainError;
 use crate::config::{Agent, Config, Method};
 use crate::report::final_report::{BeforeAfter, Report};
+use crate::report::hints::{LAST_STEPS, hints};
 use crate::report::metrics_log::MetricsLog;
 use crate::report::rollout_files::RolloutFiles;
 use crate::rollouts::collect::{Collector, next_batch, tool_health};
@@ -28,6 +29,9 @@ use crate::train_loop::held_out::{evaluate, evaluate_once};
 use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
 use crate::update::reference::Reference;
 use crate::update::train_state::TrainState;
+
+/// The file of the step records.
+const METRICS: &str = "metrics.jsonl";
 
 /// What a run prepares before its first step.
 struct Prepared<'a> {
@@ -76,7 +80,10 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
         run.write_folder("adapter", &state.model.files()?)?;
     }
     run.write_folder("final", &state.model.merged()?.files()?)?;
-    Ok(Report { measured, ..Report::new(&state.counters, config, ended) })
+    let records = run.records(METRICS, state.counters.step)?.read()?;
+    let last = &records[records.len().saturating_sub(LAST_STEPS)..];
+    let hints = hints(last, config.sampling.max_tokens);
+    Ok(Report { measured, hints, ..Report::new(&state.counters, config, ended) })
 }
 
 /// Encodes the data, and refuses prompts that do not fit into the policy's context before time is spent on training.
@@ -119,7 +126,7 @@ fn run_loop(
     let checkpoint = checkpoint.as_ref();
     let done = state.counters.step;
     let progress = progress(job, "train", config.train.steps, done);
-    let log = MetricsLog::open(run, "metrics.jsonl", done, true, progress)?;
+    let log = MetricsLog::open(run, METRICS, done, true, progress)?;
     let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
     let (heldout, suites) = (&job.heldout[..], &mut job.suites[..]);
     let ended = if config.train.method == Method::Grpo {

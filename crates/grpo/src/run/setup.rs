@@ -48,7 +48,8 @@ pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
     let device = ComputeDevice::with_precision(&config.device, config.precision)?;
     match (&config.model.path, &config.model.scratch) {
         (Some(path), _) => {
-            let policy = Policy::load(path.as_ref(), &device)?;
+            let policy = Policy::load(path.as_ref(), &device)
+                .map_err(|source| TrainError::Data { key: "model.path", source })?;
             let Some(lora) = &config.model.lora else { return Ok(policy) };
             let base = std::path::absolute(path).unwrap_or_else(|_| path.into());
             Ok(policy.adapt(lora.lora(), Stream::Weights.seed(config.seed), base)?)

@@ -15,6 +15,7 @@ use rlar_run::{Files, Journal, RunFolder};
 
 use crate::TrainError;
 use crate::config::Config;
+use crate::report::hints::{FIRST_STEPS, hints};
 use crate::report::metrics_log::MetricsLog;
 use crate::report::step_record::{Measurement, StepRecord};
 use crate::schedule;
@@ -88,6 +89,11 @@ impl TrainLoop<'_> {
             last_record = Instant::now();
             seconds.overhead += record.seconds.other;
             self.log.write(record.step, &record)?;
+            if record.step == FIRST_STEPS {
+                for hint in hints(&self.log.records()?, self.config.sampling.max_tokens) {
+                    self.log.say(&format!("hint: {hint}"));
+                }
+            }
             let stop = self.interrupted.load(Ordering::SeqCst);
             if stop || is_best || state.counters.step.is_multiple_of(self.config.run.checkpoint_every) {
                 self.checkpoint(state, method)?;

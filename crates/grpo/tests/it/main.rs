@@ -5,6 +5,7 @@
 mod advantages;
 mod configs;
 mod gradients;
+mod hints;
 mod objectives;
 mod references;
 mod schedules;

@@ -7,6 +7,7 @@ mod commands;
 mod data_forms;
 mod kills;
 mod learners;
+mod looking;
 mod libraries;
 mod rewards_gone_wrong;
 mod stops;

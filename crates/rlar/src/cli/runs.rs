@@ -1,0 +1,47 @@
+//! `rlar init`, `rlar rollouts` and `rlar compare`: commands before and after a run.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+#[derive(Args)]
+pub struct RolloutsArguments {
+    /// The run's folder.
+    pub run: PathBuf,
+    /// The step; the last one with rollouts when absent.
+    #[arg(long, value_name = "N")]
+    pub step: Option<u64>,
+    /// Show the replies with the lowest rewards first.
+    #[arg(long)]
+    pub worst: bool,
+    /// Show only replies for which a tool gave no score, because it failed.
+    #[arg(long)]
+    pub failed: bool,
+    /// Show only replies that this tool scored or failed on.
+    #[arg(long, value_name = "NAME")]
+    pub tool: Option<String>,
+    /// Maximum number of replies that are shown.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub limit: usize,
+}
+
+#[derive(Args)]
+pub struct CompareArguments {
+    /// The first run's folder.
+    pub one: PathBuf,
+    /// The other run's folder.
+    pub other: PathBuf,
+}
+
+#[derive(Args)]
+pub struct InitArguments {
+    /// The data to train on: a file, a pattern in quotes, or `hub:OWNER/NAME@REVISION/PATH`.
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// The model to train: a Hugging Face folder or a GGUF file.
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// The config to write; it must not exist.
+    #[arg(long, value_name = "FILE", default_value = "job.yaml")]
+    pub output: PathBuf,
+}

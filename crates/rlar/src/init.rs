@@ -1,0 +1,96 @@
+//! `rlar init`: writes a commented config for a data set and a model.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rlar_data::{DataRow, Needs, columns_of, examples, read_rows};
+
+use crate::assets;
+use crate::cli::InitArguments;
+use crate::error::{BadRequestExt, bad_request};
+use crate::output::{print, print_error};
+
+pub fn run(arguments: &InitArguments) -> Result<()> {
+    let data = arguments.data.to_string_lossy();
+    let mut rows = Vec::new();
+    for file in assets::data_files(Path::new(""), &data).bad_request()? {
+        rows.extend(read_rows(&file.path, &file.bytes).bad_request()?);
+    }
+    let Some(first) = rows.first().cloned() else {
+        return Err(bad_request(format!("--data {data}: there is no such file")));
+    };
+    assets::check_model(&arguments.model).bad_request()?;
+    let text = config(&data, &arguments.model.to_string_lossy(), &Understood::of(rows, &first));
+    let output = &arguments.output;
+    if output.exists() {
+        return Err(bad_request(format!("--output {} exists; name another file", output.display())));
+    }
+    std::fs::write(output, text).with_context(|| output.display().to_string())?;
+    let path = output.display();
+    print_error(format!("Read it, then: rlar check --config {path}; rlar train --config {path}\n"))?;
+    print(format!("{path}\n"))
+}
+
+/// What was understood of the data.
+struct Understood {
+    /// Lines of comment on the data.
+    comments: Vec<String>,
+    /// The value of `data.columns`, as lines of YAML; empty if the rows need none.
+    columns: Vec<String>,
+}
+
+impl Understood {
+    fn of(rows: Vec<DataRow>, first: &DataRow) -> Self {
+        match examples(rows, None, Needs::Prompt) {
+            Ok(set) => {
+                let with_reference = set.examples.iter().filter(|e| e.reference.is_some()).count();
+                let mut comments = vec![format!("{} prompts, {with_reference} with a reference", set.examples.len())];
+                comments.extend(set.notes);
+                let columns = set.unclear_references.map_or(Vec::new(), |why| {
+                    comments.push(format!("{why}; `reference` below must give the answer alone"));
+                    vec![r#"reference: "{{ answer.split('####')[-1] | trim }}""#.to_owned()]
+                });
+                Self { comments, columns }
+            }
+            Err(error) => {
+                let name = first.columns.iter().find(|(_, v)| v.is_string()).map_or("COLUMN", |(name, _)| name);
+                let comments = vec![error.to_string(), columns_of(&first.columns)];
+                Self {
+                    comments,
+                    columns: vec![format!("prompt: \"{{{{ {name} }}}}\""), "# reference: \"{{ … }}\"".into()],
+                }
+            }
+        }
+    }
+}
+
+/// The text of the config.
+fn config(data: &str, model: &str, understood: &Understood) -> String {
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut out = String::from(
+        "# A job of GRPO. Every key: docs/config.md, or `rlar config schema --markdown`.\nversion: 1\nseed: 0\n",
+    );
+    let _ = write!(
+        out,
+        "run:\n  folder: runs/first       # checkpoints, metrics, rollouts and the final model\nmodel:\n  path: {}\n  \
+         # Trains an adapter instead of all weights. Without this key all weights are trained.\n  lora:\n    rank: 16\n",
+        quoted(model)
+    );
+    let _ = writeln!(out, "data:");
+    for comment in understood.comments.iter().flat_map(|comment| comment.lines()) {
+        let _ = writeln!(out, "  # {comment}");
+    }
+    let _ = writeln!(out, "  train: {}", quoted(data));
+    let _ = writeln!(out, "  # heldout: FILE          # prompts to measure on, before and after");
+    if !understood.columns.is_empty() {
+        let _ = writeln!(out, "  columns:");
+        for line in &understood.columns {
+            let _ = writeln!(out, "    {line}");
+        }
+    }
+    out + "# The builtin agent chooses a reward tool for every prompt. To choose yourself, by domain:\n# rewards:\n#   assign:\n\
+           #     math: [{ tool: math_equivalence }]\nsampling:\n  max_tokens: 256          # replies are cut off here\n  \
+           temperature: 1.0\ntrain:\n  steps: 100\n  prompts: 8               # prompts per step\n  group_size: 8            \
+           # replies per prompt\noptimizer:\n  learning_rate: 1.0e-4    # for an adapter; about 1.0e-6 for all weights\n"
+}

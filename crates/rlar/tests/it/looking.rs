@@ -1,0 +1,78 @@
+//! Commands that look at a config or at runs without training: `check`, `rollouts`, `compare`.
+
+use std::fs;
+
+use crate::{refused, run, smoke, text};
+
+#[test]
+fn check_says_everything_that_is_wrong_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = "  train: datasets/digits/train.jsonl\n  heldout: datasets/digits/heldout.jsonl\n";
+    let changes = [
+        (data, "  train: nowhere.jsonl\n  heldout: also-nowhere.csv\n"),
+        ("  samples: 8", "  samples: 8\nrewards:\n  assign:\n    digits: [{ tool: last_numbr }]"),
+    ];
+    let config = smoke(folder.path(), &changes);
+    let out = run(folder.path(), &["check", "--config", &config]);
+    refused(
+        &out,
+        2,
+        &["`data.train`: nowhere.jsonl", "`data.heldout`: also-nowhere.csv", "did you mean `last_number`?"],
+    );
+    let config = smoke(
+        folder.path(),
+        &[("  samples: 8", "  samples: 8\nrewards:\n  assign:\n    digitz: [{ tool: last_number }]")],
+    );
+    refused(&run(folder.path(), &["check", "--config", &config]), 2, &["no prompt has the domain `digitz`"]);
+    let config = smoke(folder.path(), &[]);
+    let out = run(folder.path(), &["check", "--config", &config]);
+    assert!(out.status.success() && text(&out.stdout).contains("nothing is wrong; "), "{}", text(&out.stderr));
+    assert!(!folder.path().join("runs").exists(), "a check must touch nothing");
+}
+
+#[test]
+fn names_of_other_trainers_are_answered_with_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let changes = [
+        ("  group_size: 8", "  num_generations: 8"),
+        ("  learning_rate: 3.0e-4", "  lr: 3.0e-4"),
+        ("  max_tokens: 4", "  max_completion_length: 4"),
+    ];
+    let config = smoke(folder.path(), &changes);
+    let out = run(folder.path(), &["train", "--config", &config]);
+    refused(
+        &out,
+        2,
+        &["here it is `train.group_size`", "here it is `optimizer.learning_rate`", "`sampling.max_tokens`"],
+    );
+}
+
+#[test]
+fn a_run_shows_its_rollouts_and_compares_with_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = smoke(
+        folder.path(),
+        &[("warmup:\n  steps: 120", "warmup:\n  steps: 5"), ("train:\n  steps: 300", "train:\n  steps: 4")],
+    );
+    let runs = ["runs/a", "runs/b"];
+    for (name, seed) in runs.iter().zip(["1", "2"]) {
+        let out = run(folder.path(), &["train", "--config", &config, "--run", name, "--seed", seed]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        assert!(text(&out.stderr).contains("hint: nothing can be learned from"), "{}", text(&out.stderr));
+    }
+    let shown = run(folder.path(), &["rollouts", "runs/a", "--worst", "--limit", "2"]);
+    let shown = text(&shown.stdout);
+    for part in ["── step 1, example ", "prompt:\n", "reply:\n", "reference:\n", "(weight 1)", "2 of 128 replies"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    refused(&run(folder.path(), &["rollouts", "runs/a", "--step", "3"]), 2, &["has rollouts of these steps: 1"]);
+    refused(&run(folder.path(), &["rollouts", "runs/a", "--tool", "none"]), 2, &["no reply has a score of `none`"]);
+    refused(&run(folder.path(), &["rollouts", "nowhere"]), 2, &["nowhere is no run with rollouts"]);
+    let compared = text(&run(folder.path(), &["compare", "runs/a", "runs/b"]).stdout);
+    for part in ["seed", "runs/a", "reward/mean, last 4 steps", "steps"] {
+        assert!(compared.contains(part), "{part}: {compared}");
+    }
+    fs::write(folder.path().join("model.txt"), "x").unwrap();
+    let out = run(folder.path(), &["train", "--config", &config, "--model", "model.txt"]);
+    assert_eq!(out.status.code(), Some(2), "a model that cannot be read is a wrong request: {}", text(&out.stderr));
+}
