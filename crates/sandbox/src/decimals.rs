@@ -85,8 +85,12 @@ fn value(number: &str) -> Option<f64> {
     number.parse().ok().filter(|x: &f64| x.is_finite())
 }
 
-/// Whether two numbers differ by no more than `tolerance` times the larger of 1 and the expected magnitude.
+/// Whether two numbers differ by no more than `tolerance` times the larger of 1 and the expected magnitude. Without a
+/// tolerance, integers are equal if they are written alike, because a float does not hold every large one.
 pub fn numbers_equal(got: &str, expected: &str, tolerance: f64) -> bool {
+    if tolerance == 0.0 && Decimal::parse(expected).is_none() {
+        return got == expected;
+    }
     match (value(got), value(expected)) {
         (Some(x), Some(y)) => (x - y).abs() <= tolerance * y.abs().max(1.0),
         _ => got == expected,

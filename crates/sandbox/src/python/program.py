@@ -13,8 +13,9 @@ class Source:
         return self.text
 
 
-def provide_streams():
-    "Lets the program open its standard streams by name, which no file system has here, as duplicates of its descriptors."
+def provide_files(source):
+    """Lets the program open what no file system has here: its standard streams by name, as duplicates of its descriptors, and
+    its own file, for reading."""
     open_file, open_descriptor = open, os.open
 
     def stream(path):
@@ -28,7 +29,13 @@ def provide_streams():
     def open_either(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
         if opener is None and not isinstance(file, int) and stream(file) is not None:
             opener = lambda path, flags: os.dup(stream(path))
-        return open_file(file, mode, buffering, encoding, errors, newline, closefd, opener)
+        try:
+            return open_file(file, mode, buffering, encoding, errors, newline, closefd, opener)
+        except FileNotFoundError:
+            if opener is not None or str(file) not in (PROGRAM, sys.argv[0]) or mode not in ("r", "rt", "rb"):
+                raise
+            data = io.BytesIO(source.encode())
+            return data if mode == "rb" else io.TextIOWrapper(data, encoding or "utf-8", errors, newline)
 
     @functools.wraps(open_descriptor)
     def open_number(path, *arguments, **keywords):
@@ -68,7 +75,7 @@ def serve_script(order, fds, setup):
     if order["scratch"]:
         os.chdir("/tmp")
     vars(builtins).update(SITE_BUILTINS)
-    provide_streams()
+    provide_files(source)
     confine(order, setup)
     space = module("__main__")
     main = {"__builtins__": builtins, "__file__": PROGRAM, "__cached__": None, "__annotations__": {}}

@@ -282,11 +282,11 @@ def excepted(code):
 
 
 # Functions that take a StopIteration from the function that they call for the end of its values.
-ENDED_BY_STOP = {"map", "filter", "iter", "itertools", "__next__", "__getitem__", *(n for n in vars(itertools) if n[0] != "_")}
+ENDED_BY_STOP = {"map", "filter", "iter", "itertools", "__next__", "__getitem__", *vars(itertools)} - {"__name__", "__doc__"}
 
 
 def expects_stop(code):
-    "Whether code has a clause `except StopIteration` and nothing that would take such an exception for the end of an iterator."
+    "Whether code has a clause `except StopIteration` and nothing that would take it for the end of an iterator."
     if "StopIteration" not in code or "StopIteration" not in excepted(code):
         return False
     tree = ast.parse(code)

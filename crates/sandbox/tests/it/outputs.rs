@@ -118,5 +118,8 @@ fn numbers_are_found_in_columns_lists_and_labels() {
 fn a_tolerance_that_is_asked_for_holds_for_every_number() {
     let equal = |got: &str, expected: &str| Comparison::Numbers(0.01).difference(got.as_bytes(), expected).is_none();
     assert!(equal("100", "101") && equal("0.334", "0.33") && equal("[1.005,", "[1,"));
+    let same = |got: &str, expected: &str| Comparison::Numbers(0.0).difference(got.as_bytes(), expected).is_none();
+    assert!(same("0.50", "0.5") && same("7", "7") && !same("0.5000001", "0.5"));
+    assert!(!same("9007199254740993", "9007199254740992") && !same("7.0", "7"));
     assert!(!equal("100", "102") && !equal("nan", "0.3") && !equal("x", "1"));
 }

@@ -32,7 +32,7 @@ struct Fenced {
 }
 
 /// The line that opens a fenced block: three or more backticks or tildes, perhaps within a list or a quotation.
-struct Fence {
+struct OpeningFence {
     mark: char,
     /// Number of marks.
     length: usize,
@@ -42,9 +42,11 @@ struct Fence {
     quotes: usize,
     /// First word of the label, in lower case.
     language: String,
+    /// Whether words follow the first one of the label.
+    has_more: bool,
 }
 
-impl Fence {
+impl OpeningFence {
     /// Reads the line that opens a block; `None` for other lines.
     fn open(line: &str) -> Option<Self> {
         let mut rest = line;
@@ -67,15 +69,22 @@ impl Fence {
         if length < 3 || (mark == '`' && label.contains('`')) {
             return None;
         }
-        Some(Self { mark, length, indent: columns(before), quotes, language: language(label) })
+        Some(Self {
+            mark,
+            length,
+            indent: columns(before),
+            quotes,
+            language: language(label),
+            has_more: label.contains(' '),
+        })
     }
 
-    /// Reads a line of prose that ends by opening a block, such as "The code: ```python".
+    /// Reads a line of prose that ends by opening a block, with three backticks and perhaps a label.
     fn open_after_prose(line: &str) -> Option<Self> {
         let (before, label) = line.split_once("```")?;
         let is_label = label.trim_end().bytes().all(|b| b.is_ascii_alphanumeric() || b"+-_.#".contains(&b));
         let is_open = is_label && !before.trim().is_empty() && !before.contains('`');
-        is_open.then(|| Self { mark: '`', length: 3, indent: 0, quotes: 0, language: language(label) })
+        is_open.then(|| Self { mark: '`', length: 3, indent: 0, quotes: 0, language: language(label), has_more: false })
     }
 
     /// Whether a line, without its quotation marks, closes the block.
@@ -87,7 +96,14 @@ impl Fence {
             && columns(&line[..blank]) <= self.indent + 3
     }
 
-    /// The code before a fence at the end of a line of code, such as "return 1```".
+    /// Whether a line, without its quotation marks, begins with a fence that has words behind it: the next block, or prose.
+    fn is_followed(&self, line: &str) -> bool {
+        let inner = line.trim_start();
+        let marks = inner.chars().take_while(|c| *c == self.mark).count();
+        marks >= self.length && columns(&line[..line.len() - inner.len()]) <= self.indent + 3
+    }
+
+    /// The code before a fence at the end of a line of code, three backticks.
     fn closes_after_code<'l>(&self, line: &'l str) -> Option<&'l str> {
         let code = line.trim_end().strip_suffix("```").filter(|_| self.mark == '`' && self.length == 3)?;
         (!code.trim().is_empty() && !code.contains("```") && !code.contains(['#', '"', '\''])).then_some(code)
@@ -151,13 +167,13 @@ fn fenced(text: &str) -> Vec<Fenced> {
         at = end;
     }
     while at < lines.len() {
-        let Some(fence) = Fence::open(lines[at]).or_else(|| Fence::open_after_prose(lines[at])) else {
+        let Some(fence) = OpeningFence::open(lines[at]).or_else(|| OpeningFence::open_after_prose(lines[at])) else {
             at += 1;
             continue;
         };
         let (code, after) = body(&fence, &lines[at + 1..]);
         at += 1 + after;
-        if matches!(fence.language.as_str(), "markdown" | "md") {
+        if is_markdown(&fence.language) {
             found.extend(fenced(&code));
         } else {
             found.push(Fenced { language: fence.language, code });
@@ -166,12 +182,17 @@ fn fenced(text: &str) -> Vec<Fenced> {
     found
 }
 
+/// Whether a block of this language holds fences of its own.
+fn is_markdown(language: &str) -> bool {
+    matches!(language, "markdown" | "md")
+}
+
 /// Fences in strings that are tried before a block is taken to end at the first fence.
 const INNER_FENCES: usize = 32;
 
 /// The code of a block and the number of lines that it takes, with its closing fence; `lines` follow the opening one. A
 /// fence within a string of three quotes, such as a docstring, does not close the block, if a later one does.
-fn body(fence: &Fence, lines: &[&str]) -> (String, usize) {
+fn body(fence: &OpeningFence, lines: &[&str]) -> (String, usize) {
     let mut code = String::new();
     let mut first_end = None;
     let mut tried = 0;
@@ -192,6 +213,11 @@ fn body(fence: &Fence, lines: &[&str]) -> (String, usize) {
             }
             first_end = first_end.or(Some((ended, i + 1)));
         }
+        // Outside of strings, no Python begins like a fence.
+        if fence.is_followed(line) && !is_markdown(&fence.language) && !tokens(&code).ends_in_text {
+            let opens = OpeningFence::open(line).is_some_and(|next| !next.has_more);
+            return (code, if opens { i } else { i + 1 });
+        }
         code.push_str(fence.dedented(line));
         code.push('\n');
     }
@@ -201,7 +227,7 @@ fn body(fence: &Fence, lines: &[&str]) -> (String, usize) {
 /// Code before the first fence of a text that goes on in a block which the prompt opened: the number of lines, with the
 /// fence, and the code. There must be an odd number of fences, and nothing but Python before the first.
 fn opened_before(lines: &[&str]) -> Option<(usize, String)> {
-    let fences: Vec<usize> = (0..lines.len()).filter(|i| Fence::open(lines[*i]).is_some()).collect();
+    let fences: Vec<usize> = (0..lines.len()).filter(|i| OpeningFence::open(lines[*i]).is_some()).collect();
     let first = *fences.first().filter(|_| fences.len() % 2 == 1)?;
     let code = lines[..first].join("\n") + "\n";
     let is_code = lines[first].trim().bytes().all(|b| b == b'`') && may_begin_code(&code) && runs(&code).len() == 1;

@@ -25,12 +25,13 @@ pub fn source(reply: &str, exercise: Exercise, prompt: Option<&PromptCode>, libr
     let chosen = chosen(&outlines, exercise);
     if let (Some(prompt), Exercise::Names(names)) = (prompt, exercise) {
         // A body without its function goes on where the prompt stops.
-        let defines = |o: &Outline| names.iter().any(|n| o.definition(n).is_some());
+        let is_function = |s: &Statement| s.is_definition() || s.column == 0;
+        let defines = |o: &Outline| names.iter().any(|n| o.definition(n).is_some_and(is_function));
         let body = outlines.iter().zip(&blocks).rev().find(|(o, _)| o.statements.first().is_some_and(|s| s.column > 0));
-        if !outlines.iter().any(defines) {
-            if let Some(source) = prompt.continued(body.map_or(&blocks[chosen[0]], |(_, b)| b)) {
-                return source;
-            }
+        if !outlines.iter().any(defines)
+            && let Some(source) = prompt.continued(body.map_or(&blocks[chosen[0]], |(_, b)| b))
+        {
+            return source;
         }
     }
     let preamble = prompt.map_or("", |p| &p.preamble);
@@ -69,15 +70,17 @@ fn chosen(outlines: &[Outline], exercise: Exercise) -> Vec<usize> {
             vec![last(&defines).unwrap_or_else(any)]
         }
         Exercise::Run { has_input } => {
-            let suits = |o: &Outline| if has_input { reads_input(o) } else { prints(o) };
+            let reads = |o: &Outline| !has_input || reads_input(o);
             let acts = |o: &Outline| o.statements.iter().any(Statement::acts);
             let with_others = |i: usize| {
                 let source = assembled(outlines, &[i]);
-                suits(&Outline::new(&source))
+                let outline = Outline::new(&source);
+                reads(&outline) && prints(&outline)
             };
-            let alone = last(&|o| acts(o) && suits(o));
+            let alone = last(&|o| acts(o) && reads(o) && prints(o));
             let together = || (0..outlines.len()).rev().find(|i| acts(&outlines[*i]) && with_others(*i));
-            vec![alone.or_else(together).or_else(|| last(&acts)).unwrap_or_else(any)]
+            let silent = || last(&|o| acts(o) && reads(o)).or_else(|| last(&acts));
+            vec![alone.or_else(together).or_else(silent).unwrap_or_else(any)]
         }
     }
 }

@@ -33,7 +33,11 @@ impl PromptCode {
         let at = outline.statements.iter().rposition(|s| s.is_definition() && s.bound().contains(function))?;
         let before = &code[..outline.statements[at].start];
         let after = outline.statements.get(at + 1).map_or("", |next| &code[next.start..]);
-        let begun = (outline.statements[at].is_stub() && after.is_empty()).then(|| code.to_owned());
+        // A body that raises would end the function before the reply's does anything.
+        let function = &outline.statements[at];
+        let raises = function.lines.iter().find(|l| l[0].is("raise"));
+        let end = raises.map_or(code.len(), |l| code[..l[0].start].rfind('\n').map_or(0, |n| n + 1));
+        let begun = (function.is_stub() && after.is_empty()).then(|| code[..end].to_owned());
         Some(Self { preamble: join(&[before, after]), begun, is_whole_prompt })
     }
 

@@ -5,7 +5,7 @@ use rlar_sandbox::{Comparison, IoTest, Tests};
 use serde_json::Value;
 
 use crate::tool::code_tests::builtins::is_builtin;
-use crate::tool::code_tests::outline::{Names, Outline};
+use crate::tool::code_tests::outline::{Names, Outline, Statement};
 use crate::tool::code_tests::program::{self, Exercise};
 use crate::tool::code_tests::prompt::PromptCode;
 use crate::tool::code_tests::tokens::tokens;
@@ -158,10 +158,8 @@ impl RowTests {
             }
             Self::Calls { name, calls } => {
                 let is_method = Outline::new(source).definition(name).is_none();
-                let (function, callee) = match is_method {
-                    true => ("Solution", format!("Solution().{name}")),
-                    false => (name.as_str(), name.clone()),
-                };
+                let (function, callee) =
+                    if is_method { ("Solution", format!("Solution().{name}")) } else { (name.as_str(), name.clone()) };
                 let test = |call: &Call| {
                     let literal = |value: &Value| Value::String(value.to_string()).to_string();
                     let (arguments, result) = (literal(&call.arguments), literal(&call.result));
@@ -176,7 +174,7 @@ impl RowTests {
 
 /// The names that tests call and neither define nor find among Python's builtins.
 fn called(tests: &str) -> Names<'_> {
-    let bound: Names = Outline::new(tests).statements.iter().flat_map(|s| s.bound_within()).collect();
+    let bound: Names = Outline::new(tests).statements.iter().flat_map(Statement::bound_within).collect();
     let read = tokens(tests);
     let calls = read.all.windows(2).enumerate().filter(|(i, pair)| {
         let is_attribute = i.checked_sub(1).is_some_and(|before| read.all[before].is("."));

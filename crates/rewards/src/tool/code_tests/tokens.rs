@@ -91,7 +91,7 @@ struct Lexer<'s> {
     ends_in_text: bool,
 }
 
-impl<'s> Lexer<'s> {
+impl Lexer<'_> {
     /// Reads a token, or what stands between two. Returns false at the end.
     fn step(&mut self) -> bool {
         let rest = &self.source[self.at..];
@@ -183,7 +183,7 @@ fn number_length(text: &str) -> usize {
             && matches!(bytes[at - 1], b'e' | b'E')
             && !text.starts_with("0x")
             && bytes.get(at + 1).is_some_and(u8::is_ascii_digit);
-        if !(bytes[at].is_ascii_alphanumeric() || matches!(bytes[at], b'.' | b'_') || is_sign) {
+        if !(bytes[at].is_ascii_hexdigit() || b".xXoOjJ_".contains(&bytes[at]) || is_sign) {
             break;
         }
         at += 1;
