@@ -73,6 +73,7 @@ mod linux {
         let (result, usage) = (done.verdict, done.usage);
         let end = match &result.termination {
             Termination::Exited(code) => format!("exit code {code}"),
+            Termination::NotAllowed(what) => what.clone(),
             Termination::TimeLimit(limit) => format!("no end within {limit:?}"),
             Termination::MemoryLimit => format!("out of memory ({} MB)", arguments.megabytes),
             Termination::OutputLimit => "more output than 16 MB".into(),

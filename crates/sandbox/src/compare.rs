@@ -1,5 +1,7 @@
 //! Comparing a program's output with the expected one.
 
+use crate::decimals::{decimals_equal, numbers_equal, words_equal};
+
 /// How a program's output is compared with the expected output.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Comparison {
@@ -7,8 +9,12 @@ pub enum Comparison {
     Exact,
     /// Outputs are compared word by word; how much white space separates the words does not matter.
     Words,
-    /// Like [`Comparison::Words`], but a finite number may differ from the expected one by this tolerance times the
-    /// larger of 1 and the expected magnitude.
+    /// Like [`Comparison::Words`], but where a decimal number (one with a point or an exponent) is expected, a number with
+    /// other digits counts as equal if it differs by no more than what rounding explains: see
+    /// [`decimals_equal`](crate::decimals::decimals_equal). Integers must be equal.
+    Decimals,
+    /// Like [`Comparison::Words`], but a finite number, also an integer, may differ from the expected one by this
+    /// tolerance times the larger of 1 and the expected magnitude.
     Numbers(f64),
 }
 
@@ -39,13 +45,10 @@ impl Comparison {
 
     /// Whether the word `a` counts as the expected word `b`.
     fn words_equal(self, a: &str, b: &str) -> bool {
-        let number = |w: &str| w.parse::<f64>().ok().filter(|x| x.is_finite());
         match self {
-            Self::Numbers(tolerance) => match (number(a), number(b)) {
-                (Some(x), Some(y)) => (x - y).abs() <= tolerance * y.abs().max(1.0),
-                _ => a == b,
-            },
             Self::Exact | Self::Words => a == b,
+            Self::Decimals => words_equal(a, b, &decimals_equal),
+            Self::Numbers(tolerance) => words_equal(a, b, &|x, y| numbers_equal(x, y, tolerance)),
         }
     }
 }

@@ -33,6 +33,7 @@ mod limits;
 mod verdict;
 
 mod compare;
+mod decimals;
 
 #[cfg(target_os = "linux")]
 mod linux;

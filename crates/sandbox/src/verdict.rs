@@ -116,6 +116,9 @@ pub enum TestVerdict {
     WrongAnswer(String),
     /// The program raised an exception, or ended with a non-zero exit code; the text says which.
     RuntimeError(String),
+    /// The program needs what the sandbox refuses, and an exception because of it ended the test; the text says what,
+    /// such as `threads are not allowed`.
+    NotAllowed(String),
     /// The test used up this time: the wall time of one test or of all tests together, or the CPU time.
     TimeLimit(Duration),
     /// The program ran out of memory during the test.

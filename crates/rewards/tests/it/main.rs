@@ -6,6 +6,7 @@ mod admission;
 mod agents;
 mod folders;
 mod kinds;
+mod programs;
 mod scripted;
 mod store;
 

@@ -105,8 +105,9 @@ impl Attack {
         let attack = run_script(&format!("{PRELUDE}\n{}", self.source))?.verdict;
         let mut report = AttackReport { contained_by: BTreeSet::new(), breaches: Vec::new() };
         report.contained_by.extend(match &attack.termination {
-            Termination::Exited(_) if attack.stdout.is_empty() => Some("separate process".to_owned()),
-            Termination::Exited(_) => None,
+            Termination::Exited(_) | Termination::NotAllowed(_) => {
+                attack.stdout.is_empty().then(|| "separate process".to_owned())
+            }
             Termination::TimeLimit(_) => Some("deadline".into()),
             Termination::MemoryLimit => Some("memory limit".into()),
             Termination::OutputLimit => Some("output limit".into()),
@@ -153,6 +154,7 @@ impl Attack {
             TestVerdict::Passed => "passed",
             TestVerdict::WrongAnswer(_) => "wrong answer",
             TestVerdict::RuntimeError(_) => "runtime error",
+            TestVerdict::NotAllowed(_) => "not allowed",
             TestVerdict::TimeLimit(_) => "time limit",
             TestVerdict::MemoryLimit => "memory limit",
             TestVerdict::OutputLimit => "output limit",

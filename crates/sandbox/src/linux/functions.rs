@@ -114,7 +114,10 @@ impl FunctionTests<'_> {
                     let Some(verdict) = self.read(&reply, &mut pair) else { return Ok(None) };
                     let pair_is_intact = matches!(
                         verdict,
-                        TestVerdict::Passed | TestVerdict::WrongAnswer(_) | TestVerdict::RuntimeError(_)
+                        TestVerdict::Passed
+                            | TestVerdict::WrongAnswer(_)
+                            | TestVerdict::RuntimeError(_)
+                            | TestVerdict::NotAllowed(_)
                     );
                     orderly = pair_is_intact && reply["last"] != true;
                     verdicts.push(measure(&mut pair, verdict, began));
@@ -184,6 +187,8 @@ impl FunctionTests<'_> {
             Some(TestVerdict::WrongAnswer(why))
         } else if let Some(why) = text("raised") {
             Some(TestVerdict::RuntimeError(why))
+        } else if let Some(what) = text("refused") {
+            Some(TestVerdict::NotAllowed(what))
         } else if let Some(value) = text("unsupported") {
             Some(TestVerdict::Unsupported(value))
         } else if let Some(how) = text("forged") {

@@ -130,6 +130,7 @@ fn judge_run(run: &Run, test: &IoTest) -> TestVerdict {
             line if line.is_empty() => format!("exit code {code}"),
             line => line,
         }),
+        Termination::NotAllowed(what) => TestVerdict::NotAllowed(what.clone()),
         Termination::TimeLimit(wall) => TestVerdict::TimeLimit(*wall),
         Termination::MemoryLimit => TestVerdict::MemoryLimit,
         Termination::OutputLimit => TestVerdict::OutputLimit,

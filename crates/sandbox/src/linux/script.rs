@@ -1,13 +1,14 @@
 //! Running whole programs with real standard streams.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::ioctl_fionbio;
+use rustix::fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create};
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pipe::{PipeFlags, pipe_with};
 use serde_json::json;
 
@@ -35,6 +36,9 @@ pub struct Run {
 pub enum Termination {
     /// The program ended by itself, with this exit code.
     Exited(i32),
+    /// The program ended with an exception because it needs what the sandbox refuses; the text says what, such as
+    /// `threads are not allowed`.
+    NotAllowed(String),
     /// The program was killed because it exceeded this limit of wall time or CPU time.
     TimeLimit(Duration),
     /// The program ended with a `MemoryError` because Python could allocate no more memory.
@@ -66,7 +70,8 @@ pub fn run_in(
     let _scratch = sandbox.lock_scratch(slot);
     for _ in 0..3 {
         let (ours, theirs) = UnixStream::pair().map_err(refused)?;
-        let (mut pipes, [stdin, stdout, stderr]) = Pipes::new().map_err(refused)?;
+        let stdin = input_file(input).map_err(refused)?;
+        let (mut pipes, [stdout, stderr]) = Pipes::new().map_err(refused)?;
         let fds = [theirs.as_fd(), stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
         let mut process = sandbox.fork(slot, ProcessRole::Script, limits, &fds)?;
         drop((theirs, stdin, stdout, stderr));
@@ -75,7 +80,7 @@ pub fn run_in(
         let mut run = Run { termination: Termination::TimeLimit(limits.wall), stdout: Vec::new(), stderr: Vec::new() };
         let cut = match sent {
             Err(WireError::Deadline) => Some(Termination::TimeLimit(limits.wall)),
-            _ => match pipes.transfer(input, &mut run, &process, began + limits.wall, limits.output) {
+            _ => match pipes.transfer(&mut run, &process, began + limits.wall, limits.output) {
                 Ok(cut) => cut,
                 Err(e) => {
                     // Its exit report, which says whether the scratch folder is clean, will not be read.
@@ -100,63 +105,75 @@ pub fn run_in(
     Err(refused("jailed interpreters keep dying"))
 }
 
+/// What the last line on standard error begins with if an exception because of the sandbox's confinement ended a program.
+const REFUSAL: &str = "NotAllowed: ";
+
 /// The termination of a process that rlar did not kill: an exit code, a crash, or its memory or CPU limit.
 fn termination(exit: &Exit, stderr: &[u8], limits: &SandboxLimits) -> Termination {
     let status: std::process::ExitStatus = std::os::unix::process::ExitStatusExt::from_raw(exit.status);
+    let said = String::from_utf8_lossy(stderr);
+    let last_line = said.trim_end().rsplit('\n').next().unwrap_or_default();
     match status.code() {
-        Some(1)
-            if stderr.trim_ascii().rsplit(|b| *b == b'\n').next().is_some_and(|l| l.starts_with(b"MemoryError")) =>
-        {
-            Termination::MemoryLimit
-        }
+        Some(1) if last_line.starts_with("MemoryError") => Termination::MemoryLimit,
+        Some(1) if last_line.starts_with(REFUSAL) => Termination::NotAllowed(last_line[REFUSAL.len()..].to_owned()),
         Some(code) => Termination::Exited(code),
         None if exit.ran_out_of(limits.cpu) => Termination::TimeLimit(limits.cpu),
         None => Termination::Crashed(exit.describe()),
     }
 }
 
-/// rlar's ends of a program's standard streams; `None` once a stream is closed.
+/// The input of a program as a file in memory that can only be read. As with `program < input`, and unlike with a pipe, a
+/// program can ask for its size, map it into memory and read it again.
+fn input_file(input: &[u8]) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = match memfd_create(c"input", flags | MemfdFlags::NOEXEC_SEAL) {
+        // Kernels before 6.3 do not know this flag.
+        Err(Errno::INVAL) => memfd_create(c"input", flags),
+        created => created,
+    };
+    let mut file = File::from(file?);
+    file.write_all(input)?;
+    file.rewind()?;
+    // The descriptor is the only way to the file: it cannot be opened again below `/proc`.
+    fchmod(&file, Mode::empty())?;
+    fcntl_add_seals(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+    Ok(file.into())
+}
+
+/// rlar's ends of the pipes of a program's output; `None` once a stream is closed.
 struct Pipes {
-    stdin: Option<File>,
     stdout: Option<File>,
     stderr: Option<File>,
 }
 
 impl Pipes {
-    /// Makes the pipes: rlar's ends, and the program's ends (standard input, output and error).
-    fn new() -> io::Result<(Self, [OwnedFd; 3])> {
+    /// Makes the pipes: rlar's ends, and the program's ends (standard output and error).
+    fn new() -> io::Result<(Self, [OwnedFd; 2])> {
         let pipe = || pipe_with(PipeFlags::CLOEXEC);
-        let ((stdin, input), (output, stdout), (errors, stderr)) = (pipe()?, pipe()?, pipe()?);
-        for ours in [&input, &output, &errors] {
+        let ((output, stdout), (errors, stderr)) = (pipe()?, pipe()?);
+        for ours in [&output, &errors] {
             ioctl_fionbio(ours, true)?;
         }
-        let pipes = Self { stdin: Some(input.into()), stdout: Some(output.into()), stderr: Some(errors.into()) };
-        Ok((pipes, [stdin, stdout, stderr]))
+        Ok((Self { stdout: Some(output.into()), stderr: Some(errors.into()) }, [stdout, stderr]))
     }
 
-    /// Writes the input and collects the output until the program ends. Returns the limit that the program exceeded
+    /// Collects the output until the program ends. Returns the limit that the program exceeded
     /// first; `None` if the program ended by itself.
     fn transfer(
         &mut self,
-        input: &[u8],
         run: &mut Run,
         process: &Process,
         deadline: Instant,
         longest: usize,
     ) -> io::Result<Option<Termination>> {
-        let mut sent = 0;
         let mut buffer = vec![0; 64 << 10];
         loop {
-            if sent == input.len() {
-                self.stdin = None;
-            }
             let remaining = deadline.saturating_duration_since(Instant::now());
             if remaining.is_zero() {
                 return Ok(Some(run.termination.clone()));
             }
             let mut entries = vec![PollFd::new(process.pidfd(), PollFlags::IN)];
             entries.extend([&self.stdout, &self.stderr].into_iter().flatten().map(|f| PollFd::new(f, PollFlags::IN)));
-            entries.extend(self.stdin.iter().map(|f| PollFd::new(f, PollFlags::OUT)));
             let remaining =
                 Timespec { tv_sec: remaining.as_secs() as i64, tv_nsec: i64::from(remaining.subsec_nanos()) };
             match poll(&mut entries, Some(&remaining)) {
@@ -166,13 +183,6 @@ impl Pipes {
             // If the program has ended, everything that it wrote is in the pipes already.
             let has_ended = !entries[0].revents().is_empty();
             drop(entries);
-            if let Some(stdin) = &mut self.stdin {
-                match stdin.write(&input[sent..]) {
-                    Ok(n) => sent += n,
-                    Err(e) if would_block(&e) => {}
-                    Err(_) => self.stdin = None,
-                }
-            }
             for (pipe, output) in [(&mut self.stdout, &mut run.stdout), (&mut self.stderr, &mut run.stderr)] {
                 while let Some(file) = pipe {
                     match file.read(&mut buffer) {

@@ -6,9 +6,32 @@ def holds_iterator(x):
     return type(x) is list and any(map(holds_iterator, x))
 
 
+def describe(error):
+    "An exception as plain data: its classes from the nearest on, its text, its arguments if they are plain and short."
+    try:
+        classes = [[c.__module__, c.__name__] for c in type(error).__mro__[:30]]
+        classes = [c for c in classes if type(c[0]) is str and type(c[1]) is str and len(c[0] + c[1]) < 160]
+    except BaseException:
+        classes = []
+    described = {"text": brief(error), "classes": classes, "refusal": refusal(error)}
+    try:
+        described["message"] = str(error)[:4000].encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+        def keep(x):
+            raise Unsupported(type(x).__name__)
+
+        arguments = [encode(a, keep) for a in error.args]
+        if len(json.dumps(arguments)) <= 4000:
+            described["arguments"] = arguments
+    except BaseException:
+        pass
+    return described
+
+
 def serve_candidate(order, fds, setup):
     wire = Wire(fds[0])
     start = wire.receive()
+    vars(builtins).update(SITE_BUILTINS)
     confine(order, setup)
     kept, numbers_of, names = {}, {}, module("__candidate__")
 
@@ -63,7 +86,7 @@ def serve_candidate(order, fds, setup):
         except MemoryError:
             return {"memory": True}
         except BaseException as error:
-            return {"raised": [type(error).__name__[:80], brief(error)]}
+            return {"raised": describe(error)}
 
     def load():
         exec(compile(start["source"], "<program>", "exec"), names)
@@ -79,4 +102,4 @@ def serve_candidate(order, fds, setup):
             try:
                 wire.send(reply)
             except (TypeError, ValueError, RecursionError, MemoryError) as error:
-                wire.send({"raised": [type(error).__name__, brief(error)], "id": request["id"]})
+                wire.send({"raised": describe(error), "id": request["id"]})

@@ -1,7 +1,7 @@
 # Shared by all processes of the jail: standard modules, frames, confinement. Trusted.
 # `threading` and `random`, and modules that import them, are left out: the work that they do after each fork would cost
 # all processes more than importing them costs the few that need them.
-import sys, os, gc, json, struct, signal, select, resource, ctypes, array, io, fcntl, _socket
+import sys, os, gc, errno, json, struct, signal, select, resource, ctypes, array, io, fcntl, _socket
 import re, math, cmath, collections, fractions, decimal, string, itertools, difflib, functools, operator
 import heapq, bisect, typing, dataclasses, datetime, copy, ast, textwrap, unicodedata, enum, contextlib
 import traceback, numbers, base64, types, inspect, calendar, pprint, warnings, abc, collections.abc
@@ -64,6 +64,44 @@ def module(name):
     "The namespace of a new module, registered in `sys.modules`, where dataclasses and others look it up."
     sys.modules[name] = types.ModuleType(name)
     return sys.modules[name].__dict__
+
+
+def site_builtins():
+    """What `site` adds to the builtins when Python starts, such as `exit` and `help`. The interpreter of the fork server
+    starts without `site`; untrusted code gets them, as in `python3 program.py`."""
+    import site
+    before = set(vars(builtins))
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+    added = {name: value for name, value in vars(builtins).items() if name not in before}
+    for name in added:
+        delattr(builtins, name)
+    return added
+
+
+SITE_BUILTINS = site_builtins()
+
+# What the sandbox refuses, by the part of the standard library in which the refusal surfaces.
+REFUSED = {"/socket.py": "sockets", "/subprocess.py": "processes", "/multiprocessing/": "processes"}
+
+
+def refusal(error):
+    "The sentence that names what the sandbox refused to untrusted code, if that is why an exception was raised, or None."
+    try:
+        for _ in range(10):
+            if type(error) is RuntimeError and str(error).startswith("can't start new thread"):
+                return "threads are not allowed"
+            if type(error) is PermissionError and error.errno == errno.EPERM:
+                innermost = [f for f, _ in traceback.walk_tb(error.__traceback__)][-1:]
+                for part, what in REFUSED.items():
+                    if any(part in frame.f_code.co_filename for frame in innermost):
+                        return what + " are not allowed"
+            error = error.__cause__ or error.__context__
+            if error is None:
+                return None
+    except BaseException:
+        return None
 
 
 class Program(ctypes.Structure):

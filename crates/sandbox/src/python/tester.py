@@ -47,6 +47,33 @@ for operator_name in """
     setattr(Remote, "__%s__" % operator_name, Remote._refuse)
 
 
+def known_class(module, name):
+    """The exception class of this name, if it is builtin or from a module of the standard library that is imported already;
+    None for all others, and for those that are no errors, except the two that a program raises to end itself."""
+    if type(module) is not str or type(name) is not str:
+        raise TypeError
+    if module != "builtins" and module.partition(".")[0] not in getattr(sys, "stdlib_module_names", STANDARD):
+        return None
+    found = vars(sys.modules[module]).get(name) if module in sys.modules and module[:2] != "__" else None
+    is_error = isinstance(found, type) and issubclass(found, (Exception, SystemExit, KeyboardInterrupt))
+    return found if is_error and found.__module__ == module else None
+
+
+# Python 3.9 has no list of the modules of its standard library.
+STANDARD = frozenset(name.partition(".")[0] for name in sys.modules)
+
+
+def stand_in(name, own, known, message, arguments):
+    "An exception of a new class that has the bases of the program's class that are known here: the nearest of each line."
+    nearest = [c for i, c in enumerate(known) if not any(issubclass(other, c) for other in known[:i])]
+    for bases in ((*own, *nearest), (*own, nearest[0]), (nearest[0],)):
+        with contextlib.suppress(Exception):
+            body = {"__init__": lambda *_, **__: None, "__str__": lambda _: message}
+            new = type(name, bases, body)
+            return new.__new__(new, *arguments)
+    return Exception(message)
+
+
 class Link:
     "The connection to the candidate's process. Every message from it is checked."
 
@@ -54,6 +81,10 @@ class Link:
         self.wire, self.count = Wire(fd, longest), 0
         # The last exception that the candidate raised, and its text; distinguishes it from exceptions of the test.
         self.raised = None
+        # Classes of tests that stand for exception classes of the program, by name.
+        self.own = {}
+        # Whether a StopIteration of the program may be raised as one.
+        self.may_stop = False
         # What ended the test; kept because the test may catch the exception.
         self.event = None
 
@@ -103,24 +134,37 @@ class Link:
         if "unsupported" in reply:
             what = reply["unsupported"]
             self.fail(*(("unsupported", what[:300]) if type(what) is str else ("forged", "its reason is not a text")))
+        self.raised = self.exception(reply.get("raised"))
+        raise self.raised["error"]
+
+    def exception(self, raised):
+        "The candidate's exception: the `error` to raise here, its `text`, and what the sandbox `refused`, if it did."
         try:
-            name, text = reply["raised"]
-            if type(name) is not str or type(text) is not str:
+            text, classes, refused = raised["text"][:300], raised["classes"], raised["refusal"]
+            message, arguments = raised.get("message", text), raised.get("arguments")
+            named = [known_class(module, name) for module, name in classes]
+            own = [self.own[name] for module, name in classes if module == "__candidate__" and name in self.own]
+            if type(text + message) is not str or (refused is not None and type(refused) is not str):
                 raise ValueError
-        except (KeyError, ValueError, TypeError):
+        except (AttributeError, KeyError, ValueError, TypeError):
             self.fail("forged", "its reply has no value")
-        known = getattr(builtins, name, None)
-        if not (isinstance(known, type) and issubclass(known, Exception)):
-            known = Exception
+        known = [c for c in named if c is not None] or [Exception]
         # `all(map(f, xs))` would take a StopIteration for the end of `xs`.
-        if issubclass(known, (StopIteration, StopAsyncIteration)):
-            known = RuntimeError
-        try:
-            error = known(text)
-        except Exception:
-            error = Exception(text)
-        self.raised = (error, text[:300])
-        raise error
+        if not self.may_stop:
+            stops = (StopIteration, StopAsyncIteration)
+            known = [RuntimeError if issubclass(c, stops) else c for c in known]
+        if arguments is not None:
+            try:
+                arguments = [decode(a, None) for a in arguments]
+            except Exception:
+                arguments = None
+        error = None
+        if not own and named and named[0] is known[0]:
+            with contextlib.suppress(Exception):
+                error = known[0](*((message,) if arguments is None else arguments))
+                error = error if type(error) is known[0] else None
+        error = error or stand_in(classes[0][1] if classes else "Exception", own, known, message, arguments or [message])
+        return {"error": error, "text": text, "refused": refused and refused[:100]}
 
     def remote(self, tag, v):
         "The stand-in for an object that stayed in the candidate's process."
@@ -218,14 +262,36 @@ def meanings(setup, tests, link):
     tested = {n for n in every & not_builtin if library(n) is None} or every & not_builtin
     tested = tested or (every if not not_builtin else set())
     found = {}
+    classes = set().union(*(excepted(t) for t in (setup, *tests) if "except" in t)).difference(*called)
     for name in set().union(names(setup), *(names(t) for t in tests)):
         if hasattr(builtins, name) and name not in tested:
             continue
         known = None if name in tested else library(name)
         if known is not None and not tested and not inspect.ismodule(known):
             raise NameError("`%s` may be the program's or the library's: import it in the setup or list it" % name)
+        if known is None and name in classes:
+            known = link.own[name] = type(name, (Exception,), {})
         found[name] = RemoteFunction(link, name, name) if known is None else known
     return found
+
+
+def excepted(code):
+    "The names of the classes in the `except` clauses of code."
+    clauses = [n.type for n in ast.walk(ast.parse(code)) if isinstance(n, ast.ExceptHandler) and n.type is not None]
+    return {n.id for clause in clauses for n in ast.walk(clause) if isinstance(n, ast.Name)}
+
+
+# Functions that take a StopIteration from the function that they call for the end of its values.
+ENDED_BY_STOP = {"map", "filter", "iter", "itertools", "__next__", "__getitem__", *vars(itertools)} - {"__name__", "__doc__"}
+
+
+def expects_stop(code):
+    "Whether code has a clause `except StopIteration` and nothing that would take it for the end of an iterator."
+    if "StopIteration" not in code or "StopIteration" not in excepted(code):
+        return False
+    tree = ast.parse(code)
+    words = (getattr(n, key, None) for n in ast.walk(tree) for key in ("id", "attr", "name"))
+    return ENDED_BY_STOP.isdisjoint(words)
 
 
 # A test that evaluates text may evaluate the candidate's; after it, the tester must not serve another program.
@@ -243,8 +309,12 @@ def judge(start, link, wire):
             work()
             verdict = {"passed": True}
         except BaseException as error:
-            if link.raised is not None and link.raised[0] is error:
-                verdict = {"raised": link.raised[1]}
+            is_programs = link.raised is not None and link.raised["error"] is error
+            refused = link.raised["refused"] if is_programs else refusal(error)
+            if refused is not None:
+                verdict = {"refused": refused}
+            elif is_programs:
+                verdict = {"raised": link.raised["text"]}
             else:
                 verdict = {"wrong": "" if type(error) is AssertionError and not error.args else brief(error)}
         return link.event or verdict
@@ -276,7 +346,8 @@ def judge(start, link, wire):
     for name in start["functions"]:
         space[name] = RemoteFunction(link, name, name)
     wire.send({"ready": True})
-    for test in tests:
+    for text, test in zip(start["tests"], tests):
+        link.may_stop = "StopIteration" in start["setup"] + text and expects_stop(start["setup"] + "\n" + text)
         reply = verdict(lambda: exec(test, space))
         if evaluates or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > HEAVY:
             reply["last"] = True

@@ -26,6 +26,7 @@ def score(function, arguments):
 def serve_verifier(order, fds, setup):
     wire = Wire(fds[0])
     start = wire.receive()
+    vars(builtins).update(SITE_BUILTINS)
     confine(order, setup)
     try:
         code, compiled = start.get("compiled"), ""

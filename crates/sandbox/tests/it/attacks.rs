@@ -105,7 +105,7 @@ pub fn recorded_attacks_are_contained(sandbox: &Sandbox, folder: &Path) {
         let Run { termination, stdout, stderr } = run(sandbox, &source, b"", &limits).unwrap().verdict;
         let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
         let ended = match termination {
-            Termination::Exited(_) => 'E',
+            Termination::Exited(_) | Termination::NotAllowed(_) => 'E',
             Termination::TimeLimit(_) => 'T',
             Termination::MemoryLimit => 'M',
             Termination::OutputLimit => 'O',

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod attacks;
+mod exceptions;
+mod like_python;
 mod machine;
+mod outputs;
 mod programs;
 mod verifiers;
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{each_tier, sandbox};
 
-fn limits() -> SandboxLimits {
+pub fn limits() -> SandboxLimits {
     SandboxLimits { wall: Duration::from_secs(2), ..SandboxLimits::default() }
 }
 
@@ -15,7 +15,7 @@ fn functions(source: &str, tests: &[&str]) -> Program {
     Program { source: source.into(), tests: Tests::Functions { setup: String::new(), functions: Vec::new(), tests } }
 }
 
-fn judge(source: &str, tests: &[&str]) -> Vec<TestVerdict> {
+pub fn judge(source: &str, tests: &[&str]) -> Vec<TestVerdict> {
     let judged = functions(source, tests).judge(&sandbox(Tier::A), &limits()).unwrap();
     judged.tests.into_iter().map(|m| m.verdict).collect()
 }

@@ -55,7 +55,11 @@ const BUILTINS: &[Builtin] = &[
     function("brevity", form::brevity, &[]),
     function("chrf", overlap::chrf, &[]),
     function("chrf_plus_plus", overlap::chrf_plus_plus, &[]),
-    Builtin { name: "code_tests", scored_by: ScoredBy::Programs, settings: &[setting("partial", boolean)] },
+    Builtin {
+        name: "code_tests",
+        scored_by: ScoredBy::Programs,
+        settings: &[setting("partial", boolean), setting("tolerance", non_negative)],
+    },
     function("edit_similarity", answers::edit_similarity, &[]),
     function("exact_match", answers::exact_match, &[]),
     function("instructions", form::instructions, &[]),
