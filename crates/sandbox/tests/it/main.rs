@@ -5,6 +5,8 @@
 mod attacks;
 mod machine;
 mod programs;
+mod reward_functions;
+mod trusted_functions;
 mod verifiers;
 
 use std::sync::OnceLock;
