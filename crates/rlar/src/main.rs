@@ -12,6 +12,7 @@ mod data;
 mod error;
 mod eval;
 mod fetch_rewards;
+mod functions;
 mod generate;
 mod gpu_check;
 mod hub;
@@ -25,6 +26,7 @@ mod score;
 mod setup;
 mod suites;
 mod train;
+mod trial;
 
 use std::process::ExitCode;
 

@@ -4,6 +4,7 @@
 mod agents;
 mod bad_input;
 mod commands;
+mod functions;
 mod kills;
 mod learners;
 mod libraries;
