@@ -146,13 +146,22 @@ pub struct Completion {
     pub text: String,
     /// The part of the text that is scored, as a byte range.
     pub part: Range<usize>,
+    /// Token ids of the reply; empty if it was not sampled by a model of this process.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<u32>,
 }
 
 impl Completion {
     /// Makes a completion whose whole text is scored.
     pub fn whole(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { part: 0..text.len(), text }
+        Self { part: 0..text.len(), text, tokens: Vec::new() }
+    }
+
+    /// Adds the token ids of the reply.
+    #[must_use]
+    pub fn with_tokens(self, tokens: Vec<u32>) -> Self {
+        Self { tokens, ..self }
     }
 
     /// The text of the part that is scored; empty if the range does not lie within the text.
@@ -180,7 +189,7 @@ impl ScoredPart {
     pub fn completion(&self, text: impl Into<String>) -> Completion {
         let text = text.into();
         let part = self.range(&text).unwrap_or(text.len()..text.len());
-        Completion { text, part }
+        Completion { text, part, tokens: Vec::new() }
     }
 
     /// Byte range of the scored part in `text`; `None` if the text `after` or the tag `within` is missing there.

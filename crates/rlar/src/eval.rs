@@ -67,7 +67,7 @@ fn load(arguments: &ConfigArguments) -> Result<(LoadedConfig, Orchestrator)> {
     if loaded.heldout.is_empty() {
         bail!("{}: eval needs `data.heldout`", loaded.path.display());
     }
-    let (rewards, _) = setup::orchestrator(&loaded)?;
+    let (rewards, _) = setup::orchestrator(&loaded, Some(Path::new(&loaded.config.run.folder)))?;
     setup::check_tools(&loaded, &rewards)?;
     Ok((loaded, rewards))
 }

@@ -21,7 +21,9 @@ pub fn run(arguments: &FetchRewardsArguments) -> Result<()> {
     let folder = arguments.library.clone().or(configured).unwrap_or_else(|| "library".into());
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     let agents = agents.with_cache(&folder)?;
-    let examples: Vec<_> = loaded.train.iter().chain(&loaded.heldout).cloned().collect();
+    // Functions of the config score all prompts, so no tool is needed for them.
+    let has_tools = !rewards.python.is_empty();
+    let examples: Vec<_> = loaded.train.iter().chain(&loaded.heldout).filter(|_| !has_tools).cloned().collect();
     let request = FetchRequest {
         folder: &folder,
         examples: &examples,

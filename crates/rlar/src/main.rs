@@ -14,6 +14,7 @@ mod data;
 mod error;
 mod eval;
 mod fetch_rewards;
+mod functions;
 mod generate;
 mod gpu_check;
 mod hub;
@@ -30,6 +31,7 @@ mod setup;
 mod suites;
 mod train;
 mod training_data;
+mod trial;
 
 use std::process::ExitCode;
 

@@ -8,17 +8,18 @@ use rlar_data::{Completion, Example, Needs, Preference, read_examples, read_pref
 use rlar_eval::table::render;
 use rlar_net::llm::Llm;
 use rlar_rewards::{
-    ADMISSION, Admission, CallStatistics, Check, Library, LlmConfig, Orchestrator, OrchestratorConfig, Outcome,
+    ADMISSION, Admission, CallStatistics, Check, FunctionAddress, Library, LlmConfig, Orchestrator, OrchestratorConfig,
     RewardError, ScoreSpread, Status, ToolContext, ToolRole, examine, probes_for, statistics,
 };
 use rlar_run::write_atomic;
 use rlar_sandbox::{Packages, SandboxLimits};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::{RewardsCommand, ToolArguments};
 use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
-use crate::setup;
+use crate::trial::{TriedRow, row, tried_rows, try_rows};
+use crate::{functions, setup};
 
 pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCommand) -> Result<()> {
     if let RewardsCommand::Stats { path, json } = command {
@@ -34,11 +35,22 @@ pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCom
             check_tool(&library, &tool).bad_request()?;
             show(&library, &tool)
         }
-        RewardsCommand::Test { tool, prompt, response, reference, column } => {
+        RewardsCommand::Test { tool, prompt, response, reference, column, data } => {
+            let tool = match FunctionAddress::parse(&tool) {
+                Some(_) => functions::add_named(&mut library, &[tool], arguments).bad_request()?.remove(0),
+                None => tool,
+            };
             check_tool(&library, &tool).bad_request()?;
-            let row = row(&prompt, reference.as_deref(), &column).bad_request()?;
+            let rows = match &data {
+                Some(path) => tried_rows(path).bad_request()?,
+                None => {
+                    let row = row(&prompt, reference.as_deref(), &column).bad_request()?.to_string();
+                    let example = read_examples(Path::new("--prompt"), row.as_bytes(), Needs::Prompt).bad_request()?.remove(0);
+                    vec![TriedRow { id: None, example, replies: vec![Completion::whole(response.unwrap_or_default())] }]
+                }
+            };
             let mut rewards = orchestrator(library, arguments, "cpu").bad_request()?;
-            test(&mut rewards, &tool, &row.to_string(), response)
+            try_rows(&mut rewards, &tool, &rows)
         }
         RewardsCommand::Admit { tools, data, preferences } => {
             let names = if tools.is_empty() { not_retired(&library) } else { tools };
@@ -168,27 +180,6 @@ pub fn orchestrator_with(
     let context =
         ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(SandboxLimits::default()) };
     Orchestrator::new(library, context, OrchestratorConfig::default())
-}
-
-/// Makes a data row of the values on the command line.
-fn row(prompt: &str, reference: Option<&str>, columns: &[String]) -> Result<Value> {
-    let mut row = json!({ "prompt": prompt, "reference": reference });
-    for column in columns {
-        let (name, value) =
-            column.split_once('=').with_context(|| format!("--column {column}: NAME=VALUE is expected"))?;
-        row[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-    }
-    Ok(row)
-}
-
-fn test(rewards: &mut Orchestrator, tool: &str, row: &str, reply: String) -> Result<()> {
-    let example = read_examples(Path::new("--prompt"), row.as_bytes(), Needs::Prompt)?.remove(0);
-    let outcome = rewards.open(tool)?.score(&[(&example, &Completion::whole(reply))])?.remove(0);
-    print(match outcome {
-        Outcome::Scored(score) => format!("{score}\n"),
-        Outcome::Abstained(why) => format!("abstains: {why}\n"),
-        Outcome::Failed(failure) => format!("failed: it {failure}\n"),
-    })
 }
 
 /// The data that the command line names for the admission checks, which a tool must pass before it may score.

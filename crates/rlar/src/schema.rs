@@ -76,16 +76,19 @@ fn type_name(schema: &Value) -> String {
     if let Some(choices) = schema["enum"].as_array() {
         return choices.iter().map(|c| format!("`{}`", c.as_str().unwrap_or(""))).collect::<Vec<_>>().join(" or ");
     }
-    let name = schema["type"].as_str().or_else(|| schema["type"][0].as_str()).unwrap_or("any");
+    let types = schema["type"].as_array().map_or_else(|| vec![&schema["type"]], |types| types.iter().collect());
+    let types: Vec<&str> = types.into_iter().filter_map(Value::as_str).filter(|t| *t != "null").collect();
     let bounds = [("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")];
     let bounds: Vec<String> =
         bounds.iter().filter_map(|(key, sign)| schema[*key].as_f64().map(|x| format!("{sign} {x}"))).collect();
-    let name = match name {
+    let words = types.iter().map(|name| match *name {
         "object" => "mapping",
         "array" => "list",
         "integer" => "whole number",
         "string" => "text",
         other => other,
-    };
-    if bounds.is_empty() { name.into() } else { format!("{name}, {}", bounds.join(", ")) }
+    });
+    let words: Vec<&str> = words.collect();
+    let name = if words.is_empty() { "any".to_owned() } else { words.join(" or ") };
+    if bounds.is_empty() { name } else { format!("{name}, {}", bounds.join(", ")) }
 }

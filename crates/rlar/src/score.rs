@@ -12,10 +12,11 @@ use crate::cli::ScoreArguments;
 use crate::error::{BadRequestExt, bad_request};
 use crate::output::{print, print_error};
 use crate::rewards::{check_tool, orchestrator};
-use crate::setup;
+use crate::{functions, setup};
 
 pub fn run(arguments: &ScoreArguments) -> Result<()> {
-    if arguments.tool.is_empty() { score_with_model(arguments) } else { score_with_tools(arguments) }
+    let has_no_tools = arguments.tool.is_empty() && arguments.python.is_empty();
+    if has_no_tools { score_with_model(arguments) } else { score_with_tools(arguments) }
 }
 
 /// A reply to score, with the example that it answers.
@@ -55,7 +56,8 @@ fn score_with_model(arguments: &ScoreArguments) -> Result<()> {
 }
 
 fn score_with_tools(arguments: &ScoreArguments) -> Result<()> {
-    let library = setup::library(arguments.library.as_deref()).bad_request()?;
+    let mut library = setup::library(arguments.library.as_deref()).bad_request()?;
+    let functions = functions::add_named(&mut library, &arguments.python, &arguments.tools).bad_request()?;
     arguments.tool.iter().try_for_each(|tool| check_tool(&library, tool)).bad_request()?;
     let mut rewards = orchestrator(library, &arguments.tools, &arguments.device).bad_request()?;
     if let Some(path) = &arguments.cache {
@@ -65,8 +67,12 @@ fn score_with_tools(arguments: &ScoreArguments) -> Result<()> {
     let pairs: Vec<(&Example, &Completion)> = items.iter().map(|item| (&item.example, &item.reply)).collect();
     let mut lines: Vec<Map<String, Value>> =
         items.iter().map(|item| Map::from_iter([("id".to_owned(), item.id.clone())])).collect();
-    let is_single = arguments.tool.len() == 1;
-    for tool in &arguments.tool {
+    let tools: Vec<&String> = arguments.tool.iter().chain(&functions).collect();
+    for tool in &functions {
+        rewards.open(tool).bad_request()?;
+    }
+    let is_single = tools.len() == 1;
+    for tool in tools {
         for (line, outcome) in lines.iter_mut().zip(rewards.score_with(tool, &pairs)?) {
             let (key, value) = match outcome {
                 Outcome::Scored(score) => ("score", json!(score)),
@@ -80,6 +86,8 @@ fn score_with_tools(arguments: &ScoreArguments) -> Result<()> {
             }
         }
     }
+    // Standard output holds the scores alone.
+    print_error(rewards.functions().take())?;
     print(lines.into_iter().map(|line| Value::Object(line).to_string() + "\n").collect::<String>())
 }
 

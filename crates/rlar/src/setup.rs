@@ -10,13 +10,13 @@ use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::client::LlmClient;
-use rlar_rewards::{Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, ToolContext};
-use rlar_sandbox::{Packages, SandboxLimits};
+use rlar_rewards::{Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, PythonFunction, ToolContext};
+use rlar_sandbox::{FunctionSource, Packages, SandboxLimits};
 
-use crate::assets;
 use crate::cli::ConfigArguments;
 use crate::error::bad_request;
 use crate::training_data::TrainingData;
+use crate::{assets, functions};
 
 /// A checked config and the data that it names.
 pub struct LoadedConfig {
@@ -36,6 +36,8 @@ pub struct LoadedConfig {
     pub preferences: Vec<Preference>,
     /// Pairs of replies to evaluate a reward model on; empty for policies.
     pub heldout_preferences: Vec<Preference>,
+    /// The files of the functions in `rewards.python`; empty for reward models.
+    pub functions: Vec<FunctionSource>,
 }
 
 /// Reads and checks a config and all data that the config names. `adjust` applies a command's own overrides, or refuses
@@ -89,11 +91,23 @@ pub fn load_with(
     let sizes = train.iter().map(Vec::len).collect();
     let train = train.concat();
     or_default(document.reject(config.data_problems(train.len())), on_error)?;
-    if is_grpo {
+    // A function of the user's own knows how to read its references.
+    if is_grpo && config.rewards.python.is_empty() {
         or_default(files.reject_unclear_references(&config.rewards.assign), on_error)?;
     }
-    let path = asset.path.clone();
-    Ok(LoadedConfig { config, path, train, sizes, heldout, demonstrations, preferences, heldout_preferences })
+    let python = if is_reward_model { &[][..] } else { &config.rewards.python };
+    let functions = or_default(functions::read(&document, &asset.path, python), on_error)?;
+    Ok(LoadedConfig {
+        train,
+        sizes,
+        heldout,
+        demonstrations,
+        preferences,
+        heldout_preferences,
+        functions,
+        path: asset.path.clone(),
+        config: config.clone(),
+    })
 }
 
 /// What to do about a mistake: return it, or collect it and go on.
@@ -206,17 +220,19 @@ pub fn agents(config: &Config, context: &ToolContext) -> Result<Agents> {
 }
 
 /// The orchestrator of reward tools that a config describes, and the agents that run during training if the config asks
-/// for any.
-pub fn orchestrator(loaded: &LoadedConfig) -> Result<(Orchestrator, Option<Agents>)> {
-    let (config, context) = (&loaded.config, tool_context(loaded)?);
+/// for any. `earlier` is the folder of an earlier run; functions that it examined are not examined again.
+pub fn orchestrator(loaded: &LoadedConfig, earlier: Option<&Path>) -> Result<(Orchestrator, Option<Agents>)> {
+    let (config, mut context) = (&loaded.config, tool_context(loaded)?);
     let rewards = &config.rewards;
     let needs_agents = rewards.agent == Agent::Llm || rewards.evolve.is_some();
     let agents = needs_agents.then(|| agents(config, &context)).transpose()?;
-    let library = library(rewards.library.as_deref().map(Path::new))?;
+    let mut library = library(rewards.library.as_deref().map(Path::new))?;
+    functions::add(&mut library, &mut context, loaded)?;
     let options = OrchestratorConfig {
         allow_unadmitted: rewards.unadmitted == Unadmitted::Allow,
         // The agents may find a tool during training for a prompt that no tool fits now.
         allow_uncovered: rewards.evolve.is_some(),
+        defaults: rewards.python.iter().map(PythonFunction::weighted).collect(),
         always: rewards.always.clone(),
         audit: rewards.audit.tools.clone(),
     };
@@ -225,6 +241,7 @@ pub fn orchestrator(loaded: &LoadedConfig) -> Result<(Orchestrator, Option<Agent
         let (by, why) = ("config".into(), format!("`rewards.assign` gives them to `{domain}`"));
         orchestrator.assign_domain(domain, Assignment { example: domain.clone(), tools: members.clone(), by, why });
     }
+    functions::admit(&mut orchestrator, loaded, earlier)?;
     for tool in &rewards.audit.tools {
         orchestrator.open(tool).context("`rewards.audit`")?;
     }

@@ -40,16 +40,16 @@ fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'sta
         Ok(())
     })?;
     let loaded = loaded.find_model()?;
-    let (rewards, agents) = setup::orchestrator(&loaded)?;
-    setup::check_tools(&loaded, &rewards)?;
-    let suites = suites::of_config(&loaded)?;
     let resume = match arguments.resume {
         Some(Resume::Always) => true,
         Some(Resume::Auto) => Path::new(&loaded.config.run.folder).join("config.yaml").exists(),
         None => false,
     };
-    let LoadedConfig { config, path: _, train, sizes, heldout, demonstrations, preferences, heldout_preferences } =
-        loaded;
+    let earlier = resume.then(|| Path::new(&loaded.config.run.folder));
+    let (rewards, agents) = setup::orchestrator(&loaded, earlier)?;
+    setup::check_tools(&loaded, &rewards)?;
+    let suites = suites::of_config(&loaded)?;
+    let LoadedConfig { config, train, sizes, heldout, demonstrations, preferences, heldout_preferences, .. } = loaded;
     Ok(Job {
         config,
         train,

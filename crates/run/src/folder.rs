@@ -56,7 +56,12 @@ impl RunFolder {
         let folder = self.path.join(name);
         self.disk.write(|| {
             fs::create_dir_all(&folder).map_err(RunError::io(&folder, "cannot create"))?;
-            files.iter().try_for_each(|(file, contents)| write_atomic(&folder.join(file.as_ref()), contents.as_ref()))
+            files.iter().try_for_each(|(file, contents)| {
+                let path = folder.join(file.as_ref());
+                let inner = path.parent().unwrap_or(&folder);
+                fs::create_dir_all(inner).map_err(RunError::io(inner, "cannot create"))?;
+                write_atomic(&path, contents.as_ref())
+            })
         })
     }
 

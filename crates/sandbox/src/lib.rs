@@ -2,10 +2,12 @@
 //!
 //! [`Sandbox::open`] finds an interpreter and the strongest confinement that this kernel enforces (a [`Tier`]), or
 //! refuses: untrusted code never runs unconfined. A sandbox has one fork server per core: a Python interpreter that is
-//! already running and forks a fresh process when one is needed. Two kinds of code run in a sandbox:
+//! already running and forks a fresh process when one is needed. Three kinds of code run in a sandbox:
 //!
 //! - A [`Verifier`] is a function that scores. Many calls share a process; [`Verifier::strict`] gives each call its
 //!   own.
+//! - A [`ConfinedFunction`] is a user's reward function, which gets the replies of a group in one call. An
+//!   [`UnconfinedFunction`] is the same outside the sandbox, for functions that the user trusts.
 //! - A [`Program`] is judged by tests that it cannot see, because they run in another process.
 //!
 //! Every result is an [`Execution`]: a verdict from a closed set, the resources used and the tier. Code that exceeds a
@@ -30,6 +32,7 @@
 
 mod error;
 mod limits;
+mod reward_function;
 mod verdict;
 
 mod compare;
@@ -45,8 +48,10 @@ pub use error::SandboxError;
 pub use limits::SandboxLimits;
 #[cfg(target_os = "linux")]
 pub use linux::{
-    CallArguments, IoTest, Packages, Program, Run, Sandbox, Termination, TestResults, Tests, Verifier, attack, run,
+    CallArguments, ConfinedFunction, IoTest, Packages, Program, Run, Sandbox, Termination, TestResults, Tests,
+    UnconfinedFunction, Verifier, attack, run,
 };
 #[cfg(not(target_os = "linux"))]
-pub use other_systems::{CallArguments, Packages, Sandbox, Verifier};
+pub use other_systems::{CallArguments, ConfinedFunction, Packages, Sandbox, UnconfinedFunction, Verifier};
+pub use reward_function::{FunctionForm, FunctionSource, GroupCall, GroupResult, GroupVerdict, ReplyResult};
 pub use verdict::{Execution, ShouldStop, TestVerdict, Tier, Usage, Verdict};

@@ -4,7 +4,10 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 
 use crate::error::refused;
-use crate::{Execution, SandboxError, SandboxLimits, ShouldStop, Tier, Verdict};
+use crate::{
+    Execution, FunctionForm, FunctionSource, GroupCall, GroupResult, SandboxError, SandboxLimits, ShouldStop, Tier,
+    Verdict,
+};
 
 /// The arguments of one call of a verifier's function.
 pub type CallArguments = Vec<String>;
@@ -66,6 +69,58 @@ impl Verifier {
 
     /// Never called: without Linux no `Verifier` can exist.
     pub fn score_until(&self, _: &[CallArguments], _: ShouldStop) -> Result<Vec<Execution<Verdict>>, SandboxError> {
+        match self.0 {}
+    }
+}
+
+/// A user's reward function in a sandbox, which cannot be started on this system.
+#[derive(Debug)]
+pub struct ConfinedFunction(Infallible);
+
+impl ConfinedFunction {
+    /// Never called: without Linux no `Sandbox` can exist.
+    pub fn start(sandbox: &Sandbox, _: FunctionSource, _: SandboxLimits) -> Result<Self, SandboxError> {
+        match sandbox.0 {}
+    }
+
+    /// Never called: on this system no such function can be started.
+    pub fn form(&self) -> FunctionForm {
+        match self.0 {}
+    }
+
+    /// Never called: on this system no such function can be started.
+    pub fn printed(&self) -> &str {
+        match self.0 {}
+    }
+
+    /// Never called: on this system no such function can be started.
+    pub fn call_until(&self, _: &[GroupCall], _: ShouldStop) -> Result<Vec<GroupResult>, SandboxError> {
+        match self.0 {}
+    }
+}
+
+/// A trusted reward function, which cannot be started on this system.
+#[derive(Debug)]
+pub struct UnconfinedFunction(Infallible);
+
+impl UnconfinedFunction {
+    /// Always fails with [`SandboxError::Refused`]: process groups need Linux.
+    pub fn start(_: FunctionSource, _: std::time::Duration) -> Result<Self, SandboxError> {
+        Err(refused("trusted functions need Linux"))
+    }
+
+    /// Never called: on this system no such function can be started.
+    pub fn form(&self) -> FunctionForm {
+        match self.0 {}
+    }
+
+    /// Never called: on this system no such function can be started.
+    pub fn printed(&self) -> &str {
+        match self.0 {}
+    }
+
+    /// Never called: on this system no such function can be started.
+    pub fn call_until(&self, _: &[GroupCall], _: ShouldStop) -> Result<Vec<GroupResult>, SandboxError> {
         match self.0 {}
     }
 }

@@ -3,7 +3,7 @@
 
 use rlar_data::{ColumnTemplates, KeyProblem};
 use rlar_policy::ComputeDevice;
-use rlar_rewards::{CombineAs, LlmConfig};
+use rlar_rewards::{CombineAs, LlmConfig, PythonFunction};
 
 use crate::config::{
     Agent, Algorithm, CheckpointMetric, Combine, Config, CorrectionMode, Domain, Estimator, Kl, KlEstimator, KlTarget,
@@ -256,6 +256,7 @@ impl Config {
             let message = format!("the weight of `{}` is {}; it must be a number other than 0", tool.tool, tool.weight);
             found.add_if(is_wrong, key, message);
         }
+        self.check_functions(found);
         if let Some(why) = rewards.llm.as_ref().and_then(LlmConfig::problem) {
             found.add("rewards.llm", why);
         }
@@ -264,6 +265,36 @@ impl Config {
             let key = if rewards.agent == Agent::Llm { "rewards.agent" } else { "rewards.evolve" };
             found.add(key, "asks a language model: name one in `rewards.llm`");
         }
+    }
+
+    /// Checks the functions in `rewards.python`, and that no agent is asked for prompts that have them.
+    fn check_functions(&self, found: &mut Problems) {
+        let rewards = &self.rewards;
+        let functions = &rewards.python;
+        let key = |i: usize| format!("rewards.python[{i}]");
+        for (i, function) in functions.iter().enumerate() {
+            let (name, earlier) = (function.tool_name(), &functions[..i]);
+            let message = format!("`{name}` is the name of an earlier function too; give this one another with `name`");
+            found.add_if(earlier.iter().any(|f| f.tool_name() == name), key(i), message);
+            if let Some(why) = function.problem() {
+                found.add(key(i), why);
+            }
+        }
+        let is_veto = |combine: CombineAs| combine == CombineAs::Veto;
+        let has_veto =
+            functions.iter().any(|f| is_veto(f.combine)) || rewards.always.iter().any(|t| is_veto(t.combine));
+        let is_unbounded_term = |f: &PythonFunction| f.combine == CombineAs::Term && f.range.is_none();
+        if let Some(i) = functions.iter().position(is_unbounded_term).filter(|_| has_veto) {
+            found.add(key(i), "a veto gives a reply the lowest score: say what that is with `range`");
+        }
+        if functions.is_empty() {
+            return;
+        }
+        let has_term = functions.iter().any(|f| f.combine == CombineAs::Term);
+        found.add_if(!has_term, "rewards.python", "needs a term: a function that is neither a gate nor a veto");
+        let message = "has no effect: the functions in `rewards.python` score every prompt";
+        found.add_if(rewards.agent == Agent::Llm, "rewards.agent", message);
+        found.add_if(rewards.evolve.is_some(), "rewards.evolve", message);
     }
 
     /// Checks the device's name and the run's folder.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rlar_data::ScoredPart;
 use rlar_rewards::agents::retrieve::HubConfig;
 use rlar_rewards::monitor::DriftThresholds;
-use rlar_rewards::{LlmConfig, WeightedTool};
+use rlar_rewards::{LlmConfig, PythonFunction, WeightedTool, entries_schema, read_entries};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,11 @@ pub struct RewardsConfig {
     /// Who chooses the tools of a prompt: `builtin`, fixed rules; or `llm`, the language model of `rewards.llm`. Until
     /// it has answered, and where it gives no usable answer, the rules choose.
     pub agent: Agent,
+    /// Python functions that score the replies to every prompt whose domain has no tools in `assign`: the text
+    /// `reward.py:accuracy`, a mapping, or a list of both. Their weighted scores are summed. No other tools are chosen.
+    #[serde(skip_serializing_if = "Vec::is_empty", deserialize_with = "read_entries")]
+    #[schemars(schema_with = "entries_schema")]
+    pub python: Vec<PythonFunction>,
     /// Tools for whole domains: maps a value of the prompts' `domain` column (of `kind`, if there is no `domain`) to a
     /// list of tools. These lists take precedence over the agent's choice.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -116,6 +121,7 @@ impl Default for RewardsConfig {
         Self {
             library: None,
             agent: Agent::Builtin,
+            python: Vec::new(),
             assign: BTreeMap::new(),
             audit: Audit::default(),
             evolve: None,

@@ -183,6 +183,9 @@ impl Collector<'_> {
         if self.config.rewards.always.iter().any(|m| m.tool == tool) {
             return Err(no_replacement("`rewards.always` gives it to every prompt".to_owned()));
         }
+        if self.config.rewards.python.iter().any(|f| f.tool_name() == tool) {
+            return Err(no_replacement("`rewards.python` gives it to every prompt".to_owned()));
+        }
         let mut prompts = self.examples.iter().chain(self.heldout);
         if let Err(e) = prompts.try_for_each(|e| self.rewards.choose(e).map(drop)) {
             return Err(no_replacement(e.to_string()));

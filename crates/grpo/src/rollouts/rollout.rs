@@ -62,6 +62,8 @@ pub struct FinishedReply {
     pub index: usize,
     /// The whole reply as text.
     pub text: String,
+    /// Token ids of the reply, the end token included.
+    pub tokens: Vec<u32>,
 }
 
 /// Samples replies to every request, one per seed, and calls `on_reply` with each as soon as it is complete.
@@ -72,11 +74,14 @@ pub fn sample(
     on_reply: &mut (dyn FnMut(FinishedReply) + Send),
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
     let mut texts: Vec<Vec<String>> = requests.iter().map(|r| vec![String::new(); r.seeds.len()]).collect();
+    let mut ids: Vec<Vec<Vec<u32>>> = requests.iter().map(|r| vec![Vec::new(); r.seeds.len()]).collect();
     let mut on_token = |event: TokenEvent| {
-        let text = &mut texts[event.request][event.index];
-        text.push_str(event.text);
+        let TokenEvent { request, index, .. } = event;
+        texts[request][index].push_str(event.text);
+        ids[request][index].push(event.token);
         if event.finish.is_some() {
-            on_reply(FinishedReply { request: event.request, index: event.index, text: std::mem::take(text) });
+            let (text, tokens) = (std::mem::take(&mut texts[request][index]), std::mem::take(&mut ids[request][index]));
+            on_reply(FinishedReply { request, index, text, tokens });
         }
         StreamControl::Continue
     };

@@ -18,6 +18,48 @@ use crate::schedule::mix;
 /// Name of the soft overlong penalty, which is stored like the score of one more tool.
 const SOFT_OVERLONG: &str = "soft_overlong";
 
+/// Replies that wait until all replies to their prompt are complete, because a tool scores them together.
+struct IncompleteGroups {
+    /// One group per request; empty if no tool scores groups.
+    groups: Vec<IncompleteGroup>,
+}
+
+/// The complete replies to a prompt, while others are still being sampled.
+struct IncompleteGroup {
+    replies: Vec<(FinishedReply, Completion)>,
+    /// Number of replies once the group is complete.
+    size: usize,
+}
+
+impl IncompleteGroups {
+    fn new(requests: &[GenerationRequest], scores_groups: bool) -> Self {
+        let requests = if scores_groups { requests } else { &[] };
+        let group = |r: &GenerationRequest| IncompleteGroup { replies: Vec::new(), size: r.seeds.len() };
+        Self { groups: requests.iter().map(group).collect() }
+    }
+
+    /// Adds replies, and takes those that can be scored now.
+    fn complete(
+        &mut self,
+        replies: impl Iterator<Item = (FinishedReply, Completion)>,
+    ) -> Vec<(FinishedReply, Completion)> {
+        let mut complete = Vec::new();
+        for reply in replies {
+            let Some(group) = self.groups.get_mut(reply.0.request) else {
+                complete.push(reply);
+                continue;
+            };
+            group.replies.push(reply);
+            if group.replies.len() == group.size {
+                // The order in which replies end depends on the batch.
+                group.replies.sort_by_key(|(reply, _)| reply.index);
+                complete.append(&mut group.replies);
+            }
+        }
+        complete
+    }
+}
+
 impl Collector<'_> {
     /// Samples and scores a new batch. The random numbers of a reply depend only on the seed, the step and the indices
     /// of prompt and reply. With dynamic sampling, groups whose replies all have the same reward are replaced by groups
@@ -28,6 +70,7 @@ impl Collector<'_> {
         let rounds = config.algorithm.dynamic_sampling;
         let mut batch = Batch { policy_steps: position.policy_steps, cursor: position.cursor, ..Batch::default() };
         let mut drawn = 0;
+        self.rewards.functions().set_step(position.step, t.steps);
         for _ in 0..=rounds {
             let missing = wanted - batch.groups.len();
             let chosen = self.mixture.draw(missing, batch.cursor, config.seed);
@@ -72,8 +115,9 @@ impl Collector<'_> {
             let scorer = scope.spawn(move || {
                 let mut scores: Vec<Vec<Scores>> =
                     requests.iter().map(|r| vec![Scores::default(); r.seeds.len()]).collect();
+                let mut incomplete = IncompleteGroups::new(requests, rewards.scores_groups());
                 while let Ok(first) = finished.recv() {
-                    let waiting: Vec<_> = std::iter::once(first).chain(finished.try_iter()).collect();
+                    let waiting = incomplete.complete(std::iter::once(first).chain(finished.try_iter()));
                     let items: Vec<_> = waiting.iter().map(|(r, c)| (&examples[chosen[r.request]], c)).collect();
                     for ((reply, _), scored) in waiting.iter().zip(rewards.score_until(&items, is_over)?) {
                         scores[reply.request][reply.index] = scored;
@@ -82,7 +126,7 @@ impl Collector<'_> {
                 Ok::<_, RewardError>(scores)
             });
             let mut on_reply = |reply: FinishedReply| {
-                let completion = part.completion(reply.text.clone());
+                let completion = part.completion(reply.text.clone()).with_tokens(reply.tokens.clone());
                 // Sending fails only if the scorer has ended with an error, which is returned below.
                 let _ = send.send((reply, completion));
             };
@@ -128,7 +172,8 @@ impl Collector<'_> {
         let deadline = self.step_deadline();
         for group in batch.sampled_mut().filter(|g| is_affected(g)) {
             let example = &self.examples[group.example];
-            let completions: Vec<Completion> = group.replies.iter().map(|r| part.completion(r.text.clone())).collect();
+            let completion = |r: &Rollout| part.completion(r.text.clone()).with_tokens(r.tokens.clone());
+            let completions: Vec<Completion> = group.replies.iter().map(completion).collect();
             let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
             let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
             for (reply, mut scores) in group.replies.iter_mut().zip(scores) {

@@ -35,7 +35,10 @@ pub fn assign_tools(run: &RunFolder, job: &mut Job, is_resumed: bool) -> Result<
         let name = format!("\"{}\"", card.name);
         let is_assigned = || lines.windows(name.len()).any(|w| w == name.as_bytes());
         if job.config.algorithm.advantage == Estimator::MaxRl && card.range[0] < 0.0 && is_assigned() {
-            let message = format!("its lowest score is {}, and `max_rl` needs scores of at least 0", card.range[0]);
+            let lowest = if card.is_bounded() { card.range[0].to_string() } else { "unknown".into() };
+            let message = format!(
+                "its lowest score is {lowest}, and `max_rl` needs scores of at least 0; see the `range` of the tool"
+            );
             return Err(RewardError::Tool { tool: card.name.clone(), message }.into());
         }
         if is_assigned() && !library.is_admitted(&card.name) {

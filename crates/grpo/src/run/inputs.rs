@@ -35,8 +35,15 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
         Ok(serde_json::to_value(config)?)
     };
     let tools = job.rewards.library().cards().map(|c| (&c.name, job.rewards.library().identity(&c.name)));
+    let mut functions = serde_json::Map::new();
+    for function in &job.config.rewards.python {
+        // Files by their names, so that a message about a changed one names it.
+        let files = job.rewards.library().files(function.tool_name()).into_iter();
+        let files = files.filter(|(name, _)| name.ends_with(".py")).map(|(name, text)| (name, sha256(text.as_bytes())));
+        functions.insert(function.tool_name().to_owned(), json!(files.collect::<std::collections::BTreeMap<_, _>>()));
+    }
     let hash = |examples: &[Example]| Ok::<_, TrainError>(sha256(&serde_json::to_vec(examples)?));
-    let inputs = json!({
+    let others = json!({
         "train": hash(&job.train)?,
         "heldout": hash(&job.heldout)?,
         "demonstrations": hash(&job.demonstrations)?,
@@ -45,6 +52,14 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
         "suites": job.suites.iter().map(SuiteEval::fingerprint).collect::<Vec<_>>(),
         "tools": tools.map(|(name, identity)| json!([name, identity])).collect::<Vec<_>>(),
     });
+    // Runs without functions have the same inputs as those of earlier versions.
+    let mut inputs = json!({});
+    if !functions.is_empty() {
+        inputs["functions"] = functions.into();
+    }
+    for (key, value) in others.as_object().into_iter().flatten() {
+        inputs[key] = value.clone();
+    }
     if is_resumed {
         let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
         let (old_config, config) = (resolved(&run.read("config.yaml")?)?, resolved(config.as_bytes())?);
@@ -81,6 +96,10 @@ fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
         return keys.into_iter().find_map(|k| difference(&old[k], &new[k], &below(k)));
     }
     let (was, is) = (old.to_string(), new.to_string());
+    if let Some(function) = path.strip_prefix("inputs.functions.") {
+        let (function, file) = function.split_once('.').unwrap_or((function, ""));
+        return Some(format!("`{file}` of the function `{function}` was changed"));
+    }
     Some(if was.len().max(is.len()) < 60 {
         format!("`{path}` was {was} and is {is} now")
     } else {

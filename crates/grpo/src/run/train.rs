@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rlar_rewards::{CALIBRATION, STORE, Store};
+use rlar_rewards::{CALIBRATION, PRINTS, STORE, Store};
 use rlar_run::RunFolder;
 
 use crate::TrainError;
@@ -28,6 +28,12 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     if job.config.train.method != Method::RewardModel {
         let default = run.path().join(STORE);
         let store = job.config.rewards.store.as_ref().map_or(default, PathBuf::from);
+        if !job.config.rewards.python.is_empty() {
+            if !resume.is_resumed() {
+                run.clear(&[PRINTS])?;
+            }
+            job.rewards.functions().log_to(&run.path().join(PRINTS))?;
+        }
         job.rewards.ensure_store(|| Store::open(&store));
     }
     let report = match job.config.train.method {

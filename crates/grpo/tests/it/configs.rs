@@ -91,6 +91,44 @@ fn tools_without_a_weight_and_rules_alone_are_refused() {
 }
 
 #[test]
+fn python_functions_are_written_in_three_ways_and_checked() {
+    for (written, names) in [
+        (json!("reward.py:accuracy"), vec!["accuracy"]),
+        (json!({ "function": "reward.py:accuracy", "name": "right" }), vec!["right"]),
+        (json!(["reward.py:accuracy", { "function": "format.py:tags", "weight": 0.5 }]), vec!["accuracy", "tags"]),
+    ] {
+        let config: Config = serde_json::from_value(json!({
+            "version": 1, "model": { "path": "m" }, "data": { "train": "a" }, "rewards": { "python": written },
+        }))
+        .unwrap();
+        let tools: Vec<&str> = config.rewards.python.iter().map(rlar_rewards::PythonFunction::tool_name).collect();
+        assert_eq!(tools, names);
+        assert!(config.problems().is_empty());
+        let again: Config = serde_json::from_value(serde_json::to_value(&config).unwrap()).unwrap();
+        assert_eq!(again, config);
+    }
+    let f = |more: Value| {
+        let mut entry = json!({ "function": "reward.py:f" });
+        entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        entry
+    };
+    let term = f(json!({ "name": "other" }));
+    for (value, keys) in [
+        (json!({ "python": "reward.py" }), vec!["rewards.python[0]"]),
+        (json!({ "python": [term.clone(), term.clone()] }), vec!["rewards.python[1]"]),
+        (json!({ "python": [term.clone(), f(json!({ "as": "gate" }))] }), vec!["rewards.python[1]"]),
+        (json!({ "python": [term.clone(), f(json!({ "as": "veto", "least": 1 }))] }), vec!["rewards.python[0]"]),
+        (json!({ "python": [f(json!({ "as": "gate", "least": 1 }))] }), vec!["rewards.python"]),
+        (
+            json!({ "python": [f(json!({ "range": [0, 1] })), f(json!({ "name": "g", "as": "veto", "least": 1 }))] }),
+            vec![],
+        ),
+    ] {
+        assert_eq!(with("rewards", &value), keys, "{value}");
+    }
+}
+
+#[test]
 fn mixtures_that_leave_nothing_to_draw_are_refused() {
     let data = |mixture: Value| json!({ "mixture": mixture });
     for (value, keys) in [

@@ -20,7 +20,7 @@ struct ProbeLimits {
     examples: usize,
     /// Limit on the mean time for the score of one reply: a tool that needs this long or longer is refused.
     time: Duration,
-    /// Largest number of probe cases that are scored a second time, to compare the scores.
+    /// Largest number of probe cases that are scored a second time, to compare the scores; 0 if a second score may differ.
     repeats: usize,
     /// Largest difference between the first and the second score of a probe case that still counts as equal, as a
     /// fraction of the tool's score range.
@@ -39,7 +39,13 @@ impl ProbeLimits {
             difference: 0.0,
             tolerated: 0.0,
         };
-        if tool.has_judge() {
+        if tool.card().is_trusted() {
+            // It may ask a server, and need not give the same answer again.
+            Self { examples: 3, time: Duration::MAX, repeats: 0, tolerated: 0.05, ..exact }
+        } else if tool.card().is_python() {
+            // `rewards.deadline` limits the time of a user's function.
+            Self { time: Duration::MAX, ..exact }
+        } else if tool.has_judge() {
             // Calls cost money, and a server does not always give the same answer.
             Self { examples: 3, time: Duration::from_mins(1), repeats: 24, difference: 0.1, tolerated: 0.05 }
         } else if tool.has_model() {
@@ -83,7 +89,11 @@ pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
 pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Result<Admission, RewardError> {
     let limits = ProbeLimits::of(tool);
     let material = Material::gather(tool, examples, pairs, &limits)?;
-    let cases = material.sources.probe_cases(tool.card(), &tool.literals());
+    let mut cases = material.sources.probe_cases(tool.card(), &tool.literals());
+    if tool.card().is_trusted() && !tool.card().is_ranked() {
+        // Calls may take seconds, so only the necessary ones are made.
+        cases.retain(|case| case.kind.is_of_known_worth() || case.reply.text.is_empty());
+    }
     let enough = material.check_amount(tool.card(), &cases);
     let has_enough = enough.passed;
     let mut checks = vec![enough];
@@ -98,7 +108,9 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     let outcomes = score(tool, &cases)?;
     let took = start.elapsed();
     checks.extend(check_failures(&cases, &outcomes, limits.tolerated));
-    checks.push(check_repeats(tool, &limits, &cases, &outcomes)?);
+    if limits.repeats > 0 {
+        checks.push(check_repeats(tool, &limits, &cases, &outcomes)?);
+    }
     let mut seconds_each = took / u32::try_from(cases.len().max(1)).unwrap_or(u32::MAX);
     if seconds_each >= limits.time {
         seconds_each = fastest(tool, first_cases, limits.time * FIRST_CASES, limits.time)?;
@@ -110,7 +122,9 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
         .zip(&outcomes)
         .filter_map(|(case, outcome)| Some(ScoredCase { case, score: outcome.score()? }))
         .collect();
-    if material.is_constraint {
+    if !tool.card().is_ranked() {
+        // Nothing is known about what its scores mean.
+    } else if material.is_constraint {
         checks.push(check_constraint(tool.card(), &scored, material.sources.case_examples.len(), has_enough));
     } else if material.is_provisional {
         checks.push(check_distinction(&scored));
@@ -142,12 +156,16 @@ impl<'e> Material<'e> {
         limits: &ProbeLimits,
     ) -> Result<Self, RewardError> {
         let card = tool.card();
-        let is_constraint = card.role == ToolRole::Constraint;
+        let is_constraint = card.is_ranked() && card.role == ToolRole::Constraint;
         let pairs = pair_examples(&pairs[..pairs.len().min(limits.examples)]);
         let case_examples = case_examples(card);
-        let judged = judged_examples(tool, examples, limits.examples)?;
+        let judged = if card.is_ranked() {
+            judged_examples(tool, examples, limits.examples)?
+        } else {
+            examples.iter().take(limits.examples).collect()
+        };
         // Without any reply of known worth, the tool is examined on prompts alone.
-        let is_blind = judged.is_empty() && pairs.is_empty() && case_examples.is_empty();
+        let is_blind = card.is_ranked() && judged.is_empty() && pairs.is_empty() && case_examples.is_empty();
         let prompts_alone: Vec<&Example> =
             if is_blind { examples.iter().take(limits.examples).collect() } else { Vec::new() };
         let is_provisional = !is_constraint && !prompts_alone.is_empty() && !card.needs_reference;
@@ -162,7 +180,9 @@ impl<'e> Material<'e> {
     fn check_amount(&self, card: &ToolCard, cases: &[ProbeCase]) -> Check {
         let count = |kind: ProbeKind| cases.iter().filter(|case| case.kind == kind).count();
         let ProbeSources { examples, pairs, case_examples, .. } = &self.sources;
-        let (enough, needed) = if card.role == ToolRole::Constraint {
+        let (enough, needed) = if !card.is_ranked() {
+            (!examples.is_empty() || !pairs.is_empty(), "an example or a pair")
+        } else if card.role == ToolRole::Constraint {
             let both = count(ProbeKind::Good) > 1 && count(ProbeKind::Bad) > 1;
             (both, "two made cases (`cases` in its card) for and two against")
         } else {
@@ -256,7 +276,7 @@ fn check_failures(cases: &[ProbeCase], outcomes: &[Outcome], tolerated: f64) -> 
         let failed: Vec<String> = included
             .iter()
             .filter_map(|(case, outcome)| match outcome {
-                Outcome::Failed(f) if counts(f) => Some(format!("{f} for {:?}", shortened(&case.reply.text))),
+                Outcome::Failed(f) if counts(f) => Some(format!("{f} for {}", shown(case))),
                 _ => None,
             })
             .collect();
@@ -292,7 +312,7 @@ fn check_repeats(
     let is_repeatable = different.len() as f64 <= limits.tolerated * indices.len() as f64;
     let evidence = match different.last() {
         Some((i, again)) if !is_repeatable => {
-            format!("{:?}, then {again:?} for {:?}", first[*i], shortened(&cases[*i].reply.text))
+            format!("{:?}, then {again:?} for {}", first[*i], shown(&cases[*i]))
         }
         _ => String::new(),
     };
@@ -329,6 +349,16 @@ fn check_distinction(scored: &[ScoredCase]) -> Check {
     let differs = scored.iter().any(|s| Some(s.score) != first);
     let evidence = if differs { String::new() } else { format!("{first:?} for all of them") };
     Check::new("tells replies apart", differs, evidence)
+}
+
+/// The reply of a case with its example, for people.
+fn shown(case: &ProbeCase) -> String {
+    let reply = shortened(&case.reply.text);
+    // Examples that are made of pairs and card cases have ids that no file has.
+    match case.example.id.strip_prefix('\0') {
+        Some(_) => format!("{reply:?}"),
+        None => format!("{reply:?}, a reply to the example `{}`", case.example.id),
+    }
 }
 
 /// A text cut to its first 40 characters; `…` marks a cut.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 use rlar_run::{fingerprint, sha256};
+use rlar_sandbox::FunctionSource;
 
 use crate::RewardError;
 use crate::admission::report::{Admission, Status};
 use crate::cache::calibration::{CALIBRATION, Calibration};
 use crate::library::new_tool::NewTool;
 use crate::tool::card::{ToolCard, ToolKind};
+use crate::tool::python::card::function_card;
+use crate::tool::python::entry::PythonFunction;
 use crate::tool::scoring::{Tool, ToolContext};
 
 /// The folders of the curated tools, that is, the tools that come with rlar; embedded into the program.
@@ -34,7 +37,7 @@ struct LibraryEntry {
     home: PathBuf,
     /// The text of the tool's `tool.yaml`.
     text: String,
-    /// The code of a verifier, or the fingerprint (names, sizes, hashes) of a model's files in the tool's folder; empty
+    /// The code of a verifier; for a user's function a JSON object with the texts of its files; or the fingerprint (names, sizes, hashes) of a model's files in the tool's folder; empty
     /// for other tools.
     source: String,
     /// SHA-256 of `text` and `source`, in hexadecimal.
@@ -42,6 +45,8 @@ struct LibraryEntry {
     /// The admission report of the tool, whether or not it holds for the tool as it is now; `None` when there is none.
     admission: Option<Admission>,
     calibration: Option<CalibrationFile>,
+    /// Whether a config or the command line named the tool, so that it may run unconfined if its card says so.
+    named_by_user: bool,
 }
 
 /// A tool's `calibration.json` (the distribution of its scores in earlier training): as text, and parsed.
@@ -129,9 +134,36 @@ impl Library {
         let name = card.name.clone();
         let home = path.parent().unwrap_or(Path::new("")).to_owned();
         let digest = sha256(format!("{text}\0{source}").as_bytes());
-        let entry = LibraryEntry { card, home, text, source, digest, admission, calibration: None };
+        let entry =
+            LibraryEntry { card, home, text, source, digest, admission, calibration: None, named_by_user: false };
         if self.entries.insert(name.clone(), entry).is_some() {
             return Err(RewardError::tool(&name, "the library holds two tools of this name"));
+        }
+        Ok(())
+    }
+
+    /// Adds a user's reward function as a tool. `packages` are packages that it may import besides those of its entry.
+    /// Such a tool may run unconfined, if the entry says so.
+    ///
+    /// # Errors
+    ///
+    /// When the library already has a tool of this name.
+    pub fn add_function(
+        &mut self,
+        entry: &PythonFunction,
+        source: &FunctionSource,
+        packages: &[String],
+    ) -> Result<(), RewardError> {
+        let card = function_card(entry, source, packages);
+        if self.entries.contains_key(&card.name) {
+            let message = "the library already holds a tool of this name; give the function another one with `name`";
+            return Err(RewardError::tool(&card.name, message));
+        }
+        let text = serde_yaml::to_string(&card).map_err(|e| RewardError::tool(&card.name, e.to_string()))?;
+        let files = serde_json::to_string(&source.files).map_err(|e| RewardError::tool(&card.name, e.to_string()))?;
+        self.add(&source.folder.join("tool.yaml"), text, files, None)?;
+        if let Some(added) = self.entries.get_mut(&card.name) {
+            added.named_by_user = true;
         }
         Ok(())
     }
@@ -270,6 +302,10 @@ impl Library {
         let Some(entry) = self.entries.get(name) else { return Vec::new() };
         let mut files = vec![("tool.yaml".to_owned(), entry.text.clone())];
         files.extend(entry.card.file().map(|file| (file.to_owned(), entry.source.clone())));
+        if entry.card.is_python() {
+            let texts: BTreeMap<String, String> = serde_json::from_str(&entry.source).unwrap_or_default();
+            files.extend(texts);
+        }
         files.extend(entry.calibration.as_ref().map(|file| (CALIBRATION.to_owned(), file.text.clone())));
         let admission = self.admission(name).and_then(|a| serde_json::to_string_pretty(a).ok());
         files.extend(admission.map(|a| (ADMISSION.to_owned(), a + "\n")));
@@ -286,6 +322,11 @@ impl Library {
             let known: Vec<&str> = self.entries.keys().map(String::as_str).collect();
             RewardError::tool(name, format!("is not in the library; it holds: {}", known.join(", ")))
         })?;
+        if entry.card.is_trusted() && !entry.named_by_user {
+            let message = "would run unconfined, which a library cannot ask for; name the function in `rewards.python` of a \
+                           config, or on the command line with --trusted";
+            return Err(RewardError::tool(name, message));
+        }
         let parts = entry.card.parts().iter().map(|member| self.open(&member.tool, context));
         let parts = parts.collect::<Result<Vec<Tool>, RewardError>>()?;
         let tool = Tool::open(&entry.card, &entry.home, &entry.source, parts, context)?;
@@ -294,13 +335,24 @@ impl Library {
 }
 
 /// The text that identifies what a tool consists of besides its card: the code of a verifier, or the fingerprint of a
-/// model in the tool's folder. Empty for other tools, for models of the Hub, and for a model that is missing, which is
+/// model in the tool's folder; for a user's function a JSON object with the texts of its files. Empty for other tools, for models of the Hub, and for a model that is missing, which is
 /// an error only when the tool is opened.
 fn read_source(folder: &Path, card: &ToolCard) -> Result<String, RewardError> {
     match &card.kind {
         ToolKind::Verifier { file, .. } => {
             let file = folder.join(file);
             fs::read_to_string(&file).map_err(RewardError::io(&file))
+        }
+        ToolKind::Python { file, modules, .. } => {
+            let mut files = BTreeMap::new();
+            for name in modules.iter().chain([file]) {
+                if !Path::new(name).components().all(|part| matches!(part, Component::Normal(_))) {
+                    return Err(RewardError::tool(&card.name, format!("`{name}` is not in its folder")));
+                }
+                let path = folder.join(name);
+                files.insert(name, fs::read_to_string(&path).map_err(RewardError::io(&path))?);
+            }
+            serde_json::to_string(&files).map_err(|e| RewardError::tool(&card.name, e.to_string()))
         }
         ToolKind::Model(model) if model.repo.is_none() => {
             Ok(fingerprint(&folder.join(&model.path)).map_or(String::new(), |print| print.to_string()))

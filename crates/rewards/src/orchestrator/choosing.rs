@@ -20,6 +20,9 @@ impl Orchestrator {
         if let Some(assignment) = self.assigned_by_domain(example)? {
             return self.complete(example, assignment);
         }
+        if !self.config.defaults.is_empty() {
+            return self.complete(example, self.default_assignment(example)?);
+        }
         let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
         let is_flat = |name: &str| self.library.is_flat(name, example.kind());
         let chosen = self.agent.assign(example, cards().filter(|c| self.may_score(&c.name)), &is_flat);
@@ -59,6 +62,22 @@ impl Orchestrator {
             }
         }
         Ok(Some(Assignment { example: example.id.clone(), ..assignment.clone() }))
+    }
+
+    /// The assignment of the default tools to an example; an error when one of them may not score or is suspended.
+    fn default_assignment(&self, example: &Example) -> Result<Assignment, RewardError> {
+        for member in &self.config.defaults {
+            if self.suspended.contains(&member.tool) {
+                let message =
+                    format!("its function `{}` is suspended, and `rewards.python` names no other", member.tool);
+                return Err(RewardError::Unassigned { example: example.id.clone(), message });
+            }
+            if !self.may_score(&member.tool) {
+                return Err(self.not_admitted(&member.tool));
+            }
+        }
+        let (by, why) = ("config".to_owned(), "`rewards.python` gives them to every prompt".to_owned());
+        Ok(Assignment { example: example.id.clone(), tools: self.config.defaults.clone(), by, why })
     }
 
     /// Adds the tools that score every example to an assignment, and limits the weights of provisional tools.

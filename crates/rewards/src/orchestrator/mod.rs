@@ -18,6 +18,7 @@ use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
 use crate::tool::card::ToolCard;
 use crate::tool::composite::{Ruling, WeightedTool};
+use crate::tool::python::run_state::FunctionRun;
 use crate::tool::scores::{Scores, ToolScore};
 use crate::tool::scoring::{Tool, ToolContext};
 use crate::{Admission, Failure, Outcome, RewardError};
@@ -29,6 +30,8 @@ pub struct OrchestratorConfig {
     pub allow_unadmitted: bool,
     /// Whether an example that no tool fits is left without tools; otherwise such an example is an error.
     pub allow_uncovered: bool,
+    /// Tools of every example whose domain has no tools of its own. When there are any, the builtin agent chooses none.
+    pub defaults: Vec<WeightedTool>,
     /// Tools that score every example, in addition to the tools that are chosen for the example.
     pub always: Vec<WeightedTool>,
     /// Names of the audit tools. They score some of the replies to show how far the other tools can be trusted, and do
@@ -108,6 +111,17 @@ impl Orchestrator {
     /// The library whose tools the orchestrator uses.
     pub fn library(&self) -> &Library {
         &self.library
+    }
+
+    /// Whether a tool of the library scores all replies to a prompt together, so that they should come in one call of
+    /// [`Self::score`].
+    pub fn scores_groups(&self) -> bool {
+        self.library.cards().any(ToolCard::is_python)
+    }
+
+    /// What users' reward functions share with the run: the training step and the log of prints.
+    pub fn functions(&self) -> &FunctionRun {
+        &self.context.functions
     }
 
     /// The Python packages that a tool requires, if any of them is not installed yet. Empty when all are installed, or

@@ -11,6 +11,7 @@ use crate::RewardError;
 use crate::tool::card_document::CardDocument;
 use crate::tool::composite::WeightedTool;
 use crate::tool::judge::Rubric;
+use crate::tool::python::card::UNBOUNDED;
 use crate::tool::reward_model::ModelPointer;
 
 /// What the scores of a tool mean.
@@ -65,6 +66,21 @@ pub enum ToolKind {
         file: String,
         /// Python packages that the file imports; `rewards.packages` in the config must allow them.
         requires: Vec<String>,
+    },
+    /// The tool is a user's Python function; see [`python`](crate::tool::python).
+    Python {
+        /// The name of the function.
+        function: String,
+        /// The name of the file with the function, in the tool's folder.
+        file: String,
+        /// The modules beside the file that it imports, by their paths in the tool's folder.
+        modules: Vec<String>,
+        /// Python packages that the function may import.
+        requires: Vec<String>,
+        /// Whether the admission checks test that the function ranks good replies above bad ones.
+        ranked: bool,
+        /// Whether the function runs unconfined. Only a config or the command line can ask for that, not a library.
+        trusted: bool,
     },
     /// The tool is a reward model that rlar runs itself.
     Model(ModelPointer),
@@ -134,10 +150,10 @@ impl ToolCard {
         }
     }
 
-    /// The Python packages that a verifier imports; empty for tools of other kinds.
+    /// The Python packages that a verifier or a user's function imports; empty for tools of other kinds.
     pub fn requires(&self) -> &[String] {
         match &self.kind {
-            ToolKind::Verifier { requires, .. } => requires,
+            ToolKind::Verifier { requires, .. } | ToolKind::Python { requires, .. } => requires,
             _ => &[],
         }
     }
@@ -149,6 +165,27 @@ impl ToolCard {
             ToolKind::Model(pointer) => Some(pointer),
             _ => None,
         }
+    }
+
+    /// Whether the tool is a user's Python function, which gets the replies of a group in one call.
+    pub fn is_python(&self) -> bool {
+        matches!(self.kind, ToolKind::Python { .. })
+    }
+
+    /// Whether the tool is a user's Python function that runs unconfined.
+    pub fn is_trusted(&self) -> bool {
+        matches!(self.kind, ToolKind::Python { trusted: true, .. })
+    }
+
+    /// Whether the admission checks test that the tool ranks good replies above bad ones. This is not so for a user's
+    /// function of which the config does not say what its scores mean.
+    pub fn is_ranked(&self) -> bool {
+        !matches!(self.kind, ToolKind::Python { ranked: false, .. })
+    }
+
+    /// Whether the tool's scores have bounds.
+    pub fn is_bounded(&self) -> bool {
+        self.range[0] > UNBOUNDED[0]
     }
 
     /// The tools that a composite combines; empty for tools of other kinds.

@@ -13,6 +13,7 @@ use crate::tool::builtin::find_builtin;
 use crate::tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
 use crate::tool::composite::WeightedTool;
 use crate::tool::judge::{JudgeMode, Rubric};
+use crate::tool::python::card::UNBOUNDED;
 use crate::tool::reward_model::ModelPointer;
 
 /// The value of the key `kind` in `tool.yaml`: how the tool computes scores.
@@ -23,6 +24,8 @@ enum KindName {
     Builtin,
     /// The tool is a Python function that runs in the sandbox.
     Verifier,
+    /// The tool is a user's Python function, as `rewards.python` in a config names it.
+    Python,
     /// The tool is a reward model that rlar runs itself.
     Model,
     /// The tool is a language model that scores replies by a rubric.
@@ -36,6 +39,7 @@ impl KindName {
         match self {
             Self::Builtin => "builtin",
             Self::Verifier => "verifier",
+            Self::Python => "python",
             Self::Model => "model",
             Self::Judge => "judge",
             Self::Composite => "composite",
@@ -64,19 +68,30 @@ pub struct CardDocument {
     /// into sentences.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     bare: bool,
-    /// The lowest and the highest score that the tool can give.
-    range: [f64; 2],
+    /// The lowest and the highest score that the tool can give. Only tools of kind `python` may lack it; every finite
+    /// number is then a score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    range: Option<[f64; 2]>,
     /// For tools of kind `verifier`: the name of the Python function `f(prompt, candidate_response, reference_response)
-    /// -> float`.
+    /// -> float`. For tools of kind `python`: the name of the user's function.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     function: Option<String>,
-    /// For tools of kind `verifier`: the name of the Python file with the function, in the tool's folder.
+    /// For tools of kind `verifier` and `python`: the name of the Python file with the function, in the tool's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     file: Option<String>,
-    /// For tools of kind `verifier`: Python packages that the file imports; `rewards.packages` in the config must allow
-    /// them.
+    /// For tools of kind `verifier` and `python`: Python packages that the file imports; `rewards.packages` in the config
+    /// must allow them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     requires: Vec<String>,
+    /// For tools of kind `python`: modules beside the file that it imports.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    modules: Vec<String>,
+    /// For tools of kind `python`: whether the admission checks test that it ranks good replies above bad ones.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ranked: bool,
+    /// For tools of kind `python`: whether it ran unconfined. A library cannot ask for that, only a config can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    trusted: bool,
     /// For tools of kind `builtin`: the name of the function in Rust, where it differs from the tool's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     builtin: Option<String>,
@@ -104,7 +119,10 @@ impl CardDocument {
     /// Problems of the range, of the name, and of keys that only tools of another kind have.
     fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = Vec::new();
-        let [low, high] = self.range;
+        if self.range.is_none() && self.kind != KindName::Python {
+            problems.push(KeyProblem::new("range", "is missing"));
+        }
+        let [low, high] = self.range.unwrap_or(UNBOUNDED);
         if !(low.is_finite() && high.is_finite() && low < high) {
             problems.push(KeyProblem::new("range", "must be two finite numbers, the lower first"));
         }
@@ -112,10 +130,15 @@ impl CardDocument {
         if !is_plain(&self.name) {
             problems.push(KeyProblem::new("name", "must be letters, digits, `_` and `-`"));
         }
+        // The two kinds that hold Python share these keys.
+        let verifier = if self.kind == KindName::Python { KindName::Python } else { KindName::Verifier };
         let keys = [
-            ("function", self.function.is_some(), KindName::Verifier),
-            ("file", self.file.is_some(), KindName::Verifier),
-            ("requires", !self.requires.is_empty(), KindName::Verifier),
+            ("function", self.function.is_some(), verifier),
+            ("file", self.file.is_some(), verifier),
+            ("requires", !self.requires.is_empty(), verifier),
+            ("modules", !self.modules.is_empty(), KindName::Python),
+            ("ranked", self.ranked, KindName::Python),
+            ("trusted", self.trusted, KindName::Python),
             ("builtin", self.builtin.is_some(), KindName::Builtin),
             ("settings", !self.settings.is_empty(), KindName::Builtin),
             ("model", self.model.is_some(), KindName::Model),
@@ -141,6 +164,13 @@ impl CardDocument {
         let kind = match self.kind {
             KindName::Builtin => builtin_kind(&name, self.builtin, self.settings),
             KindName::Verifier => verifier_kind(self.function, self.file, self.requires),
+            KindName::Python => match verifier_kind(self.function, self.file, self.requires) {
+                Ok(ToolKind::Verifier { function, file, requires }) => {
+                    let (modules, ranked, trusted) = (self.modules, self.ranked, self.trusted);
+                    Ok(ToolKind::Python { function, file, modules, requires, ranked, trusted })
+                }
+                other => other,
+            },
             KindName::Model => model_kind(self.model),
             KindName::Judge => judge_kind(self.judge, self.needs_reference),
             KindName::Composite => composite_kind(self.parts),
@@ -161,7 +191,7 @@ impl CardDocument {
             tasks: self.tasks,
             needs_reference: self.needs_reference,
             bare: self.bare,
-            range: self.range,
+            range: self.range.unwrap_or(UNBOUNDED),
             cases: self.cases,
             origin: self.origin,
         })
@@ -178,7 +208,7 @@ fn verifier_kind(function: Option<String>, file: Option<String>, requires: Vec<S
         (Some(function), Some(file)) if !file.is_empty() && !file.contains(['/', '\\']) => {
             Ok(ToolKind::Verifier { function, file, requires })
         }
-        _ => Err("a verifier needs `function`, and `file` in its own folder".into()),
+        _ => Err("it needs `function`, and `file` in its own folder".into()),
     }
 }
 
@@ -214,6 +244,7 @@ fn composite_kind(parts: Vec<WeightedTool>) -> Result<ToolKind, String> {
 
 impl From<ToolCard> for CardDocument {
     fn from(card: ToolCard) -> Self {
+        let range = card.is_bounded().then_some(card.range);
         let mut document = Self {
             name: card.name,
             kind: KindName::Builtin,
@@ -222,10 +253,13 @@ impl From<ToolCard> for CardDocument {
             tasks: card.tasks,
             needs_reference: card.needs_reference,
             bare: card.bare,
-            range: card.range,
+            range,
             function: None,
             file: None,
             requires: Vec::new(),
+            modules: Vec::new(),
+            ranked: false,
+            trusted: false,
             builtin: None,
             settings: Map::new(),
             model: None,
@@ -241,6 +275,11 @@ impl From<ToolCard> for CardDocument {
             ToolKind::Verifier { function, file, requires } => {
                 document.kind = KindName::Verifier;
                 (document.function, document.file, document.requires) = (Some(function), Some(file), requires);
+            }
+            ToolKind::Python { function, file, modules, requires, ranked, trusted } => {
+                document.kind = KindName::Python;
+                (document.function, document.file, document.requires) = (Some(function), Some(file), requires);
+                (document.modules, document.ranked, document.trusted) = (modules, ranked, trusted);
             }
             ToolKind::Model(pointer) => (document.kind, document.model) = (KindName::Model, Some(pointer)),
             ToolKind::Judge(rubric) => (document.kind, document.judge) = (KindName::Judge, Some(rubric)),

@@ -1,4 +1,5 @@
-//! What a reward tool is: its card (`tool.yaml`), its kind (builtin, verifier, reward model, judge or composite), how
+//! What a reward tool is: its card (`tool.yaml`), its kind (builtin, verifier, function of the user, reward model,
+//! judge or composite), how
 //! it scores a reply, and what the outcome of scoring means.
 
 pub mod card;
@@ -9,6 +10,7 @@ pub mod scoring;
 mod accepted_answers;
 pub mod builtin;
 pub mod code_tests;
+pub mod python;
 pub mod reward_model;
 pub mod judge;
 pub mod composite;

@@ -16,6 +16,8 @@ use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::code_tests::CodeTests;
 use crate::tool::composite::Ruling;
 use crate::tool::judge::Judge;
+use crate::tool::python::run_state::FunctionRun;
+use crate::tool::python::scorer::PythonScorer;
 use crate::tool::reward_model::ModelScorer;
 use crate::{Failure, Outcome, RewardError};
 
@@ -35,6 +37,8 @@ pub struct ToolContext {
     /// The Hugging Face Hub whose local cache holds reward models. When it is `None`, environment variables name the
     /// Hub and the cache.
     pub hub: Option<Hub>,
+    /// What users' reward functions share with the run: the training step and the log of prints.
+    pub functions: Arc<FunctionRun>,
 }
 
 impl ToolContext {
@@ -47,6 +51,7 @@ impl ToolContext {
             device: "cpu".into(),
             llm: None,
             hub: None,
+            functions: Arc::default(),
         }
     }
 }
@@ -102,6 +107,7 @@ enum Scorer {
     Builtin { function: ScoreFunction, settings: Map<String, Value> },
     CodeTests(CodeTests),
     Verifier(Verifier),
+    Python(Box<PythonScorer>),
     Model(Box<ModelScorer>),
     Judge(Judge),
     Composite(Vec<Tool>),
@@ -132,6 +138,7 @@ impl Tool {
                     .and_then(|sandbox| Verifier::start(&sandbox, source, function, context.limits));
                 Scorer::Verifier(started.map_err(|e| broken(e.to_string()))?)
             }
+            ToolKind::Python { .. } => Scorer::Python(Box::new(PythonScorer::open(card, home, source, context)?)),
             ToolKind::Model(pointer) => {
                 let model = ModelScorer::load(home, pointer, card.range, &context.device, context.hub.as_ref());
                 Scorer::Model(Box::new(model.map_err(|e| broken(e.to_string()))?))
@@ -156,9 +163,11 @@ impl Tool {
     /// the fault of the tool, never of the reply.
     pub(crate) fn for_admission(mut self) -> Self {
         self.admitted = false;
-        if let Scorer::Composite(parts) = self.scorer {
-            self.scorer = Scorer::Composite(parts.into_iter().map(Self::for_admission).collect());
-        }
+        self.scorer = match self.scorer {
+            Scorer::Composite(parts) => Scorer::Composite(parts.into_iter().map(Self::for_admission).collect()),
+            Scorer::Python(function) => Scorer::Python(Box::new(function.alone())),
+            other => other,
+        };
         self
     }
 
@@ -191,6 +200,7 @@ impl Tool {
     pub(crate) fn literals(&self) -> Vec<String> {
         match &self.scorer {
             Scorer::Verifier(_) => literals(&self.source),
+            Scorer::Python(_) if self.card.is_ranked() => literals(&self.source),
             _ => Vec::new(),
         }
     }
@@ -212,11 +222,13 @@ impl Tool {
     }
 
     /// The [`Self::cache_identity`] of a tool whose scores are cached. `None` for builtins that are pure functions, and
-    /// for composites of such builtins: their scores are computed as fast as they would be looked up.
+    /// for composites of such builtins: their scores are computed as fast as they would be looked up. `None` also for
+    /// users' functions.
     pub(crate) fn cached_as(&self) -> Option<String> {
         let identity = self.versioned_identity();
         match &self.scorer {
-            Scorer::Builtin { .. } => None,
+            // A function's scores may depend on the other replies of a group, so it gets whole groups.
+            Scorer::Builtin { .. } | Scorer::Python(_) => None,
             Scorer::Judge(judge) => Some(format!("{identity} {}", judge.cache_identity())),
             Scorer::Composite(parts) => {
                 let names: Vec<String> = parts.iter().filter_map(Self::cached_as).collect();
@@ -288,6 +300,10 @@ impl Tool {
             }
             Scorer::CodeTests(tests) => with_mean_seconds(tests.score(items, should_stop).map_err(broken)?, start),
             Scorer::Verifier(verifier) => self.run_verifier(verifier, items, should_stop).map_err(broken)?,
+            Scorer::Python(function) => {
+                let lowest = (self.admitted && self.card.is_bounded()).then_some(self.card.range[0]);
+                function.score(items, lowest, &|score| self.in_range(score), should_stop).map_err(broken)?
+            }
             Scorer::Model(model) => {
                 with_mean_seconds(model.score(items, should_stop).into_iter().map(ScoreRecord::free).collect(), start)
             }

@@ -5,6 +5,7 @@
 mod admission;
 mod agents;
 mod folders;
+mod functions;
 mod kinds;
 mod programs;
 mod scripted;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 use super::ToolArguments;
 
@@ -53,18 +53,22 @@ pub struct GenerateArguments {
 }
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("tools").multiple(true))]
 pub struct ScoreArguments {
     /// A Hugging Face folder with a `…ForSequenceClassification` model.
-    #[arg(long, value_name = "FOLDER", required_unless_present = "tool", conflicts_with = "tool")]
+    #[arg(long, value_name = "FOLDER", required_unless_present = "tools", conflicts_with = "tools")]
     pub model: Option<PathBuf>,
     /// A tool of the library; may be given several times.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", group = "tools")]
     pub tool: Vec<String>,
+    /// A Python function of your own, as `reward.py:accuracy`; may be given several times.
+    #[arg(long, value_name = "FILE:FUNCTION", group = "tools")]
+    pub python: Vec<String>,
     /// A folder of tools; rlar's built-in library when absent.
     #[arg(long, value_name = "FOLDER", requires = "tool")]
     pub library: Option<PathBuf>,
-    /// With --tool: a file that caches scores and logs calls; several processes may share it.
-    #[arg(long, value_name = "FILE", requires = "tool")]
+    /// With --tool or --python: a file that caches scores and logs calls; several processes may share it.
+    #[arg(long, value_name = "FILE", requires = "tools")]
     pub cache: Option<PathBuf>,
     #[command(flatten)]
     pub tools: ToolArguments,
@@ -78,8 +82,8 @@ pub struct ScoreArguments {
     /// The reply to --prompt.
     #[arg(long, requires = "prompt")]
     pub response: Option<String>,
-    /// With --tool: the reference answer, a correct or good reply.
-    #[arg(long, requires_all = ["prompt", "tool"])]
+    /// With --tool or --python: the reference answer, a correct or good reply.
+    #[arg(long, requires_all = ["prompt", "tools"])]
     pub reference: Option<String>,
     /// Maximum number of tokens in a batch of the reward model.
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]

@@ -19,19 +19,23 @@ pub enum RewardsCommand {
         /// The tool's name.
         tool: String,
     },
-    /// Score one reply with a tool.
+    /// Score one reply, or those of a file, with a tool or with a Python function of your own.
     #[command(
-        after_help = "Examples:\n  rlar rewards test math_equivalence --prompt 'What is 1/2 + 1/4?' --reference 3/4 --response 'It is 0.75.'\n  rlar rewards test code_tests --prompt 'Add.' --response 'def add(a, b): return a + b' --column 'tests=[\"assert add(1, 2) == 3\"]'"
+        after_help = "Examples:\n  rlar rewards test math_equivalence --prompt 'What is 1/2 + 1/4?' --reference 3/4 --response 'It is 0.75.'\n  rlar rewards test code_tests --prompt 'Add.' --response 'def add(a, b): return a + b' --column 'tests=[\"assert add(1, 2) == 3\"]'\n  rlar rewards test reward.py:accuracy --data rows.jsonl"
     )]
     Test {
-        /// The tool's name.
+        /// The tool's name, or a Python function as `reward.py:accuracy`.
         tool: String,
         /// The prompt that the reply answers.
         #[arg(long, default_value = "(no prompt)")]
         prompt: String,
         /// The reply to score.
-        #[arg(long)]
-        response: String,
+        #[arg(long, required_unless_present = "data")]
+        response: Option<String>,
+        /// JSONL rows with `prompt` and `response`: a reply, or a list of replies that form a group. A row without
+        /// `response` is tried on its `demonstration` or `reference`.
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt", "response", "reference", "column"])]
+        data: Option<PathBuf>,
         /// The reference answer, a correct or good reply.
         #[arg(long)]
         reference: Option<String>,
@@ -86,6 +90,9 @@ pub enum RewardsCommand {
 /// What the command line lets tools use: Python packages and a language model.
 #[derive(Args)]
 pub struct ToolArguments {
+    /// Run Python functions that the command line names unconfined, in an ordinary Python process.
+    #[arg(long, global = true)]
+    pub trusted: bool,
     /// A Python package that verifiers may import, as a pip requirement; may be given several times. Installed at first
     /// use.
     #[arg(long, value_name = "PACKAGE", global = true)]

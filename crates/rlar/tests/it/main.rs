@@ -5,6 +5,7 @@ mod agents;
 mod bad_input;
 mod commands;
 mod data_forms;
+mod functions;
 mod kills;
 mod learners;
 mod looking;

@@ -27,6 +27,8 @@ use crate::{SandboxError, SandboxLimits, Tier};
 /// The Python program of a fork server and of the processes that it forks.
 pub const CODE: &str = concat!(
     include_str!("../python/common.py"),
+    include_str!("../python/brief.py"),
+    include_str!("../python/function.py"),
     include_str!("../python/verifier.py"),
     include_str!("../python/program.py"),
     include_str!("../python/plain.py"),

@@ -52,14 +52,6 @@ class Wire:
             sent = os.write(self.fd, data)
 
 
-def brief(error):
-    "Type and text of an exception in one line. Its class may be untrusted, so its `__str__` may fail."
-    try:
-        return (type(error).__name__ + ": " + str(error))[:300].encode("utf-8", "replace").decode()
-    except BaseException:
-        return "an exception that cannot be shown"
-
-
 def module(name):
     "The namespace of a new module, registered in `sys.modules`, where dataclasses and others look it up."
     sys.modules[name] = types.ModuleType(name)

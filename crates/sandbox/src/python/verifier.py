@@ -28,6 +28,9 @@ def serve_verifier(order, fds, setup):
     start = wire.receive()
     vars(builtins).update(SITE_BUILTINS)
     confine(order, setup)
+    if "files" in start:
+        serve_reward_function(wire, start)
+        return
     try:
         code, compiled = start.get("compiled"), ""
         if code is None:
@@ -42,3 +45,19 @@ def serve_verifier(order, fds, setup):
     wire.send({"ready": compiled})
     while True:
         wire.send([score(function, arguments) for arguments in wire.receive()])
+
+
+def serve_reward_function(wire, start):
+    "Serves a user's reward function: for each group of replies, sends the results and what was printed."
+    loaded = []
+
+    def load():
+        try:
+            loaded.append(RewardFunction(start["files"], start["file"], start["function"]))
+        except BaseException as error:
+            return {"load": explain(error, start["files"])}
+        return {"ready": loaded[0].form}
+
+    wire.send(capture(load))
+    while loaded:
+        wire.send(loaded[0].call(wire.receive()))

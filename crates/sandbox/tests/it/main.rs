@@ -8,6 +8,8 @@ mod like_python;
 mod machine;
 mod outputs;
 mod programs;
+mod reward_functions;
+mod trusted_functions;
 mod verifiers;
 
 use std::sync::OnceLock;

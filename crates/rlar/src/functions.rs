@@ -1,0 +1,131 @@
+//! Users' Python functions as reward tools: finding their files, adding them to a library, and examining them before they
+//! score.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use rlar_data::{Document, Example, KeyProblem};
+use rlar_grpo::{Config, Unadmitted};
+use rlar_rewards::{
+    ADMISSION, Admission, FunctionAddress, Library, Orchestrator, PythonFunction, Status, ToolContext, examine,
+    read_source,
+};
+use rlar_sandbox::FunctionSource;
+
+use crate::assets;
+use crate::cli::ToolArguments;
+use crate::output::print_error;
+use crate::setup::LoadedConfig;
+
+/// Number of examples that a function is examined on.
+const EXAMPLES: usize = 12;
+
+/// Reads the functions that a config names. A file that does not exist is reported with the line of its key.
+pub fn read(document: &Document, config_path: &Path, entries: &[PythonFunction]) -> Result<Vec<FunctionSource>> {
+    let mut sources = Vec::with_capacity(entries.len());
+    for (i, entry) in entries.iter().enumerate() {
+        let Some(FunctionAddress { file, function }) = entry.address() else { continue };
+        match assets::beside(config_path, file) {
+            Some(path) => sources.push(read_source(&path, function)?),
+            None => {
+                let message =
+                    format!("{file} does not exist: neither as given, nor beside the config, nor one folder up");
+                document.reject(vec![KeyProblem::new(format!("rewards.python[{i}]"), message)])?;
+            }
+        }
+    }
+    Ok(sources)
+}
+
+/// Adds the functions of a config to a library, and lets the tools import the packages that they name.
+pub fn add(library: &mut Library, context: &mut ToolContext, loaded: &LoadedConfig) -> Result<()> {
+    let rewards = &loaded.config.rewards;
+    for (entry, source) in rewards.python.iter().zip(&loaded.functions) {
+        library.add_function(entry, source, &rewards.packages).context("`rewards.python`")?;
+        context.packages.allowed.extend(entry.packages.iter().cloned());
+    }
+    Ok(())
+}
+
+/// Adds the functions that the command line names to a library, and returns the names of their tools. They may import
+/// the packages of `--package`.
+pub fn add_named(library: &mut Library, names: &[String], arguments: &ToolArguments) -> Result<Vec<String>> {
+    let mut tools = Vec::with_capacity(names.len());
+    for name in names {
+        let entry = PythonFunction { trusted: arguments.trusted, ..PythonFunction::new(name) };
+        let Some(FunctionAddress { file, function }) = entry.address() else {
+            bail!("`{name}` must name a file and a function in it, as `reward.py:accuracy`");
+        };
+        let path = Path::new(file);
+        if !path.is_file() {
+            bail!("{file} does not exist");
+        }
+        library.add_function(&entry, &read_source(path, function)?, &arguments.package)?;
+        tools.push(entry.tool_name().to_owned());
+    }
+    if arguments.trusted && !tools.is_empty() {
+        announce(&tools)?;
+    }
+    Ok(tools)
+}
+
+/// Says on standard error that functions run unconfined.
+fn announce(tools: &[String]) -> Result<()> {
+    Ok(print_error(format!("trusted, so not confined by the sandbox: {}\n", tools.join(", ")))?)
+}
+
+/// Loads the functions of a config and examines them on the config's prompts; an error says what a function did wrong.
+/// `earlier` is the folder of an earlier run, whose reports hold if the functions are the same.
+pub fn admit(rewards: &mut Orchestrator, loaded: &LoadedConfig, earlier: Option<&Path>) -> Result<()> {
+    let config = &loaded.config;
+    // A reward model is trained without rewards, so its config's functions are not read.
+    let entries = if loaded.functions.is_empty() { &[] } else { &config.rewards.python[..] };
+    let trusted: Vec<String> = entries.iter().filter(|f| f.trusted).map(|f| f.tool_name().to_owned()).collect();
+    if !trusted.is_empty() {
+        announce(&trusted)?;
+    }
+    for entry in entries {
+        let (name, function) = (entry.tool_name(), &entry.function);
+        rewards.open(name).with_context(|| format!("`rewards.python`: {function}"))?;
+        if config.rewards.unadmitted == Unadmitted::Allow {
+            continue;
+        }
+        let admission = match earlier.and_then(|folder| report_of(folder, rewards, name)) {
+            Some(admission) => admission,
+            None => examine(&rewards.for_admission(name)?, &examples(loaded, name), &[])?,
+        };
+        if admission.status == Status::Refused {
+            let failed: Vec<String> =
+                admission.failed().map(|c| format!("that it {}: {}", c.name, c.evidence)).collect();
+            bail!(
+                "the function {function} is refused; its admission checks do not show {}; `rewards.unadmitted: allow` lets it \
+                 score nevertheless",
+                failed.join("; nor ")
+            );
+        }
+        rewards.set_admission(name, admission);
+    }
+    Ok(())
+}
+
+/// The admission report of a tool in a run's folder; `None` if there is none or it is that of another tool.
+fn report_of(folder: &Path, rewards: &Orchestrator, tool: &str) -> Option<Admission> {
+    let text = std::fs::read_to_string(folder.join("library").join(tool).join(ADMISSION)).ok()?;
+    let admission: Admission = serde_json::from_str(&text).ok()?;
+    (Some(&admission.identity) == rewards.library().identity(tool).as_ref()).then_some(admission)
+}
+
+/// Examples to examine a function on, spread evenly over those that it is to score.
+fn examples(loaded: &LoadedConfig, tool: &str) -> Vec<Example> {
+    let scores = |example: &&Example| is_scored_by(&loaded.config, example, tool);
+    let prompts = if loaded.train.is_empty() { &loaded.heldout } else { &loaded.train };
+    let all: Vec<&Example> = prompts.iter().filter(scores).collect();
+    let stride = all.len().div_ceil(EXAMPLES).max(1);
+    all.into_iter().step_by(stride).cloned().collect()
+}
+
+/// Whether a function is to score an example: its domain has no tools of its own, or has this one.
+fn is_scored_by(config: &Config, example: &Example, tool: &str) -> bool {
+    let assigned = config.rewards.assign.get(rlar_rewards::domain(example));
+    assigned.is_none_or(|tools| tools.iter().any(|t| t.tool == tool))
+}

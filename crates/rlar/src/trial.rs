@@ -1,0 +1,90 @@
+//! `rlar rewards test`: tries a tool on replies and shows what it gives.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rlar_data::{Completion, Example, Needs, examples, read_rows};
+use rlar_rewards::{Orchestrator, Outcome};
+use serde_json::{Value, json};
+
+use crate::error::BadRequestExt;
+use crate::output::print;
+
+/// A row to try a tool on.
+pub struct TriedRow {
+    /// The row's id in the output; `None` for the reply of the command line.
+    pub id: Option<String>,
+    /// The row's prompt and columns.
+    pub example: Example,
+    /// The replies to score, as one group.
+    pub replies: Vec<Completion>,
+}
+
+/// Makes a data row of the values on the command line.
+pub fn row(prompt: &str, reference: Option<&str>, columns: &[String]) -> Result<Value> {
+    let mut row = json!({ "prompt": prompt, "reference": reference });
+    for column in columns {
+        let (name, value) =
+            column.split_once('=').with_context(|| format!("--column {column}: NAME=VALUE is expected"))?;
+        row[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    }
+    Ok(row)
+}
+
+/// Reads rows with replies from a file.
+pub fn tried_rows(path: &Path) -> Result<Vec<TriedRow>> {
+    let bytes = std::fs::read(path).with_context(|| format!("--data {}", path.display()))?;
+    let mut rows = read_rows(path, &bytes)?;
+    let mut written = Vec::with_capacity(rows.len());
+    for row in &mut rows {
+        let replies = match row.columns.remove("response").or_else(|| row.columns.remove("completion")) {
+            Some(Value::String(text)) => Some(vec![text]),
+            Some(list @ Value::Array(_)) => Some(
+                serde_json::from_value(list)
+                    .map_err(|_| row.wrong("`response` must be text or a list of texts"))?,
+            ),
+            Some(_) => return Err(row.wrong("`response` must be text or a list of texts").into()),
+            None => None,
+        };
+        written.push((replies, row.wrong("the row has no `response`, and no `demonstration` or `reference` instead")));
+    }
+    let mut tried = Vec::with_capacity(rows.len());
+    for (example, (replies, missing)) in examples(rows, None, Needs::Prompt)?.examples.into_iter().zip(written) {
+        let instead = || example.demonstration.iter().chain(&example.reference).take(1).cloned().collect();
+        let texts: Vec<String> = replies.unwrap_or_else(instead);
+        if texts.is_empty() {
+            return Err(missing.into());
+        }
+        let replies = texts.into_iter().map(Completion::whole).collect();
+        tried.push(TriedRow { id: Some(example.id.clone()), example, replies });
+    }
+    Ok(tried)
+}
+
+/// Scores the replies of the rows and prints the outcomes, and what a function printed.
+pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Result<()> {
+    rewards.open(tool).bad_request()?;
+    let items: Vec<(&Example, &Completion)> =
+        rows.iter().flat_map(|row| row.replies.iter().map(|reply| (&row.example, reply))).collect();
+    let mut outcomes = rewards.open(tool)?.score(&items)?.into_iter();
+    let mut out = String::new();
+    for row in rows {
+        for (reply, outcome) in row.replies.iter().zip(outcomes.by_ref()) {
+            if let Some(id) = &row.id {
+                let _ = write!(out, "{id}  {:?}  ", shortened(&reply.text));
+            }
+            let _ = match outcome {
+                Outcome::Scored(score) => writeln!(out, "{score}"),
+                Outcome::Abstained(why) => writeln!(out, "abstains: {why}"),
+                Outcome::Failed(failure) => writeln!(out, "failed: it {failure}"),
+            };
+        }
+    }
+    print(out + &rewards.functions().take())
+}
+
+/// A text cut to its first 60 characters; `…` marks a cut.
+fn shortened(text: &str) -> String {
+    if text.chars().count() > 60 { text.chars().take(60).chain(['…']).collect() } else { text.to_owned() }
+}

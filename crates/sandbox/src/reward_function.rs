@@ -1,0 +1,147 @@
+//! Reward functions of users: their source, their calls and the results, whether they run in the sandbox or trusted.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The source of a Python function that scores the replies to a prompt.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FunctionSource {
+    /// Name of the function.
+    pub function: String,
+    /// Name of the file that holds the function; a key of `files`.
+    pub file: String,
+    /// Texts of the file and of the modules beside it that it imports, by their paths in the file's folder.
+    pub files: BTreeMap<String, String>,
+    /// The file's folder, from which a trusted function may import and read more; the sandbox does not use it.
+    #[serde(skip)]
+    pub folder: PathBuf,
+}
+
+/// The form of a reward function, which its signature tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionForm {
+    /// `f(prompts, completions, **columns)`, which returns a list with a number per completion, as in TRL.
+    Trl,
+    /// `compute_score(data_source, solution_str, ground_truth, extra_info=None)`, which returns a number or a dict with
+    /// `score`, as in verl.
+    Verl,
+    /// `f(prompt, candidate_response, reference_response)`, which returns a number.
+    Rlar,
+}
+
+impl FunctionForm {
+    /// The form of this name in the protocol with Python.
+    pub(crate) fn of(name: &str) -> Self {
+        match name {
+            "verl" => Self::Verl,
+            "rlar" => Self::Rlar,
+            _ => Self::Trl,
+        }
+    }
+}
+
+/// One call of a reward function: a prompt with the replies of its group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct GroupCall {
+    /// Text of the prompt's last message.
+    pub prompt: String,
+    /// The prompt as messages with `role` and `content`.
+    pub messages: Value,
+    /// Whether a function of TRL's form gets messages; otherwise it gets texts.
+    pub conversational: bool,
+    /// The reference; empty if there is none.
+    pub reference: String,
+    /// The columns of the row by their names.
+    pub columns: Map<String, Value>,
+    /// The replies to score.
+    pub replies: Vec<String>,
+    /// Token ids of every reply.
+    pub ids: Vec<Vec<u32>>,
+    /// The fields of `trainer_state`.
+    pub state: Map<String, Value>,
+}
+
+/// The result of a call, with what the function printed and the time that it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupResult {
+    /// The scores, or why there are none.
+    pub verdict: GroupVerdict,
+    /// The beginning of what the function printed.
+    pub printed: String,
+    /// Wall time of the call.
+    pub wall: Duration,
+}
+
+/// The scores that a call gave, or why it gave none.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GroupVerdict {
+    /// The function returned; one result per reply, in their order.
+    Replies(Vec<ReplyResult>),
+    /// The function returned something else than a result per reply, or cannot be called with this row; the text says
+    /// what is wrong.
+    Wrong(String),
+    /// The function raised an exception; the text holds its type, its message and the place in the user's files.
+    Raised(String),
+    /// The function did not return within this time.
+    TimeLimit(Duration),
+    /// The process that ran the function ran out of memory.
+    MemoryLimit,
+    /// The result was too long to be sent.
+    OutputLimit,
+    /// The process ended, or what it sent is malformed; the text says how.
+    Crashed(String),
+    /// The same call gave other scores in a fresh process; the text shows both.
+    Unrepeatable(String),
+    /// The function was not called, because [`ShouldStop`](crate::ShouldStop) had returned true before.
+    Skipped,
+}
+
+/// What a function returned for one reply.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ReplyResult {
+    /// A finite number.
+    Score(f64),
+    /// `None`.
+    Nothing,
+    /// Something else; the text says what.
+    Wrong(String),
+}
+
+impl GroupVerdict {
+    /// Reads what Python sent as the reply to a call with `count` replies.
+    pub(crate) fn read(reply: &Value, count: usize) -> Self {
+        let text = |key: &str| reply[key].as_str().map(str::to_owned);
+        if let Some(results) = reply["results"].as_array().filter(|list| list.len() == count) {
+            return Self::Replies(results.iter().map(ReplyResult::read).collect());
+        }
+        if reply["memory"] == true {
+            return Self::MemoryLimit;
+        }
+        let failed = text("raised").map(Self::Raised).or_else(|| text("wrong").map(Self::Wrong));
+        failed.unwrap_or_else(|| Self::Crashed("its reply is malformed".into()))
+    }
+
+    /// Whether the function returned or raised an exception, so that the same call should end in the same way again.
+    pub(crate) fn ran_to_completion(&self) -> bool {
+        matches!(self, Self::Replies(_) | Self::Wrong(_) | Self::Raised(_))
+    }
+}
+
+impl ReplyResult {
+    fn read(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Nothing,
+            Value::Number(number) => number.as_f64().map_or_else(|| Self::Wrong(number.to_string()), Self::Score),
+            other => Self::Wrong(other["wrong"].as_str().unwrap_or("its reply is malformed").to_owned()),
+        }
+    }
+}
+
+/// The text under `printed` in a message of Python.
+pub(crate) fn printed(reply: &Value) -> String {
+    reply["printed"].as_str().unwrap_or_default().to_owned()
+}
