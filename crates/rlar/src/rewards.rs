@@ -45,7 +45,8 @@ pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCom
                 Some(path) => tried_rows(path).bad_request()?,
                 None => {
                     let row = row(&prompt, reference.as_deref(), &column).bad_request()?.to_string();
-                    let example = read_examples(Path::new("--prompt"), row.as_bytes(), Needs::Prompt).bad_request()?.remove(0);
+                    let example =
+                        read_examples(Path::new("--prompt"), row.as_bytes(), Needs::Prompt).bad_request()?.remove(0);
                     vec![TriedRow { id: None, example, replies: vec![Completion::whole(response.unwrap_or_default())] }]
                 }
             };

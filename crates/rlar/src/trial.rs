@@ -41,8 +41,7 @@ pub fn tried_rows(path: &Path) -> Result<Vec<TriedRow>> {
         let replies = match row.columns.remove("response").or_else(|| row.columns.remove("completion")) {
             Some(Value::String(text)) => Some(vec![text]),
             Some(list @ Value::Array(_)) => Some(
-                serde_json::from_value(list)
-                    .map_err(|_| row.wrong("`response` must be text or a list of texts"))?,
+                serde_json::from_value(list).map_err(|_| row.wrong("`response` must be text or a list of texts"))?,
             ),
             Some(_) => return Err(row.wrong("`response` must be text or a list of texts").into()),
             None => None,

@@ -51,6 +51,8 @@ impl KindName {
 /// they are written.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+// One for each key of `tool.yaml` that is true or false.
+#[allow(clippy::struct_excessive_bools)]
 pub struct CardDocument {
     /// The name of the tool, which is unique in its library. The tool's folder has the same name.
     name: String,

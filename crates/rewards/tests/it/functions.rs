@@ -13,7 +13,7 @@ use crate::context;
 
 /// An example of a row with these columns.
 fn row(columns: &Value) -> Example {
-    read_examples(Path::new("x.jsonl"), &columns.to_string(), Needs::Prompt).unwrap().remove(0)
+    read_examples(Path::new("x.jsonl"), columns.to_string().as_bytes(), Needs::Prompt).unwrap().remove(0)
 }
 
 /// A library with the functions in `text`, a file `reward.py` in `folder`, that the entries name; with its name alone an

@@ -16,7 +16,8 @@ fn outcomes(cases: &[Case]) -> Vec<Outcome> {
     let limits = SandboxLimits { wall: Duration::from_secs(10), ..SandboxLimits::default() };
     let mut rewards =
         Orchestrator::new(Library::curated().unwrap(), ToolContext::new(limits), OrchestratorConfig::default());
-    let read = |row: &Value| read_examples(Path::new("x.jsonl"), &row.to_string(), Needs::Prompt).unwrap().remove(0);
+    let read =
+        |row: &Value| read_examples(Path::new("x.jsonl"), row.to_string().as_bytes(), Needs::Prompt).unwrap().remove(0);
     let read: Vec<(Example, Completion)> =
         cases.iter().map(|(r, c, _)| (read(r), Completion::whole(c.as_str()))).collect();
     let items: Vec<(&Example, &Completion)> = read.iter().map(|(e, c)| (e, c)).collect();

@@ -60,7 +60,7 @@ impl<'t> FunctionAddress<'t> {
         let (file, function) = text.rsplit_once(':')?;
         let is_name = |c: char| c.is_alphanumeric() || c == '_';
         let is_function = !function.is_empty() && function.chars().all(is_name);
-        let is_file = file.len() > ".py".len() && file.ends_with(".py");
+        let is_file = Path::new(file).extension().is_some_and(|extension| extension == "py");
         (is_file && is_function).then_some(Self { file, function })
     }
 }

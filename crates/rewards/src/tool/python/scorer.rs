@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rlar_data::{Completion, Example, Role};
+use rlar_data::{Completion, Example};
 use rlar_sandbox::{
     ConfinedFunction, FunctionSource, GroupCall, GroupResult, GroupVerdict, ReplyResult, SandboxError, ShouldStop,
     UnconfinedFunction,
@@ -216,7 +216,7 @@ impl PythonScorer {
         GroupCall {
             prompt: example.prompt().to_owned(),
             messages: serde_json::to_value(&example.messages).unwrap_or_default(),
-            conversational: is_conversational(example),
+            conversational: example.conversational,
             reference: example.reference.clone().unwrap_or_default(),
             columns: row_columns(example),
             ids: replies.iter().map(|reply| token_ids(reply)).collect(),
@@ -272,12 +272,6 @@ fn groups(items: &[(&Example, &Completion)]) -> Vec<Vec<usize>> {
         groups[group].push(i);
     }
     groups
-}
-
-/// Whether a function of TRL's form gets the prompt and the replies as messages. A prompt that is a single message of
-/// the user counts as text.
-fn is_conversational(example: &Example) -> bool {
-    !matches!(&example.messages[..], [only] if only.role == Role::User)
 }
 
 /// The columns of an example's row by their names. The reference also has the name `answer`, under which data may hold
