@@ -6,6 +6,7 @@
 use super::exact;
 use super::expr::{Expr, Point, Relation, SAMPLES};
 use super::members::same_members;
+use super::rewrite::{branches, equation, only_symbols, renamed, shortened};
 use super::value::{Complex, MathValue};
 
 /// The rules by which two answers are compared.
@@ -307,107 +308,6 @@ fn is_number(e: &Expr) -> bool {
 
 fn is_set(e: &Expr) -> bool {
     matches!(e, Expr::Set(_) | Expr::Tuple(..) | Expr::Union(_))
-}
-
-/// The sides of a chain of relations that are all `=`; `None` for other expressions.
-fn equation(e: &Expr) -> Option<&[Expr]> {
-    match e {
-        Expr::Chain(sides, relations) if relations.iter().all(|r| *r == Relation::Equal) => Some(sides),
-        _ => None,
-    }
-}
-
-/// Whether an expression consists of symbols only. An equation with such a side only gives a name to its other side.
-fn only_symbols(e: &Expr) -> bool {
-    match e {
-        Expr::Symbol(_) | Expr::E | Expr::I | Expr::Text(_) => true,
-        Expr::Number(_) | Expr::Negative(_) | Expr::Set(_) => false,
-        other => {
-            let parts = other.parts();
-            !parts.is_empty() && parts.into_iter().all(only_symbols)
-        }
-    }
-}
-
-/// Shortens a chain of equations that begins with a symbol to its ends: `x = 1 + 1 = 2` becomes `x = 2`.
-fn shortened(e: &Expr) -> Expr {
-    match equation(e) {
-        Some([first, .., last]) if only_symbols(first) => {
-            Expr::Chain(vec![first.clone(), last.clone()], vec![Relation::Equal])
-        }
-        _ => e.clone(),
-    }
-}
-
-/// Replaces an answer with `±` by a set of two answers, one with `+` and one with `−`.
-fn branches(e: &Expr) -> Expr {
-    fn has(e: &Expr) -> bool {
-        let mut found = false;
-        e.visit(&mut |part| found |= matches!(part, Expr::PlusMinus(..)));
-        found
-    }
-    fn take(e: &Expr, upper: bool) -> Expr {
-        match e {
-            Expr::PlusMinus(a, b, plus) => {
-                let b = take(b, upper);
-                Expr::Sum(vec![take(a, upper), if *plus == upper { b } else { Expr::Negative(b.into()) }])
-            }
-            other => map(other, &|part| take(part, upper)),
-        }
-    }
-    match e {
-        Expr::Set(members) => {
-            let each = members.iter().flat_map(|m| match branches(m) {
-                Expr::Set(more) if has(m) => more,
-                other => vec![other],
-            });
-            Expr::Set(each.collect())
-        }
-        other if has(other) => Expr::Set(vec![take(other, true), take(other, false)]),
-        other => other.clone(),
-    }
-}
-
-/// A copy of an expression in which `f` has replaced each direct subexpression.
-fn map(e: &Expr, f: &impl Fn(&Expr) -> Expr) -> Expr {
-    let one = |x: &Expr| Box::new(f(x));
-    let many = |x: &[Expr]| x.iter().map(f).collect::<Vec<_>>();
-    match e {
-        Expr::Negative(a) => Expr::Negative(one(a)),
-        Expr::Call(g, a) => Expr::Call(*g, one(a)),
-        Expr::Percent(a) => Expr::Percent(one(a)),
-        Expr::Sum(x) => Expr::Sum(many(x)),
-        Expr::Product(x) => Expr::Product(many(x)),
-        Expr::Set(x) => Expr::Set(many(x)),
-        Expr::Union(x) => Expr::Union(many(x)),
-        Expr::Tuple(l, x, r) => Expr::Tuple(*l, many(x), *r),
-        Expr::Chain(x, r) => Expr::Chain(many(x), r.clone()),
-        Expr::Quotient(a, b) => Expr::Quotient(one(a), one(b)),
-        Expr::Power(a, b) => Expr::Power(one(a), one(b)),
-        Expr::Root(a, b) => Expr::Root(one(a), one(b)),
-        Expr::Log(a, b) => Expr::Log(one(a), one(b)),
-        Expr::Binomial(a, b) => Expr::Binomial(one(a), one(b)),
-        Expr::PlusMinus(a, b, p) => Expr::PlusMinus(one(a), one(b), *p),
-        Expr::Matrix(rows) => Expr::Matrix(rows.iter().map(|row| many(row)).collect()),
-        leaf => leaf.clone(),
-    }
-}
-
-/// A copy of the reply whose symbols have the names of the reference's symbols, in alphabetical order. `None` if reply
-/// and reference have different numbers of symbols.
-fn renamed(reply: &Expr, reference: &Expr) -> Option<Expr> {
-    fn rename(e: &Expr, from: &[&str], to: &[&str]) -> Expr {
-        match e {
-            Expr::Symbol(name) => match from.iter().position(|f| f == name) {
-                Some(index) => Expr::Symbol(to[index].to_owned()),
-                None => e.clone(),
-            },
-            other => map(other, &|part| rename(part, from, to)),
-        }
-    }
-    let (from, to): (Vec<&str>, Vec<&str>) =
-        (reply.symbols().into_iter().collect(), reference.symbols().into_iter().collect());
-    (from.len() == to.len()).then(|| rename(reply, &from, &to))
 }
 
 /// The letters and digits of an answer that consists of symbols and text, in lower case, and whether a part of the

@@ -12,12 +12,17 @@ mod expr;
 mod extract;
 mod lexer;
 mod members;
+mod numerals;
 mod parser;
+mod plain;
+mod product;
+mod rewrite;
 mod value;
 
 pub use compare::MathRules;
 use expr::Expr;
-use extract::{MathAnswer, answer, number};
+use extract::{MathAnswer, answer};
+use plain::number;
 
 /// Whether the answer of a reply equals the answer of a reference. Reply and reference may be whole texts or only
 /// answers.

@@ -1,0 +1,109 @@
+//! Finds the numbers and arithmetic expressions that a text has outside of formulas.
+
+use super::extract::{AnswerCandidate, CandidatePart, is_percent};
+
+const CURRENCY: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
+
+/// The numbers and arithmetic expressions of a text that are written without dollars or other delimiters.
+pub fn plain(text: &str) -> Vec<AnswerCandidate> {
+    let mut found = Vec::new();
+    let mut before = None;
+    let (mut skip_to, mut expression_to) = (0, 0);
+    for (at, c) in text.char_indices() {
+        let opens = before.is_none_or(|b: char| b.is_whitespace() || b == '=');
+        before = Some(c);
+        if !opens || at < skip_to {
+            continue;
+        }
+        let stars = if text[at..].starts_with("**") { 2 } else { 0 };
+        let rest = &text[at + stars..];
+        if at >= expression_to
+            && let Some(len) = expression(rest)
+        {
+            let start = at + stars;
+            expression_to = start + len;
+            let part = rest[..len].replace('\n', " ");
+            found.push(AnswerCandidate {
+                start,
+                end: start + len,
+                parts: vec![CandidatePart { text: part, is_percent: false }],
+            });
+        }
+        let currency = rest.chars().next().filter(|c| CURRENCY.contains(*c)).map_or(0, char::len_utf8);
+        // Numbers like those in `2x` and `3√2` are left out, because each is only a part of an expression.
+        let is_part =
+            |after: &str| after.starts_with(['x', 'y', 'z', 'π', '√', '^', '\\', '(']) && !after.starts_with("x ");
+        if let Some((number, len)) = number(&rest[currency..]).filter(|(_, len)| !is_part(&rest[currency + len..])) {
+            let start = at + stars + currency;
+            let mut end = start + len;
+            skip_to = end;
+            let percent = is_percent(&text[end..]);
+            if percent {
+                let word = text[end..].trim_start().trim_start_matches(|c: char| c == '%' || c.is_alphabetic());
+                end = text.len() - word.len();
+            }
+            let parts = vec![CandidatePart { text: number, is_percent: percent }];
+            found.push(AnswerCandidate { start: at, end, parts });
+        }
+    }
+    found
+}
+
+/// Reads the number at the start of a text: returns its digits without separators of thousands, and the number of bytes
+/// that were read. `None` if the text does not start with a number.
+pub fn number(text: &str) -> Option<(String, usize)> {
+    let bytes = text.as_bytes();
+    let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
+    let sign = usize::from(bytes.first() == Some(&b'-'));
+    let run = |from: usize| (from..bytes.len()).take_while(|i| digit(*i)).count();
+    let whole = run(sign);
+    let decimals = |from: usize| if bytes.get(from) == Some(&b'.') && digit(from + 1) { 1 + run(from + 1) } else { 0 };
+    if whole == 0 {
+        let len = decimals(0);
+        return (len > 0).then(|| (format!("0{}", &text[..len]), len));
+    }
+    // The number may have groups of three digits, each after a comma or a space.
+    let mut end = sign + whole;
+    if whole <= 3 && bytes[sign] != b'0' {
+        while matches!(bytes.get(end), Some(b',' | b' ')) && run(end + 1) == 3 {
+            end += 4;
+        }
+    }
+    if end == sign + whole && bytes.get(end) == Some(&b',') && digit(end + 1) {
+        let len = end + 1 + run(end + 1);
+        return Some((text[..len].replace(',', "."), len));
+    }
+    let len = end + decimals(end);
+    Some((text[..len].replace([',', ' '], ""), len))
+}
+
+/// Number of bytes in the arithmetic expression at the start of a text. The expression must contain an operator, and
+/// the text after it must not continue it. `None` if there is no such expression.
+fn expression(text: &str) -> Option<usize> {
+    let operator = |c: char| matches!(c, '+' | '-' | '*' | '×' | '/' | '^' | '(' | ')' | '÷');
+    let rest = text.strip_prefix('-').unwrap_or(text);
+    let rest = rest.strip_prefix('(').unwrap_or(rest);
+    let rest = rest.strip_prefix('-').unwrap_or(rest);
+    if !rest.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    let start = text.len() - rest.len();
+    let run = rest
+        .char_indices()
+        .find(|(i, c)| *i > 1000 || !(c.is_ascii_digit() || *c == '.' || c.is_whitespace() || operator(*c)));
+    let end = start + run.map_or(rest.len(), |(i, _)| i);
+    let suffix = |at: usize| {
+        text[at..].chars().next().is_none_or(|c| matches!(c, '.' | ',' | ':' | ')' | '$') || c.is_whitespace())
+    };
+    // Finds the longest prefix that ends in a digit or bracket, contains an operator, and is followed by a character
+    // that ends an expression.
+    let (mut best, mut has_operator) = (None, false);
+    for (i, c) in text[start..end].char_indices() {
+        has_operator |= operator(c);
+        let at = start + i + c.len_utf8();
+        if has_operator && (c.is_ascii_digit() || c == ')') && suffix(at) {
+            best = Some(at);
+        }
+    }
+    best
+}
