@@ -4,6 +4,7 @@
 use super::expr::Expr;
 use super::parser::parse;
 use super::plain::{number, plain};
+use super::whole::is_date;
 
 /// Number of bytes at the end of a text in which the answer is searched.
 const WINDOW: usize = 20_000;
@@ -24,6 +25,9 @@ pub struct MathAnswer {
 impl MathAnswer {
     /// Parses an answer. `percent` says whether a percent sign follows the answer in the text. `None` if parsing fails.
     fn new(written: &str, percent: bool) -> Option<Self> {
+        if is_date(written) {
+            return Some(Self { written: written.to_owned(), expr: Expr::Opaque(written.to_owned()) });
+        }
         let expr = parse(written)?;
         Some(Self {
             written: written.to_owned(),
@@ -68,6 +72,16 @@ impl AnswerCandidate {
         }
         Some(MathAnswer { written, expr: Expr::Set(members) })
     }
+}
+
+/// Whether a text says where its answer is: in a formula between delimiters, in a box, or after the word "answer".
+pub fn has_mark(text: &str) -> bool {
+    text.contains("\\boxed") || text.to_ascii_lowercase().contains("answer") || !formulas(text).is_empty()
+}
+
+/// The content of the last box (`\boxed`) of a text; `None` if there is none.
+pub fn last_box(text: &str) -> Option<String> {
+    boxed(text).map(|found| found.parts.into_iter().map(|part| part.text).collect::<Vec<_>>().join(", "))
 }
 
 /// Finds the answer in a text; `None` if there is none.
@@ -190,7 +204,7 @@ fn boxed(text: &str) -> Option<AnswerCandidate> {
 }
 
 /// The position of the brace that closes a brace opened just before the text; `None` if there is none.
-fn closing(text: &str) -> Option<usize> {
+pub(super) fn closing(text: &str) -> Option<usize> {
     let (mut depth, mut escaped) = (1, false);
     for (i, c) in text.char_indices() {
         match c {
@@ -249,9 +263,12 @@ fn formulas(text: &str) -> Vec<AnswerCandidate> {
         };
         let (mut start, mut end) = (at, at + width);
         let mut inner = text[at + open..at + inner_end].to_owned();
-        if open == 0 && start > 0 && bytes[start - 1] == b'-' {
-            start -= 1;
-            inner.insert(0, '-');
+        if open == 0 {
+            // A fraction outside of dollars has its sign and its whole part before it: `-2\frac{1}{2}`.
+            let digits = bytes[..start].iter().rev().take_while(|b| b.is_ascii_digit()).count();
+            let sign = usize::from(bytes[..start - digits].last() == Some(&b'-'));
+            inner.insert_str(0, &text[start - digits - sign..start]);
+            start -= digits + sign;
         }
         let percent = is_percent(&text[end..]);
         if percent {
@@ -299,7 +316,10 @@ fn delimited(text: &str, open: usize, close: &str, lines: bool) -> Option<Delimi
             continue;
         }
         let inner = &text[open..at];
-        let is_valid = at > open && (lines || !inner.contains('\n'));
+        // In `$5 and $6`, the dollars are currency signs.
+        let digit = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+        let is_currency = close == "$" && digit(open) && digit(at + 1) && inner.ends_with(' ');
+        let is_valid = at > open && !is_currency && (lines || !inner.contains('\n'));
         return is_valid.then_some(Delimited { open, inner_end: at, width: at + close.len() });
     }
 }

@@ -1,6 +1,6 @@
 //! The lexer: splits LaTeX, or the plain text that people write instead, into tokens.
 
-use super::commands::{LAYOUT, STYLES, TEXTS, UNITS, WORDS, is_known};
+use super::commands::{LAYOUT, STYLES, TEXTS, UNITS, UPRIGHT, WORDS, is_known};
 
 /// A token: the smallest piece of a formula.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,13 +30,35 @@ pub(super) struct Lexer<'a> {
     pub(super) tokens: Vec<Token>,
     /// Whether the text contains `\begin`, and so an environment in which `\\` ends a row.
     has_rows: bool,
+    /// The number of texts such as `\text{…}` around this one.
+    pub(super) texts: u8,
+    /// What `2e-3` is.
+    pub(super) exponents: Exponents,
+}
+
+/// What a whole number with `e` and a signed number behind it is, such as `2e-3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exponents {
+    /// A number with a power of ten: 0.002.
+    OfTen,
+    /// A difference or sum with Euler's number: 2e − 3.
+    Euler,
 }
 
 /// Splits a formula into tokens.
-pub fn tokens(text: &str) -> Vec<Token> {
+pub fn tokens(text: &str, exponents: Exponents) -> Vec<Token> {
+    split(text, 0, exponents)
+}
+
+/// Splits a text within a formula into tokens; `texts` is the number of texts around it.
+pub(super) fn tokens_within(text: &str, texts: u8) -> Vec<Token> {
+    split(text, texts, Exponents::OfTen)
+}
+
+fn split(text: &str, texts: u8, exponents: Exponents) -> Vec<Token> {
     let chars: Vec<char> = text.chars().collect();
     let has_rows = text.contains("\\begin");
-    let mut lexer = Lexer { text: &chars, at: 0, tokens: Vec::new(), has_rows };
+    let mut lexer = Lexer { text: &chars, at: 0, tokens: Vec::new(), has_rows, texts, exponents };
     while lexer.at < chars.len() {
         lexer.next();
     }
@@ -55,13 +77,13 @@ impl Lexer<'_> {
     }
 
     /// Adds a mark for `width` characters of the text, and moves past them.
-    fn mark(&mut self, c: char, width: usize) {
+    pub(super) fn mark(&mut self, c: char, width: usize) {
         self.tokens.push(Token::Mark(c));
         self.at += width;
     }
 
     /// Adds a command for `width` characters of the text, and moves past them.
-    fn command(&mut self, name: &str, width: usize) {
+    pub(super) fn command(&mut self, name: &str, width: usize) {
         self.tokens.push(Token::Command(name.to_owned()));
         self.at += width;
     }
@@ -98,8 +120,10 @@ impl Lexer<'_> {
             '×' | '·' | '∙' | '⋅' => self.mark('*', 1),
             '÷' => self.mark('/', 1),
             '−' | '–' => self.mark('-', 1),
-            '²' => self.tokens_of(&[Token::Mark('^'), Token::Number("2".into())], 1),
-            '³' => self.tokens_of(&[Token::Mark('^'), Token::Number("3".into())], 1),
+            '°' => {
+                self.at += 1;
+                self.degree_sign();
+            }
             '\u{ac}'.. if c.is_alphabetic() => {
                 self.tokens.push(Token::Letter(c));
                 self.at += 1;
@@ -107,15 +131,9 @@ impl Lexer<'_> {
             _ if c.is_ascii_alphabetic() => self.letters(),
             '+' | '-' | '*' | '/' | '^' | '_' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '=' | '<' | '>' | ','
             | ';' | ':' | '!' | '%' | '&' | '\'' => self.mark(c, 1),
-            // Spaces, currency signs, degree signs, full stops and all other characters have no meaning here.
+            // Spaces, currency signs, full stops and all other characters have no meaning here.
             _ => self.at += 1,
         }
-    }
-
-    /// Adds several tokens for `width` characters of the text, and moves past them.
-    fn tokens_of(&mut self, tokens: &[Token], width: usize) {
-        self.tokens.extend_from_slice(tokens);
-        self.at += width;
     }
 
     /// The number of brackets that are open after the tokens so far.
@@ -187,8 +205,13 @@ impl Lexer<'_> {
         let name: String = self.text[self.at + 1..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
         self.at += 1 + name.len();
         let name = name.as_str();
-        if LAYOUT.contains(&name) {
-            self.empty_script(name);
+        if matches!(name, "circ" | "degree" | "degrees") {
+            self.degrees(name);
+        } else if LAYOUT.contains(&name)
+            || (UPRIGHT.contains(&name) && self.upright(name))
+            || (matches!(name, "mathbb" | "Bbb") && self.set_of_numbers())
+        {
+            // Layout has no meaning; the others are read.
         } else if TEXTS.contains(&name) {
             let text = self.braced();
             self.text(&text);
@@ -205,40 +228,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// After a degree command such as `\circ`, which is skipped, removes the `^` before it: the one of `^\circ` or
-    /// `^{\circ}`.
-    fn empty_script(&mut self, name: &str) {
-        if !matches!(name, "circ" | "degree" | "degrees") {
-            return;
-        }
-        match &self.tokens[..] {
-            [.., Token::Mark('^')] => {
-                self.tokens.pop();
-            }
-            [.., Token::Mark('^'), Token::Mark('{')] if self.peek(0) == Some('}') => {
-                self.tokens.truncate(self.tokens.len() - 2);
-                self.at += 1;
-            }
-            _ => {}
-        }
-    }
-
-    /// Adds the token for the content of `\text{…}`: a conjunction, a percent sign, a symbol or another text.
-    fn text(&mut self, text: &str) {
-        let inner = text.trim().trim_matches([',', '.']).trim();
-        match inner.to_lowercase().as_str() {
-            "" => {}
-            "and" | "or" | "y" | "et" => self.command("and", 0),
-            "percent" | "%" | "\\%" | "pct" => self.mark('%', 0),
-            "e" | "i" | "π" if inner.len() == 1 => {
-                self.tokens.push(Token::Letter(inner.chars().next().unwrap_or('e')));
-            }
-            _ => self.tokens.push(Token::Text(inner.to_owned())),
-        }
-    }
-
     /// Reads the content of the braces that follow, or a single character if no brace follows.
-    fn braced(&mut self) -> String {
+    pub(super) fn braced(&mut self) -> String {
         while self.peek(0) == Some(' ') {
             self.at += 1;
         }

@@ -1,7 +1,7 @@
 //! The parser: turns the tokens of a formula into an expression.
 
 use super::expr::{Expr, Number, Relation};
-use super::lexer::{Token, is, tokens};
+use super::lexer::{Exponents, Token, is, tokens};
 use super::value::MathFunction;
 
 /// Maximum length of a formula, in bytes; longer ones are not parsed.
@@ -10,13 +10,26 @@ const MAX_BYTES: usize = 4000;
 const MAX_DEPTH: usize = 60;
 /// Maximum number of postfix operators after one factor, and maximum number of divisions in one product.
 pub(super) const MAX_OPERATORS: usize = 12;
+/// Maximum number of set signs such as `\cup` between sets.
+const MAX_SETS: usize = 60;
 
 /// Parses a formula. `None` if the text is not a formula, is too long or is nested too deeply.
 pub fn parse(text: &str) -> Option<Expr> {
+    parse_with(text, Exponents::OfTen)
+}
+
+/// Parses a formula in which `2e-3` may also be 2e − 3, in this second meaning. `None` if the formula has one meaning
+/// only, or is invalid.
+pub fn parse_with_euler(text: &str) -> Option<Expr> {
+    let is_ambiguous = |w: &[u8]| w[0].is_ascii_digit() && w[1] == b'e' && matches!(w[2], b'+' | b'-');
+    text.as_bytes().windows(3).any(is_ambiguous).then(|| parse_with(text, Exponents::Euler)).flatten()
+}
+
+fn parse_with(text: &str, exponents: Exponents) -> Option<Expr> {
     if text.len() > MAX_BYTES {
         return None;
     }
-    let tokens = tokens(text);
+    let tokens = tokens(text, exponents);
     let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
     let answer = parser.answer()?;
     (parser.at == tokens.len()).then_some(answer)
@@ -187,13 +200,38 @@ impl Parser<'_> {
         if relations.is_empty() { sides.pop() } else { Some(Expr::Chain(sides, relations)) }
     }
 
-    /// Parses a sum, or several sets with union signs between them.
+    /// Parses a sum, or several sets with the signs of unions, intersections and differences between them.
     fn union(&mut self) -> Option<Expr> {
-        let mut parts = vec![self.sum()?];
-        while self.takes_command(&["cup"]) || (is_set(parts.last()) && self.takes_letter('U')) {
-            parts.push(self.sum()?);
+        let mut parts = vec![self.sum_or_difference()?];
+        for _ in 0..MAX_SETS {
+            if self.takes_command(&["cup"]) || (is_set(parts.last()) && self.takes_letter('U')) {
+                parts.push(self.sum_or_difference()?);
+            } else if self.takes_command(&["cap"]) {
+                let right = self.sum_or_difference()?;
+                let left = one(std::mem::take(&mut parts), Expr::Union)?;
+                parts.push(Expr::Intersection(vec![left, right]));
+            } else if self.takes_command(&["setminus", "smallsetminus", "backslash"]) {
+                let right = self.sum_or_difference()?;
+                let left = one(std::mem::take(&mut parts), Expr::Union)?;
+                parts.push(Expr::Difference(Box::new(left), Box::new(right)));
+            } else {
+                return one(parts, Expr::Union);
+            }
         }
-        one(parts, Expr::Union)
+        None
+    }
+
+    /// Parses a sum, or a set minus a set in braces, such as `\mathbb{R} - \{0\}`.
+    fn sum_or_difference(&mut self) -> Option<Expr> {
+        Some(match self.sum()? {
+            Expr::Sum(mut terms) if terms.len() == 2 && is_set(terms.first()) => match terms.pop()? {
+                Expr::Negative(right) if matches!(*right, Expr::Set(_)) => {
+                    Expr::Difference(Box::new(terms.pop()?), right)
+                }
+                other => Expr::Sum(vec![terms.pop()?, other]),
+            },
+            other => other,
+        })
     }
 
     /// Consumes the next token if it is this letter. Returns whether it is.
@@ -248,6 +286,8 @@ impl Parser<'_> {
                 base = Expr::Call(MathFunction::Factorial, Box::new(base));
             } else if self.takes('%') {
                 base = Expr::Percent(Box::new(base));
+            } else if self.takes('°') {
+                base = Expr::Degrees(Box::new(base));
             } else if self.takes('_') {
                 let below = self.deeper(Self::script_text)?;
                 base = match base {
@@ -297,7 +337,7 @@ impl Parser<'_> {
 
 /// Whether an expression is a set, a tuple or interval, or a union; `None` is not.
 fn is_set(e: Option<&Expr>) -> bool {
-    matches!(e, Some(Expr::Tuple(..) | Expr::Set(_) | Expr::Union(_)))
+    matches!(e, Some(Expr::Tuple(..) | Expr::Set(_) | Expr::Union(_) | Expr::Difference(..) | Expr::Intersection(_)))
 }
 
 /// The number 0 as an expression.

@@ -1,6 +1,7 @@
 //! Finds the numbers and arithmetic expressions that a text has outside of formulas.
 
 use super::extract::{AnswerCandidate, CandidatePart, is_percent};
+use super::measures::compound;
 
 const CURRENCY: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
 
@@ -18,7 +19,7 @@ pub fn plain(text: &str) -> Vec<AnswerCandidate> {
         let stars = if text[at..].starts_with("**") { 2 } else { 0 };
         let rest = &text[at + stars..];
         if at >= expression_to
-            && let Some(len) = expression(rest)
+            && let Some(len) = expression(rest).filter(|_| !ends_formula(&text[..at]))
         {
             let start = at + stars;
             expression_to = start + len;
@@ -30,10 +31,14 @@ pub fn plain(text: &str) -> Vec<AnswerCandidate> {
             });
         }
         let currency = rest.chars().next().filter(|c| CURRENCY.contains(*c)).map_or(0, char::len_utf8);
-        // Numbers like those in `2x` and `3√2` are left out, because each is only a part of an expression.
-        let is_part =
-            |after: &str| after.starts_with(['x', 'y', 'z', 'π', '√', '^', '\\', '(']) && !after.starts_with("x ");
-        if let Some((number, len)) = number(&rest[currency..]).filter(|(_, len)| !is_part(&rest[currency + len..])) {
+        // Quantities like `5 hours 30 minutes` are left out with both of their numbers.
+        if let Some(len) = compound(&rest[currency..]) {
+            skip_to = at + stars + currency + len;
+            continue;
+        }
+        if let Some((number, len)) =
+            number(&rest[currency..]).filter(|(_, len)| !is_part(&rest[currency + len..]) && !ends_formula(&text[..at]))
+        {
             let start = at + stars + currency;
             let mut end = start + len;
             skip_to = end;
@@ -47,6 +52,35 @@ pub fn plain(text: &str) -> Vec<AnswerCandidate> {
         }
     }
     found
+}
+
+/// Whether the text after a number shows that the number is only a part of an expression, like those in `2x` and `3√2`,
+/// and the numerator and the whole part in `4 10/3`.
+fn is_part(after: &str) -> bool {
+    let fraction = |text: &str| {
+        let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        rest.len() < text.len() && rest.strip_prefix('/').is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    match after.bytes().next() {
+        Some(b'x') => !after.starts_with("x "),
+        Some(b'y' | b'z' | b'^' | b'\\' | b'(') => true,
+        Some(b'/') => after[1..].starts_with(|c: char| c.is_ascii_digit()),
+        Some(b' ') => fraction(&after[1..]),
+        Some(128..) => after.starts_with(['π', '√']),
+        _ => false,
+    }
+}
+
+/// Whether a text ends in an operator behind a symbol or a bracket, so that a number after it is only a part of a
+/// formula, as in `exp(16) - 1`.
+fn ends_formula(text: &str) -> bool {
+    let Some(before) = text.trim_end_matches(' ').strip_suffix(['+', '-', '*', '/', '×', '^']) else { return false };
+    let mut chars = before.trim_end_matches(' ').chars().rev();
+    match chars.next() {
+        Some(')' | ']' | '}' | 'π') => true,
+        Some(c) if c.is_ascii_lowercase() => !chars.next().is_some_and(char::is_alphabetic),
+        _ => false,
+    }
 }
 
 /// Reads the number at the start of a text: returns its digits without separators of thousands, and the number of bytes
@@ -74,7 +108,19 @@ pub fn number(text: &str) -> Option<(String, usize)> {
         return Some((text[..len].replace(',', "."), len));
     }
     let len = end + decimals(end);
+    let len = len + power_of_ten(&bytes[len..]);
     Some((text[..len].replace([',', ' '], ""), len))
+}
+
+/// Number of bytes in the power of ten at the start of a text, such as the `e-5` of `1e-5`; 0 if there is none.
+fn power_of_ten(bytes: &[u8]) -> usize {
+    if !matches!(bytes.first(), Some(b'e' | b'E')) {
+        return 0;
+    }
+    let sign = usize::from(matches!(bytes.get(1), Some(b'+' | b'-')));
+    let digits = bytes[1 + sign..].iter().take_while(|b| b.is_ascii_digit()).count();
+    let goes_on = bytes.get(1 + sign + digits).is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'^' | b'('));
+    if (1..=6).contains(&digits) && !goes_on { 1 + sign + digits } else { 0 }
 }
 
 /// Number of bytes in the arithmetic expression at the start of a text. The expression must contain an operator, and

@@ -1,6 +1,7 @@
 //! Brings expressions into another form before they are compared.
 
-use super::expr::{Expr, Relation};
+use super::expr::{Expr, Number, Relation};
+use super::value::MathFunction;
 
 /// The sides of a chain of relations that are all `=`; `None` for other expressions.
 pub fn equation(e: &Expr) -> Option<&[Expr]> {
@@ -73,6 +74,9 @@ pub fn map(e: &Expr, f: &impl Fn(&Expr) -> Expr) -> Expr {
         Expr::Product(x) => Expr::Product(many(x)),
         Expr::Set(x) => Expr::Set(many(x)),
         Expr::Union(x) => Expr::Union(many(x)),
+        Expr::Intersection(x) => Expr::Intersection(many(x)),
+        Expr::Difference(a, b) => Expr::Difference(one(a), one(b)),
+        Expr::Degrees(a) => Expr::Degrees(one(a)),
         Expr::Tuple(l, x, r) => Expr::Tuple(*l, many(x), *r),
         Expr::Chain(x, r) => Expr::Chain(many(x), r.clone()),
         Expr::Quotient(a, b) => Expr::Quotient(one(a), one(b)),
@@ -101,4 +105,38 @@ pub fn renamed(reply: &Expr, reference: &Expr) -> Option<Expr> {
     let (from, to): (Vec<&str>, Vec<&str>) =
         (reply.symbols().into_iter().collect(), reference.symbols().into_iter().collect());
     (from.len() == to.len()).then(|| rename(reply, &from, &to))
+}
+
+/// Whether an expression contains degrees.
+pub fn has_degrees(e: &Expr) -> bool {
+    matches!(e, Expr::Degrees(_)) || e.parts().into_iter().any(has_degrees)
+}
+
+/// A copy of an expression with radians in place of degrees.
+pub fn in_radians(e: &Expr) -> Expr {
+    match e {
+        Expr::Degrees(angle) => {
+            let half_turn = Expr::Number(Number::new("180"));
+            Expr::Product(vec![in_radians(angle), Expr::Quotient(Expr::Pi.into(), half_turn.into())])
+        }
+        other => map(other, &in_radians),
+    }
+}
+
+/// A copy of an expression without degree signs, except in the arguments of functions, where radians take the place of
+/// degrees. So `30^\circ` is the number 30, and `\sin 30^\circ` is 1/2.
+pub fn without_degrees(e: &Expr) -> Expr {
+    match e {
+        Expr::Degrees(angle) => without_degrees(angle),
+        Expr::Call(
+            function @ (MathFunction::Sin
+            | MathFunction::Cos
+            | MathFunction::Tan
+            | MathFunction::Cot
+            | MathFunction::Sec
+            | MathFunction::Csc),
+            argument,
+        ) => Expr::Call(*function, Box::new(in_radians(argument))),
+        other => map(other, &without_degrees),
+    }
 }
