@@ -61,6 +61,11 @@ fn same_figure(figure: Figure, a: &[&str], b: &[&str]) -> bool {
 /// The name that an expression is; `None` for other expressions, and for a single letter.
 fn name(e: &Expr) -> Option<FigureName<'_>> {
     let Expr::Product(factors) = e else { return None };
+    // `m\angle ABC` is the measure of the angle.
+    let factors = match &factors[..] {
+        [Expr::Symbol(m), rest @ ..] if m == "m" => rest,
+        all => all,
+    };
     let (figure, rest) = match factors.first()? {
         Expr::Symbol(sign) => match sign.as_str() {
             "\\angle" | "\\measuredangle" | "\\sphericalangle" => (Figure::Angle, &factors[1..]),

@@ -170,6 +170,14 @@ impl Lexer<'_> {
             self.command(&run.clone(), run.len());
             return;
         }
+        // `1.5 x 10^3` is a number with a power of ten.
+        if matches!(run.as_str(), "x" | "X") && after_number {
+            let rest: String = self.text[self.at + 1..].iter().take(6).collect();
+            if rest.trim_start().starts_with("10^") {
+                self.mark('*', 1);
+                return;
+            }
+        }
         if let Some(c) = self.peek(0) {
             self.tokens.push(Token::Letter(c));
             self.at += 1;
@@ -207,6 +215,8 @@ impl Lexer<'_> {
         let name = name.as_str();
         if matches!(name, "circ" | "degree" | "degrees") {
             self.degrees(name);
+        } else if name == "colon" {
+            self.mark(':', 0);
         } else if LAYOUT.contains(&name)
             || (UPRIGHT.contains(&name) && self.upright(name))
             || (matches!(name, "mathbb" | "Bbb") && self.set_of_numbers())

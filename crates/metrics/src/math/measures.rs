@@ -3,6 +3,7 @@
 /// What a unit measures. Units of the same kind can be added up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnitKind {
+    Calendar,
     Time,
     Length,
     Mass,
@@ -23,6 +24,8 @@ const fn unit(kind: UnitKind, size: f64, names: &'static [&'static str]) -> Meas
 }
 
 const TABLE: &[MeasureUnit] = &[
+    unit(UnitKind::Calendar, 12.0, &["year", "years", "yr", "yrs"]),
+    unit(UnitKind::Calendar, 1.0, &["month", "months"]),
     unit(UnitKind::Time, 604_800.0, &["week", "weeks", "wk", "wks"]),
     unit(UnitKind::Time, 86_400.0, &["day", "days", "d"]),
     unit(UnitKind::Time, 3600.0, &["hour", "hours", "hr", "hrs", "h"]),

@@ -32,6 +32,9 @@ use extract::{MathAnswer, answer, closing, has_mark};
 use notation::plain_notation;
 use plain::{number, plain};
 
+/// Maximum number of bytes in a reference that is examined for several numbers; longer ones are whole solutions.
+const MAX_PROSE: usize = 20_000;
+
 /// Whether the answer of a reply equals the answer of a reference. Reply and reference may be whole texts or only
 /// answers. A reference that is [`unclear`] equals only the same text.
 pub fn equivalent(reply: &str, reference: &str, rules: MathRules) -> bool {
@@ -90,7 +93,7 @@ fn may_have_parts(text: &str) -> bool {
 /// Whether a reference is prose with several numbers, without an equals sign or another mark of the answer.
 fn has_several_numbers(reference: &str) -> bool {
     let bare = marked(reference).unwrap_or(reference).trim();
-    if lone_number(bare).is_some() || words(bare) == 0 || bare.contains('=') || has_mark(bare) {
+    if bare.len() > MAX_PROSE || words(bare) == 0 || bare.contains('=') || has_mark(bare) {
         return false;
     }
     if formula_with_unit(bare).is_some() {
@@ -102,7 +105,7 @@ fn has_several_numbers(reference: &str) -> bool {
         numbers += u32::from(candidate.start >= end);
         end = end.max(candidate.end);
     }
-    numbers > 1
+    numbers + u32::from(["and a half", "and a quarter"].iter().any(|part| bare.contains(part))) > 1
 }
 
 /// Whether a reply only repeats its prompt: all of the prompt, most of it, or a formula of the prompt that is not
@@ -208,7 +211,8 @@ fn first_answers(text: &str) -> Vec<MathAnswer> {
     // For example, `5 apples` is the number 5, a single word is an answer, and `12\text{ cm}` is a formula.
     let one_word = words(bare) == 1 && (bare.contains('\\') || !bare.contains(|c: char| c.is_ascii_digit()));
     if !is_marked && bare.len() <= 300 {
-        if (words(bare) == 0 || one_word)
+        let is_angle = words(bare) == 1 && ["degrees", "degree", "deg"].iter().any(|unit| bare.ends_with(unit));
+        if (words(bare) == 0 || one_word || is_angle)
             && let Some(answer) = read(bare)
         {
             return vec![answer];

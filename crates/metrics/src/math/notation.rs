@@ -7,7 +7,12 @@ use std::borrow::Cow;
 /// dollars delimit formulas.
 pub fn plain_notation(text: &str) -> Cow<'_, str> {
     if text.is_ascii() && !text.contains("\\$") {
-        return Cow::Borrowed(text);
+        // The letter in `1.5 x 10^3` is a multiplication sign.
+        return if text.contains(" x 10^") {
+            Cow::Owned(text.replace(" x 10^", " × 10^"))
+        } else {
+            Cow::Borrowed(text)
+        };
     }
     let mut out = String::with_capacity(text.len() + 16);
     let mut chars = text.chars().peekable();

@@ -211,7 +211,10 @@ impl Parser<'_> {
                 let left = one(std::mem::take(&mut parts), Expr::Union)?;
                 parts.push(Expr::Intersection(vec![left, right]));
             } else if self.takes_command(&["setminus", "smallsetminus", "backslash"]) {
-                let right = self.sum_or_difference()?;
+                let mut right = self.sum_or_difference()?;
+                if !is_set(Some(&right)) && right.symbols().is_empty() {
+                    right = Expr::Set(vec![right]);
+                }
                 let left = one(std::mem::take(&mut parts), Expr::Union)?;
                 parts.push(Expr::Difference(Box::new(left), Box::new(right)));
             } else {

@@ -30,7 +30,7 @@ pub fn plain(text: &str) -> Vec<AnswerCandidate> {
                 parts: vec![CandidatePart { text: part, is_percent: false }],
             });
         }
-        let currency = rest.chars().next().filter(|c| CURRENCY.contains(*c)).map_or(0, char::len_utf8);
+        let currency = currency(rest);
         // Quantities like `5 hours 30 minutes` are left out with both of their numbers.
         if let Some(len) = compound(&rest[currency..]) {
             skip_to = at + stars + currency + len;
@@ -54,19 +54,30 @@ pub fn plain(text: &str) -> Vec<AnswerCandidate> {
     found
 }
 
+/// Number of bytes in the currency sign at the start of a text, such as `$` or `US$`.
+fn currency(text: &str) -> usize {
+    let country = if text.starts_with("US") { 2 } else { 0 };
+    let after = &text[country..];
+    let sign = after.chars().next().filter(|c| CURRENCY.contains(*c)).map_or(0, char::len_utf8);
+    if sign > 0 || after.starts_with(|c: char| c.is_ascii_digit()) { country + sign } else { 0 }
+}
+
 /// Whether the text after a number shows that the number is only a part of an expression, like those in `2x` and `3√2`,
-/// and the numerator and the whole part in `4 10/3`.
+/// the numerator and the whole part in `4 10/3`, and the first factor in `5 × 10^{3}`.
 fn is_part(after: &str) -> bool {
+    let digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     let fraction = |text: &str| {
         let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
-        rest.len() < text.len() && rest.strip_prefix('/').is_some_and(|r| r.starts_with(|c: char| c.is_ascii_digit()))
+        rest.len() < text.len() && rest.strip_prefix('/').is_some_and(digit)
     };
+    let factor = |text: &str| text.strip_prefix(['×', '*']).is_some_and(|rest| digit(rest.trim_start_matches(' ')));
     match after.bytes().next() {
         Some(b'x') => !after.starts_with("x "),
         Some(b'y' | b'z' | b'^' | b'\\' | b'(') => true,
-        Some(b'/') => after[1..].starts_with(|c: char| c.is_ascii_digit()),
-        Some(b' ') => fraction(&after[1..]),
-        Some(128..) => after.starts_with(['π', '√']),
+        Some(b'/') => digit(&after[1..]),
+        Some(b' ') => fraction(&after[1..]) || factor(&after[1..]),
+        Some(b'*') => factor(after),
+        Some(128..) => after.starts_with(['π', '√']) || factor(after),
         _ => false,
     }
 }

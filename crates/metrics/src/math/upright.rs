@@ -81,6 +81,11 @@ impl Lexer<'_> {
             self.command("and", 0);
             return true;
         }
+        if matches!(word, "%" | "\\%") {
+            self.at = end;
+            self.mark('%', 0);
+            return true;
+        }
         if let Some((_, command)) = WORDS.iter().find(|(known, _)| *known == word) {
             self.at = end;
             if *command == "%" {
@@ -91,12 +96,25 @@ impl Lexer<'_> {
             return true;
         }
         let is_applied = self.text.get(end) == Some(&'(');
-        if is_applied || !is_unit(word) || !self.follows_quantity(word.len() == 1, closes == 0) {
+        if is_applied
+            || !is_unit(word, self.is_spaced(name, &content))
+            || !self.follows_quantity(word.len() == 1, closes == 0)
+        {
             return false;
         }
         self.at = end;
         self.tokens.push(Token::Text(word.to_owned()));
         true
+    }
+
+    /// Whether a command for space stands before the command `name` or at the beginning of its argument. Behind such
+    /// space, single letters are units.
+    fn is_spaced(&self, name: &str, argument: &str) -> bool {
+        const SPACES: [&str; 5] = ["\\,", "\\;", "\\:", "\\ ", "~"];
+        let before: String = self.text[..self.at.saturating_sub(name.len() + 1)].iter().rev().take(3).collect();
+        let before: String = before.trim_start().chars().rev().collect();
+        SPACES.iter().any(|space| before.ends_with(space) || argument.starts_with(space))
+            || self.tokens.last().is_some_and(|t| matches!(t, Token::Text(_)))
     }
 
     /// Whether the last token ends a quantity, behind which a unit can stand. `numbers_only` says that the quantity must
@@ -179,11 +197,15 @@ impl Lexer<'_> {
     }
 }
 
-/// Whether an upright word is a unit of measurement, such as `cm`, `km/h` or `square meters`.
-fn is_unit(word: &str) -> bool {
+/// Whether an upright word is a unit of measurement, such as `cm`, `km/h` or `square meters`. `spaced` says that there is
+/// space before it, so that single letters such as `V` are units too.
+fn is_unit(word: &str, spaced: bool) -> bool {
     let mut parts = word.split(|c: char| !c.is_alphabetic()).filter(|p| !p.is_empty()).peekable();
     let known = |p: &str| {
-        UNITS.contains(&p) || UPRIGHT_UNITS.contains(&p) || (p.len() > 3 && p.chars().all(|c| c.is_ascii_lowercase()))
+        UNITS.contains(&p)
+            || UPRIGHT_UNITS.contains(&p)
+            || (spaced && matches!(p, "A" | "C" | "F" | "K" | "T" | "V"))
+            || (p.len() > 3 && p.chars().all(|c| c.is_ascii_lowercase()))
     };
     let separates = |c: char| !c.is_alphabetic();
     parts.peek().is_some()

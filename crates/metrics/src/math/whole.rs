@@ -14,6 +14,11 @@ use super::{marked, tidy};
 const MAX_BYTES: usize = 120;
 /// Maximum number of words of a reply in which such an answer is searched, counted from the end.
 const MAX_WORDS: usize = 30;
+/// Words behind a number that are not the name of a unit.
+const NO_UNITS: [&str; 18] = [
+    "for", "of", "to", "or", "per", "out", "in", "at", "the", "by", "from", "with", "and", "is", "are", "times",
+    "than", "more",
+];
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
 /// An answer that is compared as a whole.
@@ -176,6 +181,7 @@ fn cleaned(answer: &str) -> Option<String> {
                     "," | ";" | ":" | " " | "quad" | "qquad" => out.push(' '),
                     "!" | "(" | ")" | "[" | "]" => {}
                     "%" => out.push('%'),
+                    "colon" => out.push(':'),
                     "circ" | "degree" => {
                         let kept = out.trim_end_matches(['^', ' ']).len();
                         out.truncate(kept);
@@ -309,7 +315,12 @@ fn quantity(text: &str) -> Option<Whole> {
     while !rest.is_empty() {
         let captures = item.captures(rest)?;
         let unit = captures.name("unit")?.as_str();
-        if WORDS.iter().any(|(word, _)| *word == unit) || (unit.len() == 1 && unit != "m" && !is_known_unit(unit)) {
+        // The unit `in` is recognised only beside feet.
+        let is_inches = unit == "in" && parts.iter().all(|part: &Measure| is_known_unit(&part.unit));
+        if WORDS.iter().any(|(word, _)| *word == unit)
+            || (NO_UNITS.contains(&unit) && !is_inches)
+            || (unit.len() == 1 && unit != "m" && !is_known_unit(unit))
+        {
             return None;
         }
         parts.push(Measure { value: part(&captures, "value")?, unit: unit.to_owned() });
