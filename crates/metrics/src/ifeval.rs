@@ -298,6 +298,24 @@ fn first_word(reply: &str, count: usize, nth: usize) -> Option<String> {
     )
 }
 
+/// A reply without blank paragraphs: the others, with one blank line between them.
+pub fn without_blank_paragraphs(reply: &str) -> String {
+    let mut out = String::with_capacity(reply.len());
+    let mut is_new = false;
+    for line in reply.lines() {
+        if line.trim().is_empty() {
+            is_new = !out.is_empty();
+            continue;
+        }
+        if !out.is_empty() {
+            out.push_str(if is_new { "\n\n" } else { "\n" });
+        }
+        is_new = false;
+        out.push_str(line);
+    }
+    out
+}
+
 /// Whether a reply consists of two different responses separated by `******`.
 fn two_responses(reply: &str) -> bool {
     let parts: Vec<&str> = reply.split("******").collect();

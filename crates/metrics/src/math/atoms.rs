@@ -136,61 +136,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses a function such as `\sin` with its argument, or another command.
-    fn command(&mut self, name: &str) -> Option<Expr> {
-        let function = match name {
-            "sin" => MathFunction::Sin,
-            "cos" => MathFunction::Cos,
-            "tan" | "tg" => MathFunction::Tan,
-            "cot" | "ctg" => MathFunction::Cot,
-            "sec" => MathFunction::Sec,
-            "csc" => MathFunction::Csc,
-            "arcsin" => MathFunction::Arcsin,
-            "arccos" => MathFunction::Arccos,
-            "arctan" | "arctg" => MathFunction::Arctan,
-            "sinh" => MathFunction::Sinh,
-            "cosh" => MathFunction::Cosh,
-            "tanh" => MathFunction::Tanh,
-            "ln" => MathFunction::Ln,
-            _ => return self.other_command(name),
-        };
-        if self.takes('^') {
-            let power = self.deeper(Self::script)?;
-            let value = Expr::Call(function, Box::new(self.function_argument()?));
-            if power == Expr::Negative(Box::new(Expr::Number(Number::new("1")))) {
-                return match function {
-                    MathFunction::Sin => inverse(MathFunction::Arcsin, value),
-                    MathFunction::Cos => inverse(MathFunction::Arccos, value),
-                    MathFunction::Tan => inverse(MathFunction::Arctan, value),
-                    _ => None,
-                };
-            }
-            return Some(Expr::Power(Box::new(value), Box::new(power)));
-        }
-        Some(Expr::Call(function, Box::new(self.function_argument()?)))
-    }
-
-    /// Parses the argument of a function. Without brackets, the argument ends before the next operator or function.
-    fn function_argument(&mut self) -> Option<Expr> {
-        if self.sees('(') || self.sees('{') || self.sees('[') {
-            return self.factor();
-        }
-        let mut factors = vec![self.signed_factor()?];
-        while matches!(self.peek(), Some(Token::Number(_) | Token::Letter(_)))
-            || self.sees_command(&["pi", "frac", "theta"])
-        {
-            factors.push(self.factor()?);
-        }
-        if self.takes('/') {
-            let below = self.factor()?;
-            let above = one(std::mem::take(&mut factors), Expr::Product)?;
-            factors.push(Expr::Quotient(Box::new(above), Box::new(below)));
-        }
-        one(factors, Expr::Product)
-    }
-
     /// Parses what follows a command other than the functions in [`Self::command`], such as `\frac`, `\sqrt` or `\pi`.
-    fn other_command(&mut self, name: &str) -> Option<Expr> {
+    pub(super) fn other_command(&mut self, name: &str) -> Option<Expr> {
         match name {
             "frac" | "dfrac" | "tfrac" | "cfrac" => {
                 let (above, below) = self.deeper(Self::two_arguments)?;
@@ -248,17 +195,17 @@ impl Parser<'_> {
                 let items = self.items()?;
                 self.takes_command(&["rangle"]).then_some(Expr::Tuple(false, items, false))
             }
+            "coth" | "sech" | "csch" | "arcsec" | "arccsc" | "arccot" | "cbrt" | "log2" | "log10" => {
+                self.derived_function(name)
+            }
+            "R" | "Reals" | "reals" => self.real_numbers(),
+            "Z" | "N" | "Q" | "C" => {
+                let script = self.set_script().unwrap_or_default();
+                Some(Expr::Symbol(format!("\\{name}{script}")))
+            }
             "sum" | "prod" | "int" | "lim" | "max" | "min" | "det" => None,
             // Any other command is taken as a symbol, such as a Greek letter.
             _ => Some(Expr::Symbol(format!("\\{name}"))),
         }
-    }
-}
-
-/// Replaces the function in a call by `function`, with the same argument: `\sin^{-1} x` becomes `\arcsin x`.
-fn inverse(function: MathFunction, value: Expr) -> Option<Expr> {
-    match value {
-        Expr::Call(_, argument) => Some(Expr::Call(function, argument)),
-        _ => None,
     }
 }

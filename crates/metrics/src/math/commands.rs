@@ -1,6 +1,6 @@
 //! Names of the LaTeX commands and of the plain words that the lexer knows.
 
-/// Commands that the lexer skips: those for layout, dots and degree signs.
+/// Commands that the lexer skips: those for layout and dots.
 pub const LAYOUT: &[&str] = &[
     "left",
     "right",
@@ -27,9 +27,6 @@ pub const LAYOUT: &[&str] = &[
     "cr",
     "hline",
     "color",
-    "degree",
-    "degrees",
-    "circ",
     "dots",
     "ldots",
     "cdots",
@@ -69,6 +66,9 @@ pub const STYLES: &[&str] = &[
     "it",
 ];
 
+/// Commands whose argument stands upright. An upright word is the name of a function or a unit.
+pub const UPRIGHT: &[&str] = &["mathrm", "operatorname", "mathsf", "mathit", "rm"];
+
 /// Words without a backslash, and the command that each stands for.
 pub const WORDS: &[(&str, &str)] = &[
     ("percentage", "%"),
@@ -79,7 +79,31 @@ pub const WORDS: &[(&str, &str)] = &[
     ("arcsin", "arcsin"),
     ("arccos", "arccos"),
     ("arctan", "arctan"),
+    ("arcsinh", "arsinh"),
+    ("arccosh", "arcosh"),
+    ("arctanh", "artanh"),
+    ("arsinh", "arsinh"),
+    ("arcosh", "arcosh"),
+    ("artanh", "artanh"),
+    ("arccot", "arccot"),
+    ("arcsec", "arcsec"),
+    ("arccsc", "arccsc"),
+    ("asinh", "arsinh"),
+    ("acosh", "arcosh"),
+    ("atanh", "artanh"),
+    ("asin", "arcsin"),
+    ("acos", "arccos"),
+    ("atan", "arctan"),
+    ("floor", "floor"),
+    ("ceil", "ceil"),
+    ("cbrt", "cbrt"),
     ("sqrt", "sqrt"),
+    ("coth", "coth"),
+    ("sech", "sech"),
+    ("csch", "csch"),
+    ("abs", "abs"),
+    ("log10", "log10"),
+    ("log2", "log2"),
     ("sinh", "sinh"),
     ("cosh", "cosh"),
     ("tanh", "tanh"),
@@ -100,8 +124,18 @@ pub const WORDS: &[(&str, &str)] = &[
 
 /// Units of measurement that the lexer recognises after a number. They are listed because they are short; any word of
 /// more than three letters after a number counts as a unit too.
-pub const UNITS: &[&str] =
-    &["cm", "mm", "km", "kg", "mg", "ml", "ft", "lb", "oz", "mph", "kmh", "min", "sec", "hrs", "yd", "mi"];
+pub const UNITS: &[&str] = &[
+    "cm", "mm", "km", "kg", "mg", "ml", "mL", "ft", "lb", "lbs", "oz", "mph", "kmh", "kph", "min", "sec", "hr", "hrs",
+    "yd", "mi", "deg", "Hz", "kHz", "MHz", "GHz", "kJ", "kW", "kWh", "kPa", "kN", "mol", "rpm", "psi",
+];
+
+/// Units of measurement that are recognised only in upright letters, such as `\mathrm{m}`, because in other letters they
+/// would be symbols.
+pub const UPRIGHT_UNITS: &[&str] = &[
+    "m", "g", "s", "h", "L", "l", "N", "J", "W", "in", "Pa", "eV", "MeV", "keV", "MW", "mA", "mV", "nm", "um", "ha",
+    "dm", "pt", "qt", "gal", "cal", "atm", "day", "yr", "USD", "rad", "ppm", "bit", "ohm", "dB", "ms", "ns", "gm",
+    "cc",
+];
 
 /// Whether the lexer knows a command. If a doubled backslash stands before a known command, one backslash too many was
 /// written; otherwise the doubled backslash is the end of a row.
@@ -109,7 +143,7 @@ pub fn is_known(name: &str) -> bool {
     const OTHERS: &[&str] = &[
         "frac", "dfrac", "tfrac", "cfrac", "sqrt", "binom", "pi", "infty", "cdot", "times", "div", "le", "leq", "ge",
         "geq", "lt", "gt", "ne", "neq", "in", "cup", "cap", "pm", "mp", "sin", "cos", "tan", "log", "ln", "theta",
-        "alpha", "beta", "begin", "end", "approx",
+        "alpha", "beta", "begin", "end", "approx", "circ", "degree", "setminus",
     ];
     LAYOUT.contains(&name) || TEXTS.contains(&name) || STYLES.contains(&name) || OTHERS.contains(&name)
 }

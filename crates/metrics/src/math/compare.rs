@@ -3,9 +3,13 @@
 // The comparisons of floating-point numbers are exact because the numbers were rounded before.
 #![allow(clippy::float_cmp)]
 
+use std::borrow::Cow;
+
 use super::exact;
 use super::expr::{Expr, Point, Relation, SAMPLES};
+use super::figures::{differ_in_sign_only, names_differ};
 use super::members::same_members;
+use super::rewrite::{branches, equation, has_degrees, in_radians, only_symbols, renamed, shortened, without_degrees};
 use super::value::{Complex, MathValue};
 
 /// The rules by which two answers are compared.
@@ -34,9 +38,15 @@ const MAX_MEMBERS: usize = 200;
 impl MathRules {
     /// Whether the answer in a reply equals the answer in the reference.
     pub fn equal(self, reference: &Expr, reply: &Expr) -> bool {
-        let (reference, reply) = (branches(reference), branches(reply));
+        let (reference, reply) = (branches(&named_set(reference)), branches(&named_set(reply)));
         let renamed = if self.strict { None } else { renamed(&reply, &reference) };
-        self.same(&reference, renamed.as_ref().unwrap_or(&reply))
+        let reply = renamed.as_ref().unwrap_or(&reply);
+        if has_degrees(&reference) || has_degrees(reply) {
+            // The angle `30^\circ` equals both the number 30 and π/6.
+            return self.same(&without_degrees(&reference), &without_degrees(reply))
+                || self.same(&in_radians(&reference), &in_radians(reply));
+        }
+        self.same(&reference, reply)
     }
 
     fn same(self, reference: &Expr, reply: &Expr) -> bool {
@@ -88,6 +98,9 @@ impl MathRules {
         if r == s && self.same(a, c) && self.same(b, d) {
             return true;
         }
+        if [(a, c), (b, d), (a, d), (b, c)].into_iter().any(|(x, y)| names_differ(x, y)) {
+            return false;
+        }
         // The relations are equivalent if a − b and c − d are proportional; a negative factor reverses an inequality.
         let difference = |x: &Expr, y: &Expr, i: u64| {
             let (x, y) = (x.value(Point::Sample(i))?.scalar()?, y.value(Point::Sample(i))?.scalar()?);
@@ -138,7 +151,10 @@ impl MathRules {
                     || matches!((a, b), (Expr::Tuple(..), _) if self.in_any_order(std::slice::from_ref(a), y))
             }
             (Expr::Union(x), Expr::Union(y)) if self.in_any_order(x, y) => true,
-            (Expr::Union(_), _) | (_, Expr::Union(_)) => same_members(a, b),
+            (Expr::Intersection(x), Expr::Intersection(y)) if self.in_any_order(x, y) => true,
+            (Expr::Difference(x, y), Expr::Difference(z, w)) if self.same(x, z) && self.same(y, w) => true,
+            (Expr::Union(_) | Expr::Intersection(_) | Expr::Difference(..), _)
+            | (_, Expr::Union(_) | Expr::Intersection(_) | Expr::Difference(..)) => same_members(a, b),
             (Expr::Set(x), other) => !x.is_empty() && x.len() <= MAX_MEMBERS && x.iter().all(|x| self.same(x, other)),
             (other, Expr::Set(y)) => !y.is_empty() && y.len() <= MAX_MEMBERS && y.iter().all(|y| self.same(other, y)),
             _ => false,
@@ -187,8 +203,11 @@ impl MathRules {
                 return true;
             }
         }
-        if in_other_order(a, b) {
+        if names_differ(a, b) {
             return false;
+        }
+        if differ_in_sign_only(a, b) {
+            return true;
         }
         let rounded = a.is_rounded() || b.is_rounded();
         if let Some(same) = (!rounded).then(|| exact::same(a, b)).flatten() {
@@ -230,6 +249,11 @@ impl MathRules {
             return false;
         }
         let scale = 10f64.powi(self.decimal_places);
+        // Rounding must not leave fewer than two digits of a small number.
+        let tiny = x.abs().min(y.abs()) * scale < 10.0;
+        if tiny && !close(x, y, 1e-6, 0.0) {
+            return false;
+        }
         let part =
             |x: f64, y: f64| x == y || (x * scale).round() == (y * scale).round() || (x - y).abs() <= 1e-14 * x.abs();
         part(x.re, y.re) && part(x.im, y.im)
@@ -269,22 +293,6 @@ fn infinity(e: &Expr) -> Option<bool> {
     }
 }
 
-/// Whether two answers consist of capital letters and differ. Such an answer, like `CAB`, lists things in order, so
-/// that it must not be compared as a product.
-fn in_other_order(a: &Expr, b: &Expr) -> bool {
-    let letters = |e: &Expr| match e {
-        Expr::Product(factors) => factors
-            .iter()
-            .map(|f| match f {
-                Expr::Symbol(s) => s.chars().next().filter(|c| s.len() == 1 && c.is_uppercase()),
-                _ => None,
-            })
-            .collect::<Option<String>>(),
-        _ => None,
-    };
-    matches!((letters(a), letters(b)), (Some(a), Some(b)) if a != b)
-}
-
 /// The sign (true for negative) and digits of a whole number; `None` for other expressions. A percentage gives the
 /// number before the percent sign, because `9 %` counts as 9.
 fn whole(e: &Expr) -> Option<(bool, &str)> {
@@ -306,108 +314,20 @@ fn is_number(e: &Expr) -> bool {
 }
 
 fn is_set(e: &Expr) -> bool {
-    matches!(e, Expr::Set(_) | Expr::Tuple(..) | Expr::Union(_))
+    matches!(e, Expr::Set(_) | Expr::Tuple(..) | Expr::Union(_) | Expr::Intersection(_) | Expr::Difference(..))
 }
 
-/// The sides of a chain of relations that are all `=`; `None` for other expressions.
-fn equation(e: &Expr) -> Option<&[Expr]> {
+/// An answer with the set of all real numbers in place of the words for it.
+fn named_set(e: &Expr) -> Cow<'_, Expr> {
+    const REAL_NUMBERS: [&str; 5] =
+        ["allrealnumbers", "allreals", "realnumbers", "allrealnumber", "thesetofallrealnumbers"];
     match e {
-        Expr::Chain(sides, relations) if relations.iter().all(|r| *r == Relation::Equal) => Some(sides),
-        _ => None,
-    }
-}
-
-/// Whether an expression consists of symbols only. An equation with such a side only gives a name to its other side.
-fn only_symbols(e: &Expr) -> bool {
-    match e {
-        Expr::Symbol(_) | Expr::E | Expr::I | Expr::Text(_) => true,
-        Expr::Number(_) | Expr::Negative(_) | Expr::Set(_) => false,
-        other => {
-            let parts = other.parts();
-            !parts.is_empty() && parts.into_iter().all(only_symbols)
+        Expr::Text(_) | Expr::Opaque(_) if text(e).is_some_and(|(words, _)| REAL_NUMBERS.contains(&words.as_str())) => {
+            let bounds = vec![Expr::Negative(Expr::Infinity.into()), Expr::Infinity];
+            Cow::Owned(Expr::Tuple(false, bounds, false))
         }
+        other => Cow::Borrowed(other),
     }
-}
-
-/// Shortens a chain of equations that begins with a symbol to its ends: `x = 1 + 1 = 2` becomes `x = 2`.
-fn shortened(e: &Expr) -> Expr {
-    match equation(e) {
-        Some([first, .., last]) if only_symbols(first) => {
-            Expr::Chain(vec![first.clone(), last.clone()], vec![Relation::Equal])
-        }
-        _ => e.clone(),
-    }
-}
-
-/// Replaces an answer with `±` by a set of two answers, one with `+` and one with `−`.
-fn branches(e: &Expr) -> Expr {
-    fn has(e: &Expr) -> bool {
-        let mut found = false;
-        e.visit(&mut |part| found |= matches!(part, Expr::PlusMinus(..)));
-        found
-    }
-    fn take(e: &Expr, upper: bool) -> Expr {
-        match e {
-            Expr::PlusMinus(a, b, plus) => {
-                let b = take(b, upper);
-                Expr::Sum(vec![take(a, upper), if *plus == upper { b } else { Expr::Negative(b.into()) }])
-            }
-            other => map(other, &|part| take(part, upper)),
-        }
-    }
-    match e {
-        Expr::Set(members) => {
-            let each = members.iter().flat_map(|m| match branches(m) {
-                Expr::Set(more) if has(m) => more,
-                other => vec![other],
-            });
-            Expr::Set(each.collect())
-        }
-        other if has(other) => Expr::Set(vec![take(other, true), take(other, false)]),
-        other => other.clone(),
-    }
-}
-
-/// A copy of an expression in which `f` has replaced each direct subexpression.
-fn map(e: &Expr, f: &impl Fn(&Expr) -> Expr) -> Expr {
-    let one = |x: &Expr| Box::new(f(x));
-    let many = |x: &[Expr]| x.iter().map(f).collect::<Vec<_>>();
-    match e {
-        Expr::Negative(a) => Expr::Negative(one(a)),
-        Expr::Call(g, a) => Expr::Call(*g, one(a)),
-        Expr::Percent(a) => Expr::Percent(one(a)),
-        Expr::Sum(x) => Expr::Sum(many(x)),
-        Expr::Product(x) => Expr::Product(many(x)),
-        Expr::Set(x) => Expr::Set(many(x)),
-        Expr::Union(x) => Expr::Union(many(x)),
-        Expr::Tuple(l, x, r) => Expr::Tuple(*l, many(x), *r),
-        Expr::Chain(x, r) => Expr::Chain(many(x), r.clone()),
-        Expr::Quotient(a, b) => Expr::Quotient(one(a), one(b)),
-        Expr::Power(a, b) => Expr::Power(one(a), one(b)),
-        Expr::Root(a, b) => Expr::Root(one(a), one(b)),
-        Expr::Log(a, b) => Expr::Log(one(a), one(b)),
-        Expr::Binomial(a, b) => Expr::Binomial(one(a), one(b)),
-        Expr::PlusMinus(a, b, p) => Expr::PlusMinus(one(a), one(b), *p),
-        Expr::Matrix(rows) => Expr::Matrix(rows.iter().map(|row| many(row)).collect()),
-        leaf => leaf.clone(),
-    }
-}
-
-/// A copy of the reply whose symbols have the names of the reference's symbols, in alphabetical order. `None` if reply
-/// and reference have different numbers of symbols.
-fn renamed(reply: &Expr, reference: &Expr) -> Option<Expr> {
-    fn rename(e: &Expr, from: &[&str], to: &[&str]) -> Expr {
-        match e {
-            Expr::Symbol(name) => match from.iter().position(|f| f == name) {
-                Some(index) => Expr::Symbol(to[index].to_owned()),
-                None => e.clone(),
-            },
-            other => map(other, &|part| rename(part, from, to)),
-        }
-    }
-    let (from, to): (Vec<&str>, Vec<&str>) =
-        (reply.symbols().into_iter().collect(), reference.symbols().into_iter().collect());
-    (from.len() == to.len()).then(|| rename(reply, &from, &to))
 }
 
 /// The letters and digits of an answer that consists of symbols and text, in lower case, and whether a part of the

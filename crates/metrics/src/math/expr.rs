@@ -74,6 +74,8 @@ pub enum Expr {
     Call(MathFunction, Box<Expr>),
     Binomial(Box<Expr>, Box<Expr>),
     Percent(Box<Expr>),
+    /// A number of degrees. The comparison replaces it by radians or by the number alone.
+    Degrees(Box<Expr>),
     /// The first expression ± the second if the flag is true, or ∓ if the flag is false.
     PlusMinus(Box<Expr>, Box<Expr>, bool),
     Matrix(Vec<Vec<Expr>>),
@@ -82,6 +84,9 @@ pub enum Expr {
     /// `]`.
     Tuple(bool, Vec<Expr>, bool),
     Union(Vec<Expr>),
+    Intersection(Vec<Expr>),
+    /// The first set without the members of the second.
+    Difference(Box<Expr>, Box<Expr>),
     /// A chain of relations such as `a < b = c`: first the sides, then the relations between neighbouring sides.
     Chain(Vec<Expr>, Vec<Relation>),
     Text(String),
@@ -143,18 +148,20 @@ impl Expr {
             | Self::Infinity
             | Self::Text(_)
             | Self::Opaque(_) => Vec::new(),
-            Self::Negative(a) | Self::Call(_, a) | Self::Percent(a) => vec![a],
+            Self::Negative(a) | Self::Call(_, a) | Self::Percent(a) | Self::Degrees(a) => vec![a],
             Self::Sum(x)
             | Self::Product(x)
             | Self::Set(x)
             | Self::Tuple(_, x, _)
             | Self::Union(x)
+            | Self::Intersection(x)
             | Self::Chain(x, _) => x.iter().collect(),
             Self::Quotient(a, b)
             | Self::Power(a, b)
             | Self::Root(a, b)
             | Self::Log(a, b)
             | Self::Binomial(a, b)
+            | Self::Difference(a, b)
             | Self::PlusMinus(a, b, _) => vec![a, b],
             Self::Matrix(rows) => rows.iter().flatten().collect(),
         }
@@ -215,9 +222,13 @@ impl Expr {
                 a.value(at)?.map(|x| x / b)
             }
             Self::Power(a, b) => MathValue::number(scalar(a)?.powf(scalar(b)?)),
-            Self::Root(n, a) => {
-                let (n, a) = (scalar(n)?, scalar(a)?);
-                MathValue::number(a.powf(Complex::real(1.0) / n))
+            Self::Root(n, radicand) => {
+                let (n, a) = (scalar(n)?, scalar(radicand)?);
+                MathValue::number(if is_real_root(radicand, n, a) {
+                    Complex::real(-(-a.re).powf(1.0 / n.re))
+                } else {
+                    a.powf(Complex::real(1.0) / n)
+                })
             }
             Self::Log(base, a) => MathValue::number(scalar(a)?.ln() / scalar(base)?.ln()),
             Self::Call(f, a) => MathValue::number(call(*f, scalar(a)?)),
@@ -239,9 +250,19 @@ impl Expr {
             | Self::Set(_)
             | Self::Tuple(..)
             | Self::Union(_)
+            | Self::Intersection(_)
+            | Self::Difference(..)
+            | Self::Degrees(_)
             | Self::Chain(..)
             | Self::Text(_)
             | Self::Opaque(_) => return None,
         })
     }
+}
+
+/// Whether a root is that of a negative number, without symbols, with an odd index, which is a negative number. Other
+/// roots are principal ones.
+fn is_real_root(radicand: &Expr, index: Complex, value: Complex) -> bool {
+    let is_odd = index.im == 0.0 && (index.re.rem_euclid(2.0) - 1.0).abs() < 1e-12;
+    is_odd && value.im == 0.0 && value.re < 0.0 && radicand.symbols().is_empty()
 }

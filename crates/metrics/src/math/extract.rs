@@ -3,6 +3,8 @@
 
 use super::expr::Expr;
 use super::parser::parse;
+use super::plain::{number, plain};
+use super::whole::is_date;
 
 /// Number of bytes at the end of a text in which the answer is searched.
 const WINDOW: usize = 20_000;
@@ -23,6 +25,9 @@ pub struct MathAnswer {
 impl MathAnswer {
     /// Parses an answer. `percent` says whether a percent sign follows the answer in the text. `None` if parsing fails.
     fn new(written: &str, percent: bool) -> Option<Self> {
+        if is_date(written) {
+            return Some(Self { written: written.to_owned(), expr: Expr::Opaque(written.to_owned()) });
+        }
         let expr = parse(written)?;
         Some(Self {
             written: written.to_owned(),
@@ -33,20 +38,20 @@ impl MathAnswer {
 
 /// A possible answer in a text: a formula, several formulas that belong together, or a plain number or expression.
 #[derive(Clone, Debug)]
-struct AnswerCandidate {
+pub(super) struct AnswerCandidate {
     /// The position of the candidate's first byte in the text.
-    start: usize,
+    pub(super) start: usize,
     /// The position after the candidate's last byte in the text.
-    end: usize,
-    parts: Vec<CandidatePart>,
+    pub(super) end: usize,
+    pub(super) parts: Vec<CandidatePart>,
 }
 
 /// One formula, number or expression of an [`AnswerCandidate`].
 #[derive(Clone, Debug)]
-struct CandidatePart {
-    text: String,
+pub(super) struct CandidatePart {
+    pub(super) text: String,
     /// Whether a percent sign follows the part in the text.
-    is_percent: bool,
+    pub(super) is_percent: bool,
 }
 
 impl AnswerCandidate {
@@ -67,6 +72,16 @@ impl AnswerCandidate {
         }
         Some(MathAnswer { written, expr: Expr::Set(members) })
     }
+}
+
+/// Whether a text says where its answer is: in a formula between delimiters, in a box, or after the word "answer".
+pub fn has_mark(text: &str) -> bool {
+    text.contains("\\boxed") || text.to_ascii_lowercase().contains("answer") || !formulas(text).is_empty()
+}
+
+/// The content of the last box (`\boxed`) of a text; `None` if there is none.
+pub fn last_box(text: &str) -> Option<String> {
+    boxed(text).map(|found| found.parts.into_iter().map(|part| part.text).collect::<Vec<_>>().join(", "))
 }
 
 /// Finds the answer in a text; `None` if there is none.
@@ -189,7 +204,7 @@ fn boxed(text: &str) -> Option<AnswerCandidate> {
 }
 
 /// The position of the brace that closes a brace opened just before the text; `None` if there is none.
-fn closing(text: &str) -> Option<usize> {
+pub(super) fn closing(text: &str) -> Option<usize> {
     let (mut depth, mut escaped) = (1, false);
     for (i, c) in text.char_indices() {
         match c {
@@ -209,7 +224,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// Whether a text begins with a percent sign or with the word "percent".
-fn is_percent(rest: &str) -> bool {
+pub(super) fn is_percent(rest: &str) -> bool {
     let rest = rest.trim_start().trim_start_matches('\\');
     rest.starts_with('%') || ["percent", "Percent", "pct", "Pct"].iter().any(|w| rest.starts_with(w))
 }
@@ -248,9 +263,12 @@ fn formulas(text: &str) -> Vec<AnswerCandidate> {
         };
         let (mut start, mut end) = (at, at + width);
         let mut inner = text[at + open..at + inner_end].to_owned();
-        if open == 0 && start > 0 && bytes[start - 1] == b'-' {
-            start -= 1;
-            inner.insert(0, '-');
+        if open == 0 {
+            // A fraction outside of dollars has its sign and its whole part before it: `-2\frac{1}{2}`.
+            let digits = bytes[..start].iter().rev().take_while(|b| b.is_ascii_digit()).count();
+            let sign = usize::from(bytes[..start - digits].last() == Some(&b'-'));
+            inner.insert_str(0, &text[start - digits - sign..start]);
+            start -= digits + sign;
         }
         let percent = is_percent(&text[end..]);
         if percent {
@@ -298,7 +316,10 @@ fn delimited(text: &str, open: usize, close: &str, lines: bool) -> Option<Delimi
             continue;
         }
         let inner = &text[open..at];
-        let is_valid = at > open && (lines || !inner.contains('\n'));
+        // In `$5 and $6`, the dollars are currency signs.
+        let digit = |at: usize| text.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
+        let is_currency = close == "$" && digit(open) && digit(at + 1) && inner.ends_with(' ');
+        let is_valid = at > open && !is_currency && (lines || !inner.contains('\n'));
         return is_valid.then_some(Delimited { open, inner_end: at, width: at + close.len() });
     }
 }
@@ -314,110 +335,4 @@ fn fraction(text: &str) -> Option<Delimited> {
     let (second, _) = rest.strip_prefix('{')?.split_once('}')?;
     let width = 6 + first.len() + 2 + second.len() + 1;
     (number(first) && number(second)).then_some(Delimited { open: 0, inner_end: width, width })
-}
-
-const CURRENCY: &str = "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿";
-
-/// The numbers and arithmetic expressions of a text that are written without dollars or other delimiters.
-fn plain(text: &str) -> Vec<AnswerCandidate> {
-    let mut found = Vec::new();
-    let mut before = None;
-    let (mut skip_to, mut expression_to) = (0, 0);
-    for (at, c) in text.char_indices() {
-        let opens = before.is_none_or(|b: char| b.is_whitespace() || b == '=');
-        before = Some(c);
-        if !opens || at < skip_to {
-            continue;
-        }
-        let stars = if text[at..].starts_with("**") { 2 } else { 0 };
-        let rest = &text[at + stars..];
-        if at >= expression_to
-            && let Some(len) = expression(rest)
-        {
-            let start = at + stars;
-            expression_to = start + len;
-            let part = rest[..len].replace('\n', " ");
-            found.push(AnswerCandidate {
-                start,
-                end: start + len,
-                parts: vec![CandidatePart { text: part, is_percent: false }],
-            });
-        }
-        let currency = rest.chars().next().filter(|c| CURRENCY.contains(*c)).map_or(0, char::len_utf8);
-        // Numbers like those in `2x` and `3√2` are left out, because each is only a part of an expression.
-        let is_part =
-            |after: &str| after.starts_with(['x', 'y', 'z', 'π', '√', '^', '\\', '(']) && !after.starts_with("x ");
-        if let Some((number, len)) = number(&rest[currency..]).filter(|(_, len)| !is_part(&rest[currency + len..])) {
-            let start = at + stars + currency;
-            let mut end = start + len;
-            skip_to = end;
-            let percent = is_percent(&text[end..]);
-            if percent {
-                let word = text[end..].trim_start().trim_start_matches(|c: char| c == '%' || c.is_alphabetic());
-                end = text.len() - word.len();
-            }
-            let parts = vec![CandidatePart { text: number, is_percent: percent }];
-            found.push(AnswerCandidate { start: at, end, parts });
-        }
-    }
-    found
-}
-
-/// Reads the number at the start of a text: returns its digits without separators of thousands, and the number of bytes
-/// that were read. `None` if the text does not start with a number.
-pub fn number(text: &str) -> Option<(String, usize)> {
-    let bytes = text.as_bytes();
-    let digit = |i: usize| bytes.get(i).is_some_and(u8::is_ascii_digit);
-    let sign = usize::from(bytes.first() == Some(&b'-'));
-    let run = |from: usize| (from..bytes.len()).take_while(|i| digit(*i)).count();
-    let whole = run(sign);
-    let decimals = |from: usize| if bytes.get(from) == Some(&b'.') && digit(from + 1) { 1 + run(from + 1) } else { 0 };
-    if whole == 0 {
-        let len = decimals(0);
-        return (len > 0).then(|| (format!("0{}", &text[..len]), len));
-    }
-    // The number may have groups of three digits, each after a comma or a space.
-    let mut end = sign + whole;
-    if whole <= 3 && bytes[sign] != b'0' {
-        while matches!(bytes.get(end), Some(b',' | b' ')) && run(end + 1) == 3 {
-            end += 4;
-        }
-    }
-    if end == sign + whole && bytes.get(end) == Some(&b',') && digit(end + 1) {
-        let len = end + 1 + run(end + 1);
-        return Some((text[..len].replace(',', "."), len));
-    }
-    let len = end + decimals(end);
-    Some((text[..len].replace([',', ' '], ""), len))
-}
-
-/// Number of bytes in the arithmetic expression at the start of a text. The expression must contain an operator, and
-/// the text after it must not continue it. `None` if there is no such expression.
-fn expression(text: &str) -> Option<usize> {
-    let operator = |c: char| matches!(c, '+' | '-' | '*' | '×' | '/' | '^' | '(' | ')' | '÷');
-    let rest = text.strip_prefix('-').unwrap_or(text);
-    let rest = rest.strip_prefix('(').unwrap_or(rest);
-    let rest = rest.strip_prefix('-').unwrap_or(rest);
-    if !rest.starts_with(|c: char| c.is_ascii_digit()) {
-        return None;
-    }
-    let start = text.len() - rest.len();
-    let run = rest
-        .char_indices()
-        .find(|(i, c)| *i > 1000 || !(c.is_ascii_digit() || *c == '.' || c.is_whitespace() || operator(*c)));
-    let end = start + run.map_or(rest.len(), |(i, _)| i);
-    let suffix = |at: usize| {
-        text[at..].chars().next().is_none_or(|c| matches!(c, '.' | ',' | ':' | ')' | '$') || c.is_whitespace())
-    };
-    // Finds the longest prefix that ends in a digit or bracket, contains an operator, and is followed by a character
-    // that ends an expression.
-    let (mut best, mut has_operator) = (None, false);
-    for (i, c) in text[start..end].char_indices() {
-        has_operator |= operator(c);
-        let at = start + i + c.len_utf8();
-        if has_operator && (c.is_ascii_digit() || c == ')') && suffix(at) {
-            best = Some(at);
-        }
-    }
-    best
 }

@@ -1,6 +1,6 @@
 //! The lexer: splits LaTeX, or the plain text that people write instead, into tokens.
 
-use super::commands::{LAYOUT, STYLES, TEXTS, UNITS, WORDS, is_known};
+use super::commands::{LAYOUT, STYLES, TEXTS, UNITS, UPRIGHT, WORDS, is_known};
 
 /// A token: the smallest piece of a formula.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,20 +23,42 @@ pub enum Token {
     Row,
 }
 
-struct Lexer<'a> {
-    text: &'a [char],
+pub(super) struct Lexer<'a> {
+    pub(super) text: &'a [char],
     /// The index of the next character to read.
-    at: usize,
-    tokens: Vec<Token>,
+    pub(super) at: usize,
+    pub(super) tokens: Vec<Token>,
     /// Whether the text contains `\begin`, and so an environment in which `\\` ends a row.
     has_rows: bool,
+    /// The number of texts such as `\text{…}` around this one.
+    pub(super) texts: u8,
+    /// What `2e-3` is.
+    pub(super) exponents: Exponents,
+}
+
+/// What a whole number with `e` and a signed number behind it is, such as `2e-3`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exponents {
+    /// A number with a power of ten: 0.002.
+    OfTen,
+    /// A difference or sum with Euler's number: 2e − 3.
+    Euler,
 }
 
 /// Splits a formula into tokens.
-pub fn tokens(text: &str) -> Vec<Token> {
+pub fn tokens(text: &str, exponents: Exponents) -> Vec<Token> {
+    split(text, 0, exponents)
+}
+
+/// Splits a text within a formula into tokens; `texts` is the number of texts around it.
+pub(super) fn tokens_within(text: &str, texts: u8) -> Vec<Token> {
+    split(text, texts, Exponents::OfTen)
+}
+
+fn split(text: &str, texts: u8, exponents: Exponents) -> Vec<Token> {
     let chars: Vec<char> = text.chars().collect();
     let has_rows = text.contains("\\begin");
-    let mut lexer = Lexer { text: &chars, at: 0, tokens: Vec::new(), has_rows };
+    let mut lexer = Lexer { text: &chars, at: 0, tokens: Vec::new(), has_rows, texts, exponents };
     while lexer.at < chars.len() {
         lexer.next();
     }
@@ -45,7 +67,7 @@ pub fn tokens(text: &str) -> Vec<Token> {
 
 impl Lexer<'_> {
     /// The character `ahead` positions after the next character to read, without moving; `None` after the end.
-    fn peek(&self, ahead: usize) -> Option<char> {
+    pub(super) fn peek(&self, ahead: usize) -> Option<char> {
         self.text.get(self.at + ahead).copied()
     }
 
@@ -55,13 +77,13 @@ impl Lexer<'_> {
     }
 
     /// Adds a mark for `width` characters of the text, and moves past them.
-    fn mark(&mut self, c: char, width: usize) {
+    pub(super) fn mark(&mut self, c: char, width: usize) {
         self.tokens.push(Token::Mark(c));
         self.at += width;
     }
 
     /// Adds a command for `width` characters of the text, and moves past them.
-    fn command(&mut self, name: &str, width: usize) {
+    pub(super) fn command(&mut self, name: &str, width: usize) {
         self.tokens.push(Token::Command(name.to_owned()));
         self.at += width;
     }
@@ -98,8 +120,10 @@ impl Lexer<'_> {
             '×' | '·' | '∙' | '⋅' => self.mark('*', 1),
             '÷' => self.mark('/', 1),
             '−' | '–' => self.mark('-', 1),
-            '²' => self.tokens_of(&[Token::Mark('^'), Token::Number("2".into())], 1),
-            '³' => self.tokens_of(&[Token::Mark('^'), Token::Number("3".into())], 1),
+            '°' => {
+                self.at += 1;
+                self.degree_sign();
+            }
             '\u{ac}'.. if c.is_alphabetic() => {
                 self.tokens.push(Token::Letter(c));
                 self.at += 1;
@@ -107,105 +131,13 @@ impl Lexer<'_> {
             _ if c.is_ascii_alphabetic() => self.letters(),
             '+' | '-' | '*' | '/' | '^' | '_' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '=' | '<' | '>' | ','
             | ';' | ':' | '!' | '%' | '&' | '\'' => self.mark(c, 1),
-            // Spaces, currency signs, degree signs, full stops and all other characters have no meaning here.
+            // Spaces, currency signs, full stops and all other characters have no meaning here.
             _ => self.at += 1,
         }
     }
 
-    /// Adds several tokens for `width` characters of the text, and moves past them.
-    fn tokens_of(&mut self, tokens: &[Token], width: usize) {
-        self.tokens.extend_from_slice(tokens);
-        self.at += width;
-    }
-
-    /// Reads a number with its decimals. Groups of three digits may be separated by `{,}`, `\,` or `,\!`, and outside
-    /// of brackets by commas.
-    fn number(&mut self) {
-        let mut digits = String::new();
-        self.digits(&mut digits);
-        let in_brackets = self.depth() > 0;
-        let three = |from: usize| {
-            (0..3).all(|i| self.text.get(from + i).is_some_and(char::is_ascii_digit))
-                && !self.text.get(from + 3).is_some_and(char::is_ascii_digit)
-        };
-        let mut groups = Vec::new();
-        let mut at = self.at;
-        if (1..=3).contains(&digits.len()) {
-            loop {
-                let rest: String = self.text[at..].iter().take(5).collect();
-                let width = if rest.starts_with("{,}") {
-                    3
-                } else if rest.starts_with("\\,") {
-                    2
-                } else if rest.starts_with(",\\!") {
-                    3 + rest.chars().skip(3).take_while(|c| *c == ' ').count()
-                } else if rest.starts_with(',') && !in_brackets && !digits.starts_with('0') {
-                    1
-                } else {
-                    break;
-                };
-                if !three(at + width) {
-                    break;
-                }
-                groups.push(at + width);
-                at += width + 3;
-            }
-        }
-        for from in groups {
-            digits.extend(&self.text[from..from + 3]);
-            self.at = from + 3;
-        }
-        if self.peek(0) == Some('.') && self.peek(1).is_some_and(|d| d.is_ascii_digit()) {
-            digits.push('.');
-            self.at += 1;
-            self.digits(&mut digits);
-        }
-        if digits.starts_with('.') {
-            digits.insert(0, '0');
-        }
-        if self.peek(0) == Some('.') && self.text[self.at + 1..].starts_with(&['\\', 'o', 'v']) {
-            digits.push('.');
-            self.at += 1;
-        }
-        if !self.repeating(&digits) {
-            self.tokens.push(Token::Number(digits));
-        }
-    }
-
-    /// Reads the rest of a repeating decimal whose first digits are `digits`, such as `0.1\overline{6}`, and adds it as
-    /// a fraction. Returns false if no `\overline` follows.
-    fn repeating(&mut self, digits: &str) -> bool {
-        let rest: String = self.text[self.at..].iter().take(30).collect();
-        let Some(period) = rest.strip_prefix("\\overline{").and_then(|r| r.split_once('}')).map(|(p, _)| p) else {
-            return false;
-        };
-        let Some((whole, decimals)) = digits.split_once('.') else { return false };
-        let number = |text: &str| text.parse::<u64>().ok();
-        if period.len() + digits.len() > 16 || !period.chars().all(|c| c.is_ascii_digit()) {
-            return false;
-        }
-        let short = number(&format!("{whole}{decimals}"));
-        let long = number(&format!("{whole}{decimals}{period}"));
-        let below = format!("{}{}", "9".repeat(period.len()), "0".repeat(decimals.len()));
-        let (Some(short), Some(long)) = (short, long) else { return false };
-        self.at += "\\overline{}".len() + period.len();
-        let parts =
-            [Token::Mark('('), Token::Number((long - short).to_string()), Token::Mark('/'), Token::Number(below)];
-        self.tokens.extend(parts);
-        self.tokens.push(Token::Mark(')'));
-        true
-    }
-
-    /// Appends the digits that follow in the text to `into`, and moves past them.
-    fn digits(&mut self, into: &mut String) {
-        while let Some(d) = self.peek(0).filter(char::is_ascii_digit) {
-            into.push(d);
-            self.at += 1;
-        }
-    }
-
     /// The number of brackets that are open after the tokens so far.
-    fn depth(&self) -> usize {
+    pub(super) fn depth(&self) -> usize {
         let open = self.tokens.iter().filter(|t| matches!(t, Token::Mark('(' | '[' | '{')) || is(t, "{")).count();
         let closed = self.tokens.iter().filter(|t| matches!(t, Token::Mark(')' | ']' | '}')) || is(t, "}")).count();
         open.saturating_sub(closed)
@@ -237,6 +169,14 @@ impl Lexer<'_> {
         if run == "or" || run == "and" {
             self.command(&run.clone(), run.len());
             return;
+        }
+        // `1.5 x 10^3` is a number with a power of ten.
+        if matches!(run.as_str(), "x" | "X") && after_number {
+            let rest: String = self.text[self.at + 1..].iter().take(6).collect();
+            if rest.trim_start().starts_with("10^") {
+                self.mark('*', 1);
+                return;
+            }
         }
         if let Some(c) = self.peek(0) {
             self.tokens.push(Token::Letter(c));
@@ -273,8 +213,15 @@ impl Lexer<'_> {
         let name: String = self.text[self.at + 1..].iter().take_while(|c| c.is_ascii_alphabetic()).collect();
         self.at += 1 + name.len();
         let name = name.as_str();
-        if LAYOUT.contains(&name) {
-            self.empty_script(name);
+        if matches!(name, "circ" | "degree" | "degrees") {
+            self.degrees(name);
+        } else if name == "colon" {
+            self.mark(':', 0);
+        } else if LAYOUT.contains(&name)
+            || (UPRIGHT.contains(&name) && self.upright(name))
+            || (matches!(name, "mathbb" | "Bbb") && self.set_of_numbers())
+        {
+            // Layout has no meaning; the others are read.
         } else if TEXTS.contains(&name) {
             let text = self.braced();
             self.text(&text);
@@ -291,40 +238,8 @@ impl Lexer<'_> {
         }
     }
 
-    /// After a degree command such as `\circ`, which is skipped, removes the `^` before it: the one of `^\circ` or
-    /// `^{\circ}`.
-    fn empty_script(&mut self, name: &str) {
-        if !matches!(name, "circ" | "degree" | "degrees") {
-            return;
-        }
-        match &self.tokens[..] {
-            [.., Token::Mark('^')] => {
-                self.tokens.pop();
-            }
-            [.., Token::Mark('^'), Token::Mark('{')] if self.peek(0) == Some('}') => {
-                self.tokens.truncate(self.tokens.len() - 2);
-                self.at += 1;
-            }
-            _ => {}
-        }
-    }
-
-    /// Adds the token for the content of `\text{…}`: a conjunction, a percent sign, a symbol or another text.
-    fn text(&mut self, text: &str) {
-        let inner = text.trim().trim_matches([',', '.']).trim();
-        match inner.to_lowercase().as_str() {
-            "" => {}
-            "and" | "or" | "y" | "et" => self.command("and", 0),
-            "percent" | "%" | "\\%" | "pct" => self.mark('%', 0),
-            "e" | "i" | "π" if inner.len() == 1 => {
-                self.tokens.push(Token::Letter(inner.chars().next().unwrap_or('e')));
-            }
-            _ => self.tokens.push(Token::Text(inner.to_owned())),
-        }
-    }
-
     /// Reads the content of the braces that follow, or a single character if no brace follows.
-    fn braced(&mut self) -> String {
+    pub(super) fn braced(&mut self) -> String {
         while self.peek(0) == Some(' ') {
             self.at += 1;
         }

@@ -69,6 +69,14 @@ fn contains(e: &Expr, unknown: &str, t: f64) -> Option<bool> {
             }
             any
         }
+        Expr::Intersection(parts) => {
+            let mut all = true;
+            for part in parts {
+                all &= contains(part, unknown, t)?;
+            }
+            all
+        }
+        Expr::Difference(a, b) => contains(a, unknown, t)? && !contains(b, unknown, t)?,
         Expr::Chain(sides, relations) => {
             let values = sides.iter().map(at).collect::<Option<Vec<f64>>>()?;
             // The comparisons are exact, because near a bound the differences are smaller than any tolerance.

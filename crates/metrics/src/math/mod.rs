@@ -10,29 +10,102 @@ mod compare;
 mod exact;
 mod expr;
 mod extract;
+mod figures;
+mod functions;
 mod lexer;
+mod measures;
 mod members;
+mod notation;
+mod number_sets;
+mod numerals;
 mod parser;
+mod plain;
+mod product;
+mod rewrite;
+mod upright;
 mod value;
+mod whole;
 
 pub use compare::MathRules;
 use expr::Expr;
-use extract::{MathAnswer, answer, number};
+use extract::{MathAnswer, answer, closing, has_mark};
+use notation::plain_notation;
+use plain::{number, plain};
+
+/// Maximum number of bytes in a reference that is examined for several numbers; longer ones are whole solutions.
+const MAX_PROSE: usize = 20_000;
 
 /// Whether the answer of a reply equals the answer of a reference. Reply and reference may be whole texts or only
-/// answers.
+/// answers. A reference that is [`unclear`] equals only the same text.
 pub fn equivalent(reply: &str, reference: &str, rules: MathRules) -> bool {
     if let (Some(a), Some(b)) = (lone_number(reply), lone_number(reference))
         && a == b
     {
         return true;
     }
-    let (reference_answers, reply_answers) = (answers(reference), answers(reply));
+    let (reply, reference) = (plain_notation(reply), plain_notation(reference));
+    let is_same_text = || tidy(&reply) == tidy(&reference) && !tidy(&reply).is_empty();
+    if may_have_parts(&reference) {
+        if let Some(whole) = whole::in_reference(&reference) {
+            return is_same_text() || whole::in_reply(&reply, &whole).is_some_and(|found| whole.equals(&found));
+        }
+        if has_several_numbers(&reference) {
+            return is_same_text();
+        }
+    }
+    let (reference_answers, reply_answers) = (answers(&reference), answers(&reply));
     if reference_answers.is_empty() || reply_answers.is_empty() {
-        return tidy(reply) == tidy(reference) && !tidy(reply).is_empty();
+        return is_same_text();
     }
     let equal = |a: &MathAnswer, b: &MathAnswer| tidy(&a.written) == tidy(&b.written) || rules.equal(&a.expr, &b.expr);
     reference_answers.iter().any(|a| reply_answers.iter().any(|b| equal(a, b)))
+}
+
+/// Why a reference cannot be compared with replies, as a sentence; `None` for a reference that can be.
+pub fn unclear(reference: &str) -> Option<&'static str> {
+    let reference = plain_notation(reference);
+    let is_unclear =
+        may_have_parts(&reference) && whole::in_reference(&reference).is_none() && has_several_numbers(&reference);
+    is_unclear.then_some(
+        "the reference is prose with several numbers, and nothing says which of them is the answer; write the answer \
+         alone, in `\\boxed{…}` or after `####`",
+    )
+}
+
+/// Whether a text may be a range, a date, a time or prose with several numbers: it has numbers, and something other than
+/// commands and operators of formulas.
+fn may_have_parts(text: &str) -> bool {
+    let mut in_command = false;
+    let (mut numbers, mut separators, mut slashes_and_points) = (0, 0, 0);
+    for b in text.bytes() {
+        in_command = b == b'\\' || (in_command && b.is_ascii_alphabetic());
+        match b {
+            b'0'..=b'9' => numbers += 1,
+            b'a'..=b'z' | b'A'..=b'Z' => separators += u32::from(!in_command),
+            b':' | b'-' | b'\'' | 128.. => separators += 1,
+            b'/' | b'.' => slashes_and_points += 1,
+            _ => {}
+        }
+    }
+    numbers > 0 && (separators > 0 || slashes_and_points > 1)
+}
+
+/// Whether a reference is prose with several numbers, without an equals sign or another mark of the answer.
+fn has_several_numbers(reference: &str) -> bool {
+    let bare = marked(reference).unwrap_or(reference).trim();
+    if bare.len() > MAX_PROSE || words(bare) == 0 || bare.contains('=') || has_mark(bare) {
+        return false;
+    }
+    if formula_with_unit(bare).is_some() {
+        return false;
+    }
+    let mut end = 0;
+    let mut numbers = 0;
+    for candidate in plain(bare) {
+        numbers += u32::from(candidate.start >= end);
+        end = end.max(candidate.end);
+    }
+    numbers + u32::from(["and a half", "and a quarter"].iter().any(|part| bare.contains(part))) > 1
 }
 
 /// Whether a reply only repeats its prompt: all of the prompt, most of it, or a formula of the prompt that is not
@@ -48,7 +121,7 @@ pub fn is_echo(reply: &str, prompt: &str, reference: &str) -> bool {
     if rest.trim_matches('.').is_empty() || is_most_of_prompt {
         return true;
     }
-    let answers = answers(reply);
+    let answers = answers(&plain_notation(reply));
     answers.iter().any(|a| {
         let written = tidy(&a.written);
         written != reference && written.len() > 2 && prompt.contains(&written) && !is_worked_out(&a.expr)
@@ -63,7 +136,7 @@ fn is_worked_out(e: &Expr) -> bool {
         _ => None,
     };
     match e {
-        Expr::Negative(inner) | Expr::Percent(inner) => is_worked_out(inner),
+        Expr::Negative(inner) | Expr::Percent(inner) | Expr::Degrees(inner) => is_worked_out(inner),
         Expr::Quotient(a, b) => match (whole(a), whole(b)) {
             (Some(mut a), Some(mut b)) => {
                 while b > 0 {
@@ -104,9 +177,19 @@ fn marked(text: &str) -> Option<&str> {
 }
 
 /// The possible answers of a text. A short text that is itself a formula or a number is the answer; in other texts the
-/// answer is searched. A text with an ambiguous comma, such as `1,5`, has two possible answers: a decimal number and a
-/// list.
+/// answer is searched. A text has two possible answers if it can be read in two ways: `1,5` is a decimal number or a list,
+/// and `2e-3` is a number with a power of ten or a difference.
 fn answers(text: &str) -> Vec<MathAnswer> {
+    let mut found = first_answers(text);
+    let with_euler = |a: &MathAnswer| {
+        let expr = parser::parse_with_euler(&a.written)?;
+        Some(MathAnswer { written: a.written.clone(), expr })
+    };
+    found.extend(found.iter().filter_map(with_euler).collect::<Vec<_>>());
+    found
+}
+
+fn first_answers(text: &str) -> Vec<MathAnswer> {
     let bare = marked(text).unwrap_or(text).trim();
     let read = |written: &str| parser::parse(written).map(|expr| MathAnswer { written: written.to_owned(), expr });
     if let Some(digits) = lone_number(bare) {
@@ -117,38 +200,103 @@ fn answers(text: &str) -> Vec<MathAnswer> {
         };
         return read(&digits).into_iter().chain(members).collect();
     }
+    let opaque = || {
+        let content = bare.strip_prefix("\\text{").and_then(|inner| inner.strip_suffix('}')).unwrap_or(bare);
+        MathAnswer { written: bare.to_owned(), expr: Expr::Opaque(tidy(content)) }
+    };
+    if whole::is_date(bare) {
+        return vec![opaque()];
+    }
     let is_marked = ["$", "\\(", "\\[", "\\boxed", "\n"].iter().any(|m| bare.contains(m));
     // For example, `5 apples` is the number 5, a single word is an answer, and `12\text{ cm}` is a formula.
     let one_word = words(bare) == 1 && (bare.contains('\\') || !bare.contains(|c: char| c.is_ascii_digit()));
-    if !is_marked
-        && bare.len() <= 300
-        && (words(bare) == 0 || one_word)
-        && let Some(answer) = read(bare)
-    {
-        return vec![answer];
+    if !is_marked && bare.len() <= 300 {
+        let is_angle = words(bare) == 1 && ["degrees", "degree", "deg"].iter().any(|unit| bare.ends_with(unit));
+        if (words(bare) == 0 || one_word || is_angle)
+            && let Some(answer) = read(bare)
+        {
+            return vec![answer];
+        }
+        if let Some(answer) = formula_with_unit(bare) {
+            return vec![answer];
+        }
     }
-    let found = answer(bare).or_else(|| {
-        let opaque = || MathAnswer { written: bare.to_owned(), expr: Expr::Opaque(tidy(bare)) };
-        (!bare.is_empty() && bare.len() <= 300).then(opaque)
-    });
+    let found = answer(bare).or_else(|| (!bare.is_empty() && bare.len() <= 300).then(opaque));
     found.into_iter().collect()
+}
+
+/// A formula behind which only the words of a unit stand, such as `6\sqrt{3}\text{ square meters}`; `None` for other
+/// texts.
+fn formula_with_unit(text: &str) -> Option<MathAnswer> {
+    if !text.contains('\\') || text.len() > 300 {
+        return None;
+    }
+    let read = |written: &str| parser::parse(written).map(|expr| MathAnswer { written: written.to_owned(), expr });
+    if words(&without_texts(text)?) == 0 {
+        return read(text).filter(|answer| !has_text(&answer.expr));
+    }
+    let is_unit = |at: &usize| {
+        let (formula, unit) = text.split_at(*at);
+        unit.chars().all(|c| c.is_alphabetic() || matches!(c, ' ' | '.')) && words(unit) > 0 && words(formula) == 0
+    };
+    let at = text.match_indices(' ').map(|(at, _)| at).find(is_unit)?;
+    read(&text[..at])
+}
+
+/// A formula without the texts in it, such as `\text{ cm}`. `None` if it begins with one, or if one does not end.
+fn without_texts(formula: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = formula;
+    while let Some(at) = rest.find('\\') {
+        let (before, command) = rest.split_at(at);
+        out.push_str(before);
+        let name = &command[1..1 + command[1..].bytes().take_while(u8::is_ascii_alphabetic).count()];
+        let inner = command[1 + name.len()..].strip_prefix('{');
+        rest = match inner {
+            Some(inner) if commands::TEXTS.contains(&name) || commands::UPRIGHT.contains(&name) => {
+                if out.trim().is_empty() {
+                    return None;
+                }
+                &inner[closing(inner)? + 1..]
+            }
+            _ => {
+                out.push('\\');
+                &command[1..]
+            }
+        };
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+fn has_text(e: &Expr) -> bool {
+    matches!(e, Expr::Text(_)) || e.parts().into_iter().any(has_text)
 }
 
 /// The number of words of at least two letters in a text, without commands and names of functions.
 fn words(text: &str) -> usize {
-    const FUNCTIONS: &[&str] = &[
-        "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "sqrt", "pi", "and", "or", "pmatrix", "bmatrix",
-        "matrix", "array", "align",
-    ];
+    const OTHERS: &[&str] = &["and", "or", "pmatrix", "bmatrix", "matrix", "array", "align"];
+    let is_function =
+        |w: &str| OTHERS.contains(&w) || commands::WORDS.iter().any(|(word, command)| *word == w && *command != "%");
     let parts = text.split(|c: char| !(c.is_alphabetic() || c == '\\' || c == '\''));
-    parts.filter(|w| w.chars().count() > 1 && !w.contains('\\') && !FUNCTIONS.contains(w)).count()
+    parts.filter(|w| w.chars().count() > 1 && !w.contains('\\') && !is_function(w)).count()
 }
 
-/// A formula in a form for comparison as a text: without white space, dollars, commands for size and a full stop at its
-/// end.
+/// A formula in a form for comparison as a text: without dollars, commands for size, white space except between digits,
+/// and a full stop at its end.
 fn tidy(text: &str) -> String {
     let mut text = text.replace("\\left", "").replace("\\right", "").replace("\\!", "").replace("\\,", "");
     text = text.replace("\\dfrac", "\\frac").replace("\\tfrac", "\\frac");
-    text.retain(|c| !c.is_whitespace() && c != '$');
-    text.trim_end_matches('.').to_owned()
+    text.retain(|c| c != '$');
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_whitespace() {
+        // `2 3/4` is not `23/4`.
+        let digit = |c: char| c.is_ascii_digit();
+        if out.ends_with(digit) && word.starts_with(digit) {
+            out.push(' ');
+        }
+        out.push_str(word);
+    }
+    out.truncate(out.trim_end_matches('.').len());
+    out
 }

@@ -1,7 +1,7 @@
 //! The parser: turns the tokens of a formula into an expression.
 
 use super::expr::{Expr, Number, Relation};
-use super::lexer::{Token, is, tokens};
+use super::lexer::{Exponents, Token, is, tokens};
 use super::value::MathFunction;
 
 /// Maximum length of a formula, in bytes; longer ones are not parsed.
@@ -9,14 +9,27 @@ const MAX_BYTES: usize = 4000;
 /// Maximum depth of nested expressions in a formula; deeper ones are not parsed.
 const MAX_DEPTH: usize = 60;
 /// Maximum number of postfix operators after one factor, and maximum number of divisions in one product.
-const MAX_OPERATORS: usize = 12;
+pub(super) const MAX_OPERATORS: usize = 12;
+/// Maximum number of set signs such as `\cup` between sets.
+const MAX_SETS: usize = 60;
 
 /// Parses a formula. `None` if the text is not a formula, is too long or is nested too deeply.
 pub fn parse(text: &str) -> Option<Expr> {
+    parse_with(text, Exponents::OfTen)
+}
+
+/// Parses a formula in which `2e-3` may also be 2e − 3, in this second meaning. `None` if the formula has one meaning
+/// only, or is invalid.
+pub fn parse_with_euler(text: &str) -> Option<Expr> {
+    let is_ambiguous = |w: &[u8]| w[0].is_ascii_digit() && w[1] == b'e' && matches!(w[2], b'+' | b'-');
+    text.as_bytes().windows(3).any(is_ambiguous).then(|| parse_with(text, Exponents::Euler)).flatten()
+}
+
+fn parse_with(text: &str, exponents: Exponents) -> Option<Expr> {
     if text.len() > MAX_BYTES {
         return None;
     }
-    let tokens = tokens(text);
+    let tokens = tokens(text, exponents);
     let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
     let answer = parser.answer()?;
     (parser.at == tokens.len()).then_some(answer)
@@ -187,13 +200,41 @@ impl Parser<'_> {
         if relations.is_empty() { sides.pop() } else { Some(Expr::Chain(sides, relations)) }
     }
 
-    /// Parses a sum, or several sets with union signs between them.
+    /// Parses a sum, or several sets with the signs of unions, intersections and differences between them.
     fn union(&mut self) -> Option<Expr> {
-        let mut parts = vec![self.sum()?];
-        while self.takes_command(&["cup"]) || (is_set(parts.last()) && self.takes_letter('U')) {
-            parts.push(self.sum()?);
+        let mut parts = vec![self.sum_or_difference()?];
+        for _ in 0..MAX_SETS {
+            if self.takes_command(&["cup"]) || (is_set(parts.last()) && self.takes_letter('U')) {
+                parts.push(self.sum_or_difference()?);
+            } else if self.takes_command(&["cap"]) {
+                let right = self.sum_or_difference()?;
+                let left = one(std::mem::take(&mut parts), Expr::Union)?;
+                parts.push(Expr::Intersection(vec![left, right]));
+            } else if self.takes_command(&["setminus", "smallsetminus", "backslash"]) {
+                let mut right = self.sum_or_difference()?;
+                if !is_set(Some(&right)) && right.symbols().is_empty() {
+                    right = Expr::Set(vec![right]);
+                }
+                let left = one(std::mem::take(&mut parts), Expr::Union)?;
+                parts.push(Expr::Difference(Box::new(left), Box::new(right)));
+            } else {
+                return one(parts, Expr::Union);
+            }
         }
-        one(parts, Expr::Union)
+        None
+    }
+
+    /// Parses a sum, or a set minus a set in braces, such as `\mathbb{R} - \{0\}`.
+    fn sum_or_difference(&mut self) -> Option<Expr> {
+        Some(match self.sum()? {
+            Expr::Sum(mut terms) if terms.len() == 2 && is_set(terms.first()) => match terms.pop()? {
+                Expr::Negative(right) if matches!(*right, Expr::Set(_)) => {
+                    Expr::Difference(Box::new(terms.pop()?), right)
+                }
+                other => Expr::Sum(vec![terms.pop()?, other]),
+            },
+            other => other,
+        })
     }
 
     /// Consumes the next token if it is this letter. Returns whether it is.
@@ -235,126 +276,6 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses factors with or without multiplication signs between them, divisions, mixed numbers and units.
-    fn product(&mut self) -> Option<Expr> {
-        let mut factors = vec![self.factor()?];
-        let mut divisions = 0;
-        loop {
-            if self.takes('*') || self.takes_command(&["cdot", "times", "ast", "bullet"]) {
-                let factor = self.signed_factor()?;
-                factors.push(factor);
-            } else if self.takes('/') || self.takes(':') || self.takes_command(&["div"]) {
-                divisions += 1;
-                if divisions > MAX_OPERATORS {
-                    return None;
-                }
-                let divisor = self.signed_factor()?;
-                let product = one(std::mem::take(&mut factors), Expr::Product)?;
-                factors.push(Expr::Quotient(Box::new(product), Box::new(divisor)));
-            } else if let Some(Token::Text(text)) = self.peek() {
-                // A unit is skipped with its power. If there are only symbols before, the text is a part of the answer
-                // instead.
-                let text = text.clone();
-                self.at += 1;
-                if self.takes('^') {
-                    self.factor()?;
-                }
-                if self.takes('/') {
-                    self.factor()?;
-                }
-                if factors.iter().all(|f| matches!(f, Expr::Symbol(_))) {
-                    factors.push(Expr::Text(text));
-                }
-            } else if self.starts_factor() {
-                // Two numbers side by side are not a product but an error.
-                if matches!(factors.last(), Some(Expr::Number(_))) && matches!(self.peek(), Some(Token::Number(_))) {
-                    return None;
-                }
-                let mixed = self.mixed(&factors);
-                let factor = self.factor()?;
-                if mixed {
-                    let whole = factors.pop()?;
-                    factors.push(Expr::Sum(vec![whole, factor]));
-                } else {
-                    factors.push(factor);
-                }
-            } else {
-                return one(factors, Expr::Product);
-            }
-        }
-    }
-
-    /// Parses a factor with the signs before it.
-    pub(super) fn signed_factor(&mut self) -> Option<Expr> {
-        if self.takes('-') {
-            return Some(Expr::Negative(Box::new(self.deeper(Self::signed_factor)?)));
-        }
-        self.takes('+');
-        self.factor()
-    }
-
-    /// Whether `factors` and the next tokens are a mixed number: a whole number before a fraction of two numbers.
-    fn mixed(&self, factors: &[Expr]) -> bool {
-        let whole = matches!(factors, [Expr::Number(n)] if !n.digits.contains('.'));
-        let fraction = self.sees_command(&["frac", "dfrac", "tfrac", "cfrac"]);
-        let digits = |from: usize| match &self.tokens[self.at + from..] {
-            [Token::Mark('{'), Token::Number(_), Token::Mark('}'), ..] => Some(3),
-            [Token::Number(_), ..] => Some(1),
-            _ => None,
-        };
-        let glued = matches!(self.tokens.get(self.at + 1), Some(Token::Number(d)) if d.len() == 2 && !d.contains('.'));
-        whole
-            && fraction
-            && (glued || (self.at + 1 < self.tokens.len() && digits(1).is_some_and(|n| digits(1 + n).is_some())))
-    }
-
-    /// Whether a factor can begin with the next token.
-    pub(super) fn starts_factor(&self) -> bool {
-        match self.peek() {
-            Some(Token::Number(_) | Token::Letter(_) | Token::Begin(_) | Token::Mark('(' | '[' | '{')) => true,
-            Some(Token::Mark('|')) => self.depth_of_bars() == 0,
-            Some(Token::Command(name)) => !matches!(
-                name.as_str(),
-                "and"
-                    | "or"
-                    | "in"
-                    | "cup"
-                    | "cap"
-                    | "pm"
-                    | "mp"
-                    | "cdot"
-                    | "times"
-                    | "div"
-                    | "le"
-                    | "leq"
-                    | "leqslant"
-                    | "ge"
-                    | "geq"
-                    | "geqslant"
-                    | "lt"
-                    | "gt"
-                    | "ne"
-                    | "neq"
-                    | "approx"
-                    | "equiv"
-                    | "simeq"
-                    | "}"
-                    | "rbrace"
-                    | "rvert"
-                    | "rfloor"
-                    | "rceil"
-                    | "rangle"
-                    | "|"
-            ),
-            _ => false,
-        }
-    }
-
-    /// 1 if a bar `|` has been opened and not yet closed, or else 0.
-    fn depth_of_bars(&self) -> usize {
-        self.tokens[..self.at].iter().filter(|t| **t == Token::Mark('|')).count() % 2
-    }
-
     /// Parses an atom and the postfix operators after it: powers, factorials, percent signs, subscripts and primes.
     pub(super) fn factor(&mut self) -> Option<Expr> {
         let mut base = self.deeper(Self::atom)?;
@@ -368,6 +289,8 @@ impl Parser<'_> {
                 base = Expr::Call(MathFunction::Factorial, Box::new(base));
             } else if self.takes('%') {
                 base = Expr::Percent(Box::new(base));
+            } else if self.takes('°') {
+                base = Expr::Degrees(Box::new(base));
             } else if self.takes('_') {
                 let below = self.deeper(Self::script_text)?;
                 base = match base {
@@ -417,7 +340,7 @@ impl Parser<'_> {
 
 /// Whether an expression is a set, a tuple or interval, or a union; `None` is not.
 fn is_set(e: Option<&Expr>) -> bool {
-    matches!(e, Some(Expr::Tuple(..) | Expr::Set(_) | Expr::Union(_)))
+    matches!(e, Some(Expr::Tuple(..) | Expr::Set(_) | Expr::Union(_) | Expr::Difference(..) | Expr::Intersection(_)))
 }
 
 /// The number 0 as an expression.

@@ -153,6 +153,7 @@ fn each_answer_of_math_500_is_found_in_its_own_solution_only() {
     let rows = rows("data/math500/test.jsonl");
     let answers: Vec<(&str, &str)> =
         rows.iter().map(|r| (r["answer"].as_str().unwrap(), r["solution"].as_str().unwrap())).collect();
+    assert_eq!(answers.len(), 500);
     for (i, (answer, solution)) in answers.iter().enumerate() {
         assert!(equivalent(solution, answer, MathRules::default()), "{answer:?} in {solution:?}");
         // Another answer, chosen by index.
@@ -161,6 +162,29 @@ fn each_answer_of_math_500_is_found_in_its_own_solution_only() {
             assert!(!equivalent(solution, other, MathRules::default()), "{other:?} in {solution:?}");
         }
     }
+}
+
+#[needs_oracles]
+#[test]
+fn each_final_answer_of_gsm8k_is_found_in_its_own_solution() {
+    let mut all = 0;
+    for file in ["data/gsm8k/train.jsonl", "data/gsm8k/test.jsonl"] {
+        for row in rows(file) {
+            let solution = row["answer"].as_str().unwrap();
+            let (reasoning, answer) = solution.split_once("####").unwrap();
+            let answer = answer.trim();
+            for (reply, reference) in [
+                (solution, answer),
+                (answer, solution),
+                (&format!("{reasoning}\\boxed{{{answer}}}"), answer),
+                (&format!("The answer is {answer}."), answer),
+            ] {
+                assert!(equivalent(reply, reference, MathRules::default()), "{reply:?} beside {reference:?}");
+            }
+            all += 1;
+        }
+    }
+    assert_eq!(all, 8792);
 }
 
 #[needs_oracles]
