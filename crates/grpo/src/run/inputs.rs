@@ -39,7 +39,9 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
     for function in &job.config.rewards.python {
         // Files by their names, so that a message about a changed one names it.
         let files = job.rewards.library().files(function.tool_name()).into_iter();
-        let files = files.filter(|(name, _)| name.ends_with(".py")).map(|(name, text)| (name, sha256(text.as_bytes())));
+        let files = files
+            .filter(|(name, _)| Path::new(name).extension().is_some_and(|extension| extension == "py"))
+            .map(|(name, text)| (name, sha256(text.as_bytes())));
         functions.insert(function.tool_name().to_owned(), json!(files.collect::<std::collections::BTreeMap<_, _>>()));
     }
     let hash = |examples: &[Example]| Ok::<_, TrainError>(sha256(&serde_json::to_vec(examples)?));

@@ -44,11 +44,11 @@ pub fn plain_notation(text: &str) -> Cow<'_, str> {
                         out.push(' ');
                     }
                 } else {
-                    out.push_str(&format!("_{{{run}}}"));
+                    out.extend(["_{", &run, "}"]);
                 }
             }
             _ => match (fraction(c), word(c)) {
-                (Some((above, below)), _) => out.push_str(&format!("\\frac{{{above}}}{{{below}}}")),
+                (Some((above, below)), _) => out.extend(["\\frac{", &above.to_string(), "}{", &below.to_string(), "}"]),
                 (_, Some(word)) => out.push_str(word),
                 _ => out.push(character(c)),
             },

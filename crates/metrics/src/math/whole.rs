@@ -57,10 +57,10 @@ impl Whole {
     /// Whether a reply's answer equals this answer of a reference.
     pub fn equals(&self, reply: &Self) -> bool {
         match (self, reply) {
-            (Self::Range(a, b), Self::Range(c, d)) => a == c && b == d,
+            (Self::Range(a, b), Self::Range(c, d)) => [a, b] == [c, d],
             (Self::Date(a), Self::Date(b)) => a == b,
             (Self::Time(a), Self::Time(b)) => a.equals(b),
-            (Self::Time(a), Self::Number(n)) => a.minute.is_none() && f64::from(a.hour) == *n,
+            (Self::Time(a), Self::Number(n)) => a.minute.is_none() && f64::from(a.hour).total_cmp(n).is_eq(),
             (Self::Quantity(a), Self::Quantity(b)) => same_quantity(a, b),
             (Self::Quantity(a), Self::Number(n)) => {
                 matches!(total(a), Some((UnitKind::Money, sum)) if (sum - n).abs() < 1e-9)

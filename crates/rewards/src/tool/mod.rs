@@ -8,6 +8,7 @@ pub mod outcome;
 pub mod scores;
 pub mod scoring;
 mod accepted_answers;
+mod literals;
 pub mod builtin;
 pub mod code_tests;
 pub mod python;

@@ -16,6 +16,7 @@ use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::code_tests::CodeTests;
 use crate::tool::composite::Ruling;
 use crate::tool::judge::Judge;
+use crate::tool::literals::literals;
 use crate::tool::python::run_state::FunctionRun;
 use crate::tool::python::scorer::PythonScorer;
 use crate::tool::reward_model::ModelScorer;
@@ -441,21 +442,4 @@ fn without_reference() -> ScoreRecord {
 /// The arguments of a call of a verifier: the prompt, the reply, and the reference (an empty text when there is none).
 fn verifier_call(example: &Example, reply: &str) -> CallArguments {
     vec![example.prompt().to_owned(), reply.to_owned(), example.reference.clone().unwrap_or_default()]
-}
-
-/// Largest number of a verifier's string literals that the admission checks try as replies.
-const MAX_LITERALS: usize = 60;
-
-/// The string literals of a Python program that have 3 to 80 characters, longest first, at most [`MAX_LITERALS`].
-/// Literals without letters and digits are left out.
-fn literals(source: &str) -> Vec<String> {
-    let quoted = regex::Regex::new(r#"'([^'\\\n]{3,80})'|"([^"\\\n]{3,80})""#);
-    let Ok(quoted) = quoted else { return Vec::new() };
-    let found = quoted.captures_iter(source).filter_map(|c| c.get(1).or_else(|| c.get(2)));
-    let mut texts: Vec<String> =
-        found.map(|m| m.as_str().to_owned()).filter(|t| t.chars().any(char::is_alphanumeric)).collect();
-    texts.sort_by_key(|t| (std::cmp::Reverse(t.len()), t.clone()));
-    texts.dedup();
-    texts.truncate(MAX_LITERALS);
-    texts
 }

@@ -1,5 +1,7 @@
 //! The entries of `rewards.python`: which functions score, and how their scores are combined.
 
+use std::path::Path;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
