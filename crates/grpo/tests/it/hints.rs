@@ -19,8 +19,8 @@ fn tool(name: &str, failed: usize) -> Value {
 #[test]
 fn a_healthy_run_gets_no_hint() {
     let steps = vec![record(0.4, 0.2, 0.05, &tool("math_equivalence", 0)); 3];
-    assert_eq!(hints(&steps, 64), [String::new(); 0]);
-    assert_eq!(hints(&[json!({ "loss": 1.0 })], 64), [String::new(); 0], "records of another method");
+    assert!(hints(&steps, 64).is_empty());
+    assert!(hints(&[json!({ "loss": 1.0 })], 64).is_empty(), "records of another method");
 }
 
 #[test]
