@@ -29,7 +29,8 @@ pub fn run(arguments: &ConfigArguments) -> Result<()> {
     problems.extend(suites::of_config(&loaded).err());
     match loaded.find_model() {
         Ok(loaded) if is_readable => {
-            let checked = setup::orchestrator(&loaded).and_then(|(rewards, _)| setup::check_tools(&loaded, &rewards));
+            let checked =
+                setup::orchestrator(&loaded, None).and_then(|(rewards, _)| setup::check_tools(&loaded, &rewards));
             problems.extend(checked.err());
         }
         Ok(_) => {}
