@@ -71,7 +71,7 @@ fn name(e: &Expr) -> Option<FigureName<'_>> {
             "\\angle" | "\\measuredangle" | "\\sphericalangle" => (Figure::Angle, &factors[1..]),
             "\\triangle" | "\\bigtriangleup" | "\\vartriangle" => (Figure::Triangle, &factors[1..]),
             "\\square" | "\\Box" | "\\parallelogram" => (Figure::Quadrilateral, &factors[1..]),
-            _ => (Figure::Points, &factors[..]),
+            _ => (Figure::Points, factors),
         },
         _ => return None,
     };

@@ -89,9 +89,9 @@ impl Lexer<'_> {
         if let Some((_, command)) = WORDS.iter().find(|(known, _)| *known == word) {
             self.at = end;
             if *command == "%" {
-                self.mark('%', 0)
+                self.mark('%', 0);
             } else {
-                self.command(command, 0)
+                self.command(command, 0);
             }
             return true;
         }
@@ -125,9 +125,9 @@ impl Lexer<'_> {
             all => all,
         };
         match tokens {
-            [.., Token::Number(_) | Token::Text(_) | Token::Mark(')' | '}' | '°')] => true,
+            [.., Token::Number(_) | Token::Text(_) | Token::Mark(')' | '}' | '°')]
+            | [.., Token::Text(_), Token::Mark('*' | '/')] => true,
             [.., Token::Text(_), Token::Command(c)] => matches!(c.as_str(), "cdot" | "times"),
-            [.., Token::Text(_), Token::Mark('*' | '/')] => true,
             [.., Token::Command(c)] => c == "pi",
             [.., Token::Letter(_)] => !numbers_only,
             _ => false,
