@@ -250,8 +250,7 @@ fn without_texts(formula: &str) -> Option<String> {
     while let Some(at) = rest.find('\\') {
         let (before, command) = rest.split_at(at);
         out.push_str(before);
-        let letters = command[1..].bytes().take_while(u8::is_ascii_alphabetic).count();
-        let name = &command[1..=letters];
+        let name = &command[1..=command[1..].bytes().take_while(u8::is_ascii_alphabetic).count()];
         let inner = command[1 + name.len()..].strip_prefix('{');
         rest = match inner {
             Some(inner) if commands::TEXTS.contains(&name) || commands::UPRIGHT.contains(&name) => {

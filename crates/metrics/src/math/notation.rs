@@ -48,7 +48,7 @@ pub fn plain_notation(text: &str) -> Cow<'_, str> {
                 }
             }
             _ => match (fraction(c), word(c)) {
-                (Some((above, below)), _) => out.extend(["\\frac{", &above.to_string(), "}{", &below.to_string(), "}"]),
+                (Some((above, below)), _) => out.extend(["\\frac{", above, "}{", below, "}"]),
                 (_, Some(word)) => out.push_str(word),
                 _ => out.push(character(c)),
             },
@@ -78,27 +78,27 @@ fn subscript(c: char) -> Option<char> {
 }
 
 /// Numerator and denominator of a vulgar fraction, such as 1 and 2 for `½`; `None` for other characters.
-fn fraction(c: char) -> Option<(u8, u8)> {
+fn fraction(c: char) -> Option<(&'static str, &'static str)> {
     Some(match c {
-        '¼' => (1, 4),
-        '½' => (1, 2),
-        '¾' => (3, 4),
-        '⅐' => (1, 7),
-        '⅑' => (1, 9),
-        '⅒' => (1, 10),
-        '⅓' => (1, 3),
-        '⅔' => (2, 3),
-        '⅕' => (1, 5),
-        '⅖' => (2, 5),
-        '⅗' => (3, 5),
-        '⅘' => (4, 5),
-        '⅙' => (1, 6),
-        '⅚' => (5, 6),
-        '⅛' => (1, 8),
-        '⅜' => (3, 8),
-        '⅝' => (5, 8),
-        '⅞' => (7, 8),
-        '↉' => (0, 3),
+        '¼' => ("1", "4"),
+        '½' => ("1", "2"),
+        '¾' => ("3", "4"),
+        '⅐' => ("1", "7"),
+        '⅑' => ("1", "9"),
+        '⅒' => ("1", "10"),
+        '⅓' => ("1", "3"),
+        '⅔' => ("2", "3"),
+        '⅕' => ("1", "5"),
+        '⅖' => ("2", "5"),
+        '⅗' => ("3", "5"),
+        '⅘' => ("4", "5"),
+        '⅙' => ("1", "6"),
+        '⅚' => ("5", "6"),
+        '⅛' => ("1", "8"),
+        '⅜' => ("3", "8"),
+        '⅝' => ("5", "8"),
+        '⅞' => ("7", "8"),
+        '↉' => ("0", "3"),
         _ => return None,
     })
 }

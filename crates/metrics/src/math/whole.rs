@@ -1,6 +1,9 @@
 //! Answers that are compared as a whole, although they contain several numbers: ranges, dates, clock times and compound
 //! quantities. Reduced to one of their numbers, or read as a formula, they would equal wrong answers.
 
+// The comparisons of floating-point numbers are exact because both are as written.
+#![allow(clippy::float_cmp)]
+
 use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
