@@ -23,12 +23,14 @@
 
 mod error;
 mod example;
+mod home;
 mod jsonl;
 mod table;
 mod yaml;
 
 pub use error::{ConfigError, DataError, KeyProblem, Problem};
 pub use example::{Completion, Example, Message, Preference, Role, ScoredPart};
+pub use home::{expand_home, expand_home_of};
 pub use jsonl::{Needs, NumberedRow, json_type_name, read_examples, read_preferences, read_rows};
 pub use table::{Column, parquet};
 pub use yaml::Document;

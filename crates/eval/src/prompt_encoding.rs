@@ -11,22 +11,29 @@ use serde::{Deserialize, Serialize};
 pub enum PromptFormat {
     /// The messages are formatted by the model's own chat template.
     Chat,
-    /// The contents of the messages are joined without separators, for models that continue plain text.
+    /// The contents of the messages are joined without separators, for models that continue plain text. The special
+    /// tokens that the tokenizer adds to a text, such as one that begins it, are added.
     Plain,
 }
 
 /// The token ids of the prompt made of an example's messages, up to where the model's reply begins. They may be more
 /// than the model's context holds; [`check_prompt_fits`] checks that.
 pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
-    let text = match format {
-        PromptFormat::Chat => {
-            let turns: Vec<Turn> =
-                example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect();
-            policy.tokenizer.chat(&turns, true)?
-        }
-        PromptFormat::Plain => example.messages.iter().map(|m| m.content.as_str()).collect(),
-    };
-    policy.tokenizer.encode(&text)
+    match format {
+        // The template writes the special tokens itself.
+        PromptFormat::Chat => policy.tokenizer.encode(&policy.tokenizer.chat(&turns(example), true)?),
+        PromptFormat::Plain => policy.tokenizer.encode_whole(&plain(example)),
+    }
+}
+
+/// The messages of an example as the turns that a chat template renders.
+pub fn turns(example: &Example) -> Vec<Turn<'_>> {
+    example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect()
+}
+
+/// The messages of an example as plain text.
+pub fn plain(example: &Example) -> String {
+    example.messages.iter().map(|m| m.content.as_str()).collect()
 }
 
 /// The token ids of the prompt, like [`encode_prompt`]; fails where the prompt leaves no room for a reply in the

@@ -42,6 +42,7 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
     let asset = assets::config(&arguments.config)?;
     let document = Document::parse(&asset.path, &asset.text)?;
     let mut config: Config = document.check(&Config::schema())?;
+    document.reject(config.expand_paths())?;
     if let Some(seed) = arguments.seed {
         config.seed = seed;
     }

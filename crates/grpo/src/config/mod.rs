@@ -10,6 +10,7 @@ mod check;
 mod data;
 mod evaluation;
 mod model;
+mod paths;
 mod rewards;
 mod run;
 mod training;

@@ -5,6 +5,7 @@
 mod advantages;
 mod configs;
 mod gradients;
+mod demonstrations;
 mod objectives;
 mod references;
 mod schedules;
