@@ -12,7 +12,8 @@ from gguf.quants import dequantize
 home = Path(__file__).resolve().parent.parent.parent / "crates/policy/tests/fixtures"
 rng = np.random.default_rng(1)
 # Size of a block, and the offsets of its half-precision scales, which are overwritten with finite numbers.
-formats = {"Q4_0": (18, [0]), "Q4_1": (20, [0, 2]), "Q8_0": (34, [0]), "Q4_K": (144, [0, 2]), "Q5_K": (176, [0, 2]), "Q6_K": (210, [208])}
+formats = {"Q4_0": (18, [0]), "Q4_1": (20, [0, 2]), "Q8_0": (34, [0]), "Q4_K": (144, [0, 2]), "Q5_K": (176, [0, 2]), "Q6_K": (210, [208]),
+           "Q5_0": (22, [0]), "Q5_1": (24, [0, 2]), "IQ4_NL": (18, [0])}
 writer = GGUFWriter(home / "formats.gguf", "llama")
 values = {}
 for name, (size, scales) in formats.items():

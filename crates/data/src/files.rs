@@ -20,6 +20,17 @@ pub enum DataFiles {
     Columns(BTreeMap<String, String>),
 }
 
+impl DataFiles {
+    /// The names of the files, to change them.
+    pub fn names_mut(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::One(name) => vec![name],
+            Self::Several(names) => names.iter_mut().collect(),
+            Self::Columns(columns) => columns.values_mut().collect(),
+        }
+    }
+}
+
 impl fmt::Display for DataFiles {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {

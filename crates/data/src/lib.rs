@@ -29,6 +29,7 @@ mod example;
 mod examples;
 mod files;
 mod final_answer;
+mod home;
 mod preferences;
 mod rows;
 mod table;
@@ -40,6 +41,7 @@ pub use example::{Completion, Example, Message, Preference, Role, ScoredPart};
 pub use examples::{ExampleSet, Needs, examples, read_examples};
 pub use files::DataFiles;
 pub use final_answer::{FinalAnswers, find_final_answers};
+pub use home::{expand_home, expand_home_of};
 pub use preferences::{preferences, read_preferences};
 pub use rows::{
     DataFile, DataRow, TextColumn, decompress, json_type_name, not_json, number_text, read_rows, read_text_columns,

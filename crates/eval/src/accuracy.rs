@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example, ScoredPart};
-use rlar_policy::{GenerationRequest, Policy, Sampling};
+use rlar_policy::{GenerationRequest, Policy, Sample, Sampling, with_prefill};
 use rlar_rewards::{Orchestrator, Outcome, WeightedTool};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 use crate::prompt_encoding::{PromptFormat, encode_fitting_prompt};
+use crate::reply_text::prefill;
 
 /// Settings of [`accuracy`](fn@accuracy): how replies are sampled and scored.
 #[derive(Clone, Debug)]
@@ -81,11 +82,12 @@ pub fn accuracy<'e>(
     });
     let requests = requests.collect::<Result<Vec<_>, EvalError>>()?;
     let samples = policy.engine(protocol.batch).generate(&requests, &protocol.sampling)?;
-    let replies: Vec<(&Example, Completion)> = examples
-        .iter()
-        .zip(samples)
-        .flat_map(|(e, samples)| samples.into_iter().map(move |s| (e, protocol.scored.completion(s.text))))
-        .collect();
+    let mut replies: Vec<(&Example, Completion)> = Vec::new();
+    for (example, samples) in examples.iter().zip(samples) {
+        let prefill = prefill(policy, example, protocol.format)?;
+        let completion = |s: Sample| protocol.scored.completion(with_prefill(&prefill, s.text));
+        replies.extend(samples.into_iter().map(|s| (example, completion(s))));
+    }
     let items: Vec<(&Example, &Completion)> = replies.iter().map(|(e, c)| (*e, c)).collect();
     let scores = score(rewards, &items, &protocol.always)?;
     let mut kinds: BTreeMap<String, Accuracy> = BTreeMap::new();

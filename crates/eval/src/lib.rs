@@ -31,6 +31,7 @@ pub mod error;
 pub mod accuracy;
 pub mod datasets;
 mod prompt_encoding;
+mod reply_text;
 pub mod suite;
 
 pub mod item;
@@ -57,7 +58,8 @@ pub mod routing;
 pub use accuracy::{Accuracy, Protocol, ScoredReply, accuracy};
 pub use error::EvalError;
 pub use item::{Average, Benchmark, Item, ItemKind};
-pub use prompt_encoding::{PromptFormat, check_prompt_fits, encode_fitting_prompt, encode_prompt};
+pub use prompt_encoding::{PromptFormat, check_prompt_fits, encode_fitting_prompt, encode_prompt, turns};
+pub use reply_text::{prefill, stop_conflict, tags_conflict};
 pub use report::BenchmarkReport;
 pub use scores::{BenchmarkScores, ScoringCost};
 pub use win_rate::WinRate;

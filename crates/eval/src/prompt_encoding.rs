@@ -1,7 +1,7 @@
 //! Turns an example's messages into the token ids of the prompt, in the same way for training and evaluation.
 
 use rlar_data::{Example, Message, Role};
-use rlar_policy::{Conversation, Policy, PolicyError};
+use rlar_policy::{Conversation, Policy, PolicyError, Turn};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -11,24 +11,39 @@ use serde::{Deserialize, Serialize};
 pub enum PromptFormat {
     /// The messages are formatted by the model's own chat template.
     Chat,
-    /// The contents of the messages are joined without separators, for models that continue plain text.
+    /// The contents of the messages are joined without separators, for models that continue plain text. The special
+    /// tokens that the tokenizer adds to a text, such as one that begins it, are added.
     Plain,
 }
 
 /// The token ids of the prompt made of an example's messages, up to where the model's reply begins. They may be more
 /// than the model's context holds; [`check_prompt_fits`] checks that.
 pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
-    let text = match format {
+    match format {
+        // The template writes the special tokens itself.
         PromptFormat::Chat => {
-            let messages = example.messages.iter().map(Message::to_json).collect();
-            let conversation = Conversation { messages, generation: true, ..Conversation::default() };
-            let text = policy.tokenizer.render(&conversation)?.text;
+            let text = policy.tokenizer.render(&conversation(example))?.text;
             check_roles(example, &text)?;
-            text
+            policy.tokenizer.encode(&text)
         }
-        PromptFormat::Plain => example.messages.iter().map(|m| m.content.as_str()).collect(),
-    };
-    policy.tokenizer.encode(&text)
+        PromptFormat::Plain => policy.tokenizer.encode_whole(&plain(example)),
+    }
+}
+
+/// The messages of an example as the conversation that a chat template renders, up to where the reply begins.
+fn conversation(example: &Example) -> Conversation {
+    let messages = example.messages.iter().map(Message::to_json).collect();
+    Conversation { messages, generation: true, ..Conversation::default() }
+}
+
+/// The messages of an example as the turns that a chat template renders.
+pub fn turns(example: &Example) -> Vec<Turn<'_>> {
+    example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect()
+}
+
+/// The messages of an example as plain text.
+pub fn plain(example: &Example) -> String {
+    example.messages.iter().map(|m| m.content.as_str()).collect()
 }
 
 /// Fails where the chat template leaves out a message because it does not know its role, or tool calls.

@@ -70,7 +70,7 @@ impl ActiveSequence {
         }
         let text = self.stream.text();
         let certain = match finish {
-            Some(_) => stop_at(text, &sampling.stop).unwrap_or(text.len()),
+            Some(_) => sampling.stop_at(text).unwrap_or(text.len()),
             None => text.len() - held_back(text, &sampling.stop),
         };
         let new_text = text.get(self.emitted..certain).unwrap_or("");
@@ -78,7 +78,8 @@ impl ActiveSequence {
         Ok(on_token(TokenEvent { request: self.request, index: self.index, token, text: new_text, finish }))
     }
 
-    /// Takes the finished sample out of the sequence. Its text ends before the end token or stop text.
+    /// Takes the finished sample out of the sequence. Its text ends before the end token, and before or
+    /// behind the stop text.
     pub fn end(&mut self, tokenizer: &Tokenizer, sampling: &Sampling, finish: Finish) -> Result<Sample, PolicyError> {
         let mut tokens = self.sample.tokens.as_slice();
         if let [before @ .., last] = tokens
@@ -87,15 +88,10 @@ impl ActiveSequence {
             tokens = before;
         }
         let text = tokenizer.decode(tokens)?;
-        let end = if finish == Finish::Stop { stop_at(&text, &sampling.stop) } else { None };
+        let end = if finish == Finish::Stop { sampling.stop_at(&text) } else { None };
         let text = text[..end.unwrap_or(text.len())].to_owned();
         Ok(Sample { text, finish, ..std::mem::replace(&mut self.sample, Sample::empty(finish)) })
     }
-}
-
-/// Byte at which the earliest stop text in `text` begins; `None` where there is none.
-fn stop_at(text: &str, stop: &[String]) -> Option<usize> {
-    stop.iter().filter_map(|s| text.find(s.as_str())).min()
 }
 
 /// Number of bytes at the end of `text` that may turn out to be the beginning of a stop text.

@@ -98,6 +98,14 @@ fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
     files.into_iter().map(|f| Shard::open(&folder.join(f))).collect()
 }
 
+/// The matrices for which a file of an adapter has tensors, by their names without the file's `prefix`.
+pub(crate) fn adapted_matrices(path: &Path, prefix: &str) -> Result<Vec<String>, PolicyError> {
+    let shard = Shard::open(path)?;
+    let matrix = |tensor: &String| Some(tensor.strip_prefix(prefix)?.strip_suffix(".lora_A.weight")?.to_owned());
+    let names: BTreeSet<String> = shard.metadata.tensors().keys().filter_map(matrix).collect();
+    Ok(names.into_iter().collect())
+}
+
 /// The name under which a layout declares the tensor that a file calls `name`: older BERT files say `gamma` and `beta`
 /// for `weight` and `bias` of norms, and the original GPT-2 files lack the prefix `transformer`.
 fn layout_name(name: &str, specs: &BTreeMap<&str, &Spec>) -> String {

@@ -34,7 +34,8 @@ pub struct Sample {
     pub drawn_log_probs: Vec<f32>,
     /// Log-prob of each token at temperature 1 over the whole vocabulary, without the repetition penalty.
     pub plain_log_probs: Vec<f32>,
-    /// Text of the reply, without the end token or stop text and what follows it.
+    /// Text of the reply, without the end token, and without the stop text unless `include_stop` is set. What follows
+    /// these is left out.
     pub text: String,
     /// Why the reply ended.
     pub finish: Finish,

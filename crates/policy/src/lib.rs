@@ -45,6 +45,7 @@ pub mod layout;
 // Text.
 pub mod chat;
 mod tokenizer;
+mod turns;
 mod vocabulary;
 
 // Weights and computation.
@@ -53,6 +54,7 @@ mod checkpoint;
 mod decoder;
 mod encoder;
 mod forward;
+mod hub_cache;
 mod model;
 pub mod ops;
 pub mod weights;
@@ -91,3 +93,4 @@ pub use reward::{RewardInput, RewardModel};
 pub use sampling::{SampledToken, Sampling, sample_token};
 pub use save::File;
 pub use tokenizer::{TextStream, Tokenizer};
+pub use turns::{TurnTokens, with_prefill};

@@ -17,6 +17,7 @@ use crate::device::ComputeDevice;
 use crate::encoder::{self, Encoder};
 use crate::error::PolicyError;
 use crate::gguf::Gguf;
+use crate::hub_cache;
 use crate::layout::{Layout, Lora, Spec};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{self, Weights};
@@ -196,12 +197,27 @@ const HARMLESS: [&str; 16] = [
     "qalora_group_size",
 ];
 
+/// The base model that an adapter's configuration names: a path, from the adapter's folder or as it is, or the name of a
+/// model whose snapshot is in the Hub's cache.
+fn find_base(folder: &Path, json: &Value) -> Result<PathBuf, String> {
+    let named = json["base_model_name_or_path"].as_str().unwrap_or_default();
+    let paths = [folder.join(named), PathBuf::from(named)].into_iter().find(|p| !named.is_empty() && p.exists());
+    let revision = json["revision"].as_str().filter(|revision| !revision.is_empty()).unwrap_or("main");
+    paths.or_else(|| hub_cache::snapshot(named, revision)).ok_or_else(|| {
+        format!(
+            "`base_model_name_or_path` {} is neither a folder nor a file on this machine, nor a model in the Hub's cache; \
+             set it to the path of the base model",
+            json["base_model_name_or_path"]
+        )
+    })
+}
+
 /// Loads the PEFT adapter in `folder` together with its base model.
 fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loaded, PolicyError> {
     let at = folder.join("adapter_config.json");
     let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
     let wrong = |why: String| PolicyError::file(&at, why);
-    let json: Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;
+    let mut json: Value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;
     if json["peft_type"] != "LORA" {
         return Err(wrong(format!("`peft_type` {} is not supported; supported: LORA", json["peft_type"])));
     }
@@ -213,9 +229,16 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
         let plain = match key.as_str() {
             "init_lora_weights" => value == true || value == "gaussian",
             "bias" => value == "none",
-            "target_modules" if !value.is_array() => {
+            "target_modules" if !value.is_array() && (!value.is_string() || value == "all-linear") => {
                 return Err(wrong(format!(
-                    "`target_modules` {value} is not a list of names; list the matrices one by one"
+                    "`target_modules` {value} is neither a list of names nor a regular expression; list the matrices \
+                     one by one"
+                )));
+            }
+            "modules_to_save" if !empty => {
+                return Err(wrong(format!(
+                    "`modules_to_save` {value} is not supported: whole matrices beside the adapter's; merge the adapter \
+                     into its base with PEFT (`merge_and_unload`), and use the merged model"
                 )));
             }
             _ => HARMLESS.contains(&key.as_str()),
@@ -224,16 +247,13 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
             return Err(wrong(format!("`{key}` {value} is not supported")));
         }
     }
+    let weights = folder.join("adapter_model.safetensors");
+    if json["target_modules"].is_string() {
+        // A regular expression matched the matrices that the file has tensors for.
+        json["target_modules"] = checkpoint::adapted_matrices(&weights, PEFT)?.into();
+    }
     let lora: Lora = serde_json::from_value(json.clone()).map_err(|e| wrong(e.to_string()))?;
-    let base = json["base_model_name_or_path"].as_str().unwrap_or_default();
-    let base = [folder.join(base), PathBuf::from(base)].into_iter().find(|p| !base.is_empty() && p.exists());
-    let base = base.ok_or_else(|| {
-        let named = &json["base_model_name_or_path"];
-        wrong(format!(
-            "`base_model_name_or_path` {named} is neither a folder nor a file on this machine; set it to the path of the base model"
-        ))
-    })?;
-
+    let base = find_base(folder, &json).map_err(wrong)?;
     let config = if base.is_dir() {
         let at = base.join("config.json");
         let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
@@ -246,7 +266,7 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
     for spec in layout.specs().iter().filter(|s| s.trained) {
         stored.tensor(format!("{PEFT}{}", spec.name), spec.shape, spec.form, spec.start);
     }
-    let found = checkpoint::find_in_file(&folder.join("adapter_model.safetensors"), &Arc::new(stored))?;
+    let found = checkpoint::find_in_file(&weights, &Arc::new(stored))?;
     let mut held: std::collections::BTreeMap<String, Vec<f32>> = std::collections::BTreeMap::new();
     found.read(
         |_| Vec::new(),

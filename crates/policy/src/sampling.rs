@@ -22,6 +22,8 @@ pub struct Sampling {
     pub max_tokens: usize,
     /// Texts that end a reply as soon as they occur in it.
     pub stop: Vec<String>,
+    /// Whether the text of a reply ends with the stop text that ended it, instead of before it.
+    pub include_stop: bool,
     /// Ids of tokens that end a reply, in addition to the end tokens of the model's tokenizer.
     pub stop_tokens: Vec<u32>,
 }
@@ -36,6 +38,7 @@ impl Default for Sampling {
             repetition_penalty: 1.0,
             max_tokens: 256,
             stop: Vec::new(),
+            include_stop: false,
             stop_tokens: Vec::new(),
         }
     }
@@ -57,6 +60,23 @@ impl Sampling {
             return Err("`stop` holds an empty text, which every reply contains".into());
         }
         Ok(())
+    }
+
+    /// Byte of `text` at which a reply ends because of a stop text; `None` where there is none in it. The stop text that
+    /// begins first counts, and of several at the same place the shortest, which is complete first.
+    pub fn stop_at(&self, text: &str) -> Option<usize> {
+        let found = self.stop.iter().filter_map(|stop| Some((text.find(stop.as_str())?, stop.len())));
+        found.min().map(|(start, length)| if self.include_stop { start + length } else { start })
+    }
+
+    /// The stop text because of which no reply can contain `needed`; `None` where it can. With `include_stop`, a reply
+    /// can end with a text whose end is a stop text.
+    pub fn prevents(&self, needed: &str) -> Option<&str> {
+        let cut = |stop: &&String| match needed.find(stop.as_str()) {
+            Some(at) => !self.include_stop || at + stop.len() < needed.len(),
+            None => false,
+        };
+        self.stop.iter().find(cut).map(String::as_str)
     }
 
     /// Whether all tokens can be sampled, because top-k, top-p and min-p are off.

@@ -104,7 +104,7 @@ impl Tokenizer {
             let listed = ids.as_array().map_or(std::slice::from_ref(ids), Vec::as_slice);
             eos.extend(listed.iter().filter_map(serde_json::Value::as_u64).filter_map(|id| u32::try_from(id).ok()));
         }
-        // The tokenizer's own end token stays first, because supervised training ends replies with the first one.
+        // The tokenizer's own end token stays first, because plain demonstrations end with the first one.
         let mut seen = std::collections::BTreeSet::new();
         eos.retain(|id| seen.insert(*id));
         let file = folder.join("chat_template.jinja");
@@ -148,6 +148,16 @@ impl Tokenizer {
         Self { inner: Arc::new(inner), eos, template, tokens, limit: u32::MAX, segments: false }
     }
 
+    /// Whether a token was added to the vocabulary beside the words that the tokenizer learned, as special tokens are.
+    pub(crate) fn is_added(&self, id: u32) -> bool {
+        self.inner.get_added_vocabulary().get_added_tokens_decoder().contains_key(&id)
+    }
+
+    /// Whether a text is a special token, which decoding leaves out.
+    pub(crate) fn is_special(&self, text: &str) -> bool {
+        self.inner.get_added_vocabulary().is_special_token(text)
+    }
+
     /// Returns an error where the vocabulary is larger than the model's. Added tokens beyond it are accepted (Gemma 3
     /// has one for images), but a text that gives one of them is an error.
     fn checked(mut self, path: &Path, vocab_size: usize) -> Result<Self, PolicyError> {
@@ -166,10 +176,13 @@ impl Tokenizer {
             ));
         }
         self.limit = u32::try_from(vocab_size).unwrap_or(u32::MAX);
+        // A reply in the form of the template ends with the token that ends a turn there, whatever other files say.
+        let ends_turn = self.turn_end().and_then(|end| end.token);
+        self.also_ends(ends_turn.as_slice());
         Ok(self)
     }
 
-    fn encoding<'s>(
+    pub(crate) fn encoding<'s>(
         &self,
         text: impl Into<tokenizers::EncodeInput<'s>> + Send,
         special: bool,
@@ -225,7 +238,7 @@ impl Tokenizer {
         }
     }
 
-    /// Ids of the tokens that end a reply. Replies for training end with the first of them.
+    /// Ids of the tokens that end a reply. Plain replies for training end with the first of them.
     pub fn eos(&self) -> &[u32] {
         &self.eos
     }
@@ -255,7 +268,7 @@ impl Tokenizer {
 
     /// The token ids of a conversation, and for each token whether it belongs to a reply of the model: the loss mask
     /// for training on several turns. Where the template has no `{% generation %}` marks, a reply is the text that it
-    /// adds to the conversation before it.
+    /// adds to the conversation before it, up to the token that ends the turn.
     pub fn masked(&self, conversation: &Conversation) -> Result<(Vec<u32>, Vec<bool>), PolicyError> {
         let whole = self.render(conversation)?;
         let spans = if self.template.as_ref().is_some_and(ChatTemplate::marks_replies) {
@@ -274,6 +287,7 @@ impl Tokenizer {
             let messages = conversation.messages[..n].to_vec();
             Ok(self.render(&Conversation { messages, generation, ..conversation.clone() })?.text)
         };
+        let end = self.turn_end().filter(|end| end.token.is_some());
         let mut spans = Vec::new();
         for (i, message) in conversation.messages.iter().enumerate() {
             if message["role"] != "assistant" {
@@ -285,7 +299,10 @@ impl Tokenizer {
                                turns needs `{% generation %}` marks in the template";
                 return Err(wrong(message));
             }
-            spans.push(before.len()..after.len());
+            // What follows the end of the turn, such as a line break, is never generated.
+            let turn = &after[before.len()..];
+            let ended = end.as_ref().and_then(|end| Some(turn.rfind(&end.text)? + end.text.len()));
+            spans.push(before.len()..before.len() + ended.unwrap_or(turn.len()));
         }
         Ok(spans)
     }

@@ -34,12 +34,15 @@ const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
 /// llama.cpp's names of the supported pre-tokenizers, for error messages.
-const PRE_TOKENIZERS: &str = "gpt-2, smollm, llama-bpe, qwen2";
+const PRE_TOKENIZERS: &str = "gpt-2, smollm, llama-bpe, qwen2, deepseek-r1-qwen, qwen35";
 
 /// The pattern by which Llama 3 splits a text before BPE. Qwen2's differs in that it splits numbers into single digits.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The pattern of Qwen 3.5: Qwen2's, in which combining marks belong to the letters before them.
+const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The character that SentencePiece writes for a space.
 const SPACE: &str = "\u{2581}";
@@ -141,7 +144,9 @@ fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::T
         "gpt-2" => (PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)), false),
         "smollm" => (digits_then_bytes(), false),
         "llama-bpe" | "llama3" | "llama-v3" => (split_by(LLAMA3)?, true),
-        "qwen2" => (split_by(QWEN2)?, false),
+        // The distillates of R1 are cut as Qwen2 cuts, by llama.cpp, too.
+        "qwen2" | "deepseek-r1-qwen" => (split_by(QWEN2)?, false),
+        "qwen35" => (split_by(QWEN35)?, false),
         other => {
             let message = format!("pre-tokenizer `{other}` is not supported; supported: {PRE_TOKENIZERS}");
             return Err(PolicyError::file(path, message));
@@ -152,7 +157,7 @@ fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::T
     let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(bpe));
     inner.with_pre_tokenizer(Some(split));
     inner.with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevel::default())));
-    if pre_tokenizer == "qwen2" {
+    if matches!(pre_tokenizer, "qwen2" | "qwen35") {
         let normalized = inner.with_normalizer(Some(NormalizerWrapper::NFC(NFC)));
         normalized.map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
     }

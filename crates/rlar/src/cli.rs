@@ -3,6 +3,7 @@
 mod benchmark;
 mod eval;
 mod models;
+mod path;
 mod rewards;
 mod runs;
 mod sandbox;
@@ -12,6 +13,7 @@ mod training;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use path::path;
 
 pub use benchmark::{BenchmarkCommand, JudgePrompt, RewardBenchmarkArguments};
 pub use eval::{EvalArguments, PolicyEvalArguments};
@@ -89,7 +91,7 @@ pub enum Command {
     /// List, try, admit, retire and compare reward tools.
     Rewards {
         /// A folder of tools; rlar's built-in library when absent.
-        #[arg(long, value_name = "FOLDER", global = true)]
+        #[arg(long, value_name = "FOLDER", global = true, value_parser = path())]
         library: Option<PathBuf>,
         #[command(flatten)]
         tools: ToolArguments,

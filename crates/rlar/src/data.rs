@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
+use rlar_data::expand_home;
 use rlar_eval::EvalError;
 use rlar_eval::datasets::{DataFile, DatasetManifest, FetchOutcome, data_folder, fetch, hub_file, is_fetched};
 use rlar_eval::table::render;
@@ -110,6 +111,9 @@ pub fn fetch_hub_file(name: &str) -> Result<PathBuf> {
 /// The file is looked for as given, beside the suite and one folder up, in the folder of downloaded data, then among
 /// the embedded data.
 pub fn find(suite: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), EvalError> {
+    let wrong = |message: String| EvalError::File { path: name.into(), message };
+    let name = expand_home(name).map_err(wrong)?;
+    let name = name.as_str();
     if let Some(path) = assets::beside(suite, name) {
         return read_file(path);
     }

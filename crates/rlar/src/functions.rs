@@ -25,13 +25,11 @@ pub fn read(document: &Document, config_path: &Path, entries: &[PythonFunction])
     let mut sources = Vec::with_capacity(entries.len());
     for (i, entry) in entries.iter().enumerate() {
         let Some(FunctionAddress { file, function }) = entry.address() else { continue };
-        match assets::beside(config_path, file) {
-            Some(path) => sources.push(read_source(&path, function)?),
-            None => {
-                let message =
-                    format!("{file} does not exist: neither as given, nor beside the config, nor one folder up");
-                document.reject(vec![KeyProblem::new(format!("rewards.python[{i}]"), message)])?;
-            }
+        if let Some(path) = assets::beside(config_path, file) {
+            sources.push(read_source(&path, function)?);
+        } else {
+            let message = format!("{file} does not exist: neither as given, nor beside the config, nor one folder up");
+            document.reject(vec![KeyProblem::new(format!("rewards.python[{i}]"), message)])?;
         }
     }
     Ok(sources)
@@ -71,7 +69,7 @@ pub fn add_named(library: &mut Library, names: &[String], arguments: &ToolArgume
 
 /// Says on standard error that functions run unconfined.
 fn announce(tools: &[String]) -> Result<()> {
-    Ok(print_error(format!("trusted, so not confined by the sandbox: {}\n", tools.join(", ")))?)
+    print_error(format!("trusted, so not confined by the sandbox: {}\n", tools.join(", ")))
 }
 
 /// Loads the functions of a config and examines them on the config's prompts; an error says what a function did wrong.

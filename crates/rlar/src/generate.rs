@@ -35,6 +35,7 @@ fn sampling(arguments: &GenerateArguments, model: Sampling) -> Sampling {
         repetition_penalty: arguments.repetition_penalty.unwrap_or(model.repetition_penalty),
         max_tokens: arguments.max_tokens,
         stop: arguments.stop.clone(),
+        include_stop: false,
         stop_tokens: model.stop_tokens,
     }
 }

@@ -36,19 +36,19 @@ pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCom
             show(&library, &tool)
         }
         RewardsCommand::Test { tool, prompt, response, reference, column, data } => {
-            let tool = match FunctionAddress::parse(&tool) {
-                Some(_) => functions::add_named(&mut library, &[tool], arguments).bad_request()?.remove(0),
-                None => tool,
+            let tool = if FunctionAddress::parse(&tool).is_some() {
+                functions::add_named(&mut library, &[tool], arguments).bad_request()?.remove(0)
+            } else {
+                tool
             };
             check_tool(&library, &tool).bad_request()?;
-            let rows = match &data {
-                Some(path) => tried_rows(path).bad_request()?,
-                None => {
-                    let row = row(&prompt, reference.as_deref(), &column).bad_request()?.to_string();
-                    let example =
-                        read_examples(Path::new("--prompt"), row.as_bytes(), Needs::Prompt).bad_request()?.remove(0);
-                    vec![TriedRow { id: None, example, replies: vec![Completion::whole(response.unwrap_or_default())] }]
-                }
+            let rows = if let Some(path) = &data {
+                tried_rows(path).bad_request()?
+            } else {
+                let row = row(&prompt, reference.as_deref(), &column).bad_request()?.to_string();
+                let example =
+                    read_examples(Path::new("--prompt"), row.as_bytes(), Needs::Prompt).bad_request()?.remove(0);
+                vec![TriedRow { id: None, example, replies: vec![Completion::whole(response.unwrap_or_default())] }]
             };
             let mut rewards = orchestrator(library, arguments, "cpu").bad_request()?;
             try_rows(&mut rewards, &tool, &rows)

@@ -56,6 +56,7 @@ pub fn load_with(
     let asset = assets::config(&arguments.config)?;
     let document = Document::parse(&asset.path, &asset.text)?.with_foreign_names(FOREIGN_NAMES);
     let mut config: Config = document.check(&Config::schema())?;
+    document.reject(config.expand_paths())?;
     if let Some(seed) = arguments.seed {
         config.seed = seed;
     }
@@ -156,13 +157,11 @@ impl LoadedConfig {
             if let Some(policy) = assets::policy_of_run(Path::new(path)) {
                 bail!("{path} is a run; its model is {}", policy.display());
             }
-            match assets::beside(&self.path, path) {
-                Some(found) => *path = found.to_string_lossy().into_owned(),
-                None => {
-                    let why = "does not exist; a Hugging Face folder or a GGUF file is expected there";
-                    return Err(bad_request(format!("model {path} {why}")));
-                }
-            }
+            let Some(found) = assets::beside(&self.path, path) else {
+                let why = "does not exist; a Hugging Face folder or a GGUF file is expected there";
+                return Err(bad_request(format!("model {path} {why}")));
+            };
+            *path = found.to_string_lossy().into_owned();
         }
         Ok(self)
     }

@@ -7,7 +7,7 @@ mod rows;
 
 use std::path::Path;
 
-use rlar_data::{Completion, Document, KeyProblem, Needs, ScoredPart, read_examples};
+use rlar_data::{Completion, Document, KeyProblem, Needs, ScoredPart, expand_home_of, read_examples};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -141,4 +141,26 @@ fn impossible_combinations_point_to_the_line_of_their_key() {
     let error =
         document.reject(vec![KeyProblem::new("b.d", "clashes with a"), KeyProblem::new("b.missing", "is needed")]);
     assert_eq!(error.unwrap_err().to_string(), "c.yaml:2: `b.missing`: is needed\nc.yaml:4: `b.d`: clashes with a");
+}
+
+#[test]
+fn a_tilde_at_the_beginning_of_a_path_is_the_home_folder_or_refused() {
+    let of = |path: &str| expand_home_of(path, Some("/home/ada/"));
+    for (path, expanded) in [
+        ("~", "/home/ada"),
+        ("~/runs/x", "/home/ada/runs/x"),
+        ("~/", "/home/ada/"),
+        ("runs/~/x", "runs/~/x"),
+        ("./~/x", "./~/x"),
+        ("/a~", "/a~"),
+        ("", ""),
+    ] {
+        assert_eq!(of(path).as_deref(), Ok(expanded));
+    }
+    assert!(of("~bob/x").unwrap_err().contains("./~bob/x"));
+    assert!(of("~x").is_err());
+    for home in [None, Some("")] {
+        assert!(expand_home_of("~/x", home).unwrap_err().contains("HOME"));
+        assert_eq!(expand_home_of("x", home).as_deref(), Ok("x"));
+    }
 }

@@ -9,6 +9,7 @@ use rlar_policy::{Finish, GenerationRequest, Policy, PolicyError, StreamControl,
 use super::spec::Suite;
 use crate::EvalError;
 use crate::prompt_encoding::{PromptFormat, check_prompt_fits, encode_prompt};
+use crate::reply_text::prefill;
 
 /// A reply, or the reason why there is none.
 pub type ReplyResult = Result<SuiteReply, String>;
@@ -48,6 +49,12 @@ pub trait ReplyGenerator {
     /// Fails where the model cannot generate replies for the suite, such as a model without a chat template for chat
     /// messages. The error says why.
     fn check_suite(&self, suite: &Suite) -> Result<(), String>;
+
+    /// The beginning of every reply to a prompt that the prompt already holds, such as `<think>`; empty for most models.
+    /// Replies are generated and cached without it, and scored with it.
+    fn prefill(&self, _suite: &Suite, _example: &Example) -> Result<String, EvalError> {
+        Ok(String::new())
+    }
 
     /// Number of replies that one call of [`Self::generate`] should be asked for.
     fn replies_per_call(&self) -> usize;
@@ -94,6 +101,10 @@ impl ReplyGenerator for LocalPolicy<'_> {
             )),
             _ => Ok(()),
         }
+    }
+
+    fn prefill(&self, suite: &Suite, example: &Example) -> Result<String, EvalError> {
+        Ok(prefill(self.policy, example, suite.format)?)
     }
 
     fn replies_per_call(&self) -> usize {
@@ -185,8 +196,10 @@ impl ReplyGenerator for LlmServer {
                     generated.exhausted = Some(reason.clone());
                 }
                 replies.push(response.map_err(|e| e.to_string()).map(|reply| {
-                    let (text, stopped) = cut_at_stop(reply.text, &suite.sampling.stop);
-                    SuiteReply { text, truncated: reply.finish == "length" && !stopped }
+                    let mut text = reply.text;
+                    let end = suite.sampling.to_sampling().stop_at(&text);
+                    text.truncate(end.unwrap_or(text.len()));
+                    SuiteReply { text, truncated: reply.finish == "length" && end.is_none() }
                 }));
             }
             generated.replies.push(replies);
@@ -212,11 +225,4 @@ fn chat_request(suite: &Suite, example: &Example, sample: usize) -> ChatRequest 
         schema: None,
         tools: Vec::new(),
     }
-}
-
-/// Cuts a text before the first stop string that occurs in it. The boolean says whether there was one.
-fn cut_at_stop(mut text: String, stop: &[String]) -> (String, bool) {
-    let end = stop.iter().filter_map(|s| text.find(s.as_str())).min();
-    text.truncate(end.unwrap_or(text.len()));
-    (text, end.is_some())
 }

@@ -8,6 +8,7 @@ use super::metric::SuiteMetric;
 use super::prompts::{SuitePrompt, domain};
 use super::spec::Suite;
 use crate::EvalError;
+use crate::reply_text::tags_conflict;
 
 /// A reply to a prompt, and the score that the suite's tools give it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,7 @@ impl GradedReply {
 /// replies correctly, and where the suite lacks the reference that a tool needs.
 pub fn assign_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalError> {
     let wrong = |message: String| EvalError::Mismatch(format!("suite `{}`: {message}", suite.name));
+    let sampling = suite.sampling.to_sampling();
     for tool in &suite.tools {
         if rewards.library().card(&tool.tool).is_none() {
             let names: Vec<&str> = rewards.library().cards().map(|c| c.name.as_str()).collect();
@@ -44,6 +46,9 @@ pub fn assign_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), Eva
         }
         if rewards.library().card(&tool.tool).is_some_and(|c| c.needs_reference) && suite.reference.is_none() {
             return Err(wrong(format!("the tool `{}` needs a `reference`", tool.tool)));
+        }
+        if let Some(stop) = rewards.library().card(&tool.tool).and_then(|card| tags_conflict(card, &sampling)) {
+            return Err(wrong(format!("the tool `{}` can never be satisfied: {stop}", tool.tool)));
         }
         let admission = rewards.library().admission(&tool.tool);
         if admission.is_some_and(|a| a.status == Status::Provisional) {

@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use rlar_policy::with_prefill;
 use rlar_run::sha256;
 use serde_json::{Value, json};
 
@@ -43,7 +44,10 @@ impl ReplyKey {
     fn new(suite: &Suite, prompt: &SuitePrompt, generator: &str, seed: u64, sample: usize) -> Self {
         let s = &suite.sampling;
         let seed = if s.temperature > 0.0 { seed } else { 0 };
-        let sampling = json!([s.temperature, s.top_p, s.top_k, s.min_p, s.max_tokens, s.stop]);
+        let mut sampling = json!([s.temperature, s.top_p, s.top_k, s.min_p, s.max_tokens, s.stop]);
+        if let (true, Value::Array(settings)) = (s.include_stop, &mut sampling) {
+            settings.push("include_stop".into());
+        }
         let request = json!([prompt.example.id, prompt.example.messages, suite.format, sampling, seed, sample]);
         let request = sha256(request.to_string().as_bytes());
         // 16 hexadecimal digits always parse as `u64`.
@@ -117,11 +121,16 @@ pub fn generate_replies(
         finished += batch.len();
         on_progress(finished);
     }
-    let result = |k: &ReplyKey| {
+    let result = |k: &ReplyKey, prefill: &str| {
         let reason = || failures.get(k.key.as_str()).cloned().unwrap_or_else(|| "it was not generated".into());
-        replies.get(&k.key).cloned().ok_or_else(reason)
+        let reply = replies.get(&k.key).cloned().ok_or_else(reason)?;
+        Ok(SuiteReply { text: with_prefill(prefill, reply.text), ..reply })
     };
-    Ok(Some(keys.iter().map(|keys| keys.iter().map(result).collect()).collect()))
+    let of_prompt = |(prompt, keys): (&SuitePrompt, &Vec<ReplyKey>)| {
+        let prefill = generator.prefill(suite, &prompt.example)?;
+        Ok(keys.iter().map(|k| result(k, &prefill)).collect())
+    };
+    Ok(Some(prompts.iter().zip(&keys).map(of_prompt).collect::<Result<_, EvalError>>()?))
 }
 
 /// The request for those replies to a prompt that are not in `replies` yet.

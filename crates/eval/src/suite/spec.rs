@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::metric::SuiteMetric;
 use crate::EvalError;
 use crate::prompt_encoding::PromptFormat;
+use crate::reply_text::stop_conflict;
 
 /// The version of the YAML form of suites that this program reads.
 const VERSION: u64 = 1;
@@ -90,8 +91,8 @@ fn chat() -> PromptFormat {
 
 // `skip_serializing_if` calls this function with a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_default(tokenizer: &BleuTokenizer) -> bool {
-    *tokenizer == BleuTokenizer::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Few-shot examples: a user message (the suite's `prompt`) and an assistant message each, which come before the
@@ -142,11 +143,24 @@ pub struct SuiteSampling {
     pub max_tokens: usize,
     /// Texts at which a reply ends, such as a blank line.
     pub stop: Vec<String>,
+    /// Whether a reply that ended at a text of `stop` is scored with that text, as with vLLM's
+    /// `include_stop_str_in_output`, instead of up to it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub include_stop: bool,
 }
 
 impl Default for SuiteSampling {
     fn default() -> Self {
-        Self { samples: 1, temperature: 0.0, top_p: 1.0, top_k: 0, min_p: 0.0, max_tokens: 512, stop: Vec::new() }
+        Self {
+            samples: 1,
+            temperature: 0.0,
+            top_p: 1.0,
+            top_k: 0,
+            min_p: 0.0,
+            max_tokens: 512,
+            stop: Vec::new(),
+            include_stop: false,
+        }
     }
 }
 
@@ -160,6 +174,7 @@ impl SuiteSampling {
             min_p: self.min_p,
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
+            include_stop: self.include_stop,
             ..Sampling::default()
         }
     }
@@ -218,6 +233,9 @@ impl Suite {
         }
         if let Err(reason) = self.sampling.to_sampling().check() {
             report("sampling", reason);
+        }
+        if let Some(reason) = self.scored.as_ref().and_then(|part| stop_conflict(part, &self.sampling.to_sampling())) {
+            report("sampling.stop", reason);
         }
         if self.metrics.is_empty() {
             report("metrics", "name at least one metric".into());

@@ -6,6 +6,7 @@ mod benchmarks;
 mod datasets;
 mod files;
 mod judges;
+mod prompts;
 mod reward_bench_2;
 mod routing;
 mod suites;

@@ -478,3 +478,24 @@ fn the_references_of_published_data_are_right() {
         assert!(known > if metric.metric.is_share() { 0.99 } else { 99.9 }, "{name}: {reference}: {known} {wrong:?}");
     }
 }
+
+#[test]
+fn a_suite_whose_stop_texts_cut_off_what_it_scores_is_refused() {
+    let with = |stop: &str, rest: &str| {
+        let yaml = format!(
+            "version: 1\nname: s\ndata: d.jsonl\nprompt: '{{{{ prompt }}}}'\nsampling: {{ stop: ['{stop}']{rest}\n"
+        );
+        with_rows(&(yaml + "metrics: [accuracy]\n"), "{\"prompt\": \"1\"}").map(|_| ())
+    };
+    let tools = "tools: [{ tool: think_answer }]";
+    for (stop, rest, word) in [
+        ("</final>", "}\nscored: { within: final }\ntools: [{ tool: concise }]".to_owned(), "include_stop: true"),
+        ("</answer>", format!("}}\n{tools}"), "include_stop: true"),
+        ("</think>", format!(", include_stop: true }}\n{tools}"), "</think>"),
+    ] {
+        let error = with(stop, &rest).unwrap_err();
+        assert!(error.contains(word) && error.contains("stop"), "{error}");
+    }
+    with("</final>", ", include_stop: true }\nscored: { within: final }\ntools: [{ tool: concise }]").unwrap();
+    with("</answer>", &format!(", include_stop: true }}\n{tools}")).unwrap();
+}

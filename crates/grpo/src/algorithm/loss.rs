@@ -118,11 +118,13 @@ pub fn policy_loss(reply: &ReplyInputs, algorithm: &Algorithm, minibatch: &Minib
         }
         if kl_in_loss {
             let term = kl(a.kl.estimator, log_prob, f64::from(reply.ref_log_probs[t]));
-            let ratio = if a.kl.unbiased { ratios.of_token(t).min(LOG_RATIO_MAX).exp() } else { 1.0 };
+            let log_ratio = if a.kl.unbiased { ratios.of_token(t) } else { 0.0 };
+            let ratio = log_ratio.min(LOG_RATIO_MAX).exp();
             out.kl.in_loss += term.value * ratio;
             out.loss += token_share * a.kl.weight * term.value * ratio;
             grad_log_prob[t] += token_share * a.kl.weight * term.grad * ratio;
-            if a.kl.unbiased {
+            // A ratio that was replaced by its bound has no gradient.
+            if a.kl.unbiased && log_ratio <= LOG_RATIO_MAX {
                 grad_log_ratio[t] += token_share * a.kl.weight * term.value * ratio;
             }
         }

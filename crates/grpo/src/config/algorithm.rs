@@ -197,7 +197,7 @@ pub enum KlEstimator {
     K1,
     /// The estimate `d² / 2`.
     K2,
-    /// The estimate `exp(d) − d − 1`.
+    /// The estimate `exp(d) − d − 1`. Where `d` is more than 20, it counts as 20 and the estimate has no gradient.
     K3,
 }
 

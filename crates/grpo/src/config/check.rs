@@ -2,6 +2,7 @@
 //! Types and ranges of single keys are in the schema.
 
 use rlar_data::{ColumnTemplates, KeyProblem};
+use rlar_eval::stop_conflict;
 use rlar_policy::ComputeDevice;
 use rlar_rewards::{CombineAs, LlmConfig, PythonFunction};
 
@@ -245,6 +246,10 @@ impl Config {
 
     fn check_rewards(&self, found: &mut Problems) {
         let rewards = &self.rewards;
+        let conflict = rewards.scored.as_ref().and_then(|part| stop_conflict(part, &self.sampling.at(1.0)));
+        if let Some(why) = conflict.filter(|_| self.train.method == Method::Grpo) {
+            found.add("sampling.stop", why);
+        }
         for (domain, tools) in &rewards.assign {
             let has_term = tools.iter().any(|tool| tool.combine == CombineAs::Term);
             let key = format!("rewards.assign.{domain}");

@@ -12,6 +12,7 @@ mod data;
 mod evaluation;
 mod foreign_names;
 mod model;
+mod paths;
 mod rewards;
 mod run;
 mod training;

@@ -133,6 +133,11 @@ pub struct SamplingConfig {
     pub max_tokens: usize,
     /// Texts that end a reply when they occur in it, in addition to the model's end token.
     pub stop: Vec<String>,
+    /// Whether a reply that ended at a text of `stop` is scored with that text, as vLLM's `include_stop_str_in_output`
+    /// does, instead of up to it. Needed where a text of `stop` belongs to the form of a reply, such as `</answer>`. In
+    /// both cases the tokens of that text are learned, and no end token after it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub include_stop: bool,
     /// Number of replies that are sampled at the same time.
     #[schemars(range(min = 1))]
     pub batch: usize,
@@ -148,9 +153,16 @@ impl Default for SamplingConfig {
             repetition_penalty: 1.0,
             max_tokens: 64,
             stop: Vec::new(),
+            include_stop: false,
             batch: 256,
         }
     }
+}
+
+// `skip_serializing_if` calls this function with a reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl SamplingConfig {
@@ -164,6 +176,7 @@ impl SamplingConfig {
             repetition_penalty: self.repetition_penalty,
             max_tokens: self.max_tokens,
             stop: self.stop.clone(),
+            include_stop: self.include_stop,
             stop_tokens: Vec::new(),
         }
     }

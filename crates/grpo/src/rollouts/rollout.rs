@@ -19,7 +19,7 @@ pub struct Rollout {
     /// Log-prob of each token under the distribution that it was drawn from, after top-k, top-p, min-p and repetition
     /// penalty.
     pub drawn_log_probs: Vec<f32>,
-    /// The reply as text.
+    /// The reply as text, as the tools judge it: with the tag that the prompt opened for it, if it did.
     pub text: String,
     /// Why the generation of the reply ended, such as an end token or the length limit.
     pub finish: Finish,

@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rlar_data::Completion;
-use rlar_policy::{GenerationRequest, Policy, Sample};
+use rlar_eval::prefill;
+use rlar_policy::{GenerationRequest, Policy, Sample, with_prefill};
 use rlar_rewards::{Outcome, RewardError, Scores, ToolScore};
 
 use crate::TrainError;
@@ -105,6 +106,8 @@ impl Collector<'_> {
         let started = Instant::now();
         let sampling = &self.config.sampling;
         let part = self.config.rewards.scored.clone().unwrap_or_default();
+        let prefill = |example: &usize| prefill(policy, &self.examples[*example], self.config.data.format);
+        let prefills = chosen.iter().map(prefill).collect::<Result<Vec<String>, _>>()?;
         let (rewards, examples) = (&mut *self.rewards, self.examples);
         // The time limit holds for the whole step, even if groups are replaced several times.
         let time_left = Duration::from_secs_f64((self.config.rewards.step_deadline - batch.scoring).max(0.0));
@@ -126,7 +129,8 @@ impl Collector<'_> {
                 Ok::<_, RewardError>(scores)
             });
             let mut on_reply = |reply: FinishedReply| {
-                let completion = part.completion(reply.text.clone()).with_tokens(reply.tokens.clone());
+                let text = with_prefill(&prefills[reply.request], reply.text.clone());
+                let completion = part.completion(text).with_tokens(reply.tokens.clone());
                 // Sending fails only if the scorer has ended with an error, which is returned below.
                 let _ = send.send((reply, completion));
             };
@@ -140,11 +144,13 @@ impl Collector<'_> {
         let (samples, scores) = (samples?, scores?);
         batch.sampling += sampling_time.as_secs_f64();
         batch.scoring += started.elapsed().saturating_sub(sampling_time).as_secs_f64();
-        let group = |((example, samples), scores): ((&usize, Vec<Sample>), Vec<Scores>)| Group {
-            example: *example,
-            replies: samples.into_iter().zip(scores).map(|(sample, scores)| self.rollout(sample, scores)).collect(),
-        };
-        Ok(chosen.iter().zip(samples).zip(scores).map(group).collect())
+        let mut groups = Vec::with_capacity(chosen.len());
+        for (((example, prefill), samples), scores) in chosen.iter().zip(&prefills).zip(samples).zip(scores) {
+            let judged = |sample: Sample| Sample { text: with_prefill(prefill, sample.text), ..sample };
+            let rollout = |(sample, scores)| self.rollout(judged(sample), scores);
+            groups.push(Group { example: *example, replies: samples.into_iter().zip(scores).map(rollout).collect() });
+        }
+        Ok(groups)
     }
 
     fn rollout(&self, sample: Sample, mut scores: Scores) -> Rollout {

@@ -1,5 +1,6 @@
 //! Assigns reward tools to every prompt before the first step; a resumed run keeps the assignments.
 
+use rlar_eval::tags_conflict;
 use rlar_rewards::{Assignment, RewardError};
 use rlar_run::RunFolder;
 
@@ -40,6 +41,9 @@ pub fn assign_tools(run: &RunFolder, job: &mut Job, is_resumed: bool) -> Result<
                 "its lowest score is {lowest}, and `max_rl` needs scores of at least 0; see the `range` of the tool"
             );
             return Err(RewardError::Tool { tool: card.name.clone(), message }.into());
+        }
+        if let Some(why) = tags_conflict(card, &job.config.sampling.at(1.0)).filter(|_| is_assigned()) {
+            tracing::warn!("tool `{}` can never be satisfied: {why}", card.name);
         }
         if is_assigned() && !library.is_admitted(&card.name) {
             tracing::warn!("tool `{}` is not admitted, but `rewards.unadmitted` lets it score", card.name);

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use rlar_data::Example;
 use rlar_eval::suite::SuiteEval;
-use rlar_eval::{PromptFormat, encode_fitting_prompt};
-use rlar_policy::{Conversation, Policy, PolicyError, Sequence, Turn};
+use rlar_eval::{PromptFormat, encode_fitting_prompt, turns};
+use rlar_policy::{Conversation, Policy, PolicyError, Sequence, TurnTokens};
 use rlar_rewards::Orchestrator;
 use rlar_run::Journal;
 
@@ -42,7 +42,7 @@ impl Demonstration {
     }
 }
 
-/// The token ids of every demonstration: a prompt with its reply and the model's end token, or a conversation, of which
+/// The token ids of every demonstration: a prompt with its reply and the end of the turn, or a conversation, of which
 /// only the assistant turns are trained on. A demonstration with an empty prompt or reply, or longer than the model's
 /// context, is an error with its id.
 pub fn demonstrations(
@@ -52,12 +52,7 @@ pub fn demonstrations(
 ) -> Result<Vec<Demonstration>, PolicyError> {
     let tokens = |e: &Example| {
         let demonstration = match &e.demonstration {
-            Some(reply) => {
-                let mut completion = policy.tokenizer.encode(reply)?;
-                completion.extend(policy.tokenizer.eos().first());
-                let completion_mask = vec![true; completion.len()];
-                Demonstration { prompt: encode_fitting_prompt(policy, e, format)?, completion, completion_mask }
-            }
+            Some(reply) => answered(policy, e, reply, format)?,
             None => conversation(policy, e)?,
         };
         let have = demonstration.len();
@@ -71,12 +66,45 @@ pub fn demonstrations(
     examples.iter().map(tokens).collect()
 }
 
+/// The token ids of a prompt and its reply. In a chat, the reply's turn is that of the chat template, so that the same
+/// exchange as a conversation gives the same tokens; a plain reply ends with the tokenizer's end token.
+fn answered(
+    policy: &Policy,
+    example: &Example,
+    reply: &str,
+    format: PromptFormat,
+) -> Result<Demonstration, PolicyError> {
+    let prompt = encode_fitting_prompt(policy, example, format)?;
+    let TurnTokens { prompt, reply: completion } = match format {
+        PromptFormat::Chat => policy.tokenizer.demonstration(&turns(example), reply)?,
+        PromptFormat::Plain => {
+            let mut reply = policy.tokenizer.encode(reply)?;
+            reply.extend(policy.tokenizer.eos().first());
+            TurnTokens { prompt, reply }
+        }
+    };
+    let completion_mask = vec![true; completion.len()];
+    Ok(Demonstration { prompt, completion, completion_mask })
+}
+
 /// The token ids of a conversation. The prompt ends before the first token that is trained on, and the completion ends
 /// with the last one.
 fn conversation(policy: &Policy, example: &Example) -> Result<Demonstration, PolicyError> {
-    let turns: Vec<Turn> =
-        example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content }).collect();
-    let (tokens, mask) = policy.tokenizer.masked(&Conversation::new(&turns, false))?;
+    let tokenizer = &policy.tokenizer;
+    let (mut tokens, mut mask) = tokenizer.masked(&Conversation::new(&turns(example), false))?;
+    // White space is no end of a turn that the model could generate as one.
+    if !tokenizer.ends_turns() && mask.last() == Some(&true) {
+        while let Some(last) = tokens.last().filter(|_| mask.last() == Some(&true))
+            && tokenizer.decode(&[*last])?.trim().is_empty()
+            && !tokenizer.eos().contains(last)
+        {
+            tokens.pop();
+            mask.pop();
+        }
+        let end = tokenizer.eos().first().filter(|end| tokens.last() != Some(*end)).copied();
+        mask.extend(end.map(|_| true));
+        tokens.extend(end);
+    }
     let Some(first) = mask.iter().position(|m| *m).filter(|first| *first > 0) else {
         let message = format!("demonstration `{}` has no assistant turn to learn", example.id);
         return Err(PolicyError::Request(message));

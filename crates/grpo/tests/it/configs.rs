@@ -1,4 +1,5 @@
 use rlar_grpo::Config;
+use rlar_oracles::{needs_oracles, oracle};
 use serde_json::{Value, json};
 
 /// The keys that a config is refused for.
@@ -44,6 +45,25 @@ fn parts_of_an_algorithm_that_do_not_fit_are_refused() {
     assert_eq!(algorithm(overlong(1000, "sum_then_normalise")), ["algorithm.overlong.soft_tokens"]);
     assert_eq!(algorithm(overlong(16, "normalise_then_sum")), ["algorithm.overlong.soft_tokens"]);
     assert!(algorithm(overlong(16, "sum_then_normalise")).is_empty());
+}
+
+#[test]
+fn a_stop_text_that_cuts_off_what_is_scored_is_refused() {
+    let with = |stop: &str, include: bool, scored: Value| {
+        let mut yaml = json!({ "version": 1, "model": { "path": "m" }, "data": { "train": "a" } });
+        yaml["sampling"] = json!({ "stop": [stop, "\n\n\n"], "include_stop": include });
+        yaml["rewards"] = json!({ "scored": scored });
+        refused(yaml)
+    };
+    let within = || json!({ "within": "result" });
+    assert_eq!(with("</result>", false, within()), ["sampling.stop"]);
+    assert_eq!(with("result>", false, within()), ["sampling.stop"]);
+    assert_eq!(with("</", true, within()), ["sampling.stop"]);
+    assert_eq!(with("</reason>", false, json!({ "after": "</reason>" })), ["sampling.stop"]);
+    assert_eq!(with("</reason>", true, json!({ "after": "</reason>" })), ["sampling.stop"]);
+    assert!(with("</result>", true, within()).is_empty());
+    assert!(with("</other>", false, within()).is_empty());
+    assert!(with("</result>", false, json!({ "after": "</reason>" })).is_empty());
 }
 
 #[test]
@@ -141,4 +161,67 @@ fn mixtures_that_leave_nothing_to_draw_are_refused() {
     ] {
         assert_eq!(with("data", &value), keys, "{value}");
     }
+}
+
+#[test]
+fn a_tilde_is_the_home_folder_in_every_path_of_a_config() {
+    let files = |name: &str| json!({ "train": format!("~/{name}"), "heldout": "~/h", "demonstrations": "~/d" });
+    let mut data = files("train");
+    data["preferences"] = "~/p".into();
+    data["mixture"] = json!([files("one"), files("two")]);
+    let mut config: Config = serde_json::from_value(json!({
+        "version": 1, "model": { "path": "~/model" }, "data": data, "run": { "folder": "~" },
+        "eval": { "suites": [{ "suite": "gsm8k" }, { "suite": "~/s.yaml", "data": "~/rows" }] },
+        "rewards": {
+            "library": "~/tools", "store": "~/scores.sqlite",
+            "llm": { "local": "~/judge", "replay": "~/replay", "record": "~/record" },
+        },
+    }))
+    .unwrap();
+    assert!(config.expand_paths().is_empty());
+    let home = std::env::var("HOME").unwrap();
+    assert_eq!((config.run.folder.as_str(), config.eval.suites[0].suite.as_str()), (home.as_str(), "gsm8k"));
+    let text = serde_json::to_string(&config).unwrap();
+    assert!(!text.contains('~'), "{text}");
+    assert_eq!(text.matches(&format!("{home}/")).count(), 18, "{text}");
+}
+
+#[test]
+fn the_home_folder_of_another_user_is_refused_by_key() {
+    let mut config: Config = serde_json::from_value(json!({
+        "version": 1, "model": { "path": "m" }, "data": { "train": "~bob/train.jsonl" }, "run": { "folder": "~x" },
+    }))
+    .unwrap();
+    let problems = config.expand_paths();
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["run.folder", "data.train"]);
+}
+
+/// The part of a config that the report with this id gives.
+fn reported(id: &str) -> Value {
+    let cases = std::fs::read_to_string(oracle!("oracles/reports/cases.jsonl")).unwrap();
+    let case = cases.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|case| case["id"] == id);
+    serde_yaml::from_str(case.unwrap()["input"]["yaml"].as_str().unwrap()).unwrap()
+}
+
+#[needs_oracles]
+#[test]
+fn the_reported_stop_texts_are_refused_or_kept() {
+    let sampling = reported("b53")["sampling"].clone();
+    let mut yaml = json!({ "version": 1, "model": { "path": "m" }, "data": { "train": "a" }, "sampling": sampling });
+    assert!(refused(yaml.clone()).is_empty());
+    yaml["rewards"] = json!({ "scored": { "within": "answer" } });
+    assert_eq!(refused(yaml.clone()), ["sampling.stop"]);
+    yaml["sampling"]["include_stop"] = true.into();
+    assert!(refused(yaml).is_empty());
+}
+
+#[needs_oracles]
+#[test]
+fn the_reported_folder_is_in_the_home_folder() {
+    let run = reported("b33")["run"].clone();
+    let yaml = json!({ "version": 1, "model": { "path": "m" }, "data": { "train": "a" }, "run": run });
+    let mut config: Config = serde_json::from_value(yaml).unwrap();
+    assert!(config.expand_paths().is_empty());
+    assert!(config.run.folder.starts_with(&std::env::var("HOME").unwrap()), "{}", config.run.folder);
 }

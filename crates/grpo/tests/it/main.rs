@@ -6,6 +6,7 @@ mod advantages;
 mod configs;
 mod gradients;
 mod hints;
+mod demonstrations;
 mod objectives;
 mod references;
 mod schedules;

@@ -1,7 +1,9 @@
 use rlar_grpo::algorithm::kl::kl;
-use rlar_grpo::algorithm::loss::{Minibatch, ReplyInputs, policy_loss, soft_overlong};
+use rlar_grpo::algorithm::loss::{LossTerms, Minibatch, ReplyInputs, policy_loss, soft_overlong};
 use rlar_grpo::config::{Aggregate, Algorithm, Kl, KlEstimator, KlTarget, Surrogate};
 use rlar_grpo::train_loop::preference::bradley_terry;
+use rlar_oracles::{needs_oracles, oracle};
+use serde_json::Value;
 
 const SURROGATES: [Surrogate; 5] =
     [Surrogate::Ppo, Surrogate::Gspo, Surrogate::Cispo, Surrogate::Sapo, Surrogate::Vespo];
@@ -127,6 +129,66 @@ fn estimates_of_kl_are_zero_at_the_reference_and_two_are_never_negative() {
             assert!(estimator == KlEstimator::K1 || kl(estimator, log_prob, reference).value > 0.0);
         }
     }
+}
+
+/// The loss of a reply of two tokens with a penalty for the KL of k3, without an advantage.
+fn with_k3(log_probs: &[f32], reference: &[f32], unbiased: bool) -> LossTerms {
+    let kl = Kl { estimator: KlEstimator::K3, weight: 0.04, unbiased, ..Kl::default() };
+    let inputs = ReplyInputs { ref_log_probs: reference, ..reply(log_probs, &[-1.0, -1.0], 0.0) };
+    policy_loss(&inputs, &Algorithm { kl, ..Algorithm::default() }, &minibatch(1, 2))
+}
+
+#[test]
+fn a_token_whose_probability_collapsed_is_bounded_in_k3_as_its_ratio_is() {
+    let most = 20f64.exp();
+    for (log_prob, reference) in [(-25.0, -0.5), (-60.0, -0.01), (-200.0, -1.0), (-5e4, 0.0)] {
+        let term = kl(KlEstimator::K3, log_prob, reference);
+        assert!(term.value > 0.0 && term.value < most && term.grad == 0.0, "{log_prob} {reference}: {term:?}");
+        for unbiased in [false, true] {
+            let got = with_k3(&[log_prob as f32, -1.2], &[reference as f32, -1.0], unbiased);
+            let without = with_k3(&[-1.0, -1.2], &[-1.0, -1.0], unbiased);
+            assert!(got.loss.is_finite() && got.kl.k3.is_finite());
+            // The other token is learned as if the collapsed one were not there. With `unbiased`, what is left of its
+            // gradient goes through its ratio, which is tiny.
+            let most = if unbiased { 1e-3 } else { 0.0 };
+            assert!(got.grad_log_probs[0].abs() <= most, "{log_prob} {reference}: {:?}", got.grad_log_probs);
+            assert_eq!(got.grad_log_probs[1], without.grad_log_probs[1]);
+        }
+    }
+}
+
+#[test]
+fn k3_within_the_bound_is_what_it_always_was() {
+    for d in [-300.0f64, -19.0, -0.25, 0.0, 0.5, 7.0, 19.9] {
+        let term = kl(KlEstimator::K3, -d, 0.0);
+        assert_eq!((term.value, term.grad), (d.exp() - d - 1.0, 1.0 - d.exp()), "{d}");
+    }
+}
+
+#[test]
+fn a_ratio_beyond_its_bound_gives_the_unbiased_kl_no_gradient() {
+    let (old, reference) = ([-60.0f32], [-0.5f32]);
+    let kl = Kl { estimator: KlEstimator::K3, weight: 1.0, unbiased: true, ..Kl::default() };
+    let a = Algorithm { kl, ..Algorithm::default() };
+    let of = |log_prob: f32| {
+        let log_probs = [log_prob];
+        let inputs = ReplyInputs { ref_log_probs: &reference, ..reply(&log_probs, &old, 0.0) };
+        let got = policy_loss(&inputs, &a, &minibatch(1, 1));
+        (got.loss, got.grad_log_probs[0])
+    };
+    let measured = (of(-0.99).0 - of(-1.01).0) / 0.02;
+    assert!((measured / f64::from(of(-1.0).1) - 1.0).abs() < 1e-3, "{measured} {:?}", of(-1.0));
+}
+
+#[needs_oracles]
+#[test]
+fn the_reported_log_probs_leave_the_gradient_bounded() {
+    let cases = std::fs::read_to_string(oracle!("oracles/reports/cases.jsonl")).unwrap();
+    let case = cases.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|c| c["id"] == "b49");
+    let text = case.unwrap()["input"]["numbers"].as_str().unwrap().replace([',', ':'], " ");
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    let term = kl(KlEstimator::K3, numbers[1], numbers[0]);
+    assert!(numbers[1] < -20.0 && term.value.is_finite() && term.grad.abs() <= 20f64.exp(), "{term:?}");
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //! `_tree_cache.py`).
 //!
 //! In the folder `models--OWNER--NAME` of a model, `blobs` contains the files, named by their hashes,
-//! `snapshots/COMMIT` contains links to them with their names in the model, `refs` stores the commit of each branch and
+//! `snapshots/COMMIT` contains links to them with their names in the model (the files
+//! themselves where there are no links), `refs` stores the commit of each branch and
 //! tag, and `trees/COMMIT.json` lists the files of a commit.
 
 use std::collections::BTreeMap;
@@ -106,26 +107,27 @@ impl Cache {
         self.snapshot(commit).join(name).is_file()
     }
 
-    /// Creates the link in a snapshot from a file's name to the blob with this hash.
-    pub fn link(&self, commit: &str, name: &str, hash: &str) -> Result<(), HubError> {
+    /// Puts the blob with this hash into a snapshot, under a file's name: as a link, or as the file itself where there
+    /// are no links. `is_new` says that no other snapshot has the blob, which can then be moved; otherwise it is copied.
+    pub fn place(&self, commit: &str, name: &str, hash: &str, links: bool, is_new: bool) -> Result<(), HubError> {
         let path = self.snapshot(commit).join(name);
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(HubError::io(folder))?;
         }
-        let up = "../".repeat(1 + name.split('/').count());
-        let target = PathBuf::from(format!("{up}blobs/{hash}"));
-        for _ in 0..3 {
-            match symlink(&target, &path) {
-                Ok(()) => return Ok(()),
-                Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(HubError::io(&path)(e)),
-                Err(_) if fs::read_link(&path).is_ok_and(|to| to == target) => return Ok(()),
-                Err(_) => match fs::remove_file(&path) {
-                    Err(e) if e.kind() != ErrorKind::NotFound => return Err(HubError::io(&path)(e)),
-                    _ => {}
-                },
-            }
+        let blob = self.blob(hash);
+        // File systems without links (exFAT, SMB, some of FUSE) refuse one with different errors.
+        if links && link(&path, name, hash).is_ok() {
+            return Ok(());
         }
-        Err(HubError::io(&path)(ErrorKind::AlreadyExists.into()))
+        if is_new {
+            return fs::rename(&blob, &path).map_err(HubError::io(&path));
+        }
+        let temporary = temporary(&path);
+        let copied = fs::copy(&blob, &temporary).and_then(|_| fs::rename(&temporary, &path));
+        copied.map_err(|e| {
+            let _ = fs::remove_file(&temporary);
+            HubError::io(&path)(e)
+        })
     }
 
     /// The names of all files of a commit, from `trees/COMMIT.json`; `None` if no valid list is stored.
@@ -160,6 +162,24 @@ impl Cache {
     fn tree_path(&self, commit: &str) -> PathBuf {
         self.folder.join("trees").join(format!("{commit}.json"))
     }
+}
+
+/// Creates the link at `path` in a snapshot, where the file `name` of the model is, to the blob with this hash.
+fn link(path: &Path, name: &str, hash: &str) -> Result<(), HubError> {
+    let up = "../".repeat(1 + name.split('/').count());
+    let target = PathBuf::from(format!("{up}blobs/{hash}"));
+    for _ in 0..3 {
+        match symlink(&target, path) {
+            Ok(()) => return Ok(()),
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(HubError::io(path)(e)),
+            Err(_) if fs::read_link(path).is_ok_and(|to| to == target) => return Ok(()),
+            Err(_) => match fs::remove_file(path) {
+                Err(e) if e.kind() != ErrorKind::NotFound => return Err(HubError::io(path)(e)),
+                _ => {}
+            },
+        }
+    }
+    Err(HubError::io(path)(ErrorKind::AlreadyExists.into()))
 }
 
 /// JSON in the form of Python's `json.dump(…, indent=1)`: in ASCII, with `\u` escapes.
@@ -199,9 +219,7 @@ fn read(path: &Path, max_bytes: u64) -> Result<Option<String>, HubError> {
 fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
     let folder = path.parent().unwrap_or(path);
     fs::create_dir_all(folder).map_err(HubError::io(folder))?;
-    let mut temporary = OsString::from(path.file_name().unwrap_or_default());
-    temporary.push(format!(".{}.tmp", random_hex()));
-    let temporary = path.with_file_name(temporary);
+    let temporary = temporary(path);
     let written = File::create(&temporary).and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()
@@ -211,6 +229,13 @@ fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), HubError> {
         let _ = fs::remove_file(&temporary);
         HubError::io(path)(e)
     })
+}
+
+/// The path of a temporary file beside `path`.
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = OsString::from(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", random_hex()));
+    path.with_file_name(name)
 }
 
 /// Eight random hexadecimal digits, for the name of a temporary file.

@@ -23,7 +23,7 @@ pub(crate) fn git_text(text: &str) -> String {
 }
 
 /// The id of a file in Git LFS, in hexadecimal: the SHA-256 of the file's bytes.
-pub(crate) fn lfs(path: &Path) -> io::Result<String> {
+pub fn lfs(path: &Path) -> io::Result<String> {
     digest(Sha256::new(), File::open(path)?)
 }
 

@@ -114,8 +114,17 @@ impl Hub {
         cache.write_tree(&info.commit, &info.siblings)?;
         cache.write_ref(revision, &info.commit)?;
         for file in &missing {
-            self.fetch(cache, file, deadline, progress).await?;
-            cache.link(&info.commit, &file.name, &file.hash)?;
+            // Where there are no links, another process may take the blob into its own snapshot in between.
+            for last in [false, false, true] {
+                let is_new = !cache.blob(&file.hash).exists();
+                self.fetch(cache, file, deadline, progress).await?;
+                match cache.place(&info.commit, &file.name, &file.hash, self.0.settings.symlinks, is_new) {
+                    Err(error) if last => return Err(error),
+                    Err(_) if !cache.blob(&file.hash).exists() && !cache.has(&info.commit, &file.name) => {}
+                    Err(error) if !cache.has(&info.commit, &file.name) => return Err(error),
+                    _ => break,
+                }
+            }
         }
         Ok(cache.snapshot(&info.commit))
     }

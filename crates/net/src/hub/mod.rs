@@ -18,6 +18,7 @@ pub mod serve;
 mod settings;
 
 pub use client::Hub;
+pub use digest::lfs as file_sha256;
 pub use download::{DownloadProgress, HubLimits};
 pub use error::HubError;
 pub use model::{GatedAccess, ModelInfo, ModelSummary, Search, Sibling, Sort};

@@ -25,6 +25,9 @@ pub struct HubSettings {
     pub token: Option<Secret>,
     /// Whether requests are forbidden (offline mode), so that only the cache is used.
     pub offline: bool,
+    /// Whether the files of a snapshot are links to the cache's blobs. Without links, a file is in its snapshot only, and
+    /// snapshots share no files. A file system that has no links is treated in this way by itself.
+    pub symlinks: bool,
     /// Maximum time for a request other than a download, with all its tries and the pauses between them.
     pub deadline: Duration,
     /// How long a download may receive no byte before its connection counts as broken.
@@ -37,8 +40,8 @@ pub struct HubSettings {
 impl HubSettings {
     /// Reads the environment variables that `huggingface_hub` 2.4 reads: `HF_ENDPOINT`, `HF_HUB_CACHE` (or
     /// `HUGGINGFACE_HUB_CACHE`), `HF_HOME`, `XDG_CACHE_HOME`, `HF_TOKEN` (or `HUGGING_FACE_HUB_TOKEN`, or the file at
-    /// `HF_TOKEN_PATH` or `$HF_HOME/token`), `HF_HUB_DISABLE_IMPLICIT_TOKEN` and `HF_HUB_OFFLINE` (or
-    /// `TRANSFORMERS_OFFLINE`). `env` is a function that looks a variable up, such as `|name|
+    /// `HF_TOKEN_PATH` or `$HF_HOME/token`), `HF_HUB_DISABLE_IMPLICIT_TOKEN`, `HF_HUB_DISABLE_SYMLINKS` and
+    /// `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`). `env` is a function that looks a variable up, such as `|name|
     /// std::env::var(name).ok()`; an empty value counts as unset. The result is [`HubError::Settings`] if `HOME` is
     /// needed and unset, and [`HubError::Io`] if a token file cannot be read.
     pub fn from_env(env: impl Fn(&str) -> Option<String>) -> Result<Self, HubError> {
@@ -68,6 +71,7 @@ impl HubSettings {
             cache,
             token,
             offline: is_true(&["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"]),
+            symlinks: !is_true(&["HF_HUB_DISABLE_SYMLINKS"]),
             deadline: Duration::from_mins(1),
             idle_timeout: Duration::from_secs(30),
             tries: 5,
@@ -80,7 +84,7 @@ impl fmt::Debug for HubSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("HubSettings");
         shown.field("endpoint", &redacted(&self.endpoint)).field("cache", &self.cache).field("token", &self.token);
-        shown.field("offline", &self.offline).field("deadline", &self.deadline);
+        shown.field("offline", &self.offline).field("symlinks", &self.symlinks).field("deadline", &self.deadline);
         shown.field("idle_timeout", &self.idle_timeout).field("tries", &self.tries).finish()
     }
 }

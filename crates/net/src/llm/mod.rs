@@ -45,6 +45,7 @@ mod exchange;
 mod function;
 mod log;
 mod openai;
+mod parameters;
 mod record;
 mod replay;
 mod wire;

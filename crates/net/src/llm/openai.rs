@@ -1,7 +1,7 @@
 //! A client of servers with the `OpenAI` protocol for chat completions.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderValue, LOCATION, RETRY_AFTER};
@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::http::{self, redacted};
 use crate::llm::chat::normalized;
+use crate::llm::parameters::{Parameter, Refused, refused_parameter};
 use crate::llm::{Budget, ChatReply, ChatRequest, Llm, LlmError, Secret, wire};
 use crate::retry::{AttemptError, RetryError, RetryPolicy, retry_after, tried, with_retries};
 use crate::runtime::BackgroundRuntime;
@@ -60,7 +61,8 @@ impl fmt::Debug for OpenAiSettings {
 
 /// A client of an `OpenAI`-compatible server, such as `OpenAI`'s own, vLLM or llama.cpp.
 ///
-/// Status 429, 5xx, timeouts and broken connections are retried after a random pause, whose upper bound doubles with
+/// A server that refuses a parameter, such as `max_tokens` or `temperature`, is asked again without it or with its newer
+/// name, and the client remembers that. Status 429, 5xx, timeouts and broken connections are retried after a random pause, whose upper bound doubles with
 /// every try, and not before the time in `Retry-After`. Redirects are not followed, because the API key belongs to one
 /// server. Each response is charged to the budget with its token counts, or with a quarter of its bytes if it has no
 /// counts. A try without a response is not charged, although the server may bill it. Clones share connections, limits
@@ -75,6 +77,8 @@ struct OpenAiConnection {
     client: Client,
     /// Limits the number of chats under way: each chat holds one permit.
     permits: Semaphore,
+    /// The parameters that the server has refused so far, which are no longer sent.
+    refused: Mutex<Refused>,
     background: BackgroundRuntime,
 }
 
@@ -106,7 +110,8 @@ impl OpenAi {
         let client = client.map_err(|e| failed(http::error_chain(e)))?;
         let background = BackgroundRuntime::start().map_err(failed)?;
         let permits = Semaphore::new(settings.concurrency.clamp(1, Semaphore::MAX_PERMITS));
-        Ok(Self(Arc::new(OpenAiConnection { settings, address, authorization, client, permits, background })))
+        let refused = Mutex::default();
+        Ok(Self(Arc::new(OpenAiConnection { settings, address, authorization, client, permits, refused, background })))
     }
 }
 
@@ -124,6 +129,14 @@ impl Llm for OpenAi {
     }
 }
 
+/// Why a request that was sent once brought no reply.
+enum ChatError {
+    /// The server refuses a parameter of the request.
+    Refused { parameter: Parameter, error: LlmError },
+    /// Anything else.
+    Failed(AttemptError<LlmError>),
+}
+
 impl OpenAiConnection {
     fn failed(&self, message: String) -> LlmError {
         LlmError::Request { address: redacted(self.address.as_str()), message }
@@ -135,11 +148,9 @@ impl OpenAiConnection {
         let OpenAiSettings { tries, deadline, .. } = self.settings;
         // With several tries, one that hangs must leave time for another.
         let per_try = if tries > 1 { deadline / 2 } else { deadline };
-        let body = wire::body(request, &self.settings.model);
         let policy = RetryPolicy { tries, deadline, per_try };
         let chat = with_retries(&policy, async |number| {
-            self.settings.budget.check().map_err(AttemptError::Fatal)?;
-            let attempt = self.chat_once(request, &body, number).await;
+            let attempt = self.chat_without_refused(request, number).await;
             if let Err(AttemptError::Retry { message, .. }) = &attempt {
                 tracing::warn!("{}: {message} ({})", redacted(self.address.as_str()), tried(number));
             }
@@ -152,24 +163,46 @@ impl OpenAiConnection {
         })
     }
 
-    /// Sends the request once and reads the reply.
-    async fn chat_once(
+    /// Sends the request and reads the reply. When the server refuses a parameter, the request is sent again without it.
+    async fn chat_without_refused(
         &self,
         request: &ChatRequest,
-        body: &Value,
         number: u32,
     ) -> Result<ChatReply, AttemptError<LlmError>> {
-        let connection_error = |e: reqwest::Error| AttemptError::retry(self.clean(&http::error_chain(e)));
+        let refused = || self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = refused().clone();
+        loop {
+            self.settings.budget.check().map_err(AttemptError::Fatal)?;
+            let body = left_out.without(wire::body(request, &self.settings.model));
+            match self.chat_once(request, &body, number).await {
+                Ok(reply) => return Ok(reply),
+                // A parameter is left out once, so the loop ends.
+                Err(ChatError::Refused { parameter, .. }) if left_out.add(parameter) => {
+                    if refused().add(parameter) {
+                        let (address, key) = (redacted(self.address.as_str()), parameter.key());
+                        tracing::warn!("{address}: the server refuses `{key}`; {}", parameter.consequence());
+                    }
+                }
+                Err(ChatError::Refused { error, .. }) => return Err(AttemptError::Fatal(error)),
+                Err(ChatError::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends a request's body once and reads the reply.
+    async fn chat_once(&self, request: &ChatRequest, body: &Value, number: u32) -> Result<ChatReply, ChatError> {
+        let connection_error =
+            |e: reqwest::Error| ChatError::Failed(AttemptError::retry(self.clean(&http::error_chain(e))));
         let mut post = self.client.post(self.address.clone()).json(body);
         if let Some(value) = &self.authorization {
             post = post.header(AUTHORIZATION, value);
         }
         let mut response = post.send().await.map_err(connection_error)?;
         if !response.status().is_success() {
-            return Err(self.status_error(response, number).await);
+            return Err(self.status_error(response, body, number).await);
         }
         let bytes = http::read_body(&mut response, MAX_BYTES).await.map_err(connection_error)?;
-        let invalid = |why: String| AttemptError::Fatal(LlmError::Reply(self.clean(&why)));
+        let invalid = |why: String| ChatError::Failed(AttemptError::Fatal(LlmError::Reply(self.clean(&why))));
         let parsed = match bytes {
             Some(bytes) => serde_json::from_slice(&bytes).map_err(|e| format!("it is not JSON: {e}")),
             None => Err(format!("it is longer than {} MiB", MAX_BYTES >> 20)),
@@ -180,8 +213,9 @@ impl OpenAiConnection {
         wire::reply(&parsed.map_err(invalid)?, usage).map_err(invalid)
     }
 
-    /// The error for a response whose status is not success, with the server's message and advice on what to do.
-    async fn status_error(&self, mut response: Response, number: u32) -> AttemptError<LlmError> {
+    /// The error for a response whose status is not success, with the server's message and advice on what to do. `sent`
+    /// is the body of the request.
+    async fn status_error(&self, mut response: Response, sent: &Value, number: u32) -> ChatError {
         let status = response.status();
         let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let (after, location) = (header(RETRY_AFTER), header(LOCATION));
@@ -201,9 +235,15 @@ impl OpenAiConnection {
             message = format!("{message}; {}", self.key_advice());
         }
         if http::is_retryable(status) {
-            return AttemptError::Retry { message, after: after.and_then(|header| retry_after(&header)) };
+            let after = after.and_then(|header| retry_after(&header));
+            return ChatError::Failed(AttemptError::Retry { message, after });
         }
-        AttemptError::Fatal(self.failed(format!("{message} ({})", tried(number))))
+        let error = self.failed(format!("{message} ({})", tried(number)));
+        let is_about_request = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
+        match refused_parameter(&body, &wire::error_message(&body), sent).filter(|_| is_about_request) {
+            Some(parameter) => ChatError::Refused { parameter, error },
+            None => ChatError::Failed(AttemptError::Fatal(error)),
+        }
     }
 
     /// Advice after status 401: the key may be wrong, or may have expired since the last request.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use rlar_net::llm::{Budget, Llm, LlmError, LlmLimits, OpenAi, OpenAiSettings, Secret, chat_all};
+use rlar_oracles::{needs_oracles, oracle};
 use serde_json::{Value, json};
 
 use crate::server::{KEY, answer, ask, client, good, reply, serve, settings};
@@ -54,6 +55,101 @@ fn a_busy_server_is_retried_a_few_times() {
     let message = error(&client(&url));
     assert!(message.contains("503") && message.contains("come back") && message.contains("tried 3 times"), "{message}");
     assert_eq!(count.load(Ordering::SeqCst), 3);
+}
+
+/// A server that refuses the first of `parameters` that a request has, in the words of `say`. Keeps the bodies.
+fn picky(parameters: &'static [&str], say: fn(&str) -> String) -> (OpenAi, Arc<Mutex<Vec<Value>>>) {
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let keep = bodies.clone();
+    let (url, _) = serve(move |_, _, body, s| {
+        let body: Value = serde_json::from_str(body).unwrap();
+        let refused = parameters.iter().find(|parameter| body.get(**parameter).is_some());
+        keep.lock().unwrap().push(body);
+        match refused {
+            Some(parameter) => reply(s, "400 Bad Request", "", &say(parameter)),
+            None => good(s, "yes"),
+        }
+    });
+    (client(&url), bodies)
+}
+
+#[test]
+fn a_parameter_that_the_server_refuses_is_left_out_from_then_on() {
+    let openai: fn(&str) -> String = |parameter| {
+        let message = format!("Unsupported value: '{parameter}' does not support 0.5 with this model.");
+        json!({"error": {"message": message, "param": parameter, "code": "unsupported_value"}}).to_string()
+    };
+    let bare: fn(&str) -> String = |parameter| json!({"detail": format!("`{parameter}` is deprecated")}).to_string();
+    let renamed: fn(&str) -> String = |parameter| match parameter {
+        "max_tokens" => r#"{"error": "send max_completion_tokens instead of max_tokens"}"#.to_owned(),
+        other => json!({"message": format!("{other}: Extra inputs are not permitted")}).to_string(),
+    };
+    for say in [openai, bare, renamed] {
+        let (model, bodies) = picky(&["max_tokens", "temperature"], say);
+        assert_eq!(model.chat(&ask("it")).unwrap().text, "yes");
+        assert_eq!(model.chat(&ask("that")).unwrap().text, "yes");
+        let bodies = bodies.lock().unwrap();
+        assert_eq!(bodies.len(), 4, "two refusals, and none of the second chat");
+        for body in &bodies[2..] {
+            assert_eq!(body["max_completion_tokens"], 64);
+            assert!(body.get("max_tokens").is_none() && body.get("temperature").is_none(), "{body}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_refuses_every_form_of_a_parameter_or_its_value_is_an_error() {
+    let openai: fn(&str) -> String =
+        |parameter| json!({"error": {"message": format!("Unsupported parameter: '{parameter}'")}}).to_string();
+    let (model, bodies) = picky(&["max_tokens", "max_completion_tokens"], openai);
+    assert_eq!(model.chat(&ask("it")).unwrap().text, "yes");
+    assert_eq!(bodies.lock().unwrap().len(), 3);
+    let (model, bodies) = picky(&["messages"], openai);
+    assert!(error(&model).contains("messages"));
+    assert_eq!(bodies.lock().unwrap().len(), 1);
+    let too_large: fn(&str) -> String =
+        |parameter| json!({"error": {"message": format!("{parameter} is too large: at most 16")}}).to_string();
+    let (model, bodies) = picky(&["max_tokens"], too_large);
+    assert!(error(&model).contains("too large"));
+    assert_eq!(bodies.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn chats_at_the_same_time_each_do_without_a_refused_parameter() {
+    let openai: fn(&str) -> String =
+        |parameter| json!({"error": {"message": format!("'{parameter}' is not supported")}}).to_string();
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let (keep, barrier) = (bodies.clone(), Barrier::new(4));
+    let (url, _) = serve(move |n, _, body, s| {
+        let body: Value = serde_json::from_str(body).unwrap();
+        keep.lock().unwrap().push(n);
+        if n < 4 {
+            barrier.wait();
+        }
+        if body.get("temperature").is_some() {
+            reply(s, "400 Bad Request", "", &openai("temperature"));
+        } else {
+            good(s, "yes");
+        }
+    });
+    let model = OpenAi::new(OpenAiSettings { concurrency: 4, ..settings(&url) }).unwrap();
+    let requests: Vec<_> = ["a", "b", "c", "d"].map(ask).to_vec();
+    assert!(chat_all(&model, &requests, &|| false).iter().all(Result::is_ok));
+    assert_eq!(bodies.lock().unwrap().len(), 8);
+}
+
+#[needs_oracles]
+#[test]
+fn the_reported_refusal_of_max_tokens_ends_in_a_reply() {
+    let cases = std::fs::read_to_string(oracle!("oracles/reports/cases.jsonl")).unwrap();
+    let case = cases.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|c| c["id"] == "b47");
+    let server = case.unwrap()["input"]["server"].as_str().unwrap().to_owned();
+    let refusal = server[server.find('{').unwrap()..].to_owned();
+    let (url, _) = serve(move |_, _, body, s| {
+        let body: Value = serde_json::from_str(body).unwrap();
+        if body.get("max_tokens").is_some() { reply(s, "400 Bad Request", "", &refusal) } else { good(s, "yes") }
+    });
+    assert_eq!(client(&url).chat(&ask("it")).unwrap().text, "yes");
 }
 
 #[test]

@@ -18,16 +18,19 @@ const fn format(number: u32, name: &'static str, values: usize, bytes: usize) ->
     QuantFormat { number, name, values, bytes }
 }
 
-const FORMATS: [QuantFormat; 9] = [
+const FORMATS: [QuantFormat; 12] = [
     format(0, "F32", 1, 4),
     format(1, "F16", 1, 2),
     format(30, "BF16", 1, 2),
     format(2, "Q4_0", 32, 18),
     format(3, "Q4_1", 32, 20),
+    format(6, "Q5_0", 32, 22),
+    format(7, "Q5_1", 32, 24),
     format(8, "Q8_0", 32, 34),
     format(12, "Q4_K", 256, 144),
     format(13, "Q5_K", 256, 176),
     format(14, "Q6_K", 256, 210),
+    format(20, "IQ4_NL", 32, 18),
 ];
 
 impl QuantFormat {
@@ -53,6 +56,11 @@ pub fn dequantise(number: u32, bytes: &[u8]) -> Vec<f32> {
             "BF16" => out.push(bf16::from_le_bytes([block[0], block[1]]).to_f32()),
             "Q4_0" => nibbles(&block[2..], &mut out, |n| half(block) * (f32::from(n) - 8.0)),
             "Q4_1" => nibbles(&block[4..], &mut out, |n| half(block) * f32::from(n) + half(&block[2..])),
+            "Q5_0" => fifth_bits(&block[2..6], &block[6..], &mut out, |n| half(block) * (f32::from(n) - 16.0)),
+            "Q5_1" => {
+                fifth_bits(&block[4..8], &block[8..], &mut out, |n| half(block) * f32::from(n) + half(&block[2..]));
+            }
+            "IQ4_NL" => nibbles(&block[2..], &mut out, |n| half(block) * f32::from(IQ4_NL[usize::from(n)])),
             "Q8_0" => out.extend(block[2..].iter().map(|q| half(block) * f32::from(*q as i8))),
             "Q4_K" => q4_k(block, &mut out),
             "Q5_K" => q5_k(block, &mut out),
@@ -73,6 +81,17 @@ fn nibbles(b: &[u8], out: &mut Vec<f32>, value: impl Fn(u8) -> f32) {
     out.extend(b.iter().map(|b| value(b & 15)));
     out.extend(b.iter().map(|b| value(b >> 4)));
 }
+
+/// Appends the values of a block like that of [`nibbles`] with a fifth, highest bit per value: bit `i` of the four bytes
+/// `high` belongs to value `i`.
+fn fifth_bits(high: &[u8], low: &[u8], out: &mut Vec<f32>, value: impl Fn(u8) -> f32) {
+    let fifth = |i: usize| (high[i / 8] >> (i % 8) & 1) << 4;
+    out.extend(low.iter().enumerate().map(|(i, b)| value(b & 15 | fifth(i))));
+    out.extend(low.iter().enumerate().map(|(i, b)| value(b >> 4 | fifth(i + low.len()))));
+}
+
+/// The values that the sixteen codes of `IQ4_NL` stand for, before the block's scale.
+const IQ4_NL: [i8; 16] = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
 
 /// The scale and the minimum of group `i` of the eight groups of a block, six bits each, from the twelve bytes into
 /// which all of them are packed.

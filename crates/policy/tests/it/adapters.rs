@@ -1,5 +1,7 @@
 //! Low-rank adaptations: what they change, what they cost, and that PEFT's files are read and written.
 
+#![allow(clippy::print_stdout)]
+
 use std::fs;
 
 use rlar_policy::{
@@ -129,11 +131,83 @@ fn what_an_adapter_asks_for_and_rlar_cannot_do_is_named() {
     refused(&|j| j["init_lora_weights"] = "pissa".into(), &["`init_lora_weights`", "pissa"]);
     refused(&|j| j["trainable_token_indices"] = serde_json::json!([1]), &["`trainable_token_indices`"]);
     refused(&|j| j["target_modules"] = "all-linear".into(), &["`target_modules`", "list"]);
+    refused(&|j| j["modules_to_save"] = serde_json::json!(["lm_head"]), &["`modules_to_save`", "lm_head", "merge"]);
+    refused(&|j| j["base_model_name_or_path"] = "../nowhere".into(), &["`base_model_name_or_path`"]);
     refused(&|j| j["use_dora"] = true.into(), &["`use_dora`", "adapter_config.json"]);
     refused(&|j| j["base_model_name_or_path"] = "org/model".into(), &["`base_model_name_or_path`", "org/model"]);
     refused(&|j| j["r"] = 4.into(), &["lora_", "shape", "4"]);
     refused(&|j| j["target_modules"] = serde_json::json!(["c_attn"]), &["`c_attn`", "does not have"]);
     refused(&|j| j["target_modules"] = serde_json::json!(["q_proj"]), &["not a part"]);
+}
+
+/// A copy of the fixture with an adapter whose configuration names this base model and these targets.
+fn adapter(base: &str, targets: serde_json::Value) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for file in fs::read_dir(parity::folder("llama_adapter")).unwrap() {
+        let file = file.unwrap().path();
+        fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let path = folder.path().join("adapter_config.json");
+    let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    json["base_model_name_or_path"] = base.into();
+    json["target_modules"] = targets;
+    fs::write(&path, json.to_string()).unwrap();
+    folder
+}
+
+/// The log-probs of a sequence in the small vocabulary of the fixtures.
+fn fixture_scores(policy: &Policy) -> Vec<f32> {
+    let sequence = Sequence { prompt: &[5, 9], completion: &[17, 3, 30] };
+    floats(&policy.decoder.log_probs(&[sequence], 1.0).log_probs)
+}
+
+/// The targets of the fixture's adapter.
+fn targets() -> serde_json::Value {
+    let config = fs::read_to_string(parity::folder("llama_adapter").join("adapter_config.json")).unwrap();
+    serde_json::from_str::<serde_json::Value>(&config).unwrap()["target_modules"].clone()
+}
+
+#[test]
+fn targets_that_a_regular_expression_names_are_those_of_the_file() {
+    let cpu = ComputeDevice::new("cpu").unwrap();
+    let base = parity::folder("llama").display().to_string();
+    let listed = Policy::load(adapter(&base, targets()).path(), &cpu).unwrap();
+    let matched = adapter(&base, r"(?:.*?(?:self_attn|mlp).*?)".into());
+    let matched = Policy::load(matched.path(), &cpu).unwrap();
+    assert_eq!(fixture_scores(&matched), fixture_scores(&listed));
+    let again = save(&matched);
+    assert_eq!(fixture_scores(&Policy::load(again.path(), &cpu).unwrap()), fixture_scores(&listed));
+}
+
+#[test]
+fn a_base_model_is_found_in_the_cache_of_the_hub() {
+    let cache = tempfile::tempdir().unwrap();
+    let model = cache.path().join("models--org--small-llama");
+    let snapshot = model.join("snapshots/0123456789abcdef0123456789abcdef01234567");
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(model.join("refs")).unwrap();
+    fs::write(model.join("refs/main"), "0123456789abcdef0123456789abcdef01234567").unwrap();
+    for file in fs::read_dir(parity::folder("llama")).unwrap() {
+        let file = file.unwrap().path();
+        fs::copy(&file, snapshot.join(file.file_name().unwrap())).unwrap();
+    }
+    let folder = adapter("org/small-llama", targets());
+    // The variables of this process are those of all tests, so another process reads them.
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "adapters::a_process_loads_the_adapter_that_its_variable_names", "--nocapture"])
+        .env("HF_HUB_CACHE", cache.path())
+        .env("RLAR_TEST_ADAPTER", folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(&format!("base {}", snapshot.display())), "{said}");
+}
+
+#[test]
+fn a_process_loads_the_adapter_that_its_variable_names() {
+    let Some(folder) = std::env::var_os("RLAR_TEST_ADAPTER") else { return };
+    let policy = Policy::load(folder.as_ref(), &ComputeDevice::new("cpu").unwrap()).unwrap();
+    println!("base {}", policy.base_model().unwrap().display());
 }
 
 #[test]

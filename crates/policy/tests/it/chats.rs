@@ -1,7 +1,9 @@
-//! Chat templates against `apply_chat_template` (`scripts/oracles/make_chat_fixtures.py`).
+//! Chat templates against `apply_chat_template` (`scripts/oracles/make_chat_fixtures.py`), and single features
+//! of Jinja against Jinja itself (`scripts/oracles/make_jinja_fixtures.py`).
 
 use std::fs;
 
+use rlar_oracles::{needs_oracles, oracle};
 use rlar_policy::chat::ChatTemplate;
 use rlar_policy::{Conversation, Tokenizer};
 use serde_json::{Value, json};
@@ -44,6 +46,56 @@ fn every_feature_renders_as_transformers_renders_it() {
         let marked: Vec<&str> = rendered.assistant.iter().map(|s| &rendered.text[s.clone()]).collect();
         let wanted: Vec<&str> = case["assistant"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
         assert_eq!(marked, wanted, "{name}: what the model writes");
+    }
+}
+
+/// What the templates of `scripts/oracles/make_jinja_fixtures.py` are rendered to, or why they cannot be.
+fn rendered(variables: &Value, source: &str) -> Result<String, String> {
+    let mut variables = variables.as_object().unwrap().clone();
+    let messages = variables.shift_remove("messages").unwrap().as_array().unwrap().clone();
+    let conversation = Conversation { messages, variables, ..Conversation::default() };
+    let template = ChatTemplate { source: source.to_owned(), ..ChatTemplate::default() };
+    template.render(&conversation).map(|rendered| rendered.text).map_err(|e| e.to_string())
+}
+
+#[test]
+fn every_snippet_renders_as_jinja_renders_it() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/jinja.json");
+    let all: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let cases = all["cases"].as_array().unwrap();
+    assert!(cases.len() > 150);
+    for case in cases {
+        let source = case["template"].as_str().unwrap();
+        let text = rendered(&all["variables"], source);
+        match case["text"].as_str() {
+            Some(wanted) => assert_eq!(text.as_deref(), Ok(wanted), "{source}"),
+            None => assert!(text.is_err(), "{source}: {text:?}"),
+        }
+    }
+}
+
+#[needs_oracles]
+#[test]
+fn the_reported_templates_are_rendered() {
+    let cases = fs::read_to_string(oracle!("oracles/reports/cases.jsonl")).unwrap();
+    let case = cases.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|c| c["id"] == "b43");
+    let variables = json!({ "messages": [{ "role": "user", "content": "Hi" }] });
+    let templates = case.unwrap()["input"]["templates"].clone();
+    let texts: Vec<String> =
+        templates.as_array().unwrap().iter().map(|t| rendered(&variables, t.as_str().unwrap()).unwrap()).collect();
+    assert_eq!(texts, [r#"[{"role":"user","content":"Hi"}]"#, "y", "a-005", r#"{"t": 1e-07}"#]);
+}
+
+#[test]
+fn rewriting_a_template_leaves_texts_and_comments_as_they_are() {
+    for (source, text) in [
+        ("100 % of {# 'a' % 1 #}it", "100 % of it"),
+        ("{% raw %}{{ 'a' % 1 }}{% generation %}{% endraw %}", "{{ 'a' % 1 }}{% generation %}"),
+        ("{{ '5 % 2' }}{{ \"}}\" }}{{ {'a': {'b': 5 % 3}}.a.b }}", "5 % 2}}2"),
+        ("{{ 2 * 7 % 4 }}{{ -7 % 4 }}{{ 9 % 4 * 2 }}{{ 2 ** 3 % 5 }}{{ 17 % 2 ** 3 }}", "21231"),
+        ("{{ 1 if 7 % 2 else 2 }}{{ 7 % 2 == 1 and not 8 % 2 }}{{ [8 % 3, (9 % 4)] }}{{ 8 - 7 % 4 }}", "1True[2, 1]5"),
+    ] {
+        assert_eq!(rendered(&json!({ "messages": [] }), source).as_deref(), Ok(text), "{source}");
     }
 }
 

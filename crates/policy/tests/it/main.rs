@@ -10,3 +10,4 @@ mod parity;
 mod sampling;
 mod smollm2;
 mod tiny;
+mod turns;

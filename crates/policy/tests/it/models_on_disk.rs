@@ -180,7 +180,7 @@ fn every_gguf_format_is_read_as_the_reference_reads_it() {
     let gguf = rlar_policy::gguf::Gguf::open(&folder.join("formats.gguf")).unwrap();
     let text = fs::read_to_string(folder.join("formats.json")).unwrap();
     let wanted: std::collections::BTreeMap<String, Vec<f32>> = serde_json::from_str(&text).unwrap();
-    assert_eq!(wanted.len(), 6);
+    assert_eq!(wanted.len(), 9);
     for (name, wanted) in wanted {
         let (values, _) = gguf.tensor(&name).unwrap();
         assert_eq!(values.len(), wanted.len(), "{name}");

@@ -142,12 +142,42 @@ fn what_cannot_be_sampled_is_refused_by_name() {
 }
 
 #[test]
+fn a_stop_text_can_end_the_reply_as_its_last_part() {
+    let policy = tiny::policy();
+    let whole = policy.engine(64).generate(&requests(), &sampling()).unwrap();
+    let stop: String = whole[2][0].text.chars().skip(3).take(2).collect();
+    let cut = Sampling { stop: vec![stop.clone(), "never said".into()], ..sampling() };
+    let kept = Sampling { include_stop: true, ..cut.clone() };
+    let cut = policy.engine(64).generate(&requests(), &cut).unwrap();
+    let kept = policy.engine(64).generate(&requests(), &kept).unwrap();
+    assert_eq!(kept[2][0].text, cut[2][0].text.clone() + &stop);
+    for (cut, kept) in cut.iter().flatten().zip(kept.iter().flatten()) {
+        assert_eq!((&cut.tokens, &cut.log_probs, cut.finish), (&kept.tokens, &kept.log_probs, kept.finish));
+    }
+}
+
+#[test]
+fn a_stop_text_prevents_what_cannot_be_complete_with_it() {
+    let of = |stop: &str, include_stop| Sampling { stop: vec![stop.into()], include_stop, ..sampling() };
+    for (stop, needed, cut, kept) in [
+        ("</a>", "</a>", true, false),
+        ("a>", "</a>", true, false),
+        ("</", "</a>", true, true),
+        ("</a>\n", "</a>", false, false),
+        ("\n\n", "</a>", false, false),
+    ] {
+        assert_eq!(of(stop, false).prevents(needed).is_some(), cut, "{stop:?}");
+        assert_eq!(of(stop, true).prevents(needed).is_some(), kept, "{stop:?}");
+    }
+}
+
+#[test]
 fn what_is_heard_is_what_comes_out() {
     let policy = tiny::policy();
     let whole = policy.engine(64).generate(&requests(), &sampling()).unwrap();
     let stop: String = whole[2][0].text.chars().skip(3).take(2).collect();
-    for stop in [Vec::new(), vec![stop]] {
-        let sampling = Sampling { stop, ..sampling() };
+    for (stop, include_stop) in [(Vec::new(), false), (vec![stop.clone()], false), (vec![stop], true)] {
+        let sampling = Sampling { stop, include_stop, ..sampling() };
         let (mut texts, mut tokens) = (BTreeMap::new(), BTreeMap::new());
         let engine = Engine::new(&policy.decoder, &policy.tokenizer, 2);
         let out = engine.stream(&requests(), &sampling, &mut |fresh| {

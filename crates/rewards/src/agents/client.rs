@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agents::fence::clip;
+use crate::agents::parse::without_reasoning;
 
 /// Largest number of times that the model is asked to repair an unusable reply.
 const MAX_REPAIRS: u32 = 2;
@@ -199,7 +200,9 @@ impl LlmClient {
             request.attempt += 1;
             self.count(request.role, repair > 0, &reply);
             let text = full_text(&reply);
-            Ok(match parse(&reply) {
+            // What a model thinks before it answers is no part of the answer.
+            let answer = ChatReply { text: without_reasoning(&reply.text).to_owned(), ..reply.clone() };
+            Ok(match parse(&answer) {
                 Ok(value) => Attempt::Accepted(ParsedReply { value, text, attempts: request.attempt }),
                 Err(mut why) => {
                     if reply.finish == "length" {

@@ -65,6 +65,7 @@ impl Llm for LocalLlm {
             repetition_penalty: 1.0,
             max_tokens: (request.max_tokens.max(1) as usize).min(context - used),
             stop: Vec::new(),
+            include_stop: false,
             stop_tokens: Vec::new(),
         };
         // Equal requests get equal replies.

@@ -63,6 +63,53 @@ pub fn bare_object(text: &str) -> Result<Map<String, Value>, String> {
     }
 }
 
+/// Names of the tags between which models write their reasoning before they answer.
+const REASONING: [&str; 6] = ["think", "thinking", "thought", "reasoning", "reason", "analysis"];
+
+/// A reply without the reasoning at its start, which stands between tags such as `<think>` and `</think>`. The first
+/// tag may be missing, because chat templates write it into the prompt. Nothing is left of a reply whose reasoning does
+/// not end, because it was cut off.
+pub fn without_reasoning(text: &str) -> &str {
+    let lower = text.to_ascii_lowercase();
+    for name in REASONING {
+        let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+        let is_open = lower.trim_start().starts_with(&open);
+        match lower.find(&close) {
+            Some(at) if is_open || !in_answer(&text[..at]) => return &text[at + close.len()..],
+            None if is_open => return "",
+            _ => {}
+        }
+    }
+    text
+}
+
+/// Whether a tag behind this beginning of a reply is a part of the answer: of a JSON text or of a code block.
+fn in_answer(before: &str) -> bool {
+    before.trim_start().starts_with(['{', '[']) || before.matches("```").count() % 2 == 1
+}
+
+/// A JSON object in a text, and how it is written there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundObject<'t> {
+    /// The fields of the object.
+    pub fields: Map<String, Value>,
+    /// The object as it is written in the text.
+    pub source: &'t str,
+}
+
+/// The only JSON object in a text, which is the end of the text. Words may stand before it, and a code fence around it.
+/// `None` where there is no object or more than one, or where anything else in the text looks like the beginning of
+/// one: which object is meant must not be a guess.
+pub fn last_object(text: &str) -> Option<FoundObject<'_>> {
+    let start = text.find('{')?;
+    let mut values = serde_json::Deserializer::from_str(&text[start..]).into_iter::<Map<String, Value>>();
+    let fields = values.next()?.ok()?;
+    let end = start + values.byte_offset();
+    let rest = text[end..].trim();
+    let is_fenced = text[..start].contains("```") && rest == "```";
+    (rest.is_empty() || is_fenced).then(|| FoundObject { fields, source: &text[start..end] })
+}
+
 /// The texts of a JSON list, trimmed. `name` names the list in the error.
 ///
 /// # Errors

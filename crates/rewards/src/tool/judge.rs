@@ -1,8 +1,8 @@
 //! Tools of the kind `judge`: a language model that scores replies by a rubric.
 //!
 //! The prompt encloses the conversation and the reply in marks that contain a hash of these texts, so that no reply can
-//! give the judge instructions. The judge must answer with one JSON object; anything else is a failure of the tool,
-//! never a score.
+//! give the judge instructions. The judge must answer with one JSON object, at the end of what it writes; anything else is
+//! a failure of the tool, never a score.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::agents::fence::Fence;
-use crate::agents::parse::bare_object;
+use crate::agents::parse::{last_object, without_reasoning};
 use crate::tool::scoring::ScoreRecord;
 use crate::{Failure, Outcome};
 
@@ -144,10 +144,10 @@ impl Judge {
         let requests: Vec<ChatRequest> =
             items.iter().flat_map(|(e, c)| positions.iter().map(|position| self.request(e, c, *position))).collect();
         let answers = chat_all(&*self.llm, &requests, should_stop);
-        let records = answers.chunks(positions.len()).map(|answers| {
+        let records = answers.chunks(positions.len()).zip(items).map(|(answers, (_, completion))| {
             let tokens = answers.iter().flatten().map(|a| a.prompt_tokens + a.completion_tokens).sum();
             let grades = answers.iter().zip(positions).map(|(answer, position)| match answer {
-                Ok(answer) => self.grade(&answer.text, *position).map_err(Failure::Reply),
+                Ok(answer) => self.grade(&answer.text, completion.scored_text(), *position).map_err(Failure::Reply),
                 Err(LlmError::Cancelled) => Err(Failure::Late),
                 Err(e) => Err(Failure::Unanswered(e.to_string())),
             });
@@ -248,14 +248,14 @@ impl Judge {
         }
     }
 
-    /// The grade that the text of an answer gives, from 0 (worst) to 1 (best); an error says why the answer gives no
-    /// grade.
-    fn grade(&self, answer: &str, position: ReplyPosition) -> Result<f64, String> {
+    /// The grade that the text of an answer about a `reply` gives, from 0 (worst) to 1 (best); an error says why the
+    /// answer gives no grade.
+    fn grade(&self, answer: &str, reply: &str, position: ReplyPosition) -> Result<f64, String> {
         let unclear = |why: &str| {
             let shown: String = answer.chars().take(80).collect();
             format!("the judge's answer {why}: {shown:?}")
         };
-        let fields = answer_object(answer).map_err(|_| unclear("is not one JSON object"))?;
+        let fields = answer_object(answer, reply).ok_or_else(|| unclear("is not one JSON object"))?;
         if let Some(other) = fields.keys().find(|k| !["reason", "score", "better", "verdicts"].contains(&k.as_str())) {
             return Err(unclear(&format!("has a field `{other}`")));
         }
@@ -290,11 +290,12 @@ impl Judge {
     }
 }
 
-/// The JSON object that is the whole answer of a judge, with or without a code fence around it. Any other text around
-/// the object is an error: an object that the judge only quotes, for example from a reply, must not count as its
-/// answer.
-fn answer_object(answer: &str) -> Result<Map<String, Value>, String> {
-    let text = answer.trim();
-    let opened = text.strip_prefix("```json").or_else(|| text.strip_prefix("```"));
-    bare_object(opened.and_then(|body| body.strip_suffix("```")).unwrap_or(text))
+/// The JSON object that is a judge's answer: the only one in it, and the end of it. Reasoning between `<think>` and
+/// `</think>`, words before the object and a code fence around it are left out. An object with words before it that is
+/// a part of the judged `reply` is an error, because the judge may only quote it.
+fn answer_object(answer: &str, reply: &str) -> Option<Map<String, Value>> {
+    let text = without_reasoning(answer).trim();
+    let found = last_object(text)?;
+    let is_bare = text.starts_with(['{', '`']);
+    (is_bare || !reply.contains(found.source)).then_some(found.fields)
 }

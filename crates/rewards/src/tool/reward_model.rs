@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rlar_data::{Completion, Example};
-use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings};
+use rlar_data::{Completion, Example, expand_home};
+use rlar_net::hub::{Hub, HubError, HubLimits, HubSettings, file_sha256};
 use rlar_policy::{ComputeDevice, PolicyError, RewardModel, Turn};
 use rlar_sandbox::ShouldStop;
 use schemars::JsonSchema;
@@ -91,7 +91,12 @@ fn cached_folder(repo: &str, pointer: &ModelPointer, hub: Option<&Hub>) -> Resul
     let folder = hub.download(repo, revision, &names, &HubLimits::default(), &mut |_| ()).map_err(not_cached)?;
     for (name, sha256) in &pointer.sha256 {
         // A file in this folder is a link to a file that is named by its SHA-256, which was checked after the download.
-        let cached = folder.join(name).read_link().ok().and_then(|p| Some(p.file_name()?.to_str()?.to_owned()));
+        // Where there are no links, the folder has the file itself.
+        let path = folder.join(name);
+        let cached = match path.read_link() {
+            Ok(blob) => blob.file_name().and_then(|name| Some(name.to_str()?.to_owned())),
+            Err(_) => file_sha256(&path).ok(),
+        };
         if cached.as_ref() != Some(sha256) {
             return Err(format!("{repo}: the cache's {name} is not the file that the card names by its SHA-256"));
         }
@@ -127,7 +132,7 @@ impl ModelScorer {
     ) -> Result<Self, PolicyError> {
         let path = match &pointer.repo {
             Some(repo) => cached_folder(repo, pointer, hub).map_err(PolicyError::Request)?,
-            None => home.join(&pointer.path),
+            None => home.join(expand_home(&pointer.path).map_err(PolicyError::Request)?),
         };
         if !path.exists() {
             let message = format!("{} does not exist; a Hugging Face folder is expected there", path.display());

@@ -165,7 +165,7 @@ fn refusal(text: &str) -> String {
     let examples = sums(4);
     let admission = examine(&rewards.for_admission("f").unwrap(), &examples, &[]).unwrap();
     assert_eq!(admission.status, Status::Refused);
-    admission.failed().map(|check| format!("{}: {}\n", check.name, check.evidence)).collect()
+    admission.failed().map(|check| format!("{}: {}\n", check.name, check.evidence)).collect::<Vec<_>>().concat()
 }
 
 #[test]

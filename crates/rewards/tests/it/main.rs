@@ -16,6 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rlar_data::{Completion, Example, Needs, read_examples};
+use rlar_oracles::{needs_oracles, oracle};
 use rlar_rewards::agents::Agents;
 use rlar_rewards::{
     Failure, FetchRequest, FetchedTool, Library, Orchestrator, OrchestratorConfig, Outcome, RewardError, ToolContext,
@@ -161,6 +162,40 @@ fn library_of(source: &str) -> tempfile::TempDir {
     fs::write(home.join("tool.yaml"), card).unwrap();
     fs::write(home.join("v.py"), source).unwrap();
     folder
+}
+
+#[test]
+fn the_first_tag_may_be_open_already_because_the_prompt_opens_it() {
+    for (reply, form) in [
+        ("Add them.</think><answer>5</answer>", 1.0),
+        ("\nAdd them.\n</think>\n\n<answer>5</answer>\n", 1.0),
+        ("<think>Add them.</think><answer>5</answer>", 1.0),
+        ("</think><answer>5</answer>", 0.0),
+        ("Add them.<answer>5</answer>", 0.0),
+        ("Add them.</think>5</answer>", 0.0),
+        ("Add</think>them.</think><answer>5</answer>", 0.0),
+        ("Add them.</think><answer>5</answer><think>", 0.0),
+        ("5", 0.0),
+    ] {
+        assert_eq!(score("think_answer", reply, None), Outcome::Scored(form), "{reply:?}");
+    }
+}
+
+/// The entry of a report with this id.
+fn reported(id: &str) -> serde_json::Value {
+    let cases = fs::read_to_string(oracle!("oracles/reports/cases.jsonl")).unwrap();
+    let mut cases = cases.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    cases.find(|case| case["id"] == id).unwrap()["input"].clone()
+}
+
+#[needs_oracles]
+#[test]
+fn the_reported_reply_to_an_open_tag_has_the_form() {
+    let input = reported("b42");
+    let command = input["run"].as_str().unwrap();
+    let (_, reply) = command.split_once("--response $'").unwrap();
+    let reply = reply.trim_end_matches('\'').replace("\\n", "\n");
+    assert_eq!(score("think_answer", &reply, None).score(), input["expected_score"].as_f64());
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn of_whole_programs_the_block_that_reads_the_input_is_judged() {
 #[test]
 fn a_block_ends_and_is_indented_as_its_fence_says() {
     let body = "def area(w, h):\n    return w * h\n";
-    let indented = |by: &str| body.lines().map(|l| format!("{by}{l}\n")).collect::<String>();
+    let indented = |by: &str| body.lines().map(|l| format!("{by}{l}\n")).collect::<Vec<_>>().concat();
     let mut replies = vec![
         format!("~~~python\n{body}~~~\n"),
         format!("~~~~\n{body}~~~~\nDone."),
@@ -301,7 +301,7 @@ fn what_the_prompt_imports_and_defines_is_there_however_the_prompt_holds_it() {
         format!("Complete the function:\n\n{code}"),
         format!(
             "1. Complete:\n\n   ```python\n{}   ```\n",
-            code.lines().map(|l| format!("   {l}\n")).collect::<String>()
+            code.lines().map(|l| format!("   {l}\n")).collect::<Vec<_>>().concat()
         ),
     ];
     let function = |body: &str| format!("def digit_sum(n: int) -> Optional[int]:\n    {body}\n");

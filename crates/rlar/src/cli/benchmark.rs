@@ -6,6 +6,8 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::ToolArguments;
 
+use crate::cli::path::path;
+
 #[derive(Subcommand)]
 pub enum BenchmarkCommand {
     /// RewardBench 2: how well rewards tell correct from incorrect completions.
@@ -39,21 +41,21 @@ pub enum JudgePrompt {
 pub struct RewardBenchmarkArguments {
     /// The benchmark's published files: JSONL, a JSON list or Parquet. Several files are joined. `rewards` requires this;
     /// without it, `rewardbench-v2` reads what `rlar data fetch rewardbench-v2` downloaded.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    #[arg(long, value_name = "FILE", num_args = 1.., value_parser = path())]
     pub data: Vec<PathBuf>,
     /// A tool of the library; may be given several times. Without tools, models, judges and scores, all admitted tools
     /// that need no reference are used, except judges, `code_tests` and `instructions`.
     #[arg(long, value_name = "NAME")]
     pub tool: Vec<String>,
     /// A folder of tools; rlar's built-in library when absent.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub library: Option<PathBuf>,
     /// The Hugging Face folder of a reward model; may be given several times.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub model: Vec<PathBuf>,
     /// Scores from elsewhere: JSONL with `id` and `scores`, or an `eval-set-scores` file of RewardBench 2; may be given
     /// several times.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub scores: Vec<PathBuf>,
     /// With --scores: leave out items that are missing from any of these files; without this option they are an error.
     #[arg(long, requires = "scores")]
@@ -87,7 +89,7 @@ pub struct RewardBenchmarkArguments {
     pub compat: Option<String>,
     /// A folder for results in the format of `reward-bench` (`eval-set/`, `eval-set-scores/`) and for each item's
     /// scores (`items/`); an interrupted evaluation continues from it.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub out: Option<PathBuf>,
     /// Print the results as Markdown.
     #[arg(long)]

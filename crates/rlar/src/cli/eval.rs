@@ -6,6 +6,8 @@ use clap::Args;
 
 use super::{BenchmarkCommand, ConfigArguments, ToolArguments};
 
+use crate::cli::path::{path, path_text};
+
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct EvalArguments {
@@ -18,14 +20,14 @@ pub struct EvalArguments {
 #[derive(Args)]
 pub struct PolicyEvalArguments {
     /// Suites: names of built-in suites, or YAML files. Without any, the held-out data of `--config` is used.
-    #[arg(value_name = "SUITE")]
+    #[arg(value_name = "SUITE", value_parser = path_text)]
     pub suites: Vec<String>,
     /// Without suites: the config whose held-out data is used. With suites: the config whose run's final policy is
     /// evaluated. It is looked for at this path, then under `configs/`, then among the configs embedded in rlar.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub config: Option<PathBuf>,
     /// The model to evaluate: a Hugging Face folder, a folder with a LoRA adapter, or a GGUF file.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub model: Option<PathBuf>,
     /// With suites: evaluate a model on this OpenAI-compatible server, such as `http://localhost:8000/v1`;
     /// `OPENAI_API_KEY` holds its key.
@@ -40,10 +42,10 @@ pub struct PolicyEvalArguments {
     /// With one suite: evaluate recorded replies. Either rows (JSONL, a JSON list or Parquet, also gzipped) with `id` (or
     /// `task_id`, `key`, `prompt`) and `reply` (or `completion`, `response`, `output`), or a text file with one line per
     /// prompt.
-    #[arg(long, value_name = "FILE", requires = "suites", conflicts_with_all = ["model", "config", "samples", "temperature", "max_tokens"])]
+    #[arg(long, value_name = "FILE", requires = "suites", conflicts_with_all = ["model", "config", "samples", "temperature", "max_tokens"], value_parser = path())]
     pub answers: Option<PathBuf>,
     /// With one suite: a data file that replaces the suite's.
-    #[arg(long, value_name = "FILE", requires = "suites")]
+    #[arg(long, value_name = "FILE", requires = "suites", value_parser = path_text)]
     pub data: Option<String>,
     /// With suites: use only the first N prompts.
     #[arg(long, value_name = "N", requires = "suites", value_parser = clap::value_parser!(u32).range(1..))]
@@ -61,11 +63,11 @@ pub struct PolicyEvalArguments {
     #[arg(long, value_name = "NAME", requires = "suites")]
     pub metric: Vec<String>,
     /// With suites: a folder of tools; rlar's built-in library when absent.
-    #[arg(long, value_name = "FOLDER", requires = "suites")]
+    #[arg(long, value_name = "FOLDER", requires = "suites", value_parser = path())]
     pub library: Option<PathBuf>,
     /// With suites: a folder for each suite's replies, verdicts and results; an interrupted evaluation continues from
     /// it.
-    #[arg(long, value_name = "FOLDER", requires = "suites")]
+    #[arg(long, value_name = "FOLDER", requires = "suites", value_parser = path())]
     pub out: Option<PathBuf>,
     /// With suites: number of sequences that are generated together.
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
@@ -83,7 +85,7 @@ pub struct PolicyEvalArguments {
     #[arg(long)]
     pub seed: Option<u64>,
     /// Override the config's run folder.
-    #[arg(long, value_name = "FOLDER", requires = "config")]
+    #[arg(long, value_name = "FOLDER", requires = "config", value_parser = path())]
     pub run: Option<PathBuf>,
     #[command(flatten)]
     pub tools: ToolArguments,

@@ -6,10 +6,12 @@ use clap::{ArgGroup, Args};
 
 use super::ToolArguments;
 
+use crate::cli::path::path;
+
 #[derive(Args)]
 pub struct GenerateArguments {
     /// A Hugging Face folder, a folder with a LoRA adapter, or a GGUF file.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub model: PathBuf,
     /// The text to continue, or the message to reply to if the model has a chat template. When absent, start a chat:
     /// every line of standard input is one user message.
@@ -56,7 +58,7 @@ pub struct GenerateArguments {
 #[command(group = ArgGroup::new("tools").multiple(true))]
 pub struct ScoreArguments {
     /// A Hugging Face folder with a `…ForSequenceClassification` model.
-    #[arg(long, value_name = "FOLDER", required_unless_present = "tools", conflicts_with = "tools")]
+    #[arg(long, value_name = "FOLDER", required_unless_present = "tools", conflicts_with = "tools", value_parser = path())]
     pub model: Option<PathBuf>,
     /// A tool of the library; may be given several times.
     #[arg(long, value_name = "NAME", group = "tools")]
@@ -65,16 +67,16 @@ pub struct ScoreArguments {
     #[arg(long, value_name = "FILE:FUNCTION", group = "tools")]
     pub python: Vec<String>,
     /// A folder of tools; rlar's built-in library when absent.
-    #[arg(long, value_name = "FOLDER", requires = "tool")]
+    #[arg(long, value_name = "FOLDER", requires = "tool", value_parser = path())]
     pub library: Option<PathBuf>,
     /// With --tool or --python: a file that caches scores and logs calls; several processes may share it.
-    #[arg(long, value_name = "FILE", requires = "tools")]
+    #[arg(long, value_name = "FILE", requires = "tools", value_parser = path())]
     pub cache: Option<PathBuf>,
     #[command(flatten)]
     pub tools: ToolArguments,
     /// JSONL rows with `prompt` (text or messages) and `response` (or `completion`), or with `messages` that end with
     /// the reply; an `id` is repeated in the output. Tools also read `reference` and other columns.
-    #[arg(long, value_name = "FILE", required_unless_present = "prompt", conflicts_with_all = ["prompt", "response"])]
+    #[arg(long, value_name = "FILE", required_unless_present = "prompt", conflicts_with_all = ["prompt", "response"], value_parser = path())]
     pub data: Option<PathBuf>,
     /// The prompt of a single reply to score.
     #[arg(long, requires = "response")]
@@ -96,10 +98,10 @@ pub struct ScoreArguments {
 #[derive(Args)]
 pub struct ConvertArguments {
     /// A Hugging Face folder (of a language model or a reward model), a folder with a LoRA adapter, or a GGUF file.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub model: PathBuf,
     /// The folder to write; it must be new or empty.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub output: PathBuf,
 }
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::path::{path, path_text};
+
 #[derive(Subcommand)]
 pub enum RewardsCommand {
     /// List the reward tools of a library, and whether each passed its admission checks, so that training may use it.
@@ -53,10 +55,10 @@ pub enum RewardsCommand {
         tools: Vec<String>,
         /// JSONL examples with references or demonstrations to run the checks on. Without this and `--preferences`,
         /// built-in examples.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = path())]
         data: Option<PathBuf>,
         /// JSONL pairs of replies (`prompt`, `chosen`, `rejected`) to run the checks on.
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = path())]
         preferences: Option<PathBuf>,
     },
     /// Retire a tool, so that no prompt uses it any more. `admit` with its name brings it back.
@@ -73,13 +75,14 @@ pub enum RewardsCommand {
     #[command(after_help = "Example:\n  rlar rewards diff runs/math/library --library library")]
     Diff {
         /// The folder of the library to compare with.
+        #[arg(value_parser = path())]
         other: PathBuf,
     },
     /// Print statistics of a log of tool calls: number of calls, distribution of scores, time and tokens.
     #[command(after_help = "Examples:\n  rlar rewards stats runs/math\n  rlar rewards stats scores.sqlite --json")]
     Stats {
         /// The folder of a run or a library, or the log file itself.
-        #[arg(value_name = "PATH")]
+        #[arg(value_name = "PATH", value_parser = path())]
         path: PathBuf,
         /// Print a JSON object per tool, one on each line.
         #[arg(long)]
@@ -104,9 +107,9 @@ pub struct ToolArguments {
     #[arg(long, value_name = "NAME", global = true)]
     pub llm_model: Option<String>,
     /// Answer judges from recorded exchanges instead of a server.
-    #[arg(long, value_name = "FILE", global = true, conflicts_with = "llm")]
+    #[arg(long, value_name = "FILE", global = true, conflicts_with = "llm", value_parser = path_text)]
     pub llm_replay: Option<String>,
     /// Record the exchanges with the server in this file.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, value_parser = path_text)]
     pub llm_record: Option<String>,
 }

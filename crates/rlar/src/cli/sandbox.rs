@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use crate::cli::path::path;
+
 #[derive(Subcommand)]
 pub enum SandboxCommand {
     /// Show how untrusted code is confined on this machine.
@@ -31,9 +33,10 @@ pub enum TierArgument {
 #[derive(Args)]
 pub struct SandboxRunArguments {
     /// The Python file.
+    #[arg(value_parser = path())]
     pub file: PathBuf,
     /// A file to use as standard input; empty input when absent.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub input: Option<PathBuf>,
     /// Time limit, in seconds.
     #[arg(long, default_value_t = 2.0)]

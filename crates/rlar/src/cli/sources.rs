@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::path::path;
+
 #[derive(Subcommand)]
 pub enum DataCommand {
     /// List the known data sets and whether they are downloaded.
     #[command(after_help = "Example:\n  rlar data list")]
     List {
         /// A list of data sets that replaces the built-in one (see datasets/origins.yaml for its format).
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = path())]
         origins: Option<PathBuf>,
     },
     /// Download data sets from their publisher and check their SHA-256, into `RLAR_DATA`, else
@@ -23,7 +25,7 @@ pub enum DataCommand {
         #[arg(required = true)]
         names: Vec<String>,
         /// A list of data sets that replaces the built-in one (see datasets/origins.yaml for its format).
-        #[arg(long, value_name = "FILE")]
+        #[arg(long, value_name = "FILE", value_parser = path())]
         origins: Option<PathBuf>,
     },
 }
@@ -41,7 +43,7 @@ pub enum HubCommand {
 #[derive(Args)]
 pub struct HubServeArguments {
     /// A folder with one subfolder `OWNER/NAME` per model, whose `README.md` gives licence, tags and description.
-    #[arg(value_name = "FOLDER")]
+    #[arg(value_name = "FOLDER", value_parser = path())]
     pub folder: PathBuf,
     /// The port on 127.0.0.1; 0 picks a free one.
     #[arg(long, default_value_t = 0)]

@@ -4,21 +4,23 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::cli::path::path;
+
 /// A config, and options that override values of the config.
 #[derive(Args)]
 pub struct ConfigArguments {
     /// A YAML file. It is looked for at this path, then under `configs/`, then among the configs embedded in rlar.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = path())]
     pub config: PathBuf,
     /// Override the config's seed.
     #[arg(long)]
     pub seed: Option<u64>,
     /// Override the config's run folder.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub run: Option<PathBuf>,
     /// Override the config's model with a Hugging Face folder or a GGUF file. Training starts from this model without
     /// the config's warm-up.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path())]
     pub model: Option<PathBuf>,
 }
 
@@ -71,6 +73,6 @@ pub struct FetchRewardsArguments {
     #[command(flatten)]
     pub config: ConfigArguments,
     /// The folder to fill; when absent, the config's `rewards.library`, else `library`.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub library: Option<PathBuf>,
 }

@@ -1,6 +1,8 @@
+use std::fs;
+
 use rlar_oracles::{needs_oracles, oracle};
 
-use crate::{refused, rlar, run, text};
+use crate::{refused, rlar, run, smoke, text};
 
 #[test]
 fn every_command_has_help_with_an_example() {
@@ -270,4 +272,23 @@ fn a_chat_takes_its_turns_from_standard_input_and_streams_replies() {
     let lines = text(&two.stdout);
     assert_eq!(lines.lines().count(), 2);
     assert!(lines.starts_with(&text(&one.stdout)));
+}
+
+#[test]
+fn a_tilde_is_the_home_folder_in_configs_and_on_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().join("home");
+    fs::create_dir(&home).unwrap();
+    fs::write(home.join("rows.jsonl"), r#"{"prompt": "1 + 1 =", "response": "2", "reference": "2"}"#).unwrap();
+    let output = |arguments: &[&str]| rlar(folder.path(), arguments).env("HOME", &home).output().unwrap();
+    let scored = output(&["score", "--tool", "exact_match", "--data=~/rows.jsonl"]);
+    assert!(text(&scored.stdout).contains("\"score\":1.0"), "{}", text(&scored.stderr));
+    let config = smoke(folder.path(), &[("folder: runs/smoke", "folder: ~/runs/x")]);
+    let dry = output(&["train", "--config", &config, "--dry-run"]);
+    assert!(text(&dry.stdout).contains(&format!("folder: {}/runs/x", home.display())), "{}", text(&dry.stderr));
+    let dry = output(&["train", "--config", &config, "--dry-run", "--run=~/y"]);
+    assert!(text(&dry.stdout).contains(&format!("folder: {}/y", home.display())), "{}", text(&dry.stderr));
+    refused(&output(&["train", "--config", &config, "--run", "~bob/x"]), 2, &["~bob/x"]);
+    let config = smoke(folder.path(), &[("folder: runs/smoke", "folder: ~bob/x")]);
+    refused(&output(&["train", "--config", &config, "--dry-run"]), 2, &["job.yaml:", "run.folder", "~bob/x"]);
 }

@@ -21,7 +21,7 @@ pub fn source(files: &[(&str, &str)]) -> FunctionSource {
 }
 
 /// A call with a prompt, a reference, columns and replies.
-pub fn group(replies: &[&str], columns: Value) -> GroupCall {
+pub fn group(replies: &[&str], columns: &Value) -> GroupCall {
     GroupCall {
         prompt: "2 + 3 =".into(),
         messages: json!([{ "role": "user", "content": "2 + 3 =" }]),
@@ -44,7 +44,7 @@ fn call(text: &str, call: GroupCall) -> GroupResult {
 }
 
 fn verdict(text: &str, replies: &[&str]) -> GroupVerdict {
-    call(text, group(replies, json!({ "solution": "5", "level": [1, 2] }))).verdict
+    call(text, group(replies, &json!({ "solution": "5", "level": [1, 2] }))).verdict
 }
 
 fn scores(values: &[f64]) -> GroupVerdict {
@@ -87,7 +87,7 @@ fn the_signature_tells_the_form_and_every_form_scores() {
     ] {
         let function = start(text).unwrap();
         assert_eq!(function.form(), form);
-        let result = function.call_until(&[group(&["5", "12"], row.clone())], &|| false).unwrap().remove(0);
+        let result = function.call_until(&[group(&["5", "12"], &row)], &|| false).unwrap().remove(0);
         assert_eq!(result.verdict, scores(&expected), "{text}");
     }
 }
@@ -96,7 +96,7 @@ fn the_signature_tells_the_form_and_every_form_scores() {
 fn conversations_reach_a_trl_function_as_messages() {
     let text = "def f(prompts, completions, **kwargs):\n    return [float(len(p[-1]['content']) + len(c[0]['content'])) for \
                 p, c in zip(prompts, completions) if c[0]['role'] == 'assistant']";
-    let conversation = GroupCall { conversational: true, ..group(&["5", "12"], json!({})) };
+    let conversation = GroupCall { conversational: true, ..group(&["5", "12"], &json!({})) };
     assert_eq!(call(text, conversation).verdict, scores(&[8.0, 9.0]));
 }
 
@@ -105,9 +105,9 @@ fn verl_finds_the_ground_truth_of_its_own_data_and_else_the_reference() {
     let text = "def f(data_source, solution_str, ground_truth, extra_info):\n    return float(data_source == 'gsm8k' and \
                 solution_str == ground_truth and extra_info == {'index': 3})";
     let row = json!({ "data_source": "gsm8k", "reward_model": { "ground_truth": "9" }, "extra_info": { "index": 3 } });
-    assert_eq!(call(text, group(&["9", "5"], row)).verdict, scores(&[1.0, 0.0]));
+    assert_eq!(call(text, group(&["9", "5"], &row)).verdict, scores(&[1.0, 0.0]));
     let text = "def f(solution_str, ground_truth):\n    return float(solution_str == ground_truth)";
-    assert_eq!(call(text, group(&["9", "5"], json!({ "reference": "5" }))).verdict, scores(&[0.0, 1.0]));
+    assert_eq!(call(text, group(&["9", "5"], &json!({ "reference": "5" }))).verdict, scores(&[0.0, 1.0]));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn modules_beside_the_file_are_imported_and_named_in_errors() {
         ("parts/other.py", "ONE = 1.0"),
     ];
     let function = ConfinedFunction::start(&sandbox(Tier::A), source(&files), SandboxLimits::default()).unwrap();
-    let one = |reply: &str| function.call_until(&[group(&[reply], json!({}))], &|| false).unwrap().remove(0).verdict;
+    let one = |reply: &str| function.call_until(&[group(&[reply], &json!({}))], &|| false).unwrap().remove(0).verdict;
     assert_eq!(one("2"), scores(&[3.0]));
     assert!(wrong(one("x")).ends_with("(parse.py:2)"));
 }
@@ -176,7 +176,7 @@ fn prints_are_kept_up_to_a_bound_and_do_not_disturb() {
                 print('x' * 100000, file=sys.stderr)\n    return [1.0 for c in completions]";
     let function = start(text).unwrap();
     assert_eq!(function.printed(), "loaded\n");
-    let result = function.call_until(&[group(&["a"], json!({}))], &|| false).unwrap().remove(0);
+    let result = function.call_until(&[group(&["a"], &json!({}))], &|| false).unwrap().remove(0);
     assert_eq!(result.verdict, scores(&[1.0]));
     assert!(result.printed.starts_with("seen a\nxxx") && result.printed.len() < 5000);
     assert!(result.printed.ends_with("more characters)\n"), "{}", &result.printed[4000..]);
@@ -187,7 +187,7 @@ fn limits_end_a_call_and_the_next_one_gets_a_fresh_process() {
     let text = "import os\ndef f(completions, **kwargs):\n    if completions[0] == 'hang':\n        while True: pass\n    if \
                 completions[0] == 'die': os._exit(0)\n    if completions[0] == 'eat': bytearray(1 << 34)\n    return [1.0]";
     let function = start(text).unwrap();
-    let one = |reply: &str| function.call_until(&[group(&[reply], json!({}))], &|| false).unwrap().remove(0).verdict;
+    let one = |reply: &str| function.call_until(&[group(&[reply], &json!({}))], &|| false).unwrap().remove(0).verdict;
     for _ in 0..2 {
         assert_eq!(one("hang"), GroupVerdict::TimeLimit(Duration::from_secs(1)));
         assert!(matches!(one("die"), GroupVerdict::Crashed(_)));
@@ -221,7 +221,7 @@ fn a_function_cannot_read_the_references_of_groups_to_come_nor_use_those_of_earl
     let search = "import gc\ndef f(completions, **kwargs):\n    texts = [o for o in gc.get_objects() if isinstance(o, \
                   (dict, list))]\n    found = any('MARK-' + 'other' in repr(o)[:100000] for o in texts if len(o) < 100)\n    \
                   return [float(found) for c in completions]";
-    let own = |mark: &str| GroupCall { reference: mark.into(), ..group(&["a"], json!({ "reference": mark })) };
+    let own = |mark: &str| GroupCall { reference: mark.into(), ..group(&["a"], &json!({ "reference": mark })) };
     let first = start(search).unwrap().call_until(&[own("MARK-own"), own("MARK-other")], &|| false).unwrap().remove(0);
     assert_eq!(first.verdict, scores(&[0.0]));
     // A function that keeps references and uses them gives other scores in a fresh process.

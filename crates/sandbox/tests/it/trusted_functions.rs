@@ -13,7 +13,7 @@ fn start(text: &str) -> UnconfinedFunction {
 }
 
 fn one(function: &UnconfinedFunction, reply: &str) -> GroupVerdict {
-    function.call_until(&[group(&[reply], json!({}))], &|| false).unwrap().remove(0).verdict
+    function.call_until(&[group(&[reply], &json!({}))], &|| false).unwrap().remove(0).verdict
 }
 
 fn score(value: f64) -> GroupVerdict {
@@ -76,7 +76,7 @@ fn megabytes_of_output_by_any_way_are_drained_and_bounded() {
                 3_000_000)\n    subprocess.run(['head', '-c', '3000000', '/dev/zero'])\n    return [1.0]";
     let source = source(&[("reward.py", text)]);
     let function = UnconfinedFunction::start(source, Duration::from_secs(20)).unwrap();
-    let result = function.call_until(&[group(&["a"], json!({}))], &|| false).unwrap().remove(0);
+    let result = function.call_until(&[group(&["a"], &json!({}))], &|| false).unwrap().remove(0);
     assert_eq!(result.verdict, score(1.0));
     assert!(result.printed.starts_with("yyy") && result.printed.len() < 20_000, "{}", result.printed.len());
 }
@@ -100,9 +100,13 @@ fn the_process_and_its_children_end_with_the_function() {
     assert!(matches!(one(&function, "hang"), GroupVerdict::TimeLimit(_)));
     let second = running(&pids);
     // The first process was the one that hung; all its children are in its group.
-    first.iter().chain(&second).for_each(|pid| wait_until_gone(pid));
+    for pid in first.iter().chain(&second) {
+        wait_until_gone(pid);
+    }
     assert_eq!(one(&function, "a"), score(1.0));
     let third = running(&pids);
     drop(function);
-    third.iter().for_each(|pid| wait_until_gone(pid));
+    for pid in &third {
+        wait_until_gone(pid);
+    }
 }

@@ -33,6 +33,36 @@ fn a_download_has_the_layout_of_the_official_client() {
 }
 
 #[test]
+fn without_links_a_snapshot_has_the_files_themselves() {
+    let test_hub = TestHub::plain();
+    let hub = Hub::new(HubSettings { symlinks: false, ..test_hub.settings() }).unwrap();
+    let folder = get(&hub, &[]).unwrap();
+    assert!(fs::symlink_metadata(folder.join(WEIGHTS)).unwrap().is_file());
+    assert!(fs::symlink_metadata(folder.join("onnx/a b \u{e9}\u{1f600}+%.txt")).unwrap().is_file());
+    assert_eq!(fs::read(folder.join(WEIGHTS)).unwrap(), weights());
+    assert!(test_hub.blob_names().is_empty(), "no file is stored twice: {:?}", test_hub.blob_names());
+    // The snapshot is whole, with and without links, and without a network.
+    test_hub.forget();
+    assert_eq!(get(&hub, &[]).unwrap(), folder);
+    assert_eq!(get(&test_hub.hub(), &[]).unwrap(), folder);
+    assert!(test_hub.bodies().is_empty());
+    assert_eq!(get(&Hub::new(HubSettings { offline: true, ..hub.settings().clone() }).unwrap(), &[]).unwrap(), folder);
+}
+
+#[test]
+fn a_blob_that_other_snapshots_are_linked_to_is_copied() {
+    let test_hub = TestHub::plain();
+    let linked = get(&test_hub.hub(), &[WEIGHTS]).unwrap();
+    // Another snapshot of the same model lacks the file, as another commit with the same weights would.
+    fs::remove_file(linked.join(WEIGHTS)).unwrap();
+    let hub = Hub::new(HubSettings { symlinks: false, ..test_hub.settings() }).unwrap();
+    let folder = get(&hub, &[WEIGHTS]).unwrap();
+    assert!(fs::symlink_metadata(folder.join(WEIGHTS)).unwrap().is_file());
+    assert!(test_hub.blob_names().contains(&sha256(&weights())), "links to the blob stay valid");
+    assert_eq!(test_hub.bodies().len(), 1, "the bytes are downloaded once");
+}
+
+#[test]
 fn cached_files_are_not_requested_again() {
     let test_hub = TestHub::plain();
     let folder = get(&test_hub.hub(), &["config.json"]).unwrap();

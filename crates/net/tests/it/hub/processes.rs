@@ -18,8 +18,16 @@ const VARIABLES: [&str; 2] = ["RLAR_TEST_HUB", "RLAR_TEST_CACHE"];
 fn a_process_downloads_what_its_variables_say() {
     let [Ok(endpoint), Ok(cache)] = VARIABLES.map(std::env::var) else { return };
     let (deadline, idle_timeout) = (Duration::from_secs(20), Duration::from_secs(20));
-    let settings =
-        HubSettings { endpoint, cache: cache.into(), token: None, offline: false, deadline, idle_timeout, tries: 3 };
+    let settings = HubSettings {
+        endpoint,
+        cache: cache.into(),
+        token: None,
+        offline: false,
+        symlinks: true,
+        deadline,
+        idle_timeout,
+        tries: 3,
+    };
     get(&Hub::new(settings).unwrap(), &[]).unwrap();
 }
 

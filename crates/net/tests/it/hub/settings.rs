@@ -57,6 +57,8 @@ fn endpoint_and_offline_mode_are_read() {
     assert_eq!(with(&[("HF_ENDPOINT", "http://mirror:80/hub//")]).endpoint, "http://mirror:80/hub");
     assert!(with(&[("HF_HUB_OFFLINE", "On")]).offline && with(&[("TRANSFORMERS_OFFLINE", "1")]).offline);
     assert!(!with(&[("HF_HUB_OFFLINE", "0"), ("TRANSFORMERS_OFFLINE", "1")]).offline, "the first one counts");
+    assert!(with(&[]).symlinks && with(&[("HF_HUB_DISABLE_SYMLINKS", "0")]).symlinks);
+    assert!(!with(&[("HF_HUB_DISABLE_SYMLINKS", "true")]).symlinks);
     for endpoint in ["ftp://host", "no address", "file:///etc"] {
         let error = Hub::new(with(&[("HF_ENDPOINT", endpoint)])).unwrap_err();
         assert!(error.to_string().contains("HF_ENDPOINT"), "{error}");

@@ -77,6 +77,7 @@ impl TestHub {
             cache: self.cache.path().into(),
             token: None,
             offline: false,
+            symlinks: true,
             deadline: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(3),
             tries: 3,

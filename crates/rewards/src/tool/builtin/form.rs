@@ -69,8 +69,13 @@ pub fn regex(settings: &BuiltinSettings, example: &Example, reply: &str) -> Opti
 
 /// Scores 1 if the reply consists of one section for each name in the setting `tags`, in this order, and no section is
 /// empty, else 0. With the names `think` and `answer`: `<think>…</think> <answer>…</answer>`.
+///
+/// The first tag need not be opened: the chat templates of reasoning models open it at the end of the prompt, so that a
+/// reply begins inside the first section.
 pub fn tags(settings: &BuiltinSettings, _: &Example, reply: &str) -> Option<f64> {
     let tags: Vec<&str> = settings.get("tags")?.as_array()?.iter().filter_map(Value::as_str).collect();
+    let opened = tags.first().map(|tag| format!("<{tag}>")).filter(|open| !reply.contains(open.as_str()));
+    let reply = opened.map_or_else(|| reply.to_owned(), |open| open + reply);
     let mut rest = reply.trim();
     for tag in &tags {
         let (open, close) = (format!("<{tag}>"), format!("</{tag}>"));

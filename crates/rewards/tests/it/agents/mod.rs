@@ -81,6 +81,7 @@ fn agents(llm: Arc<dyn Llm>) -> Agents {
         device: "cpu".into(),
         llm: None,
         hub: None,
+        functions: std::sync::Arc::default(),
     };
     Agents { llm: Some(LlmClient::new(llm)), hub: None, webs: Vec::new(), context, secrets: Vec::new() }
 }

@@ -143,6 +143,7 @@ impl TestHub {
             cache: self.cache.path().into(),
             token: None,
             offline,
+            symlinks: true,
             deadline: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(5),
             tries: 2,

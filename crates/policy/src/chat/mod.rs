@@ -1,11 +1,21 @@
 //! Chat templates, in Hugging Face's dialect of Jinja. They are rendered as `transformers` renders them.
 
+mod arguments;
+mod builtins;
+mod json;
+mod methods;
+mod percent;
+mod python;
+mod source;
+mod text;
+mod tokens;
+
 use std::fmt::Write;
 use std::ops::Range;
 
 use chrono::{Local, NaiveDateTime};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, ValueKind};
+use minijinja::value::{Serde, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Value};
 use serde_json::json;
 
@@ -126,16 +136,16 @@ impl ChatTemplate {
         }
         let mut env = Environment::new();
         env.set_fuel(Some(FUEL));
-        // `transformers` configures Jinja with these two options, and templates use the methods of Python's strings.
+        // `transformers` configures Jinja with these two options.
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|e| wrong(&e))?);
-        env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        builtins::add(&mut env);
         env.set_formatter(|out, _, value| match value.kind() {
             ValueKind::Undefined => Ok(()),
             ValueKind::String => out.write_str(value.as_str().unwrap_or_default()).map_err(Error::from),
             _ => {
                 bounded(value, 0, &mut PARTS.clone())?;
-                out.write_str(&python(value)).map_err(Error::from)
+                out.write_str(&python::to_str(value)).map_err(Error::from)
             }
         });
         env.add_function("raise_exception", |message: String| -> Result<String, Error> {
@@ -149,9 +159,8 @@ impl ChatTemplate {
             write!(text, "{}", now.format(format)).map_err(unknown)?;
             Ok(text)
         });
-        env.add_filter("tojson", to_json);
         env.add_filter("rlar_generation", |text: &str| format!("{OPEN}{text}{CLOSE}"));
-        let source = as_filter(&self.source);
+        let source = source::rewritten(&self.source);
         let template = env.template_from_str(&source).map_err(|e| wrong(&e))?;
 
         let mut variables = conversation.variables.clone();
@@ -166,27 +175,6 @@ impl ChatTemplate {
         let text = template.render(Serde(&variables)).map_err(|e| wrong(&e))?;
         Ok(unmarked(&text))
     }
-}
-
-/// Replaces the `{% generation %}` tags, which only `transformers` knows, by a filter that puts the marks around the
-/// text between them.
-fn as_filter(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(start) = rest.find("{%") {
-        let Some(end) = rest[start..].find("%}").map(|n| start + n) else { break };
-        let tag = &rest[start + 2..end];
-        let word = tag.trim_matches(|c: char| c == '-' || c == '+' || c.is_whitespace());
-        out.push_str(&rest[..start + 2]);
-        match word {
-            "generation" => out.push_str(&tag.replace("generation", "filter rlar_generation")),
-            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endfilter")),
-            _ => out.push_str(tag),
-        }
-        rest = &rest[end..];
-    }
-    out.push_str(rest);
-    out
 }
 
 /// Removes the marks from a rendered text, and returns the byte ranges that were between them.
@@ -214,110 +202,5 @@ fn bounded(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
         ValueKind::Seq | ValueKind::Iterable => value.try_iter()?.try_for_each(|v| bounded(&v, depth + 1, left)),
         ValueKind::Map => value.try_iter()?.try_for_each(|k| bounded(&value.get_item(&k)?, depth + 1, left)),
         _ => Ok(()),
-    }
-}
-
-/// Writes a value as Python's `str` does.
-fn python(value: &Value) -> String {
-    let inside = |value: &Value| match value.as_str() {
-        Some(text) => quoted(text),
-        None => python(value),
-    };
-    match value.kind() {
-        ValueKind::Undefined => String::new(),
-        ValueKind::None => "None".into(),
-        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.into(),
-        ValueKind::Seq | ValueKind::Iterable => {
-            let items = value.try_iter().into_iter().flatten().map(|v| inside(&v)).collect::<Vec<_>>();
-            format!("[{}]", items.join(", "))
-        }
-        ValueKind::Map => {
-            let item = |k: Value| {
-                let v = value.get_item(&k).unwrap_or_default();
-                format!("{}: {}", inside(&k), inside(&v))
-            };
-            format!("{{{}}}", value.try_iter().into_iter().flatten().map(item).collect::<Vec<_>>().join(", "))
-        }
-        _ => value.to_string(),
-    }
-}
-
-/// Writes a text as Python's `repr` does, in quotes.
-fn quoted(text: &str) -> String {
-    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-    let mut out = String::from(quote);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\\' => out.push_str("\\\\"),
-            c if c == quote => {
-                out.push('\\');
-                out.push(c);
-            }
-            c => out.push(c),
-        }
-    }
-    out.push(quote);
-    out
-}
-
-/// The template filter `tojson`: writes a value as Python's `json.dumps` does with `ensure_ascii=False`, without HTML
-/// escapes.
-#[allow(clippy::needless_pass_by_value)] // minijinja prescribes the signature of a filter
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let sorted: Option<bool> = options.get("sort_keys")?;
-    let _: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    if indent.is_some_and(|n| n > 16) {
-        return Err(Error::new(ErrorKind::InvalidOperation, "tojson indents by at most 16"));
-    }
-    bounded(value, 0, &mut PARTS.clone())?;
-    let json = serde_json::to_value(value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    let mut out = String::new();
-    dump(&json, indent, sorted.unwrap_or(false), 0, &mut out);
-    Ok(Value::from(out))
-}
-
-/// Appends a value to `out` as Python's `json.dumps` writes it.
-fn dump(value: &serde_json::Value, indent: Option<usize>, sorted: bool, depth: usize, out: &mut String) {
-    let line = |out: &mut String, depth: usize| {
-        if let Some(n) = indent {
-            out.push('\n');
-            out.push_str(&" ".repeat(n * depth));
-        }
-    };
-    let separator = if indent.is_some() { "," } else { ", " };
-    match value {
-        serde_json::Value::Array(items) if !items.is_empty() => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                out.push_str(if i > 0 { separator } else { "" });
-                line(out, depth + 1);
-                dump(item, indent, sorted, depth + 1, out);
-            }
-            line(out, depth);
-            out.push(']');
-        }
-        serde_json::Value::Object(map) if !map.is_empty() => {
-            out.push('{');
-            let mut entries: Vec<_> = map.iter().collect();
-            if sorted {
-                entries.sort_by_key(|(k, _)| *k);
-            }
-            for (i, (key, item)) in entries.into_iter().enumerate() {
-                out.push_str(if i > 0 { separator } else { "" });
-                line(out, depth + 1);
-                let _ = write!(out, "{}: ", json!(key));
-                dump(item, indent, sorted, depth + 1, out);
-            }
-            line(out, depth);
-            out.push('}');
-        }
-        other => {
-            let _ = write!(out, "{other}");
-        }
     }
 }

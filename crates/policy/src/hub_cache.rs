@@ -1,0 +1,43 @@
+//! The Hugging Face Hub's cache on this machine, in which the base model of an adapter may lie. Nothing is downloaded.
+
+use std::path::{Path, PathBuf};
+
+/// The snapshot of a model in the Hub's cache: that of the branch, tag or commit `revision`. `id` is the model's name,
+/// such as `org/model`. `None` where the cache has no such snapshot with a `config.json`.
+pub(crate) fn snapshot(id: &str, revision: &str) -> Option<PathBuf> {
+    snapshot_in(&folder(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?, id, revision)
+}
+
+/// The folder of the cache, from the variables of `huggingface_hub`.
+fn folder(variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let path = |text: String| match text.strip_prefix("~/") {
+        Some(rest) => Some(PathBuf::from(variable("HOME")?).join(rest)),
+        None => Some(text.into()),
+    };
+    if let Some(cache) = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")) {
+        return path(cache);
+    }
+    let home = match (variable("HF_HOME"), variable("XDG_CACHE_HOME")) {
+        (Some(home), _) => path(home)?,
+        (None, Some(cache)) => path(cache)?.join("huggingface"),
+        (None, None) => PathBuf::from(variable("HOME")?).join(".cache/huggingface"),
+    };
+    Some(home.join("hub"))
+}
+
+fn snapshot_in(cache: &Path, id: &str, revision: &str) -> Option<PathBuf> {
+    let is_name = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains("..");
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    if !id.chars().chain(revision.chars()).all(allowed)
+        || !id.split('/').all(is_name)
+        || !revision.split('/').all(is_name)
+    {
+        return None;
+    }
+    let model = cache.join(format!("models--{}", id.replace('/', "--")));
+    let named = std::fs::read_to_string(model.join("refs").join(revision)).ok();
+    let commit = named.map_or_else(|| revision.to_owned(), |commit| commit.trim().to_owned());
+    let is_commit = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_hexdigit());
+    let snapshot = model.join("snapshots").join(commit);
+    (is_commit && snapshot.join("config.json").exists()).then_some(snapshot)
+}
