@@ -11,7 +11,7 @@ use rlar_sandbox::{CallArguments, Packages, Sandbox, SandboxError, SandboxLimits
 use serde_json::{Map, Value};
 
 use crate::tool::accepted_answers::AcceptedAnswers;
-use crate::tool::builtin::{ScoreFunction, ScoredBy, find_builtin};
+use crate::tool::builtin::{ScoreFunction, ScoredBy, WhyAbstained, find_builtin};
 use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::code_tests::CodeTests;
 use crate::tool::composite::Ruling;
@@ -105,7 +105,7 @@ pub struct Tool {
 /// What computes the scores of a tool; one variant for each way.
 #[derive(Debug)]
 enum Scorer {
-    Builtin { function: ScoreFunction, settings: Map<String, Value> },
+    Builtin { function: ScoreFunction, why_it_abstains: WhyAbstained, settings: Map<String, Value> },
     CodeTests(CodeTests),
     Verifier(Verifier),
     Python(Box<PythonScorer>),
@@ -128,8 +128,12 @@ impl Tool {
         let sandbox = || context.sandbox.clone().map_err(|e| broken(e.to_string()));
         let scorer = match &card.kind {
             ToolKind::Builtin { builtin, settings } => {
-                match find_builtin(builtin.as_deref().unwrap_or(&card.name), settings).map_err(broken)?.scored_by {
-                    ScoredBy::Function(function) => Scorer::Builtin { function, settings: settings.clone() },
+                let found = find_builtin(builtin.as_deref().unwrap_or(&card.name), settings).map_err(broken)?;
+                let why_it_abstains = found.why_it_abstains;
+                match found.scored_by {
+                    ScoredBy::Function(function) => {
+                        Scorer::Builtin { function, why_it_abstains, settings: settings.clone() }
+                    }
                     ScoredBy::Programs => Scorer::CodeTests(CodeTests::new(sandbox()?, context.limits, settings)),
                 }
             }
@@ -294,9 +298,20 @@ impl Tool {
         let broken = |e: SandboxError| RewardError::tool(&self.card.name, e.to_string());
         let start = Instant::now();
         Ok(match &self.scorer {
-            Scorer::Builtin { function, settings } => {
-                let outcome =
-                    |(e, c): &(&Example, &Completion)| self.run_builtin(*function, settings, e, c, should_stop);
+            Scorer::Builtin { function, why_it_abstains, settings } => {
+                let outcome = |(e, c): &(&Example, &Completion)| {
+                    if should_stop() {
+                        return Outcome::Failed(Failure::Late);
+                    }
+                    match function(settings, e, c.scored_text()) {
+                        Some(score) => self.in_range(score),
+                        None => Outcome::Abstained(
+                            why_it_abstains(e)
+                                .unwrap_or("the example is not of the kind that this tool judges")
+                                .to_owned(),
+                        ),
+                    }
+                };
                 with_mean_seconds(items.iter().map(outcome).map(ScoreRecord::free).collect(), start)
             }
             Scorer::CodeTests(tests) => with_mean_seconds(tests.score(items, should_stop).map_err(broken)?, start),
@@ -315,23 +330,6 @@ impl Tool {
                 (0..items.len()).map(|i| self.compose(parts, &records, i)).collect()
             }
         })
-    }
-
-    fn run_builtin(
-        &self,
-        function: ScoreFunction,
-        settings: &Map<String, Value>,
-        example: &Example,
-        completion: &Completion,
-        should_stop: ShouldStop,
-    ) -> Outcome {
-        if should_stop() {
-            return Outcome::Failed(Failure::Late);
-        }
-        match function(settings, example, completion.scored_text()) {
-            Some(score) => self.in_range(score),
-            None => Outcome::Abstained("the example is not of the kind that this tool judges".into()),
-        }
     }
 
     fn run_verifier(

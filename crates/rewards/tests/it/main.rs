@@ -4,6 +4,7 @@
 
 mod admission;
 mod agents;
+mod answers;
 mod folders;
 mod functions;
 mod kinds;

@@ -2,12 +2,11 @@
 //! they are.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
-use regex::Regex;
 use rlar_data::Example;
 use serde_json::Value;
 
+use super::scientific::numbers;
 use super::{BuiltinSettings, yes};
 use rlar_metrics::math;
 
@@ -26,86 +25,22 @@ pub fn numeric_tolerance(settings: &BuiltinSettings, example: &Example, reply: &
     let [reference] = numbers[..] else { return None };
     let setting = |key: &str| settings.get(key).and_then(Value::as_f64).unwrap_or(0.0);
     let tolerance = setting("absolute").max(setting("relative") * reference.abs());
-    Some(yes(self::numbers(reply).last().is_some_and(|n| (n - reference).abs() <= tolerance)))
-}
-
-/// The finite numbers in a text. Thousands separators (`1,000`) and exponents (`1e5`, `2 × 10^3`) are understood.
-fn numbers(text: &str) -> Vec<f64> {
-    static NUMBER: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        let (whole, power) = (r"(?:\d{1,3}(?:,\d{3})+|\d+)", r"(?:[eE][-+]?\d+|\s*[×xX*]\s*10\^\{?([-+−]?\d+)\}?)");
-        Regex::new(&format!(r"([-−]?)({whole}(?:\.\d+)?|\.\d+){power}?")).ok()
-    });
-    let Some(pattern) = &*NUMBER else { return Vec::new() };
-    let number = |captures: regex::Captures| {
-        let all = captures.get(0)?;
-        let (digits, power_of_ten) = (captures.get(2)?, captures.get(3));
-        // A minus directly after a digit is an operator: `7-3` ends in 3.
-        let operator = text[..all.start()].ends_with(|c: char| c.is_ascii_digit());
-        let sign = if captures[1].is_empty() || operator { "" } else { "-" };
-        let power = match power_of_ten {
-            Some(power) => format!("e{}", power.as_str().replace('−', "-")),
-            None => text[digits.end()..all.end()].to_owned(),
-        };
-        let value: f64 = format!("{sign}{}{power}", digits.as_str().replace(',', "")).parse().ok()?;
-        value.is_finite().then_some(value)
-    };
-    pattern.captures_iter(text).filter_map(number).collect()
+    Some(yes(super::scientific::numbers(reply).last().is_some_and(|n| (n - reference).abs() <= tolerance)))
 }
 
 /// Scores 1 if the reply's answer is mathematically equivalent to the reference, else 0. A reply that only repeats the
-/// prompt scores 0.
+/// prompt scores 0. Abstains when it is unclear which number of the reference is the answer.
 pub fn math_equivalence(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
-    let reference = example.reference.as_deref().filter(|r| !r.trim().is_empty())?;
+    let reference = example.reference.as_deref().filter(|r| !r.trim().is_empty() && math::unclear(r).is_none())?;
     let echo = math::is_echo(reply, example.prompt(), reference);
     // `x > 3` and `(3, ∞)` are the same answer.
     let rules = math::MathRules { sets_for_relations: true, ..math::MathRules::default() };
     Some(yes(!echo && math::equivalent(reply, reference, rules)))
 }
 
-/// Scores 1 if the reply chooses the letter that is the reference, else 0. Abstains unless the reference names exactly
-/// one letter.
-pub fn multiple_choice(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
-    let reference = letters(example.reference.as_deref()?);
-    let [right] = reference[..] else { return None };
-    Some(yes(chosen(reply) == Some(right)))
-}
-
-/// The letter that a reply chooses: the one in the last `\boxed{…}`, or else the one after the last "answer is" or
-/// "answer:", or else the one in the reply. `None` when that text names no letter or several.
-fn chosen(reply: &str) -> Option<char> {
-    let lower = reply.to_ascii_lowercase();
-    let after = |mark: &str, end: &[char]| {
-        let at = lower.rfind(mark)? + mark.len();
-        reply.get(at..)?.split(end).next()
-    };
-    let only_letter = |text: &str| {
-        let mut found = letters(text);
-        found.sort_unstable();
-        found.dedup();
-        if let [only] = found[..] { Some(only) } else { None }
-    };
-    if let Some(boxed) = after("\\boxed{", &['}']) {
-        return only_letter(&boxed.to_uppercase());
-    }
-    for mark in ["answer is", "answer:"] {
-        if let Some(answer) = after(mark, &['.', '\n']) {
-            return only_letter(answer);
-        }
-    }
-    let alone = reply.trim().trim_matches(['(', ')', '.']);
-    only_letter(if alone.len() == 1 { alone.to_ascii_uppercase() } else { reply.to_owned() }.as_str())
-}
-
-/// The capital letters from A to J in a text that are words of their own. "I", and "A" as an article, do not count.
-fn letters(text: &str) -> Vec<char> {
-    let words: Vec<&str> =
-        text.split(|c: char| !(c.is_alphanumeric() || c == '\'')).filter(|w| !w.is_empty()).collect();
-    let is_article = |i: usize| {
-        words[i] == "A"
-            && words.get(i + 1).is_some_and(|w| w.len() > 1 && w.starts_with(char::is_lowercase) && *w != "is")
-    };
-    let letter = |i: usize| words[i].chars().next().filter(|c| words[i].len() == 1 && matches!(c, 'A'..='H' | 'J'));
-    (0..words.len()).filter(|i| !is_article(*i)).filter_map(letter).collect()
+/// Why [`math_equivalence`] abstains on an example, if the reference causes it.
+pub fn unclear_reference(example: &Example) -> Option<&'static str> {
+    math::unclear(example.reference.as_deref()?)
 }
 
 /// Scores `1 - d / n`, where `d` is the edit distance between reply and reference in characters, and `n` is the length

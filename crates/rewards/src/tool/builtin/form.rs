@@ -116,7 +116,14 @@ pub fn language(settings: &BuiltinSettings, example: &Example, reply: &str) -> O
 pub fn instructions(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
     let ids = example.columns.get("instruction_id_list")?.as_array().filter(|ids| !ids.is_empty())?;
     let arguments = example.columns.get("kwargs")?.as_array()?;
-    let check = |(i, id): (usize, &Value)| ifeval::follows(id.as_str()?, arguments.get(i)?, reply);
+    // The reference implementation of IFEval counts the paragraphs that are not blank, but looks for the n-th among all.
+    // A benchmark reports what it reports; as a reward, the n-th is the n-th of those that are counted.
+    let paragraphs = ifeval::without_blank_paragraphs(reply);
+    let check = |(i, id): (usize, &Value)| {
+        let id = id.as_str()?;
+        let by_paragraph = id.ends_with("length_constraints:nth_paragraph_first_word");
+        ifeval::follows(id, arguments.get(i)?, if by_paragraph { &paragraphs } else { reply })
+    };
     // An empty reply follows many instructions, but deserves nothing.
     let filled = f64::from(u8::from(!reply.trim().is_empty()));
     let verdicts = ids.iter().enumerate().map(check).collect::<Option<Vec<bool>>>()?;

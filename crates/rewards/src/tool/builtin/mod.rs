@@ -7,9 +7,11 @@
 //! add a folder with a tool that uses the builtin to `crates/rewards/library`.
 
 mod answers;
+mod choice;
 mod compiled;
 mod form;
 mod overlap;
+mod scientific;
 mod setting;
 mod units;
 
@@ -24,6 +26,9 @@ pub type BuiltinSettings = Map<String, Value>;
 /// The function of a builtin (a tool written in Rust): from the card's settings, the example and the reply it computes
 /// a score, or returns `None` to abstain. The result depends on nothing else.
 pub type ScoreFunction = fn(&BuiltinSettings, &Example, &str) -> Option<f64>;
+
+/// Says why a builtin abstains on an example; `None` for the usual reason, that the example is of another kind.
+pub type WhyAbstained = fn(&Example) -> Option<&'static str>;
 
 /// How a builtin (a tool written in Rust) computes a score.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +48,16 @@ pub struct Builtin {
     pub scored_by: ScoredBy,
     /// The settings that a tool card may give to the builtin, with the checks of their values.
     settings: &'static [Setting],
+    /// Says why the builtin abstains on an example, if it knows more than that the example is of another kind.
+    pub why_it_abstains: WhyAbstained,
 }
 
 const fn function(name: &'static str, function: ScoreFunction, settings: &'static [Setting]) -> Builtin {
-    Builtin { name, scored_by: ScoredBy::Function(function), settings }
+    Builtin { name, scored_by: ScoredBy::Function(function), settings, why_it_abstains: no_reason }
+}
+
+fn no_reason(_: &Example) -> Option<&'static str> {
+    None
 }
 
 /// The table of all builtins, in the order of their names.
@@ -59,6 +70,7 @@ const BUILTINS: &[Builtin] = &[
         name: "code_tests",
         scored_by: ScoredBy::Programs,
         settings: &[setting("partial", boolean), setting("tolerance", non_negative)],
+        why_it_abstains: no_reason,
     },
     function("edit_similarity", answers::edit_similarity, &[]),
     function("exact_match", answers::exact_match, &[]),
@@ -66,8 +78,11 @@ const BUILTINS: &[Builtin] = &[
     function("json_schema", form::json_schema, &[setting("schema", json_schema)]),
     function("language", form::language, &[setting("language", language_code)]),
     function("length", form::length, &[setting("min_words", non_negative), setting("max_words", non_negative)]),
-    function("math_equivalence", answers::math_equivalence, &[]),
-    function("multiple_choice", answers::multiple_choice, &[]),
+    Builtin {
+        why_it_abstains: answers::unclear_reference,
+        ..function("math_equivalence", answers::math_equivalence, &[])
+    },
+    function("multiple_choice", choice::multiple_choice, &[]),
     function("numeric_match", answers::numeric_match, &[]),
     function(
         "numeric_tolerance",
