@@ -165,7 +165,8 @@ fn a_reward_counts_and_finds_the_same_paragraphs() {
             "kwargs": [{ "num_paragraphs": 2, "nth_paragraph": nth, "first_word": "then" }],
         });
         let path = std::path::Path::new("x.jsonl");
-        let example = rlar_data::read_examples(path, &row.to_string(), rlar_data::Needs::Prompt).unwrap().remove(0);
+        let example =
+            rlar_data::read_examples(path, row.to_string().as_bytes(), rlar_data::Needs::Prompt).unwrap().remove(0);
         let mut rewards = crate::curated();
         let tool = rewards.open("instructions").unwrap();
         tool.score(&[(&example, &rlar_data::Completion::whole(reply))]).unwrap().remove(0)
