@@ -27,9 +27,16 @@ pub fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, EvalError> {
     })
 }
 
-/// The error for a file that is not JSON, which names a usual cause.
+/// The error for a file of scores that is not JSON, which names a usual cause.
 pub fn not_json(path: &Path, text: &str, error: &serde_json::Error) -> EvalError {
-    rlar_data::not_json(path, text, error).into()
+    let rlar_data::DataError::Row { path, line, message } = rlar_data::not_json(path, text, error) else {
+        return EvalError::Row { path: path.to_owned(), line: error.line(), message: format!("not JSON: {error}") };
+    };
+    let message = message.replace(
+        "NaN and Infinity are no JSON: write null for a missing value",
+        "NaN and Infinity are not scores: write null for a completion without a score",
+    );
+    EvalError::Row { path, line, message }
 }
 
 impl From<DataRow> for Row {

@@ -91,11 +91,17 @@ impl CompiledColumns<'_> {
         self.keys.contains(&key)
     }
 
-    /// Sets the columns that have a template to the template's value.
+    /// Sets the columns that have a template to the template's value. A template that uses a column that the row lacks
+    /// is passed over if the row has the column under its usual name: other data sets of a job, such as demonstrations,
+    /// may need no templates.
     pub fn apply(&self, row: &mut Map<String, Value>) -> Result<(), String> {
         let mut values = Vec::with_capacity(self.keys.len());
         for key in &self.keys {
-            values.push((*key, self.templates.value(key, row).map_err(|e| format!("`data.columns`, {e}"))?));
+            match self.templates.value(key, row) {
+                Ok(value) => values.push((*key, value)),
+                Err(_) if row.get(*key).is_some_and(|value| !value.is_null()) => {}
+                Err(e) => return Err(format!("`data.columns`, {e}")),
+            }
         }
         for (key, value) in values {
             // Both names mean the prompt.

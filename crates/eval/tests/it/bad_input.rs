@@ -36,7 +36,7 @@ fn rows_of_a_benchmark() {
     assert!(error("x.jsonl", &GOOD[..40]).starts_with("x.jsonl:1: not JSON: EOF while parsing"));
     assert!(error("x.jsonl", "{\"a\":1}").contains("no known benchmark has these columns"));
     let gzip = read_benchmark(Path::new("x.gz"), &[0x1f, 0x8b, 8, 0xff]).unwrap_err().to_string();
-    assert!(gzip.ends_with("it is compressed, unpack it with `gunzip`"), "{gzip}");
+    assert!(gzip.ends_with("fetch it again"), "{gzip}");
 }
 
 #[test]

@@ -96,9 +96,9 @@ fn missing_and_broken_models_are_named() {
     refused(&with("no-model"), 2, &["no-model", "does not exist"]);
     refused(&run(folder.path(), &["eval", "--config", &config]), 2, &["train first", "--model"]);
     fs::write(folder.path().join("broken.gguf"), b"GGUF\x03\0\0\0").unwrap();
-    refused(&with("broken.gguf"), 1, &["broken.gguf", "truncated"]);
+    refused(&with("broken.gguf"), 2, &["broken.gguf", "truncated"]);
     fs::create_dir(folder.path().join("hollow")).unwrap();
-    refused(&run(folder.path(), &["generate", "--model", "hollow", "--prompt", "x"]), 1, &["config.json"]);
+    refused(&run(folder.path(), &["generate", "--model", "hollow", "--prompt", "x"]), 2, &["config.json"]);
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn scoring_says_what_is_wrong_with_a_request() {
     refused("{\"response\": \"a\"}\n", "bert", 2, &["rows.jsonl:1", "`prompt`"]);
     let good = "{\"prompt\": \"w2\", \"response\": \"w3\"}\n";
     refused(good, "nowhere", 2, &["nowhere", "does not exist"]);
-    refused(good, "llama", 1, &["language model", "rlar generate"]);
+    refused(good, "llama", 2, &["language model", "rlar generate"]);
     let long = format!("{{\"id\": \"long\", \"prompt\": \"{}\", \"response\": \"w3\"}}\n", "w2 ".repeat(60));
     refused(&long, "bert", 1, &["long", "at most 32"]);
 }

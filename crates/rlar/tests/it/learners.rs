@@ -78,7 +78,7 @@ fn a_reward_model_learns_to_prefer_what_people_prefer_and_scores_afterwards() {
     let out = run(folder.path(), &["train-rm", "--config", "rm.yaml", "--resume"]);
     assert!(out.status.success(), "{}", text(&out.stderr));
     assert!(whole == fs::read(path.join("final/model.safetensors")).unwrap());
-    refused(&run(folder.path(), &["generate", "--model", "run/final", "--prompt", "x"]), 1, &["rlar score"]);
+    refused(&run(folder.path(), &["generate", "--model", "run/final", "--prompt", "x"]), 2, &["rlar score"]);
 }
 
 #[test]
