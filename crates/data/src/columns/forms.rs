@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::program_tests;
+use super::program_tests::holds_tests;
 use crate::rows::number_text;
 
 /// Columns that stand for the prompt, by preference.
@@ -56,14 +56,14 @@ fn is_answer(value: &Value) -> bool {
 
 fn has_tests(row: &Map<String, Value>) -> bool {
     let is_list = |key: &str| row.get(key).is_some_and(Value::is_array);
-    is_list("tests") || is_list("test_list") || row.contains_key("entry_point")
+    is_list("tests") || is_list("test_list") || has(row, "entry_point") || row.get("tests").is_some_and(holds_tests)
 }
 
 /// verl's form: `reward_model.ground_truth` is the reference (or holds tests) and `data_source` the domain.
 fn verl(row: &mut Map<String, Value>, found: &mut Vec<String>) {
     let Some(truth) = row.get("reward_model").and_then(|model| model.get("ground_truth")).cloned() else { return };
-    if let Some(tests) = program_tests::of_inputs_and_outputs(&truth) {
-        row.extend(tests);
+    if holds_tests(&truth) {
+        row.insert("tests".into(), truth);
         found.push("`reward_model.ground_truth` holds tests".into());
     } else if !has(row, "reference") && is_answer(&truth) {
         row.insert("reference".into(), truth);
@@ -98,10 +98,9 @@ fn prompt(row: &mut Map<String, Value>, found: &mut Vec<String>) {
 /// The forms of tests of APPS, TACO and their kin.
 fn tests(row: &mut Map<String, Value>, found: &mut Vec<String>) {
     for name in ["input_output", "test_cases", "tests"] {
-        if let Some(tests) = row.get(name).and_then(program_tests::of_inputs_and_outputs) {
-            row.extend(tests);
-            found.push(format!("`{name}` holds tests"));
-            return;
-        }
+        let Some(tests) = row.get(name).filter(|value| holds_tests(value)).cloned() else { continue };
+        row.insert("tests".into(), tests);
+        found.push(format!("`{name}` holds tests"));
+        return;
     }
 }

@@ -82,14 +82,14 @@ fn forms_of_other_tools_are_recognised() {
     assert_eq!((set.examples[0].prompt(), set.examples[0].demonstration.as_deref()), ("Add.\n\n1, 1", Some("2")));
     let set = read(&[json!({"conversations": [{"from": "human", "value": "Hi"}]})]).unwrap();
     assert_eq!((set.examples[0].messages[0].role, set.examples[0].prompt()), (Role::User, "Hi"));
-    // APPS: standard input and output, and calls.
+    // APPS: tests stay in their form, which the tool that runs programs reads.
     let tests = json!({"inputs": ["1\n2\n", ["3", "4"]], "outputs": ["3\n", ["7"]]}).to_string();
     let set = read(&[json!({"question": "Add two numbers.", "input_output": tests, "solutions": "[]"})]).unwrap();
-    let expected = json!([{"input": "1\n2\n", "output": "3\n"}, {"input": "3\n4", "output": "7"}]);
-    assert_eq!(set.examples[0].columns["tests"], expected);
+    assert_eq!((set.examples[0].columns["tests"].as_str(), &set.examples[0].reference), (Some(tests.as_str()), &None));
     let tests = json!({"fn_name": "add", "inputs": [[1, true]], "outputs": [[2]]}).to_string();
-    let set = read(&[json!({"question": "Write add.", "input_output": tests})]).unwrap();
-    assert_eq!(set.examples[0].columns["tests"], json!(["assert add(1, True) in [[2], tuple([2]), 2]"]));
+    let set = read(&[json!({"prompt": "Write add.", "reward_model": {"ground_truth": tests}})]).unwrap();
+    assert_eq!(set.examples[0].columns["tests"].as_str(), Some(tests.as_str()));
+    assert_eq!(set.notes, ["`reward_model.ground_truth` holds tests"]);
 }
 
 #[test]
