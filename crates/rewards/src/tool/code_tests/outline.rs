@@ -124,7 +124,7 @@ impl<'s> Statement<'s> {
         self.is_definition() || self.is_import() || assigns() || (self.begins_with(&["try"]) && imports())
     }
 
-    /// Whether the statement is a function without a body of its own: only a docstring, `pass`, `...` or the like.
+    /// Whether the statement is a function without a body of its own: only imports, a docstring, `pass`, `...` or the like.
     pub fn is_stub(&self) -> bool {
         let header = self.header();
         if !header.first().is_some_and(|t| t.is("def")) {
@@ -135,6 +135,7 @@ impl<'s> Statement<'s> {
             simple(line).all(|part| {
                 let says = |words: &[&str]| part.len() == words.len() && part.iter().zip(words).all(|(t, w)| t.is(w));
                 part.iter().all(|t| t.kind == TokenKind::Text)
+                    || ["import", "from"].iter().any(|keyword| part[0].is(keyword))
                     || says(&["pass"])
                     || says(&[".", ".", "."])
                     || (part[0].is("raise") && part.iter().any(|t| t.is("NotImplementedError")))
