@@ -79,6 +79,7 @@ fn sentence(text: &str) -> &str {
 
 /// The letter of an option that is written with its text, such as `E: polygenic score` or `(E) polygenic score`; no letter
 /// if the text names further options. `None` if the answer does not begin like that.
+#[allow(clippy::option_option)] // No answer, an answer without a letter, or a letter.
 fn option(answer: &str) -> Option<Option<char>> {
     static OPTION: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(r"^(?:\(\s*([A-Ja-j])\s*\)\s*[:.,–—-]?|([A-Ja-j])\s*[:.)\]–—]|([A-Ja-j])\s+[-–—]\s)\s*(.+)$").ok()
