@@ -10,6 +10,6 @@ for round in $(seq "${1:-10}"); do
   echo "round $round"
   cargo test --release --workspace --quiet -- ctrl_c hard broken_call deadline dead_fork_server
 done
-RLAR_KILLS="${RLAR_KILLS:-50}" cargo test --release --package rlar --quiet -- kills --nocapture
+RLAR_KILLS="${RLAR_KILLS:-50}" cargo test --release --workspace --quiet -- kills --nocapture
 RLAR_THOROUGH=1 cargo test --release --workspace --quiet -- every_python
 RLAR_SOAK=100000 cargo test --release --workspace --quiet -- many_verdicts --nocapture
