@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use rlar_net::hub::serve::HttpResponse;
@@ -198,4 +199,29 @@ fn threads_that_want_the_same_share_one_download() {
     });
     assert_eq!(test_hub.bodies().len(), 4);
     assert_eq!(test_hub.blob_names().len(), 5);
+}
+
+#[test]
+fn threads_that_want_the_same_share_one_download_without_links() {
+    let (checked, both_checked) = (Mutex::new(0), Condvar::new());
+    // No byte is sent before both threads have found that the cache lacks the file.
+    let test_hub = TestHub::with(move |request| {
+        let mut checked = checked.lock().unwrap();
+        if request.method == "HEAD" && request.path[0] != "lfs" {
+            *checked += 1;
+            both_checked.notify_all();
+        } else if is_weights(request) {
+            drop(both_checked.wait_timeout_while(checked, Duration::from_secs(2), |n| *n < 2).unwrap());
+        }
+        None
+    });
+    let hub = Hub::new(HubSettings { symlinks: false, ..test_hub.settings() }).unwrap();
+    std::thread::scope(|scope| {
+        let threads = [(); 2].map(|()| scope.spawn(|| get(&hub, &[WEIGHTS]).unwrap()));
+        for thread in threads {
+            assert_eq!(fs::read(thread.join().unwrap().join(WEIGHTS)).unwrap(), weights());
+        }
+    });
+    assert_eq!(test_hub.bodies().len(), 1);
+    assert!(test_hub.blob_names().is_empty(), "{:?}", test_hub.blob_names());
 }
