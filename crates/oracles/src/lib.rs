@@ -5,8 +5,8 @@
 //! with the reason, if the variable is not set when the tests are compiled. [`oracle!`] and [`model!`] return the path
 //! of a file. If the variable is set, a missing file makes the test fail.
 //!
-//! `#[needs_env("VARIABLE", "reason")]` does the same for any variable, such as the path of a Python with a certain
-//! package.
+//! `#[needs_hub_python]` and `#[needs_chat_python]` do the same for a Python with certain packages, which is named by a
+//! variable or installed below `target`.
 //!
 //! ```
 //! use rlar_oracles::{needs_oracles, oracle};
@@ -42,33 +42,18 @@ pub fn needs_models(_: TokenStream, test: TokenStream) -> TokenStream {
     needs(MODELS, std::env::var_os(MODELS).is_some(), &format!("{reason:?}"), test)
 }
 
-/// Marks a test as ignored if an environment variable is not set: `#[needs_env("VARIABLE", "reason")]`. The reason
-/// should say how to get what the variable names.
-///
-/// With a third argument, `#[needs_env("VARIABLE", "reason", "path")]`, the test also runs if that path, relative to
-/// the workspace, exists when the tests are compiled. Setting the variable recompiles the tests; creating the path does
-/// not.
+/// Marks a test as ignored if there is no Python with `huggingface_hub`: neither in `RLAR_HF_PYTHON` nor from
+/// `just hub-python`.
 #[proc_macro_attribute]
-pub fn needs_env(arguments: TokenStream, test: TokenStream) -> TokenStream {
-    let literals: Option<Vec<String>> = arguments
-        .into_iter()
-        .filter(|token| !matches!(token, TokenTree::Punct(comma) if comma.as_char() == ','))
-        .map(|token| Some(token.to_string()).filter(|text| is_plain_literal(text)))
-        .collect();
-    let (variable, reason, path) = match literals.as_deref() {
-        Some([variable, reason]) => (unquoted(variable), reason, None),
-        Some([variable, reason, path]) => (unquoted(variable), reason, Some(unquoted(path))),
-        _ => {
-            return code(
-                "compile_error!(\"needs_env takes a variable, a reason and perhaps a path, as plain texts\");",
-            );
-        }
-    };
-    let exists = |path: &str| {
-        let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
-        Path::new(&manifest).join("../..").join(path).exists()
-    };
-    needs(variable, std::env::var_os(variable).is_some() || path.is_some_and(exists), reason, test)
+pub fn needs_hub_python(_: TokenStream, test: TokenStream) -> TokenStream {
+    needs_python("RLAR_HF_PYTHON", "hub-python", "huggingface_hub", test)
+}
+
+/// Marks a test as ignored if there is no Python with `xllamacpp`, the server of llama.cpp: neither in
+/// `RLAR_CHAT_PYTHON` nor from `just chat-python`.
+#[proc_macro_attribute]
+pub fn needs_chat_python(_: TokenStream, test: TokenStream) -> TokenStream {
+    needs_python("RLAR_CHAT_PYTHON", "chat-python", "xllamacpp", test)
 }
 
 /// The path of a file below `RLAR_ORACLES`, as a `PathBuf`. Panics if the file is missing.
@@ -94,6 +79,15 @@ fn needs(variable: &str, can_run: bool, reason: &str, test: TokenStream) -> Toke
     out
 }
 
+/// Adds `#[ignore]` to a test if a variable names no Python and the recipe of the `justfile` has not installed one when
+/// the tests are compiled. Setting the variable recompiles the tests; installing a Python does not.
+fn needs_python(variable: &str, recipe: &str, package: &str, test: TokenStream) -> TokenStream {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let installed = Path::new(&manifest).join("../../target").join(recipe).join("bin/python");
+    let reason = format!("{variable} is not set: `just {recipe}` installs a Python with {package} in target/{recipe}");
+    needs(variable, std::env::var_os(variable).is_some() || installed.exists(), &format!("{reason:?}"), test)
+}
+
 /// Whether a test has an `#[ignore]`.
 fn is_ignored(test: &TokenStream) -> bool {
     test.clone().into_iter().any(|token| match token {
@@ -102,15 +96,6 @@ fn is_ignored(test: &TokenStream) -> bool {
         }
         _ => false,
     })
-}
-
-/// Whether the source text of a token is a string literal without escapes, such as `"text"`.
-fn is_plain_literal(token: &str) -> bool {
-    token.len() >= 2 && token.starts_with('"') && token.ends_with('"') && !token.contains('\\')
-}
-
-fn unquoted(literal: &str) -> &str {
-    literal.trim_matches('"')
 }
 
 fn path(variable: &str, file: &TokenStream) -> TokenStream {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rlar_net::llm::{
     Budget, ChatMessage, ChatReply, ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret, chat_all,
 };
-use rlar_oracles::{model, needs_env, needs_models};
+use rlar_oracles::{model, needs_chat_python, needs_models};
 use serde_json::{Value, json};
 
 use crate::server::{KEY, ask, weather};
@@ -72,11 +72,7 @@ fn show(what: &str, began: Instant, reply: &Result<ChatReply, LlmError>) {
 }
 
 #[needs_models]
-#[needs_env(
-    "RLAR_CHAT_PYTHON",
-    "RLAR_CHAT_PYTHON is not set: `just chat-python` installs a Python with xllamacpp in target/chat-python",
-    "target/chat-python/bin/python"
-)]
+#[needs_chat_python]
 #[test]
 fn a_real_server_answers() {
     let server = start();

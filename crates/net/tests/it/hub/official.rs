@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rlar_net::hub::{Hub, HubSettings};
-use rlar_oracles::needs_env;
+use rlar_oracles::needs_hub_python;
 use serde_json::Value;
 
 use super::test_hub::{ID, TestHub, WEIGHTS, get, sha256, weights};
@@ -60,11 +60,7 @@ fn hub(test_hub: &TestHub, cache: &Path) -> Hub {
     Hub::new(HubSettings { cache: cache.join("hub"), ..test_hub.settings() }).unwrap()
 }
 
-#[needs_env(
-    "RLAR_HF_PYTHON",
-    "RLAR_HF_PYTHON is not set: `just hub-python` installs huggingface_hub in target/hub-python",
-    "target/hub-python/bin/python"
-)]
+#[needs_hub_python]
 #[test]
 fn both_make_the_same_cache() {
     let test_hub = TestHub::plain();
@@ -78,11 +74,7 @@ fn both_make_the_same_cache() {
     assert!(ours.len() > 20 && ours.keys().any(|name| name.ends_with(WEIGHTS)), "{ours:?}");
 }
 
-#[needs_env(
-    "RLAR_HF_PYTHON",
-    "RLAR_HF_PYTHON is not set: `just hub-python` installs huggingface_hub in target/hub-python",
-    "target/hub-python/bin/python"
-)]
+#[needs_hub_python]
 #[test]
 fn each_uses_what_the_other_downloaded() {
     let test_hub = TestHub::plain();
@@ -108,11 +100,7 @@ fn each_uses_what_the_other_downloaded() {
     assert_eq!(error, "IncompleteSnapshotError", "they know which files are missing");
 }
 
-#[needs_env(
-    "RLAR_HF_PYTHON",
-    "RLAR_HF_PYTHON is not set: `just hub-python` installs huggingface_hub in target/hub-python",
-    "target/hub-python/bin/python"
-)]
+#[needs_hub_python]
 #[test]
 fn the_official_client_finds_and_reads_our_models() {
     let test_hub = TestHub::plain();
@@ -144,11 +132,7 @@ fn the_official_client_finds_and_reads_our_models() {
     assert_eq!(reply["gated"], "auto");
 }
 
-#[needs_env(
-    "RLAR_HF_PYTHON",
-    "RLAR_HF_PYTHON is not set: `just hub-python` installs huggingface_hub in target/hub-python",
-    "target/hub-python/bin/python"
-)]
+#[needs_hub_python]
 #[test]
 fn both_at_once_share_one_cache() {
     let test_hub = TestHub::plain();
@@ -162,11 +146,7 @@ fn both_at_once_share_one_cache() {
     });
 }
 
-#[needs_env(
-    "RLAR_HF_PYTHON",
-    "RLAR_HF_PYTHON is not set: `just hub-python` installs huggingface_hub in target/hub-python",
-    "target/hub-python/bin/python"
-)]
+#[needs_hub_python]
 #[test]
 fn the_official_client_explains_a_gated_model() {
     let test_hub = TestHub::plain();
