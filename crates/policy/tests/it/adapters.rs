@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use rlar_policy::{
     AdamW, ComputeDevice, Gradients, Lora, Moments, Policy, PolicyError, SavedActivations, Sequence, floats,
@@ -179,28 +180,57 @@ fn targets_that_a_regular_expression_names_are_those_of_the_file() {
     assert_eq!(fixture_scores(&Policy::load(again.path(), &cpu).unwrap()), fixture_scores(&listed));
 }
 
-#[test]
-fn a_base_model_is_found_in_the_cache_of_the_hub() {
-    let cache = tempfile::tempdir().unwrap();
-    let model = cache.path().join("models--org--small-llama");
-    let snapshot = model.join("snapshots/0123456789abcdef0123456789abcdef01234567");
+/// Puts a snapshot of the fixture `llama` into a cache of the Hub, as `org/small-llama` at a branch or tag. Returns the
+/// snapshot's folder.
+fn cached_base(cache: &Path, revision: &str, commit: &str) -> PathBuf {
+    let model = cache.join("models--org--small-llama");
+    let snapshot = model.join("snapshots").join(commit);
     fs::create_dir_all(&snapshot).unwrap();
     fs::create_dir_all(model.join("refs")).unwrap();
-    fs::write(model.join("refs/main"), "0123456789abcdef0123456789abcdef01234567").unwrap();
+    fs::write(model.join("refs").join(revision), commit).unwrap();
     for file in fs::read_dir(parity::folder("llama")).unwrap() {
         let file = file.unwrap().path();
         fs::copy(&file, snapshot.join(file.file_name().unwrap())).unwrap();
     }
-    let folder = adapter("org/small-llama", targets());
-    // The variables of this process are those of all tests, so another process reads them.
+    snapshot
+}
+
+/// What a process prints that loads an adapter with this cache of the Hub. The variables of the tests' own process are
+/// those of all tests.
+fn load_with_cache(cache: &Path, adapter: &Path) -> String {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "adapters::a_process_loads_the_adapter_that_its_variable_names", "--nocapture"])
-        .env("HF_HUB_CACHE", cache.path())
-        .env("RLAR_TEST_ADAPTER", folder.path())
+        .env("HF_HUB_CACHE", cache)
+        .env("RLAR_TEST_ADAPTER", adapter)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_base_model_is_found_in_the_cache_of_the_hub() {
+    let cache = tempfile::tempdir().unwrap();
+    let snapshot = cached_base(cache.path(), "main", "0123456789abcdef0123456789abcdef01234567");
+    let said = load_with_cache(cache.path(), adapter("org/small-llama", targets()).path());
     assert!(said.contains(&format!("base {}", snapshot.display())), "{said}");
+}
+
+#[test]
+fn the_revision_of_a_base_model_is_the_one_that_its_adapter_names() {
+    let cache = tempfile::tempdir().unwrap();
+    cached_base(cache.path(), "main", "0123456789abcdef0123456789abcdef01234567");
+    let tagged = cached_base(cache.path(), "v2", "89abcdef0123456789abcdef0123456789abcdef");
+    let folder = adapter("org/small-llama", targets());
+    let path = folder.path().join("adapter_config.json");
+    let mut json: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    json["revision"] = "v2".into();
+    fs::write(&path, json.to_string()).unwrap();
+    let said = load_with_cache(cache.path(), folder.path());
+    assert!(said.contains(&format!("base {}", tagged.display())), "{said}");
+    json["revision"] = "v3".into();
+    fs::write(&path, json.to_string()).unwrap();
+    let said = load_with_cache(cache.path(), folder.path());
+    assert!(!said.contains("base /") && said.contains("test result: FAILED"), "{said}");
 }
 
 #[test]

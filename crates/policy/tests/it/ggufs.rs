@@ -87,6 +87,45 @@ fn a_stream_of_text_is_the_text_however_tokens_cut_it() {
     }
 }
 
+/// A copy of the fixture `llama` with its embeddings in another format: ggml's number, and the bytes of a block of 32
+/// values.
+fn with_embeddings_in(number: u32, block_bytes: usize) -> tempfile::NamedTempFile {
+    let name = "token_embd.weight";
+    let (values, shape) = Gguf::open(&file("llama")).unwrap().tensor(name).unwrap();
+    let mut bytes = fs::read(file("llama")).unwrap();
+    let find = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|window| window == part).unwrap();
+    // Behind the name are the number of dimensions, the dimensions, and the number of the format.
+    let format = find(&bytes, name.as_bytes()) + name.len() + 4 + 8 * shape.len();
+    bytes[format..format + 4].copy_from_slice(&number.to_le_bytes());
+    let stored: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    let data = find(&bytes, &stored);
+    for (i, byte) in bytes[data..data + values.len() / 32 * block_bytes].iter_mut().enumerate() {
+        // A block begins with its scale, and perhaps its minimum, in half precision: 1/64 and -1/64.
+        *byte = [0, 0x24, 0, 0xa4].get(i % block_bytes).copied().unwrap_or((31 * i + 7) as u8);
+    }
+    let copy = tempfile::Builder::new().suffix(".gguf").tempfile().unwrap();
+    fs::write(copy.path(), bytes).unwrap();
+    copy
+}
+
+#[test]
+fn formats_that_stand_in_for_k_quants_are_read_in_whole_models() {
+    let cpu = ComputeDevice::new("cpu").unwrap();
+    // llama.cpp takes Q5_0, Q5_1 and IQ4_NL where the rows of a matrix are no multiple of 256 values.
+    for (number, block_bytes) in [(6, 22), (7, 24), (20, 18)] {
+        let copy = with_embeddings_in(number, block_bytes);
+        let (expected, _) = Gguf::open(copy.path()).unwrap().tensor("token_embd.weight").unwrap();
+        let weights = Policy::load(copy.path(), &cpu).unwrap().weights();
+        let (_, found) = weights.entries().find(|(spec, _)| spec.name == "model.embed_tokens.weight").unwrap();
+        assert_eq!(*found, expected, "format {number}");
+        assert!(expected.iter().any(|value| *value < 0.0) && expected.iter().any(|value| *value > 0.0));
+    }
+    let refused = Policy::load(with_embeddings_in(10, 22).path(), &cpu).unwrap_err().to_string();
+    for word in ["token_embd.weight", "type 10", "Q5_0", "IQ4_NL"] {
+        assert!(refused.contains(word), "{refused}");
+    }
+}
+
 /// The tokenizer of the fixture `tokenizer-qwen2` with another value of `tokenizer.ggml.pre`.
 fn with_pre_tokenizer(name: &str) -> Result<Tokenizer, String> {
     let bytes = fs::read(file("tokenizer-qwen2")).unwrap();
