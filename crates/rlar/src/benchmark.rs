@@ -170,12 +170,12 @@ fn read_scores(
     let files: Vec<(&Path, &[u8])> = arguments.scores.iter().zip(&files).map(|(p, b)| (p.as_path(), &b[..])).collect();
     if arguments.only_scored {
         let total = benchmark.items.len();
-        let CommonScores { benchmark: common, scores, unknown_rows: unknown } =
+        let CommonScores { benchmark: common, scores, unknown_rows } =
             BenchmarkScores::read_common(&files, &benchmark)?;
         let left_out = total - common.items.len();
-        if left_out + unknown > 0 {
+        if left_out + unknown_rows > 0 {
             tracing::warn!(
-                "--only-scored leaves out {left_out} of {total} items, and {unknown} scores of items that the benchmark \
+                "--only-scored leaves out {left_out} of {total} items, and {unknown_rows} scores of items that the benchmark \
                  does not have"
             );
         }
@@ -246,10 +246,10 @@ fn score_with_tool(
     rewards: &mut Orchestrator,
     name: &str,
 ) -> Result<BenchmarkScores> {
-    let kept = arguments.out.as_ref().map(|out| out.join("items").join(format!("{name}.jsonl")));
+    let cache = arguments.out.as_ref().map(|out| out.join("items").join(format!("{name}.jsonl")));
     let bar = Progress::new(name, benchmark.items.len() as u64, 0);
     let mut on_item = |n: usize| bar.step(n as u64, String::new());
-    let scores = score_benchmark(benchmark, rewards.open(name)?, kept.as_deref(), &is_interrupted, &mut on_item)?;
+    let scores = score_benchmark(benchmark, rewards.open(name)?, cache.as_deref(), &is_interrupted, &mut on_item)?;
     bar.finish();
     scores.ok_or_else(|| {
         anyhow!("interrupted while `{name}` scored items; {}", how_to_continue(arguments.out.as_deref()))
@@ -274,16 +274,16 @@ fn score_with_judges(
         let bar = Progress::new("judge", benchmark.items.len() as u64, 0);
         let mut on_item = |n: usize| bar.step(n as u64, String::new());
         let judged =
-            judge_benchmark(benchmark, llm, judge_way(*prompt, arguments.seed), &is_interrupted, &mut on_item)?;
+            judge_benchmark(benchmark, llm, judge_mode(*prompt, arguments.seed), &is_interrupted, &mut on_item)?;
         bar.finish();
         let judged = judged.ok_or_else(|| {
             anyhow!("interrupted while the judge scored items; {}", how_to_continue(arguments.out.as_deref()))
         })?;
-        if judged.unread > 0 {
-            let (unread, answers, tool) = (judged.unread, judged.answers, &judged.scores.tool);
+        if judged.without_verdict > 0 {
             writeln!(
                 all.notes,
-                "{unread} of {answers} answers of {tool} hold no verdict; they are scored as `reward-bench` scores them"
+                "{} of {} answers of {} hold no verdict; they are scored as `reward-bench` scores them",
+                judged.without_verdict, judged.answers, judged.scores.tool
             )?;
         }
         all.scores.push(judged.scores);
@@ -291,7 +291,8 @@ fn score_with_judges(
     Ok(all)
 }
 
-fn judge_way(prompt: JudgePrompt, seed: u64) -> JudgeMode {
+/// How a judge scores items: by ratings, or as the best of four with one of the prompts of `reward-bench`.
+fn judge_mode(prompt: JudgePrompt, seed: u64) -> JudgeMode {
     match prompt {
         JudgePrompt::Ratings => JudgeMode::Ratings,
         JudgePrompt::Four => JudgeMode::BestOfFour { style: PromptStyle::System, seed },

@@ -62,7 +62,7 @@ pub struct JudgeResult {
     pub answers: usize,
     /// Number of replies in which no rating or verdict was found. As in the reference implementation, a missing rating
     /// counts as −1, below every rating, and a missing verdict as a tie of the four completions.
-    pub unread: usize,
+    pub without_verdict: usize,
 }
 
 /// Scores a benchmark with a judge; `None` if cancelled. `on_progress` gets the number of finished items. Fails where
@@ -75,7 +75,7 @@ pub fn judge_benchmark(
     on_progress: &mut dyn FnMut(usize),
 ) -> Result<Option<JudgeResult>, EvalError> {
     let tool = format!("{}-{}", llm.name(), mode.name());
-    let mut result = JudgeResult { scores: BenchmarkScores { tool, rows: Vec::new() }, answers: 0, unread: 0 };
+    let mut result = JudgeResult { scores: BenchmarkScores { tool, rows: Vec::new() }, answers: 0, without_verdict: 0 };
     for (number, batch) in benchmark.items.chunks(BATCH).enumerate() {
         let positions: Vec<Option<Position>> = batch.iter().map(|item| mode.position(item)).collect();
         let requests: Vec<Vec<ChatRequest>> =
@@ -136,7 +136,7 @@ fn chat_requests(item: &Item, position: Option<Position>, mode: JudgeMode) -> Ve
 
 impl JudgeResult {
     /// Computes an item's scores from the judge's replies, and adds the replies without a rating or verdict to
-    /// `unread`.
+    /// `without_verdict`.
     fn read_item(&mut self, position: Option<Position>, responses: &[Result<ChatReply, LlmError>]) -> ItemScores {
         let replies: Vec<&ChatReply> = responses.iter().flatten().collect();
         let tokens = replies.iter().map(|r| r.prompt_tokens + r.completion_tokens).sum();
@@ -146,11 +146,11 @@ impl JudgeResult {
         }
         let scores = if let Some(position) = position {
             let verdict = best_of_four::parse(&replies[0].text);
-            self.unread += usize::from(verdict.is_none());
+            self.without_verdict += usize::from(verdict.is_none());
             best_of_four::scores(verdict, position).to_vec()
         } else {
             let ratings: Vec<Option<u8>> = replies.iter().map(|r| ratings::parse(&r.text)).collect();
-            self.unread += ratings.iter().filter(|r| r.is_none()).count();
+            self.without_verdict += ratings.iter().filter(|r| r.is_none()).count();
             ratings::scores(&ratings)
         };
         ItemScores { scores: Some(scores), cost }

@@ -165,7 +165,7 @@ fn a_perfect_judge_gets_everything_right_at_any_position() {
     let benchmark = mixed();
     for way in [JudgeMode::Ratings, FOUR] {
         let result = judged(way, right);
-        assert_eq!((result.unread, result.scores.failed()), (0, 0));
+        assert_eq!((result.without_verdict, result.scores.failed()), (0, 0));
         let report = BenchmarkReport::new(&benchmark, &result.scores, RewardBenchVersion::Newest, None);
         assert_eq!(report.categories[0].1.score, 1.0, "{way:?}");
         let calls = if way == JudgeMode::Ratings { 10 * 4 + 6 } else { 10 + 6 };
@@ -178,7 +178,7 @@ fn a_judge_without_verdicts_has_the_value_of_a_guess_and_is_counted() {
     let benchmark = mixed();
     for way in [JudgeMode::Ratings, FOUR] {
         let result = judged(way, |_| Ok("I like them all!".into()));
-        assert_eq!(result.unread, result.answers);
+        assert_eq!(result.without_verdict, result.answers);
         let report = BenchmarkReport::new(&benchmark, &result.scores, RewardBenchVersion::Newest, None);
         assert_eq!(report.categories[0].1.score, 0.25, "{way:?}");
         assert_eq!(report.overall.failed, 0, "an answer without a verdict is one, as in the reference");
