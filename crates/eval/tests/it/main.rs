@@ -5,6 +5,7 @@ mod bad_input;
 mod benchmarks;
 mod datasets;
 mod files;
+mod identities;
 mod judges;
 mod prompts;
 mod reward_bench_2;
