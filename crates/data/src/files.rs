@@ -6,6 +6,9 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::error::DataError;
+use crate::rows::{DataFile, DataRow, TextColumn, read_rows, read_text_columns};
+
 /// The files of a data set: a name, a list of names whose rows are joined, or text files that hold one column each. A
 /// name is a path, a pattern such as `data/*.parquet`, or `hub:OWNER/NAME@REVISION/PATH`, a file of a data set on the
 /// Hugging Face Hub. Files are JSONL, a JSON list, Parquet, CSV or TSV, each also gzipped.
@@ -21,6 +24,40 @@ pub enum DataFiles {
 }
 
 impl DataFiles {
+    /// The rows of all files, in the order of the names. `find` is called for every name, and returns the files that the
+    /// name stands for. Fails where `find` does, at the first row that cannot be read, and where the name of a column
+    /// does not stand for exactly one file.
+    pub fn rows<E: From<DataError>>(
+        &self,
+        mut find: impl FnMut(&str) -> Result<Vec<DataFile>, E>,
+    ) -> Result<Vec<DataRow>, E> {
+        let names = match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Several(names) => names,
+            Self::Columns(columns) => {
+                let found = columns.values().map(|name| find(name)).collect::<Result<Vec<_>, E>>()?;
+                let files = columns.iter().zip(found).map(|((column, name), files)| text_column(column, name, files));
+                return Ok(read_text_columns(&files.collect::<Result<Vec<_>, DataError>>()?)?);
+            }
+        };
+        let mut rows = Vec::new();
+        for name in names {
+            for file in find(name)? {
+                rows.extend(read_rows(&file.path, &file.bytes)?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The names of the files.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::One(name) => vec![name.as_str()],
+            Self::Several(names) => names.iter().map(String::as_str).collect(),
+            Self::Columns(columns) => columns.values().map(String::as_str).collect(),
+        }
+    }
+
     /// The names of the files, to change them.
     pub fn names_mut(&mut self) -> Vec<&mut String> {
         match self {
@@ -48,4 +85,14 @@ impl From<&str> for DataFiles {
     fn from(name: &str) -> Self {
         Self::One(name.to_owned())
     }
+}
+
+/// The column that a text file holds. Fails if the name of the file does not stand for exactly one.
+fn text_column(column: &str, name: &str, files: Vec<DataFile>) -> Result<TextColumn, DataError> {
+    let count = files.len();
+    let file = files.into_iter().next().filter(|_| count == 1).ok_or_else(|| DataError::File {
+        path: name.into(),
+        message: format!("stands for {count} files; the column `{column}` needs one"),
+    })?;
+    Ok(TextColumn { column: column.to_owned(), file })
 }

@@ -48,4 +48,4 @@ pub use rows::{
     utf8,
 };
 pub use table::{Column, parquet};
-pub use yaml::{Document, ForeignName, nearest};
+pub use yaml::{Document, ForeignName, closest, nearest};

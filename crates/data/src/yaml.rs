@@ -263,11 +263,14 @@ fn enumeration(schema: &Value) -> Option<Vec<&str>> {
 
 /// A hint at the known name that is most similar to `name`, such as "; did you mean `train`?"; empty if none is similar.
 pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    closest(name, known).map_or_else(String::new, |known| format!("; did you mean `{known}`?"))
+}
+
+/// The known name that is most similar to `name`; `None` if none is similar.
+pub fn closest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let scored = known.map(|k| (strsim::normalized_damerau_levenshtein(name, k), k));
-    match scored.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((score, k)) if score >= 0.4 => format!("; did you mean `{k}`?"),
-        _ => String::new(),
-    }
+    let (score, closest) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (score >= 0.4).then_some(closest)
 }
 
 /// The type that a JSON Schema names, in words and with its article.

@@ -2,8 +2,9 @@
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use rlar_data::DataFile;
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::suite::prompts::build_prompts;
 use rlar_eval::suite::replies::read_replies;
@@ -25,7 +26,7 @@ const REPLIES: &str = "{\"id\": \"x\", \"reply\": \"It is 3.\"}\n{\"id\": \"y\",
 
 fn main() -> Result<(), Box<dyn Error>> {
     let suite = Suite::parse(Path::new("sums.yaml"), SUITE)?;
-    let find = |name: &str| Ok((PathBuf::from(name), DATA.as_bytes().to_vec()));
+    let find = |name: &str| Ok(vec![DataFile { path: name.into(), bytes: DATA.into() }]);
     let prompts = build_prompts(&suite, &find, None)?;
     let context = ToolContext::new(SandboxLimits::default());
     let rewards = Orchestrator::new(Library::curated()?, context, OrchestratorConfig::default());

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use include_dir::{Dir, include_dir};
-use rlar_data::DataFile;
+use rlar_data::nearest;
 use rlar_rewards::RewardError;
 
-use crate::data;
+use crate::find;
 
 static CONFIGS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../configs");
 static DATASETS: Dir = include_dir!("$CARGO_MANIFEST_DIR/../../datasets");
@@ -39,7 +39,12 @@ pub fn config(name: &Path) -> Result<Asset> {
         return Ok(Asset { path: Path::new("embedded/configs").join(inside), text: text.into() });
     }
     let known: Vec<String> = CONFIGS.files().map(|f| f.path().display().to_string()).collect();
-    bail!("config {} is neither a file nor under configs/ nor embedded; embedded: {}", name.display(), known.join(", "))
+    let hint = nearest(&inside.to_string_lossy(), known.iter().map(String::as_str));
+    bail!(
+        "config {} is neither a file nor under configs/ nor embedded; embedded: {}{hint}",
+        name.display(),
+        known.join(", ")
+    )
 }
 
 /// Finds a suite: at the given path, then as `NAME.yaml` under `configs/suites/`, then among those embedded in the
@@ -56,12 +61,13 @@ pub fn suite(name: &str) -> Result<Asset> {
     }
     let stem = |f: &include_dir::File| Some(f.path().file_stem()?.to_string_lossy().into_owned());
     let known: Vec<String> = CONFIGS.get_dir("suites").into_iter().flat_map(Dir::files).filter_map(stem).collect();
-    bail!("suite {name} is neither a file nor under configs/suites/ nor embedded; embedded: {}", known.join(", "))
+    let hint = nearest(name, known.iter().map(String::as_str));
+    bail!("suite {name} is neither a file nor under configs/suites/ nor embedded; embedded: {}{hint}", known.join(", "))
 }
 
 /// Finds a suite that a config names: at the given path, beside the config or one folder up, then as [`suite`] does.
 pub fn suite_beside(config: &Path, name: &str) -> Result<Asset> {
-    match beside(config, name).filter(|p| p.is_file()) {
+    match find::beside(config, name).filter(|p| p.is_file()) {
         Some(path) => read(&path),
         None => suite(name),
     }
@@ -73,50 +79,6 @@ pub fn origins() -> Asset {
     Asset { path: "embedded/datasets/origins.yaml".into(), text: text.into() }
 }
 
-/// Finds a file that a config names: at the given path, then beside the config and one folder up.
-pub fn beside(config: &Path, name: &str) -> Option<PathBuf> {
-    let folder = config.parent().unwrap_or(Path::new(""));
-    let paths = [PathBuf::from(name), folder.join(name), folder.join("..").join(name)];
-    paths.into_iter().find(|p| p.exists())
-}
-
-/// The data files that a name in a config stands for: a path, a pattern such as `data/*.parquet` (its matches in
-/// alphabetical order), `hub:OWNER/NAME@REVISION/PATH` (downloaded if it is not there yet), or a file that is embedded
-/// in the binary. Empty if there is no such file.
-pub fn data_files(config: &Path, name: &str) -> Result<Vec<DataFile>> {
-    let read = |path: PathBuf| {
-        let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
-        Ok(DataFile { path, bytes })
-    };
-    if let Some(path) = beside(config, name) {
-        return Ok(vec![read(path)?]);
-    }
-    if name.starts_with("hub:") {
-        return Ok(vec![read(data::fetch_hub_file(name)?)?]);
-    }
-    if name.contains(['*', '?', '[']) {
-        return matches_beside(config, name)?.into_iter().map(read).collect();
-    }
-    let embedded =
-        embedded(name).map(|asset| DataFile { path: asset.path, bytes: asset.text.into_owned().into_bytes() });
-    Ok(embedded.into_iter().collect())
-}
-
-/// The files that match a pattern: as given, else beside the config, else one folder up.
-fn matches_beside(config: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
-    let folder = config.parent().unwrap_or(Path::new(""));
-    for base in [PathBuf::new(), folder.to_owned(), folder.join("..")] {
-        let full = glob::Pattern::escape(&base.to_string_lossy());
-        let full = if full.is_empty() { pattern.to_owned() } else { format!("{full}/{pattern}") };
-        let found = glob::glob(&full).with_context(|| format!("pattern {pattern}"))?;
-        let found: Vec<PathBuf> = found.filter_map(Result::ok).filter(|path| path.is_file()).collect();
-        if !found.is_empty() {
-            return Ok(found);
-        }
-    }
-    Ok(Vec::new())
-}
-
 /// A data file that is embedded in the binary; `None` if it does not exist.
 pub fn embedded(name: &str) -> Option<Asset> {
     let inside = name.strip_prefix("datasets/").unwrap_or(name);
@@ -124,10 +86,19 @@ pub fn embedded(name: &str) -> Option<Asset> {
     Some(Asset { path: Path::new("embedded/datasets").join(inside), text: text.into() })
 }
 
+/// The names of all data files that are embedded in the binary.
+pub fn embedded_names() -> Vec<String> {
+    fn names(folder: &Dir) -> Vec<String> {
+        let files = folder.files().map(|file| format!("datasets/{}", file.path().display()));
+        files.chain(folder.dirs().flat_map(names)).collect()
+    }
+    names(&DATASETS)
+}
+
 /// Finds a file of recorded exchanges with a language model that a config names: on disk, then among the embedded
 /// configs.
 pub fn exchanges(config: &Path, name: &str) -> Result<Asset, RewardError> {
-    let path = beside(config, name).unwrap_or_else(|| name.into());
+    let path = find::beside(config, name).unwrap_or_else(|| name.into());
     match std::fs::read_to_string(&path) {
         Ok(text) => Ok(Asset { path, text: text.into() }),
         Err(source) => {

@@ -24,11 +24,12 @@ use rlar_run::{Progress, write_atomic};
 
 use crate::cli::{JudgePrompt, RewardBenchmarkArguments};
 use crate::error::BadRequestExt;
+use crate::find::data_files;
 use crate::interrupt::is_interrupted;
 use crate::output::print;
 use crate::rewards::{check_tool, language_model, orchestrator_with};
 use crate::suites::how_to_continue;
-use crate::{data, routing, setup};
+use crate::{routing, setup};
 
 /// Path of RewardBench 2 in the folder of downloaded data.
 const REWARDBENCH2: &str = "rewardbench-v2/test.parquet";
@@ -129,8 +130,9 @@ fn read(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -
     let files = if !arguments.data.is_empty() {
         arguments.data.clone()
     } else if format == Some(BenchmarkFormat::RewardBench2) {
-        let found = data::find(Path::new(""), REWARDBENCH2);
-        vec![found.context("without --data, RewardBench 2 is read from the downloaded data")?.0]
+        let found = data_files(Path::new(""), REWARDBENCH2);
+        let found = found.context("without --data, RewardBench 2 is read from the downloaded data")?;
+        found.into_iter().map(|file| file.path).collect()
     } else {
         bail!("--data is missing: give the benchmark's files (only RewardBench 2 is found without it)");
     };

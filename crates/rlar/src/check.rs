@@ -4,70 +4,108 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Error, Result};
-use rlar_data::{Example, nearest};
-use rlar_rewards::{Library, domain};
+use rlar_data::{KeyProblem, nearest};
+use rlar_rewards::{Library, PythonFunction, domain};
 
 use crate::cli::ConfigArguments;
-use crate::error::bad_request;
+use crate::error::{bad_request, message};
 use crate::output::print;
 use crate::setup::{self, LoadedConfig};
 use crate::suites;
 
 pub fn run(arguments: &ConfigArguments) -> Result<()> {
     let mut problems: Vec<Error> = Vec::new();
-    let loaded = setup::load_with(arguments, |_| Ok(()), &mut |problem| {
+    let mut loaded = setup::load_with(arguments, |_| Ok(()), &mut |problem| {
         problems.push(problem);
         Ok(())
     })?;
-    let library = setup::library(loaded.config.rewards.library.as_deref().map(Path::new));
-    match &library {
-        Ok(library) => problems.extend(names(&loaded, library)),
-        Err(error) => problems.push(Error::msg(format!("{error:#}; `rlar fetch-rewards` makes a library"))),
-    }
     let is_readable = problems.is_empty();
-    let summary = summary(&loaded);
-    problems.extend(suites::of_config(&loaded).err());
-    match loaded.find_model() {
-        Ok(loaded) if is_readable => {
-            let checked =
-                setup::orchestrator(&loaded, None).and_then(|(rewards, _)| setup::check_tools(&loaded, &rewards));
-            problems.extend(checked.err());
+    if let Some(llm) = &mut loaded.config.rewards.llm {
+        // A check writes nothing.
+        llm.record = None;
+    }
+    if let Err(error) = loaded.model_path() {
+        let is_of_config = arguments.model.is_none();
+        problems.push(if is_of_config { loaded.problem("model.path", message(&error)) } else { error });
+    }
+    // Functions are examined on the prompts, so all of these must have been read.
+    let mut has_rewards = is_readable || loaded.config.rewards.python.is_empty();
+    match setup::library(loaded.config.rewards.library.as_deref().map(Path::new)) {
+        Ok(library) => {
+            let unknown = unknown_names(&loaded, &library);
+            if !unknown.is_empty() {
+                has_rewards = false;
+                problems.push(loaded.error(unknown));
+            }
         }
-        Ok(_) => {}
-        Err(error) => problems.push(error),
+        Err(error) => {
+            has_rewards = false;
+            problems.push(loaded.problem("rewards.library", message(&error)));
+            // The suites are checked with the built-in tools.
+            loaded.config.rewards.library = None;
+        }
     }
+    problems.extend(tool_problems(&loaded, has_rewards));
     if problems.is_empty() {
-        return print(summary);
+        return print(summary(&loaded));
     }
-    let lines: Vec<String> = problems.iter().map(|problem| format!("{problem:#}")).collect();
+    let lines: Vec<String> = problems.iter().map(message).collect();
     Err(bad_request(lines.join("\n")))
 }
 
-/// Names of tools that the library lacks, and domains that no prompt has.
-fn names(loaded: &LoadedConfig, library: &Library) -> Vec<Error> {
-    let rewards = &loaded.config.rewards;
-    let wrong = |key: &str, message: String| Error::msg(format!("{}: `{key}`: {message}", loaded.path.display()));
-    let tools: Vec<&str> = library.cards().map(|card| card.name.as_str()).collect();
-    let assigned = rewards.assign.iter().flat_map(|(domain, tools)| {
-        let key = format!("rewards.assign.{domain}");
-        tools.iter().map(move |tool| (key.clone(), tool.tool.as_str()))
+/// What is wrong with the suites and, where `has_rewards`, with the tools of the prompts. Both need the language model of
+/// `rewards.llm`.
+fn tool_problems(loaded: &LoadedConfig, has_rewards: bool) -> Vec<Error> {
+    let mut problems = Vec::new();
+    let llm = loaded.config.rewards.llm.as_ref();
+    if llm.is_some_and(|llm| llm.problem().is_some()) {
+        // The config's own checks have said so.
+        return problems;
+    }
+    if let Err(error) = setup::tool_context(loaded) {
+        return vec![error];
+    }
+    if has_rewards {
+        match setup::orchestrator(loaded, None) {
+            Ok((rewards, _)) => problems.extend(setup::unassigned(loaded, &rewards)),
+            Err(error) => problems.push(error),
+        }
+    }
+    let suites = suites::of_config(loaded, &mut |problem| {
+        problems.push(problem);
+        Ok(())
     });
-    let always = rewards.always.iter().map(|tool| ("rewards.always".to_owned(), tool.tool.as_str()));
-    let audit = rewards.audit.tools.iter().map(|tool| ("rewards.audit".to_owned(), tool.as_str()));
+    problems.extend(suites.err());
+    problems
+}
+
+/// Names of tools that the library lacks, and domains that no prompt has.
+fn unknown_names(loaded: &LoadedConfig, library: &Library) -> Vec<KeyProblem> {
+    let rewards = &loaded.config.rewards;
+    let functions = rewards.python.iter().map(PythonFunction::tool_name);
+    let tools: Vec<&str> = library.cards().map(|card| card.name.as_str()).chain(functions).collect();
+    let assigned = rewards.assign.iter().flat_map(|(domain, tools)| {
+        tools.iter().enumerate().map(move |(i, tool)| (format!("rewards.assign.{domain}[{i}]"), tool.tool.as_str()))
+    });
+    let always = rewards.always.iter().enumerate();
+    let always = always.map(|(i, tool)| (format!("rewards.always[{i}]"), tool.tool.as_str()));
+    let audit = rewards.audit.tools.iter().enumerate();
+    let audit = audit.map(|(i, tool)| (format!("rewards.audit.tools[{i}]"), tool.as_str()));
     let unknown = assigned.chain(always).chain(audit).filter(|(_, tool)| !tools.contains(tool));
-    let mut found: Vec<Error> = unknown
+    let mut found: Vec<KeyProblem> = unknown
         .map(|(key, tool)| {
-            wrong(&key, format!("no tool `{tool}` in the library{}", nearest(tool, tools.iter().copied())))
+            KeyProblem::new(key, format!("no tool `{tool}` in the library{}", nearest(tool, tools.iter().copied())))
         })
         .collect();
-    let prompts = || loaded.train.iter().chain(&loaded.heldout);
-    let domains: BTreeSet<&str> = prompts().map(|example: &Example| domain(example)).collect();
-    for name in rewards.assign.keys().filter(|name| !domains.contains(name.as_str()) && prompts().next().is_some()) {
+    let prompts = loaded.train.iter().chain(&loaded.heldout);
+    let domains: BTreeSet<&str> = prompts.map(domain).collect();
+    let is_unknown = |name: &&String| !domains.is_empty() && !domains.contains(name.as_str());
+    found.extend(rewards.assign.keys().filter(is_unknown).map(|name| {
         let known: Vec<&str> = domains.iter().copied().collect();
         let hint = nearest(name, known.iter().copied());
-        let message = format!("no prompt has the domain `{name}`{hint}; the data has: {}", known.join(", "));
-        found.push(wrong("rewards.assign", message));
-    }
+        let message = format!("no prompt has the domain `{name}`; the data has: {}{hint}", known.join(", "));
+        KeyProblem::new(format!("rewards.assign.{name}"), message)
+    }));
     found
 }
 

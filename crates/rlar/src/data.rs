@@ -1,10 +1,8 @@
-//! `rlar data`: downloads published data sets, and finds the files of suites.
+//! `rlar data`: downloads published data sets, and finds downloaded files.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
-use rlar_data::expand_home;
-use rlar_eval::EvalError;
 use rlar_eval::datasets::{DataFile, DatasetManifest, FetchOutcome, data_folder, fetch, hub_file, is_fetched};
 use rlar_eval::table::render;
 
@@ -41,7 +39,7 @@ fn read(path: Option<&Path>) -> Result<DatasetManifest> {
 }
 
 /// The folder of downloaded data.
-fn home() -> Result<PathBuf> {
+pub fn home() -> Result<PathBuf> {
     data_folder(|name| std::env::var(name).ok()).ok_or_else(|| anyhow!("HOME is not set; set it, or RLAR_DATA"))
 }
 
@@ -106,48 +104,13 @@ pub fn fetch_hub_file(name: &str) -> Result<PathBuf> {
     Ok(home.join(&source.file))
 }
 
-/// The path and the contents of a data file that a suite names.
-///
-/// The file is looked for as given, beside the suite and one folder up, in the folder of downloaded data, then among
-/// the embedded data.
-pub fn find(suite: &Path, name: &str) -> Result<(PathBuf, Vec<u8>), EvalError> {
-    let wrong = |message: String| EvalError::File { path: name.into(), message };
-    let name = expand_home(name).map_err(wrong)?;
-    let name = name.as_str();
-    if let Some(path) = assets::beside(suite, name) {
-        return read_file(path);
-    }
-    let in_folder = hub_file(name).map_or_else(|| name.to_owned(), |source| source.file);
-    let home = home().ok();
-    if let Some(path) = home.as_ref().map(|home| home.join(&in_folder)).filter(|p| p.is_file()) {
-        return read_file(path);
-    }
-    if let Some(asset) = assets::embedded(name) {
-        return Ok((asset.path, asset.text.into_owned().into_bytes()));
-    }
-    let remedy = match set_of(name)? {
-        Some(set) => format!("download it with `rlar data fetch {set}`"),
-        None => "name another file with --data".into(),
-    };
-    let message = format!(
-        "is neither on disk (as given, beside the suite, one folder up, in {}) nor embedded; {remedy}",
-        home.map_or_else(|| "RLAR_DATA".into(), |home| home.display().to_string())
-    );
-    Err(EvalError::File { path: name.into(), message })
-}
-
-fn read_file(path: PathBuf) -> Result<(PathBuf, Vec<u8>), EvalError> {
-    match std::fs::read(&path) {
-        Ok(bytes) => Ok((path, bytes)),
-        Err(error) => Err(EvalError::File { path, message: error.to_string() }),
-    }
+/// The path of a file in the folder of downloaded data; `None` if it is not there.
+pub fn downloaded(name: &str) -> Option<PathBuf> {
+    home().ok().map(|home| home.join(name)).filter(|path| path.is_file())
 }
 
 /// The argument of `rlar data fetch` that downloads a file; `None` if no data set has it.
-fn set_of(file: &str) -> Result<Option<String>, EvalError> {
-    if file.starts_with("hub:") {
-        return Ok(Some(file.to_owned()));
-    }
+pub fn set_of(file: &str) -> Result<Option<String>> {
     let asset = assets::origins();
     Ok(DatasetManifest::parse(&asset.path, &asset.text)?.dataset_of(file).map(str::to_owned))
 }

@@ -43,6 +43,16 @@ pub fn bad_request(message: impl Display) -> anyhow::Error {
     BadRequest(anyhow!("{message}")).into()
 }
 
+/// The text of an error with those of its causes. The text of many errors contains that of their cause, which is then not
+/// repeated.
+pub fn message(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |message, cause| match cause.to_string() {
+        cause if message.contains(&cause) => message,
+        cause if message.is_empty() => cause,
+        cause => format!("{message}: {cause}"),
+    })
+}
+
 /// Prints an error as one message on standard error and gives the exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
     // `anyhow::Error::downcast_ref` does not look into the sources of other error types, so the whole chain is
@@ -50,13 +60,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.chain().any(<dyn Error>::is::<ReaderGone>) {
         return ExitCode::SUCCESS;
     }
-    // The text of many errors contains that of their source, which is then not repeated.
-    let message = error.chain().fold(String::new(), |message, cause| match cause.to_string() {
-        cause if message.contains(&cause) => message,
-        cause if message.is_empty() => cause,
-        cause => format!("{message}: {cause}"),
-    });
     // Without standard error there is nowhere left to report to.
-    let _ = output::print_error(format!("error: {message}\n"));
+    let _ = output::print_error(format!("error: {}\n", message(error)));
     ExitCode::from(if error.chain().any(<dyn Error>::is::<BadRequest>) { 2 } else { 1 })
 }

@@ -12,26 +12,31 @@ use rlar_rewards::{
 };
 use rlar_sandbox::FunctionSource;
 
-use crate::assets;
 use crate::cli::ToolArguments;
+use crate::error::message;
+use crate::find;
 use crate::output::print_error;
 use crate::setup::LoadedConfig;
 
 /// Number of examples that a function is examined on.
 const EXAMPLES: usize = 12;
 
-/// Reads the functions that a config names. A file that does not exist is reported with the line of its key.
+/// Reads the functions that a config names. The error has every file that cannot be read, with the line of its key.
 pub fn read(document: &Document, config_path: &Path, entries: &[PythonFunction]) -> Result<Vec<FunctionSource>> {
     let mut sources = Vec::with_capacity(entries.len());
+    let mut problems = Vec::new();
     for (i, entry) in entries.iter().enumerate() {
         let Some(FunctionAddress { file, function }) = entry.address() else { continue };
-        if let Some(path) = assets::beside(config_path, file) {
-            sources.push(read_source(&path, function)?);
-        } else {
-            let message = format!("{file} does not exist: neither as given, nor beside the config, nor one folder up");
-            document.reject(vec![KeyProblem::new(format!("rewards.python[{i}]"), message)])?;
+        let source = match find::beside(config_path, file) {
+            Some(path) => read_source(&path, function).map_err(|error| error.to_string()),
+            None => Err(find::missing(config_path, file, "a Python file")),
+        };
+        match source {
+            Ok(source) => sources.push(source),
+            Err(message) => problems.push(KeyProblem::new(format!("rewards.python[{i}]"), message)),
         }
     }
+    document.reject(problems)?;
     Ok(sources)
 }
 
@@ -72,37 +77,49 @@ fn announce(tools: &[String]) -> Result<()> {
     print_error(format!("trusted, so not confined by the sandbox: {}\n", tools.join(", ")))
 }
 
-/// Loads the functions of a config and examines them on the config's prompts; an error says what a function did wrong.
-/// `earlier` is the folder of an earlier run, whose reports hold if the functions are the same.
+/// Loads the functions of a config and examines them on the config's prompts; the error says what each function did
+/// wrong. `earlier` is the folder of an earlier run, whose reports hold if the functions are the same.
 pub fn admit(rewards: &mut Orchestrator, loaded: &LoadedConfig, earlier: Option<&Path>) -> Result<()> {
-    let config = &loaded.config;
     // A reward model is trained without rewards, so its config's functions are not read.
-    let entries = if loaded.functions.is_empty() { &[] } else { &config.rewards.python[..] };
+    let entries = if loaded.functions.is_empty() { &[] } else { &loaded.config.rewards.python[..] };
     let trusted: Vec<String> = entries.iter().filter(|f| f.trusted).map(|f| f.tool_name().to_owned()).collect();
     if !trusted.is_empty() {
         announce(&trusted)?;
     }
-    for entry in entries {
-        let (name, function) = (entry.tool_name(), &entry.function);
-        rewards.open(name).with_context(|| format!("`rewards.python`: {function}"))?;
-        if config.rewards.unadmitted == Unadmitted::Allow {
-            continue;
+    let mut problems = Vec::new();
+    for (i, entry) in entries.iter().enumerate() {
+        if let Err(error) = admit_one(rewards, loaded, entry, earlier) {
+            problems.push(KeyProblem::new(format!("rewards.python[{i}]"), message(&error)));
         }
-        let admission = match earlier.and_then(|folder| report_of(folder, rewards, name)) {
-            Some(admission) => admission,
-            None => examine(&rewards.for_admission(name)?, &examples(loaded, name), &[])?,
-        };
-        if admission.status == Status::Refused {
-            let failed: Vec<String> =
-                admission.failed().map(|c| format!("that it {}: {}", c.name, c.evidence)).collect();
-            bail!(
-                "the function {function} is refused; its admission checks do not show {}; `rewards.unadmitted: allow` lets it \
-                 score nevertheless",
-                failed.join("; nor ")
-            );
-        }
-        rewards.set_admission(name, admission);
     }
+    if problems.is_empty() { Ok(()) } else { Err(loaded.error(problems)) }
+}
+
+/// Loads a function and examines it; an error says what it did wrong.
+fn admit_one(
+    rewards: &mut Orchestrator,
+    loaded: &LoadedConfig,
+    entry: &PythonFunction,
+    earlier: Option<&Path>,
+) -> Result<()> {
+    let (name, function) = (entry.tool_name(), &entry.function);
+    rewards.open(name).with_context(|| function.clone())?;
+    if loaded.config.rewards.unadmitted == Unadmitted::Allow {
+        return Ok(());
+    }
+    let admission = match earlier.and_then(|folder| report_of(folder, rewards, name)) {
+        Some(admission) => admission,
+        None => examine(&rewards.for_admission(name)?, &examples(loaded, name), &[])?,
+    };
+    if admission.status == Status::Refused {
+        let failed: Vec<String> = admission.failed().map(|c| format!("that it {}: {}", c.name, c.evidence)).collect();
+        bail!(
+            "the function {function} is refused; its admission checks do not show {}; `rewards.unadmitted: allow` lets it \
+             score nevertheless",
+            failed.join("; nor ")
+        );
+    }
+    rewards.set_admission(name, admission);
     Ok(())
 }
 

@@ -9,16 +9,17 @@ use rlar_data::{DataRow, Needs, columns_of, examples, read_rows};
 use crate::assets;
 use crate::cli::InitArguments;
 use crate::error::{BadRequestExt, bad_request};
+use crate::find::data_files;
 use crate::output::{print, print_error};
 
 pub fn run(arguments: &InitArguments) -> Result<()> {
     let data = arguments.data.to_string_lossy();
     let mut rows = Vec::new();
-    for file in assets::data_files(Path::new(""), &data).bad_request()? {
+    for file in data_files(Path::new(""), &data).context("--data").bad_request()? {
         rows.extend(read_rows(&file.path, &file.bytes).bad_request()?);
     }
     let Some(first) = rows.first().cloned() else {
-        return Err(bad_request(format!("--data {data}: there is no such file")));
+        return Err(bad_request(format!("--data {data}: there are no rows")));
     };
     assets::check_model(&arguments.model).bad_request()?;
     let text = config(&data, &arguments.model.to_string_lossy(), &Understood::of(rows, &first));

@@ -14,6 +14,7 @@ mod data;
 mod error;
 mod eval;
 mod fetch_rewards;
+mod find;
 mod functions;
 mod generate;
 mod gpu_check;

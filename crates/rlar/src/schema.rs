@@ -4,6 +4,19 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+/// The section on paths, which concerns all keys that hold one.
+const PATHS: &str = "\n## Paths\n\n\
+    One rule holds for all keys. Files and folders that are read (data, models, tool libraries, suites, functions, \
+    recorded exchanges) are looked for from the current folder, then from the folder of the config, then from the \
+    folder above that one. Those that a suite names are looked for in the same way, from the suite's folder instead \
+    of the config's.\n\n\
+    The name of a data file, in a config or in a suite, may also be `hub:OWNER/NAME@REVISION/PATH`, a file of a data \
+    set on the Hugging Face Hub, which is downloaded if it is not there yet; a pattern such as `data/*.parquet`; the \
+    path of a file that `rlar data fetch` has downloaded, such as `gsm8k/test.jsonl`; or that of a data file that is \
+    embedded in rlar.\n\n\
+    What is written (`run.folder`, `rewards.store`, `rewards.llm.record`) is relative to the current folder. At the \
+    beginning of any path, `~` is the home folder.\n";
+
 /// A Markdown table per section of the config: its keys with their types, defaults and meanings.
 pub fn markdown() -> String {
     let schema = rlar_grpo::Config::schema();
@@ -11,6 +24,7 @@ pub fn markdown() -> String {
         "# Config reference\n\nWritten by `rlar config schema --markdown`. Times and sizes name their unit in the description; \
          everything else is a plain number.\n",
     );
+    out.push_str(PATHS);
     section(&mut out, &schema, &schema, "");
     out
 }

@@ -1,22 +1,31 @@
 //! What a command needs before it starts: a checked config, the data that it names, and reward tools.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
-use rlar_data::{DataFiles, Document, Example, Needs, Preference};
+use anyhow::{Context, Error, Result, bail};
+use rlar_data::{DataFiles, Document, Example, KeyProblem, Needs, Preference};
 use rlar_grpo::{Agent, Config, DataSet, FOREIGN_NAMES, Method, Unadmitted};
 use rlar_net::hub::{Hub, HubSettings};
+use rlar_net::llm::Llm;
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::client::LlmClient;
-use rlar_rewards::{Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, PythonFunction, ToolContext};
+use rlar_rewards::{
+    Assignment, Library, LlmConfig, Orchestrator, OrchestratorConfig, PythonFunction, RewardError, ToolContext, domain,
+};
 use rlar_sandbox::{FunctionSource, Packages, SandboxLimits};
 
 use crate::cli::ConfigArguments;
 use crate::error::bad_request;
 use crate::training_data::TrainingData;
-use crate::{assets, functions};
+use crate::{assets, find, functions};
+
+/// What a path of a model leads to.
+const MODEL: &str = "a Hugging Face folder or a GGUF file";
 
 /// A checked config and the data that it names.
 pub struct LoadedConfig {
@@ -24,6 +33,8 @@ pub struct LoadedConfig {
     pub config: Config,
     /// Path of the config's file; files that the config names are looked for beside it.
     pub path: PathBuf,
+    /// The YAML of the config's file, in which messages look up the line of a key.
+    text: Cow<'static, str>,
     /// Prompts to train on; empty unless the method is GRPO.
     pub train: Vec<Example>,
     /// Number of prompts in `train` for each domain of `data.mixture`; a single number if the config has no mixture.
@@ -67,6 +78,7 @@ pub fn load_with(
         start_from(&mut config, model.to_string_lossy().into_owned());
     }
     adjust(&mut config)?;
+    find_inputs(&mut config, &asset.path);
     let mut problems = config.problems();
     problems.extend(config.device_problems());
     or_default(document.reject(problems), on_error)?;
@@ -107,15 +119,28 @@ pub fn load_with(
         heldout_preferences,
         functions,
         path: asset.path.clone(),
+        text: asset.text.clone(),
         config: config.clone(),
     })
 }
 
+/// Replaces the paths of the tool library and of the local model of the agents by those where they are found. A library
+/// that does not exist may still be filled, and stays where the config says.
+fn find_inputs(config: &mut Config, config_path: &Path) {
+    let rewards = &mut config.rewards;
+    let local = rewards.llm.as_mut().and_then(|llm| llm.local.as_mut());
+    for path in rewards.library.as_mut().into_iter().chain(local) {
+        if let Some(found) = find::beside(config_path, path) {
+            *path = found.to_string_lossy().into_owned();
+        }
+    }
+}
+
 /// What to do about a mistake: return it, or collect it and go on.
-pub type OnError<'e> = dyn FnMut(anyhow::Error) -> Result<()> + 'e;
+pub type OnError<'e> = dyn FnMut(Error) -> Result<()> + 'e;
 
 /// The value of a result. `on_error` gets an error; if it returns none, the value is the default.
-fn or_default<T: Default, E: Into<anyhow::Error>>(result: Result<T, E>, on_error: &mut OnError) -> Result<T> {
+fn or_default<T: Default, E: Into<Error>>(result: Result<T, E>, on_error: &mut OnError) -> Result<T> {
     match result {
         Ok(value) => Ok(value),
         Err(error) => on_error(error.into()).map(|()| T::default()),
@@ -151,25 +176,45 @@ fn start_from(config: &mut Config, model: String) {
 }
 
 impl LoadedConfig {
+    /// The error of a problem with the value of a config key, with its line.
+    pub fn problem(&self, key: &str, message: impl Into<String>) -> Error {
+        self.error(vec![KeyProblem::new(key, message)])
+    }
+
+    /// The error of problems with the values of config keys, with their lines.
+    pub fn error(&self, problems: Vec<KeyProblem>) -> Error {
+        match Document::parse(&self.path, &self.text) {
+            Ok(document) => document.error(problems).into(),
+            Err(error) => error.into(),
+        }
+    }
+
     /// Resolves the path of the config's model, if it has one: as given, beside the config, then one folder up.
     pub fn find_model(mut self) -> Result<Self> {
-        if let Some(path) = &mut self.config.model.path {
-            if let Some(policy) = assets::policy_of_run(Path::new(path)) {
-                bail!("{path} is a run; its model is {}", policy.display());
-            }
-            let Some(found) = assets::beside(&self.path, path) else {
-                let why = "does not exist; a Hugging Face folder or a GGUF file is expected there";
-                return Err(bad_request(format!("model {path} {why}")));
-            };
-            *path = found.to_string_lossy().into_owned();
-        }
+        self.config.model.path = self.model_path()?;
         Ok(self)
+    }
+
+    /// Where the config's model is; `None` if it starts from no model on disk.
+    pub fn model_path(&self) -> Result<Option<String>> {
+        let Some(path) = &self.config.model.path else { return Ok(None) };
+        if let Some(policy) = assets::policy_of_run(Path::new(path)) {
+            bail!("{path} is a run; its model is {}", policy.display());
+        }
+        match find::beside(&self.path, path) {
+            Some(found) => Ok(Some(found.to_string_lossy().into_owned())),
+            None => Err(bad_request(format!("model {}", find::missing(&self.path, path, MODEL)))),
+        }
     }
 }
 
 /// The tools in a folder; without a folder, those built into rlar.
 pub fn library(folder: Option<&Path>) -> Result<Library> {
     match folder {
+        Some(folder) if !folder.is_dir() => bail!(
+            "the library {0} does not exist; `rlar fetch-rewards --config FILE --library {0}` fills one",
+            folder.display()
+        ),
         Some(folder) => Library::load(folder).with_context(|| format!("library {}", folder.display())),
         None => Ok(Library::curated()?),
     }
@@ -178,18 +223,28 @@ pub fn library(folder: Option<&Path>) -> Result<Library> {
 /// What a config's tools run with: limits, packages, device, language model and model hub.
 pub fn tool_context(loaded: &LoadedConfig) -> Result<ToolContext> {
     let rewards = &loaded.config.rewards;
-    let exchanges = |name: &str| {
-        let found = assets::exchanges(&loaded.path, name)?;
-        Ok((found.path, found.text.into_owned()))
-    };
     let limits = SandboxLimits { wall: Duration::from_secs_f64(rewards.deadline), ..SandboxLimits::default() };
     Ok(ToolContext {
         packages: Packages { allowed: rewards.packages.clone(), cache: None },
         device: rewards.device.clone(),
-        llm: rewards.llm.as_ref().map(|llm| llm.open(&exchanges)).transpose()?,
+        llm: rewards.llm.as_ref().map(|llm| open_llm(loaded, llm)).transpose()?,
         hub: HubSettings::from_env(environment).ok().and_then(|s| Hub::new(s).ok()),
         ..ToolContext::new(limits)
     })
+}
+
+/// Opens the language model of `rewards.llm`. An error names the line of the key.
+fn open_llm(loaded: &LoadedConfig, llm: &LlmConfig) -> Result<Arc<dyn Llm>> {
+    let exchanges = |name: &str| {
+        let found = assets::exchanges(&loaded.path, name)?;
+        Ok((found.path, found.text.into_owned()))
+    };
+    let local = llm.local.as_ref().filter(|path| !Path::new(path).exists());
+    if let Some(path) = local {
+        return Err(loaded.problem("rewards.llm.local", find::missing(&loaded.path, path, MODEL)));
+    }
+    let key = if llm.replay.is_some() { "rewards.llm.replay" } else { "rewards.llm" };
+    llm.open(&exchanges).map_err(|error| loaded.problem(key, error.to_string()))
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -249,13 +304,33 @@ pub fn orchestrator(loaded: &LoadedConfig, earlier: Option<&Path>) -> Result<(Or
 
 /// Refuses prompts that no tool may score, before the job starts.
 pub fn check_tools(loaded: &LoadedConfig, rewards: &Orchestrator) -> Result<()> {
+    unassigned(loaded, rewards).into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Prompts of one domain that no tool may score.
+struct UnassignedPrompts {
+    /// Why the first of them has no tool.
+    reason: RewardError,
+    count: usize,
+}
+
+/// The prompts that no tool may score: one error for each data set and domain, which names the first prompt.
+pub fn unassigned(loaded: &LoadedConfig, rewards: &Orchestrator) -> Vec<Error> {
     let data = &loaded.config.data;
-    for (key, file, examples) in [("train", &data.train, &loaded.train), ("heldout", &data.heldout, &loaded.heldout)] {
+    let mut errors = Vec::new();
+    for (key, files, examples) in [("train", &data.train, &loaded.train), ("heldout", &data.heldout, &loaded.heldout)] {
+        let mut by_domain: BTreeMap<&str, UnassignedPrompts> = BTreeMap::new();
         for example in examples {
-            rewards
-                .choose(example)
-                .with_context(|| file.as_ref().map_or_else(|| format!("`data.mixture`, {key}"), ToString::to_string))?;
+            let Err(reason) = rewards.choose(example) else { continue };
+            let prompts = by_domain.entry(domain(example)).or_insert(UnassignedPrompts { reason, count: 0 });
+            prompts.count += 1;
         }
+        let set = files.as_ref().map_or_else(|| format!("`data.mixture`, {key}"), ToString::to_string);
+        errors.extend(by_domain.into_iter().map(|(domain, UnassignedPrompts { reason, count })| {
+            let what =
+                if count == 1 { set.clone() } else { format!("{set}: {count} prompts of `{domain}`, the first") };
+            Error::from(reason).context(what)
+        }));
     }
-    Ok(())
+    errors
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use rlar_data::KeyProblem;
+use rlar_data::{DataFile, DataFiles, KeyProblem, nearest};
+use rlar_eval::EvalError;
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::suite::generator::ReplyResult;
 use rlar_eval::suite::prompts::build_prompts;
@@ -18,12 +19,13 @@ use rlar_rewards::{Orchestrator, OrchestratorConfig, STORE, Store};
 use rlar_run::{Progress, hash_files, sha256, write_atomic};
 
 use crate::cli::PolicyEvalArguments;
-use crate::error::{BadRequestExt, bad_request};
+use crate::error::{BadRequestExt, bad_request, message};
+use crate::find::data_files;
 use crate::interrupt::is_interrupted;
 use crate::output::print;
 use crate::rewards::{language_model, orchestrator_with};
-use crate::setup::LoadedConfig;
-use crate::{assets, data, setup};
+use crate::setup::{LoadedConfig, OnError};
+use crate::{assets, setup};
 
 /// Maximum number of attempts to get one reply from a server.
 const TRIES: u32 = 4;
@@ -73,7 +75,12 @@ fn load(arguments: &PolicyEvalArguments) -> Result<Vec<SuiteEval>> {
             rewards = rewards.with_store(Store::open(&folder.join(STORE)));
         }
         let limit = arguments.limit.map(|n| n as usize);
-        suites.push(with_prompts(&path, suite, limit, rewards)?);
+        let prompts = build_prompts(&suite, &|name| suite_files(&path, name), limit);
+        let prompts = match &arguments.data {
+            Some(data) => prompts.with_context(|| format!("--data {data}"))?,
+            None => prompts?,
+        };
+        suites.push(SuiteEval::new(suite, prompts, rewards)?);
     }
     for (i, suite) in suites.iter().enumerate() {
         let name = &suite.suite().name;
@@ -89,7 +96,7 @@ fn overridden_suite(name: &str, arguments: &PolicyEvalArguments) -> Result<(Path
     let asset = assets::suite(name)?;
     let mut suite = Suite::parse(&asset.path, &asset.text)?;
     if let Some(data) = &arguments.data {
-        suite.data = Some(data.clone());
+        suite.data = Some(DataFiles::One(data.clone()));
         suite.lines.clear();
     }
     let sampling = &mut suite.sampling;
@@ -113,36 +120,53 @@ fn overridden_suite(name: &str, arguments: &PolicyEvalArguments) -> Result<(Path
     }
 }
 
-/// Reads a suite's prompts and checks its tools.
-fn with_prompts(path: &Path, suite: Suite, limit: Option<usize>, rewards: Orchestrator) -> Result<SuiteEval> {
-    let prompts = build_prompts(&suite, &|name| data::find(path, name), limit)?;
-    Ok(SuiteEval::new(suite, prompts, rewards)?)
+/// The files that a name stands for in the file `named_by`, with the kind of error that suites have.
+fn suite_files(named_by: &Path, name: &str) -> Result<Vec<DataFile>, EvalError> {
+    data_files(named_by, name).map_err(|error| EvalError::Mismatch(message(&error)))
 }
 
 /// The suites of a training config. A suite whose tools the config's library lacks uses rlar's built-in library.
-pub fn of_config(loaded: &LoadedConfig) -> Result<Vec<SuiteEval>> {
-    let (config, config_path) = (&loaded.config, loaded.path.display());
+/// `on_error` gets what is wrong with a suite; if it returns no error, the other suites are read, too.
+pub fn of_config(loaded: &LoadedConfig, on_error: &mut OnError) -> Result<Vec<SuiteEval>> {
+    let config = &loaded.config;
     let mut suites: Vec<SuiteEval> = Vec::new();
     for i in 0..config.eval.suites.len() {
-        let key = format!("eval.suites[{i}]");
-        let suite = suite_of_config(loaded, i).with_context(|| format!("{config_path}: `{key}`"))?;
-        let name = &suite.suite().name;
-        if suites.iter().any(|earlier| earlier.suite().name == *name) {
-            bail!("{config_path}: `{key}`: two suites are called `{name}`");
+        let suite = suite_of_config(loaded, i).and_then(|suite| {
+            let name = &suite.suite().name;
+            if suites.iter().any(|earlier| earlier.suite().name == *name) {
+                bail!("two suites are called `{name}`");
+            }
+            Ok(suite)
+        });
+        match suite {
+            Ok(suite) => suites.push(suite),
+            Err(error) => on_error(loaded.problem(&format!("eval.suites[{i}]"), message(&error)))?,
         }
-        suites.push(suite);
     }
-    if let CheckpointMetric::Suite { suite: name, metric } = &config.eval.metric {
-        let suite = suites.iter().find(|suite| suite.suite().name == *name);
-        let has_metric = |suite: &SuiteEval| metric.as_ref().is_none_or(|name| suite.suite().has_metric_value(name));
-        let is_known = suite.is_some_and(has_metric);
-        if !is_known {
-            let names: Vec<&str> = suites.iter().map(|suite| suite.suite().name.as_str()).collect();
-            let metric = &config.eval.metric;
-            bail!("{config_path}: `eval.metric`: `{metric}` is not a metric of the suites {}", names.join(", "));
-        }
+    if suites.len() == config.eval.suites.len()
+        && let Some(problem) = metric_problem(&config.eval.metric, &suites)
+    {
+        on_error(loaded.problem("eval.metric", problem))?;
     }
     Ok(suites)
+}
+
+/// Why the metric that decides which checkpoint is best is none of the suites'; `None` if it is.
+fn metric_problem(metric: &CheckpointMetric, suites: &[SuiteEval]) -> Option<String> {
+    let CheckpointMetric::Suite { suite: name, metric: value } = metric else { return None };
+    let suites = || suites.iter().map(SuiteEval::suite);
+    let has_value = |suite: &Suite| value.as_ref().is_none_or(|value| suite.has_metric_value(value));
+    if suites().any(|suite| suite.name == *name && has_value(suite)) {
+        return None;
+    }
+    let names: Vec<&str> = suites().map(|suite| suite.name.as_str()).collect();
+    let values = suites().flat_map(|suite| {
+        let values = suite.metrics.iter().flat_map(|metric| metric.value_names());
+        values.map(move |value| format!("{}/{value}", suite.name))
+    });
+    let known: Vec<String> = names.iter().map(|name| (*name).to_owned()).chain(values).collect();
+    let hint = nearest(&metric.to_string(), known.iter().map(String::as_str));
+    Some(format!("`{metric}` is not a metric of the suites {}{hint}", names.join(", ")))
 }
 
 /// The suite that the entry of `eval.suites` with this index names.
@@ -160,12 +184,12 @@ fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<SuiteEval> {
     if suite.tools.iter().any(|m| library.card(&m.tool).is_none()) {
         library = setup::library(None)?;
     }
-    with_prompts(
-        &asset.path,
-        suite,
-        entry.limit,
-        Orchestrator::new(library, setup::tool_context(loaded)?, OrchestratorConfig::default()),
-    )
+    let rewards = Orchestrator::new(library, setup::tool_context(loaded)?, OrchestratorConfig::default());
+    // The files that the config names are looked for beside the config, those of the suite beside the suite.
+    let is_of_config = |name: &str| entry.data.as_ref().is_some_and(|data| data.names().contains(&name));
+    let find = |name: &str| suite_files(if is_of_config(name) { &loaded.path } else { &asset.path }, name);
+    let prompts = build_prompts(&suite, &find, entry.limit)?;
+    Ok(SuiteEval::new(suite, prompts, rewards)?)
 }
 
 /// The replies to a suite's prompts in a file. Fails if a prompt has fewer replies than the suite's metrics need.

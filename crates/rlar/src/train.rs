@@ -48,7 +48,7 @@ fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'sta
     let earlier = resume.then(|| Path::new(&loaded.config.run.folder));
     let (rewards, agents) = setup::orchestrator(&loaded, earlier)?;
     setup::check_tools(&loaded, &rewards)?;
-    let suites = suites::of_config(&loaded)?;
+    let suites = suites::of_config(&loaded, &mut Err)?;
     let LoadedConfig { config, train, sizes, heldout, demonstrations, preferences, heldout_preferences, .. } = loaded;
     Ok(Job {
         config,

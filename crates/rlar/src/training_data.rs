@@ -5,12 +5,12 @@ use std::path::Path;
 
 use anyhow::Result;
 use rlar_data::{
-    ColumnTemplates, DataFiles, DataRow, Document, Example, KeyProblem, Needs, Preference, TextColumn, examples,
-    preferences, read_rows, read_text_columns,
+    ColumnTemplates, DataFiles, DataRow, Document, Example, KeyProblem, Needs, Preference, examples, preferences,
 };
 use rlar_grpo::DataSet;
 
-use crate::assets;
+use crate::error::message;
+use crate::find::data_files;
 use crate::output::print_error;
 
 /// The data files of one config.
@@ -88,36 +88,18 @@ impl<'a> TrainingData<'a> {
         Ok(self.document.reject(problems.collect())?)
     }
 
-    /// The rows of a data set.
+    /// The rows of a data set. The error names all files that cannot be found, with the line of `key`.
     fn rows(&self, key: &str, files: &DataFiles) -> Result<Vec<DataRow>> {
-        let find = |name: &str| -> Result<Vec<rlar_data::DataFile>> {
-            let found = assets::data_files(self.config_path, name)?;
-            if found.is_empty() {
-                let message =
-                    format!("{name} is neither on disk (as given, beside the config, one folder up) nor embedded");
-                return self.refuse(key, &message);
-            }
-            Ok(found)
-        };
-        let names = match files {
-            DataFiles::One(name) => std::slice::from_ref(name),
-            DataFiles::Several(names) => names,
-            DataFiles::Columns(columns) => {
-                let mut texts = Vec::with_capacity(columns.len());
-                for (column, name) in columns {
-                    let file = find(name)?.remove(0);
-                    texts.push(TextColumn { column: column.clone(), file });
-                }
-                return Ok(read_text_columns(&texts)?);
-            }
-        };
-        let mut rows = Vec::new();
-        for name in names {
-            for file in find(name)? {
-                rows.extend(read_rows(&file.path, &file.bytes)?);
-            }
-        }
-        Ok(rows)
+        let mut missing = Vec::new();
+        let rows = files.rows(|name| {
+            let found = data_files(self.config_path, name);
+            Ok::<_, anyhow::Error>(found.unwrap_or_else(|error| {
+                missing.push(KeyProblem::new(key, message(&error)));
+                Vec::new()
+            }))
+        });
+        self.document.reject(missing)?;
+        rows
     }
 
     /// Fails with an error that names the line of the config's `key`.

@@ -4,7 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
-use rlar_data::{Column, DataFile, DataRow, TextColumn, number_text, parquet, read_rows, read_text_columns};
+use rlar_data::{
+    Column, DataError, DataFile, DataFiles, DataRow, TextColumn, number_text, parquet, read_rows, read_text_columns,
+};
 use serde_json::{Value, json};
 
 fn read(name: &str, bytes: &[u8]) -> Result<Vec<DataRow>, String> {
@@ -103,4 +105,27 @@ fn text_files_of_one_column_each_make_rows() {
     assert_eq!((row, rows[1].line), (json!({"en": "a cat", "de": "eine Katze"}), 2));
     let error = read_text_columns(&[column("en", "a\nb\n"), column("de", "c\n")]).unwrap_err().to_string();
     assert_eq!(error, "de.txt: 1 lines, but en.txt has 2; line i of each file makes row i");
+}
+
+#[test]
+fn the_names_of_a_data_set_stand_for_rows_in_their_order() {
+    let file = |path: &str, text: &str| DataFile { path: path.into(), bytes: text.into() };
+    let find = |name: &str| -> Result<Vec<DataFile>, DataError> {
+        Ok(match name {
+            "*.jsonl" => vec![file("a.jsonl", "{\"n\":\"1\"}"), file("b.jsonl", "{\"n\":\"2\"}")],
+            "c.csv" => vec![file("c.csv", "n\n3\n")],
+            _ => vec![file("n.txt", "4\n5\n")],
+        })
+    };
+    let values = |files: &DataFiles| -> Vec<Value> {
+        files.rows(find).unwrap().iter().map(|row| row.columns["n"].clone()).collect()
+    };
+    let several = DataFiles::Several(vec!["c.csv".into(), "*.jsonl".into(), "c.csv".into()]);
+    assert_eq!(values(&several), ["3", "1", "2", "3"]);
+    assert_eq!(several.names(), ["c.csv", "*.jsonl", "c.csv"]);
+    assert_eq!(values(&"*.jsonl".into()), ["1", "2"]);
+    let column = |name: &str| DataFiles::Columns([("n".to_owned(), name.to_owned())].into());
+    assert_eq!(values(&column("n.txt")), ["4", "5"]);
+    let error = column("*.jsonl").rows(find).unwrap_err().to_string();
+    assert_eq!(error, "*.jsonl: stands for 2 files; the column `n` needs one");
 }

@@ -1,7 +1,7 @@
 //! Grades replies: scores them with a suite's reward tools, to decide which replies are correct.
 
-use rlar_data::{Completion, Example};
-use rlar_rewards::{Assignment, CombineAs, Orchestrator, Outcome, Scores, Status, WeightedTool};
+use rlar_data::{Completion, Example, nearest};
+use rlar_rewards::{Assignment, CombineAs, Library, Orchestrator, Outcome, Scores, Status, WeightedTool};
 
 use super::generator::{ReplyResult, SuiteReply};
 use super::metric::SuiteMetric;
@@ -37,27 +37,12 @@ impl GradedReply {
 /// replies correctly, and where the suite lacks the reference that a tool needs.
 pub fn assign_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), EvalError> {
     let wrong = |message: String| EvalError::Mismatch(format!("suite `{}`: {message}", suite.name));
-    let sampling = suite.sampling.to_sampling();
+    let library = rewards.library();
+    let problems: Vec<String> = suite.tools.iter().filter_map(|m| tool_problem(suite, &m.tool, library)).collect();
+    if !problems.is_empty() {
+        return Err(wrong(problems.join("; ")));
+    }
     for tool in &suite.tools {
-        if rewards.library().card(&tool.tool).is_none() {
-            let names: Vec<&str> = rewards.library().cards().map(|c| c.name.as_str()).collect();
-            let message = format!("no tool `{}` in the library; it holds: {}", tool.tool, names.join(", "));
-            return Err(wrong(message));
-        }
-        if rewards.library().card(&tool.tool).is_some_and(|c| c.needs_reference) && suite.reference.is_none() {
-            return Err(wrong(format!("the tool `{}` needs a `reference`", tool.tool)));
-        }
-        if let Some(stop) = rewards.library().card(&tool.tool).and_then(|card| tags_conflict(card, &sampling)) {
-            return Err(wrong(format!("the tool `{}` can never be satisfied: {stop}", tool.tool)));
-        }
-        let admission = rewards.library().admission(&tool.tool);
-        if admission.is_some_and(|a| a.status == Status::Provisional) {
-            return Err(wrong(format!(
-                "the tool `{0}` is provisional: no examples have shown whether it ranks good replies above bad ones. Run its \
-                 admission checks on examples that do: `rlar rewards admit {0} --library FOLDER --data FILE`",
-                tool.tool
-            )));
-        }
         rewards.open_admitted(&tool.tool)?;
     }
     if let Some(metric) = suite.metrics.iter().find(|m| matches!(m, SuiteMetric::Majority(_))) {
@@ -72,6 +57,28 @@ pub fn assign_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), Eva
     let (by, why) = ("suite".into(), format!("`tools` of the suite `{}`", suite.name));
     rewards.assign_domain(&domain(suite), Assignment { example: domain(suite), tools, by, why });
     Ok(())
+}
+
+/// Why a tool cannot grade the replies of a suite; `None` if it can.
+fn tool_problem(suite: &Suite, tool: &str, library: &Library) -> Option<String> {
+    let Some(card) = library.card(tool) else {
+        let names: Vec<&str> = library.cards().map(|c| c.name.as_str()).collect();
+        let hint = nearest(tool, names.iter().copied());
+        return Some(format!("no tool `{tool}` in the library; it holds: {}{hint}", names.join(", ")));
+    };
+    if card.needs_reference && suite.reference.is_none() {
+        return Some(format!("the tool `{tool}` needs a `reference`"));
+    }
+    if let Some(stop) = tags_conflict(card, &suite.sampling.to_sampling()) {
+        return Some(format!("the tool `{tool}` can never be satisfied: {stop}"));
+    }
+    let is_provisional = library.admission(tool).is_some_and(|a| a.status == Status::Provisional);
+    is_provisional.then(|| {
+        format!(
+            "the tool `{tool}` is provisional: no examples have shown whether it ranks good replies above bad ones. Run its \
+             admission checks on examples that do: `rlar rewards admit {tool} --library FOLDER --data FILE`"
+        )
+    })
 }
 
 /// Scores the replies to each prompt with the suite's tools; [`assign_tools`] must have been called before. Replies

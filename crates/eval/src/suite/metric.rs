@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use rlar_data::nearest;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -168,8 +169,9 @@ impl TryFrom<String> for SuiteMetric {
             metric => (metric.properties().name == text).then_some(metric),
         });
         parsed.ok_or_else(|| {
-            let names = Self::ALL.map(|metric| metric.properties().name).join(", ");
-            format!("`{text}` is not a metric; possible: {names}")
+            let names = Self::ALL.map(|metric| metric.properties().name);
+            let hint = nearest(&text, names.into_iter());
+            format!("`{text}` is not a metric; possible: {}{hint}", names.join(", "))
         })
     }
 }

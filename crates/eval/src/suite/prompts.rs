@@ -1,15 +1,14 @@
 //! Builds a suite's prompts from the rows of its data.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
-use rlar_data::{DataFile, Example, Message, Role, Templates, TextColumn, read_text_columns};
+use rlar_data::{DataFile, DataFiles, Example, Message, Role, Templates};
 use serde_json::{Map, Value};
 
 use super::spec::Suite;
 use crate::EvalError;
 use crate::prompt_encoding::PromptFormat;
-use crate::rows::{Row, rows};
+use crate::rows::Row;
 
 /// One prompt of a suite.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,12 +23,11 @@ pub struct SuitePrompt {
     pub group: Option<String>,
 }
 
-/// A function that finds a file by the name that a suite gives. It returns the file's path (for error messages) and its
-/// contents.
-pub type FindFile<'f> = dyn Fn(&str) -> Result<(PathBuf, Vec<u8>), EvalError> + 'f;
+/// A function that finds the files that a name in a suite stands for, such as a path or a pattern; at least one.
+pub type FindFiles<'f> = dyn Fn(&str) -> Result<Vec<DataFile>, EvalError> + 'f;
 
 /// Builds the prompts of a suite in the order of the data's rows; with a `limit`, only so many of the first ones.
-pub fn build_prompts(suite: &Suite, find: &FindFile, limit: Option<usize>) -> Result<Vec<SuitePrompt>, EvalError> {
+pub fn build_prompts(suite: &Suite, find: &FindFiles, limit: Option<usize>) -> Result<Vec<SuitePrompt>, EvalError> {
     let templates = compile(suite)?;
     let shots = few_shot_messages(suite, &templates, find)?;
     let mut prompts = Vec::new();
@@ -103,13 +101,13 @@ fn compile(suite: &Suite) -> Result<Templates<'_>, EvalError> {
 }
 
 /// The user and assistant messages of the few-shot examples, which come before each prompt; empty where there are none.
-fn few_shot_messages(suite: &Suite, templates: &Templates, find: &FindFile) -> Result<Vec<Message>, EvalError> {
+fn few_shot_messages(suite: &Suite, templates: &Templates, find: &FindFiles) -> Result<Vec<Message>, EvalError> {
     let Some(few_shot) = &suite.few_shot else { return Ok(Vec::new()) };
     let examples: Vec<Map<String, Value>> = match &few_shot.data {
-        Some(name) => {
-            let all = read_rows(find, name)?;
+        Some(files) => {
+            let all = read_rows(find, files)?;
             if all.len() < few_shot.count {
-                let message = format!("{name} holds {} rows, but `few_shot.count` is {}", all.len(), few_shot.count);
+                let message = format!("{files} holds {} rows, but `few_shot.count` is {}", all.len(), few_shot.count);
                 return Err(EvalError::Mismatch(message));
             }
             all.into_iter().take(few_shot.count).map(|row| row.columns().clone()).collect()
@@ -130,21 +128,15 @@ fn few_shot_messages(suite: &Suite, templates: &Templates, find: &FindFile) -> R
     Ok(messages)
 }
 
-/// The rows of the suite's data: those of the file `data`, or rows whose columns are the text files of `lines`, where
+/// The rows of the suite's data: those of the files `data`, or rows whose columns are the text files of `lines`, where
 /// line i of each file belongs to row i.
-fn read_data(suite: &Suite, find: &FindFile) -> Result<Vec<Row>, EvalError> {
-    if let Some(name) = &suite.data {
-        return read_rows(find, name);
+fn read_data(suite: &Suite, find: &FindFiles) -> Result<Vec<Row>, EvalError> {
+    match &suite.data {
+        Some(files) => read_rows(find, files),
+        None => read_rows(find, &DataFiles::Columns(suite.lines.clone())),
     }
-    let column = |(column, name): (&String, &String)| -> Result<TextColumn, EvalError> {
-        let (path, bytes) = find(name)?;
-        Ok(TextColumn { column: column.clone(), file: DataFile { path, bytes } })
-    };
-    let columns = suite.lines.iter().map(column).collect::<Result<Vec<_>, _>>()?;
-    Ok(read_text_columns(&columns)?.into_iter().map(Row::from).collect())
 }
 
-fn read_rows(find: &FindFile, name: &str) -> Result<Vec<Row>, EvalError> {
-    let (path, bytes) = find(name)?;
-    rows(&path, &bytes)
+fn read_rows(find: &FindFiles, files: &DataFiles) -> Result<Vec<Row>, EvalError> {
+    Ok(files.rows(find)?.into_iter().map(Row::from).collect())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rlar_data::{Document, KeyProblem, ScoredPart};
+use rlar_data::{DataFiles, Document, KeyProblem, ScoredPart};
 use rlar_metrics::overlap::BleuTokenizer;
 use rlar_policy::Sampling;
 use rlar_rewards::{CombineAs, WeightedTool};
@@ -31,13 +31,12 @@ pub struct Suite {
     /// What the suite measures and where it comes from, for readers.
     #[serde(default)]
     pub about: String,
-    /// Name of the file with the data's rows: JSONL, a JSON list or Parquet, which may be gzipped. It is looked for in
-    /// this order: at this path, beside the suite, one folder up, in the folder of fetched data, and among the data
-    /// embedded in the program.
+    /// The files with the data's rows, like `data.train` of a config and looked for in the same places, the suite in
+    /// the config's place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
+    pub data: Option<DataFiles>,
     /// Used instead of `data`: text files that hold one column each, with one line per row. Maps the column's name to
-    /// the file.
+    /// the file, as `data` itself may do.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lines: BTreeMap<String, String>,
     /// Template that selects rows: a row for which it does not render to `true` is left out. Without it all rows are
@@ -105,9 +104,9 @@ pub struct FewShot {
     /// The examples, as rows with the same columns as the suite's data.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<Map<String, Value>>,
-    /// Used instead of `rows`: name of a file with the examples. The file is looked for like the suite's `data`.
+    /// Used instead of `rows`: the files with the examples, like the suite's `data`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
+    pub data: Option<DataFiles>,
     /// Number of examples that are taken from the beginning of the file `data`.
     #[serde(default = "five")]
     #[schemars(range(min = 1, max = 1000))]

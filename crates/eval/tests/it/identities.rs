@@ -2,8 +2,9 @@
 //! `hashlib` from the JSON that the comments show; a change of them makes runs that were begun with an earlier build
 //! impossible to resume, and has every reply generated again.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use rlar_data::DataFile;
 use rlar_eval::EvalError;
 use rlar_eval::suite::generator::{GeneratedReplies, ReplyRequest, SuiteReply};
 use rlar_eval::suite::prompts::build_prompts;
@@ -24,8 +25,8 @@ metrics: [bleu]
 
 fn golden() -> SuiteEval {
     let suite = Suite::parse(Path::new("golden.yaml"), SUITE).unwrap();
-    let row = br#"{"id": "x", "q": "1 + 1", "r": "2"}"#;
-    let find = |name: &str| Ok((PathBuf::from(name), row.to_vec()));
+    let row = r#"{"id": "x", "q": "1 + 1", "r": "2"}"#;
+    let find = |name: &str| Ok(vec![DataFile { path: name.into(), bytes: row.into() }]);
     let prompts = build_prompts(&suite, &find, None).unwrap();
     let context = ToolContext::new(SandboxLimits::default());
     let rewards = Orchestrator::new(Library::curated().unwrap(), context, OrchestratorConfig::default());

@@ -1,8 +1,8 @@
 //! Prompts as a local policy gets them, and its replies as tools get them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use rlar_data::{Example, Needs, read_examples};
+use rlar_data::{DataFile, Example, Needs, read_examples};
 use rlar_eval::suite::prompts::build_prompts;
 use rlar_eval::suite::replies::{GenerationOptions, generate_replies};
 use rlar_eval::suite::{LocalPolicy, ReplyGenerator, Suite};
@@ -76,7 +76,8 @@ fn a_reply_is_judged_with_the_tag_that_its_prompt_opens() {
     let yaml = "version: 1\nname: s\ndata: d.jsonl\nprompt: '{{ prompt }}'\nsampling: { max_tokens: 4 }\n\
                 tools: [{ tool: think_answer }]\nmetrics: [accuracy]\n";
     let suite = Suite::parse(Path::new("s.yaml"), yaml).unwrap();
-    let find = |name: &str| Ok((PathBuf::from(name), b"{\"prompt\": \"12\"}\n{\"prompt\": \"34\"}".to_vec()));
+    let rows = "{\"prompt\": \"12\"}\n{\"prompt\": \"34\"}";
+    let find = |name: &str| Ok(vec![DataFile { path: name.into(), bytes: rows.into() }]);
     let prompts = build_prompts(&suite, &find, None).unwrap();
     let local = LocalPolicy { policy: &policy, identity: "p".into(), batch: 4 };
     let cache = tempfile::tempdir().unwrap();

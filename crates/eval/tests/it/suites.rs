@@ -1,8 +1,9 @@
 //! Policies on suites: the same replies get the values that the reference implementations compute.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 
+use rlar_data::DataFile;
 use rlar_eval::EvalError;
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::suite::generator::{GeneratedReplies, ReplyRequest, ReplyResult, SuiteReply};
@@ -29,10 +30,10 @@ fn suite(yaml: &str) -> Result<Suite, String> {
 
 /// The evaluation of a suite on published files.
 fn published(suite: Suite, data: &Path) -> SuiteEval {
-    let find = |name: &str| -> Result<(PathBuf, Vec<u8>), EvalError> {
+    let find = |name: &str| -> Result<Vec<DataFile>, EvalError> {
         let path = data.join(name);
         let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        Ok((path, bytes))
+        Ok(vec![DataFile { path, bytes }])
     };
     let prompts = build_prompts(&suite, &find, None).unwrap();
     SuiteEval::new(suite, prompts, rewards()).unwrap()
@@ -49,7 +50,7 @@ fn rewards() -> Orchestrator {
 /// The evaluation of a suite on the rows of a text.
 fn with_rows(yaml: &str, rows: &str) -> Result<SuiteEval, String> {
     let suite = suite(yaml)?;
-    let find = |name: &str| Ok((PathBuf::from(name), rows.as_bytes().to_vec()));
+    let find = |name: &str| Ok(vec![DataFile { path: name.into(), bytes: rows.into() }]);
     let prompts = build_prompts(&suite, &find, None).map_err(|e| e.to_string())?;
     SuiteEval::new(suite, prompts, rewards()).map_err(|e| e.to_string())
 }
@@ -400,8 +401,10 @@ fn wrong_suites_and_rows_are_named() {
     has(of(&good, ""), &["rows.jsonl: the data set is empty"]);
     has(of(&(good.clone() + "only: \"no\"\n"), ROWS), &["has no rows that are used"]);
     let lines = good.replace("data: rows.jsonl", "lines: { a: one.txt, b: two.txt }");
-    let find =
-        |name: &str| Ok((PathBuf::from(name), if name == "one.txt" { b"1\n2\n".to_vec() } else { b"3\n".to_vec() }));
+    let find = |name: &str| {
+        let text = if name == "one.txt" { "1\n2\n" } else { "3\n" };
+        Ok(vec![DataFile { path: name.into(), bytes: text.into() }])
+    };
     let uneven = build_prompts(&suite(&lines).unwrap(), &find, None).unwrap_err().to_string();
     has(uneven, &["two.txt: 1 lines, but one.txt has 2"]);
 }

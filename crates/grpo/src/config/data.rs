@@ -5,8 +5,8 @@ use rlar_eval::PromptFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The data files: JSONL, a JSON list, Parquet, CSV or TSV, each also gzipped. A path is looked for as given, then beside
-/// the config file, then one folder above it, then among the files that are embedded in the program.
+/// The data files: JSONL, a JSON list, Parquet, CSV or TSV, each also gzipped. The section Paths says where they are
+/// looked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {

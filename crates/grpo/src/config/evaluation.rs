@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use rlar_data::DataFiles;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -51,9 +52,9 @@ pub struct SuiteRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub limit: Option<usize>,
-    /// Path of a file with the suite's rows; when absent, the data that the suite names is used.
+    /// The files with the suite's rows, like those of `data.train`; when absent, the data that the suite names is used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<String>,
+    pub data: Option<DataFiles>,
 }
 
 /// The metric that decides which checkpoint is best and when `eval.patience` ends the run.

@@ -1,4 +1,5 @@
-//! The paths in a config: `~` stands for the home folder in every one of them.
+//! The paths in a config: `~` stands for the home folder in every one of them. Where the files are looked for, the binary
+//! decides, by one rule for all keys (`docs/config.md`, Paths).
 
 use rlar_data::{DataFiles, KeyProblem, expand_home};
 
@@ -41,7 +42,8 @@ impl Config {
         }
         for (i, suite) in self.eval.suites.iter_mut().enumerate() {
             all(&format!("eval.suites[{i}].suite"), Some(&mut suite.suite));
-            all(&format!("eval.suites[{i}].data"), suite.data.as_mut());
+            let names = suite.data.iter_mut().flat_map(DataFiles::names_mut);
+            names.for_each(|name| all(&format!("eval.suites[{i}].data"), Some(name)));
         }
         let rewards = &mut self.rewards;
         all("rewards.library", rewards.library.as_mut());

@@ -52,8 +52,7 @@ pub struct LlmConfig {
     /// Price of a million reply tokens, in the same currency. Used for `max_cost`.
     #[schemars(range(min = 0))]
     pub completion_price: f64,
-    /// A file of recorded or scripted exchanges (JSONL or YAML) whose replies are used instead of a server's. The path
-    /// is searched like those of data files.
+    /// A file of recorded or scripted exchanges (JSONL or YAML) whose replies are used instead of a server's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay: Option<String>,
     /// The file, as JSONL, in which requests and replies are recorded for `replay`; nothing is recorded when absent.

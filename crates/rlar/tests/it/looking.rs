@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{refused, run, smoke, text};
+use crate::{refused, run, smoke, starting_from, text};
 
 #[test]
 fn check_says_everything_that_is_wrong_at_once() {
@@ -28,6 +28,63 @@ fn check_says_everything_that_is_wrong_at_once() {
     let out = run(folder.path(), &["check", "--config", &config]);
     assert!(out.status.success() && text(&out.stdout).contains("nothing is wrong; "), "{}", text(&out.stderr));
     assert!(!folder.path().join("runs").exists(), "a check must touch nothing");
+}
+
+#[test]
+fn check_names_the_lines_and_near_names_of_all_that_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let f = folder.path();
+    fs::write(f.join("prompts.jsonl"), "{\"prompt\": \"1 + 1 =\", \"reference\": \"2\"}\n").unwrap();
+    fs::write(f.join("reward.py"), "def f(completions, **columns):\n    return [0.0 for c in completions]\n").unwrap();
+    let suite = "version: 1\nname: mine\ndata: prompts.jsonl\nprompt: \"{{ prompt }}\"\nreference: \"{{ reference }}\"\n\
+                 tools: [{ tool: exact_mach }, { tool: last_numbr }]\nmetrics: [accuracy]\n";
+    fs::write(f.join("mine.yaml"), suite).unwrap();
+    let data = "  train: datasets/digits/train.jsonl\n  heldout: datasets/digits/heldout.jsonl\n";
+    let changes = [
+        (data, "  train: [promts.jsonl, none/at-all.csv]\n  heldout: prompts.jsonl\n"),
+        (
+            "eval:\n  samples: 8",
+            "eval:\n  samples: 8\n  suites: [{ suite: gsm8 }, { suite: mine.yaml }]\nrewards:\n  library: tools-of-nobody\n  \
+             python: rewad.py:f",
+        ),
+    ];
+    let config = starting_from(f, "model-of-nobody", &changes);
+    let yaml = fs::read_to_string(f.join(&config)).unwrap();
+    let at = |key: &str| 1 + yaml.lines().position(|line| line.trim_start().starts_with(key)).unwrap();
+    let (model, train, suites, library, python) =
+        (at("path:"), at("train: ["), at("suites:"), at("library:"), at("python:"));
+    refused(
+        &run(f, &["check", "--config", &config]),
+        2,
+        &[
+            &format!("job.yaml:{model}: `model.path`: model model-of-nobody does not exist"),
+            &format!("job.yaml:{train}: `data.train`: promts.jsonl is neither"),
+            "did you mean `prompts.jsonl`?",
+            &format!("job.yaml:{train}: `data.train`: none/at-all.csv is neither"),
+            &format!("job.yaml:{python}: `rewards.python[0]`: rewad.py does not exist"),
+            "did you mean `reward.py`?",
+            &format!("job.yaml:{library}: `rewards.library`: the library tools-of-nobody does not exist"),
+            "`rlar fetch-rewards",
+            &format!("job.yaml:{suites}: `eval.suites[0]`: suite gsm8 is neither"),
+            "did you mean `gsm8k`?",
+            &format!("job.yaml:{suites}: `eval.suites[1]`: suite `mine`: no tool `exact_mach`"),
+            "did you mean `exact_match`?",
+            "no tool `last_numbr`",
+            "did you mean `last_number`?",
+        ],
+    );
+}
+
+#[test]
+fn paths_are_found_beside_the_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let below = folder.path().join("below");
+    fs::create_dir_all(below.join("own-tools")).unwrap();
+    let rewards = "eval:\n  samples: 8\nrewards:\n  library: own-tools\n  assign:\n    digits: [{ tool: last_number }]";
+    smoke(&below, &[("eval:\n  samples: 8", rewards)]);
+    let out = run(folder.path(), &["check", "--config", "below/job.yaml"]);
+    refused(&out, 2, &["below/job.yaml:", "`rewards.assign.digits[0]`: no tool `last_number` in the library"]);
+    assert!(!text(&out.stderr).contains("does not exist"), "{}", text(&out.stderr));
 }
 
 #[test]

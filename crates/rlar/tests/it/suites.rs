@@ -43,6 +43,37 @@ fn a_suite_in_yaml_needs_no_code() {
 }
 
 #[test]
+fn a_suite_names_its_data_as_a_config_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let f = folder.path();
+    let suites = f.join("suites");
+    fs::create_dir_all(&suites).unwrap();
+    fs::create_dir_all(f.join("data/set")).unwrap();
+    let yaml = "version: 1\nname: mine\ndata: [rows-*.csv, set/rows.jsonl]\nprompt: \"{{ q }}\"\nreference: \"{{ r }}\"\n\
+                tools: [{ tool: last_number }]\nmetrics: [accuracy]\n";
+    fs::write(suites.join("mine.yaml"), yaml).unwrap();
+    fs::write(suites.join("rows-1.csv"), "id,q,r\na,1 + 1,2\n").unwrap();
+    fs::write(suites.join("rows-2.csv"), "id,q,r\nb,1 + 2,3\n").unwrap();
+    // `RLAR_DATA` is the folder `data`, where downloaded files are.
+    let rows = |n: u64| json!({ "id": n.to_string(), "q": format!("{n} + 1 ="), "r": (n + 1).to_string() }).to_string();
+    fs::write(f.join("data/set/rows.jsonl"), rows(3)).unwrap();
+    let replies =
+        [("a", "2"), ("b", "3"), ("3", "5")].map(|(id, reply)| json!({ "id": id, "reply": reply }).to_string());
+    fs::write(f.join("replies.jsonl"), replies.join("\n")).unwrap();
+    let out = without_data(f, &["eval", "suites/mine.yaml", "--answers", "replies.jsonl"]);
+    assert!(text(&out.stdout).contains("3 prompts, 1 reply each"), "{}", text(&out.stderr));
+    // A config finds downloaded files, too.
+    let data = "  train: datasets/digits/train.jsonl\n  heldout: datasets/digits/heldout.jsonl\n";
+    let prompts: Vec<String> = (0..20)
+        .map(|n: u64| json!({ "prompt": format!("{n} + 1 ="), "reference": (n + 1).to_string() }).to_string())
+        .collect();
+    fs::write(f.join("data/set/prompts.jsonl"), prompts.join("\n")).unwrap();
+    let config = smoke(f, &[(data, "  train: set/prompts.jsonl\n  heldout: set/prompts.jsonl\n")]);
+    let out = without_data(f, &["check", "--config", &config]);
+    assert!(text(&out.stdout).contains("20 prompts, 20 held-out prompts"), "{}", text(&out.stderr));
+}
+
+#[test]
 fn what_a_suite_lacks_is_an_error_before_any_reply_is_generated() {
     let folder = tempfile::tempdir().unwrap();
     suite(folder.path());

@@ -13,8 +13,7 @@ use crate::tool::composite::{CombineAs, WeightedTool};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PythonFunction {
-    /// The file and the function in it, as `reward.py:accuracy`. The path is looked for as given, beside the config, and
-    /// one folder up.
+    /// The file and the function in it, as `reward.py:accuracy`.
     pub function: String,
     /// The tool's name in metrics and in `rewards.assign`; when absent, the function's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
