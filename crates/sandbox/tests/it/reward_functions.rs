@@ -183,6 +183,12 @@ fn prints_are_kept_up_to_a_bound_and_do_not_disturb() {
 }
 
 #[test]
+fn a_coroutine_that_waits_for_nothing_outside_scores_in_the_sandbox() {
+    let text = "async def f(prompt, reply, reference):\n    return float(reply == reference)";
+    assert_eq!(call(text, group(&["5", "12"], &json!({}))).verdict, scores(&[1.0, 0.0]));
+}
+
+#[test]
 fn limits_end_a_call_and_the_next_one_gets_a_fresh_process() {
     let text = "import os\ndef f(completions, **kwargs):\n    if completions[0] == 'hang':\n        while True: pass\n    if \
                 completions[0] == 'die': os._exit(0)\n    if completions[0] == 'eat': bytearray(1 << 34)\n    return [1.0]";
