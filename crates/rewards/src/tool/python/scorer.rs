@@ -123,7 +123,7 @@ impl PythonScorer {
         let results = self.call(&calls, should_stop)?;
         let mut failed = Vec::new();
         for (group, result) in groups.into_iter().zip(results) {
-            let GroupResult { verdict, printed, wall } = result;
+            let GroupResult { verdict, printed, wall, .. } = result;
             if !self.alone {
                 self.run.keep(&self.tool, group.first().map(|i| items[*i].0.id.as_str()), &printed);
             }
