@@ -58,7 +58,9 @@ pub mod routing;
 pub use accuracy::{Accuracy, Protocol, ScoredReply, accuracy};
 pub use error::EvalError;
 pub use item::{Average, Benchmark, Item, ItemKind};
-pub use prompt_encoding::{PromptFormat, check_prompt_fits, encode_fitting_prompt, encode_prompt, turns};
+pub use prompt_encoding::{
+    PromptFormat, check_prompt_fits, encode_fitting_prompt, encode_prompt, render_prompt, turns,
+};
 pub use reply_text::{prefill, stop_conflict, tags_conflict};
 pub use report::BenchmarkReport;
 pub use scores::{BenchmarkScores, ScoringCost};

@@ -19,14 +19,23 @@ pub enum PromptFormat {
 /// The token ids of the prompt made of an example's messages, up to where the model's reply begins. They may be more
 /// than the model's context holds; [`check_prompt_fits`] checks that.
 pub fn encode_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<Vec<u32>, PolicyError> {
+    let text = render_prompt(policy, example, format)?;
     match format {
         // The template writes the special tokens itself.
         PromptFormat::Chat => {
-            let text = policy.tokenizer.render(&conversation(example))?.text;
             check_roles(example, &text)?;
             policy.tokenizer.encode(&text)
         }
-        PromptFormat::Plain => policy.tokenizer.encode_whole(&plain(example)),
+        PromptFormat::Plain => policy.tokenizer.encode_whole(&text),
+    }
+}
+
+/// The text of the prompt made of an example's messages, up to where the model's reply begins; without the special tokens
+/// that the tokenizer adds to a plain prompt.
+pub fn render_prompt(policy: &Policy, example: &Example, format: PromptFormat) -> Result<String, PolicyError> {
+    match format {
+        PromptFormat::Chat => Ok(policy.tokenizer.render(&conversation(example))?.text),
+        PromptFormat::Plain => Ok(plain(example)),
     }
 }
 

@@ -72,7 +72,7 @@ pub enum TrainError {
     Rollouts {
         /// Number of the training step, from 1.
         step: u64,
-        /// Message of the Parquet encoder.
+        /// Message of the Parquet encoder, or of the chat template that renders the prompts.
         message: String,
     },
     /// The gradient contains NaN or infinity; the weights were not changed by it.

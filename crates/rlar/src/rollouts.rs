@@ -38,7 +38,7 @@ pub fn run(arguments: &RolloutsArguments) -> Result<()> {
     }
     let mut out = String::new();
     for reply in replies.iter().take(arguments.limit) {
-        reply.show(&mut out)?;
+        reply.show(&mut out, arguments.rendered)?;
     }
     let shown = replies.len().min(arguments.limit);
     writeln!(out, "{shown} of {} replies that match, {total} in {}", replies.len(), path.display())?;
@@ -92,8 +92,9 @@ impl Reply {
         self.columns.get(column).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Writes the reply with its prompt, reference and scores.
-    fn show(&self, out: &mut String) -> std::fmt::Result {
+    /// Writes the reply with its prompt, reference and scores, each with its reason. With `rendered`, the prompt is the text
+    /// that the model got; runs of earlier versions do not have it.
+    fn show(&self, out: &mut String, rendered: bool) -> std::fmt::Result {
         let number = |column: &str| self.columns.get(column).and_then(Value::as_f64);
         let known = |value: Option<f64>| value.map_or("none".to_owned(), |value| format!("{value:.4}"));
         let step = number("step").unwrap_or(0.0);
@@ -105,7 +106,9 @@ impl Reply {
             known(self.reward),
             known(number("advantage"))
         )?;
-        for (title, column) in [("prompt", "prompt"), ("reply", "completion"), ("reference", "reference")] {
+        let has_rendered = rendered && !self.text("rendered_prompt").is_empty();
+        let prompt = if has_rendered { ("rendered prompt", "rendered_prompt") } else { ("prompt", "prompt") };
+        for (title, column) in [prompt, ("reply", "completion"), ("reference", "reference")] {
             let text = self.text(column);
             if !text.is_empty() {
                 writeln!(out, "{title}:\n{}", indented(text))?;
@@ -116,6 +119,9 @@ impl Reply {
                 Outcome::Scored(value) => writeln!(out, "{}: {value} (weight {})", score.tool, score.weight)?,
                 Outcome::Abstained(why) => writeln!(out, "{}: abstained: {why}", score.tool)?,
                 Outcome::Failed(failure) => writeln!(out, "{}: {failure}", score.tool)?,
+            }
+            if let Some(reason) = &score.reason {
+                writeln!(out, "{}", indented(reason.as_str()))?;
             }
         }
         out.write_char('\n')

@@ -73,16 +73,18 @@ fn score_with_tools(arguments: &ScoreArguments) -> Result<()> {
     }
     let is_single = tools.len() == 1;
     for tool in tools {
-        for (line, outcome) in lines.iter_mut().zip(rewards.score_with(tool, &pairs)?) {
-            let (key, value) = match outcome {
+        for (line, record) in lines.iter_mut().zip(rewards.records_with(tool, &pairs)?) {
+            let (key, value) = match record.outcome {
                 Outcome::Scored(score) => ("score", json!(score)),
                 Outcome::Abstained(why) => ("abstained", json!(why)),
                 Outcome::Failed(failure) => ("failed", json!(format!("it {failure}"))),
             };
+            let reason = record.reason.map(|reason| ("reason".to_owned(), json!(reason)));
+            let verdict = Map::from_iter([(key.to_owned(), value)].into_iter().chain(reason));
             if is_single {
-                line.insert(key.into(), value);
+                line.extend(verdict);
             } else {
-                line.insert(tool.clone(), json!({ key: value }));
+                line.insert(tool.clone(), verdict.into());
             }
         }
     }

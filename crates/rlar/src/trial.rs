@@ -63,21 +63,26 @@ pub fn tried_rows(path: &Path) -> Result<Vec<TriedRow>> {
 
 /// Scores the replies of the rows and prints the outcomes, and what a function printed.
 pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Result<()> {
-    rewards.open(tool).bad_request()?;
+    let is_python = rewards.open(tool).bad_request()?.card().is_python();
     let items: Vec<(&Example, &Completion)> =
         rows.iter().flat_map(|row| row.replies.iter().map(|reply| (&row.example, reply))).collect();
-    let mut outcomes = rewards.open(tool)?.score(&items)?.into_iter();
+    let mut records = rewards.open(tool)?.score_records(&items, &|| false)?.into_iter();
     let mut out = String::new();
     for row in rows {
-        for (reply, outcome) in row.replies.iter().zip(outcomes.by_ref()) {
+        for (reply, record) in row.replies.iter().zip(records.by_ref()) {
             if let Some(id) = &row.id {
                 let _ = write!(out, "{id}  {:?}  ", shortened(&reply.text));
             }
-            let _ = match outcome {
+            let _ = match record.outcome {
                 Outcome::Scored(score) => writeln!(out, "{score}"),
                 Outcome::Abstained(why) => writeln!(out, "abstains: {why}"),
                 Outcome::Failed(failure) => writeln!(out, "failed: it {failure}"),
             };
+            // What a Python function printed is shown below, unshortened.
+            let reason = record.reason.filter(|_| !is_python);
+            for line in reason.iter().flat_map(|reason| reason.as_str().lines()) {
+                let _ = writeln!(out, "    {line}");
+            }
         }
     }
     print(out + &rewards.functions().take())

@@ -72,8 +72,24 @@ pub struct GroupResult {
     pub verdict: GroupVerdict,
     /// The beginning of what the function printed.
     pub printed: String,
+    /// The beginning of what the function printed for each reply, if it scores them one by one; otherwise empty.
+    pub prints: Vec<String>,
     /// Wall time of the call.
     pub wall: Duration,
+}
+
+impl GroupResult {
+    /// Reads what Python sent as the reply to a call with `count` replies.
+    pub(crate) fn read(reply: &Value, count: usize, wall: Duration) -> Self {
+        let prints = reply["prints"].as_array().filter(|list| list.len() == count).into_iter().flatten();
+        let prints = prints.map(|text| text.as_str().unwrap_or_default().to_owned()).collect();
+        Self { verdict: GroupVerdict::read(reply, count), printed: printed(reply), prints, wall }
+    }
+
+    /// The result of a call to which Python sent no reply.
+    pub(crate) fn without_reply(verdict: GroupVerdict, wall: Duration) -> Self {
+        Self { verdict, printed: String::new(), prints: Vec::new(), wall }
+    }
 }
 
 /// The scores that a call gave, or why it gave none.
@@ -113,7 +129,7 @@ pub enum ReplyResult {
 
 impl GroupVerdict {
     /// Reads what Python sent as the reply to a call with `count` replies.
-    pub(crate) fn read(reply: &Value, count: usize) -> Self {
+    fn read(reply: &Value, count: usize) -> Self {
         let text = |key: &str| reply[key].as_str().map(str::to_owned);
         if let Some(results) = reply["results"].as_array().filter(|list| list.len() == count) {
             return Self::Replies(results.iter().map(ReplyResult::read).collect());
@@ -140,6 +156,9 @@ impl ReplyResult {
         }
     }
 }
+
+/// Largest number of bytes that what is printed for one reply takes in a message of Python: 12 for a character.
+pub(crate) const PRINTED_BYTES: usize = 12 * 600;
 
 /// The text under `printed` in a message of Python.
 pub(crate) fn printed(reply: &Value) -> String {

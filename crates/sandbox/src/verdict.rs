@@ -43,10 +43,20 @@ pub struct Usage {
 pub struct Execution<V> {
     /// The result: [`Verdict`], [`TestVerdict`] or, for a whole program, its `Run`.
     pub verdict: V,
+    /// The beginning of what a verifier's function printed in the call; empty for programs, whose `Run` has their
+    /// output. It is the text of untrusted code.
+    pub printed: String,
     /// Resources that the execution used.
     pub usage: Usage,
     /// Tier of the sandbox in which the code ran.
     pub tier: Tier,
+}
+
+impl<V> Execution<V> {
+    /// An execution of which nothing printed is kept.
+    pub(crate) fn new(verdict: V, usage: Usage, tier: Tier) -> Self {
+        Self { verdict, printed: String::new(), usage, tier }
+    }
 }
 
 /// The result of one call of a verifier.
@@ -112,7 +122,8 @@ impl Verdict {
 pub enum TestVerdict {
     /// The program passed the test.
     Passed,
-    /// The program failed the test; the text is the test's message, empty if there is none.
+    /// The program failed the test; the text is the test's message. Where the test has none, it is the assertion that
+    /// failed, if that is not the whole test, with the last call of the program and its result; empty if nothing is known.
     WrongAnswer(String),
     /// The program raised an exception, or ended with a non-zero exit code; the text says which.
     RuntimeError(String),
@@ -132,6 +143,25 @@ pub enum TestVerdict {
     /// A value cannot be sent between program and test as plain data, so the test is undecided; the text says which
     /// value.
     Unsupported(String),
+}
+
+impl fmt::Display for TestVerdict {
+    /// Writes what happened in the test: "word 1 is `7`, not `8`", "failed with ValueError: negative".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passed"),
+            Self::WrongAnswer(why) if why.is_empty() => f.write_str("failed"),
+            Self::WrongAnswer(why) => f.write_str(why),
+            Self::RuntimeError(what) => write!(f, "failed with {what}"),
+            Self::NotAllowed(what) => write!(f, "ended because {what} in the sandbox"),
+            Self::TimeLimit(limit) => write!(f, "no result within {limit:?}"),
+            Self::MemoryLimit => f.write_str("ran out of memory"),
+            Self::OutputLimit => f.write_str("wrote too much"),
+            Self::Crashed(how) => write!(f, "crashed: {how}"),
+            Self::Forged(how) => write!(f, "broke the protocol of the tests: {how}"),
+            Self::Unsupported(what) => write!(f, "cannot be decided, because {what} is not plain data"),
+        }
+    }
 }
 
 impl TestVerdict {

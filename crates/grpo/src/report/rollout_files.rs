@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use rlar_data::{Column, Example, parquet};
+use rlar_policy::PolicyError;
+use rlar_rewards::ToolScore;
 use rlar_run::{Disk, RunError, RunFolder, sync_or_rewrite};
 
 use crate::TrainError;
@@ -35,19 +37,24 @@ impl RolloutFiles {
     }
 
     /// Writes the rollouts of a step. The first columns are TRL's (`step`, `prompt`, `completion`, one per tool,
-    /// `advantage`); the others exist only in rlar.
+    /// `advantage`), with the reasons beside the scores of each tool; the others exist only in rlar. `render` makes the
+    /// text of the prompt that the policy gets for an example.
     pub fn write(
         &mut self,
         step: u64,
         batch: &Batch,
         advantages: &[Vec<Option<f64>>],
         examples: &[Example],
+        render: impl Fn(&Example) -> Result<String, PolicyError>,
     ) -> Result<(), TrainError> {
         let groups: Vec<&Group> = batch.sampled().collect();
+        let prompts = groups.iter().map(|g| render(&examples[g.example])).collect::<Result<Vec<String>, _>>();
+        let prompts = prompts.map_err(|e| TrainError::Rollouts { step, message: e.to_string() })?;
         // Replaced groups are not trained on, so they have no advantages.
         let replaced = batch.replaced.iter().map(|g| vec![None; g.replies.len()]);
         let advantages: Vec<Vec<Option<f64>>> = advantages.iter().cloned().chain(replaced).collect();
-        let bytes = parquet(&columns(step, &groups, &advantages, examples))
+        let rows = ReplyRows { groups: &groups, examples, prompts: &prompts };
+        let bytes = parquet(&columns(step, &rows, &advantages))
             .map_err(|e| TrainError::Rollouts { step, message: e.to_string() })?;
         let path = self.folder.join(format!("step-{step:06}.parquet"));
         let temporary = path.with_extension("tmp");
@@ -75,13 +82,7 @@ impl RolloutFiles {
 }
 
 /// Names and values of the columns of a file, with one row per reply.
-fn columns(
-    step: u64,
-    groups: &[&Group],
-    advantages: &[Vec<Option<f64>>],
-    examples: &[Example],
-) -> Vec<(String, Column)> {
-    let rows = ReplyRows { groups, examples };
+fn columns(step: u64, rows: &ReplyRows, advantages: &[Vec<Option<f64>>]) -> Vec<(String, Column)> {
     let json = |value: Result<String, serde_json::Error>| value.unwrap_or_default();
     let ours = vec![
         ("example".to_owned(), rows.of_example(|e| e.id.clone())),
@@ -93,6 +94,7 @@ fn columns(
         ("audit".to_owned(), rows.numbers(|r| r.audit)),
         ("verdicts".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.scores)))),
         ("messages".to_owned(), rows.of_example(|e| json(serde_json::to_string(&e.messages)))),
+        ("rendered_prompt".to_owned(), rows.rendered_prompts()),
         ("token_ids".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.tokens)))),
         ("log_probs".to_owned(), rows.texts(|r| json(serde_json::to_string(&r.log_probs)))),
     ];
@@ -101,13 +103,20 @@ fn columns(
         ("prompt".to_owned(), rows.of_example(|e| e.prompt().to_owned())),
         ("completion".to_owned(), rows.texts(|r| r.text.clone())),
     ];
-    let taken: Vec<String> = columns.iter().chain(&ours).map(|(name, _)| name.clone()).collect();
+    let mut taken: BTreeSet<String> = columns.iter().chain(&ours).map(|(name, _)| name.clone()).collect();
+    taken.insert("advantage".to_owned());
+    let mut free = |name: String| {
+        let name = if taken.contains(&name) { format!("tool_{name}") } else { name };
+        taken.insert(name.clone());
+        name
+    };
     let tools: BTreeSet<&str> = rows.replies().flat_map(|r| &r.scores.tools).map(|s| &*s.tool).collect();
-    columns.extend(tools.into_iter().map(|tool| {
-        let is_taken = tool == "advantage" || taken.iter().any(|name| name == tool);
-        let name = if is_taken { format!("tool_{tool}") } else { tool.to_owned() };
-        (name, rows.numbers(|r| r.scores.get(tool).and_then(|score| score.outcome.score())))
-    }));
+    for tool in tools {
+        let score = |r: &Rollout| r.scores.get(tool).and_then(|score| score.outcome.score());
+        columns.push((free(tool.to_owned()), rows.numbers(score)));
+        let why = |r: &Rollout| r.scores.get(tool).map(ToolScore::why).unwrap_or_default();
+        columns.push((free(format!("{tool}_reason")), rows.texts(why)));
+    }
     columns.push(("advantage".to_owned(), Column::Number(advantages.iter().flatten().copied().collect())));
     columns.extend(ours);
     columns
@@ -117,6 +126,8 @@ fn columns(
 struct ReplyRows<'a> {
     groups: &'a [&'a Group],
     examples: &'a [Example],
+    /// For each group, the text of the prompt that the policy got.
+    prompts: &'a [String],
 }
 
 impl<'a> ReplyRows<'a> {
@@ -140,6 +151,12 @@ impl<'a> ReplyRows<'a> {
     fn of_example(&self, text: impl Fn(&Example) -> String) -> Column {
         let rows = self.groups.iter().flat_map(|g| g.replies.iter().map(|_| &self.examples[g.example]));
         Column::Text(rows.map(text).collect())
+    }
+
+    /// A column with the text of each reply's prompt that the policy got.
+    fn rendered_prompts(&self) -> Column {
+        let rows = self.groups.iter().zip(self.prompts);
+        Column::Text(rows.flat_map(|(g, prompt)| g.replies.iter().map(move |_| prompt.clone())).collect())
     }
 
     /// A column with the index of each reply's group in the step.

@@ -159,7 +159,7 @@ impl Collector<'_> {
         if overlong.soft_tokens > 0 && !scores.tools.is_empty() {
             let penalty = soft_overlong(sample.tokens.len(), self.config.sampling.max_tokens, overlong.soft_tokens);
             let outcome = Outcome::Scored(penalty);
-            scores.tools.push(ToolScore { tool: SOFT_OVERLONG.into(), weight: overlong.weight, outcome });
+            scores.tools.push(ToolScore::new(SOFT_OVERLONG.into(), overlong.weight, outcome));
         }
         Rollout {
             tokens: sample.tokens,

@@ -18,6 +18,7 @@
 //! 7. Replies with advantage 0 count in the divisor of the loss, but skip the backward pass when their gradient is 0.
 
 use rlar_data::Example;
+use rlar_eval::render_prompt;
 use rlar_eval::suite::SuiteEval;
 use rlar_policy::Policy;
 use rlar_run::{Files, Journal};
@@ -135,7 +136,8 @@ impl Grpo<'_> {
         let news = evolution.as_mut().map(Evolution::news);
         metrics.suspended.clone_from(&self.collector.tool_health.suspended);
         if step.is_multiple_of(config.run.rollouts_every) || step == 1 {
-            self.rollout_files.write(step, batch, advantages, examples)?;
+            let render = |example: &Example| render_prompt(&state.model, example, config.data.format);
+            self.rollout_files.write(step, batch, advantages, examples, render)?;
         }
         let flat_steps = state.counters.flat_steps;
         if config.train.flat_steps > 0 && flat_steps >= config.train.flat_steps {

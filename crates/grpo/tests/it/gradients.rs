@@ -72,7 +72,7 @@ fn rollout(prompt: &[u32], tokens: &[u32], outcome: Outcome) -> Rollout {
         log_probs,
         text: String::new(),
         finish: Finish::Stop,
-        scores: Scores { tools: vec![ToolScore { tool: "tool".into(), weight: 1.0, outcome }] },
+        scores: Scores { tools: vec![ToolScore::new("tool".into(), 1.0, outcome)] },
         audit: None,
     }
 }

@@ -35,30 +35,68 @@ use plain::{number, plain};
 /// Maximum number of bytes in a reference that is examined for several numbers; longer ones are whole solutions.
 const MAX_PROSE: usize = 20_000;
 
+/// The answers of a reply and of a reference as they are written, and whether they are equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComparedAnswers {
+    /// Whether the two answers are equal.
+    pub are_equal: bool,
+    /// The answer of the reply, or the line in which it is; `None` if none is found.
+    pub reply: Option<String>,
+    /// The answer of the reference, or the line in which it is.
+    pub reference: String,
+}
+
 /// Whether the answer of a reply equals the answer of a reference. Reply and reference may be whole texts or only
 /// answers. A reference that is [`unclear`] equals only the same text.
 pub fn equivalent(reply: &str, reference: &str, rules: MathRules) -> bool {
+    compare_answers(reply, reference, rules).are_equal
+}
+
+/// Compares the answer of a reply with the answer of a reference, as [`equivalent`] does, and says which they are.
+pub fn compare_answers(reply: &str, reference: &str, rules: MathRules) -> ComparedAnswers {
     if let (Some(a), Some(b)) = (lone_number(reply), lone_number(reference))
         && a == b
     {
-        return true;
+        return ComparedAnswers::new(true, Some(reply), reference);
     }
     let (reply, reference) = (plain_notation(reply), plain_notation(reference));
     let is_same_text = || tidy(&reply) == tidy(&reference) && !tidy(&reply).is_empty();
     if may_have_parts(&reference) {
+        let named = || (whole::named_answer(&reply), whole::named_answer(&reference));
         if let Some(whole) = whole::in_reference(&reference) {
-            return is_same_text() || whole::in_reply(&reply, &whole).is_some_and(|found| whole.equals(&found));
+            let found = whole::in_reply(&reply, &whole);
+            let are_equal = is_same_text() || found.as_ref().is_some_and(|found| whole.equals(found));
+            let (reply, reference) = named();
+            let reply = (are_equal || found.is_some()).then(|| last_line(&reply));
+            return ComparedAnswers::new(are_equal, reply, last_line(&reference));
         }
         if has_several_numbers(&reference) {
-            return is_same_text();
+            let (named_reply, named_reference) = named();
+            return ComparedAnswers::new(is_same_text(), Some(last_line(&named_reply)), last_line(&named_reference));
         }
     }
     let (reference_answers, reply_answers) = (answers(&reference), answers(&reply));
-    if reference_answers.is_empty() || reply_answers.is_empty() {
-        return is_same_text();
-    }
+    let (Some(first), Some(found)) = (reference_answers.first(), reply_answers.first()) else {
+        let found = reply_answers.first().map(|answer| answer.written.as_str());
+        let wanted = reference_answers.first().map_or(&*reference, |answer| answer.written.as_str());
+        return ComparedAnswers::new(is_same_text(), found, wanted);
+    };
     let equal = |a: &MathAnswer, b: &MathAnswer| tidy(&a.written) == tidy(&b.written) || rules.equal(&a.expr, &b.expr);
-    reference_answers.iter().any(|a| reply_answers.iter().any(|b| equal(a, b)))
+    let pair = reference_answers.iter().find_map(|a| Some((a, reply_answers.iter().find(|b| equal(a, b))?)));
+    let (wanted, found) = pair.unwrap_or((first, found));
+    ComparedAnswers::new(pair.is_some(), Some(&found.written), &wanted.written)
+}
+
+impl ComparedAnswers {
+    fn new(are_equal: bool, reply: Option<&str>, reference: &str) -> Self {
+        let owned = |text: &str| text.trim().to_owned();
+        Self { are_equal, reply: reply.map(owned).filter(|text| !text.is_empty()), reference: owned(reference) }
+    }
+}
+
+/// The last line of a text that is not blank; the text itself if all are.
+fn last_line(text: &str) -> &str {
+    text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(text)
 }
 
 /// Why a reference cannot be compared with replies, as a sentence; `None` for a reference that can be.

@@ -152,7 +152,7 @@ pub fn is_date(text: &str) -> bool {
 }
 
 /// The part of a text that holds the answer: the last box, what follows a mark or "answer is", or else the whole text.
-fn named_answer(text: &str) -> String {
+pub fn named_answer(text: &str) -> String {
     if text.contains("\\boxed")
         && let Some(content) = last_box(text)
     {

@@ -2,10 +2,29 @@
 
 use std::time::{Duration, Instant};
 
-use rlar_metrics::math::{MathRules, equivalent, is_echo as is_echo_of};
+use rlar_metrics::math::{MathRules, compare_answers, equivalent, is_echo as is_echo_of};
 
 fn same(reply: &str, reference: &str) -> bool {
     equivalent(reply, reference, MathRules::default())
+}
+
+#[test]
+fn a_comparison_names_the_two_answers() {
+    for (reply, reference, found, wanted) in [
+        ("7", "8", "7", "8"),
+        ("Then $x = 3$, so the answer is $\\boxed{\\frac{1}{2}}$.", "0.5", "\\frac{1}{2}", "0.5"),
+        ("It is 1,234,567 in all.", "6 + 6 = 12\n#### 12", "1234567", "12"),
+        ("First we wait.\nIt is at 5:30 pm", "17:30", "It is at 5:30 pm", "17:30"),
+        (" ", "4", "", "4"),
+    ] {
+        let compared = compare_answers(reply, reference, MathRules::default());
+        assert_eq!(
+            (compared.reply.unwrap_or_default().as_str(), compared.reference.as_str()),
+            (found, wanted),
+            "{reply}"
+        );
+        assert_eq!(compared.are_equal, same(reply, reference), "{reply}");
+    }
 }
 
 #[test]

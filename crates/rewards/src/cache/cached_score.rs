@@ -8,29 +8,30 @@ use rlar_sandbox::ShouldStop;
 use sha2::{Digest, Sha256};
 
 use crate::cache::store::{LoggedCall, ScoreKey, Store};
-use crate::tool::scoring::{ScoreRecord, Tool};
+use crate::tool::score_record::ScoreRecord;
+use crate::tool::scoring::Tool;
 use crate::{Outcome, RewardError};
 
-/// Scores replies, each with its example, with a tool; the outcomes are in the order of `items`.
+/// Scores replies, each with its example, with a tool; the records are in the order of `items`.
 ///
 /// Scores that the store (the file of cached scores and logged calls) holds are not computed again, and of equal
 /// replies to an example only one is scored. New scores enter the store if a second call would give the same ones.
-/// Without a store, the tool scores everything.
+/// A cached score has the reason that it had at first. Without a store, the tool scores everything.
 pub fn score_cached(
     tool: &Tool,
     store: Option<&Store>,
     items: &[(&Example, &Completion)],
     should_stop: ShouldStop,
-) -> Result<Vec<Outcome>, RewardError> {
-    let Some(store) = store else { return tool.score_until(items, should_stop) };
+) -> Result<Vec<ScoreRecord>, RewardError> {
+    let Some(store) = store else { return tool.score_records(items, should_stop) };
     let Some(identity) = tool.cached_as() else {
         let records = tool.score_records(items, should_stop)?;
         let calls = items.iter().zip(&records);
         store.log(&calls.map(|((example, _), record)| call(tool, example, record, None, false)).collect::<Vec<_>>());
-        return Ok(records.into_iter().map(|record| record.outcome).collect());
+        return Ok(records);
     };
     let keys = keys(&identity, items);
-    let known = store.lookup(&keys);
+    let mut known = store.lookup(&keys);
     let mut first_with_key: HashMap<ScoreKey, usize> = HashMap::new();
     let missing: Vec<usize> = (0..items.len())
         .filter(|i| known[*i].is_none() && *first_with_key.entry(keys[*i]).or_insert(*i) == *i)
@@ -42,13 +43,12 @@ pub fn score_cached(
     let mut records = Vec::with_capacity(items.len());
     let mut is_cached = Vec::with_capacity(items.len());
     for (i, key) in keys.iter().enumerate() {
-        let (record, cached) = match (known[i], computed.get(key)) {
-            (Some(score), _) => (ScoreRecord::free(Outcome::Scored(score)), true),
-            (None, Some(record)) if first_with_key[key] == i => (record.clone(), false),
-            (None, Some(record)) => {
-                let cacheable = record.cacheable;
-                (ScoreRecord { cacheable, ..ScoreRecord::free(record.outcome.clone()) }, true)
+        let (record, cached) = match (known[i].take(), computed.get(key)) {
+            (Some(known), _) => {
+                (ScoreRecord { reason: known.reason, ..ScoreRecord::free(Outcome::Scored(known.score)) }, true)
             }
+            (None, Some(record)) if first_with_key[key] == i => (record.clone(), false),
+            (None, Some(record)) => (ScoreRecord { seconds: 0.0, tokens: 0, ..record.clone() }, true),
             (None, None) => (ScoreRecord::free(Outcome::Abstained("not scored".into())), false),
         };
         records.push(record);
@@ -61,7 +61,7 @@ pub fn score_cached(
         })
         .collect();
     store.log(&calls);
-    Ok(records.into_iter().map(|record| record.outcome).collect())
+    Ok(records)
 }
 
 fn call<'a>(
@@ -77,6 +77,7 @@ fn call<'a>(
         example: &example.id,
         task: example.kind(),
         outcome: &record.outcome,
+        reason: record.reason.as_ref(),
         seconds: record.seconds,
         tokens: record.tokens,
         key,

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi, params};
 
 use crate::tool::outcome::Outcome;
+use crate::tool::reason::Reason;
 
 /// The default name of the file of cached scores and logged calls. It lies in a run's folder or beside a library's
 /// tools.
@@ -22,18 +23,29 @@ pub type ScoreKey = [u8; 16];
 /// Longest time to wait for another process that is writing to the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of scores in memory at which all of them are dropped from memory. The file keeps them.
-const MAX_IN_MEMORY: usize = 1 << 20;
+const MAX_IN_MEMORY: usize = 1 << 17;
 
 /// The version of the tables in the file, stored as `SQLite`'s `user_version`.
 const SCHEMA_VERSION: i64 = 1;
 
-/// SQL that creates the tables: the cached scores by key, and the log with one row per call.
+/// SQL that creates the tables: the cached scores by key, the reasons of those that have one, and the log with one row per
+/// call. The reasons are a table of their own, so that files without it stay valid, and lookups of scores stay quick.
 const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS scores (key BLOB PRIMARY KEY, score REAL NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS reasons (key BLOB PRIMARY KEY, reason TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS calls (
         at REAL NOT NULL, tool TEXT NOT NULL, identity TEXT NOT NULL, example TEXT NOT NULL, task TEXT NOT NULL,
         outcome TEXT NOT NULL, score REAL, why TEXT, seconds REAL NOT NULL, tokens INTEGER NOT NULL, cached INTEGER NOT NULL
     );";
+
+/// A score in the cache, with the reason for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CachedScore {
+    /// The score of the reply.
+    pub score: f64,
+    /// Why the tool gave the score; `None` if it said nothing.
+    pub reason: Option<Reason>,
+}
 
 /// One call of a tool for one reply, as a row of the log of calls.
 #[derive(Clone, Debug)]
@@ -48,6 +60,8 @@ pub struct LoggedCall<'a> {
     pub task: &'a str,
     /// The score that the tool gave, or why there is none.
     pub outcome: &'a Outcome,
+    /// The reason of the score, which enters the cache with it.
+    pub reason: Option<&'a Reason>,
     /// Seconds that the call took. For a tool that scored a batch in one call, the mean over the batch; for a cached
     /// score, 0.
     pub seconds: f64,
@@ -71,7 +85,7 @@ struct StoreState {
     /// The connection to the file; `None` when the file cannot be used.
     connection: Option<Connection>,
     /// The scores that were read or written last, kept in memory.
-    scores: HashMap<ScoreKey, f64>,
+    scores: HashMap<ScoreKey, CachedScore>,
 }
 
 impl Store {
@@ -98,25 +112,31 @@ impl Store {
     }
 
     /// The cached scores for `keys`, in the same order; `None` for a key without a cached score.
-    pub fn lookup(&self, keys: &[ScoreKey]) -> Vec<Option<f64>> {
+    pub fn lookup(&self, keys: &[ScoreKey]) -> Vec<Option<CachedScore>> {
         let mut state = self.lock();
-        let mut known: Vec<Option<f64>> = keys.iter().map(|k| state.scores.get(k).copied()).collect();
+        let mut known: Vec<Option<CachedScore>> = keys.iter().map(|k| state.scores.get(k).cloned()).collect();
         let missing: Vec<usize> = (0..keys.len()).filter(|i| known[*i].is_none()).collect();
         let found = state.try_use(&self.path, |connection| {
-            let mut query = connection.prepare_cached("SELECT score FROM scores WHERE key = ?1")?;
+            let mut query = connection.prepare_cached(
+                "SELECT score, reason FROM scores LEFT JOIN reasons USING (key) WHERE scores.key = ?1",
+            )?;
             let mut found = Vec::new();
             for i in &missing {
-                match query.query_row([&keys[*i][..]], |row| row.get::<_, f64>(0)) {
-                    Ok(score) => found.push((*i, score)),
+                let cached = query.query_row([&keys[*i][..]], |row| {
+                    let reason: Option<String> = row.get(1)?;
+                    Ok(CachedScore { score: row.get(0)?, reason: reason.as_deref().and_then(Reason::new) })
+                });
+                match cached {
+                    Ok(cached) => found.push((*i, cached)),
                     Err(rusqlite::Error::QueryReturnedNoRows) => {}
                     Err(e) => return Err(e),
                 }
             }
             Ok(found)
         });
-        for (i, score) in found.unwrap_or_default() {
-            state.hold(keys[i], score);
-            known[i] = Some(score);
+        for (i, cached) in found.unwrap_or_default() {
+            state.hold(keys[i], cached.clone());
+            known[i] = Some(cached);
         }
         known
     }
@@ -126,7 +146,7 @@ impl Store {
         let mut state = self.lock();
         for call in calls {
             if let (Some(key), Some(score)) = (call.key, call.outcome.score()) {
-                state.hold(key, score);
+                state.hold(key, CachedScore { score, reason: call.reason.cloned() });
             }
         }
         let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
@@ -137,6 +157,8 @@ impl Store {
                     .prepare_cached("INSERT INTO calls VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
                 let mut cache =
                     transaction.prepare_cached("INSERT OR IGNORE INTO scores (key, score) VALUES (?1, ?2)")?;
+                let mut explain =
+                    transaction.prepare_cached("INSERT OR IGNORE INTO reasons (key, reason) VALUES (?1, ?2)")?;
                 for call in calls {
                     let (outcome, score, why) = match call.outcome {
                         Outcome::Scored(score) => ("scored", Some(*score), None),
@@ -157,7 +179,10 @@ impl Store {
                         call.cached
                     ])?;
                     if let (Some(key), Some(score), false) = (call.key, score, call.cached) {
-                        cache.execute(params![&key[..], score])?;
+                        let is_new = cache.execute(params![&key[..], score])? > 0;
+                        if let (Some(reason), true) = (call.reason, is_new) {
+                            explain.execute(params![&key[..], reason.as_str()])?;
+                        }
                     }
                 }
             }
@@ -173,7 +198,7 @@ impl Store {
 
 impl StoreState {
     /// Keeps a score in memory. When there are too many, the earlier ones are dropped first.
-    fn hold(&mut self, key: ScoreKey, score: f64) {
+    fn hold(&mut self, key: ScoreKey, score: CachedScore) {
         if self.scores.len() >= MAX_IN_MEMORY {
             self.scores.clear();
         }

@@ -19,6 +19,8 @@ use crate::library::new_tool::NewTool;
 use crate::tool::card::ToolCard;
 use crate::tool::composite::{Ruling, WeightedTool};
 use crate::tool::python::run_state::FunctionRun;
+use crate::tool::reason::Reason;
+use crate::tool::score_record::ScoreRecord;
 use crate::tool::scores::{Scores, ToolScore};
 use crate::tool::scoring::{Tool, ToolContext};
 use crate::{Admission, Failure, Outcome, RewardError};
@@ -69,10 +71,10 @@ struct ScoreSlot {
 /// For each tool, by name: the places of the outcomes that it has to compute for a batch.
 type Shares = BTreeMap<Arc<str>, Vec<ScoreSlot>>;
 
-/// The places of one tool's outcomes in a batch, with the outcomes in the same order.
+/// The places of one tool's outcomes in a batch, with their records in the same order.
 struct FilledShare {
     slots: Vec<ScoreSlot>,
-    outcomes: Vec<Outcome>,
+    records: Vec<ScoreRecord>,
 }
 
 impl Orchestrator {
@@ -164,12 +166,12 @@ impl Orchestrator {
             }
             let open_items: Vec<_> = open.iter().map(|i| items[*i]).collect();
             self.open(&name)?;
-            let outcomes = score_cached(&self.tools[&name], self.store.as_deref(), &open_items, should_stop)?;
+            let records = score_cached(&self.tools[&name], self.store.as_deref(), &open_items, should_stop)?;
             let [low, high] = self.range(&name);
-            for (i, outcome) in open.into_iter().zip(outcomes) {
-                audited[i] = match outcome {
+            for (i, record) in open.into_iter().zip(records) {
+                audited[i] = match record.outcome {
                     Outcome::Scored(score) => Outcome::Scored((score - low) / (high - low)),
-                    Outcome::Abstained(_) | Outcome::Failed(_) => outcome,
+                    unscored @ (Outcome::Abstained(_) | Outcome::Failed(_)) => unscored,
                 };
             }
         }
@@ -226,6 +228,15 @@ impl Orchestrator {
 
     /// Scores replies, each with its example, with one tool and through the score cache.
     pub fn score_with(&mut self, tool: &str, items: &[(&Example, &Completion)]) -> Result<Vec<Outcome>, RewardError> {
+        Ok(self.records_with(tool, items)?.into_iter().map(|record| record.outcome).collect())
+    }
+
+    /// Scores like [`Self::score_with`], and also says why each score is as it is.
+    pub fn records_with(
+        &mut self,
+        tool: &str,
+        items: &[(&Example, &Completion)],
+    ) -> Result<Vec<ScoreRecord>, RewardError> {
         self.open(tool)?;
         score_cached(&self.tools[tool], self.store.as_deref(), items, &|| false)
     }
@@ -258,13 +269,14 @@ impl Orchestrator {
                 };
                 shares.entry(name.clone()).or_default().push(ScoreSlot { item, tool });
                 let outcome = Outcome::Abstained("not scored yet".into());
-                pending.push(ToolScore { tool: name, weight: chosen.weight, outcome });
+                pending.push(ToolScore::new(name, chosen.weight, outcome));
             }
             scores.push(Scores { tools: pending });
         }
         for share in self.score_shares(items, shares, should_stop)? {
-            for (slot, outcome) in share.slots.into_iter().zip(share.outcomes) {
-                scores[slot.item].tools[slot.tool].outcome = outcome;
+            for (slot, record) in share.slots.into_iter().zip(share.records) {
+                let score = &mut scores[slot.item].tools[slot.tool];
+                (score.outcome, score.reason) = (record.outcome, record.reason);
             }
         }
         for ((example, _), scores) in items.iter().zip(&mut scores) {
@@ -290,8 +302,8 @@ impl Orchestrator {
         let score_share = &score_share;
         if shares.len() == 1 {
             let only = shares.into_iter().map(|(name, slots)| {
-                let outcomes = score_share(&name, &slots)?;
-                Ok(FilledShare { slots, outcomes })
+                let records = score_share(&name, &slots)?;
+                Ok(FilledShare { slots, records })
             });
             return only.collect();
         }
@@ -304,11 +316,14 @@ impl Orchestrator {
                 })
                 .collect();
             let ended = started.into_iter().map(|(slots, thread)| {
-                let outcomes = match thread.join() {
-                    Ok(outcomes) => outcomes?,
-                    Err(_) => vec![Outcome::Failed(Failure::Crash("the tool panicked".into())); slots.len()],
+                let records = match thread.join() {
+                    Ok(records) => records?,
+                    Err(_) => {
+                        let outcome = Outcome::Failed(Failure::Crash("the tool panicked".into()));
+                        vec![ScoreRecord::free(outcome); slots.len()]
+                    }
                 };
-                Ok(FilledShare { slots, outcomes })
+                Ok(FilledShare { slots, records })
             });
             ended.collect()
         })
@@ -324,8 +339,12 @@ impl Orchestrator {
         let ruling =
             Ruling::of(assigned.iter().zip(outcomes).map(|(t, o)| (t.combine, t.least(self.range(&t.tool)), o)));
         for (term, score) in assigned.iter().zip(&mut scores.tools).filter(|(t, _)| t.combine.is_term()) {
-            if let Outcome::Scored(value) = &mut score.outcome {
-                *value = ruling.apply(*value, self.range(&term.tool), score.weight);
+            let Outcome::Scored(given) = score.outcome else { continue };
+            let ruled = ruling.apply(given, self.range(&term.tool), score.weight);
+            if ruled.total_cmp(&given).is_ne() {
+                let why = score.reason.as_ref().map_or("", Reason::as_str);
+                score.reason = Reason::new(&format!("{ruling}: it gave {given}\n{why}"));
+                score.outcome = Outcome::Scored(ruled);
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use rlar_data::{Completion, Example};
 
-use crate::tool::scoring::ScoreRecord;
+use crate::tool::score_record::ScoreRecord;
 
 /// Examples with one reference each, in place of examples with several accepted answers.
 pub struct AcceptedAnswers<'i> {

@@ -78,6 +78,17 @@ pub enum Ruling {
     Vetoed,
 }
 
+impl std::fmt::Display for Ruling {
+    /// Writes what the gates and vetoes did to a score: "a gate changed the score".
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "every gate and veto let the reply pass",
+            Self::Closed => "a gate changed the score",
+            Self::Vetoed => "a veto changed the score",
+        })
+    }
+}
+
 impl Ruling {
     /// The ruling of several tools about a reply. For each tool the iterator gives how it combines (as term, gate or
     /// veto), its `least`, and its outcome for the reply. A tool without a score has no influence.

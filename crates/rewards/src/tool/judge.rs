@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 
 use crate::agents::fence::Fence;
 use crate::agents::parse::{last_object, without_reasoning};
-use crate::tool::scoring::ScoreRecord;
+use crate::tool::reason::Reason;
+use crate::tool::score_record::ScoreRecord;
 use crate::{Failure, Outcome};
 
 /// The question about a reply that a judge answers.
@@ -101,6 +102,14 @@ enum ReplyPosition {
     Second,
 }
 
+/// The grade that an answer of a judge gives.
+struct JudgeGrade {
+    /// From 0 (worst) to 1 (best).
+    share: f64,
+    /// The judge's reason; empty if it gave none.
+    words: String,
+}
+
 /// What a judge is told to answer, and the JSON schema of its answer.
 struct AnswerForm {
     instruction: String,
@@ -151,14 +160,22 @@ impl Judge {
                 Err(LlmError::Cancelled) => Err(Failure::Late),
                 Err(e) => Err(Failure::Unanswered(e.to_string())),
             });
-            let outcome = match grades.sum::<Result<f64, Failure>>() {
-                Ok(sum) => {
+            match grades.collect::<Result<Vec<JudgeGrade>, Failure>>() {
+                Ok(grades) => {
                     let [low, high] = self.range;
-                    Outcome::Scored(low + (high - low) * sum / positions.len() as f64)
+                    let sum: f64 = grades.iter().map(|grade| grade.share).sum();
+                    let outcome = Outcome::Scored(low + (high - low) * sum / positions.len() as f64);
+                    let said = grades.iter().zip(positions).filter(|(grade, _)| !grade.words.trim().is_empty());
+                    let said = said.map(|(grade, position)| match (self.rubric.mode, position) {
+                        (JudgeMode::Pairwise, ReplyPosition::First) => format!("with the reply as A: {}", grade.words),
+                        (JudgeMode::Pairwise, ReplyPosition::Second) => format!("with the reply as B: {}", grade.words),
+                        _ => grade.words.clone(),
+                    });
+                    let reason = Reason::new(&said.collect::<Vec<_>>().join("\n"));
+                    ScoreRecord { reason, tokens, ..ScoreRecord::free(outcome) }
                 }
-                Err(failure) => Outcome::Failed(failure),
-            };
-            ScoreRecord { tokens, ..ScoreRecord::free(outcome) }
+                Err(failure) => ScoreRecord { tokens, ..ScoreRecord::free(Outcome::Failed(failure)) },
+            }
         });
         records.collect()
     }
@@ -248,9 +265,8 @@ impl Judge {
         }
     }
 
-    /// The grade that the text of an answer about a `reply` gives, from 0 (worst) to 1 (best); an error says why the
-    /// answer gives no grade.
-    fn grade(&self, answer: &str, reply: &str, position: ReplyPosition) -> Result<f64, String> {
+    /// The grade that the text of an answer about a `reply` gives; an error says why the answer gives none.
+    fn grade(&self, answer: &str, reply: &str, position: ReplyPosition) -> Result<JudgeGrade, String> {
         let unclear = |why: &str| {
             let shown: String = answer.chars().take(80).collect();
             format!("the judge's answer {why}: {shown:?}")
@@ -259,7 +275,8 @@ impl Judge {
         if let Some(other) = fields.keys().find(|k| !["reason", "score", "better", "verdicts"].contains(&k.as_str())) {
             return Err(unclear(&format!("has a field `{other}`")));
         }
-        match self.rubric.mode {
+        let words = fields.get("reason").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let share = match self.rubric.mode {
             JudgeMode::Pointwise => {
                 let [low, high] = self.rubric.scale;
                 let score =
@@ -267,13 +284,13 @@ impl Judge {
                 if score < low || score > high {
                     return Err(unclear(&format!("has a score outside of {low} to {high}")));
                 }
-                Ok((score - low) / (high - low))
+                (score - low) / (high - low)
             }
             JudgeMode::Pairwise => match (fields.get("better").and_then(Value::as_str), position) {
-                (Some("A"), ReplyPosition::First) | (Some("B"), ReplyPosition::Second) => Ok(1.0),
-                (Some("B"), ReplyPosition::First) | (Some("A"), ReplyPosition::Second) => Ok(0.0),
-                (Some("tie"), _) => Ok(0.5),
-                _ => Err(unclear("has no `better` that is A, B or tie")),
+                (Some("A"), ReplyPosition::First) | (Some("B"), ReplyPosition::Second) => 1.0,
+                (Some("B"), ReplyPosition::First) | (Some("A"), ReplyPosition::Second) => 0.0,
+                (Some("tie"), _) => 0.5,
+                _ => return Err(unclear("has no `better` that is A, B or tie")),
             },
             JudgeMode::Checklist => {
                 let criteria = &self.rubric.criteria;
@@ -284,9 +301,10 @@ impl Judge {
                     Some("no") => Ok(0.0),
                     _ => Err(unclear("has a verdict that is neither yes nor no")),
                 });
-                Ok(met.sum::<Result<f64, String>>()? / criteria.iter().map(|c| c.weight).sum::<f64>())
+                met.sum::<Result<f64, String>>()? / criteria.iter().map(|c| c.weight).sum::<f64>()
             }
-        }
+        };
+        Ok(JudgeGrade { share, words })
     }
 }
 

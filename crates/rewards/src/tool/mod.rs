@@ -5,6 +5,8 @@
 pub mod card;
 mod card_document;
 pub mod outcome;
+pub mod reason;
+pub mod score_record;
 pub mod scores;
 pub mod scoring;
 mod accepted_answers;

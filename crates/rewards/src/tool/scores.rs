@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 use crate::tool::composite::WeightedTool;
+use crate::tool::reason::Reason;
 
 /// The outcomes of scoring one reply, in the order of the tools that are assigned to its prompt.
 ///
@@ -19,9 +20,10 @@ pub struct Scores {
     pub tools: Vec<ToolScore>,
 }
 
-/// The outcome that one tool has for a reply. In JSON it is the array `[tool, weight, outcome]`.
+/// The outcome that one tool has for a reply. In JSON it is the array `[tool, weight, outcome, reason]`, without its last
+/// element if there is no reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "(Arc<str>, f64, Outcome)", into = "(Arc<str>, f64, Outcome)")]
+#[serde(from = "ToolScoreArray", into = "ToolScoreArray")]
 pub struct ToolScore {
     /// The tool's name.
     pub tool: Arc<str>,
@@ -29,17 +31,46 @@ pub struct ToolScore {
     pub weight: f64,
     /// The score, or why there is none.
     pub outcome: Outcome,
+    /// Why the tool gave the score; without a score, what a verifier printed. `None` if the tool says nothing.
+    pub reason: Option<Reason>,
 }
 
-impl From<(Arc<str>, f64, Outcome)> for ToolScore {
-    fn from((tool, weight, outcome): (Arc<str>, f64, Outcome)) -> Self {
-        Self { tool, weight, outcome }
+impl ToolScore {
+    /// An outcome for which no reason is known.
+    pub fn new(tool: Arc<str>, weight: f64, outcome: Outcome) -> Self {
+        Self { tool, weight, outcome, reason: None }
+    }
+
+    /// The reason of a score, or why there is none, followed by what was printed; empty if the tool says nothing.
+    pub fn why(&self) -> String {
+        let unscored = match &self.outcome {
+            Outcome::Scored(_) => String::new(),
+            Outcome::Abstained(why) => format!("abstained: {why}"),
+            Outcome::Failed(failure) => format!("it {failure}"),
+        };
+        let reason = self.reason.as_ref().map(|reason| reason.as_str().to_owned());
+        std::iter::once(unscored).chain(reason).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
     }
 }
 
-impl From<ToolScore> for (Arc<str>, f64, Outcome) {
-    fn from(score: ToolScore) -> Self {
-        (score.tool, score.weight, score.outcome)
+/// The JSON array of a [`ToolScore`].
+#[derive(Serialize, Deserialize)]
+struct ToolScoreArray(
+    Arc<str>,
+    f64,
+    Outcome,
+    #[serde(default, skip_serializing_if = "Option::is_none")] Option<Reason>,
+);
+
+impl From<ToolScoreArray> for ToolScore {
+    fn from(ToolScoreArray(tool, weight, outcome, reason): ToolScoreArray) -> Self {
+        Self { tool, weight, outcome, reason }
+    }
+}
+
+impl From<ToolScore> for ToolScoreArray {
+    fn from(ToolScore { tool, weight, outcome, reason }: ToolScore) -> Self {
+        Self(tool, weight, outcome, reason)
     }
 }
 

@@ -11,7 +11,7 @@ use rlar_sandbox::{CallArguments, Packages, Sandbox, SandboxError, SandboxLimits
 use serde_json::{Map, Value};
 
 use crate::tool::accepted_answers::AcceptedAnswers;
-use crate::tool::builtin::{ScoreFunction, ScoredBy, WhyAbstained, find_builtin};
+use crate::tool::builtin::{Builtin, ScoredBy, find_builtin};
 use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::code_tests::CodeTests;
 use crate::tool::composite::Ruling;
@@ -19,7 +19,9 @@ use crate::tool::judge::Judge;
 use crate::tool::literals::literals;
 use crate::tool::python::run_state::FunctionRun;
 use crate::tool::python::scorer::PythonScorer;
+use crate::tool::reason::Reason;
 use crate::tool::reward_model::ModelScorer;
+use crate::tool::score_record::{ScoreRecord, with_mean_seconds};
 use crate::{Failure, Outcome, RewardError};
 
 /// What tools need to run: a sandbox, Python packages, a device, a language model.
@@ -57,37 +59,6 @@ impl ToolContext {
     }
 }
 
-/// The outcome of scoring one reply, and what it cost.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScoreRecord {
-    /// The score, or why there is none.
-    pub outcome: Outcome,
-    /// Seconds that scoring took. A tool that scores many replies in one call gives each of them the mean.
-    pub seconds: f64,
-    /// Number of tokens of a language model that scoring used, in prompts and answers; 0 for tools that ask none.
-    pub tokens: u64,
-    /// Whether the score, if there is one, may be cached, because a second call would give the same. False when a limit
-    /// of time or memory decided, or when the score stands for a failure that the reply caused. Without a score it has
-    /// no effect: the cache only keeps scores.
-    pub cacheable: bool,
-}
-
-impl ScoreRecord {
-    /// The record of an outcome that took no time and no tokens.
-    pub(crate) fn free(outcome: Outcome) -> Self {
-        Self { outcome, seconds: 0.0, tokens: 0, cacheable: true }
-    }
-}
-
-/// Sets the seconds of records that were computed in one call since `start`: each gets the mean time.
-fn with_mean_seconds(mut records: Vec<ScoreRecord>, start: Instant) -> Vec<ScoreRecord> {
-    let seconds = start.elapsed().as_secs_f64() / records.len().max(1) as f64;
-    for record in &mut records {
-        record.seconds = seconds;
-    }
-    records
-}
-
 /// An opened tool, which is ready to score replies: its verifier is started, or its model is loaded.
 #[derive(Debug)]
 pub struct Tool {
@@ -105,7 +76,7 @@ pub struct Tool {
 /// What computes the scores of a tool; one variant for each way.
 #[derive(Debug)]
 enum Scorer {
-    Builtin { function: ScoreFunction, why_it_abstains: WhyAbstained, settings: Map<String, Value> },
+    Builtin { builtin: Builtin, settings: Map<String, Value> },
     CodeTests(CodeTests),
     Verifier(Verifier),
     Python(Box<PythonScorer>),
@@ -129,10 +100,9 @@ impl Tool {
         let scorer = match &card.kind {
             ToolKind::Builtin { builtin, settings } => {
                 let found = find_builtin(builtin.as_deref().unwrap_or(&card.name), settings).map_err(broken)?;
-                let why_it_abstains = found.why_it_abstains;
                 match found.scored_by {
-                    ScoredBy::Function(function) => {
-                        Scorer::Builtin { function, why_it_abstains, settings: settings.clone() }
+                    ScoredBy::Function(_) | ScoredBy::Explained(_) => {
+                        Scorer::Builtin { builtin: found, settings: settings.clone() }
                     }
                     ScoredBy::Programs => Scorer::CodeTests(CodeTests::new(sandbox()?, context.limits, settings)),
                 }
@@ -278,7 +248,7 @@ impl Tool {
             return self.score_with_reference(items, should_stop);
         };
         let records = self.score_with_reference(&answers.items(), should_stop)?;
-        Ok(answers.best(records).into_iter().map(|best| best.unwrap_or_else(without_reference)).collect())
+        Ok(answers.best(records).into_iter().map(|best| best.unwrap_or_else(ScoreRecord::without_reference)).collect())
     }
 
     /// Scores replies by the reference of their examples alone.
@@ -291,28 +261,27 @@ impl Tool {
         let applicable: Vec<(&Example, &Completion)> = items.iter().copied().filter(|(e, _)| applies(e)).collect();
         let mut records = self.run(&applicable, should_stop)?.into_iter();
         let record = |example| if applies(example) { records.next() } else { None };
-        Ok(items.iter().map(|(example, _)| *example).map(record).map(|r| r.unwrap_or_else(without_reference)).collect())
+        let records = items.iter().map(|(example, _)| *example).map(record);
+        Ok(records.map(|record| record.unwrap_or_else(ScoreRecord::without_reference)).collect())
     }
 
     fn run(&self, items: &[(&Example, &Completion)], should_stop: ShouldStop) -> Result<Vec<ScoreRecord>, RewardError> {
         let broken = |e: SandboxError| RewardError::tool(&self.card.name, e.to_string());
         let start = Instant::now();
         Ok(match &self.scorer {
-            Scorer::Builtin { function, why_it_abstains, settings } => {
-                let outcome = |(e, c): &(&Example, &Completion)| {
+            Scorer::Builtin { builtin, settings } => {
+                let record = |(e, c): &(&Example, &Completion)| {
                     if should_stop() {
-                        return Outcome::Failed(Failure::Late);
+                        return ScoreRecord::free(Outcome::Failed(Failure::Late));
                     }
-                    match function(settings, e, c.scored_text()) {
-                        Some(score) => self.in_range(score),
-                        None => Outcome::Abstained(
-                            why_it_abstains(e)
-                                .unwrap_or("the example is not of the kind that this tool judges")
-                                .to_owned(),
-                        ),
-                    }
+                    let Some(found) = builtin.score(settings, e, c.scored_text()) else {
+                        let why = (builtin.why_it_abstains)(e);
+                        let why = why.unwrap_or("the example is not of the kind that this tool judges");
+                        return ScoreRecord::free(Outcome::Abstained(why.to_owned()));
+                    };
+                    ScoreRecord { reason: found.reason, ..ScoreRecord::free(self.in_range(found.score)) }
                 };
-                with_mean_seconds(items.iter().map(outcome).map(ScoreRecord::free).collect(), start)
+                with_mean_seconds(items.iter().map(record).collect(), start)
             }
             Scorer::CodeTests(tests) => with_mean_seconds(tests.score(items, should_stop).map_err(broken)?, start),
             Scorer::Verifier(verifier) => self.run_verifier(verifier, items, should_stop).map_err(broken)?,
@@ -344,7 +313,8 @@ impl Tool {
             .into_iter()
             .map(|measured| {
                 let seconds = measured.usage.wall.as_secs_f64();
-                ScoreRecord { seconds, ..ScoreRecord::free(self.classify(measured.verdict)) }
+                let reason = Reason::new(&measured.printed);
+                ScoreRecord { reason, seconds, ..ScoreRecord::free(self.classify(measured.verdict)) }
             })
             .collect();
         if self.admitted {
@@ -365,8 +335,11 @@ impl Tool {
             let rulings = members().zip(parts).map(|((m, r), part)| (m.combine, m.least(part.card.range), &r.outcome));
             self.in_range(Ruling::of(rulings).apply(sum, self.card.range, 1.0))
         };
+        let said =
+            members().filter_map(|(member, r)| Some(format!("{}: {}", member.tool, r.reason.as_ref()?.as_str())));
         ScoreRecord {
             outcome,
+            reason: Reason::new(&said.collect::<Vec<_>>().join("\n")),
             seconds: of_item.iter().map(|record| record.seconds).sum(),
             tokens: of_item.iter().map(|record| record.tokens).sum(),
             cacheable: of_item.iter().all(|record| record.cacheable),
@@ -396,8 +369,7 @@ impl Tool {
         let answers: Vec<(&Example, bool)> = examples.into_iter().zip(answers).collect();
         for i in failed {
             if answers.iter().any(|(example, answers)| *answers && std::ptr::eq(*example, items[i].0)) {
-                records[i].outcome = Outcome::Scored(self.card.range[0]);
-                records[i].cacheable = false;
+                records[i].blame_reply(self.card.range[0]);
             }
         }
         Ok(())
@@ -430,11 +402,6 @@ impl Tool {
             Outcome::Failed(Failure::Reply(format!("{score} lies outside its range of {low} to {high}")))
         }
     }
-}
-
-/// The record of a reply whose example lacks the reference that the tool needs.
-fn without_reference() -> ScoreRecord {
-    ScoreRecord::free(Outcome::Abstained("the example has no reference".into()))
 }
 
 /// The arguments of a call of a verifier: the prompt, the reply, and the reference (an empty text when there is none).

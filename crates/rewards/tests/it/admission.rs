@@ -356,5 +356,8 @@ fn a_reply_that_breaks_an_admitted_tool_scores_its_minimum() {
     for reply in ["boom", "loop"] {
         assert_eq!(outcome(reply, &mut rewards), Outcome::Scored(0.0), "{reply}");
     }
+    let boom = Completion::whole("boom");
+    let record = rewards.open("fragile").unwrap().score_records(&[(&example, &boom)], &|| false).unwrap().remove(0);
+    assert!(record.reason.unwrap().as_str().starts_with("the reply made it fail: it raised ValueError"));
     assert_eq!(outcome("9", &mut rewards), Outcome::Scored(1.0));
 }

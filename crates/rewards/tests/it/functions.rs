@@ -273,6 +273,25 @@ fn token_ids_the_training_step_and_prints_go_through() {
 }
 
 #[test]
+fn what_a_function_prints_for_a_reply_is_the_reason_of_its_score() {
+    let reasons = |text: &str| {
+        let (mut rewards, _folder) = with_function(text, entry("f"));
+        let example = row(&json!({ "prompt": "p" }));
+        let replies = ["a", "b"].map(Completion::whole);
+        let items: Vec<(&Example, &Completion)> = replies.iter().map(|r| (&example, r)).collect();
+        let scores = rewards.score(&items).unwrap();
+        scores.iter().map(|scores| scores.tools[0].why()).collect::<Vec<_>>()
+    };
+    let alone = "def f(prompt, reply, reference):\n    print('saw', reply)\n    if reply == 'b': raise ValueError('no')\n    \
+                 return 1.0";
+    let found = reasons(alone);
+    assert_eq!(found[0], "saw a");
+    assert!(found[1].starts_with("it raised ValueError: no") && found[1].ends_with("\nsaw b"), "{}", found[1]);
+    let together = "def f(completions):\n    print('saw', len(completions))\n    return [1.0 for c in completions]";
+    assert_eq!(reasons(together), ["printed for the group: saw 2", "printed for the group: saw 2"]);
+}
+
+#[test]
 fn a_trusted_function_is_examined_with_few_calls_and_need_not_repeat_itself() {
     let folder = tempfile::tempdir().unwrap();
     let calls = folder.path().join("calls");

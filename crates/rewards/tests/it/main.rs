@@ -9,6 +9,7 @@ mod folders;
 mod functions;
 mod kinds;
 mod programs;
+mod reasons;
 mod scripted;
 mod store;
 

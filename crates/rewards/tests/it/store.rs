@@ -63,6 +63,34 @@ fn a_score_is_computed_once_and_a_failure_again() {
 }
 
 #[test]
+fn a_cached_score_has_the_reason_that_it_had_at_first() {
+    let library = folder(&[("judge", JUDGE)]);
+    let store = library.path().join(STORE);
+    let llm = scripted(|request| {
+        let reason = format!("it has {} characters", fenced(request, "reply").len());
+        Ok(format!(r#"{{"reason": "{reason}", "score": 10}}"#))
+    });
+    let asked = example("Capital of France?", Some("Paris"));
+    let replies = ["x", "yy", "x"].map(Completion::whole);
+    let items: Vec<_> = replies.iter().map(|reply| (&asked, reply)).collect();
+    let reasons = || {
+        let records = rewards(library.path(), &store, &llm).records_with("judge", &items).unwrap();
+        assert!(records.iter().all(|record| record.outcome == Outcome::Scored(1.0)));
+        records.into_iter().map(|r| r.reason.map(|reason| reason.as_str().to_owned())).collect::<Vec<_>>()
+    };
+    let first = reasons();
+    assert_eq!(
+        first.iter().flatten().collect::<Vec<_>>(),
+        ["it has 1 characters", "it has 2 characters", "it has 1 characters"]
+    );
+    assert_eq!(reasons(), first);
+    // A file of an earlier version holds no reasons; its scores stay valid.
+    rusqlite::Connection::open(&store).unwrap().execute_batch("DROP TABLE reasons").unwrap();
+    assert_eq!(reasons(), [None, None, None]);
+    assert_eq!(llm.asked.load(Ordering::SeqCst), 2);
+}
+
+#[test]
 fn the_cache_key_covers_an_example_without_its_id() {
     let library = folder(&[("judge", JUDGE)]);
     let (store, llm) = (library.path().join(STORE), judge());

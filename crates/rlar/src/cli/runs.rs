@@ -20,6 +20,9 @@ pub struct RolloutsArguments {
     /// Show only replies that this tool scored or failed on.
     #[arg(long, value_name = "NAME")]
     pub tool: Option<String>,
+    /// Show the prompts as the model got them, after the chat template.
+    #[arg(long)]
+    pub rendered: bool,
     /// Maximum number of replies that are shown.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub limit: usize,

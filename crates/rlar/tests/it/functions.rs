@@ -174,12 +174,18 @@ fn the_command_line_tries_a_function_on_rows_and_groups_and_shows_its_prints() {
     fs::write(f.join("scored.jsonl"), rows.lines().next().unwrap()).unwrap();
     let score = ["score", "--python", "reward.py:accuracy", "--data", "scored.jsonl"];
     let out = run(f, &score);
-    assert_eq!(text(&out.stdout), "{\"id\":1,\"score\":1.0}\n", "{}", text(&out.stderr));
+    assert_eq!(
+        text(&out.stdout),
+        "{\"id\":1,\"score\":1.0,\"reason\":\"scoring 1 replies to 5\"}\n",
+        "{}",
+        text(&out.stderr)
+    );
     assert!(text(&out.stderr).contains("scoring 1 replies to 5"));
     let out = run(f, &[&score[..], &["--trusted", "--tool", "numeric_match"]].concat());
     assert_eq!(
         text(&out.stdout),
-        "{\"id\":1,\"numeric_match\":{\"score\":1.0},\"accuracy\":{\"score\":1.0}}\n",
+        "{\"id\":1,\"numeric_match\":{\"score\":1.0,\"reason\":\"`5` against `5`\"},\
+         \"accuracy\":{\"score\":1.0,\"reason\":\"scoring 1 replies to 5\"}}\n",
         "{}",
         text(&out.stderr)
     );

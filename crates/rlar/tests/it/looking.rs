@@ -1,6 +1,10 @@
 //! Commands that look at a config or at runs without training: `check`, `rollouts`, `compare`.
 
 use std::fs;
+use std::path::Path;
+
+use rlar_data::read_rows;
+use serde_json::{Map, Value};
 
 use crate::{refused, run, smoke, starting_from, text};
 
@@ -132,4 +136,56 @@ fn a_run_shows_its_rollouts_and_compares_with_another() {
     fs::write(folder.path().join("model.txt"), "x").unwrap();
     let out = run(folder.path(), &["train", "--config", &config, "--model", "model.txt"]);
     assert_eq!(out.status.code(), Some(2), "a model that cannot be read is a wrong request: {}", text(&out.stderr));
+}
+
+/// The rollouts of the one step of a short run of the smoke config with changes, by their columns.
+fn rollouts_of(folder: &Path, changes: &[(&str, &str)]) -> Vec<Map<String, Value>> {
+    let mut all =
+        vec![("warmup:\n  steps: 120", "warmup:\n  steps: 5"), ("train:\n  steps: 300", "train:\n  steps: 1")];
+    all.extend_from_slice(changes);
+    let config = smoke(folder, &all);
+    let out = run(folder, &["train", "--config", &config, "--run", "run"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let path = folder.join("run/rollouts/step-000001.parquet");
+    read_rows(&path, &fs::read(&path).unwrap()).unwrap().into_iter().map(|row| row.columns).collect()
+}
+
+#[test]
+fn rollouts_keep_the_rendered_prompt_and_the_values_that_were_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let rewards = "  samples: 8\nrewards:\n  assign:\n    digits: [{ tool: math_equivalence }]";
+    let rows = rollouts_of(folder.path(), &[("  samples: 8", rewards)]);
+    let column = |row: &Map<String, Value>, name: &str| row[name].as_str().unwrap().to_owned();
+    assert_eq!(rows.len(), 128);
+    let compares = |row: &&Map<String, Value>| {
+        let reason = column(row, "math_equivalence_reason");
+        assert!(!reason.is_empty() && column(row, "verdicts").contains(&serde_json::to_string(&reason).unwrap()));
+        reason.ends_with(&format!(" against `{}`", column(row, "reference")))
+    };
+    assert!(rows.iter().filter(compares).count() > 64, "{rows:?}");
+    for row in &rows {
+        let (prompt, rendered) = (column(row, "prompt"), column(row, "rendered_prompt"));
+        assert!(rendered.contains(&prompt) && rendered.len() > prompt.len(), "{rendered:?}");
+    }
+    let shown = text(&run(folder.path(), &["rollouts", "run", "--rendered", "--limit", "128"]).stdout);
+    assert!(
+        shown.contains("rendered prompt:\n") && shown.contains("    `") && shown.contains("` against `"),
+        "{shown}"
+    );
+    let shown = text(&run(folder.path(), &["rollouts", "run"]).stdout);
+    assert!(shown.contains("prompt:\n") && !shown.contains("rendered"), "{shown}");
+}
+
+#[test]
+fn rollouts_keep_the_test_that_a_program_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = (0..16).map(|i| format!("{{\"prompt\": \"f{i}?\", \"tests\": [\"assert f{i}() == {i}\"]}}\n"));
+    fs::write(folder.path().join("programs.jsonl"), rows.collect::<String>()).unwrap();
+    let data = "  train: datasets/digits/train.jsonl\n  heldout: datasets/digits/heldout.jsonl\n";
+    for row in rollouts_of(folder.path(), &[(data, "  train: programs.jsonl\n")]) {
+        let name = row["prompt"].as_str().unwrap().trim_end_matches('?');
+        let wanted = format!("0 of 1 tests passed; test 1, `assert {name}() == {}`: ", &name[1..]);
+        let reason = row["code_tests_reason"].as_str().unwrap();
+        assert!(reason.starts_with(&wanted) && reason.len() > wanted.len(), "{reason}");
+    }
 }

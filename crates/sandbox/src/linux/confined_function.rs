@@ -12,7 +12,9 @@ use crate::linux::pool::{Sandbox, lock};
 use crate::linux::role::ProcessRole;
 use crate::linux::wire::{Wire, WireError};
 use crate::linux::zygote::Process;
-use crate::reward_function::{FunctionForm, FunctionSource, GroupCall, GroupResult, GroupVerdict, printed};
+use crate::reward_function::{
+    FunctionForm, FunctionSource, GroupCall, GroupResult, GroupVerdict, PRINTED_BYTES, printed,
+};
 use crate::{SandboxError, SandboxLimits, ShouldStop};
 
 /// Maximum time that the function's modules may take to load.
@@ -150,13 +152,14 @@ impl FunctionProcess {
     fn call(&mut self, call: &GroupCall, limits: &SandboxLimits) -> GroupResult {
         self.calls += 1;
         let began = Instant::now();
-        let limit = limits.wall * u32::try_from(call.replies.len()).unwrap_or(1).max(1);
-        let reply: Result<Value, WireError> = self.wire.exchange(call, limit, limits.output);
-        let (verdict, printed) = match reply {
-            Ok(reply) => (GroupVerdict::read(&reply, call.replies.len()), printed(&reply)),
-            Err(error) => (self.verdict_on(error, limit), String::new()),
-        };
-        GroupResult { verdict, printed, wall: began.elapsed() }
+        let replies = call.replies.len();
+        let limit = limits.wall * u32::try_from(replies).unwrap_or(1).max(1);
+        let longest = limits.output + PRINTED_BYTES * replies;
+        let reply: Result<Value, WireError> = self.wire.exchange(call, limit, longest);
+        match reply {
+            Ok(reply) => GroupResult::read(&reply, replies, began.elapsed()),
+            Err(error) => GroupResult::without_reply(self.verdict_on(error, limit), began.elapsed()),
+        }
     }
 
     /// The verdict on a call that got no reply.
@@ -175,7 +178,7 @@ impl FunctionProcess {
 
 /// The result of a call that was not made.
 pub fn skipped() -> GroupResult {
-    GroupResult { verdict: GroupVerdict::Skipped, printed: String::new(), wall: Duration::ZERO }
+    GroupResult::without_reply(GroupVerdict::Skipped, Duration::ZERO)
 }
 
 /// What differs between the verdicts on the same call in two processes; `None` if they agree. Limits and crashes depend

@@ -49,7 +49,7 @@ impl FunctionTests<'_> {
         while verdicts.len() < tests.len() {
             if Instant::now() >= deadline {
                 let verdict = TestVerdict::TimeLimit(self.limits.total);
-                let not_started = Execution { verdict, usage: Usage::default(), tier: self.sandbox.tier() };
+                let not_started = Execution::new(verdict, Usage::default(), self.sandbox.tier());
                 verdicts.resize(tests.len(), not_started);
                 break;
             }
@@ -78,7 +78,7 @@ impl FunctionTests<'_> {
         let measure = |pair: &mut ProcessPair, verdict, began: Instant| {
             let cpu = pair.tester.meter.lap().zip(pair.meter.lap()).map(|(t, c)| t + c);
             let usage = Usage { wall: began.elapsed(), cpu, peak_memory: None, bytes: pair.tester.wire.bytes() };
-            Execution { verdict, usage, tier: self.sandbox.tier() }
+            Execution::new(verdict, usage, self.sandbox.tier())
         };
         let task = json!({
             "source": self.source,

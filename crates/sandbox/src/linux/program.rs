@@ -103,11 +103,11 @@ impl Program {
                     let remaining = deadline.saturating_duration_since(Instant::now());
                     if remaining.is_zero() {
                         let verdict = TestVerdict::TimeLimit(limits.total);
-                        return Ok(Execution { verdict, usage: Usage::default(), tier: sandbox.tier() });
+                        return Ok(Execution::new(verdict, Usage::default(), sandbox.tier()));
                     }
                     let limits = SandboxLimits { wall: limits.wall.min(remaining), ..*limits };
                     let run = run_in(sandbox, slot, &self.source, test.input.as_bytes(), &limits)?;
-                    Ok(Execution { verdict: judge_run(&run.verdict, test), usage: run.usage, tier: run.tier })
+                    Ok(Execution::new(judge_run(&run.verdict, test), run.usage, run.tier))
                 };
                 Ok(TestResults { tests: tests.iter().map(judge).collect::<Result<_, SandboxError>>()? })
             }

@@ -100,7 +100,7 @@ pub fn run_in(
         run.termination = cut.unwrap_or_else(|| termination(&exit, &run.stderr, limits));
         let bytes = (run.stdout.len() + run.stderr.len()) as u64;
         let usage = Usage { wall, cpu: Some(exit.cpu), peak_memory: Some(exit.peak_memory), bytes };
-        return Ok(Execution { verdict: run, usage, tier: sandbox.tier() });
+        return Ok(Execution::new(run, usage, sandbox.tier()));
     }
     Err(refused("jailed interpreters keep dying"))
 }

@@ -81,15 +81,15 @@ impl UnconfinedFunction {
         let began = Instant::now();
         let limit = self.wall * u32::try_from(call.replies.len()).unwrap_or(1).max(1);
         let request = serde_json::to_string(call).map_err(|e| SandboxError::Load(e.to_string()))?;
-        let (verdict, mut text) = match process.exchange(request, limit) {
-            Ok(reply) => (GroupVerdict::read(&reply, call.replies.len()), printed(&reply)),
-            Err(verdict) => (verdict, String::new()),
+        let mut result = match process.exchange(request, limit) {
+            Ok(reply) => GroupResult::read(&reply, call.replies.len(), began.elapsed()),
+            Err(verdict) => GroupResult::without_reply(verdict, began.elapsed()),
         };
-        text.push_str(&process.take_output());
-        if verdict.ran_to_completion() || matches!(verdict, GroupVerdict::MemoryLimit) {
+        result.printed.push_str(&process.take_output());
+        if result.verdict.ran_to_completion() || matches!(result.verdict, GroupVerdict::MemoryLimit) {
             *slot = Some(process);
         }
-        Ok(GroupResult { verdict, printed: text, wall: began.elapsed() })
+        Ok(result)
     }
 }
 

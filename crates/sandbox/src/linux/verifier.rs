@@ -13,6 +13,7 @@ use crate::linux::pool::Sandbox;
 use crate::linux::role::ProcessRole;
 use crate::linux::wire::{Wire, WireError};
 use crate::linux::zygote::Process;
+use crate::reward_function::{PRINTED_BYTES, printed};
 use crate::verdict::{Execution, ShouldStop, Usage, Verdict};
 use crate::{SandboxError, SandboxLimits};
 
@@ -154,14 +155,14 @@ impl Verifier {
                 process = self.process(slot)?;
                 results = process.call(batch, self);
             }
-            for (CallResult { mut verdict, usage }, call) in results.into_iter().zip(batch) {
+            for (CallResult { mut verdict, printed, usage }, call) in results.into_iter().zip(batch) {
                 if verdict.ran_to_completion() && process.is_sampled() {
                     let again = self.score_fresh(slot, call)?.verdict;
                     if !verdict.agrees_with(&again) {
                         verdict = Verdict::Unrepeatable { first: Box::new(verdict), again: Box::new(again) };
                     }
                 }
-                verdicts.push(Execution { verdict, usage, tier: self.sandbox.tier() });
+                verdicts.push(Execution { verdict, printed, usage, tier: self.sandbox.tier() });
             }
             if process.is_reusable {
                 *idle = Some(process);
@@ -177,7 +178,7 @@ impl Verifier {
 
     /// The result of a call that was not made.
     fn skipped(&self) -> Execution<Verdict> {
-        Execution { verdict: Verdict::Skipped, usage: Usage::default(), tier: self.sandbox.tier() }
+        Execution::new(Verdict::Skipped, Usage::default(), self.sandbox.tier())
     }
 
     /// Scores one call in a fresh process.
@@ -192,7 +193,7 @@ impl Verifier {
             let load = json!({ "compiled": compiled, "function": self.function });
             let loaded = wire.exchange(&load, LOAD, self.limits.output);
             let reply = match loaded {
-                Ok(reply) if reply["ready"].is_string() => wire.exchange(&[call], self.limits.wall, self.limits.output),
+                Ok(reply) if reply["ready"].is_string() => wire.exchange(&[call], self.limits.wall, self.longest(1)),
                 other => other,
             };
             let mut usage = Usage { wall: began.elapsed(), bytes: wire.bytes(), ..Usage::default() };
@@ -204,14 +205,20 @@ impl Verifier {
             };
             usage.cpu = Some(exit.cpu);
             usage.peak_memory = Some(exit.peak_memory);
+            let printed = reply.as_ref().map(|reply| printed(&reply[0])).unwrap_or_default();
             let verdict = match reply {
                 Ok(reply) if reply.get("load").is_some() => Verdict::Raised(text(&reply, "load")),
                 Ok(reply) => read(&reply[0]),
                 Err(WireError::Closed) => Verdict::Crashed(exit.describe()),
                 Err(error) => self.verdict_on(error),
             };
-            return Ok(Execution { verdict, usage, tier: self.sandbox.tier() });
+            return Ok(Execution { verdict, printed, usage, tier: self.sandbox.tier() });
         }
+    }
+
+    /// Largest number of bytes of a reply to this number of calls.
+    fn longest(&self, calls: usize) -> usize {
+        self.limits.output + PRINTED_BYTES * calls
     }
 
     /// Forks a process, which waits for a verifier to load; returns the process and the connection to it.
@@ -232,9 +239,10 @@ impl Verifier {
     }
 }
 
-/// The verdict on one call and the resources that it used.
+/// The verdict on one call, what was printed, and the resources that it used.
 struct CallResult {
     verdict: Verdict,
+    printed: String,
     usage: Usage,
 }
 
@@ -300,8 +308,7 @@ impl VerifierProcess {
     fn call(&mut self, calls: &[CallArguments], verifier: &Verifier) -> Vec<CallResult> {
         self.calls += calls.len();
         let began = Instant::now();
-        let longest = verifier.limits.output;
-        let reply = self.wire.exchange(&calls, verifier.limits.wall, longest);
+        let reply = self.wire.exchange(&calls, verifier.limits.wall, verifier.longest(calls.len()));
         let wall = began.elapsed();
         let bytes = self.wire.bytes();
         let replies = match reply {
@@ -316,8 +323,8 @@ impl VerifierProcess {
                 let cpu = self.meter.lap().map(|cpu| cpu / n);
                 self.pace = Some(wall / n);
                 let usage = Usage { wall: wall / n, cpu, peak_memory: None, bytes: bytes / u64::from(n) };
-                let results: Vec<CallResult> =
-                    replies.iter().map(|reply| CallResult { verdict: read(reply), usage }).collect();
+                let result = |reply| CallResult { verdict: read(reply), printed: printed(reply), usage };
+                let results: Vec<CallResult> = replies.iter().map(result).collect();
                 self.is_reusable &= results.iter().all(|r| r.verdict.ran_to_completion()) && self.calls < CALLS;
                 results
             }
@@ -330,7 +337,8 @@ impl VerifierProcess {
                     (WireError::Closed, Some(exit)) => Verdict::Crashed(exit.describe()),
                     _ => verifier.verdict_on(error),
                 };
-                vec![CallResult { verdict, usage: Usage { wall, cpu, peak_memory, bytes } }]
+                let usage = Usage { wall, cpu, peak_memory, bytes };
+                vec![CallResult { verdict, printed: String::new(), usage }]
             }
         }
     }
@@ -344,7 +352,7 @@ fn text(reply: &Value, key: &str) -> String {
 /// Turns a process's reply to one call into a verdict.
 fn read(reply: &Value) -> Verdict {
     let has = |key: &str| reply.get(key).is_some();
-    match reply.as_f64() {
+    match reply.get("score").unwrap_or(reply).as_f64() {
         Some(score) => Verdict::Score(score),
         None if reply["memory"] == true => Verdict::MemoryLimit,
         None if has("raised") => Verdict::Raised(text(reply, "raised")),

@@ -9,6 +9,8 @@ FORMS = (
 )
 # Number of characters that are kept of what a function prints in one call.
 PRINTED = 4096
+# Number of characters that are kept of what a function prints for one reply.
+PRINTED_FOR_REPLY = 500
 
 
 class Wrong(Exception):
@@ -18,21 +20,33 @@ class Wrong(Exception):
 class Printed(io.TextIOBase):
     "Stands for standard output and error during a call, and keeps the beginning of what is written."
 
-    def __init__(self):
-        self.kept, self.length = [], 0
+    encoding = "utf-8"
+
+    def __init__(self, room=PRINTED, whole=None):
+        "Keeps `room` characters. What is written is also written to the stream `whole`, if there is one."
+        self.room, self.whole, self.kept, self.length = room, whole, [], 0
+
+    def __getattr__(self, name):
+        "What only a stream with a descriptor has, such as `buffer`, is that of the process."
+        return getattr(sys.__stdout__, name)
+
+    def fileno(self):
+        return sys.__stdout__.fileno()
 
     def writable(self):
         return True
 
     def write(self, text):
-        room = PRINTED - self.length
+        if self.whole is not None:
+            self.whole.write(text)
+        room = self.room - self.length
         if room > 0:
             self.kept.append(str(text[:room]))
         self.length += len(text)
         return len(text)
 
     def text(self):
-        more = self.length - PRINTED
+        more = self.length - self.room
         cut = "\n… (%d more characters)\n" % more if more > 0 else ""
         return ("".join(self.kept) + cut).encode("utf-8", "replace").decode()
 
@@ -151,16 +165,19 @@ class RewardFunction:
         self.shown = "`%s` (%s%s)" % (name, code.co_filename if line else file, line)
         self.parameters = inspect.signature(found).parameters
         self.form = form_of(found, self.shown)
-        # The columns of the present request, for messages.
-        self.columns = {}
+        # The columns of the present request, for messages, and what the function printed for each of its replies.
+        self.columns, self.prints = {}, []
 
     def call(self, request):
-        "The reply to a request: the results for the replies of a group, or why there are none; and what was printed."
+        """The reply to a request: the results for the replies of a group, or why there are none; what was printed; and what of
+        it for each reply, if the function scores them one by one."""
         return capture(lambda: self.outcome(request))
 
     def outcome(self, request):
+        self.prints = []
         try:
-            return {"results": self.results(request)}
+            results = self.results(request)
+            return {"results": results, "prints": self.prints}
         except MemoryError:
             return {"memory": True}
         except Wrong as error:
@@ -173,11 +190,20 @@ class RewardFunction:
         if self.form == "trl":
             return self.of_list(self.awaited(self.function(**self.chosen(batch_arguments(request)))), request)
         if self.form == "verl":
-            values = [self.function(**self.chosen(row_arguments(request, reply))) for reply in request["replies"]]
+            one = lambda reply: self.function(**self.chosen(row_arguments(request, reply)))
         else:
-            prompt, reference = request["prompt"], request["reference"]
-            values = [self.function(prompt, reply, reference) for reply in request["replies"]]
-        return [self.number(self.awaited(value)) for value in values]
+            one = lambda reply: self.function(request["prompt"], reply, request["reference"])
+        return [self.number(self.alone(one, reply)) for reply in request["replies"]]
+
+    def alone(self, score, reply):
+        "The value for one reply; keeps what the function prints for it."
+        whole, own = sys.stdout, Printed(PRINTED_FOR_REPLY, sys.stdout)
+        sys.stdout = sys.stderr = own
+        try:
+            return self.awaited(score(reply))
+        finally:
+            sys.stdout = sys.stderr = whole
+            self.prints.append(own.text())
 
     def awaited(self, value):
         "The value of a coroutine, if the function is one."

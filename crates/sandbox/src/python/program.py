@@ -46,7 +46,7 @@ def provide_files(source):
     os.open = open_number
 
 
-def finish(space):
+def end_program(space):
     "Ends a program as the interpreter does: exit functions, then all that is still unwritten. Returns whether that worked."
     try:
         atexit._run_exitfuncs()
@@ -95,7 +95,7 @@ def serve_script(order, fds, setup):
             refused = refusal(error)
         except BaseException:
             pass
-    if not finish(space):
+    if not end_program(space):
         code = code or 120
     # The last line, behind the warnings of objects that the exception kept alive.
     if refused is not None:

@@ -87,6 +87,8 @@ class Link:
         self.may_stop = False
         # What ended the test; kept because the test may catch the exception.
         self.event = None
+        # The last call of the test that returned: its target, its arguments, and the value.
+        self.returned = None
 
     def fail(self, kind, text=True):
         "Ends the test; the first event of a test is the one that counts."
@@ -221,7 +223,9 @@ class Link:
             else:
                 argument.clear()
                 argument.update(after)
-        return self.value(reply["value"])
+        value = self.value(reply["value"])
+        self.returned = target, arguments, keywords, value
+        return value
 
     def attribute(self, target, name, new=()):
         "Reads an attribute, or sets it to the one value in `new`."
@@ -300,11 +304,64 @@ EVALUATES = re.compile(r"\b(eval|exec|compile|__import__|importlib|pickle|marsha
 HEAVY = 200 << 10
 
 
+# The brackets around the values of plain containers.
+BRACKETS = {list: "[]", tuple: "()", dict: "{}", set: "{}", frozenset: "{}", collections.deque: "[]"}
+
+
+def shown(x, room=160):
+    """About the first `room` characters of a value as Python writes it. The value may be huge, or an object of the candidate,
+    of which only the type is looked at."""
+    kind = type(x)
+    if x is None or kind in (bool, float, complex) or (kind is int and x.bit_length() < 400):
+        return repr(x)
+    if kind in (str, bytes):
+        return repr(x) if len(x) <= room else repr(x[:room]) + "…"
+    if kind not in BRACKETS:
+        return "<%s>" % (x._kind if kind in (Remote, RemoteFunction) else kind.__name__)
+    parts = []
+    for item in x.items() if kind is dict else x:
+        if room < 8:
+            parts.append("…")
+            break
+        pair = item if kind is dict else (item,)
+        parts.append(": ".join(shown(part, room // 2) for part in pair))
+        room -= len(parts[-1]) + 2
+    opening, closing = BRACKETS[kind]
+    return opening + ", ".join(parts) + ("," if kind is tuple and len(parts) == 1 else "") + closing
+
+
+def assertion(error, texts):
+    "The assertion that an exception came from, as it is written in one of the texts by their file names; empty if in none."
+    places = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
+    for file, line in [place for place in places if place[0] in texts][-1:]:
+        for node in ast.walk(ast.parse(texts[file])):
+            if isinstance(node, ast.Assert) and node.lineno <= line <= node.end_lineno:
+                return ast.get_source_segment(texts[file], node)
+    return ""
+
+
+def explained(error, texts, link):
+    "What is known about a failed assertion without a message: the assertion, if it is not the whole test, and the last call."
+    try:
+        parts = []
+        failed = assertion(error, texts)
+        if failed and failed != texts["<test>"].strip():
+            parts.append("`%s`" % " ".join(failed.split())[:160])
+        if link.returned is not None:
+            target, arguments, keywords, value = link.returned
+            given = [shown(a, 40) for a in arguments[:8]] + ["%s=%s" % (k, shown(v, 40)) for k, v in keywords.items()][:8]
+            function = target if type(target) is str else "…"
+            parts.append("`%s(%s)` returned %s" % (function, ", ".join(given), shown(value)))
+        return ": ".join(parts)[:600].encode("utf-8", "replace").decode()
+    except BaseException:
+        return ""
+
+
 def judge(start, link, wire):
     "Runs the tests of one program and sends a verdict for each."
 
-    def verdict(work):
-        link.raised = link.event = None
+    def verdict(work, test=""):
+        link.raised = link.event = link.returned = None
         try:
             work()
             verdict = {"passed": True}
@@ -316,7 +373,9 @@ def judge(start, link, wire):
             elif is_programs:
                 verdict = {"raised": link.raised["text"]}
             else:
-                verdict = {"wrong": "" if type(error) is AssertionError and not error.args else brief(error)}
+                texts = {"<setup>": start["setup"], "<test>": test}
+                is_bare = type(error) is AssertionError and not error.args
+                verdict = {"wrong": explained(error, texts, link) if is_bare else brief(error)}
         return link.event or verdict
 
     space = module("__tests__")
@@ -348,7 +407,7 @@ def judge(start, link, wire):
     wire.send({"ready": True})
     for text, test in zip(start["tests"], tests):
         link.may_stop = "StopIteration" in start["setup"] + text and expects_stop(start["setup"] + "\n" + text)
-        reply = verdict(lambda: exec(test, space))
+        reply = verdict(lambda: exec(test, space), text)
         if evaluates or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > HEAVY:
             reply["last"] = True
         wire.send(reply)

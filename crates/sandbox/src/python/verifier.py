@@ -1,4 +1,5 @@
-# Serves one verifier: for each call, sends the score, or an object with the reason why there is none.
+# Serves one verifier: for each call, sends the score, or an object with the score or the reason why there is none, and what
+# was printed.
 def load(code, name):
     space = module("__verifier__")
     exec(code, space)
@@ -9,6 +10,7 @@ def load(code, name):
 
 
 def score(function, arguments):
+    "The score, or an object with the reason why there is none."
     try:
         value = function(*arguments)
     except MemoryError:
@@ -21,6 +23,20 @@ def score(function, arguments):
     if kind is int:
         return float(value) if abs(value) < 2**53 else {"infinite": "an integer beyond 2**53"}
     return {"type": kind.__name__[:80]}
+
+
+def answer(function, arguments, printed):
+    "The reply to one call; if the function printed something, with the beginning of it. `printed` stands for standard output."
+    sys.stdout = printed
+    printed.kept, printed.length = [], 0
+    reply = score(function, arguments)
+    # Untrusted code may have changed the stream.
+    try:
+        if printed.length:
+            reply = dict(reply if type(reply) is dict else {"score": reply}, printed=printed.text())
+    except BaseException:
+        pass
+    return reply
 
 
 def serve_verifier(order, fds, setup):
@@ -43,8 +59,9 @@ def serve_verifier(order, fds, setup):
         wire.send({"load": brief(error)})
         return
     wire.send({"ready": compiled})
+    printed = Printed(PRINTED_FOR_REPLY)
     while True:
-        wire.send([score(function, arguments) for arguments in wire.receive()])
+        wire.send([answer(function, arguments, printed) for arguments in wire.receive()])
 
 
 def serve_reward_function(wire, start):

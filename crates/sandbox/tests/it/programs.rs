@@ -27,6 +27,40 @@ fn stream(source: &str, input: &str, output: &str, compare: Comparison) -> TestV
 }
 
 #[test]
+fn a_failed_assertion_says_what_the_program_returned() {
+    let source = "class Odd: pass\ndef made(kind, *more):\n    if kind == 'odd': return Odd()\n    \
+                  if kind == 'big': return [16 ** 3000, 'x' * 9000, '\\ud800']\n    return kind\n";
+    let verdicts = judge(
+        source,
+        &[
+            "assert made(1, 2) == 3",
+            "for n in range(3):\n    assert made(\n        n) == 0",
+            "assert made('odd') is None",
+            "assert not made('big')",
+            "assert False and made(1)",
+            "assert made(1) == 2, 'two'",
+        ],
+    );
+    let texts: Vec<&str> = verdicts
+        .iter()
+        .map(|verdict| match verdict {
+            TestVerdict::WrongAnswer(text) => text.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let big = format!("`made('big')` returned [<int>, '{}'…, '\\ud800']", "x".repeat(76));
+    let expected = [
+        "`made(1, 2)` returned 1",
+        "`assert made( n) == 0`: `made(1)` returned 1",
+        "`made('odd')` returned <Odd>",
+        big.as_str(),
+        "",
+        "AssertionError: two",
+    ];
+    assert_eq!(texts, expected);
+}
+
+#[test]
 fn every_test_has_its_own_verdict() {
     let source = "def f(x):\n    if x == 1: raise ValueError('one')\n    if x == 2:\n        while True: pass\n    \
                   if x == 3: return bytearray(1 << 33)\n    if x == 4: return 'x' * (1 << 20)\n    \

@@ -183,6 +183,30 @@ fn prints_are_kept_up_to_a_bound_and_do_not_disturb() {
 }
 
 #[test]
+fn what_is_printed_for_one_reply_is_kept_for_it_if_replies_are_scored_one_by_one() {
+    let rlar = "def f(prompt, reply, reference):\n    print('saw', reply)\n    return 1.0";
+    let verl =
+        "def f(solution_str, ground_truth):\n    print('saw', solution_str)\n    print('é' * 100000)\n    return 1.0";
+    let trl = "def f(completions, **kwargs):\n    print('saw', completions)\n    return [1.0 for c in completions]";
+    let printed = |text: &str| {
+        let result = call(text, group(&["a", "b"], &json!({})));
+        assert_eq!(result.verdict, scores(&[1.0, 1.0]), "{text}");
+        (result.printed, result.prints)
+    };
+    assert_eq!(printed(rlar), ("saw a\nsaw b\n".into(), vec!["saw a\n".into(), "saw b\n".into()]));
+    assert_eq!(printed(trl), ("saw ['a', 'b']\n".into(), Vec::new()));
+    let (_, prints) = printed(verl);
+    assert!(prints[0].starts_with("saw a\néé") && prints[1].starts_with("saw b\néé"), "{prints:?}");
+    assert!(prints.iter().all(|text| text.chars().count() < 600), "{prints:?}");
+}
+
+#[test]
+fn a_coroutine_that_waits_for_nothing_outside_scores_in_the_sandbox() {
+    let text = "async def f(prompt, reply, reference):\n    return float(reply == reference)";
+    assert_eq!(call(text, group(&["5", "12"], &json!({}))).verdict, scores(&[1.0, 0.0]));
+}
+
+#[test]
 fn limits_end_a_call_and_the_next_one_gets_a_fresh_process() {
     let text = "import os\ndef f(completions, **kwargs):\n    if completions[0] == 'hang':\n        while True: pass\n    if \
                 completions[0] == 'die': os._exit(0)\n    if completions[0] == 'eat': bytearray(1 << 34)\n    return [1.0]";

@@ -58,6 +58,27 @@ fn a_flood_of_output_is_cut_off() {
 }
 
 #[test]
+fn prints_are_kept_up_to_a_bound_and_change_no_verdict() {
+    let source = "import sys\ndef f(x):\n    if x == 'loud': print('é' * 5_000_000)\n    \
+                  if x == 'odd': print('\\ud800', '\\x1b[31m')\n    if x == 'raw': sys.stdout.buffer.write(b'\\xff')\n    \
+                  if x == 'spoilt': sys.stdout.kept, sys.stdout.length = None, 9\n    \
+                  if x == 'raises':\n        print('seen', x)\n        raise ValueError('no')\n    return 0.5\n";
+    let calls: Vec<Vec<String>> =
+        ["loud", "odd", "raw", "spoilt", "raises", "quiet"].iter().map(|x| vec![(*x).into()]).collect();
+    for verifier in [start(source).unwrap(), start(source).unwrap().strict()] {
+        let out = verifier.score(&calls).unwrap();
+        for (i, m) in out.iter().enumerate().filter(|(i, _)| *i != 4) {
+            assert_eq!(m.verdict, Verdict::Score(0.5), "{:?}", calls[i]);
+        }
+        assert_eq!(out[4].verdict, Verdict::Raised("ValueError: no".into()));
+        let loud = &out[0].printed;
+        assert!(loud.starts_with("ééé") && loud.chars().count() < 600, "{loud}");
+        let others: Vec<&str> = out[1..].iter().map(|m| m.printed.as_str()).collect();
+        assert_eq!(others, ["? \u{1b}[31m\n", "", "", "seen raises\n", ""]);
+    }
+}
+
+#[test]
 fn the_outside_world_cannot_be_touched() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "secret").unwrap();

@@ -6,36 +6,43 @@ use std::collections::BTreeMap;
 use rlar_data::Example;
 use serde_json::Value;
 
+use super::BuiltinSettings;
+use super::explained::ExplainedScore;
 use super::scientific::numbers;
-use super::{BuiltinSettings, yes};
+use crate::tool::reason::Reason;
 use rlar_metrics::math;
 
 /// Scores 1 if the last number of the reply equals the reference's number in every digit, else 0. Abstains unless the
 /// reference has exactly one number.
-pub fn numeric_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
+pub fn numeric_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<ExplainedScore> {
     let reference = only_number(example.reference.as_deref()?)?;
-    Some(yes(last_number(reply) == Some(reference)))
+    let found = last_number(reply);
+    Some(ExplainedScore::compared(found.as_ref() == Some(&reference), found.as_deref(), &reference))
 }
 
 /// Scores 1 if the last number of the reply differs from the reference by at most the setting `absolute`, or by at most
 /// the setting `relative` times the size of the reference; else 0. Abstains unless the reference has exactly one
 /// number.
-pub fn numeric_tolerance(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
-    let numbers = numbers(example.reference.as_deref()?);
-    let [reference] = numbers[..] else { return None };
+pub fn numeric_tolerance(settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<ExplainedScore> {
+    let [reference] = numbers(example.reference.as_deref()?)[..] else { return None };
     let setting = |key: &str| settings.get(key).and_then(Value::as_f64).unwrap_or(0.0);
     let tolerance = setting("absolute").max(setting("relative") * reference.abs());
-    Some(yes(super::scientific::numbers(reply).last().is_some_and(|n| (n - reference).abs() <= tolerance)))
+    let found = numbers(reply).last().copied();
+    let is_near = found.is_some_and(|n| (n - reference).abs() <= tolerance);
+    Some(ExplainedScore::compared(is_near, found.map(|n| n.to_string()).as_deref(), &reference.to_string()))
 }
 
 /// Scores 1 if the reply's answer is mathematically equivalent to the reference, else 0. A reply that only repeats the
 /// prompt scores 0. Abstains when it is unclear which number of the reference is the answer.
-pub fn math_equivalence(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
+pub fn math_equivalence(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<ExplainedScore> {
     let reference = example.reference.as_deref().filter(|r| !r.trim().is_empty() && math::unclear(r).is_none())?;
-    let echo = math::is_echo(reply, example.prompt(), reference);
+    if math::is_echo(reply, example.prompt(), reference) {
+        return Some(ExplainedScore { score: 0.0, reason: Reason::new("the reply repeats the prompt") });
+    }
     // `x > 3` and `(3, ∞)` are the same answer.
     let rules = math::MathRules { sets_for_relations: true, ..math::MathRules::default() };
-    Some(yes(!echo && math::equivalent(reply, reference, rules)))
+    let compared = math::compare_answers(reply, reference, rules);
+    Some(ExplainedScore::compared(compared.are_equal, compared.reply.as_deref(), &compared.reference))
 }
 
 /// Why [`math_equivalence`] abstains on an example, if the reference causes it.
@@ -117,8 +124,9 @@ fn normalised(text: &str) -> String {
 }
 
 /// Scores 1 if reply and reference are equal except for case and white space, else 0.
-pub fn exact_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
-    Some(yes(normalised(reply) == normalised(example.reference.as_deref()?)))
+pub fn exact_match(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<ExplainedScore> {
+    let reference = example.reference.as_deref()?;
+    Some(ExplainedScore::compared(normalised(reply) == normalised(reference), Some(reply), reference))
 }
 
 /// The words of a text in lower case, without punctuation and without the articles "a", "an" and "the".

@@ -5,13 +5,15 @@ use std::sync::LazyLock;
 use regex::Regex;
 use rlar_data::Example;
 
-use super::{BuiltinSettings, yes};
+use super::BuiltinSettings;
+use super::explained::ExplainedScore;
 
 /// Scores 1 if the reply chooses the letter that is the reference, else 0. Abstains unless the reference names exactly
 /// one letter.
-pub fn multiple_choice(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
+pub fn multiple_choice(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<ExplainedScore> {
     let right = only_choice(example.reference.as_deref()?)?;
-    Some(yes(chosen(reply) == Some(right)))
+    let found = chosen(reply);
+    Some(ExplainedScore::compared(found == Some(right), found.map(String::from).as_deref(), &right.to_string()))
 }
 
 /// The letter that a reply chooses: the one in the last `\boxed{…}`, or else the one after the last "answer is" or

@@ -13,8 +13,10 @@ use rlar_data::Example;
 use serde_json::Value;
 
 use super::compiled::Compiled;
+use super::explained::ExplainedScore;
 use super::units::words;
 use super::{BuiltinSettings, yes};
+use crate::tool::reason::Reason;
 use rlar_metrics::ifeval;
 
 static PATTERNS: LazyLock<Compiled<Regex>> = LazyLock::new(Compiled::new);
@@ -113,7 +115,7 @@ pub fn language(settings: &BuiltinSettings, example: &Example, reply: &str) -> O
 
 /// The share of the example's instructions that the reply follows; 0 for an empty reply. The instructions are in the
 /// columns `instruction_id_list` and `kwargs`, in the form of `IFEval`.
-pub fn instructions(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<f64> {
+pub fn instructions(_: &BuiltinSettings, example: &Example, reply: &str) -> Option<ExplainedScore> {
     let ids = example.columns.get("instruction_id_list")?.as_array().filter(|ids| !ids.is_empty())?;
     let arguments = example.columns.get("kwargs")?.as_array()?;
     // The reference implementation of IFEval counts the paragraphs that are not blank, but looks for the n-th among all.
@@ -124,8 +126,13 @@ pub fn instructions(_: &BuiltinSettings, example: &Example, reply: &str) -> Opti
         let by_paragraph = id.ends_with("length_constraints:nth_paragraph_first_word");
         ifeval::follows(id, arguments.get(i)?, if by_paragraph { &paragraphs } else { reply })
     };
-    // An empty reply follows many instructions, but deserves nothing.
-    let filled = f64::from(u8::from(!reply.trim().is_empty()));
     let verdicts = ids.iter().enumerate().map(check).collect::<Option<Vec<bool>>>()?;
-    Some(filled * verdicts.iter().filter(|v| **v).count() as f64 / verdicts.len() as f64)
+    // An empty reply follows many instructions, but deserves nothing.
+    if reply.trim().is_empty() {
+        return Some(ExplainedScore { score: 0.0, reason: Reason::new("the reply is empty") });
+    }
+    let broken: Vec<&str> = ids.iter().zip(&verdicts).filter(|(_, v)| !**v).filter_map(|(id, _)| id.as_str()).collect();
+    let score = (verdicts.len() - broken.len()) as f64 / verdicts.len() as f64;
+    let reason = if broken.is_empty() { None } else { Reason::new(&format!("not followed: {}", broken.join(", "))) };
+    Some(ExplainedScore { score, reason })
 }

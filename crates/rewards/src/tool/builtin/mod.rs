@@ -9,6 +9,7 @@
 mod answers;
 mod choice;
 mod compiled;
+mod explained;
 mod form;
 mod overlap;
 mod scientific;
@@ -18,6 +19,7 @@ mod units;
 use rlar_data::Example;
 use serde_json::{Map, Value};
 
+use explained::ExplainedScore;
 use setting::{Setting, boolean, json_schema, language_code, names, non_negative, pattern, positive_integer, setting};
 
 /// The settings of a builtin (a tool written in Rust), from its tool card (`tool.yaml`).
@@ -27,6 +29,9 @@ pub type BuiltinSettings = Map<String, Value>;
 /// a score, or returns `None` to abstain. The result depends on nothing else.
 pub type ScoreFunction = fn(&BuiltinSettings, &Example, &str) -> Option<f64>;
 
+/// A [`ScoreFunction`] that also says why it gives the score.
+pub type ExplainedFunction = fn(&BuiltinSettings, &Example, &str) -> Option<ExplainedScore>;
+
 /// Says why a builtin abstains on an example; `None` for the usual reason, that the example is of another kind.
 pub type WhyAbstained = fn(&Example) -> Option<&'static str>;
 
@@ -35,6 +40,8 @@ pub type WhyAbstained = fn(&Example) -> Option<&'static str>;
 pub enum ScoredBy {
     /// A pure function of the settings, the example and the reply computes the score.
     Function(ScoreFunction),
+    /// The same, with the reason for the score.
+    Explained(ExplainedFunction),
     /// The reply is run as a program in the sandbox, against the example's tests: [`super::code_tests`].
     Programs,
 }
@@ -56,6 +63,21 @@ const fn function(name: &'static str, function: ScoreFunction, settings: &'stati
     Builtin { name, scored_by: ScoredBy::Function(function), settings, why_it_abstains: no_reason }
 }
 
+const fn explained(name: &'static str, function: ExplainedFunction, settings: &'static [Setting]) -> Builtin {
+    Builtin { name, scored_by: ScoredBy::Explained(function), settings, why_it_abstains: no_reason }
+}
+
+impl Builtin {
+    /// The score of a reply; `None` to abstain, and for a builtin that runs programs.
+    pub fn score(&self, settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<ExplainedScore> {
+        match self.scored_by {
+            ScoredBy::Function(score) => Some(ExplainedScore { score: score(settings, example, reply)?, reason: None }),
+            ScoredBy::Explained(score) => score(settings, example, reply),
+            ScoredBy::Programs => None,
+        }
+    }
+}
+
 fn no_reason(_: &Example) -> Option<&'static str> {
     None
 }
@@ -73,18 +95,18 @@ const BUILTINS: &[Builtin] = &[
         why_it_abstains: no_reason,
     },
     function("edit_similarity", answers::edit_similarity, &[]),
-    function("exact_match", answers::exact_match, &[]),
-    function("instructions", form::instructions, &[]),
+    explained("exact_match", answers::exact_match, &[]),
+    explained("instructions", form::instructions, &[]),
     function("json_schema", form::json_schema, &[setting("schema", json_schema)]),
     function("language", form::language, &[setting("language", language_code)]),
     function("length", form::length, &[setting("min_words", non_negative), setting("max_words", non_negative)]),
     Builtin {
         why_it_abstains: answers::unclear_reference,
-        ..function("math_equivalence", answers::math_equivalence, &[])
+        ..explained("math_equivalence", answers::math_equivalence, &[])
     },
-    function("multiple_choice", choice::multiple_choice, &[]),
-    function("numeric_match", answers::numeric_match, &[]),
-    function(
+    explained("multiple_choice", choice::multiple_choice, &[]),
+    explained("numeric_match", answers::numeric_match, &[]),
+    explained(
         "numeric_tolerance",
         answers::numeric_tolerance,
         &[setting("relative", non_negative), setting("absolute", non_negative)],

@@ -10,12 +10,13 @@ mod row;
 mod tokens;
 
 use rlar_data::{Completion, Example};
-use rlar_sandbox::{Execution, Program, Sandbox, SandboxError, SandboxLimits, ShouldStop, TestVerdict};
+use rlar_sandbox::{Program, Sandbox, SandboxError, SandboxLimits, ShouldStop, TestResults, TestVerdict, Tests};
 use serde_json::Value;
 
 use crate::tool::builtin::BuiltinSettings;
 use crate::tool::code_tests::row::RowTests;
-use crate::tool::scoring::ScoreRecord;
+use crate::tool::reason::{Reason, quoted};
+use crate::tool::score_record::ScoreRecord;
 use crate::{Failure, Outcome};
 
 /// Number of programs that run between two checks of whether the time for scoring is over.
@@ -58,25 +59,27 @@ impl CodeTests {
             let runnable: Vec<Program> = programs.iter().flatten().cloned().collect();
             let mut judged = Program::judge_all(&runnable, &self.sandbox, &self.limits)?.into_iter();
             records.extend(programs.iter().map(|program| {
-                let Some(judged) = program.as_ref().and_then(|_| judged.next()) else {
+                let judged = program.as_ref().and_then(|program| Some((program, judged.next()?)));
+                let Some((program, judged)) = judged else {
                     let why = "the example has no tests that this tool knows";
                     return ScoreRecord::free(Outcome::Abstained(why.into()));
                 };
                 match judged {
                     Err(e) => ScoreRecord::free(Outcome::Failed(Failure::Exception(e.to_string()))),
-                    Ok(judged) => {
-                        let passed = f64::from(u8::from(judged.all_passed()));
-                        let score = if self.partial { judged.pass_rate().unwrap_or(0.0) } else { passed };
-                        // After a limit of time or memory, or a crash, a second run of the same program may end
-                        // differently.
-                        let is_limited = |t: &Execution<TestVerdict>| t.verdict.is_transient();
-                        let cacheable = !judged.tests.iter().any(is_limited);
-                        ScoreRecord { cacheable, ..ScoreRecord::free(Outcome::Scored(score)) }
-                    }
+                    Ok(judged) => self.record(&program.tests, &judged),
                 }
             }));
         }
         Ok(records)
+    }
+
+    /// The record of a program that was judged by these tests.
+    fn record(&self, tests: &Tests, judged: &TestResults) -> ScoreRecord {
+        let passed = f64::from(u8::from(judged.all_passed()));
+        let score = if self.partial { judged.pass_rate().unwrap_or(0.0) } else { passed };
+        // After a limit of time or memory, or a crash, a second run of the same program may end differently.
+        let cacheable = !judged.tests.iter().any(|test| test.verdict.is_transient());
+        ScoreRecord { reason: reason(tests, judged), cacheable, ..ScoreRecord::free(Outcome::Scored(score)) }
     }
 
     /// The program in a reply, with the tests of the example; `None` when the example has no tests in a known form.
@@ -87,6 +90,21 @@ impl CodeTests {
         let tests = row.for_program(&source, prompt.as_ref());
         Some(Program { source, tests })
     }
+}
+
+/// How many tests passed, and what happened in the first one that did not.
+fn reason(tests: &Tests, judged: &TestResults) -> Option<Reason> {
+    let is_passed = |verdict: &TestVerdict| *verdict == TestVerdict::Passed;
+    let (all, passed) = (judged.tests.len(), judged.tests.iter().filter(|test| is_passed(&test.verdict)).count());
+    let count = format!("{passed} of {all} tests passed");
+    let first = judged.tests.iter().position(|test| !is_passed(&test.verdict));
+    let Some(first) = first else { return Reason::new(&count) };
+    let (number, what) = (first + 1, &judged.tests[first].verdict);
+    let test = match tests {
+        Tests::Functions { tests, .. } => tests.get(first).map(|test| quoted(test)),
+        Tests::InputOutput(tests) => tests.get(first).map(|test| format!("input {}", quoted(&test.input))),
+    };
+    Reason::new(&format!("{count}; test {number}, {}: {what}", test.unwrap_or_default()))
 }
 
 /// Whether an example has tests in a form that is known: the columns `test` and `entry_point` (as in `HumanEval`),

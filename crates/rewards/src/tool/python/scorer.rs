@@ -12,7 +12,9 @@ use serde_json::{Map, Value, json};
 
 use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::python::run_state::FunctionRun;
-use crate::tool::scoring::{ScoreRecord, ToolContext};
+use crate::tool::reason::Reason;
+use crate::tool::score_record::ScoreRecord;
+use crate::tool::scoring::ToolContext;
 use crate::{Failure, Outcome, RewardError};
 
 /// A user's reward function, ready to score.
@@ -123,7 +125,7 @@ impl PythonScorer {
         let results = self.call(&calls, should_stop)?;
         let mut failed = Vec::new();
         for (group, result) in groups.into_iter().zip(results) {
-            let GroupResult { verdict, printed, wall } = result;
+            let GroupResult { verdict, printed, prints, wall } = result;
             if !self.alone {
                 self.run.keep(&self.tool, group.first().map(|i| items[*i].0.id.as_str()), &printed);
             }
@@ -138,8 +140,11 @@ impl PythonScorer {
                     vec![Outcome::Failed(failure); group.len()]
                 }
             };
-            for (item, outcome) in group.into_iter().zip(outcomes) {
-                records[item] = ScoreRecord { seconds, cacheable: false, ..ScoreRecord::free(outcome) };
+            let shared = if group.len() > 1 { format!("printed for the group: {printed}") } else { printed.clone() };
+            let shared = Reason::new(&shared).filter(|_| !printed.trim().is_empty() && prints.is_empty());
+            for (i, (item, outcome)) in group.into_iter().zip(outcomes).enumerate() {
+                let reason = prints.get(i).map_or_else(|| shared.clone(), |own| Reason::new(own));
+                records[item] = ScoreRecord { reason, seconds, cacheable: false, ..ScoreRecord::free(outcome) };
             }
         }
         Ok(failed)
@@ -196,7 +201,7 @@ impl PythonScorer {
         for (i, control) in culprits.iter().zip(self.call(&controls, should_stop)?) {
             let is_scored = |results: &[ReplyResult]| matches!(results, [ReplyResult::Score(_)]);
             if matches!(&control.verdict, GroupVerdict::Replies(results) if is_scored(results)) {
-                records[*i].outcome = Outcome::Scored(lowest);
+                records[*i].blame_reply(lowest);
             }
         }
         Ok(())
