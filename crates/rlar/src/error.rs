@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
+use serde_json::json;
 
 use crate::output::{self, ReaderGone};
 
@@ -58,5 +59,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     });
     // Without standard error there is nowhere left to report to.
     let _ = output::print_error(format!("error: {message}\n"));
-    ExitCode::from(if error.chain().any(<dyn Error>::is::<BadRequest>) { 2 } else { 1 })
+    let code: u8 = if error.chain().any(<dyn Error>::is::<BadRequest>) { 2 } else { 1 };
+    output::mode().event("error", json!({ "message": message, "exit_code": code }));
+    ExitCode::from(code)
 }
