@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example, ScoredPart};
-use rlar_policy::{GenerationRequest, Policy, Sample, Sampling, with_prefill};
+use rlar_policy::{GenerationRequest, Policy, Sample, Sampling, StreamControl, TokenEvent, with_prefill};
 use rlar_rewards::{Orchestrator, Outcome, WeightedTool};
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,15 @@ pub fn accuracy<'e>(
         Ok(GenerationRequest { prompt: encode_fitting_prompt(policy, e, protocol.format)?, seeds })
     });
     let requests = requests.collect::<Result<Vec<_>, EvalError>>()?;
-    let samples = policy.engine(protocol.batch).generate(&requests, &protocol.sampling)?;
+    let activity = rewards.activity().clone();
+    let sampling = activity.phase("sampling", examples.len() * protocol.samples, "replies");
+    let mut count = |event: TokenEvent| {
+        sampling.add_token();
+        sampling.add(usize::from(event.finish.is_some()));
+        StreamControl::Continue
+    };
+    let samples = policy.engine(protocol.batch).stream(&requests, &protocol.sampling, &mut count)?;
+    drop(sampling);
     let mut replies: Vec<(&Example, Completion)> = Vec::new();
     for (example, samples) in examples.iter().zip(samples) {
         let prefill = prefill(policy, example, protocol.format)?;
@@ -89,7 +97,9 @@ pub fn accuracy<'e>(
         replies.extend(samples.into_iter().map(|s| (example, completion(s))));
     }
     let items: Vec<(&Example, &Completion)> = replies.iter().map(|(e, c)| (*e, c)).collect();
+    let scoring = activity.phase(&format!("scoring {} replies", items.len()), 0, "replies");
     let scores = score(rewards, &items, &protocol.always)?;
+    drop(scoring);
     let mut kinds: BTreeMap<String, Accuracy> = BTreeMap::new();
     let mut scored = Vec::with_capacity(replies.len());
     for ((example, completion), score) in replies.into_iter().zip(scores) {

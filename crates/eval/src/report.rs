@@ -1,5 +1,7 @@
 //! Reports a tool's results on a benchmark: scores by category and overall, their intervals, and what is missing.
 
+use serde_json::{Map, Value, json};
+
 use crate::bootstrap::{Bootstrap, Interval};
 use crate::item::{Average, Benchmark, CategoryScore, Item, ItemKind};
 use crate::item_metric::{SplitScores, StyleAccuracies, item_value};
@@ -154,6 +156,29 @@ impl BenchmarkReport {
     /// The results as a table for a terminal, with notes about missing scores and costs below.
     pub fn terminal(&self) -> String {
         format!("{} on {}\n\n{}{}", self.tool, self.benchmark, render(&self.rows()), self.notes(""))
+    }
+
+    /// The results as a JSON object.
+    pub fn json(&self) -> Value {
+        let result = |r: &CategoryResult| {
+            let interval = r.interval.map(|i| [i.low, i.high]);
+            json!({
+                "score": r.score,
+                "scored_only": r.scored_only,
+                "interval": interval,
+                "items": r.items,
+                "failed": r.failed,
+            })
+        };
+        let categories: Map<String, Value> =
+            self.categories.iter().map(|(name, r)| (name.clone(), result(r))).collect();
+        json!({
+            "benchmark": self.benchmark,
+            "tool": self.tool,
+            "overall": result(&self.overall),
+            "categories": categories,
+            "missing": self.missing,
+        })
     }
 
     /// The results as a Markdown table, with notes about missing scores and costs below.

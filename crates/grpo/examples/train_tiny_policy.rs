@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use rlar_data::{Example, Needs, read_examples};
 use rlar_grpo::{Config, Job, train};
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, ToolContext};
+use rlar_run::OutputMode;
 use rlar_sandbox::SandboxLimits;
 
 const CONFIG: &str = "
@@ -51,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         agents: None,
         resume: false,
         interrupted: &interrupted,
-        progress: false,
+        output: OutputMode::Quiet,
     })?;
     println!("{report}");
     Ok(())

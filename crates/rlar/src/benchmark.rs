@@ -20,13 +20,14 @@ use rlar_eval::table::{markdown, render};
 use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores};
 use rlar_net::llm::{Llm, LlmCache};
 use rlar_rewards::{Library, Orchestrator, ToolCard, ToolKind};
-use rlar_run::{Progress, write_atomic};
+use rlar_run::{OutputMode, Progress, write_atomic};
+use serde_json::json;
 
 use crate::cli::{JudgePrompt, RewardBenchmarkArguments};
 use crate::error::BadRequestExt;
 use crate::find::data_files;
 use crate::interrupt::is_interrupted;
-use crate::output::print;
+use crate::output::{mode, print};
 use crate::rewards::{check_tool, language_model, orchestrator_with};
 use crate::suites::how_to_continue;
 use crate::{routing, setup};
@@ -41,6 +42,7 @@ pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>
         (Some(llm), Some(out)) => Some(cached(llm, out)?),
         (llm, _) => llm,
     };
+    mode().event("start", json!({ "benchmark": benchmark.name, "items": benchmark.items.len() }));
     let mut scores = Vec::new();
     for name in &tools {
         scores.push(score_with_tool(arguments, &benchmark, &mut rewards, name)?);
@@ -60,6 +62,11 @@ pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>
     let reports: Vec<BenchmarkReport> = scores.iter().map(report).collect();
     if let Some(out) = &arguments.out {
         write(out, &benchmark, &scores, &reports, &generative)?;
+    }
+    if mode() == OutputMode::Json {
+        judged.notes.lines().for_each(|note| mode().event("note", json!({ "message": note })));
+        reports.iter().for_each(|report| mode().event("result", report.json()));
+        return Ok(());
     }
     let mut text = summary(arguments, &benchmark, &reports);
     text += &judged.notes;
@@ -249,8 +256,8 @@ fn score_with_tool(
     name: &str,
 ) -> Result<BenchmarkScores> {
     let cache = arguments.out.as_ref().map(|out| out.join("items").join(format!("{name}.jsonl")));
-    let bar = Progress::new(name, benchmark.items.len() as u64, 0);
-    let mut on_item = |n: usize| bar.step(n as u64, String::new());
+    let bar = Progress::new(mode(), name, benchmark.items.len() as u64, 0);
+    let mut on_item = |n: usize| bar.step(n as u64, &[]);
     let scores = score_benchmark(benchmark, rewards.open(name)?, cache.as_deref(), &is_interrupted, &mut on_item)?;
     bar.finish();
     scores.ok_or_else(|| {
@@ -273,8 +280,8 @@ fn score_with_judges(
 ) -> Result<JudgeScores> {
     let mut all = JudgeScores::default();
     for prompt in &arguments.judge {
-        let bar = Progress::new("judge", benchmark.items.len() as u64, 0);
-        let mut on_item = |n: usize| bar.step(n as u64, String::new());
+        let bar = Progress::new(mode(), "judge", benchmark.items.len() as u64, 0);
+        let mut on_item = |n: usize| bar.step(n as u64, &[]);
         let judged =
             judge_benchmark(benchmark, llm, judge_mode(*prompt, arguments.seed), &is_interrupted, &mut on_item)?;
         bar.finish();

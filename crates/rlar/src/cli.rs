@@ -13,7 +13,9 @@ mod training;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use clap_complete::Shell;
 use path::path;
+use rlar_run::OutputMode;
 
 pub use benchmark::{BenchmarkCommand, JudgePrompt, RewardBenchmarkArguments};
 pub use eval::{EvalArguments, PolicyEvalArguments};
@@ -34,8 +36,34 @@ const VERSION: &str = if cfg!(feature = "cuda") {
 #[derive(Parser)]
 #[command(name = "rlar", version = VERSION, after_help = "Exit codes: 0 success, 1 the job failed, 2 the request was wrong.")]
 pub struct Arguments {
+    /// Print nothing but the result, warnings and errors.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Arguments {
+    /// How the command shows what it does. `--json` prints nothing else anyway, so `--quiet` does not change it.
+    pub fn output_mode(&self) -> OutputMode {
+        let is_json = match &self.command {
+            Command::Train(arguments) => arguments.training.json,
+            Command::Sft(arguments) | Command::TrainRm(arguments) => arguments.json,
+            Command::FetchRewards(arguments) => arguments.json,
+            Command::Eval(arguments) => match &arguments.benchmark {
+                Some(BenchmarkCommand::RewardbenchV2(arguments) | BenchmarkCommand::Rewards(arguments)) => {
+                    arguments.json
+                }
+                None => arguments.policy.json,
+            },
+            _ => false,
+        };
+        match (is_json, self.quiet) {
+            (true, _) => OutputMode::Json,
+            (false, true) => OutputMode::Quiet,
+            (false, false) => OutputMode::Text,
+        }
+    }
 }
 
 #[derive(Subcommand)]
@@ -116,6 +144,14 @@ pub enum Command {
     /// Check that a device computes correctly, against recorded results and against the CPU.
     #[command(after_help = "Example:\n  rlar gpu-check --device cuda:0")]
     GpuCheck(GpuCheckArguments),
+    /// Print a script with which a shell completes commands and options of rlar.
+    #[command(
+        after_help = "Examples:\n  rlar completions bash > ~/.local/share/bash-completion/completions/rlar\n  rlar completions zsh > ~/.zfunc/_rlar\n  rlar completions fish > ~/.config/fish/completions/rlar.fish"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
     /// Inspect and try the sandbox that runs untrusted code.
     Sandbox {
         #[command(subcommand)]

@@ -3,11 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use clap::CommandFactory;
+use clap_complete::Shell;
 use rlar_grpo::Method;
 use rlar_policy::{ComputeDevice, Policy, PolicyError, RewardModel};
 use rlar_run::write_atomic;
 
-use crate::cli::{Command, ConfigCommand, ConvertArguments, HubCommand, MethodArgument};
+use crate::cli::{Arguments, Command, ConfigCommand, ConvertArguments, HubCommand, MethodArgument};
 use crate::error::bad_request;
 use crate::output::print;
 use crate::{
@@ -43,9 +45,17 @@ pub fn run(command: Command) -> Result<()> {
         Command::Config { command: ConfigCommand::Schema { markdown: false } } => {
             print(format!("{:#}\n", rlar_grpo::Config::schema()))
         }
+        Command::Completions { shell } => completions(shell),
         Command::GpuCheck(arguments) => gpu_check::run(&arguments),
         Command::Sandbox { command } => sandbox::run(command),
     }
+}
+
+/// Prints the script with which a shell completes the command line.
+fn completions(shell: Shell) -> Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "rlar", &mut script);
+    print(script)
 }
 
 fn convert(arguments: &ConvertArguments) -> Result<()> {

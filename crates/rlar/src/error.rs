@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
+use serde_json::json;
 
 use crate::output::{self, ReaderGone};
 
@@ -61,6 +62,9 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     // Without standard error there is nowhere left to report to.
-    let _ = output::print_error(format!("error: {}\n", message(error)));
-    ExitCode::from(if error.chain().any(<dyn Error>::is::<BadRequest>) { 2 } else { 1 })
+    let message = message(error);
+    let _ = output::print_error(format!("error: {message}\n"));
+    let code: u8 = if error.chain().any(<dyn Error>::is::<BadRequest>) { 2 } else { 1 };
+    output::mode().event("error", json!({ "message": message, "exit_code": code }));
+    ExitCode::from(code)
 }

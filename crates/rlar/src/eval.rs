@@ -11,10 +11,12 @@ use rlar_eval::{Accuracy, accuracy};
 use rlar_grpo::Method;
 use rlar_policy::{ComputeDevice, Policy};
 use rlar_rewards::Orchestrator;
+use rlar_run::Progress;
+use serde_json::json;
 
 use crate::cli::{BenchmarkCommand, ConfigArguments, EvalArguments};
 use crate::error::{BadRequestExt, bad_request};
-use crate::output::print;
+use crate::output::{mode, print_result};
 use crate::setup::LoadedConfig;
 use crate::{benchmark, interrupt, setup, suites};
 
@@ -48,10 +50,14 @@ fn heldout(arguments: &ConfigArguments) -> Result<()> {
     let device = ComputeDevice::with_precision(&config.device, config.precision).bad_request()?;
     let policy = Policy::load(Path::new(path), &device).bad_request()?;
     let examples = &loaded.heldout[..config.eval.examples(loaded.heldout.len())];
+    let start = json!({ "model": path, "prompts": examples.len() });
+    mode().event("start", start);
+    let shown = Progress::watch(mode(), "held-out", rewards.activity());
     let [sampled, greedy] = config.protocols();
     let (sampled, _) = accuracy(&policy, examples, &mut rewards, &sampled)?;
     let (greedy, _) = accuracy(&policy, examples, &mut rewards, &greedy)?;
-    print(table(&sampled, &greedy))
+    drop(shown);
+    print_result(|| json!({ "model": path, "sampled": sampled, "greedy": greedy }), || table(&sampled, &greedy))
 }
 
 fn load(arguments: &ConfigArguments) -> Result<(LoadedConfig, Orchestrator)> {

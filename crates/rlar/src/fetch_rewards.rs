@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rlar_eval::table::render;
-use rlar_rewards::agents::{AgentEvent, Agents, ModelCounts, VerifierCounts};
-use rlar_rewards::{FetchReport, FetchRequest, UncoveredTask, fetch_rewards};
+use rlar_rewards::agents::{AgentEvent, Agents, ModelCounts, RejectedTool, VerifierCounts};
+use rlar_rewards::{FetchReport, FetchRequest, FetchedTool, UncoveredTask, fetch_rewards};
+use serde_json::{Value, json};
 
 use crate::cli::FetchRewardsArguments;
 use crate::error::BadRequestExt;
-use crate::output::{DownloadBar, print, print_error};
+use crate::output::{DownloadBar, mode, print_result};
 use crate::setup;
 use crate::setup::LoadedConfig;
 
@@ -31,10 +32,11 @@ pub fn run(arguments: &FetchRewardsArguments) -> Result<()> {
         sources: &rewards.sources,
         always: &rewards.always,
     };
+    mode().event("start", json!({ "library": folder, "prompts": loaded.train.len() + loaded.heldout.len() }));
     let mut bar = DownloadBar::default();
     let report = fetch_rewards(&request, &agents, &mut |event| show(event, &mut bar))?;
     drop(bar);
-    print(summary(&report, &folder))?;
+    print_result(|| result(&report, &folder), || summary(&report, &folder))?;
     if let Some(first) = report.unanswered.first() {
         let count = report.unanswered.len();
         bail!("the library is incomplete, run the same command again to continue: {first} ({count} such problems)");
@@ -62,13 +64,29 @@ fn show(event: AgentEvent, bar: &mut DownloadBar) {
     match event {
         AgentEvent::Message(line) => {
             *bar = DownloadBar::default();
-            // Progress is not worth failing for.
-            let _ = print_error(format!("{line}\n"));
+            mode().say(&line);
+            mode().event("note", json!({ "message": line }));
         }
         AgentEvent::Download { model, progress } => {
             bar.show(&format!("{model} {}", progress.name), progress.done, progress.total);
         }
     }
+}
+
+/// The result for programs.
+fn result(report: &FetchReport, folder: &Path) -> Value {
+    let tool =
+        |f: &FetchedTool| json!({ "tool": f.tool, "identity": f.identity, "prompts": f.examples, "why": f.reason });
+    let refused = |r: &RejectedTool| json!({ "tool": r.name, "why": r.reason });
+    let uncovered =
+        |(task, u): (&String, &UncoveredTask)| json!({ "task": task, "prompts": u.prompts, "why": u.reason });
+    json!({
+        "library": folder,
+        "tools": report.fetched.iter().map(tool).collect::<Vec<_>>(),
+        "refused": report.rejected.iter().map(refused).collect::<Vec<_>>(),
+        "uncovered": report.uncovered.iter().map(uncovered).collect::<Vec<_>>(),
+        "unanswered": report.unanswered,
+    })
 }
 
 /// The printed result: the admitted tools, the refused tools with the reasons, and how much the agents did.

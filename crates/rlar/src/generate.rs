@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::assets;
 use crate::cli::GenerateArguments;
 use crate::error::{BadRequestExt, bad_request};
-use crate::output::{print, print_error};
+use crate::output::{print, print_error, print_note};
 
 pub fn run(arguments: &GenerateArguments) -> Result<()> {
     assets::check_model(&arguments.model).bad_request()?;
@@ -97,7 +97,7 @@ fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling, is_f
     let request = [GenerationRequest { prompt, seeds: vec![seed] }];
     let engine = policy.engine(1);
     if is_first {
-        print_error(format!("{}\n", engine.plan(&request, sampling)))?;
+        print_note(format!("{}\n", engine.plan(&request, sampling)))?;
     }
     let mut printed = Ok(());
     let samples = engine.stream(&request, sampling, &mut |event| {

@@ -10,7 +10,7 @@ use crate::assets;
 use crate::cli::InitArguments;
 use crate::error::{BadRequestExt, bad_request};
 use crate::find::data_files;
-use crate::output::{print, print_error};
+use crate::output::{print, print_note};
 
 pub fn run(arguments: &InitArguments) -> Result<()> {
     let data = arguments.data.to_string_lossy();
@@ -29,7 +29,7 @@ pub fn run(arguments: &InitArguments) -> Result<()> {
     }
     std::fs::write(output, text).with_context(|| output.display().to_string())?;
     let path = output.display();
-    print_error(format!("Read it, then: rlar check --config {path}; rlar train --config {path}\n"))?;
+    print_note(format!("Read it, then: rlar check --config {path}; rlar train --config {path}\n"))?;
     print(format!("{path}\n"))
 }
 

@@ -37,12 +37,15 @@ mod trial;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rlar_run::StandardError;
 
 fn main() -> ExitCode {
     allocator::keep_freed_pages();
     let arguments = cli::Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("RLAR_LOG").unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // Warnings are written above the progress bar.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| StandardError).with_target(false).init();
+    output::set_mode(arguments.output_mode());
     match commands::run(arguments.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => error::report(&error),

@@ -1,10 +1,26 @@
 //! Standard output and standard error.
 
 use std::fmt;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
+use std::sync::OnceLock;
 
 use anyhow::Result;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rlar_run::{OutputMode, Progress, StandardError, above_bar};
+use serde_json::Value;
+
+/// How this process shows what it does; set once, from the command line.
+static MODE: OnceLock<OutputMode> = OnceLock::new();
+
+/// Sets how this process shows what it does.
+pub fn set_mode(mode: OutputMode) {
+    // Only the first call has an effect, and there is only one.
+    let _ = MODE.set(mode);
+}
+
+/// How this process shows what it does.
+pub fn mode() -> OutputMode {
+    MODE.get().copied().unwrap_or_default()
+}
 
 /// The process that read standard output or standard error has closed it, like `head` does after its last line.
 ///
@@ -23,12 +39,26 @@ impl std::error::Error for ReaderGone {}
 
 /// Writes text or bytes to standard output and flushes it.
 pub fn print(output: impl AsRef<[u8]>) -> Result<()> {
-    write(io::stdout().lock(), output.as_ref())
+    above_bar(|| write(io::stdout().lock(), output.as_ref()))
+}
+
+/// Writes the result of a command to standard output: with `--json` as the event `result`, otherwise as text.
+pub fn print_result(json: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Result<()> {
+    if mode() == OutputMode::Json {
+        mode().event("result", json());
+        return Ok(());
+    }
+    print(text())
 }
 
 /// Writes text or bytes to standard error.
 pub fn print_error(output: impl AsRef<[u8]>) -> Result<()> {
-    write(io::stderr().lock(), output.as_ref())
+    write(StandardError, output.as_ref())
+}
+
+/// Writes a remark to standard error that is no warning, so that `--quiet` leaves it out.
+pub fn print_note(output: impl AsRef<[u8]>) -> Result<()> {
+    if mode() == OutputMode::Quiet { Ok(()) } else { print_error(output) }
 }
 
 fn write(mut stream: impl Write, bytes: &[u8]) -> Result<()> {
@@ -39,37 +69,20 @@ fn write(mut stream: impl Write, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// A progress bar of the current download, on standard error if that is a terminal.
+/// A progress bar of the current download.
 #[derive(Default)]
-pub struct DownloadBar(Option<TitledBar>);
-
-struct TitledBar {
-    title: String,
-    bar: ProgressBar,
-}
+pub struct DownloadBar(Option<Progress>);
 
 impl DownloadBar {
     /// Shows that `done` of `total` bytes have arrived. A new title starts a new bar.
     pub fn show(&mut self, title: &str, done: u64, total: u64) {
-        let current = self.0.take().filter(|current| current.title == title);
-        let current = current.unwrap_or_else(|| TitledBar::new(title, total));
-        current.bar.set_position(done);
-        self.0 = Some(current);
-    }
-}
-
-impl TitledBar {
-    fn new(title: &str, total: u64) -> Self {
-        let target = if io::stderr().is_terminal() {
-            ProgressDrawTarget::stderr_with_hz(5)
-        } else {
-            ProgressDrawTarget::hidden()
-        };
-        let bar = ProgressBar::with_draw_target(Some(total), target);
-        if let Ok(style) = ProgressStyle::with_template("{prefix} {bar:24} {bytes}/{total_bytes} eta {eta}") {
-            bar.set_style(style);
+        if self.0.as_ref().is_none_or(|current| current.title() != title) {
+            // The bar before is removed first.
+            self.0 = None;
+            self.0 = Some(Progress::download(mode(), title, total));
         }
-        bar.set_prefix(title.to_owned());
-        Self { title: title.to_owned(), bar }
+        if let Some(current) = &self.0 {
+            current.step(done, &[]);
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::ScoreArguments;
 use crate::error::{BadRequestExt, bad_request};
-use crate::output::{print, print_error};
+use crate::output::{print, print_note};
 use crate::rewards::{check_tool, orchestrator};
 use crate::{functions, setup};
 
@@ -89,7 +89,7 @@ fn score_with_tools(arguments: &ScoreArguments) -> Result<()> {
         }
     }
     // Standard output holds the scores alone.
-    print_error(rewards.functions().take())?;
+    print_note(rewards.functions().take())?;
     print(lines.into_iter().map(|line| Value::Object(line).to_string() + "\n").collect::<String>())
 }
 
@@ -114,7 +114,7 @@ fn score_items(arguments: &ScoreArguments) -> Result<Vec<ScoreItem>> {
     }
     let set = examples(prompts, None, Needs::Prompt)?;
     for note in set.notes {
-        print_error(format!("{note}\n"))?;
+        print_note(format!("{note}\n"))?;
     }
     let items = set.examples.into_iter().zip(replies);
     Ok(items.map(|(example, (id, reply))| ScoreItem { id, example, reply: Completion::whole(reply) }).collect())

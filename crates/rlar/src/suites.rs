@@ -17,12 +17,13 @@ use rlar_net::llm::{Budget, LlmLimits, OpenAi, OpenAiSettings, Secret};
 use rlar_policy::{ComputeDevice, Policy, Precision};
 use rlar_rewards::{Orchestrator, OrchestratorConfig, STORE, Store};
 use rlar_run::{Progress, hash_files, sha256, write_atomic};
+use serde_json::json;
 
 use crate::cli::PolicyEvalArguments;
 use crate::error::{BadRequestExt, bad_request, message};
 use crate::find::data_files;
 use crate::interrupt::is_interrupted;
-use crate::output::print;
+use crate::output::{mode, print_result};
 use crate::rewards::{language_model, orchestrator_with};
 use crate::setup::{LoadedConfig, OnError};
 use crate::{assets, setup};
@@ -266,8 +267,10 @@ fn evaluate(
             cache: cache.as_deref(),
             cancelled: &is_interrupted,
         };
-        let bar = Progress::new(suite_name, suite.prompts().len() as u64, 0);
-        let replies = suite.generate(generator, &options, &mut |n| bar.step(n as u64, String::new()))?;
+        let prompts = suite.prompts().len();
+        mode().event("start", json!({ "suite": suite_name, "engine": name, "prompts": prompts }));
+        let bar = Progress::new(mode(), suite_name, prompts as u64, 0);
+        let replies = suite.generate(generator, &options, &mut |n| bar.step(n as u64, &[]))?;
         bar.finish();
         let Some(replies) = replies else {
             bail!("interrupted in suite `{suite_name}`; {}", how_to_continue(arguments.out.as_deref()));
@@ -294,7 +297,9 @@ fn grade(
 ) -> Result<()> {
     let bootstrap = Bootstrap { resamples: arguments.bootstrap as usize, seed: arguments.seed.unwrap_or(0) };
     let bootstrap = (arguments.bootstrap > 0).then_some(bootstrap);
+    let shown = Progress::watch(mode(), "grading", suite.activity());
     let (results, verdicts) = suite.evaluate(generator, replies, bootstrap, &is_interrupted)?;
+    drop(shown);
     let name = &suite.suite().name;
     if is_interrupted() {
         bail!("interrupted while the replies to suite `{name}` were graded");
@@ -305,5 +310,5 @@ fn grade(
         write_atomic(&folder.join("results.json"), format!("{:#}\n", results.json()).as_bytes())?;
         write_atomic(&folder.join("verdicts.jsonl"), suite.graded_jsonl(&verdicts).as_bytes())?;
     }
-    print(format!("{}\n", results.table(arguments.markdown)))
+    print_result(|| results.json(), || format!("{}\n", results.table(arguments.markdown)))
 }

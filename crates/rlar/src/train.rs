@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use anyhow::Result;
-use rlar_grpo::{Job, Method, dry_run};
+use rlar_grpo::{Config, Job, Method, Report, dry_run};
+use rlar_run::OutputMode;
+use serde_json::{Value, json};
 
 use crate::cli::{Resume, TrainingArguments};
 use crate::error::BadRequestExt;
 use crate::output::print;
 use crate::setup::LoadedConfig;
-use crate::{interrupt, setup, suites};
+use crate::{interrupt, output, setup, suites};
 
 pub fn run(arguments: &TrainingArguments, method: Option<Method>) -> Result<()> {
     let job = job(arguments, method).bad_request()?;
@@ -17,17 +19,43 @@ pub fn run(arguments: &TrainingArguments, method: Option<Method>) -> Result<()> 
     if arguments.dry_run {
         return print(dry_run(job)?);
     }
-    let folder = job.config.run.folder.clone();
-    let kind = if job.config.train.method == Method::RewardModel { "reward model" } else { "policy" };
-    let adapter = match &job.config.model.lora {
-        Some(_) => format!("its adapter alone in {folder}/adapter, "),
-        None => String::new(),
-    };
+    let (config, mode) = (job.config.clone(), job.output);
     let report = match rlar_grpo::train(job) {
         Err(error) if error.is_request() => Err(error).bad_request()?,
         result => result?,
     };
-    print(format!("{report}\nThe {kind} is in {folder}/final, {adapter}everything else in {folder}\n"))
+    if mode == OutputMode::Json {
+        return summary_event(&report, &config);
+    }
+    print(format!("{report}\n{}", where_things_are(&config)))
+}
+
+/// The last lines of a run: where its files are, and what to do with them.
+fn where_things_are(config: &Config) -> String {
+    let folder = &config.run.folder;
+    let (kind, next) = match config.train.method {
+        Method::Grpo => ("policy", format!("See its replies and their scores: rlar rollouts {folder}")),
+        Method::Sft => ("policy", format!("Try it: rlar generate --model {folder}/final")),
+        Method::RewardModel => {
+            ("reward model", format!("Score replies with it: rlar score --model {folder}/final --data FILE"))
+        }
+    };
+    let adapter = match &config.model.lora {
+        Some(_) => format!("Its adapter alone is in {folder}/adapter\n"),
+        None => String::new(),
+    };
+    format!("The {kind} is in {folder}/final\n{adapter}Everything else is in {folder}\n{next}\n")
+}
+
+/// Prints the last event of a run: the report, and where the files are.
+fn summary_event(report: &Report, config: &Config) -> Result<()> {
+    let folder = &config.run.folder;
+    let mut event = json!({ "run": folder, "model": format!("{folder}/final") });
+    if let (Value::Object(event), Value::Object(report)) = (&mut event, serde_json::to_value(report)?) {
+        event.extend(report);
+    }
+    output::mode().event("summary", event);
+    Ok(())
 }
 
 /// The training job that the command line describes, with the config and data read and checked.
@@ -63,6 +91,6 @@ fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'sta
         agents,
         resume,
         interrupted: interrupt::flag(),
-        progress: true,
+        output: output::mode(),
     })
 }

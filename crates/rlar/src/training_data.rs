@@ -11,7 +11,7 @@ use rlar_grpo::DataSet;
 
 use crate::error::message;
 use crate::find::data_files;
-use crate::output::print_error;
+use crate::output::print_note;
 
 /// The data files of one config.
 pub struct TrainingData<'a> {
@@ -110,6 +110,6 @@ impl<'a> TrainingData<'a> {
 
     /// Prints a line on standard error, once.
     fn say(&mut self, line: String) -> Result<()> {
-        if self.said.insert(line.clone()) { print_error(line) } else { Ok(()) }
+        if self.said.insert(line.clone()) { print_note(line) } else { Ok(()) }
     }
 }

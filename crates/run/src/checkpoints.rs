@@ -103,7 +103,7 @@ impl Checkpoints {
     }
 
     /// The folder of a step's checkpoint, whether or not it exists.
-    fn path(&self, step: u64) -> PathBuf {
+    pub fn path(&self, step: u64) -> PathBuf {
         self.folder.join(format!("step-{step:06}"))
     }
 

@@ -6,7 +6,9 @@
 //!   exactly.
 //! - [`Records`] are append-only JSONL files, which a resume cuts back to its checkpoint.
 //! - [`Checkpoints`] are folders that appear complete or not at all, with the hash of every file.
-//! - [`Events`] are TensorBoard's event files; [`Progress`] is the progress bar.
+//! - [`Events`] are TensorBoard's event files.
+//! - [`OutputMode`] is how a command shows what it does; [`Progress`] is a progress bar, and [`Activity`] is what is going
+//!   on within a step.
 //!
 //! ```
 //! use rlar_run::{Disk, RunError, RunFolder};
@@ -26,6 +28,7 @@
 
 mod error;
 
+mod activity;
 mod atomic;
 mod disk;
 
@@ -36,7 +39,9 @@ mod hash;
 mod journal;
 mod progress;
 mod records;
+mod terminal;
 
+pub use activity::{Activity, OngoingWork};
 pub use atomic::{sync_or_rewrite, write_atomic};
 pub use checkpoints::{Checkpoint, Checkpoints, Files};
 pub use disk::Disk;
@@ -47,3 +52,4 @@ pub use hash::{fingerprint, hash_files, sha256};
 pub use journal::Journal;
 pub use progress::Progress;
 pub use records::Records;
+pub use terminal::{COLUMNS, OutputMode, StandardError, above_bar, fill, wrap};

@@ -1,73 +1,203 @@
-//! The progress bar of a job.
+//! The progress of a job: a bar on a terminal, lines of text elsewhere.
 
-use std::io::IsTerminal;
+use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 
-/// A progress bar on standard error. Where standard error is not a terminal, it prints a line for every tenth of the
-/// steps instead.
+use crate::activity::Activity;
+use crate::terminal::{COLUMNS, OutputMode, draws_bars, remove_bar, show_bar};
+
+/// Time between two updates of a bar that nothing else changes.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Largest number of columns of a bar's title.
+const TITLE: usize = 28;
+
+/// Templates of bars. `wide_bar` and `wide_msg` take what is left of the terminal's width.
+const BAR: &str = "{prefix} {wide_bar} {pos}/{len}{eta}";
+const BAR_WITH_ACTIVITY: &str = "{prefix} {wide_bar} {pos}/{len}{eta}\n{wide_msg}";
+const ACTIVITY: &str = "{prefix}  {wide_msg}";
+const DOWNLOAD: &str = "{prefix} {wide_bar} {bytes}/{total_bytes}{eta}";
+
+/// The progress of a job: a bar on standard error if that is a terminal, and lines of text.
 #[derive(Debug)]
 pub struct Progress {
+    mode: OutputMode,
+    title: String,
+    total: u64,
+    lines: Lines,
     bar: ProgressBar,
-    /// Lines of text that replace the bar; `None` where the bar is drawn or nothing is shown.
-    lines: Option<ProgressLines>,
+    ticker: Option<Ticker>,
 }
 
-/// Progress that is printed as lines of text.
+/// Which steps leave a line of text.
 #[derive(Debug)]
-struct ProgressLines {
-    title: String,
-    /// Number of tenths of the steps for which a line was printed.
-    printed_tenths: AtomicU64,
+enum Lines {
+    /// No step.
+    None,
+    /// Every step.
+    Each,
+    /// Every tenth of the steps. Holds the number of tenths that are done.
+    Tenths(AtomicU64),
 }
 
 impl Progress {
-    /// Makes a bar of `total` steps, of which `done` are finished.
-    pub fn new(title: &str, total: u64, done: u64) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(5));
-        let style = "{prefix} {bar:24} {pos}/{len} {msg} eta {eta}";
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
+    /// The progress of a job of `total` steps, of which `done` are finished. Every tenth of the steps leaves a line; where
+    /// a bar is drawn, only if the step has figures.
+    pub fn new(mode: OutputMode, title: &str, total: u64, done: u64) -> Self {
+        let lines = Lines::Tenths(AtomicU64::new(10 * done / total.max(1)));
+        let progress = Self::with_bar(mode, title, total, style(BAR, done), lines);
+        progress.bar.set_position(done);
+        progress.bar.reset_eta();
+        progress
+    }
+
+    /// The progress of a download of `total` bytes. Nothing is shown where bars are not drawn.
+    pub fn download(mode: OutputMode, title: &str, total: u64) -> Self {
+        Self::with_bar(mode, title, total, style(DOWNLOAD, 0), Lines::None)
+    }
+
+    /// Shows an activity whose length is not known, until the value is dropped. Nothing is shown where bars are not
+    /// drawn.
+    pub fn watch(mode: OutputMode, title: &str, activity: &Activity) -> Self {
+        let mut progress = Self::with_bar(mode, title, 0, style(ACTIVITY, 0), Lines::None);
+        progress.ticker = Ticker::start(&progress.bar, activity);
+        progress
+    }
+
+    fn with_bar(mode: OutputMode, title: &str, total: u64, style: ProgressStyle, lines: Lines) -> Self {
+        let bar = show_bar(mode, total);
+        bar.set_style(style);
+        bar.set_prefix(title.chars().take(TITLE).collect::<String>());
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(TICK);
         }
-        bar.set_prefix(title.to_owned());
-        bar.set_position(done);
-        bar.reset_eta();
-        bar.enable_steady_tick(Duration::from_millis(500));
-        let printed_tenths = AtomicU64::new(10 * done / total.max(1));
-        let lines =
-            (!std::io::stderr().is_terminal()).then(|| ProgressLines { title: title.to_owned(), printed_tenths });
-        Self { bar, lines }
+        Self { mode, title: title.to_owned(), total, lines, bar, ticker: None }
     }
 
-    /// Makes a bar that shows nothing.
-    pub fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden(), lines: None }
+    /// Shows an activity below the bar.
+    #[must_use]
+    pub fn showing(mut self, activity: &Activity) -> Self {
+        let done = self.bar.position();
+        self.bar.set_style(style(BAR_WITH_ACTIVITY, done));
+        self.ticker = Ticker::start(&self.bar, activity);
+        self
     }
 
-    /// Moves the bar to the step `position` and shows the step's metrics.
-    pub fn step(&self, position: u64, metrics: String) {
-        if let Some(ProgressLines { title, printed_tenths }) = &self.lines {
-            let total = self.bar.length().unwrap_or(0).max(1);
-            let tenths = 10 * position / total;
-            if tenths > printed_tenths.swap(tenths, Ordering::Relaxed) {
-                self.say(&format!("{title} {position}/{total}  {metrics}"));
+    /// Lets every step leave a line.
+    #[must_use]
+    pub fn with_a_line_per_step(mut self) -> Self {
+        self.lines = Lines::Each;
+        self
+    }
+
+    /// How the command shows what it does.
+    pub fn mode(&self) -> OutputMode {
+        self.mode
+    }
+
+    /// The title of the bar.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Number of steps of the job.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Moves the bar to the step `position`, or to this number of bytes. If the step leaves a line, it has the step's
+    /// `figures`, the most important first; those for which there is no room are left out.
+    pub fn step(&self, position: u64, figures: &[String]) {
+        let leaves_line = match &self.lines {
+            Lines::None => false,
+            Lines::Each => true,
+            Lines::Tenths(printed) => {
+                let tenths = 10 * position / self.total.max(1);
+                let is_next = tenths > printed.swap(tenths, Ordering::Relaxed);
+                is_next && (!figures.is_empty() || !draws_bars())
             }
+        };
+        if leaves_line {
+            self.mode.say(&within_columns(&format!("{} {position}/{}", self.title, self.total), figures));
         }
-        self.bar.set_message(metrics);
         self.bar.set_position(position);
-    }
-
-    /// Prints a line above the bar.
-    pub fn say(&self, line: &str) {
-        self.bar.suspend(|| {
-            let _ = std::io::Write::write_all(&mut std::io::stderr().lock(), format!("{line}\n").as_bytes());
-        });
     }
 
     /// Removes the bar.
     pub fn finish(&self) {
-        self.bar.finish_and_clear();
+        remove_bar(&self.bar);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.ticker = None;
+        self.finish();
+    }
+}
+
+/// The style of a bar of whose steps `done` were finished when it was made. The key `eta` is the time that remains, as
+/// soon as two steps have shown how long one takes.
+fn style(template: &str, done: u64) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("eta", move |state: &ProgressState, text: &mut dyn Write| {
+        let eta = state.eta();
+        let is_known = state.pos() >= done + 2 && state.len().is_some_and(|total| state.pos() < total);
+        if is_known && eta >= Duration::from_secs(1) {
+            // Writing to a buffer in memory cannot fail.
+            let _ = write!(text, "  eta {:#}", HumanDuration(eta));
+        }
+    })
+}
+
+/// A line of at most [`COLUMNS`] columns: `start`, then those of the figures for which there is room.
+fn within_columns(start: &str, figures: &[String]) -> String {
+    let mut line = start.to_owned();
+    for figure in figures {
+        if line.chars().count() + 2 + figure.chars().count() < COLUMNS {
+            line += "  ";
+            line += figure;
+        }
+    }
+    line
+}
+
+/// A thread that writes an activity into the message of a bar, until this value is dropped.
+#[derive(Debug)]
+struct Ticker {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// `None` if the bar is not drawn, or if the system has no thread to spare.
+    fn start(bar: &ProgressBar, activity: &Activity) -> Option<Self> {
+        if bar.is_hidden() {
+            return None;
+        }
+        let (bar, activity) = (bar.clone(), activity.clone());
+        let (stop, stopped) = mpsc::channel();
+        let show = move || {
+            while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                bar.set_message(activity.describe(Instant::now()));
+            }
+        };
+        let thread = std::thread::Builder::new().name("progress".into()).spawn(show).ok()?;
+        Some(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has only missed to show something.
+            let _ = thread.join();
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rlar_policy::Policy;
 use rlar_rewards::Orchestrator;
-use rlar_run::sha256;
+use rlar_run::{Activity, sha256};
 use serde_json::{Map, Value, json};
 
 use super::agreement::agreement;
@@ -83,6 +83,16 @@ impl SuiteEval {
     /// The suite's prompts, in the order of the data.
     pub fn prompts(&self) -> &[SuitePrompt] {
         &self.prompts
+    }
+
+    /// What the evaluation is doing at the moment: the tools that are scoring.
+    pub fn activity(&self) -> &Activity {
+        self.rewards.activity()
+    }
+
+    /// Makes the tools that are scoring part of this activity.
+    pub fn report_to(&mut self, activity: &Activity) {
+        self.rewards.report_to(activity);
     }
 
     /// A text that identifies what is measured: the suite's name, and a hash of the suite, the prompts and the contents

@@ -1,13 +1,16 @@
 //! The final report of a job: measurements before and after training, and how long each phase took.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use rlar_eval::Accuracy;
 use rlar_eval::table::render;
+use rlar_run::{fill, wrap};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::Config;
+use crate::report::hints::LAST_STEPS;
 use crate::update::train_state::{Counters, TotalSeconds};
 
 /// Evaluation of a policy: held-out accuracy by kind of task (the key `all` is over every kind), and results of suites.
@@ -68,6 +71,50 @@ impl From<BestOfRun> for (u64, String, f64) {
     }
 }
 
+/// How a figure changed from the first steps of a run to the last ones.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trend {
+    /// The figure: `reward`, the mean reward of a step's replies, or for methods without rewards `loss`.
+    pub figure: String,
+    /// Number of first steps, and of last steps.
+    pub steps: usize,
+    /// Mean of the figure over the first steps.
+    pub first: f64,
+    /// Mean of the figure over the last steps.
+    pub last: f64,
+}
+
+impl Trend {
+    /// The trend in the records of all steps, lines of `metrics.jsonl`. `None` if there are fewer than two, or if none of
+    /// the first or of the last steps has the figure.
+    pub fn of(records: &[Value]) -> Option<Self> {
+        let steps = LAST_STEPS.min(records.len() / 2);
+        let (first, last) = (&records[..steps], &records[records.len() - steps..]);
+        let mean = |records: &[Value], path: &str| {
+            let values: Vec<f64> = records.iter().filter_map(|record| record.pointer(path)?.as_f64()).collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let has_rewards = records.iter().any(|record| record.get("reward").is_some());
+        let (figure, path) = if has_rewards { ("reward", "/reward/mean") } else { ("loss", "/loss") };
+        let (first, last) = mean(first, path).zip(mean(last, path))?;
+        Some(Self { figure: figure.to_owned(), steps, first, last })
+    }
+}
+
+impl fmt::Display for Trend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { figure, steps, first, last } = self;
+        let figure = match figure.as_str() {
+            "reward" => "mean reward",
+            other => other,
+        };
+        match *steps {
+            1 => writeln!(f, "{figure} {first:.3} in the first step, {last:.3} in the last"),
+            _ => writeln!(f, "{figure} {first:.3} in the first {steps} steps, {last:.3} in the last {steps}"),
+        }
+    }
+}
+
 /// The result of a job, written as `report.json` and as text in `report.txt`. Held-out replies that got no score count
 /// as wrong; their number is reported as `unscored`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +133,9 @@ pub struct Report {
     pub best: Option<BestOfRun>,
     /// Seconds that the run spent in each phase.
     pub seconds: TotalSeconds,
+    /// How the reward or the loss changed over the steps; `None` for a run of fewer than two steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trend: Option<Trend>,
     /// What stood out in the last steps, and what to change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
@@ -105,13 +155,14 @@ impl Report {
             ended,
             best,
             seconds: counters.seconds,
+            trend: None,
             hints: Vec::new(),
         }
     }
 }
 
-impl std::fmt::Display for Report {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(BeforeAfter { before, after }) = &self.measured {
             if !after.sampled.is_empty() {
                 f.write_str(&table(before, after))?;
@@ -123,13 +174,17 @@ impl std::fmt::Display for Report {
         if let Some(BeforeAfter { before, after }) = self.preferred {
             writeln!(f, "held-out pairs ranked right: {:.1} % before, {:.1} % after", 100.0 * before, 100.0 * after)?;
         }
+        if let (None, None, Some(trend)) = (&self.measured, self.preferred, &self.trend) {
+            write!(f, "{trend}")?;
+        }
         if let Some(BestOfRun { number, metric, value }) = &self.best {
             let value = match metric.as_str() {
                 "sampled" | "greedy" => format!("held-out accuracy {:.1} %", 100.0 * value),
                 // Metrics that are better when lower are negated for the comparison.
                 metric => format!("{metric} {:.4}", value.abs()),
             };
-            writeln!(f, "\nbest checkpoint: checkpoints/step-{number:06} (warm-up steps included), {value}")?;
+            let line = format!("best checkpoint: checkpoints/step-{number:06} (warm-up steps included), {value}");
+            writeln!(f, "\n{}", wrap(&line))?;
         }
         let s = self.seconds;
         let total = s.warmup + s.counted() + s.evaluation + s.overhead;
@@ -142,14 +197,15 @@ impl std::fmt::Display for Report {
             ("overhead", s.overhead),
         ];
         let parts: Vec<String> = parts.iter().map(|(name, t)| format!("{name} {t:.1} s")).collect();
-        writeln!(f, "\n{} steps in {total:.0} s: {}; {}", self.steps, parts.join(", "), self.ended)?;
-        self.hints.iter().try_for_each(|hint| writeln!(f, "hint: {hint}"))
+        writeln!(f, "\n{}", wrap(&format!("{} steps in {total:.0} s; {}", self.steps, self.ended)))?;
+        writeln!(f, "{}", fill(parts.iter().map(String::as_str), ", "))?;
+        self.hints.iter().try_for_each(|hint| writeln!(f, "{}", wrap(&format!("hint: {hint}"))))
     }
 }
 
 /// Held-out accuracy before and after training as a text table, one row per kind of task.
 fn table(before: &PolicyEvaluation, after: &PolicyEvaluation) -> String {
-    let head = ["held-out accuracy", "answers", "before", "after", "change", "greedy before", "after", "unscored"];
+    let head = ["kind", "answers", "before", "after", "change", "greedy before", "after", "unscored"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     let mut kinds: Vec<&String> = before.sampled.keys().filter(|k| *k != "all").collect();
     let all = "all".to_owned();
@@ -173,7 +229,7 @@ fn table(before: &PolicyEvaluation, after: &PolicyEvaluation) -> String {
             },
         ]);
     }
-    render(&rows)
+    format!("held-out accuracy\n\n{}", render(&rows))
 }
 
 /// Metrics of the suites before and after training as a text table. Shares lie between 0 and 1; BLEU, chrF and TER have

@@ -1,21 +1,23 @@
-//! Writes the records of steps to `metrics.jsonl` or `warmup.jsonl` and to TensorBoard, and shows the progress line.
+//! Writes the records of steps to `metrics.jsonl` or `warmup.jsonl` and to TensorBoard, and shows them.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rlar_run::{Events, Progress, Records, RunFolder};
+use rlar_run::{Events, OutputMode, Progress, Records, RunFolder};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::TrainError;
+
+/// The file of the records of training steps.
+pub const METRICS: &str = "metrics.jsonl";
 
 /// The current time, in seconds since 1970 (UTC).
 pub fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }
 
-/// The log of one phase of a run: a JSONL file of step records, TensorBoard events, and the progress line in the
-/// terminal.
+/// The log of one phase of a run: a JSONL file of step records, TensorBoard events, and the progress in the terminal.
 #[derive(Debug)]
 pub struct MetricsLog {
     records: Records,
@@ -46,7 +48,7 @@ impl MetricsLog {
         Ok(Self { records, events, progress })
     }
 
-    /// Adds time and memory use to the record of step `step`, writes it, and updates the progress line.
+    /// Adds time and memory use to the record of step `step`, writes it, and shows it.
     pub fn write(&mut self, step: u64, record: &impl Serialize) -> Result<(), TrainError> {
         let time = now();
         let mut record = serde_json::to_value(record)?;
@@ -56,7 +58,12 @@ impl MetricsLog {
         if let Some(events) = &mut self.events {
             events.scalars(step, time, &scalars(&record))?;
         }
-        self.progress.step(step, progress_line(&record));
+        self.progress.step(step, &figures(&record));
+        let mut shown = json!({ "phase": self.progress.title(), "steps": self.progress.total() });
+        if let (Value::Object(shown), Value::Object(record)) = (&mut shown, record) {
+            shown.extend(record);
+        }
+        self.output().event("step", shown);
         Ok(())
     }
 
@@ -70,12 +77,12 @@ impl MetricsLog {
         Ok(self.records.sync()?)
     }
 
-    /// Prints a line above the progress line.
-    pub fn say(&self, line: &str) {
-        self.progress.say(line);
+    /// How the run shows what it does.
+    pub fn output(&self) -> OutputMode {
+        self.progress.mode()
     }
 
-    /// Removes the progress line from the terminal.
+    /// Removes the progress bar from the terminal.
     pub fn finish(&self) {
         self.progress.finish();
     }
@@ -89,26 +96,22 @@ fn memory(name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kb| kb << 10)
 }
 
-/// One line of text with the most important numbers of a record.
-fn progress_line(record: &Value) -> String {
+/// The numbers of a record for the line that its step leaves in the terminal, the most important first.
+fn figures(record: &Value) -> Vec<String> {
     let number = |path: &str| record.pointer(path).and_then(Value::as_f64);
-    let mut parts = Vec::new();
-    parts.extend(number("/reward/mean").map(|x| format!("reward {x:.3}")));
-    parts.extend(number("/accuracy").map(|x| format!("accuracy {:.1} %", 100.0 * x)));
-    parts.extend(number("/kl/k3").map(|x| format!("KL {x:.4}")));
-    if number("/reward/mean").is_none() {
-        parts.extend(number("/loss").map(|x| format!("loss {x:.3}")));
-    }
-    parts.extend(number("/tokens_per_second/step").map(|x| format!("{x:.0} tok/s")));
-    let phases = ["sampling", "scoring", "training"].map(|p| number(&format!("/seconds/{p}")).unwrap_or(0.0));
-    let total: f64 = phases.iter().sum();
-    let [sampling, scoring, training] = phases;
-    if total > training {
-        let percent = |seconds: f64| 100.0 * seconds / total;
-        let (sample, score, train) = (percent(sampling), percent(scoring), percent(training));
-        parts.push(format!("sample {sample:.0} % score {score:.0} % train {train:.0} %"));
-    }
-    parts.join("  ")
+    let reward = number("/reward/mean");
+    let loss = number("/loss").filter(|_| reward.is_none());
+    let seconds = ["sampling", "scoring", "training"].map(|phase| number(&format!("/seconds/{phase}")).unwrap_or(0.0));
+    let seconds: f64 = seconds.iter().sum();
+    let figures = [
+        reward.map(|x| format!("reward {x:.3}")),
+        number("/accuracy").map(|x| format!("accuracy {:.1} %", 100.0 * x)),
+        loss.map(|x| format!("loss {x:.3}")),
+        number("/kl/k3").map(|x| format!("KL {x:.4}")),
+        Some(seconds).filter(|s| *s > 0.0).map(|s| format!("{s:.1} s")),
+        number("/tokens_per_second/step").map(|x| format!("{x:.0} tok/s")),
+    ];
+    figures.into_iter().flatten().collect()
 }
 
 /// All numbers in a record, named by their paths joined with `/`, as TensorBoard's scalars.

@@ -1,6 +1,7 @@
 //! The record of a step: a training method returns it to the train loop, which writes it as a line of `metrics.jsonl`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -130,4 +131,16 @@ pub struct Measurement {
     /// Results of evaluation suites, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub suites: BTreeMap<String, Value>,
+}
+
+impl fmt::Display for Measurement {
+    /// The accuracy or, without held-out data, the value that decides.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.accuracy, self.unscored, self.decides) {
+            (Some(accuracy), _, _) => write!(f, "held-out accuracy {:.1} %", 100.0 * accuracy),
+            (None, Some(unscored), _) => write!(f, "held-out accuracy unknown: {unscored} replies have no score"),
+            (None, None, Some(value)) => write!(f, "`eval.metric` is {:.4}", value.abs()),
+            (None, None, None) => f.write_str("`eval.metric` is unknown"),
+        }
+    }
 }

@@ -105,6 +105,11 @@ impl Collector<'_> {
     ) -> Result<T, TrainError> {
         let clock = Instant::now();
         let step = state.counters.step;
+        let activity = self.rewards.activity().clone();
+        let update = |state: &mut TrainState| {
+            let _training = activity.phase("training", 0, "");
+            update(state)
+        };
         if !self.config.train.asynchronous || step + 1 >= self.config.train.steps {
             let updated = update(state);
             seconds.training = clock.elapsed().as_secs_f64();

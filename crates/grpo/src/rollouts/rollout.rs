@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rlar_policy::{Engine, Finish, GenerationRequest, Policy, PolicyError, Sample, StreamControl, TokenEvent};
 use rlar_rewards::{Failure, Outcome, Scores};
+use rlar_run::OngoingWork;
 use serde::{Deserialize, Serialize};
 
 use crate::algorithm::advantage::{GroupScores, ScoreColumn};
@@ -66,11 +67,13 @@ pub struct FinishedReply {
     pub tokens: Vec<u32>,
 }
 
-/// Samples replies to every request, one per seed, and calls `on_reply` with each as soon as it is complete.
+/// Samples replies to every request, one per seed, and calls `on_reply` with each as soon as it is complete. Counts
+/// tokens and replies in `progress`.
 pub fn sample(
     policy: &Policy,
     requests: &[GenerationRequest],
     sampling: &SamplingConfig,
+    progress: &OngoingWork,
     on_reply: &mut (dyn FnMut(FinishedReply) + Send),
 ) -> Result<Vec<Vec<Sample>>, PolicyError> {
     let mut texts: Vec<Vec<String>> = requests.iter().map(|r| vec![String::new(); r.seeds.len()]).collect();
@@ -79,8 +82,10 @@ pub fn sample(
         let TokenEvent { request, index, .. } = event;
         texts[request][index].push_str(event.text);
         ids[request][index].push(event.token);
+        progress.add_token();
         if event.finish.is_some() {
             let (text, tokens) = (std::mem::take(&mut texts[request][index]), std::mem::take(&mut ids[request][index]));
+            progress.add(1);
             on_reply(FinishedReply { request, index, text, tokens });
         }
         StreamControl::Continue

@@ -113,6 +113,9 @@ impl Collector<'_> {
         let time_left = Duration::from_secs_f64((self.config.rewards.step_deadline - batch.scoring).max(0.0));
         let deadline = OnceLock::new();
         let is_over = &|| deadline.get().is_some_and(|d| Instant::now() >= *d);
+        let replies: usize = requests.iter().map(|r| r.seeds.len()).sum();
+        let sampling_progress = rewards.activity().phase("sampling", replies, "replies");
+        let scoring_progress = &rewards.activity().phase("scoring", replies, "replies");
         let (send, finished) = mpsc::channel::<(FinishedReply, Completion)>();
         let (samples, scores, sampling_time) = std::thread::scope(|scope| {
             let scorer = scope.spawn(move || {
@@ -125,6 +128,7 @@ impl Collector<'_> {
                     for ((reply, _), scored) in waiting.iter().zip(rewards.score_until(&items, is_over)?) {
                         scores[reply.request][reply.index] = scored;
                     }
+                    scoring_progress.add(waiting.len());
                 }
                 Ok::<_, RewardError>(scores)
             });
@@ -134,7 +138,8 @@ impl Collector<'_> {
                 // Sending fails only if the scorer has ended with an error, which is returned below.
                 let _ = send.send((reply, completion));
             };
-            let samples = sample(policy, requests, sampling, &mut on_reply);
+            let samples = sample(policy, requests, sampling, &sampling_progress, &mut on_reply);
+            drop(sampling_progress);
             let sampling_time = started.elapsed();
             deadline.get_or_init(|| Instant::now() + time_left);
             drop(send);

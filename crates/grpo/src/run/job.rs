@@ -6,6 +6,7 @@ use rlar_data::{Example, Preference};
 use rlar_eval::suite::SuiteEval;
 use rlar_rewards::Orchestrator;
 use rlar_rewards::agents::Agents;
+use rlar_run::OutputMode;
 
 use crate::config::Config;
 
@@ -37,6 +38,6 @@ pub struct Job<'a> {
     pub resume: bool,
     /// A flag that a signal handler sets; the run then stops after the current step.
     pub interrupted: &'a AtomicBool,
-    /// Whether to show progress in the terminal.
-    pub progress: bool,
+    /// How the run shows what it does.
+    pub output: OutputMode,
 }

@@ -7,13 +7,14 @@ use rlar_policy::PolicyError;
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::background::{AgentRequest, BackgroundAgents};
 use rlar_rewards::domain;
-use rlar_run::{Checkpoint, Journal, RunFolder};
+use rlar_run::{Checkpoint, Journal, OutputMode, RunFolder};
+use serde_json::json;
 
 use crate::TrainError;
 use crate::config::{Agent, Config, Method};
-use crate::report::final_report::{BeforeAfter, Report};
+use crate::report::final_report::{BeforeAfter, PolicyEvaluation, Report, Trend};
 use crate::report::hints::{LAST_STEPS, hints};
-use crate::report::metrics_log::MetricsLog;
+use crate::report::metrics_log::{METRICS, MetricsLog};
 use crate::report::rollout_files::RolloutFiles;
 use crate::rollouts::collect::{Collector, next_batch, tool_health};
 use crate::rollouts::evolution::{Evolution, EvolutionState, StepContext};
@@ -29,9 +30,6 @@ use crate::train_loop::held_out::{evaluate, evaluate_once};
 use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
 use crate::update::reference::Reference;
 use crate::update::train_state::TrainState;
-
-/// The file of the step records.
-const METRICS: &str = "metrics.jsonl";
 
 /// What a run prepares before its first step.
 struct Prepared<'a> {
@@ -63,7 +61,9 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let before = if job.heldout.is_empty() && job.suites.is_empty() {
         None
     } else {
-        Some(evaluate_once(run, "before.json", done, || evaluate(job, &mut state))?)
+        let before = evaluate_once(run, "before.json", done, || evaluate(job, &mut state))?;
+        announce(job.output, "before", &before);
+        Some(before)
     };
 
     let (ended, mut journal) = run_loop(job, config, run, prepared, &mut state)?;
@@ -72,6 +72,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
         Some(before) => {
             let step = state.counters.step;
             let after = journal.once(step, "after", || evaluate(job, &mut state))?;
+            announce(job.output, "after", &after);
             Some(BeforeAfter { before, after })
         }
         None => None,
@@ -83,7 +84,18 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let records = run.records(METRICS, state.counters.step)?.read()?;
     let last = &records[records.len().saturating_sub(LAST_STEPS)..];
     let hints = hints(last, config.sampling.max_tokens);
-    Ok(Report { measured, hints, ..Report::new(&state.counters, config, ended) })
+    let trend = Trend::of(&records);
+    Ok(Report { measured, trend, hints, ..Report::new(&state.counters, config, ended) })
+}
+
+/// Shows the evaluation of a policy before or after training. For people, that after training is part of the report.
+fn announce(output: OutputMode, when: &str, evaluation: &PolicyEvaluation) {
+    let PolicyEvaluation { sampled, greedy, suites } = evaluation;
+    output.event("evaluation", json!({ "when": when, "sampled": sampled, "greedy": greedy, "suites": suites }));
+    if let (Some(sampled), Some(greedy), "before") = (sampled.get("all"), greedy.get("all"), when) {
+        let (sampled, greedy) = (sampled.percent(), greedy.percent());
+        output.say(&format!("held-out accuracy before training: sampled {sampled:.1} %, greedy {greedy:.1} %"));
+    }
 }
 
 /// Encodes the data, and refuses prompts that do not fit into the policy's context before time is spent on training.
@@ -126,6 +138,7 @@ fn run_loop(
     let checkpoint = checkpoint.as_ref();
     let done = state.counters.step;
     let progress = progress(job, "train", config.train.steps, done);
+    let progress = progress.with_a_line_per_step().showing(job.rewards.activity());
     let log = MetricsLog::open(run, METRICS, done, true, progress)?;
     let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
     let (heldout, suites) = (&job.heldout[..], &mut job.suites[..]);

@@ -31,16 +31,18 @@ struct Resumed {
 }
 
 impl ResumePoint {
-    /// Finds the point from which a job starts or continues. Also returns messages for the user, for instance about
-    /// damaged checkpoints.
+    /// Finds the point from which a job starts or continues. Also returns messages for the user about where that
+    /// is. Warns of damaged checkpoints.
     pub fn find(run: &RunFolder, job: &Job) -> Result<(Self, Vec<String>), TrainError> {
         let anew = Self { checkpoint: None, resumed: None };
         if !job.resume {
             return Ok((anew, Vec::new()));
         }
         let (checkpoint, damaged) = run.checkpoints().newest()?;
-        let mut notes: Vec<String> =
-            damaged.iter().map(|line| format!("damaged checkpoint, using the one before: {line}")).collect();
+        for line in &damaged {
+            tracing::warn!("damaged checkpoint, using the one before: {line}");
+        }
+        let mut notes = Vec::new();
         if let Some(checkpoint) = checkpoint {
             let counters = Counters::parse(&checkpoint.read("state.json")?, &checkpoint.path)?;
             let journal = run.journal(counters.step)?;

@@ -2,11 +2,12 @@
 //! trained on preference pairs.
 
 use rlar_policy::RewardModel;
-use rlar_run::RunFolder;
+use rlar_run::{OutputMode, RunFolder};
+use serde_json::json;
 
 use crate::TrainError;
-use crate::report::final_report::{BeforeAfter, Report};
-use crate::report::metrics_log::MetricsLog;
+use crate::report::final_report::{BeforeAfter, Report, Trend};
+use crate::report::metrics_log::{METRICS, MetricsLog};
 use crate::run::job::Job;
 use crate::run::resume::ResumePoint;
 use crate::run::setup::{first_policy, progress};
@@ -31,11 +32,24 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let mut method = RewardModelTraining { config, pairs: &pairs, heldout: &heldout, tokens_per_micro_batch };
     let done = state.counters.step;
     let before: Option<f64> = evaluate_once(run, "before.json", done, || method.accuracy(&state.model))?;
-    let log = MetricsLog::open(run, "metrics.jsonl", done, true, progress(job, "train-rm", config.train.steps, done))?;
+    announce_preferred(job.output, "before", before);
+    let progress = progress(job, "train-rm", config.train.steps, done).with_a_line_per_step();
+    let log = MetricsLog::open(run, METRICS, done, true, progress)?;
     let mut training = TrainLoop { run, config, journal, log, interrupted: job.interrupted };
     let ended = training.run(&mut state, &mut method)?;
     let after = method.accuracy(&state.model)?;
+    announce_preferred(job.output, "after", after);
     run.write_folder("final", &state.model.files()?)?;
     let preferred = before.zip(after).map(|(before, after)| BeforeAfter { before, after });
-    Ok(Report { preferred, ..Report::new(&state.counters, config, ended) })
+    let trend = Trend::of(&training.log.records()?);
+    Ok(Report { preferred, trend, ..Report::new(&state.counters, config, ended) })
+}
+
+/// Shows which share of the held-out pairs the model ranks correctly before or after training.
+fn announce_preferred(output: OutputMode, when: &str, preferred: Option<f64>) {
+    let Some(preferred) = preferred else { return };
+    output.event("evaluation", json!({ "when": when, "preferred": preferred }));
+    if when == "before" {
+        output.say(&format!("held-out pairs ranked right before training: {:.1} %", 100.0 * preferred));
+    }
 }

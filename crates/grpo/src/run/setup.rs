@@ -17,9 +17,9 @@ use crate::update::memory_plan::{TrainingMemory, TrainingSizes};
 use crate::update::micro_batches::BackwardOptions;
 use crate::update::train_state::Counters;
 
-/// The progress line of a phase with `total` steps, of which `done` are done.
+/// The progress of a phase with `total` steps, of which `done` are done.
 pub fn progress(job: &Job, title: &str, total: u64, done: u64) -> Progress {
-    if job.progress { Progress::new(title, total, done) } else { Progress::hidden() }
+    Progress::new(job.output, title, total, done)
 }
 
 /// The longest time that a write waits for free space on a full disk, from `run.disk_wait`.

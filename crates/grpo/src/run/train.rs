@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use rlar_rewards::{CALIBRATION, PRINTS, STORE, Store};
 use rlar_run::RunFolder;
+use serde_json::json;
 
 use crate::TrainError;
 use crate::config::Method;
@@ -12,8 +13,9 @@ use crate::run::assign_tools::assign_tools;
 use crate::run::inputs::check_inputs;
 use crate::run::job::Job;
 use crate::run::resume::ResumePoint;
-use crate::run::setup::{disk, progress, restore_threads};
+use crate::run::setup::{disk, restore_threads};
 use crate::run::{policy, reward_model};
+use crate::update::train_state::Counters;
 
 /// Runs or continues a job to its end, writes `report.json` and `report.txt`, and returns the report.
 pub fn train(mut job: Job) -> Result<Report, TrainError> {
@@ -21,8 +23,12 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     let (resume, notes) = ResumePoint::find(&run, &job)?;
     check_inputs(&run, &job, resume.is_resumed())?;
     for note in notes {
-        progress(&job, "", 0, 0).say(&note);
+        job.output.say(&note);
+        job.output.event("note", json!({ "message": note }));
     }
+    announce(&job, resume.counters());
+    let activity = job.rewards.activity().clone();
+    job.suites.iter_mut().for_each(|suite| suite.report_to(&activity));
     restore_threads(&run, resume.counters())?;
     assign_tools(&run, &mut job, resume.is_resumed())?;
     if job.config.train.method != Method::RewardModel {
@@ -44,6 +50,25 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     run.write("report.json", &serde_json::to_vec_pretty(&report)?)?;
     run.write("report.txt", report.to_string().as_bytes())?;
     Ok(report)
+}
+
+/// Shows the event of the start; `counters` are those of an earlier run that is continued.
+fn announce(job: &Job, counters: Option<&Counters>) {
+    let config = &job.config;
+    let start = json!({
+        "run": config.run.folder,
+        "method": config.train.method,
+        "seed": config.seed,
+        "warmup_steps": config.warmup.steps,
+        "steps": config.train.steps,
+        "warmup_done": counters.map_or(0, |counters| counters.warmup),
+        "done": counters.map_or(0, |counters| counters.step),
+        "prompts": job.train.len(),
+        "demonstrations": job.demonstrations.len(),
+        "preferences": job.preferences.len(),
+        "heldout": job.heldout.len() + job.heldout_preferences.len(),
+    });
+    job.output.event("start", start);
 }
 
 /// Writes the distribution of each tool's scores to the run's folder, as `library/TOOL/calibration.json`.

@@ -11,6 +11,7 @@ use crate::report::metrics_log::MetricsLog;
 use crate::report::step_record::SftMetrics;
 use crate::run::job::Job;
 use crate::run::setup::progress;
+use crate::train_loop::announce_checkpoint;
 use crate::train_loop::sft::{Demonstration, SftStep};
 use crate::update::train_state::TrainState;
 use crate::{TrainError, schedule};
@@ -56,6 +57,7 @@ pub fn warm_up(state: &mut TrainState, job: &Job, run: &RunFolder, data: &[Demon
             log.sync()?;
             state.save(&run.checkpoints(), &|| Ok(Vec::new()))?;
             run.checkpoints().keep(config.run.keep_last, &[])?;
+            announce_checkpoint(log.output(), run, state);
             state.counters.seconds.overhead += clock.elapsed().as_secs_f64();
         }
         if stop {

@@ -8,7 +8,7 @@ use rlar_eval::suite::{GenerationOptions, LocalPolicy, SuiteEval, SuiteResult};
 use rlar_eval::{Accuracy, Protocol, accuracy};
 use rlar_policy::Policy;
 use rlar_rewards::Orchestrator;
-use rlar_run::RunFolder;
+use rlar_run::{Activity, Progress, RunFolder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -26,6 +26,8 @@ use crate::update::train_state::TrainState;
 pub fn evaluate(job: &mut Job, state: &mut TrainState) -> Result<PolicyEvaluation, TrainError> {
     let clock = Instant::now();
     let config = &job.config;
+    let activity = job.rewards.activity().clone();
+    let _shown = Progress::watch(job.output, "evaluation", &activity);
     let examples = &job.heldout[..config.eval.examples(job.heldout.len())];
     let mut by_kind = |protocol: &Protocol| -> Result<BTreeMap<String, Accuracy>, TrainError> {
         if examples.is_empty() {
@@ -35,7 +37,7 @@ pub fn evaluate(job: &mut Job, state: &mut TrainState) -> Result<PolicyEvaluatio
     };
     let [sampled, greedy] = config.protocols();
     let (sampled, greedy) = (by_kind(&sampled)?, by_kind(&greedy)?);
-    let suites = by_name(&run_suites(&state.model, &mut job.suites, config)?);
+    let suites = by_name(&run_suites(&state.model, &mut job.suites, config, &activity)?);
     state.counters.seconds.evaluation += clock.elapsed().as_secs_f64();
     Ok(PolicyEvaluation { sampled, greedy, suites })
 }
@@ -49,8 +51,10 @@ pub fn measure_policy(
     suites: &mut [SuiteEval],
     config: &Config,
 ) -> Result<Option<Measurement>, TrainError> {
+    let activity = rewards.activity().clone();
+    let _measuring = activity.phase("held-out", 0, "");
     let held_out = held_out_accuracy(policy, heldout, rewards, config)?;
-    let results = run_suites(policy, suites, config)?;
+    let results = run_suites(policy, suites, config, &activity)?;
     if results.is_empty() && held_out.is_none() {
         return Ok(None);
     }
@@ -80,12 +84,21 @@ fn suite_value(results: &[SuiteResult], suite: &str, metric: Option<&str>, confi
     Some(if metric.metric.higher_is_better() { value } else { -value })
 }
 
-fn run_suites(policy: &Policy, suites: &mut [SuiteEval], config: &Config) -> Result<Vec<SuiteResult>, TrainError> {
+fn run_suites(
+    policy: &Policy,
+    suites: &mut [SuiteEval],
+    config: &Config,
+    activity: &Activity,
+) -> Result<Vec<SuiteResult>, TrainError> {
     let model = LocalPolicy { policy, identity: "the policy".into(), batch: config.sampling.batch };
     let options = GenerationOptions { seed: Stream::Suites.seed(config.seed), cache: None, cancelled: &|| false };
     let mut results = Vec::new();
     for suite in suites {
-        let replies = suite.generate(&model, &options, &mut |_| ())?.unwrap_or_default();
+        let name = format!("suite {}", suite.suite().name);
+        let sampling = activity.phase(&name, suite.prompts().len(), "prompts");
+        let replies = suite.generate(&model, &options, &mut |done| sampling.set(done))?.unwrap_or_default();
+        drop(sampling);
+        let _scoring = activity.phase(&format!("{name}: scoring"), 0, "");
         results.push(suite.evaluate("the policy", replies, None, &|| false)?.0);
     }
     Ok(results)

@@ -11,7 +11,8 @@ pub mod sft;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use rlar_run::{Files, Journal, RunFolder};
+use rlar_run::{Files, Journal, OutputMode, RunFolder};
+use serde_json::{Value, json};
 
 use crate::TrainError;
 use crate::config::Config;
@@ -19,7 +20,7 @@ use crate::report::hints::{FIRST_STEPS, hints};
 use crate::report::metrics_log::MetricsLog;
 use crate::report::step_record::{Measurement, StepRecord};
 use crate::schedule;
-use crate::update::train_state::{BestCheckpoint, TrainState};
+use crate::update::train_state::{BestCheckpoint, Counters, TrainState};
 use crate::update::trainable::Trainable;
 
 /// A training method: what one step does, and how the model is evaluated.
@@ -48,7 +49,7 @@ pub struct TrainLoop<'a> {
     /// The journal: inputs of steps that cannot be computed again, such as sampled replies, recorded before they are
     /// used.
     pub journal: Journal,
-    /// The log of step records, with the progress line.
+    /// The log of step records, with the progress in the terminal.
     pub log: MetricsLog,
     /// A flag that a signal handler sets; the loop then stops after the current step.
     pub interrupted: &'a AtomicBool,
@@ -74,9 +75,6 @@ impl TrainLoop<'_> {
             let steps = self.config.train.steps;
             let lr = schedule::learning_rate(o.learning_rate, state.counters.step, steps, o.warmup_steps, o.decay);
             let mut record = method.step(state, lr, &mut self.journal)?;
-            for line in record.news.iter().flatten() {
-                self.log.say(&format!("step {}: {line}", record.step));
-            }
             state.counters.step += 1;
             record.eval = self.measure(state, method)?;
             let is_best = record.eval.as_ref().is_some_and(|measured| self.keep_best(state, measured));
@@ -89,11 +87,7 @@ impl TrainLoop<'_> {
             last_record = Instant::now();
             seconds.overhead += record.seconds.other;
             self.log.write(record.step, &record)?;
-            if record.step == FIRST_STEPS {
-                for hint in hints(&self.log.records()?, self.config.sampling.max_tokens) {
-                    self.log.say(&format!("hint: {hint}"));
-                }
-            }
+            self.announce(state, &record)?;
             let stop = self.interrupted.load(Ordering::SeqCst);
             if stop || is_best || state.counters.step.is_multiple_of(self.config.run.checkpoint_every) {
                 self.checkpoint(state, method)?;
@@ -103,6 +97,32 @@ impl TrainLoop<'_> {
                 return Err(TrainError::Interrupted { warmup: state.counters.warmup, step: state.counters.step });
             }
         }
+    }
+
+    /// Shows what a step did beside its figures: news of the agents, its measurement, and hints.
+    fn announce<M>(&self, state: &TrainState<M>, record: &StepRecord) -> Result<(), TrainError> {
+        let (output, step) = (self.log.output(), record.step);
+        for line in record.news.iter().flatten() {
+            output.say(&format!("step {step}: {line}"));
+            output.event("news", json!({ "step": step, "message": line }));
+        }
+        if let Some(measured) = &record.eval {
+            let is_best = state.counters.best.first().is_some_and(|best| best.number == state.number());
+            let best = if is_best { ", the best so far" } else { "" };
+            output.say(&format!("step {step}: {measured}{best}"));
+            let mut event = json!({ "step": step, "is_best": is_best });
+            if let (Value::Object(event), Value::Object(measured)) = (&mut event, serde_json::to_value(measured)?) {
+                event.extend(measured);
+            }
+            output.event("measurement", event);
+        }
+        if step == FIRST_STEPS {
+            for hint in hints(&self.log.records()?, self.config.sampling.max_tokens) {
+                output.say(&format!("hint: {hint}"));
+                output.event("hint", json!({ "step": step, "message": hint }));
+            }
+        }
+        Ok(())
     }
 
     /// Why there is no further step; `None` if there is one. If the time is up, this is written to the journal, so that
@@ -183,6 +203,14 @@ impl TrainLoop<'_> {
         if let Some(oldest) = checkpoints.keep(self.config.run.keep_last, &best)? {
             self.journal.forget(oldest.saturating_sub(state.counters.warmup))?;
         }
+        announce_checkpoint(self.log.output(), self.run, state);
         Ok(())
     }
+}
+
+/// Shows the event of a checkpoint that was written.
+pub(crate) fn announce_checkpoint<M>(output: OutputMode, run: &RunFolder, state: &TrainState<M>) {
+    let Counters { warmup, step, .. } = state.counters;
+    let path = run.checkpoints().path(state.number());
+    output.event("checkpoint", json!({ "step": step, "warmup": warmup, "path": path }));
 }

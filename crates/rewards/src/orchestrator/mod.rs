@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
+use rlar_run::Activity;
 use rlar_sandbox::ShouldStop;
 
 use crate::agents::builtin::{Assignment, BuiltinAgent};
@@ -57,6 +58,8 @@ pub struct Orchestrator {
     assigned: BTreeMap<String, Assignment>,
     /// Names of the tools that [`Orchestrator::suspend`] took out of use.
     suspended: BTreeSet<String>,
+    /// What the run is doing; the tools that are scoring are part of it.
+    activity: Activity,
 }
 
 /// The place of one outcome in a batch: which reply, and which of its tools.
@@ -90,6 +93,7 @@ impl Orchestrator {
             by_domain: BTreeMap::new(),
             assigned: BTreeMap::new(),
             suspended: BTreeSet::new(),
+            activity: Activity::default(),
         }
     }
 
@@ -113,6 +117,17 @@ impl Orchestrator {
     /// The library whose tools the orchestrator uses.
     pub fn library(&self) -> &Library {
         &self.library
+    }
+
+    /// What the run that uses the tools is doing at the moment: the tools that are scoring, and what other parts of the
+    /// run add.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// Makes the tools that are scoring part of this activity.
+    pub fn report_to(&mut self, activity: &Activity) {
+        self.activity = activity.clone();
     }
 
     /// Whether a tool of the library scores all replies to a prompt together, so that they should come in one call of
@@ -166,7 +181,7 @@ impl Orchestrator {
             }
             let open_items: Vec<_> = open.iter().map(|i| items[*i]).collect();
             self.open(&name)?;
-            let records = score_cached(&self.tools[&name], self.store.as_deref(), &open_items, should_stop)?;
+            let records = self.score_open(&name, &open_items, should_stop)?;
             let [low, high] = self.range(&name);
             for (i, record) in open.into_iter().zip(records) {
                 audited[i] = match record.outcome {
@@ -238,7 +253,18 @@ impl Orchestrator {
         items: &[(&Example, &Completion)],
     ) -> Result<Vec<ScoreRecord>, RewardError> {
         self.open(tool)?;
-        score_cached(&self.tools[tool], self.store.as_deref(), items, &|| false)
+        self.score_open(tool, items, &|| false)
+    }
+
+    /// Scores replies with a tool that is open, through the score cache. Meanwhile the tool is part of the activity.
+    fn score_open(
+        &self,
+        tool: &str,
+        items: &[(&Example, &Completion)],
+        should_stop: ShouldStop,
+    ) -> Result<Vec<ScoreRecord>, RewardError> {
+        let _scoring = self.activity.tool(tool, items.len());
+        score_cached(&self.tools[tool], self.store.as_deref(), items, should_stop)
     }
 
     /// Scores each reply with the tools of its example. Every tool scores all of its replies of the batch in one call.
@@ -297,7 +323,7 @@ impl Orchestrator {
     ) -> Result<Vec<FilledShare>, RewardError> {
         let score_share = |name: &str, slots: &[ScoreSlot]| {
             let share: Vec<_> = slots.iter().map(|slot| items[slot.item]).collect();
-            score_cached(&self.tools[name], self.store.as_deref(), &share, should_stop)
+            self.score_open(name, &share, should_stop)
         };
         let score_share = &score_share;
         if shares.len() == 1 {

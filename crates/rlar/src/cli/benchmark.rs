@@ -94,6 +94,9 @@ pub struct RewardBenchmarkArguments {
     /// Print the results as Markdown.
     #[arg(long)]
     pub markdown: bool,
+    /// Print a JSON object per event on standard output, one on each line, instead of text; `docs/run.md` describes them.
+    #[arg(long, conflicts_with_all = ["markdown", "route", "cross_fit"])]
+    pub json: bool,
     /// The device of reward models: `cpu`, `cuda:N` or `auto`.
     #[arg(long, default_value = "cpu")]
     pub device: String,

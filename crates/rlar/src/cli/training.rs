@@ -60,6 +60,9 @@ pub struct TrainingArguments {
     /// Print the resolved config and the expected memory, tokens, tools and time; write nothing.
     #[arg(long, conflicts_with = "resume")]
     pub dry_run: bool,
+    /// Print a JSON object per event on standard output, one on each line, instead of text; `docs/run.md` describes them.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub json: bool,
     /// Override the config's number of steps.
     #[arg(long)]
     pub steps: Option<u64>,
@@ -75,4 +78,7 @@ pub struct FetchRewardsArguments {
     /// The folder to fill; when absent, the config's `rewards.library`, else `library`.
     #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub library: Option<PathBuf>,
+    /// Print a JSON object per event on standard output, one on each line, instead of text; `docs/run.md` describes them.
+    #[arg(long)]
+    pub json: bool,
 }

@@ -13,6 +13,7 @@ mod libraries;
 mod rewards_gone_wrong;
 mod stops;
 mod suites;
+mod terminal;
 mod training;
 
 use std::path::Path;

@@ -1,6 +1,8 @@
 //! Tests of run folders.
 #![allow(clippy::unwrap_used)]
 
+mod shown;
+
 use std::fs;
 use std::path::Path;
 

@@ -1,0 +1,120 @@
+//! What a run is doing at the moment, within a step.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Time after which a tool that is scoring is named as slow.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// What a run is doing at the moment, for people to read. The parts of the run write to it, and a progress bar shows
+/// it; clones are the same activity.
+#[derive(Clone, Debug, Default)]
+pub struct Activity(Arc<Mutex<Vec<Arc<Work>>>>);
+
+/// Work in progress: a phase, or a call of a tool.
+#[derive(Debug)]
+struct Work {
+    kind: WorkKind,
+    name: String,
+    /// What is counted, such as `replies`.
+    unit: &'static str,
+    /// How many there are; 0 for a phase that is not counted.
+    total: usize,
+    done: AtomicUsize,
+    tokens: AtomicUsize,
+    begun: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WorkKind {
+    Phase,
+    Tool,
+}
+
+/// A phase or a call of a tool that is in progress until this value is dropped.
+#[derive(Debug)]
+pub struct OngoingWork {
+    activity: Activity,
+    work: Arc<Work>,
+}
+
+impl Activity {
+    /// Begins a phase, such as `sampling`, that is counted in a unit, such as `replies`. With a `total` of 0 it is not
+    /// counted.
+    pub fn phase(&self, name: &str, total: usize, unit: &'static str) -> OngoingWork {
+        self.begin(WorkKind::Phase, name, total, unit)
+    }
+
+    /// Begins a call of a tool, which scores this number of replies.
+    pub fn tool(&self, name: &str, replies: usize) -> OngoingWork {
+        self.begin(WorkKind::Tool, name, replies, "replies")
+    }
+
+    fn begin(&self, kind: WorkKind, name: &str, total: usize, unit: &'static str) -> OngoingWork {
+        let work = Arc::new(Work {
+            kind,
+            name: name.to_owned(),
+            unit,
+            total,
+            done: AtomicUsize::new(0),
+            tokens: AtomicUsize::new(0),
+            begun: Instant::now(),
+        });
+        self.lock().push(Arc::clone(&work));
+        OngoingWork { activity: self.clone(), work }
+    }
+
+    /// One line about the work that is in progress at `now`: the tool that has been scoring for the longest time, if it
+    /// is slow, then the phases. Empty if there is none.
+    pub fn describe(&self, now: Instant) -> String {
+        let works = self.lock();
+        let slow = works.iter().filter(|w| w.kind == WorkKind::Tool && now.duration_since(w.begun) > SLOW);
+        let slowest = slow.min_by_key(|w| w.begun).map(|w| {
+            let seconds = now.duration_since(w.begun).as_secs();
+            format!("`{}` has been scoring {} {} for {seconds} s", w.name, w.total, w.unit)
+        });
+        let phases = works.iter().filter(|w| w.kind == WorkKind::Phase).map(|w| w.phase());
+        slowest.into_iter().chain(phases).collect::<Vec<_>>().join(", ")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Work>>> {
+        // A thread that panicked cannot have left the list half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Work {
+    fn phase(&self) -> String {
+        let Self { name, unit, total, .. } = self;
+        let (done, tokens) = (self.done.load(Ordering::Relaxed), self.tokens.load(Ordering::Relaxed));
+        match (total, tokens) {
+            (0, _) => name.clone(),
+            (_, 0) => format!("{name} {done}/{total} {unit}"),
+            _ => format!("{name} {done}/{total} {unit} ({tokens} tokens)"),
+        }
+    }
+}
+
+impl OngoingWork {
+    /// Counts `n` more as done.
+    pub fn add(&self, n: usize) {
+        self.work.done.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Sets how many are done.
+    pub fn set(&self, n: usize) {
+        self.work.done.store(n, Ordering::Relaxed);
+    }
+
+    /// Counts one more token.
+    pub fn add_token(&self) {
+        self.work.tokens.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for OngoingWork {
+    fn drop(&mut self) {
+        self.activity.lock().retain(|work| !Arc::ptr_eq(work, &self.work));
+    }
+}
