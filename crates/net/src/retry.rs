@@ -112,7 +112,7 @@ pub(crate) fn tried(number: u32) -> String {
 }
 
 /// A duration as a text in seconds, rounded to a millisecond.
-fn seconds(time: Duration) -> String {
+pub(crate) fn seconds(time: Duration) -> String {
     format!("{} s", (time.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 

@@ -13,7 +13,7 @@ use rlar_eval::suite::prompts::build_prompts;
 use rlar_eval::suite::replies::read_replies;
 use rlar_eval::suite::{GenerationOptions, LlmServer, LocalPolicy, ReplyGenerator, Suite, SuiteEval, SuiteMetric};
 use rlar_grpo::CheckpointMetric;
-use rlar_net::llm::{Budget, LlmLimits, OpenAi, OpenAiSettings, Secret};
+use rlar_net::llm::{OpenAi, OpenAiSettings, Secret};
 use rlar_policy::{ComputeDevice, Policy, Precision};
 use rlar_rewards::{Orchestrator, OrchestratorConfig, STORE, Store};
 use rlar_run::{Progress, hash_files, sha256, write_atomic};
@@ -205,14 +205,14 @@ fn recorded_replies(path: &Path, suite: &SuiteEval) -> Result<Vec<Vec<ReplyResul
 }
 
 fn server(url: &str, arguments: &PolicyEvalArguments) -> Result<OpenAi> {
+    let model = arguments.server_model.clone().unwrap_or_default();
     let settings = OpenAiSettings {
-        url: url.to_owned(),
-        model: arguments.server_model.clone().unwrap_or_default(),
         key: Secret::from_env("OPENAI_API_KEY"),
         deadline: DEADLINE,
+        first_token: DEADLINE / 2,
         tries: TRIES,
         concurrency: arguments.concurrency.into(),
-        budget: Budget::new(LlmLimits::default()),
+        ..OpenAiSettings::new(url, model)
     };
     Ok(OpenAi::new(settings)?)
 }

@@ -14,7 +14,7 @@ use crate::run::job::Job;
 
 /// Config keys that may change when a run is resumed, because they do not change what the steps compute: where a run
 /// writes and its limits of time, tokens, failures and requests.
-const MAY_CHANGE: [&str; 10] = [
+const MAY_CHANGE: [&str; 12] = [
     "run",
     "train.max_minutes",
     "train.max_tokens",
@@ -24,6 +24,8 @@ const MAY_CHANGE: [&str; 10] = [
     "rewards.llm.max_tokens",
     "rewards.llm.max_cost",
     "rewards.llm.deadline",
+    "rewards.llm.first_token",
+    "rewards.llm.next_token",
     "rewards.llm.concurrency",
 ];
 

@@ -28,7 +28,7 @@ pub struct TokenUsage {
     pub completion_tokens: u64,
     /// Money spent, in the currency of the prices.
     pub cost: f64,
-    /// Number of requests that got a reply.
+    /// Number of requests that got a reply or a part of one; a request that is sent again counts again.
     pub requests: u64,
 }
 
@@ -89,8 +89,8 @@ impl Budget {
         Ok(())
     }
 
-    /// Counts a request that got a reply, and its tokens.
-    pub(crate) fn charge(&self, prompt_tokens: u64, completion_tokens: u64) {
+    /// Counts a request that got a reply or a part of one, and its tokens.
+    fn charge(&self, prompt_tokens: u64, completion_tokens: u64) {
         // The sum stops at the largest `u64`, so that an absurd count from a server cannot wrap the sum around to a
         // small one.
         let add = |to: &AtomicU64, n: u64| {
@@ -99,5 +99,28 @@ impl Budget {
         add(&self.0.prompt_tokens, prompt_tokens);
         add(&self.0.completion_tokens, completion_tokens);
         add(&self.0.requests, 1);
+    }
+}
+
+/// The tokens of one try of a request, which the budget is charged with when this is dropped: also when the try is given
+/// up, because the server did the work.
+pub(crate) struct TryCharge<'a> {
+    budget: &'a Budget,
+    /// Number of tokens in the prompt, estimated until the server has counted them.
+    pub prompt: u64,
+    /// Number of tokens of the reply so far.
+    pub completion: u64,
+}
+
+impl<'a> TryCharge<'a> {
+    /// A charge for a prompt of this length, to which nothing has been replied.
+    pub fn new(budget: &'a Budget, prompt: u64) -> Self {
+        Self { budget, prompt, completion: 0 }
+    }
+}
+
+impl Drop for TryCharge<'_> {
+    fn drop(&mut self) {
+        self.budget.charge(self.prompt, self.completion);
     }
 }

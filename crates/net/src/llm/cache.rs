@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::llm::{ChatReply, ChatRequest, Llm, LlmError, Record, Replay};
+use crate::llm::{ChatProgress, ChatReply, ChatRequest, Llm, LlmError, Record, Replay};
 
 /// Answers a request from a file of recorded exchanges of the same model, if the file has the request, and otherwise
 /// sends the request to the model.
@@ -33,15 +33,27 @@ impl LlmCache {
 
 impl Llm for LlmCache {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
+        self.chat_with_progress(request, &mut |_| {})
+    }
+
+    fn chat_with_progress(
+        &self,
+        request: &ChatRequest,
+        on_progress: &mut dyn FnMut(ChatProgress),
+    ) -> Result<ChatReply, LlmError> {
         let new_replies = || self.new_replies.lock().unwrap_or_else(PoisonError::into_inner);
         let key = request.key();
         if let Some(cached) = self.recorded.find(request).or_else(|| new_replies().get(&key).cloned()) {
             // The tokens of this reply were counted when the reply was first received.
             return Ok(ChatReply { prompt_tokens: 0, completion_tokens: 0, ..cached });
         }
-        let reply = self.record.chat(request)?;
+        let reply = self.record.chat_with_progress(request, on_progress)?;
         new_replies().insert(key, reply.clone());
         Ok(reply)
+    }
+
+    fn context(&self) -> Option<u64> {
+        self.record.context()
     }
 
     fn concurrency(&self) -> usize {

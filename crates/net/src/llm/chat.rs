@@ -4,12 +4,29 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::hex::hex;
-use crate::llm::{FunctionCall, FunctionDefinition, LlmError};
+use crate::llm::{ChatProgress, FunctionCall, FunctionDefinition, LlmError};
 
 /// A language model that answers chat requests, or something in its place, such as a recording.
 pub trait Llm: Send + Sync + std::fmt::Debug {
     /// Answers one request, and blocks until the reply is complete.
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError>;
+
+    /// Answers one request like [`Llm::chat`], and reports every token as it comes, where the model tells. A reply that
+    /// was recorded reports nothing.
+    fn chat_with_progress(
+        &self,
+        request: &ChatRequest,
+        on_progress: &mut dyn FnMut(ChatProgress),
+    ) -> Result<ChatReply, LlmError> {
+        let _ = on_progress;
+        self.chat(request)
+    }
+
+    /// Number of tokens that prompt and reply of one chat share; `None` if unknown. The first call may ask a server, and
+    /// blocks until it has answered.
+    fn context(&self) -> Option<u64> {
+        None
+    }
 
     /// Maximum number of requests that are answered at the same time.
     fn concurrency(&self) -> usize {
@@ -113,7 +130,7 @@ pub struct ChatReply {
     #[serde(default)]
     pub completion_tokens: u64,
     /// Why the reply ended: the server's `finish_reason`, such as `stop`, `length` or `tool_calls`; empty if the server
-    /// gave none.
+    /// gave none; `repetition` if the reply was cut because it repeated itself without end.
     #[serde(default = "stop")]
     pub finish: String,
     /// The function calls in the reply, in the model's order.

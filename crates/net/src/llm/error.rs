@@ -21,6 +21,17 @@ pub enum LlmError {
         /// The deadline, the number of tries, and what went wrong in the last try.
         message: String,
     },
+    /// The prompt does not fit into the model's context, or leaves no room for a reply.
+    #[error("{message}")]
+    ContextTooLong {
+        /// The address of the server, without user, password and query, or the model's name; what the server said, and
+        /// what to do.
+        message: String,
+        /// Number of tokens in the prompt; `None` if unknown.
+        prompt_tokens: Option<u64>,
+        /// Number of tokens that prompt and reply share; `None` if unknown.
+        context: Option<u64>,
+    },
     /// The server's response does not follow the chat protocol.
     #[error("the server's response does not follow the chat protocol: {0}")]
     Reply(String),

@@ -11,7 +11,7 @@ use chrono::{SecondsFormat, Utc};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError, Secret};
+use crate::llm::{ChatMessage, ChatProgress, ChatReply, ChatRequest, Llm, LlmError, Secret};
 
 /// Passes requests to another model and logs every exchange, including failed ones, in a JSONL file for people and
 /// their programs.
@@ -127,8 +127,16 @@ fn redact(value: &mut Value, secrets: &[Secret]) {
 
 impl Llm for LlmLog {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
+        self.chat_with_progress(request, &mut |_| {})
+    }
+
+    fn chat_with_progress(
+        &self,
+        request: &ChatRequest,
+        on_progress: &mut dyn FnMut(ChatProgress),
+    ) -> Result<ChatReply, LlmError> {
         let (time, began) = (Utc::now(), Instant::now());
-        let reply = self.inner.chat(request);
+        let reply = self.inner.chat_with_progress(request, on_progress);
         let line = LogLine {
             time: time.to_rfc3339_opts(SecondsFormat::Millis, true),
             model: self.inner.name(),
@@ -143,6 +151,10 @@ impl Llm for LlmLog {
         };
         self.write(&line);
         reply
+    }
+
+    fn context(&self) -> Option<u64> {
+        self.inner.context()
     }
 
     fn concurrency(&self) -> usize {

@@ -2,7 +2,9 @@
 //!
 //! An [`Llm`] answers a [`ChatRequest`] with a [`ChatReply`]; [`chat_all`] sends many requests at once.
 //!
-//! - [`OpenAi`] sends requests to an `OpenAI`-compatible server, within a [`Budget`].
+//! - [`OpenAi`] sends requests to an `OpenAI`-compatible server, within a [`Budget`] and an [`AdaptiveLimit`] on the
+//!   requests at a time. It reads replies as they are written, reports [`ChatProgress`], and cuts a reply that repeats
+//!   itself without end ([`runaway_repetition`]).
 //! - [`Record`] appends every exchange to a file, [`Replay`] answers from such a file without a network, and
 //!   [`LlmCache`] does both, so that an interrupted job does not pay twice.
 //! - [`LlmLog`] logs every exchange, failed ones included, for people to read.
@@ -36,18 +38,27 @@
 //! # Ok::<(), rlar_net::llm::LlmError>(())
 //! ```
 
+mod attempt;
 mod budget;
 mod cache;
 mod chat;
 mod chat_all;
+mod concurrency;
+mod connection;
+mod context_refusal;
 mod error;
+mod events;
 mod exchange;
 mod function;
 mod log;
 mod openai;
 mod parameters;
+mod progress;
 mod record;
+mod repetition;
 mod replay;
+mod server_limits;
+mod stream;
 mod wire;
 
 pub use crate::secret::Secret;
@@ -55,9 +66,12 @@ pub use budget::{Budget, LlmLimits, TokenUsage};
 pub use cache::LlmCache;
 pub use chat::{ChatMessage, ChatReply, ChatRequest, Llm};
 pub use chat_all::chat_all;
+pub use concurrency::{AdaptiveLimit, ChatPermit};
 pub use error::LlmError;
 pub use function::{FunctionCall, FunctionDefinition};
 pub use log::LlmLog;
 pub use openai::{OpenAi, OpenAiSettings};
+pub use progress::ChatProgress;
 pub use record::Record;
+pub use repetition::{Repetition, runaway_repetition};
 pub use replay::Replay;

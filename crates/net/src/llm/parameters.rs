@@ -15,14 +15,20 @@ pub(crate) enum Parameter {
     ResponseFormat,
     /// `tool_choice`, without which the model may reply with text instead of a function call.
     ToolChoice,
+    /// `stream_options`, with which a streamed reply has its token counts.
+    StreamOptions,
+    /// `stream`, without which the reply comes as a whole.
+    Stream,
 }
 
-const ALL: [Parameter; 5] = [
+const ALL: [Parameter; 7] = [
     Parameter::MaxTokens,
     Parameter::MaxCompletionTokens,
     Parameter::Temperature,
     Parameter::ResponseFormat,
     Parameter::ToolChoice,
+    Parameter::StreamOptions,
+    Parameter::Stream,
 ];
 
 /// Words by which servers say that they refuse a parameter itself, and not only its value.
@@ -45,6 +51,8 @@ impl Parameter {
             Self::Temperature => "temperature",
             Self::ResponseFormat => "response_format",
             Self::ToolChoice => "tool_choice",
+            Self::StreamOptions => "stream_options",
+            Self::Stream => "stream",
         }
     }
 
@@ -56,6 +64,8 @@ impl Parameter {
             Self::Temperature => "the server's own temperature holds, so equal requests may get different replies",
             Self::ResponseFormat => "only the prompt asks for JSON",
             Self::ToolChoice => "the model may reply with text instead of a function call",
+            Self::StreamOptions => "tokens are estimated unless the server counts them unasked",
+            Self::Stream => "replies come as a whole, each within `rewards.llm.first_token`",
         }
     }
 
@@ -63,8 +73,14 @@ impl Parameter {
     fn leave_out(self, body: &mut Value) {
         let Some(fields) = body.as_object_mut() else { return };
         let removed = fields.remove(self.key());
-        if let (Self::MaxTokens, Some(limit)) = (self, removed) {
-            fields.insert(Self::MaxCompletionTokens.key().to_owned(), limit);
+        match (self, removed) {
+            (Self::MaxTokens, Some(limit)) => {
+                fields.insert(Self::MaxCompletionTokens.key().to_owned(), limit);
+            }
+            (Self::Stream, _) => {
+                fields.remove(Self::StreamOptions.key());
+            }
+            _ => {}
         }
     }
 }
@@ -93,10 +109,10 @@ impl Refused {
     }
 }
 
-/// The parameter of the request `sent` that an error response refuses; `None` for any other error. The response names
-/// the parameter in `error.param` or in its message, where the first name of a parameter that was sent counts.
-pub(crate) fn refused_parameter(response: &[u8], message: &str, sent: &Value) -> Option<Parameter> {
-    let json: Value = serde_json::from_slice(response).unwrap_or_default();
+/// The parameter of the request `sent` that an error response refuses; `None` for any other error. The JSON of the
+/// response names the parameter in `error.param` or in its message, where the first name of a parameter that was sent
+/// counts.
+pub(crate) fn refused_parameter(json: &Value, message: &str, sent: &Value) -> Option<Parameter> {
     let code = json.pointer("/error/code").or_else(|| json.get("code")).and_then(Value::as_str).unwrap_or_default();
     let message = message.to_lowercase();
     let is_refusal = code.starts_with("unsupported") || REFUSALS.iter().any(|words| message.contains(words));
@@ -110,6 +126,7 @@ pub(crate) fn refused_parameter(response: &[u8], message: &str, sent: &Value) ->
         return is_refusal.then_some(parameter);
     }
     let words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let found = |word: &str| ALL.into_iter().filter(was_sent).find(|p| p.key() == word);
+    let is_key = |p: &Parameter, word: &str| p.key() == word || (*p == Parameter::Stream && word == "streaming");
+    let found = |word: &str| ALL.into_iter().filter(was_sent).find(|p| is_key(p, word));
     words.into_iter().find_map(found).filter(|_| is_refusal)
 }

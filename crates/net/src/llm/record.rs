@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::llm::exchange::{Exchange, is_yaml, read_jsonl};
-use crate::llm::{ChatReply, ChatRequest, Llm, LlmError};
+use crate::llm::{ChatProgress, ChatReply, ChatRequest, Llm, LlmError};
 
 /// Passes requests to another model and appends each exchange to a JSONL file that [`Replay`](crate::llm::Replay) can
 /// read. The file contains no API key and no address with a password.
@@ -83,10 +83,22 @@ impl Record {
 
 impl Llm for Record {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
-        let reply = self.inner.chat(request)?;
+        self.chat_with_progress(request, &mut |_| {})
+    }
+
+    fn chat_with_progress(
+        &self,
+        request: &ChatRequest,
+        on_progress: &mut dyn FnMut(ChatProgress),
+    ) -> Result<ChatReply, LlmError> {
+        let reply = self.inner.chat_with_progress(request, on_progress)?;
         let exchange = Exchange { request: request.clone(), reply: reply.clone(), model: Some(self.inner.name()) };
         self.append(&exchange).map_err(LlmError::io(&self.path))?;
         Ok(reply)
+    }
+
+    fn context(&self) -> Option<u64> {
+        self.inner.context()
     }
 
     fn concurrency(&self) -> usize {

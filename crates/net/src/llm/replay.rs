@@ -20,6 +20,7 @@ pub struct Replay {
     /// For each [`ChatRequest::key`], the index of the exchange in `exchanges`.
     by_key: HashMap<String, usize>,
     name: String,
+    context: Option<u64>,
 }
 
 impl Replay {
@@ -58,7 +59,13 @@ impl Replay {
             exchanges.push(located);
         }
         let name = name(&exchanges, &by_key);
-        Ok(Self { path: path.to_owned(), exchanges, by_key, name })
+        Ok(Self { path: path.to_owned(), exchanges, by_key, name, context: None })
+    }
+
+    /// Gives the replay the context of the model whose exchanges were recorded, in tokens, so that prompts are fitted to
+    /// it as they were then.
+    pub fn with_context(self, context: Option<u64>) -> Self {
+        Self { context, ..self }
     }
 
     /// The number of different requests in the recording.
@@ -105,6 +112,10 @@ impl Replay {
 impl Llm for Replay {
     fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
         self.find(request).ok_or_else(|| self.not_recorded(request))
+    }
+
+    fn context(&self) -> Option<u64> {
+        self.context
     }
 
     fn name(&self) -> String {

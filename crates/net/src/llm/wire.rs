@@ -13,14 +13,15 @@ pub(crate) struct TokenCounts {
     pub completion: u64,
 }
 
-/// The JSON body of a request to the model with this name.
-pub(crate) fn body(request: &ChatRequest, model: &str) -> Value {
+/// The JSON body of a request to the model with this name, for a reply of at most `max_tokens` tokens.
+pub(crate) fn body(request: &ChatRequest, model: &str, max_tokens: u64) -> Value {
     let mut body = json!({
         "model": model,
         "messages": request.messages,
-        "max_tokens": request.max_tokens,
+        "max_tokens": max_tokens,
         "temperature": request.temperature,
-        "stream": false,
+        "stream": true,
+        "stream_options": {"include_usage": true},
     });
     if let Some(schema) = &request.schema {
         // In this protocol, the name of a schema has at most 64 characters, and only these.
@@ -46,12 +47,19 @@ pub(crate) fn usage(request: &ChatRequest, body: &Value) -> TokenCounts {
     TokenCounts { prompt, completion }
 }
 
-/// An estimate of the number of tokens in a reply's message, including its function calls, even malformed ones.
+/// An estimate of the number of tokens in a reply's message, including its reasoning and its function calls, even
+/// malformed ones.
 fn estimate_message(message: &Value) -> u64 {
     let tokens = |value: Option<&Value>| value.and_then(Value::as_str).map_or(0, estimate_tokens);
     let calls = message.get("tool_calls").and_then(Value::as_array).into_iter().flatten();
     let call_tokens = calls.map(|c| tokens(c.pointer("/function/name")) + tokens(c.pointer("/function/arguments")));
-    tokens(message.get("content")) + call_tokens.sum::<u64>()
+    tokens(message.get("content")) + reasoning(message).map_or(0, estimate_tokens) + call_tokens.sum::<u64>()
+}
+
+/// What the model thought before it answered, where the server keeps that apart from the answer.
+fn reasoning(message: &Value) -> Option<&str> {
+    let text = |key: &str| message.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    text("reasoning_content").or_else(|| text("reasoning"))
 }
 
 /// Reads the reply from the first of the response's `choices`. The error says what is wrong with the response.
@@ -64,10 +72,9 @@ pub(crate) fn reply(body: &Value, tokens: TokenCounts) -> Result<ChatReply, Stri
     let content = message.get("content").unwrap_or(&Value::Null);
     let text = match content {
         Value::String(text) => text.clone(),
-        // A reply that calls functions may have no text.
-        Value::Null if !calls.is_empty() => String::new(),
+        // A reply that calls functions may have no text, and one that reached its token limit only reasoning.
+        Value::Null if !calls.is_empty() || reasoning(message).is_some() => String::new(),
         _ => {
-            // A model that spends all its tokens on reasoning returns no content; the finish reason shows that.
             let why = if finish.is_empty() { String::new() } else { format!(" (`finish_reason` is {finish:?})") };
             return Err(format!("`choices[0].message.content` is {}, not a text{why}", kind(content)));
         }
@@ -76,7 +83,7 @@ pub(crate) fn reply(body: &Value, tokens: TokenCounts) -> Result<ChatReply, Stri
 }
 
 /// The type of a JSON value, for an error message.
-fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -91,7 +98,11 @@ fn kind(value: &Value) -> &'static str {
 /// use, or else the whole body.
 pub(crate) fn error_message(body: &[u8]) -> String {
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    message_in(&json).map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+}
+
+/// The message in the JSON body of an error response, if it has one.
+fn message_in(json: &Value) -> Option<&str> {
     let keys = ["/error/message", "/error", "/message", "/detail"];
-    let message = keys.iter().find_map(|key| json.pointer(key).and_then(Value::as_str));
-    message.map_or_else(|| String::from_utf8_lossy(body).into_owned(), str::to_owned)
+    keys.iter().find_map(|key| json.pointer(key).and_then(Value::as_str))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rlar_net::llm::{Budget, Llm, LlmError, LlmLimits, OpenAi, OpenAiSettings, Secret, chat_all};
 
-use crate::server::{ask, client, good, reply, serve, settings};
+use crate::server::{EVENTS, ask, client, good, reply, serve, settings};
 
 /// Sends a head, then the same piece repeatedly until the client disconnects.
 fn repeat(mut stream: TcpStream, head: &str, piece: &str, pause: Duration) {
@@ -17,17 +17,17 @@ fn repeat(mut stream: TcpStream, head: &str, piece: &str, pause: Duration) {
     }
 }
 
-const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
-const EVENT: &str = "data: {\"choices\": [{\"delta\": {\"content\": \"and so on\"}}]}\n\n";
+/// An event that says nothing of a reply.
+const NOTE: &str = "data: {\"id\": \"and so on\"}\n\n";
 
 #[test]
-fn an_unrequested_event_stream_ends_at_the_limit_or_the_deadline() {
-    let many = EVENT.repeat(1000);
+fn an_endless_stream_without_a_reply_ends_at_the_limit_or_the_deadline() {
+    let many = NOTE.repeat(1000);
     let (url, count) = serve(move |_, _, _, s| repeat(s, EVENTS, &many, Duration::ZERO));
     let failed = client(&url).chat(&ask("it")).unwrap_err();
     assert!(matches!(&failed, LlmError::Reply(message) if message.contains("longer than 8 MiB")), "{failed}");
     assert_eq!(count.load(Ordering::SeqCst), 1);
-    let (url, _) = serve(|_, _, _, s| repeat(s, EVENTS, EVENT, Duration::from_millis(20)));
+    let (url, _) = serve(|_, _, _, s| repeat(s, EVENTS, NOTE, Duration::from_millis(20)));
     ends_in_time(&url);
 }
 

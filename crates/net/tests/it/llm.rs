@@ -37,7 +37,14 @@ fn an_exchange_follows_the_protocol() {
     assert!(seen[0].0.to_lowercase().contains(&format!("authorization: bearer {KEY}")));
     let body = |n: usize| serde_json::from_str::<Value>(&seen[n].1).unwrap();
     let messages = serde_json::to_value(ask("it").messages).unwrap();
-    let plain = json!({"model": "small", "messages": messages, "max_tokens": 64, "temperature": 0.5, "stream": false});
+    let plain = json!({
+        "model": "small",
+        "messages": messages,
+        "max_tokens": 64,
+        "temperature": 0.5,
+        "stream": true,
+        "stream_options": {"include_usage": true},
+    });
     assert_eq!(body(0), plain);
     assert_eq!(body(1)["response_format"]["json_schema"]["schema"], json!({"type": "object"}));
 }
@@ -95,6 +102,22 @@ fn a_parameter_that_the_server_refuses_is_left_out_from_then_on() {
             assert!(body.get("max_tokens").is_none() && body.get("temperature").is_none(), "{body}");
         }
     }
+}
+
+#[test]
+fn a_server_that_refuses_to_stream_is_asked_for_the_whole_reply() {
+    let openai: fn(&str) -> String =
+        |parameter| json!({"error": {"message": format!("Unsupported parameter: '{parameter}'")}}).to_string();
+    let (model, bodies) = picky(&["stream_options", "stream"], openai);
+    assert_eq!(model.chat(&ask("it")).unwrap().text, "yes");
+    let streams: Vec<bool> = bodies.lock().unwrap().iter().map(|body| body.get("stream").is_some()).collect();
+    assert_eq!(streams, [true, true, false], "first without the options, then without the stream");
+    let bare: fn(&str) -> String = |_| r#"{"detail": "Streaming is not supported by this model"}"#.to_owned();
+    let (model, bodies) = picky(&["stream"], bare);
+    assert_eq!(model.chat(&ask("it")).unwrap().text, "yes");
+    let bodies = bodies.lock().unwrap();
+    assert_eq!(bodies.len(), 2);
+    assert!(bodies[1].get("stream").is_none() && bodies[1].get("stream_options").is_none(), "{}", bodies[1]);
 }
 
 #[test]
@@ -239,6 +262,7 @@ fn silence_and_a_trickle_end_at_the_deadline() {
         let began = Instant::now();
         let failed = model.chat(&ask("it")).unwrap_err();
         assert!(matches!(&failed, LlmError::Deadline { message, .. } if message.contains("within 0.6 s")), "{failed}");
+        assert!(failed.to_string().contains("`rewards.llm.deadline`"), "{failed}");
         assert!(began.elapsed() < Duration::from_secs(10));
         assert!(count.load(Ordering::SeqCst) <= 2);
     }
@@ -247,7 +271,7 @@ fn silence_and_a_trickle_end_at_the_deadline() {
 #[test]
 fn a_try_that_hangs_leaves_time_for_another() {
     let (url, _) = serve(|n, _, _, s| if n == 0 { std::mem::forget(s) } else { good(s, "yes") });
-    let model = OpenAi::new(OpenAiSettings { deadline: Duration::from_secs(4), ..settings(&url) }).unwrap();
+    let model = OpenAi::new(OpenAiSettings { first_token: Duration::from_secs(2), ..settings(&url) }).unwrap();
     assert_eq!(model.chat(&ask("it")).unwrap().text, "yes");
 }
 

@@ -6,9 +6,13 @@ mod hostile_servers;
 mod hub;
 mod llm;
 mod log;
+mod progress;
 mod real_server;
 mod recordings;
+mod repetition;
 mod server;
+mod server_limits;
+mod streams;
 mod traced;
 mod web;
 

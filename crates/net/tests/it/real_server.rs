@@ -9,9 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rlar_net::llm::{
-    Budget, ChatMessage, ChatReply, ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret, chat_all,
-};
+use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret, chat_all};
 use rlar_oracles::{model, needs_chat_python, needs_models};
 use serde_json::{Value, json};
 
@@ -57,9 +55,16 @@ fn start() -> ChatServer {
 }
 
 fn client(url: &str, key: &str) -> OpenAi {
-    let key = Some(Secret::new(key));
-    let (url, model, budget) = (url.into(), "SmolLM2-135M-Instruct.Q4_1".into(), Budget::default());
-    OpenAi::new(OpenAiSettings { url, model, key, deadline: TIMEOUT, tries: 1, concurrency: 2, budget }).unwrap()
+    let settings = OpenAiSettings {
+        key: Some(Secret::new(key)),
+        deadline: TIMEOUT,
+        first_token: TIMEOUT,
+        next_token: TIMEOUT,
+        tries: 1,
+        concurrency: 2,
+        ..OpenAiSettings::new(url, "SmolLM2-135M-Instruct.Q4_1")
+    };
+    OpenAi::new(settings).unwrap()
 }
 
 fn chat(turns: &[(&str, &str)], max_tokens: u32) -> ChatRequest {
@@ -92,6 +97,15 @@ fn a_real_server_answers() {
 
     let reply = chat_and_show("bounded", &chat(&[("user", "Count from one to a hundred, in words.")], 4)).unwrap();
     assert_eq!((reply.finish.as_str(), reply.completion_tokens), ("length", 4));
+
+    let context = model.context();
+    println!("context: {context:?}");
+    assert!(context.is_some_and(|context| context >= 2048), "{context:?}");
+    let mut tokens = Vec::new();
+    let count = chat(&[("user", "Count from one to a hundred, in digits.")], 24);
+    let reply = model.chat_with_progress(&count, &mut |progress| tokens.push(progress.tokens)).unwrap();
+    println!("progress {tokens:?}: {reply:?}");
+    assert!(tokens.len() > 1 && tokens.is_sorted());
 
     let mut form = chat(&[("user", "Is water wet? Grade the claim.")], 48);
     let grade = json!({"type": "string", "enum": ["right", "wrong"]});
@@ -145,5 +159,6 @@ fn a_real_server_answers() {
     let began = Instant::now();
     let refused = model.chat(&chat(&[("user", &"word ".repeat(4000))], 4));
     show("too long", began, &refused);
-    assert!(matches!(refused, Err(LlmError::Request { .. })));
+    let Err(LlmError::ContextTooLong { prompt_tokens, context: named, .. }) = refused else { panic!("it fits") };
+    assert!(prompt_tokens > context && named == context, "{prompt_tokens:?} {named:?} {context:?}");
 }

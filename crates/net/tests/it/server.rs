@@ -6,23 +6,40 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, ChatMessage, ChatRequest, FunctionDefinition, OpenAi, OpenAiSettings, Secret};
-use serde_json::json;
+use rlar_net::llm::{ChatMessage, ChatRequest, FunctionDefinition, OpenAi, OpenAiSettings, Secret};
+use serde_json::{Value, json};
 
 pub const KEY: &str = "sk-not-for-your-eyes";
 
 /// Answers each request in a thread: `answer` gets the request's number, head and body, and the stream. Returns the
-/// base address and the count of requests.
+/// base address and the count of requests. The server tells nothing about itself.
 pub fn serve(answer: impl Fn(usize, &str, &str, TcpStream) + Send + Sync + 'static) -> (String, Arc<AtomicUsize>) {
+    serve_telling(|_| ("404 Not Found", String::new()), answer)
+}
+
+/// The paths at which a client asks for a server's limits.
+pub const ABOUT: [&str; 2] = ["/props", "/v1/models"];
+
+/// Serves like [`serve`]. What the server tells about itself is the status and the body that `about` gives for a path of
+/// [`ABOUT`]; such requests are not counted.
+pub fn serve_telling(
+    about: impl Fn(&str) -> (&'static str, String) + Send + Sync + 'static,
+    answer: impl Fn(usize, &str, &str, TcpStream) + Send + Sync + 'static,
+) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     let count = Arc::new(AtomicUsize::new(0));
-    let (seen, answer) = (count.clone(), Arc::new(answer));
+    let (seen, about, answer) = (count.clone(), Arc::new(about), Arc::new(answer));
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let (seen, answer) = (seen.clone(), answer.clone());
+            let (seen, about, answer) = (seen.clone(), about.clone(), answer.clone());
             std::thread::spawn(move || {
                 let (head, body) = request(&mut stream);
+                let path = head.strip_prefix("GET ").and_then(|rest| rest.split(' ').next());
+                if let Some(path) = path.filter(|path| ABOUT.contains(path)) {
+                    let (status, told) = about(path);
+                    return reply(stream, status, "", &told);
+                }
                 answer(seen.fetch_add(1, Ordering::SeqCst), &head, &body, stream);
             });
         }
@@ -66,15 +83,44 @@ pub fn good(stream: TcpStream, text: &str) {
     reply(stream, "200 OK", "", &answer(text));
 }
 
+/// The head of a streamed response.
+pub const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
+
+/// The event of a chunk with this delta.
+pub fn delta(delta: &Value) -> String {
+    format!("data: {}\n\n", json!({"model": "small", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]}))
+}
+
+/// The event of a chunk with a piece of text.
+pub fn piece(text: &str) -> String {
+    delta(&json!({"content": text}))
+}
+
+/// The events at the end of a streamed reply: the finish reason, the token counts and the end mark.
+pub fn end(finish: &str) -> String {
+    let last = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]});
+    let usage = json!({"choices": [], "usage": {"prompt_tokens": 30, "completion_tokens": 12}});
+    format!("data: {last}\n\ndata: {usage}\n\ndata: [DONE]\n\n")
+}
+
+/// Sends a streamed response and closes the connection.
+pub fn stream(mut stream: TcpStream, events: &str) {
+    let _ = stream.write_all(format!("{EVENTS}{events}").as_bytes());
+}
+
+/// Sends the beginning of a streamed response, and waits until the client closes the connection.
+pub fn stream_and_wait(mut stream: TcpStream, events: &str) {
+    let _ = stream.write_all(format!("{EVENTS}{events}").as_bytes());
+    let _ = stream.read(&mut [0]);
+}
+
 pub fn settings(url: &str) -> OpenAiSettings {
     OpenAiSettings {
-        url: url.into(),
-        model: "small".into(),
         key: Some(Secret::new(KEY)),
         deadline: Duration::from_mins(1),
         tries: 3,
         concurrency: 1,
-        budget: Budget::default(),
+        ..OpenAiSettings::new(url, "small")
     }
 }
 

@@ -34,12 +34,25 @@ pub struct LlmConfig {
     /// Longest time for one request, in seconds, including its retries and the pauses between them.
     #[schemars(extend("exclusiveMinimum" = 0), range(max = 3600))]
     pub deadline: f64,
+    /// Longest wait for the first token of a reply, in seconds, including the server's queue and its reading of the
+    /// prompt. A server that does not stream must give its whole reply within this time. A request that is given up is
+    /// closed, so that the server stops.
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 3600))]
+    pub first_token: f64,
+    /// Longest wait for every further token of a reply, in seconds.
+    #[schemars(extend("exclusiveMinimum" = 0), range(max = 3600))]
+    pub next_token: f64,
     /// Largest number of times that one request is sent, the first time included, when it fails.
     #[schemars(range(min = 1, max = 20))]
     pub tries: u32,
-    /// Largest number of requests that are sent to the server at the same time.
+    /// Largest number of requests that are sent to the server at the same time. Fewer are sent if the server says that it
+    /// takes fewer, or while it is overloaded.
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: usize,
+    /// Number of tokens that prompt and reply share in the model's context. When absent, the server is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 256))]
+    pub context: Option<u64>,
     /// Largest total number of tokens of all prompts and replies; no limit when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
@@ -67,9 +80,12 @@ impl Default for LlmConfig {
             model: None,
             local: None,
             key: "OPENAI_API_KEY".into(),
-            deadline: 60.0,
+            deadline: 600.0,
+            first_token: 120.0,
+            next_token: 30.0,
             tries: 4,
             concurrency: 8,
+            context: None,
             max_tokens: None,
             max_cost: None,
             prompt_price: 0.0,
@@ -100,7 +116,7 @@ impl LlmConfig {
         let llm: Arc<dyn Llm> = match (&self.replay, &self.local, &self.url, &self.model) {
             (Some(path), None, None, _) => {
                 let (path, text) = find(path)?;
-                Arc::new(Replay::parse(&path, &text)?)
+                Arc::new(Replay::parse(&path, &text)?.with_context(self.context))
             }
             (None, Some(path), None, _) => {
                 let local = LocalLlm::load(Path::new(path), "cpu");
@@ -114,13 +130,15 @@ impl LlmConfig {
                     completion_price: self.completion_price,
                 };
                 let settings = OpenAiSettings {
-                    url: url.clone(),
-                    model: model.clone(),
                     key: Secret::from_env(&self.key),
                     deadline: Duration::from_secs_f64(self.deadline),
+                    first_token: Duration::from_secs_f64(self.first_token),
+                    next_token: Duration::from_secs_f64(self.next_token),
                     tries: self.tries,
                     concurrency: self.concurrency,
+                    context: self.context,
                     budget: Budget::new(limits),
+                    ..OpenAiSettings::new(url, model)
                 };
                 Arc::new(OpenAi::new(settings)?)
             }

@@ -15,6 +15,7 @@ use serde_json::json;
 pub struct LocalLlm {
     policy: Mutex<Policy>,
     name: String,
+    context: u64,
 }
 
 impl LocalLlm {
@@ -25,7 +26,8 @@ impl LocalLlm {
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let fingerprint = rlar_run::fingerprint(path).map_err(|e| PolicyError::Request(e.to_string()))?;
         let name = format!("{file} {}", &sha256(fingerprint.to_string().as_bytes())[..12]);
-        Ok(Self { policy: Mutex::new(policy), name })
+        let context = policy.decoder.config().max_position_embeddings as u64;
+        Ok(Self { policy: Mutex::new(policy), name, context })
     }
 
     fn error(&self, why: &dyn std::fmt::Display) -> LlmError {
@@ -53,9 +55,12 @@ impl Llm for LocalLlm {
         let prompt = policy.tokenizer.encode(&text).map_err(|e| self.error(&e))?;
         let (used, context) = (prompt.len(), policy.decoder.config().max_position_embeddings);
         if used >= context {
-            return Err(self.error(&format!(
-                "the chat has {used} tokens, and the model's context holds {context}; use a model with a longer context"
-            )));
+            let message = format!(
+                "{}: the chat has {used} tokens, and the model's context holds {context}; use a model with a longer context",
+                self.name
+            );
+            let (prompt_tokens, context) = (Some(used as u64), Some(self.context));
+            return Err(LlmError::ContextTooLong { message, prompt_tokens, context });
         }
         let sampling = Sampling {
             temperature: request.temperature as f32,
@@ -81,6 +86,10 @@ impl Llm for LocalLlm {
             completion_tokens: sample.tokens.len() as u64,
             finish: finish.into(),
         })
+    }
+
+    fn context(&self) -> Option<u64> {
+        Some(self.context)
     }
 
     fn name(&self) -> String {

@@ -96,24 +96,33 @@ fn what_a_suite_lacks_is_an_error_before_any_reply_is_generated() {
     refused(&out, 1, &["suite `sums`: ", "prompts in a row got no reply", "127.0.0.1:9"]);
 }
 
-/// An OpenAI-compatible server that adds; it hangs up on the first request.
+/// An OpenAI-compatible server that adds; it hangs up on the first request. It tells nothing about itself.
 fn adding_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/v1", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        for (n, mut stream) in listener.incoming().flatten().enumerate() {
+        let mut chats = 0;
+        for mut stream in listener.incoming().flatten() {
             let (mut seen, mut piece) = (Vec::new(), [0; 4096]);
             let body = loop {
                 let read = stream.read(&mut piece).unwrap_or(0);
                 seen.extend_from_slice(&piece[..read]);
                 let request = String::from_utf8_lossy(&seen).into_owned();
-                let Some((_, body)) = request.split_once("\r\n\r\n") else { continue };
+                let Some((head, body)) = request.split_once("\r\n\r\n") else { continue };
+                if head.starts_with("GET ") {
+                    break Value::Null;
+                }
                 if let Ok(body) = serde_json::from_str::<Value>(body) {
                     break body;
                 }
                 assert!(read > 0, "the request was cut short");
             };
-            if n == 0 {
+            if body.is_null() {
+                let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                continue;
+            }
+            chats += 1;
+            if chats == 1 {
                 continue;
             }
             let prompt = body["messages"][0]["content"].as_str().unwrap();

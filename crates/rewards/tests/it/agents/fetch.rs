@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rlar_net::llm::{Budget, ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret};
+use rlar_net::llm::{ChatRequest, Llm, LlmError, OpenAi, OpenAiSettings, Secret};
 use rlar_rewards::agents::{AgentEvent, VerifierCounts};
 use rlar_rewards::{FetchReport, FetchRequest, Library, Status, fetch_rewards};
 
@@ -163,13 +163,11 @@ fn an_expired_key_is_reported_and_the_builtin_agents_tools_are_written() {
         }
     });
     let settings = OpenAiSettings {
-        url: format!("http://{address}/v1"),
-        model: "m".into(),
         key: Some(Secret::new("sk-expired-long-ago")),
         deadline: Duration::from_secs(20),
         tries: 3,
         concurrency: 1,
-        budget: Budget::default(),
+        ..OpenAiSettings::new(format!("http://{address}/v1"), "m")
     };
     let folders = Folders::new();
     let (report, messages) = folders.fetch(Arc::new(OpenAi::new(settings).unwrap()));
