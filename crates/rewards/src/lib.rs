@@ -66,3 +66,4 @@ pub use tool::python::source::read_source;
 pub use tool::reward_model::ModelPointer;
 pub use tool::scores::{Scores, ToolScore};
 pub use tool::scoring::{ScoreRecord, Tool, ToolContext};
+pub use tool::wrapper::is_wrapper;
