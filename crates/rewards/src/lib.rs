@@ -68,3 +68,4 @@ pub use tool::reward_model::ModelPointer;
 pub use tool::score_record::ScoreRecord;
 pub use tool::scores::{Scores, ToolScore};
 pub use tool::scoring::{Tool, ToolContext};
+pub use tool::wrapper::is_wrapper;

@@ -10,6 +10,8 @@
 //!   [`UnconfinedFunction`] is the same outside the sandbox, for functions that the user trusts.
 //! - A [`Program`] is judged by tests that it cannot see, because they run in another process.
 //!
+//! Verifiers and reward functions can import the module `rlar_tools`, whose functions [`building_blocks()`] lists.
+//!
 //! Every result is an [`Execution`]: a verdict from a closed set, the resources used and the tier. Code that exceeds a
 //! limit of [`SandboxLimits`] loses its process and affects no other call. `docs/sandbox.md` says what protects against
 //! what.
@@ -32,6 +34,7 @@
 
 mod error;
 mod limits;
+mod building_blocks;
 mod reward_function;
 mod verdict;
 
@@ -43,6 +46,7 @@ mod linux;
 #[cfg(not(target_os = "linux"))]
 mod other_systems;
 
+pub use building_blocks::{BUILDING_BLOCKS, BuildingBlock, building_blocks, uses_building_blocks};
 pub use compare::Comparison;
 pub use error::SandboxError;
 pub use limits::SandboxLimits;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::building_blocks::{BUILDING_BLOCKS, uses_building_blocks};
+
 /// The source of a Python function that scores the replies to a prompt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FunctionSource {
@@ -19,6 +21,17 @@ pub struct FunctionSource {
     /// The file's folder, from which a trusted function may import and read more; the sandbox does not use it.
     #[serde(skip)]
     pub folder: PathBuf,
+}
+
+impl FunctionSource {
+    /// The source with the building blocks as a module beside it, if one of its files mentions `rlar_tools`. A file of
+    /// the user with this name stays.
+    pub(crate) fn with_building_blocks(mut self) -> Self {
+        if self.files.values().any(|text| uses_building_blocks(text)) {
+            self.files.entry("rlar_tools.py".into()).or_insert_with(|| BUILDING_BLOCKS.into());
+        }
+        self
+    }
 }
 
 /// The form of a reward function, which its signature tells.

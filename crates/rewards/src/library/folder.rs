@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use include_dir::{Dir, include_dir};
 use rlar_run::{fingerprint, sha256};
-use rlar_sandbox::FunctionSource;
+use rlar_sandbox::{BUILDING_BLOCKS, FunctionSource, uses_building_blocks};
 
 use crate::RewardError;
 use crate::admission::report::{Admission, Status};
@@ -40,7 +40,7 @@ struct LibraryEntry {
     /// The code of a verifier; for a user's function a JSON object with the texts of its files; or the fingerprint (names, sizes, hashes) of a model's files in the tool's folder; empty
     /// for other tools.
     source: String,
-    /// SHA-256 of `text` and `source`, in hexadecimal.
+    /// SHA-256 of `text`, of `source`, and of the building blocks (`rlar_tools`) if `source` mentions them, in hexadecimal.
     digest: String,
     /// The admission report of the tool, whether or not it holds for the tool as it is now; `None` when there is none.
     admission: Option<Admission>,
@@ -133,7 +133,9 @@ impl Library {
         });
         let name = card.name.clone();
         let home = path.parent().unwrap_or(Path::new("")).to_owned();
-        let digest = sha256(format!("{text}\0{source}").as_bytes());
+        // A verifier's scores depend on the building blocks, too, if it uses them.
+        let blocks = if uses_building_blocks(&source) { ["\0", BUILDING_BLOCKS].concat() } else { String::new() };
+        let digest = sha256(format!("{text}\0{source}{blocks}").as_bytes());
         let entry =
             LibraryEntry { card, home, text, source, digest, admission, calibration: None, named_by_user: false };
         if self.entries.insert(name.clone(), entry).is_some() {
@@ -226,8 +228,9 @@ impl Library {
         self.entries.values().map(|e| &e.card)
     }
 
-    /// The identity of a tool: a hash of its card, of its code or model files, and of the identities of its parts, as
-    /// 16 hexadecimal digits. `None` when the library does not hold the tool.
+    /// The identity of a tool: a hash of its card, of its code or model files, of the building blocks (`rlar_tools`) if
+    /// its code mentions them, and of the identities of its parts, as 16 hexadecimal digits. `None` when the library does
+    /// not hold the tool.
     pub fn identity(&self, name: &str) -> Option<String> {
         let entry = self.entries.get(name)?;
         let mut digest = entry.digest.clone();

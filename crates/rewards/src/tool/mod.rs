@@ -11,6 +11,7 @@ pub mod scores;
 pub mod scoring;
 mod accepted_answers;
 mod literals;
+pub mod wrapper;
 pub mod builtin;
 pub mod code_tests;
 pub mod python;

@@ -5,6 +5,7 @@
 mod admission;
 mod agents;
 mod answers;
+mod building_blocks;
 mod folders;
 mod functions;
 mod kinds;

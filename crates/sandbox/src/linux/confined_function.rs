@@ -51,7 +51,7 @@ impl ConfinedFunction {
     pub fn start(sandbox: &Sandbox, source: FunctionSource, limits: SandboxLimits) -> Result<Self, SandboxError> {
         let function = Self {
             sandbox: sandbox.clone(),
-            source,
+            source: source.with_building_blocks(),
             limits,
             form: OnceLock::new(),
             printed: OnceLock::new(),

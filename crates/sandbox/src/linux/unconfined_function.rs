@@ -49,6 +49,7 @@ impl UnconfinedFunction {
     /// Starts the Python that the environment variable `RLAR_PYTHON` names, or else `python3`, and loads the function.
     /// Fails with [`SandboxError::Load`] if that is not possible. A call may take `wall` for each of its replies.
     pub fn start(source: FunctionSource, wall: Duration) -> Result<Self, SandboxError> {
+        let source = source.with_building_blocks();
         let python = std::env::var_os("RLAR_PYTHON").unwrap_or_else(|| "python3".into());
         let (process, ready) = UnconfinedProcess::start(&python, &source)?;
         let form = FunctionForm::of(ready["ready"].as_str().unwrap_or_default());

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::building_blocks::{BUILDING_BLOCKS, uses_building_blocks};
 use crate::error::refused;
 use crate::linux::meter::Meter;
 use crate::linux::pool::Sandbox;
@@ -41,7 +42,8 @@ pub struct Verifier {
     limits: SandboxLimits,
     /// Whether every call gets a fresh process.
     strict: bool,
-    /// The compiled source (in Python's `marshal` format, in base64); empty until a process has loaded the source.
+    /// The compiled source, with that of the building blocks if it uses them (in Python's `marshal` format, in base64);
+    /// empty until a process has loaded the source.
     compiled: OnceLock<String>,
     /// One process per slot of the pool; `None` until a process is needed there.
     processes: Vec<Mutex<Option<VerifierProcess>>>,
@@ -49,6 +51,9 @@ pub struct Verifier {
 
 impl Verifier {
     /// Loads `function` from the Python `source`. Fails with [`SandboxError::Load`] if the source does not load.
+    ///
+    /// A source that mentions `rlar_tools` can import this module, which has the
+    /// [building blocks](crate::building_blocks()).
     ///
     /// A process serves many calls. Some calls are repeated in a fresh process; if the verdicts differ, the call's
     /// verdict is [`Verdict::Unrepeatable`].
@@ -266,7 +271,8 @@ impl VerifierProcess {
     /// Starts a process and loads the verifier in it; `None` if the fork server died meanwhile.
     fn start(verifier: &Verifier, slot: usize) -> Result<Option<Self>, SandboxError> {
         let (mut process, mut wire) = verifier.fork(slot)?;
-        let load = json!({ "source": verifier.source, "function": verifier.function });
+        let blocks = uses_building_blocks(&verifier.source).then_some(BUILDING_BLOCKS);
+        let load = json!({ "source": verifier.source, "blocks": blocks, "function": verifier.function });
         match wire.exchange(&load, LOAD, COMPILED) {
             Ok(reply) if reply["ready"].is_string() => {
                 verifier.compiled.get_or_init(|| text(&reply, "ready"));

@@ -1,6 +1,9 @@
 # Serves one verifier: for each call, sends the score, or an object with the score or the reason why there is none, and what
 # was printed.
-def load(code, name):
+def load(code, blocks, name):
+    "The verifier's function. `blocks` is the code of the module `rlar_tools`, or `None` if the verifier does not use it."
+    if blocks is not None:
+        exec(blocks, module("rlar_tools"))
     space = module("__verifier__")
     exec(code, space)
     function = space.get(name)
@@ -48,13 +51,14 @@ def serve_verifier(order, fds, setup):
         serve_reward_function(wire, start)
         return
     try:
-        code, compiled = start.get("compiled"), ""
-        if code is None:
+        known, compiled = start.get("compiled"), ""
+        if known is None:
             code = compile(start["source"], "<verifier>", "exec")
-            compiled = base64.b64encode(marshal.dumps(code)).decode()
+            blocks = compile(start["blocks"], "<rlar_tools>", "exec") if start["blocks"] else None
+            compiled = base64.b64encode(marshal.dumps((code, blocks))).decode()
         else:
-            code = marshal.loads(base64.b64decode(code))
-        function = load(code, start["function"])
+            code, blocks = marshal.loads(base64.b64decode(known))
+        function = load(code, blocks, start["function"])
     except BaseException as error:
         wire.send({"load": brief(error)})
         return

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod attacks;
+mod building_blocks;
 mod exceptions;
 mod like_python;
 mod machine;

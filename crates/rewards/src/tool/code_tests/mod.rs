@@ -3,11 +3,11 @@
 
 mod blocks;
 mod builtins;
-mod outline;
+pub(super) mod outline;
 mod program;
 mod prompt;
 mod row;
-mod tokens;
+pub(super) mod tokens;
 
 use rlar_data::{Completion, Example};
 use rlar_sandbox::{Program, Sandbox, SandboxError, SandboxLimits, ShouldStop, TestResults, TestVerdict, Tests};
