@@ -64,8 +64,12 @@ pub fn run(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>
         write(out, &benchmark, &scores, &reports, &generative)?;
     }
     if mode() == OutputMode::Json {
-        judged.notes.lines().for_each(|note| mode().event("note", json!({ "message": note })));
-        reports.iter().for_each(|report| mode().event("result", report.json()));
+        for note in judged.notes.lines() {
+            mode().event("note", json!({ "message": note }));
+        }
+        for report in &reports {
+            mode().event("result", report.json());
+        }
         return Ok(());
     }
     let mut text = summary(arguments, &benchmark, &reports);

@@ -80,7 +80,7 @@ fn score_with_tools(arguments: &ScoreArguments) -> Result<()> {
                 Outcome::Failed(failure) => ("failed", json!(format!("it {failure}"))),
             };
             let reason = record.reason.map(|reason| ("reason".to_owned(), json!(reason)));
-            let verdict = Map::from_iter([(key.to_owned(), value)].into_iter().chain(reason));
+            let verdict: Map<String, Value> = [(key.to_owned(), value)].into_iter().chain(reason).collect();
             if is_single {
                 line.extend(verdict);
             } else {

@@ -146,7 +146,7 @@ pub enum TestVerdict {
 }
 
 impl fmt::Display for TestVerdict {
-    /// Writes what happened in the test: "word 1 is `7`, not `8`", "failed with ValueError: negative".
+    /// Writes what happened in the test: "word 1 is `7`, not `8`", "failed with `ValueError: negative`".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Passed => f.write_str("passed"),

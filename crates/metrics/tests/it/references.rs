@@ -144,7 +144,7 @@ fn mathematical_answers_are_judged_as_math_verify_expects() {
 #[test]
 fn the_rest_of_math_verifys_cases_is_judged_as_it_expects() {
     /// Of 106 cases; the others are printed.
-    const RIGHT_AT_LEAST: usize = 95;
+    const RIGHT_AT_LEAST: usize = 104;
     let Agreement { right, all } = agreement("data/math_verify_cases/cases_rest.jsonl");
     assert_eq!(all, 106);
     assert!(right >= RIGHT_AT_LEAST, "{right} of {all}");

@@ -62,7 +62,8 @@ pub(crate) fn context_refusal(status: Option<StatusCode>, body: &Value, message:
         None | Some(StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY)
     );
     let message = message.to_lowercase();
-    if !is_named && !(is_about_request && REFUSALS.iter().any(|words| message.contains(words))) {
+    let is_refusal = is_about_request && REFUSALS.iter().any(|words| message.contains(words));
+    if !is_named && !is_refusal {
         return None;
     }
     let count = |name: &str| field(name).and_then(Value::as_u64);

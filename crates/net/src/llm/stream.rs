@@ -72,7 +72,7 @@ impl StreamedReply {
         // A server that has its reply all at once may send it as a whole.
         let delta = choice.get("delta").or_else(|| choice.get("message")).unwrap_or(&Value::Null);
         let before = self.bytes;
-        let mut is_runaway = self.add_reasoning(delta)?;
+        let mut is_runaway = self.add_reasoning(delta);
         let is_reasoning = self.bytes > before;
         is_runaway |= self.add_text(delta)?;
         is_runaway |= self.add_calls(delta)?;
@@ -90,16 +90,16 @@ impl StreamedReply {
     }
 
     /// Adds what the model thinks before it answers. True if it repeats itself without end.
-    fn add_reasoning(&mut self, delta: &Value) -> Result<bool, String> {
+    fn add_reasoning(&mut self, delta: &Value) -> bool {
         let key = if delta.get("reasoning_content").is_some_and(Value::is_string) {
             "reasoning_content"
         } else {
             "reasoning"
         };
         // Some servers describe the reasoning in an object, which is no part of the reply either.
-        let Some(text) = text_of(delta, key).ok().flatten() else { return Ok(false) };
+        let Some(text) = text_of(delta, key).ok().flatten() else { return false };
         self.bytes += text.len() as u64;
-        Ok(self.reasoning.push(text))
+        self.reasoning.push(text)
     }
 
     fn add_text(&mut self, delta: &Value) -> Result<bool, String> {

@@ -26,12 +26,13 @@ fn a_repetition_is_found_with_its_beginning_and_its_unit() {
 
 #[test]
 fn ordinary_texts_do_not_repeat_themselves_without_end() {
-    let table: String = (0..40).map(|n| format!("| {n} | {} | yes | no |\n", n * n)).collect();
-    let rows: String = (0..60).map(|n| format!("    assert add({n}, {n}) == {}\n", 2 * n)).collect();
-    let list: String = (1..100).map(|n| format!("{n}. the number {n}\n")).collect();
+    let lines = |line: &dyn Fn(usize) -> String, count: usize| (0..count).map(line).collect::<String>();
+    let table = lines(&|n| format!("| {n} | {} | yes | no |\n", n * n), 40);
+    let rows = lines(&|n| format!("    assert add({n}, {n}) == {}\n", 2 * n), 60);
+    let list = lines(&|n| format!("{n}. the number {n}\n"), 100);
     let board = format!("board = [\n{}]\n", format!("    [{}],\n", ["0"; 20].join(", ")).repeat(20));
     let empty = format!("grid = [\n{}]\n", format!("    [{}],\n", ["None"; 9].join(", ")).repeat(9));
-    let hex: String = (0..300).map(|n| format!("0x{n:02x}, ")).collect();
+    let hex = lines(&|n| format!("0x{n:02x}, "), 300);
     let texts = [
         String::new(),
         "yes".into(),

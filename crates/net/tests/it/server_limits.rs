@@ -20,10 +20,16 @@ fn long() -> ChatRequest {
     request
 }
 
+/// The limits of tokens that a server was asked for.
+type Asked = Arc<Mutex<Vec<u64>>>;
+
+/// How often a server was asked at each path.
+type Questions = Arc<Mutex<BTreeMap<String, usize>>>;
+
 /// A server that gives this answer at one path and none at the other. Keeps the limits of tokens that are asked for, and
 /// counts the questions at each path.
-fn telling(path: &'static str, answer: Value) -> (String, Arc<Mutex<Vec<u64>>>, Arc<Mutex<BTreeMap<String, usize>>>) {
-    let (asked, questions) = (Arc::<Mutex<Vec<u64>>>::default(), Arc::<Mutex<BTreeMap<String, usize>>>::default());
+fn telling(path: &'static str, answer: Value) -> (String, Asked, Questions) {
+    let (asked, questions) = (Asked::default(), Questions::default());
     let (keep, keep_questions) = (asked.clone(), questions.clone());
     let about = move |at: &str| {
         *keep_questions.lock().unwrap().entry(at.to_owned()).or_default() += 1;

@@ -342,12 +342,11 @@ impl Orchestrator {
                 })
                 .collect();
             let ended = started.into_iter().map(|(slots, thread)| {
-                let records = match thread.join() {
-                    Ok(records) => records?,
-                    Err(_) => {
-                        let outcome = Outcome::Failed(Failure::Crash("the tool panicked".into()));
-                        vec![ScoreRecord::free(outcome); slots.len()]
-                    }
+                let records = if let Ok(records) = thread.join() {
+                    records?
+                } else {
+                    let outcome = Outcome::Failed(Failure::Crash("the tool panicked".into()));
+                    vec![ScoreRecord::free(outcome); slots.len()]
                 };
                 Ok(FilledShare { slots, records })
             });

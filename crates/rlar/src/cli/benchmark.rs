@@ -37,6 +37,8 @@ pub enum JudgePrompt {
     FourBare,
 }
 
+// Each is an option of its own on the command line.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Args)]
 pub struct RewardBenchmarkArguments {
     /// The benchmark's published files: JSONL, a JSON list or Parquet. Several files are joined. `rewards` requires this;

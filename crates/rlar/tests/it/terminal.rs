@@ -157,7 +157,7 @@ fn a_run_without_held_out_data_ends_with_a_summary() {
         .map(|m| m["reward"]["mean"].as_f64().unwrap())
         .collect();
     let first = report["trend"]["first"].as_f64().unwrap();
-    assert!((first - (rewards[0] + rewards[1]) / 2.0).abs() < 1e-12, "{first}, {rewards:?}");
+    assert!((first - f64::midpoint(rewards[0], rewards[1])).abs() < 1e-12, "{first}, {rewards:?}");
 }
 
 #[test]
