@@ -119,7 +119,7 @@ def watch(file, pid, metrics):
             gpu = gpu_memory()
             rows.writerow([f"{time.monotonic() - start:.1f}", steps, "" if gpu is None else gpu, largest])
             stream.flush()
-            time.sleep(0.5)
+            time.sleep(0.1)
 
 
 def read_watch(out, part):
@@ -246,10 +246,11 @@ def gpu_name():
 def summarise_memory(out, device):
     """Growth from the first half of the steps to the second, and what is wrong with it: `None`, or a reason."""
     rows = read_watch(out, "memory")
-    steps = max((row["steps"] for row in rows), default=0)
+    steps = len(read_lines(out / "memory/metrics.jsonl"))
     # The process may end between two samples.
-    is_watched = steps >= 0.9 * MEMORY_STEPS
-    lines, problem = [f"    {steps} steps"], None if is_watched else "too few steps were watched"
+    watched = max((row["steps"] for row in rows), default=0)
+    problem = None if steps >= MEMORY_STEPS and watched >= 0.75 * steps else "too few steps were watched"
+    lines = [f"    {steps} steps, watched up to step {watched}"]
     columns = [("resident", "resident memory")] + [("gpu", "GPU memory")] * device.startswith("cuda")
     for key, name in columns:
         # The first steps fill the allocators' pools.
