@@ -5,6 +5,7 @@ use rlar_data::{Completion, Example, Message, Preference, Role};
 
 use crate::admission::hacks::{HACKS, oddities, other};
 use crate::tool::card::{CardCase, ToolCard, ToolRole};
+use crate::tool::code_tests::has_tests;
 
 /// A reply that the tool has to score in its admission checks.
 pub struct ProbeCase<'e> {
@@ -160,6 +161,12 @@ fn add_known_replies<'e>(
             if let Some(sentence) = in_a_sentence(reference, card) {
                 add(ProbeKind::Good, sentence);
             }
+            if let Some(near) = Some(card)
+                .filter(|c| c.role == ToolRole::Quality && c.needs_reference)
+                .and_then(|_| near_reference(example))
+            {
+                add(ProbeKind::Good, near);
+            }
             let wrong_answers = other(example, examples).map(str::to_owned).into_iter().chain(perturbed(reference));
             for wrong in wrong_answers {
                 if let Some(sentence) = in_a_sentence(&wrong, card) {
@@ -178,6 +185,29 @@ fn add_known_replies<'e>(
         }
         (None, None) => {}
     }
+}
+
+/// Fewest words of a reference that good replies need not repeat word by word.
+const LONG_WORDS: usize = 9;
+
+/// A good reply that is not the reference itself, so that a comparison which only pays for the very words of the
+/// reference does not pass: a program in a fenced block, or a text without the last tenth of its words. `None` for an
+/// example without a reference, or with a short one.
+pub(crate) fn near_reference(example: &Example) -> Option<String> {
+    let reference = example.reference.as_deref()?.trim();
+    let words = reference.split_whitespace().count();
+    if words < LONG_WORDS {
+        return None;
+    }
+    if has_tests(example) {
+        return Some(format!("Here is the program:\n```python\n{reference}\n```"));
+    }
+    let dropped = words.div_ceil(10);
+    let ends = reference.char_indices().rev().filter(|(_, c)| c.is_whitespace()).map(|(at, _)| at);
+    // Runs of white space count once.
+    let mut cuts: Vec<usize> = ends.map(|at| reference[..at].trim_end().len()).collect();
+    cuts.dedup();
+    cuts.get(dropped - 1).map(|end| reference[..*end].to_owned())
 }
 
 /// A short answer put into a sentence, for tools that must find the answer in a sentence. `None` for a long answer, and
@@ -203,7 +233,7 @@ fn add_hacks<'e>(example: &'e Example, examples: &[&'e Example], cases: &mut Vec
 
 /// A wrong answer to an example: the answer to another example, or this example's reference with an error in it. `None`
 /// when neither can be made.
-fn wrong_answer(example: &Example, examples: &[&Example]) -> Option<String> {
+pub(crate) fn wrong_answer(example: &Example, examples: &[&Example]) -> Option<String> {
     match (&example.reference, &example.demonstration) {
         (Some(reference), _) => other(example, examples).map(str::to_owned).or_else(|| perturbed(reference)),
         (None, own) => examples.iter().filter_map(|e| e.demonstration.clone()).find(|d| Some(d) != own.as_ref()),
@@ -212,7 +242,7 @@ fn wrong_answer(example: &Example, examples: &[&Example]) -> Option<String> {
 
 /// A wrong answer made from a reference: a text of more than eight words is cut to its first fifth, a letter of a
 /// choice becomes another letter, and otherwise the last digit changes. `None` for a short text without digits.
-fn perturbed(reference: &str) -> Option<String> {
+pub(crate) fn perturbed(reference: &str) -> Option<String> {
     let words: Vec<&str> = reference.split_whitespace().collect();
     if words.len() > 8 {
         return Some(words[..words.len() / 5].join(" "));
