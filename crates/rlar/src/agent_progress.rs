@@ -79,7 +79,7 @@ fn show(event: &LlmEvent, activity: &Activity, requests: &mut BTreeMap<String, R
             let mut line = format!("{name}: {prompt_tokens} + {reply_tokens} tokens");
             if let Some((seconds, last)) = timed {
                 let rate = last.tokens as f64 / last.seconds.max(1e-3);
-                line += &format!(", {seconds:.1} s, {rate:.1} tokens/s");
+                line = format!("{line}, {seconds:.1} s, {rate:.1} tokens/s");
                 fields["seconds"] = seconds.into();
             }
             mode().say(&line);

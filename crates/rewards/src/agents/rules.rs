@@ -95,8 +95,11 @@ pub fn propose_verifiers(
     if specs.len() >= MIN_RULES {
         return Ok(specs);
     }
-    let complaint: String =
-        unusable.iter().map(|rule| format!("- {}: {}\n", rule.why, one_line(&rule.statement))).collect();
+    let complaint = unusable
+        .iter()
+        .map(|rule| format!("- {}: {}\n", rule.why, one_line(&rule.statement)))
+        .collect::<Vec<_>>()
+        .concat();
     let user = first.user.clone().words(format!("\nAt least {MIN_RULES} rules are wanted."));
     let user =
         if complaint.is_empty() { user } else { user.words(" None may be like these:\n").data("rules", complaint) };
@@ -119,7 +122,9 @@ pub fn propose_verifiers(
 
 fn llm_request(request: &SynthesisRequest, blocks: &[MeasuredBlock]) -> LlmRequest {
     let worked = worked_examples(request).iter().enumerate();
-    let worked: String = worked.map(|(i, rule)| format!("{}. {}: {}\n", i + 1, rule.name, rule.measures)).collect();
+    let worked: Vec<String> =
+        worked.map(|(i, rule)| format!("{}. {}: {}\n", i + 1, rule.name, rule.measures)).collect();
+    let worked = worked.concat();
     let (form, other) = if request.has_long_references() {
         ("what is compared, and in brackets one function for it", "Example for another task")
     } else {
@@ -135,8 +140,8 @@ fn llm_request(request: &SynthesisRequest, blocks: &[MeasuredBlock]) -> LlmReque
     let mut user =
         Prompt::default().words(format!("The task is: {}.\n", request.task)).append(shown_examples(request, 2));
     if !request.steps.is_empty() {
-        let steps: String = request.steps.iter().map(|s| format!("- {}\n", one_line(s))).collect();
-        user = user.words("A good reply does the following:\n").data("steps", steps);
+        let steps: Vec<String> = request.steps.iter().map(|s| format!("- {}\n", one_line(s))).collect();
+        user = user.words("A good reply does the following:\n").data("steps", steps.concat());
     }
     let compared: Vec<String> =
         blocks.iter().filter(|block| block.auc.is_some()).map(|block| format!("- {block}\n")).collect();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rlar_data::{Completion, Example};
 
+use crate::Outcome;
 use crate::agents::eligible::{eligible, is_cheap};
 use crate::agents::offered::{OfferedTool, SampleReplies, SampleScores};
 use crate::library::folder::Library;
@@ -54,7 +55,7 @@ impl SampleScorer {
         let [good, wrong] = [&replies.good, &replies.wrong].map(|reply| Completion::whole(reply.clone()));
         let outcomes = tool.score(&[(example, &good), (example, &wrong)]);
         let outcomes = outcomes.inspect_err(|why| tracing::info!("{why}; it scores no samples")).ok()?;
-        let score = |i: usize| outcomes.get(i).and_then(|outcome| outcome.score());
+        let score = |i: usize| outcomes.get(i).and_then(Outcome::score);
         Some(SampleScores { good: score(0), wrong: score(1) })
     }
 }
