@@ -48,6 +48,10 @@ bench-start *ARGS:
 results NAME *ARGS:
     cargo build --release && scripts/results.py {{NAME}} {{ARGS}}
 
+# Measure `rlar fetch-rewards` with a real language model on four public data sets; set RLAR_ORACLES, and see `just chat-python`
+agents-real *ARGS:
+    cargo build --release && scripts/agents-real.py {{ARGS}}
+
 # Check rlar on one GPU in at most eight minutes, for example `just gpu-check PATH --out FOLDER`
 gpu-check RLAR *ARGS:
     scripts/gpu-check.sh --rlar {{RLAR}} {{ARGS}}

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use rlar_data::Example;
 use rlar_run::write_atomic;
+use serde_json::{Value, json};
 
 use crate::admission::examine::examine;
 use crate::admission::report::Status;
-use crate::agents::classify::TaskLabels;
+use crate::agents::classify::{GroupVotes, TaskLabels};
 use crate::agents::client::UsageByRole;
-use crate::agents::synthesise::{KnownTool, SynthesisRequest};
+use crate::agents::synthesise::SynthesisRequest;
 use crate::agents::{AgentEvent, Agents, ModelCounts, RejectedTool, ToolSet, VerifierCounts};
 use crate::library::folder::{ADMISSION, Library};
+use crate::measure_tools::measure_tools;
 use crate::tool::composite::WeightedTool;
 use crate::{Orchestrator, OrchestratorConfig, RewardError, ToolCard};
 
@@ -24,6 +26,12 @@ const REFUSED: &str = "refused";
 /// The file that says why a verifier was rejected, in the verifier's folder. As it is written last, a folder with this
 /// file is complete.
 const WHY: &str = "why.txt";
+
+/// The file of the tasks' labels, in the library's folder.
+const TASKS: &str = "tasks.json";
+
+/// After this number of written verifiers none of which runs, the language model is not asked for more.
+const MAX_BROKEN: usize = 2;
 
 /// Largest number of examples on which a reward model is examined.
 const MODEL_EXAMPLES: usize = 64;
@@ -87,6 +95,8 @@ pub struct FetchReport {
     /// Messages about the steps that were skipped because the language model or the Hub did not answer. Another run can
     /// complete these steps.
     pub unanswered: Vec<String>,
+    /// Why the language model was not asked for further verifiers: it cannot write them. `None` if it can.
+    pub unfit: Option<String>,
     /// How many requests and tokens the agents used of the language model, by agent role.
     pub usage: UsageByRole,
 }
@@ -133,6 +143,8 @@ pub fn fetch_rewards(
         report.models = tools.models;
         report.rejected = tools.rejected;
         report.unanswered = tools.unanswered;
+        report.unfit = unfit(agents, report.verifiers);
+        measure(request, agents, &mut rewards, on_event)?;
     }
     let Coverage { chosen, uncovered } = choose(&rewards, request.examples);
     for (example, error) in uncovered {
@@ -242,24 +254,30 @@ fn add_new_tools(
     on_event: &mut dyn FnMut(AgentEvent),
 ) -> Result<ToolSet, RewardError> {
     let labels = agents.classify(&request.examples.iter().collect::<Vec<_>>());
+    if agents.llm.is_some() {
+        write_labels(request, &labels)?;
+        for votes in &labels.votes {
+            on_event(AgentEvent::Message(describe_votes(votes)));
+        }
+    }
     let refused = request.folder.join(REFUSED);
     let mut tools = ToolSet::default();
     let mut budget = agents.download_budget();
     for (task, examples) in by_task(request, &labels) {
         on_event(AgentEvent::Message(format!("{task}: {} prompts", examples.len())));
-        let measures = |name: &String| rewards.library().card(name).map_or(String::new(), |c| c.measures.clone());
-        let taken: Vec<KnownTool> =
-            known.iter().map(|name| KnownTool { name: name.clone(), measures: measures(name) }).collect();
         let synthesis = SynthesisRequest {
             task: &task,
             examples: &examples,
             steps: labels.steps.get(&task).map_or(&[], Vec::as_slice),
-            known: &taken,
+            known: &known,
             packages: &agents.context.packages.allowed,
             defects: None,
         };
         let is_done = |name: &str| rewards.library().card(name).is_some() || was_refused(&refused, name, &task);
-        let mut new = agents.synthesise(&synthesis, &is_done, None, on_event);
+        let mut new = match unfit(agents, tools.verifiers) {
+            Some(_) => ToolSet::default(),
+            None => agents.synthesise(&synthesis, &is_done, None, on_event),
+        };
         let is_model = |c: &&ToolCard| c.model().is_some() && c.tasks.contains(&task) && is_from_agents(c);
         let max_models = agents.hub.as_ref().map_or(0, |(_, config)| config.models);
         if rewards.library().cards().filter(is_model).count() < max_models {
@@ -282,6 +300,58 @@ fn add_new_tools(
         tools.add(new);
     }
     Ok(tools)
+}
+
+/// Measures the cheap tools on the examples of every task, under the labels with which tools are chosen during training,
+/// and writes the evidence into the folder.
+fn measure(
+    request: &FetchRequest,
+    agents: &Agents,
+    rewards: &mut Orchestrator,
+    on_event: &mut dyn FnMut(AgentEvent),
+) -> Result<(), RewardError> {
+    let mut tasks: BTreeMap<String, Vec<&Example>> = BTreeMap::new();
+    for example in request.demonstrations.iter().chain(request.examples) {
+        tasks.entry(agents.builtin_label(example)).or_default().push(example);
+    }
+    for (task, examples) in tasks {
+        on_event(AgentEvent::Message(format!("{task}: measuring the tools on its prompts")));
+        measure_tools(rewards, &task, &examples)?;
+    }
+    rewards.library().write_evidence(request.folder)
+}
+
+/// Why the language model is not asked for further verifiers; `None` if it may write more.
+fn unfit(agents: &Agents, verifiers: VerifierCounts) -> Option<String> {
+    let client = agents.llm.as_ref()?;
+    let is_unfit = verifiers.written >= MAX_BROKEN && verifiers.runnable == 0;
+    is_unfit.then(|| {
+        format!(
+            "the language model {} cannot write verifiers: no draft of {} runs; the library holds the curated tools that the \
+             builtin agent chooses. A larger model is needed, such as Qwen2.5-Coder-1.5B-Instruct",
+            client.name(),
+            verifiers.written
+        )
+    })
+}
+
+/// How a group of prompts got its label, in a line.
+fn describe_votes(votes: &GroupVotes) -> String {
+    let GroupVotes { group, examples, label, answers } = votes;
+    let total: usize = answers.values().sum();
+    let answers: Vec<String> = answers.iter().map(|(label, n)| format!("{label} {n}")).collect();
+    let said = if total == 0 { "no usable answer".to_owned() } else { format!("of {total} answers: {}", answers.join(", ")) };
+    format!("classify: {examples} prompts ({group}) are {label}; {said}")
+}
+
+/// Writes the label of every prompt, and how the labels were found, into the library's folder.
+fn write_labels(request: &FetchRequest, labels: &TaskLabels) -> Result<(), RewardError> {
+    let row = |e: &Example| json!({ "id": e.id, "label": labels.label_of(e) });
+    let rows: Vec<Value> = request.examples.iter().map(row).collect();
+    let tasks = json!({ "groups": labels.votes, "rows": rows, "steps": labels.steps });
+    let text = serde_json::to_string_pretty(&tasks).map_err(|e| RewardError::tool(TASKS, e.to_string()))?;
+    write_atomic(&request.folder.join(TASKS), (text + "\n").as_bytes())
+        .map_err(|e| RewardError::tool(TASKS, e.to_string()))
 }
 
 /// The examples of the request by the label of their task. The demonstrations of each task come first.

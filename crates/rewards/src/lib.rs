@@ -38,6 +38,7 @@ pub mod library;
 pub mod admission;
 pub mod agents;
 mod fill_library;
+mod measure_tools;
 mod orchestrator;
 pub mod cache;
 pub mod monitor;
@@ -53,6 +54,7 @@ pub use cache::calibration::{CALIBRATION, Calibration, CallStatistics, ScoreSpre
 pub use cache::store::{STORE, Store};
 pub use error::RewardError;
 pub use fill_library::{FetchReport, FetchRequest, FetchedTool, UncoveredTask, fetch_rewards};
+pub use library::evidence::{EVIDENCE, ToolEvidence};
 pub use library::folder::{ADMISSION, Library};
 pub use library::new_tool::NewTool;
 pub use orchestrator::{Orchestrator, OrchestratorConfig};

@@ -9,6 +9,7 @@ use rlar_rewards::agents::{AgentEvent, Agents, ModelCounts, RejectedTool, Verifi
 use rlar_rewards::{FetchReport, FetchRequest, FetchedTool, UncoveredTask, fetch_rewards};
 use serde_json::{Value, json};
 
+use crate::agent_progress::AgentProgress;
 use crate::cli::FetchRewardsArguments;
 use crate::error::BadRequestExt;
 use crate::output::{DownloadBar, mode, print_result};
@@ -21,7 +22,8 @@ pub fn run(arguments: &FetchRewardsArguments) -> Result<()> {
     let configured = rewards.library.as_ref().map(PathBuf::from);
     let folder = arguments.library.clone().or(configured).unwrap_or_else(|| "library".into());
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let agents = agents.with_cache(&folder)?;
+    let progress = AgentProgress::default();
+    let agents = agents.with_cache(&folder)?.observed_by(progress.observer());
     // Functions of the config score all prompts, so no tool is needed for them.
     let has_tools = !rewards.python.is_empty();
     let examples: Vec<_> = loaded.train.iter().chain(&loaded.heldout).filter(|_| !has_tools).cloned().collect();
@@ -36,6 +38,7 @@ pub fn run(arguments: &FetchRewardsArguments) -> Result<()> {
     let mut bar = DownloadBar::default();
     let report = fetch_rewards(&request, &agents, &mut |event| show(event, &mut bar))?;
     drop(bar);
+    progress.end();
     print_result(|| result(&report, &folder), || summary(&report, &folder))?;
     if let Some(first) = report.unanswered.first() {
         let count = report.unanswered.len();
@@ -86,6 +89,13 @@ fn result(report: &FetchReport, folder: &Path) -> Value {
         "refused": report.rejected.iter().map(refused).collect::<Vec<_>>(),
         "uncovered": report.uncovered.iter().map(uncovered).collect::<Vec<_>>(),
         "unanswered": report.unanswered,
+        "verifiers": {
+            "written": report.verifiers.written, "first_runnable": report.verifiers.first_runnable,
+            "runnable": report.verifiers.runnable, "admitted": report.verifiers.admitted,
+            "wrappers": report.verifiers.wrappers,
+        },
+        "unfit": report.unfit,
+        "usage": report.usage,
     })
 }
 
@@ -105,13 +115,19 @@ fn summary(report: &FetchReport, folder: &Path) -> String {
         }
     }
     let percent = |count: usize, total: usize| 100.0 * count as f64 / total as f64;
-    let VerifierCounts { written, runnable, admitted } = report.verifiers;
+    let VerifierCounts { written, runnable, admitted, first_runnable, wrappers } = report.verifiers;
     if written > 0 {
-        let (run_percent, admitted_percent) = (percent(runnable, written), percent(admitted, written));
         let _ = writeln!(
             out,
-            "\n{written} verifiers written: {runnable} run ({run_percent:.1} %), {admitted} admitted ({admitted_percent:.1} %)"
+            "\n{written} verifiers written: {first_runnable} run at first ({:.1} %), {runnable} in the end ({:.1} %), {admitted} \
+             admitted ({:.1} %), {wrappers} of these only call one building block",
+            percent(first_runnable, written),
+            percent(runnable, written),
+            percent(admitted, written)
         );
+    }
+    if let Some(why) = &report.unfit {
+        let _ = writeln!(out, "\n{why}.");
     }
     let ModelCounts { considered, admitted } = report.models;
     if considered > 0 {

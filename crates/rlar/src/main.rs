@@ -3,10 +3,12 @@
 //! A command is one call into another crate. It returns `anyhow::Result<()>`; [`error`] turns an error into one message
 //! and an exit code.
 
+mod agent_progress;
 mod allocator;
 mod assets;
 mod benchmark;
 mod check;
+mod choose;
 mod cli;
 mod commands;
 mod compare;

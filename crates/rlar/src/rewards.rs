@@ -19,11 +19,13 @@ use crate::cli::{RewardsCommand, ToolArguments};
 use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
 use crate::trial::{TriedRow, row, tried_rows, try_rows};
-use crate::{functions, setup};
+use crate::{choose, functions, setup};
 
 pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCommand) -> Result<()> {
-    if let RewardsCommand::Stats { path, json } = command {
-        return stats(&path, json);
+    match command {
+        RewardsCommand::Stats { path, json } => return stats(&path, json),
+        RewardsCommand::Choose { config, data, agent } => return choose::run(folder, &config, data.as_deref(), agent),
+        _ => {}
     }
     let mut library = setup::library(folder).bad_request()?;
     let writable = |command: &str| {
@@ -69,7 +71,7 @@ pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCom
             let other = setup::library(Some(&other)).bad_request()?;
             print(library.differences(&other))
         }
-        RewardsCommand::Stats { .. } => Ok(()),
+        RewardsCommand::Stats { .. } | RewardsCommand::Choose { .. } => Ok(()),
     }
 }
 

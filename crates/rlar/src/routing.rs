@@ -12,6 +12,7 @@ use rlar_eval::score_benchmark::item_example;
 use rlar_eval::{Benchmark, BenchmarkScores};
 use rlar_net::llm::Llm;
 use rlar_rewards::agents::client::LlmClient;
+use rlar_rewards::agents::offered::OfferedTool;
 use rlar_rewards::agents::select::select;
 use rlar_rewards::{BuiltinAgent, Library, ToolCard};
 
@@ -56,8 +57,8 @@ pub fn summary(
 ) -> Result<String> {
     let bootstrap = Bootstrap { resamples: arguments.bootstrap.max(RESAMPLES) as usize, ..bootstrap };
     let scores = ScoreTable::new(benchmark, scores)?;
-    let router =
-        Router { scores: &scores, cards: scores.tools().iter().filter_map(|s| library.card(&s.tool)).collect() };
+    let cards = scores.tools().iter().filter_map(|s| library.card(&s.tool)).collect();
+    let router = Router { scores: &scores, library, cards };
     let routes: Vec<Route> = arguments.route.iter().filter_map(|name| router.route(name, llm)).collect();
     let lines = compare(&scores, &routes, bootstrap);
     let compared = format!("\nChoosing among tools\n\n{}", table(arguments, &comparison_rows(&lines)));
@@ -72,6 +73,7 @@ pub fn summary(
 /// Chooses, for each item, among the tools of a score table.
 struct Router<'a> {
     scores: &'a ScoreTable<'a>,
+    library: &'a Library,
     /// The tool cards (`tool.yaml`) of those tools of the table that are in the library.
     cards: Vec<&'a ToolCard>,
 }
@@ -106,6 +108,16 @@ impl Router<'_> {
         index.map_or_else(|| RouteChoice::Weights(vec![1.0; self.scores.tools().len()]), RouteChoice::Tool)
     }
 
+    /// The tools of the table with what was measured of them on the examples of a task. Their scores of the items are
+    /// left out, because they would tell the language model which completion is labelled as good.
+    fn offered<'s>(&'s self, task: &str) -> Vec<OfferedTool<'s>> {
+        let offered = |card: &'s ToolCard| {
+            let evidence = self.library.evidence(task, &card.name);
+            OfferedTool { evidence, ..OfferedTool::unmeasured(card) }
+        };
+        self.cards.iter().copied().map(offered).collect()
+    }
+
     /// The tools and weights that the language model selects for each item; the builtin agent chooses where the model's
     /// answer is unusable.
     fn agent_route(&self, llm: &Arc<dyn Llm>) -> Route {
@@ -113,7 +125,7 @@ impl Router<'_> {
         let (mut choices, mut fallbacks) = (Vec::new(), 0);
         for example in self.examples() {
             let task = example.domain.as_deref().unwrap_or("any");
-            choices.push(match select(&client, &example, task, &self.cards) {
+            choices.push(match select(&client, &example, task, &self.offered(task)) {
                 Ok(selected) => {
                     let mut weights = vec![0.0; self.scores.tools().len()];
                     for choice in &selected.assignment.tools {

@@ -89,7 +89,8 @@ impl Work {
         let Self { name, unit, total, .. } = self;
         let (done, tokens) = (self.done.load(Ordering::Relaxed), self.tokens.load(Ordering::Relaxed));
         match (total, tokens) {
-            (0, _) => name.clone(),
+            (0, 0) => name.clone(),
+            (0, _) => format!("{name} ({tokens} tokens)"),
             (_, 0) => format!("{name} {done}/{total} {unit}"),
             _ => format!("{name} {done}/{total} {unit} ({tokens} tokens)"),
         }
@@ -110,6 +111,11 @@ impl OngoingWork {
     /// Counts one more token.
     pub fn add_token(&self) {
         self.work.tokens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sets the number of tokens.
+    pub fn set_tokens(&self, n: usize) {
+        self.work.tokens.store(n, Ordering::Relaxed);
     }
 }
 

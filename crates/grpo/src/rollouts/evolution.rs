@@ -240,7 +240,7 @@ impl<'a> Evolution<'a> {
     /// How often this process's agents called the language model, by role, and numbers of verifiers that they wrote.
     pub fn usage(&self) -> Value {
         let mut usage = json!(self.agents.usage());
-        let VerifierCounts { written, runnable, admitted } = self.verifiers;
+        let VerifierCounts { written, runnable, admitted, .. } = self.verifiers;
         usage["verifiers"] = json!({ "written": written, "run": runnable, "admitted": admitted });
         usage
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rlar_data::{Completion, Example, Needs, Preference, read_examples};
 
 use crate::admission::probes::{ProbeCase, ProbeKind, ProbeSources, case_examples, pair_examples};
-use crate::admission::ranking::{ScoredCase, ranking_checks};
+use crate::admission::counterexamples::{Counterexample, counterexamples};
+use crate::admission::ranking::{ScoredCase, rank};
 use crate::admission::report::{Admission, Check, Status};
 use crate::tool::card::{ToolCard, ToolRole};
 use crate::tool::scoring::Tool;
@@ -87,6 +88,25 @@ pub fn probes_for(card: &ToolCard) -> Result<Vec<Example>, RewardError> {
 ///
 /// When the tool cannot be run, or when the language model that it asks answers none of the first probe cases.
 pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Result<Admission, RewardError> {
+    examine_closely(tool, examples, pairs).map(|examination| examination.admission)
+}
+
+/// The admission checks of a tool, with replies that the tool scored wrongly.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Examination {
+    /// The report of the checks.
+    pub admission: Admission,
+    /// Replies that the tool scored wrongly or could not score, one for each fault; empty when it passed every check, or
+    /// could not be run on them.
+    pub counterexamples: Vec<Counterexample>,
+}
+
+/// Runs the admission checks of a tool like [`examine`], and keeps replies that the tool scored wrongly.
+///
+/// # Errors
+///
+/// Those of [`examine`].
+pub fn examine_closely(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Result<Examination, RewardError> {
     let limits = ProbeLimits::of(tool);
     let material = Material::gather(tool, examples, pairs, &limits)?;
     let mut cases = material.sources.probe_cases(tool.card(), &tool.literals());
@@ -102,7 +122,8 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     let seconds_each = time_first_cases(tool, first_cases, &limits)?;
     if seconds_each >= limits.time {
         checks.push(check_speed(seconds_each, &limits));
-        return Ok(material.report(tool, Status::Refused, checks));
+        let admission = material.report(tool, Status::Refused, checks, None);
+        return Ok(Examination { admission, counterexamples: Vec::new() });
     }
     let start = Instant::now();
     let outcomes = score(tool, &cases)?;
@@ -122,6 +143,7 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
         .zip(&outcomes)
         .filter_map(|(case, outcome)| Some(ScoredCase { case, score: outcome.score()? }))
         .collect();
+    let mut auc = None;
     if !tool.card().is_ranked() {
         // Nothing is known about what its scores mean.
     } else if material.is_constraint {
@@ -129,14 +151,18 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
     } else if material.is_provisional {
         checks.push(check_distinction(&scored));
     } else {
-        checks.extend(ranking_checks(tool.card().role, &scored));
+        let ranking = rank(tool.card().role, &scored);
+        checks.extend(ranking.checks);
+        auc = ranking.auc;
     }
     let status = match (checks.iter().all(|check| check.passed), material.is_provisional) {
         (true, true) => Status::Provisional,
         (true, false) => Status::Admitted,
         (false, _) => Status::Refused,
     };
-    Ok(material.report(tool, status, checks))
+    let is_refused = status == Status::Refused;
+    let counterexamples = if is_refused { counterexamples(&cases, &outcomes, &scored) } else { Vec::new() };
+    Ok(Examination { admission: material.report(tool, status, checks, auc), counterexamples })
 }
 
 /// The sources of a tool's probe cases, and which admission checks they allow.
@@ -193,7 +219,7 @@ impl<'e> Material<'e> {
         Check::new("has something to be examined on", enough, evidence)
     }
 
-    fn report(&self, tool: &Tool, status: Status, checks: Vec<Check>) -> Admission {
+    fn report(&self, tool: &Tool, status: Status, checks: Vec<Check>, auc: Option<f64>) -> Admission {
         let ProbeSources { examples, pairs, case_examples, .. } = &self.sources;
         Admission {
             identity: tool.identity().to_owned(),
@@ -201,6 +227,7 @@ impl<'e> Material<'e> {
             llm: tool.llm_name(),
             status,
             examples: examples.len() + pairs.len() + case_examples.len(),
+            auc,
             checks,
         }
     }

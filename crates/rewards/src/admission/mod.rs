@@ -4,4 +4,5 @@ pub mod examine;
 pub mod probes;
 pub mod hacks;
 pub mod ranking;
+pub mod counterexamples;
 pub mod report;

@@ -203,7 +203,7 @@ fn add_hacks<'e>(example: &'e Example, examples: &[&'e Example], cases: &mut Vec
 
 /// A wrong answer to an example: the answer to another example, or this example's reference with an error in it. `None`
 /// when neither can be made.
-fn wrong_answer(example: &Example, examples: &[&Example]) -> Option<String> {
+pub(crate) fn wrong_answer(example: &Example, examples: &[&Example]) -> Option<String> {
     match (&example.reference, &example.demonstration) {
         (Some(reference), _) => other(example, examples).map(str::to_owned).or_else(|| perturbed(reference)),
         (None, own) => examples.iter().filter_map(|e| e.demonstration.clone()).find(|d| Some(d) != own.as_ref()),
@@ -212,7 +212,7 @@ fn wrong_answer(example: &Example, examples: &[&Example]) -> Option<String> {
 
 /// A wrong answer made from a reference: a text of more than eight words is cut to its first fifth, a letter of a
 /// choice becomes another letter, and otherwise the last digit changes. `None` for a short text without digits.
-fn perturbed(reference: &str) -> Option<String> {
+pub(crate) fn perturbed(reference: &str) -> Option<String> {
     let words: Vec<&str> = reference.split_whitespace().collect();
     if words.len() > 8 {
         return Some(words[..words.len() / 5].join(" "));

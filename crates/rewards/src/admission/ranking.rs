@@ -55,9 +55,17 @@ struct GoodMedian<'e> {
     score: f64,
 }
 
-/// The checks that the tool ranks good replies above bad ones, rewards no literal of its own code, and rewards none of
-/// the hacks that could be made.
-pub fn ranking_checks(role: ToolRole, scored: &[ScoredCase]) -> Vec<Check> {
+/// How a tool ranks replies.
+pub struct Ranking {
+    /// The checks that the tool ranks good replies above bad ones, rewards no literal of its own code, and rewards none
+    /// of the hacks that could be made.
+    pub checks: Vec<Check>,
+    /// The AUC over the good and bad replies to the same prompts, from 0 to 1; `None` where there are no such replies.
+    pub auc: Option<f64>,
+}
+
+/// Checks how a tool ranks the scored replies.
+pub fn rank(role: ToolRole, scored: &[ScoredCase]) -> Ranking {
     let mut ids: Vec<&str> =
         scored.iter().filter(|s| s.case.kind == ProbeKind::Good).map(|s| s.case.example.id.as_str()).collect();
     ids.dedup();
@@ -85,7 +93,7 @@ pub fn ranking_checks(role: ToolRole, scored: &[ScoredCase]) -> Vec<Check> {
     checks.push(Check::new("ranks good replies above bad ones", auc >= least, evidence));
     checks.extend(check_backdoors(scored, &medians));
     checks.extend((0..HACKS.len()).filter_map(|hack| check_hack(role, scored, &medians, bad, hack)));
-    checks
+    Ranking { checks, auc: (!wins.is_empty()).then_some(auc) }
 }
 
 /// The scores of those replies to an example (`id`) that are of a kind.

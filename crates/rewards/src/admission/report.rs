@@ -16,6 +16,10 @@ pub struct Admission {
     pub status: Status,
     /// Number of examples, preference pairs and cases of the tool card on which the tool was examined.
     pub examples: usize,
+    /// The probability that a good reply to a prompt scores above a bad reply to the same prompt, ties counted as a half
+    /// (AUC), from 0 to 1; `None` where no good and bad reply to the same prompt had scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auc: Option<f64>,
     /// The checks, in the order in which they were made.
     #[serde(rename = "probes")]
     pub checks: Vec<Check>,
@@ -63,6 +67,7 @@ impl Admission {
             llm: None,
             status: Status::Retired,
             examples: 0,
+            auc: None,
             checks: vec![Check::new("is in use", false, why)],
         }
     }

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rlar_data::Example;
 use serde::{Deserialize, Serialize};
 
-use crate::agents::builtin::{Assignment, card_names_for};
+use crate::agents::builtin::Assignment;
 use crate::agents::client::{LlmClient, UsageByRole};
+use crate::agents::sample_scorer::SampleScorer;
 use crate::agents::select::select;
-use crate::agents::synthesise::{KnownTool, SynthesisRequest, ToolDefects};
-use crate::agents::tasks::{declared_task, domain, is_same_task};
+use crate::agents::synthesise::{SynthesisRequest, ToolDefects};
+use crate::agents::tasks::{declared_task, domain};
 use crate::agents::{AgentEvent, Agents, VerifierCounts};
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
@@ -101,8 +102,9 @@ impl BackgroundAgents {
             results: outgoing,
             settled: BTreeSet::new(),
             last_choice: BTreeMap::new(),
+            scorer: SampleScorer::default(),
             prompts: 0,
-            requests: 0,
+            choices: 0,
         };
         std::thread::Builder::new().name("agents".into()).spawn(move || thread.run(&incoming))?;
         Ok(Self { requests, results: Mutex::new(results), agents, is_stopped, has_warned: AtomicBool::new(false) })
@@ -133,11 +135,12 @@ impl BackgroundAgents {
     }
 }
 
-/// Number of requests to choose tools that the language model may always get, however few prompts there are.
-const MIN_SELECT_REQUESTS: usize = 20;
+/// Number of prompts for which the language model may always choose tools, however few prompts there are. It gets two
+/// requests for each, and more if it must repair its replies.
+const MIN_CHOICES: usize = 20;
 
-/// Number of prompts that allow the language model one more request to choose tools.
-const PROMPTS_PER_REQUEST: usize = 100;
+/// Number of prompts that allow the language model one more choice of tools.
+const PROMPTS_PER_CHOICE: usize = 100;
 
 /// The state of the agents' thread.
 struct AgentThread {
@@ -152,10 +155,12 @@ struct AgentThread {
     settled: BTreeSet<String>,
     /// The tools that the language model chose last for a prompt of each domain.
     last_choice: BTreeMap<String, Vec<WeightedTool>>,
+    /// The tools that score two replies to a prompt before a choice among them.
+    scorer: SampleScorer,
     /// Number of prompts for which the run requested tools.
     prompts: usize,
-    /// Number of requests to choose tools that were sent to the language model.
-    requests: usize,
+    /// Number of prompts for which the language model was to choose tools.
+    choices: usize,
 }
 
 impl AgentThread {
@@ -186,19 +191,19 @@ impl AgentThread {
         }
     }
 
-    /// Lets the language model choose a prompt's tools, unless its domain is settled or no more requests are allowed.
+    /// Lets the language model choose a prompt's tools, unless its domain is settled or no more choices are allowed.
     /// Without a usable reply the choice of the builtin agent (fixed rules) stays in force.
     fn select(&mut self, index: usize, example: &Example) {
         let Some(client) = &self.agents.llm else { return };
         let domain = domain(example).to_owned();
-        let max_requests = MIN_SELECT_REQUESTS + self.prompts / PROMPTS_PER_REQUEST;
-        if self.settled.contains(&domain) || self.requests >= max_requests {
+        let max_choices = MIN_CHOICES + self.prompts / PROMPTS_PER_CHOICE;
+        if self.settled.contains(&domain) || self.choices >= max_choices {
             return;
         }
-        self.requests += 1;
+        self.choices += 1;
         let task = self.agents.builtin_label(example);
-        let candidates = eligible(&self.library, example, &task);
-        match select(client, example, &task, &candidates) {
+        let offered = self.scorer.offer(&self.library, &self.agents.context, example, &task);
+        match select(client, example, &task, &offered) {
             Ok(selection) => {
                 let is_repeated = self.last_choice.get(&domain) == Some(&selection.assignment.tools);
                 self.last_choice.insert(domain.clone(), selection.assignment.tools.clone());
@@ -225,8 +230,7 @@ impl AgentThread {
         let references: Vec<&Example> = examples.iter().collect();
         let labels = self.agents.classify(&references[..references.len().min(3)]);
         let task = references.first().map_or_else(|| alert.domain.clone(), |e| labels.label_of(e));
-        let known: Vec<KnownTool> =
-            self.library.cards().map(|c| KnownTool { name: c.name.clone(), measures: c.measures.clone() }).collect();
+        let known: Vec<String> = self.library.cards().map(|c| c.name.clone()).collect();
         let defects = self.defects(&alert);
         let request = SynthesisRequest {
             task: &task,
@@ -284,25 +288,6 @@ impl AgentThread {
 /// is kept.
 fn can_judge(tool: &NewTool) -> bool {
     ToolCard::parse("new".as_ref(), &tool.card).is_ok_and(|c| c.role != ToolRole::Constraint)
-}
-
-/// The admitted tools that can score an example. Their cards name `any` task, or the example's task as its label, its
-/// features or its declaration gives it; and they need no reference when the example has none.
-fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
-    let by_features = card_names_for(example);
-    let declared = declared_task(example);
-    let is_suitable = |t: &str| {
-        t == "any"
-            || by_features.contains(&t)
-            || is_same_task(t, task)
-            || declared.is_some_and(|declared| is_same_task(t, declared))
-    };
-    let is_eligible = |c: &&ToolCard| {
-        c.tasks.iter().any(|t| is_suitable(t))
-            && (!c.needs_reference || example.reference.is_some())
-            && library.is_admitted(&c.name)
-    };
-    library.cards().filter(is_eligible).collect()
 }
 
 /// The report on an alert, as Markdown: what was observed, what the agents tried, and what changes.

@@ -45,6 +45,9 @@ enum TaskKind {
     Open,
 }
 
+/// Largest number of words in a reference that is a formula.
+const MAX_FORMULA_WORDS: usize = 20;
+
 /// Whether a text is a number made of digits, with an optional minus sign, thousands separators (commas) and decimals.
 /// Exponents, `inf` and `nan` are not accepted.
 fn is_plain_number(text: &str) -> bool {
@@ -52,6 +55,12 @@ fn is_plain_number(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
     digits(whole) && whole.contains(|c: char| c.is_ascii_digit()) && digits(decimals)
+}
+
+/// Whether a reference is a formula: it has a command of LaTeX, a power or two dollar signs, and is no long text.
+fn is_formula(reference: &str) -> bool {
+    let is_marked = reference.contains('^') || reference.contains('\\') || reference.matches('$').count() > 1;
+    is_marked && reference.split_whitespace().count() <= MAX_FORMULA_WORDS
 }
 
 /// The kind of task that an instruction's wording shows ("translate", "summarise"), with the reason; translation also
@@ -103,7 +112,7 @@ impl TaskKind {
             (Self::WordProblem, "the reference is a number and the question is in words")
         } else if is_choice {
             (Self::Choice, "the reference is the letter of one of the question's choices")
-        } else if reference.contains(['\\', '^', '$']) {
+        } else if is_formula(reference) {
             (Self::Mathematics, "the reference is a formula")
         } else if let Some(declared) = declared_task(example).and_then(known_task).and_then(Self::from_label) {
             (declared, "the example says so")
@@ -165,6 +174,18 @@ impl TaskKind {
             Self::Open => "dialogue",
         }
     }
+}
+
+/// The label of an example's task that its features show, whatever the example declares; `None` when they show none.
+pub fn shown_label(example: &Example) -> Option<&'static str> {
+    let bare = Example { domain: None, columns: without_kind(example), ..example.clone() };
+    let kind = TaskKind::of(&bare).0;
+    let is_vague = matches!(kind, TaskKind::Open | TaskKind::Text | TaskKind::ShortAnswer);
+    (!is_vague).then(|| kind.label())
+}
+
+fn without_kind(example: &Example) -> serde_json::Map<String, serde_json::Value> {
+    example.columns.iter().filter(|(name, _)| *name != "kind").map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The names that tool cards use for an example's task, which is found from features of the example.

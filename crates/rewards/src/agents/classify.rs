@@ -1,27 +1,47 @@
 //! The agent role `classify`: gives every prompt a label of its task, such as `math`.
+//!
+//! Prompts that declare the same task, or whose features show the same one, form a group. The language model names the
+//! task of a few prompts of each group, one question at a time; the majority decides, and what the prompts declare and
+//! show counts as evidence that a single answer does not overrule.
 
 use std::collections::BTreeMap;
 
 use rlar_data::Example;
-use rlar_net::llm::ChatReply;
-use serde_json::json;
+use serde::Serialize;
 
-use crate::agents::builtin::BuiltinAgent;
-use crate::agents::client::{LlmClient, LlmRequest};
-use crate::agents::fence::{Fence, clip};
-use crate::agents::parse::{object, texts};
-use crate::agents::tasks::{TaskList, declared_task};
+use crate::agents::builtin::{BuiltinAgent, shown_label};
+use crate::agents::client::{LlmClient, LlmFailure};
+use crate::agents::fence::clip;
+use crate::agents::numbered::numbered_lines;
+use crate::agents::parse::{object, text, texts};
+use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
+use crate::agents::request::LlmRequest;
+use crate::agents::tasks::{TaskList, declared_task, names_task};
 
-const TEMPLATE: &str = "classify-1";
+const TEMPLATE: &str = "classify-2";
+const STEPS_TEMPLATE: &str = "classify-steps-1";
 
-/// Largest number of examples that a request shows of a declared task.
-const EXAMPLES_PER_TASK: usize = 3;
+/// Largest number of prompts of a group about which the model is asked.
+const SAMPLES: usize = 5;
 
-/// Largest number of examples in one request when the examples declare no task.
-const BATCH_SIZE: usize = 20;
+/// Largest number of prompts that are labelled one by one where the answers for a group differ.
+const MAX_ONE_BY_ONE: usize = 60;
+
+/// Number of answers of the model that a known task counts for which the examples declare or show, and a declared name that is
+/// no known task.
+const KNOWN_EVIDENCE: usize = 3;
+const NEW_EVIDENCE: usize = 1;
 
 /// An instruction with more words than this is split into its separate requirements, the steps.
 const LONG_INSTRUCTION_WORDS: usize = 60;
+
+/// Largest number of steps, and largest number of characters of one.
+const MAX_STEPS: usize = 6;
+const MAX_STEP_CHARS: usize = 200;
+
+/// Tasks whose prompts hold material to work on rather than requirements, so that a long prompt has no steps.
+const WITHOUT_STEPS: [&str; 7] =
+    ["math", "code", "translation", "summarisation", "question answering", "paraphrasing", "cloze"];
 
 /// The task labels that were found for a set of examples.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +52,21 @@ pub struct TaskLabels {
     pub by_example: BTreeMap<String, String>,
     /// The separate requirements of long instructions, by task label.
     pub steps: BTreeMap<String, Vec<String>>,
+    /// How every group of examples got its label, in the order of the groups' names.
+    pub votes: Vec<GroupVotes>,
+}
+
+/// How a group of examples got its label.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct GroupVotes {
+    /// The task that the examples declare, or what their features show.
+    pub group: String,
+    /// Number of examples in the group.
+    pub examples: usize,
+    /// The label that most examples of the group got.
+    pub label: String,
+    /// The labels that the language model gave to single prompts, each with how often.
+    pub answers: BTreeMap<String, usize>,
 }
 
 impl TaskLabels {
@@ -47,33 +82,27 @@ impl TaskLabels {
 }
 
 /// Gives examples the labels of their tasks. Examples that declare the same task (in `domain`, otherwise in the column
-/// `kind`) share one label, which is found from a few of them; each of the others gets its own label. Without a
-/// language model, or when the model gives no usable reply, the builtin agent (fixed rules) labels.
+/// `kind`) share one label; so do those that declare none and whose features show the same task. Without a language
+/// model, or when the model gives no usable reply, the builtin agent (fixed rules) labels.
 pub fn classify(client: Option<&LlmClient>, examples: &[&Example], tasks: &mut TaskList) -> TaskLabels {
     let mut labels = TaskLabels::default();
-    let mut declared: BTreeMap<&str, Vec<&Example>> = BTreeMap::new();
-    let mut undeclared: Vec<&Example> = Vec::new();
-    for example in examples {
-        match declared_task(example) {
-            Some(task) => declared.entry(task).or_default().push(example),
-            None => undeclared.push(example),
+    for group in groups(examples) {
+        let voted = match client {
+            Some(client) => vote(client, &group, tasks),
+            None => Voted { label: group.builtin_label(tasks), answers: BTreeMap::new(), one_by_one: BTreeMap::new() },
+        };
+        let steps = client.and_then(|client| ask_steps(client, &group, &voted.label));
+        if let Some(steps) = steps.filter(|steps| !steps.is_empty()) {
+            labels.steps.insert(voted.label.clone(), steps);
         }
-    }
-    for (task, examples) in declared {
-        let shown = &examples[..examples.len().min(EXAMPLES_PER_TASK)];
-        let batch = label_batch(client, task, shown, tasks);
-        let label = most_common(&batch.labels);
-        if !batch.steps.is_empty() {
-            labels.steps.insert(label.clone(), batch.steps);
+        if let Some(task) = group.declared {
+            labels.by_declared_task.insert(task.to_owned(), voted.label.clone());
+        } else {
+            let label = |e: &&Example| voted.one_by_one.get(&key(e)).unwrap_or(&voted.label).clone();
+            labels.by_example.extend(group.examples.iter().map(|e| (key(e), label(e))));
         }
-        labels.by_declared_task.insert(task.to_owned(), label);
-    }
-    for (i, shown) in undeclared.chunks(BATCH_SIZE).enumerate() {
-        let batch = label_batch(client, &format!("prompts {}", i + 1), shown, tasks);
-        if let (false, Some(index)) = (batch.steps.is_empty(), shown.iter().position(|e| is_long(e))) {
-            labels.steps.insert(batch.labels[index].clone(), batch.steps);
-        }
-        labels.by_example.extend(shown.iter().map(|e| key(e)).zip(batch.labels));
+        let Voted { label, answers, .. } = voted;
+        labels.votes.push(GroupVotes { group: group.name(), examples: group.examples.len(), label, answers });
     }
     labels
 }
@@ -83,105 +112,209 @@ fn key(example: &Example) -> String {
     format!("{}: {}", example.id, example.prompt())
 }
 
-/// The most common of the labels; the first one among equally common labels, and empty for no labels.
-fn most_common(labels: &[String]) -> String {
-    let count = |label: &String| labels.iter().filter(|l| *l == label).count();
-    let most = labels.iter().map(count).max().unwrap_or(0);
-    labels.iter().find(|l| count(l) == most).cloned().unwrap_or_default()
+/// Examples that declare the same task, or whose features show the same one.
+struct Group<'e> {
+    declared: Option<&'e str>,
+    shown: Option<&'static str>,
+    examples: Vec<&'e Example>,
 }
 
-/// The task labels of the examples of one request.
-struct LabelBatch {
-    /// One task label per example, in the order of the examples.
-    labels: Vec<String>,
-    /// The separate requirements of a long instruction among the examples; empty when there is no long instruction.
-    steps: Vec<String>,
+fn groups<'e>(examples: &[&'e Example]) -> Vec<Group<'e>> {
+    let mut groups: BTreeMap<(Option<&str>, String), Vec<&Example>> = BTreeMap::new();
+    for example in examples {
+        let declared = declared_task(example);
+        let label = if declared.is_some() { String::new() } else { BuiltinAgent.label(example) };
+        groups.entry((declared, label)).or_default().push(example);
+    }
+    let group = |((declared, _), examples): ((Option<&'e str>, String), Vec<&'e Example>)| {
+        // The first example stands for the others.
+        let shown = examples.first().and_then(|e| shown_label(e));
+        Group { declared, shown, examples }
+    };
+    groups.into_iter().map(group).collect()
 }
 
-/// Labels the examples of one request and adds new labels to the list `tasks`. `subject` names the request in logs and
-/// recordings.
-fn label_batch(client: Option<&LlmClient>, subject: &str, examples: &[&Example], tasks: &mut TaskList) -> LabelBatch {
-    let Some(client) = client else { return builtin_labels(examples, tasks) };
-    let parsed =
-        client.complete(request(subject, examples, tasks), |reply| parse(reply, examples.len(), tasks.clone()));
-    match parsed {
-        Ok(reply) => {
-            let (mut batch, extended) = reply.value;
-            *tasks = extended;
-            if !examples.iter().any(|e| is_long(e)) {
-                batch.steps.clear();
+impl Group<'_> {
+    /// The name of the group in logs and recordings.
+    fn name(&self) -> String {
+        match (self.declared, self.shown) {
+            (Some(declared), _) => declared.to_owned(),
+            (None, Some(shown)) => format!("like {shown}"),
+            (None, None) => format!("perhaps {}", self.examples.first().map_or(String::new(), |e| BuiltinAgent.label(e))),
+        }
+    }
+
+    /// A few examples, spread evenly over the group.
+    fn samples(&self) -> Vec<&Example> {
+        let n = self.examples.len().min(SAMPLES);
+        (0..n).map(|i| self.examples[i * self.examples.len() / n]).collect()
+    }
+
+    /// The labels that the examples themselves give evidence for: the declared task and the shown one.
+    fn evidence(&self, tasks: &TaskList) -> Vec<String> {
+        let declared = self.declared.map(|task| match tasks.find_within(task) {
+            Some(known) => known.to_owned(),
+            None => crate::agents::tasks::clean(task),
+        });
+        declared.filter(|label| names_task(label)).into_iter().chain(self.shown.map(str::to_owned)).collect()
+    }
+
+    fn builtin_label(&self, tasks: &mut TaskList) -> String {
+        let label = self.examples.first().map(|e| BuiltinAgent.label(e)).unwrap_or_default();
+        tasks.add(&label).unwrap_or_else(|_| "question answering".into())
+    }
+}
+
+/// The result of a vote on the label of a group.
+struct Voted {
+    label: String,
+    /// How often the model gave each label.
+    answers: BTreeMap<String, usize>,
+    /// The labels of examples that were labelled one by one, by their keys, where the answers differed.
+    one_by_one: BTreeMap<String, String>,
+}
+
+/// Lets the model name the task of a few examples of a group, and adds the label with the most votes to `tasks`.
+fn vote(client: &LlmClient, group: &Group, tasks: &mut TaskList) -> Voted {
+    let name = group.name();
+    let evidence = group.evidence(tasks);
+    let mut answers: BTreeMap<String, usize> = BTreeMap::new();
+    let mut attempts = 0;
+    let mut ask = |example: &Example, answers: &mut BTreeMap<String, usize>| {
+        let request = LlmRequest { attempt: attempts, ..request(&name, example, group.declared, tasks) };
+        let parsed = client.complete(request, |reply| parse(&reply.text, tasks));
+        match parsed {
+            Ok(reply) => {
+                attempts = reply.attempts;
+                *answers.entry(reply.value.clone()).or_default() += 1;
+                Ok(reply.value)
             }
-            batch
+            Err(why) => {
+                attempts += 3;
+                Err(why)
+            }
         }
-        Err(why) => {
-            tracing::warn!("classify {subject}: {why}; the builtin agent labels");
-            client.count_fallback("classify");
-            builtin_labels(examples, tasks)
+    };
+    let samples = group.samples();
+    for (i, example) in samples.iter().enumerate() {
+        if let Err(why) = ask(example, &mut answers) {
+            tracing::warn!("classify {name}: {why}");
+            // A model that cannot name the first two tasks is not asked about the others.
+            if matches!(why, LlmFailure::Unavailable(_)) || (i == 1 && answers.is_empty()) {
+                break;
+            }
         }
     }
-}
-
-/// Reads the labels of `n` examples from a reply, and adds new ones to the list of labels, which is returned too.
-fn parse(reply: &ChatReply, n: usize, mut tasks: TaskList) -> Result<(LabelBatch, TaskList), String> {
-    let fields = object(&reply.text)?;
-    let labels = texts(fields.get("labels"), "labels", 60)?;
-    if labels.len() != n {
-        return Err(format!("`labels` has {} entries for {n} questions", labels.len()));
+    let asked: usize = answers.values().sum();
+    let differ = answers.len() > 1 && group.declared.is_none() && group.shown.is_none();
+    let mut one_by_one = BTreeMap::new();
+    if differ {
+        for example in group.examples.iter().take(MAX_ONE_BY_ONE) {
+            if let Ok(label) = ask(example, &mut answers) {
+                one_by_one.insert(key(example), label);
+            }
+        }
     }
-    let labels = labels.iter().map(|l| tasks.add(l)).collect::<Result<Vec<_>, String>>()?;
-    let steps = fields.get("steps").map_or(Ok(Vec::new()), |s| texts(Some(s), "steps", 200))?;
-    if steps.len() > 6 {
-        return Err("`steps` has more than 6 entries".into());
+    let mut votes = answers.clone();
+    for label in &evidence {
+        let weight = if tasks.find(label).is_some() { KNOWN_EVIDENCE } else { NEW_EVIDENCE };
+        *votes.entry(label.clone()).or_default() += weight;
     }
-    Ok((LabelBatch { labels, steps }, tasks))
+    // Among equally many votes, evidence counts more than answers.
+    let best = votes.iter().max_by_key(|(label, votes)| (**votes, evidence.contains(label)));
+    // A new name that the model gave only once says nothing about a group.
+    let is_trusted = |label: &String, votes: usize| votes > 1 || asked <= 1 || tasks.find(label).is_some();
+    let label = best.filter(|(label, votes)| is_trusted(label, **votes)).map(|(label, _)| label.clone());
+    let label = if asked == 0 { None } else { label };
+    let label = label.and_then(|label| tasks.add(&label).ok()).unwrap_or_else(|| {
+        client.count_fallback("classify");
+        group.builtin_label(tasks)
+    });
+    // A name that only one prompt got is no task of its own.
+    one_by_one.retain(|_, own| answers.get(own).copied().unwrap_or(0) > 1 && tasks.add(own).is_ok());
+    Voted { label, answers, one_by_one }
 }
 
-/// Whether an example's instruction is so long that it is split into separate requirements.
-fn is_long(example: &Example) -> bool {
-    example.prompt().split_whitespace().count() > LONG_INSTRUCTION_WORDS
+/// The label in a reply: the last line of a text, or the label in a JSON object.
+fn parse(reply: &str, tasks: &TaskList) -> Result<String, String> {
+    let written = match object(reply) {
+        Ok(fields) if fields.contains_key("labels") => {
+            texts(fields.get("labels"), "labels", 60)?.first().cloned().unwrap_or_default()
+        }
+        Ok(fields) => text(&fields, "label", 60).or_else(|_| text(&fields, "task", 60))?,
+        Err(_) => last_line(reply),
+    };
+    if let Some(known) = tasks.find_within(&written) {
+        return Ok(known.to_owned());
+    }
+    if !names_task(&written) {
+        let shown = clip(&written, 60);
+        return Err(format!("{shown:?} is no name of a task; one to three words are wanted, such as `translation`"));
+    }
+    tasks.clone().add(&written)
 }
 
-fn builtin_labels(examples: &[&Example], tasks: &mut TaskList) -> LabelBatch {
-    let label = |e: &&Example| tasks.add(&BuiltinAgent.label(e)).unwrap_or_else(|_| "question answering".into());
-    LabelBatch { labels: examples.iter().map(label).collect(), steps: Vec::new() }
+/// The last line with text, without what models write around a name: "Task:", quotes, list signs and a full stop.
+fn last_line(reply: &str) -> String {
+    let line = reply.lines().rev().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("```"));
+    let line = line.unwrap_or_default();
+    let name = line.rsplit_once(':').map_or(line, |(_, name)| name);
+    name.trim_matches(|c: char| !c.is_alphanumeric()).to_owned()
 }
 
-fn request(subject: &str, examples: &[&Example], tasks: &TaskList) -> LlmRequest {
-    let prompts: Vec<String> = examples.iter().map(|e| clip(e.prompt(), 800)).collect();
-    let references: Vec<String> =
-        examples.iter().map(|e| clip(e.reference.as_deref().unwrap_or("none"), 200)).collect();
-    let untrusted: Vec<&str> = prompts.iter().zip(&references).flat_map(|(p, r)| [p.as_str(), r]).collect();
-    let fence = Fence::around(&untrusted);
+fn request(group: &str, example: &Example, declared: Option<&str>, tasks: &TaskList) -> LlmRequest {
     let known: Vec<&str> = tasks.labels().collect();
-    let n = examples.len();
     let system = format!(
-        "You name tasks. {} For each question say which task it is: one of the known tasks wherever one fits, else a new name \
-         of at most three words. Known tasks: {}.\nWhere an instruction is longer than {LONG_INSTRUCTION_WORDS} words and asks for several things, \
-         list these in `steps`, at most 6, each as a short statement that is true of a good reply; else leave `steps` empty.\n\
-         Answer with one JSON object and nothing else: {{\"labels\": [{n} names, in the order of the questions], \"steps\": [...]}}",
-        fence.instruction("question"),
+        "You name the task that a prompt gives to a language model. {DATA_INSTRUCTION} Answer with the name of the task and \
+         nothing else: one of the known tasks if one fits, otherwise a new name of at most three words.\nKnown tasks: {}.\n\
+         Example: the prompt \"Say in French: good night\" with the reference \"bonne nuit\" is the task\ntranslation\n\
+         Example: the prompt \"Which vowel does not occur in this word: tree?\" with the reference \"a, i, o, u\" is the \
+         task\nletter puzzle\n",
         known.join(", ")
     );
-    let user = prompts
-        .iter()
-        .zip(&references)
-        .map(|(prompt, reference)| fence.enclose("question", prompt) + &fence.enclose("reference", reference))
-        .collect();
-    let schema = json!({
-        "type": "object", "additionalProperties": false, "required": ["labels", "steps"],
-        "properties": {
-            "labels": { "type": "array", "items": { "type": "string" }, "minItems": n, "maxItems": n },
-            "steps": { "type": "array", "items": { "type": "string" }, "maxItems": 6 },
-        },
-    });
+    let mut user = Prompt::default().data("prompt", clip(example.prompt(), 800));
+    if let Some(reference) = &example.reference {
+        user = user.data("reference", clip(reference, 200));
+    }
+    if let Some(declared) = declared {
+        user = user.words("The data set calls it:\n").data("kind", clip(declared, 60));
+    }
     LlmRequest {
         role: "classify",
         template: TEMPLATE,
-        task: subject.to_owned(),
+        task: group.to_owned(),
         system,
-        user,
-        max_tokens: 600,
-        schema: Some(schema),
+        user: user.words("Which task is it? Answer with its name alone."),
+        max_tokens: 40,
         ..LlmRequest::default()
     }
+}
+
+/// The separate requirements of the first long instruction of a group; `None` when there is no long instruction, when
+/// the task is one whose prompts have none, or when the model gives no usable reply.
+fn ask_steps(client: &LlmClient, group: &Group, label: &str) -> Option<Vec<String>> {
+    let is_long = |e: &&&Example| e.prompt().split_whitespace().count() > LONG_INSTRUCTION_WORDS;
+    let example = group.examples.iter().find(is_long).filter(|_| !WITHOUT_STEPS.contains(&label))?;
+    let system = format!(
+        "You read what a prompt asks for. {DATA_INSTRUCTION} List what a good reply must do, at most {MAX_STEPS} things, as a \
+         numbered list of short statements that are true of a good reply. If the prompt asks for one thing only, answer: none"
+    );
+    let request = LlmRequest {
+        role: "classify",
+        template: STEPS_TEMPLATE,
+        task: group.name(),
+        system,
+        user: Prompt::default().data("prompt", clip(example.prompt(), 3000)),
+        max_tokens: 300,
+        ..LlmRequest::default()
+    };
+    let parsed = client.complete(request, |reply| Ok(parse_steps(&reply.text)));
+    parsed.map_err(|why| tracing::warn!("classify {}: {why}; no steps", group.name())).ok().map(|reply| reply.value)
+}
+
+/// The steps of a reply. Long ones are cut, and those beyond the largest number are left out.
+fn parse_steps(reply: &str) -> Vec<String> {
+    let listed = object(reply).ok().and_then(|fields| texts(fields.get("steps"), "steps", 2000).ok());
+    let listed = listed.unwrap_or_else(|| numbered_lines(reply));
+    listed.iter().take(MAX_STEPS).map(|step| clip(step, MAX_STEP_CHARS)).collect()
 }

@@ -1,15 +1,17 @@
 //! The client through which the agents ask a language model. It sends requests, counts them and parses the replies; a
-//! request whose reply is unusable is repeated with the reason.
+//! request whose reply is unusable is repeated with the reason, at another temperature.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, FunctionDefinition, Llm, LlmError};
+use rlar_net::llm::{ChatReply, Llm, LlmError};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::agents::fence::clip;
+use crate::agents::llm_event::{LlmEvent, LlmEventKind, LlmObserver};
 use crate::agents::parse::without_reasoning;
+use crate::agents::request::{LlmRequest, RepairTurn};
 
 /// Largest number of times that the model is asked to repair an unusable reply.
 const MAX_REPAIRS: u32 = 2;
@@ -17,88 +19,8 @@ const MAX_REPAIRS: u32 = 2;
 /// Largest number of characters of an unusable reply that are shown to the model again when it is asked for a repair.
 const QUOTED_CHARS: usize = 4000;
 
-/// A request of an agent role to the language model, from which a chat is made.
-#[derive(Clone, Debug, Default)]
-pub struct LlmRequest {
-    /// The agent role: `classify`, `retrieve`, `synthesise` or `select`.
-    pub role: &'static str,
-    /// Name and version of the prompt template, such as `select-1`.
-    pub template: &'static str,
-    /// What the request is about, which tells requests apart in recordings: a task label, a domain, the name of a tool,
-    /// or one of these with the step.
-    pub task: String,
-    /// Number of requests about the same task that were sent before this one. The number tells repeated requests apart
-    /// in recordings.
-    pub attempt: u32,
-    /// The system message.
-    pub system: String,
-    /// The first user message.
-    pub user: String,
-    /// The replies to this request that were rejected, oldest first, each with what was wrong.
-    pub repairs: Vec<RepairTurn>,
-    /// Largest length of the reply, in tokens.
-    pub max_tokens: u32,
-    /// JSON schema that the reply must follow; `None` when free text or a function call is wanted.
-    pub schema: Option<Value>,
-    /// Functions that the model may call in its reply; empty for none.
-    pub functions: Vec<FunctionDefinition>,
-}
-
-/// A rejected reply of the model, and what the model is told about it.
-#[derive(Clone, Debug)]
-pub struct RepairTurn {
-    /// The text of the rejected reply, possibly cut.
-    pub reply: String,
-    /// The message to the model: why the reply was rejected, and the request for another one.
-    pub feedback: String,
-}
-
-impl LlmRequest {
-    fn chat(&self) -> ChatRequest {
-        let message = |role: &str, content: &str| ChatMessage { role: role.to_owned(), content: content.to_owned() };
-        let mut messages = vec![message("system", &self.system), message("user", &self.user)];
-        for turn in &self.repairs {
-            messages.push(message("assistant", &turn.reply));
-            messages.push(message("user", &turn.feedback));
-        }
-        ChatRequest {
-            role: self.role.to_owned(),
-            template: self.template.to_owned(),
-            task: self.task.clone(),
-            attempt: self.attempt,
-            messages,
-            max_tokens: self.max_tokens,
-            temperature: 0.0,
-            schema: self.schema.clone(),
-            tools: self.functions.clone(),
-        }
-    }
-}
-
-/// The result of one pass of [`repair_loop`]: an accepted or a rejected reply of the model.
-pub enum Attempt<T> {
-    /// The value of an accepted reply, with which the loop ends.
-    Accepted(T),
-    /// A rejected reply, which the next pass shows to the model with the reason.
-    Rejected(RepairTurn),
-}
-
-/// Runs `attempt` until it accepts a reply, at most `max_repairs` times after the first. The arguments of `attempt` are
-/// the request, which holds all replies rejected so far, and the number of repairs so far, 0 at first. The result is
-/// the accepted value, or `None` when every reply was rejected.
-pub fn repair_loop<T, E>(
-    request: &mut LlmRequest,
-    max_repairs: u32,
-    mut attempt: impl FnMut(&mut LlmRequest, u32) -> Result<Attempt<T>, E>,
-) -> Result<Option<T>, E> {
-    for repair in 0..=max_repairs {
-        match attempt(request, repair)? {
-            Attempt::Accepted(value) => return Ok(Some(value)),
-            Attempt::Rejected(turn) => request.repairs.push(turn),
-        }
-    }
-    Ok(None)
-}
+/// Sampling temperature of repairs. At temperature 0 a small model repeats its mistake.
+const REPAIR_TEMPERATURE: f64 = 0.7;
 
 /// A reply of the model that could be parsed.
 #[derive(Clone, Debug)]
@@ -142,10 +64,17 @@ pub struct RoleUsage {
 pub type UsageByRole = BTreeMap<String, RoleUsage>;
 
 /// A language model with counts of its usage. All clones of a client share the counts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LlmClient {
     llm: Arc<dyn Llm>,
     state: Arc<Mutex<ClientState>>,
+    observer: Option<LlmObserver>,
+}
+
+impl fmt::Debug for LlmClient {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_struct("LlmClient").field("llm", &self.llm).field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -158,7 +87,19 @@ struct ClientState {
 impl LlmClient {
     /// A client for a language model, with all counts at 0.
     pub fn new(llm: Arc<dyn Llm>) -> Self {
-        Self { llm, state: Arc::default() }
+        Self { llm, state: Arc::default(), observer: None }
+    }
+
+    /// A client that tells `observer` what becomes of every request.
+    #[must_use]
+    pub fn observed_by(self, observer: LlmObserver) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    /// A client with the same observer for another language model, with all counts at 0.
+    #[must_use]
+    pub fn replaced_by(&self, llm: Arc<dyn Llm>) -> Self {
+        Self { observer: self.observer.clone(), ..Self::new(llm) }
     }
 
     /// The language model behind this client.
@@ -182,8 +123,9 @@ impl LlmClient {
         self.state().usage.entry(role.to_owned()).or_default().fallbacks += 1;
     }
 
-    /// Sends a request and parses the reply. A reply that `parse` rejects is sent back to the model with the reason, at
-    /// most twice, so that the model can repair it.
+    /// Sends a request and parses the reply. When `parse` rejects a reply, the request is repeated with the reason and
+    /// at another temperature, at most twice. The first repair shows the rejected reply; the second begins anew,
+    /// because small models copy what they see.
     ///
     /// # Errors
     ///
@@ -195,42 +137,68 @@ impl LlmClient {
         parse: impl Fn(&ChatReply) -> Result<T, String>,
     ) -> Result<ParsedReply<T>, LlmFailure> {
         let mut problem = String::new();
-        let parsed = repair_loop(&mut request, MAX_REPAIRS, |request, repair| {
-            let reply = self.send(request)?;
+        let first = request.clone();
+        for repair in 0..=MAX_REPAIRS {
+            let reply = self.send(&request)?;
             request.attempt += 1;
             self.count(request.role, repair > 0, &reply);
             let text = full_text(&reply);
             // What a model thinks before it answers is no part of the answer.
             let answer = ChatReply { text: without_reasoning(&reply.text).to_owned(), ..reply.clone() };
-            Ok(match parse(&answer) {
-                Ok(value) => Attempt::Accepted(ParsedReply { value, text, attempts: request.attempt }),
-                Err(mut why) => {
-                    if reply.finish == "length" {
-                        let tokens = request.max_tokens;
-                        why = format!("{why}; it was cut off after {tokens} tokens, so be shorter");
-                    }
-                    let feedback =
-                        format!("This answer cannot be used: {why}. Answer again, in the form that was asked for.");
-                    problem = why;
-                    Attempt::Rejected(RepairTurn { reply: clip(&text, QUOTED_CHARS), feedback })
+            let why = match parse(&answer) {
+                Ok(value) => {
+                    let ChatReply { prompt_tokens, completion_tokens, .. } = reply;
+                    self.report(&request, LlmEventKind::Accepted { prompt_tokens, reply_tokens: completion_tokens });
+                    return Ok(ParsedReply { value, text, attempts: request.attempt });
                 }
-            })
-        })?;
-        parsed.ok_or(LlmFailure::Unusable(problem))
+                Err(why) => match reply.finish.as_str() {
+                    "length" => format!("{why}; it was cut off after {} tokens, so be shorter", request.max_tokens),
+                    "repetition" => format!("{why}; it was cut off because it repeated itself"),
+                    _ => why,
+                },
+            };
+            self.report(&request, LlmEventKind::Rejected(&why));
+            let feedback = format!("This answer cannot be used: {why}. Answer again, in the form that was asked for.");
+            request.temperature = REPAIR_TEMPERATURE;
+            if repair == 0 {
+                request.repairs.push(RepairTurn { reply: clip(&text, QUOTED_CHARS), feedback });
+            } else {
+                request.repairs.clone_from(&first.repairs);
+                request.user = first.user.clone().words(format!("\nMind: an earlier answer could not be used: {why}.\n"));
+            }
+            problem = why;
+        }
+        Err(LlmFailure::Unusable(problem))
     }
 
     /// Sends one request and returns the reply. Once the budget is used up, nothing is sent, and the result is an
-    /// error.
+    /// error. A prompt that is too long for the model's context is cut and sent again.
     fn send(&self, request: &LlmRequest) -> Result<ChatReply, LlmFailure> {
         if let Some(why) = self.state().exhausted.clone() {
             return Err(LlmFailure::Unavailable(why));
         }
-        self.llm.chat(&request.chat()).map_err(|e| {
+        self.report(request, LlmEventKind::Sent);
+        let mut on_progress = |progress| self.report(request, LlmEventKind::Token(progress));
+        let context = self.llm.context();
+        let mut reply = self.llm.chat_with_progress(&request.chat(context), &mut on_progress);
+        if let Err(LlmError::ContextTooLong { prompt_tokens, context: told, .. }) = &reply
+            && let Some(fitting) = fitting_context(context.or(*told), *prompt_tokens)
+        {
+            reply = self.llm.chat_with_progress(&request.chat(Some(fitting)), &mut on_progress);
+        }
+        reply.map_err(|e| {
             if matches!(e, LlmError::Budget(_)) {
                 self.state().exhausted = Some(e.to_string());
             }
+            self.report(request, LlmEventKind::Rejected(&e.to_string()));
             LlmFailure::Unavailable(e.to_string())
         })
+    }
+
+    fn report(&self, request: &LlmRequest, kind: LlmEventKind) {
+        if let Some(observer) = &self.observer {
+            observer(&LlmEvent { role: request.role, task: &request.task, kind });
+        }
     }
 
     fn count(&self, role: &str, is_repair: bool, reply: &ChatReply) {
@@ -238,12 +206,20 @@ impl LlmClient {
         let usage = state.usage.entry(role.to_owned()).or_default();
         usage.requests += 1;
         usage.repairs += u64::from(is_repair);
-        usage.tokens += reply.prompt_tokens + reply.completion_tokens;
+        usage.tokens = usage.tokens.saturating_add(reply.prompt_tokens.saturating_add(reply.completion_tokens));
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, ClientState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The length of context, in tokens, to which a prompt is cut after a server refused it as too long: shorter than the
+/// context by as much as the estimate of the prompt's length was too small. `None` if nothing is known.
+fn fitting_context(context: Option<u64>, prompt_tokens: Option<u64>) -> Option<u64> {
+    let context = context?;
+    let excess = prompt_tokens.map_or(context / 2, |tokens| tokens.saturating_sub(context / 2));
+    Some(context.saturating_sub(excess).max(context / 4))
 }
 
 /// The text of a reply, followed by its function calls, one call a line.

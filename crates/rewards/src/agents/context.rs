@@ -14,6 +14,7 @@ use crate::RewardError;
 use crate::agents::builtin::BuiltinAgent;
 use crate::agents::classify::{TaskLabels, classify};
 use crate::agents::client::{LlmClient, UsageByRole};
+use crate::agents::llm_event::LlmObserver;
 use crate::agents::retrieve::HubConfig;
 use crate::agents::tasks::TaskList;
 use crate::tool::scoring::ToolContext;
@@ -52,8 +53,14 @@ impl Agents {
     pub fn with_cache(self, folder: &Path) -> Result<Self, RewardError> {
         let Some(client) = &self.llm else { return Ok(self) };
         let logged = LlmLog::new(client.llm(), &folder.join(LOG))?.redacting(self.secrets.clone());
-        let cached = LlmClient::new(Arc::new(LlmCache::new(Arc::new(logged), &folder.join(EXCHANGES))?));
+        let cached = client.replaced_by(Arc::new(LlmCache::new(Arc::new(logged), &folder.join(EXCHANGES))?));
         Ok(Self { llm: Some(cached), ..self })
+    }
+
+    /// The agents, whose requests to the language model are told to `observer`.
+    #[must_use]
+    pub fn observed_by(self, observer: LlmObserver) -> Self {
+        Self { llm: self.llm.map(|client| client.observed_by(observer)), ..self }
     }
 
     /// Usage of the language model so far, by agent role; empty without a language model.

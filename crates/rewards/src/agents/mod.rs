@@ -6,29 +6,43 @@
 //! then the builtin agent (fixed rules, [`builtin`]) decides. Text of web pages, model cards and data sets is put
 //! between marks ([`fence`]) and treated as data, not as instructions.
 //!
-//! The modules in order of use: [`Agents`] holds the services; [`client`] sends requests and [`parse`] reads replies;
-//! [`verifier`] writes and repairs one verifier, and [`deploy`] turns one model into a tool. Both results are a
+//! The modules in order of use: [`Agents`] holds the services; [`client`] sends a [`request`] with a [`prompt`], and
+//! [`parse`] reads replies; [`rules`] lists what verifiers are to measure, [`write_prompt`] asks for one, [`program`] reads
+//! it and [`verifier`] examines its drafts; [`deploy`] turns one model into a tool. Both results are a
 //! [`ToolSet`]; [`background`] runs the agents beside a training run.
 
+mod choice;
 mod context;
 mod event;
+mod llm_event;
+mod sample_scorer;
 mod tool_set;
 
 pub mod background;
+pub mod block_evidence;
 pub mod builtin;
 pub mod classify;
 pub mod client;
 pub mod deploy;
+pub mod eligible;
 pub mod fence;
 pub mod llm;
 pub mod local;
+pub mod numbered;
+pub mod offered;
 pub mod parse;
+pub mod program;
+pub mod prompt;
+pub mod request;
 pub mod retrieve;
+pub mod rules;
 pub mod select;
 pub mod synthesise;
 pub mod tasks;
 pub mod verifier;
+pub mod write_prompt;
 
 pub use context::{Agents, EXCHANGES, LOG};
 pub use event::AgentEvent;
+pub use llm_event::{LlmEvent, LlmEventKind, LlmObserver};
 pub use tool_set::{DraftFiles, ModelCounts, RejectedTool, ToolSet, VerifierCounts};

@@ -14,9 +14,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::agents::client::{LlmClient, LlmRequest};
+use crate::agents::client::LlmClient;
 use crate::agents::fence::{Fence, clip};
 use crate::agents::parse::{object, texts};
+use crate::agents::request::LlmRequest;
 
 const QUERIES: &str = "retrieve-queries-1";
 const RERANK: &str = "retrieve-rerank-1";
@@ -389,7 +390,7 @@ fn request(template: &'static str, task: String, system: String, user: String, s
         template,
         task,
         system,
-        user,
+        user: user.into(),
         max_tokens: 600,
         schema: Some(schema),
         ..LlmRequest::default()

@@ -1,25 +1,47 @@
-//! The agent role `select`: chooses the tools that score replies to a prompt, and the tools' weights.
+//! The agent role `select`: chooses the tools that score replies to a prompt, and the tools' weights. The language
+//! model is asked twice, with the tools in opposite orders, because small models take what comes first.
 
 use rlar_data::Example;
-use rlar_net::llm::{ChatReply, FunctionDefinition};
-use serde_json::{Map, Value, json};
+use rlar_net::llm::FunctionDefinition;
+use serde_json::json;
 
 use crate::agents::builtin::Assignment;
-use crate::agents::client::{LlmClient, LlmRequest};
-use crate::agents::fence::{Fence, clip, one_line};
-use crate::agents::parse::{object, text};
-use crate::tool::card::{ToolCard, ToolRole};
+use crate::agents::choice::{FUNCTION, MAX_TOOLS, ParsedChoice, parse_choice};
+use crate::agents::client::{LlmClient, LlmFailure, ParsedReply};
+use crate::agents::fence::clip;
+use crate::agents::offered::{OfferedTool, SampleReplies};
+use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
+use crate::agents::request::LlmRequest;
+use crate::agents::sample_scorer::SampleScorer;
+use crate::agents::Agents;
+use crate::library::folder::Library;
 use crate::tool::composite::{CombineAs, WeightedTool};
 
-const TEMPLATE: &str = "select-1";
+const TEMPLATE: &str = "select-2";
 
-/// Name of the function that the language model calls to choose tools.
-const FUNCTION: &str = "assign_rewards";
+/// The AUC that stands for a tool of which nothing was measured: that of a tool that scores at random.
+const CHANCE: f64 = 0.5;
 
-/// Largest number of tools that the language model may choose for one prompt.
-const MAX_TOOLS: usize = 4;
+/// What the system message says after [`DATA_INSTRUCTION`]. It is the same for all prompts, so that servers can keep
+/// what they computed for it.
+const INSTRUCTION: &str = r#"
 
-/// The tools that the language model chose for a prompt.
+You choose the rewards for replies to a prompt. Call `assign_rewards` once, with 1 to 4 of the listed tools, each with a weight above 0 and at most 1, and the reason in a sentence. Say in `task_decides` whether every prompt of the task should have the same tools.
+
+Trust what was measured more than what a tool says of itself. `on this task` says in how many pairs of a good and a bad reply the tool scored the good one higher; 50 % is chance. `here` gives its scores of two replies to this very prompt: a tool that scores both alike cannot tell them apart. Where nothing was measured, prefer what measures whether a reply is right over what measures its style. A tool of the role constraint is never alone.
+
+Example of a list:
+- finds_the_date (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 98 % of pairs; here: reference 1.00, wrong reply 0.00): Whether the reply ends with the date of the reference.
+- sounds_polite (quality, without a reference, 0 to 1; on this task: tells good from bad replies in 55 % of pairs; here: reference 0.40, wrong reply 0.40): How polite the reply is.
+- one_line_only (constraint, without a reference, 0 to 1; here: reference 1.00, wrong reply 1.00): Whether the reply is a single line.
+A good call: {"tools": [{"tool": "finds_the_date", "weight": 1}, {"tool": "one_line_only", "weight": 0.2}], "task_decides": true, "reason": "It alone tells right dates from wrong ones; a date fits on one line."}
+
+Example of a list:
+- same_letters (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 64 % of pairs; here: reference 1.00, wrong reply 0.90): Whether reply and reference have the same letters.
+- same_facts (quality, with a reference, 0 to 1; on this task: tells good from bad replies in 93 % of pairs; here: reference 0.95, wrong reply 0.15): How many facts of the reference the reply has.
+A good call: {"tools": [{"tool": "same_facts", "weight": 1}], "task_decides": false, "reason": "The letters hardly tell the wrong reply from the reference; the facts do."}"#;
+
+/// The tools that were chosen for a prompt.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolSelection {
     /// The chosen tools with their weights, and the reason of the choice.
@@ -28,40 +50,94 @@ pub struct ToolSelection {
     pub for_whole_task: bool,
 }
 
-/// Lets the language model choose tools for an example among the tools of `candidates`. `task` is the label of the
-/// example's task.
+/// Lets the language model choose tools for an example among the offered ones. `task` is the label of the example's
+/// task.
+///
+/// The model is asked twice, the second time with the tools in the opposite order. If both answers choose the same
+/// tools, these are chosen, with the means of their weights. Otherwise the tools that the answers have in common are
+/// chosen if one of them can judge a reply, and else those of the answer whose best tool has the higher AUC on the task;
+/// the reason tells of the disagreement. A single tool is chosen without a request.
 ///
 /// # Errors
 ///
-/// When there are no candidates, or when the model gives no usable reply.
+/// When no tool is offered that can judge a reply, or when the model gives no usable reply to the first request.
 pub fn select(
     client: &LlmClient,
     example: &Example,
     task: &str,
-    candidates: &[&ToolCard],
+    offered: &[OfferedTool],
 ) -> Result<ToolSelection, String> {
-    if candidates.is_empty() {
-        return Err("no admitted tool suits it".into());
+    if !offered.iter().any(OfferedTool::is_judge) {
+        return Err(match offered {
+            [] => "no admitted tool suits it".into(),
+            _ => "only constraints suit it, which do not say whether a reply is good".into(),
+        });
     }
-    let parsed =
-        client.complete(request(example, task, candidates), |reply| parse_choice(&arguments(reply)?, candidates));
-    let ParsedChoice { tools, for_whole_task, reason } = parsed.map_err(|e| e.to_string())?.value;
+    if let [only] = offered {
+        let tools =
+            vec![WeightedTool { tool: only.card.name.clone(), weight: 1.0, combine: CombineAs::Term, least: None }];
+        let (by, why) = ("builtin".to_owned(), "the only tool that suits it".to_owned());
+        let assignment = Assignment { example: example.id.clone(), tools, by, why };
+        return Ok(ToolSelection { assignment, for_whole_task: false });
+    }
+    let first = ask(client, example, task, offered, 0).map_err(|e| e.to_string())?;
+    let reversed: Vec<OfferedTool> = offered.iter().rev().copied().collect();
+    let choice = match ask(client, example, task, &reversed, first.attempts) {
+        Ok(second) => agree(first.value, second.value, offered, &example.id),
+        Err(why) => {
+            tracing::info!("example `{}`: the choice of tools was not confirmed: {why}", example.id);
+            let reason = format!("{} (not confirmed: the second request got no usable answer)", first.value.reason);
+            ParsedChoice { for_whole_task: false, reason, ..first.value }
+        }
+    };
+    let ParsedChoice { tools, for_whole_task, reason } = choice;
     let assignment = Assignment { example: example.id.clone(), tools, by: client.name(), why: reason };
     Ok(ToolSelection { assignment, for_whole_task })
 }
 
-fn request(example: &Example, task: &str, candidates: &[&ToolCard]) -> LlmRequest {
-    let (prompt, reference) = (clip(example.prompt(), 2000), clip(example.reference.as_deref().unwrap_or("none"), 400));
-    let tools = candidates.iter().map(|c| card_line(c)).collect::<Vec<_>>().join("\n");
-    let fence = Fence::around(&[&prompt, &reference, &tools]);
-    let system = format!(
-        "You choose rewards for replies to a prompt of the task `{task}`. {} Call `{FUNCTION}` once, with 1 to {MAX_TOOLS} of the \
-         tools between the marks, each with a weight above 0 and at most 1, and the reason in a sentence. Prefer what measures whether a \
-         reply is right over what measures its style. A tool of the role constraint is never alone. Say in `task_decides` \
-         whether every prompt of this task should have the same tools.",
-        fence.instruction("prompt"),
-    );
-    let names: Vec<&str> = candidates.iter().map(|c| c.name.as_str()).collect();
+/// Chooses tools of a library for one example after another. A tool that scores the sample replies is opened once.
+#[derive(Debug)]
+pub struct ToolChooser<'a> {
+    agents: &'a Agents,
+    library: &'a Library,
+    scorer: SampleScorer,
+}
+
+impl Agents {
+    /// Chooses among the tools of a library.
+    pub fn chooser<'a>(&'a self, library: &'a Library) -> ToolChooser<'a> {
+        ToolChooser { agents: self, library, scorer: SampleScorer::default() }
+    }
+}
+
+impl ToolChooser<'_> {
+    /// Lets the language model choose the tools of an example.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`select`], and when the agents have no language model.
+    pub fn choose(&mut self, example: &Example) -> Result<ToolSelection, String> {
+        let client = self.agents.llm.as_ref().ok_or("there is no language model")?;
+        let task = self.agents.builtin_label(example);
+        let offered = self.scorer.offer(self.library, &self.agents.context, example, &task);
+        select(client, example, &task, &offered)
+    }
+}
+
+/// Asks the language model once; `attempt` is the number of requests before about the same task.
+fn ask(
+    client: &LlmClient,
+    example: &Example,
+    task: &str,
+    offered: &[OfferedTool],
+    attempt: u32,
+) -> Result<ParsedReply<ParsedChoice>, LlmFailure> {
+    let request = LlmRequest { attempt, ..request(example, task, offered) };
+    client.complete(request, |reply| parse_choice(reply, offered))
+}
+
+fn request(example: &Example, task: &str, offered: &[OfferedTool]) -> LlmRequest {
+    let names: Vec<&str> = offered.iter().map(|o| o.card.name.as_str()).collect();
     let tool = json!({
         "type": "object", "additionalProperties": false, "required": ["tool", "weight"],
         "properties": { "tool": { "enum": names }, "weight": { "type": "number" } },
@@ -77,11 +153,9 @@ fn request(example: &Example, task: &str, candidates: &[&ToolCard]) -> LlmReques
         role: "select",
         template: TEMPLATE,
         task: task.to_owned(),
-        system,
-        user: fence.enclose("tools", &tools)
-            + &fence.enclose("prompt", &prompt)
-            + &fence.enclose("reference", &reference),
-        max_tokens: 500,
+        system: format!("{DATA_INSTRUCTION}{INSTRUCTION}"),
+        user: prompt(example, task, offered),
+        max_tokens: 1000,
         functions: vec![FunctionDefinition {
             name: FUNCTION.into(),
             description: "Assigns reward tools to the prompt.".into(),
@@ -91,72 +165,65 @@ fn request(example: &Example, task: &str, candidates: &[&ToolCard]) -> LlmReques
     }
 }
 
-/// A tool card in one line for a prompt. The line has no code, and no statistics of earlier runs, which would differ
-/// from run to run.
-fn card_line(card: &ToolCard) -> String {
-    let role = match card.role {
-        ToolRole::Correctness => "correctness",
-        ToolRole::Quality => "quality",
-        ToolRole::Constraint => "constraint",
+/// The user message: the task, the offered tools, the prompt, and the replies that the tools scored.
+fn prompt(example: &Example, task: &str, offered: &[OfferedTool]) -> Prompt {
+    let replies = SampleReplies::of(example);
+    let good_is = replies.as_ref().map_or("reference", |r| r.good_is);
+    let tools: Vec<String> = offered.iter().map(|o| o.line(good_is)).collect();
+    let prompt = Prompt::default()
+        .words("The task:\n")
+        .data("task", clip(task, 80))
+        .words("The tools:\n")
+        .data("tools", tools.join("\n"))
+        .words("The prompt:\n")
+        .data("prompt", clip(example.prompt(), 2000));
+    let Some(replies) = replies else { return prompt.words("There is no reference.\n") };
+    let mark = if example.reference.is_some() { "reference" } else { "demonstration" };
+    let prompt = prompt.words(format!("The {mark}:\n")).data(mark, clip(&replies.good, 400));
+    if offered.iter().all(|o| o.samples.is_none()) {
+        return prompt;
+    }
+    prompt.words("The wrong reply:\n").data("wrong-reply", clip(&replies.wrong, 400))
+}
+
+/// The choice that follows from two answers to the same question. `offered` has the tools in the order of the first
+/// question; `id` is the id of the example, for the log.
+fn agree(first: ParsedChoice, second: ParsedChoice, offered: &[OfferedTool], id: &str) -> ParsedChoice {
+    let for_whole_task = first.for_whole_task && second.for_whole_task;
+    let common = common_tools(&first.tools, &second.tools);
+    if common.len() == first.tools.len() && common.len() == second.tools.len() {
+        return ParsedChoice { tools: common, for_whole_task, ..first };
+    }
+    let is_judge = |t: &WeightedTool| offered.iter().any(|o| o.card.name == t.tool && o.is_judge());
+    let (one, other) = (names(&first.tools), names(&second.tools));
+    let (tools, reason, why) = if common.iter().any(is_judge) {
+        (common, first.reason, "both name the tools that are kept")
+    } else if best_auc(&second.tools, offered) > best_auc(&first.tools, offered) {
+        (second.tools, second.reason, "on the task, the best tool of the second was measured to be better")
+    } else {
+        (first.tools, first.reason, "nothing measured speaks for the second")
     };
-    let reference = if card.needs_reference { "with a reference" } else { "without a reference" };
-    let [low, high] = card.range;
-    format!("- {} ({role}, {reference}, {low} to {high}): {}", card.name, clip(&one_line(&card.measures), 200))
+    let disagreement = format!("the two answers differ, {one} and {other}; {why}");
+    tracing::info!("example `{id}`: {disagreement}: {}", names(&tools));
+    ParsedChoice { tools, for_whole_task, reason: format!("{reason} ({disagreement})") }
 }
 
-/// The arguments of the function call in a reply. A model that cannot call functions may write the arguments as JSON
-/// text instead.
-fn arguments(reply: &ChatReply) -> Result<Map<String, Value>, String> {
-    match &reply.calls[..] {
-        [] => {
-            let fields = object(&reply.text).map_err(|why| format!("it does not call `{FUNCTION}`, and {why}"))?;
-            match fields.get("arguments") {
-                Some(Value::Object(inner)) => Ok(inner.clone()),
-                Some(Value::String(inner)) => object(inner),
-                _ => Ok(fields),
-            }
-        }
-        [call] if call.name == FUNCTION => object(&call.arguments),
-        [call] => Err(format!("there is no function `{}`; call `{FUNCTION}`", call.name)),
-        calls => Err(format!("it calls {} functions; one call is wanted", calls.len())),
-    }
+/// The tools that are in both choices, in the order of the first, each with the mean of its weights.
+fn common_tools(first: &[WeightedTool], second: &[WeightedTool]) -> Vec<WeightedTool> {
+    let common = |a: &WeightedTool| {
+        let b = second.iter().find(|b| b.tool == a.tool)?;
+        Some(WeightedTool { weight: f64::midpoint(a.weight, b.weight), ..a.clone() })
+    };
+    first.iter().filter_map(common).collect()
 }
 
-/// The content of a reply of the language model: the chosen tools, whether they suit the whole task, and the reason.
-struct ParsedChoice {
-    tools: Vec<WeightedTool>,
-    for_whole_task: bool,
-    reason: String,
+/// The highest AUC that was measured of one of the tools on the task, at least that of chance.
+fn best_auc(tools: &[WeightedTool], offered: &[OfferedTool]) -> f64 {
+    let chosen = offered.iter().filter(|o| tools.iter().any(|t| t.tool == o.card.name));
+    chosen.filter_map(|o| o.evidence?.auc).fold(CHANCE, f64::max)
 }
 
-fn parse_choice(fields: &Map<String, Value>, candidates: &[&ToolCard]) -> Result<ParsedChoice, String> {
-    let list = fields.get("tools").and_then(Value::as_array).ok_or("`tools` must be a list")?;
-    if !(1..=MAX_TOOLS).contains(&list.len()) {
-        return Err(format!("`tools` has {} entries; 1 to {MAX_TOOLS} are wanted", list.len()));
-    }
-    let mut tools: Vec<WeightedTool> = Vec::new();
-    // A constraint tells whether a reply keeps a rule, not whether the reply is good.
-    let mut has_judge = false;
-    for entry in list {
-        let name = entry.get("tool").and_then(Value::as_str).unwrap_or_default();
-        let Some(card) = candidates.iter().find(|c| c.name == name) else {
-            let names: Vec<&str> = candidates.iter().map(|c| c.name.as_str()).collect();
-            return Err(format!("{name:?} is none of the tools: {}", names.join(", ")));
-        };
-        let weight = entry.get("weight").and_then(Value::as_f64).filter(|w| *w > 0.0 && *w <= 1.0);
-        let weight = weight.ok_or_else(|| format!("the weight of `{name}` must be above 0 and at most 1"))?;
-        if tools.iter().any(|t| t.tool == name) {
-            return Err(format!("`{name}` is chosen twice"));
-        }
-        has_judge |= card.role != ToolRole::Constraint;
-        tools.push(WeightedTool { tool: name.to_owned(), weight, combine: CombineAs::Term, least: None });
-    }
-    if !has_judge {
-        return Err(
-            "constraints alone say nothing about whether a reply is good; choose another tool beside them".into()
-        );
-    }
-    let for_whole_task = fields.get("task_decides").and_then(Value::as_bool);
-    let for_whole_task = for_whole_task.ok_or("`task_decides` must be true or false")?;
-    Ok(ParsedChoice { tools, for_whole_task, reason: text(fields, "reason", 600)? })
+/// The names of tools, for people.
+fn names(tools: &[WeightedTool]) -> String {
+    tools.iter().map(|t| format!("`{}`", t.tool)).collect::<Vec<_>>().join(", ")
 }

@@ -1,48 +1,49 @@
-//! The agent role `synthesise`: the language model proposes verifiers (tools in Python) that a task needs, and each of
-//! them is written.
+//! The agent role `synthesise`: the language model lists rules by which the replies to a task can be judged, and writes a
+//! verifier (a tool in Python) for each.
 
 use rlar_data::Example;
-use rlar_net::llm::ChatReply;
-use serde_json::{Map, Value, json};
 
-use crate::agents::client::{LlmClient, LlmFailure, LlmRequest};
-use crate::agents::fence::{Fence, clip, one_line};
-use crate::agents::parse::{object, text};
+use crate::agents::block_evidence::measured_blocks;
+use crate::agents::client::{LlmClient, LlmFailure};
+use crate::agents::fence::clip;
+use crate::agents::program::KnownPrograms;
+use crate::agents::prompt::Prompt;
+use crate::agents::rules::propose_verifiers;
 use crate::agents::verifier::{DraftTool, write_verifier};
 use crate::agents::{AgentEvent, Agents, DraftFiles, RejectedTool, ToolSet};
 use crate::library::new_tool::NewTool;
 use crate::tool::card::{CardCase, ToolRole};
 
-const TEMPLATE: &str = "synthesise-list-1";
+/// Largest number of wrongly rewarded replies, and of programs of defective verifiers, that the language model sees.
+const MAX_OVERPAID: usize = 6;
+const MAX_DEFECTIVE: usize = 2;
 
-/// Names that a new tool must not have: that of the folder of rejected tools, and those of columns in a run's records.
-const RESERVED_NAMES: [&str; 3] = ["refused", "soft_overlong", "advantage"];
+/// After this number of verifiers for a task of which no draft ran, no more are written for the task.
+const MAX_BROKEN: usize = 2;
 
 /// A task for which verifiers are to be written, with everything that the language model is told about it.
 #[derive(Clone, Debug)]
 pub struct SynthesisRequest<'a> {
     /// The label of the task.
     pub task: &'a str,
-    /// Examples of the task. The language model sees the first four, the admission checks at most the first
-    /// twelve that the tool judges.
+    /// Examples of the task. The language model sees the first two, the admission checks at most the first twelve that
+    /// the tool judges.
     pub examples: &'a [&'a Example],
     /// The separate requirements of long instructions among the examples; empty when there are no long instructions.
     pub steps: &'a [String],
-    /// Existing tools. New tools must not have their names.
-    pub known: &'a [KnownTool],
+    /// Names of existing tools, which new tools must not have.
+    pub known: &'a [String],
     /// Python packages that a verifier may import besides the standard library.
     pub packages: &'a [String],
     /// What is wrong with existing tools that the new ones are to replace; `None` when no tools are to be replaced.
     pub defects: Option<&'a ToolDefects>,
 }
 
-/// An existing tool, as the language model sees it in a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KnownTool {
-    /// The name of the tool.
-    pub name: String,
-    /// What the tool measures, in the words of its tool card.
-    pub measures: String,
+impl SynthesisRequest<'_> {
+    /// Whether most of the examples have a reference.
+    pub fn has_references(&self) -> bool {
+        self.examples.iter().filter(|e| e.reference.is_some()).count() * 2 > self.examples.len()
+    }
 }
 
 /// What is wrong with existing tools that are to be replaced, as the language model is told.
@@ -72,9 +73,9 @@ pub struct VerifierSpec {
 }
 
 impl Agents {
-    /// Lets the language model propose three to five verifiers for a task and write them one by one, except those whose
-    /// name `is_done` accepts. Stops after `max_judges` admitted verifiers that are not constraints; `None` for no
-    /// limit. Without a language model or a sandbox the result is empty.
+    /// Lets the language model list three to five rules for a task and write a verifier for each, except those whose name
+    /// `is_done` accepts. Stops after `max_judges` admitted verifiers that are not constraints; `None` for no limit. Also
+    /// stops when no draft of the first two verifiers runs. Without a language model or a sandbox the result is empty.
     pub fn synthesise(
         &self,
         request: &SynthesisRequest,
@@ -97,15 +98,20 @@ impl Agents {
                 return tools;
             }
         };
+        for spec in &specs {
+            on_event(AgentEvent::Message(format!("{task}: rule {}: {}", spec.name, clip(&spec.measures, 120))));
+        }
+        let blocks = measured_blocks(task, request.examples, &self.context);
+        let mut known = KnownPrograms::default();
         let mut judges = 0;
         for spec in specs.iter().filter(|s| !is_done(&s.name)) {
             if max_judges.is_some_and(|most| judges >= most) {
                 break;
             }
             tools.verifiers.written += 1;
-            match write_verifier(client, request, spec, &self.context) {
+            match write_verifier(client, request, spec, &blocks, &mut known, &self.context) {
                 Ok(draft) => {
-                    report_versions(task, &draft, on_event);
+                    report_drafts(task, &draft, on_event);
                     let is_judge = draft.card.role != ToolRole::Constraint;
                     judges += usize::from(add_draft(&mut tools, draft) && is_judge);
                 }
@@ -114,6 +120,11 @@ impl Agents {
                     let (name, reason) = (spec.name.clone(), why.to_string());
                     tools.rejected.push(RejectedTool { name, reason, files: None });
                 }
+            }
+            if tools.verifiers.written >= MAX_BROKEN && tools.verifiers.runnable == 0 {
+                let message = format!("{task}: none of the first {MAX_BROKEN} programs of the language model runs; no more are written");
+                on_event(AgentEvent::Message(message));
+                break;
             }
         }
         tools
@@ -136,20 +147,22 @@ fn fall_back(
     }
 }
 
-/// Reports to the user what became of every version of a verifier.
-fn report_versions(task: &str, draft: &DraftTool, on_event: &mut dyn FnMut(AgentEvent)) {
+/// Reports to the user what became of the drafts of a verifier.
+fn report_drafts(task: &str, draft: &DraftTool, on_event: &mut dyn FnMut(AgentEvent)) {
     let name = &draft.card.name;
     for (i, refusal) in draft.earlier_refusals.iter().enumerate() {
-        on_event(AgentEvent::Message(format!("{task}: {name}, version {}: {refusal}", i + 1)));
+        on_event(AgentEvent::Message(format!("{task}: {name}, draft {}: {refusal}", i + 1)));
     }
     let result = draft.refusal.as_deref().map_or("admitted".into(), |refusal| format!("given up: {refusal}"));
-    let version = draft.earlier_refusals.len() + 1;
-    on_event(AgentEvent::Message(format!("{task}: {name}, version {version}: {result}")));
+    let number = draft.earlier_refusals.len() + 1;
+    on_event(AgentEvent::Message(format!("{task}: {name}, draft {number}: {result}")));
 }
 
 /// Adds a written verifier to the admitted or the rejected tools; returns whether it was admitted.
 fn add_draft(tools: &mut ToolSet, draft: DraftTool) -> bool {
     tools.verifiers.runnable += usize::from(draft.is_runnable);
+    tools.verifiers.first_runnable += usize::from(draft.is_first_runnable);
+    tools.verifiers.wrappers += usize::from(draft.is_wrapper && draft.refusal.is_none());
     let name = draft.card.name;
     match (draft.admission, draft.refusal) {
         (Some(admission), None) => {
@@ -165,141 +178,28 @@ fn add_draft(tools: &mut ToolSet, draft: DraftTool) -> bool {
     }
 }
 
-/// A request of the agent role `synthesise`, with a reply of at most 4000 tokens.
-pub(super) fn llm_request(template: &'static str, task: &str, system: String, user: String) -> LlmRequest {
-    LlmRequest {
-        role: "synthesise",
-        template,
-        task: task.to_owned(),
-        system,
-        user,
-        max_tokens: 4000,
-        ..LlmRequest::default()
-    }
-}
-
-/// Untrusted texts between marks, as a part of a prompt.
-pub(super) struct FencedText {
-    /// The marks around the texts. They also serve for further texts, which the caller encloses.
-    pub(super) fence: Fence,
-    /// The texts between their marks.
-    pub(super) text: String,
-}
-
-/// An untrusted text for a prompt, with the name of the marks that will enclose it.
-struct MarkedText {
-    mark: &'static str,
-    text: String,
-}
-
-impl MarkedText {
-    /// A text cut to its first `max_chars` characters, with the name of its marks.
-    fn clipped(mark: &'static str, text: &str, max_chars: usize) -> Self {
-        Self { mark, text: clip(text, max_chars) }
-    }
-}
-
-/// The examples of a request and the defects of the existing tools, between marks. The marks also serve for the texts
-/// `beside` these, which the caller encloses.
-pub(super) fn fenced_examples(request: &SynthesisRequest, beside: &[&str]) -> FencedText {
-    let example = |e: &&Example| {
-        let reference = e.reference.as_deref().unwrap_or("none");
-        [MarkedText::clipped("prompt", e.prompt(), 800), MarkedText::clipped("reference", reference, 400)]
-    };
-    let overpaid_case =
-        |c: &CardCase| [MarkedText::clipped("prompt", &c.prompt, 400), MarkedText::clipped("reply", &c.reply, 400)];
-    let examples: Vec<MarkedText> = request.examples.iter().take(4).flat_map(example).collect();
-    let overpaid: &[CardCase] = request.defects.map_or(&[], |d| &d.overpaid);
-    let overpaid: Vec<MarkedText> = overpaid.iter().take(6).flat_map(overpaid_case).collect();
-    let code = request.defects.iter().flat_map(|d| &d.code).take(2);
-    let code: Vec<MarkedText> = code.map(|c| MarkedText::clipped("verifier", c, 4000)).collect();
-    let untrusted = examples.iter().chain(&overpaid).chain(&code).map(|t| t.text.as_str());
-    let fence = Fence::around(&untrusted.chain(beside.iter().copied()).collect::<Vec<_>>());
-    let enclose = |texts: &[MarkedText]| -> String { texts.iter().map(|t| fence.enclose(t.mark, &t.text)).collect() };
-    let mut text = enclose(&examples);
-    if let Some(defects) = request.defects {
-        text = text + "\nWhat there is will not do: " + &defects.summary + "\n";
-        if !overpaid.is_empty() {
-            text = text + "Replies that were paid for and deserve nothing:\n" + &enclose(&overpaid);
-        }
-        if !code.is_empty() {
-            text = text + "The verifiers that will not do:\n" + &enclose(&code);
+/// The first `n` examples of a request with their references, and the defects of existing tools, as data of a prompt.
+pub(super) fn shown_examples(request: &SynthesisRequest, n: usize) -> Prompt {
+    let mut prompt = Prompt::default();
+    for example in request.examples.iter().take(n) {
+        prompt = prompt.data("prompt", clip(example.prompt(), 800));
+        if let Some(reference) = &example.reference {
+            prompt = prompt.data("reference", clip(reference, 400));
         }
     }
-    FencedText { fence, text }
-}
-
-/// Lets the language model propose three to five verifiers for a task, with names that no existing tool has.
-///
-/// # Errors
-///
-/// When the language model gives no usable reply.
-pub fn propose_verifiers(client: &LlmClient, request: &SynthesisRequest) -> Result<Vec<VerifierSpec>, LlmFailure> {
-    let line = |tool: &KnownTool| format!("- {}: {}", tool.name, clip(&one_line(&tool.measures), 200));
-    let known = request.known.iter().map(line).collect::<Vec<_>>().join("\n");
-    let step_list = request.steps.iter().map(|s| format!("- {}", one_line(s))).collect::<Vec<_>>().join("\n");
-    let FencedText { fence, text: examples } = fenced_examples(request, &[&known, &step_list]);
-    let steps =
-        if request.steps.is_empty() { "" } else { "Write a rule for each of the things between the marks `steps`.\n" };
-    let system = format!(
-        "You design rewards for replies to the task `{}`. {} List 3 to 5 rules or metrics that together tell good replies from \
-         bad ones and that a short Python function can compute from prompt, reply and reference. Each has a `name` in \
-         snake_case that is not taken, what it `measures` in a sentence, a `role` (`correctness`: right or wrong; `quality`: \
-         better or worse; `constraint`: a rule that is kept or not) and whether it `needs_reference`. The taken names stand between \
-         marks of their own.\n{steps}\
-         Answer with one JSON object and nothing else: {{\"rules\": [{{\"name\": …, \"measures\": …, \"role\": …, \
-         \"needs_reference\": true}}, …]}}",
-        request.task,
-        fence.instruction("prompt"),
-    );
-    let step_list = if step_list.is_empty() { step_list } else { fence.enclose("steps", &step_list) };
-    let user = fence.enclose("taken", &known) + &step_list + &examples;
-    let rule = json!({
-        "type": "object", "additionalProperties": false, "required": ["name", "measures", "role", "needs_reference"],
-        "properties": {
-            "name": { "type": "string" }, "measures": { "type": "string" },
-            "role": { "enum": ["correctness", "quality", "constraint"] }, "needs_reference": { "type": "boolean" },
-        },
-    });
-    let schema = json!({
-        "type": "object", "additionalProperties": false, "required": ["rules"],
-        "properties": { "rules": { "type": "array", "items": rule, "minItems": 3, "maxItems": 5 } },
-    });
-    let request_with_schema = LlmRequest { schema: Some(schema), ..llm_request(TEMPLATE, request.task, system, user) };
-    let parsed = client.complete(request_with_schema, |reply| parse_specs(reply, request.known));
-    parsed.map(|reply| reply.value)
-}
-
-fn parse_specs(reply: &ChatReply, known: &[KnownTool]) -> Result<Vec<VerifierSpec>, String> {
-    let fields = object(&reply.text)?;
-    let rules = fields.get("rules").and_then(Value::as_array).ok_or("`rules` must be a list")?;
-    if !(3..=5).contains(&rules.len()) {
-        return Err(format!("`rules` has {} entries; 3 to 5 are wanted", rules.len()));
-    }
-    let mut specs: Vec<VerifierSpec> = Vec::new();
-    for rule in rules {
-        let spec = parse_spec(rule.as_object().ok_or("a rule must be an object")?)?;
-        if known.iter().any(|tool| tool.name == spec.name) || specs.iter().any(|s| s.name == spec.name) {
-            return Err(format!("the name `{}` is taken", spec.name));
+    let Some(defects) = request.defects else { return prompt };
+    prompt = prompt.words(format!("\nThe tools that there are will not do: {}\n", defects.summary));
+    if !defects.overpaid.is_empty() {
+        prompt = prompt.words("Replies that they score high and that deserve nothing:\n");
+        for case in defects.overpaid.iter().take(MAX_OVERPAID) {
+            prompt = prompt.data("prompt", clip(&case.prompt, 400)).data("reply", clip(&case.reply, 400));
         }
-        specs.push(spec);
     }
-    Ok(specs)
-}
-
-fn parse_spec(fields: &Map<String, Value>) -> Result<VerifierSpec, String> {
-    let name = text(fields, "name", 40)?;
-    let snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if !name.chars().all(snake) || !name.starts_with(|c: char| c.is_ascii_lowercase()) {
-        return Err(format!("the name {name:?} is not snake_case"));
+    if !defects.code.is_empty() {
+        prompt = prompt.words("The verifiers that will not do:\n");
+        for code in defects.code.iter().take(MAX_DEFECTIVE) {
+            prompt = prompt.data("verifier", clip(code, 4000));
+        }
     }
-    if RESERVED_NAMES.contains(&name.as_str()) {
-        return Err(format!("the name `{name}` is taken"));
-    }
-    let role = fields.get("role").cloned().unwrap_or_default();
-    let role =
-        serde_json::from_value(role).map_err(|_| "`role` must be correctness, quality or constraint".to_owned())?;
-    let needs_reference = fields.get("needs_reference").and_then(Value::as_bool);
-    let needs_reference = needs_reference.ok_or("`needs_reference` must be true or false")?;
-    Ok(VerifierSpec { name, measures: text(fields, "measures", 400)?, role, needs_reference })
+    prompt
 }

@@ -1,6 +1,8 @@
 //! Task labels: a stable list of short names of tasks, in which no two labels are synonyms; and the domain of an
 //! example, which is the task that the example declares.
 
+use std::collections::BTreeSet;
+
 use rlar_data::Example;
 
 /// The predefined task labels, each with the words that are its synonyms: the eight tasks of the RLAR paper (arXiv
@@ -46,8 +48,26 @@ const FILLERS: [&str; 22] = [
     "of", "to", "and", "with", "in", "for", "english", "text", "type",
 ];
 
+/// Words that stand for a task only beside other words of it: "word problem" is mathematics, "letters of a word" is not.
+const WEAK: [&str; 19] = [
+    "expression", "equation", "number", "numeric", "numerical", "word", "function", "language", "answer", "answering",
+    "question", "short", "choice", "multiple", "blank", "fill", "filling", "format", "instruction",
+];
+
+/// Tasks whose names say little: a label that names one of them and another task means the other.
+const GENERAL: [&str; 3] = ["dialogue", "question answering", "controlled generation"];
+
+/// Words that name no task, but that models say when they have no name for it.
+const NO_NAMES: [&str; 14] = [
+    "answer", "reply", "response", "reference", "prompt", "question", "none", "unknown", "other", "sorry", "yes", "no", "name",
+    "label",
+];
+
 /// Largest number of words in a task label.
 pub const MAX_WORDS: usize = 3;
+
+/// Largest number of characters in a task label.
+const MAX_CHARS: usize = 40;
 
 /// The list of task labels: the predefined ones, then the added ones in the order in which they were added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +88,12 @@ impl TaskList {
         self.0.iter().find(|added| !wanted.is_empty() && stems(added) == wanted).map(String::as_str)
     }
 
+    /// The label on the list that `label` means: one that [`TaskList::find`] finds, or the only task that its words name,
+    /// as in "summarising a dialogue". `None` when there is none.
+    pub fn find_within(&self, label: &str) -> Option<&str> {
+        self.find(label).or_else(|| task_within(label))
+    }
+
     /// The label on the list that is equal to `label` or a synonym of it. When there is none, `label` is cleaned (see
     /// [`clean`]) and added, and the cleaned label is returned.
     ///
@@ -81,7 +107,7 @@ impl TaskList {
         }
         let clean = clean(label);
         let words = clean.split(' ').count();
-        if clean.is_empty() || words > MAX_WORDS || clean.chars().count() > 40 {
+        if clean.is_empty() || words > MAX_WORDS || clean.chars().count() > MAX_CHARS {
             return Err(format!("the label {label:?} must be one to {MAX_WORDS} plain words"));
         }
         if stems(&clean).is_empty() {
@@ -104,6 +130,34 @@ pub fn known_task(label: &str) -> Option<&'static str> {
         !words.is_empty() && words.iter().all(|w| synonyms.contains(w) || synonyms.contains(&singular(w)))
     };
     KNOWN_TASKS.iter().find(|(_, synonyms)| is_named_by(synonyms)).map(|(name, _)| *name)
+}
+
+/// The predefined task that single words of a label name, when it is only one, or only one besides general tasks such as
+/// `dialogue`.
+fn task_within(label: &str) -> Option<&'static str> {
+    let clean = clean(label);
+    let words = clean.split(' ').filter(|w| !WEAK.contains(w) && !WEAK.contains(&singular(w)));
+    let named: BTreeSet<&str> = words.filter_map(known_task).collect();
+    let special: Vec<&str> = named.iter().copied().filter(|task| !GENERAL.contains(task)).collect();
+    match (&special[..], named.len()) {
+        ([task], _) => Some(task),
+        ([], 1) => named.first().copied(),
+        _ => None,
+    }
+}
+
+/// Whether a label can be the name of a task: one to three words of letters, of which one says something, and no
+/// sentence.
+pub fn names_task(label: &str) -> bool {
+    let is_sentence = label.trim().contains([',', '.', '!', '?', ';', '，', '。', '！', '？', '、']);
+    let clean = clean(label);
+    let words: Vec<&str> = clean.split_whitespace().collect();
+    let says_something = |w: &&str| w.chars().count() > 2 && !NO_NAMES.contains(w) && !FILLERS.contains(w);
+    !is_sentence
+        && (1..=MAX_WORDS).contains(&words.len())
+        && clean.chars().count() <= MAX_CHARS
+        && words.iter().all(|w| w.chars().all(char::is_alphabetic))
+        && words.iter().any(says_something)
 }
 
 /// Whether a task that a tool card names (`card`) and a task label are equal or synonyms.

@@ -32,15 +32,19 @@ pub struct DraftFiles {
 pub struct VerifierCounts {
     /// Number of verifiers that the language model was asked to write.
     pub written: usize,
-    /// Number of these verifiers whose last version runs without errors on ordinary replies.
+    /// Number of these verifiers of which a draft runs without errors on ordinary replies.
     pub runnable: usize,
     /// Number of these verifiers that passed the admission checks.
     pub admitted: usize,
+    /// Number of these verifiers whose first draft runs without errors on ordinary replies. Files do not hold it.
+    pub first_runnable: usize,
+    /// Number of the admitted verifiers that only hand their arguments to one building block. Files do not hold it.
+    pub wrappers: usize,
 }
 
 impl From<[usize; 3]> for VerifierCounts {
     fn from([written, runnable, admitted]: [usize; 3]) -> Self {
-        Self { written, runnable, admitted }
+        Self { written, runnable, admitted, ..Self::default() }
     }
 }
 
@@ -56,6 +60,8 @@ impl VerifierCounts {
         self.written += other.written;
         self.runnable += other.runnable;
         self.admitted += other.admitted;
+        self.first_runnable += other.first_runnable;
+        self.wrappers += other.wrappers;
     }
 }
 

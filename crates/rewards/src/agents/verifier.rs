@@ -1,27 +1,50 @@
-//! Writes one verifier (a tool in Python): the language model writes the code, the admission checks examine it, and the
-//! model repairs code that they refuse.
+//! Writes one verifier (a tool in Python) for a rule: the language model writes several drafts, the admission checks
+//! examine each, and what they find guides the next one.
 
 use rlar_data::{Completion, Example};
-use serde_json::json;
 
-use crate::admission::examine::{FAST, SAME, examine};
+use crate::admission::counterexamples::Counterexample;
+use crate::admission::examine::{FAST, SAME, examine_closely};
 use crate::admission::probes::case_examples;
 use crate::admission::report::{Admission, Status};
-use crate::agents::client::{Attempt, LlmClient, LlmFailure, RepairTurn, repair_loop};
+use crate::agents::block_evidence::MeasuredBlock;
+use crate::agents::client::{LlmClient, LlmFailure};
 use crate::agents::fence::clip;
-use crate::agents::parse::{blocks, object, text, texts};
-use crate::agents::synthesise::{FencedText, SynthesisRequest, VerifierSpec, fenced_examples, llm_request};
+use crate::agents::program::{KnownPrograms, Program, guarded, parse_program};
+use crate::agents::request::LlmRequest;
+use crate::agents::synthesise::{SynthesisRequest, VerifierSpec};
+use crate::agents::write_prompt::{Feedback, system_message, user_message};
 use crate::library::folder::Library;
-use crate::tool::card::{CardCase, ToolCard, ToolKind};
+use crate::tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
 use crate::tool::scoring::{Tool, ToolContext};
+use crate::tool::wrapper::is_wrapper;
 
-const TEMPLATE: &str = "synthesise-write-1";
+const TEMPLATE: &str = "synthesise-write-2";
 
-/// Largest number of repairs of a verifier after its first version was refused.
-pub const MAX_VERIFIER_REPAIRS: u32 = 3;
+/// How one draft is asked for.
+struct DraftPlan {
+    temperature: f64,
+    /// Whether the model sees the refused draft before and mends it. Otherwise it begins anew, knowing only what was
+    /// wrong, because small models copy the programs that they see.
+    mends: bool,
+}
 
-/// Largest length of a verifier's program, in characters.
-const MAX_CODE_CHARS: usize = 20_000;
+/// The drafts of one rule, in order.
+const DRAFTS: [DraftPlan; 4] = [
+    DraftPlan { temperature: 0.0, mends: false },
+    DraftPlan { temperature: 0.5, mends: true },
+    DraftPlan { temperature: 0.7, mends: false },
+    DraftPlan { temperature: 0.9, mends: false },
+];
+
+/// Largest number of drafts of a rule.
+pub const MAX_DRAFTS: usize = DRAFTS.len();
+
+/// An admitted draft with at least this AUC is not tried to be bettered.
+const GOOD_AUC: f64 = 0.95;
+
+/// Largest length of a program, in tokens.
+const MAX_TOKENS: u32 = 900;
 
 /// A verifier that the language model wrote, with the result of its admission checks: admitted or refused.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,186 +55,263 @@ pub struct DraftTool {
     pub card_yaml: String,
     /// The Python code of the verifier.
     pub source: String,
-    /// Whether the verifier runs without errors on ordinary replies.
+    /// Whether the first draft ran without errors on ordinary replies.
+    pub is_first_runnable: bool,
+    /// Whether any draft ran without errors on ordinary replies.
     pub is_runnable: bool,
-    /// Why the earlier versions of the verifier were refused, oldest first; empty when this is the first version.
+    /// Whether the verifier only hands its arguments to one building block.
+    pub is_wrapper: bool,
+    /// Why other drafts were refused, in the order in which they were written; empty when there was only this one.
     pub earlier_refusals: Vec<String>,
-    /// The admission report of this version; `None` when the verifier could not be started or examined.
+    /// The admission report of this draft; `None` when the verifier could not be started or examined.
     pub admission: Option<Admission>,
-    /// Why this version was refused; `None` when it was admitted.
+    /// Why this draft was refused; `None` when it was admitted.
     pub refusal: Option<String>,
 }
 
-/// The content of the language model's reply for a verifier: description, packages, test replies and Python code.
-#[derive(Clone, Debug)]
-struct ParsedVerifier {
-    description: String,
-    requires: Vec<String>,
-    tests: Vec<CardCase>,
-    source: String,
-}
-
-/// Has the language model write a verifier. A version that does not start or that the admission checks refuse is sent
-/// back to the model with the reason, and repaired at most [`MAX_VERIFIER_REPAIRS`] times. The result is the admitted
-/// version, or the last one with its refusal.
+/// Has the language model write a verifier. A draft that does not start or that the admission checks refuse is followed
+/// by another, which the model writes knowing the reason, at most [`MAX_DRAFTS`] in all. An admitted draft of middling
+/// quality is followed by one more, and the better one is kept. The result is the best admitted draft, or else the last
+/// one with its refusal.
 ///
 /// # Errors
 ///
-/// When the language model does not answer, when none of its replies for the first version is usable, or when the
-/// admission checks cannot be run.
+/// When the language model does not answer, when none of its replies has a program, or when the admission checks cannot
+/// be run.
 pub fn write_verifier(
     client: &LlmClient,
     request: &SynthesisRequest,
     spec: &VerifierSpec,
+    blocks: &[MeasuredBlock],
+    known: &mut KnownPrograms,
     context: &ToolContext,
 ) -> Result<DraftTool, LlmFailure> {
-    let (system, user) = instructions(request, spec);
-    let mut llm_request = llm_request(TEMPLATE, &spec.name, system, user);
-    let (mut refused, mut refusals): (Option<DraftTool>, Vec<String>) = (None, Vec::new());
-    let finished = repair_loop(&mut llm_request, MAX_VERIFIER_REPAIRS, |llm_request, _| {
-        let parsed = client.complete(llm_request.clone(), |reply| parse_verifier(&reply.text, spec, request));
-        let reply = match (parsed, refused.take()) {
-            (Ok(reply), _) => reply,
-            // The model's repair is unusable: the version before it stays refused.
-            (Err(why @ LlmFailure::Unusable(_)), Some(draft)) => {
-                let refusal = draft.refusal.map(|r| format!("{r}; and it was not repaired: {why}"));
-                return Ok(Attempt::Accepted(DraftTool { refusal, ..draft }));
+    let mut drafts = Drafts::default();
+    let mut attempt = 0;
+    for plan in &DRAFTS {
+        let last = drafts.refused.last();
+        let feedback = last.map(|last| Feedback {
+            refusal: &last.refusal,
+            counterexamples: &last.counterexamples,
+            mended: plan.mends.then_some(last.source.as_str()).filter(|source| !source.is_empty()),
+        });
+        let llm_request = LlmRequest {
+            role: "synthesise",
+            template: TEMPLATE,
+            task: spec.name.clone(),
+            attempt,
+            system: system_message(),
+            user: user_message(request, spec, blocks, feedback.as_ref()),
+            max_tokens: MAX_TOKENS,
+            temperature: plan.temperature,
+            ..LlmRequest::default()
+        };
+        match client.complete(llm_request, |reply| parse_program(reply, spec, request)) {
+            Ok(reply) => {
+                attempt = reply.attempts;
+                let examined = if known.contains(&reply.value.source) {
+                    copied(&reply.value)
+                } else {
+                    known.insert(&reply.value.source);
+                    let author = client.name();
+                    examine_program(&reply.value, spec, request, context, &author).map_err(LlmFailure::Unavailable)?
+                };
+                drafts.add(examined);
+            }
+            // A model that gives no program in three tries does not give one in the next three.
+            Err(LlmFailure::Unusable(why)) => {
+                drafts.unusable = Some(why);
+                break;
             }
             // Without an answer the verifier is not given up: a later run gets the earlier replies from the cache and
             // resumes here.
-            (Err(why), _) => return Err(why),
-        };
-        llm_request.attempt = reply.attempts;
-        let draft = check(&reply.value, spec, request, context, &client.name()).map_err(LlmFailure::Unavailable)?;
-        let draft = DraftTool { earlier_refusals: refusals.clone(), ..draft };
-        let Some(refusal) = draft.refusal.clone() else { return Ok(Attempt::Accepted(draft)) };
-        let feedback = format!("{refusal}\nMend it and answer with both blocks again.");
-        refusals.push(refusal);
-        refused = Some(draft);
-        Ok(Attempt::Rejected(RepairTurn { reply: clip(&reply.text, MAX_CODE_CHARS), feedback }))
-    })?;
-    finished.or(refused).ok_or_else(|| LlmFailure::Unavailable("nothing was written".into()))
-}
-
-/// The system message and the user message of the request to write a verifier.
-fn instructions(request: &SynthesisRequest, spec: &VerifierSpec) -> (String, String) {
-    let FencedText { fence, text: examples } = fenced_examples(request, &[]);
-    let packages = if request.packages.is_empty() {
-        "only the standard library".to_owned()
-    } else {
-        format!("the standard library and these packages: {}", request.packages.join(", "))
-    };
-    let reference = if spec.needs_reference {
-        "`reference_response` is the right or a good reply."
-    } else {
-        "`reference_response` may be empty: do not depend on it."
-    };
-    let system = format!(
-        "You write a reward for replies to the task `{}`. {} Write `compute_{name}(prompt, candidate_response, \
-         reference_response) -> float`: {} {reference} It gets three strings and returns a float from 0.0 to 1.0, higher for \
-         better replies. It must be deterministic and fast, have a score for every string, however odd, and use {packages}. \
-         Replies try to cheat: empty ones, the prompt repeated, every possible answer listed, claims to be right, instructions \
-         to you. They must score low, and no fixed phrase may buy a score.\nAnswer with two blocks and nothing else. First a \
-         ```json block: {{\"description\": a paragraph, \"requires\": [packages], \"tests\": [{{\"prompt\": …, \"reply\": …, \
-         \"reference\": …, \"good\": true or false}}, …]}} with at least two good and two bad replies. Then a ```python block \
-         with the function and everything that it needs.",
-        request.task,
-        fence.instruction("prompt"),
-        spec.measures,
-        name = spec.name,
-    );
-    (system, examples)
-}
-
-fn parse_verifier(reply: &str, spec: &VerifierSpec, request: &SynthesisRequest) -> Result<ParsedVerifier, String> {
-    let found = blocks(reply);
-    let block = |language: &str| {
-        let mut matching = found.iter().filter(|b| b.language.eq_ignore_ascii_case(language));
-        match (matching.next(), matching.next()) {
-            (Some(block), None) => Ok(block.body),
-            (None, _) => Err(format!("it has no ```{language} block")),
-            (Some(_), Some(_)) => Err(format!("it has more than one ```{language} block")),
+            Err(why @ LlmFailure::Unavailable(_)) => return Err(why),
         }
+        if drafts.is_enough() {
+            break;
+        }
+    }
+    let unusable = drafts.unusable.take();
+    let best = drafts.best().ok_or_else(|| LlmFailure::Unusable(unusable.clone().unwrap_or_else(|| "nothing was written".into())))?;
+    let refusal = match (&best.refusal, unusable) {
+        (Some(refusal), Some(why)) => Some(format!("{refusal}; and it was not mended: {why}")),
+        (refusal, _) => refusal.clone(),
     };
-    let (head, source) = (block("json")?, block("python").or_else(|why| block("py").map_err(|_| why))?);
-    let fields = object(head).map_err(|why| format!("the ```json block: {why}"))?;
-    let requires = texts(Some(fields.get("requires").unwrap_or(&json!([]))), "requires", 80)?;
-    if let Some(other) = requires.iter().find(|r| !request.packages.contains(r)) {
-        return Err(format!("the package `{other}` is not allowed; do without it"));
-    }
-    let tests: Vec<CardCase> = fields
-        .get("tests")
-        .map(|t| serde_json::from_value(t.clone()).map_err(|e| format!("`tests`: {e}")))
-        .ok_or("`tests` is missing")??;
-    let good = tests.iter().filter(|t| t.good).count();
-    if good < 2 || tests.len() - good < 2 || tests.len() > 20 {
-        return Err("`tests` needs at least two good and two bad replies, and at most 20 in all".into());
-    }
-    if source.chars().count() > MAX_CODE_CHARS {
-        return Err(format!("the program is longer than {MAX_CODE_CHARS} characters"));
-    }
-    if !source.contains(&format!("def compute_{}(", spec.name)) {
-        return Err(format!("the ```python block does not define `compute_{}`", spec.name));
-    }
-    Ok(ParsedVerifier { description: text(&fields, "description", 1200)?, requires, tests, source: source.to_owned() })
+    Ok(DraftTool { refusal, ..best })
 }
 
-/// Opens a verifier as a tool and runs its admission checks. An error is a failure of rlar, not of the verifier.
-fn check(
-    verifier: &ParsedVerifier,
+/// A program after its admission checks.
+struct Examined {
+    /// The program as the model wrote it; empty when it was a copy.
+    source: String,
+    tool: Option<DraftTool>,
+    /// Whether it runs without errors on ordinary replies.
+    is_runnable: bool,
+    /// Why it was refused; empty when it was admitted.
+    refusal: String,
+    counterexamples: Vec<Counterexample>,
+}
+
+/// The drafts of a rule so far.
+#[derive(Default)]
+struct Drafts {
+    admitted: Vec<DraftTool>,
+    refused: Vec<Examined>,
+    /// Why drafts were refused, in order.
+    refusals: Vec<String>,
+    runnable: Vec<bool>,
+    unusable: Option<String>,
+}
+
+impl Drafts {
+    fn add(&mut self, examined: Examined) {
+        self.runnable.push(examined.is_runnable);
+        match &examined.tool {
+            Some(tool) if tool.refusal.is_none() => self.admitted.push(tool.clone()),
+            _ => {
+                self.refusals.push(examined.refusal.clone());
+                self.refused.push(examined);
+            }
+        }
+    }
+
+    /// Whether no further draft is needed: one is good, or two were admitted, or one was admitted after refused ones.
+    fn is_enough(&self) -> bool {
+        let is_good = |d: &DraftTool| d.admission.as_ref().and_then(|a| a.auc).is_none_or(|auc| auc >= GOOD_AUC);
+        self.admitted.iter().any(is_good)
+            || self.admitted.len() > 1
+            || (!self.admitted.is_empty() && !self.refusals.is_empty())
+    }
+
+    /// The admitted draft with the highest AUC, a wrapper only if there is no other; else the last refused one.
+    fn best(mut self) -> Option<DraftTool> {
+        let auc = |d: &DraftTool| d.admission.as_ref().and_then(|a| a.auc).unwrap_or(0.0);
+        let worth = |d: &DraftTool| (u8::from(!d.is_wrapper), auc(d));
+        self.admitted.sort_by(|a, b| worth(a).partial_cmp(&worth(b)).unwrap_or(std::cmp::Ordering::Equal));
+        let best = self.admitted.pop();
+        let is_refused = best.is_none();
+        let mut best = best.or_else(|| self.refused.iter_mut().rev().find_map(|e| e.tool.take()))?;
+        best.is_first_runnable = self.runnable.first().copied().unwrap_or(false);
+        best.is_runnable = self.runnable.iter().any(|runs| *runs);
+        best.earlier_refusals = self.refusals;
+        if is_refused {
+            best.earlier_refusals.pop();
+        }
+        Some(best)
+    }
+}
+
+/// What becomes of a program that was written before: it is not examined again.
+fn copied(program: &Program) -> Examined {
+    let refusal = "It is a copy of an example or of the function for another rule. Compute what this rule says.".to_owned();
+    let source = program.source.clone();
+    Examined { source, tool: None, is_runnable: true, refusal, counterexamples: Vec::new() }
+}
+
+/// Examines a program in the role of its rule, then, if it is refused, with weaker claims: as a measure of quality, and
+/// with a guard against scores outside the range and empty replies. An error is a failure of rlar, not of the verifier.
+fn examine_program(
+    program: &Program,
     spec: &VerifierSpec,
     request: &SynthesisRequest,
     context: &ToolContext,
     author: &str,
-) -> Result<DraftTool, String> {
+) -> Result<Examined, String> {
+    let is_wrapper = is_wrapper(&program.source, &format!("compute_{}", spec.name));
+    let guarded = Program { source: guarded(&program.source, &spec.name), ..program.clone() };
+    let roles: &[ToolRole] =
+        if spec.role == ToolRole::Quality { &[ToolRole::Quality] } else { &[spec.role, ToolRole::Quality] };
+    let variants = [program, &guarded].into_iter().flat_map(|program| roles.iter().map(move |role| (program, *role)));
+    let mut refused: Option<Examined> = None;
+    for (variant, role) in variants {
+        let verifier = Verifier { program: variant, role, is_wrapper };
+        let examined = check(&verifier, spec, request, context, author)?;
+        let is_admitted = examined.refusal.is_empty();
+        let starts = examined.tool.as_ref().is_some_and(|tool| tool.admission.is_some());
+        if is_admitted {
+            return Ok(examined);
+        }
+        // What the model reads about its program is said of the program as it is.
+        let first = refused.get_or_insert(examined);
+        if !starts || !first.is_runnable {
+            break;
+        }
+    }
+    refused.ok_or_else(|| "nothing was examined".into())
+}
+
+/// A program with what its card claims.
+struct Verifier<'p> {
+    program: &'p Program,
+    role: ToolRole,
+    is_wrapper: bool,
+}
+
+/// Opens a verifier as a tool and runs its admission checks. An error is a failure of rlar, not of the verifier.
+fn check(
+    verifier: &Verifier,
+    spec: &VerifierSpec,
+    request: &SynthesisRequest,
+    context: &ToolContext,
+    author: &str,
+) -> Result<Examined, String> {
+    let program = verifier.program;
     let overpaid = request.defects.map_or(&[][..], |d| &d.overpaid);
     let card = ToolCard {
         name: spec.name.clone(),
         kind: ToolKind::Verifier {
             function: format!("compute_{}", spec.name),
             file: "verifier.py".into(),
-            requires: verifier.requires.clone(),
+            requires: program.requires.clone(),
         },
-        role: spec.role,
-        measures: verifier.description.clone(),
+        role: verifier.role,
+        measures: program.description.clone(),
         tasks: vec![request.task.to_owned()],
         needs_reference: spec.needs_reference,
         bare: true,
         range: [0.0, 1.0],
-        cases: verifier.tests.iter().chain(overpaid).cloned().collect(),
+        cases: program.tests.iter().chain(overpaid).cloned().collect(),
         origin: format!("written by {author} for the task `{}` ({TEMPLATE})", request.task),
     };
     let card_yaml = serde_yaml::to_string(&card).map_err(|e| e.to_string())?;
-    let draft = |is_runnable, admission: Option<Admission>, refusal| DraftTool {
-        card: card.clone(),
-        card_yaml: card_yaml.clone(),
-        source: verifier.source.clone(),
+    let examined = |is_runnable, admission: Option<Admission>, refusal: Option<String>, counterexamples| Examined {
+        source: program.source.clone(),
         is_runnable,
-        earlier_refusals: Vec::new(),
-        admission,
-        refusal,
+        refusal: refusal.clone().unwrap_or_default(),
+        counterexamples,
+        tool: Some(DraftTool {
+            card: card.clone(),
+            card_yaml: card_yaml.clone(),
+            source: program.source.clone(),
+            is_first_runnable: is_runnable,
+            is_runnable,
+            is_wrapper: verifier.is_wrapper,
+            earlier_refusals: Vec::new(),
+            admission,
+            refusal,
+        }),
     };
+    let broken = |what: &str, why: String| examined(false, None, Some(format!("{what}: {}", clip(&why, 1000))), Vec::new());
     let mut library = Library::default();
     library
-        .add("written/tool.yaml".as_ref(), card_yaml.clone(), verifier.source.clone(), None)
+        .add("written/tool.yaml".as_ref(), card_yaml.clone(), program.source.clone(), None)
         .map_err(|e| e.to_string())?;
     let tool = match library.open(&spec.name, context) {
         Ok(tool) => tool.for_admission(),
-        Err(e) => return Ok(draft(false, None, Some(format!("It does not start: {}", clip(&e.to_string(), 1000))))),
+        Err(e) => return Ok(broken("It does not start", e.to_string())),
     };
     let examples: Vec<Example> = request.examples.iter().map(|e| (*e).clone()).collect();
-    let admission = match examine(&tool, &examples, &[]) {
-        Ok(admission) => admission,
-        Err(e) => {
-            return Ok(draft(false, None, Some(format!("It cannot be examined: {}", clip(&e.to_string(), 1000)))));
-        }
+    let examination = match examine_closely(&tool, &examples, &[]) {
+        Ok(examination) => examination,
+        Err(e) => return Ok(broken("It cannot be examined", e.to_string())),
     };
+    let admission = examination.admission;
     let is_runnable = admission.checks.iter().all(|p| p.passed || p.name != "runs");
     let refusal = match admission.status {
         Status::Refused => Some(refusal_text(&admission)),
         _ => overpaid_again(&tool, overpaid)?,
     };
-    Ok(draft(is_runnable, Some(admission), refusal))
+    Ok(examined(is_runnable, Some(admission), refusal, examination.counterexamples))
 }
 
 /// The refusal of a tool that rewards a reply which the tools before it wrongly rewarded (`overpaid`), even if the tool

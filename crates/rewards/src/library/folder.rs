@@ -11,6 +11,7 @@ use rlar_sandbox::{BUILDING_BLOCKS, FunctionSource, uses_building_blocks};
 use crate::RewardError;
 use crate::admission::report::{Admission, Status};
 use crate::cache::calibration::{CALIBRATION, Calibration};
+use crate::library::evidence::TaskEvidence;
 use crate::library::new_tool::NewTool;
 use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::python::card::function_card;
@@ -24,10 +25,12 @@ static CURATED: Dir = include_dir!("$CARGO_MANIFEST_DIR/library");
 /// pass before it may score).
 pub const ADMISSION: &str = "admission.json";
 
-/// A library of reward tools: tool cards, code and reports, by the name of the tool.
+/// A library of reward tools: tool cards, code and reports, by the name of the tool; and what was measured of the tools
+/// on the examples of tasks.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     entries: BTreeMap<String, LibraryEntry>,
+    pub(super) evidence: TaskEvidence,
 }
 
 #[derive(Clone, Debug)]
@@ -37,10 +40,11 @@ struct LibraryEntry {
     home: PathBuf,
     /// The text of the tool's `tool.yaml`.
     text: String,
-    /// The code of a verifier; for a user's function a JSON object with the texts of its files; or the fingerprint (names, sizes, hashes) of a model's files in the tool's folder; empty
-    /// for other tools.
+    /// The code of a verifier; for a user's function a JSON object with the texts of its files; or the fingerprint
+    /// (names, sizes, hashes) of a model's files in the tool's folder; empty for other tools.
     source: String,
-    /// SHA-256 of `text`, of `source`, and of the building blocks (`rlar_tools`) if `source` mentions them, in hexadecimal.
+    /// SHA-256 of `text`, of `source`, and of the building blocks (`rlar_tools`) if `source` mentions them, in
+    /// hexadecimal.
     digest: String,
     /// The admission report of the tool, whether or not it holds for the tool as it is now; `None` when there is none.
     admission: Option<Admission>,
@@ -72,15 +76,15 @@ impl Library {
         Ok(library)
     }
 
-    /// Reads a library from a folder: every subfolder that has a `tool.yaml`, with the files beside it. The subfolder
-    /// must have the tool's name.
+    /// Reads a library from a folder: every subfolder that has a `tool.yaml`, with the files beside it, and the
+    /// folder's `evidence.json`, if it has one. The subfolder must have the tool's name.
     ///
     /// # Errors
     ///
     /// When a file cannot be read, a card is wrong, a tool's folder has another name than the tool, or a composite has
     /// a part that is missing or contains itself.
     pub fn load(folder: &Path) -> Result<Self, RewardError> {
-        let mut library = Self::default();
+        let mut library = Self { evidence: TaskEvidence::read(folder)?, ..Self::default() };
         let mut folders: Vec<_> =
             fs::read_dir(folder).map_err(RewardError::io(folder))?.flatten().map(|e| e.path()).collect();
         folders.sort();
@@ -170,11 +174,12 @@ impl Library {
         Ok(())
     }
 
-    /// Adds the tools of another library whose names this library does not have.
+    /// Adds the tools of another library whose names this library does not have, and what was measured of them.
     pub(crate) fn merge(&mut self, other: Self) {
         for (name, entry) in other.entries {
             self.entries.entry(name).or_insert(entry);
         }
+        self.merge_evidence(other.evidence);
     }
 
     /// Adds a new tool with its admission report. `home` is the path that the tool's folder will have.
@@ -229,8 +234,8 @@ impl Library {
     }
 
     /// The identity of a tool: a hash of its card, of its code or model files, of the building blocks (`rlar_tools`) if
-    /// its code mentions them, and of the identities of its parts, as 16 hexadecimal digits. `None` when the library does
-    /// not hold the tool.
+    /// its code mentions them, and of the identities of its parts, as 16 hexadecimal digits. `None` when the library
+    /// does not hold the tool.
     pub fn identity(&self, name: &str) -> Option<String> {
         let entry = self.entries.get(name)?;
         let mut digest = entry.digest.clone();
@@ -338,8 +343,8 @@ impl Library {
 }
 
 /// The text that identifies what a tool consists of besides its card: the code of a verifier, or the fingerprint of a
-/// model in the tool's folder; for a user's function a JSON object with the texts of its files. Empty for other tools, for models of the Hub, and for a model that is missing, which is
-/// an error only when the tool is opened.
+/// model in the tool's folder; for a user's function a JSON object with the texts of its files. Empty for other tools,
+/// for models of the Hub, and for a model that is missing, which is an error only when the tool is opened.
 fn read_source(folder: &Path, card: &ToolCard) -> Result<String, RewardError> {
     match &card.kind {
         ToolKind::Verifier { file, .. } => {
@@ -365,7 +370,7 @@ fn read_source(folder: &Path, card: &ToolCard) -> Result<String, RewardError> {
 }
 
 /// The text of a file; `None` when it does not exist.
-fn read_optional(path: &Path) -> Result<Option<String>, RewardError> {
+pub(super) fn read_optional(path: &Path) -> Result<Option<String>, RewardError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),

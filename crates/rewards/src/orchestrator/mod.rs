@@ -15,6 +15,7 @@ use crate::agents::builtin::{Assignment, BuiltinAgent};
 use crate::agents::tasks::domain;
 use crate::cache::cached_score::score_cached;
 use crate::cache::store::Store;
+use crate::library::evidence::ToolEvidence;
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
 use crate::tool::card::ToolCard;
@@ -239,6 +240,11 @@ impl Orchestrator {
     pub fn set_admission(&mut self, tool: &str, admission: Admission) {
         self.library.set_admission(tool, admission);
         self.tools.remove(tool);
+    }
+
+    /// Records in the library what was measured of a tool on the examples of a task.
+    pub fn set_evidence(&mut self, task: &str, tool: &str, evidence: ToolEvidence) {
+        self.library.set_evidence(task, tool, evidence);
     }
 
     /// Scores replies, each with its example, with one tool and through the score cache.

@@ -6,6 +6,7 @@ mod admission;
 mod agents;
 mod answers;
 mod building_blocks;
+mod evidence;
 mod folders;
 mod functions;
 mod kinds;

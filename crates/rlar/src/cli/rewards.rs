@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::path::{path, path_text};
 
@@ -44,6 +44,21 @@ pub enum RewardsCommand {
         /// A further column of the example, as JSON or text; may be given several times.
         #[arg(long, value_name = "NAME=VALUE")]
         column: Vec<String>,
+    },
+    /// Say which tools score the prompts of a config, and why: a JSON object per prompt, one on each line.
+    #[command(
+        after_help = "Examples:\n  rlar rewards choose --config math.yaml\n  rlar rewards choose --config math.yaml --agent builtin --data other.jsonl"
+    )]
+    Choose {
+        /// The config, with its library and language model.
+        #[arg(long, value_name = "FILE", value_parser = path())]
+        config: PathBuf,
+        /// JSONL prompts to choose for, instead of the config's.
+        #[arg(long, value_name = "FILE", value_parser = path())]
+        data: Option<PathBuf>,
+        /// Who chooses, instead of the config's `rewards.agent`.
+        #[arg(long)]
+        agent: Option<ChoosingAgent>,
     },
     /// Run the admission checks, which a tool must pass to be used, and write each tool's report into its folder. Exits
     /// with 1 if a tool is refused or cannot be examined.
@@ -112,4 +127,13 @@ pub struct ToolArguments {
     /// Record the exchanges with the server in this file.
     #[arg(long, value_name = "FILE", global = true, value_parser = path_text)]
     pub llm_record: Option<String>,
+}
+
+/// Who chooses the tools of a prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ChoosingAgent {
+    /// Fixed rules.
+    Builtin,
+    /// The language model of `rewards.llm`.
+    Llm,
 }

@@ -35,16 +35,20 @@ fn data(folder: &Path) {
 }
 
 const EXCHANGES: &str = r#"
-- request: { role: classify, template: classify-1, task: larger }
-  reply: { text: '{"labels": ["larger number", "larger number", "bigger digit"], "steps": []}' }
-- request: { role: synthesise, template: synthesise-list-1, task: larger number }
+- request: { role: classify, template: classify-2, task: larger }
+  reply: { text: larger number }
+- request: { role: classify, template: classify-2, task: larger, attempt: 1 }
+  reply: { text: "**Larger number**" }
+- request: { role: classify, template: classify-2, task: larger, attempt: 2 }
+  reply: { text: bigger digit }
+- request: { role: synthesise, template: synthesise-list-2, task: larger number }
   reply:
     text: |
       {"rules": [
         {"name": "says_larger", "measures": "Whether the reply is the larger number.", "role": "correctness", "needs_reference": false},
         {"name": "one_digit", "measures": "Whether the reply is a digit.", "role": "constraint", "needs_reference": false},
         {"name": "no_words", "measures": "Whether the reply has no words.", "role": "constraint", "needs_reference": false}]}
-- request: { role: synthesise, template: synthesise-write-1, task: says_larger }
+- request: { role: synthesise, template: synthesise-write-2, task: says_larger }
   reply:
     text: |
       ```json
@@ -95,7 +99,7 @@ fn a_verifier_is_written_for_a_task_without_tools_and_training_continues_with_it
     let run = folder.path().join("run");
     let page = fs::read_to_string(run.join("evolution/step-000021-larger.md")).unwrap();
     for part in
-        ["no admitted tool fits", "128 of 128 replies", "larger number: says_larger, version 1: admitted", "```python"]
+        ["no admitted tool fits", "128 of 128 replies", "larger number: says_larger, draft 1: admitted", "```python"]
     {
         assert!(page.contains(part), "{part} is not in {page}");
     }
@@ -108,7 +112,7 @@ fn a_verifier_is_written_for_a_task_without_tools_and_training_continues_with_it
     let right = |when: usize| report["measured"][when]["greedy"]["larger"]["right"].as_u64().unwrap();
     assert!(right(1) > right(0) + 5, "{report}");
     let requests = fs::read_to_string(run.join("agents.jsonl")).unwrap();
-    assert_eq!(requests.lines().count(), 3, "classify, list, write");
+    assert_eq!(requests.lines().count(), 5, "classify three times, list, write");
 }
 
 #[test]
@@ -130,7 +134,7 @@ fn a_tool_that_entered_a_run_survives_repeated_kills() {
     assert_eq!(entered, 1, "one drift alert, one page");
     assert!(Library::load(&run.join("library")).unwrap().is_admitted("says_larger"));
     let exchanges = fs::read_to_string(run.join("exchanges.jsonl")).unwrap();
-    assert_eq!(exchanges.lines().count(), 3, "no request is sent twice: {exchanges}");
+    assert_eq!(exchanges.lines().count(), 5, "no request is sent twice: {exchanges}");
 }
 
 /// Makes a folder of models in the layout of the Hub: two reward models by `rlar train-rm`, and a language model.

@@ -14,7 +14,7 @@ use rlar_rewards::{Admission, CardCase, Library, Status};
 use serde_json::json;
 
 use super::{Watched, agents, exchanges, letters, rows, running};
-use crate::scripted::scripted;
+use crate::scripted::{fenced, scripted};
 
 /// Never answers, and signals that a request has come.
 #[derive(Debug)]
@@ -68,10 +68,10 @@ fn prompts() -> Vec<(usize, Example)> {
     rows(&all).into_iter().enumerate().collect()
 }
 
-/// Chooses the first offered tool that is not a constraint, for the whole task except for the last prompt.
+/// Chooses the first offered tool by name that is not a constraint, for the whole task except for the last prompt.
 fn first_offered(request: &ChatRequest) -> String {
     let lines = request.messages[1].content.lines().filter_map(|l| l.strip_prefix("- ")?.split_once(" ("));
-    let tool = lines.clone().find(|(_, about)| !about.starts_with("constraint")).unwrap().0;
+    let tool = lines.filter(|(_, about)| !about.starts_with("constraint")).map(|(tool, _)| tool).min().unwrap();
     let whole = !request.messages[1].content.contains("Capital of France");
     json!({ "tools": [{ "tool": tool, "weight": 1.0 }], "task_decides": whole, "reason": "It is the first." })
         .to_string()
@@ -113,7 +113,7 @@ fn results_until(background: &BackgroundAgents, is_last: impl Fn(&AgentResult) -
 }
 
 #[test]
-fn three_hundred_prompts_of_three_tasks_take_three_requests() {
+fn three_hundred_prompts_of_three_tasks_take_three_choices() {
     let llm = scripted(|r| Ok(first_offered(r)));
     let results = results_for(agents(llm.clone()), Library::curated().unwrap());
     let domains: Vec<&str> = results
@@ -121,7 +121,7 @@ fn three_hundred_prompts_of_three_tasks_take_three_requests() {
         .filter_map(|f| if let AgentResult::Domain(name, _) = f { Some(name.as_str()) } else { None })
         .collect();
     assert_eq!((domains, results.len()), (vec!["sums", "trivia", "summary"], 4));
-    assert_eq!(llm.asked.load(Ordering::SeqCst), 4, "and one for the last prompt");
+    assert_eq!(llm.asked.load(Ordering::SeqCst), 8, "two requests for each choice, and a choice for the last prompt");
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn the_same_choice_twice_in_a_row_is_taken_for_the_whole_domain() {
 }
 
 #[test]
-fn a_model_that_never_decides_for_a_task_gets_a_limited_number_of_requests() {
+fn a_model_that_never_decides_for_a_task_makes_a_limited_number_of_choices() {
     let count = AtomicUsize::new(1);
     let llm = scripted(move |r: &ChatRequest| {
         let weight = 1.0 / count.fetch_add(1, Ordering::SeqCst) as f64;
@@ -155,7 +155,7 @@ fn a_model_that_never_decides_for_a_task_gets_a_limited_number_of_requests() {
     background.submit(AgentRequest::SelectTools(prompts()[..100].to_vec()));
     results.extend(results_until(&background, |_| true));
     assert!(results.len() == 24 && results.iter().all(|r| matches!(r, AgentResult::Prompt(..))), "{results:?}");
-    assert_eq!(llm.asked.load(Ordering::SeqCst), 24);
+    assert_eq!(llm.asked.load(Ordering::SeqCst), 48);
 }
 
 #[test]
@@ -169,8 +169,15 @@ fn cached_choices_outlive_a_new_tool_of_another_task_and_a_restart() {
     library.add(Path::new("chess/tool.yaml"), card.into(), String::new(), None).unwrap();
     let identity = library.identity("chess").unwrap();
     let version = library.admission("exact_match").unwrap().version.clone();
-    let admission =
-        Admission { identity, version, llm: None, status: Status::Admitted, examples: 0, checks: Vec::new() };
+    let admission = Admission {
+        identity,
+        version,
+        llm: None,
+        status: Status::Admitted,
+        examples: 0,
+        auc: None,
+        checks: Vec::new(),
+    };
     library.set_admission("chess", admission);
     assert!(library.is_admitted("chess"));
     let llm = scripted(|r| Ok(first_offered(r)));
@@ -189,23 +196,43 @@ fn cached_choices_outlive_a_new_tool_of_another_task_and_a_restart() {
 }
 
 #[test]
-fn a_tool_that_needs_a_reference_is_not_offered_for_a_prompt_without_one() {
-    let offered = Arc::new(Mutex::new(Vec::new()));
-    let seen = offered.clone();
+fn without_a_tool_that_can_judge_a_prompt_nothing_is_asked() {
+    let prompts = Arc::new(Mutex::new(Vec::new()));
+    let seen = prompts.clone();
     let llm = scripted(move |request: &ChatRequest| {
-        seen.lock().unwrap().push(request.messages[1].content.clone());
-        Ok(json!({ "tools": [{ "tool": "exact_match", "weight": 1 }], "task_decides": true, "reason": "r" })
-            .to_string())
+        seen.lock().unwrap().push(fenced(request, "prompt").to_owned());
+        Ok(first_offered(request))
     });
     let background = BackgroundAgents::start(agents(llm.clone()), Library::curated().unwrap()).unwrap();
-    let bare = json!({ "id": "bare", "prompt": "Capital of France?", "domain": "question answering" });
-    let known = json!({ "id": "known", "prompt": "Capital of France?", "reference": "Paris", "domain": "capitals" });
+    // Without a reference only constraints are left.
+    let bare = json!({ "id": "bare", "prompt": "Who was it?", "domain": "question answering" });
+    let known = json!({ "id": "known", "prompt": "Who was she?", "reference": "Ada", "domain": "names" });
     background.submit(AgentRequest::SelectTools(rows(&[bare, known]).into_iter().enumerate().collect()));
     let results = results_until(&background, |r| matches!(r, AgentResult::Domain(..)));
-    assert!(results.iter().all(|r| matches!(r, AgentResult::Domain(name, _) if name == "capitals")), "{results:?}");
+    assert!(results.iter().all(|r| matches!(r, AgentResult::Domain(name, _) if name == "names")), "{results:?}");
     assert_eq!(background.usage()["select"].fallbacks, 1);
-    let offered = offered.lock().unwrap();
-    assert!(offered[..offered.len() - 1].iter().all(|q| !q.contains("with a reference")), "{offered:?}");
+    assert_eq!(*prompts.lock().unwrap(), ["Who was she?", "Who was she?"]);
+}
+
+#[test]
+fn cheap_tools_score_two_replies_to_the_prompt_before_a_choice_among_them() {
+    let lists = Arc::new(Mutex::new(Vec::new()));
+    let seen = lists.clone();
+    let llm = scripted(move |request: &ChatRequest| {
+        seen.lock().unwrap().push((fenced(request, "tools").to_owned(), fenced(request, "wrong-reply").to_owned()));
+        Ok(first_offered(request))
+    });
+    let background = BackgroundAgents::start(agents(llm.clone()), Library::curated().unwrap()).unwrap();
+    background.submit(AgentRequest::SelectTools(prompts()[..1].to_vec()));
+    results_until(&background, |r| matches!(r, AgentResult::Domain(..)));
+    let lists = lists.lock().unwrap();
+    assert!(
+        lists[0].0.contains(
+            "- numeric_match (correctness, with a reference, 0 to 1; here: reference 1.00, wrong reply 0.00)"
+        ),
+        "{lists:?}"
+    );
+    assert!(lists.len() == 2 && lists[0].1 == "2", "{lists:?}");
 }
 
 fn alert(domain: &str) -> DriftAlert {

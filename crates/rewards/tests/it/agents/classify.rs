@@ -11,31 +11,31 @@ fn prompts_of(domain: &str) -> Vec<Example> {
 
 #[test]
 fn a_reply_is_used_or_repaired_or_the_builtin_agent_labels() {
-    // The domain, its label, the number of requests, and whether the builtin agent had to label.
-    for (domain, label, requests, fell_back) in [
-        ("plain", "translation", 1, false),
-        ("chatty", "summarisation", 1, false),
-        ("sums", "math", 1, false),
-        ("torn", "riddle", 1, false),
-        ("wordy", "letter counting", 2, false),
-        ("miscounted", "code", 3, false),
-        ("prose", "question answering", 2, false),
-        ("refusing", "refusing", 3, true),
-        ("truncated", "planning", 2, false),
-        ("injected", "injected", 3, true),
-        ("silent", "silent", 3, true),
-        ("huge", "code", 2, false),
-        ("german", "buchstaben zählen", 1, false),
-        ("undecided", "cloze", 2, false),
-        ("vague", "proof reading", 2, false),
-        ("listed", "code", 3, false),
+    // The domain, its label, the number of requests, the repairs among them, and whether the builtin agent had to label.
+    for (domain, label, requests, repairs, fell_back) in [
+        ("plain", "translation", 3, 0, false),
+        ("chatty", "summarisation", 3, 0, false),
+        ("sums", "math", 3, 0, false),
+        ("torn", "riddle", 3, 0, false),
+        ("code", "code", 3, 0, false),
+        ("dialogue summary", "summarisation", 3, 0, false),
+        ("wordy", "letter counting", 4, 1, false),
+        ("refusing", "refusing", 6, 4, true),
+        ("numbered", "numbered", 6, 4, true),
+        ("truncated", "planning", 4, 1, false),
+        ("injected", "injected", 6, 4, true),
+        ("silent", "silent", 6, 4, true),
+        ("huge", "code", 4, 1, false),
+        ("german", "buchstaben zählen", 3, 0, false),
+        ("scattered", "scattered", 3, 0, true),
+        ("vague", "proof reading", 4, 1, false),
     ] {
         let agents = agents(exchanges("classify"));
         let examples = prompts_of(domain);
         let labels = agents.classify(&examples.iter().collect::<Vec<_>>());
         assert!(examples.iter().all(|e| labels.label_of(e) == label), "{domain}: {labels:?}");
         let counts = counts(&agents, "classify");
-        assert_eq!((counts.requests, counts.repairs), (requests, requests - 1), "{domain}");
+        assert_eq!((counts.requests, counts.repairs), (requests, repairs), "{domain}");
         assert_eq!(counts.fallbacks, u64::from(fell_back), "{domain}");
     }
 }
@@ -47,11 +47,11 @@ fn domains_that_mean_the_same_get_one_label() {
     let labels = agents.classify(&examples.iter().collect::<Vec<_>>());
     let by_declared_task: Vec<&str> = labels.by_declared_task.values().map(String::as_str).collect();
     assert_eq!(by_declared_task, ["letter counting", "letter counting", "math"]);
-    assert_eq!(counts(&agents, "classify").requests, 3);
+    assert_eq!(counts(&agents, "classify").requests, 9);
 }
 
 #[test]
-fn the_order_of_the_examples_changes_no_label() {
+fn the_order_of_the_groups_changes_no_label() {
     let mut examples =
         [prompts_of("letters b"), prompts_of("sums"), prompts_of("letters a"), prompts_of("torn")].concat();
     let label = |examples: &[Example]| agents(exchanges("classify")).classify(&examples.iter().collect::<Vec<_>>());
@@ -61,32 +61,40 @@ fn the_order_of_the_examples_changes_no_label() {
 }
 
 #[test]
-fn steps_are_kept_of_long_instructions_alone() {
-    let mut examples = prompts_of("long");
-    examples[0].messages[0].content = "Write a letter that thanks the reader. ".repeat(12);
-    let steps =
-        |examples: &[Example]| agents(exchanges("classify")).classify(&examples.iter().collect::<Vec<_>>()).steps;
-    assert_eq!(steps(&examples)["letter writing"].len(), 3);
-    assert!(steps(&prompts_of("short")).is_empty());
-    assert!(steps(&prompts_of("restless")).is_empty(), "seven steps are too many, and a short instruction has none");
+fn how_the_votes_fell_is_kept() {
+    let examples = prompts_of("torn");
+    let labels = agents(exchanges("classify")).classify(&examples.iter().collect::<Vec<_>>());
+    let votes = &labels.votes[0];
+    assert_eq!((votes.group.as_str(), votes.examples, votes.label.as_str()), ("torn", 3, "riddle"));
+    assert_eq!(votes.answers.iter().map(|(label, n)| (label.as_str(), *n)).collect::<Vec<_>>(), [("code", 1), ("riddle", 2)]);
 }
 
 #[test]
-fn prompts_without_a_domain_come_in_batches_and_the_steps_go_to_the_long_one() {
-    let row = |i: usize| {
-        let times = if i == 21 { 10 } else { 1 };
-        json!({ "id": i.to_string(), "prompt": "Give a speech that greets the guests warmly. ".repeat(times) })
+fn steps_are_asked_of_long_instructions_alone() {
+    let long = |domain: &str| {
+        let mut examples = prompts_of(domain);
+        examples[0].messages[0].content = "Write a letter that thanks the reader. ".repeat(12);
+        examples
     };
-    let examples = rows(&(0..23).map(row).collect::<Vec<_>>());
+    let steps =
+        |examples: &[Example]| agents(exchanges("classify")).classify(&examples.iter().collect::<Vec<_>>()).steps;
+    assert_eq!(steps(&long("long"))["letter writing"].len(), 3);
+    assert!(steps(&prompts_of("short")).is_empty());
+    let restless = &steps(&long("restless"))["letter writing"];
+    assert!(restless.len() == 6 && restless.iter().all(|step| step.chars().count() < 210), "{restless:?}");
+    assert!(steps(&long("single")).is_empty());
+}
+
+#[test]
+fn prompts_that_show_no_task_are_labelled_one_by_one_where_the_answers_differ() {
+    let row = |i: usize| json!({ "id": i.to_string(), "prompt": format!("Give {i} speeches.") });
+    let examples = rows(&(0..7).map(row).collect::<Vec<_>>());
     let agents = agents(exchanges("classify"));
     let labels = agents.classify(&examples.iter().collect::<Vec<_>>());
-    assert_eq!(counts(&agents, "classify").requests, 2);
-    let label = |i: usize| labels.label_of(&examples[i]);
-    assert_eq!(
-        [label(0), label(19), label(20), label(21)],
-        ["question answering", "recipe", "recipe", "speech writing"]
-    );
-    assert_eq!(labels.steps.keys().collect::<Vec<_>>(), ["speech writing"]);
+    assert_eq!(counts(&agents, "classify").requests, 12);
+    let found: Vec<String> = examples.iter().map(|e| labels.label_of(e)).collect();
+    let (qa, speech) = ("question answering", "speech writing");
+    assert_eq!(found, [qa, speech, qa, qa, speech, qa, qa], "the recipe is none, so the commonest label stands");
 }
 
 #[test]

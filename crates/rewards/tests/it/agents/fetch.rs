@@ -14,7 +14,7 @@ use rlar_rewards::{FetchReport, FetchRequest, Library, Status, fetch_rewards};
 use super::{Watched, exchanges, letters, running};
 
 /// Requests of a whole fetch.
-const REQUESTS: usize = 8;
+const REQUESTS: usize = 11;
 
 /// Fills a library for the counting of letters, with replies cached in the folder `cache`; returns the report and the messages.
 fn fetch(library: &Path, cache: &Path, llm: Arc<dyn Llm>) -> (FetchReport, String) {
@@ -87,11 +87,11 @@ fn a_fetch_writes_the_admitted_tools_and_reports_the_others() {
     let llm = Watched::new(exchanges("fetch"));
     let (report, messages) = folders.fetch(llm.clone());
     assert_eq!(llm.requests().len(), REQUESTS);
-    assert_eq!(report.verifiers, VerifierCounts { written: 3, runnable: 2, admitted: 2 });
+    assert_eq!(report.verifiers, VerifierCounts { written: 3, runnable: 2, admitted: 2, first_runnable: 2, wrappers: 0 });
     let names: Vec<&str> = report.fetched.iter().map(|f| f.tool.as_str()).collect();
     assert_eq!(names, ["count_is_right", "last_number", "one_number"]);
     assert!(
-        messages.contains("count_is_right, version 2: admitted") && messages.contains("charm: not written"),
+        messages.contains("count_is_right, draft 2: admitted") && messages.contains("charm: not written"),
         "{messages}"
     );
     assert_eq!(report.usage["synthesise"].fallbacks, 1);

@@ -2,6 +2,7 @@
 
 mod background;
 mod classify;
+mod eligible;
 mod fetch;
 mod hostile;
 mod local;

@@ -1,0 +1,58 @@
+//! The tools among which the agents choose for a prompt: those that suit it, without those that measurements on its
+//! task show to be worse.
+
+use rlar_data::Example;
+
+use crate::agents::builtin::card_names_for;
+use crate::agents::tasks::{declared_task, is_same_task};
+use crate::library::folder::Library;
+use crate::tool::card::{ToolCard, ToolKind};
+
+/// The AUC that the best measured tool must reach before other tools count as worse. Below it, the measurements do not
+/// show which tool is good.
+const GOOD_AUC: f64 = 0.8;
+
+/// How far the AUC of a tool may be below that of the best measured tool.
+const MAX_BEHIND: f64 = 0.15;
+
+/// The admitted tools that suit an example and are not clearly worse than another: those whose AUC on the examples of
+/// the task is at most 0.15 below that of the best measured tool, if this one reaches 0.8, and those without evidence.
+pub fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
+    let mut cards = suitable(library, example, task);
+    let auc = |card: &ToolCard| library.evidence(task, &card.name).and_then(|evidence| evidence.auc);
+    let best = cards.iter().filter_map(|card| auc(card)).fold(0.0, f64::max);
+    if best >= GOOD_AUC {
+        // The small number makes up for rounding.
+        cards.retain(|card| auc(card).is_none_or(|auc| best - auc <= MAX_BEHIND + 1e-9));
+    }
+    cards
+}
+
+/// The admitted tools that can score an example. Their cards name `any` task, or the example's task as its label, its
+/// features or its declaration gives it; and they need no reference when the example has none.
+pub(crate) fn suitable<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
+    let by_features = card_names_for(example);
+    let declared = declared_task(example);
+    let is_suitable = |t: &str| {
+        t == "any"
+            || by_features.contains(&t)
+            || is_same_task(t, task)
+            || declared.is_some_and(|declared| is_same_task(t, declared))
+    };
+    let suits = |c: &&ToolCard| {
+        c.tasks.iter().any(|t| is_suitable(t))
+            && (!c.needs_reference || example.reference.is_some())
+            && library.is_admitted(&c.name)
+    };
+    library.cards().filter(suits).collect()
+}
+
+/// Whether a tool may score replies only to be compared: builtin functions, verifiers, and composites of these, which
+/// cost neither money nor much time.
+pub(crate) fn is_cheap(library: &Library, name: &str) -> bool {
+    library.card(name).is_some_and(|card| match &card.kind {
+        ToolKind::Builtin { .. } | ToolKind::Verifier { .. } => true,
+        ToolKind::Composite { parts } => parts.iter().all(|part| is_cheap(library, &part.tool)),
+        ToolKind::Python { .. } | ToolKind::Model(_) | ToolKind::Judge(_) => false,
+    })
+}
