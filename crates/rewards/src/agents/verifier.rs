@@ -208,7 +208,7 @@ fn copied(program: &Program) -> Examined {
     let refusal =
         "It is a copy of an example or of the function for another rule. Compute what this rule says.".to_owned();
     let source = program.source.clone();
-    Examined { source, tool: None, is_runnable: true, refusal, counterexamples: Vec::new() }
+    Examined { source, tool: None, is_runnable: false, refusal, counterexamples: Vec::new() }
 }
 
 /// Examines a program in the role of its rule, then, if it is refused, with weaker claims: as a measure of quality, and
