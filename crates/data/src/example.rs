@@ -33,8 +33,8 @@ impl Role {
         }
     }
 
-    /// The role with this name in a data set: that of chat templates, or `human`, `gpt`, `model` and `function` of other
-    /// forms. The error lists the names.
+    /// The role with this name in a data set: a name that chat templates use, or one of `human`, `gpt`, `model` and
+    /// `function`, which other tools use. The error lists the names that chat templates use.
     pub fn parse(name: &str) -> Result<Self, String> {
         match name {
             "system" => Ok(Self::System),
@@ -185,7 +185,8 @@ pub struct ScoredPart {
 }
 
 impl ScoredPart {
-    /// Makes a completion of the reply `text`, with this part of it as the scored part.
+    /// Makes a completion from the reply `text`, of which `after` and `within` select the scored part. The scored part
+    /// is empty if `text` lacks the text `after` or the tag `within`.
     pub fn completion(&self, text: impl Into<String>) -> Completion {
         let text = text.into();
         let part = self.range(&text).unwrap_or(text.len()..text.len());

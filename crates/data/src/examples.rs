@@ -1,4 +1,4 @@
-//! Makes examples of rows: prompts with references, demonstrations and domains.
+//! Makes examples from rows: prompts with references, demonstrations and domains.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,19 +27,20 @@ pub enum Needs {
 pub struct ExampleSet {
     /// The examples, in the order of the rows.
     pub examples: Vec<Example>,
-    /// What was recognised in the rows, for the user: "`question` is the prompt".
+    /// Notes for the user on how the columns were read, such as "`question` is the prompt".
     pub notes: Vec<String>,
     /// Why the references cannot be compared with replies, if they look like worked solutions whose final answer was
     /// not found; `None` for references that can be used.
     pub unclear_references: Option<String>,
 }
 
-/// Reads the examples of a data file. `path` tells CSV files and is the file that errors name.
+/// Reads the examples in the contents of a data file. The file at `path` is not opened: the extension of the path tells
+/// CSV and TSV from other formats, and errors name the path.
 pub fn read_examples(path: &Path, bytes: &[u8], needs: Needs) -> Result<Vec<Example>, DataError> {
     Ok(examples(read_rows(path, bytes)?, None, needs)?.examples)
 }
 
-/// Makes examples of rows.
+/// Makes one example from each row.
 ///
 /// A row has `prompt` (text, or a list of messages, as in TRL) or `messages`, and `reference` (or `answer`) and
 /// `demonstration` as far as `needs` requires them. Other tools' names for these are recognised, and `columns` maps any
@@ -86,7 +87,8 @@ pub fn examples(rows: Vec<DataRow>, columns: Option<&CompiledColumns>, needs: Ne
 }
 
 impl ExampleSet {
-    /// Replaces references that hold more than the answer by the final answer, or says why they cannot be used.
+    /// Replaces references that hold a worked solution by their final answers. If the answers are not found, the reason
+    /// is stored in `unclear_references`.
     fn find_final_answers(&mut self) {
         let with_reference: Vec<usize> =
             (0..self.examples.len()).filter(|&i| self.examples[i].reference.is_some()).collect();
@@ -121,7 +123,8 @@ fn ends_with_reply(example: &Example) -> bool {
     example.messages.len() > 1 && example.messages.last().is_some_and(|m| m.role == Role::Assistant)
 }
 
-/// The line of YAML that would map another column to the missing one.
+/// Advice for an error about a missing column: the names of the row's columns, and a line of YAML that reads one of
+/// them instead. `missing` names the missing column in backticks.
 fn how_to_map(missing: &str, row: &Map<String, Value>) -> String {
     let key = missing.split('`').nth(1).unwrap_or("reference");
     let candidate = row.iter().find(|(_, value)| value.is_string()).map_or("COLUMN", |(name, _)| name);
@@ -131,7 +134,8 @@ fn how_to_map(missing: &str, row: &Map<String, Value>) -> String {
     )
 }
 
-/// Makes an example of a row, with what was recognised in the row.
+/// Makes an example from a row. Its id is `default_id` if the row has no `id`. Also returns notes on columns that were
+/// recognised under other names, such as "`question` is the prompt".
 pub(crate) fn example(
     mut row: Map<String, Value>,
     columns: Option<&CompiledColumns>,
@@ -187,7 +191,8 @@ fn accepted_answers(key: &str, value: Option<&Value>) -> Result<Vec<String>, Str
     Ok(texts.into_iter().filter(|text| !text.trim().is_empty()).collect())
 }
 
-/// The reply to imitate: a text, or a list of messages of which the last is the reply.
+/// Reads the column of the reply to imitate: a text, or a list of messages of which the last is the reply. `None` if
+/// the row has no such column.
 fn demonstration(value: Option<Value>) -> Result<Option<String>, String> {
     match value {
         Some(Value::Array(list)) => {

@@ -87,7 +87,8 @@ impl From<&str> for DataFiles {
     }
 }
 
-/// The column that a text file holds. Fails if the name of the file does not stand for exactly one.
+/// Pairs the name of a column with the text file that holds the column. `files` are the files that the config's `name`
+/// stands for; fails if there is not exactly one.
 fn text_column(column: &str, name: &str, files: Vec<DataFile>) -> Result<TextColumn, DataError> {
     let count = files.len();
     let file = files.into_iter().next().filter(|_| count == 1).ok_or_else(|| DataError::File {

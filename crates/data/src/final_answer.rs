@@ -9,36 +9,40 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// The share of references that must have a mark.
+/// Minimum share of a data set's references that must have a mark, such as `####`, before the final answer, so that the
+/// mark is trusted.
 const NEARLY_ALL: f64 = 0.9;
 /// References with at most this many words are answers and not worked solutions.
 const SHORT_WORDS: usize = 6;
-/// Maximum number of words of a final answer behind a mark.
+/// Maximum number of words of a final answer behind a mark such as "The answer is"; a longer text is no final answer.
 const MAX_ANSWER_WORDS: usize = 12;
-/// Maximum number of tokens of a mark that is found by comparing references.
+/// Maximum number of words and signs in a mark before the final answer that is found by comparing references.
 const MAX_MARK_TOKENS: usize = 4;
-/// Number of characters at the end of a reference in which a mark is looked for.
+/// Maximum number of characters at the end of a reference's last line in which a mark before the final answer is looked
+/// for.
 const TAIL_CHARS: usize = 160;
-/// Maximum number of references that are compared to find a mark.
+/// Maximum number of references that are compared with one another to find the mark before their final answers.
 const COMPARED: usize = 2000;
 
-/// Minimum number of references that must be compared: fewer may agree by chance.
+/// Minimum number of references that are compared with one another to find the mark before their final answers. With
+/// fewer, no mark is looked for, because all of them may share a text by chance.
 const MIN_COMPARED: usize = 5;
 
-/// What was found in the references of a data set.
+/// The result of looking for the final answer in each reference of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FinalAnswers {
-    /// The references are answers or texts as they stand.
+    /// The references are used unchanged: they are bare answers, or texts that do not look like worked solutions.
     AsTheyAre,
-    /// The references hold more than the answer.
+    /// The references hold more than the answer, and the final answers in them were found.
     Found {
-        /// The final answer of each reference; `None` for a reference that is an answer as it stands.
+        /// The final answer of each reference, in order; `None` for a reference that is used unchanged.
         answers: Vec<Option<String>>,
-        /// Where the answers are, to follow "the reference is what": "follows `####`".
+        /// Where the final answers stand, as the end of a sentence that begins "the reference is what": for example
+        /// "follows `####`".
         how: String,
     },
-    /// The references look like worked solutions, but where their final answer stands was not found. The text says why
-    /// that matters.
+    /// The references look like worked solutions, but the final answer was not found in all of them. The text says in
+    /// how many it was found, or that no mark before it was found.
     Unclear(String),
 }
 
@@ -100,16 +104,18 @@ pub fn find_final_answers(references: &[&str]) -> FinalAnswers {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     answer: String,
-    /// Such as "follows `####`".
+    /// Where the answer was found, as a verb phrase such as "follows `####`".
     mark: String,
 }
 
-/// Whether a reference is short enough to be an answer without a solution. A formula counts as one word.
+/// Whether a reference is short enough to be a bare answer without a worked solution: one line of at most `SHORT_WORDS`
+/// words between spaces, without `####`.
 fn is_short(text: &str) -> bool {
     text.split_whitespace().count() <= SHORT_WORDS && !text.trim().contains('\n') && !text.contains("####")
 }
 
-/// Answers in boxes alone, without a solution around them: `$\boxed{42}$`.
+/// Finds the answers of references that are mostly short, such as `$\boxed{42}$`, behind marks in general use.
+/// [`FinalAnswers::AsTheyAre`] if fewer than the share `NEARLY_ALL` of the references have such a mark.
 fn boxed_only(references: &[&str]) -> FinalAnswers {
     let known: Vec<Option<Found>> = references.iter().map(|text| known_mark(text)).collect();
     let found = known.iter().flatten().count();
@@ -120,7 +126,8 @@ fn boxed_only(references: &[&str]) -> FinalAnswers {
     FinalAnswers::Found { answers: known.into_iter().map(|found| Some(found?.answer)).collect(), how }
 }
 
-/// The final answer behind one of the marks that are in general use.
+/// The final answer of a reference behind a mark in general use: `####`, `\boxed{…}`, `<answer>` or "The answer is".
+/// `None` if the reference has no such answer.
 fn known_mark(text: &str) -> Option<Found> {
     static TAG: LazyLock<Regex> = LazyLock::new(|| regex(r"(?is)<(?:final_)?answer>\s*(.*?)\s*</(?:final_)?answer>"));
     static SENTENCE: LazyLock<Regex> =
@@ -166,7 +173,8 @@ fn last_boxed(text: &str) -> Option<&str> {
     None
 }
 
-/// An answer without what surrounds it: spaces, emphasis, and the full stop of its sentence.
+/// Removes from the ends of an answer: spaces, the `*` of emphasis, the full stop of a sentence, and the `$` of a
+/// formula.
 fn tidy(answer: &str) -> String {
     let answer = answer.trim().trim_matches('*').trim();
     let answer = answer.strip_suffix('.').unwrap_or(answer).trim_end();
@@ -174,8 +182,8 @@ fn tidy(answer: &str) -> String {
     inner.unwrap_or(answer).trim().to_owned()
 }
 
-/// A mark that was found by comparing references: what stands before, and perhaps what stands behind, every final
-/// answer.
+/// A mark that was found by comparing the references of a data set: the text that stands before nearly every final
+/// answer, and the signs behind it, which may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LearnedMark {
     before: String,
@@ -183,7 +191,8 @@ struct LearnedMark {
 }
 
 impl LearnedMark {
-    /// The answer of a reference; `None` if the mark is not there.
+    /// The final answer of the reference `text`; `None` if the mark is not at its end, or if no answer or a very long
+    /// one follows the mark.
     fn apply(&self, text: &str) -> Option<Found> {
         let tail = tail(text);
         let at = tail.rfind(&self.before)? + self.before.len();
@@ -195,7 +204,7 @@ impl LearnedMark {
     }
 }
 
-/// The end of a text: its last line, as far as it is not very long.
+/// The last line of a text, or the last `TAIL_CHARS` characters of a longer line.
 fn tail(text: &str) -> &str {
     let line = text.trim_end().rsplit('\n').next().unwrap_or("");
     let start = line.char_indices().rev().nth(TAIL_CHARS - 1).map_or(0, |(i, _)| i);
@@ -203,8 +212,8 @@ fn tail(text: &str) -> &str {
 }
 
 /// Finds the mark that nearly all references have before their final answer: a short run of words and signs, without
-/// digits, behind which at most a few words follow. A mark of ordinary words or signs counts only if numbers or single
-/// letters follow it nearly everywhere.
+/// digits, behind which at most a few words follow. A mark of ordinary words or signs counts only if numbers, formulas
+/// or single letters follow it nearly everywhere. `None` if there is no such mark, or too few references.
 fn learn_mark(references: &[&str]) -> Option<LearnedMark> {
     static TOKEN: LazyLock<Regex> = LazyLock::new(|| regex(r"\p{L}+|\d[\d.,/]*|[^\s\p{L}\d]+"));
     let sample: Vec<&str> = references.iter().copied().take(COMPARED).collect();
@@ -246,7 +255,8 @@ fn learn_mark(references: &[&str]) -> Option<LearnedMark> {
     marks.into_iter().next()
 }
 
-/// The mark with the signs that close nearly every answer, such as `]]` or `</ans>`.
+/// Completes the mark `before` by the signs that end nearly every answer in `sample`, such as `]]` or `</ans>`; by
+/// nothing if the answers have no common ending.
 fn with_ending(before: &str, sample: &[&str]) -> LearnedMark {
     static ENDING: LazyLock<Regex> = LazyLock::new(|| regex(r"(?:</?\w+>|[^\s\p{L}\d.%!)}°€$]+\.?)$"));
     let bare = LearnedMark { before: before.to_owned(), behind: String::new() };
@@ -263,7 +273,9 @@ fn with_ending(before: &str, sample: &[&str]) -> LearnedMark {
     LearnedMark { behind: behind.unwrap_or_default(), ..bare }
 }
 
-/// Whether nearly all references have an answer behind the mark, of a form that suits the mark.
+/// Whether nearly all references in `sample` have an answer behind a mark. For a mark of ordinary words, the answers
+/// must be numbers, formulas or letters of a choice, and the mark must end in `:`, `=`, "is" or "are", or begin the
+/// last line of nearly every reference.
 fn is_mark(mark: &LearnedMark, sample: &[&str]) -> bool {
     let answers: Vec<String> = sample.iter().filter_map(|text| Some(mark.apply(text)?.answer)).collect();
     let needed = NEARLY_ALL * sample.len() as f64;
@@ -289,7 +301,7 @@ fn is_checkable(answer: &str) -> bool {
     is_letter || (first_has_digit && words.len() <= 2) || answer.contains('\\')
 }
 
-/// The mean length of the answers behind a mark, in hundredths of a character.
+/// The mean length of the answers behind a mark in `sample`, in hundredths of a byte.
 fn answer_length(mark: &LearnedMark, sample: &[&str]) -> usize {
     let answers: Vec<usize> = sample.iter().filter_map(|text| Some(mark.apply(text)?.answer.len())).collect();
     100 * answers.iter().sum::<usize>() / answers.len().max(1)

@@ -6,7 +6,8 @@ pub fn expand_home(path: &str) -> Result<String, String> {
     expand_home_of(path, std::env::var("HOME").ok().as_deref())
 }
 
-/// [`expand_home`] for a given home folder; `None` where there is none.
+/// Expands a leading `~` in a path as [`expand_home`] does, but to the folder `home` instead of `HOME`. With `None`, a
+/// path that begins with `~` is an error.
 pub fn expand_home_of(path: &str, home: Option<&str>) -> Result<String, String> {
     let Some(rest) = path.strip_prefix('~') else { return Ok(path.to_owned()) };
     if !rest.is_empty() && !rest.starts_with('/') {

@@ -11,12 +11,13 @@ use crate::example::{Example, Message, Preference, Role};
 use crate::examples::example;
 use crate::rows::{DataRow, json_type_name, read_rows};
 
-/// Reads the preferences of a data file. `path` tells CSV files and is the file that errors name.
+/// Reads the preference pairs in the contents of a data file. The file at `path` is not opened: the extension of the
+/// path tells CSV and TSV from other formats, and errors name the path.
 pub fn read_preferences(path: &Path, bytes: &[u8]) -> Result<Vec<Preference>, DataError> {
     preferences(read_rows(path, bytes)?, None)
 }
 
-/// Makes preferences of rows.
+/// Makes one preference pair from each row.
 ///
 /// A row has `prompt` (text or a list of messages), `chosen` and `rejected` (texts, or lists of messages that end with
 /// the reply) and optionally `margin`. Without `prompt`, the prompt is what precedes the reply in `chosen`. `columns`
@@ -40,13 +41,14 @@ pub fn preferences(rows: Vec<DataRow>, columns: Option<&CompiledColumns>) -> Res
     Ok(preferences)
 }
 
-/// A reply with the messages before it, where the row has them.
+/// A reply from the column `chosen` or `rejected`, with the messages before it; no messages if the column is only the
+/// reply's text.
 struct ReplyColumn {
     before: Vec<Message>,
     reply: String,
 }
 
-/// Takes the reply out of the column `key`.
+/// Removes the column `key` from a row and reads the reply in it. The error says what is wrong with the column.
 fn reply(row: &mut Map<String, Value>, key: &str) -> Result<ReplyColumn, String> {
     match row.shift_remove(key) {
         Some(Value::String(reply)) => Ok(ReplyColumn { before: Vec::new(), reply }),
@@ -62,7 +64,8 @@ fn reply(row: &mut Map<String, Value>, key: &str) -> Result<ReplyColumn, String>
     }
 }
 
-/// Makes a preference of a row.
+/// Makes a preference pair from a row. Its id is `default_id` if the row has no `id`. The error says what is wrong with
+/// the row.
 fn preference(
     mut row: Map<String, Value>,
     columns: Option<&CompiledColumns>,

@@ -13,16 +13,17 @@ pub struct Document<'a> {
     path: PathBuf,
     text: &'a str,
     root: MarkedYaml<'a>,
-    /// Names that other programs have for keys, for hints at unknown keys.
+    /// Names of settings in other programs, each with the key for the same setting here. An error about an unknown key
+    /// that is such a name says which key to use.
     foreign_names: &'static [ForeignName],
 }
 
-/// A name that another program has for a key.
+/// The name of a setting in another program, with the key for the same setting here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForeignName {
-    /// The name in the other program.
+    /// The name of the setting in the other program.
     pub name: &'static str,
-    /// The path of the key here.
+    /// The path of the key for the same setting in a document of this program, such as `train.steps`.
     pub key: &'static str,
 }
 
@@ -39,8 +40,8 @@ impl<'a> Document<'a> {
         Ok(Self { path: path.to_owned(), text, root, foreign_names: &[] })
     }
 
-    /// The document with names that other programs have for its keys. Where such a name stands as an unknown key, the
-    /// error says which key is meant.
+    /// Sets the names that settings have in other programs. If the document has such a name as an unknown key, the
+    /// error says which key to use instead.
     pub fn with_foreign_names(self, foreign_names: &'static [ForeignName]) -> Self {
         Self { foreign_names, ..self }
     }
@@ -118,8 +119,8 @@ impl<'s> Checker<'s> {
         self.problems.push(Problem { line: node.span.start.line(), message });
     }
 
-    /// The schema that a `$ref` or an `anyOf` stands for: the one referred to, or of several the one whose type is the
-    /// node's. If none has that type, it is the first that is not `null`.
+    /// Replaces a `$ref` by the schema that it refers to, and an `anyOf` by the alternative that has the node's type,
+    /// or else by the first alternative that is not `null`. Returns any other schema unchanged.
     fn resolve(&self, mut schema: &'s Value, node: &MarkedYaml) -> &'s Value {
         loop {
             if let Some(target) = schema["$ref"].as_str() {
@@ -230,7 +231,7 @@ impl<'s> Checker<'s> {
     }
 }
 
-/// Whether a schema is for nodes of this type.
+/// Whether the `type` of a schema is the type of this node.
 fn fits(schema: &Value, node: &MarkedYaml) -> bool {
     let types: &[&str] = match &node.data {
         YamlData::Mapping(_) => &["object"],

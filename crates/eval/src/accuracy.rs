@@ -31,7 +31,7 @@ pub struct Protocol {
     pub always: Vec<WeightedTool>,
 }
 
-/// How many of some replies are correct.
+/// Counts of all, of correct and of unscored replies, for example to one kind of task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accuracy {
     /// Number of replies.
@@ -62,8 +62,9 @@ pub struct ScoredReply<'e> {
     pub example: &'e Example,
     /// The whole text of the reply, with the parts that are not scored.
     pub text: String,
-    /// The score of the audit tools, else the weighted sum of the assigned tools' scores; `None` where a tool gave no
-    /// score. A reply is correct if its score is at least one half.
+    /// The score of the audit tools, which check replies and are not trained on; where they abstain, the weighted sum
+    /// of the scores of the tools assigned to the example. `None` where a tool gave no score. A reply is correct if its
+    /// score is at least one half.
     pub score: Option<f64>,
 }
 

@@ -25,7 +25,7 @@ pub enum EvalError {
     Row {
         /// The file that holds the row.
         path: PathBuf,
-        /// For a text file the number of the line, for a Parquet file that of the row; counted from 1.
+        /// Number of the line in a text file, or of the row in a Parquet file; counted from 1.
         line: usize,
         /// What is wrong with the row, and how to repair it.
         message: String,

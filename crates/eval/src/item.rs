@@ -15,7 +15,7 @@ pub enum ItemKind {
     /// The value is 1 if every correct completion has a higher score than every incorrect one, else 0. Equal scores
     /// give 0.
     Pairwise,
-    /// The item has three correct and three incorrect completions, each three in the same three styles. The value is
+    /// The item has three correct and three incorrect completions, one of each for each of three styles. The value is
     /// the share of the 3 × 3 comparisons in which the correct completion has the higher score (RM-Bench).
     StyleMatrix,
     /// The item has several equally correct completions. Only the category as a whole has a score, which is computed
@@ -32,14 +32,14 @@ pub enum Average {
     Items,
 }
 
-/// The score of one category, with what the overall score of the benchmark is computed from.
+/// The score of one category, with the sum and the count from which the benchmark's overall score is computed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CategoryScore {
     /// The category's score: a share from 0 to 1, for Ties from -0.01 to 1.01.
     pub score: f64,
     /// The sum of the values of the category's items. Where the score is not a mean, the score times `count`.
     pub sum: f64,
-    /// Number of items that have a value; for Ties, of prompts.
+    /// Number of the category's items that have a value; for Ties, the number of its prompts.
     pub count: usize,
 }
 

@@ -55,7 +55,8 @@ pub fn plain(example: &Example) -> String {
     example.messages.iter().map(|m| m.content.as_str()).collect()
 }
 
-/// Fails where the chat template leaves out a message because it does not know its role, or tool calls.
+/// Fails where `text`, the example's messages as the chat template rendered them, lacks a message whose role the
+/// template does not know, or the name of a tool that a message calls.
 fn check_roles(example: &Example, text: &str) -> Result<(), PolicyError> {
     for message in &example.messages {
         let is_usual = matches!(message.role, Role::System | Role::User | Role::Assistant);

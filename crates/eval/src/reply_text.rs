@@ -1,4 +1,5 @@
-//! The text of a reply that is scored: the beginning that the prompt holds, and the stop texts that cut it.
+//! Which text of a reply tools can score. A beginning such as `<think>` that the prompt already holds belongs to the
+//! reply; a stop text may end the reply before the part that is to be scored.
 
 use rlar_data::{Example, ScoredPart};
 use rlar_policy::{Policy, PolicyError, Sampling};
@@ -6,9 +7,9 @@ use rlar_rewards::{ToolCard, ToolKind};
 
 use crate::prompt_encoding::{PromptFormat, plain, turns};
 
-/// The beginning of every reply to an example that the prompt already holds, such as `<think>`: the tag that the chat
-/// template, or a plain prompt, opens at its end and leaves open. Empty for most models. Tools score a reply with it,
-/// because without it no reply has the form that was asked for.
+/// The text with which the prompt ends and every reply to the example therefore begins, such as `<think>`: a tag that
+/// the chat template, or a plain prompt, opens at its end and leaves open. Empty for most models. Tools score a reply
+/// with this text in front of it, because without it no reply has the form that was asked for.
 pub fn prefill(policy: &Policy, example: &Example, format: PromptFormat) -> Result<String, PolicyError> {
     match format {
         PromptFormat::Chat => policy.tokenizer.chat_prefill(&turns(example)),
@@ -16,7 +17,8 @@ pub fn prefill(policy: &Policy, example: &Example, format: PromptFormat) -> Resu
     }
 }
 
-/// Why no reply can have a scored part, because a stop text cuts off what marks the part; `None` where one can.
+/// Why no reply can hold the part of it that is to be scored: a stop text ends the reply before the closing tag
+/// (`within`) or at the marker text (`after`) by which that part is found. `None` where replies can hold it.
 pub fn stop_conflict(part: &ScoredPart, sampling: &Sampling) -> Option<String> {
     let closing = part.within.as_ref().map(|tag| format!("</{tag}>"));
     if let Some((stop, closing)) = closing.as_deref().and_then(|closing| Some((sampling.prevents(closing)?, closing))) {
@@ -33,8 +35,8 @@ pub fn stop_conflict(part: &ScoredPart, sampling: &Sampling) -> Option<String> {
     ))
 }
 
-/// Why no reply can have the form that a tool of the builtin `tags` wants, because a stop text of `sampling.stop` cuts
-/// off a tag; `None` where one can, and for other tools.
+/// Why no reply can have the form that a tool of the builtin `tags` rewards: a stop text of `sampling.stop` ends the
+/// reply before a closing tag. `None` where replies can have that form, and for a tool of another kind.
 pub fn tags_conflict(card: &ToolCard, sampling: &Sampling) -> Option<String> {
     let ToolKind::Builtin { settings, .. } = &card.kind else { return None };
     let tags = settings.get("tags").filter(|_| card.builtin() == Some("tags"))?.as_array()?;
@@ -48,7 +50,7 @@ pub fn tags_conflict(card: &ToolCard, sampling: &Sampling) -> Option<String> {
     Some(format!("`{stop}` of `sampling.stop` ends a reply before `{tag}`; {advice}"))
 }
 
-/// What to do about a stop text that cuts off a text which a reply must contain.
+/// Advice to the user about the stop text `stop`, which ends a reply before it holds the whole text `needed`.
 fn stop_advice(needed: &str, stop: &str) -> &'static str {
     if needed.ends_with(stop) { "set `include_stop: true`, or leave it out" } else { "leave it out" }
 }

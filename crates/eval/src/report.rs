@@ -55,7 +55,7 @@ type ScoredItem<'b> = (&'b Item, Option<&'b [f64]>);
 enum Units {
     /// The units are items; each has a value from 0 to 1, and the score is their mean.
     Values(Vec<f64>),
-    /// The units are prompts of RewardBench 2's Ties, and the score is that of the given version.
+    /// The units are prompts of RewardBench 2's Ties; the score is [`ties_score`] as the given version computes it.
     Ties(Vec<TiesPrompt>, RewardBenchVersion),
 }
 

@@ -32,7 +32,8 @@ pub enum RewardBenchVersion {
     V0_1_4,
 }
 
-/// What [`ties_score`] needs to know about the scores of one row of Ties (`_compute_prompt_stats`).
+/// Statistics of the scores of one row of the subset Ties, from which [`ties_score`] is computed
+/// (`_compute_prompt_stats`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PromptStats {
     /// Whether every correct completion has a higher score than every incorrect one.
@@ -70,9 +71,9 @@ impl PromptStats {
 /// was not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TiesPrompt {
-    /// Statistics of the row `ref:N`, which has one correct completion.
+    /// Statistics of the row `ref:N`, which has one correct completion; `None` where that row was not read.
     pub reference: Option<PromptStats>,
-    /// Statistics of the row `tied:N`, which has several correct completions.
+    /// Statistics of the row `tied:N`, which has several correct completions; `None` where that row was not read.
     pub tied: Option<PromptStats>,
 }
 
@@ -97,8 +98,8 @@ impl<'i> TiesId<'i> {
     }
 }
 
-/// Puts the two rows of each prompt together; takes pairs of a row's id and statistics. A row whose id is neither
-/// `ref:N` nor `tied:N` counts as the row `tied` of a prompt of its own.
+/// Puts the two rows of each prompt of Ties together. `rows` holds each row's id and statistics. A row whose id is
+/// neither `ref:N` nor `tied:N` counts as the row `tied` of a prompt of its own.
 pub fn ties_prompts<'a>(rows: impl IntoIterator<Item = (&'a str, PromptStats)>) -> Vec<TiesPrompt> {
     let mut prompts: BTreeMap<&str, TiesPrompt> = BTreeMap::new();
     for (id, stats) in rows {

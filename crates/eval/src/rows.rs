@@ -27,7 +27,8 @@ pub fn text<'b>(path: &Path, bytes: &'b [u8]) -> Result<&'b str, EvalError> {
     })
 }
 
-/// The error for a file of scores that is not JSON, which names a usual cause.
+/// The error for a file of scores whose text is not valid JSON. For Python's `NaN` and `Infinity`, a usual cause, the
+/// message says to write null instead.
 pub fn not_json(path: &Path, text: &str, error: &serde_json::Error) -> EvalError {
     let rlar_data::DataError::Row { path, line, message } = rlar_data::not_json(path, text, error) else {
         return EvalError::Row { path: path.to_owned(), line: error.line(), message: format!("not JSON: {error}") };

@@ -107,7 +107,8 @@ fn cache_line(tool: &Tool, item: &Item, scores: &ItemScores) -> String {
     line.to_string() + "\n"
 }
 
-/// Reads cached scores, by key. A last line that was cut short is ignored.
+/// Reads the cached scores of items from a JSONL file; the result maps each item's [`cache_key`] to its scores. A last
+/// line that was cut short is ignored, and a missing file counts as empty.
 fn read_cache(path: &Path) -> Result<BTreeMap<String, ItemScores>, EvalError> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,

@@ -97,7 +97,7 @@ struct ToolRows {
 pub struct CommonScores {
     /// The benchmark with only those items for which the files have a row of every tool.
     pub benchmark: Benchmark,
-    /// The scores of these items, one entry per tool.
+    /// The scores of the items of `benchmark`, one entry per tool.
     pub scores: Vec<BenchmarkScores>,
     /// Number of rows in the files whose item is not in the benchmark.
     pub unknown_rows: usize,
@@ -319,8 +319,9 @@ fn reward_bench_rows(path: &Path, columns: &Map<String, Value>) -> Result<ToolRo
     Ok(ToolRows { tool: columns.get("model").and_then(Value::as_str).unwrap_or(file_name).to_owned(), rows })
 }
 
-/// Makes up scores from `results`, the item's value that a generative judge's file records: scores that give this
-/// value. The file of a generative judge has no scores except for Ties. `None` where the columns for this are missing.
+/// Makes up scores of an item's completions that give the value in the column `results`, because the file of a
+/// generative judge records no scores except for Ties. `entry` is the item's index in the columns. `None` where
+/// `results`, `texts_chosen` or `texts_rejected` is missing for the item.
 fn scores_of_result(columns: &Map<String, Value>, entry: usize) -> Option<Vec<f64>> {
     let value = |key: &str| columns.get(key)?.as_array()?.get(entry);
     let count = |key: &str| value(key)?.as_array().map(Vec::len);

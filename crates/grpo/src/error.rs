@@ -51,7 +51,7 @@ pub enum TrainError {
         tool: String,
         /// Number of scores that failed in the last `rewards.failure_window` steps.
         failed: usize,
-        /// Number of scores that were requested in the same steps.
+        /// Number of scores that were requested from the tool in the last `rewards.failure_window` steps.
         requested: usize,
         /// Text of the tool's last failure.
         last: String,
@@ -62,7 +62,7 @@ pub enum TrainError {
     /// was learned.
     #[error("no group's rewards differed for {steps} steps in a row (`train.flat_steps`): {why}")]
     Flat {
-        /// Number of such steps in a row.
+        /// Number of steps in a row in which all replies of every group had the same reward.
         steps: u64,
         /// Range of the rewards in the last step, why they are equal within groups, and what the user can change.
         why: String,
@@ -86,7 +86,7 @@ pub enum TrainError {
     Changed {
         /// Path of the run's folder.
         path: PathBuf,
-        /// The first difference that was found.
+        /// The first difference between the inputs that the run was started with and those given now.
         what: String,
         /// How to start a new run from the policy after this run's supervised warm-up; empty if that is not possible.
         hint: String,

@@ -39,7 +39,8 @@ pub fn batch(n: usize, batch: usize, step: u64, seed: u64) -> Vec<usize> {
     draw(n, batch, step * batch as u64, seed)
 }
 
-/// Indices of the next `wanted` items, out of `n`, after the first `drawn`, in the order of [`batch`].
+/// Indices of the next `wanted` items, out of `n`, when `drawn` items have been taken before. The order is that of
+/// [`batch`]: shuffled anew in every epoch.
 pub fn draw(n: usize, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
     let first = drawn as usize;
     let mut order = Vec::new();
@@ -59,9 +60,10 @@ pub fn draw(n: usize, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
 
 /// The purposes for which random numbers are drawn. Each variant has seeds of its own ([`Stream::seed`]).
 ///
-/// Two purposes have no variant here: the sampled replies of training steps use the seed
-/// `mix(&[seed, step, prompt, reply])`, and the order of data uses `mix(&[seed, epoch])`, which is the seed of the
-/// variant with the same number. What is drawn from it, an order and weights or replies, has nothing in common.
+/// Two purposes have no variant: sampled replies of training steps use the seed `mix(&[seed, step, prompt, reply])`,
+/// and the order of data uses `mix(&[seed, epoch])`. The seed of an epoch equals [`Stream::seed`] of the variant with
+/// the same number. This does no harm, because an order of data has nothing in common with weights or replies that are
+/// drawn from the same random numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Random numbers for the initial weights of a model from scratch, or of a LoRA adapter.

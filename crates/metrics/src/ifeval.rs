@@ -45,8 +45,9 @@ impl<'a> Arguments<'a> {
         self.0[key].as_array()?.iter().map(Value::as_str).collect()
     }
 
-    /// Whether `count` is in the required relation to the number in the argument `bound`. The argument `relation` is
-    /// `less than` or `at least`.
+    /// Compares `count` with the number that the instruction's arguments hold under the key `bound`. The text under the
+    /// key `relation` says whether `count` must be `less than` or `at least` that number. `None` if one of the two is
+    /// missing or invalid.
     fn compare(self, relation: &str, count: usize, bound: &str) -> Option<bool> {
         let bound = self.number(bound)?;
         match self.text(relation)? {
@@ -183,8 +184,8 @@ pub fn follows_loosely(id: &str, arguments: &Value, reply: &str) -> Option<bool>
     Some(any)
 }
 
-/// Compiles a regular expression from an instruction's arguments, which ignores case; `None` if it is invalid or too
-/// large.
+/// Compiles a regular expression from an instruction's arguments, for matching without regard to case; `None` if it is
+/// invalid or too large.
 fn pattern(text: &str) -> Option<Regex> {
     RegexBuilder::new(text).case_insensitive(true).size_limit(MAX_PATTERN_BYTES).build().ok()
 }
@@ -199,7 +200,8 @@ fn count(pattern: &str, reply: &str) -> usize {
     case_sensitive(pattern).map_or(0, |p| p.find_iter(reply).count())
 }
 
-/// The number of matches of a regular expression whose text is not empty without the `marks` asterisks on either side.
+/// The number of highlighted passages in a reply: matches of the regular expression `pattern` that have text between
+/// the asterisks, of which there are `marks` on either side.
 fn marked(pattern: &str, marks: usize, reply: &str) -> usize {
     let inner = |m: &str| m[marks..m.len() - marks].trim_matches('*').trim().to_owned();
     case_sensitive(pattern).map_or(0, |p| p.find_iter(reply).filter(|m| !inner(m.as_str()).is_empty()).count())
@@ -281,7 +283,7 @@ fn paragraphs(reply: &str) -> Option<usize> {
 }
 
 /// The first word, in lower case, of paragraph number `nth` (from 1). `None` unless the reply has exactly `count`
-/// paragraphs separated by blank lines, and the paragraph is one of them.
+/// paragraphs, separated by blank lines, and `nth` is from 1 to `count`.
 fn first_word(reply: &str, count: usize, nth: usize) -> Option<String> {
     let parts: Vec<&str> = reply.split("\n\n").collect();
     let filled = parts.iter().filter(|p| !p.trim().is_empty()).count();
@@ -298,7 +300,8 @@ fn first_word(reply: &str, count: usize, nth: usize) -> Option<String> {
     )
 }
 
-/// A reply without blank paragraphs: the others, with one blank line between them.
+/// A copy of a reply in which exactly one blank line separates paragraphs: further blank lines, and those at the start
+/// and the end, are removed.
 pub fn without_blank_paragraphs(reply: &str) -> String {
     let mut out = String::with_capacity(reply.len());
     let mut is_new = false;

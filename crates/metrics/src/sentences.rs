@@ -12,7 +12,8 @@ const ABBREVIATIONS: &[&str] = &[
     "calif", "ariz", "minn", "conn", "mass", "wash", "okla",
 ];
 
-/// Words that often begin a sentence. They show that a sentence ended at the abbreviation before.
+/// Words that often begin a sentence. If one of them, with a capital letter, follows an abbreviation, a sentence is
+/// taken to end at the abbreviation.
 const STARTERS: &[&str] = &[
     "the", "this", "that", "these", "those", "he", "she", "it", "they", "we", "i", "in", "but", "and", "however", "if",
     "when", "a", "there", "for", "as", "at", "on", "his", "her", "its", "their", "our", "my", "you", "so",
@@ -33,7 +34,7 @@ pub fn sentences(text: &str) -> usize {
     count + usize::from(is_open)
 }
 
-/// Whether a sentence ends with the word `token`, if `next` is the word that follows.
+/// Whether a sentence ends with the word `token`. `next` is the word after it; `None` at the end of the text.
 fn ends_sentence(token: &str, next: Option<&str>) -> bool {
     let bare = token.trim_end_matches(['"', '\'', ')', ']', '}', '”', '’', '*', '_']);
     let closed = bare.len() < token.len();

@@ -68,7 +68,8 @@ pub fn model(file: TokenStream) -> TokenStream {
     path(MODELS, &file)
 }
 
-/// Adds `#[ignore]` to a test that cannot run. `reason` is a string literal, with its quotes.
+/// Adds `#[ignore]` to a test unless `can_run` is true. `variable` is the environment variable on which `can_run`
+/// depends: cargo recompiles the test when it changes. `reason` is a string literal, with its quotes.
 fn needs(variable: &str, can_run: bool, reason: &str, test: TokenStream) -> TokenStream {
     // Because the expansion names the variable, cargo recompiles the tests when it changes.
     let tracked = format!("const _: Option<&str> = option_env!({variable:?});");

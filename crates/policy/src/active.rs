@@ -78,8 +78,8 @@ impl ActiveSequence {
         Ok(on_token(TokenEvent { request: self.request, index: self.index, token, text: new_text, finish }))
     }
 
-    /// Takes the finished sample out of the sequence. Its text ends before the end token, and before or
-    /// behind the stop text.
+    /// Takes the finished sample out of the sequence. Its text ends before the end token, and before the stop text (or
+    /// after it, where `include_stop` is set).
     pub fn end(&mut self, tokenizer: &Tokenizer, sampling: &Sampling, finish: Finish) -> Result<Sample, PolicyError> {
         let mut tokens = self.sample.tokens.as_slice();
         if let [before @ .., last] = tokens

@@ -37,7 +37,8 @@ pub struct TensorNames {
     pub embedding: &'static str,
     /// Name of the table of learned positions; `None` for a family with rotary positions.
     pub positions: Option<&'static str>,
-    /// Prefix of the names of all layers: `.0` for the first layer and one of the names below follow.
+    /// Prefix of the names of all tensors of layers. The layer's index and the name of a part follow, as in
+    /// `model.layers.0.mlp.up_proj` for the prefix `model.layers`.
     pub layers: &'static str,
     /// Name of the norm before attention.
     pub attention_norm: &'static str,
@@ -149,7 +150,8 @@ pub struct RelativePositions {
     pub c2p: bool,
     /// Whether the position-to-content score is added: a key's content times the projected distance.
     pub p2c: bool,
-    /// Whether distances are projected with the matrices of queries and keys (`share_att_key`) instead of their own.
+    /// Whether embeddings of distances are projected with the matrices that also project tokens to queries and keys
+    /// (`share_att_key`). Otherwise, they have matrices of their own.
     pub shared: bool,
     /// Whether a layer norm is applied to the table of relative positions.
     pub normed: bool,

@@ -18,7 +18,7 @@ pub struct KvCache {
 
 #[derive(Clone, Debug)]
 enum Layers {
-    /// The cache on the CPU: for each layer, a growing slot per sequence.
+    /// The cache on the CPU: for each layer and each sequence, the rotated keys and the values in growing buffers.
     Fused(Vec<Vec<KvSlot>>),
     /// The cache on other devices: for each layer, the rotated keys and the values of all sequences one after the
     /// other, `[Σ lens, kv_width]` each; `None` while empty.
@@ -149,7 +149,8 @@ pub(crate) fn values(t: Tensor<2>) -> Vec<f32> {
     t.into_data_as::<f32>().try_into_vec::<f32>().unwrap_or_default()
 }
 
-/// [`KvCache::attend`] in plain tensor code. Sequence `i` has `seen[i]` cached rows.
+/// Does what [`KvCache::attend`] does, with burn's tensor code, for devices other than the CPU. `cached` holds the keys
+/// and values of one layer. Sequence `i` has `seen[i]` cached tokens and gets `new[i]` new ones.
 fn attend_plain(
     cached: &mut Option<[Tensor<2>; 2]>,
     [q, k, v]: [Tensor<2>; 3],

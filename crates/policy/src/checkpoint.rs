@@ -98,7 +98,8 @@ fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
     files.into_iter().map(|f| Shard::open(&folder.join(f))).collect()
 }
 
-/// The matrices for which a file of an adapter has tensors, by their names without the file's `prefix`.
+/// The names of the matrices for which a safetensors file of a LoRA adapter has tensors. `prefix`, with which the file
+/// begins the name of every tensor, is removed.
 pub(crate) fn adapted_matrices(path: &Path, prefix: &str) -> Result<Vec<String>, PolicyError> {
     let shard = Shard::open(path)?;
     let matrix = |tensor: &String| Some(tensor.strip_prefix(prefix)?.strip_suffix(".lora_A.weight")?.to_owned());
@@ -189,8 +190,8 @@ fn find(path: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<Checkpo
 }
 
 impl CheckpointTensors {
-    /// Reads the tensors one by one and collects what `put` makes of the values of each. For an adapter's tensor that
-    /// the files lack, `make` gives the values.
+    /// Reads the tensors one by one, calls `put` with the values of each, and returns the results of these calls. For a
+    /// LoRA adapter's tensor that the files lack, `make` gives the values.
     pub fn read<T>(
         self,
         mut make: impl FnMut(&Spec) -> Vec<f32>,
@@ -222,7 +223,7 @@ pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f3
     }
 }
 
-/// A tensor of which a copy of all elements in the host's memory can be had.
+/// A tensor whose elements can be read in the host's memory, by reference (`Vec<f32>`) or as a copy (a tensor of burn).
 pub trait Floats {
     /// The tensor's elements, row by row.
     fn floats(&self) -> Cow<'_, [f32]>;
@@ -240,8 +241,8 @@ impl Floats for Tensor<2> {
     }
 }
 
-/// A tensor for the safetensors writer, which makes the bytes only when they are written. So the bytes of the file are
-/// the only copy of the model in memory.
+/// A tensor as it is given to the safetensors writer. Its bytes are made only when the writer asks for them, so that
+/// the bytes of the file are the only copy of the whole model in memory.
 struct LazyTensor<'a, T> {
     spec: &'a Spec,
     stored_shape: Vec<usize>,

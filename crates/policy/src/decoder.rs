@@ -22,7 +22,7 @@ pub struct Decoder {
     forward: ForwardPass,
 }
 
-/// The ids of a decoder's tensors in its layout.
+/// The indices of a decoder's tensors in its [`Layout`] (the list of all declared tensors).
 #[derive(Debug)]
 pub(crate) struct DecoderTensors {
     embedding: Id,
@@ -36,7 +36,7 @@ pub(crate) struct DecoderTensors {
 struct DecoderLayer {
     attention_norm: NormTensors,
     qkv: Projections,
-    /// Norms of each head's queries and of its keys.
+    /// The norms that are applied to each head's queries and keys, in this order; `None` for a model without them.
     qk_norm: Option<[NormTensors; 2]>,
     output: LinearTensors,
     after_attention: Option<NormTensors>,
@@ -55,6 +55,7 @@ enum Projections {
 }
 
 /// Declares the tensors of a language model (`labels` is `None`), or of a classifier with `labels` outputs per token.
+/// With `lora`, the layout also has the adapter's tensors. Returns the layout and the tensors' indices in it.
 pub(crate) fn layout(
     config: &DecoderConfig,
     labels: Option<usize>,
@@ -108,11 +109,13 @@ fn declare_norm(l: &mut Layout, c: &DecoderConfig, name: &str, width: usize) -> 
     }
 }
 
-/// What the rows of a forward pass are, and what they may attend to.
+/// How the tokens of a forward pass (the rows of its hidden states `[tokens, hidden]`) belong to sequences, and whether
+/// they attend to a KV cache.
 pub(crate) enum Context<'a> {
-    /// Whole sequences, packed as rows; nothing is cached.
+    /// Whole sequences, one after the other without padding; some may share a prefix. No KV cache is used.
     Packed(Packing),
-    /// New tokens of cached sequences: the cache, and the number of new rows of each sequence.
+    /// New tokens of sequences whose earlier tokens are in a KV cache: the cache, and the number of new tokens of each
+    /// sequence.
     Cached(&'a mut KvCache, &'a [usize]),
 }
 

@@ -21,7 +21,7 @@ pub enum Precision {
 pub struct ComputeDevice {
     /// The device whose memory holds the tensors.
     pub device: Device,
-    /// Which implementation of the operations runs.
+    /// The implementation of the models' operations on this device, such as hand-written kernels on the CPU.
     pub ops: Ops,
 }
 

@@ -24,7 +24,7 @@ pub struct Encoder {
     forward: ForwardPass,
 }
 
-/// The ids of an encoder's tensors in its layout.
+/// The indices of an encoder's tensors in its [`Layout`] (the list of all declared tensors).
 #[derive(Debug)]
 pub(crate) struct EncoderTensors {
     words: Id,
@@ -38,7 +38,8 @@ pub(crate) struct EncoderTensors {
     head: LinearTensors,
 }
 
-/// The ids of DeBERTa's table of relative positions and of its norm.
+/// The indices, in the layout, of DeBERTa's table of relative position embeddings and of the norm that is applied to
+/// the table.
 #[derive(Debug)]
 struct Relative {
     table: Id,
@@ -48,8 +49,9 @@ struct Relative {
 #[derive(Debug)]
 struct EncoderLayer {
     qkv: [LinearTensors; 3],
-    /// Projections of relative positions to keys and to queries. `None` where the projections of the content are used
-    /// instead, or where attention does not have that score.
+    /// The projections of DeBERTa's relative position embeddings to keys (first) and to queries (second). `None` where
+    /// the key or query projection of the hidden states is used for them, or where attention does not add a score of
+    /// this kind.
     positions: [Option<LinearTensors>; 2],
     output: LinearTensors,
     attention_norm: NormTensors,
@@ -221,8 +223,9 @@ impl Encoder {
         self.norm(x.clone() + forward.linear(&inner, &layer.down), &layer.mlp_norm)
     }
 
-    /// DeBERTa's attention. Its scores are the sum of content-to-content, content-to-position and position-to-content
-    /// terms, divided by the root of the number of terms times `dim`.
+    /// DeBERTa's disentangled attention over packed sequences of `lens[i]` tokens. A score is the sum of up to three
+    /// terms (content-to-content, content-to-position, position-to-content), divided by `√(terms · dim)`. `table` holds
+    /// the relative position embeddings, `[2 · span, hidden]`.
     fn disentangled(
         &self,
         layer: &EncoderLayer,
@@ -307,8 +310,9 @@ impl Encoder {
     }
 }
 
-/// The row of each token in the table of learned positions. For RoBERTa, rows start after that of the padding token,
-/// and a padding token within a text has the padding row and is not counted.
+/// The row of each token in the table of learned position embeddings, for packed sequences of `lens[i]` tokens.
+/// `padding` is the id of RoBERTa's padding token: the first token of a sequence has row `padding + 1`, and a padding
+/// token has row `padding` and is not counted. `None` (BERT): the first token has row 0.
 fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     let Some(padding) = padding else { return lens.iter().flat_map(|n| 0..*n).collect() };
     let mut rows = Vec::with_capacity(ids.len());
@@ -324,8 +328,9 @@ fn positions(ids: &[u32], lens: &[usize], padding: Option<u32>) -> Vec<usize> {
     rows
 }
 
-/// The bucket of the distance between two tokens, with the distance's sign. Near distances have a bucket each; far ones
-/// share buckets of logarithmic width, up to `farthest`.
+/// The bucket of the signed distance between two tokens; it has the sign of the distance. Near distances have a bucket
+/// each, and farther ones share buckets of logarithmic width, up to the distance `farthest`. Where `buckets` is `None`,
+/// the bucket is the distance itself.
 fn bucket(distance: i64, buckets: Option<DistanceBuckets>) -> i64 {
     let Some(DistanceBuckets { count, farthest }) = buckets else { return distance };
     let middle = (count / 2) as i64;

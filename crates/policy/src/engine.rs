@@ -148,8 +148,8 @@ impl<'a> Engine<'a> {
         if plan.is_too_large() { Err(PolicyError::Memory(plan)) } else { Ok(()) }
     }
 
-    /// Starts the requests `which`: runs each prompt once, copies its keys and values to every continuation, and
-    /// samples the first token of each.
+    /// Starts the requests with the indices `which`: runs each prompt once, copies its keys and values to every
+    /// continuation of the request, and samples the first token of each continuation.
     fn prefill(
         &self,
         requests: &[GenerationRequest],

@@ -42,7 +42,8 @@ pub enum PolicyError {
         /// What kind of model it is, and the `rlar` command that runs this kind.
         message: &'static str,
     },
-    /// A configuration that is not supported, of a reward model that is made from a policy.
+    /// A reward model cannot be made from a policy, because its configuration would not be supported. The text says
+    /// why.
     #[error("{0}")]
     Config(String),
     /// A classifier or an encoder where a policy (a causal language model) is required.

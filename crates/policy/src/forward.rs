@@ -31,7 +31,8 @@ impl ForwardPass {
         self.weights.layout()
     }
 
-    /// A copy that shares the weights, whose trained weights record gradients.
+    /// A copy for a backward pass: it shares the memory of the weights, and autodiff records gradients for the trained
+    /// ones.
     pub fn with_grad(&self) -> Self {
         let track = |spec: &crate::layout::Spec, w: &Tensor<2>| {
             let w = w.clone().autodiff();

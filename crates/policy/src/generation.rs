@@ -27,15 +27,15 @@ pub struct Sample {
     /// Ids of the sampled tokens, including those of the end token or stop text.
     pub tokens: Vec<u32>,
     /// Log-prob of each token at the sampling temperature (1 when greedy) over the whole vocabulary, without the
-    /// repetition penalty. Training computes these log-probs.
+    /// repetition penalty. Training computes log-probs of the same kind, so that it can compare them with these.
     pub log_probs: Vec<f32>,
     /// Log-prob of each token under the distribution from which it was drawn: after penalty, temperature, top-k, top-p
     /// and min-p. 0 when greedy.
     pub drawn_log_probs: Vec<f32>,
     /// Log-prob of each token at temperature 1 over the whole vocabulary, without the repetition penalty.
     pub plain_log_probs: Vec<f32>,
-    /// Text of the reply, without the end token, and without the stop text unless `include_stop` is set. What follows
-    /// these is left out.
+    /// Text of the reply. It ends before the end token, and before the stop text (or after it, where `include_stop` is
+    /// set).
     pub text: String,
     /// Why the reply ended.
     pub finish: Finish,

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-/// The snapshot of a model in the Hub's cache: that of the branch, tag or commit `revision`. `id` is the model's name,
-/// such as `org/model`. `None` where the cache has no such snapshot with a `config.json`.
+/// The folder in the Hugging Face Hub's cache that holds the model `id`, such as `org/model`, as of the branch, tag or
+/// commit `revision`. `None` where the cache has no such folder with a `config.json`.
 pub(crate) fn snapshot(id: &str, revision: &str) -> Option<PathBuf> {
     snapshot_in(&folder(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?, id, revision)
 }
 
-/// The folder of the cache, from the variables of `huggingface_hub`.
+/// The folder of the Hugging Face Hub's cache, as the environment variables that `huggingface_hub` reads set it.
+/// `variable` returns the value of an environment variable. `None` where no variable says where the folder is.
 fn folder(variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let path = |text: String| match text.strip_prefix("~/") {
         Some(rest) => Some(PathBuf::from(variable("HOME")?).join(rest)),

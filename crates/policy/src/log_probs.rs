@@ -40,9 +40,9 @@ struct Packed {
 }
 
 impl Packed {
-    /// Packs sequences. Consecutive ones with the same prompt become a tree, so that their prompt runs once. With
-    /// `whole` (attention holds the scores of a whole tree in memory), they do so only while the completions together
-    /// are no longer than the prompt.
+    /// Packs sequences. Consecutive sequences with the same prompt share the prompt's rows, so that the prompt runs
+    /// once. `whole` says that attention holds the scores between all of these rows in memory at once; then sequences
+    /// share a prompt only if their completions together are no longer than it.
     fn new(sequences: &[Sequence], whole: bool) -> Self {
         let mut packed =
             Self { ids: Vec::new(), packing: Packing::sequences(&[]), rows: Vec::new(), targets: [].into() };
@@ -58,7 +58,8 @@ impl Packed {
         Self { packing: Packing::new(trees), targets: targets.into(), ..packed }
     }
 
-    /// Appends the rows of sequences with the same prompt.
+    /// Appends the rows of sequences with the same prompt, and returns how many rows they share and how many each has
+    /// of its own.
     fn push(&mut self, group: &[Sequence]) -> Tree {
         let end_of_prompt = (self.ids.len() + group[0].prompt.len() - 1) as i64;
         self.ids.extend_from_slice(group[0].prompt);
@@ -179,8 +180,9 @@ pub fn micro_batches(lens: impl IntoIterator<Item = usize>, tokens: usize) -> Ve
 }
 
 impl Decoder {
-    /// Cuts sequences into micro-batches of at most `tokens` tokens, as [`micro_batches`] does, except that a prompt
-    /// which several sequences of a micro-batch share counts once if it runs once.
+    /// Cuts sequences into micro-batches of at most `tokens` tokens, as ranges of indices. It counts tokens as
+    /// [`micro_batches`] does, except that on the CPU, a prompt that consecutive sequences of a micro-batch share
+    /// counts only once, because it runs only once.
     pub fn micro_batches(&self, sequences: &[Sequence], tokens: usize) -> Vec<Range<usize>> {
         let sizes = sequences.iter().enumerate().map(|(i, s)| {
             let whole = s.prompt.len() + s.completion.len();

@@ -29,7 +29,7 @@ pub(crate) enum Transformer {
     Encoder(Encoder),
 }
 
-/// What loading a model from a path gives: configuration, weights and tokenizer.
+/// A model that was loaded from a path: its configuration, weights and tokenizer.
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub config: Arc<ModelConfig>,
@@ -59,7 +59,7 @@ impl Head {
     }
 }
 
-/// The ids of a model's tensors in its layout.
+/// The indices of a model's tensors in its [`Layout`] (the list of all declared tensors), by architecture.
 enum TensorIds {
     Decoder(Arc<decoder::DecoderTensors>),
     Encoder(Arc<encoder::EncoderTensors>),
@@ -111,7 +111,8 @@ pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) ->
     Ok(assemble(config, tensors, weights, device))
 }
 
-/// Makes a model from the weights that `weight` returns. It is called once per tensor, in the layout's order.
+/// Makes a model whose weights are the tensors that `weight` returns. `weight` is called once per tensor, in the order
+/// of the layout. With `lora`, the layout also has the tensors of a LoRA adapter with these settings.
 pub(crate) fn with(
     config: &ModelConfig,
     lora: Option<Lora>,
@@ -132,8 +133,8 @@ pub(crate) fn load(path: &Path, head: Head, device: &ComputeDevice) -> Result<Lo
     load_with(path, head, device, None, &mut |spec| vec![0.0; spec.elements()])
 }
 
-/// Loads a model without looking for an adapter. With `lora`, the model's weights are frozen, and `make` gives the
-/// values of the adapter's tensors.
+/// Loads a base model from a Hugging Face folder or a GGUF file, and does not look for an adapter there. With `lora`,
+/// its weights are frozen, and a LoRA adapter is added, whose tensors get the values that `make` returns.
 fn load_with(
     path: &Path,
     head: Head,
@@ -175,8 +176,8 @@ fn load_with(
 /// Prefix of every tensor's name in the files of PEFT.
 pub(crate) const PEFT: &str = "base_model.model.";
 
-/// Keys of an `adapter_config.json` that may have any value: those that are supported, and those that do not change
-/// what is computed. Other keys must be empty or off.
+/// Keys of a PEFT `adapter_config.json` that are not refused by the general check of values, because rlar reads them or
+/// because they do not change the model's outputs. Most other keys must be `null`, `false` or empty.
 const HARMLESS: [&str; 16] = [
     "peft_type",
     "task_type",
@@ -197,8 +198,9 @@ const HARMLESS: [&str; 16] = [
     "qalora_group_size",
 ];
 
-/// The base model that an adapter's configuration names: a path, from the adapter's folder or as it is, or the name of a
-/// model whose snapshot is in the Hub's cache.
+/// Finds the path of the base model that `json`, an adapter's `adapter_config.json`, names. The name is a path
+/// (relative to the adapter's `folder` or to the working directory, or absolute), or the name of a model in the Hugging
+/// Face Hub's cache on this machine.
 fn find_base(folder: &Path, json: &Value) -> Result<PathBuf, String> {
     let named = json["base_model_name_or_path"].as_str().unwrap_or_default();
     let paths = [folder.join(named), PathBuf::from(named)].into_iter().find(|p| !named.is_empty() && p.exists());

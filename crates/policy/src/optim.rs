@@ -94,7 +94,9 @@ impl Gradients {
         self.collect(tracked, &mut grads);
     }
 
-    /// Does what [`Gradients::accumulate`] does, and returns the gradient with respect to `leaf`.
+    /// Runs the backward pass of `loss` `[1]` and adds the gradients with respect to `tracked`, as
+    /// [`Gradients::accumulate`] does. Also returns the gradient with respect to `leaf`, a tensor from which the loss
+    /// was computed.
     pub(crate) fn accumulate_through(
         &mut self,
         tracked: &Weights<Tensor<2>>,
@@ -129,7 +131,8 @@ impl Gradients {
         squares.map(kernels::square_sum).sum::<f64>().sqrt()
     }
 
-    /// Copies every gradient, by the name of its tensor. A tensor without a gradient has an empty one.
+    /// Copies all gradients into a map from the tensor's name to the elements of its gradient. For a tensor without a
+    /// gradient, the list of elements is empty.
     pub fn to_map(&self) -> std::collections::BTreeMap<String, Vec<f32>> {
         let entries = self.0.iter().flat_map(Weights::entries);
         let values = |g: &Option<TensorData>| g.as_ref().and_then(|g| g.as_slice::<f32>().ok()).map(<[f32]>::to_vec);

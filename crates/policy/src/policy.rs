@@ -121,7 +121,8 @@ impl Policy {
         Ok(Self { decoder, base: None, ..self.clone() })
     }
 
-    /// Makes a decoder of this policy's configuration from the weights that `weight` returns.
+    /// Makes a decoder of this policy's configuration whose weights are those that `weight` returns for each declared
+    /// tensor. `lora` holds the settings of its adapter; `None`: the decoder has no adapter.
     fn with_weights(
         &self,
         lora: Option<Lora>,
@@ -206,8 +207,9 @@ impl Policy {
     }
 }
 
-/// The sampling settings of the `generation_config.json` in a folder, and the text of that file. `do_sample: false`
-/// means greedy. Without `do_sample`, tokens are sampled at temperature 1 without top-k, top-p or min-p.
+/// Reads the `generation_config.json` in a folder: returns its sampling settings and its text, or default settings and
+/// `None` where there is no such file. `do_sample: false` means greedy. Without the key `do_sample`, tokens are sampled
+/// at temperature 1 without top-k, top-p or min-p.
 fn default_sampling(folder: &Path) -> Result<(Sampling, Option<String>), PolicyError> {
     let path = folder.join("generation_config.json");
     let text = match std::fs::read_to_string(&path) {

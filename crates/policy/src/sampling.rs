@@ -62,15 +62,17 @@ impl Sampling {
         Ok(())
     }
 
-    /// Byte of `text` at which a reply ends because of a stop text; `None` where there is none in it. The stop text that
-    /// begins first counts, and of several at the same place the shortest, which is complete first.
+    /// Byte of `text` at which a reply ends because of a stop text: where the stop text begins, or with `include_stop`,
+    /// where it ends. `None` where `text` holds no stop text. Of several stop texts, the one that begins first counts,
+    /// and of those that begin at the same byte, the shortest.
     pub fn stop_at(&self, text: &str) -> Option<usize> {
         let found = self.stop.iter().filter_map(|stop| Some((text.find(stop.as_str())?, stop.len())));
         found.min().map(|(start, length)| if self.include_stop { start + length } else { start })
     }
 
-    /// The stop text because of which no reply can contain `needed`; `None` where it can. With `include_stop`, a reply
-    /// can end with a text whose end is a stop text.
+    /// Returns a stop text that occurs in `needed`, so that a reply would end before it holds all of `needed`; `None`
+    /// where no stop text prevents `needed`. With `include_stop`, a stop text at the very end of `needed` does not
+    /// prevent it.
     pub fn prevents(&self, needed: &str) -> Option<&str> {
         let cut = |stop: &&String| match needed.find(stop.as_str()) {
             Some(at) => !self.include_stop || at + stop.len() < needed.len(),
@@ -91,7 +93,7 @@ pub struct SampledToken {
     /// Id of the token.
     pub token: u32,
     /// Log-prob of the token at the sampling temperature (1 when greedy) over the whole vocabulary, without the
-    /// repetition penalty. Training computes this log-prob.
+    /// repetition penalty. Training computes log-probs of the same kind, so that it can compare them with this one.
     pub log_prob: f32,
     /// Log-prob under the distribution from which the token was drawn: after penalty, temperature, top-k, top-p and
     /// min-p. 0 when greedy.

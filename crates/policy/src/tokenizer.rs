@@ -158,8 +158,10 @@ impl Tokenizer {
         self.inner.get_added_vocabulary().is_special_token(text)
     }
 
-    /// Returns an error where the vocabulary is larger than the model's. Added tokens beyond it are accepted (Gemma 3
-    /// has one for images), but a text that gives one of them is an error.
+    /// Checks that the tokenizer fits a model whose vocabulary has `vocab_size` tokens, and adds the token that ends a
+    /// turn in the chat template to the end tokens. A larger vocabulary, or an end token outside the model's
+    /// vocabulary, is an error that names the file `path`. Added tokens beyond the model's vocabulary are accepted
+    /// (Gemma 3 has one for images), but encoding a text that holds one is an error.
     fn checked(mut self, path: &Path, vocab_size: usize) -> Result<Self, PolicyError> {
         let size = self.inner.get_vocab(false).into_values().max().map_or(0, |id| id as usize + 1);
         if size > vocab_size {
@@ -238,7 +240,8 @@ impl Tokenizer {
         }
     }
 
-    /// Ids of the tokens that end a reply. Plain replies for training end with the first of them.
+    /// Ids of the tokens that end a reply. In supervised training without a chat template, replies end with the first
+    /// of them.
     pub fn eos(&self) -> &[u32] {
         &self.eos
     }
@@ -267,8 +270,9 @@ impl Tokenizer {
     }
 
     /// The token ids of a conversation, and for each token whether it belongs to a reply of the model: the loss mask
-    /// for training on several turns. Where the template has no `{% generation %}` marks, a reply is the text that it
-    /// adds to the conversation before it, up to the token that ends the turn.
+    /// for training on several turns. Where the template has no `{% generation %}` marks, a reply is the text that the
+    /// template writes for an `assistant` turn after the turn's header, up to and including the token that ends the
+    /// turn.
     pub fn masked(&self, conversation: &Conversation) -> Result<(Vec<u32>, Vec<bool>), PolicyError> {
         let whole = self.render(conversation)?;
         let spans = if self.template.as_ref().is_some_and(ChatTemplate::marks_replies) {

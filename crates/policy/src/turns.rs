@@ -1,31 +1,35 @@
-//! How a chat template begins and ends the model's turns: the open tag that it writes in the model's place, and the
-//! token with which it ends a turn.
+//! How a chat template begins and ends the model's turns: the beginning of a reply, such as `<think>`, that it already
+//! writes into the prompt, and the token with which it ends a turn.
 
 use crate::chat::{Conversation, Turn};
 use crate::error::PolicyError;
 use crate::tokenizer::Tokenizer;
 
-/// Names of tags that say whose turn it is, so that they are no part of what is said.
+/// Names of tags that say whose turn it is, such as `<user>`. At the end of a prompt, such a tag is not the beginning
+/// of the model's reply.
 const SPEAKERS: [&str; 9] = ["system", "user", "human", "assistant", "model", "bot", "ai", "gpt", "tool"];
 
-/// A reply that no template changes, by which the end of a turn is found.
+/// An invented reply that is rendered with a chat template to find the text that the template writes behind a reply. No
+/// template changes this word.
 const PROBE: &str = "Zqx";
 
 /// What a chat template writes behind the text of the model's last turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TurnEnd {
-    /// The text up to the token that ends the turn, and including it; the whole text where no token ends the turn.
+    /// The text that the template writes behind the reply, up to and including the token that ends the turn; all of it
+    /// where no token ends the turn.
     pub text: String,
-    /// The token that ends the turn: the first added token of the text. `None` where it has none.
+    /// Id of the token that ends the turn: the first end token or added token (such as a special token) that the
+    /// template writes behind the reply. `None` where there is no such token.
     pub token: Option<u32>,
 }
 
-/// Token ids of a prompt and of the reply that it is trained to get.
+/// Token ids of one example of supervised training: a prompt, and the reply that the model learns to give.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnTokens {
     /// The prompt, up to where the model's reply begins.
     pub prompt: Vec<u32>,
-    /// The reply, with the end of the turn.
+    /// The reply, including the token or text that ends the model's turn.
     pub reply: Vec<u32>,
 }
 
@@ -48,8 +52,8 @@ impl Tokenizer {
         if tag.trim_end().find('>').is_some_and(|at| at + 1 == tag.trim_end().len()) { tag } else { "" }
     }
 
-    /// The end of a text from its last tag that is not closed; empty where every tag is closed. A tag is `<name>`. Tags
-    /// that name a speaker, and special tokens, which no reply shows, do not count.
+    /// The part of a text from its last tag `<name>` that no `</name>` closes; empty where every tag is closed. Tags
+    /// that name a speaker do not count, nor do special tokens, which are not shown in replies.
     fn open_tag<'t>(&self, text: &'t str) -> &'t str {
         let mut end = text.len();
         while let Some(start) = text[..end].rfind('<') {
@@ -80,9 +84,9 @@ impl Tokenizer {
         })
     }
 
-    /// The token ids of a prompt and of a reply to be learned, as the chat template writes the reply's turn. The turn
-    /// ends with the token with which the template ends it, or with the tokenizer's end token where the template ends
-    /// turns with nothing but white space.
+    /// The token ids of a conversation's prompt and of a reply to be learned, as the chat template writes them. The
+    /// reply ends with the token that ends a turn in the template, or with the tokenizer's end token where the template
+    /// writes nothing but white space behind a turn.
     pub fn demonstration(&self, turns: &[Turn], reply: &str) -> Result<TurnTokens, PolicyError> {
         let answered: Vec<Turn> = turns.iter().cloned().chain([Turn { role: "assistant", content: reply }]).collect();
         let (prompt, whole) = (self.chat(turns, true)?, self.render(&Conversation::new(&answered, false))?);
@@ -105,8 +109,8 @@ impl Tokenizer {
         Ok(tokens)
     }
 
-    /// The token ids of a text, as those of a prompt and of the reply that begins at this byte. The text is encoded as a
-    /// whole, because some tokenizers encode the beginning of a text in another way.
+    /// Encodes a text and splits its token ids into those of a prompt and those of the reply, which begins at the byte
+    /// `reply`. The text is encoded as a whole, because some tokenizers encode the beginning of a text in another way.
     fn split_tokens(&self, text: &str, reply: usize) -> Result<TurnTokens, PolicyError> {
         let encoding = self.encoding(text, false)?;
         let first = encoding.get_offsets().iter().position(|(_, end)| *end > reply);
@@ -128,7 +132,8 @@ fn tag_name(text: &str) -> Option<&str> {
     is_name.then_some(name)
 }
 
-/// A reply without the beginning that the prompt already holds.
+/// Removes `prefill`, the beginning of a reply that the prompt already holds, from the front of a reply. A reply that
+/// does not begin with it is returned unchanged.
 fn without_prefill<'r>(reply: &'r str, prefill: &str) -> &'r str {
     let (reply_body, prefill_body) = (reply.trim_start(), prefill.trim_end());
     match reply.strip_prefix(prefill).or_else(|| reply_body.strip_prefix(prefill_body)) {
@@ -137,7 +142,8 @@ fn without_prefill<'r>(reply: &'r str, prefill: &str) -> &'r str {
     }
 }
 
-/// A reply as it is judged: with the beginning that the prompt holds, unless the model wrote that again itself.
+/// Puts `prefill`, the beginning of the reply that the prompt already holds (such as `<think>`), in front of a sampled
+/// reply, so that the whole reply can be scored. A reply that repeats `prefill` itself is returned unchanged.
 pub fn with_prefill(prefill: &str, reply: String) -> String {
     if prefill.is_empty() || reply.trim_start().starts_with(prefill.trim()) {
         return reply;

@@ -28,9 +28,9 @@ pub(crate) struct GgufTokenizer {
     pub tokens: Vec<(String, String)>,
 }
 
-/// llama.cpp's number of the token type "control", such as an end token.
+/// The number that llama.cpp gives to the token type "control": special tokens, such as an end token.
 const CONTROL: i64 = 3;
-/// llama.cpp's number of the token type "user-defined".
+/// The number that llama.cpp gives to the token type "user-defined": added tokens that decoding does not leave out.
 const USER_DEFINED: i64 = 4;
 
 /// llama.cpp's names of the supported pre-tokenizers, for error messages.

@@ -16,7 +16,8 @@ pub struct Weights<T> {
 }
 
 impl<T> Weights<T> {
-    /// Makes a value for every tensor, in the layout's order. The first error of `make` ends it.
+    /// Makes a value for every tensor with `make`, in the layout's order. At the first error of `make`, it stops and
+    /// returns this error.
     pub fn try_from<E>(layout: &Arc<Layout>, make: impl FnMut(&Spec) -> Result<T, E>) -> Result<Self, E> {
         let values = layout.specs().iter().map(make).collect::<Result<_, E>>()?;
         Ok(Self { layout: layout.clone(), values })
@@ -56,10 +57,11 @@ impl<T> Index<Id> for Weights<T> {
     }
 }
 
-/// The initial values of a tensor that starts untrained, as its declaration says. Matrices start normal with standard
-/// deviation `1/√fan_in` (residual outputs further divided by `√(2 · layers)`, as in GPT-2), embeddings normal with
-/// 0.02, norms with ones, biases with zeros. A model's tensors must be initialised in the layout's order, because they
-/// share one stream of random numbers.
+/// The initial values of a tensor of an untrained model, as the tensor's declaration says. Matrices are normally
+/// distributed with standard deviation `1/√fan_in` (for matrices that write to the residual stream further divided by
+/// `√(2 · layers)`, as in GPT-2), embeddings with 0.02; norms start with factors of 1, and biases and LoRA's matrix `b`
+/// with zeros. A model's tensors must be initialised in the layout's order, because they share one stream of random
+/// numbers.
 pub fn start(spec: &Spec, rng: &mut impl Rng) -> Vec<f32> {
     match spec.start {
         Start::Constant(value) => vec![value; spec.elements()],

@@ -46,7 +46,7 @@ pub enum RewardError {
     Unassigned {
         /// The example's id.
         example: String,
-        /// What the example or the library lacks.
+        /// Why no tool can score the replies: what the example or the library lacks.
         message: String,
     },
     /// A language model that judges or agents use cannot be opened, or gave no answer.

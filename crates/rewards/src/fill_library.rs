@@ -30,7 +30,7 @@ const WHY: &str = "why.txt";
 /// The file of the tasks' labels, in the library's folder.
 const TASKS: &str = "tasks.json";
 
-/// After this number of written verifiers none of which runs, the language model is not asked for more.
+/// Number of written verifiers after which the language model is asked for no more, if none of them runs.
 const MAX_BROKEN: usize = 2;
 
 /// Largest number of examples on which a reward model is examined.
@@ -66,7 +66,7 @@ pub struct FetchedTool {
     pub identity: String,
     /// Number of prompts for which the tool is chosen.
     pub examples: usize,
-    /// Why the tool is chosen for the first of these prompts; where the tool comes from when it is chosen for none.
+    /// Why the tool is chosen for the first of its prompts; where the tool comes from when it is chosen for none.
     pub reason: String,
 }
 
@@ -75,7 +75,7 @@ pub struct FetchedTool {
 pub struct UncoveredTask {
     /// Number of prompts of the task that no tool fits.
     pub prompts: usize,
-    /// Why no tool fits the first of these prompts, for example because it has no reference.
+    /// Why no tool fits the first of the task's uncovered prompts, for example because it has no reference.
     pub reason: String,
 }
 
@@ -165,7 +165,8 @@ pub fn fetch_rewards(
     Ok(report)
 }
 
-/// The tools of a library whose card is in the folder.
+/// The tools of a library whose folder with a `tool.yaml` lies in `folder`. `chosen` holds the examples for which each
+/// tool is chosen, by the tool's name.
 fn tools_in_folder(folder: &Path, library: &Library, chosen: &BTreeMap<String, ChosenFor>) -> Vec<FetchedTool> {
     let written = library.cards().filter(|c| folder.join(&c.name).join("tool.yaml").exists());
     written
@@ -344,7 +345,7 @@ fn unfit(agents: &Agents, verifiers: VerifierCounts) -> Option<String> {
     })
 }
 
-/// How a group of prompts got its label, in a line.
+/// A line for the user that says how a group of prompts got its task label.
 fn describe_votes(votes: &GroupVotes) -> String {
     let GroupVotes { group, examples, label, answers } = votes;
     let total: usize = answers.values().sum();

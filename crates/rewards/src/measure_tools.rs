@@ -9,10 +9,11 @@ use crate::agents::eligible::{is_cheap, suitable};
 use crate::library::evidence::ToolEvidence;
 use crate::{Orchestrator, RewardError, ToolRole};
 
-/// Largest number of examples among which those are looked for that a tool judges.
+/// Largest number of a task's examples on which a tool is tried, to find some from which it does not abstain.
 const MAX_EXAMPLES: usize = 64;
 
-/// Smallest number of examples that a tool must judge, so that what was measured says something.
+/// Fewest examples from which a tool must not abstain, so that its results are recorded as evidence; fewer examples say
+/// too little about the tool.
 const MIN_EXAMPLES: usize = 3;
 
 /// Runs the admission checks of the cheap tools that suit a task on the task's own examples, and records the results as

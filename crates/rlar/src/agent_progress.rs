@@ -1,5 +1,6 @@
-//! Shows what the language model is doing for the agents: while a reply is being written, an activity with its number of
-//! tokens where bars are drawn; after each reply, a line with its length, speed and what came of it.
+//! Shows the requests that agents send to a language model. On a terminal with progress bars, a reply that is being
+//! written is shown with its number of tokens. After each reply a line gives its length and speed, or why it could not
+//! be used.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,10 +13,10 @@ use serde_json::json;
 
 use crate::output::mode;
 
-/// Largest number of characters of a reason.
+/// Maximum number of characters that are shown of the reason why a reply could not be used.
 const REASON_CHARS: usize = 160;
 
-/// The progress of the agents' requests.
+/// Shows the progress of the requests that agents send to a language model.
 pub struct AgentProgress {
     bar: Progress,
     activity: Activity,
@@ -38,13 +39,13 @@ impl Default for AgentProgress {
 }
 
 impl AgentProgress {
-    /// The function that shows the events of a client.
+    /// A function to call with each event of the agents' language model client, which shows the event to the user.
     pub fn observer(&self) -> LlmObserver {
         let (activity, requests) = (self.activity.clone(), Arc::clone(&self.requests));
         Arc::new(move |event| show(event, &activity, &mut lock(&requests)))
     }
 
-    /// Removes the activity.
+    /// Removes the progress bar of the agents' requests.
     pub fn end(self) {
         lock(&self.requests).clear();
         self.bar.finish();

@@ -15,9 +15,9 @@ const _: () = assert!(_mi_option_last == 47, "mimalloc has other options: look u
 /// Makes mimalloc keep freed pages instead of returning them to the kernel, unless `MIMALLOC_PURGE_DELAY` is set.
 ///
 /// By default mimalloc returns pages that were free for a second, and the kernel clears each page before the process
-/// gets it back, though a training step soon needs them again. At the shape of SmolLM2-135M on two cores a GRPO step took
-/// 14.0 and 13.0 s with this setting, and 15.1 s with mimalloc's own between the two
-/// (`scripts/bench-train.py --alone --shape smollm2 --rounds 1 --steps 3`, without and with
+/// gets it back, though a training step soon needs them again. At the shape of SmolLM2-135M on two cores a GRPO step
+/// took 14.0 s and 13.0 s in two measurements with this setting, and 15.1 s with mimalloc's default in a measurement
+/// between them (`scripts/bench-train.py --alone --shape smollm2 --rounds 1 --steps 3`, without and with
 /// `MIMALLOC_PURGE_DELAY=1000`).
 #[allow(unsafe_code)]
 pub fn keep_freed_pages() {

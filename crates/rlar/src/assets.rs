@@ -110,7 +110,7 @@ pub fn exchanges(config: &Path, name: &str) -> Result<Asset, RewardError> {
     }
 }
 
-/// Fails where no model can be at a path: it is a run's folder, or nothing is there.
+/// Fails where a path cannot be that of a model, because it is the folder of a run or does not exist.
 pub fn check_model(path: &Path) -> Result<()> {
     if let Some(model) = policy_of_run(path) {
         bail!("{} is a run; its model is {}", path.display(), model.display());

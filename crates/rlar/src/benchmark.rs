@@ -89,7 +89,7 @@ pub fn table(arguments: &RewardBenchmarkArguments, rows: &[Vec<String>]) -> Stri
 struct Inputs {
     /// The items to score.
     benchmark: Benchmark,
-    /// The reward tools, and what runs them.
+    /// The orchestrator that runs the reward tools.
     rewards: Orchestrator,
     /// Names of the tools to score with; all of them are open in `rewards`.
     tools: Vec<String>,
@@ -136,7 +136,8 @@ fn cached(llm: Arc<dyn Llm>, out: &Path) -> Result<Arc<dyn Llm>> {
     Ok(Arc::new(LlmCache::new(llm, &out.join("exchanges.jsonl"))?))
 }
 
-/// The benchmark in the files, restricted to `--subset` and `--limit`.
+/// Reads the benchmark from the files of `--data`, or RewardBench 2 from the downloaded data, and restricts it to
+/// `--subset` and `--limit`.
 fn read(arguments: &RewardBenchmarkArguments, format: Option<BenchmarkFormat>) -> Result<Benchmark> {
     let files = if !arguments.data.is_empty() {
         arguments.data.clone()
@@ -172,8 +173,8 @@ fn read_part(path: &Path, format: Option<BenchmarkFormat>) -> Result<Benchmark> 
     })
 }
 
-/// The scores in the files of `--scores`, and the benchmark; with `--only-scored`, only the items that all of them
-/// have.
+/// Reads the files of `--scores`. Returns the benchmark and each tool's scores of its items. With `--only-scored`, both
+/// have only the items for which the files have scores of every tool.
 fn read_scores(
     arguments: &RewardBenchmarkArguments,
     benchmark: Benchmark,
@@ -314,7 +315,7 @@ fn judge_mode(prompt: JudgePrompt, seed: u64) -> JudgeMode {
     }
 }
 
-/// The printed result: the report of a single tool, or a table with a column per tool.
+/// The printed result: the report of a single tool, or a table with one row per tool and one column per category.
 fn summary(arguments: &RewardBenchmarkArguments, benchmark: &Benchmark, reports: &[BenchmarkReport]) -> String {
     match reports {
         [report] if arguments.markdown => report.markdown(),
@@ -326,7 +327,8 @@ fn summary(arguments: &RewardBenchmarkArguments, benchmark: &Benchmark, reports:
     }
 }
 
-/// What the table leaves out: missing categories, and items without a score.
+/// Notes below the table of several tools: which categories are missing, and that `≥` marks a lower bound because items
+/// without a score count as wrong.
 fn footnotes(reports: &[BenchmarkReport]) -> String {
     let missing = reports.first().map_or(&[][..], |r| &r.missing);
     let mut notes = Vec::new();

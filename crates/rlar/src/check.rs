@@ -53,8 +53,8 @@ pub fn run(arguments: &ConfigArguments) -> Result<()> {
     Err(bad_request(lines.join("\n")))
 }
 
-/// What is wrong with the suites and, where `has_rewards`, with the tools of the prompts. Both need the language model of
-/// `rewards.llm`.
+/// What is wrong with the suites of a config and, if `has_rewards` is true, with the tools that score its prompts.
+/// Empty if `rewards.llm` itself is wrong, because both need this language model and the error was reported already.
 fn tool_problems(loaded: &LoadedConfig, has_rewards: bool) -> Vec<Error> {
     let mut problems = Vec::new();
     let llm = loaded.config.rewards.llm.as_ref();
@@ -79,7 +79,7 @@ fn tool_problems(loaded: &LoadedConfig, has_rewards: bool) -> Vec<Error> {
     problems
 }
 
-/// Names of tools that the library lacks, and domains that no prompt has.
+/// Problems with names in the config's `rewards`: tools that are not in the library, and domains that no prompt has.
 fn unknown_names(loaded: &LoadedConfig, library: &Library) -> Vec<KeyProblem> {
     let rewards = &loaded.config.rewards;
     let functions = rewards.python.iter().map(PythonFunction::tool_name);
@@ -109,7 +109,7 @@ fn unknown_names(loaded: &LoadedConfig, library: &Library) -> Vec<KeyProblem> {
     found
 }
 
-/// What a config without mistakes amounts to, in one line.
+/// One line about a config without mistakes, with the numbers of its prompts, demonstrations and pairs.
 fn summary(loaded: &LoadedConfig) -> String {
     let counts = [
         (loaded.train.len(), "prompts"),

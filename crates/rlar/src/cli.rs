@@ -44,7 +44,8 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// How the command shows what it does. `--json` prints nothing else anyway, so `--quiet` does not change it.
+    /// The form in which the command shows progress, messages and results. `--json` takes precedence over `--quiet`,
+    /// because it prints nothing but JSON anyway.
     pub fn output_mode(&self) -> OutputMode {
         let is_json = match &self.command {
             Command::Train(arguments) => arguments.training.json,

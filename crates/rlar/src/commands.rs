@@ -51,7 +51,7 @@ pub fn run(command: Command) -> Result<()> {
     }
 }
 
-/// Prints the script with which a shell completes the command line.
+/// Prints the script with which a shell completes commands and options of `rlar`.
 fn completions(shell: Shell) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "rlar", &mut script);
@@ -77,7 +77,8 @@ fn convert(arguments: &ConvertArguments) -> Result<()> {
     print(format!("{}\n", output.display()))
 }
 
-/// The files of a Hugging Face folder for a reward model, or for a language model with its adapter merged.
+/// Loads the reward model or language model at a path and returns it as the files of a Hugging Face folder. A LoRA
+/// adapter of a language model is merged into it.
 fn convert_model(path: &Path) -> Result<Vec<rlar_policy::File>> {
     let device = ComputeDevice::new("cpu")?;
     match RewardModel::load(path, &device) {

@@ -14,7 +14,7 @@ use crate::output::print;
 /// Number of last steps whose means are compared.
 const LAST_STEPS: usize = 10;
 
-/// A run's config and figures, by their paths.
+/// The config values and the figures (metrics) of a run. The keys of both maps are names such as `train/steps`.
 struct RunFacts {
     config: BTreeMap<String, String>,
     figures: BTreeMap<String, f64>,
@@ -69,7 +69,7 @@ impl RunFacts {
     }
 }
 
-/// Means of the most important metrics over some steps.
+/// Means of the most important metrics over steps, whose records are lines of `metrics.jsonl`; by metric name.
 fn means(records: &[Value]) -> BTreeMap<String, f64> {
     let paths = [
         "/reward/mean",

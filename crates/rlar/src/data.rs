@@ -29,7 +29,7 @@ fn requested<'a>(names: &'a [String], origins: Option<&Path>) -> Result<Vec<Requ
     names.iter().map(|name| Ok(RequestedSet { name, files: sources(&origins, name)? })).collect()
 }
 
-/// The list of data sets: a file, or the built-in list.
+/// Reads the list of data sets from the file at `path`; without a path, the list that is embedded in the binary.
 fn read(path: Option<&Path>) -> Result<DatasetManifest> {
     let asset = match path {
         Some(path) => assets::read(path)?,
@@ -109,7 +109,8 @@ pub fn downloaded(name: &str) -> Option<PathBuf> {
     home().ok().map(|home| home.join(name)).filter(|path| path.is_file())
 }
 
-/// The argument of `rlar data fetch` that downloads a file; `None` if no data set has it.
+/// The name of the data set that holds a file, as `rlar data fetch` takes it; `None` if no data set of the embedded
+/// list has the file. `file` is a path `SET/FILE` in the folder of downloaded data.
 pub fn set_of(file: &str) -> Result<Option<String>> {
     let asset = assets::origins();
     Ok(DatasetManifest::parse(&asset.path, &asset.text)?.dataset_of(file).map(str::to_owned))

@@ -62,7 +62,7 @@ fn load(arguments: &FetchRewardsArguments) -> Result<(LoadedConfig, Agents)> {
     Ok((loaded, agents))
 }
 
-/// Shows progress on standard error.
+/// Shows what the agents are doing on standard error: a message, or the progress of a download.
 fn show(event: AgentEvent, bar: &mut DownloadBar) {
     match event {
         AgentEvent::Message(line) => {
@@ -76,7 +76,7 @@ fn show(event: AgentEvent, bar: &mut DownloadBar) {
     }
 }
 
-/// The result for programs.
+/// The result of the command as a JSON object, for `--json`.
 fn result(report: &FetchReport, folder: &Path) -> Value {
     let tool =
         |f: &FetchedTool| json!({ "tool": f.tool, "identity": f.identity, "prompts": f.examples, "why": f.reason });

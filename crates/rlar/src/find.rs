@@ -1,5 +1,5 @@
-//! Where files are looked for that a config or a suite names. The rule is the same for all of them; `docs/config.md`
-//! tells it to users.
+//! The places in which files that a config or a suite names are looked for. The rule is the same for all of them;
+//! `docs/config.md` tells it to users.
 
 use std::path::{Path, PathBuf};
 
@@ -8,20 +8,20 @@ use rlar_data::{DataFile, closest, expand_home};
 
 use crate::{assets, data};
 
-/// The folders from which a path is looked for that the file `named_by` gives: the working folder, that of the file, and
-/// the one above it.
+/// The folders from which a relative path in the file `named_by` (a config or a suite) is looked for: the working
+/// folder, the folder of `named_by`, and the folder above that.
 fn folders(named_by: &Path) -> [PathBuf; 3] {
     let folder = named_by.parent().unwrap_or(Path::new(""));
     [PathBuf::new(), folder.to_owned(), folder.join("..")]
 }
 
-/// Finds a file or folder that the file `named_by` names; `None` if it does not exist.
+/// Finds the file or folder `name` that is named in the file `named_by`, such as a config; `None` if it does not exist.
 pub fn beside(named_by: &Path, name: &str) -> Option<PathBuf> {
     folders(named_by).into_iter().map(|folder| folder.join(name)).find(|path| path.exists())
 }
 
-/// Says that a file or folder does not exist which the file `named_by` names, what is expected there, and what has a
-/// similar name.
+/// The message that the file or folder `name`, which is named in the file `named_by`, does not exist. It says what is
+/// `expected` there, and which existing file has a similar name.
 pub fn missing(named_by: &Path, name: &str, expected: &str) -> String {
     let hint = similar(named_by, name, &[]);
     format!(
@@ -29,8 +29,9 @@ pub fn missing(named_by: &Path, name: &str, expected: &str) -> String {
     )
 }
 
-/// A hint at the file of the most similar name, among those where `name` is looked for and `more`; empty if there is
-/// none. Endings are not compared, which alike files share.
+/// A hint such as ``; did you mean `x`?`` at the name most similar to `name`; empty if none is similar. Candidates are
+/// the files in the folders where `name` is looked for, and the names in `more`. File name extensions are not compared,
+/// because files of one kind share them.
 fn similar(named_by: &Path, name: &str, more: &[String]) -> String {
     let name = Path::new(name);
     let parent = name.parent().unwrap_or(Path::new(""));
@@ -47,9 +48,10 @@ fn similar(named_by: &Path, name: &str, more: &[String]) -> String {
     found.map_or_else(String::new, |(known, _)| format!("; did you mean `{known}`?"))
 }
 
-/// The data files that a name in the file `named_by` stands for: a path, `hub:OWNER/NAME@REVISION/PATH` (downloaded if it
-/// is not there yet), a pattern such as `data/*.parquet` (its matches in alphabetical order), a file in the folder of
-/// downloaded data, or one that is embedded in the binary. The error says where there is no such file.
+/// The data files that a name in the file `named_by` stands for: a path, `hub:OWNER/NAME@REVISION/PATH` (downloaded if
+/// it is not there yet), a pattern such as `data/*.parquet` (its matches in alphabetical order), a file in the folder
+/// of downloaded data, or one that is embedded in the binary. Fails if there is no such file; the error lists the
+/// places that were searched.
 pub fn data_files(named_by: &Path, name: &str) -> Result<Vec<DataFile>> {
     let name = &expand_home(name).map_err(|why| anyhow!(why))?;
     let read = |path: PathBuf| {
@@ -83,7 +85,8 @@ pub fn data_files(named_by: &Path, name: &str) -> Result<Vec<DataFile>> {
     )
 }
 
-/// The files that match a pattern from the first folder in which any do; empty if the name is no pattern.
+/// The files that match a pattern such as `data/*.parquet`, which is named in the file `named_by`. Only the first
+/// folder that has matches counts. Empty if nothing matches or the name is not a pattern.
 fn matches_beside(named_by: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
     if !pattern.contains(['*', '?', '[']) {
         return Ok(Vec::new());

@@ -18,10 +18,11 @@ use crate::find;
 use crate::output::print_error;
 use crate::setup::LoadedConfig;
 
-/// Number of examples that a function is examined on.
+/// Maximum number of the config's prompts on which the admission checks try a Python function.
 const EXAMPLES: usize = 12;
 
-/// Reads the functions that a config names. The error has every file that cannot be read, with the line of its key.
+/// Reads the source files of the Python functions that a config names. The error lists every file that cannot be read,
+/// with the line of the config that names it.
 pub fn read(document: &Document, config_path: &Path, entries: &[PythonFunction]) -> Result<Vec<FunctionSource>> {
     let mut sources = Vec::with_capacity(entries.len());
     let mut problems = Vec::new();
@@ -40,7 +41,8 @@ pub fn read(document: &Document, config_path: &Path, entries: &[PythonFunction])
     Ok(sources)
 }
 
-/// Adds the functions of a config to a library, and lets the tools import the packages that they name.
+/// Adds the Python functions of a config to a library as tools, and lets the tools import the packages that the
+/// functions' entries name.
 pub fn add(library: &mut Library, context: &mut ToolContext, loaded: &LoadedConfig) -> Result<()> {
     let rewards = &loaded.config.rewards;
     for (entry, source) in rewards.python.iter().zip(&loaded.functions) {
@@ -50,8 +52,8 @@ pub fn add(library: &mut Library, context: &mut ToolContext, loaded: &LoadedConf
     Ok(())
 }
 
-/// Adds the functions that the command line names to a library, and returns the names of their tools. They may import
-/// the packages of `--package`.
+/// Adds the Python functions that the command line names as `FILE:FUNCTION` to a library, and returns the names of
+/// their tools. The functions may import the packages of `--package`.
 pub fn add_named(library: &mut Library, names: &[String], arguments: &ToolArguments) -> Result<Vec<String>> {
     let mut tools = Vec::with_capacity(names.len());
     for name in names {
@@ -72,13 +74,14 @@ pub fn add_named(library: &mut Library, names: &[String], arguments: &ToolArgume
     Ok(tools)
 }
 
-/// Says on standard error that functions run unconfined.
+/// Says on standard error that the functions of these tools run as trusted, outside the sandbox.
 fn announce(tools: &[String]) -> Result<()> {
     print_error(format!("trusted, so not confined by the sandbox: {}\n", tools.join(", ")))
 }
 
-/// Loads the functions of a config and examines them on the config's prompts; the error says what each function did
-/// wrong. `earlier` is the folder of an earlier run, whose reports hold if the functions are the same.
+/// Loads the Python functions of a config and runs the admission checks on them, with the config's prompts. The error
+/// says what each function did wrong. `earlier` is the folder of an earlier run; its admission reports are used again
+/// for functions that have not changed.
 pub fn admit(rewards: &mut Orchestrator, loaded: &LoadedConfig, earlier: Option<&Path>) -> Result<()> {
     // A reward model is trained without rewards, so its config's functions are not read.
     let entries = if loaded.functions.is_empty() { &[] } else { &loaded.config.rewards.python[..] };
@@ -95,7 +98,8 @@ pub fn admit(rewards: &mut Orchestrator, loaded: &LoadedConfig, earlier: Option<
     if problems.is_empty() { Ok(()) } else { Err(loaded.error(problems)) }
 }
 
-/// Loads a function and examines it; an error says what it did wrong.
+/// Loads a Python function of a config. Also runs the admission checks on it, unless `rewards.unadmitted` is `allow` or
+/// the run in the folder `earlier` has a report on the same function. An error says what the function did wrong.
 fn admit_one(
     rewards: &mut Orchestrator,
     loaded: &LoadedConfig,
@@ -123,14 +127,15 @@ fn admit_one(
     Ok(())
 }
 
-/// The admission report of a tool in a run's folder; `None` if there is none or it is that of another tool.
+/// The admission report of a tool in a run's folder; `None` if there is none or it is on another version of the tool.
 fn report_of(folder: &Path, rewards: &Orchestrator, tool: &str) -> Option<Admission> {
     let text = std::fs::read_to_string(folder.join("library").join(tool).join(ADMISSION)).ok()?;
     let admission: Admission = serde_json::from_str(&text).ok()?;
     (Some(&admission.identity) == rewards.library().identity(tool).as_ref()).then_some(admission)
 }
 
-/// Examples to examine a function on, spread evenly over those that it is to score.
+/// At most [`EXAMPLES`] prompts of the config for the admission checks of a function, spread evenly over the prompts
+/// that the function is to score.
 fn examples(loaded: &LoadedConfig, tool: &str) -> Vec<Example> {
     let scores = |example: &&Example| is_scored_by(&loaded.config, example, tool);
     let prompts = if loaded.train.is_empty() { &loaded.heldout } else { &loaded.train };
@@ -139,7 +144,8 @@ fn examples(loaded: &LoadedConfig, tool: &str) -> Vec<Example> {
     all.into_iter().step_by(stride).cloned().collect()
 }
 
-/// Whether a function is to score an example: its domain has no tools of its own, or has this one.
+/// Whether a function is to score an example: `rewards.assign` gives the example's domain no tools, or names this
+/// function among them.
 fn is_scored_by(config: &Config, example: &Example, tool: &str) -> bool {
     let assigned = config.rewards.assign.get(rlar_rewards::domain(example));
     assigned.is_none_or(|tools| tools.iter().any(|t| t.tool == tool))

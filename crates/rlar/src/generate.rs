@@ -90,8 +90,8 @@ fn chat_tokens(policy: &Policy, messages: Vec<Value>) -> Result<Vec<u32>> {
     Ok(policy.tokenizer.encode(&policy.tokenizer.render(&conversation)?.text)?)
 }
 
-/// Generates a reply, prints it while it is generated, and returns it. Before the first reply, prints the memory it
-/// needs.
+/// Generates a reply, prints it while it is generated, and returns it. For the first reply of the process (`is_first`),
+/// also prints the memory that the generation needs.
 fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling, is_first: bool) -> Result<String> {
     let room = policy.decoder.config().max_position_embeddings.saturating_sub(prompt.len());
     let request = [GenerationRequest { prompt, seeds: vec![seed] }];

@@ -39,8 +39,8 @@ static REWARD_MODELS: [(&str, Dir); 2] = [
     ("deberta_v3_reward", include_dir!("$CARGO_MANIFEST_DIR/../policy/tests/fixtures/models/deberta_v3_reward")),
 ];
 
-/// A recorded gradient with a smaller norm is only rounding error and is not compared: the bias of every key shifts all
-/// scores of a query alike, so that its exact gradient is 0.
+/// Norm below which a recorded gradient counts as rounding error and is not compared. The biases of attention keys have
+/// such gradients: a key bias shifts all attention scores of a query alike, so its exact gradient is 0.
 const ROUNDING: f32 = 1e-6;
 
 /// A device with the precision and the kind of operations that are checked.
@@ -191,7 +191,7 @@ impl RecordedResults {
             .values)
     }
 
-    /// The token ids of the three recorded sequences, whose names start with `kind`.
+    /// The token ids of the three recorded sequences, which are stored as the tensors `{kind}.0` to `{kind}.2`.
     fn tokens(&self, kind: &str) -> Result<Vec<Vec<u32>>> {
         let sequence = |i| Ok(self.get(&format!("{kind}.{i}"))?.iter().map(|x| *x as u32).collect());
         (0..3).map(sequence).collect()
@@ -270,7 +270,7 @@ fn random_model(device: &ComputeDevice) -> Result<Policy> {
     Ok(Policy::random(config, tokenizer, 0, device)?)
 }
 
-/// Token ids that look random.
+/// As many token ids as `length` says, from 0 to 2047, that look random but depend only on `seed`.
 fn token_ids(seed: usize, length: usize) -> Vec<u32> {
     (0..length).map(|i| ((seed * 7919 + i * 104_729 + 13) % 2048) as u32).collect()
 }

@@ -33,9 +33,9 @@ pub fn run(arguments: &InitArguments) -> Result<()> {
     print(format!("{path}\n"))
 }
 
-/// What was understood of the data.
+/// What the rows of the data show about the config to write.
 struct Understood {
-    /// Lines of comment on the data.
+    /// Comments about the data for the config, such as the number of prompts.
     comments: Vec<String>,
     /// The value of `data.columns`, as lines of YAML; empty if the rows need none.
     columns: Vec<String>,
@@ -66,7 +66,7 @@ impl Understood {
     }
 }
 
-/// The text of the config.
+/// The YAML text of the config for a data file and a model, given as the paths to write into it.
 fn config(data: &str, model: &str, understood: &Understood) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut out = String::from(

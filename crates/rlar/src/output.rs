@@ -8,16 +8,17 @@ use anyhow::Result;
 use rlar_run::{OutputMode, Progress, StandardError, above_bar};
 use serde_json::Value;
 
-/// How this process shows what it does; set once, from the command line.
+/// The form in which this process shows progress, messages and results: text, quiet or JSON. Set once, from the command
+/// line.
 static MODE: OnceLock<OutputMode> = OnceLock::new();
 
-/// Sets how this process shows what it does.
+/// Sets the form in which this process shows progress, messages and results.
 pub fn set_mode(mode: OutputMode) {
     // Only the first call has an effect, and there is only one.
     let _ = MODE.set(mode);
 }
 
-/// How this process shows what it does.
+/// The form in which this process shows progress, messages and results; text if none was set.
 pub fn mode() -> OutputMode {
     MODE.get().copied().unwrap_or_default()
 }
@@ -56,7 +57,7 @@ pub fn print_error(output: impl AsRef<[u8]>) -> Result<()> {
     write(StandardError, output.as_ref())
 }
 
-/// Writes a remark to standard error that is no warning, so that `--quiet` leaves it out.
+/// Writes a remark to standard error. A remark is less than a warning, so `--quiet` suppresses it.
 pub fn print_note(output: impl AsRef<[u8]>) -> Result<()> {
     if mode() == OutputMode::Quiet { Ok(()) } else { print_error(output) }
 }

@@ -272,7 +272,8 @@ fn stats(path: &Path, as_json: bool) -> Result<()> {
     print(format!("{}{}", render(&rows), failures.collect::<String>()))
 }
 
-/// Table rows for a tool, one per task; what concerns the tool as a whole stands in the first row.
+/// Table rows with the call statistics of a tool, one row per task. Values of the tool as a whole, such as its number
+/// of calls, stand in the first row only.
 fn stats_rows(tool: &CallStatistics) -> Vec<Vec<String>> {
     let counts = [tool.calls, tool.cached, tool.abstained, tool.failed].map(|n| n.to_string());
     let cost = [format!("{:.3}", 1000.0 * tool.seconds), tool.tokens.to_string()];
@@ -292,7 +293,7 @@ fn stats_rows(tool: &CallStatistics) -> Vec<Vec<String>> {
     tasks.into_iter().enumerate().map(row).collect()
 }
 
-/// Mean, standard deviation and quartiles of scores.
+/// Table cells with the mean, the standard deviation and the quartiles of scores.
 fn spread_cells(spread: &ScoreSpread) -> [String; 3] {
     let quartiles: Vec<String> = spread.quantiles[1..4].iter().map(|q| format!("{q:.2}")).collect();
     [format!("{:.3}", spread.mean), format!("{:.3}", spread.deviation), quartiles.join(" ")]

@@ -45,7 +45,7 @@ pub fn run(arguments: &RolloutsArguments) -> Result<()> {
     print(out)
 }
 
-/// The file of rollouts of a step; of the last step that has one if none is named.
+/// Path of the file with the rollouts of the given step of a run; `None` stands for the last step that has such a file.
 fn find(run: &Path, step: Option<u64>) -> Result<PathBuf> {
     let folder = run.join("rollouts");
     let entries = std::fs::read_dir(&folder).with_context(|| format!("{} is no run with rollouts", run.display()))?;
@@ -92,8 +92,8 @@ impl Reply {
         self.columns.get(column).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Writes the reply with its prompt, reference and scores, each with its reason. With `rendered`, the prompt is the text
-    /// that the model got; runs of earlier versions do not have it.
+    /// Writes the reply with its prompt, reference and scores, each with its reason. With `rendered`, the prompt is
+    /// shown as the model got it, after the chat template, if the file of rollouts has it.
     fn show(&self, out: &mut String, rendered: bool) -> std::fmt::Result {
         let number = |column: &str| self.columns.get(column).and_then(Value::as_f64);
         let known = |value: Option<f64>| value.map_or("none".to_owned(), |value| format!("{value:.4}"));

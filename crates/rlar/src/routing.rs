@@ -25,8 +25,8 @@ const RESAMPLES: u32 = 1000;
 /// Number of random halvings of the items for `--cross-fit`.
 const SPLITS: usize = 200;
 
-/// Refuses unknown routes, and static routes to tools without scores. `scored` names the tools that have scores, judges
-/// not included.
+/// Fails if `--route` names an unknown route or a static route to a tool without scores, or if there are fewer than two
+/// tools to compare. `scored` names the tools that have scores, judges not included.
 pub fn check(arguments: &RewardBenchmarkArguments, scored: &[&str]) -> Result<()> {
     for route in &arguments.route {
         match (route.as_str(), route.strip_prefix("static:")) {
@@ -108,8 +108,9 @@ impl Router<'_> {
         index.map_or_else(|| RouteChoice::Weights(vec![1.0; self.scores.tools().len()]), RouteChoice::Tool)
     }
 
-    /// The tools of the table with what was measured of them on the examples of a task. Their scores of the items are
-    /// left out, because they would tell the language model which completion is labelled as good.
+    /// The tools of the score table in the form in which the language model is offered them: with what the library has
+    /// measured of each tool on examples of the task. Their scores of the items are left out, because they would tell
+    /// the language model which completion is labelled as good.
     fn offered<'s>(&'s self, task: &str) -> Vec<OfferedTool<'s>> {
         let offered = |card: &'s ToolCard| {
             let evidence = self.library.evidence(task, &card.name);

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-/// The section on paths, which concerns all keys that hold one.
+/// The section of the config reference on paths: where rlar looks for the files that a config names.
 const PATHS: &str = "\n## Paths\n\n\
     One rule holds for all keys. Files and folders that are read (data, models, tool libraries, suites, functions, \
     recorded exchanges) are looked for from the current folder, then from the folder of the config, then from the \
@@ -29,8 +29,8 @@ pub fn markdown() -> String {
     out
 }
 
-/// The schema that a reference, or the alternatives of an optional value, stand for: the one referred to, or the first
-/// that is not `null`.
+/// Follows the references (`$ref`) of a JSON Schema, and the alternatives (`anyOf`) of an optional value to the one
+/// that is not `null`. A schema with several alternatives other than `null` is returned as it is.
 fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
     loop {
         if let Some(target) = schema["$ref"].as_str() {

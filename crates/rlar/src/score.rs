@@ -120,7 +120,8 @@ fn score_items(arguments: &ScoreArguments) -> Result<Vec<ScoreItem>> {
     Ok(items.map(|(example, (id, reply))| ScoreItem { id, example, reply: Completion::whole(reply) }).collect())
 }
 
-/// Takes the reply out of a row.
+/// Removes the reply from a row of data and returns its text: the column `response` or `completion`, else the last of
+/// the `messages` if it is the assistant's.
 fn take_reply(row: &mut DataRow) -> Result<String> {
     match row.columns.remove("response").or_else(|| row.columns.remove("completion")) {
         Some(Value::String(text)) => return Ok(text),

@@ -24,7 +24,7 @@ use crate::error::bad_request;
 use crate::training_data::TrainingData;
 use crate::{assets, find, functions};
 
-/// What a path of a model leads to.
+/// What is expected at the path of a model, for error messages.
 const MODEL: &str = "a Hugging Face folder or a GGUF file";
 
 /// A checked config and the data that it names.
@@ -39,15 +39,15 @@ pub struct LoadedConfig {
     pub train: Vec<Example>,
     /// Number of prompts in `train` for each domain of `data.mixture`; a single number if the config has no mixture.
     pub sizes: Vec<usize>,
-    /// Prompts to evaluate on; empty for reward models.
+    /// Prompts to evaluate a policy on; empty if a reward model is trained.
     pub heldout: Vec<Example>,
-    /// Prompts with replies to imitate; empty without supervised fine-tuning.
+    /// Prompts with replies to imitate; empty unless the method is supervised fine-tuning or the config has a warm-up.
     pub demonstrations: Vec<Example>,
     /// Pairs of replies to train a reward model on; empty for policies.
     pub preferences: Vec<Preference>,
     /// Pairs of replies to evaluate a reward model on; empty for policies.
     pub heldout_preferences: Vec<Preference>,
-    /// The files of the functions in `rewards.python`; empty for reward models.
+    /// The source of each Python function of `rewards.python`; empty if a reward model is trained.
     pub functions: Vec<FunctionSource>,
 }
 
@@ -57,8 +57,8 @@ pub fn load(arguments: &ConfigArguments, adjust: impl FnOnce(&mut Config) -> Res
     load_with(arguments, adjust, &mut Err)
 }
 
-/// Like [`load`], with a function that gets what is wrong with the config or its data. If it returns no error, the rest
-/// is checked, too; what could not be read is empty.
+/// Like [`load`], but calls `on_error` with each error in the config's values or its data. If `on_error` returns `Ok`,
+/// the checks go on, and data that could not be read are left empty.
 pub fn load_with(
     arguments: &ConfigArguments,
     adjust: impl FnOnce(&mut Config) -> Result<()>,
@@ -124,8 +124,8 @@ pub fn load_with(
     })
 }
 
-/// Replaces the paths of the tool library and of the local model of the agents by those where they are found. A library
-/// that does not exist may still be filled, and stays where the config says.
+/// Replaces the paths of the tool library and of the agents' local model in the config by those at which they are
+/// found. A path at which nothing is found stays as it is, because a library that does not exist may still be created.
 fn find_inputs(config: &mut Config, config_path: &Path) {
     let rewards = &mut config.rewards;
     let local = rewards.llm.as_mut().and_then(|llm| llm.local.as_mut());
@@ -136,10 +136,12 @@ fn find_inputs(config: &mut Config, config_path: &Path) {
     }
 }
 
-/// What to do about a mistake: return it, or collect it and go on.
+/// A function that gets an error in a config or its data. It returns the error to stop, or keeps it and returns `Ok` to
+/// go on with the checks.
 pub type OnError<'e> = dyn FnMut(Error) -> Result<()> + 'e;
 
-/// The value of a result. `on_error` gets an error; if it returns none, the value is the default.
+/// The value of a result. An error is passed to `on_error`: if that returns `Ok`, the default value is returned,
+/// otherwise its error.
 fn or_default<T: Default, E: Into<Error>>(result: Result<T, E>, on_error: &mut OnError) -> Result<T> {
     match result {
         Ok(value) => Ok(value),
@@ -176,12 +178,14 @@ fn start_from(config: &mut Config, model: String) {
 }
 
 impl LoadedConfig {
-    /// The error of a problem with the value of a config key, with its line.
+    /// Makes the error for a problem with the value of a config key. Its text names the key's line in the config's
+    /// file.
     pub fn problem(&self, key: &str, message: impl Into<String>) -> Error {
         self.error(vec![KeyProblem::new(key, message)])
     }
 
-    /// The error of problems with the values of config keys, with their lines.
+    /// Makes the error for problems with the values of config keys. Its text names each key's line in the config's
+    /// file.
     pub fn error(&self, problems: Vec<KeyProblem>) -> Error {
         match Document::parse(&self.path, &self.text) {
             Ok(document) => document.error(problems).into(),
@@ -195,7 +199,7 @@ impl LoadedConfig {
         Ok(self)
     }
 
-    /// Where the config's model is; `None` if it starts from no model on disk.
+    /// The path at which the config's model is found; `None` if the config names no model on disk.
     pub fn model_path(&self) -> Result<Option<String>> {
         let Some(path) = &self.config.model.path else { return Ok(None) };
         if let Some(policy) = assets::policy_of_run(Path::new(path)) {
@@ -302,14 +306,14 @@ pub fn orchestrator(loaded: &LoadedConfig, earlier: Option<&Path>) -> Result<(Or
     Ok((orchestrator, agents))
 }
 
-/// Refuses prompts that no tool may score, before the job starts.
+/// Fails if there is a prompt that no tool may score, so that this is known before the job starts.
 pub fn check_tools(loaded: &LoadedConfig, rewards: &Orchestrator) -> Result<()> {
     unassigned(loaded, rewards).into_iter().next().map_or(Ok(()), Err)
 }
 
 /// Prompts of one domain that no tool may score.
 struct UnassignedPrompts {
-    /// Why the first of them has no tool.
+    /// Why the first of these prompts has no tool.
     reason: RewardError,
     count: usize,
 }

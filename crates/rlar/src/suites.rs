@@ -121,13 +121,14 @@ fn overridden_suite(name: &str, arguments: &PolicyEvalArguments) -> Result<(Path
     }
 }
 
-/// The files that a name stands for in the file `named_by`, with the kind of error that suites have.
+/// The data files that a name in the file `named_by` stands for (see [`data_files`]), with an [`EvalError`] as suites
+/// need it.
 fn suite_files(named_by: &Path, name: &str) -> Result<Vec<DataFile>, EvalError> {
     data_files(named_by, name).map_err(|error| EvalError::Mismatch(message(&error)))
 }
 
 /// The suites of a training config. A suite whose tools the config's library lacks uses rlar's built-in library.
-/// `on_error` gets what is wrong with a suite; if it returns no error, the other suites are read, too.
+/// `on_error` is called with each error; if it returns `Ok`, the remaining suites are still read.
 pub fn of_config(loaded: &LoadedConfig, on_error: &mut OnError) -> Result<Vec<SuiteEval>> {
     let config = &loaded.config;
     let mut suites: Vec<SuiteEval> = Vec::new();
@@ -152,7 +153,8 @@ pub fn of_config(loaded: &LoadedConfig, on_error: &mut OnError) -> Result<Vec<Su
     Ok(suites)
 }
 
-/// Why the metric that decides which checkpoint is best is none of the suites'; `None` if it is.
+/// The problem if `metric`, which decides which checkpoint is best, names a suite or a value that `suites` do not have;
+/// `None` if they have it, or if the metric is not one of a suite.
 fn metric_problem(metric: &CheckpointMetric, suites: &[SuiteEval]) -> Option<String> {
     let CheckpointMetric::Suite { suite: name, metric: value } = metric else { return None };
     let suites = || suites.iter().map(SuiteEval::suite);
@@ -193,7 +195,8 @@ fn suite_of_config(loaded: &LoadedConfig, index: usize) -> Result<SuiteEval> {
     Ok(SuiteEval::new(suite, prompts, rewards)?)
 }
 
-/// The replies to a suite's prompts in a file. Fails if a prompt has fewer replies than the suite's metrics need.
+/// Reads the replies to a suite's prompts from the file of `--answers`, one list per prompt. Fails if a prompt has
+/// fewer replies than the suite's metrics need.
 fn recorded_replies(path: &Path, suite: &SuiteEval) -> Result<Vec<Vec<ReplyResult>>> {
     let bytes = std::fs::read(path).with_context(|| format!("--answers {}", path.display()))?;
     let replies = read_replies(path, &bytes, suite.prompts())?;
@@ -280,7 +283,8 @@ fn evaluate(
     Ok(())
 }
 
-/// What to do after an interrupted evaluation.
+/// Advice on how to continue an interrupted evaluation, for the end of an error message. `out` is the folder of
+/// `--out`.
 pub fn how_to_continue(out: Option<&Path>) -> &'static str {
     match out {
         Some(_) => "run the same command again to continue",

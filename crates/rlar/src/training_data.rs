@@ -17,7 +17,7 @@ use crate::output::print_note;
 pub struct TrainingData<'a> {
     document: &'a Document<'a>,
     config_path: &'a Path,
-    /// What was said already, so that nothing is said twice.
+    /// Notes about the data that were printed already, so that none is printed twice.
     said: BTreeSet<String>,
     /// Data sets whose references cannot be compared with replies.
     unclear: Vec<UnclearSet>,
@@ -37,7 +37,8 @@ impl<'a> TrainingData<'a> {
         Self { document, config_path, said: BTreeSet::new(), unclear: Vec::new() }
     }
 
-    /// The examples of a data set; empty if the set is not used or not named.
+    /// The examples of a data set; empty if `is_used` is false, because the job does not need the set, or if the config
+    /// names no files for it.
     pub fn examples(&mut self, is_used: bool, set: &DataSet, needs: Needs) -> Result<Vec<Example>> {
         let Some(files) = set.files.filter(|_| is_used) else { return Ok(Vec::new()) };
         let rows = self.rows(&set.key, files)?;
@@ -56,7 +57,8 @@ impl<'a> TrainingData<'a> {
         Ok(read.examples)
     }
 
-    /// The pairs of replies of a data set; empty if the set is not used or not named.
+    /// The pairs of replies of a data set; empty if `is_used` is false, because the job does not need the set, or if
+    /// `files` is `None`.
     pub fn pairs(
         &self,
         is_used: bool,
@@ -72,8 +74,9 @@ impl<'a> TrainingData<'a> {
         }
     }
 
-    /// Refuses references that look checkable and are not understood, unless the config names the tools of their
-    /// domains: a metric of similarity would reward wrong solutions that are worded like the right one.
+    /// Fails for a data set whose references look like worked solutions without a final answer that can be found,
+    /// unless the config names tools for all domains of the set (the keys of `assigned`). A similarity metric, which
+    /// would be used otherwise, would reward wrong solutions that are worded like the right one.
     pub fn reject_unclear_references<T>(&self, assigned: &BTreeMap<String, T>) -> Result<()> {
         let is_assigned = |domain: &Option<String>| domain.as_ref().is_some_and(|d| assigned.contains_key(d));
         let problems = self.unclear.iter().filter(|set| !set.domains.iter().all(is_assigned)).map(|set| {

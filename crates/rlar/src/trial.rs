@@ -61,7 +61,8 @@ pub fn tried_rows(path: &Path) -> Result<Vec<TriedRow>> {
     Ok(tried)
 }
 
-/// Scores the replies of the rows and prints the outcomes, and what a function printed.
+/// Scores the replies of the rows with a tool. Prints each outcome, and below them what a Python function printed
+/// itself.
 pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Result<()> {
     let is_python = rewards.open(tool).bad_request()?.card().is_python();
     let items: Vec<(&Example, &Completion)> =

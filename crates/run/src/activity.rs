@@ -1,10 +1,10 @@
-//! What a run is doing at the moment, within a step.
+//! The phases and calls of reward tools that a run has in progress at the moment, for the display of its progress.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Time after which a tool that is scoring is named as slow.
+/// Time after which a call of a reward tool that is still scoring is shown to the user as slow.
 const SLOW: Duration = Duration::from_secs(2);
 
 /// What a run is doing at the moment, for people to read. The parts of the run write to it, and a progress bar shows
@@ -17,9 +17,9 @@ pub struct Activity(Arc<Mutex<Vec<Arc<Work>>>>);
 struct Work {
     kind: WorkKind,
     name: String,
-    /// What is counted, such as `replies`.
+    /// Name of the items that are counted, such as `replies`.
     unit: &'static str,
-    /// How many there are; 0 for a phase that is not counted.
+    /// Number of items to be done; 0 for a phase without a known number.
     total: usize,
     done: AtomicUsize,
     tokens: AtomicUsize,
@@ -32,7 +32,7 @@ enum WorkKind {
     Tool,
 }
 
-/// A phase or a call of a tool that is in progress until this value is dropped.
+/// Keeps a phase of a run, or a call of a reward tool, in progress: it ends when this value is dropped.
 #[derive(Debug)]
 pub struct OngoingWork {
     activity: Activity,
@@ -40,13 +40,14 @@ pub struct OngoingWork {
 }
 
 impl Activity {
-    /// Begins a phase, such as `sampling`, that is counted in a unit, such as `replies`. With a `total` of 0 it is not
-    /// counted.
+    /// Begins the phase `name`, such as `sampling`, which ends when the returned value is dropped. `total` is the
+    /// number of items to be done, of the kind `unit`, such as `replies`; with 0, no such number is shown.
     pub fn phase(&self, name: &str, total: usize, unit: &'static str) -> OngoingWork {
         self.begin(WorkKind::Phase, name, total, unit)
     }
 
-    /// Begins a call of a tool, which scores this number of replies.
+    /// Begins a call of the reward tool `name` that scores `replies` replies. The call ends when the returned value is
+    /// dropped.
     pub fn tool(&self, name: &str, replies: usize) -> OngoingWork {
         self.begin(WorkKind::Tool, name, replies, "replies")
     }
@@ -65,8 +66,8 @@ impl Activity {
         OngoingWork { activity: self.clone(), work }
     }
 
-    /// One line about the work that is in progress at `now`: the tool that has been scoring for the longest time, if it
-    /// is slow, then the phases. Empty if there is none.
+    /// One line about the work that is in progress at `now`: the reward tool that has been scoring for the longest
+    /// time, if that is more than two seconds, then all phases. Empty if there is neither.
     pub fn describe(&self, now: Instant) -> String {
         let works = self.lock();
         let slow = works.iter().filter(|w| w.kind == WorkKind::Tool && now.duration_since(w.begun) > SLOW);
@@ -98,22 +99,22 @@ impl Work {
 }
 
 impl OngoingWork {
-    /// Counts `n` more as done.
+    /// Counts `n` more items, such as replies, as done.
     pub fn add(&self, n: usize) {
         self.work.done.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Sets how many are done.
+    /// Sets the number of items, such as replies, that are done to `n`.
     pub fn set(&self, n: usize) {
         self.work.done.store(n, Ordering::Relaxed);
     }
 
-    /// Counts one more token.
+    /// Adds 1 to the number of tokens that is shown for the work, such as tokens sampled so far.
     pub fn add_token(&self) {
         self.work.tokens.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Sets the number of tokens.
+    /// Sets the number of tokens that is shown for the work, such as tokens sampled so far, to `n`.
     pub fn set_tokens(&self, n: usize) {
         self.work.tokens.store(n, Ordering::Relaxed);
     }

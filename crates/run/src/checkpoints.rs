@@ -39,9 +39,10 @@ impl Checkpoints {
         Ok(!self.steps()?.is_empty())
     }
 
-    /// Writes a checkpoint, one part after the other, so that only one part has to be in memory; a file's name may
-    /// contain a folder. An intact checkpoint of the same step is kept as it is. Checkpoints of later steps are
-    /// removed, because the run has gone back to an earlier step.
+    /// Writes the checkpoint of step `step`. Each function in `parts` makes some of its files, and is called only when
+    /// the files of the part before are written, so that one part at a time is in memory; a file's name may contain a
+    /// folder. An intact checkpoint of the same step is kept as it is. Checkpoints of later steps are removed, because
+    /// the run has gone back to an earlier step.
     pub fn save<E: From<RunError>>(&self, step: u64, parts: &[&dyn Fn() -> Result<Files, E>]) -> Result<Checkpoint, E> {
         let path = self.path(step);
         if verify(&path).is_err() {
@@ -64,7 +65,8 @@ impl Checkpoints {
         Ok(Checkpoint { step, path })
     }
 
-    /// Writes the files of all parts, hashing each while it is written, and then the manifest.
+    /// Writes the files of all parts into `folder`, hashing each while it is written, and then the manifest, which
+    /// lists the hashes.
     fn write<E: From<RunError>>(&self, folder: &Path, parts: &[&dyn Fn() -> Result<Files, E>]) -> Result<(), E> {
         let mut manifest = BTreeMap::new();
         for part in parts {
@@ -150,12 +152,13 @@ fn write(file: &Path, bytes: &[u8]) -> Result<(), RunError> {
     sync_folder(folder)
 }
 
-/// The name that a checkpoint's folder has while it is written or removed.
+/// The path of a checkpoint's folder while it is written or removed: `path` with the extension `.tmp`.
 fn temporary(path: &Path) -> PathBuf {
     path.with_extension("tmp")
 }
 
-/// Compares the files of a checkpoint with its manifest; the error says which file is wrong.
+/// Compares the files of the checkpoint in the folder `path` with the hashes in its manifest; the error says which file
+/// is missing or differs.
 fn verify(path: &Path) -> Result<(), String> {
     let read = |name: &str| fs::read(path.join(name)).map_err(|e| format!("{name}: {e}"));
     let manifest: BTreeMap<String, String> =

@@ -12,7 +12,7 @@ pub struct Disk {
     pub wait: Duration,
 }
 
-/// Time between two attempts on a full disk.
+/// Time between two attempts to write to a full disk.
 const PAUSE: Duration = Duration::from_millis(500);
 
 impl Disk {

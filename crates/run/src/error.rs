@@ -36,7 +36,7 @@ pub enum RunError {
     State {
         /// The folder or the damaged file.
         path: PathBuf,
-        /// What is wrong, and how to continue.
+        /// Text for the user: what is wrong with the folder or file, and how to continue.
         message: String,
     },
 }

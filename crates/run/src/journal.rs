@@ -1,4 +1,5 @@
-//! The journal: values that enter a step and cannot be computed again, recorded before they are used.
+//! The journal of a run: inputs of a step that cannot be computed again, such as sampled replies, recorded before they
+//! are used.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

@@ -1,9 +1,9 @@
 //! The folder of a run. A kill at any instant loses nothing that is already in it.
 //!
 //! - [`RunFolder`] locks the folder and knows the names in it.
-//! - [`write_atomic`] writes a whole file or nothing; a [`Disk`] that is full is waited for.
-//! - [`Journal`] records what enters a step and cannot be computed again, so that a resumed run repeats the step
-//!   exactly.
+//! - [`write_atomic`] writes a whole file or nothing; [`Disk`] says how long a write waits for room on a full disk.
+//! - [`Journal`] records the inputs of a step that cannot be computed again, such as sampled replies, so that a resumed
+//!   run repeats the step exactly.
 //! - [`Records`] are append-only JSONL files, which a resume cuts back to its checkpoint.
 //! - [`Checkpoints`] are folders that appear complete or not at all, with the hash of every file.
 //! - [`Events`] are TensorBoard's event files.

@@ -11,13 +11,14 @@ use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use crate::activity::Activity;
 use crate::terminal::{COLUMNS, OutputMode, draws_bars, remove_bar, show_bar};
 
-/// Time between two updates of a bar that nothing else changes.
+/// Time between two redraws of a progress bar while no step ends.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Largest number of columns of a bar's title.
+/// Largest number of characters of a progress bar's title; longer titles are cut off.
 const TITLE: usize = 28;
 
-/// Templates of bars. `wide_bar` and `wide_msg` take what is left of the terminal's width.
+/// Template, in the syntax of `indicatif`, of a bar that counts steps. In all templates, `wide_bar` and `wide_msg` take
+/// the width of the terminal that the other parts leave.
 const BAR: &str = "{prefix} {wide_bar} {pos}/{len}{eta}";
 const BAR_WITH_ACTIVITY: &str = "{prefix} {wide_bar} {pos}/{len}{eta}\n{wide_msg}";
 const ACTIVITY: &str = "{prefix}  {wide_msg}";
@@ -34,20 +35,21 @@ pub struct Progress {
     ticker: Option<Ticker>,
 }
 
-/// Which steps leave a line of text.
+/// The steps of a job for which a line of text is printed.
 #[derive(Debug)]
 enum Lines {
-    /// No step.
+    /// No line is printed for any step.
     None,
-    /// Every step.
+    /// A line is printed for every step.
     Each,
-    /// Every tenth of the steps. Holds the number of tenths that are done.
+    /// A line is printed each time that another tenth of the job is done. Holds the number of tenths that were done at
+    /// the last step.
     Tenths(AtomicU64),
 }
 
 impl Progress {
-    /// The progress of a job of `total` steps, of which `done` are finished. Every tenth of the steps leaves a line; where
-    /// a bar is drawn, only if the step has figures.
+    /// The progress of a job of `total` steps, of which `done` are finished. A line of text is printed each time that
+    /// another tenth of the job is done; where a bar is drawn, only for a step with figures, such as its loss.
     pub fn new(mode: OutputMode, title: &str, total: u64, done: u64) -> Self {
         let lines = Lines::Tenths(AtomicU64::new(10 * done / total.max(1)));
         let progress = Self::with_bar(mode, title, total, style(BAR, done), lines);
@@ -61,8 +63,8 @@ impl Progress {
         Self::with_bar(mode, title, total, style(DOWNLOAD, 0), Lines::None)
     }
 
-    /// Shows an activity whose length is not known, until the value is dropped. Nothing is shown where bars are not
-    /// drawn.
+    /// Shows what a job without a known number of steps is doing, read from `activity`, until the returned value is
+    /// dropped. Nothing is shown where bars are not drawn.
     pub fn watch(mode: OutputMode, title: &str, activity: &Activity) -> Self {
         let mut progress = Self::with_bar(mode, title, 0, style(ACTIVITY, 0), Lines::None);
         progress.ticker = Ticker::start(&progress.bar, activity);
@@ -79,7 +81,7 @@ impl Progress {
         Self { mode, title: title.to_owned(), total, lines, bar, ticker: None }
     }
 
-    /// Shows an activity below the bar.
+    /// Also shows, below the bar, what the job is doing within a step, read from `activity`.
     #[must_use]
     pub fn showing(mut self, activity: &Activity) -> Self {
         let done = self.bar.position();
@@ -88,7 +90,7 @@ impl Progress {
         self
     }
 
-    /// Lets every step leave a line.
+    /// Prints a line of text for every step, not only for each tenth of the job.
     #[must_use]
     pub fn with_a_line_per_step(mut self) -> Self {
         self.lines = Lines::Each;
@@ -110,8 +112,9 @@ impl Progress {
         self.total
     }
 
-    /// Moves the bar to the step `position`, or to this number of bytes. If the step leaves a line, it has the step's
-    /// `figures`, the most important first; those for which there is no room are left out.
+    /// Moves the bar to `position`, a number of steps done or of bytes downloaded. If a line of text is printed for
+    /// this step, it ends with `figures`, texts such as `loss 0.312`, the most important first; figures that do not fit
+    /// are left out.
     pub fn step(&self, position: u64, figures: &[String]) {
         let leaves_line = match &self.lines {
             Lines::None => false,
@@ -141,8 +144,8 @@ impl Drop for Progress {
     }
 }
 
-/// The style of a bar of whose steps `done` were finished when it was made. The key `eta` is the time that remains, as
-/// soon as two steps have shown how long one takes.
+/// The style of a bar with this template, of whose steps `done` are finished when it is made. The template's key `eta`
+/// becomes the time that remains; it is empty until two more steps have shown how long a step takes.
 fn style(template: &str, done: u64) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     style.with_key("eta", move |state: &ProgressState, text: &mut dyn Write| {
@@ -155,7 +158,7 @@ fn style(template: &str, done: u64) -> ProgressStyle {
     })
 }
 
-/// A line of at most [`COLUMNS`] columns: `start`, then those of the figures for which there is room.
+/// A line of at most [`COLUMNS`] columns: `start`, then as many of the figures as fit.
 fn within_columns(start: &str, figures: &[String]) -> String {
     let mut line = start.to_owned();
     for figure in figures {
@@ -175,7 +178,7 @@ struct Ticker {
 }
 
 impl Ticker {
-    /// `None` if the bar is not drawn, or if the system has no thread to spare.
+    /// Starts the thread; `None` if the bar is not drawn, or if the system has no thread to spare.
     fn start(bar: &ProgressBar, activity: &Activity) -> Option<Self> {
         if bar.is_hidden() {
             return None;

@@ -1,4 +1,4 @@
-//! What a command shows: text, nothing but the result, or events in JSON.
+//! How a command shows what it does: lines of text, only its result, or JSON events.
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -6,17 +6,17 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::{Map, Value};
 
-/// Number of columns that a line for people has at most, if it can be divided.
+/// Largest width of a line of text for people, in columns. Longer lines are broken at spaces.
 pub const COLUMNS: usize = 80;
 
-/// Updates of a bar per second, at most.
+/// Largest number of times per second that a progress bar is redrawn.
 const UPDATES: u8 = 5;
 
 /// The progress bar that is drawn at the moment; `None` if there is none.
 static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// Whether progress bars are drawn: on standard error if that is a terminal, unless `NO_COLOR` is set
-/// (<https://no-color.org>) or `TERM` is `dumb`. Then nothing is written with escape sequences.
+/// Whether progress bars are drawn on standard error: only if that is a terminal, `NO_COLOR` is not set
+/// (<https://no-color.org>) and `TERM` is not `dumb`. Without bars, nothing is written with escape sequences.
 static DRAWS_BARS: LazyLock<bool> = LazyLock::new(|| {
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     !is_plain && !ProgressDrawTarget::stderr().is_hidden()
@@ -28,15 +28,15 @@ pub enum OutputMode {
     /// Lines of text on standard error, and progress bars if that is a terminal.
     #[default]
     Text,
-    /// Nothing while it works; only its result, warnings and errors are printed.
+    /// Nothing while the command works; only its result, warnings and errors are printed.
     Quiet,
     /// An object per event on standard output, as JSON, each on a line of its own.
     Json,
 }
 
 impl OutputMode {
-    /// Prints text for people, above the progress bar. On a terminal its lines are divided at spaces so that they do
-    /// not exceed [`COLUMNS`].
+    /// With [`OutputMode::Text`], prints text for people above the progress bar; otherwise prints nothing. On a
+    /// terminal, lines are broken at spaces so that they do not exceed [`COLUMNS`].
     pub fn say(self, text: &str) {
         if self == Self::Text {
             let is_terminal = io::stderr().is_terminal();
@@ -47,8 +47,8 @@ impl OutputMode {
         }
     }
 
-    /// Prints an event for programs: an object with the name of the event under `event`, then the keys of the object
-    /// `fields`.
+    /// With [`OutputMode::Json`], prints an event for programs; otherwise prints nothing. The event is an object with
+    /// the name of the event under `event`, then the keys of the object `fields`.
     pub fn event(self, event: &str, fields: Value) {
         if self == Self::Json {
             let mut object = Map::from_iter([("event".to_owned(), event.into())]);
@@ -67,7 +67,8 @@ pub(crate) fn draws_bars() -> bool {
     *DRAWS_BARS
 }
 
-/// A progress bar of `total` steps that is drawn from now on, in place of an earlier one; hidden if none are drawn.
+/// A progress bar of `total` steps that is drawn from now on, in place of an earlier bar; a hidden bar if `mode` is not
+/// text or if this process draws no bars.
 pub(crate) fn show_bar(mode: OutputMode, total: u64) -> ProgressBar {
     if mode != OutputMode::Text || !draws_bars() {
         return ProgressBar::hidden();
@@ -113,8 +114,8 @@ impl Write for StandardError {
     }
 }
 
-/// Puts parts on as few lines of at most [`COLUMNS`] columns as they need in their order. Parts on the same line are
-/// joined with `separator`. A part that is longer than a line gets a line of its own.
+/// Joins parts of a text, in their order, into lines of at most [`COLUMNS`] columns, with as many parts per line as
+/// fit. Parts on the same line are joined with `separator`. A part that is longer than a line gets a line of its own.
 pub fn fill<'a>(parts: impl IntoIterator<Item = &'a str>, separator: &str) -> String {
     let (mut text, mut columns) = (String::new(), 0);
     for part in parts {
@@ -135,7 +136,7 @@ pub fn fill<'a>(parts: impl IntoIterator<Item = &'a str>, separator: &str) -> St
     text
 }
 
-/// Divides a line at spaces so that no part of it exceeds [`COLUMNS`], if it is longer.
+/// Breaks a line that is longer than [`COLUMNS`] columns into several lines, at spaces.
 pub fn wrap(line: &str) -> String {
     if line.chars().count() < COLUMNS { line.to_owned() } else { fill(line.split_whitespace(), " ") }
 }

@@ -10,7 +10,7 @@ pub fn uses_building_blocks(source: &str) -> bool {
     source.contains("rlar_tools")
 }
 
-/// A function of the Python module `rlar_tools`. Its text is a line such as
+/// A function of the Python module `rlar_tools`. Displayed as text, it is a line such as
 /// `last_number(text) -> float | None: The last number in the text, or None if there is none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BuildingBlock {
@@ -20,7 +20,7 @@ pub struct BuildingBlock {
     pub signature: &'static str,
     /// What the function returns, in less than a sentence.
     pub summary: &'static str,
-    /// A Python expression with a call of the function, which is true.
+    /// A Python expression that calls the function and whose value is true.
     pub example: &'static str,
 }
 
@@ -37,8 +37,8 @@ pub fn building_blocks() -> Vec<BuildingBlock> {
     with_next.filter_map(|(line, next)| building_block(line.strip_prefix("def ")?, next)).collect()
 }
 
-/// The building block of a function's header, which follows `def`, and its docstring. `None` for a function that is not
-/// public, or has a docstring of another form.
+/// Reads a building block from a function's header (the text after `def`) and its docstring. `None` for a function that
+/// is not public, or has a docstring of another form.
 fn building_block(header: &'static str, docstring: &'static str) -> Option<BuildingBlock> {
     let signature = header.strip_suffix(':').filter(|header| !header.starts_with('_'))?;
     let (name, _) = signature.split_once('(')?;

@@ -1,6 +1,6 @@
 //! Comparing the numbers in words of a program's output, which two correct programs may print with different digits.
 
-/// A part of a word.
+/// A part of a word that a program printed: a number or other text.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Piece<'w> {
     /// A number in decimal notation, perhaps with a sign and an exponent.
@@ -9,8 +9,9 @@ enum Piece<'w> {
     Text(&'w str),
 }
 
-/// Whether two words are equal if their numbers are compared with `equal` (a number of the output, the expected one) and
-/// all else as text. Words such as `[0.5,` and `x=0.5` contain numbers; `1.2.3`, `0x1F` and `3rd` do not.
+/// Whether two words are equal if their numbers are compared with `equal`, which gets the number of the output and the
+/// expected number, and everything else is compared as text. Words such as `[0.5,` and `x=0.5` contain numbers;
+/// `1.2.3`, `0x1F` and `3rd` do not.
 pub fn words_equal(got: &str, expected: &str, equal: &dyn Fn(&str, &str) -> bool) -> bool {
     if got == expected {
         return true;
@@ -49,8 +50,8 @@ fn pieces(word: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// Length of the number that a text begins with; 0 if it begins with none, or if what begins like one goes on as a
-/// version, a date, a name or the like.
+/// Length, in bytes, of the number at the start of a text. 0 if there is none, or if its digits belong to something
+/// else, such as the version `1.2.3` or the word `3rd`.
 fn number_length(text: &str) -> usize {
     let bytes = text.as_bytes();
     let digits = |from: usize| bytes[from.min(bytes.len())..].iter().take_while(|b| b.is_ascii_digit()).count();
@@ -97,19 +98,22 @@ pub fn numbers_equal(got: &str, expected: &str, tolerance: f64) -> bool {
     }
 }
 
-/// Relative and absolute difference up to which two decimal numbers count as equal: the usual one of contests.
+/// Relative and absolute difference up to which two decimal numbers count as equal, as is usual in programming
+/// contests.
 const TOLERANCE: f64 = 1e-6;
-/// Largest difference in plain notation. A millionth of a large number would hide a lost fraction.
+/// Largest difference up to which a number counts as equal to an expected decimal number without an exponent. If the
+/// number is large, a millionth of it would be so much that a missing fraction would go unnoticed.
 const LARGEST: f64 = 0.01;
-/// Number of significant digits beyond which a double cannot be meant.
+/// Number of significant digits that suffice to write any double. A decimal number with more of them is not taken for a
+/// rounded value, unless its digits are exactly those of a double.
 const DOUBLE_DIGITS: usize = 17;
 
 /// Whether a number counts as the expected one, given that decimal numbers may be rounded.
 ///
 /// An expected integer must be met exactly (`-0` is 0). An expected decimal number may be missed by a millionth of its
-/// magnitude, or absolutely if it is less than 1, with these bounds: no more than a hundredth unless it has an exponent,
-/// and if it is tiny, no more than half a unit of its last digit. A number with more digits than a double holds must be
-/// met exactly, unless it is how a double is printed with that many digits.
+/// magnitude or, if that is more, by half a unit of its last digit (at most 0.000001). Without an exponent, it may be
+/// missed by no more than 0.01, or a few units in the last place of a double if those are more. An expected number with
+/// more digits than a double holds must be met exactly, unless it is how a double is printed with that many digits.
 pub fn decimals_equal(got: &str, expected: &str) -> bool {
     let Some(number) = Decimal::parse(expected) else {
         let unsigned_zero =

@@ -13,7 +13,8 @@ pub struct SandboxLimits {
     pub cpu: Duration,
     /// Maximum address space of a process, in bytes.
     pub memory: u64,
-    /// Maximum length of a reply, or of each output stream of a program, in bytes.
+    /// Maximum length of the results that a process sends in one message, or of each output stream of a program, in
+    /// bytes.
     pub output: usize,
 }
 

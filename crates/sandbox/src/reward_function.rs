@@ -24,8 +24,8 @@ pub struct FunctionSource {
 }
 
 impl FunctionSource {
-    /// The source with the building blocks as a module beside it, if one of its files mentions `rlar_tools`. A file of
-    /// the user with this name stays.
+    /// Adds the building blocks to the files, as the module `rlar_tools.py`, if one of the files mentions `rlar_tools`.
+    /// A file of the user with this name is kept instead.
     pub(crate) fn with_building_blocks(mut self) -> Self {
         if self.files.values().any(|text| uses_building_blocks(text)) {
             self.files.entry("rlar_tools.py".into()).or_insert_with(|| BUILDING_BLOCKS.into());
@@ -34,7 +34,8 @@ impl FunctionSource {
     }
 }
 
-/// The form of a reward function, which its signature tells.
+/// The form of a reward function: which arguments it takes and what it returns. The names of its parameters tell which
+/// form it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FunctionForm {
     /// `f(prompts, completions, **columns)`, which returns a list with a number per completion, as in TRL.
@@ -47,7 +48,7 @@ pub enum FunctionForm {
 }
 
 impl FunctionForm {
-    /// The form of this name in the protocol with Python.
+    /// The form that the Python process calls by this name: `verl`, `rlar`, or any other name for TRL's form.
     pub(crate) fn of(name: &str) -> Self {
         match name {
             "verl" => Self::Verl,
@@ -64,21 +65,22 @@ pub struct GroupCall {
     pub prompt: String,
     /// The prompt as messages with `role` and `content`.
     pub messages: Value,
-    /// Whether a function of TRL's form gets messages; otherwise it gets texts.
+    /// Whether a function of TRL's form gets prompts and completions as lists of messages; otherwise it gets them as
+    /// texts.
     pub conversational: bool,
-    /// The reference; empty if there is none.
+    /// The reference answer to the prompt; empty if there is none.
     pub reference: String,
-    /// The columns of the row by their names.
+    /// The columns of the prompt's row of data, by their names.
     pub columns: Map<String, Value>,
     /// The replies to score.
     pub replies: Vec<String>,
     /// Token ids of every reply.
     pub ids: Vec<Vec<u32>>,
-    /// The fields of `trainer_state`.
+    /// The fields of `trainer_state` (such as `global_step`), an argument of functions of TRL's form.
     pub state: Map<String, Value>,
 }
 
-/// The result of a call, with what the function printed and the time that it took.
+/// The result of one call of a reward function, with what the function printed and the time that it took.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GroupResult {
     /// The scores, or why there are none.
@@ -92,7 +94,7 @@ pub struct GroupResult {
 }
 
 impl GroupResult {
-    /// Reads what Python sent as the reply to a call with `count` replies.
+    /// Reads the JSON that the Python process sent as the result of a call that scores `count` replies.
     pub(crate) fn read(reply: &Value, count: usize, wall: Duration) -> Self {
         let prints = reply["prints"].as_array().filter(|list| list.len() == count).into_iter().flatten();
         let prints = prints.map(|text| text.as_str().unwrap_or_default().to_owned()).collect();
@@ -105,7 +107,7 @@ impl GroupResult {
     }
 }
 
-/// The scores that a call gave, or why it gave none.
+/// The scores that a call of a reward function gave, or why it gave none.
 #[derive(Clone, Debug, PartialEq)]
 pub enum GroupVerdict {
     /// The function returned; one result per reply, in their order.
@@ -132,16 +134,16 @@ pub enum GroupVerdict {
 /// What a function returned for one reply.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ReplyResult {
-    /// A finite number.
+    /// The function returned this finite number.
     Score(f64),
-    /// `None`.
+    /// The function returned Python's `None`.
     Nothing,
-    /// Something else; the text says what.
+    /// The function returned something else than a finite number or `None`; the text says what.
     Wrong(String),
 }
 
 impl GroupVerdict {
-    /// Reads what Python sent as the reply to a call with `count` replies.
+    /// Reads the JSON that the Python process sent as the result of a call that scores `count` replies.
     fn read(reply: &Value, count: usize) -> Self {
         let text = |key: &str| reply[key].as_str().map(str::to_owned);
         if let Some(results) = reply["results"].as_array().filter(|list| list.len() == count) {
@@ -170,10 +172,11 @@ impl ReplyResult {
     }
 }
 
-/// Largest number of bytes that what is printed for one reply takes in a message of Python: 12 for a character.
+/// Maximum number of bytes that the text printed for one reply takes in a message from the Python process: 600
+/// characters of up to 12 bytes each, as JSON escapes them.
 pub(crate) const PRINTED_BYTES: usize = 12 * 600;
 
-/// The text under `printed` in a message of Python.
+/// The text under the key `printed` of a message from the Python process; empty if there is none.
 pub(crate) fn printed(reply: &Value) -> String {
     reply["printed"].as_str().unwrap_or_default().to_owned()
 }

@@ -27,14 +27,14 @@ impl fmt::Display for Tier {
 /// The resources that an execution used, as the kernel and rlar's clock measured them.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Usage {
-    /// Wall time from the request to the reply, or to the end of the run.
+    /// Wall time of the call, of the test, or of the run of a whole program.
     pub wall: Duration,
     /// CPU time of all processes that took part; `None` if it could not be read.
     pub cpu: Option<Duration>,
     /// Peak resident memory of the process that ran the code, over all its calls so far, in bytes; `None` if it could
     /// not be read.
     pub peak_memory: Option<u64>,
-    /// Size of the reply, or of what the program printed, in bytes.
+    /// Size of the message in which the process sent the results, or of what the program printed, in bytes.
     pub bytes: u64,
 }
 
@@ -53,7 +53,7 @@ pub struct Execution<V> {
 }
 
 impl<V> Execution<V> {
-    /// An execution of which nothing printed is kept.
+    /// An execution whose field `printed` is empty.
     pub(crate) fn new(verdict: V, usage: Usage, tier: Tier) -> Self {
         Self { verdict, printed: String::new(), usage, tier }
     }
@@ -73,13 +73,13 @@ pub enum Verdict {
     Raised(String),
     /// The function was not called, because [`ShouldStop`] had returned true before.
     Skipped,
-    /// The function did not reply within this time.
+    /// The function did not return a result within this time.
     TimeLimit(Duration),
     /// The process that ran the function ran out of memory.
     MemoryLimit,
     /// The reply was longer than [`SandboxLimits::output`](crate::SandboxLimits::output).
     OutputLimit,
-    /// The process ended, or its reply was malformed; the text says how.
+    /// The process that ran the function ended, or the message with its result was malformed; the text says how.
     Crashed(String),
     /// The same call gave another result in a fresh process: the verifier is not a function of its arguments alone.
     Unrepeatable {
@@ -122,8 +122,10 @@ impl Verdict {
 pub enum TestVerdict {
     /// The program passed the test.
     Passed,
-    /// The program failed the test; the text is the test's message. Where the test has none, it is the assertion that
-    /// failed, if that is not the whole test, with the last call of the program and its result; empty if nothing is known.
+    /// The program failed the test. For a test of input and output, the text is the first difference between the
+    /// outputs. For a function test, it is the exception of the test with its message; if an assertion has no message,
+    /// it is the assertion (unless this is the whole test) and the last call of the program with its result; empty if
+    /// nothing is known.
     WrongAnswer(String),
     /// The program raised an exception, or ended with a non-zero exit code; the text says which.
     RuntimeError(String),

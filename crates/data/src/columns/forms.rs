@@ -6,15 +6,16 @@ use serde_json::{Map, Value};
 use super::program_tests::holds_tests;
 use crate::rows::number_text;
 
-/// Columns that stand for the prompt, by preference.
+/// Columns of other tools' data sets that are read as the prompt; the first one that a row has is used.
 const PROMPTS: [&str; 5] = ["question", "problem", "instruction", "query", "conversations"];
-/// Columns that stand for the reference, by preference: those with a bare answer come before those with a solution.
+/// Columns of other tools' data sets that are read as the reference; the first one that a row has is used. Columns of
+/// bare answers come before the column of solutions.
 const REFERENCES: [&str; 4] = ["final_answer", "expected_answer", "ground_truth", "solution"];
-/// Columns that stand for the reply to imitate, by preference.
+/// Columns of other tools' data sets that are read as the reply to imitate; the first one that a row has is used.
 const DEMONSTRATIONS: [&str; 2] = ["completion", "output"];
 
-/// Gives a row the columns that rlar reads where they stand under other names. The row's own columns stay. Returns what
-/// was recognised, for a message such as "`question` is the prompt".
+/// Copies columns that have another tool's names to the names that rlar reads, such as `prompt` and `reference`. The
+/// columns with the other names stay. Returns one note for each copied column, such as "`question` is the prompt".
 pub fn recognise(row: &mut Map<String, Value>) -> Vec<String> {
     let mut found = Vec::new();
     // Arrow fills in null for columns that a row lacks.
@@ -44,7 +45,8 @@ fn has(row: &Map<String, Value>, key: &str) -> bool {
     row.get(key).is_some_and(|value| !value.is_null())
 }
 
-/// Whether a value can stand for a reference or a reply.
+/// Whether a value can be a prompt, a reference or a reply: a text that is not blank, a number, or a list that is not
+/// empty.
 fn is_answer(value: &Value) -> bool {
     match value {
         Value::String(text) => !text.trim().is_empty(),
@@ -59,7 +61,8 @@ fn has_tests(row: &Map<String, Value>) -> bool {
     is_list("tests") || is_list("test_list") || has(row, "entry_point") || row.get("tests").is_some_and(holds_tests)
 }
 
-/// verl's form: `reward_model.ground_truth` is the reference (or holds tests) and `data_source` the domain.
+/// Recognises verl's form: `reward_model.ground_truth` is copied to `reference`, or to `tests` if it holds tests, and
+/// `data_source` to `domain`. Adds a note on each copy to `found`.
 fn verl(row: &mut Map<String, Value>, found: &mut Vec<String>) {
     let Some(truth) = row.get("reward_model").and_then(|model| model.get("ground_truth")).cloned() else { return };
     if holds_tests(&truth) {
@@ -95,7 +98,8 @@ fn prompt(row: &mut Map<String, Value>, found: &mut Vec<String>) {
     found.push(format!("`{name}` is the prompt"));
 }
 
-/// The forms of tests of APPS, TACO and their kin.
+/// Recognises tests of programs in the form of APPS and TACO (`inputs` and `outputs`), copies them to the column
+/// `tests`, and adds a note on this to `found`.
 fn tests(row: &mut Map<String, Value>, found: &mut Vec<String>) {
     for name in ["input_output", "test_cases", "tests"] {
         let Some(tests) = row.get(name).filter(|value| holds_tests(value)).cloned() else { continue };

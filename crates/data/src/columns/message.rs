@@ -43,7 +43,8 @@ fn part(part: &Value) -> Result<String, String> {
     }
 }
 
-/// A copy of a value without the entries that are null, which Arrow fills in where objects have different keys.
+/// A copy of a JSON value whose objects have no null entries. Arrow adds such entries where the objects of a column
+/// have different keys.
 fn without_nulls(value: &Value) -> Value {
     match value {
         Value::Object(object) => {

@@ -51,7 +51,7 @@ pub struct ColumnTemplates {
 }
 
 impl ColumnTemplates {
-    /// The templates that are given, by their key.
+    /// The templates that the config gives, as pairs of a key, such as `prompt`, and the template's text.
     fn given(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let all = [
             ("prompt", &self.prompt),
@@ -91,9 +91,9 @@ impl CompiledColumns<'_> {
         self.keys.contains(&key)
     }
 
-    /// Sets the columns that have a template to the template's value. A template that uses a column that the row lacks
-    /// is passed over if the row has the column under its usual name: other data sets of a job, such as demonstrations,
-    /// may need no templates.
+    /// Sets each column of the row that has a template, such as `prompt`, to the template's value. If a template fails,
+    /// for example because it uses a column that the row lacks, a value that the row already has in the target column
+    /// stays: other data sets of a job, such as demonstrations, may need no templates.
     pub fn apply(&self, row: &mut Map<String, Value>) -> Result<(), String> {
         let mut values = Vec::with_capacity(self.keys.len());
         for key in &self.keys {

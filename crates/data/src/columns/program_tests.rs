@@ -1,5 +1,5 @@
-//! Tests of programs as APPS and TACO have them, and PRIME and verl after them: lists of inputs and outputs, as an
-//! object or as JSON text. The tool that runs programs reads them in this form.
+//! Recognises tests of programs in the form of the data sets APPS and TACO, which PRIME and verl use as well: a list of
+//! inputs and a list of outputs, in an object or in JSON text. The reward tool that runs programs reads this form.
 
 use serde_json::{Map, Value};
 

@@ -59,7 +59,7 @@ impl<'t> Templates<'t> {
     }
 }
 
-/// The expression of a template that is `{{ expression }}` and nothing else.
+/// The expression of a template that is `{{ expression }}` and nothing else; `None` for any other template.
 fn single_expression(source: &str) -> Option<&str> {
     let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?;
     let is_single = !inner.contains("{{") && !inner.contains("}}") && !inner.contains("{%");

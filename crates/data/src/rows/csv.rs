@@ -62,7 +62,8 @@ pub fn read(path: &Path, text: &str, delimiter: u8) -> Result<Vec<Numbered>, Dat
     Ok(rows)
 }
 
-/// The value of a cell.
+/// The JSON value of a cell: null if the cell is empty, the parsed JSON in a column that may hold lists or objects, and
+/// otherwise the cell's text.
 fn value(column: &str, cell: &str) -> Value {
     if cell.is_empty() {
         return Value::Null;

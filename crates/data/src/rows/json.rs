@@ -1,4 +1,4 @@
-//! JSON lines and JSON lists, with numbers to the last digit.
+//! Reads the rows in JSON lines and JSON lists, without rounding long numbers.
 
 use std::fmt;
 use std::path::Path;
@@ -11,10 +11,10 @@ use crate::error::DataError;
 
 /// Number of digits up to which a decimal number is the same again after it was stored as a 64-bit float.
 const EXACT_DIGITS: usize = 15;
-/// Largest number of zeros that are written out instead of an exponent.
+/// Largest exponent, in absolute value, of a number that is written with zeros instead of with the exponent.
 const MAX_ZEROS: i64 = 40;
 
-/// A row's line and columns.
+/// A row as a pair: its line in the file, from 1 (in a Parquet file, its number), and its values by column name.
 pub type Numbered = (usize, Map<String, Value>);
 
 /// Reads one JSON object per line; blank lines are skipped.
@@ -86,7 +86,7 @@ fn parse(text: &str) -> serde_json::Result<Value> {
     if has_long_number { exact(serde_json::from_str(text)?) } else { serde_json::from_str(text) }
 }
 
-/// Converts JSON text to a value, with numbers as in [`parse`].
+/// Converts JSON text to a value. As in [`parse`], a number that would lose digits becomes its text.
 fn exact(raw: &RawValue) -> serde_json::Result<Value> {
     match raw.get().as_bytes().first() {
         Some(b'{') => {
@@ -105,7 +105,7 @@ fn exact(raw: &RawValue) -> serde_json::Result<Value> {
     }
 }
 
-/// The significant digits of a number's text.
+/// The digits in the text of a number, without sign, decimal point, exponent, and zeros at either end.
 fn digits(number: &str) -> String {
     let mantissa = number.split(['e', 'E']).next().unwrap_or_default();
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();

@@ -90,7 +90,7 @@ fn value(field: Field) -> Value {
     }
 }
 
-/// The text of a map's key.
+/// The key of a Parquet map as a text, because the keys of a JSON object are texts.
 fn key_text(key: Field) -> String {
     match value(key) {
         Value::String(text) => text,

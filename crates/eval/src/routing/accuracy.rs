@@ -5,8 +5,8 @@ use crate::statistics::{mean, sample_variance};
 
 /// The estimated accuracy of each tool in each category. Accuracy is the mean of the item values (see `item_value`).
 pub struct CategoryAccuracies {
-    /// The mean value of the tool's scores on the items of the category, `[category][tool]`. For a category without
-    /// items, the tool's mean over all items.
+    /// The accuracy of the tool on the items of the category: the mean of the item values, from 0 to 1;
+    /// `[category][tool]`. For a category without items, the tool's mean over all items.
     pub measured: Vec<Vec<f64>>,
     /// The measured accuracies, shrunk towards what the overall accuracy of the tool and the difficulty of the category
     /// predict, `[category][tool]`.
@@ -59,8 +59,8 @@ impl CategoryAccuracies {
     }
 }
 
-/// The sampling variance of a tool's mean lead in a category, where the lead on an item is the tool's value minus the
-/// mean value of all tools. Infinite for fewer than two items.
+/// The sampling variance of a tool's mean lead over the items of one category, whose indices are in `group`. The lead
+/// on an item is the tool's value minus the mean value of all tools. Infinite for fewer than two items.
 fn sampling_noise(table: &ScoreTable, group: &[usize], tool: usize) -> f64 {
     if group.len() < 2 {
         return f64::INFINITY;

@@ -3,7 +3,7 @@
 
 use super::{ScoreTable, Standardisation};
 
-/// Two completions of an item that have different labels, as data for the fit.
+/// Two completions of an item that have different labels, as data from which the weights of the tools are fitted.
 pub struct LabelledPair {
     /// For each tool, the standardised score of the better completion minus that of the worse one.
     pub difference: Vec<f64>,

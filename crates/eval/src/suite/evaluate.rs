@@ -62,13 +62,14 @@ pub struct GroupValue {
     pub group: String,
     /// Number of prompts in the group.
     pub prompts: usize,
-    /// The first metric's value on these prompts.
+    /// The value of the suite's first metric on the prompts of the group.
     pub value: MetricValue,
 }
 
 impl SuiteEval {
-    /// Prepares an evaluation. Fails where a tool of the suite may not score, or where a prompt has an instruction that
-    /// `ifeval` does not know.
+    /// Prepares an evaluation. Fails where a tool of the suite may not grade its replies, for example because it has
+    /// not passed its admission checks (see [`assign_tools`]), or where a prompt has an instruction that `ifeval` does
+    /// not know.
     pub fn new(suite: Suite, prompts: Vec<SuitePrompt>, mut rewards: Orchestrator) -> Result<Self, EvalError> {
         assign_tools(&suite, &mut rewards)?;
         check_instructions(&suite, &prompts)?;
@@ -90,7 +91,7 @@ impl SuiteEval {
         self.rewards.activity()
     }
 
-    /// Makes the tools that are scoring part of this activity.
+    /// Makes `activity`, such as that of a training run, the one under which the tools that are scoring are shown.
     pub fn report_to(&mut self, activity: &Activity) {
         self.rewards.report_to(activity);
     }
@@ -203,8 +204,8 @@ impl SuiteEval {
 }
 
 impl SuiteResult {
-    /// The value with this name, such as `ifeval prompt strict`. Without a name the first value, which stands for the
-    /// suite.
+    /// The metric value with this name, such as `ifeval prompt strict`; without a name the first value, which stands
+    /// for the suite. `None` where there is no such value.
     pub fn metric(&self, name: Option<&str>) -> Option<&MetricValue> {
         match name {
             None => self.metrics.first(),

@@ -50,8 +50,8 @@ pub trait ReplyGenerator {
     /// messages. The error says why.
     fn check_suite(&self, suite: &Suite) -> Result<(), String>;
 
-    /// The beginning of every reply to a prompt that the prompt already holds, such as `<think>`; empty for most models.
-    /// Replies are generated and cached without it, and scored with it.
+    /// The text with which the prompt ends and every reply to it therefore begins, such as `<think>`; empty for most
+    /// models. Replies are generated and cached without this text, and scored with it.
     fn prefill(&self, _suite: &Suite, _example: &Example) -> Result<String, EvalError> {
         Ok(String::new())
     }

@@ -294,7 +294,8 @@ fn follows_strictly(id: &str, arguments: &Value, reply: &str) -> Option<bool> {
     Some(!reply.trim().is_empty() && ifeval::follows(id, arguments, reply)?)
 }
 
-/// For each instruction, whether the reply follows it.
+/// For each instruction, whether the reply follows it according to `check`. A missing reply is checked as an empty
+/// text.
 fn follow(instructions: &[Instruction], reply: &GradedReply, check: InstructionCheck) -> Vec<bool> {
     let text = reply.text.as_deref().unwrap_or("");
     instructions.iter().map(|i| check(i.id, i.arguments, text) == Some(true)).collect()

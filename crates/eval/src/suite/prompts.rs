@@ -16,17 +16,20 @@ pub struct SuitePrompt {
     /// The prompt's messages and the first reference. It also holds the columns of the data's row, which tools may
     /// read.
     pub example: Example,
-    /// All references; the example's reference is the first.
+    /// All references of the prompt, with which metrics such as BLEU compare a reply; the first is also the reference
+    /// of `example`. Empty where the suite has no references.
     pub references: Vec<String>,
     /// The group in which the prompt's results are also reported, such as a subject; `None` where the suite has no
     /// `group`.
     pub group: Option<String>,
 }
 
-/// A function that finds the files that a name in a suite stands for, such as a path or a pattern; at least one.
+/// A function from a name of data files in a suite, such as a path or a pattern, to the files that it stands for. It
+/// fails rather than return no file.
 pub type FindFiles<'f> = dyn Fn(&str) -> Result<Vec<DataFile>, EvalError> + 'f;
 
-/// Builds the prompts of a suite in the order of the data's rows; with a `limit`, only so many of the first ones.
+/// Builds the prompts of a suite in the order of the data's rows. `limit` is the maximum number of prompts, counted
+/// from the beginning; `None` builds all.
 pub fn build_prompts(suite: &Suite, find: &FindFiles, limit: Option<usize>) -> Result<Vec<SuitePrompt>, EvalError> {
     let templates = compile(suite)?;
     let shots = few_shot_messages(suite, &templates, find)?;

@@ -15,8 +15,9 @@ use super::spec::Suite;
 use crate::EvalError;
 use crate::rows::{Row, rows, text};
 
-/// Number of prompts in one call of the generator after which the call's total failure ends the generation, because the
-/// generator must be down. As long as there are no replies at all, the failure of a smaller call ends it too.
+/// Minimum number of prompts in a call of the generator for which a call without a single reply ends the generation
+/// with an error, because the generator must be down. While no reply is known to any prompt, a call with fewer prompts
+/// that yields no reply ends it too.
 const MAX_FAILED_PROMPTS: usize = 8;
 
 /// Settings of [`generate_replies`] that are not part of the suite.
@@ -133,7 +134,8 @@ pub fn generate_replies(
     Ok(Some(prompts.iter().zip(&keys).map(of_prompt).collect::<Result<_, EvalError>>()?))
 }
 
-/// The request for those replies to a prompt that are not in `replies` yet.
+/// The request for the missing replies to a prompt. `keys` has one key for each reply to the prompt; those that
+/// `replies`, a map by key, already holds are not requested.
 fn request<'t>(prompt: &'t SuitePrompt, keys: &[ReplyKey], replies: &HashMap<String, SuiteReply>) -> ReplyRequest<'t> {
     let missing = keys.iter().enumerate().filter(|(_, k)| !replies.contains_key(&k.key));
     let draws = missing.map(|(sample, k)| ReplyDraw { sample, seed: k.seed }).collect();
@@ -270,8 +272,9 @@ fn check_coverage(
     Ok(())
 }
 
-/// The index of the prompt to which a row replies; `None` where the suite has no such prompt. Fails where the row has
-/// no column that could name a prompt.
+/// The index of the prompt to which a row of recorded replies belongs. `index` maps ids and texts of the suite's
+/// prompts to their indices. `None` where the suite has no such prompt. Fails where the row has no column that could
+/// name a prompt.
 fn prompt_of_row(row: &Row, index: &BTreeMap<&str, usize>) -> Result<Option<usize>, EvalError> {
     let columns: Vec<&str> = ID_COLUMNS.into_iter().filter(|column| row.has(column)).collect();
     for column in &columns {

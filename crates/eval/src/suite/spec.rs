@@ -210,8 +210,8 @@ impl Suite {
         Ok(())
     }
 
-    /// What is wrong with the suite although each value by itself has the right type, such as a metric without the
-    /// tools that it needs. Empty for a suite that can be used.
+    /// The problems that show only when keys of the suite are considered together, or when a value has the right type
+    /// but cannot be used, such as a metric without the tools that it needs. Empty for a suite that can be used.
     pub fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = Vec::new();
         let mut report = |key: &str, reason: String| problems.push(KeyProblem::new(key, reason));

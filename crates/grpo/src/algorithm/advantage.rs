@@ -32,7 +32,8 @@ pub struct GroupScores {
 }
 
 impl GroupScores {
-    /// A copy in which a reply that any tool gave no score has no scores at all.
+    /// A copy of the group in which a reply that lacks any tool's score has no score from any tool (`None` in every
+    /// column).
     fn fully_scored(&self) -> Self {
         let kept = |i: usize| self.tools.iter().all(|tool| tool.scores[i].is_some());
         let kept: Vec<bool> = (0..self.lengths.len()).map(kept).collect();
@@ -169,7 +170,8 @@ fn pass_at_k(scores: &[Option<f64>], known: &[f64], k: usize) -> Vec<Option<f64>
     scores.iter().map(|s| s.map(gain)).collect()
 }
 
-/// `C(j, k − 2) / C(others, k − 1)`, as a product of ratios so that no binomial overflows.
+/// The ratio of binomial coefficients `C(j, k − 2) / C(others, k − 1)`, as a product of ratios so that neither
+/// overflows.
 fn choose_ratio(j: usize, others: usize, k: usize) -> f64 {
     if j + 2 < k {
         return 0.0;

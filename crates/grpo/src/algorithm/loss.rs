@@ -41,9 +41,9 @@ pub struct Minibatch {
 /// The threshold by which only the tokens of highest entropy enter the surrogate loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EntropyFloor {
-    /// Lowest entropy of a token that counts, in nats.
+    /// Lowest entropy, in nats, with which a token enters the surrogate loss.
     pub entropy: f32,
-    /// Number of tokens with at least this entropy.
+    /// Number of tokens of the minibatch that have at least this entropy, and so enter the surrogate loss.
     pub tokens: usize,
 }
 
@@ -73,7 +73,7 @@ impl KlSums {
 /// The loss of a reply, its gradients, and values for the metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LossTerms {
-    /// What the reply adds to the loss of its minibatch.
+    /// The reply's share of the loss of its minibatch; the shares of all replies add up to the loss.
     pub loss: f64,
     /// Gradient of the loss with respect to each token's log-prob.
     pub grad_log_probs: Vec<f32>,

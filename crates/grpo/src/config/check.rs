@@ -272,7 +272,8 @@ impl Config {
         }
     }
 
-    /// Checks the functions in `rewards.python`, and that no agent is asked for prompts that have them.
+    /// Checks the functions in `rewards.python`. Beside them, no language-model agent may choose or replace tools,
+    /// because the functions score every prompt.
     fn check_functions(&self, found: &mut Problems) {
         let rewards = &self.rewards;
         let functions = &rewards.python;

@@ -57,8 +57,8 @@ impl DataConfig {
         self.demonstrations.is_some() || self.mixture.iter().any(|d| d.demonstrations.is_some())
     }
 
-    /// The data sets for the key `name`. Without a mixture this is the one set `whole`; with a mixture, the set
-    /// `of_domain` of each domain.
+    /// The data sets that the config names under the key `name`, such as `train`. Without `data.mixture` this is one
+    /// set, with the files `whole`; with it, one set per domain, with the files that `of_domain` returns.
     pub fn sets<'c>(
         &'c self,
         name: &str,
@@ -90,9 +90,9 @@ pub struct DataSet<'c> {
     pub key: String,
     /// The files; `None` where the key is absent.
     pub files: Option<&'c DataFiles>,
-    /// The config key of the templates.
+    /// The config key of the templates in `columns`, such as `data.columns`, for messages.
     pub columns_key: String,
-    /// The templates of the columns; `None` where there are none.
+    /// The templates by which columns become prompts, references and the like; `None` if the config has none.
     pub columns: Option<&'c ColumnTemplates>,
 }
 

@@ -3,7 +3,7 @@
 
 use rlar_data::ForeignName;
 
-/// The names of other trainers, with the keys that they correspond to.
+/// Config keys of other trainers, each with the key of rlar that corresponds to it.
 pub const FOREIGN_NAMES: &[ForeignName] = &[
     name("lr", "optimizer.learning_rate"),
     name("actor_learning_rate", "optimizer.learning_rate"),

@@ -47,7 +47,7 @@ impl Default for LoraConfig {
 }
 
 impl LoraConfig {
-    /// Converts the settings to those of the policy crate.
+    /// Converts the settings to [`Lora`], the form in which the policy crate takes them.
     pub fn lora(&self) -> Lora {
         Lora {
             r: self.rank,

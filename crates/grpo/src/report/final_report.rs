@@ -74,9 +74,9 @@ impl From<BestOfRun> for (u64, String, f64) {
 /// How a figure changed from the first steps of a run to the last ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trend {
-    /// The figure: `reward`, the mean reward of a step's replies, or for methods without rewards `loss`.
+    /// Name of the figure: `reward` for the mean reward of a step's replies, or `loss` for methods without rewards.
     pub figure: String,
-    /// Number of first steps, and of last steps.
+    /// Number of steps over which `first` is a mean; `last` is a mean over as many.
     pub steps: usize,
     /// Mean of the figure over the first steps.
     pub first: f64,
@@ -85,8 +85,8 @@ pub struct Trend {
 }
 
 impl Trend {
-    /// The trend in the records of all steps, lines of `metrics.jsonl`. `None` if there are fewer than two, or if none of
-    /// the first or of the last steps has the figure.
+    /// The trend in the records of all steps of a run, lines of `metrics.jsonl`. `None` for fewer than two records, or
+    /// if the figure is missing in all of the first or in all of the last steps.
     pub fn of(records: &[Value]) -> Option<Self> {
         let steps = LAST_STEPS.min(records.len() / 2);
         let (first, last) = (&records[..steps], &records[records.len() - steps..]);
@@ -136,7 +136,7 @@ pub struct Report {
     /// How the reward or the loss changed over the steps; `None` for a run of fewer than two steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trend: Option<Trend>,
-    /// What stood out in the last steps, and what to change.
+    /// Hints for the user: sentences that say what stood out in the last steps of the run, and what to change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hints: Vec<String>,
 }

@@ -36,10 +36,11 @@ pub struct GrpoMetrics {
     /// Share of the groups in which nothing can be learned from the rewards, because all replies have the same
     /// advantage.
     pub zero_spread_groups: Option<f64>,
-    /// Why all replies of these groups have the same advantage.
+    /// Numbers of the groups in which all replies have the same advantage, by reason.
     #[serde(rename = "flat")]
     pub zero_spread: ZeroSpread,
-    /// Number of groups without different rewards that dynamic sampling replaced by groups of further prompts.
+    /// Number of groups that dynamic sampling replaced by groups of further prompts, because all their replies had the
+    /// same reward.
     pub replaced_groups: usize,
     /// Distribution of the replies' advantages.
     pub advantage: Option<Distribution>,
@@ -118,7 +119,7 @@ pub struct OutcomeCounts {
     /// Number of scores requested.
     #[serde(rename = "asked")]
     pub requested: usize,
-    /// Number of calls that failed; late ones are not counted.
+    /// Number of scores that the tool failed to give; scores that were not begun in time (`late`) are not counted.
     pub failed: usize,
     /// Number of scores that were not begun before `rewards.step_deadline` was over.
     pub late: usize,
@@ -131,9 +132,11 @@ pub struct OutcomeCounts {
 /// Shares of the ratios that were clipped; `None` for surrogate losses that do not clip.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct ClippedShare {
-    /// Share of the ratios below the clip range with a negative advantage.
+    /// Share of the ratios that are below the clip range and have a negative advantage; `None` if the surrogate loss
+    /// does not clip.
     pub low: Option<f64>,
-    /// Share of the ratios above the clip range with a positive advantage.
+    /// Share of the ratios that are above the clip range and have a positive advantage; `None` if the surrogate loss
+    /// does not clip.
     pub high: Option<f64>,
 }
 
@@ -153,7 +156,7 @@ pub struct KlMeans {
 pub struct TokenRates {
     /// Reply tokens per second of sampling.
     pub sampling: Option<f64>,
-    /// Tokens with a gradient per second of training.
+    /// Reply tokens that went through a backward pass, per second of the policy update.
     pub training: Option<f64>,
     /// Reply tokens per second of the whole step, from sampling to training.
     pub step: Option<f64>,

@@ -1,5 +1,5 @@
-//! Hints: what the first steps of a run show that a user should change, while little time is lost; and the same for the
-//! last steps, in the final report.
+//! Hints: sentences that tell the user what to change in a config. They are given after the first steps of a run, while
+//! little time is lost, and for the last steps in the final report.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ pub const FIRST_STEPS: u64 = 3;
 pub const LAST_STEPS: usize = 20;
 /// Share of truncated replies above which there is a hint.
 const CUT_OFF: f64 = 0.2;
-/// Share of groups without spread above which there is a hint.
+/// Share of groups without spread (all replies have the same advantage) above which there is a hint.
 const ZERO_SPREAD: f64 = 0.5;
 /// Share of failed or late calls of a tool above which there is a hint.
 const FAILURES: f64 = 0.05;
@@ -21,7 +21,7 @@ const FAILURES: f64 = 0.05;
 /// translations cannot be checked otherwise.
 const SIMILARITY: [&str; 5] = ["edit_similarity", "rouge_1", "rouge_2", "rouge_l", "token_f1"];
 
-/// What hints are made of: a part of a line of `metrics.jsonl`.
+/// The values of a line of `metrics.jsonl` from which hints are derived.
 #[derive(Debug, Deserialize)]
 struct StepFacts {
     accuracy: Option<f64>,
@@ -53,8 +53,8 @@ struct OutcomeFacts {
     last_failure: Option<Failure>,
 }
 
-/// What stands out in some steps in a row, as sentences that say what to change; empty if nothing does. `records` are
-/// lines of `metrics.jsonl`, and `max_tokens` is the limit `sampling.max_tokens`.
+/// Hints for the user: sentences that say what stands out in some consecutive steps, and what to change; empty if
+/// nothing stands out. `records` are lines of `metrics.jsonl`, and `max_tokens` is the limit `sampling.max_tokens`.
 pub fn hints(records: &[Value], max_tokens: usize) -> Vec<String> {
     let steps: Vec<StepFacts> = records.iter().filter_map(|record| StepFacts::deserialize(record).ok()).collect();
     let mut hints = Vec::new();
@@ -104,7 +104,8 @@ fn zero_spread(steps: &[StepFacts]) -> Option<String> {
     ))
 }
 
-/// A tool's calls over some steps.
+/// How many scores were requested from a tool over some steps, and how many of them are missing because a call failed
+/// or came too late.
 #[derive(Default)]
 struct Calls {
     requested: usize,
@@ -128,7 +129,7 @@ impl Calls {
     }
 }
 
-/// The calls of every tool.
+/// Counts of requested and missing scores over some steps, by the tool's name.
 fn tools(steps: &[StepFacts]) -> BTreeMap<&str, Calls> {
     let mut calls: BTreeMap<&str, Calls> = BTreeMap::new();
     for (name, tool) in steps.iter().flat_map(|step| &step.tools) {

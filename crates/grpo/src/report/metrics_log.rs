@@ -67,7 +67,7 @@ impl MetricsLog {
         Ok(())
     }
 
-    /// The records so far, lines of the file.
+    /// All records written so far, in the order of the steps.
     pub fn records(&self) -> Result<Vec<Value>, TrainError> {
         Ok(self.records.read()?)
     }
@@ -96,7 +96,8 @@ fn memory(name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kb| kb << 10)
 }
 
-/// The numbers of a record for the line that its step leaves in the terminal, the most important first.
+/// Numbers of a step's record, as texts such as `loss 0.312`, for the line that is printed in the terminal; the most
+/// important first.
 fn figures(record: &Value) -> Vec<String> {
     let number = |path: &str| record.pointer(path).and_then(Value::as_f64);
     let reward = number("/reward/mean");

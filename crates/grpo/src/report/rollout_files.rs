@@ -153,7 +153,7 @@ impl<'a> ReplyRows<'a> {
         Column::Text(rows.map(text).collect())
     }
 
-    /// A column with the text of each reply's prompt that the policy got.
+    /// A column with the text of each reply's prompt as the policy got it, for instance after the chat template.
     fn rendered_prompts(&self) -> Column {
         let rows = self.groups.iter().zip(self.prompts);
         Column::Text(rows.flat_map(|(g, prompt)| g.replies.iter().map(move |_| prompt.clone())).collect())

@@ -134,7 +134,7 @@ pub struct Measurement {
 }
 
 impl fmt::Display for Measurement {
-    /// The accuracy or, without held-out data, the value that decides.
+    /// Writes the held-out accuracy or, without held-out data, the value of `eval.metric`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.accuracy, self.unscored, self.decides) {
             (Some(accuracy), _, _) => write!(f, "held-out accuracy {:.1} %", 100.0 * accuracy),

@@ -74,7 +74,7 @@ fn read<T: serde::de::DeserializeOwned>(checkpoint: Option<&Checkpoint>, file: &
 }
 
 impl Collector<'_> {
-    /// The batch of the step that follows `counters`: the one that was collected ahead, or else one from the journal or
+    /// The batch of the next training step: the one that was collected one step ahead, or else one from the journal or
     /// a new one. Sets the times of sampling and scoring in `seconds`, unless the batch was collected ahead.
     pub fn collect(
         &mut self,

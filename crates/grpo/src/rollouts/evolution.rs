@@ -25,10 +25,11 @@ pub const EVOLUTION: &str = "evolution.json";
 /// The kind of the journal entries that hold results of the agents which come into use at a step.
 const ENTERED: &str = "entered";
 
-/// Largest number of examples of a domain that the agents get to write and check a new tool.
+/// Largest number of a domain's examples that are sent to the agents, which write and check a new tool with them.
 const MAX_EXAMPLES: usize = 64;
 
-/// The part of a checkpoint about agents and drift monitor: the monitor's window, open alerts, and the agents' results.
+/// The part of a checkpoint about agents and drift monitor: the monitor's summaries of the latest steps, alerts without
+/// a result yet, and the agents' results.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct EvolutionState {
     monitor: Monitor,
@@ -47,7 +48,7 @@ impl EvolutionState {
         Ok(serde_json::from_slice(&checkpoint.read(EVOLUTION)?)?)
     }
 
-    /// The new tools among the results.
+    /// The tools that agents made or found after drift alerts, among the agents' results that are in use.
     pub fn tools(&self) -> impl Iterator<Item = &NewTool> {
         self.entered.iter().filter_map(|result| match result {
             AgentResult::Replacement(replacement) => replacement.tool.as_ref(),
@@ -88,10 +89,10 @@ pub struct Evolution<'a> {
     thresholds: Option<DriftThresholds>,
     demonstrations: Vec<Example>,
     state: EvolutionState,
-    /// Domains whose tools the config assigned, or an agent replaced after an alert. Results of older requests do not
-    /// change their tools.
+    /// Domains whose tools were assigned by the config, or replaced by an agent after a drift alert. The choices that
+    /// agents make for prompts of these domains are ignored.
     fixed_domains: BTreeSet<String>,
-    /// Names of the alerts that this process has passed to the agents.
+    /// The drift alerts that this process has passed to the agents, each as the text `STEP SIGNAL DOMAIN`.
     submitted: BTreeSet<String>,
     /// Numbers of verifiers that the agents wrote in this run.
     verifiers: VerifierCounts,
@@ -130,8 +131,8 @@ impl<'a> Evolution<'a> {
         &self.state
     }
 
-    /// Applies the results that the agents have by now. In a replayed step, applies those that the journal holds for
-    /// it.
+    /// Applies the results of the agents, such as a new tool, that have come since the last call. If the step is
+    /// replayed, applies the results that the journal holds for this step instead.
     pub fn enter(&mut self, context: StepContext, journal: &mut Journal) -> Result<(), TrainError> {
         let StepContext { rewards, examples, step, is_replayed } = context;
         let results: Vec<AgentResult> = match journal.recall(step, ENTERED)? {

@@ -79,7 +79,7 @@ impl Mixture {
         starts.into_iter().find(|draw| !self.domains.iter().any(|d| d.is_active(*draw)))
     }
 
-    /// Indices of the next `wanted` prompts, after the first `drawn` of the run.
+    /// Indices of the next `wanted` prompts, when the run has drawn `drawn` prompts before.
     pub fn draw(&self, wanted: usize, drawn: u64, seed: u64) -> Vec<usize> {
         if let [only] = &self.domains[..] {
             let order = schedule::draw(only.prompts.len(), wanted, drawn, seed);

@@ -20,11 +20,12 @@ pub struct Rollout {
     /// Log-prob of each token under the distribution that it was drawn from, after top-k, top-p, min-p and repetition
     /// penalty.
     pub drawn_log_probs: Vec<f32>,
-    /// The reply as text, as the tools judge it: with the tag that the prompt opened for it, if it did.
+    /// The reply as text, as the tools judge it. If the prompt ends with an opening tag, such as `<think>`, the text
+    /// begins with this tag.
     pub text: String,
     /// Why the generation of the reply ended, such as an end token or the length limit.
     pub finish: Finish,
-    /// The score of each reward tool of the prompt, or why it gave none.
+    /// The score of each reward tool of the prompt, or the reason why the tool gave none.
     pub scores: Scores,
     /// Score of the audit tool as a fraction of its range, from 0 to 1; `None` if the reply was not audited or the
     /// audit gave no score.
@@ -99,7 +100,7 @@ pub fn sample(
 pub struct ToolOutcomes {
     /// Number of scores requested.
     pub requested: usize,
-    /// Number of calls that failed; late ones are not counted.
+    /// Number of scores that the tool failed to give; scores that were not begun in time (`late`) are not counted.
     pub failed: usize,
     /// Number of scores that were not begun before `rewards.step_deadline` was over.
     pub late: usize,

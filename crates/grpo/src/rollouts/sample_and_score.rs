@@ -21,11 +21,11 @@ const SOFT_OVERLONG: &str = "soft_overlong";
 
 /// Replies that wait until all replies to their prompt are complete, because a tool scores them together.
 struct IncompleteGroups {
-    /// One group per request; empty if no tool scores groups.
+    /// One group per generation request, that is, per prompt; empty if no tool scores all replies to a prompt together.
     groups: Vec<IncompleteGroup>,
 }
 
-/// The complete replies to a prompt, while others are still being sampled.
+/// The complete replies to a prompt, while other replies to the same prompt are still being sampled.
 struct IncompleteGroup {
     replies: Vec<(FinishedReply, Completion)>,
     /// Number of replies once the group is complete.
@@ -39,7 +39,8 @@ impl IncompleteGroups {
         Self { groups: requests.iter().map(group).collect() }
     }
 
-    /// Adds replies, and takes those that can be scored now.
+    /// Adds complete replies, and returns the replies that can be scored now: those of groups that are complete, or all
+    /// if no tool scores groups.
     fn complete(
         &mut self,
         replies: impl Iterator<Item = (FinishedReply, Completion)>,

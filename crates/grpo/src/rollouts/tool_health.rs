@@ -43,7 +43,7 @@ pub struct FailingTool {
     pub tool: String,
     /// Number of scores that failed in the last `rewards.failure_window` steps.
     pub failed: usize,
-    /// Number of scores that were requested in the same steps.
+    /// Number of scores that were requested from the tool in the last `rewards.failure_window` steps.
     pub requested: usize,
     /// Text of the tool's last failure.
     pub last_failure: String,
@@ -70,7 +70,8 @@ impl ToolHealth {
         })
     }
 
-    /// Counts the scores of a step's groups, and drops the counts of steps that are too old.
+    /// Counts the failed and requested scores of a step's groups, and drops the counts of steps outside
+    /// `rewards.failure_window`.
     pub fn observe<'g>(&mut self, groups: impl Iterator<Item = &'g Group>, config: &Config) {
         let outcomes = tool_outcomes(groups).into_iter();
         let counts = outcomes.map(|(tool, o)| (tool, FailureCount { failed: o.failed, requested: o.requested }));

@@ -80,8 +80,8 @@ impl ZeroSpread {
         counts
     }
 
-    /// For the message that stops a run: why all replies of every group have the same reward, and what the user can
-    /// change.
+    /// Text for the error that ends a run which learns nothing: why all replies of every group have the same reward,
+    /// and what the user can change.
     pub fn explain(&self, batch: &Batch) -> String {
         let replies = || batch.sampled().flat_map(|g| &g.replies);
         let unscored = replies().filter(|r| r.scores.total().is_none()).count();

@@ -37,7 +37,8 @@ pub fn dry_run(mut job: Job) -> Result<String, TrainError> {
     Ok(out)
 }
 
-/// Writes a line with the number of sequences, the sum of their tokens, and the longest of them.
+/// Writes a line with the number of sequences, the sum of their lengths in tokens, and the largest length. The line
+/// begins with `name`; `unit` says what the sequences are, such as `prompts`.
 fn token_counts(out: &mut String, name: &str, unit: &str, lengths: &[usize]) {
     if lengths.is_empty() {
         return;

@@ -1,5 +1,5 @@
-//! Compares the inputs of a resumed run (config, data, model, tools, suites) with those at its start; other inputs are
-//! refused.
+//! Compares the inputs of a resumed run (config, data, model, tools, suites) with those at its start; a run with other
+//! inputs is not continued.
 
 use std::path::Path;
 

@@ -31,7 +31,7 @@ use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
 use crate::update::reference::Reference;
 use crate::update::train_state::TrainState;
 
-/// What a run prepares before its first step.
+/// The data and state that a run of a policy prepares before its first step.
 struct Prepared<'a> {
     checkpoint: Option<Checkpoint>,
     tool_health: ToolHealth,
@@ -88,7 +88,8 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     Ok(Report { measured, trend, hints, ..Report::new(&state.counters, config, ended) })
 }
 
-/// Shows the evaluation of a policy before or after training. For people, that after training is part of the report.
+/// Shows the evaluation of a policy; `when` is `before` or `after`, relative to training. As text, only the evaluation
+/// before training is shown, because the report contains the one after it.
 fn announce(output: OutputMode, when: &str, evaluation: &PolicyEvaluation) {
     let PolicyEvaluation { sampled, greedy, suites } = evaluation;
     output.event("evaluation", json!({ "when": when, "sampled": sampled, "greedy": greedy, "suites": suites }));

@@ -31,8 +31,8 @@ struct Resumed {
 }
 
 impl ResumePoint {
-    /// Finds the point from which a job starts or continues. Also returns messages for the user about where that
-    /// is. Warns of damaged checkpoints.
+    /// Finds the point from which a job starts or continues. Also returns messages for the user about this point. Warns
+    /// of damaged checkpoints.
     pub fn find(run: &RunFolder, job: &Job) -> Result<(Self, Vec<String>), TrainError> {
         let anew = Self { checkpoint: None, resumed: None };
         if !job.resume {

@@ -150,7 +150,7 @@ pub fn mixture(job: &Job, prompts: &[Vec<u32>]) -> Result<Mixture, TrainError> {
     }
 }
 
-/// Removes the examples whose prompts are left out because of their length.
+/// Removes the examples whose prompts are left out because of their length: those with empty token ids in `prompts`.
 pub fn retain_fitting(examples: &mut Vec<Example>, prompts: &[Vec<u32>]) {
     let mut kept = prompts.iter().map(|p| !p.is_empty());
     examples.retain(|_| kept.next().unwrap_or(true));

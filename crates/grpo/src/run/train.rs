@@ -52,7 +52,8 @@ pub fn train(mut job: Job) -> Result<Report, TrainError> {
     Ok(report)
 }
 
-/// Shows the event of the start; `counters` are those of an earlier run that is continued.
+/// Prints the JSON event `start` with the sizes of the job. `counters` are those of the earlier run that is continued;
+/// `None` for a new run.
 fn announce(job: &Job, counters: Option<&Counters>) {
     let config = &job.config;
     let start = json!({

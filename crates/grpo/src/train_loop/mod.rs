@@ -99,7 +99,8 @@ impl TrainLoop<'_> {
         }
     }
 
-    /// Shows what a step did beside its figures: news of the agents, its measurement, and hints.
+    /// Shows what a step did in addition to the line with its figures: news of the agents, the evaluation after the
+    /// step, and hints.
     fn announce<M>(&self, state: &TrainState<M>, record: &StepRecord) -> Result<(), TrainError> {
         let (output, step) = (self.log.output(), record.step);
         for line in record.news.iter().flatten() {
@@ -125,8 +126,8 @@ impl TrainLoop<'_> {
         Ok(())
     }
 
-    /// Why there is no further step; `None` if there is one. If the time is up, this is written to the journal, so that
-    /// a resumed run stops after the same step.
+    /// Why the run ends before the next step; `None` if it goes on. If the limit of time is reached, this is written to
+    /// the journal, so that a resumed run stops after the same step.
     fn ended<M>(&mut self, state: &TrainState<M>) -> Result<Option<String>, TrainError> {
         let (t, counters) = (&self.config.train, &state.counters);
         if counters.step >= t.steps {
@@ -208,7 +209,7 @@ impl TrainLoop<'_> {
     }
 }
 
-/// Shows the event of a checkpoint that was written.
+/// Prints the JSON event `checkpoint` about the checkpoint of `state` that was just written.
 pub(crate) fn announce_checkpoint<M>(output: OutputMode, run: &RunFolder, state: &TrainState<M>) {
     let Counters { warmup, step, .. } = state.counters;
     let path = run.checkpoints().path(state.number());

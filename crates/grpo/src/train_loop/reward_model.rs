@@ -38,7 +38,8 @@ impl RewardModelTraining<'_> {
         Ok(Some(right as f64 / used.len().max(1) as f64))
     }
 
-    /// Takes the step that follows the state's counters, and returns its metrics.
+    /// Takes the next training step, at learning rate `lr`, and returns its metrics. The counters in `state` are not
+    /// changed.
     pub fn update(&self, state: &mut TrainState<RewardModel>, lr: f32) -> Result<RewardModelMetrics, TrainError> {
         let batch = self.config.train.batch.min(self.pairs.len());
         let chosen = schedule::batch(self.pairs.len(), batch, state.counters.step, self.config.seed);

@@ -66,8 +66,9 @@ pub fn demonstrations(
     examples.iter().map(tokens).collect()
 }
 
-/// The token ids of a prompt and its reply. In a chat, the reply's turn is that of the chat template, so that the same
-/// exchange as a conversation gives the same tokens; a plain reply ends with the tokenizer's end token.
+/// The token ids of a prompt and its reply. With the format `chat`, the chat template writes the reply's turn, so that
+/// the tokens are those of a conversation with the same messages. With `plain`, the reply ends with the tokenizer's end
+/// token.
 fn answered(
     policy: &Policy,
     example: &Example,
@@ -123,7 +124,7 @@ fn conversation(policy: &Policy, example: &Example) -> Result<Demonstration, Pol
 pub struct SftStep {
     /// Number of the step in its record, from 1.
     pub number: u64,
-    /// Index of the step, from 0, in the order of the data.
+    /// Index of the step among all supervised steps of the run, from 0; it decides which demonstrations the step takes.
     pub index: u64,
     /// Number of demonstrations per step.
     pub batch: usize,

@@ -20,10 +20,10 @@ pub struct TrainingMemory {
     pub tokens: usize,
 }
 
-/// Sizes on which the plan depends in addition to the model's shape.
+/// Sizes from which, in addition to the model's shape, the memory of training is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingSizes {
-    /// Number of all parameters.
+    /// Number of all parameters of the model, frozen ones included.
     pub parameters: usize,
     /// Number of parameters that are trained; with LoRA, those of the adapter.
     pub trained: usize,
@@ -34,8 +34,8 @@ pub struct TrainingSizes {
 }
 
 impl TrainingMemory {
-    /// Plans the micro-batches of a model: `chosen` tokens if given, otherwise as many as fit into three quarters of
-    /// the available memory.
+    /// Plans the micro-batches of a model: `chosen` tokens each if given, otherwise as many as fit into three quarters
+    /// of the `available` bytes of memory, but at least as many as the longest sequence has, up to `MAX_TOKENS`.
     pub fn new(
         c: &DecoderConfig,
         TrainingSizes { parameters, trained, copies, longest }: TrainingSizes,

@@ -304,8 +304,9 @@ impl OptimizerStep<'_> {
         grads
     }
 
-    /// Entropies of a sample of the replies, by a forward pass. In the first optimizer step, also adds the differences
-    /// between sampler and trainer to `stats`.
+    /// Entropies, in nats, of the next-token distributions in a sample of the replies (one in
+    /// `MEASURED_WITHOUT_GRADIENT`), by a forward pass. In the first optimizer step, also adds the differences between
+    /// the sampler's and the trainer's log-probs to `stats`.
     fn measure(&self, state: &TrainState, replies: &[&TrainSample], stats: &mut UpdateStats) -> Vec<f32> {
         let some: Vec<&TrainSample> = replies.iter().step_by(MEASURED_WITHOUT_GRADIENT).copied().collect();
         let sequences: Vec<Sequence> = some.iter().map(|s| s.sequence).collect();
@@ -318,7 +319,7 @@ impl OptimizerStep<'_> {
     }
 }
 
-/// The backward options of the step that follows the state's counters.
+/// The backward options for the next training step, whose index (from 0) is `state.counters.step`.
 fn options(state: &TrainState, config: &Config) -> BackwardOptions {
     let counters = &state.counters;
     BackwardOptions::new(config, config.sampling.temperature, counters.tokens_per_micro_batch, counters.step)
@@ -338,7 +339,7 @@ fn by_reply(values: &[f32], sequences: &[Sequence]) -> Vec<Vec<f32>> {
     ranges.map(|range| values[range].to_vec()).collect()
 }
 
-/// The ranges of slices with the given lengths in their concatenation.
+/// The index range of each of several slices in their concatenation, given the lengths of the slices.
 fn token_ranges(lengths: impl Iterator<Item = usize>) -> impl Iterator<Item = Range<usize>> {
     lengths.scan(0, |end, length| {
         let start = *end;

@@ -1,5 +1,5 @@
-//! The state of training between two steps: what a step depends on and what is not a function of config and step
-//! number. A checkpoint is this state on disk.
+//! The state of training between two steps: everything that a step depends on, except what is a function of config and
+//! step number. A checkpoint is this state on disk.
 
 use std::path::Path;
 
@@ -54,7 +54,7 @@ pub struct Counters {
     pub flat_steps: u64,
     /// The checkpoints with the best values of `eval.metric` so far, the best first.
     pub best: Vec<BestCheckpoint>,
-    /// Number of measurements since the best one.
+    /// Number of evaluations since the one with the best value of `eval.metric`.
     pub since_best: u64,
     /// The step after which the policy became the reference model; 0 is the start of reinforcement learning.
     pub reference: u64,

@@ -108,7 +108,8 @@ impl Parser<'_> {
         }
     }
 
-    /// Parses an environment after its `\begin`: a matrix, or of an aligned formula the last cell, which is the result.
+    /// Parses an environment after its `\begin`. The result is a matrix or, for an aligned formula, its last cell,
+    /// which holds the formula's result. `name` is the name of the environment.
     fn environment(&mut self, name: &str) -> Option<Expr> {
         let mut rows = vec![Vec::new()];
         loop {

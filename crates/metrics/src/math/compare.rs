@@ -271,8 +271,9 @@ fn close(x: Complex, y: Complex, tolerance: f64, slack: f64) -> bool {
     (x - y).abs() <= tolerance * x.abs().max(y.abs()) + slack
 }
 
-/// The largest operand of sums and functions in an expression. The rounding error of this operand is what a result may
-/// have in place of zero.
+/// The largest magnitude of an operand of the sums, functions, roots and logarithms in an expression at the point `at`.
+/// Where the exact result is zero, the computed one may be as large as the rounding error of this operand, so
+/// comparisons allow for that error.
 fn slack(e: &Expr, at: Point) -> f64 {
     let size = |e: &Expr| e.value(at).and_then(|v| v.scalar()).map_or(0.0, Complex::abs);
     let mut largest: f64 = 0.0;
@@ -317,7 +318,7 @@ fn is_set(e: &Expr) -> bool {
     matches!(e, Expr::Set(_) | Expr::Tuple(..) | Expr::Union(_) | Expr::Intersection(_) | Expr::Difference(..))
 }
 
-/// An answer with the set of all real numbers in place of the words for it.
+/// Replaces an answer in words, such as `all real numbers`, by the interval (−∞, ∞). Other answers stay as they are.
 fn named_set(e: &Expr) -> Cow<'_, Expr> {
     const REAL_NUMBERS: [&str; 5] =
         ["allrealnumbers", "allreals", "realnumbers", "allrealnumber", "thesetofallrealnumbers"];

@@ -260,8 +260,8 @@ impl Expr {
     }
 }
 
-/// Whether a root is that of a negative number, without symbols, with an odd index, which is a negative number. Other
-/// roots are principal ones.
+/// Whether a root is taken as a real one, as the cube root of −8 is −2: `radicand` has no symbols, its value `value` is
+/// a negative number, and `index` is an odd number. Every other root is the principal one, which may be complex.
 fn is_real_root(radicand: &Expr, index: Complex, value: Complex) -> bool {
     let is_odd = index.im == 0.0 && (index.re.rem_euclid(2.0) - 1.0).abs() < 1e-12;
     is_odd && value.im == 0.0 && value.re < 0.0 && radicand.symbols().is_empty()

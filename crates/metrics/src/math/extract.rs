@@ -149,7 +149,7 @@ pub fn answer(text: &str) -> Option<MathAnswer> {
 }
 
 /// The answer after the last "answer is", up to the end of the sentence, if this is a formula without delimiters such
-/// as dollars. `None` if it is a single number or no formula.
+/// as dollars. `None` if it is a single number or no formula. `lower` is `text` in lower case.
 fn formula_after(text: &str, lower: &str) -> Option<MathAnswer> {
     let rest = &text[*ends(lower, "answer is").last()?..];
     let line = rest.lines().next().unwrap_or("").trim_start_matches(':').trim();

@@ -29,8 +29,8 @@ pub fn names_differ(a: &Expr, b: &Expr) -> bool {
     a.figure != b.figure || !same_figure(a.figure, &a.letters, &b.letters)
 }
 
-/// Whether two names, which are not equal, consist of the same letters in the same order, and only one of them has the
-/// sign of a figure before them.
+/// Whether two answers are names with the same letters in the same order, and only one of them has the sign of a figure
+/// before its letters: `ABC` and `\triangle ABC`.
 pub fn differ_in_sign_only(a: &Expr, b: &Expr) -> bool {
     let (Some(a), Some(b)) = (name(a), name(b)) else { return false };
     a.letters.len() > 1 && a.letters == b.letters && (a.figure == Figure::Points) != (b.figure == Figure::Points)
@@ -58,7 +58,8 @@ fn same_figure(figure: Figure, a: &[&str], b: &[&str]) -> bool {
     }
 }
 
-/// The name that an expression is; `None` for other expressions, and for a single letter.
+/// Reads an expression as the name of points or of a figure, such as `ABC` or `\triangle ABC`; `None` for other
+/// expressions, and for a letter alone.
 fn name(e: &Expr) -> Option<FigureName<'_>> {
     let Expr::Product(factors) = e else { return None };
     // `m\angle ABC` is the measure of the angle.

@@ -30,18 +30,19 @@ pub(super) struct Lexer<'a> {
     pub(super) tokens: Vec<Token>,
     /// Whether the text contains `\begin`, and so an environment in which `\\` ends a row.
     has_rows: bool,
-    /// The number of texts such as `\text{…}` around this one.
+    /// How deep the text is nested in commands such as `\text{…}`: 0 for a whole formula, 1 for the content of a
+    /// `\text{…}` in it.
     pub(super) texts: u8,
-    /// What `2e-3` is.
+    /// Whether `2e-3` is read as a power of ten (0.002) or with Euler's number (2e − 3).
     pub(super) exponents: Exponents,
 }
 
-/// What a whole number with `e` and a signed number behind it is, such as `2e-3`.
+/// How a whole number with `e` and a signed number behind it, such as `2e-3`, is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exponents {
-    /// A number with a power of ten: 0.002.
+    /// `2e-3` is a number with a power of ten: 0.002.
     OfTen,
-    /// A difference or sum with Euler's number: 2e − 3.
+    /// `2e-3` is a difference with Euler's number: 2e − 3. In the same way, `2e+3` is a sum.
     Euler,
 }
 
@@ -50,7 +51,8 @@ pub fn tokens(text: &str, exponents: Exponents) -> Vec<Token> {
     split(text, 0, exponents)
 }
 
-/// Splits a text within a formula into tokens; `texts` is the number of texts around it.
+/// Splits the content of a command such as `\text{…}` into tokens. `texts` says how many of these commands are nested
+/// around the content.
 pub(super) fn tokens_within(text: &str, texts: u8) -> Vec<Token> {
     split(text, texts, Exponents::OfTen)
 }
@@ -76,13 +78,14 @@ impl Lexer<'_> {
         word.chars().enumerate().all(|(i, c)| self.peek(i) == Some(c))
     }
 
-    /// Adds a mark for `width` characters of the text, and moves past them.
+    /// Adds the mark `c` as a token, which stands for the next `width` characters of the text, and moves past them.
     pub(super) fn mark(&mut self, c: char, width: usize) {
         self.tokens.push(Token::Mark(c));
         self.at += width;
     }
 
-    /// Adds a command for `width` characters of the text, and moves past them.
+    /// Adds the command `name` as a token, which stands for the next `width` characters of the text, and moves past
+    /// them.
     pub(super) fn command(&mut self, name: &str, width: usize) {
         self.tokens.push(Token::Command(name.to_owned()));
         self.at += width;

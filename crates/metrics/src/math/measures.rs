@@ -66,8 +66,8 @@ pub struct Measure {
     pub unit: String,
 }
 
-/// The sum of quantities of one kind, in the smallest units of the kind. Minutes and seconds behind degrees or hours, and
-/// the `m` for minutes, are understood. `None` if a unit is unknown or the kinds differ.
+/// The sum of quantities of one kind, in the smallest units of the kind. Behind degrees, minutes and seconds are parts
+/// of a degree; beside a unit of time, `m` stands for minutes. `None` if a unit is unknown or the kinds differ.
 pub fn total(measures: &[Measure]) -> Option<(UnitKind, f64)> {
     let first = find(&measures.first()?.unit)?;
     let is_time = measures.iter().any(|m| find(&m.unit).is_some_and(|u| u.kind == UnitKind::Time));

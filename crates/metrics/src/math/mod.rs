@@ -32,7 +32,8 @@ use extract::{MathAnswer, answer, closing, has_mark};
 use notation::plain_notation;
 use plain::{number, plain};
 
-/// Maximum number of bytes in a reference that is examined for several numbers; longer ones are whole solutions.
+/// Maximum length, in bytes, of a reference that is searched for several numbers, which would make its answer unclear.
+/// A longer reference is a whole solution, not only an answer.
 const MAX_PROSE: usize = 20_000;
 
 /// The answers of a reply and of a reference as they are written, and whether they are equal.
@@ -52,7 +53,8 @@ pub fn equivalent(reply: &str, reference: &str, rules: MathRules) -> bool {
     compare_answers(reply, reference, rules).are_equal
 }
 
-/// Compares the answer of a reply with the answer of a reference, as [`equivalent`] does, and says which they are.
+/// Compares the answer of a reply with the answer of a reference, as [`equivalent`] does, and also returns both answers
+/// as they are written.
 pub fn compare_answers(reply: &str, reference: &str, rules: MathRules) -> ComparedAnswers {
     if let (Some(a), Some(b)) = (lone_number(reply), lone_number(reference))
         && a == b
@@ -94,7 +96,7 @@ impl ComparedAnswers {
     }
 }
 
-/// The last line of a text that is not blank; the text itself if all are.
+/// The last line of a text that is not blank; the whole text if all of its lines are blank.
 fn last_line(text: &str) -> &str {
     text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(text)
 }
@@ -281,7 +283,8 @@ fn formula_with_unit(text: &str) -> Option<MathAnswer> {
     read(&text[..at])
 }
 
-/// A formula without the texts in it, such as `\text{ cm}`. `None` if it begins with one, or if one does not end.
+/// A formula without the texts in it, such as `\text{ cm}`. `None` if the formula begins with such a text, or if the
+/// closing brace of a text is missing.
 fn without_texts(formula: &str) -> Option<String> {
     let mut out = String::new();
     let mut rest = formula;

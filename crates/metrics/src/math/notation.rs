@@ -103,7 +103,8 @@ fn fraction(c: char) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// The command or the marks for a character; `None` for other characters. Characters without width give nothing.
+/// The LaTeX command or the marks that replace a character, such as `\emptyset` for `∅`. Empty for characters without
+/// width; `None` for characters that this function does not replace.
 fn word(c: char) -> Option<&'static str> {
     Some(match c {
         '∠' => "\\angle ",

@@ -18,8 +18,8 @@ pub fn parse(text: &str) -> Option<Expr> {
     parse_with(text, Exponents::OfTen)
 }
 
-/// Parses a formula in which `2e-3` may also be 2e − 3, in this second meaning. `None` if the formula has one meaning
-/// only, or is invalid.
+/// Parses a formula that contains a number such as `2e-3`, and reads it as 2e − 3 with Euler's number instead of 0.002.
+/// `None` if the formula contains no such number, or is invalid.
 pub fn parse_with_euler(text: &str) -> Option<Expr> {
     let is_ambiguous = |w: &[u8]| w[0].is_ascii_digit() && w[1] == b'e' && matches!(w[2], b'+' | b'-');
     text.as_bytes().windows(3).any(is_ambiguous).then(|| parse_with(text, Exponents::Euler)).flatten()
@@ -138,7 +138,8 @@ impl Parser<'_> {
         Some(items)
     }
 
-    /// Whether a list ends before the next token, which is a closing bracket or another end.
+    /// Whether a list ends before the next token: at the end of the formula, or before a closing bracket, `;`, `&`, or
+    /// the end of a row or of an environment.
     fn ends(&self) -> bool {
         match self.peek() {
             None | Some(Token::Mark(')' | ']' | '}' | ';' | '&') | Token::End(_) | Token::Row) => true,
@@ -146,7 +147,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Consumes a relation sign such as `=` or `\le`; `None` if the next token is none.
+    /// Consumes a relation sign such as `=` or `\le`; `None` if the next token is no relation sign.
     fn relation(&mut self) -> Option<Relation> {
         let relation = match self.peek()? {
             Token::Mark('=') => Relation::Equal,
@@ -338,7 +339,7 @@ impl Parser<'_> {
     }
 }
 
-/// Whether an expression is a set, a tuple or interval, or a union; `None` is not.
+/// Whether an expression is a set, tuple, interval, union, intersection or difference of sets; false for `None`.
 fn is_set(e: Option<&Expr>) -> bool {
     matches!(e, Some(Expr::Tuple(..) | Expr::Set(_) | Expr::Union(_) | Expr::Difference(..) | Expr::Intersection(_)))
 }

@@ -35,8 +35,9 @@ impl Parser<'_> {
         }
     }
 
-    /// Skips a unit with its power. If there are only symbols before, the text is a part of the answer instead, and
-    /// degrees are kept. Returns whether the next token is a text; `None` if its power is invalid.
+    /// Skips the unit that comes next, with its power. Two kinds of text are not skipped: if `factors` holds nothing
+    /// but symbols, the text is a part of the answer and is added to it; and a unit of degrees makes the last factor an
+    /// angle. Returns false if the next token is no text; `None` if the power, or what follows a `/`, is invalid.
     fn takes_unit(&mut self, factors: &mut Vec<Expr>) -> Option<bool> {
         let Some(Token::Text(text)) = self.peek() else { return Some(false) };
         let text = text.clone();
@@ -56,7 +57,8 @@ impl Parser<'_> {
         Some(true)
     }
 
-    /// Parses a factor that follows the others without a sign between them, and adds it to them.
+    /// Parses a factor that follows the previous one without a sign between them, and adds it to `factors`. A fraction
+    /// behind a whole number makes a mixed number, as in `2 1/3`. `None` if the factor is invalid.
     fn next_to(&mut self, factors: &mut Vec<Expr>) -> Option<()> {
         if matches!(self.peek(), Some(Token::Number(_)))
             && matches!(factors.last(), Some(Expr::Number(_) | Expr::Degrees(_)))
@@ -173,7 +175,7 @@ impl Parser<'_> {
     }
 }
 
-/// Whether a text behind a number says that it is a number of degrees.
+/// Whether a text behind a number is the unit of degrees, such as `deg`.
 pub(super) fn is_degree(text: &str) -> bool {
     matches!(text, "degree" | "degrees" | "deg")
 }

@@ -5,7 +5,7 @@ use super::lexer::{Lexer, Token, tokens_within};
 
 /// Maximum number of bytes in an upright word, such as the content of `\mathrm{…}`.
 const MAX_WORD: usize = 60;
-/// Maximum depth of texts within texts that are read as formulas.
+/// Maximum number of commands such as `\text{…}` within each other whose contents are read as formulas.
 const MAX_TEXTS: u8 = 3;
 
 impl Lexer<'_> {

@@ -15,7 +15,7 @@ use super::{marked, tidy};
 
 /// Maximum number of bytes in an answer that is compared as a whole.
 const MAX_BYTES: usize = 120;
-/// Maximum number of words of a reply in which such an answer is searched, counted from the end.
+/// Maximum number of words, counted from the end of a reply, in which a range, date, time or quantity is searched.
 const MAX_WORDS: usize = 30;
 /// Words behind a number that are not the name of a unit.
 const NO_UNITS: [&str; 18] = [
@@ -24,7 +24,8 @@ const NO_UNITS: [&str; 18] = [
 ];
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
-/// An answer that is compared as a whole.
+/// An answer that is compared as a whole, although it may contain several numbers: a range, a date, a time or a
+/// quantity with units.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Whole {
     /// A range with its lower and upper bound, or two numbers with a hyphen between them.
@@ -32,7 +33,7 @@ pub enum Whole {
     Date(CalendarDate),
     Time(ClockTime),
     Quantity(Vec<Measure>),
-    /// A number alone, which only a reply can be.
+    /// A number alone. Only a reply has this answer: a reference that is a number alone is not compared as a whole.
     Number(f64),
 }
 
@@ -42,7 +43,7 @@ pub struct CalendarDate {
     year: Option<u32>,
     month: u32,
     day: Option<u32>,
-    /// Whether month and day may also be exchanged, as in `05/01/2023`.
+    /// Whether the notation leaves open which number is the month and which the day, as in `05/01/2023`.
     is_ambiguous: bool,
 }
 
@@ -91,7 +92,8 @@ impl ClockTime {
     }
 }
 
-/// The answer of a reference, if it is compared as a whole.
+/// The answer of a reference, if it is a range, a date, a clock time or a compound quantity, which are compared as a
+/// whole; `None` for other answers.
 pub fn in_reference(reference: &str) -> Option<Whole> {
     let answer = named_answer(reference);
     if answer.len() > MAX_BYTES || answer.contains(['=', '+', '(', '_', '<', '>', '|']) {
@@ -108,7 +110,8 @@ pub fn in_reference(reference: &str) -> Option<Whole> {
     }
 }
 
-/// The answer of a reply as a whole of the same kind as the reference's.
+/// The answer of a reply, read as the same kind of answer as the reference's (such as a date), or else as a number
+/// alone; `None` if it is neither.
 pub fn in_reply(reply: &str, reference: &Whole) -> Option<Whole> {
     let read = match reference {
         Whole::Range(..) => range_or_interval,
@@ -145,13 +148,14 @@ pub fn in_reply(reply: &str, reference: &Whole) -> Option<Whole> {
     found
 }
 
-/// Whether a text is a date in numbers, which is not a difference or a quotient.
+/// Whether a text is a date in digits, such as `2023-05-01`, which must not be read as a difference or a quotient.
 pub fn is_date(text: &str) -> bool {
     let is_numeric = |b: u8| b.is_ascii_digit() || matches!(b, b'-' | b'/' | b'.');
     (8..=10).contains(&text.len()) && text.bytes().all(is_numeric) && date(text).is_some()
 }
 
-/// The part of a text that holds the answer: the last box, what follows a mark or "answer is", or else the whole text.
+/// The part of a text that holds the answer: the content of the last `\boxed{…}`, what follows a mark (such as `####`)
+/// or "answer is", or else the whole text.
 pub fn named_answer(text: &str) -> String {
     if text.contains("\\boxed")
         && let Some(content) = last_box(text)
@@ -210,7 +214,7 @@ fn pattern(text: &str) -> Option<Regex> {
     Regex::new(text).ok()
 }
 
-/// The number in a group of a match.
+/// The number that the named group `group` of a regular expression matched; `None` if it matched no number.
 fn part<T: std::str::FromStr>(captures: &Captures, group: &str) -> Option<T> {
     captures.name(group)?.as_str().replace(',', "").parse().ok()
 }
@@ -296,7 +300,7 @@ fn range(text: &str) -> Option<Whole> {
     bounds("from", "to").or_else(|| bounds("low", "high"))
 }
 
-/// A range, which may also be written as a closed interval.
+/// Reads a text as a range, such as `3 to 5`, or as a closed interval, such as `[3, 5]`; `None` for other texts.
 fn range_or_interval(text: &str) -> Option<Whole> {
     let interval = || {
         let (from, to) = text.strip_prefix('[')?.strip_suffix(']')?.split_once(',')?;
@@ -305,7 +309,8 @@ fn range_or_interval(text: &str) -> Option<Whole> {
     range(text).or_else(interval)
 }
 
-/// Quantities with units, between which there are spaces, commas or "and".
+/// Reads a text as quantities with units, such as `5 feet 6 inches`, with spaces, commas or "and" between them; `None`
+/// for other texts.
 fn quantity(text: &str) -> Option<Whole> {
     static ITEM: LazyLock<Option<Regex>> = LazyLock::new(|| {
         pattern(

@@ -5,8 +5,8 @@ use super::{BleuTokenizer, matching, ngrams};
 /// Maximum length of the n-grams, in tokens.
 const ORDER: usize = 4;
 
-/// The counts from which BLEU is computed. Those of a corpus are the sums over the candidates (the texts that are
-/// scored).
+/// The counts from which BLEU is computed. The counts of a corpus are the sums of the counts of its candidates (the
+/// texts that are scored).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BleuStatistics {
     /// Number of tokens in the candidate, or in all candidates of a corpus.

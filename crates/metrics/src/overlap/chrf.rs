@@ -13,8 +13,8 @@ const WORD_ORDER: usize = 2;
 /// β², the weight of recall relative to precision.
 const BETA_SQUARED: f64 = 4.0;
 
-/// The counts from which chrF is computed, one entry for each length of n-grams. Those of a corpus are the sums over
-/// the candidates (the texts that are scored).
+/// The counts from which chrF is computed, one entry for each length of n-grams. The counts of a corpus are the sums of
+/// the counts of its candidates (the texts that are scored).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ChrfStatistics(Vec<OrderCounts>);
 

@@ -10,7 +10,8 @@ const MAX_SHIFT_DISTANCE: usize = 50;
 const BEAM: usize = 25;
 /// Maximum number of shifts that are tried for one candidate and one reference.
 const MAX_SHIFTS_TRIED: usize = 1000;
-/// The cost of a cell of the table that is outside the band.
+/// The cost in a cell of the table of edit distances that is outside the band around the diagonal, where no distance is
+/// computed.
 const UNREACHED: u32 = u32::MAX / 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +87,9 @@ fn edits(candidate: &[u32], reference: &[u32]) -> usize {
     shifts + table.distance() as usize
 }
 
-/// The table of edit distances, with the cost and last edit for every pair of prefixes near the diagonal. Rows belong
-/// to prefixes of the candidate. The rows of a prefix that two successive candidates share are computed only once.
+/// The table of edit distances: the cost and the last edit for every pair of a prefix of the candidate and a prefix of
+/// the reference near the diagonal. Each row belongs to a prefix of the candidate. When the table is filled for another
+/// candidate, the rows of the prefixes that it shares with the previous one are kept.
 struct EditTable<'r> {
     reference: &'r [u32],
     /// The candidate for which the rows of the table were computed.
@@ -147,7 +149,8 @@ impl<'r> EditTable<'r> {
         self.candidate.copy_from_slice(words);
     }
 
-    /// Follows the edits back from the last cell of the table.
+    /// The alignment of candidate and reference with the fewest edits, found by following the edits back from the last
+    /// cell of the table.
     fn alignment(&self) -> Alignment {
         let width = self.reference.len() + 1;
         let (mut i, mut j, mut trace) = (self.rows, self.reference.len(), Vec::new());
@@ -189,8 +192,9 @@ impl<'r> EditTable<'r> {
 /// How the words of a candidate correspond to the words of a reference.
 #[derive(Default)]
 struct Alignment {
-    /// For each word of the reference, the position of its word in the candidate. For a word that the candidate lacks,
-    /// the position of the word before; −1 is before the first word.
+    /// For each word of the reference, the position of the corresponding word in the candidate. For a word that the
+    /// candidate lacks, the position of the candidate's last word before the gap, or −1 if the gap is before the first
+    /// word.
     positions: Vec<isize>,
     /// For each word of the reference, whether the word is replaced or missing in the candidate.
     wrong_reference: Vec<bool>,
@@ -204,7 +208,7 @@ type Rank = (i64, usize, isize, isize);
 
 /// The best shift of a block: number of edits that it saves, and the words after the shift; `None` if there is no
 /// shift. The best one saves the most edits; among equals the longest block wins, then the earliest position from which
-/// and to which words move.
+/// and to which words move. `tried` counts the shifts tried for this candidate and reference.
 fn best_shift(words: &[u32], reference: &[u32], table: &mut EditTable, tried: &mut usize) -> Option<(i64, Vec<u32>)> {
     let before = i64::from(table.distance());
     let Alignment { positions, wrong_reference, wrong_candidate } = table.alignment();

@@ -69,8 +69,8 @@ fn western(line: &str) -> String {
     pairs(&line, |a, b| (digit(a) && b == '-').then_some([a, ' ', b, ' '])).into_iter().collect()
 }
 
-/// Calls `replace` for pairs of neighbouring characters from left to right. Characters that were replaced are not
-/// examined again.
+/// Replaces pairs of neighbouring characters, from left to right, by the four characters that `replace` returns for a
+/// pair; where it returns `None`, the pair stays. Characters that were replaced are not examined again.
 fn pairs(line: &[char], replace: impl Fn(char, char) -> Option<[char; 4]>) -> Vec<char> {
     let mut out = Vec::with_capacity(2 * line.len());
     let mut index = 0;

@@ -2,9 +2,9 @@
 //! `_tree_cache.py`).
 //!
 //! In the folder `models--OWNER--NAME` of a model, `blobs` contains the files, named by their hashes,
-//! `snapshots/COMMIT` contains links to them with their names in the model (the files
-//! themselves where there are no links), `refs` stores the commit of each branch and
-//! tag, and `trees/COMMIT.json` lists the files of a commit.
+//! `snapshots/COMMIT` contains links to them with their names in the model (or the files themselves, on a file system
+//! without links), `refs` stores the commit of each branch and tag, and `trees/COMMIT.json` lists the files of a
+//! commit.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -107,8 +107,9 @@ impl Cache {
         self.snapshot(commit).join(name).is_file()
     }
 
-    /// Puts the blob with this hash into a snapshot, under a file's name: as a link, or as the file itself where there
-    /// are no links. `is_new` says that no other snapshot has the blob, which can then be moved; otherwise it is copied.
+    /// Puts the blob with this hash into a snapshot, under a file's name: as a link, or as a file if `links` is false
+    /// or the file system has no links. As a file, the blob is moved if `is_new` (no other snapshot uses the blob), and
+    /// otherwise copied.
     pub fn place(&self, commit: &str, name: &str, hash: &str, links: bool, is_new: bool) -> Result<(), HubError> {
         let path = self.snapshot(commit).join(name);
         if let Some(folder) = path.parent() {
@@ -164,7 +165,8 @@ impl Cache {
     }
 }
 
-/// Creates the link at `path` in a snapshot, where the file `name` of the model is, to the blob with this hash.
+/// Creates a symbolic link at `path` to the blob with this hash. `path` is the place of the model's file `name` in a
+/// snapshot.
 fn link(path: &Path, name: &str, hash: &str) -> Result<(), HubError> {
     let up = "../".repeat(1 + name.split('/').count());
     let target = PathBuf::from(format!("{up}blobs/{hash}"));

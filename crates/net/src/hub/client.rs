@@ -122,9 +122,9 @@ impl Hub {
         Ok(info)
     }
 
-    /// The first `max_bytes` bytes of a text file of a model, such as the model's `README.md`. The rest is not
-    /// transferred, and invalid UTF-8 is replaced. If `revision` is a commit, or in offline mode, a file
-    /// that is in the cache is read from there.
+    /// The first `max_bytes` bytes of a text file of a model, such as the model's `README.md`. The rest of the file is
+    /// not transferred, and invalid UTF-8 is replaced. If `revision` is a commit, or in offline mode, a file that is in
+    /// the cache is read from the cache.
     pub fn text(&self, id: &str, revision: &str, name: &str, max_bytes: u64) -> Result<String, HubError> {
         names::id(id)?;
         names::revision(revision)?;

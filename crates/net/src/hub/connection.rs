@@ -28,7 +28,7 @@ pub(crate) struct HubConnection {
     pub background: BackgroundRuntime,
 }
 
-/// What a request is about, for error messages.
+/// The model, the revision and the file that a request is about, for error messages.
 pub(crate) struct RequestContext<'a> {
     /// The id of the requested model; empty if the request is not about a model.
     pub id: &'a str,
@@ -58,7 +58,7 @@ pub(crate) struct JsonPage {
     pub next: Option<Url>,
 }
 
-/// What the Hub's headers say about a file.
+/// The commit, hash and size of a file, from the Hub's headers; `None` for a value that no header gives.
 #[derive(Default)]
 pub(crate) struct FileHeaders {
     pub commit: Option<String>,
@@ -69,8 +69,9 @@ pub(crate) struct FileHeaders {
 }
 
 impl FileHeaders {
-    /// Adds the values from the headers of a response where no earlier response gave them. Headers about a linked file
-    /// (`x-linked-…`) are preferred to those about the response itself, which count only if `is_last`.
+    /// Fills in the values that are still `None` from the headers of a response. Headers about a linked file
+    /// (`x-linked-…`) are preferred. Headers about the response itself count only if `is_last`: if the response is not
+    /// a redirect.
     fn add(&mut self, headers: &HeaderMap, is_last: bool) {
         let commit = || header_text(headers, "x-repo-commit");
         let number = |name: &str| header_text(headers, name).and_then(|n| n.parse().ok());
@@ -147,8 +148,8 @@ impl HubConnection {
         self.settings.token.as_ref().map_or(text.clone(), |token| token.redact(&text))
     }
 
-    /// Calls `attempt` until it succeeds, within the number of tries of the settings. For requests with short
-    /// responses.
+    /// Calls `attempt` until it succeeds, within `deadline` and the number of tries of the settings. This is for
+    /// requests with short responses: one of several tries may take at most half of `deadline`.
     pub async fn request<T>(
         &self,
         address: &Url,

@@ -50,8 +50,8 @@ impl Hub {
     /// whose process was killed, continues where it stopped, and a file enters the cache only once its hash is right.
     /// `progress` is called for every chunk that arrives.
     ///
-    /// If `revision` is a commit and all requested files are in the cache, no request is sent. In offline mode, a branch or tag stands for the
-    /// commit that it had at its last download.
+    /// If `revision` is a commit and all requested files are in the cache, no request is sent. In offline mode, a
+    /// branch or tag stands for the commit that it had at its last download.
     pub fn download(
         &self,
         id: &str,

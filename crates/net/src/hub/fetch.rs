@@ -113,7 +113,8 @@ impl Hub {
         }
     }
 
-    /// Requests the missing bytes, again and again as long as each request brings some.
+    /// Requests the missing bytes of a file until it is complete. When all tries have failed but brought new bytes, the
+    /// tries are counted from the beginning again.
     async fn fill(
         &self,
         partial: &mut PartialFile<'_>,
@@ -177,8 +178,8 @@ impl Hub {
     }
 }
 
-/// Checks by its headers that a response contains the file of the announced size, beginning at byte `from`. The error
-/// says what is wrong.
+/// Checks by the headers of a response that the file has `size` bytes, as the Hub announced, and that a partial
+/// response (status 206) goes from byte `from` to the end of the file. The error says what is wrong.
 fn check_announced(response: &Response, from: u64, size: u64) -> Result<(), String> {
     let headers = response.headers();
     if response.status() == StatusCode::PARTIAL_CONTENT {

@@ -1,4 +1,4 @@
-//! What a search for models asks for, and what the Hub returns about a model.
+//! The conditions of a search for models, and the information that the Hub returns about a model.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::hub::names::{self, shown};
 /// Maximum number of files of a model; a model with more is an error.
 pub(crate) const MAX_FILES: usize = 50_000;
 
-/// What a search for models asks for.
+/// A search for models on the Hub: the conditions that a model must meet, the order, and the maximum number of models.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
     /// A text that the model's id must contain; an empty text allows every id.

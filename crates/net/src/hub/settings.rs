@@ -25,8 +25,9 @@ pub struct HubSettings {
     pub token: Option<Secret>,
     /// Whether requests are forbidden (offline mode), so that only the cache is used.
     pub offline: bool,
-    /// Whether the files of a snapshot are links to the cache's blobs. Without links, a file is in its snapshot only, and
-    /// snapshots share no files. A file system that has no links is treated in this way by itself.
+    /// Whether the files of a snapshot are links to the cache's blobs. Without links, a file is in its snapshot only,
+    /// and snapshots share no files. On a file system that has no links, the value makes no difference: files are
+    /// stored without links.
     pub symlinks: bool,
     /// Maximum time for a request other than a download, with all its tries and the pauses between them.
     pub deadline: Duration,

@@ -23,11 +23,12 @@ const MAX_BYTES: u64 = 8 << 20;
 /// Maximum size of the body of an error response, in bytes; a longer body is ignored.
 const MAX_ERROR_BYTES: u64 = 64 << 10;
 
-/// Maximum wait for the body of an error response, without which the error message has only the status, and for the
-/// token counts behind a streamed reply, without which they are estimated.
+/// Maximum wait for the body of an error response, and for the token counts at the end of a streamed reply. If they do
+/// not come in time, the error message has only the status, and the counts are estimated.
 const REST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Number of tokens beyond twice its limit at which a streamed reply is cut, with `length` as its reason.
+/// A streamed reply is cut when it has this many tokens more than twice its token limit; its finish reason is then
+/// `length`. The margin is wide because the tokens are only estimated.
 const LONGEST_EXCESS: u64 = 64;
 
 /// The content type of a streamed reply.
@@ -39,7 +40,7 @@ pub(crate) enum ChatError {
     Refused { parameter: Parameter, error: LlmError },
     /// Prompt and reply together do not fit into the model's context.
     TooLong { refusal: ContextRefusal, error: LlmError },
-    /// Anything else.
+    /// Any other failure, with the information whether another try makes sense.
     Failed(AttemptError<LlmError>),
 }
 
@@ -51,11 +52,12 @@ pub(crate) struct ChatAttempt<'a> {
     pub body: &'a Value,
     /// The number of the try, from 1.
     pub number: u32,
-    /// The round of the concurrency limit in which the try began.
+    /// The round of the concurrency limit (`AdaptiveLimit::round`) in which the try began: if several tries of one
+    /// round find the server overloaded, the limit is lowered only once.
     pub round: u64,
 }
 
-/// A limit on the time until something comes.
+/// A limit on the wait for a response or a token: the wait begins at `since` and may last for `limit`.
 struct Patience {
     since: Instant,
     limit: Duration,
@@ -74,9 +76,9 @@ impl Patience {
 /// A streamed reply that is being read.
 struct StreamReading<'a> {
     reply: StreamedReply,
-    /// The wait for the first or the next token.
+    /// The limit on the wait for the first token or, once that has come, for the next token.
     patience: Patience,
-    /// When the first token came.
+    /// The time at which the first token came; `None` before.
     first: Option<Instant>,
     /// Whether the server has said that the stream ends.
     is_done: bool,
@@ -210,7 +212,7 @@ impl ChatAttempt<'_> {
         Ok(())
     }
 
-    /// The reply in the body of a complete response, whose tokens are charged.
+    /// Reads the reply from the body of a complete response, and sets `charge` to its token counts.
     fn finish(&self, body: &Value, charge: &mut TryCharge<'_>) -> Result<ChatReply, ChatError> {
         let usage = wire::usage(self.request, body);
         (charge.prompt, charge.completion) = (usage.prompt, usage.completion);
@@ -241,7 +243,8 @@ impl ChatAttempt<'_> {
         self.refusal(Some(status), &body, &server_message, message, after)
     }
 
-    /// The error for an error that a server reports in a response that began as a success, such as in mid-answer.
+    /// The error for a response that has a success status but whose body, or a later chunk of whose stream, reports an
+    /// error.
     fn error_in_reply(&self, body: &Value) -> ChatError {
         let code = body.pointer("/error/code").and_then(Value::as_u64).and_then(|code| u16::try_from(code).ok());
         let status = code.and_then(|code| StatusCode::from_u16(code).ok());
@@ -251,9 +254,9 @@ impl ChatAttempt<'_> {
         self.refusal(status, body, &server_message, message, None)
     }
 
-    /// Classifies an error that the server reports. `status` is the response's status, or the one that an error in
-    /// mid-answer names; `body` the JSON with the error, `server_message` the message in it, `message` what is shown, and
-    /// `after` the pause for which the server asks.
+    /// Classifies an error that the server reports. `status` is the response's status, or the one that an error in a
+    /// streamed reply names (`None` if it names none), `body` is the JSON with the error, `server_message` the message
+    /// in the JSON, `message` the text for the user, and `after` the pause for which the server asks.
     fn refusal(
         &self,
         status: Option<StatusCode>,
@@ -283,8 +286,9 @@ impl ChatAttempt<'_> {
         }
     }
 
-    /// The error when no token came in time, or no complete answer of a server that does not stream. A server with too
-    /// many chats lets them wait.
+    /// The error when the first token did not come in time, or the complete answer of a server that does not stream;
+    /// `what` names the missing thing. The server counts as overloaded, because a server with too many chats lets them
+    /// wait.
     fn no_first_token(&self, what: &str) -> ChatError {
         self.connection.overloaded(self.round);
         let limit = seconds(self.connection.settings.first_token);
@@ -339,7 +343,7 @@ fn has_error(body: &Value) -> bool {
     body.get("error").is_some_and(|error| !error.is_null())
 }
 
-/// The text of a header.
+/// The value of a header; `None` if the response has no such header or the value is not ASCII.
 fn header(response: &Response, name: HeaderName) -> Option<String> {
     response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }

@@ -60,7 +60,7 @@ impl Budget {
         Self(Arc::new(BudgetState { limits, ..BudgetState::default() }))
     }
 
-    /// What has been used so far.
+    /// The tokens, money and requests that have been used so far.
     pub fn usage(&self) -> TokenUsage {
         let BudgetState { limits, .. } = &*self.0;
         let prompt_tokens = self.0.prompt_tokens.load(Ordering::Relaxed);
@@ -102,8 +102,8 @@ impl Budget {
     }
 }
 
-/// The tokens of one try of a request, which the budget is charged with when this is dropped: also when the try is given
-/// up, because the server did the work.
+/// Counts the tokens of one try of a request. When the value is dropped, the budget is charged with the tokens, also if
+/// the try was given up, because the server did the work.
 pub(crate) struct TryCharge<'a> {
     budget: &'a Budget,
     /// Number of tokens in the prompt, estimated until the server has counted them.
@@ -113,7 +113,7 @@ pub(crate) struct TryCharge<'a> {
 }
 
 impl<'a> TryCharge<'a> {
-    /// A charge for a prompt of this length, to which nothing has been replied.
+    /// A charge for a prompt of `prompt` tokens and no reply yet.
     pub fn new(budget: &'a Budget, prompt: u64) -> Self {
         Self { budget, prompt, completion: 0 }
     }

@@ -21,7 +21,7 @@ struct LimitState {
     surplus: usize,
     /// Number of successes since the limit changed last.
     successes: usize,
-    /// Number of times that the limit was lowered.
+    /// The number of the current round, from 0. A round ends when one of its requests finds the server overloaded.
     round: u64,
 }
 
@@ -45,7 +45,9 @@ impl AdaptiveLimit {
         self.state().limit
     }
 
-    /// The round of requests that begins now, for [`AdaptiveLimit::overloaded`].
+    /// The number of the current round. A request remembers the round in which it began, for
+    /// [`AdaptiveLimit::overloaded`]: if several requests of one round find the server overloaded, the limit is lowered
+    /// only once.
     pub fn round(&self) -> u64 {
         self.state().round
     }
@@ -64,8 +66,9 @@ impl AdaptiveLimit {
         self.lower(&mut state, most);
     }
 
-    /// Halves the limit, because the server could not take a request of this round. Returns the new limit; `None` if it
-    /// stays, because an earlier request of the same round has lowered it, or because it is 1.
+    /// Halves the limit, because the server could not take a request that began in this round, and begins the next
+    /// round. Returns the new limit; `None` if the limit stays, because another request of the same round has lowered
+    /// it, or because it is 1.
     pub fn overloaded(&self, round: u64) -> Option<usize> {
         let mut state = self.state();
         if round != state.round {
@@ -77,7 +80,8 @@ impl AdaptiveLimit {
         (half < before).then_some(half)
     }
 
-    /// Counts a request that the server has answered, and lets the limit grow if it is time.
+    /// Counts a request that the server has answered. After as many answers as the limit, the limit grows by one, up to
+    /// its maximum.
     pub fn succeeded(&self) {
         let mut state = self.state();
         state.successes += 1;

@@ -20,7 +20,8 @@ use crate::runtime::BackgroundRuntime;
 /// Maximum number of characters of a server's message that an error shows.
 const MAX_SHOWN_CHARS: usize = 300;
 
-/// The room that is left for a reply, in tokens, however long the prompt seems to be: its length is only estimated.
+/// Minimum number of tokens that a reply may have, even if the prompt seems to fill the model's context: the length of
+/// the prompt is only estimated.
 const LEAST_REPLY: u64 = 64;
 
 /// Maximum number of times that a server is asked for its limits while it cannot answer yet.
@@ -31,7 +32,7 @@ pub(crate) struct OpenAiConnection {
     pub settings: OpenAiSettings,
     /// The base URL.
     base: Url,
-    /// The address of the chats.
+    /// The URL to which chats are sent: `chat/completions` below the base URL.
     pub address: Url,
     pub authorization: Option<HeaderValue>,
     pub client: Client,
@@ -39,7 +40,7 @@ pub(crate) struct OpenAiConnection {
     concurrency: AdaptiveLimit,
     /// The parameters that the server has refused so far, which are no longer sent.
     refused: Mutex<Refused>,
-    /// What the server has told about its limits.
+    /// The limits that the server has told; unset until it has answered.
     limits: OnceCell<ServerLimits>,
     /// Number of times that the server was asked for its limits.
     questions: AtomicU32,
@@ -57,7 +58,7 @@ impl fmt::Debug for OpenAiConnection {
 }
 
 impl OpenAiConnection {
-    /// A connection without a request. [`LlmError::Request`] if the settings are invalid.
+    /// Creates a connection without sending a request. [`LlmError::Request`] if the settings are invalid.
     pub fn new(settings: OpenAiSettings) -> Result<Self, LlmError> {
         let failed = |message: String| LlmError::Request { address: redacted(&settings.url), message };
         let base = Url::parse(&settings.url).map_err(|e| failed(e.to_string()))?;
@@ -152,8 +153,9 @@ impl OpenAiConnection {
         })
     }
 
-    /// Sends the request and reads the reply. When the server refuses a parameter, the request is sent again without it;
-    /// when the reply may be longer than the context has room for, with the room that the server names.
+    /// Sends the request as try number `number` and reads the reply. If the server refuses a parameter, the request is
+    /// sent again without the parameter. If the server answers that prompt and reply do not fit into the context, the
+    /// request is sent once more, with the token limit that fits by the lengths in the answer.
     async fn chat_without_refused(
         &self,
         request: &ChatRequest,
@@ -203,7 +205,8 @@ impl OpenAiConnection {
         room.map_or(allowed, |room| room.min(allowed))
     }
 
-    /// Lets fewer chats be under way, because the server could not take one that began in this round.
+    /// Lowers the limit on chats at a time, because the server could not take a chat. `round` is the value of
+    /// [`AdaptiveLimit::round`] when that chat began.
     pub fn overloaded(&self, round: u64) {
         if let Some(limit) = self.concurrency.overloaded(round) {
             let address = redacted(self.address.as_str());

@@ -3,7 +3,7 @@
 use reqwest::StatusCode;
 use serde_json::Value;
 
-/// What a server says when prompt and reply together are longer than the model's context.
+/// The numbers that a server gives when prompt and reply together are longer than the model's context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ContextRefusal {
     /// Number of tokens in the prompt, if the server tells.
@@ -32,7 +32,7 @@ const REFUSALS: [&str; 11] = [
     "prompt is too long",
 ];
 
-/// Words behind which the length of the context stands.
+/// Words in a server's refusal that are followed by the length of the context, in tokens.
 const BEFORE_CONTEXT: [&str; 6] = [
     "context length",
     "context size",
@@ -42,16 +42,16 @@ const BEFORE_CONTEXT: [&str; 6] = [
     "configured limit",
 ];
 
-/// Words behind which the length of the prompt stands.
+/// Words in a server's refusal that are followed by the length of the prompt, in tokens.
 const BEFORE_PROMPT: [&str; 7] =
     ["resulted in", "request (", "requested tokens (", "input (", "prompt (length", "given:", "prompt is too long:"];
 
-/// Words in front of which the length of the prompt stands.
+/// Words in a server's refusal that are preceded by the length of the prompt, in tokens.
 const BEHIND_PROMPT: [&str; 4] =
     ["in the messages", "in your prompt", "input tokens", "tokens from the input messages"];
 
-/// The refusal in an error response; `None` for any other error. `status` is the response's status, `body` its JSON, and
-/// `message` the message in it.
+/// Recognises an error response by which a server refuses a request that is too long for the model's context; `None`
+/// for any other error. `status` is the response's status, `body` its JSON, and `message` the message in the JSON.
 pub(crate) fn context_refusal(status: Option<StatusCode>, body: &Value, message: &str) -> Option<ContextRefusal> {
     let field = |name: &str| body.pointer(&format!("/error/{name}")).or_else(|| body.get(name));
     let kind = |name: &str| field(name).and_then(Value::as_str).unwrap_or_default();

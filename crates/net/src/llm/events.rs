@@ -35,7 +35,8 @@ impl EventReader {
         self.end_event()
     }
 
-    /// Takes the complete line. An empty line completes an event, whose data is the result.
+    /// Processes the line that is now complete. An empty line ends an event: the result is then the event's data.
+    /// `None` for any other line, or if the event has no data.
     fn end_line(&mut self) -> Result<Option<String>, String> {
         let line = std::mem::take(&mut self.line);
         if line.is_empty() {

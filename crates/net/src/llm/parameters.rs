@@ -69,7 +69,8 @@ impl Parameter {
         }
     }
 
-    /// Changes a request's body so that it does without the parameter.
+    /// Removes the parameter from a request's body. The value of `max_tokens` moves to `max_completion_tokens`, and
+    /// `stream_options` goes with `stream`.
     fn leave_out(self, body: &mut Value) {
         let Some(fields) = body.as_object_mut() else { return };
         let removed = fields.remove(self.key());
@@ -109,9 +110,8 @@ impl Refused {
     }
 }
 
-/// The parameter of the request `sent` that an error response refuses; `None` for any other error. The JSON of the
-/// response names the parameter in `error.param` or in its message, where the first name of a parameter that was sent
-/// counts.
+/// The parameter of the request body `sent` that an error response refuses; `None` for any other error. It is the
+/// parameter in `error.param` of the response's JSON, or else the first one of the request that the message names.
 pub(crate) fn refused_parameter(json: &Value, message: &str, sent: &Value) -> Option<Parameter> {
     let code = json.pointer("/error/code").or_else(|| json.get("code")).and_then(Value::as_str).unwrap_or_default();
     let message = message.to_lowercase();

@@ -1,24 +1,26 @@
 //! Runaway repetition: a reply whose end repeats itself without end, as small models write it.
 
-/// The longest unit that is looked for, in bytes.
+/// Maximum length of the text that is repeated in a runaway repetition (the unit), in bytes.
 const LONGEST_UNIT: usize = 400;
 
-/// The smallest number of times that a runaway text repeats its unit.
+/// Minimum number of copies of the repeated text (the unit), one behind the other, in a runaway repetition.
 const LEAST_UNITS: usize = 6;
 
-/// The smallest length of a repetition of words, in bytes. Tables and boards in programs repeat less.
+/// Minimum length of a runaway repetition whose unit contains letters, in bytes. Repetitions in tables and game boards
+/// are shorter.
 const LEAST_WORDS: usize = 800;
 
-/// The smallest length of a repetition of digits and punctuation, in bytes. Programs may have long lists of zeros.
+/// Minimum length of a runaway repetition whose unit consists of digits and punctuation, in bytes. The limit is high
+/// because programs may have long lists of zeros.
 const LEAST_SIGNS: usize = 2400;
 
-/// The smallest length of a repetition of white space, in bytes.
+/// Minimum length of a runaway repetition whose unit consists of white space, in bytes.
 const LEAST_SPACE: usize = 400;
 
 /// The length of the end of a text in which repetition is looked for, in bytes.
 const WINDOW: usize = LEAST_SIGNS + LONGEST_UNIT;
 
-/// How much a text grows before it is looked at again, in bytes.
+/// Number of bytes by which a growing text gets longer between two checks for repetition.
 const STEP: usize = 256;
 
 /// A repetition at the end of a text.
@@ -30,8 +32,8 @@ pub struct Repetition {
     pub unit: usize,
 }
 
-/// The repetition at the end of a text that is so long that the text would go on like this without end; `None` for any
-/// other text. Ordinary code, tables and lists of zeros are not taken for one.
+/// Finds a repetition at the end of a text that is so long that the text would probably go on like this without end;
+/// `None` for any other text. Repetition in ordinary code, tables and lists of zeros does not count.
 pub fn runaway_repetition(text: &str) -> Option<Repetition> {
     let bytes = text.as_bytes();
     let reversed: Vec<u8> = bytes.iter().rev().take(WINDOW).copied().collect();
@@ -48,7 +50,8 @@ pub fn runaway_repetition(text: &str) -> Option<Repetition> {
     Some(Repetition { begin: text.ceil_char_boundary(begin), unit })
 }
 
-/// The smallest length of a repetition of this unit, in bytes. A byte beyond ASCII counts as a letter.
+/// Minimum length at which a repetition of this unit counts as runaway, in bytes. A byte beyond ASCII counts as a
+/// letter.
 fn least_length(unit: &[u8]) -> usize {
     if unit.iter().all(u8::is_ascii_whitespace) {
         LEAST_SPACE
@@ -81,7 +84,7 @@ fn common_prefixes(text: &[u8]) -> Vec<usize> {
 #[derive(Debug, Default)]
 pub(crate) struct GrowingText {
     text: String,
-    /// The length at which the text was looked at last.
+    /// The length of the text when it was last checked for repetition, in bytes.
     checked: usize,
 }
 

@@ -62,8 +62,8 @@ impl Replay {
         Ok(Self { path: path.to_owned(), exchanges, by_key, name, context: None })
     }
 
-    /// Gives the replay the context of the model whose exchanges were recorded, in tokens, so that prompts are fitted to
-    /// it as they were then.
+    /// Sets the context length, in tokens, of the model whose exchanges were recorded, so that prompts are fitted to
+    /// the same length as in the recording; `None` if it is unknown.
     pub fn with_context(self, context: Option<u64>) -> Self {
         Self { context, ..self }
     }
@@ -78,7 +78,7 @@ impl Replay {
         self.exchanges.is_empty()
     }
 
-    /// Drops the replies of other models; those without a model's name stay.
+    /// Drops the replies of all models other than `model`; replies without a model's name stay.
     pub(crate) fn of_model(mut self, model: &str) -> Self {
         self.by_key.retain(|_, index| self.exchanges[*index].exchange.model.as_ref().is_none_or(|m| m == model));
         self

@@ -1,4 +1,4 @@
-//! What a server tells about its limits: the length of the context, and the number of chats at a time.
+//! Asks a chat server for its limits: the length of the model's context, and the number of chats at a time.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ pub(crate) struct ServerLimits {
     pub slots: Option<usize>,
 }
 
-/// How a server answers a question about itself.
+/// The result of asking a chat server for a document about itself.
 enum About {
     Told(Value),
-    /// It does not tell.
+    /// The server does not give the document, or not in time.
     Silent,
-    /// It cannot be asked yet: it is not reachable, or still loads its model.
+    /// The server cannot be asked yet: it is not reachable, or still loads its model.
     NotYet,
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn ask(
     (!is_early || limits != ServerLimits::default()).then_some(limits)
 }
 
-/// An address below the base URL.
+/// The URL of `name` below the base URL.
 fn below(base: &Url, name: &str) -> Url {
     let mut url = base.clone();
     if let Ok(mut path) = url.path_segments_mut() {
@@ -64,7 +64,7 @@ fn below(base: &Url, name: &str) -> Url {
     url
 }
 
-/// An address beside the last part of the base URL if that is `v1`, otherwise below the base URL.
+/// The URL of `name` in place of a `v1` at the end of the base URL; without a `v1`, below the base URL.
 fn beside(base: &Url, name: &str) -> Url {
     let mut url = base.clone();
     let last = url.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default().to_owned();
@@ -78,7 +78,7 @@ fn beside(base: &Url, name: &str) -> Url {
     url
 }
 
-/// Gets a JSON document.
+/// Requests a JSON document about the server, and waits for it for at most `TIMEOUT`.
 async fn about(client: &Client, url: Url, authorization: Option<&HeaderValue>) -> About {
     let mut get = client.get(url);
     if let Some(value) = authorization {
@@ -100,7 +100,8 @@ async fn about(client: &Client, url: Url, authorization: Option<&HeaderValue>) -
     tokio::time::timeout(TIMEOUT, answer).await.unwrap_or(About::Silent)
 }
 
-/// The length of a model's context in a list of models: of the one with this name, or of the only one.
+/// The context length in tokens of the model `name` in the server's list of models. A model that is alone in the list
+/// may have another name. `None` if the list does not give the length.
 fn context_of(models: &Value, name: &str) -> Option<u64> {
     let models = models.get("data")?.as_array()?;
     let named = models.iter().find(|model| model.get("id").and_then(Value::as_str) == Some(name));

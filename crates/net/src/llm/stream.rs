@@ -5,21 +5,22 @@ use serde_json::{Deserializer, Value, json};
 use crate::llm::repetition::GrowingText;
 use crate::llm::wire::kind;
 
-/// What a chunk of a streamed reply brought.
+/// The kind of content in one chunk of a streamed reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece {
-    /// Nothing of the reply: the token counts, or other notes of the server.
+    /// No part of the reply: the token counts, or other information from the server.
     Note,
     /// A part of the reply without text, such as its author.
     Empty,
-    /// A token or a few, of the answer or a function call, or of the reasoning before it.
+    /// One token or a few of the answer, of a function call, or (if `is_reasoning` is true) of the reasoning before the
+    /// answer.
     Token { is_reasoning: bool },
 }
 
 /// A streamed reply as far as it has arrived.
 #[derive(Debug, Default)]
 pub(crate) struct StreamedReply {
-    /// The text of the answer; `None` if no chunk has had any, not even an empty one.
+    /// The text of the answer; `None` if no chunk has had a text, not even an empty one.
     text: Option<GrowingText>,
     reasoning: GrowingText,
     calls: Vec<StreamedCall>,
@@ -42,8 +43,8 @@ struct StreamedCall {
     arguments: GrowingText,
 }
 
-/// The chunks in the data of an event, usually one. The end mark `[DONE]` is none of them. The error says why the data
-/// are no chunks.
+/// The JSON chunks in the data of an event, usually one. The end mark `[DONE]` is left out. The error says why the data
+/// are not JSON.
 pub(crate) fn chunks(data: &str) -> Result<Vec<Value>, String> {
     let data = data.trim();
     let data = data.strip_suffix(DONE).unwrap_or(data);
@@ -60,7 +61,7 @@ pub(crate) fn is_end(data: &str) -> bool {
 const DONE: &str = "[DONE]";
 
 impl StreamedReply {
-    /// Adds a chunk. The error says what is wrong with the chunk.
+    /// Adds a chunk to the reply, and returns the kind of its content. The error says what is wrong with the chunk.
     pub fn add(&mut self, chunk: &Value) -> Result<Piece, String> {
         if let Some(usage) = chunk.get("usage").filter(|usage| usage.is_object()) {
             self.usage = usage.clone();
@@ -89,7 +90,8 @@ impl StreamedReply {
         Ok(Piece::Token { is_reasoning })
     }
 
-    /// Adds what the model thinks before it answers. True if it repeats itself without end.
+    /// Adds the reasoning in a chunk, which the model writes before its answer. True if the reasoning has begun to
+    /// repeat itself without end.
     fn add_reasoning(&mut self, delta: &Value) -> bool {
         let key = if delta.get("reasoning_content").is_some_and(Value::is_string) {
             "reasoning_content"
@@ -130,8 +132,9 @@ impl StreamedReply {
         Ok(is_runaway)
     }
 
-    /// The call to which a part with this index and this identifier belongs. A part with a name begins another call if
-    /// the server gives no index, or the same one to all calls.
+    /// The function call to which a part of a chunk belongs, by the part's index and id; a new call if no earlier one
+    /// fits. A part with a function's name (`has_name`) also begins a new call if it has no index, or another id at the
+    /// same index.
     fn call(&mut self, index: Option<u64>, id: &str, has_name: bool) -> &mut StreamedCall {
         let continues = |call: &StreamedCall| {
             let has_other_id = !id.is_empty() && id != call.id;
@@ -154,7 +157,7 @@ impl StreamedReply {
         self.finish.is_some()
     }
 
-    /// Ends the reply here, for this reason.
+    /// Ends the reply here, with the finish reason `finish`, such as `length`.
     pub fn cut(&mut self, finish: &str) {
         self.finish = Some(finish.to_owned());
         self.is_cut = true;

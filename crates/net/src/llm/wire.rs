@@ -56,7 +56,7 @@ fn estimate_message(message: &Value) -> u64 {
     tokens(message.get("content")) + reasoning(message).map_or(0, estimate_tokens) + call_tokens.sum::<u64>()
 }
 
-/// What the model thought before it answered, where the server keeps that apart from the answer.
+/// The model's reasoning before its answer; `None` if the server gives none apart from the answer.
 fn reasoning(message: &Value) -> Option<&str> {
     let text = |key: &str| message.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
     text("reasoning_content").or_else(|| text("reasoning"))

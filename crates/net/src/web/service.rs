@@ -125,8 +125,9 @@ impl SearchService {
         self.key.redact(text)
     }
 
-    /// Reads a list of results, of which it keeps at most `limit`. With `None`, the response had no list, and nothing
-    /// was found. Results without a usable address are left out.
+    /// Reads at most `limit` results from the list in a response. If `list` is `None`, the response has no list, and no
+    /// page was found. Results without a usable address are left out. [`WebError::Reply`] if `list` is a JSON value of
+    /// another type.
     pub fn hits(&self, list: Option<&Value>, fields: HitFields, limit: usize) -> Result<Vec<Hit>, WebError> {
         let Some(list) = list else { return Ok(Vec::new()) };
         let list = list

@@ -9,7 +9,8 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 use super::arguments::{Arguments, wrong};
 use super::{json, methods, percent, python, text};
 
-/// Adds the functions, filters, tests and methods to an environment.
+/// Adds those functions, filters, tests and methods of Jinja to a `minijinja` environment that it lacks or defines
+/// otherwise.
 pub(super) fn add(env: &mut Environment) {
     env.set_unknown_method_callback(methods::call);
     env.add_filter("tojson", json::to_json);
@@ -70,7 +71,7 @@ pub(super) fn add(env: &mut Environment) {
     });
 }
 
-/// A value as a floating-point number; `None` where it is none and no text of one.
+/// Converts a number, or a text that holds a number, to floating point; `None` for any other value.
 fn number(value: &Value) -> Option<f64> {
     match value.as_str() {
         Some(text) => text.trim().replace('_', "").parse().ok(),
@@ -78,7 +79,8 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// A value as an integer, without its fraction; `None` where it is no number and no text of one.
+/// Converts a number, or a text that holds a number in this base, to an integer, without its fraction; `None` for any
+/// other value.
 fn whole(value: &Value, base: u32) -> Option<Value> {
     if value.is_integer() {
         return Some(value.clone());

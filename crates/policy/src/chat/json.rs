@@ -8,10 +8,10 @@ use minijinja::{Error, Value};
 use super::arguments::{Arguments, wrong};
 use super::{PARTS, bounded, python};
 
-/// Most characters of one level of indentation.
+/// Largest number of characters by which the filter `tojson` may indent one level.
 const WIDEST: usize = 16;
 
-/// How a value is written.
+/// How the filter `tojson` writes a value as JSON.
 struct Style {
     is_ascii: bool,
     /// The text of one level of indentation; `None` writes everything on one line.
@@ -39,7 +39,8 @@ pub(super) fn to_json(value: &Value, arguments: Rest<Value>, named: Kwargs) -> R
     Ok(Value::from(out))
 }
 
-/// One level of indentation, from a number of spaces or a text.
+/// The text of one level of indentation, from the argument `indent` of `tojson`: a number of spaces, or the text
+/// itself.
 fn indentation(indent: &Value) -> Result<String, Error> {
     let text = match indent.as_str() {
         Some(text) => text.to_owned(),
@@ -137,7 +138,8 @@ impl Style {
     }
 }
 
-/// A key of an object: numbers, truth values and `None` become texts, as in Python.
+/// Converts the key of an object to the text that JSON requires: numbers, truth values and `None` become texts, as in
+/// Python's `json.dumps`.
 fn key_text(key: &Value) -> Result<String, Error> {
     match key.kind() {
         ValueKind::String => Ok(key.as_str().unwrap_or_default().to_owned()),

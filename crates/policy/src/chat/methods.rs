@@ -6,7 +6,7 @@ use minijinja::{Error, State, Value};
 use super::arguments::{Arguments, wrong};
 use super::text;
 
-/// Calls a method of a value.
+/// Calls the Python method named `method` of a template's value, as in `text.split()`.
 pub(super) fn call(state: &mut State, value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
     let mut own = Arguments::new(arguments);
     let result = match (value.kind(), value.as_str()) {

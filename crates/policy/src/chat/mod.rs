@@ -177,7 +177,8 @@ impl ChatTemplate {
     }
 }
 
-/// Removes the marks from a rendered text, and returns the byte ranges that were between them.
+/// Removes the marks around the model's replies from a rendered text. Returns the text, with the byte ranges of the
+/// replies.
 fn unmarked(marked: &str) -> Rendered {
     let (mut text, mut assistant, mut start) = (String::with_capacity(marked.len()), Vec::new(), 0);
     for c in marked.chars() {
@@ -190,8 +191,8 @@ fn unmarked(marked: &str) -> Rendered {
     Rendered { text, assistant }
 }
 
-/// Returns an error where a value is too deep or has too many parts to be written, such as a value that contains
-/// itself.
+/// Returns an error where a value is nested too deeply or has too many parts to be written, such as a value that
+/// contains itself. `depth` is the number of values around this one, and `left` the number of parts that may follow.
 fn bounded(value: &Value, depth: usize, left: &mut usize) -> Result<(), Error> {
     if depth > DEEPEST || *left == 0 {
         let message = format!("a value is nested more than {DEEPEST} deep or has more than {PARTS} parts");

@@ -7,8 +7,8 @@ use minijinja::{Error, ErrorKind, Value};
 use super::arguments::wrong;
 use super::python;
 
-/// The filter that the operator `%` becomes: formats a text with a value or with the items of a tuple, or gives the
-/// remainder of two numbers, which has the sign of the second.
+/// The filter that computes `left % right` as Python does. If `left` is a text, it is formatted with the value or the
+/// tuple `right`. If both are numbers, the result is the remainder, with the sign of `right`.
 pub(super) fn percent(left: &Value, right: &Value) -> Result<Value, Error> {
     if let Some(text) = left.as_str() {
         return formatted(text, right).map(Value::from);
@@ -56,7 +56,8 @@ fn formatted(text: &str, right: &Value) -> Result<String, Error> {
     format(FormatStyle::Printf, &text, &arguments)
 }
 
-/// The format and its arguments with the arguments of `%s` and `%r` as the texts that Python makes of them.
+/// Replaces the arguments of `%s` and `%r` in a format by the texts that Python's `str` and `repr` make of them, and
+/// each `%r` by `%s`. Returns the new format and all arguments.
 fn as_texts(format: &str, mut arguments: Vec<Value>) -> (String, Vec<Value>) {
     let (mut out, mut rest, mut next) = (String::new(), format, 0);
     while let Some(start) = rest.find('%') {

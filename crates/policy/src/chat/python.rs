@@ -82,7 +82,8 @@ fn quoted(text: &str) -> String {
     out
 }
 
-/// Whether Python writes a character as it is: all but controls, marks of format, and white space other than a space.
+/// Whether Python's `repr` writes a character as it is, without an escape. It does so for all but control, format and
+/// private-use characters, and white space other than a space.
 pub(super) fn is_printable(c: char) -> bool {
     let is_format = matches!(c, '\u{ad}' | '\u{600}'..='\u{605}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e000}'..='\u{f8ff}');

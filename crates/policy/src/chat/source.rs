@@ -9,15 +9,15 @@ const MOST_VARARGS: usize = 16;
 /// Largest number of operators `%` in one tag or expression that may format a text; further ones compute remainders.
 const MOST_OPERATORS: usize = 64;
 
-/// A part of a template.
+/// A part of a template's source text.
 enum Part<'s> {
-    /// What is written as it is: text, comments, and what stands between `{% raw %}` and `{% endraw %}`.
+    /// A part that is not rewritten: plain text, a comment, or the contents of a `{% raw %}` block.
     Text(&'s str),
     /// A tag or an expression, with its delimiters.
     Code(&'s str),
 }
 
-/// The source of a template in the dialect of `minijinja`.
+/// Rewrites the source of a Jinja template so that `minijinja` can render it.
 pub(super) fn rewritten(source: &str) -> String {
     let parts = parts(source);
     let mut out = String::with_capacity(source.len());
@@ -78,7 +78,8 @@ fn parts(source: &str) -> Vec<Part<'_>> {
     parts
 }
 
-/// The byte at which a tag or an expression ends, behind its delimiter; `None` where it does not end.
+/// The byte after the closing delimiter of the tag or expression with which `code` begins; `None` where it is not
+/// closed.
 fn code_end(code: &str) -> Option<usize> {
     let close = if code.starts_with("{%") { "%}" } else { "}}" };
     let mut depth = 0usize;
@@ -96,7 +97,7 @@ fn code_end(code: &str) -> Option<usize> {
     None
 }
 
-/// Whether the body of a macro, which the parts begin with, names `varargs`.
+/// Whether the body of a macro uses the variable `varargs`. `parts` begins directly after the tag that opens the macro.
 fn uses_varargs(parts: &[Part]) -> bool {
     for part in parts {
         let Part::Code(code) = part else { continue };
@@ -110,7 +111,8 @@ fn uses_varargs(parts: &[Part]) -> bool {
     false
 }
 
-/// The tag of a macro with parameters that take further arguments, followed by a tag that collects them as `varargs`.
+/// Rewrites the tag that opens a macro: adds parameters for arguments beyond those that the macro names, and a second
+/// tag that collects the arguments that were given in the list `varargs`.
 fn with_varargs(code: &str) -> String {
     let Some(close) = code.rfind(')') else { return code.to_owned() };
     let names: Vec<String> = (0..MOST_VARARGS).map(|i| format!("rlar_vararg_{i}")).collect();
@@ -123,7 +125,7 @@ fn with_varargs(code: &str) -> String {
     format!("{}{between}{parameters}){end}{{% set varargs = [{list}]|select('defined')|list{end}", &code[..close])
 }
 
-/// A tag or an expression in which the filter `rlar_percent` stands for the operator `%`.
+/// Rewrites a tag or an expression: replaces the operator `%` by the filter `rlar_percent`, as in `a|rlar_percent(b)`.
 fn without_percent(code: &str) -> String {
     let (open, rest) = code.split_at(2);
     let (inner, close) = rest.split_at(rest.len() - 2);
@@ -140,7 +142,8 @@ fn without_percent(code: &str) -> String {
     format!("{open}{inner}{close}")
 }
 
-/// Whether the left operand of the operator at `at` is no part of another product, so that a filter can bind to it.
+/// Whether the operator `%` (the token with the index `at`) can be replaced by a filter. A filter binds more tightly,
+/// so that the left operand must not be part of another product or power, nor have a sign of its own.
 fn is_free(code: &str, tokens: &[Token], at: usize) -> bool {
     let text = |i: usize| &code[tokens[i].start..tokens[i].end];
     let mut i = at;
@@ -189,7 +192,8 @@ fn ends_operand(text: &str, kind: Kind) -> bool {
     matches!(kind, Kind::Close | Kind::Text | Kind::Number) || is_operand_name(text, kind)
 }
 
-/// The byte at which the operand that begins with the token `at` ends; `None` where it is none, or a power.
+/// The byte at which an operand ends that begins with the token of index `at`; `None` where no operand begins there, or
+/// where the operand is a power (`a ** b`).
 fn operand_end(code: &str, tokens: &[Token], at: usize) -> Option<usize> {
     let text = |i: usize| tokens.get(i).map_or("", |token| &code[token.start..token.end]);
     let closing = |open: usize| {

@@ -6,10 +6,11 @@ use minijinja::{Error, Value};
 use super::arguments::{Arguments, wrong};
 use super::python::is_printable;
 
-/// Longest text that a method fills up to, in characters.
+/// Largest width, in characters, to which methods such as `ljust` and `zfill` fill up a text.
 const WIDEST: usize = 1 << 16;
 
-/// The methods that look for a text; `None` for other methods.
+/// Calls a method of Python's `str` that looks for a text in `text`, such as `find` or `split`; `None` where `method`
+/// is not such a method.
 pub(super) fn search(text: &str, method: &str, arguments: &mut Arguments) -> Result<Option<Value>, Error> {
     Ok(Some(match method {
         "partition" | "rpartition" => partition(text, method == "rpartition", arguments)?,
@@ -34,7 +35,8 @@ pub(super) fn search(text: &str, method: &str, arguments: &mut Arguments) -> Res
     }))
 }
 
-/// The methods that give a changed text; `None` for other methods.
+/// Calls a method of Python's `str` that returns a changed text, such as `title` or `ljust`; `None` where `method` is
+/// not such a method.
 pub(super) fn change(text: &str, method: &str, arguments: &mut Arguments) -> Result<Option<String>, Error> {
     let lower = |text: &str| text.to_lowercase();
     Ok(Some(match method {
@@ -65,7 +67,8 @@ pub(super) fn change(text: &str, method: &str, arguments: &mut Arguments) -> Res
     }))
 }
 
-/// The methods without arguments that ask whether all characters are of a kind; `None` for other methods.
+/// Calls a method of Python's `str` that asks whether a text is of some kind, such as `isdecimal` or `istitle`; `None`
+/// where `method` is not such a method.
 pub(super) fn is(text: &str, method: &str) -> Option<bool> {
     let is_start = |c: char| c == '_' || c.is_alphabetic();
     match method {
@@ -103,7 +106,7 @@ fn width(arguments: &mut Arguments) -> Result<usize, Error> {
     if width > WIDEST { Err(wrong("a text is filled up to at most 65536 characters")) } else { Ok(width) }
 }
 
-/// A part of a text, from the arguments `start` and `end`.
+/// The part of a text that the arguments `start` and `end` of a method, such as `find`, select.
 struct Slice<'t> {
     text: &'t str,
     /// Number of characters of the part.
@@ -169,7 +172,8 @@ fn split(text: &str, is_last: bool, arguments: &mut Arguments) -> Result<Value, 
     Ok(parts.into_iter().map(Value::from).collect())
 }
 
-/// The words of a text, at most `most`; the last one then holds the rest. From the end if `is_last`.
+/// Splits a text at white space into at most `most` words. With `is_last`, words are split off from the end, and the
+/// last word comes first. If there are more words, the last item holds all that were not split off.
 fn words(text: &str, most: usize, is_last: bool) -> Vec<&str> {
     let (mut words, mut rest) = (Vec::new(), text.trim());
     while !rest.is_empty() {
@@ -215,7 +219,8 @@ fn expanded(text: &str, size: usize) -> String {
     out
 }
 
-/// The text that a table gives for a character: the table maps numbers of characters to texts, numbers or `None`.
+/// Translates a character with the table of Python's `str.translate`, which maps the numbers (code points) of
+/// characters to texts, numbers or `None`. `None` removes the character, and characters without an entry stay.
 fn translated(c: char, table: &Value) -> Result<String, Error> {
     let entry = table.get_item(&Value::from(c as u32))?;
     if entry.is_undefined() {

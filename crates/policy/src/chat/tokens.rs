@@ -1,6 +1,6 @@
 //! The tokens of a tag or an expression of a template.
 
-/// The kind of a token.
+/// The kind of a lexical token of a template's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Space,
@@ -15,7 +15,7 @@ pub(super) enum Kind {
     Operator,
 }
 
-/// A token, as a byte range.
+/// A lexical token of a template's code, as a range of bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Token {
     pub kind: Kind,
@@ -23,7 +23,7 @@ pub(super) struct Token {
     pub end: usize,
 }
 
-/// The tokens of a code, which cover all of it.
+/// Splits the code of a tag or an expression into lexical tokens, which together cover all of it.
 pub(super) fn tokens(code: &str) -> Vec<Token> {
     let (mut tokens, mut at) = (Vec::new(), 0);
     while let Some(first) = code[at..].chars().next() {

@@ -75,9 +75,9 @@ fn gemma3(f: Fields) -> Result<Architecture, String> {
     }))
 }
 
-/// Makes the `config.json` with the two values that llama.cpp does not store. One is the number by whose root attention
-/// scores are divided: for the 27B model, which llama.cpp also recognises by its 62 layers, the width divided by the
-/// number of heads; for all other sizes, the size of a head.
+/// Makes the `config.json` from a GGUF file's metadata, with two values that llama.cpp does not store. One is the
+/// activation. The other is the number by whose root attention scores are divided: for the 27B model, which llama.cpp
+/// also recognises by its 62 layers, the width divided by the number of heads; for all other sizes, the size of a head.
 fn gguf_config(gguf: &Gguf, model_type: &str) -> Result<Value, PolicyError> {
     let mut json = gguf.decoder_config(model_type)?;
     let scalar = if json["num_hidden_layers"] == 62 {

@@ -1,4 +1,5 @@
-//! Model families, one file each: how the fields of their `config.json` are read, and what they are called in files.
+//! Model families, one file each: how the fields of a family's `config.json` are read, and which names the family, its
+//! classes and its tensors have in files.
 //!
 //! To add a family, add a file with its [`Family`] and an entry in [`FAMILIES`]. The names that messages list and the
 //! classes that saved models name come from that entry.
@@ -92,7 +93,7 @@ pub(crate) struct GgufFamily {
     pub architecture: &'static str,
     /// Makes the `config.json` that the metadata describes, for a `model_type`.
     pub config: fn(&Gguf, &str) -> Result<serde_json::Value, PolicyError>,
-    /// Parts of tensor names that differ from those of other families: Hugging Face's, and GGUF's.
+    /// Parts of tensor names that differ from those of most families, as pairs of Hugging Face's name and GGUF's name.
     pub renamed: &'static [(&'static str, &'static str)],
     /// Converts the values of a tensor to those that Hugging Face stores; `None` where GGUF stores the same values.
     pub weight: Option<RestoreWeight>,

@@ -1,4 +1,5 @@
-//! The model in a GGUF file, in Hugging Face's terms: its `config.json`, and its weights by their names there.
+//! The model in a GGUF file as Hugging Face would store it: its `config.json`, and its weights under Hugging Face's
+//! names.
 
 use std::collections::BTreeSet;
 

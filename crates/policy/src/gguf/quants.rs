@@ -34,7 +34,7 @@ const FORMATS: [QuantFormat; 12] = [
 ];
 
 impl QuantFormat {
-    /// Returns the format with one of ggml's numbers; `None` where it is not supported.
+    /// Returns the format that has this number in ggml; `None` where rlar does not support the format.
     pub fn of(number: u32) -> Option<Self> {
         FORMATS.into_iter().find(|f| f.number == number)
     }

@@ -18,8 +18,8 @@ use fused::FusedOps;
 pub use kernels::{Activation, AttentionSpec, Heads, Rope, RopeConfig, RopeKind};
 pub use packing::{Packing, Tree, TreePart};
 
-/// Runs `f` on a thread of the pool. While such a thread waits for a parallel loop, it works on the loop; a thread
-/// outside the pool would sleep instead, thousands of times per step.
+/// Runs `f` on a thread of rayon's thread pool. While a thread of the pool waits for a parallel loop to end, it helps
+/// to compute the loop; a thread outside the pool would sleep instead, thousands of times per step.
 pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }

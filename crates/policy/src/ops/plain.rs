@@ -83,14 +83,16 @@ pub fn mask(spec: &AttentionSpec, start: usize, time: usize, total: usize) -> Ve
     (0..time).flat_map(row).collect()
 }
 
-/// Position of each row of a tree within its sequence, padded with zeros to `time` rows.
+/// Position within its sequence of each row (token) of a tree, that is of sequences with a shared prefix; padded with
+/// zeros to `time` rows.
 fn positions(tree: &Tree, time: usize) -> Vec<usize> {
     let mut positions: Vec<usize> = tree.parts().flat_map(|p| p.seen..p.seen + p.rows).collect();
     positions.resize(time, 0);
     positions
 }
 
-/// The mask `[time, time]` that is added to the attention scores of a tree, which is padded to `time` rows.
+/// The mask `[time, time]` that is added to the attention scores of a tree (sequences with a shared prefix), whose rows
+/// are padded to `time`: 0 where a query attends to a key, and −1e30 elsewhere.
 fn tree_mask(spec: &AttentionSpec, tree: &Tree, time: usize) -> Vec<f32> {
     let mut mask = vec![-1e30; time * time];
     for part in tree.parts() {

@@ -7,7 +7,7 @@ use crate::admission::hacks::HACKS;
 use crate::admission::probes::{ProbeCase, ProbeKind};
 use crate::admission::ranking::ScoredCase;
 
-/// Largest number of hacks among the counterexamples of a tool.
+/// Largest number of hacks (attempts to cheat) among the counterexamples of a tool.
 const MAX_HACKS: usize = 2;
 
 /// A reply that a tool scored wrongly, or could not score.
@@ -48,8 +48,9 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Replies that a tool scored wrongly: at most one failure, one good reply, one bad reply, one literal of the tool's own
-/// code and two hacks.
+/// Replies that a tool scored wrongly: at most one failure, one good reply, one bad reply, two hacks (attempts to
+/// cheat), and one string literal of the tool's own code. `outcomes` belong to `cases`, in the same order; `scored` are
+/// the cases with a score.
 pub fn counterexamples(cases: &[ProbeCase], outcomes: &[Outcome], scored: &[ScoredCase]) -> Vec<Counterexample> {
     let failed = cases.iter().zip(outcomes).find_map(|(case, outcome)| match outcome {
         Outcome::Failed(failure) => Some(counterexample(case, Fault::Failed(failure.to_string()))),
@@ -101,13 +102,14 @@ fn of_kind<'s, 'c>(
     scored.iter().filter(move |s| is_wanted(s.case.kind))
 }
 
-/// The bad reply with the highest score among those to the same prompt.
+/// The bad reply with the highest score to the prompt that `good`, a good reply, answers; `None` if no bad reply to it
+/// has a score.
 fn best_bad<'s, 'c>(scored: &'s [ScoredCase<'c>], good: &ScoredCase) -> Option<&'s ScoredCase<'c>> {
     let same_prompt = |s: &&ScoredCase| s.case.example.id == good.case.example.id;
     of_kind(scored, |kind| kind == ProbeKind::Bad).filter(same_prompt).max_by(|a, b| a.score.total_cmp(&b.score))
 }
 
-/// The lowest score of a good reply to the same prompt.
+/// The lowest score of a good reply to the prompt that `other` answers; `None` if no good reply to it has a score.
 fn worst_good(scored: &[ScoredCase], other: &ScoredCase) -> Option<f64> {
     let good = of_kind(scored, |kind| kind == ProbeKind::Good).filter(|s| s.case.example.id == other.case.example.id);
     good.map(|s| s.score).min_by(f64::total_cmp)

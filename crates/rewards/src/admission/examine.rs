@@ -60,7 +60,7 @@ impl ProbeLimits {
 
 /// Number of probe cases that are scored and timed first, so that a slow tool is refused before it gets all cases.
 const FIRST_CASES: u32 = 4;
-/// Largest number of times that the first cases are timed; the shortest time counts.
+/// Largest number of times that the first probe cases are timed to measure a tool's speed; the shortest time counts.
 const TIMINGS: usize = 4;
 /// The name of the admission check of a tool's speed.
 pub const FAST: &str = "is fast enough";
@@ -96,8 +96,8 @@ pub fn examine(tool: &Tool, examples: &[Example], pairs: &[Preference]) -> Resul
 pub struct Examination {
     /// The report of the checks.
     pub admission: Admission,
-    /// Replies that the tool scored wrongly or could not score, one for each fault; empty when it passed every check, or
-    /// could not be run on them.
+    /// Replies that a refused tool scored wrongly or could not score, one for each fault. Empty when the tool was not
+    /// refused, or was refused for its speed before it scored all probe cases.
     pub counterexamples: Vec<Counterexample>,
 }
 
@@ -378,7 +378,7 @@ fn check_distinction(scored: &[ScoredCase]) -> Check {
     Check::new("tells replies apart", differs, evidence)
 }
 
-/// The reply of a case with its example, for people.
+/// A probe case in the words of a report: its reply, cut to 40 characters, and the id of its example.
 fn shown(case: &ProbeCase) -> String {
     let reply = shortened(&case.reply.text);
     // Examples that are made of pairs and card cases have ids that no file has.

@@ -111,8 +111,8 @@ fn backwards(text: &str) -> Option<String> {
     (back != text.trim() && back.chars().count() > 2).then_some(back)
 }
 
-/// The reference of another example, which is a wrong answer to this one because it differs from this one's reference.
-/// `None` when there is no such reference, or when this example has none.
+/// A wrong answer to `example`: the first reference of another example in `all` that differs from the reference of
+/// `example`. `None` when there is no such reference, or when `example` has none.
 pub fn other<'e>(example: &Example, all: &[&'e Example]) -> Option<&'e str> {
     let own = example.reference.as_deref()?;
     let at = all.iter().position(|e| e.id == example.id).unwrap_or(0);

@@ -187,7 +187,7 @@ fn add_known_replies<'e>(
     }
 }
 
-/// Fewest words of a reference that good replies need not repeat word by word.
+/// Fewest words of a long reference, which good replies need not repeat word by word.
 const LONG_WORDS: usize = 9;
 
 /// A good reply that is not the reference itself, so that a comparison which only pays for the very words of the

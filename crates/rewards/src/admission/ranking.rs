@@ -96,7 +96,7 @@ pub fn rank(role: ToolRole, scored: &[ScoredCase]) -> Ranking {
     Ranking { checks, auc: (!wins.is_empty()).then_some(auc) }
 }
 
-/// The scores of those replies to an example (`id`) that are of a kind.
+/// The scores of the replies of this `kind`, such as good replies, to the example with this `id`.
 fn scores_of(scored: &[ScoredCase], id: &str, kind: ProbeKind) -> Vec<f64> {
     scored.iter().filter(|s| s.case.example.id == id && s.case.kind == kind).map(|s| s.score).collect()
 }

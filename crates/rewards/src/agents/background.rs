@@ -139,7 +139,8 @@ impl BackgroundAgents {
 /// requests for each, and more if it must repair its replies.
 const MIN_CHOICES: usize = 20;
 
-/// Number of prompts that allow the language model one more choice of tools.
+/// Number of prompts per further choice: each time that the run has this many more prompts, the language model may
+/// choose the tools of one more prompt.
 const PROMPTS_PER_CHOICE: usize = 100;
 
 /// The state of the agents' thread.
@@ -153,13 +154,14 @@ struct AgentThread {
     /// Domains whose tools were chosen for all prompts at once, or replaced after an alert. For their prompts no more
     /// tools are chosen.
     settled: BTreeSet<String>,
-    /// The tools that the language model chose last for a prompt of each domain.
+    /// For every domain, the tools that the language model chose for the latest of its prompts.
     last_choice: BTreeMap<String, Vec<WeightedTool>>,
-    /// The tools that score two replies to a prompt before a choice among them.
+    /// Scores two sample replies to a prompt with the tools on offer, before the language model chooses among these
+    /// tools.
     scorer: SampleScorer,
     /// Number of prompts for which the run requested tools.
     prompts: usize,
-    /// Number of prompts for which the language model was to choose tools.
+    /// Number of prompts for which the language model was asked to choose tools.
     choices: usize,
 }
 

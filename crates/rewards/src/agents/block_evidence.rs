@@ -11,14 +11,15 @@ use crate::library::folder::Library;
 use crate::tool::card::{ToolCard, ToolKind, ToolRole};
 use crate::tool::scoring::ToolContext;
 
-/// Largest number of building blocks that the model sees, and lowest AUC of those that are measured.
+/// Largest number of building blocks (functions of `rlar_tools`) that the language model is shown.
 const MAX_BLOCKS: usize = 8;
+/// Lowest AUC with which a building block that compares two texts is shown to the language model.
 const LEAST_AUC: f64 = 0.75;
 
-/// Number of building blocks that pass every admission check with which the others are left out.
+/// If at least this many building blocks pass every admission check, those that fail a check are left out.
 const ENOUGH_ADMITTED: usize = 4;
 
-/// Building blocks that compare two texts, each with the call that is measured.
+/// Building blocks that compare two texts: the name of each, and the Python call of it that is measured.
 const COMPARISONS: [(&str, &str); 11] = [
     ("same_number", "same_number(candidate_response, reference_response)"),
     ("exact_match", "exact_match(candidate_response, reference_response)"),
@@ -33,10 +34,13 @@ const COMPARISONS: [(&str, &str); 11] = [
     ("same_program", "same_program(candidate_response, reference_response)"),
 ];
 
-/// Building blocks that prepare a text for others, by the kind of reference that they suit.
+/// Building blocks that prepare a text for a comparison, whatever the reference is.
 const FOR_ALL: [&str; 1] = ["words"];
+/// Building blocks that prepare a text for a comparison, for references that are numbers.
 const FOR_NUMBERS: [&str; 3] = ["last_number", "numbers", "final_answer"];
+/// Building blocks that prepare a text for a comparison, for the task `code`.
 const FOR_CODE: [&str; 3] = ["code_block", "python_parses", "defined_functions"];
+/// Building blocks that prepare a text for a comparison, for references that are other texts.
 const FOR_TEXTS: [&str; 2] = ["sentences", "ngrams"];
 
 /// A building block, and how well it alone ranks the replies to a task.
@@ -44,7 +48,8 @@ const FOR_TEXTS: [&str; 2] = ["sentences", "ngrams"];
 pub struct MeasuredBlock {
     /// The building block.
     pub block: BuildingBlock,
-    /// The AUC of the building block alone, from 0 to 1; `None` where it compares nothing.
+    /// The AUC with which the building block alone ranks good replies above bad ones, from 0 to 1; `None` if it
+    /// compares no texts, or if it could not be measured.
     pub auc: Option<f64>,
     /// Whether the building block alone would be admitted as a tool.
     pub is_admitted: bool,
@@ -61,8 +66,9 @@ impl fmt::Display for MeasuredBlock {
     }
 }
 
-/// The building blocks for a task's verifiers, those that rank its replies best first, then those that prepare texts.
-/// Without examples, only the latter.
+/// The building blocks that the language model is shown for a task's verifiers: first those that compare texts, the
+/// best ranking first, then those that prepare a text for a comparison. Without examples, only those that prepare
+/// texts.
 pub fn measured_blocks(task: &str, examples: &[&Example], context: &ToolContext) -> Vec<MeasuredBlock> {
     let examples: Vec<Example> = examples.iter().map(|e| (*e).clone()).collect();
     let all = building_blocks();
@@ -87,7 +93,7 @@ pub fn measured_blocks(task: &str, examples: &[&Example], context: &ToolContext)
     blocks
 }
 
-/// The names of building blocks that prepare texts of a task.
+/// The names of the building blocks that prepare texts of a task for a comparison.
 fn helpers(task: &str, examples: &[Example]) -> Vec<&'static str> {
     let references = examples.iter().filter_map(|e| e.reference.as_deref());
     let is_number = |text: &str| text.trim().parse::<f64>().is_ok();
@@ -102,7 +108,8 @@ fn helpers(task: &str, examples: &[Example]) -> Vec<&'static str> {
     FOR_ALL.iter().chain(special).copied().collect()
 }
 
-/// Examines a verifier that returns what a building block returns; `None` if it cannot be examined.
+/// Runs the admission checks of a verifier that returns the value of `call`, a Python call of a building block; `None`
+/// if they cannot be run.
 fn measure(
     block: BuildingBlock,
     call: &str,

@@ -64,7 +64,7 @@ fn is_formula(reference: &str) -> bool {
 }
 
 /// The kind of task that an instruction's wording shows ("translate", "summarise"), with the reason; translation also
-/// when question and reference are in different languages. `None` when nothing is shown.
+/// when question and reference are in different languages. `None` when the wording shows no kind of task.
 fn by_wording(question: &str, reference: &str) -> Option<(TaskKind, &'static str)> {
     let lower = question.to_lowercase();
     let verbs = [
@@ -176,7 +176,8 @@ impl TaskKind {
     }
 }
 
-/// The label of an example's task that its features show, whatever the example declares; `None` when they show none.
+/// The task label that an example's features show, whatever task the example declares; `None` when the features are too
+/// vague.
 pub fn shown_label(example: &Example) -> Option<&'static str> {
     let bare = Example { domain: None, columns: without_kind(example), ..example.clone() };
     let kind = TaskKind::of(&bare).0;

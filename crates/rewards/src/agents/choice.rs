@@ -23,7 +23,7 @@ const REASON_CHARS: usize = 600;
 /// Weight of the tools that a reply in plain words names after the first one.
 const FURTHER_WEIGHT: f64 = 0.5;
 
-/// Words with which a sentence may say what not to choose. Words that end in `n't` are such words, too.
+/// Words by which a sentence may say which tools not to choose. Words that end in `n't` count too.
 const NEGATIONS: [&str; 9] = ["not", "never", "cannot", "avoid", "instead", "rather", "except", "neither", "nor"];
 
 /// The content of a reply of the language model: the chosen tools, whether they suit the whole task, and the reason.
@@ -69,8 +69,8 @@ fn parse_text(text: &str, offered: &[OfferedTool]) -> Result<ParsedChoice, Strin
     }
 }
 
-/// Reads a choice from the arguments of the function call. Tools that were not offered are left out if others were
-/// offered. What does not matter may be missing: the reason, and whether the task decides.
+/// Reads a choice from the arguments of the function call. Tools that were not offered are left out; if no other tools
+/// are named, that is an error. The fields `reason` and `task_decides` may be missing.
 fn parse_arguments(fields: &Map<String, Value>, offered: &[OfferedTool]) -> Result<ParsedChoice, String> {
     let list = fields.get("tools").and_then(Value::as_array).ok_or("`tools` must be a list")?;
     let (mut tools, mut unknown) = (Vec::new(), None);
@@ -94,7 +94,8 @@ fn parse_arguments(fields: &Map<String, Value>, offered: &[OfferedTool]) -> Resu
     })
 }
 
-/// Reads a choice from plain words: the offered tools that they name, the first of them with the weight 1.
+/// Reads a choice from plain words: the offered tools that they name, the first with the weight 1 and the others with
+/// the weight 0.5.
 fn parse_words(text: &str, offered: &[OfferedTool]) -> Result<ParsedChoice, String> {
     let mut named: Vec<(usize, &str)> =
         offered.iter().filter_map(|o| Some((place_of(text, &o.card.name)?, o.card.name.as_str()))).collect();
@@ -122,7 +123,8 @@ fn parse_words(text: &str, offered: &[OfferedTool]) -> Result<ParsedChoice, Stri
     })
 }
 
-/// Where a text names a tool for the first time, as a byte offset: the name must not be a part of a longer one.
+/// The byte offset at which a text first names a tool, not counting places where the name is a part of a longer one;
+/// `None` if the text does not name the tool.
 fn place_of(text: &str, name: &str) -> Option<usize> {
     let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
     let stands_alone = |at: &usize| !text[..*at].ends_with(is_part) && !text[at + name.len()..].starts_with(is_part);

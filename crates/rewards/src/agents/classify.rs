@@ -25,20 +25,23 @@ const STEPS_TEMPLATE: &str = "classify-steps-1";
 /// Largest number of prompts of a group about which the model is asked.
 const SAMPLES: usize = 5;
 
-/// Largest number of prompts that are labelled one by one where the answers for a group differ.
+/// Largest number of prompts of a group that are labelled one by one, when the language model's answers about a few of
+/// them differ.
 const MAX_ONE_BY_ONE: usize = 60;
 
-/// Number of answers of the model that each piece of evidence counts for: a known task that the examples declare, one
-/// that their features show, and a declared name that is no known task.
+/// Votes of a known task that the examples of a group declare. Every answer of the language model is one vote.
 const DECLARED_WEIGHT: usize = 3;
+/// Votes of a task that the features of a group's examples show. Every answer of the language model is one vote.
 const SHOWN_WEIGHT: usize = 2;
+/// Votes of a declared name that is no known task. Every answer of the language model is one vote.
 const NEW_NAME_WEIGHT: usize = 1;
 
 /// An instruction with more words than this is split into its separate requirements, the steps.
 const LONG_INSTRUCTION_WORDS: usize = 60;
 
-/// Largest number of steps, and largest number of characters of one.
+/// Largest number of steps (separate requirements) that are taken from one long instruction.
 const MAX_STEPS: usize = 6;
+/// Largest number of characters of a step (a requirement of an instruction); longer ones are cut.
 const MAX_STEP_CHARS: usize = 200;
 
 /// Tasks whose prompts hold material to work on rather than requirements, so that a long prompt has no steps.
@@ -61,7 +64,7 @@ pub struct TaskLabels {
 /// How a group of examples got its label.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GroupVotes {
-    /// The task that the examples declare, or what their features show.
+    /// The name of the group: the task that its examples declare, or else the task that their features show.
     pub group: String,
     /// Number of examples in the group.
     pub examples: usize,
@@ -154,8 +157,8 @@ impl Group<'_> {
         (0..n).map(|i| self.examples[i * self.examples.len() / n]).collect()
     }
 
-    /// The labels that the examples themselves give evidence for, the declared task and the shown one, each with the
-    /// number of answers that it counts for.
+    /// The task labels that the group's examples speak for, by the task that they declare and by the features that they
+    /// show; each with its number of votes.
     fn evidence(&self, tasks: &TaskList) -> Vec<Evidence> {
         let declared = self.declared.map(|task| match tasks.find_within(task) {
             Some(known) => Evidence { label: known.to_owned(), weight: DECLARED_WEIGHT },
@@ -171,10 +174,10 @@ impl Group<'_> {
     }
 }
 
-/// A label that examples give evidence for.
+/// A task label that the examples of a group speak for.
 struct Evidence {
     label: String,
-    /// Number of answers of the model that it counts for.
+    /// Number of votes for the label; an answer of the language model is one vote.
     weight: usize,
 }
 
@@ -183,7 +186,7 @@ struct Voted {
     label: String,
     /// How often the model gave each label.
     answers: BTreeMap<String, usize>,
-    /// The labels of examples that were labelled one by one, by their keys, where the answers differed.
+    /// Labels of single examples, by [`key`]. Empty unless the language model's answers about the group differed.
     one_by_one: BTreeMap<String, String>,
 }
 
@@ -310,7 +313,7 @@ fn request(group: &str, example: &Example, declared: Option<&str>, tasks: &TaskL
 }
 
 /// The separate requirements of the first long instruction of a group; `None` when there is no long instruction, when
-/// the task is one whose prompts have none, or when the model gives no usable reply.
+/// the task is one of [`WITHOUT_STEPS`], or when the model gives no usable reply.
 fn ask_steps(client: &LlmClient, group: &Group, label: &str) -> Option<Vec<String>> {
     let is_long = |e: &&&Example| e.prompt().split_whitespace().count() > LONG_INSTRUCTION_WORDS;
     let example = group.examples.iter().find(is_long).filter(|_| !WITHOUT_STEPS.contains(&label))?;
@@ -331,7 +334,8 @@ fn ask_steps(client: &LlmClient, group: &Group, label: &str) -> Option<Vec<Strin
     parsed.map_err(|why| tracing::warn!("classify {}: {why}; no steps", group.name())).ok().map(|reply| reply.value)
 }
 
-/// The steps of a reply. Long ones are cut, and those beyond the largest number are left out.
+/// The steps (separate requirements) that a reply lists. Long ones are cut, and those beyond the largest number are
+/// left out.
 fn parse_steps(reply: &str) -> Vec<String> {
     let listed = object(reply).ok().and_then(|fields| texts(fields.get("steps"), "steps", 2000).ok());
     let listed = listed.unwrap_or_else(|| numbered_lines(reply));

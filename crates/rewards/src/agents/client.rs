@@ -215,8 +215,9 @@ impl LlmClient {
     }
 }
 
-/// The length of context, in tokens, to which a prompt is cut after a server refused it as too long: shorter than the
-/// context by as much as the estimate of the prompt's length was too small. `None` if nothing is known.
+/// The context length, in tokens, to which a prompt is cut after a server refused it as too long. It is less than
+/// `context`, the true length, because the prompt has more tokens than were estimated. `prompt_tokens` is the number
+/// that the server counted. `None` if `context` is unknown.
 fn fitting_context(context: Option<u64>, prompt_tokens: Option<u64>) -> Option<u64> {
     let context = context?;
     let excess = prompt_tokens.map_or(context / 2, |tokens| tokens.saturating_sub(context / 2));

@@ -12,11 +12,12 @@ use crate::tool::card::{ToolCard, ToolKind};
 /// show which tool is good.
 const GOOD_AUC: f64 = 0.8;
 
-/// How far the AUC of a tool may be below that of the best measured tool.
+/// How far the AUC of a tool may be below that of the best measured tool, so that the tool can still be chosen.
 const MAX_BEHIND: f64 = 0.15;
 
-/// The admitted tools that suit an example and are not clearly worse than another: those whose AUC on the examples of
-/// the task is at most 0.15 below that of the best measured tool, if this one reaches 0.8, and those without evidence.
+/// The admitted tools that suit an example, without those that are clearly worse than another. If the best measured
+/// tool reaches an AUC of 0.8 on the examples of the task, tools with an AUC more than 0.15 lower are left out. Tools
+/// without evidence stay.
 pub fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
     let mut cards = suitable(library, example, task);
     let auc = |card: &ToolCard| library.evidence(task, &card.name).and_then(|evidence| evidence.auc);
@@ -47,8 +48,8 @@ pub(crate) fn suitable<'l>(library: &'l Library, example: &Example, task: &str) 
     library.cards().filter(suits).collect()
 }
 
-/// Whether a tool may score replies only to be compared: builtin functions, verifiers, and composites of these, which
-/// cost neither money nor much time.
+/// Whether a tool costs neither money nor much time, so that agents may run it only to compare tools: builtin
+/// functions, verifiers, and composites of these.
 pub(crate) fn is_cheap(library: &Library, name: &str) -> bool {
     library.card(name).is_some_and(|card| match &card.kind {
         ToolKind::Builtin { .. } | ToolKind::Verifier { .. } => true,

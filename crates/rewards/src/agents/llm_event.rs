@@ -11,7 +11,7 @@ pub struct LlmEvent<'a> {
     pub role: &'a str,
     /// What the request is about: a task label, a domain, or the name of a tool.
     pub task: &'a str,
-    /// What happened.
+    /// What happened to the request: it was sent, a token came, or the reply was accepted or rejected.
     pub kind: LlmEventKind<'a>,
 }
 
@@ -33,5 +33,5 @@ pub enum LlmEventKind<'a> {
     Rejected(&'a str),
 }
 
-/// A function that gets every event of a client.
+/// A function that is called with every event of the agents' requests to the language model.
 pub type LlmObserver = Arc<dyn Fn(&LlmEvent) + Send + Sync>;

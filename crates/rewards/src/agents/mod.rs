@@ -7,9 +7,9 @@
 //! between marks ([`fence`]) and treated as data, not as instructions.
 //!
 //! The modules in order of use: [`Agents`] holds the services; [`client`] sends a [`request`] with a [`prompt`], and
-//! [`parse`] reads replies; [`rules`] lists what verifiers are to measure, [`write_prompt`] asks for one, [`program`] reads
-//! it and [`verifier`] examines its drafts; [`deploy`] turns one model into a tool. Both results are a
-//! [`ToolSet`]; [`background`] runs the agents beside a training run.
+//! [`parse`] reads replies; [`rules`] lists what verifiers are to measure, [`write_prompt`] asks for one, [`program`]
+//! reads it and [`verifier`] examines its drafts; [`deploy`] turns one model into a tool. The results, verifiers as
+//! well as models, are a [`ToolSet`]; [`background`] runs the agents beside a training run.
 
 mod choice;
 mod context;

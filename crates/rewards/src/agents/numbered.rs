@@ -1,7 +1,7 @@
 //! Numbered lists, the form in which small models list things most reliably.
 
-/// The entries of the numbered list in a text, without their numbers, trimmed: lines that begin with a number and a full
-/// stop or bracket. If no line does, those that begin with a dash or an asterisk.
+/// The entries of the numbered list in a text, trimmed and without their numbers: lines that begin with a number and a
+/// full stop, a bracket or a colon. Without such lines, the lines that begin with a dash, an asterisk or a bullet.
 pub fn numbered_lines(text: &str) -> Vec<String> {
     let numbered: Vec<String> = text.lines().filter_map(after_number).map(str::to_owned).collect();
     if !numbered.is_empty() {

@@ -9,7 +9,7 @@ use crate::agents::fence::{clip, one_line};
 use crate::library::evidence::ToolEvidence;
 use crate::tool::card::{ToolCard, ToolRole};
 
-/// The wrong reply to a prompt for which the admission checks could make none of the reference alone.
+/// The wrong sample reply to a prompt, where none can be made from the reference.
 const NO_ANSWER: &str = "I do not know.";
 
 /// A good reply and a wrong one to the same prompt. The scores of a tool for them show what the tool makes of the
@@ -71,8 +71,8 @@ impl<'a> OfferedTool<'a> {
         self.card.role != ToolRole::Constraint
     }
 
-    /// The tool in one line of a list for the language model. `good_is` says what the good one of the sample replies
-    /// is. The line has no code, and nothing that differs from run to run.
+    /// The tool in one line of a list for the language model. `good_is` says what the good sample reply is: `reference`
+    /// or `demonstration`. The line has no code, and nothing that differs from run to run.
     pub(super) fn line(&self, good_is: &str) -> String {
         let card = self.card;
         let role = match card.role {
@@ -96,7 +96,7 @@ impl SampleScores {
     }
 }
 
-/// What was measured of a tool, in words; `None` when it says nothing.
+/// What was measured of a tool, in words; `None` when there is no AUC and no failed admission check.
 fn measured(evidence: &ToolEvidence) -> Option<String> {
     let pairs = evidence.auc.map(|auc| format!("tells good from bad replies in {:.0} % of pairs", 100.0 * auc));
     match (pairs, evidence.status) {

@@ -83,7 +83,8 @@ pub fn without_reasoning(text: &str) -> &str {
     text
 }
 
-/// Whether a tag behind this beginning of a reply is a part of the answer: of a JSON text or of a code block.
+/// Whether a tag directly after the text `before`, the beginning of a reply, is a part of the answer: of a JSON text or
+/// of a code block.
 fn in_answer(before: &str) -> bool {
     before.trim_start().starts_with(['{', '[']) || before.matches("```").count() % 2 == 1
 }

@@ -1,5 +1,5 @@
-//! The program in a language model's reply for a verifier. What can be completed is: the name of the function, imports,
-//! a fence that is not closed. Nothing is guessed about what the program computes.
+//! Reads the Python program of a verifier from a language model's reply. The function's name, imports and a fence that
+//! is not closed are put right; what the program computes is never guessed.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ const MODULES: [&str; 11] = [
 pub struct Program {
     /// What the verifier measures.
     pub description: String,
-    /// Packages that it imports besides the standard library.
+    /// Python packages that the verifier imports besides the standard library.
     pub requires: Vec<String>,
     /// Replies of known worth that the model gave with the program; often none.
     pub tests: Vec<CardCase>,
@@ -76,8 +76,9 @@ pub fn parse_program(reply: &ChatReply, spec: &VerifierSpec, request: &Synthesis
     Ok(Program { description, requires, tests, source })
 }
 
-/// The Python code in a reply: its last fenced block with a function; in a reply that was not cut off also the rest behind
-/// a fence that is not closed, or the whole reply if it is code from its first line on.
+/// The Python code in a reply: its last fenced block with a function. Without one, and if the reply was not cut off
+/// (`is_whole`): the text behind a fence that is not closed, or the whole reply if it is code from its first line on.
+/// `None` if there is no such code.
 fn code(reply: &str, is_whole: bool) -> Option<String> {
     let has_function = |code: &str| code.lines().any(|line| line.starts_with("def "));
     let found = blocks(reply);
@@ -91,8 +92,8 @@ fn code(reply: &str, is_whole: bool) -> Option<String> {
     (is_code && has_function(rest)).then(|| rest.trim_end_matches(['`', '\n']).to_owned() + "\n")
 }
 
-/// The source with its function under the name `compute_NAME`: the last function whose name begins with `compute`, else
-/// the last function, is renamed.
+/// The source with its function under the name `compute_NAME`, where `NAME` is `name`: the last function whose name
+/// begins with `compute`, else the last function, is renamed. An error if there is no function.
 fn with_name(source: &str, name: &str) -> Result<String, String> {
     let wanted = format!("compute_{name}");
     let defined: Vec<&str> = source
@@ -109,7 +110,7 @@ fn with_name(source: &str, name: &str) -> Result<String, String> {
     Ok(replace_word(source, own, &wanted))
 }
 
-/// Replaces a name where it is a whole word.
+/// Replaces `word` by `by` wherever it is a whole word of a text.
 fn replace_word(text: &str, word: &str, by: &str) -> String {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     let (mut out, mut rest) = (String::new(), text);
@@ -123,7 +124,7 @@ fn replace_word(text: &str, word: &str, by: &str) -> String {
     out + rest
 }
 
-/// Whether a name occurs in the source as a whole word, right before `next`.
+/// Whether a name occurs in the source as a whole word, with the character `next`, such as `(`, right behind it.
 fn uses(source: &str, name: &str, next: char) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
     source
@@ -139,7 +140,8 @@ fn imports(source: &str, module: &str) -> bool {
     source.lines().any(|line| imported(line.trim_start()))
 }
 
-/// A line that imports from `rlar_tools`, without names that the module does not have; empty if none is left.
+/// A line of a program. If it imports from `rlar_tools`, names that this module does not have are left out; the line is
+/// empty if no name is left.
 fn known_imports(line: &str) -> String {
     let Some(names) = line.strip_prefix("from rlar_tools import ").filter(|names| !names.contains(['(', '\\', '*']))
     else {
@@ -152,7 +154,7 @@ fn known_imports(line: &str) -> String {
 }
 
 /// The source with imports of the modules and building blocks that it uses and does not import, and without imports of
-/// building blocks that there are not.
+/// building blocks that do not exist.
 fn with_imports(source: &str) -> String {
     let known: String = source.lines().flat_map(|line| [known_imports(line), "\n".to_owned()]).collect();
     let source = known.as_str();
@@ -178,7 +180,7 @@ fn with_imports(source: &str) -> String {
 }
 
 /// The source with a guard around its function: an empty reply gets 0.0, and a finite score outside 0 to 1 becomes the
-/// nearest one within. What is not a number stays an error.
+/// nearest one within. A result that is not a number stays an error.
 pub fn guarded(source: &str, name: &str) -> String {
     format!(
         "{}\n\n_unguarded = compute_{name}\n\n\ndef compute_{name}(prompt, candidate_response, reference_response):\n    \
@@ -202,7 +204,7 @@ impl Default for KnownPrograms {
 }
 
 impl KnownPrograms {
-    /// Number of different programs.
+    /// Number of different programs, the worked examples of the prompts included.
     // Never empty, as the worked examples are known from the start.
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {

@@ -32,7 +32,7 @@ impl From<String> for Prompt {
 }
 
 impl Prompt {
-    /// Adds our own words.
+    /// Adds words of our own, as opposed to untrusted text.
     #[must_use]
     pub fn words(mut self, words: impl Into<String>) -> Self {
         self.parts.push(Part::Words(words.into()));

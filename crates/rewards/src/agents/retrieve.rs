@@ -103,7 +103,7 @@ pub struct Candidate {
     pub licence: String,
     /// The model's files that are to be downloaded.
     pub files: Vec<Sibling>,
-    /// Total size of these files, in bytes.
+    /// Total size of the files that are to be downloaded, in bytes.
     pub bytes: u64,
     /// Number of downloads of the model from the Hub in the last 30 days.
     pub downloads: u64,
@@ -315,9 +315,9 @@ fn files(info: &ModelInfo) -> Result<(Vec<Sibling>, u64), String> {
     Ok((files, bytes))
 }
 
-/// Orders candidates for trial. The first result are the candidates that the language model keeps, in its order; the
-/// second are the others, which are rejected. Without a language model, or when it gives no usable reply, all are kept,
-/// the most downloaded first.
+/// Orders candidates for trial. The first list of the result has the candidates that the language model keeps, in its
+/// order; the second has the others, which are rejected. Without a language model, or when it gives no usable reply,
+/// all are kept, the most downloaded first.
 pub fn rerank(
     client: Option<&LlmClient>,
     task: &str,

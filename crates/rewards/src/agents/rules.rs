@@ -23,24 +23,26 @@ const TEMPLATE: &str = "synthesise-list-2";
 /// Names that a new tool must not have: that of the folder of rejected tools, and those of columns in a run's records.
 const RESERVED_NAMES: [&str; 3] = ["refused", "soft_overlong", "advantage"];
 
-/// Number of rules that are wanted, and the largest number that is taken.
+/// Number of rules that the language model is asked to list for a task.
 const WANTED: usize = 4;
+/// Largest number of rules that are taken from the language model's lists for a task.
 const MAX_RULES: usize = 5;
 
-/// Fewest rules with which the list is not asked for again.
+/// Fewest usable rules in a list. If a list has fewer, the language model is asked a second time.
 const MIN_RULES: usize = 3;
 
-/// Largest number of characters of a name, and of the statement of a rule.
+/// Largest number of characters of a rule's name.
 const MAX_NAME_CHARS: usize = 32;
+/// Largest number of characters of the statement of a rule.
 const MAX_STATEMENT_CHARS: usize = 400;
 
-/// What functions can compare of short answers, in the words of the prompt.
+/// The parts of short answers that a function can compare, as the prompt to the language model lists them.
 const COMPARABLE: &str = "the last number, the only number, all numbers, the last line, the words";
 
-/// Words of a statement about the grading function instead of the reply.
+/// Words that show that a rule is about the grading function instead of the reply.
 const ABOUT_THE_GRADER: [&str; 5] = ["function", "grader", "verifier", "deterministic", "grading"];
 
-/// Words that make no name.
+/// Words that are left out when the name of a rule is made from its statement.
 const NAME_FILLERS: [&str; 34] = [
     "the",
     "a",
@@ -165,7 +167,7 @@ fn llm_request(request: &SynthesisRequest, blocks: &[MeasuredBlock]) -> LlmReque
     }
 }
 
-/// The rules of a reply: those that can be used, and the others with the reason.
+/// The rules that a reply lists: those that a verifier can be written for, and the unusable ones, each with the reason.
 struct ParsedRules {
     specs: Vec<VerifierSpec>,
     unusable: Vec<UnusableRule>,
@@ -180,7 +182,7 @@ struct UnusableRule {
 struct WrittenRule {
     name: String,
     statement: String,
-    /// `None` where the model did not say.
+    /// What the rule's score means; `None` where the model did not say.
     role: Option<ToolRole>,
     needs_reference: Option<bool>,
 }
@@ -235,8 +237,9 @@ fn problem(statement: &str, request: &SynthesisRequest) -> Option<&'static str> 
     is_specific(statement, request.examples).then_some("it fits only one prompt")
 }
 
-/// Whether a statement speaks of one of the shown examples alone: it has two words or numbers of this example that no
-/// other example has, or a number of it.
+/// Whether a rule's statement fits only the two examples that the model is shown: it has more than two words or
+/// numbers, or a number of several digits, that occur in one of these examples and in no other. False for fewer than
+/// four examples.
 fn is_specific(statement: &str, examples: &[&Example]) -> bool {
     let said = words(statement);
     let texts: Vec<BTreeSet<String>> = examples
@@ -290,7 +293,8 @@ fn line_rule(line: &str) -> WrittenRule {
     WrittenRule { name: name.to_owned(), statement: statement.to_owned(), role: None, needs_reference: None }
 }
 
-/// A name in `snake_case`, from the name that the model gave, or else from the first telling words of the statement.
+/// A name in `snake_case`: from the name that the model gave, or else from the first three words of the statement that
+/// say something.
 fn snake_case(name: &str, statement: &str) -> String {
     let parts = |text: &str| -> Vec<String> {
         let ascii = text.to_lowercase();
@@ -310,7 +314,7 @@ fn snake_case(name: &str, statement: &str) -> String {
     if cut.is_empty() { "rule".to_owned() } else { cut.to_owned() }
 }
 
-/// A name that no tool and no other rule has: the name itself, or the name with the task's or a number behind it.
+/// A name that no tool and no other rule has: `name` itself, or `name` followed by the task's name or by a number.
 fn free_name(name: &str, request: &SynthesisRequest, specs: &[VerifierSpec]) -> String {
     let is_taken = |name: &str| {
         RESERVED_NAMES.contains(&name)

@@ -11,7 +11,8 @@ use crate::library::folder::Library;
 use crate::tool::card::ToolCard;
 use crate::tool::scoring::{Tool, ToolContext};
 
-/// The opened cheap tools of a library. A tool is opened when it is first needed, and stays open.
+/// The opened cheap tools of a library (those that cost neither money nor much time). A tool is opened when it is first
+/// needed, and stays open.
 #[derive(Debug, Default)]
 pub(super) struct SampleScorer {
     /// The tools by name; `None` for a tool that cannot be opened.
@@ -19,7 +20,7 @@ pub(super) struct SampleScorer {
 }
 
 impl SampleScorer {
-    /// The tools that are offered for an example, with what was measured of them on its task. If there is a choice, the
+    /// The tools that are offered for an example, with what was measured of them on its task. If there are several, the
     /// cheap ones score the sample replies of the example.
     pub(super) fn offer<'l>(
         &mut self,

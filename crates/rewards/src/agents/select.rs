@@ -104,7 +104,7 @@ pub struct ToolChooser<'a> {
 }
 
 impl Agents {
-    /// Chooses among the tools of a library.
+    /// A chooser that lets the language model choose among the tools of `library`.
     pub fn chooser<'a>(&'a self, library: &'a Library) -> ToolChooser<'a> {
         ToolChooser { agents: self, library, scorer: SampleScorer::default() }
     }
@@ -124,7 +124,7 @@ impl ToolChooser<'_> {
     }
 }
 
-/// Asks the language model once; `attempt` is the number of requests before about the same task.
+/// Asks the language model once; `attempt` is the number of earlier requests about the same task.
 fn ask(
     client: &LlmClient,
     example: &Example,

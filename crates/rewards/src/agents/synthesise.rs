@@ -14,11 +14,12 @@ use crate::agents::{AgentEvent, Agents, DraftFiles, RejectedTool, ToolSet};
 use crate::library::new_tool::NewTool;
 use crate::tool::card::{CardCase, ToolRole};
 
-/// Largest number of wrongly rewarded replies, and of programs of defective verifiers, that the language model sees.
+/// Largest number of wrongly rewarded replies that the language model is shown.
 const MAX_OVERPAID: usize = 6;
+/// Largest number of programs of defective verifiers that the language model is shown.
 const MAX_DEFECTIVE: usize = 2;
 
-/// After this number of verifiers for a task of which no draft ran, no more are written for the task.
+/// Number of written verifiers for a task after which no more are written for it, if no draft of any of them runs.
 const MAX_BROKEN: usize = 2;
 
 /// A task for which verifiers are to be written, with everything that the language model is told about it.
@@ -60,7 +61,7 @@ pub struct ToolDefects {
     pub summary: String,
     /// Replies that the tools score high and should score low.
     pub overpaid: Vec<CardCase>,
-    /// The Python code of those of the tools that are verifiers.
+    /// The Python code of the tools that are to be replaced, as far as they are verifiers.
     #[serde(default)]
     pub code: Vec<String>,
 }

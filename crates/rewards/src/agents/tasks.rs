@@ -71,7 +71,8 @@ const WEAK: [&str; 19] = [
     "instruction",
 ];
 
-/// Tasks whose names say little: a label that names one of them and another task means the other.
+/// Task labels that say little. A label that names one of these tasks and one other task, such as "summarising a
+/// dialogue", means the other task.
 const GENERAL: [&str; 3] = ["dialogue", "question answering", "controlled generation"];
 
 /// Words that name no task, but that models say when they have no name for it.

@@ -32,13 +32,14 @@ pub struct DraftFiles {
 pub struct VerifierCounts {
     /// Number of verifiers that the language model was asked to write.
     pub written: usize,
-    /// Number of these verifiers of which a draft runs without errors on ordinary replies.
+    /// Number of written verifiers of which at least one draft runs without errors on ordinary replies.
     pub runnable: usize,
-    /// Number of these verifiers that passed the admission checks.
+    /// Number of written verifiers that passed the admission checks.
     pub admitted: usize,
-    /// Number of these verifiers whose first draft runs without errors on ordinary replies. Files do not hold it.
+    /// Number of written verifiers whose first draft runs without errors on ordinary replies. It is not stored in
+    /// files.
     pub first_runnable: usize,
-    /// Number of the admitted verifiers that only hand their arguments to one building block. Files do not hold it.
+    /// Number of admitted verifiers that only hand their arguments to one building block. It is not stored in files.
     pub wrappers: usize,
 }
 
@@ -70,7 +71,7 @@ impl VerifierCounts {
 pub struct ModelCounts {
     /// Number of models that the searches found.
     pub considered: usize,
-    /// Number of these models that became tools, because they passed the admission checks.
+    /// Number of found models that became tools, because they passed the admission checks.
     pub admitted: usize,
 }
 

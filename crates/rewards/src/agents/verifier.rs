@@ -21,15 +21,15 @@ use crate::tool::wrapper::is_wrapper;
 
 const TEMPLATE: &str = "synthesise-write-2";
 
-/// How one draft is asked for.
+/// How the language model is asked for one draft of a verifier.
 struct DraftPlan {
     temperature: f64,
-    /// Whether the model sees the refused draft before and mends it. Otherwise it begins anew, knowing only what was
+    /// Whether the model sees the last refused draft and mends it. Otherwise it begins anew, knowing only what was
     /// wrong, because small models copy the programs that they see.
     mends: bool,
 }
 
-/// The drafts of one rule, in order.
+/// The plans for the drafts of one verifier, in the order in which the drafts are written.
 const DRAFTS: [DraftPlan; 4] = [
     DraftPlan { temperature: 0.0, mends: false },
     DraftPlan { temperature: 0.5, mends: true },
@@ -37,13 +37,13 @@ const DRAFTS: [DraftPlan; 4] = [
     DraftPlan { temperature: 0.9, mends: false },
 ];
 
-/// Largest number of drafts of a rule.
+/// Largest number of drafts that are written of one verifier.
 pub const MAX_DRAFTS: usize = DRAFTS.len();
 
-/// An admitted draft with at least this AUC is not tried to be bettered.
+/// The AUC from which on an admitted draft is good, so that no further draft is written.
 const GOOD_AUC: f64 = 0.95;
 
-/// Largest length of a program, in tokens.
+/// Largest length of a reply with a program, in tokens.
 const MAX_TOKENS: u32 = 900;
 
 /// A verifier that the language model wrote, with the result of its admission checks: admitted or refused.
@@ -61,7 +61,8 @@ pub struct DraftTool {
     pub is_runnable: bool,
     /// Whether the verifier only hands its arguments to one building block.
     pub is_wrapper: bool,
-    /// Why other drafts were refused, in the order in which they were written; empty when there was only this one.
+    /// Why the other refused drafts of the verifier were refused, in the order in which they were written; empty when
+    /// there are none.
     pub earlier_refusals: Vec<String>,
     /// The admission report of this draft; `None` when the verifier could not be started or examined.
     pub admission: Option<Admission>,
@@ -144,17 +145,17 @@ pub fn write_verifier(
 
 /// A program after its admission checks.
 struct Examined {
-    /// The program as the model wrote it; empty when it was a copy.
+    /// The Python code of the program.
     source: String,
     tool: Option<DraftTool>,
-    /// Whether it runs without errors on ordinary replies.
+    /// Whether the program runs without errors on ordinary replies.
     is_runnable: bool,
-    /// Why it was refused; empty when it was admitted.
+    /// Why the program was refused; empty when it was admitted.
     refusal: String,
     counterexamples: Vec<Counterexample>,
 }
 
-/// The drafts of a rule so far.
+/// The drafts of one verifier that were written so far.
 #[derive(Default)]
 struct Drafts {
     admitted: Vec<DraftTool>,
@@ -185,7 +186,8 @@ impl Drafts {
             || (!self.admitted.is_empty() && !self.refusals.is_empty())
     }
 
-    /// The admitted draft with the highest AUC, a wrapper only if there is no other; else the last refused one.
+    /// The admitted draft with the highest AUC, or else the last refused draft. A draft that only hands its arguments
+    /// to one building block is taken only if no other draft was admitted.
     fn best(mut self) -> Option<DraftTool> {
         let auc = |d: &DraftTool| d.admission.as_ref().and_then(|a| a.auc).unwrap_or(0.0);
         let worth = |d: &DraftTool| (u8::from(!d.is_wrapper), auc(d));
@@ -203,7 +205,7 @@ impl Drafts {
     }
 }
 
-/// What becomes of a program that was written before: it is not examined again.
+/// The refusal of a program that is a copy of a worked example or of an earlier program; it is not examined again.
 fn copied(program: &Program) -> Examined {
     let refusal =
         "It is a copy of an example or of the function for another rule. Compute what this rule says.".to_owned();
@@ -248,7 +250,7 @@ fn examine_program(
     refused.ok_or_else(|| "nothing was examined".into())
 }
 
-/// A program with what its card claims.
+/// A program to examine, with the role that its tool card claims for its scores.
 struct Verifier<'p> {
     program: &'p Program,
     role: ToolRole,

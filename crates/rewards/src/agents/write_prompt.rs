@@ -51,7 +51,8 @@ const FOR_ANSWERS: [WorkedExample; 2] = [
     },
 ];
 
-/// The worked examples for tasks whose references are texts: measures that are too weak by themselves, composed of two.
+/// The worked examples for tasks whose references are texts instead of short answers. Their measures are too weak to
+/// make good verifiers by themselves.
 const FOR_TEXTS: [WorkedExample; 2] = [
     WorkedExample {
         name: "same_beginning",
@@ -98,7 +99,7 @@ pub struct Feedback<'f> {
     pub mended: Option<&'f str>,
 }
 
-/// The system message.
+/// The system message of the requests for a verifier: what the function must do, and the worked examples.
 pub fn system_message(request: &SynthesisRequest) -> String {
     let mut text = format!(
         "You write small Python functions that grade replies of a language model. {DATA_INSTRUCTION} Answer with one fenced \
@@ -114,8 +115,8 @@ pub fn system_message(request: &SynthesisRequest) -> String {
     text
 }
 
-/// The user message for one draft of a verifier. `turn` counts the drafts of a task, so that others among the building
-/// blocks are proposed for each.
+/// The user message that asks for one draft of a verifier. `turn` is the number of programs that are known for the
+/// task; it varies the building blocks that the message proposes.
 pub fn user_message(
     request: &SynthesisRequest,
     spec: &VerifierSpec,
@@ -151,8 +152,9 @@ pub fn user_message(
     ))
 }
 
-/// The sentence that proposes building blocks for a rule: those that its text names; where references are texts, two of
-/// those that compare texts, because a composition of two is harder to cheat than one.
+/// The sentence that proposes building blocks for a rule: the first that the rule's text names, if it names one. Where
+/// references are texts, two that compare texts, because a composition of two is harder to cheat than one; `turn`
+/// varies them.
 fn proposal(request: &SynthesisRequest, spec: &VerifierSpec, blocks: &[MeasuredBlock], turn: usize) -> String {
     let text = format!("{} {}", spec.name, spec.measures);
     let named: Vec<&MeasuredBlock> = blocks.iter().filter(|m| text.contains(m.block.name)).collect();
@@ -167,7 +169,8 @@ fn proposal(request: &SynthesisRequest, spec: &VerifierSpec, blocks: &[MeasuredB
     format!(" Use {} and {}: the score is high only if both are.", call(first), call(second))
 }
 
-/// Adds a good and a bad reply to the first example.
+/// Adds to the prompt a good reply to the request's first example, and a bad one if one can be made; nothing if the
+/// example has neither a reference nor a demonstration.
 fn known_replies(prompt: Prompt, request: &SynthesisRequest) -> Prompt {
     let Some(first) = request.examples.first() else { return prompt };
     let Some(good) = first.reference.as_ref().or(first.demonstration.as_ref()) else { return prompt };

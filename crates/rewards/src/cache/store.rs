@@ -197,7 +197,8 @@ impl Store {
 }
 
 impl StoreState {
-    /// Keeps a score in memory. When there are too many, the earlier ones are dropped first.
+    /// Keeps a score in memory. When memory already holds the largest number of scores, all of them are dropped from
+    /// memory first.
     fn hold(&mut self, key: ScoreKey, score: CachedScore) {
         if self.scores.len() >= MAX_IN_MEMORY {
             self.scores.clear();

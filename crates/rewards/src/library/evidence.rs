@@ -55,8 +55,8 @@ impl TaskEvidence {
 }
 
 impl Library {
-    /// What was measured of a tool on the examples of a task. `None` when nothing was, when the library does not hold
-    /// the tool, or when the tool was changed since.
+    /// What was measured of a tool on the examples of a task. `None` when nothing was measured, when the library does
+    /// not hold the tool, or when the tool was changed since.
     pub fn evidence(&self, task: &str, tool: &str) -> Option<&ToolEvidence> {
         let measured = self.evidence.0.get(task)?.get(tool)?;
         (self.identity(tool).as_ref() == Some(&measured.identity)).then_some(measured)
@@ -87,7 +87,7 @@ impl Library {
         write_atomic(&path, (text + "\n").as_bytes()).map_err(|e| RewardError::io(&path)(io::Error::other(e)))
     }
 
-    /// Adds the evidence of another library, except where this library has evidence that holds.
+    /// Adds the evidence of another library, except where this library has evidence for the tool as it is now.
     pub(super) fn merge_evidence(&mut self, other: TaskEvidence) {
         for (task, tools) in other.0 {
             for (tool, measured) in tools {

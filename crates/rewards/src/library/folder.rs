@@ -110,8 +110,9 @@ impl Library {
         Ok(library)
     }
 
-    /// Adds a tool. `path` and `text` are those of its `tool.yaml`, `source` is the code of a verifier or the
-    /// fingerprint of a model's files, and `admission` is the text of its admission report, if it has one.
+    /// Adds a tool. `path` and `text` are those of its `tool.yaml`. `source` is the code of a verifier, the fingerprint
+    /// of a model's files, or for a user's function a JSON object with the texts of its files. `admission` is the text
+    /// of its admission report, if it has one.
     ///
     /// # Errors
     ///

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{DriftSignal, DriftThresholds, ObservedReply, ObservedScore};
 
-/// Smallest number of replies (for hacking of audited replies, for the signal `signal` of groups) from which an alert
-/// can be raised.
+/// Fewest samples in the window with which a signal can raise an alert. Samples are replies for the signal `coverage`,
+/// audited replies for `hacking`, and groups for `signal`.
 const MIN_SAMPLES: usize = 8;
 
 /// Smallest number of pairs of replies from which the agreement of two tools is judged.

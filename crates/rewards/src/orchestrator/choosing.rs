@@ -129,8 +129,8 @@ impl Orchestrator {
         self.config.allow_unadmitted || self.is_admitted(name)
     }
 
-    /// Whether a tool is admitted in its present state. A judge is admitted only with the language model with which it
-    /// passed the admission checks.
+    /// Whether a tool passed its admission checks and was not changed since. A judge is admitted only with the language
+    /// model with which it passed them.
     fn is_admitted(&self, name: &str) -> bool {
         let examined = self.library.admission(name).and_then(|a| a.llm.as_deref());
         let present = self.context.llm.as_ref().map(|llm| llm.name());

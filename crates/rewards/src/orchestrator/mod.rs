@@ -59,7 +59,7 @@ pub struct Orchestrator {
     assigned: BTreeMap<String, Assignment>,
     /// Names of the tools that [`Orchestrator::suspend`] took out of use.
     suspended: BTreeSet<String>,
-    /// What the run is doing; the tools that are scoring are part of it.
+    /// The record of what the run is doing, for a progress bar; it shows which tools are scoring.
     activity: Activity,
 }
 
@@ -126,7 +126,7 @@ impl Orchestrator {
         &self.activity
     }
 
-    /// Makes the tools that are scoring part of this activity.
+    /// From now on shows the tools that are scoring in `activity`, the record of what a run is doing.
     pub fn report_to(&mut self, activity: &Activity) {
         self.activity = activity.clone();
     }
@@ -262,7 +262,8 @@ impl Orchestrator {
         self.score_open(tool, items, &|| false)
     }
 
-    /// Scores replies with a tool that is open, through the score cache. Meanwhile the tool is part of the activity.
+    /// Scores replies with a tool that is open, through the score cache. While it scores, the run's [`Activity`] shows
+    /// the tool.
     fn score_open(
         &self,
         tool: &str,

@@ -5,15 +5,15 @@ use rlar_data::{Completion, Example};
 
 use crate::tool::score_record::ScoreRecord;
 
-/// Examples with one reference each, in place of examples with several accepted answers.
+/// Copies of examples with several accepted answers: each copy has one of the answers as its only reference.
 pub struct AcceptedAnswers<'i> {
-    /// For each item, its example once per accepted answer.
+    /// For each item (an example with a reply), one copy of the example per accepted answer.
     examples: Vec<Vec<Example>>,
     items: &'i [(&'i Example, &'i Completion)],
 }
 
 impl<'i> AcceptedAnswers<'i> {
-    /// The examples of the items with one accepted answer each; `None` if no item has several.
+    /// Makes one copy of each item's example per accepted answer; `None` if no example has several accepted answers.
     pub fn of(items: &'i [(&'i Example, &'i Completion)]) -> Option<Self> {
         if items.iter().all(|(example, _)| example.further_references.is_empty()) {
             return None;
@@ -27,7 +27,7 @@ impl<'i> AcceptedAnswers<'i> {
         Some(Self { examples: examples.collect(), items })
     }
 
-    /// One item per example and accepted answer.
+    /// The items to score: the reply of every original item with each copy of its example, one after the other.
     pub fn items(&self) -> Vec<(&Example, &Completion)> {
         let mut items = Vec::new();
         for (examples, (_, completion)) in self.examples.iter().zip(self.items) {
@@ -36,15 +36,16 @@ impl<'i> AcceptedAnswers<'i> {
         items
     }
 
-    /// The best record of each item, from the records of [`Self::items`]. Its cost is that of all of them. `None` for
-    /// an item without a reference.
+    /// The best record of each original item. `records` are those of [`Self::items`], in that order. Seconds and tokens
+    /// are added up over all accepted answers. `None` for an item whose example has no reference.
     pub fn best(&self, records: Vec<ScoreRecord>) -> Vec<Option<ScoreRecord>> {
         let mut records = records.into_iter();
         self.examples.iter().map(|examples| records.by_ref().take(examples.len()).reduce(better)).collect()
     }
 }
 
-/// The record with the higher score, at the cost of both. A record without a score comes last.
+/// Of two records, the one with the higher score, with the seconds and tokens of both added up. A record without a
+/// score is worse than any score.
 fn better(one: ScoreRecord, other: ScoreRecord) -> ScoreRecord {
     let seconds = one.seconds + other.seconds;
     let tokens = one.tokens + other.tokens;

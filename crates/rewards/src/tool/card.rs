@@ -73,13 +73,14 @@ pub enum ToolKind {
         function: String,
         /// The name of the file with the function, in the tool's folder.
         file: String,
-        /// The modules beside the file that it imports, by their paths in the tool's folder.
+        /// The Python modules that the file imports from the tool's folder, as paths relative to this folder.
         modules: Vec<String>,
         /// Python packages that the function may import.
         requires: Vec<String>,
         /// Whether the admission checks test that the function ranks good replies above bad ones.
         ranked: bool,
-        /// Whether the function runs unconfined. Only a config or the command line can ask for that, not a library.
+        /// Whether the function runs unconfined, that is, outside the sandbox. Only a config or the command line can
+        /// ask for that, not a library.
         trusted: bool,
     },
     /// The tool is a reward model that rlar runs itself.
@@ -177,8 +178,8 @@ impl ToolCard {
         matches!(self.kind, ToolKind::Python { trusted: true, .. })
     }
 
-    /// Whether the admission checks test that the tool ranks good replies above bad ones. This is not so for a user's
-    /// function of which the config does not say what its scores mean.
+    /// Whether the admission checks test that the tool ranks good replies above bad ones. False only for a user's
+    /// Python function whose config entry does not say what its scores mean.
     pub fn is_ranked(&self) -> bool {
         !matches!(self.kind, ToolKind::Python { ranked: false, .. })
     }

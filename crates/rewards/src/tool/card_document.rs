@@ -85,13 +85,16 @@ pub struct CardDocument {
     /// must allow them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     requires: Vec<String>,
-    /// For tools of kind `python`: modules beside the file that it imports.
+    /// For tools of kind `python`: Python modules that the file imports from the tool's folder, as paths relative to
+    /// this folder.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     modules: Vec<String>,
-    /// For tools of kind `python`: whether the admission checks test that it ranks good replies above bad ones.
+    /// For tools of kind `python`: whether the admission checks test that the function ranks good replies above bad
+    /// ones.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ranked: bool,
-    /// For tools of kind `python`: whether it ran unconfined. A library cannot ask for that, only a config can.
+    /// For tools of kind `python`: whether the function ran unconfined, that is, outside the sandbox. A library cannot
+    /// ask for that, only a config can.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     trusted: bool,
     /// For tools of kind `builtin`: the name of the function in Rust, where it differs from the tool's name.
@@ -118,7 +121,7 @@ pub struct CardDocument {
 }
 
 impl CardDocument {
-    /// Problems of the range, of the name, and of keys that only tools of another kind have.
+    /// What is wrong with the range, with the name, and with keys that only tools of another kind may have.
     fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = Vec::new();
         if self.range.is_none() && self.kind != KindName::Python {
@@ -158,8 +161,8 @@ impl CardDocument {
         problems
     }
 
-    /// The tool card, or everything that is wrong with it: besides the problems above, what a tool of this kind must
-    /// have and lacks.
+    /// Turns the document into a tool card. The error lists everything that is wrong with the document, also what a
+    /// tool of its kind must have and lacks.
     pub fn into_card(self) -> Result<ToolCard, Vec<KeyProblem>> {
         let mut problems = self.problems();
         let name = self.name;

@@ -104,7 +104,7 @@ enum ReplyPosition {
 
 /// The grade that an answer of a judge gives.
 struct JudgeGrade {
-    /// From 0 (worst) to 1 (best).
+    /// The grade, scaled to the range from 0 (worst) to 1 (best).
     share: f64,
     /// The judge's reason; empty if it gave none.
     words: String,
@@ -127,7 +127,8 @@ pub struct Judge {
 }
 
 impl Judge {
-    /// A judge that asks `llm` by a rubric. `name` is the tool's name, and `range` is the range of its scores.
+    /// A judge that lets the language model `llm` score replies by a rubric. `name` is the tool's name, and `range` is
+    /// the range of its scores.
     pub fn new(name: &str, llm: Arc<dyn Llm>, rubric: Rubric, range: [f64; 2]) -> Self {
         Self { name: name.to_owned(), llm, rubric, range }
     }
@@ -180,7 +181,8 @@ impl Judge {
         records.collect()
     }
 
-    /// The request that asks the language model about one reply.
+    /// The request that asks the language model about one reply. `position` says whether a question of mode `pairwise`
+    /// shows the reply before or after the reference.
     fn request(&self, example: &Example, completion: &Completion, position: ReplyPosition) -> ChatRequest {
         let reply = completion.scored_text();
         let messages: Vec<String> =
@@ -265,7 +267,8 @@ impl Judge {
         }
     }
 
-    /// The grade that the text of an answer about a `reply` gives; an error says why the answer gives none.
+    /// Reads the grade from `answer`, the text of the judge's answer about `reply`. In mode `pairwise`, `position` is
+    /// the place that the reply had in the question. The error says why the answer gives no grade.
     fn grade(&self, answer: &str, reply: &str, position: ReplyPosition) -> Result<JudgeGrade, String> {
         let unclear = |why: &str| {
             let shown: String = answer.chars().take(80).collect();
@@ -308,9 +311,10 @@ impl Judge {
     }
 }
 
-/// The JSON object that is a judge's answer: the only one in it, and the end of it. Reasoning between `<think>` and
-/// `</think>`, words before the object and a code fence around it are left out. An object with words before it that is
-/// a part of the judged `reply` is an error, because the judge may only quote it.
+/// The JSON object that is a judge's answer. It must be the only object in the text and end it; reasoning between
+/// `<think>` and `</think>`, words before the object and a code fence around it are allowed. `None` if there is no such
+/// object, or if words stand before it and the judged `reply` contains it, because the judge may then only quote the
+/// reply.
 fn answer_object(answer: &str, reply: &str) -> Option<Map<String, Value>> {
     let text = without_reasoning(answer).trim();
     let found = last_object(text)?;

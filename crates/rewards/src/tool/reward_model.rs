@@ -77,7 +77,7 @@ fn tokens() -> usize {
 }
 
 /// The local folder of a Hub model that was downloaded earlier. A file for which the tool card gives a SHA-256 must
-/// have that hash.
+/// have that hash. Without a `hub`, environment variables name the cache of models.
 fn cached_folder(repo: &str, pointer: &ModelPointer, hub: Option<&Hub>) -> Result<PathBuf, String> {
     let settings = match hub {
         Some(hub) => hub.settings().clone(),

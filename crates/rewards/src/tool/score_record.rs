@@ -10,7 +10,8 @@ use crate::tool::reason::Reason;
 pub struct ScoreRecord {
     /// The score, or why there is none.
     pub outcome: Outcome,
-    /// Why the tool gave the score; without a score, what a verifier printed. `None` if the tool says nothing.
+    /// Why the tool gave the score; for a reply without a score, what the tool's Python code printed. `None` if there
+    /// is no such text.
     pub reason: Option<Reason>,
     /// Seconds that scoring took. A tool that scores many replies in one call gives each of them the mean.
     pub seconds: f64,
@@ -33,8 +34,9 @@ impl ScoreRecord {
         Self::free(Outcome::Abstained("the example has no reference".into()))
     }
 
-    /// Makes the record of a failure, which the reply caused, one of the lowest score. The failure becomes the reason, before
-    /// what was printed. The score is not cached.
+    /// Turns the record of a failure that the reply caused into the record of a score: the lowest one, `lowest`. The
+    /// failure, followed by what the tool printed, becomes the reason. The score is not cached. A record that is no
+    /// failure stays as it is.
     pub(crate) fn blame_reply(&mut self, lowest: f64) {
         let Outcome::Failed(failure) = &self.outcome else { return };
         let printed = self.reason.as_ref().map_or("", Reason::as_str);

@@ -15,8 +15,8 @@ use crate::tool::reason::Reason;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Scores {
-    /// One outcome per tool. Abstentions of gates and vetoes are left out, and one of a tool of the weighted sum when
-    /// another such tool judged the reply. Empty when no tool was assigned to the example.
+    /// One outcome per tool. The abstention of a gate or a veto is left out; so is the abstention of a term of the
+    /// weighted sum, unless all terms abstain. Empty when no tool was assigned to the example.
     pub tools: Vec<ToolScore>,
 }
 
@@ -31,7 +31,8 @@ pub struct ToolScore {
     pub weight: f64,
     /// The score, or why there is none.
     pub outcome: Outcome,
-    /// Why the tool gave the score; without a score, what a verifier printed. `None` if the tool says nothing.
+    /// Why the tool gave the score; for a reply without a score, what the tool's Python code printed. `None` if there
+    /// is no such text.
     pub reason: Option<Reason>,
 }
 
@@ -41,7 +42,7 @@ impl ToolScore {
         Self { tool, weight, outcome, reason: None }
     }
 
-    /// The reason of a score, or why there is none, followed by what was printed; empty if the tool says nothing.
+    /// Why the tool gave its score, or why it gave none, followed by what it printed; empty if there is no such text.
     pub fn why(&self) -> String {
         let unscored = match &self.outcome {
             Outcome::Scored(_) => String::new(),

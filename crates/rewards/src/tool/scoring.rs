@@ -237,8 +237,8 @@ impl Tool {
         Ok(self.score_records(items, should_stop)?.into_iter().map(|record| record.outcome).collect())
     }
 
-    /// Scores like [`Self::score_until`], and also says what each score cost. Of several accepted answers, the one that
-    /// gives the best score counts.
+    /// Scores like [`Self::score_until`], and also says why each score is as it is and what it cost. Where an example
+    /// has several accepted answers, the one that gives the best score counts.
     pub fn score_records(
         &self,
         items: &[(&Example, &Completion)],
@@ -251,7 +251,7 @@ impl Tool {
         Ok(answers.best(records).into_iter().map(|best| best.unwrap_or_else(ScoreRecord::without_reference)).collect())
     }
 
-    /// Scores replies by the reference of their examples alone.
+    /// Scores replies by the first reference of their examples; further accepted answers are not used.
     fn score_with_reference(
         &self,
         items: &[(&Example, &Completion)],

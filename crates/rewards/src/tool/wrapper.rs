@@ -7,11 +7,11 @@ use rlar_sandbox::building_blocks;
 use crate::tool::code_tests::outline::{Names, Outline, Statement};
 use crate::tool::code_tests::tokens::{Token, TokenKind};
 
-/// Functions that convert, round or clamp a score.
+/// Functions of Python that convert, round or clamp a score.
 const CONVERSIONS: [&str; 7] = ["float", "int", "bool", "str", "round", "min", "max"];
-/// Methods that change the ends or the case of a text.
+/// Methods of Python strings that change the ends or the case of a text.
 const TRIMS: [&str; 6] = ["strip", "lstrip", "rstrip", "lower", "upper", "casefold"];
-/// Keywords at the start of a line whose colon other code may follow.
+/// Python keywords that begin a statement with a colon. Other code may follow the colon on the same line.
 const HEADERS: [&str; 7] = ["def", "if", "elif", "else", "try", "except", "finally"];
 
 /// Whether a verifier only hands its arguments to one building block: it calls one function of `rlar_tools`, once, and
@@ -41,7 +41,7 @@ pub fn is_wrapper(source: &str, function: &str) -> bool {
     blocks == 1 && !is_repeated && parts.iter().all(|part| reader.is_plain(part))
 }
 
-/// The statements of a source that define a function and the names that it uses, directly or through others.
+/// The statements that define `function` and everything that it uses, directly or through other definitions.
 fn reached<'o, 's>(outline: &'o Outline<'s>, function: &'o str) -> Vec<&'o Statement<'s>> {
     let mut statements: Vec<&Statement> = Vec::new();
     let mut known = BTreeSet::new();
@@ -63,7 +63,8 @@ fn is_import(line: &[Token]) -> bool {
     line[0].is("import") || line[0].is("from")
 }
 
-/// The parts of a logical line: headers without their colon, and simple statements.
+/// Splits a logical line of Python into its parts: headers such as `else` or `if x`, without the colon, and the simple
+/// statements after them.
 fn split<'t, 's>(line: &'t [Token<'s>]) -> Vec<&'t [Token<'s>]> {
     let mut parts = Vec::new();
     let mut rest = line;
@@ -79,11 +80,11 @@ fn split<'t, 's>(line: &'t [Token<'s>]) -> Vec<&'t [Token<'s>]> {
     parts
 }
 
-/// The names under which a source knows the building blocks.
+/// The names under which a verifier's source imports the building blocks (the functions of the module `rlar_tools`).
 struct ImportedBlocks<'s> {
-    /// Names of the module `rlar_tools`.
+    /// The names under which the source imports the module `rlar_tools`.
     modules: Names<'s>,
-    /// Names of its functions.
+    /// The names under which the source imports functions of `rlar_tools`.
     functions: Names<'s>,
 }
 
@@ -114,20 +115,20 @@ impl<'s> ImportedBlocks<'s> {
     }
 }
 
-/// What a call calls.
+/// The kind of function that a call in a verifier's source calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Callee<'s> {
-    /// A building block.
+    /// A building block, that is, a function of `rlar_tools`.
     Block,
-    /// A function of the verifier's source.
+    /// A function or class that the verifier's source defines, by its name.
     Own(&'s str),
     /// A conversion, or a method that trims a text.
     Harmless,
-    /// Anything else.
+    /// Any other function or method.
     Other,
 }
 
-/// Reads the parts of a verifier's lines.
+/// Decides which parts of a verifier's lines only pass on the result of a building block.
 struct Reader<'s> {
     blocks: ImportedBlocks<'s>,
     /// Functions and classes that the source itself defines.
@@ -135,7 +136,8 @@ struct Reader<'s> {
 }
 
 impl<'s> Reader<'s> {
-    /// What is called by the name at an index; `None` if there is no name that is called.
+    /// The function that is called by the token with index `i` in `part`; `None` if this token is not a name with a `(`
+    /// after it.
     fn callee(&self, part: &[Token<'s>], i: usize) -> Option<Callee<'s>> {
         let name = part[i].name().filter(|_| part.get(i + 1).is_some_and(|t| t.is("(")))?;
         Some(match &part[..i] {
@@ -149,7 +151,8 @@ impl<'s> Reader<'s> {
         })
     }
 
-    /// Whether a header or a simple statement adds nothing to what a building block decides.
+    /// Whether `part`, a header such as `if x` or a simple statement, leaves the score to the building block: it adds
+    /// no computation of its own.
     fn is_plain(&self, part: &[Token<'s>]) -> bool {
         match part[0].text {
             "if" | "elif" => self.is_plain_condition(&part[1..]),
@@ -172,7 +175,8 @@ impl<'s> Reader<'s> {
         }
     }
 
-    /// Whether a condition is the truth value of a building block, or asks whether something is empty.
+    /// Whether a condition is only the truth value of a building block's result, or only tests whether values are
+    /// empty.
     fn is_plain_condition(&self, part: &[Token<'s>]) -> bool {
         if (0..part.len()).any(|i| self.callee(part, i) == Some(Callee::Block)) {
             let positive: Vec<Token> = part.iter().copied().filter(|t| !t.is("not")).collect();
@@ -215,7 +219,8 @@ fn is_nothing(token: &Token) -> bool {
     }
 }
 
-/// Whether the token at an index may occur in a condition such as `not a.strip() or len(b) == 0`.
+/// Whether the token with index `i` in `part` may occur in a condition that only tests whether values are empty, such
+/// as `not a.strip() or len(b) == 0`.
 fn is_about_emptiness(part: &[Token], i: usize) -> bool {
     let token = &part[i];
     let is_called = part.get(i + 1).is_some_and(|t| t.is("("));

@@ -61,7 +61,7 @@ impl ConfinedFunction {
         Ok(function)
     }
 
-    /// The form of the function.
+    /// Which form the function has: TRL's, verl's or rlar's.
     pub fn form(&self) -> FunctionForm {
         self.form.get().copied().unwrap_or(FunctionForm::Trl)
     }

@@ -105,7 +105,8 @@ pub fn run_in(
     Err(refused("jailed interpreters keep dying"))
 }
 
-/// What the last line on standard error begins with if an exception because of the sandbox's confinement ended a program.
+/// Prefix of the last line on standard error of a program that ended with an exception because it needed what the
+/// sandbox refuses.
 const REFUSAL: &str = "NotAllowed: ";
 
 /// The termination of a process that rlar did not kill: an exit code, a crash, or its memory or CPU limit.
@@ -157,8 +158,8 @@ impl Pipes {
         Ok((Self { stdout: Some(output.into()), stderr: Some(errors.into()) }, [stdout, stderr]))
     }
 
-    /// Collects the output until the program ends. Returns the limit that the program exceeded
-    /// first; `None` if the program ended by itself.
+    /// Collects the output in `run` until the program ends, `deadline` passes or a stream has more than `longest`
+    /// bytes. Returns the limit that the program exceeded; `None` if the program ended by itself.
     fn transfer(
         &mut self,
         run: &mut Run,

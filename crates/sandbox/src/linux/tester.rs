@@ -22,8 +22,8 @@ pub struct Tester {
 }
 
 impl Tester {
-    /// Starts a tester. `fork` must make the tester's process, whose end of the connection is the descriptor that
-    /// `fork` gets.
+    /// Starts a tester. `fork` gets the other end of the connection, and must fork the tester's process with this
+    /// descriptor.
     pub fn start(fork: impl FnOnce(BorrowedFd) -> Result<Process, SandboxError>) -> Result<Self, SandboxError> {
         let (ours, theirs) = UnixStream::pair().map_err(refused)?;
         let process = fork(theirs.as_fd())?;

@@ -20,7 +20,7 @@ use crate::linux::pool::lock;
 use crate::reward_function::{FunctionForm, FunctionSource, GroupCall, GroupResult, GroupVerdict, printed};
 use crate::{SandboxError, ShouldStop};
 
-/// The Python program of the process.
+/// The Python program that runs in the process of a trusted function.
 const CODE: &str = concat!(
     include_str!("../python/brief.py"),
     include_str!("../python/function.py"),
@@ -28,9 +28,10 @@ const CODE: &str = concat!(
 );
 /// Maximum time that the function's modules may take to load; importing `torch` takes many seconds.
 const LOAD: Duration = Duration::from_mins(5);
-/// Maximum length of a reply, in bytes.
+/// Maximum length, in bytes, of the line in which the process sends the result of a call.
 const LONGEST: u64 = 1 << 20;
-/// Number of bytes that are kept of what the process writes past Python's own streams, as libraries do.
+/// Number of bytes that are kept, from the end, of what the process writes to its standard output and error without
+/// Python's `sys.stdout` and `sys.stderr`, as native libraries do.
 const KEPT: usize = 4096;
 
 /// A reward function that runs unconfined. Its process is started when needed, and again after a crash.
@@ -57,7 +58,7 @@ impl UnconfinedFunction {
         Ok(Self { source, python, wall, form, printed, process: Mutex::new(Some(process)) })
     }
 
-    /// The form of the function.
+    /// Which form the function has: TRL's, verl's or rlar's.
     pub fn form(&self) -> FunctionForm {
         self.form
     }
@@ -107,7 +108,7 @@ struct UnconfinedProcess {
 }
 
 impl UnconfinedProcess {
-    /// Starts a process and loads the function. Returns the process with its reply to the load.
+    /// Starts a process and loads the function in it. Returns the process, and the message that it sent after loading.
     fn start(python: &OsString, source: &FunctionSource) -> Result<(Self, Value), SandboxError> {
         let shown = python.to_string_lossy();
         let child = Command::new(python)
@@ -139,8 +140,8 @@ impl UnconfinedProcess {
         }
     }
 
-    /// Sends a line and waits for the reply within `limit`; the verdict if there is none. After that the process must
-    /// not be used again.
+    /// Sends a line to the process and waits for its answer within `limit`. If there is no valid answer, the error is
+    /// the verdict on the call, and the process must not be used again.
     fn exchange(&mut self, request: String, limit: Duration) -> Result<Value, GroupVerdict> {
         let reply = match self.requests.send(request) {
             Ok(()) => self.replies.recv_timeout(limit),
@@ -160,7 +161,8 @@ impl UnconfinedProcess {
         }
     }
 
-    /// Takes what the process wrote past Python's own streams.
+    /// Returns, and forgets, what the process wrote to its standard output and error without Python's `sys.stdout` and
+    /// `sys.stderr`.
     fn take_output(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut *lock(&self.output))).into_owned()
     }
@@ -232,7 +234,7 @@ fn read_lines(stdout: ChildStdout) -> Receiver<Result<String, GroupVerdict>> {
     lines
 }
 
-/// Starts a thread that reads all that a process writes, and keeps its end.
+/// Starts a thread that reads all that a process writes to `stderr`, and keeps the last [`KEPT`] bytes of it.
 fn keep_output(mut stderr: ChildStderr) -> Arc<Mutex<Vec<u8>>> {
     let output = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&output);

@@ -221,7 +221,7 @@ impl Verifier {
         }
     }
 
-    /// Largest number of bytes of a reply to this number of calls.
+    /// Maximum length, in bytes, of the message in which a process answers this number of calls.
     fn longest(&self, calls: usize) -> usize {
         self.limits.output + PRINTED_BYTES * calls
     }

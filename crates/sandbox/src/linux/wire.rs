@@ -96,7 +96,7 @@ impl Wire {
     }
 
     /// Waits for one frame of at most `longest` bytes during `remaining`, the part of `wait` that is left. Where the
-    /// two are almost equal, the socket's time-out is `wait`, which may be set already.
+    /// two are almost equal, the socket's time-out is `wait`: it may be set already, which saves system calls.
     fn receive(&mut self, remaining: Duration, wait: Duration, longest: usize) -> Result<Value, WireError> {
         let began = Instant::now();
         let mut buffer = [0; 16 << 10];

@@ -2,7 +2,7 @@
 
 use crate::hub::serve::http1::{HttpRequest, HttpResponse};
 
-/// An error response that gives its code and message also in the Hub's headers for them (`x-error-…`).
+/// An error response with the Hub's headers for errors: `x-error-code` is `code`, and `x-error-message` is the message.
 pub(crate) fn error(status: u16, code: &str, message: &str) -> HttpResponse {
     HttpResponse::text(status, message).with("x-error-code", code).with("x-error-message", message)
 }

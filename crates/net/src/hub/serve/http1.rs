@@ -97,7 +97,7 @@ impl HttpResponse {
     }
 }
 
-/// What happened next on a connection: what [`read`] returns.
+/// The result of waiting for the next request on a connection, which [`read`] returns.
 pub(crate) enum Incoming {
     /// The client sent a request.
     Request(HttpRequest),
@@ -194,8 +194,8 @@ fn percent_decoded(part: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Sends a response, or only the head of the response if `is_head`. Returns whether the connection can serve another
-/// request.
+/// Sends a response, or only the head of the response if `is_head`. `keep_alive` says whether the client allows further
+/// requests on the connection. Returns whether the connection can serve another request.
 pub(crate) fn write(
     mut stream: &TcpStream,
     response: HttpResponse,

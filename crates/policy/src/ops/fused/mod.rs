@@ -18,7 +18,7 @@ use super::kernels::{Activation, AttentionSaved, AttentionSpec, TokenStats};
 pub struct AttentionPlan {
     /// Settings of the layer's attention: heads, mask, rotary positions and scale.
     pub spec: Arc<AttentionSpec>,
-    /// Which sequences the rows belong to.
+    /// How the rows (tokens) are divided into sequences, and which sequences share a prefix.
     pub packing: Packing,
 }
 
@@ -64,56 +64,62 @@ pub trait FusedOps: Backend {
 /// The backward passes of the fused operations, and those forward passes that save what a backward pass reads. `g` is
 /// the gradient with respect to an operation's output.
 pub trait FusedBackward: FusedOps {
-    /// Gradient of [`FusedOps::fused_linear`] with respect to `x`.
+    /// Gradient of [`FusedOps::fused_linear`] with respect to `x`, given the gradient `g` with respect to its output.
     fn linear_dx(g: &FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// Gradient of [`FusedOps::fused_linear`] with respect to `w`.
+    /// Gradient of [`FusedOps::fused_linear`] with respect to `w`, given the gradient `g` with respect to its output.
     fn linear_dw(g: &FloatTensor<Self>, x: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// Gradient of [`FusedOps::fused_affine`] with respect to `b`.
+    /// Gradient of [`FusedOps::fused_affine`] with respect to `b`, given the gradient `g` with respect to its output.
     fn linear_db(g: &FloatTensor<Self>) -> FloatTensor<Self>;
-    /// Gradients of [`FusedOps::fused_layer_norm`] with respect to `x`, `w` and `b`.
+    /// Gradients of [`FusedOps::fused_layer_norm`] with respect to `x`, `w` and `b`, given the gradient `g` with
+    /// respect to its output.
     fn layer_norm_backward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         eps: f32,
         g: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 3];
-    /// Gradients of [`FusedOps::fused_rms_norm`] with respect to `x` and `w`.
+    /// Gradients of [`FusedOps::fused_rms_norm`] with respect to `x` and `w`, given the gradient `g` with respect to
+    /// its output.
     fn rms_norm_backward(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         eps: f32,
         g: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2];
-    /// Gradients of [`FusedOps::fused_gated`] with respect to `gate` and `up`.
+    /// Gradients of [`FusedOps::fused_gated`] with respect to `gate` and `up`, given the gradient `g` with respect to
+    /// its output.
     fn gated_backward(
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
         activation: Activation,
         g: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2];
-    /// Gradient of [`FusedOps::fused_activate`] with respect to `x`.
+    /// Gradient of [`FusedOps::fused_activate`] with respect to `x`, given the gradient `g` with respect to its output.
     fn activate_backward(x: FloatTensor<Self>, activation: Activation, g: FloatTensor<Self>) -> FloatTensor<Self>;
-    /// [`FusedOps::fused_attention`] that also returns what its backward pass reads.
+    /// Computes [`FusedOps::fused_attention`], and also returns the intermediate values that its backward pass needs.
     fn attention_saving(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,
         v: FloatTensor<Self>,
         plan: &AttentionPlan,
     ) -> (FloatTensor<Self>, AttentionSaved);
-    /// Gradients of [`FusedOps::fused_attention`] with respect to `q`, `k` and `v`.
+    /// Gradients of [`FusedOps::fused_attention`] with respect to `q`, `k` and `v`, given the gradient `g` with respect
+    /// to its output and the values `saved` by the forward pass.
     fn attention_backward(
         saved: &AttentionSaved,
         v: FloatTensor<Self>,
         g: FloatTensor<Self>,
         plan: &AttentionPlan,
     ) -> [FloatTensor<Self>; 3];
-    /// [`FusedOps::fused_token_log_probs`] that also returns what its backward pass reads.
+    /// Computes [`FusedOps::fused_token_log_probs`], and also returns the intermediate values that its backward pass
+    /// needs.
     fn token_log_probs_saving(
         h: FloatTensor<Self>,
         e: FloatTensor<Self>,
         targets: &[u32],
     ) -> (FloatTensor<Self>, Vec<TokenStats>);
-    /// Gradients of [`FusedOps::fused_token_log_probs`] with respect to `h` and `e`.
+    /// Gradients of [`FusedOps::fused_token_log_probs`] with respect to `h` and `e`, given the gradient `g` with
+    /// respect to its output and the values `saved` by the forward pass.
     fn token_log_probs_backward(
         h: FloatTensor<Self>,
         e: FloatTensor<Self>,

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::{View, matmul, product};
 
-/// Largest number of rows for which it is faster to read each weight once than to pack the weights for `gemm`.
+/// Largest number of rows of `x` for which the kernel of this file is faster than `gemm`. It reads each weight once,
+/// while `gemm` first packs the weights.
 const FEW: usize = 32;
 /// Number of rows of `w` that are processed at a time; their sums fill the registers.
 const WIDE: usize = 6;

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{View, exp, matmul, max, sum};
 
-/// What is computed from one row of logits: statistics of its softmax.
+/// Statistics of the softmax of one row of logits, for one target token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct TokenStats {
     /// Log-prob of the target token.

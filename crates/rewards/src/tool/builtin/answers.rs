@@ -45,7 +45,8 @@ pub fn math_equivalence(_: &BuiltinSettings, example: &Example, reply: &str) -> 
     Some(ExplainedScore::compared(compared.are_equal, compared.reply.as_deref(), &compared.reference))
 }
 
-/// Why [`math_equivalence`] abstains on an example, if the reference causes it.
+/// Why [`math_equivalence`] abstains on an example: what is unclear about the reference. `None` if the reference is
+/// clear, or if there is none.
 pub fn unclear_reference(example: &Example) -> Option<&'static str> {
     math::unclear(example.reference.as_deref()?)
 }

@@ -16,8 +16,9 @@ pub fn multiple_choice(_: &BuiltinSettings, example: &Example, reply: &str) -> O
     Some(ExplainedScore::compared(found == Some(right), found.map(String::from).as_deref(), &right.to_string()))
 }
 
-/// The letter that a reply chooses: the one in the last `\boxed{…}`, or else the one after the last "answer is" or
-/// "answer:", or else the one in the reply. `None` when that text names no letter or several.
+/// The option letter that a reply to a multiple-choice question names in its last `\boxed{…}`; without one, after its
+/// last "answer is" or "answer:"; without these, anywhere. `None` when the text at that place names no letter, or
+/// several.
 fn chosen(reply: &str) -> Option<char> {
     let lower = reply.to_ascii_lowercase();
     let after = |mark: &str| reply.get(lower.rfind(mark)? + mark.len()..);
@@ -36,7 +37,8 @@ fn chosen(reply: &str) -> Option<char> {
     only_choice(reply)
 }
 
-/// The text before the brace that closes a group.
+/// The beginning of a text up to the brace `}` that closes a group; the group's `{` stands before the text. The whole
+/// text if no brace closes the group.
 fn content(text: &str) -> &str {
     let mut depth = 1;
     for (at, c) in text.char_indices() {
@@ -60,7 +62,8 @@ fn only_choice(answer: &str) -> Option<char> {
     option(text).unwrap_or_else(|| only_letter(&without_rejected(sentence(text))))
 }
 
-/// An answer without dollars, asterisks, braces and the commands of LaTeX, of which the content stays.
+/// An answer without marks of LaTeX and Markdown: dollars, asterisks, underscores, backticks, braces and the names of
+/// LaTeX commands. The arguments of the commands stay.
 fn plain(answer: &str) -> String {
     static COMMAND: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\\[a-zA-Z]+\s*|\\[^a-zA-Z]|[{}$*_`]").ok());
     match &*COMMAND {
@@ -79,8 +82,9 @@ fn sentence(text: &str) -> &str {
     text.match_indices('.').map(|(at, _)| at).find(|at| ends(*at)).map_or(text, |at| &text[..at])
 }
 
-/// The letter of an option that is written with its text, such as `E: polygenic score` or `(E) polygenic score`; no letter
-/// if the text names further options. `None` if the answer does not begin like that.
+/// The letter of an answer that begins with the letter and the text of an option, such as `E: polygenic score` or
+/// `(E) polygenic score`. `Some(None)` if it then names further options, so that no single one is chosen; `None` if it
+/// does not begin like that.
 #[allow(clippy::option_option)] // No answer, an answer without a letter, or a letter.
 fn option(answer: &str) -> Option<Option<char>> {
     static OPTION: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -98,7 +102,8 @@ fn option(answer: &str) -> Option<Option<char>> {
     Some(only_letter(&letter.to_ascii_uppercase()))
 }
 
-/// An answer without the letters that it rejects, and without its reasons: of `B, not C, because A is wrong`, `B,`.
+/// An answer cut off before its first reason ("because …"), and without the letters that it rejects ("not C"). Only the
+/// letter B is left of `B, not C, because A is wrong`.
 fn without_rejected(answer: &str) -> String {
     static REASON: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(r"(?i)\b(?:because|since|as|while|whereas|given that|although|though|even though|which|unlike|rather than|instead of|so that)\b").ok()

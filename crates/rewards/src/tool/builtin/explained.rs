@@ -13,8 +13,8 @@ pub struct ExplainedScore {
 }
 
 impl ExplainedScore {
-    /// The score of a builtin that compares the answer found in a reply, `None` if there is none, with the wanted one: 1 if
-    /// the answer is right, else 0.
+    /// The score of a builtin that compares answers: 1 if `is_right`, else 0. The reason quotes `found`, the answer in
+    /// the reply (`None` if there is none), and `wanted`, the right answer.
     pub fn compared(is_right: bool, found: Option<&str>, wanted: &str) -> Self {
         Self { score: yes(is_right), reason: Reason::compared(found, wanted) }
     }

@@ -32,7 +32,8 @@ pub type ScoreFunction = fn(&BuiltinSettings, &Example, &str) -> Option<f64>;
 /// A [`ScoreFunction`] that also says why it gives the score.
 pub type ExplainedFunction = fn(&BuiltinSettings, &Example, &str) -> Option<ExplainedScore>;
 
-/// Says why a builtin abstains on an example; `None` for the usual reason, that the example is of another kind.
+/// A function that says why a builtin abstains on an example (gives no score). `None` stands for the usual reason: the
+/// example is not of the kind that the builtin scores.
 pub type WhyAbstained = fn(&Example) -> Option<&'static str>;
 
 /// How a builtin (a tool written in Rust) computes a score.
@@ -40,7 +41,7 @@ pub type WhyAbstained = fn(&Example) -> Option<&'static str>;
 pub enum ScoredBy {
     /// A pure function of the settings, the example and the reply computes the score.
     Function(ScoreFunction),
-    /// The same, with the reason for the score.
+    /// A pure function of the settings, the example and the reply computes the score and gives the reason for it.
     Explained(ExplainedFunction),
     /// The reply is run as a program in the sandbox, against the example's tests: [`super::code_tests`].
     Programs,
@@ -55,7 +56,7 @@ pub struct Builtin {
     pub scored_by: ScoredBy,
     /// The settings that a tool card may give to the builtin, with the checks of their values.
     settings: &'static [Setting],
-    /// Says why the builtin abstains on an example, if it knows more than that the example is of another kind.
+    /// Says why the builtin abstains on an example; see [`WhyAbstained`].
     pub why_it_abstains: WhyAbstained,
 }
 
@@ -68,7 +69,7 @@ const fn explained(name: &'static str, function: ExplainedFunction, settings: &'
 }
 
 impl Builtin {
-    /// The score of a reply; `None` to abstain, and for a builtin that runs programs.
+    /// The score of a reply; `None` when the builtin abstains, and always for a builtin that runs programs.
     pub fn score(&self, settings: &BuiltinSettings, example: &Example, reply: &str) -> Option<ExplainedScore> {
         match self.scored_by {
             ScoredBy::Function(score) => Some(ExplainedScore { score: score(settings, example, reply)?, reason: None }),

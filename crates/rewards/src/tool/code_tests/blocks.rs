@@ -3,15 +3,17 @@
 use crate::tool::code_tests::outline::is_prose;
 use crate::tool::code_tests::tokens::{TokenKind, is_keyword, tokens};
 
-/// Labels of blocks that hold no Python: other languages, what is typed into a terminal, what a program prints.
+/// Labels of fenced Markdown blocks that hold no Python: names of other languages, of terminal sessions and of the
+/// output of programs.
 const OTHER_LANGUAGES: &str = " bash sh shell zsh console terminal powershell cmd bat text txt plaintext plain output input \
                                stdin stdout stderr log pycon traceback json yaml yml toml ini csv tsv xml html css diff \
                                patch sql javascript js jsx typescript ts tsx java kotlin c h cpp c++ cxx cc csharp cs c# go \
                                golang rust rs ruby rb php perl swift scala haskell hs lua r julia matlab latex tex math \
                                mermaid dockerfile makefile cmake ";
 
-/// The blocks of Python in a text, each without the indentation of its fence. If there are only blocks that say that they
-/// hold something else, these; if there is no block, the runs of lines that can be Python, or else the text.
+/// The blocks of Python in a Markdown text, each without the indentation of its fence. If the labels of all fenced
+/// blocks name something else than Python, these blocks are returned. Without a fenced block, the runs of lines that
+/// can be Python are returned; if no line can be, the whole text.
 pub fn blocks(text: &str) -> Vec<String> {
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let fenced = fenced(&text);
@@ -24,9 +26,9 @@ pub fn blocks(text: &str) -> Vec<String> {
     chosen.into_iter().map(|b| b.code.clone()).collect()
 }
 
-/// A fenced block.
+/// A fenced block of code in a Markdown text.
 struct Fenced {
-    /// First word of the label, in lower case; empty if there is none.
+    /// First word of the label after the opening fence, in lower case; empty if there is none.
     language: String,
     code: String,
 }
@@ -34,20 +36,20 @@ struct Fenced {
 /// The line that opens a fenced block: three or more backticks or tildes, perhaps within a list or a quotation.
 struct OpeningFence {
     mark: char,
-    /// Number of marks.
+    /// Number of backticks or tildes.
     length: usize,
-    /// Number of columns before the marks.
+    /// Number of columns before the backticks or tildes.
     indent: usize,
-    /// Number of `>` before the marks.
+    /// Number of `>` (marks of quotations) before the backticks or tildes.
     quotes: usize,
-    /// First word of the label, in lower case.
+    /// First word of the label after the fence, in lower case; empty if there is none.
     language: String,
-    /// Whether words follow the first one of the label.
+    /// Whether the label has more than one word.
     has_more: bool,
 }
 
 impl OpeningFence {
-    /// Reads the line that opens a block; `None` for other lines.
+    /// Reads a line that opens a fenced block; `None` if the line does not open one.
     fn open(line: &str) -> Option<Self> {
         let mut rest = line;
         let mut quotes = 0;
@@ -79,7 +81,8 @@ impl OpeningFence {
         })
     }
 
-    /// Reads a line of prose that ends by opening a block, with three backticks and perhaps a label.
+    /// Reads a line of prose that ends with an opening fence: three backticks, perhaps with a label. `None` for other
+    /// lines.
     fn open_after_prose(line: &str) -> Option<Self> {
         let (before, label) = line.split_once("```")?;
         let is_label = label.trim_end().bytes().all(|b| b.is_ascii_alphanumeric() || b"+-_.#".contains(&b));
@@ -87,7 +90,7 @@ impl OpeningFence {
         is_open.then(|| Self { mark: '`', length: 3, indent: 0, quotes: 0, language: language(label), has_more: false })
     }
 
-    /// Whether a line, without its quotation marks, closes the block.
+    /// Whether a line, given without its marks of quotations (`>`), is the fence that closes the block.
     fn closes(&self, line: &str) -> bool {
         let inner = line.trim();
         let blank = line.len() - line.trim_start().len();
@@ -96,20 +99,22 @@ impl OpeningFence {
             && columns(&line[..blank]) <= self.indent + 3
     }
 
-    /// Whether a line, without its quotation marks, begins with a fence that has words behind it: the next block, or prose.
+    /// Whether a line, given without its marks of quotations (`>`), begins with a fence. Of a line that does not close
+    /// the block this means that words follow the fence: the label of the next block, or prose.
     fn is_followed(&self, line: &str) -> bool {
         let inner = line.trim_start();
         let marks = inner.chars().take_while(|c| *c == self.mark).count();
         marks >= self.length && columns(&line[..line.len() - inner.len()]) <= self.indent + 3
     }
 
-    /// The code before a fence at the end of a line of code, three backticks.
+    /// The code on a line that ends with the closing fence, three backticks; `None` if the line does not end like that,
+    /// or if the backticks may belong to a string or a comment.
     fn closes_after_code<'l>(&self, line: &'l str) -> Option<&'l str> {
         let code = line.trim_end().strip_suffix("```").filter(|_| self.mark == '`' && self.length == 3)?;
         (!code.trim().is_empty() && !code.contains("```") && !code.contains(['#', '"', '\''])).then_some(code)
     }
 
-    /// A line of the block without its quotation marks.
+    /// A line of the block without its marks of quotations (`>`).
     fn unquoted<'l>(&self, line: &'l str) -> &'l str {
         let mut rest = line;
         for _ in 0..self.quotes {
@@ -134,7 +139,8 @@ impl OpeningFence {
     }
 }
 
-/// What follows the mark of a list item that begins a text; `None` if none does.
+/// The text after the mark of a list item (`-`, `*`, `+` or a number such as `1.`); `None` if `text` does not begin
+/// with such a mark.
 fn list_item(text: &str) -> Option<&str> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let rest = match digits {
@@ -150,7 +156,7 @@ fn columns(text: &str) -> usize {
     text.chars().fold(0, |n, c| if c == '\t' { n / 4 * 4 + 4 } else { n + 1 })
 }
 
-/// The first word of a label, in lower case: `python` for "{.Python title=x}".
+/// The first word of the label of a fenced block, in lower case: `python` for "{.Python title=x}".
 fn language(label: &str) -> String {
     let label = label.trim_start_matches(['{', '.', ' ']);
     let word = label.split(|c: char| c.is_whitespace() || "{},:".contains(c)).next().unwrap_or_default();
@@ -182,16 +188,18 @@ fn fenced(text: &str) -> Vec<Fenced> {
     found
 }
 
-/// Whether a block of this language holds fences of its own.
+/// Whether the label of a fenced block says that the block is Markdown, which may have fenced blocks of its own.
 fn is_markdown(language: &str) -> bool {
     matches!(language, "markdown" | "md")
 }
 
-/// Fences in strings that are tried before a block is taken to end at the first fence.
+/// Largest number of fences that are tried as the end of a block. If all of them lie within strings of the code, the
+/// block ends at the first of them.
 const INNER_FENCES: usize = 32;
 
-/// The code of a block and the number of lines that it takes, with its closing fence; `lines` follow the opening one. A
-/// fence within a string of three quotes, such as a docstring, does not close the block, if a later one does.
+/// The code of the block that `fence` opens, and the number of `lines` that it takes, its closing fence included;
+/// `lines` are the lines after the opening fence. A fence within a string of three quotes, such as a docstring, does
+/// not close the block if a later fence does.
 fn body(fence: &OpeningFence, lines: &[&str]) -> (String, usize) {
     let mut code = String::new();
     let mut first_end = None;
@@ -224,8 +232,9 @@ fn body(fence: &OpeningFence, lines: &[&str]) -> (String, usize) {
     first_end.unwrap_or((code, lines.len()))
 }
 
-/// Code before the first fence of a text that goes on in a block which the prompt opened: the number of lines, with the
-/// fence, and the code. There must be an odd number of fences, and nothing but Python before the first.
+/// The code at the start of a reply that continues a block which the prompt opened. Returns the number of lines up to
+/// and with the closing fence, and the code. `None` unless the reply has an odd number of fences, and only Python
+/// before the first of them.
 fn opened_before(lines: &[&str]) -> Option<(usize, String)> {
     let fences: Vec<usize> = (0..lines.len()).filter(|i| OpeningFence::open(lines[*i]).is_some()).collect();
     let first = *fences.first().filter(|_| fences.len() % 2 == 1)?;
@@ -234,7 +243,7 @@ fn opened_before(lines: &[&str]) -> Option<(usize, String)> {
     (is_code && runs(&code)[0] == code).then_some((first + 1, code))
 }
 
-/// The runs of lines in a text without fences that can be Python, or the text if all of it can be or none.
+/// The runs of consecutive lines that can be Python, in a text without fences; the whole text if no line can be Python.
 fn runs(text: &str) -> Vec<String> {
     let mut runs = Vec::new();
     let mut rest = text;
@@ -249,14 +258,15 @@ fn runs(text: &str) -> Vec<String> {
     if runs.is_empty() { vec![text.to_owned()] } else { runs }
 }
 
-/// Length of the lines at the start of a text, up to the first that is certainly no Python.
+/// Length in bytes of the lines at the start of a text that can be Python: those before the first line that certainly
+/// is not.
 fn run_length(text: &str) -> usize {
     let all = tokens(text);
     let prose = all.lines().find(|line| is_prose(line));
     prose.map_or(text.len(), |line| text[..line[0].start].rfind('\n').map_or(0, |n| n + 1))
 }
 
-/// Whether a line can begin code: it is indented, or begins with a statement that words of prose hardly form.
+/// Whether a line can begin code: it is indented, or it begins like a statement of Python and unlike prose.
 fn may_begin_code(line: &str) -> bool {
     if line.starts_with([' ', '\t']) && !line.trim().is_empty() {
         return true;

@@ -1,4 +1,4 @@
-//! The names that every Python program has.
+//! The names of Python's builtins, which every Python program can use without an import.
 
 /// The names of Python's builtins, without those that begin with an underscore.
 const BUILTINS: &str = " ArithmeticError AssertionError AttributeError BaseException BaseExceptionGroup BlockingIOError \
@@ -16,7 +16,7 @@ const BUILTINS: &str = " ArithmeticError AssertionError AttributeError BaseExcep
     issubclass iter len license list locals map max memoryview min next object oct open ord pow print property quit range \
     repr reversed round set setattr slice sorted staticmethod str sum super tuple type vars zip ";
 
-/// Whether a name is that of a builtin.
+/// Whether a name is that of a builtin of Python.
 pub fn is_builtin(name: &str) -> bool {
     BUILTINS.contains(&format!(" {name} "))
 }

@@ -29,7 +29,9 @@ pub struct CodeTests {
     limits: SandboxLimits,
     /// Whether the score is the share of the tests that passed. Otherwise the score is 1 when all tests passed, else 0.
     partial: bool,
-    /// Tolerance for numbers that a program prints, if the row names none; `None` for that of decimals alone.
+    /// Largest accepted difference of numbers that a program prints, relative to the larger of 1 and the expected
+    /// number, for examples that name no tolerance themselves. With `None`, decimals may differ by what rounding
+    /// explains, and integers must be equal.
     tolerance: Option<f64>,
 }
 
@@ -73,7 +75,7 @@ impl CodeTests {
         Ok(records)
     }
 
-    /// The record of a program that was judged by these tests.
+    /// The score record of a program: `judged` holds the results of `tests`, in the same order.
     fn record(&self, tests: &Tests, judged: &TestResults) -> ScoreRecord {
         let passed = f64::from(u8::from(judged.all_passed()));
         let score = if self.partial { judged.pass_rate().unwrap_or(0.0) } else { passed };
@@ -92,7 +94,7 @@ impl CodeTests {
     }
 }
 
-/// How many tests passed, and what happened in the first one that did not.
+/// The reason of a score: how many tests passed, and what happened in the first test that did not pass.
 fn reason(tests: &Tests, judged: &TestResults) -> Option<Reason> {
     let is_passed = |verdict: &TestVerdict| *verdict == TestVerdict::Passed;
     let (all, passed) = (judged.tests.len(), judged.tests.iter().filter(|test| is_passed(&test.verdict)).count());

@@ -7,14 +7,14 @@ use crate::tool::code_tests::tokens::{Token, TokenKind, Tokens, tokens};
 /// A set of Python names.
 pub type Names<'s> = BTreeSet<&'s str>;
 
-/// Python source, and its statements.
+/// Python source, split into its statements at the top level.
 #[derive(Clone, Debug)]
 pub struct Outline<'s> {
     pub source: &'s str,
     pub statements: Vec<Statement<'s>>,
 }
 
-/// A statement that is not part of another one, with all its lines.
+/// A statement at the top level, that is, not within another one, with all its lines.
 #[derive(Clone, Debug)]
 pub struct Statement<'s> {
     /// Source of the statement, from the start of its first line.
@@ -23,7 +23,7 @@ pub struct Statement<'s> {
     pub start: usize,
     /// Indentation of the first line.
     pub column: usize,
-    /// Tokens of the statement's logical lines.
+    /// The statement's logical lines, each as a list of tokens.
     pub lines: Vec<Vec<Token<'s>>>,
 }
 
@@ -58,7 +58,7 @@ impl<'s> Outline<'s> {
         self.statements.iter().rev().find(|s| !s.is_import() && s.bound().contains(name))
     }
 
-    /// Whether the tokens of the source satisfy a condition somewhere.
+    /// Whether at least one token of the source satisfies `condition`.
     pub fn any(&self, condition: impl Fn(&Token) -> bool) -> bool {
         self.statements.iter().flat_map(|s| s.lines.iter().flatten()).any(condition)
     }
@@ -77,20 +77,22 @@ impl<'s> Outline<'s> {
     }
 }
 
-/// The parts of a logical line that semicolons separate.
+/// Splits a logical line at its semicolons into simple statements.
 fn simple<'t, 's>(line: &'t [Token<'s>]) -> impl Iterator<Item = &'t [Token<'s>]> {
     line.split(|t| t.depth == 0 && t.is(";"))
 }
 
 impl<'s> Statement<'s> {
-    /// Whether a logical line that begins with the token `first` belongs to the statement.
+    /// Whether a logical line belongs to the statement. `first` is the line's first token, and `column` is its
+    /// indentation.
     fn goes_on_with(&self, first: &Token, column: usize) -> bool {
         let is_clause = ["elif", "else", "except", "finally"].iter().any(|k| first.is(k));
         let is_decorated = self.lines.last().is_some_and(|l| l[0].is("@") && l[0].column == Some(column));
         column > self.column || (column == self.column && (is_clause || is_decorated))
     }
 
-    /// The line that says what the statement is: the first that is no decorator.
+    /// The tokens of the statement's first line that is no decorator, such as the line of `def`; without a leading
+    /// `async`.
     pub fn header(&self) -> &[Token<'s>] {
         let line = self.lines.iter().find(|l| !l[0].is("@")).unwrap_or(&self.lines[0]);
         if line[0].is("async") { &line[1..] } else { line }
@@ -252,8 +254,8 @@ fn bound_by<'s>(line: &[Token<'s>]) -> Vec<&'s str> {
     }
 }
 
-/// Whether a logical line is certainly no Python: two words side by side, a mark that Python does not have, or the end of a
-/// sentence.
+/// Whether a logical line is certainly prose and no Python: it has two words side by side or a character that Python
+/// does not have, or it ends like a sentence.
 pub fn is_prose(line: &[Token]) -> bool {
     let is_word = |t: &Token| t.name().is_some() || t.kind == TokenKind::Number;
     // `match`, `case` and `type` are keywords where they begin a line.

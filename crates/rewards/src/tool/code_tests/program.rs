@@ -1,4 +1,4 @@
-//! The program that a reply, its prompt and its tests ask to be run.
+//! Puts together the Python program to run for a reply, from the code in the reply and in its prompt.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,19 @@ use crate::tool::code_tests::outline::{Names, Outline, Statement};
 use crate::tool::code_tests::prompt::PromptCode;
 use crate::tool::code_tests::tokens::{TokenKind, tokens};
 
-/// What the tests of a program do with it.
+/// How tests use the program under test: they call names that it defines, or run it as a whole.
 #[derive(Clone, Copy, Debug)]
 pub enum Exercise<'t> {
-    /// They use these names, which the program must define.
+    /// The tests use these names of functions or classes, which the program must define.
     Names(&'t Names<'t>),
-    /// They run it and read what it prints; it reads its standard input if `has_input`.
+    /// The tests run the whole program and compare what it prints; `has_input` says whether they give it standard
+    /// input.
     Run { has_input: bool },
 }
 
-/// The source of the program in a reply. It is the last block of code that defines what the tests use, or that reads the
-/// input, with those definitions of the other blocks and of the prompt that it needs.
+/// The source of the program to run for a reply: the blocks of code that define what the tests use, or the last block
+/// that reads the input and prints. Definitions that these need are taken from the other blocks, from the code in the
+/// prompt and from `library`, a source of further definitions.
 pub fn source(reply: &str, exercise: Exercise, prompt: Option<&PromptCode>, library: &str) -> String {
     let blocks = blocks(reply);
     let outlines: Vec<Outline> = blocks.iter().map(|b| Outline::new(b)).collect();
@@ -42,7 +44,8 @@ pub fn source(reply: &str, exercise: Exercise, prompt: Option<&PromptCode>, libr
     assembled(&offered, &whole)
 }
 
-/// The statements of a prompt's code that the tests of `names` need, as source; for a prompt that is code, all of it.
+/// The source of the tests, `test`, after those statements of the prompt's code that it needs; if the prompt is nothing
+/// but code, after all of the prompt's preamble.
 pub fn preamble_of_tests(test: &str, prompt: &PromptCode) -> String {
     if prompt.is_whole_prompt {
         return join(&[&prompt.preamble, test]);
@@ -50,7 +53,8 @@ pub fn preamble_of_tests(test: &str, prompt: &PromptCode) -> String {
     assembled(&[Outline::new(&prompt.preamble), Outline::new(test)], &[1])
 }
 
-/// Indices of the blocks that are run whole, at least one.
+/// Indices of the code blocks of a reply that belong to the program as a whole, at least one. `outlines` has one
+/// outline per block.
 fn chosen(outlines: &[Outline], exercise: Exercise) -> Vec<usize> {
     let last = |wanted: &dyn Fn(&Outline) -> bool| outlines.iter().rposition(wanted);
     let any = || outlines.len().saturating_sub(1);
@@ -85,7 +89,7 @@ fn chosen(outlines: &[Outline], exercise: Exercise) -> Vec<usize> {
     }
 }
 
-/// Whether source reads its standard input, and does not put something else in its place.
+/// Whether a source reads its standard input. An assignment to `stdin` does not count as reading.
 fn reads_input(outline: &Outline) -> bool {
     outline.statements.iter().flat_map(|s| &s.lines).any(|line| {
         line.iter().enumerate().any(|(i, token)| {
@@ -101,12 +105,13 @@ fn reads_input(outline: &Outline) -> bool {
     })
 }
 
-/// Whether source prints.
+/// Whether a source seems to print: it mentions `print`, `stdout` or `write`.
 fn prints(outline: &Outline) -> bool {
     outline.any(|t| t.is("print") || t.is("stdout") || t.is("write"))
 }
 
-/// The source of the outlines in `whole`, with the statements of the others that define names which it needs, in order.
+/// The complete source of the outlines with the indices in `whole`, and those statements of the other outlines that
+/// define names which it needs. The parts stay in the order of `outlines`.
 fn assembled(outlines: &[Outline], whole: &[usize]) -> String {
     let mut parts: BTreeMap<(usize, usize), String> = BTreeMap::new();
     let mut wanted: Vec<&str> = Vec::new();

@@ -10,9 +10,10 @@ use crate::tool::code_tests::tokens::tokens;
 /// The code in a prompt that defines the function under test, or stops before its body, as in `HumanEval`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptCode {
-    /// The code before and after the function: imports, and functions and constants that it may use.
+    /// The code before and after the function under test: imports, and functions and constants that it may use.
     pub preamble: String,
-    /// The code up to where the body of the function begins; `None` if the prompt has a body.
+    /// The code up to the place where the reply must continue the function under test; `None` if the prompt already has
+    /// the body of the function.
     begun: Option<String>,
     /// Whether the prompt is nothing but this code. Otherwise the code is in a fence or between prose.
     pub is_whole_prompt: bool,
@@ -41,7 +42,8 @@ impl PromptCode {
         Some(Self { preamble: join(&[before, after]), begun, is_whole_prompt })
     }
 
-    /// The prompt's code with the body of its function; `None` if the prompt has one, or if `body` is not indented.
+    /// The prompt's code, continued with `body`, the body of the function under test. `None` if the prompt already has
+    /// a body, or if `body` is not indented where it must be.
     pub fn continued(&self, body: &str) -> Option<String> {
         let begun = self.begun.as_ref()?;
         let is_indented = body.lines().find(|l| !l.trim().is_empty())?.starts_with([' ', '\t']);

@@ -17,18 +17,19 @@ pub enum RowTests {
     Check { test: String, entry_point: String },
     /// Statements that call functions, as in MBPP, with code that runs before them.
     Statements { setup: String, tests: Vec<String> },
-    /// Inputs and outputs of a whole program.
+    /// Standard inputs for a whole program, each with the output that the program must print.
     Streams(Vec<Stream>),
     /// Arguments and results of the function `name`, perhaps a method of a class `Solution`, as in APPS and TACO.
     Calls { name: String, calls: Vec<Call> },
 }
 
-/// What a whole program reads and must print.
+/// A test of a whole program: its standard input, and the output that it must print.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stream {
     input: String,
     output: String,
-    /// Tolerance for all numbers; `None` for the tolerance of decimals alone.
+    /// Largest accepted difference of printed numbers, relative to the larger of 1 and the expected number. With
+    /// `None`, decimals may differ by what rounding explains, and integers must be equal.
     tolerance: Option<f64>,
 }
 
@@ -45,7 +46,8 @@ fn text<'e>(example: &'e Example, key: &str) -> Option<&'e str> {
 }
 
 impl RowTests {
-    /// The tests of an example; `None` when it has none in a known form. `tolerance` is that of the tool card.
+    /// The tests of an example; `None` when it has none in a known form. `tolerance` is the tolerance for numbers in
+    /// the tool card, which a column of the example may replace.
     pub fn read(example: &Example, tolerance: Option<f64>) -> Option<Self> {
         if let (Some(test), Some(function)) = (text(example, "test"), text(example, "entry_point")) {
             return Some(Self::Check { test: test.to_owned(), entry_point: function.to_owned() });
@@ -83,8 +85,9 @@ impl RowTests {
         list.iter().map(stream).collect::<Option<Vec<Stream>>>().map(Self::Streams)
     }
 
-    /// Tests in the form of APPS and TACO: lists of inputs and of outputs, and the name of a function if they are
-    /// arguments and results.
+    /// Reads tests in the form of APPS and TACO: a list of inputs and one of outputs. With the name of a function, they
+    /// are the arguments and results of its calls; otherwise the inputs and outputs of whole programs. `None` for other
+    /// forms.
     fn paired(tests: &Value, tolerance: Option<f64>) -> Option<Self> {
         let list = |keys: [&str; 2]| keys.iter().find_map(|k| tests.get(k)?.as_array()).filter(|l| !l.is_empty());
         let (inputs, outputs) = (list(["inputs", "input"])?, list(["outputs", "output"])?);
@@ -107,7 +110,8 @@ impl RowTests {
         is_name.then(|| Self::Calls { name: name.to_owned(), calls: pairs.map(call).collect() })
     }
 
-    /// The code in the example's prompt that the program completes.
+    /// The code in the example's prompt that the program completes; `None` if there is none, or if tests of this form
+    /// have no such code.
     pub fn prompt(&self, example: &Example) -> Option<PromptCode> {
         match self {
             Self::Check { entry_point, .. } => PromptCode::find(example, entry_point),
@@ -115,7 +119,8 @@ impl RowTests {
         }
     }
 
-    /// The source of the program in a reply.
+    /// The source of the program to test: the code in the reply, with the definitions that it needs from the code in
+    /// its prompt.
     pub fn source(&self, reply: &str, prompt: Option<&PromptCode>) -> String {
         match self {
             Self::Check { entry_point, .. } => {
@@ -138,7 +143,8 @@ impl RowTests {
         }
     }
 
-    /// The tests in the form that the sandbox runs, for a program.
+    /// The tests in the form that the sandbox runs. `source` is the program under test, and `prompt` the code in its
+    /// prompt.
     pub fn for_program(&self, source: &str, prompt: Option<&PromptCode>) -> Tests {
         match self {
             Self::Check { test, entry_point } => Tests::Functions {
@@ -172,7 +178,8 @@ impl RowTests {
     }
 }
 
-/// The names that tests call and neither define nor find among Python's builtins.
+/// The names of functions that the code of tests calls but does not define. Python's builtins are left out, unless the
+/// tests call nothing else.
 fn called(tests: &str) -> Names<'_> {
     let bound: Names = Outline::new(tests).statements.iter().flat_map(Statement::bound_within).collect();
     let read = tokens(tests);
@@ -185,7 +192,8 @@ fn called(tests: &str) -> Names<'_> {
     if special.is_empty() { names } else { special }
 }
 
-/// A text, a list of lines, or a number, as text.
+/// The text of a JSON value: a string as it is, a list with one line per entry, a number in digits; `None` for other
+/// values.
 fn lines(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -195,8 +203,8 @@ fn lines(value: &Value) -> Option<String> {
     }
 }
 
-/// Compares a result with the expected one as the data sets do that hold arguments and results as JSON: tuples are lists,
-/// keys are texts, and floats may differ by a millionth.
+/// Python source of `rlar_equal`, which compares the result of a call with the expected result from JSON: tuples count
+/// as lists, keys of dictionaries as texts, and a float may differ by a millionth.
 const EQUAL: &str = "import json, math
 def rlar_equal(got, wanted):
     if isinstance(wanted, bool) or isinstance(got, bool) or wanted is None or got is None:
@@ -214,5 +222,6 @@ def rlar_equal(got, wanted):
     return type(got) is type(wanted) and got == wanted
 ";
 
-/// Names that solutions of class `Solution` use without importing them, because the site that the tasks are from does.
+/// The import of the names from `typing` that solutions with a class `Solution` use without importing them, because the
+/// site where their tasks come from imports them.
 const TYPING: &str = "from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple, Union\n";

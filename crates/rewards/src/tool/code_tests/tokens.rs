@@ -3,7 +3,7 @@
 //! A reply's program is untrusted and may be broken, so its tokens are read here, in Rust, and never by a parser that it
 //! could crash or slow down.
 
-/// What a token is.
+/// The kind of a token of Python source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
     /// A name or a keyword.
@@ -27,7 +27,7 @@ pub struct Token<'s> {
     pub start: usize,
     /// Number of brackets that are open around the token.
     pub depth: usize,
-    /// Indentation of the token's line, if the token is the first of a logical line.
+    /// Indentation of the token's line, if the token is the first of a logical line; `None` for all other tokens.
     pub column: Option<usize>,
 }
 
@@ -81,18 +81,18 @@ pub fn tokens(source: &str) -> Tokens<'_> {
 
 struct Lexer<'s> {
     source: &'s str,
-    /// Byte offset of what is read next.
+    /// Byte offset of the next character to read.
     at: usize,
     /// Number of open brackets.
     depth: usize,
-    /// The indentation so far, until the first token of a logical line is read.
+    /// The indentation of a logical line as far as it has been read; `None` once the line's first token has been read.
     column: Option<usize>,
     tokens: Vec<Token<'s>>,
     ends_in_text: bool,
 }
 
 impl Lexer<'_> {
-    /// Reads a token, or what stands between two. Returns false at the end.
+    /// Reads the next token, or skips white space or a comment. Returns false at the end of the source.
     fn step(&mut self) -> bool {
         let rest = &self.source[self.at..];
         let Some(c) = rest.chars().next() else { return false };
@@ -147,7 +147,7 @@ impl Lexer<'_> {
         self.at += length;
     }
 
-    /// Reads a string literal whose prefix has this length.
+    /// Reads a string literal whose prefix, such as `f` or `rb`, is `prefix` bytes long.
     fn text(&mut self, prefix: usize) {
         let rest = &self.source[self.at + prefix..];
         let quote = &rest[..1];

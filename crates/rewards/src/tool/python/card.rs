@@ -8,7 +8,8 @@ use crate::tool::python::entry::PythonFunction;
 /// The range of a tool whose scores have no bounds.
 pub const UNBOUNDED: [f64; 2] = [-1e300, 1e300];
 
-/// The tool card of a function. `packages` are packages that it may import besides those of its entry.
+/// The tool card of a user's reward function. `packages` are Python packages that the function may import besides those
+/// that its entry in the config names.
 pub fn function_card(entry: &PythonFunction, source: &FunctionSource, packages: &[String]) -> ToolCard {
     let FunctionSource { function, file, files, .. } = source;
     let mut requires: Vec<String> = packages.iter().chain(&entry.packages).cloned().collect();

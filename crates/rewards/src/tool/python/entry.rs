@@ -82,7 +82,7 @@ impl PythonFunction {
         }
     }
 
-    /// The file and the function in it; `None` if the entry does not say both.
+    /// The file and the name of the function; `None` if `function` is not of the form `FILE.py:FUNCTION`.
     pub fn address(&self) -> Option<FunctionAddress<'_>> {
         FunctionAddress::parse(&self.function)
     }
@@ -98,7 +98,7 @@ impl PythonFunction {
         WeightedTool { tool, weight: if combine.is_term() { self.weight } else { 0.0 }, combine, least }
     }
 
-    /// What is wrong with the entry by itself; `None` if nothing is.
+    /// What is wrong with the entry, as far as the entry alone shows it; `None` if nothing is wrong.
     pub fn problem(&self) -> Option<String> {
         if self.address().is_none() {
             return Some(format!("`{}` must name a file and a function in it, as `reward.py:accuracy`", self.function));
@@ -125,7 +125,7 @@ impl PythonFunction {
     }
 }
 
-/// An entry as it is written.
+/// An entry of `rewards.python` as the config writes it: the text of its `function`, or a mapping.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum WrittenEntry {
@@ -133,7 +133,7 @@ enum WrittenEntry {
     Mapping(PythonFunction),
 }
 
-/// All entries as they are written.
+/// The value of `rewards.python` as the config writes it: a list of entries, or one entry.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum WrittenEntries {
@@ -159,8 +159,8 @@ pub fn read_entries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Py
     })
 }
 
-/// The schema of what [`read_entries`] reads. It has one level of types instead of alternatives, so that a mistake in an
-/// entry is reported with its key.
+/// The JSON schema of what [`read_entries`] reads. It lists all allowed types together instead of as alternatives
+/// (`anyOf`), so that a mistake in an entry is reported with its key.
 pub fn entries_schema(generator: &mut SchemaGenerator) -> Schema {
     let mut entry = PythonFunction::json_schema(generator).to_value();
     entry["type"] = json!(["string", "object"]);

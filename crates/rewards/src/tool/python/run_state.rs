@@ -14,7 +14,7 @@ const MAX_LOG: u64 = 1 << 20;
 /// The file in a run's folder with what reward functions printed.
 pub const PRINTS: &str = "prints.log";
 
-/// The training step, and the log of prints.
+/// What users' reward functions share with the run: the training step, and the log of what they print.
 #[derive(Debug, Default)]
 pub struct FunctionRun {
     step: AtomicU64,
@@ -22,17 +22,17 @@ pub struct FunctionRun {
     log: Mutex<PrintLog>,
 }
 
-/// Prints that wait to be taken, or go to a file.
+/// The log of what reward functions print: a file, or a text in memory as long as there is no file.
 #[derive(Debug, Default)]
 struct PrintLog {
     file: Option<File>,
-    /// Bytes in the file, or that wait.
+    /// Size of the log in bytes, in the file or in memory.
     length: u64,
     waiting: String,
 }
 
 impl FunctionRun {
-    /// Sets the training step: `step` were taken, of `steps`.
+    /// Sets the progress of training: the run has taken `step` of its `steps` training steps.
     pub fn set_step(&self, step: u64, steps: u64) {
         self.step.store(step, Ordering::Relaxed);
         self.steps.store(steps, Ordering::Relaxed);
@@ -48,7 +48,8 @@ impl FunctionRun {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// Appends prints to a file from now on. Without one they are kept in memory.
+    /// Appends prints to the file at `path` from now on, and writes those into it that were kept in memory so far.
+    /// Without a file, prints are kept in memory.
     pub fn log_to(&self, path: &Path) -> Result<(), RewardError> {
         let file = OpenOptions::new().create(true).append(true).open(path).map_err(RewardError::io(path))?;
         let length = file.metadata().map_err(RewardError::io(path))?.len();
@@ -60,7 +61,8 @@ impl FunctionRun {
         Ok(())
     }
 
-    /// Keeps what a tool printed when it scored the replies to an example, or when it was loaded (`None`).
+    /// Adds to the log what a tool printed when it scored the replies to an example, given by its id, or when it was
+    /// loaded (`example` is `None`).
     pub fn keep(&self, tool: &str, example: Option<&str>, text: &str) {
         if text.is_empty() {
             return;
@@ -74,7 +76,7 @@ impl FunctionRun {
         log.write(&format!("── {tool}, {place}\n{}\n", text.trim_end()));
     }
 
-    /// Takes the prints that were kept in memory.
+    /// Returns the prints that were kept in memory, and removes them from memory.
     pub fn take(&self) -> String {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.length = 0;

@@ -34,9 +34,9 @@ enum LoadedFunction {
     Trusted(UnconfinedFunction),
 }
 
-/// A group whose call gave no results.
+/// A group (replies to one example) for which the call of the function gave no results.
 struct FailedGroup {
-    /// Indices of its items.
+    /// Indices of the group's replies among the items to score.
     items: Vec<usize>,
     failure: Failure,
 }
@@ -45,8 +45,8 @@ struct FailedGroup {
 type InRange<'a> = &'a dyn Fn(f64) -> Outcome;
 
 impl PythonScorer {
-    /// Loads the function of a tool: in the sandbox, or unconfined if the card says so. `home` is the function's folder,
-    /// `texts` the text of a JSON object with the texts of its files.
+    /// Loads the function of a tool: in the sandbox, or unconfined if the card says so. `home` is the function's
+    /// folder, and `texts` is a JSON object that maps the names of its files to their texts.
     pub fn open(card: &ToolCard, home: &Path, texts: &str, context: &ToolContext) -> Result<Self, RewardError> {
         let broken = |why: String| RewardError::tool(&card.name, why);
         let ToolKind::Python { function, file, requires, trusted, .. } = &card.kind else {
@@ -87,9 +87,9 @@ impl PythonScorer {
     /// Scores replies, each with its example; the records are in the order of `items`. All replies to one example go to
     /// the function in one call.
     ///
-    /// If a call fails, its replies are tried one by one; those that fail alone have failed, and the others go to the
-    /// function again in one call. `lowest` is the score of a reply that fails where the example's reference does not;
-    /// `None` if the failure stays one.
+    /// If a call fails, its replies are tried one by one. Those that fail alone have failed, and the others go to the
+    /// function again in one call. `lowest` is the score of a reply that fails although the example's reference, scored
+    /// in its place, does not fail; with `None`, every failure stays a failure.
     pub fn score(
         &self,
         items: &[(&Example, &Completion)],
@@ -111,8 +111,8 @@ impl PythonScorer {
         Ok(records)
     }
 
-    /// Makes one call per group, and writes the results into the records. Returns the groups without results, whose
-    /// records hold the failure.
+    /// Makes one call per group, and writes the results into `records`. A group is a list of indices of `items`.
+    /// Returns the groups without results, whose records hold the failure.
     fn score_groups(
         &self,
         items: &[(&Example, &Completion)],
@@ -180,8 +180,8 @@ impl PythonScorer {
         Ok(culprits)
     }
 
-    /// Gives the lowest score to those replies that failed alone while the example's reference, or an empty reply if
-    /// there is none, has a score.
+    /// Gives the score `lowest` to those replies that failed alone (`culprits`, as indices of `items`) although the
+    /// example's reference, or an empty reply if there is none, gets a score in their place.
     fn attribute(
         &self,
         items: &[(&Example, &Completion)],
@@ -230,7 +230,8 @@ impl PythonScorer {
         }
     }
 
-    /// The outcomes of a group whose call returned. `None` for all of its replies is an abstention.
+    /// The outcomes of the replies of a group whose call returned `results`. If the function returned `None` for all of
+    /// them, they are abstentions; if only for some, these are failures.
     fn outcomes(&self, results: &[ReplyResult], in_range: InRange) -> Vec<Outcome> {
         if results.iter().all(|result| *result == ReplyResult::Nothing) {
             let why = "the function returned None for every reply to this prompt";
@@ -247,7 +248,7 @@ impl PythonScorer {
         results.iter().map(outcome).collect()
     }
 
-    /// The failure that a call without results is.
+    /// The failure to record for every reply of a group whose call ended without results.
     fn failure(&self, verdict: GroupVerdict) -> Failure {
         match verdict {
             GroupVerdict::Wrong(what) | GroupVerdict::Unrepeatable(what) => Failure::Reply(what),
@@ -265,7 +266,8 @@ impl PythonScorer {
     }
 }
 
-/// The indices of the items of each example, in the order in which the examples first appear.
+/// Groups items by example: for every example the indices of its items, in the order in which the examples first
+/// appear.
 fn groups(items: &[(&Example, &Completion)]) -> Vec<Vec<usize>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut known = std::collections::HashMap::new();
@@ -306,7 +308,8 @@ fn token_ids(reply: &Completion) -> Vec<u32> {
     if reply.tokens.is_empty() { reply.scored_text().bytes().map(u32::from).collect() } else { reply.tokens.clone() }
 }
 
-/// What to do about a module that cannot be imported; empty for other errors.
+/// Advice to append to the message of an `error` about a Python module that cannot be imported; empty for other errors.
+/// `trusted` says whether the function runs outside the sandbox.
 fn package_hint(error: &str, trusted: bool) -> String {
     let Some((_, rest)) = error.split_once("No module named '") else { return String::new() };
     let name = rest.split(['\'', '.']).next().unwrap_or_default();

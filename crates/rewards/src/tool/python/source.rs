@@ -11,7 +11,7 @@ use crate::RewardError;
 
 /// Largest number of files that a function may consist of.
 const MAX_FILES: usize = 200;
-/// Largest size of these files together, in bytes.
+/// Largest total size, in bytes, of the files that a function may consist of.
 const MAX_BYTES: usize = 4 << 20;
 
 /// Reads the file at `path` and the modules and packages in its folder that `import` statements name, directly or in

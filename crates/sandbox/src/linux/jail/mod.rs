@@ -308,7 +308,8 @@ impl MountStep {
 }
 
 /// Makes a mount read-only with `mount_setattr(2)`, which, unlike a remount, does not touch the mount's other flags: a
-/// user namespace may not change those of the machine's mounts.
+/// user namespace may not change those of the machine's mounts. `flags` are the flags of the system call, `more` are
+/// further attributes to set.
 unsafe fn make_read_only(path: &CStr, flags: c_int, more: u64) -> Result<(), &'static str> {
     let attributes = [libc::MOUNT_ATTR_RDONLY | more, 0, 0, 0];
     // SAFETY: `attributes` has the layout of `struct mount_attr`: four words.
