@@ -218,8 +218,9 @@ impl BuiltinAgent {
 
     /// Assigns one tool of `cards` to an example. A tool for the task that the example declares comes first if the
     /// example shows no features, or if the declared task is `dialogue` or has no predefined label; otherwise the
-    /// features decide. Of several tools that fit, one whose scores varied in earlier runs is preferred: `is_flat`
-    /// tells whether a tool gave all replies to such examples the same score.
+    /// features decide. Of several tools that fit, one whose scores varied in earlier runs is preferred (`is_flat` tells
+    /// whether a tool gave all replies to such examples the same score), then one that no
+    /// language model wrote, because nothing here shows how good it is.
     ///
     /// # Errors
     ///
@@ -235,7 +236,7 @@ impl BuiltinAgent {
         let has_reference = example.reference.is_some();
         let can_judge = |c: &&ToolCard| c.role != ToolRole::Constraint && (has_reference || !c.needs_reference);
         let mut cards: Vec<&ToolCard> = cards.filter(can_judge).collect();
-        cards.sort_by_key(|c| is_flat(&c.name));
+        cards.sort_by_key(|c| (is_flat(&c.name), is_written_by_model(c)));
         let declared = declared_task(example);
         let is_declared = |c: &&&ToolCard| declared.is_some_and(|word| c.tasks.iter().any(|t| is_same_task(t, word)));
         let has_task = |name: &&str| cards.iter().find(|c| c.tasks.iter().any(|t| t == name));
@@ -253,6 +254,11 @@ impl BuiltinAgent {
             why: format!("{why}; `{}` is for {}", card.name, card.tasks.join(", ")),
         })
     }
+}
+
+/// Whether a language model wrote the tool, as the origin on its card says.
+fn is_written_by_model(card: &ToolCard) -> bool {
+    card.origin.starts_with("written by ")
 }
 
 /// The error message that says why no tool fits an example with this kind of task.

@@ -222,6 +222,11 @@ impl KnownPrograms {
     }
 }
 
+/// Whether two programs are the same but for names of functions, imports, comments and layout.
+pub fn is_same_program(a: &str, b: &str) -> bool {
+    normal_form(a) == normal_form(b)
+}
+
 /// A program without comments, docstrings on their own line, white space, imports and the names of its functions.
 fn normal_form(source: &str) -> String {
     let is_told = |line: &str| {

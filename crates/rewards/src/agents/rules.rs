@@ -92,7 +92,7 @@ pub fn propose_verifiers(
     blocks: &[MeasuredBlock],
 ) -> Result<Vec<VerifierSpec>, LlmFailure> {
     let first = llm_request(request, blocks);
-    let reply = client.complete(first.clone(), |reply| parse_rules(reply, request))?;
+    let reply = client.complete(first.clone(), |reply| parse_rules(reply, request, blocks))?;
     let ParsedRules { specs, unusable } = reply.value;
     if specs.len() >= MIN_RULES {
         return Ok(specs);
@@ -106,7 +106,7 @@ pub fn propose_verifiers(
     let user =
         if complaint.is_empty() { user } else { user.words(" None may be like these:\n").data("rules", complaint) };
     let again = LlmRequest { attempt: reply.attempts, temperature: 0.7, user, ..first };
-    let more = client.complete(again, |reply| parse_rules(reply, request));
+    let more = client.complete(again, |reply| parse_rules(reply, request, blocks));
     let mut all = specs;
     for mut spec in more.as_ref().map_or(&[][..], |more| &more.value.specs).iter().cloned() {
         if all.iter().all(|s| (&s.name, &s.measures) != (&spec.name, &spec.measures)) {
@@ -145,8 +145,11 @@ fn llm_request(request: &SynthesisRequest, blocks: &[MeasuredBlock]) -> LlmReque
         let steps: Vec<String> = request.steps.iter().map(|s| format!("- {}\n", one_line(s))).collect();
         user = user.words("A good reply does the following:\n").data("steps", steps.concat());
     }
-    let compared: Vec<String> =
-        blocks.iter().filter(|block| block.auc.is_some()).map(|block| format!("- {block}\n")).collect();
+    let compared: Vec<String> = blocks
+        .iter()
+        .filter(|measured| measured.auc.is_some())
+        .map(|measured| format!("- {}: {}\n", measured.block.signature, measured.block.summary))
+        .collect();
     let user = if !request.has_references() {
         user.words("There are no references: a rule compares the reply with the prompt, or measures the reply alone.\n")
     } else if request.has_long_references() && compared.len() >= MIN_RULES {
@@ -187,7 +190,7 @@ struct WrittenRule {
     needs_reference: Option<bool>,
 }
 
-fn parse_rules(reply: &ChatReply, request: &SynthesisRequest) -> Result<ParsedRules, String> {
+fn parse_rules(reply: &ChatReply, request: &SynthesisRequest, blocks: &[MeasuredBlock]) -> Result<ParsedRules, String> {
     let written = match object(&reply.text) {
         Ok(fields) => json_rules(&fields)?,
         Err(_) => numbered_lines(&reply.text).iter().map(|line| line_rule(line)).collect(),
@@ -201,6 +204,12 @@ fn parse_rules(reply: &ChatReply, request: &SynthesisRequest) -> Result<ParsedRu
     let mut written_so_far: BTreeSet<(String, String)> = BTreeSet::new();
     for rule in written.into_iter().take(MAX_RULES) {
         let WrittenRule { name, statement, role, needs_reference } = rule;
+        let is_repeated = written_so_far.iter().any(|(_, earlier)| *earlier == statement);
+        let statement = match blocks.iter().find(|measured| measured.block.name == name) {
+            // A small model may name a building block and copy what stands beside it from another rule.
+            Some(measured) if is_repeated || is_copied(&statement, request) => measured.block.summary.to_owned(),
+            _ => statement,
+        };
         match problem(&statement, request) {
             Some(why) => rules.unusable.push(UnusableRule { statement, why }),
             None if written_so_far.contains(&(name.clone(), statement.clone())) => {}
@@ -219,6 +228,11 @@ fn parse_rules(reply: &ChatReply, request: &SynthesisRequest) -> Result<ParsedRu
     Ok(rules)
 }
 
+/// Whether a statement is that of one of the worked examples in the prompt.
+fn is_copied(statement: &str, request: &SynthesisRequest) -> bool {
+    worked_examples(request).iter().any(|rule| words(rule.measures) == words(statement))
+}
+
 /// Why no verifier can be written for a rule; `None` when one can.
 fn problem(statement: &str, request: &SynthesisRequest) -> Option<&'static str> {
     let lower = statement.to_lowercase();
@@ -231,7 +245,7 @@ fn problem(statement: &str, request: &SynthesisRequest) -> Option<&'static str> 
     {
         return Some("it is about the grading, not about the reply");
     }
-    if worked_examples(request).iter().any(|rule| words(rule.measures) == words(statement)) {
+    if is_copied(statement, request) {
         return Some("it is copied from the example");
     }
     is_specific(statement, request.examples).then_some("it fits only one prompt")

@@ -10,7 +10,7 @@ use crate::admission::report::{Admission, Status};
 use crate::agents::block_evidence::MeasuredBlock;
 use crate::agents::client::{LlmClient, LlmFailure};
 use crate::agents::fence::clip;
-use crate::agents::program::{KnownPrograms, Program, guarded, parse_program};
+use crate::agents::program::{KnownPrograms, Program, guarded, is_same_program, parse_program};
 use crate::agents::request::LlmRequest;
 use crate::agents::synthesise::{SynthesisRequest, VerifierSpec};
 use crate::agents::write_prompt::{Feedback, system_message, user_message};
@@ -111,7 +111,11 @@ pub fn write_verifier(
         match client.complete(llm_request, |reply| parse_program(reply, spec, request)) {
             Ok(reply) => {
                 attempt = reply.attempts;
-                let examined = if known.contains(&reply.value.source) {
+                let source = &reply.value.source;
+                let examined = if let Some(earlier) = drafts.refused.iter().find(|e| is_same_program(&e.source, source))
+                {
+                    repeated(earlier)
+                } else if known.contains(source) {
                     copied(&reply.value)
                 } else {
                     known.insert(&reply.value.source);
@@ -202,6 +206,18 @@ impl Drafts {
             best.earlier_refusals.pop();
         }
         Some(best)
+    }
+}
+
+/// The refusal of a program that is a refused draft of the same rule again: the reason is that of the earlier one.
+fn repeated(earlier: &Examined) -> Examined {
+    let again = "It is the refused function again. ";
+    Examined {
+        source: earlier.source.clone(),
+        tool: None,
+        is_runnable: earlier.is_runnable,
+        refusal: format!("{again}{}", earlier.refusal.trim_start_matches(again)),
+        counterexamples: earlier.counterexamples.clone(),
     }
 }
 

@@ -40,14 +40,13 @@ const FOR_ANSWERS: [WorkedExample; 2] = [
     WorkedExample {
         name: "all_colours",
         measures: "how many names of colours reply and reference share",
-        source: "from collections import Counter\n\n\
-                 from rlar_tools import words\n\n\
+        source: "from rlar_tools import words\n\n\
                  COLOURS = \"red green blue yellow black white\".split()\n\n\n\
                  def compute_all_colours(prompt, candidate_response, reference_response):\n    \
-                 said = Counter(w for w in words(candidate_response) if w in COLOURS)\n    \
-                 right = Counter(w for w in words(reference_response) if w in COLOURS)\n    \
-                 shared = sum((said & right).values())\n    \
-                 return 2 * shared / max(1, sum(said.values()) + sum(right.values()))\n",
+                 said = [w for w in words(candidate_response) if w in COLOURS]\n    \
+                 right = [w for w in words(reference_response) if w in COLOURS]\n    \
+                 shared = sum(min(said.count(w), right.count(w)) for w in set(said))\n    \
+                 return 2 * shared / max(1, len(said) + len(right))\n",
     },
 ];
 
