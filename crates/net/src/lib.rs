@@ -2,7 +2,7 @@
 //!
 //! Every request has a deadline, a bounded number of retries, and error messages without secrets.
 //!
-//! - [`get_text`] and [`get_file`] download a text or a file.
+//! - [`get_text`] and [`get_file`] download a text or a file; [`post_json`] sends a value, such as an alert.
 //! - [`llm`]: chat completions, from an `OpenAI`-compatible server ([`llm::OpenAi`]) or from recorded exchanges
 //!   ([`llm::Replay`]), with a log, a cache and a budget.
 //! - [`hub`]: finds and downloads models of the Hugging Face Hub, and serves local models with its protocol.
@@ -15,6 +15,7 @@ mod hex;
 mod http;
 pub mod hub;
 pub mod llm;
+mod post_json;
 mod retry;
 mod runtime;
 mod secret;
@@ -23,4 +24,5 @@ pub mod web;
 pub use error::NetError;
 pub use get_file::{FileDownload, get_file};
 pub use get_text::get_text;
+pub use post_json::post_json;
 pub use secret::Secret;

@@ -7,6 +7,7 @@ mod path;
 mod rewards;
 mod runs;
 mod sandbox;
+mod serve;
 mod sources;
 mod training;
 
@@ -23,6 +24,7 @@ pub use models::{ConvertArguments, GenerateArguments, GpuCheckArguments, ScoreAr
 pub use rewards::{ChoosingAgent, RewardsCommand, ToolArguments};
 pub use runs::{CompareArguments, InitArguments, RolloutsArguments};
 pub use sandbox::{SandboxCommand, SandboxRunArguments, TierArgument};
+pub use serve::ServeArguments;
 pub use sources::{DataCommand, HubCommand, HubServeArguments};
 pub use training::{ConfigArguments, FetchRewardsArguments, MethodArgument, Resume, TrainArguments, TrainingArguments};
 
@@ -67,6 +69,15 @@ impl Arguments {
     }
 }
 
+impl Arguments {
+    /// What is logged when the environment does not say: warnings; a server also logs its requests, unless `--quiet` is
+    /// given.
+    pub fn default_log(&self) -> &'static str {
+        let is_server = matches!(self.command, Command::Serve(_));
+        if is_server && !self.quiet { "warn,rlar_serve=info" } else { "warn" }
+    }
+}
+
 #[derive(Subcommand)]
 pub enum Command {
     /// Train a policy.
@@ -107,6 +118,11 @@ pub enum Command {
         after_help = "Examples:\n  rlar score --model skywork-reward --prompt '2 + 2?' --response 'It is 4.'\n  rlar score --model skywork-reward --data replies.jsonl\n  rlar score --tool math_equivalence --data replies.jsonl --cache scores.sqlite"
     )]
     Score(ScoreArguments),
+    /// Serve rewards over HTTP to trainers that run elsewhere.
+    #[command(
+        after_help = "Prints the address as the first line of standard output. docs/serve.md describes the routes.\n\nExamples:\n  rlar serve --library library\n  rlar serve --config multitask.yaml --port 9000\n  RLAR_SERVE_TOKEN=$(openssl rand -hex 32) rlar serve --library library --host 0.0.0.0"
+    )]
+    Serve(Box<ServeArguments>),
     /// Write a model as a Hugging Face folder: from a GGUF file, or with its LoRA adapter merged.
     #[command(
         after_help = "Examples:\n  rlar convert --model model.gguf --output model\n  rlar convert --model runs/lora/adapter --output merged"

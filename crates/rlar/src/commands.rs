@@ -14,7 +14,7 @@ use crate::error::bad_request;
 use crate::output::print;
 use crate::{
     check, compare, data, eval, fetch_rewards, generate, gpu_check, hub, init, rewards, rollouts, sandbox, schema,
-    score, train,
+    score, serve, train,
 };
 
 pub fn run(command: Command) -> Result<()> {
@@ -39,6 +39,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Hub { command: HubCommand::Serve(arguments) } => hub::serve(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),
         Command::Score(arguments) => score::run(&arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Convert(arguments) => convert(&arguments),
         Command::Rewards { library, tools, command } => rewards::run(library.as_deref(), &tools, command),
         Command::Config { command: ConfigCommand::Schema { markdown: true } } => print(schema::markdown()),

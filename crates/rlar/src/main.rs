@@ -30,6 +30,7 @@ mod routing;
 mod sandbox;
 mod schema;
 mod score;
+mod serve;
 mod setup;
 mod suites;
 mod train;
@@ -44,7 +45,8 @@ use rlar_run::StandardError;
 fn main() -> ExitCode {
     allocator::keep_freed_pages();
     let arguments = cli::Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RLAR_LOG").unwrap_or_else(|_| "warn".into());
+    let default = arguments.default_log();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("RLAR_LOG").unwrap_or_else(|_| default.into());
     // Warnings are written above the progress bar.
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| StandardError).with_target(false).init();
     output::set_mode(arguments.output_mode());

@@ -179,7 +179,12 @@ pub fn orchestrator_with(
     device: &str,
     llm: Option<Arc<dyn Llm>>,
 ) -> Orchestrator {
-    let packages = Packages { allowed: arguments.package.clone(), cache: None };
+    orchestrator_of(library, &arguments.package, device, llm)
+}
+
+/// An orchestrator whose tools may import these packages and ask this language model.
+pub fn orchestrator_of(library: Library, packages: &[String], device: &str, llm: Option<Arc<dyn Llm>>) -> Orchestrator {
+    let packages = Packages { allowed: packages.to_vec(), cache: None };
     let context =
         ToolContext { packages, llm, device: device.to_owned(), ..ToolContext::new(SandboxLimits::default()) };
     Orchestrator::new(library, context, OrchestratorConfig::default())

@@ -53,7 +53,7 @@ pub use limits::SandboxLimits;
 #[cfg(target_os = "linux")]
 pub use linux::{
     CallArguments, ConfinedFunction, IoTest, Packages, Program, Run, Sandbox, Termination, TestResults, Tests,
-    UnconfinedFunction, Verifier, attack, run,
+    UnconfinedFunction, Verifier, attack, run, run_in_turn,
 };
 #[cfg(not(target_os = "linux"))]
 pub use other_systems::{CallArguments, ConfinedFunction, Packages, Sandbox, UnconfinedFunction, Verifier};

@@ -27,7 +27,7 @@ pub fn score_cached(
     let Some(identity) = tool.cached_as() else {
         let records = tool.score_records(items, should_stop)?;
         let calls = items.iter().zip(&records);
-        store.log(&calls.map(|((example, _), record)| call(tool, example, record, None, false)).collect::<Vec<_>>());
+        store.log(&calls.map(|((example, _), record)| call(tool, example, record, None)).collect::<Vec<_>>());
         return Ok(records);
     };
     let keys = keys(&identity, items);
@@ -41,36 +41,28 @@ pub fn score_cached(
     let computed: HashMap<ScoreKey, ScoreRecord> = missing.iter().map(|i| keys[*i]).zip(computed).collect();
 
     let mut records = Vec::with_capacity(items.len());
-    let mut is_cached = Vec::with_capacity(items.len());
     for (i, key) in keys.iter().enumerate() {
-        let (record, cached) = match (known[i].take(), computed.get(key)) {
+        records.push(match (known[i].take(), computed.get(key)) {
             (Some(known), _) => {
-                (ScoreRecord { reason: known.reason, ..ScoreRecord::free(Outcome::Scored(known.score)) }, true)
+                let scored = ScoreRecord::free(Outcome::Scored(known.score));
+                ScoreRecord { reason: known.reason, cached: true, ..scored }
             }
-            (None, Some(record)) if first_with_key[key] == i => (record.clone(), false),
-            (None, Some(record)) => (ScoreRecord { seconds: 0.0, tokens: 0, ..record.clone() }, true),
-            (None, None) => (ScoreRecord::free(Outcome::Abstained("not scored".into())), false),
-        };
-        records.push(record);
-        is_cached.push(cached);
+            (None, Some(record)) if first_with_key[key] == i => record.clone(),
+            (None, Some(record)) => ScoreRecord { seconds: 0.0, tokens: 0, cached: true, ..record.clone() },
+            (None, None) => ScoreRecord::free(Outcome::Abstained("not scored".into())),
+        });
     }
     let calls: Vec<LoggedCall> = (0..items.len())
         .map(|i| {
             let key = records[i].cacheable.then_some(keys[i]);
-            call(tool, items[i].0, &records[i], key, is_cached[i])
+            call(tool, items[i].0, &records[i], key)
         })
         .collect();
     store.log(&calls);
     Ok(records)
 }
 
-fn call<'a>(
-    tool: &'a Tool,
-    example: &'a Example,
-    record: &'a ScoreRecord,
-    key: Option<ScoreKey>,
-    cached: bool,
-) -> LoggedCall<'a> {
+fn call<'a>(tool: &'a Tool, example: &'a Example, record: &'a ScoreRecord, key: Option<ScoreKey>) -> LoggedCall<'a> {
     LoggedCall {
         tool: &tool.card().name,
         identity: tool.identity(),
@@ -81,7 +73,7 @@ fn call<'a>(
         seconds: record.seconds,
         tokens: record.tokens,
         key,
-        cached,
+        cached: record.cached,
     }
 }
 

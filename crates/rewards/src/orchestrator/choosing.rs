@@ -125,7 +125,7 @@ impl Orchestrator {
     }
 
     /// Whether a tool may be chosen: it is admitted, or the config lets tools without admission score.
-    fn may_score(&self, name: &str) -> bool {
+    pub fn may_score(&self, name: &str) -> bool {
         self.config.allow_unadmitted || self.is_admitted(name)
     }
 

@@ -1,6 +1,7 @@
 //! Assigns tools to examples, and scores batches of replies with them.
 
 mod choosing;
+mod planned;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,8 @@ use crate::tool::scores::{Scores, ToolScore};
 use crate::tool::scoring::{Tool, ToolContext};
 use crate::{Admission, Failure, Outcome, RewardError};
 
+pub use planned::{PlannedItem, PlannedScore, ToolPlan, score_planned};
+
 /// Which tools an orchestrator may choose, and which it adds to every assignment (the tools of an example).
 #[derive(Clone, Debug, Default)]
 pub struct OrchestratorConfig {
@@ -52,7 +55,7 @@ pub struct Orchestrator {
     config: OrchestratorConfig,
     store: Option<Arc<Store>>,
     /// The opened tools, by name.
-    tools: BTreeMap<String, Tool>,
+    tools: BTreeMap<String, Arc<Tool>>,
     /// Assignments that were set for whole domains, by the name of the domain.
     by_domain: BTreeMap<String, Assignment>,
     /// Assignments (tools with their weights) of single examples, by [`assignment_key`].
@@ -221,7 +224,7 @@ impl Orchestrator {
     pub fn open(&mut self, name: &str) -> Result<&Tool, RewardError> {
         if !self.tools.contains_key(name) {
             let tool = self.library.open(name, &self.context)?;
-            self.tools.insert(name.to_owned(), tool);
+            self.tools.insert(name.to_owned(), Arc::new(tool));
         }
         Ok(&self.tools[name])
     }
@@ -314,8 +317,7 @@ impl Orchestrator {
         }
         for ((example, _), scores) in items.iter().zip(&mut scores) {
             let assigned = &assignments[&std::ptr::from_ref::<Example>(example)];
-            self.apply_rulings(assigned, scores);
-            drop_abstentions(assigned, scores);
+            settle(assigned, &|tool| self.range(tool), scores);
         }
         Ok(scores)
     }
@@ -361,29 +363,34 @@ impl Orchestrator {
         })
     }
 
-    /// Applies the decisions of an assignment's gates and vetoes to the scores of its other tools, the terms of the
-    /// sum.
-    fn apply_rulings(&self, assigned: &[WeightedTool], scores: &mut Scores) {
-        if assigned.iter().all(|t| t.combine.is_term()) {
-            return;
-        }
-        let outcomes = scores.tools.iter().map(|score| &score.outcome);
-        let ruling =
-            Ruling::of(assigned.iter().zip(outcomes).map(|(t, o)| (t.combine, t.least(self.range(&t.tool)), o)));
-        for (term, score) in assigned.iter().zip(&mut scores.tools).filter(|(t, _)| t.combine.is_term()) {
-            let Outcome::Scored(given) = score.outcome else { continue };
-            let ruled = ruling.apply(given, self.range(&term.tool), score.weight);
-            if ruled.total_cmp(&given).is_ne() {
-                let why = score.reason.as_ref().map_or("", Reason::as_str);
-                score.reason = Reason::new(&format!("{ruling}: it gave {given}\n{why}"));
-                score.outcome = Outcome::Scored(ruled);
-            }
-        }
-    }
-
     /// The lowest and the highest score of a tool; 0 and 1 when the library does not hold the tool.
     fn range(&self, tool: &str) -> [f64; 2] {
         self.library.card(tool).map_or([0.0, 1.0], |card| card.range)
+    }
+}
+
+/// Makes of what the tools of a reply gave the scores that count: gates and vetoes have ruled, and tools that abstained
+/// are left out. `range` gives the lowest and the highest score of a tool.
+fn settle(assigned: &[WeightedTool], range: &dyn Fn(&str) -> [f64; 2], scores: &mut Scores) {
+    apply_rulings(assigned, range, scores);
+    drop_abstentions(assigned, scores);
+}
+
+/// Applies the decisions of an assignment's gates and vetoes to the scores of its other tools, the terms of the sum.
+fn apply_rulings(assigned: &[WeightedTool], range: &dyn Fn(&str) -> [f64; 2], scores: &mut Scores) {
+    if assigned.iter().all(|t| t.combine.is_term()) {
+        return;
+    }
+    let outcomes = scores.tools.iter().map(|score| &score.outcome);
+    let ruling = Ruling::of(assigned.iter().zip(outcomes).map(|(t, o)| (t.combine, t.least(range(&t.tool)), o)));
+    for (term, score) in assigned.iter().zip(&mut scores.tools).filter(|(t, _)| t.combine.is_term()) {
+        let Outcome::Scored(given) = score.outcome else { continue };
+        let ruled = ruling.apply(given, range(&term.tool), score.weight);
+        if ruled.total_cmp(&given).is_ne() {
+            let why = score.reason.as_ref().map_or("", Reason::as_str);
+            score.reason = Reason::new(&format!("{ruling}: it gave {given}\n{why}"));
+            score.outcome = Outcome::Scored(ruled);
+        }
     }
 }
 

@@ -21,12 +21,14 @@ pub struct ScoreRecord {
     /// of time or memory decided, or when the score stands for a failure that the reply caused. Without a score it has
     /// no effect: the cache only keeps scores.
     pub cacheable: bool,
+    /// Whether the score came from the score cache, or from an equal reply in the same batch.
+    pub cached: bool,
 }
 
 impl ScoreRecord {
     /// The record of an outcome without a reason that took no time and no tokens.
     pub(crate) fn free(outcome: Outcome) -> Self {
-        Self { outcome, reason: None, seconds: 0.0, tokens: 0, cacheable: true }
+        Self { outcome, reason: None, seconds: 0.0, tokens: 0, cacheable: true, cached: false }
     }
 
     /// The record of a reply whose example lacks the reference that the tool needs.

@@ -343,6 +343,7 @@ impl Tool {
             seconds: of_item.iter().map(|record| record.seconds).sum(),
             tokens: of_item.iter().map(|record| record.tokens).sum(),
             cacheable: of_item.iter().all(|record| record.cacheable),
+            cached: false,
         }
     }
 

@@ -11,6 +11,7 @@ mod learners;
 mod looking;
 mod libraries;
 mod rewards_gone_wrong;
+mod serve;
 mod stops;
 mod suites;
 mod terminal;

@@ -24,6 +24,6 @@ pub use confined_function::ConfinedFunction;
 pub use packages::Packages;
 pub use pool::Sandbox;
 pub use program::{IoTest, Program, TestResults, Tests};
-pub use script::{Run, Termination, run};
+pub use script::{Run, Termination, run, run_in_turn};
 pub use unconfined_function::UnconfinedFunction;
 pub use verifier::{CallArguments, Verifier};

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -57,6 +58,19 @@ pub fn run(
     limits: &SandboxLimits,
 ) -> Result<Execution<Run>, SandboxError> {
     run_in(sandbox, 0, source, input, limits)
+}
+
+/// Runs a whole program like [`run`], on the next fork server of the pool, so that as many programs can run at once as the
+/// sandbox has [workers](Sandbox::workers).
+pub fn run_in_turn(
+    sandbox: &Sandbox,
+    source: &str,
+    input: &[u8],
+    limits: &SandboxLimits,
+) -> Result<Execution<Run>, SandboxError> {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let slot = TURN.fetch_add(1, Ordering::Relaxed) % sandbox.workers();
+    run_in(sandbox, slot, source, input, limits)
 }
 
 /// Runs a whole program on the fork server of a slot of the pool.

@@ -1,0 +1,189 @@
+//! `rlar serve`: its first line, what it refuses, and how it ends.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::{refused, rlar, run, smoke};
+
+/// A running `rlar serve`; dropping it kills the process.
+struct Served {
+    child: Child,
+    /// Host and port.
+    address: String,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Starts `rlar serve` on a free port, and reads its address from the first line of its output.
+fn serve(folder: &Path, arguments: &[&str], token: &str) -> Served {
+    let mut command: Command = rlar(folder, &[&["serve", "--port", "0"], arguments].concat());
+    command.env("RLAR_SERVE_TOKEN", token).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let Some(address) = line.trim_end().strip_prefix("http://") else {
+        let mut error = String::new();
+        let _ = child.stderr.take().unwrap().read_to_string(&mut error);
+        panic!("no address in `{line}`: {error}");
+    };
+    // What it logs is not read, and must not fill the pipe.
+    let mut log = child.stderr.take().unwrap();
+    thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    Served { address: address.to_owned(), child }
+}
+
+/// Sends a request, and gives the status and the body of the answer.
+fn send(address: &str, request: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+fn get(address: &str, path: &str) -> (u16, String) {
+    send(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"))
+}
+
+fn post(address: &str, headers: &str, body: &Value) -> (u16, String) {
+    let (body, head) = (body.to_string(), "connection: close\r\ncontent-type: application/json\r\n");
+    let length = body.len();
+    send(
+        address,
+        &format!(
+            "POST /v1/rewards HTTP/1.1\r\nhost: {address}\r\n{head}{headers}content-length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+fn rewards(answer: &str) -> Vec<Value> {
+    let answer: Value = serde_json::from_str(answer).unwrap();
+    answer["results"].as_array().unwrap().iter().map(|result| result["reward"].clone()).collect()
+}
+
+#[test]
+fn the_built_in_library_serves_without_a_config() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = serve(folder.path(), &[], "");
+    let items = json!({ "items": [
+        { "prompt": "2 + 2 =", "reference": "4", "response": "4" },
+        { "prompt": "2 + 2 =", "reference": "4", "response": "5" },
+        { "prompt": "Tell me of the sea.", "response": "It is wide." },
+    ]});
+    let (status, answer) = post(&served.address, "", &items);
+    assert_eq!((status, rewards(&answer)), (200, vec![json!(1.0), json!(0.0), Value::Null]), "{answer}");
+    assert_eq!(get(&served.address, "/readyz").0, 200);
+}
+
+#[test]
+fn a_config_says_which_tools_serve() {
+    let folder = tempfile::tempdir().unwrap();
+    let always = "rewards:\n  always:\n    - { tool: concise, weight: 0.5 }\nalgorithm:";
+    let config = smoke(folder.path(), &[("algorithm:", always)]);
+    let served = serve(folder.path(), &["--config", &config], "");
+    let items = json!({ "items": [{ "prompt": "2 + 2 =", "reference": "4", "response": "4" }] });
+    let (status, answer) = post(&served.address, "", &items);
+    assert_eq!(status, 200, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    let tools: Vec<&Value> =
+        answer["results"][0]["parts"].as_array().unwrap().iter().map(|part| &part["tool"]).collect();
+    assert_eq!(tools, ["numeric_match", "concise"]);
+}
+
+#[test]
+fn a_token_from_the_environment_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = serve(folder.path(), &[], "a token of the tests");
+    let items = json!({ "items": [{ "prompt": "2 + 2 =", "reference": "4", "response": "4" }] });
+    assert_eq!(post(&served.address, "", &items).0, 401);
+    assert_eq!(post(&served.address, "authorization: Bearer a token of the tests\r\n", &items).0, 200);
+}
+
+#[test]
+fn what_cannot_be_served_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (arguments, words) in [
+        (&["serve", "--host", "0.0.0.0"][..], &["0.0.0.0", "RLAR_SERVE_TOKEN"][..]),
+        (&["serve", "--host", "::"], &["RLAR_SERVE_TOKEN"]),
+        (&["serve", "--library", "nowhere"], &["nowhere", "does not exist"]),
+        (&["serve", "--config", "nowhere.yaml"], &["nowhere.yaml"]),
+        (&["serve", "--config", "smoke.yaml", "--library", "tools"], &["--library"]),
+        (&["serve", "--on-failure", "value=NaN"], &["value=NaN", "finite"]),
+        (&["serve", "--on-failure", "zero"], &["zero", "hold"]),
+        (&["serve", "--failure-limit", "2", "--port", "0"], &["failure limit"]),
+    ] {
+        refused(&run(folder.path(), arguments), 2, words);
+    }
+    let short = rlar(folder.path(), &["serve"]).env("RLAR_SERVE_TOKEN", "short").output().unwrap();
+    refused(&short, 2, &["RLAR_SERVE_TOKEN", "16"]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    refused(&run(folder.path(), &["serve", "--port", &port]), 1, &["cannot serve at", &port]);
+}
+
+/// An item whose program takes a second to judge.
+#[cfg(target_os = "linux")]
+fn slow_item() -> Value {
+    let program = "import time\ntime.sleep(1)\ndef add(a, b):\n    return a + b\n";
+    let response = format!("```python\n{program}```");
+    json!({ "prompt": "Write add(a, b).", "response": response, "tests": ["assert add(1, 2) == 3"] })
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_is_killed_in_a_batch_answers_the_retry_after_its_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["--cache", "scores.sqlite"];
+    let items = json!({ "items": [slow_item()] });
+    let mut killed = serve(folder.path(), &arguments, "");
+    let (address, body) = (killed.address.clone(), items.clone());
+    // This client gets no answer.
+    let asking = thread::spawn(move || {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let body = body.to_string();
+        let head = format!("POST /v1/rewards HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n");
+        let rest = format!("idempotency-key: k\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all((head + &rest).as_bytes()).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    while !get(&killed.address, "/metrics").1.contains("rlar_scoring_items 1\n") {
+        thread::yield_now();
+    }
+    killed.child.kill().unwrap();
+    killed.child.wait().unwrap();
+    asking.join().unwrap();
+    let served = serve(folder.path(), &arguments, "");
+    for _ in 0..2 {
+        let (status, answer) = post(&served.address, "idempotency-key: k\r\n", &items);
+        assert_eq!((status, rewards(&answer)), (200, vec![json!(1.0)]), "{answer}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn sigterm_lets_open_requests_have_their_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut served = serve(folder.path(), &[], "");
+    let address = served.address.clone();
+    let asking = thread::spawn(move || post(&address, "", &json!({ "items": [slow_item()] })));
+    while !get(&served.address, "/metrics").1.contains("rlar_scoring_items 1\n") {
+        thread::yield_now();
+    }
+    let sent = Command::new("kill").args(["-TERM", &served.child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let (status, answer) = asking.join().unwrap();
+    assert_eq!((status, rewards(&answer)), (200, vec![json!(1.0)]), "{answer}");
+    assert_eq!(served.child.wait().unwrap().code(), Some(0));
+}
