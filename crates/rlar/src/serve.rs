@@ -51,7 +51,7 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
         started => started?,
     };
     print(format!("{}\n", server.url()))?;
-    server.wait_for_signal().context("cannot wait for signals")?;
+    server.wait(arguments.until_eof).context("cannot wait for signals")?;
     print_note("stopping: open requests get their answers; a second signal ends at once\n")?;
     server.stop();
     Ok(())

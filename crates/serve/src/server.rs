@@ -191,10 +191,11 @@ impl RewardServer {
         self.state.reload().map(drop)
     }
 
-    /// Waits for SIGTERM or Ctrl-C, and loads the library again on every SIGHUP. Returns at once if the server has stopped.
-    pub fn wait_for_signal(&self) -> std::io::Result<()> {
+    /// Waits for SIGTERM or Ctrl-C, with `until_eof` also for the end of standard input, and loads the library again on every
+    /// SIGHUP. Returns at once if the server has stopped.
+    pub fn wait(&self, until_eof: bool) -> std::io::Result<()> {
         let Some(running) = &self.running else { return Ok(()) };
-        running.runtime.block_on(shutdown::wait(&self.state))
+        running.runtime.block_on(shutdown::wait(&self.state, until_eof))
     }
 
     /// Stops the server: no connection and no request for rewards is taken any more, those that are being answered get

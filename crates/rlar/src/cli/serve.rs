@@ -50,6 +50,9 @@ pub struct ServeArguments {
     /// The device of reward models: `cpu`, `cuda:N` or `auto`; with --config, the config says it.
     #[arg(long, default_value = "cpu", conflicts_with = "config")]
     pub device: String,
+    /// Stop when standard input ends, as it does when the program that started rlar ends.
+    #[arg(long)]
+    pub until_eof: bool,
     #[command(flatten)]
     pub tools: ToolArguments,
 }

@@ -187,3 +187,16 @@ fn sigterm_lets_open_requests_have_their_answers() {
     assert_eq!((status, rewards(&answer)), (200, vec![json!(1.0)]), "{answer}");
     assert_eq!(served.child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn the_end_of_standard_input_ends_it_when_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command: Command = rlar(folder.path(), &["serve", "--port", "0", "--until-eof", "--quiet"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim_end().strip_prefix("http://").unwrap().to_owned();
+    assert_eq!(get(&address, "/healthz").0, 200);
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+}
