@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rlar_data::ScoredPart;
-use rlar_grpo::{Agent, Method};
+use rlar_grpo::Agent;
 use rlar_net::llm::Llm;
 use rlar_rewards::{STORE, Store};
 use rlar_serve::{AccessToken, LoadedRewards, RewardServer, RewardSource, ServeError, ServeOptions};
 
-use crate::cli::{ConfigArguments, ServeArguments};
+use crate::cli::ServeArguments;
 use crate::error::{BadRequestExt, bad_request, message};
 use crate::output::{print, print_note};
 use crate::rewards;
-use crate::setup::{self, LoadedConfig};
+use crate::setup;
 
 /// Share of a tool's scores that may fail when neither the command line nor a config says it.
 const FAILURE_LIMIT: f64 = 0.5;
@@ -77,7 +77,7 @@ struct ServedRewards {
 /// The tools of a config. The config is read now, so that what is wrong with it is said with its lines, and again whenever
 /// its library has changed.
 fn from_config(config: &Path, arguments: &ServeArguments) -> Result<ServedRewards> {
-    let loaded = read_config(config)?;
+    let loaded = setup::load_rewards(config)?;
     let rewards = &loaded.config.rewards;
     let folder = rewards.library.as_deref().map(PathBuf::from).filter(|folder| folder.is_dir());
     let store = arguments.cache.clone().or_else(|| rewards.store.as_deref().map(PathBuf::from));
@@ -87,18 +87,8 @@ fn from_config(config: &Path, arguments: &ServeArguments) -> Result<ServedReward
     Ok(ServedRewards { source: RewardSource { load: Box::new(load), folder }, scored, failure_limit })
 }
 
-/// Reads and checks a config without what only training needs.
-fn read_config(config: &Path) -> Result<LoadedConfig> {
-    let arguments = ConfigArguments { config: config.to_owned(), seed: None, run: None, model: None };
-    setup::load(&arguments, |config| {
-        config.train.method = Method::Grpo;
-        config.warmup.steps = 0;
-        Ok(())
-    })
-}
-
 fn load_config(config: &Path, store: Option<&Path>) -> Result<LoadedRewards> {
-    let loaded = read_config(config)?;
+    let loaded = setup::load_rewards(config)?;
     let (mut rewards, agents) = setup::orchestrator(&loaded, None)?;
     if let Some(store) = store {
         rewards.ensure_store(|| Store::open(store));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail};
 use rlar_data::{DataFiles, Document, Example, KeyProblem, Needs, Preference};
-use rlar_grpo::{Agent, Config, DataSet, FOREIGN_NAMES, Method, Unadmitted};
+use rlar_grpo::{Agent, Config, DataSet, FOREIGN_NAMES, Method, RewardsOnly, Unadmitted};
 use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::llm::Llm;
 use rlar_net::web::{Brave, SerpApi, WebSearch};
@@ -121,6 +121,43 @@ pub fn load_with(
         path: asset.path.clone(),
         text: asset.text.clone(),
         config: config.clone(),
+    })
+}
+
+/// Reads and checks a config for its rewards alone, which another program trains with: a config of a job, whose data then
+/// show what its functions are to score, or one with only `version` and `rewards`.
+pub fn load_rewards(path: &Path) -> Result<LoadedConfig> {
+    let asset = assets::config(path)?;
+    // What is wrong with the YAML is said below, with its line.
+    let keys: serde_yaml::Mapping = serde_yaml::from_str(&asset.text).unwrap_or_default();
+    if keys.contains_key("model") || keys.contains_key("data") {
+        let arguments = ConfigArguments { config: path.to_owned(), seed: None, run: None, model: None };
+        return load(&arguments, |config| {
+            config.train.method = Method::Grpo;
+            config.warmup.steps = 0;
+            Ok(())
+        });
+    }
+    let document = Document::parse(&asset.path, &asset.text)?.with_foreign_names(FOREIGN_NAMES);
+    let rewards: RewardsOnly = document.check(&RewardsOnly::schema())?;
+    let mut config = rewards.into_config()?;
+    document.reject(config.expand_paths())?;
+    find_inputs(&mut config, &asset.path);
+    let mut problems = config.reward_problems();
+    problems.extend(config.device_problems());
+    document.reject(problems)?;
+    let functions = functions::read(&document, &asset.path, &config.rewards.python)?;
+    Ok(LoadedConfig {
+        config,
+        train: Vec::new(),
+        sizes: vec![0],
+        heldout: Vec::new(),
+        demonstrations: Vec::new(),
+        preferences: Vec::new(),
+        heldout_preferences: Vec::new(),
+        functions,
+        path: asset.path.clone(),
+        text: asset.text.clone(),
     })
 }
 

@@ -42,6 +42,15 @@ impl Config {
         found.0
     }
 
+    /// Finds the values of `version` and `rewards` that are impossible; empty for valid ones. This is all that a config
+    /// needs when another program trains.
+    pub fn reward_problems(&self) -> Vec<KeyProblem> {
+        let mut found = Problems::default();
+        self.check_version(&mut found);
+        self.check_rewards(&mut found);
+        found.0
+    }
+
     /// Finds a `device` or `precision` that this machine does not have; empty if it has both.
     pub fn device_problems(&self) -> Vec<KeyProblem> {
         let mut found = Problems::default();
@@ -62,10 +71,14 @@ impl Config {
         found.0
     }
 
-    /// Checks the version and the model to start from.
-    fn check_start(&self, found: &mut Problems) {
+    fn check_version(&self, found: &mut Problems) {
         let has_version = self.version == VERSION;
         found.add_if(!has_version, "version", format!("is {}; this build reads version {VERSION}", self.version));
+    }
+
+    /// Checks the version and the model to start from.
+    fn check_start(&self, found: &mut Problems) {
+        self.check_version(found);
         let is_ambiguous = self.model.path.is_some() == self.model.scratch.is_some();
         found.add_if(is_ambiguous, "model", "needs exactly one of `path` and `scratch`");
         if let Some(lora) = &self.model.lora {

@@ -14,6 +14,7 @@ mod foreign_names;
 mod model;
 mod paths;
 mod rewards;
+mod rewards_only;
 mod run;
 mod training;
 
@@ -31,6 +32,7 @@ pub use evaluation::{CheckpointMetric, EvalConfig, SuiteRun};
 pub use foreign_names::FOREIGN_NAMES;
 pub use model::{LoraConfig, ModelChoice, Scratch};
 pub use rewards::{Agent, Audit, RewardsConfig, Unadmitted};
+pub use rewards_only::RewardsOnly;
 pub use run::RunConfig;
 pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupConfig};
 

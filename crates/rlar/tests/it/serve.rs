@@ -103,6 +103,21 @@ fn a_config_says_which_tools_serve() {
 }
 
 #[test]
+fn a_config_needs_no_model_and_no_data_to_be_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let rewards = "version: 1\nrewards:\n  always:\n    - { tool: concise, weight: 0.5 }\n";
+    std::fs::write(folder.path().join("rewards.yaml"), rewards).unwrap();
+    let served = serve(folder.path(), &["--config", "rewards.yaml"], "");
+    let items = json!({ "items": [{ "prompt": "2 + 2 =", "reference": "4", "response": "4" }] });
+    let (status, answer) = post(&served.address, "", &items);
+    assert_eq!(status, 200, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["results"][0]["parts"][1]["tool"], json!("concise"), "{answer}");
+    std::fs::write(folder.path().join("rewards.yaml"), "version: 1\nrewards:\n  libary: x\n").unwrap();
+    refused(&run(folder.path(), &["serve", "--config", "rewards.yaml"]), 2, &["rewards.yaml", "3", "libary", "library"]);
+}
+
+#[test]
 fn a_token_from_the_environment_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let served = serve(folder.path(), &[], "a token of the tests");
