@@ -40,7 +40,10 @@ def url_of(url: str | None) -> str:
 def split(items: Sequence[Item], most: int = MAX_ITEMS) -> Iterator[list[Item]]:
     """Parts of the items for one request each. Neighbours with the same prompt stay together, because some tools judge all
     replies to a prompt at once, unless there are too many of them."""
-    prompt = lambda item: (item.get("prompt"), item.get("messages"), item.get("group"))
+
+    def prompt(item: Item) -> tuple[Any, ...]:
+        return (item.get("prompt"), item.get("messages"), item.get("group"))
+
     part: list[Item] = []
     for start, item in enumerate(items):
         if part and prompt(part[-1]) != prompt(item):
@@ -72,7 +75,7 @@ class _Attempts:
     def pause(self, problem: Exception | httpx.Response) -> float:
         """Seconds until the next try; raises `ServerError` when the request must not be sent again."""
         self.tries += 1
-        wait = min(0.1 * 2**self.tries, 10.0)
+        wait = min(0.1 * 2.0**self.tries, 10.0)
         if isinstance(problem, httpx.Response):
             error = refusal(problem)
             if problem.status_code not in PUT_OFF or error.code == "not_scored":
@@ -184,7 +187,8 @@ class Client(_Settings):
         response = self._http.get(f"{self.url}/v1/tools", headers=self._headers)
         if response.status_code != 200:
             raise refusal(response)
-        return response.json()["tools"]
+        tools: list[dict[str, Any]] = response.json()["tools"]
+        return tools
 
     def _send(self, request: _Request) -> dict[str, Any]:
         attempts = _Attempts(request.url, self.patience)
@@ -195,7 +199,8 @@ class Client(_Settings):
             except httpx.TransportError as error:
                 problem = error
             if isinstance(problem, httpx.Response) and problem.status_code == 200:
-                return problem.json()
+                answer: dict[str, Any] = problem.json()
+                return answer
             time.sleep(attempts.pause(problem))
 
 
@@ -231,5 +236,6 @@ class AsyncClient(_Settings):
             except httpx.TransportError as error:
                 problem = error
             if isinstance(problem, httpx.Response) and problem.status_code == 200:
-                return problem.json()
+                answer: dict[str, Any] = problem.json()
+                return answer
             await asyncio.sleep(attempts.pause(problem))

@@ -116,7 +116,7 @@ class Rewards:
             items = [{**one, "tools": list(self._tools)} for one in items]
         try:
             answer = await self._client().rewards(items)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise TypeError(f"a column of the data set cannot be sent as JSON ({error}); name those to send with `columns`") from error
         self._report(answer.results, log_extra, log_metric)
         return answer.rewards

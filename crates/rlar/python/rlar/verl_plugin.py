@@ -9,7 +9,7 @@ import torch
 from verl.trainer.ppo.core_algos import register_adv_est
 
 
-@register_adv_est("grpo_scored")
+@register_adv_est("grpo_scored")  # type: ignore[untyped-decorator, unused-ignore]
 def grpo_scored(token_level_rewards: torch.Tensor, response_mask: torch.Tensor, index: np.ndarray, epsilon: float = 1e-6,
                 norm_adv_by_std_in_grpo: bool = True, config: Any = None, **_: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """GRPO's advantages among the replies that have a reward. A reply whose reward is NaN has the advantage 0 and does not enter
