@@ -94,7 +94,8 @@ pub fn find_final_answers(references: &[&str]) -> FinalAnswers {
         ));
     }
     if is_worked_solutions(&long) {
-        let why = "the references look like worked solutions, and no mark before the final answer was found";
+        let why = "the references look like worked solutions, and no text such as `####` was found that stands before \
+                   every final answer";
         return FinalAnswers::Unclear(why.into());
     }
     FinalAnswers::AsTheyAre

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum PromptFormat {
     /// The messages are formatted by the model's own chat template.
     Chat,
-    /// The contents of the messages are joined without separators, for models that continue plain text. The special
-    /// tokens that the tokenizer adds to a text, such as one that begins it, are added.
+    /// The contents of the messages are joined without separators, for models that continue plain text. Special tokens
+    /// that the tokenizer adds to a text, such as a BOS token, are added.
     Plain,
 }
 

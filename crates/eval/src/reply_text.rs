@@ -31,7 +31,8 @@ pub fn stop_conflict(part: &ScoredPart, sampling: &Sampling) -> Option<String> {
     let cut = Sampling { include_stop: false, ..sampling.clone() };
     let (marker, stop) = part.after.as_ref().and_then(|marker| Some((marker, cut.prevents(marker)?)))?;
     Some(format!(
-        "`{stop}` ends a reply at `{marker}`, behind which `scored.after` looks for what is scored; leave it out"
+        "`{stop}` ends a reply at `{marker}`, but `scored.after` scores only the text after it; remove it from the \
+         stop texts"
     ))
 }
 

@@ -34,7 +34,7 @@ pub fn not_json(path: &Path, text: &str, error: &serde_json::Error) -> EvalError
         return EvalError::Row { path: path.to_owned(), line: error.line(), message: format!("not JSON: {error}") };
     };
     let message = message.replace(
-        "NaN and Infinity are no JSON: write null for a missing value",
+        "NaN and Infinity are not valid JSON: write null for a missing value",
         "NaN and Infinity are not scores: write null for a completion without a score",
     );
     EvalError::Row { path, line, message }

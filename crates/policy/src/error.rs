@@ -85,7 +85,7 @@ pub enum PolicyError {
     #[error("precision `bf16` is for GPUs; use `f32` on the CPU")]
     Bf16OnCpu,
     /// Batch-invariant sampling (tokens that do not depend on the rest of the batch) was asked for on a GPU.
-    #[error("tokens that do not depend on the batch need the device `cpu`")]
+    #[error("batch-invariant sampling runs on the CPU only; use device `cpu`")]
     BatchInvariantOnGpu,
     /// A sampling setting with an impossible value. The text names the setting.
     #[error("{0}")]
@@ -109,7 +109,7 @@ pub enum PolicyError {
         most: usize,
     },
     /// A conversation without turns, which a reward model cannot score.
-    #[error("an empty conversation has no score")]
+    #[error("a reward model cannot score a conversation without turns")]
     EmptyConversation,
     /// Generation that would need more memory than the machine has. The plan says how much each part needs.
     #[error(

@@ -98,7 +98,7 @@ impl Lora {
             return Err("`lora_alpha` must be finite, and `lora_dropout` from 0 to below 1".into());
         }
         if self.target_modules.is_empty() {
-            return Err("`target_modules` names nothing".into());
+            return Err("`target_modules` is empty; name at least one matrix, such as `q_proj`".into());
         }
         Ok(())
     }

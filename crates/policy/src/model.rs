@@ -239,8 +239,8 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
             }
             "modules_to_save" if !empty => {
                 return Err(wrong(format!(
-                    "`modules_to_save` {value} is not supported: whole matrices beside the adapter's; merge the adapter \
-                     into its base with PEFT (`merge_and_unload`), and use the merged model"
+                    "`modules_to_save` {value} is not supported (it trains whole matrices in addition to the adapter); \
+                     merge the adapter into its base with PEFT (`merge_and_unload`), and use the merged model"
                 )));
             }
             _ => HARMLESS.contains(&key.as_str()),

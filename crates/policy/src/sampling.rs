@@ -47,12 +47,15 @@ impl Default for Sampling {
 impl Sampling {
     /// Checks that every setting is possible; the error names the one that is not.
     pub fn check(&self) -> Result<(), String> {
-        let within = |name: &str, x: f32, ok: bool| if ok { Ok(()) } else { Err(format!("`{name}` cannot be {x}")) };
-        within("temperature", self.temperature, self.temperature == 0.0 || (1e-6..1e6).contains(&self.temperature))?;
-        within("top_p", self.top_p, self.top_p > 0.0 && self.top_p <= 1.0)?;
-        within("min_p", self.min_p, (0.0..=1.0).contains(&self.min_p))?;
-        let penalty = self.repetition_penalty;
-        within("repetition_penalty", penalty, penalty > 0.0 && penalty.is_finite())?;
+        let within = |name: &str, x: f32, ok: bool, range: &str| {
+            if ok { Ok(()) } else { Err(format!("`{name}` cannot be {x}; it must be {range}")) }
+        };
+        let Self { temperature, top_p, min_p, repetition_penalty: penalty, .. } = *self;
+        let warm = (1e-6..1e6).contains(&temperature);
+        within("temperature", temperature, temperature == 0.0 || warm, "0, or from 0.000001 to below 1000000")?;
+        within("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0 and at most 1")?;
+        within("min_p", min_p, (0.0..=1.0).contains(&min_p), "from 0 to 1")?;
+        within("repetition_penalty", penalty, penalty > 0.0 && penalty.is_finite(), "finite and above 0")?;
         if self.max_tokens == 0 {
             return Err("`max_tokens` cannot be 0".into());
         }

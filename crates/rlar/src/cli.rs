@@ -107,7 +107,7 @@ pub enum Command {
         after_help = "Examples:\n  rlar rollouts runs/math --worst\n  rlar rollouts runs/math --step 10 --failed"
     )]
     Rollouts(RolloutsArguments),
-    /// Show how the configs of two runs differ, and their figures side by side.
+    /// Show how the configs of two runs differ, and their metrics side by side.
     #[command(after_help = "Example:\n  rlar compare runs/one runs/other")]
     Compare(CompareArguments),
     /// Fill a library folder with the reward tools that a config's data needs.

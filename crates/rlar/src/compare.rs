@@ -1,4 +1,4 @@
-//! `rlar compare`: how the configs of two runs differ, and their figures side by side.
+//! `rlar compare`: how the configs of two runs differ, and their metrics side by side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -31,7 +31,7 @@ pub fn run(arguments: &CompareArguments) -> Result<()> {
             configs.push(vec![key.clone(), value(&one), value(&other)]);
         }
     }
-    let mut figures = vec![["figure".to_owned(), names[0].clone(), names[1].clone()].to_vec()];
+    let mut figures = vec![["metric".to_owned(), names[0].clone(), names[1].clone()].to_vec()];
     for key in one.figures.keys().chain(other.figures.keys()).collect::<BTreeSet<_>>() {
         let value = |facts: &RunFacts| facts.figures.get(key).map_or("–".to_owned(), |x| format!("{x:.4}"));
         figures.push(vec![key.clone(), value(&one), value(&other)]);

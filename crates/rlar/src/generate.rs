@@ -69,7 +69,7 @@ fn chat(policy: &Policy, arguments: &GenerateArguments, sampling: &Sampling) -> 
         let (length, positions) = (tokens.len(), policy.decoder.config().max_position_embeddings);
         if length >= positions {
             return Err(anyhow!(
-                "the conversation has {length} tokens and the model {positions} positions: start a new one"
+                "the conversation has {length} tokens, but the model's context holds {positions}: start a new one"
             ));
         }
         let text = reply(policy, tokens, arguments.seed.wrapping_add(turn as u64), sampling, messages.len() < 3)?;
@@ -108,8 +108,7 @@ fn reply(policy: &Policy, prompt: Vec<u32>, seed: u64, sampling: &Sampling, is_f
     print("\n")?;
     let Some(sample) = samples.into_iter().flatten().next() else { return Ok(String::new()) };
     if sample.finish == Finish::Length {
-        let why =
-            if room <= sampling.max_tokens { "the model's positions are used up" } else { "--max-tokens is reached" };
+        let why = if room <= sampling.max_tokens { "the model's context is full" } else { "--max-tokens is reached" };
         print_error(format!("cut off: {why}\n"))?;
     }
     Ok(sample.text)

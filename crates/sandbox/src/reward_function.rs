@@ -153,7 +153,7 @@ impl GroupVerdict {
             return Self::MemoryLimit;
         }
         let failed = text("raised").map(Self::Raised).or_else(|| text("wrong").map(Self::Wrong));
-        failed.unwrap_or_else(|| Self::Crashed("its reply is malformed".into()))
+        failed.unwrap_or_else(|| Self::Crashed("what its process sent is not a valid result".into()))
     }
 
     /// Whether the function returned or raised an exception, so that the same call should end in the same way again.
@@ -167,7 +167,9 @@ impl ReplyResult {
         match value {
             Value::Null => Self::Nothing,
             Value::Number(number) => number.as_f64().map_or_else(|| Self::Wrong(number.to_string()), Self::Score),
-            other => Self::Wrong(other["wrong"].as_str().unwrap_or("its reply is malformed").to_owned()),
+            other => {
+                Self::Wrong(other["wrong"].as_str().unwrap_or("what its process sent is not a valid result").to_owned())
+            }
         }
     }
 }

@@ -161,7 +161,9 @@ impl fmt::Display for TestVerdict {
             Self::OutputLimit => f.write_str("wrote too much"),
             Self::Crashed(how) => write!(f, "crashed: {how}"),
             Self::Forged(how) => write!(f, "broke the protocol of the tests: {how}"),
-            Self::Unsupported(what) => write!(f, "cannot be decided, because {what} is not plain data"),
+            Self::Unsupported(what) => {
+                write!(f, "cannot be decided, because {what} cannot be sent between the program and its tests")
+            }
         }
     }
 }

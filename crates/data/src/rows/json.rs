@@ -64,7 +64,7 @@ pub fn not_json(path: &Path, text: &str, error: &serde_json::Error) -> DataError
     let hint = if error.is_eof() {
         "; the file is cut short, fetch or write it again"
     } else if stopped_at_nan(text, error) {
-        "; NaN and Infinity are no JSON: write null for a missing value"
+        "; NaN and Infinity are not valid JSON: write null for a missing value"
     } else {
         ""
     };

@@ -42,7 +42,7 @@ pub fn agreement(
                     Outcome::Abstained(reason) => {
                         let message = format!(
                             "suite `{}`, `{}`: `maj@K` uses replies as references, and `{}` does not accept this one: \
-                             {reason}; `math_equivalence` and `exact_match` accept any",
+                             {reason}; `math_equivalence` accepts most replies as a reference, `exact_match` any",
                             suite.name, prompt.example.id, tool.tool
                         );
                         return Err(EvalError::Mismatch(message));

@@ -49,7 +49,8 @@ pub fn assign_tools(suite: &Suite, rewards: &mut Orchestrator) -> Result<(), Eva
         let needs_reference = |m: &WeightedTool| rewards.library().card(&m.tool).is_some_and(|c| c.needs_reference);
         if !suite.tools.iter().find(|m| m.combine == CombineAs::Term).is_some_and(needs_reference) {
             return Err(wrong(format!(
-                "`{metric}` compares replies with each other by the first tool, but that tool compares with no reference"
+                "`{metric}` uses the first tool to compare replies with each other, so that tool must be one that \
+                 needs a reference"
             )));
         }
     }

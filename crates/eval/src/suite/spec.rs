@@ -31,12 +31,11 @@ pub struct Suite {
     /// What the suite measures and where it comes from, for readers.
     #[serde(default)]
     pub about: String,
-    /// The files with the data's rows, like `data.train` of a config and looked for in the same places, the suite in
-    /// the config's place.
+    /// The data files whose rows become prompts, in the same forms as `data.train` of a config; looked for from the
+    /// current folder, the suite's folder and the folder above it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataFiles>,
-    /// Used instead of `data`: text files that hold one column each, with one line per row. Maps the column's name to
-    /// the file, as `data` itself may do.
+    /// Instead of `data`: one text file per column, with one line per row. Maps each column's name to its file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lines: BTreeMap<String, String>,
     /// Template that selects rows: a row for which it does not render to `true` is left out. Without it all rows are
@@ -69,15 +68,15 @@ pub struct Suite {
     /// How replies are sampled: their number, temperature and the like.
     #[serde(default)]
     pub sampling: SuiteSampling,
-    /// The part of a reply that is scored; without it the whole reply is.
+    /// The part of a reply that is scored; without this key the whole reply is scored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scored: Option<ScoredPart>,
     /// The reward tools that grade replies: a reply is correct if the weighted sum of their scores is at least one
     /// half.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<WeightedTool>,
-    /// The metrics to report, such as `accuracy` or `pass@10`. The first one stands for the suite where one number is
-    /// needed.
+    /// The metrics to report, such as `accuracy` or `pass@10`. The first is the suite's main metric, used where one
+    /// number is needed.
     pub metrics: Vec<SuiteMetric>,
     /// The tokenizer of BLEU, such as `zh` for Chinese.
     #[serde(default, skip_serializing_if = "is_default")]

@@ -272,7 +272,7 @@ fn a_vote_needs_a_tool_that_takes_replies_for_references() {
         SUMS.replace("math_equivalence", tool) + "sampling: { samples: 3, temperature: 1 }\nmetrics: [\"maj@3\"]\n"
     };
     let error = with_rows(&voted("english"), ROWS).unwrap_err();
-    assert!(error.contains("`maj@3`") && error.contains("compares with no reference"), "{error}");
+    assert!(error.contains("`maj@3`") && error.contains("must be one that needs a reference"), "{error}");
     let replies = || {
         vec![
             ["1 + 2 = 3", "It is 3", "4"].map(reply).to_vec(),

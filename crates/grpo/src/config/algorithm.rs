@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Algorithm {
     /// How the scores of a group become advantages.
     pub advantage: Estimator,
-    /// `pass_at_k` only: the number k of replies of which the best one counts, from 2 to `train.group_size`; 0 is the
-    /// group size.
+    /// `pass_at_k` only: the k of pass@k, from 2 to `train.group_size`; 0 means the group size.
     pub pass_k: usize,
     /// How the scores of several tools become one advantage.
     pub combine: Combine,

@@ -142,7 +142,7 @@ impl Config {
         found.add_if(
             data.train.is_some() || data.heldout.is_some() || data.demonstrations.is_some(),
             "data.mixture",
-            "replaces `train`, `heldout` and `demonstrations`; move them into a domain of it",
+            "replaces `train`, `heldout` and `demonstrations`; move them into an entry of `data.mixture`",
         );
         found.add_if(
             self.train.method == Method::RewardModel,

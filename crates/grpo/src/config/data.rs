@@ -5,16 +5,17 @@ use rlar_eval::PromptFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The data files: JSONL, a JSON list, Parquet, CSV or TSV, each also gzipped. The section Paths says where they are
-/// looked for.
+/// The data files: JSONL, a JSON list, Parquet, CSV or TSV, each also gzipped. `docs/config.md`, Paths, says in which
+/// folders they are looked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
     /// Prompts with reference answers, to train on with `grpo`: a file, a list of files or a pattern such as
-    /// `data/*.parquet`, `hub:OWNER/NAME@REVISION/PATH`, or text files by the name of the column that they hold.
+    /// `data/*.parquet`, `hub:OWNER/NAME@REVISION/PATH`, or a mapping from a column's name to the text file with its
+    /// values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub train: Option<DataFiles>,
-    /// Prompts with reference answers to measure on; with `reward_model`, of preference pairs.
+    /// Prompts with reference answers to measure on; with `reward_model`, preference pairs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heldout: Option<DataFiles>,
     /// Demonstrations for supervised fine-tuning: prompts with a reply, or conversations. In a

@@ -41,8 +41,8 @@ pub struct RewardsConfig {
     /// Whether tools may score that did not pass the admission checks (tests that a tool must pass before it is
     /// trusted).
     pub unadmitted: Unadmitted,
-    /// Tools that every prompt has in addition to its chosen ones. Each is a term of the weighted sum, a gate (a reply
-    /// that it scores too low gets at most 0) or a veto (such a reply gets the worst score).
+    /// Tools that every prompt has in addition to its chosen ones. Each is a term of the weighted sum, a gate (caps the
+    /// reward of a reply that it scores too low at 0) or a veto (gives such a reply the lowest reward).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub always: Vec<WeightedTool>,
     /// Which part of a reply is scored, such as the text after `</think>`; the whole reply when absent.

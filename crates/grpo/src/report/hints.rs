@@ -94,7 +94,7 @@ fn zero_spread(steps: &[StepFacts]) -> Option<String> {
         }
         Some(accuracy) if accuracy > 0.95 => "nearly every reply is right: use harder prompts",
         Some(_) => {
-            "raise `train.group_size` or `sampling.temperature`, or let `train.dynamic_sampling` draw other prompts"
+            "raise `train.group_size` or `sampling.temperature`, or let `algorithm.dynamic_sampling` draw other prompts"
         }
         None => "no reply has a reward: see the tools' failures",
     };
@@ -145,8 +145,9 @@ fn similarity(tools: &BTreeMap<&str, Calls>) -> Option<String> {
     let names: Vec<String> = similar.iter().map(|name| format!("`{name}`")).collect();
     (requested > 0).then(|| {
         format!(
-            "{:.0} % of the rewards come from {}, which compares wording: a right reply that is worded otherwise scores low. \
-             Where the answer can be checked, name it in `data.columns.reference`, or name another tool in `rewards.assign`",
+            "{:.0} % of the rewards come from {}. Such tools compare only the wording of reply and reference: a right \
+             reply that is worded otherwise scores low. Where the answer can be checked, name it in \
+             `data.columns.reference`, or name another tool in `rewards.assign`",
             100.0 * requested as f64 / all as f64,
             names.join(", ")
         )

@@ -186,10 +186,10 @@ impl Collector<'_> {
         self.suspend(tool.clone());
         // A gate lets only replies pass that its tool scores high enough; without the tool, every reply would pass.
         if self.config.rewards.always.iter().any(|m| m.tool == tool) {
-            return Err(no_replacement("`rewards.always` gives it to every prompt".to_owned()));
+            return Err(no_replacement("`rewards.always` prescribes it for every prompt".to_owned()));
         }
         if self.config.rewards.python.iter().any(|f| f.tool_name() == tool) {
-            return Err(no_replacement("`rewards.python` gives it to every prompt".to_owned()));
+            return Err(no_replacement("`rewards.python` prescribes it for every prompt".to_owned()));
         }
         let mut prompts = self.examples.iter().chain(self.heldout);
         if let Err(e) = prompts.try_for_each(|e| self.rewards.choose(e).map(drop)) {

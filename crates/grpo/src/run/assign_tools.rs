@@ -43,7 +43,7 @@ pub fn assign_tools(run: &RunFolder, job: &mut Job, is_resumed: bool) -> Result<
             return Err(RewardError::Tool { tool: card.name.clone(), message }.into());
         }
         if let Some(why) = tags_conflict(card, &job.config.sampling.at(1.0)).filter(|_| is_assigned()) {
-            tracing::warn!("tool `{}` can never be satisfied: {why}", card.name);
+            tracing::warn!("no reply can satisfy tool `{}`: {why}", card.name);
         }
         if is_assigned() && !library.is_admitted(&card.name) {
             tracing::warn!("tool `{}` is not admitted, but `rewards.unadmitted` lets it score", card.name);

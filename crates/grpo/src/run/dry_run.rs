@@ -56,8 +56,11 @@ fn expected_time(out: &mut String, config: &Config, warmup: f64, step: f64) {
         parts = format!("{} warm-up steps of {warmup:.2} s, {parts}", config.warmup.steps);
     }
     let limit = config.train.max_minutes;
-    let bound =
-        if limit > 0.0 { format!("; at most {limit} of training by `train.max_minutes`") } else { String::new() };
+    let bound = if limit > 0.0 {
+        format!("; at most {limit} minutes of training by `train.max_minutes`")
+    } else {
+        String::new()
+    };
     let _ = writeln!(out, "time      about {:.1} minutes: {parts}{bound}; evaluation not included", total / 60.0);
 }
 
@@ -107,8 +110,8 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
         return Ok(());
     }
     if !missing.is_empty() {
-        let _ =
-            writeln!(out, "time      not measured: the tools' packages are not installed yet, and a dry run does not");
+        let why = "the tools' packages are not installed yet, and a dry run installs nothing";
+        let _ = writeln!(out, "time      not measured: {why}");
         return Ok(());
     }
     grpo_step(out, job, &prompts, mixture, &mut state, warmup)

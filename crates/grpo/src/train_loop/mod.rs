@@ -134,22 +134,24 @@ impl TrainLoop<'_> {
             return Ok(Some("all steps are done".into()));
         }
         if t.max_tokens > 0 && counters.reply_tokens >= t.max_tokens {
-            return Ok(Some(format!("`train.max_tokens` of {} are sampled", t.max_tokens)));
+            return Ok(Some(format!("the limit of `train.max_tokens`, {} sampled tokens, is reached", t.max_tokens)));
         }
         let patience = self.config.eval.patience;
         if patience > 0 && counters.since_best >= patience {
-            return Ok(Some(format!("{patience} measurements in a row were no better than the best")));
+            return Ok(Some(format!(
+                "{patience} evaluations in a row were no better than the best one (`eval.patience`)"
+            )));
         }
         if t.max_minutes > 0.0 {
             // An entry with a smaller limit was written before the user raised the limit, and no longer holds.
             let spent: Option<f64> = self.journal.recall(counters.step, "out of time")?;
             if spent.is_some_and(|minutes| minutes >= t.max_minutes) {
-                return Ok(Some(format!("`train.max_minutes` of {} are spent", t.max_minutes)));
+                return Ok(Some(format!("the limit of `train.max_minutes`, {} minutes, is reached", t.max_minutes)));
             }
             let is_replayed = self.journal.reaches(counters.step + 1);
             if !is_replayed && counters.seconds.counted() >= t.max_minutes * 60.0 {
                 self.journal.record(counters.step, "out of time", &t.max_minutes)?;
-                return Ok(Some(format!("`train.max_minutes` of {} are spent", t.max_minutes)));
+                return Ok(Some(format!("the limit of `train.max_minutes`, {} minutes, is reached", t.max_minutes)));
             }
         }
         Ok(None)

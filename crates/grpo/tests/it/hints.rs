@@ -30,7 +30,10 @@ fn each_trouble_is_named_with_what_to_change() {
         (record(0.0, 0.9, 0.0, &tool("math_equivalence", 0)), ["90 % of the groups", "nearly no reply is right"]),
         (record(1.0, 0.9, 0.0, &tool("math_equivalence", 0)), ["90 % of the groups", "use harder prompts"]),
         (record(0.4, 0.2, 0.0, &tool("own", 40)), ["`own` gave no score for 40 %", "no number"]),
-        (record(0.4, 0.2, 0.0, &tool("rouge_l", 0)), ["100 % of the rewards come from `rouge_l`", "compares wording"]),
+        (
+            record(0.4, 0.2, 0.0, &tool("rouge_l", 0)),
+            ["100 % of the rewards come from `rouge_l`", "compare only the wording"],
+        ),
     ] {
         let hints = hints(&vec![step; 3], 64);
         assert!(hints.len() == 1 && words.iter().all(|word| hints[0].contains(word)), "{hints:?}");

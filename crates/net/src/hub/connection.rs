@@ -256,7 +256,7 @@ impl HubConnection {
             }
             let is_downgrade = url.scheme() == "https" && target.scheme() == "http";
             if !matches!(target.scheme(), "http" | "https") || is_downgrade {
-                let message = format!("it redirects to {}, which is not as safe", redacted(target.as_str()));
+                let message = format!("it redirects to {}, which is not an https address", redacted(target.as_str()));
                 return Err(AttemptError::Fatal(self.invalid(&url, message)));
             }
             url = target;

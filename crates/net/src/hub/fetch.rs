@@ -153,7 +153,7 @@ impl Hub {
         let mut response = sent.map_err(|_| idle())??.response;
         if response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             partial.clear().map_err(AttemptError::Fatal)?;
-            let message = "the server cannot continue from this byte; the download starts again";
+            let message = "the server cannot continue the download where it stopped; the download starts again";
             return Err(AttemptError::retry(message.into()));
         }
         if response.status() != StatusCode::PARTIAL_CONTENT {

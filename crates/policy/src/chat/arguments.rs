@@ -41,8 +41,10 @@ impl Arguments {
 
     /// Reads the next argument as a text; `None` if it was not given. An argument of another type is an error.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Error> {
-        let text =
-            |value: Value| value.as_str().map(str::to_owned).ok_or_else(|| wrong(&format!("`{name}` is no text")));
+        let text = |value: Value| {
+            let text = value.as_str().map(str::to_owned);
+            text.ok_or_else(|| wrong(&format!("the argument `{name}` is not a text")))
+        };
         self.next(name)?.map(text).transpose()
     }
 

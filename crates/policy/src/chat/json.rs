@@ -47,7 +47,7 @@ fn indentation(indent: &Value) -> Result<String, Error> {
         None => " ".repeat(usize::try_from(i64::try_from(indent.clone())?.max(0)).unwrap_or(0).min(WIDEST + 1)),
     };
     if text.chars().count() > WIDEST {
-        return Err(wrong("tojson indents by at most 16"));
+        return Err(wrong("`indent` of tojson is more than 16 characters"));
     }
     Ok(text)
 }

@@ -22,7 +22,8 @@ pub(super) fn search(text: &str, method: &str, arguments: &mut Arguments) -> Res
             count.into()
         }
         "startswith" | "endswith" => {
-            let wanted = arguments.next("prefix")?.ok_or_else(|| wrong("a text is missing"))?;
+            let wanted = arguments.next("prefix")?;
+            let wanted = wanted.ok_or_else(|| wrong(&format!("the argument of `{method}` is missing")))?;
             let part = Slice::of(text, arguments)?.text;
             let has = |w: &str| if method == "startswith" { part.starts_with(w) } else { part.ends_with(w) };
             match wanted.as_str() {
@@ -97,11 +98,11 @@ fn is_decimal(c: char) -> bool {
 }
 
 fn needed(arguments: &mut Arguments, name: &str) -> Result<String, Error> {
-    arguments.text(name)?.ok_or_else(|| wrong("a text is missing"))
+    arguments.text(name)?.ok_or_else(|| wrong(&format!("the argument `{name}` is missing")))
 }
 
 fn width(arguments: &mut Arguments) -> Result<usize, Error> {
-    let width = arguments.integer("width")?.ok_or_else(|| wrong("a width is missing"))?;
+    let width = arguments.integer("width")?.ok_or_else(|| wrong("the argument `width` is missing"))?;
     let width = usize::try_from(width.max(0)).unwrap_or(usize::MAX);
     if width > WIDEST { Err(wrong("a text is filled up to at most 65536 characters")) } else { Ok(width) }
 }

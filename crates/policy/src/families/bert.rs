@@ -55,7 +55,10 @@ pub(super) fn bert(f: Fields, prefix: &'static str, pooling: Pooling) -> Result<
     };
     let first = padding.map_or(0, |p| p as usize + 1);
     if first >= rows {
-        return Err(format!("`pad_token_id` leaves no room among {rows} positions"));
+        return Err(format!(
+            "`pad_token_id` {} is too large: positions start after it, and `max_position_embeddings` is {rows}",
+            padding.unwrap_or_default()
+        ));
     }
     Ok(EncoderConfig {
         prefix,

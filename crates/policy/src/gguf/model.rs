@@ -122,7 +122,11 @@ impl Gguf {
         let (_, family) = self.family()?;
         let known: BTreeSet<String> = layout.specs().iter().map(|s| gguf_name(family, &s.name)).collect();
         if let Some(extra) = self.names().find(|n| !known.contains(*n)) {
-            return Err(PolicyError::tensor(self.path(), extra, "is not a part of this model that rlar knows"));
+            return Err(PolicyError::tensor(
+                self.path(),
+                extra,
+                "is not a tensor that rlar supports for this architecture",
+            ));
         }
         for spec in layout.specs() {
             let name = gguf_name(family, &spec.name);

@@ -210,7 +210,7 @@ impl<'e> Material<'e> {
             (!examples.is_empty() || !pairs.is_empty(), "an example or a pair")
         } else if card.role == ToolRole::Constraint {
             let both = count(ProbeKind::Good) > 1 && count(ProbeKind::Bad) > 1;
-            (both, "two made cases (`cases` in its card) for and two against")
+            (both, "two good and two bad replies (`cases` of its card, or pairs)")
         } else {
             (examples.len() + pairs.len() > 2, "three examples that it judges, or three pairs")
         };

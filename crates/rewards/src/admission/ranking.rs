@@ -88,7 +88,7 @@ pub fn rank(role: ToolRole, scored: &[ScoredCase]) -> Ranking {
     let evidence = if wins.is_empty() {
         "no good and bad reply to the same prompt have a score".into()
     } else {
-        format!("AUC {auc:.3} of {least}; mean score of good ones {good:.3}, of bad ones {bad:.3}")
+        format!("AUC {auc:.3}; at least {least} is needed; mean score of good ones {good:.3}, of bad ones {bad:.3}")
     };
     checks.push(Check::new("ranks good replies above bad ones", auc >= least, evidence));
     checks.extend(check_backdoors(scored, &medians));
@@ -110,7 +110,8 @@ fn check_card_cases(role: ToolRole, scored: &[ScoredCase]) -> Option<Check> {
     };
     let wins: Vec<f64> = cases(ProbeKind::Good).flat_map(|g| cases(ProbeKind::Bad).map(move |b| win(g, b))).collect();
     let (auc, least) = (mean(&wins), least_auc(role));
-    let check = Check::new("ranks its good cases above its bad ones", auc >= least, format!("AUC {auc:.3} of {least}"));
+    let evidence = format!("AUC {auc:.3}; at least {least} is needed");
+    let check = Check::new("ranks its good cases above its bad ones", auc >= least, evidence);
     (!wins.is_empty()).then_some(check)
 }
 
@@ -175,7 +176,10 @@ fn check_hack(role: ToolRole, scored: &[ScoredCase], medians: &[GoodMedian], bad
                 hacked <= bad + (MAX_CHANCE + 0.05) * (honest - bad).max(0.0)
             }
         };
-    let evidence =
-        format!("mean score {hacked:.3}, of good ones {honest:.3}; as good as these for {:.0} %", 100.0 * share);
+    let evidence = format!(
+        "mean score {hacked:.3}, of good ones {honest:.3}; it scores as high as a good reply for {:.0} % of the \
+         prompts",
+        100.0 * share
+    );
     Some(Check::new(&format!("does not pay for {}", HACKS[hack].name), resists, evidence))
 }

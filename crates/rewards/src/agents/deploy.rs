@@ -75,8 +75,8 @@ impl Agents {
                 break;
             }
             if candidate.bytes > *budget {
-                let reason = "it would be more than `rewards.hub.max_megabytes_in_all` with those before it".into();
-                rejected.push(RejectedModel { id: candidate.id.clone(), reason });
+                let reason = "with the models downloaded before it, it would exceed `rewards.hub.max_megabytes_in_all`";
+                rejected.push(RejectedModel { id: candidate.id.clone(), reason: reason.into() });
                 continue;
             }
             *budget -= candidate.bytes;

@@ -68,8 +68,11 @@ impl Orchestrator {
     fn default_assignment(&self, example: &Example) -> Result<Assignment, RewardError> {
         for member in &self.config.defaults {
             if self.suspended.contains(&member.tool) {
-                let message =
-                    format!("its function `{}` is suspended, and `rewards.python` names no other", member.tool);
+                let message = format!(
+                    "its tool `{}` (from `rewards.python`) is suspended, because it failed too often, and no other \
+                     tool may replace it",
+                    member.tool
+                );
                 return Err(RewardError::Unassigned { example: example.id.clone(), message });
             }
             if !self.may_score(&member.tool) {

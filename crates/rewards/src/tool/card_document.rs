@@ -242,7 +242,7 @@ fn judge_kind(rubric: Option<Rubric>, needs_reference: bool) -> Result<ToolKind,
 fn composite_kind(parts: Vec<WeightedTool>) -> Result<ToolKind, String> {
     let has_term = parts.iter().any(|part| part.combine.is_term());
     if !has_term || !parts.iter().all(|part| part.weight.is_finite()) {
-        return Err("a composite needs `parts`, a term among them, with finite weights".into());
+        return Err("a composite needs `parts` with finite weights, at least one of them with `as: term`".into());
     }
     Ok(ToolKind::Composite { parts })
 }

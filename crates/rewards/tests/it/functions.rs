@@ -133,7 +133,7 @@ fn a_suspended_function_is_not_replaced_by_another_tool() {
     let example = row(&json!({ "prompt": "2 + 3 =", "reference": "5" }));
     assert!(rewards.choose(&example).is_ok());
     rewards.suspend("f");
-    assert!(rewards.choose(&example).unwrap_err().to_string().contains("`f` is suspended"));
+    assert!(rewards.choose(&example).unwrap_err().to_string().contains("`f` (from `rewards.python`) is suspended"));
 }
 
 #[test]

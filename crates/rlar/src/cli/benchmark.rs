@@ -59,7 +59,7 @@ pub struct RewardBenchmarkArguments {
     /// several times.
     #[arg(long, value_name = "FILE", value_parser = path())]
     pub scores: Vec<PathBuf>,
-    /// With --scores: leave out items that are missing from any of these files; without this option they are an error.
+    /// With --scores: leave out items that any of these files lacks; without this option, a missing item is an error.
     #[arg(long, requires = "scores")]
     pub only_scored: bool,
     /// Use the language model as a generative judge, prompted like this; may be given several times.

@@ -17,7 +17,8 @@ pub enum SandboxCommand {
     /// Run the built-in attacks on the sandbox and report what contained each.
     #[command(after_help = "Examples:\n  rlar sandbox attack\n  rlar sandbox attack --tier b")]
     Attack {
-        /// Use this tier instead of the strongest that the machine supports.
+        /// The tier of confinement: `a` (namespaces, Landlock, seccomp, limits) or `b` (without namespaces); the
+        /// strongest that the machine supports when absent.
         #[arg(long)]
         tier: Option<TierArgument>,
     },
@@ -44,7 +45,8 @@ pub struct SandboxRunArguments {
     /// Limit of the address space, in megabytes.
     #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=1 << 20))]
     pub megabytes: u64,
-    /// Use this tier instead of the strongest that the machine supports.
+    /// The tier of confinement: `a` (namespaces, Landlock, seccomp, limits) or `b` (without namespaces); the strongest
+    /// that the machine supports when absent.
     #[arg(long)]
     pub tier: Option<TierArgument>,
 }

@@ -151,7 +151,7 @@ fn a_function_that_fails_in_training_stops_the_run_by_name() {
     refused(
         &out,
         1,
-        &["tool `score` failed", "KeyError: 'boom' (late.py:2)", "`rewards.python` gives it to every prompt"],
+        &["tool `score` failed", "KeyError: 'boom' (late.py:2)", "`rewards.python` prescribes it for every prompt"],
     );
 }
 

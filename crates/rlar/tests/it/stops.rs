@@ -35,7 +35,7 @@ fn a_budget_of_tokens_ends_a_run_at_the_same_step_again() {
         &[("steps: 120", "steps: 20"), ("prompts: 16", "prompts: 16\n  max_tokens: 5000"), ("_every: 10", "_every: 4")],
     );
     let (why, steps) = ended(folder.path(), &config, &[]);
-    assert!(why.contains("`train.max_tokens` of 5000"), "{why}");
+    assert!(why.contains("`train.max_tokens`, 5000 sampled tokens,"), "{why}");
     let drawn = |m: &serde_json::Value| m["tokens_drawn"].as_u64().unwrap();
     let records = metrics(&folder.path().join("run"));
     assert!(
@@ -59,7 +59,7 @@ fn a_budget_of_time_ends_a_run_at_the_same_step_again_and_can_be_raised() {
             &[("steps: 120", "steps: 20"), ("prompts: 16", prompts.as_str()), ("checkpoint_every: 10", every.as_str())],
         );
         let (why, steps) = ended(folder.path(), &config, &[]);
-        assert!(why.contains("`train.max_minutes` of 0.02"), "{why}");
+        assert!(why.contains("`train.max_minutes`, 0.02 minutes,"), "{why}");
         assert!((1..300).contains(&steps));
         let whole = weights(folder.path());
         // The journal records the step at which the time was up, so that every resumed run ends there.
@@ -111,7 +111,7 @@ fn patience_ends_a_run_that_gets_no_better() {
     );
     let (why, steps) = ended(folder.path(), &config, &[]);
     // All measurements are equal: the first is the best, and the next two are no better.
-    assert_eq!((why.as_str(), steps), ("2 measurements in a row were no better than the best", 9));
+    assert_eq!((why.as_str(), steps), ("2 evaluations in a row were no better than the best one (`eval.patience`)", 9));
     lose_the_newest(folder.path());
     assert_eq!(ended(folder.path(), &config, &["--resume"]), (why, steps));
 }

@@ -144,7 +144,7 @@ impl ConfinedFunction {
                 Err(WireError::Malformed(why)) => why.into(),
             }));
         }
-        Err(refused("jailed interpreters keep dying"))
+        Err(refused("the sandbox's Python processes died at three attempts"))
     }
 }
 

@@ -58,7 +58,9 @@ impl FunctionTests<'_> {
                     verdicts.extend(finished);
                     attempts = 0;
                 }
-                None if attempts == 2 => return Err(refused("jailed interpreters keep dying")),
+                None if attempts == 2 => {
+                    return Err(refused("the sandbox's Python processes died at three attempts"));
+                }
                 None => attempts += 1,
             }
         }
@@ -151,7 +153,9 @@ impl FunctionTests<'_> {
             WireError::TooLong => TestVerdict::OutputLimit,
             WireError::Closed if pair.tester.process.end().is_err() => return None,
             // The tester is trusted and handles any reply, so something that the program sent has ended it.
-            WireError::Closed => TestVerdict::Forged("its replies ended the tester".into()),
+            WireError::Closed => {
+                TestVerdict::Forged("what the program sent ended the process that runs the tests".into())
+            }
             WireError::Malformed(why) => TestVerdict::Forged(why.into()),
         })
     }
@@ -175,7 +179,7 @@ impl FunctionTests<'_> {
                 return Ok(ProcessPair { tester, candidate, meter });
             }
         }
-        Err(refused("jailed interpreters keep dying"))
+        Err(refused("the sandbox's Python processes died at three attempts"))
     }
 
     /// Turns a tester's reply into a verdict. `None` if the fork server died.

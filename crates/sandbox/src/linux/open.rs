@@ -35,7 +35,7 @@ impl Sandbox {
         let verifier = Verifier::start(&sandbox, "def f(x):\n    return 1.0\n", "f", SandboxLimits::default());
         match verifier.and_then(|v| v.score(&[vec![String::new()]])) {
             Ok(scores) if matches!(scores[..], [ref s] if s.verdict == Verdict::Score(1.0)) => Ok(sandbox),
-            Ok(other) => Err(refused(format!("a harmless call in it ended as {other:?}"))),
+            Ok(other) => Err(refused(format!("a trial call in the sandbox gave {other:?} instead of the score 1"))),
             Err(SandboxError::Load(why)) => Err(refused(format!("a harmless verifier does not start in it: {why}"))),
             Err(e) => Err(e),
         }

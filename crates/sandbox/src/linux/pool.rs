@@ -152,7 +152,7 @@ impl Sandbox {
                 return Ok(process);
             }
         }
-        Err(refused("jailed interpreters die whenever they have to fork"))
+        Err(refused("the sandbox's fork server died twice while it started a process"))
     }
 
     /// The slot with this index.

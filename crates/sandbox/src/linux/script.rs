@@ -116,7 +116,7 @@ pub fn run_in(
         let usage = Usage { wall, cpu: Some(exit.cpu), peak_memory: Some(exit.peak_memory), bytes };
         return Ok(Execution::new(run, usage, sandbox.tier()));
     }
-    Err(refused("jailed interpreters keep dying"))
+    Err(refused("the sandbox's Python processes died at three attempts"))
 }
 
 /// Prefix of the last line on standard error of a program that ended with an exception because it needed what the

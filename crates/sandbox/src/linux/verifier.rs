@@ -86,7 +86,7 @@ impl Verifier {
                 return Ok(process);
             }
         }
-        Err(refused("jailed interpreters keep dying"))
+        Err(refused("the sandbox's Python processes died at three attempts"))
     }
 
     /// Scores calls in parallel on all cores. The verdicts are in the order of the calls.
@@ -206,7 +206,7 @@ impl Verifier {
                 if attempts < 3 {
                     continue;
                 }
-                return Err(refused("jailed interpreters keep dying"));
+                return Err(refused("the sandbox's Python processes died at three attempts"));
             };
             usage.cpu = Some(exit.cpu);
             usage.peak_memory = Some(exit.peak_memory);
@@ -364,6 +364,6 @@ fn read(reply: &Value) -> Verdict {
         None if has("raised") => Verdict::Raised(text(reply, "raised")),
         None if has("infinite") => Verdict::NotFinite(text(reply, "infinite")),
         None if has("type") => Verdict::NotANumber(text(reply, "type")),
-        None => Verdict::Crashed("its reply is malformed".into()),
+        None => Verdict::Crashed("what its process sent is not a valid result".into()),
     }
 }

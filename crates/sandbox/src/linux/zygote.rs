@@ -62,7 +62,7 @@ impl Zygote {
                 return Ok(Arc::new(zygote));
             }
         }
-        Err(refused("jailed interpreters end at their start"))
+        Err(refused("the sandbox's Python ended right after its start, three times in a row"))
     }
 
     /// Starts a fork server; `None` if it died before it was ready.

@@ -158,7 +158,7 @@ fn parse(head: &str) -> Incoming {
         return Incoming::invalid(400, "this is not an HTTP/1.1 request");
     };
     if !matches!(method, "GET" | "HEAD") {
-        return Incoming::invalid(405, "this server only reads: GET and HEAD");
+        return Incoming::invalid(405, "this server accepts only GET and HEAD");
     }
     let headers = lines
         .take_while(|l| !l.is_empty())
@@ -171,7 +171,7 @@ fn parse(head: &str) -> Incoming {
     // Only the query is parsed by `Url`, which would resolve `..` in a path.
     let parsed = Url::parse(&format!("http://localhost/?{query}"));
     let (Some(Some(path)), Ok(parsed)) = (parts, parsed) else {
-        return Incoming::invalid(400, "this is not a path");
+        return Incoming::invalid(400, "the request's path is invalid");
     };
     let query = parsed.query_pairs().into_owned().collect();
     Incoming::Request(HttpRequest { method: method.into(), target: target.into(), path, query, headers })

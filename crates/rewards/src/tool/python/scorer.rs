@@ -260,7 +260,7 @@ impl PythonScorer {
             GroupVerdict::MemoryLimit => Failure::Limit("memory".into()),
             GroupVerdict::OutputLimit => Failure::Limit("output".into()),
             GroupVerdict::Crashed(how) => Failure::Crash(how),
-            GroupVerdict::Replies(_) => Failure::Crash("its reply is malformed".into()),
+            GroupVerdict::Replies(_) => Failure::Crash("what its process sent is not a valid result".into()),
             GroupVerdict::Skipped => Failure::Late,
         }
     }
