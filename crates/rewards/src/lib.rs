@@ -57,9 +57,7 @@ pub use fill_library::{FetchReport, FetchRequest, FetchedTool, UncoveredTask, fe
 pub use library::evidence::{EVIDENCE, ToolEvidence};
 pub use library::folder::{ADMISSION, Library};
 pub use library::new_tool::NewTool;
-pub use orchestrator::{
-    Orchestrator, OrchestratorConfig, PlannedItem, PlannedScore, ToolPlan, score_planned,
-};
+pub use orchestrator::{Orchestrator, OrchestratorConfig, PlannedItem, PlannedScore, ToolPlan, score_planned};
 pub use tool::card::{CardCase, ToolCard, ToolKind, ToolRole};
 pub use tool::composite::{CombineAs, WeightedTool};
 pub use tool::judge::{Criterion, JudgeMode, Rubric};

@@ -114,7 +114,11 @@ fn a_config_needs_no_model_and_no_data_to_be_served() {
     let answer: Value = serde_json::from_str(&answer).unwrap();
     assert_eq!(answer["results"][0]["parts"][1]["tool"], json!("concise"), "{answer}");
     std::fs::write(folder.path().join("rewards.yaml"), "version: 1\nrewards:\n  libary: x\n").unwrap();
-    refused(&run(folder.path(), &["serve", "--config", "rewards.yaml"]), 2, &["rewards.yaml", "3", "libary", "library"]);
+    refused(
+        &run(folder.path(), &["serve", "--config", "rewards.yaml"]),
+        2,
+        &["rewards.yaml", "3", "libary", "library"],
+    );
 }
 
 #[test]
