@@ -28,6 +28,7 @@ CONFIG = f"""
 version: 1
 rewards:
   python: {{ function: {HERE}/sometimes_failing.py:short, weight: 0.5 }}
+  unadmitted: allow
   failure_limit: 0.9
 """
 ROWS = [dict(prompt=f"{i} + {i} =", reference=str(2 * i), domain="math") for i in range(1, 9)] + [

@@ -35,7 +35,7 @@ pub struct ComparisonRow {
     pub cost: ScoringCost,
 }
 
-/// A way to score the items, before averages are computed.
+/// One way to choose a tool for each item, with what it gives for every item; the averages are computed from it.
 struct ComparedRoute {
     name: String,
     /// How well the route scores each item, from 0 to 1 (see `item_value`); `None` where the completion with the

@@ -157,7 +157,7 @@ impl Group<'_> {
         (0..n).map(|i| self.examples[i * self.examples.len() / n]).collect()
     }
 
-    /// The task labels that the group's examples speak for, by the task that they declare and by the features that they
+    /// The task labels that the group's examples suggest, by the task that they declare and by the features that they
     /// show; each with its number of votes.
     fn evidence(&self, tasks: &TaskList) -> Vec<Evidence> {
         let declared = self.declared.map(|task| match tasks.find_within(task) {
@@ -174,7 +174,7 @@ impl Group<'_> {
     }
 }
 
-/// A task label that the examples of a group speak for.
+/// A task label that the examples of a group (examples that look alike) suggest, with its number of votes.
 struct Evidence {
     label: String,
     /// Number of votes for the label; an answer of the language model is one vote.

@@ -119,7 +119,8 @@ fn read_request(body: &[u8], state: &ServeState) -> Result<Vec<IntakeItem>, Http
     Ok(read_items(rows.collect::<Result<Vec<_>, _>>()?, &state.options.scored))
 }
 
-/// The item of an entry.
+/// The item of `/v1/rewards` for one entry of an OpenRLHF request: its query, its prompt and its label. The error says what
+/// is wrong with the entry.
 fn row(query: &str, prompt: &str, label: Value) -> Result<Value, String> {
     let mut row = columns(label)?;
     let reply = reply_of(query, prompt).ok_or(

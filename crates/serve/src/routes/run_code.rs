@@ -39,10 +39,10 @@ pub struct RunCodeRequest {
     /// Largest memory, in MiB; -1 for the server's limit of 4096.
     #[serde(default = "no_limit", rename = "memory_limit_MB")]
     pub memory_limit_mb: i64,
-    /// Files for the program, base64; not taken here.
+    /// Files for the program, in base64. Not supported: a request with files gets the status `SandboxError`.
     #[serde(default)]
     pub files: Map<String, Value>,
-    /// Files of the program to send back; not taken here.
+    /// Files of the program to send back. Not supported: a request for files gets the status `SandboxError`.
     #[serde(default)]
     pub fetch_files: Vec<String>,
 }
