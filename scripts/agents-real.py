@@ -11,7 +11,9 @@ llama.cpp's server runs the model on the CPU (scripts/chat-server.py). The table
 - how many rows got the right task label;
 - per task, what became of the rules that the model listed, with seconds and tokens;
 - how the admitted verifiers do on 20 other rows per task: the AUC of known good and bad replies, beside the AUC at admission, and
-  Spearman's rank correlation with the usual metric on replies that the model samples.
+  Spearman's rank correlation with the usual metric on replies that the model samples;
+- how often the tools that the model chooses for these rows rank the replies as well as the best tool of the library does, beside
+  the choice of rlar's fixed rules, on the rows where tools differ.
 
 The folder of `--out` keeps config, library, log and replies, and `report.json` with all numbers. A measurement that was stopped
 is continued by the same command: a finished `fetch-rewards` is not repeated, and no reply is sampled twice.
@@ -306,8 +308,10 @@ def synthesis_table(tasks, result, requests, counts):
             admitted=task.count(lambda drafts: drafts[-1:] == ["admitted"]),
             seconds=task.seconds, requests=task.requests, tokens=task.tokens, drafts=task.drafts,
         )
-        rows.append([label, r["prompts"], len(r["rules"]), r["written"], r["first_runnable"], r["runnable"], r["admitted"], "",
-                     f"{r['seconds']:.0f}", r["tokens"]])
+        # rlar's own counts, where the last call worked on this task: only they tell wrappers apart.
+        r.update(result.get("verifiers_by_task", {}).get(label, {}))
+        rows.append([label, r["prompts"], len(r["rules"]), r["written"], r["first_runnable"], r["runnable"], r["admitted"],
+                     r.get("wrappers"), f"{r['seconds']:.0f}", r["tokens"]])
     if "verifiers" in result:
         counted = [result["verifiers"].get(key) for key in ("written", "first_runnable", "runnable", "admitted", "wrappers")]
         total = lambda value: sum(map(value, tasks.values()))
@@ -423,6 +427,85 @@ def held_out_scores(options, server, held_out, counts):
     return report
 
 
+def chosen_tools(options, agent):
+    """The tools that an agent (`llm` or `builtin`) chooses for the held-out rows, with weights, by id of the row."""
+    path = options.out / f"choices-{agent}.jsonl"
+    if not path.exists():
+        print(f"the {agent} agent chooses for the held-out rows …", file=sys.stderr, flush=True)
+        prompts = options.out / "held-out/prompts.jsonl"
+        output = run(options.rlar, "rewards", "--library", options.out / "library", "choose", "--config",
+                     options.out / "config.yaml", "--data", prompts, "--agent", agent)
+        if output is None:
+            return {}
+        path.write_text(output, encoding="utf-8")
+    return {line["id"]: {tool["tool"]: tool["weight"] for tool in line["tools"]} for line in lines(path)}
+
+
+def item_value(row, replies, truth, tools, got):
+    """How well the weighted sum of tools ranks the replies to a row: the share of pairs of a good and a bad reply that are in
+    the right order; `None` without such a pair. `truth` says of replies whether they are good."""
+    def total(name):
+        values = [got[tool].get(name) for tool in tools]
+        return None if None in values else sum(weight * value for weight, value in zip(tools.values(), values))
+
+    totals = {name: total(name) for name in replies}
+    good, bad = ([totals[name] for name in replies if truth[name] == side and totals[name] is not None] for side in (True, False))
+    return auc([(good, bad)])
+
+
+def choice_table(options, held_out, counts):
+    """Prints how good the chosen tools are, beside the best tool of each row; returns the same numbers. Good replies are the
+    reference and, where the usual metric is a test (math, code), sampled replies that pass it; others are bad. Sampled replies
+    to other tasks are left out."""
+    write_lines(options.out / "held-out/prompts.jsonl", [row for rows in held_out.values() for row in rows])
+    choices = {agent: chosen_tools(options, agent) for agent in ("llm", "builtin")}
+    own = {}
+    for card in verifiers(options):
+        for task in {data_set_of(label, counts) for label in card["tasks"]} - {None}:
+            own.setdefault(task, []).append(card["name"])
+    report, rows, all_items = {}, [], []
+    for task, examples in held_out.items():
+        file, metric = options.out / f"held-out/{task}.jsonl", TASKS[task].metric
+        chosen = {tool for agent in choices.values() for row in examples for tool in agent.get(row["id"], {})}
+        tools = sorted(chosen | set(own.get(task, [])) | {metric})
+        got = {tool: scores(options, tool, file, "--library", options.out / "library") for tool in tools}
+        items = []
+        for row in examples:
+            names = [line["id"] for line in lines(file) if line["id"].startswith(f"{row['id']}/")]
+            is_test = metric in ("math_equivalence", "code_tests")
+            truth = {}
+            for name in names:
+                if name.endswith("/reference"):
+                    truth[name] = True
+                elif "/sample-" not in name:
+                    truth[name] = False
+                elif is_test and got[metric].get(name) is not None:
+                    truth[name] = got[metric][name] >= 0.5
+            values = {tool: item_value(row, list(truth), truth, {tool: 1.0}, got) for tool in tools}
+            values = {tool: value for tool, value in values.items() if value is not None}
+            if not values or max(values.values()) - min(values.values()) < 1e-9:
+                continue
+            best = max(values.values())
+            as_good = {}
+            for agent, by_row in choices.items():
+                value = item_value(row, list(truth), truth, by_row.get(row["id"], {}), got) if by_row.get(row["id"]) else None
+                as_good[agent] = value is not None and value >= best - 1e-9
+            items.append(as_good)
+        all_items += items
+        report[task] = dict(items=len(items), tools=tools, **{agent: sum(i[agent] for i in items) for agent in choices})
+        rows.append([TASKS[task].title, len(items), *(f"{report[task][agent]}" for agent in choices), ""])
+    share = lambda agent: lambda items: sum(i[agent] for i in items) / len(items) if items else None
+    difference = lambda items: share("llm")(items) - share("builtin")(items) if items else None
+    low, high = interval(all_items, difference) or (None, None)
+    report["all"] = dict(items=len(all_items), difference=difference(all_items), difference_interval=(low, high),
+                         **{agent: share(agent)(all_items) for agent in choices})
+    shown = f"{difference(all_items):+.3f} ({low:+.3f} to {high:+.3f})" if low is not None else ""
+    rows.append(["all", len(all_items), *(number(report["all"][agent]) for agent in choices), shown])
+    title = "Rows where tools differ, and how many of them get tools as good as the best one"
+    table(title, ["data set", "rows", "chosen by the language model", "by fixed rules", "difference of shares (95 %)"], rows)
+    return report
+
+
 def arguments():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     oracles = os.environ.get("RLAR_ORACLES")
@@ -470,6 +553,9 @@ def main():
         report["tasks"], report["requests"] = synthesis_table(syntheses(events, requests), report["result"], requests, counts)
         if not options.skip_held_out:
             report["held_out"] = held_out_scores(options, server, held_out, counts)
+            # The config names the address of the server that ran then.
+            write_config(options, server.url(), server.model())
+            report["choices"] = choice_table(options, held_out, counts)
     path = options.out / "report.json"
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"\nAll numbers are in {path}", file=sys.stderr)
