@@ -1,7 +1,7 @@
-//! Model families, one file each: how the fields of a family's `config.json` are read, and which names the family, its
+//! Model families, one file for each or for several that are alike: how the fields of a family's `config.json` are read, and which names the family, its
 //! classes and its tensors have in files.
 //!
-//! To add a family, add a file with its [`Family`] and an entry in [`FAMILIES`]. The names that messages list and the
+//! To add a family, add a file with its [`Family`] (one like Llama goes into `llama.rs`) and an entry in [`FAMILIES`]. The names that messages list and the
 //! classes that saved models name come from that entry.
 
 mod bert;

@@ -3,8 +3,8 @@
 //! A tool card (`tool.yaml`) names its builtin and gives it settings. A builtin has a score for every reply. It
 //! abstains, by returning `None`, only when the example or the card lacks what the builtin needs, such as a reference.
 //!
-//! To add a builtin, write its function in a file of this folder, and add a line to the table `BUILTINS` below. Then
-//! add a folder with a tool that uses the builtin to `crates/rewards/library`.
+//! To add a builtin, write its function in a file of this folder, and add a line to the table `BUILTINS` below. If it
+//! is to be a curated tool as well, add a folder with a tool that uses it to `crates/rewards/library`.
 
 mod answers;
 mod choice;
