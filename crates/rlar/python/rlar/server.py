@@ -74,6 +74,8 @@ class LocalServer:
         self.url = self._process.stdout.readline().strip()
         if not self.url:
             code = self._process.wait()
+            self._close_pipes(self._process)
+            self._process = None
             where = f"see {os.fspath(self._log)}" if self._log is not None else "its message is above"
             raise ServerError(f"`{' '.join(self._command)}` ended with exit code {code}; {where}")
         return self
@@ -83,14 +85,19 @@ class LocalServer:
         process, self._process = self._process, None
         if process is None:
             return
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.close()
-        process.stdout.close()
+        self._close_pipes(process)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+    @staticmethod
+    def _close_pipes(process: subprocess.Popen[str]) -> None:
+        """Ends the server's standard input, which tells it to stop."""
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
 
     def __enter__(self) -> LocalServer:
         return self.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from collections import Counter, defaultdict
@@ -66,9 +65,7 @@ class Rewards:
             raise ValueError(f"`library` and `config` are for a local server, but the server {url} is named (`url`, RLAR_URL)")
         self._server = None if url else LocalServer(library=library, config=config, arguments=arguments, log=log)
         self._url, self._columns, self._tools = url, columns, tools
-        self._settings = dict(token=token, library=pin, deadline=deadline, patience=patience)
-        # One client per event loop, because connections belong to a loop.
-        self._clients: dict[int, AsyncClient] = {}
+        self._settings: dict[str, Any] = dict(token=token, library=pin, deadline=deadline, patience=patience)
 
     def __enter__(self) -> Rewards:
         if self._server:
@@ -85,14 +82,6 @@ class Rewards:
         """The address of the server; `None` before the `with` block of a local one."""
         return self._url
 
-    def _client(self) -> AsyncClient:
-        if self._url is None:
-            raise RuntimeError("the local server does not run: use `with Rewards(…) as reward:` around the training")
-        loop = id(asyncio.get_running_loop())
-        if loop not in self._clients:
-            self._clients[loop] = AsyncClient(self._url, **self._settings)
-        return self._clients[loop]
-
     async def __call__(self, prompts: Sequence[Any], completions: Sequence[Any],
                        log_extra: Callable[[str, list[Any]], None] | None = None,
                        log_metric: Callable[[str, float], None] | None = None, **columns: Any) -> list[float | None]:
@@ -104,6 +93,8 @@ class Rewards:
             log_extra, log_metric: TRL's functions for its table and its log.
             columns: what else TRL passes; lists of length `batch` are columns of the data set.
         """
+        if self._url is None:
+            raise RuntimeError("the local server does not run: use `with Rewards(…) as reward:` around the training")
         wanted = set(columns) - NOT_COLUMNS if self._columns is None else set(self._columns)
         missing = wanted - set(columns)
         if missing:
@@ -115,7 +106,9 @@ class Rewards:
         if self._tools is not None:
             items = [{**one, "tools": list(self._tools)} for one in items]
         try:
-            answer = await self._client().rewards(items)
+            # A connection belongs to an event loop, and the trainer's may differ from call to call.
+            async with AsyncClient(self._url, **self._settings) as client:
+                answer = await client.rewards(items)
         except (TypeError, ValueError) as error:
             raise TypeError(f"a column of the data set cannot be sent as JSON ({error}); name those to send with `columns`") from error
         self._report(answer.results, log_extra, log_metric)

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Measures `rlar serve`: rates, CPU time per item and latencies under load, beside math-verify in process and behind FastAPI.
+
+    RLAR_ORACLES=FOLDER scripts/bench-serve.py [--python PYTHON] [--seconds 5]
+
+PYTHON needs math-verify, fastapi and uvicorn; without it, only rlar is measured. The items are math-verify's own test cases and
+GSM8K's solutions (in RLAR_ORACLES), programs with tests and a Python verifier over the same texts. No scores are cached, but for
+the row that says so. Load is open: requests are due at fixed times, and a latency counts from then on.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCH = 256
+
+VERIFIER = """
+def same_end(prompts, completions, reference, **kwargs):
+    return [float(reply.strip().endswith(right.strip()[-8:])) for reply, right in zip(completions, reference)]
+"""
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def corpora(folder):
+    """The items of each measurement, by name."""
+    cases = [dict(prompt="Solve it.", reference=row["gold"], response=row["pred"], tools=["math_equivalence"])
+             for name in ("cases", "cases_rest") for row in lines(folder / f"data/math_verify_cases/{name}.jsonl")
+             if isinstance(row["gold"], str) and isinstance(row["pred"], str) and row["gold"].strip()]
+    for row in lines(folder / "data/gsm8k/test.jsonl" if (folder / "data/gsm8k/test.jsonl").exists() else
+                     folder / "data/gsm8k/train.jsonl")[:800]:
+        solution, answer = row["answer"].rsplit("####", 1)
+        response = f"{solution.strip()}\nThe answer is $\\boxed{{{answer.strip()}}}$."
+        cases.append(dict(prompt=row["question"], reference=answer.strip().replace(",", ""), response=response,
+                          tools=["math_equivalence"]))
+    python = [{**{key: value for key, value in case.items() if key != "tools"}, "tools": ["same_end"]} for case in cases]
+    code = [dict(prompt=f"Write add{i}(a, b).", response=f"```python\ndef add{i}(a, b):\n    return a + b\n```",
+                 tests=[f"assert add{i}(1, {i}) == {1 + i}"], tools=["code_tests"]) for i in range(400)]
+    return {"math equivalence": cases, "Python verifier": python, "code tests": code}
+
+
+class Server:
+    """A server as a child process, whose address is the first line of its output, or known."""
+
+    def __init__(self, command, address=None):
+        self.process = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+        self.address = address or self.process.stdout.readline().strip().removeprefix("http://")
+        if not self.address:
+            sys.exit(f"{command[0]} did not start")
+
+    def __enter__(self):
+        # A FastAPI server says nothing when it listens.
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(f"http://{self.address}/healthz", timeout=5).close()
+            except urllib.error.HTTPError:
+                return self
+            except OSError:
+                if time.monotonic() > deadline or self.process.poll() is not None:
+                    sys.exit(f"no server at {self.address}")
+                time.sleep(0.1)
+            else:
+                return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def load(options, server, items, **settings):
+    """What the load generator measured."""
+    words = [f"{key}={value}" for key, value in settings.items()]
+    command = [options.load, f"url={server.address}", f"items={items}", f"pid={server.process.pid}", *words]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
+    return json.loads(done.stdout)
+
+
+def table(head, rows):
+    for row in (head, ["---"] * len(head), *rows):
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+    print()
+
+
+def rates(options, server, items):
+    """Batches and single requests as fast as they are answered."""
+    batch = load(options, server, items, batch=BATCH, connections=2, seconds=options.seconds)
+    single = load(options, server, items, batch=1, connections=16, seconds=options.seconds)
+    return batch, single
+
+
+def row_of(name, batch, single):
+    cpu = lambda r: f"{r['server_cpu_us_per_item']:.1f}"
+    return [name, f"{batch['items_per_second']:.0f}", cpu(batch), f"{single['requests_per_second']:.0f}", cpu(single)]
+
+
+def in_process(python, file):
+    """Items per second of math-verify as TRL calls it: a plain loop."""
+    code = ("import json,sys,time\nfrom math_verify import parse, verify\n"
+            "items=[json.loads(l) for l in open(sys.argv[1])]\nstart=time.perf_counter()\n"
+            "for i in items: verify(parse(i['reference']), parse(i['response']))\n"
+            "print(len(items)/(time.perf_counter()-start))")
+    return float(subprocess.run([str(python), "-c", code, str(file)], capture_output=True, text=True, check=True).stdout)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    oracles = os.environ.get("RLAR_ORACLES")
+    options.add_argument("--rlar", type=Path, default=ROOT / "target/release/rlar")
+    options.add_argument("--load", type=Path, default=ROOT / "target/release/examples/load")
+    options.add_argument("--data", type=Path, default=oracles and Path(oracles))
+    options.add_argument("--python", type=Path, help="a Python with math-verify, fastapi and uvicorn")
+    options.add_argument("--seconds", type=float, default=5.0)
+    options = options.parse_args()
+    if not options.data:
+        sys.exit("--data is missing: name the folder with the corpora, or set RLAR_ORACLES")
+    report, rows = {}, []
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        (folder / "reward.py").write_text(VERIFIER)
+        config = folder / "rewards.yaml"
+        config.write_text("version: 1\nrewards:\n  python: reward.py:same_end\n  unadmitted: allow\n")
+        files = {}
+        for name, items in corpora(options.data).items():
+            files[name] = folder / f"{name.replace(' ', '-')}.jsonl"
+            files[name].write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+        for name, file in files.items():
+            arguments = ["--config", config] if name == "Python verifier" else []
+            with Server([options.rlar, "serve", "--port", "0", "--quiet", *arguments]) as server:
+                batch, single = rates(options, server, file)
+                report[name] = dict(batch=batch, single=single)
+                rows.append(row_of(name, batch, single))
+        with Server([options.rlar, "serve", "--port", "0", "--quiet", "--cache", folder / "scores.sqlite"]) as server:
+            load(options, server, files["math equivalence"], batch=BATCH, connections=1, seconds=2)
+            batch, single = rates(options, server, files["math equivalence"])
+            report["cached"] = dict(batch=batch, single=single)
+            rows.append(row_of("math equivalence, cached", batch, single))
+        if options.python:
+            alone = in_process(options.python, files["math equivalence"])
+            report["math-verify in process"] = alone
+            rows.append(["math-verify in process", f"{alone:.0f}", f"{1e6 / alone:.1f}", "", ""])
+            with Server([options.python, ROOT / "scripts/fastapi_math_verify.py", "8097"], "127.0.0.1:8097") as server:
+                batch, single = rates(options, server, files["math equivalence"])
+                report["math-verify behind FastAPI"] = dict(batch=batch, single=single)
+                rows.append(row_of("math-verify behind FastAPI", batch, single))
+        print(f"Rates: {BATCH} items a request over 2 connections, and one item a request over 16\n")
+        table(["what", "items/s in batches", "server CPU µs per item", "single requests/s", "server CPU µs per request"], rows)
+        rows = []
+        with Server([options.rlar, "serve", "--port", "0", "--quiet"]) as server:
+            file = files["math equivalence"]
+            capacity = load(options, server, file, batch=1, connections=32, seconds=options.seconds)["requests_per_second"]
+            for share in (0.5, 0.8, 1.2):
+                got = load(options, server, file, batch=1, connections=64, seconds=options.seconds, rate=share * capacity)
+                report[f"load {share}"] = got
+                rows.append([f"{100 * share:.0f} %", f"{share * capacity:.0f}", f"{got['requests_per_second']:.0f}",
+                             json.dumps(got["statuses"]), f"{got['p50_ms']:.2f}", f"{got['p99_ms']:.2f}"])
+        print("Open load, one item a request, math equivalence\n")
+        table(["of capacity", "due per second", "answered with 200 per second", "statuses", "p50 ms", "p99 ms"], rows)
+    print(json.dumps(report), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
