@@ -39,8 +39,8 @@ from score_statistics import auc, interval, spearman
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOTS = 2  # chats at once
-SAMPLES = 3  # sampled replies per held-out row
-SAMPLING = dict(temperature=0.8, max_tokens=250)
+SAMPLES = 2  # sampled replies per held-out row
+SAMPLING = dict(temperature=0.8, max_tokens=200)
 PATIENCE = 600  # seconds until a slow server's first token, or until its whole sampled reply
 NOT_RECORDED = "not recorded"
 
