@@ -3,8 +3,7 @@
 
     RLAR_URL=http://127.0.0.1:8888 scripts/engines/openrlhf_rewards.py MODEL
 
-The server's config must have the function of sometimes_failing.py, which fails for one reply in five; `--on-failure` must be
-`error`.
+The server's config must be rewards.yaml, whose verifier fails for one reply in five; `--on-failure` must be `error`.
 """
 
 import asyncio
@@ -18,10 +17,10 @@ from importlib.metadata import version
 import requests
 import torch
 from openrlhf.utils.agent import SingleTurnAgentExecutor
-from sometimes_failing import is_lost
 from transformers import AutoTokenizer
+from verifier import is_lost
 
-PROMPT = "What is 40+2?"
+PROMPT = "In German: two cats"
 
 
 class Engine:
@@ -44,10 +43,10 @@ async def execute(url, tokenizer, reply, label):
 async def main():
     url = f"{os.environ['RLAR_URL']}/openrlhf"
     tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
-    label = json.dumps(dict(reference="42", domain="math"))
-    replies = ["42", "It is 42", "41", "The sum is 42", "43", "So 42"]
+    label = json.dumps(dict(reference="zwei Katzen", domain="translation"))
+    replies = ["zwei Katzen", "Katzen", "zwei", "zwei Hunde", "drei Katzen", "Katze"]
     scored = [reply for reply in replies if not is_lost(reply)]
-    lost = next(reply for reply in (f"{42} {i}" for i in range(100)) if is_lost(reply))
+    lost = next(reply for reply in (f"Katzen {i}" for i in range(100)) if is_lost(reply))
     keys = set()
     for reply in scored:
         output = await execute(url, tokenizer, reply, label)

@@ -15,14 +15,17 @@ if [ -z "$python" ]; then
     # Their dependencies are for training on GPUs; the parts that ask for rewards need none of them.
     "$python" -m pip install --quiet --disable-pip-version-check --no-deps verl==0.9.1 openrlhf==0.11.2
 fi
-"$python" -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/rlar-*.whl
+"$python" -m pip install --quiet --disable-pip-version-check --force-reinstall target/wheels/rlar-*.whl
 python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
 out=$(mktemp -d)
 server=
 trap '[ -z "$server" ] || kill "$server" 2>/dev/null; rm -rf "$out"' EXIT
 export WANDB_DISABLED=true HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false RAY_DEDUP_LOGS=0 CUDA_VISIBLE_DEVICES=
-export PYTHONPATH=$PWD/scripts/engines
+export PYTHONPATH=$PWD/scripts/engines/library/sometimes_failing
 
+rm -rf target/engines-library
+mkdir -p target/engines-library
+cp -r crates/rewards/library/{numeric_match,last_number,chrf} scripts/engines/library/sometimes_failing target/engines-library
 "$python" scripts/engines/tiny_model.py "$out/tiny"
 echo "== TRL, one process"
 "$python" scripts/engines/trl_training.py "$out/tiny" "$out/trl-1" 2>"$out/trl-1.err" || { tail -40 "$out/trl-1.err"; exit 1; }
@@ -30,15 +33,8 @@ echo "== TRL, two processes (gloo)"
 "$python" -m torch.distributed.run --nproc_per_node=2 scripts/engines/trl_training.py "$out/tiny" "$out/trl-2" 2>"$out/trl-2.err" ||
     { tail -40 "$out/trl-2.err"; exit 1; }
 
-cat >"$out/rewards.yaml" <<YAML
-version: 1
-rewards:
-  python: { function: $PWD/scripts/engines/sometimes_failing.py:short, weight: 0.5 }
-  unadmitted: allow
-  failure_limit: 0.9
-YAML
 mkfifo "$out/address"
-"$(dirname "$python")/rlar" serve --config "$out/rewards.yaml" --port 0 --quiet >"$out/address" &
+"$(dirname "$python")/rlar" serve --config scripts/engines/rewards.yaml --port 0 --quiet >"$out/address" &
 server=$!
 read -r RLAR_URL <"$out/address"
 export RLAR_URL

@@ -3,8 +3,9 @@
 
     scripts/engines/trl_training.py MODEL FOLDER
 
-Two domains (sums, phrases to translate), whose tools rlar chooses, and a reward function that fails for one reply in five. Checks
-TRL's own records: replies that were not scored have no reward, advantage 0, and do not count in the mean of their group.
+Two domains: sums, for which rlar chooses the tools, and phrases to translate, with chrF and a verifier that fails for one reply in
+five (rewards.yaml). Checks TRL's own records: replies that were not scored have no reward, advantage 0, and do not count in the
+mean of their group.
 """
 
 import json
@@ -18,19 +19,13 @@ import rlar
 import torch
 import trl
 from datasets import Dataset
-from sometimes_failing import is_lost
 from trl import GRPOConfig, GRPOTrainer
+from verifier import is_lost
 
 HERE = Path(__file__).resolve().parent
 STEPS = 3
 GROUP = 4
-CONFIG = f"""
-version: 1
-rewards:
-  python: {{ function: {HERE}/sometimes_failing.py:short, weight: 0.5 }}
-  unadmitted: allow
-  failure_limit: 0.9
-"""
+CONFIG = HERE / "rewards.yaml"
 ROWS = [dict(prompt=f"{i} + {i} =", reference=str(2 * i), domain="math") for i in range(1, 9)] + [
     dict(prompt=f"In German: {english}", reference=german, domain="translation")
     for english, german in (("the old cat", "die alte Katze"), ("two dogs", "zwei Hunde"), ("the small house", "das kleine Haus"),
@@ -47,7 +42,7 @@ class Recorded:
 
     async def __call__(self, **batch):
         rewards = await self.reward(**batch)
-        self.calls.append((batch["completions"], rewards))
+        self.calls.append((batch["domain"], batch["completions"], rewards))
         return rewards
 
 
@@ -90,22 +85,20 @@ def main():
     model, folder = sys.argv[1], Path(sys.argv[2])
     rank = int(os.environ.get("RANK", "0"))
     folder.mkdir(parents=True, exist_ok=True)
-    config = folder / f"rewards-{rank}.yaml"
-    config.write_text(CONFIG)
     torch.set_num_threads(1)
     arguments = GRPOConfig(
-        output_dir=str(folder / "trl"), per_device_train_batch_size=8, num_generations=GROUP, max_completion_length=12,
+        output_dir=str(folder / "trl"), per_device_train_batch_size=16, num_generations=GROUP, max_completion_length=12,
         max_steps=STEPS, logging_steps=1, report_to=[], use_cpu=True, save_strategy="no", disable_tqdm=True, bf16=False,
         learning_rate=1e-3, log_completions=False, seed=rank,
     )
-    with rlar.Rewards(config=config, log=folder / f"serve-{rank}.log") as reward:
+    with rlar.Rewards(config=CONFIG, log=folder / f"serve-{rank}.log") as reward:
         recorded = Recorded(reward)
         trainer = Trainer(model=model, reward_funcs=recorded, args=arguments, train_dataset=Dataset.from_list(ROWS))
         trainer.train()
         processes = trainer.accelerator.num_processes
-    for completions, rewards in recorded.calls:
-        for reply, value in zip(completions, rewards, strict=True):
-            assert (value is None) == is_lost(reply), (reply, value)
+    for domains, completions, rewards in recorded.calls:
+        for domain, reply, value in zip(domains, completions, rewards, strict=True):
+            assert (value is None) == (domain == "translation" and is_lost(reply)), (domain, reply, value)
     assert len(recorded.calls) == STEPS, len(recorded.calls)
     if rank != 0:
         return

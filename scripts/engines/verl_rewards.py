@@ -3,7 +3,7 @@
 
     RLAR_URL=http://127.0.0.1:8888 scripts/engines/verl_rewards.py MODEL
 
-The server's config must have the function of sometimes_failing.py, which fails for one reply in five.
+The server's config must be rewards.yaml, whose verifier fails for one reply in five.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ import ray
 import torch
 import verl
 from hydra import compose, initialize_config_dir
-from sometimes_failing import is_lost
 from transformers import AutoTokenizer
+from verifier import is_lost
 from verl import DataProto
 from verl.experimental.reward_loop import RewardLoopManager, migrate_legacy_reward_impl
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, get_adv_estimator_fn
@@ -44,7 +44,7 @@ def batch(tokenizer, rows):
     data.non_tensor_batch = {
         "data_source": columns("rlar" for _ in rows),
         "reward_model": columns(dict(ground_truth=row["reference"], style="rule") for row in rows),
-        "extra_info": columns(dict(question=row["question"], domain="math") for row in rows),
+        "extra_info": columns(dict(question=row["question"], domain=row["domain"]) for row in rows),
     }
     return data
 
@@ -58,8 +58,11 @@ def check_rewards(model):
             "reward.custom_reward_function.path=pkg://rlar.verl", "reward.custom_reward_function.name=compute_score",
         ])
     config = migrate_legacy_reward_impl(config)
-    rows = [dict(question=f"{i} + {i} =", reference=str(2 * i), reply=reply) for i in range(1, 5)
-            for reply in (str(2 * i), f"It is {2 * i}", f"{2 * i + 1}", f"{2 * i}, so it is {2 * i}")]
+    rows = [dict(question=f"{i} + {i} =", domain="math", reference=str(2 * i), reply=reply) for i in range(1, 5)
+            for reply in (str(2 * i), f"It is {2 * i}", f"{2 * i + 1}")]
+    rows += [dict(question=f"In German: {english}", domain="translation", reference=german, reply=reply)
+             for english, german in (("two cats", "zwei Katzen"), ("a dog", "ein Hund"), ("the sea", "das Meer"))
+             for reply in (german, "Katzen", "ein Haus", f"zwei {german}", "Hunde", "der Mond")]
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000,
              runtime_env={"env_vars": {"RLAR_URL": os.environ["RLAR_URL"]}})
     try:
@@ -69,8 +72,9 @@ def check_rewards(model):
     rewards = scored.batch["rm_scores"].sum(-1)
     extra = {name: list(values) for name, values in scored.non_tensor_batch.items()}
     for row, reward, status, tools in zip(rows, rewards.tolist(), extra["rlar_status"], extra["rlar_tools"], strict=True):
-        assert math.isnan(reward) == is_lost(row["reply"]) == (status == "failed"), (row, reward, status)
-        assert "numeric_match=" in tools or "last_number=" in tools, tools
+        lost = row["domain"] == "translation" and is_lost(row["reply"])
+        assert math.isnan(reward) == lost == (status == "failed"), (row, reward, status)
+        assert ("sometimes_failing=" if row["domain"] == "translation" else "numeric_match=") in tools, tools
     lost = int(torch.isnan(rewards).sum())
     assert 0 < lost < len(rows), lost
     print(f"verl {version('verl')}, Ray {ray.__version__}: {len(rows)} replies through RewardLoopManager, {lost} not scored: NaN, "
