@@ -52,6 +52,18 @@ results NAME *ARGS:
 agents-real *ARGS:
     cargo build --release && scripts/agents-real.py {{ARGS}}
 
+# Build the wheel of `pip install rlar`, install it into a fresh Python environment, and test it there
+wheel:
+    scripts/check-wheel.sh
+
+# Run TRL, verl's reward loop and OpenRLHF's client on rewards of rlar; installs their packages (6 GB) unless PYTHON has them
+engines *PYTHON:
+    scripts/check-wheel.sh && scripts/engines/run.sh {{PYTHON}}
+
+# Measure `rlar serve` under load; set RLAR_ORACLES; `--python` names one with math-verify, fastapi and uvicorn
+bench-serve *ARGS:
+    cargo build --release && cargo build --release --example load && scripts/bench-serve.py {{ARGS}}
+
 # Check rlar on one GPU in at most eight minutes, for example `just gpu-check PATH --out FOLDER`
 gpu-check RLAR *ARGS:
     scripts/gpu-check.sh --rlar {{RLAR}} {{ARGS}}

@@ -13,8 +13,8 @@ export PYTHONPYCACHEPREFIX=$scratch/pycache
 limited() { timeout --kill-after 10 600 "$@"; }
 
 echo "== every script compiles"
-python3 -m py_compile scripts/*.py scripts/oracles/*.py
-for script in scripts/*.sh; do bash -n "$script"; done
+python3 -m py_compile scripts/*.py scripts/oracles/*.py scripts/engines/*.py crates/rlar/python/*/*.py
+for script in scripts/*.sh scripts/engines/*.sh; do bash -n "$script"; done
 
 echo "== the data sets are what their generators write"
 for generator in scripts/make-*.py; do python3 "$generator" "$scratch/datasets"; done
@@ -35,5 +35,9 @@ echo "== scripts/bench-policy.py"
 limited scripts/bench-policy.py --bench "$target/examples/bench" --alone --only s --rounds 1
 echo "== scripts/bench-sandbox.sh"
 limited scripts/bench-sandbox.sh --smallest
+if [ -n "${RLAR_ORACLES:-}" ]; then
+    echo "== scripts/bench-serve.py"
+    limited scripts/bench-serve.py --rlar "$rlar" --load "$target/examples/load" --seconds 0.3 2>/dev/null
+fi
 echo "== scripts/gpu-check.sh"
 limited scripts/gpu-check.sh --rlar "$rlar" --out "$scratch/gpu-check" --device cpu
