@@ -100,8 +100,7 @@ fn bodies(file: &str, batch: usize) -> Result<Vec<String>, String> {
 fn run(load: &Load) -> Result<Vec<Answered>, String> {
     let (next, start) = (AtomicU64::new(0), Instant::now());
     std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..load.connections).map(|_| scope.spawn(|| send_in_turn(load, &next, start))).collect();
+        let threads: Vec<_> = (0..load.connections).map(|_| scope.spawn(|| send_in_turn(load, &next, start))).collect();
         let mut all = Vec::new();
         for thread in threads {
             all.extend(thread.join().map_err(|_| "a connection panicked")??);

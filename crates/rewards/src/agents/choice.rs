@@ -4,9 +4,9 @@
 use rlar_net::llm::ChatReply;
 use serde_json::{Map, Value};
 
-use crate::agents::fence::{clip, one_line};
 use crate::agents::offered::OfferedTool;
 use crate::agents::parse::{last_object, object};
+use crate::agents::plain_text::{clip, one_line};
 use crate::tool::composite::{CombineAs, WeightedTool};
 
 /// Name of the function that the language model calls to choose tools.

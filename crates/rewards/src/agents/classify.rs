@@ -12,9 +12,9 @@ use serde::Serialize;
 
 use crate::agents::builtin::{BuiltinAgent, shown_label};
 use crate::agents::client::{LlmClient, LlmFailure};
-use crate::agents::fence::clip;
 use crate::agents::numbered::numbered_lines;
 use crate::agents::parse::{object, text, texts};
+use crate::agents::plain_text::clip;
 use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
 use crate::agents::request::LlmRequest;
 use crate::agents::tasks::{TaskList, clean, declared_task, names_task};

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rlar_net::llm::{ChatReply, Llm, LlmError};
 use serde::{Deserialize, Serialize};
 
-use crate::agents::fence::clip;
 use crate::agents::llm_event::{LlmEvent, LlmEventKind, LlmObserver};
 use crate::agents::parse::without_reasoning;
+use crate::agents::plain_text::clip;
 use crate::agents::request::{LlmRequest, RepairTurn};
 
 /// Largest number of times that the model is asked to repair an unusable reply.

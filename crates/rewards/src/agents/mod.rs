@@ -4,7 +4,7 @@
 //! [`synthesise`] writes verifiers (tools in Python), and [`select`] chooses the tools of a prompt. Each role has a
 //! prompt template, a typed reply, a validator and a fallback: the model may repair an unusable reply at most twice,
 //! then the builtin agent (fixed rules, [`builtin`]) decides. Text of web pages, model cards and data sets is put
-//! between marks ([`fence`]) and treated as data, not as instructions.
+//! between marks ([`prompt`]) and treated as data, not as instructions.
 //!
 //! The modules in order of use: [`Agents`] holds the services; [`client`] sends a [`request`] with a [`prompt`], and
 //! [`parse`] reads replies; [`rules`] lists what verifiers are to measure, [`write_prompt`] asks for one, [`program`]
@@ -25,7 +25,7 @@ pub mod classify;
 pub mod client;
 pub mod deploy;
 pub mod eligible;
-pub mod fence;
+pub mod plain_text;
 pub mod llm;
 pub mod local;
 pub mod numbered;

@@ -5,7 +5,7 @@ use rlar_data::Example;
 
 use crate::admission::probes::perturbed;
 use crate::admission::report::Status;
-use crate::agents::fence::{clip, one_line};
+use crate::agents::plain_text::{clip, one_line};
 use crate::library::evidence::ToolEvidence;
 use crate::tool::card::{ToolCard, ToolRole};
 

@@ -3,7 +3,7 @@
 
 use rlar_run::sha256;
 
-use crate::agents::fence::clip;
+use crate::agents::plain_text::clip;
 
 /// The sentence of a system message that tells the model to treat everything between marks as data. It is the same in
 /// every request, so that servers can keep what they computed for the beginning of a prompt.

@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::agents::block_evidence::MeasuredBlock;
 use crate::agents::client::{LlmClient, LlmFailure};
-use crate::agents::fence::{clip, one_line};
 use crate::agents::numbered::numbered_lines;
 use crate::agents::parse::object;
+use crate::agents::plain_text::{clip, one_line};
 use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
 use crate::agents::request::LlmRequest;
 use crate::agents::synthesise::{SynthesisRequest, VerifierSpec, shown_examples};

@@ -5,7 +5,7 @@ use rlar_data::Example;
 
 use crate::agents::block_evidence::measured_blocks;
 use crate::agents::client::{LlmClient, LlmFailure};
-use crate::agents::fence::clip;
+use crate::agents::plain_text::clip;
 use crate::agents::program::KnownPrograms;
 use crate::agents::prompt::Prompt;
 use crate::agents::rules::propose_verifiers;

@@ -9,7 +9,7 @@ use crate::admission::probes::case_examples;
 use crate::admission::report::{Admission, Status};
 use crate::agents::block_evidence::MeasuredBlock;
 use crate::agents::client::{LlmClient, LlmFailure};
-use crate::agents::fence::clip;
+use crate::agents::plain_text::clip;
 use crate::agents::program::{KnownPrograms, Program, guarded, is_same_program, parse_program};
 use crate::agents::request::LlmRequest;
 use crate::agents::synthesise::{SynthesisRequest, VerifierSpec};

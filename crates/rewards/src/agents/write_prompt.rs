@@ -10,7 +10,7 @@ use rlar_data::Example;
 use crate::admission::counterexamples::Counterexample;
 use crate::admission::probes::{near_reference, wrong_answer};
 use crate::agents::block_evidence::MeasuredBlock;
-use crate::agents::fence::{clip, one_line};
+use crate::agents::plain_text::{clip, one_line};
 use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
 use crate::agents::synthesise::{SynthesisRequest, VerifierSpec, shown_examples};
 

@@ -1,7 +1,7 @@
 //! Tools of the kind `judge`: a language model that scores replies by a rubric.
 //!
-//! The prompt encloses the conversation and the reply in marks that contain a hash of these texts, so that no reply can
-//! give the judge instructions. The judge must answer with one JSON object, at the end of what it writes; anything else is
+//! The prompt encloses the conversation and the reply in marks that contain a hash of the text between them, so that no
+//! reply can give the judge instructions. The judge must answer with one JSON object, at the end of what it writes; anything else is
 //! a failure of the tool, never a score.
 
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::agents::fence::Fence;
 use crate::agents::parse::{last_object, without_reasoning};
+use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
 use crate::tool::reason::Reason;
 use crate::tool::score_record::ScoreRecord;
 use crate::{Failure, Outcome};
@@ -92,7 +92,7 @@ impl Rubric {
 
 /// The version of the prompts that this file writes. A recorded exchange with a language model is not used as the
 /// answer to a prompt of another version.
-const TEMPLATE: &str = "judge-1";
+const TEMPLATE: &str = "judge-2";
 
 /// The position of the reply in a question of mode `pairwise`, which shows two texts; the reference has the other
 /// position.
@@ -188,28 +188,22 @@ impl Judge {
         let messages: Vec<String> =
             example.messages.iter().map(|m| format!("{}: {}", m.role.as_str(), m.content)).collect();
         let conversation = messages.join("\n\n");
-        let fence = Fence::around(&[&conversation, reply]);
-        let mut question = fence.enclose("conversation", &conversation);
-        match (self.rubric.mode, example.reference.as_deref()) {
+        let question = Prompt::default().data("conversation", conversation);
+        let question = match (self.rubric.mode, example.reference.as_deref()) {
             (JudgeMode::Pairwise, reference) => {
                 let reference = reference.unwrap_or_default();
                 let (a, b) = match position {
                     ReplyPosition::First => (reply, reference),
                     ReplyPosition::Second => (reference, reply),
                 };
-                question += &fence.enclose("reply-a", a);
-                question += &fence.enclose("reply-b", b);
+                question.data("reply-a", a).data("reply-b", b)
             }
-            (_, Some(reference)) => {
-                question += &fence.enclose("reference", reference);
-                question += &fence.enclose("reply", reply);
-            }
-            (_, None) => question += &fence.enclose("reply", reply),
-        }
+            (_, Some(reference)) => question.data("reference", reference).data("reply", reply),
+            (_, None) => question.data("reply", reply),
+        };
         let form = self.answer_form();
         let system = format!(
-            "You judge replies to a conversation. {}\n\n{}\n\n{}",
-            fence.instruction("reply"),
+            "You judge replies to a conversation. {DATA_INSTRUCTION}\n\n{}\n\n{}",
             self.rubric.rubric.trim(),
             form.instruction
         );
@@ -219,7 +213,7 @@ impl Judge {
             template: TEMPLATE.into(),
             task: self.name.clone(),
             attempt: 0,
-            messages: vec![message("system", system), message("user", question)],
+            messages: vec![message("system", system), message("user", question.render(usize::MAX))],
             max_tokens: self.rubric.max_tokens,
             temperature: 0.0,
             schema: Some(form.schema),

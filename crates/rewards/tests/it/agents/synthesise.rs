@@ -4,14 +4,17 @@ use std::time::Duration;
 use rlar_data::Example;
 use rlar_net::llm::ChatRequest;
 use rlar_rewards::agents::AgentEvent;
+use rlar_rewards::agents::block_evidence::MeasuredBlock;
 use rlar_rewards::agents::program::KnownPrograms;
 use rlar_rewards::agents::rules::propose_verifiers;
 use rlar_rewards::agents::synthesise::{SynthesisRequest, ToolDefects, VerifierSpec};
 use rlar_rewards::agents::verifier::{DraftTool, write_verifier};
 use rlar_rewards::{CardCase, Status, ToolCard, ToolContext, ToolRole};
-use rlar_sandbox::SandboxLimits;
+use rlar_sandbox::{BuildingBlock, SandboxLimits, building_blocks};
 
-use super::{Watched, agents, counts, exchanges, letters, running};
+use serde_json::json;
+
+use super::{Watched, agents, counts, exchanges, letters, rows, running};
 use crate::scripted::scripted;
 
 /// A request for verifiers that check the count of letters.
@@ -51,6 +54,34 @@ fn three_to_five_verifiers_get_new_names() {
     }
     let (specs, requests) = proposed("hopeless");
     assert!(specs.unwrap_err().contains("no usable answer in 3 tries") && requests == 3);
+}
+
+#[test]
+fn rules_named_after_building_blocks_say_what_these_compute() {
+    let agents = agents(exchanges("synthesise"));
+    let texts = [
+        "The old house stands by the river.",
+        "A man walks his dog in the park.",
+        "Nobody knows the way home.",
+        "Rain.",
+    ];
+    let examples: Vec<_> =
+        texts.iter().map(|t| json!({ "id": t, "prompt": "Say it again.", "reference": format!("{t} {t}") })).collect();
+    let examples = rows(&examples);
+    let block = |block: &BuildingBlock| MeasuredBlock { block: *block, auc: Some(1.0), is_admitted: true };
+    let blocks: Vec<MeasuredBlock> = building_blocks().iter().map(block).collect();
+    let examples: Vec<&Example> = examples.iter().collect();
+    let specs = propose_verifiers(agents.llm.as_ref().unwrap(), &request("blocks", &examples, &[]), &blocks).unwrap();
+    let summary = |name: &str| building_blocks().iter().find(|b| b.name == name).unwrap().summary;
+    let said: Vec<(&str, &str)> = specs.iter().map(|s| (s.name.as_str(), s.measures.as_str())).collect();
+    let own = "how similar the words of the two texts are";
+    let wanted = [
+        ("rouge_2", summary("rouge_2")),
+        ("bleu", summary("bleu")),
+        ("chrf", own),
+        ("edit_similarity", summary("edit_similarity")),
+    ];
+    assert_eq!(said, wanted);
 }
 
 /// The verifier that is written under this name, and the requests for it.
@@ -121,6 +152,24 @@ fn a_copy_of_a_worked_example_is_no_verifier() {
     let (draft, requests) = written("copied");
     assert_eq!((draft.refusal.as_deref(), requests.len()), (None, 2));
     assert!(draft.earlier_refusals[0].contains("a copy of an example"), "{}", draft.earlier_refusals[0]);
+}
+
+#[test]
+fn a_refused_program_that_comes_again_is_refused_for_the_same_reason() {
+    let (draft, requests) = written("again");
+    assert_eq!((draft.refusal.as_deref(), requests.len()), (None, 3));
+    let [first, second] = &draft.earlier_refusals[..] else { panic!("{:?}", draft.earlier_refusals) };
+    assert_eq!(*second, format!("It is the refused function again. {first}"));
+    assert!(requests[2].messages[1].content.contains("TypeError"), "{}", requests[2].messages[1].content);
+}
+
+#[test]
+fn a_program_that_prints_megabytes_costs_no_more_than_its_budget() {
+    let start = std::time::Instant::now();
+    let (draft, requests) = written("printing");
+    assert_eq!((draft.refusal.as_deref(), requests.len()), (None, 1));
+    assert!(serde_json::to_string(&draft.admission).unwrap().len() < 100_000);
+    assert!(start.elapsed() < Duration::from_mins(2), "{:?}", start.elapsed());
 }
 
 #[test]
