@@ -133,8 +133,9 @@ pub fn load_rewards(path: &Path) -> Result<LoadedConfig> {
     if keys.contains_key("model") || keys.contains_key("data") {
         let arguments = ConfigArguments { config: path.to_owned(), seed: None, run: None, model: None };
         return load(&arguments, |config| {
+            // Nothing that only training needs is read or checked; the model is not loaded.
             config.train.method = Method::Grpo;
-            config.warmup.steps = 0;
+            start_from(config, format!("{}/final", config.run.folder));
             Ok(())
         });
     }
