@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::agents::parse::{blocks, object, text, texts};
 use crate::agents::synthesise::{SynthesisRequest, VerifierSpec};
-use crate::agents::write_prompt::worked_programs;
+use crate::agents::write_prompt::all_worked_examples;
 use crate::tool::card::CardCase;
 
 /// Largest length of a verifier's program, in characters.
@@ -199,7 +199,7 @@ pub struct KnownPrograms(BTreeSet<String>);
 
 impl Default for KnownPrograms {
     fn default() -> Self {
-        Self(worked_programs().map(normal_form).collect())
+        Self(all_worked_examples().map(|example| normal_form(example.source)).collect())
     }
 }
 

@@ -15,7 +15,7 @@ use crate::agents::plain_text::{clip, one_line};
 use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
 use crate::agents::request::LlmRequest;
 use crate::agents::synthesise::{SynthesisRequest, VerifierSpec, shown_examples};
-use crate::agents::write_prompt::worked_examples;
+use crate::agents::write_prompt::{all_worked_examples, worked_examples};
 use crate::tool::card::ToolRole;
 
 const TEMPLATE: &str = "synthesise-list-2";
@@ -38,6 +38,18 @@ const MAX_STATEMENT_CHARS: usize = 400;
 
 /// The parts of short answers that a function can compare, as the prompt to the language model lists them.
 const COMPARABLE: &str = "the last number, the only number, all numbers, the last line, the words";
+
+/// What functions can measure of replies without references, in the words of the prompt.
+const MEASURABLE_OF_TEXTS: &str = "the words that prompt and reply share, the number of words, the number of sentences, \
+                                   whether words repeat, how the reply begins or ends";
+
+/// What functions can measure of programs without references, in the words of the prompt.
+const MEASURABLE_OF_CODE: &str = "the numbers that prompt and reply share, whether the code can be parsed, the functions \
+                                  that it defines, whether it has text besides the code, whether a word such as `return` \
+                                  occurs";
+
+/// Fewest words of the statement of a rule.
+const MIN_STATEMENT_WORDS: usize = 4;
 
 /// Words that show that a rule is about the grading function instead of the reply.
 const ABOUT_THE_GRADER: [&str; 5] = ["function", "grader", "verifier", "deterministic", "grading"];
@@ -132,10 +144,14 @@ fn llm_request(request: &SynthesisRequest, blocks: &[MeasuredBlock]) -> LlmReque
     } else {
         ("what is compared", "Example for another task, colours of things")
     };
+    let texts = if request.has_references() {
+        "prompt, reply and reference; the reference is a good reply"
+    } else {
+        "prompt and reply"
+    };
     let system = format!(
         "You design rules by which a short Python function grades the reply of a language model to a prompt. {DATA_INSTRUCTION} \
-         The function gets the texts of prompt, reply and reference; the reference is a good reply. It compares texts. It cannot \
-         run code, ask anybody or look anything up.\n\
+         The function gets the texts of {texts}. It compares texts. It cannot run code, ask anybody or look anything up.\n\
          Answer with a numbered list of {WANTED} rules and nothing else. Each line is a name in snake_case, a colon, {form}. A \
          rule holds for every prompt of the task.\n\n{other}:\n{worked}"
     );
@@ -151,7 +167,8 @@ fn llm_request(request: &SynthesisRequest, blocks: &[MeasuredBlock]) -> LlmReque
         .map(|measured| format!("- {}: {}\n", measured.block.signature, measured.block.summary))
         .collect();
     let user = if !request.has_references() {
-        user.words("There are no references: a rule compares the reply with the prompt, or measures the reply alone.\n")
+        let measurable = if request.task == "code" { MEASURABLE_OF_CODE } else { MEASURABLE_OF_TEXTS };
+        user.words(format!("There are no references. What of prompt and reply can be measured: {measurable}.\n"))
     } else if request.has_long_references() && compared.len() >= MIN_RULES {
         user.words(format!("Functions that compare two texts, the best first:\n{}", compared.concat()))
             .words("Each rule is about another of these functions.\n")
@@ -207,7 +224,7 @@ fn parse_rules(reply: &ChatReply, request: &SynthesisRequest, blocks: &[Measured
         let is_repeated = written_so_far.iter().any(|(_, earlier)| *earlier == statement);
         let statement = match blocks.iter().find(|measured| measured.block.name == name) {
             // A small model may name a building block and copy what stands beside it from another rule.
-            Some(measured) if is_repeated || is_copied(&statement, request) => measured.block.summary.to_owned(),
+            Some(measured) if is_repeated || is_copied(&statement) => measured.block.summary.to_owned(),
             _ => statement,
         };
         match problem(&statement, request) {
@@ -229,14 +246,14 @@ fn parse_rules(reply: &ChatReply, request: &SynthesisRequest, blocks: &[Measured
 }
 
 /// Whether a statement is that of one of the worked examples in the prompt.
-fn is_copied(statement: &str, request: &SynthesisRequest) -> bool {
-    worked_examples(request).iter().any(|rule| words(rule.measures) == words(statement))
+fn is_copied(statement: &str) -> bool {
+    all_worked_examples().any(|rule| words(rule.measures) == words(statement))
 }
 
 /// Why no verifier can be written for a rule; `None` when one can.
 fn problem(statement: &str, request: &SynthesisRequest) -> Option<&'static str> {
     let lower = statement.to_lowercase();
-    if statement.split_whitespace().count() < 3 {
+    if statement.split_whitespace().count() < MIN_STATEMENT_WORDS {
         return Some("it does not say what it measures");
     }
     if ABOUT_THE_GRADER.iter().any(|word| lower.split(|c: char| !c.is_alphanumeric()).any(|w| w == *word))
@@ -245,7 +262,7 @@ fn problem(statement: &str, request: &SynthesisRequest) -> Option<&'static str> 
     {
         return Some("it is about the grading, not about the reply");
     }
-    if is_copied(statement, request) {
+    if is_copied(statement) {
         return Some("it is copied from the example");
     }
     is_specific(statement, request.examples).then_some("it fits only one prompt")

@@ -72,14 +72,43 @@ const FOR_TEXTS: [WorkedExample; 2] = [
     },
 ];
 
+/// The worked examples for tasks without references: measures of the reply and of what it shares with the prompt.
+const FOR_REPLIES: [WorkedExample; 2] = [
+    WorkedExample {
+        name: "asked_colours",
+        measures: "how many of the colours that the prompt names the reply names, too",
+        source: "from rlar_tools import words\n\n\
+                 COLOURS = \"red green blue yellow black white\".split()\n\n\n\
+                 def compute_asked_colours(prompt, candidate_response, reference_response):\n    \
+                 asked = [w for w in words(prompt) if w in COLOURS]\n    \
+                 said = words(candidate_response)\n    \
+                 return sum(1 for w in asked if w in said) / max(1, len(asked))\n",
+    },
+    WorkedExample {
+        name: "no_colour_twice",
+        measures: "whether no colour occurs twice in the reply",
+        source: "from rlar_tools import words\n\n\
+                 COLOURS = \"red green blue yellow black white\".split()\n\n\n\
+                 def compute_no_colour_twice(prompt, candidate_response, reference_response):\n    \
+                 said = [w for w in words(candidate_response) if w in COLOURS]\n    \
+                 return 1.0 if said and len(set(said)) == len(said) else 0.0\n",
+    },
+];
+
 /// The worked examples that suit a task.
 pub fn worked_examples(request: &SynthesisRequest) -> &'static [WorkedExample] {
-    if request.has_long_references() { &FOR_TEXTS } else { &FOR_ANSWERS }
+    if !request.has_references() {
+        &FOR_REPLIES
+    } else if request.has_long_references() {
+        &FOR_TEXTS
+    } else {
+        &FOR_ANSWERS
+    }
 }
 
-/// The programs of all worked examples.
-pub fn worked_programs() -> impl Iterator<Item = &'static str> {
-    FOR_ANSWERS.iter().chain(&FOR_TEXTS).map(|example| example.source)
+/// The worked examples of all kinds of tasks.
+pub fn all_worked_examples() -> impl Iterator<Item = &'static WorkedExample> {
+    FOR_ANSWERS.iter().chain(&FOR_TEXTS).chain(&FOR_REPLIES)
 }
 
 /// Largest number of counterexamples that the model sees.
@@ -100,12 +129,16 @@ pub struct Feedback<'f> {
 
 /// The system message of the requests for a verifier: what the function must do, and the worked examples.
 pub fn system_message(request: &SynthesisRequest) -> String {
+    let (reference, compares, best) = if request.has_references() {
+        ("a reference, which is a good reply", "It compares them as texts", "1.0 for the reference itself, ")
+    } else {
+        ("a reference, which is empty here", "It measures the texts", "")
+    };
     let mut text = format!(
         "You write small Python functions that grade replies of a language model. {DATA_INSTRUCTION} Answer with one fenced \
          ```python block and nothing else.\n\
          The function `compute_NAME(prompt, candidate_response, reference_response)` gets three strings: the prompt, the reply \
-         and a reference, which is a good reply. It compares them as texts and returns a float from 0.0 to 1.0, higher for better \
-         replies: 1.0 for the reference itself, 0.0 for an empty reply, a low score for a reply about something else. It cannot \
+         and {reference}. {compares} and returns a float from 0.0 to 1.0, higher for better replies: {best}0.0 for an empty reply, a low score for a reply about something else. It cannot \
          run code and does not know the right answer. It works for any text, and uses no chance, clock, files or network.\n"
     );
     for rule in worked_examples(request) {
@@ -174,7 +207,9 @@ fn known_replies(prompt: Prompt, request: &SynthesisRequest) -> Prompt {
     let Some(first) = request.examples.first() else { return prompt };
     let Some(good) = first.reference.as_ref().or(first.demonstration.as_ref()) else { return prompt };
     let is_short = good.split_whitespace().count() < 6;
-    let good = if is_short {
+    let good = if first.reference.is_none() {
+        good.clone()
+    } else if is_short {
         format!("So the answer is {good}.")
     } else {
         near_reference(first).unwrap_or_else(|| good.clone())
