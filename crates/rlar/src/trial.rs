@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rlar_data::{Completion, Example, Needs, examples, read_rows};
 use rlar_rewards::{Orchestrator, Outcome};
 use serde_json::{Value, json};
@@ -21,8 +21,10 @@ pub struct TriedRow {
     pub replies: Vec<Completion>,
 }
 
-/// Makes a data row of the values on the command line.
+/// Makes a data row of the values on the command line. A prompt that is a JSON list is a conversation.
 pub fn row(prompt: &str, reference: Option<&str>, columns: &[String]) -> Result<Value> {
+    let messages = serde_json::from_str(prompt).ok().filter(Value::is_array);
+    let prompt = messages.unwrap_or_else(|| prompt.into());
     let mut row = json!({ "prompt": prompt, "reference": reference });
     for column in columns {
         let (name, value) =
@@ -62,13 +64,13 @@ pub fn tried_rows(path: &Path) -> Result<Vec<TriedRow>> {
 }
 
 /// Scores the replies of the rows with a tool. Prints each outcome, and below them what a Python function printed
-/// itself.
+/// itself. An error if the tool failed on a reply.
 pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Result<()> {
     let is_python = rewards.open(tool).bad_request()?.card().is_python();
     let items: Vec<(&Example, &Completion)> =
         rows.iter().flat_map(|row| row.replies.iter().map(|reply| (&row.example, reply))).collect();
     let mut records = rewards.open(tool)?.score_records(&items, &|| false)?.into_iter();
-    let mut out = String::new();
+    let (mut out, mut failed) = (String::new(), 0);
     for row in rows {
         for (reply, record) in row.replies.iter().zip(records.by_ref()) {
             if let Some(id) = &row.id {
@@ -77,7 +79,10 @@ pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Re
             let _ = match record.outcome {
                 Outcome::Scored(score) => writeln!(out, "{score}"),
                 Outcome::Abstained(why) => writeln!(out, "abstains: {why}"),
-                Outcome::Failed(failure) => writeln!(out, "failed: it {failure}"),
+                Outcome::Failed(failure) => {
+                    failed += 1;
+                    writeln!(out, "failed: it {failure}")
+                }
             };
             // What a Python function printed is shown below, unshortened.
             let reason = record.reason.filter(|_| !is_python);
@@ -86,7 +91,11 @@ pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Re
             }
         }
     }
-    print(out + &rewards.functions().take())
+    print(out + &rewards.functions().take())?;
+    if failed > 0 {
+        bail!("`{tool}` failed on {failed} of {} replies", items.len());
+    }
+    Ok(())
 }
 
 /// A text cut to its first 60 characters; `…` marks a cut.

@@ -29,7 +29,8 @@ pub enum RewardsCommand {
     Test {
         /// The tool's name, or a Python function as `reward.py:accuracy`.
         tool: String,
-        /// The prompt that the reply answers.
+        /// The prompt that the reply answers: a text, or messages as a JSON list, with which functions in TRL's form get
+        /// lists of messages.
         #[arg(long, default_value = "(no prompt)")]
         prompt: String,
         /// The reply to score.
