@@ -57,6 +57,7 @@ mod forward;
 mod hub_cache;
 mod model;
 pub mod ops;
+mod weight;
 pub mod weights;
 
 // Generation.
@@ -94,3 +95,4 @@ pub use sampling::{SampledToken, Sampling, sample_token};
 pub use save::File;
 pub use tokenizer::{TextStream, Tokenizer};
 pub use turns::{TurnTokens, with_prefill};
+pub use weight::Weight;
