@@ -9,6 +9,9 @@
 //! gradient of a loss over these log-probs, and [`AdamW`] takes the optimizer's step. A [`RewardModel`] scores
 //! conversations. The [`ops`] run as fused kernels on the CPU and as burn's tensor code on other devices.
 //!
+//! Weights are [`Weight`]s: dense tensors, or frozen matrices that stay in the quantised blocks of a GGUF file
+//! ([`Policy::load_frozen`]).
+//!
 //! Models are read from paths only; this crate has no network access.
 //!
 //! ```
