@@ -117,8 +117,8 @@ impl Policy {
         Ok(Self { decoder, base: Some(base), ..self })
     }
 
-    /// Returns this policy with its adapter merged into the weights; a policy without an adapter is only cloned. Adapted
-    /// matrices in quantised blocks are dequantised.
+    /// Returns this policy with its adapter merged into the weights; a policy without an adapter is only cloned. Matrices
+    /// in quantised blocks are dequantised if they have an adapter.
     pub fn merged(&self) -> Result<Self, PolicyError> {
         let Some(scale) = self.decoder.layout().lora().map(Lora::scale) else { return Ok(self.clone()) };
         let entries: Vec<_> = self.decoder.weights().entries().collect();

@@ -153,7 +153,9 @@ impl Gguf {
             values = order.iter().flat_map(|r| &values[r * width..(r + 1) * width]).copied().collect();
         }
         if spec.form == Form::Vector && family.vector_offset != 0.0 {
-            values.iter_mut().for_each(|x| *x += family.vector_offset);
+            for x in &mut values {
+                *x += family.vector_offset;
+            }
         }
         Ok(values)
     }

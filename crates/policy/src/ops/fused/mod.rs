@@ -136,8 +136,8 @@ pub trait FusedBackward: FusedOps {
     /// Gradient of [`FusedOps::fused_quantised_linear`] with respect to `x`, given the gradient `g` with respect to its
     /// output.
     fn quantised_linear_dx(g: FloatTensor<Self>, w: &QuantisedMatrix) -> FloatTensor<Self>;
-    /// Computes [`FusedOps::fused_quantised_log_probs`], and also returns the intermediate values that its backward pass
-    /// needs.
+    /// Computes [`FusedOps::fused_quantised_log_probs`], and also returns the intermediate values that its backward
+    /// pass needs.
     fn quantised_log_probs_saving(
         h: FloatTensor<Self>,
         e: &QuantisedMatrix,

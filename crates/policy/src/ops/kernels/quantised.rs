@@ -18,8 +18,8 @@ pub fn quantised_linear(x: &[f32], w: &QuantisedMatrix, rounded: bool) -> Vec<f3
     y
 }
 
-/// Gradient of [`quantised_linear`] with respect to `x`, `[n, in]`, given the gradient `g` `[n, out]` with respect to its
-/// output.
+/// Gradient of [`quantised_linear`] with respect to `x`, `[n, in]`, given the gradient `g` `[n, out]` with respect to
+/// its output.
 pub fn quantised_linear_dx(g: &[f32], w: &QuantisedMatrix) -> Vec<f32> {
     let mut dx = vec![0f32; g.len() / w.rows().max(1) * w.columns()];
     transposed_or_nan(g, w, &mut dx);
