@@ -1,11 +1,13 @@
 //! One timed task per process, for `scripts/bench-policy.py`:
 //!
 //!     bench save SHAPE FOLDER [MODEL.gguf]                              writes a model folder
-//!     bench log-probs FOLDER SEQUENCES TOKENS                           log-probs of given tokens
+//!     bench log-probs FOLDER SEQUENCES TOKENS [quantised]               log-probs of given tokens
 //!     bench train FOLDER SEQUENCES TOKENS [full|layers] [gradients]     a gradient, and a step without `gradients`
-//!     bench generate FOLDER SEQUENCES TOKENS [deterministic]            sampling
+//!     bench generate FOLDER SEQUENCES TOKENS [deterministic] [quantised]   sampling
 //!     bench reward FOLDER INPUTS TOKENS                                 scores of a reward model
 //!     bench matmul                                                      a large f32 product
+//!
+//! With `quantised`, the matrices of a GGUF file (in place of a folder) stay in their blocks.
 //!
 //! Prints one line of JSON: the median time of a repetition in seconds, tokens per repetition, peak memory in MB.
 //! `DEVICE` names the device (default `cpu`).
@@ -142,7 +144,8 @@ struct Workload {
 
 impl Workload {
     fn load(arguments: &Arguments, device: &ComputeDevice) -> Outcome<Self> {
-        let mut policy = Policy::load(arguments.model(1)?, device)?;
+        let (path, keeps_blocks) = (arguments.model(1)?, arguments.has("quantised"));
+        let mut policy = if keeps_blocks { Policy::load_frozen(path, device)? } else { Policy::load(path, device)? };
         policy.tokenizer.set_eos(Vec::new());
         let (count, length) = (arguments.number(2, "sequences")?, arguments.number(3, "tokens per sequence")?);
         let ids = sequences(count, length, policy.decoder.config().vocab_size.min(400));

@@ -8,13 +8,12 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use burn::tensor::Tensor;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, View};
 
-use crate::cache::values;
 use crate::error::PolicyError;
 use crate::layout::{Layout, Spec};
+use crate::weight::Weight;
 use crate::weights::{Weights, from_stored, to_stored};
 
 /// Largest header of a safetensors file that is read, in bytes. The headers of known models are less than a hundredth
@@ -223,7 +222,7 @@ pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f3
     }
 }
 
-/// A tensor whose elements can be read in the host's memory, by reference (`Vec<f32>`) or as a copy (a tensor of burn).
+/// A tensor whose elements can be read in the host's memory, by reference (`Vec<f32>`) or as a copy ([`Weight`]).
 pub trait Floats {
     /// The tensor's elements, row by row.
     fn floats(&self) -> Cow<'_, [f32]>;
@@ -235,9 +234,9 @@ impl Floats for Vec<f32> {
     }
 }
 
-impl Floats for Tensor<2> {
+impl Floats for Weight {
     fn floats(&self) -> Cow<'_, [f32]> {
-        values(self.clone()).into()
+        self.values()
     }
 }
 

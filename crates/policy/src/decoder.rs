@@ -11,6 +11,7 @@ use crate::error::PolicyError;
 use crate::forward::ForwardPass;
 use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors};
 use crate::ops::{AttentionPlan, AttentionSpec, Ops, Packing, Rope, plain};
+use crate::weight::Weight;
 use crate::weights::Weights;
 
 /// A causal transformer with its weights. Clones share the weights until one of them changes.
@@ -123,8 +124,8 @@ impl Decoder {
     pub(crate) fn new(
         config: DecoderConfig,
         tensors: Arc<DecoderTensors>,
-        weights: Weights<Tensor<2>>,
-        ComputeDevice { device, ops }: &ComputeDevice,
+        weights: Weights<Weight>,
+        device: &ComputeDevice,
     ) -> Self {
         let mut ropes: Vec<(crate::ops::RopeConfig, Arc<Rope>)> = Vec::new();
         let specs = config.layers.iter().map(|layer| {
@@ -140,8 +141,7 @@ impl Decoder {
             Arc::new(AttentionSpec { heads, rope, causal: true, window, scale })
         });
         let specs = specs.collect();
-        let forward =
-            ForwardPass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false, adapted: true };
+        let forward = ForwardPass::new(weights, device);
         Self { config: Arc::new(config), tensors, specs, forward }
     }
 
@@ -150,14 +150,19 @@ impl Decoder {
         &self.config
     }
 
-    /// The weights: tensors on the decoder's device, outside autodiff.
-    pub fn weights(&self) -> &Weights<Tensor<2>> {
+    /// The weights: tensors on the decoder's device, outside autodiff, and quantised matrices.
+    pub fn weights(&self) -> &Weights<Weight> {
         &self.forward.weights
     }
 
     /// The weights, to change them in place.
-    pub fn weights_mut(&mut self) -> &mut Weights<Tensor<2>> {
+    pub fn weights_mut(&mut self) -> &mut Weights<Weight> {
         &mut self.forward.weights
+    }
+
+    /// Number of bytes that the weights take in memory.
+    pub fn weight_bytes(&self) -> u64 {
+        self.weights().entries().map(|(_, weight)| weight.bytes()).sum()
     }
 
     /// The declarations of the weights: names and shapes.
@@ -191,6 +196,16 @@ impl Decoder {
     pub fn without_adapter(&self) -> Self {
         let mut view = self.clone();
         view.forward.adapted = false;
+        view
+    }
+
+    /// A view of this decoder that rounds activations to 8 bits per block for products with quantised matrices, as
+    /// llama.cpp does. Sampling uses it, because it is several times faster for few rows; log-probs and gradients are
+    /// computed without rounding. A decoder without quantised matrices computes the same as before.
+    #[must_use]
+    pub fn rounded(&self) -> Self {
+        let mut view = self.clone();
+        view.forward.rounded = true;
         view
     }
 
@@ -253,7 +268,7 @@ impl Decoder {
     /// at a temperature: `[n, 2]`.
     pub fn token_log_probs(&self, hidden: Tensor<2>, targets: Arc<[u32]>, temperature: f32) -> Tensor<2> {
         let hidden = if (temperature - 1.0).abs() < f32::EPSILON { hidden } else { hidden / temperature };
-        self.forward.ops.token_log_probs(hidden, self.forward.weights[self.tensors.head.weight].clone(), targets)
+        self.forward.token_log_probs(hidden, self.tensors.head.weight, targets)
     }
 
     /// Number of layers of the decoder.

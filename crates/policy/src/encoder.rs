@@ -13,6 +13,7 @@ use crate::device::ComputeDevice;
 use crate::forward::ForwardPass;
 use crate::layout::{Form, Id, Layout, LinearTensors, Lora, NormTensors, Start};
 use crate::ops::{Activation, AttentionPlan, AttentionSpec, Packing, kernels, plain};
+use crate::weight::Weight;
 use crate::weights::Weights;
 
 /// An encoder with the head of a classifier, and its weights.
@@ -119,13 +120,12 @@ impl Encoder {
     pub(crate) fn new(
         config: EncoderConfig,
         tensors: Arc<EncoderTensors>,
-        weights: Weights<Tensor<2>>,
-        ComputeDevice { device, ops }: &ComputeDevice,
+        weights: Weights<Weight>,
+        device: &ComputeDevice,
     ) -> Self {
         let scale = 1.0 / (config.heads.dim as f32).sqrt();
         let spec = AttentionSpec { heads: config.heads, rope: None, causal: false, window: None, scale };
-        let forward =
-            ForwardPass { weights, ops: *ops, device: device.clone(), dropout: None, tracked: false, adapted: true };
+        let forward = ForwardPass::new(weights, device);
         Self { config: Arc::new(config), tensors, spec: Arc::new(spec), forward }
     }
 
@@ -135,7 +135,7 @@ impl Encoder {
     }
 
     /// The weights: tensors on the encoder's device, outside autodiff.
-    pub fn weights(&self) -> &Weights<Tensor<2>> {
+    pub fn weights(&self) -> &Weights<Weight> {
         &self.forward.weights
     }
 
@@ -177,7 +177,7 @@ impl Encoder {
         }
         let embedded = self.norm(x, &tensors.embedding_norm);
         let relative = tensors.relative.as_ref().map(|r| {
-            let table = forward.weights[r.table].clone();
+            let table = forward.tensor(r.table);
             r.norm.map_or_else(|| table.clone(), |n| self.norm(table.clone(), &n))
         });
         let lens: Arc<[usize]> = lens.into();

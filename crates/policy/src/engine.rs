@@ -25,7 +25,7 @@ impl<'a> Engine<'a> {
     /// Makes an engine that runs about `batch` sequences of a decoder at a time. All continuations of a request start
     /// together, even if there are more than `batch`.
     pub fn new(decoder: &Decoder, tokenizer: &'a Tokenizer, batch: usize) -> Self {
-        Self { decoder: decoder.clone(), tokenizer, batch: batch.max(1) }
+        Self { decoder: decoder.rounded(), tokenizer, batch: batch.max(1) }
     }
 
     /// Makes the engine batch-invariant: the tokens and log-probs of a sequence do not depend on the other sequences of
@@ -48,7 +48,7 @@ impl<'a> Engine<'a> {
         // The attention scores of a tile of queries are held for as many sequences as run in parallel.
         let scores = 256 * prompt * rayon::current_num_threads().min(sequences.max(1));
         let row = 4 * c.hidden_size + 3 * c.intermediate_size + 2 * c.heads.query_width();
-        let weights = 4 * self.decoder.layout().parameters() as u64;
+        let weights = self.decoder.weight_bytes();
         MemoryPlan {
             weights,
             cache: 4 * (sequences * longest * per_token) as u64,

@@ -7,15 +7,17 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::architecture::NormKind;
-use crate::layout::{Layout, LinearTensors, NormTensors};
-use crate::ops::{Activation, Ops, plain};
+use crate::device::ComputeDevice;
+use crate::layout::{Id, Layout, LinearTensors, NormTensors, Spec};
+use crate::ops::{self, Activation, Ops, plain};
+use crate::weight::{Weight, dequantised_rows};
 use crate::weights::Weights;
 
 /// Weights on a device, and the options with which a forward pass uses them. Clones share the weights until one of them
 /// changes.
 #[derive(Clone, Debug)]
 pub(crate) struct ForwardPass {
-    pub weights: Weights<Tensor<2>>,
+    pub weights: Weights<Weight>,
     pub ops: Ops,
     pub device: Device,
     /// Seed of the dropout of the adapter's inputs; `None`: no dropout.
@@ -24,19 +26,33 @@ pub(crate) struct ForwardPass {
     pub tracked: bool,
     /// Whether the LoRA adapter, if there is one, is applied.
     pub adapted: bool,
+    /// Whether activations are rounded to 8 bits for products with quantised matrices of linear layers.
+    pub rounded: bool,
 }
 
 impl ForwardPass {
+    /// A forward pass with exact products, without autodiff and dropout.
+    pub fn new(weights: Weights<Weight>, ComputeDevice { device, ops }: &ComputeDevice) -> Self {
+        let (ops, device) = (*ops, device.clone());
+        Self { weights, ops, device, dropout: None, tracked: false, adapted: true, rounded: false }
+    }
+
     pub fn layout(&self) -> &Arc<Layout> {
         self.weights.layout()
+    }
+
+    /// A weight as a dense tensor, which norms, biases and adapters always are.
+    pub fn tensor(&self, id: Id) -> Tensor<2> {
+        self.weights[id].tensor(&self.device)
     }
 
     /// A copy for a backward pass: it shares the memory of the weights, and autodiff records gradients for the trained
     /// ones.
     pub fn with_grad(&self) -> Self {
-        let track = |spec: &crate::layout::Spec, w: &Tensor<2>| {
-            let w = w.clone().autodiff();
-            if spec.trained { w.require_grad() } else { w }
+        let track = |spec: &Spec, w: &Weight| match w {
+            Weight::Dense(w) if spec.trained => Weight::Dense(w.clone().autodiff().require_grad()),
+            Weight::Dense(w) => Weight::Dense(w.clone().autodiff()),
+            Weight::Quantised(_) => w.clone(),
         };
         Self { weights: self.weights.map(track), tracked: true, ..self.clone() }
     }
@@ -44,18 +60,21 @@ impl ForwardPass {
     /// A linear layer: `x · wᵀ`, plus its bias and its adapter's product where it has them, for `x` `[n, in]`:
     /// `[n, out]`.
     pub fn linear(&self, x: &Tensor<2>, l: &LinearTensors) -> Tensor<2> {
-        let w = self.weights[l.weight].clone();
-        let y = match l.bias {
-            Some(bias) => self.ops.affine(x.clone(), w, self.weights[bias].clone()),
-            None => self.ops.linear(x.clone(), w),
+        let y = match (&self.weights[l.weight], l.bias) {
+            (Weight::Dense(w), Some(bias)) => self.ops.affine(x.clone(), w.clone(), self.tensor(bias)),
+            (Weight::Dense(w), None) => self.ops.linear(x.clone(), w.clone()),
+            (Weight::Quantised(w), Some(bias)) => {
+                ops::quantised_linear(x.clone(), w.clone(), self.rounded) + self.tensor(bias)
+            }
+            (Weight::Quantised(w), None) => ops::quantised_linear(x.clone(), w.clone(), self.rounded),
         };
         let (Some([a, b]), Some(lora), true) = (l.lora, self.layout().lora(), self.adapted) else { return y };
         let x = match self.dropout {
             Some(seed) if lora.lora_dropout > 0.0 => self.drop(x.clone(), lora.lora_dropout, seed ^ (a.0 as u64) << 32),
             _ => x.clone(),
         };
-        let low = self.ops.linear(x, self.weights[a].clone());
-        y + self.ops.linear(low, self.weights[b].clone()) * lora.scale()
+        let low = self.ops.linear(x, self.tensor(a));
+        y + self.ops.linear(low, self.tensor(b)) * lora.scale()
     }
 
     /// Dropout: sets each element of `x` `[n, width]` to 0 with probability `share`, and divides the others by
@@ -70,9 +89,9 @@ impl ForwardPass {
 
     /// Normalises each row of `x` `[n, width]`.
     pub fn norm(&self, x: Tensor<2>, n: &NormTensors, kind: NormKind) -> Tensor<2> {
-        let w = self.weights[n.weight].clone();
+        let w = self.tensor(n.weight);
         match (kind, n.bias) {
-            (NormKind::Layer { eps }, Some(bias)) => self.ops.layer_norm(x, w, self.weights[bias].clone(), eps),
+            (NormKind::Layer { eps }, Some(bias)) => self.ops.layer_norm(x, w, self.tensor(bias), eps),
             (NormKind::Rms { eps, offset }, _) if offset != 0.0 => self.ops.rms_norm(x, w + offset, eps),
             (NormKind::Rms { eps, .. } | NormKind::Layer { eps }, _) => self.ops.rms_norm(x, w, eps),
         }
@@ -84,8 +103,25 @@ impl ForwardPass {
     }
 
     /// Looks up rows of a table (an embedding) by index: `[rows, width]`.
-    pub fn rows(&self, table: crate::layout::Id, rows: impl IntoIterator<Item = usize>) -> Tensor<2> {
-        let rows = plain::ints(rows.into_iter().map(|r| r as i64).collect(), &self.device);
-        self.weights[table].clone().select(0, rows)
+    pub fn rows(&self, table: Id, rows: impl IntoIterator<Item = usize>) -> Tensor<2> {
+        match &self.weights[table] {
+            Weight::Dense(table) => {
+                let rows = plain::ints(rows.into_iter().map(|r| r as i64).collect(), &self.device);
+                table.clone().select(0, rows)
+            }
+            Weight::Quantised(table) => {
+                let rows = dequantised_rows(table, rows, &self.device);
+                if self.tracked { rows.autodiff() } else { rows }
+            }
+        }
+    }
+
+    /// Computes for each row of `hidden` `[n, d]` the log-prob of its target token and the entropy, in nats, under the
+    /// output head `[vocab, d]`: `[n, 2]`.
+    pub fn token_log_probs(&self, hidden: Tensor<2>, head: Id, targets: Arc<[u32]>) -> Tensor<2> {
+        match &self.weights[head] {
+            Weight::Dense(head) => self.ops.token_log_probs(hidden, head.clone(), targets),
+            Weight::Quantised(head) => ops::quantised_log_probs(hidden, head.clone(), targets),
+        }
     }
 }

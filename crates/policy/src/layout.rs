@@ -154,6 +154,13 @@ impl Layout {
         Self { specs: self.specs.iter().filter(|s| s.trained).cloned().collect(), lora: None }
     }
 
+    /// Declares that training does not change the tensors with these indices.
+    pub(crate) fn freeze(&mut self, frozen: impl IntoIterator<Item = usize>) {
+        for index in frozen {
+            self.specs[index].trained = false;
+        }
+    }
+
     /// Number of parameters: the elements of all tensors together.
     pub fn parameters(&self) -> usize {
         self.specs.iter().map(Spec::elements).sum()

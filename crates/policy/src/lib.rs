@@ -9,6 +9,9 @@
 //! gradient of a loss over these log-probs, and [`AdamW`] takes the optimizer's step. A [`RewardModel`] scores
 //! conversations. The [`ops`] run as fused kernels on the CPU and as burn's tensor code on other devices.
 //!
+//! Weights are [`Weight`]s: dense tensors, or frozen matrices that stay in the quantised blocks of a GGUF file
+//! ([`Policy::load_frozen`]).
+//!
 //! Models are read from paths only; this crate has no network access.
 //!
 //! ```
@@ -57,6 +60,7 @@ mod forward;
 mod hub_cache;
 mod model;
 pub mod ops;
+mod weight;
 pub mod weights;
 
 // Generation.
@@ -94,3 +98,4 @@ pub use sampling::{SampledToken, Sampling, sample_token};
 pub use save::File;
 pub use tokenizer::{TextStream, Tokenizer};
 pub use turns::{TurnTokens, with_prefill};
+pub use weight::Weight;

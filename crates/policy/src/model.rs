@@ -20,6 +20,7 @@ use crate::gguf::Gguf;
 use crate::hub_cache;
 use crate::layout::{Layout, Lora, Spec};
 use crate::tokenizer::Tokenizer;
+use crate::weight::Weight;
 use crate::weights::{self, Weights};
 
 /// A model of one of the two architectures, with its weights.
@@ -44,6 +45,15 @@ pub(crate) struct Loaded {
 pub(crate) enum Head {
     LanguageModel,
     Classifier,
+}
+
+/// What happens to the matrices that a GGUF file stores in quantised blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GgufMatrices {
+    /// They are dequantised to `f32`, so that they can be trained.
+    Dequantised,
+    /// On the CPU, they stay in these blocks and are frozen. On other devices, they are dequantised.
+    Quantised,
 }
 
 impl Head {
@@ -80,12 +90,8 @@ fn declare(config: &ModelConfig, lora: Option<Lora>) -> Result<(Arc<Layout>, Ten
     Ok((Arc::new(layout), tensors))
 }
 
-fn assemble(
-    config: &ModelConfig,
-    tensors: TensorIds,
-    weights: Weights<Tensor<2>>,
-    device: &ComputeDevice,
-) -> Transformer {
+fn assemble(config: &ModelConfig, tensors: TensorIds, weights: Weights<Weight>, device: &ComputeDevice) -> Transformer {
+    let weights = weights.freeze(Weight::is_quantised);
     match (&config.architecture, tensors) {
         (Architecture::Decoder(d), TensorIds::Decoder(tensors)) => {
             Transformer::Decoder(Decoder::new(d.clone(), tensors, weights, device))
@@ -98,8 +104,8 @@ fn assemble(
 }
 
 /// Returns a function that copies a tensor's values to a device, in the shape that the tensor's declaration gives.
-fn put(device: &Device) -> impl Fn(&Spec, Vec<f32>) -> Tensor<2> + '_ {
-    move |spec, values| Tensor::from_data(TensorData::new(values, spec.shape), device)
+pub(crate) fn put(device: &Device) -> impl Fn(&Spec, Vec<f32>) -> Weight + '_ {
+    move |spec, values| Weight::Dense(Tensor::from_data(TensorData::new(values, spec.shape), device))
 }
 
 /// Makes a model with random initial weights.
@@ -111,13 +117,13 @@ pub(crate) fn random(config: &ModelConfig, seed: u64, device: &ComputeDevice) ->
     Ok(assemble(config, tensors, weights, device))
 }
 
-/// Makes a model whose weights are the tensors that `weight` returns. `weight` is called once per tensor, in the order
+/// Makes a model whose weights are those that `weight` returns. `weight` is called once per tensor, in the order
 /// of the layout. With `lora`, the layout also has the tensors of a LoRA adapter with these settings.
 pub(crate) fn with(
     config: &ModelConfig,
     lora: Option<Lora>,
     device: &ComputeDevice,
-    mut weight: impl FnMut(&Spec) -> Tensor<2>,
+    mut weight: impl FnMut(&Spec) -> Weight,
 ) -> Result<Transformer, PolicyError> {
     let (layout, tensors) = declare(config, lora)?;
     let Ok(weights) = Weights::try_from(&layout, |spec| Ok::<_, Infallible>(weight(spec)));
@@ -126,11 +132,16 @@ pub(crate) fn with(
 
 /// Loads a model from one of three places: a Hugging Face folder (`config.json`, `tokenizer.json`, safetensors), a
 /// folder with a PEFT adapter (`adapter_config.json`, `adapter_model.safetensors`), or a GGUF file.
-pub(crate) fn load(path: &Path, head: Head, device: &ComputeDevice) -> Result<Loaded, PolicyError> {
+pub(crate) fn load(
+    path: &Path,
+    head: Head,
+    device: &ComputeDevice,
+    matrices: GgufMatrices,
+) -> Result<Loaded, PolicyError> {
     if path.join("adapter_config.json").exists() {
-        return load_adapter(path, head, device);
+        return load_adapter(path, head, device, matrices);
     }
-    load_with(path, head, device, None, &mut |spec| vec![0.0; spec.elements()])
+    load_with(path, head, device, matrices, None, &mut |spec| vec![0.0; spec.elements()])
 }
 
 /// Loads a base model from a Hugging Face folder or a GGUF file, and does not look for an adapter there. With `lora`,
@@ -139,6 +150,7 @@ fn load_with(
     path: &Path,
     head: Head,
     device: &ComputeDevice,
+    matrices: GgufMatrices,
     lora: Option<Lora>,
     make: &mut dyn FnMut(&Spec) -> Vec<f32>,
 ) -> Result<Loaded, PolicyError> {
@@ -165,8 +177,16 @@ fn load_with(
     let (plain, _) = declare(&config, None)?;
     gguf.check(&plain)?;
     let (layout, tensors) = declare(&config, lora)?;
+    let keep = matrices == GgufMatrices::Quantised && device.ops.fused();
     let weights = Weights::try_from(&layout, |spec| {
-        let values = if spec.name.contains(".lora_") { make(spec) } else { gguf.weight(spec, &config)? };
+        let stored = !spec.name.contains(".lora_");
+        if keep
+            && stored
+            && let Some(matrix) = gguf.quantised_weight(spec, &config)?
+        {
+            return Ok(Weight::Quantised(matrix));
+        }
+        let values = if stored { gguf.weight(spec, &config)? } else { make(spec) };
         checkpoint::finite(path, &spec.name, values).map(|values| put(spec, values))
     })?;
     let model = assemble(&config, tensors, weights, device);
@@ -215,7 +235,12 @@ fn find_base(folder: &Path, json: &Value) -> Result<PathBuf, String> {
 }
 
 /// Loads the PEFT adapter in `folder` together with its base model.
-fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loaded, PolicyError> {
+fn load_adapter(
+    folder: &Path,
+    head: Head,
+    device: &ComputeDevice,
+    matrices: GgufMatrices,
+) -> Result<Loaded, PolicyError> {
     let at = folder.join("adapter_config.json");
     let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;
     let wrong = |why: String| PolicyError::file(&at, why);
@@ -277,7 +302,7 @@ fn load_adapter(folder: &Path, head: Head, device: &ComputeDevice) -> Result<Loa
         },
     )?;
     let mut make = |spec: &Spec| held.remove(&spec.name).unwrap_or_else(|| vec![0.0; spec.elements()]);
-    let mut loaded = load_with(&base, head, device, Some(lora), &mut make)?;
+    let mut loaded = load_with(&base, head, device, matrices, Some(lora), &mut make)?;
     // The folder of an adapter may hold a tokenizer of its own.
     if folder.join("tokenizer.json").exists() {
         let ends = loaded.tokenizer.eos().to_vec();

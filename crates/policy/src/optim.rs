@@ -13,6 +13,7 @@ use crate::layout::{Form, Spec};
 use crate::ops::in_pool;
 use crate::ops::kernels::{self, AdamStep};
 use crate::save::File;
+use crate::weight::Weight;
 use crate::weights::Weights;
 
 /// Hyperparameters of the AdamW optimizer (Loshchilov & Hutter, 2019), except the learning rate.
@@ -89,7 +90,7 @@ pub struct Gradients(Option<Weights<Option<TensorData>>>);
 impl Gradients {
     /// Runs the backward pass of `loss` `[1]` and adds the gradients with respect to `tracked`, the weights of a
     /// [`Decoder::with_grad`] view.
-    pub fn accumulate(&mut self, tracked: &Weights<Tensor<2>>, loss: &Tensor<1>) {
+    pub fn accumulate(&mut self, tracked: &Weights<Weight>, loss: &Tensor<1>) {
         let mut grads = loss.backward();
         self.collect(tracked, &mut grads);
     }
@@ -99,7 +100,7 @@ impl Gradients {
     /// was computed.
     pub(crate) fn accumulate_through(
         &mut self,
-        tracked: &Weights<Tensor<2>>,
+        tracked: &Weights<Weight>,
         loss: &Tensor<1>,
         leaf: &Tensor<2>,
     ) -> Tensor<2> {
@@ -108,10 +109,11 @@ impl Gradients {
         leaf.grad_remove(&mut grads).unwrap_or_else(|| leaf.clone().inner().zeros_like())
     }
 
-    fn collect(&mut self, tracked: &Weights<Tensor<2>>, grads: &mut burn::tensor::Gradients) {
+    fn collect(&mut self, tracked: &Weights<Weight>, grads: &mut burn::tensor::Gradients) {
         let sums = self.0.get_or_insert_with(|| Weights::from(tracked.layout(), |_| None));
         for ((spec, w), sum) in tracked.entries().zip(sums.values_mut()) {
-            let Some(gradient) = spec.trained.then(|| w.grad_remove(grads)).flatten() else { continue };
+            let trained = w.dense().filter(|_| spec.trained);
+            let Some(gradient) = trained.and_then(|w| w.grad_remove(grads)) else { continue };
             let gradient = gradient.into_data();
             match sum {
                 None => *sum = Some(gradient),
@@ -162,7 +164,7 @@ impl AdamW {
         let parts = decoder.weights_mut().values_mut().iter_mut().zip(gradients.values_mut());
         let parts = parts.zip(moments.m.values_mut().iter_mut().zip(moments.v.values_mut())).zip(decays);
         for (((weight, gradient), (m, v)), decays) in parts {
-            let Some(gradient) = gradient.take() else { continue };
+            let (Some(gradient), Weight::Dense(weight)) = (gradient.take(), weight) else { continue };
             let step = AdamStep {
                 lr,
                 beta1: self.beta1,

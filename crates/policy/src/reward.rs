@@ -12,11 +12,12 @@ use crate::decoder::Decoder;
 use crate::device::ComputeDevice;
 use crate::error::PolicyError;
 use crate::log_probs::{floats, micro_batches};
-use crate::model::{self, Head, Loaded, Transformer};
+use crate::model::{self, GgufMatrices, Head, Loaded, Transformer};
 use crate::ops::in_pool;
 use crate::optim::Gradients;
 use crate::save::{self, File};
 use crate::tokenizer::Tokenizer;
+use crate::weight::Weight;
 use crate::weights::Weights;
 
 /// A reward model: a `…ForSequenceClassification` model (decoder or encoder) with its tokenizer.
@@ -40,7 +41,8 @@ pub struct RewardInput {
 impl RewardModel {
     /// Loads a reward model from a Hugging Face folder. A language model is a [`PolicyError::WrongHead`].
     pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
-        let Loaded { config, model, tokenizer, .. } = model::load(path, Head::Classifier, device)?;
+        let Loaded { config, model, tokenizer, .. } =
+            model::load(path, Head::Classifier, device, GgufMatrices::Dequantised)?;
         Ok(Self { model, tokenizer, config })
     }
 
@@ -175,7 +177,7 @@ impl RewardModel {
     }
 
     /// The weights: tensors on the model's device, outside autodiff.
-    pub fn weights(&self) -> &Weights<Tensor<2>> {
+    pub fn weights(&self) -> &Weights<Weight> {
         match &self.model {
             Transformer::Decoder(d) => d.weights(),
             Transformer::Encoder(e) => e.weights(),

@@ -1,11 +1,10 @@
 //! Saving a model as the files of a Hugging Face folder, which `transformers` can load.
 
-use burn::tensor::Tensor;
-
 use crate::checkpoint;
 use crate::config::ModelConfig;
 use crate::error::PolicyError;
 use crate::tokenizer::Tokenizer;
+use crate::weight::Weight;
 use crate::weights::Weights;
 
 /// Name and contents of a file that is to be written.
@@ -14,7 +13,7 @@ pub type File = (&'static str, Vec<u8>);
 /// The files of a model: `config.json`, the weights in `f32`, and the tokenizer's files.
 pub(crate) fn files(
     config: &ModelConfig,
-    weights: &Weights<Tensor<2>>,
+    weights: &Weights<Weight>,
     tokenizer: &Tokenizer,
 ) -> Result<Vec<File>, PolicyError> {
     let mut json = config.json.clone();

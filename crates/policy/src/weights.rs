@@ -43,6 +43,16 @@ impl<T> Weights<T> {
         &mut self.values
     }
 
+    /// Declares those tensors frozen whose values `is_frozen` selects, so that training does not change them.
+    #[must_use]
+    pub fn freeze(mut self, is_frozen: impl Fn(&T) -> bool) -> Self {
+        let frozen: Vec<usize> = (0..self.values.len()).filter(|i| is_frozen(&self.values[*i])).collect();
+        if !frozen.is_empty() {
+            Arc::make_mut(&mut self.layout).freeze(frozen);
+        }
+        self
+    }
+
     /// Applies `f` to every value and returns the results, which belong to the same tensors.
     pub fn map<U>(&self, mut f: impl FnMut(&Spec, &T) -> U) -> Weights<U> {
         let values = self.entries().map(|(spec, value)| f(spec, value)).collect();

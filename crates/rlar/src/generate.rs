@@ -16,7 +16,7 @@ pub fn run(arguments: &GenerateArguments) -> Result<()> {
     let device = ComputeDevice::new(&arguments.device).bad_request()?;
     // Options are checked before the model is read, which may take long; the model's own settings are checked with it.
     sampling(arguments, Sampling::default()).check().map_err(bad_request)?;
-    let policy = Policy::load(&arguments.model, &device).bad_request()?;
+    let policy = Policy::load_frozen(&arguments.model, &device).bad_request()?;
     let sampling = sampling(arguments, policy.sampling().clone());
     match &arguments.prompt {
         Some(prompt) => reply_once(&policy, prompt, arguments, &sampling),

@@ -37,12 +37,16 @@ pub struct LoraConfig {
     /// Probability with which inputs of the adapter are dropped while training, from 0 to below 1.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     pub dropout: f32,
+    /// Whether matrices that the GGUF file at `model.path` stores in quantised blocks stay in these blocks in memory
+    /// (QLoRA, Dettmers et al., 2023). Log-probs and gradients are exact; sampling rounds activations to 8 bits. On a
+    /// GPU, the matrices are dequantised.
+    pub quantised: bool,
 }
 
 impl Default for LoraConfig {
     fn default() -> Self {
         let targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
-        Self { rank: 16, alpha: 32.0, targets: targets.map(str::to_owned).to_vec(), dropout: 0.0 }
+        Self { rank: 16, alpha: 32.0, targets: targets.map(str::to_owned).to_vec(), dropout: 0.0, quantised: false }
     }
 }
 

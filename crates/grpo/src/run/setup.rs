@@ -16,6 +16,7 @@ use crate::train_loop::sft::Demonstration;
 use crate::update::memory_plan::{TrainingMemory, TrainingSizes};
 use crate::update::micro_batches::BackwardOptions;
 use crate::update::train_state::Counters;
+use crate::update::trainable::Trainable;
 
 /// The progress of a phase with `total` steps, of which `done` are done.
 pub fn progress(job: &Job, title: &str, total: u64, done: u64) -> Progress {
@@ -48,9 +49,14 @@ pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
     let device = ComputeDevice::with_precision(&config.device, config.precision)?;
     match (&config.model.path, &config.model.scratch) {
         (Some(path), _) => {
-            let policy = Policy::load(path.as_ref(), &device)
+            let policy = <Policy as Trainable>::load(path.as_ref(), &device, &config.model)
                 .map_err(|source| TrainError::Data { key: "model.path", source })?;
             let Some(lora) = &config.model.lora else { return Ok(policy) };
+            if lora.quantised && !policy.decoder.weights().entries().any(|(_, weight)| weight.is_quantised()) {
+                tracing::warn!(
+                    "model.lora.quantised has no effect: on this device, {path} has no matrices in quantised blocks"
+                );
+            }
             let base = std::path::absolute(path).unwrap_or_else(|_| path.into());
             Ok(policy.adapt(lora.lora(), Stream::Weights.seed(config.seed), base)?)
         }
@@ -82,10 +88,10 @@ pub fn memory_plan(config: &Config, decoder: &Decoder, longest: usize) -> Traini
     // Copies: a reference model, and the policy before the update, which samples the next batch.
     let copies =
         usize::from(is_grpo && has_reference && !is_adapted) + usize::from(is_grpo && config.train.asynchronous);
-    let sizes = TrainingSizes { parameters: layout.parameters(), trained, copies, longest };
+    let sizes = TrainingSizes { weights: decoder.weight_bytes(), trained, copies, longest };
     let available = if config.device.starts_with("cuda") { None } else { free_memory() };
     // The loaded model is part of the plan, so its memory counts as available.
-    let available = available.map(|free| free + 4 * layout.parameters() as u64);
+    let available = available.map(|free| free + decoder.weight_bytes());
     TrainingMemory::new(decoder.config(), sizes, saved, config.train.micro_batch_tokens, available)
 }
 

@@ -23,8 +23,8 @@ pub struct TrainingMemory {
 /// Sizes from which, in addition to the model's shape, the memory of training is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainingSizes {
-    /// Number of all parameters of the model, frozen ones included.
-    pub parameters: usize,
+    /// Bytes of all weights of the model, frozen ones included, as they are kept in memory.
+    pub weights: u64,
     /// Number of parameters that are trained; with LoRA, those of the adapter.
     pub trained: usize,
     /// Number of further copies of the trained parameters: a reference model, and a policy that samples the next batch.
@@ -38,7 +38,7 @@ impl TrainingMemory {
     /// of the `available` bytes of memory, but at least as many as the longest sequence has, up to `MAX_TOKENS`.
     pub fn new(
         c: &DecoderConfig,
-        TrainingSizes { parameters, trained, copies, longest }: TrainingSizes,
+        TrainingSizes { weights, trained, copies, longest }: TrainingSizes,
         saved: SavedActivations,
         chosen: Option<usize>,
         available: Option<u64>,
@@ -52,7 +52,7 @@ impl TrainingMemory {
             SavedActivations::All => c.layers.len() * layer,
             SavedActivations::LayerInputs => c.layers.len() * c.hidden_size + 2 * layer,
         };
-        let model = 4 * (parameters + (3 + copies) * trained) as u64 + (64 << 20);
+        let model = weights + 4 * ((3 + copies) * trained) as u64 + (64 << 20);
         let per_token = 4 * (kept + 4 * c.hidden_size) as u64;
         let room = available.map_or(u64::MAX, |a| (a / 4 * 3).saturating_sub(model) / per_token.max(1));
         let tokens = chosen.unwrap_or_else(|| {

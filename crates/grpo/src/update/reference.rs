@@ -6,6 +6,7 @@ use rlar_run::{Checkpoint, Files, RunFolder};
 use crate::TrainError;
 use crate::config::{Config, KlEstimator};
 use crate::update::train_state::TrainState;
+use crate::update::trainable::Trainable;
 
 /// The reference model, from which the KL penalty keeps the policy close.
 #[derive(Clone, Debug)]
@@ -38,14 +39,15 @@ impl Reference {
         let device = ComputeDevice::with_precision(&config.device, config.precision)?;
         Ok(match checkpoint {
             Some(checkpoint) if state.counters.reference > 0 => {
-                Self::Anchored(Policy::load(&checkpoint.path.join("reference"), &device)?)
+                let path = checkpoint.path.join("reference");
+                Self::Anchored(<Policy as Trainable>::load(&path, &device, &config.model)?)
             }
             _ if state.counters.step == 0 => Self::Start(state.model.clone()),
             _ if !run.has("start") => {
                 let message = "the run's reference model is missing; start a new run".to_owned();
                 return Err(TrainError::Checkpoint { path: run.path().join("start"), message });
             }
-            _ => Self::Start(Policy::load(&run.path().join("start"), &device)?),
+            _ => Self::Start(<Policy as Trainable>::load(&run.path().join("start"), &device, &config.model)?),
         })
     }
 

@@ -146,7 +146,7 @@ impl<M: Trainable> TrainState<M> {
     /// Loads a checkpoint; the state is the saved one bit for bit.
     pub fn load(checkpoint: &Checkpoint, counters: Counters, config: &Config) -> Result<Self, TrainError> {
         let device = ComputeDevice::with_precision(&config.device, config.precision)?;
-        let model = M::load(&checkpoint.path, &device)?;
+        let model = M::load(&checkpoint.path, &device, &config.model)?;
         let moments = Moments::load(model.decoder()?, &checkpoint.path, counters.optimizer_steps)?;
         Ok(Self { model, moments, counters })
     }

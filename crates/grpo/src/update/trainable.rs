@@ -4,10 +4,13 @@ use std::path::Path;
 
 use rlar_policy::{ComputeDevice, Decoder, File, Policy, PolicyError, RewardModel};
 
+use crate::config::ModelChoice;
+
 /// A model with a decoder that an optimizer can train.
 pub trait Trainable: Clone + Sized {
-    /// Loads the model from the folder of a checkpoint.
-    fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError>;
+    /// Loads the model that is trained from its first path or from the folder of a checkpoint, in the form in which
+    /// `choice` keeps its weights in memory.
+    fn load(path: &Path, device: &ComputeDevice, choice: &ModelChoice) -> Result<Self, PolicyError>;
     /// The files of the model as a Hugging Face folder.
     fn files(&self) -> Result<Vec<File>, PolicyError>;
     /// The decoder that is trained; an error for an encoder, which cannot be trained.
@@ -15,8 +18,9 @@ pub trait Trainable: Clone + Sized {
 }
 
 impl Trainable for Policy {
-    fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
-        Policy::load(path, device)
+    fn load(path: &Path, device: &ComputeDevice, choice: &ModelChoice) -> Result<Self, PolicyError> {
+        let keeps_blocks = choice.lora.as_ref().is_some_and(|lora| lora.quantised);
+        if keeps_blocks { Policy::load_frozen(path, device) } else { Policy::load(path, device) }
     }
 
     fn files(&self) -> Result<Vec<File>, PolicyError> {
@@ -29,7 +33,7 @@ impl Trainable for Policy {
 }
 
 impl Trainable for RewardModel {
-    fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
+    fn load(path: &Path, device: &ComputeDevice, _: &ModelChoice) -> Result<Self, PolicyError> {
         RewardModel::load(path, device)
     }
 

@@ -8,8 +8,7 @@ use crate::families::shared::{heads, rope, windowed};
 use crate::families::{Family, GgufFamily, llama};
 use crate::fields::Fields;
 use crate::gguf::Gguf;
-use crate::layout::{Form, Spec};
-use crate::ops::{Activation, Heads};
+use crate::ops::Activation;
 
 /// The family Gemma 3 (Gemma Team, 2025). It has norms before and after every block, and of six layers, five attend to
 /// a sliding window and one to all tokens.
@@ -23,7 +22,9 @@ pub(super) static GEMMA3: Family = Family {
         config: gguf_config,
         // Gemma has a norm after attention as well as one before the feed-forward block.
         renamed: &[("post_attention_layernorm", "post_attention_norm")],
-        weight: Some(norms_from_one),
+        row_order: None,
+        // Hugging Face stores the distance of a norm's weights from 1, GGUF the whole weights.
+        vector_offset: -1.0,
     }),
 };
 
@@ -89,14 +90,4 @@ fn gguf_config(gguf: &Gguf, model_type: &str) -> Result<Value, PolicyError> {
     json["query_pre_attn_scalar"] = scalar;
     json["hidden_activation"] = "gelu_pytorch_tanh".into();
     gguf.with_rope_scaling(json)
-}
-
-/// Subtracts 1 from the weights of norms: Hugging Face stores their distance from 1, GGUF the whole weights.
-fn norms_from_one(spec: &Spec, _: Heads, mut values: Vec<f32>) -> Vec<f32> {
-    if spec.form == Form::Vector {
-        for x in &mut values {
-            *x -= 1.0;
-        }
-    }
-    values
 }

@@ -31,7 +31,8 @@ pub(super) static GPT2: Family = Family {
             ("mlp.c_fc", "ffn_up"),
             ("mlp.c_proj", "ffn_down"),
         ],
-        weight: None,
+        row_order: None,
+        vector_offset: 0.0,
     }),
 };
 

@@ -20,7 +20,8 @@ pub(super) static LLAMA: Family = Family {
         architecture: "llama",
         config: Gguf::llama_config,
         renamed: &[],
-        weight: Some(deinterleaved),
+        row_order: Some(deinterleaved),
+        vector_offset: 0.0,
     }),
 };
 
@@ -52,7 +53,8 @@ pub(super) static QWEN2: Family = Family {
             Ok(json)
         },
         renamed: &[],
-        weight: None,
+        row_order: None,
+        vector_offset: 0.0,
     }),
 };
 
@@ -64,7 +66,13 @@ pub(super) static QWEN3: Family = Family {
     architecture: |f| {
         llama(f, &Variant { head_dim: Some(128), windows: Some(upper_windows), qkv_bias: false, qk_norm: true })
     },
-    gguf: Some(GgufFamily { architecture: "qwen3", config: Gguf::llama_config, renamed: &[], weight: None }),
+    gguf: Some(GgufFamily {
+        architecture: "qwen3",
+        config: Gguf::llama_config,
+        renamed: &[],
+        row_order: None,
+        vector_offset: 0.0,
+    }),
 };
 
 /// Function that says for each layer whether it attends to a sliding window, given the configuration and the number of
@@ -161,22 +169,22 @@ fn llama(f: Fields, variant: &Variant) -> Result<Architecture, String> {
     }))
 }
 
-/// Puts the rows of query and key projections into Hugging Face's order. In GGUF files, llama.cpp interleaves the two
-/// halves of each head that rotary positions rotate against each other.
-fn deinterleaved(spec: &Spec, heads: Heads, values: Vec<f32>) -> Vec<f32> {
+/// The order that puts the rows of query and key projections into Hugging Face's. In GGUF files, llama.cpp interleaves
+/// the two halves of each head that rotary positions rotate against each other.
+fn deinterleaved(spec: &Spec, heads: Heads) -> Option<Vec<usize>> {
     let heads = if spec.name.contains("q_proj.") {
         heads.query
     } else if spec.name.contains("k_proj.") {
         heads.kv
     } else {
-        return values;
+        return None;
     };
-    let (rows, width) = if spec.form == Form::Vector { (spec.shape[1], 1) } else { (spec.shape[0], spec.shape[1]) };
+    let rows = if spec.form == Form::Vector { spec.shape[1] } else { spec.shape[0] };
     let dim = rows / heads;
     let half = dim / 2;
     let stored_row = |r: usize| {
         let (head, i) = (r / dim, r % dim);
         head * dim + (i % half) * 2 + i / half
     };
-    (0..rows).flat_map(|r| values[stored_row(r) * width..(stored_row(r) + 1) * width].iter().copied()).collect()
+    Some((0..rows).map(stored_row).collect())
 }

@@ -83,8 +83,9 @@ fn unsupported(name: &str, supported: impl Iterator<Item = &'static str>) -> Str
     format!("architecture `{name}` is not supported; supported: {}", supported.join(", "))
 }
 
-/// Function that converts a tensor's values from those in a GGUF file to those that Hugging Face stores.
-type RestoreWeight = fn(&Spec, Heads, Vec<f32>) -> Vec<f32>;
+/// Function that gives the order of a tensor's rows in Hugging Face: row `i` is row `order[i]` in a GGUF file. A vector
+/// has one element per row. `None` for a tensor whose rows are in the same order.
+type RowOrder = fn(&Spec, Heads) -> Option<Vec<usize>>;
 
 /// How llama.cpp stores the models of a family in GGUF files.
 #[derive(Debug)]
@@ -95,6 +96,8 @@ pub(crate) struct GgufFamily {
     pub config: fn(&Gguf, &str) -> Result<serde_json::Value, PolicyError>,
     /// Parts of tensor names that differ from those of most families, as pairs of Hugging Face's name and GGUF's name.
     pub renamed: &'static [(&'static str, &'static str)],
-    /// Converts the values of a tensor to those that Hugging Face stores; `None` where GGUF stores the same values.
-    pub weight: Option<RestoreWeight>,
+    /// The order of rows in Hugging Face; `None` where GGUF stores all rows in the same order.
+    pub row_order: Option<RowOrder>,
+    /// What is added to the elements of vectors to get those that Hugging Face stores.
+    pub vector_offset: f32,
 }

@@ -1,9 +1,11 @@
-//! The GGUF container format: header, metadata, and tensors, which are dequantised to `f32`.
+//! The GGUF container format: header, metadata, and tensors, which are dequantised to `f32` or stay in their blocks.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+
+use rlar_quant::{BlockType, QuantisedMatrix, SharedBytes};
 
 use crate::error::PolicyError;
 use crate::gguf::quants::{QuantFormat, dequantise};
@@ -184,14 +186,37 @@ impl Gguf {
 
     /// Reads a tensor: its values in the order of the file, and its shape with the slowest dimension first.
     pub fn tensor(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>), PolicyError> {
-        let entry =
-            self.tensors.get(name).ok_or_else(|| PolicyError::tensor(&self.path, name, "is missing from the file"))?;
+        let entry = self.entry(name)?;
+        Ok((dequantise(entry.kind, &self.bytes(name, entry)?), entry.shape.clone()))
+    }
+
+    /// Reads a matrix as the quantised blocks that the file stores, with the rows in the order of the file; `None` for
+    /// a tensor that is no matrix of such blocks.
+    pub fn quantised(&self, name: &str) -> Result<Option<QuantisedMatrix>, PolicyError> {
+        let entry = self.entry(name)?;
+        let (Ok(block_type), &[rows, columns]) = (BlockType::from_number(entry.kind), entry.shape.as_slice()) else {
+            return Ok(None);
+        };
+        if block_type.row_bytes(columns).is_err() {
+            return Ok(None);
+        }
+        let bytes = SharedBytes::from(self.bytes(name, entry)?);
+        let matrix = QuantisedMatrix::new(block_type, rows, columns, bytes);
+        matrix.map(Some).map_err(|e| PolicyError::tensor(&self.path, name, e.to_string()))
+    }
+
+    fn entry(&self, name: &str) -> Result<&TensorInfo, PolicyError> {
+        self.tensors.get(name).ok_or_else(|| PolicyError::tensor(&self.path, name, "is missing from the file"))
+    }
+
+    /// Reads the bytes of a tensor.
+    fn bytes(&self, name: &str, entry: &TensorInfo) -> Result<Vec<u8>, PolicyError> {
         let (_, n) = self.extent(name, entry)?;
         let mut file = File::open(&self.path).map_err(PolicyError::io(&self.path))?;
         let mut bytes = vec![0; n];
         file.seek(SeekFrom::Start(self.data + entry.offset)).map_err(PolicyError::io(&self.path))?;
         file.read_exact(&mut bytes).map_err(PolicyError::io(&self.path))?;
-        Ok((dequantise(entry.kind, &bytes), entry.shape.clone()))
+        Ok(bytes)
     }
 
     /// Whether the file holds a tensor with this name.

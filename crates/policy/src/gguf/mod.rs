@@ -1,5 +1,5 @@
 //! Reading GGUF files (llama.cpp's format for models), versions 2 and 3: metadata, and tensors, which are dequantised
-//! to `f32`.
+//! to `f32` or stay in their blocks.
 
 mod file;
 mod model;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use rlar_quant::QuantisedMatrix;
 use serde_json::{Value, json};
 
 use crate::architecture::Architecture;
@@ -146,11 +147,38 @@ impl Gguf {
     /// declares.
     pub fn weight(&self, spec: &Spec, config: &ModelConfig) -> Result<Vec<f32>, PolicyError> {
         let (_, family) = self.family()?;
-        let (values, _) = self.tensor(&gguf_name(family, &spec.name))?;
-        Ok(match (family.weight, &config.architecture) {
-            (Some(restore), Architecture::Decoder(decoder)) => restore(spec, decoder.heads, values),
-            _ => values,
-        })
+        let (mut values, _) = self.tensor(&gguf_name(family, &spec.name))?;
+        if let Some(order) = row_order(family, spec, config) {
+            let width = values.len() / order.len().max(1);
+            values = order.iter().flat_map(|r| &values[r * width..(r + 1) * width]).copied().collect();
+        }
+        if spec.form == Form::Vector && family.vector_offset != 0.0 {
+            for x in &mut values {
+                *x += family.vector_offset;
+            }
+        }
+        Ok(values)
+    }
+
+    /// Reads a matrix of the layout as the quantised blocks that the file stores, with the rows as Hugging Face orders
+    /// them; `None` for a tensor that is no matrix of such blocks.
+    pub fn quantised_weight(&self, spec: &Spec, config: &ModelConfig) -> Result<Option<QuantisedMatrix>, PolicyError> {
+        let (_, family) = self.family()?;
+        let name = gguf_name(family, &spec.name);
+        match (self.quantised(&name)?, row_order(family, spec, config)) {
+            (Some(matrix), Some(order)) => {
+                matrix.reordered(&order).map(Some).map_err(|e| PolicyError::tensor(self.path(), &name, e.to_string()))
+            }
+            (matrix, _) => Ok(matrix),
+        }
+    }
+}
+
+/// The order of a tensor's rows in Hugging Face: row `i` is row `order[i]` of the file; `None` for the same order.
+fn row_order(family: &GgufFamily, spec: &Spec, config: &ModelConfig) -> Option<Vec<usize>> {
+    match &config.architecture {
+        Architecture::Decoder(decoder) => family.row_order?(spec, decoder.heads),
+        Architecture::Encoder(_) => None,
     }
 }
 

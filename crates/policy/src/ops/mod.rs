@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use burn::backend::Dispatch;
 use burn::tensor::Tensor;
+use rlar_quant::QuantisedMatrix;
 
 pub use fused::AttentionPlan;
 use fused::FusedOps;
@@ -22,6 +23,18 @@ pub use packing::{Packing, Tree, TreePart};
 /// to compute the loop; a thread outside the pool would sleep instead, thousands of times per step.
 pub(crate) fn in_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
+}
+
+/// Linear layer without bias whose matrix is in quantised blocks, on the CPU: `x · wᵀ` for `x` `[n, in]` and `w`
+/// `[out, in]` gives `[n, out]`. With `rounded`, `x` is rounded to 8 bits per block, which the gradient disregards. The
+/// result of a row does not depend on the other rows.
+pub(crate) fn quantised_linear(x: Tensor<2>, w: QuantisedMatrix, rounded: bool) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_quantised_linear(x.into_dispatch(), w, rounded))
+}
+
+/// Does what [`Ops::token_log_probs`] does, for a head `e` `[vocab, d]` in quantised blocks, on the CPU.
+pub(crate) fn quantised_log_probs(h: Tensor<2>, e: QuantisedMatrix, targets: Arc<[u32]>) -> Tensor<2> {
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_quantised_log_probs(h.into_dispatch(), e, targets))
 }
 
 /// The implementation of the operations that models are made of.

@@ -1,5 +1,5 @@
 use rlar_policy::ops::Ops;
-use rlar_policy::{ComputeDevice, Gradients, SavedActivations, Sequence};
+use rlar_policy::{ComputeDevice, Gradients, SavedActivations, Sequence, Weight};
 
 use crate::tiny;
 
@@ -57,9 +57,10 @@ fn a_gradient_is_the_slope_that_finite_differences_measure() {
         let name = "model.layers.0.self_attn.k_proj.weight";
         let index = decoder.layout().specs().iter().position(|s| s.name == name).unwrap();
         let weight = &mut decoder.weights_mut().values_mut()[index];
-        let mut data = weight.clone().into_data();
+        let tensor = weight.dense().unwrap();
+        let mut data = tensor.clone().into_data();
         data.as_mut_slice::<f32>().unwrap()[at] += delta;
-        *weight = burn::tensor::Tensor::from_data(data, &weight.device());
+        *weight = Weight::Dense(burn::tensor::Tensor::from_data(data, &tensor.device()));
         floats(decoder.log_probs(&sequences(), 1.0).log_probs).iter().map(|x| f64::from(*x)).sum::<f64>()
     };
     for at in [0, 100, 333] {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::parity::{Expected, close, folder, host};
 
-fn file(name: &str) -> PathBuf {
+pub fn file(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gguf")).join(format!("{name}.gguf"))
 }
 

@@ -22,7 +22,7 @@ impl LocalLlm {
     /// Loads a chat model onto a device, such as `cpu`, from a Hugging Face folder or a GGUF file. The model needs a
     /// chat template.
     pub fn load(path: &Path, device: &str) -> Result<Self, PolicyError> {
-        let policy = Policy::load(path, &ComputeDevice::new(device)?)?;
+        let policy = Policy::load_frozen(path, &ComputeDevice::new(device)?)?;
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let fingerprint = rlar_run::fingerprint(path).map_err(|e| PolicyError::Request(e.to_string()))?;
         let name = format!("{file} {}", &sha256(fingerprint.to_string().as_bytes())[..12]);

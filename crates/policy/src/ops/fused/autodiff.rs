@@ -8,6 +8,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::autodiff::{Autodiff, NodeId};
 use burn::backend::tensor::FloatTensor;
+use rlar_quant::QuantisedMatrix;
 
 use super::{AttentionPlan, FusedBackward, FusedOps};
 use crate::ops::kernels::{Activation, AttentionSaved, TokenStats};
@@ -121,6 +122,29 @@ impl<B: FusedBackward> Backward<B, 2> for TokenLogProbsGrad {
     }
 }
 
+#[derive(Debug)]
+struct QuantisedLinearGrad;
+impl<B: FusedBackward> Backward<B, 1> for QuantisedLinearGrad {
+    type State = QuantisedMatrix;
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let ([nx], w) = (ops.parents, ops.state);
+        let g = grads.consume::<B>(&ops.node);
+        register!(B, grads, nx => B::quantised_linear_dx(g, &w));
+    }
+}
+
+#[derive(Debug)]
+struct QuantisedLogProbsGrad;
+impl<B: FusedBackward> Backward<B, 1> for QuantisedLogProbsGrad {
+    type State = (NodeId, QuantisedMatrix, Arc<[u32]>, Vec<TokenStats>);
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, saved: &mut Checkpointer) {
+        let ([nh], (h, e, targets, rows)) = (ops.parents, ops.state);
+        let g = grads.consume::<B>(&ops.node);
+        let h = saved.retrieve_node_output(h);
+        register!(B, grads, nh => B::quantised_log_probs_dh(h, &e, &targets, &rows, g));
+    }
+}
+
 impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, batch_invariant: bool) -> FloatTensor<Self> {
         match LinearGrad.prepare::<C>([x.node(), w.node()]).compute_bound().stateful() {
@@ -228,6 +252,23 @@ impl<B: FusedBackward, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
             OpsKind::UnTracked(p) => {
                 p.finish(B::fused_token_log_probs(h.into_primitive(), e.into_primitive(), targets))
             }
+        }
+    }
+    fn fused_quantised_linear(x: FloatTensor<Self>, w: QuantisedMatrix, rounded: bool) -> FloatTensor<Self> {
+        match QuantisedLinearGrad.prepare::<C>([x.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(p) => p.finish(w.clone(), B::fused_quantised_linear(x.into_primitive(), w, rounded)),
+            OpsKind::UnTracked(p) => p.finish(B::fused_quantised_linear(x.into_primitive(), w, rounded)),
+        }
+    }
+
+    fn fused_quantised_log_probs(h: FloatTensor<Self>, e: QuantisedMatrix, targets: Arc<[u32]>) -> FloatTensor<Self> {
+        match QuantisedLogProbsGrad.prepare::<C>([h.node()]).compute_bound().stateful() {
+            OpsKind::Tracked(mut p) => {
+                let hidden = p.checkpoint(&h);
+                let (out, rows) = B::quantised_log_probs_saving(h.into_primitive(), &e, &targets);
+                p.finish((hidden, e, targets, rows), out)
+            }
+            OpsKind::UnTracked(p) => p.finish(B::fused_quantised_log_probs(h.into_primitive(), e, targets)),
         }
     }
 }

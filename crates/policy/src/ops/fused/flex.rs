@@ -5,12 +5,19 @@ use std::sync::Arc;
 use burn::backend::Flex;
 use burn::tensor::TensorData;
 use burn_flex::FlexTensor;
+use rlar_quant::QuantisedMatrix;
 
 use super::{AttentionPlan, FusedBackward, FusedOps};
-use crate::ops::kernels::{self, Activation, AttentionSaved, TokenStats, View};
+use crate::ops::kernels::{self, Activation, AttentionSaved, HeadMatrix, TokenStats, View};
 
 fn tensor(values: Vec<f32>, shape: [usize; 2]) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape))
+}
+
+/// Log-probs and entropies `[tokens, 2]` of tokens, together with the statistics that they are a part of.
+fn with_stats(saved: Vec<TokenStats>) -> (FlexTensor, Vec<TokenStats>) {
+    let out = saved.iter().flat_map(|t| [t.log_prob, t.entropy]).collect();
+    (tensor(out, [saved.len(), 2]), saved)
 }
 
 /// A matrix whose elements are contiguous in row order.
@@ -75,6 +82,15 @@ impl FusedOps for Flex {
 
     fn fused_token_log_probs(h: FlexTensor, e: FlexTensor, targets: Arc<[u32]>) -> FlexTensor {
         Self::token_log_probs_saving(h, e, &targets).0
+    }
+
+    fn fused_quantised_linear(x: FlexTensor, w: QuantisedMatrix, rounded: bool) -> FlexTensor {
+        let x = Dense::new(&x);
+        tensor(kernels::quantised_linear(&x, &w, rounded), [x.shape()[0], w.rows()])
+    }
+
+    fn fused_quantised_log_probs(h: FlexTensor, e: QuantisedMatrix, targets: Arc<[u32]>) -> FlexTensor {
+        Self::quantised_log_probs_saving(h, &e, &targets).0
     }
 }
 
@@ -146,9 +162,7 @@ impl FusedBackward for Flex {
 
     fn token_log_probs_saving(h: FlexTensor, e: FlexTensor, targets: &[u32]) -> (FlexTensor, Vec<TokenStats>) {
         let (h, e) = (Dense::new(&h), Dense::new(&e));
-        let saved = kernels::token_log_probs(&h, &e, h.shape()[1], targets);
-        let out = saved.iter().flat_map(|t| [t.log_prob, t.entropy]).collect();
-        (tensor(out, [targets.len(), 2]), saved)
+        with_stats(kernels::token_log_probs(&h, HeadMatrix::Dense(&e), h.shape()[1], targets))
     }
 
     fn token_log_probs_backward(
@@ -159,7 +173,35 @@ impl FusedBackward for Flex {
         g: FlexTensor,
     ) -> [FlexTensor; 2] {
         let (h, e, g) = (Dense::new(&h), Dense::new(&e), Dense::new(&g));
-        let (dh, de) = kernels::token_log_probs_backward(&h, &e, h.shape()[1], targets, saved, &g);
+        let head = HeadMatrix::Dense(&e);
+        let (dh, de) = kernels::token_log_probs_backward(&h, head, h.shape()[1], targets, saved, &g);
         [tensor(dh, h.shape()), tensor(de, e.shape())]
+    }
+
+    fn quantised_linear_dx(g: FlexTensor, w: &QuantisedMatrix) -> FlexTensor {
+        let g = Dense::new(&g);
+        tensor(kernels::quantised_linear_dx(&g, w), [g.shape()[0], w.columns()])
+    }
+
+    fn quantised_log_probs_saving(
+        h: FlexTensor,
+        e: &QuantisedMatrix,
+        targets: &[u32],
+    ) -> (FlexTensor, Vec<TokenStats>) {
+        let h = Dense::new(&h);
+        with_stats(kernels::token_log_probs(&h, HeadMatrix::Quantised(e), h.shape()[1], targets))
+    }
+
+    fn quantised_log_probs_dh(
+        h: FlexTensor,
+        e: &QuantisedMatrix,
+        targets: &[u32],
+        saved: &[TokenStats],
+        g: FlexTensor,
+    ) -> FlexTensor {
+        let (h, g) = (Dense::new(&h), Dense::new(&g));
+        let head = HeadMatrix::Quantised(e);
+        let (dh, _) = kernels::token_log_probs_backward(&h, head, h.shape()[1], targets, saved, &g);
+        tensor(dh, h.shape())
     }
 }

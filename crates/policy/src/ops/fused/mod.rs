@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, backend_extension};
+use rlar_quant::QuantisedMatrix;
 
 use super::Packing;
 use super::kernels::{Activation, AttentionSaved, AttentionSpec, TokenStats};
@@ -59,6 +60,11 @@ pub trait FusedOps: Backend {
     /// Computes for each row of `h` `[n, d]` the log-prob of its target and the entropy in nats, both under the softmax
     /// of `h · eᵀ` for `e` `[vocab, d]`: `[n, 2]`.
     fn fused_token_log_probs(h: FloatTensor<Self>, e: FloatTensor<Self>, targets: Arc<[u32]>) -> FloatTensor<Self>;
+    /// Linear layer whose matrix is in quantised blocks: `x · wᵀ` for `x` `[n, in]` and `w` `[out, in]`. With
+    /// `rounded`, `x` is rounded to 8 bits per block.
+    fn fused_quantised_linear(x: FloatTensor<Self>, w: QuantisedMatrix, rounded: bool) -> FloatTensor<Self>;
+    /// [`FusedOps::fused_token_log_probs`] with a head `e` in quantised blocks.
+    fn fused_quantised_log_probs(h: FloatTensor<Self>, e: QuantisedMatrix, targets: Arc<[u32]>) -> FloatTensor<Self>;
 }
 
 /// The backward passes of the fused operations, and those forward passes that save what a backward pass reads. `g` is
@@ -127,4 +133,23 @@ pub trait FusedBackward: FusedOps {
         saved: &[TokenStats],
         g: FloatTensor<Self>,
     ) -> [FloatTensor<Self>; 2];
+    /// Gradient of [`FusedOps::fused_quantised_linear`] with respect to `x`, given the gradient `g` with respect to its
+    /// output.
+    fn quantised_linear_dx(g: FloatTensor<Self>, w: &QuantisedMatrix) -> FloatTensor<Self>;
+    /// Computes [`FusedOps::fused_quantised_log_probs`], and also returns the intermediate values that its backward
+    /// pass needs.
+    fn quantised_log_probs_saving(
+        h: FloatTensor<Self>,
+        e: &QuantisedMatrix,
+        targets: &[u32],
+    ) -> (FloatTensor<Self>, Vec<TokenStats>);
+    /// Gradient of [`FusedOps::fused_quantised_log_probs`] with respect to `h`, given the gradient `g` with respect to
+    /// its output and the values `saved` by the forward pass.
+    fn quantised_log_probs_dh(
+        h: FloatTensor<Self>,
+        e: &QuantisedMatrix,
+        targets: &[u32],
+        saved: &[TokenStats],
+        g: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 }

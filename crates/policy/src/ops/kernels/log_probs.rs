@@ -1,8 +1,52 @@
 //! Log-probs and entropies of tokens from hidden states. Only the logits of a chunk of rows are in memory at a time.
 
 use rayon::prelude::*;
+use rlar_quant::QuantisedMatrix;
 
+use super::quantised::{product_or_nan, transposed_or_nan};
 use super::{View, exp, matmul, max, sum};
+
+/// The matrix `[vocab, d]` of an output head, from which logits are computed.
+#[derive(Clone, Copy, Debug)]
+pub enum HeadMatrix<'a> {
+    /// A matrix in `f32`, row by row.
+    Dense(&'a [f32]),
+    /// A frozen matrix in quantised blocks.
+    Quantised(&'a QuantisedMatrix),
+}
+
+impl HeadMatrix<'_> {
+    /// Number of rows: the size of the vocabulary.
+    fn vocab(self, d: usize) -> usize {
+        match self {
+            Self::Dense(e) => e.len() / d,
+            Self::Quantised(e) => e.rows(),
+        }
+    }
+
+    /// Computes logits `z` `[n, vocab]` from hidden states `h` `[n, d]`.
+    fn logits(self, h: &[f32], d: usize, z: &mut [f32]) {
+        match self {
+            Self::Dense(e) => {
+                let vocab = e.len() / d;
+                matmul([h.len() / d, d, vocab], View::rows(h, d), View::rows(e, d).t(), z, vocab, false, true);
+            }
+            Self::Quantised(e) => product_or_nan(h, e, z),
+        }
+    }
+
+    /// Computes the gradient `dh` `[n, d]` with respect to hidden states from that with respect to logits, `dz`
+    /// `[n, vocab]`.
+    fn hidden_gradient(self, dz: &[f32], d: usize, dh: &mut [f32]) {
+        match self {
+            Self::Dense(e) => {
+                let (n, vocab) = (dh.len() / d, e.len() / d);
+                matmul([n, vocab, d], View::rows(dz, vocab), View::rows(e, d), dh, d, false, true);
+            }
+            Self::Quantised(e) => transposed_or_nan(dz, e, dh),
+        }
+    }
+}
 
 /// Statistics of the softmax of one row of logits, for one target token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -53,14 +97,14 @@ fn logit_rows(vocab: usize) -> usize {
 
 /// Computes for each row of `h` `[n, d]` the log-prob of its target and the entropy, both under the softmax of `h · eᵀ`
 /// for `e` `[vocab, d]`.
-pub fn token_log_probs(h: &[f32], e: &[f32], d: usize, targets: &[u32]) -> Vec<TokenStats> {
-    let vocab = e.len() / d;
+pub fn token_log_probs(h: &[f32], e: HeadMatrix, d: usize, targets: &[u32]) -> Vec<TokenStats> {
+    let vocab = e.vocab(d);
     let mut out = vec![TokenStats::default(); targets.len()];
     let chunk = logit_rows(vocab);
     let mut z = vec![0f32; chunk.min(targets.len()) * vocab];
     for ((h, y), out) in h.chunks(chunk * d).zip(targets.chunks(chunk)).zip(out.chunks_mut(chunk)) {
         let z = &mut z[..y.len() * vocab];
-        matmul([y.len(), d, vocab], View::rows(h, d), View::rows(e, d).t(), z, vocab, false, true);
+        e.logits(h, d, z);
         z.par_chunks_mut(vocab * 8)
             .zip(y.par_chunks(8))
             .zip(out.par_chunks_mut(8))
@@ -70,31 +114,34 @@ pub fn token_log_probs(h: &[f32], e: &[f32], d: usize, targets: &[u32]) -> Vec<T
 }
 
 /// Gradients of [`token_log_probs`] with respect to `h` and `e`, where `g` `[n, 2]` holds the gradients with respect to
-/// log-prob and entropy.
+/// log-prob and entropy. The gradient with respect to a head in quantised blocks, which is frozen, is empty.
 pub fn token_log_probs_backward(
     h: &[f32],
-    e: &[f32],
+    e: HeadMatrix,
     d: usize,
     targets: &[u32],
     saved: &[TokenStats],
     g: &[f32],
 ) -> (Vec<f32>, Vec<f32>) {
-    let vocab = e.len() / d;
-    let (mut dh, mut de) = (vec![0f32; h.len()], vec![0f32; e.len()]);
+    let vocab = e.vocab(d);
+    let trained = matches!(e, HeadMatrix::Dense(_));
+    let (mut dh, mut de) = (vec![0f32; h.len()], vec![0f32; if trained { vocab * d } else { 0 }]);
     let chunk = logit_rows(vocab);
     let mut z = vec![0f32; chunk.min(targets.len()) * vocab];
     let rows = h.chunks(chunk * d).zip(dh.chunks_mut(chunk * d));
     let rows = rows.zip(targets.chunks(chunk)).zip(saved.chunks(chunk)).zip(g.chunks(chunk * 2));
     for ((((h, dh), y), saved), g) in rows {
         let (n, z) = (y.len(), &mut z[..y.len() * vocab]);
-        matmul([n, d, vocab], View::rows(h, d), View::rows(e, d).t(), z, vocab, false, true);
+        e.logits(h, d, z);
         z.par_chunks_mut(vocab * 8)
             .zip(y.par_chunks(8))
             .zip(saved.par_chunks(8))
             .zip(g.par_chunks(16))
             .for_each(|(((z, y), saved), g)| log_prob_backward_rows(z, vocab, y, saved, g));
-        matmul([n, vocab, d], View::rows(z, vocab), View::rows(e, d), dh, d, false, true);
-        matmul([vocab, n, d], View::rows(z, vocab).t(), View::rows(h, d), &mut de, d, true, true);
+        e.hidden_gradient(z, d, dh);
+        if trained {
+            matmul([vocab, n, d], View::rows(z, vocab).t(), View::rows(h, d), &mut de, d, true, true);
+        }
     }
     (dh, de)
 }

@@ -193,6 +193,7 @@ mod disentangled;
 mod elementwise;
 mod linear;
 mod log_probs;
+mod quantised;
 mod rope;
 mod softmax;
 
@@ -204,6 +205,7 @@ pub use elementwise::{
     AdamStep, adamw, add_assign, column_sum, layer_norm, layer_norm_backward, rms_norm, rms_norm_backward, square_sum,
 };
 pub use linear::linear;
-pub use log_probs::{TokenStats, token_log_probs, token_log_probs_backward};
+pub use log_probs::{HeadMatrix, TokenStats, token_log_probs, token_log_probs_backward};
+pub use quantised::{quantised_linear, quantised_linear_dx};
 pub use rope::{Rope, RopeConfig, RopeKind};
 pub use softmax::weights;
