@@ -29,6 +29,8 @@ struct StepFacts {
     #[serde(rename = "flat")]
     zero_spread: ZeroSpreadFacts,
     cut_off: Option<f64>,
+    /// Number of optimizer steps; absent in records of runs that did not count them.
+    optimizer_steps: Option<usize>,
     tools: BTreeMap<String, ToolFacts>,
 }
 
@@ -58,6 +60,9 @@ struct OutcomeFacts {
 pub fn hints(records: &[Value], max_tokens: usize) -> Vec<String> {
     let steps: Vec<StepFacts> = records.iter().filter_map(|record| StepFacts::deserialize(record).ok()).collect();
     let mut hints = Vec::new();
+    if !steps.is_empty() && steps.iter().all(|step| step.optimizer_steps == Some(0)) {
+        hints.push("no reply moved the policy: in these steps it is unchanged".to_owned());
+    }
     hints.extend(truncation(&steps, max_tokens));
     hints.extend(zero_spread(&steps));
     let tools = tools(&steps);

@@ -24,6 +24,16 @@ fn a_healthy_run_gets_no_hint() {
 }
 
 #[test]
+fn a_policy_that_stays_as_it_was_is_named() {
+    let mut step = record(0.4, 0.2, 0.05, &tool("math_equivalence", 0));
+    step["optimizer_steps"] = json!(0);
+    let hints_of = |steps: &[Value]| hints(steps, 64);
+    assert!(hints_of(&vec![step.clone(); 3])[0].contains("unchanged"));
+    let moved = record(0.4, 0.2, 0.05, &tool("math_equivalence", 0));
+    assert!(hints_of(&[step, moved]).is_empty(), "one step moved it");
+}
+
+#[test]
 fn each_trouble_is_named_with_what_to_change() {
     for (step, words) in [
         (record(0.4, 0.2, 0.6, &tool("math_equivalence", 0)), ["60 % of the replies were cut off", "(64)"]),
