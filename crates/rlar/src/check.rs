@@ -8,7 +8,7 @@ use rlar_data::{KeyProblem, nearest};
 use rlar_rewards::{Library, PythonFunction, domain};
 
 use crate::cli::ConfigArguments;
-use crate::error::{bad_request, message};
+use crate::error::{BadRequestExt, bad_request, message};
 use crate::output::print;
 use crate::setup::{self, LoadedConfig};
 use crate::suites;
@@ -18,7 +18,8 @@ pub fn run(arguments: &ConfigArguments) -> Result<()> {
     let mut loaded = setup::load_with(arguments, |_| Ok(()), &mut |problem| {
         problems.push(problem);
         Ok(())
-    })?;
+    })
+    .bad_request()?;
     let is_readable = problems.is_empty();
     if let Some(llm) = &mut loaded.config.rewards.llm {
         // A check writes nothing.

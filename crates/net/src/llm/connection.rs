@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use reqwest::header::HeaderValue;
 use reqwest::{Client, Url};
@@ -56,6 +57,12 @@ impl fmt::Debug for OpenAiConnection {
         self.settings.fmt(f)
     }
 }
+
+/// What llama.cpp's server says, with status 503, while it loads its model.
+const LOADING: &str = "Loading model";
+
+/// Pause until a server that loads its model is asked again.
+const LOADING_PAUSE: Duration = Duration::from_millis(500);
 
 impl OpenAiConnection {
     /// Creates a connection without sending a request. [`LlmError::Request`] if the settings are invalid.
@@ -166,6 +173,7 @@ impl OpenAiConnection {
         let mut left_out = refused().clone();
         let mut max_tokens = self.room(request);
         let mut is_fitted = false;
+        let begun = Instant::now();
         loop {
             self.settings.budget.check().map_err(AttemptError::Fatal)?;
             let body = &left_out.without(wire::body(request, &self.settings.model, max_tokens));
@@ -192,6 +200,12 @@ impl OpenAiConnection {
                         Some(room) if !is_fitted => (max_tokens, is_fitted) = (room, true),
                         _ => return Err(AttemptError::Fatal(error)),
                     }
+                }
+                // A server that loads its model will answer soon, so this wait is no try.
+                Err(ChatError::Failed(AttemptError::Retry { message, .. }))
+                    if message.contains(LOADING) && begun.elapsed() < self.settings.first_token =>
+                {
+                    tokio::time::sleep(LOADING_PAUSE).await;
                 }
                 Err(ChatError::Failed(error)) => return Err(error),
             }

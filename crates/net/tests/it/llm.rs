@@ -64,6 +64,16 @@ fn a_busy_server_is_retried_a_few_times() {
     assert_eq!(count.load(Ordering::SeqCst), 3);
 }
 
+#[test]
+fn a_server_that_loads_its_model_is_waited_for() {
+    let (url, count) = serve(|n, _, _, s| match n {
+        0..5 => reply(s, "503 Service Unavailable", "", r#"{"error": {"message": "Loading model"}}"#),
+        _ => good(s, "yes"),
+    });
+    assert_eq!(client(&url).chat(&ask("it")).unwrap().text, "yes");
+    assert_eq!(count.load(Ordering::SeqCst), 6);
+}
+
 /// A server that refuses the first of `parameters` that a request has, in the words of `say`. Keeps the bodies.
 fn picky(parameters: &'static [&str], say: fn(&str) -> String) -> (OpenAi, Arc<Mutex<Vec<Value>>>) {
     let bodies = Arc::new(Mutex::new(Vec::new()));
