@@ -39,7 +39,6 @@ from score_statistics import auc, interval, spearman
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOTS = 2  # chats at once
-SAMPLES = 2  # sampled replies per held-out row
 SAMPLING = dict(temperature=0.8, max_tokens=200)
 PATIENCE = 600  # seconds until a slow server's first token, or until its whole sampled reply
 NOT_RECORDED = "not recorded"
@@ -335,7 +334,7 @@ def sampled_replies(options, server, held_out):
     """Replies of the language model to the held-out rows, by id of the reply; those that were sampled before are in a file."""
     path = options.out / "replies.jsonl"
     replies = {line["id"]: line["reply"] for line in lines(path)} if path.exists() else {}
-    wanted = [(f"{row['id']}/sample-{k}", row["prompt"], k) for rows in held_out.values() for row in rows for k in range(SAMPLES)]
+    wanted = [(f"{row['id']}/sample-{k}", row["prompt"], k) for rows in held_out.values() for row in rows for k in range(options.samples)]
     missing = [reply for reply in wanted if reply[0] not in replies]
     if missing:
         print(f"sampling {len(missing)} replies to held-out rows …", file=sys.stderr, flush=True)
@@ -393,7 +392,7 @@ def held_out_scores(options, server, held_out, counts):
         known = known_replies(examples)
         replies = {f"{row['id']}/{kind}": (row, text) for row, texts in zip(examples, known) for kind, text in texts.items()}
         names = {row["id"]: [f"{row['id']}/{kind}" for kind in texts] for row, texts in zip(examples, known)}
-        samples = [f"{row['id']}/sample-{k}" for row in examples for k in range(SAMPLES)]
+        samples = [f"{row['id']}/sample-{k}" for row in examples for k in range(options.samples)]
         replies.update({name: (row, sampled[name]) for row in examples for name in samples if name.startswith(f"{row['id']}/")})
         file = options.out / f"held-out/{task}.jsonl"
         write_lines(file, [dict(row, id=name, response=text) for name, (row, text) in replies.items()])
@@ -422,7 +421,7 @@ def held_out_scores(options, server, held_out, counts):
             rows.append([TASKS[task].title, f"`{card['name']}`", card["role"], number(entry["auc_at_admission"]), held,
                          number(entry["spearman"]), f"{entry['unscored']} of {entry['replies']}"])
     title = (f"Held out: {HELD_OUT} rows per data set; AUC with a 95 % bootstrap interval over rows; Spearman with the usual "
-             f"metric, on {SAMPLES} sampled replies per row")
+             f"metric, on {options.samples} sampled replies per row")
     table(title, ["data set", "tool", "role", "AUC at admission", "AUC held out", "Spearman", "unscored"], rows)
     return report
 
@@ -520,6 +519,7 @@ def arguments():
                          help="a Python with xllamacpp; default: RLAR_CHAT_PYTHON, or that of `just chat-python`")
     options.add_argument("--context", type=int, default=4096, help="tokens of a chat on the server")
     options.add_argument("--url", help="an OpenAI-compatible server to use instead, such as http://localhost:8000/v1")
+    options.add_argument("--samples", type=int, default=2, help="sampled replies per held-out row")
     options.add_argument("--skip-held-out", action="store_true", help="only the tables about fetch-rewards")
     options.add_argument("--out", type=Path, help="default: a folder in runs/ for each choice of model and --domains")
     options = options.parse_args()
