@@ -1,8 +1,8 @@
 //! Measures the products at the shapes of a model of 1.5 billion parameters, beside the memory bandwidth of the same run.
 //!
 //! ```sh
-//! cargo run --release -p rlar-quant --example bench                     # Q4_K and Q6_K, all shapes
-//! cargo run --release -p rlar-quant --example bench -- Q5_0 Q8_0 --batches 1,8
+//! cargo run --release -p rlar-quant --example products                     # Q4_K and Q6_K, all shapes
+//! cargo run --release -p rlar-quant --example products -- Q5_0 Q8_0 --batches 1,8
 //! ```
 //!
 //! `GB/s` counts the bytes of the weights once, as a single row must read them; `GFLOP/s` counts a multiplication and an
