@@ -15,7 +15,7 @@ if [ -z "$python" ]; then
     # Their dependencies are for training on GPUs; the parts that ask for rewards need none of them.
     "$python" -m pip install --quiet --disable-pip-version-check --no-deps verl==0.9.1 openrlhf==0.11.2
 fi
-"$python" -m pip install --quiet --disable-pip-version-check --force-reinstall target/wheels/rlar-*.whl
+"$python" -m pip install --quiet --quiet --disable-pip-version-check --force-reinstall target/wheels/rlar-*.whl
 python=$(cd "$(dirname "$python")" && pwd)/$(basename "$python")
 out=$(mktemp -d)
 server=
