@@ -46,10 +46,10 @@ impl SynthesisRequest<'_> {
         self.examples.iter().filter(|e| e.reference.is_some()).count() * 2 > self.examples.len()
     }
 
-    /// Whether most of the references are texts to which good replies are similar, not short answers.
+    /// Whether most references are texts of three words or more, which a good reply need not repeat word by word.
     pub fn has_long_references(&self) -> bool {
         let references = || self.examples.iter().filter_map(|e| e.reference.as_deref());
-        references().filter(|text| text.split_whitespace().count() > 8).count() * 2 > references().count()
+        references().filter(|text| text.split_whitespace().count() > 2).count() * 2 > references().count()
     }
 }
 

@@ -206,10 +206,9 @@ fn proposal(request: &SynthesisRequest, spec: &VerifierSpec, blocks: &[MeasuredB
 fn known_replies(prompt: Prompt, request: &SynthesisRequest) -> Prompt {
     let Some(first) = request.examples.first() else { return prompt };
     let Some(good) = first.reference.as_ref().or(first.demonstration.as_ref()) else { return prompt };
-    let is_short = good.split_whitespace().count() < 6;
     let good = if first.reference.is_none() {
         good.clone()
-    } else if is_short {
+    } else if !request.has_long_references() {
         format!("So the answer is {good}.")
     } else {
         near_reference(first).unwrap_or_else(|| good.clone())
