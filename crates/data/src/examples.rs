@@ -55,6 +55,8 @@ pub fn examples(rows: Vec<DataRow>, columns: Option<&CompiledColumns>, needs: Ne
         let (path, line) = (row.path.clone(), row.line);
         let wrong = |message: String| DataError::Row { path: path.to_path_buf(), line, message };
         let default_id = default_id(&path, line, files);
+        // The column of the reference, which is no further column of the example, may hold what is to be imitated.
+        let reply = (needs == Needs::Demonstration).then(|| reply_column(&row.columns)).flatten();
         let (example, recognised) = example(row.columns, columns, default_id).map_err(wrong)?;
         for note in recognised {
             *notes.entry(note).or_default() += 1;
@@ -69,7 +71,7 @@ pub fn examples(rows: Vec<DataRow>, columns: Option<&CompiledColumns>, needs: Ne
         if let Some(missing) = missing {
             return Err(wrong(format!(
                 "the row has no {missing}, which this job needs; {}",
-                how_to_map(missing, &example.columns)
+                how_to_map(missing, &example.columns, reply)
             )));
         }
         if let Some(first) = seen.insert(example.id.clone(), line) {
@@ -123,11 +125,19 @@ fn ends_with_reply(example: &Example) -> bool {
     example.messages.len() > 1 && example.messages.last().is_some_and(|m| m.role == Role::Assistant)
 }
 
+/// The column of a row that is most likely a good reply; `None` if no column has a usual name of one.
+fn reply_column(row: &Map<String, Value>) -> Option<&'static str> {
+    ["answer", "solution", "response", "completion", "output", "reference"]
+        .into_iter()
+        .find(|name| row.contains_key(*name))
+}
+
 /// Advice for an error about a missing column: the names of the row's columns, and a line of YAML that reads one of
-/// them instead. `missing` names the missing column in backticks.
-fn how_to_map(missing: &str, row: &Map<String, Value>) -> String {
+/// them instead. `missing` names the missing column in backticks; `likely` is the column to propose, if one is known.
+fn how_to_map(missing: &str, row: &Map<String, Value>, likely: Option<&str>) -> String {
     let key = missing.split('`').nth(1).unwrap_or("reference");
-    let candidate = row.iter().find(|(_, value)| value.is_string()).map_or("COLUMN", |(name, _)| name);
+    let text_column = || row.iter().find(|(_, value)| value.is_string()).map(|(name, _)| name.as_str());
+    let candidate = likely.or_else(text_column).unwrap_or("COLUMN");
     format!(
         "{}; name the right one, for example `data.columns: {{ {key}: \"{{{{ {candidate} }}}}\" }}`",
         columns_of(row)
@@ -147,7 +157,7 @@ pub(crate) fn example(
     let mut recognised = recognise(&mut row);
     // `remove` may change the order of the other columns. Resuming a run compares its data with this order.
     let Some(prompt) = row.remove("prompt").or_else(|| row.remove("messages")) else {
-        return Err(format!("the row has no `prompt` (or `messages`); {}", how_to_map("`prompt`", &row)));
+        return Err(format!("the row has no `prompt` (or `messages`); {}", how_to_map("`prompt`", &row, None)));
     };
     let conversational = prompt.is_array();
     let mut messages = match prompt {
