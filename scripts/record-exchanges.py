@@ -60,8 +60,8 @@ def main():
     for path in paths:
         for line in open(path, encoding="utf-8"):
             exchange = json.loads(line)
-            # Of exchanges with the same key the first counts, as in the run that was recorded.
-            recorded.setdefault(tuple(exchange["request"].get(key, 0) for key in KEYS), exchange)
+            # Of exchanges with the same key the last counts: it is of the latest run.
+            recorded[tuple(exchange["request"].get(key, 0) for key in KEYS)] = exchange
     text = "".join(f"# {line}\n" for line in title.split("\n")) + "\n" + "".join(f"{entry(e)}\n" for e in recorded.values())
     if len(text.encode()) > MAX_BYTES:
         sys.exit(f"{len(text.encode())} bytes are recorded; at most {MAX_BYTES} are wanted in the repository")

@@ -214,6 +214,16 @@ fn a_library_for_four_domains_is_filled_from_the_hub_and_used_per_prompt() {
     }
     let questions = fs::read_to_string(folder.path().join("run/agents.jsonl")).unwrap();
     assert_eq!(questions.lines().count(), 8, "two questions per domain");
+    // What a real model of 1.5 billion parameters replied fills a library as well.
+    let yaml = include_str!("../../../../configs/multitask.yaml")
+        .replace("exchanges/multitask.yaml", "exchanges/qwen-coder-1.5b.yaml")
+        .replace("library/multitask", "library/recorded");
+    fs::write(folder.path().join("recorded.yaml"), yaml).unwrap();
+    let out = with(&["fetch-rewards", "--config", "recorded.yaml"]);
+    assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
+    let summary = text(&out.stdout);
+    let counts = "16 verifiers written: 15 run at first (93.8 %), 15 in the end (93.8 %), 11 admitted (68.8 %), 0 of these";
+    assert!(summary.contains(counts) && summary.contains("2 taken"), "{summary}");
 }
 
 #[test]
