@@ -222,7 +222,8 @@ fn a_library_for_four_domains_is_filled_from_the_hub_and_used_per_prompt() {
     let out = with(&["fetch-rewards", "--config", "recorded.yaml"]);
     assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
     let summary = text(&out.stdout);
-    let counts = "16 verifiers written: 15 run at first (93.8 %), 15 in the end (93.8 %), 11 admitted (68.8 %), 0 of these";
+    let counts =
+        "16 verifiers written: 15 run at first (93.8 %), 15 in the end (93.8 %), 11 admitted (68.8 %), 0 of these";
     assert!(summary.contains(counts) && summary.contains("2 taken"), "{summary}");
 }
 
