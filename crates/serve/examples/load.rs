@@ -9,6 +9,7 @@
 //! latency counts from the time at which the request was due, so that a server that stalls is not asked less. `seconds`
 //! is the length of the measurement. `pid` is that of the server, whose CPU time is then measured (Linux). The result is
 //! one line of JSON.
+#![allow(clippy::print_stdout)]
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Read, Write};
@@ -156,7 +157,7 @@ struct HttpAnswer {
 
 fn read_answer(stream: &mut TcpStream) -> std::io::Result<HttpAnswer> {
     let broken = |what: &str| Error::new(ErrorKind::InvalidData, what.to_owned());
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 65536]);
+    let (mut bytes, mut buffer) = (Vec::new(), vec![0; 65536]);
     let mut read = |bytes: &mut Vec<u8>| match stream.read(&mut buffer)? {
         0 => Err(broken("the server closed the connection within an answer")),
         n => {

@@ -96,7 +96,9 @@ impl Metrics {
         let family = families.entry(name).or_insert_with(|| MetricFamily { help, series: BTreeMap::new() });
         let empty = || MetricSeries::Histogram(LatencyHistogram::default());
         if let MetricSeries::Histogram(histogram) = family.series.entry(labels).or_insert_with(empty) {
-            seconds.iter().for_each(|seconds| histogram.add(*seconds));
+            for seconds in seconds {
+                histogram.add(*seconds);
+            }
         }
     }
 

@@ -45,13 +45,11 @@ pub async fn answer(
                     lease.answer(made.clone());
                     Ok(made)
                 });
-                return match making.await {
-                    Ok(made) => made.map(json_body),
-                    Err(_) => {
-                        let why = "making the answer panicked; the log of the server says more";
-                        Err(HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", why))
-                    }
+                let panicked = |_| {
+                    let why = "making the answer panicked; the log of the server says more";
+                    HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", why)
                 };
+                return making.await.map_err(panicked)?.map(json_body);
             }
             KeyUse::Known(mut answer) => {
                 // If the first request was refused, its sender is gone, and this one takes its place.

@@ -11,7 +11,7 @@ pub fn quantised_linear(x: &[f32], w: &QuantisedMatrix, rounded: bool) -> Vec<f3
     let mut y = vec![0f32; x.len() / w.columns() * w.rows()];
     if rounded {
         let product = QuantisedRows::new(x, w.columns(), w.activation_block()).and_then(|x| w.product(&x, &mut y));
-        or_nan(product, &mut y);
+        or_nan(&product, &mut y);
     } else {
         product_or_nan(x, w, &mut y);
     }
@@ -28,15 +28,15 @@ pub fn quantised_linear_dx(g: &[f32], w: &QuantisedMatrix) -> Vec<f32> {
 
 /// `y = x · wᵀ` in `f32`.
 pub fn product_or_nan(x: &[f32], w: &QuantisedMatrix, y: &mut [f32]) {
-    or_nan(w.product_f32(x, y), y);
+    or_nan(&w.product_f32(x, y), y);
 }
 
 /// `dx = dy · w` in `f32`.
 pub fn transposed_or_nan(dy: &[f32], w: &QuantisedMatrix, dx: &mut [f32]) {
-    or_nan(w.transposed_product(dy, dx), dx);
+    or_nan(&w.transposed_product(dy, dx), dx);
 }
 
-fn or_nan(product: Result<(), QuantError>, out: &mut [f32]) {
+fn or_nan(product: &Result<(), QuantError>, out: &mut [f32]) {
     if product.is_err() {
         out.fill(f32::NAN);
     }
