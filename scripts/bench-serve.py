@@ -35,7 +35,7 @@ def corpora(folder):
     """The items of each measurement, by name."""
     cases = [dict(prompt="Solve it.", reference=row["gold"], response=row["pred"], tools=["math_equivalence"])
              for name in ("cases", "cases_rest") for row in lines(folder / f"data/math_verify_cases/{name}.jsonl")
-             if isinstance(row["gold"], str) and isinstance(row["pred"], str) and row["gold"].strip()]
+             if isinstance(row.get("gold"), str) and isinstance(row.get("pred"), str) and row["gold"].strip()]
     for row in lines(folder / "data/gsm8k/test.jsonl" if (folder / "data/gsm8k/test.jsonl").exists() else
                      folder / "data/gsm8k/train.jsonl")[:800]:
         solution, answer = row["answer"].rsplit("####", 1)

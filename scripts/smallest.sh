@@ -37,7 +37,7 @@ echo "== scripts/bench-sandbox.sh"
 limited scripts/bench-sandbox.sh --smallest
 if [ -n "${RLAR_ORACLES:-}" ]; then
     echo "== scripts/bench-serve.py"
-    limited scripts/bench-serve.py --rlar "$rlar" --load "$target/examples/load" --seconds 0.3 2>/dev/null
+    limited scripts/bench-serve.py --rlar "$rlar" --load "$target/examples/load" --seconds 0.3
 fi
 echo "== scripts/gpu-check.sh"
 limited scripts/gpu-check.sh --rlar "$rlar" --out "$scratch/gpu-check" --device cpu
