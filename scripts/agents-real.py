@@ -435,7 +435,7 @@ def chosen_tools(options, agent):
         output = run(options.rlar, "rewards", "--library", options.out / "library", "choose", "--config",
                      options.out / "config.yaml", "--data", prompts, "--agent", agent)
         if output is None:
-            return {}
+            sys.exit(f"the choices of the {agent} agent are missing; run the same command again to continue")
         path.write_text(output, encoding="utf-8")
     return {line["id"]: {tool["tool"]: tool["weight"] for tool in line["tools"]} for line in lines(path)}
 

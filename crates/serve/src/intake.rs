@@ -142,7 +142,7 @@ fn read_tools(tools: Value) -> Result<Vec<WeightedTool>, String> {
     let read = list.into_iter().map(named).collect::<Result<Vec<_>, String>>()?;
     let is_term = |t: &WeightedTool| t.combine == rlar_rewards::CombineAs::Term;
     if !read.iter().any(is_term) {
-        return Err("`tools` must name at least one tool that is no gate and no veto".into());
+        return Err("`tools` must name at least one tool that is neither a gate nor a veto".into());
     }
     for (i, member) in read.iter().enumerate() {
         if is_term(member) && (!member.weight.is_finite() || member.weight == 0.0) {

@@ -19,7 +19,7 @@ pub struct ScoringJob {
     pub items: Vec<ReadyItem>,
     /// When no more scoring may begin.
     pub deadline: Instant,
-    /// Gets one answer per item, in order. A closed one means that nobody waits any more.
+    /// Gets one answer per item, in order. A closed one means that the client has gone.
     pub reply: oneshot::Sender<Vec<ItemAnswer>>,
     /// The id of the request, for log lines.
     pub request: String,

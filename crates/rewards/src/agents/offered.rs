@@ -1,5 +1,5 @@
-//! The tools that the language model may choose for a prompt, and what it is told of each: the card, what was measured
-//! of the tool on the task, and how it scored two replies to this very prompt.
+//! The tools that the language model may choose for a prompt, each with its card, what was measured of it on the task,
+//! and how it scored two replies to this very prompt.
 
 use rlar_data::Example;
 

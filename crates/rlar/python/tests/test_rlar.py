@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 from pathlib import Path
 
@@ -169,8 +170,10 @@ class Alone(unittest.TestCase):
         child.wait()
         child.stdout.close()
         # The kernel closes the pipe at once; the server then drains and ends.
+        deadline = time.monotonic() + 60
         with rlar.Client(url, patience=0.0) as client:
             while True:
+                self.assertLess(time.monotonic(), deadline, "the server still answers")
                 try:
                     client.rewards([SUM])
                 except rlar.ServerError:
