@@ -7,15 +7,16 @@ use std::time::Duration;
 
 use rlar_data::Example;
 use rlar_run::write_atomic;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::admission::examine::examine;
 use crate::admission::report::Status;
-use crate::agents::classify::{GroupVotes, TaskLabels};
+use crate::agents::classify::{GroupVotes, TaskLabels, task_label};
 use crate::agents::client::UsageByRole;
 use crate::agents::synthesise::SynthesisRequest;
 use crate::agents::{AgentEvent, Agents, ModelCounts, RejectedTool, ToolSet, VerifierCounts};
 use crate::library::folder::{ADMISSION, Library};
+use crate::library::task_labels::{PromptLabel, TASKS};
 use crate::measure_tools::measure_tools;
 use crate::tool::composite::WeightedTool;
 use crate::{Orchestrator, OrchestratorConfig, RewardError, ToolCard};
@@ -26,9 +27,6 @@ const REFUSED: &str = "refused";
 /// The file that says why a verifier was rejected, in the verifier's folder. As it is written last, a folder with this
 /// file is complete.
 const WHY: &str = "why.txt";
-
-/// The file of the tasks' labels, in the library's folder.
-const TASKS: &str = "tasks.json";
 
 /// Number of written verifiers after which the language model is asked for no more, if none of them runs.
 const MAX_BROKEN: usize = 2;
@@ -153,11 +151,11 @@ pub fn fetch_rewards(
         known.extend(added.iter().filter(|n| !is_from_agents(n)).cloned());
         add_new_tools(request, agents, &mut rewards, known, &mut report, on_event)?;
         report.unfit = unfit(agents, report.verifiers);
-        measure(request, agents, &mut rewards, on_event)?;
+        measure(request, &mut rewards, on_event)?;
     }
     let Coverage { chosen, uncovered } = choose(&rewards, request.examples);
     for (example, error) in uncovered {
-        let task = report.uncovered.entry(agents.builtin_label(example));
+        let task = report.uncovered.entry(task_label(rewards.library(), example));
         task.or_insert_with(|| UncoveredTask { prompts: 0, reason: error.to_string() }).prompts += 1;
     }
     report.fetched = tools_in_folder(request.folder, rewards.library(), &chosen);
@@ -267,6 +265,7 @@ fn add_new_tools(
     let labels = agents.classify(&request.examples.iter().collect::<Vec<_>>());
     if agents.llm.is_some() {
         write_labels(request, &labels)?;
+        rewards.read_task_labels(request.folder)?;
         for votes in &labels.votes {
             on_event(AgentEvent::Message(describe_votes(votes)));
         }
@@ -313,17 +312,18 @@ fn add_new_tools(
 }
 
 /// Measures the cheap tools on the examples of every task, under the labels with which tools are chosen during training,
-/// and writes the evidence into the folder.
+/// and writes the evidence into the folder. What was measured for other prompts, or under labels that these prompts had
+/// before, is removed.
 fn measure(
     request: &FetchRequest,
-    agents: &Agents,
     rewards: &mut Orchestrator,
     on_event: &mut dyn FnMut(AgentEvent),
 ) -> Result<(), RewardError> {
     let mut tasks: BTreeMap<String, Vec<&Example>> = BTreeMap::new();
     for example in request.demonstrations.iter().chain(request.examples) {
-        tasks.entry(agents.builtin_label(example)).or_default().push(example);
+        tasks.entry(task_label(rewards.library(), example)).or_default().push(example);
     }
+    rewards.keep_evidence(&tasks.keys().map(String::as_str).collect());
     for (task, examples) in tasks {
         on_event(AgentEvent::Message(format!("{task}: measuring the tools on its prompts")));
         measure_tools(rewards, &task, &examples)?;
@@ -357,8 +357,7 @@ fn describe_votes(votes: &GroupVotes) -> String {
 
 /// Writes the label of every prompt, and how the labels were found, into the library's folder.
 fn write_labels(request: &FetchRequest, labels: &TaskLabels) -> Result<(), RewardError> {
-    let row = |e: &Example| json!({ "id": e.id, "label": labels.label_of(e) });
-    let rows: Vec<Value> = request.examples.iter().map(row).collect();
+    let rows: Vec<PromptLabel> = request.examples.iter().map(|e| PromptLabel::new(e, labels.label_of(e))).collect();
     let tasks = json!({ "groups": labels.votes, "rows": rows, "steps": labels.steps });
     let text = serde_json::to_string_pretty(&tasks).map_err(|e| RewardError::tool(TASKS, e.to_string()))?;
     write_atomic(&request.folder.join(TASKS), (text + "\n").as_bytes())

@@ -18,7 +18,7 @@ const MIN_EXAMPLES: usize = 3;
 
 /// Runs the admission checks of the cheap tools that suit a task on the task's own examples, and records the results as
 /// evidence in the library; no admission report changes. `task` is the label under which tools are chosen later (see
-/// [`Agents::builtin_label`](crate::agents::Agents::builtin_label)).
+/// [`task_label`](crate::agents::classify::task_label)).
 ///
 /// Constraints are not measured: their scores do not say which reply is better. A tool that cannot be opened here, or
 /// that judges fewer than three of the examples, gets no evidence.

@@ -8,6 +8,7 @@ use rlar_grpo::Agent;
 use rlar_rewards::Assignment;
 use serde_json::json;
 
+use crate::agent_progress::AgentProgress;
 use crate::cli::{ChoosingAgent, ConfigArguments};
 use crate::error::BadRequestExt;
 use crate::output::{print, print_note};
@@ -37,11 +38,18 @@ pub fn run(
     };
     let (rewards, agents) = setup::orchestrator(&loaded, None).bad_request()?;
     let agents = agents.filter(|_| loaded.config.rewards.agent == Agent::Llm);
+    let progress = AgentProgress::default();
+    let agents = match (agents, &loaded.config.rewards.library) {
+        // What the library's folder holds of an interrupted call is not asked again.
+        (Some(agents), Some(folder)) => Some(agents.with_cache(Path::new(folder))?),
+        (agents, _) => agents,
+    };
+    let agents = agents.map(|agents| agents.observed_by(progress.observer()));
     let mut chooser = agents.as_ref().map(|agents| agents.chooser(rewards.library()));
     for example in &examples {
         let by_llm = chooser.as_mut().map(|chooser| chooser.choose(example));
         let assignment: Assignment = match by_llm {
-            Some(Ok(selection)) => selection.assignment,
+            Some(Ok(assignment)) => assignment,
             Some(Err(why)) => {
                 print_note(format!("example `{}`: {why}; the builtin agent chooses\n", example.id))?;
                 rewards.choose(example)?
@@ -54,6 +62,7 @@ pub fn run(
             json!({ "id": example.id, "tools": tools, "by": assignment.by, "why": assignment.why })
         ))?;
     }
+    progress.end();
     Ok(())
 }
 

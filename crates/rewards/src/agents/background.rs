@@ -1,6 +1,6 @@
 //! The agents in a thread of their own beside a training run. The run never waits for them.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -10,11 +10,13 @@ use rlar_data::Example;
 use serde::{Deserialize, Serialize};
 
 use crate::agents::builtin::Assignment;
+use crate::agents::classify::task_label;
 use crate::agents::client::{LlmClient, UsageByRole};
 use crate::agents::sample_scorer::SampleScorer;
 use crate::agents::select::select;
+use crate::agents::settled::{PromptGroup, SettledChoices};
 use crate::agents::synthesise::{SynthesisRequest, ToolDefects};
-use crate::agents::tasks::{declared_task, domain};
+use crate::agents::tasks::domain;
 use crate::agents::{AgentEvent, Agents, VerifierCounts};
 use crate::library::folder::Library;
 use crate::library::new_tool::NewTool;
@@ -100,8 +102,8 @@ impl BackgroundAgents {
             library,
             is_stopped: is_stopped.clone(),
             results: outgoing,
-            settled: BTreeSet::new(),
-            last_choice: BTreeMap::new(),
+            replaced: BTreeSet::new(),
+            settled: SettledChoices::default(),
             scorer: SampleScorer::default(),
             prompts: 0,
             choices: 0,
@@ -151,11 +153,10 @@ struct AgentThread {
     download_budget: u64,
     is_stopped: Arc<AtomicBool>,
     results: Sender<AgentResult>,
-    /// Domains whose tools were chosen for all prompts at once, or replaced after an alert. For their prompts no more
-    /// tools are chosen.
-    settled: BTreeSet<String>,
-    /// For every domain, the tools that the language model chose for the latest of its prompts.
-    last_choice: BTreeMap<String, Vec<WeightedTool>>,
+    /// Domains whose tools were replaced after an alert. For their prompts no more tools are chosen.
+    replaced: BTreeSet<String>,
+    /// The choices that hold for whole domains or tasks.
+    settled: SettledChoices,
     /// Scores two sample replies to a prompt with the tools on offer, before the language model chooses among these
     /// tools.
     scorer: SampleScorer,
@@ -193,37 +194,47 @@ impl AgentThread {
         }
     }
 
-    /// Lets the language model choose a prompt's tools, unless its domain is settled or no more choices are allowed.
-    /// Without a usable reply the choice of the builtin agent (fixed rules) stays in force.
+    /// Lets the language model choose a prompt's tools, unless they were chosen for its whole group or replaced after an
+    /// alert, or no more choices are allowed. Without a usable reply the choice of the builtin agent (fixed rules) stays in
+    /// force.
     fn select(&mut self, index: usize, example: &Example) {
         let Some(client) = &self.agents.llm else { return };
-        let domain = domain(example).to_owned();
-        let max_choices = MIN_CHOICES + self.prompts / PROMPTS_PER_CHOICE;
-        if self.settled.contains(&domain) || self.choices >= max_choices {
+        if self.replaced.contains(domain(example)) {
+            return;
+        }
+        let group = PromptGroup::of(&self.library, example);
+        let task = task_label(&self.library, example);
+        if let Some(group) = group.as_ref().filter(|group| self.settled.is_settled(group)) {
+            // Prompts that declare a task have their tools from the result for their domain.
+            let assignment = self.settled.assignment(group, &self.library, example, &task);
+            if let Some(assignment) = assignment.filter(|_| !group.is_declared) {
+                let _ = self.results.send(AgentResult::Prompt(index, assignment));
+            }
+            return;
+        }
+        if self.choices >= MIN_CHOICES + self.prompts / PROMPTS_PER_CHOICE {
             return;
         }
         self.choices += 1;
-        let task = self.agents.builtin_label(example);
         let offered = self.scorer.offer(&self.library, &self.agents.context, example, &task);
-        match select(client, example, &task, &offered) {
-            Ok(selection) => {
-                let is_repeated = self.last_choice.get(&domain) == Some(&selection.assignment.tools);
-                self.last_choice.insert(domain.clone(), selection.assignment.tools.clone());
-                // When two prompts in a row get the same tools, these become the tools of the whole domain.
-                let for_domain = (selection.for_whole_task || is_repeated) && declared_task(example).is_some();
-                let result = if for_domain {
-                    self.settled.insert(domain.clone());
-                    AgentResult::Domain(domain, selection.assignment)
-                } else {
-                    AgentResult::Prompt(index, selection.assignment)
-                };
-                let _ = self.results.send(result);
-            }
+        let selection = match select(client, example, &task, &offered) {
+            Ok(selection) => selection,
             Err(why) => {
                 tracing::warn!("example `{}`: {why}; the builtin agent's choice stands", example.id);
                 client.count_fallback("select");
+                return;
             }
-        }
+        };
+        let is_for_domain = group.is_some_and(|group| {
+            self.settled.record(group.clone(), &selection);
+            group.is_declared && self.settled.is_settled(&group)
+        });
+        let result = if is_for_domain {
+            AgentResult::Domain(domain(example).to_owned(), selection.assignment)
+        } else {
+            AgentResult::Prompt(index, selection.assignment)
+        };
+        let _ = self.results.send(result);
     }
 
     /// Has a verifier written for the domain of an alert or, if none is admitted, looks for a reward model.
@@ -266,7 +277,7 @@ impl AgentThread {
                 tracing::warn!("{e}");
             }
             // A later choice must not displace the new tool.
-            self.settled.insert(alert.domain.clone());
+            self.replaced.insert(alert.domain.clone());
         }
         let page = page(&alert, &task, &messages, tool.as_ref());
         ToolReplacement { alert, tool, assignment, verifiers, page }

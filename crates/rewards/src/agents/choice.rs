@@ -1,5 +1,5 @@
-//! Reads the language model's choice of tools from a reply: a function call, its arguments as JSON text, or plain words
-//! that name tools.
+//! Reads the language model's choice of tools from a reply: a JSON object, the same as the arguments of a function call,
+//! or plain words that name tools.
 
 use rlar_net::llm::ChatReply;
 use serde_json::{Map, Value};
@@ -8,9 +8,6 @@ use crate::agents::offered::OfferedTool;
 use crate::agents::parse::{last_object, object};
 use crate::agents::plain_text::{clip, one_line};
 use crate::tool::composite::{CombineAs, WeightedTool};
-
-/// Name of the function that the language model calls to choose tools.
-pub(super) const FUNCTION: &str = "assign_rewards";
 
 /// Largest number of tools that the language model may choose for one prompt. The instruction of [`select`] names it.
 ///
@@ -46,21 +43,20 @@ pub(super) struct ParsedChoice {
 pub(super) fn parse_choice(reply: &ChatReply, offered: &[OfferedTool]) -> Result<ParsedChoice, String> {
     match &reply.calls[..] {
         [] => parse_text(&reply.text, offered),
-        [call] if call.name == FUNCTION => parse_arguments(&object(&call.arguments)?, offered),
-        [call] => Err(format!("there is no function `{}`; call `{FUNCTION}`", clip(&call.name, 80))),
-        calls => Err(format!("it calls {} functions; one call is wanted", calls.len())),
+        // Servers take some JSON texts for function calls, under a name that the model made up.
+        [call] => parse_arguments(&object(&call.arguments)?, offered),
+        calls => Err(format!("it calls {} functions; one JSON object is wanted", calls.len())),
     }
 }
 
-/// Reads a choice from a text: the arguments of the call as JSON, by themselves or in an object with `arguments`, or
-/// plain words. A text with JSON that cannot be read is not taken for plain words.
+/// Reads a choice from a text: a JSON object, by itself or as the `arguments` of a call, or plain words. A text with JSON that cannot be read is not taken for plain words.
 fn parse_text(text: &str, offered: &[OfferedTool]) -> Result<ParsedChoice, String> {
     let fields = match object(text) {
         Ok(fields) => fields,
         Err(_) if !text.contains('{') && !text.contains("```") => return parse_words(text, offered),
         Err(why) => last_object(text)
             .map(|found| found.fields)
-            .ok_or_else(|| format!("it does not call `{FUNCTION}`, and {why}"))?,
+            .ok_or_else(|| format!("it has no JSON object with `tools`: {why}"))?,
     };
     match fields.get("arguments") {
         Some(Value::Object(inner)) => parse_arguments(inner, offered),
@@ -69,8 +65,8 @@ fn parse_text(text: &str, offered: &[OfferedTool]) -> Result<ParsedChoice, Strin
     }
 }
 
-/// Reads a choice from the arguments of the function call. Tools that were not offered are left out; if no other tools
-/// are named, that is an error. The fields `reason` and `task_decides` may be missing.
+/// Reads a choice from the fields of the JSON object. Tools that were not offered, and those with the weight 0, are left
+/// out; if no others are named, that is an error. The fields `reason` and `task_decides` may be missing.
 fn parse_arguments(fields: &Map<String, Value>, offered: &[OfferedTool]) -> Result<ParsedChoice, String> {
     let list = fields.get("tools").and_then(Value::as_array).ok_or("`tools` must be a list")?;
     let (mut tools, mut unknown) = (Vec::new(), None);
@@ -80,7 +76,11 @@ fn parse_arguments(fields: &Map<String, Value>, offered: &[OfferedTool]) -> Resu
             unknown.get_or_insert(name);
             continue;
         }
-        let weight = entry.get("weight").and_then(Value::as_f64).filter(|w| *w > 0.0);
+        let weight = entry.get("weight").and_then(Value::as_f64);
+        if weight == Some(0.0) {
+            continue;
+        }
+        let weight = weight.filter(|w| *w > 0.0);
         add(&mut tools, name, weight.ok_or_else(|| format!("the weight of `{name}` must be above 0 and at most 1"))?);
     }
     if let (true, Some(name)) = (tools.is_empty(), unknown) {
@@ -101,13 +101,13 @@ fn parse_words(text: &str, offered: &[OfferedTool]) -> Result<ParsedChoice, Stri
         offered.iter().filter_map(|o| Some((place_of(text, &o.card.name)?, o.card.name.as_str()))).collect();
     named.sort_unstable();
     if named.is_empty() {
-        return Err(format!("it does not call `{FUNCTION}`, and it names none of the tools: {}", names(offered)));
+        return Err(format!("it has no JSON object, and it names none of the tools: {}", names(offered)));
     }
     let excludes = |sentence: &str| {
         named.iter().any(|(_, name)| place_of(sentence, name).is_some()) && sentence.split_whitespace().any(is_negation)
     };
     if text.split(['.', '!', '?', ';', '\n']).any(excludes) {
-        return Err(format!("it does not call `{FUNCTION}`, and it names tools that it may not mean to choose"));
+        return Err("it has no JSON object, and it names tools that it may not mean to choose".into());
     }
     let mut tools = Vec::new();
     for (i, (_, name)) in named.iter().enumerate() {

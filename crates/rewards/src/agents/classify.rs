@@ -18,6 +18,7 @@ use crate::agents::plain_text::clip;
 use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
 use crate::agents::request::LlmRequest;
 use crate::agents::tasks::{TaskList, clean, declared_task, names_task};
+use crate::library::folder::Library;
 
 const TEMPLATE: &str = "classify-2";
 const STEPS_TEMPLATE: &str = "classify-steps-1";
@@ -117,6 +118,23 @@ fn key(example: &Example) -> String {
     format!("{}: {}", example.id, example.prompt())
 }
 
+/// The label of an example's task: the one that the agents gave it when they filled the library, otherwise the one that
+/// the builtin agent (fixed rules) gives.
+pub fn task_label(library: &Library, example: &Example) -> String {
+    known_task_label(library, example).map_or_else(|| BuiltinAgent.label(example), str::to_owned)
+}
+
+/// The label that the agents gave to the task of an example, or of prompts like it, when they filled the library; `None`
+/// when they gave none.
+pub(crate) fn known_task_label<'l>(library: &'l Library, example: &Example) -> Option<&'l str> {
+    library.task_label(example, group_name(declared_task(example), shown_label(example)).as_deref())
+}
+
+/// The name of a group of examples that declare or show a task, in logs and recordings; `None` when they do neither.
+fn group_name(declared: Option<&str>, shown: Option<&str>) -> Option<String> {
+    declared.map(str::to_owned).or_else(|| Some(format!("like {}", shown?)))
+}
+
 /// Examples that declare the same task, or whose features show the same one.
 struct Group<'e> {
     declared: Option<&'e str>,
@@ -142,13 +160,9 @@ fn groups<'e>(examples: &[&'e Example]) -> Vec<Group<'e>> {
 impl Group<'_> {
     /// The name of the group in logs and recordings.
     fn name(&self) -> String {
-        match (self.declared, self.shown) {
-            (Some(declared), _) => declared.to_owned(),
-            (None, Some(shown)) => format!("like {shown}"),
-            (None, None) => {
-                format!("perhaps {}", self.examples.first().map_or(String::new(), |e| BuiltinAgent.label(e)))
-            }
-        }
+        group_name(self.declared, self.shown).unwrap_or_else(|| {
+            format!("perhaps {}", self.examples.first().map_or(String::new(), |e| BuiltinAgent.label(e)))
+        })
     }
 
     /// A few examples, spread evenly over the group.

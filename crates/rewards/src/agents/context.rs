@@ -11,7 +11,6 @@ use rlar_net::llm::{LlmCache, LlmLog};
 use rlar_net::web::WebSearch;
 
 use crate::RewardError;
-use crate::agents::builtin::BuiltinAgent;
 use crate::agents::classify::{TaskLabels, classify};
 use crate::agents::client::{LlmClient, UsageByRole};
 use crate::agents::llm_event::LlmObserver;
@@ -66,11 +65,6 @@ impl Agents {
     /// Usage of the language model so far, by agent role; empty without a language model.
     pub fn usage(&self) -> UsageByRole {
         self.llm.as_ref().map(LlmClient::usage).unwrap_or_default()
-    }
-
-    /// The label of an example's task that the builtin agent gives, by fixed rules and without a language model.
-    pub fn builtin_label(&self, example: &Example) -> String {
-        BuiltinAgent.label(example)
     }
 
     /// Gives examples the labels of their tasks.

@@ -16,6 +16,7 @@ mod context;
 mod event;
 mod llm_event;
 mod sample_scorer;
+mod settled;
 mod tool_set;
 
 pub mod background;

@@ -71,9 +71,9 @@ impl<'a> OfferedTool<'a> {
         self.card.role != ToolRole::Constraint
     }
 
-    /// The tool in one line of a list for the language model. `good_is` says what the good sample reply is: `reference`
-    /// or `demonstration`. The line has no code, and nothing that differs from run to run.
-    pub(super) fn line(&self, good_is: &str) -> String {
+    /// The tool in one line of a list for the language model, which is the same for every prompt of a task. The line has
+    /// no code, and nothing that differs from run to run.
+    pub(super) fn line(&self) -> String {
         let card = self.card;
         let role = match card.role {
             ToolRole::Correctness => "correctness",
@@ -83,16 +83,16 @@ impl<'a> OfferedTool<'a> {
         let reference = if card.needs_reference { "with a reference" } else { "without a reference" };
         let [low, high] = card.range;
         let measured = self.evidence.and_then(measured).map_or(String::new(), |m| format!("; on this task: {m}"));
-        let here = self.samples.map_or(String::new(), |s| format!("; here: {}", s.shown(good_is)));
         let measures = clip(&one_line(&card.measures), 200);
-        format!("- {} ({role}, {reference}, {low} to {high}{measured}{here}): {measures}", card.name)
+        format!("- {} ({role}, {reference}, {low} to {high}{measured}): {measures}", card.name)
     }
-}
 
-impl SampleScores {
-    fn shown(self, good_is: &str) -> String {
+    /// The tool's scores of the [`SampleReplies`] of the prompt in one line; `None` when the tool was not asked.
+    /// `good_is` says what the good reply is: `reference` or `demonstration`.
+    pub(super) fn sample_scores(&self, good_is: &str) -> Option<String> {
         let shown = |score: Option<f64>| score.map_or("no score".into(), |score| format!("{score:.2}"));
-        format!("{good_is} {}, wrong reply {}", shown(self.good), shown(self.wrong))
+        let SampleScores { good, wrong } = self.samples?;
+        Some(format!("- {}: {good_is} {}, wrong reply {}", self.card.name, shown(good), shown(wrong)))
     }
 }
 

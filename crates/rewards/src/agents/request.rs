@@ -1,6 +1,6 @@
 //! A request of an agent role to the language model, from which a chat is made.
 
-use rlar_net::llm::{ChatMessage, ChatRequest, FunctionDefinition};
+use rlar_net::llm::{ChatMessage, ChatRequest};
 use serde_json::Value;
 
 use crate::agents::prompt::Prompt;
@@ -10,7 +10,7 @@ use crate::agents::prompt::Prompt;
 pub struct LlmRequest {
     /// The agent role: `classify`, `retrieve`, `synthesise` or `select`.
     pub role: &'static str,
-    /// Name and version of the prompt template, such as `select-2`.
+    /// Name and version of the prompt template, such as `select-3`.
     pub template: &'static str,
     /// What the request is about, which tells requests apart in recordings: a task label, a domain, the name of a tool,
     /// or one of these with the step.
@@ -28,10 +28,8 @@ pub struct LlmRequest {
     pub max_tokens: u32,
     /// Sampling temperature of the first reply; 0 always takes the most probable token.
     pub temperature: f64,
-    /// JSON schema that the reply must follow; `None` when free text or a function call is wanted.
+    /// JSON schema that the reply must follow; `None` when free text is wanted.
     pub schema: Option<Value>,
-    /// Functions that the model may call in its reply; empty for none.
-    pub functions: Vec<FunctionDefinition>,
 }
 
 /// A rejected reply of the model, and what the model is told about it.
@@ -73,7 +71,7 @@ impl LlmRequest {
             max_tokens: self.max_tokens,
             temperature: self.temperature,
             schema: self.schema.clone(),
-            tools: self.functions.clone(),
+            tools: Vec::new(),
         }
     }
 }

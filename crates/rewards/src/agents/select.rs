@@ -2,22 +2,23 @@
 //! model is asked twice, with the tools in opposite orders, because small models take what comes first.
 
 use rlar_data::Example;
-use rlar_net::llm::FunctionDefinition;
 use serde_json::json;
 
 use crate::agents::Agents;
 use crate::agents::builtin::Assignment;
-use crate::agents::choice::{FUNCTION, MAX_TOOLS, ParsedChoice, parse_choice};
+use crate::agents::choice::{MAX_TOOLS, ParsedChoice, parse_choice};
+use crate::agents::classify::task_label;
 use crate::agents::client::{LlmClient, LlmFailure, ParsedReply};
 use crate::agents::offered::{OfferedTool, SampleReplies};
 use crate::agents::plain_text::clip;
 use crate::agents::prompt::{DATA_INSTRUCTION, Prompt};
 use crate::agents::request::LlmRequest;
 use crate::agents::sample_scorer::SampleScorer;
+use crate::agents::settled::{PromptGroup, SettledChoices};
 use crate::library::folder::Library;
 use crate::tool::composite::{CombineAs, WeightedTool};
 
-const TEMPLATE: &str = "select-2";
+const TEMPLATE: &str = "select-3";
 
 /// The AUC that stands for a tool of which nothing was measured: that of a tool that scores at random.
 const CHANCE: f64 = 0.5;
@@ -26,20 +27,27 @@ const CHANCE: f64 = 0.5;
 /// what they computed for it.
 const INSTRUCTION: &str = r#"
 
-You choose the rewards for replies to a prompt. Call `assign_rewards` once, with 1 to 4 of the listed tools, each with a weight above 0 and at most 1, and the reason in a sentence. Say in `task_decides` whether every prompt of the task should have the same tools.
+You choose the rewards for replies to a prompt: 1 to 4 of the listed tools, each with a weight above 0 and at most 1. Leave out all other tools. Answer with one JSON object on one line, as in the examples: `tools`, then in `task_decides` whether every prompt of the task should have the same tools, then the `reason` in one short sentence.
 
-Trust what was measured more than what a tool says of itself. `on this task` says in how many pairs of a good and a bad reply the tool scored the good one higher; 50 % is chance. `here` gives its scores of two replies to this very prompt: a tool that scores both alike cannot tell them apart. Where nothing was measured, prefer what measures whether a reply is right over what measures its style. A tool of the role constraint is never alone.
-
-Example of a list:
-- finds_the_date (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 98 % of pairs; here: reference 1.00, wrong reply 0.00): Whether the reply ends with the date of the reference.
-- sounds_polite (quality, without a reference, 0 to 1; on this task: tells good from bad replies in 55 % of pairs; here: reference 0.40, wrong reply 0.40): How polite the reply is.
-- one_line_only (constraint, without a reference, 0 to 1; here: reference 1.00, wrong reply 1.00): Whether the reply is a single line.
-A good call: {"tools": [{"tool": "finds_the_date", "weight": 1}, {"tool": "one_line_only", "weight": 0.2}], "task_decides": true, "reason": "It alone tells right dates from wrong ones; a date fits on one line."}
+Trust what was measured more than what a tool says of itself. `on this task` says in how many pairs of a good and a bad reply the tool scored the good one higher; 50 % is chance. The last list says how tools score two replies to this very prompt: a tool that scores both alike cannot tell them apart. Where nothing was measured, prefer what measures whether a reply is right over what measures its style. A tool of the role constraint is never alone.
 
 Example of a list:
-- same_letters (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 64 % of pairs; here: reference 1.00, wrong reply 0.90): Whether reply and reference have the same letters.
-- same_facts (quality, with a reference, 0 to 1; on this task: tells good from bad replies in 93 % of pairs; here: reference 0.95, wrong reply 0.15): How many facts of the reference the reply has.
-A good call: {"tools": [{"tool": "same_facts", "weight": 1}], "task_decides": false, "reason": "The letters hardly tell the wrong reply from the reference; the facts do."}"#;
+- finds_the_date (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 98 % of pairs): Whether the reply ends with the date of the reference.
+- sounds_polite (quality, without a reference, 0 to 1; on this task: tells good from bad replies in 55 % of pairs): How polite the reply is.
+- one_line_only (constraint, without a reference, 0 to 1): Whether the reply is a single line.
+The scores of two replies to the prompt:
+- finds_the_date: reference 1.00, wrong reply 0.00
+- sounds_polite: reference 0.40, wrong reply 0.40
+- one_line_only: reference 1.00, wrong reply 1.00
+A good answer: {"tools": [{"tool": "finds_the_date", "weight": 1}, {"tool": "one_line_only", "weight": 0.2}], "task_decides": true, "reason": "It alone tells right dates from wrong ones; a date fits on one line."}
+
+Example of a list:
+- same_letters (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 64 % of pairs): Whether reply and reference have the same letters.
+- same_facts (quality, with a reference, 0 to 1; on this task: tells good from bad replies in 93 % of pairs): How many facts of the reference the reply has.
+The scores of two replies to the prompt:
+- same_letters: reference 1.00, wrong reply 0.90
+- same_facts: reference 0.95, wrong reply 0.15
+A good answer: {"tools": [{"tool": "same_facts", "weight": 1}], "task_decides": false, "reason": "The letters hardly tell the wrong reply from the reference; the facts do."}"#;
 
 /// The tools that were chosen for a prompt.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,32 +103,44 @@ pub fn select(
     Ok(ToolSelection { assignment, for_whole_task })
 }
 
-/// Chooses tools of a library for one example after another. A tool that scores the sample replies is opened once.
+/// Chooses tools of a library for one example after another. A tool that scores the sample replies is opened once, and a
+/// choice that holds for a whole task is asked for once.
 #[derive(Debug)]
 pub struct ToolChooser<'a> {
     agents: &'a Agents,
     library: &'a Library,
     scorer: SampleScorer,
+    settled: SettledChoices,
 }
 
 impl Agents {
     /// A chooser that lets the language model choose among the tools of `library`.
     pub fn chooser<'a>(&'a self, library: &'a Library) -> ToolChooser<'a> {
-        ToolChooser { agents: self, library, scorer: SampleScorer::default() }
+        ToolChooser { agents: self, library, scorer: SampleScorer::default(), settled: SettledChoices::default() }
     }
 }
 
 impl ToolChooser<'_> {
-    /// Lets the language model choose the tools of an example.
+    /// Lets the language model choose the tools of an example, unless it chose them for all examples like it before, as
+    /// in training.
     ///
     /// # Errors
     ///
     /// Those of [`select`], and when the agents have no language model.
-    pub fn choose(&mut self, example: &Example) -> Result<ToolSelection, String> {
+    pub fn choose(&mut self, example: &Example) -> Result<Assignment, String> {
         let client = self.agents.llm.as_ref().ok_or("there is no language model")?;
-        let task = self.agents.builtin_label(example);
+        let task = task_label(self.library, example);
+        let group = PromptGroup::of(self.library, example);
+        let settled = group.as_ref().and_then(|g| self.settled.assignment(g, self.library, example, &task));
+        if let Some(assignment) = settled {
+            return Ok(assignment);
+        }
         let offered = self.scorer.offer(self.library, &self.agents.context, example, &task);
-        select(client, example, &task, &offered)
+        let selection = select(client, example, &task, &offered)?;
+        if let Some(group) = group {
+            self.settled.record(group, &selection);
+        }
+        Ok(selection.assignment)
     }
 }
 
@@ -142,7 +162,7 @@ fn request(example: &Example, task: &str, offered: &[OfferedTool]) -> LlmRequest
         "type": "object", "additionalProperties": false, "required": ["tool", "weight"],
         "properties": { "tool": { "enum": names }, "weight": { "type": "number" } },
     });
-    let parameters = json!({
+    let schema = json!({
         "type": "object", "additionalProperties": false, "required": ["tools", "task_decides", "reason"],
         "properties": {
             "tools": { "type": "array", "items": tool, "minItems": 1, "maxItems": MAX_TOOLS },
@@ -155,21 +175,16 @@ fn request(example: &Example, task: &str, offered: &[OfferedTool]) -> LlmRequest
         task: task.to_owned(),
         system: format!("{DATA_INSTRUCTION}{INSTRUCTION}"),
         user: prompt(example, task, offered),
-        max_tokens: 1000,
-        functions: vec![FunctionDefinition {
-            name: FUNCTION.into(),
-            description: "Assigns reward tools to the prompt.".into(),
-            parameters,
-        }],
+        max_tokens: 400,
+        schema: Some(schema),
         ..LlmRequest::default()
     }
 }
 
-/// The user message: the task, the offered tools, the prompt, and the replies that the tools scored.
+/// The user message: the task and the offered tools, then the prompt, two replies to it and the tools' scores of these.
+/// What differs between the prompts of a task comes last, so that servers can keep what they computed for the rest.
 fn prompt(example: &Example, task: &str, offered: &[OfferedTool]) -> Prompt {
-    let replies = SampleReplies::of(example);
-    let good_is = replies.as_ref().map_or("reference", |r| r.good_is);
-    let tools: Vec<String> = offered.iter().map(|o| o.line(good_is)).collect();
+    let tools: Vec<String> = offered.iter().map(OfferedTool::line).collect();
     let prompt = Prompt::default()
         .words("The task:\n")
         .data("task", clip(task, 80))
@@ -177,13 +192,16 @@ fn prompt(example: &Example, task: &str, offered: &[OfferedTool]) -> Prompt {
         .data("tools", tools.join("\n"))
         .words("The prompt:\n")
         .data("prompt", clip(example.prompt(), 2000));
-    let Some(replies) = replies else { return prompt.words("There is no reference.\n") };
-    let mark = if example.reference.is_some() { "reference" } else { "demonstration" };
-    let prompt = prompt.words(format!("The {mark}:\n")).data(mark, clip(&replies.good, 400));
-    if offered.iter().all(|o| o.samples.is_none()) {
+    let Some(replies) = SampleReplies::of(example) else { return prompt.words("There is no reference.\n") };
+    let prompt = prompt.words(format!("The {}:\n", replies.good_is)).data(replies.good_is, clip(&replies.good, 400));
+    let scores: Vec<String> = offered.iter().filter_map(|o| o.sample_scores(replies.good_is)).collect();
+    if scores.is_empty() {
         return prompt;
     }
-    prompt.words("The wrong reply:\n").data("wrong-reply", clip(&replies.wrong, 400))
+    prompt
+        .words("The wrong reply:\n")
+        .data("wrong-reply", clip(&replies.wrong, 400))
+        .words(format!("The scores of two replies to the prompt:\n{}\n", scores.join("\n")))
 }
 
 /// The choice that follows from two answers to the same question. `offered` has the tools in the order of the first

@@ -1,6 +1,6 @@
 //! The evidence of a library: what the admission checks measured of its tools on the examples of each task.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -65,6 +65,11 @@ impl Library {
     /// Sets what was measured of a tool on the examples of a task, in place of earlier evidence.
     pub fn set_evidence(&mut self, task: &str, tool: &str, evidence: ToolEvidence) {
         self.evidence.0.entry(task.to_owned()).or_default().insert(tool.to_owned(), evidence);
+    }
+
+    /// Removes the evidence for all tasks but these.
+    pub(crate) fn keep_evidence(&mut self, tasks: &BTreeSet<&str>) {
+        self.evidence.0.retain(|task, _| tasks.contains(task.as_str()));
     }
 
     /// Writes `evidence.json` into the library's folder, with the evidence that holds for the library's tools; writes

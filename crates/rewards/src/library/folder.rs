@@ -13,6 +13,7 @@ use crate::admission::report::{Admission, Status};
 use crate::cache::calibration::{CALIBRATION, Calibration};
 use crate::library::evidence::TaskEvidence;
 use crate::library::new_tool::NewTool;
+use crate::library::task_labels::StoredLabels;
 use crate::tool::card::{ToolCard, ToolKind};
 use crate::tool::python::card::function_card;
 use crate::tool::python::entry::PythonFunction;
@@ -25,12 +26,13 @@ static CURATED: Dir = include_dir!("$CARGO_MANIFEST_DIR/library");
 /// pass before it may score).
 pub const ADMISSION: &str = "admission.json";
 
-/// A library of reward tools: tool cards, code and reports, by the name of the tool; and what was measured of the tools
-/// on the examples of tasks.
+/// A library of reward tools: tool cards, code and reports, by the name of the tool; what was measured of the tools on
+/// the examples of tasks; and the task labels of the prompts for which it was filled.
 #[derive(Clone, Debug, Default)]
 pub struct Library {
     entries: BTreeMap<String, LibraryEntry>,
     pub(super) evidence: TaskEvidence,
+    pub(super) labels: StoredLabels,
 }
 
 #[derive(Clone, Debug)]
@@ -77,14 +79,15 @@ impl Library {
     }
 
     /// Reads a library from a folder: every subfolder that has a `tool.yaml`, with the files beside it, and the
-    /// folder's `evidence.json`, if it has one. The subfolder must have the tool's name.
+    /// folder's `evidence.json` and `tasks.json`, if it has them. The subfolder must have the tool's name.
     ///
     /// # Errors
     ///
     /// When a file cannot be read, a card is wrong, a tool's folder has another name than the tool, or a composite has
     /// a part that is missing or contains itself.
     pub fn load(folder: &Path) -> Result<Self, RewardError> {
-        let mut library = Self { evidence: TaskEvidence::read(folder)?, ..Self::default() };
+        let mut library =
+            Self { evidence: TaskEvidence::read(folder)?, labels: StoredLabels::read(folder)?, ..Self::default() };
         let mut folders: Vec<_> =
             fs::read_dir(folder).map_err(RewardError::io(folder))?.flatten().map(|e| e.path()).collect();
         folders.sort();
@@ -175,12 +178,14 @@ impl Library {
         Ok(())
     }
 
-    /// Adds the tools of another library whose names this library does not have, and what was measured of them.
+    /// Adds the tools of another library whose names this library does not have, what was measured of them, and
+    /// the labels of prompts.
     pub(crate) fn merge(&mut self, other: Self) {
         for (name, entry) in other.entries {
             self.entries.entry(name).or_insert(entry);
         }
         self.merge_evidence(other.evidence);
+        self.merge_task_labels(other.labels);
     }
 
     /// Adds a new tool with its admission report. `home` is the path that the tool's folder will have.

@@ -4,3 +4,4 @@ pub mod diff;
 pub mod evidence;
 pub mod folder;
 pub mod new_tool;
+pub mod task_labels;

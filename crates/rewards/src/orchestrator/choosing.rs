@@ -1,12 +1,15 @@
 //! Which tools score which example: those that were set for its domain, or else those that the builtin agent (fixed
 //! rules, no language model) chooses. In both cases the tools that score every example are added.
 
+use std::borrow::Cow;
+
 use rlar_data::Example;
 
 use super::{Orchestrator, assignment_key};
 use crate::admission::report::Status;
 use crate::agents::builtin::Assignment;
-use crate::agents::tasks::domain;
+use crate::agents::classify::known_task_label;
+use crate::agents::tasks::{declared_task, domain};
 use crate::tool::composite::{CombineAs, WeightedTool};
 use crate::{Admission, RewardError};
 
@@ -23,6 +26,8 @@ impl Orchestrator {
         if !self.config.defaults.is_empty() {
             return self.complete(example, self.default_assignment(example)?);
         }
+        let labelled = self.labelled(example);
+        let example = &*labelled;
         let cards = || self.library.cards().filter(|c| !self.suspended.contains(&c.name));
         let is_flat = |name: &str| self.library.is_flat(name, example.kind());
         let chosen = self.agent.assign(example, cards().filter(|c| self.may_score(&c.name)), &is_flat);
@@ -39,6 +44,14 @@ impl Orchestrator {
                 Ok(Assignment { example: example.id.clone(), tools: Vec::new(), by: "nobody".into(), why: message })
             }
             Err(e) => Err(e),
+        }
+    }
+
+    /// The example with the task that the agents gave it when they filled the library, if it declares none itself.
+    fn labelled<'e>(&self, example: &'e Example) -> Cow<'e, Example> {
+        match known_task_label(&self.library, example).filter(|_| declared_task(example).is_none()) {
+            Some(label) => Cow::Owned(Example { domain: Some(label.to_owned()), ..example.clone() }),
+            None => Cow::Borrowed(example),
         }
     }
 

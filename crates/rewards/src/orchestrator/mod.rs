@@ -245,6 +245,20 @@ impl Orchestrator {
         self.tools.remove(tool);
     }
 
+    /// Reads the task labels in the library's folder anew.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read.
+    pub(crate) fn read_task_labels(&mut self, folder: &Path) -> Result<(), RewardError> {
+        self.library.read_task_labels(folder)
+    }
+
+    /// Removes from the library what was measured on examples of all tasks but these.
+    pub(crate) fn keep_evidence(&mut self, tasks: &BTreeSet<&str>) {
+        self.library.keep_evidence(tasks);
+    }
+
     /// Records in the library what was measured of a tool on the examples of a task.
     pub fn set_evidence(&mut self, task: &str, tool: &str, evidence: ToolEvidence) {
         self.library.set_evidence(task, tool, evidence);

@@ -216,23 +216,19 @@ fn without_a_tool_that_can_judge_a_prompt_nothing_is_asked() {
 
 #[test]
 fn cheap_tools_score_two_replies_to_the_prompt_before_a_choice_among_them() {
-    let lists = Arc::new(Mutex::new(Vec::new()));
-    let seen = lists.clone();
+    let messages = Arc::new(Mutex::new(Vec::new()));
+    let seen = messages.clone();
     let llm = scripted(move |request: &ChatRequest| {
-        seen.lock().unwrap().push((fenced(request, "tools").to_owned(), fenced(request, "wrong-reply").to_owned()));
+        let message = request.messages[1].content.clone();
+        seen.lock().unwrap().push((message, fenced(request, "wrong-reply").to_owned()));
         Ok(first_offered(request))
     });
     let background = BackgroundAgents::start(agents(llm.clone()), Library::curated().unwrap()).unwrap();
     background.submit(AgentRequest::SelectTools(prompts()[..1].to_vec()));
     results_until(&background, |r| matches!(r, AgentResult::Domain(..)));
-    let lists = lists.lock().unwrap();
-    assert!(
-        lists[0].0.contains(
-            "- numeric_match (correctness, with a reference, 0 to 1; here: reference 1.00, wrong reply 0.00)"
-        ),
-        "{lists:?}"
-    );
-    assert!(lists.len() == 2 && lists[0].1 == "2", "{lists:?}");
+    let messages = messages.lock().unwrap();
+    assert!(messages[0].0.contains("\n- numeric_match: reference 1.00, wrong reply 0.00\n"), "{messages:?}");
+    assert!(messages.len() == 2 && messages[0].1 == "2", "{messages:?}");
 }
 
 fn alert(domain: &str) -> DriftAlert {

@@ -10,6 +10,7 @@ mod monitor;
 mod retrieve;
 mod select;
 mod synthesise;
+mod task_labels;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};

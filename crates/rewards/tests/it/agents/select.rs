@@ -130,7 +130,7 @@ fn a_missing_reason_is_said_to_be_missing() {
 #[test]
 fn an_unusable_reply_is_repaired_with_the_reason() {
     for (id, tools, requests, why) in [
-        ("elsewhere", &["exact", "short"][..], 3, "no function `read_file`"),
+        ("elsewhere", &["exact", "short"][..], 3, "`tools` must be a list"),
         ("cut", &["exact", "short"], 3, "cut off"),
         ("twice", &["exact", "short"], 3, "2 functions"),
         ("weightless", &["exact", "short"], 4, "above 0 and at most 1"),
@@ -151,7 +151,7 @@ fn a_reply_cannot_choose_a_tool_that_was_not_offered_or_an_invalid_weight() {
         ("inventive", "\"truth_oracle\" is none of the tools"),
         ("obedient", "\"secret\" is none of the tools"),
         ("negative", "must be above 0 and at most 1"),
-        ("refusing", "does not call `assign_rewards`"),
+        ("refusing", "has no JSON object"),
     ] {
         let (selected, requests, _) = chosen(id, &cards());
         let error = selected.unwrap_err();
@@ -238,7 +238,7 @@ fn a_card_is_one_line_of_the_prompt() {
 }
 
 #[test]
-fn a_line_tells_what_was_measured_on_the_task_and_on_this_prompt() {
+fn a_list_tells_what_was_measured_on_the_task_and_the_message_ends_with_the_scores_of_two_replies() {
     let cards = cards();
     let (good, refused) = (evidence(0.974), ToolEvidence { status: Status::Refused, ..evidence(0.6) });
     let mut offered = unmeasured(&cards);
@@ -251,13 +251,33 @@ fn a_line_tells_what_was_measured_on_the_task_and_on_this_prompt() {
     assert_eq!(
         lines[..2],
         [
-            "- exact (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 97 % of pairs; \
-             here: reference 1.00, wrong reply 0.12): Whether the reply is the reference.",
+            "- exact (correctness, with a reference, 0 to 1; on this task: tells good from bad replies in 97 % of pairs): \
+             Whether the reply is the reference.",
             "- fluent (quality, without a reference, 0 to 1; on this task: tells good from bad replies in 60 % of pairs, \
-             but failed an admission check; here: reference 0.50, wrong reply no score): How fluent the reply is.",
+             but failed an admission check): How fluent the reply is.",
         ]
     );
     assert!(lines[2].starts_with("- short (constraint, without a reference, 0 to 1): "), "{}", lines[2]);
     assert_eq!((fenced(&requests[0], "reference"), fenced(&requests[0], "wrong-reply")), ("2", "3"));
     assert_eq!(fenced(&requests[0], "task"), "math: good");
+    let scores = "The scores of two replies to the prompt:\n- exact: reference 1.00, wrong reply 0.12\n\
+                  - fluent: reference 0.50, wrong reply no score\n";
+    assert!(requests[0].messages[1].content.ends_with(scores), "{}", requests[0].messages[1].content);
+}
+
+#[test]
+fn two_prompts_of_a_task_share_the_beginning_of_the_message() {
+    let cards = cards();
+    let message = |text: &str, score| {
+        let watched = Watched::new(exchanges("select"));
+        let agents = agents(watched.clone());
+        let example = rows(&[json!({ "id": "good", "prompt": text, "reference": "2" })]).remove(0);
+        let mut offered = unmeasured(&cards);
+        offered[0].samples = Some(SampleScores { good: Some(score), wrong: Some(0.0) });
+        select(agents.llm.as_ref().unwrap(), &example, "math: good", &offered).unwrap();
+        watched.requests()[0].messages[1].content.clone()
+    };
+    let (one, other) = (message("1 + 1 =", 1.0), message("What is 1 + 1?", 0.5));
+    let tools_end = one.find("The prompt:\n").unwrap();
+    assert_eq!(one[..tools_end], other[..tools_end]);
 }
