@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rlar_oracles::{needs_oracles, oracle};
 use rlar_policy::gguf::Gguf;
 use rlar_policy::{ComputeDevice, Policy, Tokenizer};
 use serde_json::Value;
@@ -124,46 +123,4 @@ fn formats_that_stand_in_for_k_quants_are_read_in_whole_models() {
     for word in ["token_embd.weight", "type 10", "Q5_0", "IQ4_NL"] {
         assert!(refused.contains(word), "{refused}");
     }
-}
-
-/// The tokenizer of the fixture `tokenizer-qwen2` with another value of `tokenizer.ggml.pre`.
-fn with_pre_tokenizer(name: &str) -> Result<Tokenizer, String> {
-    let bytes = fs::read(file("tokenizer-qwen2")).unwrap();
-    let key = b"tokenizer.ggml.pre";
-    let at = bytes.windows(key.len()).position(|window| window == key).unwrap() + key.len() + 4;
-    let value = [&(name.len() as u64).to_le_bytes()[..], name.as_bytes()].concat();
-    let changed = [&bytes[..at], &value, &bytes[at + 8 + "qwen2".len()..]].concat();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("model.gguf");
-    fs::write(&path, changed).unwrap();
-    let gguf = Gguf::open(&path).map_err(|e| e.to_string())?;
-    assert_eq!(gguf.text("tokenizer.ggml.pre").unwrap(), name);
-    Tokenizer::from_gguf(&path, &gguf).map_err(|e| e.to_string())
-}
-
-#[test]
-fn tokenizers_of_the_qwen_family_differ_in_combining_marks_only() {
-    let [qwen2, distilled, qwen35] = ["qwen2", "deepseek-r1-qwen", "qwen35"].map(|n| with_pre_tokenizer(n).unwrap());
-    for text in ["I'm 123 years old,\n\n  naïve café — 日本語!", "x = a_b + 10;\t# don't"] {
-        assert_eq!(distilled.encode(text).unwrap(), qwen2.encode(text).unwrap(), "{text}");
-        assert_eq!(qwen35.encode(text).unwrap(), qwen2.encode(text).unwrap(), "{text}");
-    }
-    // The mark (U+0E33 is a letter, U+0E49 a mark) stands between letters; every form comes back as it was.
-    for tokenizer in [&qwen2, &distilled, &qwen35] {
-        let text = "\u{e19}\u{e49}\u{e33}x";
-        assert_eq!(tokenizer.decode(&tokenizer.encode(text).unwrap()).unwrap(), text);
-    }
-    // Only Qwen2 and its successors compose a letter and its accent, as their own tokenizers do.
-    assert_eq!(qwen2.encode("e\u{301}").unwrap(), qwen2.encode("é").unwrap());
-    assert_ne!(distilled.encode("e\u{301}").unwrap(), distilled.encode("é").unwrap());
-    assert!(with_pre_tokenizer("tekken").unwrap_err().contains("deepseek-r1-qwen"));
-}
-
-#[needs_oracles]
-#[test]
-fn the_reported_pre_tokenizer_is_known() {
-    let cases = fs::read_to_string(oracle!("oracles/reports/cases.jsonl")).unwrap();
-    let case = cases.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).find(|c| c["id"] == "b41");
-    let name = case.unwrap()["input"]["metadata"]["tokenizer.ggml.pre"].as_str().unwrap().to_owned();
-    assert!(with_pre_tokenizer(&name).is_ok());
 }

@@ -7,6 +7,7 @@ mod fused_agrees_with_plain;
 mod ggufs;
 mod models_on_disk;
 mod parity;
+mod pre_tokenizers;
 mod quantised;
 mod sampling;
 mod smollm2;
