@@ -31,6 +31,9 @@ const USER_DEFINED: i64 = 4;
 
 /// The character that SentencePiece writes for a space.
 const SPACE: &str = "\u{2581}";
+/// Longest token of a SentencePiece vocabulary, in bytes. The work of finding a token's merges grows with the square of
+/// its length; SentencePiece itself learns tokens of 16 characters.
+const LONGEST_PIECE: usize = 1024;
 
 /// Builds the tokenizer that a GGUF file's metadata describes.
 pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<GgufTokenizer, PolicyError> {
@@ -149,6 +152,11 @@ fn sentence_piece(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizer
     let Some(GgufValue::List(scores)) = gguf.get("tokenizer.ggml.scores") else {
         return Err(PolicyError::file(path, "metadata `tokenizer.ggml.scores` is missing or of another type"));
     };
+    if let Some(id) = tokens.iter().position(|token| token.len() > LONGEST_PIECE) {
+        let message =
+            format!("token {id} has {} bytes, more than {LONGEST_PIECE}; fetch the file again", tokens[id].len());
+        return Err(PolicyError::file(path, message));
+    }
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(i, t)| (*t, i)).collect();
     let mut merges: Vec<Merge> = Vec::new();
     for (whole, (token, score)) in tokens.iter().zip(scores).enumerate() {

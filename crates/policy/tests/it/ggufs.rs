@@ -8,6 +8,7 @@ use rlar_policy::{ComputeDevice, Policy, Tokenizer};
 use serde_json::Value;
 
 use crate::parity::{Expected, close, folder, host};
+use crate::quantised::wide;
 
 pub fn file(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gguf")).join(format!("{name}.gguf"))
@@ -86,25 +87,23 @@ fn a_stream_of_text_is_the_text_however_tokens_cut_it() {
     }
 }
 
-/// A copy of the fixture `llama` with its embeddings in another format: ggml's number, and the bytes of a block of 32
-/// values.
+/// A wider `llama` with its embeddings in another format: ggml's number, and the bytes of a block of 32 values.
 fn with_embeddings_in(number: u32, block_bytes: usize) -> tempfile::NamedTempFile {
-    let name = "token_embd.weight";
-    let (values, shape) = Gguf::open(&file("llama")).unwrap().tensor(name).unwrap();
-    let mut bytes = fs::read(file("llama")).unwrap();
-    let find = |bytes: &[u8], part: &[u8]| bytes.windows(part.len()).position(|window| window == part).unwrap();
+    let (name, file) = ("token_embd.weight", wide("llama"));
+    let mut bytes = fs::read(file.path()).unwrap();
+    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
     // Behind the name are the number of dimensions, the dimensions, and the number of the format.
-    let format = find(&bytes, name.as_bytes()) + name.len() + 4 + 8 * shape.len();
+    let format = at + name.len() + 4 + 8 * 2;
     bytes[format..format + 4].copy_from_slice(&number.to_le_bytes());
-    let stored: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let data = find(&bytes, &stored);
-    for (i, byte) in bytes[data..data + values.len() / 32 * block_bytes].iter_mut().enumerate() {
+    // The embeddings are the last tensor: 40 rows of 256 values in Q8_0.
+    let blocks = 40 * 256 / 32;
+    let data = bytes.len() - blocks * 34;
+    for (i, byte) in bytes[data..data + blocks * block_bytes].iter_mut().enumerate() {
         // A block begins with its scale, and perhaps its minimum, in half precision: 1/64 and -1/64.
         *byte = [0, 0x24, 0, 0xa4].get(i % block_bytes).copied().unwrap_or((31 * i + 7) as u8);
     }
-    let copy = tempfile::Builder::new().suffix(".gguf").tempfile().unwrap();
-    fs::write(copy.path(), bytes).unwrap();
-    copy
+    fs::write(file.path(), bytes).unwrap();
+    file
 }
 
 #[test]
@@ -120,7 +119,7 @@ fn formats_that_stand_in_for_k_quants_are_read_in_whole_models() {
         assert!(expected.iter().any(|value| *value < 0.0) && expected.iter().any(|value| *value > 0.0));
     }
     let refused = Policy::load(with_embeddings_in(10, 22).path(), &cpu).unwrap_err().to_string();
-    for word in ["token_embd.weight", "type 10", "Q5_0", "IQ4_NL"] {
+    for word in ["token_embd.weight", "type Q2_K", "Q5_0", "IQ4_NL"] {
         assert!(refused.contains(word), "{refused}");
     }
 }

@@ -4,6 +4,8 @@
 mod adapters;
 mod chats;
 mod fused_agrees_with_plain;
+mod gguf_headers;
+mod gguf_mutations;
 mod ggufs;
 mod models_on_disk;
 mod parity;
