@@ -87,6 +87,7 @@ fixtures:
     scripts/oracles/make_chat_fixtures.py crates/policy/tests/fixtures/chats.json
     scripts/oracles/make_gguf_fixture.py crates/policy/tests/fixtures
     scripts/oracles/make_gguf_models.py crates/policy/tests/fixtures
+    scripts/oracles/make_pre_tokenizer_fixtures.py crates/policy/tests/fixtures/gguf
 
 # Run the attacks without the sandbox, as a control; needs root
 attack-control *FOLDERS:

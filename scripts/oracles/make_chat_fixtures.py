@@ -1,17 +1,26 @@
 #!/usr/bin/env python3
 """Writes chat templates as Hugging Face's tokenizers have them, with the texts that `apply_chat_template` renders.
 
-    pip install transformers jinja2
+    pip install transformers jinja2 && pip install --no-deps trl==1.16.0
     scripts/oracles/make_chat_fixtures.py crates/policy/tests/fixtures/chats.json
 
-The templates are written for this. Each uses features that templates of public models use; the list of cases names them.
-`assistant` holds the texts of `{% generation %}` blocks, as `return_assistant_tokens_mask` finds them.
+The templates of `chats.json` are written for this. Each uses features that templates of public models use; the list of cases
+names them. `assistant` holds the texts of `{% generation %}` blocks, as `return_assistant_tokens_mask` finds them.
+
+`chats-qwen.json`, beside it, has conversations with tools and thoughts under the templates of Qwen2.5 and Qwen3, as
+`apply_chat_template` of a tokenizer renders them. The templates are the Qwen team's, under the Apache License 2.0; they are read
+from the package `trl`, which ships them unchanged in `trl/chat_templates`. If scripts/fetch-qwen-coder.sh has fetched a model and
+the package `gguf` is there, the template in the model's file is compared.
 """
 
+import importlib.util
 import json
 import sys
 from datetime import datetime
+from pathlib import Path
 
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 from transformers.utils import chat_template_utils as hf
 
 
@@ -117,8 +126,89 @@ CASES = {
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 
+SEARCH = {"type": "function", "function": {
+    "name": "search_flights", "description": "Searches flights.\nPrices are in €; \"cheap\" means < 100 & > 0.",
+    "parameters": {"type": "object", "properties": {
+        "from": {"type": "string", "description": "Airport, e.g. 'ZRH'"}, "day": {"type": ["string", "null"], "default": None},
+        "limits": {"type": "array", "items": {"type": "number", "minimum": 0.0, "maximum": 1e21, "multipleOf": 1e-07}},
+        "mode": {"enum": ["fast", "günstig", "日本"]}, "deep": {"type": "object", "properties": {}, "additionalProperties": False}},
+        "required": ["from"]}, "strict": True}}
+TOOLS = [TOOL, SEARCH]
+# The name of a function beside the call, as some data has it, and arguments of every kind.
+PLAIN_CALL = {"role": "assistant", "content": "Let me look.", "tool_calls": [
+    {"name": "search_flights", "arguments": {"from": "ZRH", "limits": [1, 2.5, -0.0, 1e-7, 12345678901234567890], "quote": "\"'<&>\\", "deep": {"a": []}}},
+    {"type": "function", "function": {"name": "weather", "arguments": {}}}]}
+TEXT_CALL = {"role": "assistant", "content": "", "tool_calls": [
+    {"type": "function", "function": {"name": "weather", "arguments": "{\"city\": \"K\u00f6ln\"}"}}]}
+SECOND = {"role": "tool", "name": "search_flights", "content": "[]"}
+REASONED = {"role": "assistant", "content": "\nFive.\n", "reasoning_content": "\nTwo and three\n"}
+REASONED_CALL = {"role": "assistant", "content": "", "reasoning_content": "I need the weather.", "tool_calls": CALL["tool_calls"]}
+THOUGHT_CALL = {"role": "assistant", "content": "<think>\nhm\n</think>\n\nOne moment.", "tool_calls": CALL["tool_calls"]}
+ANSWER = {"role": "user", "content": "<tool_response>\n21.5\n</tool_response>"}
+
+# name: (messages, tools, generation prompt, extra variables)
+QWEN_CASES = {
+    "a question": ([USER], None, True, {}),
+    "a system prompt": (TALK, None, True, {}),
+    "a system prompt between turns": ([USER, REPLY, SYSTEM, MORE], None, True, {}),
+    "a whole conversation": ([*TALK, THOUGHT], None, False, {}),
+    "tools without a system prompt": ([USER], TOOLS, True, {}),
+    "tools and a system prompt": ([SYSTEM, USER], TOOLS, True, {}),
+    "a call and its answer": ([SYSTEM, USER, CALL, RESULT], [TOOL], True, {}),
+    "a call, its answer and more": ([SYSTEM, USER, CALL, RESULT, REPLY, MORE], [TOOL], True, {}),
+    "a call at the end": ([USER, CALL], [TOOL], False, {}),
+    "two calls and two answers": ([USER, PLAIN_CALL, SECOND, RESULT], [TOOL], True, {}),
+    "answers in two places": ([USER, PLAIN_CALL, SECOND, RESULT, TEXT_CALL, RESULT, REPLY], [TOOL], False, {}),
+    "an answer as a user's turn": ([USER, THOUGHT_CALL, ANSWER], [TOOL], True, {}),
+    "thoughts of earlier turns": ([USER, THOUGHT, MORE, REASONED, USER], None, True, {}),
+    "thoughts of the last turn": ([USER, THOUGHT, MORE, REASONED], None, False, {}),
+    "thoughts before a call": ([USER, REASONED_CALL, RESULT, THOUGHT_CALL, RESULT], [TOOL], True, {}),
+    "thoughts around calls": ([USER, THOUGHT_CALL, RESULT, REASONED], [TOOL], False, {}),
+    "no thinking": (TALK, None, True, {"enable_thinking": False}),
+    "no thinking with tools": ([USER, CALL, RESULT], [TOOL], True, {"enable_thinking": False}),
+    "thinking": ([USER], None, True, {"enable_thinking": True}),
+    "no thinking, no prompt": ([USER, REPLY], None, False, {"enable_thinking": False}),
+}
+
+
+def qwen_templates():
+    """The templates by name. Qwen2.5-Coder's GGUF files have a slip in Qwen2.5's: doubled braces in a literal text."""
+    [package] = importlib.util.find_spec("trl").submodule_search_locations
+    read = lambda name: (Path(package) / "chat_templates" / f"{name}.jinja").read_text()
+    call = '{\\"name\\": <function-name>, \\"arguments\\": <args-json-object>}'
+    qwen25 = read("qwen2_5")
+    assert qwen25.count(call) == 1
+    coder = qwen25.replace(call, "{" + call + "}")
+    model = Path("models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
+    if model.exists() and importlib.util.find_spec("gguf"):
+        from gguf import GGUFReader
+
+        assert GGUFReader(model).fields["tokenizer.chat_template"].contents() == coder
+    return {"Qwen2.5": qwen25, "Qwen2.5-Coder GGUF": coder, "Qwen3": read("qwen3"),
+            "Qwen3-2507": read("qwen3_instruct_2507")}
+
+
+def write_qwen(path):
+    templates = qwen_templates()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), **TOKENS)
+    cases = []
+    for name, (messages, tools, generation, extra) in QWEN_CASES.items():
+        case = dict(name=name, messages=messages, tools=tools, add_generation_prompt=generation, extra=extra, texts={})
+        for template, source in templates.items():
+            # The slip shows in this conversation.
+            if template != "Qwen2.5-Coder GGUF" or name == "tools and a system prompt":
+                case["texts"][template] = tokenizer.apply_chat_template(
+                    json.loads(json.dumps(messages)), tools=tools, chat_template=source, add_generation_prompt=generation,
+                    tokenize=False, **extra)
+                print(template, name, repr(case["texts"][template])[-100:])
+        cases.append(json.dumps(case, ensure_ascii=False))
+    head = json.dumps({"source": "trl 1.16.0, trl/chat_templates", "license": "Apache-2.0, Qwen team", "templates": templates},
+                      ensure_ascii=False, indent=1)
+    path.write_text(head[:-2] + ',\n "cases": [\n  ' + ",\n  ".join(cases) + "\n ]\n}\n")
+
 
 def main():
+    write_qwen(Path(sys.argv[1]).with_name("chats-qwen.json"))
     cases = []
     for name, (features, template, conversations, tools, generation, extra) in CASES.items():
         for messages in conversations:

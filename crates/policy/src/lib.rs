@@ -47,6 +47,7 @@ pub mod layout;
 
 // Text.
 pub mod chat;
+mod pre_tokenizer;
 mod tokenizer;
 mod turns;
 mod vocabulary;

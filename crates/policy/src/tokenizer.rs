@@ -11,7 +11,8 @@ use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper};
 use crate::chat::{ChatTemplate, Conversation, Rendered, Turn};
 use crate::error::PolicyError;
 use crate::gguf::Gguf;
-use crate::vocabulary::{self, digits_then_bytes};
+use crate::pre_tokenizer::digits_then_bytes;
+use crate::vocabulary;
 
 /// The chat template that tokenizers trained by rlar have.
 const TRAINED_TEMPLATE: &str = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}\

@@ -10,16 +10,12 @@ use tokenizers::decoders::strip::Strip;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::{self, NFC, Prepend, Replace};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{
-    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PreTokenizerWrapper, SplitDelimiterBehavior,
-};
+use tokenizers::{AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper};
 
 use crate::error::PolicyError;
 use crate::gguf::{Gguf, GgufValue};
+use crate::pre_tokenizer::PreTokenizer;
 
 /// The tokenizer of a GGUF file, with its end tokens, and its special tokens by name.
 pub(crate) struct GgufTokenizer {
@@ -33,41 +29,37 @@ const CONTROL: i64 = 3;
 /// The number that llama.cpp gives to the token type "user-defined": added tokens that decoding does not leave out.
 const USER_DEFINED: i64 = 4;
 
-/// llama.cpp's names of the supported pre-tokenizers, for error messages.
-const PRE_TOKENIZERS: &str = "gpt-2, smollm, llama-bpe, qwen2, deepseek-r1-qwen, qwen35";
-
-/// The pattern by which Llama 3 splits a text before BPE. Qwen2's differs in that it splits numbers into single digits.
-const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// The pattern of Qwen 3.5: Qwen2's, in which combining marks belong to the letters before them.
-const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
 /// The character that SentencePiece writes for a space.
 const SPACE: &str = "\u{2581}";
+/// Longest token of a SentencePiece vocabulary, in bytes. The work of finding a token's merges grows with the square of
+/// its length; SentencePiece itself learns tokens of 16 characters.
+const LONGEST_PIECE: usize = 1024;
 
 /// Builds the tokenizer that a GGUF file's metadata describes.
 pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<GgufTokenizer, PolicyError> {
     let wrong = |e: &dyn std::fmt::Display| PolicyError::file(path, format!("tokenizer: {e}"));
     let tokens = gguf.texts("tokenizer.ggml.tokens")?;
-    let mut inner = match gguf.text("tokenizer.ggml.model")? {
-        "gpt2" => byte_level(path, gguf, &tokens)?,
-        "llama" => sentence_piece(path, gguf, &tokens)?,
+    let (mut inner, adds_bos) = match gguf.text("tokenizer.ggml.model")? {
+        "gpt2" => {
+            let name = gguf.text("tokenizer.ggml.pre").unwrap_or("gpt-2");
+            let pre_tokenizer = PreTokenizer::named(name).map_err(|why| PolicyError::file(path, why))?;
+            let adds_bos = pre_tokenizer.adds_bos;
+            (byte_level(path, gguf, &tokens, pre_tokenizer)?, adds_bos)
+        }
+        "llama" => (sentence_piece(path, gguf, &tokens)?, true),
         other => {
             let message = format!("tokenizer model `{other}` is not supported; supported: gpt2, llama");
             return Err(PolicyError::file(path, message));
         }
     };
     if let Some(GgufValue::List(kinds)) = gguf.get("tokenizer.ggml.token_type") {
-        for (kind, token) in kinds.iter().zip(&tokens) {
-            match kind {
-                GgufValue::Int(CONTROL) => inner.add_special_tokens([AddedToken::from(*token, true)]),
-                GgufValue::Int(USER_DEFINED) => inner.add_tokens([AddedToken::from(*token, false).normalized(false)]),
-                _ => continue,
-            }
-            .map_err(|e| wrong(&e))?;
-        }
+        let added = kinds.iter().zip(&tokens).filter_map(|(kind, token)| match kind {
+            GgufValue::Int(CONTROL) => Some(AddedToken::from(*token, true)),
+            GgufValue::Int(USER_DEFINED) => Some(AddedToken::from(*token, false).normalized(false)),
+            _ => None,
+        });
+        // All at once: with every call, the search for added tokens in a text is built anew.
+        inner.add_tokens(added.collect::<Vec<_>>()).map_err(|e| wrong(&e))?;
     }
     let id = |key: &str| match gguf.get(key) {
         Some(GgufValue::Int(id)) => Some(*id as u32),
@@ -85,9 +77,8 @@ pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<GgufTokenizer, PolicyE
         Some(GgufValue::Bool(yes)) => *yes,
         _ => default,
     };
-    let plain = gguf.text("tokenizer.ggml.model")? == "llama";
     let around = [
-        ("bos_token", adds("tokenizer.ggml.add_bos_token", plain)),
+        ("bos_token", adds("tokenizer.ggml.add_bos_token", adds_bos)),
         ("eos_token", adds("tokenizer.ggml.add_eos_token", false)),
     ];
     let around = around.map(|(name, added)| special.iter().find(|(n, _, _)| added && *n == name));
@@ -110,56 +101,31 @@ pub(crate) fn rebuild(path: &Path, gguf: &Gguf) -> Result<GgufTokenizer, PolicyE
     Ok(GgufTokenizer { inner, eos, tokens })
 }
 
-/// The pre-tokenizer that splits numbers into single digits, and the rest of the text as GPT-2 does.
-pub(crate) fn digits_then_bytes() -> PreTokenizerWrapper {
-    let bytes = ByteLevel::new(false, true, true);
-    PreTokenizerWrapper::Sequence(Sequence::new(vec![
-        PreTokenizerWrapper::Digits(Digits::new(true)),
-        PreTokenizerWrapper::ByteLevel(bytes),
-    ]))
-}
-
 /// A vocabulary in which the id of each token is its index.
 fn numbered(tokens: &[&str]) -> Vocab {
     tokens.iter().enumerate().map(|(i, t)| ((*t).to_owned(), i as u32)).collect()
 }
 
 /// Builds the byte-level BPE of GPT-2 and its descendants.
-fn byte_level(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizers::Tokenizer, PolicyError> {
+fn byte_level(
+    path: &Path,
+    gguf: &Gguf,
+    tokens: &[&str],
+    pre_tokenizer: PreTokenizer,
+) -> Result<tokenizers::Tokenizer, PolicyError> {
     let merges = gguf.texts("tokenizer.ggml.merges")?.into_iter().map(|m| match m.split_once(' ') {
         Some((a, b)) => Ok((a.to_owned(), b.to_owned())),
         None => Err(PolicyError::file(path, format!("merge `{m}` is not a pair"))),
     });
     let merges = merges.collect::<Result<Vec<_>, _>>()?;
-    let split_by = |pattern: &str| -> Result<PreTokenizerWrapper, PolicyError> {
-        let pattern = SplitPattern::Regex(pattern.to_owned());
-        let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
-        let split = split.map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
-        let bytes = ByteLevel::new(false, true, false);
-        let parts = vec![PreTokenizerWrapper::Split(split), PreTokenizerWrapper::ByteLevel(bytes)];
-        Ok(PreTokenizerWrapper::Sequence(Sequence::new(parts)))
-    };
-    let pre_tokenizer = gguf.text("tokenizer.ggml.pre").unwrap_or("gpt-2");
-    let (split, whole_words) = match pre_tokenizer {
-        "gpt-2" => (PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true)), false),
-        "smollm" => (digits_then_bytes(), false),
-        "llama-bpe" | "llama3" | "llama-v3" => (split_by(LLAMA3)?, true),
-        // The distillates of R1 are cut as Qwen2 cuts, by llama.cpp, too.
-        "qwen2" | "deepseek-r1-qwen" => (split_by(QWEN2)?, false),
-        "qwen35" => (split_by(QWEN35)?, false),
-        other => {
-            let message = format!("pre-tokenizer `{other}` is not supported; supported: {PRE_TOKENIZERS}");
-            return Err(PolicyError::file(path, message));
-        }
-    };
+    let PreTokenizer { cut, whole_words, composed, .. } = pre_tokenizer;
+    let wrong = |e: &dyn std::fmt::Display| PolicyError::file(path, format!("tokenizer: {e}"));
     let bpe = BPE::builder().vocab_and_merges(numbered(tokens), merges).ignore_merges(whole_words).build();
-    let bpe = bpe.map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
-    let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(bpe));
-    inner.with_pre_tokenizer(Some(split));
+    let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(bpe.map_err(|e| wrong(&e))?));
+    inner.with_pre_tokenizer(Some(cut));
     inner.with_decoder(Some(DecoderWrapper::ByteLevel(ByteLevel::default())));
-    if matches!(pre_tokenizer, "qwen2" | "qwen35") {
-        let normalized = inner.with_normalizer(Some(NormalizerWrapper::NFC(NFC)));
-        normalized.map_err(|e| PolicyError::file(path, format!("tokenizer: {e}")))?;
+    if composed {
+        inner.with_normalizer(Some(NormalizerWrapper::NFC(NFC))).map_err(|e| wrong(&e))?;
     }
     Ok(inner)
 }
@@ -186,6 +152,11 @@ fn sentence_piece(path: &Path, gguf: &Gguf, tokens: &[&str]) -> Result<tokenizer
     let Some(GgufValue::List(scores)) = gguf.get("tokenizer.ggml.scores") else {
         return Err(PolicyError::file(path, "metadata `tokenizer.ggml.scores` is missing or of another type"));
     };
+    if let Some(id) = tokens.iter().position(|token| token.len() > LONGEST_PIECE) {
+        let message =
+            format!("token {id} has {} bytes, more than {LONGEST_PIECE}; fetch the file again", tokens[id].len());
+        return Err(PolicyError::file(path, message));
+    }
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(i, t)| (*t, i)).collect();
     let mut merges: Vec<Merge> = Vec::new();
     for (whole, (token, score)) in tokens.iter().zip(scores).enumerate() {

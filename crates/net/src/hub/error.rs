@@ -1,5 +1,6 @@
 //! The error type of the Hub's client.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// An error of a request to a Hub, or of its cache. Messages say what to do next; none contains a token.
@@ -115,6 +116,18 @@ pub enum HubError {
         /// Number of bytes that are free on the disk.
         free: u64,
     },
+    /// The disk became full while a file was written, or the file reached a limit of this process or user. The bytes
+    /// that were downloaded so far are kept.
+    #[error(
+        "{}: {source}; make room or set HF_HUB_CACHE, and try again: a download continues from the bytes that it has",
+        path.display()
+    )]
+    DiskFull {
+        /// The path of the file.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
     /// A downloaded file has another hash than the Hub announced. The file is deleted.
     #[error("{id}: {name} is damaged: its hash is {found}, not {expected}; try again, or ask the model's owner")]
     Damaged {
@@ -161,6 +174,11 @@ pub enum HubError {
 
 impl HubError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self + '_ {
-        move |source| Self::Io { path: path.to_owned(), source }
+        move |source| match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+                Self::DiskFull { path: path.to_owned(), source }
+            }
+            _ => Self::Io { path: path.to_owned(), source },
+        }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rlar_quant::{BlockType, QuantisedMatrix, SharedBytes};
 
 use crate::error::PolicyError;
+use crate::gguf::header::HeaderReader;
 use crate::gguf::quants::{QuantFormat, dequantise};
 
 /// A value of a GGUF file's metadata.
@@ -35,6 +36,36 @@ struct TensorInfo {
     offset: u64,
 }
 
+/// Number of bytes that the header's entry of a tensor takes at least: the length of its name, its number of dimensions, its
+/// type and its offset.
+const LEAST_TENSOR_INFO: u64 = 8 + 4 + 4 + 8;
+/// Number of bytes that a metadata value takes at least: the length of its key, its type, and the value.
+const LEAST_METADATA: u64 = 8 + 4 + 1;
+/// Largest number of dimensions of a tensor.
+const MOST_DIMENSIONS: u32 = 4;
+
+impl TensorInfo {
+    /// Reads what the header says about the tensor `name`, which is read already.
+    fn read(h: &mut HeaderReader, path: &Path, name: &str) -> Result<Self, PolicyError> {
+        let rank = h.u32()?;
+        if rank > MOST_DIMENSIONS {
+            let message = format!("has {rank} dimensions; at most {MOST_DIMENSIONS} are possible");
+            return Err(PolicyError::tensor(path, name, message));
+        }
+        // The file lists the fastest dimension first.
+        let mut shape = (0..rank).map(|_| Ok(h.u64()? as usize)).collect::<Result<Vec<_>, PolicyError>>()?;
+        shape.reverse();
+        Ok(Self { shape, kind: h.u32()?, offset: h.u64()? })
+    }
+}
+
+/// Where a tensor lies in the data section: its first byte, and the byte behind its last.
+struct Place<'a> {
+    start: u64,
+    end: u64,
+    name: &'a str,
+}
+
 /// A GGUF file. Its header was read and checked against the file's size.
 pub struct Gguf {
     path: PathBuf,
@@ -44,83 +75,11 @@ pub struct Gguf {
     data: u64,
 }
 
-/// Reads the header of a file from front to back, and refuses lengths that the file cannot hold.
-struct HeaderReader<'a> {
-    path: &'a Path,
-    file: BufReader<File>,
-    /// Number of bytes read so far.
-    at: u64,
-    /// Size of the file in bytes.
-    size: u64,
-}
-
-impl HeaderReader<'_> {
-    fn bytes(&mut self, n: u64) -> Result<Vec<u8>, PolicyError> {
-        if self.at.checked_add(n).is_none_or(|end| end > self.size) {
-            return Err(PolicyError::file(self.path, "truncated in its header; fetch the file again"));
-        }
-        let mut buffer = vec![0; n as usize];
-        self.file.read_exact(&mut buffer).map_err(PolicyError::io(self.path))?;
-        self.at += n;
-        Ok(buffer)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], PolicyError> {
-        let bytes = self.bytes(N as u64)?;
-        let mut out = [0; N];
-        out.copy_from_slice(&bytes);
-        Ok(out)
-    }
-
-    fn u32(&mut self) -> Result<u32, PolicyError> {
-        Ok(u32::from_le_bytes(self.array()?))
-    }
-
-    fn u64(&mut self) -> Result<u64, PolicyError> {
-        Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    fn text(&mut self) -> Result<String, PolicyError> {
-        let n = self.u64()?;
-        let bytes = self.bytes(n)?;
-        String::from_utf8(bytes).map_err(|_| PolicyError::file(self.path, "its header has a text that is not UTF-8"))
-    }
-
-    fn value(&mut self, kind: u32, depth: u32) -> Result<GgufValue, PolicyError> {
-        Ok(match kind {
-            0 => GgufValue::Int(i64::from(self.array::<1>()?[0])),
-            1 => GgufValue::Int(i64::from(self.array::<1>()?[0] as i8)),
-            2 => GgufValue::Int(i64::from(u16::from_le_bytes(self.array()?))),
-            3 => GgufValue::Int(i64::from(i16::from_le_bytes(self.array()?))),
-            4 => GgufValue::Int(i64::from(self.u32()?)),
-            5 => GgufValue::Int(i64::from(self.u32()? as i32)),
-            6 => GgufValue::Float(f64::from(f32::from_le_bytes(self.array()?))),
-            7 => GgufValue::Bool(self.array::<1>()?[0] != 0),
-            8 => GgufValue::Text(self.text()?),
-            9 if depth < 2 => {
-                let (kind, n) = (self.u32()?, self.u64()?);
-                if n > self.size {
-                    return Err(PolicyError::file(
-                        self.path,
-                        "its header announces more values than the file can hold",
-                    ));
-                }
-                GgufValue::List((0..n).map(|_| self.value(kind, depth + 1)).collect::<Result<_, _>>()?)
-            }
-            10 | 11 => GgufValue::Int(self.u64()? as i64),
-            12 => GgufValue::Float(f64::from_le_bytes(self.array()?)),
-            _ => return Err(PolicyError::file(self.path, format!("its header has a value of unknown type {kind}"))),
-        })
-    }
-}
-
 impl Gguf {
-    /// Opens a file: reads its header and checks it against the file's size.
+    /// Opens a file: reads its header and checks it against the file's size. No tensor is read.
     pub fn open(path: &Path) -> Result<Self, PolicyError> {
-        let file = File::open(path).map_err(PolicyError::io(path))?;
-        let size = file.metadata().map_err(PolicyError::io(path))?.len();
-        let mut h = HeaderReader { path, file: BufReader::new(file), at: 0, size };
-        if h.bytes(4)? != b"GGUF" {
+        let mut h = HeaderReader::open(path)?;
+        if h.array()? != *b"GGUF" {
             return Err(PolicyError::file(path, "not a GGUF file (its first four bytes are not `GGUF`)"));
         }
         let version = h.u32()?;
@@ -128,55 +87,93 @@ impl Gguf {
             return Err(PolicyError::file(path, format!("GGUF version {version} is not supported; supported: 2, 3")));
         }
         let (tensor_count, value_count) = (h.u64()?, h.u64()?);
+        h.announced("tensors", tensor_count, LEAST_TENSOR_INFO)?;
+        h.announced("metadata values", value_count, LEAST_METADATA)?;
         let mut metadata = BTreeMap::new();
         for _ in 0..value_count {
             let key = h.text()?;
-            let kind = h.u32()?;
-            let value = h.value(kind, 0)?;
+            let kind = h.value_type()?;
+            let value = h.value(kind)?;
+            if metadata.contains_key(&key) {
+                return Err(PolicyError::file(path, format!("metadata `{key}` is in the header twice")));
+            }
             metadata.insert(key, value);
         }
         let mut tensors = BTreeMap::new();
         for _ in 0..tensor_count {
             let name = h.text()?;
-            let rank = h.u32()?;
-            if rank > 4 {
-                return Err(PolicyError::tensor(path, &name, format!("has {rank} dimensions; at most 4 are possible")));
+            let info = TensorInfo::read(&mut h, path, &name)?;
+            if tensors.contains_key(&name) {
+                return Err(PolicyError::tensor(path, &name, "is in the header twice"));
             }
-            // The file lists the fastest dimension first.
-            let mut shape = (0..rank).map(|_| Ok(h.u64()? as usize)).collect::<Result<Vec<_>, PolicyError>>()?;
-            shape.reverse();
-            let (kind, offset) = (h.u32()?, h.u64()?);
-            tensors.insert(name, TensorInfo { shape, kind, offset });
+            tensors.insert(name, info);
         }
         let align = match metadata.get("general.alignment") {
-            Some(GgufValue::Int(n)) if *n > 0 => *n as u64,
-            _ => 32,
-        };
-        let gguf = Self { path: path.to_owned(), metadata, tensors, data: h.at.div_ceil(align) * align };
-        for (name, entry) in &gguf.tensors {
-            let (_, bytes) = gguf.extent(name, entry)?;
-            let end = gguf.data.checked_add(entry.offset).and_then(|at| at.checked_add(bytes as u64));
-            if end.is_none_or(|end| end > size) {
-                let message = format!("ends beyond the file's {size} bytes: the file is truncated; fetch it again");
-                return Err(PolicyError::tensor(path, name, message));
+            None => 32,
+            Some(GgufValue::Int(n)) if *n > 0 && (*n as u64).is_power_of_two() => *n as u64,
+            Some(_) => {
+                let message =
+                    "metadata `general.alignment` is not a power of two: the header is damaged; fetch the file again";
+                return Err(PolicyError::file(path, message));
             }
-        }
+        };
+        let gguf = Self { path: path.to_owned(), metadata, tensors, data: h.at().next_multiple_of(align) };
+        gguf.check_extents(h.size(), align)?;
         Ok(gguf)
     }
 
-    /// Number of values and number of bytes of a tensor.
-    fn extent(&self, name: &str, entry: &TensorInfo) -> Result<(usize, usize), PolicyError> {
-        let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
-        let Some(QuantFormat { values, bytes, .. }) = QuantFormat::of(entry.kind) else {
-            return Err(wrong(format!("has type {}; supported: {}", entry.kind, QuantFormat::names())));
-        };
-        let n = entry.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-        match n {
-            Some(n) if n.is_multiple_of(values) && (n / values).checked_mul(bytes).is_some() => {
-                Ok((n, n / values * bytes))
+    /// Checks the place of every tensor: it is aligned to `align` bytes, lies within the file's `size` bytes, and shares
+    /// no byte with another.
+    fn check_extents(&self, size: u64, align: u64) -> Result<(), PolicyError> {
+        let mut places = Vec::with_capacity(self.tensors.len());
+        for (name, entry) in &self.tensors {
+            let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
+            let bytes = self.stored_bytes(name, entry)? as u64;
+            if !entry.offset.is_multiple_of(align) {
+                return Err(wrong(format!("starts at byte {}, no multiple of the alignment {align}", entry.offset)));
             }
-            _ => Err(wrong(format!("has impossible shape {:?}", entry.shape))),
+            let end = entry.offset.checked_add(bytes);
+            if end.and_then(|end| end.checked_add(self.data)).is_none_or(|end| end > size) {
+                return Err(wrong(format!(
+                    "ends beyond the file's {size} bytes: the file is truncated; fetch it again"
+                )));
+            }
+            places.push(Place { start: entry.offset, end: entry.offset + bytes, name });
         }
+        places.sort_unstable_by_key(|place| (place.start, place.end));
+        match places.windows(2).find(|pair| pair[1].start < pair[0].end) {
+            Some(pair) => {
+                let message =
+                    format!("shares bytes with tensor `{}`: the header is damaged; fetch the file again", pair[0].name);
+                Err(PolicyError::tensor(&self.path, pair[1].name, message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Number of bytes of a tensor in the file. A type that rlar does not read, rows that are not whole blocks of the
+    /// type, and a size that overflows are errors.
+    fn stored_bytes(&self, name: &str, entry: &TensorInfo) -> Result<usize, PolicyError> {
+        let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
+        let Some(format) = QuantFormat::of(entry.kind) else {
+            return Err(wrong(format!(
+                "has type {}; supported: {}; take another file of this model, such as the one in Q4_K_M",
+                QuantFormat::name_of(entry.kind),
+                QuantFormat::names()
+            )));
+        };
+        let columns = entry.shape.last().copied().unwrap_or(1);
+        if !columns.is_multiple_of(format.values) {
+            return Err(wrong(format!(
+                "has rows of {columns} values, but its type {} stores blocks of {} values: the header is damaged; \
+                 fetch the file again",
+                format.name, format.values
+            )));
+        }
+        let blocks = entry.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).map(|n| n / format.values);
+        blocks.and_then(|n| n.checked_mul(format.bytes)).ok_or_else(|| {
+            wrong(format!("has impossible shape {:?}: its size overflows; fetch the file again", entry.shape))
+        })
     }
 
     /// The names of all tensors of the file.
@@ -197,9 +194,6 @@ impl Gguf {
         let (Ok(block_type), &[rows, columns]) = (BlockType::from_number(entry.kind), entry.shape.as_slice()) else {
             return Ok(None);
         };
-        if block_type.row_bytes(columns).is_err() {
-            return Ok(None);
-        }
         let bytes = SharedBytes::from(self.bytes(name, entry)?);
         let matrix = QuantisedMatrix::new(block_type, rows, columns, bytes);
         matrix.map(Some).map_err(|e| PolicyError::tensor(&self.path, name, e.to_string()))
@@ -211,7 +205,7 @@ impl Gguf {
 
     /// Reads the bytes of a tensor.
     fn bytes(&self, name: &str, entry: &TensorInfo) -> Result<Vec<u8>, PolicyError> {
-        let (_, n) = self.extent(name, entry)?;
+        let n = self.stored_bytes(name, entry)?;
         let mut file = File::open(&self.path).map_err(PolicyError::io(&self.path))?;
         let mut bytes = vec![0; n];
         file.seek(SeekFrom::Start(self.data + entry.offset)).map_err(PolicyError::io(&self.path))?;

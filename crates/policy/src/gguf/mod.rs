@@ -2,6 +2,7 @@
 //! to `f32` or stay in their blocks.
 
 mod file;
+mod header;
 mod model;
 mod quants;
 

@@ -7,7 +7,8 @@ use half::{bf16, f16};
 pub struct QuantFormat {
     /// ggml's number of the format.
     number: u32,
-    name: &'static str,
+    /// ggml's name of the format.
+    pub name: &'static str,
     /// Number of values per block.
     pub values: usize,
     /// Number of bytes per block.
@@ -33,10 +34,52 @@ const FORMATS: [QuantFormat; 12] = [
     format(20, "IQ4_NL", 32, 18),
 ];
 
+/// A type of ggml that rlar does not read.
+struct OtherType {
+    number: u32,
+    name: &'static str,
+}
+
+const fn other(number: u32, name: &'static str) -> OtherType {
+    OtherType { number, name }
+}
+
+/// ggml's types that rlar does not read, whose names are for error messages.
+const OTHER_TYPES: [OtherType; 22] = [
+    other(9, "Q8_1"),
+    other(10, "Q2_K"),
+    other(11, "Q3_K"),
+    other(15, "Q8_K"),
+    other(16, "IQ2_XXS"),
+    other(17, "IQ2_XS"),
+    other(18, "IQ3_XXS"),
+    other(19, "IQ1_S"),
+    other(21, "IQ3_S"),
+    other(22, "IQ2_S"),
+    other(23, "IQ4_XS"),
+    other(24, "I8"),
+    other(25, "I16"),
+    other(26, "I32"),
+    other(27, "I64"),
+    other(28, "F64"),
+    other(29, "IQ1_M"),
+    other(34, "TQ1_0"),
+    other(35, "TQ2_0"),
+    other(39, "MXFP4"),
+    other(40, "NVFP4"),
+    other(41, "Q1_0"),
+];
+
 impl QuantFormat {
     /// Returns the format that has this number in ggml; `None` where rlar does not support the format.
     pub fn of(number: u32) -> Option<Self> {
         FORMATS.into_iter().find(|f| f.number == number)
+    }
+
+    /// ggml's name of the type with this number, for error messages; the number itself for one that ggml does not have.
+    pub fn name_of(number: u32) -> String {
+        let other = OTHER_TYPES.iter().find(|t| t.number == number).map(|t| t.name);
+        Self::of(number).map(|f| f.name).or(other).map_or_else(|| number.to_string(), str::to_owned)
     }
 
     /// The names of all supported formats, for error messages.

@@ -8,9 +8,9 @@ use rlar_policy::chat::ChatTemplate;
 use rlar_policy::{Conversation, Tokenizer};
 use serde_json::{Value, json};
 
-fn cases() -> Vec<Value> {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/chats.json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+fn fixture(name: &str) -> Value {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    serde_json::from_str(&fs::read_to_string(format!("{folder}/{name}")).unwrap()).unwrap()
 }
 
 fn conversation(case: &Value) -> Conversation {
@@ -31,11 +31,12 @@ fn template(source: &str) -> ChatTemplate {
 
 #[test]
 fn every_feature_renders_as_transformers_renders_it() {
-    let cases = cases();
+    let cases = fixture("chats.json");
+    let cases = cases.as_array().unwrap();
     assert!(cases.len() > 20);
     for case in cases {
         let name = case["name"].as_str().unwrap();
-        let rendered = template(case["template"].as_str().unwrap()).render(&conversation(&case));
+        let rendered = template(case["template"].as_str().unwrap()).render(&conversation(case));
         let Some(text) = case["text"].as_str() else {
             let error = rendered.unwrap_err().to_string();
             assert!(error.contains(case["error"].as_str().unwrap()), "{name}: {error}");
@@ -49,6 +50,22 @@ fn every_feature_renders_as_transformers_renders_it() {
     }
 }
 
+#[test]
+fn conversations_with_tools_and_thoughts_are_rendered_by_the_templates_of_qwen() {
+    let record = fixture("chats-qwen.json");
+    let templates = record["templates"].as_object().unwrap();
+    let mut rendered = 0;
+    for case in record["cases"].as_array().unwrap() {
+        for (name, text) in case["texts"].as_object().unwrap() {
+            let found = template(templates[name].as_str().unwrap()).render(&conversation(case));
+            let found = found.unwrap_or_else(|e| panic!("{name}, {}: {e}", case["name"]));
+            assert_eq!(found.text, text.as_str().unwrap(), "{name}, {}", case["name"]);
+            rendered += 1;
+        }
+    }
+    assert!(templates.len() == 4 && rendered > 60, "{rendered} conversations");
+}
+
 /// What the templates of `scripts/oracles/make_jinja_fixtures.py` are rendered to, or why they cannot be.
 fn rendered(variables: &Value, source: &str) -> Result<String, String> {
     let mut variables = variables.as_object().unwrap().clone();
@@ -60,8 +77,7 @@ fn rendered(variables: &Value, source: &str) -> Result<String, String> {
 
 #[test]
 fn every_snippet_renders_as_jinja_renders_it() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/jinja.json");
-    let all: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let all = fixture("jinja.json");
     let cases = all["cases"].as_array().unwrap();
     assert!(cases.len() > 150);
     for case in cases {

@@ -4,9 +4,12 @@
 mod adapters;
 mod chats;
 mod fused_agrees_with_plain;
+mod gguf_headers;
+mod gguf_mutations;
 mod ggufs;
 mod models_on_disk;
 mod parity;
+mod pre_tokenizers;
 mod quantised;
 mod sampling;
 mod smollm2;

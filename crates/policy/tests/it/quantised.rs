@@ -80,7 +80,7 @@ fn tensor(name: &str, kv_width: usize, seed: u64) -> (Vec<usize>, u32, Vec<u8>) 
 }
 
 /// A wider model with random quantised matrices and the metadata of the fixture `family`.
-fn wide(family: &str) -> tempfile::NamedTempFile {
+pub fn wide(family: &str) -> tempfile::NamedTempFile {
     let fixture = Gguf::open(&file(family)).unwrap();
     let mut bytes = fs::read(file(family)).unwrap();
     let position = |bytes: &[u8], name: &str| {

@@ -64,6 +64,21 @@ fn a_blob_that_other_snapshots_are_linked_to_is_copied() {
 }
 
 #[test]
+fn another_file_under_the_same_name_is_another_snapshot() {
+    let test_hub = TestHub::plain();
+    let before = get(&test_hub.hub(), &[]).unwrap();
+    let other = [weights(), vec![7]].concat();
+    fs::write(test_hub.folder.path().join(ID).join(WEIGHTS), &other).unwrap();
+    test_hub.forget();
+    let after = get(&test_hub.hub(), &[]).unwrap();
+    assert_ne!(before, after);
+    assert_eq!(test_hub.bodies(), [None], "files that did not change are not downloaded again");
+    assert_eq!(fs::read(before.join(WEIGHTS)).unwrap(), weights());
+    assert_eq!(fs::read(after.join(WEIGHTS)).unwrap(), other);
+    assert_eq!(get(&test_hub.offline(), &[]).unwrap(), after);
+}
+
+#[test]
 fn cached_files_are_not_requested_again() {
     let test_hub = TestHub::plain();
     let folder = get(&test_hub.hub(), &["config.json"]).unwrap();

@@ -1,7 +1,7 @@
 //! Errors, and what they say.
 
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -152,6 +152,46 @@ fn wrong_bytes_never_reach_the_cache() {
         matches!(get(&test_hub.hub(), &["config.json"]), Err(HubError::Damaged { .. })),
         "git's hash is checked as well"
     );
+}
+
+#[test]
+fn a_hub_that_closes_in_mid_file_every_time_is_an_error_that_keeps_the_bytes() {
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let mended = is_mended.clone();
+    let test_hub = TestHub::with(move |r| {
+        (is_weights(r) && !mended.load(Ordering::SeqCst)).then(|| match r.header("range") {
+            None => cut_off(&weights(), 1_234_567),
+            Some(_) => {
+                let mut response = HttpResponse::new(206, Vec::new());
+                response.length = Some(3_000_000 - 1_234_567);
+                response.with("content-range", "bytes 1234567-2999999/3000000")
+            }
+        })
+    });
+    let hub = Hub::new(HubSettings { tries: 2, ..test_hub.settings() }).unwrap();
+    let error = get(&hub, &[WEIGHTS]).unwrap_err();
+    assert!(matches!(&error, HubError::Request { .. }) && error.to_string().contains("tried 2 times"), "{error}");
+    assert_eq!(test_hub.blob_names(), [format!("{}.incomplete", sha256(&weights()))]);
+    assert!(matches!(get(&test_hub.offline(), &[WEIGHTS]), Err(HubError::Offline { .. })), "half a file is no file");
+    is_mended.store(true, Ordering::SeqCst);
+    test_hub.forget();
+    assert_eq!(fs::read(get(&hub, &[WEIGHTS]).unwrap().join(WEIGHTS)).unwrap(), weights());
+    assert_eq!(test_hub.bodies(), [Some("bytes=1234567-".to_owned())]);
+}
+
+#[test]
+fn a_file_that_changes_between_two_parts_of_its_download_is_not_patched_together() {
+    let other: Vec<u8> = weights().iter().map(|byte| byte ^ 0x55).collect();
+    let test_hub = TestHub::with(move |r| {
+        is_weights(r).then(|| match r.header("range") {
+            None => cut_off(&weights(), 1_234_567),
+            Some(_) => HttpResponse::new(206, other[1_234_567..].to_vec())
+                .with("content-range", "bytes 1234567-2999999/3000000"),
+        })
+    });
+    let error = get(&test_hub.hub(), &[WEIGHTS]).unwrap_err();
+    assert!(matches!(&error, HubError::Damaged { name, .. } if name == WEIGHTS), "{error}");
+    assert!(test_hub.blob_names().is_empty(), "{:?}", test_hub.blob_names());
 }
 
 #[test]

@@ -28,13 +28,18 @@ fn a_process_downloads_what_its_variables_say() {
         idle_timeout,
         tries: 3,
     };
-    get(&Hub::new(settings).unwrap(), &[]).unwrap();
+    get(&Hub::new(settings).unwrap(), &[]).unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Completes a command that ends in the path of this program: it downloads the model.
+fn download(command: &mut Command, test_hub: &TestHub) {
+    command.args(["--exact", "hub::processes::a_process_downloads_what_its_variables_say", "--nocapture"]);
+    command.env(VARIABLES[0], test_hub.server.endpoint()).env(VARIABLES[1], test_hub.cache.path());
 }
 
 fn start(test_hub: &TestHub) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "hub::processes::a_process_downloads_what_its_variables_say"]);
-    command.env(VARIABLES[0], test_hub.server.endpoint()).env(VARIABLES[1], test_hub.cache.path());
+    download(&mut command, test_hub);
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
@@ -77,4 +82,27 @@ fn processes_that_download_the_same_model_share_one_download() {
     }
     assert_eq!(test_hub.bodies().len(), 4);
     assert_eq!(fs::read(get(&test_hub.offline(), &[]).unwrap().join(WEIGHTS)).unwrap(), weights());
+}
+
+#[test]
+fn a_download_that_fills_the_disk_ends_with_an_error_and_keeps_its_bytes() {
+    let test_hub = TestHub::plain();
+    // No file of the process can grow beyond one or two megabytes; the blocks of `ulimit` have 512 or 1024 bytes. Without the
+    // signal, which would end the process, writing more is an error, as on a full disk.
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 2000; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
+    download(&mut command, &test_hub);
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let hash = sha256(&weights());
+    assert!(!output.status.success() && errors.contains("File too large"), "{errors}");
+    assert!(errors.contains(&format!("{hash}.incomplete")) && errors.contains("HF_HUB_CACHE"), "{errors}");
+    assert_eq!(test_hub.bodies().len(), 3, "what cannot succeed is not tried again");
+    assert!(!test_hub.blob_names().contains(&hash), "half a file is not in the cache");
+    let length = fs::metadata(test_hub.blobs().join(format!("{hash}.incomplete"))).unwrap().len();
+    assert!(length > 500_000 && length < 3_000_000, "{length} bytes");
+    // Where there is room, the download continues.
+    test_hub.forget();
+    assert_eq!(fs::read(get(&test_hub.hub(), &[]).unwrap().join(WEIGHTS)).unwrap(), weights());
+    assert!(test_hub.bodies().contains(&Some(format!("bytes={length}-"))), "{:?}", test_hub.bodies());
 }
