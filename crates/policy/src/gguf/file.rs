@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rlar_quant::{BlockType, QuantisedMatrix, SharedBytes};
 
 use crate::error::PolicyError;
-use crate::gguf::quants::{QuantFormat, dequantise};
+use crate::gguf::tensor_type::TensorType;
 
 /// A value of a GGUF file's metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,10 +29,17 @@ pub enum GgufValue {
 struct TensorInfo {
     /// Shape of the tensor, with the slowest dimension first (row order).
     shape: Vec<usize>,
-    /// ggml's number of the tensor's type, which [`QuantFormat::of`] looks up.
+    /// ggml's number of the tensor's type, which [`TensorType::of`] looks up.
     kind: u32,
     /// Byte at which the tensor starts, counted from the start of the data section.
     offset: u64,
+}
+
+/// What the type and the shape of a tensor say about its bytes.
+struct TensorExtent {
+    tensor_type: TensorType,
+    /// Number of bytes of the whole tensor.
+    bytes: usize,
 }
 
 /// A GGUF file. Its header was read and checked against the file's size.
@@ -154,7 +161,7 @@ impl Gguf {
         };
         let gguf = Self { path: path.to_owned(), metadata, tensors, data: h.at.div_ceil(align) * align };
         for (name, entry) in &gguf.tensors {
-            let (_, bytes) = gguf.extent(name, entry)?;
+            let bytes = gguf.extent(name, entry)?.bytes;
             let end = gguf.data.checked_add(entry.offset).and_then(|at| at.checked_add(bytes as u64));
             if end.is_none_or(|end| end > size) {
                 let message = format!("ends beyond the file's {size} bytes: the file is truncated; fetch it again");
@@ -164,18 +171,18 @@ impl Gguf {
         Ok(gguf)
     }
 
-    /// Number of values and number of bytes of a tensor.
-    fn extent(&self, name: &str, entry: &TensorInfo) -> Result<(usize, usize), PolicyError> {
+    /// The type of a tensor, and its number of bytes.
+    fn extent(&self, name: &str, entry: &TensorInfo) -> Result<TensorExtent, PolicyError> {
         let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
-        let Some(QuantFormat { values, bytes, .. }) = QuantFormat::of(entry.kind) else {
-            return Err(wrong(format!("has type {}; supported: {}", entry.kind, QuantFormat::names())));
+        let Some(tensor_type) = TensorType::of(entry.kind) else {
+            return Err(wrong(format!("has type {}; supported: {}", entry.kind, TensorType::names())));
         };
-        let n = entry.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-        match n {
-            Some(n) if n.is_multiple_of(values) && (n / values).checked_mul(bytes).is_some() => {
-                Ok((n, n / values * bytes))
-            }
-            _ => Err(wrong(format!("has impossible shape {:?}", entry.shape))),
+        let values = entry.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        let blocks = values.filter(|n| n.is_multiple_of(tensor_type.block_values()));
+        let bytes = blocks.and_then(|n| (n / tensor_type.block_values()).checked_mul(tensor_type.block_bytes()));
+        match bytes {
+            Some(bytes) => Ok(TensorExtent { tensor_type, bytes }),
+            None => Err(wrong(format!("has impossible shape {:?}", entry.shape))),
         }
     }
 
@@ -187,7 +194,10 @@ impl Gguf {
     /// Reads a tensor: its values in the order of the file, and its shape with the slowest dimension first.
     pub fn tensor(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>), PolicyError> {
         let entry = self.entry(name)?;
-        Ok((dequantise(entry.kind, &self.bytes(name, entry)?), entry.shape.clone()))
+        let tensor_type = self.extent(name, entry)?.tensor_type;
+        let values = tensor_type.values(&self.bytes(name, entry)?);
+        let values = values.map_err(|e| PolicyError::tensor(&self.path, name, e.to_string()))?;
+        Ok((values, entry.shape.clone()))
     }
 
     /// Reads a matrix as the quantised blocks that the file stores, with the rows in the order of the file; `None` for
@@ -211,7 +221,7 @@ impl Gguf {
 
     /// Reads the bytes of a tensor.
     fn bytes(&self, name: &str, entry: &TensorInfo) -> Result<Vec<u8>, PolicyError> {
-        let (_, n) = self.extent(name, entry)?;
+        let n = self.extent(name, entry)?.bytes;
         let mut file = File::open(&self.path).map_err(PolicyError::io(&self.path))?;
         let mut bytes = vec![0; n];
         file.seek(SeekFrom::Start(self.data + entry.offset)).map_err(PolicyError::io(&self.path))?;

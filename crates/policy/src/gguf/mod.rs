@@ -3,6 +3,6 @@
 
 mod file;
 mod model;
-mod quants;
+mod tensor_type;
 
 pub use file::{Gguf, GgufValue};
