@@ -3,6 +3,8 @@
 
 mod file;
 mod model;
+mod origin;
 mod tensor_type;
 
 pub use file::{Gguf, GgufValue};
+pub use origin::GgufOrigin;

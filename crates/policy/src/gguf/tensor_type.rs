@@ -1,14 +1,14 @@
 //! The types of tensors in GGUF files that are read: floats, and the quantised blocks of [`rlar_quant`].
 
-use half::{bf16, f16};
 use rlar_quant::{BlockType, QuantError};
+
+use crate::float_type::FloatType;
 
 /// The type in which a GGUF file stores a tensor's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorType {
-    F32,
-    F16,
-    BF16,
+    /// One floating-point number per value.
+    Float(FloatType),
     /// Blocks of small integers with their scales.
     Quantised(BlockType),
 }
@@ -17,9 +17,9 @@ impl TensorType {
     /// Returns the type with one of ggml's numbers (`enum ggml_type`); `None` where rlar does not support the type.
     pub fn of(number: u32) -> Option<Self> {
         match number {
-            0 => Some(Self::F32),
-            1 => Some(Self::F16),
-            30 => Some(Self::BF16),
+            0 => Some(Self::Float(FloatType::Float32)),
+            1 => Some(Self::Float(FloatType::Float16)),
+            30 => Some(Self::Float(FloatType::Bfloat16)),
             _ => BlockType::from_number(number).ok().map(Self::Quantised),
         }
     }
@@ -32,7 +32,7 @@ impl TensorType {
     /// Number of values per block; 1 for floats.
     pub const fn block_values(self) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::Float(_) => 1,
             Self::Quantised(block_type) => block_type.values(),
         }
     }
@@ -40,8 +40,7 @@ impl TensorType {
     /// Number of bytes per block.
     pub const fn block_bytes(self) -> usize {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::BF16 => 2,
+            Self::Float(float_type) => float_type.bytes(),
             Self::Quantised(block_type) => block_type.bytes(),
         }
     }
@@ -49,9 +48,7 @@ impl TensorType {
     /// Converts the bytes of whole blocks to values. Bytes that are no whole blocks are an error.
     pub fn values(self, bytes: &[u8]) -> Result<Vec<f32>, QuantError> {
         match self {
-            Self::F32 => Ok(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()),
-            Self::F16 => Ok(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()),
-            Self::BF16 => Ok(bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect()),
+            Self::Float(float_type) => Ok(float_type.decode(bytes)),
             Self::Quantised(_) if bytes.is_empty() => Ok(Vec::new()),
             Self::Quantised(block_type) => {
                 let mut values = vec![0.0; bytes.len() / block_type.bytes() * block_type.values()];

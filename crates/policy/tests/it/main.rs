@@ -12,3 +12,4 @@ mod sampling;
 mod smollm2;
 mod tiny;
 mod turns;
+mod wide;
