@@ -49,7 +49,7 @@ fn heldout(arguments: &ConfigArguments) -> Result<()> {
     let name = config.model.path.as_deref().unwrap_or_default();
     let path = loaded.model.as_ref().map_or(Path::new(name), |model| &model.path);
     let device = ComputeDevice::with_precision(&config.device, config.precision).bad_request()?;
-    let policy = Policy::load(path, &device).bad_request()?;
+    let policy = Policy::load_frozen(path, &device).bad_request()?;
     let examples = &loaded.heldout[..config.eval.examples(loaded.heldout.len())];
     let start = json!({ "model": name, "prompts": examples.len() });
     mode().event("start", start);

@@ -46,10 +46,11 @@ pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
     }
     let model = EvaluatedModel::find(arguments).bad_request()?;
     let device = ComputeDevice::with_precision(&model.device, model.precision).bad_request()?;
-    let policy = Policy::load(&model.path, &device).bad_request()?;
-    // Replies that are kept must not be taken for those of other weights at the same path.
+    let policy = Policy::load_frozen(&model.path, &device).bad_request()?;
+    // Replies that are kept must not be taken for those of other weights at the same path, or of other products.
     let weights = if arguments.out.is_some() { weights_hash(&model.path, &policy)? } else { model.name.clone() };
-    let identity = format!("{weights} {:?}", model.precision);
+    let products = if policy.is_quantised() { "quantised".to_owned() } else { format!("{:?}", model.precision) };
+    let identity = format!("{weights} {products}");
     let generator = LocalPolicy { policy: &policy, identity, batch: arguments.batch.into() };
     evaluate(&mut suites, &generator, &model.name, arguments)
 }
