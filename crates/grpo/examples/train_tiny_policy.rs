@@ -3,6 +3,7 @@
 //!     cargo run --release -p rlar-grpo --example train_tiny_policy
 #![allow(clippy::print_stdout)]
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::atomic::AtomicBool;
 
@@ -41,6 +42,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let context = ToolContext::new(SandboxLimits::default());
     let report = train(Job {
         config,
+        model: None,
+        hub_commits: BTreeMap::new(),
         sizes: vec![sums.len()],
         heldout: sums.clone(),
         demonstrations: sums.clone(),

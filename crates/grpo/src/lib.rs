@@ -42,6 +42,7 @@ pub use error::TrainError;
 pub use report::final_report::{BeforeAfter, PolicyEvaluation, Report};
 pub use report::hints::hints;
 pub use run::dry_run::dry_run;
+pub use run::inputs::hub_commits;
 pub use run::job::Job;
 pub use run::train::train;
 pub use schedule::Decay;

@@ -8,10 +8,10 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, View};
 
 use crate::error::PolicyError;
+use crate::float_type::FloatType;
 use crate::layout::{Layout, Spec};
 use crate::weight::Weight;
 use crate::weights::{Weights, from_stored, to_stored};
@@ -68,16 +68,18 @@ impl Shard {
         let mut file = File::open(&self.path).map_err(PolicyError::io(&self.path))?;
         file.seek(SeekFrom::Start(self.data + start as u64)).map_err(PolicyError::io(&self.path))?;
         file.read_exact(&mut bytes).map_err(PolicyError::io(&self.path))?;
-        Ok(match info.dtype {
-            Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-            Dtype::F16 => bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            _ => bytes.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        })
+        let float_type = FloatType::of_dtype(info.dtype).ok_or_else(|| wrong(unsupported(info.dtype)))?;
+        Ok(float_type.decode(&bytes))
     }
 }
 
-/// Opens the safetensors files of a model's folder: those that the index names, or else `model.safetensors`.
-fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
+/// The message about a tensor whose type is not read.
+fn unsupported(dtype: Dtype) -> String {
+    format!("has type {dtype:?}; supported: F32, F16, BF16")
+}
+
+/// The names of the safetensors files of a model's folder: those that the index names, or else `model.safetensors`.
+fn weight_files(folder: &Path) -> Result<BTreeSet<String>, PolicyError> {
     let index = folder.join("model.safetensors.index.json");
     let mut files = BTreeSet::from(["model.safetensors".to_owned()]);
     if index.exists() {
@@ -94,7 +96,17 @@ fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
         let message = "is a pickle, which can run code when it is read; convert the model to safetensors";
         return Err(PolicyError::file(&folder.join("pytorch_model.bin"), message));
     }
-    files.into_iter().map(|f| Shard::open(&folder.join(f))).collect()
+    Ok(files)
+}
+
+/// Whether a folder has all safetensors files of its model.
+pub(crate) fn has_weights(folder: &Path) -> bool {
+    weight_files(folder).is_ok_and(|files| files.iter().all(|file| folder.join(file).exists()))
+}
+
+/// Opens the safetensors files of a model's folder.
+fn shards(folder: &Path) -> Result<Vec<Shard>, PolicyError> {
+    weight_files(folder)?.into_iter().map(|file| Shard::open(&folder.join(file))).collect()
 }
 
 /// The names of the matrices for which a safetensors file of a LoRA adapter has tensors. `prefix`, with which the file
@@ -174,9 +186,8 @@ fn find(path: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<Checkpo
             let message = format!("has shape {:?}; the configuration asks for {:?}", info.shape, spec.stored());
             return Err(PolicyError::tensor(path, name, message));
         }
-        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let message = format!("has type {:?}; supported: F32, F16, BF16", info.dtype);
-            return Err(PolicyError::tensor(path, name, message));
+        if FloatType::of_dtype(info.dtype).is_none() {
+            return Err(PolicyError::tensor(path, name, unsupported(info.dtype)));
         }
     }
     // A tied head is sometimes stored a second time. Any other unknown tensor means another architecture.
@@ -189,6 +200,17 @@ fn find(path: &Path, shards: Vec<Shard>, layout: &Arc<Layout>) -> Result<Checkpo
 }
 
 impl CheckpointTensors {
+    /// The type of all tensors of the layout that the files hold; `float32` where they have different types.
+    pub fn float_type(&self) -> FloatType {
+        let stored = self.stored_tensors.iter().flatten();
+        let mut types = stored.filter_map(|tensor| {
+            let info = self.shards[tensor.shard].metadata.info(&tensor.name)?;
+            FloatType::of_dtype(info.dtype)
+        });
+        let first = types.next().unwrap_or_default();
+        if types.all(|other| other == first) { first } else { FloatType::Float32 }
+    }
+
     /// Reads the tensors one by one, calls `put` with the values of each, and returns the results of these calls. For a
     /// LoRA adapter's tensor that the files lack, `make` gives the values.
     pub fn read<T>(
@@ -243,6 +265,7 @@ impl Floats for Weight {
 /// A tensor as it is given to the safetensors writer. Its bytes are made only when the writer asks for them, so that
 /// the bytes of the file are the only copy of the whole model in memory.
 struct LazyTensor<'a, T> {
+    float_type: FloatType,
     spec: &'a Spec,
     stored_shape: Vec<usize>,
     values: &'a T,
@@ -250,7 +273,7 @@ struct LazyTensor<'a, T> {
 
 impl<T: Floats> View for LazyTensor<'_, T> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        self.float_type.dtype()
     }
 
     fn shape(&self) -> &[usize] {
@@ -258,22 +281,22 @@ impl<T: Floats> View for LazyTensor<'_, T> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        let values = to_stored(self.spec, self.values.floats());
-        values.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>().into()
+        self.float_type.encode(&to_stored(self.spec, self.values.floats())).into()
     }
 
     fn data_len(&self) -> usize {
-        4 * self.spec.elements()
+        self.float_type.bytes() * self.spec.elements()
     }
 }
 
-/// The bytes of a safetensors file, in `f32`. The file holds the tensors for which `chosen` returns a name, under that
-/// name.
+/// The bytes of a safetensors file. The file holds the tensors for which `chosen` returns a name, under that name and in
+/// the type `float_type`.
 pub fn to_safetensors<T: Floats>(
     weights: &Weights<T>,
+    float_type: FloatType,
     chosen: impl Fn(&Spec) -> Option<String>,
 ) -> Result<Vec<u8>, PolicyError> {
-    let view = |spec, values| LazyTensor { spec, stored_shape: Spec::stored(spec), values };
+    let view = |spec, values| LazyTensor { float_type, spec, stored_shape: Spec::stored(spec), values };
     let views = weights.entries().filter_map(|(spec, values)| Some((chosen(spec)?, view(spec, values))));
     // `transformers` requires `format: pt`.
     let about = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// The folder in the Hugging Face Hub's cache that holds the model `id`, such as `org/model`, as of the branch, tag or
-/// commit `revision`. `None` where the cache has no such folder with a `config.json`.
+/// The folder in the Hugging Face Hub's cache that holds files of the model `id`, such as `org/model`, as of the branch,
+/// tag or commit `revision`; its name is the commit. `None` where the cache has no such folder.
 pub(crate) fn snapshot(id: &str, revision: &str) -> Option<PathBuf> {
     snapshot_in(&folder(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?, id, revision)
 }
@@ -40,5 +40,5 @@ fn snapshot_in(cache: &Path, id: &str, revision: &str) -> Option<PathBuf> {
     let commit = named.map_or_else(|| revision.to_owned(), |commit| commit.trim().to_owned());
     let is_commit = !commit.is_empty() && commit.chars().all(|c| c.is_ascii_hexdigit());
     let snapshot = model.join("snapshots").join(commit);
-    (is_commit && snapshot.join("config.json").exists()).then_some(snapshot)
+    (is_commit && snapshot.is_dir()).then_some(snapshot)
 }

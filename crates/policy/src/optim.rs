@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint;
 use crate::decoder::Decoder;
 use crate::error::PolicyError;
+use crate::float_type::FloatType;
 use crate::layout::{Form, Spec};
 use crate::ops::in_pool;
 use crate::ops::kernels::{self, AdamStep};
@@ -58,7 +59,7 @@ impl Moments {
     }
 
     fn bytes(x: &Weights<Vec<f32>>) -> Result<Vec<u8>, PolicyError> {
-        checkpoint::to_safetensors(x, |spec| spec.trained.then(|| spec.name.clone()))
+        checkpoint::to_safetensors(x, FloatType::Float32, |spec| spec.trained.then(|| spec.name.clone()))
     }
 
     /// Loads the moments for a decoder from the folder of a checkpoint; they are the saved ones bit for bit. `steps` is

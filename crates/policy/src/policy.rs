@@ -1,23 +1,26 @@
 //! A causal language model with its tokenizer: loading, LoRA adapters, saving.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::checkpoint;
 use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::device::ComputeDevice;
 use crate::engine::Engine;
 use crate::error::PolicyError;
-use crate::layout::{Form, Layout, Lora, Spec};
-use crate::model::{self, GgufMatrices, Head, Loaded, PEFT, Transformer};
+use crate::float_type::FloatType;
+use crate::gguf::GgufOrigin;
+use crate::layout::{Layout, Lora, Spec};
+use crate::model::{self, GgufMatrices, Head, Loaded, Transformer};
+use crate::peft;
 use crate::reward::RewardModel;
 use crate::sampling::Sampling;
 use crate::save::{self, File};
+use crate::source::ModelSource;
 use crate::tokenizer::Tokenizer;
 use crate::weight::Weight;
 use crate::weights::{self, Weights};
@@ -31,8 +34,12 @@ pub struct Policy {
     pub tokenizer: Tokenizer,
     config: Arc<ModelConfig>,
     device: ComputeDevice,
-    /// For an adapter, the path of its base model; `None` for a model without an adapter.
-    base: Option<PathBuf>,
+    /// For an adapter, where its base model was found; `None` for a model without an adapter.
+    base: Option<ModelSource>,
+    /// The type of the weights in the files from which the model was first loaded.
+    float_type: FloatType,
+    /// What the metadata of the model's or the base model's GGUF file say about its origin; `None` without such a file.
+    gguf: Option<GgufOrigin>,
     sampling: Sampling,
     /// Text of the model's `generation_config.json`, which saving the model writes back; `None` where there is none.
     generation: Option<String>,
@@ -53,10 +60,12 @@ impl Policy {
     }
 
     fn load_with(path: &Path, device: &ComputeDevice, matrices: GgufMatrices) -> Result<Self, PolicyError> {
-        let Loaded { config, model, tokenizer, base } = model::load(path, Head::LanguageModel, device, matrices)?;
+        let Loaded { config, model, tokenizer, base, float_type, gguf } =
+            model::load(path, Head::LanguageModel, device, matrices)?;
         let Transformer::Decoder(decoder) = model else { return Err(PolicyError::NotALanguageModel) };
-        let (sampling, generation) = default_sampling(base.as_deref().unwrap_or(path))?;
-        Ok(Self { decoder, tokenizer, config, device: device.clone(), base, sampling, generation })
+        let (sampling, generation) = default_sampling(base.as_ref().map_or(path, |base| &base.path))?;
+        let device = device.clone();
+        Ok(Self { decoder, tokenizer, config, device, base, float_type, gguf, sampling, generation })
     }
 
     /// Makes a policy with random initial weights. A configuration of a classifier or an encoder is an error.
@@ -69,7 +78,9 @@ impl Policy {
         match model::random(&config, seed, device)? {
             Transformer::Decoder(decoder) if config.labels.is_none() => {
                 let (config, sampling) = (Arc::new(config), Sampling::default());
-                Ok(Self { decoder, tokenizer, config, device: device.clone(), base: None, sampling, generation: None })
+                let (device, float_type) = (device.clone(), FloatType::Float32);
+                let (base, gguf, generation) = (None, None, None);
+                Ok(Self { decoder, tokenizer, config, device, base, float_type, gguf, sampling, generation })
             }
             _ => Err(PolicyError::NotALanguageModel),
         }
@@ -88,7 +99,12 @@ impl Policy {
 
     /// The folder or GGUF file of the base model, if this policy is a LoRA adapter on frozen weights; otherwise `None`.
     pub fn base_model(&self) -> Option<&Path> {
-        self.base.as_deref()
+        self.base.as_ref().map(|base| base.path.as_path())
+    }
+
+    /// Whether matrices of this policy are kept in the quantised blocks of a GGUF file.
+    pub fn is_quantised(&self) -> bool {
+        self.decoder.weights().entries().any(|(_, weight)| weight.is_quantised())
     }
 
     /// The configuration of the model: its checked `config.json`.
@@ -97,9 +113,9 @@ impl Policy {
     }
 
     /// Freezes the weights and adds a LoRA adapter to be trained, which does not change the outputs at first. `base` is
-    /// the path of the frozen weights, which the files of the adapter will name. A model that already has an adapter is
-    /// an error.
-    pub fn adapt(self, lora: Lora, seed: u64, base: PathBuf) -> Result<Self, PolicyError> {
+    /// where the frozen weights were found, which the files of the adapter will name. A model that already has an adapter
+    /// is an error.
+    pub fn adapt(self, lora: Lora, seed: u64, base: ModelSource) -> Result<Self, PolicyError> {
         if self.decoder.layout().lora().is_some() {
             return Err(PolicyError::AdapterPresent);
         }
@@ -166,7 +182,7 @@ impl Policy {
             let weight = entries.iter().find(|(have, _)| have.name == spec.name).map(|(_, w)| (*w).clone());
             weight.unwrap_or_else(|| put(spec, weights::start(spec, &mut rng)))
         })?;
-        Ok(RewardModel::assemble(model, self.tokenizer.clone(), config))
+        Ok(RewardModel::assemble(model, self.tokenizer.clone(), config, self.float_type))
     }
 
     /// The declarations of the weights: names and shapes.
@@ -179,40 +195,40 @@ impl Policy {
         self.decoder.weights().map(|_, w| w.values().into_owned())
     }
 
-    /// The files of a Hugging Face folder that holds this model. For a policy with an adapter, the files of a PEFT
-    /// folder that holds the adapter alone.
+    /// The files of a Hugging Face folder that holds this model exactly, with the weights in `f32`. For a policy with an
+    /// adapter, the files of a PEFT folder that holds the adapter alone.
     pub fn files(&self) -> Result<Vec<File>, PolicyError> {
-        match self.layout().lora() {
-            None => {
-                let mut files = save::files(&self.config, self.decoder.weights(), &self.tokenizer)?;
-                files.extend(self.generation.iter().map(|g| ("generation_config.json", g.clone().into_bytes())));
-                Ok(files)
-            }
-            Some(lora) => self.adapter(lora),
+        let files = match self.layout().lora() {
+            None => save::exact_files(&self.config, self.decoder.weights(), &self.tokenizer, self.float_type)?,
+            Some(lora) => return self.adapter(lora),
+        };
+        Ok(self.with_generation_config(files))
+    }
+
+    /// The files of this model for others, like [`Policy::files`], but with the weights in the type `float_type`, rounded to
+    /// nearest; without it in the type of the files from which the model was first loaded (`f32` for a GGUF file and a new
+    /// model). Where that type cannot represent all weights, they are in `f32`. An adapter is in `f32`; beside one of a GGUF
+    /// file, a `README.md` says how PEFT loads it.
+    pub fn published_files(&self, float_type: Option<FloatType>) -> Result<Vec<File>, PolicyError> {
+        let Some(lora) = self.layout().lora() else {
+            let float_type = float_type.unwrap_or(self.float_type);
+            let files = save::published_files(&self.config, self.decoder.weights(), &self.tokenizer, float_type)?;
+            return Ok(self.with_generation_config(files));
+        };
+        let mut files = self.adapter(lora)?;
+        if let (Some(base), Some(origin)) = (&self.base, &self.gguf) {
+            files.push(("README.md", peft::readme(base, origin).into_bytes()));
         }
+        Ok(files)
+    }
+
+    fn with_generation_config(&self, mut files: Vec<File>) -> Vec<File> {
+        files.extend(self.generation.iter().map(|g| ("generation_config.json", g.clone().into_bytes())));
+        files
     }
 
     fn adapter(&self, lora: &Lora) -> Result<Vec<File>, PolicyError> {
-        let mut json = serde_json::to_value(lora)
-            .map_err(|e| PolicyError::Serialise { format: "adapter_config.json", message: e.to_string() })?;
-        let base = self.base.as_ref().map(|b| b.display().to_string()).unwrap_or_default();
-        let transposed = self.layout().specs().iter().any(|s| s.form == Form::Transposed);
-        let peft = [
-            ("peft_type", "LORA".into()),
-            ("task_type", "CAUSAL_LM".into()),
-            ("bias", "none".into()),
-            ("base_model_name_or_path", base.into()),
-            ("fan_in_fan_out", transposed.into()),
-            ("inference_mode", true.into()),
-        ];
-        for (key, value) in peft {
-            json[key] = value;
-        }
-        let weights = checkpoint::to_safetensors(self.decoder.weights(), |spec| {
-            spec.trained.then(|| format!("{PEFT}{}", spec.name))
-        })?;
-        let json = format!("{json:#}").into_bytes();
-        let mut files = vec![("adapter_config.json", json), ("adapter_model.safetensors", weights)];
+        let mut files = peft::files(&self.decoder, lora, self.base.as_ref(), self.gguf.as_ref())?;
         files.extend(save::tokenizer_files(&self.tokenizer)?);
         Ok(files)
     }

@@ -11,6 +11,7 @@ use crate::config::ModelConfig;
 use crate::decoder::Decoder;
 use crate::device::ComputeDevice;
 use crate::error::PolicyError;
+use crate::float_type::FloatType;
 use crate::log_probs::{floats, micro_batches};
 use crate::model::{self, GgufMatrices, Head, Loaded, Transformer};
 use crate::ops::in_pool;
@@ -27,6 +28,8 @@ pub struct RewardModel {
     /// The model's tokenizer.
     pub tokenizer: Tokenizer,
     config: Arc<ModelConfig>,
+    /// The type of the weights in the files from which the model was first loaded.
+    float_type: FloatType,
 }
 
 /// One input of a reward model: token ids, and the segment of each token.
@@ -41,13 +44,18 @@ pub struct RewardInput {
 impl RewardModel {
     /// Loads a reward model from a Hugging Face folder. A language model is a [`PolicyError::WrongHead`].
     pub fn load(path: &Path, device: &ComputeDevice) -> Result<Self, PolicyError> {
-        let Loaded { config, model, tokenizer, .. } =
+        let Loaded { config, model, tokenizer, float_type, .. } =
             model::load(path, Head::Classifier, device, GgufMatrices::Dequantised)?;
-        Ok(Self { model, tokenizer, config })
+        Ok(Self { model, tokenizer, config, float_type })
     }
 
-    pub(crate) fn assemble(model: Transformer, tokenizer: Tokenizer, config: ModelConfig) -> Self {
-        Self { model, tokenizer, config: Arc::new(config) }
+    pub(crate) fn assemble(
+        model: Transformer,
+        tokenizer: Tokenizer,
+        config: ModelConfig,
+        float_type: FloatType,
+    ) -> Self {
+        Self { model, tokenizer, config: Arc::new(config), float_type }
     }
 
     /// The decoder of this reward model; `None` where the model is an encoder.
@@ -66,9 +74,17 @@ impl RewardModel {
         }
     }
 
-    /// The files of a Hugging Face folder that holds this model.
+    /// The files of a Hugging Face folder that holds this model exactly, with the weights in `f32`.
     pub fn files(&self) -> Result<Vec<File>, PolicyError> {
-        save::files(&self.config, self.weights(), &self.tokenizer)
+        save::exact_files(&self.config, self.weights(), &self.tokenizer, self.float_type)
+    }
+
+    /// The files of this model for others, like [`RewardModel::files`], but with the weights in the type `float_type`,
+    /// rounded to nearest; without it in the type of the files from which the model was first loaded (`f32` for one made
+    /// from a GGUF file or a new model). Where that type cannot represent all weights, they are in `f32`.
+    pub fn published_files(&self, float_type: Option<FloatType>) -> Result<Vec<File>, PolicyError> {
+        let float_type = float_type.unwrap_or(self.float_type);
+        save::published_files(&self.config, self.weights(), &self.tokenizer, float_type)
     }
 
     /// Number of outputs per input.

@@ -109,20 +109,3 @@ pub fn exchanges(config: &Path, name: &str) -> Result<Asset, RewardError> {
         }
     }
 }
-
-/// Fails where a path cannot be that of a model, because it is the folder of a run or does not exist.
-pub fn check_model(path: &Path) -> Result<()> {
-    if let Some(model) = policy_of_run(path) {
-        bail!("{} is a run; its model is {}", path.display(), model.display());
-    }
-    if !path.exists() {
-        bail!("model {} does not exist; a Hugging Face folder or a GGUF file is expected there", path.display());
-    }
-    Ok(())
-}
-
-/// The folder of a run's final model; `None` if `folder` is no run, or is itself a model.
-pub fn policy_of_run(folder: &Path) -> Option<PathBuf> {
-    let model = folder.join("final");
-    (model.is_dir() && !folder.join("config.json").exists()).then_some(model)
-}

@@ -30,7 +30,7 @@ use crate::interrupt::is_interrupted;
 use crate::output::{mode, print};
 use crate::rewards::{check_tool, language_model, orchestrator_with};
 use crate::suites::how_to_continue;
-use crate::{routing, setup};
+use crate::{model, routing, setup};
 
 /// Path of RewardBench 2 in the folder of downloaded data.
 const REWARDBENCH2: &str = "rewardbench-v2/test.parquet";
@@ -204,14 +204,16 @@ fn read_scores(
 
 /// Adds a reward model to the library as a tool whose score is the model's raw output, and returns the tool's name.
 fn add_model(library: &mut Library, path: &Path) -> Result<String> {
-    let home = std::path::absolute(path)?;
+    let source = model::find(path).context("--model")?;
+    let home = std::path::absolute(&source.path)?;
     if !home.join("config.json").is_file() {
         bail!("--model {}: a Hugging Face folder with a reward model is expected there", path.display());
     }
     let folder = home.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // A run's final model gets the name of the run.
-    let folder = match (folder.as_str(), home.parent().and_then(Path::file_name)) {
-        ("final", Some(run)) => run.to_string_lossy().into_owned(),
+    let folder = match (source.repository, folder.as_str(), home.parent().and_then(Path::file_name)) {
+        (Some(repository), ..) => repository.id.split('/').next_back().unwrap_or_default().to_owned(),
+        (None, "final", Some(run)) => run.to_string_lossy().into_owned(),
         _ => folder,
     };
     let sanitised = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };

@@ -11,7 +11,7 @@ use crate::cli::ConfigArguments;
 use crate::error::{BadRequestExt, bad_request, message};
 use crate::output::print;
 use crate::setup::{self, LoadedConfig};
-use crate::suites;
+use crate::{model, suites};
 
 pub fn run(arguments: &ConfigArguments) -> Result<()> {
     let mut problems: Vec<Error> = Vec::new();
@@ -25,7 +25,8 @@ pub fn run(arguments: &ConfigArguments) -> Result<()> {
         // A check writes nothing.
         llm.record = None;
     }
-    if let Err(error) = loaded.model_path() {
+    let model = loaded.config.model.path.as_ref().map(|name| model::check(Path::new(name), Some(&loaded.path)));
+    if let Some(Err(error)) = model {
         let is_of_config = arguments.model.is_none();
         problems.push(if is_of_config { loaded.problem("model.path", message(&error)) } else { error });
     }

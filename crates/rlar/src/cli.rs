@@ -20,7 +20,7 @@ use rlar_run::OutputMode;
 
 pub use benchmark::{BenchmarkCommand, JudgePrompt, RewardBenchmarkArguments};
 pub use eval::{EvalArguments, PolicyEvalArguments};
-pub use models::{ConvertArguments, GenerateArguments, GpuCheckArguments, ScoreArguments};
+pub use models::{ConvertArguments, DtypeArgument, GenerateArguments, GpuCheckArguments, ScoreArguments};
 pub use rewards::{ChoosingAgent, RewardsCommand, ToolArguments};
 pub use runs::{CompareArguments, InitArguments, RolloutsArguments};
 pub use sandbox::{SandboxCommand, SandboxRunArguments, TierArgument};

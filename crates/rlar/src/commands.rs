@@ -6,15 +6,15 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use rlar_grpo::Method;
-use rlar_policy::{ComputeDevice, Policy, PolicyError, RewardModel};
+use rlar_policy::{ComputeDevice, FloatType, Policy, PolicyError, RewardModel};
 use rlar_run::write_atomic;
 
-use crate::cli::{Arguments, Command, ConfigCommand, ConvertArguments, HubCommand, MethodArgument};
-use crate::error::bad_request;
+use crate::cli::{Arguments, Command, ConfigCommand, ConvertArguments, DtypeArgument, HubCommand, MethodArgument};
+use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
 use crate::{
-    check, compare, data, eval, fetch_rewards, generate, gpu_check, hub, init, rewards, rollouts, sandbox, schema,
-    score, serve, train,
+    check, compare, data, eval, fetch_rewards, generate, gpu_check, hub, init, model, rewards, rollouts, sandbox,
+    schema, score, serve, train,
 };
 
 pub fn run(command: Command) -> Result<()> {
@@ -60,17 +60,20 @@ fn completions(shell: Shell) -> Result<()> {
 }
 
 fn convert(arguments: &ConvertArguments) -> Result<()> {
-    let (model, output) = (&arguments.model, &arguments.output);
-    if !model.exists() {
-        return Err(bad_request(format!("model {} does not exist", model.display())));
-    }
+    let output = &arguments.output;
     if output.is_file() {
         return Err(bad_request(format!("--output {} is a file; a folder is written", output.display())));
     }
     if std::fs::read_dir(output).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(bad_request(format!("--output {} is not empty", output.display())));
     }
-    let files = convert_model(model)?;
+    let model = model::find(&arguments.model).bad_request()?;
+    let float_type = arguments.dtype.map(|dtype| match dtype {
+        DtypeArgument::Float32 => FloatType::Float32,
+        DtypeArgument::Float16 => FloatType::Float16,
+        DtypeArgument::Bfloat16 => FloatType::Bfloat16,
+    });
+    let files = convert_model(&model.path, float_type)?;
     std::fs::create_dir_all(output).with_context(|| output.display().to_string())?;
     for (name, bytes) in files {
         write_atomic(&output.join(name), &bytes)?;
@@ -78,13 +81,14 @@ fn convert(arguments: &ConvertArguments) -> Result<()> {
     print(format!("{}\n", output.display()))
 }
 
-/// Loads the reward model or language model at a path and returns it as the files of a Hugging Face folder. A LoRA
-/// adapter of a language model is merged into it.
-fn convert_model(path: &Path) -> Result<Vec<rlar_policy::File>> {
+/// Loads the reward model or language model at a path and returns it as the files of a Hugging Face folder, with the
+/// weights in the type `float_type`, or in that of the model's own files. A LoRA adapter of a language model is merged
+/// into it.
+fn convert_model(path: &Path, float_type: Option<FloatType>) -> Result<Vec<rlar_policy::File>> {
     let device = ComputeDevice::new("cpu")?;
     match RewardModel::load(path, &device) {
-        Ok(model) => Ok(model.files()?),
-        Err(PolicyError::WrongHead { .. }) => Ok(Policy::load(path, &device)?.merged()?.files()?),
+        Ok(model) => Ok(model.published_files(float_type)?),
+        Err(PolicyError::WrongHead { .. }) => Ok(Policy::load(path, &device)?.merged()?.published_files(float_type)?),
         Err(error) => Err(error.into()),
     }
 }

@@ -46,18 +46,19 @@ pub fn run(arguments: &EvalArguments) -> Result<()> {
 fn heldout(arguments: &ConfigArguments) -> Result<()> {
     let (loaded, mut rewards) = load(arguments).bad_request()?;
     let config = &loaded.config;
-    let path = config.model.path.as_deref().unwrap_or_default();
+    let name = config.model.path.as_deref().unwrap_or_default();
+    let path = loaded.model.as_ref().map_or(Path::new(name), |model| &model.path);
     let device = ComputeDevice::with_precision(&config.device, config.precision).bad_request()?;
-    let policy = Policy::load(Path::new(path), &device).bad_request()?;
+    let policy = Policy::load_frozen(path, &device).bad_request()?;
     let examples = &loaded.heldout[..config.eval.examples(loaded.heldout.len())];
-    let start = json!({ "model": path, "prompts": examples.len() });
+    let start = json!({ "model": name, "prompts": examples.len() });
     mode().event("start", start);
     let shown = Progress::watch(mode(), "held-out", rewards.activity());
     let [sampled, greedy] = config.protocols();
     let (sampled, _) = accuracy(&policy, examples, &mut rewards, &sampled)?;
     let (greedy, _) = accuracy(&policy, examples, &mut rewards, &greedy)?;
     drop(shown);
-    print_result(|| json!({ "model": path, "sampled": sampled, "greedy": greedy }), || table(&sampled, &greedy))
+    print_result(|| json!({ "model": name, "sampled": sampled, "greedy": greedy }), || table(&sampled, &greedy))
 }
 
 fn load(arguments: &ConfigArguments) -> Result<(LoadedConfig, Orchestrator)> {

@@ -10,7 +10,7 @@ use crate::{assets, data};
 
 /// The folders from which a relative path in the file `named_by` (a config or a suite) is looked for: the working
 /// folder, the folder of `named_by`, and the folder above that.
-fn folders(named_by: &Path) -> [PathBuf; 3] {
+pub fn folders(named_by: &Path) -> [PathBuf; 3] {
     let folder = named_by.parent().unwrap_or(Path::new(""));
     [PathBuf::new(), folder.to_owned(), folder.join("..")]
 }

@@ -6,17 +6,17 @@ use anyhow::{Context, Result, anyhow};
 use rlar_policy::{ComputeDevice, Conversation, Finish, GenerationRequest, Policy, Sampling, StreamControl};
 use serde_json::{Value, json};
 
-use crate::assets;
 use crate::cli::GenerateArguments;
 use crate::error::{BadRequestExt, bad_request};
+use crate::model;
 use crate::output::{print, print_error, print_note};
 
 pub fn run(arguments: &GenerateArguments) -> Result<()> {
-    assets::check_model(&arguments.model).bad_request()?;
     let device = ComputeDevice::new(&arguments.device).bad_request()?;
     // Options are checked before the model is read, which may take long; the model's own settings are checked with it.
     sampling(arguments, Sampling::default()).check().map_err(bad_request)?;
-    let policy = Policy::load_frozen(&arguments.model, &device).bad_request()?;
+    let model = model::find(&arguments.model).bad_request()?;
+    let policy = Policy::load_frozen(&model.path, &device).bad_request()?;
     let sampling = sampling(arguments, policy.sampling().clone());
     match &arguments.prompt {
         Some(prompt) => reply_once(&policy, prompt, arguments, &sampling),

@@ -6,10 +6,10 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use rlar_data::{DataRow, Needs, columns_of, examples, read_rows};
 
-use crate::assets;
 use crate::cli::InitArguments;
 use crate::error::{BadRequestExt, bad_request};
 use crate::find::data_files;
+use crate::model;
 use crate::output::{print, print_note};
 
 pub fn run(arguments: &InitArguments) -> Result<()> {
@@ -21,7 +21,7 @@ pub fn run(arguments: &InitArguments) -> Result<()> {
     let Some(first) = rows.first().cloned() else {
         return Err(bad_request(format!("--data {data}: there are no rows")));
     };
-    assets::check_model(&arguments.model).bad_request()?;
+    model::check(&arguments.model, None).bad_request()?;
     let text = config(&data, &arguments.model.to_string_lossy(), &Understood::of(rows, &first));
     let output = &arguments.output;
     if output.exists() {

@@ -14,6 +14,9 @@ const PATHS: &str = "\n## Paths\n\n\
     set on the Hugging Face Hub, which is downloaded if it is not there yet; a pattern such as `data/*.parquet`; the \
     path of a file that `rlar data fetch` has downloaded, such as `gsm8k/test.jsonl`; or that of a data file that is \
     embedded in rlar.\n\n\
+    The name of a model may also be one on the Hugging Face Hub, which is downloaded into the Hub's cache: `OWNER/NAME`, \
+    with a branch, tag or commit `OWNER/NAME@REVISION`, with a GGUF file `OWNER/NAME@REVISION/FILE.gguf`. A path that \
+    exists comes first; where a folder `OWNER` exists, only a name with `@` is looked for on the Hub.\n\n\
     What is written (`run.folder`, `rewards.store`, `rewards.llm.record`) is relative to the current folder. At the \
     beginning of any path, `~` is the home folder.\n";
 

@@ -9,10 +9,10 @@ use rlar_rewards::{Outcome, Store};
 use serde_json::{Map, Value, json};
 
 use crate::cli::ScoreArguments;
-use crate::error::{BadRequestExt, bad_request};
+use crate::error::BadRequestExt;
 use crate::output::{print, print_note};
 use crate::rewards::{check_tool, orchestrator};
-use crate::{functions, setup};
+use crate::{functions, model, setup};
 
 pub fn run(arguments: &ScoreArguments) -> Result<()> {
     let has_no_tools = arguments.tool.is_empty() && arguments.python.is_empty();
@@ -30,12 +30,9 @@ struct ScoreItem {
 fn score_with_model(arguments: &ScoreArguments) -> Result<()> {
     let items = score_items(arguments).bad_request()?;
     let path = arguments.model.as_deref().unwrap_or(Path::new(""));
-    if !path.exists() {
-        let message = format!("model {} does not exist; a Hugging Face folder is expected there", path.display());
-        return Err(bad_request(message));
-    }
     let device = ComputeDevice::new(&arguments.device).bad_request()?;
-    let model = RewardModel::load(path, &device).bad_request()?;
+    let source = model::find(path).bad_request()?;
+    let model = RewardModel::load(&source.path, &device).bad_request()?;
     let mut inputs = Vec::with_capacity(items.len());
     for item in &items {
         let prompt = item.example.messages.iter().map(|m| Turn { role: m.role.as_str(), content: &m.content });

@@ -12,6 +12,7 @@ use rlar_grpo::{Agent, Config, DataSet, FOREIGN_NAMES, Method, RewardsOnly, Unad
 use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::llm::Llm;
 use rlar_net::web::{Brave, SerpApi, WebSearch};
+use rlar_policy::ModelSource;
 use rlar_rewards::agents::Agents;
 use rlar_rewards::agents::client::LlmClient;
 use rlar_rewards::{
@@ -20,12 +21,13 @@ use rlar_rewards::{
 use rlar_sandbox::{FunctionSource, Packages, SandboxLimits};
 
 use crate::cli::ConfigArguments;
-use crate::error::bad_request;
+use crate::error::message;
+use crate::model::HubCommits;
 use crate::training_data::TrainingData;
-use crate::{assets, find, functions};
+use crate::{assets, find, functions, model};
 
-/// What is expected at the path of a model, for error messages.
-const MODEL: &str = "a Hugging Face folder or a GGUF file";
+/// The key of the local language model of agents and judges.
+const LOCAL_LLM: &str = "rewards.llm.local";
 
 /// A checked config and the data that it names.
 pub struct LoadedConfig {
@@ -49,6 +51,10 @@ pub struct LoadedConfig {
     pub heldout_preferences: Vec<Preference>,
     /// The source of each Python function of `rewards.python`; empty if a reward model is trained.
     pub functions: Vec<FunctionSource>,
+    /// Where the model of `model.path` is; `None` before [`LoadedConfig::find_models`], and if the config names no model.
+    pub model: Option<ModelSource>,
+    /// Commits of models of the Hub, by their names in the config.
+    pub hub_commits: HubCommits,
 }
 
 /// Reads and checks a config and all data that the config names. `adjust` applies a command's own overrides, or refuses
@@ -118,6 +124,8 @@ pub fn load_with(
         preferences,
         heldout_preferences,
         functions,
+        model: None,
+        hub_commits: HubCommits::new(),
         path: asset.path.clone(),
         text: asset.text.clone(),
         config: config.clone(),
@@ -157,6 +165,8 @@ pub fn load_rewards(path: &Path) -> Result<LoadedConfig> {
         preferences: Vec::new(),
         heldout_preferences: Vec::new(),
         functions,
+        model: None,
+        hub_commits: HubCommits::new(),
         path: asset.path.clone(),
         text: asset.text.clone(),
     })
@@ -202,10 +212,12 @@ pub fn load_for_eval(arguments: &ConfigArguments, check: impl FnOnce(&Config) ->
         }
         Ok(())
     })?;
-    match arguments.model {
-        Some(_) => loaded.find_model(),
-        None => loaded.find_model().context("the run has no final policy: train first, or pass --model"),
+    let name = loaded.config.model.path.as_deref().unwrap_or_default();
+    // The folder of a run is no name of a model on the Hub.
+    if arguments.model.is_none() && find::beside(&loaded.path, name).is_none() {
+        bail!("the run has no final policy: {name} does not exist; train first, or pass --model");
     }
+    loaded.find_models(HubCommits::new())
 }
 
 /// Makes a config start from a model on disk, without the supervised warm-up.
@@ -231,22 +243,28 @@ impl LoadedConfig {
         }
     }
 
-    /// Resolves the path of the config's model, if it has one: as given, beside the config, then one folder up.
-    pub fn find_model(mut self) -> Result<Self> {
-        self.config.model.path = self.model_path()?;
+    /// Finds the model to start from and the local language model of `rewards.llm`, where the config names them: as
+    /// given, beside the config, one folder up, otherwise on the Hub, from where they are downloaded. `pinned` gives the
+    /// commits of models of the Hub that must not be taken at another commit.
+    pub fn find_models(mut self, pinned: HubCommits) -> Result<Self> {
+        let mut commits = HubCommits::new();
+        let mut find = |name: &str| -> Result<ModelSource> {
+            let found = model::find_beside(&self.path, name, &pinned)?;
+            commits.extend(found.repository.iter().map(|repository| (name.to_owned(), repository.commit.clone())));
+            Ok(found)
+        };
+        if let Some(name) = &self.config.model.path {
+            let found = find(name)?;
+            if found.repository.is_none() {
+                self.config.model.path = Some(found.path.to_string_lossy().into_owned());
+            }
+            self.model = Some(found);
+        }
+        if let Some(name) = self.config.rewards.llm.as_ref().and_then(|llm| llm.local.as_ref()) {
+            find(name).map_err(|error| self.problem(LOCAL_LLM, message(&error)))?;
+        }
+        self.hub_commits = commits;
         Ok(self)
-    }
-
-    /// The path at which the config's model is found; `None` if the config names no model on disk.
-    pub fn model_path(&self) -> Result<Option<String>> {
-        let Some(path) = &self.config.model.path else { return Ok(None) };
-        if let Some(policy) = assets::policy_of_run(Path::new(path)) {
-            bail!("{path} is a run; its model is {}", policy.display());
-        }
-        match find::beside(&self.path, path) {
-            Some(found) => Ok(Some(found.to_string_lossy().into_owned())),
-            None => Err(bad_request(format!("model {}", find::missing(&self.path, path, MODEL)))),
-        }
     }
 }
 
@@ -281,9 +299,11 @@ fn open_llm(loaded: &LoadedConfig, llm: &LlmConfig) -> Result<Arc<dyn Llm>> {
         let found = assets::exchanges(&loaded.path, name)?;
         Ok((found.path, found.text.into_owned()))
     };
-    let local = llm.local.as_ref().filter(|path| !Path::new(path).exists());
-    if let Some(path) = local {
-        return Err(loaded.problem("rewards.llm.local", find::missing(&loaded.path, path, MODEL)));
+    let mut llm = llm.clone();
+    if let Some(name) = &mut llm.local {
+        let found = model::find_beside(&loaded.path, name, &loaded.hub_commits);
+        let found = found.map_err(|error| loaded.problem(LOCAL_LLM, message(&error)))?;
+        *name = found.path.to_string_lossy().into_owned();
     }
     let key = if llm.replay.is_some() { "rewards.llm.replay" } else { "rewards.llm" };
     llm.open(&exchanges).map_err(|error| loaded.problem(key, error.to_string()))

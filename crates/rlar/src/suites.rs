@@ -26,7 +26,7 @@ use crate::interrupt::is_interrupted;
 use crate::output::{mode, print_result};
 use crate::rewards::{language_model, orchestrator_with};
 use crate::setup::{LoadedConfig, OnError};
-use crate::{assets, setup};
+use crate::{assets, model, setup};
 
 /// Maximum number of attempts to get one reply from a server.
 const TRIES: u32 = 4;
@@ -46,16 +46,13 @@ pub fn run(arguments: &PolicyEvalArguments) -> Result<()> {
     }
     let model = EvaluatedModel::find(arguments).bad_request()?;
     let device = ComputeDevice::with_precision(&model.device, model.precision).bad_request()?;
-    let policy = Policy::load(&model.path, &device).bad_request()?;
-    let name = model.path.display().to_string();
-    // Replies that are kept must not be taken for those of other weights at the same path.
-    let weights = if arguments.out.is_some() { weights_hash(&model.path, &policy)? } else { name.clone() };
-    let generator = LocalPolicy {
-        policy: &policy,
-        identity: format!("{weights} {:?}", model.precision),
-        batch: arguments.batch.into(),
-    };
-    evaluate(&mut suites, &generator, &name, arguments)
+    let policy = Policy::load_frozen(&model.path, &device).bad_request()?;
+    // Replies that are kept must not be taken for those of other weights at the same path, or of other products.
+    let weights = if arguments.out.is_some() { weights_hash(&model.path, &policy)? } else { model.name.clone() };
+    let products = if policy.is_quantised() { "quantised".to_owned() } else { format!("{:?}", model.precision) };
+    let identity = format!("{weights} {products}");
+    let generator = LocalPolicy { policy: &policy, identity, batch: arguments.batch.into() };
+    evaluate(&mut suites, &generator, &model.name, arguments)
 }
 
 /// The suites that the command line names, each with its prompts and tools.
@@ -222,6 +219,8 @@ fn server(url: &str, arguments: &PolicyEvalArguments) -> Result<OpenAi> {
 
 /// The model on disk to evaluate, and how it runs.
 struct EvaluatedModel {
+    /// The model as the command line or the config names it.
+    name: String,
     path: PathBuf,
     device: String,
     precision: Precision,
@@ -231,14 +230,15 @@ impl EvaluatedModel {
     fn find(arguments: &PolicyEvalArguments) -> Result<Self> {
         let device = |default: String| arguments.device.clone().unwrap_or(default);
         if let Some(config) = arguments.config_arguments() {
-            let config = setup::load_for_eval(&config, |_| Ok(()))?.config;
-            let path = config.model.path.unwrap_or_default().into();
-            return Ok(Self { path, device: device(config.device), precision: config.precision });
+            let LoadedConfig { config, model, .. } = setup::load_for_eval(&config, |_| Ok(()))?;
+            let name = config.model.path.unwrap_or_default();
+            let path = model.map_or_else(|| name.clone().into(), |model| model.path);
+            return Ok(Self { name, path, device: device(config.device), precision: config.precision });
         }
-        let path = arguments.model.clone();
-        let path = path.context("nothing to evaluate: pass --model, --server, --answers or --config")?;
-        assets::check_model(&path)?;
-        Ok(Self { path, device: device("cpu".into()), precision: Precision::default() })
+        let name = arguments.model.as_ref();
+        let name = name.context("nothing to evaluate: pass --model, --server, --answers or --config")?;
+        let (path, name) = (model::find(name)?.path, name.display().to_string());
+        Ok(Self { name, path, device: device("cpu".into()), precision: Precision::default() })
     }
 }
 

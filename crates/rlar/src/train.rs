@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use rlar_grpo::{Config, Job, Method, Report, dry_run};
+use rlar_grpo::{Config, Job, Method, Report, dry_run, hub_commits};
 use rlar_run::OutputMode;
 use serde_json::{Value, json};
 
 use crate::cli::{Resume, TrainingArguments};
 use crate::error::BadRequestExt;
+use crate::model::HubCommits;
 use crate::output::print;
 use crate::setup::LoadedConfig;
 use crate::{interrupt, output, setup, suites};
@@ -41,7 +42,11 @@ fn where_things_are(config: &Config) -> String {
         }
     };
     let adapter = match &config.model.lora {
-        Some(_) => format!("Its adapter alone is in {folder}/adapter\n"),
+        Some(_) => {
+            let readme = Path::new(folder).join("adapter/README.md").exists();
+            let how = if readme { "; README.md there says how PEFT loads it" } else { "" };
+            format!("Its adapter alone is in {folder}/adapter{how}\n")
+        }
         None => String::new(),
     };
     format!("The {kind} is in {folder}/final\n{adapter}Everything else is in {folder}\n{next}\n")
@@ -67,19 +72,23 @@ fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'sta
         train.steps = arguments.steps.unwrap_or(train.steps);
         Ok(())
     })?;
-    let loaded = loaded.find_model()?;
     let resume = match arguments.resume {
         Some(Resume::Always) => true,
         Some(Resume::Auto) => Path::new(&loaded.config.run.folder).join("config.yaml").exists(),
         None => false,
     };
+    let pinned = if resume { hub_commits(Path::new(&loaded.config.run.folder))? } else { HubCommits::new() };
+    let loaded = loaded.find_models(pinned)?;
     let earlier = resume.then(|| Path::new(&loaded.config.run.folder));
     let (rewards, agents) = setup::orchestrator(&loaded, earlier)?;
     setup::check_tools(&loaded, &rewards)?;
     let suites = suites::of_config(&loaded, &mut Err)?;
-    let LoadedConfig { config, train, sizes, heldout, demonstrations, preferences, heldout_preferences, .. } = loaded;
+    let LoadedConfig { config, model, hub_commits, train, sizes, heldout, demonstrations, .. } = loaded;
+    let LoadedConfig { preferences, heldout_preferences, .. } = loaded;
     Ok(Job {
         config,
+        model,
+        hub_commits,
         train,
         sizes,
         heldout,

@@ -1,6 +1,6 @@
 //! Section `model`: the model to start from.
 
-use rlar_policy::{Lora, ModelConfig};
+use rlar_policy::{FloatType, Lora, ModelConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -9,7 +9,8 @@ use serde_json::json;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelChoice {
-    /// Path of a Hugging Face model folder or of a GGUF file.
+    /// Path of a Hugging Face model folder or of a GGUF file, or a model of the Hugging Face Hub: `OWNER/NAME`,
+    /// `OWNER/NAME@REVISION`, or one of these with a file, such as `OWNER/NAME/FILE.gguf`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// A new Llama-style model with random weights and a tokenizer trained on the data.
@@ -19,6 +20,37 @@ pub struct ModelChoice {
     /// weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraConfig>,
+    /// The type of the weights in `final/`. `auto` is that of the safetensors at `path`, and `float32` for a GGUF file, a
+    /// new model, or files of several types. Weights are rounded to nearest. Checkpoints and adapters are in `float32`.
+    #[serde(default)]
+    pub save_dtype: SaveDtype,
+}
+
+/// The type of the weights in a run's final model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SaveDtype {
+    /// The type of the weights in the files from which the model was first loaded.
+    #[default]
+    Auto,
+    /// Single precision.
+    Float32,
+    /// Half precision.
+    Float16,
+    /// bfloat16.
+    Bfloat16,
+}
+
+impl SaveDtype {
+    /// The type; `None` for that of the files from which the model was first loaded.
+    pub fn float_type(self) -> Option<FloatType> {
+        match self {
+            Self::Auto => None,
+            Self::Float32 => Some(FloatType::Float32),
+            Self::Float16 => Some(FloatType::Float16),
+            Self::Bfloat16 => Some(FloatType::Bfloat16),
+        }
+    }
 }
 
 /// A LoRA adapter (Hu et al., 2021): a product of two low-rank matrices is added to each adapted weight matrix, which

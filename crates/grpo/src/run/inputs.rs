@@ -1,11 +1,12 @@
 //! Compares the inputs of a resumed run (config, data, model, tools, suites) with those at its start; a run with other
 //! inputs is not continued.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rlar_data::Example;
 use rlar_eval::suite::SuiteEval;
-use rlar_run::{JOURNAL, RunFolder, fingerprint, sha256};
+use rlar_run::{JOURNAL, RunError, RunFolder, fingerprint, sha256};
 use serde_json::{Value, json};
 
 use crate::TrainError;
@@ -14,8 +15,9 @@ use crate::run::job::Job;
 
 /// Config keys that may change when a run is resumed, because they do not change what the steps compute: where a run
 /// writes and its limits of time, tokens, failures and requests.
-const MAY_CHANGE: [&str; 12] = [
+const MAY_CHANGE: [&str; 13] = [
     "run",
+    "model.save_dtype",
     "train.max_minutes",
     "train.max_tokens",
     "train.flat_steps",
@@ -28,6 +30,25 @@ const MAY_CHANGE: [&str; 12] = [
     "rewards.llm.next_token",
     "rewards.llm.concurrency",
 ];
+
+/// The file in a run's folder with the hashes of its inputs.
+const INPUTS: &str = "inputs.json";
+
+/// The key of [`INPUTS`] with the commits of models of the Hub, by their names in the config.
+const HUB: &str = "hub";
+
+/// The commits of the models of the Hugging Face Hub with which the run in a folder began, by their names in its config.
+/// Empty if the folder holds no run or its config names no such model.
+pub fn hub_commits(folder: &Path) -> Result<BTreeMap<String, String>, TrainError> {
+    let path = folder.join(INPUTS);
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(source) => return Err(RunError::Io { path, action: "cannot read", source }.into()),
+    };
+    let inputs: Value = serde_json::from_slice(&text)?;
+    Ok(inputs.get(HUB).map(|commits| serde_json::from_value(commits.clone())).transpose()?.unwrap_or_default())
+}
 
 /// For a new run, writes the resolved config and hashes of data, model, tools and suites to the run's folder. For a
 /// resumed run, compares them with those in the folder; a difference is an error.
@@ -44,7 +65,7 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
         let files = files
             .filter(|(name, _)| Path::new(name).extension().is_some_and(|extension| extension == "py"))
             .map(|(name, text)| (name, sha256(text.as_bytes())));
-        functions.insert(function.tool_name().to_owned(), json!(files.collect::<std::collections::BTreeMap<_, _>>()));
+        functions.insert(function.tool_name().to_owned(), json!(files.collect::<BTreeMap<_, _>>()));
     }
     let hash = |examples: &[Example]| Ok::<_, TrainError>(sha256(&serde_json::to_vec(examples)?));
     let others = json!({
@@ -52,14 +73,17 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
         "heldout": hash(&job.heldout)?,
         "demonstrations": hash(&job.demonstrations)?,
         "preferences": sha256(&serde_json::to_vec(&(&job.preferences, &job.heldout_preferences))?),
-        "model": job.config.model.path.as_ref().map(|p| fingerprint(Path::new(p))).transpose()?,
+        "model": job.model.as_ref().map(|model| fingerprint(&model.path)).transpose()?,
         "suites": job.suites.iter().map(SuiteEval::fingerprint).collect::<Vec<_>>(),
         "tools": tools.map(|(name, identity)| json!([name, identity])).collect::<Vec<_>>(),
     });
-    // Runs without functions have the same inputs as those of earlier versions.
+    // Runs without functions and models of the Hub have the same inputs as those of earlier versions.
     let mut inputs = json!({});
     if !functions.is_empty() {
         inputs["functions"] = functions.into();
+    }
+    if !job.hub_commits.is_empty() {
+        inputs[HUB] = json!(job.hub_commits);
     }
     for (key, value) in others.as_object().into_iter().flatten() {
         inputs[key] = value.clone();
@@ -67,14 +91,14 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
     if is_resumed {
         let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
         let (old_config, config) = (resolved(&run.read("config.yaml")?)?, resolved(config.as_bytes())?);
-        let old_inputs: Value = serde_json::from_slice(&run.read("inputs.json")?)?;
+        let old_inputs: Value = serde_json::from_slice(&run.read(INPUTS)?)?;
         let found = difference(&old_config, &config, "").or_else(|| difference(&old_inputs, &inputs, "inputs"));
         return match found {
             Some(difference) => Err(changed(run, &difference)),
             None => Ok(()),
         };
     }
-    let model = job.config.model.path.as_ref().and_then(|p| Path::new(p).canonicalize().ok());
+    let model = job.model.as_ref().and_then(|model| model.path.canonicalize().ok());
     let folder = run.path().canonicalize().ok();
     if let Some(model) = model.filter(|m| folder.is_some_and(|folder| m.starts_with(folder))) {
         let message = "the model to start from lies in the run's folder, which the run overwrites; choose another `run.folder` \
@@ -84,7 +108,7 @@ pub fn check_inputs(run: &RunFolder, job: &Job, is_resumed: bool) -> Result<(), 
     // The journal is removed first: if this start is killed, the journal of an earlier run must not be taken for its
     // own.
     run.clear(&[JOURNAL])?;
-    run.write("inputs.json", &serde_json::to_vec_pretty(&inputs)?)?;
+    run.write(INPUTS, &serde_json::to_vec_pretty(&inputs)?)?;
     let config = serde_yaml::to_string(&job.config).map_err(|e| changed(run, &e.to_string()))?;
     Ok(run.write("config.yaml", config.as_bytes())?)
 }

@@ -1,9 +1,11 @@
 //! The inputs of a run: config, data, reward tools and agents.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use rlar_data::{Example, Preference};
 use rlar_eval::suite::SuiteEval;
+use rlar_policy::ModelSource;
 use rlar_rewards::Orchestrator;
 use rlar_rewards::agents::Agents;
 use rlar_run::OutputMode;
@@ -14,6 +16,11 @@ use crate::config::Config;
 pub struct Job<'a> {
     /// The config, after its checks.
     pub config: Config,
+    /// Where the model that `model.path` names was found; `None` for a model with random weights (`model.scratch`).
+    pub model: Option<ModelSource>,
+    /// The commits of the models of the Hugging Face Hub that the config names, by their names there. A resumed run must
+    /// get those of its start ([`hub_commits`](crate::hub_commits)).
+    pub hub_commits: BTreeMap<String, String>,
     /// Prompts to train on.
     pub train: Vec<Example>,
     /// Number of training prompts of each domain in `data.mixture`, in the order in which the domains are concatenated

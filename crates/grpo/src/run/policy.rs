@@ -78,9 +78,9 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
         None => None,
     };
     if state.model.layout().lora().is_some() {
-        run.write_folder("adapter", &state.model.files()?)?;
+        run.write_folder("adapter", &state.model.published_files(None)?)?;
     }
-    run.write_folder("final", &state.model.merged()?.files()?)?;
+    run.write_folder("final", &state.model.merged()?.published_files(config.model.save_dtype.float_type())?)?;
     let records = run.records(METRICS, state.counters.step)?.read()?;
     let last = &records[records.len().saturating_sub(LAST_STEPS)..];
     let hints = hints(last, config.sampling.max_tokens);

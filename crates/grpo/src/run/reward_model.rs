@@ -39,7 +39,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let ended = training.run(&mut state, &mut method)?;
     let after = method.accuracy(&state.model)?;
     announce_preferred(job.output, "after", after);
-    run.write_folder("final", &state.model.files()?)?;
+    run.write_folder("final", &state.model.published_files(config.model.save_dtype.float_type())?)?;
     let preferred = before.zip(after).map(|(before, after)| BeforeAfter { before, after });
     let trend = Trend::of(&training.log.records()?);
     Ok(Report { preferred, trend, ..Report::new(&state.counters, config, ended) })

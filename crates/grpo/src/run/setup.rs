@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rlar_data::Example;
 use rlar_eval::{check_prompt_fits, encode_prompt};
-use rlar_policy::{ComputeDevice, Decoder, Policy, PolicyError, Tokenizer, free_memory};
+use rlar_policy::{ComputeDevice, Decoder, ModelSource, Policy, PolicyError, Tokenizer, free_memory};
 use rlar_run::{Disk, Progress, RunFolder};
 
 use crate::TrainError;
@@ -47,17 +47,19 @@ pub fn restore_threads(run: &RunFolder, counters: Option<&Counters>) -> Result<(
 pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
     let config = &job.config;
     let device = ComputeDevice::with_precision(&config.device, config.precision)?;
-    match (&config.model.path, &config.model.scratch) {
-        (Some(path), _) => {
-            let policy = <Policy as Trainable>::load(path.as_ref(), &device, &config.model)
+    match (&job.model, &config.model.scratch) {
+        (Some(source), _) => {
+            let policy = <Policy as Trainable>::load(&source.path, &device, &config.model)
                 .map_err(|source| TrainError::Data { key: "model.path", source })?;
             let Some(lora) = &config.model.lora else { return Ok(policy) };
-            if lora.quantised && !policy.decoder.weights().entries().any(|(_, weight)| weight.is_quantised()) {
+            if lora.quantised && !policy.is_quantised() {
                 tracing::warn!(
-                    "model.lora.quantised has no effect: on this device, {path} has no matrices in quantised blocks"
+                    "model.lora.quantised has no effect: on this device, {} has no matrices in quantised blocks",
+                    source.path.display()
                 );
             }
-            let base = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            let path = std::path::absolute(&source.path).unwrap_or_else(|_| source.path.clone());
+            let base = ModelSource { path, ..source.clone() };
             Ok(policy.adapt(lora.lora(), Stream::Weights.seed(config.seed), base)?)
         }
         (None, Some(scratch)) => {

@@ -11,7 +11,7 @@ pub trait Trainable: Clone + Sized {
     /// Loads the model that is trained from its first path or from the folder of a checkpoint, in the form in which
     /// `choice` keeps its weights in memory.
     fn load(path: &Path, device: &ComputeDevice, choice: &ModelChoice) -> Result<Self, PolicyError>;
-    /// The files of the model as a Hugging Face folder.
+    /// The files of the model as a Hugging Face folder, exact.
     fn files(&self) -> Result<Vec<File>, PolicyError>;
     /// The decoder that is trained; an error for an encoder, which cannot be trained.
     fn decoder(&self) -> Result<&Decoder, PolicyError>;

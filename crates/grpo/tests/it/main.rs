@@ -1,4 +1,4 @@
-//! What the GRPO crate promises: the mathematics.
+//! What the GRPO crate promises: the mathematics, and runs of quantised models.
 // Exact zeros and equal formulas are compared exactly.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_cmp)]
 
@@ -8,5 +8,6 @@ mod gradients;
 mod hints;
 mod demonstrations;
 mod objectives;
+mod quantised;
 mod references;
 mod schedules;

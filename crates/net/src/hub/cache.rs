@@ -131,6 +131,31 @@ impl Cache {
         })
     }
 
+    /// The names of the files in the snapshot of a commit, sorted; empty if there is no snapshot.
+    pub fn files(&self, commit: &str) -> Result<Vec<String>, HubError> {
+        let (mut folders, mut names) = (vec![String::new()], Vec::new());
+        while let Some(prefix) = folders.pop() {
+            let folder = self.snapshot(commit).join(&prefix);
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => continue,
+                Err(e) => return Err(HubError::io(&folder)(e)),
+            };
+            for entry in entries {
+                let entry = entry.map_err(HubError::io(&folder))?;
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                let name = format!("{prefix}{name}");
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    folders.push(format!("{name}/"));
+                } else if self.has(commit, &name) {
+                    names.push(name);
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
     /// The names of all files of a commit, from `trees/COMMIT.json`; `None` if no valid list is stored.
     pub fn tree(&self, commit: &str) -> Result<Option<Vec<String>>, HubError> {
         let Some(text) = read(&self.tree_path(commit), MAX_TREE_BYTES)? else { return Ok(None) };

@@ -36,6 +36,16 @@ pub enum HubError {
         /// The file's path in the model.
         name: String,
     },
+    /// The model's repository has no files that rlar loads as a model, or several models.
+    #[error("{id} at `{revision}`: {message}")]
+    Model {
+        /// The model's id.
+        id: String,
+        /// The branch, tag or commit.
+        revision: String,
+        /// What is missing, or what the user has to choose from.
+        message: String,
+    },
     /// The Hub rejects the access token.
     #[error("{address}: the Hub does not accept the token; set HF_TOKEN to one that is valid, or unset it")]
     Token {

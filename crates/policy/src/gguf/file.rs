@@ -9,7 +9,7 @@ use rlar_quant::{BlockType, QuantisedMatrix, SharedBytes};
 
 use crate::error::PolicyError;
 use crate::gguf::header::HeaderReader;
-use crate::gguf::quants::{QuantFormat, dequantise};
+use crate::gguf::tensor_type::TensorType;
 
 /// A value of a GGUF file's metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,7 +30,7 @@ pub enum GgufValue {
 struct TensorInfo {
     /// Shape of the tensor, with the slowest dimension first (row order).
     shape: Vec<usize>,
-    /// ggml's number of the tensor's type, which [`QuantFormat::of`] looks up.
+    /// ggml's number of the tensor's type, which [`TensorType::of`] looks up.
     kind: u32,
     /// Byte at which the tensor starts, counted from the start of the data section.
     offset: u64,
@@ -57,6 +57,13 @@ impl TensorInfo {
         shape.reverse();
         Ok(Self { shape, kind: h.u32()?, offset: h.u64()? })
     }
+}
+
+/// What the type and the shape of a tensor say about its bytes.
+struct TensorExtent {
+    tensor_type: TensorType,
+    /// Number of bytes of the whole tensor.
+    bytes: usize,
 }
 
 /// Where a tensor lies in the data section: its first byte, and the byte behind its last.
@@ -128,7 +135,7 @@ impl Gguf {
         let mut places = Vec::with_capacity(self.tensors.len());
         for (name, entry) in &self.tensors {
             let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
-            let bytes = self.stored_bytes(name, entry)? as u64;
+            let bytes = self.extent(name, entry)?.bytes as u64;
             if !entry.offset.is_multiple_of(align) {
                 return Err(wrong(format!("starts at byte {}, no multiple of the alignment {align}", entry.offset)));
             }
@@ -151,29 +158,34 @@ impl Gguf {
         }
     }
 
-    /// Number of bytes of a tensor in the file. A type that rlar does not read, rows that are not whole blocks of the
-    /// type, and a size that overflows are errors.
-    fn stored_bytes(&self, name: &str, entry: &TensorInfo) -> Result<usize, PolicyError> {
+    /// The type of a tensor, and its number of bytes in the file. A type that rlar does not read, rows that are not whole
+    /// blocks of the type, and a size that overflows are errors.
+    fn extent(&self, name: &str, entry: &TensorInfo) -> Result<TensorExtent, PolicyError> {
         let wrong = |message: String| PolicyError::tensor(&self.path, name, message);
-        let Some(format) = QuantFormat::of(entry.kind) else {
+        let Some(tensor_type) = TensorType::of(entry.kind) else {
             return Err(wrong(format!(
                 "has type {}; supported: {}; take another file of this model, such as the one in Q4_K_M",
-                QuantFormat::name_of(entry.kind),
-                QuantFormat::names()
+                TensorType::name_of(entry.kind),
+                TensorType::names()
             )));
         };
         let columns = entry.shape.last().copied().unwrap_or(1);
-        if !columns.is_multiple_of(format.values) {
+        if !columns.is_multiple_of(tensor_type.block_values()) {
             return Err(wrong(format!(
                 "has rows of {columns} values, but its type {} stores blocks of {} values: the header is damaged; \
                  fetch the file again",
-                format.name, format.values
+                TensorType::name_of(entry.kind),
+                tensor_type.block_values()
             )));
         }
-        let blocks = entry.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).map(|n| n / format.values);
-        blocks.and_then(|n| n.checked_mul(format.bytes)).ok_or_else(|| {
-            wrong(format!("has impossible shape {:?}: its size overflows; fetch the file again", entry.shape))
-        })
+        let values = entry.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        let blocks = values.map(|n| n / tensor_type.block_values());
+        match blocks.and_then(|n| n.checked_mul(tensor_type.block_bytes())) {
+            Some(bytes) => Ok(TensorExtent { tensor_type, bytes }),
+            None => {
+                Err(wrong(format!("has impossible shape {:?}: its size overflows; fetch the file again", entry.shape)))
+            }
+        }
     }
 
     /// The names of all tensors of the file.
@@ -184,7 +196,10 @@ impl Gguf {
     /// Reads a tensor: its values in the order of the file, and its shape with the slowest dimension first.
     pub fn tensor(&self, name: &str) -> Result<(Vec<f32>, Vec<usize>), PolicyError> {
         let entry = self.entry(name)?;
-        Ok((dequantise(entry.kind, &self.bytes(name, entry)?), entry.shape.clone()))
+        let tensor_type = self.extent(name, entry)?.tensor_type;
+        let values = tensor_type.values(&self.bytes(name, entry)?);
+        let values = values.map_err(|e| PolicyError::tensor(&self.path, name, e.to_string()))?;
+        Ok((values, entry.shape.clone()))
     }
 
     /// Reads a matrix as the quantised blocks that the file stores, with the rows in the order of the file; `None` for
@@ -205,7 +220,7 @@ impl Gguf {
 
     /// Reads the bytes of a tensor.
     fn bytes(&self, name: &str, entry: &TensorInfo) -> Result<Vec<u8>, PolicyError> {
-        let n = self.stored_bytes(name, entry)?;
+        let n = self.extent(name, entry)?.bytes;
         let mut file = File::open(&self.path).map_err(PolicyError::io(&self.path))?;
         let mut bytes = vec![0; n];
         file.seek(SeekFrom::Start(self.data + entry.offset)).map_err(PolicyError::io(&self.path))?;

@@ -4,6 +4,8 @@
 mod file;
 mod header;
 mod model;
-mod quants;
+mod origin;
+mod tensor_type;
 
 pub use file::{Gguf, GgufValue};
+pub use origin::GgufOrigin;

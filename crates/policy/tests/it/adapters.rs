@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rlar_policy::{
-    AdamW, ComputeDevice, Gradients, Lora, Moments, Policy, PolicyError, SavedActivations, Sequence, floats,
+    AbsentBase, AdamW, ComputeDevice, File, Gradients, Lora, ModelSource, Moments, Policy, PolicyError, Repository,
+    SavedActivations, Sequence, absent_base, floats,
 };
 
-use crate::{parity, tiny};
+use crate::wide::wide;
+use crate::{ggufs, parity, tiny};
 
 const SEQUENCES: [Sequence<'static>; 2] =
     [Sequence { prompt: &[5, 9], completion: &[17, 3] }, Sequence { prompt: &[44], completion: &[1, 2, 3] }];
@@ -39,7 +41,7 @@ fn adam() -> AdamW {
 fn trained() -> (tempfile::TempDir, Policy, Moments) {
     let base = save(&tiny::policy());
     let mut policy = Policy::load(base.path(), &ComputeDevice::new("cpu").unwrap()).unwrap();
-    policy = policy.adapt(lora(0.0), 1, base.path().to_owned()).unwrap();
+    policy = policy.adapt(lora(0.0), 1, base.path().into()).unwrap();
     let mut moments = Moments::zeros(&policy.decoder);
     for _ in 0..3 {
         let mut gradients = Gradients::default();
@@ -53,7 +55,7 @@ fn trained() -> (tempfile::TempDir, Policy, Moments) {
 fn a_fresh_adaptation_changes_nothing_and_a_step_changes_only_it() {
     let base = tiny::policy();
     let (_folder, policy, moments) = trained();
-    let fresh = tiny::policy().adapt(lora(0.0), 1, "base".into()).unwrap();
+    let fresh = tiny::policy().adapt(lora(0.0), 1, Path::new("base").into()).unwrap();
     assert_eq!(scores(&base), scores(&fresh));
     assert!(scores(&policy).iter().sum::<f32>() > scores(&base).iter().sum::<f32>() + 0.1);
     let (old, new) = (base.weights(), policy.weights());
@@ -94,7 +96,7 @@ fn adapter_and_moments_come_back_from_disk_bit_for_bit_and_merging_keeps_the_sco
 
 #[test]
 fn dropout_is_decided_by_its_seed_and_only_where_it_is_asked_for() {
-    let policy = tiny::policy().adapt(lora(0.5), 1, "base".into()).unwrap();
+    let policy = tiny::policy().adapt(lora(0.5), 1, Path::new("base").into()).unwrap();
     let gradient = |seed: Option<u64>, keep| {
         let decoder = seed.map_or_else(|| policy.decoder.clone(), |s| policy.decoder.with_dropout(s));
         let mut gradients = Gradients::default();
@@ -242,9 +244,9 @@ fn a_process_loads_the_adapter_that_its_variable_names() {
 
 #[test]
 fn an_adapted_policy_cannot_be_adapted_again() {
-    let policy = tiny::policy().adapt(lora(0.0), 1, "base".into()).unwrap();
+    let policy = tiny::policy().adapt(lora(0.0), 1, Path::new("base").into()).unwrap();
     assert!(
-        matches!(policy.adapt(lora(0.0), 1, "base".into()), Err(e @ PolicyError::AdapterPresent) if e.to_string().contains("merge"))
+        matches!(policy.adapt(lora(0.0), 1, Path::new("base").into()), Err(e @ PolicyError::AdapterPresent) if e.to_string().contains("merge"))
     );
 }
 
@@ -259,4 +261,99 @@ fn an_adapter_with_its_own_tokenizer_still_ends_where_its_model_ends() {
     let adapter = save(&policy);
     assert!(adapter.path().join("tokenizer.json").exists());
     assert_eq!(Policy::load(adapter.path(), &cpu).unwrap().tokenizer.eos(), [0, 7]);
+}
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+/// An untrained adapter of the GGUF file at `path`, as it is published.
+fn gguf_adapter(path: &Path, repository: Option<Repository>) -> Vec<File> {
+    let policy = Policy::load_frozen(path, &ComputeDevice::new("cpu").unwrap()).unwrap();
+    let source = ModelSource { path: path.to_owned(), repository };
+    policy.adapt(lora(0.0), 1, source).unwrap().published_files(None).unwrap()
+}
+
+fn written(files: &[File]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+fn adapter_config(files: &[File]) -> serde_json::Value {
+    let (_, bytes) = files.iter().find(|(name, _)| *name == "adapter_config.json").unwrap();
+    serde_json::from_slice(bytes).unwrap()
+}
+
+fn readme(files: &[File]) -> &str {
+    let (_, bytes) = files.iter().find(|(name, _)| *name == "README.md").unwrap();
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn an_adapter_of_a_gguf_names_the_model_that_the_file_was_converted_from() {
+    let source = [("general.source.repo_url", "https://huggingface.co/org/small")];
+    let gguf = wide(&ggufs::file("llama"), "llama", &source);
+    let files = gguf_adapter(gguf.path(), None);
+    assert_eq!(adapter_config(&files)["base_model_name_or_path"], "org/small");
+    assert!(readme(&files).contains("base_model: org/small"), "{}", readme(&files));
+    // rlar goes on with the file that the adapter was trained on.
+    let folder = written(&files);
+    let again = Policy::load(folder.path(), &ComputeDevice::new("cpu").unwrap()).unwrap();
+    assert_eq!(again.base_model(), Some(gguf.path()));
+    assert_eq!(absent_base(folder.path()).unwrap(), None);
+    let same = again.published_files(None).unwrap();
+    assert_eq!(adapter_config(&same), adapter_config(&files));
+    assert_eq!(readme(&same), readme(&files));
+    // Without that file, the named model takes its place.
+    drop(gguf);
+    let absent = AbsentBase { name: "org/small".into(), revision: "main".into(), file: None };
+    assert_eq!(absent_base(folder.path()).unwrap(), Some(absent));
+    let error = Policy::load(folder.path(), &ComputeDevice::new("cpu").unwrap()).unwrap_err().to_string();
+    assert!(error.contains("org/small") && error.contains("`base_model_name_or_path`"), "{error}");
+}
+
+#[test]
+fn an_adapter_of_a_gguf_of_unknown_origin_says_how_peft_loads_it() {
+    // A parent may be the model from which the one in the file was fine-tuned: it is no base for the adapter.
+    let parent = [("general.base_model.0.repo_url", "https://huggingface.co/org/pretrained")];
+    let gguf = wide(&ggufs::file("llama"), "llama", &parent);
+    let files = gguf_adapter(gguf.path(), None);
+    let path = gguf.path().display().to_string();
+    assert_eq!(adapter_config(&files)["base_model_name_or_path"], path.as_str());
+    let name = gguf.path().file_name().unwrap().to_string_lossy();
+    for part in ["org/pretrained", "`base_model_name_or_path`", &format!("gguf_file=\"{name}\"")] {
+        assert!(readme(&files).contains(part), "{}", readme(&files));
+    }
+    assert!(!readme(&files).contains("base_model:"), "{}", readme(&files));
+}
+
+#[test]
+fn an_adapter_of_a_gguf_on_the_hub_names_its_repository_and_commit() {
+    let gguf = wide(&ggufs::file("llama"), "llama", &[]);
+    let file = Some("q4.gguf".to_owned());
+    let repository = Repository { id: "org/small-GGUF".into(), commit: COMMIT.into(), file: file.clone() };
+    let files = gguf_adapter(gguf.path(), Some(repository));
+    let config = adapter_config(&files);
+    assert_eq!((&config["base_model_name_or_path"], &config["revision"]), (&"org/small-GGUF".into(), &COMMIT.into()));
+    let load = format!("from_pretrained(\"org/small-GGUF\", revision=\"{COMMIT}\", gguf_file=\"q4.gguf\")");
+    assert!(readme(&files).contains(&load), "{}", readme(&files));
+    let folder = written(&files);
+    assert_eq!(absent_base(folder.path()).unwrap(), None);
+    drop(gguf);
+    let absent = AbsentBase { name: "org/small-GGUF".into(), revision: COMMIT.into(), file };
+    assert_eq!(absent_base(folder.path()).unwrap(), Some(absent));
+}
+
+#[test]
+fn an_adapter_of_a_model_on_the_hub_names_its_id_and_commit() {
+    let base = save(&tiny::policy());
+    let policy = Policy::load(base.path(), &ComputeDevice::new("cpu").unwrap()).unwrap();
+    let repository = Repository { id: "org/small".into(), commit: COMMIT.into(), file: None };
+    let source = ModelSource { path: base.path().to_owned(), repository: Some(repository) };
+    let files = policy.adapt(lora(0.0), 1, source).unwrap().published_files(None).unwrap();
+    let config = adapter_config(&files);
+    assert_eq!((&config["base_model_name_or_path"], &config["revision"]), (&"org/small".into(), &COMMIT.into()));
+    let names: Vec<&str> = files.iter().map(|(name, _)| *name).filter(|name| !name.contains("token")).collect();
+    assert_eq!(names, ["adapter_config.json", "adapter_model.safetensors"]);
 }

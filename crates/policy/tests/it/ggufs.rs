@@ -8,7 +8,7 @@ use rlar_policy::{ComputeDevice, Policy, Tokenizer};
 use serde_json::Value;
 
 use crate::parity::{Expected, close, folder, host};
-use crate::quantised::wide;
+use crate::wide::wide;
 
 pub fn file(name: &str) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/gguf")).join(format!("{name}.gguf"))
@@ -89,7 +89,7 @@ fn a_stream_of_text_is_the_text_however_tokens_cut_it() {
 
 /// A wider `llama` with its embeddings in another format: ggml's number, and the bytes of a block of 32 values.
 fn with_embeddings_in(number: u32, block_bytes: usize) -> tempfile::NamedTempFile {
-    let (name, file) = ("token_embd.weight", wide("llama"));
+    let (name, file) = ("token_embd.weight", wide(&file("llama"), "llama", &[]));
     let mut bytes = fs::read(file.path()).unwrap();
     let at = bytes.windows(name.len()).position(|window| window == name.as_bytes()).unwrap();
     // Behind the name are the number of dimensions, the dimensions, and the number of the format.

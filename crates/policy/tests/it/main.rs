@@ -15,3 +15,4 @@ mod sampling;
 mod smollm2;
 mod tiny;
 mod turns;
+mod wide;

@@ -1,9 +1,12 @@
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use rlar_policy::{ComputeDevice, Policy, Sequence};
+use half::bf16;
+use rlar_policy::{ComputeDevice, File, FloatType, Policy, RewardModel, Sequence, Weight};
+use safetensors::{Dtype, SafeTensors};
 
-use crate::tiny;
+use crate::{parity, tiny};
 
 fn saved() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -301,4 +304,113 @@ fn a_model_is_sampled_as_its_generation_config_asks() {
         with(serde_json::json!({ "do_sample": true, "temperature": "hot" })).unwrap_err().contains("`temperature`")
     );
     assert!(with(serde_json::json!({ "do_sample": true, "top_k": -1 })).unwrap_err().contains("`top_k`"));
+}
+
+/// The contents of one of a model's files.
+fn file<'f>(files: &'f [File], name: &str) -> &'f [u8] {
+    &files.iter().find(|(other, _)| *other == name).unwrap().1
+}
+
+/// The type of every tensor in `model.safetensors`, and the values of all tensors by name.
+fn stored(files: &[File]) -> (Vec<Dtype>, BTreeMap<String, Vec<f32>>) {
+    let tensors = SafeTensors::deserialize(file(files, "model.safetensors")).unwrap();
+    let values = |view: &safetensors::tensor::TensorView| -> Vec<f32> {
+        match view.dtype() {
+            Dtype::F32 => view.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::BF16 => view.data().chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut types: Vec<Dtype> = tensors.tensors().iter().map(|(_, view)| view.dtype()).collect();
+    types.sort();
+    types.dedup();
+    (types, tensors.tensors().iter().map(|(name, view)| (name.clone(), values(view))).collect())
+}
+
+fn config(files: &[File]) -> serde_json::Value {
+    serde_json::from_slice(file(files, "config.json")).unwrap()
+}
+
+fn write(files: &[File]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_published_model_has_the_type_of_its_source_and_a_checkpoint_has_f32() {
+    let policy = tiny::policy();
+    let exact = stored(&policy.files().unwrap());
+    assert_eq!(exact.0, [Dtype::F32]);
+    assert_eq!(stored(&policy.published_files(None).unwrap()), exact, "a new model is in f32");
+    let published = policy.published_files(Some(FloatType::Bfloat16)).unwrap();
+    let (types, values) = stored(&published);
+    assert_eq!((types, &config(&published)["dtype"]), (vec![Dtype::BF16], &"bfloat16".into()));
+    for (name, values) in &values {
+        for (rounded, value) in values.iter().zip(&exact.1[name]) {
+            // Half a unit in the last of eight binary digits.
+            assert!((rounded - value).abs() <= value.abs() / 256.0, "{name}: {rounded} is not near {value}");
+            assert_eq!(rounded.to_bits(), bf16::from_f32(*value).to_f32().to_bits(), "{name}");
+        }
+    }
+    let loaded = load(write(&published).path()).unwrap();
+    for (spec, weight) in loaded.weights().entries() {
+        assert_eq!(*weight, values[&spec.name], "{}", spec.name);
+    }
+    // A checkpoint is exact, and what is loaded from it is published like its source.
+    let checkpoint = loaded.files().unwrap();
+    assert_eq!(stored(&checkpoint), (vec![Dtype::F32], values));
+    assert_eq!(config(&checkpoint)["dtype"], "float32");
+    let resumed = load(write(&checkpoint).path()).unwrap();
+    assert_eq!(resumed.files().unwrap(), checkpoint, "a checkpoint of a resumed run");
+    let again = resumed.published_files(None).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        assert!(file(&again, name) == file(&published, name), "{name}");
+    }
+    assert_eq!(stored(&resumed.published_files(Some(FloatType::Float32)).unwrap()).0, [Dtype::F32]);
+}
+
+#[test]
+fn files_of_several_types_are_published_in_f32() {
+    let published = tiny::policy().published_files(Some(FloatType::Bfloat16)).unwrap();
+    let tensors = SafeTensors::deserialize(file(&published, "model.safetensors")).unwrap();
+    let norm = vec![0u8; 4 * 24];
+    let mixed = tensors.tensors().into_iter().map(|(name, view)| {
+        let norm = || safetensors::tensor::TensorView::new(Dtype::F32, vec![24], &norm).unwrap();
+        if name == "model.norm.weight" { (name, norm()) } else { (name, view) }
+    });
+    let folder = write(&published);
+    fs::write(folder.path().join("model.safetensors"), safetensors::serialize(mixed, None).unwrap()).unwrap();
+    let loaded = load(folder.path()).unwrap();
+    assert_eq!(stored(&loaded.published_files(None).unwrap()).0, [Dtype::F32]);
+}
+
+#[test]
+fn weights_that_half_precision_cannot_hold_are_published_in_f32() {
+    let mut policy = tiny::policy();
+    let types = |policy: &Policy| {
+        let files = policy.published_files(Some(FloatType::Float16)).unwrap();
+        let tensors = SafeTensors::deserialize(file(&files, "model.safetensors")).unwrap();
+        let (_, view) = tensors.tensors().remove(0);
+        (view.dtype(), config(&files)["dtype"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(types(&policy), (Dtype::F16, "float16".into()));
+    let weight = &mut policy.decoder.weights_mut().values_mut()[0];
+    *weight = Weight::Dense(weight.dense().unwrap().clone() * 1e7);
+    assert_eq!(types(&policy), (Dtype::F32, "float32".into()));
+}
+
+#[test]
+fn a_reward_model_keeps_the_type_of_its_source() {
+    let cpu = ComputeDevice::new("cpu").unwrap();
+    let source = fs::read(parity::folder("qwen3_reward").join("model.safetensors")).unwrap();
+    let expected = stored(&[("model.safetensors", source)]);
+    let model = RewardModel::load(&parity::folder("qwen3_reward"), &cpu).unwrap();
+    assert_eq!(stored(&model.published_files(None).unwrap()), expected);
+    let checkpoint = model.files().unwrap();
+    assert_eq!(stored(&checkpoint), (vec![Dtype::F32], expected.1.clone()));
+    let resumed = RewardModel::load(write(&checkpoint).path(), &cpu).unwrap();
+    assert_eq!(stored(&resumed.published_files(None).unwrap()), expected);
 }

@@ -25,7 +25,8 @@ pub struct LlmConfig {
     /// The name of the model on the server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// A local chat model to use instead of a server: a Hugging Face folder or a GGUF file. rlar runs it on the CPU.
+    /// A local chat model to use instead of a server, named like `model.path`: a Hugging Face folder, a GGUF file, or a
+    /// model of the Hugging Face Hub. rlar runs it on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<String>,
     /// Name of the environment variable that holds the server's API key. The variable may be unset for a server that

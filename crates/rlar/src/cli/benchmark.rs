@@ -52,7 +52,8 @@ pub struct RewardBenchmarkArguments {
     /// A folder of tools; rlar's built-in library when absent.
     #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub library: Option<PathBuf>,
-    /// The Hugging Face folder of a reward model; may be given several times.
+    /// The Hugging Face folder of a reward model, or one of the Hub as `OWNER/NAME[@REVISION]`; may be given several
+    /// times.
     #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub model: Vec<PathBuf>,
     /// Scores from elsewhere: JSONL with `id` and `scores`, or an `eval-set-scores` file of RewardBench 2; may be given

@@ -26,7 +26,8 @@ pub struct PolicyEvalArguments {
     /// evaluated. It is looked for at this path, then under `configs/`, then among the configs embedded in rlar.
     #[arg(long, value_name = "FILE", value_parser = path())]
     pub config: Option<PathBuf>,
-    /// The model to evaluate: a Hugging Face folder, a folder with a LoRA adapter, or a GGUF file.
+    /// The model to evaluate: a Hugging Face folder, a folder with a LoRA adapter, a GGUF file, or a model of the Hub as
+    /// `OWNER/NAME[@REVISION][/FILE.gguf]`.
     #[arg(long, value_name = "PATH", value_parser = path())]
     pub model: Option<PathBuf>,
     /// With suites: evaluate a model on this OpenAI-compatible server, such as `http://localhost:8000/v1`;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::ToolArguments;
 
@@ -10,7 +10,8 @@ use crate::cli::path::path;
 
 #[derive(Args)]
 pub struct GenerateArguments {
-    /// A Hugging Face folder, a folder with a LoRA adapter, or a GGUF file.
+    /// A Hugging Face folder, a folder with a LoRA adapter, a GGUF file, or a model of the Hub as
+    /// `OWNER/NAME[@REVISION][/FILE.gguf]`.
     #[arg(long, value_name = "PATH", value_parser = path())]
     pub model: PathBuf,
     /// The text to continue, or the message to reply to if the model has a chat template. When absent, start a chat:
@@ -57,7 +58,8 @@ pub struct GenerateArguments {
 #[derive(Args)]
 #[command(group = ArgGroup::new("tools").multiple(true))]
 pub struct ScoreArguments {
-    /// A Hugging Face folder with a `…ForSequenceClassification` model.
+    /// A Hugging Face folder with a `…ForSequenceClassification` model, or such a model of the Hub as
+    /// `OWNER/NAME[@REVISION]`.
     #[arg(long, value_name = "FOLDER", required_unless_present = "tools", conflicts_with = "tools", value_parser = path())]
     pub model: Option<PathBuf>,
     /// A tool of the library; may be given several times.
@@ -95,11 +97,23 @@ pub struct ScoreArguments {
     pub device: String,
 }
 
+/// The type of weights in files, as `--dtype` takes it.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum DtypeArgument {
+    Float32,
+    Float16,
+    Bfloat16,
+}
+
 #[derive(Args)]
 pub struct ConvertArguments {
-    /// A Hugging Face folder (of a language model or a reward model), a folder with a LoRA adapter, or a GGUF file.
+    /// A Hugging Face folder (of a language model or a reward model), a folder with a LoRA adapter, a GGUF file, or a
+    /// model of the Hub as `OWNER/NAME[@REVISION][/FILE.gguf]`.
     #[arg(long, value_name = "PATH", value_parser = path())]
     pub model: PathBuf,
+    /// The type of the weights to write; when absent, that of the model's safetensors, and `float32` for a GGUF file.
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<DtypeArgument>,
     /// The folder to write; it must be new or empty.
     #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub output: PathBuf,

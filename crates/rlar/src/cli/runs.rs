@@ -41,7 +41,8 @@ pub struct InitArguments {
     /// The data to train on: a file, a pattern in quotes, or `hub:OWNER/NAME@REVISION/PATH`.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// The model to train: a Hugging Face folder or a GGUF file.
+    /// The model to train: a Hugging Face folder, a GGUF file, or a model of the Hub as
+    /// `OWNER/NAME[@REVISION][/FILE.gguf]`.
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// The config to write; it must not exist.

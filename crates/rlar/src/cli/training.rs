@@ -18,8 +18,8 @@ pub struct ConfigArguments {
     /// Override the config's run folder.
     #[arg(long, value_name = "FOLDER", value_parser = path())]
     pub run: Option<PathBuf>,
-    /// Override the config's model with a Hugging Face folder or a GGUF file. Training starts from this model without
-    /// the config's warm-up.
+    /// Override the config's model with a Hugging Face folder, a GGUF file, or a model of the Hub as
+    /// `OWNER/NAME[@REVISION][/FILE.gguf]`. Training starts from this model without the config's warm-up.
     #[arg(long, value_name = "PATH", value_parser = path())]
     pub model: Option<PathBuf>,
 }

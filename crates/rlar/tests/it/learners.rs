@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::fs;
 
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use crate::hub_models::job;
 use crate::rewards_gone_wrong::with_verifier;
 use crate::training::metrics;
 use crate::{refused, rlar, run, smoke, starting_from, text, trained};
@@ -137,4 +139,39 @@ fn a_dry_run_installs_no_packages() {
     let plan = text(&out.stdout);
     assert!(plan.contains("own for 100 prompts; installs sympy") && plan.contains("not measured"), "{plan}");
     assert!(!cache.exists() && !folder.path().join("runs").exists(), "something was written");
+}
+
+#[test]
+fn a_bfloat16_model_is_trained_in_float32_and_saved_in_bfloat16() {
+    let folder = tempfile::tempdir().unwrap();
+    let f = folder.path();
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/fixtures/models/llama_rope3");
+    let weights = |path: &str| fs::read(f.join(path).join("model.safetensors")).unwrap();
+    let train = |more: &str, arguments: &[&str]| {
+        job(f, model, more);
+        let out = run(f, &[&["train", "--config", "job.yaml"], arguments].concat());
+        assert!(out.status.success(), "{}", text(&out.stderr));
+    };
+    train("", &[]);
+    let (exact, saved) = (weights("run/checkpoints/step-000002"), weights("run/final"));
+    let (exact, saved) = (SafeTensors::deserialize(&exact).unwrap(), SafeTensors::deserialize(&saved).unwrap());
+    let mut moved = 0;
+    for (name, tensor) in saved.tensors() {
+        let exact = exact.tensor(&name).unwrap();
+        assert_eq!((tensor.dtype(), exact.dtype()), (Dtype::BF16, Dtype::F32), "{name}");
+        for (rounded, exact) in tensor.data().chunks_exact(2).zip(exact.data().chunks_exact(4)) {
+            let bits = u32::from_le_bytes(exact.try_into().unwrap());
+            // Round to nearest, ties to even.
+            let expected = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+            assert_eq!(u32::from(u16::from_le_bytes([rounded[0], rounded[1]])), expected, "{name}");
+            moved += usize::from(bits & 0xffff != 0);
+        }
+    }
+    assert!(moved > 100, "training happens between the values of bfloat16");
+    // The type can be chosen, also when a run is resumed.
+    let types = || SafeTensors::deserialize(&weights("run/final")).unwrap().tensors()[0].1.dtype();
+    for (name, dtype) in [("float32", Dtype::F32), ("float16", Dtype::F16), ("auto", Dtype::BF16)] {
+        train(&format!(", save_dtype: {name}"), &["--resume"]);
+        assert_eq!(types(), dtype);
+    }
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod commands;
 mod data_forms;
 mod functions;
+mod hub_models;
 mod kills;
 mod learners;
 mod looking;

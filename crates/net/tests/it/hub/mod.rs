@@ -2,6 +2,7 @@
 
 mod download;
 mod errors;
+mod models;
 mod official;
 mod processes;
 mod search_and_info;
