@@ -19,6 +19,9 @@ pub struct TriedRow {
     pub example: Example,
     /// The replies to score, as one group.
     pub replies: Vec<Completion>,
+    /// The column whose text is scored because the row has no reply: `demonstration` or `reference`. `None` for a row
+    /// with replies of its own.
+    pub stand_in: Option<&'static str>,
 }
 
 /// Makes a data row of the values on the command line. A prompt that is a JSON list is a conversation.
@@ -52,19 +55,23 @@ pub fn tried_rows(path: &Path) -> Result<Vec<TriedRow>> {
     }
     let mut tried = Vec::with_capacity(rows.len());
     for (example, (replies, missing)) in examples(rows, None, Needs::Prompt)?.examples.into_iter().zip(written) {
-        let instead = || example.demonstration.iter().chain(&example.reference).take(1).cloned().collect();
-        let texts: Vec<String> = replies.unwrap_or_else(instead);
+        let (texts, stand_in) = match (replies, &example.demonstration, &example.reference) {
+            (Some(texts), ..) => (texts, None),
+            (None, Some(text), _) => (vec![text.clone()], Some("demonstration")),
+            (None, None, Some(text)) => (vec![text.clone()], Some("reference")),
+            (None, None, None) => (Vec::new(), None),
+        };
         if texts.is_empty() {
             return Err(missing.into());
         }
         let replies = texts.into_iter().map(Completion::whole).collect();
-        tried.push(TriedRow { id: Some(example.id.clone()), example, replies });
+        tried.push(TriedRow { id: Some(example.id.clone()), example, replies, stand_in });
     }
     Ok(tried)
 }
 
-/// Scores the replies of the rows with a tool. Prints each outcome, and below them what a Python function printed
-/// itself. An error if the tool failed on a reply.
+/// Scores the replies of the rows with a tool. Prints each outcome, below them how many rows had no reply of their own,
+/// and what a Python function printed itself. An error if the tool failed on a reply.
 pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Result<()> {
     let is_python = rewards.open(tool).bad_request()?.card().is_python();
     let items: Vec<(&Example, &Completion)> =
@@ -91,11 +98,24 @@ pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Re
             }
         }
     }
-    print(out + &rewards.functions().take())?;
+    print(out + &stand_ins(rows) + &rewards.functions().take())?;
     if failed > 0 {
         bail!("`{tool}` failed on {failed} of {} replies", items.len());
     }
     Ok(())
+}
+
+/// Lines that say of how many rows another column was scored as the reply, because they have none; empty if all rows
+/// have replies.
+fn stand_ins(rows: &[TriedRow]) -> String {
+    let line = |column: &str| {
+        let count = rows.iter().filter(|row| row.stand_in == Some(column)).count();
+        let (have, their) = if count == 1 { ("has", "its") } else { ("have", "their") };
+        let total = rows.len();
+        let line = format!("{count} of {total} rows {have} no `response`: {their} {column} was scored as the reply\n");
+        if count > 0 { line } else { String::new() }
+    };
+    line("demonstration") + &line("reference")
 }
 
 /// A text cut to its first 60 characters; `…` marks a cut.

@@ -167,7 +167,19 @@ fn the_command_line_tries_a_function_on_rows_and_groups_and_shows_its_prints() {
     let shown = text(&out.stdout);
     let expected = "1  \"It is 5.\"  1\nb  \"2\"  1\nb  \"3\"  0\n3  \"8\"  1\n";
     assert!(shown.starts_with(expected), "{shown}{}", text(&out.stderr));
+    assert!(shown.contains("\n1 of 3 rows has no `response`: its reference was scored as the reply\n"), "{shown}");
     assert!(shown.contains("scoring 2 replies to 2"), "{shown}");
+    let own = rows.lines().take(2).collect::<Vec<_>>().join("\n");
+    let none = "{\"prompt\": \"1 + 1 =\", \"answer\": \"2\"}\n";
+    let demonstrated = none.replace("}", ", \"demonstration\": \"It is 2.\"}");
+    fs::write(f.join("own.jsonl"), own).unwrap();
+    fs::write(f.join("none.jsonl"), format!("{none}{none}{demonstrated}")).unwrap();
+    let shown = text(&run(f, &["rewards", "test", "reward.py:accuracy", "--data", "own.jsonl"]).stdout);
+    assert!(!shown.contains("as the reply"), "{shown}");
+    let shown = text(&run(f, &["rewards", "test", "numeric_match", "--data", "none.jsonl"]).stdout);
+    let expected = "1 of 3 rows has no `response`: its demonstration was scored as the reply\n\
+                    2 of 3 rows have no `response`: their reference was scored as the reply\n";
+    assert!(shown.ends_with(expected), "{shown}");
     let out =
         run(f, &["rewards", "test", "reward.py:accuracy", "--prompt", "p", "--reference", "7", "--response", "7"]);
     assert!(text(&out.stdout).starts_with("1\n"), "{}", text(&out.stderr));
