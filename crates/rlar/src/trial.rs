@@ -30,11 +30,25 @@ pub fn row(prompt: &str, reference: Option<&str>, columns: &[String]) -> Result<
     let prompt = messages.unwrap_or_else(|| prompt.into());
     let mut row = json!({ "prompt": prompt, "reference": reference });
     for column in columns {
-        let (name, value) =
-            column.split_once('=').with_context(|| format!("--column {column}: NAME=VALUE is expected"))?;
-        row[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        let NamedValue { name, value } = NamedValue::parse("--column", column)?;
+        row[name] = value;
     }
     Ok(row)
+}
+
+/// A name with its value, as an option of the command line gives them.
+pub struct NamedValue<'t> {
+    pub name: &'t str,
+    /// What the text is as JSON, or else the text itself.
+    pub value: Value,
+}
+
+impl<'t> NamedValue<'t> {
+    /// Reads the text `NAME=VALUE` that was given to an option.
+    pub fn parse(option: &str, text: &'t str) -> Result<Self> {
+        let (name, value) = text.split_once('=').with_context(|| format!("{option} {text}: NAME=VALUE is expected"))?;
+        Ok(Self { name, value: serde_json::from_str(value).unwrap_or_else(|_| value.into()) })
+    }
 }
 
 /// Reads rows with replies from a file.

@@ -129,6 +129,18 @@ fn wrong_functions_are_refused_before_the_run_with_what_to_do() {
             "candidate_response",
         ],
     );
+    fs::write(f.join("odd.py"), "def score(solution_str, tolerance=0.1):\n    return tolerance\n").unwrap();
+    message(
+        "  python: [{ function: odd.py:score, kwargs: { tolerence: 0.5 } }]",
+        &["`rewards.python[0]`", "does not take the keyword argument `tolerence`", "did you mean `tolerance`?"],
+    );
+    message(
+        "  python: [{ function: odd.py:score, reward_kwargs: { tolerance: 0.5 } }]",
+        &["here it is `rewards.python.kwargs`"],
+    );
+    let tried = ["rewards", "test", "odd.py:score", "--response", "x", "--kwarg", "tolerance=0.5"];
+    assert_eq!(text(&run(f, &tried).stdout), "0.5\n");
+    refused(&run(f, &[&tried[..5], &["--kwarg", "tolerance"]].concat()), 2, &["--kwarg tolerance: NAME=VALUE"]);
     fs::write(f.join("odd.py"), "def score(completions, **kwargs):\n    return [float(c) for c in completions]\n")
         .unwrap();
     message(
