@@ -9,7 +9,7 @@ use rlar_rewards::{Orchestrator, Outcome};
 use serde_json::{Value, json};
 
 use crate::error::BadRequestExt;
-use crate::output::print;
+use crate::output::{print, print_notes};
 
 /// A row to try a tool on.
 pub struct TriedRow {
@@ -68,7 +68,9 @@ pub fn tried_rows(path: &Path) -> Result<Vec<TriedRow>> {
         written.push((replies, row.wrong("the row has no `response`, and no `demonstration` or `reference` instead")));
     }
     let mut tried = Vec::with_capacity(rows.len());
-    for (example, (replies, missing)) in examples(rows, None, Needs::Prompt)?.examples.into_iter().zip(written) {
+    let set = examples(rows, None, Needs::Prompt)?;
+    print_notes(&set.notes)?;
+    for (example, (replies, missing)) in set.examples.into_iter().zip(written) {
         let (texts, stand_in) = match (replies, &example.demonstration, &example.reference) {
             (Some(texts), ..) => (texts, None),
             (None, Some(text), _) => (vec![text.clone()], Some("demonstration")),

@@ -44,6 +44,13 @@ fn worked_solutions_are_trained_on_by_their_final_answer() {
     let told = dry_run(folder.path(), &config(folder.path(), "rows.jsonl", ""));
     assert!(told.contains("`question` is the prompt"), "{told}");
     assert!(told.contains("the reference is what follows `####` (20 of 20 rows)"), "{told}");
+    let found = "row `1`: the reference `10` was taken from \"First 0 + 5 = 5, then 5 * 2 = 10. #### 10\"\n";
+    assert!(told.contains(found), "{told}");
+    let config = config(folder.path(), "rows.jsonl", "");
+    for command in [&["check"][..], &["rewards", "choose"], &["rewards", "choose", "--data", "rows.jsonl"]] {
+        let out = run(folder.path(), &[command, &["--config", &config]].concat());
+        assert!(out.status.success() && text(&out.stderr).contains(found), "{command:?}: {}", text(&out.stderr));
+    }
     assert!(!told.contains("rouge") && !told.contains("token_f1"), "{told}");
 }
 
