@@ -11,6 +11,8 @@ use crate::example::{Example, Message, Role};
 use crate::final_answer::{FinalAnswers, find_final_answers};
 use crate::rows::{DataRow, json_type_name, read_rows};
 
+/// Maximum number of examples of a data set that keep the worked solution from which their reference was taken.
+const KEPT_SOLUTIONS: usize = 1000;
 /// Maximum number of domains of a data set for which a note shows a final answer that was found.
 const SHOWN_DOMAINS: usize = 12;
 /// Maximum number of characters of a worked solution that a note shows before its final answer, and behind it.
@@ -108,13 +110,14 @@ impl ExampleSet {
                 let count = answers.iter().flatten().count();
                 self.notes.push(format!("the reference is what {how} ({count} of {} rows)", references.len()));
                 let mut shown = BTreeSet::new();
-                for (i, answer) in with_reference.into_iter().zip(answers) {
-                    let Some(answer) = answer else { continue };
+                let found = with_reference.into_iter().zip(answers).filter_map(|(i, answer)| Some((i, answer?)));
+                for (n, (i, answer)) in found.enumerate() {
                     let example = &mut self.examples[i];
                     if shown.len() < SHOWN_DOMAINS && shown.insert(example.domain.clone()) {
                         self.notes.push(found_answer(example, &answer));
                     }
-                    example.reference = Some(answer);
+                    let is_kept = n.is_multiple_of(count.div_ceil(KEPT_SOLUTIONS));
+                    example.worked_solution = example.reference.replace(answer).filter(|_| is_kept);
                 }
             }
             FinalAnswers::Unclear(why) => self.unclear_references = Some(why),
@@ -218,8 +221,17 @@ pub(crate) fn example(
     let mut references = references.into_iter();
     let reference = references.next();
     let further_references = references.collect();
-    let example =
-        Example { id, messages, reference, further_references, conversational, domain, demonstration, columns: row };
+    let example = Example {
+        id,
+        messages,
+        reference,
+        further_references,
+        conversational,
+        worked_solution: None,
+        domain,
+        demonstration,
+        columns: row,
+    };
     Ok((example, recognised))
 }
 

@@ -43,5 +43,7 @@ pub use report::final_report::{BeforeAfter, PolicyEvaluation, Report};
 pub use report::hints::hints;
 pub use run::dry_run::dry_run;
 pub use run::job::Job;
+pub use run::reply_lengths::length_warning;
+pub use run::setup::first_tokenizer;
 pub use run::train::train;
 pub use schedule::Decay;

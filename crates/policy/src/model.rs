@@ -193,6 +193,19 @@ fn load_with(
     Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None })
 }
 
+/// Loads only the tokenizer of a model: of a Hugging Face folder, of a folder with a PEFT adapter, which may have one of
+/// its own, or of a GGUF file. Whether it belongs to the model's vocabulary is not checked.
+pub fn load_tokenizer(path: &Path) -> Result<Tokenizer, PolicyError> {
+    let adapter = path.join("adapter_config.json");
+    let mut path = path.to_owned();
+    if adapter.exists() && !path.join("tokenizer.json").exists() {
+        let text = std::fs::read_to_string(&adapter).map_err(PolicyError::io(&adapter))?;
+        let json = serde_json::from_str(&text).map_err(|e| PolicyError::file(&adapter, format!("not JSON: {e}")))?;
+        path = find_base(&path, &json).map_err(|why| PolicyError::file(&adapter, why))?;
+    }
+    if path.is_dir() { Tokenizer::load(&path, usize::MAX) } else { Tokenizer::from_gguf(&path, &Gguf::open(&path)?) }
+}
+
 /// Prefix of every tensor's name in the files of PEFT.
 pub(crate) const PEFT: &str = "base_model.model.";
 

@@ -21,6 +21,7 @@ use crate::rollouts::evolution::{Evolution, EvolutionState, StepContext};
 use crate::rollouts::mixture::Mixture;
 use crate::rollouts::tool_health::ToolHealth;
 use crate::run::job::Job;
+use crate::run::reply_lengths::warn_of_long_replies;
 use crate::run::resume::ResumePoint;
 use crate::run::setup::{disk, first_policy, longest_sequence, mixture, progress, prompt_token_ids, retain_fitting};
 use crate::run::warmup::warm_up;
@@ -115,6 +116,7 @@ fn prepare<'a>(
     let mixture = mixture(job, &prompts)?;
     let demonstrations = demonstrations(&state.model, &job.demonstrations, config.data.format)
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
+    warn_of_long_replies(job, &state.model.tokenizer)?;
     let checkpoint = resume.checkpoint.clone();
     let journal = resume.start(run, state, config, longest_sequence(&prompts, &demonstrations, config))?;
     let tool_health = tool_health(checkpoint.as_ref())?;
