@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use rlar_data::{Example, Needs, read_examples};
 use rlar_grpo::{Config, Job, train};
@@ -40,6 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (sums, interrupted) = (sums()?, AtomicBool::new(false));
     let context = ToolContext::new(SandboxLimits::default());
     let report = train(Job {
+        began: Instant::now(),
         config,
         sizes: vec![sums.len()],
         heldout: sums.clone(),

@@ -1,6 +1,7 @@
 //! `rlar train`, `sft` and `train-rm`.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 use rlar_grpo::{Config, Job, Method, Report, dry_run};
@@ -60,6 +61,7 @@ fn summary_event(report: &Report, config: &Config) -> Result<()> {
 
 /// The training job that the command line describes, with the config and data read and checked.
 fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'static>> {
+    let began = Instant::now();
     let loaded = setup::load(&arguments.config, |config| {
         let train = &mut config.train;
         train.method = method.unwrap_or(train.method);
@@ -79,6 +81,7 @@ fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'sta
     let suites = suites::of_config(&loaded, &mut Err)?;
     let LoadedConfig { config, train, sizes, heldout, demonstrations, preferences, heldout_preferences, .. } = loaded;
     Ok(Job {
+        began,
         config,
         train,
         sizes,

@@ -1,6 +1,7 @@
 //! The inputs of a run: config, data, reward tools and agents.
 
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use rlar_data::{Example, Preference};
 use rlar_eval::suite::SuiteEval;
@@ -12,6 +13,8 @@ use crate::config::Config;
 
 /// A job: everything that a run needs to start or continue.
 pub struct Job<'a> {
+    /// When the command began to prepare the job; the times of the report count from then.
+    pub began: Instant,
     /// The config, after its checks.
     pub config: Config,
     /// Prompts to train on.

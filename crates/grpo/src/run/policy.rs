@@ -30,7 +30,7 @@ use crate::train_loop::grpo::Grpo;
 use crate::train_loop::held_out::{evaluate, evaluate_once};
 use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
 use crate::update::reference::Reference;
-use crate::update::train_state::TrainState;
+use crate::update::train_state::{ProcessClock, TrainState};
 
 /// The data and state that a run of a policy prepares before its first step.
 struct Prepared<'a> {
@@ -47,6 +47,7 @@ struct Prepared<'a> {
 pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Report, TrainError> {
     let config = &job.config.clone();
     let mut state = resume.state(config, || first_policy(job))?;
+    let clock = ProcessClock::new(job.began, &state.counters.seconds);
     state.model.tokenizer.pin_today(state.counters.began);
     let mut prepared = prepare(job, run, resume, &mut state)?;
     warm_up(&mut state, job, run, &prepared.demonstrations)?;
@@ -67,6 +68,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
         Some(before)
     };
 
+    clock.count_outside(&mut state.counters.seconds);
     let (ended, mut journal) = run_loop(job, config, run, prepared, &mut state)?;
 
     let measured = match before {
@@ -86,6 +88,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let last = &records[records.len().saturating_sub(LAST_STEPS)..];
     let hints = hints(last, config.sampling.max_tokens);
     let trend = Trend::of(&records);
+    clock.count_outside(&mut state.counters.seconds);
     Ok(Report { measured, trend, hints, ..Report::new(&state.counters, config, ended) })
 }
 

@@ -10,3 +10,4 @@ mod demonstrations;
 mod objectives;
 mod references;
 mod schedules;
+mod times;
