@@ -100,6 +100,21 @@ fn a_warning_says_that_replies_like_those_in_the_data_would_be_cut_off() {
 }
 
 #[test]
+fn the_recipe_of_the_documentation_imitates_worked_solutions() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("gsm8k")).unwrap();
+    write(folder.path(), "gsm8k/train.jsonl", &problems(|answer| format!("\n#### {answer}")));
+    let hints = include_str!("../../../../docs/run.md").split_once("## Hints").unwrap().1;
+    let recipe = hints.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/fixtures/models/llama");
+    fs::write(folder.path().join("job.yaml"), format!("version: 1\nmodel:\n  path: {model}\n{recipe}")).unwrap();
+    let out = run(folder.path(), &["check", "--config", "job.yaml"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("20 prompts, 20 demonstrations"), "{}", text(&out.stdout));
+    assert!(!text(&out.stderr).contains("longer than"), "{}", text(&out.stderr));
+}
+
+#[test]
 fn worked_solutions_without_a_mark_are_refused_with_what_to_write() {
     let folder = tempfile::tempdir().unwrap();
     let ends = ["", " That is all.", " Done!", " So it is even."];
