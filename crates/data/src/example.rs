@@ -96,6 +96,10 @@ pub struct Example {
     /// Whether the row has the prompt as a list of messages and not as a text. It is not stored.
     #[serde(skip)]
     pub conversational: bool,
+    /// The worked solution from which the reference was taken; `None` for most examples of a large data set, and where
+    /// the row has the answer alone. It is not stored.
+    #[serde(skip)]
+    pub worked_solution: Option<String>,
     /// The kind of task, such as `math`; `None` if the row does not say.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
@@ -116,6 +120,7 @@ impl Example {
             reference: None,
             further_references: Vec::new(),
             conversational: false,
+            worked_solution: None,
             domain: None,
             demonstration: None,
             columns: serde_json::Map::new(),

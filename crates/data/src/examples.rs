@@ -11,6 +11,14 @@ use crate::example::{Example, Message, Role};
 use crate::final_answer::{FinalAnswers, find_final_answers};
 use crate::rows::{DataRow, json_type_name, read_rows};
 
+/// Maximum number of examples of a data set that keep the worked solution from which their reference was taken.
+const KEPT_SOLUTIONS: usize = 1000;
+/// Maximum number of domains of a data set for which a note shows a final answer that was found.
+const SHOWN_DOMAINS: usize = 12;
+/// Maximum number of characters of a worked solution that a note shows before its final answer, and behind it.
+const SHOWN_BEFORE: usize = 60;
+const SHOWN_BEHIND: usize = 20;
+
 /// The columns that a job requires of every row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Needs {
@@ -89,8 +97,8 @@ pub fn examples(rows: Vec<DataRow>, columns: Option<&CompiledColumns>, needs: Ne
 }
 
 impl ExampleSet {
-    /// Replaces references that hold a worked solution by their final answers. If the answers are not found, the reason
-    /// is stored in `unclear_references`.
+    /// Replaces references that hold a worked solution by their final answers; notes show one of each domain. If the
+    /// answers are not found, the reason is stored in `unclear_references`.
     fn find_final_answers(&mut self) {
         let with_reference: Vec<usize> =
             (0..self.examples.len()).filter(|&i| self.examples[i].reference.is_some()).collect();
@@ -101,15 +109,44 @@ impl ExampleSet {
             FinalAnswers::Found { answers, how } => {
                 let count = answers.iter().flatten().count();
                 self.notes.push(format!("the reference is what {how} ({count} of {} rows)", references.len()));
-                for (i, answer) in with_reference.into_iter().zip(answers) {
-                    if let Some(answer) = answer {
-                        self.examples[i].reference = Some(answer);
+                let mut shown = BTreeSet::new();
+                let found = with_reference.into_iter().zip(answers).filter_map(|(i, answer)| Some((i, answer?)));
+                for (n, (i, answer)) in found.enumerate() {
+                    let example = &mut self.examples[i];
+                    if shown.len() < SHOWN_DOMAINS && shown.insert(example.domain.clone()) {
+                        self.notes.push(found_answer(example, &answer));
                     }
+                    let is_kept = n.is_multiple_of(count.div_ceil(KEPT_SOLUTIONS));
+                    example.worked_solution = example.reference.replace(answer).filter(|_| is_kept);
                 }
             }
             FinalAnswers::Unclear(why) => self.unclear_references = Some(why),
         }
     }
+}
+
+/// A note that shows the final answer of an example, and the place in its reference, a worked solution, from which the
+/// answer was taken.
+fn found_answer(example: &Example, answer: &str) -> String {
+    let solution = example.reference.as_deref().unwrap_or_default();
+    let domain = example.domain.as_ref().map_or(String::new(), |domain| format!(" of `{domain}`"));
+    let (id, place) = (&example.id, around(solution, answer));
+    format!("row `{id}`{domain}: the reference `{}` was taken from \"{place}\"", one_line(answer))
+}
+
+/// The last place in `text` at which `part` stands, on one line; `…` marks a cut.
+fn around(text: &str, part: &str) -> String {
+    let at = text.rfind(part).unwrap_or(text.len());
+    let start = text[..at].char_indices().rev().nth(SHOWN_BEFORE - 1).map_or(0, |(i, _)| i);
+    let behind = (at + part.len()).min(text.len());
+    let end = text[behind..].char_indices().nth(SHOWN_BEHIND).map_or(text.len(), |(i, _)| behind + i);
+    let [before, after] = [start > 0, end < text.len()].map(|is_cut| if is_cut { "…" } else { "" });
+    format!("{before}{}{after}", one_line(&text[start..end]))
+}
+
+/// A text with single spaces instead of white space and control characters.
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The id of a row without `id`: its line; with several files also the file's name.
@@ -184,8 +221,17 @@ pub(crate) fn example(
     let mut references = references.into_iter();
     let reference = references.next();
     let further_references = references.collect();
-    let example =
-        Example { id, messages, reference, further_references, conversational, domain, demonstration, columns: row };
+    let example = Example {
+        id,
+        messages,
+        reference,
+        further_references,
+        conversational,
+        worked_solution: None,
+        domain,
+        demonstration,
+        columns: row,
+    };
     Ok((example, recognised))
 }
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use rlar_data::{Example, Needs, read_examples};
 use rlar_grpo::{Config, Job, train};
@@ -41,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (sums, interrupted) = (sums()?, AtomicBool::new(false));
     let context = ToolContext::new(SandboxLimits::default());
     let report = train(Job {
+        began: Instant::now(),
         config,
         model: None,
         hub_commits: BTreeMap::new(),

@@ -44,5 +44,7 @@ pub use report::hints::hints;
 pub use run::dry_run::dry_run;
 pub use run::inputs::hub_commits;
 pub use run::job::Job;
+pub use run::reply_lengths::length_warning;
+pub use run::setup::first_tokenizer;
 pub use run::train::train;
 pub use schedule::Decay;

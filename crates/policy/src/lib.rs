@@ -96,6 +96,7 @@ pub use generation::{Finish, GenerationRequest, Sample, StreamControl, TokenEven
 pub use layout::Lora;
 pub use log_probs::{SavedActivations, Sequence, TokenLogProbs, floats, micro_batches};
 pub use memory::{MemoryPlan, free_memory};
+pub use model::load_tokenizer;
 pub use optim::{AdamW, Gradients, Moments};
 pub use peft::{AbsentBase, absent_base};
 pub use policy::Policy;

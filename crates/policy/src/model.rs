@@ -199,3 +199,11 @@ pub(crate) fn load_with(
     let (float_type, gguf) = (FloatType::Float32, Some(gguf.origin()));
     Ok(Loaded { config: Arc::new(config), model, tokenizer, base: None, float_type, gguf })
 }
+
+/// Loads only the tokenizer of a model: of a Hugging Face folder, of a folder with a PEFT adapter, which may have one of
+/// its own, or of a GGUF file. Whether it belongs to the model's vocabulary is not checked.
+pub fn load_tokenizer(path: &Path) -> Result<Tokenizer, PolicyError> {
+    let is_adapter = path.join("adapter_config.json").exists() && !path.join("tokenizer.json").exists();
+    let path = if is_adapter { peft::base_path(path)? } else { path.to_owned() };
+    if path.is_dir() { Tokenizer::load(&path, usize::MAX) } else { Tokenizer::from_gguf(&path, &Gguf::open(&path)?) }
+}

@@ -119,6 +119,26 @@ fn find_base(folder: &Path, json: &Value) -> Result<Result<ModelSource, AbsentBa
     Ok(cached.map(|path| in_cache(name, path)).ok_or_else(absent))
 }
 
+/// The base model of the adapter in `folder`, as [`find_base`] finds it.
+///
+/// # Errors
+///
+/// When the base is not on this machine.
+fn base_of(folder: &Path, json: &Value) -> Result<ModelSource, PolicyError> {
+    find_base(folder, json)?.map_err(|AbsentBase { name, .. }| {
+        let message = format!(
+            "`base_model_name_or_path` {name:?} is neither a folder nor a file on this machine, nor a model in the Hub's \
+             cache; set it to the path of the base model"
+        );
+        PolicyError::file(&folder.join("adapter_config.json"), message)
+    })
+}
+
+/// The path of the base model of the adapter in `folder`.
+pub(crate) fn base_path(folder: &Path) -> Result<PathBuf, PolicyError> {
+    Ok(base_of(folder, &read_json(&folder.join("adapter_config.json"))?)?.path)
+}
+
 /// The source of a model whose snapshot in the Hub's cache is the folder `path`.
 fn in_cache(id: &str, path: PathBuf) -> ModelSource {
     let commit = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -145,12 +165,7 @@ pub(crate) fn load(
         json["target_modules"] = checkpoint::adapted_matrices(&weights, PEFT)?.into();
     }
     let lora: Lora = serde_json::from_value(json.clone()).map_err(|e| wrong(e.to_string()))?;
-    let base = find_base(folder, &json)?.map_err(|AbsentBase { name, .. }| {
-        wrong(format!(
-            "`base_model_name_or_path` {name:?} is neither a folder nor a file on this machine, nor a model in the Hub's \
-             cache; set it to the path of the base model"
-        ))
-    })?;
+    let base = base_of(folder, &json)?;
     let config = if base.path.is_dir() {
         let at = base.path.join("config.json");
         let text = std::fs::read_to_string(&at).map_err(PolicyError::io(&at))?;

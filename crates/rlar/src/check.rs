@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Error, Result};
 use rlar_data::{KeyProblem, nearest};
+use rlar_grpo::{Method, first_tokenizer, length_warning};
 use rlar_rewards::{Library, PythonFunction, domain};
 
 use crate::cli::ConfigArguments;
@@ -25,10 +26,17 @@ pub fn run(arguments: &ConfigArguments) -> Result<()> {
         // A check writes nothing.
         llm.record = None;
     }
-    let model = loaded.config.model.path.as_ref().map(|name| model::check(Path::new(name), Some(&loaded.path)));
-    if let Some(Err(error)) = model {
-        let is_of_config = arguments.model.is_none();
-        problems.push(if is_of_config { loaded.problem("model.path", message(&error)) } else { error });
+    let model = loaded.config.model.path.clone().map(|name| model::check(Path::new(&name), Some(&loaded.path)));
+    let mut is_here = true;
+    match model.transpose() {
+        Ok(None) => {}
+        Ok(Some(Some(path))) => loaded.config.model.path = Some(path.to_string_lossy().into_owned()),
+        // A check downloads no model.
+        Ok(Some(None)) => is_here = false,
+        Err(error) => {
+            let is_of_config = arguments.model.is_none();
+            problems.push(if is_of_config { loaded.problem("model.path", message(&error)) } else { error });
+        }
     }
     // Functions are examined on the prompts, so all of these must have been read.
     let mut has_rewards = is_readable || loaded.config.rewards.python.is_empty();
@@ -49,10 +57,29 @@ pub fn run(arguments: &ConfigArguments) -> Result<()> {
     }
     problems.extend(tool_problems(&loaded, has_rewards));
     if problems.is_empty() {
-        return print(summary(&loaded));
+        let lengths = if is_here { check_lengths(&loaded) } else { Ok(()) };
+        match lengths {
+            Ok(()) => return print(summary(&loaded)),
+            Err(error) => problems.push(error),
+        }
     }
     let lines: Vec<String> = problems.iter().map(message).collect();
     Err(bad_request(lines.join("\n")))
+}
+
+/// Warns if replies like those in the data would be cut off at `sampling.max_tokens`. An error if the tokenizer cannot be
+/// loaded.
+fn check_lengths(loaded: &LoadedConfig) -> Result<()> {
+    if loaded.config.train.method != Method::Grpo {
+        return Ok(());
+    }
+    let LoadedConfig { config, demonstrations, preferences, train, .. } = loaded;
+    let tokenizer = first_tokenizer(&config.model, demonstrations, preferences);
+    let warning = tokenizer.and_then(|tokenizer| length_warning(config, &tokenizer, demonstrations, train));
+    if let Some(warning) = warning.map_err(|error| loaded.problem("model", error.to_string()))? {
+        tracing::warn!("{warning}");
+    }
+    Ok(())
 }
 
 /// What is wrong with the suites of a config and, if `has_rewards` is true, with the tools that score its prompts.

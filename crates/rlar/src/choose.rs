@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use rlar_data::{Example, Needs, read_examples};
+use rlar_data::{Example, Needs, examples, read_rows};
 use rlar_grpo::Agent;
 use rlar_rewards::Assignment;
 use serde_json::json;
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::agent_progress::AgentProgress;
 use crate::cli::{ChoosingAgent, ConfigArguments};
 use crate::error::BadRequestExt;
-use crate::output::{print, print_note};
+use crate::output::{print, print_note, print_notes};
 use crate::setup;
 
 pub fn run(
@@ -68,9 +68,10 @@ pub fn run(
 
 fn read_prompts(path: &Path) -> Result<Vec<Example>> {
     let bytes = std::fs::read(path).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
-    let examples = read_examples(path, &bytes, Needs::Prompt)?;
-    if examples.is_empty() {
+    let set = examples(read_rows(path, &bytes)?, None, Needs::Prompt)?;
+    print_notes(&set.notes)?;
+    if set.examples.is_empty() {
         bail!("{} has no prompts", path.display());
     }
-    Ok(examples)
+    Ok(set.examples)
 }

@@ -104,7 +104,7 @@ pub enum Command {
     Check(ConfigArguments),
     /// Show the replies of a step of a run, with their scores and why tools failed.
     #[command(
-        after_help = "Examples:\n  rlar rollouts runs/math --worst\n  rlar rollouts runs/math --step 10 --failed"
+        after_help = "Examples:\n  rlar rollouts runs/math --worst\n  rlar rollouts runs/math --best --limit 2\n  rlar rollouts runs/math --step 10 --failed"
     )]
     Rollouts(RolloutsArguments),
     /// Show how the configs of two runs differ, and their metrics side by side.

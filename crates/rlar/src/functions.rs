@@ -11,12 +11,14 @@ use rlar_rewards::{
     read_source,
 };
 use rlar_sandbox::FunctionSource;
+use serde_json::Map;
 
 use crate::cli::ToolArguments;
 use crate::error::message;
 use crate::find;
 use crate::output::print_error;
 use crate::setup::LoadedConfig;
+use crate::trial::NamedValue;
 
 /// Maximum number of the config's prompts on which the admission checks try a Python function.
 const EXAMPLES: usize = 12;
@@ -53,11 +55,17 @@ pub fn add(library: &mut Library, context: &mut ToolContext, loaded: &LoadedConf
 }
 
 /// Adds the Python functions that the command line names as `FILE:FUNCTION` to a library, and returns the names of
-/// their tools. The functions may import the packages of `--package`.
+/// their tools. The functions may import the packages of `--package`, and get the keyword arguments of `--kwarg`.
 pub fn add_named(library: &mut Library, names: &[String], arguments: &ToolArguments) -> Result<Vec<String>> {
+    let mut kwargs = Map::new();
+    for text in &arguments.kwarg {
+        let NamedValue { name, value } = NamedValue::parse("--kwarg", text)?;
+        kwargs.insert(name.to_owned(), value);
+    }
     let mut tools = Vec::with_capacity(names.len());
     for name in names {
-        let entry = PythonFunction { trusted: arguments.trusted, ..PythonFunction::new(name) };
+        let (trusted, kwargs) = (arguments.trusted, kwargs.clone());
+        let entry = PythonFunction { trusted, kwargs, ..PythonFunction::new(name) };
         let Some(FunctionAddress { file, function }) = entry.address() else {
             bail!("`{name}` must name a file and a function in it, as `reward.py:accuracy`");
         };

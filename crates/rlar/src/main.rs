@@ -23,6 +23,7 @@ mod gpu_check;
 mod hub;
 mod init;
 mod interrupt;
+mod language_model;
 mod model;
 mod output;
 mod rewards;

@@ -40,12 +40,16 @@ pub fn find_beside(config: &Path, name: &str, pinned: &HubCommits) -> Result<Mod
     }
 }
 
-/// Fails where [`find`], or with a `config` [`find_beside`], would find no model. Nothing is downloaded.
-pub fn check(name: &Path, config: Option<&Path>) -> Result<()> {
-    if let Place::Hub(model) = place(name, config)? {
-        hub()?.find_model(&model)?;
+/// The path of a model on this machine; `None` for one of the Hub. Fails where [`find`], or with a `config`
+/// [`find_beside`], would find no model. Nothing is downloaded.
+pub fn check(name: &Path, config: Option<&Path>) -> Result<Option<PathBuf>> {
+    match place(name, config)? {
+        Place::Here(path) => Ok(Some(path)),
+        Place::Hub(model) => {
+            hub()?.find_model(&model)?;
+            Ok(None)
+        }
     }
-    Ok(())
 }
 
 /// The folder of a run's final model; `None` if `folder` is no run, or is itself a model.

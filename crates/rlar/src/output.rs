@@ -62,6 +62,11 @@ pub fn print_note(output: impl AsRef<[u8]>) -> Result<()> {
     if mode() == OutputMode::Quiet { Ok(()) } else { print_error(output) }
 }
 
+/// Writes remarks on how data were read to standard error, each on its own line, unless `--quiet` is given.
+pub fn print_notes(notes: &[String]) -> Result<()> {
+    notes.iter().try_for_each(|note| print_note(format!("{note}\n")))
+}
+
 fn write(mut stream: impl Write, bytes: &[u8]) -> Result<()> {
     let written = stream.write_all(bytes).and_then(|()| stream.flush());
     written.map_err(|error: io::Error| match error.kind() {

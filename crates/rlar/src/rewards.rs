@@ -50,7 +50,8 @@ pub fn run(folder: Option<&Path>, arguments: &ToolArguments, command: RewardsCom
                 let row = row(&prompt, reference.as_deref(), &column).bad_request()?.to_string();
                 let example =
                     read_examples(Path::new("--prompt"), row.as_bytes(), Needs::Prompt).bad_request()?.remove(0);
-                vec![TriedRow { id: None, example, replies: vec![Completion::whole(response.unwrap_or_default())] }]
+                let replies = vec![Completion::whole(response.unwrap_or_default())];
+                vec![TriedRow { id: None, example, replies, stand_in: None }]
             };
             let mut rewards = orchestrator(library, arguments, "cpu").bad_request()?;
             try_rows(&mut rewards, &tool, &rows)

@@ -32,9 +32,11 @@ pub fn run(arguments: &RolloutsArguments) -> Result<()> {
     if arguments.failed {
         replies.retain(Reply::has_failed);
     }
-    if arguments.worst {
+    if arguments.worst || arguments.best {
+        let sign = if arguments.best { -1.0 } else { 1.0 };
         // A reply without a reward comes last.
-        replies.sort_by(|a, b| a.reward.unwrap_or(f64::INFINITY).total_cmp(&b.reward.unwrap_or(f64::INFINITY)));
+        let rank = |reply: &Reply| reply.reward.map_or(f64::INFINITY, |reward| sign * reward);
+        replies.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
     }
     let mut out = String::new();
     for reply in replies.iter().take(arguments.limit) {

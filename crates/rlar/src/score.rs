@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::ScoreArguments;
 use crate::error::BadRequestExt;
-use crate::output::{print, print_note};
+use crate::output::{print, print_note, print_notes};
 use crate::rewards::{check_tool, orchestrator};
 use crate::{functions, model, setup};
 
@@ -110,9 +110,7 @@ fn score_items(arguments: &ScoreArguments) -> Result<Vec<ScoreItem>> {
         prompts.push(row);
     }
     let set = examples(prompts, None, Needs::Prompt)?;
-    for note in set.notes {
-        print_note(format!("{note}\n"))?;
-    }
+    print_notes(&set.notes)?;
     let items = set.examples.into_iter().zip(replies);
     Ok(items.map(|(example, (id, reply))| ScoreItem { id, example, reply: Completion::whole(reply) }).collect())
 }

@@ -3,14 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail};
 use rlar_data::{DataFiles, Document, Example, KeyProblem, Needs, Preference};
 use rlar_grpo::{Agent, Config, DataSet, FOREIGN_NAMES, Method, RewardsOnly, Unadmitted};
 use rlar_net::hub::{Hub, HubSettings};
-use rlar_net::llm::Llm;
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_policy::ModelSource;
 use rlar_rewards::agents::Agents;
@@ -24,10 +22,7 @@ use crate::cli::ConfigArguments;
 use crate::error::message;
 use crate::model::HubCommits;
 use crate::training_data::TrainingData;
-use crate::{assets, find, functions, model};
-
-/// The key of the local language model of agents and judges.
-const LOCAL_LLM: &str = "rewards.llm.local";
+use crate::{assets, find, functions, language_model, model};
 
 /// A checked config and the data that it names.
 pub struct LoadedConfig {
@@ -287,26 +282,10 @@ pub fn tool_context(loaded: &LoadedConfig) -> Result<ToolContext> {
     Ok(ToolContext {
         packages: Packages { allowed: rewards.packages.clone(), cache: None },
         device: rewards.device.clone(),
-        llm: rewards.llm.as_ref().map(|llm| open_llm(loaded, llm)).transpose()?,
+        llm: rewards.llm.as_ref().map(|llm| language_model::open(loaded, llm)).transpose()?,
         hub: HubSettings::from_env(environment).ok().and_then(|s| Hub::new(s).ok()),
         ..ToolContext::new(limits)
     })
-}
-
-/// Opens the language model of `rewards.llm`. An error names the line of the key.
-fn open_llm(loaded: &LoadedConfig, llm: &LlmConfig) -> Result<Arc<dyn Llm>> {
-    let exchanges = |name: &str| {
-        let found = assets::exchanges(&loaded.path, name)?;
-        Ok((found.path, found.text.into_owned()))
-    };
-    let mut llm = llm.clone();
-    if let Some(name) = &mut llm.local {
-        let found = model::find_beside(&loaded.path, name, &loaded.hub_commits);
-        let found = found.map_err(|error| loaded.problem(LOCAL_LLM, message(&error)))?;
-        *name = found.path.to_string_lossy().into_owned();
-    }
-    let key = if llm.replay.is_some() { "rewards.llm.replay" } else { "rewards.llm" };
-    llm.open(&exchanges).map_err(|error| loaded.problem(key, error.to_string()))
 }
 
 fn environment(name: &str) -> Option<String> {

@@ -1,6 +1,7 @@
 //! `rlar train`, `sft` and `train-rm`.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::Result;
 use rlar_grpo::{Config, Job, Method, Report, dry_run, hub_commits};
@@ -65,6 +66,7 @@ fn summary_event(report: &Report, config: &Config) -> Result<()> {
 
 /// The training job that the command line describes, with the config and data read and checked.
 fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'static>> {
+    let began = Instant::now();
     let loaded = setup::load(&arguments.config, |config| {
         let train = &mut config.train;
         train.method = method.unwrap_or(train.method);
@@ -86,6 +88,7 @@ fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'sta
     let LoadedConfig { config, model, hub_commits, train, sizes, heldout, demonstrations, .. } = loaded;
     let LoadedConfig { preferences, heldout_preferences, .. } = loaded;
     Ok(Job {
+        began,
         config,
         model,
         hub_commits,

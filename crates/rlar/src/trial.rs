@@ -9,7 +9,7 @@ use rlar_rewards::{Orchestrator, Outcome};
 use serde_json::{Value, json};
 
 use crate::error::BadRequestExt;
-use crate::output::print;
+use crate::output::{print, print_notes};
 
 /// A row to try a tool on.
 pub struct TriedRow {
@@ -19,6 +19,9 @@ pub struct TriedRow {
     pub example: Example,
     /// The replies to score, as one group.
     pub replies: Vec<Completion>,
+    /// The column whose text is scored because the row has no reply: `demonstration` or `reference`. `None` for a row
+    /// with replies of its own.
+    pub stand_in: Option<&'static str>,
 }
 
 /// Makes a data row of the values on the command line. A prompt that is a JSON list is a conversation.
@@ -27,11 +30,25 @@ pub fn row(prompt: &str, reference: Option<&str>, columns: &[String]) -> Result<
     let prompt = messages.unwrap_or_else(|| prompt.into());
     let mut row = json!({ "prompt": prompt, "reference": reference });
     for column in columns {
-        let (name, value) =
-            column.split_once('=').with_context(|| format!("--column {column}: NAME=VALUE is expected"))?;
-        row[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        let NamedValue { name, value } = NamedValue::parse("--column", column)?;
+        row[name] = value;
     }
     Ok(row)
+}
+
+/// A name with its value, as an option of the command line gives them.
+pub struct NamedValue<'t> {
+    pub name: &'t str,
+    /// What the text is as JSON, or else the text itself.
+    pub value: Value,
+}
+
+impl<'t> NamedValue<'t> {
+    /// Reads the text `NAME=VALUE` that was given to an option.
+    pub fn parse(option: &str, text: &'t str) -> Result<Self> {
+        let (name, value) = text.split_once('=').with_context(|| format!("{option} {text}: NAME=VALUE is expected"))?;
+        Ok(Self { name, value: serde_json::from_str(value).unwrap_or_else(|_| value.into()) })
+    }
 }
 
 /// Reads rows with replies from a file.
@@ -51,20 +68,26 @@ pub fn tried_rows(path: &Path) -> Result<Vec<TriedRow>> {
         written.push((replies, row.wrong("the row has no `response`, and no `demonstration` or `reference` instead")));
     }
     let mut tried = Vec::with_capacity(rows.len());
-    for (example, (replies, missing)) in examples(rows, None, Needs::Prompt)?.examples.into_iter().zip(written) {
-        let instead = || example.demonstration.iter().chain(&example.reference).take(1).cloned().collect();
-        let texts: Vec<String> = replies.unwrap_or_else(instead);
+    let set = examples(rows, None, Needs::Prompt)?;
+    print_notes(&set.notes)?;
+    for (example, (replies, missing)) in set.examples.into_iter().zip(written) {
+        let (texts, stand_in) = match (replies, &example.demonstration, &example.reference) {
+            (Some(texts), ..) => (texts, None),
+            (None, Some(text), _) => (vec![text.clone()], Some("demonstration")),
+            (None, None, Some(text)) => (vec![text.clone()], Some("reference")),
+            (None, None, None) => (Vec::new(), None),
+        };
         if texts.is_empty() {
             return Err(missing.into());
         }
         let replies = texts.into_iter().map(Completion::whole).collect();
-        tried.push(TriedRow { id: Some(example.id.clone()), example, replies });
+        tried.push(TriedRow { id: Some(example.id.clone()), example, replies, stand_in });
     }
     Ok(tried)
 }
 
-/// Scores the replies of the rows with a tool. Prints each outcome, and below them what a Python function printed
-/// itself. An error if the tool failed on a reply.
+/// Scores the replies of the rows with a tool. Prints each outcome, below them how many rows had no reply of their own,
+/// and what a Python function printed itself. An error if the tool failed on a reply.
 pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Result<()> {
     let is_python = rewards.open(tool).bad_request()?.card().is_python();
     let items: Vec<(&Example, &Completion)> =
@@ -91,11 +114,24 @@ pub fn try_rows(rewards: &mut Orchestrator, tool: &str, rows: &[TriedRow]) -> Re
             }
         }
     }
-    print(out + &rewards.functions().take())?;
+    print(out + &stand_ins(rows) + &rewards.functions().take())?;
     if failed > 0 {
         bail!("`{tool}` failed on {failed} of {} replies", items.len());
     }
     Ok(())
+}
+
+/// Lines that say of how many rows another column was scored as the reply, because they have none; empty if all rows
+/// have replies.
+fn stand_ins(rows: &[TriedRow]) -> String {
+    let line = |column: &str| {
+        let count = rows.iter().filter(|row| row.stand_in == Some(column)).count();
+        let (have, their) = if count == 1 { ("has", "its") } else { ("have", "their") };
+        let total = rows.len();
+        let line = format!("{count} of {total} rows {have} no `response`: {their} {column} was scored as the reply\n");
+        if count > 0 { line } else { String::new() }
+    };
+    line("demonstration") + &line("reference")
 }
 
 /// A text cut to its first 60 characters; `…` marks a cut.

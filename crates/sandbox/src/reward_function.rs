@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::building_blocks::{BUILDING_BLOCKS, uses_building_blocks};
 
-/// The source of a Python function that scores the replies to a prompt.
+/// A Python function that scores the replies to a prompt: its source, and the arguments that all its calls share.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FunctionSource {
     /// Name of the function.
@@ -21,6 +21,9 @@ pub struct FunctionSource {
     /// The file's folder, from which a trusted function may import and read more; the sandbox does not use it.
     #[serde(skip)]
     pub folder: PathBuf,
+    /// Keyword arguments of every call, besides those of the function's form. They take precedence over columns of the
+    /// same names.
+    pub kwargs: Map<String, Value>,
 }
 
 impl FunctionSource {

@@ -1,8 +1,10 @@
 //! References that hold a worked solution: the final answer is found, or the references are refused.
 
-use rlar_data::{FinalAnswers, find_final_answers};
+use std::path::Path;
+
+use rlar_data::{FinalAnswers, Needs, examples, find_final_answers, read_rows};
 use rlar_oracles::{needs_oracles, oracle};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Twelve little problems with a worked solution each and their answers.
 fn solutions(ending: impl Fn(usize, &str) -> String) -> (Vec<String>, Vec<String>) {
@@ -52,6 +54,32 @@ fn any_mark_that_all_references_share_leads_to_the_answer() {
             .collect();
         assert_eq!(found(&texts), expected, "{}", texts[0]);
     }
+}
+
+#[test]
+fn notes_show_an_answer_of_each_domain_where_it_was_found() {
+    let long = format!("{}\n#### 7\n(checked by two people)", "a".repeat(70));
+    let rows = [
+        json!({ "prompt": "p", "domain": "sums", "answer": "Ada has \u{1b}2 + 3 = 5.\n#### 5" }),
+        json!({ "prompt": "p", "domain": "sums", "answer": "Ben has 2 + 4 = 6.\n#### 6" }),
+        json!({ "prompt": "p", "domain": "tales", "answer": long }),
+        json!({ "prompt": "p", "answer": "So $\\boxed{\\frac{1}{2}}$ is what she has, and so it is." }),
+    ];
+    let lines = rows.map(|row| format!("{row}\n")).concat();
+    let path = Path::new("rows.jsonl");
+    let set = examples(read_rows(path, lines.as_bytes()).unwrap(), None, Needs::Prompt).unwrap();
+    let expected = [
+        "the reference is what follows `####` or is in `\\boxed{…}` (4 of 4 rows)".to_owned(),
+        "row `1` of `sums`: the reference `5` was taken from \"Ada has 2 + 3 = 5. #### 5\"".to_owned(),
+        // 60 characters before the answer, and 20 behind it.
+        format!(
+            "row `3` of `tales`: the reference `7` was taken from \"…{} #### 7 (checked by two peo…\"",
+            "a".repeat(54)
+        ),
+        "row `4`: the reference `\\frac{1}{2}` was taken from \"So $\\boxed{\\frac{1}{2}}$ is what she has,…\""
+            .to_owned(),
+    ];
+    assert_eq!(set.notes, expected);
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub const FOREIGN_NAMES: &[ForeignName] = &[
     name("eval_steps", "eval.every"),
     name("test_freq", "eval.every"),
     name("reward_weights", "rewards.assign"),
+    name("custom_reward_function", "rewards.python"),
+    name("reward_kwargs", "rewards.python.kwargs"),
 ];
 
 const fn name(name: &'static str, key: &'static str) -> ForeignName {

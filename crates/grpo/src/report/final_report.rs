@@ -187,7 +187,6 @@ impl fmt::Display for Report {
             writeln!(f, "\n{}", wrap(&line))?;
         }
         let s = self.seconds;
-        let total = s.warmup + s.counted() + s.evaluation + s.overhead;
         let parts = [
             ("warm-up", s.warmup),
             ("sampling", s.sampling),
@@ -195,9 +194,10 @@ impl fmt::Display for Report {
             ("training", s.training),
             ("evaluation", s.evaluation),
             ("overhead", s.overhead),
+            ("loading and saving", s.outside),
         ];
         let parts: Vec<String> = parts.iter().map(|(name, t)| format!("{name} {t:.1} s")).collect();
-        writeln!(f, "\n{}", wrap(&format!("{} steps in {total:.0} s; {}", self.steps, self.ended)))?;
+        writeln!(f, "\n{}", wrap(&format!("{} steps in {:.0} s; {}", self.steps, s.total(), self.ended)))?;
         writeln!(f, "{}", fill(parts.iter().map(String::as_str), ", "))?;
         self.hints.iter().try_for_each(|hint| writeln!(f, "{}", wrap(&format!("hint: {hint}"))))
     }

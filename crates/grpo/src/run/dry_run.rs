@@ -14,6 +14,7 @@ use crate::rollouts::collect::Collector;
 use crate::rollouts::mixture::Mixture;
 use crate::rollouts::tool_health::ToolHealth;
 use crate::run::job::Job;
+use crate::run::reply_lengths::warn_of_long_replies;
 use crate::run::setup;
 use crate::train_loop::preference::{PreferencePair, preference_pairs};
 use crate::train_loop::reward_model::RewardModelTraining;
@@ -94,6 +95,7 @@ fn policy_run(out: &mut String, job: &mut Job, policy: Policy) -> Result<(), Tra
     token_counts(out, "train", "prompts", &lengths(&prompts));
     token_counts(out, "heldout", "prompts", &lengths(&heldout));
     token_counts(out, "sft", "demonstrations", &data.iter().map(Demonstration::len).collect::<Vec<usize>>());
+    warn_of_long_replies(job, &policy.tokenizer)?;
     let missing = tools(out, job)?;
 
     let mut state = TrainState::fresh(policy)?;

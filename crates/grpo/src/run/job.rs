@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use rlar_data::{Example, Preference};
 use rlar_eval::suite::SuiteEval;
@@ -14,6 +15,8 @@ use crate::config::Config;
 
 /// A job: everything that a run needs to start or continue.
 pub struct Job<'a> {
+    /// When the command began to prepare the job; the times of the report count from then.
+    pub began: Instant,
     /// The config, after its checks.
     pub config: Config,
     /// Where the model that `model.path` names was found; `None` for a model with random weights (`model.scratch`).

@@ -21,6 +21,7 @@ use crate::rollouts::evolution::{Evolution, EvolutionState, StepContext};
 use crate::rollouts::mixture::Mixture;
 use crate::rollouts::tool_health::ToolHealth;
 use crate::run::job::Job;
+use crate::run::reply_lengths::warn_of_long_replies;
 use crate::run::resume::ResumePoint;
 use crate::run::setup::{disk, first_policy, longest_sequence, mixture, progress, prompt_token_ids, retain_fitting};
 use crate::run::warmup::warm_up;
@@ -29,7 +30,7 @@ use crate::train_loop::grpo::Grpo;
 use crate::train_loop::held_out::{evaluate, evaluate_once};
 use crate::train_loop::sft::{Demonstration, Sft, demonstrations};
 use crate::update::reference::Reference;
-use crate::update::train_state::TrainState;
+use crate::update::train_state::{ProcessClock, TrainState};
 
 /// The data and state that a run of a policy prepares before its first step.
 struct Prepared<'a> {
@@ -46,6 +47,7 @@ struct Prepared<'a> {
 pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Report, TrainError> {
     let config = &job.config.clone();
     let mut state = resume.state(config, || first_policy(job))?;
+    let clock = ProcessClock::new(job.began, &state.counters.seconds);
     state.model.tokenizer.pin_today(state.counters.began);
     let mut prepared = prepare(job, run, resume, &mut state)?;
     warm_up(&mut state, job, run, &prepared.demonstrations)?;
@@ -66,6 +68,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
         Some(before)
     };
 
+    clock.count_outside(&mut state.counters.seconds);
     let (ended, mut journal) = run_loop(job, config, run, prepared, &mut state)?;
 
     let measured = match before {
@@ -85,6 +88,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let last = &records[records.len().saturating_sub(LAST_STEPS)..];
     let hints = hints(last, config.sampling.max_tokens);
     let trend = Trend::of(&records);
+    clock.count_outside(&mut state.counters.seconds);
     Ok(Report { measured, trend, hints, ..Report::new(&state.counters, config, ended) })
 }
 
@@ -115,6 +119,7 @@ fn prepare<'a>(
     let mixture = mixture(job, &prompts)?;
     let demonstrations = demonstrations(&state.model, &job.demonstrations, config.data.format)
         .map_err(|source| TrainError::Data { key: "data.demonstrations", source })?;
+    warn_of_long_replies(job, &state.model.tokenizer)?;
     let checkpoint = resume.checkpoint.clone();
     let journal = resume.start(run, state, config, longest_sequence(&prompts, &demonstrations, config))?;
     let tool_health = tool_health(checkpoint.as_ref())?;

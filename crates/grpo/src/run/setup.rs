@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use rlar_data::Example;
+use rlar_data::{Example, Preference};
 use rlar_eval::{check_prompt_fits, encode_prompt};
-use rlar_policy::{ComputeDevice, Decoder, ModelSource, Policy, PolicyError, Tokenizer, free_memory};
+use rlar_policy::{ComputeDevice, Decoder, ModelSource, Policy, PolicyError, Tokenizer, free_memory, load_tokenizer};
 use rlar_run::{Disk, Progress, RunFolder};
 
 use crate::TrainError;
-use crate::config::{Config, KlEstimator, Method};
+use crate::config::{Config, KlEstimator, Method, ModelChoice};
 use crate::rollouts::mixture::{DrawPlan, Mixture};
 use crate::run::job::Job;
 use crate::schedule::Stream;
@@ -63,19 +63,34 @@ pub fn first_policy(job: &Job) -> Result<Policy, TrainError> {
             Ok(policy.adapt(lora.lora(), Stream::Weights.seed(config.seed), base)?)
         }
         (None, Some(scratch)) => {
-            let demonstrations = job.demonstrations.iter().flat_map(|e| {
-                let messages = e.messages.iter().map(|m| m.content.as_str());
-                messages.chain(e.demonstration.as_deref())
-            });
-            let preferences = job.preferences.iter().flat_map(|p| {
-                let messages = p.messages.iter().map(|m| m.content.as_str());
-                messages.chain([p.chosen.as_str(), p.rejected.as_str()])
-            });
-            let tokenizer = Tokenizer::train(demonstrations.chain(preferences), scratch.vocab_size)?;
+            let tokenizer = first_tokenizer(&config.model, &job.demonstrations, &job.preferences)?;
             let model = scratch.model(tokenizer.vocab_size()).map_err(PolicyError::Request)?;
             Ok(Policy::random(model, tokenizer, Stream::Weights.seed(config.seed), &device)?)
         }
         (None, None) => Err(PolicyError::Request("`model` names no policy".into()).into()),
+    }
+}
+
+/// The tokenizer of the policy before the first step: loaded without the model, or trained on the job's data.
+pub fn first_tokenizer(
+    model: &ModelChoice,
+    demonstrations: &[Example],
+    preferences: &[Preference],
+) -> Result<Tokenizer, PolicyError> {
+    match (&model.path, &model.scratch) {
+        (Some(path), _) => load_tokenizer(path.as_ref()),
+        (None, Some(scratch)) => {
+            let demonstrations = demonstrations.iter().flat_map(|e| {
+                let messages = e.messages.iter().map(|m| m.content.as_str());
+                messages.chain(e.demonstration.as_deref())
+            });
+            let preferences = preferences.iter().flat_map(|p| {
+                let messages = p.messages.iter().map(|m| m.content.as_str());
+                messages.chain([p.chosen.as_str(), p.rejected.as_str()])
+            });
+            Tokenizer::train(demonstrations.chain(preferences), scratch.vocab_size)
+        }
+        (None, None) => Err(PolicyError::Request("`model` names no policy".into())),
     }
 }
 

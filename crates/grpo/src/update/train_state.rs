@@ -2,6 +2,7 @@
 //! step number. A checkpoint is this state on disk.
 
 use std::path::Path;
+use std::time::Instant;
 
 use rlar_policy::chat::local_seconds;
 use rlar_policy::{ComputeDevice, File, Moments, Policy};
@@ -91,7 +92,7 @@ impl From<BestCheckpoint> for (u64, f64) {
     }
 }
 
-/// Seconds that a run spent in each phase, over all steps.
+/// Seconds that a run spent in each phase.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TotalSeconds {
     /// Seconds of the supervised warm-up before the training steps.
@@ -107,12 +108,43 @@ pub struct TotalSeconds {
     /// Seconds of everything else: writing journal, metrics, rollouts and checkpoints.
     #[serde(rename = "keeping")]
     pub overhead: f64,
+    /// Seconds outside the steps and evaluations: loading data, tools and model, encoding prompts, and saving the final
+    /// model.
+    #[serde(default)]
+    pub outside: f64,
 }
 
 impl TotalSeconds {
     /// Seconds that count against `train.max_minutes`: sampling, scoring and training.
     pub fn counted(&self) -> f64 {
         self.sampling + self.scoring + self.training
+    }
+
+    /// Seconds of all phases together.
+    pub fn total(&self) -> f64 {
+        self.warmup + self.counted() + self.evaluation + self.overhead + self.outside
+    }
+}
+
+/// The clock of a process that trains, by which the time is found that no phase has counted.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessClock {
+    began: Instant,
+    /// Total seconds of the earlier processes of the run.
+    earlier: f64,
+}
+
+impl ProcessClock {
+    /// The clock of a process that began at `began` and continues a run that had taken `seconds` before.
+    pub fn new(began: Instant, seconds: &TotalSeconds) -> Self {
+        Self { began, earlier: seconds.total() }
+    }
+
+    /// Adds the time of this process that is in no phase of `seconds` yet to the time outside of steps.
+    pub fn count_outside(self, seconds: &mut TotalSeconds) {
+        let counted = seconds.total() - self.earlier;
+        // A phase may be longer than the process: a resumed run reads batches from the journal, with their times.
+        seconds.outside += (self.began.elapsed().as_secs_f64() - counted).max(0.0);
     }
 }
 

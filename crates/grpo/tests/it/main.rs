@@ -11,3 +11,4 @@ mod objectives;
 mod quantised;
 mod references;
 mod schedules;
+mod times;

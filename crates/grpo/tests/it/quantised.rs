@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
 use rlar_data::{Needs, read_examples};
 use rlar_grpo::{Config, Job, TrainError, train};
@@ -42,6 +43,7 @@ fn job<'i>(run: &Path, gguf: &Path, resume: bool, interrupted: &'i AtomicBool) -
     let (by, why) = ("test".to_owned(), "replies differ in it".to_owned());
     rewards.assign_domain("words", Assignment { example: "words".into(), tools, by, why });
     Job {
+        began: Instant::now(),
         config,
         model: Some(gguf.into()),
         hub_commits: BTreeMap::new(),

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rlar_policy::gguf::Gguf;
-use rlar_policy::{ComputeDevice, Policy, Tokenizer};
+use rlar_policy::{ComputeDevice, Policy, Tokenizer, load_tokenizer};
 use serde_json::Value;
 
 use crate::parity::{Expected, close, folder, host};
@@ -32,6 +32,21 @@ fn a_gguf_is_the_model_that_it_was_made_from() {
             assert!((a - b).abs() < 1e-6, "{}: {a} is not {b}", spec.name);
         }
     }
+}
+
+#[test]
+fn a_tokenizer_is_loaded_without_its_model() {
+    let cpu = ComputeDevice::new("cpu").unwrap();
+    // The adapter has the tokenizer of its base model.
+    for path in [folder("llama"), folder("llama_adapter"), file("qwen3")] {
+        let whole = Policy::load(&path, &cpu).unwrap().tokenizer;
+        let alone = load_tokenizer(&path).unwrap();
+        let text = "w5 w7 and more w9";
+        assert_eq!(alone.encode(text).unwrap(), whole.encode(text).unwrap(), "{}", path.display());
+        assert_eq!(alone.eos(), whole.eos());
+    }
+    let nothing = tempfile::tempdir().unwrap();
+    assert!(load_tokenizer(nothing.path()).unwrap_err().to_string().contains("tokenizer.json"));
 }
 
 #[test]

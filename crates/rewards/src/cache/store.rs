@@ -253,10 +253,15 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Opens an existing file of scores and calls for reading only.
+/// Opens an existing file of scores and calls to read it. Statements cannot change it.
+///
+/// `SQLite` itself may write: a read-only connection would leave the files of the write-ahead log (`-wal`, `-shm`) beside
+/// the file. When no other process has the file open, closing this one merges what a killed process left in the log, and
+/// removes both files. Where the file is write-protected, the connection is read-only.
 pub(crate) fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
 

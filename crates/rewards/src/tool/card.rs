@@ -82,6 +82,8 @@ pub enum ToolKind {
         /// Whether the function runs unconfined, that is, outside the sandbox. Only a config or the command line can
         /// ask for that, not a library.
         trusted: bool,
+        /// Keyword arguments that the function gets in every call.
+        kwargs: Map<String, Value>,
     },
     /// The tool is a reward model that rlar runs itself.
     Model(ModelPointer),

@@ -97,6 +97,9 @@ pub struct CardDocument {
     /// ask for that, only a config can.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     trusted: bool,
+    /// For tools of kind `python`: keyword arguments that the function gets in every call.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    kwargs: Map<String, Value>,
     /// For tools of kind `builtin`: the name of the function in Rust, where it differs from the tool's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     builtin: Option<String>,
@@ -144,6 +147,7 @@ impl CardDocument {
             ("modules", !self.modules.is_empty(), KindName::Python),
             ("ranked", self.ranked, KindName::Python),
             ("trusted", self.trusted, KindName::Python),
+            ("kwargs", !self.kwargs.is_empty(), KindName::Python),
             ("builtin", self.builtin.is_some(), KindName::Builtin),
             ("settings", !self.settings.is_empty(), KindName::Builtin),
             ("model", self.model.is_some(), KindName::Model),
@@ -171,8 +175,8 @@ impl CardDocument {
             KindName::Verifier => verifier_kind(self.function, self.file, self.requires),
             KindName::Python => match verifier_kind(self.function, self.file, self.requires) {
                 Ok(ToolKind::Verifier { function, file, requires }) => {
-                    let (modules, ranked, trusted) = (self.modules, self.ranked, self.trusted);
-                    Ok(ToolKind::Python { function, file, modules, requires, ranked, trusted })
+                    let (modules, ranked, trusted, kwargs) = (self.modules, self.ranked, self.trusted, self.kwargs);
+                    Ok(ToolKind::Python { function, file, modules, requires, ranked, trusted, kwargs })
                 }
                 other => other,
             },
@@ -265,6 +269,7 @@ impl From<ToolCard> for CardDocument {
             modules: Vec::new(),
             ranked: false,
             trusted: false,
+            kwargs: Map::new(),
             builtin: None,
             settings: Map::new(),
             model: None,
@@ -281,10 +286,11 @@ impl From<ToolCard> for CardDocument {
                 document.kind = KindName::Verifier;
                 (document.function, document.file, document.requires) = (Some(function), Some(file), requires);
             }
-            ToolKind::Python { function, file, modules, requires, ranked, trusted } => {
+            ToolKind::Python { function, file, modules, requires, ranked, trusted, kwargs } => {
                 document.kind = KindName::Python;
                 (document.function, document.file, document.requires) = (Some(function), Some(file), requires);
                 (document.modules, document.ranked, document.trusted) = (modules, ranked, trusted);
+                document.kwargs = kwargs;
             }
             ToolKind::Model(pointer) => (document.kind, document.model) = (KindName::Model, Some(pointer)),
             ToolKind::Judge(rubric) => (document.kind, document.judge) = (KindName::Judge, Some(rubric)),

@@ -233,6 +233,30 @@ fn a_changed_file_or_helper_is_another_tool_and_a_library_keeps_all_files() {
 }
 
 #[test]
+fn keyword_arguments_belong_to_the_identity_of_the_tool() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "def f(solution_str, tolerance=1.0): return tolerance";
+    let with = |kwargs: &Value| PythonFunction { kwargs: kwargs.as_object().unwrap().clone(), ..entry("f") };
+    let identity = |kwargs: &Value| library(folder.path(), text, &[with(kwargs)]).identity("f");
+    let half = json!({ "tolerance": 0.5 });
+    assert_ne!(identity(&half), identity(&json!({ "tolerance": 0.25 })));
+    assert_ne!(identity(&half), library(folder.path(), text, &[entry("f")]).identity("f"));
+    let first = library(folder.path(), text, &[with(&half)]);
+    let copy = folder.path().join("library/f");
+    fs::create_dir_all(&copy).unwrap();
+    for (name, text) in first.files("f") {
+        fs::write(copy.join(name), text).unwrap();
+    }
+    let loaded = Library::load(&folder.path().join("library")).unwrap();
+    let trusted = library(folder.path(), text, &[PythonFunction { trusted: true, ..with(&half) }]);
+    let (example, reply) = (row(&json!({ "prompt": "p" })), Completion::whole("r"));
+    for library in [first, loaded, trusted] {
+        let tool = library.open("f", &context()).unwrap();
+        assert_eq!(tool.score(&[(&example, &reply)]).unwrap(), [Outcome::Scored(0.5)]);
+    }
+}
+
+#[test]
 fn a_library_cannot_ask_to_run_a_function_unconfined() {
     let folder = tempfile::tempdir().unwrap();
     let trusted = PythonFunction { trusted: true, ..entry("f") };

@@ -175,6 +175,36 @@ fn concurrent_users_of_a_cache_lose_no_call() {
 }
 
 #[test]
+fn statistics_see_the_calls_of_a_live_writer_and_leave_no_files_behind() {
+    let library = folder(&[("judge", JUDGE)]);
+    let (own, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, copy) = (own.path().join(STORE), killed.path().join(STORE));
+    let files = |folder: &Path| {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    let calls = |store: &Path| statistics(store).unwrap()[0].calls;
+    let mut writer = rewards(library.path(), &store, &judge());
+    ask(&mut writer, "x");
+    assert_eq!(calls(&store), 1);
+    ask(&mut writer, "xy");
+    assert_eq!(calls(&store), 2);
+    let logs = ["", "-shm", "-wal"].map(|end| format!("{STORE}{end}"));
+    assert_eq!(files(own.path()), logs, "the log is the writer's");
+    // What a killed writer leaves: the calls are in the log.
+    for name in [&logs[0], &logs[2]] {
+        fs::copy(own.path().join(name), killed.path().join(name)).unwrap();
+    }
+    drop(writer);
+    for (folder, store) in [(own.path(), &store), (killed.path(), &copy)] {
+        assert_eq!((calls(store), calls(store)), (2, 2));
+        assert_eq!(files(folder), [STORE]);
+    }
+}
+
+#[test]
 fn a_score_that_a_limit_decided_is_not_cached() {
     let folder = tempfile::tempdir().unwrap();
     let store = folder.path().join(STORE);

@@ -112,6 +112,10 @@ pub struct ToolArguments {
     /// Run Python functions that the command line names unconfined, in an ordinary Python process.
     #[arg(long, global = true)]
     pub trusted: bool,
+    /// A keyword argument for every call of Python functions that the command line names, as JSON or text; may be given
+    /// several times.
+    #[arg(long, value_name = "NAME=VALUE", global = true)]
+    pub kwarg: Vec<String>,
     /// A Python package that verifiers may import, as a pip requirement; may be given several times. Installed at first
     /// use.
     #[arg(long, value_name = "PACKAGE", global = true)]

@@ -14,6 +14,9 @@ pub struct RolloutsArguments {
     /// Show the replies with the lowest rewards first.
     #[arg(long)]
     pub worst: bool,
+    /// Show the replies with the highest rewards first.
+    #[arg(long, conflicts_with = "worst")]
+    pub best: bool,
     /// Show only replies for which a tool gave no score, because it failed.
     #[arg(long)]
     pub failed: bool,

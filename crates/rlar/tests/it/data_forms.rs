@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::{refused, run, smoke, text};
+use crate::{refused, run, smoke, starting_from, text};
 
 /// Writes a config whose training data is the given file. It starts from no demonstrations.
 fn config(folder: &Path, train: &str, more: &str) -> String {
@@ -44,7 +44,74 @@ fn worked_solutions_are_trained_on_by_their_final_answer() {
     let told = dry_run(folder.path(), &config(folder.path(), "rows.jsonl", ""));
     assert!(told.contains("`question` is the prompt"), "{told}");
     assert!(told.contains("the reference is what follows `####` (20 of 20 rows)"), "{told}");
+    let found = "row `1`: the reference `10` was taken from \"First 0 + 5 = 5, then 5 * 2 = 10. #### 10\"\n";
+    assert!(told.contains(found), "{told}");
+    let config = config(folder.path(), "rows.jsonl", "");
+    for command in [&["check"][..], &["rewards", "choose"], &["rewards", "choose", "--data", "rows.jsonl"]] {
+        let out = run(folder.path(), &[command, &["--config", &config]].concat());
+        assert!(out.status.success() && text(&out.stderr).contains(found), "{command:?}: {}", text(&out.stderr));
+    }
     assert!(!told.contains("rouge") && !told.contains("token_f1"), "{told}");
+}
+
+#[test]
+fn a_warning_says_that_replies_like_those_in_the_data_would_be_cut_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let f = folder.path();
+    // Each solution has 14 words, and a word is a token of this model.
+    let rows = problems(|answer| format!("\n#### {answer}"));
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/fixtures/models/llama");
+    let demonstrations = |long: usize| {
+        let rows = rows.iter().enumerate().map(|(i, row)| {
+            let reply = if i < long { row["answer"].clone() } else { "So 4.".into() };
+            json!({ "prompt": row["question"], "demonstration": reply })
+        });
+        write(f, "shown.jsonl", &rows.collect::<Vec<_>>());
+    };
+    write(f, "rows.jsonl", &rows);
+    demonstrations(11);
+    let data = "  train: datasets/digits/train.jsonl\n  heldout: datasets/digits/heldout.jsonl\n  demonstrations: \
+                datasets/digits/sft.jsonl\n";
+    let own = (data, "  train: rows.jsonl\n  heldout: rows.jsonl\n  demonstrations: shown.jsonl\n");
+    let check = |changes: &[(&str, &str)]| {
+        let config = starting_from(f, model, &[&[own], changes].concat());
+        let out = run(f, &["check", "--config", &config]);
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stderr)
+    };
+    let told = check(&[]);
+    let warning = "11 of 20 demonstrations are longer than `sampling.max_tokens`: 4; the longest has 14 tokens";
+    assert!(told.contains(warning), "{told}");
+    let unimitated = ("warmup:\n  steps: 120", "warmup:\n  steps: 0");
+    let told = check(&[unimitated]);
+    let warning =
+        "20 of 20 worked solutions in the references are longer than `sampling.max_tokens`: 4; the longest has 14";
+    assert!(told.contains(warning), "{told}");
+    let told = check(&[unimitated, ("max_tokens: 4", "max_tokens: 14")]);
+    assert!(!told.contains("longer than"), "{told}");
+    demonstrations(10);
+    let told = check(&[]);
+    assert!(!told.contains("longer than"), "half of the demonstrations are no majority: {told}");
+    // The same at the start of a job, with a model whose tokenizer is trained on the demonstrations.
+    demonstrations(20);
+    let config = smoke(f, &[own, ("positions: 32", "positions: 256")]);
+    let told = dry_run(f, &config);
+    assert!(told.contains("20 of 20 demonstrations are longer than `sampling.max_tokens`: 4"), "{told}");
+}
+
+#[test]
+fn the_recipe_of_the_documentation_imitates_worked_solutions() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("gsm8k")).unwrap();
+    write(folder.path(), "gsm8k/train.jsonl", &problems(|answer| format!("\n#### {answer}")));
+    let hints = include_str!("../../../../docs/run.md").split_once("## Hints").unwrap().1;
+    let recipe = hints.split_once("```yaml\n").unwrap().1.split_once("```").unwrap().0;
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../policy/tests/fixtures/models/llama");
+    fs::write(folder.path().join("job.yaml"), format!("version: 1\nmodel:\n  path: {model}\n{recipe}")).unwrap();
+    let out = run(folder.path(), &["check", "--config", "job.yaml"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    assert!(text(&out.stdout).contains("20 prompts, 20 demonstrations"), "{}", text(&out.stdout));
+    assert!(!text(&out.stderr).contains("longer than"), "{}", text(&out.stderr));
 }
 
 #[test]

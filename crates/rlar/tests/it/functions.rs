@@ -129,6 +129,18 @@ fn wrong_functions_are_refused_before_the_run_with_what_to_do() {
             "candidate_response",
         ],
     );
+    fs::write(f.join("odd.py"), "def score(solution_str, tolerance=0.1):\n    return tolerance\n").unwrap();
+    message(
+        "  python: [{ function: odd.py:score, kwargs: { tolerence: 0.5 } }]",
+        &["`rewards.python[0]`", "does not take the keyword argument `tolerence`", "did you mean `tolerance`?"],
+    );
+    message(
+        "  python: [{ function: odd.py:score, reward_kwargs: { tolerance: 0.5 } }]",
+        &["here it is `rewards.python.kwargs`"],
+    );
+    let tried = ["rewards", "test", "odd.py:score", "--response", "x", "--kwarg", "tolerance=0.5"];
+    assert_eq!(text(&run(f, &tried).stdout), "0.5\n");
+    refused(&run(f, &[&tried[..5], &["--kwarg", "tolerance"]].concat()), 2, &["--kwarg tolerance: NAME=VALUE"]);
     fs::write(f.join("odd.py"), "def score(completions, **kwargs):\n    return [float(c) for c in completions]\n")
         .unwrap();
     message(
@@ -167,7 +179,19 @@ fn the_command_line_tries_a_function_on_rows_and_groups_and_shows_its_prints() {
     let shown = text(&out.stdout);
     let expected = "1  \"It is 5.\"  1\nb  \"2\"  1\nb  \"3\"  0\n3  \"8\"  1\n";
     assert!(shown.starts_with(expected), "{shown}{}", text(&out.stderr));
+    assert!(shown.contains("\n1 of 3 rows has no `response`: its reference was scored as the reply\n"), "{shown}");
     assert!(shown.contains("scoring 2 replies to 2"), "{shown}");
+    let own = rows.lines().take(2).collect::<Vec<_>>().join("\n");
+    let none = "{\"prompt\": \"1 + 1 =\", \"answer\": \"2\"}\n";
+    let demonstrated = none.replace("}", ", \"demonstration\": \"It is 2.\"}");
+    fs::write(f.join("own.jsonl"), own).unwrap();
+    fs::write(f.join("none.jsonl"), format!("{none}{none}{demonstrated}")).unwrap();
+    let shown = text(&run(f, &["rewards", "test", "reward.py:accuracy", "--data", "own.jsonl"]).stdout);
+    assert!(!shown.contains("as the reply"), "{shown}");
+    let shown = text(&run(f, &["rewards", "test", "numeric_match", "--data", "none.jsonl"]).stdout);
+    let expected = "1 of 3 rows has no `response`: its demonstration was scored as the reply\n\
+                    2 of 3 rows have no `response`: their reference was scored as the reply\n";
+    assert!(shown.ends_with(expected), "{shown}");
     let out =
         run(f, &["rewards", "test", "reward.py:accuracy", "--prompt", "p", "--reference", "7", "--response", "7"]);
     assert!(text(&out.stdout).starts_with("1\n"), "{}", text(&out.stderr));

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use rlar_data::read_rows;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{refused, run, smoke, starting_from, text};
 
@@ -136,6 +136,31 @@ fn a_run_shows_its_rollouts_and_compares_with_another() {
     fs::write(folder.path().join("model.txt"), "x").unwrap();
     let out = run(folder.path(), &["train", "--config", &config, "--model", "model.txt"]);
     assert_eq!(out.status.code(), Some(2), "a model that cannot be read is a wrong request: {}", text(&out.stderr));
+}
+
+#[test]
+fn rollouts_are_shown_from_the_best_or_the_worst_reward_and_unscored_ones_last() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("run/rollouts")).unwrap();
+    let row = |example: &str, reward: Value| {
+        let row = json!({"step": 1, "example": example, "prompt": "p", "completion": "c", "reward": reward, "verdicts": "[]"});
+        format!("{row}\n")
+    };
+    let rows = [("b", json!(0.5)), ("none", Value::Null), ("a", json!(-2.0)), ("c", json!(3.0))];
+    let rows = rows.map(|(example, reward)| row(example, reward)).concat();
+    // The first bytes of a file, not its name, say that it is JSONL.
+    fs::write(folder.path().join("run/rollouts/step-000001.parquet"), rows).unwrap();
+    let examples = |arguments: &[&str]| {
+        let out = run(folder.path(), &[&["rollouts", "run"], arguments].concat());
+        let shown = text(&out.stdout);
+        let heads = shown.lines().filter_map(|line| line.split_once(", example ")?.1.split_once(':'));
+        heads.map(|(example, _)| example.to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(examples(&[]), "b none a c");
+    assert_eq!(examples(&["--best"]), "c b a none");
+    assert_eq!(examples(&["--worst"]), "a b c none");
+    assert_eq!(examples(&["--best", "--limit", "1"]), "c");
+    refused(&run(folder.path(), &["rollouts", "run", "--best", "--worst"]), 2, &["--best", "--worst"]);
 }
 
 /// The rollouts of the one step of a short run of the smoke config with changes, by their columns.

@@ -1,10 +1,12 @@
 //! `rlar eval SUITE` and `rlar data`.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 
+use rlar_rewards::Library;
 use serde_json::{Value, json};
 
 use crate::training::metrics;
@@ -189,6 +191,43 @@ fn data_sets_are_downloaded_from_the_addresses_in_a_list() {
     fs::write(folder.path().join("origins.yaml"), list(&rlar_run::sha256(b"else"))).unwrap();
     refused(&with(&["fetch", "sums"]), 1, &["SHA-256", &hash]);
     assert!(text(&without_data(folder.path(), &["data", "list"]).stdout).contains("gsm8k"));
+}
+
+#[test]
+fn a_run_and_its_suites_record_their_language_model_into_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let f = folder.path();
+    suite(f);
+    let sampling = "sampling: { samples: 1, temperature: 1, max_tokens: 4 }\n";
+    let judged = SUITE.replace("{{ a }} + {{ b }} =", "Add {{ a }}, {{ b }}").replace("last_number", "grader");
+    fs::write(f.join("sums.yaml"), judged + sampling).unwrap();
+    fs::create_dir_all(f.join("tools/grader")).unwrap();
+    let card = "name: grader\nkind: judge\nrole: correctness\nmeasures: m\ntasks: []\nneeds_reference: false\nrange: [0, 1]\n\
+                origin: test\njudge: { rubric: r }\n";
+    fs::write(f.join("tools/grader/tool.yaml"), card).unwrap();
+    let identity = Library::load(&f.join("tools")).unwrap().identity("grader").unwrap();
+    let admission = json!({ "identity": identity, "version": "1", "status": "admitted", "examples": 1, "probes": [] });
+    fs::write(f.join("tools/grader/admission.json"), admission.to_string()).unwrap();
+    let script = "- request: { role: judge, template: judge-2, task: grader }\n  \
+                  reply: { text: '{\"reason\": \"r\", \"score\": 10}' }\n";
+    fs::write(f.join("script.yaml"), script).unwrap();
+    let rewards = "rewards:\n  library: tools\n  assign:\n    digits: [{ tool: grader }]\n  \
+                   llm: { replay: script.yaml, record: chats.jsonl }\nsampling:";
+    let changes = [
+        ("sampling:", rewards),
+        ("warmup:\n  steps: 120", "warmup:\n  steps: 5"),
+        ("train:\n  steps: 300", "train:\n  steps: 1"),
+        ("eval:\n  samples: 8", "eval:\n  samples: 1\n  suites: [{ suite: sums.yaml, limit: 3 }]"),
+    ];
+    let config = smoke(f, &changes);
+    let out = run(f, &["train", "--config", &config, "--run", "run"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let chats = fs::read_to_string(f.join("chats.jsonl")).unwrap();
+    let requests = chats.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["request"].to_string());
+    let requests: Vec<String> = requests.collect();
+    let count = |part: &str| requests.iter().filter(|request| request.contains(part)).count();
+    assert!(count("user: Add ") > 0 && count("user: Add ") < requests.len(), "{chats}");
+    assert_eq!(requests.iter().collect::<BTreeSet<_>>().len(), requests.len(), "a request is recorded twice");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -144,18 +145,26 @@ fn a_run_without_held_out_data_ends_with_a_summary() {
             ("  heldout: datasets/digits/heldout.jsonl\n", ""),
         ],
     );
+    let began = Instant::now();
     let out = run(folder.path(), &["train", "--config", &config, "--run", "run", "--quiet"]);
+    let wall = began.elapsed().as_secs_f64();
     assert!(out.status.success(), "{}", text(&out.stderr));
-    let report = text(&out.stdout);
+    let shown = text(&out.stdout);
     for part in ["mean reward ", " in the first 2 steps, ", " in the last 2\n", "4 steps in ", "rlar rollouts run\n"] {
-        assert!(report.contains(part), "{part} is not in {report}");
+        assert!(shown.contains(part), "{part} is not in {shown}");
     }
-    assert!(report.contains("The policy is in run/final\nEverything else is in run\n"), "{report}");
+    assert!(shown.contains("The policy is in run/final\nEverything else is in run\n"), "{shown}");
     let report: Value = serde_json::from_slice(&fs::read(folder.path().join("run/report.json")).unwrap()).unwrap();
     let rewards: Vec<f64> = crate::training::metrics(&folder.path().join("run"))
         .iter()
         .map(|m| m["reward"]["mean"].as_f64().unwrap())
         .collect();
+    // The seconds of all phases, those outside the steps included, are what the command took.
+    let seconds: Vec<f64> = report["seconds"].as_object().unwrap().values().map(|s| s.as_f64().unwrap()).collect();
+    let total = seconds.iter().sum::<f64>();
+    assert!(report["seconds"]["outside"].as_f64().unwrap() > 0.0 && total <= wall, "{report}");
+    let line = format!("\n4 steps in {total:.0} s; ");
+    assert!(shown.contains(&line) && shown.contains("loading and saving "), "{shown}");
     let first = report["trend"]["first"].as_f64().unwrap();
     assert!((first - f64::midpoint(rewards[0], rewards[1])).abs() < 1e-12, "{first}, {rewards:?}");
 }

@@ -44,7 +44,7 @@ struct FunctionProcess {
 
 impl ConfinedFunction {
     /// Loads the function. Fails with [`SandboxError::Load`] if its file does not load, holds no such function, or the
-    /// function's signature fits no form.
+    /// function's signature fits no form or does not take the keyword arguments of the source.
     ///
     /// A call may take `limits.wall` for each of its replies. Calls 1, 2, 4, 8 … of a process are repeated in a fresh
     /// one; if the results differ, the verdict is [`GroupVerdict::Unrepeatable`].

@@ -127,7 +127,8 @@ impl UnconfinedProcess {
         let mut process = Self { child, requests, replies, output };
         let folder = if source.folder.as_os_str().is_empty() { ".".into() } else { source.folder.to_string_lossy() };
         let load = json!({
-            "files": source.files, "file": source.file, "function": source.function, "folder": folder,
+            "files": source.files, "file": source.file, "function": source.function, "kwargs": source.kwargs,
+            "folder": folder,
         });
         match process.exchange(load.to_string(), LOAD) {
             Ok(reply) if reply["ready"].is_string() => Ok((process, reply)),

@@ -7,6 +7,11 @@ FORMS = (
     "`compute_score(data_source, solution_str, ground_truth, extra_info=None)`, which returns a number or a dict with "
     "`score`, as in verl; `f(prompt, candidate_response, reference_response)`, which returns a number"
 )
+# The arguments that every call of a form has. Functions of rlar's form get theirs, the first three, by position.
+GIVEN = {
+    "trl": ("prompts", "completions", "completion_ids", "trainer_state"),
+    "verl": ("data_source", "solution_str", "ground_truth", "extra_info"),
+}
 # Number of characters that are kept of what a function prints in one call.
 PRINTED = 4096
 # Number of characters that are kept of what a function prints for one reply.
@@ -123,12 +128,14 @@ def near(name, names):
     return "; did you mean `%s`?" % found[0] if found else ""
 
 
-def form_of(function, shown):
-    "The form of a function by the names of its parameters: `trl`, `verl` or `rlar`."
+def form_of(function, shown, kwargs):
+    """The form of a function by the names of its parameters: `trl`, `verl` or `rlar`. `kwargs` are the keyword arguments that
+    every call has besides those of the form."""
     parameters = inspect.signature(function).parameters.values()
     names = [p.name for p in parameters]
     takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+              and p.name not in kwargs]
     positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     if {"prompts", "completions", "completion_ids"} & set(names) or (takes_all and not names[:-1]):
         return "trl"
@@ -141,10 +148,10 @@ def form_of(function, shown):
 
 
 class RewardFunction:
-    "A loaded reward function."
+    "A loaded reward function, which gets `kwargs` in every call."
 
-    def __init__(self, files, file, name, folder=""):
-        self.files, self.name = files, name
+    def __init__(self, files, file, name, kwargs, folder=""):
+        self.files, self.name, self.kwargs = files, name, kwargs
         modules = Modules(files, folder)
         sys.meta_path.insert(0, modules)
         stem = file[:-len(".py")]
@@ -164,9 +171,24 @@ class RewardFunction:
         line = ":%d" % code.co_firstlineno if code and code.co_filename in files else ""
         self.shown = "`%s` (%s%s)" % (name, code.co_filename if line else file, line)
         self.parameters = inspect.signature(found).parameters
-        self.form = form_of(found, self.shown)
+        self.form = form_of(found, self.shown, kwargs)
+        self.check_kwargs()
         # The columns of the present request, for messages, and what the function printed for each of its replies.
         self.columns, self.prints = {}, []
+
+    def check_kwargs(self):
+        "Refuses a keyword argument that the function does not take, or that every call has with another value."
+        parameters = self.parameters.values()
+        named = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        given = GIVEN.get(self.form) or list(self.parameters)[:3]
+        free = [name for name in named if name not in given]
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        for key in self.kwargs:
+            if key in given:
+                raise Wrong("`kwargs` gives %s the argument `%s`, which every call has already" % (self.shown, key))
+            if key not in free and not takes_all:
+                raise Wrong("%s does not take the keyword argument `%s` of `kwargs`%s; it takes: %s" % (
+                    self.shown, key, near(key, free), ", ".join(free) or "no further ones"))
 
     def call(self, request):
         """The reply to a request: the results for the replies of a group, or why there are none; what was printed; and what of
@@ -192,7 +214,8 @@ class RewardFunction:
         if self.form == "verl":
             one = lambda reply: self.function(**self.chosen(row_arguments(request, reply)))
         else:
-            one = lambda reply: self.function(request["prompt"], reply, request["reference"])
+            one = lambda reply: self.function(
+                request["prompt"], reply, request["reference"], **copy.deepcopy(self.kwargs))
         return [self.number(self.alone(one, reply)) for reply in request["replies"]]
 
     def alone(self, score, reply):
@@ -212,8 +235,10 @@ class RewardFunction:
         return finish(value)
 
     def chosen(self, arguments):
-        "The arguments that the function has parameters for. A column that it needs and the row lacks is an error."
+        """The arguments that the function has parameters for, and `kwargs`. A column that it needs and the row lacks is an
+        error."""
         parameters = self.parameters.values()
+        arguments = {**arguments, **copy.deepcopy(self.kwargs)}
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             arguments = {key: value for key, value in arguments.items() if key in self.parameters}
         named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]

@@ -42,7 +42,8 @@ def load(start):
     def work():
         global SERVED
         try:
-            SERVED = RewardFunction(start["files"], start["file"], start["function"], start["folder"])
+            SERVED = RewardFunction(
+                start["files"], start["file"], start["function"], start["kwargs"], start["folder"])
         except BaseException as error:
             return {"load": explain(error, start["files"])}
         return {"ready": SERVED.form}

@@ -74,7 +74,7 @@ def serve_reward_function(wire, start):
 
     def load():
         try:
-            loaded.append(RewardFunction(start["files"], start["file"], start["function"]))
+            loaded.append(RewardFunction(start["files"], start["file"], start["function"], start["kwargs"]))
         except BaseException as error:
             return {"load": explain(error, start["files"])}
         return {"ready": loaded[0].form}

@@ -16,7 +16,7 @@ pub fn source(files: &[(&str, &str)]) -> FunctionSource {
         function: "f".into(),
         file: files[0].0.into(),
         files: files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect(),
-        folder: std::path::PathBuf::new(),
+        ..FunctionSource::default()
     }
 }
 
@@ -149,6 +149,44 @@ fn a_missing_column_function_or_form_is_named_with_what_there_is() {
     }
     assert!(refused("def f(completions:\n    pass").contains("(reward.py:1)"));
     assert!(refused("\n\nimport no_such_package").contains("No module named 'no_such_package' (reward.py:3)"));
+}
+
+#[test]
+fn every_form_gets_the_keyword_arguments_of_the_source() {
+    let started = |text: &str, kwargs: &Value| {
+        let kwargs = kwargs.as_object().unwrap().clone();
+        let limits = SandboxLimits { wall: Duration::from_secs(1), ..SandboxLimits::default() };
+        let source = FunctionSource { kwargs, ..source(&[("reward.py", text)]) };
+        ConfinedFunction::start(&sandbox(Tier::A), source, limits)
+    };
+    // A function that changes an argument finds it unchanged in the next call.
+    let trl = "def f(completions, level, scale):\n    scale.append(1)\n    return [level * scale[0] + len(scale) for c in \
+               completions]";
+    let all = "def f(completions, **given):\n    return [given['level'] * given['scale'][0] for c in completions]";
+    let verl =
+        "def f(data_source, solution_str, ground_truth, extra_info, level, scale=[0]):\n    return level * scale[0]";
+    let rlar = "def f(prompt, reply, reference, scale, *, level):\n    return level * scale[0]";
+    // The row has another `level`.
+    let row = json!({ "level": [1, 2] });
+    let kwargs = json!({ "level": 3, "scale": [0.5, "x"] });
+    for (text, score) in [(trl, 4.5), (all, 1.5), (verl, 1.5), (rlar, 1.5)] {
+        let function = started(text, &kwargs).unwrap();
+        let calls = [group(&["5", "12"], &row), group(&["5", "12"], &row)];
+        for result in function.call_until(&calls, &|| false).unwrap() {
+            assert_eq!(result.verdict, scores(&[score, score]), "{text}");
+        }
+    }
+    let refused = |text: &str, kwargs: &Value| started(text, kwargs).unwrap_err().to_string();
+    let message = refused(verl, &json!({ "level": 3, "scal": 1 }));
+    for word in ["`f` (reward.py:1) does not take", "`scal` of `kwargs`; did you mean `scale`?", "takes: level, scale"]
+    {
+        assert!(message.contains(word), "{message}");
+    }
+    assert!(refused("def f(completions): return []", &json!({ "scale": 1 })).contains("no further ones"));
+    for (text, name) in [(trl, "completions"), (all, "trainer_state"), (verl, "solution_str"), (rlar, "reply")] {
+        let message = refused(text, &json!({ "level": 3, "scale": [1], name: 1 }));
+        assert!(message.contains(&format!("the argument `{name}`, which every call has already")), "{message}");
+    }
 }
 
 #[test]

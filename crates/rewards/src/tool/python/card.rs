@@ -24,6 +24,7 @@ pub fn function_card(entry: &PythonFunction, source: &FunctionSource, packages: 
             requires,
             ranked: entry.role.is_some(),
             trusted: entry.trusted,
+            kwargs: entry.kwargs.clone(),
         },
         role: entry.role.unwrap_or(ToolRole::Quality),
         measures: format!("what `{function}` of {file} returns"),

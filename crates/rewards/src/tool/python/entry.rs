@@ -4,7 +4,7 @@ use std::path::Path;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::tool::card::ToolRole;
 use crate::tool::composite::{CombineAs, WeightedTool};
@@ -40,6 +40,10 @@ pub struct PythonFunction {
     /// Whether the function runs unconfined, in an ordinary Python process, as it must if it uses the network or torch.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub trusted: bool,
+    /// Keyword arguments that the function gets in every call, besides those of its form. In verl they are called
+    /// `reward_kwargs`.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub kwargs: Map<String, Value>,
 }
 
 fn one() -> f64 {
@@ -79,6 +83,7 @@ impl PythonFunction {
             role: None,
             packages: Vec::new(),
             trusted: false,
+            kwargs: Map::new(),
         }
     }
 

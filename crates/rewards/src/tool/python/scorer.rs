@@ -49,11 +49,12 @@ impl PythonScorer {
     /// folder, and `texts` is a JSON object that maps the names of its files to their texts.
     pub fn open(card: &ToolCard, home: &Path, texts: &str, context: &ToolContext) -> Result<Self, RewardError> {
         let broken = |why: String| RewardError::tool(&card.name, why);
-        let ToolKind::Python { function, file, requires, trusted, .. } = &card.kind else {
+        let ToolKind::Python { function, file, requires, trusted, kwargs, .. } = &card.kind else {
             return Err(broken("is not a Python function".into()));
         };
         let files = serde_json::from_str(texts).map_err(|e| broken(format!("its files: {e}")))?;
-        let source = FunctionSource { function: function.clone(), file: file.clone(), files, folder: home.to_owned() };
+        let (function, file_name, folder) = (function.clone(), file.clone(), home.to_owned());
+        let source = FunctionSource { function, file: file_name, files, folder, kwargs: kwargs.clone() };
         let limits = context.limits;
         let loaded = if *trusted {
             UnconfinedFunction::start(source, limits.wall).map(LoadedFunction::Trusted)

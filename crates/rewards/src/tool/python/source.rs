@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 use rlar_sandbox::FunctionSource;
+use serde_json::Map;
 
 use crate::RewardError;
 
@@ -49,7 +50,7 @@ pub fn read_source(path: &Path, function: &str) -> Result<FunctionSource, Reward
             return Err(RewardError::tool(function, format!("{}: {message}", path.display())));
         }
     }
-    Ok(FunctionSource { function: function.to_owned(), file, files, folder })
+    Ok(FunctionSource { function: function.to_owned(), file, files, folder, kwargs: Map::new() })
 }
 
 /// The files of a module in `folder`, relative to it: `NAME.py`, or all Python files of the package `NAME`. Empty if the
