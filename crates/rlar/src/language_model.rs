@@ -11,6 +11,9 @@ use crate::error::message;
 use crate::setup::LoadedConfig;
 use crate::{assets, model};
 
+/// The key of the local language model of agents and judges.
+pub const LOCAL: &str = "rewards.llm.local";
+
 /// The language model that was opened last; `None` if none was.
 static OPENED: Mutex<Option<OpenedModel>> = Mutex::new(None);
 
@@ -44,7 +47,7 @@ fn open_anew(loaded: &LoadedConfig, llm: &LlmConfig) -> Result<Arc<dyn Llm>> {
     let mut llm = llm.clone();
     if let Some(name) = &mut llm.local {
         let found = model::find_beside(&loaded.path, name, &loaded.hub_commits);
-        let found = found.map_err(|error| loaded.problem("rewards.llm.local", message(&error)))?;
+        let found = found.map_err(|error| loaded.problem(LOCAL, message(&error)))?;
         *name = found.path.to_string_lossy().into_owned();
     }
     let key = if llm.replay.is_some() { "rewards.llm.replay" } else { "rewards.llm" };

@@ -256,7 +256,7 @@ impl LoadedConfig {
             self.model = Some(found);
         }
         if let Some(name) = self.config.rewards.llm.as_ref().and_then(|llm| llm.local.as_ref()) {
-            find(name).map_err(|error| self.problem(LOCAL_LLM, message(&error)))?;
+            find(name).map_err(|error| self.problem(language_model::LOCAL, message(&error)))?;
         }
         self.hub_commits = commits;
         Ok(self)
