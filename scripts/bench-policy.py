@@ -3,13 +3,14 @@
 
     pip install torch transformers xllamacpp gguf
     cargo build --release --example bench
-    scripts/bench-policy.py [--model SmolLM2-135M-Instruct.Q4_1.gguf] [--only s,m10,smollm2,reward] [--rounds 3]
+    scripts/bench-policy.py [--model SmolLM2-135M-Instruct.Q4_1.gguf] [--only s,m10,smollm2,reward,quantised] [--rounds 3]
     scripts/bench-policy.py --alone            rlar alone, without these packages
 
 Each task runs in its own process, first on one side, then on the other, with the same weights and two threads. A process
 gives the median of its repetitions, the table the median over rounds. `of the bound` is the share of the machine's measured
 rate of f32 products that the task's floating-point operations reach. `smollm2` needs the model file, which
-`scripts/fetch-smollm2.sh` fetches; `reward` compares with `transformers` on models that it makes, so it does not run alone.
+`scripts/fetch-smollm2.sh` fetches; `quantised` keeps the matrices of the file of `scripts/fetch-qwen-coder.sh` in their blocks,
+beside llama.cpp; `reward` compares with `transformers` on models that it makes, so it does not run alone.
 """
 
 import argparse
@@ -99,32 +100,34 @@ def torch_side(task, folder, n, t):
     measure(n * t, run)
 
 
-def llama_side(path, n, t):
-    """Times `n` simultaneous completions by llama.cpp's server, which runs in this process, without HTTP."""
+def llama_side(path, n, t, task):
+    """Times `n` simultaneous completions by llama.cpp's server, which runs in this process, without HTTP: of `t` tokens after 16
+    (`generate`), or of one after `t` (`prompt`)."""
     import threading
 
     import xllamacpp
 
     settings = xllamacpp.CommonParams()
     settings.model.path = str(path)
-    settings.n_parallel, settings.n_ctx, settings.n_predict = n, n * (t + 64), t
+    read, written = (16, t) if task == "generate" else (t, 1)
+    settings.n_parallel, settings.n_ctx, settings.n_predict = n, n * (t + 64), written
     settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = THREADS
     settings.warmup = False
     server = xllamacpp.Server(settings)
-    order = dict(n_predict=t, ignore_eos=True, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, cache_prompt=False)
+    order = dict(n_predict=written, ignore_eos=True, temperature=1.0, top_k=0, top_p=1.0, min_p=0.0, cache_prompt=False)
 
     def run():
         counts = []
 
         def one(i):
-            prompt = [(i * 7919 + j * 104729 + 13) % 400 for j in range(16)]
+            prompt = [(i * 7919 + j * 104729 + 13) % 400 for j in range(read)]
             reply = server.handle_completions(dict(order, prompt=prompt, seed=i))
             reply = json.loads(reply) if isinstance(reply, (str, bytes)) else reply
             counts.append(reply["usage"]["completion_tokens"] if "usage" in reply else reply["tokens_predicted"])
         threads = [threading.Thread(target=one, args=(i,)) for i in range(n)]
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
-        assert counts == [t] * n, counts
+        assert counts == [written] * n, counts
     measure(n * t, run)
     os._exit(0)
 
@@ -207,19 +210,31 @@ def llama(sides, folder, quantised, scratch):
     print("| llama.cpp on | rlar tok/s | llama.cpp tok/s | ratio | rlar MB | llama.cpp MB |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name, path in [("F32", f32), ("Q4_1", quantised)]:
-        sides.row([name], ["generate", folder, 8, 64], ["llama", path, 8, 64])
+        sides.row([name], ["generate", folder, 8, 64], ["generate-by-llama", path, 8, 64])
     print()
+
+
+def quantised(sides, model):
+    """A model whose matrices stay in their blocks, beside llama.cpp."""
+    size = model.stat().st_size / 2**20
+    print(f"\n{model.name}, {size:.0f} MB\n")
+    print("| task | rlar tok/s | llama.cpp tok/s | ratio | rlar MB | llama.cpp MB |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for title, task, n, t in [("one chat", "generate", 1, 64), ("eight chats at once", "generate", 8, 64),
+                              ("a prompt of 512 tokens", "prompt", 1, 512)]:
+        sides.row([title], [task, model, n, t, "quantised"], [f"{task}-by-llama", model, n, t])
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", type=Path, default=ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf")
     options.add_argument("--bench", type=Path, default=ROOT / "target/release/examples/bench", help="the example `bench`")
+    options.add_argument("--quantised", type=Path, default=ROOT / "models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
     options.add_argument("--only", help="shapes, with commas between; all that can run when absent")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--alone", action="store_true", help="rlar alone, without other packages")
     options = options.parse_args()
-    known = [*SHAPES, *([] if options.alone else ["reward"])]
+    known = [*SHAPES, *([] if options.alone else ["reward"]), "quantised"]
     only = options.only.split(",") if options.only else known
     if unknown := [name for name in only if name not in known]:
         sys.exit(f"{', '.join(unknown)}: not one of {', '.join(known)}")
@@ -229,6 +244,10 @@ def main():
         if options.only or not options.alone:
             sys.exit(f"{options.model} is missing; scripts/fetch-smollm2.sh fetches it, --only names other shapes")
         only.remove("smollm2")
+    if "quantised" in only and not options.quantised.is_file():
+        if options.only:
+            sys.exit(f"{options.quantised} is missing; scripts/fetch-qwen-coder.sh fetches it, --only names other shapes")
+        only.remove("quantised")
     sides = Sides(options.bench, options.rounds, options.alone)
     print("| shape | task | rlar tok/s | transformers tok/s | ratio | rlar MB | transformers MB | of the bound |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -247,6 +266,8 @@ def main():
                 folder = Path(scratch) / name
                 subprocess.run([sys.executable, __file__, "--make", name, folder], check=True, capture_output=True)
                 sides.row([name, "reward model"], ["reward", folder, 16, 128], ["reward", folder, 16, 128], 0)
+        if "quantised" in only:
+            quantised(sides, options.quantised)
 
 
 def copy_dequantised(source, target):
@@ -294,7 +315,8 @@ def make(name, folder):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
         task, folder, n, t = sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
-        llama_side(folder, n, t) if task == "llama" else torch_side(task, folder, n, t)
+        by_llama = task.removesuffix("-by-llama")
+        torch_side(task, folder, n, t) if task == by_llama else llama_side(folder, n, t, by_llama)
     elif sys.argv[1:2] == ["--make"]:
         make(sys.argv[2], sys.argv[3])
     else:

@@ -4,6 +4,7 @@
 //!     bench log-probs FOLDER SEQUENCES TOKENS [quantised]               log-probs of given tokens
 //!     bench train FOLDER SEQUENCES TOKENS [full|layers] [gradients]     a gradient, and a step without `gradients`
 //!     bench generate FOLDER SEQUENCES TOKENS [deterministic] [quantised]   sampling
+//!     bench prompt FOLDER SEQUENCES TOKENS [quantised]                  reading prompts: one token is sampled of each
 //!     bench reward FOLDER INPUTS TOKENS                                 scores of a reward model
 //!     bench matmul                                                      a large f32 product
 //!
@@ -43,11 +44,12 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Outcome<()> {
     let device = ComputeDevice::new(&std::env::var("DEVICE").unwrap_or_else(|_| "cpu".into()))?;
-    match arguments.text(0, "a task: save, log-probs, train, generate, reward or matmul")? {
+    match arguments.text(0, "a task: save, log-probs, train, generate, prompt, reward or matmul")? {
         "save" => save(arguments, &device),
         "log-probs" => log_probs(arguments, &device),
         "train" => train(arguments, &device),
         "generate" => generate(arguments, &device),
+        "prompt" => prompt(arguments, &device),
         "reward" => reward(arguments, &device),
         "matmul" => {
             product();
@@ -231,6 +233,15 @@ fn generate(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
             Err(format!("{sampled} tokens instead of {}", load.tokens()).into())
         }
     })
+}
+
+fn prompt(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
+    let load = Workload::load(arguments, device)?;
+    let request = |(i, s): (usize, &Vec<u32>)| GenerationRequest { prompt: s.clone(), seeds: vec![i as u64] };
+    let requests: Vec<GenerationRequest> = load.ids.iter().enumerate().map(request).collect();
+    let sampling = Sampling { max_tokens: 1, ..Sampling::default() };
+    let mut engine = load.policy.engine(load.length + 1);
+    median("prompt", load.tokens(), || Ok(engine.generate(&requests, &sampling).map(drop)?))
 }
 
 fn reward(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {

@@ -210,10 +210,17 @@ pub(crate) fn near_reference(example: &Example) -> Option<String> {
     cuts.get(dropped - 1).map(|end| reference[..*end].to_owned())
 }
 
-/// A short answer put into a sentence, for tools that must find the answer in a sentence. `None` for a long answer, and
-/// for tools that do not judge correctness or want the answer alone.
+/// A short answer put into a sentence, for tools that must find the answer in a sentence: those that judge correctness,
+/// and for answers with digits those that compare with the reference. `None` for a long answer, and for tools that want
+/// the answer alone.
 fn in_a_sentence(answer: &str, card: &ToolCard) -> Option<String> {
-    let is_short = card.role == ToolRole::Correctness && !card.bare && answer.split_whitespace().count() < 6;
+    let has_digits = answer.contains(|c: char| c.is_ascii_digit());
+    let must_find_it = match card.role {
+        ToolRole::Correctness => true,
+        ToolRole::Quality => card.needs_reference && has_digits,
+        ToolRole::Constraint => false,
+    };
+    let is_short = must_find_it && !card.bare && answer.split_whitespace().count() < 6;
     let sentence = if answer.contains('\\') {
         format!("So the answer is ${answer}$.")
     } else {
