@@ -240,7 +240,7 @@ fn prompt(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
     let request = |(i, s): (usize, &Vec<u32>)| GenerationRequest { prompt: s.clone(), seeds: vec![i as u64] };
     let requests: Vec<GenerationRequest> = load.ids.iter().enumerate().map(request).collect();
     let sampling = Sampling { max_tokens: 1, ..Sampling::default() };
-    let mut engine = load.policy.engine(load.length + 1);
+    let engine = load.policy.engine(load.length + 1);
     median("prompt", load.tokens(), || Ok(engine.generate(&requests, &sampling).map(drop)?))
 }
 
