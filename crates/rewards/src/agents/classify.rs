@@ -37,6 +37,9 @@ const SHOWN_WEIGHT: usize = 2;
 /// Votes of a declared name that is no known task. Every answer of the language model is one vote.
 const NEW_NAME_WEIGHT: usize = 1;
 
+/// The prompts of the examples in the question. Small models repeat their words as labels.
+const EXAMPLE_PROMPTS: [&str; 2] = ["Say in French: good night", "Which vowel does not occur in this word: tree?"];
+
 /// An instruction with more words than this is split into its separate requirements, the steps.
 const LONG_INSTRUCTION_WORDS: usize = 60;
 
@@ -283,6 +286,16 @@ fn parse(reply: &ChatReply, tasks: &TaskList) -> Result<String, String> {
     if let Some(known) = tasks.find_within(&written) {
         return Ok(known.to_owned());
     }
+    let repeats = |prompt: &str| {
+        let prompt = clean(prompt);
+        clean(&written).split(' ').all(|word| prompt.split(' ').any(|known| known == word))
+    };
+    if EXAMPLE_PROMPTS.into_iter().any(repeats) {
+        return Err(format!(
+            "{:?} is from the prompt of an example; name the task of the last prompt",
+            clip(&written, 60)
+        ));
+    }
     if !names_task(&written) {
         let shown = clip(&written, 60);
         return Err(format!("{shown:?} is no name of a task; one to three words are wanted, such as `translation`"));
@@ -300,11 +313,12 @@ fn last_line(reply: &str) -> String {
 
 fn request(group: &str, example: &Example, declared: Option<&str>, tasks: &TaskList) -> LlmRequest {
     let known: Vec<&str> = tasks.labels().collect();
+    let [french, vowels] = EXAMPLE_PROMPTS;
     let system = format!(
         "You name the task that a prompt gives to a language model. {DATA_INSTRUCTION} Answer with the name of the task and \
          nothing else: one of the known tasks if one fits, otherwise a new name of at most three words.\nKnown tasks: {}.\n\
-         Example: the prompt \"Say in French: good night\" with the reference \"bonne nuit\" is the task\ntranslation\n\
-         Example: the prompt \"Which vowel does not occur in this word: tree?\" with the reference \"a, i, o, u\" is the \
+         Example: the prompt \"{french}\" with the reference \"bonne nuit\" is the task\ntranslation\n\
+         Example: the prompt \"{vowels}\" with the reference \"a, i, o, u\" is the \
          task\nletter puzzle\n",
         known.join(", ")
     );

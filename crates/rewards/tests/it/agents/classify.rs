@@ -21,6 +21,7 @@ fn a_reply_is_used_or_repaired_or_the_builtin_agent_labels() {
         ("dialogue summary", "summarisation", 3, 0, false),
         ("wordy", "letter counting", 4, 1, false),
         ("refusing", "refusing", 6, 4, true),
+        ("parrot", "parrot", 6, 4, true),
         ("numbered", "numbered", 6, 4, true),
         ("truncated", "planning", 4, 1, false),
         ("injected", "injected", 6, 4, true),
