@@ -20,7 +20,7 @@ use crate::server::ServeState;
 use crate::wire::{ItemAnswer, ItemStatus};
 
 /// Seconds that scoring may take when a request does not say.
-pub const DEFAULT_DEADLINE: f64 = 120.0;
+const DEFAULT_DEADLINE: f64 = 120.0;
 
 /// Largest number of seconds that a request may give scoring.
 const MAX_DEADLINE: f64 = 3600.0;

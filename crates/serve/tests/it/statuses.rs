@@ -194,6 +194,8 @@ fn a_request_keeps_its_id_or_gets_one() {
     let client = Client::of(&server);
     assert_eq!(client.with("x-request-id", "step-17").get("/healthz").header("x-request-id"), Some("step-17"));
     let made: BTreeSet<String> =
+    let twice = client.post("/v1/rewards?library=a&library=b", &json!({ "items": [] }));
+    assert_eq!((twice.status, twice.code().as_str()), (400, "wrong_query"));
         (0..3).map(|_| client.get("/healthz").header("x-request-id").unwrap().to_owned()).collect();
     assert_eq!(made.len(), 3);
     let long = "x".repeat(200);
