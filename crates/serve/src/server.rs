@@ -145,7 +145,7 @@ impl RewardServer {
             let why = format!("the failure limit is {}; it must be from 0 to 1", options.failure_limit);
             return Err(ServeError::Options(why));
         }
-        open_files::allow(options.max_connections as u64);
+        let connections = open_files::allow(options.max_connections);
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("serving").enable_all().build()?;
         let address = options.address;
         let listener = runtime.block_on(TcpListener::bind(address));
@@ -169,7 +169,7 @@ impl RewardServer {
         let workers = workers::start(&state)?;
         let (stop, stopped) = watch::channel(false);
         let router = routes::router(&state);
-        let accepting = runtime.spawn(connections::accept(listener, router, Arc::clone(&state), stopped));
+        let accepting = runtime.spawn(connections::accept(listener, connections, router, Arc::clone(&state), stopped));
         let watching = folder.zip(state.options.watch);
         let watching = watching.map(|(folder, every)| runtime.spawn(watch(Arc::clone(&state), folder, seen, every)));
         let running = RunningParts { runtime, stop, accepting, watching, workers };

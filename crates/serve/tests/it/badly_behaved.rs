@@ -1,6 +1,7 @@
 //! Clients that send slowly, without end, or go away.
 
 use std::io::Write;
+use std::thread;
 use std::time::Duration;
 
 use rlar_serve::ServeOptions;
@@ -30,6 +31,33 @@ fn a_body_that_comes_too_slowly_is_given_up() {
     stream.write_all(b"{").unwrap();
     let answer = read(&mut stream);
     assert_eq!((answer.status, answer.code().as_str()), (408, "slow_body"));
+}
+
+#[test]
+fn heads_that_come_too_slowly_keep_nobody_out() {
+    let folder = two_tools();
+    let few = ServeOptions { head_timeout: Duration::from_millis(100), max_connections: 8, ..options() };
+    let server = start(few, folder.path(), &crate::scripted::always(1));
+    let client = Client::of(&server);
+    // These clients hold all places, and each sends another byte of its head every few milliseconds.
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = client.connect();
+            thread::spawn(move || {
+                let mut sends = |bytes: &[u8]| stream.write_all(bytes).is_ok();
+                let begins = sends(b"GET /healthz HTTP/1.1\r\nx-slow: ");
+                begins
+                    && (0..2000).all(|_| {
+                        thread::sleep(Duration::from_millis(5));
+                        sends(b"x")
+                    })
+            })
+        })
+        .collect();
+    assert_eq!(results(&server, &json!([sum("4")]))[0]["reward"], 1.0);
+    for thread in slow {
+        assert!(!thread.join().unwrap(), "a head may take ten seconds");
+    }
 }
 
 #[test]
