@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::options::ServeOptions;
 use crate::program::ProgramSlots;
 use crate::queue::JobQueue;
+use crate::serving_delay::{self, ServingDelay};
 use crate::watch_folder::FolderState;
 use crate::{auth, open_files, routes, shutdown, workers};
 
@@ -39,6 +40,8 @@ pub struct SharedState {
     pub libraries: Libraries,
     /// The requests that wait to be scored.
     pub queue: JobQueue,
+    /// How long requests wait before they are read.
+    pub serving_delay: ServingDelay,
     /// The answers to the latest requests with a key.
     pub keys: IdempotencyKeys,
     /// Memory for bodies.
@@ -155,7 +158,8 @@ impl RewardServer {
         let seen = folder.as_deref().map(FolderState::read).unwrap_or_default();
         let state = Arc::new(SharedState {
             libraries: Libraries::load(source).map_err(ServeError::Library)?,
-            queue: JobQueue::new(options.queue),
+            queue: JobQueue::new(options.queue, options.workers),
+            serving_delay: ServingDelay::default(),
             keys: IdempotencyKeys::default(),
             bodies: BodyMemory::default(),
             programs: ProgramSlots::new(options.workers, WAITING_PROGRAMS * options.workers.max(1)),
@@ -170,6 +174,7 @@ impl RewardServer {
         let (stop, stopped) = watch::channel(false);
         let router = routes::router(&state);
         let accepting = runtime.spawn(connections::accept(listener, connections, router, Arc::clone(&state), stopped));
+        serving_delay::measure(&state, runtime.handle())?;
         let watching = folder.zip(state.options.watch);
         let watching = watching.map(|(folder, every)| runtime.spawn(watch(Arc::clone(&state), folder, seen, every)));
         let running = RunningParts { runtime, stop, accepting, watching, workers };

@@ -11,7 +11,7 @@ use crate::body::parse;
 use crate::http_error::HttpError;
 use crate::idempotency::{KeyUse, key_of};
 use crate::intake::read_items;
-use crate::scoring::{check_count, deadline, library_of, score};
+use crate::scoring::{check_count, check_wait, deadline, library_of, score};
 use crate::wire::{RewardAnswer, RewardRequest};
 
 pub async fn answer(headers: HeaderMap, call: RewardCall) -> Result<Response, HttpError> {
@@ -67,7 +67,9 @@ async fn make(call: &RewardCall) -> Result<Bytes, HttpError> {
     let (time, items) = call.read(|body| {
         let request: RewardRequest = parse(body)?;
         check_count(request.items.len())?;
-        Ok((deadline(request.deadline_s)?, read_items(request.items, &state.options.scored)))
+        let time = deadline(request.deadline_s)?;
+        check_wait(state, request.items.len(), time)?;
+        Ok((time, read_items(request.items, &state.options.scored)))
     })?;
     let results = score(state, &library, items, time, id).await?;
     let answer = RewardAnswer { library: library.hash.clone(), results };

@@ -1,6 +1,7 @@
 //! More requests than the server can take.
 
 use std::thread;
+use std::time::Duration;
 
 use rlar_serve::ServeOptions;
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ fn a_full_queue_is_answered_with_429_and_what_was_taken_is_answered() {
         assert!(results.iter().all(|result| result["reward"] == 1.0));
     }
     assert_eq!(client.post("/v1/rewards", &json!({ "items": [chat("too much")] })).status, 200);
-    assert!(client.get("/metrics").text().contains("rlar_queue_full_total 1"));
+    assert!(client.get("/metrics").text().contains("rlar_put_off_total{reason=\"queue_full\"} 1"));
 }
 
 #[test]
