@@ -14,7 +14,7 @@ use rlar_serve::{AccessToken, LoadedRewards, RewardServer, RewardSource, ServeEr
 
 use crate::cli::ServeArguments;
 use crate::error::{BadRequestExt, bad_request, message};
-use crate::output::{print, print_note};
+use crate::output::print;
 use crate::rewards;
 use crate::setup;
 
@@ -57,7 +57,6 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
     };
     print(format!("{}\n", server.url()))?;
     server.wait(arguments.until_eof).context("cannot wait for signals")?;
-    print_note("stopping: open requests get their answers; a second signal ends at once\n")?;
     server.stop();
     Ok(())
 }

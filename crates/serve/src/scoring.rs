@@ -128,7 +128,14 @@ async fn run(
     state.queue.push(job).map_err(|reason| put_off(state, reason, time, delay))?;
     let why = match timeout(time + GRACE, answers).await {
         Ok(Ok(answers)) => return Ok(answers),
-        Ok(Err(_)) => "scoring ended without an answer; the log of the server says more".to_owned(),
+        Ok(Err(_)) => {
+            tracing::error!(
+                request = request.0,
+                items = ids.len(),
+                "scoring ended without an answer: the items have failed"
+            );
+            "scoring ended without an answer; the log of the server says more".to_owned()
+        }
         Err(_) => format!("not scored within {} s", time.as_secs_f64()),
     };
     Ok(ids.into_iter().map(|id| unscored(id, ItemStatus::Failed, why.clone())).collect())

@@ -207,6 +207,7 @@ impl RewardServer {
     /// their answers, for at most [`ServeOptions::drain`]. Meanwhile a second signal ends the process at once.
     pub fn stop(mut self) {
         if let Some(running) = self.running.take() {
+            tracing::info!("stopping: open requests get their answers; a second signal ends at once");
             running.stop(&self.state, true);
         }
     }
