@@ -1,6 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 on them, within bounds: their number, the time of a head, the size of a head.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
@@ -18,6 +19,9 @@ use crate::server::ServeState;
 
 /// Maximum size of the head of a request, and of what is read ahead, in bytes.
 const MAX_HEAD: usize = 64 << 10;
+
+/// Number of connections that may wait to be accepted, as far as the system allows.
+const WAITING: u32 = 4096;
 
 /// Longest time for which a client may take nothing of its answer.
 #[cfg(target_os = "linux")]
@@ -55,6 +59,17 @@ impl Drop for CountedConnection {
     fn drop(&mut self) {
         self.0.connections.0.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Starts to listen at an address, on a thread of the runtime. Many connections that come at once wait to be accepted: one that
+/// found no place would be tried again by its client's system, but only after a second.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A server that is started again gets the address of the one before.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
 }
 
 /// Accepts connections, at most `most` at the same time, until `stopped` turns true. Then idle connections are closed, and

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle as TaskHandle;
@@ -151,7 +150,7 @@ impl RewardServer {
         let connections = open_files::allow(options.max_connections);
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("serving").enable_all().build()?;
         let address = options.address;
-        let listener = runtime.block_on(TcpListener::bind(address));
+        let listener = runtime.block_on(async { connections::listen(address) });
         let listener = listener.map_err(|source| ServeError::Address { address, source })?;
         let address = listener.local_addr()?;
         let folder = source.folder.clone();
