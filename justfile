@@ -93,7 +93,7 @@ fixtures:
 attack-control *FOLDERS:
     scripts/attack-control.py {{FOLDERS}}
 
-# Run the long checks: many kills, every Python on the machine, 100,000 verdicts in a row
+# Run the long checks: many kills, every Python on the machine, 100,000 verdicts in a row, a million replies to one server
 thorough:
     scripts/thorough.sh
 

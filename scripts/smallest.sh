@@ -35,6 +35,8 @@ echo "== scripts/bench-policy.py"
 limited scripts/bench-policy.py --bench "$target/examples/bench" --alone --only s --rounds 1
 echo "== scripts/bench-sandbox.sh"
 limited scripts/bench-sandbox.sh --smallest
+echo "== scripts/soak-serve.py"
+limited scripts/soak-serve.py --rlar "$rlar" --load "$target/examples/load" --items 10000
 if [ -n "${RLAR_ORACLES:-}" ]; then
     echo "== scripts/bench-serve.py"
     limited scripts/bench-serve.py --rlar "$rlar" --load "$target/examples/load" --seconds 0.3

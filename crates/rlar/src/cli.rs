@@ -24,7 +24,7 @@ pub use models::{ConvertArguments, DtypeArgument, GenerateArguments, GpuCheckArg
 pub use rewards::{ChoosingAgent, RewardsCommand, ToolArguments};
 pub use runs::{CompareArguments, InitArguments, RolloutsArguments};
 pub use sandbox::{SandboxCommand, SandboxRunArguments, TierArgument};
-pub use serve::ServeArguments;
+pub use serve::{LogFormat, ServeArguments};
 pub use sources::{DataCommand, HubCommand, HubServeArguments};
 pub use training::{ConfigArguments, FetchRewardsArguments, MethodArgument, Resume, TrainArguments, TrainingArguments};
 
@@ -75,6 +75,14 @@ impl Arguments {
     pub fn default_log(&self) -> &'static str {
         let is_server = matches!(self.command, Command::Serve(_));
         if is_server && !self.quiet { "warn,rlar_serve=info" } else { "warn" }
+    }
+
+    /// The form of the log's lines.
+    pub fn log_format(&self) -> LogFormat {
+        match &self.command {
+            Command::Serve(arguments) => arguments.log_format,
+            _ => LogFormat::Text,
+        }
     }
 }
 

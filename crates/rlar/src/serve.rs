@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rlar_data::ScoredPart;
@@ -13,12 +14,16 @@ use rlar_serve::{AccessToken, LoadedRewards, RewardServer, RewardSource, ServeEr
 
 use crate::cli::ServeArguments;
 use crate::error::{BadRequestExt, bad_request, message};
-use crate::output::{print, print_note};
+use crate::output::print;
 use crate::rewards;
 use crate::setup;
 
 /// Share of a tool's scores that may fail when neither the command line nor a config says it.
 const FAILURE_LIMIT: f64 = 0.5;
+
+/// Longest wait for another process that is writing to the score cache. It is shorter than the time by which answers may
+/// exceed their deadline, so that a locked file costs no answer.
+const CACHE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Prints the server's address, and serves until a signal ends it.
 pub fn run(arguments: &ServeArguments) -> Result<()> {
@@ -52,7 +57,6 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
     };
     print(format!("{}\n", server.url()))?;
     server.wait(arguments.until_eof).context("cannot wait for signals")?;
-    print_note("stopping: open requests get their answers; a second signal ends at once\n")?;
     server.stop();
     Ok(())
 }
@@ -91,7 +95,7 @@ fn load_config(config: &Path, store: Option<&Path>) -> Result<LoadedRewards> {
     let loaded = setup::load_rewards(config)?;
     let (mut rewards, agents) = setup::orchestrator(&loaded, None)?;
     if let Some(store) = store {
-        rewards.ensure_store(|| Store::open(store));
+        rewards.ensure_store(|| Store::open_waiting(store, CACHE_PATIENCE));
     }
     let agents = agents.filter(|_| loaded.config.rewards.agent == Agent::Llm);
     Ok(LoadedRewards { rewards, agents, settings: serde_json::to_string(&loaded.config.rewards)? })
@@ -126,7 +130,7 @@ impl LibraryOptions {
         let library = setup::library(self.folder.as_deref())?;
         let mut rewards = rewards::orchestrator_of(library, &self.package, &self.device, self.llm.clone());
         if let Some(store) = &self.store {
-            rewards.ensure_store(|| Store::open(store));
+            rewards.ensure_store(|| Store::open_waiting(store, CACHE_PATIENCE));
         }
         let llm = self.llm.as_ref().map(|llm| llm.name()).unwrap_or_default();
         Ok(LoadedRewards { rewards, agents: None, settings: format!("{}\0{llm}", self.package.join("\0")) })

@@ -1,5 +1,7 @@
 //! Accepts connections and serves HTTP/1.1 on them, within bounds: their number, the time of a head, the size of a head.
 
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,25 +11,28 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::server::ServeState;
 
-/// Longest time for the head of a request, and for which a connection may be idle. Clients of other engines keep their
-/// connections for up to a minute.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
-
 /// Maximum size of the head of a request, and of what is read ahead, in bytes.
 const MAX_HEAD: usize = 64 << 10;
+
+/// Number of connections that may wait to be accepted, as far as the system allows.
+const WAITING: u32 = 4096;
 
 /// Longest time for which a client may take nothing of its answer.
 #[cfg(target_os = "linux")]
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Wait after a connection could not be accepted, usually because too many files are open.
-const AFTER_ERROR: Duration = Duration::from_millis(50);
+/// Wait after a connection could not be accepted, usually because too many files are open. It doubles with every further
+/// failure.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Longest wait after a connection could not be accepted.
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// The number of open connections.
 #[derive(Debug, Default)]
@@ -56,15 +61,28 @@ impl Drop for CountedConnection {
     }
 }
 
-/// Accepts connections until `stopped` turns true. Then idle connections are closed, and the others get the answers to the
-/// requests that they have sent, for at most the time to drain. Returns whether all of them got their answers.
+/// Starts to listen at an address, on a thread of the runtime. Many connections that come at once wait to be accepted: one that
+/// found no place would be tried again by its client's system, but only after a second.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A server that is started again gets the address of the one before.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(WAITING)
+}
+
+/// Accepts connections, at most `most` at the same time, until `stopped` turns true. Then idle connections are closed, and
+/// the others get the answers to the requests that they have sent, for at most the time to drain. Returns whether all of them
+/// got their answers.
 pub async fn accept(
     listener: TcpListener,
+    most: usize,
     router: Router,
     state: ServeState,
     mut stopped: watch::Receiver<bool>,
 ) -> bool {
-    let places = Arc::new(Semaphore::new(state.options.max_connections.max(1)));
+    let places = Arc::new(Semaphore::new(most.max(1)));
     let graceful = GracefulShutdown::new();
     loop {
         let next = async {
@@ -79,7 +97,8 @@ pub async fn accept(
         set_options(&stream);
         let mut builder = http1::Builder::new();
         // A client may close its sending half and still read the answer.
-        builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(true).max_buf_size(MAX_HEAD);
+        builder.timer(TokioTimer::new()).half_close(true).max_buf_size(MAX_HEAD);
+        builder.header_read_timeout(state.options.head_timeout);
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         let counted = CountedConnection::new(Arc::clone(&state));
@@ -108,12 +127,18 @@ fn set_options(stream: &TcpStream) {
 
 /// The next connection. Errors pass: when no more files can be opened, others are closed sooner or later.
 async fn next_stream(listener: &TcpListener) -> TcpStream {
+    let mut pause = FIRST_PAUSE;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return stream,
+            // The client has gone before it was accepted.
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset) => {}
             Err(error) => {
-                tracing::warn!("a connection cannot be accepted: {error}");
-                sleep(AFTER_ERROR).await;
+                if pause == FIRST_PAUSE {
+                    tracing::warn!("connections cannot be accepted and have to wait: {error}");
+                }
+                sleep(pause).await;
+                pause = (2 * pause).min(MAX_PAUSE);
             }
         }
     }

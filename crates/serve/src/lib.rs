@@ -10,7 +10,7 @@
 //!    the log, and `auth` lets it in.
 //! 2. `body` reads the body within bounds, `intake` makes examples and replies of its items, and `idempotency` recognises a
 //!    repeated request.
-//! 3. `queue` holds what waits, within bounds; `workers` score it in batches with a library of `libraries`, in which new tools
+//! 3. `queue` holds what waits, within bounds of number and time, to which `serving_delay` adds what came before; `workers` score it in batches with a library of `libraries`, in which new tools
 //!    are found while the server runs.
 //! 4. `answer` makes the answers, whose JSON [`wire`] describes; `tool_failures` suspends tools that fail too often,
 //!    `drift` watches the scores, `alerts` tells people of both, and `metrics` counts.
@@ -39,6 +39,7 @@ mod routes;
 mod scoring;
 mod served_library;
 mod server;
+mod serving_delay;
 mod shutdown;
 mod tool_failures;
 mod unscored;

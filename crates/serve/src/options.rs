@@ -60,8 +60,12 @@ pub struct ServeOptions {
     pub scored: ScoredPart,
     /// Largest size of a request's body, in bytes.
     pub max_body: usize,
-    /// Largest number of open connections; further ones wait until one closes.
+    /// Largest number of open connections, of which there may be fewer if the system allows too few open files; further
+    /// ones wait until one closes.
     pub max_connections: usize,
+    /// Longest time for the head of a request to arrive, and for which a connection may be idle. Clients of other engines
+    /// keep their connections for up to a minute.
+    pub head_timeout: Duration,
     /// Longest time for which a request's body may take to arrive.
     pub body_timeout: Duration,
     /// Longest time that a shutdown waits for requests that are being answered.
@@ -84,6 +88,7 @@ impl Default for ServeOptions {
             scored: ScoredPart::default(),
             max_body: 16 << 20,
             max_connections: 4096,
+            head_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(30),
             drain: Duration::from_mins(5),
             watch: Some(Duration::from_secs(2)),

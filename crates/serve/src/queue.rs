@@ -1,4 +1,5 @@
-//! The requests that wait to be scored. Their number of items is bounded; what is too much is refused, not delayed.
+//! The requests that wait to be scored. Their number of items is bounded, and so is the time that they are expected to wait:
+//! what is too much, or would be too late, is refused at once, not delayed.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,8 @@ pub struct ScoringJob {
     pub library: Arc<ServedLibrary>,
     /// The items, at least one.
     pub items: Vec<ReadyItem>,
+    /// When the job entered the queue.
+    pub queued: Instant,
     /// When no more scoring may begin.
     pub deadline: Instant,
     /// Gets one answer per item, in order. A closed one means that the client has gone.
@@ -25,12 +28,28 @@ pub struct ScoringJob {
     pub request: String,
 }
 
-/// A request that finds the queue full.
+/// Why a job is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueFull {
-    /// Time after which there is probably room again.
-    pub retry_after: Duration,
+pub enum PutOff {
+    /// Too many items wait.
+    Full {
+        /// Time after which there is probably room again.
+        retry_after: Duration,
+    },
+    /// What waits will probably be scored only after the job's deadline.
+    TooLate {
+        /// How long the job would probably wait.
+        wait: Duration,
+        /// Time after which the job's deadline is probably long enough.
+        retry_after: Duration,
+    },
 }
+
+/// Longest time that a refused client is told to wait.
+const MAX_RETRY: Duration = Duration::from_mins(1);
+
+/// Share of what was measured that still counts after the next batch.
+const KEPT: f64 = 0.9;
 
 /// The queue of jobs, which workers take in batches.
 #[derive(Debug)]
@@ -38,6 +57,8 @@ pub struct JobQueue {
     state: Mutex<QueueState>,
     changed: Condvar,
     capacity: usize,
+    /// Number of threads that take jobs.
+    workers: usize,
 }
 
 #[derive(Debug, Default)]
@@ -49,8 +70,21 @@ struct QueueState {
     running: usize,
     /// Whether no more jobs come, so that workers end when the queue is empty.
     closed: bool,
-    /// Scored items per second and worker lately; 0 before the first batch.
-    rate: f64,
+    /// Items of the latest batches, the older ones counting less.
+    scored: f64,
+    /// Seconds that workers needed for these items, added over the workers.
+    busy: f64,
+}
+
+impl QueueState {
+    /// How long a job that enters now will probably wait: the time that the workers need for what waits, or, when they are
+    /// held up by what they score now, as long as the oldest job has waited already. 0 when nothing waits.
+    fn expected_wait(&self, workers: usize) -> Duration {
+        let Some(oldest) = self.jobs.front() else { return Duration::ZERO };
+        let item = if self.scored > 0.0 { self.busy / self.scored } else { 0.0 };
+        let work = Duration::try_from_secs_f64(self.waiting as f64 * item / workers as f64).unwrap_or(Duration::MAX);
+        work.max(oldest.queued.elapsed())
+    }
 }
 
 /// How full a queue is.
@@ -60,26 +94,43 @@ pub struct QueueLoad {
     pub waiting: usize,
     /// Number of items that are being scored.
     pub running: usize,
+    /// How long an item that enters now will probably wait.
+    pub expected_wait: Duration,
 }
 
 impl JobQueue {
-    /// An empty queue in which at most `capacity` items wait.
-    pub fn new(capacity: usize) -> Self {
-        Self { state: Mutex::default(), changed: Condvar::new(), capacity: capacity.max(1) }
+    /// An empty queue in which at most `capacity` items wait for this many workers.
+    pub fn new(capacity: usize, workers: usize) -> Self {
+        let (capacity, workers) = (capacity.max(1), workers.max(1));
+        Self { state: Mutex::default(), changed: Condvar::new(), capacity, workers }
     }
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a job. A job with more items than the queue holds is taken when nothing else waits.
-    pub fn push(&self, job: ScoringJob) -> Result<(), QueueFull> {
+    /// Whether a job with this many items would be taken now, whose scoring must begin within `time`. A job with more items
+    /// than the queue holds is taken when nothing else waits.
+    pub fn check(&self, items: usize, time: Duration) -> Result<(), PutOff> {
+        self.check_locked(&self.lock(), items, time)
+    }
+
+    fn check_locked(&self, state: &QueueState, items: usize, time: Duration) -> Result<(), PutOff> {
+        let wait = state.expected_wait(self.workers);
+        if state.closed || (state.waiting > 0 && state.waiting + items > self.capacity) {
+            return Err(PutOff::Full { retry_after: wait.min(MAX_RETRY) });
+        }
+        if wait >= time {
+            return Err(PutOff::TooLate { wait, retry_after: (wait - time).min(MAX_RETRY) });
+        }
+        Ok(())
+    }
+
+    /// Adds a job, if [`Self::check`] takes it.
+    pub fn push(&self, job: ScoringJob) -> Result<(), PutOff> {
         let mut state = self.lock();
         let count = job.items.len();
-        if state.closed || (state.waiting > 0 && state.waiting + count > self.capacity) {
-            let seconds = if state.rate > 0.0 { state.waiting as f64 / state.rate } else { 1.0 };
-            return Err(QueueFull { retry_after: Duration::from_secs_f64(seconds.clamp(1.0, 60.0)) });
-        }
+        self.check_locked(&state, count, job.deadline.saturating_duration_since(job.queued))?;
         state.waiting += count;
         state.jobs.push_back(job);
         drop(state);
@@ -117,8 +168,8 @@ impl JobQueue {
     pub fn done(&self, items: usize, took: Duration) {
         let mut state = self.lock();
         state.running = state.running.saturating_sub(items);
-        let rate = items as f64 / took.as_secs_f64().max(1e-6);
-        state.rate = if state.rate > 0.0 { 0.8 * state.rate + 0.2 * rate } else { rate };
+        state.scored = KEPT * state.scored + items as f64;
+        state.busy = KEPT * state.busy + took.as_secs_f64();
     }
 
     /// Refuses further jobs; workers end when those that wait are done.
@@ -130,7 +181,8 @@ impl JobQueue {
     /// How full the queue is.
     pub fn load(&self) -> QueueLoad {
         let state = self.lock();
-        QueueLoad { waiting: state.waiting, running: state.running }
+        let expected_wait = state.expected_wait(self.workers);
+        QueueLoad { waiting: state.waiting, running: state.running, expected_wait }
     }
 
     /// Largest number of items that may wait.

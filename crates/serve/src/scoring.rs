@@ -14,13 +14,13 @@ use crate::answer::unscored;
 use crate::http_error::HttpError;
 use crate::intake::{IntakeItem, ReadyItem};
 use crate::metrics::{Label, labels};
-use crate::queue::ScoringJob;
+use crate::queue::{PutOff, ScoringJob};
 use crate::served_library::ServedLibrary;
 use crate::server::ServeState;
 use crate::wire::{ItemAnswer, ItemStatus};
 
 /// Seconds that scoring may take when a request does not say.
-pub const DEFAULT_DEADLINE: f64 = 120.0;
+const DEFAULT_DEADLINE: f64 = 120.0;
 
 /// Largest number of seconds that a request may give scoring.
 const MAX_DEADLINE: f64 = 3600.0;
@@ -60,11 +60,19 @@ pub fn library_of(state: &ServeState, pinned: Option<&str>) -> Result<Arc<Served
     })
 }
 
+/// Refuses a request that would probably not be scored in its time, before work is done for it.
+pub fn check_wait(state: &ServeState, items: usize, time: Duration) -> Result<(), HttpError> {
+    let delay = state.serving_delay.get();
+    let checked = state.queue.check(items, time.saturating_sub(delay));
+    checked.map_err(|reason| put_off(state, reason, time, delay))
+}
+
 /// Scores items. There is one answer for each, in order.
 ///
 /// # Errors
 ///
-/// When the queue is full (429), or the server is stopping (503). No item has been scored then.
+/// When the queue is full or the items would probably wait in it beyond their deadline (429), or the server is stopping
+/// (503). No item has been scored then.
 pub async fn score(
     state: &ServeState,
     library: &Arc<ServedLibrary>,
@@ -112,23 +120,45 @@ async fn run(
     }
     let ids: Vec<Value> = items.iter().map(|item| item.id.clone()).collect();
     let (reply, answers) = oneshot::channel();
-    let job = ScoringJob {
-        library: Arc::clone(library),
-        items,
-        deadline: Instant::now() + time,
-        reply,
-        request: request.0.clone(),
-    };
-    state.queue.push(job).map_err(|full| {
-        let help = "Requests that found the queue full.";
-        state.metrics.count("rlar_queue_full_total", help, String::new(), 1.0);
-        let why = "too many items wait to be scored; send the request again after the time in `Retry-After`";
-        HttpError::new(StatusCode::TOO_MANY_REQUESTS, "queue_full", why).retry_after(full.retry_after)
-    })?;
+    // The time of the request began when it could have been read.
+    let (queued, delay) = (Instant::now(), state.serving_delay.get());
+    let deadline = queued + time.saturating_sub(delay);
+    let library = Arc::clone(library);
+    let job = ScoringJob { library, items, queued, deadline, reply, request: request.0.clone() };
+    state.queue.push(job).map_err(|reason| put_off(state, reason, time, delay))?;
     let why = match timeout(time + GRACE, answers).await {
         Ok(Ok(answers)) => return Ok(answers),
-        Ok(Err(_)) => "scoring ended without an answer; the log of the server says more".to_owned(),
+        Ok(Err(_)) => {
+            tracing::error!(
+                request = request.0,
+                items = ids.len(),
+                "scoring ended without an answer: the items have failed"
+            );
+            "scoring ended without an answer; the log of the server says more".to_owned()
+        }
         Err(_) => format!("not scored within {} s", time.as_secs_f64()),
     };
     Ok(ids.into_iter().map(|id| unscored(id, ItemStatus::Failed, why.clone())).collect())
+}
+
+/// The answer to a request that the queue does not take now. The request has `time`, of which it waited `delay` before it was
+/// read.
+fn put_off(state: &ServeState, reason: PutOff, time: Duration, delay: Duration) -> HttpError {
+    let (code, retry_after, why) = match reason {
+        PutOff::Full { retry_after } => {
+            let why = "too many items wait to be scored; send the request again after the time in `Retry-After`";
+            ("queue_full", retry_after, why.to_owned())
+        }
+        PutOff::TooLate { wait, retry_after } => {
+            let (wait, time) = ((wait + delay).as_secs_f64(), time.as_secs_f64());
+            let why = format!(
+                "scoring would begin after about {wait:.3} s, and the request has {time} s; send it again after the time in \
+                 `Retry-After`, or with a longer `deadline_s`"
+            );
+            ("wait_too_long", retry_after, why)
+        }
+    };
+    let reason = labels(&[Label { name: "reason", value: code }]);
+    state.metrics.count("rlar_put_off_total", "Requests that the queue did not take, by reason.", reason, 1.0);
+    HttpError::new(StatusCode::TOO_MANY_REQUESTS, code, why).retry_after(retry_after)
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle as TaskHandle;
@@ -21,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::options::ServeOptions;
 use crate::program::ProgramSlots;
 use crate::queue::JobQueue;
+use crate::serving_delay::{self, ServingDelay};
 use crate::watch_folder::FolderState;
 use crate::{auth, open_files, routes, shutdown, workers};
 
@@ -39,6 +39,8 @@ pub struct SharedState {
     pub libraries: Libraries,
     /// The requests that wait to be scored.
     pub queue: JobQueue,
+    /// How long requests wait before they are read.
+    pub serving_delay: ServingDelay,
     /// The answers to the latest requests with a key.
     pub keys: IdempotencyKeys,
     /// Memory for bodies.
@@ -145,17 +147,18 @@ impl RewardServer {
             let why = format!("the failure limit is {}; it must be from 0 to 1", options.failure_limit);
             return Err(ServeError::Options(why));
         }
-        open_files::allow(options.max_connections as u64);
+        let connections = open_files::allow(options.max_connections);
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("serving").enable_all().build()?;
         let address = options.address;
-        let listener = runtime.block_on(TcpListener::bind(address));
+        let listener = runtime.block_on(async { connections::listen(address) });
         let listener = listener.map_err(|source| ServeError::Address { address, source })?;
         let address = listener.local_addr()?;
         let folder = source.folder.clone();
         let seen = folder.as_deref().map(FolderState::read).unwrap_or_default();
         let state = Arc::new(SharedState {
             libraries: Libraries::load(source).map_err(ServeError::Library)?,
-            queue: JobQueue::new(options.queue),
+            queue: JobQueue::new(options.queue, options.workers),
+            serving_delay: ServingDelay::default(),
             keys: IdempotencyKeys::default(),
             bodies: BodyMemory::default(),
             programs: ProgramSlots::new(options.workers, WAITING_PROGRAMS * options.workers.max(1)),
@@ -169,7 +172,8 @@ impl RewardServer {
         let workers = workers::start(&state)?;
         let (stop, stopped) = watch::channel(false);
         let router = routes::router(&state);
-        let accepting = runtime.spawn(connections::accept(listener, router, Arc::clone(&state), stopped));
+        let accepting = runtime.spawn(connections::accept(listener, connections, router, Arc::clone(&state), stopped));
+        serving_delay::measure(&state, runtime.handle())?;
         let watching = folder.zip(state.options.watch);
         let watching = watching.map(|(folder, every)| runtime.spawn(watch(Arc::clone(&state), folder, seen, every)));
         let running = RunningParts { runtime, stop, accepting, watching, workers };
@@ -202,6 +206,7 @@ impl RewardServer {
     /// their answers, for at most [`ServeOptions::drain`]. Meanwhile a second signal ends the process at once.
     pub fn stop(mut self) {
         if let Some(running) = self.running.take() {
+            tracing::info!("stopping: open requests get their answers; a second signal ends at once");
             running.stop(&self.state, true);
         }
     }

@@ -20,7 +20,7 @@ pub const STORE: &str = "scores.sqlite";
 /// The key of a cached score: the first 16 bytes of a SHA-256 of tool, example and reply.
 pub type ScoreKey = [u8; 16];
 
-/// Longest time to wait for another process that is writing to the file.
+/// Longest time to wait for another process that is writing to the file, unless the caller says another.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of scores in memory at which all of them are dropped from memory. The file keeps them.
 const MAX_IN_MEMORY: usize = 1 << 17;
@@ -86,20 +86,29 @@ struct StoreState {
     connection: Option<Connection>,
     /// The scores that were read or written last, kept in memory.
     scores: HashMap<ScoreKey, CachedScore>,
+    /// Longest time to wait for another process that is writing to the file.
+    busy: Duration,
 }
 
 impl Store {
     /// Opens or creates the file. If that fails, a warning is logged, and the store keeps scores in memory only.
     pub fn open(path: &Path) -> Self {
-        let connection = match connect(path) {
-            Err(e) if is_damage(&e) && is_ours(path) => rebuild(path, &e),
+        Self::open_waiting(path, BUSY_TIMEOUT)
+    }
+
+    /// As [`Self::open`], with the longest time to wait for another process that is writing to the file. If that is not
+    /// enough, the file is not used any more.
+    pub fn open_waiting(path: &Path, busy: Duration) -> Self {
+        let connection = match connect(path, busy) {
+            Err(e) if is_damage(&e) && is_ours(path) => rebuild(path, busy, &e),
             Err(e) => {
                 tracing::warn!("{}: {e}; scores are computed without it and are not kept", path.display());
                 None
             }
             Ok(connection) => Some(connection),
         };
-        Self { path: path.to_owned(), state: Mutex::new(StoreState { connection, scores: HashMap::new() }) }
+        let state = StoreState { connection, scores: HashMap::new(), busy };
+        Self { path: path.to_owned(), state: Mutex::new(state) }
     }
 
     fn lock(&self) -> MutexGuard<'_, StoreState> {
@@ -218,7 +227,7 @@ impl StoreState {
                 Ok(done) => return Some(done),
                 Err(e) if is_damage(&e) => {
                     self.connection = None;
-                    self.connection = rebuild(path, &e);
+                    self.connection = rebuild(path, self.busy, &e);
                 }
                 Err(e) => {
                     tracing::warn!("{}: {e}; from now on scores are not kept", path.display());
@@ -230,10 +239,11 @@ impl StoreState {
     }
 }
 
-/// Opens or creates a file for reading and writing, and creates its tables if they are missing.
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens or creates a file for reading and writing, and creates its tables if they are missing. `busy` is the longest time to
+/// wait for another process that is writing to the file.
+fn connect(path: &Path, busy: Duration) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_timeout(busy)?;
     let state = "SELECT user_version, (SELECT count(*) FROM sqlite_schema) FROM pragma_user_version";
     match connection.query_row(state, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))? {
         (0, 0) | (SCHEMA_VERSION, _) => {}
@@ -278,7 +288,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 
 /// Moves a damaged file away, together with the files that `SQLite` keeps beside it, and opens a new file. `why` is the
 /// error that showed the damage. `None` when the file cannot be replaced.
-fn rebuild(path: &Path, why: &rusqlite::Error) -> Option<Connection> {
+fn rebuild(path: &Path, busy: Duration, why: &rusqlite::Error) -> Option<Connection> {
     let name = |end: &str| PathBuf::from(format!("{}{end}", path.display()));
     // Damaged files that were moved away earlier are kept.
     let free = (1..1000).map(|n| if n == 1 { ".damaged".to_owned() } else { format!(".damaged-{n}") });
@@ -288,7 +298,7 @@ fn rebuild(path: &Path, why: &rusqlite::Error) -> Option<Connection> {
     for beside in ["-wal", "-shm"] {
         let _ = std::fs::rename(name(beside), name(&format!("{end}{beside}")));
     }
-    let reopened = moved.map_err(|e| e.to_string()).and_then(|()| connect(path).map_err(|e| e.to_string()));
+    let reopened = moved.map_err(|e| e.to_string()).and_then(|()| connect(path, busy).map_err(|e| e.to_string()));
     match reopened {
         Ok(connection) => {
             let (path, away) = (path.display(), away.display());

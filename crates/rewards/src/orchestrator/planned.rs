@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use rlar_data::{Completion, Example};
@@ -160,8 +161,7 @@ pub fn score_planned(items: &[PlannedItem], store: Option<&Store>, should_stop: 
     let run = |share: &PlannedShare| run_share(share, items, store, should_stop);
     let run = &run;
     let records: Vec<Vec<ScoreRecord>> = if let [only] = &shares[..] {
-        // A panic ends the thread that scores, not the caller's.
-        std::thread::scope(|scope| vec![joined(scope.spawn(move || run(only)).join(), only)])
+        vec![joined(catch_unwind(AssertUnwindSafe(|| run(only))), only)]
     } else {
         std::thread::scope(|scope| {
             let started: Vec<_> = shares.iter().map(|share| (share, scope.spawn(move || run(share)))).collect();

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from rlar.client import DEADLINE, PATIENCE, AsyncClient
-from rlar.server import LocalServer
+from rlar.server import START_SECONDS, LocalServer
 from rlar.types import Result
 
 logger = logging.getLogger("rlar")
@@ -43,7 +43,7 @@ class Rewards:
                  url: str | None = None, token: str | None = None, pin: str | None = None,
                  columns: Sequence[str] | None = None, tools: Sequence[Any] | None = None, deadline: float = DEADLINE,
                  patience: float = PATIENCE, arguments: Sequence[str] = (), log: str | os.PathLike[str] | None = None,
-                 name: str = "rlar"):
+                 start_timeout: float = START_SECONDS, name: str = "rlar"):
         """
         Args:
             library: a folder of tools for the local server; without this and `config`, rlar's built-in library.
@@ -57,13 +57,15 @@ class Rewards:
             patience: seconds for which a request is tried again when the server is busy or cannot be reached.
             arguments: further arguments of the local server.
             log: a file for the local server's log.
+            start_timeout: seconds that the local server may need to load its library.
             name: the name of the reward in TRL's log.
         """
         self.__name__ = name
         url = url or os.environ.get("RLAR_URL")
         if url and (library is not None or config is not None):
             raise ValueError(f"`library` and `config` are for a local server, but the server {url} is named (`url`, RLAR_URL)")
-        self._server = None if url else LocalServer(library=library, config=config, arguments=arguments, log=log)
+        self._server = None if url else LocalServer(
+            library=library, config=config, arguments=arguments, log=log, start_timeout=start_timeout)
         self._url, self._columns, self._tools = url, columns, tools
         self._settings: dict[str, Any] = dict(token=token, library=pin, deadline=deadline, patience=patience)
 

@@ -16,6 +16,7 @@ import threading
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import rlar
 from rlar.client import split
@@ -155,10 +156,29 @@ class Alone(unittest.TestCase):
             client.rewards([SUM])
 
     def test_a_server_that_cannot_start_says_why(self):
-        with self.assertRaisesRegex(rlar.ServerError, "exit code 2"):
+        with self.assertRaisesRegex(rlar.ServerError, "exit code 2(?s:.*)nowhere-at-all(?s:.*)does not exist"):
             rlar.LocalServer(library="nowhere-at-all").start()
+        with tempfile.TemporaryDirectory() as folder:
+            log = Path(folder, "log")
+            log.write_text("an earlier server\n")
+            with self.assertRaisesRegex(rlar.ServerError, "exit code 2(?s:.*)does not exist") as caught:
+                rlar.LocalServer(library="nowhere-at-all", log=log).start()
+            self.assertNotIn("earlier", str(caught.exception))
+            self.assertIn("does not exist", log.read_text())
         with self.assertRaisesRegex(ValueError, "local server"):
             rlar.Rewards(library="library", url="http://127.0.0.1:1")
+
+    def test_a_server_that_does_not_start_in_time_is_given_up(self):
+        with tempfile.TemporaryDirectory() as folder:
+            slow = Path(folder, "slow")
+            slow.write_text("#!/bin/sh\necho loading a large model >&2\nexec sleep 600\n")
+            slow.chmod(0o755)
+            with mock.patch.dict(os.environ, RLAR_BINARY=str(slow)):
+                server = rlar.LocalServer(start_timeout=0.5)
+            began = time.monotonic()
+            with self.assertRaisesRegex(rlar.ServerError, "within 0.5 s(?s:.*)loading a large model"):
+                server.start()
+            self.assertLess(time.monotonic() - began, 30)
 
     def test_the_server_ends_with_the_process_that_started_it(self):
         code = "import rlar, time; print(rlar.LocalServer().start().url, flush=True); time.sleep(600)"

@@ -3,11 +3,22 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rlar_serve::OnFailure;
 
 use crate::cli::ToolArguments;
 use crate::cli::path::path;
+
+/// The form of the lines of a server's log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// A JSON object per line: `timestamp`, `level`, `message`, and what the message is about, such as `request`, the id of
+    /// a request.
+    Json,
+}
 
 #[derive(Args)]
 pub struct ServeArguments {
@@ -50,6 +61,9 @@ pub struct ServeArguments {
     /// The device of reward models: `cpu`, `cuda:N` or `auto`; with --config, the config says it.
     #[arg(long, default_value = "cpu", conflicts_with = "config")]
     pub device: String,
+    /// The form of the log's lines on standard error.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
     /// Stop when standard input ends, as it does when the program that started rlar ends.
     #[arg(long)]
     pub until_eof: bool,

@@ -13,6 +13,7 @@ mod looking;
 mod libraries;
 mod rewards_gone_wrong;
 mod serve;
+mod serve_faults;
 mod stops;
 mod suites;
 mod terminal;

@@ -4,17 +4,47 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::{refused, rlar, run, smoke};
 
+/// Longest wait for anything: a test that waits longer has failed.
+const PATIENCE: Duration = Duration::from_mins(1);
+
 /// A running `rlar serve`; dropping it kills the process.
-struct Served {
-    child: Child,
+pub struct Served {
+    pub child: Child,
     /// Host and port.
-    address: String,
+    pub address: String,
+    /// The lines of its log, as they come.
+    log: Receiver<String>,
+}
+
+impl Served {
+    /// Reads the log until a line contains a text, and gives that line.
+    #[track_caller]
+    pub fn logged(&self, text: &str) -> String {
+        let mut others = Vec::new();
+        loop {
+            match self.log.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => others.push(line),
+                Err(_) => panic!("no `{text}` in the log: {others:#?}"),
+            }
+        }
+    }
+
+    /// Lets the server end, and gives the lines of its log that were not read.
+    pub fn stopped(mut self) -> Vec<String> {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
+        self.log.iter().collect()
+    }
 }
 
 impl Drop for Served {
@@ -25,27 +55,33 @@ impl Drop for Served {
     }
 }
 
-/// Starts `rlar serve` on a free port, and reads its address from the first line of its output.
-fn serve(folder: &Path, arguments: &[&str], token: &str) -> Served {
-    let mut command: Command = rlar(folder, &[&["serve", "--port", "0"], arguments].concat());
-    command.env("RLAR_SERVE_TOKEN", token).stdout(Stdio::piped()).stderr(Stdio::piped());
+/// Starts `rlar serve` on a free port.
+pub fn serve(folder: &Path, arguments: &[&str], token: &str) -> Served {
+    let mut command = rlar(folder, &[&["serve", "--port", "0"], arguments].concat());
+    command.env("RLAR_SERVE_TOKEN", token);
+    started(command)
+}
+
+/// Starts a command that is `rlar serve`, and reads its address from the first line of its output.
+pub fn started(mut command: Command) -> Served {
+    command.env_remove("RLAR_LOG").stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (sender, log) = channel();
+    // Also a log that no test looks at is read, so that it does not fill the pipe.
+    thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let Some(address) = line.trim_end().strip_prefix("http://") else {
-        let mut error = String::new();
-        let _ = child.stderr.take().unwrap().read_to_string(&mut error);
-        panic!("no address in `{line}`: {error}");
+        panic!("no address in `{line}`: {:#?}", log.iter().collect::<Vec<_>>());
     };
-    // What it logs is not read, and must not fill the pipe.
-    let mut log = child.stderr.take().unwrap();
-    thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-    Served { address: address.to_owned(), child }
+    Served { address: address.to_owned(), child, log }
 }
 
 /// Sends a request, and gives the status and the body of the answer.
-fn send(address: &str, request: &str) -> (u16, String) {
+pub fn send(address: &str, request: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -53,22 +89,22 @@ fn send(address: &str, request: &str) -> (u16, String) {
     (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
 }
 
-fn get(address: &str, path: &str) -> (u16, String) {
+pub fn get(address: &str, path: &str) -> (u16, String) {
     send(address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"))
 }
 
-fn post(address: &str, headers: &str, body: &Value) -> (u16, String) {
-    let (body, head) = (body.to_string(), "connection: close\r\ncontent-type: application/json\r\n");
-    let length = body.len();
-    send(
-        address,
-        &format!(
-            "POST /v1/rewards HTTP/1.1\r\nhost: {address}\r\n{head}{headers}content-length: {length}\r\n\r\n{body}"
-        ),
-    )
+pub fn post(address: &str, headers: &str, body: &Value) -> (u16, String) {
+    post_to(address, "/v1/rewards", headers, body)
 }
 
-fn rewards(answer: &str) -> Vec<Value> {
+pub fn post_to(address: &str, path: &str, headers: &str, body: &Value) -> (u16, String) {
+    let (body, head) = (body.to_string(), "connection: close\r\ncontent-type: application/json\r\n");
+    let length = body.len();
+    let request = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\n{head}{headers}content-length: {length}\r\n\r\n");
+    send(address, &(request + &body))
+}
+
+pub fn rewards(answer: &str) -> Vec<Value> {
     let answer: Value = serde_json::from_str(answer).unwrap();
     answer["results"].as_array().unwrap().iter().map(|result| result["reward"].clone()).collect()
 }
@@ -152,10 +188,10 @@ fn what_cannot_be_served_is_refused() {
     refused(&run(folder.path(), &["serve", "--port", &port]), 1, &["cannot serve at", &port]);
 }
 
-/// An item whose program takes a second to judge.
+/// An item whose program takes this many seconds to judge.
 #[cfg(target_os = "linux")]
-fn slow_item() -> Value {
-    let program = "import time\ntime.sleep(1)\ndef add(a, b):\n    return a + b\n";
+pub fn slow_item(seconds: f64) -> Value {
+    let program = format!("import time\ntime.sleep({seconds})\ndef add(a, b):\n    return a + b\n");
     let response = format!("```python\n{program}```");
     json!({ "prompt": "Write add(a, b).", "response": response, "tests": ["assert add(1, 2) == 3"] })
 }
@@ -165,7 +201,7 @@ fn slow_item() -> Value {
 fn a_server_that_is_killed_in_a_batch_answers_the_retry_after_its_restart() {
     let folder = tempfile::tempdir().unwrap();
     let arguments = ["--cache", "scores.sqlite"];
-    let items = json!({ "items": [slow_item()] });
+    let items = json!({ "items": [slow_item(1.0)] });
     let mut killed = serve(folder.path(), &arguments, "");
     let (address, body) = (killed.address.clone(), items.clone());
     // This client gets no answer.
@@ -194,17 +230,41 @@ fn a_server_that_is_killed_in_a_batch_answers_the_retry_after_its_restart() {
 #[test]
 fn sigterm_lets_open_requests_have_their_answers() {
     let folder = tempfile::tempdir().unwrap();
-    let mut served = serve(folder.path(), &[], "");
+    let served = serve(folder.path(), &[], "");
     let address = served.address.clone();
-    let asking = thread::spawn(move || post(&address, "", &json!({ "items": [slow_item()] })));
+    let asking = thread::spawn(move || post(&address, "", &json!({ "items": [slow_item(1.0)] })));
     while !get(&served.address, "/metrics").1.contains("rlar_scoring_items 1\n") {
         thread::yield_now();
     }
-    let sent = Command::new("kill").args(["-TERM", &served.child.id().to_string()]).status().unwrap();
-    assert!(sent.success());
+    served.stopped();
     let (status, answer) = asking.join().unwrap();
     assert_eq!((status, rewards(&answer)), (200, vec![json!(1.0)]), "{answer}");
-    assert_eq!(served.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_json_log_has_an_object_per_line_with_the_id_of_the_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let served = serve(folder.path(), &["--log-format", "json"], "");
+    let items = json!({ "items": [{ "prompt": "2 + 2 =", "reference": "4", "response": "4" }] });
+    assert_eq!(post(&served.address, "x-request-id: step-17\r\n", &items).0, 200);
+    assert_eq!(get(&served.address, "/nowhere").0, 404);
+    let lines = served.stopped();
+    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect(line)).collect();
+    for line in &lines {
+        for key in ["timestamp", "level", "message"] {
+            assert!(line[key].is_string(), "{line} has no `{key}`");
+        }
+    }
+    let answered: Vec<&Value> = lines.iter().filter(|line| line["message"] == "answered").collect();
+    assert_eq!(answered.len(), 2);
+    let [scored, other] = [answered[0], answered[1]];
+    assert_eq!(
+        (&scored["request"], &scored["route"], &scored["status"]),
+        (&json!("step-17"), &json!("/v1/rewards"), &json!(200))
+    );
+    assert!(scored["seconds"].as_f64().unwrap() > 0.0);
+    assert_eq!((other["request"].as_str().unwrap().len(), &other["status"]), (16, &json!(404)));
+    assert!(lines.iter().any(|line| line["message"].as_str().unwrap().starts_with("stopping")), "{lines:#?}");
 }
 
 #[test]

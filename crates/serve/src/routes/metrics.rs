@@ -17,6 +17,18 @@ pub async fn answer(State(state): State<ServeState>) -> Response {
         plain("rlar_queue_capacity", "Largest number of items that may wait.", state.queue.capacity()),
         plain("rlar_scoring_items", "Items that are being scored.", load.running),
         Gauge {
+            name: "rlar_serving_delay_seconds",
+            help: "How long a request waits before a thread of the server reads it.",
+            labels: String::new(),
+            value: state.serving_delay.get().as_secs_f64(),
+        },
+        Gauge {
+            name: "rlar_queue_wait_seconds",
+            help: "How long an item that comes now will probably wait.",
+            labels: String::new(),
+            value: load.expected_wait.as_secs_f64(),
+        },
+        Gauge {
             name: "rlar_library_info",
             help: "The hash of the present library, as a label.",
             labels: labels(&[Label { name: "hash", value: &library.hash }]),

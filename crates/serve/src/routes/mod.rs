@@ -5,6 +5,7 @@ mod metrics;
 mod openapi;
 mod openrlhf;
 mod reload;
+mod reward_call;
 mod rewards;
 mod run_code;
 mod tools;

@@ -2,21 +2,19 @@
 
 use std::time::Duration;
 
-use axum::extract::{Extension, Query, Request, State};
 use axum::response::Response;
 use rlar_data::json_type_name;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::rewards::LibraryPin;
-use crate::access::RequestId;
-use crate::body::{in_place, parse, read};
+use super::reward_call::RewardCall;
+use crate::body::parse;
 use crate::http_error::{HttpError, json_response};
 use crate::intake::{IntakeItem, read_items};
 use crate::scoring::check_count;
 use crate::server::ServeState;
-use crate::unscored::{FormatRequest, force};
+use crate::unscored::force;
 
 /// Longest time until the answer. The client waits 180 seconds.
 const TIME: Duration = Duration::from_secs(165);
@@ -78,17 +76,9 @@ pub struct OpenRlhfLogs {
     pub seconds: Vec<f64>,
 }
 
-pub async fn answer(
-    State(state): State<ServeState>,
-    Extension(id): Extension<RequestId>,
-    Query(pin): Query<LibraryPin>,
-    request: Request,
-) -> Result<Response, HttpError> {
-    let body = read(request, &state.bodies, &state.options).await?;
-    let items = in_place(body.bytes.len(), || read_request(&body.bytes, &state))?;
-    let pinned = pin.library.as_deref();
-    let request = FormatRequest { route: "/openrlhf", pinned, id: &id, time: TIME };
-    let rewards = force(&state, items, request).await?;
+pub async fn answer(call: RewardCall) -> Result<Response, HttpError> {
+    let items = call.read(|body| read_request(body, &call.state))?;
+    let rewards = force(&call.state, items, call.in_format("/openrlhf", TIME)).await?;
     let flag = |is: bool| f64::from(u8::from(is));
     let values: Vec<f64> = rewards.iter().map(|reward| reward.value).collect();
     Ok(json_response(&OpenRlhfAnswer {

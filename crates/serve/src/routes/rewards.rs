@@ -1,47 +1,30 @@
 //! `POST /v1/rewards`: the server's own format, in which "not scored" has words.
 
-use axum::extract::{Extension, Query, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use rlar_run::sha256;
-use serde::Deserialize;
 
-use crate::access::RequestId;
-use crate::body::{in_place, parse, read};
+use super::reward_call::RewardCall;
+use crate::body::parse;
 use crate::http_error::HttpError;
 use crate::idempotency::{KeyUse, key_of};
 use crate::intake::read_items;
-use crate::scoring::{check_count, deadline, library_of, score};
-use crate::server::ServeState;
+use crate::scoring::{check_count, check_wait, deadline, library_of, score};
 use crate::wire::{RewardAnswer, RewardRequest};
 
-/// The query of a request for rewards.
-#[derive(Clone, Debug, Deserialize)]
-pub struct LibraryPin {
-    /// Hash of the library that is to score; `None` for the present one.
-    pub library: Option<String>,
-}
-
-pub async fn answer(
-    State(state): State<ServeState>,
-    Extension(id): Extension<RequestId>,
-    Query(pin): Query<LibraryPin>,
-    request: Request,
-) -> Result<Response, HttpError> {
-    let key = key_of(request.headers())?;
-    let body = read(request, &state.bodies, &state.options).await?;
-    let Some(key) = key else {
-        return Ok(json_body(make(&state, &id, &pin, &body.bytes).await?));
+pub async fn answer(headers: HeaderMap, call: RewardCall) -> Result<Response, HttpError> {
+    let Some(key) = key_of(&headers)? else {
+        return Ok(json_body(make(&call).await?));
     };
-    let asked = sha256(&[pin.library.as_deref().unwrap_or_default().as_bytes(), b"\0", &body.bytes].concat());
+    let asked = sha256(&[call.pinned.as_deref().unwrap_or_default().as_bytes(), b"\0", call.bytes()].concat());
     loop {
-        match state.keys.take(&key, &asked) {
+        match call.state.keys.take(&key, &asked) {
             KeyUse::New(lease) => {
                 // A task of its own, which goes on if this client goes away: its next attempt then finds the answer.
                 let making = tokio::spawn(async move {
-                    let made = make(&state, &id, &pin, &body.bytes).await?;
+                    let made = make(&call).await?;
                     lease.answer(made.clone());
                     Ok(made)
                 });
@@ -77,13 +60,16 @@ fn json_body(body: Bytes) -> Response {
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Scores the items of a body, and writes the answer as JSON.
-async fn make(state: &ServeState, id: &RequestId, pin: &LibraryPin, body: &[u8]) -> Result<Bytes, HttpError> {
-    let library = library_of(state, pin.library.as_deref())?;
-    let (time, items) = in_place(body.len(), || {
+/// Scores the items of a request, and writes the answer as JSON.
+async fn make(call: &RewardCall) -> Result<Bytes, HttpError> {
+    let RewardCall { state, id, .. } = call;
+    let library = library_of(state, call.pinned.as_deref())?;
+    let (time, items) = call.read(|body| {
         let request: RewardRequest = parse(body)?;
         check_count(request.items.len())?;
-        Ok((deadline(request.deadline_s)?, read_items(request.items, &state.options.scored)))
+        let time = deadline(request.deadline_s)?;
+        check_wait(state, request.items.len(), time)?;
+        Ok((time, read_items(request.items, &state.options.scored)))
     })?;
     let results = score(state, &library, items, time, id).await?;
     let answer = RewardAnswer { library: library.hash.clone(), results };

@@ -2,41 +2,28 @@
 
 use std::time::Duration;
 
-use axum::extract::{Extension, Query, Request, State};
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
-use super::rewards::LibraryPin;
-use crate::access::RequestId;
-use crate::body::{in_place, parse, read};
+use super::reward_call::RewardCall;
+use crate::body::parse;
 use crate::http_error::{HttpError, json_response};
 use crate::intake::read_items;
-use crate::scoring::DEFAULT_DEADLINE;
-use crate::server::ServeState;
-use crate::unscored::{ForcedReward, FormatRequest, force};
+use crate::unscored::{ForcedReward, force};
 
 /// Keys of a request that are no columns of the row.
 const NO_COLUMNS: [&str; 2] = ["responses_create_params", "response"];
 
-pub async fn answer(
-    State(state): State<ServeState>,
-    Extension(id): Extension<RequestId>,
-    Query(pin): Query<LibraryPin>,
-    request: Request,
-) -> Result<Response, HttpError> {
-    let body = read(request, &state.bodies, &state.options).await?;
-    let (mut row, items) = in_place(body.bytes.len(), || {
-        let row: Map<String, Value> = parse(&body.bytes)?;
+/// Longest time until the answer. NeMo Gym's client waits without end.
+const TIME: Duration = Duration::from_mins(2);
+
+pub async fn answer(call: RewardCall) -> Result<Response, HttpError> {
+    let (mut row, items) = call.read(|body| {
+        let row: Map<String, Value> = parse(body)?;
         let item = item(&row).map_err(|why| HttpError::bad_request("wrong_fields", why))?;
-        Ok::<_, HttpError>((row, read_items(vec![item], &state.options.scored)))
+        Ok((row, read_items(vec![item], &call.state.options.scored)))
     })?;
-    let request = FormatRequest {
-        route: "/verify",
-        pinned: pin.library.as_deref(),
-        id: &id,
-        time: Duration::from_secs_f64(DEFAULT_DEADLINE),
-    };
-    let Some(reward) = force(&state, items, request).await?.into_iter().next() else {
+    let Some(reward) = force(&call.state, items, call.in_format("/verify", TIME)).await?.into_iter().next() else {
         return Err(HttpError::unavailable("not_scored", "the reply was not scored"));
     };
     add_reward(&mut row, &reward);

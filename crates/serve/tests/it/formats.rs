@@ -53,6 +53,23 @@ fn other_languages_are_refused_as_sandbox_fusion_refuses_unknown_ones() {
     assert_eq!(client.post("/run_code", &with_files).json()["status"], "SandboxError");
 }
 
+#[test]
+fn what_is_no_json_is_refused_in_every_format() {
+    let folder = two_tools();
+    let server = plain_server(&folder);
+    let client = Client::of(&server);
+    let deep = format!(r#"{{"x": {}"#, "[".repeat(5000));
+    for path in ["/run_code", "/openrlhf", "/verify"] {
+        for body in ["", "{", "NaN", r#"{"x": Infinity}"#, deep.as_str()] {
+            let answer = client.post_text(path, body);
+            assert_eq!((answer.status, answer.code().as_str()), (400, "malformed_json"), "{path}: {body:.20}");
+        }
+        for body in ["3", "[1, 2]"] {
+            assert_eq!(client.post_text(path, body).code(), "wrong_fields", "{path}: {body}");
+        }
+    }
+}
+
 /// A request as OpenRLHF's `SingleTurnAgentExecutor` sends it.
 fn openrlhf(reply: &str, label: &str) -> Value {
     let prompt = "2 + 2 =";

@@ -16,6 +16,7 @@ mod stopping;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rlar_rewards::{Library, Orchestrator, OrchestratorConfig, STORE, Store, ToolContext};
 use rlar_sandbox::SandboxLimits;
@@ -48,6 +49,9 @@ fn two_tools() -> tempfile::TempDir {
     folder
 }
 
+/// Longest wait of the tests' servers for another process that is writing to the score cache.
+const CACHE_PATIENCE: Duration = Duration::from_millis(100);
+
 /// The tools of a folder without admission, with a scripted model for judges and the cache beside the tools.
 fn source(folder: &Path, llm: Arc<Scripted>) -> RewardSource {
     let folder: PathBuf = folder.to_owned();
@@ -56,7 +60,8 @@ fn source(folder: &Path, llm: Arc<Scripted>) -> RewardSource {
         let library = Library::load(&loaded).map_err(|error| error.to_string())?;
         let context = ToolContext { llm: Some(llm.clone()), ..ToolContext::new(SandboxLimits::default()) };
         let config = OrchestratorConfig { allow_unadmitted: true, ..OrchestratorConfig::default() };
-        let rewards = Orchestrator::new(library, context, config).with_store(Store::open(&loaded.join(STORE)));
+        let store = Store::open_waiting(&loaded.join(STORE), CACHE_PATIENCE);
+        let rewards = Orchestrator::new(library, context, config).with_store(store);
         Ok(LoadedRewards { rewards, agents: None, settings: String::new() })
     };
     RewardSource { load: Box::new(load), folder: Some(folder) }

@@ -1,6 +1,7 @@
 //! More requests than the server can take.
 
 use std::thread;
+use std::time::Duration;
 
 use rlar_serve::ServeOptions;
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ fn a_full_queue_is_answered_with_429_and_what_was_taken_is_answered() {
         assert!(results.iter().all(|result| result["reward"] == 1.0));
     }
     assert_eq!(client.post("/v1/rewards", &json!({ "items": [chat("too much")] })).status, 200);
-    assert!(client.get("/metrics").text().contains("rlar_queue_full_total 1"));
+    assert!(client.get("/metrics").text().contains("rlar_put_off_total{reason=\"queue_full\"} 1"));
 }
 
 #[test]
@@ -62,14 +63,84 @@ fn a_body_over_the_limit_is_refused_before_and_while_it_is_read() {
 }
 
 #[test]
-fn five_hundred_idle_connections_keep_nobody_out() {
+fn what_would_wait_beyond_its_deadline_is_refused_at_once() {
+    let folder = two_tools();
+    // A judge that needs 40 milliseconds for a reply.
+    let llm = crate::scripted::scripted(|_| {
+        thread::sleep(Duration::from_millis(40));
+        crate::scripted::grade(10)
+    });
+    let server = start(ServeOptions { workers: 1, ..options() }, folder.path(), &llm);
+    let client = Client::of(&server);
+    let send = |replies: &[&str], deadline: f64| {
+        let (client, items) = (client.clone(), replies.iter().map(|reply| chat(reply)).collect::<Vec<Value>>());
+        let body = json!({ "items": items, "deadline_s": deadline });
+        thread::spawn(move || client.post("/v1/rewards", &body))
+    };
+    // From this batch the server knows how long a reply takes.
+    assert_eq!(send(&["first"], 60.0).join().unwrap().status, 200);
+    llm.close();
+    let running = send(&["running"], 60.0);
+    llm.wait_for(1);
+    let waiting = send(&["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"], 60.0);
+    while !client.get("/metrics").text().contains("rlar_queue_items 10\n") {
+        thread::yield_now();
+    }
+    let refused = send(&["late"], 0.3).join().unwrap();
+    assert_eq!((refused.status, refused.code().as_str()), (429, "wait_too_long"), "{}", refused.text());
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    let patient = send(&["patient"], 60.0);
+    while !client.get("/metrics").text().contains("rlar_queue_items 11\n") {
+        thread::yield_now();
+    }
+    llm.open();
+    for thread in [running, waiting, patient] {
+        let answer = thread.join().unwrap().json();
+        assert!(answer["results"].as_array().unwrap().iter().all(|result| result["reward"] == 1.0), "{answer}");
+    }
+    // Nothing waits any more, so that a short deadline is no reason to refuse.
+    assert_eq!(send(&["late"], 0.3).join().unwrap().json()["results"][0]["reward"], 1.0);
+    assert!(client.get("/metrics").text().contains("rlar_put_off_total{reason=\"wait_too_long\"} 1"));
+}
+
+#[test]
+fn a_tool_that_is_suspended_under_load_gives_no_number_and_disturbs_no_other_tool() {
+    let folder = two_tools();
+    let llm = crate::scripted::scripted(|_| "no JSON".into());
+    let server = start(options(), folder.path(), &llm);
+    let client = Client::of(&server);
+    let clients: Vec<_> = (0..8)
+        .map(|number| {
+            let judged = |i: usize| if i % 2 == 0 { chat(&format!("reply {i} of {number}")) } else { crate::sum("4") };
+            let body = json!({ "items": (0..40).map(judged).collect::<Vec<Value>>() });
+            let client = client.clone();
+            thread::spawn(move || client.post("/v1/rewards", &body).json())
+        })
+        .collect();
+    for client in clients {
+        let answer = client.join().unwrap();
+        for (i, result) in answer["results"].as_array().unwrap().iter().enumerate() {
+            match i % 2 {
+                0 => assert!(result["status"] == "failed" || result["status"] == "suspended", "{result}"),
+                _ => assert_eq!(result["status"], "ok", "{result}"),
+            }
+            assert_eq!(result["reward"], if i % 2 == 0 { Value::Null } else { json!(1.0) }, "{result}");
+        }
+    }
+    assert_eq!(crate::results(&server, &json!([chat("x")]))[0]["status"], "suspended");
+    let metrics = client.get("/metrics").text();
+    assert!(metrics.contains("rlar_suspensions_total{tool=\"judge\"} 1"), "{metrics}");
+}
+
+#[test]
+fn two_thousand_idle_connections_keep_nobody_out() {
     let folder = two_tools();
     let server = start(options(), folder.path(), &crate::scripted::always(10));
     let client = Client::of(&server);
-    let idle: Vec<_> = (0..500).map(|_| client.connect()).collect();
+    let idle: Vec<_> = (0..2000).map(|_| client.connect()).collect();
     let answer = client.post("/v1/rewards", &json!({ "items": [crate::sum("4")] }));
     assert_eq!(answer.json()["results"][0]["reward"], 1.0);
-    assert_eq!(idle.len(), 500);
+    assert_eq!(idle.len(), 2000);
     // Idle connections do not hold up the end either.
     server.stop();
 }

@@ -83,6 +83,24 @@ fn after_a_restart_the_same_key_and_items_give_the_same_scores() {
 }
 
 #[test]
+fn a_locked_score_cache_costs_the_cache_and_no_score() {
+    let folder = two_tools();
+    let server = crate::plain_server(&folder);
+    assert_eq!(crate::results(&server, &json!([chat("first")]))[0]["reward"], 1.0);
+    let other = rusqlite::Connection::open(folder.path().join(rlar_rewards::STORE)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // A server that has the file open, and one that starts now.
+    for server in [&server, &crate::plain_server(&folder)] {
+        for cached in [false, true] {
+            let result = &crate::results(server, &json!([chat("second")]))[0];
+            assert_eq!((&result["reward"], &result["cached"]), (&json!(1.0), &json!(cached)), "{result}");
+        }
+    }
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(crate::results(&server, &json!([chat("third")]))[0]["reward"], 1.0);
+}
+
+#[test]
 fn a_refused_request_leaves_its_key_free() {
     let folder = two_tools();
     let llm = scripted(|_| grade(10));

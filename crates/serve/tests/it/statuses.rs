@@ -129,6 +129,20 @@ fn a_verifier_that_hangs_has_failed_and_delays_no_other_tool() {
 }
 
 #[test]
+fn a_tool_that_panics_has_failed_and_the_server_serves_on() {
+    let folder = two_tools();
+    let llm = scripted(|reply| if reply == "panic" { panic!("as the test wants") } else { grade(10) });
+    let server = start(ServeOptions { workers: 1, ..options() }, folder.path(), &llm);
+    for _ in 0..3 {
+        let answers = results(&server, &json!([chat("panic"), sum("4")]));
+        assert_eq!((&answers[0]["status"], &answers[0]["reward"]), (&json!("failed"), &Value::Null));
+        assert!(answers[0]["reason"].as_str().unwrap().contains("panicked"), "{}", answers[0]);
+        assert_eq!(answers[1]["reward"], 1.0);
+    }
+    assert_eq!(results(&server, &json!([chat("calm")]))[0]["reward"], 1.0);
+}
+
+#[test]
 fn what_is_not_scored_by_the_deadline_has_failed() {
     let folder = two_tools();
     let llm = crate::scripted::always(10);
@@ -168,6 +182,9 @@ fn a_request_that_cannot_be_read_is_refused_with_a_code() {
         ("{", "malformed_json"),
         (r#"{"items": [{"prompt": "p", "response": "r", "x": NaN}]}"#, "malformed_json"),
         (r#"{"items": [{"prompt": "p", "response": "r", "x": 1e999}]}"#, "malformed_json"),
+        (r#"{"items": [{"prompt": "p", "response": "half of a pair: \ud83d"}]}"#, "malformed_json"),
+        (r#"{"items": [{"prompt": "p", "response": "\x41"}]}"#, "malformed_json"),
+        ("{\"items\": [{\"prompt\": \"p\", \"response\": \"a\nb\"}]}", "malformed_json"),
         (deep.as_str(), "malformed_json"),
         (r#"{"items": 3}"#, "wrong_fields"),
         (r#"{"rows": []}"#, "wrong_fields"),
@@ -177,6 +194,8 @@ fn a_request_that_cannot_be_read_is_refused_with_a_code() {
         assert_eq!((answer.status, answer.code().as_str()), (400, code), "{body:.60}: {}", answer.text());
     }
     assert_eq!(client.post("/v1/rewards", &json!({ "items": [] })).json()["results"], json!([]));
+    let twice = client.post("/v1/rewards?library=a&library=b", &json!({ "items": [] }));
+    assert_eq!((twice.status, twice.code().as_str()), (400, "wrong_query"));
     let plain = client.head("POST", "/v1/rewards", "content-type: text/plain\r\ncontent-length: 2\r\n") + "{}";
     assert_eq!(client.send(&plain).status, 415);
     assert_eq!(client.get("/v1/rewards").status, 405);
@@ -188,6 +207,24 @@ fn a_request_that_cannot_be_read_is_refused_with_a_code() {
 }
 
 #[test]
+fn texts_with_escapes_come_back_as_they_were() {
+    let folder = two_tools();
+    let llm = scripted(|reply| json!({ "reason": reply, "score": 10 }).to_string());
+    let server = start(options(), folder.path(), &llm);
+    for text in
+        ["\"quoted\" \\ back\\slash", "line\nbreak\ttab", "nul \0 bell \u{7}", "\u{2028}\u{feff}", "𝄞 é \u{10ffff}"]
+    {
+        let result =
+            &results(&server, &json!([{ "id": text, "prompt": text, "response": text, "tools": ["judge"] }]))[0];
+        assert_eq!((&result["id"], &result["reward"]), (&json!(text), &json!(1.0)), "{result}");
+    }
+    // The same in escapes, pairs of surrogates among them.
+    let escaped = r#"{"items": [{"id": "\ud834\udd1e \u00e9\/\u0041", "prompt": "2 + 2 =", "reference": "4", "response": "\u0034"}]}"#;
+    let answer = Client::of(&server).post_text("/v1/rewards", escaped).json();
+    assert_eq!((&answer["results"][0]["id"], &answer["results"][0]["reward"]), (&json!("𝄞 é/A"), &json!(1.0)));
+}
+
+#[test]
 fn a_request_keeps_its_id_or_gets_one() {
     let folder = two_tools();
     let server = plain_server(&folder);
@@ -196,8 +233,15 @@ fn a_request_keeps_its_id_or_gets_one() {
     let made: BTreeSet<String> =
         (0..3).map(|_| client.get("/healthz").header("x-request-id").unwrap().to_owned()).collect();
     assert_eq!(made.len(), 3);
-    let long = "x".repeat(200);
-    assert_ne!(client.with("x-request-id", &long).get("/healthz").header("x-request-id"), Some(long.as_str()));
+    for unusable in ["x".repeat(200), "two words".into(), "tab\there".into(), "ümlaut".into(), String::new()] {
+        let answer = client.with("x-request-id", &unusable).get("/healthz");
+        let id = answer.header("x-request-id").unwrap();
+        assert!(id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()), "`{id}` for `{unusable}`");
+    }
+    // Refused requests have an id as well.
+    for path in ["/nowhere", "/v1/rewards"] {
+        assert_eq!(client.with("x-request-id", "step-18").get(path).header("x-request-id"), Some("step-18"), "{path}");
+    }
 }
 
 #[test]
