@@ -3,6 +3,7 @@
 //! be used.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -15,6 +16,9 @@ use crate::output::mode;
 
 /// Maximum number of characters that are shown of the reason why a reply could not be used.
 const REASON_CHARS: usize = 160;
+
+/// Fewest tokens of a reply whose speed is shown.
+const MIN_TIMED_TOKENS: u64 = 8;
 
 /// Shows the progress of the requests that agents send to a language model.
 pub struct AgentProgress {
@@ -75,13 +79,19 @@ fn show(event: &LlmEvent, activity: &Activity, requests: &mut BTreeMap<String, R
             let mut fields = json!({
                 "role": event.role, "task": event.task, "prompt_tokens": prompt_tokens, "reply_tokens": reply_tokens,
             });
-            // A reply from the cache has no speed.
+            // A reply from the cache has no speed, and that of a few tokens is not one.
             let timed = request.and_then(|r| Some((r.begun.elapsed().as_secs_f64(), r.last?)));
             let mut line = format!("{name}: {prompt_tokens} + {reply_tokens} tokens");
-            if let Some((seconds, last)) = timed {
-                let rate = last.tokens as f64 / last.seconds.max(1e-3);
-                line = format!("{line}, {seconds:.1} s, {rate:.1} tokens/s");
-                fields["seconds"] = seconds.into();
+            match timed {
+                Some((seconds, last)) => {
+                    write!(line, ", {seconds:.1} s").unwrap_or_default();
+                    if last.tokens >= MIN_TIMED_TOKENS && last.seconds > 0.0 {
+                        write!(line, ", {:.1} tokens/s", last.tokens as f64 / last.seconds).unwrap_or_default();
+                    }
+                    fields["seconds"] = seconds.into();
+                }
+                None if prompt_tokens + reply_tokens == 0 => line = format!("{name}: answered from the cache"),
+                None => {}
             }
             mode().say(&line);
             mode().event("llm", fields);

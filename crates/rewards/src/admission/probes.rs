@@ -167,6 +167,9 @@ fn add_known_replies<'e>(
             {
                 add(ProbeKind::Good, near);
             }
+            if card.role != ToolRole::Constraint && card.needs_reference && !card.bare {
+                add_worked_solutions(example, examples, &mut add);
+            }
             let wrong_answers = other(example, examples).map(str::to_owned).into_iter().chain(perturbed(reference));
             for wrong in wrong_answers {
                 if let Some(sentence) = in_a_sentence(&wrong, card) {
@@ -184,6 +187,23 @@ fn add_known_replies<'e>(
             }
         }
         (None, None) => {}
+    }
+}
+
+/// Adds the worked solution from which an example's reference was taken as a good reply, and as bad ones the same with a
+/// wrong answer at its end and that of an example with another reference: in training, replies reason before they answer.
+fn add_worked_solutions(example: &Example, examples: &[&Example], add: &mut impl FnMut(ProbeKind, String)) {
+    let Some(worked) = &example.worked_solution else { return };
+    add(ProbeKind::Good, worked.clone());
+    let reference = example.reference.as_deref().unwrap_or_default();
+    if let (Some(at), Some(wrong)) = (worked.rfind(reference), perturbed(reference)) {
+        add(ProbeKind::Bad, format!("{}{wrong}{}", &worked[..at], &worked[at + reference.len()..]));
+    }
+    let at = examples.iter().position(|e| e.id == example.id).map_or(0, |at| at + 1);
+    let others = examples.iter().cycle().skip(at).take(examples.len());
+    let wrong = others.filter(|e| e.reference != example.reference).find_map(|e| e.worked_solution.clone());
+    if let Some(wrong) = wrong {
+        add(ProbeKind::Bad, wrong);
     }
 }
 

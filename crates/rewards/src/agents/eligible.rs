@@ -6,18 +6,22 @@ use rlar_data::Example;
 use crate::agents::builtin::card_names_for;
 use crate::agents::tasks::{declared_task, is_same_task};
 use crate::library::folder::Library;
-use crate::tool::card::{ToolCard, ToolKind};
+use crate::tool::card::{ToolCard, ToolKind, ToolRole};
 
 /// The AUC that the best measured tool must reach before other tools count as worse. Below it, the measurements do not
 /// show which tool is good.
 const GOOD_AUC: f64 = 0.8;
+
+/// The AUC from which on a tool that judges correctness makes tools that only measure quality superfluous.
+const DECIDING_AUC: f64 = 0.95;
 
 /// How far the AUC of a tool may be below that of the best measured tool, so that the tool can still be chosen.
 const MAX_BEHIND: f64 = 0.15;
 
 /// The admitted tools that suit an example, without those that are clearly worse than another. If the best measured
 /// tool reaches an AUC of 0.8 on the examples of the task, tools with an AUC more than 0.15 lower are left out. Tools
-/// without evidence stay.
+/// without evidence stay. If a tool that judges correctness reaches an AUC of 0.95, tools of quality with an AUC are left
+/// out: where answers can be checked, likeness to the reference only pays replies that do not deserve it.
 pub fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<&'l ToolCard> {
     let mut cards = suitable(library, example, task);
     let auc = |card: &ToolCard| library.evidence(task, &card.name).and_then(|evidence| evidence.auc);
@@ -25,6 +29,11 @@ pub fn eligible<'l>(library: &'l Library, example: &Example, task: &str) -> Vec<
     if best >= GOOD_AUC {
         // The small number makes up for rounding.
         cards.retain(|card| auc(card).is_none_or(|auc| best - auc <= MAX_BEHIND + 1e-9));
+    }
+    let decides =
+        |card: &&ToolCard| card.role == ToolRole::Correctness && auc(card).is_some_and(|auc| auc >= DECIDING_AUC);
+    if cards.iter().any(decides) {
+        cards.retain(|card| card.role != ToolRole::Quality || auc(card).is_none());
     }
     cards
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use rlar_data::Completion;
+use rlar_data::{Completion, Needs, read_examples};
 use rlar_oracles::{needs_oracles, oracle};
 use rlar_rewards::{Admission, Failure, Library, Outcome, Status, examine, probes_for};
 
@@ -360,4 +360,29 @@ fn a_reply_that_breaks_an_admitted_tool_scores_its_minimum() {
     let record = rewards.open("fragile").unwrap().score_records(&[(&example, &boom)], &|| false).unwrap().remove(0);
     assert!(record.reason.unwrap().as_str().starts_with("the reply made it fail: it raised ValueError"));
     assert_eq!(outcome("9", &mut rewards), Outcome::Scored(1.0));
+}
+
+/// Replies reason before they answer, so that a tool must find the answer behind the reasoning.
+#[test]
+fn tools_are_examined_on_the_worked_solutions_of_the_data() {
+    let row = |i: usize, worked: bool| {
+        let (a, b) = (i + 11, 3 * i + 20);
+        let solution =
+            format!("There are {a} red and {b} green ones. Together that is {a} + {b} = {}.\n#### {0}", a + b);
+        let answer = if worked { solution } else { (a + b).to_string() };
+        serde_json::json!({ "prompt": format!("How many are {a} red and {b} green ones?"), "reference": answer })
+            .to_string()
+    };
+    let auc = |tool: &str, worked: bool| {
+        let text: Vec<String> = (0..8).map(|i| row(i, worked)).collect();
+        let examples = read_examples("sums.jsonl".as_ref(), text.join("\n").as_bytes(), Needs::Prompt).unwrap();
+        assert!(examples.iter().all(|e| e.worked_solution.is_some() == worked), "{examples:?}");
+        let tool = orchestrator(Library::curated().unwrap()).for_admission(tool).unwrap();
+        examine(&tool, &examples, &[]).unwrap().auc.unwrap()
+    };
+    for tool in ["math_equivalence", "numeric_match"] {
+        assert!(auc(tool, true) > 0.99, "{tool}");
+    }
+    let (worked, bare) = (auc("token_f1", true), auc("token_f1", false));
+    assert!(worked < bare, "likeness to the answer: {worked} and {bare}");
 }

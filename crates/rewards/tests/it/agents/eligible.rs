@@ -66,3 +66,15 @@ fn a_tool_that_needs_a_reference_is_not_offered_for_a_prompt_without_one() {
     let cards = eligible(&library, &bare, TASK);
     assert!(!cards.is_empty() && cards.iter().all(|c| !c.needs_reference), "{cards:?}");
 }
+
+/// Likeness to a reference pays a hedge or half of the answer, too.
+#[test]
+fn where_a_tool_tells_right_from_wrong_those_that_measure_likeness_are_not_offered() {
+    let library = measured(&[("exact_match", Some(0.97)), ("token_f1", Some(0.99)), ("rouge_l", None)]);
+    let offered = names(&library, &question());
+    assert!(offered.iter().any(|name| name == "exact_match") && !offered.iter().any(|name| name == "token_f1"));
+    assert!(offered.iter().any(|name| name == "rouge_l"), "nothing was measured of it: {offered:?}");
+    assert!(offered.iter().any(|name| name == "concise"), "a constraint: {offered:?}");
+    let poor = measured(&[("exact_match", Some(0.9)), ("token_f1", Some(0.92))]);
+    assert!(names(&poor, &question()).iter().any(|name| name == "token_f1"), "it does not decide");
+}
