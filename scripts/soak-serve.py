@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Scores a million different replies with `rlar serve`, without a cache, and checks that its memory does not grow: after a tenth of
-the replies and after all of them, it may differ by 10 %, or by 20 MB.
+"""Scores a million different replies with `rlar serve`, without a cache, and checks that its memory does not grow: after a tenth
+of the replies and after all of them, it may differ by 10 %, or by 20 MB.
 
     scripts/soak-serve.py [--items 1000000] [--rlar target/release/rlar] [--load target/release/examples/load]
 """

@@ -64,13 +64,14 @@ pub fn measure(state: &ServeState, threads: &Handle) -> io::Result<()> {
             threads.spawn(async move {
                 // A task from outside waits for those from outside, and then for those that the threads have of their own.
                 yield_now().await;
+                let delay = &state.serving_delay;
+                delay.last.store(delay.now() - given, Ordering::Relaxed);
+                delay.given.store(u64::MAX, Ordering::Relaxed);
                 let _ = done.send(());
             });
             if waiting.recv().is_err() {
                 return;
             }
-            delay.given.store(u64::MAX, Ordering::Relaxed);
-            delay.last.store(delay.now() - given, Ordering::Relaxed);
         }
     };
     thread::Builder::new().name("delay".into()).spawn(measure).map(drop)
