@@ -90,7 +90,7 @@ fn show(event: &LlmEvent, activity: &Activity, requests: &mut BTreeMap<String, R
                     }
                     fields["seconds"] = seconds.into();
                 }
-                None if prompt_tokens + reply_tokens == 0 => line = format!("{name}: answered from the cache"),
+                None if prompt_tokens + reply_tokens == 0 => line = format!("{name}: answered from recorded replies"),
                 None => {}
             }
             mode().say(&line);

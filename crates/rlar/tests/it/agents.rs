@@ -223,8 +223,15 @@ fn a_library_for_four_domains_is_filled_from_the_hub_and_used_per_prompt() {
     assert!(out.status.success(), "{}{}", text(&out.stdout), text(&out.stderr));
     let summary = text(&out.stdout);
     let counts =
-        "16 verifiers written: 15 run at first (93.8 %), 15 in the end (93.8 %), 11 admitted (68.8 %), 0 of these";
+        "16 verifiers written: 15 run at first (93.8 %), 15 in the end (93.8 %), 10 admitted (62.5 %), 0 of these";
     assert!(summary.contains(counts) && summary.contains("2 taken"), "{summary}");
+    // And its choices among these tools are replayed: the tools of one prompt are those of its whole domain.
+    let out = with(&["rewards", "choose", "--config", "recorded.yaml", "--agent", "llm"]);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let choices = text(&out.stdout);
+    let by_model = choices.lines().filter(|line| line.contains(r#""by":"replay-"#));
+    let math = by_model.clone().filter(|line| line.contains(r#""tool":"last_number_math""#)).count();
+    assert!(math > 3000 && by_model.count() > 5000, "{choices:.2000}");
 }
 
 #[test]
