@@ -293,15 +293,12 @@ fn base_name(base: Option<&ModelSource>, gguf: Option<&GgufOrigin>) -> BaseName 
 pub(crate) fn readme(base: &ModelSource, origin: &GgufOrigin) -> String {
     let file = base.path.file_name().unwrap_or_default().to_string_lossy();
     let quoted = |text: &str| Value::from(text).to_string();
-    let (place, load) = match &base.repository {
-        Some(Repository { id, commit, file: Some(file) }) => (
-            format!(" of {id} at commit `{commit}`"),
-            format!("{}, revision={}, gguf_file={}", quoted(id), quoted(commit), quoted(file)),
-        ),
-        _ => {
-            let folder = base.path.parent().unwrap_or(Path::new("")).display().to_string();
-            (String::new(), format!("{}, gguf_file={}", quoted(&folder), quoted(&file)))
-        }
+    let (place, load) = if let Some(Repository { id, commit, file: Some(file) }) = &base.repository {
+        let load = format!("{}, revision={}, gguf_file={}", quoted(id), quoted(commit), quoted(file));
+        (format!(" of {id} at commit `{commit}`"), load)
+    } else {
+        let folder = base.path.parent().unwrap_or(Path::new("")).display().to_string();
+        (String::new(), format!("{}, gguf_file={}", quoted(&folder), quoted(&file)))
     };
     let front = match &origin.converted_from {
         Some(id) => format!("---\nbase_model: {id}\nlibrary_name: peft\n---\n"),

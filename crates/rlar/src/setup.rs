@@ -212,7 +212,7 @@ pub fn load_for_eval(arguments: &ConfigArguments, check: impl FnOnce(&Config) ->
     if arguments.model.is_none() && find::beside(&loaded.path, name).is_none() {
         bail!("the run has no final policy: {name} does not exist; train first, or pass --model");
     }
-    loaded.find_models(HubCommits::new())
+    loaded.find_models(&HubCommits::new())
 }
 
 /// Makes a config start from a model on disk, without the supervised warm-up.
@@ -241,10 +241,10 @@ impl LoadedConfig {
     /// Finds the model to start from and the local language model of `rewards.llm`, where the config names them: as
     /// given, beside the config, one folder up, otherwise on the Hub, from where they are downloaded. `pinned` gives the
     /// commits of models of the Hub that must not be taken at another commit.
-    pub fn find_models(mut self, pinned: HubCommits) -> Result<Self> {
+    pub fn find_models(mut self, pinned: &HubCommits) -> Result<Self> {
         let mut commits = HubCommits::new();
         let mut find = |name: &str| -> Result<ModelSource> {
-            let found = model::find_beside(&self.path, name, &pinned)?;
+            let found = model::find_beside(&self.path, name, pinned)?;
             commits.extend(found.repository.iter().map(|repository| (name.to_owned(), repository.commit.clone())));
             Ok(found)
         };

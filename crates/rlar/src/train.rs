@@ -80,7 +80,7 @@ fn job(arguments: &TrainingArguments, method: Option<Method>) -> Result<Job<'sta
         None => false,
     };
     let pinned = if resume { hub_commits(Path::new(&loaded.config.run.folder))? } else { HubCommits::new() };
-    let loaded = loaded.find_models(pinned)?;
+    let loaded = loaded.find_models(&pinned)?;
     let earlier = resume.then(|| Path::new(&loaded.config.run.folder));
     let (rewards, agents) = setup::orchestrator(&loaded, earlier)?;
     setup::check_tools(&loaded, &rewards)?;

@@ -121,7 +121,7 @@ impl JobQueue {
             return Err(PutOff::Full { retry_after: wait.min(MAX_RETRY) });
         }
         if wait >= time {
-            return Err(PutOff::TooLate { wait, retry_after: (wait - time).min(MAX_RETRY) });
+            return Err(PutOff::TooLate { wait, retry_after: wait.saturating_sub(time).min(MAX_RETRY) });
         }
         Ok(())
     }

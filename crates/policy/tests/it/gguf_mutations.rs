@@ -17,7 +17,7 @@ use crate::ggufs::file;
 /// The variable that names the folder of the process that reads the files.
 const FOLDER: &str = "RLAR_TEST_MUTATIONS";
 /// Longest time for a file, and for a hundred of them.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// Largest address space of the process, in KiB: beyond it, an allocation fails, which ends the process.
 const ADDRESS_SPACE: u64 = 4 << 20;
 /// Memory that mutated files may take in addition to that of the unchanged ones, in KiB.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 #[derive(Args)]
+// Each is a switch of the command line.
+#[allow(clippy::struct_excessive_bools)]
 pub struct RolloutsArguments {
     /// The run's folder.
     pub run: PathBuf,

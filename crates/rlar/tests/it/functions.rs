@@ -183,7 +183,7 @@ fn the_command_line_tries_a_function_on_rows_and_groups_and_shows_its_prints() {
     assert!(shown.contains("scoring 2 replies to 2"), "{shown}");
     let own = rows.lines().take(2).collect::<Vec<_>>().join("\n");
     let none = "{\"prompt\": \"1 + 1 =\", \"answer\": \"2\"}\n";
-    let demonstrated = none.replace("}", ", \"demonstration\": \"It is 2.\"}");
+    let demonstrated = none.replace('}', ", \"demonstration\": \"It is 2.\"}");
     fs::write(f.join("own.jsonl"), own).unwrap();
     fs::write(f.join("none.jsonl"), format!("{none}{none}{demonstrated}")).unwrap();
     let shown = text(&run(f, &["rewards", "test", "reward.py:accuracy", "--data", "own.jsonl"]).stdout);

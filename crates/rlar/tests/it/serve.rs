@@ -33,7 +33,7 @@ impl Served {
             match self.log.recv_timeout(PATIENCE) {
                 Ok(line) if line.contains(text) => return line,
                 Ok(line) => others.push(line),
-                Err(_) => panic!("no `{text}` in the log: {others:#?}"),
+                Err(why) => panic!("no `{text}` in the log ({why}): {others:#?}"),
             }
         }
     }

@@ -111,7 +111,8 @@ fn a_tool_that_is_suspended_under_load_gives_no_number_and_disturbs_no_other_too
     let client = Client::of(&server);
     let clients: Vec<_> = (0..8)
         .map(|number| {
-            let judged = |i: usize| if i % 2 == 0 { chat(&format!("reply {i} of {number}")) } else { crate::sum("4") };
+            let judged =
+                |i: usize| if i.is_multiple_of(2) { chat(&format!("reply {i} of {number}")) } else { crate::sum("4") };
             let body = json!({ "items": (0..40).map(judged).collect::<Vec<Value>>() });
             let client = client.clone();
             thread::spawn(move || client.post("/v1/rewards", &body).json())
