@@ -41,7 +41,7 @@ fn judgebench_oracles_and_ensembles_are_those_recorded() {
 fn choosing_per_category_on_one_half_gains_little_on_the_other() {
     let (benchmark, tools) = judgebench();
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
-    let settings = CrossFit { splits: 200, seed: 0, bootstrap: FEW };
+    let settings = CrossFit { splits: 200, bootstrap: FEW, ..CrossFit::default() };
     let fitted = cross_fit(&table, &[Strategy::Static, Strategy::Category], settings);
     // What another implementation measured with other splits.
     let (single, category) = if table.len() == 350 { (0.627, 0.635) } else { (0.612, 0.627) };
@@ -90,7 +90,7 @@ fn synthetic(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<BenchmarkScore
 fn where_tools_excel_in_different_categories_every_strategy_finds_them() {
     let (benchmark, tools) = synthetic(100, [[0.9, 0.55], [0.5, 0.95]]);
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
-    let fitted = cross_fit(&table, &Strategy::ALL, CrossFit { splits: 20, seed: 1, bootstrap: FEW });
+    let fitted = cross_fit(&table, &Strategy::ALL, CrossFit { splits: 20, seed: 1, labels: None, bootstrap: FEW });
     for f in fitted.iter().filter(|f| ![Strategy::Static, Strategy::Uniform].contains(&f.strategy)) {
         let routed = !matches!(f.strategy, Strategy::Stack { .. });
         assert!(!routed || (f.above > 0.1 && f.above_interval.unwrap().low > 0.0 && f.wins == 1.0), "{f:?}");
