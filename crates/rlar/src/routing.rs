@@ -24,8 +24,8 @@ use crate::cli::RewardBenchmarkArguments;
 const RESAMPLES: u32 = 1000;
 
 /// Why signed weights are only an upper bound.
-const UPPER_BOUND: &str = "Signed stacking is an upper bound, not a way to reward a policy: a weight below 0 uses a bad tool upside \
-                           down,\nfor example one that likes the style of a benchmark's wrong replies.";
+const UPPER_BOUND: &str = "Signed stacking is an upper bound, not a way to reward a policy: a weight below 0 uses a bad tool\n\
+                           upside down, for example one that likes the style of a benchmark's wrong replies.";
 
 /// Number of random halvings of the items for `--cross-fit`.
 const SPLITS: usize = 200;

@@ -1,6 +1,6 @@
 //! Strategies that choose tools, or weights of tools, by category. They are fitted on labelled items.
 
-use rlar_rewards::weights::{Agreement, NonNegativeFit, PairCounts, TaskCounts};
+use rlar_rewards::weights::{Agreement, LabelledPair, NonNegativeFit, TaskPairs};
 
 use super::accuracy::CategoryAccuracies;
 use super::stacking::{fit, labelled_pairs};
@@ -138,20 +138,15 @@ impl FittedRule {
 /// The non-negative weights of each category, and the deviations within items by which the scores are divided.
 fn non_negative(table: &ScoreTable, labelled: &[usize], scored: &[usize]) -> FittedRule {
     let tools = table.tools().len();
+    let scores = |item: &usize| (0..tools).map(|tool| table.optional_scores(tool, *item)).collect::<Vec<_>>();
     let mut agreement = Agreement::new(tools);
-    for item in scored {
-        agreement.add_group(&(0..tools).map(|tool| table.optional_scores(tool, *item)).collect::<Vec<_>>());
-    }
-    let counts = |group: &Vec<usize>| {
-        let of_tool = |tool: usize| {
-            let mut counts = PairCounts::default();
-            let of_item = |i: &usize| PairCounts::of_group(&table.optional_scores(tool, *i), &table.item(*i).labels);
-            group.iter().map(of_item).for_each(|c| counts.add(c));
-            Some(counts)
-        };
-        TaskCounts { counts: (0..tools).map(of_tool).collect() }
+    scored.iter().for_each(|item| agreement.add_group(&scores(item)));
+    let pairs = |group: &Vec<usize>| TaskPairs {
+        scored: vec![true; tools],
+        pairs: group.iter().flat_map(|i| LabelledPair::of_group(&scores(i), &table.item(*i).labels)).collect(),
+        counts: Vec::new(),
     };
-    let evidence: Vec<TaskCounts> = table.by_category(labelled).iter().map(counts).collect();
+    let evidence: Vec<TaskPairs> = table.by_category(labelled).iter().map(pairs).collect();
     let fit = NonNegativeFit::new(&agreement, &evidence);
     let deviations = agreement.deviations().into_iter();
     FittedRule {

@@ -147,7 +147,7 @@ impl Collector<'_> {
             evolution.enter(context, journal)?;
         }
         if let Some(weights) = &mut self.weights {
-            weights.count_preferences(step, self.preferences, self.rewards, self.config, journal)?;
+            weights.score_preferences(step, self.preferences, self.rewards, self.config, journal)?;
             weights.fit(step, self.config.seed, self.rewards.library(), journal)?;
         }
         let batch = if let Some(batch) = journal.recall::<Batch>(step, BATCH)? {

