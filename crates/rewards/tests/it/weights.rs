@@ -79,6 +79,12 @@ fn loadings_are_those_that_made_the_scores() {
 }
 
 #[test]
+fn two_tools_that_agree_with_each_other_alone_have_the_same_loading() {
+    let found = loadings(&agreement(&groups(&[0.8, 0.8, 0.0], 5000, 14)).correlations());
+    all_close(&found, &[0.8, 0.8, 0.0], 0.05);
+}
+
+#[test]
 fn without_labels_weights_follow_the_loadings() {
     let raw = [0.9, 0.7, 0.5].map(|l: f64| l / (1.0 - l * l));
     let expected = raw.map(|w| w / raw.iter().sum::<f64>());
