@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use rlar_http::{ConnectionLimits, OpenConnections};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
@@ -13,7 +14,6 @@ use tokio::task::JoinHandle as TaskHandle;
 
 use crate::alerts::Alerts;
 use crate::body::BodyMemory;
-use crate::connections::{self, OpenConnections};
 use crate::drift::DriftWatch;
 use crate::idempotency::IdempotencyKeys;
 use crate::libraries::{Libraries, Reloaded, RewardSource};
@@ -22,7 +22,7 @@ use crate::options::ServeOptions;
 use crate::program::ProgramSlots;
 use crate::queue::JobQueue;
 use crate::watch_folder::FolderState;
-use crate::{auth, open_files, routes, shutdown, workers};
+use crate::{auth, routes, shutdown, workers};
 
 /// Number of programs of `/run_code` that may wait for each one that runs.
 const WAITING_PROGRAMS: usize = 64;
@@ -145,7 +145,7 @@ impl RewardServer {
             let why = format!("the failure limit is {}; it must be from 0 to 1", options.failure_limit);
             return Err(ServeError::Options(why));
         }
-        open_files::allow(options.max_connections as u64);
+        rlar_http::allow_open_files(options.max_connections as u64);
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("serving").enable_all().build()?;
         let address = options.address;
         let listener = runtime.block_on(TcpListener::bind(address));
@@ -169,7 +169,9 @@ impl RewardServer {
         let workers = workers::start(&state)?;
         let (stop, stopped) = watch::channel(false);
         let router = routes::router(&state);
-        let accepting = runtime.spawn(connections::accept(listener, router, Arc::clone(&state), stopped));
+        let limits = ConnectionLimits { max_connections: state.options.max_connections, drain: state.options.drain };
+        let open = state.connections.clone();
+        let accepting = runtime.spawn(rlar_http::accept(listener, router, limits, open, stopped));
         let watching = folder.zip(state.options.watch);
         let watching = watching.map(|(folder, every)| runtime.spawn(watch(Arc::clone(&state), folder, seen, every)));
         let running = RunningParts { runtime, stop, accepting, watching, workers };
@@ -215,7 +217,7 @@ impl RunningParts {
             watching.abort();
         }
         let _ = stop.send(true);
-        let is_drained = waits && runtime.block_on(shutdown::is_drained(accepting));
+        let is_drained = waits && runtime.block_on(rlar_http::is_drained(accepting));
         state.queue.close();
         if is_drained {
             // What still waits is for clients that have gone; its scores enter the cache.

@@ -1,7 +1,8 @@
 //! Parquet files as JSON objects, without the library Arrow. Many data sets are published as Parquet.
 
 use std::cell::Cell;
-use std::panic::{catch_unwind, set_hook, take_hook};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
 use std::sync::Once;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
+use parquet::schema::types::Type;
 use serde_json::{Map, Value};
 
 use crate::error::DataError;
@@ -50,6 +52,28 @@ fn without_panic_text<T>(run: impl FnOnce() -> T) -> T {
     let result = run();
     IS_QUIET.set(false);
     result
+}
+
+/// Reads some columns of a Parquet file on disk, one object per row; the other columns are not decoded. `is_wanted` gets the
+/// names of the file's columns. Fails for a file that is not complete, as one that is being written.
+pub fn read_parquet_columns(
+    path: &Path,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Map<String, Value>>, DataError> {
+    let wrong = |message: String| DataError::File { path: path.to_owned(), message };
+    let file = File::open(path).map_err(|e| wrong(format!("cannot be opened: {e}")))?;
+    // The decoder is not used after a panic.
+    let decoded = without_panic_text(|| catch_unwind(AssertUnwindSafe(|| decode_columns(file, is_wanted))));
+    let decoded = decoded.map_err(|_| wrong("the Parquet file is damaged".into()))?;
+    decoded.map_err(|e| wrong(format!("not a Parquet file that can be read: {e}")))
+}
+
+fn decode_columns(file: File, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<Map<String, Value>>, ParquetError> {
+    let reader = SerializedFileReader::new(file)?;
+    let schema = reader.metadata().file_metadata().schema();
+    let fields = schema.get_fields().iter().filter(|field| is_wanted(field.name())).cloned().collect();
+    let wanted = Type::group_type_builder(schema.name()).with_fields(fields).build()?;
+    reader.get_row_iter(Some(wanted))?.map(|row| Ok(object(row?.into_columns()))).collect()
 }
 
 fn decode(bytes: &[u8]) -> Result<Vec<Numbered>, ParquetError> {

@@ -2,7 +2,7 @@
 
 /// Lets the process open this many files more than it may now, as far as the system allows.
 #[cfg(unix)]
-pub fn allow(more: u64) {
+pub fn allow_open_files(more: u64) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);
@@ -15,4 +15,4 @@ pub fn allow(more: u64) {
 
 /// Other systems have no such limit.
 #[cfg(not(unix))]
-pub fn allow(_: u64) {}
+pub fn allow_open_files(_: u64) {}

@@ -13,8 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::server::ServeState;
-
 /// Longest time for the head of a request, and for which a connection may be idle. Clients of other engines keep their
 /// connections for up to a minute.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
@@ -29,9 +27,18 @@ const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Wait after a connection could not be accepted, usually because too many files are open.
 const AFTER_ERROR: Duration = Duration::from_millis(50);
 
-/// The number of open connections.
-#[derive(Debug, Default)]
-pub struct OpenConnections(AtomicUsize);
+/// The bounds of a server's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Largest number of open connections; further ones wait until one closes.
+    pub max_connections: usize,
+    /// Longest time that a shutdown waits for requests that are being answered.
+    pub drain: Duration,
+}
+
+/// The number of open connections. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct OpenConnections(Arc<AtomicUsize>);
 
 impl OpenConnections {
     /// How many connections are open.
@@ -41,18 +48,18 @@ impl OpenConnections {
 }
 
 /// An open connection, counted until it is dropped.
-struct CountedConnection(ServeState);
+struct CountedConnection(OpenConnections);
 
 impl CountedConnection {
-    fn new(state: ServeState) -> Self {
-        state.connections.0.fetch_add(1, Ordering::Relaxed);
-        Self(state)
+    fn new(open: OpenConnections) -> Self {
+        open.0.fetch_add(1, Ordering::Relaxed);
+        Self(open)
     }
 }
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
-        self.0.connections.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -61,10 +68,11 @@ impl Drop for CountedConnection {
 pub async fn accept(
     listener: TcpListener,
     router: Router,
-    state: ServeState,
+    limits: ConnectionLimits,
+    open: OpenConnections,
     mut stopped: watch::Receiver<bool>,
 ) -> bool {
-    let places = Arc::new(Semaphore::new(state.options.max_connections.max(1)));
+    let places = Arc::new(Semaphore::new(limits.max_connections.max(1)));
     let graceful = GracefulShutdown::new();
     loop {
         let next = async {
@@ -82,7 +90,7 @@ pub async fn accept(
         builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).half_close(true).max_buf_size(MAX_HEAD);
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-        let counted = CountedConnection::new(Arc::clone(&state));
+        let counted = CountedConnection::new(open.clone());
         tokio::spawn(async move {
             let _held = (place, counted);
             if let Err(error) = connection.await {
@@ -91,9 +99,9 @@ pub async fn accept(
         });
     }
     drop(listener);
-    let is_drained = timeout(state.options.drain, graceful.shutdown()).await.is_ok();
+    let is_drained = timeout(limits.drain, graceful.shutdown()).await.is_ok();
     if !is_drained {
-        tracing::warn!("some requests were not answered within {:?} and are given up", state.options.drain);
+        tracing::warn!("some requests were not answered within {:?} and are given up", limits.drain);
     }
     is_drained
 }
