@@ -101,6 +101,7 @@ async function readRuns() {
   runs = answer.runs;
 }
 
+let showing = null;
 let isReading = false;
 let isWanted = false;
 
@@ -120,6 +121,7 @@ async function grow(names) {
   }
   isReading = true;
   try {
+    await showing;
     await readRuns();
     if (shown.grown === undefined && main.querySelector(".note") !== null) await show(false);
     else await shown.grown?.(runs);
@@ -140,7 +142,9 @@ function live(text) {
   if (place.textContent !== text) place.textContent = text;
 }
 
-addEventListener("hashchange", () => show(true));
+addEventListener("hashchange", () => {
+  showing = show(true);
+});
 addEventListener("resize", () => shown.resized?.());
 onColours(() => shown.recoloured?.());
 document.getElementById("skip").addEventListener("click", (event) => {
@@ -159,5 +163,6 @@ try {
 } catch (error) {
   fill(main, note(error.message));
 }
-await show(false);
+// Listening begins before the page is complete, so that nothing is missed that a run writes meanwhile.
+showing = show(false);
 listen(grow, (isLive) => live(isLive ? "live" : "the server does not answer; trying again"));

@@ -9,7 +9,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().ok_or("name a folder")?.into();
     let port = arguments.next().map_or(Ok(0), |port| port.parse())?;
-    let server = ViewServer::start(&ViewOptions { folder, port })?;
+    let server = ViewServer::start(&ViewOptions::new(folder, port))?;
     println!("{}", server.url());
     server.wait()?;
     server.stop();

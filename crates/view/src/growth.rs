@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -19,8 +20,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::catalogue::RunCatalogue;
 
-/// How often the files of runs are looked at while a page is open.
-const EVERY: Duration = Duration::from_secs(1);
 /// After how many quiet looks a page gets a comment, which shows that the connection lives.
 const HEARTBEAT: u32 = 15;
 /// Number of events that a slow page may be behind.
@@ -42,6 +41,10 @@ impl Default for GrowthChannel {
     }
 }
 
+/// The traces of all runs, by name.
+#[derive(Debug)]
+pub struct RunTraces(BTreeMap<String, RunTrace>);
+
 /// The sizes and times of the files of a run that change when it goes on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct RunTrace(Vec<Option<FileTrace>>);
@@ -52,31 +55,58 @@ struct FileTrace {
     modified: Option<SystemTime>,
 }
 
+impl RunTraces {
+    /// Looks at the files of all runs.
+    pub fn of(catalogue: &RunCatalogue) -> Self {
+        let files =
+            ["metrics.jsonl", "warmup.jsonl", "rollouts", "report.json", "agents.jsonl", "evolution", "library"];
+        let trace = |path: PathBuf| {
+            let metadata = fs::metadata(path).ok()?;
+            Some(FileTrace { length: metadata.len(), modified: metadata.modified().ok() })
+        };
+        let runs = catalogue.runs().into_iter();
+        Self(
+            runs.map(|run| (run.name, RunTrace(files.iter().map(|file| trace(run.path.join(file))).collect())))
+                .collect(),
+        )
+    }
+
+    /// The runs that have changed, come or gone.
+    fn changed_since<'a>(&'a self, before: &'a BTreeMap<String, RunTrace>) -> Vec<&'a str> {
+        let names = self.0.keys().chain(before.keys().filter(|name| !self.0.contains_key(*name)));
+        names.filter(|name| self.0.get(*name) != before.get(*name)).map(String::as_str).collect()
+    }
+}
+
 impl GrowthChannel {
-    /// Looks at the runs of a catalogue as long as a page listens, and tells of every change, until `stopped` turns true.
-    pub async fn watch(self, catalogue: Arc<RunCatalogue>, mut stopped: watch::Receiver<bool>) {
-        let mut ticks = interval(EVERY);
+    /// Looks at the runs of a catalogue as long as a page listens, and tells of every change since `seen`, until `stopped`
+    /// turns true.
+    pub async fn watch(
+        self,
+        catalogue: Arc<RunCatalogue>,
+        mut seen: RunTraces,
+        every: Duration,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        let mut ticks = interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut seen: Option<BTreeMap<String, RunTrace>> = None;
         let mut quiet = 0;
         loop {
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
                 _ = ticks.tick() => {}
             }
+            // What changes meanwhile is told to the next page that listens.
             if self.0.receiver_count() == 0 {
-                seen = None;
                 continue;
             }
             let looking = tokio::task::spawn_blocking({
                 let catalogue = Arc::clone(&catalogue);
-                move || traces(&catalogue)
+                move || RunTraces::of(&catalogue)
             });
             let Ok(now) = looking.await else { continue };
-            let before = seen.replace(now.clone()).unwrap_or(now.clone());
-            let names = now.keys().chain(before.keys().filter(|name| !now.contains_key(*name)));
-            let changed: Vec<&str> =
-                names.filter(|name| now.get(*name) != before.get(*name)).map(String::as_str).collect();
+            let before = std::mem::replace(&mut seen, now).0;
+            let changed = seen.changed_since(&before);
             quiet += 1;
             if !changed.is_empty() {
                 let event = serde_json::to_string(&GrowthEvent { runs: changed }).unwrap_or_default();
@@ -127,15 +157,4 @@ impl hyper::body::Body for EventBody {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.get_mut().0.poll_recv(context).map(|event| event.map(|event| Ok(Frame::data(event))))
     }
-}
-
-/// The traces of all runs, by name.
-fn traces(catalogue: &RunCatalogue) -> BTreeMap<String, RunTrace> {
-    let files = ["metrics.jsonl", "warmup.jsonl", "rollouts", "report.json", "agents.jsonl", "evolution", "library"];
-    let trace = |path: std::path::PathBuf| {
-        let metadata = fs::metadata(path).ok()?;
-        Some(FileTrace { length: metadata.len(), modified: metadata.modified().ok() })
-    };
-    let runs = catalogue.runs().into_iter();
-    runs.map(|run| (run.name, RunTrace(files.iter().map(|file| trace(run.path.join(file))).collect()))).collect()
 }

@@ -52,6 +52,12 @@ pub struct StepMark {
     pub text: String,
 }
 
+/// A key of a record whose texts are marks.
+struct RecordMark {
+    key: &'static str,
+    kind: &'static str,
+}
+
 /// An evaluation after a step.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepEvaluation {
@@ -111,8 +117,10 @@ impl MetricTable {
         }
         self.steps.push(step);
         self.add_numbers(record, "", line);
-        for text in record.get("news").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            self.mark(step, "news", text);
+        for mark in [RecordMark { key: "news", kind: "news" }, RecordMark { key: "hints", kind: "hint" }] {
+            for text in record.get(mark.key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+                self.mark(step, mark.kind, text);
+            }
         }
         let names = record.get("suspended").and_then(Value::as_array).into_iter().flatten();
         let suspended: Vec<String> = names.filter_map(Value::as_str).map(str::to_owned).collect();

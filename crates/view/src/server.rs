@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::catalogue::RunCatalogue;
-use crate::growth::GrowthChannel;
+use crate::growth::{GrowthChannel, RunTraces};
 use crate::routes;
 use crate::table_cache::TableCache;
 
@@ -31,6 +31,15 @@ pub struct ViewOptions {
     pub folder: PathBuf,
     /// The port; if it is in use, the next free one is taken. 0 stands for any free port.
     pub port: u16,
+    /// How often the files of the runs are looked at while a page is open; more than 0.
+    pub look_every: Duration,
+}
+
+impl ViewOptions {
+    /// Shows a folder at a port, and looks at its runs every second.
+    pub fn new(folder: PathBuf, port: u16) -> Self {
+        Self { folder, port, look_every: Duration::from_secs(1) }
+    }
 }
 
 /// Why a server does not start.
@@ -91,7 +100,8 @@ impl ViewServer {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let growth = GrowthChannel::default();
-        runtime.spawn(growth.clone().watch(Arc::clone(&catalogue), stopped.clone()));
+        let seen = RunTraces::of(&catalogue);
+        runtime.spawn(growth.clone().watch(Arc::clone(&catalogue), seen, options.look_every, stopped.clone()));
         let state = ViewState {
             catalogue: Arc::clone(&catalogue),
             tables: TableCache::default(),

@@ -17,6 +17,7 @@ mod stops;
 mod suites;
 mod terminal;
 mod training;
+mod view;
 
 use std::path::Path;
 use std::process::{Command, Output};
