@@ -3,6 +3,7 @@
 //     --rlar PATH           the program; target/release/rlar when absent
 //     --view PATH           another program that shows the folder in its argument and prints its address
 //     --runs FOLDER         a folder with the runs `one` and `two` instead of two that are trained now
+//     --assets FOLDER       takes the page's files from a folder instead of from the program
 //     --chromium PATH       the browser; /usr/bin/chromium when absent
 //     --screenshots FOLDER  writes a picture of every page there
 
@@ -15,10 +16,11 @@ const readline = require("node:readline");
 const { chromium } = require("playwright-core");
 
 const { values: options } = require("node:util").parseArgs({
-  options: Object.fromEntries(["rlar", "view", "runs", "chromium", "screenshots"].map((name) => [name, { type: "string" }])),
+  options: Object.fromEntries(["rlar", "view", "runs", "assets", "chromium", "screenshots"].map((name) => [name, { type: "string" }])),
 });
-const FLAGS = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-  + "--disable-component-update --disable-sync";
+const FLAGS =
+  "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking " +
+  "--disable-component-update --disable-sync";
 const MARKUP = `<img src=x onerror="window.broken=1">`;
 // The budgets, in milliseconds: the first paint, and every further panel.
 const [FIRST, PANEL] = [1000, 200];
@@ -28,9 +30,21 @@ function makeRuns() {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), "rlar-browser-"));
   if (options.runs !== undefined) fs.cpSync(options.runs, folder, { recursive: true });
   else {
-    for (const [name, seed] of [["one", 0], ["two", 1]]) {
+    for (const [name, seed] of [
+      ["one", 0],
+      ["two", 1],
+    ]) {
       const rlar = path.resolve(options.rlar ?? "target/release/rlar");
-      execFileSync(rlar, ["train", "--config", "configs/smoke.yaml", "--seed", String(seed), "--run", path.join(folder, name), "--quiet"]);
+      execFileSync(rlar, [
+        "train",
+        "--config",
+        "configs/smoke.yaml",
+        "--seed",
+        String(seed),
+        "--run",
+        path.join(folder, name),
+        "--quiet",
+      ]);
     }
   }
   const hostile = path.join(folder, MARKUP.replaceAll("/", ""));
@@ -41,13 +55,17 @@ function makeRuns() {
   fs.writeFileSync(path.join(hostile, "metrics.jsonl"), `${lines.join("\n")}\n{"step": NaN}\n{"cut`);
   const assignment = { example: MARKUP, tools: [{ tool: MARKUP, weight: 1 }], by: MARKUP, why: MARKUP };
   fs.writeFileSync(path.join(hostile, "assignments.jsonl"), `${JSON.stringify(assignment)}\n`);
-  fs.writeFileSync(path.join(hostile, "agents.jsonl"), `${JSON.stringify({ role: MARKUP, model: MARKUP, error: MARKUP, messages: [] })}\n`);
+  fs.writeFileSync(
+    path.join(hostile, "agents.jsonl"),
+    `${JSON.stringify({ role: MARKUP, model: MARKUP, error: MARKUP, messages: [] })}\n`,
+  );
   return { folder, hostile: path.basename(hostile) };
 }
 
 async function startServer(folder) {
   const rlar = path.resolve(options.rlar ?? "target/release/rlar");
-  const server = options.view === undefined ? spawn(rlar, ["view", folder, "--port", "0", "--no-browser"]) : spawn(options.view, [folder]);
+  const server =
+    options.view === undefined ? spawn(rlar, ["view", folder, "--port", "0", "--no-browser"]) : spawn(options.view, [folder]);
   server.stderr.pipe(process.stderr);
   for await (const line of readline.createInterface({ input: server.stdout })) return { server, url: line.trim() };
   throw new Error("the server printed no address");
@@ -62,11 +80,16 @@ async function main() {
     const page = await browser.newPage({ viewport: { width: 1280, height: 900 } });
     page.on("pageerror", (error) => wrong.push(`error in the page: ${error.message}`));
     page.on("console", (message) => message.type() === "error" && wrong.push(`console: ${message.text()}`));
+    if (options.assets !== undefined) {
+      await page.route("**/page/**", (route) => route.fulfill({ path: path.join(options.assets, new URL(route.request().url()).pathname.slice(6)) }));
+    }
     const open = async (view, runs, more = {}, wanted = "h1") => {
       const query = new URLSearchParams(more);
       for (const run of runs) query.append("run", run);
       const began = performance.now();
-      await page.goto(`${url}#/${view}?${query}`);
+      const hash = `#/${view}?${query}`;
+      await page.goto(`${url}${hash}`);
+      await page.waitForFunction((hash) => document.getElementById("main").dataset.shown === hash, hash);
       await page.locator(`main ${wanted}`).first().waitFor();
       return performance.now() - began;
     };
@@ -98,7 +121,9 @@ async function follow(page, open) {
   const tab = async (wanted, most = 80) => {
     for (let i = 0; i < most; i += 1) {
       await page.keyboard.press("Tab");
-      const text = await page.evaluate(() => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent);
+      const text = await page.evaluate(
+        () => document.activeElement.getAttribute("aria-label") ?? document.activeElement.textContent,
+      );
       if (wanted.test(text)) return;
     }
     throw new Error(`no place called ${wanted} can be reached with Tab`);
@@ -134,7 +159,10 @@ async function overlayAndGrow(page, open, folder) {
   const step = last.step + 1;
   fs.appendFileSync(file, `${JSON.stringify({ ...last, step })}\n`);
   await page.getByRole("cell", { name: new RegExp(`^${step} of`) }).waitFor({ timeout: 10_000 });
-  await page.locator(".readout", { hasText: `step ${step}:` }).first().waitFor();
+  await page
+    .locator(".readout", { hasText: `step ${step}:` })
+    .first()
+    .waitFor();
 }
 
 /** Opens every page in both colour schemes, measures it, and looks for barriers. */
@@ -158,7 +186,8 @@ async function everyPage(page, open, wrong) {
       if (took > PANEL && view !== "overview" && view !== "compare") wrong.push(`${name} took ${Math.round(took)} ms`);
       await page.evaluate(axe);
       const { violations } = await page.evaluate(() => window.axe.run());
-      for (const { id, help, nodes } of violations) wrong.push(`axe on ${name}, ${colorScheme}: ${id}: ${help}: ${nodes[0].html}`);
+      for (const { id, help, nodes } of violations)
+        wrong.push(`axe on ${name}, ${colorScheme}: ${id}: ${help}: ${nodes[0].html}`);
       if (options.screenshots !== undefined) {
         fs.mkdirSync(options.screenshots, { recursive: true });
         await page.screenshot({ path: path.join(options.screenshots, `${name}-${colorScheme}.png`) });

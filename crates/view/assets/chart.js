@@ -4,7 +4,8 @@ import uPlot from "./vendor/uPlot.js";
 import { element, fill, number } from "./dom.js";
 import { smooth } from "./series.js";
 
-// The palette of Okabe and Ito, in an order in which every colour stands out from the ground; dashes tell curves apart, too.
+// After the palette of Okabe and Ito, darker or lighter where a colour would not stand out from the ground; dashes tell curves
+// apart, too.
 const LIGHT = ["#0072B2", "#D55E00", "#007A59", "#B4588C", "#000000", "#9A6A00"];
 const DARK = ["#56B4E9", "#E69F00", "#00B386", "#E3A1C6", "#F0E442", "#FF7B24"];
 const DASHES = [[], [9, 4], [2, 3], [12, 4, 2, 4]];
@@ -34,10 +35,11 @@ export class Chart {
       "aria-valuenow": 0,
       on: { keydown: (event) => this.key(event) },
     });
+    new ResizeObserver(() => this.resize()).observe(this.area);
     this.element = element(
       "section",
       { class: "chart", "aria-label": title },
-      element("h3", {}, title),
+      element("h2", {}, title),
       this.area,
       this.keys,
       this.readout,

@@ -46,7 +46,7 @@ export async function compare(place, { runs, summaries }) {
     element("h2", {}, "Evaluations"),
     ...pair.flatMap((run, i) => evaluationTables(run, measured[i])).filter((part) => part !== null),
   );
-  return { resized: () => charts.forEach(({ chart }) => chart.resize()), recoloured: draw };
+  return { recoloured: draw };
 }
 
 function configTable(pair, configs) {

@@ -99,8 +99,5 @@ export async function evaluations(place, { runs }) {
       );
     }
   }
-  return {
-    resized: () => charts.forEach(({ chart }) => chart.resize()),
-    recoloured: () => charts.forEach(({ draw }) => draw()),
-  };
+  return { recoloured: () => charts.forEach(({ draw }) => draw()) };
 }

@@ -128,7 +128,7 @@ export async function overview(place, { runs, summaries, parameters }) {
     grid,
   );
   await read(summaries);
-  return { grown: read, resized: () => charts.forEach((chart) => chart.resize()), recoloured: draw };
+  return { grown: read, recoloured: draw };
 }
 
 function summary(runs, summaries) {

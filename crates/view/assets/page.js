@@ -10,8 +10,8 @@ import { overview } from "./overview.js";
 import { rewards } from "./rewards.js";
 import { rollouts } from "./rollouts.js";
 
-// A view is a function `(place, context)` that fills its place. It may return functions: `grown()` for more data,
-// `resized()`, `recoloured()`.
+// A view is a function `(place, context)` that fills its place. It may return functions: `grown(summaries)` for more data,
+// `recoloured()` for other colours.
 const VIEWS = {
   overview: { title: "Overview", show: overview },
   rollouts: { title: "Rollouts", show: rollouts },
@@ -53,8 +53,9 @@ async function show(movesFocus) {
     place.append(note(error.message));
   }
   fill(main, place);
-  shown.resized?.();
-  if (movesFocus) main.focus({ preventScroll: true });
+  // Says which address is shown by now.
+  main.dataset.shown = location.hash;
+  if (movesFocus && !document.getElementById("runs").contains(document.activeElement)) main.focus({ preventScroll: true });
 }
 
 function navigation(view, selected) {
@@ -62,26 +63,24 @@ function navigation(view, selected) {
     element("li", {}, element("a", { href: address(name, selected), "aria-current": name === view ? "page" : null }, title));
   fill(document.getElementById("pages"), Object.entries(VIEWS).map(link));
   document.getElementById("runs-summary").textContent = `Runs: ${selected.join(", ") || "none"}`;
-  const choose = (name, isChosen) => {
-    const next = isChosen ? [...selected, name] : selected.filter((run) => run !== name);
-    go(view, next, view === "overview" || view === "compare" ? Object.fromEntries(currentOwn()) : {});
-  };
-  const row = (run) =>
-    element(
-      "div",
-      {},
-      element(
-        "label",
-        {},
-        element("input", {
-          type: "checkbox",
-          checked: selected.includes(run.name),
-          on: { change: (event) => choose(run.name, event.target.checked) },
-        }),
-        `${run.name}: ${words(run)}`,
-      ),
+  const list = document.getElementById("runs-list");
+  // Someone who is choosing runs must not lose their place.
+  if (!list.contains(document.activeElement))
+    fill(
+      list,
+      runs.map((run) => runChoice(run, selected.includes(run.name))),
     );
-  fill(document.getElementById("runs-list"), runs.map(row));
+}
+
+function runChoice(run, isChosen) {
+  const change = (event) => {
+    const others = chosen().filter((name) => name !== run.name);
+    const { view } = current();
+    const keeps = view === "overview" || view === "compare";
+    go(view, event.target.checked ? [...others, run.name] : others, keeps ? Object.fromEntries(currentOwn()) : {});
+  };
+  const box = element("input", { type: "checkbox", checked: isChosen, on: { change } });
+  return element("div", {}, element("label", {}, box, `${run.name}: ${words(run)}`));
 }
 
 /** The parameters of the address apart from the runs. */
@@ -145,7 +144,6 @@ function live(text) {
 addEventListener("hashchange", () => {
   showing = show(true);
 });
-addEventListener("resize", () => shown.resized?.());
 onColours(() => shown.recoloured?.());
 document.getElementById("skip").addEventListener("click", (event) => {
   // The address after `#` is the view's.

@@ -117,8 +117,7 @@ function tokens(view, known) {
       log: false,
       marks: [],
     });
-  // The plot needs a width, which it has once it is in the page.
-  requestAnimationFrame(draw);
+  draw();
   return element(
     "section",
     {},

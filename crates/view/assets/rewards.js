@@ -37,7 +37,7 @@ export async function rewards(place, { runs, parameters }) {
     replacementSection(library),
     await exchangeSection(run, parameters.get("exchange"), Number(parameters.get("before") ?? 0)),
   );
-  return { resized: () => chart?.resize(), recoloured: draw };
+  return { recoloured: draw };
 }
 
 function toolSection(library, assigned, opened) {
