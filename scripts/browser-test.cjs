@@ -16,7 +16,9 @@ const readline = require("node:readline");
 const { chromium } = require("playwright-core");
 
 const { values: options } = require("node:util").parseArgs({
-  options: Object.fromEntries(["rlar", "view", "runs", "assets", "chromium", "screenshots"].map((name) => [name, { type: "string" }])),
+  options: Object.fromEntries(
+    ["rlar", "view", "runs", "assets", "chromium", "screenshots"].map((name) => [name, { type: "string" }]),
+  ),
 });
 const FLAGS =
   "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking " +
@@ -81,7 +83,9 @@ async function main() {
     page.on("pageerror", (error) => wrong.push(`error in the page: ${error.message}`));
     page.on("console", (message) => message.type() === "error" && wrong.push(`console: ${message.text()}`));
     if (options.assets !== undefined) {
-      await page.route("**/page/**", (route) => route.fulfill({ path: path.join(options.assets, new URL(route.request().url()).pathname.slice(6)) }));
+      await page.route("**/page/**", (route) =>
+        route.fulfill({ path: path.join(options.assets, new URL(route.request().url()).pathname.slice(6)) }),
+      );
     }
     const open = async (view, runs, more = {}, wanted = "h1") => {
       const query = new URLSearchParams(more);

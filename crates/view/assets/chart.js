@@ -21,20 +21,29 @@ function style(index) {
 
 /** A plot. `open(step)` is called for a chosen step, `zoom(from, to)` for a chosen range. */
 export class Chart {
-  constructor(title, { open, zoom }) {
-    Object.assign(this, { title, open, zoom, index: null, curves: [], plot: null });
+  constructor(title, { open, zoom, unit = "step" }) {
+    Object.assign(this, { title, open, zoom, unit, index: null, curves: [], plot: null, isSeen: false, isDrawn: true });
     this.readout = element("p", { class: "readout" });
     this.keys = element("ul", { class: "keys" });
     this.area = element("div", {
       class: "chart-plot",
       role: "slider",
       tabindex: 0,
-      "aria-label": `${title}, step`,
+      "aria-label": `${title}, ${unit}`,
       "aria-valuemin": 0,
       "aria-valuemax": 0,
       "aria-valuenow": 0,
       on: { keydown: (event) => this.key(event) },
     });
+    // A plot is drawn when it comes into sight, because a page has many.
+    const watch = new IntersectionObserver(
+      (entries) => {
+        this.isSeen = entries.at(-1).isIntersecting;
+        if (this.isSeen && !this.isDrawn) this.draw();
+      },
+      { rootMargin: "200px" },
+    );
+    watch.observe(this.area);
     new ResizeObserver(() => this.resize()).observe(this.area);
     this.element = element(
       "section",
@@ -56,7 +65,8 @@ export class Chart {
     if (this.index !== null && this.index >= steps.length) this.index = null;
     this.area.setAttribute("aria-valuemin", steps[0] ?? 0);
     this.area.setAttribute("aria-valuemax", steps.at(-1) ?? 0);
-    this.draw();
+    this.isDrawn = false;
+    if (this.isSeen) this.draw();
     const left = curves.length - this.curves.length;
     fill(
       this.keys,
@@ -67,6 +77,7 @@ export class Chart {
   }
 
   draw() {
+    this.isDrawn = true;
     this.plot?.destroy();
     const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
     const [text, grid, edge] = [colour("--muted"), colour("--grid"), colour("--edge")];
@@ -164,7 +175,7 @@ export class Chart {
     if (event.key === "Enter") this.choose();
     else if (event.key in moves && last >= 0) {
       this.index = Math.min(Math.max(moves[event.key], 0), last);
-      this.plot.setCursor({ left: this.plot.valToPos(this.data[0][this.index], "x"), top: 10 }, false);
+      this.plot?.setCursor({ left: this.plot.valToPos(this.data[0][this.index], "x"), top: 10 }, false);
       this.say();
     } else return;
     event.preventDefault();
@@ -180,7 +191,7 @@ export class Chart {
     const steps = this.data[0];
     const index = this.index ?? steps.length - 1;
     if (index < 0) {
-      this.readout.textContent = "no steps yet";
+      this.readout.textContent = `no ${this.unit}s yet`;
       return;
     }
     const values = this.curves.map((curve, i) => {
@@ -190,7 +201,7 @@ export class Chart {
       const spread = low !== high && low !== null && low !== undefined ? ` (${number(low)} to ${number(high)})` : "";
       return `${this.curves.length > 1 ? `${curve.label} ` : ""}${number(value)}${spread}`;
     });
-    const text = `step ${steps[index]}: ${values.join(", ")}`;
+    const text = `${this.unit} ${steps[index]}: ${values.join(", ")}`;
     this.readout.textContent = text;
     this.area.setAttribute("aria-valuenow", steps[index]);
     this.area.setAttribute("aria-valuetext", text);

@@ -8,13 +8,17 @@ import { count, element, figures, note, number, shown } from "./dom.js";
 /** The prompt of a group, and its replies side by side. */
 export async function groupView(run, step, group) {
   const view = await ask("group", { run, step, group });
-  const card = (reply, i) =>
+  const card = (reply) =>
     element(
       "article",
       { class: "card" },
-      element("h3", {}, element("a", { href: address("rollouts", [run], { step, group, row: reply.row }) }, `Reply ${i + 1}`)),
+      element(
+        "h3",
+        {},
+        element("a", { href: address("rollouts", [run], { step, group, row: reply.row }) }, `Reply ${reply.row}`),
+      ),
       replyFigures(reply),
-      shown(`Text of reply ${i + 1}`, reply.completion),
+      shown(`Text of reply ${reply.row}`, reply.completion),
       verdictList(run, reply),
     );
   return element(
@@ -109,7 +113,7 @@ function tokens(view, known) {
     (best, value, i) => (value !== null && (best === -1 || value < view.log_probs[best]) ? i : best),
     -1,
   );
-  const chart = new Chart("Log-prob of each token", { open: () => {}, zoom: () => {} });
+  const chart = new Chart("Log-prob of each token", { open: () => {}, zoom: () => {}, unit: "token" });
   const steps = view.log_probs.map((_, i) => i);
   const draw = () =>
     chart.show([{ label: "log-prob", steps, mean: view.log_probs, low: view.log_probs, high: view.log_probs }], {

@@ -90,6 +90,7 @@ function toolSection(library, assigned, opened) {
       ),
     );
   };
+  const [used, others] = [true, false].map((isUsed) => library.tools.filter((tool) => uses(tool) > 0 === isUsed));
   const known = library.tools.some((tool) => tool.name === opened);
   return element(
     "section",
@@ -101,7 +102,15 @@ function toolSection(library, assigned, opened) {
           `The run's library has no tool called ${opened}; rules of the config, such as the overlong penalty, score without a card.`,
         )
       : null,
-    library.tools.length === 0 ? element("p", {}, "The run's library has no tools.") : library.tools.map(detail),
+    used.length === 0 ? element("p", {}, "At the start of the run, no tool of its library scores a prompt.") : used.map(detail),
+    others.length === 0
+      ? null
+      : element(
+          "details",
+          { open: others.some((tool) => tool.name === opened) },
+          element("summary", {}, `${count(others.length, "further tool")} of the library, which no prompt had at the start`),
+          others.map(detail),
+        ),
   );
 }
 
