@@ -10,8 +10,8 @@
 //!    the log, and `auth` lets it in.
 //! 2. `body` reads the body within bounds, `intake` makes examples and replies of its items, and `idempotency` recognises a
 //!    repeated request.
-//! 3. `queue` holds what waits, within bounds of number and time, to which `serving_delay` adds what came before; `workers` score it in batches with a library of `libraries`, in which new tools
-//!    are found while the server runs.
+//! 3. `queue` holds what waits, within bounds of number and time, to which `serving_delay` adds the time before; `workers`
+//!    score it in batches with a library of `libraries`, in which new tools are found while the server runs.
 //! 4. `answer` makes the answers, whose JSON [`wire`] describes; `tool_failures` suspends tools that fail too often,
 //!    `drift` watches the scores, `alerts` tells people of both, and `metrics` counts.
 

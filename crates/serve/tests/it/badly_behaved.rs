@@ -124,7 +124,9 @@ fn orders_in_any_column_change_no_verdict() {
         }
     }
     // No column can name other tools, other weights or another library.
-    let named = json!({ "prompt": "2 + 2 =", "reference": "4", "response": "5", "tool": "judge", "weight": 9, "library": ORDERS });
+    let named = json!({
+        "prompt": "2 + 2 =", "reference": "4", "response": "5", "tool": "judge", "weight": 9, "library": ORDERS,
+    });
     let result = &results(&server, &json!([named]))[0];
     assert_eq!((&result["parts"][0]["tool"], &result["reward"]), (&json!("numbers"), &json!(0.0)));
 }

@@ -219,7 +219,8 @@ fn texts_with_escapes_come_back_as_they_were() {
         assert_eq!((&result["id"], &result["reward"]), (&json!(text), &json!(1.0)), "{result}");
     }
     // The same in escapes, pairs of surrogates among them.
-    let escaped = r#"{"items": [{"id": "\ud834\udd1e \u00e9\/\u0041", "prompt": "2 + 2 =", "reference": "4", "response": "\u0034"}]}"#;
+    let escaped = r#"{"items": [{"id": "\ud834\udd1e \u00e9\/\u0041",
+        "prompt": "2 + 2 =", "reference": "4", "response": "\u0034"}]}"#;
     let answer = Client::of(&server).post_text("/v1/rewards", escaped).json();
     assert_eq!((&answer["results"][0]["id"], &answer["results"][0]["reward"]), (&json!("𝄞 é/A"), &json!(1.0)));
 }
