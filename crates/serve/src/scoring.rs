@@ -150,7 +150,7 @@ fn put_off(state: &ServeState, reason: PutOff, time: Duration, delay: Duration) 
             ("queue_full", retry_after, why.to_owned())
         }
         PutOff::TooLate { wait, retry_after } => {
-            let (wait, time) = ((wait + delay).as_secs_f64(), time.as_secs_f64());
+            let (wait, time) = (wait.saturating_add(delay).as_secs_f64(), time.as_secs_f64());
             let why = format!(
                 "scoring would begin after about {wait:.3} s, and the request has {time} s; send it again after the time in \
                  `Retry-After`, or with a longer `deadline_s`"

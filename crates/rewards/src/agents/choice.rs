@@ -49,7 +49,8 @@ pub(super) fn parse_choice(reply: &ChatReply, offered: &[OfferedTool]) -> Result
     }
 }
 
-/// Reads a choice from a text: a JSON object, by itself or as the `arguments` of a call, or plain words. A text with JSON that cannot be read is not taken for plain words.
+/// Reads a choice from a text: a JSON object, by itself or as the `arguments` of a call, or plain words. A text with
+/// JSON that cannot be read is not taken for plain words.
 fn parse_text(text: &str, offered: &[OfferedTool]) -> Result<ParsedChoice, String> {
     let fields = match object(text) {
         Ok(fields) => fields,
