@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
 use crate::architecture::{DecoderConfig, NormKind, QkvNames};
 use crate::cache::KvCache;
@@ -199,13 +199,20 @@ impl Decoder {
         view
     }
 
-    /// A view of this decoder that rounds activations to 8 bits per block for products with quantised matrices, as
-    /// llama.cpp does. Sampling uses it, because it is several times faster for few rows; log-probs and gradients are
-    /// computed without rounding. A decoder without quantised matrices computes the same as before.
+    /// A view of this decoder for sampling. It rounds activations to 8 bits per block for products with quantised matrices,
+    /// as llama.cpp does, because that is several times faster for few rows; log-probs and gradients are computed without
+    /// rounding. Where products are in bfloat16, it holds a copy of the matrices in bfloat16, so that they need not be
+    /// converted for every token. Otherwise it computes the same as the decoder.
     #[must_use]
     pub fn rounded(&self) -> Self {
         let mut view = self.clone();
         view.forward.rounded = true;
+        if view.forward.ops == Ops::Half {
+            view.forward.weights = view.forward.weights.map(|spec, weight| match weight {
+                Weight::Dense(matrix) if spec.form != Form::Vector => Weight::Dense(matrix.clone().cast(DType::BF16)),
+                _ => weight.clone(),
+            });
+        }
         view
     }
 

@@ -10,6 +10,7 @@ use crate::error::PolicyError;
 use crate::generation::{Finish, GenerationRequest, Sample, StreamControl, TokenEvent};
 use crate::memory::{MemoryPlan, free_memory};
 use crate::ops::in_pool;
+use crate::prefix_cache::{KnownPrefix, PrefixCache, shared};
 use crate::sampling::{Sampling, sample_token};
 use crate::tokenizer::Tokenizer;
 
@@ -19,19 +20,27 @@ pub struct Engine<'a> {
     decoder: Decoder,
     tokenizer: &'a Tokenizer,
     batch: usize,
+    prefixes: Option<&'a PrefixCache>,
 }
 
 impl<'a> Engine<'a> {
     /// Makes an engine that runs about `batch` sequences of a decoder at a time. All continuations of a request start
     /// together, even if there are more than `batch`.
     pub fn new(decoder: &Decoder, tokenizer: &'a Tokenizer, batch: usize) -> Self {
-        Self { decoder: decoder.rounded(), tokenizer, batch: batch.max(1) }
+        Self { decoder: decoder.rounded(), tokenizer, batch: batch.max(1), prefixes: None }
     }
 
     /// Makes the engine batch-invariant: the tokens and log-probs of a sequence do not depend on the other sequences of
     /// the batch, to the last bit. Prompts run more slowly. On a GPU this is an error.
     pub fn deterministic(self) -> Result<Self, PolicyError> {
         Ok(Self { decoder: self.decoder.batch_invariant()?, ..self })
+    }
+
+    /// Makes the engine read prompts from where they differ from those that it has read before and kept in `prefixes`, and
+    /// keep what it reads there. The log-probs of a sequence then depend on that, by rounding errors.
+    #[must_use]
+    pub fn with_prefixes(self, prefixes: &'a PrefixCache) -> Self {
+        Self { prefixes: Some(prefixes), ..self }
     }
 
     /// Estimates the memory that generation for `requests` needs.
@@ -156,11 +165,14 @@ impl<'a> Engine<'a> {
         which: &[usize],
         sampling: &Sampling,
     ) -> Result<(KvCache, Vec<ActiveSequence>), PolicyError> {
-        let lens: Vec<usize> = which.iter().map(|r| requests[*r].prompt.len()).collect();
-        let ids: Vec<u32> = which.iter().flat_map(|r| requests[*r].prompt.iter().copied()).collect();
-        let mut cache = self.decoder.cache();
-        cache.push(which.len());
-        let hidden = self.decoder.extend(&ids, &lens, &mut cache);
+        let prompts: Vec<&[u32]> = which.iter().map(|r| requests[*r].prompt.as_slice()).collect();
+        let (mut cache, known) = self.begin(&prompts);
+        let new: Vec<&[u32]> = prompts.iter().zip(&known).map(|(prompt, known)| &prompt[*known..]).collect();
+        let lens: Vec<usize> = new.iter().map(|new| new.len()).collect();
+        let hidden = self.decoder.extend(&new.concat(), &lens, &mut cache);
+        if let (Some(prefixes), [prompt]) = (self.prefixes, prompts.as_slice()) {
+            prefixes.keep(prompt, &cache, 0);
+        }
         let ends = lens.iter().scan(0i64, |end, n| {
             *end += *n as i64;
             Some(*end - 1)
@@ -180,6 +192,42 @@ impl<'a> Engine<'a> {
         cache.reorder(&order);
         draw(&rows, &mut active, requests, sampling)?;
         Ok((cache, active))
+    }
+
+    /// A cache with a sequence for each prompt, which holds the known beginning of the prompt, and the number of tokens of
+    /// each. What all prompts begin with is read once.
+    fn begin(&self, prompts: &[&[u32]]) -> (KvCache, Vec<usize>) {
+        let mut cache = self.decoder.cache();
+        let Some(prefixes) = self.prefixes else {
+            cache.push(prompts.len());
+            return (cache, vec![0; prompts.len()]);
+        };
+        // The last token of a prompt must be read to know what comes next.
+        let beginnings: Vec<&[u32]> = prompts.iter().map(|prompt| &prompt[..prompt.len() - 1]).collect();
+        if let [first, others @ ..] = beginnings.as_slice() {
+            let common = others.iter().map(|other| shared(first, other)).min().map_or(&first[..0], |n| &first[..n]);
+            let KnownPrefix { mut cache, tokens } = self.known(prefixes, common);
+            if tokens < common.len() {
+                self.decoder.extend(&common[tokens..], &[common.len() - tokens], &mut cache);
+                prefixes.keep(common, &cache, 0);
+            }
+        }
+        let mut lens = Vec::with_capacity(prompts.len());
+        for beginning in beginnings {
+            let known = self.known(prefixes, beginning);
+            cache.join(known.cache);
+            lens.push(known.tokens);
+        }
+        (cache, lens)
+    }
+
+    /// The known beginning of a prompt, as a cache with one sequence, which may be empty.
+    fn known(&self, prefixes: &PrefixCache, tokens: &[u32]) -> KnownPrefix {
+        prefixes.find(tokens).unwrap_or_else(|| {
+            let mut cache = self.decoder.cache();
+            cache.push(1);
+            KnownPrefix { cache, tokens: 0 }
+        })
     }
 }
 

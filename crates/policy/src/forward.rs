@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -107,7 +107,7 @@ impl ForwardPass {
         match &self.weights[table] {
             Weight::Dense(table) => {
                 let rows = plain::ints(rows.into_iter().map(|r| r as i64).collect(), &self.device);
-                table.clone().select(0, rows)
+                table.clone().select(0, rows).cast(DType::F32)
             }
             Weight::Quantised(table) => {
                 let rows = dequantised_rows(table, rows, &self.device);

@@ -58,17 +58,24 @@ pub fn ints(values: Vec<i64>, device: &Device) -> Tensor<1, Int> {
 /// Applies rotary position embedding to `x` `[batch, heads, time, dim]`, whose tokens have the positions
 /// `[batch, time]`.
 pub fn rotate(x: Tensor<4>, rope: &Rope, positions: &[usize], time: usize) -> Tensor<4> {
-    let [_, _, _, dim] = x.dims();
-    let half = dim / 2;
-    let gather = |sine: bool| -> Tensor<4> {
+    let tables = rotations(rope, positions, time, &x.device().without_autodiff());
+    rotate_by(x, tables)
+}
+
+/// The cosines and sines of the positions `[batch, time]`: `[batch, 1, time, dim / 2]` each.
+pub fn rotations(rope: &Rope, positions: &[usize], time: usize, device: &Device) -> [Tensor<4>; 2] {
+    [false, true].map(|sine| {
         let row = |p: &usize| if sine { rope.at(*p).1 } else { rope.at(*p).0 };
         let rows: Vec<f32> = positions.iter().flat_map(row).copied().collect();
-        Tensor::from_data(
-            TensorData::new(rows, [positions.len() / time, 1, time, half]),
-            &x.device().without_autodiff(),
-        )
-    };
-    let (cos, sin) = (gather(false), gather(true));
+        let half = rows.len() / positions.len().max(1);
+        Tensor::from_data(TensorData::new(rows, [positions.len() / time.max(1), 1, time, half]), device)
+    })
+}
+
+/// Applies rotary position embedding to `x` `[batch, heads, time, dim]` with cosines and sines, as [`rotations`] returns
+/// them.
+pub fn rotate_by(x: Tensor<4>, [cos, sin]: [Tensor<4>; 2]) -> Tensor<4> {
+    let half = x.dims()[3] / 2;
     let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
     Tensor::cat(vec![a.clone() * cos.clone() - b.clone() * sin.clone(), b * cos + a * sin], 3)
 }

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rlar_policy::ops::Ops;
-use rlar_policy::{Engine, Finish, GenerationRequest, Sampling, Sequence, StreamControl, sample_token};
+use rlar_policy::{Engine, Finish, GenerationRequest, PrefixCache, Sampling, Sequence, StreamControl, sample_token};
 
 use crate::tiny;
 
@@ -46,6 +46,74 @@ fn a_seed_decides_its_sample_whatever_runs_beside_it() {
             assert_eq!(alone[0][0].tokens, sample.tokens);
         }
     }
+}
+
+/// Prompts of all lengths that take the places of sequences that have ended.
+#[test]
+fn sequences_that_join_a_running_batch_are_sampled_as_if_they_were_alone() {
+    let many: Vec<GenerationRequest> = (0..40)
+        .map(|i| GenerationRequest {
+            prompt: (0..1 + (i * 7) % 29).map(|j| (i * 31 + j * 17) as u32 % 290).collect(),
+            seeds: vec![i as u64, 500 + i as u64],
+        })
+        .collect();
+    let sampling = Sampling { max_tokens: 30, ..sampling() };
+    for ops in [Ops::Fused, Ops::Plain] {
+        let policy = tiny::policy_on(ops);
+        let together = policy.engine(6).generate(&many, &sampling).unwrap();
+        assert!(together.iter().flatten().any(|s| s.tokens.len() < 20), "some end early");
+        for (request, together) in many.iter().zip(&together) {
+            let alone = policy.engine(1).generate(std::slice::from_ref(request), &sampling).unwrap();
+            for (alone, together) in alone[0].iter().zip(together) {
+                assert_eq!(alone.tokens, together.tokens, "{ops:?}");
+                let difference = alone.log_probs.iter().zip(&together.log_probs).map(|(a, b)| (a - b).abs());
+                assert!(difference.fold(0.0, f32::max) < 1e-4, "{ops:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn prompts_that_begin_alike_are_read_once_and_sampled_as_without_that() {
+    let policy = tiny::policy();
+    let instructions: Vec<u32> = (0..25).map(|i| 40 + i * 9 % 200).collect();
+    let prompt = |shared: usize, own: &[u32]| [&instructions[..shared], own].concat();
+    let request = |prompt: Vec<u32>| GenerationRequest { prompt, seeds: vec![3, 9] };
+    let prompts = [
+        prompt(25, &[5, 6]),
+        prompt(25, &[7]),
+        prompt(25, &[]),
+        prompt(3, &[8, 9, 10]),
+        prompt(0, &[11]),
+        prompt(25, &[5, 6]),
+        prompt(25, &[5, 6, 12, 13]),
+    ];
+    let requests: Vec<GenerationRequest> = prompts.into_iter().map(request).collect();
+    let expected = policy.engine(64).generate(&requests, &sampling()).unwrap();
+    let check = |samples: &[Vec<rlar_policy::Sample>], expected: &[Vec<rlar_policy::Sample>]| {
+        for (sample, expected) in samples.iter().flatten().zip(expected.iter().flatten()) {
+            assert_eq!(sample.tokens, expected.tokens);
+            assert!(sample.log_probs.iter().zip(&expected.log_probs).all(|(a, b)| (a - b).abs() < 1e-4));
+        }
+    };
+    for tokens in [0, 30, 1000] {
+        for batch in [1, 4, 64] {
+            let prefixes = PrefixCache::new(tokens);
+            let engine = policy.engine(batch).with_prefixes(&prefixes);
+            for _ in 0..2 {
+                check(&engine.generate(&requests, &sampling()).unwrap(), &expected);
+                for (request, expected) in requests.iter().zip(&expected) {
+                    let one = engine.generate(std::slice::from_ref(request), &sampling()).unwrap();
+                    check(&one, std::slice::from_ref(expected));
+                }
+            }
+        }
+    }
+    // What is kept is used: with the keys and values of other weights, something else comes out.
+    let (prefixes, other) = (PrefixCache::new(1000), tiny::policy_with_seed(8));
+    other.engine(1).with_prefixes(&prefixes).generate(&requests[..1], &sampling()).unwrap();
+    let wrong = policy.engine(1).with_prefixes(&prefixes).generate(&requests[..1], &sampling()).unwrap();
+    assert_ne!(wrong[0][0].log_probs, expected[0][0].log_probs);
 }
 
 #[test]

@@ -13,10 +13,18 @@ pub fn json() -> Value {
 }
 
 pub fn policy_on(ops: Ops) -> Policy {
+    policy_of(ops, 7)
+}
+
+pub fn policy_with_seed(seed: u64) -> Policy {
+    policy_of(Ops::Fused, seed)
+}
+
+fn policy_of(ops: Ops, seed: u64) -> Policy {
     let cpu = ComputeDevice::new("cpu").unwrap();
     let texts = ["one two three four five", "12 and 34 make 46", "a quick brown fox"];
     let tokenizer = Tokenizer::train(texts, 290).unwrap();
-    Policy::random(ModelConfig::new(json()).unwrap(), tokenizer, 7, &ComputeDevice { ops, ..cpu }).unwrap()
+    Policy::random(ModelConfig::new(json()).unwrap(), tokenizer, seed, &ComputeDevice { ops, ..cpu }).unwrap()
 }
 
 pub fn policy() -> Policy {

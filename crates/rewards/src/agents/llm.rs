@@ -46,8 +46,8 @@ pub struct LlmConfig {
     /// Largest number of times that one request is sent, the first time included, when it fails.
     #[schemars(range(min = 1, max = 20))]
     pub tries: u32,
-    /// Largest number of requests that are sent to the server at the same time. Fewer are sent if the server says that it
-    /// takes fewer, or while it is overloaded.
+    /// Largest number of requests that are sent to the server at the same time, or answered by a local model in one batch.
+    /// Fewer are sent if the server says that it takes fewer, or while it is overloaded.
     #[schemars(range(min = 1, max = 1024))]
     pub concurrency: usize,
     /// Number of tokens that prompt and reply share in the model's context. When absent, the server is asked.
@@ -120,7 +120,7 @@ impl LlmConfig {
                 Arc::new(Replay::parse(&path, &text)?.with_context(self.context))
             }
             (None, Some(path), None, _) => {
-                let local = LocalLlm::load(Path::new(path), "cpu");
+                let local = LocalLlm::load(Path::new(path), "cpu", self.concurrency);
                 Arc::new(local.map_err(|e| RewardError::tool("rewards.llm.local", e.to_string()))?)
             }
             (None, None, Some(url), Some(model)) => {

@@ -1,43 +1,82 @@
 //! A local chat model, used as the language model of agents and judges.
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
-use rlar_policy::{ComputeDevice, Finish, GenerationRequest, Policy, PolicyError, Sampling, Turn};
+use rlar_policy::{ComputeDevice, Finish, GenerationRequest, Policy, PolicyError, PrefixCache, Sample, Sampling, Turn};
 use rlar_run::sha256;
 use serde_json::json;
 
-/// A chat model that `rlar-policy` runs in this process. It answers one request at a time; at temperature 0 it decodes
-/// greedily. Functions that the reply may call are described in the first message, and a call is expected as JSON text.
+/// Number of tokens whose keys and values are kept for prompts that begin in the same way.
+const KEPT_TOKENS: usize = 4096;
+
+/// A chat model that `rlar-policy` runs in this process; at temperature 0 it decodes greedily. Requests that wait at the same
+/// time are answered in one batch, and what a prompt has in common with an earlier one, such as instructions and examples, is
+/// not read again. Functions that the reply may call are described in the first message, and a call is expected as JSON text.
 /// A schema of the reply does not constrain decoding.
 #[derive(Debug)]
 pub struct LocalLlm {
-    policy: Mutex<Policy>,
+    policy: Policy,
+    prefixes: PrefixCache,
+    queue: Mutex<Queue>,
+    /// Signalled when a batch has ended.
+    ended: Condvar,
     name: String,
     context: u64,
+    concurrency: usize,
+}
+
+/// The requests that wait for the model, and the replies that wait for their callers.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Vec<Question>,
+    /// By the number of the question; the error is a message.
+    answers: HashMap<u64, Result<Sample, String>>,
+    /// Whether a caller runs a batch.
+    is_busy: bool,
+    /// The number of the next question.
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Question {
+    number: u64,
+    request: GenerationRequest,
+    sampling: Sampling,
 }
 
 impl LocalLlm {
     /// Loads a chat model onto a device, such as `cpu`, from a Hugging Face folder or a GGUF file. The model needs a
-    /// chat template.
-    pub fn load(path: &Path, device: &str) -> Result<Self, PolicyError> {
+    /// chat template. At most `concurrency` requests are answered in one batch.
+    pub fn load(path: &Path, device: &str, concurrency: usize) -> Result<Self, PolicyError> {
         let policy = Policy::load_frozen(path, &ComputeDevice::new(device)?)?;
         let file = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
         let fingerprint = rlar_run::fingerprint(path).map_err(|e| PolicyError::Request(e.to_string()))?;
         let name = format!("{file} {}", &sha256(fingerprint.to_string().as_bytes())[..12]);
         let context = policy.decoder.config().max_position_embeddings as u64;
-        Ok(Self { policy: Mutex::new(policy), name, context })
+        Ok(Self {
+            policy,
+            prefixes: PrefixCache::new(KEPT_TOKENS),
+            queue: Mutex::default(),
+            ended: Condvar::new(),
+            name,
+            context,
+            concurrency: concurrency.max(1),
+        })
     }
 
     fn error(&self, why: &dyn std::fmt::Display) -> LlmError {
         LlmError::Request { address: self.name.clone(), message: why.to_string() }
     }
-}
 
-impl Llm for LocalLlm {
-    fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
-        let policy = self.policy.lock().unwrap_or_else(PoisonError::into_inner);
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The prompt of a chat, in tokens.
+    fn prompt(&self, request: &ChatRequest) -> Result<Vec<u32>, LlmError> {
         let functions = request.tools.iter().map(|f| {
             let signature = json!({ "name": f.name, "description": f.description, "parameters": f.parameters });
             format!(
@@ -51,41 +90,122 @@ impl Llm for LocalLlm {
             first.push_str(&functions);
         }
         let turns: Vec<Turn> = messages.iter().map(|(role, content)| Turn { role, content }).collect();
-        let text = policy.tokenizer.chat(&turns, true).map_err(|e| self.error(&e))?;
-        let prompt = policy.tokenizer.encode(&text).map_err(|e| self.error(&e))?;
-        let (used, context) = (prompt.len(), policy.decoder.config().max_position_embeddings);
+        let text = self.policy.tokenizer.chat(&turns, true).map_err(|e| self.error(&e))?;
+        let prompt = self.policy.tokenizer.encode(&text).map_err(|e| self.error(&e))?;
+        let (used, context) = (prompt.len() as u64, self.context);
         if used >= context {
             let message = format!(
                 "{}: the chat has {used} tokens, and the model's context holds {context}; use a model with a longer context",
                 self.name
             );
-            let (prompt_tokens, context) = (Some(used as u64), Some(self.context));
-            return Err(LlmError::ContextTooLong { message, prompt_tokens, context });
+            return Err(LlmError::ContextTooLong { message, prompt_tokens: Some(used), context: Some(context) });
         }
+        Ok(prompt)
+    }
+
+    /// Answers a question, together with those that wait at the same time: the first caller that finds no batch running runs
+    /// one, and the others wait for it.
+    fn answer(&self, request: GenerationRequest, sampling: Sampling) -> Result<Sample, String> {
+        let mut queue = self.lock();
+        let number = queue.next;
+        queue.next += 1;
+        queue.waiting.push(Question { number, request, sampling });
+        loop {
+            if let Some(answer) = queue.answers.remove(&number) {
+                return answer;
+            }
+            if queue.is_busy {
+                queue = self.ended.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let batch = Batch::take(self, &mut queue);
+            drop(queue);
+            batch.run();
+            queue = self.lock();
+        }
+    }
+}
+
+/// Questions that are answered together. When it is dropped, all of them have an answer or an error, and the next batch may run.
+struct Batch<'a> {
+    llm: &'a LocalLlm,
+    numbers: Vec<u64>,
+    requests: Vec<GenerationRequest>,
+    sampling: Sampling,
+    answers: HashMap<u64, Result<Sample, String>>,
+}
+
+impl<'a> Batch<'a> {
+    /// Takes the waiting questions that are sampled in the same way as the first one.
+    fn take(llm: &'a LocalLlm, queue: &mut Queue) -> Self {
+        queue.is_busy = true;
+        let sampling = queue.waiting.first().map(|first| first.sampling.clone()).unwrap_or_default();
+        let (mut numbers, mut requests, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for question in queue.waiting.drain(..) {
+            if question.sampling == sampling && numbers.len() < llm.concurrency {
+                numbers.push(question.number);
+                requests.push(question.request);
+            } else {
+                others.push(question);
+            }
+        }
+        queue.waiting = others;
+        Self { llm, numbers, requests, sampling, answers: HashMap::new() }
+    }
+
+    fn run(mut self) {
+        let engine = self.llm.policy.engine(self.llm.concurrency).with_prefixes(&self.llm.prefixes);
+        let answers: Vec<Result<Sample, String>> = match engine.generate(&self.requests, &self.sampling) {
+            Ok(samples) => samples.into_iter().flatten().map(Ok).collect(),
+            Err(error) => vec![Err(error.to_string()); self.numbers.len()],
+        };
+        self.answers = self.numbers.iter().copied().zip(answers).collect();
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.llm.lock();
+        for number in &self.numbers {
+            let none = || Err("it gave no reply".to_owned());
+            queue.answers.insert(*number, self.answers.remove(number).unwrap_or_else(none));
+        }
+        queue.is_busy = false;
+        self.llm.ended.notify_all();
+    }
+}
+
+impl Llm for LocalLlm {
+    fn chat(&self, request: &ChatRequest) -> Result<ChatReply, LlmError> {
+        let prompt = self.prompt(request)?;
+        let prompt_tokens = prompt.len() as u64;
         let sampling = Sampling {
             temperature: request.temperature as f32,
             top_p: 1.0,
             top_k: 0,
             min_p: 0.0,
             repetition_penalty: 1.0,
-            max_tokens: (request.max_tokens.max(1) as usize).min(context - used),
+            max_tokens: request.max_tokens.max(1) as usize,
             stop: Vec::new(),
             include_stop: false,
             stop_tokens: Vec::new(),
         };
-        // Equal requests get equal replies.
+        // Equal requests get equal random numbers.
         let seed = u64::from_str_radix(&request.key()[..16], 16).unwrap_or(0);
-        let requests = [GenerationRequest { prompt, seeds: vec![seed] }];
-        let samples = policy.engine(1).generate(&requests, &sampling).map_err(|e| self.error(&e))?;
-        let sample = samples.into_iter().flatten().next().ok_or_else(|| self.error(&"it gave no reply"))?;
+        let sample =
+            self.answer(GenerationRequest { prompt, seeds: vec![seed] }, sampling).map_err(|why| self.error(&why))?;
         let finish = if sample.finish == Finish::Stop { "stop" } else { "length" };
         Ok(ChatReply {
             text: sample.text,
             calls: Vec::new(),
-            prompt_tokens: used as u64,
+            prompt_tokens,
             completion_tokens: sample.tokens.len() as u64,
             finish: finish.into(),
         })
+    }
+
+    fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     fn context(&self) -> Option<u64> {

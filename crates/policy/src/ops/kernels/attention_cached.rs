@@ -13,6 +13,13 @@ pub struct KvSlot {
     v: Vec<f32>,
 }
 
+impl KvSlot {
+    /// A copy of the first `tokens` keys and values, which are `width` wide.
+    pub fn prefix(&self, tokens: usize, width: usize) -> Self {
+        Self { k: self.k[..tokens * width].to_vec(), v: self.v[..tokens * width].to_vec() }
+    }
+}
+
 /// Attention of new rows, `lens[i]` of sequence `i`, over the cached rows of their sequence and over themselves.
 /// Appends the new keys and values to `slots[i]`. Shapes are as in [`super::attention()`].
 pub fn attention_cached(

@@ -1,7 +1,11 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
-use rlar_net::llm::{ChatReply, ChatRequest, Llm, LlmError};
+use rlar_net::llm::{ChatMessage, ChatReply, ChatRequest, Llm, LlmError};
 use rlar_oracles::{model, needs_models};
+use rlar_policy::{ComputeDevice, ModelConfig, Policy, Tokenizer};
 use rlar_rewards::LocalLlm;
 use rlar_rewards::ToolCard;
 use rlar_rewards::agents::offered::OfferedTool;
@@ -29,7 +33,7 @@ impl Llm for Short {
 #[test]
 fn the_builtin_agent_replaces_a_local_model_that_is_too_small() {
     let path = model!("SmolLM2-135M-Instruct.Q4_1.gguf");
-    let watched = Watched::new(Arc::new(Short(LocalLlm::load(&path, "cpu").unwrap())));
+    let watched = Watched::new(Arc::new(Short(LocalLlm::load(&path, "cpu", 2).unwrap())));
     let agents = agents(watched.clone());
     let examples = rows(&[json!({ "id": "a", "prompt": "1 + 1 =", "reference": "2", "domain": "sums" })]);
     let labels = agents.classify(&[&examples[0]]);
@@ -48,4 +52,61 @@ fn the_builtin_agent_replaces_a_local_model_that_is_too_small() {
     let classify = counts(&agents, "classify");
     assert!(classify.fallbacks == 1 || classify.requests <= 3, "{classify:?}");
     println!("classify {classify:?}, select {:?}", counts(&agents, "select"));
+}
+
+/// Writes a chat model with random weights.
+fn random_chat_model(folder: &Path) {
+    let config = ModelConfig::new(json!({
+        "model_type": "llama", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 256,
+        "rope_theta": 10000.0, "rms_norm_eps": 1e-5,
+    }));
+    let tokenizer = Tokenizer::train(["France Italy Peru Japan Kenya Norway capital of a country"], 300).unwrap();
+    let policy = Policy::random(config.unwrap(), tokenizer, 0, &ComputeDevice::new("cpu").unwrap()).unwrap();
+    for (name, bytes) in policy.files().unwrap() {
+        fs::write(folder.join(name), bytes).unwrap();
+    }
+    let template = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+    fs::write(folder.join("chat_template.jinja"), template).unwrap();
+}
+
+/// Requests that wait at the same time share a batch, and what their prompts have in common is read once.
+#[test]
+fn many_callers_of_a_local_model_get_the_replies_that_each_would_get_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    random_chat_model(folder.path());
+    let countries = ["France", "Italy", "Peru", "Japan", "Kenya", "Norway"];
+    let message = |role: &str, content: &str| ChatMessage { role: role.into(), content: content.into() };
+    let request = |i: usize| ChatRequest {
+        messages: vec![
+            message("system", "You name the capital of a country, and nothing else."),
+            message("user", countries[i % countries.len()]),
+        ],
+        // Two ways to sample, which cannot share a batch.
+        temperature: if i % 2 == 0 { 0.0 } else { 0.9 },
+        max_tokens: 20,
+        task: i.to_string(),
+        ..ChatRequest::default()
+    };
+    let llm = LocalLlm::load(folder.path(), "cpu", 4).unwrap();
+    let requests: Vec<ChatRequest> = (0..24).map(request).collect();
+    let together: Vec<ChatReply> = std::thread::scope(|scope| {
+        let llm = &llm;
+        let ask = |request| scope.spawn(move || llm.chat(request).unwrap());
+        let asked: Vec<_> = requests.iter().map(ask).collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    for (request, reply) in requests.iter().zip(&together) {
+        let alone = LocalLlm::load(folder.path(), "cpu", 1).unwrap().chat(request).unwrap();
+        assert_eq!(*reply, alone);
+    }
+    let texts: BTreeSet<&str> = together.iter().map(|reply| reply.text.as_str()).collect();
+    assert!(texts.len() > 6, "{texts:?}");
+    // A request that cannot be answered harms none of the others.
+    let long = ChatRequest { messages: vec![message("user", &"France ".repeat(300))], ..request(0) };
+    std::thread::scope(|scope| {
+        let failed = scope.spawn(|| llm.chat(&long));
+        assert_eq!(llm.chat(&requests[0]).unwrap(), together[0]);
+        assert!(matches!(failed.join().unwrap(), Err(LlmError::ContextTooLong { .. })));
+    });
 }
