@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PEAKS = {"H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "4090": 165}
 # What memory may grow by from the first half of the steps to the second: MB, and the share of what there was.
 GROWTH_MB, GROWTH_SHARE = 64, 0.02
-MEMORY_STEPS = 200
+MEMORY_STEPS = 120
 
 
 def sizes(device):
@@ -42,6 +42,7 @@ def prepare(out, device):
     read = lambda name: dict(config_files.read(ROOT / "configs" / name), device=device)
     main = read("math.yaml")
     memory = dict(read("smoke.yaml"))
+    memory["warmup"] = dict(memory["warmup"], steps=20)
     memory["train"] = dict(memory["train"], steps=MEMORY_STEPS, flat_steps=0)
     memory["run"] = dict(folder="memory", checkpoint_every=50, rollouts_every=50)
     memory["eval"] = dict(samples=1)
@@ -276,7 +277,7 @@ def lacks_torch(out):
 def summary(out, device):
     """Prints the summary; returns whether at least one part ran, and all that ran have passed."""
     parts = [("parity", "1  parity with recorded results and with the CPU"), ("main", "2  the main job, configs/math.yaml"),
-             ("step", "3a a GRPO step of rlar"), ("torch", "3b the same step in PyTorch"), ("memory", "4  memory over 200 steps")]
+             ("step", "3a a GRPO step of rlar"), ("torch", "3b the same step in PyTorch"), ("memory", f"4  memory over {MEMORY_STEPS} steps")]
     print(f"\n== summary: {device}, {gpu_name()}")
     verdicts = []
     for part, title in parts:

@@ -9,7 +9,7 @@ use crate::ops::Ops;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
-    /// Single precision (`f32`).
+    /// Single precision (`f32`). On a GPU, products of matrices round their inputs to TF32, which has 11 significant bits.
     #[default]
     F32,
     /// bfloat16, on GPUs only. Weights, gradients and the optimizer's state stay in single precision.

@@ -265,21 +265,22 @@ impl Encoder {
         let spread =
             |x: Tensor<2>| -> Tensor<4> { x.select(0, pad.clone()).reshape([batch, time, heads, dim]).swap_dims(1, 2) };
         let (q, k, v) = (spread(q), spread(k), spread(v));
-        let gather = |along: Tensor<4>, sign: i64| -> Tensor<4> {
-            let pairs = (0..time * time).map(|at| (at / time) as i64 - (at % time) as i64);
-            let index = pairs.map(|distance| row(sign * bucket(distance, buckets))).collect();
-            let index = plain::ints(index, &device).reshape([1, 1, time, time]).repeat(&[batch, heads, 1, 1]);
-            along.gather(3, index)
+        // The column of a pair of positions depends on their distance alone: the columns are put in the order of the distances
+        // from `time − 1` down to `1 − time`.
+        let by_distance = |along: Tensor<4>, sign: i64| -> Tensor<4> {
+            let distances = (0..2 * time as i64 - 1).map(|column| time as i64 - 1 - column);
+            let index = distances.map(|distance| row(sign * bucket(distance, buckets))).collect();
+            skewed(along.select(3, plain::ints(index, &device)))
         };
         let by_head = |rows: Tensor<2>| -> Tensor<4> {
             rows.reshape([1, 2 * span, heads, dim]).swap_dims(1, 2).repeat(&[batch, 1, 1, 1])
         };
         let mut scores = q.clone().matmul(k.clone().swap_dims(2, 3));
         if let Some(keys) = keys {
-            scores = scores + gather(q.matmul(by_head(keys).swap_dims(2, 3)), 1);
+            scores = scores + by_distance(q.matmul(by_head(keys).swap_dims(2, 3)), 1);
         }
         if let Some(queries) = queries {
-            scores = scores + gather(k.matmul(by_head(queries).swap_dims(2, 3)), -1).swap_dims(2, 3);
+            scores = scores + by_distance(k.matmul(by_head(queries).swap_dims(2, 3)), -1).swap_dims(2, 3);
         }
         let mask: Vec<f32> =
             lens.iter().flat_map(|n| (0..time).map(move |j| if j < *n { 0.0 } else { -1e30 })).collect();
@@ -308,6 +309,18 @@ impl Encoder {
         let windows = padded.select(0, plain::ints(index, &self.forward.device)).reshape([rows, width, d]);
         self.forward.linear(&windows.swap_dims(1, 2).reshape([rows, d * width]), kernel)
     }
+}
+
+/// Shifts the rows of `x` `[batch, heads, time, 2 · time − 1]` against each other: element `(i, j)` of the result
+/// `[batch, heads, time, time]` is element `(i, time − 1 − i + j)`. As in Transformer-XL (Dai et al., 2019), this is a view of the
+/// elements with another row length.
+fn skewed(x: Tensor<4>) -> Tensor<4> {
+    let [batch, heads, time, width] = x.dims();
+    if time == 1 {
+        return x;
+    }
+    let rows: Tensor<3> = x.reshape([batch, heads, time * width]).narrow(2, time - 1, time * (width - 1));
+    rows.reshape([batch, heads, time, width - 1]).narrow(3, 0, time)
 }
 
 /// The row of each token in the table of learned position embeddings, for packed sequences of `lens[i]` tokens.

@@ -43,32 +43,52 @@ static REWARD_MODELS: [(&str, Dir); 2] = [
 /// such gradients: a key bias shifts all attention scores of a query alike, so its exact gradient is 0.
 const ROUNDING: f32 = 1e-6;
 
+/// How the inputs of matrix products are rounded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rounding {
+    /// Not at all: 24 significant bits.
+    None,
+    /// To TF32, 11 significant bits: what `f32` means on a GPU.
+    Tf32,
+    /// To bfloat16, 8 significant bits.
+    Bf16,
+}
+
 /// A device with the precision and the kind of operations that are checked.
 struct CheckedDevice {
     /// Name in the printed lines: the device, the precision, and the kind of operations.
     name: String,
     device: ComputeDevice,
-    /// Whether matrix products are in bf16.
-    is_half: bool,
+    rounding: Rounding,
 }
 
 impl CheckedDevice {
-    /// Maximum allowed absolute difference of logits, log-probs or scores from the `recorded` ones. A bf16 number has
-    /// only 8 significant bits, so with bf16 this is 2 % of the largest recorded magnitude.
+    /// Maximum allowed absolute difference of logits, log-probs or scores from the `recorded` ones. With bf16 this is 2 % of
+    /// the largest recorded magnitude, and with TF32, whose rounding error is an eighth of that, an eighth.
     fn value_tolerance(&self, recorded: &[f32]) -> f32 {
-        if self.is_half { 0.02 * recorded.iter().map(|x| x.abs()).fold(0.0, f32::max) } else { 1e-4 }
+        let largest = recorded.iter().map(|x| x.abs()).fold(0.0, f32::max);
+        match self.rounding {
+            Rounding::None => 1e-4,
+            Rounding::Tf32 => 0.02 / 8.0 * largest,
+            Rounding::Bf16 => 0.02 * largest,
+        }
     }
 
     /// The largest absolute difference of computed numbers from recorded ones, with the tolerance for it.
     fn compare(&self, computed: &[f32], recorded: &[f32]) -> Result<Difference> {
         ensure!(computed.len() == recorded.len(), "{} numbers, not {}", computed.len(), recorded.len());
         let largest = computed.iter().zip(recorded).map(|(a, b)| (a - b).abs()).fold(0.0, max);
-        Ok(Difference { largest, tolerance: self.value_tolerance(recorded) })
+        Ok(Difference { largest, tolerance: self.value_tolerance(recorded), tensor: None })
     }
 
-    /// Maximum allowed relative difference of a tensor's gradient, in the Euclidean norm.
-    fn gradient_tolerance(&self) -> f32 {
-        if self.is_half { 0.1 } else { 1e-3 }
+    /// The largest relative difference of a tensor's gradient, in the Euclidean norm, with the tolerance for it.
+    fn compare_gradients(&self, WorstGradient { tensor, difference }: WorstGradient) -> Difference {
+        let tolerance = match self.rounding {
+            Rounding::None => 1e-3,
+            Rounding::Tf32 => 0.1 / 8.0,
+            Rounding::Bf16 => 0.1,
+        };
+        Difference { largest: difference, tolerance, tensor }
     }
 }
 
@@ -76,20 +96,42 @@ impl CheckedDevice {
 /// as well.
 fn checked_devices(name: &str) -> Result<Vec<CheckedDevice>> {
     let device = ComputeDevice::new(name).bad_request()?;
+    let on_cpu = device.ops.fused();
     let checked = |ops: Ops| {
         let precision = if ops == Ops::Half { "bf16" } else { "f32" };
         let operations = if ops.fused() { "fused" } else { "plain" };
         let name = format!("{name} {precision} {operations}");
-        CheckedDevice { name, device: ComputeDevice { ops, ..device.clone() }, is_half: ops == Ops::Half }
+        let rounding = match ops {
+            Ops::Half => Rounding::Bf16,
+            Ops::Plain if !on_cpu => Rounding::Tf32,
+            _ => Rounding::None,
+        };
+        CheckedDevice { name, device: ComputeDevice { ops, ..device.clone() }, rounding }
     };
-    let fused = device.ops.fused().then_some(Ops::Fused);
+    let fused = on_cpu.then_some(Ops::Fused);
     Ok(fused.into_iter().chain([Ops::Plain, Ops::Half]).map(checked).collect())
 }
 
-/// The largest difference that a check found, and the largest that it tolerates.
+/// The largest difference that a check found, the largest that it tolerates, and the tensor in whose gradient it is.
 struct Difference {
     largest: f32,
     tolerance: f32,
+    tensor: Option<String>,
+}
+
+/// The tensor whose gradient differs most, and its relative difference.
+#[derive(Default)]
+struct WorstGradient {
+    tensor: Option<String>,
+    difference: f32,
+}
+
+impl WorstGradient {
+    fn add(&mut self, tensor: &str, difference: f32) {
+        if difference.is_nan() || difference > self.difference {
+            *self = Self { tensor: Some(tensor.to_owned()), difference };
+        }
+    }
 }
 
 /// Prints a line per check and counts those that failed.
@@ -105,9 +147,10 @@ impl CheckReport {
         let result =
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| bail!("{}", panic_text(panic.as_ref())));
         let (passed, text) = match result {
-            Ok(Difference { largest, tolerance }) => {
+            Ok(Difference { largest, tolerance, tensor }) => {
+                let tensor = tensor.map_or_else(String::new, |tensor| format!(" ({tensor})"));
                 // A difference that is not a number fails.
-                (largest <= tolerance, format!("largest difference {largest:.1e}, tolerance {tolerance:.1e}"))
+                (largest <= tolerance, format!("largest difference {largest:.1e}{tensor}, tolerance {tolerance:.1e}"))
             }
             Err(error) => (false, format!("{error:#}")),
         };
@@ -199,8 +242,8 @@ impl RecordedResults {
 
     /// The largest relative difference, over all tensors, between the recorded gradients and `ours`, which are by
     /// tensor name.
-    fn gradient_difference(&self, ours: &BTreeMap<String, Vec<f32>>, model: &str) -> Result<f32> {
-        let mut largest = 0f32;
+    fn gradient_difference(&self, ours: &BTreeMap<String, Vec<f32>>, model: &str) -> Result<WorstGradient> {
+        let mut worst = WorstGradient::default();
         for (name, RecordedTensor { values, shape }) in &self.0 {
             let Some(tensor) = name.strip_prefix("grad.") else { continue };
             if norm(values) < ROUNDING {
@@ -210,9 +253,9 @@ impl RecordedResults {
             let is_transposed = model == "gpt2" && tensor.contains("c_") && shape.len() == 2;
             let values = if is_transposed { transpose(values, shape[0], shape[1]) } else { values.clone() };
             let ours = ours.get(tensor).with_context(|| format!("{tensor} has no gradient"))?;
-            largest = max(largest, relative_difference(ours, &values)?);
+            worst.add(tensor, relative_difference(ours, &values)?);
         }
-        Ok(largest)
+        Ok(worst)
     }
 }
 
@@ -234,8 +277,7 @@ fn check_language_model(report: &mut CheckReport, checked: &CheckedDevice, folde
     report.check(checked, &format!("{name}: gradients against transformers"), || {
         let mut gradients = Gradients::default();
         gradients.add(&load()?.decoder, &sequences, 1.0, SavedActivations::All, |s| s.log_probs.mean().neg());
-        let largest = expected.gradient_difference(&gradients.to_map(), name)?;
-        Ok(Difference { largest, tolerance: checked.gradient_tolerance() })
+        Ok(checked.compare_gradients(expected.gradient_difference(&gradients.to_map(), name)?))
     })
 }
 
@@ -253,8 +295,7 @@ fn check_reward_model(report: &mut CheckReport, checked: &CheckedDevice, folder:
         let mut gradients = Gradients::default();
         // The recorded loss is half the mean score.
         gradients.accumulate(model.weights(), &(scores.sum_dim(1) * 0.5).mean());
-        let largest = expected.gradient_difference(&gradients.to_map(), name)?;
-        Ok(Difference { largest, tolerance: checked.gradient_tolerance() })
+        Ok(checked.compare_gradients(expected.gradient_difference(&gradients.to_map(), name)?))
     })
 }
 
@@ -304,11 +345,11 @@ fn check_random_model(report: &mut CheckReport, checked: &CheckedDevice) -> Resu
                 Ok(gradients.to_map())
             });
             let (ours, fused) = (ours?, fused?);
-            let mut largest = 0f32;
+            let mut worst = WorstGradient::default();
             for (name, fused) in &fused {
-                largest = max(largest, relative_difference(&ours[name], fused)?);
+                worst.add(name, relative_difference(&ours[name], fused)?);
             }
-            Ok(Difference { largest, tolerance: checked.gradient_tolerance() })
+            Ok(checked.compare_gradients(worst))
         })?;
     }
     Ok(())

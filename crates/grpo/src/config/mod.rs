@@ -53,7 +53,8 @@ pub struct Config {
     /// The device that computes: `cpu`, `cuda:0`, `cuda:1` …, or `auto`.
     #[serde(default = "cpu")]
     pub device: String,
-    /// The number format of matrix products: `f32`, or `bf16` on a GPU.
+    /// The number format of matrix products: `f32`, or `bf16` on a GPU. On a GPU, `f32` rounds the inputs of products to
+    /// TF32, which has 11 significant bits.
     #[serde(default)]
     pub precision: Precision,
     /// The run's folder, and which checkpoints and rollouts it keeps.
