@@ -3,10 +3,11 @@
 
     just chat-python && scripts/fetch-qwen-coder.sh
     cargo build --release
-    RLAR_ORACLES=FOLDER scripts/agents-real.py [--domains | --smollm2] [--skip-held-out]
+    RLAR_ORACLES=FOLDER scripts/agents-real.py [--local] [--domains] [--smollm2] [--skip-held-out]
 
 The data are GSM8K, MBPP, Multi30k and DialogSum (scripts/public_tasks.py), 40 rows of each, without a column that names the task.
-llama.cpp's server runs the model on the CPU (scripts/chat-server.py). The tables:
+llama.cpp's server runs the model on the CPU (scripts/chat-server.py); with `--local`, rlar runs it itself, without a server, and
+llama.cpp only samples the replies to held-out rows. The tables:
 
 - how many rows got the right task label;
 - per task, what became of the rules that the model listed, with seconds and tokens;
@@ -116,7 +117,7 @@ def write_lines(path, rows):
 
 def prepare(options):
     """Draws the rows and writes those of the config; returns the held-out ones by data set."""
-    chosen = dict(rows=options.rows, domains=options.domains, model=options.url or options.model.name)
+    chosen = dict(rows=options.rows, domains=options.domains, model=options.url or options.model.name, local=options.local)
     path = options.out / "options.json"
     if path.exists() and json.loads(path.read_text()) != chosen:
         sys.exit(f"{options.out} holds a measurement with other options, {path.read_text().strip()}; name another folder with "
@@ -136,9 +137,13 @@ def prepare(options):
     return held_out
 
 
-def write_config(options, url, model):
+def write_config(options, server):
     """Writes the config of `fetch-rewards`, and returns its path."""
-    llm = dict(url=url, model=model, concurrency=SLOTS, first_token=PATIENCE, next_token=120, deadline=3600)
+    llm = dict(concurrency=SLOTS, first_token=PATIENCE, next_token=120, deadline=3600)
+    if options.local:
+        llm.update(local=str(options.model), context=options.context)
+    else:
+        llm.update(url=server.url(), model=server.model())
     config = dict(
         version=1,
         run=dict(folder=str(options.out / "run")),
@@ -163,7 +168,7 @@ def fetch(options, server):
     events = lines(path) if path.exists() else []
     if events and events[-1].get("exit_code") == 0:
         return events
-    config = write_config(options, server.url(), server.model())
+    config = write_config(options, server)
     command = [str(options.rlar), "fetch-rewards", "--config", str(config), "--json"]
     with path.open("a", encoding="utf-8") as log:
 
@@ -512,6 +517,7 @@ def arguments():
     options.add_argument("--rlar", type=Path, default=ROOT / "target/release/rlar")
     options.add_argument("--data", type=Path, default=oracles and Path(oracles) / "data", help="default: data/ in RLAR_ORACLES")
     options.add_argument("--rows", type=int, default=40, help="rows per data set")
+    options.add_argument("--local", action="store_true", help="rlar runs the model itself (`rewards.llm.local`)")
     options.add_argument("--domains", action="store_true", help="give the rows a column `domain` that names their task")
     options.add_argument("--smollm2", action="store_true", help="the model is SmolLM2-135M-Instruct")
     options.add_argument("--model", type=Path, help="a GGUF file; default: Qwen2.5-Coder-1.5B-Instruct in models/")
@@ -525,11 +531,13 @@ def arguments():
     options = options.parse_args()
     small, large = "SmolLM2-135M-Instruct.Q4_1.gguf", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"
     options.model = (options.model or ROOT / "models" / (small if options.smollm2 else large)).resolve()
-    name = "agents-real" + "-smollm2" * options.smollm2 + "-domains" * options.domains
+    name = "agents-real" + "-local" * options.local + "-smollm2" * options.smollm2 + "-domains" * options.domains
     options.out = (options.out or ROOT / "runs" / name).resolve()
     options.rlar = options.rlar.resolve()
     if not options.data:
         sys.exit("--data is missing: name the folder with the data sets, or set RLAR_ORACLES")
+    if options.local and options.url:
+        sys.exit("--local runs the model without a server; leave out --url")
     if not options.url and not options.model.is_file():
         sys.exit(f"{options.model} is missing; scripts/fetch-{'smollm2' if options.smollm2 else 'qwen-coder'}.sh gets the model")
     if not options.rlar.is_file():
@@ -547,14 +555,15 @@ def main():
         tasks_file = json.loads(tasks_path.read_text()) if tasks_path.exists() else {}
         requests = lines(log) if log.exists() else []
         report["seconds"] = seconds(events)
-        print(f"`rlar fetch-rewards` with {options.url or options.model.name}: {report['seconds']:.0f} seconds")
+        where = "run by rlar itself" if options.local else "on a server"
+        print(f"`rlar fetch-rewards` with {options.url or options.model.name}, {where}: {report['seconds']:.0f} seconds")
         report["labels"] = counts = label_table(options, tasks_file)
         report["result"] = next((event for event in reversed(events) if event["event"] == "result"), {})
         report["tasks"], report["requests"] = synthesis_table(syntheses(events, requests), report["result"], requests, counts)
         if not options.skip_held_out:
             report["held_out"] = held_out_scores(options, server, held_out, counts)
             # The config names the address of the server that ran then.
-            write_config(options, server.url(), server.model())
+            write_config(options, server)
             report["choices"] = choice_table(options, held_out, counts)
     path = options.out / "report.json"
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -51,7 +51,8 @@ fn resolve<'s>(root: &'s Value, mut schema: &'s Value) -> &'s Value {
     }
 }
 
-/// Writes the table of an object's keys, then the tables of the objects in it; `path` is the object's key path.
+/// Writes the table of an object's keys, then the tables of the objects and of the lists of objects in it; `path` is the
+/// object's key path, with `[]` for the entries of a list.
 fn section(out: &mut String, root: &Value, schema: &Value, path: &str) {
     let Some(keys) = schema["properties"].as_object() else { return };
     let title = if path.is_empty() { "The document" } else { path };
@@ -71,9 +72,12 @@ fn section(out: &mut String, root: &Value, schema: &Value, path: &str) {
         let meaning =
             value["description"].as_str().or_else(|| target["description"].as_str()).unwrap_or("").replace('\n', " ");
         let _ = writeln!(out, "| `{key}` | {} | {default} | {meaning} |", type_name(target).replace('|', "\\|"));
+        let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        let entry = resolve(root, &target["items"]);
         if target["properties"].is_object() {
-            let full = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             subsections.push((full, target));
+        } else if entry["properties"].is_object() {
+            subsections.push((format!("{full}[]"), entry));
         }
     }
     for (path, schema) in subsections {
