@@ -147,7 +147,11 @@ pub fn write_verifier(
     Ok(DraftTool { refusal, ..best })
 }
 
+/// How the reason of a refusal names a truth value in place of a score.
+const TRUTH_VALUE: &str = "a value of type bool";
+
 /// A program after its admission checks.
+#[derive(Clone)]
 struct Examined {
     /// The Python code of the program.
     source: String,
@@ -257,8 +261,13 @@ fn examine_program(
         if is_admitted {
             return Ok(examined);
         }
-        // What the model reads about its program is said of the program as it is.
-        let first = refused.get_or_insert(examined);
+        // What the model reads about its program is said of the program as it is, but truth values are not held against it:
+        // with the guard, they are 1 and 0.
+        let first = refused.get_or_insert_with(|| examined.clone());
+        if first.refusal.contains(TRUTH_VALUE) && !examined.refusal.contains(TRUTH_VALUE) {
+            first.refusal = examined.refusal;
+            first.counterexamples = examined.counterexamples;
+        }
         if !starts || !first.is_runnable {
             break;
         }

@@ -148,6 +148,15 @@ fn a_score_outside_the_range_is_bounded_and_an_empty_reply_gets_nothing() {
 }
 
 #[test]
+fn truth_values_count_as_one_and_zero() {
+    let (draft, requests) = written("truth");
+    assert_eq!((draft.refusal.as_deref(), requests.len()), (None, 2), "{:?}", draft.earlier_refusals);
+    let [refusal] = &draft.earlier_refusals[..] else { panic!("{:?}", draft.earlier_refusals) };
+    assert!(refusal.contains("ranks good replies above bad ones: AUC") && !refusal.contains("bool"), "{refusal}");
+    assert!(draft.source.contains("float(_unguarded("), "{}", draft.source);
+}
+
+#[test]
 fn a_copy_of_a_worked_example_is_no_verifier() {
     let (draft, requests) = written("copied");
     assert_eq!((draft.refusal.as_deref(), requests.len()), (None, 2));
