@@ -3,14 +3,15 @@
 
     pip install torch transformers xllamacpp gguf
     cargo build --release --example bench
-    scripts/bench-policy.py [--model SmolLM2-135M-Instruct.Q4_1.gguf] [--only s,m10,smollm2,reward,quantised] [--rounds 3]
+    scripts/bench-policy.py [--model SmolLM2-135M-Instruct.Q4_1.gguf] [--only s,m10,smollm2,reward,quantised,lora] [--rounds 3]
     scripts/bench-policy.py --alone            rlar alone, without these packages
 
 Each task runs in its own process, first on one side, then on the other, with the same weights and two threads. A process
 gives the median of its repetitions, the table the median over rounds. `of the bound` is the share of the machine's measured
 rate of f32 products that the task's floating-point operations reach. `smollm2` needs the model file, which
 `scripts/fetch-smollm2.sh` fetches; `quantised` keeps the matrices of the file of `scripts/fetch-qwen-coder.sh` in their blocks,
-beside llama.cpp; `reward` compares with `transformers` on models that it makes, so it does not run alone.
+beside llama.cpp; `lora` computes the gradient of an adapter on the small one of these files, whose matrices stay in their blocks,
+beside the same base in f32 (both by rlar); `reward` compares with `transformers` on models that it makes, so it does not run alone.
 """
 
 import argparse
@@ -225,16 +226,36 @@ def quantised(sides, model):
         sides.row([title], [task, model, n, t, "quantised"], [f"{task}-by-llama", model, n, t])
 
 
+def lora(sides, model, scratch):
+    """The gradient of an adapter on a base in quantised blocks, beside that on the same base in f32."""
+    import numpy as np
+
+    size, (n, t) = model.stat().st_size / 2**20, (16, 128)
+    runs = {}
+    for name, form in [("quantised", ["quantised"]), ("f32", [])]:
+        out = scratch / f"lora-{name}"
+        runs[name] = dict(sides.run([sides.bench, "lora", model, n, t, *form, out]), gradient=np.fromfile(out, np.float32))
+    exact, found = runs["f32"]["gradient"].astype(np.float64), runs["quantised"]["gradient"].astype(np.float64)
+    print(f"\nLoRA of rank 16 on all linear layers of {model.name}, {size:.0f} MB; {n} × {t} tokens, layers recomputed\n")
+    print("| base | seconds per gradient | peak MB |\n| --- | --- | --- |")
+    for name, run in runs.items():
+        print(f"| {name} | {run['seconds']:.1f} | {run['peak_mb']} |")
+    ratio = runs["quantised"]["peak_mb"] / runs["f32"]["peak_mb"]
+    off = np.linalg.norm(found - exact) / np.linalg.norm(exact)
+    print(f"\nmemory {ratio:.2f} × that of the f32 base; the gradients differ by {off:.1e} in the Euclidean norm\n")
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", type=Path, default=ROOT / "models/SmolLM2-135M-Instruct.Q4_1.gguf")
     options.add_argument("--bench", type=Path, default=ROOT / "target/release/examples/bench", help="the example `bench`")
     options.add_argument("--quantised", type=Path, default=ROOT / "models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
+    options.add_argument("--small", type=Path, default=ROOT / "models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf")
     options.add_argument("--only", help="shapes, with commas between; all that can run when absent")
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--alone", action="store_true", help="rlar alone, without other packages")
     options = options.parse_args()
-    known = [*SHAPES, *([] if options.alone else ["reward"]), "quantised"]
+    known = [*SHAPES, *([] if options.alone else ["reward"]), "quantised", "lora"]
     only = options.only.split(",") if options.only else known
     if unknown := [name for name in only if name not in known]:
         sys.exit(f"{', '.join(unknown)}: not one of {', '.join(known)}")
@@ -248,6 +269,10 @@ def main():
         if options.only:
             sys.exit(f"{options.quantised} is missing; scripts/fetch-qwen-coder.sh fetches it, --only names other shapes")
         only.remove("quantised")
+    if "lora" in only and not options.small.is_file():
+        if options.only:
+            sys.exit(f"{options.small} is missing; scripts/fetch-qwen-coder.sh --small fetches it, --only names other shapes")
+        only.remove("lora")
     sides = Sides(options.bench, options.rounds, options.alone)
     print("| shape | task | rlar tok/s | transformers tok/s | ratio | rlar MB | transformers MB | of the bound |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
@@ -268,6 +293,8 @@ def main():
                 sides.row([name, "reward model"], ["reward", folder, 16, 128], ["reward", folder, 16, 128], 0)
         if "quantised" in only:
             quantised(sides, options.quantised)
+        if "lora" in only:
+            lora(sides, options.small, Path(scratch))
 
 
 def copy_dequantised(source, target):

@@ -3,12 +3,14 @@
 //!     bench save SHAPE FOLDER [MODEL.gguf]                              writes a model folder
 //!     bench log-probs FOLDER SEQUENCES TOKENS [quantised]               log-probs of given tokens
 //!     bench train FOLDER SEQUENCES TOKENS [full|layers] [gradients]     a gradient, and a step without `gradients`
+//!     bench lora MODEL.gguf SEQUENCES TOKENS [quantised] [OUT]          the gradient of an adapter, layers recomputed
 //!     bench generate FOLDER SEQUENCES TOKENS [deterministic] [quantised]   sampling
 //!     bench prompt FOLDER SEQUENCES TOKENS [quantised]                  reading prompts: one token is sampled of each
 //!     bench reward FOLDER INPUTS TOKENS                                 scores of a reward model
 //!     bench matmul                                                      a large f32 product
 //!
-//! With `quantised`, the matrices of a GGUF file (in place of a folder) stay in their blocks.
+//! With `quantised`, the matrices of a GGUF file (in place of a folder) stay in their blocks. `OUT` is a file that gets the
+//! gradient of the adapter as 32-bit floats.
 //!
 //! Prints one line of JSON: the median time of a repetition in seconds, tokens per repetition, peak memory in MB.
 //! `DEVICE` names the device (default `cpu`).
@@ -19,10 +21,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use burn::tensor::{Tensor, TensorData};
 use rlar_policy::ops::kernels::{View, matmul};
 use rlar_policy::{
-    AdamW, ComputeDevice, GenerationRequest, Gradients, ModelConfig, Moments, Policy, RewardInput, RewardModel,
-    Sampling, SavedActivations, Sequence, Tokenizer,
+    AdamW, ComputeDevice, GenerationRequest, Gradients, Lora, ModelConfig, Moments, Policy, RewardInput, RewardModel,
+    Sampling, SavedActivations, Sequence, Tokenizer, Weight,
 };
 use serde_json::json;
 
@@ -44,10 +47,11 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Outcome<()> {
     let device = ComputeDevice::new(&std::env::var("DEVICE").unwrap_or_else(|_| "cpu".into()))?;
-    match arguments.text(0, "a task: save, log-probs, train, generate, prompt, reward or matmul")? {
+    match arguments.text(0, "a task: save, log-probs, train, lora, generate, prompt, reward or matmul")? {
         "save" => save(arguments, &device),
         "log-probs" => log_probs(arguments, &device),
         "train" => train(arguments, &device),
+        "lora" => lora(arguments, &device),
         "generate" => generate(arguments, &device),
         "prompt" => prompt(arguments, &device),
         "reward" => reward(arguments, &device),
@@ -210,6 +214,38 @@ fn train(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
         }
         Ok(())
     })
+}
+
+/// An adapter of rank 16 on all linear layers, whose matrix `b` is not zero, so that all of it has a gradient.
+fn adapted(policy: Policy, base: &Path, device: &ComputeDevice) -> Outcome<Policy> {
+    let names = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
+    let target_modules = names.map(str::to_owned).to_vec();
+    let lora = Lora { r: 16, lora_alpha: 32.0, target_modules, lora_dropout: 0.0, use_rslora: false };
+    let mut policy = policy.adapt(lora, 1, base.into())?;
+    let specs = policy.layout().specs().to_vec();
+    for (spec, weight) in specs.iter().zip(policy.decoder.weights_mut().values_mut()) {
+        if spec.name.contains(".lora_B") {
+            let values: Vec<f32> = (0..spec.elements()).map(|i| ((i % 7) as f32 - 3.0) / 1000.0).collect();
+            *weight = Weight::Dense(Tensor::from_data(TensorData::new(values, spec.shape), &device.device));
+        }
+    }
+    Ok(policy)
+}
+
+fn lora(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
+    let Workload { policy, ids, length } = Workload::load(arguments, device)?;
+    let decoder = adapted(policy, arguments.model(1)?, device)?.decoder;
+    let items = with_one_token_prompts(&ids);
+    let mut gradients = Gradients::default();
+    median("lora", ids.len() * length, || {
+        gradients = Gradients::default();
+        gradients.add(&decoder, &items, 1.0, SavedActivations::LayerInputs, |s| s.log_probs.mean().neg());
+        Ok(())
+    })?;
+    let out = arguments.0.iter().skip(4).find(|a| *a != "quantised");
+    let Some(out) = out else { return Ok(()) };
+    let values = gradients.to_map().into_values().flatten();
+    Ok(std::fs::write(out, values.flat_map(f32::to_le_bytes).collect::<Vec<u8>>())?)
 }
 
 fn generate(arguments: &Arguments, device: &ComputeDevice) -> Outcome<()> {
