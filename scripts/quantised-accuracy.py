@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How close a model in quantised blocks is to `transformers` on the dequantised weights, beside llama.cpp.
 
-    pip install torch transformers gguf xllamacpp
+    pip install torch transformers accelerate gguf xllamacpp
     cargo build --release --example logits
     scripts/quantised-accuracy.py [--model models/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf] [--tokens 2000]
 

@@ -22,14 +22,14 @@ enum Layers {
     /// The cache on the CPU: for each layer and each sequence, the rotated keys and the values in growing buffers.
     Fused(Vec<Vec<KvSlot>>),
     /// The cache on other devices.
-    Padded(PaddedCache),
+    Padded(Box<PaddedCache>),
 }
 
 impl KvCache {
     pub(crate) fn new(ops: Ops, specs: Vec<Arc<AttentionSpec>>) -> Self {
         let layers = match ops {
             Ops::Fused | Ops::BatchInvariant => Layers::Fused(vec![Vec::new(); specs.len()]),
-            Ops::Plain | Ops::Half => Layers::Padded(PaddedCache::new(specs.len())),
+            Ops::Plain | Ops::Half => Layers::Padded(Box::new(PaddedCache::new(specs.len()))),
         };
         Self { specs, lens: Vec::new(), layers }
     }
@@ -88,7 +88,7 @@ impl KvCache {
     pub fn join(&mut self, other: Self) {
         match (&mut self.layers, other.layers) {
             (Layers::Fused(a), Layers::Fused(b)) => a.iter_mut().zip(b).for_each(|(a, b)| a.extend(b)),
-            (Layers::Padded(a), Layers::Padded(b)) => a.join(b),
+            (Layers::Padded(a), Layers::Padded(b)) => a.join(*b),
             _ => unreachable!("caches of one decoder have one form"),
         }
         self.lens.extend(other.lens);

@@ -83,7 +83,7 @@ fn many_callers_of_a_local_model_get_the_replies_that_each_would_get_alone() {
             message("user", countries[i % countries.len()]),
         ],
         // Two ways to sample, which cannot share a batch.
-        temperature: if i % 2 == 0 { 0.0 } else { 0.9 },
+        temperature: if i.is_multiple_of(2) { 0.0 } else { 0.9 },
         max_tokens: 20,
         task: i.to_string(),
         ..ChatRequest::default()
