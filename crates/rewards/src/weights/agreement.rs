@@ -45,6 +45,7 @@ impl Agreement {
     }
 
     /// Adds a group of replies. `scores` is `[tool][reply]`, in any unit; `None` for a reply that the tool gave no score.
+    /// Scores whose squares are too large for a number are passed over.
     pub fn add_group(&mut self, scores: &[Vec<Option<f64>>]) {
         let whole: Vec<Option<Vec<f64>>> = scores.iter().map(|of| of.iter().copied().collect()).collect();
         let centred: Vec<Option<Vec<f64>>> = whole.into_iter().map(|of| of.map(|of| minus_mean(&of))).collect();
@@ -54,7 +55,7 @@ impl Agreement {
                     (Some(x), Some(y)) => mean_product(x, y),
                     _ => mean_product_of_common(&scores[a], &scores[b]),
                 };
-                let Some(product) = product else { continue };
+                let Some(product) = product.filter(|product| product.is_finite()) else { continue };
                 self.pairs[a][b].add(product);
                 if a != b {
                     self.pairs[b][a].add(product);
@@ -86,9 +87,11 @@ impl Agreement {
     }
 }
 
+/// The scores minus their mean; exact zeros if all are equal, so that rounding errors are not taken for agreement.
 fn minus_mean(scores: &[f64]) -> Vec<f64> {
-    let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-    scores.iter().map(|s| s - mean).collect()
+    let first = scores.first().copied().unwrap_or(0.0);
+    let mean = scores.iter().map(|s| s - first).sum::<f64>() / scores.len().max(1) as f64;
+    scores.iter().map(|s| s - first - mean).collect()
 }
 
 /// The mean product of two tools' centred scores; `None` for fewer than two replies.

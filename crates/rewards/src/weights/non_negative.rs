@@ -157,7 +157,9 @@ fn prior(correlations: &[Vec<Option<f64>>]) -> Vec<f64> {
 /// by √2 deviations.
 fn standardised_pairs(task: &TaskPairs, deviations: &[f64], merged: &[usize], size: usize) -> Vec<StandardisedPair> {
     let mut members = vec![0.0; size];
-    merged.iter().for_each(|m| members[*m] += 1.0);
+    for m in merged {
+        members[*m] += 1.0;
+    }
     let mut all = Vec::with_capacity(task.pairs.len());
     for LabelledPair { differences, weight } in &task.pairs {
         let (mut sums, mut known) = (vec![0.0; size], vec![0.0; size]);

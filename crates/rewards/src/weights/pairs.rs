@@ -29,7 +29,9 @@ impl LabelledPair {
             }
         }
         let share = 1.0 / pairs.len().max(1) as f64;
-        pairs.iter_mut().for_each(|pair| pair.weight *= share);
+        for pair in &mut pairs {
+            pair.weight *= share;
+        }
         pairs
     }
 }

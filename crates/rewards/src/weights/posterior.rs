@@ -17,7 +17,13 @@ pub(super) struct Posterior {
     cholesky: Vec<Vec<f64>>,
 }
 
-const MAX_STEPS: usize = 50;
+const MAX_STEPS: usize = 100;
+
+/// A step that would make the posterior less likely is halved at most this often.
+const MAX_HALVINGS: usize = 40;
+
+/// Relative difference of losses that may be a rounding error of their sums.
+const LOSS_ROUNDING: f64 = 1e-12;
 
 const MAX_SWEEPS: usize = 500;
 
@@ -26,7 +32,8 @@ const TOLERANCE: f64 = 1e-10;
 
 impl Posterior {
     /// Finds the `w ≥ 0` that minimises `Σ weight · ln(1 + exp(−wᵀd)) + ridge/2 · |w − centre|²`: Newton's method, where
-    /// each step solves the bounded quadratic problem.
+    /// each step solves the bounded quadratic problem, and is halved until it lowers the loss. Whole steps may go back and
+    /// forth for ever where many pairs contradict the start, because the logistic curve is flat there.
     pub(super) fn fit<'p>(
         pairs: impl Iterator<Item = &'p StandardisedPair> + Clone,
         centre: &[f64],
@@ -36,7 +43,7 @@ impl Posterior {
         for _ in 0..MAX_STEPS {
             let Derivatives { gradient, hessian } = Derivatives::at(&mode, pairs.clone(), centre, ridge);
             let linear: Vec<f64> = hessian.iter().zip(&gradient).map(|(row, g)| dot(row, &mode) - g).collect();
-            let next = minimise(&hessian, &linear, &mode);
+            let next = descend(&mode, minimise(&hessian, &linear, &mode), |w| loss(w, pairs.clone(), centre, ridge));
             let change = largest_change(&next, &mode);
             mode = next;
             if change <= TOLERANCE {
@@ -59,6 +66,31 @@ impl Posterior {
     }
 }
 
+/// What is minimised: `Σ weight · ln(1 + exp(−wᵀd)) + ridge/2 · |w − centre|²`.
+fn loss<'p>(w: &[f64], pairs: impl Iterator<Item = &'p StandardisedPair>, centre: &[f64], ridge: f64) -> f64 {
+    let of_pair = |pair: &StandardisedPair| {
+        let log_odds = dot(&pair.differences, w);
+        // Large log-odds of either sign must not overflow.
+        pair.weight * ((-log_odds.abs()).exp().ln_1p() + (-log_odds).max(0.0))
+    };
+    let distance: f64 = w.iter().zip(centre).map(|(w, c)| (w - c).powi(2)).sum();
+    pairs.map(of_pair).sum::<f64>() + ridge / 2.0 * distance
+}
+
+/// The point on the way from `from` to `to` that is reached after halving the way until `loss` is no higher than at `from`;
+/// `from` itself if there is none. The loss is at least 0.
+fn descend(from: &[f64], to: Vec<f64>, loss: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let before = loss(from) * (1.0 + LOSS_ROUNDING);
+    let mut next = to;
+    for _ in 0..MAX_HALVINGS {
+        if loss(&next) <= before {
+            return next;
+        }
+        next = next.iter().zip(from).map(|(next, from)| f64::midpoint(*next, *from)).collect();
+    }
+    from.to_vec()
+}
+
 /// The first and second derivatives of what is minimised.
 struct Derivatives {
     gradient: Vec<f64>,
@@ -69,21 +101,14 @@ impl Derivatives {
     fn at<'p>(w: &[f64], pairs: impl Iterator<Item = &'p StandardisedPair>, centre: &[f64], ridge: f64) -> Self {
         let n = w.len();
         let mut gradient: Vec<f64> = w.iter().zip(centre).map(|(w, c)| ridge * (w - c)).collect();
-        let mut hessian: Vec<Vec<f64>> = vec![vec![0.0; n]; n];
+        let diagonal = |i: usize| (0..n).map(|j| if i == j { ridge } else { 0.0 }).collect();
+        let mut hessian: Vec<Vec<f64>> = (0..n).map(diagonal).collect();
         for StandardisedPair { differences: d, weight } in pairs {
             let wrong = 1.0 / (1.0 + dot(d, w).exp());
             let curvature = weight * wrong * (1.0 - wrong);
-            for i in 0..n {
+            for (i, row) in hessian.iter_mut().enumerate() {
                 gradient[i] -= weight * wrong * d[i];
-                for j in 0..=i {
-                    hessian[i][j] += curvature * d[i] * d[j];
-                }
-            }
-        }
-        for i in 0..n {
-            hessian[i][i] += ridge;
-            for j in 0..i {
-                hessian[j][i] = hessian[i][j];
+                row.iter_mut().zip(d).for_each(|(entry, d_j)| *entry += curvature * (d[i] * d_j));
             }
         }
         Self { gradient, hessian }

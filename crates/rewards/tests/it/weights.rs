@@ -42,7 +42,9 @@ fn groups(loadings: &[f64], count: usize, seed: u64) -> Vec<Replies> {
 
 fn agreement(groups: &[Replies]) -> Agreement {
     let mut agreement = Agreement::new(groups[0].scores.len());
-    groups.iter().for_each(|group| agreement.add_group(&group.scores));
+    for group in groups {
+        agreement.add_group(&group.scores);
+    }
     agreement
 }
 
@@ -108,7 +110,9 @@ fn units_and_what_a_prompt_adds_to_all_scores_do_not_matter() {
 fn the_order_of_tools_does_not_matter() {
     let plain = groups(&[0.8, 0.6, 0.3, 0.0], 300, 4);
     let mut turned = groups(&[0.8, 0.6, 0.3, 0.0], 300, 4);
-    turned.iter_mut().for_each(|group| group.scores.rotate_left(1));
+    for group in &mut turned {
+        group.scores.rotate_left(1);
+    }
     for labelled in [0, 5, 100] {
         let mut expected = weights(&plain, labelled);
         expected.rotate_left(1);
@@ -159,6 +163,28 @@ fn tasks_that_differ_have_their_own_weights_and_those_without_labels_the_pooled_
     // The fewer labels a task has, the more its weights are those of all tasks.
     let few = NonNegativeFit::new(&agreed, &different(shares(&[0.95, 0.6], 4.0))).weights(2)[0];
     assert!(new < few && few < first, "{new} {few} {first}");
+}
+
+#[test]
+fn many_labels_of_a_task_are_followed_even_where_those_of_all_other_tasks_contradict_them() {
+    // They contradict so much that whole steps of Newton's method would go back and forth between the two.
+    let agreed = agreement(&groups(&[0.6, 0.6], 300, 15));
+    let deviations = agreed.deviations();
+    let task = |differences: [f64; 2], weight: f64| {
+        let differences = differences.iter().zip(&deviations).map(|(d, deviation)| Some(d * deviation)).collect();
+        TaskPairs { pairs: vec![LabelledPair { differences, weight }], ..shares(&[0.0; 2], 0.0) }
+    };
+    let fit = NonNegativeFit::new(&agreed, &[task([1.0, -1.0], 10_000.0), task([-4.0, 1.0], 100.0)]);
+    assert!(fit.weights(0)[0] > 0.99 && fit.weights(1)[1] > 0.99, "{:?} {:?}", fit.weights(0), fit.weights(1));
+}
+
+#[test]
+fn tools_whose_scores_never_differ_do_not_agree() {
+    let mut agreed = Agreement::new(2);
+    for score in [0.1, 0.7] {
+        agreed.add_group(&[vec![Some(score); 3], vec![Some(score); 3]]);
+    }
+    assert_eq!((agreed.correlations()[0][1], agreed.deviations()), (None, vec![1.0, 1.0]));
 }
 
 #[test]
