@@ -165,7 +165,7 @@ impl Collector<'_> {
             evolution.observe(batch.sampled(), &context);
         }
         if let Some(weights) = &mut self.weights {
-            weights.observe(batch.sampled(), self.examples, self.rewards.library(), self.config);
+            weights.observe(batch.sampled(), self.examples, self.rewards, self.config)?;
         }
         Ok(batch)
     }

@@ -1,9 +1,9 @@
 //! Weights that are learned while training runs (`rewards.weights: learned`): how much each of several tools counts
 //! whose scores are only roughly right, such as reward models and judges.
 //!
-//! An admitted verifier that judges a prompt decides alone. Otherwise the roughly right tools share the sum of the
-//! weights that they were given, by the estimator in [`rlar_rewards::weights`]. What it is fitted on is in
-//! [`LearnedWeights`]. Weights change between two steps only; those of a step are written to the journal before the
+//! An admitted verifier that judges a prompt, and is not provisional, decides alone. Otherwise the roughly right tools
+//! share the sum of the weights that they were given, by the estimator in [`rlar_rewards::weights`]. What it is fitted on
+//! is in [`LearnedWeights`]. Weights change between two steps only; those of a step are written to the journal before the
 //! step's replies are sampled, and every checkpoint holds what they are computed from.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -13,13 +13,15 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rlar_data::{Completion, Example, Preference};
 use rlar_rewards::weights::{Agreement, LabelledPair, NonNegativeFit, PairCounts, TaskPairs, ToolWeight};
-use rlar_rewards::{Library, Orchestrator, Outcome, Scores, Status, ToolCard, ToolScore, WeightedTool, domain};
+use rlar_rewards::{
+    CombineAs, Library, Orchestrator, Outcome, Scores, Status, ToolCard, ToolScore, WeightedTool, domain,
+};
 use rlar_run::{Checkpoint, Journal};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
 use crate::config::{Config, WeightSource};
-use crate::rollouts::rollout::Group;
+use crate::rollouts::rollout::{Group, Rollout};
 use crate::schedule::Stream;
 
 /// The file of a checkpoint with the learned weights and what they are computed from.
@@ -106,7 +108,8 @@ impl LearnedWeights {
         &self.fitted
     }
 
-    /// Lets the tools score the pairs in `data.preferences`, once in a run.
+    /// Lets the tools that prompts have at the start score the pairs in `data.preferences`, once in a run. The two replies
+    /// of a pair answer one prompt, so that they also show how much the tools agree, and in which unit each scores.
     pub fn score_preferences(
         &mut self,
         step: u64,
@@ -117,7 +120,13 @@ impl LearnedWeights {
     ) -> Result<(), TrainError> {
         if self.preferences.is_none() {
             let score = || Ok::<_, TrainError>(scored_preferences(&self.tools, preferences, rewards, config));
-            self.preferences = Some(journal.once(step, PREFERENCES, score)?);
+            let pairs: Vec<LabelledPair> = journal.once(step, PREFERENCES, score)?;
+            for pair in &pairs {
+                // Agreement is about differences within a group, so the worse reply may have the score 0.
+                let replies = |difference: &Option<f64>| vec![*difference, difference.map(|_| 0.0)];
+                self.agreement.add_group(&pair.differences.iter().map(replies).collect::<Vec<_>>());
+            }
+            self.preferences = Some(pairs);
         }
         Ok(())
     }
@@ -163,7 +172,7 @@ impl LearnedWeights {
             let is_verifier = library.card(&score.tool).is_some_and(ToolCard::is_verifier);
             let is_always = always.iter().any(|member| member.tool == *score.tool);
             let judges = !matches!(score.outcome, Outcome::Abstained(_));
-            is_term(score) && is_verifier && !is_always && judges && library.is_admitted(&score.tool)
+            is_term(score) && is_verifier && !is_always && judges && is_admitted(library, &score.tool)
         };
         let is_fuzzy = |score: &ToolScore| is_term(score) && is_learned(&score.tool, library, always);
         if scores.tools.iter().any(decides) {
@@ -186,35 +195,43 @@ impl LearnedWeights {
         }
     }
 
-    /// Adds what the replies of a step show: how much the tools agree, and which audited replies they rank right.
+    /// Adds what the replies of a step show: how much the tools agree, and which audited replies they rank right. Replies
+    /// that a gate or a veto did not let pass show nothing, because their scores are not those that the tools gave.
     pub fn observe<'g>(
         &mut self,
         groups: impl Iterator<Item = &'g Group>,
         examples: &[Example],
-        library: &Library,
+        rewards: &mut Orchestrator,
         config: &Config,
-    ) {
+    ) -> Result<(), TrainError> {
         for group in groups {
-            let name = domain(&examples[group.example]);
+            let example = &examples[group.example];
+            let assigned = rewards.assign(example)?.tools.clone();
+            let (name, library) = (domain(example), rewards.library());
             let tools = group.replies.first().map_or(&[][..], |reply| &reply.scores.tools);
             let learned = tools.iter().filter(|s| is_learned(&s.tool, library, &config.rewards.always));
             let learned: BTreeSet<&str> = learned.map(|score| &*score.tool).collect();
             if learned.is_empty() {
                 continue;
             }
-            learned.iter().for_each(|tool| self.add_tool(name, tool));
-            let column = |tool: &str| group.replies.iter().map(|r| r.scores.get(tool)?.outcome.score()).collect();
+            for tool in &learned {
+                self.add_tool(name, tool);
+            }
+            let passed = |reply: &&Rollout| !is_ruled_out(&assigned, &reply.scores, library);
+            let replies: Vec<&Rollout> = group.replies.iter().filter(passed).collect();
+            let column = |tool: &str| replies.iter().map(|r| r.scores.get(tool)?.outcome.score()).collect();
             let columns: Vec<Vec<Option<f64>>> = self.tools.iter().map(|tool| column(tool)).collect();
             self.agreement.add_group(&columns);
             if !teaches_weights(config, group.example) {
                 continue;
             }
-            let audits: Vec<Option<f64>> = group.replies.iter().map(|reply| reply.audit).collect();
+            let audits: Vec<Option<f64>> = replies.iter().map(|reply| reply.audit).collect();
             let evidence = self.domains.entry(name.to_owned()).or_default();
             evidence.pairs.extend(LabelledPair::of_group(&columns, &audits));
             let surplus = evidence.pairs.len().saturating_sub(MAX_PAIRS);
             evidence.pairs.drain(..surplus);
         }
+        Ok(())
     }
 
     /// Takes note that a tool scores prompts of a domain.
@@ -230,6 +247,21 @@ impl LearnedWeights {
 /// Whether the weight of a tool is learned: its scores are only roughly right, and `rewards.always` does not name it.
 fn is_learned(tool: &str, library: &Library, always: &[WeightedTool]) -> bool {
     library.card(tool).is_some_and(ToolCard::is_fuzzy) && !always.iter().any(|member| member.tool == tool)
+}
+
+/// Whether the tool passed every admission check, and an example showed that it ranks good replies above bad ones.
+fn is_admitted(library: &Library, tool: &str) -> bool {
+    library.is_admitted(tool) && !is_provisional(library, tool)
+}
+
+/// Whether a gate or a veto of the prompt's tools did not let the reply pass, and changed the scores of the others.
+fn is_ruled_out(assigned: &[WeightedTool], scores: &Scores, library: &Library) -> bool {
+    let closes = |member: &WeightedTool| {
+        let range = library.card(&member.tool).map_or([0.0, 1.0], |card| card.range);
+        let score = scores.get(&member.tool).and_then(|score| score.outcome.score());
+        member.combine != CombineAs::Term && score.is_some_and(|score| score < member.least(range))
+    };
+    assigned.iter().any(closes)
 }
 
 /// Whether no example showed that the tool ranks good replies above bad ones, so that its weight is limited.
