@@ -140,7 +140,9 @@ fn non_negative(table: &ScoreTable, labelled: &[usize], scored: &[usize]) -> Fit
     let tools = table.tools().len();
     let scores = |item: &usize| (0..tools).map(|tool| table.optional_scores(tool, *item)).collect::<Vec<_>>();
     let mut agreement = Agreement::new(tools);
-    scored.iter().for_each(|item| agreement.add_group(&scores(item)));
+    for item in scored {
+        agreement.add_group(&scores(item));
+    }
     let pairs = |group: &Vec<usize>| TaskPairs {
         scored: vec![true; tools],
         pairs: group.iter().flat_map(|i| LabelledPair::of_group(&scores(i), &table.item(*i).labels)).collect(),

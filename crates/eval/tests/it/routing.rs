@@ -110,8 +110,8 @@ fn non_negative_weights_of_four_reward_models_are_above_the_best_of_them() {
     assert_eq!(table.len(), 1280);
     let settings = CrossFit { splits: 40, bootstrap: FEW, ..CrossFit::default() };
     let whole = &cross_fit(&table, &[Strategy::NonNegative], settings)[0];
-    // Another implementation, with other splits: 65.6.
-    close(whole.score, 0.656, 0.004);
+    // Another implementation, with other splits: 65.6, and a deviation of 0.14 over splits.
+    close(whole.score, 0.656, 0.002);
     assert!(whole.above_best_interval.unwrap().low > 0.0, "{whole:?}");
     let few = &cross_fit(&table, &[Strategy::NonNegative], CrossFit { labels: Some(10), ..settings })[0];
     assert!(few.above_interval.unwrap().low > 0.0 && few.score < whole.score, "{few:?}");
@@ -122,14 +122,17 @@ fn non_negative_weights_of_four_reward_models_are_above_the_best_of_them() {
 }
 
 #[test]
-fn few_labels_do_not_bring_non_negative_weights_below_the_best_tool_that_they_show() {
+fn few_labels_bring_non_negative_weights_far_above_equal_ones_and_near_the_best_tool() {
+    // The second tool is little better than chance and wrong with confidence: equal weights are below either tool.
     let (benchmark, tools) = synthetic(100, [[0.9, 0.7], [0.5, 0.6]]);
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
-    let strategies = [Strategy::Static, Strategy::NonNegative];
+    let strategies = [Strategy::Static, Strategy::Uniform, Strategy::NonNegative];
     let curve = label_curve(&table, &strategies, CrossFit { splits: 20, bootstrap: FEW, ..CrossFit::default() });
     assert_eq!(curve.iter().map(|p| p.labels).collect::<Vec<_>>(), LABELS_PER_CATEGORY);
     for point in &curve {
-        assert!(point.results[1].above_interval.unwrap().high >= 0.0, "{point:?}");
+        let [_, uniform, non_negative] = &point.results[..] else { panic!("{point:?}") };
+        assert!(non_negative.score > uniform.score + 0.2, "{point:?}");
+        assert!(point.labels < 10 || non_negative.above > -0.03, "{point:?}");
     }
     // With more labels, the best tool is found more often.
     assert!(curve[0].results[0].score < curve[4].results[0].score, "{curve:?}");
