@@ -11,7 +11,10 @@ use std::time::Instant;
 use rlar_eval::BenchmarkScores;
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::readers::{best_of_n::picks, read_benchmark};
-use rlar_eval::routing::{CrossFit, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows};
+use rlar_eval::routing::{
+    CrossFit, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows, label_curve, label_curve_rows,
+    leave_one_benchmark_out, left_out_rows,
+};
 use rlar_eval::table::markdown;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -36,5 +39,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let fitted = cross_fit(&table, &Strategy::ALL, settings);
     println!("Fitted on one half, measured on the other, {} splits ({:.1?}):\n", settings.splits, begin.elapsed());
     println!("{}", markdown(&cross_fit_rows(&fitted)));
+    println!("Fitted on few labels per category:\n");
+    println!("{}", markdown(&label_curve_rows(&label_curve(&table, &Strategy::FEW_LABELS, settings))));
+    let left_out = leave_one_benchmark_out(&table, &Strategy::FEW_LABELS, settings.bootstrap);
+    if !left_out.is_empty() {
+        println!("Fitted on the other benchmarks, measured on the one that is left out:\n");
+        println!("{}", markdown(&left_out_rows(&left_out)));
+    }
     Ok(())
 }

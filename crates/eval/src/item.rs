@@ -76,6 +76,8 @@ pub struct Item {
     pub id: String,
     /// The group in which the item's result is reported: a subset, domain or source of the benchmark.
     pub category: String,
+    /// The benchmark that the item was taken from, in a collection of several; `None` where the rows do not say it.
+    pub benchmark: Option<String>,
     /// The prompt, as text.
     pub prompt: String,
     /// The replies to score, at least two. For [`ItemKind::StyleMatrix`] three correct ones, then three incorrect ones.

@@ -37,7 +37,9 @@ pub mod report;
 pub mod schedule;
 mod error;
 
-pub use config::{Agent, CheckpointMetric, Config, DataSet, FOREIGN_NAMES, Method, RewardsOnly, Unadmitted};
+pub use config::{
+    Agent, CheckpointMetric, Config, DataSet, FOREIGN_NAMES, Method, RewardsOnly, Unadmitted, WeightSource,
+};
 pub use error::TrainError;
 pub use report::final_report::{BeforeAfter, PolicyEvaluation, Report};
 pub use report::hints::hints;

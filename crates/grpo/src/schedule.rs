@@ -78,6 +78,10 @@ pub enum Stream {
     Mixture = 5,
     /// Random numbers for the initial weights of a reward model's scalar head.
     RewardHead = 6,
+    /// Random numbers for the intervals of learned weights of tools; one generator per step.
+    WeightIntervals = 7,
+    /// Random numbers that decide which prompts' audits teach the learned weights; one per prompt.
+    TaughtPrompts = 8,
 }
 
 impl Stream {

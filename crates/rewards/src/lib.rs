@@ -14,7 +14,8 @@
 //! 5. [`Orchestrator`]: runs the tools. It keeps the assignment of every prompt (its tools with their weights, chosen
 //!    by the config, by an agent or by fixed rules), and scores replies with the assigned tools, through the score
 //!    cache ([`cache`]).
-//! 6. [`monitor`]: raises an alert when the rewards no longer tell good replies from bad ones (drift).
+//! 6. [`weights`]: learns how much each of several tools should count, from their agreement and from labelled pairs.
+//! 7. [`monitor`]: raises an alert when the rewards no longer tell good replies from bad ones (drift).
 //!
 //! ```
 //! use rlar_data::{Completion, Needs, read_examples};
@@ -41,6 +42,7 @@ mod fill_library;
 mod measure_tools;
 mod orchestrator;
 pub mod cache;
+pub mod weights;
 pub mod monitor;
 mod error;
 

@@ -7,6 +7,7 @@ use rlar_data::Example;
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::routing::{
     CrossFit, Route, RouteChoice, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows,
+    label_curve, label_curve_rows, leave_one_benchmark_out, left_out_rows,
 };
 use rlar_eval::score_benchmark::item_example;
 use rlar_eval::{Benchmark, BenchmarkScores};
@@ -21,6 +22,10 @@ use crate::cli::RewardBenchmarkArguments;
 
 /// Minimum number of bootstrap resamples for the confidence intervals of routes.
 const RESAMPLES: u32 = 1000;
+
+/// Why signed weights are only an upper bound.
+const UPPER_BOUND: &str = "Signed stacking is an upper bound, not a way to reward a policy: a weight below 0 uses a bad tool\n\
+                           upside down, for example one that likes the style of a benchmark's wrong replies.";
 
 /// Number of random halvings of the items for `--cross-fit`.
 const SPLITS: usize = 200;
@@ -65,9 +70,25 @@ pub fn summary(
     if !arguments.cross_fit {
         return Ok(compared);
     }
-    let settings = CrossFit { splits: SPLITS, seed: arguments.seed, bootstrap };
-    let fitted = table(arguments, &cross_fit_rows(&cross_fit(&scores, &Strategy::ALL, settings)));
-    Ok(format!("{compared}\nFitted on one half, reported on the other\n\n{fitted}"))
+    Ok(compared + &fitted_tables(arguments, &scores, bootstrap))
+}
+
+/// The tables of `--cross-fit`: strategies that are fitted on one half of the items, on few labels of it, or on other
+/// benchmarks.
+fn fitted_tables(arguments: &RewardBenchmarkArguments, scores: &ScoreTable, bootstrap: Bootstrap) -> String {
+    let settings = CrossFit { splits: SPLITS, seed: arguments.seed, labels: None, bootstrap };
+    let fitted = table(arguments, &cross_fit_rows(&cross_fit(scores, &Strategy::ALL, settings)));
+    let curve = table(arguments, &label_curve_rows(&label_curve(scores, &Strategy::FEW_LABELS, settings)));
+    let left_out = leave_one_benchmark_out(scores, &Strategy::FEW_LABELS, bootstrap);
+    let mut text = format!(
+        "\nFitted on one half, reported on the other\n\n{fitted}\n{UPPER_BOUND}\n\nFitted on few labels per category \
+         (in brackets, 95 % of what is above the best static tool of the same labels)\n\n{curve}"
+    );
+    if !left_out.is_empty() {
+        let left_out = table(arguments, &left_out_rows(&left_out));
+        text += &format!("\nFitted on the other benchmarks, reported on the one that is left out\n\n{left_out}");
+    }
+    text
 }
 
 /// Chooses, for each item, among the tools of a score table.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Error, Result, bail};
 use rlar_data::{DataFiles, Document, Example, KeyProblem, Needs, Preference};
-use rlar_grpo::{Agent, Config, DataSet, FOREIGN_NAMES, Method, RewardsOnly, Unadmitted};
+use rlar_grpo::{Agent, Config, DataSet, FOREIGN_NAMES, Method, RewardsOnly, Unadmitted, WeightSource};
 use rlar_net::hub::{Hub, HubSettings};
 use rlar_net::web::{Brave, SerpApi, WebSearch};
 use rlar_policy::ModelSource;
@@ -97,11 +97,12 @@ pub fn load_with(
     let heldout = examples(!is_reward_model, heldout, Needs::Prompt)?.concat();
     let demonstrations = data.sets("demonstrations", &data.demonstrations, |d| &d.demonstrations);
     let demonstrations = examples(is_imitated, demonstrations, Needs::Demonstration)?.concat();
-    let mut pairs = |key, files_of_key: Option<&DataFiles>| {
-        or_default(files.pairs(is_reward_model, key, files_of_key, data.columns.as_ref()), on_error)
+    let mut pairs = |is_used, key, files_of_key: Option<&DataFiles>| {
+        or_default(files.pairs(is_used, key, files_of_key, data.columns.as_ref()), on_error)
     };
-    let preferences = pairs("data.preferences", data.preferences.as_ref())?;
-    let heldout_preferences = pairs("data.heldout", data.heldout.as_ref())?;
+    let is_learned_from = is_reward_model || config.rewards.weights == WeightSource::Learned;
+    let preferences = pairs(is_learned_from, "data.preferences", data.preferences.as_ref())?;
+    let heldout_preferences = pairs(is_reward_model, "data.heldout", data.heldout.as_ref())?;
     let sizes = train.iter().map(Vec::len).collect();
     let train = train.concat();
     or_default(document.reject(config.data_problems(train.len())), on_error)?;

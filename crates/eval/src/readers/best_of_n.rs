@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{category, id};
+use super::{benchmark, category, id};
 use crate::EvalError;
 use crate::item::{Benchmark, Item, ItemKind};
 use crate::rows::{Row, json_type_name, rows};
@@ -27,6 +27,7 @@ pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     Ok(Item {
         id: id(row, "id")?,
         category: category(row)?,
+        benchmark: benchmark(row),
         prompt,
         completions: texts,
         labels,

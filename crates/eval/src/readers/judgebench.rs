@@ -26,6 +26,7 @@ pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     Ok(Item {
         id: id(row, "pair_id")?,
         category,
+        benchmark: None,
         prompt: row.text("question")?,
         completions: vec![row.text("response_A")?, row.text("response_B")?],
         labels,

@@ -22,6 +22,7 @@ pub(super) fn item(row: &Row, path: &Path) -> Result<Item, EvalError> {
     Ok(Item {
         id: super::id(row, "id")?,
         category: file_stem(path).to_owned(),
+        benchmark: None,
         prompt: row.text("input")?,
         completions: vec![row.text("output_1")?, row.text("output_2")?],
         labels,

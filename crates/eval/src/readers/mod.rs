@@ -150,6 +150,11 @@ fn category(row: &Row) -> Result<String, EvalError> {
     key.map_or_else(|| Ok("all".to_owned()), |key| row.text(key))
 }
 
+/// The benchmark that a row of a collection was taken from: the text in the column `benchmark`.
+fn benchmark(row: &Row) -> Option<String> {
+    row.value("benchmark").and_then(serde_json::Value::as_str).map(str::to_owned)
+}
+
 /// The labels of completions of which the correct ones stand first: 1 for each of the `correct` ones, then 0 for each
 /// of the `incorrect` ones.
 fn correct_then_incorrect(correct: usize, incorrect: usize) -> Vec<Option<f64>> {

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{category, correct_then_incorrect, id};
+use super::{benchmark, category, correct_then_incorrect, id};
 use crate::EvalError;
 use crate::item::{Item, ItemKind};
 use crate::rows::{Row, json_type_name};
@@ -23,6 +23,7 @@ pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     Ok(Item {
         id: id(row, "id")?,
         category: category(row)?,
+        benchmark: benchmark(row),
         prompt,
         completions: vec![chosen.text, rejected.text],
         labels: correct_then_incorrect(1, 1),

@@ -26,5 +26,5 @@ pub(super) fn item(row: &Row) -> Result<Item, EvalError> {
     }
     let completions = chosen.into_iter().chain(rejected).collect();
     let labels = correct_then_incorrect(num_correct, num_incorrect);
-    Ok(Item { id, category, prompt: row.text("prompt")?, completions, labels, kind })
+    Ok(Item { id, category, benchmark: None, prompt: row.text("prompt")?, completions, labels, kind })
 }

@@ -30,6 +30,7 @@ pub(super) fn item(row: &Row, path: &Path) -> Result<Item, EvalError> {
     Ok(Item {
         id: row.text("id")?,
         category: domain.to_owned(),
+        benchmark: None,
         prompt: row.text("prompt")?,
         completions: chosen.into_iter().chain(rejected).collect(),
         labels: correct_then_incorrect(3, 3),

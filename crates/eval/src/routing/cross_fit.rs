@@ -18,13 +18,16 @@ pub struct CrossFit {
     pub splits: usize,
     /// Seed of the random splits.
     pub seed: u64,
+    /// Number of items of each category of a half whose labels are used for fitting; all of them if `None`. The scores
+    /// of the other items are used without their labels.
+    pub labels: Option<usize>,
     /// Settings of the bootstrap intervals.
     pub bootstrap: Bootstrap,
 }
 
 impl Default for CrossFit {
     fn default() -> Self {
-        Self { splits: 200, seed: 0, bootstrap: Bootstrap { resamples: 2000, seed: 0 } }
+        Self { splits: 200, seed: 0, labels: None, bootstrap: Bootstrap { resamples: 2000, seed: 0 } }
     }
 }
 
@@ -90,9 +93,9 @@ pub fn cross_fit(table: &ScoreTable, strategies: &[Strategy], settings: CrossFit
     let mut results = vec![empty; strategies.len()];
     for _ in 0..settings.splits {
         let halves = split_halves(&groups, &mut rng);
-        let static_values = held_out_values(table, Strategy::Static, &halves);
+        let static_values = held_out_values(table, Strategy::Static, &halves, settings.labels);
         for (strategy, result) in strategies.iter().zip(&mut results) {
-            let values = held_out_values(table, *strategy, &halves);
+            let values = held_out_values(table, *strategy, &halves, settings.labels);
             let lead = |i: usize| Some(values[i]? - static_values[i]?);
             for (i, item) in result.leads.iter_mut().enumerate() {
                 if let (Some(lead), Some(value)) = (lead(i), values[i]) {
@@ -132,11 +135,15 @@ struct Halves {
     second: Vec<usize>,
 }
 
-/// The value of each item under the strategy, which is fitted on the half that does not contain the item.
-fn held_out_values(table: &ScoreTable, strategy: Strategy, halves: &Halves) -> Vec<Option<f64>> {
+/// The value of each item under the strategy, which is fitted on the half that does not contain the item. `labels` is
+/// [`CrossFit::labels`].
+fn held_out_values(table: &ScoreTable, strategy: Strategy, halves: &Halves, labels: Option<usize>) -> Vec<Option<f64>> {
     let mut values = vec![None; table.len()];
     for (fitted, held_out) in [(&halves.first, &halves.second), (&halves.second, &halves.first)] {
-        let rule = strategy.fit(table, fitted);
+        // The items of a half are in random order within their category.
+        let first = |group: Vec<usize>| group.into_iter().take(labels.unwrap_or(usize::MAX));
+        let labelled: Vec<usize> = table.by_category(fitted).into_iter().flat_map(first).collect();
+        let rule = strategy.fit_with_unlabelled(table, &labelled, fitted);
         for i in held_out {
             values[*i] = rule.value(table, *i);
         }
@@ -190,4 +197,43 @@ pub fn cross_fit_rows(results: &[CrossFitResult]) -> Vec<Vec<String>> {
         ]
     };
     std::iter::once(header.map(str::to_owned).to_vec()).chain(results.iter().map(row)).collect()
+}
+
+/// Numbers of labels per category for which [`label_curve`] evaluates strategies.
+pub const LABELS_PER_CATEGORY: [usize; 5] = [2, 5, 10, 20, 40];
+
+/// How good strategies are that were fitted on few labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelCurvePoint {
+    /// Number of labelled items of each category (all, where a category has fewer in a half).
+    pub labels: usize,
+    /// The results of the strategies, in the given order.
+    pub results: Vec<CrossFitResult>,
+}
+
+/// Evaluates strategies as [`cross_fit`] does, for each of [`LABELS_PER_CATEGORY`].
+pub fn label_curve(table: &ScoreTable, strategies: &[Strategy], settings: CrossFit) -> Vec<LabelCurvePoint> {
+    let point = |labels: usize| LabelCurvePoint {
+        labels,
+        results: cross_fit(table, strategies, CrossFit { labels: Some(labels), ..settings }),
+    };
+    LABELS_PER_CATEGORY.into_iter().map(point).collect()
+}
+
+/// Formats a curve as the rows of a table with one column per number of labels. A cell is the held-out score, with the
+/// 95 % interval over items of what it is above the best static tool that was chosen by the same labels.
+pub fn label_curve_rows(curve: &[LabelCurvePoint]) -> Vec<Vec<String>> {
+    let header = std::iter::once(String::new()).chain(curve.iter().map(|p| p.labels.to_string())).collect();
+    let strategies = curve.first().map_or(&[][..], |p| &p.results);
+    let row = |(s, strategy): (usize, &CrossFitResult)| {
+        let cell = |p: &LabelCurvePoint| score_and_lead(p.results[s].score, p.results[s].above_interval);
+        std::iter::once(strategy.strategy.name()).chain(curve.iter().map(cell)).collect()
+    };
+    std::iter::once(header).chain(strategies.iter().enumerate().map(row)).collect()
+}
+
+/// A score in percent, with the interval of its lead in percentage points: `65.5 (+0.8 to +4.9)`.
+pub(super) fn score_and_lead(score: f64, lead: Option<Interval>) -> String {
+    let lead = lead.map(|l| format!(" ({:+.1} to {:+.1})", 100.0 * l.low, 100.0 * l.high));
+    percent(score) + &lead.unwrap_or_default()
 }

@@ -3,18 +3,24 @@
 //!
 //! [`compare`](fn@compare) tabulates single tools, ensembles, given routes (a choice of tools for every item) and
 //! oracles. [`cross_fit`](fn@cross_fit) fits strategies on one half of the items and evaluates them on the other,
-//! because a choice that is made and evaluated on the same items always looks good. Both functions average
-//! [`item_value`] over items. [`ScoreTable::routed`] gives the scores from which a report computes the score of a whole
+//! because a choice that is made and evaluated on the same items always looks good. [`label_curve`] does so with few
+//! labels, and [`leave_one_benchmark_out`] fits them on other benchmarks. All functions average [`item_value`] over
+//! items. [`ScoreTable::routed`] gives the scores from which a report computes the score of a whole
 //! benchmark with Ties.
 
 mod accuracy;
 mod compare;
 mod cross_fit;
+mod left_out;
 mod stacking;
 mod strategy;
 
 pub use compare::{ComparisonRow, Route, compare, comparison_rows};
-pub use cross_fit::{CrossFit, CrossFitResult, cross_fit, cross_fit_rows};
+pub use cross_fit::{
+    CrossFit, CrossFitResult, LABELS_PER_CATEGORY, LabelCurvePoint, cross_fit, cross_fit_rows, label_curve,
+    label_curve_rows,
+};
+pub use left_out::{LeftOutBenchmark, LeftOutResult, leave_one_benchmark_out, left_out_rows};
 pub use strategy::{FittedRule, Strategy};
 
 use crate::EvalError;
@@ -159,6 +165,14 @@ impl<'b> ScoreTable<'b> {
             Standardisation { mean, deviation: variance.sqrt() }
         };
         self.tools.iter().map(scale).collect()
+    }
+
+    /// A tool's scores of an item's completions, each `None` where the tool failed on the item.
+    fn optional_scores(&self, tool: usize, item: usize) -> Vec<Option<f64>> {
+        match &self.tools[tool].rows[self.benchmark_index[item]].scores {
+            Some(scores) => scores.iter().copied().map(Some).collect(),
+            None => vec![None; self.item(item).completions.len()],
+        }
     }
 
     /// A tool's standardised scores of an item's completions; `None` where the tool failed on the item.

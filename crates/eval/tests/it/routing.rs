@@ -5,14 +5,15 @@ use std::fmt::Write;
 use rlar_eval::bootstrap::Bootstrap;
 use rlar_eval::reward_bench_2::RewardBenchVersion;
 use rlar_eval::routing::{
-    CrossFit, FittedRule, Route, RouteChoice, ScoreTable, Strategy, compare, comparison_rows, cross_fit, cross_fit_rows,
+    CrossFit, FittedRule, LABELS_PER_CATEGORY, Route, RouteChoice, ScoreTable, Strategy, compare, comparison_rows,
+    cross_fit, cross_fit_rows, label_curve, label_curve_rows, leave_one_benchmark_out, left_out_rows,
 };
 use rlar_eval::table::markdown;
 use rlar_eval::{Benchmark, BenchmarkReport, BenchmarkScores, ScoringCost};
-use rlar_oracles::needs_oracles;
+use rlar_oracles::{needs_oracles, oracle};
 
 use crate::benchmarks::{alpacaeval, judgebench};
-use crate::{close, scored, text};
+use crate::{close, open, scored, text};
 
 const FEW: Bootstrap = Bootstrap { resamples: 200, seed: 0 };
 
@@ -41,7 +42,7 @@ fn judgebench_oracles_and_ensembles_are_those_recorded() {
 fn choosing_per_category_on_one_half_gains_little_on_the_other() {
     let (benchmark, tools) = judgebench();
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
-    let settings = CrossFit { splits: 200, seed: 0, bootstrap: FEW };
+    let settings = CrossFit { splits: 200, bootstrap: FEW, ..CrossFit::default() };
     let fitted = cross_fit(&table, &[Strategy::Static, Strategy::Category], settings);
     // What another implementation measured with other splits.
     let (single, category) = if table.len() == 350 { (0.627, 0.635) } else { (0.612, 0.627) };
@@ -90,12 +91,69 @@ fn synthetic(n: usize, chances: [[f64; 2]; 2]) -> (Benchmark, Vec<BenchmarkScore
 fn where_tools_excel_in_different_categories_every_strategy_finds_them() {
     let (benchmark, tools) = synthetic(100, [[0.9, 0.55], [0.5, 0.95]]);
     let table = ScoreTable::new(&benchmark, &tools).unwrap();
-    let fitted = cross_fit(&table, &Strategy::ALL, CrossFit { splits: 20, seed: 1, bootstrap: FEW });
+    let fitted = cross_fit(&table, &Strategy::ALL, CrossFit { splits: 20, seed: 1, labels: None, bootstrap: FEW });
     for f in fitted.iter().filter(|f| ![Strategy::Static, Strategy::Uniform].contains(&f.strategy)) {
         let routed = !matches!(f.strategy, Strategy::Stack { .. });
         assert!(!routed || (f.above > 0.1 && f.above_interval.unwrap().low > 0.0 && f.wins == 1.0), "{f:?}");
     }
     assert!(markdown(&cross_fit_rows(&fitted)).contains("| best per category, shrunken |"));
+}
+
+#[needs_oracles]
+#[test]
+fn non_negative_weights_of_four_reward_models_are_above_the_best_of_them() {
+    let scores = oracle!("data/routing/combined-4rm.scores.jsonl");
+    let benchmark = open(&oracle!("data/routing/combined-4rm.items.jsonl"));
+    let bytes = std::fs::read(&scores).unwrap();
+    let common = BenchmarkScores::read_common(&[(scores.as_path(), bytes.as_slice())], &benchmark).unwrap();
+    let table = ScoreTable::new(&common.benchmark, &common.scores).unwrap();
+    assert_eq!(table.len(), 1280);
+    let settings = CrossFit { splits: 40, bootstrap: FEW, ..CrossFit::default() };
+    let whole = &cross_fit(&table, &[Strategy::NonNegative], settings)[0];
+    // Another implementation, with other splits: 65.6, and a deviation of 0.14 over splits.
+    close(whole.score, 0.656, 0.002);
+    assert!(whole.above_best_interval.unwrap().low > 0.0, "{whole:?}");
+    let few = &cross_fit(&table, &[Strategy::NonNegative], CrossFit { labels: Some(10), ..settings })[0];
+    assert!(few.above_interval.unwrap().low > 0.0 && few.score < whole.score, "{few:?}");
+    let left_out = leave_one_benchmark_out(&table, &[Strategy::NonNegative], FEW);
+    let names: Vec<&str> = left_out.iter().map(|b| b.benchmark.as_str()).collect();
+    assert_eq!(names, ["judgebench", "rewardbench-math", "rewardmath"]);
+    assert!(left_out.iter().all(|b| b.results[0].above > 0.0), "{left_out:?}");
+}
+
+#[test]
+fn few_labels_bring_non_negative_weights_far_above_equal_ones_and_near_the_best_tool() {
+    // The second tool is little better than chance and wrong with confidence: equal weights are below either tool.
+    let (benchmark, tools) = synthetic(100, [[0.9, 0.7], [0.5, 0.6]]);
+    let table = ScoreTable::new(&benchmark, &tools).unwrap();
+    let strategies = [Strategy::Static, Strategy::Uniform, Strategy::NonNegative];
+    let curve = label_curve(&table, &strategies, CrossFit { splits: 20, bootstrap: FEW, ..CrossFit::default() });
+    assert_eq!(curve.iter().map(|p| p.labels).collect::<Vec<_>>(), LABELS_PER_CATEGORY);
+    for point in &curve {
+        let [_, uniform, non_negative] = &point.results[..] else { panic!("{point:?}") };
+        assert!(non_negative.score > uniform.score + 0.2, "{point:?}");
+        assert!(point.labels < 10 || non_negative.above > -0.03, "{point:?}");
+    }
+    // With more labels, the best tool is found more often.
+    assert!(curve[0].results[0].score < curve[4].results[0].score, "{curve:?}");
+    let shown = markdown(&label_curve_rows(&curve));
+    assert!(shown.starts_with("|  | 2 | 5 | 10 | 20 | 40 |"), "{shown}");
+}
+
+#[test]
+fn a_benchmark_that_is_left_out_is_scored_by_what_the_others_show() {
+    let (mut benchmark, tools) = synthetic(50, [[0.9, 0.6], [0.6, 0.9]]);
+    let table = ScoreTable::new(&benchmark, &tools).unwrap();
+    assert!(leave_one_benchmark_out(&table, &[Strategy::Static], FEW).is_empty());
+    benchmark.items.iter_mut().for_each(|item| item.benchmark = Some(format!("all {}", item.category)));
+    let table = ScoreTable::new(&benchmark, &tools).unwrap();
+    let left_out = leave_one_benchmark_out(&table, &Strategy::FEW_LABELS, FEW);
+    assert_eq!(left_out.iter().map(|b| b.benchmark.as_str()).collect::<Vec<_>>(), ["all maths", "all poems"]);
+    // The second tool is the better one for poems, and therefore chosen for maths.
+    let of_maths: Vec<usize> = (0..50).collect();
+    close(left_out[0].results[0].score, table.mean(&of_maths, |i| Some(table.value(1, i))), 1e-12);
+    assert_eq!(left_out[0].results[0].above, 0.0);
+    assert!(markdown(&left_out_rows(&left_out)).contains("| non-negative weights |"));
 }
 
 #[test]

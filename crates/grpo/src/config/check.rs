@@ -8,7 +8,7 @@ use rlar_rewards::{CombineAs, LlmConfig, PythonFunction};
 
 use crate::config::{
     Agent, Algorithm, CheckpointMetric, Combine, Config, CorrectionMode, Domain, Estimator, Kl, KlEstimator, KlTarget,
-    Method, Scratch, Surrogate, VERSION,
+    Method, Scratch, Surrogate, VERSION, WeightSource,
 };
 
 /// The problems found so far, each with its config key.
@@ -38,6 +38,7 @@ impl Config {
         self.check_evaluation(&mut found);
         self.check_algorithm(&mut found);
         self.check_rewards(&mut found);
+        self.check_weights(&mut found);
         self.check_surroundings(&mut found);
         found.0
     }
@@ -48,6 +49,8 @@ impl Config {
         let mut found = Problems::default();
         self.check_version(&mut found);
         self.check_rewards(&mut found);
+        let message = "`learned` is for `rlar train`: weights are learned from the replies of a run";
+        found.add_if(self.rewards.weights == WeightSource::Learned, "rewards.weights", message);
         found.0
     }
 
@@ -282,6 +285,15 @@ impl Config {
         if asks_llm && rewards.llm.is_none() {
             let key = if rewards.agent == Agent::Llm { "rewards.agent" } else { "rewards.evolve" };
             found.add(key, "asks a language model: name one in `rewards.llm`");
+        }
+    }
+
+    fn check_weights(&self, found: &mut Problems) {
+        if self.rewards.weights == WeightSource::Learned {
+            let message = "`learned` is for `grpo`: weights are learned from its replies";
+            found.add_if(self.train.method != Method::Grpo, "rewards.weights", message);
+            let message = "`learned` needs `algorithm.combine: normalise_then_sum`, which makes scores comparable";
+            found.add_if(self.algorithm.combine != Combine::NormaliseThenSum, "rewards.weights", message);
         }
     }
 

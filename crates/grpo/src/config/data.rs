@@ -22,7 +22,8 @@ pub struct DataConfig {
     /// conversation, only assistant turns are learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub demonstrations: Option<DataFiles>,
-    /// Prompts with a chosen and a rejected reply, to train on with `reward_model`.
+    /// Prompts with a chosen and a rejected reply: to train on with `reward_model`, or as evidence for
+    /// `rewards.weights: learned`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferences: Option<DataFiles>,
     /// How the columns of the rows become prompts, references and the like, as templates. Without it, the usual names

@@ -31,7 +31,7 @@ pub use data::{DataConfig, DataSet, Domain};
 pub use evaluation::{CheckpointMetric, EvalConfig, SuiteRun};
 pub use foreign_names::FOREIGN_NAMES;
 pub use model::{LoraConfig, ModelChoice, Scratch};
-pub use rewards::{Agent, Audit, RewardsConfig, Unadmitted};
+pub use rewards::{Agent, Audit, RewardsConfig, Unadmitted, WeightSource};
 pub use rewards_only::RewardsOnly;
 pub use run::RunConfig;
 pub use training::{Method, OptimizerConfig, SamplingConfig, TrainConfig, WarmupConfig};

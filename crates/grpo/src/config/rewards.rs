@@ -29,6 +29,10 @@ pub struct RewardsConfig {
     /// list of tools. These lists take precedence over the agent's choice.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub assign: BTreeMap<String, Vec<WeightedTool>>,
+    /// How the weights of a prompt's tools are set: `fixed`, as given by the agent or the config; or `learned`, from how
+    /// much reward models, judges and similarities agree and from labelled replies, anew before every step. An admitted
+    /// verifier that judges the prompt then decides alone.
+    pub weights: WeightSource,
     /// Audit tools, which score some of the replies as a check of the rewards; their scores are not trained on.
     pub audit: Audit,
     /// Drift monitoring: the thresholds at which a language-model agent is asked to replace a tool while training runs.
@@ -106,6 +110,16 @@ impl Default for Audit {
     }
 }
 
+/// How the weights of a prompt's tools are set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightSource {
+    /// Weights are those that the agent chose or the config names.
+    Fixed,
+    /// Weights are learned while training runs, from the run's own evidence.
+    Learned,
+}
+
 /// Who chooses the tools of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -123,6 +137,7 @@ impl Default for RewardsConfig {
             agent: Agent::Builtin,
             python: Vec::new(),
             assign: BTreeMap::new(),
+            weights: WeightSource::Fixed,
             audit: Audit::default(),
             evolve: None,
             hub: None,

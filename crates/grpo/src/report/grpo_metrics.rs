@@ -12,6 +12,7 @@ use crate::algorithm::advantage::moments;
 use crate::config::{Config, KlEstimator, Surrogate};
 use crate::report::step_record::PhaseSeconds;
 use crate::rollouts::batch::Batch;
+use crate::rollouts::learned_weights::{DomainWeights, teaches_weights};
 use crate::rollouts::rollout::{Group, Rollout, ToolOutcomes, tool_outcomes};
 use crate::rollouts::zero_spread::ZeroSpread;
 use crate::update::policy_update::UpdateStats;
@@ -29,8 +30,13 @@ pub struct GrpoMetrics {
     pub unscored: usize,
     /// Number of replies to prompts that have no tool.
     pub uncovered: usize,
-    /// Mean audit score of the audited replies, as a fraction of the audit tool's score range.
+    /// Mean audit score of the audited replies, as a fraction of the audit tool's score range; without the replies from
+    /// which weights are learned.
     pub audit: Option<f64>,
+    /// The learned weights with which the step's replies were scored, with 95 % intervals, by domain and tool; absent if
+    /// weights are fixed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<DomainWeights>,
     /// Scores and outcomes of every tool, by the tool's name.
     pub tools: BTreeMap<String, ToolMetrics>,
     /// Share of the groups in which nothing can be learned from the rewards, because all replies have the same
@@ -203,7 +209,8 @@ impl GrpoMetrics {
         let StepResults { config, batch, update, zero_spread, counters, seconds, .. } = *step;
         let replies: Vec<&Rollout> = batch.sampled().flat_map(|g| &g.replies).collect();
         let rewards: Vec<f64> = replies.iter().filter_map(|r| r.scores.total()).collect();
-        let audits: Vec<f64> = replies.iter().filter_map(|r| r.audit).collect();
+        let judging = batch.sampled().filter(|g| !teaches_weights(config, g.example));
+        let audits: Vec<f64> = judging.flat_map(|g| &g.replies).filter_map(|r| r.audit).collect();
         let lengths: Vec<f64> = replies.iter().map(|r| r.tokens.len() as f64).collect();
         let advantages: Vec<f64> = step.advantages.iter().flatten().flatten().copied().collect();
         let ratios: Vec<f64> = update.ratios.iter().map(|r| f64::from(*r)).collect();
@@ -220,6 +227,7 @@ impl GrpoMetrics {
             unscored: replies.len() - rewards.len(),
             uncovered: replies.iter().filter(|r| r.scores.tools.is_empty()).count(),
             audit: mean(&audits),
+            weights: batch.weights.clone(),
             tools: tool_outcomes(batch.sampled()).into_iter().map(|(name, t)| (name, ToolMetrics::new(&t))).collect(),
             zero_spread_groups: share(zero_spread.groups, batch.sampled().count()),
             zero_spread: zero_spread.clone(),

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::rollouts::learned_weights::DomainWeights;
 use crate::rollouts::rollout::Group;
 
 /// The batch of a training step. The journal holds it and, with `train.asynchronous`, also a checkpoint.
@@ -20,6 +21,9 @@ pub struct Batch {
     /// Names of the tools that were suspended because they failed too often on this batch.
     #[serde(default)]
     pub suspended: Vec<String>,
+    /// The learned weights with which the replies were scored; `None` if weights are fixed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<DomainWeights>,
     /// Seconds of sampling, including the scoring done at the same time.
     pub sampling: f64,
     /// Seconds of scoring after the last reply was sampled.

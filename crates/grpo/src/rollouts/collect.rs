@@ -2,15 +2,17 @@
 //!
 //! Everything that changes the rewards between two steps happens here, in this order:
 //! 1. New tools and assignments from the language-model agents come into use.
-//! 2. Replies are sampled and scored.
-//! 3. Tools that fail too often are suspended, and other tools score their replies again.
-//! 4. Audit tools score a share of the replies.
-//! 5. The batch is written to the journal.
-//! 6. The drift monitor, which watches whether scores still measure what they should, is shown the batch.
+//! 2. The weights of the tools are fitted anew, if they are learned.
+//! 3. Replies are sampled and scored.
+//! 4. Tools that fail too often are suspended, and other tools score their replies again.
+//! 5. Audit tools score a share of the replies.
+//! 6. The batch is written to the journal.
+//! 7. The drift monitor, which watches whether scores still measure what they should, is shown the batch; so are the
+//!    learned weights.
 
 use std::time::Instant;
 
-use rlar_data::Example;
+use rlar_data::{Example, Preference};
 use rlar_policy::Policy;
 use rlar_rewards::Orchestrator;
 use rlar_run::{Checkpoint, Files, Journal};
@@ -20,6 +22,7 @@ use crate::config::Config;
 use crate::report::step_record::PhaseSeconds;
 use crate::rollouts::batch::{Batch, BatchPosition};
 use crate::rollouts::evolution::{EVOLUTION, Evolution, StepContext};
+use crate::rollouts::learned_weights::{LearnedWeights, WEIGHTS};
 use crate::rollouts::mixture::Mixture;
 use crate::rollouts::rollout::Group;
 use crate::rollouts::tool_health::{FailingTool, ToolHealth};
@@ -53,6 +56,10 @@ pub struct Collector<'a> {
     pub tool_health: ToolHealth,
     /// The agents that assign and replace tools while training runs; `None` without agents.
     pub evolution: Option<Evolution<'a>>,
+    /// The learned weights of the tools; `None` if weights are fixed.
+    pub weights: Option<LearnedWeights>,
+    /// Pairs of replies from which the weights are learned, too.
+    pub preferences: &'a [Preference],
     /// The batch of the next step; `None` unless it was collected one step ahead (`train.asynchronous`).
     pub next: Option<Batch>,
 }
@@ -135,8 +142,13 @@ impl Collector<'_> {
         let step = at.step + 1;
         let is_replayed = journal.holds(step, BATCH);
         if let Some(evolution) = &mut self.evolution {
-            let context = StepContext { rewards: &mut *self.rewards, examples: self.examples, step, is_replayed };
+            let (config, examples) = (self.config, self.examples);
+            let context = StepContext { config, rewards: &mut *self.rewards, examples, step, is_replayed };
             evolution.enter(context, journal)?;
+        }
+        if let Some(weights) = &mut self.weights {
+            weights.score_preferences(step, self.preferences, self.rewards, self.config, journal)?;
+            weights.fit(step, self.config.seed, self.rewards.library(), journal)?;
         }
         let batch = if let Some(batch) = journal.recall::<Batch>(step, BATCH)? {
             batch.suspended.iter().for_each(|tool| self.suspend(tool.clone()));
@@ -148,8 +160,12 @@ impl Collector<'_> {
             batch
         };
         if let Some(evolution) = &mut self.evolution {
-            let context = StepContext { rewards: &mut *self.rewards, examples: self.examples, step, is_replayed };
+            let (config, examples) = (self.config, self.examples);
+            let context = StepContext { config, rewards: &mut *self.rewards, examples, step, is_replayed };
             evolution.observe(batch.sampled(), &context);
+        }
+        if let Some(weights) = &mut self.weights {
+            weights.observe(batch.sampled(), self.examples, self.rewards, self.config)?;
         }
         Ok(batch)
     }
@@ -163,6 +179,7 @@ impl Collector<'_> {
         }
         self.tool_health.observe(batch.sampled(), self.config);
         self.audit(&mut batch);
+        batch.weights = self.weights.as_ref().map(|weights| weights.fitted().clone());
         Ok(batch)
     }
 
@@ -208,12 +225,15 @@ impl Collector<'_> {
         }
     }
 
-    /// The files by which a checkpoint restores the collector: tool failures, the agents' results, and a batch
-    /// collected ahead.
+    /// The files by which a checkpoint restores the collector: tool failures, the agents' results, learned
+    /// weights, and a batch collected ahead.
     pub fn files(&self) -> Result<Files, TrainError> {
         let mut files = vec![(TOOL_HEALTH.to_owned(), serde_json::to_vec(&self.tool_health)?)];
         if let Some(evolution) = &self.evolution {
             files.push((EVOLUTION.to_owned(), serde_json::to_vec(evolution.state())?));
+        }
+        if let Some(weights) = &self.weights {
+            files.push((WEIGHTS.to_owned(), serde_json::to_vec(weights)?));
         }
         if let Some(batch) = &self.next {
             files.push((NEXT_BATCH.to_owned(), serde_json::to_vec(batch)?));

@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::TrainError;
+use crate::config::Config;
+use crate::rollouts::learned_weights::teaches_weights;
 use crate::rollouts::rollout::{Group, Rollout};
 use crate::run::job::Job;
 
@@ -69,6 +71,8 @@ impl EvolutionState {
 
 /// What a step passes to the agents and to the drift monitor, which watches the scores of the tools.
 pub struct StepContext<'a> {
+    /// The config of the run.
+    pub config: &'a Config,
     /// The reward tools, and which of them each prompt has.
     pub rewards: &'a mut Orchestrator,
     /// Prompts to train on.
@@ -134,7 +138,7 @@ impl<'a> Evolution<'a> {
     /// Applies the results of the agents, such as a new tool, that have come since the last call. If the step is
     /// replayed, applies the results that the journal holds for this step instead.
     pub fn enter(&mut self, context: StepContext, journal: &mut Journal) -> Result<(), TrainError> {
-        let StepContext { rewards, examples, step, is_replayed } = context;
+        let StepContext { rewards, examples, step, is_replayed, .. } = context;
         let results: Vec<AgentResult> = match journal.recall(step, ENTERED)? {
             Some(results) => results,
             None if is_replayed => Vec::new(),
@@ -289,7 +293,8 @@ fn observed<'b>(group: &'b Group, context: &'b StepContext<'b>) -> Vec<ObservedR
             reply: &reply.text,
             reward: sum.filter(|_| weights > 0.0).map(|sum| sum / weights),
             scores,
-            audit: reply.audit,
+            // What the learned weights were fitted on does not judge them.
+            audit: reply.audit.filter(|_| !teaches_weights(context.config, group.example)),
         }
     };
     group.replies.iter().map(reply).collect()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rlar_data::Completion;
 use rlar_eval::prefill;
 use rlar_policy::{GenerationRequest, Policy, Sample, with_prefill};
-use rlar_rewards::{Outcome, RewardError, Scores, ToolScore};
+use rlar_rewards::{Outcome, RewardError, Scores, ToolScore, domain};
 
 use crate::TrainError;
 use crate::algorithm::loss::soft_overlong;
@@ -153,13 +153,15 @@ impl Collector<'_> {
         let mut groups = Vec::with_capacity(chosen.len());
         for (((example, prefill), samples), scores) in chosen.iter().zip(&prefills).zip(samples).zip(scores) {
             let judged = |sample: Sample| Sample { text: with_prefill(prefill, sample.text), ..sample };
-            let rollout = |(sample, scores)| self.rollout(judged(sample), scores);
+            let rollout = |(sample, scores)| self.rollout(*example, judged(sample), scores);
             groups.push(Group { example: *example, replies: samples.into_iter().zip(scores).map(rollout).collect() });
         }
         Ok(groups)
     }
 
-    fn rollout(&self, sample: Sample, mut scores: Scores) -> Rollout {
+    /// The rollout of a sampled reply to the prompt with the index `example`.
+    fn rollout(&self, example: usize, sample: Sample, mut scores: Scores) -> Rollout {
+        self.weigh(example, &mut scores);
         let overlong = &self.config.algorithm.overlong;
         // A reply that no tool scores gets no penalty either, so that it is not trained on.
         if overlong.soft_tokens > 0 && !scores.tools.is_empty() {
@@ -178,6 +180,14 @@ impl Collector<'_> {
         }
     }
 
+    /// Gives the scores of a reply to a prompt the learned weights of their tools, if weights are learned.
+    fn weigh(&self, example: usize, scores: &mut Scores) {
+        if let Some(weights) = &self.weights {
+            let always = &self.config.rewards.always;
+            weights.apply(domain(&self.examples[example]), scores, self.rewards.library(), always);
+        }
+    }
+
     /// Scores the groups of a batch for which `is_affected` is true again, with the tools that their prompts have now.
     pub fn rescore(&mut self, batch: &mut Batch, is_affected: impl Fn(&Group) -> bool) -> Result<(), TrainError> {
         let part = self.config.rewards.scored.clone().unwrap_or_default();
@@ -189,6 +199,7 @@ impl Collector<'_> {
             let items: Vec<_> = completions.iter().map(|c| (example, c)).collect();
             let scores = self.rewards.score_until(&items, &|| Instant::now() >= deadline)?;
             for (reply, mut scores) in group.replies.iter_mut().zip(scores) {
+                self.weigh(group.example, &mut scores);
                 scores.tools.extend(reply.scores.get(SOFT_OVERLONG).cloned());
                 reply.scores = scores;
             }

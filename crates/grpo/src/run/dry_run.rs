@@ -140,6 +140,8 @@ fn grpo_step(
         rewards: &mut job.rewards,
         tool_health: ToolHealth::default(),
         evolution: None,
+        weights: None,
+        preferences: &[],
         next: None,
     };
     let start = BatchPosition { step: 0, policy_steps: 0, cursor: 0 };

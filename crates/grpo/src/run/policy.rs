@@ -18,6 +18,7 @@ use crate::report::metrics_log::{METRICS, MetricsLog};
 use crate::report::rollout_files::RolloutFiles;
 use crate::rollouts::collect::{Collector, next_batch, tool_health};
 use crate::rollouts::evolution::{Evolution, EvolutionState, StepContext};
+use crate::rollouts::learned_weights::LearnedWeights;
 use crate::rollouts::mixture::Mixture;
 use crate::rollouts::tool_health::ToolHealth;
 use crate::run::job::Job;
@@ -54,7 +55,7 @@ pub fn train(job: &mut Job, run: &RunFolder, resume: ResumePoint) -> Result<Repo
     let done = state.counters.step;
     if let (Some(evolution), 0) = (&mut prepared.evolution, done) {
         let is_replayed = prepared.journal.reaches(1);
-        let context = StepContext { rewards: &mut job.rewards, examples: &job.train, step: 0, is_replayed };
+        let context = StepContext { config, rewards: &mut job.rewards, examples: &job.train, step: 0, is_replayed };
         evolution.enter(context, &mut prepared.journal)?;
     }
     if done == 0 {
@@ -151,6 +152,7 @@ fn run_loop(
     let ended = if config.train.method == Method::Grpo {
         let reference = Reference::open(run, state, checkpoint, config)?;
         let rollout_files = RolloutFiles::open(run, disk(config), done)?;
+        let weights = LearnedWeights::load(checkpoint, config, &job.train, &mut job.rewards)?;
         let collector = Collector {
             config,
             examples: &job.train,
@@ -160,6 +162,8 @@ fn run_loop(
             rewards: &mut job.rewards,
             tool_health,
             evolution,
+            weights,
+            preferences: &job.preferences,
             next: next_batch(checkpoint)?,
         };
         training.run(state, &mut Grpo { collector, reference, rollout_files, heldout, suites })?

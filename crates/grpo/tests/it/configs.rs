@@ -48,6 +48,21 @@ fn parts_of_an_algorithm_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn learned_weights_need_a_run_whose_scores_are_normalised_one_by_one() {
+    let with = |method: &str, combine: &str| {
+        let mut yaml =
+            json!({ "version": 1, "model": { "path": "m" }, "data": { "train": "a", "demonstrations": "b" } });
+        yaml["rewards"] = json!({ "weights": "learned" });
+        yaml["train"] = json!({ "method": method });
+        yaml["algorithm"] = json!({ "combine": combine });
+        refused(yaml)
+    };
+    assert!(with("grpo", "normalise_then_sum").is_empty());
+    assert_eq!(with("grpo", "sum_then_normalise"), ["rewards.weights"]);
+    assert_eq!(with("sft", "normalise_then_sum"), ["rewards.weights"]);
+}
+
+#[test]
 fn a_stop_text_that_cuts_off_what_is_scored_is_refused() {
     let with = |stop: &str, include: bool, scored: Value| {
         let mut yaml = json!({ "version": 1, "model": { "path": "m" }, "data": { "train": "a" } });

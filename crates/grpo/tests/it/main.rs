@@ -6,6 +6,7 @@ mod advantages;
 mod configs;
 mod gradients;
 mod hints;
+mod learned_weights;
 mod demonstrations;
 mod objectives;
 mod quantised;

@@ -186,6 +186,19 @@ impl ToolCard {
         !matches!(self.kind, ToolKind::Python { ranked: false, .. })
     }
 
+    /// Whether the tool's scores are only roughly right, so that weights are learned for it (`rewards.weights`): reward
+    /// models, judges, and tools of quality such as similarities.
+    pub fn is_fuzzy(&self) -> bool {
+        let is_model = matches!(self.kind, ToolKind::Model(_) | ToolKind::Judge(_));
+        self.is_ranked() && (self.role == ToolRole::Quality || (is_model && self.role == ToolRole::Correctness))
+    }
+
+    /// Whether the tool decides by rules whether a reply is right, so that no tool that is only roughly right is needed
+    /// beside it.
+    pub fn is_verifier(&self) -> bool {
+        self.role == ToolRole::Correctness && self.is_ranked() && !self.is_fuzzy()
+    }
+
     /// Whether the tool's scores have bounds.
     pub fn is_bounded(&self) -> bool {
         self.range[0] > UNBOUNDED[0]

@@ -14,6 +14,7 @@ mod programs;
 mod reasons;
 mod scripted;
 mod store;
+mod weights;
 
 use std::fs;
 use std::path::Path;

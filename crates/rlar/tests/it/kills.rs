@@ -106,8 +106,8 @@ fn broken(folder: &Path, config: &str, name: &str, schedule: KillSchedule) -> Ve
     seen
 }
 
-/// Runs a job without kills and again with kills at random moments; both must leave the same files.
-fn killed(name: &str, more: &[(&str, &str)]) {
+/// Runs a job without kills and again with kills at random moments; both must leave the same files, which are returned.
+fn killed(name: &str, more: &[(&str, &str)]) -> Left {
     let folder = tempfile::tempdir().unwrap();
     let config = long(folder.path(), kills(), more);
     let whole = run(folder.path(), &["train", "--config", &config, "--run", "whole"]);
@@ -121,6 +121,7 @@ fn killed(name: &str, more: &[(&str, &str)]) {
     assert!(whole.weights == again.weights, "the final weights differ");
     assert_eq!(whole.report, again.report);
     assert!(whole.rollouts == again.rollouts, "the rollouts differ");
+    whole
 }
 
 /// Runs a job with kills whose verifier gives a random score, which only the journal can repeat: the records before a kill must
@@ -187,8 +188,17 @@ fn a_run_with_kills_ends_as_one_without() {
 }
 
 #[test]
-fn an_asynchronous_run_with_kills_ends_as_one_without() {
-    killed("asynchronous", &[("prompts: 16", "prompts: 16\n  asynchronous: true")]);
+fn an_asynchronous_run_with_learned_weights_and_kills_ends_as_one_without() {
+    let rewards = "rewards:\n  weights: learned\n  assign:\n    digits: [{ tool: edit_similarity }, { tool: token_f1 }]\n  \
+                   audit: { tools: [numeric_match], share: 0.5 }\nsampling:";
+    let more = [("prompts: 16", "prompts: 16\n  asynchronous: true"), ("sampling:", rewards)];
+    let whole = killed("asynchronous", &more);
+    for record in &whole.metrics {
+        let [edits, words] = ["edit_similarity", "token_f1"].map(|tool| &record["weights"]["digits"][tool]);
+        let weight = |tool: &Value, key: &str| tool[key].as_f64().unwrap();
+        assert!((weight(edits, "weight") + weight(words, "weight") - 1.0).abs() < 1e-9, "{record}");
+        assert!(weight(edits, "low") <= weight(edits, "weight") && weight(edits, "weight") <= weight(edits, "high"));
+    }
 }
 
 #[test]
