@@ -64,6 +64,14 @@ engines *PYTHON:
 bench-serve *ARGS:
     cargo build --release && cargo build --release --example load && scripts/bench-serve.py {{ARGS}}
 
+# Drive the page of `rlar view` in headless Chromium; needs npm and Debian's package `chromium`
+browser-test *ARGS:
+    cargo build --release && scripts/browser-test.sh {{ARGS}}
+
+# Build the plot library of the page of `rlar view` from npm
+fetch-uplot:
+    scripts/fetch-uplot.sh
+
 # Check rlar on one GPU in at most eight minutes, for example `just gpu-check PATH --out FOLDER`
 gpu-check RLAR *ARGS:
     scripts/gpu-check.sh --rlar {{RLAR}} {{ARGS}}

@@ -44,8 +44,8 @@ pub use final_answer::{FinalAnswers, find_final_answers};
 pub use home::{expand_home, expand_home_of};
 pub use preferences::{preferences, read_preferences};
 pub use rows::{
-    DataFile, DataRow, TextColumn, decompress, json_type_name, not_json, number_text, read_rows, read_text_columns,
-    utf8,
+    DataFile, DataRow, TextColumn, decompress, json_type_name, not_json, number_text, read_parquet_columns, read_rows,
+    read_text_columns, utf8,
 };
 pub use table::{Column, parquet};
 pub use yaml::{Document, ForeignName, closest, nearest};

@@ -10,6 +10,7 @@ mod sandbox;
 mod serve;
 mod sources;
 mod training;
+mod view;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ pub use sandbox::{SandboxCommand, SandboxRunArguments, TierArgument};
 pub use serve::{LogFormat, ServeArguments};
 pub use sources::{DataCommand, HubCommand, HubServeArguments};
 pub use training::{ConfigArguments, FetchRewardsArguments, MethodArgument, Resume, TrainArguments, TrainingArguments};
+pub use view::ViewArguments;
 
 const VERSION: &str = if cfg!(feature = "cuda") {
     concat!(env!("CARGO_PKG_VERSION"), " (cpu, cuda)")
@@ -118,6 +120,12 @@ pub enum Command {
     /// Show how the configs of two runs differ, and their metrics side by side.
     #[command(after_help = "Example:\n  rlar compare runs/one runs/other")]
     Compare(CompareArguments),
+    /// Show runs in a local web page: from every number to the replies behind it, from every reply to the reasons of its
+    /// reward.
+    #[command(
+        after_help = "Prints the page's address. It is for this machine alone, and nothing is written into a run.\n\nExamples:\n  rlar view runs/math\n  rlar view runs --port 9000 --no-browser"
+    )]
+    View(ViewArguments),
     /// Fill a library folder with the reward tools that a config's data needs.
     #[command(after_help = "Example:\n  rlar fetch-rewards --config math.yaml --library library")]
     FetchRewards(FetchRewardsArguments),

@@ -14,7 +14,7 @@ use crate::error::{BadRequestExt, bad_request};
 use crate::output::print;
 use crate::{
     check, compare, data, eval, fetch_rewards, generate, gpu_check, hub, init, model, rewards, rollouts, sandbox,
-    schema, score, serve, train,
+    schema, score, serve, train, view,
 };
 
 pub fn run(command: Command) -> Result<()> {
@@ -34,6 +34,7 @@ pub fn run(command: Command) -> Result<()> {
         Command::Check(arguments) => check::run(&arguments),
         Command::Rollouts(arguments) => rollouts::run(&arguments),
         Command::Compare(arguments) => compare::run(&arguments),
+        Command::View(arguments) => view::run(&arguments),
         Command::Data { command } => data::run(&command),
         Command::FetchRewards(arguments) => fetch_rewards::run(&arguments),
         Command::Hub { command: HubCommand::Serve(arguments) } => hub::serve(&arguments),

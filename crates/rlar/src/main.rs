@@ -38,6 +38,7 @@ mod suites;
 mod train;
 mod training_data;
 mod trial;
+mod view;
 
 use std::process::ExitCode;
 

@@ -9,6 +9,7 @@ use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use rlar_http::is_loopback_host;
 use sha2::{Digest, Sha256};
 
 use crate::http_error::HttpError;
@@ -84,15 +85,4 @@ fn check(headers: &HeaderMap, token: Option<&AccessToken>) -> Option<HttpError> 
         None => ("no_token", "this server needs a token: send `Authorization: Bearer TOKEN`"),
     };
     Some(HttpError::new(StatusCode::UNAUTHORIZED, code, why).with_header("www-authenticate", "Bearer"))
-}
-
-/// Whether the `Host` of a request is this machine under a name that no other machine's name server can give it.
-fn is_loopback_host(host: &str) -> bool {
-    if let Ok(address) = host.parse::<SocketAddr>() {
-        return address.ip().is_loopback();
-    }
-    let name =
-        host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
-    let name = name.trim_start_matches('[').trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

@@ -6,7 +6,7 @@
 //!
 //! The way of a request, in modules:
 //!
-//! 1. `connections` accepts connections and `routes` finds the handler; `access` gives every request an id and a line in
+//! 1. `rlar-http` accepts connections and `routes` finds the handler; `access` gives every request an id and a line in
 //!    the log, and `auth` lets it in.
 //! 2. `body` reads the body within bounds, `intake` makes examples and replies of its items, and `idempotency` recognises a
 //!    repeated request.
@@ -22,7 +22,6 @@ mod alerts;
 mod answer;
 mod auth;
 mod body;
-mod connections;
 mod drift;
 mod http_error;
 mod idempotency;
@@ -30,7 +29,6 @@ mod intake;
 mod libraries;
 mod llm_choices;
 mod metrics;
-mod open_files;
 mod openapi;
 mod options;
 mod program;

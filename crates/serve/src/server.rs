@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use rlar_http::{ConnectionLimits, OpenConnections};
 use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle as TaskHandle;
 
 use crate::alerts::Alerts;
 use crate::body::BodyMemory;
-use crate::connections::{self, OpenConnections};
 use crate::drift::DriftWatch;
 use crate::idempotency::IdempotencyKeys;
 use crate::libraries::{Libraries, Reloaded, RewardSource};
@@ -22,7 +22,7 @@ use crate::program::ProgramSlots;
 use crate::queue::JobQueue;
 use crate::serving_delay::{self, ServingDelay};
 use crate::watch_folder::FolderState;
-use crate::{auth, open_files, routes, shutdown, workers};
+use crate::{auth, routes, shutdown, workers};
 
 /// Number of programs of `/run_code` that may wait for each one that runs.
 const WAITING_PROGRAMS: usize = 64;
@@ -147,10 +147,10 @@ impl RewardServer {
             let why = format!("the failure limit is {}; it must be from 0 to 1", options.failure_limit);
             return Err(ServeError::Options(why));
         }
-        let connections = open_files::allow(options.max_connections);
+        let max_connections = rlar_http::allow_open_files(options.max_connections);
         let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("serving").enable_all().build()?;
         let address = options.address;
-        let listener = runtime.block_on(async { connections::listen(address) });
+        let listener = runtime.block_on(async { rlar_http::listen(address) });
         let listener = listener.map_err(|source| ServeError::Address { address, source })?;
         let address = listener.local_addr()?;
         let folder = source.folder.clone();
@@ -172,7 +172,10 @@ impl RewardServer {
         let workers = workers::start(&state)?;
         let (stop, stopped) = watch::channel(false);
         let router = routes::router(&state);
-        let accepting = runtime.spawn(connections::accept(listener, connections, router, Arc::clone(&state), stopped));
+        let ServeOptions { head_timeout, drain, .. } = state.options;
+        let limits = ConnectionLimits { max_connections, head_timeout, drain };
+        let open = state.connections.clone();
+        let accepting = runtime.spawn(rlar_http::accept(listener, router, limits, open, stopped));
         serving_delay::measure(&state, runtime.handle())?;
         let watching = folder.zip(state.options.watch);
         let watching = watching.map(|(folder, every)| runtime.spawn(watch(Arc::clone(&state), folder, seen, every)));
@@ -220,7 +223,7 @@ impl RunningParts {
             watching.abort();
         }
         let _ = stop.send(true);
-        let is_drained = waits && runtime.block_on(shutdown::is_drained(accepting));
+        let is_drained = waits && runtime.block_on(rlar_http::is_drained(accepting));
         state.queue.close();
         if is_drained {
             // What still waits is for clients that have gone; its scores enter the cache.

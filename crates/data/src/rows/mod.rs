@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::error::DataError;
 
+pub use self::parquet::read_parquet_columns;
 pub use json::{json_type_name, not_json, number_text};
 pub use text::{decompress, utf8};
 

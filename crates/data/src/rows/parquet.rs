@@ -1,7 +1,8 @@
 //! Parquet files as JSON objects, without the library Arrow. Many data sets are published as Parquet.
 
 use std::cell::Cell;
-use std::panic::{catch_unwind, set_hook, take_hook};
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::Path;
 use std::sync::Once;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
+use parquet::schema::types::Type;
 use serde_json::{Map, Value};
 
 use crate::error::DataError;
@@ -50,6 +52,54 @@ fn without_panic_text<T>(run: impl FnOnce() -> T) -> T {
     let result = run();
     IS_QUIET.set(false);
     result
+}
+
+/// Reads some columns of a Parquet file on disk, one object per row; the other columns are not decoded. `is_wanted` gets the
+/// names of the file's columns. Fails for a file that is not complete, as one that is being written, and for one whose rows
+/// would take more than about `max_bytes` of memory, however small compression makes the file.
+pub fn read_parquet_columns(
+    path: &Path,
+    max_bytes: usize,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<Map<String, Value>>, DataError> {
+    let wrong = |message: String| DataError::File { path: path.to_owned(), message };
+    let file = File::open(path).map_err(|e| wrong(format!("cannot be opened: {e}")))?;
+    // The decoder is not used after a panic.
+    let decoded = without_panic_text(|| catch_unwind(AssertUnwindSafe(|| decode_columns(file, max_bytes, is_wanted))));
+    let decoded = decoded.map_err(|_| wrong("the Parquet file is damaged".into()))?;
+    let rows = decoded.map_err(|e| wrong(format!("not a Parquet file that can be read: {e}")))?;
+    rows.ok_or_else(|| wrong(format!("its rows take more than {max_bytes} bytes of memory")))
+}
+
+/// The wanted columns of all rows; `None` if they take more than about `max_bytes` of memory.
+fn decode_columns(
+    file: File,
+    max_bytes: usize,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Option<Vec<Map<String, Value>>>, ParquetError> {
+    let reader = SerializedFileReader::new(file)?;
+    let schema = reader.metadata().file_metadata().schema();
+    let fields = schema.get_fields().iter().filter(|field| is_wanted(field.name())).cloned().collect();
+    let wanted = Type::group_type_builder(schema.name()).with_fields(fields).build()?;
+    let (mut rows, mut left) = (Vec::new(), max_bytes);
+    for row in reader.get_row_iter(Some(wanted))? {
+        let row = object(row?.into_columns());
+        let Some(less) = left.checked_sub(memory_of(&row)) else { return Ok(None) };
+        left = less;
+        rows.push(row);
+    }
+    Ok(Some(rows))
+}
+
+/// About how many bytes of memory a row takes.
+fn memory_of(row: &Map<String, Value>) -> usize {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.len(),
+        Value::Array(_) | Value::Object(_) => value.to_string().len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    let columns = row.iter().map(|(name, value)| name.len() + size_of::<Value>() + text(value));
+    size_of::<Map<String, Value>>() + columns.sum::<usize>()
 }
 
 fn decode(bytes: &[u8]) -> Result<Vec<Numbered>, ParquetError> {

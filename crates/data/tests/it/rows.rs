@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
 use rlar_data::{
-    Column, DataError, DataFile, DataFiles, DataRow, TextColumn, number_text, parquet, read_rows, read_text_columns,
+    Column, DataError, DataFile, DataFiles, DataRow, TextColumn, number_text, parquet, read_parquet_columns, read_rows,
+    read_text_columns,
 };
 use serde_json::{Value, json};
 
@@ -92,6 +93,32 @@ fn damaged_files_are_named_in_one_line() {
     assert!(read("x.jsonl", b"{\"a\":NaN}").unwrap_err().starts_with("x.jsonl:1: not JSON"));
     assert!(read("x.json", b"[{\"a\":1},").unwrap_err().contains("cut short"));
     assert_eq!(read("x.csv", b"a,b\n").unwrap_err(), "x.csv: the data set is empty");
+}
+
+#[test]
+fn some_columns_of_a_parquet_file_are_read_within_bounds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.parquet");
+    let long = vec!["x".repeat(10_000); 1000];
+    let table =
+        parquet(&[("a".into(), Column::Whole((0..1000).collect())), ("long".into(), Column::Text(long))]).unwrap();
+    // The texts compress to next to nothing.
+    assert!(table.len() < 1 << 20);
+    let read = |bytes: &[u8], max_bytes: usize, wanted: &str| {
+        std::fs::write(&path, bytes).unwrap();
+        read_parquet_columns(&path, max_bytes, |name| name == wanted).map_err(|e| e.to_string())
+    };
+    let rows = read(&table, 1 << 20, "a").unwrap();
+    assert_eq!((rows.len(), Value::Object(rows[999].clone())), (1000, json!({"a": 999})));
+    assert_eq!(read(&table, 1 << 25, "long").unwrap().len(), 1000);
+    for (bytes, wanted, why) in [
+        (&table[..], "long", "more than 1048576 bytes of memory"),
+        (&table[..table.len() - 1], "a", "not a Parquet file"),
+        (&table[..0], "a", "not a Parquet file"),
+    ] {
+        let error = read(bytes, 1 << 20, wanted).unwrap_err();
+        assert!(error.contains("x.parquet: ") && error.contains(why), "{error}");
+    }
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub struct StepRecord {
     /// without language-model agents.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub news: Option<Vec<String>>,
+    /// The hints that are given after the first steps; `None` in every other step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hints: Option<Vec<String>>,
 }
 
 /// The metrics of a step, by training method.

@@ -148,6 +148,7 @@ impl Grpo<'_> {
             metrics: StepMetrics::Grpo(Box::new(metrics)),
             seconds: seconds.into(),
             eval: None,
+            hints: None,
             news,
         })
     }

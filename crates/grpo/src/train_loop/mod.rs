@@ -86,6 +86,7 @@ impl TrainLoop<'_> {
             record.seconds.other = (last_record.elapsed().as_secs_f64() - counted).max(0.0);
             last_record = Instant::now();
             seconds.overhead += record.seconds.other;
+            record.hints = self.first_hints(&record)?;
             self.log.write(record.step, &record)?;
             self.announce(state, &record)?;
             let stop = self.interrupted.load(Ordering::SeqCst);
@@ -117,13 +118,21 @@ impl TrainLoop<'_> {
             }
             output.event("measurement", event);
         }
-        if step == FIRST_STEPS {
-            for hint in hints(&self.log.records()?, self.config.sampling.max_tokens) {
-                output.say(&format!("hint: {hint}"));
-                output.event("hint", json!({ "step": step, "message": hint }));
-            }
+        for hint in record.hints.iter().flatten() {
+            output.say(&format!("hint: {hint}"));
+            output.event("hint", json!({ "step": step, "message": hint }));
         }
         Ok(())
+    }
+
+    /// The hints about the first steps, whose last one has this record; `None` after any other step.
+    fn first_hints(&self, record: &StepRecord) -> Result<Option<Vec<String>>, TrainError> {
+        if record.step != FIRST_STEPS {
+            return Ok(None);
+        }
+        let mut records = self.log.records()?;
+        records.push(serde_json::to_value(record)?);
+        Ok(Some(hints(&records, self.config.sampling.max_tokens)))
     }
 
     /// Why the run ends before the next step; `None` if it goes on. If the limit of time is reached, this is written to

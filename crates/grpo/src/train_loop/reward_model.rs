@@ -92,7 +92,14 @@ impl TrainMethod<RewardModel> for RewardModelTraining<'_> {
         let metrics = self.update(state, lr)?;
         let seconds = StepSeconds::training(clock.elapsed().as_secs_f64());
         state.counters.seconds.training += seconds.training;
-        Ok(StepRecord { step, metrics: StepMetrics::RewardModel(metrics), seconds, eval: None, news: None })
+        Ok(StepRecord {
+            step,
+            metrics: StepMetrics::RewardModel(metrics),
+            seconds,
+            eval: None,
+            news: None,
+            hints: None,
+        })
     }
 
     fn measure(&mut self, model: &RewardModel) -> Result<Option<Measurement>, TrainError> {

@@ -186,7 +186,7 @@ impl TrainMethod<Policy> for Sft<'_> {
         let metrics = step_options.take(state, self.data, self.config)?;
         let seconds = StepSeconds::training(clock.elapsed().as_secs_f64());
         state.counters.seconds.training += seconds.training;
-        Ok(StepRecord { step, metrics: StepMetrics::Sft(metrics), seconds, eval: None, news: None })
+        Ok(StepRecord { step, metrics: StepMetrics::Sft(metrics), seconds, eval: None, news: None, hints: None })
     }
 
     fn measure(&mut self, model: &Policy) -> Result<Option<Measurement>, TrainError> {

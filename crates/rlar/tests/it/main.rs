@@ -18,6 +18,7 @@ mod stops;
 mod suites;
 mod terminal;
 mod training;
+mod view;
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,13 +1,13 @@
 //! The number of files that the process may open, of which every connection is one.
 
-/// Largest number of files that connections leave to everything else: to the sandbox, the library and the score cache.
+/// Largest number of files that connections leave to everything else that a server opens.
 #[cfg(unix)]
 const OTHERS: u64 = 256;
 
 /// Lets the process open as many files more as there may be connections, as far as the system allows. Returns how many
 /// connections there may be, so that they leave a quarter of the files, or 256, to everything else.
 #[cfg(unix)]
-pub fn allow(connections: usize) -> usize {
+pub fn allow_open_files(connections: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);
@@ -31,6 +31,6 @@ pub fn allow(connections: usize) -> usize {
 
 /// Other systems have no such limit.
 #[cfg(not(unix))]
-pub fn allow(connections: usize) -> usize {
+pub fn allow_open_files(connections: usize) -> usize {
     connections
 }

@@ -15,8 +15,6 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::server::ServeState;
-
 /// Maximum size of the head of a request, and of what is read ahead, in bytes.
 const MAX_HEAD: usize = 64 << 10;
 
@@ -34,9 +32,20 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Longest wait after a connection could not be accepted.
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 
-/// The number of open connections.
-#[derive(Debug, Default)]
-pub struct OpenConnections(AtomicUsize);
+/// The bounds of a server's connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// Largest number of open connections; further ones wait until one closes.
+    pub max_connections: usize,
+    /// Longest time for the head of a request to arrive, and for which a connection may be idle.
+    pub head_timeout: Duration,
+    /// Longest time that a shutdown waits for requests that are being answered.
+    pub drain: Duration,
+}
+
+/// The number of open connections. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct OpenConnections(Arc<AtomicUsize>);
 
 impl OpenConnections {
     /// How many connections are open.
@@ -46,18 +55,18 @@ impl OpenConnections {
 }
 
 /// An open connection, counted until it is dropped.
-struct CountedConnection(ServeState);
+struct CountedConnection(OpenConnections);
 
 impl CountedConnection {
-    fn new(state: ServeState) -> Self {
-        state.connections.0.fetch_add(1, Ordering::Relaxed);
-        Self(state)
+    fn new(open: OpenConnections) -> Self {
+        open.0.fetch_add(1, Ordering::Relaxed);
+        Self(open)
     }
 }
 
 impl Drop for CountedConnection {
     fn drop(&mut self) {
-        self.0.connections.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -72,17 +81,16 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(WAITING)
 }
 
-/// Accepts connections, at most `most` at the same time, until `stopped` turns true. Then idle connections are closed, and
-/// the others get the answers to the requests that they have sent, for at most the time to drain. Returns whether all of them
-/// got their answers.
+/// Accepts connections within the limits until `stopped` turns true. Then idle connections are closed, and the others get the
+/// answers to the requests that they have sent, for at most the time to drain. Returns whether all of them got their answers.
 pub async fn accept(
     listener: TcpListener,
-    most: usize,
     router: Router,
-    state: ServeState,
+    limits: ConnectionLimits,
+    open: OpenConnections,
     mut stopped: watch::Receiver<bool>,
 ) -> bool {
-    let places = Arc::new(Semaphore::new(most.max(1)));
+    let places = Arc::new(Semaphore::new(limits.max_connections.max(1)));
     let graceful = GracefulShutdown::new();
     loop {
         let next = async {
@@ -98,10 +106,10 @@ pub async fn accept(
         let mut builder = http1::Builder::new();
         // A client may close its sending half and still read the answer.
         builder.timer(TokioTimer::new()).half_close(true).max_buf_size(MAX_HEAD);
-        builder.header_read_timeout(state.options.head_timeout);
+        builder.header_read_timeout(limits.head_timeout);
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-        let counted = CountedConnection::new(Arc::clone(&state));
+        let counted = CountedConnection::new(open.clone());
         tokio::spawn(async move {
             let _held = (place, counted);
             if let Err(error) = connection.await {
@@ -110,9 +118,9 @@ pub async fn accept(
         });
     }
     drop(listener);
-    let is_drained = timeout(state.options.drain, graceful.shutdown()).await.is_ok();
+    let is_drained = timeout(limits.drain, graceful.shutdown()).await.is_ok();
     if !is_drained {
-        tracing::warn!("some requests were not answered within {:?} and are given up", state.options.drain);
+        tracing::warn!("some requests were not answered within {:?} and are given up", limits.drain);
     }
     is_drained
 }

@@ -1,0 +1,103 @@
+// Evaluations: held-out data and suites before, during and after training.
+
+import { ask } from "./api.js";
+import { Chart } from "./chart.js";
+import { element, figures, number, percent, table } from "./dom.js";
+import { openStep } from "./overview.js";
+
+const share = (counts) => (counts === null ? null : counts.right / Math.max(counts.answers, 1));
+const right = (counts) =>
+  counts === null
+    ? "–"
+    : `${percent(share(counts))} (${counts.right} of ${counts.answers}${counts.unscored === 0 ? "" : `, ${counts.unscored} without a score`})`;
+const measured = (figure) =>
+  figure === null
+    ? "–"
+    : `${number(figure.value)}${figure.low === null ? "" : ` (${number(figure.low)} to ${number(figure.high)})`}`;
+
+/** The tables of a run's evaluations before and after training. */
+export function evaluationTables(run, view) {
+  const change = (row) =>
+    row.before === null || row.after === null ? "–" : `${(100 * (share(row.after) - share(row.before))).toFixed(1)} points`;
+  return [
+    view.heldout.length === 0
+      ? null
+      : table(
+          `${run}: held-out accuracy by kind of task`,
+          [
+            { title: "Kind", cell: (row) => row.kind },
+            { title: "Decoding", cell: (row) => row.decoding },
+            { title: "Before", number: true, cell: (row) => right(row.before) },
+            { title: "After", number: true, cell: (row) => right(row.after) },
+            { title: "Change", number: true, cell: change },
+          ],
+          view.heldout,
+        ),
+    view.suites.length === 0
+      ? null
+      : table(
+          `${run}: suites, with 95 % intervals`,
+          [
+            { title: "Suite", cell: (row) => row.suite },
+            { title: "Figure", cell: (row) => row.figure },
+            { title: "Before", number: true, cell: (row) => measured(row.before) },
+            { title: "After", number: true, cell: (row) => measured(row.after) },
+          ],
+          view.suites,
+        ),
+    view.preferred.length === 0
+      ? null
+      : figures(
+          view.preferred.map((value, i) => [`held-out pairs ranked right ${["before", "after"][i] ?? ""}`, percent(value)]),
+        ),
+  ];
+}
+
+export async function evaluations(place, { runs }) {
+  const charts = [];
+  for (const run of runs) {
+    const view = await ask("evaluations", { run });
+    const tables = evaluationTables(run, view).filter((part) => part !== null);
+    place.append(
+      element("h2", {}, run),
+      element(
+        "p",
+        {},
+        view.ended === null ? "The run has not ended; what was measured before it is below." : `Ended: ${view.ended}.`,
+      ),
+      ...tables,
+    );
+    if (tables.length === 0 && view.during.length === 0)
+      place.append(
+        element(
+          "p",
+          {},
+          "Nothing was measured: the config has no held-out data and no suites, or the run has not come so far.",
+        ),
+      );
+    const during = view.during.filter(({ eval: measure }) => measure.accuracy !== null && measure.accuracy !== undefined);
+    if (during.length > 0) {
+      const values = during.map(({ eval: measure }) => measure.accuracy);
+      const chart = new Chart(`${run}: held-out accuracy during training`, {
+        open: (step) => openStep(run, step),
+        zoom: () => {},
+      });
+      const draw = () =>
+        chart.show([{ label: "accuracy", steps: during.map(({ step }) => step), mean: values, low: values, high: values }], {
+          smoothing: 0,
+          log: false,
+          marks: [],
+        });
+      charts.push({ chart, draw });
+      place.append(element("div", { class: "charts" }, chart.element));
+      draw();
+    }
+    if (view.seconds !== null) {
+      place.append(
+        element("h3", {}, "Seconds by phase"),
+        figures(Object.entries(view.seconds).map(([phase, seconds]) => [phase, number(seconds)])),
+      );
+    }
+  }
+  return { recoloured: () => charts.forEach(({ draw }) => draw()) };
+}

@@ -1,0 +1,92 @@
+// What the agents asked a language model, without what looks like a secret.
+
+import { address } from "./address.js";
+import { ask } from "./api.js";
+import { element, figures, number, problems, shown, table } from "./dom.js";
+
+const ROWS = 25;
+
+export async function exchangeSection(run, opened, before) {
+  const page = await ask("exchanges", { run, offset: before, limit: ROWS });
+  const section = element("section", {}, element("h2", {}, "Exchanges with the language model"), problems(page.problems));
+  if (page.total === 0) {
+    section.append(element("p", {}, "No language model was asked in this run."));
+    return section;
+  }
+  section.append(
+    table(
+      "Requests by role",
+      [
+        { title: "Role", cell: (role) => role.role },
+        { title: "Requests", number: true, cell: (role) => number(role.requests) },
+        { title: "Failed", number: true, cell: (role) => number(role.failed) },
+        { title: "Prompt tokens", number: true, cell: (role) => number(role.prompt_tokens) },
+        { title: "Reply tokens", number: true, cell: (role) => number(role.completion_tokens) },
+        { title: "Seconds", number: true, cell: (role) => number(role.seconds) },
+      ],
+      page.roles,
+    ),
+  );
+  if (opened !== null) section.append(await exchange(run, Number(opened)));
+  section.append(
+    table(
+      `${page.total} exchanges, the newest first, from ${before + 1} on`,
+      [
+        {
+          title: "Time",
+          cell: (row) =>
+            element(
+              "a",
+              { href: address("rewards", [run], { exchange: row.line, before: before || null }) },
+              row.time || `line ${row.line}`,
+            ),
+        },
+        { title: "Role", cell: (row) => row.role },
+        { title: "About", cell: (row) => row.task },
+        { title: "Attempt", number: true, cell: (row) => number(row.attempt) },
+        { title: "Model", cell: (row) => row.model },
+        { title: "Seconds", number: true, cell: (row) => number(row.seconds) },
+        { title: "Tokens", number: true, cell: (row) => `${row.prompt_tokens} + ${row.completion_tokens}` },
+        { title: "Error", cell: (row) => row.error ?? "" },
+      ],
+      page.rows,
+    ),
+    element(
+      "p",
+      {},
+      before === 0
+        ? null
+        : element("a", { href: address("rewards", [run], { before: Math.max(before - ROWS, 0) || null }) }, "Newer"),
+      " ",
+      before + ROWS >= page.total
+        ? null
+        : element("a", { href: address("rewards", [run], { before: before + ROWS }) }, "Older"),
+    ),
+  );
+  return section;
+}
+
+async function exchange(run, line) {
+  const view = await ask("exchange", { run, line });
+  const message = (entry, i) => [element("h3", {}, entry.role), shown(`Message ${i + 1}, ${entry.role}`, entry.content)];
+  return element(
+    "article",
+    { class: "card" },
+    element("h3", {}, `Exchange on line ${line}`),
+    figures([
+      ["role", view.role],
+      ["about", view.task],
+      ["model", view.model],
+      ["seconds", number(view.seconds)],
+      ["error", view.error],
+    ]),
+    view.messages.map(message),
+    view.reply === null ? null : [element("h3", {}, "Reply"), shown("Reply", view.reply)],
+    view.calls === null
+      ? null
+      : [
+          element("h3", {}, "Function calls"),
+          element("pre", { tabindex: 0, role: "region", "aria-label": "Function calls" }, JSON.stringify(view.calls, null, 2)),
+        ],
+  );
+}

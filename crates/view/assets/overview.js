@@ -1,0 +1,177 @@
+// Overview: the curves of one or several runs.
+
+import { address, go } from "./address.js";
+import { ask } from "./api.js";
+import { Chart, swatch } from "./chart.js";
+import { element, fill, note, number, problems, table } from "./dom.js";
+import { PANELS, columnsOf } from "./panels.js";
+import { nearest } from "./series.js";
+
+const POINTS = 500;
+
+/** The curves of a panel over some runs: `{ label, steps, mean, low, high }`. `data` is a list of the runs' metrics. */
+export function curvesOf(panel, runs, data) {
+  return runs.flatMap((run, i) =>
+    columnsOf(panel, data[i].names).map(({ name, label }) => {
+      const column = data[i].columns.find((column) => column.name === name);
+      const words = [runs.length > 1 ? run : "", label].filter((word) => word !== "").join(" · ");
+      return { label: words, steps: data[i].last_steps, ...(column ?? { mean: [], low: [], high: [] }) };
+    }),
+  );
+}
+
+/** The metrics of a run: all columns that the panels show. */
+export async function readMetrics(run, panels, { from, to } = {}) {
+  const { names } = await ask("metrics", { run, points: 1 });
+  const columns = panels.flatMap((panel) => columnsOf(panel, names).map((column) => column.name));
+  return ask("metrics", { run, columns: columns.join("\n"), points: POINTS, from, to });
+}
+
+/** Opens the replies of the step nearest to a chosen one that has replies in a file. */
+export async function openStep(run, step) {
+  const { steps } = await ask("steps", { run });
+  const found = nearest(
+    steps.map((known) => known.step),
+    step,
+  );
+  go("rollouts", [run], { step: found ?? step });
+}
+
+export async function overview(place, { runs, summaries, parameters }) {
+  const look = { smoothing: Number(parameters.get("smooth") ?? 0), log: parameters.get("log") === "1" };
+  const range = { from: parameters.get("from"), to: parameters.get("to") };
+  const own = (changes) => ({ smooth: look.smoothing || null, log: look.log ? 1 : null, ...range, ...changes });
+  const charts = new Map();
+  const [about, remarks, grid] = [element("div"), element("div"), element("div", { class: "charts" })];
+  const remember = () => history.replaceState(null, "", address("overview", runs, own({})));
+  let data = [];
+  let marks = [];
+
+  const draw = () => {
+    for (const panel of PANELS) {
+      const curves = curvesOf(panel, runs, data);
+      if (curves.length === 0) continue;
+      if (!charts.has(panel.title)) {
+        const chart = new Chart(panel.title, {
+          open: (step) => openStep(runs[0], step),
+          zoom: (from, to) => go("overview", runs, own({ from, to })),
+        });
+        charts.set(panel.title, chart);
+        grid.append(chart.element);
+      }
+      charts.get(panel.title).show(curves, { ...look, marks: marks.flatMap((list) => list) });
+    }
+    if (charts.size === 0) fill(grid, note("No step is recorded yet. The curves begin with the first step."));
+    else grid.querySelector(":scope > .note")?.remove();
+  };
+
+  const read = async (list) => {
+    data = await Promise.all(runs.map((run) => readMetrics(run, PANELS, range)));
+    marks = await Promise.all(runs.map(async (run) => (await ask("hints", { run })).marks));
+    fill(about, summary(runs, list));
+    fill(
+      remarks,
+      data.map((metrics) => problems(metrics.problems)),
+      runs.map((run, i) => markList(run, marks[i], runs.length > 1)),
+    );
+    draw();
+  };
+
+  const smoothing = element("input", {
+    type: "range",
+    min: 0,
+    max: 0.99,
+    step: 0.01,
+    value: look.smoothing,
+    on: {
+      input: (event) => {
+        look.smoothing = Number(event.target.value);
+        remember();
+        draw();
+      },
+    },
+  });
+  const log = element("input", {
+    type: "checkbox",
+    checked: look.log,
+    on: {
+      change: (event) => {
+        look.log = event.target.checked;
+        remember();
+        draw();
+      },
+    },
+  });
+  const zoomed =
+    range.from === null
+      ? null
+      : element(
+          "button",
+          { type: "button", on: { click: () => go("overview", runs, own({ from: null, to: null })) } },
+          `Show all steps, not only ${range.from} to ${range.to}`,
+        );
+  place.append(
+    about,
+    element(
+      "div",
+      { class: "tools" },
+      element("label", {}, "Smoothing", smoothing),
+      element("label", {}, log, "Logarithmic"),
+      zoomed,
+      element(
+        "span",
+        { class: "muted" },
+        "Click on a curve (or Enter on it) for the replies behind it; arrows move along it; drag to zoom.",
+      ),
+    ),
+    remarks,
+    grid,
+  );
+  await read(summaries);
+  return { grown: read, recoloured: draw };
+}
+
+function summary(runs, summaries) {
+  const known = runs.map((name, i) => ({ name, i, ...summaries.find((run) => run.name === name) }));
+  return table(
+    "The chosen runs",
+    [
+      {
+        title: "Run",
+        cell: (run) => [
+          runs.length > 1 ? swatch(run.i) : null,
+          " ",
+          element("a", { href: address("rollouts", [run.name]) }, run.name),
+        ],
+      },
+      { title: "Method", cell: (run) => run.method },
+      { title: "Seed", number: true, cell: (run) => number(run.seed) },
+      { title: "Step", number: true, cell: (run) => `${number(run.last_step)} of ${number(run.steps)}` },
+      {
+        title: "State",
+        cell: (run) =>
+          run.ended ?? { active: "going on", still: "not ended, and nothing has changed for two minutes" }[run.state] ?? "",
+      },
+      { title: "Folder", cell: (run) => run.path },
+    ],
+    known,
+  );
+}
+
+function markList(run, marks, isNamed) {
+  if (marks.length === 0) return null;
+  const words = { hint: "hint", news: "agents", suspended: "suspended" };
+  const item = (mark) =>
+    element(
+      "li",
+      {},
+      element("a", { href: address("rollouts", [run], { step: mark.step }) }, `Step ${mark.step}`),
+      `, ${words[mark.kind] ?? mark.kind}: ${mark.text}`,
+    );
+  return element(
+    "section",
+    {},
+    element("h2", {}, isNamed ? `What stands out in ${run}` : "What stands out"),
+    element("ul", { class: "marks" }, marks.slice(-30).map(item)),
+  );
+}

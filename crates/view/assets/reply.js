@@ -1,0 +1,138 @@
+// Replies with what every tool said of them and why: side by side in their group, or alone with the data of their tokens.
+
+import { address } from "./address.js";
+import { ask } from "./api.js";
+import { Chart } from "./chart.js";
+import { count, element, figures, note, number, shown } from "./dom.js";
+
+/** The prompt of a group, and its replies side by side. */
+export async function groupView(run, step, group) {
+  const view = await ask("group", { run, step, group });
+  const card = (reply) =>
+    element(
+      "article",
+      { class: "card" },
+      element(
+        "h3",
+        {},
+        element("a", { href: address("rollouts", [run], { step, group, row: reply.row }) }, `Reply ${reply.row}`),
+      ),
+      replyFigures(reply),
+      shown(`Text of reply ${reply.row}`, reply.completion),
+      verdictList(run, reply),
+    );
+  return element(
+    "section",
+    {},
+    element(
+      "h2",
+      {},
+      `Group ${group}: ${count(view.replies.length, "reply", "replies")} to example ${view.replies[0].example}`,
+    ),
+    promptParts(view),
+    element("h2", {}, "Replies side by side"),
+    element(
+      "div",
+      { class: "cards", tabindex: 0, role: "region", "aria-label": "Replies side by side" },
+      view.replies.map(card),
+    ),
+  );
+}
+
+/** One reply with everything that is known of it. */
+export async function replyView(run, step, row) {
+  const view = await ask("reply", { run, step, row });
+  const reply = view.replies[0];
+  const section = element(
+    "section",
+    {},
+    element("h2", {}, `Reply ${row} of step ${step}, to example ${reply.example}`),
+    replyFigures(reply),
+    element("h3", {}, "Reply"),
+    shown("Reply", reply.completion),
+    element("h3", {}, "Scores and their reasons"),
+    verdictList(run, reply),
+    promptParts(view),
+  );
+  const known = view.log_probs.filter((value) => value !== null);
+  if (known.length > 0) section.append(tokens(view, known));
+  return section;
+}
+
+function replyFigures(reply) {
+  const ends = { length: "cut off at the length limit", stop: "an end token or stop text", cancelled: "cancelled" };
+  return figures([
+    ["reward", reply.reward === null ? "none: a tool gave no score" : number(reply.reward)],
+    ["advantage", number(reply.advantage)],
+    ["tokens", number(reply.tokens)],
+    ["ended by", ends[reply.finish] ?? reply.finish],
+    ["audit", reply.audit === null ? null : number(reply.audit)],
+  ]);
+}
+
+/** What every tool said, with the reason. */
+function verdictList(run, reply) {
+  if (reply.verdicts === null) return note("The verdicts of this reply cannot be read.");
+  if (reply.verdicts.length === 0) return note("No tool scored this reply: its prompt has none.");
+  const item = (verdict) =>
+    element(
+      "li",
+      {},
+      element("a", { href: address("rewards", [run], { tool: verdict.tool }) }, verdict.tool),
+      ": ",
+      verdict.score === null
+        ? element(
+            "span",
+            { class: "bad" },
+            `${verdict.outcome === "failed" ? "it" : `${verdict.outcome}:`} ${verdict.why ?? ""}`,
+          )
+        : element("strong", {}, number(verdict.score)),
+      verdict.weight === 0 ? " (gate or veto)" : ` × weight ${number(verdict.weight)}`,
+      element("p", { class: "reason" }, verdict.reason ?? (verdict.score === null ? "" : "The tool gives no reason.")),
+    );
+  return element("ul", { class: "verdicts" }, reply.verdicts.map(item));
+}
+
+function promptParts(view) {
+  const rendered =
+    view.rendered_prompt.text === ""
+      ? null
+      : element(
+          "details",
+          {},
+          element("summary", {}, "Prompt as the model got it"),
+          shown("Prompt as the model got it", view.rendered_prompt),
+        );
+  const reference = view.reference.text === "" ? null : [element("h3", {}, "Reference"), shown("Reference", view.reference)];
+  return element("div", {}, element("h3", {}, "Prompt"), shown("Prompt", view.prompt), rendered, reference);
+}
+
+/** The log-probs of the reply's tokens as a curve over their positions. */
+function tokens(view, known) {
+  const lowest = view.log_probs.reduce(
+    (best, value, i) => (value !== null && (best === -1 || value < view.log_probs[best]) ? i : best),
+    -1,
+  );
+  const chart = new Chart("Log-prob of each token", { open: () => {}, zoom: () => {}, unit: "token" });
+  const steps = view.log_probs.map((_, i) => i);
+  const draw = () =>
+    chart.show([{ label: "log-prob", steps, mean: view.log_probs, low: view.log_probs, high: view.log_probs }], {
+      smoothing: 0,
+      log: false,
+      marks: [],
+    });
+  draw();
+  return element(
+    "section",
+    {},
+    element("h3", {}, "Tokens"),
+    figures([
+      ["mean log-prob", number(known.reduce((sum, value) => sum + value, 0) / known.length)],
+      [
+        "least likely",
+        `token ${lowest} (id ${view.token_ids[lowest] ?? "unknown"}), log-prob ${number(view.log_probs[lowest])}`,
+      ],
+    ]),
+    chart.element,
+  );
+}

@@ -1,0 +1,55 @@
+//! The resolved config of a run, as a list of keys with their values, for comparing runs.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::answer::NoAnswer;
+use crate::bounded_file::read_text;
+
+/// The file of the resolved config.
+pub const CONFIG: &str = "config.yaml";
+
+/// Largest number of keys.
+const MAX_KEYS: usize = 5000;
+
+/// A key of a config.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct ConfigValue {
+    /// The path of the key, such as `train.steps`.
+    pub key: String,
+    /// Its value.
+    pub value: String,
+}
+
+/// The config of a run as JSON.
+pub fn read_config(run: &Path) -> Result<Value, NoAnswer> {
+    let path = run.join(CONFIG);
+    let text = read_text(&path).map_err(|error| NoAnswer::of_file(&path, &error))?;
+    serde_yaml::from_str(&text).map_err(|error| NoAnswer::unreadable(format!("{}: {error}", path.display())))
+}
+
+/// The keys of a run's config in their order.
+pub fn config_values(run: &Path) -> Result<Vec<ConfigValue>, NoAnswer> {
+    let mut values = Vec::new();
+    flatten(&read_config(run)?, "", &mut values);
+    Ok(values)
+}
+
+/// Adds every value that is no object or list of objects.
+fn flatten(value: &Value, path: &str, values: &mut Vec<ConfigValue>) {
+    let below = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match value {
+        Value::Object(object) => object.iter().for_each(|(key, value)| flatten(value, &below(key), values)),
+        Value::Array(list) if list.iter().any(Value::is_object) => {
+            list.iter().enumerate().for_each(|(i, value)| flatten(value, &below(&i.to_string()), values));
+        }
+        leaf => {
+            if values.len() < MAX_KEYS {
+                let text = leaf.as_str().map_or_else(|| leaf.to_string(), str::to_owned);
+                values.push(ConfigValue { key: path.to_owned(), value: text });
+            }
+        }
+    }
+}

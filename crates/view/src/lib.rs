@@ -1,0 +1,38 @@
+//! A local web page on training runs: every number leads to the replies behind it, every reply to the reasons of its
+//! reward.
+//!
+//! A [`ViewServer`] reads the folder of one run, or finds the runs below a folder, and never writes there. The modules:
+//!
+//! 1. `catalogue` finds the runs, `summary` says in a few words what each is, and `growth` notices that one grows.
+//! 2. The readers of a run's files, each of which bears with a run that is being written: `metric_table` with
+//!    `downsample`, `rollouts` with `verdict`, `library`, `assignments`, `exchanges`, `evaluations`, `config_values`,
+//!    `hints`. They share `json_lines`, `bounded_file`, `shown_text` and `redact`.
+//! 3. `routes` answers requests with what the readers give, as JSON, through `answer`; `guard` lets in the programs of
+//!    this machine and the page itself; `assets` holds the page.
+//! 4. `server` starts and stops all of it.
+
+mod answer;
+mod assets;
+mod assignments;
+mod bounded_file;
+mod catalogue;
+mod config_values;
+mod downsample;
+mod evaluations;
+mod exchanges;
+mod growth;
+mod guard;
+mod hints;
+mod json_lines;
+mod library;
+mod metric_table;
+mod redact;
+mod rollouts;
+mod routes;
+mod server;
+mod shown_text;
+mod summary;
+mod table_cache;
+mod verdict;
+
+pub use server::{ViewError, ViewOptions, ViewServer};

@@ -1,0 +1,260 @@
+//! The routes: which path answers what. All answers are JSON, but for the page and the events.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::middleware::from_fn;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::{Deserialize, Serialize};
+
+use crate::answer::{NoAnswer, found};
+use crate::assignments::assignments;
+use crate::config_values::{ConfigValue, config_values};
+use crate::downsample::{SampledMetrics, downsample};
+use crate::evaluations::evaluations;
+use crate::exchanges::{exchange, exchanges};
+use crate::hints::marks;
+use crate::json_lines::FileProblem;
+use crate::library::library;
+use crate::metric_table::StepMark;
+use crate::rollouts::{GroupSummary, ReplyFilter, RolloutStep, group, groups, replies, reply, rollout_steps};
+use crate::server::ViewState;
+use crate::summary::{RunSummary, summary};
+use crate::{assets, guard};
+
+/// Number of points of a column if a request does not say it, and the largest.
+const POINTS: usize = 600;
+const MAX_POINTS: usize = 5000;
+/// Number of rows of a page if a request does not say it, and the largest.
+const ROWS: usize = 50;
+const MAX_ROWS: usize = 500;
+
+type Shared = State<Arc<ViewState>>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+/// The routes with the guard that every request passes.
+pub fn router(state: Arc<ViewState>) -> Router {
+    Router::new()
+        .route("/", get(assets::index))
+        .route("/page/{*name}", get(assets::file))
+        .route("/api/runs", get(all_runs))
+        .route("/api/config", get(run_config))
+        .route("/api/metrics", get(run_metrics))
+        .route("/api/hints", get(run_hints))
+        .route("/api/steps", get(run_steps))
+        .route("/api/groups", get(step_groups))
+        .route("/api/group", get(step_group))
+        .route("/api/replies", get(step_replies))
+        .route("/api/reply", get(step_reply))
+        .route("/api/library", get(run_library))
+        .route("/api/assignments", get(run_assignments))
+        .route("/api/exchanges", get(run_exchanges))
+        .route("/api/exchange", get(one_exchange))
+        .route("/api/evaluations", get(run_evaluations))
+        .route("/api/growth", get(growth))
+        .fallback(no_route)
+        .layer(from_fn(guard::guard))
+        .with_state(state)
+}
+
+async fn no_route() -> NoAnswer {
+    NoAnswer::not_found("no_route", "there is no such path; docs/view.md lists the routes")
+}
+
+/// What a request asks for; every route reads what it needs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Question {
+    run: String,
+    step: u64,
+    group: i64,
+    row: usize,
+    line: usize,
+    /// Names of columns, one per line, because they may have commas.
+    columns: String,
+    points: Option<usize>,
+    from: Option<u64>,
+    to: Option<u64>,
+    offset: usize,
+    limit: Option<usize>,
+    search: String,
+    tool: String,
+    outcome: String,
+    sort: String,
+}
+
+impl Question {
+    fn rows(&self) -> usize {
+        self.limit.unwrap_or(ROWS).min(MAX_ROWS)
+    }
+}
+
+/// All runs.
+#[derive(Serialize)]
+struct RunsAnswer {
+    /// The folder that is viewed.
+    folder: String,
+    runs: Vec<RunSummary>,
+}
+
+/// The metrics of a run.
+#[derive(Serialize)]
+struct MetricsAnswer {
+    /// Number of recorded steps.
+    steps: usize,
+    first_step: Option<u64>,
+    last_step: Option<u64>,
+    /// The names of all columns.
+    names: Vec<String>,
+    problems: Vec<FileProblem>,
+    #[serde(flatten)]
+    sampled: SampledMetrics,
+}
+
+#[derive(Serialize)]
+struct HintsAnswer {
+    marks: Vec<StepMark>,
+}
+
+#[derive(Serialize)]
+struct StepsAnswer {
+    steps: Vec<RolloutStep>,
+}
+
+#[derive(Serialize)]
+struct GroupsAnswer {
+    groups: Vec<GroupSummary>,
+}
+
+#[derive(Serialize)]
+struct ConfigAnswer {
+    values: Vec<ConfigValue>,
+}
+
+async fn all_runs(State(state): Shared) -> Response {
+    let read = tokio::task::spawn_blocking(move || RunsAnswer {
+        folder: state.catalogue.root().display().to_string(),
+        runs: state.catalogue.runs().iter().map(summary).collect(),
+    });
+    match read.await {
+        Ok(runs) => found(&runs),
+        Err(_) => NoAnswer::internal("reading the runs panicked").into_response(),
+    }
+}
+
+/// Answers a question about a run on a thread that may wait for the disk.
+async fn about<T: Serialize + Send + 'static>(
+    state: Arc<ViewState>,
+    question: Asked<Question>,
+    read: impl FnOnce(&ViewState, &Path, &Question) -> Result<T, NoAnswer> + Send + 'static,
+) -> Response {
+    let question = match question {
+        Ok(Query(question)) => question,
+        Err(refused) => return NoAnswer::bad_request(refused.body_text()).into_response(),
+    };
+    let reading = tokio::task::spawn_blocking(move || {
+        let folder = state.catalogue.folder(&question.run)?;
+        let answer = read(&state, &folder, &question);
+        // What is not found in a folder that is gone was deleted with it.
+        match answer {
+            Err(error) if error.is_not_found() => Err(state.catalogue.folder(&question.run).err().unwrap_or(error)),
+            answer => answer,
+        }
+    });
+    match reading.await {
+        Ok(Ok(answer)) => found(&answer),
+        Ok(Err(error)) => error.into_response(),
+        Err(_) => NoAnswer::internal("reading the run panicked; please report it").into_response(),
+    }
+}
+
+async fn run_config(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, _| Ok(ConfigAnswer { values: config_values(run)? })).await
+}
+
+async fn run_metrics(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |state, run, asked| {
+        let names: Vec<&str> = asked.columns.split('\n').filter(|name| !name.is_empty()).collect();
+        let (from, to) = (asked.from.unwrap_or(0), asked.to.unwrap_or(u64::MAX));
+        let points = asked.points.unwrap_or(POINTS).clamp(1, MAX_POINTS);
+        state.tables.with(&asked.run, run, |table| MetricsAnswer {
+            steps: table.steps.len(),
+            first_step: table.steps.first().copied(),
+            last_step: table.steps.last().copied(),
+            names: table.columns.keys().cloned().collect(),
+            problems: table.problems.clone(),
+            sampled: downsample(table, &names, from, to, points),
+        })
+    })
+    .await
+}
+
+async fn run_hints(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |state, run, asked| {
+        let marks = state.tables.with(&asked.run, run, |table| marks(run, table))??;
+        Ok(HintsAnswer { marks })
+    })
+    .await
+}
+
+async fn run_steps(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, _| Ok(StepsAnswer { steps: rollout_steps(run) })).await
+}
+
+async fn step_groups(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| Ok(GroupsAnswer { groups: groups(run, asked.step)? })).await
+}
+
+async fn step_group(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| group(run, asked.step, asked.group)).await
+}
+
+async fn step_reply(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| reply(run, asked.step, asked.row)).await
+}
+
+async fn step_replies(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| {
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let filter = ReplyFilter {
+            tool: given(&asked.tool),
+            outcome: given(&asked.outcome),
+            search: given(&asked.search),
+            sort: given(&asked.sort),
+        };
+        replies(run, asked.step, &filter, asked.rows())
+    })
+    .await
+}
+
+async fn run_library(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, _| Ok(library(run))).await
+}
+
+async fn run_assignments(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| assignments(run, &asked.search, asked.offset, asked.rows())).await
+}
+
+async fn run_exchanges(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| exchanges(run, asked.offset, asked.rows())).await
+}
+
+async fn one_exchange(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |_, run, asked| exchange(run, asked.line)).await
+}
+
+async fn run_evaluations(State(state): Shared, question: Asked<Question>) -> Response {
+    about(state, question, |state, run, asked| {
+        let during = state.tables.with(&asked.run, run, |table| table.evaluations.clone())?;
+        evaluations(run, during)
+    })
+    .await
+}
+
+async fn growth(State(state): Shared) -> Response {
+    state.growth.answer(state.stopped.clone())
+}
