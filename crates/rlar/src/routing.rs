@@ -86,7 +86,8 @@ fn fitted_tables(arguments: &RewardBenchmarkArguments, scores: &ScoreTable, boot
     );
     if !left_out.is_empty() {
         let left_out = table(arguments, &left_out_rows(&left_out));
-        text += &format!("\nFitted on the other benchmarks, reported on the one that is left out\n\n{left_out}");
+        text.push_str("\nFitted on the other benchmarks, reported on the one that is left out\n\n");
+        text.push_str(&left_out);
     }
     text
 }

@@ -53,7 +53,7 @@ fn a_seed_decides_its_sample_whatever_runs_beside_it() {
 fn sequences_that_join_a_running_batch_are_sampled_as_if_they_were_alone() {
     let many: Vec<GenerationRequest> = (0..40)
         .map(|i| GenerationRequest {
-            prompt: (0..1 + (i * 7) % 29).map(|j| (i * 31 + j * 17) as u32 % 290).collect(),
+            prompt: (0..=(i * 7) % 29).map(|j| (i * 31 + j * 17) as u32 % 290).collect(),
             seeds: vec![i as u64, 500 + i as u64],
         })
         .collect();
