@@ -67,8 +67,18 @@ impl ColumnTemplates {
         all.into_iter().filter_map(|(key, template)| Some((key, template.as_deref()?)))
     }
 
-    /// Compiles the templates. The error's name is the key of the template that is wrong.
+    /// Compiles the templates. The error's name is the key of the template that is wrong. Only the system message and the
+    /// domain may be the same text for all rows.
     pub fn compile(&self) -> Result<CompiledColumns<'_>, TemplateError> {
+        let is_constant = |text: &str| !text.contains("{{") && !text.contains("{%");
+        if let Some((key, text)) =
+            self.given().find(|(key, text)| !["system", "domain"].contains(key) && is_constant(text))
+        {
+            let reason = format!(
+                "names no column, so that all rows would have the text `{text}`; the column `{text}` is written `{{{{ {text} }}}}`"
+            );
+            return Err(TemplateError { name: key.into(), reason });
+        }
         if self.prompt.is_some() && self.messages.is_some() {
             let reason = "give either `prompt` or `messages`".to_owned();
             return Err(TemplateError { name: "messages".into(), reason });

@@ -49,6 +49,19 @@ fn an_expression_may_give_a_list() {
 }
 
 #[test]
+fn a_column_without_braces_is_refused_where_it_would_be_the_same_text_for_all_rows() {
+    let columns = ColumnTemplates {
+        system: Some("You add.".into()),
+        domain: Some("math".into()),
+        prompt: Some("{% if a %}{{ a }}{% endif %}".into()),
+        ..ColumnTemplates::default()
+    };
+    assert!(columns.compile().is_ok());
+    let error = ColumnTemplates { reference: Some("answer".into()), ..columns }.compile().unwrap_err();
+    assert!(error.name == "reference" && error.reason.contains("`{{ answer }}`"), "{error:?}");
+}
+
+#[test]
 fn a_template_that_uses_a_missing_column_names_the_row_and_its_columns() {
     let columns = ColumnTemplates { prompt: Some("{{ question }}".into()), ..ColumnTemplates::default() };
     let error = examples(rows(&[json!({"query": "x"})]), Some(&columns.compile().unwrap()), Needs::Prompt);
