@@ -46,7 +46,7 @@ export function listen(changed, live) {
     events.addEventListener("growth", (event) => changed(JSON.parse(event.data).runs));
     events.addEventListener("behind", () => changed(null));
   };
-  // A browser keeps six connections to a server: pages that nobody sees leave theirs to the others.
+  // Browsers open at most six HTTP/1.1 connections per host: a hidden tab closes its event stream.
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden && events === null) open();
     else if (document.hidden && events !== null) {

@@ -223,11 +223,22 @@ pub fn label_curve(table: &ScoreTable, strategies: &[Strategy], settings: CrossF
 /// Formats a curve as the rows of a table with one column per number of labels. A cell is the held-out score, with the
 /// 95 % interval over items of what it is above the best static tool that was chosen by the same labels.
 pub fn label_curve_rows(curve: &[LabelCurvePoint]) -> Vec<Vec<String>> {
-    let header = std::iter::once(String::new()).chain(curve.iter().map(|p| p.labels.to_string())).collect();
-    let strategies = curve.first().map_or(&[][..], |p| &p.results);
-    let row = |(s, strategy): (usize, &CrossFitResult)| {
-        let cell = |p: &LabelCurvePoint| score_and_lead(p.results[s].score, p.results[s].above_interval);
-        std::iter::once(strategy.strategy.name()).chain(curve.iter().map(cell)).collect()
+    let strategies: Vec<Strategy> =
+        curve.first().map_or(&[][..], |p| &p.results).iter().map(|result| result.strategy).collect();
+    let cell = |p: &LabelCurvePoint, s: usize| score_and_lead(p.results[s].score, p.results[s].above_interval);
+    strategy_rows(curve, |p| p.labels.to_string(), &strategies, cell)
+}
+
+/// The rows of a table with a column for each of `points`, and a row for each strategy, given by its index.
+pub(super) fn strategy_rows<P>(
+    points: &[P],
+    title: impl Fn(&P) -> String,
+    strategies: &[Strategy],
+    cell: impl Fn(&P, usize) -> String,
+) -> Vec<Vec<String>> {
+    let header = std::iter::once(String::new()).chain(points.iter().map(title)).collect();
+    let row = |(s, strategy): (usize, &Strategy)| {
+        std::iter::once(strategy.name()).chain(points.iter().map(|point| cell(point, s))).collect()
     };
     std::iter::once(header).chain(strategies.iter().enumerate().map(row)).collect()
 }

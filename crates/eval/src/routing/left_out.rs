@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::cross_fit::score_and_lead;
+use super::cross_fit::{score_and_lead, strategy_rows};
 use super::{ScoreTable, Strategy};
 use crate::bootstrap::{Bootstrap, Interval};
 
@@ -82,11 +82,8 @@ fn evaluate(
 /// Formats the results as the rows of a table with one column per benchmark. A cell is the score, with the 95 % interval
 /// over items of what it is above the best static tool of the other benchmarks.
 pub fn left_out_rows(benchmarks: &[LeftOutBenchmark]) -> Vec<Vec<String>> {
-    let header = std::iter::once(String::new()).chain(benchmarks.iter().map(|b| b.benchmark.clone())).collect();
-    let strategies = benchmarks.first().map_or(&[][..], |b| &b.results);
-    let row = |(s, result): (usize, &LeftOutResult)| {
-        let cell = |b: &LeftOutBenchmark| score_and_lead(b.results[s].score, b.results[s].above_interval);
-        std::iter::once(result.strategy.name()).chain(benchmarks.iter().map(cell)).collect()
-    };
-    std::iter::once(header).chain(strategies.iter().enumerate().map(row)).collect()
+    let strategies: Vec<Strategy> =
+        benchmarks.first().map_or(&[][..], |b| &b.results).iter().map(|result| result.strategy).collect();
+    let cell = |b: &LeftOutBenchmark, s: usize| score_and_lead(b.results[s].score, b.results[s].above_interval);
+    strategy_rows(benchmarks, |b| b.benchmark.clone(), &strategies, cell)
 }
